@@ -1,0 +1,48 @@
+# evenface: `make demo` shows what it does, `make test` proves it. Both set up `.venv` on first use.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: setup demo test test-slow lint docs benchmarks clean
+
+setup: $(STAMP)
+
+# MediaPipe brings an OpenCV that needs libGL; the headless build of the same version, laid over it last, does not.
+# torch goes first and alone: a plain request for it inside a larger install may pull the CUDA build.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "evenface needs Python 3.11 or newer; say make PYTHON=python3.11")'
+	@echo "Installing evenface into $(VENV) (once, a few minutes)"
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) "$$(grep '^torch==' constraints.txt)"
+	$(PIP) --editable '.[dev]'
+	$(PIP) --no-deps --force-reinstall "$$(grep '^opencv-python-headless==' constraints.txt)"
+	touch $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/evenface demo
+
+test: $(STAMP)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -n 2 -q
+
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -n 2 -q -m slow
+
+lint: $(STAMP)
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+	$(BIN)/mypy
+
+docs: $(STAMP)
+	$(BIN)/python -m sphinx -W --keep-going -q docs docs/_build/html
+	@echo docs/_build/html/index.html
+
+benchmarks: $(STAMP)
+	$(BIN)/python -m benchmarks.speed
+
+clean:
+	rm -rf $(VENV) docs/_build

@@ -1,0 +1,1 @@
+"""Manifests, where they come from, and who trains and who tests."""

@@ -1,0 +1,1 @@
+"""Faces from files to one array: reading, preparing, storing."""

@@ -1,0 +1,74 @@
+"""Files written whole or not at all, and digests that name their content."""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from evenface.errors import InputError
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path``; move it there when the block ends well.
+
+    A crash, a kill or a full disk leaves the old file, or none, but never half of one.
+
+    Parameters
+    ----------
+    path : Path
+        Where the file shall stand. Missing parent folders are made.
+
+    Yields
+    ------
+    Path
+        Where to write; same folder and suffix.
+
+    Raises
+    ------
+    InputError
+        If the disk is full or the folder cannot be written to.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise disk_error(error, path) from error
+
+
+def disk_error(error: OSError, path: Path) -> Exception:
+    """Turn what the operating system says about ``path`` into a sentence; other errors pass as they are."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return InputError(f"the disk is full: cannot write {path}", "Free some space, or write to another disk.")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return InputError(f"no permission to write {path}", "Choose another folder.")
+    return error
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write ``content`` as indented JSON, whole or not at all."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, sort_keys=False) + "\n", encoding="utf-8")
+
+
+def digest(*parts: bytes | str) -> str:
+    """Name content by 32 hexadecimal digits (BLAKE2b); the parts are told apart by their lengths."""
+    state = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        state.update(len(data).to_bytes(8, "little"))
+        state.update(data)
+    return state.hexdigest()

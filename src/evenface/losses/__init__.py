@@ -1,0 +1,1 @@
+"""Losses, one value per sample, one short file each."""

@@ -1,0 +1,1 @@
+"""Imbalance methods, one file each."""

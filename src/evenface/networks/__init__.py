@@ -1,0 +1,1 @@
+"""Networks that return logits, features and maps."""

@@ -1,0 +1,1 @@
+"""Recipes: one typed YAML file that fixes everything about a run."""
