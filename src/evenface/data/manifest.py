@@ -87,7 +87,7 @@ class Manifest:
         return digest(rows, json.dumps([self.classes, self.source]))
 
     def counts(self, rows: np.ndarray | None = None) -> np.ndarray:
-        """Samples per class, int64, shape (C,); of ``rows`` only where given."""
+        """Count samples per class, int64, shape (C,); of ``rows`` only where given."""
         labels = self.labels if rows is None else self.labels[rows]
         return np.bincount(labels, minlength=len(self.classes))
 
