@@ -1,0 +1,194 @@
+"""What a recipe may say: every key, its type, its range and its default."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Section(BaseModel):
+    """Part of a recipe; keys that it does not know are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class OpenSection(BaseModel):
+    """Part of a recipe whose further keys belong to what it names; the one named checks them."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Keys beyond those that every recipe has."""
+        return dict(self.model_extra or {})
+
+
+class Data(OpenSection):
+    """Where the faces come from. Further keys are options of the source."""
+
+    source: str = Field(description="name of a source: folder, csv, fer2013, ferplus, synthetic")
+    root: str | None = Field(
+        None, description="folder of the data set; synthetic people are made in a cache folder when none is given"
+    )
+    size: int = Field(112, ge=32, le=1024, description="side of the prepared square faces, in pixels")
+    channels: Literal[1, 3] = Field(3, description="1 for grey, 3 for colour")
+
+
+class Imbalance(Section):
+    """How uneven the training classes shall be; give one of factor and counts."""
+
+    factor: float | None = Field(
+        None, ge=1, description="largest class over smallest, reached by n = n_i u^i in order of falling count"
+    )
+    counts: dict[str, int] | None = Field(None, description="samples wanted of each class, by name")
+    by: Literal["samples", "subjects"] = Field(
+        "samples", description="whether single samples or whole people are left out"
+    )
+    on: Literal["train", "all"] = Field(
+        "train", description="train leaves the test untouched; all is what some papers do, and is marked"
+    )
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> "Imbalance":
+        if (self.factor is None) == (self.counts is None):
+            raise ValueError("give either factor or counts")
+        return self
+
+
+class Protocol(Section):
+    """Who trains and who tests."""
+
+    kind: Literal["official", "holdout", "kfold", "leave-one-out"] = "holdout"
+    test: float = Field(
+        0.25,
+        gt=0,
+        lt=1,
+        description="holdout: share of the people (of the samples, where there are no people) that test",
+    )
+    validation: float = Field(
+        0.15, ge=0, lt=1, description="share of training that is held back to choose weights; 0 for none"
+    )
+    folds: int = Field(5, ge=2, description="kfold: number of folds")
+    fold: int = Field(0, ge=0, description="kfold and leave-one-out: which fold, or which person, tests")
+    seed: int = Field(
+        0, ge=0, description="seed of the split and of the imbalance; the run's own seed does not touch them"
+    )
+    imbalance: Imbalance | None = None
+    copies: Literal["keep", "drop-train", "drop-test"] = Field(
+        "keep", description="what happens to pictures that stand in training and in testing"
+    )
+
+
+class Network(Section):
+    """The network and what it starts from."""
+
+    name: str = Field("resnet18", description="any timm model")
+    weights: str = Field("random", description="random, hub (downloads), or the path of a .safetensors file")
+    dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the classifier")
+    norm: Literal["batch", "group", "frozen"] = Field(
+        "batch", description="group and frozen do not depend on the other samples of a batch"
+    )
+
+
+class Loss(OpenSection):
+    """The loss. Further keys are its own (gamma, alpha, beta)."""
+
+    name: str = "cross-entropy"
+
+
+class MethodSettings(OpenSection):
+    """The imbalance method around network and loss. Further keys are its own."""
+
+    name: str = "plain"
+
+
+class Optimizer(Section):
+    """How weights move."""
+
+    name: Literal["adamw", "adam", "sgd", "lamb", "adabelief", "novograd"] = "adamw"
+    lr: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(1e-2, ge=0)
+    decay: Literal["weights", "all"] = Field(
+        "weights", description="weights spares biases and normalisation from weight decay"
+    )
+    momentum: float = Field(0.9, ge=0, lt=1, description="sgd only; Nesterov's form")
+    betas: tuple[float, float] = Field((0.9, 0.999), description="all but sgd")
+    eps: float | None = Field(None, gt=0, description="the optimiser's own where none is given")
+    clip_norm: float | None = Field(None, gt=0, description="largest norm of the whole gradient")
+
+
+class Schedule(Section):
+    """How the learning rate changes."""
+
+    name: Literal["constant", "step", "exponential", "plateau", "cosine"] = "cosine"
+    warmup_epochs: float = Field(1.0, ge=0, description="cosine: epochs of linear rise before the fall")
+    final: float = Field(0.01, ge=0, le=1, description="cosine: last rate as a share of lr")
+    gamma: float = Field(0.1, gt=0, le=1, description="step, exponential and plateau: factor of each fall")
+    every: int = Field(20, ge=1, description="step: epochs between falls")
+    patience: int = Field(10, ge=0, description="plateau: epochs without a lower validation loss before a fall")
+
+
+class Training(Section):
+    """How long, in what portions, on what."""
+
+    epochs: int = Field(20, ge=1)
+    batch_size: int = Field(64, ge=2, description="samples of one step over all devices together")
+    sampling: Literal["none", "inverse", "effective"] = Field(
+        "none", description="draw rare classes more often, by inverse frequency or effective number"
+    )
+    select: Literal["best", "last"] = Field(
+        "best", description="which weights are tested; best is judged on validation data only"
+    )
+    monitor: Literal["balanced_accuracy", "accuracy", "macro_f1", "loss"] = Field(
+        "balanced_accuracy", description="validation figure that best and early stopping go by"
+    )
+    patience: int | None = Field(None, ge=1, description="stop after so many epochs without a better monitor")
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: int = Field(1, ge=1, description="devices of each node; on the CPU, processes")
+    nodes: int = Field(1, ge=1)
+    checkpoint_minutes: float = Field(
+        5.0, gt=0, description="longest time that a kill can cost; every epoch's end is kept anyway"
+    )
+    loggers: tuple[Literal["tensorboard", "mlflow"], ...] = ()
+
+
+class Augment(Section):
+    """Random changes of the training pictures, drawn anew for each sample and epoch."""
+
+    flip: float = Field(0.5, ge=0, le=1, description="chance of the mirror picture")
+    rotate: float = Field(0.0, ge=0, le=180, description="largest angle, in degrees")
+    shift: float = Field(0.0, ge=0, le=1, description="largest shift, as a share of the side")
+    zoom: float = Field(0.0, ge=0, lt=1, description="largest change of scale, as a share")
+    shear: float = Field(0.0, ge=0, le=1, description="largest shear, as a share of the side")
+    brightness: float = Field(0.0, ge=0, le=1, description="largest change, as a share")
+    contrast: float = Field(0.0, ge=0, le=1, description="largest change, as a share")
+    saturation: float = Field(0.0, ge=0, le=1, description="largest change, as a share; colour only")
+    erase: float = Field(0.0, ge=0, le=1, description="chance that a rectangle is erased")
+    erase_area: tuple[float, float] = Field(
+        (0.02, 0.25), description="smallest and largest share of the picture that is erased"
+    )
+
+
+class Recipe(Section):
+    """Everything that fixes a run.
+
+    See ``docs/recipes.md``. The resolved recipe is written into every run folder.
+    """
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$",
+        description="letters, digits and . _ + - only: it names the run folder",
+    )
+    about: str = ""
+    paper: str = Field("", description="where the setting comes from")
+    deviations: tuple[str, ...] = Field((), description="what differs from the paper")
+    seed: int = Field(0, ge=0, description="seed of the weights, of the order and of the random changes")
+    data: Data
+    protocol: Protocol = Protocol()
+    network: Network = Network()
+    method: MethodSettings = MethodSettings()
+    loss: Loss = Loss()
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    training: Training = Training()
+    augment: Augment = Augment()
