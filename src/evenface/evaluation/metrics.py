@@ -1,0 +1,182 @@
+"""Metrics of a confusion matrix, all of them vectorised over any number of leading axes.
+
+A confusion matrix has the shape ``(..., C, C)``: rows are the true class, columns the predicted one. A bootstrap
+is a stack of such matrices, so each function here serves the value and its interval alike.
+
+What is not defined is NaN, never zero: the recall of a class without samples, the precision of a class that was
+never predicted. Means over classes run over the classes *present in the truth*, and skip what is not defined.
+A class that is present but never predicted has F1 = 0 (it is defined: 2TP + FP + FN > 0) and no precision; the
+mean precision is over the other classes, which the report says whenever it happens.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+Metric = Callable[[np.ndarray], np.ndarray]
+
+
+def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.ndarray:
+    """Count samples by true class (rows) and predicted class (columns), int64, shape (C, C)."""
+    flat = np.bincount(labels * n_classes + predicted, minlength=n_classes * n_classes)
+    return np.reshape(flat, (n_classes, n_classes))
+
+
+def divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """Divide; NaN where the denominator is zero."""
+    top, bottom = np.broadcast_arrays(np.asarray(numerator, dtype=np.float64), np.asarray(denominator, np.float64))
+    return np.divide(top, bottom, out=np.full(top.shape, np.nan), where=bottom != 0)
+
+
+def support(confusion: np.ndarray) -> np.ndarray:
+    """Count the samples of each true class, shape (..., C)."""
+    counts: np.ndarray = np.sum(confusion, axis=-1)
+    return counts
+
+
+def _parts(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """TP, FP, FN, TN of each class against the rest, each of shape (..., C)."""
+    tp = np.diagonal(confusion, axis1=-2, axis2=-1)
+    fp = confusion.sum(axis=-2) - tp
+    fn = confusion.sum(axis=-1) - tp
+    return tp, fp, fn, confusion.sum(axis=(-2, -1))[..., None] - tp - fp - fn
+
+
+def macro(values: np.ndarray, confusion: np.ndarray) -> np.ndarray:
+    """Mean over the classes present in the truth; a value that is not defined is left out. Shape (...)."""
+    return _mean(values, (support(confusion) > 0).astype(np.float64))
+
+
+def weighted(values: np.ndarray, confusion: np.ndarray) -> np.ndarray:
+    """Mean weighted by the samples of each true class; a value that is not defined is left out. Shape (...)."""
+    return _mean(values, support(confusion).astype(np.float64))
+
+
+def _mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    known = ~np.isnan(values)
+    weights = weights * known
+    return divide((np.where(known, values, 0) * weights).sum(axis=-1), weights.sum(axis=-1))
+
+
+def accuracy(confusion: np.ndarray) -> np.ndarray:
+    """Share of samples given their true class, over all classes. Shape (...)."""
+    return divide(np.trace(confusion, axis1=-2, axis2=-1), confusion.sum(axis=(-2, -1)))
+
+
+def recall(confusion: np.ndarray) -> np.ndarray:
+    """TP / (TP + FN) per class (p1 eq 9), which is also PD, the probability of detection (p1 eq 11)."""
+    tp, _, fn, _ = _parts(confusion)
+    return divide(tp, tp + fn)
+
+
+def precision(confusion: np.ndarray) -> np.ndarray:
+    """TP / (TP + FP) per class (p1 eq 8); NaN for a class that was never predicted."""
+    tp, fp, _, _ = _parts(confusion)
+    return divide(tp, tp + fp)
+
+
+def f1(confusion: np.ndarray) -> np.ndarray:
+    """2TP / (2TP + FP + FN) per class (p1 eq 10); NaN for a class absent from the truth."""
+    tp, fp, fn, _ = _parts(confusion)
+    return np.where(tp + fn > 0, divide(2 * tp, 2 * tp + fp + fn), np.nan)
+
+
+def specificity(confusion: np.ndarray) -> np.ndarray:
+    """TN / (TN + FP) per class: the share of the other classes' samples kept out of it."""
+    _, fp, _, tn = _parts(confusion)
+    return divide(tn, tn + fp)
+
+
+def false_alarm(confusion: np.ndarray) -> np.ndarray:
+    """PF, the probability of a false alarm: FP / (FP + TN) per class (p1 eq 12)."""
+    _, fp, _, tn = _parts(confusion)
+    return divide(fp, fp + tn)
+
+
+def balance(confusion: np.ndarray) -> np.ndarray:
+    """1 - sqrt(PF^2 + (1 - PD)^2) / sqrt 2 per class (p1 eq 13): 1 is perfect, 0 is wrong on every sample."""
+    bal: np.ndarray = 1 - np.hypot(false_alarm(confusion), 1 - recall(confusion)) / np.sqrt(2)
+    return bal
+
+
+def accuracy_one_vs_rest(confusion: np.ndarray) -> np.ndarray:
+    """(TP + TN) / all, per class: p1 eq 7 taken literally.
+
+    True negatives of the other classes count as successes, so it is high for a rare class even if that class is
+    never found. It is not the accuracy of the model; see :func:`accuracy`.
+    """
+    tp, fp, fn, tn = _parts(confusion)
+    return divide(tp + tn, tp + fp + fn + tn)
+
+
+def balanced_accuracy(confusion: np.ndarray) -> np.ndarray:
+    """Mean recall over the classes present in the truth. Shape (...)."""
+    return macro(recall(confusion), confusion)
+
+
+def macro_precision(confusion: np.ndarray) -> np.ndarray:
+    """Mean precision over the classes that are present and were predicted at least once. Shape (...)."""
+    return macro(precision(confusion), confusion)
+
+
+def macro_f1(confusion: np.ndarray) -> np.ndarray:
+    """Mean F1 over the classes present in the truth. Shape (...)."""
+    return macro(f1(confusion), confusion)
+
+
+def mcc(confusion: np.ndarray) -> np.ndarray:
+    """Matthews correlation coefficient for several classes, -1 to 1; NaN if truth or prediction is one class.
+
+    References
+    ----------
+    Gorodkin, *Comparing two K-category assignments by a K-category correlation coefficient*, 2004, eq. 8.
+    """
+    matrix = np.asarray(confusion, dtype=np.float64)
+    truth, guess, n = matrix.sum(axis=-1), matrix.sum(axis=-2), matrix.sum(axis=(-2, -1))
+    joint = np.trace(matrix, axis1=-2, axis2=-1) * n - (truth * guess).sum(axis=-1)
+    spread = (n**2 - (truth**2).sum(axis=-1)) * (n**2 - (guess**2).sum(axis=-1))
+    return divide(joint, np.sqrt(spread))
+
+
+def kappa(confusion: np.ndarray) -> np.ndarray:
+    """Cohen's kappa, unweighted: agreement beyond chance; NaN where chance alone agrees always."""
+    matrix = np.asarray(confusion, dtype=np.float64)
+    n = matrix.sum(axis=(-2, -1))
+    chance = divide((matrix.sum(axis=-1) * matrix.sum(axis=-2)).sum(axis=-1), n**2)
+    return divide(accuracy(matrix) - chance, 1 - chance)
+
+
+def averaged(metric: Metric, mean: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Metric:
+    """Turn a per-class metric into its mean over classes; ``mean`` is :func:`macro` or :func:`weighted`."""
+    return lambda confusion: mean(metric(confusion), confusion)
+
+
+PER_CLASS: dict[str, Metric] = {
+    "recall": recall,
+    "precision": precision,
+    "f1": f1,
+    "specificity": specificity,
+    "pf": false_alarm,
+    "balance": balance,
+    "accuracy_one_vs_rest": accuracy_one_vs_rest,
+}
+
+OVERALL: dict[str, Metric] = {
+    "balanced_accuracy": balanced_accuracy,
+    "accuracy": accuracy,
+    "macro_precision": macro_precision,
+    "macro_f1": macro_f1,
+    "macro_specificity": averaged(specificity, macro),
+    "macro_pd": averaged(recall, macro),
+    "macro_pf": averaged(false_alarm, macro),
+    "macro_balance": averaged(balance, macro),
+    "weighted_precision": averaged(precision, weighted),
+    "weighted_recall": averaged(recall, weighted),
+    "weighted_f1": averaged(f1, weighted),
+    "weighted_pd": averaged(recall, weighted),
+    "weighted_pf": averaged(false_alarm, weighted),
+    "weighted_balance": averaged(balance, weighted),
+    "macro_accuracy_one_vs_rest": averaged(accuracy_one_vs_rest, macro),
+    "mcc": mcc,
+    "kappa": kappa,
+}
