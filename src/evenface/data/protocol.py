@@ -1,0 +1,322 @@
+"""The protocol: who trains, who tests, and how uneven training is made."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evenface.data.folds import Rows, deal, deal_groups
+from evenface.data.manifest import Manifest
+from evenface.data.uneven import Imbalance, thin, wanted_counts
+from evenface.errors import InputError
+
+__all__ = ["Imbalance", "Protocol", "Split", "fold_count", "split"]
+
+Kind = Literal["official", "holdout", "kfold", "leave-one-out"]
+Copies = Literal["keep", "drop-train", "drop-test"]
+KINDS = ("official", "holdout", "kfold", "leave-one-out")
+COPIES = ("keep", "drop-train", "drop-test")
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Settings of a split.
+
+    Parameters
+    ----------
+    kind : {"official", "holdout", "kfold", "leave-one-out"}
+        As the data set's authors divide it; one part held out; each of ``folds`` parts held out in
+        turn; each subject held out in turn.
+    test : float, default=0.2
+        Share of the samples to test on, for ``holdout``.
+    validation : float, default=0.1
+        Share of training to validate on, cut from training; 0 for none. An official split with all
+        three sides keeps its own validation, unless this is 0.
+    folds, fold : int
+        How many parts ``kfold`` makes and which one is tested on, counted from 0. For
+        ``leave-one-out``, ``fold`` is the number of the subject in alphabetical order.
+    seed : int, default=0
+        Seeds everything that is drawn. The folds of one seed belong together.
+    imbalance : Imbalance, optional
+        How uneven training shall be.
+    copies : {"keep", "drop-train", "drop-test"}
+        What to do with pictures that stand on both sides: nothing, leave them out of training, or
+        leave them out of testing.
+
+    Raises
+    ------
+    InputError
+        If a value is unknown or out of its range.
+    """
+
+    kind: Kind = "holdout"
+    test: float = 0.2
+    validation: float = 0.1
+    folds: int = 5
+    fold: int = 0
+    seed: int = 0
+    imbalance: Imbalance | None = None
+    copies: Copies = "keep"
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise InputError(f"protocol: kind must be one of {', '.join(KINDS)}, got {self.kind!r}")
+        if self.copies not in COPIES:
+            raise InputError(f"protocol: copies must be one of {', '.join(COPIES)}, got {self.copies!r}")
+        if not 0 < self.test < 1:
+            raise InputError(f"protocol: test must be a share between 0 and 1, got {self.test}")
+        if not 0 <= self.validation < 1:
+            raise InputError(f"protocol: validation must be 0 or a share below 1, got {self.validation}")
+        if self.folds < 2:
+            raise InputError(f"protocol: folds must be 2 or more, got {self.folds}")
+        if self.fold < 0 or (self.kind == "kfold" and self.fold >= self.folds):
+            raise InputError(f"protocol: fold must be 0 to {self.folds - 1}, got {self.fold}", "Folds count from 0.")
+        if self.seed < 0:
+            raise InputError(f"protocol: seed must be >= 0, got {self.seed}")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Row positions of each side, and what a reader of results must know about them.
+
+    Parameters
+    ----------
+    train, validation, test : int64 array
+        Positions in the manifest, in the order of the samples' names. No position stands on two sides.
+    notes : tuple of str
+        How the sides were made and what was left out.
+    """
+
+    train: Rows
+    validation: Rows
+    test: Rows
+    notes: tuple[str, ...]
+
+
+def fold_count(manifest: Manifest, protocol: Protocol) -> int:
+    """How many folds the protocol has on this data: the values that ``fold`` can take."""
+    if protocol.kind == "kfold":
+        return protocol.folds
+    if protocol.kind == "leave-one-out":
+        return len(_subjects(manifest))
+    return 1
+
+
+def split(manifest: Manifest, protocol: Protocol, duplicates: NDArray[np.int64] | None = None) -> Split:
+    """Divide a manifest into training, validation and test.
+
+    The steps, in this order: imbalance on the whole set (only if asked for), sides, copies left out,
+    imbalance on training, validation cut from training. Counts and factor hold therefore for
+    training and validation together where validation is cut, and for training alone where the
+    official validation is used. The same samples come out whatever the order of the rows.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        What there is.
+    protocol : Protocol
+        How to divide it.
+    duplicates : int64 array of shape (P, 2), optional
+        Pairs of rows that show the same picture, from :func:`evenface.data.leakage.check`. Needed
+        if ``copies`` is not ``keep``.
+
+    Returns
+    -------
+    Split
+
+    Raises
+    ------
+    InputError
+        If the data cannot be divided so: no official split, too few subjects, counts not there.
+    """
+    if protocol.copies != "keep" and duplicates is None:
+        raise InputError(f"protocol: copies: {protocol.copies} needs the pairs that the leakage check finds")
+    names = manifest.table["sample"].astype(str).to_numpy()
+    order = np.argsort(names, kind="stable")
+    ordered = manifest.take(order)
+    pairs = np.empty((0, 2), dtype=np.int64)
+    if protocol.copies != "keep" and duplicates is not None:
+        pairs = np.argsort(order)[np.asarray(duplicates, dtype=np.int64).reshape(-1, 2)]
+    sides = _Divider(ordered, protocol, pairs).divide()
+    return replace(sides, train=order[sides.train], validation=order[sides.validation], test=order[sides.test])
+
+
+def _subjects(manifest: Manifest) -> list[str]:
+    """Every subject's name, sorted; an InputError where some are unknown."""
+    if not manifest.has_subjects:
+        unknown = int(manifest.table["subject"].isna().sum())
+        raise InputError(
+            f"protocol: leave-one-out needs to know the subject of every sample, {unknown} of {len(manifest)} lack it",
+            "Use kfold, or a source option that finds the subjects.",
+        )
+    return sorted(manifest.table["subject"].astype(str).unique())
+
+
+class _Divider:
+    """One split in the making; samples are in the order of their names."""
+
+    def __init__(self, manifest: Manifest, protocol: Protocol, pairs: Rows) -> None:
+        self.manifest, self.protocol, self.pairs = manifest, protocol, pairs
+        self.labels = manifest.labels
+        self.notes: list[str] = []
+        self.unit = next((u for u in ("subject", "clip") if manifest.table[u].notna().all()), "sample")
+        self.groups = manifest.table[self.unit].astype(str).to_numpy(dtype=object)
+
+    def divide(self) -> Split:
+        uneven = self.protocol.imbalance
+        rows = np.arange(len(self.manifest), dtype=np.int64)
+        if uneven and uneven.on == "all":
+            rows = self.thin(rows, uneven)
+            self.notes.append("imbalance applied to the whole data set: validation and test are uneven too")
+        pool, official, test = self.official(rows) if self.protocol.kind == "official" else self.held_out(rows)
+        pool, official, test = self.drop_copies(pool, official, test)
+        if uneven and uneven.on == "train":
+            pool = self.thin(pool, uneven)
+            self.notes.append(
+                "imbalance applied to training only" + (", before validation is cut" if not len(official) else "")
+            )
+        train, validation = (pool, official) if len(official) else self.cut_validation(pool)
+        self.say_missing(train, validation, test)
+        return Split(train, validation, test, tuple(self.notes))
+
+    def official(self, rows: Rows) -> tuple[Rows, Rows, Rows]:
+        sides = self.manifest.table["split"].to_numpy(dtype=object, na_value="")[rows]
+        train, validation, test = (rows[sides == name] for name in ("train", "validation", "test"))
+        if not len(train) or not len(test) + len(validation):
+            raise InputError(
+                f"protocol: {self.manifest.source} has no official split into training and test",
+                "Use kind: holdout, kfold or leave-one-out.",
+            )
+        unused = int((sides == "").sum())
+        if unused:
+            self.notes.append(f"{unused} samples are on no official side and stay unused")
+        if not len(test):
+            self.notes.append("there is no official test set: the official validation is tested on")
+            return train, test, validation
+        if len(validation) and self.protocol.validation == 0:
+            self.notes.append(f"the official validation ({len(validation)} samples) stays unused")
+            validation = validation[:0]
+        elif len(validation):
+            self.notes.append("the official validation is used; none is cut from training")
+        return train, validation, test
+
+    def held_out(self, rows: Rows) -> tuple[Rows, Rows, Rows]:
+        kind, protocol = self.protocol.kind, self.protocol
+        if kind == "leave-one-out":
+            subjects = _subjects(self.manifest)
+            if protocol.fold >= len(subjects):
+                raise InputError(f"protocol: fold must be 0 to {len(subjects) - 1}, got {protocol.fold}")
+            if len(subjects) < 2:
+                raise InputError("protocol: leave-one-out needs two subjects or more, there is one")
+            held = self.groups[rows] == subjects[protocol.fold]
+        elif kind == "kfold":
+            held = self.parts(rows, [1 / protocol.folds] * protocol.folds, 0) == protocol.fold
+        else:
+            held = self.parts(rows, [1 - protocol.test, protocol.test], 0) == 1
+        how = {
+            "subject": "divided by subject",
+            "clip": "subjects are not known for every sample: divided by clip; a person may stand on both sides",
+            "sample": "subjects are not known for every sample: divided by sample, every class in the same "
+            "shares; a person may stand on both sides",
+        }
+        self.notes.append(how[self.unit])
+        return rows[~held], rows[:0], rows[held]
+
+    def parts(self, rows: Rows, shares: Sequence[float], purpose: int) -> Rows:
+        """Give each of ``rows`` the number of its part; whole subjects or clips stay together."""
+        seed = (self.protocol.seed, purpose, self.protocol.fold if purpose else 0)
+        labels, groups = self.labels[rows], self.groups[rows]
+        if self.unit == "sample":
+            return deal(labels, shares, seed)
+        found = len(np.unique(groups.astype(str)))
+        if found < len(shares):
+            what = "validation" if purpose else "protocol"
+            raise InputError(
+                f"protocol: {what} needs {len(shares)} {self.unit}s or more to divide, there are {found}",
+                "Set validation: 0." if purpose else "Ask for fewer folds.",
+            )
+        return deal_groups(labels, groups, shares, seed)
+
+    def drop_copies(self, pool: Rows, official: Rows, test: Rows) -> tuple[Rows, Rows, Rows]:
+        """Leave out pictures that stand on both sides, of training and test and of training and validation."""
+        choice = self.protocol.copies
+        if choice == "keep":
+            return pool, official, test
+        if choice == "drop-train":
+            developed = np.concatenate([pool, official])
+            left = self.without_copies(developed, test)
+            official = official[np.isin(official, left)]
+            kept = self.without_copies(pool[np.isin(pool, left)], official)
+            self.notes.append(f"copies: {len(developed) - len(left)} pictures left out of training, they stand in test")
+            if len(left) - len(official) > len(kept):
+                dropped = len(left) - len(official) - len(kept)
+                self.notes.append(f"copies: {dropped} pictures left out of training, they stand in validation")
+            pool = kept
+        else:
+            seen = np.concatenate([pool, official])
+            kept, valid = self.without_copies(test, seen), self.without_copies(official, pool)
+            self.notes.append(f"copies: {len(test) - len(kept)} pictures left out of test, they stand in training")
+            if len(official) > len(valid):
+                dropped = len(official) - len(valid)
+                self.notes.append(f"copies: {dropped} pictures left out of validation, they stand in training")
+            official, test = valid, kept
+        if not len(pool) or not len(test):
+            raise InputError("protocol: no picture is left once copies are dropped", "Use copies: keep.")
+        return pool, official, test
+
+    def without_copies(self, rows: Rows, others: Rows) -> Rows:
+        """Those of ``rows`` that are no copy of any of ``others``."""
+        first, second = self.pairs[:, 0], self.pairs[:, 1]
+        other = np.zeros(len(self.manifest), dtype=bool)
+        other[others] = True
+        copies = np.concatenate([first[other[second]], second[other[first]]])
+        return rows[~np.isin(rows, copies)]
+
+    def thin(self, rows: Rows, uneven: Imbalance) -> Rows:
+        wanted = wanted_counts(uneven, self.manifest.counts(rows), self.manifest.classes)
+        subjects = None
+        if uneven.by == "subjects":
+            if not self.manifest.has_subjects:
+                raise InputError(
+                    "imbalance: by: subjects needs to know the subject of every sample", "Use by: samples."
+                )
+            subjects = self.manifest.table["subject"].astype(str).to_numpy(dtype=object)[rows]
+        kept, how = thin(rows, self.labels[rows], wanted, subjects=subjects, seed=(self.protocol.seed, 2))
+        counts = ", ".join(f"{c} {n}" for c, n in zip(self.manifest.classes, wanted.tolist(), strict=True))
+        asked = f"factor {uneven.factor:g}" if uneven.factor is not None else "counts"
+        self.notes.append(f"imbalance to {asked}: {counts} ({len(rows) - len(kept)} samples left out)")
+        if how:
+            self.notes.append(how)
+        return kept
+
+    def cut_validation(self, pool: Rows) -> tuple[Rows, Rows]:
+        share = self.protocol.validation
+        if share == 0:
+            return pool, pool[:0]
+        if self.unit == "sample" and len(self.pairs):
+            # Copies within training go together: one of them decides for all.
+            first = self.leaders()[pool]
+            lead = np.unique(first)
+            held = np.isin(first, lead[self.parts(lead, [1 - share, share], 1) == 1])
+        else:
+            held = self.parts(pool, [1 - share, share], 1) == 1
+        return pool[~held], pool[held]
+
+    def leaders(self) -> Rows:
+        """For every sample the first of all those it is a copy of, itself included."""
+        from scipy.sparse import coo_array
+        from scipy.sparse.csgraph import connected_components
+
+        size = len(self.manifest)
+        links = coo_array((np.ones(len(self.pairs)), self.pairs.T), shape=(size, size))
+        _, component = connected_components(links, directed=False)
+        _, first, index = np.unique(component, return_index=True, return_inverse=True)
+        return np.asarray(first[index], dtype=np.int64)
+
+    def say_missing(self, train: Rows, validation: Rows, test: Rows) -> None:
+        for name, rows in (("training", train), ("validation", validation), ("test", test)):
+            absent = [c for c, n in zip(self.manifest.classes, self.manifest.counts(rows), strict=True) if n == 0]
+            if absent and (len(rows) or name != "validation"):
+                self.notes.append(f"{name} has no sample of {', '.join(absent)}")

@@ -1,0 +1,200 @@
+"""Make a set of samples uneven on purpose: to a factor, or to counts, by samples or by whole subjects."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evenface.errors import InputError
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Imbalance:
+    """How uneven the classes shall be.
+
+    Parameters
+    ----------
+    factor : float, optional
+        Largest over smallest class count, >= 1; see :func:`exponential_counts`.
+    counts : mapping of str to int, optional
+        Samples to keep of each named class; a class that is not named keeps all. One of ``factor``
+        and ``counts`` is given.
+    by : {"samples", "subjects"}
+        Leave samples out one by one, or with all that a subject has of the class.
+    on : {"train", "all"}
+        Make only training uneven, or the whole data set before it is divided. The latter, which some
+        papers do, makes the test set uneven too; the notes of the split say so.
+
+    Raises
+    ------
+    InputError
+        If not exactly one of ``factor`` and ``counts`` is given or a value is unknown.
+    """
+
+    factor: float | None = None
+    counts: Mapping[str, int] | None = None
+    by: Literal["samples", "subjects"] = "samples"
+    on: Literal["train", "all"] = "train"
+
+    def __post_init__(self) -> None:
+        if (self.factor is None) == (self.counts is None):
+            raise InputError("imbalance: give either factor or counts", "For example factor: 10.")
+        if self.by not in ("samples", "subjects"):
+            raise InputError(f"imbalance: by must be samples or subjects, got {self.by!r}")
+        if self.on not in ("train", "all"):
+            raise InputError(f"imbalance: on must be train or all, got {self.on!r}")
+        if self.factor is not None and not (math.isfinite(self.factor) and self.factor >= 1):
+            raise InputError(f"imbalance: factor must be a number >= 1, got {self.factor}")
+        for name, count in (self.counts or {}).items():
+            if isinstance(count, bool) or count != int(count) or count < 0:
+                raise InputError(f"imbalance: counts must be whole numbers >= 0, got {count!r} for {name}")
+
+
+def exponential_counts(available: Sequence[int] | Rows, factor: float) -> Rows:
+    r"""Let counts fall exponentially from the largest to the smallest class.
+
+    .. math:: n'_i = n_i u^i, \quad u = \left(\frac{n_0}{n_{C-1} \, f}\right)^{1/(C-1)}
+
+    with the classes in order of falling count (equal counts: in order of the classes) and ``f`` the
+    factor, so that :math:`n'_0 / n'_{C-1} = f` before rounding to whole samples.
+
+    Parameters
+    ----------
+    available : sequence of int, shape (C,)
+        How many samples there are of each class.
+    factor : float
+        Largest over smallest count to reach, >= 1.
+
+    Returns
+    -------
+    int64 array of shape (C,)
+        How many to keep of each class, in the order of the classes.
+
+    Raises
+    ------
+    InputError
+        If the classes are already more uneven than that, one is empty, or one would lose all samples.
+
+    Examples
+    --------
+    >>> exponential_counts([1000, 1000, 1000], 100).tolist()
+    [1000, 100, 10]
+    """
+    n = np.asarray(available, dtype=np.int64)
+    if n.min() < 1:
+        raise InputError(f"imbalance: every class needs a sample to choose from, the counts are {n.tolist()}")
+    order = np.argsort(-n, kind="stable")
+    largest, smallest = int(n[order[0]]), int(n[order[-1]])
+    # A tolerance of rounding: a set that was made to a factor must take the same factor again.
+    if largest / smallest > factor * (1 + 0.5 / smallest) + 1e-9:
+        raise InputError(
+            f"imbalance: the classes differ by a factor of {largest / smallest:.2f} already, asked was {factor:g}",
+            "Ask for a larger factor, or give counts.",
+        )
+    steps = max(len(n) - 1, 1)
+    u = min((largest / (smallest * factor)) ** (1 / steps), 1.0)
+    keep = np.empty_like(n)
+    keep[order] = np.floor(n[order] * u ** np.arange(len(n)) + 0.5).astype(np.int64)
+    if keep.min() < 1:
+        raise InputError(
+            f"imbalance: at a factor of {factor:g} the smallest class would keep none of its samples",
+            f"There are {largest} samples in the largest class: ask for a factor of at most {largest}.",
+        )
+    return keep
+
+
+def wanted_counts(imbalance: Imbalance, available: Rows, classes: Sequence[str]) -> Rows:
+    """How many samples of each class to keep, int64, shape (C,).
+
+    Raises
+    ------
+    InputError
+        If more is asked for than there is, a class is unknown, or the factor cannot be reached.
+    """
+    if imbalance.factor is not None:
+        empty = [name for name, count in zip(classes, available.tolist(), strict=True) if count == 0]
+        if empty:
+            raise InputError(
+                f"imbalance: a factor cannot be reached, there is no sample of {', '.join(empty)} to train on",
+                "Give counts, or divide the data otherwise.",
+            )
+        return exponential_counts(available, imbalance.factor)
+    asked = imbalance.counts or {}
+    wanted = available.copy()
+    for name, count in asked.items():
+        if name not in classes:
+            near = get_close_matches(name, classes, n=1)
+            hint = f"Did you mean {near[0]}?" if near else f"Known are {', '.join(classes)}."
+            raise InputError(f"imbalance: there is no class {name!r}", hint)
+        wanted[classes.index(name)] = int(count)
+    for name, count, there in zip(classes, wanted.tolist(), available.tolist(), strict=True):
+        if count > there:
+            raise InputError(
+                f"imbalance: {count} samples asked of class {name}, there are {there} to choose from",
+                "Lower the count, or leave fewer samples for testing.",
+            )
+    return wanted
+
+
+def thin(
+    rows: Rows,
+    labels: Rows,
+    wanted: Rows,
+    *,
+    subjects: NDArray[np.object_] | None = None,
+    seed: Sequence[int] = (0,),
+) -> tuple[Rows, str]:
+    """Keep ``wanted`` samples of each class, drawn at random.
+
+    With the same seed, what is kept at a smaller count is part of what is kept at a larger one, so
+    that studies over several factors compare nested sets. By subjects, the subjects come in one
+    seeded order for all classes; each is kept whole while it fits, then samples fill the rest.
+
+    Parameters
+    ----------
+    rows : int64 array of shape (M,)
+        Positions to choose from.
+    labels : int64 array of shape (M,)
+        Their classes.
+    wanted : int64 array of shape (C,)
+        How many to keep of each class; no more than there are.
+    subjects : array of shape (M,), optional
+        Their subjects; given, whole subjects are kept as far as possible.
+    seed : sequence of int
+        Seeds the draw.
+
+    Returns
+    -------
+    kept : int64 array
+        The positions kept, in the order of ``rows``.
+    how : str
+        How many came in by whole subjects and how many one by one; empty without ``subjects``.
+    """
+    chosen = np.zeros(len(rows), dtype=bool)
+    if subjects is None:
+        for label, count in enumerate(wanted.tolist()):
+            members = np.flatnonzero(labels == label)
+            chosen[np.random.default_rng([*seed, label]).permutation(members)[:count]] = True
+        return rows[chosen], ""
+    names, index = np.unique(subjects.astype(str), return_inverse=True)
+    order = np.random.default_rng(list(seed)).permutation(len(names))
+    whole = singly = 0
+    for label, count in enumerate(wanted.tolist()):
+        left = count
+        spare: list[int] = []
+        for subject in order:
+            members = np.flatnonzero((labels == label) & (index == subject))
+            if len(members) <= left:
+                chosen[members] = True
+                left -= len(members)
+            else:
+                spare.extend(members.tolist())
+        chosen[spare[:left]] = True
+        whole, singly = whole + count - left, singly + left
+    return rows[chosen], f"{whole} samples kept with all that their subject has of the class, {singly} one by one"
