@@ -1,14 +1,33 @@
-"""Progress with the time left, on standard error; silent where nobody watches."""
+"""Progress with the time left, on standard error; only its messages where nobody watches."""
 
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
-Advance = Callable[[int], None]
+
+@dataclass(frozen=True)
+class Bar:
+    """A progress bar under way: call it with the number of units done since the last call.
+
+    Parameters
+    ----------
+    advance : callable
+        Moves the bar.
+    say : callable
+        Prints a line above the bar.
+    """
+
+    advance: Callable[[int], None]
+    say: Callable[[str], None]
+
+    def __call__(self, done: int) -> None:
+        """Move the bar by ``done`` units."""
+        self.advance(done)
 
 
 @contextlib.contextmanager
-def progress(title: str, total: int) -> Iterator[Advance]:
+def progress(title: str, total: int, done: int = 0) -> Iterator[Bar]:
     """Show a bar with the time left while the block runs.
 
     Parameters
@@ -17,14 +36,16 @@ def progress(title: str, total: int) -> Iterator[Advance]:
         What is being done, such as ``"preparing faces"``.
     total : int
         How many units there are.
+    done : int, default=0
+        How many are done already.
 
     Yields
     ------
-    callable
-        Call it with the number of units done since the last call.
+    Bar
+        To move the bar, and to print above it.
     """
     if not sys.stderr.isatty():
-        yield lambda _done: None
+        yield Bar(lambda _done: None, lambda text: print(text, file=sys.stderr, flush=True))
         return
     from rich.console import Console
     from rich.progress import (
@@ -45,5 +66,8 @@ def progress(title: str, total: int) -> Iterator[Advance]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=total)
-        yield lambda done: bar.update(task, advance=done)
+        task = bar.add_task(title, total=total, completed=done)
+        yield Bar(
+            lambda step: bar.update(task, advance=step),
+            lambda text: bar.console.print(text, markup=False, highlight=False),
+        )

@@ -1,0 +1,190 @@
+"""The command line: parses, calls, prints; everything else happens in :mod:`evenface.workflows`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from evenface.errors import InputError
+from evenface.files import disk_error
+
+
+class Verbs(TyperGroup):
+    """Commands whose foreseeable failures end in one sentence and an exit code, never in a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; 2 for what the user can mend, 130 for Ctrl-C."""
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            raise self._ended(str(error), 2) from None
+        except KeyboardInterrupt:
+            raise self._ended("interrupted; say the same again with --resume to go on", 130) from None
+        except OSError as error:
+            told = disk_error(error, Path(error.filename or "the output"))
+            if not isinstance(told, InputError):
+                raise
+            raise self._ended(str(told), 2) from None
+
+    @staticmethod
+    def _ended(text: str, code: int) -> typer.Exit:
+        print(f"evenface: {text}", file=sys.stderr)
+        return typer.Exit(code)
+
+
+# Plain help and plain errors: importing rich for them would double the time that --help takes.
+_QUIET: dict[str, Any] = {
+    "rich_markup_mode": None,
+    "add_completion": False,
+    "pretty_exceptions_enable": False,
+    "no_args_is_help": True,
+}
+app = typer.Typer(cls=Verbs, help="Facial expression and pain from uneven classes, with honest evaluation.", **_QUIET)
+data = typer.Typer(help="Look at data before learning from it.", **_QUIET)
+app.add_typer(data, name="data")
+
+Source = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="Name of a shipped recipe, a YAML file, or a run folder.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[key=value]...", help="Settings that replace the recipe's, such as optimizer.lr=1e-4."),
+]
+Out = Annotated[Path | None, typer.Option(help="Folder to write to.")]
+Faces = Annotated[
+    bool, typer.Option("--faces/--no-faces", help="Whether reports show sample faces; many data licences forbid it.")
+]
+Show = Annotated[bool, typer.Option("--open/--no-open", help="Whether to open the report in a browser.")]
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder of the demo's runs.")] = Path("runs/demo"), *, show: Show = True
+) -> None:
+    """Train two methods on synthetic people and compare them.
+
+    Takes under five minutes on two cores; the report says which is better, for which class, and how sure one can be.
+    """
+    from evenface import workflows
+
+    result = workflows.demo(out)
+    _print_comparison(result)
+    if show:
+        workflows.open_page(result.report)
+
+
+@app.command()
+def recipes(name: Annotated[str | None, typer.Argument(help="Print this one whole.")] = None) -> None:
+    """List the recipes that ship, or print one."""
+    from evenface.recipes import load_recipe, shipped_recipes
+
+    if name is not None:
+        load_recipe(name)
+        print(shipped_recipes().get(name, Path(name)).read_text(encoding="utf-8"), end="")
+        return
+    for known in shipped_recipes():
+        print(f"{known:24} {load_recipe(known).about}")
+
+
+@data.command("check")
+def check(recipe: Source, settings: Settings = None, *, out: Out = None) -> None:
+    """Look for leaks and flaws.
+
+    People and pictures on both sides, near-duplicates, conflicting labels, missing classes, unreadable files.
+    """
+    from evenface import workflows
+    from evenface.recipes import parse_overrides
+
+    findings = workflows.check_data(recipe, out=out, **parse_overrides(settings or []))
+    print("\n".join(findings.lines()))
+    if out is not None:
+        print(f"tables  {out}")
+
+
+@app.command()
+def prepare(recipe: Source, settings: Settings = None) -> None:
+    """Read, convert and resize the faces of a recipe.
+
+    Training does so by itself where it is not done yet; a second call is instant.
+    """
+    from evenface import workflows
+    from evenface.recipes import parse_overrides
+
+    store = workflows.prepare(recipe, **parse_overrides(settings or []))
+    print(f"{store.summary()}\nstore  {store.folder}")
+
+
+@app.command()
+def train(
+    recipe: Source,
+    settings: Settings = None,
+    *,
+    out: Out = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where this run was interrupted.")] = False,
+    faces: Faces = True,
+) -> None:
+    """Train by a recipe, test, write a run folder."""
+    from evenface import workflows
+    from evenface.recipes import parse_overrides
+
+    run = workflows.train(recipe, out=out, resume=resume, faces=faces, **parse_overrides(settings or []))
+    if workflows.is_first_process():
+        print("\n".join(workflows.summary(run)))
+
+
+@app.command()
+def evaluate(run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")], *, faces: Faces = True) -> None:
+    """Compute a run's metrics and report anew.
+
+    Everything is computed from the stored predictions.
+    """
+    from evenface import workflows
+
+    print("\n".join(workflows.summary(workflows.evaluate(run, faces=faces))))
+
+
+@app.command()
+def compare(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN RUN...", help="Run folders; runs that differ in the seed only count as one method."
+        ),
+    ],
+    *,
+    out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("runs/comparison"),
+    faces: Faces = True,
+    show: Annotated[bool, typer.Option("--open/--no-open", help="Whether to open the report in a browser.")] = False,
+) -> None:
+    """Say which run is better, and how sure one can be."""
+    from evenface import workflows
+
+    result = workflows.compare(runs, out=out, faces=faces)
+    _print_comparison(result)
+    if show:
+        workflows.open_page(result.report)
+
+
+@app.command()
+def doctor() -> None:
+    """Print versions, devices, and what is missing."""
+    from evenface.doctor import examine
+
+    for finding in examine():
+        print(f"{finding.name:18} {finding.state}" + (f"\n{'':18} -> {finding.remedy}" if finding.remedy else ""))
+
+
+def _print_comparison(result: Any) -> None:
+    print("\n".join(result.lines))
+    print(f"report  {result.report}")
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="evenface")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""What is installed here, what is missing, and how to get it."""
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+from dataclasses import dataclass
+
+from evenface.places import cache_folder
+
+_NEEDED = ("torch", "torchvision", "timm", "lightning-fabric", "numpy", "pandas", "scikit-learn")
+_EXTRAS = {
+    "synthesis": (("anny", "synthetic people"),),
+    "faces": (("mediapipe", "finding faces and landmarks"), ("av", "reading video")),
+    "tracking": (("tensorboard", "TensorBoard"), ("mlflow", "MLflow")),
+    "export": (("onnx", "writing ONNX"), ("onnxruntime", "running ONNX")),
+    "app": (("gradio", "the page"),),
+    "cluster": (("ray", "studies over several machines"),),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the doctor.
+
+    Parameters
+    ----------
+    name : str
+        What was looked at.
+    state : str
+        What was found.
+    remedy : str
+        What to do; empty where nothing is to be done.
+    """
+
+    name: str
+    state: str
+    remedy: str = ""
+
+
+def examine() -> list[Finding]:
+    """Look at versions, devices, disk and optional parts.
+
+    Returns
+    -------
+    list of Finding
+        In the order of the screen. Lines with a remedy name what is missing.
+    """
+    return [
+        Finding("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
+        *_packages(),
+        *_devices(),
+        _disk(),
+    ]
+
+
+def _packages() -> list[Finding]:
+    found = [_package(name, "pip install evenface") for name in _NEEDED]
+    for extra, packages in _EXTRAS.items():
+        found += [_package(name, f"for {use}: pip install 'evenface[{extra}]'") for name, use in packages]
+    return found
+
+
+def _package(name: str, remedy: str) -> Finding:
+    try:
+        return Finding(name, importlib.metadata.version(name))
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(name, "missing", remedy)
+
+
+def _devices() -> list[Finding]:
+    if importlib.util.find_spec("torch") is None:
+        return []
+    import torch
+
+    findings = [Finding("processor", f"{os.cpu_count()} cores, {torch.get_num_threads()} threads used")]
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            facts = torch.cuda.get_device_properties(index)
+            findings.append(Finding(f"cuda:{index}", f"{facts.name}, {facts.total_memory / 2**30:.0f} GiB"))
+    elif torch.version.cuda is None:
+        findings.append(
+            Finding(
+                "cuda",
+                "none: this torch is built for the processor only",
+                "with an NVIDIA GPU, see 'GPU' in the README",
+            )
+        )
+    else:
+        findings.append(Finding("cuda", "no GPU found", "with an NVIDIA GPU, check its driver with nvidia-smi"))
+    return findings
+
+
+def _disk() -> Finding:
+    folder = cache_folder()
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(existing).free / 2**30
+    return Finding("cache", f"{folder}, {free:.0f} GiB free", "set EVENFACE_CACHE to a larger disk" if free < 5 else "")

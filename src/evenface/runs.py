@@ -1,0 +1,168 @@
+"""Run folders: one trained model with everything that is needed to judge, repeat and use it."""
+
+import datetime
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from evenface.errors import InputError
+from evenface.evaluation.predictions import Predictions
+from evenface.files import atomic_write, write_json
+from evenface.recipes import Recipe, dump_recipe, load_recipe
+
+RECIPE, FACTS, SPLIT, PREDICTIONS, VALIDATION = (
+    "recipe.yaml",
+    "run.json",
+    "split.parquet",
+    "predictions.parquet",
+    "validation.parquet",
+)
+METRICS, HISTORY, WEIGHTS, LOG, REPORT = "metrics.json", "history.csv", "weights.safetensors", "log.txt", "report.html"
+_HARDWARE = ("accelerator", "devices", "nodes", "loggers", "checkpoint_minutes")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Where it stands. It holds ``recipe.yaml`` (as resolved), ``run.json`` (versions, seed, hashes, counts),
+        ``split.parquet``, ``predictions.parquet`` (test), ``validation.parquet``, ``metrics.json``, ``history.csv``,
+        ``weights.safetensors`` (selected), ``last.safetensors``, ``log.txt``, ``report.html`` and ``tables/``.
+    """
+
+    folder: Path
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "Run":
+        """Open a run that has ended.
+
+        Raises
+        ------
+        InputError
+            If the folder is no run, or the run has not ended.
+        """
+        run = cls(Path(folder))
+        if not (run.folder / RECIPE).is_file():
+            raise InputError(
+                f"{folder} is no run folder: it has no {RECIPE}", "Give a folder that `evenface train` wrote."
+            )
+        if not run.finished:
+            raise InputError(f"the run {folder} has not ended", f"Go on with it: evenface train {folder} --resume")
+        return run
+
+    @classmethod
+    def create(cls, folder: Path, recipe: Recipe, *, resume: bool) -> "Run":
+        """Claim a folder for a recipe, without writing to it.
+
+        Raises
+        ------
+        InputError
+            If the folder holds another run, or this one and ``resume`` was not said, or something else.
+        """
+        run = cls(folder)
+        if (folder / RECIPE).is_file():
+            if not resume:
+                state = "has ended" if run.finished else "has begun"
+                raise InputError(
+                    f"the run {folder} {state} already", "Add --resume to go on with it, or --out for another folder."
+                )
+            different = differing_keys([run.recipe, recipe], ignore=tuple(f"training.{key}" for key in _HARDWARE))
+            if different:
+                raise InputError(
+                    f"the run {folder} was begun with other settings: {', '.join(sorted(different))}",
+                    f"Go on with its own: evenface train {folder} --resume; or give another folder: --out.",
+                )
+        elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise InputError(f"{folder} exists and is no run folder", "Give another folder: --out.")
+        return run
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has its predictions."""
+        return (self.folder / PREDICTIONS).is_file() and (self.folder / FACTS).is_file()
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """The recipe as resolved."""
+        return load_recipe(self.folder / RECIPE)
+
+    @cached_property
+    def predictions(self) -> Predictions:
+        """Predictions of the test samples."""
+        return Predictions.load(self.folder / PREDICTIONS)
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """Versions, hashes, counts, notes and times."""
+        facts: dict[str, Any] = json.loads((self.folder / FACTS).read_text(encoding="utf-8"))
+        return facts
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """Every metric with its interval, as computed from the predictions."""
+        metrics: dict[str, Any] = json.loads((self.folder / METRICS).read_text(encoding="utf-8"))
+        return metrics
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """One row per epoch."""
+        return pd.read_csv(self.folder / HISTORY)
+
+    def begin(self, facts: Mapping[str, Any], split: pd.DataFrame) -> None:
+        """Write what is known before training."""
+        with atomic_write(self.folder / SPLIT) as temporary:
+            split.to_parquet(temporary, index=False)
+        write_json(self.folder / FACTS, dict(facts))
+        with atomic_write(self.folder / RECIPE) as temporary:
+            temporary.write_text(dump_recipe(load_recipe(facts["recipe"])), encoding="utf-8")
+
+    def log(self, text: str) -> None:
+        """Add a line with the time to the run's log."""
+        moment = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+        with (self.folder / LOG).open("a", encoding="utf-8") as file:
+            file.write(f"{moment}  {text}\n")
+
+
+def differing_keys(recipes: list[Recipe], ignore: tuple[str, ...] = ()) -> dict[str, list[Any]]:
+    """Find the dotted keys in which recipes differ, with each one's value; names and descriptions do not count."""
+    flat = [
+        _flatten(recipe.model_dump(mode="json", exclude={"name", "about", "paper", "deviations"})) for recipe in recipes
+    ]
+    keys = sorted({key for one in flat for key in one} - set(ignore))
+    rows = {key: [one.get(key) for one in flat] for key in keys}
+    return {key: values for key, values in rows.items() if any(value != values[0] for value in values)}
+
+
+def environment() -> dict[str, str]:
+    """Say what a result depends on besides the recipe: versions and machine."""
+    import timm
+    import torch
+
+    import evenface
+
+    return {
+        "evenface": evenface.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "timm": timm.__version__,
+        "numpy": np.__version__,
+        "processor": platform.processor() or platform.machine(),
+        "threads": str(torch.get_num_threads()),
+    }
+
+
+def _flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat

@@ -1,0 +1,88 @@
+"""Random changes of a batch of pictures, on its device, from numbers drawn beforehand."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from evenface.recipes.schema import Augment
+
+COLUMNS = 14
+"""Random numbers that one picture takes."""
+
+
+def to_float(images: Tensor) -> Tensor:
+    """Turn stored pictures (B, H, W, C) uint8 into network input (B, C, H, W) float32 in [0, 1]."""
+    return images.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.channels_last).div_(255)
+
+
+def augment(images: Tensor, numbers: Tensor, settings: Augment) -> Tensor:
+    """Change each picture by its own numbers.
+
+    Parameters
+    ----------
+    images : Tensor of shape (B, C, H, W)
+        Float, in [0, 1].
+    numbers : Tensor of shape (B, COLUMNS)
+        Uniform in [0, 1), one row per picture: the same row gives the same change, whatever else is in the batch.
+    settings : Augment
+        What may change, and by how much.
+
+    Returns
+    -------
+    Tensor of shape (B, C, H, W)
+        In [0, 1]. Flip, rotation, shift, zoom and shear are one bilinear resampling whose border repeats the edge.
+    """
+    u = numbers.to(images.device)
+    images = _move(images, u[:, :6], settings)
+    images = _colour(images, u[:, 6:9], settings)
+    return _erase(images, u[:, 9:14], settings)
+
+
+def _signed(u: Tensor, largest: float) -> Tensor:
+    return (2 * u - 1) * largest
+
+
+def _move(images: Tensor, u: Tensor, s: Augment) -> Tensor:
+    flips = u[:, 0] < s.flip
+    if not any((s.rotate, s.shift, s.zoom, s.shear)):
+        return torch.where(flips[:, None, None, None], images.flip(-1), images) if s.flip else images
+    angle = _signed(u[:, 1], math.radians(s.rotate))
+    scale = 1 / (1 + _signed(u[:, 2], s.zoom))
+    shear = _signed(u[:, 3], s.shear)
+    mirror = torch.where(flips, -1.0, 1.0)
+    cos, sin = angle.cos() * scale, angle.sin() * scale
+    top = torch.stack([mirror * cos, mirror * (shear * cos - sin), _signed(u[:, 4], 2 * s.shift)], dim=1)
+    bottom = torch.stack([sin, shear * sin + cos, _signed(u[:, 5], 2 * s.shift)], dim=1)
+    grid = F.affine_grid(torch.stack([top, bottom], dim=1), list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+
+
+def _colour(images: Tensor, u: Tensor, s: Augment) -> Tensor:
+    if not any((s.brightness, s.contrast, s.saturation)):
+        return images
+    factors = (1 + _signed(u, 1.0) * u.new_tensor([s.brightness, s.contrast, s.saturation]))[:, :, None, None, None]
+    mean = images.mean(dim=(1, 2, 3), keepdim=True)
+    images = (images - mean) * factors[:, 1] + mean * factors[:, 0]
+    if s.saturation and images.shape[1] == 3:
+        grey = images.mean(dim=1, keepdim=True)
+        images = (images - grey) * factors[:, 2] + grey
+    return images.clamp_(0, 1)
+
+
+def _erase(images: Tensor, u: Tensor, s: Augment) -> Tensor:
+    """Fill a rectangle with the picture's mean (random erasing, Zhong et al., 2020); sides from 1:2 to 2:1."""
+    if not s.erase:
+        return images
+    height, width = images.shape[-2:]
+    area = s.erase_area[0] + u[:, 1] * (s.erase_area[1] - s.erase_area[0])
+    ratio = torch.exp2(_signed(u[:, 2], 1.0))
+    tall, wide = (area * ratio).sqrt().clamp(max=1.0), (area / ratio).sqrt().clamp(max=1.0)
+    rows = (torch.arange(height, device=u.device) + 0.5) / height
+    columns = (torch.arange(width, device=u.device) + 0.5) / width
+    top, left = (u[:, 3] * (1 - tall))[:, None], (u[:, 4] * (1 - wide))[:, None]
+    inside_rows = (rows >= top) & (rows < top + tall[:, None])
+    inside_columns = (columns >= left) & (columns < left + wide[:, None])
+    inside = inside_rows[:, None, :, None] & inside_columns[:, None, None, :] & (u[:, 0] < s.erase)[:, None, None, None]
+    return torch.where(inside, images.mean(dim=(1, 2, 3), keepdim=True), images)

@@ -1,0 +1,88 @@
+"""Checkpoints: everything a run needs to go on as if nothing had happened, in one safetensors file."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from evenface.errors import InputError
+from evenface.files import atomic_write
+
+_TENSOR = "\0tensor"
+
+
+def save_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Write a nested state (dicts, lists, numbers, texts, tensors), whole or not at all.
+
+    Tensors are stored as safetensors; the rest as JSON in the file's metadata.
+
+    Raises
+    ------
+    InputError
+        If the disk is full or the folder cannot be written to.
+    """
+    tensors: dict[str, Tensor] = {}
+    plain = json.dumps(_split(state, "", tensors))
+    with atomic_write(path) as temporary:
+        try:
+            save_file(tensors, temporary, metadata={"state": plain})
+        except SafetensorError as error:
+            # The library says a full disk in words only.
+            if "No space left" in str(error) or "os error 28" in str(error):
+                raise OSError(28, "No space left on device") from error
+            raise
+
+
+def load_state(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Read what :func:`save_state` wrote.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or damaged.
+    """
+    try:
+        with safe_open(path, framework="pt", device=str(device)) as file:
+            plain = json.loads(file.metadata()["state"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  safe_open is no mapping
+    except (OSError, SafetensorError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is no checkpoint of evenface ({error})", "Start anew in another folder.") from error
+    state: dict[str, Any] = _join(plain, tensors)
+    return state
+
+
+def save_weights(path: Path, weights: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:
+    """Write a network's weights with facts that any reader of safetensors sees."""
+    with atomic_write(path) as temporary:
+        save_file(
+            {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()},
+            temporary,
+            metadata=dict(facts),
+        )
+
+
+def _split(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+    """Move tensors into ``tensors`` and leave their names; keys keep their type by being listed as pairs."""
+    if isinstance(value, Tensor):
+        tensors[name] = value.detach().cpu().contiguous().clone()
+        return {_TENSOR: name}
+    if isinstance(value, Mapping):
+        return {"pairs": [[key, _split(inner, f"{name}/{key}", tensors)] for key, inner in value.items()]}
+    if isinstance(value, list | tuple):
+        return [_split(inner, f"{name}/{place}", tensors) for place, inner in enumerate(value)]
+    return value
+
+
+def _join(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    if isinstance(value, dict):
+        if _TENSOR in value:
+            return tensors[value[_TENSOR]]
+        return {key: _join(inner, tensors) for key, inner in value["pairs"]}
+    if isinstance(value, list):
+        return [_join(inner, tensors) for inner in value]
+    return value

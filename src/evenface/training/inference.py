@@ -1,0 +1,48 @@
+"""Probabilities for many stored faces, shared out over the processes."""
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+
+from evenface.methods.base import Method
+from evenface.training.augment import to_float
+from evenface.training.batches import Faces
+
+
+@torch.inference_mode()
+def predict_rows(fabric: Fabric, method: Method, faces: Faces, rows: np.ndarray, batch_size: int) -> np.ndarray:
+    """Predict the faces at ``rows``, without augmentation.
+
+    Parameters
+    ----------
+    fabric : Fabric
+        Launched; every process takes part and gets the whole result.
+    method : Method
+        Set to evaluation mode while predicting, and back.
+    faces : Faces
+        Pictures by row.
+    rows : ndarray of shape (N,)
+        Which ones.
+    batch_size : int
+        Faces at a time in each process.
+
+    Returns
+    -------
+    ndarray of shape (N, C)
+        Probabilities, float64, each row summing to 1.
+    """
+    world, rank = fabric.world_size, fabric.global_rank
+    # Every process needs the same number of rows to gather: the list is filled up with its own first row.
+    filled = np.concatenate([rows, np.repeat(rows[:1], -len(rows) % world)])
+    mine = filled[rank::world]
+    was_training = method.training
+    method.eval()
+    parts = []
+    for start in range(0, len(mine), batch_size):
+        images = to_float(faces.take(mine[start : start + batch_size]))
+        with fabric.autocast():
+            parts.append(method.predict(images).double())
+    method.train(was_training)
+    gathered = fabric.all_gather(torch.cat(parts)) if world > 1 else torch.cat(parts)[None]
+    together = gathered.transpose(0, 1).reshape(len(filled), -1)[: len(rows)].cpu().numpy()
+    return np.asarray(together / together.sum(axis=1, keepdims=True))

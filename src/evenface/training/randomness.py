@@ -1,0 +1,44 @@
+"""Random numbers as a pure function of (seed, purpose, epoch, step): nothing to save, nothing to restore."""
+
+import numpy as np
+
+from evenface.files import digest
+
+
+def key(seed: int, *parts: object) -> int:
+    """Make one 63-bit seed of a run's seed and what the numbers are for."""
+    return int(digest(str(seed), *(str(part) for part in parts))[:15], 16)
+
+
+def uniforms(seed: int, purpose: str, epoch: int, rows: int, columns: int = 1) -> np.ndarray:
+    """Draw the numbers of one epoch.
+
+    Parameters
+    ----------
+    seed : int
+        Seed of the run.
+    purpose : str
+        What they are for, so that two uses never share numbers.
+    epoch : int
+        Epoch, from 0.
+    rows, columns : int
+        Shape. A row belongs to a place in the epoch's order, whoever processes it.
+
+    Returns
+    -------
+    ndarray of shape (rows, columns)
+        Uniform in [0, 1), float32.
+    """
+    return np.random.default_rng(key(seed, purpose, epoch)).random((rows, columns), dtype=np.float32)
+
+
+def permutation(seed: int, epoch: int, rows: int) -> np.ndarray:
+    """Give the order of one epoch, int64, shape (rows,)."""
+    return np.random.default_rng(key(seed, "order", epoch)).permutation(rows)
+
+
+def seed_step(seed: int, epoch: int, step: int, rank: int = 0) -> None:
+    """Seed torch for one training step, for dropout and whatever else a network draws."""
+    import torch
+
+    torch.manual_seed(key(seed, "step", epoch, step, rank))
