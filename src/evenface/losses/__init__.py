@@ -1,1 +1,102 @@
 """Losses, one value per sample, one short file each."""
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from evenface.errors import InputError
+from evenface.imbalance import class_weights
+from evenface.losses.cefl import CEFLLoss
+from evenface.losses.class_balanced import ClassBalancedLoss
+from evenface.losses.cross_entropy import CrossEntropyLoss
+from evenface.losses.focal import FocalLoss
+from evenface.registry import check_options, find
+
+__all__ = [
+    "LOSSES",
+    "CEFLLoss",
+    "ClassBalancedLoss",
+    "CrossEntropyLoss",
+    "FocalLoss",
+    "build_loss",
+    "register_loss",
+]
+
+LOSSES: dict[str, type[nn.Module]] = {
+    "cefl": CEFLLoss,
+    "class_balanced": ClassBalancedLoss,
+    "cross_entropy": CrossEntropyLoss,
+    "focal": FocalLoss,
+}
+
+
+def register_loss(name: str, loss: type[nn.Module]) -> None:
+    """Make a loss known by a name.
+
+    Parameters
+    ----------
+    name : str
+        What recipes call it.
+    loss : type
+        A module ``(logits (B, C), targets (B,)) -> (B,)``. If its constructor takes ``counts`` it is given the
+        training counts; if it takes ``alpha`` it is given class weights, a float32 tensor of shape (C,) or None.
+
+    Raises
+    ------
+    ValueError
+        If the name is taken by another loss.
+    """
+    if LOSSES.setdefault(name, loss) is not loss:
+        raise ValueError(f"there already is a loss {name!r}: {LOSSES[name].__qualname__}")
+
+
+def build_loss(name: str, counts: npt.ArrayLike, *, names: Sequence[str] | None = None, **options: Any) -> nn.Module:
+    """Build a loss by its name.
+
+    Parameters
+    ----------
+    name : str
+        One of :data:`LOSSES`.
+    counts : array_like of shape (C,)
+        Training samples of each class.
+    names : sequence of str, optional
+        Class names, for messages.
+    **options
+        The loss's own parameters. Where it takes ``alpha``: None (default), ``inverse``, ``effective``, ``ratio`` or
+        one weight per class; with a rule, ``normalise`` (default ``classes``: mean weight 1) and ``beta`` (default
+        0.999, for ``effective``) as in :func:`evenface.imbalance.class_weights`.
+
+    Returns
+    -------
+    nn.Module
+
+    Raises
+    ------
+    InputError
+        If the name or an option is unknown, or a value cannot be.
+
+    Examples
+    --------
+    >>> build_loss("focal", counts=[30, 10], gamma=1.0, alpha="inverse").alpha
+    tensor([0.5000, 1.5000])
+    """
+    loss = find("loss", name, LOSSES)
+    parameters = set(inspect.signature(loss).parameters)
+    takes_alpha = "alpha" in parameters
+    check_options("loss", name, options, parameters - {"counts"} | ({"normalise", "beta"} if takes_alpha else set()))
+    if takes_alpha:
+        rule = {key: options.pop(key) for key in ("normalise", "beta") if key in options and key not in parameters}
+        weights = class_weights(options.get("alpha"), counts, names=names, **rule)
+        options["alpha"] = None if weights is None else torch.tensor(weights, dtype=torch.float32)
+    if "counts" in parameters:
+        options["counts"] = counts
+    try:
+        return loss(**options)
+    except InputError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise InputError(f"loss {name!r}: {error}") from error

@@ -1,0 +1,285 @@
+"""How uneven classes are, and the weights and sampling that answer it. Needs NumPy only."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from evenface.errors import InputError
+from evenface.registry import find
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+NORMALISATIONS = ("classes", "sum-one", "none")
+SAMPLING_RULES = ("none", "inverse", "effective")
+
+
+def counts(labels: npt.ArrayLike, classes: int) -> Integers:
+    """Count the samples of each class.
+
+    Parameters
+    ----------
+    labels : array_like of int, shape (N,)
+        From 0 to ``classes - 1``.
+    classes : int
+        Number of classes C.
+
+    Returns
+    -------
+    ndarray of shape (C,), int64
+
+    Raises
+    ------
+    InputError
+        If a label is not an integer of that range.
+
+    Examples
+    --------
+    >>> counts([0, 2, 2], classes=3)
+    array([1, 0, 2])
+    """
+    values = np.asarray(labels)
+    if values.size and not np.issubdtype(values.dtype, np.integer):
+        raise InputError(f"labels must be integers, got {values.dtype}")
+    if values.size and not (values.min() >= 0 and values.max() < classes):
+        raise InputError(f"labels must be from 0 to {classes - 1}, got {values.min()} to {values.max()}")
+    return np.bincount(values.astype(np.int64), minlength=classes)
+
+
+def ratio(counts: npt.ArrayLike, names: Sequence[str] | None = None) -> Floats:
+    """Give the imbalance ratio of each class against the rest: negatives over positives, unrounded.
+
+    Parameters
+    ----------
+    counts : array_like of shape (C,)
+        Samples per class, all above 0.
+    names : sequence of str, optional
+        Class names, for messages.
+
+    Returns
+    -------
+    ndarray of shape (C,), float64
+
+    Raises
+    ------
+    InputError
+        If a class has no sample.
+    """
+    n = _positive(counts, names)
+    return np.asarray((n.sum() - n) / n)
+
+
+def factor(counts: npt.ArrayLike, names: Sequence[str] | None = None) -> float:
+    """Give the imbalance factor: the largest class over the smallest. See :func:`ratio` for parameters and errors."""
+    n = _positive(counts, names)
+    return float(n.max() / n.min())
+
+
+def inverse_frequency_weights(
+    counts: npt.ArrayLike, *, normalise: str = "sum-one", names: Sequence[str] | None = None
+) -> Floats:
+    r"""Weigh each class by the inverse of its count.
+
+    .. math:: \alpha_i = \frac{1/c_i}{\sum_j 1/c_j}
+
+    Parameters
+    ----------
+    counts : array_like of shape (C,)
+        Samples per class, all above 0.
+    normalise : {"sum-one", "classes", "none"}
+        The weights sum to 1 (the formula), to C (mean 1: the loss keeps its usual scale), or are plain ``1 / c``.
+    names : sequence of str, optional
+        Class names, for messages.
+
+    Returns
+    -------
+    ndarray of shape (C,), float64
+
+    Raises
+    ------
+    InputError
+        If a class has no sample, or the normalisation is unknown.
+
+    References
+    ----------
+    Lu et al., *Handling class imbalance in video-based pain intensity estimation using ResNetBiLSTM*, IJEER 2025,
+    eq. 17.
+
+    Examples
+    --------
+    >>> inverse_frequency_weights([30, 10])
+    array([0.25, 0.75])
+    """
+    return _normalised(1.0 / _positive(counts, names), normalise)
+
+
+def effective_number_weights(
+    counts: npt.ArrayLike, *, beta: float = 0.999, normalise: str = "classes", names: Sequence[str] | None = None
+) -> Floats:
+    r"""Weigh each class by the inverse of its effective number of samples.
+
+    .. math:: B_l = \frac{1 - \beta}{1 - \beta^{n_l}}
+
+    Parameters
+    ----------
+    counts : array_like of shape (C,)
+        Samples per class, all above 0.
+    beta : float, default=0.999
+        From 0 (all weights equal) to below 1 (close to it: inverse frequency).
+    normalise : {"classes", "sum-one", "none"}
+        The weights sum to C, as in the work that proposed them; to 1; or are the formula's, about 1e-3 with
+        thousands of samples, which all but switches a loss off.
+    names : sequence of str, optional
+        Class names, for messages.
+
+    Returns
+    -------
+    ndarray of shape (C,), float64
+
+    Raises
+    ------
+    InputError
+        If a class has no sample, ``beta`` is out of range, or the normalisation is unknown.
+
+    References
+    ----------
+    Cui et al., *Class-balanced loss based on effective number of samples*, CVPR 2019. Zhu et al., *A facial
+    expression recognition network using rebalance-based regulation of attention consistency and focus*, 2025, eq. 6.
+    """
+    n = _positive(counts, names)
+    if not 0 <= beta < 1:
+        raise InputError(f"beta must be from 0 to below 1, got {beta}")
+    # expm1 and log1p keep the digits that 1 - beta ** n loses when beta is close to 1.
+    raw = np.ones_like(n) if beta == 0 else (1 - beta) / -np.expm1(n * np.log1p(beta - 1))
+    return _normalised(raw, normalise)
+
+
+def ratio_weights(counts: npt.ArrayLike, *, normalise: str = "none", names: Sequence[str] | None = None) -> Floats:
+    """Weigh each class by its :func:`ratio`; other parameters and errors as in :func:`inverse_frequency_weights`."""
+    return _normalised(ratio(counts, names), normalise)
+
+
+def class_weights(
+    rule: str | Sequence[float] | None,
+    counts: npt.ArrayLike,
+    *,
+    normalise: str = "classes",
+    beta: float = 0.999,
+    names: Sequence[str] | None = None,
+) -> Floats | None:
+    """Give class weights by the name of their rule.
+
+    Parameters
+    ----------
+    rule : {"inverse", "effective", "ratio"}, sequence of C floats, or None
+        None gives none. A sequence is taken as it is.
+    counts : array_like of shape (C,)
+        Samples per class in training.
+    normalise, beta, names
+        As in :func:`effective_number_weights`; of no effect on a sequence, ``beta`` also not on other rules.
+
+    Returns
+    -------
+    ndarray of shape (C,), float64, or None
+
+    Raises
+    ------
+    InputError
+        If the rule is unknown, a sequence does not hold one finite weight >= 0 per class, or as the rule's function.
+    """
+    if rule is None:
+        return None
+    if isinstance(rule, str):
+        options: dict[str, Any] = {"beta": beta} if rule == "effective" else {}
+        return find("rule for class weights", rule, _RULES)(counts, normalise=normalise, names=names, **options)
+    weights = np.asarray(rule, dtype=np.float64)
+    expected = np.asarray(counts).shape
+    if weights.shape != expected or not np.isfinite(weights).all() or (weights < 0).any():
+        raise InputError(f"class weights must be {expected[0]} finite numbers >= 0, one per class, got {list(rule)}")
+    return weights
+
+
+def sampling_probabilities(labels: npt.ArrayLike, rule: str = "none", *, beta: float = 0.999) -> Floats:
+    """Give the probability with which each sample is drawn.
+
+    Parameters
+    ----------
+    labels : array_like of int, shape (N,)
+        Class of each sample. Classes without samples play no part.
+    rule : {"none", "inverse", "effective"}
+        Every sample alike; every class alike; or each sample in proportion to its class's effective-number weight.
+    beta : float, default=0.999
+        For ``effective``, see :func:`effective_number_weights`.
+
+    Returns
+    -------
+    ndarray of shape (N,), float64
+        Sums to 1.
+
+    Raises
+    ------
+    InputError
+        If the rule is unknown, there are no samples, or ``beta`` is out of range.
+    """
+    find("sampling rule", rule, dict.fromkeys(SAMPLING_RULES))
+    _, inverse, present = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
+    if not len(inverse):
+        raise InputError("there are no samples to draw from")
+    if rule == "inverse":
+        weights = 1.0 / present
+    elif rule == "effective":
+        weights = effective_number_weights(present, beta=beta)
+    else:
+        weights = np.ones(len(present))
+    probabilities = weights[inverse]
+    return np.asarray(probabilities / probabilities.sum(), dtype=np.float64)
+
+
+def draw(probabilities: Floats, uniforms: Floats) -> Integers:
+    """Draw samples with replacement, as a pure function of uniform random numbers.
+
+    Parameters
+    ----------
+    probabilities : ndarray of shape (N,)
+        Not negative, not all 0; need not sum to exactly 1.
+    uniforms : ndarray
+        Random numbers from 0 to below 1.
+
+    Returns
+    -------
+    ndarray of the shape of ``uniforms``, int64
+        Rows from 0 to N - 1: the inverse of the cumulative distribution at each number.
+
+    Examples
+    --------
+    >>> draw(np.array([0.5, 0.0, 0.5]), np.array([0.1, 0.5, 0.9]))
+    array([0, 2, 2])
+    """
+    cumulative = np.cumsum(probabilities)
+    return np.searchsorted(cumulative / cumulative[-1], uniforms, side="right").astype(np.int64)
+
+
+_RULES = {"inverse": inverse_frequency_weights, "effective": effective_number_weights, "ratio": ratio_weights}
+
+
+def _positive(counts: npt.ArrayLike, names: Sequence[str] | None) -> Floats:
+    n = np.asarray(counts, dtype=np.float64)
+    if n.ndim != 1 or not n.size:
+        raise InputError(f"counts must be one number per class, got an array of shape {n.shape}")
+    empty = np.flatnonzero(~(n > 0))
+    if len(empty):
+        which = ", ".join(str(i) if names is None else names[i] for i in empty.tolist())
+        raise InputError(
+            f"no training sample of class {which}: its weight would be infinite",
+            "Leave the class out of the data, or choose a split in which it is trained.",
+        )
+    return n
+
+
+def _normalised(weights: Floats, normalise: str) -> Floats:
+    find("normalisation of class weights", normalise, dict.fromkeys(NORMALISATIONS))
+    if normalise == "none":
+        return weights
+    return np.asarray(weights / weights.sum() * (len(weights) if normalise == "classes" else 1))

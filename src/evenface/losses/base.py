@@ -1,0 +1,47 @@
+"""What all losses share: the check of their input and safe logarithms."""
+
+import torch
+from torch import Tensor
+
+
+def check_logits(logits: Tensor, targets: Tensor, alpha: Tensor | None = None) -> None:
+    """Check shapes and types, without looking at values (that would make an accelerator wait).
+
+    Parameters
+    ----------
+    logits : Tensor of shape (B, C)
+        Floating point.
+    targets : Tensor of shape (B,)
+        int64, each from 0 to C - 1.
+    alpha : Tensor of shape (C,), optional
+        A weight of each class.
+
+    Raises
+    ------
+    ValueError
+        If a shape or a type is another.
+    """
+    if logits.ndim != 2 or not logits.is_floating_point():
+        raise ValueError(f"logits must be floating point of shape (B, C), got {logits.dtype} {tuple(logits.shape)}")
+    if targets.shape != logits.shape[:1] or targets.dtype != torch.int64:
+        raise ValueError(f"targets must be int64 of shape ({len(logits)},), got {targets.dtype} {tuple(targets.shape)}")
+    if alpha is not None and alpha.shape != logits.shape[1:]:
+        raise ValueError(f"alpha must hold {logits.shape[1]} weights, one per class, got shape {tuple(alpha.shape)}")
+
+
+def true_log_probability(logits: Tensor, targets: Tensor) -> Tensor:
+    """Give log p of the true class, ``(B,)``: plain softmax, in at least 32 bits whatever the logits have."""
+    if logits.dtype in (torch.float16, torch.bfloat16):
+        logits = logits.float()
+    return logits.log_softmax(dim=-1).gather(-1, targets[:, None])[:, 0]
+
+
+def focusing(log_p: Tensor, gamma: float) -> Tensor:
+    r"""Give :math:`(1 - p)^\gamma`, with finite gradients also where p rounds to 1."""
+    # expm1 keeps the digits of 1 - p near p = 1; the floor keeps the power's derivative finite there for gamma < 1.
+    return (-log_p.expm1()).clamp_min(torch.finfo(log_p.dtype).tiny) ** gamma
+
+
+def weighted(loss: Tensor, targets: Tensor, alpha: Tensor | None) -> Tensor:
+    """Multiply each sample's loss by the weight of its true class."""
+    return loss if alpha is None else alpha[targets] * loss

@@ -1,0 +1,61 @@
+"""Cross-entropy or focal loss, weighted by the effective number of samples: class-balanced loss."""
+
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from evenface.imbalance import effective_number_weights
+from evenface.losses.focal import FocalLoss
+
+
+class ClassBalancedLoss(nn.Module):
+    r"""Class-balanced loss, one value per sample.
+
+    .. math:: CB = -\frac{1 - \beta}{1 - \beta^{n_y}} (1 - p_y)^\gamma \log p_y
+
+    with the factors normalised to sum to the number of classes.
+
+    Parameters
+    ----------
+    counts : array_like of shape (C,)
+        Training samples of each class, all above 0.
+    beta : float, default=0.999
+        From 0 (no weighting) to below 1 (close to it: inverse frequency).
+    gamma : float, default=0.0
+        Focusing strength, >= 0. Zero gives class-balanced cross-entropy.
+    normalise : {"classes", "sum-one", "none"}
+        See :func:`evenface.imbalance.effective_number_weights`.
+
+    Raises
+    ------
+    InputError
+        If a class has no sample, or ``beta`` or ``normalise`` is not as above.
+    ValueError
+        If ``gamma`` is negative or, on calling, there is not one count per class.
+
+    Notes
+    -----
+    Probabilities are softmax throughout. The source's focal form has one sigmoid per class instead.
+
+    References
+    ----------
+    Cui et al., *Class-balanced loss based on effective number of samples*, CVPR 2019, eq. 9 and 11.
+
+    Examples
+    --------
+    >>> loss = ClassBalancedLoss(counts=[900, 100], beta=0.9999)
+    >>> loss(torch.zeros(2, 2), torch.tensor([0, 1]))
+    tensor([0.1439, 1.2424])
+    """
+
+    def __init__(
+        self, counts: npt.ArrayLike, beta: float = 0.999, gamma: float = 0.0, normalise: str = "classes"
+    ) -> None:
+        super().__init__()
+        weights = effective_number_weights(counts, beta=beta, normalise=normalise)
+        self.focal = FocalLoss(gamma, torch.tensor(weights, dtype=torch.float32))
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Give one value per sample: logits ``(B, C)``, targets ``(B,)`` int64."""
+        loss: Tensor = self.focal(logits, targets)
+        return loss
