@@ -1,0 +1,164 @@
+"""A store under construction: pictures are appended, and a journal says how far they are safe on disk."""
+
+import io
+import json
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evenface.errors import InputError
+from evenface.faces.read import Target
+from evenface.faces.store import IMAGES
+from evenface.files import disk_error
+
+SYNC_SECONDS = 2.0
+JOURNAL = "journal.jsonl"
+
+
+class Building:
+    """Append pictures in the samples' order; survive being killed at any moment.
+
+    Only usable pictures are written, one behind the other, so nothing need be moved at the end. Every
+    :data:`SYNC_SECONDS` the array is flushed to the disk and then, in this order, a journal line is written:
+    what a line promises is there. Whatever lies behind the last whole line is written anew.
+
+    Parameters
+    ----------
+    path : Path
+        Folder to build in; taken up if it stands there already.
+    samples : int
+        How many samples there will be.
+    target : Target
+        Form of each picture.
+
+    Attributes
+    ----------
+    done : int
+        Samples dealt with.
+    reasons : dict of int to str
+        Position and reason of each sample that was set aside.
+
+    Raises
+    ------
+    InputError
+        If the disk is full (the whole array is reserved first) or the folder cannot be written to.
+    """
+
+    def __init__(self, path: Path, samples: int, target: Target) -> None:
+        self.path, self.target = path, target
+        self.done, self.written = 0, 0
+        self.reasons: dict[int, str] = {}
+        self._news: dict[int, str] = {}
+        self._synced = time.monotonic()
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            self._replay()
+            self._array = os.open(path / IMAGES, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise disk_error(error, path) from error
+        try:
+            _reserve(self._array, len(_header(samples, target)) + samples * target.nbytes)
+            self._journal = (path / JOURNAL).open("ab")
+        except OSError as error:
+            os.close(self._array)
+            if not self.done:
+                shutil.rmtree(path, ignore_errors=True)  # gives back what could be reserved
+            raise disk_error(error, path) from error
+
+    def __enter__(self) -> "Building":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Note what is done, also on the way out of an interruption."""
+        try:
+            self._sync()
+        finally:
+            self._journal.close()
+            os.close(self._array)
+
+    def add(self, reasons: Sequence[str | None], pixels: bytes) -> None:
+        """Take the next samples: for each ``None`` or why it is set aside; and the pixels of the usable ones."""
+        news = {self.done + i: reason for i, reason in enumerate(reasons) if reason is not None}
+        usable = len(reasons) - len(news)
+        if len(pixels) != usable * self.target.nbytes:
+            raise InputError(f"{len(pixels)} bytes were read for {usable} pictures of {self.target.nbytes} bytes")
+        try:
+            _write_all(self._array, pixels, len(_header(0, self.target)) + self.written * self.target.nbytes)
+        except OSError as error:
+            raise disk_error(error, self.path) from error
+        self.done += len(reasons)
+        self.written += usable
+        self.reasons.update(news)
+        self._news.update(news)
+        if time.monotonic() - self._synced >= SYNC_SECONDS:
+            self._sync()
+
+    def finish(self) -> None:
+        """Cut the array to the pictures that are there and write its header."""
+        header = _header(self.written, self.target)
+        try:
+            _write_all(self._array, header, 0)
+            os.ftruncate(self._array, len(header) + self.written * self.target.nbytes)
+            self._sync()
+        except OSError as error:
+            raise disk_error(error, self.path) from error
+
+    def _sync(self) -> None:
+        line = {"done": self.done, "written": self.written, "set_aside": list(self._news.items())}
+        try:
+            os.fsync(self._array)
+            self._journal.write(json.dumps(line).encode() + b"\n")
+            self._journal.flush()
+            os.fsync(self._journal.fileno())
+        except OSError as error:
+            raise disk_error(error, self.path) from error
+        self._news, self._synced = {}, time.monotonic()
+
+    def _replay(self) -> None:
+        """Believe the journal up to its last whole line, and cut off the rest."""
+        journal = self.path / JOURNAL
+        if not journal.exists() or not (self.path / IMAGES).exists():
+            journal.unlink(missing_ok=True)
+            return
+        content = journal.read_bytes()
+        good = 0
+        for line in content.splitlines(keepends=True):
+            try:
+                entry: dict[str, Any] = json.loads(line)
+            except ValueError:
+                break
+            if not line.endswith(b"\n"):
+                break
+            good += len(line)
+            self.done, self.written = entry["done"], entry["written"]
+            self.reasons.update({int(i): reason for i, reason in entry["set_aside"]})
+        if good < len(content):
+            os.truncate(journal, good)
+
+
+def _header(samples: int, target: Target) -> bytes:
+    """Make the header of a NumPy file of the given length; NumPy pads it, so its own length never changes."""
+    shape = (samples, 1, target.size, target.size, target.channels)
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return buffer.getvalue()
+
+
+def _reserve(file: int, length: int) -> None:
+    """Take the whole space now: a disk that is too small says so at once and not after hours of decoding."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file, 0, length)
+    else:
+        os.ftruncate(file, length)
+
+
+def _write_all(file: int, data: bytes, position: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(file, view, position)
+        view, position = view[written:], position + written

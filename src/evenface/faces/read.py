@@ -1,0 +1,288 @@
+"""One picture, however it was stored, to square 8-bit pixels; or the reason why not."""
+
+import contextlib
+import csv
+import errno
+import io
+import math
+import os
+import stat
+import struct
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+MEGAPIXELS = 100
+GREY = (128, 128, 128, 255)
+# Only decoders that run inside Pillow: EPS, for one, would start Ghostscript on a stranger's file.
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000", "AVIF", "MPO")
+PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"GIF8", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP")
+KINDS = (
+    (b"%PDF", "a PDF document"),
+    (b"version https://git-lfs", "a Git LFS pointer, not the picture itself"),
+    (b"PK\x03\x04", "a zip archive"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"%!PS", "a PostScript document"),
+    (b"\x93NUMPY", "a NumPy array"),
+    (b"\x1aE\xdf\xa3", "a Matroska or WebM video"),
+)
+TRANSPOSE = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+ORIENTATION = 0x0112
+
+
+class UnusableError(Exception):
+    """A sample cannot be used; the text is the plain reason, its kind before the first colon."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What every picture becomes: ``size`` × ``size`` pixels of 1 (grey) or 3 (RGB) channels."""
+
+    size: int
+    channels: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of one picture."""
+        return self.size * self.size * self.channels
+
+
+@contextlib.contextmanager
+def quiet_pillow() -> Iterator[None]:
+    """Turn Pillow's warning of a file cut short into an error; drop its other warnings.
+
+    Corrupt EXIF, odd TIFF tags and malformed multi-picture tails do not touch the pixels, and size is
+    checked here against a limit of our own.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.filterwarnings("error", message="Truncated File Read")
+        yield
+
+
+def read_sample(path: str, start: int | None, target: Target) -> bytes:
+    """Read one sample and bring it to the target's form.
+
+    Parameters
+    ----------
+    path : str
+        A picture, or a table ending in ``.csv`` whose column ``pixels`` holds a square grey picture.
+    start : int or None
+        Row of that table, from 0, the header not counted; frame of a picture that has several.
+    target : Target
+        Size and channels to make.
+
+    Returns
+    -------
+    bytes
+        ``size * size * channels`` values of 0 to 255, row by row.
+
+    Raises
+    ------
+    UnusableError
+        If there is no usable picture; the text says why.
+    """
+    try:
+        is_table = path.lower().endswith(".csv")
+        image = _table_row(path, start) if is_table else _decode(_bytes_of(path), start, target)
+        return fit(image, target).tobytes()
+    except OSError as error:
+        raise UnusableError(_file_trouble(error)) from error
+
+
+def fit(image: Image.Image, target: Target) -> Image.Image:
+    """Crop the central square, convert to 8-bit grey or RGB, resize with antialiasing (bicubic).
+
+    A square crop keeps a face's proportions, which expressions live in; squashing would not, and padding
+    would add edges that are no face. Transparent parts become neutral grey.
+    """
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    if image.width != image.height:
+        image = image.crop((left, top, left + side, top + side))
+    image = _convert(_eight_bit(image), "L" if target.channels == 1 else "RGB")
+    if side != target.size:
+        image = image.resize((target.size, target.size), Image.Resampling.BICUBIC, reducing_gap=3.0)
+    return image
+
+
+def _bytes_of(path: str) -> bytes:
+    with open(path, "rb", opener=_open_regular) as file:
+        head = file.read(32)
+        if not head:
+            raise UnusableError("empty: the file has no bytes")
+        # A film or an archive of gigabytes is recognised by its head; it need not be read whole.
+        if not head.startswith(PICTURES) and (kind := _kind(head)):
+            raise UnusableError(f"not an image: {kind}")
+        return head + file.read()
+
+
+def _open_regular(path: str, flags: int) -> int:
+    """Open without waiting, and refuse what is no plain file: reading a pipe would block for ever."""
+    handle = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise UnusableError("not a file")
+    return handle
+
+
+def _decode(data: bytes, frame: int | None, target: Target) -> Image.Image:
+    try:
+        image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
+        if image.width * image.height > MEGAPIXELS * 1_000_000:
+            raise UnusableError(f"huge: {image.width} × {image.height} pixels, the limit is {MEGAPIXELS} megapixels")
+        if frame:
+            image.seek(frame)
+        if image.format == "JPEG":
+            # The decoder itself may shrink by 2, 4 or 8: twice the target is left for the resize.
+            image.draft("L" if target.channels == 1 else None, (2 * target.size, 2 * target.size))
+        image.load()
+    except UnusableError:
+        raise
+    except UnidentifiedImageError as error:
+        raise UnusableError(_unidentified(data)) from error
+    except Image.DecompressionBombError as error:
+        raise UnusableError(f"huge: the limit is {MEGAPIXELS} megapixels") from error
+    except MemoryError as error:
+        raise UnusableError("huge: not enough memory to decode it") from error
+    except Exception as error:  # on malformed bytes decoders raise nearly anything
+        raise UnusableError(_broken(error, frame)) from error
+    return _upright(image)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn as the camera's EXIF note says; a note that cannot be read changes nothing."""
+    try:
+        turn = TRANSPOSE.get(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # broken EXIF raises nearly anything and says nothing about the pixels
+        return image
+    return image if turn is None else image.transpose(turn)
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """Bring 16-bit grey to 8 bits (65535 becomes 255); wider pixels have no agreed range."""
+    if image.mode != "F" and not image.mode.startswith("I"):
+        return image
+    values = np.asarray(image)
+    if image.mode == "F" or values.min() < 0 or values.max() > 65535:
+        raise UnusableError("unclear range: its pixels have more than 16 bits")
+    return Image.fromarray(((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8))
+
+
+def _convert(image: Image.Image, mode: str) -> Image.Image:
+    if image.mode == mode and "transparency" not in image.info:
+        return image
+    try:
+        if image.has_transparency_data:
+            ground = Image.new("RGBA", image.size, GREY)
+            ground.alpha_composite(image.convert("RGBA"))
+            image = ground
+        return image.convert("RGB").convert(mode) if image.mode in ("P", "PA", "CMYK") else image.convert(mode)
+    except ValueError as error:
+        raise UnusableError(f"unsupported: no way from {image.mode} pixels to {mode}") from error
+
+
+def _table_row(path: str, row: int | None) -> Image.Image:
+    if row is None:
+        raise UnusableError("no row: the manifest does not say which row of the table it is")
+    if not os.path.getsize(path):  # noqa: PTH202 - one call per sample, Path is slow
+        raise UnusableError("empty: the file has no bytes")
+    column, offsets = _table_lines(path, os.stat(path).st_mtime_ns)  # noqa: PTH116
+    if column < 0:
+        raise UnusableError("no column pixels in the table")
+    if not 0 <= row < len(offsets) - 1:
+        raise UnusableError(f"no row: the table ends before row {row}")
+    with Path(path).open("rb") as file:
+        file.seek(offsets[row])
+        line = file.read(offsets[row + 1] - offsets[row])
+    try:
+        fields = next(csv.reader(line.decode("utf-8", "replace").splitlines()[:1]))
+        values = bytes(map(int, fields[column].split()))
+    except (ValueError, IndexError, csv.Error, StopIteration) as error:
+        raise UnusableError("corrupt: the row's pixels are not whole numbers from 0 to 255") from error
+    side = math.isqrt(len(values))
+    if not values or side * side != len(values):
+        raise UnusableError(f"corrupt: {len(values)} pixels make no square")
+    return Image.frombytes("L", (side, side), values)
+
+
+@lru_cache(maxsize=4)
+def _table_lines(path: str, _changed: int) -> tuple[int, Any]:
+    """Find the column ``pixels`` (-1 if there is none) and where each row starts; blank lines are no rows."""
+    csv.field_size_limit(1 << 24)
+    ends, position = [np.zeros(1, np.int64)], 0
+    with Path(path).open("rb") as file:
+        while block := file.read(1 << 24):
+            ends.append(np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n")) + (position + 1))
+            position += len(block)
+        bounds = np.concatenate([*ends, [position]])
+        starts = bounds[:-1][np.diff(bounds) > 2]
+        file.seek(int(starts[0]) if len(starts) else 0)
+        head = file.readline(1 << 16).decode("utf-8-sig", "replace")
+    names = [name.strip().lower() for name in next(csv.reader([head]), [])]
+    return names.index("pixels") if "pixels" in names else -1, np.append(starts[1:], position)
+
+
+def _kind(head: bytes) -> str:
+    """Say what bytes are that are no picture; an empty string if they tell nothing."""
+    for magic, name in KINDS:
+        if head.startswith(magic):
+            return name
+    if head[4:8] == b"ftyp":
+        brand = head[8:12]
+        if brand in (b"avif", b"avis"):
+            return ""
+        return "a HEIC picture; convert it to JPEG or PNG" if brand[:2] in (b"he", b"mi") else "an MP4 video"
+    if head[:4] == b"RIFF" and head[8:12] != b"WEBP":
+        return "a RIFF file (AVI video or WAV sound)"
+    return ""
+
+
+def _unidentified(data: bytes) -> str:
+    if data.startswith(PICTURES):
+        return "corrupt: it starts like a picture, but its header cannot be read"
+    if not data.strip(b"\0"):
+        return "not an image: only zero bytes"
+    try:
+        text = data[:4096].decode("utf-8", "strict").lstrip().lower()
+    except UnicodeDecodeError as error:
+        # Four kilobytes may end inside a character; anything earlier is no text.
+        if len(data) <= 4096 or error.start < 4092:
+            return "not an image: unknown bytes"
+        text = ""
+    if text.startswith(("<!doctype", "<html")):
+        return "not an image: a web page"
+    return "not an image: an SVG drawing" if "<svg" in text else "not an image: text"
+
+
+def _broken(error: Exception, frame: int | None) -> str:
+    said = " ".join(str(error).split()) or type(error).__name__
+    if frame and isinstance(error, EOFError):
+        return f"no frame: the picture ends before frame {frame}"
+    if "truncated" in said.lower() or isinstance(error, EOFError | struct.error):
+        return f"truncated: {said}"
+    return f"corrupt: {said}"
+
+
+def _file_trouble(error: OSError) -> str:
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return "missing"
+    if error.errno in (errno.EISDIR, errno.ENXIO):
+        return "not a file"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return "unreadable: no permission"
+    return f"unreadable: {os.strerror(error.errno) if error.errno else error}"

@@ -1,0 +1,89 @@
+"""The store: prepared faces in one memory-mapped array, beside the manifest they belong to."""
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from evenface.data.manifest import Manifest
+from evenface.errors import InputError
+
+IMAGES, MANIFEST, QUARANTINE, FACTS = "images.npy", "manifest.parquet", "quarantine.csv", "store.json"
+
+
+@dataclass(frozen=True)
+class Store:
+    """Prepared faces, read from disk as they are needed.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the store.
+    manifest : Manifest
+        Usable samples only; row ``i`` describes ``images[i]``.
+    images : memmap of shape (N, T, H, W, C), uint8
+        The faces, values 0 to 255, read-only; T is 1 for stills, C is 1 (grey) or 3 (RGB).
+    quarantine : DataFrame
+        Samples set aside: ``sample``, ``path``, ``reason``.
+    key : str
+        Digest of what the store was made from and how; the same key means the same bytes.
+    lost : tuple of str
+        Names of the classes that the quarantine left without any sample.
+    """
+
+    path: Path
+    manifest: Manifest
+    images: Any
+    quarantine: pd.DataFrame
+    key: str
+    lost: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @classmethod
+    def open(cls, path: Path | str) -> "Store":
+        """Open the store in the folder ``path``; nothing is read but the tables.
+
+        Raises
+        ------
+        InputError
+            If the folder is no store, or parts of it are missing, damaged or do not fit each other.
+        """
+        path = Path(path)
+        try:
+            facts = json.loads((path / FACTS).read_text(encoding="utf-8"))
+            images = np.load(path / IMAGES, mmap_mode="r")
+            quarantine = pd.read_csv(path / QUARANTINE, dtype="string", keep_default_na=False)
+            key, lost = str(facts["key"]), tuple(facts["lost"])
+        except FileNotFoundError as error:
+            name = Path(error.filename).name if error.filename else "a file"
+            raise InputError(
+                f"{path} is no whole store: {name} is missing", "Give the folder that prepare made."
+            ) from error
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(
+                f"the store {path} is damaged ({error})", "Delete that folder and prepare again."
+            ) from error
+        manifest = Manifest.load(path / MANIFEST)
+        if images.dtype != np.uint8 or images.ndim != 5 or len(images) != len(manifest):
+            raise InputError(
+                f"the store {path} is damaged: {len(manifest)} samples for an array of {images.shape} {images.dtype}",
+                "Delete that folder and prepare again.",
+            )
+        return cls(path, manifest, images, quarantine, key, lost)
+
+    def summary(self) -> str:
+        """One line for the screen: how many faces, how many set aside and why, which classes lost all."""
+        line = f"{len(self):,} {'face' if len(self) == 1 else 'faces'}"
+        if len(self.quarantine):
+            kinds = Counter(reason.split(":")[0] for reason in self.quarantine["reason"])
+            why = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
+            line += f", {len(self.quarantine):,} set aside ({QUARANTINE}: {why})"
+        if self.lost:
+            line += f"; no usable sample is left of {', '.join(self.lost)}"
+        return line

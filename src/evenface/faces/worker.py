@@ -1,0 +1,193 @@
+"""Processes that read and decode: threads would wait for each other, since small pictures are mostly Python.
+
+They are plain child processes on pipes, not a pool of :mod:`multiprocessing`: a caller's script needs no
+``__main__`` guard, nothing is forked under the feet of other threads, a child whose parent was killed reads the
+end of its pipe and leaves, and a picture that crashes the decoder costs one child instead of the work.
+"""
+
+import hashlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from evenface.faces.read import Target, UnusableError, _open_regular, quiet_pillow, read_sample
+
+Sample = tuple[str, int | None]
+Answer = tuple[list[str | None], bytes]
+
+
+def hash_files(paths: Sequence[str]) -> list[str]:
+    """Digest each file's bytes; a file that cannot be read gives a word instead, which is content as well."""
+    found = []
+    for path in paths:
+        try:
+            with open(path, "rb", opener=_open_regular) as file:
+                found.append(hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest())
+        except (OSError, UnusableError):
+            found.append("unreadable")
+    return found
+
+
+def read_samples(samples: Sequence[Sample], target: Target) -> Answer:
+    """Read samples: for each ``None`` or the reason why not, and the pixels of the good ones in one run."""
+    reasons: list[str | None] = []
+    pixels: list[bytes] = []
+    with quiet_pillow():
+        for path, start in samples:
+            try:
+                pixels.append(read_sample(path, start, target))
+                reasons.append(None)
+            except UnusableError as error:
+                reasons.append(str(error))
+    return reasons, b"".join(pixels)
+
+
+def serve() -> None:
+    """Answer requests on standard input until it ends: a line of JSON each way, and the pixels after it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # a decoder that prints must not talk into the answers
+    _say(answers, {"ready": True})
+    for line in sys.stdin.buffer:
+        request = json.loads(line)
+        if "hash" in request:
+            _say(answers, {"found": hash_files(request["hash"])})
+            continue
+        reasons, pixels = read_samples(request["read"], Target(*request["target"]))
+        _say(answers, {"found": reasons, "bytes": len(pixels)}, pixels)
+
+
+def _say(answers: Any, head: dict[str, Any], pixels: bytes = b"") -> None:
+    answers.write(json.dumps(head).encode() + b"\n" + pixels)
+    answers.flush()
+
+
+def _exchange(child: subprocess.Popen[bytes], request: dict[str, Any]) -> Answer:
+    """Send a request and wait for the whole answer; a child that died gives JSONDecodeError or BrokenPipeError."""
+    assert child.stdin is not None
+    assert child.stdout is not None
+    child.stdin.write(json.dumps(request).encode() + b"\n")
+    child.stdin.flush()
+    head = json.loads(child.stdout.readline())
+    pixels = child.stdout.read(head.get("bytes", 0))
+    if len(pixels) != head.get("bytes", 0):
+        raise BrokenPipeError
+    return head["found"], pixels
+
+
+class Workers:
+    """A few children that hash and read; with ``count`` zero the caller's own process does it.
+
+    Parameters
+    ----------
+    count : int
+        How many children, >= 0.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._closed = False
+        self._idle: queue.SimpleQueue[subprocess.Popen[bytes] | None] = queue.SimpleQueue()
+        self._all: set[subprocess.Popen[bytes]] = set()
+        self._threads = ThreadPoolExecutor(max(1, count), thread_name_prefix="evenface-reader")
+        for _ in range(count):
+            self._idle.put(None)  # started when first needed
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop at once: what the children still do is worth nothing any more."""
+        self._closed = True
+        for child in list(self._all):
+            child.kill()
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        for child in list(self._all):
+            self._bury(child)
+
+    def hashes(self, chunks: Sequence[list[str]]) -> Iterator[list[str]]:
+        """Digest the files of each chunk, in order."""
+        if not self.count:
+            yield from map(hash_files, chunks)
+        else:
+            yield from self._in_order(self._hash, chunks)
+
+    def pictures(self, chunks: Sequence[list[Sample]], target: Target) -> Iterator[Answer]:
+        """Read the samples of each chunk, in order; see :func:`read_samples`."""
+        if not self.count:
+            yield from (read_samples(chunk, target) for chunk in chunks)
+        else:
+            yield from self._in_order(lambda chunk: self._read(chunk, target), chunks)
+
+    def _in_order(self, task: Any, chunks: Sequence[Any]) -> Iterator[Any]:
+        """Run with a few chunks under way, never more: that bounds the memory."""
+        waiting: list[Future[Any]] = []
+        for chunk in chunks:
+            waiting.append(self._threads.submit(task, chunk))
+            if len(waiting) > 2 * self.count:
+                yield waiting.pop(0).result()
+        for future in waiting:
+            yield future.result()
+
+    def _hash(self, paths: list[str]) -> list[str]:
+        answer = self._ask({"hash": paths})
+        return hash_files(paths) if answer is None else [str(item) for item in answer[0]]
+
+    def _read(self, chunk: list[Sample], target: Target) -> Answer:
+        """Read a chunk; if its child dies, read the halves, down to the one sample that kills."""
+        answer = self._ask({"read": chunk, "target": (target.size, target.channels)})
+        if answer is not None:
+            return answer
+        if len(chunk) == 1:
+            return ["corrupt: it crashes the decoder"], b""
+        middle = len(chunk) // 2
+        first, second = self._read(chunk[:middle], target), self._read(chunk[middle:], target)
+        return first[0] + second[0], first[1] + second[1]
+
+    def _ask(self, request: dict[str, Any]) -> Answer | None:
+        """Send a request to an idle child and wait; none if the child died over it."""
+        child = self._idle.get()
+        try:
+            child = child or self._start()
+            return _exchange(child, request)
+        except (BrokenPipeError, json.JSONDecodeError):
+            if child is not None:
+                self._bury(child)
+            child = None
+        finally:
+            self._idle.put(child)
+        if self._closed:
+            raise RuntimeError("the readers were stopped")
+        return None
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        paths = os.pathsep.join(path for path in sys.path if path)
+        child = subprocess.Popen(
+            [sys.executable, "-P", "-c", "from evenface.faces.worker import serve; serve()"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": paths},
+        )
+        self._all.add(child)
+        assert child.stdout is not None
+        if not child.stdout.readline() and not self._closed:
+            raise RuntimeError("a process that reads pictures did not start; try again with workers=0")
+        return child
+
+    def _bury(self, child: subprocess.Popen[bytes]) -> None:
+        child.kill()
+        child.wait()
+        for pipe in (child.stdin, child.stdout):
+            if pipe is not None and not pipe.closed:
+                try:
+                    pipe.close()
+                except BrokenPipeError:
+                    continue
+        self._all.discard(child)
