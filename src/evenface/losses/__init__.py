@@ -28,8 +28,8 @@ __all__ = [
 
 LOSSES: dict[str, type[nn.Module]] = {
     "cefl": CEFLLoss,
-    "class_balanced": ClassBalancedLoss,
-    "cross_entropy": CrossEntropyLoss,
+    "class-balanced": ClassBalancedLoss,
+    "cross-entropy": CrossEntropyLoss,
     "focal": FocalLoss,
 }
 

@@ -31,6 +31,7 @@ class CEFLLoss(nn.Module):
 
     Examples
     --------
+    >>> import torch
     >>> CEFLLoss(gamma=2.0)(torch.zeros(1, 2), torch.tensor([0]))   # (1/2 + 1/8) log 2
     tensor([0.4332])
     """

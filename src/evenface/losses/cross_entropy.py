@@ -32,6 +32,7 @@ class CrossEntropyLoss(nn.Module):
 
     Examples
     --------
+    >>> import torch
     >>> CrossEntropyLoss()(torch.zeros(2, 4), torch.tensor([0, 3]))   # log 4
     tensor([1.3863, 1.3863])
     """

@@ -33,6 +33,7 @@ class FocalLoss(nn.Module):
 
     Examples
     --------
+    >>> import torch
     >>> FocalLoss(gamma=0.0)(torch.zeros(2, 4), torch.tensor([0, 3]))   # log 4, whatever the class
     tensor([1.3863, 1.3863])
     """
