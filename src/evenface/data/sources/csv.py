@@ -1,0 +1,177 @@
+"""Any data set that a table describes: one line per sample."""
+
+import os
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path, PurePosixPath
+
+import pandas as pd
+
+from evenface.data.manifest import COLUMNS, Manifest, make_table
+from evenface.data.sources.layout import check_root, listed, natural, side_of
+from evenface.errors import InputError
+
+EXPECTED = "Expected the columns path and label, and as you like subject, clip, split, start, end, sample."
+
+
+def read(
+    root: Path,
+    *,
+    table: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    classes: Sequence[str] | None = None,
+    delimiter: str = ",",
+) -> Manifest:
+    """Read a table of samples.
+
+    Parameters
+    ----------
+    root : Path
+        Folder that the paths in the table start from, or the table itself: then its folder.
+    table : str, optional
+        File name of the table, in ``root`` or absolute; none takes the only ``*.csv`` in ``root``.
+    columns : mapping of str to str, optional
+        What the columns are called in the file, for those with another name: ``{"label": "emotion"}``.
+    classes : sequence of str, optional
+        Order of the classes; none takes the labels in the table, sorted.
+    delimiter : str
+        What stands between the cells.
+
+    Returns
+    -------
+    Manifest
+        Columns of the table that mean nothing to evenface travel along.
+
+    Raises
+    ------
+    InputError
+        If the table or a column is missing, or a cell cannot be understood; the line is named.
+    """
+    path = _find(root, table)
+    root = path.parent if root.is_file() else root
+    cells = _load(path, delimiter)
+    cells = _rename(cells, columns or {}, path)
+    for name in ("path", "label"):
+        _refuse(cells, cells[name].isna(), name, path, "is empty")
+    cells["path"] = [_below(cell, root, path, line) for line, cell in enumerate(cells["path"], 2)]
+    _read_cells(cells, path)
+    names = list(map(str, classes)) if classes else natural(cells["label"])
+    _refuse(cells, ~cells["label"].isin(names), "label", path, f"is none of {listed(names)}")
+    if len(names) < 2:
+        raise InputError(f"csv: at least two classes are needed, {path.name} has {listed(names)} only")
+    cells["label"] = cells["label"].map({name: label for label, name in enumerate(names)}).astype("int64")
+    notes = _check_files(cells, root, path)
+    rows = make_table([{str(k): v for k, v in row.items()} for row in cells.to_dict("records")])
+    return Manifest(rows, tuple(names), "csv", root, tuple(notes))
+
+
+def _find(root: Path, table: str | None) -> Path:
+    if root.is_file():
+        return root
+    check_root(root, "csv")
+    if table is not None:
+        if not (root / table).is_file():
+            raise InputError(f"csv: there is no table {root / table}", f"{root} holds {listed(_tables(root))}.")
+        return root / table
+    found = _tables(root)
+    if len(found) != 1:
+        raise InputError(f"csv: expected one *.csv in {root}, found {listed(found)}", "Name it with the option table.")
+    return root / found[0]
+
+
+def _tables(root: Path) -> list[str]:
+    return sorted(path.name for path in root.glob("*.csv") if not path.name.startswith("."))
+
+
+def _load(path: Path, delimiter: str) -> pd.DataFrame:
+    try:
+        cells = pd.read_csv(path, sep=delimiter, dtype="string", skipinitialspace=True, encoding="utf-8-sig")
+    except (ValueError, OSError) as error:
+        raise InputError(f"csv: cannot read {path} as a table: {error}", EXPECTED) from error
+    if cells.empty:
+        raise InputError(f"csv: {path} has no lines below its header", EXPECTED)
+    cells.columns = [str(name).strip() for name in cells.columns]
+    return cells
+
+
+def _rename(cells: pd.DataFrame, columns: Mapping[str, str], path: Path) -> pd.DataFrame:
+    found = list(cells.columns)
+    for ours, theirs in columns.items():
+        if ours not in COLUMNS:
+            near = get_close_matches(ours, COLUMNS, n=1)
+            raise InputError(
+                f"csv: columns names {ours!r}, which is no column of a manifest",
+                f"Did you mean {near[0]}?" if near else f"Known are {', '.join(COLUMNS)}.",
+            )
+        if theirs not in found:
+            raise InputError(f"csv: expected the column {theirs} in {path.name}, found {listed(found)}")
+    taken = set(columns.values())
+    cells = cells.drop(columns=[ours for ours in columns if ours in found and ours not in taken])
+    cells = cells.rename(columns={theirs: ours for ours, theirs in columns.items()})
+    missing = [name for name in ("path", "label") if name not in cells.columns]
+    if missing:
+        raise InputError(
+            f"csv: expected the columns path, label in {path.name}, found {listed(found)}",
+            f"Say what {missing[0]} is called there: columns: {{{missing[0]}: ...}}.",
+        )
+    return cells
+
+
+def _refuse(cells: pd.DataFrame, wrong: "pd.Series[bool]", name: str, path: Path, why: str) -> None:
+    """Raise an InputError that names the first line where ``wrong`` holds."""
+    if wrong.any():
+        row = int(wrong.to_numpy(dtype=bool).argmax())
+        cell = cells[name].iloc[row]
+        shown = "" if pd.isna(cell) else f" {cell!r}"
+        more = f" ({int(wrong.sum())} such lines)" if wrong.sum() > 1 else ""
+        raise InputError(f"csv: line {row + 2} of {path.name}: {name}{shown} {why}{more}")
+
+
+def _below(cell: str, root: Path, path: Path, line: int) -> str:
+    """Path below ``root`` with forward slashes; an absolute one is accepted where it leads there."""
+    text = os.path.normpath(cell.replace("\\", "/"))
+    if Path(text).is_absolute():
+        text = os.path.relpath(text, root.absolute())
+    if text.startswith(".."):
+        raise InputError(
+            f"csv: line {line} of {path.name}: path {cell!r} lies outside {root}", "Give the folder above."
+        )
+    return PurePosixPath(text).as_posix()
+
+
+def _read_cells(cells: pd.DataFrame, path: Path) -> None:
+    """Turn cells of known columns into what they mean, and numbers of others into numbers."""
+    for name in ("start", "end"):
+        if name in cells:
+            numbers = pd.to_numeric(cells[name], errors="coerce")
+            bad = (numbers.isna() & cells[name].notna()) | (numbers < 0) | (numbers % 1 != 0) & numbers.notna()
+            _refuse(cells, bad.fillna(False), name, path, "is no whole number >= 0")
+            cells[name] = numbers.astype("Int64")
+    if {"start", "end"} <= set(cells):
+        _refuse(cells, (cells["end"] <= cells["start"]).fillna(False), "end", path, "is not above start")
+    if "split" in cells:
+        known = cells["split"].map(side_of, na_action="ignore")
+        _refuse(cells, known.isna() & cells["split"].notna(), "split", path, "is none of train, validation, test")
+        cells["split"] = known
+    if "sample" not in cells:
+        cells["sample"] = cells["path"]
+        if "start" in cells:
+            some = cells["start"].notna()
+            cells.loc[some, "sample"] = cells["path"] + "#" + cells["start"].astype("string")
+    _refuse(cells, cells["sample"].isna(), "sample", path, "is empty")
+    _refuse(cells, cells["sample"].duplicated(), "sample", path, "stands twice")
+    for name in sorted(set(map(str, cells.columns)) - set(COLUMNS)):
+        numbers = pd.to_numeric(cells[name], errors="coerce")
+        if (numbers.notna() == cells[name].notna()).all():
+            cells[name] = numbers
+
+
+def _check_files(cells: pd.DataFrame, root: Path, path: Path) -> list[str]:
+    files = cells["path"].unique()
+    absent = [name for name in files if not (root / name).exists()]
+    if len(absent) == len(files):
+        raise InputError(
+            f"csv: none of the {len(files)} files in {path.name} is there, such as {root / absent[0]}",
+            "Paths in the table start from the folder that is given as root.",
+        )
+    return [f"{len(absent)} of {len(files)} files in {path.name} are not there, such as {absent[0]}"] if absent else []

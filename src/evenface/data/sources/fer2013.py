@@ -1,0 +1,150 @@
+"""FER2013: 35,887 grey faces of 48 x 48 pixels, seven expressions, no subjects.
+
+Goodfellow et al., *Challenges in representation learning: a report on three machine learning
+contests*, ICONIP 2013.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from evenface.data.manifest import Manifest, make_table
+from evenface.data.sources.layout import check_root, files_below, folders, listed, side_of
+from evenface.errors import InputError
+
+CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+USAGES = ("Training", "PublicTest", "PrivateTest")
+SIDE_USAGE = {"train": "Training", "validation": "PublicTest", "test": "PrivateTest"}
+EXPECTED = "Expected fer2013.csv, or folders train/<class>/, validation/<class>/ and test/<class>/."
+
+Test = Literal["auto", "public", "private"]
+
+
+def read(root: Path, *, test: Test = "auto") -> Manifest:
+    """Read the official table, or its pictures in folders.
+
+    Parameters
+    ----------
+    root : Path
+        A folder with ``fer2013.csv`` (columns ``emotion, pixels, Usage``), that file itself, or a folder
+        with ``train/<class>/<file>`` and ``validation/`` (or ``publictest/``), ``test/`` (or
+        ``privatetest/``). File names that start with ``Training_``, ``PublicTest_`` or ``PrivateTest_``
+        say so themselves. A name that is only a number is the row in ``fer2013.csv``; the manifest
+        keeps it in the column ``row``.
+    test : {"auto", "public", "private"}
+        What is tested on. ``private``: the PrivateTest, validated on the PublicTest, as the contest
+        had it. ``public``: the PublicTest; the PrivateTest is on no side. ``auto``: private where it
+        is there, else public.
+
+    Returns
+    -------
+    Manifest
+        Samples of the table form have the path of the table and ``start`` = row, ``end`` = row + 1.
+
+    Raises
+    ------
+    InputError
+        If the layout is another, saying what was expected and what was found.
+    """
+    if test not in ("auto", "public", "private"):
+        raise InputError(f"fer2013: test must be auto, public or private, got {test!r}")
+    table = find_table(root)
+    if table is not None:
+        root, rows = table.parent, _rows_of_table(table)
+    else:
+        rows = _rows_of_folders(root)
+    notes = set_sides(rows, test, root)
+    return Manifest(make_table(rows), CLASSES, "fer2013", root, tuple(notes))
+
+
+def find_table(root: Path) -> Path | None:
+    """Find ``fer2013.csv``, or the only other table of faces in the folder; None where there is none."""
+    if root.is_file() and root.suffix.lower() == ".csv":
+        return root
+    check_root(root, "fer2013")
+    if (root / "fer2013.csv").is_file():
+        return root / "fer2013.csv"
+    others = [path for path in sorted(root.glob("*.csv")) if path.name != "fer2013new.csv"]
+    return others[0] if len(others) == 1 and not any(map(side_of, folders(root))) else None
+
+
+def _rows_of_table(path: Path) -> list[dict[str, Any]]:
+    columns = ("emotion", "pixels", "Usage")
+    try:
+        found = list(pd.read_csv(path, nrows=0).columns)
+        missing = [name for name in columns if name not in found]
+        if missing:
+            raise InputError(
+                f"fer2013: expected the columns {', '.join(columns)} in {path.name}, found {listed(map(str, found))}.",
+                "Older copies lack Usage; add it, or give a folder of train/<class>/*.png instead."
+                if missing == ["Usage"]
+                else "Give the official fer2013.csv.",
+            )
+        table = pd.read_csv(path, usecols=["emotion", "Usage"])
+    except (ValueError, OSError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"fer2013: cannot read {path} as a table: {error}") from error
+    emotions = pd.to_numeric(table["emotion"], errors="coerce")
+    wrong = ~emotions.isin(range(len(CLASSES))) | ~table["Usage"].isin(USAGES)
+    if wrong.any():
+        row = int(wrong.to_numpy().argmax())
+        raise InputError(
+            f"fer2013: line {row + 2} of {path.name} has emotion {table['emotion'][row]} and Usage "
+            f"{table['Usage'][row]}; expected 0 to 6 and one of {', '.join(USAGES)}"
+        )
+    pairs = zip(emotions.astype(int), table["Usage"], strict=True)
+    return [
+        {"sample": f"{row:05d}", "path": path.name, "start": row, "end": row + 1, "label": e, "row": row, "usage": u}
+        for row, (e, u) in enumerate(pairs)
+    ]
+
+
+def _rows_of_folders(root: Path) -> list[dict[str, Any]]:
+    top = folders(root)
+    if not any(map(side_of, top)):
+        raise InputError(f"fer2013: {root} holds {listed([*top, *(p.name for p in root.glob('*.csv'))])}", EXPECTED)
+    rows: list[dict[str, Any]] = []
+    for name in top:
+        side = side_of(name)
+        if side is None:
+            continue
+        for folder in folders(root / name):
+            if folder.lower() not in CLASSES:
+                raise InputError(f"fer2013: {name}/{folder} is no class", f"Known are {', '.join(CLASSES)}.")
+            label = CLASSES.index(folder.lower())
+            for file in files_below(root / name / folder):
+                prefix = file.split("_")[0]
+                usage = prefix if prefix in USAGES else SIDE_USAGE[side]
+                rows.append({"path": f"{name}/{folder}/{file}", "label": label, "usage": usage})
+    if not rows:
+        raise InputError(f"fer2013: no files in {', '.join(top)} of {root}", EXPECTED)
+    stems = [Path(row["path"]).stem for row in rows]
+    numbered = all(stem.isdecimal() for stem in stems) and len(set(map(int, stems))) == len(stems)
+    for row, stem in zip(rows, stems, strict=True):
+        # Rows name the same picture in the table and in folders, so both forms are split alike.
+        row["sample"] = f"{int(stem):05d}" if numbered else row["path"]
+        if numbered:
+            row["row"] = int(stem)
+    return rows
+
+
+def set_sides(rows: list[dict[str, Any]], test: Test, root: Path) -> list[str]:
+    """Turn each row's ``usage`` into its ``split``, and say in notes what that means."""
+    there = {row["usage"] for row in rows}
+    if "Training" not in there or len(there) < 2:
+        raise InputError(f"fer2013: {root} has only {listed(sorted(there))} samples, training and test are needed")
+    chosen = ("private" if "PrivateTest" in there else "public") if test == "auto" else test
+    wanted = {"private": "PrivateTest", "public": "PublicTest"}[chosen]
+    if wanted not in there:
+        raise InputError(f"fer2013: test: {chosen} was asked for, {root} has no {wanted}", "Use test: auto.")
+    sides: dict[str, str | None] = {"Training": "train", "PublicTest": "validation", "PrivateTest": "test"}
+    notes = []
+    if chosen == "public":
+        sides = {"Training": "train", "PublicTest": "test", "PrivateTest": None}
+        unused = sum(row["usage"] == "PrivateTest" for row in rows)
+        notes.append("tested on the PublicTest" + (f"; {unused} PrivateTest samples are on no side" if unused else ""))
+    for row in rows:
+        row["split"] = sides[row.pop("usage")]
+    return notes

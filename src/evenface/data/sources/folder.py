@@ -1,0 +1,108 @@
+"""Image folders: ``class/file``, or ``split/class/file``."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from evenface.data.manifest import Manifest, make_table
+from evenface.data.sources.layout import check_root, files_below, folders, listed, natural, side_of
+from evenface.errors import InputError
+
+EXPECTED = "Expected class/file, or split/class/file with splits such as train, validation, test."
+
+
+def read(root: Path, *, subjects: str | None = None) -> Manifest:
+    """Read a folder of pictures in a folder per class.
+
+    Parameters
+    ----------
+    root : Path
+        Holds either one folder per class, or one per side (``train``, ``validation``, ``test`` and
+        usual names for them), each with one folder per class. Hidden files are skipped; all others
+        stay, so that what is no picture is listed with its reason when faces are prepared.
+    subjects : str, optional
+        Regular expression with one group that finds the subject in a file's path below its class
+        folder, such as ``"^(S[0-9]+)_"``.
+
+    Returns
+    -------
+    Manifest
+
+    Raises
+    ------
+    InputError
+        If the folder is missing or empty, has no classes or only one, or the expression finds nobody.
+    """
+    check_root(root, "folder")
+    pattern = _compile(subjects)
+    rows: list[dict[str, Any]] = []
+    empty = []
+    for prefix, side, name in _class_folders(root):
+        found = files_below(root / prefix)
+        if not found:
+            empty.append(prefix)
+        for file in found:
+            path = f"{prefix}/{file}"
+            row: dict[str, Any] = {"sample": path, "path": path, "split": side, "class": name}
+            if pattern and (match := pattern.search(file)):
+                row["subject"] = match[1]
+            rows.append(row)
+    classes = natural(row["class"] for row in rows)
+    if len(classes) < 2:
+        raise InputError(
+            f"folder: at least two classes are needed, {root} has files of {listed(classes)} only", EXPECTED
+        )
+    notes = [f"folders without files: {listed(empty)}"] if empty else []
+    if pattern:
+        notes += _check_subjects(rows, str(subjects))
+    index = {name: label for label, name in enumerate(classes)}
+    for row in rows:
+        row["label"] = index[row.pop("class")]
+    return Manifest(make_table(rows), tuple(classes), "folder", root, tuple(notes))
+
+
+def _class_folders(root: Path) -> list[tuple[str, str | None, str]]:
+    """List (path below root, side, class) of every class folder."""
+    top = folders(root)
+    if not top:
+        loose = files_below(root)
+        raise InputError(f"folder: no folders in {root}, found {listed(loose, 4)}", EXPECTED)
+    sides = {name: side_of(name) for name in top}
+    if not any(sides.values()):
+        return [(name, None, name) for name in top]
+    others = [name for name, side in sides.items() if side is None]
+    if others:
+        raise InputError(
+            f"folder: {root} mixes sides ({listed(n for n in top if sides[n])}) and other folders ({listed(others)})",
+            f"{EXPECTED} Move the others away, or give the folder above the classes.",
+        )
+    found = [
+        (f"{top_name}/{name}", side, name) for top_name, side in sides.items() for name in folders(root / top_name)
+    ]
+    if not found:
+        raise InputError(f"folder: no class folders in {root}/{top[0]}, only files", EXPECTED)
+    return found
+
+
+def _compile(subjects: str | None) -> re.Pattern[str] | None:
+    if subjects is None:
+        return None
+    try:
+        pattern = re.compile(subjects)
+    except re.error as error:
+        raise InputError(f"folder: subjects is no regular expression: {error}") from error
+    if pattern.groups != 1:
+        raise InputError(
+            f"folder: subjects must have one group in parentheses, {subjects!r} has {pattern.groups}",
+            'For example "^(S[0-9]+)_" finds S12 in S12_happy.png.',
+        )
+    return pattern
+
+
+def _check_subjects(rows: list[dict[str, Any]], subjects: str) -> list[str]:
+    unknown = [row["path"] for row in rows if "subject" not in row]
+    if len(unknown) == len(rows):
+        raise InputError(f"folder: subjects {subjects!r} finds nobody in the file names, such as {unknown[0]}")
+    if unknown:
+        return [f"the subject is not found in {len(unknown)} of {len(rows)} file names, such as {unknown[0]}"]
+    return []
