@@ -190,8 +190,7 @@ def test_calibration_error_equals_a_loop_over_bins():
         if inside.any():
             assert bins.accuracy[b] == pytest.approx(correct[inside].mean())
             expected += inside.mean() * abs(confidence[inside].mean() - correct[inside].mean())
-    gaps = np.nan_to_num((bins.confidence - bins.accuracy) * bins.count)
-    assert float(scores.expected_calibration_error(gaps, np.array(200))) == pytest.approx(expected)
+    assert scores.expected_calibration_error(bins) == pytest.approx(expected)
 
 
 def test_log_loss_and_brier_equal_scikit_learn():

@@ -19,13 +19,16 @@ Metric = Callable[[np.ndarray], np.ndarray]
 def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.ndarray:
     """Count samples by true class (rows) and predicted class (columns), int64, shape (C, C)."""
     flat = np.bincount(labels * n_classes + predicted, minlength=n_classes * n_classes)
-    return np.reshape(flat, (n_classes, n_classes))
+    matrix: np.ndarray = np.reshape(flat, (n_classes, n_classes))
+    return matrix
 
 
 def divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     """Divide; NaN where the denominator is zero."""
     top, bottom = np.broadcast_arrays(np.asarray(numerator, dtype=np.float64), np.asarray(denominator, np.float64))
-    return np.divide(top, bottom, out=np.full(top.shape, np.nan), where=bottom != 0)
+    ratio = np.full(top.shape, np.nan)
+    np.divide(top, bottom, out=ratio, where=bottom != 0)
+    return ratio
 
 
 def support(confusion: np.ndarray) -> np.ndarray:

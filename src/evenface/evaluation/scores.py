@@ -120,21 +120,18 @@ def reliability_bin(confidence: np.ndarray, bins: int = 15) -> np.ndarray:
     return place.clip(0, bins - 1)
 
 
-def expected_calibration_error(gaps: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """ECE: mean over samples of |confidence - accuracy| of their bin.
+def expected_calibration_error(bins: Reliability) -> float:
+    """ECE: mean over samples of the distance between confidence and accuracy of their bin.
 
-    Parameters
-    ----------
-    gaps : array of shape (..., B)
-        Sum over each bin's samples of confidence minus correctness (1 or 0).
-    count : array of shape (...)
-        Number of samples in all.
+    It comes without an interval on purpose: chance alone makes the distances larger, more so in a resample, and a
+    percentile interval would lie above the value.
 
     References
     ----------
     Guo et al., *On calibration of modern neural networks*, ICML 2017, eq. 3.
     """
-    return divide(np.abs(gaps).sum(axis=-1), count)
+    gaps = np.abs(np.nan_to_num(bins.confidence - bins.accuracy))
+    return float((gaps * bins.count).sum() / bins.count.sum())
 
 
 def log_loss(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:

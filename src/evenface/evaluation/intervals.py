@@ -1,0 +1,168 @@
+"""How sure a number is: intervals by resampling people where they are known, samples where they are not.
+
+Pictures of one person resemble each other, so they are not so many independent observations. Whoever wants to
+know how a model does on *other people* must resample people, all pictures of a person together.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from evenface.evaluation.metrics import divide
+from evenface.evaluation.predictions import Predictions
+
+LEVEL = 0.95
+RESAMPLES = 2000
+CHUNK = 4_000_000
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value and its interval; NaN where not defined."""
+
+    value: float
+    low: float = float("nan")
+    high: float = float("nan")
+
+
+@dataclass(frozen=True)
+class Units:
+    """What is resampled as a whole.
+
+    Parameters
+    ----------
+    codes : array of int64, shape (N,)
+        Number of each sample's unit, 0 to ``count`` - 1.
+    count : int
+        How many units there are.
+    name : str
+        ``"people"`` or ``"samples"``.
+    """
+
+    codes: np.ndarray
+    count: int
+    name: str
+
+
+def units_of(predictions: Predictions) -> Units:
+    """People where every sample says whom it shows, else the samples themselves."""
+    if predictions.subject is None:
+        return Units(np.arange(len(predictions)), len(predictions), "samples")
+    names, codes = np.unique(predictions.subject.astype(str), return_inverse=True)
+    return Units(codes, len(names), "people")
+
+
+def unit_matrices(predictions: Predictions, units: Units) -> np.ndarray:
+    """Confusion matrix of each unit, float32, shape (U, C, C). Sums of them are exact up to 16 million samples."""
+    c = len(predictions.classes)
+    stack = np.zeros((units.count, c, c), dtype=np.float32)
+    np.add.at(stack, (units.codes, predictions.labels, predictions.predicted), 1)
+    return stack
+
+
+def draws(count: int, resamples: int, seed: int, width: int | None = None) -> Iterator[np.ndarray]:
+    """Draw ``count`` units with replacement, ``resamples`` times.
+
+    Parameters
+    ----------
+    count : int
+        How many units there are.
+    resamples : int
+        How many draws.
+    seed : int
+        The same seed gives the same draws, whatever is computed from them: so are differences paired.
+    width : int, optional
+        Columns of what the caller makes of a draw, to bound memory; default ``count``.
+
+    Yields
+    ------
+    array of float32, shape (r, count)
+        How often each unit was drawn, some draws at a time.
+    """
+    random = np.random.default_rng(seed)
+    rows = max(1, CHUNK // max(count, width or 0))
+    for start in range(0, resamples, rows):
+        r = min(rows, resamples - start)
+        drawn = random.integers(0, count, size=(r, count)) + np.arange(r)[:, None] * count
+        yield np.bincount(drawn.ravel(), minlength=r * count).reshape(r, count).astype(np.float32)
+
+
+def resample_sums(values: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
+    """Sum what units bring, over each draw.
+
+    Parameters
+    ----------
+    values : array of shape (U, ...)
+        What each unit brings: its confusion matrix, its loss.
+
+    Returns
+    -------
+    array of shape (resamples, ...)
+    """
+    flat = values.reshape(len(values), -1)
+    sums = [weights @ flat for weights in draws(len(values), resamples, seed)]
+    return np.concatenate(sums).reshape(resamples, *values.shape[1:])
+
+
+def percentile(drawn: np.ndarray, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray]:
+    """Percentile interval over the first axis; draws where the value is not defined are left out.
+
+    Returns
+    -------
+    low, high : arrays of shape drawn.shape[1:]
+        NaN where no draw has a value.
+    """
+    known = ~np.isnan(drawn)
+    filled = np.where(known.any(axis=0), drawn, 0)
+    low, high = np.nanquantile(filled, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    nothing = ~known.any(axis=0)
+    return np.where(nothing, np.nan, low), np.where(nothing, np.nan, high)
+
+
+def wilson(hits: np.ndarray, n: np.ndarray, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray]:
+    """Score interval of a share, for independent samples; NaN where ``n`` is zero.
+
+    References
+    ----------
+    Wilson, *Probable inference, the law of succession, and statistical inference*, JASA 1927.
+    """
+    from scipy.stats import norm
+
+    z = float(norm.ppf((1 + level) / 2))
+    hits, n = np.asarray(hits, dtype=np.float64), np.asarray(n, dtype=np.float64)
+    share = divide(hits, n)
+    middle = divide(hits + z**2 / 2, n + z**2)
+    half = divide(z * np.sqrt(np.maximum(share * (1 - share), 0) * n + z**2 / 4), n + z**2)
+    return np.where(n > 0, (middle - half).clip(0, 1), np.nan), np.where(n > 0, (middle + half).clip(0, 1), np.nan)
+
+
+def recall_intervals(
+    matrices: np.ndarray, drawn: np.ndarray, units: Units, level: float = LEVEL
+) -> tuple[np.ndarray, np.ndarray]:
+    """Interval of each class's recall, shape (C,).
+
+    Without subjects it is Wilson's. With subjects it is the percentile interval over people; where all samples of a
+    class are right, or all wrong, resampling shows no spread at all, and Wilson's interval with *one observation per
+    person* stands in, as wide as the number of people who show that class warrants.
+
+    Parameters
+    ----------
+    matrices : array of shape (U, C, C)
+        Confusion matrix of each unit.
+    drawn : array of shape (R, C, C)
+        Resampled confusion matrices.
+    units : Units
+        What a unit is.
+    level : float, default=0.95
+        Confidence level.
+    """
+    whole = matrices.sum(axis=0)
+    hits, n = np.diagonal(whole), whole.sum(axis=-1)
+    if units.name == "samples":
+        return wilson(hits, n, level)
+    low, high = percentile(divide(np.diagonal(drawn, axis1=-2, axis2=-1), drawn.sum(axis=-1)), level)
+    persons = (matrices.sum(axis=-1) > 0).sum(axis=0)
+    narrow = wilson(divide(hits, n) * persons, persons, level)
+    flat = (hits == 0) | (hits == n)
+    return np.where(flat, narrow[0], low), np.where(flat, narrow[1], high)

@@ -1,0 +1,109 @@
+"""Tests for two methods tried on the same samples."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+SWAPS = 4999
+CHUNK = 4_000_000
+EPSILON = 1e-9
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """Samples that one method alone gets right, and how surprising their split would be if both were equal.
+
+    Parameters
+    ----------
+    only_baseline, only_candidate : int
+        Samples right by one method and wrong by the other.
+    exact : float
+        Two-sided exact binomial p.
+    mid_p : float
+        The same less half the chance of what was seen; less conservative.
+    """
+
+    only_baseline: int
+    only_candidate: int
+    exact: float
+    mid_p: float
+
+
+def mcnemar(baseline_right: np.ndarray, candidate_right: np.ndarray) -> McNemar:
+    """McNemar's test on paired outcomes, arrays of bool of shape (N,); it takes samples as independent.
+
+    References
+    ----------
+    Fagerland, Lydersen and Laake, *The McNemar test for binary matched-pairs data*, BMC Med Res Methodol 2013.
+    """
+    from scipy.stats import binom
+
+    b, c = int((baseline_right & ~candidate_right).sum()), int((candidate_right & ~baseline_right).sum())
+    if b + c == 0:
+        return McNemar(b, c, 1.0, 1.0)
+    tail, point = float(binom.cdf(min(b, c), b + c, 0.5)), float(binom.pmf(min(b, c), b + c, 0.5))
+    exact = min(1.0, 2 * tail)
+    # With as many on either side the two tails share their middle term: nothing could be less surprising.
+    return McNemar(b, c, exact, 1.0 if b == c else min(1.0, 2 * tail - point))
+
+
+def swap_differences(
+    baseline: np.ndarray, candidate: np.ndarray, seed: int, swaps: int = SWAPS
+) -> tuple[np.ndarray, np.ndarray]:
+    """Confusion matrices of two methods after swapping, for each unit by a coin, what the two said about it.
+
+    If the methods were equal, whose prediction is whose would not matter, and what is seen would be one draw of these.
+
+    Parameters
+    ----------
+    baseline, candidate : arrays of shape (U, C, C)
+        Confusion matrix of each unit (person or sample).
+    seed : int
+        Seed of the coins.
+    swaps : int, default=4999
+        How many times all coins are thrown.
+
+    Returns
+    -------
+    two arrays of shape (swaps, C, C)
+    """
+    change = (candidate - baseline).reshape(len(baseline), -1).astype(np.float64)
+    change = change[np.any(change != 0, axis=1)]
+    random = np.random.default_rng(seed)
+    moved = np.zeros((swaps, baseline[0].size))
+    rows = max(1, CHUNK // max(1, len(change)))
+    for start in range(0, swaps, rows):
+        r = min(rows, swaps - start)
+        moved[start : start + r] = random.integers(0, 2, size=(r, len(change))).astype(np.float64) @ change
+    moved = moved.reshape(swaps, *baseline.shape[1:])
+    return baseline.sum(axis=0) + moved, candidate.sum(axis=0) - moved
+
+
+def swap_p(seen: np.ndarray, swapped: np.ndarray) -> np.ndarray:
+    """Two-sided p: share of swaps with a difference as large as the one seen, which counts as one of them.
+
+    Parameters
+    ----------
+    seen : array of shape (...)
+        Differences seen; NaN gives NaN.
+    swapped : array of shape (swaps, ...)
+        Differences after swapping.
+    """
+    larger = (np.abs(swapped) >= np.abs(seen) - EPSILON).sum(axis=0)
+    p: np.ndarray = np.where(np.isnan(seen), np.nan, (larger + 1) / (len(swapped) + 1))
+    return p
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """Holm's correction for several tests, shape (K,); NaN is no test and stays NaN.
+
+    References
+    ----------
+    Holm, *A simple sequentially rejective multiple test procedure*, Scand J Statist 1979.
+    """
+    corrected = np.full(len(p), np.nan)
+    tested = np.flatnonzero(~np.isnan(p))
+    order = tested[np.argsort(p[tested], kind="stable")]
+    factors = len(order) - np.arange(len(order))
+    corrected[order] = np.minimum(1, np.maximum.accumulate(p[order] * factors))
+    return corrected

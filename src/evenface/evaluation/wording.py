@@ -1,0 +1,121 @@
+"""What a comparison says, in words: the answer first, then how sure."""
+
+import math
+
+from evenface.evaluation.comparison import Comparison, Difference, Pair
+from evenface.evaluation.intervals import Estimate
+
+NAMED = 3
+FEW_PEOPLE = 6
+
+
+def number(value: float, digits: int = 3) -> str:
+    """Write a number, or a dash where it is not defined."""
+    return "–" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """Write a difference with its sign; what rounds to zero has none."""
+    if math.isnan(value):
+        return "–"
+    return f"{value:+.{digits}f}" if round(value, digits) else f"{0:.{digits}f}"
+
+
+def with_interval(estimate: Estimate) -> str:
+    """Write ``0.512 [0.489, 0.534]``."""
+    if math.isnan(estimate.low):
+        return number(estimate.value)
+    return f"{number(estimate.value)} [{number(estimate.low)}, {number(estimate.high)}]"
+
+
+def p_value(p: float) -> str:
+    """Write a p to three digits, or ``< 0.001``."""
+    return "–" if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def listed(parts: list[str]) -> str:
+    """Join by commas and a last *and*."""
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+
+
+def counted(comparison: Comparison) -> str:
+    """Say over how many of what: ``40 people`` or ``3,589 samples``."""
+    return f"{comparison.units:,} {comparison.unit}"
+
+
+def difference(pair: Pair, comparison: Comparison) -> str:
+    """Write the difference of balanced accuracy, its interval and what it rests on."""
+    main = pair.overall["balanced_accuracy"]
+    return f"{signed(main.value)} [{signed(main.low)}, {signed(main.high)}] over {counted(comparison)}"
+
+
+def judgement(pair: Pair) -> str:
+    """Say which method is better and on which classes, or that there is no evidence of a difference.
+
+    Classes are named only where their own difference holds after Holm's correction.
+    """
+    main = pair.overall["balanced_accuracy"]
+    up = _named([d for d in pair.classes if d.certain and d.value > 0])
+    down = _named([d for d in pair.classes if d.certain and d.value < 0])
+    if not main.certain:
+        parts = [f"better on {up}"] * bool(up) + [f"worse on {down}"] * bool(down)
+        return "no evidence of a difference" + (f"; yet {pair.candidate} is {' and '.join(parts)}" if parts else "")
+    if main.value > 0:
+        parts = [f"most on {up}"] * bool(up) + [f"worse on {down}"] * bool(down)
+    else:
+        parts = [f"most on {down}"] * bool(down) + [f"better on {up}"] * bool(up)
+    word = "better" if main.value > 0 else "worse"
+    return f"{pair.candidate} is {word}; " + (", ".join(parts) or "no single class stands out")
+
+
+def _named(differences: list[Difference]) -> str:
+    ordered = sorted(differences, key=lambda d: -abs(d.value))[:NAMED]
+    return listed([f"{d.name} ({signed(d.value, 2)})" for d in ordered])
+
+
+def verdict(pair: Pair, comparison: Comparison) -> str:
+    """Write one line: difference, interval, what it rests on, judgement."""
+    return f"difference {difference(pair, comparison)}: {judgement(pair)}"
+
+
+def screen(comparison: Comparison) -> str:
+    """Write the last screen of a comparison: values of all methods, then a verdict per pair."""
+    values = [(m.name, with_interval(m.overall["balanced_accuracy"])) for m in comparison.methods]
+    if len(values) == 2:
+        head = ["balanced accuracy   " + "   ".join(f"{name} {value}" for name, value in values)]
+        return "\n".join([*head, verdict(comparison.pairs[0], comparison)])
+    width = max(len(name) for name, _ in values)
+    lines = ["balanced accuracy", *(f"  {name:<{width}}  {value}" for name, value in values)]
+    lines.append(f"difference from {comparison.methods[0].name} over {counted(comparison)}")
+    for pair in comparison.pairs:
+        main = pair.overall["balanced_accuracy"]
+        change = f"{signed(main.value)} [{signed(main.low)}, {signed(main.high)}]"
+        lines.append(f"  {pair.candidate:<{width}}  {change}: {judgement(pair)}")
+    return "\n".join(lines)
+
+
+def sureness(comparison: Comparison) -> list[str]:
+    """State what the intervals rest on, what they leave out, and what would mislead."""
+    unit = "person" if comparison.unit == "people" else "sample"
+    seeds = [len(method.runs) for method in comparison.methods]
+    lines = [
+        f"{comparison.level:.0%} intervals from {comparison.resamples:,} resamples of {counted(comparison)}; "
+        f"the unit of replication is the {unit}."
+    ]
+    if comparison.unit == "people":
+        lines.append("All samples of a person are drawn together, as they resemble each other.")
+    else:
+        lines.append(
+            "Whom the samples show is not known. If they show some people often, the intervals are too narrow."
+        )
+    if max(seeds) > 1:
+        runs = f"{seeds[0]}" if len(set(seeds)) == 1 else ", ".join(map(str, seeds))
+        lines.append(
+            f"Each method is the mean over its training runs ({runs} seeds). The intervals are for these trained "
+            "networks; the spread over seeds is given beside them."
+        )
+    else:
+        lines.append("Each method is one training run: how much another seed would change is not in the intervals.")
+    if comparison.unit == "people" and comparison.units < FEW_PEOPLE:
+        lines.append(f"With {comparison.units} people no difference can reach p = 0.05, however large it is.")
+    return lines
