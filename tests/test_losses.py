@@ -1,0 +1,259 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from torch import nn
+
+from evenface.errors import InputError
+from evenface.losses import LOSSES, CEFLLoss, ClassBalancedLoss, CrossEntropyLoss, FocalLoss, build_loss, register_loss
+
+COUNTS = [4300, 3488, 2612, 430]
+every_loss = pytest.mark.parametrize("name", sorted(LOSSES))
+
+
+def batch(rows: int = 6, classes: int = 4, seed: int = 0, dtype: torch.dtype = torch.float32):
+    generator = torch.Generator().manual_seed(seed)
+    logits = 3 * torch.randn(rows, classes, generator=generator, dtype=torch.float64)
+    return logits.to(dtype), torch.randint(classes, (rows,), generator=generator)
+
+
+def built(name: str, **options) -> nn.Module:
+    """Any registered loss, weighted where it takes weights, so that the common suite sees its weights too."""
+    return build_loss(name, COUNTS, **({"alpha": "inverse"} if name != "class-balanced" else {}), **options)
+
+
+def softmax(row: list[float]) -> list[float]:
+    exps = [math.exp(z - max(row)) for z in row]
+    return [e / sum(exps) for e in exps]
+
+
+@st.composite
+def batches(draw):
+    rows, classes = draw(st.integers(1, 6)), draw(st.integers(2, 7))
+    logits = draw(arrays(np.float64, (rows, classes), elements=st.floats(-20, 20)))
+    targets = draw(arrays(np.int64, (rows,), elements=st.integers(0, classes - 1)))
+    return torch.from_numpy(logits), torch.from_numpy(targets)
+
+
+# One suite for every registered loss.
+
+
+@every_loss
+def test_one_finite_value_per_sample_not_below_zero(name):
+    for rows in (1, 6):
+        logits, targets = batch(rows)
+        value = built(name)(logits, targets)
+        assert value.shape == (rows,)
+        assert (value >= 0).all()
+        assert torch.isfinite(value).all()
+
+
+@every_loss
+def test_gradients_are_those_of_finite_differences(name):
+    logits, targets = batch(dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda z: built(name)(z, targets), logits.requires_grad_())
+
+
+@every_loss
+@pytest.mark.parametrize("extreme", [1e4, -1e4])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_extreme_logits_give_finite_values_and_gradients(name, extreme, dtype):
+    logits = torch.zeros(4, 4, dtype=dtype)
+    logits[:, 1] = extreme
+    logits.requires_grad_()
+    value = built(name)(logits, torch.arange(4))
+    value.sum().backward()
+    assert torch.isfinite(value).all()
+    assert torch.isfinite(logits.grad).all()
+    if extreme > 0:
+        assert value[1] == 0  # certain, and right
+        assert value[0] > 1000  # certain, and wrong: hard samples keep their loss
+
+
+@every_loss
+def test_adding_a_constant_to_all_logits_changes_nothing(name):
+    logits, targets = batch(dtype=torch.float64)
+    torch.testing.assert_close(built(name)(logits + 5.0, targets), built(name)(logits, targets))
+
+
+@every_loss
+def test_renaming_the_classes_changes_nothing(name):
+    logits, targets = batch(dtype=torch.float64)
+    order = torch.tensor([2, 0, 3, 1])  # new class k is old class order[k]
+    renamed = build_loss(name, [COUNTS[i] for i in order], **({"alpha": "inverse"} if name != "class-balanced" else {}))
+    torch.testing.assert_close(renamed(logits[:, order], order.argsort()[targets]), built(name)(logits, targets))
+
+
+@every_loss
+def test_samples_do_not_look_at_each_other(name):
+    logits, targets = batch()
+    whole = built(name)(logits, targets)
+    alone = [built(name)(logits[i : i + 1], targets[i : i + 1])[0] for i in range(len(targets))]
+    torch.testing.assert_close(whole, torch.stack(alone))
+
+
+@every_loss
+def test_mixed_precision_computes_in_32_bits(name):
+    logits, targets = batch(dtype=torch.bfloat16)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        value = built(name)(logits, targets)
+    assert value.dtype == torch.float32
+    torch.testing.assert_close(value, built(name)(logits.float(), targets))
+
+
+@every_loss
+def test_wrong_shapes_and_types_are_refused(name):
+    logits, targets = batch()
+    loss = built(name)
+    for bad_logits, bad_targets, says in [
+        (logits[0], targets, "logits"),
+        (logits.long(), targets, "logits"),
+        (logits, targets[:-1], "targets"),
+        (logits, targets.int(), "targets"),
+        (logits, targets[:, None], "targets"),
+        (logits[:, :3], targets, "one per class"),
+    ]:
+        with pytest.raises(ValueError, match=says):
+            loss(bad_logits, bad_targets)
+
+
+# Each loss against its definition.
+
+
+@given(batches())
+def test_cross_entropy_is_that_of_torch(given_batch):
+    logits, targets = given_batch
+    weights = torch.linspace(0.5, 2.0, logits.shape[1], dtype=torch.float64)
+    torch.testing.assert_close(CrossEntropyLoss()(logits, targets), F.cross_entropy(logits, targets, reduction="none"))
+    torch.testing.assert_close(
+        CrossEntropyLoss(weights)(logits, targets), F.cross_entropy(logits, targets, weights, reduction="none")
+    )
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0, 5.0])
+def test_focal_and_cefl_equal_their_definitions_sample_by_sample(gamma):
+    logits, targets = batch(rows=20)
+    alpha = torch.tensor([0.3, 0.7, 1.0, 2.0])
+    focal = FocalLoss(gamma, alpha)(logits, targets).tolist()
+    cefl = CEFLLoss(gamma, alpha)(logits, targets).tolist()
+    for i, (row, y) in enumerate(zip(logits.tolist(), targets.tolist(), strict=True)):
+        p, a = softmax(row)[y], float(alpha[y])
+        assert focal[i] == pytest.approx(-a * (1 - p) ** gamma * math.log(p), rel=1e-4)
+        hard, easy = (1 - p) * math.log(p), p * (1 - p) ** gamma * math.log(p)
+        assert cefl[i] == pytest.approx(-a * (hard + easy), rel=1e-4)
+
+
+@given(batches())
+def test_gamma_zero_is_cross_entropy(given_batch):
+    logits, targets = given_batch
+    expected = F.cross_entropy(logits, targets, reduction="none")
+    torch.testing.assert_close(FocalLoss(gamma=0.0)(logits, targets), expected)
+    torch.testing.assert_close(CEFLLoss(gamma=0.0)(logits, targets), expected)
+
+
+@given(batches(), st.floats(0.0, 5.0))
+def test_cefl_lies_between_focal_and_cross_entropy(given_batch, gamma):
+    logits, targets = given_batch
+    focal, cefl, ce = (loss(logits, targets) for loss in (FocalLoss(gamma), CEFLLoss(gamma), CrossEntropyLoss()))
+    assert (focal <= cefl * (1 + 1e-9) + 1e-12).all()
+    assert (cefl <= ce * (1 + 1e-9) + 1e-12).all()
+
+
+def test_cefl_goes_to_cross_entropy_for_hard_and_to_focal_for_easy_samples():
+    logits = torch.tensor([[0.0, 12.0], [12.0, 0.0]], dtype=torch.float64)
+    cefl, focal, ce = (
+        loss(logits, torch.zeros(2, dtype=torch.int64)) for loss in (CEFLLoss(), FocalLoss(), CrossEntropyLoss())
+    )
+    assert cefl[0] == pytest.approx(float(ce[0]), rel=1e-4)
+    # 1 - p = e: CEFL = e * e + (1 - e) * e**2 * e, so about e**2; focal e**3, cross-entropy e.
+    e = 1 / (1 + math.exp(12))
+    assert cefl[1] == pytest.approx(e**2, rel=1e-4)
+    assert focal[1] == pytest.approx(e**3, rel=1e-4)
+
+
+def test_weights_never_enter_the_probability():
+    logits, targets = batch()
+    alpha = torch.tensor([0.3, 0.7, 1.0, 2.0])
+    for loss in (FocalLoss, CEFLLoss):
+        torch.testing.assert_close(loss(2.0, alpha)(logits, targets), alpha[targets] * loss(2.0)(logits, targets))
+
+
+@pytest.mark.parametrize(("beta", "gamma"), [(0.999, 0.0), (0.9999, 2.0), (0.0, 0.5)])
+def test_class_balanced_equals_its_definition(beta, gamma):
+    logits, targets = batch(rows=12)
+    got = ClassBalancedLoss(COUNTS, beta=beta, gamma=gamma)(logits, targets)
+    weights = [(1 - beta) / (1 - beta**n) for n in COUNTS]
+    for row, y, value in zip(logits.tolist(), targets.tolist(), got.tolist(), strict=True):
+        p = softmax(row)[y]
+        expected = weights[y] * len(COUNTS) / sum(weights) * (1 - p) ** gamma * -math.log(p)
+        assert value == pytest.approx(expected, rel=1e-4)
+
+
+def test_small_gamma_has_finite_gradient_at_certainty():
+    logits = torch.tensor([[200.0, 0.0]], requires_grad=True)
+    FocalLoss(gamma=0.1)(logits, torch.tensor([0])).sum().backward()
+    assert torch.isfinite(logits.grad).all()
+
+
+# The registry.
+
+
+def test_alpha_is_a_rule_a_list_or_nothing():
+    assert build_loss("focal", [30, 10]).alpha is None
+    assert build_loss("focal", [30, 10], alpha="inverse").alpha.tolist() == pytest.approx([0.5, 1.5])
+    assert build_loss("focal", [30, 10], alpha="inverse", normalise="sum-one").alpha.tolist() == [0.25, 0.75]
+    assert build_loss("cefl", [30, 10], alpha="ratio", normalise="none").alpha.tolist() == pytest.approx([1 / 3, 3])
+    assert build_loss("cross-entropy", [30, 10], alpha="effective", beta=0.0).alpha.tolist() == [1, 1]
+    assert build_loss("focal", [30, 10], alpha=[0.25, 4]).alpha.tolist() == [0.25, 4]
+    assert build_loss("focal", [30, 10], gamma=3).gamma == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "says"),
+    [
+        ("fokal", {}, "Did you mean focal"),
+        ("focal", {"gama": 2}, "Did you mean gamma"),
+        ("focal", {"gamma": -1}, "gamma must be >= 0"),
+        ("focal", {"gamma": float("nan")}, "gamma must be >= 0"),
+        ("focal", {"gamma": "two"}, "loss 'focal'"),
+        ("cross-entropy", {"alpha": "inverted"}, "inverse"),
+        ("cross-entropy", {"alpha": [1, 2, 3]}, "4 finite numbers"),
+        ("class-balanced", {"alpha": "inverse"}, "no option 'alpha'"),
+        ("class-balanced", {"beta": 1.5}, "beta must be"),
+    ],
+)
+def test_what_cannot_be_built_is_explained(name, options, says):
+    with pytest.raises(InputError, match=says):
+        build_loss(name, COUNTS, **options)
+
+
+def test_a_class_without_samples_is_named():
+    with pytest.raises(InputError, match="class fear"):
+        build_loss("focal", [3, 0], alpha="inverse", names=["happy", "fear"])
+
+
+def test_a_loss_of_ones_own_is_built_by_name(monkeypatch):
+    monkeypatch.setattr("evenface.losses.LOSSES", dict(LOSSES))
+
+    class Margin(nn.Module):
+        def __init__(self, counts, margin=0.5):
+            super().__init__()
+            self.counts, self.margin = counts, margin
+
+    register_loss("margin", Margin)
+    register_loss("margin", Margin)  # importing a file twice is no fault
+    built_loss = build_loss("margin", COUNTS, margin=0.1)
+    assert (built_loss.counts, built_loss.margin) == (COUNTS, 0.1)
+    with pytest.raises(ValueError, match="already"):
+        register_loss("margin", FocalLoss)
+
+
+def test_weights_move_with_the_loss_and_are_stored():
+    loss = built("focal").to(torch.float64)
+    assert loss.alpha.dtype == torch.float64
+    assert list(loss.state_dict()) == ["alpha"]
