@@ -1,0 +1,263 @@
+"""From a person and a state to vertices: head shape, action units, gaze, hair volume, pose."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evenface.synthesis.mesh import ANCESTRIES, PARTS, SEXES, HeadModel, load_head
+from evenface.synthesis.people import AUS, ActionUnits, Person, action_units
+from evenface.synthesis.skin import AXIS_DEPTH, hairline_height, smooth
+
+Array = NDArray[np.float32]
+
+PIVOT = np.array([0.0, 6.35, 0.35], np.float32)
+
+# Which of the model's facial shapes an action unit moves, and how far; * stands for the side.
+ACTIONS: dict[int, dict[str, float]] = {
+    1: {"browInnerUp": 1.25},
+    2: {"browOuterUp*": 1.15},
+    4: {"browDown*": 1.25},
+    5: {"eyeWide*": 1.2},
+    6: {"cheekSquint*": 1.1, "eyeSquint*": 0.35},
+    7: {"eyeSquint*": 1.0, "eyeBlink*": 0.14},
+    9: {"noseSneer*": 1.25, "browDown*": 0.2},
+    10: {"mouthUpperUp*": 1.1, "noseSneer*": 0.25},
+    12: {"mouthSmile*": 1.0},
+    14: {"mouthDimple*": 0.9},
+    15: {"mouthFrown*": 1.15},
+    16: {"mouthLowerDown*": 0.9},
+    17: {"mouthShrugLower": 0.9, "mouthShrugUpper": 0.4},
+    18: {"mouthPucker": 0.7, "mouthFunnel": 0.35},
+    20: {"mouthStretch*": 1.1},
+    23: {"mouthRollUpper": 0.5, "mouthRollLower": 0.5, "mouthPress*": 0.4},
+    24: {"mouthPress*": 1.0, "mouthRollLower": 0.3},
+    25: {"mouthLowerDown*": 0.45, "mouthUpperUp*": 0.15, "jawOpen": 0.12},
+    26: {"jawOpen": 0.62},
+    43: {"eyeBlink*": 1.0},
+}
+THICKNESS = {"bald": 0.0, "buzz": 0.02, "short": 0.09, "medium": 0.16, "tied": 0.06, "bob": 0.13, "long": 0.11}
+
+
+@dataclass(frozen=True)
+class Pose:
+    """How the head is turned, in degrees.
+
+    ``yaw`` > 0 turns to the person's left (the right of the picture), ``pitch`` > 0 lifts the chin, ``roll`` > 0
+    leans the head to the right of the picture.
+    """
+
+    yaw: float = 0.0
+    pitch: float = 0.0
+    roll: float = 0.0
+
+    def matrix(self) -> Array:
+        """Give the rotation (3, 3) that turns points of the upright head."""
+        (cy, cp, cr), (sy, sp, sr) = (f(np.deg2rad([self.yaw, self.pitch, self.roll])) for f in (np.cos, np.sin))
+        yaw = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+        pitch = np.array([[1, 0, 0], [0, cp, sp], [0, -sp, cp]])
+        roll = np.array([[cr, sr, 0], [-sr, cr, 0], [0, 0, 1]])
+        result: Array = (yaw @ pitch @ roll).astype(np.float32)
+        return result
+
+
+@dataclass(frozen=True)
+class Light:
+    """One lamp and the light of the surroundings.
+
+    ``yaw`` and ``pitch`` say where the lamp stands (degrees, 0 is at the camera, yaw > 0 at the right of the
+    picture, pitch > 0 above), ``key`` and ``ambient`` how strong it and the surroundings are, ``warmth`` > 0 makes the
+    lamp yellowish, < 0 bluish.
+    """
+
+    yaw: float = 25.0
+    pitch: float = 35.0
+    key: float = 1.0
+    ambient: float = 0.5
+    warmth: float = 0.0
+
+    def direction(self) -> Array:
+        """Give the unit vector to the lamp."""
+        yaw, pitch = np.deg2rad([self.yaw, self.pitch])
+        return np.array([np.sin(yaw) * np.cos(pitch), np.sin(pitch), np.cos(yaw) * np.cos(pitch)], np.float32)
+
+
+@dataclass(frozen=True)
+class State:
+    """What a person does at one moment; a still has one, a clip one per frame.
+
+    Attributes
+    ----------
+    units : ActionUnits
+        What the face does.
+    pose : Pose
+        How the head is turned.
+    gaze : tuple of float
+        Where the eyes look, degrees to the right of the picture and up, relative to the head.
+    light : Light
+        How it is lit.
+    """
+
+    units: ActionUnits = field(default_factory=lambda: action_units({}))
+    pose: Pose = field(default_factory=Pose)
+    gaze: tuple[float, float] = (0.0, 0.0)
+    light: Light = field(default_factory=Light)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A person's calm head in space.
+
+    Attributes
+    ----------
+    calm : ndarray of shape (V, 3)
+        Vertices with no action.
+    outward : ndarray of shape (V, 3)
+        How far hair lifts the surface.
+    turning : ndarray of shape (V,)
+        How much a vertex follows the head: 1 on the face, 0 on the chest.
+    eyes : ndarray of shape (2, 3)
+        Centres of the left and the right eyeball.
+    faces, parts : ndarray
+        Triangles of this person, and the part each belongs to.
+    height : float
+        From chin to between the brows; sets how near the camera comes.
+    """
+
+    calm: Array
+    outward: Array
+    turning: Array
+    eyes: Array
+    faces: NDArray[np.int64]
+    parts: NDArray[np.int64]
+    height: float
+
+
+def build(person: Person) -> Figure:
+    """Shape a person's head from the model's bases and give it hair."""
+    head = load_head()
+    calm = head.vertices.copy()
+    for row, weight in _identity(person, head):
+        calm += np.float32(weight) * head.shapes[row]
+    eyes = np.stack([_middle(calm, head, side) for side in ("eye_left", "eye_right")])
+    shift = np.array([0, 7.284, 1.245], np.float32) - eyes.mean(0) * np.array([0, 1, 1], np.float32)
+    calm += shift
+    eyes = eyes + shift
+    template = head.vertices
+    chin = calm[
+        (head.parts_of_vertices == 0)
+        & (np.abs(template[:, 0]) < 0.12)
+        & (template[:, 2] > 1.2)
+        & (template[:, 1] > 6.1),
+        1,
+    ].min()
+    worn = np.ones(len(head.faces), bool)
+    if person.hair_style not in ("bob", "long"):
+        worn = ~np.isin(head.parts, [PARTS.index("hair"), PARTS.index("hair_inside")])
+    return Figure(
+        calm=calm,
+        outward=_hair_volume(person, head, calm),
+        turning=smooth(5.65, 6.5, template[:, 1] + 0.55 * (template[:, 2] - AXIS_DEPTH)),
+        eyes=eyes,
+        faces=head.faces[worn],
+        parts=head.parts[worn],
+        height=float(7.45 - chin),
+    )
+
+
+def _middle(vertices: Array, head: HeadModel, part: str) -> Array:
+    own = vertices[np.unique(head.faces[head.parts == PARTS.index(part)])]
+    result: Array = (own.min(0) + own.max(0)) / 2
+    return result
+
+
+def _identity(person: Person, head: HeadModel) -> list[tuple[int, float]]:
+    """List rows of the model's shapes with their weights."""
+    old = float(np.clip((person.age - 25) / 58, 0, 1))
+    sex = SEXES[SEXES.index(person.sex)]
+    ages = (("young", 1 - old), ("old", old))
+    chosen = [
+        (head.macros[f"{name}-{sex}-{age}"], share * part)
+        for name, share in zip(ANCESTRIES, person.ancestry, strict=True)
+        for age, part in ages
+    ]
+    thin, heavy = max(0.0, 1 - 2 * person.weight), max(0.0, 2 * person.weight - 1)
+    shares = {"minweight": thin, "averageweight": 1 - thin - heavy, "maxweight": heavy}
+    chosen += [
+        (head.macros[f"universal-{sex}-{age}-averagemuscle-{weight}"], share * part)
+        for weight, share in shares.items()
+        for age, part in ages
+    ]
+    for name, weight in person.shape:
+        signed = name if name in head.locals else ("+" if weight > 0 else "-") + name
+        chosen.append((head.locals[signed], abs(weight)))
+    return [(row, weight) for row, weight in chosen if weight]
+
+
+def _hair_volume(person: Person, head: HeadModel, calm: Array) -> Array:
+    """Lift the scalp along its normals; uneven for loose hair, nothing at the hairline and on the ears."""
+    rng = np.random.default_rng([person.seed, person.index, 3])
+    x, y, z = head.vertices.T
+    angle = np.arctan2(x, z - AXIS_DEPTH)
+    cover = smooth(0.0, 0.30, y - hairline_height(angle, person.hairline))
+    ear = (np.abs(x) > 0.70) & (y < 7.40) & (z > 0.2)
+    cover = np.where(ear | (head.parts_of_vertices != 0) | (y < 6.4), 0, cover)
+    lumps = sum(
+        np.sin(points * scale + rng.uniform(0, 6.3)) for points, scale in ((x, 9.0), (y, 7.0), (z, 8.0), (x - y, 13.0))
+    )
+    loose = {"medium": 0.22, "short": 0.18, "bob": 0.1, "long": 0.1}.get(person.hair_style, 0.03)
+    amount = THICKNESS[person.hair_style] * cover * (0.65 + 0.5 * smooth(7.5, 8.3, y)) * (1 + loose * lumps)
+    normals = vertex_normals(calm, head.faces[head.parts == 0])
+    result: Array = (normals * amount[:, None]).astype(np.float32)
+    return result
+
+
+def vertex_normals(vertices: Array, faces: NDArray[np.int64]) -> Array:
+    """Give unit normals (V, 3), the mean over the triangles around each vertex by their area."""
+    corners = vertices[faces]
+    across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    flat = faces.ravel()
+    summed = np.stack([np.bincount(flat, np.repeat(across[:, k], 3), len(vertices)) for k in range(3)], 1)
+    result: Array = (summed / (np.linalg.norm(summed, axis=1, keepdims=True) + 1e-12)).astype(np.float32)
+    return result
+
+
+def act(figure: Figure, state: State) -> Array:
+    """Move the calm head by a state's action units and gaze; give vertices (V, 3) of the upright head."""
+    head = load_head()
+    moved = figure.calm + figure.outward
+    for name, weight in _strengths(state).items():
+        if weight > 0.01:
+            moved += np.float32(weight) * head.shapes[head.actions[name]]
+    return moved
+
+
+def _strengths(state: State) -> dict[str, float]:
+    total: dict[str, float] = {}
+    for unit, (left, right) in zip(AUS, state.units.values, strict=True):
+        for name, factor in ACTIONS[unit].items():
+            for part, strength in (("Left", left), ("Right", right)) if "*" in name else (("", (left + right) / 2),):
+                key = name.replace("*", part)
+                total[key] = total.get(key, 0.0) + factor * float(strength)
+    aside, up = state.gaze
+    for name, degrees in (("Up", up), ("Down", -up)):
+        for part in ("Left", "Right"):
+            total[f"eyeLook{name}{part}"] = max(degrees, 0.0) / 30
+    # Limits of what a face can do at once.
+    for name in total:
+        total[name] = min(total[name], 1.45 if name.startswith(("brow", "nose")) else 1.2)
+    for part in ("Left", "Right"):
+        blink = f"eyeBlink{part}"
+        total[blink] = min(total.get(blink, 0.0), 1.0)
+        for other in (f"eyeSquint{part}", f"eyeWide{part}", f"eyeLookDown{part}"):
+            total[other] = total.get(other, 0.0) * (1 - total[blink])
+    total["eyeLookOutLeft"] = total["eyeLookInRight"] = max(aside, 0.0) / 35
+    total["eyeLookOutRight"] = total["eyeLookInLeft"] = max(-aside, 0.0) / 35
+    return total
+
+
+def turn(figure: Figure, points: Array, pose: Pose) -> Array:
+    """Turn the upright head's vertices about the top of the neck; the neck follows by degrees, the chest does not."""
+    turned = (points - PIVOT) @ pose.matrix().T + PIVOT
+    result: Array = points + figure.turning[:, None] * (turned - points)
+    return result

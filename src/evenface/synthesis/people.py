@@ -1,0 +1,329 @@
+"""Who the synthetic people are, and what their faces do: identity, style and action units, all from a seed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Colour = tuple[float, float, float]
+
+LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+AUS = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 16, 17, 18, 20, 23, 24, 25, 26, 43)
+
+# EMFACS-like prototypes: variants of each expression with the full-blown strength of their units. An expression is
+# drawn from its variants by a person's own habits; neighbours share most units on purpose.
+PROTOTYPES: dict[str, tuple[dict[int, float], ...]] = {
+    "happy": (
+        {6: 0.7, 12: 0.85},
+        {6: 0.9, 12: 1.0, 25: 0.9, 7: 0.2},
+        {6: 1.0, 12: 1.0, 25: 1.0, 26: 0.45, 7: 0.3},
+        {12: 0.8, 14: 0.3},
+    ),
+    "sad": (
+        {1: 0.95, 4: 0.5, 15: 0.85},
+        {1: 0.9, 4: 0.6, 15: 0.9, 17: 0.7},
+        {1: 0.8, 15: 0.7, 17: 0.4, 43: 0.3, 7: 0.2},
+        {4: 0.5, 1: 0.7, 15: 0.6, 24: 0.4},
+    ),
+    "surprise": (
+        {1: 0.95, 2: 0.95, 5: 0.8, 25: 0.6, 26: 0.8},
+        {1: 0.9, 2: 1.0, 5: 0.6, 26: 0.5, 25: 0.4},
+        {1: 0.8, 2: 0.8, 5: 0.7, 18: 0.35, 26: 0.6, 25: 0.4},
+        {1: 0.9, 2: 0.9, 5: 0.9},
+    ),
+    "fear": (
+        {1: 0.9, 2: 0.5, 4: 0.6, 5: 0.9, 7: 0.25, 20: 0.8, 25: 0.7},
+        {1: 0.9, 2: 0.6, 4: 0.5, 5: 0.9, 20: 0.8, 25: 0.6, 26: 0.45},
+        {1: 1.0, 4: 0.5, 5: 0.8, 20: 0.5, 25: 0.3},
+        {1: 0.8, 2: 0.7, 4: 0.3, 5: 1.0, 25: 0.5, 26: 0.5, 20: 0.35},
+    ),
+    "disgust": (
+        {9: 0.95, 10: 0.6, 4: 0.4, 7: 0.4, 17: 0.3},
+        {9: 0.6, 10: 0.95, 25: 0.5, 16: 0.4},
+        {9: 0.9, 10: 0.5, 15: 0.5, 17: 0.6, 4: 0.5, 7: 0.5},
+        {10: 0.85, 9: 0.5, 15: 0.35, 6: 0.3},
+    ),
+    "angry": (
+        {4: 1.0, 5: 0.4, 7: 0.7, 23: 0.7, 24: 0.4},
+        {4: 0.9, 7: 0.8, 23: 0.5, 17: 0.5},
+        {4: 1.0, 5: 0.5, 7: 0.6, 10: 0.5, 16: 0.5, 25: 0.8, 26: 0.3, 9: 0.25},
+        {4: 0.8, 7: 0.6, 24: 0.7, 15: 0.3},
+    ),
+    "neutral": ({},),
+}
+
+
+@dataclass(frozen=True)
+class ActionUnits:
+    """How strongly each facial action is shown, on each side of the face.
+
+    Attributes
+    ----------
+    values : ndarray of shape (len(AUS), 2)
+        Intensities 0 to 1, columns the person's left and right side.
+    """
+
+    values: Array
+
+    def intensity(self, unit: int) -> float:
+        """Give the mean of both sides for action unit ``unit`` (0 for one that is not modelled)."""
+        return float(self.values[AUS.index(unit)].mean()) if unit in AUS else 0.0
+
+    def pspi(self) -> float:
+        """Give the pain score AU4 + max(AU6, AU7) + max(AU9, AU10) + AU43 on its usual scale, 0 to 16.
+
+        References
+        ----------
+        Prkachin and Solomon, *The structure, reliability and validity of pain expression*, Pain 139, 2008. Units 4 to
+        10 count 0 to 5 each, closed eyes 0 or 1; here the last one is gradual.
+        """
+        au = self.intensity
+        return 5 * (au(4) + max(au(6), au(7)) + max(au(9), au(10))) + au(43)
+
+
+@dataclass(frozen=True)
+class Person:
+    """One synthetic person: what does not change from picture to picture.
+
+    Colours are linear RGB, 0 to 1. ``shape`` holds weights of local head shapes, ``gains`` one factor per unit of
+    :data:`AUS`, ``resting`` the units a calm face of this person shows, ``habits`` the share of each variant of an
+    expression, in the order of :data:`LABELS`.
+    """
+
+    seed: int
+    index: int
+    sex: str
+    age: float
+    ancestry: tuple[float, float, float]
+    weight: float
+    shape: tuple[tuple[str, float], ...]
+    skin: Colour
+    lips: Colour
+    iris: Colour
+    hair: Colour
+    hair_style: str
+    hairline: float
+    brow_thickness: float
+    brow_density: float
+    brow_arch: float
+    beard: float
+    freckles: float
+    make_up: float
+    lashes: float
+    expressiveness: float
+    asymmetry: float
+    gains: tuple[float, ...]
+    resting: tuple[float, ...]
+    habits: tuple[tuple[float, ...], ...]
+
+    @property
+    def name(self) -> str:
+        """Give the name used for files and as the subject: ``p`` and four digits."""
+        return f"p{self.index:04d}"
+
+
+_TONES = np.array([[0.80, 0.55, 0.45], [0.70, 0.43, 0.32], [0.55, 0.31, 0.20], [0.33, 0.17, 0.10], [0.16, 0.08, 0.05]])
+_HAIR = {
+    "black": (0.012, 0.010, 0.010),
+    "dark": (0.035, 0.020, 0.013),
+    "brown": (0.090, 0.045, 0.022),
+    "red": (0.24, 0.075, 0.025),
+    "blond": (0.36, 0.23, 0.10),
+    "grey": (0.30, 0.30, 0.30),
+    "white": (0.62, 0.61, 0.58),
+}
+_IRIS = {
+    "dark": (0.035, 0.018, 0.010),
+    "brown": (0.10, 0.045, 0.018),
+    "hazel": (0.13, 0.10, 0.035),
+    "green": (0.10, 0.16, 0.09),
+    "blue": (0.10, 0.20, 0.36),
+    "grey": (0.17, 0.21, 0.24),
+}
+_VARIED = """head-age head-angle head-fat head-scale-depth head-scale-horiz head-scale-vert forehead-nubian
+forehead-scale-vert forehead-temple forehead-trans eyebrows-angle eyebrows-trans nose-base nose-compression nose-curve
+nose-flaring nose-greek nose-hump nose-nostrils-width nose-point nose-point-width nose-scale-depth nose-scale-horiz
+nose-scale-vert nose-volume nose-width1 nose-width2 nose-width3 mouth-angles mouth-cupidsbow mouth-laugh-lines
+mouth-lowerlip-height mouth-lowerlip-volume mouth-philtrum-volume mouth-scale-horiz mouth-scale-vert mouth-trans
+mouth-upperlip-height mouth-upperlip-volume chin-bones chin-height chin-jaw-drop chin-prominent chin-width neck-double
+neck-scale-horiz cheek-bones cheek-inner cheek-trans cheek-volume ear-scale ear-wing ear-lobe eye-bag eye-corner1
+eye-corner2 eye-epicanthus eye-eyefold eye-height2 eye-scale eye-trans""".split()
+_HEADS = "diamond invertedtriangular oval rectangular round square triangular".split()
+_ASYMMETRIC = "brown-1 brown-2 cheek-1 cheek-2 eye-4 eye-7 jaw-1 jaw-2 mouth-1 mouth-2 nose-1 nose-2".split()
+_CALM = {1: 0.06, 2: 0.05, 4: 0.12, 7: 0.10, 12: 0.08, 14: 0.08, 15: 0.12, 17: 0.08, 24: 0.12, 43: 0.10}
+
+
+def make_person(seed: int, index: int) -> Person:
+    """Draw person number ``index`` of the population ``seed``.
+
+    Parameters
+    ----------
+    seed : int
+        The population, >= 0.
+    index : int
+        Which of its people, >= 0. A person does not depend on how many others there are.
+
+    Returns
+    -------
+    Person
+        An adult of 18 to 80 years.
+    """
+    rng = np.random.default_rng([seed, index, 1])
+    sex = ("female", "male")[index % 2 if rng.random() < 0.8 else int(rng.integers(2))]
+    age = float(18 + 62 * rng.beta(1.3, 1.9))
+    ancestry = rng.dirichlet([0.35, 0.35, 0.45])
+    melanin = float(np.clip(ancestry @ [0.82, 0.36, 0.18] + rng.normal(0, 0.10), 0.0, 1.0))
+    skin = _ramp(_TONES, melanin) * rng.normal(1, 0.05) * np.array([1.0, rng.normal(1, 0.04), rng.normal(1, 0.07)])
+    blush = np.array([0.86, 0.50, 0.50]) * (1 - 0.25 * melanin) * rng.normal(1, 0.06)
+    female = sex == "female"
+    style, hairline = _hair_style(rng, female, age)
+    return Person(
+        seed=seed,
+        index=index,
+        sex=sex,
+        age=round(age, 1),
+        ancestry=tuple(round(float(a), 4) for a in ancestry),  # type: ignore[arg-type]
+        weight=float(rng.beta(2.2, 2.4)),
+        shape=_head_shape(rng),
+        skin=_colour(skin),
+        lips=_colour(skin * blush),
+        iris=_colour(np.array(_IRIS[_iris(rng, melanin)]) * rng.uniform(0.8, 1.25)),
+        hair=_colour(_hair_colour(rng, melanin, age)),
+        hair_style=style,
+        hairline=hairline,
+        brow_thickness=float(rng.uniform(0.7, 1.15) if female else rng.uniform(1.0, 1.5)),
+        brow_density=float(rng.uniform(0.6, 0.95)),
+        brow_arch=float(rng.normal(0.5 if female else 0.2, 0.25)),
+        beard=0.0 if female else float(rng.choice([0.0, 0.25, 0.5, 1.0], p=[0.45, 0.25, 0.15, 0.15])),
+        freckles=float(rng.uniform(0.4, 1) if melanin < 0.35 and rng.random() < 0.25 else 0),
+        make_up=float(rng.uniform(0.2, 1) if female and rng.random() < 0.5 else 0),
+        lashes=float(rng.uniform(0.5, 1.0) if female else rng.uniform(0.2, 0.6)),
+        expressiveness=float(np.clip(rng.normal(0.88, 0.17), 0.5, 1.2)),
+        asymmetry=float(rng.gamma(2.0, 0.05)),
+        gains=tuple(float(g) for g in np.exp(rng.normal(0, 0.22, len(AUS)))),
+        resting=tuple(float(_CALM.get(au, 0.0) * rng.gamma(1.0, 1.0)) for au in AUS),
+        habits=tuple(tuple(float(h) for h in rng.dirichlet(np.full(len(PROTOTYPES[name]), 0.9))) for name in LABELS),
+    )
+
+
+def _ramp(stops: Array, place: float) -> Array:
+    at = place * (len(stops) - 1)
+    low = min(int(at), len(stops) - 2)
+    result: Array = stops[low] + (at - low) * (stops[low + 1] - stops[low])
+    return result
+
+
+def _colour(values: Array) -> Colour:
+    red, green, blue = np.clip(values, 0.004, 0.9)
+    return float(red), float(green), float(blue)
+
+
+def _head_shape(rng: np.random.Generator) -> tuple[tuple[str, float], ...]:
+    """Draw weights of local shapes: most near zero, some strong, so that people differ in a few things each."""
+    chosen: dict[str, float] = {}
+    for stem in _VARIED:
+        chosen[stem] = float(np.clip(rng.standard_t(4) * 0.26, -0.8, 0.8))
+    for stem, share in zip(_HEADS, rng.dirichlet(np.full(len(_HEADS), 0.35)), strict=True):
+        chosen[f"head-{stem}"] = float(share * rng.uniform(0.1, 0.7))
+    for stem in _ASYMMETRIC:
+        chosen[f"asym-{stem}-{'lr'[int(rng.integers(2))]}"] = float(np.clip(abs(rng.normal(0, 0.25)), 0, 0.7))
+    return tuple(chosen.items())
+
+
+def _hair_style(rng: np.random.Generator, female: bool, age: float) -> tuple[str, float]:
+    names = ("bald", "buzz", "short", "medium", "tied", "bob", "long")
+    share = np.array(
+        [0.01, 0.03, 0.16, 0.15, 0.20, 0.20, 0.25] if female else [0.08, 0.20, 0.42, 0.22, 0.02, 0.03, 0.03]
+    )
+    if not female and age > 45:
+        share[0] += 0.2
+    receding = 0.0 if female else max(0.0, (age - 30) / 50) * rng.uniform(0, 1.2)
+    style = names[int(rng.choice(len(names), p=share / share.sum()))]
+    return style, float(rng.normal(0, 0.05) + 0.18 * receding)
+
+
+def _hair_colour(rng: np.random.Generator, melanin: float, age: float) -> Array:
+    if melanin > 0.5:
+        shares = {"black": 0.8, "dark": 0.2}
+    elif melanin > 0.28:
+        shares = {"black": 0.45, "dark": 0.35, "brown": 0.2}
+    else:
+        shares = {"dark": 0.3, "brown": 0.35, "blond": 0.25, "red": 0.1}
+    natural = np.array(_HAIR[str(rng.choice(list(shares), p=list(shares.values())))]) * rng.uniform(0.8, 1.2)
+    grey = float(np.clip((age - 38) / 35 + rng.normal(0, 0.25), 0, 1)) if age > 35 else 0.0
+    dyed = rng.random() < 0.35
+    old = np.array(_HAIR["grey" if age < 65 else "white"]) * rng.uniform(0.7, 1.1)
+    mixed: Array = natural if dyed else natural * (1 - grey) + old * grey
+    return mixed
+
+
+def _iris(rng: np.random.Generator, melanin: float) -> str:
+    if melanin > 0.5:
+        return str(rng.choice(["dark", "brown"], p=[0.7, 0.3]))
+    if melanin > 0.3:
+        return str(rng.choice(["dark", "brown", "hazel"], p=[0.4, 0.45, 0.15]))
+    return str(rng.choice(["brown", "hazel", "green", "blue", "grey"], p=[0.3, 0.15, 0.15, 0.28, 0.12]))
+
+
+def action_units(strengths: Mapping[int, float]) -> ActionUnits:
+    """Make symmetric action units from ``{number: intensity}``; the others are 0.
+
+    Raises
+    ------
+    ValueError
+        If a number is not in :data:`AUS` or an intensity lies outside 0 to 1.
+    """
+    values = np.zeros((len(AUS), 2))
+    for unit, strength in strengths.items():
+        if unit not in AUS:
+            raise ValueError(f"action unit {unit} is not modelled; there are {', '.join(map(str, AUS))}")
+        if not 0 <= strength <= 1:
+            raise ValueError(f"action unit {unit}: the intensity must lie in 0 to 1, got {strength}")
+        values[AUS.index(unit)] = strength
+    return ActionUnits(values)
+
+
+def expression(person: Person, label: str, rng: np.random.Generator) -> ActionUnits:
+    """Let ``person`` show one expression once.
+
+    Parameters
+    ----------
+    person : Person
+        Who shows it: habits choose the variant, gains and expressiveness the strength of its units.
+    label : str
+        One of :data:`LABELS`.
+    rng : numpy.random.Generator
+        The source of this one sample's variation.
+
+    Returns
+    -------
+    ActionUnits
+        From weak to strong, somewhat asymmetric, over the person's resting face and with a little unrelated action.
+
+    Raises
+    ------
+    ValueError
+        If ``label`` is unknown.
+    """
+    if label not in PROTOTYPES:
+        raise ValueError(f"unknown expression {label!r}; there are {', '.join(LABELS)}")
+    variant = PROTOTYPES[label][int(rng.choice(len(PROTOTYPES[label]), p=person.habits[LABELS.index(label)]))]
+    strength = person.expressiveness * rng.uniform(0.35, 1.0) ** 0.7
+    posed = np.array([variant.get(unit, 0.0) for unit in AUS]) * np.array(person.gains) * strength
+    posed *= np.exp(rng.normal(0, 0.15, len(AUS)))
+    # Talking, squinting, a lifted brow: actions that belong to no expression, in some samples.
+    stray = np.zeros(len(AUS))
+    for unit, chance, most in ((25, 0.14, 0.6), (26, 0.08, 0.35), (7, 0.10, 0.4), (1, 0.06, 0.35), (2, 0.06, 0.35)):
+        if rng.random() < chance:
+            stray[AUS.index(unit)] = rng.uniform(0.1, most)
+    if rng.random() < 0.03:
+        stray[AUS.index(43)] = rng.uniform(0.4, 1.0)
+    calm = np.array(person.resting) * (0.5 if label != "neutral" else 1.0)
+    both = np.maximum(np.maximum(posed, stray), calm)
+    tilt = np.clip(rng.normal(0, person.asymmetry, len(AUS)), -0.35, 0.35)
+    sides = np.stack([both * (1 + tilt), both * (1 - tilt)], 1)
+    # Shut lids cannot be wide open.
+    sides[AUS.index(5)] *= 1 - np.clip(sides[AUS.index(43)], 0, 1)
+    return ActionUnits(np.clip(sides, 0, 1))

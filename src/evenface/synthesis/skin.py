@@ -1,0 +1,255 @@
+"""Skin, lips, brows, beard and hairline, painted once per person on a chart wrapped around the head.
+
+The chart is a cylinder around the head's axis: columns are the angle from straight ahead, rows the height, both on the
+average head. Paint therefore sticks to the face whatever its shape and expression.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evenface.synthesis.mesh import HeadModel, load_head
+from evenface.synthesis.people import Person
+from evenface.synthesis.raster import rasterise
+
+Array = NDArray[np.float32]
+
+AXIS_DEPTH = 0.5
+WIDEST = 2.1
+LOW, HIGH = 5.8, 8.56
+FOLDS = ("brow_middle", "brow_outer", "frown", "crow", "nose", "cheek", "chin", "mouth", "lid")
+
+
+@dataclass(frozen=True)
+class Paint:
+    """One person's chart.
+
+    Attributes
+    ----------
+    albedo : ndarray of shape (H, W, 3)
+        Linear RGB of the skin, brows, beard and lips.
+    hair : ndarray of shape (H, W)
+        How much of the place is covered by head hair, 0 to 1.
+    gloss : ndarray of shape (H, W)
+        Strength of the highlight.
+    """
+
+    albedo: Array
+    hair: Array
+    gloss: Array
+
+
+def chart_place(points: Array) -> tuple[Array, Array]:
+    """Give column and row on the chart, both 0 to 1 inside it, for points (N, 3) on the average head."""
+    angle = np.arctan2(points[:, 0], points[:, 2] - AXIS_DEPTH)
+    return (angle / WIDEST + 1) / 2, (HIGH - points[:, 1]) / (HIGH - LOW)
+
+
+@lru_cache(maxsize=2)
+def chart_points(size: int) -> Array:
+    """Give the point of the average head under each pixel of a square chart, shape (size, size, 3)."""
+    head: HeadModel = load_head()
+    faces = head.faces[head.parts == 0]
+    column, row = chart_place(head.vertices)
+    out = np.hypot(head.vertices[:, 0], head.vertices[:, 2] - AXIS_DEPTH)
+    screen = np.stack([column * size, row * size, 4 - out], 1).astype(np.float32)
+    ahead = np.abs(column[faces] - 0.5).max(1) < 0.55
+    seen = rasterise(screen, faces[ahead], size, size)
+    angle, height = np.meshgrid(
+        ((np.arange(size) + 0.5) / size * 2 - 1) * WIDEST, HIGH - (np.arange(size) + 0.5) / size * (HIGH - LOW)
+    )
+    points = np.stack([0.75 * np.sin(angle), height, AXIS_DEPTH + 0.85 * np.cos(angle)], -1).astype(np.float32)
+    corners = head.vertices[faces[ahead][seen.triangles]]
+    points.reshape(-1, 3)[seen.pixels] = (corners * seen.weights[..., None]).sum(1)
+    return points
+
+
+def smooth(edge_low: float | Array, edge_high: float | Array, values: Array) -> Array:
+    """Rise smoothly from 0 at ``edge_low`` to 1 at ``edge_high`` (which may be the smaller one)."""
+    t = np.clip((values - edge_low) / (edge_high - edge_low), 0, 1)
+    result: Array = (t * t * (3 - 2 * t)).astype(np.float32)
+    return result
+
+
+def noise(rng: np.random.Generator, size: int, cells: tuple[int, int]) -> Array:
+    """Draw smooth noise of about unit variance on a square of ``size`` pixels, with ``cells`` rows and columns."""
+    grid = rng.standard_normal((cells[0] + 3, cells[1] + 3)).astype(np.float32)
+
+    def along(values: Array, count: int) -> Array:
+        at = np.linspace(0, count, size, endpoint=False, dtype=np.float32) + 0.5
+        low = at.astype(np.int64)
+        t = (at - low)[:, None]
+        t = t * t * (3 - 2 * t)
+        result: Array = values[low] * (1 - t) + values[low + 1] * t
+        return result
+
+    result: Array = along(along(grid, cells[0]).T, cells[1]).T * 1.5
+    return result
+
+
+def hairline_height(angle: Array, receding: float) -> Array:
+    """Give the height above which hair grows, by the angle from straight ahead (radians), on the average head."""
+    side = np.abs(angle)
+    knots = np.array([0.0, 0.35, 0.7, 0.95, 1.18, 1.32, 1.5, 1.62, 1.85, 2.3, 3.2])
+    heights = np.array([7.98, 7.99, 7.92, 7.72, 7.60, 7.30, 7.28, 7.40, 7.05, 6.60, 6.50])
+    heights[:4] += receding * np.array([0.5, 1.3, 1.2, 0.6])
+    result: Array = np.interp(side, knots, heights).astype(np.float32)
+    return result
+
+
+@lru_cache(maxsize=2)
+def folds(size: int) -> Array:
+    """Draw where skin folds under each kind of action, shape (size, size, len(FOLDS)), 0 to 1."""
+    points = chart_points(size)
+    x, y = np.abs(points[..., 0]), points[..., 1]
+    front = smooth(0.6, 0.9, points[..., 2])
+
+    def line(distance: Array, width: float) -> Array:
+        result: Array = np.exp(-((distance / width) ** 2)).astype(np.float32)
+        return result
+
+    waves = sum(line(y - (base + 0.05 * x), 0.011) for base in (7.61, 7.70, 7.79))
+    middle = waves * smooth(0.34, 0.16, x)
+    outer = waves * smooth(0.12, 0.3, x) * smooth(0.6, 0.45, x)
+    frown = line(x - (0.055 + 0.05 * (y - 7.45)), 0.014) * smooth(7.33, 7.40, y) * smooth(7.58, 7.50, y)
+    frown = frown + 0.5 * line(np.hypot(x - 0.13, (y - 7.42) * 1.2), 0.06)
+    frown = frown + 0.6 * line(y - 7.33, 0.012) * smooth(0.09, 0.05, x)
+    crow = sum(
+        line((y - 7.285) - slope * (x - 0.5), 0.010) * smooth(0.50, 0.54, x) * smooth(0.66, 0.60, x)
+        for slope in (0.55, 0.1, -0.35)
+    )
+    crow = crow + 0.8 * line(y - (7.155 + 0.5 * np.square(x - 0.3)), 0.014) * smooth(0.16, 0.24, x) * smooth(
+        0.52, 0.42, x
+    )
+    nose = sum(line((y - base) - 0.5 * (x - 0.08), 0.012) for base in (7.16, 7.22, 7.28)) * smooth(0.17, 0.12, x)
+    nose = nose + 0.6 * line(np.hypot(x - 0.17, y - 7.12), 0.06)
+    path = 0.185 + 0.13 * smooth(6.97, 6.66, y) + 0.02 * smooth(6.66, 6.5, y)
+    cheek = line(x - path, 0.020) * smooth(6.99, 6.93, y) * smooth(6.50, 6.64, y)
+    cheek = cheek + 0.35 * line(x - path - 0.03, 0.05) * smooth(6.99, 6.9, y) * smooth(6.55, 6.66, y)
+    chin = line(y - (6.44 - 0.4 * np.square(x)), 0.020) * smooth(0.2, 0.12, x)
+    chin = chin + 0.5 * line(np.hypot(x - 0.08, y - 6.36), 0.035)
+    mouth = line(x - (0.275 + 0.25 * (6.6 - y)), 0.017) * smooth(6.62, 6.57, y) * smooth(6.40, 6.5, y)
+    mouth = mouth + 0.7 * line(np.hypot(x - 0.275, y - 6.59), 0.025)
+    lid = line(y - (7.185 + 0.5 * np.square(x - 0.31)), 0.014) * smooth(0.16, 0.22, x) * smooth(0.46, 0.40, x)
+    stack = np.stack([middle, outer, frown, crow, nose, cheek, chin, mouth, lid], -1)
+    result: Array = np.clip(stack * front[..., None], 0, 1).astype(np.float32)
+    return result
+
+
+def lip_mask(points: Array) -> Array:
+    """Say how much each point of the average head belongs to the lips."""
+    x, y = np.abs(points[..., 0]), points[..., 1]
+    bow = (
+        6.668
+        + 0.027 * np.exp(-(((x - 0.055) / 0.05) ** 2))
+        - 0.20 * np.clip(x - 0.06, 0, None)
+        - 0.7 * np.clip(x - 0.1, 0, None) ** 2
+    )
+    lower = 6.488 + 1.75 * x * x
+    inside = np.minimum(bow - y, y - lower)
+    result: Array = smooth(-0.010, 0.012, inside) * smooth(0.275, 0.255, x) * smooth(1.1, 1.2, points[..., 2])
+    return result
+
+
+def paint(person: Person, size: int) -> Paint:
+    """Paint one person's chart.
+
+    Parameters
+    ----------
+    person : Person
+        Whose skin.
+    size : int
+        Height and width of the chart in pixels; about four times the width of the pictures to be made is enough.
+
+    Returns
+    -------
+    Paint
+    """
+    rng = np.random.default_rng([person.seed, person.index, 2])
+    points = chart_points(size)
+    x, y, z = np.abs(points[..., 0]), points[..., 1], points[..., 2]
+    angle = np.arctan2(points[..., 0], z - AXIS_DEPTH)
+    skin = np.array(person.skin, np.float32)
+    dark = 1 - float(skin.mean() / 0.6)
+
+    tone = (
+        1 + 0.035 * noise(rng, size, (9, 13)) + 0.025 * noise(rng, size, (40, 60)) + 0.03 * noise(rng, size, (160, 240))
+    )
+    albedo = skin * tone[..., None]
+    red = 0.55 * np.exp(-(((x - 0.38) / 0.17) ** 2) - ((y - 6.98) / 0.17) ** 2)
+    red += 0.4 * np.exp(-((x / 0.13) ** 2) - ((y - 6.93) / 0.10) ** 2) * smooth(1.3, 1.5, z)
+    red = (red * (1 + 0.7 * person.make_up) * (0.75 + 0.2 * noise(rng, size, (12, 18)))).astype(np.float32)
+    albedo *= 1 - np.clip(red, 0, 1)[..., None] * np.array([0.02, 0.24, 0.22], np.float32)
+    # Thin, darker skin around the eyes, and a brow ridge that is a little paler.
+    ring = np.exp(-((np.hypot((x - 0.31) / 0.22, (y - 7.27) / 0.12)) ** 2)).astype(np.float32)
+    albedo *= 1 - ring[..., None] * np.array([0.12, 0.20, 0.17], np.float32) * (1 + 0.4 * person.make_up)
+    if person.freckles:
+        spots = (
+            smooth(1.5, 2.1, noise(rng, size, (120, 180))) * np.exp(-(((y - 7.03) / 0.2) ** 2)) * smooth(0.7, 0.4, x)
+        )
+        albedo *= 1 - person.freckles * spots[..., None] * np.array([0.25, 0.4, 0.45], np.float32)
+    age = float(np.clip((person.age - 25) / 45, 0, 1))
+    lines = folds(size) @ np.array([0.6, 0.55, 0.45, 0.6, 0.1, 0.75, 0.1, 0.5, 0.6], np.float32)
+    albedo *= (1 - 0.34 * age * np.clip(lines, 0, 1))[..., None] ** np.array([0.8, 1.0, 1.05], np.float32)
+    if age > 0.4:
+        stains = smooth(1.6, 2.2, noise(rng, size, (30, 45)))
+        albedo *= 1 - (age - 0.4) * 0.4 * stains[..., None] * np.array([0.4, 0.6, 0.6], np.float32)
+
+    gloss = np.full((size, size), 0.5, np.float32) + 0.35 * np.exp(-((x / 0.2) ** 2)).astype(np.float32) * smooth(
+        6.7, 7.2, y
+    )
+    if person.beard:
+        albedo = _beard(person, rng, points, albedo)
+    lips = lip_mask(points)
+    colour = np.array(person.lips, np.float32) * (1 - 0.35 * person.make_up * np.array([0.0, 0.8, 0.6], np.float32))
+    colour = colour * (1 + 0.05 * noise(rng, size, (60, 300)))[..., None]
+    albedo += (colour - albedo) * (lips * 0.85)[..., None]
+    seam = np.exp(-(((y - 6.605) / 0.010) ** 2)).astype(np.float32) * smooth(0.27, 0.24, x) * smooth(1.1, 1.2, z)
+    albedo *= (1 - 0.6 * seam)[..., None]
+    gloss = gloss + lips * (0.3 + 0.5 * person.make_up)
+
+    # The lashes' roots darken the rim of both lids, the upper one more.
+    upper = 7.333 - 2.1 * np.square(np.clip(x - 0.31, -1, 0)) - 1.7 * np.square(np.clip(x - 0.31, 0, 1))
+    rim = np.exp(-(((y - upper) / 0.014) ** 2)) * smooth(0.17, 0.2, x) * smooth(0.52, 0.46, x) * smooth(0.8, 1.0, z)
+    albedo *= (1 - np.clip(0.55 + 0.4 * person.lashes, 0, 0.92) * rim)[..., None].astype(np.float32)
+    albedo = _brows(person, rng, points, albedo)
+    line = (
+        hairline_height(angle, person.hairline) + 0.025 * noise(rng, size, (1, 60)) + 0.02 * noise(rng, size, (1, 200))
+    )
+    hair = smooth(-0.02, 0.06, y - line)
+    if person.hair_style == "bald":
+        hair = hair * 0.0
+    return Paint(np.clip(albedo, 0.003, 0.95).astype(np.float32), hair, gloss * (0.8 + 0.5 * max(dark, 0)))
+
+
+def _brows(person: Person, rng: np.random.Generator, points: Array, albedo: Array) -> Array:
+    """Draw both brows as bundles of slanted hairs along an arch."""
+    size = len(points)
+    x, y = np.abs(points[..., 0]), points[..., 1]
+    arch = 7.425 + 0.055 * person.brow_arch * np.sin(np.clip((x - 0.1) / 0.42, 0, 1) * np.pi * 0.85)
+    arch = arch + 0.045 * smooth(0.1, 0.36, x) - 0.045 * smooth(0.38, 0.56, x)
+    half = 0.036 * person.brow_thickness * smooth(0.07, 0.14, x) * (1 - 0.7 * smooth(0.3, 0.56, x))
+    body = smooth(1.25, 0.55, np.abs(y - arch) / (half + 1e-4)) * smooth(0.075, 0.12, x) * smooth(0.57, 0.53, x)
+    body = body * smooth(0.6, 0.9, points[..., 2])
+    strands = np.sin((x * 1.0 - (y - arch) * 0.9) * 190 + 2.5 * noise(rng, size, (20, 40)))
+    cover = body * person.brow_density * np.clip(0.82 + 0.22 * strands + 0.12 * noise(rng, size, (80, 120)), 0, 1)
+    colour = np.minimum(np.array(person.hair, np.float32) * 0.8, np.array(person.skin, np.float32) * 0.42)
+    result: Array = albedo + (colour - albedo) * np.clip(cover, 0, 0.97)[..., None]
+    return result
+
+
+def _beard(person: Person, rng: np.random.Generator, points: Array, albedo: Array) -> Array:
+    size = len(points)
+    x, y, z = np.abs(points[..., 0]), points[..., 1], points[..., 2]
+    jaw = smooth(6.86, 6.70, y - 0.55 * np.clip(x - 0.35, 0, 0.5)) * smooth(0.2, 0.45, z)
+    lip_gap = smooth(0.10, 0.16, np.hypot(x * 0.35, (y - 6.585) * 1.0) + 0.02)
+    moustache = np.exp(-(((y - 6.745) / 0.045) ** 2)) * smooth(0.26, 0.2, x)
+    jaw = jaw * np.where((x < 0.3) & (y > 6.48) & (y < 6.76), lip_gap, 1) + 0.7 * moustache
+    grain = np.clip(0.8 + 0.25 * noise(rng, size, (220, 260)), 0, 1)
+    cover = np.clip(jaw * grain, 0, 1) * (0.22 if person.beard < 0.3 else 0.5 if person.beard < 0.7 else 0.85)
+    cover = cover * smooth(5.9, 6.15, y)
+    colour = np.array(person.hair, np.float32) * 0.9 + np.array(person.skin, np.float32) * 0.06
+    result: Array = albedo + (colour - albedo) * cover[..., None].astype(np.float32)
+    return result
