@@ -21,7 +21,7 @@ from PIL import Image, UnidentifiedImageError
 MEGAPIXELS = 100
 GREY = (128, 128, 128, 255)
 # Only decoders that run inside Pillow: EPS, for one, would start Ghostscript on a stranger's file.
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000", "AVIF", "MPO")
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000", "AVIF")
 PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"GIF8", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP")
 KINDS = (
     (b"%PDF", "a PDF document"),
@@ -63,14 +63,13 @@ class Target:
 
 @contextlib.contextmanager
 def quiet_pillow() -> Iterator[None]:
-    """Turn Pillow's warning of a file cut short into an error; drop its other warnings.
+    """Drop Pillow's warnings for a while.
 
-    Corrupt EXIF, odd TIFF tags and malformed multi-picture tails do not touch the pixels, and size is
-    checked here against a limit of our own.
+    They speak of EXIF, odd tags and resolution, which do not touch the pixels, and of large pictures, for which
+    there is a limit of our own. A file cut short is an error to Pillow, not a warning.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        warnings.filterwarnings("error", message="Truncated File Read")
         yield
 
 
@@ -142,7 +141,7 @@ def _open_regular(path: str, flags: int) -> int:
 
 def _decode(data: bytes, frame: int | None, target: Target) -> Image.Image:
     try:
-        image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image: Image.Image = Image.open(io.BytesIO(data), formats=_formats())
         if image.width * image.height > MEGAPIXELS * 1_000_000:
             raise UnusableError(f"huge: {image.width} × {image.height} pixels, the limit is {MEGAPIXELS} megapixels")
         if frame:
@@ -162,6 +161,13 @@ def _decode(data: bytes, frame: int | None, target: Target) -> Image.Image:
     except Exception as error:  # on malformed bytes decoders raise nearly anything
         raise UnusableError(_broken(error, frame)) from error
     return _upright(image)
+
+
+@lru_cache(maxsize=1)
+def _formats() -> tuple[str, ...]:
+    """Those of the formats that this build of Pillow knows."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def _upright(image: Image.Image) -> Image.Image:
