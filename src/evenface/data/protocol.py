@@ -119,8 +119,8 @@ def split(manifest: Manifest, protocol: Protocol, duplicates: NDArray[np.int64] 
     protocol : Protocol
         How to divide it.
     duplicates : int64 array of shape (P, 2), optional
-        Pairs of rows that show the same picture, from :func:`evenface.data.leakage.check`. Needed
-        if ``copies`` is not ``keep``.
+        Pairs of rows that show the same picture, from :func:`evenface.data.leakage.copies_across`; a
+        copy of a copy counts as one. Needed if ``copies`` is not ``keep``.
 
     Returns
     -------
@@ -267,12 +267,9 @@ class _Divider:
         return pool, official, test
 
     def without_copies(self, rows: Rows, others: Rows) -> Rows:
-        """Those of ``rows`` that are no copy of any of ``others``."""
-        first, second = self.pairs[:, 0], self.pairs[:, 1]
-        other = np.zeros(len(self.manifest), dtype=bool)
-        other[others] = True
-        copies = np.concatenate([first[other[second]], second[other[first]]])
-        return rows[~np.isin(rows, copies)]
+        """Those of ``rows`` that are no copy of any of ``others``; a copy of a copy is one too."""
+        leaders = self.leaders()
+        return rows[~np.isin(leaders[rows], leaders[others])]
 
     def thin(self, rows: Rows, uneven: Imbalance) -> Rows:
         wanted = wanted_counts(uneven, self.manifest.counts(rows), self.manifest.classes)

@@ -72,16 +72,18 @@ def find_table(root: Path) -> Path | None:
 def _rows_of_table(path: Path) -> list[dict[str, Any]]:
     columns = ("emotion", "pixels", "Usage")
     try:
-        found = list(pd.read_csv(path, nrows=0).columns)
+        # One copy in circulation has blanks before its columns' names.
+        found = [str(name).strip() for name in pd.read_csv(path, nrows=0).columns]
         missing = [name for name in columns if name not in found]
         if missing:
             raise InputError(
-                f"fer2013: expected the columns {', '.join(columns)} in {path.name}, found {listed(map(str, found))}.",
+                f"fer2013: expected the columns {', '.join(columns)} in {path.name}, found {listed(found)}.",
                 "Older copies lack Usage; add it, or give a folder of train/<class>/*.png instead."
                 if missing == ["Usage"]
                 else "Give the official fer2013.csv.",
             )
-        table = pd.read_csv(path, usecols=["emotion", "Usage"])
+        table = pd.read_csv(path, usecols=lambda name: name.strip() in ("emotion", "Usage"))
+        table.columns = table.columns.str.strip()
     except (ValueError, OSError) as error:
         if isinstance(error, InputError):
             raise
