@@ -268,10 +268,10 @@ def _near(
     groups = [pd.factorize(manifest.table[name])[0] for name in ("subject", "clip")]
 
     def skip(one: Rows, other: Rows) -> NDArray[np.bool_]:
-        akin = np.zeros(len(one), dtype=bool)
+        skipped: NDArray[np.bool_] = first[one] == first[other]
         for group in groups:
-            akin |= (group[one] == group[other]) & (group[one] >= 0)
-        return (first[one] == first[other]) | (akin & (side[one] == side[other]))
+            skipped |= (group[one] == group[other]) & (group[one] >= 0) & (side[one] == side[other])
+        return skipped
 
     pairs = near_pairs(images, distance, correlation, skip)
     parts = [
