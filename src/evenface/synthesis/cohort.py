@@ -123,7 +123,7 @@ def compose(person: Person, sample: Sample) -> tuple[State, Scene]:
     units = expression(person, sample.label, rng)
     down = 5.0 if sample.label == "sad" else 0.0
     pose = Pose(
-        yaw=float(np.clip(rng.normal(0, 13), -38, 38)),
+        yaw=float(np.clip(rng.normal(0, 11), -35, 35)),
         pitch=float(np.clip(rng.normal(0, 7) - down * rng.random(), -22, 18)),
         roll=float(np.clip(rng.normal(0, 5), -15, 15)),
     )
@@ -141,19 +141,19 @@ def compose(person: Person, sample: Sample) -> tuple[State, Scene]:
     scene = Scene(
         seed=(person.seed, person.index, row, sample.number),
         shift=(float(rng.normal(0, 0.025)), float(rng.normal(0, 0.02))),
-        zoom=float(rng.uniform(0.92, 1.14)),
+        zoom=float(rng.uniform(0.92, 1.12)),
         cloth=_tint(rng, 0.02, 0.5),
         backdrop=_tint(rng, 0.03, 0.7),
         clutter=float(rng.uniform(0, 1)),
-        blur=float(rng.gamma(2.0, 0.0022)),
-        grain=float(rng.gamma(2.0, 0.009)),
+        blur=float(rng.gamma(2.0, 0.0013)),
+        grain=float(rng.gamma(2.0, 0.0045)),
         exposure=float(np.exp(rng.normal(0, 0.16))),
     )
     return State(units, pose, gaze, light), scene
 
 
 def _tint(rng: np.random.Generator, low: float, high: float) -> tuple[float, float, float]:
-    red, green, blue = np.clip(np.exp(rng.uniform(np.log(low), np.log(high))) * np.exp(rng.normal(0, 0.25, 3)), 0, 0.9)
+    red, green, blue = np.clip(np.exp(rng.uniform(np.log(low), np.log(high))) * np.exp(rng.normal(0, 0.13, 3)), 0, 0.9)
     return float(red), float(green), float(blue)
 
 

@@ -23,7 +23,7 @@ ACTIONS: dict[int, dict[str, float]] = {
     7: {"eyeSquint*": 1.0, "eyeBlink*": 0.14},
     9: {"noseSneer*": 1.25, "browDown*": 0.2},
     10: {"mouthUpperUp*": 1.1, "noseSneer*": 0.25},
-    12: {"mouthSmile*": 1.0},
+    12: {"mouthSmile*": 1.2},
     14: {"mouthDimple*": 0.9},
     15: {"mouthFrown*": 1.15},
     16: {"mouthLowerDown*": 0.9},
@@ -33,7 +33,7 @@ ACTIONS: dict[int, dict[str, float]] = {
     23: {"mouthRollUpper": 0.5, "mouthRollLower": 0.5, "mouthPress*": 0.4},
     24: {"mouthPress*": 1.0, "mouthRollLower": 0.3},
     25: {"mouthLowerDown*": 0.45, "mouthUpperUp*": 0.15, "jawOpen": 0.12},
-    26: {"jawOpen": 0.62},
+    26: {"jawOpen": 0.8},
     43: {"eyeBlink*": 1.0},
 }
 THICKNESS = {"bald": 0.0, "buzz": 0.02, "short": 0.09, "medium": 0.16, "tied": 0.06, "bob": 0.13, "long": 0.11}
@@ -142,6 +142,10 @@ def build(person: Person) -> Figure:
     eyes = np.stack([_middle(calm, head, side) for side in ("eye_left", "eye_right")])
     shift = np.array([0, 7.284, 1.245], np.float32) - eyes.mean(0) * np.array([0, 1, 1], np.float32)
     calm += shift
+    if person.hair_style in ("bob", "long"):
+        # Loose hair lies over the ears.
+        ears = smooth(0.73, 0.80, np.abs(head.vertices[:, 0])) * (head.parts_of_vertices == 0) * (head.vertices[:, 1] > 6.7)
+        calm[:, 0] *= 1 - 0.14 * ears
     eyes = eyes + shift
     template = head.vertices
     chin = calm[
@@ -233,7 +237,8 @@ def act(figure: Figure, state: State) -> Array:
 
 
 def _strengths(state: State) -> dict[str, float]:
-    total: dict[str, float] = {}
+    # The model's calm mouth and brows look stern; this lifts them.
+    total = {"mouthSmileLeft": 0.08, "mouthSmileRight": 0.08, "browInnerUp": 0.08}
     for unit, (left, right) in zip(AUS, state.units.values, strict=True):
         for name, factor in ACTIONS[unit].items():
             for part, strength in (("Left", left), ("Right", right)) if "*" in name else (("", (left + right) / 2),):
@@ -245,7 +250,7 @@ def _strengths(state: State) -> dict[str, float]:
             total[f"eyeLook{name}{part}"] = max(degrees, 0.0) / 30
     # Limits of what a face can do at once.
     for name in total:
-        total[name] = min(total[name], 1.45 if name.startswith(("brow", "nose")) else 1.2)
+        total[name] = min(total[name], 1.45 if name.startswith(("brow", "nose")) else 1.25)
     for part in ("Left", "Right"):
         blink = f"eyeBlink{part}"
         total[blink] = min(total.get(blink, 0.0), 1.0)

@@ -22,7 +22,7 @@ from evenface.synthesis.raster import rasterise
 
 Array = NDArray[np.float32]
 
-VERSION = 5
+VERSION = 6
 PARTS = (
     "skin",
     "cavity",
@@ -168,7 +168,7 @@ def _extract(data: Path) -> dict[str, NDArray[np.generic]]:
     sheets = parts == PARTS.index("hair")
     triangles = np.concatenate([triangles, triangles[sheets][:, ::-1]])
     parts = np.concatenate([parts, np.full(int(sheets.sum()), PARTS.index("hair_inside"))])
-    head = vertices[used].astype(np.float32)
+    head = _widen_hair(vertices[used], faces[parts[: len(faces)] == PARTS.index("hair")]).astype(np.float32)
     recipes = _recipes(data)
     shapes = np.zeros((sum(map(len, recipes.values())), len(used), 3), np.float32)
     with progress("reading the 3-D head (first time only)", len(shapes)) as advance:
@@ -240,6 +240,28 @@ def _choose_quads(
     points = vertices[quads]
     kept = (points[..., 1].min(1) > LOWEST) & (np.abs(points[..., 0]).max(1) < 3.0)
     return kept, parts[kept]
+
+
+def _widen_hair(points: NDArray[np.float64], quads: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Widen each sheet of hair around the head's axis until neighbours overlap, and lift it off the ears a little."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    edges = np.concatenate([quads[:, [0, 1]], quads[:, [1, 2]], quads[:, [2, 3]]])
+    graph = coo_matrix((np.ones(len(edges)), edges.T), shape=(len(points), len(points)))
+    sheet = connected_components(graph, directed=False)[1]
+    moved = points.copy()
+    axis = np.array([0.0, 0.5])
+    for number in np.unique(sheet[quads[:, 0]]):
+        rows = np.flatnonzero(sheet == number)
+        flat = points[rows][:, [0, 2]] - axis
+        angle = np.arctan2(flat[:, 0], flat[:, 1])
+        middle = np.angle(np.exp(1j * angle).mean())
+        wider = middle + 1.3 * np.angle(np.exp(1j * (angle - middle)))
+        radius = np.linalg.norm(flat, axis=1) * 1.05
+        moved[rows, 0] = radius * np.sin(wider)
+        moved[rows, 2] = radius * np.cos(wider) + axis[1]
+    return moved
 
 
 def _recipes(data: Path) -> dict[str, dict[str, list[tuple[float, Path]]]]:

@@ -124,7 +124,7 @@ class Person:
         return f"p{self.index:04d}"
 
 
-_TONES = np.array([[0.80, 0.55, 0.45], [0.70, 0.43, 0.32], [0.55, 0.31, 0.20], [0.33, 0.17, 0.10], [0.16, 0.08, 0.05]])
+_TONES = np.array([[0.80, 0.56, 0.47], [0.70, 0.45, 0.35], [0.56, 0.34, 0.24], [0.32, 0.175, 0.115], [0.15, 0.080, 0.055]])
 _HAIR = {
     "black": (0.012, 0.010, 0.010),
     "dark": (0.035, 0.020, 0.013),
@@ -152,7 +152,7 @@ neck-scale-horiz cheek-bones cheek-inner cheek-trans cheek-volume ear-scale ear-
 eye-corner2 eye-epicanthus eye-eyefold eye-height2 eye-scale eye-trans""".split()
 _HEADS = "diamond invertedtriangular oval rectangular round square triangular".split()
 _ASYMMETRIC = "brown-1 brown-2 cheek-1 cheek-2 eye-4 eye-7 jaw-1 jaw-2 mouth-1 mouth-2 nose-1 nose-2".split()
-_CALM = {1: 0.06, 2: 0.05, 4: 0.12, 7: 0.10, 12: 0.08, 14: 0.08, 15: 0.12, 17: 0.08, 24: 0.12, 43: 0.10}
+_CALM = {1: 0.05, 2: 0.05, 4: 0.06, 7: 0.08, 12: 0.10, 14: 0.05, 15: 0.05, 17: 0.04, 24: 0.06, 43: 0.07}
 
 
 def make_person(seed: int, index: int) -> Person:
@@ -176,7 +176,7 @@ def make_person(seed: int, index: int) -> Person:
     ancestry = rng.dirichlet([0.35, 0.35, 0.45])
     melanin = float(np.clip(ancestry @ [0.82, 0.36, 0.18] + rng.normal(0, 0.10), 0.0, 1.0))
     skin = _ramp(_TONES, melanin) * rng.normal(1, 0.05) * np.array([1.0, rng.normal(1, 0.04), rng.normal(1, 0.07)])
-    blush = np.array([0.86, 0.50, 0.50]) * (1 - 0.25 * melanin) * rng.normal(1, 0.06)
+    blush = np.array([0.84, 0.50, 0.56]) * (1 - 0.25 * melanin) * rng.normal(1, 0.06)
     female = sex == "female"
     style, hairline = _hair_style(rng, female, age)
     return Person(
@@ -224,11 +224,11 @@ def _head_shape(rng: np.random.Generator) -> tuple[tuple[str, float], ...]:
     """Draw weights of local shapes: most near zero, some strong, so that people differ in a few things each."""
     chosen: dict[str, float] = {}
     for stem in _VARIED:
-        chosen[stem] = float(np.clip(rng.standard_t(4) * 0.26, -0.8, 0.8))
+        chosen[stem] = float(np.clip(rng.standard_t(5) * 0.17, -0.55, 0.55))
     for stem, share in zip(_HEADS, rng.dirichlet(np.full(len(_HEADS), 0.35)), strict=True):
-        chosen[f"head-{stem}"] = float(share * rng.uniform(0.1, 0.7))
+        chosen[f"head-{stem}"] = float(share * rng.uniform(0.1, 0.5))
     for stem in _ASYMMETRIC:
-        chosen[f"asym-{stem}-{'lr'[int(rng.integers(2))]}"] = float(np.clip(abs(rng.normal(0, 0.25)), 0, 0.7))
+        chosen[f"asym-{stem}-{'lr'[int(rng.integers(2))]}"] = float(np.clip(abs(rng.normal(0, 0.16)), 0, 0.45))
     return tuple(chosen.items())
 
 
@@ -310,7 +310,7 @@ def expression(person: Person, label: str, rng: np.random.Generator) -> ActionUn
     if label not in PROTOTYPES:
         raise ValueError(f"unknown expression {label!r}; there are {', '.join(LABELS)}")
     variant = PROTOTYPES[label][int(rng.choice(len(PROTOTYPES[label]), p=person.habits[LABELS.index(label)]))]
-    strength = person.expressiveness * rng.uniform(0.35, 1.0) ** 0.7
+    strength = person.expressiveness * rng.uniform(0.45, 1.0) ** 0.6
     posed = np.array([variant.get(unit, 0.0) for unit in AUS]) * np.array(person.gains) * strength
     posed *= np.exp(rng.normal(0, 0.15, len(AUS)))
     # Talking, squinting, a lifted brow: actions that belong to no expression, in some samples.

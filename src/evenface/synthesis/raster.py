@@ -50,44 +50,51 @@ def rasterise(screen: Array, faces: NDArray[np.int64], height: int, width: int, 
     Fragments
         The visible ones. Where two depths are equal the triangle of the higher number wins.
     """
-    corners = screen[faces]
-    x, y = corners[..., 0], corners[..., 1]
-    area = (x[:, 1] - x[:, 0]) * (y[:, 2] - y[:, 0]) - (x[:, 2] - x[:, 0]) * (y[:, 1] - y[:, 0])
-    left = np.maximum(np.ceil(x.min(1) - 0.5), 0).astype(np.int64)
-    right = np.minimum(np.floor(x.max(1) - 0.5), width - 1).astype(np.int64)
-    top = np.maximum(np.ceil(y.min(1) - 0.5), 0).astype(np.int64)
-    bottom = np.minimum(np.floor(y.max(1) - 0.5), height - 1).astype(np.int64)
+    column, row = screen[:, 0].astype(np.float64), screen[:, 1].astype(np.float64)
+    x0, x1, x2 = (column[faces[:, k]] for k in range(3))
+    y0, y1, y2 = (row[faces[:, k]] for k in range(3))
+    area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
+    left = np.clip(np.ceil(np.minimum(np.minimum(x0, x1), x2) - 0.5), 0, width).astype(np.int64)
+    right = np.clip(np.floor(np.maximum(np.maximum(x0, x1), x2) - 0.5), -1, width - 1).astype(np.int64)
+    top = np.clip(np.ceil(np.minimum(np.minimum(y0, y1), y2) - 0.5), 0, height).astype(np.int64)
+    bottom = np.clip(np.floor(np.maximum(np.maximum(y0, y1), y2) - 0.5), -1, height - 1).astype(np.int64)
     drawn = np.flatnonzero((area < -1e-6) & (right >= left) & (bottom >= top))
-    columns = (right - left + 1)[drawn]
-    counts = columns * (bottom - top + 1)[drawn]
-    triangle = np.repeat(drawn, counts)
-    step = np.arange(len(triangle)) - np.repeat(np.cumsum(counts) - counts, counts)
-    row, column = np.divmod(step, np.repeat(columns, counts))
-    row += top[triangle]
-    column += left[triangle]
+    x0, x1, x2, y0, y1, y2 = (values[drawn] for values in (x0, x1, x2, y0, y1, y2))
+    area, left, top = area[drawn], left[drawn], top[drawn]
+    columns = right[drawn] - left + 1
+    counts = columns * (bottom[drawn] - top + 1)
 
-    # Edge functions as planes a*column + b*row + c, one set per triangle, divided by the area: weights that sum to 1.
-    following, after = x[:, [1, 2, 0]], x[:, [2, 0, 1]]
-    rows_following, rows_after = y[:, [1, 2, 0]], y[:, [2, 0, 1]]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        scale = (1 / area)[:, None]
-        a = (rows_following - rows_after) * scale
-        b = (after - following) * scale
-        c = (following * rows_after - after * rows_following) * scale
-    weights = a[triangle] * (column + 0.5)[:, None] + b[triangle] * (row + 0.5)[:, None] + c[triangle]
-    inside = np.flatnonzero((weights >= 0).all(1))
-    triangle, weights = triangle[inside], weights[inside].astype(np.float32)
-    pixel = row[inside] * width + column[inside]
+    # The weights of the corners 0 and 1 are planes over the picture; each triangle's start at its own upper left pixel.
+    first = np.stack([(y1 - y2) / area, (x2 - x1) / area], 1)
+    second = np.stack([(y2 - y0) / area, (x0 - x2) / area], 1)
+    right_of, below = left + 0.5 - x2, top + 0.5 - y2
+    planes = np.stack([first[:, 0] * right_of + first[:, 1] * below, *first.T], 0).astype(np.float32)
+    others = np.stack([second[:, 0] * right_of + second[:, 1] * below, *second.T], 0).astype(np.float32)
 
-    weights /= corners[..., 2][triangle]
-    depth = 1 / weights.sum(1)
+    own = np.repeat(np.arange(len(drawn)), counts)
+    step = (np.arange(len(own)) - np.repeat(np.cumsum(counts) - counts, counts)).astype(np.int32)
+    down, along = np.divmod(step, columns.astype(np.int32)[own])
+    w0 = planes[0][own] + planes[1][own] * along + planes[2][own] * down
+    w1 = others[0][own] + others[1][own] * along + others[2][own] * down
+    w2 = 1 - w0 - w1
+    # A hair's breadth of tolerance, so that no pixel on a shared edge is missed by both triangles.
+    inside = np.flatnonzero((w0 > -1e-5) & (w1 > -1e-5) & (w2 > -1e-5))
+    own = own[inside]
+    pixel = (top[own] + down[inside]) * width + left[own] + along[inside]
+    triangle = drawn[own]
+    near = np.reciprocal(screen[:, 2].astype(np.float32))
+    weights = np.empty((len(own), 3), np.float32)
+    for k, weight in enumerate((w0, w1, w2)):
+        np.multiply(weight[inside], near[faces[triangle, k]], out=weights[:, k])
+    depth = 1 / (weights[:, 0] + weights[:, 1] + weights[:, 2])
     weights *= depth[:, None]
     if keep is not None:
         solid = keep(triangle, weights)
         pixel, triangle, weights, depth = pixel[solid], triangle[solid], weights[solid], depth[solid]
 
-    # Painter's order: assigning far to near leaves the nearest fragment in each pixel.
-    order = np.lexsort((triangle, -depth))
+    # Painter's order: assigning far to near leaves the nearest fragment in each pixel. Triangles come in rising order
+    # and the sort is stable.
+    order = np.argsort(-depth, kind="stable")
     winner = np.full(height * width, -1, np.int64)
     winner[pixel[order]] = order
     seen = np.flatnonzero(winner >= 0)

@@ -11,13 +11,13 @@ from evenface.synthesis.figure import Figure, Light, State, act, build, turn, ve
 from evenface.synthesis.mesh import PARTS, load_head
 from evenface.synthesis.people import Person
 from evenface.synthesis.raster import Fragments, rasterise
-from evenface.synthesis.shade import Look, Surface, colour, sees_through
+from evenface.synthesis.shade import Look, Surface, colour, length, sees_through
 from evenface.synthesis.skin import Paint, noise, paint
 
 Array = NDArray[np.float32]
 
 DISTANCE = 9.0
-_SHADOW = 160
+_SHADOW = 128
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Renderer:
         side = self.size * self.samples
         upright = act(figure, state)
         space = turn(figure, upright, state.pose)
-        eye = np.array([0, 6.98, 1.0 + DISTANCE], np.float32)
+        eye = np.array([0, 7.04, 1.0 + DISTANCE], np.float32)
         screen = _project(space, figure, scene, eye, side)
         keep = sees_through(person, figure.faces, figure.parts)
         seen = rasterise(screen, figure.faces, side, side, keep)
@@ -137,7 +137,7 @@ def _strand_map(person: Person) -> Array:
 def _project(space: Array, figure: Figure, scene: Scene, eye: Array, side: int) -> Array:
     """Give column, row and depth of points; the camera looks along -z and frames the face by its own height."""
     depth = eye[2] - space[:, 2]
-    focal = scene.zoom * side * DISTANCE / (1.95 * figure.height)
+    focal = scene.zoom * side * DISTANCE / (1.7 * figure.height)
     column = side * (0.5 + scene.shift[0]) + focal * space[:, 0] / depth
     row = side * (0.5 - scene.shift[1]) - focal * (space[:, 1] - eye[1]) / depth
     return np.stack([column, row, depth], 1).astype(np.float32)
@@ -152,7 +152,7 @@ def _surface(figure: Figure, upright: Array, space: Array, seen: Fragments, ligh
     values = table[corners[:, 0]] * seen.weights[:, 0:1]
     values += table[corners[:, 1]] * seen.weights[:, 1:2]
     values += table[corners[:, 2]] * seen.weights[:, 2:3]
-    direction = values[:, 9:12] / (np.linalg.norm(values[:, 9:12], axis=1, keepdims=True) + 1e-9)
+    direction = values[:, 9:12] / (length(values[:, 9:12]) + 1e-9)
     return Surface(
         parts=figure.parts[seen.triangles],
         template=values[:, :3],
@@ -191,7 +191,7 @@ def _shade(figure: Figure, space: Array, points: Array, light: Light) -> Array:
     for right, down in ((-0.7, -0.3), (0.3, -0.7), (0.7, 0.3), (-0.3, 0.7)):
         column = np.clip(at[:, 0] + right, 0, _SHADOW - 1).astype(np.int64)
         row = np.clip(at[:, 1] + down, 0, _SHADOW - 1).astype(np.int64)
-        free += np.clip(1 - (at[:, 2] - depth[row * _SHADOW + column] - 0.05) / 0.05, 0, 1)
+        free += np.clip(1 - (at[:, 2] - depth[row * _SHADOW + column] - 0.07) / 0.05, 0, 1)
     return 0.12 + 0.22 * free
 
 
@@ -204,7 +204,7 @@ def _backdrop(scene: Scene, side: int) -> Array:
     picture *= np.exp(slope[0] * ramp[:, None] + slope[1] * ramp[None, :])[..., None].astype(np.float32)
     for cells in ((2, 3), (5, 4)):
         blot = noise(rng, side, cells)
-        tint = rng.normal(0, 0.35, 3).astype(np.float32)
+        tint = rng.normal(0, 0.12, 3).astype(np.float32)
         picture *= np.exp(scene.clutter * np.clip(blot, -2, 2)[..., None] * (0.3 + tint))
     return picture
 

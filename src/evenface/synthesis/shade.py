@@ -7,18 +7,19 @@ from numpy.typing import NDArray
 
 from evenface.synthesis.figure import Figure, Light, State
 from evenface.synthesis.mesh import PARTS, load_head
-from evenface.synthesis.people import AUS, Person
+from evenface.synthesis.people import Person
+from evenface.synthesis.raster import Keep
 from evenface.synthesis.skin import AXIS_DEPTH, FOLDS, Paint, chart_place, folds, smooth
 
 Array = NDArray[np.float32]
 
 # Which actions fold the skin where: rows as FOLDS, weights per action unit.
 _FOLDING: dict[str, dict[int, float]] = {
-    "brow_middle": {1: 1.0, 2: 0.4},
-    "brow_outer": {2: 1.0},
+    "brow_middle": {1: 0.7, 2: 0.25},
+    "brow_outer": {2: 0.75},
     "frown": {4: 1.2, 9: 0.4},
     "crow": {6: 0.9, 12: 0.3, 7: 0.2},
-    "nose": {9: 1.2, 10: 0.2},
+    "nose": {9: 0.9, 10: 0.15},
     "cheek": {12: 0.8, 10: 0.8, 9: 0.6, 6: 0.2, 20: 0.3},
     "chin": {17: 1.1, 15: 0.2},
     "mouth": {15: 1.0, 14: 0.7, 12: 0.25, 24: 0.3},
@@ -74,6 +75,7 @@ def colour(
         rows = np.flatnonzero(parts == PARTS.index(name))
         base[rows] = _strands(person, surface.template[rows], look.strands)
         dim[rows] = 0.45 if name == "hair_inside" else 0.9
+        gloss[rows] = 0.12
     lashes = parts == PARTS.index("lashes")
     base[lashes] = 0.01
     gloss[lashes] = 0
@@ -83,11 +85,17 @@ def colour(
         rows = np.flatnonzero(parts == PARTS.index(name))
         if len(rows):
             outward = surface.upright[rows] - figure.eyes[side]
-            outward /= np.linalg.norm(outward, axis=1, keepdims=True)
+            outward /= length(outward)
             base[rows], dim[rows] = _eye(person, outward, state.gaze)
             normals[rows] = outward @ turned.T
             gloss[rows], sharp[rows] = 9.0, 160.0
-    return _lit(base * dim[:, None], gloss, sharp, normals, surface, state.light, eye)
+    lit = _lit(base * dim[:, None], gloss, sharp, normals, surface, state.light, eye)
+    # A bright window opposite every face: the small reflection that makes eyes look alive.
+    rows = np.flatnonzero((parts == PARTS.index("eye_left")) | (parts == PARTS.index("eye_right")))
+    window = np.array([np.sin(np.deg2rad(np.clip(state.light.yaw / 3, -12, 12))), 0.13, 1.0], np.float32)
+    window /= np.linalg.norm(window)
+    lit[rows] += (0.55 * smooth(0.9875, 0.9965, normals[rows] @ window))[:, None]
+    return lit
 
 
 def _skin(person: Person, paint: Paint, state: State, template: Array, look: Look) -> tuple[Array, Array]:
@@ -98,7 +106,7 @@ def _skin(person: Person, paint: Paint, state: State, template: Array, look: Loo
     active = np.array(
         [sum(f * state.units.intensity(au) for au, f in _FOLDING[name].items()) for name in FOLDS], np.float32
     )
-    depth = 0.55 + 0.35 * np.clip((person.age - 20) / 50, 0, 1)
+    depth = 0.45 + 0.4 * np.clip((person.age - 20) / 50, 0, 1)
     folded = np.clip(folds(size)[at] @ np.clip(active, 0, 1.2), 0, 1) * np.float32(depth)
     base = base * (1 - folded[:, None] * np.array([0.50, 0.62, 0.66], np.float32))
     gloss = paint.gloss[at]
@@ -113,7 +121,7 @@ def _skin(person: Person, paint: Paint, state: State, template: Array, look: Loo
     if person.hair_style == "buzz":
         hair = hair * 0.75
     base += (_strands(person, template, look.strands) - base) * hair[:, None]
-    gloss = gloss * (1 - 0.5 * hair)
+    gloss = gloss * (1 - 0.7 * hair)
     collar = smooth(
         5.72, 5.69, template[:, 1] + 0.12 * np.clip(template[:, 2] - 0.6, 0, 1) * 2 - 0.10 * np.abs(template[:, 0])
     )
@@ -129,7 +137,7 @@ def _strands(person: Person, template: Array, strands: Array) -> Array:
     rows = ((template[:, 1] + 0.35 * template[:, 2]) * (size / 6.0)).astype(np.int64) % size
     streak = strands[rows, columns]
     own = np.array(person.hair, np.float32)
-    result: Array = own * np.clip(0.85 + 0.42 * streak, 0.25, 2.0)[:, None]
+    result: Array = own * np.clip(0.85 + 0.32 * streak, 0.25, 2.0)[:, None]
     return result
 
 
@@ -146,11 +154,14 @@ def _mouth(person: Person, surface: Surface, base: Array, gloss: Array, dim: Arr
     for name, edge, sign in (("teeth_upper", 6.725, 1), ("teeth_lower", 6.575, -1)):
         rows = np.flatnonzero(parts == PARTS.index(name))
         x, y, z = np.abs(place[rows].T)
-        gaps = np.min([np.abs(x - at) for at in (0.0, 0.088, 0.158, 0.225, 0.275)], axis=0)
+        gaps = np.minimum.reduce([np.abs(x - at) for at in (0.0, 0.088, 0.158, 0.225, 0.275)])
         tooth = ENAMEL * (1 - 0.45 * smooth(0.010, 0.002, gaps))[:, None]
         gum = smooth(-0.012, 0.012, (y - edge) * sign)[:, None]
         base[rows] = tooth + (GUM - tooth) * gum
-        dim[rows] = smooth(1.0, 1.42, z) * (0.95 if sign > 0 else 0.7)
+        dim[rows] = smooth(1.0, 1.42, z) * (1.0 if sign > 0 else 0.75)
+        # Their surroundings move away when the mouth opens, which the calm head's occlusion does not know.
+        surface.openness[rows] = 0.8
+        surface.shade[rows] = np.maximum(surface.shade[rows], 0.2)
         gloss[rows] = 0.9
 
 
@@ -183,12 +194,18 @@ def _lit(base: Array, gloss: Array, sharp: Array, normals: Array, surface: Surfa
     bounce = np.clip(-normals[:, 1:2], 0, 1) * np.array([0.10, 0.07, 0.05], np.float32) * surface.openness[:, None]
     lit = base * (light.key * warm * diffuse + light.ambient * (cool * sky + bounce))
     view = eye - surface.space
-    view /= np.linalg.norm(view, axis=1, keepdims=True)
+    view /= length(view)
     half = view + towards
-    half /= np.linalg.norm(half, axis=1, keepdims=True)
-    shine = np.clip((normals * half).sum(1), 0, 1) ** sharp * surface.shade * light.key
-    rim = (1 - np.clip((normals * view).sum(1), 0, 1)) ** 4 * light.ambient * surface.openness * 0.05
+    half /= length(half)
+    shine = np.clip(np.einsum("nc,nc->n", normals, half), 0, 1) ** sharp * surface.shade * light.key
+    rim = (1 - np.clip(np.einsum("nc,nc->n", normals, view), 0, 1)) ** 4 * light.ambient * surface.openness * np.where(living[:, 0], 0.05, 0.0)
     result: Array = lit + (0.09 * gloss * shine + rim)[:, None] * warm
+    return result
+
+
+def length(vectors: Array) -> Array:
+    """Give the lengths of vectors (N, 3) as a column (N, 1)."""
+    result: Array = np.sqrt(np.einsum("nc,nc->n", vectors, vectors))[:, None]
     return result
 
 
@@ -213,7 +230,7 @@ def hairline_top(person: Person) -> float:
     return 8.02 + 0.5 * person.hairline
 
 
-def sees_through(person: Person, faces: NDArray[np.int64], parts: NDArray[np.int64]):  # type: ignore[no-untyped-def]
+def sees_through(person: Person, faces: NDArray[np.int64], parts: NDArray[np.int64]) -> Keep:
     """Make the rasteriser's ``keep`` for a person: fragments of strands stay, gaps go."""
     template = load_head().vertices
 

@@ -110,20 +110,22 @@ def folds(size: int) -> Array:
         result: Array = np.exp(-((distance / width) ** 2)).astype(np.float32)
         return result
 
-    waves = sum(line(y - (base + 0.05 * x), 0.011) for base in (7.61, 7.70, 7.79))
+    sway = 0.006 * np.sin(points[..., 0] * 11 + 3 * y) + 0.003 * np.sin(points[..., 0] * 41 + 1)
+    thin = 0.75 + 0.25 * np.sin(points[..., 0] * 9 + 31 * y)
+    waves = sum(line(y - (base + 0.05 * x) - sway, 0.015) for base in (7.61, 7.70, 7.79)) * thin
     middle = waves * smooth(0.34, 0.16, x)
     outer = waves * smooth(0.12, 0.3, x) * smooth(0.6, 0.45, x)
     frown = line(x - (0.055 + 0.05 * (y - 7.45)), 0.014) * smooth(7.33, 7.40, y) * smooth(7.58, 7.50, y)
     frown = frown + 0.5 * line(np.hypot(x - 0.13, (y - 7.42) * 1.2), 0.06)
     frown = frown + 0.6 * line(y - 7.33, 0.012) * smooth(0.09, 0.05, x)
     crow = sum(
-        line((y - 7.285) - slope * (x - 0.5), 0.010) * smooth(0.50, 0.54, x) * smooth(0.66, 0.60, x)
+        line((y - 7.285) - slope * (x - 0.5), 0.010) * smooth(0.51, 0.545, x) * smooth(0.61, 0.55, x)
         for slope in (0.55, 0.1, -0.35)
     )
     crow = crow + 0.8 * line(y - (7.155 + 0.5 * np.square(x - 0.3)), 0.014) * smooth(0.16, 0.24, x) * smooth(
         0.52, 0.42, x
     )
-    nose = sum(line((y - base) - 0.5 * (x - 0.08), 0.012) for base in (7.16, 7.22, 7.28)) * smooth(0.17, 0.12, x)
+    nose = sum(line((y - base) - 0.5 * (x - 0.08), 0.012) for base in (7.16, 7.22, 7.28)) * smooth(0.17, 0.12, x) * smooth(0.015, 0.06, x)
     nose = nose + 0.6 * line(np.hypot(x - 0.17, y - 7.12), 0.06)
     path = 0.185 + 0.13 * smooth(6.97, 6.66, y) + 0.02 * smooth(6.66, 6.5, y)
     cheek = line(x - path, 0.020) * smooth(6.99, 6.93, y) * smooth(6.50, 6.64, y)
@@ -216,9 +218,9 @@ def paint(person: Person, size: int) -> Paint:
     albedo *= (1 - np.clip(0.55 + 0.4 * person.lashes, 0, 0.92) * rim)[..., None].astype(np.float32)
     albedo = _brows(person, rng, points, albedo)
     line = (
-        hairline_height(angle, person.hairline) + 0.025 * noise(rng, size, (1, 60)) + 0.02 * noise(rng, size, (1, 200))
+        hairline_height(angle, person.hairline) + 0.022 * noise(rng, size, (1, 40)) + 0.011 * noise(rng, size, (1, 160))
     )
-    hair = smooth(-0.02, 0.06, y - line)
+    hair = smooth(-0.035, 0.07, y - line)
     if person.hair_style == "bald":
         hair = hair * 0.0
     return Paint(np.clip(albedo, 0.003, 0.95).astype(np.float32), hair, gloss * (0.8 + 0.5 * max(dark, 0)))
@@ -234,7 +236,7 @@ def _brows(person: Person, rng: np.random.Generator, points: Array, albedo: Arra
     body = smooth(1.25, 0.55, np.abs(y - arch) / (half + 1e-4)) * smooth(0.075, 0.12, x) * smooth(0.57, 0.53, x)
     body = body * smooth(0.6, 0.9, points[..., 2])
     strands = np.sin((x * 1.0 - (y - arch) * 0.9) * 190 + 2.5 * noise(rng, size, (20, 40)))
-    cover = body * person.brow_density * np.clip(0.82 + 0.22 * strands + 0.12 * noise(rng, size, (80, 120)), 0, 1)
+    cover = body * person.brow_density * np.clip(0.86 + 0.12 * strands + 0.12 * noise(rng, size, (80, 120)), 0, 1)
     colour = np.minimum(np.array(person.hair, np.float32) * 0.8, np.array(person.skin, np.float32) * 0.42)
     result: Array = albedo + (colour - albedo) * np.clip(cover, 0, 0.97)[..., None]
     return result
@@ -247,7 +249,7 @@ def _beard(person: Person, rng: np.random.Generator, points: Array, albedo: Arra
     lip_gap = smooth(0.10, 0.16, np.hypot(x * 0.35, (y - 6.585) * 1.0) + 0.02)
     moustache = np.exp(-(((y - 6.745) / 0.045) ** 2)) * smooth(0.26, 0.2, x)
     jaw = jaw * np.where((x < 0.3) & (y > 6.48) & (y < 6.76), lip_gap, 1) + 0.7 * moustache
-    grain = np.clip(0.8 + 0.25 * noise(rng, size, (220, 260)), 0, 1)
+    grain = np.clip(0.85 + 0.12 * noise(rng, size, (220, 260)), 0, 1)
     cover = np.clip(jaw * grain, 0, 1) * (0.22 if person.beard < 0.3 else 0.5 if person.beard < 0.7 else 0.85)
     cover = cover * smooth(5.9, 6.15, y)
     colour = np.array(person.hair, np.float32) * 0.9 + np.array(person.skin, np.float32) * 0.06
