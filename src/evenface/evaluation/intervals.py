@@ -102,7 +102,7 @@ def resample_sums(values: np.ndarray, resamples: int = RESAMPLES, seed: int = 0)
     """
     flat = values.reshape(len(values), -1)
     sums = [weights @ flat for weights in draws(len(values), resamples, seed)]
-    return np.concatenate(sums).reshape(resamples, *values.shape[1:])
+    return np.concatenate([flat[:0], *sums]).reshape(resamples, *values.shape[1:])
 
 
 def percentile(drawn: np.ndarray, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray]:
@@ -111,8 +111,10 @@ def percentile(drawn: np.ndarray, level: float = LEVEL) -> tuple[np.ndarray, np.
     Returns
     -------
     low, high : arrays of shape drawn.shape[1:]
-        NaN where no draw has a value.
+        NaN where no draw has a value, or there are no draws.
     """
+    if not len(drawn):
+        return np.full(drawn.shape[1:], np.nan), np.full(drawn.shape[1:], np.nan)
     known = ~np.isnan(drawn)
     filled = np.where(known.any(axis=0), drawn, 0)
     low, high = np.nanquantile(filled, [(1 - level) / 2, (1 + level) / 2], axis=0)

@@ -36,8 +36,8 @@ def metrics_of(
     seed : int, default=0
         Seed of the resampling; the same predictions and seed give the same numbers.
     resamples : int, default=2000
-        Bootstrap draws; areas under curves, which cost far more, use the first 400 at most (100 on
-        20,000 samples and more).
+        Bootstrap draws, 0 for values without intervals; areas under curves, which cost far more, use the first 400
+        at most (100 on 20,000 samples and more).
     level : float, default=0.95
         Confidence level.
 
@@ -105,7 +105,7 @@ def _ranking(
         np.stack([[f(*side, weights[:, units.codes]) for side in sides] for f in functions.values()])
         for weights in draws(units.count, resamples, seed, width=len(predictions))
     ]
-    drawn = np.concatenate(chunks, axis=-1)
+    drawn = np.concatenate([np.empty((len(functions), len(sides), 0)), *chunks], axis=-1)
     present = predictions.support > 0
     result = {}
     for name, f, sample in zip(functions, functions.values(), drawn, strict=True):

@@ -1,0 +1,279 @@
+"""Figures of runs and comparisons; each function draws one and returns it. See :mod:`evenface.evaluation.style`."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from evenface.evaluation import metrics, scores
+from evenface.evaluation.comparison import Comparison
+from evenface.evaluation.intervals import Estimate
+from evenface.evaluation.predictions import Predictions
+from evenface.evaluation.style import GRID, INK, MARKERS, MUTED, SERIES, WIDTH, colour, panels, styled
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LONG_TAIL = 8
+SIDES = ("train", "validation", "test")
+
+
+def _legend(figure: "Figure", axis: "Axes") -> None:
+    """Put the legend under the figure, where it covers nothing."""
+    handles, names = axis.get_legend_handles_labels()
+    if len(names) > 1:
+        columns = max(1, min(len(names), int(60 / (max(map(len, names)) + 6))))
+        figure.legend(handles, names, loc="outside lower center", ncols=columns, frameon=False, fontsize=8.5)
+
+
+@styled
+def class_counts(counts: Mapping[str, Sequence[int]], classes: Sequence[str]) -> "Figure":
+    """Draw how many samples of each class each side has; on a log scale where the tail is long.
+
+    Parameters
+    ----------
+    counts : mapping of str to C counts
+        Side (``train``, ``validation``, ``test``) to samples of each class.
+    classes : sequence of str
+        Names of the classes.
+    """
+    order = np.argsort(np.asarray(next(iter(counts.values()))), kind="stable")
+    known = np.array([n for side in counts.values() for n in side if n])
+    figure, (axis,) = panels(height=0.9 + 0.27 * len(classes))
+    for place, (side, values) in enumerate(counts.items()):
+        shown = np.where(np.asarray(values) > 0, np.asarray(values, dtype=float), np.nan)[order]
+        axis.plot(shown, range(len(classes)), MARKERS[place], color=colour(place), label=side, markersize=6)
+    axis.set_yticks(range(len(classes)), [classes[i] for i in order])
+    axis.set_ylim(-0.6, len(classes) - 0.4)
+    long = len(known) > 0 and known.max() / known.min() > LONG_TAIL
+    if long:
+        axis.set_xscale("log")
+        axis.xaxis.set_major_formatter(lambda value, _place: f"{value:,.0f}" if value >= 1 else "")
+    else:
+        axis.set_xlim(left=0)
+    axis.tick_params(axis="y", length=0)
+    axis.set_xlabel("samples (log scale)" if long else "samples")
+    _legend(figure, axis)
+    return figure
+
+
+@styled
+def confusion(runs: Sequence[Predictions]) -> "Figure":
+    """Draw the confusion matrix: percent of each true class (shade, upper number) and count (lower number).
+
+    Parameters
+    ----------
+    runs : sequence of Predictions
+        One run, or several of one method, whose mean is drawn.
+    """
+    from matplotlib.patches import Rectangle
+
+    classes = runs[0].classes
+    counts = np.mean([metrics.confusion_matrix(r.labels, r.predicted, len(classes)) for r in runs], axis=0)
+    share = metrics.divide(counts, counts.sum(axis=1, keepdims=True))
+    c = len(counts)
+    figure, (axis,) = panels(height=WIDTH * 0.95)
+    size = min(9.0, 60 / c)
+    for row in range(c):
+        for column in range(c):
+            value = share[row, column]
+            shade = 0.0 if math.isnan(value) else float(value)
+            axis.add_patch(Rectangle((column, row), 1, 1, facecolor=SERIES[0], alpha=shade, linewidth=0))
+            ink = "#ffffff" if shade > 0.55 else INK
+            top = "–" if math.isnan(value) else f"{100 * value:.0f}"
+            axis.text(column + 0.5, row + 0.42, top, ha="center", va="center", fontsize=size, color=ink)
+            axis.text(
+                column + 0.5,
+                row + 0.75,
+                f"{counts[row, column]:,.0f}",
+                ha="center",
+                va="center",
+                fontsize=0.68 * size,
+                color=ink if shade > 0.55 else MUTED,
+            )
+    for edge in range(c + 1):
+        axis.plot([0, c], [edge, edge], color=GRID, linewidth=0.6)
+        axis.plot([edge, edge], [0, c], color=GRID, linewidth=0.6)
+    axis.grid(visible=False)
+    axis.set(xlim=(0, c), ylim=(c, 0), aspect="equal", xlabel="predicted", ylabel="true")
+    turn = 0 if max(map(len, classes)) * c < 40 else 40
+    axis.set_xticks(
+        np.arange(c) + 0.5, classes, rotation=turn, ha="right" if turn else "center", rotation_mode="anchor"
+    )
+    axis.set_yticks(np.arange(c) + 0.5, classes)
+    axis.tick_params(length=0)
+    axis.spines[:].set_visible(False)
+    return figure
+
+
+@styled
+def precision_recall(runs: Mapping[str, Predictions]) -> "Figure":
+    """Draw precision against recall, a panel per class, a line per run; dashes mark the share of the class."""
+    first = next(iter(runs.values()))
+    columns = 3 if len(first.classes) > 4 else 2
+    rows = -(-len(first.classes) // columns)
+    figure, axes = panels(rows, columns, height=0.45 + 1.45 * rows, sharex=True, sharey=True)
+    for k, (axis, name) in enumerate(zip(axes, first.classes, strict=False)):
+        positive = first.labels == k
+        for place, (run, predictions) in enumerate(runs.items()):
+            score = predictions.probabilities[:, k]
+            curve = scores.precision_recall_curve(predictions.labels == k, score)
+            axis.step(curve.recall, curve.precision, where="pre", color=colour(place), label=run, linewidth=1.3)
+        axis.axhline(positive.mean(), color=MUTED, linestyle=(0, (3, 2)), linewidth=0.8)
+        values = [float(scores.average_precision(r.labels == k, r.probabilities[:, k])) for r in runs.values()]
+        area = f" {values[0]:.2f}" if len(values) == 1 and not math.isnan(values[0]) else ""
+        axis.set_title(f"{name}{area}", loc="left")
+        axis.set(xlim=(0, 1), ylim=(0, 1.03), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+    for axis in axes[len(first.classes) :]:
+        axis.set_visible(False)
+    figure.supxlabel("recall", fontsize=9, color=INK)
+    figure.supylabel("precision", fontsize=9, color=INK)
+    _legend(figure, axes[0])
+    return figure
+
+
+@styled
+def recalls(methods: Mapping[str, Sequence[Estimate]], classes: Sequence[str], support: Sequence[int]) -> "Figure":
+    """Draw each class's recall and interval, all methods side by side, the rarest class on top.
+
+    Parameters
+    ----------
+    methods : mapping of str to C estimates
+        Method to recall of each class.
+    classes : sequence of str
+        Names of the classes.
+    support : sequence of int
+        Samples of each class.
+    """
+    order = np.argsort(-np.asarray(support), kind="stable")
+    step = 0.7 / max(1, len(methods))
+    figure, (axis,) = panels(height=0.9 + len(classes) * max(0.3, 0.13 * len(methods) + 0.1))
+    for place, (name, estimates) in enumerate(methods.items()):
+        heights = np.arange(len(classes)) + (len(methods) - 1) * step / 2 - place * step
+        _dots(axis, [estimates[i] for i in order], heights, place, name)
+    axis.set_yticks(range(len(classes)), [f"{classes[i]} ({support[i]:,})" for i in order])
+    axis.set(xlim=(0, 1), ylim=(-0.6, len(classes) - 0.4), xlabel="recall")
+    axis.tick_params(axis="y", length=0)
+    axis.grid(visible=False, axis="y")
+    _legend(figure, axis)
+    return figure
+
+
+def _dots(axis: "Axes", estimates: Sequence[Estimate], heights: np.ndarray, place: int, name: str) -> None:
+    value, low, high = (np.array([getattr(e, part) for e in estimates]) for part in ("value", "low", "high"))
+    axis.hlines(heights, low, high, color=colour(place), linewidth=1.4)
+    marker = MARKERS[place % len(MARKERS)]
+    axis.plot(value, heights, marker, color=colour(place), label=name, markersize=5)
+
+
+@styled
+def overall(comparison: Comparison) -> "Figure":
+    """Draw balanced accuracy, accuracy and macro F1 of each method, with intervals and each seed as a small ring."""
+    names = {"balanced_accuracy": "balanced accuracy", "accuracy": "accuracy", "macro_f1": "macro F1"}
+    methods = comparison.methods
+    figure, axes = panels(len(names), 1, height=0.5 + len(names) * (0.36 + 0.2 * len(methods)), sharex=True)
+    for axis, (key, title) in zip(axes, names.items(), strict=True):
+        for place, method in enumerate(methods):
+            height = np.array([len(methods) - 1.0 - place])
+            if len(method.runs) > 1:
+                rings = method.per_run[key]
+                axis.plot(rings, [height[0] - 0.28] * len(rings), "o", color=MUTED, markersize=2.5, fillstyle="none")
+            _dots(axis, [method.overall[key]], height, place, method.name)
+        axis.set_yticks(range(len(methods)), [m.name for m in reversed(methods)])
+        axis.set_ylim(-0.7, len(methods) - 0.4)
+        axis.set_title(title, loc="left")
+        axis.tick_params(axis="y", length=0)
+        axis.grid(visible=False, axis="y")
+    return figure
+
+
+@styled
+def differences(comparison: Comparison) -> "Figure":
+    """Draw each class's difference in recall from the baseline, rarest class on top; filled where it is certain."""
+    order = np.argsort(-np.asarray(comparison.support), kind="stable")
+    pairs, classes = comparison.pairs, comparison.classes
+    step = 0.7 / len(pairs)
+    figure, (axis,) = panels(height=1.0 + len(classes) * max(0.3, 0.13 * len(pairs) + 0.1))
+    axis.axvline(0, color=MUTED, linewidth=0.9)
+    for place, pair in enumerate(pairs):
+        chosen = [pair.classes[i] for i in order]
+        heights = np.arange(len(classes)) + (len(pairs) - 1) * step / 2 - place * step
+        shade, marker = colour(place + 1), MARKERS[(place + 1) % len(MARKERS)]
+        axis.hlines(heights, [d.low for d in chosen], [d.high for d in chosen], color=shade, linewidth=1.4)
+        axis.plot([], [], marker, color=shade, label=pair.candidate)
+        for height, d in zip(heights, chosen, strict=True):
+            fill = "full" if d.certain else "none"
+            axis.plot(d.value, height, marker, color=shade, markersize=5, fillstyle=fill)
+    axis.set_yticks(range(len(classes)), [f"{classes[i]} ({comparison.support[i]:,})" for i in order])
+    axis.set(ylim=(-0.6, len(classes) - 0.4), xlabel=f"recall less that of {comparison.methods[0].name}")
+    axis.tick_params(axis="y", length=0)
+    axis.grid(visible=False, axis="y")
+    _legend(figure, axis)
+    return figure
+
+
+@styled
+def training_curves(histories: Mapping[str, pd.DataFrame]) -> "Figure | None":
+    """Draw what was logged per epoch: a panel per quantity, training dashed, validation solid, a colour per run.
+
+    Parameters
+    ----------
+    histories : mapping of str to DataFrame
+        Run to its table with a column ``epoch`` and columns such as ``train_loss``, ``validation_loss``; columns
+        that name no side (learning rate, speed) are left out.
+
+    Returns
+    -------
+    Figure or None
+        None where nothing was logged.
+    """
+    quantities: dict[str, None] = {}
+    for history in histories.values():
+        for column in history.select_dtypes("number").columns:
+            side, quantity = _quantity(str(column))
+            if side and history[column].notna().any():
+                quantities[quantity] = None
+    if not quantities:
+        return None
+    rows = -(-len(quantities) // 2)
+    figure, axes = panels(rows, 2 if len(quantities) > 1 else 1, height=0.5 + 1.7 * rows)
+    for axis, quantity in zip(axes, quantities, strict=False):
+        for place, (run, history) in enumerate(histories.items()):
+            x = history["epoch"] if "epoch" in history else pd.Series(range(1, len(history) + 1))
+            for column in history.select_dtypes("number").columns:
+                side, name = _quantity(str(column))
+                if side and name == quantity:
+                    label = side if len(histories) == 1 else f"{run}, {side}"
+                    line = (0, (3, 1.5)) if side == "train" else "solid"
+                    axis.plot(x, history[column], color=colour(place), linestyle=line, label=label, linewidth=1.4)
+        axis.set_title(quantity.replace("_", " "), loc="left")
+        axis.set_xlabel("epoch")
+    for axis in axes[len(quantities) :]:
+        axis.set_visible(False)
+    _legend(figure, max(axes, key=lambda axis: len(axis.get_legend_handles_labels()[1])))
+    return figure
+
+
+def _quantity(column: str) -> tuple[str, str]:
+    side, _, name = column.partition("_")
+    return (side, name) if side in SIDES and name else ("", column)
+
+
+@styled
+def reliability(runs: Mapping[str, Predictions], bins: int = 10) -> "Figure":
+    """Draw accuracy against confidence in equal bins, and beneath it how many samples each bin holds."""
+    figure, (top, bottom) = panels(2, 1, height=3.7, sharex=True, height_ratios=[3, 1])
+    top.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, linestyle=(0, (3, 2)))
+    for place, (name, predictions) in enumerate(runs.items()):
+        confidence = predictions.probabilities.max(axis=1)
+        kept = scores.reliability(confidence, predictions.predicted == predictions.labels, bins)
+        marker = MARKERS[place % len(MARKERS)]
+        top.plot(kept.confidence, kept.accuracy, marker=marker, color=colour(place), label=name)
+        bottom.stairs(kept.count / len(predictions), kept.edges, color=colour(place), linewidth=1.3)
+    top.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy")
+    bottom.set(xlabel="probability of the predicted class", ylabel="share", ylim=(0, None))
+    _legend(figure, top)
+    return figure

@@ -1,0 +1,170 @@
+"""The page a report is printed on: one HTML file that needs nothing else, and the tables and figures beside it."""
+
+import base64
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import evenface
+from evenface.errors import InputError
+from evenface.evaluation.style import FORMATS, inline_svg, save
+from evenface.evaluation.tables import Table
+from evenface.files import atomic_write
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FACE, GAP = 64, 4
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure, its file name without suffix, and the sentence under it."""
+
+    name: str
+    figure: "Figure"
+    caption: str
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A number that stands at the top; ``series`` is the place of its colour, none for a number without one."""
+
+    name: str
+    value: str
+    interval: str
+    series: int | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A sentence at the top: what comes first in bold, then the rest."""
+
+    head: str
+    tail: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page: a sentence, figures, faces (class to pictures) and tables."""
+
+    title: str
+    text: str = ""
+    pictures: tuple[Picture, ...] = ()
+    tables: tuple[Table, ...] = ()
+    faces: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Page:
+    """All that a report says: the answer first, then how sure, then what to know, then the details."""
+
+    kind: str
+    title: str
+    tiles: tuple[Tile, ...]
+    verdicts: tuple[Verdict, ...]
+    sure: tuple[str, ...]
+    notes: tuple[str, ...]
+    sections: tuple[Section, ...]
+    facts: Mapping[str, str]
+
+
+def write(page: Page, path: Path, formats: Sequence[str] = ()) -> Path:
+    """Write the page, ``tables/*.csv|tex`` beside it and, if asked for, ``figures/*.<format>``.
+
+    Parameters
+    ----------
+    page : Page
+        What to say.
+    path : Path
+        The HTML file.
+    formats : sequence of str
+        Formats to save each figure in as well: ``pdf``, ``png``, ``svg``.
+
+    Returns
+    -------
+    Path
+        ``path``.
+
+    Raises
+    ------
+    InputError
+        If a format is not known, or a file cannot be written.
+    """
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown:
+        raise InputError(f"figures cannot be saved as {unknown[0]!r}", f"Known are {', '.join(FORMATS)}.")
+    html = _template().render(
+        version=evenface.__version__,
+        css=_markup(resources.files("evenface.evaluation").joinpath("report.css").read_text(encoding="utf-8")),
+        kind=page.kind,
+        title=page.title,
+        tiles=page.tiles,
+        verdicts=page.verdicts,
+        sure=page.sure,
+        notes=page.notes,
+        facts=page.facts,
+        sections=[_section(section) for section in page.sections],
+    )
+    for section in page.sections:
+        for table in section.tables:
+            table.save(path.parent / "tables")
+        for picture in section.pictures:
+            for name in formats:
+                save(picture.figure, path.parent / "figures" / f"{picture.name}.{name}")
+    with atomic_write(path) as temporary:
+        temporary.write_text(html, encoding="utf-8")
+    return path
+
+
+def _section(section: Section) -> dict[str, Any]:
+    return {
+        "name": re.sub(r"\W+", "-", section.title.lower()),
+        "title": section.title,
+        "text": section.text,
+        "pictures": [
+            {"svg": _markup(inline_svg(picture.figure, picture.caption)), "caption": picture.caption}
+            for picture in section.pictures
+        ],
+        "tables": section.tables,
+        "faces": [_strip(name, pictures) for name, pictures in section.faces.items()],
+    }
+
+
+def _template() -> Any:
+    import jinja2
+
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    environment.filters["minus"] = lambda text: re.sub(r"(?<![\w.])-(?=\d)", "\N{MINUS SIGN}", str(text))
+    environment.tests["words"] = lambda cell: bool(re.match(r"[^\W\d]", cell))
+    source = resources.files("evenface.evaluation").joinpath("report.html").read_text(encoding="utf-8")
+    return environment.from_string(source)
+
+
+def _markup(text: str) -> Any:
+    from markupsafe import Markup
+
+    return Markup(text)
+
+
+def _strip(name: str, pictures: np.ndarray) -> dict[str, Any]:
+    """Put a class's pictures, uint8 (K, H, W) or (K, H, W, C), side by side into one small JPEG."""
+    from PIL import Image
+
+    if pictures.dtype != np.uint8 or pictures.ndim not in (3, 4) or not len(pictures):
+        raise InputError(f"faces of {name!r} must be uint8 of shape (K, H, W) or (K, H, W, C), found {pictures.shape}")
+    grey = pictures[..., 0] if pictures.ndim == 4 and pictures.shape[-1] == 1 else pictures
+    strip = Image.new("RGB", (len(grey) * (2 * FACE + 2 * GAP) - 2 * GAP, 2 * FACE), "white")
+    for place, picture in enumerate(grey):
+        face = Image.fromarray(picture).convert("RGB").resize((2 * FACE, 2 * FACE), Image.Resampling.BICUBIC)
+        strip.paste(face, (place * (2 * FACE + 2 * GAP), 0))
+    buffer = io.BytesIO()
+    strip.save(buffer, "JPEG", quality=85)
+    uri = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return {"name": name, "uri": uri, "width": strip.width // 2, "height": strip.height // 2}

@@ -1,0 +1,337 @@
+"""Reports: one HTML page about a run, or about several that are compared."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from evenface.evaluation import contents, figures
+from evenface.evaluation.comparison import Comparison, compare
+from evenface.evaluation.intervals import Estimate
+from evenface.evaluation.page import Page, Picture, Section, Tile, Verdict, write
+from evenface.evaluation.predictions import Predictions
+from evenface.evaluation.summary import metrics_of
+from evenface.evaluation.wording import FEW_PEOPLE, difference, judgement, listed, number, sureness
+
+FEW_SAMPLES = 10
+TOP = (("balanced_accuracy", "Balanced accuracy"), ("accuracy", "Accuracy"), ("macro_f1", "Macro F1"))
+
+
+def run_report(
+    path: Path,
+    predictions: Predictions,
+    *,
+    title: str,
+    result: Mapping[str, Any] | None = None,
+    history: pd.DataFrame | None = None,
+    notes: Sequence[str] = (),
+    counts: Mapping[str, Sequence[int]] | None = None,
+    faces: Mapping[str, np.ndarray] | None = None,
+    facts: Mapping[str, str] | None = None,
+    seed: int = 0,
+    formats: Sequence[str] = (),
+) -> Path:
+    """Write the report of one run.
+
+    Parameters
+    ----------
+    path : Path
+        The HTML file; ``tables/`` with CSV and LaTeX is made beside it.
+    predictions : Predictions
+        What everything is computed from.
+    title : str
+        Heading of the page.
+    result : dict, optional
+        What ``metrics_of(predictions, seed)`` gave, if it is at hand.
+    history : DataFrame, optional
+        What was logged per epoch, see :func:`evenface.evaluation.figures.training_curves`.
+    notes : sequence of str
+        What must be known of the protocol: leaks, synthetic origin, no subjects, imbalance.
+    counts : mapping of str to C counts, optional
+        Side to samples of each class.
+    faces : mapping of str to uint8 array (K, H, W) or (K, H, W, C), optional
+        Class to some of its pictures; leave out where the licence of the data demands it.
+    facts : mapping of str to str, optional
+        How the run was made: recipe, network, seed, versions.
+    seed : int, default=0
+        Seed of the intervals.
+    formats : sequence of str
+        Also save each figure beside the page: ``pdf``, ``png``, ``svg``.
+
+    Returns
+    -------
+    Path
+        ``path``.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be written, a format is not known, or faces are no pictures.
+    """
+    result = metrics_of(predictions, seed) if result is None else result
+    runs = {title: (predictions,)}
+    recall = [contents.estimate(entry["recall"]) for entry in result["per_class"].values()]
+    support = [int(n) for n in predictions.support]
+    classes = Section(
+        "Classes",
+        "The rarest class stands on top. Its recall is the share of its samples that were found.",
+        (
+            Picture("recall", figures.recalls({title: recall}, predictions.classes, support), "Recall of each class."),
+            _confusion(title, (predictions,), "confusion", single=True),
+        ),
+        (contents.class_table(result), contents.confusion_table(result)),
+    )
+    sections = (
+        classes,
+        _probabilities(runs, result),
+        *_training({"": history} if history is not None else {}),
+        *_data(counts, faces, predictions.classes),
+        Section("All metrics", tables=(contents.overall_table(result),)),
+    )
+    tiles = tuple(Tile(name, *_top(contents.estimate(result["overall"][key]))) for key, name in TOP)
+    page = Page(
+        "one run",
+        title,
+        tiles,
+        tuple(_run_verdicts(predictions, result)),
+        tuple(_run_sureness(result)),
+        (*notes, *_own_notes({title: [result]}, support)),
+        sections,
+        facts or {},
+    )
+    return write(page, path, formats)
+
+
+def comparison_report(
+    path: Path,
+    runs: Mapping[str, Predictions | Sequence[Predictions]],
+    *,
+    title: str,
+    comparison: Comparison | None = None,
+    histories: Mapping[str, pd.DataFrame] | None = None,
+    notes: Sequence[str] = (),
+    counts: Mapping[str, Sequence[int]] | None = None,
+    faces: Mapping[str, np.ndarray] | None = None,
+    facts: Mapping[str, str] | None = None,
+    seed: int = 0,
+    formats: Sequence[str] = (),
+) -> Path:
+    """Write the report of several runs on the same samples; the first method is the baseline.
+
+    Parameters
+    ----------
+    path : Path
+        The HTML file; ``tables/`` with CSV and LaTeX is made beside it.
+    runs : mapping of str to Predictions or a sequence of them
+        Method to its run, or its runs with several seeds.
+    title : str
+        Heading of the page.
+    comparison : Comparison, optional
+        What ``compare(runs, seed=seed)`` gave, if it is at hand.
+    histories : mapping of str to DataFrame, optional
+        Method to what was logged per epoch (of its first run).
+    notes, counts, faces, facts, seed, formats
+        As in :func:`run_report`.
+
+    Returns
+    -------
+    Path
+        ``path``.
+
+    Raises
+    ------
+    InputError
+        As :func:`run_report`, and if the runs cannot be compared.
+    """
+    found = compare(runs, seed=seed) if comparison is None else comparison
+    groups = {method.name: method.runs for method in found.methods}
+    results = {name: [metrics_of(run, seed, resamples=0) for run in group] for name, group in groups.items()}
+    sections = (
+        _overall(found),
+        _classes(found),
+        Section(
+            "Confusions",
+            "Each row is a true class: what became of 100 of its samples, and how many they were."
+            + _seeds(groups, " Methods with several seeds show their mean."),
+            tuple(_confusion(name, group, f"confusion-{i}") for i, (name, group) in enumerate(groups.items(), 1)),
+            tuple(
+                contents.confusion_table(runs[0], f"confusion-{i}", name if len(runs) == 1 else f"{name}, first seed")
+                for i, (name, runs) in enumerate(results.items(), 1)
+            ),
+        ),
+        _probabilities(groups),
+        *_training(histories or {}),
+        *_data(counts, faces, found.classes),
+        Section("All metrics", tables=(contents.metrics_table(results),)),
+    )
+    main = "balanced_accuracy"
+    tiles = tuple(Tile(m.name, *_top(m.overall[main], "balanced accuracy "), i) for i, m in enumerate(found.methods))
+    page = Page(
+        f"comparison of {len(groups)} methods",
+        title,
+        tiles,
+        tuple(
+            Verdict(_sentence(judgement(pair), pair.candidate, len(found.pairs)), _change(pair, found))
+            for pair in found.pairs
+        ),
+        tuple(sureness(found)),
+        (*notes, *_own_notes(results, found.support)),
+        sections,
+        facts or {},
+    )
+    return write(page, path, formats)
+
+
+def _sentence(said: str, candidate: str, pairs: int) -> str:
+    """Begin with whom it is about, which 'no evidence' does not say where there are several."""
+    said = f"{candidate}: {said}" if pairs > 1 and said.startswith("no evidence") else said
+    return said[0].upper() + said[1:] + "."
+
+
+def _change(pair: Any, comparison: Comparison) -> str:
+    return f"Balanced accuracy differs from {pair.baseline} by {difference(pair, comparison)}."
+
+
+def _top(estimate: Estimate, label: str = "") -> tuple[str, str]:
+    return number(estimate.value), f"{label}[{number(estimate.low)}, {number(estimate.high)}]"
+
+
+def _seeds(groups: Mapping[str, Sequence[Predictions]], text: str) -> str:
+    return text if any(len(group) > 1 for group in groups.values()) else ""
+
+
+def _run_verdicts(predictions: Predictions, result: Mapping[str, Any]) -> list[Verdict]:
+    """Say which classes are found best and worst, and what guessing would give."""
+    known = {name: entry for name, entry in result["per_class"].items() if entry["support"]}
+    ranked = sorted(known, key=lambda name: -known[name]["recall"]["value"])
+    best, worst = ranked[0], ranked[-1]
+    text = [
+        f"Found best: {best} (recall {known[best]['recall']['value']:.2f}); found least: {worst} "
+        f"({known[worst]['recall']['value']:.2f} of {known[worst]['support']:,} samples)."
+    ]
+    common, chance = int(predictions.support.argmax()), 1 / len(known)
+    share = predictions.support[common] / len(predictions)
+    low = result["overall"]["balanced_accuracy"]["low"]
+    if low is not None and low <= chance:
+        text.append("This is not told apart from guessing.")
+    rest = (
+        f"Always saying {predictions.classes[common]} would give accuracy {share:.2f} and "
+        f"balanced accuracy {chance:.2f}."
+    )
+    return [Verdict(" ".join(text), rest)]
+
+
+def _run_sureness(result: Mapping[str, Any]) -> list[str]:
+    lines = [
+        f"{result['level']:.0%} intervals from {result['resamples']:,} resamples of {result['units']:,} {result['unit']}"
+        f"; {result['samples']:,} samples were tested."
+    ]
+    if result["unit"] == "people":
+        lines.append("All samples of a person are drawn together, as they resemble each other.")
+        if result["units"] < FEW_PEOPLE:
+            lines.append(f"{result['units']} people are too few for an interval to be trusted.")
+    else:
+        lines.append(
+            "Whom the samples show is not known. If they show some people often, the intervals are too narrow."
+        )
+    lines.append("One training run: how much another seed would change is not in the intervals.")
+    return lines
+
+
+def _own_notes(results: Mapping[str, Sequence[Mapping[str, Any]]], support: Sequence[int]) -> list[str]:
+    """Say what the predictions themselves warn of: absent, rare or never predicted classes."""
+    first = next(iter(results.values()))[0]
+    lines = []
+    if first["absent"]:
+        lines.append(f"No test sample is of {listed(first['absent'])}: means over classes leave that out.")
+    rare = [f"{name} ({n})" for name, n in zip(first["per_class"], support, strict=True) if 0 < n < FEW_SAMPLES]
+    if rare:
+        lines.append(f"Very few test samples: {listed(rare)}. Read these classes by their intervals only.")
+    for name, runs in results.items():
+        missed = sorted({missed for run in runs for missed in run["never_predicted"]})
+        if missed:
+            who = f"{name} never" if len(results) > 1 else "The run never"
+            lines.append(f"{who} predicts {listed(missed)}; that precision is not defined and not in its mean.")
+    return lines
+
+
+def _overall(comparison: Comparison) -> Section:
+    rings = any(len(method.runs) > 1 for method in comparison.methods)
+    caption = "Main metrics of each method with intervals" + ("; each small ring is one seed." if rings else ".")
+    tables = [contents.methods_table(comparison), contents.pairs_table(comparison), contents.mcnemar_table(comparison)]
+    return Section(
+        "Overall",
+        "Intervals of two methods may overlap although their paired difference is certain: look at the differences.",
+        (Picture("overall", figures.overall(comparison), caption),),
+        tuple(table for table in tables if table is not None),
+    )
+
+
+def _classes(comparison: Comparison) -> Section:
+    recall = {method.name: method.recall for method in comparison.methods}
+    drawn = figures.recalls(recall, comparison.classes, comparison.support)
+    return Section(
+        "Classes",
+        "The rarest class stands on top; in brackets its number of test samples.",
+        (
+            Picture("recall", drawn, "Recall of each class with intervals."),
+            Picture(
+                "recall-differences",
+                figures.differences(comparison),
+                "Change in recall. Filled marks: certain after correction for the number of classes; hollow: not.",
+            ),
+        ),
+        (contents.recall_table(comparison), contents.class_pairs_table(comparison)),
+    )
+
+
+def _confusion(name: str, group: Sequence[Predictions], file: str, single: bool = False) -> Picture:
+    caption = "Confusions: percent of each true class, and counts." if single else f"{name}."
+    return Picture(file, figures.confusion(group), caption)
+
+
+def _probabilities(groups: Mapping[str, Sequence[Predictions]], result: Mapping[str, Any] | None = None) -> Section:
+    first = {name: group[0] for name, group in groups.items()}
+    seed = _seeds(groups, " First seed of each method.")
+    area = (
+        "Precision against recall; beside the class its average precision." if result else "Precision against recall."
+    )
+    text = ""
+    if result is not None:
+        text = f"Calibration error (ECE) {number(result['overall']['ece']['value'])}."
+    return Section(
+        "Probabilities",
+        text,
+        (
+            Picture("precision-recall", figures.precision_recall(first), f"{area} Dashes: share of the class.{seed}"),
+            Picture(
+                "reliability",
+                figures.reliability(first),
+                f"How often the predicted class was right, by how probable it was said to be. Dashes: ideal.{seed}",
+            ),
+        ),
+    )
+
+
+def _training(histories: Mapping[str, pd.DataFrame]) -> list[Section]:
+    drawn = figures.training_curves(histories) if histories else None
+    if drawn is None:
+        return []
+    return [
+        Section("Training", pictures=(Picture("training", drawn, "Training dashed, validation solid, per epoch."),))
+    ]
+
+
+def _data(
+    counts: Mapping[str, Sequence[int]] | None, faces: Mapping[str, np.ndarray] | None, classes: Sequence[str]
+) -> list[Section]:
+    if not counts and not faces:
+        return []
+    pictures, tables = (), ()
+    if counts:
+        drawn = figures.class_counts(counts, classes)
+        pictures = (Picture("class-counts", drawn, "Samples of each class on each side."),)
+        tables = (contents.counts_table(counts, classes),)
+    return [Section("Data", "", pictures, tables, faces or {})]
