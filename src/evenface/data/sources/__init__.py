@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from evenface.data.manifest import Manifest
 from evenface.errors import InputError
@@ -38,7 +38,8 @@ def read(name: str, root: Path | str, options: Mapping[str, Any] | None = None) 
     Raises
     ------
     InputError
-        If there is no such source or option, or the data is not laid out as the source expects.
+        If there is no such source or option, an option has the wrong type, or the data is not laid out
+        as the source expects.
     """
     if name not in SOURCES:
         raise InputError(f"there is no source {name!r}", _suggest(name, SOURCES, "sources"))
@@ -47,8 +48,21 @@ def read(name: str, root: Path | str, options: Mapping[str, Any] | None = None) 
     for option in options or {}:
         if option not in known:
             raise InputError(f"{name}: there is no option {option!r}", _suggest(str(option), known, "options"))
-    manifest: Manifest = function(Path(root).expanduser(), **(options or {}))
+    hints = get_type_hints(function)
+    checked = {option: _check(name, option, value, hints[option]) for option, value in (options or {}).items()}
+    manifest: Manifest = function(Path(root).expanduser(), **checked)
     return manifest
+
+
+def _check(name: str, option: str, value: Any, hint: Any) -> Any:
+    """Bring a value to the type that the source declares for the option."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(hint).validate_python(value)
+    except ValidationError as error:
+        said = error.errors(include_url=False)[0]["msg"]
+        raise InputError(f"{name}: the option {option} cannot be {value!r}: {said}") from error
 
 
 def _suggest(word: str, known: Mapping[str, str] | list[str], what: str) -> str:

@@ -85,7 +85,16 @@ def _tables(root: Path) -> list[str]:
 
 def _load(path: Path, delimiter: str) -> pd.DataFrame:
     try:
-        cells = pd.read_csv(path, sep=delimiter, dtype="string", skipinitialspace=True, encoding="utf-8-sig")
+        # Only an empty cell is missing: a class may well be called None or NA.
+        cells = pd.read_csv(
+            path,
+            sep=delimiter,
+            dtype="string",
+            skipinitialspace=True,
+            encoding="utf-8-sig",
+            keep_default_na=False,
+            na_values=[""],
+        )
     except (ValueError, OSError) as error:
         raise InputError(f"csv: cannot read {path} as a table: {error}", EXPECTED) from error
     if cells.empty:
@@ -122,7 +131,7 @@ def _refuse(cells: pd.DataFrame, wrong: "pd.Series[bool]", name: str, path: Path
     if wrong.any():
         row = int(wrong.to_numpy(dtype=bool).argmax())
         cell = cells[name].iloc[row]
-        shown = "" if pd.isna(cell) else f" {cell!r}"
+        shown = "" if pd.isna(cell) else f" {str(cell)!r}"
         more = f" ({int(wrong.sum())} such lines)" if wrong.sum() > 1 else ""
         raise InputError(f"csv: line {row + 2} of {path.name}: {name}{shown} {why}{more}")
 
