@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from evenface.evaluation import contents, figures
+from evenface.evaluation import contents, figures, sections
 from evenface.evaluation.comparison import Comparison, compare
 from evenface.evaluation.intervals import Estimate
 from evenface.evaluation.page import Page, Picture, Section, Tile, Verdict, write
@@ -79,15 +79,15 @@ def run_report(
         "The rarest class stands on top. Its recall is the share of its samples that were found.",
         (
             Picture("recall", figures.recalls({title: recall}, predictions.classes, support), "Recall of each class."),
-            _confusion(title, (predictions,), "confusion", single=True),
+            sections.confusion(title, (predictions,), "confusion", single=True),
         ),
         (contents.class_table(result), contents.confusion_table(result)),
     )
-    sections = (
+    parts = (
         classes,
-        _probabilities(runs, result),
-        *_training({"": history} if history is not None else {}),
-        *_data(counts, faces, predictions.classes),
+        sections.probabilities(runs, result),
+        *sections.training({"": history} if history is not None else {}),
+        *sections.data(counts, faces, predictions.classes),
         Section("All metrics", tables=(contents.overall_table(result),)),
     )
     tiles = tuple(Tile(name, *_top(contents.estimate(result["overall"][key]))) for key, name in TOP)
@@ -98,7 +98,7 @@ def run_report(
         tuple(_run_verdicts(predictions, result)),
         tuple(_run_sureness(result)),
         (*notes, *_own_notes({title: [result]}, support)),
-        sections,
+        parts,
         facts or {},
     )
     return write(page, path, formats)
@@ -148,22 +148,24 @@ def comparison_report(
     found = compare(runs, seed=seed) if comparison is None else comparison
     groups = {method.name: method.runs for method in found.methods}
     results = {name: [metrics_of(run, seed, resamples=0) for run in group] for name, group in groups.items()}
-    sections = (
-        _overall(found),
-        _classes(found),
+    parts = (
+        sections.overall(found),
+        sections.classes(found),
         Section(
             "Confusions",
             "Each row is a true class: what became of 100 of its samples, and how many they were."
-            + _seeds(groups, " Methods with several seeds show their mean."),
-            tuple(_confusion(name, group, f"confusion-{i}") for i, (name, group) in enumerate(groups.items(), 1)),
+            + sections.seeds(groups, " Methods with several seeds show their mean."),
+            tuple(
+                sections.confusion(name, group, f"confusion-{i}") for i, (name, group) in enumerate(groups.items(), 1)
+            ),
             tuple(
                 contents.confusion_table(runs[0], f"confusion-{i}", name if len(runs) == 1 else f"{name}, first seed")
                 for i, (name, runs) in enumerate(results.items(), 1)
             ),
         ),
-        _probabilities(groups),
-        *_training(histories or {}),
-        *_data(counts, faces, found.classes),
+        sections.probabilities(groups),
+        *sections.training(histories or {}),
+        *sections.data(counts, faces, found.classes),
         Section("All metrics", tables=(contents.metrics_table(results),)),
     )
     main = "balanced_accuracy"
@@ -178,7 +180,7 @@ def comparison_report(
         ),
         tuple(sureness(found)),
         (*notes, *_own_notes(results, found.support)),
-        sections,
+        parts,
         facts or {},
     )
     return write(page, path, formats)
@@ -196,10 +198,6 @@ def _change(pair: Any, comparison: Comparison) -> str:
 
 def _top(estimate: Estimate, label: str = "") -> tuple[str, str]:
     return number(estimate.value), f"{label}[{number(estimate.low)}, {number(estimate.high)}]"
-
-
-def _seeds(groups: Mapping[str, Sequence[Predictions]], text: str) -> str:
-    return text if any(len(group) > 1 for group in groups.values()) else ""
 
 
 def _run_verdicts(predictions: Predictions, result: Mapping[str, Any]) -> list[Verdict]:
@@ -225,8 +223,8 @@ def _run_verdicts(predictions: Predictions, result: Mapping[str, Any]) -> list[V
 
 def _run_sureness(result: Mapping[str, Any]) -> list[str]:
     lines = [
-        f"{result['level']:.0%} intervals from {result['resamples']:,} resamples of {result['units']:,} {result['unit']}"
-        f"; {result['samples']:,} samples were tested."
+        f"{result['level']:.0%} intervals from {result['resamples']:,} resamples of {result['units']:,} "
+        f"{result['unit']}; {result['samples']:,} samples were tested."
     ]
     if result["unit"] == "people":
         lines.append("All samples of a person are drawn together, as they resemble each other.")
@@ -255,83 +253,3 @@ def _own_notes(results: Mapping[str, Sequence[Mapping[str, Any]]], support: Sequ
             who = f"{name} never" if len(results) > 1 else "The run never"
             lines.append(f"{who} predicts {listed(missed)}; that precision is not defined and not in its mean.")
     return lines
-
-
-def _overall(comparison: Comparison) -> Section:
-    rings = any(len(method.runs) > 1 for method in comparison.methods)
-    caption = "Main metrics of each method with intervals" + ("; each small ring is one seed." if rings else ".")
-    tables = [contents.methods_table(comparison), contents.pairs_table(comparison), contents.mcnemar_table(comparison)]
-    return Section(
-        "Overall",
-        "Intervals of two methods may overlap although their paired difference is certain: look at the differences.",
-        (Picture("overall", figures.overall(comparison), caption),),
-        tuple(table for table in tables if table is not None),
-    )
-
-
-def _classes(comparison: Comparison) -> Section:
-    recall = {method.name: method.recall for method in comparison.methods}
-    drawn = figures.recalls(recall, comparison.classes, comparison.support)
-    return Section(
-        "Classes",
-        "The rarest class stands on top; in brackets its number of test samples.",
-        (
-            Picture("recall", drawn, "Recall of each class with intervals."),
-            Picture(
-                "recall-differences",
-                figures.differences(comparison),
-                "Change in recall. Filled marks: certain after correction for the number of classes; hollow: not.",
-            ),
-        ),
-        (contents.recall_table(comparison), contents.class_pairs_table(comparison)),
-    )
-
-
-def _confusion(name: str, group: Sequence[Predictions], file: str, single: bool = False) -> Picture:
-    caption = "Confusions: percent of each true class, and counts." if single else f"{name}."
-    return Picture(file, figures.confusion(group), caption)
-
-
-def _probabilities(groups: Mapping[str, Sequence[Predictions]], result: Mapping[str, Any] | None = None) -> Section:
-    first = {name: group[0] for name, group in groups.items()}
-    seed = _seeds(groups, " First seed of each method.")
-    area = (
-        "Precision against recall; beside the class its average precision." if result else "Precision against recall."
-    )
-    text = ""
-    if result is not None:
-        text = f"Calibration error (ECE) {number(result['overall']['ece']['value'])}."
-    return Section(
-        "Probabilities",
-        text,
-        (
-            Picture("precision-recall", figures.precision_recall(first), f"{area} Dashes: share of the class.{seed}"),
-            Picture(
-                "reliability",
-                figures.reliability(first),
-                f"How often the predicted class was right, by how probable it was said to be. Dashes: ideal.{seed}",
-            ),
-        ),
-    )
-
-
-def _training(histories: Mapping[str, pd.DataFrame]) -> list[Section]:
-    drawn = figures.training_curves(histories) if histories else None
-    if drawn is None:
-        return []
-    return [
-        Section("Training", pictures=(Picture("training", drawn, "Training dashed, validation solid, per epoch."),))
-    ]
-
-
-def _data(
-    counts: Mapping[str, Sequence[int]] | None, faces: Mapping[str, np.ndarray] | None, classes: Sequence[str]
-) -> list[Section]:
-    if not counts and not faces:
-        return []
-    pictures, tables = (), ()
-    if counts:
-        drawn = figures.class_counts(counts, classes)
-        pictures = (Picture("class-counts", drawn, "Samples of each class on each side."),)
-        tables = (contents.counts_table(counts, classes),)
-    return [Section("Data", "", pictures, tables, faces or {})]

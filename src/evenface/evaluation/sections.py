@@ -1,0 +1,102 @@
+"""The parts of a report, each with its figures and tables."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from evenface.evaluation import contents, figures
+from evenface.evaluation.comparison import Comparison
+from evenface.evaluation.page import Picture, Section
+from evenface.evaluation.predictions import Predictions
+from evenface.evaluation.wording import number
+
+
+def seeds(groups: Mapping[str, Sequence[Predictions]], text: str) -> str:
+    """Give ``text`` if any method has several seeds."""
+    return text if any(len(group) > 1 for group in groups.values()) else ""
+
+
+def overall(comparison: Comparison) -> Section:
+    """Compare the main metrics and state the tests."""
+    rings = any(len(method.runs) > 1 for method in comparison.methods)
+    caption = "Main metrics of each method with intervals" + ("; each small ring is one seed." if rings else ".")
+    tables = [contents.methods_table(comparison), contents.pairs_table(comparison), contents.mcnemar_table(comparison)]
+    return Section(
+        "Overall",
+        "Intervals of two methods may overlap although their paired difference is certain: look at the differences.",
+        (Picture("overall", figures.overall(comparison), caption),),
+        tuple(table for table in tables if table is not None),
+    )
+
+
+def classes(comparison: Comparison) -> Section:
+    """Compare the recall of each class."""
+    recall = {method.name: method.recall for method in comparison.methods}
+    drawn = figures.recalls(recall, comparison.classes, comparison.support)
+    return Section(
+        "Classes",
+        "The rarest class stands on top; in brackets its number of test samples.",
+        (
+            Picture("recall", drawn, "Recall of each class with intervals."),
+            Picture(
+                "recall-differences",
+                figures.differences(comparison),
+                "Change in recall. Filled marks: certain after correction for the number of classes; hollow: not.",
+            ),
+        ),
+        (contents.recall_table(comparison), contents.class_pairs_table(comparison)),
+    )
+
+
+def confusion(name: str, group: Sequence[Predictions], file: str, single: bool = False) -> Picture:
+    """Draw the confusion matrix of one run, or the mean of several seeds."""
+    caption = "Confusions: percent of each true class, and counts." if single else f"{name}."
+    return Picture(file, figures.confusion(group), caption)
+
+
+def probabilities(groups: Mapping[str, Sequence[Predictions]], result: Mapping[str, Any] | None = None) -> Section:
+    """Show precision against recall, and calibration; ``result`` where the page is about one run."""
+    first = {name: group[0] for name, group in groups.items()}
+    seed = seeds(groups, " First seed of each method.")
+    area = (
+        "Precision against recall; beside the class its average precision." if result else "Precision against recall."
+    )
+    text = ""
+    if result is not None:
+        text = f"Calibration error (ECE) {number(result['overall']['ece']['value'])}."
+    return Section(
+        "Probabilities",
+        text,
+        (
+            Picture("precision-recall", figures.precision_recall(first), f"{area} Dashes: share of the class.{seed}"),
+            Picture(
+                "reliability",
+                figures.reliability(first),
+                f"How often the predicted class was right, by how probable it was said to be. Dashes: ideal.{seed}",
+            ),
+        ),
+    )
+
+
+def training(histories: Mapping[str, pd.DataFrame]) -> list[Section]:
+    """Show the training curves, if any were logged."""
+    drawn = figures.training_curves(histories) if histories else None
+    if drawn is None:
+        return []
+    return [
+        Section("Training", pictures=(Picture("training", drawn, "Training dashed, validation solid, per epoch."),))
+    ]
+
+
+def data(
+    counts: Mapping[str, Sequence[int]] | None, faces: Mapping[str, np.ndarray] | None, classes: Sequence[str]
+) -> list[Section]:
+    """Show class counts and sample faces, where given."""
+    if not counts and not faces:
+        return []
+    if not counts:
+        return [Section("Data", faces=faces or {})]
+    picture = Picture("class-counts", figures.class_counts(counts, classes), "Samples of each class on each side.")
+    return [Section("Data", "", (picture,), (contents.counts_table(counts, classes),), faces or {})]
