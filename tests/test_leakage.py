@@ -55,6 +55,7 @@ def test_planted_copies_are_found_and_counted():
     found = check(manifest_of(40, halves(40)), images)
     assert found.across() == {("train", "test"): 3}
     assert found.surplus == 4
+    assert {name: len(table) for name, table in found.tables().items() if len(table)} == {"copies": 7, "conflicts": 5}
     assert found.copies.groupby("group")["row"].apply(list).tolist() == [[3, 25], [4, 30, 31], [6, 7]]
     assert found.pairs().tolist() == [[6, 7], [3, 25], [4, 30], [4, 31]]
     assert found.pairs().tolist() == copies_across(images, manifest_of(40)).tolist()

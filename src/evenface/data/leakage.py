@@ -108,6 +108,11 @@ class Findings:
         exact = exact[np.argsort(exact[:, 1])]
         return np.concatenate([exact, self.near[["row_1", "row_2"]].to_numpy(dtype=np.int64)]) if near else exact
 
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """All tables by name, such as for writing them to files."""
+        names = ("subjects", "clips", "copies", "near", "conflicts", "missing", "unreadable")
+        return {name: getattr(self, name) for name in names}
+
     def lines(self) -> list[str]:
         """Say it for the screen: the answer first, then what it rests on."""
         between = [
