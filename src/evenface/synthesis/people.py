@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from evenface.synthesis.shapes import ASYMMETRIC, HEADS, VARIED
+
 Array = NDArray[np.float64]
 Colour = tuple[float, float, float]
 
@@ -124,7 +126,9 @@ class Person:
         return f"p{self.index:04d}"
 
 
-_TONES = np.array([[0.80, 0.56, 0.47], [0.70, 0.45, 0.35], [0.56, 0.34, 0.24], [0.32, 0.175, 0.115], [0.15, 0.080, 0.055]])
+_TONES = np.array(
+    [[0.80, 0.56, 0.47], [0.70, 0.45, 0.35], [0.56, 0.34, 0.24], [0.32, 0.175, 0.115], [0.15, 0.080, 0.055]]
+)
 _HAIR = {
     "black": (0.012, 0.010, 0.010),
     "dark": (0.035, 0.020, 0.013),
@@ -142,16 +146,6 @@ _IRIS = {
     "blue": (0.10, 0.20, 0.36),
     "grey": (0.17, 0.21, 0.24),
 }
-_VARIED = """head-age head-angle head-fat head-scale-depth head-scale-horiz head-scale-vert forehead-nubian
-forehead-scale-vert forehead-temple forehead-trans eyebrows-angle eyebrows-trans nose-base nose-compression nose-curve
-nose-flaring nose-greek nose-hump nose-nostrils-width nose-point nose-point-width nose-scale-depth nose-scale-horiz
-nose-scale-vert nose-volume nose-width1 nose-width2 nose-width3 mouth-angles mouth-cupidsbow mouth-laugh-lines
-mouth-lowerlip-height mouth-lowerlip-volume mouth-philtrum-volume mouth-scale-horiz mouth-scale-vert mouth-trans
-mouth-upperlip-height mouth-upperlip-volume chin-bones chin-height chin-jaw-drop chin-prominent chin-width neck-double
-neck-scale-horiz cheek-bones cheek-inner cheek-trans cheek-volume ear-scale ear-wing ear-lobe eye-bag eye-corner1
-eye-corner2 eye-epicanthus eye-eyefold eye-height2 eye-scale eye-trans""".split()
-_HEADS = "diamond invertedtriangular oval rectangular round square triangular".split()
-_ASYMMETRIC = "brown-1 brown-2 cheek-1 cheek-2 eye-4 eye-7 jaw-1 jaw-2 mouth-1 mouth-2 nose-1 nose-2".split()
 _CALM = {1: 0.05, 2: 0.05, 4: 0.06, 7: 0.08, 12: 0.10, 14: 0.05, 15: 0.05, 17: 0.04, 24: 0.06, 43: 0.07}
 
 
@@ -223,12 +217,12 @@ def _colour(values: Array) -> Colour:
 def _head_shape(rng: np.random.Generator) -> tuple[tuple[str, float], ...]:
     """Draw weights of local shapes: most near zero, some strong, so that people differ in a few things each."""
     chosen: dict[str, float] = {}
-    for stem in _VARIED:
+    for stem in VARIED:
         chosen[stem] = float(np.clip(rng.standard_t(5) * 0.17, -0.55, 0.55))
-    for stem, share in zip(_HEADS, rng.dirichlet(np.full(len(_HEADS), 0.35)), strict=True):
+    for stem, share in zip(HEADS, rng.dirichlet(np.full(len(HEADS), 0.35)), strict=True):
         chosen[f"head-{stem}"] = float(share * rng.uniform(0.1, 0.5))
-    for stem in _ASYMMETRIC:
-        chosen[f"asym-{stem}-{'lr'[int(rng.integers(2))]}"] = float(np.clip(abs(rng.normal(0, 0.16)), 0, 0.45))
+    for stem in ASYMMETRIC:
+        chosen[f"{stem}-{'lr'[int(rng.integers(2))]}"] = float(np.clip(abs(rng.normal(0, 0.16)), 0, 0.45))
     return tuple(chosen.items())
 
 

@@ -1,12 +1,12 @@
 """Triangles to pixels: a small z-buffer rasteriser in NumPy, without loops over triangles."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating[Any]]
 Keep = Callable[[NDArray[np.int64], Array], NDArray[np.bool_]]
 
 

@@ -10,11 +10,9 @@ from numpy.typing import NDArray
 from evenface.synthesis.figure import Figure, Light, State, act, build, turn, vertex_normals
 from evenface.synthesis.mesh import PARTS, load_head
 from evenface.synthesis.people import Person
-from evenface.synthesis.raster import Fragments, rasterise
+from evenface.synthesis.raster import Array, Fragments, rasterise
 from evenface.synthesis.shade import Look, Surface, colour, length, sees_through
 from evenface.synthesis.skin import Paint, noise, paint
-
-Array = NDArray[np.float32]
 
 DISTANCE = 9.0
 _SHADOW = 128
@@ -223,4 +221,5 @@ def _develop(picture: Array, size: int, scene: Scene, number: int) -> NDArray[np
     if scene.grain > 0:
         rng = np.random.default_rng([*scene.seed, 6, number])
         shown = shown + scene.grain * rng.standard_normal(shown.shape, np.float32)
-    return (np.clip(shown, 0, 1) * 255 + 0.5).astype(np.uint8)
+    result: NDArray[np.uint8] = (np.clip(shown, 0, 1) * 255 + 0.5).astype(np.uint8)
+    return result

@@ -8,10 +8,8 @@ from numpy.typing import NDArray
 from evenface.synthesis.figure import Figure, Light, State
 from evenface.synthesis.mesh import PARTS, load_head
 from evenface.synthesis.people import Person
-from evenface.synthesis.raster import Keep
+from evenface.synthesis.raster import Array, Keep
 from evenface.synthesis.skin import AXIS_DEPTH, FOLDS, Paint, chart_place, folds, smooth
-
-Array = NDArray[np.float32]
 
 # Which actions fold the skin where: rows as FOLDS, weights per action unit.
 _FOLDING: dict[str, dict[int, float]] = {
@@ -198,7 +196,8 @@ def _lit(base: Array, gloss: Array, sharp: Array, normals: Array, surface: Surfa
     half = view + towards
     half /= length(half)
     shine = np.clip(np.einsum("nc,nc->n", normals, half), 0, 1) ** sharp * surface.shade * light.key
-    rim = (1 - np.clip(np.einsum("nc,nc->n", normals, view), 0, 1)) ** 4 * light.ambient * surface.openness * np.where(living[:, 0], 0.05, 0.0)
+    grazing = (1 - np.clip(np.einsum("nc,nc->n", normals, view), 0, 1)) ** 4
+    rim = 0.05 * grazing * light.ambient * surface.openness * living[:, 0]
     result: Array = lit + (0.09 * gloss * shine + rim)[:, None] * warm
     return result
 

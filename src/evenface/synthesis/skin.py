@@ -8,13 +8,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
 from evenface.synthesis.mesh import HeadModel, load_head
 from evenface.synthesis.people import Person
-from evenface.synthesis.raster import rasterise
-
-Array = NDArray[np.float32]
+from evenface.synthesis.raster import Array, rasterise
 
 AXIS_DEPTH = 0.5
 WIDEST = 2.1
@@ -112,20 +109,28 @@ def folds(size: int) -> Array:
 
     sway = 0.006 * np.sin(points[..., 0] * 11 + 3 * y) + 0.003 * np.sin(points[..., 0] * 41 + 1)
     thin = 0.75 + 0.25 * np.sin(points[..., 0] * 9 + 31 * y)
-    waves = sum(line(y - (base + 0.05 * x) - sway, 0.015) for base in (7.61, 7.70, 7.79)) * thin
+
+    def total(lines: list[Array]) -> Array:
+        result: Array = np.sum(lines, axis=0)
+        return result
+
+    waves = total([line(y - (base + 0.05 * x) - sway, 0.015) for base in (7.61, 7.70, 7.79)]) * thin
     middle = waves * smooth(0.34, 0.16, x)
     outer = waves * smooth(0.12, 0.3, x) * smooth(0.6, 0.45, x)
     frown = line(x - (0.055 + 0.05 * (y - 7.45)), 0.014) * smooth(7.33, 7.40, y) * smooth(7.58, 7.50, y)
     frown = frown + 0.5 * line(np.hypot(x - 0.13, (y - 7.42) * 1.2), 0.06)
     frown = frown + 0.6 * line(y - 7.33, 0.012) * smooth(0.09, 0.05, x)
-    crow = sum(
-        line((y - 7.285) - slope * (x - 0.5), 0.010) * smooth(0.51, 0.545, x) * smooth(0.61, 0.55, x)
-        for slope in (0.55, 0.1, -0.35)
+    crow = total(
+        [
+            line((y - 7.285) - slope * (x - 0.5), 0.010) * smooth(0.51, 0.545, x) * smooth(0.61, 0.55, x)
+            for slope in (0.55, 0.1, -0.35)
+        ]
     )
     crow = crow + 0.8 * line(y - (7.155 + 0.5 * np.square(x - 0.3)), 0.014) * smooth(0.16, 0.24, x) * smooth(
         0.52, 0.42, x
     )
-    nose = sum(line((y - base) - 0.5 * (x - 0.08), 0.012) for base in (7.16, 7.22, 7.28)) * smooth(0.17, 0.12, x) * smooth(0.015, 0.06, x)
+    nose = total([line((y - base) - 0.5 * (x - 0.08), 0.012) for base in (7.16, 7.22, 7.28)])
+    nose = nose * smooth(0.17, 0.12, x) * smooth(0.015, 0.06, x)
     nose = nose + 0.6 * line(np.hypot(x - 0.17, y - 7.12), 0.06)
     path = 0.185 + 0.13 * smooth(6.97, 6.66, y) + 0.02 * smooth(6.66, 6.5, y)
     cheek = line(x - path, 0.020) * smooth(6.99, 6.93, y) * smooth(6.50, 6.64, y)

@@ -1,0 +1,203 @@
+"""Folders of synthetic faces, drawn in parallel, with the truth beside the pictures."""
+
+import json
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evenface.errors import InputError
+from evenface.files import atomic_write, write_json
+from evenface.progress import progress
+from evenface.synthesis.cohort import Counts, Sample, compose, spread
+from evenface.synthesis.mesh import load_head
+from evenface.synthesis.people import AUS, make_person
+from evenface.synthesis.render import Renderer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+VERSION = 1
+_CHUNK = 24
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def make_faces(
+    folder: Path, *, counts: Counts, people: int, size: int = 112, seed: int = 0, workers: int = 1
+) -> "pd.DataFrame":
+    """Fill a folder with synthetic faces, or finish one that was begun.
+
+    Parameters
+    ----------
+    folder : Path
+        Gets ``<class>/<person>-<number>.png``, ``truth.parquet`` and ``settings.json``.
+    counts : mapping of str to int, or sequence of such mappings
+        Pictures per class in total, or per person; see :func:`spread`.
+    people : int
+        How many people.
+    size : int, default=112
+        Height and width in pixels.
+    seed : int, default=0
+        The population and everything drawn from it.
+    workers : int, default=1
+        Processes. The pictures do not depend on it. With more than 1, a script must start its own work under
+        ``if __name__ == "__main__"``, as Python's ``spawn`` asks.
+
+    Returns
+    -------
+    DataFrame
+        The truth, a row per picture: ``sample``, ``path`` (relative to ``folder``), ``label`` (name), ``subject``,
+        ``au_<number>`` (0 to 1, mean of both sides), ``pose_yaw``, ``pose_pitch``, ``pose_roll`` (degrees, see
+        :class:`~evenface.synthesis.figure.Pose`), ``gaze_yaw``, ``gaze_pitch``, ``age`` (years), ``sex``, ``pspi``.
+
+    Raises
+    ------
+    InputError
+        If the folder holds faces of other settings, the counts make no sense, anny is missing, or the disk is full.
+    """
+    import pandas as pd
+
+    if not 16 <= size <= 2048:
+        raise InputError(f"synthetic: size must be 16 to 2048 pixels, got {size}")
+    if seed < 0:
+        raise InputError(f"synthetic: the seed must be >= 0, got {seed}")
+    samples = spread(counts, people, seed)
+    folder = Path(folder)
+    settings: dict[str, object] = {
+        "version": VERSION,
+        "seed": seed,
+        "size": size,
+        "people": people,
+        "counts": dict(counts) if isinstance(counts, Mapping) else [dict(own) for own in counts],
+    }
+    _check_settings(folder, settings)
+    missing = [sample for sample in samples if not (folder / f"{sample.name}.png").exists()]
+    truth = folder / "truth.parquet"
+    if not missing and truth.exists():
+        return pd.read_parquet(truth)
+    load_head()
+    write_json(folder / "settings.json", settings)
+    with progress("drawing faces", len(samples)) as advance:
+        advance(len(samples) - len(missing))
+        for done in _draw_all(folder, missing, seed, size, workers):
+            advance(done)
+    table = _truth(samples, seed)
+    with atomic_write(truth) as temporary:
+        table.to_parquet(temporary, index=False)
+    return table
+
+
+def _check_settings(folder: Path, settings: dict[str, object]) -> None:
+    path = folder / "settings.json"
+    if not path.exists():
+        if folder.is_dir() and any(folder.glob("*/*.png")):
+            raise InputError(f"{folder} holds pictures that were not made here", "Choose another folder.")
+        return
+    try:
+        old = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} cannot be read", "Delete the folder, or choose another.") from error
+    if old != settings:
+        other = [name for name in settings if not isinstance(old, dict) or old.get(name) != settings[name]]
+        raise InputError(
+            f"{folder} holds faces made with other settings ({', '.join(other)})",
+            "Choose another folder, or delete it.",
+        )
+
+
+def _chunks(samples: Sequence[Sample]) -> Iterator[list[Sample]]:
+    """Cut into pieces of one person each: a person's head and skin are made once per piece."""
+    piece: list[Sample] = []
+    for sample in samples:
+        if piece and (sample.person != piece[0].person or len(piece) == _CHUNK):
+            yield piece
+            piece = []
+        piece.append(sample)
+    if piece:
+        yield piece
+
+
+def _draw_all(folder: Path, samples: list[Sample], seed: int, size: int, workers: int) -> Iterator[int]:
+    pieces = list(_chunks(samples))
+    if workers <= 1 or len(pieces) < 2:
+        for piece in pieces:
+            for sample in piece:
+                yield _draw(folder, [sample], seed, size)
+        return
+    context = multiprocessing.get_context("spawn")
+    with _one_thread_each():
+        pool = ProcessPoolExecutor(min(workers, len(pieces)), mp_context=context, initializer=_start_worker)
+        try:
+            futures = [pool.submit(_draw, folder, piece, seed, size) for piece in pieces]
+            for future in as_completed(futures):
+                yield future.result()
+        except BrokenProcessPool as error:
+            raise InputError(
+                "a process that draws faces was stopped from outside",
+                "Memory may be short: ask for fewer workers. Call again: finished pictures are kept.",
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Let processes started inside compute on one thread; they inherit it through the environment."""
+    before = {name: os.environ.get(name) for name in _THREADS}
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _start_worker() -> None:
+    """Leave Ctrl-C to the parent, and end with it even when it is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def follow() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
+def _draw(folder: Path, samples: Sequence[Sample], seed: int, size: int) -> int:
+    from PIL import Image
+
+    renderer = Renderer(size)
+    for sample in samples:
+        person = make_person(seed, sample.person)
+        state, scene = compose(person, sample)
+        picture = renderer.render(person, [state], scene)[0]
+        with atomic_write(folder / f"{sample.name}.png") as temporary:
+            Image.fromarray(picture).save(temporary, compress_level=3)
+    return len(samples)
+
+
+def _truth(samples: Sequence[Sample], seed: int) -> "pd.DataFrame":
+    import pandas as pd
+
+    rows = []
+    for sample in samples:
+        person = make_person(seed, sample.person)
+        state, _ = compose(person, sample)
+        row: dict[str, object] = {"sample": sample.name, "path": f"{sample.name}.png", "label": sample.label}
+        row |= {"subject": person.name, "age": person.age, "sex": person.sex}
+        row |= {f"au_{unit}": state.units.intensity(unit) for unit in AUS}
+        row |= {"pose_yaw": state.pose.yaw, "pose_pitch": state.pose.pitch, "pose_roll": state.pose.roll}
+        row |= {"gaze_yaw": state.gaze[0], "gaze_pitch": state.gaze[1], "pspi": state.units.pspi()}
+        rows.append(row)
+    return pd.DataFrame(rows)
