@@ -59,7 +59,7 @@ def test_planted_copies_are_found_and_counted():
     assert found.copies.groupby("group")["row"].apply(list).tolist() == [[3, 25], [4, 30, 31], [6, 7]]
     assert found.pairs().tolist() == [[6, 7], [3, 25], [4, 30], [4, 31]]
     assert found.pairs().tolist() == copies_across(images, manifest_of(40)).tolist()
-    assert "3 test pictures also stand in train" in found.lines()[0]
+    assert "3 test pictures also in train" in found.lines()[0]
     assert len(found.near) == 0
 
 
@@ -111,7 +111,7 @@ def test_frames_of_one_person_on_one_side_are_not_listed():
     found = check(manifest_of(12, halves(12), subjects=subjects), images)
     assert found.near[["row_1", "row_2"]].to_numpy().tolist() == [[0, 11], [1, 11], [2, 11]]
     assert found.subjects.to_dict("records") == [{"name": "ann", "train": 6, "validation": 0, "test": 1}]
-    assert "1 subjects stand on more than one side" in found.lines()[0]
+    assert "1 subject on more than one side" in found.lines()[0]
 
 
 def test_clips_on_both_sides_and_missing_classes_are_found_without_pictures():

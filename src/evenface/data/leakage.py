@@ -116,9 +116,9 @@ class Findings:
     def lines(self) -> list[str]:
         """Say it for the screen: the answer first, then what it rests on."""
         between = [
-            *(f"{n:,} {b} pictures also stand in {a}, pixel by pixel" for (a, b), n in self.across().items()),
-            *(f"{n:,} more {b} pictures look nearly like one in {a}" for (a, b), n in self.near_across().items()),
-            *(f"{len(t):,} {what} stand on more than one side" for what, t in self._groups() if len(t)),
+            *(f"{_many(n, f'{b} picture')} also in {a}, pixel by pixel" for (a, b), n in self.across().items()),
+            *(f"{_many(n, f'more {b} picture')} nearly like one in {a}" for (a, b), n in self.near_across().items()),
+            *(f"{_many(len(t), what)} on more than one side" for what, t in self._groups() if len(t)),
         ]
         head = "leakage: " + "; ".join(between) if between else self._clean()
         said = [head]
@@ -139,11 +139,11 @@ class Findings:
         if len(self.unreadable):
             kinds = self.unreadable["reason"].astype(str).str.split(":").str[0].value_counts()
             reasons = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items())
-            said.append(f"unreadable: {len(self.unreadable):,} files ({reasons})")
+            said.append(f"unreadable: {_many(len(self.unreadable), 'file')} ({reasons})")
         return said
 
     def _groups(self) -> tuple[tuple[str, pd.DataFrame], ...]:
-        return ("subjects", self.subjects), ("clips", self.clips)
+        return ("subject", self.subjects), ("clip", self.clips)
 
     def _clean(self) -> str:
         if len(self.sides) < 2:
@@ -244,6 +244,10 @@ def copies_across(images: Any, manifest: Manifest, *, near: bool = False) -> Row
     first = same_content(images)
     rows = np.flatnonzero(first != np.arange(len(first)))
     return np.stack([first[rows], rows], axis=1)
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _sides(manifest: Manifest, split: Split | None) -> Words:
