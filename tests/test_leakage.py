@@ -195,6 +195,7 @@ def test_wrong_input_is_refused():
         check(manifest_of(4), pictures(4), distance=65)
 
 
+@pytest.mark.slow
 def test_fer2013_has_280_test_pictures_in_train(real_data, tmp_path):
     archive = real_data / "fer2013" / "images.tar.xz"
     if not archive.is_file():
