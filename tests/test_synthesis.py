@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from evenface.errors import InputError
-from evenface.synthesis import faces, mesh
-from evenface.synthesis.cohort import Sample, compose, spread
-from evenface.synthesis.faces import make_faces
+from evenface.synthesis import cohort, mesh
+from evenface.synthesis.plan import Sample, compose, spread
+from evenface.synthesis.cohort import make_faces
 from evenface.synthesis.figure import Pose, State, build, turn
 from evenface.synthesis.people import AUS, LABELS, PROTOTYPES, action_units, expression, make_person
 from evenface.synthesis.raster import rasterise
@@ -279,8 +279,8 @@ class TestFolders:
 
     def test_a_complete_folder_is_not_drawn_again(self, tmp_path, monkeypatch):
         first = make_faces(tmp_path, counts=COUNTS, people=3, size=32)
-        monkeypatch.setattr(faces, "_draw", None)
-        monkeypatch.setattr(faces, "load_head", None)
+        monkeypatch.setattr(cohort, "_draw", None)
+        monkeypatch.setattr(cohort, "load_head", None)
         pd.testing.assert_frame_equal(first, make_faces(tmp_path, counts=COUNTS, people=3, size=32))
 
     def test_the_number_of_processes_changes_nothing(self, tmp_path):

@@ -1,138 +1,203 @@
-"""Who is asked to show what how often, and what else varies between the pictures."""
+"""Folders of synthetic faces, drawn in parallel, with the truth beside the pictures."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-
-import numpy as np
+import json
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from evenface.errors import InputError
-from evenface.synthesis.figure import Light, Pose, State
-from evenface.synthesis.people import LABELS, Person, expression
-from evenface.synthesis.render import Scene
+from evenface.files import atomic_write, write_json
+from evenface.progress import progress
+from evenface.synthesis.plan import Counts, Sample, compose, spread
+from evenface.synthesis.mesh import load_head
+from evenface.synthesis.people import AUS, make_person
+from evenface.synthesis.render import Renderer
 
-Counts = Mapping[str, int] | Sequence[Mapping[str, int]]
+if TYPE_CHECKING:
+    import pandas as pd
 
-
-@dataclass(frozen=True)
-class Sample:
-    """One picture to make: the ``number``-th of ``person`` showing ``label``."""
-
-    person: int
-    label: str
-    number: int
-
-    @property
-    def name(self) -> str:
-        """Give the sample's id, its path without ``.png``."""
-        return f"{self.label}/p{self.person:04d}-{self.number:03d}"
+VERSION = 2
+_CHUNK = 24
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-def spread(counts: Counts, people: int, seed: int) -> list[Sample]:
-    """Share out the pictures among the people.
+def make_faces(
+    folder: Path, *, counts: Counts, people: int, size: int = 112, seed: int = 0, workers: int = 1
+) -> "pd.DataFrame":
+    """Fill a folder with synthetic faces, or finish one that was begun.
 
     Parameters
     ----------
+    folder : Path
+        Gets ``<class>/<person>-<number>.png``, ``truth.parquet`` and ``settings.json``.
     counts : mapping of str to int, or sequence of such mappings
-        Pictures per class in total; or one mapping per person.
+        Pictures per class in total, or per person; see :func:`spread`.
     people : int
         How many people.
-    seed : int
-        Decides who goes first in each class.
+    size : int, default=112
+        Height and width in pixels.
+    seed : int, default=0
+        The population and everything drawn from it.
+    workers : int, default=1
+        Processes. The pictures do not depend on it. With more than 1, a script must start its own work under
+        ``if __name__ == "__main__"``, as Python's ``spawn`` asks.
 
     Returns
     -------
-    list of Sample
-        Ordered by person, class and number. Within a class no person has over one picture more than another, and
-        the people who have one more, or who alone show a rare class, differ from class to class.
+    DataFrame
+        The truth, a row per picture: ``sample``, ``path`` (relative to ``folder``), ``label`` (name), ``subject``,
+        ``au_<number>`` (0 to 1, mean of both sides), ``pose_yaw``, ``pose_pitch``, ``pose_roll`` (degrees, see
+        :class:`~evenface.synthesis.figure.Pose`), ``gaze_yaw``, ``gaze_pitch``, ``age`` (years), ``sex``, ``pspi``.
 
     Raises
     ------
     InputError
-        If a class is unknown, a count is negative, there is nothing to draw, or the people do not match.
+        If the folder holds faces of other settings, the counts make no sense, anny is missing, or the disk is full.
     """
-    if people < 1:
-        raise InputError(f"synthetic: there must be at least 1 person, got {people}")
-    each = [dict(own) for own in counts] if isinstance(counts, Sequence) else _shares(counts, people, seed)
-    if len(each) != people:
-        raise InputError(f"synthetic: counts for {len(each)} people, but {people} people were asked for")
-    for own in each:
-        _check_counts(own)
-    samples = [Sample(p, label, n) for p, own in enumerate(each) for label in LABELS for n in range(own.get(label, 0))]
-    if not samples:
-        raise InputError("synthetic: all counts are 0", "Ask for at least one picture.")
-    return samples
+    import pandas as pd
+
+    if not 16 <= size <= 2048:
+        raise InputError(f"synthetic: size must be 16 to 2048 pixels, got {size}")
+    if seed < 0:
+        raise InputError(f"synthetic: the seed must be >= 0, got {seed}")
+    samples = spread(counts, people, seed)
+    folder = Path(folder)
+    settings: dict[str, object] = {
+        "version": VERSION,
+        "seed": seed,
+        "size": size,
+        "people": people,
+        "counts": dict(counts) if isinstance(counts, Mapping) else [dict(own) for own in counts],
+    }
+    _check_settings(folder, settings)
+    missing = [sample for sample in samples if not (folder / f"{sample.name}.png").exists()]
+    truth = folder / "truth.parquet"
+    if not missing and truth.exists():
+        return pd.read_parquet(truth)
+    load_head()
+    write_json(folder / "settings.json", settings)
+    with progress("drawing faces", len(samples)) as advance:
+        advance(len(samples) - len(missing))
+        for done in _draw_all(folder, missing, seed, size, workers):
+            advance(done)
+    table = _truth(samples, seed)
+    with atomic_write(truth) as temporary:
+        table.to_parquet(temporary, index=False)
+    return table
 
 
-def _shares(counts: Mapping[str, int], people: int, seed: int) -> list[dict[str, int]]:
-    _check_counts(counts)
-    each: list[dict[str, int]] = [{} for _ in range(people)]
-    for row, label in enumerate(LABELS):
-        order = np.random.default_rng([seed, row, 9]).permutation(people)
-        total = counts.get(label, 0)
-        for place, person in enumerate(order):
-            each[person][label] = total // people + (place < total % people)
-    return each
+def _check_settings(folder: Path, settings: dict[str, object]) -> None:
+    path = folder / "settings.json"
+    if not path.exists():
+        if folder.is_dir() and any(folder.glob("*/*.png")):
+            raise InputError(f"{folder} holds pictures that were not made here", "Choose another folder.")
+        return
+    try:
+        old = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} cannot be read", "Delete the folder, or choose another.") from error
+    if old != settings:
+        other = [name for name in settings if not isinstance(old, dict) or old.get(name) != settings[name]]
+        raise InputError(
+            f"{folder} holds faces made with other settings ({', '.join(other)})",
+            "Choose another folder, or delete it.",
+        )
 
 
-def _check_counts(counts: Mapping[str, int]) -> None:
-    unknown = [name for name in counts if name not in LABELS]
-    if unknown:
-        raise InputError(f"synthetic: unknown class {unknown[0]!r}", f"There are {', '.join(LABELS)}.")
-    negative = [name for name, count in counts.items() if count < 0]
-    if negative:
-        raise InputError(f"synthetic: the count of {negative[0]} is negative")
+def _chunks(samples: Sequence[Sample]) -> Iterator[list[Sample]]:
+    """Cut into pieces of one person each: a person's head and skin are made once per piece."""
+    piece: list[Sample] = []
+    for sample in samples:
+        if piece and (sample.person != piece[0].person or len(piece) == _CHUNK):
+            yield piece
+            piece = []
+        piece.append(sample)
+    if piece:
+        yield piece
 
 
-def compose(person: Person, sample: Sample) -> tuple[State, Scene]:
-    """Draw all that varies between one person's pictures: expression, pose, gaze, light, framing, camera.
-
-    Parameters
-    ----------
-    person : Person
-        Who is seen; ``person.index`` must be ``sample.person``.
-    sample : Sample
-        Which picture.
-
-    Returns
-    -------
-    state : State
-    scene : Scene
-        Both depend on the person's seed and the sample only.
-    """
-    row = LABELS.index(sample.label)
-    rng = np.random.default_rng([person.seed, person.index, row, sample.number, 7])
-    units = expression(person, sample.label, rng)
-    down = 5.0 if sample.label == "sad" else 0.0
-    pose = Pose(
-        yaw=float(np.clip(rng.normal(0, 11), -35, 35)),
-        pitch=float(np.clip(rng.normal(0, 7) - down * rng.random(), -22, 18)),
-        roll=float(np.clip(rng.normal(0, 5), -15, 15)),
-    )
-    gaze = (
-        float(np.clip(rng.normal(-0.4 * pose.yaw, 7), -28, 28)),
-        float(np.clip(rng.normal(-0.3 * pose.pitch, 5), -18, 14)),
-    )
-    light = Light(
-        yaw=float(rng.normal(0, 38)),
-        pitch=float(np.clip(rng.normal(35, 16), -5, 75)),
-        key=float(rng.uniform(0.55, 1.35)),
-        ambient=float(rng.uniform(0.35, 0.9)),
-        warmth=float(rng.normal(0, 0.7)),
-    )
-    scene = Scene(
-        seed=(person.seed, person.index, row, sample.number),
-        shift=(float(rng.normal(0, 0.025)), float(rng.normal(0, 0.02))),
-        zoom=float(rng.uniform(0.92, 1.12)),
-        cloth=_tint(rng, 0.02, 0.5),
-        backdrop=_tint(rng, 0.03, 0.7),
-        clutter=float(rng.uniform(0, 1)),
-        blur=float(rng.gamma(2.0, 0.0013)),
-        grain=float(rng.gamma(2.0, 0.0045)),
-        exposure=float(np.exp(rng.normal(0, 0.16))),
-    )
-    return State(units, pose, gaze, light), scene
+def _draw_all(folder: Path, samples: list[Sample], seed: int, size: int, workers: int) -> Iterator[int]:
+    pieces = list(_chunks(samples))
+    if workers <= 1 or len(pieces) < 2:
+        for piece in pieces:
+            for sample in piece:
+                yield _draw(folder, [sample], seed, size)
+        return
+    context = multiprocessing.get_context("spawn")
+    with _one_thread_each():
+        pool = ProcessPoolExecutor(min(workers, len(pieces)), mp_context=context, initializer=_start_worker)
+        try:
+            futures = [pool.submit(_draw, folder, piece, seed, size) for piece in pieces]
+            for future in as_completed(futures):
+                yield future.result()
+        except BrokenProcessPool as error:
+            raise InputError(
+                "a process that draws faces was stopped from outside",
+                "Memory may be short: ask for fewer workers. Call again: finished pictures are kept.",
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
-def _tint(rng: np.random.Generator, low: float, high: float) -> tuple[float, float, float]:
-    red, green, blue = np.clip(np.exp(rng.uniform(np.log(low), np.log(high))) * np.exp(rng.normal(0, 0.13, 3)), 0, 0.9)
-    return float(red), float(green), float(blue)
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Let processes started inside compute on one thread; they inherit it through the environment."""
+    before = {name: os.environ.get(name) for name in _THREADS}
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _start_worker() -> None:
+    """Leave Ctrl-C to the parent, and end with it even when it is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def follow() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
+def _draw(folder: Path, samples: Sequence[Sample], seed: int, size: int) -> int:
+    from PIL import Image
+
+    renderer = Renderer(size)
+    for sample in samples:
+        person = make_person(seed, sample.person)
+        state, scene = compose(person, sample)
+        picture = renderer.render(person, [state], scene)[0]
+        with atomic_write(folder / f"{sample.name}.png") as temporary:
+            Image.fromarray(picture).save(temporary, compress_level=3)
+    return len(samples)
+
+
+def _truth(samples: Sequence[Sample], seed: int) -> "pd.DataFrame":
+    import pandas as pd
+
+    rows = []
+    for sample in samples:
+        person = make_person(seed, sample.person)
+        state, _ = compose(person, sample)
+        row: dict[str, object] = {"sample": sample.name, "path": f"{sample.name}.png", "label": sample.label}
+        row |= {"subject": person.name, "age": person.age, "sex": person.sex}
+        row |= {f"au_{unit}": state.units.intensity(unit) for unit in AUS}
+        row |= {"pose_yaw": state.pose.yaw, "pose_pitch": state.pose.pitch, "pose_roll": state.pose.roll}
+        row |= {"gaze_yaw": state.gaze[0], "gaze_pitch": state.gaze[1], "pspi": state.units.pspi()}
+        rows.append(row)
+    return pd.DataFrame(rows)

@@ -15,12 +15,12 @@ PIVOT = np.array([0.0, 6.35, 0.35], np.float32)
 
 # Which of the model's facial shapes an action unit moves, and how far; * stands for the side.
 ACTIONS: dict[int, dict[str, float]] = {
-    1: {"browInnerUp": 1.25},
+    1: {"browInnerUp": 1.7},
     2: {"browOuterUp*": 1.15},
-    4: {"browDown*": 1.25},
+    4: {"browDown*": 1.5},
     5: {"eyeWide*": 1.2},
     6: {"cheekSquint*": 1.1, "eyeSquint*": 0.35},
-    7: {"eyeSquint*": 1.0, "eyeBlink*": 0.14},
+    7: {"eyeSquint*": 0.8, "eyeBlink*": 0.08},
     9: {"noseSneer*": 1.25, "browDown*": 0.2},
     10: {"mouthUpperUp*": 1.1, "noseSneer*": 0.25},
     12: {"mouthSmile*": 1.2},
@@ -250,8 +250,11 @@ def _strengths(state: State) -> dict[str, float]:
             total[f"eyeLook{name}{part}"] = max(degrees, 0.0) / 30
     # Limits of what a face can do at once.
     for name in total:
-        total[name] = min(total[name], 1.45 if name.startswith(("brow", "nose")) else 1.25)
+        total[name] = min(total[name], 1.8 if name.startswith(("brow", "nose")) else 1.25)
+    # The inner brow cannot be drawn up and down at once: with both it goes up and together.
+    lifted = min(total["browInnerUp"] / 1.7, 1.0)
     for part in ("Left", "Right"):
+        total[f"browDown{part}"] = total.get(f"browDown{part}", 0.0) * (1 - 0.6 * lifted)
         blink = f"eyeBlink{part}"
         total[blink] = min(total.get(blink, 0.0), 1.0)
         for other in (f"eyeSquint{part}", f"eyeWide{part}", f"eyeLookDown{part}"):

@@ -158,7 +158,7 @@ def _surface(figure: Figure, upright: Array, space: Array, seen: Fragments, ligh
         space=values[:, 6:9],
         normals=direction,
         openness=np.clip(values[:, 12], 0, 1),
-        shade=_shade(figure, space, values[:, 6:9], light),
+        shade=_shade(figure, space, values[:, 6:9] + 0.04 * direction, light),
     )
 
 

@@ -146,9 +146,11 @@ def _mouth(person: Person, surface: Surface, base: Array, gloss: Array, dim: Arr
     front = smooth(1.36, 1.47, place[rows, 2])[:, None]
     base[rows] = CAVITY + (np.array(person.lips, np.float32) * 0.75 - CAVITY) * front
     dim[rows] = 0.3 + 0.7 * front[:, 0]
+    gloss[rows] = 0.25 * front[:, 0]
     rows = np.flatnonzero(parts == PARTS.index("tongue"))
     base[rows] = TONGUE
     dim[rows] = smooth(0.9, 1.45, place[rows, 2]) * 0.8
+    gloss[rows] = 0.5 * dim[rows]
     for name, edge, sign in (("teeth_upper", 6.725, 1), ("teeth_lower", 6.575, -1)):
         rows = np.flatnonzero(parts == PARTS.index(name))
         x, y, z = np.abs(place[rows].T)
@@ -156,11 +158,11 @@ def _mouth(person: Person, surface: Surface, base: Array, gloss: Array, dim: Arr
         tooth = ENAMEL * (1 - 0.45 * smooth(0.010, 0.002, gaps))[:, None]
         gum = smooth(-0.012, 0.012, (y - edge) * sign)[:, None]
         base[rows] = tooth + (GUM - tooth) * gum
-        dim[rows] = smooth(1.0, 1.42, z) * (1.0 if sign > 0 else 0.75)
+        dim[rows] = smooth(1.0, 1.42, z) * smooth(0.29, 0.17, x) * (1.0 if sign > 0 else 0.75)
         # Their surroundings move away when the mouth opens, which the calm head's occlusion does not know.
         surface.openness[rows] = 0.8
         surface.shade[rows] = np.maximum(surface.shade[rows], 0.2)
-        gloss[rows] = 0.9
+        gloss[rows] = 0.9 * dim[rows]
 
 
 def _eye(person: Person, outward: Array, gaze: tuple[float, float]) -> tuple[Array, Array]:

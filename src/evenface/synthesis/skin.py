@@ -235,8 +235,8 @@ def _brows(person: Person, rng: np.random.Generator, points: Array, albedo: Arra
     """Draw both brows as bundles of slanted hairs along an arch."""
     size = len(points)
     x, y = np.abs(points[..., 0]), points[..., 1]
-    arch = 7.425 + 0.055 * person.brow_arch * np.sin(np.clip((x - 0.1) / 0.42, 0, 1) * np.pi * 0.85)
-    arch = arch + 0.045 * smooth(0.1, 0.36, x) - 0.045 * smooth(0.38, 0.56, x)
+    arch = 7.435 + 0.055 * person.brow_arch * np.sin(np.clip((x - 0.1) / 0.42, 0, 1) * np.pi * 0.85)
+    arch = arch + 0.020 * smooth(0.1, 0.36, x) - 0.045 * smooth(0.38, 0.56, x)
     half = 0.036 * person.brow_thickness * smooth(0.07, 0.14, x) * (1 - 0.7 * smooth(0.3, 0.56, x))
     body = smooth(1.25, 0.55, np.abs(y - arch) / (half + 1e-4)) * smooth(0.075, 0.12, x) * smooth(0.57, 0.53, x)
     body = body * smooth(0.6, 0.9, points[..., 2])
