@@ -229,7 +229,7 @@ def _head_shape(rng: np.random.Generator) -> tuple[tuple[str, float], ...]:
 def _hair_style(rng: np.random.Generator, female: bool, age: float) -> tuple[str, float]:
     names = ("bald", "buzz", "short", "medium", "tied", "bob", "long")
     share = np.array(
-        [0.01, 0.03, 0.16, 0.15, 0.20, 0.20, 0.25] if female else [0.08, 0.20, 0.42, 0.22, 0.02, 0.03, 0.03]
+        [0.01, 0.02, 0.10, 0.12, 0.17, 0.26, 0.32] if female else [0.08, 0.20, 0.42, 0.22, 0.02, 0.03, 0.03]
     )
     if not female and age > 45:
         share[0] += 0.2

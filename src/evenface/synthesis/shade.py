@@ -25,7 +25,7 @@ _FOLDING: dict[str, dict[int, float]] = {
 }
 TONGUE = np.array([0.36, 0.11, 0.10], np.float32)
 CAVITY = np.array([0.09, 0.018, 0.016], np.float32)
-ENAMEL = np.array([0.74, 0.69, 0.60], np.float32)
+ENAMEL = np.array([0.86, 0.81, 0.72], np.float32)
 GUM = np.array([0.42, 0.15, 0.14], np.float32)
 SCLERA = np.array([0.70, 0.66, 0.63], np.float32)
 
@@ -161,7 +161,7 @@ def _mouth(person: Person, surface: Surface, base: Array, gloss: Array, dim: Arr
         dim[rows] = smooth(1.0, 1.42, z) * smooth(0.29, 0.17, x) * (1.0 if sign > 0 else 0.75)
         # Their surroundings move away when the mouth opens, which the calm head's occlusion does not know.
         surface.openness[rows] = 0.8
-        surface.shade[rows] = np.maximum(surface.shade[rows], 0.2)
+        surface.shade[rows] = np.maximum(surface.shade[rows], 0.26)
         gloss[rows] = 0.9 * dim[rows]
 
 
