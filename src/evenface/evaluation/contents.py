@@ -59,7 +59,7 @@ def overall_table(result: Mapping[str, Any]) -> Table:
         "probability of detection, of false alarm, and 1 minus the distance to the ideal of both. Accuracy one-vs-rest "
         "counts true negatives of other classes and is high by construction."
     )
-    return Table("overall", "All metrics", ("metric", f"value [{result['level']:.0%} interval]"), rows, note)
+    return Table("overall", "Over all classes", ("metric", f"value [{result['level']:.0%} interval]"), rows, note)
 
 
 def class_table(result: Mapping[str, Any]) -> Table:
@@ -119,25 +119,25 @@ def _deviation(values: Sequence[float]) -> float:
 
 
 def pairs_table(comparison: Comparison) -> Table:
-    """Show difference of each method from the first, with the tests."""
-    rows = []
-    for pair in comparison.pairs:
-        for key in COMPARED:
-            d = pair.overall[key]
-            rows.append((f"{pair.candidate} − {pair.baseline}", NAMES[key], d, p_value(d.p), p_value(d.p_holm)))
-    note = (
-        f"p: swap test over {comparison.unit}. Holm: corrected for {len(comparison.pairs)} "
-        f"comparison{'s' * (len(comparison.pairs) > 1)}."
+    """Show the difference of each method from the first, with the tests."""
+    several = len(comparison.pairs) > 1
+    rows: tuple[Row, ...] = tuple(
+        (*([pair.candidate] * several), NAMES[key], d, p_value(d.p), p_value(d.p_holm))
+        for pair in comparison.pairs
+        for key, d in pair.overall.items()
     )
-    header = ("methods", "metric", f"difference [{comparison.level:.0%} interval]", "p", "p, Holm")
-    return Table("differences", "Paired differences", header, tuple(rows), note)
+    note = f"p: swap test over {comparison.unit}."
+    if several:
+        note += f" Holm: corrected for {len(comparison.pairs)} comparisons."
+    header = (*(["method"] * several), "metric", f"difference [{comparison.level:.0%} interval]", "p", "p, Holm")
+    return Table("differences", f"Difference from {comparison.methods[0].name}", header, rows, note)
 
 
 def mcnemar_table(comparison: Comparison) -> Table | None:
     """Show McNemar's test of each pair of single runs; none where methods have several seeds."""
     rows = tuple(
-        (p.candidate, p.baseline, m.only_candidate, m.only_baseline, p_value(m.mid_p), p_value(m.exact))
-        for p, m in ((pair, pair.mcnemar) for pair in comparison.pairs)
+        (pair.candidate, m.only_candidate, m.only_baseline, p_value(m.mid_p), p_value(m.exact))
+        for pair, m in ((pair, pair.mcnemar) for pair in comparison.pairs)
         if m is not None
     )
     if not rows:
@@ -147,8 +147,9 @@ def mcnemar_table(comparison: Comparison) -> Table | None:
         if comparison.unit == "people"
         else ""
     )
-    header = ("first", "second", "right by first only", "right by second only", "mid-p", "exact p")
-    return Table("mcnemar", "McNemar's test", header, rows, note)
+    first = comparison.methods[0].name
+    header = ("method", "only it is right", f"only {first} is right", "mid-p", "exact p")
+    return Table("mcnemar", f"McNemar's test against {first}", header, rows, note)
 
 
 def recall_table(comparison: Comparison) -> Table:
@@ -162,15 +163,16 @@ def recall_table(comparison: Comparison) -> Table:
 
 
 def class_pairs_table(comparison: Comparison) -> Table:
-    """Show difference in recall of each class, each method from the first."""
-    rows = tuple(
-        (f"{pair.candidate} − {pair.baseline}", d.name, d, p_value(d.p), p_value(d.p_holm))
+    """Show the difference in recall of each class, each method from the first."""
+    several = len(comparison.pairs) > 1
+    rows: tuple[Row, ...] = tuple(
+        (*([pair.candidate] * several), d.name, d, p_value(d.p), p_value(d.p_holm))
         for pair in comparison.pairs
         for d in pair.classes
     )
-    note = f"Holm: corrected for the {len(comparison.classes)} classes of a pair."
-    header = ("methods", "class", f"difference in recall [{comparison.level:.0%} interval]", "p", "p, Holm")
-    return Table("recall-differences", "Paired differences in recall", header, rows, note)
+    note = f"Holm: corrected for the {len(comparison.classes)} classes{' of a method' * several}."
+    header = (*(["method"] * several), "class", f"recall [{comparison.level:.0%} interval]", "p", "p, Holm")
+    return Table("recall-differences", f"Difference in recall from {comparison.methods[0].name}", header, rows, note)
 
 
 def metrics_table(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
@@ -187,7 +189,7 @@ def metrics_table(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
         (NAMES[key], *(_mean([estimate(run["overall"][key]).value for run in runs]) for runs in results.values()))
         for key in keys
     )
-    return Table("metrics", "All metrics", ("metric", *results), rows, overall_table(first).note)
+    return Table("metrics", "Over all classes", ("metric", *results), rows, overall_table(first).note)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -31,7 +31,7 @@ def _legend(figure: "Figure", axis: "Axes") -> None:
 
 @styled
 def class_counts(counts: Mapping[str, Sequence[int]], classes: Sequence[str]) -> "Figure":
-    """Draw how many samples of each class each side has; on a log scale where the tail is long.
+    """Draw how many samples of each class each side has, rarest on top; on a log scale where the tail is long.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def class_counts(counts: Mapping[str, Sequence[int]], classes: Sequence[str]) ->
     classes : sequence of str
         Names of the classes.
     """
-    order = np.argsort(np.asarray(next(iter(counts.values()))), kind="stable")
+    order = np.argsort(-np.asarray(next(iter(counts.values()))), kind="stable")
     known = np.array([n for side in counts.values() for n in side if n])
     figure, (axis,) = panels(height=0.9 + 0.27 * len(classes))
     for place, (side, values) in enumerate(counts.items()):
@@ -113,9 +113,9 @@ def confusion(runs: Sequence[Predictions]) -> "Figure":
 def precision_recall(runs: Mapping[str, Predictions]) -> "Figure":
     """Draw precision against recall, a panel per class, a line per run; dashes mark the share of the class."""
     first = next(iter(runs.values()))
-    columns = 3 if len(first.classes) > 4 else 2
-    rows = -(-len(first.classes) // columns)
-    figure, axes = panels(rows, columns, height=0.45 + 1.45 * rows, sharex=True, sharey=True)
+    columns = min(4, math.ceil(len(first.classes) / 2)) if len(first.classes) > 3 else len(first.classes)
+    rows = math.ceil(len(first.classes) / columns)
+    figure, axes = panels(rows, columns, height=0.6 + 5.0 / columns * rows, sharex=True, sharey=True)
     for k, (axis, name) in enumerate(zip(axes, first.classes, strict=False)):
         positive = first.labels == k
         for place, (run, predictions) in enumerate(runs.items()):
@@ -126,17 +126,26 @@ def precision_recall(runs: Mapping[str, Predictions]) -> "Figure":
         values = [float(scores.average_precision(r.labels == k, r.probabilities[:, k])) for r in runs.values()]
         area = f" {values[0]:.2f}" if len(values) == 1 and not math.isnan(values[0]) else ""
         axis.set_title(f"{name}{area}", loc="left")
-        axis.set(xlim=(0, 1), ylim=(0, 1.03), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+        axis.set(xlim=(0, 1), ylim=(0, 1.03), yticks=[0, 0.5, 1])
+        axis.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
     for axis in axes[len(first.classes) :]:
         axis.set_visible(False)
-    figure.supxlabel("recall", fontsize=9, color=INK)
-    figure.supylabel("precision", fontsize=9, color=INK)
+    for place, axis in enumerate(axes[: len(first.classes)]):
+        if place >= columns * (rows - 1):
+            axis.set_xlabel("recall")
+        if place % columns == 0:
+            axis.set_ylabel("precision")
     _legend(figure, axes[0])
     return figure
 
 
 @styled
-def recalls(methods: Mapping[str, Sequence[Estimate]], classes: Sequence[str], support: Sequence[int]) -> "Figure":
+def recalls(
+    methods: Mapping[str, Sequence[Estimate]],
+    classes: Sequence[str],
+    support: Sequence[int],
+    rank: Sequence[int] | None = None,
+) -> "Figure":
     """Draw each class's recall and interval, all methods side by side, the rarest class on top.
 
     Parameters
@@ -146,9 +155,11 @@ def recalls(methods: Mapping[str, Sequence[Estimate]], classes: Sequence[str], s
     classes : sequence of str
         Names of the classes.
     support : sequence of int
-        Samples of each class.
+        Test samples of each class.
+    rank : sequence of int, optional
+        Counts that say which class is rarest, such as those of training; default ``support``.
     """
-    order = np.argsort(-np.asarray(support), kind="stable")
+    order = np.argsort(-np.asarray(support if rank is None else rank), kind="stable")
     step = 0.7 / max(1, len(methods))
     figure, (axis,) = panels(height=0.9 + len(classes) * max(0.3, 0.13 * len(methods) + 0.1))
     for place, (name, estimates) in enumerate(methods.items()):
@@ -166,7 +177,7 @@ def _dots(axis: "Axes", estimates: Sequence[Estimate], heights: np.ndarray, plac
     value, low, high = (np.array([getattr(e, part) for e in estimates]) for part in ("value", "low", "high"))
     axis.hlines(heights, low, high, color=colour(place), linewidth=1.4)
     marker = MARKERS[place % len(MARKERS)]
-    axis.plot(value, heights, marker, color=colour(place), label=name, markersize=5)
+    axis.plot(value, heights, marker, color=colour(place), label=name, markersize=5, clip_on=False, zorder=3)
 
 
 @styled
@@ -185,15 +196,16 @@ def overall(comparison: Comparison) -> "Figure":
         axis.set_yticks(range(len(methods)), [m.name for m in reversed(methods)])
         axis.set_ylim(-0.7, len(methods) - 0.4)
         axis.set_title(title, loc="left")
+        axis.locator_params(axis="x", nbins=6)
         axis.tick_params(axis="y", length=0)
         axis.grid(visible=False, axis="y")
     return figure
 
 
 @styled
-def differences(comparison: Comparison) -> "Figure":
-    """Draw each class's difference in recall from the baseline, rarest class on top; filled where it is certain."""
-    order = np.argsort(-np.asarray(comparison.support), kind="stable")
+def differences(comparison: Comparison, rank: Sequence[int] | None = None) -> "Figure":
+    """Draw each class's difference in recall from the baseline; filled marks are certain. ``rank`` as above."""
+    order = np.argsort(-np.asarray(comparison.support if rank is None else rank), kind="stable")
     pairs, classes = comparison.pairs, comparison.classes
     step = 0.7 / len(pairs)
     figure, (axis,) = panels(height=1.0 + len(classes) * max(0.3, 0.13 * len(pairs) + 0.1))
@@ -238,15 +250,16 @@ def training_curves(histories: Mapping[str, pd.DataFrame]) -> "Figure | None":
                 quantities[quantity] = None
     if not quantities:
         return None
-    rows = -(-len(quantities) // 2)
-    figure, axes = panels(rows, 2 if len(quantities) > 1 else 1, height=0.5 + 1.7 * rows)
+    columns = min(3, len(quantities))
+    rows = math.ceil(len(quantities) / columns)
+    figure, axes = panels(rows, columns, height=0.5 + 1.8 * rows)
     for axis, quantity in zip(axes, quantities, strict=False):
         for place, (run, history) in enumerate(histories.items()):
             x = history["epoch"] if "epoch" in history else pd.Series(range(1, len(history) + 1))
             for column in history.select_dtypes("number").columns:
                 side, name = _quantity(str(column))
                 if side and name == quantity:
-                    label = side if len(histories) == 1 else f"{run}, {side}"
+                    label = side if len(histories) == 1 else run if side != "train" else None
                     line = (0, (3, 1.5)) if side == "train" else "solid"
                     axis.plot(x, history[column], color=colour(place), linestyle=line, label=label, linewidth=1.4)
         axis.set_title(quantity.replace("_", " "), loc="left")

@@ -52,21 +52,26 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page: a sentence, figures, faces (class to pictures) and tables."""
+    """A part of the page: a sentence, figures, tables, folded tables (closed at first), faces by class."""
 
     title: str
     text: str = ""
     pictures: tuple[Picture, ...] = ()
     tables: tuple[Table, ...] = ()
+    folded: tuple[Table, ...] = ()
     faces: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Page:
-    """All that a report says: the answer first, then how sure, then what to know, then the details."""
+    """All that a report says: the answer first, then how sure, then what to know, then the details.
+
+    ``measure`` says what the tiles show, where they all show the same.
+    """
 
     kind: str
     title: str
+    measure: str
     tiles: tuple[Tile, ...]
     verdicts: tuple[Verdict, ...]
     sure: tuple[str, ...]
@@ -105,6 +110,7 @@ def write(page: Page, path: Path, formats: Sequence[str] = ()) -> Path:
         css=_markup(resources.files("evenface.evaluation").joinpath("report.css").read_text(encoding="utf-8")),
         kind=page.kind,
         title=page.title,
+        measure=page.measure,
         tiles=page.tiles,
         verdicts=page.verdicts,
         sure=page.sure,
@@ -113,7 +119,7 @@ def write(page: Page, path: Path, formats: Sequence[str] = ()) -> Path:
         sections=[_section(section) for section in page.sections],
     )
     for section in page.sections:
-        for table in section.tables:
+        for table in (*section.tables, *section.folded):
             table.save(path.parent / "tables")
         for picture in section.pictures:
             for name in formats:
@@ -133,6 +139,7 @@ def _section(section: Section) -> dict[str, Any]:
             for picture in section.pictures
         ],
         "tables": section.tables,
+        "folded": section.folded,
         "faces": [_strip(name, pictures) for name, pictures in section.faces.items()],
     }
 
@@ -142,7 +149,6 @@ def _template() -> Any:
 
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     environment.filters["minus"] = lambda text: re.sub(r"(?<![\w.])-(?=\d)", "\N{MINUS SIGN}", str(text))
-    environment.tests["words"] = lambda cell: bool(re.match(r"[^\W\d]", cell))
     source = resources.files("evenface.evaluation").joinpath("report.html").read_text(encoding="utf-8")
     return environment.from_string(source)
 

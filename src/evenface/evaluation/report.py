@@ -76,12 +76,17 @@ def run_report(
     support = [int(n) for n in predictions.support]
     classes = Section(
         "Classes",
-        "The rarest class stands on top. Its recall is the share of its samples that were found.",
+        f"{sections.ranking(counts)} Recall is the share of a class's samples that were found.",
         (
-            Picture("recall", figures.recalls({title: recall}, predictions.classes, support), "Recall of each class."),
+            Picture(
+                "recall",
+                figures.recalls({title: recall}, predictions.classes, support, (counts or {}).get("train")),
+                "Recall of each class with intervals.",
+            ),
             sections.confusion(title, (predictions,), "confusion", single=True),
         ),
-        (contents.class_table(result), contents.confusion_table(result)),
+        (contents.class_table(result),),
+        (contents.confusion_table(result),),
     )
     parts = (
         classes,
@@ -94,6 +99,7 @@ def run_report(
     page = Page(
         "one run",
         title,
+        "",
         tiles,
         tuple(_run_verdicts(predictions, result)),
         tuple(_run_sureness(result)),
@@ -150,7 +156,7 @@ def comparison_report(
     results = {name: [metrics_of(run, seed, resamples=0) for run in group] for name, group in groups.items()}
     parts = (
         sections.overall(found),
-        sections.classes(found),
+        sections.classes(found, counts),
         Section(
             "Confusions",
             "Each row is a true class: what became of 100 of its samples, and how many they were."
@@ -158,7 +164,7 @@ def comparison_report(
             tuple(
                 sections.confusion(name, group, f"confusion-{i}") for i, (name, group) in enumerate(groups.items(), 1)
             ),
-            tuple(
+            folded=tuple(
                 contents.confusion_table(runs[0], f"confusion-{i}", name if len(runs) == 1 else f"{name}, first seed")
                 for i, (name, runs) in enumerate(results.items(), 1)
             ),
@@ -169,10 +175,11 @@ def comparison_report(
         Section("All metrics", tables=(contents.metrics_table(results),)),
     )
     main = "balanced_accuracy"
-    tiles = tuple(Tile(m.name, *_top(m.overall[main], "balanced accuracy "), i) for i, m in enumerate(found.methods))
+    tiles = tuple(Tile(m.name, *_top(m.overall[main]), i) for i, m in enumerate(found.methods))
     page = Page(
         f"comparison of {len(groups)} methods",
         title,
+        "Balanced accuracy: the mean recall over the classes",
         tiles,
         tuple(
             Verdict(_sentence(judgement(pair), pair.candidate, len(found.pairs)), _change(pair, found))
@@ -188,7 +195,8 @@ def comparison_report(
 
 def _sentence(said: str, candidate: str, pairs: int) -> str:
     """Begin with whom it is about, which 'no evidence' does not say where there are several."""
-    said = f"{candidate}: {said}" if pairs > 1 and said.startswith("no evidence") else said
+    if pairs > 1 and said.startswith("no evidence"):
+        said = f"{candidate}: " + said.replace(f"yet {candidate} is ", "yet ")
     return said[0].upper() + said[1:] + "."
 
 
@@ -196,8 +204,8 @@ def _change(pair: Any, comparison: Comparison) -> str:
     return f"Balanced accuracy differs from {pair.baseline} by {difference(pair, comparison)}."
 
 
-def _top(estimate: Estimate, label: str = "") -> tuple[str, str]:
-    return number(estimate.value), f"{label}[{number(estimate.low)}, {number(estimate.high)}]"
+def _top(estimate: Estimate) -> tuple[str, str]:
+    return number(estimate.value), f"[{number(estimate.low)}, {number(estimate.high)}]"
 
 
 def _run_verdicts(predictions: Predictions, result: Mapping[str, Any]) -> list[Verdict]:
@@ -224,13 +232,14 @@ def _run_verdicts(predictions: Predictions, result: Mapping[str, Any]) -> list[V
 def _run_sureness(result: Mapping[str, Any]) -> list[str]:
     lines = [
         f"{result['level']:.0%} intervals from {result['resamples']:,} resamples of {result['units']:,} "
-        f"{result['unit']}; {result['samples']:,} samples were tested."
+        f"{result['unit']}" + (f" with {result['samples']:,} samples." if result["unit"] == "people" else ".")
     ]
     if result["unit"] == "people":
         lines.append("All samples of a person are drawn together, as they resemble each other.")
         if result["units"] < FEW_PEOPLE:
             lines.append(f"{result['units']} people are too few for an interval to be trusted.")
     else:
+        lines.append("The recall of a class has Wilson's interval.")
         lines.append(
             "Whom the samples show is not known. If they show some people often, the intervals are too narrow."
         )

@@ -31,18 +31,25 @@ def overall(comparison: Comparison) -> Section:
     )
 
 
-def classes(comparison: Comparison) -> Section:
+def ranking(counts: Mapping[str, Sequence[int]] | None) -> str:
+    """Say how classes are ordered: by the training counts where they are known, else by the test samples."""
+    rarest = "The class rarest in training" if counts and "train" in counts else "The rarest class"
+    return f"{rarest} stands on top; in brackets the test samples."
+
+
+def classes(comparison: Comparison, counts: Mapping[str, Sequence[int]] | None) -> Section:
     """Compare the recall of each class."""
     recall = {method.name: method.recall for method in comparison.methods}
-    drawn = figures.recalls(recall, comparison.classes, comparison.support)
+    rank = (counts or {}).get("train")
+    drawn = figures.recalls(recall, comparison.classes, comparison.support, rank)
     return Section(
         "Classes",
-        "The rarest class stands on top; in brackets its number of test samples.",
+        ranking(counts),
         (
             Picture("recall", drawn, "Recall of each class with intervals."),
             Picture(
                 "recall-differences",
-                figures.differences(comparison),
+                figures.differences(comparison, rank),
                 "Change in recall. Filled marks: certain after correction for the number of classes; hollow: not.",
             ),
         ),
@@ -65,7 +72,8 @@ def probabilities(groups: Mapping[str, Sequence[Predictions]], result: Mapping[s
     )
     text = ""
     if result is not None:
-        text = f"Calibration error (ECE) {number(result['overall']['ece']['value'])}."
+        ece, loss, brier = (number(result["overall"][key]["value"]) for key in ("ece", "log_loss", "brier"))
+        text = f"Probabilities are off by {ece} on average (calibration error, ECE); log loss {loss}, Brier {brier}."
     return Section(
         "Probabilities",
         text,
@@ -99,4 +107,4 @@ def data(
     if not counts:
         return [Section("Data", faces=faces or {})]
     picture = Picture("class-counts", figures.class_counts(counts, classes), "Samples of each class on each side.")
-    return [Section("Data", "", (picture,), (contents.counts_table(counts, classes),), faces or {})]
+    return [Section("Data", "", (picture,), (contents.counts_table(counts, classes),), faces=faces or {})]

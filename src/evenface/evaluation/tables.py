@@ -55,16 +55,23 @@ class Table:
     note: str = ""
 
     @property
+    def words(self) -> list[bool]:
+        """Whether each column holds words, which stand to the left, or numbers."""
+        columns = list(zip(*self.shown, strict=True)) or [()] * len(self.header)
+        return [any(cell[:1].isalpha() for cell in column) for column in columns]
+
+    @property
     def shown(self) -> list[list[str]]:
         """Every cell as a reader sees it."""
         return [[shown(cell) for cell in row] for row in self.rows]
 
     def text(self) -> str:
-        """Write in columns, the first to the left, the others to the right."""
+        """Write in columns, words to the left, numbers to the right."""
         lines = [list(self.header), *self.shown]
         widths = [max(len(line[i]) for line in lines) for i in range(len(self.header))]
+        sides = ["<" if words else ">" for words in self.words]
         return "\n".join(
-            "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))])
+            "  ".join(f"{c:{side}{w}}" for c, side, w in zip(line, sides, widths, strict=True)).rstrip()
             for line in lines
         )
 
@@ -81,12 +88,13 @@ class Table:
 
     def latex(self) -> str:
         """Write as a LaTeX table for the package booktabs."""
+        columns = "".join("l" if words else "r" for words in self.words)
         lines = [
             r"\begin{table}",
             r"\centering",
             rf"\caption{{{escape_latex(self.title)}}}",
             rf"\label{{tab:{self.name}}}",
-            rf"\begin{{tabular}}{{l{'r' * (len(self.header) - 1)}}}",
+            rf"\begin{{tabular}}{{{columns}}}",
             r"\toprule",
             " & ".join(map(escape_latex, self.header)) + r" \\",
             r"\midrule",
