@@ -16,6 +16,7 @@ from evenface.errors import InputError
 from evenface.evaluation.style import FORMATS, inline_svg, save
 from evenface.evaluation.tables import Table
 from evenface.files import atomic_write
+from evenface.progress import progress
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -105,6 +106,11 @@ def write(page: Page, path: Path, formats: Sequence[str] = ()) -> Path:
     unknown = [name for name in formats if name not in FORMATS]
     if unknown:
         raise InputError(f"figures cannot be saved as {unknown[0]!r}", f"Known are {', '.join(FORMATS)}.")
+    with progress("writing the report", len(page.sections)) as advance:
+        sections = []
+        for section in page.sections:
+            sections.append(_section(section))
+            advance(1)
     html = _template().render(
         version=evenface.__version__,
         css=_markup(resources.files("evenface.evaluation").joinpath("report.css").read_text(encoding="utf-8")),
@@ -116,7 +122,7 @@ def write(page: Page, path: Path, formats: Sequence[str] = ()) -> Path:
         sure=page.sure,
         notes=page.notes,
         facts=page.facts,
-        sections=[_section(section) for section in page.sections],
+        sections=sections,
     )
     for section in page.sections:
         for table in (*section.tables, *section.folded):

@@ -61,6 +61,7 @@ def _settings() -> Iterator[None]:
         "lines.markersize": 4.5,
         "text.parse_math": False,  # a class may be called "$"
         "svg.fonttype": "none",
+        "svg.hashsalt": "evenface",
         "pdf.fonttype": 42,
     }
     with matplotlib.rc_context(settings):
@@ -127,9 +128,7 @@ def inline_svg(figure: "Figure", title: str) -> str:
     from html import escape
 
     buffer = io.StringIO()
-    import matplotlib
-
-    with _settings(), matplotlib.rc_context({"svg.hashsalt": title}):
+    with _settings():
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     drawn = buffer.getvalue()
     drawn = drawn[drawn.index("<svg") :]
@@ -137,6 +136,7 @@ def inline_svg(figure: "Figure", title: str) -> str:
     drawn = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", drawn, count=1)
     drawn = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", drawn, count=1)
     drawn = re.sub(r"font: (?:\d+ )?([\d.]+px) [^;\"]*", r"font-size: \1", drawn)
+    drawn = re.sub(r"font-family: [^;\"]*;? ?", "", drawn)
     drawn = _own_ids(drawn, digest(title, drawn)[:8])
     for place, value in enumerate(SERIES):
         drawn = drawn.replace(value, f"var(--series-{place})")
