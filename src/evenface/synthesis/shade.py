@@ -50,7 +50,7 @@ class Surface:
 
 @dataclass(frozen=True)
 class Look:
-    """What belongs to the picture and not to the person: cloth colour, and how much of the hair is seen as strands."""
+    """Colour of the clothes (linear RGB), and a map of streaks in the hair, shape (S, S), about unit variance."""
 
     cloth: tuple[float, float, float]
     strands: Array
