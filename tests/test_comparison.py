@@ -217,6 +217,8 @@ def test_few_people_are_never_enough_and_it_is_said():
     result = compare({"a": noisy(1, 0.1, people=5), "b": noisy(2, 1.0, people=5)})
     assert not result.pairs[0].overall["balanced_accuracy"].certain
     assert "With 5 people no difference can reach p = 0.05" in " ".join(wording.sureness(result))
+    assert wording.NARROW in wording.sureness(result)
+    assert wording.NARROW not in wording.sureness(compare({"a": noisy(1), "b": noisy(2)}))
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from evenface.evaluation.intervals import Estimate
 from evenface.evaluation.page import Page, Picture, Section, Tile, Verdict, write
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.summary import metrics_of
-from evenface.evaluation.wording import FEW_PEOPLE, difference, judgement, listed, number, sureness
+from evenface.evaluation.wording import FEW_PEOPLE, NARROW, difference, judgement, listed, number, sureness
 
 FEW_SAMPLES = 10
 TOP = (("balanced_accuracy", "Balanced accuracy"), ("accuracy", "Accuracy"), ("macro_f1", "Macro F1"))
@@ -237,7 +237,7 @@ def _run_sureness(result: Mapping[str, Any]) -> list[str]:
     if result["unit"] == "people":
         lines.append("All samples of a person are drawn together, as they resemble each other.")
         if result["units"] < FEW_PEOPLE:
-            lines.append(f"{result['units']} people are too few for an interval to be trusted.")
+            lines.append(NARROW)
     else:
         lines.append("The recall of a class has Wilson's interval.")
         lines.append(

@@ -6,7 +6,9 @@ from evenface.evaluation.comparison import Comparison, Difference, Pair
 from evenface.evaluation.intervals import Estimate
 
 NAMED = 3
-FEW_PEOPLE = 6
+FEW_PEOPLE = 20
+TOO_FEW_PEOPLE = 6
+NARROW = "With so few people the intervals are somewhat too narrow."
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -117,5 +119,7 @@ def sureness(comparison: Comparison) -> list[str]:
     else:
         lines.append("Each method is one training run: how much another seed would change is not in the intervals.")
     if comparison.unit == "people" and comparison.units < FEW_PEOPLE:
+        lines.append(NARROW)
+    if comparison.unit == "people" and comparison.units < TOO_FEW_PEOPLE:
         lines.append(f"With {comparison.units} people no difference can reach p = 0.05, however large it is.")
     return lines
