@@ -246,6 +246,12 @@ def test_one_method_is_no_comparison():
         compare({"a": noisy(1)})
 
 
+def test_a_run_ends_with_its_answer():
+    lines = wording.run_screen(metrics_of(noisy(2, 0.5, on=[1]))).splitlines()
+    assert lines[0].startswith("balanced accuracy 0.")
+    assert "over 24 people; found best: fear (1.00), least: " in lines[1]
+
+
 def test_words_for_numbers():
     assert wording.signed(-0.0001) == "0.000"
     assert wording.signed(0.0494) == "+0.049"

@@ -5,7 +5,7 @@ from statistics import stdev
 from typing import Any
 
 from evenface.evaluation.comparison import COMPARED, Comparison
-from evenface.evaluation.intervals import Estimate
+from evenface.evaluation.intervals import estimate
 from evenface.evaluation.tables import Cell, Table
 from evenface.evaluation.wording import p_value
 
@@ -44,11 +44,6 @@ NAMES = {
     "average_precision": "average precision",
     "roc_auc": "ROC-AUC",
 }
-
-
-def estimate(entry: Mapping[str, Any]) -> Estimate:
-    """Turn an entry of ``metrics.json`` back into an estimate."""
-    return Estimate(*(float("nan") if entry[part] is None else entry[part] for part in ("value", "low", "high")))
 
 
 def overall_table(result: Mapping[str, Any]) -> Table:

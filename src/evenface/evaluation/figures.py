@@ -82,7 +82,7 @@ def confusion(runs: Sequence[Predictions]) -> "Figure":
             value = share[row, column]
             shade = 0.0 if math.isnan(value) else float(value)
             axis.add_patch(Rectangle((column, row), 1, 1, facecolor=SERIES[0], alpha=shade, linewidth=0))
-            ink = "#ffffff" if shade > 0.55 else INK
+            ink = "#ffffff" if shade > 0.75 else INK
             top = "–" if math.isnan(value) else f"{100 * value:.0f}"
             axis.text(column + 0.5, row + 0.42, top, ha="center", va="center", fontsize=size, color=ink)
             axis.text(
@@ -92,7 +92,7 @@ def confusion(runs: Sequence[Predictions]) -> "Figure":
                 ha="center",
                 va="center",
                 fontsize=0.68 * size,
-                color=ink if shade > 0.55 else MUTED,
+                color=ink if shade > 0.75 else MUTED,
             )
     for edge in range(c + 1):
         axis.plot([0, c], [edge, edge], color=GRID, linewidth=0.6)

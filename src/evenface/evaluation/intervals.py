@@ -4,8 +4,9 @@ Pictures of one person resemble each other, so they are not so many independent 
 know how a model does on *other people* must resample people, all pictures of a person together.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +25,11 @@ class Estimate:
     value: float
     low: float = float("nan")
     high: float = float("nan")
+
+
+def estimate(entry: Mapping[str, Any]) -> Estimate:
+    """Turn an entry of ``metrics.json`` (``value``, ``low``, ``high``; None is not defined) into an estimate."""
+    return Estimate(*(float("nan") if entry[part] is None else entry[part] for part in ("value", "low", "high")))
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FACE, GAP = 64, 4
+NARROW = 5
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,7 @@ def _section(section: Section) -> dict[str, Any]:
             for picture in section.pictures
         ],
         "tables": section.tables,
+        "beside": len(section.pictures) == 1 and all(len(table.header) <= NARROW for table in section.tables),
         "folded": section.folded,
         "faces": [_strip(name, pictures) for name, pictures in section.faces.items()],
     }

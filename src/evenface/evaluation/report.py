@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from evenface.evaluation import contents, figures, sections
-from evenface.evaluation.comparison import Comparison, compare
-from evenface.evaluation.intervals import Estimate
+from evenface.evaluation.comparison import Comparison, Pair, compare
+from evenface.evaluation.intervals import Estimate, estimate
 from evenface.evaluation.page import Page, Picture, Section, Tile, Verdict, write
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.summary import metrics_of
@@ -72,7 +72,7 @@ def run_report(
     """
     result = metrics_of(predictions, seed) if result is None else result
     runs = {title: (predictions,)}
-    recall = [contents.estimate(entry["recall"]) for entry in result["per_class"].values()]
+    recall = [estimate(entry["recall"]) for entry in result["per_class"].values()]
     support = [int(n) for n in predictions.support]
     classes = Section(
         "Classes",
@@ -95,7 +95,7 @@ def run_report(
         *sections.data(counts, faces, predictions.classes),
         Section("All metrics", tables=(contents.overall_table(result),)),
     )
-    tiles = tuple(Tile(name, *_top(contents.estimate(result["overall"][key]))) for key, name in TOP)
+    tiles = tuple(Tile(name, *_top(estimate(result["overall"][key]))) for key, name in TOP)
     page = Page(
         "one run",
         title,
@@ -200,12 +200,12 @@ def _sentence(said: str, candidate: str, pairs: int) -> str:
     return said[0].upper() + said[1:] + "."
 
 
-def _change(pair: Any, comparison: Comparison) -> str:
+def _change(pair: Pair, comparison: Comparison) -> str:
     return f"Balanced accuracy differs from {pair.baseline} by {difference(pair, comparison)}."
 
 
-def _top(estimate: Estimate) -> tuple[str, str]:
-    return number(estimate.value), f"[{number(estimate.low)}, {number(estimate.high)}]"
+def _top(given: Estimate) -> tuple[str, str]:
+    return number(given.value), f"[{number(given.low)}, {number(given.high)}]"
 
 
 def _run_verdicts(predictions: Predictions, result: Mapping[str, Any]) -> list[Verdict]:

@@ -1,9 +1,11 @@
 """What a comparison says, in words: the answer first, then how sure."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from evenface.evaluation.comparison import Comparison, Difference, Pair
-from evenface.evaluation.intervals import Estimate
+from evenface.evaluation.intervals import Estimate, estimate
 
 NAMED = 3
 FEW_PEOPLE = 20
@@ -38,6 +40,16 @@ def p_value(p: float) -> str:
 def listed(parts: list[str]) -> str:
     """Join by commas and a last *and*."""
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+
+
+def run_screen(result: Mapping[str, Any]) -> str:
+    """Write the last screen of one run; ``result`` is what ``metrics_of`` gives."""
+    overall, units = result["overall"], f"{result['units']:,} {result['unit']}"
+    top = [("balanced accuracy", "balanced_accuracy"), ("accuracy", "accuracy"), ("macro F1", "macro_f1")]
+    line = "   ".join(f"{name} {with_interval(estimate(overall[key]))}" for name, key in top)
+    found = {name: entry["recall"]["value"] for name, entry in result["per_class"].items() if entry["support"]}
+    best, worst = max(found, key=lambda name: found[name]), min(found, key=lambda name: found[name])
+    return f"{line}\nover {units}; found best: {best} ({found[best]:.2f}), least: {worst} ({found[worst]:.2f})"
 
 
 def counted(comparison: Comparison) -> str:
