@@ -15,7 +15,6 @@ from evenface.synthesis.shade import Look, Surface, colour, length, sees_through
 from evenface.synthesis.skin import Paint, noise, paint
 
 DISTANCE = 9.0
-_SHADOW = 128
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ class Renderer:
         screen = _project(space, figure, scene, eye, side)
         keep = sees_through(person, figure.faces, figure.parts)
         seen = rasterise(screen, figure.faces, side, side, keep)
-        surface = _surface(figure, upright, space, seen, state.light)
+        surface = _surface(figure, upright, space, seen, state.light, 128 if self.size <= 160 else 320)
         look = Look(scene.cloth, _strand_map(person))
         picture = _backdrop(scene, side)
         picture.reshape(-1, 3)[seen.pixels] = colour(person, painted, figure, state, surface, look, eye)
@@ -141,7 +140,7 @@ def _project(space: Array, figure: Figure, scene: Scene, eye: Array, side: int) 
     return np.stack([column, row, depth], 1).astype(np.float32)
 
 
-def _surface(figure: Figure, upright: Array, space: Array, seen: Fragments, light: Light) -> Surface:
+def _surface(figure: Figure, upright: Array, space: Array, seen: Fragments, light: Light, shadow: int) -> Surface:
     head = load_head()
     outside = figure.faces[figure.parts != PARTS.index("hair_inside")]
     normals = vertex_normals(space, outside)
@@ -158,12 +157,15 @@ def _surface(figure: Figure, upright: Array, space: Array, seen: Fragments, ligh
         space=values[:, 6:9],
         normals=direction,
         openness=np.clip(values[:, 12], 0, 1),
-        shade=_shade(figure, space, values[:, 6:9] + 0.04 * direction, light),
+        shade=_shade(figure, space, values[:, 6:9] + 0.04 * direction, light, shadow),
     )
 
 
-def _shade(figure: Figure, space: Array, points: Array, light: Light) -> Array:
-    """Say how much of the lamp reaches each point: a depth map seen from the lamp, compared at four neighbours."""
+def _shade(figure: Figure, space: Array, points: Array, light: Light, size: int) -> Array:
+    """Say how much of the lamp reaches each point: a depth map seen from the lamp, compared at four neighbours.
+
+    ``size`` is the map's height and width.
+    """
     towards = light.direction()
     side = np.cross([0, 1, 0], towards)
     side /= np.linalg.norm(side)
@@ -172,7 +174,7 @@ def _shade(figure: Figure, space: Array, points: Array, light: Light) -> Array:
 
     def seen_from_lamp(places: Array) -> Array:
         turned = (places - middle) @ basis.T
-        turned[:, :2] = turned[:, :2] * np.array([1, -1], np.float32) * (_SHADOW / 3.6) + _SHADOW / 2
+        turned[:, :2] = turned[:, :2] * np.array([1, -1], np.float32) * (size / 3.6) + size / 2
         turned[:, 2] = 8 - turned[:, 2]
         return turned
 
@@ -181,15 +183,15 @@ def _shade(figure: Figure, space: Array, points: Array, light: Light) -> Array:
         & (figure.parts != PARTS.index("eye_left"))
         & (figure.parts != PARTS.index("eye_right"))
     ]
-    drawn = rasterise(seen_from_lamp(space), solid, _SHADOW, _SHADOW)
-    depth = np.full(_SHADOW * _SHADOW, 1e9, np.float32)
+    drawn = rasterise(seen_from_lamp(space), solid, size, size)
+    depth = np.full(size * size, 1e9, np.float32)
     depth[drawn.pixels] = drawn.depth
     at = seen_from_lamp(points)
     free = np.zeros(len(points), np.float32)
     for right, down in ((-0.7, -0.3), (0.3, -0.7), (0.7, 0.3), (-0.3, 0.7)):
-        column = np.clip(at[:, 0] + right, 0, _SHADOW - 1).astype(np.int64)
-        row = np.clip(at[:, 1] + down, 0, _SHADOW - 1).astype(np.int64)
-        free += np.clip(1 - (at[:, 2] - depth[row * _SHADOW + column] - 0.07) / 0.05, 0, 1)
+        column = np.clip(at[:, 0] + right, 0, size - 1).astype(np.int64)
+        row = np.clip(at[:, 1] + down, 0, size - 1).astype(np.int64)
+        free += np.clip(1 - (at[:, 2] - depth[row * size + column] - 0.07) / 0.05, 0, 1)
     return 0.12 + 0.22 * free
 
 

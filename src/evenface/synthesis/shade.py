@@ -25,7 +25,7 @@ _FOLDING: dict[str, dict[int, float]] = {
 }
 TONGUE = np.array([0.36, 0.11, 0.10], np.float32)
 CAVITY = np.array([0.09, 0.018, 0.016], np.float32)
-ENAMEL = np.array([0.86, 0.81, 0.72], np.float32)
+ENAMEL = np.array([0.98, 0.91, 0.78], np.float32)
 GUM = np.array([0.42, 0.15, 0.14], np.float32)
 SCLERA = np.array([0.70, 0.66, 0.63], np.float32)
 
@@ -155,10 +155,10 @@ def _mouth(person: Person, surface: Surface, base: Array, gloss: Array, dim: Arr
         rows = np.flatnonzero(parts == PARTS.index(name))
         x, y, z = np.abs(place[rows].T)
         gaps = np.minimum.reduce([np.abs(x - at) for at in (0.0, 0.088, 0.158, 0.225, 0.275)])
-        tooth = ENAMEL * (1 - 0.45 * smooth(0.010, 0.002, gaps))[:, None]
+        tooth = ENAMEL * (1 - 0.28 * smooth(0.010, 0.002, gaps))[:, None]
         gum = smooth(-0.012, 0.012, (y - edge) * sign)[:, None]
         base[rows] = tooth + (GUM - tooth) * gum
-        dim[rows] = smooth(1.0, 1.42, z) * smooth(0.29, 0.17, x) * (1.0 if sign > 0 else 0.75)
+        dim[rows] = smooth(1.0, 1.42, z) * smooth(0.29, 0.17, x) * (1.25 if sign > 0 else 0.95)
         # Their surroundings move away when the mouth opens, which the calm head's occlusion does not know.
         surface.openness[rows] = 0.8
         surface.shade[rows] = np.maximum(surface.shade[rows], 0.26)
