@@ -221,7 +221,7 @@ def test_tables_hold_what_was_computed():
 def test_seeds_are_shown_with_their_spread():
     runs = {"a": [make(1), make(2), make(3)], "b": make(4)}
     table = contents.methods_table(compare(runs, resamples=50))
-    assert table.header[:4] == ("method", "seeds", "balanced accuracy", "sd over seeds")
+    assert table.header[:4] == ("method", "seeds", "balanced accuracy", "sd of balanced accuracy")
     values = [metrics_of(run, resamples=0)["overall"]["balanced_accuracy"]["value"] for run in runs["a"]]
     assert table.rows[0][3] == pytest.approx(np.std(values, ddof=1))
     assert table.shown[1][3] == "–"

@@ -100,13 +100,14 @@ def methods_table(comparison: Comparison) -> Table:
     if several:
         header.append("seeds")
     for key in COMPARED:
-        header += [NAMES[key], "sd over seeds"] if several else [NAMES[key]]
+        header += [NAMES[key], f"sd of {NAMES[key]}"] if several else [NAMES[key]]
     for method in comparison.methods:
         row: list[Cell] = [method.name, *([len(method.runs)] if several else [])]
         for key in COMPARED:
             row += [method.overall[key], _deviation(method.per_run[key])] if several else [method.overall[key]]
         rows.append(tuple(row))
-    return Table("methods", "Methods", tuple(header), tuple(rows))
+    note = "sd: standard deviation over seeds." if several else ""
+    return Table("methods", "Methods", tuple(header), tuple(rows), note)
 
 
 def _deviation(values: Sequence[float]) -> float:
