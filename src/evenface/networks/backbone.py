@@ -1,5 +1,6 @@
 """Any timm network as one that returns logits, pooled features and last maps."""
 
+import math
 import os
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
@@ -30,8 +31,9 @@ class Outputs(NamedTuple):
     features : Tensor of shape (B, D)
         Pooled features, before dropout and classifier.
     maps : Tensor of shape (B, D', h, w)
-        The last stage's maps. Features and logits are computed from them, so gradients with respect to them exist.
-        D' is D except where a backbone has layers between pooling and classifier (MobileNetV3, VGG).
+        The last stage's maps; tokens of a transformer as a grid. Features and logits are computed from them, so
+        gradients with respect to them exist (but are zero where a class token alone is pooled). D' is D except where
+        a backbone has layers between pooling and classifier (MobileNetV3, VGG).
     """
 
     logits: Tensor
@@ -276,8 +278,8 @@ def _as_maps(raw: Tensor, backbone: nn.Module) -> tuple[Tensor, Tensor]:
     if raw.ndim == 3:
         extra = int(getattr(backbone, "num_prefix_tokens", 0))
         prefix, tokens = raw[:, :extra], raw[:, extra:]
-        height, width = cast(Any, backbone).patch_embed.grid_size
-        maps = tokens.transpose(1, 2).reshape(len(raw), -1, height, width)
+        side = math.isqrt(tokens.shape[1])  # images are square, so tokens are
+        maps = tokens.transpose(1, 2).unflatten(2, (side, side))  # type: ignore[no-untyped-call]
         return maps, torch.cat([prefix, maps.flatten(2).transpose(1, 2)], dim=1)
     if getattr(backbone, "output_fmt", "NCHW") == "NHWC":
         maps = raw.permute(0, 3, 1, 2)

@@ -1,0 +1,163 @@
+import pytest
+import torch
+from torch import nn
+
+from evenface.errors import InputError
+from evenface.losses import build_loss
+from evenface.methods import METHODS, Method, build_method
+from evenface.networks.backbone import Outputs, build_network
+
+COUNTS = [30, 20, 10]
+
+
+class Small(nn.Module):
+    """A network of one convolution: quick, and of the same form as a real one."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 8, 3, stride=2, padding=1)
+        self.norm = nn.BatchNorm2d(8)
+        self.classifier = nn.Linear(8, 3)
+
+    def forward(self, images):
+        maps = self.norm(self.conv(images)).relu()
+        features = maps.mean(dim=(2, 3))
+        return Outputs(self.classifier(features), features, maps)
+
+
+def built(name: str = "plain", alpha: str | None = "inverse") -> Method:
+    torch.manual_seed(0)
+    return build_method(name, Small(), build_loss("focal", COUNTS, alpha=alpha), counts=COUNTS)
+
+
+def batch(rows: int = 4):
+    generator = torch.Generator().manual_seed(1)
+    return torch.rand(rows, 1, 16, 16, generator=generator), torch.randint(3, (rows,), generator=generator)
+
+
+every_method = pytest.mark.parametrize("name", sorted(METHODS))
+
+
+@every_method
+@pytest.mark.parametrize("rows", [1, 4])
+def test_training_gives_one_value_per_sample_and_finite_gradients(name, rows):
+    method = built(name)
+    images, targets = batch(rows)
+    value = method(images, targets)
+    assert value.shape == (rows,)
+    value.mean().backward()
+    gradients = [p.grad for p in method.network.parameters()]
+    assert all(torch.isfinite(g).all() for g in gradients)
+    assert any(g.abs().sum() > 0 for g in gradients)
+
+
+@every_method
+def test_predictions_are_probabilities_in_any_precision(name):
+    method = built(name).eval()
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        p = method.predict(batch()[0])
+    assert (p.shape, p.dtype) == ((4, 3), torch.float32)
+    torch.testing.assert_close(p.sum(dim=1), torch.ones(4))
+
+
+@every_method
+def test_a_few_steps_learn_a_batch(name):
+    method = built(name)
+    images, targets = batch(8)
+    images = images * 0.2 + targets[:, None, None, None] * 0.3  # brightness tells the class
+    optimizer = torch.optim.Adam(method.parameters(), lr=0.05)
+    first = method(images, targets).mean().item()
+    for _ in range(30):
+        optimizer.zero_grad()
+        loss = method(images, targets).mean()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.5 * first
+
+
+@every_method
+def test_stored_weights_predict_the_same_without_what_training_needed(name):
+    method = built(name)
+    method(*batch())  # moves the statistics of the batch norm
+    state = method.inference_state()
+    assert not any(key.startswith("loss.") for key in state)
+    torch.manual_seed(7)
+    other = build_method(name, Small(), build_loss("cross-entropy", COUNTS), counts=COUNTS)
+    other.load_inference_state(state)
+    images, _ = batch()
+    assert torch.equal(other.eval().predict(images), method.eval().predict(images))
+
+
+def test_plain_is_the_loss_of_the_logits():
+    method = built(alpha=None).eval()
+    images, targets = batch()
+    p = method.predict(images).gather(1, targets[:, None])[:, 0]
+    torch.testing.assert_close(method(images, targets), -((1 - p) ** 2) * p.log())
+
+
+@pytest.mark.parametrize("change", ["missing", "more", "shape"])
+def test_weights_of_something_else_are_refused_and_change_nothing(change):
+    method, before = built(), {k: v.clone() for k, v in built().state_dict().items()}
+    state = {name: torch.full_like(value, 3) for name, value in method.inference_state().items()}
+    if change == "missing":
+        del state["network.conv.bias"]
+    elif change == "more":
+        state["network.extra"] = torch.zeros(1)
+    else:
+        state["network.conv.bias"] = torch.zeros(9)
+    with pytest.raises(InputError, match="1 tensors differ, first network"):
+        method.load_inference_state(state)
+    assert all(torch.equal(value, before[name]) for name, value in method.state_dict().items())
+
+
+@pytest.mark.parametrize(("name", "options", "says"), [("plane", {}, "plain"), ("plain", {"depth": 2}, "no option")])
+def test_what_cannot_be_built_is_explained(name, options, says):
+    with pytest.raises(InputError, match=says):
+        build_method(name, Small(), nn.Identity(), counts=COUNTS, **options)
+
+
+class Phased(Method):
+    """What later methods need of the base: counts, an own head, phases, memory, parts for training alone."""
+
+    training_only = ("loss.", "teacher.", "step")
+
+    def __init__(self, network, loss, counts, width=4):
+        super().__init__(network, loss)
+        self.mapping = nn.Sequential(nn.Linear(3, width), nn.ReLU(), nn.Linear(width, len(counts)))
+        self.teacher = nn.Linear(8, 3)
+        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+
+    def training_loss(self, images, targets):
+        self.step += 1
+        logits = self.network(images).logits
+        return self.loss(logits if self.step % 2 else self.mapping(logits.detach()), targets)
+
+    def predict(self, images):
+        return self.mapping(self.network(images).logits).softmax(1)
+
+
+def test_a_method_with_phases_and_heads_needs_no_change_of_the_base(monkeypatch):
+    monkeypatch.setitem(METHODS, "phased", Phased)
+    before = torch.random.get_rng_state()
+    network, loss = Small(), build_loss("focal", COUNTS, alpha="inverse")
+    torch.random.set_rng_state(before)
+    one, two = (build_method("phased", network, loss, counts=COUNTS, seed=4, width=5) for _ in range(2))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert torch.equal(one.mapping[0].weight, two.mapping[0].weight)
+    for learns, rests in ((one.network, one.mapping), (one.mapping, one.network)):
+        one.zero_grad(set_to_none=True)
+        one(*batch()).mean().backward()
+        assert all(p.grad is not None for p in learns.parameters())
+        assert all(p.grad is None for p in rests.parameters())
+    kept = {name.split(".")[0] for name in one.inference_state()}
+    assert kept == {"network", "mapping"}
+    assert int(one.state_dict()["step"]) == 2
+
+
+def test_a_real_network_trains_and_predicts():
+    network = build_network("resnet18", 3, channels=1, size=48)
+    method = build_method("plain", network, build_loss("class-balanced", COUNTS), counts=COUNTS)
+    images, targets = torch.rand(2, 1, 48, 48), torch.tensor([0, 2])
+    method(images, targets).mean().backward()
+    assert all(torch.isfinite(p.grad).all() for p in method.parameters())
+    assert method.eval().predict(images).shape == (2, 3)
