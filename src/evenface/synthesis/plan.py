@@ -122,6 +122,7 @@ def compose(person: Person, sample: Sample) -> tuple[State, Scene]:
     scene = Scene(
         seed=(person.seed, person.index, row, sample.number),
         shift=(float(rng.normal(0, 0.025)), float(rng.normal(0, 0.02))),
+        aim=pose,
         zoom=float(rng.uniform(0.92, 1.12)),
         cloth=_tint(rng, 0.02, 0.5),
         backdrop=_tint(rng, 0.03, 0.7),

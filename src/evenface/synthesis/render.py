@@ -1,13 +1,13 @@
 """The camera: pictures of a person from a sequence of states."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evenface.synthesis.figure import Figure, Light, State, act, build, turn, vertex_normals
+from evenface.synthesis.figure import PIVOT, Figure, Light, Pose, State, act, build, turn, vertex_normals
 from evenface.synthesis.mesh import PARTS, load_head
 from evenface.synthesis.people import Person
 from evenface.synthesis.raster import Array, Fragments, rasterise
@@ -27,6 +27,8 @@ class Scene:
         Source of the backdrop and of the camera's noise.
     shift : tuple of float
         How far the face lies off the middle, right and up, in shares of the picture's width.
+    aim : Pose
+        The pose for which the camera was pointed at the face. It stays as it is while the head turns.
     zoom : float
         1 shows the face from hairline to chin with a margin; larger is nearer.
     cloth, backdrop : tuple of float
@@ -43,6 +45,7 @@ class Scene:
 
     seed: tuple[int, ...] = (0,)
     shift: tuple[float, float] = (0.0, 0.0)
+    aim: Pose = field(default_factory=Pose)
     zoom: float = 1.0
     cloth: tuple[float, float, float] = (0.12, 0.14, 0.2)
     backdrop: tuple[float, float, float] = (0.28, 0.3, 0.33)
@@ -135,8 +138,10 @@ def _project(space: Array, figure: Figure, scene: Scene, eye: Array, side: int) 
     """Give column, row and depth of points; the camera looks along -z and frames the face by its own height."""
     depth = eye[2] - space[:, 2]
     focal = scene.zoom * side * DISTANCE / (1.7 * figure.height)
-    column = side * (0.5 + scene.shift[0]) + focal * space[:, 0] / depth
-    row = side * (0.5 - scene.shift[1]) - focal * (space[:, 1] - eye[1]) / depth
+    middle = np.array([0, eye[1], 1.0], np.float32)
+    off = PIVOT + scene.aim.matrix() @ (middle - PIVOT) - middle
+    column = side * (0.5 + scene.shift[0]) + focal * (space[:, 0] / depth - 0.7 * off[0] / DISTANCE)
+    row = side * (0.5 - scene.shift[1]) - focal * ((space[:, 1] - eye[1]) / depth - 0.7 * off[1] / DISTANCE)
     return np.stack([column, row, depth], 1).astype(np.float32)
 
 
