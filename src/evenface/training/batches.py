@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evenface.imbalance import draw_rows, sampling_probabilities
+from evenface.imbalance import draw, sampling_probabilities
 from evenface.training.augment import COLUMNS
 from evenface.training.randomness import permutation, uniforms
 
@@ -110,7 +110,7 @@ class TrainingBatches:
         """Give the places (into ``rows``) of one epoch, in order, shape (N,)."""
         if self._probabilities is None:
             return permutation(self.seed, epoch, len(self.rows))
-        return draw_rows(
+        return draw(
             self._probabilities, uniforms(self.seed, "sampling", epoch, len(self.rows))[:, 0].astype(np.float64)
         )
 

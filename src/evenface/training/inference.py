@@ -4,6 +4,8 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 
+from evenface.evaluation.metrics import accuracy, balanced_accuracy, confusion_matrix, macro_f1
+from evenface.evaluation.scores import log_loss
 from evenface.methods.base import Method
 from evenface.training.augment import to_float
 from evenface.training.batches import Faces
@@ -46,3 +48,20 @@ def predict_rows(fabric: Fabric, method: Method, faces: Faces, rows: np.ndarray,
     gathered = fabric.all_gather(torch.cat(parts)) if world > 1 else torch.cat(parts)[None]
     together = gathered.transpose(0, 1).reshape(len(filled), -1)[: len(rows)].cpu().numpy()
     return np.asarray(together / together.sum(axis=1, keepdims=True))
+
+
+def figures(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
+    """Judge validation predictions by the figures that training can go by.
+
+    Returns
+    -------
+    dict
+        ``loss`` (mean negative log probability of the true class), ``accuracy``, ``balanced_accuracy``, ``macro_f1``.
+    """
+    confusion = confusion_matrix(labels, probabilities.argmax(axis=1), probabilities.shape[1])
+    return {
+        "loss": float(np.mean(log_loss(probabilities, labels))),
+        "accuracy": float(accuracy(confusion)),
+        "balanced_accuracy": float(balanced_accuracy(confusion)),
+        "macro_f1": float(macro_f1(confusion)),
+    }

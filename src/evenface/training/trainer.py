@@ -12,7 +12,6 @@ import torch
 from lightning_fabric import Fabric
 
 from evenface.errors import InputError
-from evenface.evaluation.metrics import validation_figures
 from evenface.files import atomic_write
 from evenface.methods.base import Method
 from evenface.progress import Bar, progress
@@ -20,7 +19,7 @@ from evenface.recipes import Recipe
 from evenface.training.augment import augment, to_float
 from evenface.training.batches import Batch, Faces, TrainingBatches
 from evenface.training.checkpoint import load_state, save_state, save_weights
-from evenface.training.inference import predict_rows
+from evenface.training.inference import figures, predict_rows
 from evenface.training.interrupt import Interrupt, deferred_interrupt
 from evenface.training.loggers import Logger
 from evenface.training.optimizers import build_optimizer
@@ -187,8 +186,8 @@ class Trainer:
         }
         if len(self.validation):
             probabilities = predict_rows(self.fabric, self.method, self.faces, self.validation, training.batch_size)
-            figures = validation_figures(self.labels[self.validation], probabilities)
-            row |= {f"validation_{name}": value for name, value in figures.items()}
+            judged = figures(self.labels[self.validation], probabilities)
+            row |= {f"validation_{name}": value for name, value in judged.items()}
         row["images_per_second"] = round(speed, 1)
         position.history.append(row)
         position.epoch, position.step, position.loss_sum = position.epoch + 1, 0, 0.0
@@ -225,8 +224,8 @@ class Trainer:
         training = self.recipe.training
         if not len(self.validation):
             return Standing(len(self.position.history) - 1, stop=False)
-        figures = [row[f"validation_{training.monitor}"] for row in self.position.history]
-        return standing(figures, larger_is_better=training.monitor != "loss", patience=training.patience)
+        monitored = [row[f"validation_{training.monitor}"] for row in self.position.history]
+        return standing(monitored, larger_is_better=training.monitor != "loss", patience=training.patience)
 
     def _not_finite(self, value: float, batch: Batch) -> InputError:
         names = [str(name) for name in self.names[batch.rows]]

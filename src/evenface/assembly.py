@@ -1,0 +1,105 @@
+"""From a recipe to its parts: manifest, store, split, method."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from evenface.data.manifest import Manifest
+from evenface.data.protocol import Imbalance, Protocol, Split, split
+from evenface.data.sources import read
+from evenface.errors import InputError
+from evenface.faces.prepare import prepare
+from evenface.faces.store import Store
+from evenface.places import cache_folder
+from evenface.recipes import Recipe
+
+if TYPE_CHECKING:
+    from evenface.methods.base import Method
+
+SMALLEST_CLASS = 1
+
+
+def read_manifest(recipe: Recipe) -> Manifest:
+    """Ask the recipe's source what there is.
+
+    Raises
+    ------
+    InputError
+        If the folder is not said or not what the source expects.
+    """
+    data = recipe.data
+    if data.source == "synthetic":
+        root = Path(data.root) if data.root else cache_folder() / "synthetic"
+        return read("synthetic", root, {"size": data.size, **data.options})
+    if data.root is None:
+        raise InputError(f"recipe {recipe.name}: data.root is missing", f"Say where {data.source} lies: data.root=FOLDER.")
+    return read(data.source, Path(data.root).expanduser(), data.options)
+
+
+def prepare_store(recipe: Recipe) -> Store:
+    """Read and prepare the recipe's faces, or find them prepared."""
+    return prepare(read_manifest(recipe), cache_folder() / "stores", size=recipe.data.size, channels=recipe.data.channels)
+
+
+def divide(recipe: Recipe, store: Store) -> Split:
+    """Split the prepared faces by the recipe's protocol.
+
+    Raises
+    ------
+    InputError
+        If the data cannot be divided so, or a class has nobody to train on.
+    """
+    settings = recipe.protocol.model_dump(exclude={"imbalance"})
+    imbalance = recipe.protocol.imbalance
+    protocol = Protocol(**settings, imbalance=Imbalance(**imbalance.model_dump()) if imbalance else None)
+    pairs = None
+    if protocol.copies != "keep":
+        from evenface.data.leakage import copies_across
+
+        pairs = copies_across(store.images, store.manifest)
+    sides = split(store.manifest, protocol, pairs)
+    counts = store.manifest.counts(sides.train)
+    if (counts < SMALLEST_CLASS).any():
+        name = store.manifest.classes[int(counts.argmin())]
+        raise InputError(f"the class {name} has no sample to train on", "Leave the class out, or change the protocol or its seed.")
+    return sides
+
+
+def check_parts(recipe: Recipe) -> None:
+    """Refuse a recipe whose network, loss or method cannot be, before any data is touched.
+
+    Raises
+    ------
+    InputError
+        Naming the part and the nearest right name or option.
+    """
+    world = recipe.training.devices * recipe.training.nodes
+    if recipe.training.batch_size % world:
+        raise InputError(f"training.batch_size {recipe.training.batch_size} cannot be shared equally by {world} processes")
+    alpha = recipe.loss.options.get("alpha")
+    classes = len(alpha) if isinstance(alpha, list | tuple) else 2
+    build_method(recipe, np.full(classes, 2))
+
+
+def build_method(recipe: Recipe, counts: np.ndarray, names: tuple[str, ...] | None = None) -> "Method":
+    """Build network, loss and method.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Says which.
+    counts : ndarray of shape (C,)
+        Training samples per class.
+    names : tuple of str, optional
+        Class names, for messages.
+    """
+    from evenface.losses import build_loss
+    from evenface.methods import build_method as build
+    from evenface.networks.backbone import build_network
+
+    network = build_network(
+        classes=len(counts), channels=recipe.data.channels, size=recipe.data.size, seed=recipe.seed, **recipe.network.model_dump()
+    )
+    loss = build_loss(recipe.loss.name, counts, names=names, **recipe.loss.options)
+    return build(recipe.method.name, network, loss, counts=counts, seed=recipe.seed, **recipe.method.options)
