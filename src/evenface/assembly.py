@@ -33,13 +33,17 @@ def read_manifest(recipe: Recipe) -> Manifest:
         root = Path(data.root) if data.root else cache_folder() / "synthetic"
         return read("synthetic", root, {"size": data.size, **data.options})
     if data.root is None:
-        raise InputError(f"recipe {recipe.name}: data.root is missing", f"Say where {data.source} lies: data.root=FOLDER.")
+        raise InputError(
+            f"recipe {recipe.name}: data.root is missing", f"Say where {data.source} lies: data.root=FOLDER."
+        )
     return read(data.source, Path(data.root).expanduser(), data.options)
 
 
 def prepare_store(recipe: Recipe) -> Store:
     """Read and prepare the recipe's faces, or find them prepared."""
-    return prepare(read_manifest(recipe), cache_folder() / "stores", size=recipe.data.size, channels=recipe.data.channels)
+    return prepare(
+        read_manifest(recipe), cache_folder() / "stores", size=recipe.data.size, channels=recipe.data.channels
+    )
 
 
 def divide(recipe: Recipe, store: Store) -> Split:
@@ -62,7 +66,9 @@ def divide(recipe: Recipe, store: Store) -> Split:
     counts = store.manifest.counts(sides.train)
     if (counts < SMALLEST_CLASS).any():
         name = store.manifest.classes[int(counts.argmin())]
-        raise InputError(f"the class {name} has no sample to train on", "Leave the class out, or change the protocol or its seed.")
+        raise InputError(
+            f"the class {name} has no sample to train on", "Leave the class out, or change the protocol or its seed."
+        )
     return sides
 
 
@@ -76,7 +82,9 @@ def check_parts(recipe: Recipe) -> None:
     """
     world = recipe.training.devices * recipe.training.nodes
     if recipe.training.batch_size % world:
-        raise InputError(f"training.batch_size {recipe.training.batch_size} cannot be shared equally by {world} processes")
+        raise InputError(
+            f"training.batch_size {recipe.training.batch_size} cannot be shared equally by {world} processes"
+        )
     alpha = recipe.loss.options.get("alpha")
     classes = len(alpha) if isinstance(alpha, list | tuple) else 2
     build_method(recipe, np.full(classes, 2))
@@ -99,7 +107,11 @@ def build_method(recipe: Recipe, counts: np.ndarray, names: tuple[str, ...] | No
     from evenface.networks.backbone import build_network
 
     network = build_network(
-        classes=len(counts), channels=recipe.data.channels, size=recipe.data.size, seed=recipe.seed, **recipe.network.model_dump()
+        classes=len(counts),
+        channels=recipe.data.channels,
+        size=recipe.data.size,
+        seed=recipe.seed,
+        **recipe.network.model_dump(),
     )
     loss = build_loss(recipe.loss.name, counts, names=names, **recipe.loss.options)
     return build(recipe.method.name, network, loss, counts=counts, seed=recipe.seed, **recipe.method.options)

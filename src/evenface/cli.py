@@ -113,7 +113,7 @@ def prepare(recipe: Source, settings: Settings = None) -> None:
     from evenface.recipes import parse_overrides
 
     store = workflows.prepare(recipe, **parse_overrides(settings or []))
-    print(f"{store.summary()}\nstore  {store.folder}")
+    print(f"{store.summary()}\nstore  {store.path}")
 
 
 @app.command()

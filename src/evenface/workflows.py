@@ -1,31 +1,27 @@
 """One function per verb of the command line; also the Python interface."""
 
 import os
-import resource
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
-from evenface import assembly
+from evenface import assembly, reporting
 from evenface.data.leakage import Findings
-from evenface.data.protocol import Split
-from evenface.errors import InputError
-from evenface.evaluation.predictions import Predictions
+from evenface.evaluation.comparison import Comparison
 from evenface.faces.store import Store
-from evenface.files import write_json
+from evenface.files import atomic_write, write_json
 from evenface.recipes import Recipe, load_recipe
-from evenface.runs import LOG, METRICS, PREDICTIONS, REPORT, VALIDATION, WEIGHTS, Run, differing_keys, environment
+from evenface.runs import METRICS, REPORT, Run
 
 
 def is_first_process() -> bool:
     """Whether this is the process that speaks and writes, where several train together."""
-    return os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", "0")) == "0"
+    return (
+        os.environ.get("LOCAL_RANK", "0") == "0"
+        and os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", "0")) == "0"
+    )
 
 
 def prepare(recipe: str | Path | Mapping[str, Any], **overrides: Any) -> Store:
@@ -34,7 +30,12 @@ def prepare(recipe: str | Path | Mapping[str, Any], **overrides: Any) -> Store:
 
 
 def train(
-    recipe: str | Path | Mapping[str, Any], *, out: str | Path | None = None, resume: bool = False, faces: bool = True, **overrides: Any
+    recipe: str | Path | Mapping[str, Any],
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
+    faces: bool = True,
+    **overrides: Any,
 ) -> Run:
     """Train by a recipe, predict the test side, and report.
 
@@ -67,120 +68,19 @@ def train(
     if run.finished and is_first_process():
         return run
     assembly.check_parts(settings)
-    _fit(run, settings)
+    from evenface.fitting import fit
+
+    fit(run, settings)
     return evaluate(run.folder, faces=faces) if is_first_process() else run
 
 
 def _default_folder(recipe: str | Path | Mapping[str, Any], settings: Recipe, overrides: Mapping[str, Any]) -> Path:
     if isinstance(recipe, str | Path) and (Path(recipe) / "recipe.yaml").is_file():
         return Path(recipe)
-    words = [f"{key}={value}".replace("/", "_").replace(" ", "") for key, value in overrides.items() if key != "data.root"]
+    words = [
+        f"{key}={value}".replace("/", "_").replace(" ", "") for key, value in overrides.items() if key != "data.root"
+    ]
     return Path("runs") / "-".join([settings.name, *words])[:200]
-
-
-def _fit(run: Run, recipe: Recipe) -> None:
-    """Train, and write weights and predictions."""
-    from lightning_fabric import Fabric
-    from safetensors.torch import load_file
-
-    from evenface.training.allocator import keep_freed_memory
-    from evenface.training.batches import Faces
-    from evenface.training.inference import predict_rows
-    from evenface.training.loggers import build_loggers
-    from evenface.training.trainer import Trainer
-
-    keep_freed_memory()
-    store = assembly.prepare_store(recipe)
-    split = assembly.divide(recipe, store)
-    options = recipe.training
-    fabric = Fabric(accelerator=options.accelerator, devices=options.devices, num_nodes=options.nodes, precision=options.precision)
-    fabric.launch()
-    began = time.time()
-    manifest = store.manifest
-    facts = _facts(recipe, store, split, str(fabric.device))
-    if fabric.is_global_zero:
-        run.begin(facts, _sides(store, split))
-        run.log(f"training {recipe.name} on {fabric.device}: {store.summary()}")
-    method = assembly.build_method(recipe, manifest.counts(split.train), manifest.classes)
-    images = Faces(store.images, fabric.device)
-    trainer = Trainer(
-        fabric,
-        method,
-        recipe,
-        faces=images,
-        labels=manifest.labels,
-        names=manifest.table["sample"].to_numpy(),
-        train=split.train,
-        validation=split.validation,
-        folder=run.folder,
-        log=run.log if fabric.is_global_zero else lambda _text: None,
-        loggers=build_loggers(options.loggers, run.folder, recipe.name, {"seed": recipe.seed}) if fabric.is_global_zero else (),
-    )
-    history = trainer.fit()
-    method.load_inference_state(load_file(run.folder / WEIGHTS))
-    found = {
-        name: predict_rows(fabric, method, images, rows, options.batch_size)
-        for name, rows in ((VALIDATION, split.validation), (PREDICTIONS, split.test))
-        if len(rows)
-    }
-    if fabric.is_global_zero:
-        facts |= {"epochs": len(history), "training_seconds": round(time.time() - began, 1), "peak_memory_mb": _peak_memory()}
-        write_json(run.folder / "run.json", facts)
-        for name, rows in ((VALIDATION, split.validation), (PREDICTIONS, split.test)):
-            if name in found:
-                _predictions(store, rows, found[name]).save(run.folder / name)
-        run.log("ended")
-    fabric.barrier()
-
-
-def _facts(recipe: Recipe, store: Store, split: Split, device: str) -> dict[str, Any]:
-    """Say what a run rests on; all of it known before training."""
-    manifest = store.manifest
-    sides = {"train": split.train, "validation": split.validation, "test": split.test}
-    return {
-        "recipe": recipe.model_dump(mode="json"),
-        "seed": recipe.seed,
-        "device": device,
-        "environment": environment(),
-        "manifest": manifest.hash,
-        "store": str(store.path),
-        "prepared": store.summary(),
-        "classes": list(manifest.classes),
-        "counts": {side: manifest.counts(rows).tolist() for side, rows in sides.items()},
-        "people": {side: _people(store, rows) for side, rows in sides.items()},
-        "notes": [*manifest.notes, *split.notes],
-    }
-
-
-def _people(store: Store, rows: np.ndarray) -> int | None:
-    return store.manifest.table["subject"].iloc[rows].nunique() if store.manifest.has_subjects else None
-
-
-def _sides(store: Store, split: Split) -> pd.DataFrame:
-    """Give the split as a table: row of the store, sample, label, subject, side."""
-    parts = []
-    for side in ("train", "validation", "test"):
-        rows = getattr(split, side)
-        part = store.manifest.table.iloc[rows][["sample", "label", "subject"]]
-        parts.append(part.assign(row=rows, side=side))
-    return pd.concat(parts, ignore_index=True)
-
-
-def _predictions(store: Store, rows: np.ndarray, probabilities: np.ndarray) -> Predictions:
-    table = store.manifest.table.iloc[rows]
-    return Predictions(
-        table["sample"].to_numpy(dtype=object),
-        table["subject"].to_numpy(dtype=object),
-        table["label"].to_numpy(dtype=np.int64),
-        probabilities,
-        store.manifest.classes,
-    )
-
-
-def _peak_memory() -> int:
-    """Largest resident size of this process so far, in megabytes."""
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(used // 2**20 if sys.platform == "darwin" else used // 2**10)
 
 
 def evaluate(run: str | Path, *, faces: bool = True) -> Run:
@@ -202,8 +102,157 @@ def evaluate(run: str | Path, *, faces: bool = True) -> Run:
     InputError
         If the folder is no run, or the run has not ended.
     """
-    opened = Run.open(run)
+    from evenface.evaluation.report import run_report
     from evenface.evaluation.summary import metrics_of
 
-    write_json(opened.folder / METRICS, metrics_of(opened.predictions))
+    opened = Run.open(run)
+    result = metrics_of(opened.predictions)
+    write_json(opened.folder / METRICS, result)
+    run_report(
+        opened.folder / REPORT,
+        opened.predictions,
+        title=opened.folder.name,
+        result=result,
+        history=opened.history,
+        notes=opened.facts["notes"],
+        counts=opened.facts["counts"],
+        faces=reporting.sample_faces(opened) if faces else None,
+        facts=reporting.facts([opened]),
+    )
     return Run(opened.folder)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What :func:`compare` found.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        Values, differences, intervals, tests.
+    lines : list of str
+        The screen: the answer first, then how sure.
+    report : Path
+        The page.
+    """
+
+    comparison: Comparison
+    lines: list[str]
+    report: Path
+
+
+def compare(
+    runs: Sequence[str | Path],
+    *,
+    out: str | Path = "runs/comparison",
+    names: Sequence[str] | None = None,
+    faces: bool = True,
+) -> Compared:
+    """Compare runs on the same test samples.
+
+    Parameters
+    ----------
+    runs : sequence of str or Path
+        Run folders, the baseline first. Runs whose recipes differ in the seed only are one method.
+    out : str or Path
+        Folder of the report and its tables.
+    names : sequence of str, optional
+        What to call the run of each folder; runs of the same name are one method. By default
+        what differs in the recipes.
+    faces : bool, default=True
+        Whether the report shows sample faces.
+
+    Returns
+    -------
+    Compared
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two methods, or they were not tested on the same samples.
+    """
+    from evenface.evaluation.comparison import compare as compare_predictions
+    from evenface.evaluation.report import comparison_report
+    from evenface.evaluation.wording import screen
+
+    opened = [Run.open(run) for run in runs]
+    groups = reporting.groups(opened, names)
+    predictions = {name: [run.predictions for run in group] for name, group in groups.items()}
+    comparison = compare_predictions(predictions)
+    first = opened[0]
+    report = comparison_report(
+        Path(out) / REPORT,
+        predictions,
+        title=" against ".join(groups) if len(groups) == 2 else f"{len(groups)} methods on {first.recipe.data.source}",
+        comparison=comparison,
+        histories={name: group[0].history for name, group in groups.items()},
+        notes=list(dict.fromkeys(note for run in opened for note in run.facts["notes"])),
+        counts=first.facts["counts"],
+        faces=reporting.sample_faces(first) if faces else None,
+        facts=reporting.facts(opened),
+    )
+    return Compared(comparison, screen(comparison).splitlines(), report)
+
+
+def check_data(recipe: str | Path | Mapping[str, Any], *, out: str | Path | None = None, **overrides: Any) -> Findings:
+    """Look for leaks and flaws in the data of a recipe, divided by its protocol.
+
+    Parameters
+    ----------
+    recipe : str, Path or mapping
+        As for :func:`train`. Its protocol's ``copies`` and ``imbalance`` do not count: the check looks at everything
+        there is.
+    out : str or Path, optional
+        Folder to write the tables of all findings to, as CSV.
+    **overrides
+        Settings by dotted key.
+
+    Returns
+    -------
+    Findings
+    """
+    from evenface.data.leakage import check
+
+    settings = load_recipe(recipe, {**overrides, "protocol.copies": "keep", "protocol.imbalance": None})
+    store = assembly.prepare_store(settings)
+    split = assembly.divide(settings, store)
+    findings = check(store.manifest, store.images, split=split, quarantine=store.quarantine)
+    if out is not None:
+        for name, table in findings.tables().items():
+            with atomic_write(Path(out) / f"{name}.csv") as temporary:
+                table.to_csv(temporary, index=False)
+    return findings
+
+
+DEMO: dict[str, dict[str, Any]] = {
+    "cross-entropy": {},
+    "balanced sampling": {"training.sampling": "inverse"},
+}
+
+
+def demo(out: str | Path = "runs/demo") -> Compared:
+    """Train a plain and an imbalance-aware model on synthetic people, and compare them.
+
+    Runs that have ended are not trained again; those that were interrupted go on.
+    """
+    runs = []
+    for name, overrides in DEMO.items():
+        folder = Path(out) / name.replace(" ", "-")
+        runs.append(train("demo", out=folder, resume=True, **overrides).folder)
+    return compare(runs, out=Path(out) / "comparison", names=list(DEMO))
+
+
+def summary(run: Run) -> list[str]:
+    """Give the last screen of a run: the answer, how sure, where to look."""
+    from evenface.evaluation.wording import run_screen
+
+    return [*run_screen(run.metrics).splitlines(), f"report  {run.folder / REPORT}"]
+
+
+def open_page(page: Path) -> None:
+    """Open a page in the user's browser, where somebody sits before a screen."""
+    seen = sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    if seen and sys.stdout.isatty():
+        import webbrowser
+
+        webbrowser.open(page.resolve().as_uri())

@@ -93,7 +93,8 @@ class Manifest:
 
     def take(self, rows: np.ndarray | Sequence[int], note: str = "") -> "Manifest":
         """Keep the given rows (positions or mask), and say why in ``note``."""
-        table = self.table.iloc[np.asarray(rows).nonzero()[0] if np.asarray(rows).dtype == bool else rows]
+        chosen = np.asarray(rows)
+        table = self.table.iloc[chosen.nonzero()[0] if chosen.dtype == bool else chosen.astype(np.int64)]
         return replace(self, table=table.reset_index(drop=True), notes=(*self.notes, note) if note else self.notes)
 
     def save(self, path: Path) -> None:

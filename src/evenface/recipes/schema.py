@@ -84,7 +84,9 @@ class Network(Section):
     name: str = Field("resnet18", description="any timm model")
     weights: str = Field("random", description="random, hub (downloads), or the path of a .safetensors file")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the classifier")
-    stem: Literal["timm", "small"] = Field("timm", description="small: a first layer that keeps the size, for ResNets on small pictures")
+    stem: Literal["timm", "small"] = Field(
+        "timm", description="small: a first layer that keeps the size, for ResNets on small pictures"
+    )
     norm: Literal["batch", "group", "frozen"] = Field(
         "batch", description="group and frozen do not depend on the other samples of a batch"
     )

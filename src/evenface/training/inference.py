@@ -1,8 +1,11 @@
 """Probabilities for many stored faces, shared out over the processes."""
 
+from typing import cast
+
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from torch import Tensor
 
 from evenface.evaluation.metrics import accuracy, balanced_accuracy, confusion_matrix, macro_f1
 from evenface.evaluation.scores import log_loss
@@ -45,7 +48,9 @@ def predict_rows(fabric: Fabric, method: Method, faces: Faces, rows: np.ndarray,
         with fabric.autocast():
             parts.append(method.predict(images).double())
     method.train(was_training)
-    gathered = fabric.all_gather(torch.cat(parts)) if world > 1 else torch.cat(parts)[None]
+    gathered = torch.cat(parts)[None]
+    if world > 1:
+        gathered = cast(Tensor, fabric.all_gather(gathered[0]))
     together = gathered.transpose(0, 1).reshape(len(filled), -1)[: len(rows)].cpu().numpy()
     return np.asarray(together / together.sum(axis=1, keepdims=True))
 

@@ -24,16 +24,16 @@ class TensorBoard:
     def __init__(self, folder: Path) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = SummaryWriter(str(folder / "tensorboard"))  # type: ignore[no-untyped-call]
+        self._writer = SummaryWriter(str(folder / "tensorboard"))
 
     def log(self, epoch: int, row: Mapping[str, float]) -> None:
         """Write the figures as scalars."""
         for name, value in row.items():
-            self._writer.add_scalar(name, value, epoch)  # type: ignore[no-untyped-call]
+            self._writer.add_scalar(name, value, epoch)
 
     def close(self) -> None:
         """Finish the event file."""
-        self._writer.close()  # type: ignore[no-untyped-call]
+        self._writer.close()
 
 
 class MLflow:

@@ -6,7 +6,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from evenface.networks import torchvision_cpu  # noqa: F401, timm cannot be imported without it
+
+# isort: split
+import timm.optim
+
 from evenface.recipes.schema import Optimizer as OptimizerSettings
+
+_TIMM = {"lamb": "Lamb", "adabelief": "AdaBelief", "novograd": "NvNovoGrad"}
 
 
 def build_optimizer(modules: Iterable[nn.Module], settings: OptimizerSettings) -> torch.optim.Optimizer:
@@ -43,16 +50,10 @@ def build_optimizer(modules: Iterable[nn.Module], settings: OptimizerSettings) -
         return torch.optim.SGD(
             groups, momentum=settings.momentum, nesterov=settings.momentum > 0, fused=True, **options
         )
-    if settings.name in ("adamw", "adam"):
-        kind = torch.optim.AdamW if settings.name == "adamw" else torch.optim.Adam
-        return kind(groups, betas=settings.betas, fused=True, **options)
-    return _timm_optimizer(settings.name)(groups, betas=settings.betas, **options)
-
-
-def _timm_optimizer(name: str) -> Any:
-    from evenface.networks import torchvision_cpu  # noqa: F401  timm cannot be imported without it
-
-    # isort: split
-    from timm.optim import get_optimizer_class
-
-    return get_optimizer_class(name, bind_defaults=False)
+    if settings.name == "adamw":
+        return torch.optim.AdamW(groups, betas=settings.betas, fused=True, **options)
+    if settings.name == "adam":
+        return torch.optim.Adam(groups, betas=settings.betas, fused=True, **options)
+    kind = getattr(timm.optim, _TIMM[settings.name])
+    made: torch.optim.Optimizer = kind(groups, betas=settings.betas, **options)
+    return made

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -182,7 +182,7 @@ class Trainer:
         row = {
             "epoch": position.epoch + 1,
             "lr": self.optimizer.param_groups[0]["lr"],
-            "train_loss": float(self.fabric.all_reduce(loss, reduce_op="mean")),
+            "train_loss": float(cast(torch.Tensor, self.fabric.all_reduce(loss, reduce_op="mean"))),
         }
         if len(self.validation):
             probabilities = predict_rows(self.fabric, self.method, self.faces, self.validation, training.batch_size)

@@ -1,0 +1,130 @@
+"""From a recipe to a run folder with weights and predictions."""
+
+import resource
+import sys
+import time
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from lightning_fabric import Fabric
+from safetensors.torch import load_file
+
+from evenface import assembly
+from evenface.data.protocol import Split
+from evenface.evaluation.predictions import Predictions
+from evenface.faces.store import Store
+from evenface.files import write_json
+from evenface.recipes import Recipe
+from evenface.runs import FACTS, PREDICTIONS, VALIDATION, WEIGHTS, Run, environment
+from evenface.training.allocator import keep_freed_memory
+from evenface.training.batches import Faces
+from evenface.training.inference import predict_rows
+from evenface.training.loggers import build_loggers
+from evenface.training.trainer import CHECKPOINT, Trainer
+
+
+def fit(run: Run, recipe: Recipe) -> None:
+    """Train, and write weights and predictions."""
+    keep_freed_memory()
+    store = assembly.prepare_store(recipe)
+    split = assembly.divide(recipe, store)
+    options = recipe.training
+    fabric = Fabric(
+        accelerator=options.accelerator, devices=options.devices, num_nodes=options.nodes, precision=options.precision
+    )
+    fabric.launch()
+    began = time.time()
+    manifest = store.manifest
+    facts = _facts(recipe, store, split, str(fabric.device))
+    if fabric.is_global_zero:
+        run.begin(facts, _sides(store, split))
+        run.log(f"training {recipe.name} on {fabric.device}: {store.summary()}")
+    method = assembly.build_method(recipe, manifest.counts(split.train), manifest.classes)
+    images = Faces(store.images, fabric.device)
+    trainer = Trainer(
+        fabric,
+        method,
+        recipe,
+        faces=images,
+        labels=manifest.labels,
+        names=manifest.table["sample"].to_numpy(),
+        train=split.train,
+        validation=split.validation,
+        folder=run.folder,
+        log=run.log if fabric.is_global_zero else lambda _text: None,
+        loggers=build_loggers(options.loggers, run.folder, recipe.name, {"seed": recipe.seed})
+        if fabric.is_global_zero
+        else (),
+    )
+    history = trainer.fit()
+    method.load_inference_state(load_file(run.folder / WEIGHTS))
+    found = {
+        name: predict_rows(fabric, method, images, rows, options.batch_size)
+        for name, rows in ((VALIDATION, split.validation), (PREDICTIONS, split.test))
+        if len(rows)
+    }
+    if fabric.is_global_zero:
+        facts |= {
+            "epochs": len(history),
+            "training_seconds": round(time.time() - began, 1),
+            "peak_memory_mb": _peak_memory(),
+        }
+        write_json(run.folder / FACTS, facts)
+        for name, rows in ((VALIDATION, split.validation), (PREDICTIONS, split.test)):
+            if name in found:
+                _predictions(store, rows, found[name]).save(run.folder / name)
+        (run.folder / CHECKPOINT).unlink(missing_ok=True)
+        run.log("ended")
+    fabric.barrier()
+
+
+def _facts(recipe: Recipe, store: Store, split: Split, device: str) -> dict[str, Any]:
+    """Say what a run rests on; all of it known before training."""
+    manifest = store.manifest
+    sides = {"train": split.train, "validation": split.validation, "test": split.test}
+    return {
+        "recipe": recipe.model_dump(mode="json"),
+        "seed": recipe.seed,
+        "device": device,
+        "environment": environment(),
+        "manifest": manifest.hash,
+        "store": str(store.path),
+        "prepared": store.summary(),
+        "classes": list(manifest.classes),
+        "counts": {side: manifest.counts(rows).tolist() for side, rows in sides.items()},
+        "people": {side: _people(store, rows) for side, rows in sides.items()},
+        "notes": [*manifest.notes, *split.notes],
+    }
+
+
+def _people(store: Store, rows: np.ndarray) -> int | None:
+    return store.manifest.table["subject"].iloc[rows].nunique() if store.manifest.has_subjects else None
+
+
+def _sides(store: Store, split: Split) -> pd.DataFrame:
+    """Give the split as a table: row of the store, sample, label, subject, side."""
+    parts = []
+    for side in ("train", "validation", "test"):
+        rows = getattr(split, side)
+        part = store.manifest.table.iloc[rows][["sample", "label", "subject"]]
+        parts.append(part.assign(row=rows, side=side))
+    together: pd.DataFrame = pd.concat(parts, ignore_index=True)
+    return together
+
+
+def _predictions(store: Store, rows: np.ndarray, probabilities: np.ndarray) -> Predictions:
+    table = store.manifest.table.iloc[rows]
+    return Predictions(
+        table["sample"].to_numpy(dtype=object),
+        table["subject"].to_numpy(dtype=object),
+        table["label"].to_numpy(dtype=np.int64),
+        probabilities,
+        store.manifest.classes,
+    )
+
+
+def _peak_memory() -> int:
+    """Largest resident size of this process so far, in megabytes."""
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(used // 2**20 if sys.platform == "darwin" else used // 2**10)
