@@ -1,0 +1,90 @@
+"""Recipes: every key checked, every mistake answered with the nearest right key."""
+
+import pytest
+import yaml
+
+from evenface.errors import InputError
+from evenface.recipes import Recipe, dump_recipe, load_recipe, parse_overrides, shipped_recipes
+
+SMALL = {"name": "small", "data": {"source": "folder", "root": "faces"}}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        ({"optimizer.lrr": 1.0}, "Did you mean lr?"),
+        ({"optimiser.lr": 1.0}, "Did you mean optimizer?"),
+        ({"lr": 1.0}, "Did you mean optimizer.lr?"),
+        ({"protocol.imbalance.factr": 10}, "Did you mean factor?"),
+        ({"training.epochs": 0}, "training.epochs"),
+        ({"training.precision": "bf16"}, "bf16-mixed"),
+        ({"protocol.imbalance": {}}, "either factor or counts"),
+        ({"name": "a/b"}, "name"),
+        ({"data": {"root": "faces"}}, "data.source is missing"),
+        ({"seed.x": 1}, "holds a value"),
+    ],
+)
+def test_a_mistake_is_answered_with_where_and_what(overrides, said):
+    base = {**SMALL, "seed": 1}
+    with pytest.raises(InputError, match=said.replace("?", r"\?")):
+        load_recipe(base, overrides)
+
+
+def test_overrides_reach_their_place_and_nothing_else():
+    plain, changed = load_recipe(SMALL), load_recipe(SMALL, {"optimizer.lr": 0.5, "loss.gamma": 3.0})
+    assert changed.optimizer.lr == 0.5
+    assert changed.loss.options == {"gamma": 3.0}
+    assert changed.model_copy(update={"optimizer": plain.optimizer, "loss": plain.loss}) == plain
+
+
+def test_what_is_written_reads_back_the_same(tmp_path):
+    recipe = load_recipe(SMALL, {"protocol.imbalance": {"counts": {"a": 3, "b": 1}}, "data.people": 4})
+    (tmp_path / "recipe.yaml").write_text(dump_recipe(recipe))
+    assert load_recipe(tmp_path / "recipe.yaml") == recipe
+    assert load_recipe(tmp_path) == recipe
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [("a=1e-3", 1e-3), ("a=[1, 2]", [1, 2]), ("a=null", None), ("a=x", "x"), ("a=true", True), ("a=b=c", "b=c")],
+)
+def test_words_of_the_command_line_are_yaml(word, value):
+    assert parse_overrides([word]) == {"a": value}
+
+
+@pytest.mark.parametrize("word", ["a", "=1", "a=[1"])
+def test_words_that_are_no_settings_are_refused(word):
+    with pytest.raises(InputError):
+        parse_overrides([word])
+
+
+@pytest.mark.parametrize("content", ["- 1", "a: [", "\xff\xfe", ""])
+def test_files_that_hold_no_recipe_are_refused(tmp_path, content):
+    path = tmp_path / "bad.yaml"
+    path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(InputError, match=r"bad\.yaml"):
+        load_recipe(path)
+
+
+def test_an_unknown_name_gets_the_nearest():
+    with pytest.raises(InputError, match="fer2013-factor10"):
+        load_recipe("fer2013-factor1")
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_shipped_recipes_say_what_they_are(name):
+    recipe = load_recipe(name)
+    assert recipe.name == name
+    assert recipe.about
+    assert recipe.paper or recipe.deviations
+
+
+def test_numbers_such_as_1e_3_are_numbers_in_files_too(tmp_path):
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump(SMALL) + "optimizer:\n  lr: 1e-3\n")
+    assert load_recipe(tmp_path / "r.yaml").optimizer.lr == 1e-3
+
+
+def test_every_key_is_described():
+    schema = Recipe.model_json_schema()
+    assert set(schema["properties"]) >= {"data", "protocol", "network", "method", "loss", "optimizer", "training"}
+    assert all(section.get("description") for name, section in schema["$defs"].items() if name[0].isupper())
