@@ -55,8 +55,20 @@ def _move(images: Tensor, u: Tensor, s: Augment) -> Tensor:
     cos, sin = angle.cos() * scale, angle.sin() * scale
     top = torch.stack([mirror * cos, mirror * (shear * cos - sin), _signed(u[:, 4], 2 * s.shift)], dim=1)
     bottom = torch.stack([sin, shear * sin + cos, _signed(u[:, 5], 2 * s.shift)], dim=1)
-    grid = F.affine_grid(torch.stack([top, bottom], dim=1), list(images.shape), align_corners=False)
+    grid = _grid(torch.stack([top, bottom], dim=1), *images.shape[-2:])
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+
+
+def _grid(maps: Tensor, height: int, width: int) -> Tensor:
+    """Give what ``F.affine_grid`` gives for maps (B, 2, 3), as rows plus columns: many times faster on CPUs."""
+    rows = maps[:, :, 1:2] * _centres(height, maps.device) + maps[:, :, 2:]
+    columns = maps[:, :, 0:1] * _centres(width, maps.device)
+    return (rows[:, :, :, None] + columns[:, :, None, :]).permute(0, 2, 3, 1)
+
+
+def _centres(length: int, device: torch.device) -> Tensor:
+    """Give the centres of pixels along a side that reaches from -1 to 1."""
+    return (2 * torch.arange(length, device=device) + 1) / length - 1
 
 
 def _colour(images: Tensor, u: Tensor, s: Augment) -> Tensor:
@@ -82,7 +94,8 @@ def _erase(images: Tensor, u: Tensor, s: Augment) -> Tensor:
     rows = (torch.arange(height, device=u.device) + 0.5) / height
     columns = (torch.arange(width, device=u.device) + 0.5) / width
     top, left = (u[:, 3] * (1 - tall))[:, None], (u[:, 4] * (1 - wide))[:, None]
-    inside_rows = (rows >= top) & (rows < top + tall[:, None])
+    inside_rows = (rows >= top) & (rows < top + tall[:, None]) & (u[:, 0] < s.erase)[:, None]
     inside_columns = (columns >= left) & (columns < left + wide[:, None])
-    inside = inside_rows[:, None, :, None] & inside_columns[:, None, None, :] & (u[:, 0] < s.erase)[:, None, None, None]
-    return torch.where(inside, images.mean(dim=(1, 2, 3), keepdim=True), images)
+    inside = inside_rows[:, None, :, None].to(images.dtype) * inside_columns[:, None, None, :].to(images.dtype)
+    # By weights of 0 and 1, lerp gives exactly the one or the other, and on CPUs in a quarter of the time of where.
+    return images.lerp(images.mean(dim=(1, 2, 3), keepdim=True), inside)

@@ -144,8 +144,7 @@ class Trainer:
         first = position.step
         self.model.train()
         for batch in self.batches.epoch(position.epoch, start=position.step):
-            position.loss_sum += self._step(batch)
-            position.step += 1
+            self.step(batch)
             bar(1)
             if interrupt.pressed and self.fabric.world_size == 1:
                 self._save()
@@ -155,7 +154,14 @@ class Trainer:
         images = (position.step - first) * self.batches.batch_size
         self._close_epoch(bar, images / (time.monotonic() - began))
 
-    def _step(self, batch: Batch) -> float:
+    def step(self, batch: Batch) -> float:
+        """Take the next step of the epoch under way, on its batch, and give the loss.
+
+        Raises
+        ------
+        InputError
+            If the loss is not finite.
+        """
         position, recipe = self.position, self.recipe
         step = position.epoch * self.batches.steps + position.step
         factor = rate_factor(recipe.schedule, step, self.batches.steps, recipe.training.epochs, self._losses())
@@ -174,6 +180,8 @@ class Trainer:
                 self.model, self.optimizer, max_norm=recipe.optimizer.clip_norm, error_if_nonfinite=False
             )
         self.optimizer.step()
+        position.loss_sum += value
+        position.step += 1
         return value
 
     def _close_epoch(self, bar: Bar, speed: float) -> None:
