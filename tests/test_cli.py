@@ -258,8 +258,15 @@ def test_doctor_names_what_is_missing(monkeypatch):
 
 
 def test_help_imports_nothing_heavy():
-    code = "import sys; sys.argv = ['evenface', '--help']\ntry:\n import evenface.cli as c; c.main()\n"
-    code += "except SystemExit: pass\nprint([m for m in ('torch','numpy','pandas','rich','pydantic','matplotlib') if m in sys.modules])"
+    code = """
+import sys
+sys.argv = ["evenface", "--help"]
+try:
+    import evenface.cli
+    evenface.cli.main()
+except SystemExit:
+    print([m for m in ("torch", "numpy", "pandas", "rich", "pydantic", "matplotlib") if m in sys.modules])
+"""
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.splitlines()[-1] == "[]"
 

@@ -265,5 +265,16 @@ class Trainer:
         self.position = Position(**state["position"])
         self.method.load_state_dict(state["method"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self._lay_out_like_parameters()
         self.fabric.strategy.precision.load_state_dict(state["precision"])
         self.log(f"resumed at epoch {self.position.epoch + 1}, step {self.position.step + 1}")
+
+    def _lay_out_like_parameters(self) -> None:
+        """Give restored moments the memory layout of their parameters, which files do not keep.
+
+        Fused optimisers walk through both in the order of memory: another layout would pair wrong numbers.
+        """
+        for parameter, moments in self.optimizer.state.items():
+            for name, value in moments.items():
+                if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
+                    moments[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)

@@ -1,0 +1,130 @@
+"""A run that was killed, stopped or shared out ends as one that was not."""
+
+import itertools
+import multiprocessing
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import evenface as ef
+from evenface.training.trainer import Trainer
+
+FORK = multiprocessing.get_context("fork")  # imports need not be paid again in every process
+
+
+def in_process(target, *arguments, **options):
+    process = FORK.Process(target=target, args=arguments, kwargs=options)
+    process.start()
+    return process
+
+
+def train_and_die(kill, *arguments, **options):
+    """Train, and be killed at the end of the given step."""
+    step, done = Trainer.step, itertools.count(1)
+
+    def deadly(self, batch):
+        value = step(self, batch)
+        if next(done) == kill:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return value
+
+    Trainer.step = deadly
+    ef.train(*arguments, **options)
+
+
+@pytest.fixture(scope="module")
+def whole(small_recipe, tmp_path_factory):
+    """The run that nothing disturbed."""
+    return ef.train(small_recipe, out=tmp_path_factory.mktemp("whole") / "run", faces=False).folder
+
+
+def same_run(one: Path, other: Path) -> None:
+    for name in ("weights.safetensors", "last.safetensors"):
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+    for name in ("predictions.parquet", "validation.parquet"):
+        pd.testing.assert_frame_equal(pd.read_parquet(one / name), pd.read_parquet(other / name), check_exact=True)
+    losses = [pd.read_csv(folder / "history.csv").drop(columns="images_per_second") for folder in (one, other)]
+    pd.testing.assert_frame_equal(*losses, check_exact=True)
+
+
+@pytest.mark.parametrize("kill", [1, 6, 11, 16])
+def test_a_killed_run_resumes_bit_for_bit(small_recipe, whole, tmp_path, kill):
+    often = {"training.checkpoint_minutes": 1e-4}  # so that some kills fall between two checkpoints of an epoch
+    process = in_process(train_and_die, kill, small_recipe, out=tmp_path / "run", faces=False, **often)
+    process.join(120)
+    assert process.exitcode == -signal.SIGKILL
+    assert not (tmp_path / "run" / "predictions.parquet").exists()
+    resumed = ef.train(small_recipe, out=tmp_path / "run", resume=True, faces=False, **often)
+    same_run(whole, resumed.folder)
+
+
+def test_ctrl_c_saves_the_step_and_says_how_to_go_on(small_recipe, tmp_path):
+    words = ["train", small_recipe, "training.epochs=400", "--no-faces", "--out", tmp_path / "run"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "evenface.cli", *map(str, words)]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        history = tmp_path / "run" / "history.csv"
+        deadline = time.monotonic() + 100
+        while not history.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert "--resume" in said
+    assert "Traceback" not in said
+    assert (tmp_path / "run" / "checkpoint.safetensors").is_file()
+    assert not list((tmp_path / "run").glob(".*"))
+
+
+def as_rank(rank, world, port, *arguments, **options):
+    """Train as one of several processes, started as torchrun starts them."""
+    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world, "GROUP_RANK": 0}
+    os.environ |= {name: str(value) for name, value in place.items()}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "test"}
+    torch.set_num_threads(1)
+    ef.train(*arguments, **options)
+
+
+@pytest.mark.parametrize("norm", ["group", "frozen"])
+def test_two_processes_train_as_one(small_recipe, tmp_path, norm):
+    settings = {"network.norm": norm, "network.dropout": 0.0}
+    one = ef.train(small_recipe, out=tmp_path / "one", faces=False, **settings)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = {**settings, "training.devices": 2, "out": tmp_path / "two", "faces": False}
+    processes = [in_process(as_rank, rank, 2, port, small_recipe, **options) for rank in range(2)]
+    for process in processes:
+        process.join(120)
+    assert [process.exitcode for process in processes] == [0, 0]
+    two = ef.Run.open(tmp_path / "two")
+    assert one.history["train_loss"].to_numpy() == pytest.approx(two.history["train_loss"].to_numpy(), rel=1e-3)
+    assert one.history["validation_loss"].to_numpy() == pytest.approx(
+        two.history["validation_loss"].to_numpy(), rel=1e-3
+    )
+    assert one.predictions.sample.tolist() == two.predictions.sample.tolist()
+    assert np.abs(one.predictions.probabilities - two.predictions.probabilities).max() < 1e-3
+
+
+@pytest.mark.slow
+def test_devices_of_the_recipe_start_their_own_processes(small_recipe, tmp_path):
+    words = ["train", small_recipe, "training.devices=2", "network.norm=group", "--no-faces", "--out", tmp_path / "run"]
+    done = subprocess.run([sys.executable, "-m", "evenface.cli", *map(str, words)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("balanced accuracy") == 1
+
+
+def test_weights_hold_what_prediction_needs_and_nothing_else(whole):
+    names = load_file(whole / "weights.safetensors")
+    assert names
+    assert all(name.startswith("network.") for name in names)
