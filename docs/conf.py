@@ -1,7 +1,5 @@
 """Settings of the documentation, and the tables that are made from the code so that they cannot go stale."""
 
-import os
-import sys
 import types
 import typing
 from pathlib import Path
@@ -12,13 +10,10 @@ from docutils.utils.math.latex2mathml import tex2mathml
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "src"))
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
 import evenface
-from evenface.networks import torchvision_cpu  # noqa: F401  autodoc imports timm
 from evenface.recipes.schema import OpenSection, Recipe
+
+HERE = Path(__file__).parent
 
 project = "evenface"
 author = "The evenface developers"
@@ -136,7 +131,8 @@ write_recipe_tables()
 
 def _mathml(tex, where, block):
     try:
-        return tex2mathml(tex, as_block=block)
+        # Without the space browsers write "log p" as one word.
+        return tex2mathml(tex, as_block=block).replace("<mi>log</mi>", '<mi>log</mi><mspace width="0.17em"/>')
     except MathError as error:
         raise ValueError(f"{where}: cannot write the formula {tex!r}: {error}") from error
 
