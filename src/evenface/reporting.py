@@ -67,6 +67,11 @@ def _said(key: str, value: object) -> str:
     return str(value) if last == "name" else f"{last} {value}" if section else f"{key} {value}"
 
 
+def counts(run: Run) -> dict[str, list[int]]:
+    """Give samples per class of the sides that have any."""
+    return {side: values for side, values in run.facts["counts"].items() if any(values)}
+
+
 def facts(runs: Sequence[Run]) -> dict[str, str]:
     """Say how runs were made, for the foot of a report."""
     first = runs[0]

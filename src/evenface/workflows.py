@@ -115,7 +115,7 @@ def evaluate(run: str | Path, *, faces: bool = True) -> Run:
         result=result,
         history=opened.history,
         notes=opened.facts["notes"],
-        counts=opened.facts["counts"],
+        counts=reporting.counts(opened),
         faces=reporting.sample_faces(opened) if faces else None,
         facts=reporting.facts([opened]),
     )
@@ -187,7 +187,7 @@ def compare(
         comparison=comparison,
         histories={name: group[0].history for name, group in groups.items()},
         notes=list(dict.fromkeys(note for run in opened for note in run.facts["notes"])),
-        counts=first.facts["counts"],
+        counts=reporting.counts(first),
         faces=reporting.sample_faces(first) if faces else None,
         facts=reporting.facts(opened),
     )

@@ -40,6 +40,8 @@ def class_counts(counts: Mapping[str, Sequence[int]], classes: Sequence[str]) ->
     classes : sequence of str
         Names of the classes.
     """
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     order = np.argsort(-np.asarray(next(iter(counts.values()))), kind="stable")
     known = np.array([n for side in counts.values() for n in side if n])
     figure, (axis,) = panels(height=0.9 + 0.27 * len(classes))
@@ -51,7 +53,9 @@ def class_counts(counts: Mapping[str, Sequence[int]], classes: Sequence[str]) ->
     long = len(known) > 0 and known.max() / known.min() > LONG_TAIL
     if long:
         axis.set_xscale("log")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.xaxis.set_major_formatter(lambda value, _place: f"{value:,.0f}" if value >= 1 else "")
+        axis.xaxis.set_minor_formatter(NullFormatter())
     else:
         axis.set_xlim(left=0)
     axis.tick_params(axis="y", length=0)
