@@ -153,6 +153,13 @@ def test_targets_of_make_and_modules_that_are_run_exist(page):
         assert (ROOT / Path(*module.split("."))).with_suffix(".py").is_file(), module
 
 
+def test_the_readme_has_the_section_that_the_doctor_names():
+    from evenface import doctor
+
+    (named,) = set(re.findall(r"see '(\w+)' in the README", Path(doctor.__file__).read_text("utf-8")))
+    assert re.search(rf"^#+ {named}$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
+
+
 def keys(model, prefix=""):
     for name, info in model.model_fields.items():
         kinds = [
