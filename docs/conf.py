@@ -148,6 +148,20 @@ def visit_block(self, node):
     raise nodes.SkipNode
 
 
+# --- what autodoc would say at length and to no use -------------------------------------------------------------------
+
+
+def without_settings(_app, _what, _name, thing, *_rest):
+    return ("", None) if isinstance(thing, type) and issubclass(thing, BaseModel) else None
+
+
+def without_aliases(_app, _what, name, thing, *_rest):
+    field = (getattr(thing, "__doc__", None) or "").startswith("Alias for field number")
+    return True if field or name == "model_config" else None
+
+
 def setup(app):
+    app.connect("autodoc-process-signature", without_settings)
+    app.connect("autodoc-skip-member", without_aliases)
     app.add_html_math_renderer("mathml", (visit_inline, None), (visit_block, None))
     return {"parallel_read_safe": True, "parallel_write_safe": True}
