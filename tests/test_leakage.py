@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from evenface.data.leakage import check, copies_across
 from evenface.data.manifest import Manifest, make_table
-from evenface.data.protocol import Protocol, split
+from evenface.data.protocol import split
 from evenface.data.similar import grey_thumbnails, near_pairs, perceptual_hashes, same_content
 from evenface.errors import InputError
+from evenface.recipes.schema import Protocol
 
 
 def pictures(count, size=48, channels=1, seed=0):

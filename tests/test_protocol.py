@@ -1,6 +1,5 @@
 """The protocol: sides that share nobody, imbalance that is reached, and the same split from the same seed."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evenface.data.manifest import Manifest, make_table
-from evenface.data.protocol import Imbalance, Protocol, fold_count, split
+from evenface.data.protocol import fold_count, split
 from evenface.data.uneven import exponential_counts
 from evenface.errors import InputError
+from evenface.recipes.schema import Imbalance, Protocol
 
 KINDS = ("holdout", "kfold", "leave-one-out")
+
+
+def changed(protocol, **settings):
+    return protocol.model_copy(update=settings)
 
 
 def manifest_of(labels, subjects=None, splits=None, clips=None, classes=("a", "b", "c")):
@@ -90,7 +94,7 @@ def test_every_sample_is_tested_once_over_the_folds(kind):
     protocol = Protocol(kind=kind, folds=4, validation=0.2, seed=3)
     folds = fold_count(manifest, protocol)
     assert folds == (4 if kind == "kfold" else 7)
-    tested = np.concatenate([split(manifest, replace(protocol, fold=f)).test for f in range(folds)])
+    tested = np.concatenate([split(manifest, changed(protocol, fold=f)).test for f in range(folds)])
     assert sorted(tested.tolist()) == list(range(len(manifest)))
 
 
@@ -178,7 +182,7 @@ def test_counts_are_met_in_training_and_the_test_set_is_untouched(manifest, seed
     pool = manifest.counts(before.train) + manifest.counts(before.validation)
     wanted = {"a": int(pool[0] // 2), "c": int(pool[2] // 3)}
     by = "subjects" if by_subjects else "samples"
-    got = split(manifest, replace(plain, imbalance=Imbalance(counts=wanted, by=by)))
+    got = split(manifest, changed(plain, imbalance=Imbalance(counts=wanted, by=by)))
     assert got.test.tolist() == before.test.tolist()
     after = manifest.counts(got.train) + manifest.counts(got.validation)
     assert after.tolist() == [wanted["a"], int(pool[1]), wanted["c"]]
@@ -223,7 +227,7 @@ def test_impossible_imbalance_names_the_class_and_the_numbers():
         (Imbalance(factor=8, by="subjects"), "needs to know the subject"),
     ]:
         with pytest.raises(InputError, match=words):
-            split(manifest, replace(protocol, imbalance=uneven))
+            split(manifest, changed(protocol, imbalance=uneven))
 
 
 @pytest.mark.parametrize(
@@ -232,7 +236,7 @@ def test_impossible_imbalance_names_the_class_and_the_numbers():
      {"fold": -1}, {"seed": -1}, {"copies": "drop"}],
 )  # fmt: skip
 def test_settings_out_of_range_are_refused(settings):
-    with pytest.raises(InputError, match=next(reversed(settings))):
+    with pytest.raises(ValueError, match=next(reversed(settings))):
         Protocol(**settings)
 
 
@@ -242,7 +246,7 @@ def test_settings_out_of_range_are_refused(settings):
      {"counts": {"a": 1.5}}, {"factor": 2, "by": "x"}, {"factor": 2, "on": "x"}],
 )  # fmt: skip
 def test_imbalance_out_of_range_is_refused(settings):
-    with pytest.raises(InputError, match="imbalance"):
+    with pytest.raises(ValueError, match="Imbalance"):
         Imbalance(**settings)
 
 
@@ -262,15 +266,15 @@ def test_copies_are_left_out_before_the_imbalance_is_applied():
     base = Protocol(kind="official", validation=0)
     kept = split(manifest, base)
     assert [len(s) for s in sides(kept)] == [90, 0, 30]
-    train = split(manifest, replace(base, copies="drop-train", imbalance=Imbalance(counts={"a": 27})), pairs)
+    train = split(manifest, changed(base, copies="drop-train", imbalance=Imbalance(counts={"a": 27})), pairs)
     assert not {0, 3, 6} & set(train.train.tolist())
     assert manifest.counts(train.train).tolist() == [27, 30, 30]
     assert any("3 pictures left out of training" in note for note in train.notes)
-    test = split(manifest, replace(base, copies="drop-test"), pairs)
+    test = split(manifest, changed(base, copies="drop-test"), pairs)
     assert set(kept.test) - set(test.test) == {90, 93}
     assert any("2 pictures left out of test" in note for note in test.notes)
     with pytest.raises(InputError, match="needs the pairs"):
-        split(manifest, replace(base, copies="drop-test"))
+        split(manifest, changed(base, copies="drop-test"))
 
 
 def test_copies_within_training_are_not_parted_by_validation():

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from evenface.data.manifest import Manifest
-from evenface.data.protocol import Imbalance, Protocol, Split, split
+from evenface.data.protocol import Split, split
 from evenface.data.sources import read
 from evenface.errors import InputError
 from evenface.faces.prepare import prepare
@@ -54,9 +54,7 @@ def divide(recipe: Recipe, store: Store) -> Split:
     InputError
         If the data cannot be divided so, or a class has nobody to train on.
     """
-    settings = recipe.protocol.model_dump(exclude={"imbalance"})
-    imbalance = recipe.protocol.imbalance
-    protocol = Protocol(**settings, imbalance=Imbalance(**imbalance.model_dump()) if imbalance else None)
+    protocol = recipe.protocol
     pairs = None
     if protocol.copies != "keep":
         from evenface.data.leakage import copies_across

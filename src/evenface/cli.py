@@ -21,7 +21,8 @@ class Verbs(TyperGroup):
         except InputError as error:
             raise self._ended(str(error), 2) from None
         except KeyboardInterrupt:
-            raise self._ended("interrupted; say the same again with --resume to go on", 130) from None
+            again = " with --resume" if ctx.invoked_subcommand == "train" else ""
+            raise self._ended(f"interrupted; say the same again{again} to go on", 130) from None
         except OSError as error:
             told = disk_error(error, Path(error.filename or "the output"))
             if not isinstance(told, InputError):

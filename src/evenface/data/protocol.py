@@ -2,79 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evenface.data.folds import Rows, deal, deal_groups
 from evenface.data.manifest import Manifest
-from evenface.data.uneven import Imbalance, thin, wanted_counts
+from evenface.data.uneven import thin, wanted_counts
 from evenface.errors import InputError
+from evenface.recipes.schema import Imbalance, Protocol
 
-__all__ = ["Imbalance", "Protocol", "Split", "fold_count", "split"]
-
-Kind = Literal["official", "holdout", "kfold", "leave-one-out"]
-Copies = Literal["keep", "drop-train", "drop-test"]
-KINDS = ("official", "holdout", "kfold", "leave-one-out")
-COPIES = ("keep", "drop-train", "drop-test")
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """Settings of a split.
-
-    Parameters
-    ----------
-    kind : {"official", "holdout", "kfold", "leave-one-out"}
-        As the data set's authors divide it; one part held out; each of ``folds`` parts held out in
-        turn; each subject held out in turn.
-    test : float, default=0.2
-        Share of the samples to test on, for ``holdout``.
-    validation : float, default=0.1
-        Share of training to validate on, cut from training; 0 for none. An official split with all
-        three sides keeps its own validation, unless this is 0.
-    folds, fold : int
-        How many parts ``kfold`` makes and which one is tested on, counted from 0. For
-        ``leave-one-out``, ``fold`` is the number of the subject in alphabetical order.
-    seed : int, default=0
-        Seeds everything that is drawn. The folds of one seed belong together.
-    imbalance : Imbalance, optional
-        How uneven training shall be.
-    copies : {"keep", "drop-train", "drop-test"}
-        What to do with pictures that stand on both sides: nothing, leave them out of training, or
-        leave them out of testing.
-
-    Raises
-    ------
-    InputError
-        If a value is unknown or out of its range.
-    """
-
-    kind: Kind = "holdout"
-    test: float = 0.2
-    validation: float = 0.1
-    folds: int = 5
-    fold: int = 0
-    seed: int = 0
-    imbalance: Imbalance | None = None
-    copies: Copies = "keep"
-
-    def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise InputError(f"protocol: kind must be one of {', '.join(KINDS)}, got {self.kind!r}")
-        if self.copies not in COPIES:
-            raise InputError(f"protocol: copies must be one of {', '.join(COPIES)}, got {self.copies!r}")
-        if not 0 < self.test < 1:
-            raise InputError(f"protocol: test must be a share between 0 and 1, got {self.test}")
-        if not 0 <= self.validation < 1:
-            raise InputError(f"protocol: validation must be 0 or a share below 1, got {self.validation}")
-        if self.folds < 2:
-            raise InputError(f"protocol: folds must be 2 or more, got {self.folds}")
-        if self.fold < 0 or (self.kind == "kfold" and self.fold >= self.folds):
-            raise InputError(f"protocol: fold must be 0 to {self.folds - 1}, got {self.fold}", "Folds count from 0.")
-        if self.seed < 0:
-            raise InputError(f"protocol: seed must be >= 0, got {self.seed}")
+__all__ = ["Split", "fold_count", "split"]
 
 
 @dataclass(frozen=True)

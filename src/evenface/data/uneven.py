@@ -1,59 +1,15 @@
 """Make a set of samples uneven on purpose: to a factor, or to counts, by samples or by whole subjects."""
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evenface.errors import InputError
+from evenface.recipes.schema import Imbalance
 
 Rows = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Imbalance:
-    """How uneven the classes shall be.
-
-    Parameters
-    ----------
-    factor : float, optional
-        Largest over smallest class count, >= 1; see :func:`exponential_counts`.
-    counts : mapping of str to int, optional
-        Samples to keep of each named class; a class that is not named keeps all. One of ``factor``
-        and ``counts`` is given.
-    by : {"samples", "subjects"}
-        Leave samples out one by one, or with all that a subject has of the class.
-    on : {"train", "all"}
-        Make only training uneven, or the whole data set before it is divided. The latter, which some
-        papers do, makes the test set uneven too; the notes of the split say so.
-
-    Raises
-    ------
-    InputError
-        If not exactly one of ``factor`` and ``counts`` is given or a value is unknown.
-    """
-
-    factor: float | None = None
-    counts: Mapping[str, int] | None = None
-    by: Literal["samples", "subjects"] = "samples"
-    on: Literal["train", "all"] = "train"
-
-    def __post_init__(self) -> None:
-        if (self.factor is None) == (self.counts is None):
-            raise InputError("imbalance: give either factor or counts", "For example factor: 10.")
-        if self.by not in ("samples", "subjects"):
-            raise InputError(f"imbalance: by must be samples or subjects, got {self.by!r}")
-        if self.on not in ("train", "all"):
-            raise InputError(f"imbalance: on must be train or all, got {self.on!r}")
-        if self.factor is not None and not (math.isfinite(self.factor) and self.factor >= 1):
-            raise InputError(f"imbalance: factor must be a number >= 1, got {self.factor}")
-        for name, count in (self.counts or {}).items():
-            if isinstance(count, bool) or count != int(count) or count < 0:
-                raise InputError(f"imbalance: counts must be whole numbers >= 0, got {count!r} for {name}")
 
 
 def exponential_counts(available: Sequence[int] | Rows, factor: float) -> Rows:

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, model_validator
 
 
 class Section(BaseModel):
@@ -37,14 +37,19 @@ class Imbalance(Section):
     """How uneven the training classes shall be; give one of factor and counts."""
 
     factor: float | None = Field(
-        None, ge=1, description="largest class over smallest, reached by n = n_i u^i in order of falling count"
+        None,
+        ge=1,
+        allow_inf_nan=False,
+        description="largest class over smallest, by n = n_i u^i in falling order",
     )
-    counts: dict[str, int] | None = Field(None, description="samples wanted of each class, by name")
+    counts: dict[str, NonNegativeInt] | None = Field(
+        None, description="samples to keep of each class, by name; a class that is not named keeps all"
+    )
     by: Literal["samples", "subjects"] = Field(
-        "samples", description="whether single samples or whole people are left out"
+        "samples", description="leave out samples one by one, or with all that a person has of the class"
     )
     on: Literal["train", "all"] = Field(
-        "train", description="train leaves the test untouched; all is what some papers do, and is marked"
+        "train", description="train leaves the test untouched; all is what some papers do, and results say so"
     )
 
     @model_validator(mode="after")
@@ -57,25 +62,30 @@ class Imbalance(Section):
 class Protocol(Section):
     """Who trains and who tests."""
 
-    kind: Literal["official", "holdout", "kfold", "leave-one-out"] = "holdout"
-    test: float = Field(
-        0.25,
-        gt=0,
-        lt=1,
-        description="holdout: share of the people (of the samples, where there are no people) that test",
+    kind: Literal["official", "holdout", "kfold", "leave-one-out"] = Field(
+        "holdout",
+        description="as the authors divide it; one part held out; each of several parts in turn; each person in turn",
     )
+    test: float = Field(0.2, gt=0, lt=1, description="holdout: share that tests, of people where they are known")
     validation: float = Field(
-        0.15, ge=0, lt=1, description="share of training that is held back to choose weights; 0 for none"
+        0.1,
+        ge=0,
+        lt=1,
+        description="share of training held back to judge weights, 0 for none; an official one is kept",
     )
     folds: int = Field(5, ge=2, description="kfold: number of folds")
-    fold: int = Field(0, ge=0, description="kfold and leave-one-out: which fold, or which person, tests")
-    seed: int = Field(
-        0, ge=0, description="seed of the split and of the imbalance; the run's own seed does not touch them"
-    )
-    imbalance: Imbalance | None = None
+    fold: int = Field(0, ge=0, description="kfold and leave-one-out: which fold, or which person in order, tests")
+    seed: int = Field(0, ge=0, description="seed of the split and of the imbalance; the run's own does not touch them")
+    imbalance: Imbalance | None = Field(None, description="how uneven training shall be made")
     copies: Literal["keep", "drop-train", "drop-test"] = Field(
         "keep", description="what happens to pictures that stand in training and in testing"
     )
+
+    @model_validator(mode="after")
+    def _fold_exists(self) -> "Protocol":
+        if self.kind == "kfold" and self.fold >= self.folds:
+            raise ValueError(f"fold must be 0 to {self.folds - 1}")
+        return self
 
 
 class Network(Section):
