@@ -1,0 +1,1 @@
+"""How fast and how lean evenface is, measured; ``python -m benchmarks.speed`` runs everything."""

@@ -1,0 +1,168 @@
+"""What all benchmarks share: made-up faces, the facts beside a figure, result files and tables."""
+
+import argparse
+import datetime
+import importlib.metadata
+import os
+import platform
+import statistics
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from evenface.files import write_json
+
+RESULTS = Path(__file__).parent / "results"
+PACKAGES = ("evenface", "torch", "torchvision", "timm", "lightning-fabric", "numpy", "pandas", "pillow", "typer")
+FER2013 = {
+    "train": {
+        "angry": 3995,
+        "disgust": 436,
+        "fear": 4097,
+        "happy": 7215,
+        "sad": 4830,
+        "surprise": 3171,
+        "neutral": 4965,
+    },
+    "validation": {"angry": 467, "disgust": 56, "fear": 496, "happy": 895, "sad": 653, "surprise": 415, "neutral": 607},
+}
+"""Pictures of each class in FER2013's Training and PublicTest."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One line of a table.
+
+    Parameters
+    ----------
+    name : str
+        What was measured.
+    value : float
+        The figure.
+    spread : tuple of two float, optional
+        Smallest and largest of the rounds.
+    at_least, below : float, optional
+        What it should be.
+    """
+
+    name: str
+    value: float
+    spread: tuple[float, float] | None = None
+    at_least: float | None = None
+    below: float | None = None
+
+    @property
+    def verdict(self) -> str:
+        """Say the target and whether it is met; nothing where there is none."""
+        if self.at_least is not None:
+            return f"at least {self.at_least:g}: {'met' if self.value >= self.at_least else 'MISSED'}"
+        if self.below is not None:
+            return f"below {self.below:g}: {'met' if self.value < self.below else 'MISSED'}"
+        return ""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one benchmark found.
+
+    Parameters
+    ----------
+    benchmark : str
+        Its name.
+    data : str
+        What it was measured on.
+    settings : mapping
+        All that the figures depend on.
+    results : mapping
+        The figures, with those of single rounds where there are such.
+    figures : sequence of Figure
+        What is printed.
+    """
+
+    benchmark: str
+    data: str
+    settings: Mapping[str, Any]
+    results: Mapping[str, Any]
+    figures: Sequence[Figure] = field(default=())
+
+    def save(self, path: Path, date: str) -> None:
+        """Write everything as JSON, with commit, date, hardware and versions."""
+        facts = {"benchmark": self.benchmark, "data": self.data, "settings": dict(self.settings)}
+        facts |= {"commit": commit(), "date": date, "hardware": hardware(), "versions": versions()}
+        write_json(path, {**facts, "results": dict(self.results)})
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """Give a parser of the options that every benchmark has: ``--date`` and ``--out``."""
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--date", default=datetime.date.today().isoformat(), help="date to note in the results")
+    made.add_argument("--out", type=Path, help="JSON file to write")
+    return made
+
+
+def report(result: Result, options: argparse.Namespace) -> None:
+    """Print a result, and write it where ``--out`` says so."""
+    print(f"{result.benchmark}, on {result.data}")
+    print_figures(result.figures)
+    if options.out is not None:
+        result.save(options.out, options.date)
+
+
+def print_figures(figures: Sequence[Figure]) -> None:
+    """Print a table: figure, value, smallest to largest, target."""
+    width = max(len(figure.name) for figure in figures)
+    for figure in figures:
+        spread = "{:,.3g} to {:,.3g}".format(*figure.spread) if figure.spread else ""
+        number = f"{figure.value:,.0f}" if figure.value >= 1000 else f"{figure.value:.3g}"
+        print(f"{figure.name:{width}s} {number:>9s}  {spread:18s} {figure.verdict}".rstrip())
+
+
+def summary(values: Sequence[float], digits: int = 4) -> dict[str, float]:
+    """Give median, smallest and largest."""
+    found = {"median": statistics.median(values), "min": min(values), "max": max(values)}
+    return {name: round(value, digits) for name, value in found.items()}
+
+
+def hardware() -> dict[str, Any]:
+    model = ""
+    cpu = Path("/proc/cpuinfo")
+    if cpu.exists():
+        lines = [line for line in cpu.read_text().splitlines() if line.startswith("model name")]
+        model = lines[0].split(":", 1)[1].strip() if lines else ""
+    return {"cpu": model or platform.processor(), "cores": cores(), "system": platform.system()}
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES}
+
+
+def commit() -> str:
+    """Name the commit that was measured, ``-dirty`` behind it where files differ from it."""
+    folder = str(Path(__file__).parent)
+    command = ["git", "-C", folder, "describe", "--always", "--dirty", "--exclude", "*"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def make_faces(folder: Path, counts: Mapping[str, int], side: int, suffix: str = ".png", *, grey: bool = True) -> None:
+    """Write smooth pictures into one folder per class, about as large on disk as photographs of faces are."""
+    rng = np.random.default_rng(0)
+    small = (side // 8, side // 8) if grey else (side // 8, side // 8, 3)
+    options: dict[str, Any] = {"quality": 92} if suffix == ".jpg" else {}
+    number = 0
+    for name, count in counts.items():
+        (folder / name).mkdir(parents=True)
+        for _ in range(count):
+            picture = Image.fromarray(rng.integers(0, 256, small, dtype=np.uint8))
+            large = picture.resize((side, side), Image.Resampling.BICUBIC)
+            large.save(folder / name / f"{number:06d}{suffix}", **options)
+            number += 1

@@ -1,0 +1,51 @@
+"""A plain PyTorch training script, as practitioners write it: what evenface's speed is held against.
+
+Pictures are opened one by one in two worker processes, changed by torchvision's transforms and trained on with
+PyTorch's defaults. The changes are those that evenface makes on the whole batch.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from evenface.networks import torchvision_cpu  # noqa: F401, torchvision and timm cannot be imported without it
+
+# isort: split
+import timm
+from torchvision import transforms
+from torchvision.datasets import ImageFolder
+
+
+def plain_steps(folder: Path, size: int, network: str, batch_size: int, precision: str) -> Iterator[None]:
+    """Train for ever, one step at a time."""
+    augmentation = transforms.Compose(
+        [
+            transforms.Grayscale(),
+            transforms.Resize((size, size)),
+            transforms.RandomHorizontalFlip(),
+            transforms.RandomAffine(
+                10, translate=(0.08, 0.08), scale=(0.9, 1.1), interpolation=transforms.InterpolationMode.BILINEAR
+            ),
+            transforms.ColorJitter(brightness=0.2, contrast=0.2),
+            transforms.ToTensor(),
+            transforms.Normalize(0.5, 0.5),
+            transforms.RandomErasing(0.25, scale=(0.02, 0.25)),
+        ]
+    )
+    faces = ImageFolder(str(folder), augmentation)
+    loader = DataLoader(faces, batch_size=batch_size, shuffle=True, num_workers=2, drop_last=True)
+    model = timm.create_model(network, in_chans=1, num_classes=len(faces.classes))
+    criterion = nn.CrossEntropyLoss()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.05)
+    model.train()
+    while True:
+        for images, targets in loader:
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
+                loss = criterion(model(images), targets)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            yield

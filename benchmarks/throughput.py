@@ -1,0 +1,272 @@
+"""How fast a network trains: by evenface, at the ceiling of the same computation, and by a plain script.
+
+Run ``python -m benchmarks.throughput --size 48``. Three sides train the same network in turns, round by round:
+
+- *pipeline*: evenface's own training, from a memory-mapped store through batches and augmentation to the step;
+- *ceiling*: the same network, optimiser, precision and memory format, fed the same batch again and again;
+- *plain*: ``benchmarks/plain.py``, PyTorch as practitioners write it, with two loader workers.
+
+Pipeline and ceiling share a process and its allocator's settings; the plain script has a process of its own with
+PyTorch's defaults. Each turn starts with steps that do not count, which also empty what the plain script's loader has
+read ahead. Only steps count: no validation, no checkpoint, no start of an epoch's workers. All sides use the CPU.
+"""
+
+import multiprocessing
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.common import Figure, Result, make_faces, parser, report, summary
+
+if TYPE_CHECKING:
+    from evenface.faces.store import Store
+    from evenface.recipes import Recipe
+
+TO_CEILING, TO_PLAIN = 0.93, 1.25
+PLAIN_TARGET_SIZE = 48
+UNTIMED = 4
+MADE = {f"class{i}": 1200 for i in range(7)}
+USUAL = {"flip": 0.5, "rotate": 10, "shift": 0.08, "zoom": 0.1, "brightness": 0.2, "contrast": 0.2, "erase": 0.25}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all sides do alike."""
+
+    size: int = 48
+    network: str = "resnet18"
+    batch_size: int = 64
+    precision: str = "32-true"
+    rounds: int = 7
+    steps: int = 12
+
+
+def recipe_of(faces: Path, settings: Settings) -> "Recipe":
+    """Give the recipe that the pipeline trains by."""
+    from evenface.recipes import load_recipe
+
+    return load_recipe(
+        {
+            "name": "throughput",
+            "data": {"source": "folder", "root": str(faces), "size": settings.size, "channels": 1},
+            "network": {"name": settings.network},
+            "optimizer": {"name": "adamw", "lr": 1e-3, "weight_decay": 0.05},
+            "training": {
+                "epochs": 1000,
+                "batch_size": settings.batch_size,
+                "precision": settings.precision,
+                "accelerator": "cpu",
+            },
+            "augment": USUAL,
+        }
+    )
+
+
+def pipeline_steps(recipe: "Recipe", store: "Store", folder: Path) -> Iterator[None]:
+    """Train for ever as :func:`evenface.train` does, one step at a time."""
+    import numpy as np
+
+    from evenface import assembly
+    from evenface.training.batches import Faces
+    from evenface.training.trainer import Position, Trainer
+
+    manifest, fabric = store.manifest, _fabric(recipe)
+    trainer = Trainer(
+        fabric,
+        assembly.build_method(recipe, manifest.counts(), manifest.classes),
+        recipe,
+        faces=Faces(store.images, fabric.device),
+        labels=manifest.labels,
+        names=manifest.table["sample"].to_numpy(),
+        train=np.arange(len(manifest)),
+        validation=np.arange(0),
+        folder=folder,
+        log=lambda _text: None,
+    )
+    trainer.model.train()
+    while True:
+        for batch in trainer.batches.epoch(trainer.position.epoch):
+            trainer.step(batch)
+            yield
+        trainer.position = Position(epoch=trainer.position.epoch + 1)
+
+
+def ceiling_steps(recipe: "Recipe", store: "Store") -> Iterator[None]:
+    """Train for ever on one batch of constant numbers: nothing is read, changed or logged."""
+    import torch
+
+    from evenface import assembly
+    from evenface.training.optimizers import build_optimizer
+
+    manifest, fabric = store.manifest, _fabric(recipe)
+    method = assembly.build_method(recipe, manifest.counts(), manifest.classes)
+    method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model, optimizer = fabric.setup(method, build_optimizer([method], recipe.optimizer))
+    count, size = recipe.training.batch_size, recipe.data.size
+    images = torch.rand(count, recipe.data.channels, size, size).contiguous(memory_format=torch.channels_last)
+    targets = torch.arange(count) % len(manifest.classes)
+    model.train()
+    while True:
+        loss = model(images, targets).mean()
+        optimizer.zero_grad(set_to_none=True)
+        fabric.backward(loss)
+        optimizer.step()
+        yield
+
+
+def _fabric(recipe: "Recipe") -> Any:
+    from lightning_fabric import Fabric
+
+    fabric = Fabric(accelerator="cpu", devices=1, precision=recipe.training.precision)
+    fabric.launch()
+    return fabric
+
+
+def ours(faces: Path, folder: Path, settings: Settings) -> dict[str, Iterator[None]]:
+    """Set up pipeline and ceiling, with the settings that evenface trains under."""
+    from evenface.assembly import read_manifest
+    from evenface.faces.prepare import prepare
+    from evenface.training.allocator import keep_freed_memory
+
+    keep_freed_memory()
+    recipe = recipe_of(faces, settings)
+    store = prepare(read_manifest(recipe), folder / "stores", size=settings.size, channels=1)
+    return {"pipeline": pipeline_steps(recipe, store, folder), "ceiling": ceiling_steps(recipe, store)}
+
+
+def plain(faces: Path, _folder: Path, settings: Settings) -> dict[str, Iterator[None]]:
+    """Set up the plain script."""
+    from benchmarks.plain import plain_steps
+
+    root = faces / "train" if (faces / "train").is_dir() else faces
+    return {"plain": plain_steps(root, settings.size, settings.network, settings.batch_size, settings.precision)}
+
+
+def serve(
+    commands: "Connection[Any, Any]",
+    set_up: Callable[[Path, Path, Settings], dict[str, Iterator[None]]],
+    faces: Path,
+    folder: Path,
+    settings: Settings,
+) -> None:
+    """Take turns as told, in a process of its own, and send the images per second of each, or what went wrong."""
+    import torch
+
+    # A spawned process would spawn its loader's workers too; in a script they start as the platform does by default.
+    multiprocessing.set_start_method(None, force=True)
+    try:
+        sides = set_up(faces, folder, settings)
+        commands.send(torch.get_num_threads())
+        while (name := commands.recv()) is not None:
+            for _ in range(UNTIMED):
+                next(sides[name])
+            began = time.perf_counter()
+            for _ in range(settings.steps):
+                next(sides[name])
+            commands.send(settings.steps * settings.batch_size / (time.perf_counter() - began))
+    except Exception:
+        commands.send(traceback.format_exc())
+
+
+def answer(channel: "Connection[Any, Any]") -> float:
+    """Wait for a number from a process; end with its message if it failed."""
+    said = channel.recv()
+    if isinstance(said, str):
+        sys.exit(said)
+    return float(said)
+
+
+def turns(faces: Path, folder: Path, settings: Settings) -> tuple[dict[str, list[float]], int]:
+    """Let the sides train in turns; give the images per second of each by round, and the threads they use."""
+    context = multiprocessing.get_context("spawn")
+    channels: dict[str, Connection[Any, Any]] = {}
+    processes, threads = [], 0
+    try:
+        for names, set_up in ((("pipeline", "ceiling"), ours), (("plain",), plain)):
+            here, there = context.Pipe()
+            process = context.Process(target=serve, args=(there, set_up, faces, folder, settings))
+            process.start()
+            there.close()
+            processes.append(process)
+            threads = int(answer(here))
+            channels |= dict.fromkeys(names, here)
+        speeds: dict[str, list[float]] = {name: [] for name in channels}
+        for number in range(settings.rounds + 1):
+            # Whoever comes first in one round comes last in the next.
+            for name in list(channels) if number % 2 else list(channels)[::-1]:
+                channels[name].send(name)
+                speed = answer(channels[name])
+                if number:  # the first round loads libraries and fills caches
+                    speeds[name].append(speed)
+        for channel in set(channels.values()):
+            channel.send(None)
+        for process in processes:
+            process.join(10)
+    finally:
+        for process in processes:
+            process.terminate()
+    return speeds, threads
+
+
+def measure(settings: Settings, faces: Path | None = None) -> Result:
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / "faces"
+        if faces is None:
+            make_faces(made, MADE, settings.size)
+        speeds, threads = turns(faces or made, Path(folder), settings)
+    data = faces.name if faces else f"{sum(MADE.values()):,} made-up PNG of {settings.size} px"
+    by_round = [a / b for a, b in zip(speeds["pipeline"], speeds["ceiling"], strict=True)]
+    images = {name: summary(values, 1) for name, values in speeds.items()}
+    to_ceiling = summary(by_round)
+    to_plain = round(images["pipeline"]["median"] / images["plain"]["median"], 4)
+    found = {
+        "pipeline_over_ceiling": to_ceiling,
+        "pipeline_over_plain": to_plain,
+        "images_per_s": images,
+        "images_per_s_by_round": {name: [round(value, 1) for value in values] for name, values in speeds.items()},
+    }
+    figures = [
+        Figure(
+            f"{settings.network} at {settings.size} px: pipeline / ceiling",
+            to_ceiling["median"],
+            (to_ceiling["min"], to_ceiling["max"]),
+            at_least=TO_CEILING,
+        ),
+        Figure(
+            f"{settings.network} at {settings.size} px: pipeline / plain script",
+            to_plain,
+            at_least=TO_PLAIN if settings.size == PLAIN_TARGET_SIZE else None,
+        ),
+        *(
+            Figure(f"  {name}, images/s", values["median"], (values["min"], values["max"]))
+            for name, values in images.items()
+        ),
+    ]
+    stated = {**asdict(settings), "untimed_steps": UNTIMED, "threads": threads, "augment": USUAL}
+    return Result(f"throughput at {settings.size} px", data, stated, found, figures)
+
+
+def main() -> None:
+    options = parser(__doc__)
+    options.add_argument("--size", type=int, default=48, help="side of the faces in pixels")
+    options.add_argument("--network", default="resnet18", help="any timm model")
+    options.add_argument("--rounds", type=int, default=7)
+    options.add_argument("--steps", type=int, default=12, help="timed steps of each turn")
+    options.add_argument("--batch-size", type=int, default=64)
+    options.add_argument("--precision", choices=("32-true", "bf16-mixed"), default="32-true")
+    options.add_argument("--faces", type=Path, help="folder of class/file or split/class/file; made here if not given")
+    given = options.parse_args()
+    settings = Settings(
+        given.size, given.network, given.batch_size, given.precision, rounds=given.rounds, steps=given.steps
+    )
+    report(measure(settings, given.faces), given)
+
+
+if __name__ == "__main__":
+    main()
