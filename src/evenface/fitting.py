@@ -41,6 +41,8 @@ def fit(run: Run, recipe: Recipe) -> None:
         run.begin(facts, _sides(store, split))
         run.log(f"training {recipe.name} on {fabric.device}: {store.summary()}")
     method = assembly.build_method(recipe, manifest.counts(split.train), manifest.classes)
+    if fabric.is_global_zero and getattr(method.network, "loaded", None):
+        run.log(f"weights from {recipe.network.weights}: {method.network.loaded}")
     images = Faces(store.images, fabric.device)
     trainer = Trainer(
         fabric,

@@ -2,17 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from evenface.errors import InputError
-
-if TYPE_CHECKING:
-    from evenface.networks.backbone import Network
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,7 @@ class Loaded:
         return "; ".join(parts)
 
 
-def load_weights(network: "Network", path: Path, *, first: str, classifier: str) -> Loaded:
+def load_weights(network: nn.Module, path: Path, *, first: str, classifier: str) -> Loaded:
     """Copy what fits from a safetensors file into a network.
 
     The file may come from timm or from a run of evenface. A classifier of another shape is left out; the first
@@ -53,7 +50,7 @@ def load_weights(network: "Network", path: Path, *, first: str, classifier: str)
 
     Parameters
     ----------
-    network : Network
+    network : nn.Module
         Changed in place.
     path : Path
         The file.

@@ -170,7 +170,8 @@ class Trainer:
         seed_step(recipe.seed, position.epoch, position.step, self.fabric.global_rank)
         images = augment(to_float(batch.images), batch.numbers, recipe.augment)
         loss = self.model(images, batch.targets).mean()
-        value = float(loss.detach())
+        # Over all processes: they must stop together, or those left would wait for the one that went.
+        value = float(cast(torch.Tensor, self.fabric.all_reduce(loss.detach(), reduce_op="mean")))
         if not np.isfinite(value):
             raise self._not_finite(value, batch)
         self.optimizer.zero_grad(set_to_none=True)
@@ -186,11 +187,10 @@ class Trainer:
 
     def _close_epoch(self, bar: Bar, speed: float) -> None:
         position, training = self.position, self.recipe.training
-        loss = torch.tensor(position.loss_sum / self.batches.steps, dtype=torch.float64)
         row = {
             "epoch": position.epoch + 1,
             "lr": self.optimizer.param_groups[0]["lr"],
-            "train_loss": float(cast(torch.Tensor, self.fabric.all_reduce(loss, reduce_op="mean"))),
+            "train_loss": position.loss_sum / self.batches.steps,
         }
         if len(self.validation):
             probabilities = predict_rows(self.fabric, self.method, self.faces, self.validation, training.batch_size)
