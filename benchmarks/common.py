@@ -153,9 +153,17 @@ def commit() -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
-def make_faces(folder: Path, counts: Mapping[str, int], side: int, suffix: str = ".png", *, grey: bool = True) -> None:
+def make_fer2013(folder: Path) -> None:
+    """Write made-up pictures in the layout, number and size of FER2013's; none of them stands on both sides."""
+    for seed, (side, counts) in enumerate(FER2013.items()):
+        make_faces(folder / side, counts, 48, seed=seed)
+
+
+def make_faces(
+    folder: Path, counts: Mapping[str, int], side: int, suffix: str = ".png", *, grey: bool = True, seed: int = 0
+) -> None:
     """Write smooth pictures into one folder per class, about as large on disk as photographs of faces are."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     small = (side // 8, side // 8) if grey else (side // 8, side // 8, 3)
     options: dict[str, Any] = {"quality": 92} if suffix == ".jpg" else {}
     number = 0

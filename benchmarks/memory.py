@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.common import FER2013, Figure, Result, make_faces, parser, report
+from benchmarks.common import FER2013, Figure, Result, make_fer2013, parser, report
 
 TARGET_GB = 2.5
 INTERVAL = 0.02
@@ -85,8 +85,7 @@ def measure(faces: Path | None = None, settings: tuple[str, ...] = ()) -> Result
     with tempfile.TemporaryDirectory() as folder:
         root = faces or Path(folder) / "faces"
         if faces is None:
-            for side, counts in FER2013.items():
-                make_faces(root / side, counts, 48)
+            make_fer2013(root)
         command = [str(Path(sys.executable).with_name("evenface")), "train", RECIPE, f"data.root={root.resolve()}"]
         command += ["training.epochs=1", *settings, "--out", f"{folder}/run"]
         began = time.perf_counter()

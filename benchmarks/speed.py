@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import memory, startup, store, throughput
-from benchmarks.common import FER2013, RESULTS, Figure, Result, make_faces, parser, print_figures
+from benchmarks.common import RESULTS, Figure, Result, make_fer2013, parser, print_figures
 
 SIZES = (48, 112)
 
@@ -39,8 +39,7 @@ def main() -> None:
         faces = given.faces or Path(folder) / "made-up faces"
         if given.faces is None:
             print("No --faces given: these figures rest on made-up faces, as many and as large as those of FER2013.")
-            for side, counts in FER2013.items():
-                make_faces(faces / side, counts, 48)
+            make_fer2013(faces)
         ending = f"-{given.faces.name}" if given.faces else "-made"
         for name, task in tasks(faces, given.precision).items():
             print(f"measuring {name} ...", flush=True)
