@@ -89,17 +89,11 @@ def test_a_shipped_recipe_says_what_it_is_and_what_it_deviates_from(name):
 
 
 YAML = [(page, body) for page in PAGES for body in blocks(page, "yaml")]
-UNQUOTED = pytest.mark.xfail(strict=True, reason="YAML 1.1 reads the key `on` as true, and recipes are read so")
 
 
 @pytest.mark.parametrize(
     ("page", "body"),
-    [
-        pytest.param(
-            page, body, id=f"{by_name(page)}-{place}", marks=[UNQUOTED] if re.search(r"^ +on:", body, re.M) else []
-        )
-        for place, (page, body) in enumerate(YAML)
-    ],
+    [pytest.param(page, body, id=f"{by_name(page)}-{place}") for place, (page, body) in enumerate(YAML)],
 )
 def test_recipes_and_parts_of_recipes_in_the_pages_are_valid(page, body, tmp_path):
     missing = {key: value for key, value in MINE.items() if not re.search(rf"^{key}:", body, re.MULTILINE)}

@@ -88,3 +88,20 @@ def test_every_key_is_described():
     schema = Recipe.model_json_schema()
     assert set(schema["properties"]) >= {"data", "protocol", "network", "method", "loss", "optimizer", "training"}
     assert all(section.get("description") for name, section in schema["$defs"].items() if name[0].isupper())
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("on", "on"), ("true", True), ("1e3", 1000.0), ("12", 12), ("-0.5", -0.5), ("x1", "x1")]
+)
+def test_words_are_words_and_numbers_numbers(text, value):
+    found = parse_overrides([f"a={text}"])["a"]
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_the_side_of_the_imbalance_and_classes_named_by_digits(tmp_path):
+    text = yaml.safe_dump(SMALL) + "protocol:\n  imbalance:\n    on: all\n    counts: {0: 30, 1: 3}\n"
+    (tmp_path / "r.yaml").write_text(text)
+    imbalance = load_recipe(tmp_path / "r.yaml").protocol.imbalance
+    assert imbalance.on == "all"
+    assert imbalance.counts == {"0": 30, "1": 3}

@@ -7,15 +7,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from lightning_fabric import Fabric
 from safetensors.torch import load_file
 
 from evenface import assembly
 from evenface.data.protocol import Split
+from evenface.errors import InputError
 from evenface.evaluation.predictions import Predictions
 from evenface.faces.store import Store
 from evenface.files import write_json
 from evenface.recipes import Recipe
+from evenface.recipes.schema import Training
 from evenface.runs import FACTS, PREDICTIONS, VALIDATION, WEIGHTS, Run, environment
 from evenface.training.allocator import keep_freed_memory
 from evenface.training.batches import Faces
@@ -30,9 +33,7 @@ def fit(run: Run, recipe: Recipe) -> None:
     store = assembly.prepare_store(recipe)
     split = assembly.divide(recipe, store)
     options = recipe.training
-    fabric = Fabric(
-        accelerator=options.accelerator, devices=options.devices, num_nodes=options.nodes, precision=options.precision
-    )
+    fabric = _fabric(options)
     fabric.launch()
     began = time.time()
     manifest = store.manifest
@@ -79,6 +80,20 @@ def fit(run: Run, recipe: Recipe) -> None:
         (run.folder / CHECKPOINT).unlink(missing_ok=True)
         run.log("ended")
     fabric.barrier()
+
+
+def _fabric(options: Training) -> Fabric:
+    """Choose devices and processes; ``auto`` takes a CUDA GPU where there is one."""
+    accelerator = options.accelerator
+    if accelerator == "auto":
+        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+    if accelerator == "cpu" and options.precision == "16-mixed":
+        raise InputError("training.precision 16-mixed needs a GPU", "Take bf16-mixed or 32-true.")
+    if accelerator == "cuda" and torch.cuda.device_count() < options.devices:
+        raise InputError(f"training.devices is {options.devices}, there are {torch.cuda.device_count()} GPUs")
+    return Fabric(
+        accelerator=accelerator, devices=options.devices, num_nodes=options.nodes, precision=options.precision
+    )
 
 
 def _facts(recipe: Recipe, store: Store, split: Split, device: str) -> dict[str, Any]:

@@ -25,7 +25,11 @@ RECIPE, FACTS, SPLIT, PREDICTIONS, VALIDATION = (
     "validation.parquet",
 )
 METRICS, HISTORY, WEIGHTS, LOG, REPORT = "metrics.json", "history.csv", "weights.safetensors", "log.txt", "report.html"
-_HARDWARE = ("accelerator", "devices", "nodes", "loggers", "checkpoint_minutes")
+_PLACE = (
+    "data.root",
+    *(f"training.{key}" for key in ("accelerator", "devices", "nodes", "loggers", "checkpoint_minutes")),
+)
+"""Settings that say where a run happens, and may change when it goes on."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ class Run:
                 raise InputError(
                     f"the run {folder} {state} already", "Add --resume to go on with it, or --out for another folder."
                 )
-            different = differing_keys([run.recipe, recipe], ignore=tuple(f"training.{key}" for key in _HARDWARE))
+            different = differing_keys([run.recipe, recipe], ignore=_PLACE)
             if different:
                 raise InputError(
                     f"the run {folder} was begun with other settings: {', '.join(sorted(different))}",
@@ -119,12 +123,22 @@ class Run:
         return pd.read_csv(self.folder / HISTORY)
 
     def begin(self, facts: Mapping[str, Any], split: pd.DataFrame) -> None:
-        """Write what is known before training."""
+        """Write what is known before training; the recipe first, as it makes the folder a run.
+
+        Raises
+        ------
+        InputError
+            If the run has begun already, on other data.
+        """
+        if (self.folder / FACTS).is_file() and self.facts["manifest"] != facts["manifest"]:
+            raise InputError(
+                f"the data of the run {self.folder} has changed since it began", "Start anew in another folder: --out."
+            )
+        with atomic_write(self.folder / RECIPE) as temporary:
+            temporary.write_text(dump_recipe(load_recipe(facts["recipe"])), encoding="utf-8")
         with atomic_write(self.folder / SPLIT) as temporary:
             split.to_parquet(temporary, index=False)
         write_json(self.folder / FACTS, dict(facts))
-        with atomic_write(self.folder / RECIPE) as temporary:
-            temporary.write_text(dump_recipe(load_recipe(facts["recipe"])), encoding="utf-8")
 
     def log(self, text: str) -> None:
         """Add a line with the time to the run's log."""

@@ -18,10 +18,8 @@ from evenface.runs import METRICS, REPORT, Run
 
 def is_first_process() -> bool:
     """Whether this is the process that speaks and writes, where several train together."""
-    return (
-        os.environ.get("LOCAL_RANK", "0") == "0"
-        and os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", "0")) == "0"
-    )
+    # As torchrun, SLURM and Fabric's own launcher say it.
+    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK"))
 
 
 def prepare(recipe: str | Path | Mapping[str, Any], **overrides: Any) -> Store:
@@ -66,7 +64,7 @@ def train(
     folder = Path(out) if out is not None else _default_folder(recipe, settings, overrides)
     run = Run.create(folder, settings, resume=resume or not is_first_process())
     if run.finished and is_first_process():
-        return run
+        return run if (folder / REPORT).is_file() else evaluate(folder, faces=faces)
     assembly.check_parts(settings)
     from evenface.fitting import fit
 
@@ -227,12 +225,13 @@ def check_data(recipe: str | Path | Mapping[str, Any], *, out: str | Path | None
 
 DEMO: dict[str, dict[str, Any]] = {
     "cross-entropy": {},
+    "class-balanced loss": {"loss.name": "class-balanced"},
     "balanced sampling": {"training.sampling": "inverse"},
 }
 
 
-def demo(out: str | Path = "runs/demo") -> Compared:
-    """Train a plain and an imbalance-aware model on synthetic people, and compare them.
+def demo(out: str | Path = "runs/demo-compared") -> Compared:
+    """Train a plain and two imbalance-aware models on synthetic people, and compare them.
 
     Runs that have ended are not trained again; those that were interrupted go on.
     """

@@ -1,6 +1,7 @@
 """Recipes from files, names and ``key=value`` words."""
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -70,17 +71,35 @@ def parse_overrides(words: Iterable[str]) -> dict[str, Any]:
     return found
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML as people mean it (the core schema of version 1.2): ``on`` is a word, ``1e-3`` a number."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [
+        (tag, pattern) for tag, pattern in resolvers if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:float")
+    ]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^([-+]?([0-9]+\.[0-9]*|\.?[0-9]+)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"),
+    list("-+.0123456789"),
+)
+
+
+def _parse(text: str) -> Any:
+    return yaml.load(text, Loader=_Loader)
+
+
 def _value(text: str, word: str) -> Any:
     try:
-        value = yaml.safe_load(text)
+        return _parse(text)
     except yaml.YAMLError:
         raise InputError(f"the value in {word!r} cannot be read", "Quote it, or write it as YAML.") from None
-    if isinstance(value, str):
-        try:  # YAML 1.1 reads 1e-3 as text; everybody means the number
-            return float(value) if "e" in value.lower() else value
-        except ValueError:
-            return value
-    return value
 
 
 def _read(source: str | Path) -> tuple[dict[str, Any], str]:
@@ -98,26 +117,12 @@ def _read(source: str | Path) -> tuple[dict[str, Any], str]:
             )
         path = shipped[str(source)]
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = _parse(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise InputError(f"{path} holds no recipe", "A recipe is a mapping with at least name and data.")
-    return _numbers(content), str(path)
-
-
-def _numbers(value: Any) -> Any:
-    """Turn texts such as 1e-3, which YAML 1.1 does not take for a number, into numbers."""
-    if isinstance(value, dict):
-        return {key: _numbers(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_numbers(inner) for inner in value]
-    if isinstance(value, str) and value[:1].isdigit() and "e" in value.lower():
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
+    return content, str(path)
 
 
 def _replaced(content: dict[str, Any], keys: list[str], value: Any, whole: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, field_validator, model_validator
 
 
 class Section(BaseModel):
@@ -51,6 +51,12 @@ class Imbalance(Section):
     on: Literal["train", "all"] = Field(
         "train", description="train leaves the test untouched; all is what some papers do, and results say so"
     )
+
+    @field_validator("counts", mode="before")
+    @classmethod
+    def _names(cls, counts: Any) -> Any:
+        """Take classes that are named by digits, which YAML reads as numbers."""
+        return {str(name): count for name, count in counts.items()} if isinstance(counts, dict) else counts
 
     @model_validator(mode="after")
     def _one_of_two(self) -> "Imbalance":
@@ -118,8 +124,8 @@ class Optimizer(Section):
     """How weights move."""
 
     name: Literal["adamw", "adam", "sgd", "lamb", "adabelief", "novograd"] = "adamw"
-    lr: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(1e-2, ge=0)
+    lr: float = Field(1e-3, gt=0, description="learning rate, before the schedule")
+    weight_decay: float = Field(1e-2, ge=0, description="weight decay; adam and sgd add it to the gradient")
     decay: Literal["weights", "all"] = Field(
         "weights", description="weights spares biases and normalisation from weight decay"
     )
@@ -143,7 +149,7 @@ class Schedule(Section):
 class Training(Section):
     """How long, in what portions, on what."""
 
-    epochs: int = Field(20, ge=1)
+    epochs: int = Field(20, ge=1, description="passes over the training samples, or as many draws")
     batch_size: int = Field(64, ge=2, description="samples of one step over all devices together")
     sampling: Literal["none", "inverse", "effective"] = Field(
         "none", description="draw rare classes more often, by inverse frequency or effective number"

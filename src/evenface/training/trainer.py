@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -127,7 +128,7 @@ class Trainer:
         self._restore()
         total = self.recipe.training.epochs * self.batches.steps
         done = self.position.epoch * self.batches.steps + self.position.step
-        with deferred_interrupt() as interrupt, progress("training", total, done) as bar:
+        with self._interruptible() as interrupt, progress("training", total, done) as bar:
             while self.position.epoch < self.recipe.training.epochs and not self._standing().stop:
                 self._run_epoch(bar, interrupt)
         if self.fabric.is_global_zero:
@@ -139,6 +140,10 @@ class Trainer:
             logger.close()
         return self.position.history
 
+    def _interruptible(self) -> AbstractContextManager[Interrupt]:
+        """Wait for the end of a step on Ctrl-C; several processes would stop at different ones, so they go at once."""
+        return deferred_interrupt() if self.fabric.world_size == 1 else nullcontext(Interrupt())
+
     def _run_epoch(self, bar: Bar, interrupt: Interrupt) -> None:
         position, began = self.position, time.monotonic()
         first = position.step
@@ -146,7 +151,7 @@ class Trainer:
         for batch in self.batches.epoch(position.epoch, start=position.step):
             self.step(batch)
             bar(1)
-            if interrupt.pressed and self.fabric.world_size == 1:
+            if interrupt.pressed:
                 self._save()
                 raise KeyboardInterrupt
             if time.monotonic() - self._saved > 60 * self.recipe.training.checkpoint_minutes:
