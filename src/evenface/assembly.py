@@ -1,5 +1,6 @@
 """From a recipe to its parts: manifest, store, split, method."""
 
+import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +17,6 @@ from evenface.recipes import Recipe
 
 if TYPE_CHECKING:
     from evenface.methods.base import Method
-
-SMALLEST_CLASS = 1
 
 
 def read_manifest(recipe: Recipe) -> Manifest:
@@ -60,14 +59,25 @@ def divide(recipe: Recipe, store: Store) -> Split:
         from evenface.data.leakage import copies_across
 
         pairs = copies_across(store.images, store.manifest)
-    sides = split(store.manifest, protocol, pairs)
+    return split(store.manifest, protocol, pairs)
+
+
+def check_training(recipe: Recipe, store: Store, sides: Split) -> None:
+    """Refuse a split that cannot be trained on.
+
+    Raises
+    ------
+    InputError
+        If a class has nobody to train on, or patience is asked for where nothing is validated.
+    """
     counts = store.manifest.counts(sides.train)
-    if (counts < SMALLEST_CLASS).any():
+    if (counts == 0).any():
         name = store.manifest.classes[int(counts.argmin())]
         raise InputError(
             f"the class {name} has no sample to train on", "Leave the class out, or change the protocol or its seed."
         )
-    return sides
+    if recipe.training.patience is not None and not len(sides.validation):
+        raise InputError("training.patience needs validation data", "Set protocol.validation above 0.")
 
 
 def check_parts(recipe: Recipe) -> None:
@@ -83,6 +93,9 @@ def check_parts(recipe: Recipe) -> None:
         raise InputError(
             f"training.batch_size {recipe.training.batch_size} cannot be shared equally by {world} processes"
         )
+    for logger in recipe.training.loggers:
+        if importlib.util.find_spec(logger) is None:
+            raise InputError(f"the logger {logger} is not installed", "Install it: pip install 'evenface[tracking]'.")
     alpha = recipe.loss.options.get("alpha")
     classes = len(alpha) if isinstance(alpha, list | tuple) else 2
     build_method(recipe, np.full(classes, 2))

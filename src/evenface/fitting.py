@@ -2,7 +2,6 @@
 
 import resource
 import sys
-import time
 from typing import Any
 
 import numpy as np
@@ -32,10 +31,10 @@ def fit(run: Run, recipe: Recipe) -> None:
     keep_freed_memory()
     store = assembly.prepare_store(recipe)
     split = assembly.divide(recipe, store)
+    assembly.check_training(recipe, store, split)
     options = recipe.training
     fabric = _fabric(options)
     fabric.launch()
-    began = time.time()
     manifest = store.manifest
     facts = _facts(recipe, store, split, str(fabric.device))
     if fabric.is_global_zero:
@@ -70,7 +69,7 @@ def fit(run: Run, recipe: Recipe) -> None:
     if fabric.is_global_zero:
         facts |= {
             "epochs": len(history),
-            "training_seconds": round(time.time() - began, 1),
+            "training_seconds": round(trainer.position.seconds, 1),
             "peak_memory_mb": _peak_memory(),
         }
         write_json(run.folder / FACTS, facts)

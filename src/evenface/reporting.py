@@ -1,6 +1,6 @@
 """What reports show of runs besides their predictions: names of methods, facts, sample faces."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +8,9 @@ import pandas as pd
 
 from evenface.errors import InputError
 from evenface.faces.store import Store
-from evenface.runs import SPLIT, Run, differing_keys
+from evenface.runs import PLACE, SPLIT, Run, differing_keys
 
+LONGEST_NAME = 60
 SHOWN = 8
 """Sample faces of each class."""
 
@@ -47,18 +48,20 @@ def groups(runs: Sequence[Run], names: Sequence[str] | None = None) -> dict[str,
 
 
 def _names(runs: Sequence[Run]) -> list[str]:
-    different = differing_keys([run.recipe for run in runs], ignore=("seed",))
-    recipes = [run.recipe.name for run in runs]
-    if not different:
-        return recipes if len(set(recipes)) == 1 else [run.folder.name for run in runs]
+    """Name each run by the settings in which it differs; runs of equal settings, and only they, get one name."""
+    different = differing_keys([run.recipe for run in runs], ignore=("seed", *PLACE))
+    known: dict[str, str] = {}
     named = []
-    for place, recipe in enumerate(recipes):
-        said = [_said(key, values[place]) for key, values in different.items() if values[place] is not None]
-        short = ", ".join(said)
-        named.append(short if short and len(short) <= 60 else recipe)
-    # Two methods under one name would be taken for two seeds of one.
-    settings = [str([values[place] for values in different.values()]) for place in range(len(runs))]
-    return named if len(set(named)) == len(set(settings)) else [run.folder.name for run in runs]
+    for place, run in enumerate(runs):
+        settings = repr([values[place] for values in different.values()])
+        if settings not in known:
+            said = [_said(key, values[place]) for key, values in different.items() if values[place] is not None]
+            short = ", ".join(said)
+            name = short if short and len(short) <= LONGEST_NAME else run.recipe.name
+            taken = name in known.values()
+            known[settings] = str(run.folder) if taken else name
+        named.append(known[settings])
+    return named
 
 
 def _said(key: str, value: object) -> str:
@@ -74,21 +77,30 @@ def counts(run: Run) -> dict[str, list[int]]:
 
 def facts(runs: Sequence[Run]) -> dict[str, str]:
     """Say how runs were made, for the foot of a report."""
-    first = runs[0]
-    recipe, known = first.recipe, first.facts
+
+    def each(say: Callable[[Run], object]) -> str:
+        return "; ".join(dict.fromkeys(str(say(run)) for run in runs))
+
     return {
-        "recipes": ", ".join(dict.fromkeys(run.recipe.name for run in runs)),
-        "seeds": ", ".join(dict.fromkeys(str(run.recipe.seed) for run in runs)),
-        "data": f"{recipe.data.source}, {recipe.data.size} px, {known['prepared']}",
-        "protocol": recipe.protocol.kind,
-        "network": ", ".join(
-            dict.fromkeys(f"{run.recipe.network.name} ({run.recipe.network.weights})" for run in runs)
-        ),
-        "device": known["device"],
-        "training": ", ".join(f"{run.facts['epochs']} epochs in {run.facts['training_seconds']:.0f} s" for run in runs),
-        "manifest": known["manifest"],
-        "versions": ", ".join(f"{name} {version}" for name, version in known["environment"].items()),
+        "recipes": each(lambda run: run.recipe.name),
+        "seeds": each(lambda run: run.recipe.seed),
+        "data": each(lambda run: f"{run.recipe.data.source}, {run.recipe.data.size} px, {run.facts['prepared']}"),
+        "protocol": each(lambda run: run.recipe.protocol.kind),
+        "network": each(lambda run: f"{run.recipe.network.name} ({run.recipe.network.weights})"),
+        "device": each(lambda run: run.facts["device"]),
+        "training": each(lambda run: f"{run.facts['epochs']} epochs in {run.facts['training_seconds']:.0f} s"),
+        "manifest": each(lambda run: run.facts["manifest"]),
+        "versions": each(lambda run: ", ".join(f"{name} {v}" for name, v in run.facts["environment"].items())),
     }
+
+
+def notes(groups: Mapping[str, Sequence[Run]]) -> list[str]:
+    """Gather what must be known of the runs' protocols, and say where their training differs."""
+    runs = [run for group in groups.values() for run in group]
+    found = list(dict.fromkeys(note for run in runs for note in run.facts["notes"]))
+    if any(run.facts["counts"] != runs[0].facts["counts"] for run in runs):
+        found.append("the methods did not train on the same counts; those of the first are shown")
+    return found
 
 
 def sample_faces(run: Run) -> dict[str, np.ndarray] | None:

@@ -25,7 +25,7 @@ RECIPE, FACTS, SPLIT, PREDICTIONS, VALIDATION = (
     "validation.parquet",
 )
 METRICS, HISTORY, WEIGHTS, LOG, REPORT = "metrics.json", "history.csv", "weights.safetensors", "log.txt", "report.html"
-_PLACE = (
+PLACE = (
     "data.root",
     *(f"training.{key}" for key in ("accelerator", "devices", "nodes", "loggers", "checkpoint_minutes")),
 )
@@ -80,7 +80,7 @@ class Run:
                 raise InputError(
                     f"the run {folder} {state} already", "Add --resume to go on with it, or --out for another folder."
                 )
-            different = differing_keys([run.recipe, recipe], ignore=_PLACE)
+            different = differing_keys([run.recipe, recipe], ignore=PLACE)
             if different:
                 raise InputError(
                     f"the run {folder} was begun with other settings: {', '.join(sorted(different))}",
@@ -130,10 +130,18 @@ class Run:
         InputError
             If the run has begun already, on other data.
         """
-        if (self.folder / FACTS).is_file() and self.facts["manifest"] != facts["manifest"]:
-            raise InputError(
-                f"the data of the run {self.folder} has changed since it began", "Start anew in another folder: --out."
-            )
+        if (self.folder / FACTS).is_file():
+            # The store's folder is named by a digest of the pictures' bytes.
+            before, now = ((known["manifest"], Path(known["store"]).name) for known in (self.facts, facts))
+            if before != now:
+                raise InputError(
+                    f"the data of the run {self.folder} has changed since it began",
+                    "Start anew in another folder: --out.",
+                )
+            if self.facts["environment"] != facts["environment"]:
+                self.log(f"resumed in another environment; before: {self.facts['environment']}")
+        for left in self.folder.glob(".*-*"):
+            left.unlink()  # what a kill left half-written
         with atomic_write(self.folder / RECIPE) as temporary:
             temporary.write_text(dump_recipe(load_recipe(facts["recipe"])), encoding="utf-8")
         with atomic_write(self.folder / SPLIT) as temporary:

@@ -63,8 +63,9 @@ def train(
     settings = load_recipe(recipe, overrides)
     folder = Path(out) if out is not None else _default_folder(recipe, settings, overrides)
     run = Run.create(folder, settings, resume=resume or not is_first_process())
-    if run.finished and is_first_process():
-        return run if (folder / REPORT).is_file() else evaluate(folder, faces=faces)
+    if run.finished:
+        whole = (folder / REPORT).is_file() or not is_first_process()
+        return run if whole else evaluate(folder, faces=faces)
     assembly.check_parts(settings)
     from evenface.fitting import fit
 
@@ -184,7 +185,7 @@ def compare(
         title=" against ".join(groups) if len(groups) == 2 else f"{len(groups)} methods on {first.recipe.data.source}",
         comparison=comparison,
         histories={name: group[0].history for name, group in groups.items()},
-        notes=list(dict.fromkeys(note for run in opened for note in run.facts["notes"])),
+        notes=reporting.notes(groups),
         counts=reporting.counts(first),
         faces=reporting.sample_faces(first) if faces else None,
         facts=reporting.facts(opened),

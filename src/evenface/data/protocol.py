@@ -107,13 +107,17 @@ class _Divider:
         rows = np.arange(len(self.manifest), dtype=np.int64)
         if uneven and uneven.on == "all":
             rows = self.thin(rows, uneven)
-            self.notes.append("imbalance applied to the whole data set: validation and test are uneven too")
+            self.notes.append("imbalance applied to the whole data set: the test side is uneven too")
         pool, official, test = self.official(rows) if self.protocol.kind == "official" else self.held_out(rows)
         pool, official, test = self.drop_copies(pool, official, test)
         if uneven and uneven.on == "train":
             pool = self.thin(pool, uneven)
-            self.notes.append(
-                "imbalance applied to training only" + (", before validation is cut" if not len(official) else "")
+            cut = not len(official) and self.protocol.validation > 0
+            self.notes.append("imbalance applied to training only" + (", before validation is cut" if cut else ""))
+        if not len(pool) or not len(test):
+            raise InputError(
+                f"protocol: nobody is left to {'train on' if len(test) else 'test on'}",
+                "Ask for fewer folds, another fold, or less imbalance.",
             )
         train, validation = (pool, official) if len(official) else self.cut_validation(pool)
         self.say_missing(train, validation, test)
@@ -195,7 +199,10 @@ class _Divider:
         else:
             seen = np.concatenate([pool, official])
             kept, valid = self.without_copies(test, seen), self.without_copies(official, pool)
-            self.notes.append(f"copies: {len(test) - len(kept)} pictures left out of test, they stand in training")
+            self.notes.append(
+                f"copies: {len(test) - len(kept)} pictures left out of test, "
+                "they stand in training (before any imbalance)"
+            )
             if len(official) > len(valid):
                 dropped = len(official) - len(valid)
                 self.notes.append(f"copies: {dropped} pictures left out of validation, they stand in training")

@@ -1,8 +1,10 @@
 """What a recipe may say: every key, its type, its range and its default."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, field_validator, model_validator
+
+Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Section(BaseModel):
@@ -130,7 +132,7 @@ class Optimizer(Section):
         "weights", description="weights spares biases and normalisation from weight decay"
     )
     momentum: float = Field(0.9, ge=0, lt=1, description="sgd only; Nesterov's form")
-    betas: tuple[float, float] = Field((0.9, 0.999), description="all but sgd")
+    betas: tuple[Share, Share] = Field((0.9, 0.999), description="all but sgd")
     eps: float | None = Field(None, gt=0, description="the optimiser's own where none is given")
     clip_norm: float | None = Field(None, gt=0, description="largest norm of the whole gradient")
 
@@ -183,9 +185,15 @@ class Augment(Section):
     contrast: float = Field(0.0, ge=0, le=1, description="largest change, as a share")
     saturation: float = Field(0.0, ge=0, le=1, description="largest change, as a share; colour only")
     erase: float = Field(0.0, ge=0, le=1, description="chance that a rectangle is erased")
-    erase_area: tuple[float, float] = Field(
+    erase_area: tuple[Share, Share] = Field(
         (0.02, 0.25), description="smallest and largest share of the picture that is erased"
     )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "Augment":
+        if self.erase_area[0] > self.erase_area[1]:
+            raise ValueError("erase_area must name the smaller share first")
+        return self
 
 
 class Recipe(Section):

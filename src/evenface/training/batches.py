@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from evenface.errors import InputError
 from evenface.imbalance import draw, sampling_probabilities
 from evenface.training.augment import COLUMNS
 from evenface.training.randomness import permutation, uniforms
@@ -77,7 +78,7 @@ class TrainingBatches:
     seed : int
         Seed of the run.
     sampling : {'none', 'inverse', 'effective'}
-        ``none`` visits every sample once in an epoch; the others draw as many samples with replacement, rare
+        ``none`` visits no sample twice in an epoch; the others draw as many samples with replacement, rare
         classes more often.
     rank, world : int
         This process and their number. Each takes an equal share of every batch.
@@ -103,6 +104,8 @@ class TrainingBatches:
         self.faces, self.rows, self.labels = faces, rows, labels
         self.seed, self.sampling, self.rank, self.world = seed, sampling, rank, world
         self.batch_size = min(batch_size, len(rows)) // world * world
+        if self.batch_size < 2 * world:
+            raise InputError(f"{len(rows)} training samples are too few for {world} processes with two or more each")
         self.steps = len(rows) // self.batch_size
         self._probabilities = None if sampling == "none" else sampling_probabilities(labels, sampling)
 

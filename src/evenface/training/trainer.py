@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -42,12 +42,15 @@ class Position:
         Sum of the step losses of this epoch so far.
     history : list of dict
         One row per epoch that has ended.
+    seconds : float
+        Time spent on all that.
     """
 
     epoch: int = 0
     step: int = 0
     loss_sum: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
+    seconds: float = 0.0
 
 
 class Trainer:
@@ -126,18 +129,23 @@ class Trainer:
             After Ctrl-C, with the state saved at the end of the step.
         """
         self._restore()
+        self._saved = time.monotonic()
         total = self.recipe.training.epochs * self.batches.steps
         done = self.position.epoch * self.batches.steps + self.position.step
-        with self._interruptible() as interrupt, progress("training", total, done) as bar:
+        with ExitStack() as stack:
+            interrupt = stack.enter_context(self._interruptible())
+            bar = stack.enter_context(progress("training", total, done))
+            for logger in self.loggers:
+                stack.callback(logger.close)
             while self.position.epoch < self.recipe.training.epochs and not self._standing().stop:
                 self._run_epoch(bar, interrupt)
+            if interrupt.pressed:
+                raise KeyboardInterrupt
         if self.fabric.is_global_zero:
             save_weights(self.folder / LAST, self.method.inference_state(), {"selected": "last"})
             if self.recipe.training.select == "last" or not len(self.validation):
                 save_weights(self.folder / BEST, self.method.inference_state(), {"selected": "last"})
         self.fabric.barrier()
-        for logger in self.loggers:
-            logger.close()
         return self.position.history
 
     def _interruptible(self) -> AbstractContextManager[Interrupt]:
@@ -178,7 +186,7 @@ class Trainer:
         # Over all processes: they must stop together, or those left would wait for the one that went.
         value = float(cast(torch.Tensor, self.fabric.all_reduce(loss.detach(), reduce_op="mean")))
         if not np.isfinite(value):
-            raise self._not_finite(value, batch)
+            raise self._not_finite(value)
         self.optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(loss)
         if recipe.optimizer.clip_norm is not None:
@@ -198,6 +206,7 @@ class Trainer:
             "train_loss": position.loss_sum / self.batches.steps,
         }
         if len(self.validation):
+            self._share_statistics()
             probabilities = predict_rows(self.fabric, self.method, self.faces, self.validation, training.batch_size)
             judged = figures(self.labels[self.validation], probabilities)
             row |= {f"validation_{name}": value for name, value in judged.items()}
@@ -207,6 +216,12 @@ class Trainer:
         if self.fabric.is_global_zero:
             self._write_epoch(row, bar)
         self._save()
+
+    def _share_statistics(self) -> None:
+        """Give all processes the first one's running statistics: those are judged, as those are saved."""
+        if self.fabric.world_size > 1:
+            for buffer in self.method.buffers():
+                torch.distributed.broadcast(buffer, 0)
 
     def _write_epoch(self, row: dict[str, float], bar: Bar) -> None:
         if (
@@ -240,8 +255,10 @@ class Trainer:
         monitored = [row[f"validation_{training.monitor}"] for row in self.position.history]
         return standing(monitored, larger_is_better=training.monitor != "loss", patience=training.patience)
 
-    def _not_finite(self, value: float, batch: Batch) -> InputError:
-        names = [str(name) for name in self.names[batch.rows]]
+    def _not_finite(self, value: float) -> InputError:
+        first = self.position.step * self.batches.batch_size
+        places = self.batches.order(self.position.epoch)[first : first + self.batches.batch_size]
+        names = [str(name) for name in self.names[self.batches.rows[places]]]
         what = f"the loss became {value} at epoch {self.position.epoch + 1}, step {self.position.step + 1}"
         self.log(f"{what}, on the samples {' '.join(names)}")
         return InputError(
@@ -251,7 +268,9 @@ class Trainer:
         )
 
     def _save(self) -> None:
-        self._saved = time.monotonic()
+        now = time.monotonic()
+        self.position.seconds += now - self._saved
+        self._saved = now
         if self.fabric.is_global_zero:
             scaler: dict[str, Any] = self.fabric.strategy.precision.state_dict()
             state = {
