@@ -49,7 +49,8 @@ def groups(runs: Sequence[Run], names: Sequence[str] | None = None) -> dict[str,
 
 def _names(runs: Sequence[Run]) -> list[str]:
     """Name each run by the settings in which it differs; runs of equal settings, and only they, get one name."""
-    different = differing_keys([run.recipe for run in runs], ignore=("seed", *PLACE))
+    found = differing_keys([run.recipe for run in runs], ignore=("seed", *PLACE))
+    different = dict(sorted(found.items(), key=lambda item: not item[0].endswith(".name")))
     known: dict[str, str] = {}
     named = []
     for place, run in enumerate(runs):
