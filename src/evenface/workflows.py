@@ -182,7 +182,7 @@ def compare(
     report = comparison_report(
         Path(out) / REPORT,
         predictions,
-        title=" against ".join(groups) if len(groups) == 2 else f"{len(groups)} methods on {first.recipe.data.source}",
+        title=" against ".join(groups) if len(groups) == 2 else ", ".join(groups),
         comparison=comparison,
         histories={name: group[0].history for name, group in groups.items()},
         notes=reporting.notes(groups),

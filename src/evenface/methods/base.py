@@ -1,5 +1,6 @@
 """What a method is: a network, a loss, and how one learns from the other."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from evenface.errors import InputError
 
 
-class Method(nn.Module):
+class Method(nn.Module, ABC):
     """A network and the way it is trained. Subclasses give :meth:`training_loss`, and may give :meth:`predict`.
 
     Parameters
@@ -42,6 +43,7 @@ class Method(nn.Module):
         self.network = network
         self.loss = loss
 
+    @abstractmethod
     def training_loss(self, images: Tensor, targets: Tensor) -> Tensor:
         """Give what training makes small, one value per sample.
 
@@ -56,7 +58,6 @@ class Method(nn.Module):
         -------
         Tensor of shape (B,)
         """
-        raise NotImplementedError
 
     def forward(self, images: Tensor, targets: Tensor) -> Tensor:
         """Give :meth:`training_loss`; wrappers for several devices work on this call."""

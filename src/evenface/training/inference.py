@@ -1,11 +1,8 @@
 """Probabilities for many stored faces, shared out over the processes."""
 
-from typing import cast
-
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
 
 from evenface.evaluation.metrics import accuracy, balanced_accuracy, confusion_matrix, macro_f1
 from evenface.evaluation.scores import log_loss
@@ -48,10 +45,11 @@ def predict_rows(fabric: Fabric, method: Method, faces: Faces, rows: np.ndarray,
         with fabric.autocast():
             parts.append(method.predict(images).double())
     method.train(was_training)
-    gathered = torch.cat(parts)[None]
+    shares = [torch.cat(parts)]
     if world > 1:
-        gathered = cast(Tensor, fabric.all_gather(gathered[0]))
-    together = gathered.transpose(0, 1).reshape(len(filled), -1)[: len(rows)].cpu().numpy()
+        shares = [torch.empty_like(shares[0]) for _ in range(world)]
+        torch.distributed.all_gather(shares, torch.cat(parts))
+    together = torch.stack(shares, dim=1).reshape(len(filled), -1)[: len(rows)].cpu().numpy()
     return np.asarray(together / together.sum(axis=1, keepdims=True))
 
 
