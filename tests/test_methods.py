@@ -5,34 +5,8 @@ from torch import nn
 from evenface.errors import InputError
 from evenface.losses import build_loss
 from evenface.methods import METHODS, Method, build_method
-from evenface.networks.backbone import Outputs, build_network
-
-COUNTS = [30, 20, 10]
-
-
-class Small(nn.Module):
-    """A network of one convolution: quick, and of the same form as a real one."""
-
-    def __init__(self):
-        super().__init__()
-        self.conv = nn.Conv2d(1, 8, 3, stride=2, padding=1)
-        self.norm = nn.BatchNorm2d(8)
-        self.classifier = nn.Linear(8, 3)
-
-    def forward(self, images):
-        maps = self.norm(self.conv(images)).relu()
-        features = maps.mean(dim=(2, 3))
-        return Outputs(self.classifier(features), features, maps)
-
-
-def built(name: str = "plain", alpha: str | None = "inverse") -> Method:
-    torch.manual_seed(0)
-    return build_method(name, Small(), build_loss("focal", COUNTS, alpha=alpha), counts=COUNTS)
-
-
-def batch(rows: int = 4):
-    generator = torch.Generator().manual_seed(1)
-    return torch.rand(rows, 1, 16, 16, generator=generator), torch.randint(3, (rows,), generator=generator)
+from evenface.networks.backbone import build_network
+from small import COUNTS, Small, batch, built, moment, task
 
 
 every_method = pytest.mark.parametrize("name", sorted(METHODS))
@@ -42,6 +16,7 @@ every_method = pytest.mark.parametrize("name", sorted(METHODS))
 @pytest.mark.parametrize("rows", [1, 4])
 def test_training_gives_one_value_per_sample_and_finite_gradients(name, rows):
     method = built(name)
+    method.now = moment(rows)
     images, targets = batch(rows)
     value = method(images, targets)
     assert value.shape == (rows,)
@@ -63,6 +38,7 @@ def test_predictions_are_probabilities_in_any_precision(name):
 @every_method
 def test_a_few_steps_learn_a_batch(name):
     method = built(name)
+    method.now = moment(8)
     images, targets = batch(8)
     images = images * 0.2 + targets[:, None, None, None] * 0.3  # brightness tells the class
     optimizer = torch.optim.Adam(method.parameters(), lr=0.05)
@@ -82,7 +58,7 @@ def test_stored_weights_predict_the_same_without_what_training_needed(name):
     state = method.inference_state()
     assert not any(key.startswith("loss.") for key in state)
     torch.manual_seed(7)
-    other = build_method(name, Small(), build_loss("cross-entropy", COUNTS), counts=COUNTS)
+    other = build_method(name, Small(), build_loss("cross-entropy", COUNTS), task=task())
     other.load_inference_state(state)
     images, _ = batch()
     assert torch.equal(other.eval().predict(images), method.eval().predict(images))
@@ -113,7 +89,7 @@ def test_weights_of_something_else_are_refused_and_change_nothing(change):
 @pytest.mark.parametrize(("name", "options", "says"), [("plane", {}, "plain"), ("plain", {"depth": 2}, "no option")])
 def test_what_cannot_be_built_is_explained(name, options, says):
     with pytest.raises(InputError, match=says):
-        build_method(name, Small(), nn.Identity(), counts=COUNTS, **options)
+        build_method(name, Small(), nn.Identity(), task=task(), **options)
 
 
 class Phased(Method):
@@ -121,9 +97,9 @@ class Phased(Method):
 
     training_only = ("loss.", "teacher.", "step")
 
-    def __init__(self, network, loss, counts, width=4):
+    def __init__(self, network, loss, task, width=4):
         super().__init__(network, loss)
-        self.mapping = nn.Sequential(nn.Linear(3, width), nn.ReLU(), nn.Linear(width, len(counts)))
+        self.mapping = nn.Sequential(nn.Linear(3, width), nn.ReLU(), nn.Linear(width, len(task.counts)))
         self.teacher = nn.Linear(8, 3)
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
@@ -141,7 +117,7 @@ def test_a_method_with_phases_and_heads_needs_no_change_of_the_base(monkeypatch)
     before = torch.random.get_rng_state()
     network, loss = Small(), build_loss("focal", COUNTS, alpha="inverse")
     torch.random.set_rng_state(before)
-    one, two = (build_method("phased", network, loss, counts=COUNTS, seed=4, width=5) for _ in range(2))
+    one, two = (build_method("phased", network, loss, task=task(), seed=4, width=5) for _ in range(2))
     assert torch.equal(torch.random.get_rng_state(), before)
     assert torch.equal(one.mapping[0].weight, two.mapping[0].weight)
     for learns, rests in ((one.network, one.mapping), (one.mapping, one.network)):
@@ -156,7 +132,7 @@ def test_a_method_with_phases_and_heads_needs_no_change_of_the_base(monkeypatch)
 
 def test_a_real_network_trains_and_predicts():
     network = build_network("resnet18", 3, channels=1, size=48)
-    method = build_method("plain", network, build_loss("class-balanced", COUNTS), counts=COUNTS)
+    method = build_method("plain", network, build_loss("class-balanced", COUNTS), task=task())
     images, targets = torch.rand(2, 1, 48, 48), torch.tensor([0, 2])
     method(images, targets).mean().backward()
     assert all(torch.isfinite(p.grad).all() for p in method.parameters())

@@ -13,7 +13,7 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 NORMALISATIONS = ("classes", "sum-one", "none")
-SAMPLING_RULES = ("none", "inverse", "effective")
+SAMPLING_RULES = ("none", "inverse", "effective", "reversed")
 
 
 def counts(labels: npt.ArrayLike, classes: int) -> Integers:
@@ -208,8 +208,10 @@ def sampling_probabilities(labels: npt.ArrayLike, rule: str = "none", *, beta: f
     ----------
     labels : array_like of int, shape (N,)
         Class of each sample. Classes without samples play no part.
-    rule : {"none", "inverse", "effective"}
-        Every sample alike; every class alike; or each sample in proportion to its class's effective-number weight.
+    rule : {"none", "inverse", "effective", "reversed"}
+        Every sample alike; every class alike; each sample in proportion to its class's effective-number weight; or
+        each class in proportion to 1 over its samples, so that the rarest becomes the largest (Zhou et al., *BBN*,
+        CVPR 2020, sec. 3.3).
     beta : float, default=0.999
         For ``effective``, see :func:`effective_number_weights`.
 
@@ -231,6 +233,8 @@ def sampling_probabilities(labels: npt.ArrayLike, rule: str = "none", *, beta: f
         weights = 1.0 / present
     elif rule == "effective":
         weights = effective_number_weights(present, beta=beta)
+    elif rule == "reversed":
+        weights = 1.0 / present.astype(np.float64) ** 2
     else:
         weights = np.ones(len(present))
     probabilities = weights[inverse]

@@ -3,22 +3,41 @@
 import inspect
 from typing import Any
 
-import numpy.typing as npt
 import torch
 from torch import nn
 
 from evenface.errors import InputError
-from evenface.methods.base import Method
+from evenface.methods.base import Method, Moment, Stage, Task
 from evenface.methods.plain import Plain
 from evenface.registry import check_options, find
 
-__all__ = ["METHODS", "Method", "Plain", "build_method"]
+__all__ = ["METHODS", "Method", "Moment", "Plain", "Stage", "Task", "build_method", "register_method"]
 
 METHODS: dict[str, type[Method]] = {"plain": Plain}
 
 
+def register_method(name: str, method: type[Method]) -> None:
+    """Make a method known by a name.
+
+    Parameters
+    ----------
+    name : str
+        What recipes call it.
+    method : type
+        A subclass of :class:`Method`, built as ``method(network, loss, **options)``. If its constructor takes
+        ``task`` it is given a :class:`Task`.
+
+    Raises
+    ------
+    ValueError
+        If the name is taken by another method.
+    """
+    if METHODS.setdefault(name, method) is not method:
+        raise ValueError(f"there already is a method {name!r}: {METHODS[name].__qualname__}")
+
+
 def build_method(
-    name: str, network: nn.Module, loss: nn.Module, *, counts: npt.ArrayLike, seed: int = 0, **options: Any
+    name: str, network: nn.Module, loss: nn.Module, *, task: Task, seed: int = 0, **options: Any
 ) -> Method:
     """Build a method by its name.
 
@@ -28,8 +47,8 @@ def build_method(
         One of :data:`METHODS`.
     network, loss : nn.Module
         See :class:`Method`.
-    counts : array_like of shape (C,)
-        Training samples of each class; given to methods whose constructor takes ``counts``.
+    task : Task
+        What is known of the training data; given to methods whose constructor takes ``task``.
     seed : int
         Fixes the initial weights of a method's own heads; the global random state is neither read nor changed.
     **options
@@ -46,9 +65,9 @@ def build_method(
     """
     method = find("method", name, METHODS)
     parameters = set(inspect.signature(method).parameters) - {"network", "loss"}
-    check_options("method", name, options, parameters - {"counts"})
-    if "counts" in parameters:
-        options["counts"] = counts
+    check_options("method", name, options, parameters - {"task"})
+    if "task" in parameters:
+        options["task"] = task
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:

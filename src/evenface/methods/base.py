@@ -2,11 +2,85 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from evenface.errors import InputError
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a method may know of its training before it begins.
+
+    Parameters
+    ----------
+    counts : ndarray of shape (C,)
+        Training samples of each class.
+    names : tuple of str
+        The classes.
+    batch_size : int
+        Samples of one step over all devices together.
+    votes : Tensor of shape (N, C), optional
+        Votes of the annotators for each training sample, where the data set has them.
+    """
+
+    counts: np.ndarray
+    names: tuple[str, ...]
+    batch_size: int
+    votes: Tensor | None = None
+
+    @property
+    def samples(self) -> int:
+        """Number N of training samples."""
+        return int(np.sum(self.counts))
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of training, of whole epochs. Each begins the learning-rate schedule and the optimiser anew.
+
+    Parameters
+    ----------
+    share : float
+        Of all epochs; the shares of a method's stages sum to 1.
+    sampling : str, optional
+        Takes the place of the recipe's ``training.sampling``.
+    """
+
+    share: float
+    sampling: str | None = None
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where training stands when a step is taken, and what the step is taken on beside images and targets.
+
+    Parameters
+    ----------
+    epoch, step : int
+        From 0.
+    epochs, steps : int
+        Epochs of the run and steps of each.
+    places : Tensor of shape (B,)
+        int64, which of the N training samples the images show; always the same number for the same sample.
+    second : tuple of Tensor, optional
+        Images and targets of another B samples, drawn by the method's ``second_sampling``.
+    """
+
+    epoch: int
+    step: int
+    epochs: int
+    steps: int
+    places: Tensor
+    second: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def progress(self) -> float:
+        """Share of the run that is done, from 0 to below 1."""
+        return (self.epoch + self.step / self.steps) / self.epochs
 
 
 class Method(nn.Module, ABC):
@@ -24,6 +98,14 @@ class Method(nn.Module, ABC):
     training_only : tuple of str
         How the names of tensors begin that prediction does not need. A method with heads of its own adds them here,
         unless it predicts by them.
+    stages : tuple of Stage
+        One after the other; :meth:`begin_stage` is called before each but the first. Weights are selected in the last.
+    second_sampling : str or None
+        How a second batch is drawn for each step, by a name of :func:`evenface.imbalance.sampling_probabilities`.
+    moves_all : bool
+        Whether every step gives every parameter a gradient. Several devices have to know.
+    now : Moment
+        Set before each step.
 
     Notes
     -----
@@ -37,6 +119,10 @@ class Method(nn.Module, ABC):
     """
 
     training_only: tuple[str, ...] = ("loss.",)
+    stages: tuple[Stage, ...] = (Stage(1.0),)
+    second_sampling: str | None = None
+    moves_all: bool = True
+    now: Moment
 
     def __init__(self, network: nn.Module, loss: nn.Module) -> None:
         super().__init__()
@@ -58,6 +144,9 @@ class Method(nn.Module, ABC):
         -------
         Tensor of shape (B,)
         """
+
+    def begin_stage(self, stage: int) -> None:  # noqa: B027, most methods have one stage
+        """Get ready for the stage of that number, from 1; a place to set weights anew."""
 
     def forward(self, images: Tensor, targets: Tensor) -> Tensor:
         """Give :meth:`training_loss`; wrappers for several devices work on this call."""

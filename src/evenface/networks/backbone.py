@@ -100,6 +100,12 @@ class Network(nn.Module):
             freeze_statistics(self)
         return self
 
+    def reset_classifier(self, classes: int | None = None) -> None:
+        """Put a new classifier of freshly drawn weights in place, for as many classes as before where none is given."""
+        old = self.classifier
+        new = nn.Linear(old.in_features, classes or old.out_features)
+        self.classifier = new.to(old.weight.device, old.weight.dtype)
+
     def forward(self, images: Tensor) -> Outputs:
         """Look at a batch.
 

@@ -1,0 +1,56 @@
+"""What tests of methods share: a quick network of the form of real ones, a task, a batch."""
+
+import torch
+from torch import nn
+
+from evenface.losses import build_loss
+from evenface.methods import Method, Moment, Task, build_method
+from evenface.networks.backbone import Outputs
+
+COUNTS = [30, 20, 10]
+CLASSES = ("happy", "sad", "fear")
+
+
+class Small(nn.Module):
+    """A network of one convolution: quick, and of the same form as a real one."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 8, 3, stride=2, padding=1)
+        self.norm = nn.BatchNorm2d(8)
+        self.classifier = nn.Linear(8, 3)
+
+    def forward(self, images):
+        maps = self.norm(self.conv(images)).relu()
+        features = maps.mean(dim=(2, 3))
+        return Outputs(self.classifier(features), features, maps)
+
+    def reset_classifier(self, classes=None):
+        self.classifier = nn.Linear(8, classes or self.classifier.out_features)
+
+
+def task(counts=COUNTS, votes=None) -> Task:
+    """Tell of a training set of these counts; annotators' votes are drawn where none are given."""
+    if votes is None:
+        votes = torch.randint(0, 11, (sum(counts), len(counts)), generator=torch.Generator().manual_seed(5))
+    return Task(counts, CLASSES[: len(counts)], batch_size=8, votes=votes)
+
+
+def batch(rows: int = 4):
+    """Give images and targets of a batch, always the same."""
+    generator = torch.Generator().manual_seed(1)
+    return torch.rand(rows, 1, 16, 16, generator=generator), torch.randint(3, (rows,), generator=generator)
+
+
+def moment(rows: int = 4, epoch: int = 0, step: int = 0) -> Moment:
+    """Say that a step of a batch is taken in a run of ten epochs of five steps."""
+    images, targets = batch(rows)
+    return Moment(epoch, step, 10, 5, torch.arange(rows), (images.flip(0), targets.flip(0)))
+
+
+def built(name: str = "plain", alpha: str | None = "inverse", **options) -> Method:
+    """Build a method of that name on the small network, ready for its first step on :func:`batch`."""
+    torch.manual_seed(0)
+    method = build_method(name, Small(), build_loss("focal", COUNTS, alpha=alpha), task=task(), **options)
+    method.now = moment()
+    return method
