@@ -14,6 +14,7 @@ from evenface.faces.prepare import prepare
 from evenface.faces.store import Store
 from evenface.places import cache_folder
 from evenface.recipes import Recipe
+from evenface.recipes.schema import MethodSettings
 
 if TYPE_CHECKING:
     from evenface.methods.base import Method
@@ -76,8 +77,13 @@ def check_training(recipe: Recipe, store: Store, sides: Split) -> None:
         raise InputError(
             f"the class {name} has no sample to train on", "Leave the class out, or change the protocol or its seed."
         )
-    if recipe.training.patience is not None and not len(sides.validation):
+    if recipe.training.patience is not None and not len(judges(recipe, sides)):
         raise InputError("training.patience needs validation data", "Set protocol.validation above 0.")
+
+
+def judges(recipe: Recipe, sides: Split) -> np.ndarray:
+    """Give the rows that weights are selected on: those of validation, unless the recipe follows a paper's habit."""
+    return sides.test if recipe.training.select == "test" else sides.validation
 
 
 def check_parts(recipe: Recipe) -> None:
@@ -98,10 +104,29 @@ def check_parts(recipe: Recipe) -> None:
             raise InputError(f"the logger {logger} is not installed", "Install it: pip install 'evenface[tracking]'.")
     alpha = recipe.loss.options.get("alpha")
     classes = len(alpha) if isinstance(alpha, list | tuple) else 2
-    build_method(recipe, np.full(classes, 2))
+    _check_method(recipe, np.full(classes, 2))
 
 
-def build_method(recipe: Recipe, counts: np.ndarray, names: tuple[str, ...] | None = None) -> "Method":
+def _check_method(recipe: Recipe, counts: np.ndarray) -> None:
+    """Build a method on made-up counts, as far as it does not ask what the data is like."""
+    import inspect
+
+    from evenface.methods import METHODS
+    from evenface.registry import check_options, find
+
+    parameters = inspect.signature(find("method", recipe.method.name, METHODS)).parameters
+    check_options("method", recipe.method.name, recipe.method.options, set(parameters) - {"network", "loss", "task"})
+    if "task" in parameters:
+        recipe = recipe.model_copy(update={"method": MethodSettings()})
+    build_method(recipe, counts)
+
+
+def build_method(
+    recipe: Recipe,
+    counts: np.ndarray,
+    names: tuple[str, ...] | None = None,
+    votes: np.ndarray | None = None,
+) -> "Method":
     """Build network, loss and method.
 
     Parameters
@@ -111,9 +136,14 @@ def build_method(recipe: Recipe, counts: np.ndarray, names: tuple[str, ...] | No
     counts : ndarray of shape (C,)
         Training samples per class.
     names : tuple of str, optional
-        Class names, for messages.
+        Class names, for messages and options that name classes.
+    votes : ndarray of shape (N, C), optional
+        Annotators' votes for each training sample.
     """
+    import torch
+
     from evenface.losses import build_loss
+    from evenface.methods import Task
     from evenface.methods import build_method as build
     from evenface.networks.backbone import build_network
 
@@ -125,4 +155,10 @@ def build_method(recipe: Recipe, counts: np.ndarray, names: tuple[str, ...] | No
         **recipe.network.model_dump(),
     )
     loss = build_loss(recipe.loss.name, counts, names=names, **recipe.loss.options)
-    return build(recipe.method.name, network, loss, counts=counts, seed=recipe.seed, **recipe.method.options)
+    task = Task(
+        counts,
+        names or tuple(str(i) for i in range(len(counts))),
+        recipe.training.batch_size,
+        None if votes is None else torch.from_numpy(votes),
+    )
+    return build(recipe.method.name, network, loss, task=task, seed=recipe.seed, **recipe.method.options)

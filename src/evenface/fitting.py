@@ -25,6 +25,11 @@ from evenface.training.inference import predict_rows
 from evenface.training.loggers import build_loggers
 from evenface.training.trainer import CHECKPOINT, Trainer
 
+SELECTED_ON_TEST = (
+    "the weights were selected on the test data, as some papers do: the figures flatter, and curves named validation "
+    "are of the test data"
+)
+
 
 def fit(run: Run, recipe: Recipe) -> None:
     """Train, and write weights and predictions."""
@@ -33,14 +38,14 @@ def fit(run: Run, recipe: Recipe) -> None:
     split = assembly.divide(recipe, store)
     assembly.check_training(recipe, store, split)
     options = recipe.training
-    fabric = _fabric(options)
-    fabric.launch()
     manifest = store.manifest
+    method = assembly.build_method(recipe, manifest.counts(split.train), manifest.classes, manifest.votes(split.train))
+    fabric = _fabric(options, moves_all=method.moves_all)
+    fabric.launch()
     facts = _facts(recipe, store, split, str(fabric.device))
     if fabric.is_global_zero:
         run.begin(facts, _sides(store, split))
         run.log(f"training {recipe.name} on {fabric.device}: {store.summary()}")
-    method = assembly.build_method(recipe, manifest.counts(split.train), manifest.classes)
     if fabric.is_global_zero and getattr(method.network, "loaded", None):
         run.log(f"weights from {recipe.network.weights}: {method.network.loaded}")
     images = Faces(store.images, fabric.device)
@@ -52,7 +57,7 @@ def fit(run: Run, recipe: Recipe) -> None:
         labels=manifest.labels,
         names=manifest.table["sample"].to_numpy(),
         train=split.train,
-        validation=split.validation,
+        validation=assembly.judges(recipe, split),
         folder=run.folder,
         log=run.log if fabric.is_global_zero else lambda _text: None,
         loggers=build_loggers(options.loggers, run.folder, recipe.name, {"seed": recipe.seed})
@@ -62,7 +67,7 @@ def fit(run: Run, recipe: Recipe) -> None:
     history = trainer.fit()
     method.load_inference_state(load_file(run.folder / WEIGHTS))
     found = {
-        name: predict_rows(fabric, method, images, rows, options.batch_size)
+        name: predict_rows(fabric, method, images, rows, options.batch_size, mirror=options.mirror)
         for name, rows in ((VALIDATION, split.validation), (PREDICTIONS, split.test))
         if len(rows)
     }
@@ -81,8 +86,11 @@ def fit(run: Run, recipe: Recipe) -> None:
     fabric.barrier()
 
 
-def _fabric(options: Training) -> Fabric:
-    """Choose devices and processes; ``auto`` takes a CUDA GPU where there is one."""
+def _fabric(options: Training, *, moves_all: bool) -> Fabric:
+    """Choose devices and processes; ``auto`` takes a CUDA GPU where there is one.
+
+    Several processes wait for the gradient of every parameter, unless they are told that some steps leave some out.
+    """
     accelerator = options.accelerator
     if accelerator == "auto":
         accelerator = "cuda" if torch.cuda.is_available() else "cpu"
@@ -90,8 +98,13 @@ def _fabric(options: Training) -> Fabric:
         raise InputError("training.precision 16-mixed needs a GPU", "Take bf16-mixed or 32-true.")
     if accelerator == "cuda" and torch.cuda.device_count() < options.devices:
         raise InputError(f"training.devices is {options.devices}, there are {torch.cuda.device_count()} GPUs")
+    several = options.devices * options.nodes > 1
     return Fabric(
-        accelerator=accelerator, devices=options.devices, num_nodes=options.nodes, precision=options.precision
+        strategy="ddp_find_unused_parameters_true" if several and not moves_all else "auto",
+        accelerator=accelerator,
+        devices=options.devices,
+        num_nodes=options.nodes,
+        precision=options.precision,
     )
 
 
@@ -110,7 +123,7 @@ def _facts(recipe: Recipe, store: Store, split: Split, device: str) -> dict[str,
         "classes": list(manifest.classes),
         "counts": {side: manifest.counts(rows).tolist() for side, rows in sides.items()},
         "people": {side: _people(store, rows) for side, rows in sides.items()},
-        "notes": [*manifest.notes, *split.notes],
+        "notes": [*manifest.notes, *split.notes, *([SELECTED_ON_TEST] if recipe.training.select == "test" else [])],
     }
 
 

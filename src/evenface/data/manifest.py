@@ -91,6 +91,13 @@ class Manifest:
         labels = self.labels if rows is None else self.labels[rows]
         return np.bincount(labels, minlength=len(self.classes))
 
+    def votes(self, rows: np.ndarray) -> np.ndarray | None:
+        """Give the annotators' votes for each class, float32, shape (len(rows), C); None where there are none."""
+        columns = [f"votes_{name}" for name in self.classes]
+        if not set(columns) <= set(self.table.columns):
+            return None
+        return self.table[columns].to_numpy(dtype=np.float32)[rows]
+
     def take(self, rows: np.ndarray | Sequence[int], note: str = "") -> "Manifest":
         """Keep the given rows (positions or mask), and say why in ``note``."""
         chosen = np.asarray(rows)

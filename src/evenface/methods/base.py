@@ -145,7 +145,7 @@ class Method(nn.Module, ABC):
         Tensor of shape (B,)
         """
 
-    def begin_stage(self, stage: int) -> None:  # noqa: B027, most methods have one stage
+    def begin_stage(self, stage: int) -> None:
         """Get ready for the stage of that number, from 1; a place to set weights anew."""
 
     def forward(self, images: Tensor, targets: Tensor) -> Tensor:

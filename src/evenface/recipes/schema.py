@@ -153,12 +153,19 @@ class Training(Section):
 
     epochs: int = Field(20, ge=1, description="passes over the training samples, or as many draws")
     batch_size: int = Field(64, ge=2, description="samples of one step over all devices together")
-    sampling: Literal["none", "inverse", "effective"] = Field(
-        "none", description="draw rare classes more often, by inverse frequency or effective number"
+    sampling: Literal["none", "inverse", "effective", "reversed"] = Field(
+        "none",
+        description="draw rare classes more often, by inverse frequency, effective number or inverse frequency squared",
     )
-    select: Literal["best", "last"] = Field(
-        "best", description="which weights are tested; best is judged on validation data only"
+    select: Literal["best", "last", "test"] = Field(
+        "best",
+        description="which weights are tested; best is judged on validation data only; test selects on the test data, "
+        "as some papers do, and every result says so",
     )
+    average: float = Field(
+        0.0, ge=0, lt=1, description="test a moving average of the weights: share of the past at each step, 0 for none"
+    )
+    mirror: bool = Field(False, description="average what is predicted of a picture and of its mirror")
     monitor: Literal["balanced_accuracy", "accuracy", "macro_f1", "loss"] = Field(
         "balanced_accuracy", description="validation figure that best and early stopping go by"
     )

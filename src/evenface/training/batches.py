@@ -1,7 +1,7 @@
 """Which samples meet in which step: a pure function of (seed, epoch, step), the same for any number of processes."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -30,12 +30,18 @@ class Batch:
         Class indices, int64.
     numbers : Tensor of shape (B, COLUMNS)
         What augmentation draws from.
+    places : Tensor of shape (B,)
+        Place of each sample among those that train, int64.
+    second : Batch, optional
+        As many samples drawn by another rule, for methods that ask for them.
     """
 
     rows: np.ndarray
     images: Tensor
     targets: Tensor
     numbers: Tensor
+    places: Tensor
+    second: "Batch | None" = None
 
 
 class Faces:
@@ -77,9 +83,9 @@ class TrainingBatches:
         Samples of one step over all processes together.
     seed : int
         Seed of the run.
-    sampling : {'none', 'inverse', 'effective'}
-        ``none`` visits no sample twice in an epoch; the others draw as many samples with replacement, rare
-        classes more often.
+    sampling : str
+        A rule of :func:`evenface.imbalance.sampling_probabilities`. ``none`` visits no sample twice in an epoch; the
+        others draw as many samples with replacement, rare classes more often.
     rank, world : int
         This process and their number. Each takes an equal share of every batch.
 
@@ -107,24 +113,50 @@ class TrainingBatches:
         if self.batch_size < 2 * world:
             raise InputError(f"{len(rows)} training samples are too few for {world} processes with two or more each")
         self.steps = len(rows) // self.batch_size
-        self._probabilities = None if sampling == "none" else sampling_probabilities(labels, sampling)
 
-    def order(self, epoch: int) -> np.ndarray:
-        """Give the places (into ``rows``) of one epoch, in order, shape (N,)."""
-        if self._probabilities is None:
+    def order(self, epoch: int, sampling: str | None = None, purpose: str = "sampling") -> np.ndarray:
+        """Give the places (into ``rows``) of one epoch, in order, shape (N,).
+
+        Parameters
+        ----------
+        epoch : int
+            From 0.
+        sampling : str, optional
+            Takes the place of the batches' own rule.
+        purpose : str
+            Keeps the draws of the first and the second batches apart.
+        """
+        rule = sampling or self.sampling
+        if rule == "none":
             return permutation(self.seed, epoch, len(self.rows))
-        return draw(
-            self._probabilities, uniforms(self.seed, "sampling", epoch, len(self.rows))[:, 0].astype(np.float64)
-        )
+        drawn = uniforms(self.seed, purpose, epoch, len(self.rows))[:, 0].astype(np.float64)
+        return draw(sampling_probabilities(self.labels, rule), drawn)
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Walk through one epoch from step ``start`` on."""
-        order = self.order(epoch)
-        numbers = torch.from_numpy(uniforms(self.seed, "augment", epoch, len(self.rows), COLUMNS))
+    def epoch(
+        self, epoch: int, start: int = 0, *, sampling: str | None = None, second: str | None = None
+    ) -> Iterator[Batch]:
+        """Walk through one epoch from step ``start`` on, with a second batch beside each if ``second`` names a rule."""
+        batches = self._walk(epoch, start, self.order(epoch, sampling), "augment")
+        if second is None:
+            yield from batches
+            return
+        others = self._walk(epoch, start, self.order(epoch, second, "second sampling"), "augment second")
+        for batch, other in zip(batches, others, strict=True):
+            yield replace(batch, second=other)
+
+    def _walk(self, epoch: int, start: int, order: np.ndarray, purpose: str) -> Iterator[Batch]:
+        numbers = torch.from_numpy(uniforms(self.seed, purpose, epoch, len(self.rows), COLUMNS))
         share = self.batch_size // self.world
+        device = self.faces.device
         for step in range(start, self.steps):
             first = step * self.batch_size + self.rank * share
             places = order[first : first + share]
             rows = self.rows[places]
-            targets = torch.from_numpy(self.labels[places]).to(self.faces.device, non_blocking=True)
-            yield Batch(rows, self.faces.take(rows), targets, numbers[first : first + share])
+            targets = torch.from_numpy(self.labels[places]).to(device, non_blocking=True)
+            yield Batch(
+                rows,
+                self.faces.take(rows),
+                targets,
+                numbers[first : first + share],
+                torch.from_numpy(places).to(device, non_blocking=True),
+            )

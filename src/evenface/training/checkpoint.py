@@ -9,6 +9,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.optim import Optimizer
 
 from evenface.errors import InputError
 from evenface.files import atomic_write
@@ -86,3 +87,14 @@ def _join(value: Any, tensors: Mapping[str, Tensor]) -> Any:
     if isinstance(value, list):
         return [_join(inner, tensors) for inner in value]
     return value
+
+
+def lay_out_like_parameters(optimizer: Optimizer) -> None:
+    """Give restored moments the memory layout of their parameters, which files do not keep.
+
+    Fused optimisers walk through both in the order of memory: another layout would pair wrong numbers.
+    """
+    for parameter, moments in optimizer.state.items():
+        for name, value in moments.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                moments[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)

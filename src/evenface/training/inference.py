@@ -12,7 +12,9 @@ from evenface.training.batches import Faces
 
 
 @torch.inference_mode()
-def predict_rows(fabric: Fabric, method: Method, faces: Faces, rows: np.ndarray, batch_size: int) -> np.ndarray:
+def predict_rows(
+    fabric: Fabric, method: Method, faces: Faces, rows: np.ndarray, batch_size: int, *, mirror: bool = False
+) -> np.ndarray:
     """Predict the faces at ``rows``, without augmentation.
 
     Parameters
@@ -27,6 +29,8 @@ def predict_rows(fabric: Fabric, method: Method, faces: Faces, rows: np.ndarray,
         Which ones.
     batch_size : int
         Faces at a time in each process.
+    mirror : bool, default=False
+        Whether the probabilities of a face and of its mirror are averaged.
 
     Returns
     -------
@@ -43,7 +47,8 @@ def predict_rows(fabric: Fabric, method: Method, faces: Faces, rows: np.ndarray,
     for start in range(0, len(mine), batch_size):
         images = to_float(faces.take(mine[start : start + batch_size]))
         with fabric.autocast():
-            parts.append(method.predict(images).double())
+            found = method.predict(images).double()
+            parts.append((found + method.predict(images.flip(-1)).double()) / 2 if mirror else found)
     method.train(was_training)
     shares = [torch.cat(parts)]
     if world > 1:

@@ -37,6 +37,13 @@ def permutation(seed: int, epoch: int, rows: int) -> np.ndarray:
     return np.random.default_rng(key(seed, "order", epoch)).permutation(rows)
 
 
+def seed_stage(seed: int, stage: int) -> None:
+    """Seed torch for weights that a stage of a method draws anew, alike in all processes."""
+    import torch
+
+    torch.manual_seed(key(seed, "stage", stage))
+
+
 def seed_step(seed: int, epoch: int, step: int, rank: int = 0) -> None:
     """Seed torch for one training step, for dropout and whatever else a network draws."""
     import torch

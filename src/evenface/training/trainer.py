@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,43 +14,23 @@ from lightning_fabric import Fabric
 
 from evenface.errors import InputError
 from evenface.files import atomic_write
-from evenface.methods.base import Method
+from evenface.methods.base import Method, Moment
 from evenface.progress import Bar, progress
 from evenface.recipes import Recipe
 from evenface.training.augment import augment, to_float
+from evenface.training.averaging import Average
 from evenface.training.batches import Batch, Faces, TrainingBatches
-from evenface.training.checkpoint import load_state, save_state, save_weights
+from evenface.training.checkpoint import lay_out_like_parameters, load_state, save_state, save_weights
 from evenface.training.inference import figures, predict_rows
 from evenface.training.interrupt import Interrupt, deferred_interrupt
 from evenface.training.loggers import Logger
 from evenface.training.optimizers import build_optimizer
-from evenface.training.randomness import seed_step
+from evenface.training.position import Position
+from evenface.training.randomness import seed_stage, seed_step
 from evenface.training.schedules import Standing, rate_factor, standing
+from evenface.training.stages import Span, spans
 
 CHECKPOINT, BEST, LAST, HISTORY = "checkpoint.safetensors", "weights.safetensors", "last.safetensors", "history.csv"
-
-
-@dataclass
-class Position:
-    """How far a run has come.
-
-    Parameters
-    ----------
-    epoch, step : int
-        Epoch under way, and steps of it that are done.
-    loss_sum : float
-        Sum of the step losses of this epoch so far.
-    history : list of dict
-        One row per epoch that has ended.
-    seconds : float
-        Time spent on all that.
-    """
-
-    epoch: int = 0
-    step: int = 0
-    loss_sum: float = 0.0
-    history: list[dict[str, float]] = field(default_factory=list)
-    seconds: float = 0.0
 
 
 class Trainer:
@@ -71,7 +51,7 @@ class Trainer:
     names : ndarray of shape (N,)
         Sample name of every row of the store, for messages.
     train, validation : ndarray
-        Rows that train, and rows that judge; the latter may be empty.
+        Rows that train, and rows that judge the weights; the latter may be empty.
     folder : Path
         Run folder: checkpoint, weights and history are written here.
     log : callable
@@ -110,7 +90,9 @@ class Trainer:
         )
         method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model, self.optimizer = fabric.setup(method, build_optimizer([method], recipe.optimizer))
+        self.average = Average(method, recipe.training.average)
         self.position = Position()
+        self._spans = spans(method.stages, recipe.training.epochs)
         self._saved = time.monotonic()
 
     def fit(self) -> list[dict[str, float]]:
@@ -142,9 +124,10 @@ class Trainer:
             if interrupt.pressed:
                 raise KeyboardInterrupt
         if self.fabric.is_global_zero:
-            save_weights(self.folder / LAST, self.method.inference_state(), {"selected": "last"})
-            if self.recipe.training.select == "last" or not len(self.validation):
-                save_weights(self.folder / BEST, self.method.inference_state(), {"selected": "last"})
+            with self.average.applied():
+                save_weights(self.folder / LAST, self.method.inference_state(), {"selected": "last"})
+                if self.recipe.training.select == "last" or not len(self.validation):
+                    save_weights(self.folder / BEST, self.method.inference_state(), {"selected": "last"})
         self.fabric.barrier()
         return self.position.history
 
@@ -153,10 +136,14 @@ class Trainer:
         return deferred_interrupt() if self.fabric.world_size == 1 else nullcontext(Interrupt())
 
     def _run_epoch(self, bar: Bar, interrupt: Interrupt) -> None:
-        position, began = self.position, time.monotonic()
+        position, began, span = self.position, time.monotonic(), self._span()
         first = position.step
+        if span.index and position.epoch == span.first and not first:
+            self._begin_stage(span)
         self.model.train()
-        for batch in self.batches.epoch(position.epoch, start=position.step):
+        for batch in self.batches.epoch(
+            position.epoch, start=first, sampling=span.sampling, second=self.method.second_sampling
+        ):
             self.step(batch)
             bar(1)
             if interrupt.pressed:
@@ -167,6 +154,16 @@ class Trainer:
         images = (position.step - first) * self.batches.batch_size
         self._close_epoch(bar, images / (time.monotonic() - began))
 
+    def _span(self) -> Span:
+        """Give the stage of the epoch under way."""
+        return next(span for span in self._spans if self.position.epoch < span.end)
+
+    def _begin_stage(self, span: Span) -> None:
+        seed_stage(self.recipe.seed, span.index)
+        self.method.begin_stage(span.index)
+        self.optimizer.state.clear()
+        self.log(f"stage {span.index + 1} of {len(self._spans)} begins")
+
     def step(self, batch: Batch) -> float:
         """Take the next step of the epoch under way, on its batch, and give the loss.
 
@@ -175,13 +172,21 @@ class Trainer:
         InputError
             If the loss is not finite.
         """
-        position, recipe = self.position, self.recipe
-        step = position.epoch * self.batches.steps + position.step
-        factor = rate_factor(recipe.schedule, step, self.batches.steps, recipe.training.epochs, self._losses())
+        position, recipe, span = self.position, self.recipe, self._span()
+        step = (position.epoch - span.first) * self.batches.steps + position.step
+        factor = rate_factor(recipe.schedule, step, self.batches.steps, span.end - span.first, self._losses(span))
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.optimizer.lr * factor
         seed_step(recipe.seed, position.epoch, position.step, self.fabric.global_rank)
-        images = augment(to_float(batch.images), batch.numbers, recipe.augment)
+        images = self._augmented(batch)
+        self.method.now = Moment(
+            position.epoch,
+            position.step,
+            recipe.training.epochs,
+            self.batches.steps,
+            batch.places,
+            None if batch.second is None else (self._augmented(batch.second), batch.second.targets),
+        )
         loss = self.model(images, batch.targets).mean()
         # Over all processes: they must stop together, or those left would wait for the one that went.
         value = float(cast(torch.Tensor, self.fabric.all_reduce(loss.detach(), reduce_op="mean")))
@@ -194,9 +199,13 @@ class Trainer:
                 self.model, self.optimizer, max_norm=recipe.optimizer.clip_norm, error_if_nonfinite=False
             )
         self.optimizer.step()
+        self.average.update(step)
         position.loss_sum += value
         position.step += 1
         return value
+
+    def _augmented(self, batch: Batch) -> torch.Tensor:
+        return augment(to_float(batch.images), batch.numbers, self.recipe.augment)
 
     def _close_epoch(self, bar: Bar, speed: float) -> None:
         position, training = self.position, self.recipe.training
@@ -207,7 +216,15 @@ class Trainer:
         }
         if len(self.validation):
             self._share_statistics()
-            probabilities = predict_rows(self.fabric, self.method, self.faces, self.validation, training.batch_size)
+            with self.average.applied():
+                probabilities = predict_rows(
+                    self.fabric,
+                    self.method,
+                    self.faces,
+                    self.validation,
+                    training.batch_size,
+                    mirror=training.mirror,
+                )
             judged = figures(self.labels[self.validation], probabilities)
             row |= {f"validation_{name}": value for name, value in judged.items()}
         row["images_per_second"] = round(speed, 1)
@@ -226,12 +243,13 @@ class Trainer:
     def _write_epoch(self, row: dict[str, float], bar: Bar) -> None:
         if (
             len(self.validation)
-            and self.recipe.training.select == "best"
+            and self.recipe.training.select != "last"
             and self._standing().best == self.position.epoch - 1
         ):
-            save_weights(
-                self.folder / BEST, self.method.inference_state(), {"selected": f"epoch {self.position.epoch}"}
-            )
+            with self.average.applied():
+                save_weights(
+                    self.folder / BEST, self.method.inference_state(), {"selected": f"epoch {self.position.epoch}"}
+                )
         with atomic_write(self.folder / HISTORY) as temporary:
             pd.DataFrame(self.position.history).to_csv(temporary, index=False)
         for logger in self.loggers:
@@ -244,20 +262,22 @@ class Trainer:
         bar.say(text)
         self.log(text)
 
-    def _losses(self) -> list[float]:
+    def _losses(self, span: Span) -> list[float]:
         name = "validation_loss" if len(self.validation) else "train_loss"
-        return [row[name] for row in self.position.history]
+        return [row[name] for row in self.position.history[span.first :]]
 
     def _standing(self) -> Standing:
-        training = self.recipe.training
-        if not len(self.validation):
+        """Judge the epochs of the last stage: only its weights are what the method promises."""
+        training, first = self.recipe.training, self._spans[-1].first
+        if not len(self.validation) or len(self.position.history) <= first:
             return Standing(len(self.position.history) - 1, stop=False)
-        monitored = [row[f"validation_{training.monitor}"] for row in self.position.history]
-        return standing(monitored, larger_is_better=training.monitor != "loss", patience=training.patience)
+        monitored = [row[f"validation_{training.monitor}"] for row in self.position.history[first:]]
+        found = standing(monitored, larger_is_better=training.monitor != "loss", patience=training.patience)
+        return Standing(found.best + first, found.stop)
 
     def _not_finite(self, value: float) -> InputError:
         first = self.position.step * self.batches.batch_size
-        places = self.batches.order(self.position.epoch)[first : first + self.batches.batch_size]
+        places = self.batches.order(self.position.epoch, self._span().sampling)[first : first + self.batches.batch_size]
         names = [str(name) for name in self.names[self.batches.rows[places]]]
         what = f"the loss became {value} at epoch {self.position.epoch + 1}, step {self.position.step + 1}"
         self.log(f"{what}, on the samples {' '.join(names)}")
@@ -278,6 +298,7 @@ class Trainer:
                 "method": self.method.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "precision": scaler,
+                "average": self.average.state,
             }
             save_state(self.folder / CHECKPOINT, state)
 
@@ -289,16 +310,7 @@ class Trainer:
         self.position = Position(**state["position"])
         self.method.load_state_dict(state["method"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self._lay_out_like_parameters()
+        lay_out_like_parameters(self.optimizer)
+        self.average.state = state["average"]
         self.fabric.strategy.precision.load_state_dict(state["precision"])
         self.log(f"resumed at epoch {self.position.epoch + 1}, step {self.position.step + 1}")
-
-    def _lay_out_like_parameters(self) -> None:
-        """Give restored moments the memory layout of their parameters, which files do not keep.
-
-        Fused optimisers walk through both in the order of memory: another layout would pair wrong numbers.
-        """
-        for parameter, moments in self.optimizer.state.items():
-            for name, value in moments.items():
-                if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
-                    moments[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
