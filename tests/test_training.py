@@ -11,13 +11,16 @@ from hypothesis import strategies as st
 from torch import nn
 
 from evenface.errors import InputError
+from evenface.methods.base import Stage
 from evenface.recipes.schema import Augment, Optimizer, Schedule
 from evenface.training.augment import COLUMNS, augment, to_float
+from evenface.training.averaging import Average
 from evenface.training.batches import Faces, TrainingBatches
 from evenface.training.checkpoint import load_state, save_state
 from evenface.training.optimizers import build_optimizer
 from evenface.training.randomness import permutation, seed_step, uniforms
 from evenface.training.schedules import rate_factor, standing
+from evenface.training.stages import spans
 
 
 def batches(n=50, batch_size=8, sampling="none", rank=0, world=1, seed=3):
@@ -279,3 +282,57 @@ def test_a_damaged_checkpoint_is_said_to_be_one(tmp_path, content):
     (tmp_path / "c.safetensors").write_bytes(content)
     with pytest.raises(InputError, match=r"c\.safetensors"):
         load_state(tmp_path / "c.safetensors")
+
+
+def test_second_batches_come_from_their_own_draws_and_leave_the_first_alone():
+    alone, beside = list(batches().epoch(1)), list(batches().epoch(1, second="reversed"))
+    for one, two in zip(alone, beside, strict=True):
+        assert one.rows.tolist() == two.rows.tolist() == two.places.tolist()
+        assert len(two.second.rows) == len(two.rows)
+        assert two.second.targets.tolist() == (two.second.rows % 3).tolist()
+        assert not torch.equal(two.second.numbers, two.numbers)
+    rest = list(batches().epoch(1, start=3, second="reversed"))
+    assert rest[0].second.rows.tolist() == beside[3].second.rows.tolist()
+
+
+def test_a_stage_takes_its_own_sampling():
+    labels = np.repeat([0, 1], [90, 10])
+    faces = Faces(np.zeros((100, 1, 4, 4, 1), np.uint8), torch.device("cpu"))
+    made = TrainingBatches(faces, np.arange(100), labels, batch_size=10, seed=0)
+    drawn = np.concatenate([b.targets.numpy() for epoch in range(20) for b in made.epoch(epoch, sampling="inverse")])
+    assert drawn.mean() == pytest.approx(0.5, abs=0.05)  # standard deviation 0.011
+
+
+@given(st.lists(st.floats(0.01, 1), min_size=1, max_size=4), st.integers(4, 60))
+def test_stages_cover_all_epochs_each_at_least_one(shares, epochs):
+    found = spans([Stage(share / sum(shares)) for share in shares], epochs)
+    assert [span.index for span in found] == list(range(len(shares)))
+    assert found[0].first == 0
+    assert found[-1].end == epochs
+    assert all(one.end == two.first for one, two in itertools.pairwise(found))
+    assert all(span.end > span.first for span in found)
+
+
+def test_more_stages_than_epochs_are_refused():
+    with pytest.raises(InputError, match="2 stages of whole epochs"):
+        spans([Stage(0.5), Stage(0.5)], 1)
+
+
+def test_the_average_is_the_recursion_written_out_and_gives_the_weights_back():
+    module = nn.BatchNorm1d(3)
+    average, expected = Average(module, 0.7), {k: v.clone().double() for k, v in module.state_dict().items()}
+    for step in range(8):
+        with torch.no_grad():
+            module.weight.normal_()
+            module.num_batches_tracked += 1
+            module.running_mean.normal_()
+        average.update(step)
+        share = min(0.7, (1 + step) / (10 + step))
+        for key in ("weight", "running_mean"):
+            expected[key] = share * expected[key] + (1 - share) * module.state_dict()[key].double()
+    kept = module.weight.detach().clone()
+    with average.applied():
+        for key in ("weight", "running_mean"):
+            torch.testing.assert_close(module.state_dict()[key].double(), expected[key], rtol=1e-5, atol=1e-6)
+        assert int(module.num_batches_tracked) == 8
+    assert torch.equal(module.weight, kept)

@@ -1,0 +1,74 @@
+"""Every registered method in whole runs: killed and resumed, shared out over processes."""
+
+import signal
+import socket
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file, save_file
+from test_resume import as_rank, in_process, same_run, train_and_die
+
+import evenface as ef
+from evenface.data.manifest import Manifest
+from evenface.methods import METHODS
+from evenface.training.trainer import Trainer
+
+every_method = pytest.mark.parametrize("name", sorted(METHODS))
+
+
+@pytest.fixture(autouse=True)
+def annotators(monkeypatch):
+    """Give every data set votes, for the methods that learn from them."""
+
+    def votes(manifest, rows):
+        return np.eye(len(manifest.classes), dtype=np.float32)[manifest.labels[rows]] * 8 + 1
+
+    monkeypatch.setattr(Manifest, "votes", votes)
+
+
+def settings(name):
+    return {"method.name": name, "training.epochs": 4, "training.average": 0.9, "training.checkpoint_minutes": 1e-4}
+
+
+@every_method
+def test_a_killed_run_resumes_bit_for_bit(name, small_recipe, tmp_path):
+    whole = ef.train(small_recipe, out=tmp_path / "whole", faces=False, **settings(name))
+    assert np.isfinite(whole.history["train_loss"]).all()
+    steps = sum(whole.facts["counts"]["train"]) // 16
+    kill = 3 * steps + 2  # in the last epoch: in the second stage of methods that have two
+    process = in_process(train_and_die, kill, small_recipe, out=tmp_path / "run", faces=False, **settings(name))
+    process.join(120)
+    assert process.exitcode == -signal.SIGKILL
+    resumed = ef.train(small_recipe, out=tmp_path / "run", resume=True, faces=False, **settings(name))
+    same_run(whole.folder, resumed.folder)
+
+
+def train_and_keep(rank, port, recipe, **options):
+    """Train as one of two processes, and write down what this one ends with."""
+    fit = Trainer.fit
+
+    def keeping(self):
+        history = fit(self)
+        state = {key: value.contiguous() for key, value in self.method.state_dict().items()}
+        save_file(state, options["out"].parent / f"rank-{rank}.safetensors")
+        return history
+
+    Trainer.fit = keeping
+    as_rank(rank, 2, port, recipe, **options)
+
+
+@every_method
+def test_two_processes_end_with_the_same_state(name, small_recipe, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = {**settings(name), "network.norm": "group", "training.devices": 2, "training.epochs": 2}
+    options |= {"out": tmp_path / "run", "faces": False}
+    processes = [in_process(train_and_keep, rank, port, small_recipe, **options) for rank in range(2)]
+    for process in processes:
+        process.join(120)
+    assert [process.exitcode for process in processes] == [0, 0]
+    one, two = (load_file(tmp_path / f"rank-{rank}.safetensors") for rank in range(2))
+    assert one.keys() == two.keys()
+    different = [key for key in one if not np.array_equal(one[key], two[key])]
+    assert not different
