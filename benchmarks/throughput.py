@@ -74,7 +74,8 @@ def pipeline_steps(recipe: "Recipe", store: "Store", folder: Path) -> Iterator[N
 
     from evenface import assembly
     from evenface.training.batches import Faces
-    from evenface.training.trainer import Position, Trainer
+    from evenface.training.position import Position
+    from evenface.training.trainer import Trainer
 
     manifest, fabric = store.manifest, _fabric(recipe)
     trainer = Trainer(
@@ -91,7 +92,7 @@ def pipeline_steps(recipe: "Recipe", store: "Store", folder: Path) -> Iterator[N
     )
     trainer.model.train()
     while True:
-        for batch in trainer.batches.epoch(trainer.position.epoch):
+        for batch in trainer.batches.epoch(trainer.position.epoch, second=trainer.method.second_sampling):
             trainer.step(batch)
             yield
         trainer.position = Position(epoch=trainer.position.epoch + 1)

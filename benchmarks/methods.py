@@ -1,0 +1,115 @@
+"""What a training step costs by each method and loss, against plain cross-entropy.
+
+All train the same network on the same faces through the whole training loop (reading, augmentation, optimiser), in one
+process, in turns of a few steps each; a ratio is between turns of the same round, and its median over rounds is given.
+Methods with stages are measured in their first. ``python -m benchmarks.methods --out FILE``.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common import Figure, Result, make_faces, parser, report, summary
+from benchmarks.throughput import MADE, Settings, pipeline_steps, recipe_of
+
+NETWORK, SIZE = "resnet18", 48
+COSINE = ("ldam", "cosface")
+"""Losses whose sources use a classifier of cosines."""
+LOSSES = (
+    "cross-entropy",
+    "class-balanced",
+    "focal",
+    "cefl",
+    "balanced-softmax",
+    "logit-adjustment",
+    "label-smoothing",
+    *COSINE,
+)
+TARGETS = {"dicc": 1.10} | dict.fromkeys(LOSSES, 1.05) | dict.fromkeys(("eac", "mek", "rebalanced-attention"), 2.1)
+
+
+def variants() -> dict[str, dict[str, Any]]:
+    """Give the settings of everything that is measured: every loss under plain training, every method under CE."""
+    from evenface.methods import METHODS
+
+    found: dict[str, dict[str, Any]] = {}
+    for name in LOSSES:
+        head = "cosine" if name in COSINE else "linear"
+        found[name] = {"loss": {"name": name}, "network": {"name": NETWORK, "head": head}}
+    return found | {name: {"method": {"name": name}} for name in METHODS if name not in ("plain", "votes")}
+
+
+def steps_of(made: Path, folder: Path, settings: Settings) -> dict[str, Iterator[None]]:
+    """Set up one training loop for each variant."""
+    from evenface.assembly import read_manifest
+    from evenface.faces.prepare import prepare
+    from evenface.recipes import Recipe
+
+    base = recipe_of(made, settings)
+    store = prepare(read_manifest(base), folder / "stores", size=settings.size, channels=1)
+    loops = {}
+    for name, change in variants().items():
+        recipe = Recipe.model_validate({**base.model_dump(), **change})
+        loops[name] = pipeline_steps(recipe, store, folder)
+    return loops
+
+
+def measure(settings: Settings, faces: Path | None) -> Result:
+    """Time the variants in turns."""
+    from evenface.training.allocator import keep_freed_memory
+
+    keep_freed_memory()
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / "faces"
+        if faces is None:
+            make_faces(made, MADE, settings.size)
+        loops = steps_of(faces or made, Path(folder), settings)
+        seconds: dict[str, list[float]] = {name: [] for name in loops}
+        for number in range(settings.rounds + 1):
+            for name in list(loops) if number % 2 else list(loops)[::-1]:
+                next(loops[name])  # brings the variant's weights back into the caches
+                began = time.perf_counter()
+                for _ in range(settings.steps):
+                    next(loops[name])
+                if number:  # the first round fills caches
+                    seconds[name].append((time.perf_counter() - began) / settings.steps)
+    base = seconds["cross-entropy"]
+    ratios = {
+        name: summary([one / other for one, other in zip(values, base, strict=True)])
+        for name, values in seconds.items()
+    }
+    figures = [
+        Figure(
+            f"{name} / cross-entropy",
+            ratio["median"],
+            (ratio["min"], ratio["max"]),
+            below=TARGETS.get(name),
+        )
+        for name, ratio in ratios.items()
+        if name != "cross-entropy"
+    ]
+    data = faces.name if faces else f"{sum(MADE.values()):,} made-up PNG of {settings.size} px"
+    found = {
+        "step_over_cross_entropy": ratios,
+        "milliseconds": {name: summary([1000 * value for value in values], 2) for name, values in seconds.items()},
+    }
+    return Result("cost of a training step", data, asdict(settings), found, figures)
+
+
+def main() -> None:
+    """Measure and report."""
+    made = parser(__doc__)
+    made.add_argument("--faces", type=Path, help="folder of class folders; made-up pictures where none is given")
+    made.add_argument("--rounds", type=int, default=11)
+    made.add_argument("--steps", type=int, default=4)
+    options: argparse.Namespace = made.parse_args()
+    settings = Settings(network=NETWORK, size=SIZE, rounds=options.rounds, steps=options.steps)
+    report(measure(settings, options.faces), options)
+
+
+if __name__ == "__main__":
+    main()
