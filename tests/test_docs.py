@@ -16,10 +16,17 @@ from pydantic import BaseModel
 import evenface as ef
 from evenface.cli import app
 from evenface.data.sources import SOURCES
+from evenface.losses import LOSSES
+from evenface.methods import METHODS
 from evenface.recipes import Recipe, load_recipe, parse_overrides, shipped_recipes
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs/methods").glob("*.md")),
+]
 MINE = {"name": "mine", "data": {"source": "folder", "root": "faces"}}
 BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 
@@ -193,3 +200,9 @@ def test_every_loss_is_in_the_page_on_losses():
     for name, loss in ef.losses.LOSSES.items():
         if loss.__module__.startswith("evenface."):
             assert f"| `{name}` |" in page
+
+
+@pytest.mark.parametrize("name", sorted({*METHODS, *LOSSES} - {"plain"}))
+def test_every_method_and_loss_has_a_place_in_the_docs(name):
+    page = ROOT / "docs/methods" / f"{name}.md"
+    assert page.is_file() or f"| `{name}` |" in (ROOT / "docs/losses.md").read_text("utf-8")
