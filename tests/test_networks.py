@@ -13,7 +13,7 @@ from evenface.errors import InputError
 from evenface.networks import Network, build_network, torchvision_cpu
 
 SWIN = "swin_tiny_patch4_window7_224"
-QUICK = ["resnet18", "mobilenetv1_100", "mobilenetv3_small_100", SWIN]
+QUICK = ["resnet18", "compact_vgg_24", "mobilenetv1_100", "mobilenetv3_small_100", SWIN]
 SLOW = ["resnet50", "mobilenetv3_large_100", "vgg19_bn"]
 names = pytest.mark.parametrize("name", QUICK + [pytest.param(name, marks=pytest.mark.slow) for name in SLOW])
 

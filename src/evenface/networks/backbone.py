@@ -221,6 +221,8 @@ def build_network(
 def _check(name: str, classes: int, channels: int, size: int, dropout: float, norm: str, stem: str) -> None:
     import timm
 
+    from evenface.networks import compact  # noqa: F401, makes its networks known to timm
+
     if "/" in name or not timm.is_model(name):
         raise InputError(
             f"there is no network {name!r}",
