@@ -20,11 +20,9 @@ class CompactVGG(nn.Module):
         Channels of the images.
     num_classes : int
         0: the backbone alone, as :func:`evenface.networks.build_network` wants it.
-    drop_rate : float
-        Share of the last maps dropped in training, by whole channels.
     """
 
-    def __init__(self, width: int, in_chans: int = 3, num_classes: int = 0, drop_rate: float = 0.0) -> None:
+    def __init__(self, width: int, in_chans: int = 3, num_classes: int = 0) -> None:
         super().__init__()
         widths = [width * 2**stage for stage in range(4)]
         layers: list[nn.Module] = []
@@ -35,7 +33,6 @@ class CompactVGG(nn.Module):
             layers += [*_convolution(channels, out), *_convolution(out, out)]
             channels = out
         self.layers = nn.Sequential(*layers)
-        self.dropout = nn.Dropout2d(drop_rate)
         self.num_features = self.head_hidden_size = channels
         self.head = nn.Linear(channels, num_classes) if num_classes else nn.Identity()
 
@@ -45,7 +42,7 @@ class CompactVGG(nn.Module):
 
     def forward_head(self, maps: Tensor) -> Tensor:
         """Pool the maps."""
-        return cast(Tensor, self.head(self.dropout(maps).mean(dim=(2, 3))))
+        return cast(Tensor, self.head(maps.mean(dim=(2, 3))))
 
     def forward(self, images: Tensor) -> Tensor:
         """Give pooled features, or logits where there are classes."""
@@ -70,10 +67,8 @@ def compact_vgg_32(pretrained: bool = False, **options: Any) -> CompactVGG:
     return _built(32, pretrained, **options)
 
 
-def _built(
-    width: int, pretrained: bool, *, in_chans: int = 3, num_classes: int = 0, drop_rate: float = 0.0, **_: Any
-) -> CompactVGG:
+def _built(width: int, pretrained: bool, *, in_chans: int = 3, num_classes: int = 0, **_: Any) -> CompactVGG:
     # timm hands further settings to every network; those of downloads mean nothing here.
     if pretrained:
         raise RuntimeError("there are no ready-made weights of this network")
-    return CompactVGG(width, in_chans, num_classes, drop_rate)
+    return CompactVGG(width, in_chans, num_classes)
