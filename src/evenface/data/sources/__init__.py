@@ -11,10 +11,14 @@ from evenface.data.manifest import Manifest
 from evenface.errors import InputError
 
 SOURCES: dict[str, str] = {
+    "affectnet": "evenface.data.sources.affectnet",
     "csv": "evenface.data.sources.csv",
+    "emotion-domestic": "evenface.data.sources.emotion_domestic",
     "fer2013": "evenface.data.sources.fer2013",
     "ferplus": "evenface.data.sources.ferplus",
     "folder": "evenface.data.sources.folder",
+    "mmafedb": "evenface.data.sources.mmafedb",
+    "rafdb": "evenface.data.sources.rafdb",
     "synthetic": "evenface.data.sources.synthetic",
 }
 

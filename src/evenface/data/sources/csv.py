@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from evenface.data.manifest import COLUMNS, Manifest, make_table
-from evenface.data.sources.layout import check_root, listed, natural, side_of
+from evenface.data.sources.layout import absent_files, check_root, listed, natural, side_of
 from evenface.errors import InputError
 
 EXPECTED = "Expected the columns path and label, and as you like subject, clip, split, start, end, sample."
@@ -60,7 +60,8 @@ def read(
     if len(names) < 2:
         raise InputError(f"csv: at least two classes are needed, {path.name} has {listed(names)} only")
     cells["label"] = cells["label"].map({name: label for label, name in enumerate(names)}).astype("int64")
-    notes = _check_files(cells, root, path)
+    hint = "Paths in the table start from the folder that is given as root."
+    notes = absent_files(root, cells["path"].unique().tolist(), "csv", path.name, hint)
     rows = make_table([{str(k): v for k, v in row.items()} for row in cells.to_dict("records")])
     return Manifest(rows, tuple(names), "csv", root, tuple(notes))
 
@@ -173,14 +174,3 @@ def _read_cells(cells: pd.DataFrame, path: Path) -> None:
         numbers = pd.to_numeric(cells[name], errors="coerce")
         if (numbers.notna() == cells[name].notna()).all():
             cells[name] = numbers
-
-
-def _check_files(cells: pd.DataFrame, root: Path, path: Path) -> list[str]:
-    files = cells["path"].unique()
-    absent = [name for name in files if not (root / name).exists()]
-    if len(absent) == len(files):
-        raise InputError(
-            f"csv: none of the {len(files)} files in {path.name} is there, such as {root / absent[0]}",
-            "Paths in the table start from the folder that is given as root.",
-        )
-    return [f"{len(absent)} of {len(files)} files in {path.name} are not there, such as {absent[0]}"] if absent else []

@@ -1,0 +1,156 @@
+"""Names of classes: one word for each expression, and how the classes of one data set answer to those of another."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from evenface.errors import InputError
+
+EXPRESSIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "contempt")
+"""The words that evenface's own sources use, in the order of FER2013, contempt last."""
+
+FORMS = {
+    "angry": ("anger",),
+    "disgust": ("disgusted",),
+    "fear": ("fearful", "afraid"),
+    "happy": ("happiness",),
+    "sad": ("sadness",),
+    "surprise": ("surprised",),
+    "neutral": ("neutrality",),
+    "contempt": ("contemptuous",),
+}
+"""Other forms of the same word; words that only resemble (joy, calm) are left to the user."""
+
+_WORDS = {form: word for word, forms in FORMS.items() for form in (word, *forms)}
+
+
+def canonical(name: str) -> str:
+    """Bring a class name to the word that stands for it: ``Happiness`` to ``happy``; unknown ones in small letters."""
+    plain = name.strip().lower()
+    return _WORDS.get(plain, plain)
+
+
+@dataclass(frozen=True)
+class ClassMap:
+    """How the classes of a data set answer to those of a model that was trained on another.
+
+    Parameters
+    ----------
+    model : tuple of str
+        The C classes of the model, in their order.
+    target : tuple of str
+        The D classes of the data set, in their order.
+    partners : tuple of int or None
+        For each target class the place of its class in ``model``, or None: its samples are left out.
+    """
+
+    model: tuple[str, ...]
+    target: tuple[str, ...]
+    partners: tuple[int | None, ...]
+
+    @property
+    def used(self) -> tuple[int, ...]:
+        """Places in ``model`` of the S classes that both share, rising."""
+        return tuple(sorted({place for place in self.partners if place is not None}))
+
+    @property
+    def shared(self) -> tuple[str, ...]:
+        """Names of the shared classes, as the model has them."""
+        return tuple(self.model[place] for place in self.used)
+
+    @property
+    def only_model(self) -> tuple[str, ...]:
+        """Classes of the model that the data set lacks."""
+        return tuple(name for place, name in enumerate(self.model) if place not in self.used)
+
+    @property
+    def only_target(self) -> tuple[str, ...]:
+        """Classes of the data set that are left out."""
+        return tuple(name for name, place in zip(self.target, self.partners, strict=True) if place is None)
+
+    @property
+    def named(self) -> dict[str, str | None]:
+        """The map by names: target class to the model's, or None."""
+        pairs = zip(self.target, self.partners, strict=True)
+        return {name: None if place is None else self.model[place] for name, place in pairs}
+
+    def labels(self, labels: np.ndarray) -> np.ndarray:
+        """Turn target labels into places in ``model``, -1 for those that are left out; int64, the same shape."""
+        table = np.array([-1 if place is None else place for place in self.partners], dtype=np.int64)
+        return np.asarray(table[labels])
+
+    def restrict(self, probabilities: np.ndarray) -> np.ndarray:
+        """Keep the shared classes and let each row sum to 1 again.
+
+        What the model says is then the answer to: which of the shared classes is it, given that it is one of them?
+
+        Parameters
+        ----------
+        probabilities : ndarray of shape (N, C)
+            Rows that sum to 1.
+
+        Returns
+        -------
+        ndarray of shape (N, S)
+            A row that has nothing on the shared classes becomes even.
+        """
+        kept = np.asarray(probabilities, dtype=np.float64)[:, list(self.used)]
+        total = kept.sum(axis=1, keepdims=True)
+        result = np.full_like(kept, 1 / kept.shape[1])
+        np.divide(kept, total, out=result, where=total > 0)
+        return result
+
+
+def match(model: Sequence[str], target: Sequence[str], classes: Mapping[str, str | None] | None = None) -> ClassMap:
+    """Find for each class of a data set its class of the model.
+
+    Parameters
+    ----------
+    model, target : sequence of str
+        Class names.
+    classes : mapping of str to str or None, optional
+        Target class to the model's class, or to None to leave it out. Several target classes may go to one. Those not
+        named are matched by name: the very same one, else the same word in another form or case (:func:`canonical`).
+
+    Returns
+    -------
+    ClassMap
+
+    Raises
+    ------
+    InputError
+        If ``classes`` names a class that is not there, a name answers to several classes of the model, or fewer than
+        two classes are shared.
+    """
+    given = {str(name): None if partner is None else str(partner) for name, partner in (classes or {}).items()}
+    for name, partner in given.items():
+        _known(name, target, "data set")
+        if partner is not None:
+            _known(partner, model, "model")
+    partners = [given[name] if name in given else _same(name, model) for name in target]
+    places = tuple(None if partner is None else list(model).index(partner) for partner in partners)
+    found = ClassMap(tuple(model), tuple(target), places)
+    if len(found.used) < 2:
+        said = f"only {found.shared[0]}" if found.shared else "no class"
+        raise InputError(
+            f"the model ({', '.join(model)}) and the data set ({', '.join(target)}) share {said}, two are needed",
+            "Say which classes answer to each other, target class first: classes={calm: neutral}.",
+        )
+    return found
+
+
+def _known(name: str, names: Iterable[str], whose: str) -> None:
+    if name not in names:
+        raise InputError(f"classes: the {whose} has no class {name!r}", f"It has {', '.join(names)}.")
+
+
+def _same(name: str, model: Sequence[str]) -> str | None:
+    if name in model:
+        return name
+    alike = [other for other in model if canonical(other) == canonical(name)]
+    if len(alike) > 1:
+        raise InputError(
+            f"the class {name} may be {' or '.join(alike)} of the model", "Say which in classes, or null for none."
+        )
+    return alike[0] if alike else None

@@ -1,0 +1,113 @@
+"""AffectNet, the manually annotated faces: about 290,000 from the internet, eight expressions.
+
+Mollahosseini, Hasani and Mahoor, *AffectNet: a database for facial expression, valence, and arousal computing
+in the wild*, IEEE Transactions on Affective Computing 10(1), 2019.
+"""
+
+import io
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from evenface.data.labels import EXPRESSIONS
+from evenface.data.manifest import Manifest, make_table
+from evenface.data.sources.layout import check_root, listed, names_in
+from evenface.errors import InputError
+from evenface.progress import progress
+
+CODES = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt")
+SIDES = {"train_set": "train", "val_set": "test"}
+ENDING = "_exp.npy"
+EXPECTED = "Expected train_set/ and val_set/ with images/<n>.jpg and annotations/<n>_exp.npy each."
+
+
+def read(root: Path, *, classes: Literal[7, 8] = 8) -> Manifest:
+    """Read the official folders ``train_set`` and ``val_set``.
+
+    Parameters
+    ----------
+    root : Path
+        Holds both, each with ``images/<n>.jpg`` and ``annotations/<n>_exp.npy``, a single number: 0 to 7 are
+        neutral, happy, sad, surprise, fear, disgust, angry, contempt. Annotations are never unpickled.
+    classes : {8, 7}
+        Seven leave out the pictures of contempt.
+
+    Returns
+    -------
+    Manifest
+        Sides ``train`` and ``test``: the authors' test set is not public, ``val_set`` is tested on.
+
+    Raises
+    ------
+    InputError
+        If a part of the layout is missing, or an annotation cannot be read or has another number.
+    """
+    check_root(root, "affectnet")
+    rows: list[dict[str, Any]] = []
+    notes: list[str] = []
+    for folder, side in SIDES.items():
+        found, said = _side(root, folder)
+        rows += [{**row, "split": side} for row in found]
+        notes += said
+    if classes == 7:
+        contempt = EXPRESSIONS.index("contempt")
+        kept = [row for row in rows if row["label"] != contempt]
+        if len(kept) < len(rows):
+            notes.append(f"pictures left out: {len(rows) - len(kept)} of contempt")
+        rows = kept
+    return Manifest(make_table(rows), EXPRESSIONS[:classes], "affectnet", root, tuple(notes))
+
+
+def _side(root: Path, folder: str) -> tuple[list[dict[str, Any]], list[str]]:
+    for part in (root / folder, root / folder / "images", root / folder / "annotations"):
+        if not part.is_dir():
+            raise InputError(f"affectnet: there is no folder {part}", EXPECTED)
+    pictures = {Path(name).stem: name for name in names_in(root / folder / "images", (".jpg", ".jpeg", ".png"))}
+    annotated = [name.removesuffix(ENDING) for name in names_in(root / folder / "annotations", (ENDING,))]
+    absent, bare = [n for n in annotated if n not in pictures], sorted(pictures.keys() - set(annotated))
+    if len(absent) == len(annotated):
+        raise InputError(
+            f"affectnet: no picture in {folder}/images has an annotation: {len(pictures)} pictures, "
+            f"{len(annotated)} files *{ENDING}",
+            EXPECTED,
+        )
+    rows = []
+    for name, label in zip(annotated, _labels(root / folder / "annotations", annotated), strict=True):
+        path = f"{folder}/images/{pictures.get(name, f'{name}.jpg')}"
+        rows.append({"sample": path, "path": path, "label": label})
+    notes = []
+    if absent:
+        notes.append(f"{len(absent)} of {len(annotated)} pictures of {folder} are not there, such as {absent[0]}.jpg")
+    if bare:
+        notes.append(f"{len(bare)} pictures of {folder} have no annotation and are left out, such as {bare[0]}")
+    return rows, notes
+
+
+def _labels(folder: Path, names: list[str]) -> list[int]:
+    """Read one annotation per name; as there are few different ones, equal bytes are understood once."""
+    known: dict[bytes, int] = {}
+    labels = []
+    with progress(f"reading annotations of {folder.parent.name}", len(names)) as advance:
+        for number, name in enumerate(names, 1):
+            path = folder / f"{name}{ENDING}"
+            content = path.read_bytes()
+            if content not in known:
+                known[content] = _label(path, content)
+            labels.append(known[content])
+            if number % 1000 == 0:
+                advance(1000)
+    return labels
+
+
+def _label(path: Path, content: bytes) -> int:
+    try:
+        value = np.load(io.BytesIO(content), allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise InputError(f"affectnet: cannot read {path} as an array: {error}") from error
+    # The authors' files hold the number as text, some copies as an integer.
+    text = str(value.item()) if value.size == 1 else f"an array of shape {value.shape}"
+    if text not in map(str, range(len(CODES))):
+        known = listed(f"{code} {word}" for code, word in enumerate(CODES))
+        raise InputError(f"affectnet: {path} holds {text}, expected 0 to 7", f"Known are {known}.")
+    return EXPRESSIONS.index(CODES[int(text)])

@@ -1,0 +1,84 @@
+"""RAF-DB, basic expressions: 15,339 faces from the internet, seven expressions, about 40 annotators each.
+
+Li, Deng and Du, *Reliable crowdsourcing and deep locality-preserving learning for expression recognition
+in the wild*, CVPR 2017.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from evenface.data.labels import EXPRESSIONS
+from evenface.data.manifest import Manifest, make_table
+from evenface.data.sources.layout import absent_files, check_root, listed
+from evenface.errors import InputError
+
+CLASSES = EXPRESSIONS[:7]
+CODES = {1: "surprise", 2: "fear", 3: "disgust", 4: "happy", 5: "sad", 6: "angry", 7: "neutral"}
+LABELS = "EmoLabel/list_patition_label.txt"  # the authors' own spelling
+
+Images = Literal["aligned", "original"]
+
+
+def read(root: Path, *, images: Images = "aligned") -> Manifest:
+    """Read the official folder ``basic``.
+
+    Parameters
+    ----------
+    root : Path
+        ``basic``, or the folder that holds it. ``EmoLabel/list_patition_label.txt`` has a line for each
+        picture: ``train_00001.jpg 5``; the name says its side, 1 to 7 are surprise, fear, disgust, happy,
+        sad, angry, neutral.
+    images : {"aligned", "original"}
+        The authors' aligned faces of 100 pixels, ``Image/aligned/train_00001_aligned.jpg``, or the whole
+        pictures, ``Image/original/train_00001.jpg``.
+
+    Returns
+    -------
+    Manifest
+        Official sides: 12,271 for training and 3,068 for testing where the copy is whole.
+
+    Raises
+    ------
+    InputError
+        If a part of the layout is missing, or a line cannot be understood; the line is named.
+    """
+    check_root(root, "rafdb")
+    root = root / "basic" if (root / "basic").is_dir() else root
+    path = root / LABELS
+    for part in (path, root / "Image" / images):
+        if not part.exists():
+            raise InputError(
+                f"rafdb: there is no {part}", f"Expected {LABELS} and Image/{images}/ of the official folder basic."
+            )
+    rows = [_row(line, number, path.name, images) for number, line in _lines(path)]
+    if not rows:
+        raise InputError(f"rafdb: {path} has no lines")
+    seen: set[str] = set()
+    for row in rows:
+        if row["sample"] in seen:
+            raise InputError(f"rafdb: {row['sample']} stands twice in {path.name}")
+        seen.add(row["sample"])
+    notes = absent_files(root, [row["path"] for row in rows], "rafdb", path.name)
+    return Manifest(make_table(rows), CLASSES, "rafdb", root, tuple(notes))
+
+
+def _lines(path: Path) -> list[tuple[int, str]]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (UnicodeDecodeError, OSError) as error:
+        raise InputError(f"rafdb: cannot read {path}: {error}") from error
+    return [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+
+
+def _row(line: str, number: int, name: str, images: Images) -> dict[str, Any]:
+    words = line.split()
+    side = words[0].split("_")[0]
+    if len(words) != 2 or side not in ("train", "test"):
+        raise InputError(f"rafdb: line {number} of {name} is {line.strip()!r}, expected such as 'train_00001.jpg 5'")
+    if words[1] not in map(str, CODES):
+        known = listed(f"{code} {word}" for code, word in CODES.items())
+        raise InputError(f"rafdb: line {number} of {name} has the label {words[1]}", f"Known are {known}.")
+    stem, suffix = Path(words[0]).stem, Path(words[0]).suffix
+    file = f"{stem}_aligned{suffix}" if images == "aligned" else words[0]
+    label = CLASSES.index(CODES[int(words[1])])
+    return {"sample": stem, "path": f"Image/{images}/{file}", "label": label, "split": side}
