@@ -27,7 +27,7 @@ class OpenSection(BaseModel):
 class Data(OpenSection):
     """Where the faces come from. Further keys are options of the source."""
 
-    source: str = Field(description="name of a source, such as folder, csv, fer2013, rafdb, synthetic; see the page on data")
+    source: str = Field(description="name of a source, such as folder, csv, fer2013, synthetic; see the page on data")
     root: str | None = Field(
         None, description="folder of the data set; synthetic people are made in a cache folder when none is given"
     )
