@@ -48,9 +48,9 @@ def moment(rows: int = 4, epoch: int = 0, step: int = 0) -> Moment:
     return Moment(epoch, step, 10, 5, torch.arange(rows), (images.flip(0), targets.flip(0)))
 
 
-def built(name: str = "plain", alpha: str | None = "inverse", **options) -> Method:
+def built(name: str = "plain", alpha: str | None = "inverse", votes=None, **options) -> Method:
     """Build a method of that name on the small network, ready for its first step on :func:`batch`."""
     torch.manual_seed(0)
-    method = build_method(name, Small(), build_loss("focal", COUNTS, alpha=alpha), task=task(), **options)
+    method = build_method(name, Small(), build_loss("focal", COUNTS, alpha=alpha), task=task(votes=votes), **options)
     method.now = moment()
     return method

@@ -99,6 +99,14 @@ def test_inverse_sampling_gives_each_class_the_same_share(labels):
     assert shares == pytest.approx([1 / len(present)] * len(present))
 
 
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=60))
+def test_reversed_sampling_gives_each_class_a_share_by_one_over_its_samples(labels):
+    p = imbalance.sampling_probabilities(labels, "reversed")
+    n = [labels.count(c) for c in sorted(set(labels))]
+    shares = [sum(q for q, y in zip(p, labels, strict=True) if y == c) for c in sorted(set(labels))]
+    assert shares == pytest.approx([(1 / c) / sum(1 / d for d in n) for c in n])
+
+
 def test_sampling_rules_against_their_definition():
     labels = [0] * 90 + [2] * 10
     assert imbalance.sampling_probabilities(labels, "none") == pytest.approx(np.full(100, 0.01))

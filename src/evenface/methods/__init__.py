@@ -8,12 +8,35 @@ from torch import nn
 
 from evenface.errors import InputError
 from evenface.methods.base import Method, Moment, Stage, Task
+from evenface.methods.bbn import BBN
 from evenface.methods.plain import Plain
+from evenface.methods.rul import RUL
+from evenface.methods.scn import SCN
+from evenface.methods.votes import Votes
 from evenface.registry import check_options, find
 
-__all__ = ["METHODS", "Method", "Moment", "Plain", "Stage", "Task", "build_method", "register_method"]
+__all__ = [
+    "BBN",
+    "METHODS",
+    "RUL",
+    "SCN",
+    "Method",
+    "Moment",
+    "Plain",
+    "Stage",
+    "Task",
+    "Votes",
+    "build_method",
+    "register_method",
+]
 
-METHODS: dict[str, type[Method]] = {"plain": Plain}
+METHODS: dict[str, type[Method]] = {
+    "bbn": BBN,
+    "plain": Plain,
+    "rul": RUL,
+    "scn": SCN,
+    "votes": Votes,
+}
 
 
 def register_method(name: str, method: type[Method]) -> None:
