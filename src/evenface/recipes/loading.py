@@ -91,13 +91,14 @@ _Loader.add_implicit_resolver(
 )
 
 
-def _parse(text: str) -> Any:
+def parse_yaml(text: str) -> Any:
+    """Read YAML as people mean it."""
     return yaml.load(text, Loader=_Loader)
 
 
 def _value(text: str, word: str) -> Any:
     try:
-        return _parse(text)
+        return parse_yaml(text)
     except yaml.YAMLError:
         raise InputError(f"the value in {word!r} cannot be read", "Quote it, or write it as YAML.") from None
 
@@ -117,7 +118,7 @@ def _read(source: str | Path) -> tuple[dict[str, Any], str]:
             )
         path = shipped[str(source)]
     try:
-        content = _parse(path.read_text(encoding="utf-8"))
+        content = parse_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):

@@ -1,0 +1,138 @@
+"""Studies from files and names."""
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from evenface.errors import InputError
+from evenface.recipes.loading import parse_yaml
+from evenface.registry import nearest
+from evenface.studies.schema import Study
+
+SHIPPED = Path(__file__).parent / "definitions"
+
+
+def shipped_studies() -> dict[str, Path]:
+    """Give the file of every study that comes with evenface, by name."""
+    return {path.stem: path for path in sorted(SHIPPED.glob("*.yaml"))}
+
+
+def load_study(source: str | Path | Mapping[str, Any]) -> Study:
+    """Read a study and check every key.
+
+    Parameters
+    ----------
+    source : str, Path or mapping
+        Name of a shipped study, path of a YAML file, or the content itself.
+
+    Returns
+    -------
+    Study
+        Valid; a recipe that is a file beside the study is given by its path.
+
+    Raises
+    ------
+    InputError
+        If there is no such study, it is no YAML mapping, or a key or value is wrong.
+    """
+    if isinstance(source, Mapping):
+        return _checked(dict(source), "study")
+    return _checked(_content(_found(source)), str(_found(source)))
+
+
+def _found(source: str | Path) -> Path:
+    """Give the file of a study that is named by its path or by its name."""
+    if Path(source).is_file():
+        return Path(source)
+    shipped = shipped_studies()
+    if str(source) not in shipped:
+        near = nearest(str(source), shipped, show=0)
+        raise InputError(
+            f"no study {str(source)!r}",
+            f"{near} `evenface studies` lists those that ship; or give the path of a YAML file.".strip(),
+        )
+    return shipped[str(source)]
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """Read a study's file, laid over that of the study it extends."""
+    content = read_mapping(path, "study")
+    beside = path.parent / str(content.get("recipe"))
+    if isinstance(content.get("recipe"), str) and beside.is_file():
+        content["recipe"] = str(beside.resolve())
+    if "extends" not in content:
+        return content
+    name = str(content.pop("extends"))
+    under = _content(path.parent / name if (path.parent / name).is_file() else _found(name))
+    together = {key: value for key, value in under.items() if key not in ("about", "paper")} | content
+    return together | ({"on": _laid_over(content["on"], under.get("on", {}))} if "on" in content else {})
+
+
+def _laid_over(own: Any, under: Any) -> Any:
+    """Merge mappings all the way down; whatever is no mapping is replaced."""
+    if not (isinstance(own, dict) and isinstance(under, dict)):
+        return own
+    return {key: _laid_over(value, under[key]) if key in under else value for key, value in own.items()} | {
+        key: value for key, value in under.items() if key not in own
+    }
+
+
+def read_mapping(path: Path, what: str) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping.
+
+    Raises
+    ------
+    InputError
+        If it does not.
+    """
+    try:
+        content = parse_yaml(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds no {what}", f"A {what} is a mapping.")
+    return content
+
+
+def _checked(content: dict[str, Any], origin: str) -> Study:
+    try:
+        return Study.model_validate(content)
+    except ValidationError as error:
+        raise _explained(error, origin) from None
+
+
+def _explained(error: ValidationError, origin: str) -> InputError:
+    """Say the first thing that is wrong, with the nearest right key."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    more = error.error_count() - 1
+    tail = f" ({more} more like this)" if more else ""
+    if first["type"] == "extra_forbidden":
+        known = _keys_at(first["loc"][:-1])
+        near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.5)
+        hint = f"Did you mean {near[0]}?" if near else f"Known here: {', '.join(known)}."
+        return InputError(f"{origin}: unknown key {where}{tail}", hint)
+    if first["type"] == "missing":
+        return InputError(f"{origin}: the key {where} is missing{tail}")
+    message = first["msg"].removeprefix("Value error, ")
+    given = first["input"]
+    shown = f", got {given!r}" if isinstance(given, str | int | float) or given is None else ""
+    place = f"{origin}: {where}" if where else origin
+    return InputError(f"{place}: {message[0].lower()}{message[1:]}{shown}{tail}")
+
+
+def _keys_at(location: tuple[int | str, ...]) -> list[str]:
+    """List the keys that a study knows at a place."""
+    kind: Any = Study
+    for part in location:
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            fields = {info.alias or name: info.annotation for name, info in kind.model_fields.items()}
+            kind = fields[str(part)]
+        else:
+            origin = get_origin(kind)
+            kind = get_args(kind)[1 if origin is dict else 0]
+    return [info.alias or name for name, info in kind.model_fields.items()]

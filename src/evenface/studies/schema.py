@@ -1,0 +1,208 @@
+"""What a study file may say: every key, its type and what it means."""
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt, model_validator
+
+from evenface.evaluation.metrics import OVERALL, PER_CLASS
+from evenface.recipes.schema import Section
+from evenface.registry import nearest
+
+SCORES = ("log_loss", "brier", "ece", "macro_average_precision")
+COSTS = ("training_seconds",)
+METRICS = (*OVERALL, *SCORES, *COSTS, *PER_CLASS)
+"""What a study may measure; those of :data:`PER_CLASS` give one value for each class."""
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
+
+
+def _word(name: Any) -> str:
+    """Take a name that YAML reads as a number or as true or false."""
+    return str(name).lower() if isinstance(name, bool) else str(name)
+
+
+Word = Annotated[str, BeforeValidator(_word)]
+Settings = dict[str, Any]
+"""Values that replace the recipe's, by dotted key."""
+Cell = dict[Word, Word]
+"""Factor to one of its levels."""
+
+
+def _listed(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) else [value]
+
+
+Several = Annotated[tuple[Word, ...], BeforeValidator(_listed)]
+Match = dict[Word, Several]
+"""Factor to one or several of its levels; factors that are not named match whatever their level."""
+Levels = Annotated[dict[Word, Settings], Field(min_length=1)]
+Factors = dict[Word, Levels]
+
+
+def _repeats(value: Any) -> Any:
+    """Take a number for so many from 0 on."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = list(range(value))
+    if not isinstance(value, list | tuple) or not value or len(set(value)) < len(value):
+        raise ValueError("give a number from 1 on, or a list of different ones")
+    return value
+
+
+Repeats = Annotated[tuple[NonNegativeInt, ...], BeforeValidator(_repeats)]
+
+
+def _metric(name: Any) -> Any:
+    if name not in METRICS:
+        raise ValueError(f"there is no such metric; {nearest(str(name), METRICS)}")
+    return name
+
+
+Metric = Annotated[str, BeforeValidator(_metric)]
+
+
+class When(Section):
+    """Settings for some combinations of levels."""
+
+    if_: Match = Field(alias="if", description="factor to the level, or the list of levels, that it is about")
+    set: Settings = Field(description="settings by dotted key; they come after those of the levels")
+
+
+class Changes(Section):
+    """What a data set or a size changes."""
+
+    set: Settings = Field({}, description="settings of every cell, before those of the levels")
+    factors: Factors = Field({}, description="levels that take the place of all levels of that factor")
+    when: tuple[When, ...] = Field((), description="further settings for combinations")
+    leave_out: tuple[Match, ...] = Field((), description="further combinations that are not run")
+    seeds: Repeats | None = Field(None, description="in place of the study's")
+    folds: Repeats | None = Field(None, description="in place of the study's")
+    deviations: tuple[str, ...] = Field((), description="further deviations, of this choice alone")
+
+
+class OnData(Changes):
+    """A data set that the study may be run on."""
+
+    sizes: dict[Word, Changes] = Field({}, description="what a size changes further on this data set")
+
+
+class Test(Section):
+    """A further data set that every run is tested on."""
+
+    set: Settings = Field({}, description="data and protocol of this data set, by dotted key")
+    classes: dict[Word, Word | None] = Field(
+        {},
+        description="its class to the class that was trained; null leaves it out; one that is not named keeps its name",
+    )
+
+
+class Printed(BaseModel):
+    """Figures that stand in print; further keys are metrics."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    cell: Cell = Field(description="factor to level")
+    test: Word | None = Field(
+        None, description="the further data set that the figures are of; none for the study's own"
+    )
+    source: str = Field("", description="where it stands, if not in the study's paper")
+
+    @property
+    def values(self) -> dict[str, float | dict[str, float]]:
+        """Metric to its value, or to class and value for a metric of classes."""
+        return dict(self.model_extra or {})
+
+    @model_validator(mode="after")
+    def _are_metrics(self) -> "Printed":
+        if not self.values:
+            raise ValueError("figures in print need a metric and its value, such as accuracy: 0.71")
+        for name, value in self.values.items():
+            if name not in METRICS:
+                raise ValueError(f"there is no metric {name!r}; {nearest(name, METRICS)}")
+            numbers = list(value.values()) if isinstance(value, dict) else [value]
+            if isinstance(value, dict) != (name in PER_CLASS):
+                form = "one value for each class" if name in PER_CLASS else "one value"
+                raise ValueError(f"{name} needs {form}")
+            if not all(isinstance(one, int | float) and not isinstance(one, bool) for one in numbers):
+                raise ValueError(f"{name} is no number: {value!r}")
+            shares = name in ("accuracy", "balanced_accuracy", "macro_f1", "recall") and not self.gain
+            if shares and any(not 0 <= one <= 1 for one in numbers):
+                raise ValueError(f"{name} must be a share from 0 to 1, got {value!r}")
+        return self
+
+
+class Study(Section):
+    """A study: a recipe, factors whose levels are crossed, repetitions, and what to measure.
+
+    See ``docs/studies.md``. The settings of a run are, later ones replacing earlier ones: the recipe, ``set``, ``set`` of
+    the data set, of the size, of the size on this data set, the levels in the order of the factors, ``when`` in order (the study's, the data
+    set's, the size's), ``paper_protocol`` if asked for, those of the command line, then seed and fold.
+    """
+
+    name: str = Field(pattern=NAME, description="letters, digits and . _ + - only: it names the folder")
+    about: str = Field("", description="one line")
+    paper: str = Field("", description="which paper and table")
+    deviations: tuple[str, ...] = Field((), description="what differs from the paper")
+    recipe: str | Settings = Field(
+        description="name of a shipped recipe, path of a file (beside the study), or content"
+    )
+    factors: Factors = Field(min_length=1, description="factor to its levels, each with its settings by dotted key")
+    leave_out: tuple[Match, ...] = Field((), description="combinations that are not run")
+    when: tuple[When, ...] = Field((), description="settings for combinations")
+    seeds: Repeats = Field((0,), description="how many, from 0, or which")
+    folds: Repeats | None = Field(None, description="how many, from 0, or which; crossed with the seeds")
+    metrics: tuple[Metric, ...] = Field(
+        ("balanced_accuracy", "accuracy"), min_length=1, description="what is measured, the first one foremost"
+    )
+    baseline: Cell = Field({}, description="factor to the level that its others are compared with")
+    on: dict[Word, OnData] = Field({}, description="data sets, the paper's own first")
+    sizes: dict[Word, Changes] = Field({}, description="how large a study it is; full where none is asked for")
+    paper_protocol: Settings = Field({}, description="settings of the paper's protocol, where it is not an honest one")
+    tests: dict[Word, Test] = Field({}, description="further data sets that every run is tested on")
+    printed: tuple[Printed, ...] = Field((), description="the paper's own figures")
+    quoted: tuple[Printed, ...] = Field((), description="figures of others, which the paper quotes; never run")
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> "Study":
+        levels = {name: dict.fromkeys(own) for name, own in self.factors.items()}
+        for place, changes in self._changes():
+            for factor, own in changes.factors.items():
+                _known(f"{place}.factors", factor, self.factors)
+                levels[factor] |= dict.fromkeys(own)
+        for place, match in self._matches():
+            for factor, named in match.items():
+                _known(place, factor, levels)
+                for level in named:
+                    _known(f"{place}: {factor}", level, levels[factor])
+        for row in (*self.printed, *self.quoted):
+            if row.test is not None:
+                _known("printed: test", row.test, self.tests)
+            if row.on is not None:
+                _known("printed: on", row.on, self.on)
+        for factor in {factor: None for row in self.quoted for factor in row.cell}:
+            _known("quoted", factor, levels)
+        return self
+
+    def _changes(self) -> Iterator[tuple[str, Changes]]:
+        for name, data in self.on.items():
+            yield f"on.{name}", data
+            for size, changes in data.sizes.items():
+                yield f"on.{name}.sizes.{size}", changes
+        for size, changes in self.sizes.items():
+            yield f"sizes.{size}", changes
+
+    def _matches(self) -> Iterator[tuple[str, Mapping[str, tuple[str, ...]]]]:
+        parts: list[tuple[str, Study | Changes]] = [
+            ("", self),
+            *((f"{place}.", part) for place, part in self._changes()),
+        ]
+        for place, part in parts:
+            yield from ((f"{place}leave_out", match) for match in part.leave_out)
+            yield from ((f"{place}when", when.if_) for when in part.when)
+        yield from (("baseline", {factor: (level,)}) for factor, level in self.baseline.items())
+        yield from (("printed", {factor: (level,)}) for row in self.printed for factor, level in row.cell.items())
+
+
+def _known(place: str, name: str, known: Mapping[str, object]) -> None:
+    if name not in known:
+        raise ValueError(f"{place} names {name!r}, which is not there; {nearest(name, known)}")
