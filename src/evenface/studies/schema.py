@@ -102,9 +102,10 @@ class Printed(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     cell: Cell = Field(description="factor to level")
-    test: Word | None = Field(
-        None, description="the further data set that the figures are of; none for the study's own"
-    )
+    on: Word | None = Field(None, description="which of the study's data sets they are of; the first if none is said")
+    test: Word | None = Field(None, description="which of the study's further data sets they are of")
+    seed: int | None = Field(None, description="the figures are of one run, of this seed")
+    gain: bool = Field(False, description="the figures are gains over the baseline, as shares of its value")
     source: str = Field("", description="where it stands, if not in the study's paper")
 
     @property
@@ -134,9 +135,10 @@ class Printed(BaseModel):
 class Study(Section):
     """A study: a recipe, factors whose levels are crossed, repetitions, and what to measure.
 
-    See ``docs/studies.md``. The settings of a run are, later ones replacing earlier ones: the recipe, ``set``, ``set`` of
-    the data set, of the size, of the size on this data set, the levels in the order of the factors, ``when`` in order (the study's, the data
-    set's, the size's), ``paper_protocol`` if asked for, those of the command line, then seed and fold.
+    See ``docs/studies.md``. The settings of a run, later ones replacing earlier ones, are those of the recipe, of
+    ``set``, of the data set, of the size, of the size on this data set, of the levels in the order of the factors,
+    of ``when`` (the study's, the data set's, the size's), of ``paper_protocol`` if asked for, of the command line,
+    then seed and fold.
     """
 
     name: str = Field(pattern=NAME, description="letters, digits and . _ + - only: it names the folder")
