@@ -70,5 +70,6 @@ def test_two_processes_end_with_the_same_state(name, small_recipe, tmp_path):
     assert [process.exitcode for process in processes] == [0, 0]
     one, two = (load_file(tmp_path / f"rank-{rank}.safetensors") for rank in range(2))
     assert one.keys() == two.keys()
-    different = [key for key in one if not np.array_equal(one[key], two[key])]
+    # A head's batch norm sees the process's own share; the first process's statistics are those that are kept.
+    different = [key for key in one if "running_" not in key and not np.array_equal(one[key], two[key])]
     assert not different
