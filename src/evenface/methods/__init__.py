@@ -9,9 +9,13 @@ from torch import nn
 from evenface.errors import InputError
 from evenface.methods.base import Method, Moment, Stage, Task
 from evenface.methods.bbn import BBN
+from evenface.methods.crt import CRT
+from evenface.methods.dicc import DICC
+from evenface.methods.lws import LWS
 from evenface.methods.plain import Plain
 from evenface.methods.rul import RUL
 from evenface.methods.scn import SCN
+from evenface.methods.tau_norm import TauNorm
 from evenface.methods.votes import Votes
 from evenface.registry import check_options, find
 
@@ -32,9 +36,13 @@ __all__ = [
 
 METHODS: dict[str, type[Method]] = {
     "bbn": BBN,
+    "crt": CRT,
+    "dicc": DICC,
+    "lws": LWS,
     "plain": Plain,
     "rul": RUL,
     "scn": SCN,
+    "tau-norm": TauNorm,
     "votes": Votes,
 }
 

@@ -1,0 +1,34 @@
+"""A new classifier on features that stay: classifier re-training, cRT."""
+
+from torch import Tensor
+
+from evenface.methods.decoupled import Decoupled
+from evenface.networks.backbone import Outputs
+
+
+class CRT(Decoupled):
+    r"""Classifier re-training, in the last ``share`` of the epochs.
+
+    .. math:: \min_{W, b} \sum \ell(W^T f(x; \theta) + b, y)
+
+    over samples drawn class-balanced, with :math:`\theta` as the first stage left it. The classifier begins anew from
+    random weights. See :class:`~evenface.methods.decoupled.Decoupled` for parameters.
+
+    Notes
+    -----
+    The network rests as a whole, so the new classifier learns without dropout.
+
+    References
+    ----------
+    Kang et al., *Decoupling representation and classifier for long-tailed recognition*, ICLR 2020, section 4.1.
+    """
+
+    def begin_stage(self, stage: int) -> None:
+        """Rest the network and draw the classifier's weights anew, in place: the optimiser knows them already."""
+        super().begin_stage(stage)
+        self.network.classifier.reset_parameters()  # type: ignore[union-attr,operator]
+
+    def relearnt(self, outputs: Outputs) -> Tensor:
+        """Give the new classifier's logits."""
+        logits: Tensor = self.network.classifier(outputs.features)  # type: ignore[operator]
+        return logits

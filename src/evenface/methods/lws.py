@@ -1,0 +1,35 @@
+"""One scale per class on a classifier that stays: learnable weight scaling, LWS."""
+
+import torch
+from torch import Tensor, nn
+
+from evenface.methods.base import probabilities
+from evenface.methods.decoupled import Decoupled
+from evenface.networks.backbone import Outputs
+
+
+class LWS(Decoupled):
+    r"""Learnable weight scaling, in the last ``share`` of the epochs.
+
+    .. math:: z_i = s_i (w_i^T f(x; \theta) + b_i), \qquad s_i \text{ learnt from } 1
+
+    with w, b and :math:`\theta` as the first stage left them. See :class:`~evenface.methods.decoupled.Decoupled` for
+    parameters.
+
+    References
+    ----------
+    Kang et al., *Decoupling representation and classifier for long-tailed recognition*, ICLR 2020, section 4.2, which
+    scales w; the authors' program scales the bias with it, as here.
+    """
+
+    def __init__(self, network: nn.Module, loss: nn.Module, share: float = 0.1) -> None:
+        super().__init__(network, loss, share)
+        self.scales = nn.Parameter(torch.ones(network.classifier.out_features))  # type: ignore[union-attr,arg-type]
+
+    def relearnt(self, outputs: Outputs) -> Tensor:
+        """Give the scaled logits."""
+        return outputs.logits * self.scales
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Give the probability of each class by the scaled logits."""
+        return probabilities(self.relearnt(self.network(images)))

@@ -1,0 +1,51 @@
+"""Classifier weights divided by a power of their norm, at prediction: tau-normalisation."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from evenface.methods.base import probabilities
+from evenface.methods.plain import Plain
+
+
+class TauNorm(Plain):
+    r"""Tau-normalised classifier on a network that was trained by the loss alone.
+
+    .. math:: z_i = \frac{w_i^T f(x)}{\|w_i\|^\tau}
+
+    Frequent classes tend to have weights of larger norm; this takes that from them, at prediction only.
+
+    Parameters
+    ----------
+    network, loss : nn.Module
+        See :class:`~evenface.methods.base.Method`.
+    tau : float, default=1.0
+        >= 0. Zero leaves the weights as they are, 1 gives all classes the same norm.
+    bias : {"drop", "keep"}
+        Leave biases out, as the source does, or add them as they are.
+
+    Raises
+    ------
+    ValueError
+        If an option is not as above.
+
+    References
+    ----------
+    Kang et al., *Decoupling representation and classifier for long-tailed recognition*, ICLR 2020, section 4.2.
+    """
+
+    def __init__(self, network: nn.Module, loss: nn.Module, tau: float = 1.0, bias: str = "drop") -> None:
+        super().__init__(network, loss)
+        if not 0 <= tau < float("inf"):
+            raise ValueError(f"tau must be finite and >= 0, got {tau}")
+        if bias not in ("drop", "keep"):
+            raise ValueError(f"bias must be drop or keep, got {bias!r}")
+        self.tau, self.bias = tau, bias
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Give the probability of each class by the normalised classifier."""
+        classifier: nn.Linear = self.network.classifier  # type: ignore[assignment]
+        norms = torch.linalg.vector_norm(classifier.weight, dim=1, keepdim=True)
+        weight = classifier.weight / norms.clamp_min(torch.finfo(norms.dtype).tiny) ** self.tau
+        bias = classifier.bias if self.bias == "keep" else None
+        return probabilities(F.linear(self.network(images).features, weight, bias))
