@@ -90,7 +90,7 @@ def test_evaluate_restores_what_was_deleted(runs):
         (run.folder / name).unlink()
     assert call("evaluate", run.folder, "--no-faces").exit_code == 0
     assert (run.folder / "metrics.json").read_text() == before
-    assert "data:image/png" not in (run.folder / "report.html").read_text()
+    assert "data:image/jpeg" not in (run.folder / "report.html").read_text()
 
 
 def test_compare_takes_seeds_as_one_method(runs, tmp_path):

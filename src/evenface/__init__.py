@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from evenface.faces.store import Store
     from evenface.recipes import Recipe, load_recipe
     from evenface.runs import Run
-    from evenface.workflows import check_data, compare, demo, evaluate, prepare, train
+    from evenface.workflows import check_data, compare, demo, evaluate, prepare, train, transfer
 
 __version__ = "0.1.0"
 
@@ -33,11 +33,13 @@ _PLACES = {
     "load_recipe": "recipes",
     "prepare": "workflows",
     "train": "workflows",
+    "transfer": "workflows",
 }
 __all__ = [  # noqa: RUF022  functions, then what they give, then rooms
     "train",
     "evaluate",
     "compare",
+    "transfer",
     "prepare",
     "check_data",
     "demo",

@@ -172,6 +172,31 @@ def compare(
 
 
 @app.command()
+def transfer(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
+    settings: Settings = None,
+    *,
+    on: Annotated[str, typer.Option(metavar="RECIPE", help="The other data: a recipe, or the name of a source.")],
+    classes: Annotated[
+        str | None,
+        typer.Option(metavar="MAP", help="Its classes by the run's: '{joy: happy, calm: null}'; null leaves out."),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Test on all samples, whatever their side.")] = False,
+    out: Out = None,
+    faces: Faces = True,
+) -> None:
+    """Test a run on another data set than it learnt from."""
+    from evenface import workflows
+    from evenface.recipes import parse_overrides
+
+    given = parse_overrides([f"classes={classes}"])["classes"] if classes else None
+    result = workflows.transfer(
+        run, on, classes=given, everything=everything, out=out, faces=faces, **parse_overrides(settings or [])
+    )
+    print("\n".join([*workflows.summary(result), *(f"note  {note}" for note in result.facts["notes"])]))
+
+
+@app.command()
 def doctor() -> None:
     """Print versions, devices, and what is missing."""
     from evenface.doctor import examine

@@ -71,6 +71,19 @@ def _said(key: str, value: object) -> str:
     return str(value) if last == "name" else f"{last} {value}" if section else f"{key} {value}"
 
 
+def title(run: Run) -> str:
+    """Name a run by its folder; a test on other data by the run's folder and that data."""
+    other = run.facts.get("on")
+    return f"{Path(run.facts['run']).name} on {other['name']}" if other else run.folder.name
+
+
+def _data(run: Run) -> str:
+    source = run.recipe.data.source
+    other = run.facts.get("on")
+    tested = f"trained on {source}, tested on {other['data']['source']}" if other else source
+    return f"{tested}, {run.recipe.data.size} px, {run.facts['prepared']}"
+
+
 def counts(run: Run) -> dict[str, list[int]]:
     """Give samples per class of the sides that have any."""
     return {side: values for side, values in run.facts["counts"].items() if any(values)}
@@ -85,7 +98,7 @@ def facts(runs: Sequence[Run]) -> dict[str, str]:
     return {
         "recipes": each(lambda run: run.recipe.name),
         "seeds": each(lambda run: run.recipe.seed),
-        "data": each(lambda run: f"{run.recipe.data.source}, {run.recipe.data.size} px, {run.facts['prepared']}"),
+        "data": each(_data),
         "protocol": each(lambda run: run.recipe.protocol.kind),
         "network": each(lambda run: f"{run.recipe.network.name} ({run.recipe.network.weights})"),
         "device": each(lambda run: run.facts["device"]),

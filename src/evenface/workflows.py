@@ -110,7 +110,7 @@ def evaluate(run: str | Path, *, faces: bool = True) -> Run:
     run_report(
         opened.folder / REPORT,
         opened.predictions,
-        title=opened.folder.name,
+        title=reporting.title(opened),
         result=result,
         history=opened.history,
         notes=opened.facts["notes"],
@@ -119,6 +119,54 @@ def evaluate(run: str | Path, *, faces: bool = True) -> Run:
         facts=reporting.facts([opened]),
     )
     return Run(opened.folder)
+
+
+def transfer(
+    run: str | Path,
+    on: str | Path | Mapping[str, Any],
+    *,
+    classes: Mapping[str, str | None] | None = None,
+    everything: bool = False,
+    out: str | Path | None = None,
+    faces: bool = True,
+    **overrides: Any,
+) -> Run:
+    """Test a run on another data set than it learnt from.
+
+    Parameters
+    ----------
+    run : str or Path
+        Run folder.
+    on : str, Path or mapping
+        The other data: name of a source (its official test side), or a recipe as for :func:`train`, of which only the
+        data and the protocol's test side count. Size and channels are always the run's own.
+    classes : mapping of str to str or None, optional
+        Class of the other data to the run's class, or to None to leave it out. Those not named are matched by name
+        (``happiness`` is ``happy``). Probabilities are restricted to the classes that both share and renormalised.
+    everything : bool, default=False
+        Test on all samples, whatever their side.
+    out : str or Path, optional
+        Folder; by default ``on-<name>`` in the run's.
+    faces : bool, default=True
+        Whether the report shows sample faces.
+    **overrides
+        Settings of the other data's recipe by dotted key: ``**{"data.root": "~/rafdb"}``.
+
+    Returns
+    -------
+    Run
+        A run folder of its own that can be evaluated and compared. If it is there already it is given back.
+
+    Raises
+    ------
+    InputError
+        If the data cannot be read or divided, fewer than two classes are shared, the run learnt from all of it, or the
+        folder holds something else.
+    """
+    from evenface.elsewhere import predict_on
+
+    found = predict_on(run, on, classes=classes, everything=everything, out=out, overrides=overrides)
+    return found if (found.folder / REPORT).is_file() else evaluate(found.folder, faces=faces)
 
 
 @dataclass(frozen=True)

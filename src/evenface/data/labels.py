@@ -123,6 +123,10 @@ def match(model: Sequence[str], target: Sequence[str], classes: Mapping[str, str
         If ``classes`` names a class that is not there, a name answers to several classes of the model, or fewer than
         two classes are shared.
     """
+    if not isinstance(classes, Mapping | None):
+        raise InputError(
+            f"classes cannot be {classes!r}", "Give a map, other data's class first: {joy: happy, calm: null}."
+        )
     given = {str(name): None if partner is None else str(partner) for name, partner in (classes or {}).items()}
     for name, partner in given.items():
         _known(name, target, "data set")
@@ -135,7 +139,7 @@ def match(model: Sequence[str], target: Sequence[str], classes: Mapping[str, str
         said = f"only {found.shared[0]}" if found.shared else "no class"
         raise InputError(
             f"the model ({', '.join(model)}) and the data set ({', '.join(target)}) share {said}, two are needed",
-            "Say which classes answer to each other, target class first: classes={calm: neutral}.",
+            "Say which answer to each other, the data set's class first: classes {joy: happy}.",
         )
     return found
 

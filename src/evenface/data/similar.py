@@ -57,6 +57,36 @@ def same_content(images: Any) -> Rows:
     return rows
 
 
+def stand_among(images: Any, rows: Rows, others: Any, other_rows: Rows) -> NDArray[np.bool_]:
+    """Find the pictures that stand, pixel by pixel, among the pictures of another array.
+
+    Parameters
+    ----------
+    images, others : arrays of shape (N, T, H, W, C) and (M, T, H, W, C)
+        Usually memory maps. Of most pictures only the middle line is read.
+    rows, other_rows : int64 arrays
+        Which of them count.
+
+    Returns
+    -------
+    bool array of shape (len(rows),)
+    """
+    seen = np.zeros(len(rows), dtype=bool)
+    if images.shape[1:] != others.shape[1:]:
+        return seen
+    middle = images.shape[2] // 2
+    places: dict[bytes, list[int]] = {}
+    for place, row in enumerate(rows):
+        places.setdefault(images[row, :, middle].tobytes(), []).append(place)
+    with progress("looking for pictures that were learnt from", len(other_rows)) as advance:
+        for number, row in enumerate(other_rows, 1):
+            for place in places.get(others[row, :, middle].tobytes(), ()):
+                seen[place] = seen[place] or np.array_equal(images[rows[place]], others[row])
+            if number % 1000 == 0:
+                advance(1000)
+    return seen
+
+
 def grey_thumbnails(images: Any) -> NDArray[np.float32]:
     """Shrink to grey pictures of 32 x 32 by area means; of a clip, its middle frame.
 

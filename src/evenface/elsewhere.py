@@ -1,0 +1,296 @@
+"""A run tested on other data than it learnt from: which samples, what the classes answer to, what is written."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from evenface import assembly
+from evenface.data.labels import ClassMap, match
+from evenface.data.similar import stand_among
+from evenface.data.sources import SOURCES
+from evenface.errors import InputError
+from evenface.evaluation.predictions import Predictions
+from evenface.faces.store import Store
+from evenface.files import atomic_write, digest, write_json
+from evenface.progress import progress
+from evenface.recipes import Recipe, load_recipe
+from evenface.runs import FACTS, HISTORY, PREDICTIONS, RECIPE, SPLIT, UNRESTRICTED, WEIGHTS, Run, environment
+
+if TYPE_CHECKING:
+    from evenface.methods.base import Method
+
+SAME = ("weights", "manifest", "on", "map", "everything")
+"""Facts in which two tests on other data must agree to be the same."""
+BATCHES = 16
+"""Batches between two moves of the progress bar."""
+
+
+def predict_on(
+    folder: str | Path,
+    on: str | Path | Mapping[str, Any],
+    *,
+    classes: Mapping[str, str | None] | None = None,
+    everything: bool = False,
+    out: str | Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Run:
+    """Predict another data set with the weights of a run; see :func:`evenface.workflows.transfer`.
+
+    Returns
+    -------
+    Run
+        A run folder of its own, without metrics and report.
+
+    Raises
+    ------
+    InputError
+        If anything given cannot be used. Nothing is written then.
+    """
+    run = Run.open(folder)
+    if "on" in run.facts:
+        raise InputError(f"{folder} is a test on other data itself", f"Give the run: {run.facts['run']}.")
+    target = _target(run, on, overrides or {})
+    store = assembly.prepare_store(target)
+    found = match(run.facts["classes"], store.manifest.classes, classes)
+    rows, notes = _rows(run, target, store, everything)
+    tested, said = _unseen(run, target, store, rows[found.labels(store.manifest.labels[rows]) >= 0])
+    if not len(tested):
+        raise InputError(f"{target.name} has no sample to test on of {', '.join(found.shared)}")
+    place = Path(out) if out is not None else run.folder / f"on-{target.name}"
+    facts = {
+        "run": str(run.folder),
+        "weights": digest(_weights(run).read_bytes()),
+        "manifest": store.manifest.hash,
+        "on": target.model_dump(mode="json"),
+        "map": found.named,
+        "everything": everything,
+    }
+    if _claim(place, facts):
+        return Run(place)
+    probabilities, device = _predict(run, store, tested)
+    whole = _predictions(store, tested, found, probabilities)
+    notes = [*_map_notes(run, target, store, found, rows, whole), *said, *(f"{target.name}: {note}" for note in notes)]
+    facts |= _facts(run, store, found, whole) | {
+        "device": device,
+        "notes": [*notes, *(f"in training: {note}" for note in run.facts["notes"])],
+    }
+    _write(run, place, facts, store, tested, whole, found)
+    return Run(place)
+
+
+def trained_method(run: Run) -> "Method":
+    """Build the method of a run with the weights that were tested; an InputError where they are missing or damaged."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        weights = load_file(_weights(run))
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{run.folder / WEIGHTS} cannot be read ({error})", "Train the run again.") from error
+    # What training started from is not needed, nor is what annotators said of the training samples.
+    network = run.recipe.network.model_copy(update={"weights": "random"})
+    counts = np.array(run.facts["counts"]["train"], dtype=np.int64)
+    votes = np.ones((int(counts.sum()), len(counts)), dtype=np.float32)
+    recipe = run.recipe.model_copy(update={"network": network})
+    method = assembly.build_method(recipe, counts, tuple(run.facts["classes"]), votes)
+    method.load_inference_state(weights)
+    return method
+
+
+def _weights(run: Run) -> Path:
+    path = run.folder / WEIGHTS
+    if not path.is_file():
+        raise InputError(f"the run {run.folder} has no {WEIGHTS}", "Train it again.")
+    return path
+
+
+def _target(run: Run, on: str | Path | Mapping[str, Any], overrides: Mapping[str, Any]) -> Recipe:
+    """Give the recipe of the other data, prepared as the run's network takes it; only its test side counts."""
+    own = run.recipe.data
+    content: Any = on
+    if isinstance(on, str) and on in SOURCES:
+        content = {"name": on, "data": {"source": on}, "protocol": {"kind": "official"}}
+    fixed = {"data.size": own.size, "data.channels": own.channels}
+    for key, value in fixed.items():
+        if overrides.get(key, value) != value:
+            raise InputError(f"{key} cannot be {overrides[key]}: the run's network takes {value}", "Leave it out.")
+    target = load_recipe(content, {**overrides, **fixed, "protocol.validation": 0})
+    uneven = target.protocol.imbalance
+    if uneven is not None and uneven.on == "train":
+        target = load_recipe(target.model_dump(mode="json"), {"protocol.imbalance": None})
+    return target
+
+
+def _rows(run: Run, target: Recipe, store: Store, everything: bool) -> tuple[np.ndarray, list[str]]:
+    """Choose the samples to test on, and say how; in the order of their names."""
+    manifest = store.manifest
+    if not everything:
+        try:
+            sides = assembly.divide(target, store)
+        except InputError as error:
+            hint = f"{error.hint} To test on all there is, whatever its side: --all (everything=True)."
+            raise InputError(error.message, hint.strip()) from error
+        return sides.test, [*manifest.notes, *sides.notes]
+    own = run.recipe.data
+    same_place = own.root is not None and target.data.root is not None and _same(own.root, target.data.root)
+    if manifest.hash == run.facts["manifest"] or (own.source == target.data.source and same_place):
+        raise InputError(f"the run learnt from {target.name} itself: it cannot be tested on all of it")
+    order = np.argsort(manifest.table["sample"].astype(str).to_numpy(), kind="stable").astype(np.int64)
+    return order, [*manifest.notes, "all samples are tested on, whatever their side"]
+
+
+def _same(first: str, second: str) -> bool:
+    return Path(first).expanduser().resolve() == Path(second).expanduser().resolve()
+
+
+def _unseen(run: Run, target: Recipe, store: Store, rows: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Note how many of the pictures the run learnt from, or leave them out where the protocol says so."""
+    try:
+        learnt = Store.open(run.facts["store"])
+    except InputError:
+        return rows, ["not checked whether the run learnt from some of these pictures: its prepared faces are gone"]
+    sides = pd.read_parquet(run.folder / SPLIT)
+    used = sides.loc[sides["side"].isin(["train", "validation"]), "row"].to_numpy(dtype=np.int64)
+    seen = stand_among(store.images, rows, learnt.images, np.sort(used))
+    if not seen.any():
+        return rows, []
+    if target.protocol.copies == "drop-test":
+        return rows[~seen], [f"{int(seen.sum())} pictures left out: the run learnt from them"]
+    return rows, [
+        f"LEAK: {int(seen.sum())} of {len(rows)} pictures are among those that the run learnt from; "
+        "protocol.copies: drop-test leaves them out"
+    ]
+
+
+def _claim(folder: Path, facts: Mapping[str, Any]) -> bool:
+    """Whether the folder holds this very test, ended.
+
+    Raises
+    ------
+    InputError
+        If it holds something else.
+    """
+    if (folder / FACTS).is_file():
+        known = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        different = [key for key in SAME if _placeless(known.get(key)) != _placeless(facts[key])]
+        if different:
+            raise InputError(
+                f"{folder} holds another run or test: other {', '.join(different)}", "Give another folder: --out."
+            )
+        return Run(folder).finished
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} exists and holds something else", "Give another folder: --out.")
+    return False
+
+
+def _placeless(fact: Any) -> Any:
+    """Leave out of a recipe where the data lies."""
+    if isinstance(fact, dict) and isinstance(fact.get("data"), dict):
+        return {**fact, "data": {key: value for key, value in fact["data"].items() if key != "root"}}
+    return fact
+
+
+def _predict(run: Run, store: Store, rows: np.ndarray) -> tuple[np.ndarray, str]:
+    """Predict as the run itself was tested, in the same batches, on one device; give that too."""
+    import torch
+    from lightning_fabric import Fabric
+
+    from evenface.training.batches import Faces
+    from evenface.training.inference import predict_rows
+
+    options = run.recipe.training
+    cuda = options.accelerator != "cpu" and torch.cuda.is_available()
+    precision = options.precision if cuda or options.precision != "16-mixed" else "32-true"
+    fabric = Fabric(accelerator="cuda" if cuda else "cpu", devices=1, precision=precision)
+    method = trained_method(run)
+    method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    method.to(fabric.device)
+    faces = Faces(store.images, fabric.device)
+    length = BATCHES * options.batch_size
+    parts = []
+    with progress("predicting", len(rows)) as advance:
+        for start in range(0, len(rows), length):
+            some = rows[start : start + length]
+            parts.append(predict_rows(fabric, method, faces, some, options.batch_size, mirror=options.mirror))
+            advance(len(some))
+    return np.concatenate(parts), str(fabric.device)
+
+
+def _predictions(store: Store, rows: np.ndarray, found: ClassMap, probabilities: np.ndarray) -> Predictions:
+    """Gather the predictions over all classes of the model."""
+    sample, subject = (store.manifest.table[name].to_numpy(dtype=object)[rows] for name in ("sample", "subject"))
+    return Predictions(sample, subject, found.labels(store.manifest.labels[rows]), probabilities, found.model)
+
+
+def restricted(whole: Predictions, found: ClassMap) -> Predictions:
+    """Keep the shared classes of predictions over all classes of the model."""
+    labels = np.searchsorted(found.used, whole.labels)
+    return Predictions(whole.sample, whole.subject, labels, found.restrict(whole.probabilities), found.shared)
+
+
+def _map_notes(
+    run: Run, target: Recipe, store: Store, found: ClassMap, rows: np.ndarray, whole: Predictions
+) -> list[str]:
+    """Say what a reader of the numbers must know of the classes."""
+    notes = [f"trained on {run.recipe.data.source}, tested on {target.name}"]
+    other = [f"{name} is {partner}" for name, partner in found.named.items() if partner not in (None, name)]
+    if other:
+        notes.append(f"classes of {target.name} by those of the run: {', '.join(other)}")
+    counts = dict(zip(store.manifest.classes, store.manifest.counts(rows).tolist(), strict=True))
+    if found.only_target:
+        lost = ", ".join(f"{name} ({counts[name]} samples)" for name in found.only_target)
+        notes.append(f"left out, as the run has no such class or the map says so: {lost}")
+    if found.only_model:
+        elsewhere = 1 - whole.probabilities[:, list(found.used)].sum(axis=1)
+        likeliest = ~np.isin(whole.predicted, found.used)
+        notes.append(
+            f"{target.name} has no {', '.join(found.only_model)}: probabilities are restricted to the "
+            f"{len(found.used)} shared classes and renormalised; before, {elsewhere.mean():.1%} lay elsewhere, and "
+            f"{int(likeliest.sum())} of {len(whole)} samples were most probably something else"
+        )
+    return notes
+
+
+def _facts(run: Run, store: Store, found: ClassMap, whole: Predictions) -> dict[str, Any]:
+    """Say what a run folder says, with the classes that are shared."""
+    used, counts = list(found.used), run.facts["counts"]
+    people = {side: number for side, number in run.facts["people"].items() if side != "test"}
+    return {
+        **{key: run.facts[key] for key in ("recipe", "seed", "epochs", "training_seconds")},
+        "environment": environment(),
+        "store": str(store.path),
+        "prepared": store.summary(),
+        "classes": list(found.shared),
+        "counts": {
+            **{side: [counts[side][place] for place in used] for side in ("train", "validation")},
+            "test": whole.support[used].tolist(),
+        },
+        "people": {**people, "test": whole.people},
+    }
+
+
+def _write(
+    run: Run,
+    folder: Path,
+    facts: dict[str, Any],
+    store: Store,
+    rows: np.ndarray,
+    whole: Predictions,
+    found: ClassMap,
+) -> None:
+    """Write all there is; the predictions last, as they make the test count as ended."""
+    write_json(folder / FACTS, facts)
+    for name in (RECIPE, HISTORY):
+        with atomic_write(folder / name) as temporary:
+            shutil.copyfile(run.folder / name, temporary)
+    kept = restricted(whole, found)
+    sides = store.manifest.table.iloc[rows][["sample", "subject"]].assign(label=kept.labels, row=rows, side="test")
+    with atomic_write(folder / SPLIT) as temporary:
+        sides.to_parquet(temporary, index=False)
+    whole.save(folder / UNRESTRICTED)
+    kept.save(folder / PREDICTIONS)
