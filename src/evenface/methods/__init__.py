@@ -11,8 +11,11 @@ from evenface.methods.base import Method, Moment, Stage, Task
 from evenface.methods.bbn import BBN
 from evenface.methods.crt import CRT
 from evenface.methods.dicc import DICC
+from evenface.methods.eac import EAC
 from evenface.methods.lws import LWS
+from evenface.methods.mek import MEK
 from evenface.methods.plain import Plain
+from evenface.methods.rebalanced_attention import RebalancedAttention
 from evenface.methods.rul import RUL
 from evenface.methods.scn import SCN
 from evenface.methods.tau_norm import TauNorm
@@ -21,12 +24,15 @@ from evenface.registry import check_options, find
 
 __all__ = [
     "BBN",
+    "EAC",
+    "MEK",
     "METHODS",
     "RUL",
     "SCN",
     "Method",
     "Moment",
     "Plain",
+    "RebalancedAttention",
     "Stage",
     "Task",
     "Votes",
@@ -38,8 +44,11 @@ METHODS: dict[str, type[Method]] = {
     "bbn": BBN,
     "crt": CRT,
     "dicc": DICC,
+    "eac": EAC,
     "lws": LWS,
+    "mek": MEK,
     "plain": Plain,
+    "rebalanced-attention": RebalancedAttention,
     "rul": RUL,
     "scn": SCN,
     "tau-norm": TauNorm,
