@@ -19,6 +19,7 @@ from evenface.elsewhere import predict_on, trained_method
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.summary import metrics_of
 from evenface.methods import METHODS
+from evenface.recipes.schema import Data
 
 
 def refused(words):
@@ -152,6 +153,11 @@ def test_a_source_is_tested_on_its_official_side(run, others, people_folder):
     got = predicted(run, "folder", **{"data.root": str(others)})
     assert got.folder == run / "on-folder"
     assert len(got.predictions) == 5 + 6
+    own, other = got.facts["recipe"]["data"], got.facts["on"]["data"]
+    assert {key: other[key] for key in Data.model_fields if key not in ("source", "root")} == {
+        key: own[key] for key in Data.model_fields if key not in ("source", "root")
+    }
+    assert "subjects" not in other  # an option of the run's source, not of preparing
     with refused("has no official split into training and test"):
         predicted(run, "folder", out=run / "x", **{"data.root": str(people_folder)})
 
@@ -184,6 +190,11 @@ def test_a_second_call_gives_the_first_back_and_other_settings_are_refused(run, 
     first = predicted(run, on(others))
     before = {path: path.stat().st_mtime_ns for path in first.folder.rglob("*")}
     shutil.copytree(others, tmp_path / "moved")
+    assert predicted(run, on(tmp_path / "moved")).folder == first.folder
+    facts = json.loads((first.folder / "run.json").read_text())
+    del facts["on"]["schedule"]  # as a version wrote it that did not know this key
+    (first.folder / "run.json").write_text(json.dumps(facts))
+    before[first.folder / "run.json"] = (first.folder / "run.json").stat().st_mtime_ns
     assert predicted(run, on(tmp_path / "moved")).folder == first.folder
     with refused(f"{first.folder} holds another run or test: other map"):
         predicted(run, on(others), classes={"Joy": "happy"})

@@ -19,13 +19,24 @@ from evenface.faces.store import Store
 from evenface.files import atomic_write, digest, write_json
 from evenface.progress import progress
 from evenface.recipes import Recipe, load_recipe
-from evenface.runs import FACTS, HISTORY, PREDICTIONS, RECIPE, SPLIT, UNRESTRICTED, WEIGHTS, Run, environment
+from evenface.runs import (
+    FACTS,
+    HISTORY,
+    PREDICTIONS,
+    RECIPE,
+    SPLIT,
+    UNRESTRICTED,
+    WEIGHTS,
+    Run,
+    differing_keys,
+    environment,
+)
 
 if TYPE_CHECKING:
     from evenface.methods.base import Method
 
 SAME = ("weights", "manifest", "on", "map", "everything")
-"""Facts in which two tests on other data must agree to be the same."""
+"""Facts in which two tests on other data must agree to be the same; of ``on``, all but where the data lies."""
 BATCHES = 16
 """Batches between two moves of the progress bar."""
 
@@ -114,7 +125,8 @@ def _target(run: Run, on: str | Path | Mapping[str, Any], overrides: Mapping[str
     own = run.recipe.data
     content: Any = on
     if isinstance(on, str) and on in SOURCES:
-        content = {"name": on, "data": {"source": on}, "protocol": {"kind": "official"}}
+        alike = {key: value for key, value in own.model_dump(mode="json").items() if key in type(own).model_fields}
+        content = {"name": on, "data": {**alike, "source": on, "root": None}, "protocol": {"kind": "official"}}
     fixed = {"data.size": own.size, "data.channels": own.channels}
     for key, value in fixed.items():
         if overrides.get(key, value) != value:
@@ -177,7 +189,12 @@ def _claim(folder: Path, facts: Mapping[str, Any]) -> bool:
     """
     if (folder / FACTS).is_file():
         known = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-        different = [key for key in SAME if _placeless(known.get(key)) != _placeless(facts[key])]
+        different = [key for key in SAME if known.get(key) != facts[key]]
+        if "on" in different and "on" in known:
+            # Recipes of before may lack keys that there are now, and data may have moved.
+            recipes = [load_recipe(known["on"]), load_recipe(facts["on"])]
+            different += differing_keys(recipes, ignore=("data.root",))
+            different.remove("on")
         if different:
             raise InputError(
                 f"{folder} holds another run or test: other {', '.join(different)}", "Give another folder: --out."
@@ -186,13 +203,6 @@ def _claim(folder: Path, facts: Mapping[str, Any]) -> bool:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} exists and holds something else", "Give another folder: --out.")
     return False
-
-
-def _placeless(fact: Any) -> Any:
-    """Leave out of a recipe where the data lies."""
-    if isinstance(fact, dict) and isinstance(fact.get("data"), dict):
-        return {**fact, "data": {key: value for key, value in fact["data"].items() if key != "root"}}
-    return fact
 
 
 def _predict(run: Run, store: Store, rows: np.ndarray) -> tuple[np.ndarray, str]:
