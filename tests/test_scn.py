@@ -98,9 +98,10 @@ def test_a_new_label_is_learned_from_the_next_step_on_and_may_change_again():
     seen = torch.tensor([[0.0, 4.0, 0.0]])
     torch.testing.assert_close(method(images, target), cross_entropy(seen, target, reduction="none"))
     torch.testing.assert_close(method(images, target), cross_entropy(seen, torch.tensor([1]), reduction="none"))
-    other = told([[0.0, 0.0, 8.0]], [0.0], [7])[1]
-    method(other, target)
-    assert changed(method) == {7: 2}
+    # Class 2 exceeds the first label by far, but the new one by 0.05 only: it takes no place.
+    for logits, expected in ([2 * math.log(p) for p in (0.05, 0.45, 0.5)], 1), ([0.0, 0.0, 8.0], 2):
+        method(told([logits], [0.0], [7])[1], target)
+        assert changed(method) == {7: expected}
 
 
 def test_a_sample_shown_twice_gets_one_label_in_any_order():
