@@ -3,10 +3,13 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from small import batch, built
+from small import COUNTS, Small, batch, built, task
 from test_dicc import trained
+from torch import nn
 
 from evenface.errors import InputError
+from evenface.losses import build_loss
+from evenface.methods import build_method
 
 LEARNT = {"crt": {"network.classifier.weight", "network.classifier.bias"}, "lws": {"scales"}}
 
@@ -143,3 +146,13 @@ def test_at_tau_one_the_length_of_a_classs_weights_does_not_matter():
 def test_options_that_cannot_be_are_refused(name, options, says):
     with pytest.raises(InputError, match=says):
         built(name, **options)
+
+
+def test_a_classifier_by_angles_has_no_norms_to_divide_by():
+    class Angles(nn.Linear):
+        pass
+
+    network = Small()
+    network.classifier = Angles(8, 3, bias=False)
+    with pytest.raises(InputError, match="must be linear"):
+        build_method("tau-norm", network, build_loss("cross-entropy", COUNTS), task=task())

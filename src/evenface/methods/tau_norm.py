@@ -27,7 +27,7 @@ class TauNorm(Plain):
     Raises
     ------
     ValueError
-        If an option is not as above.
+        If an option is not as above, or the classifier is not linear: one by angles alone knows no norms.
 
     References
     ----------
@@ -36,6 +36,8 @@ class TauNorm(Plain):
 
     def __init__(self, network: nn.Module, loss: nn.Module, tau: float = 1.0, bias: str = "drop") -> None:
         super().__init__(network, loss)
+        if type(network.classifier) is not nn.Linear:
+            raise ValueError("the network's classifier must be linear, see network.head")
         if not 0 <= tau < float("inf"):
             raise ValueError(f"tau must be finite and >= 0, got {tau}")
         if bias not in ("drop", "keep"):
