@@ -96,7 +96,8 @@ class Manifest:
         columns = [f"votes_{name}" for name in self.classes]
         if not set(columns) <= set(self.table.columns):
             return None
-        return self.table[columns].to_numpy(dtype=np.float32)[rows]
+        votes: np.ndarray = self.table[columns].to_numpy(dtype=np.float32)[rows]
+        return votes
 
     def take(self, rows: np.ndarray | Sequence[int], note: str = "") -> "Manifest":
         """Keep the given rows (positions or mask), and say why in ``note``."""
