@@ -20,7 +20,7 @@ class CRT(Decoupled):
 
     References
     ----------
-    Kang et al., *Decoupling representation and classifier for long-tailed recognition*, ICLR 2020, section 4.1.
+    Kang et al., *Decoupling representation and classifier for long-tailed recognition*, ICLR 2020, section 4.
     """
 
     def begin_stage(self, stage: int) -> None:

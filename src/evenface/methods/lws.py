@@ -18,7 +18,7 @@ class LWS(Decoupled):
 
     References
     ----------
-    Kang et al., *Decoupling representation and classifier for long-tailed recognition*, ICLR 2020, section 4.2, which
+    Kang et al., *Decoupling representation and classifier for long-tailed recognition*, ICLR 2020, section 4, which
     scales w; the authors' program scales the bias with it, as here.
     """
 

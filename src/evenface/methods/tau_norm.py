@@ -31,7 +31,7 @@ class TauNorm(Plain):
 
     References
     ----------
-    Kang et al., *Decoupling representation and classifier for long-tailed recognition*, ICLR 2020, section 4.2.
+    Kang et al., *Decoupling representation and classifier for long-tailed recognition*, ICLR 2020, section 4.
     """
 
     def __init__(self, network: nn.Module, loss: nn.Module, tau: float = 1.0, bias: str = "drop") -> None:
