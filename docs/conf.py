@@ -90,6 +90,8 @@ def _section(annotation):
 def _default(info):
     if info.default is PydanticUndefined:
         return "required"
+    if isinstance(info.default, BaseModel):
+        return "as below"
     if info.default in (None, "", ()):
         return "none"
     shown = list(info.default) if isinstance(info.default, tuple) else info.default

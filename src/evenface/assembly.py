@@ -10,6 +10,7 @@ from evenface.data.manifest import Manifest
 from evenface.data.protocol import Split, split
 from evenface.data.sources import read
 from evenface.errors import InputError
+from evenface.faces.detector import Crop
 from evenface.faces.prepare import prepare
 from evenface.faces.store import Store
 from evenface.places import cache_folder
@@ -40,10 +41,18 @@ def read_manifest(recipe: Recipe) -> Manifest:
 
 
 def prepare_store(recipe: Recipe) -> Store:
-    """Read and prepare the recipe's faces, or find them prepared."""
-    return prepare(
-        read_manifest(recipe), cache_folder() / "stores", size=recipe.data.size, channels=recipe.data.channels
-    )
+    """Read and prepare the recipe's faces, or find them prepared.
+
+    Raises
+    ------
+    InputError
+        If the face detector is unknown or not installed, or the data cannot be read.
+    """
+    data = recipe.data
+    crop = None
+    if data.faces.crop == "face":
+        crop = Crop(**data.faces.model_dump(exclude={"crop"}))
+    return prepare(read_manifest(recipe), cache_folder() / "stores", size=data.size, channels=data.channels, crop=crop)
 
 
 def divide(recipe: Recipe, store: Store) -> Split:

@@ -42,6 +42,8 @@ class Building:
         Samples dealt with.
     reasons : dict of int to str
         Position and reason of each sample that was set aside.
+    several : dict of int to int
+        Position and count of pictures of each sample that gave more than one.
 
     Raises
     ------
@@ -53,7 +55,8 @@ class Building:
         self.path, self.target = path, target
         self.done, self.written = 0, 0
         self.reasons: dict[int, str] = {}
-        self._news: dict[int, str] = {}
+        self.several: dict[int, int] = {}
+        self._news: dict[int, str | int] = {}
         self._synced = time.monotonic()
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -81,19 +84,19 @@ class Building:
             self._journal.close()
             os.close(self._array)
 
-    def add(self, reasons: Sequence[str | None], pixels: bytes) -> None:
-        """Take the next samples: for each ``None`` or why it is set aside; and the pixels of the usable ones."""
-        news = {self.done + i: reason for i, reason in enumerate(reasons) if reason is not None}
-        usable = len(reasons) - len(news)
+    def add(self, found: Sequence[str | int], pixels: bytes) -> None:
+        """Take the next samples: for each its count of pictures or why it is set aside; and the pictures' pixels."""
+        news = {self.done + i: what for i, what in enumerate(found) if what != 1}
+        usable = sum(what for what in found if isinstance(what, int))
         if len(pixels) != usable * self.target.nbytes:
             raise InputError(f"{len(pixels)} bytes were read for {usable} pictures of {self.target.nbytes} bytes")
         try:
             _write_all(self._array, pixels, len(_header(0, self.target)) + self.written * self.target.nbytes)
         except OSError as error:
             raise disk_error(error, self.path) from error
-        self.done += len(reasons)
+        self.done += len(found)
         self.written += usable
-        self.reasons.update(news)
+        self._note(news)
         self._news.update(news)
         if time.monotonic() - self._synced >= SYNC_SECONDS:
             self._sync()
@@ -108,8 +111,17 @@ class Building:
         except OSError as error:
             raise disk_error(error, self.path) from error
 
+    def _note(self, news: dict[int, str | int]) -> None:
+        for i, what in news.items():
+            if isinstance(what, str):
+                self.reasons[i] = what
+            else:
+                self.several[i] = what
+
     def _sync(self) -> None:
-        line = {"done": self.done, "written": self.written, "set_aside": list(self._news.items())}
+        several = [(i, what) for i, what in self._news.items() if isinstance(what, int)]
+        aside = [(i, what) for i, what in self._news.items() if isinstance(what, str)]
+        line = {"done": self.done, "written": self.written, "set_aside": aside, "several": several}
         try:
             os.fsync(self._array)
             self._journal.write(json.dumps(line).encode() + b"\n")
@@ -136,7 +148,7 @@ class Building:
                 break
             good += len(line)
             self.done, self.written = entry["done"], entry["written"]
-            self.reasons.update({int(i): reason for i, reason in entry["set_aside"]})
+            self._note({int(i): what for i, what in [*entry["set_aside"], *entry.get("several", [])]})
         if good < len(content):
             os.truncate(journal, good)
 

@@ -81,9 +81,13 @@ class Store:
         """One line for the screen: how many faces, how many set aside and why, which classes lost all."""
         line = f"{len(self):,} {'face' if len(self) == 1 else 'faces'}"
         if len(self.quarantine):
-            kinds = Counter(reason.split(":")[0] for reason in self.quarantine["reason"])
-            why = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
-            line += f", {len(self.quarantine):,} set aside ({QUARANTINE}: {why})"
+            line += f", {len(self.quarantine):,} set aside ({QUARANTINE}: {count_reasons(self.quarantine)})"
         if self.lost:
             line += f"; no usable sample is left of {', '.join(self.lost)}"
         return line
+
+
+def count_reasons(quarantine: pd.DataFrame) -> str:
+    """Say how many samples were set aside for each kind of reason: ``2 truncated, 1 missing``."""
+    kinds = Counter(reason.split(":")[0] for reason in quarantine["reason"])
+    return ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())

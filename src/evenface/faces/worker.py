@@ -14,12 +14,16 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
 from typing import Any
 
+from evenface.errors import InputError
+from evenface.faces.detector import Crop
 from evenface.faces.read import Target, UnusableError, _open_regular, quiet_pillow, read_sample
 
 Sample = tuple[str, int | None]
-Answer = tuple[list[str | None], bytes]
+Answer = tuple[list[str | int], bytes]
+"""For each sample how many pictures came of it, or why none did; and their pixels in one run."""
 
 
 def hash_files(paths: Sequence[str]) -> list[str]:
@@ -35,17 +39,17 @@ def hash_files(paths: Sequence[str]) -> list[str]:
 
 
 def read_samples(samples: Sequence[Sample], target: Target) -> Answer:
-    """Read samples: for each ``None`` or the reason why not, and the pixels of the good ones in one run."""
-    reasons: list[str | None] = []
+    """Read samples: for each how many pictures it gave, or the reason why none; and their pixels in one run."""
+    found: list[str | int] = []
     pixels: list[bytes] = []
     with quiet_pillow():
         for path, start in samples:
             try:
                 pixels.append(read_sample(path, start, target))
-                reasons.append(None)
+                found.append(len(pixels[-1]) // target.nbytes)
             except UnusableError as error:
-                reasons.append(str(error))
-    return reasons, b"".join(pixels)
+                found.append(str(error))
+    return found, b"".join(pixels)
 
 
 def serve() -> None:
@@ -59,8 +63,16 @@ def serve() -> None:
         if "hash" in request:
             _say(answers, {"found": hash_files(request["hash"])})
             continue
-        reasons, pixels = read_samples(request["read"], Target(*request["target"]))
-        _say(answers, {"found": reasons, "bytes": len(pixels)}, pixels)
+        try:
+            found, pixels = read_samples(request["read"], _target(**request["target"]))
+        except InputError as error:
+            _say(answers, {"error": [error.message, error.hint]})
+            continue
+        _say(answers, {"found": found, "bytes": len(pixels)}, pixels)
+
+
+def _target(size: int, channels: int, crop: dict[str, Any] | None) -> Target:
+    return Target(size, channels, Crop(**crop) if crop else None)
 
 
 def _say(answers: Any, head: dict[str, Any], pixels: bytes = b"") -> None:
@@ -75,6 +87,8 @@ def _exchange(child: subprocess.Popen[bytes], request: dict[str, Any]) -> Answer
     child.stdin.write(json.dumps(request).encode() + b"\n")
     child.stdin.flush()
     head = json.loads(child.stdout.readline())
+    if "error" in head:
+        raise InputError(*head["error"])
     pixels = child.stdout.read(head.get("bytes", 0))
     if len(pixels) != head.get("bytes", 0):
         raise BrokenPipeError
@@ -141,7 +155,7 @@ class Workers:
 
     def _read(self, chunk: list[Sample], target: Target) -> Answer:
         """Read a chunk; if its child dies, read the halves, down to the one sample that kills."""
-        answer = self._ask({"read": chunk, "target": (target.size, target.channels)})
+        answer = self._ask({"read": chunk, "target": asdict(target)})
         if answer is not None:
             return answer
         if len(chunk) == 1:
@@ -173,7 +187,8 @@ class Workers:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": paths},
+            # One thread each: there are as many children as cores.
+            env={**os.environ, "PYTHONPATH": paths, "OPENCV_FOR_THREADS_NUM": "1"},
         )
         self._all.add(child)
         assert child.stdout is not None

@@ -24,6 +24,21 @@ class OpenSection(BaseModel):
         return dict(self.model_extra or {})
 
 
+class FaceCrop(Section):
+    """How pictures are cropped to faces."""
+
+    crop: Literal["none", "face"] = Field(
+        "none", description="none keeps the middle square; face looks for faces and turns their eyes level"
+    )
+    detector: str = Field("mediapipe", description="who finds them: mediapipe or mtcnn")
+    margin: float = Field(
+        0.25, ge=0, le=2, description="what is added around the detector's box, as a share of its longer side"
+    )
+    which: Literal["largest", "all"] = Field(
+        "largest", description="all makes a sample of every face, with the label and the subject of its picture"
+    )
+
+
 class Data(OpenSection):
     """Where the faces come from. Further keys are options of the source."""
 
@@ -33,6 +48,7 @@ class Data(OpenSection):
     )
     size: int = Field(112, ge=32, le=1024, description="side of the prepared square faces, in pixels")
     channels: Literal[1, 3] = Field(3, description="1 for grey, 3 for colour")
+    faces: FaceCrop = Field(FaceCrop(), description="finding and aligning faces in raw pictures")
 
 
 class Imbalance(Section):
