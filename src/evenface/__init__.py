@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from evenface.faces.store import Store
     from evenface.recipes import Recipe, load_recipe
     from evenface.runs import Run
-    from evenface.workflows import check_data, compare, demo, evaluate, prepare, train, transfer
+    from evenface.workflows import check_data, compare, demo, evaluate, prepare, study, train, transfer
 
 __version__ = "0.1.0"
 
@@ -32,6 +32,7 @@ _PLACES = {
     "evaluate": "workflows",
     "load_recipe": "recipes",
     "prepare": "workflows",
+    "study": "workflows",
     "train": "workflows",
     "transfer": "workflows",
 }
@@ -40,6 +41,7 @@ __all__ = [  # noqa: RUF022  functions, then what they give, then rooms
     "evaluate",
     "compare",
     "transfer",
+    "study",
     "prepare",
     "check_data",
     "demo",

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
@@ -194,6 +194,59 @@ def transfer(
         run, on, classes=given, everything=everything, out=out, faces=faces, **parse_overrides(settings or [])
     )
     print("\n".join([*workflows.summary(result), *(f"note  {note}" for note in result.facts["notes"])]))
+
+
+@app.command()
+def studies(name: Annotated[str | None, typer.Argument(help="Print this one whole.")] = None) -> None:
+    """List the studies that ship, or print one."""
+    from evenface.studies import load_study, shipped_studies
+
+    shipped = shipped_studies()
+    if name is not None:
+        load_study(name)
+        print((shipped.get(name) or Path(name)).read_text(encoding="utf-8"), end="")
+        return
+    for known in shipped:
+        print(f"{known:24} {load_study(known).about}")
+
+
+@app.command()
+def study(
+    source: Annotated[
+        str, typer.Argument(metavar="STUDY", help="Name of a shipped study, a YAML file, or a study's folder.")
+    ],
+    settings: Settings = None,
+    *,
+    on: Annotated[str | None, typer.Option(metavar="DATA", help="One of its data sets; the first by default.")] = None,
+    size: Annotated[str | None, typer.Option(help="One of its sizes, such as quick; full by default.")] = None,
+    protocol: Annotated[
+        Literal["honest", "paper"], typer.Option(help="paper follows the paper where that is not honest, and says so.")
+    ] = "honest",
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Runs at a time; one per GPU, or per processor core, by default.")
+    ] = None,
+    out: Out = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Only say what would be run.")] = False,
+) -> None:
+    """Train the runs of a study side by side, and say which differences are larger than noise.
+
+    Runs that have ended are not trained again; those that were interrupted go on.
+    """
+    from evenface import workflows
+    from evenface.recipes import parse_overrides
+
+    overrides = parse_overrides(settings or [])
+    if plan:
+        from evenface.studies.plan import Choice
+        from evenface.studies.running import described
+
+        print("\n".join(described(source, Choice(on, size, protocol, overrides), jobs)))
+        return
+    result = workflows.study(source, on=on, size=size, protocol=protocol, jobs=jobs, out=out, **overrides)
+    print("\n".join([*result.lines, f"report  {result.report}"]))
+    if result.failed:
+        failed = "\n".join(f"  {folder}: {why}" for folder, why in result.failed.items())
+        raise InputError(f"{len(result.failed)} of {len(result.plan.trainings)} runs failed\n{failed}")
 
 
 @app.command()

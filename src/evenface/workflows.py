@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from evenface import assembly, reporting
 from evenface.data.leakage import Findings
@@ -14,6 +14,9 @@ from evenface.faces.store import Store
 from evenface.files import atomic_write, write_json
 from evenface.recipes import Recipe, load_recipe
 from evenface.runs import METRICS, REPORT, Run
+
+if TYPE_CHECKING:
+    from evenface.studies.running import Studied
 
 
 def is_first_process() -> bool:
@@ -239,6 +242,53 @@ def compare(
         facts=reporting.facts(opened),
     )
     return Compared(comparison, screen(comparison).splitlines(), report)
+
+
+def study(
+    source: str | Path | Mapping[str, Any],
+    *,
+    on: str | None = None,
+    size: str | None = None,
+    protocol: Literal["honest", "paper"] = "honest",
+    jobs: int | None = None,
+    out: str | Path | None = None,
+    **overrides: Any,
+) -> "Studied":
+    """Train the runs of a study that have not ended, side by side, and set out what they found.
+
+    Parameters
+    ----------
+    source : str, Path or mapping
+        Name of a shipped study, YAML file, folder of a study that was begun, or the content itself.
+    on : str, optional
+        One of its data sets; by default the first.
+    size : str, optional
+        One of its sizes, such as ``quick``; by default ``full``.
+    protocol : {"honest", "paper"}
+        ``paper`` follows the paper where that is not honest; everything then says so.
+    jobs : int, optional
+        Runs at a time; by default one per GPU, or one per processor core.
+    out : str or Path, optional
+        The study's folder; by default ``runs/studies/`` with its name and what was chosen.
+    **overrides
+        Settings of every run by dotted key: ``**{"data.root": "~/fer2013"}``.
+
+    Returns
+    -------
+    Studied
+        With ``failed``, the runs that failed; the others are set out all the same.
+
+    Raises
+    ------
+    InputError
+        If anything given cannot be used, every run failed, or the folder holds another definition's runs.
+    KeyboardInterrupt
+        After Ctrl-C, when all runs are put away. The same call goes on with them.
+    """
+    from evenface.studies.plan import Choice
+    from evenface.studies.running import run_study
+
+    return run_study(source, Choice(on, size, protocol, overrides), out=out, jobs=jobs)
 
 
 def check_data(recipe: str | Path | Mapping[str, Any], *, out: str | Path | None = None, **overrides: Any) -> Findings:

@@ -148,6 +148,7 @@ class Study(Section):
     recipe: str | Settings = Field(
         description="name of a shipped recipe, path of a file (beside the study), or content"
     )
+    set: Settings = Field({}, description="settings of every cell")
     factors: Factors = Field(min_length=1, description="factor to its levels, each with its settings by dotted key")
     leave_out: tuple[Match, ...] = Field((), description="combinations that are not run")
     when: tuple[When, ...] = Field((), description="settings for combinations")
@@ -181,8 +182,6 @@ class Study(Section):
                 _known("printed: test", row.test, self.tests)
             if row.on is not None:
                 _known("printed: on", row.on, self.on)
-        for factor in {factor: None for row in self.quoted for factor in row.cell}:
-            _known("quoted", factor, levels)
         return self
 
     def _changes(self) -> Iterator[tuple[str, Changes]]:

@@ -1,0 +1,251 @@
+"""Differences from the baseline: which are larger than noise, and which are not."""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from evenface.errors import InputError
+from evenface.evaluation.comparison import COMPARED, Difference
+from evenface.evaluation.comparison import compare as compare_predictions
+from evenface.evaluation.paired import holm
+from evenface.runs import Run
+from evenface.studies.plan import Plan
+from evenface.studies.schema import Printed
+from evenface.studies.table import OWN, REPEAT, estimate, here, scalar_metrics
+
+RUNS = "runs"
+
+
+@dataclass(frozen=True)
+class Change:
+    """A level of a factor against the factor's baseline, the other factors being equal.
+
+    Parameters
+    ----------
+    factor, level, baseline : str
+        Which level is compared with which.
+    setting : dict or None
+        Levels of the other factors; none for the mean over all of them.
+    test : str
+        Data set tested on, empty for the own.
+    metric : str
+        What is compared.
+    difference : Difference
+        Level minus baseline, with interval and p over what ``unit`` says.
+    unit : str
+        What was repeated: ``runs`` (paired by seed and fold), or with one run each ``people`` or ``samples``.
+    count : int
+        How many pairs of runs.
+    relative : float
+        The difference as a share of the baseline's value.
+    printed, printed_gain : float
+        The same difference of the figures in print, and as a share; NaN where there are none.
+    """
+
+    factor: str
+    level: str
+    baseline: str
+    setting: dict[str, str] | None
+    test: str
+    metric: str
+    difference: Difference
+    unit: str
+    count: int
+    relative: float
+    printed: float
+    printed_gain: float
+
+    @property
+    def certain(self) -> bool:
+        """Whether it is larger than noise: the interval leaves out zero, and p after correction is at most 0.05."""
+        return self.difference.certain
+
+    @property
+    def where(self) -> str:
+        """Name the setting."""
+        if self.setting is None:
+            return "over all settings"
+        return ", ".join(f"{factor} {level}" for factor, level in self.setting.items())
+
+
+def changes(plan: Plan, runs: pd.DataFrame, out: Path) -> list[Change]:
+    """Compare each level with its factor's baseline, in every setting of the other factors and over all of them.
+
+    Parameters
+    ----------
+    plan : Plan
+        The study.
+    runs : DataFrame
+        What :func:`evenface.studies.table.measure` gave.
+    out : Path
+        The study's folder, for predictions.
+
+    Returns
+    -------
+    list of Change
+
+    Notes
+    -----
+    With two pairs of runs or more the unit of replication is the run: differences are paired by seed and fold, the
+    interval is Student's t, p the paired t test's. Runs of one cell share the test samples, so nothing is said of
+    other samples. With one pair the unit is the person or the sample, by
+    :func:`evenface.evaluation.comparison.compare`.
+    Differences of which every one is the same number leave noise unknown: they get neither interval nor p. Over all
+    settings, the settings of one repetition are averaged first, and the repetitions are the unit. Holm's correction
+    runs over all comparisons of one metric and data set: once over those in single settings, once over those over
+    all settings.
+    """
+    found = []
+    for test, metric in itertools.product((OWN, *plan.tests), scalar_metrics(plan)):
+        mine = runs[runs["test"] == test]
+        single, overall = [], []
+        for factor, baseline in plan.study.baseline.items():
+            levels = plan.factors[factor]
+            if baseline not in levels:
+                continue
+            for level in levels:
+                if level != baseline:
+                    each = _each(plan, mine, factor, level, baseline, metric, out)
+                    single += each
+                    overall += _together(plan, mine, factor, level, baseline, metric, each)
+        found += _corrected(single) + _corrected(overall)
+    return found
+
+
+def _each(
+    plan: Plan, runs: pd.DataFrame, factor: str, level: str, baseline: str, metric: str, out: Path
+) -> list[Change]:
+    """Compare in every setting of the other factors."""
+    others = [name for name in plan.factors if name != factor]
+    found = []
+    for setting in itertools.product(*(plan.factors[name] for name in others)):
+        named = dict(zip(others, setting, strict=True))
+        pairs = _pairs(runs, named, factor, level, baseline, metric)
+        if len(pairs):
+            found.append(_change(plan, pairs, factor, level, baseline, named, metric, out))
+    return found
+
+
+def _pairs(
+    runs: pd.DataFrame, setting: Mapping[str, str], factor: str, level: str, baseline: str, metric: str
+) -> pd.DataFrame:
+    """Give what both levels reached in the same repetition: columns ``base``, ``value`` and their folders."""
+    for name, chosen in setting.items():
+        runs = runs[runs[name] == chosen]
+    sides = [
+        runs[runs[factor] == which].set_index(list(REPEAT))[[metric, "folder", "test"]] for which in (baseline, level)
+    ]
+    pairs = sides[0].join(sides[1][[metric, "folder"]], how="inner", lsuffix="_base", rsuffix="_value")
+    return pairs.dropna(subset=[f"{metric}_base", f"{metric}_value"])
+
+
+def _change(
+    plan: Plan,
+    pairs: pd.DataFrame,
+    factor: str,
+    level: str,
+    baseline: str,
+    setting: dict[str, str] | None,
+    metric: str,
+    out: Path,
+) -> Change:
+    base, value = (pairs[f"{metric}_{side}"].to_numpy(dtype=np.float64) for side in ("base", "value"))
+    unit, difference = RUNS, paired(base, value, metric)
+    test = str(pairs["test"].iloc[0])
+    if len(pairs) == 1 and metric in COMPARED and setting is not None:
+        unit, difference = _on_samples(pairs.iloc[0], metric, out)
+    printed, gain = _in_print(plan, factor, level, baseline, setting, test, metric)
+    relative = float(difference.value / base.mean()) if base.mean() else float("nan")
+    return Change(factor, level, baseline, setting, test, metric, difference, unit, len(pairs), relative, printed, gain)
+
+
+def paired(base: np.ndarray, value: np.ndarray, name: str) -> Difference:
+    """Compare paired values: mean difference, t-interval, p of the paired t test (NaN where noise is not known).
+
+    Parameters
+    ----------
+    base, value : arrays of shape (N,)
+        The same repetitions in the same order.
+    """
+    from scipy.stats import t
+
+    change = value - base
+    found, sd, n = estimate(change)
+    if n < 2 or (sd < 1e-12 and abs(found.value) > 1e-12):
+        return Difference(name, found.value, *[float("nan")] * 4)
+    p = 1.0 if sd < 1e-12 else float(2 * t.sf(abs(found.value) / (sd / math.sqrt(n)), n - 1))
+    return Difference(name, found.value, found.low, found.high, p, p)
+
+
+def _on_samples(pair: "pd.Series[Any]", metric: str, out: Path) -> tuple[str, Difference]:
+    """Compare one run with one run: over people or samples; without an interval where they saw other samples."""
+    sides = {side: Run(out / str(pair[f"folder_{side}"])).predictions for side in ("base", "value")}
+    try:
+        found = compare_predictions(sides)
+    except InputError:
+        value = float(str(pair[f"{metric}_value"])) - float(str(pair[f"{metric}_base"]))
+        return RUNS, Difference(metric, value, *[float("nan")] * 4)
+    return found.unit, found.pairs[0].overall[metric]
+
+
+def _together(
+    plan: Plan, runs: pd.DataFrame, factor: str, level: str, baseline: str, metric: str, each: Sequence[Change]
+) -> list[Change]:
+    """Compare over all settings where there are several: those of one repetition are averaged first."""
+    if len(each) < 2:
+        return []
+    settings = [
+        _pairs(runs, change.setting or {}, factor, level, baseline, metric)[[f"{metric}_base", f"{metric}_value"]]
+        for change in each
+    ]
+    stacked = pd.concat(settings)
+    whole = stacked.groupby(level=list(REPEAT), dropna=False).filter(lambda rows: len(rows) == len(each))
+    if not len(whole):
+        return []
+    means = whole.groupby(level=list(REPEAT), dropna=False).mean()
+    pairs = means.assign(test=each[0].test, folder_base="", folder_value="")
+    made = _change(plan, pairs, factor, level, baseline, None, metric, Path())
+    known = [change for change in each if not math.isnan(change.printed)]
+    if len(known) == len(each):
+        made = replace(made, printed=float(np.mean([change.printed for change in known])))
+    return [made]
+
+
+def _corrected(found: Sequence[Change]) -> list[Change]:
+    p = holm(np.array([change.difference.p for change in found]))
+    return [
+        replace(change, difference=replace(change.difference, p_holm=float(value)))
+        for change, value in zip(found, p, strict=True)
+    ]
+
+
+def _in_print(
+    plan: Plan, factor: str, level: str, baseline: str, setting: dict[str, str] | None, test: str, metric: str
+) -> tuple[float, float]:
+    """Give the difference of the figures in print, and their gain as a share."""
+
+    def value(which: str, gain: bool) -> float:
+        for row in plan.study.printed:
+            mine = here(plan, row) and row.gain == gain and row.seed is None and (row.test or OWN) == test
+            if mine and metric in row.values and _same(plan, row, {**(setting or {}), factor: which}):
+                found = row.values[metric]
+                return float(found) if isinstance(found, int | float) else float("nan")
+        return float("nan")
+
+    if setting is None:
+        return float("nan"), float("nan")
+    base, own, gain = value(baseline, False), value(level, False), value(level, True)
+    return own - base, own / base - 1 if math.isnan(gain) and base else gain
+
+
+def _same(plan: Plan, row: Printed, levels: Mapping[str, str]) -> bool:
+    """Whether a figure in print is of these levels; a factor of one level need not be said."""
+    return all(
+        row.cell.get(name, own[0] if len(own) == 1 else None) == levels[name] for name, own in plan.factors.items()
+    )

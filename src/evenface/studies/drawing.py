@@ -1,0 +1,166 @@
+"""Figures of a study; each function draws one and returns it. See :mod:`evenface.evaluation.style`."""
+
+import itertools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from evenface.evaluation.figures import recalls
+from evenface.evaluation.intervals import Estimate
+from evenface.evaluation.style import MARKERS, MUTED, colour, panels, styled
+from evenface.studies.compare import Change
+from evenface.studies.plan import Plan
+from evenface.studies.table import CLASSWISE, OWN, estimate, here, words
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MOST_SERIES = 7
+
+
+def series_factor(plan: Plan) -> str | None:
+    """Choose the factor whose levels are colours: the first with a baseline and few levels; none where there is one."""
+    several = [name for name, levels in plan.factors.items() if len(levels) > 1]
+    chosen = [name for name in plan.study.baseline if name in several] or several[-1:]
+    fits = [name for name in chosen if len(plan.factors[name]) <= MOST_SERIES]
+    return fits[0] if fits and len(several) > 1 else None
+
+
+def settings(plan: Plan, series: str | None) -> list[dict[str, str]]:
+    """List the combinations of the factors that are no colours, those that are run."""
+    others = [name for name in plan.factors if name != series]
+    combined = itertools.product(*(plan.factors[name] for name in others))
+    run = {tuple(dict(zip(plan.factors, cell, strict=True))[name] for name in others) for cell in plan.cells}
+    return [dict(zip(others, levels, strict=True)) for levels in combined if levels in run]
+
+
+def said(plan: Plan, setting: dict[str, str]) -> str:
+    """Name a setting, leaving out factors of one level, and the factor's name where it is the only one."""
+    named = {factor: level for factor, level in setting.items() if len(plan.factors[factor]) > 1}
+    if len(named) == 1:
+        return next(iter(named.values()))
+    return ", ".join(f"{factor} {level}" if level[:1].isdigit() else level for factor, level in named.items()) or "all"
+
+
+def chosen(runs: pd.DataFrame, levels: dict[str, str], test: str = OWN) -> pd.DataFrame:
+    """Give the runs of these levels."""
+    keep = runs["test"] == test
+    for factor, level in levels.items():
+        keep &= runs[factor] == level
+    return runs[keep]
+
+
+@styled
+def cells(plan: Plan, runs: pd.DataFrame, metric: str, test: str = OWN) -> "Figure":
+    """Draw each cell's mean and interval; each run as a small ring; a cross for a figure in print.
+
+    Parameters
+    ----------
+    plan : Plan
+        The study.
+    runs : DataFrame
+        What :func:`evenface.studies.table.measure` gave.
+    metric : str
+        A metric of one value.
+    test : str
+        Data set tested on, empty for the own.
+    """
+    series = series_factor(plan)
+    rows = settings(plan, series)[::-1]
+    names = plan.factors[series] if series else ("",)
+    step = 0.72 / len(names)
+    figure, (axis,) = panels(height=0.9 + len(rows) * max(0.28, 0.17 * len(names) + 0.1))
+    crosses = []
+    for place, name in enumerate(names):
+        shade, marker = colour(place), MARKERS[place % len(MARKERS)]
+        axis.plot([], [], marker, color=shade, label=name)
+        for row, setting in enumerate(rows):
+            levels = {**setting, **({series: name} if series else {})}
+            values = chosen(runs, levels, test)[metric].dropna()
+            height = row + (len(names) - 1) * step / 2 - place * step
+            found, _, n = estimate(values)
+            if n:
+                axis.plot(
+                    values, [height - 0.28 * step] * n, "o", color=MUTED, markersize=2.2, fillstyle="none", zorder=1
+                )
+                axis.hlines(height, found.low, found.high, color=shade, linewidth=1.4)
+                axis.plot(found.value, height, marker, color=shade, markersize=5, zorder=3)
+            crosses += [(value, height) for value in _in_print(plan, levels, metric, test)]
+    if crosses:
+        axis.plot(*zip(*crosses, strict=True), "x", color=MUTED, markersize=5, label="as printed", zorder=4)
+    axis.set_yticks(range(len(rows)), [said(plan, setting) for setting in rows])
+    axis.set(ylim=(-0.6, len(rows) - 0.4), xlabel=words(metric))
+    axis.tick_params(axis="y", length=0)
+    axis.grid(visible=False, axis="y")
+    _legend(figure, axis, bool(series) or bool(crosses), series or "")
+    return figure
+
+
+def _in_print(plan: Plan, levels: dict[str, str], metric: str, test: str) -> list[float]:
+    found = []
+    for row in plan.study.printed:
+        value = row.values.get(metric)
+        mine = here(plan, row) and row.cell == levels and row.seed is None and not row.gain
+        if mine and (row.test or OWN) == test and isinstance(value, int | float):
+            found.append(float(value))
+    return found
+
+
+def _legend(figure: "Figure", axis: object, needed: bool, title: str) -> None:
+    handles, names = axis.get_legend_handles_labels()  # type: ignore[attr-defined]
+    kept = [(handle, name) for handle, name in zip(handles, names, strict=True) if name]
+    if needed and kept:
+        columns = max(1, min(len(kept), int(60 / (max(len(name) for _, name in kept) + 6))))
+        figure.legend(*zip(*kept, strict=True), loc="outside lower center", ncols=columns, frameon=False, title=title)
+
+
+@styled
+def changes(found: Sequence[Change]) -> "Figure":
+    """Draw differences of one metric with intervals; filled marks: larger than noise; crosses: as printed."""
+    rows = list(found)[::-1]
+    factors = list(dict.fromkeys((change.factor, change.level) for change in found))
+    figure, (axis,) = panels(height=0.9 + 0.26 * len(rows))
+    axis.axvline(0, color=MUTED, linewidth=0.9)
+    for height, change in enumerate(rows):
+        place = factors.index((change.factor, change.level))
+        shade, d = colour(place), change.difference
+        axis.hlines(height, d.low, d.high, color=shade, linewidth=1.4)
+        fill = "full" if change.certain else "none"
+        axis.plot(d.value, height, MARKERS[place % len(MARKERS)], color=shade, markersize=5, fillstyle=fill, zorder=3)
+        axis.plot(change.printed, height, "x", color=MUTED, markersize=5, zorder=2)
+    names = [f"{change.level}" + (f" ({change.where})" if change.where else "") for change in rows]
+    axis.set_yticks(range(len(rows)), names)
+    baselines = dict.fromkeys(change.baseline for change in found)
+    axis.set(ylim=(-0.6, len(rows) - 0.4), xlabel=f"{words(rows[0].metric)} less that of {', '.join(baselines)}")
+    axis.tick_params(axis="y", length=0)
+    axis.grid(visible=False, axis="y")
+    return figure
+
+
+def class_recall(
+    plan: Plan, runs: pd.DataFrame, setting: dict[str, str], support: Sequence[int], rank: Sequence[int]
+) -> "Figure | None":
+    """Draw the recall of each class in one setting, a colour for each level; none where nothing has ended.
+
+    Parameters
+    ----------
+    plan, runs
+        As in :func:`cells`.
+    setting : dict
+        Levels of the factors that are no colours.
+    support, rank : sequence of int
+        Samples of each class in testing, and in training.
+    """
+    series = series_factor(plan)
+    columns = [str(name) for name in runs.columns if str(name).startswith(f"recall{CLASSWISE}")]
+    found: dict[str, list[Estimate]] = {}
+    for name in plan.factors[series] if series else ("",):
+        mine = chosen(runs, {**setting, **({series: name} if series else {})})
+        if len(mine):
+            found[f"{series} {name}" if series else said(plan, setting)] = [estimate(mine[c])[0] for c in columns]
+    if not found or not columns:
+        return None
+    classes = [name.removeprefix(f"recall{CLASSWISE}") for name in columns]
+    return recalls(found, classes, np.asarray(support).tolist(), np.asarray(rank).tolist())

@@ -1,0 +1,299 @@
+"""From a study to its runs: factors crossed with seeds and folds, each run with its recipe and its folder."""
+
+import itertools
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from evenface.errors import InputError
+from evenface.files import atomic_write, digest
+from evenface.recipes import Recipe, load_recipe
+from evenface.registry import find, nearest
+from evenface.runs import PLACE, Run, differing_keys
+from evenface.studies.loading import read_mapping
+from evenface.studies.schema import Changes, OnData, Study, Test
+
+STUDY, RUNS = "study.yaml", "runs"
+LONGEST_FOLDER = 120
+FULL = "full"
+TESTS = "tests."
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which form of a study is run.
+
+    Parameters
+    ----------
+    on : str, optional
+        One of its data sets; by default the first.
+    size : str, optional
+        One of its sizes; by default ``full``.
+    protocol : str, default="honest"
+        ``paper`` follows the paper where that is not honest.
+    overrides : mapping
+        Settings of every run, by dotted key; ``tests.<name>.<key>`` are those of a further data set.
+    """
+
+    on: str | None = None
+    size: str | None = None
+    protocol: Literal["honest", "paper"] = "honest"
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A run to be: its cell (a level of each factor, in order), repetition, recipe, and folder below the study's."""
+
+    cell: tuple[str, ...]
+    seed: int
+    fold: int | None
+    recipe: Recipe
+    folder: str
+
+    @property
+    def repeat(self) -> tuple[int, int | None]:
+        """What pairs it with runs of other cells."""
+        return self.seed, self.fold
+
+    @property
+    def digest(self) -> str:
+        """Names all that fixes its result; where it is made does not count."""
+        flat = self.recipe.model_dump(mode="json", exclude={"name", "about", "paper", "deviations"})
+        for key in PLACE:
+            section, _, last = key.partition(".")
+            flat[section].pop(last)
+        return digest(yaml.safe_dump(flat, sort_keys=True))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study in the form that was chosen.
+
+    Parameters
+    ----------
+    study : Study
+        What it is.
+    choice : Choice
+        What was chosen, with the names of data set and size filled in.
+    factors : dict
+        Factor to the names of its levels, as they are here.
+    runs : tuple of Planned
+        All runs, repetition by repetition. Runs of the same recipe share a folder, and are trained once.
+    tests : dict
+        Further data sets that can be tested on.
+    deviations, notes : tuple of str
+        What differs from the paper here, and what else must be known.
+    """
+
+    study: Study
+    choice: Choice
+    factors: dict[str, tuple[str, ...]]
+    runs: tuple[Planned, ...]
+    tests: dict[str, Test]
+    deviations: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def cells(self) -> list[tuple[str, ...]]:
+        """All cells, in order."""
+        return list(dict.fromkeys(run.cell for run in sorted(self.runs, key=self._place)))
+
+    @property
+    def trainings(self) -> list[Planned]:
+        """The runs that are trained: one of each folder."""
+        return list({run.folder: run for run in reversed(self.runs)}.values())[::-1]
+
+    @property
+    def name(self) -> str:
+        """Study, data set, size and protocol in one word, for a folder."""
+        chosen = [self.study.name, self.choice.on, self.choice.size if self.study.sizes else None]
+        words = [
+            f"{k}={v}".replace("/", "_").replace(" ", "") for k, v in self.choice.overrides.items() if "root" not in k
+        ]
+        parts = [*chosen, "paper" if self.choice.protocol == "paper" else None, *words]
+        return "-".join(part for part in parts if part)[:200]
+
+    def said(self, cell: Sequence[str]) -> str:
+        """Name a cell in words, leaving out factors of one level."""
+        named = zip(self.factors.items(), cell, strict=True)
+        return ", ".join(f"{factor} {level}" for (factor, levels), level in named if len(levels) > 1) or "all"
+
+    def _place(self, run: Planned) -> list[int]:
+        return [levels.index(level) for levels, level in zip(self.factors.values(), run.cell, strict=True)]
+
+
+def make_plan(study: Study, choice: Choice | None = None) -> Plan:
+    """Cross a study's factors with its seeds and folds.
+
+    Raises
+    ------
+    InputError
+        If the study has no such data set, size or protocol, a cell's settings make no valid recipe, or nothing is left.
+    """
+    choice = choice or Choice()
+    on = choice.on if choice.on is not None else next(iter(study.on), None)
+    data = find(f"data set in the study {study.name}:", on, study.on) if on is not None else OnData()
+    size = choice.size or FULL
+    sizes = {FULL: Changes()} | study.sizes | {name: study.sizes.get(name, Changes()) for name in data.sizes}
+    parts = [data, find(f"size in the study {study.name}:", size, sizes), data.sizes.get(size, Changes())]
+    if choice.protocol == "paper" and not study.paper_protocol:
+        raise InputError(f"the study {study.name} has no protocol of the paper's own", "Leave out --protocol paper.")
+    factors = {
+        name: next((p.factors[name] for p in reversed(parts) if name in p.factors), own)
+        for name, own in study.factors.items()
+    }
+    own = {key: value for key, value in choice.overrides.items() if not key.startswith(TESTS)}
+    last = [study.paper_protocol if choice.protocol == "paper" else {}, own]
+    rules = [*study.when, *(when for part in parts for when in part.when)]
+    left_out = [*study.leave_out, *(match for part in parts for match in part.leave_out)]
+    seeds = next((part.seeds for part in reversed(parts) if part.seeds is not None), study.seeds)
+    folds = next((part.folds for part in reversed(parts) if part.folds is not None), study.folds)
+    base = load_recipe(study.recipe, _merged([study.set, *(part.set for part in parts)])).model_dump(mode="json")
+    repeats = [(seed, fold) for fold in folds or (None,) for seed in seeds]
+    runs: list[Planned] = []
+    for cell in itertools.product(*factors.values()):
+        levels = dict(zip(factors, cell, strict=True))
+        if any(_matches(match, levels) for match in left_out):
+            continue
+        settings = [factors[name][level] for name, level in levels.items()]
+        settings += [when.set for when in rules if _matches(when.if_, levels)]
+        recipe = _recipe(base, _merged([*settings, *last]), f"{study.name}, {_words(levels)}")
+        runs += [Planned(cell, seed, fold, _repeated(recipe, seed, fold), "") for seed, fold in repeats]
+    if not runs:
+        raise InputError(f"the study {study.name} leaves out every cell")
+    tests, notes = _tests(study, choice.overrides)
+    order = {repeat: place for place, repeat in enumerate(repeats)}
+    placed = sorted(_placed(runs, list(factors)), key=lambda run: order[run.repeat])
+    return Plan(
+        study,
+        Choice(on, size, choice.protocol, dict(choice.overrides)),
+        {name: tuple(levels) for name, levels in factors.items()},
+        tuple(placed),
+        tests,
+        tuple(dict.fromkeys((*study.deviations, *(text for part in parts for text in part.deviations)))),
+        tuple(notes),
+    )
+
+
+def _recipe(base: Mapping[str, Any], settings: Mapping[str, Any], where: str) -> Recipe:
+    try:
+        recipe = load_recipe(base, settings)
+    except InputError as error:
+        raise InputError(f"{where}: {error.message.removeprefix('recipe: ')}", error.hint) from None
+    if recipe.training.devices * recipe.training.nodes > 1:
+        raise InputError(
+            f"{where}: a study trains its runs side by side, on one device each", "Set training.devices 1."
+        )
+    return recipe
+
+
+def _repeated(recipe: Recipe, seed: int, fold: int | None) -> Recipe:
+    content = recipe.model_dump(mode="json") | {"seed": seed}
+    if fold is not None:
+        content["protocol"]["fold"] = fold
+    return load_recipe(content)
+
+
+def _merged(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Lay settings over each other; a key that comes again moves to the end, as order counts."""
+    together: dict[str, Any] = {}
+    for part in parts:
+        for key, value in part.items():
+            for old in [old for old in together if old == key or old.startswith(f"{key}.")]:
+                del together[old]
+            together[key] = value
+    return together
+
+
+def _matches(match: Mapping[str, Sequence[str]], levels: Mapping[str, str]) -> bool:
+    return all(levels[factor] in named for factor, named in match.items())
+
+
+def _words(levels: Mapping[str, str]) -> str:
+    return ", ".join(f"{factor} {level}" for factor, level in levels.items())
+
+
+def _placed(runs: Sequence[Planned], factors: Sequence[str]) -> list[Planned]:
+    """Give each run its folder; runs of the same recipe the folder of the first."""
+    names: dict[tuple[str, ...], str] = {}
+    homes: dict[str, str] = {}
+    placed = []
+    for run in runs:
+        if run.cell not in names:
+            whole = "_".join(f"{factor}-{level}" for factor, level in zip(factors, run.cell, strict=True))
+            name = re.sub(r"[^A-Za-z0-9._+-]", "-", whole)
+            clear = name == whole and len(name) <= LONGEST_FOLDER
+            names[run.cell] = name if clear else f"{name[:LONGEST_FOLDER]}-{digest(*run.cell)[:6]}"
+        last = f"seed-{run.seed}" + ("" if run.fold is None else f"-fold-{run.fold}")
+        folder = homes.setdefault(run.digest, f"{RUNS}/{names[run.cell]}/{last}")
+        placed.append(Planned(run.cell, run.seed, run.fold, run.recipe, folder))
+    return placed
+
+
+def _tests(study: Study, overrides: Mapping[str, Any]) -> tuple[dict[str, Test], list[str]]:
+    """Give the further data sets with what was said of them; leave out those of which no folder is known."""
+    own: dict[str, dict[str, Any]] = {name: {} for name in study.tests}
+    for key, value in overrides.items():
+        if key.startswith(TESTS):
+            name, _, rest = key.removeprefix(TESTS).partition(".")
+            if name not in own or not rest:
+                raise InputError(f"{key}: the study has no such further data set", nearest(name, own))
+            own[name][rest] = value
+    found, notes = {}, []
+    for name, test in study.tests.items():
+        settings = _merged([{"data": {"source": name}, "protocol": {"kind": "official"}}, test.set, own[name]])
+        data = load_recipe({"name": name}, settings).data
+        if data.source != "synthetic" and data.root is None:
+            notes.append(f"not tested on {name}: no folder was given (tests.{name}.data.root=FOLDER)")
+        else:
+            found[name] = test.model_copy(update={"set": settings})
+    return found, notes
+
+
+def claim(plan: Plan, out: Path) -> None:
+    """Write what is run into the study's folder, or see that the folder holds the same.
+
+    Raises
+    ------
+    InputError
+        If the folder holds another study, or this one with other settings, or something else.
+    """
+    runs = {run.folder: run.digest for run in plan.trainings}
+    path = out / STUDY
+    if path.is_file():
+        before = read_mapping(path, "study").get("runs", {})
+        changed = [folder for folder in before if runs.get(folder) != before[folder] and (out / folder).is_dir()]
+        if changed:
+            raise InputError(
+                f"{out} holds runs of another definition of the study: {_difference(plan, out, changed[0])}",
+                "Go on with the definition as it was, or give another folder: --out.",
+            )
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} exists and is no study", "Give another folder: --out.")
+    chosen = {"on": plan.choice.on, "size": plan.choice.size, "protocol": plan.choice.protocol}
+    content = {
+        "study": plan.study.model_dump(mode="json", by_alias=True, exclude_defaults=True),
+        **chosen,
+        "overrides": dict(plan.choice.overrides),
+        "runs": runs,
+    }
+    with atomic_write(path) as temporary:
+        temporary.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120), encoding="utf-8")
+
+
+def _difference(plan: Plan, out: Path, folder: str) -> str:
+    """Say in which settings the run in a folder differs from what is planned there."""
+    planned = [run for run in plan.trainings if run.folder == folder]
+    if not planned:
+        return f"{folder} is no part of this one"
+    keys = (
+        differing_keys([Run(out / folder).recipe, planned[0].recipe], ignore=PLACE)
+        if (out / folder / "recipe.yaml").is_file()
+        else {}
+    )
+    return f"{folder} differs in {', '.join(keys) or 'its settings'}"

@@ -1,0 +1,243 @@
+"""The page of a study."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from evenface import reporting
+from evenface.evaluation.metrics import PER_CLASS
+from evenface.evaluation.page import Page, Picture, Section, Tile, Verdict, write
+from evenface.evaluation.tables import Cell, Table
+from evenface.evaluation.wording import number, signed
+from evenface.runs import REPORT, Run
+from evenface.studies import drawing
+from evenface.studies.compare import Change
+from evenface.studies.plan import Plan
+from evenface.studies.table import (
+    OWN,
+    cell_table,
+    class_table,
+    estimate,
+    printed_elsewhere,
+    run_table,
+    scalar_metrics,
+    words,
+)
+from evenface.studies.wording import ON_TEST, change_table, heading, judged, replication, sentence, verdict
+
+MOST_TILES, MOST_SETTINGS = 6, 8
+
+
+def study_report(plan: Plan, runs: pd.DataFrame, found: Sequence[Change], failed: Mapping[str, str], out: Path) -> Path:
+    """Write the page of a study, and tables beside it.
+
+    Parameters
+    ----------
+    plan : Plan
+        The study.
+    runs : DataFrame
+        What :func:`evenface.studies.table.measure` gave; at least one row.
+    found : sequence of Change
+        What :func:`evenface.studies.compare.changes` gave.
+    failed : mapping of str to str
+        Folder of each run that failed to the reason.
+    out : Path
+        The study's folder.
+
+    Returns
+    -------
+    Path
+        Of the page.
+    """
+    opened = {folder: Run(out / folder) for folder in dict.fromkeys(runs["folder"])}
+    names = scalar_metrics(plan)
+    page = Page(
+        "study" if plan.choice.protocol == "honest" else f"study · {ON_TEST}",
+        plan.study.name + (f" on {plan.choice.on}" if plan.choice.on else ""),
+        f"{words(names[0]).capitalize()}, mean over runs" if names else "",
+        tuple(_tiles(plan, runs)),
+        tuple(_verdicts(plan, runs, found)),
+        tuple(_sure(plan, runs, found)),
+        tuple(_notes(plan, runs, opened, failed)),
+        tuple(_sections(plan, runs, found, opened)),
+        _facts(plan, list(opened.values())),
+    )
+    return write(page, out / REPORT)
+
+
+def _tiles(plan: Plan, runs: pd.DataFrame) -> list[Tile]:
+    """Show the foremost metric of each cell, or of each level of the compared factor where there are many cells."""
+    names = scalar_metrics(plan)
+    own = runs[runs["test"] == OWN]
+    series = drawing.series_factor(plan)
+    if not names:
+        return []
+    if len(plan.cells) <= MOST_TILES or series is None:
+        groups = [(plan.said(cell), dict(zip(plan.factors, cell, strict=True))) for cell in plan.cells]
+    else:
+        groups = [(f"{series} {level}", {series: level}) for level in plan.factors[series]]
+    tiles = []
+    for place, (name, levels) in enumerate(groups[: 2 * MOST_TILES]):
+        mean, _, n = estimate(_by_repeat(drawing.chosen(own, levels), names[0]))
+        interval = "" if n < 2 else f"[{number(mean.low)}, {number(mean.high)}]"
+        tiles.append(Tile(name, number(mean.value), interval, place if len(groups) <= MOST_TILES else None))
+    return tiles
+
+
+def _by_repeat(runs: pd.DataFrame, metric: str) -> "pd.Series[float]":
+    """Average the cells of one repetition: the repetition is the unit."""
+    means: pd.Series[float] = runs.groupby(["seed", "fold"], dropna=False)[metric].mean()
+    return means
+
+
+def _verdicts(plan: Plan, runs: pd.DataFrame, found: Sequence[Change]) -> list[Verdict]:
+    mine = judged(plan, found)
+    lines = [Verdict(heading(plan, _ended(runs)) + ".", plan.study.about)]
+    if not mine:
+        return [*lines, Verdict("Nothing is compared.", "The study names no baseline, or its runs are missing.")]
+    certain = sorted((change for change in mine if change.certain), key=lambda c: -abs(c.difference.value))
+    overall = [change for change in mine if change.setting is None and not change.certain]
+    lines.append(Verdict(_capital(verdict(mine)) + ".", f"Here {replication(mine)}."))
+    lines += [Verdict("Larger than noise:", sentence(change) + ".") for change in certain]
+    return lines + [Verdict("Not larger than noise:", sentence(change) + ".") for change in overall]
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _ended(runs: pd.DataFrame) -> int:
+    return int((runs["test"] == OWN).sum())
+
+
+def _sure(plan: Plan, runs: pd.DataFrame, found: Sequence[Change]) -> list[str]:
+    seeds, folds = runs["seed"].nunique(), runs["fold"].nunique()
+    lines = [f"Each cell has {seeds} seeds" + (f" in each of {folds} folds." if folds else ".")]
+    if seeds * max(1, folds) > 1:
+        lines.append("Intervals of cells are 95 % t-intervals of the mean over runs.")
+    if judged(plan, found):
+        lines.append(f"Of differences {replication(judged(plan, found))}; p is that of the paired t test.")
+        lines.append("A difference is called larger than noise if its interval leaves out zero and p after Holm's ")
+        lines[-1] += "correction, over all comparisons of its kind, is at most 0.05."
+    if folds:
+        lines.append("Folds share most of their training data, so runs of several folds are not quite independent.")
+    else:
+        lines.append(
+            "All runs are tested on the same samples. How results vary over other samples is not in the intervals."
+        )
+    if seeds * max(1, folds) < 5 and seeds * max(1, folds) > 1:
+        lines.append("With so few runs only large and steady differences can be told from noise.")
+    return lines
+
+
+def _notes(plan: Plan, runs: pd.DataFrame, opened: Mapping[str, Run], failed: Mapping[str, str]) -> list[str]:
+    lines = [f"{_capital(ON_TEST)}."] if plan.choice.protocol == "paper" else []
+    missing = len(plan.runs) - _ended(runs)
+    if missing:
+        lines.append(f"{missing} of {len(plan.runs)} runs are missing: say `evenface study` again to go on.")
+    lines += [f"Failed: {folder}: {why.splitlines()[0]}" for folder, why in failed.items()]
+    lines += [_capital(note) for note in plan.notes]
+    lines += plan.deviations
+    said = dict.fromkeys(note for run in opened.values() for note in run.facts["notes"])
+    return lines + [_capital(note) for note in said]
+
+
+def _sections(plan: Plan, runs: pd.DataFrame, found: Sequence[Change], opened: Mapping[str, Run]) -> list[Section]:
+    names = scalar_metrics(plan)
+    marks = "Each ring is a run, each bar the interval of the mean."
+    if any(row.values for row in plan.study.printed):
+        marks += " Crosses: as printed in the paper."
+    pictures = [
+        Picture(
+            f"cells-{name}-{test or 'own'}",
+            drawing.cells(plan, runs, name, test),
+            f"{_capital(words(name))}{f', tested on {test}' if test else ''}. {marks}",
+        )
+        for test in (OWN, *plan.tests)
+        for name in names
+    ]
+    elsewhere = printed_elsewhere(plan)
+    parts = [
+        Section(
+            "Cells",
+            "Values in columns called as printed are the paper's; quoted ones are of others, whom it quotes.",
+            tuple(pictures),
+            (cell_table(plan, runs),),
+            ((elsewhere,) if elsewhere else ()),
+        )
+    ]
+    if found:
+        parts.append(_differences(plan, found))
+    return [
+        *parts,
+        *_classes(plan, runs, opened),
+        Section("Runs", folded=(run_table(plan, runs), _counts(plan, runs, opened))),
+    ]
+
+
+def _differences(plan: Plan, found: Sequence[Change]) -> Section:
+    groups: dict[tuple[str, str], list[Change]] = {}
+    for change in found:
+        groups.setdefault((change.metric, change.test), []).append(change)
+    pictures = tuple(
+        Picture(
+            f"differences-{metric}-{test or 'own'}",
+            drawing.changes(group),
+            f"Change in {words(metric)}{f', tested on {test}' if test else ''}. Filled marks are larger than noise.",
+        )
+        for (metric, test), group in groups.items()
+    )
+    text = "Each level less its factor's baseline, the other factors being equal."
+    best = max(found, key=lambda c: abs(c.difference.value) if c.certain else -1)
+    if best.certain:
+        text += f" The largest one that is larger than noise: {signed(best.difference.value)} in {words(best.metric)}."
+    return Section("Differences", text, pictures, (change_table(plan, found),))
+
+
+def _classes(plan: Plan, runs: pd.DataFrame, opened: Mapping[str, Run]) -> list[Section]:
+    tables = [class_table(plan, runs, name) for name in plan.study.metrics if name in PER_CLASS]
+    series = drawing.series_factor(plan)
+    pictures: list[Picture] = []
+    own = runs[runs["test"] == OWN]
+    for setting in drawing.settings(plan, series)[:MOST_SETTINGS]:
+        first = drawing.chosen(own, setting)["folder"]
+        if not len(first):
+            continue
+        counts = opened[first.iloc[0]].facts["counts"]
+        drawn = drawing.class_recall(plan, own, setting, counts["test"], counts["train"])
+        if drawn is not None:
+            place = len(pictures) + 1
+            pictures.append(Picture(f"classes-{place}", drawn, f"Recall of each class: {drawing.said(plan, setting)}."))
+    if not pictures and not any(tables):
+        return []
+    text = "The class rarest in training stands on top; in brackets the test samples." if pictures else ""
+    return [Section("Classes", text, tuple(pictures), folded=tuple(table for table in tables if table))]
+
+
+def _counts(plan: Plan, runs: pd.DataFrame, opened: Mapping[str, Run]) -> Table:
+    """Set out the training samples of each class, by cell."""
+    own = runs[runs["test"] == OWN]
+    classes = next(iter(opened.values())).facts["classes"]
+    rows: list[tuple[Cell, ...]] = []
+    for cell in plan.cells:
+        mine = drawing.chosen(own, dict(zip(plan.factors, cell, strict=True)))["folder"]
+        if len(mine):
+            rows.append((*cell, *opened[mine.iloc[0]].facts["counts"]["train"]))
+    return Table(
+        "training-samples", "Training samples of each class (first run)", (*plan.factors, *classes), tuple(rows)
+    )
+
+
+def _facts(plan: Plan, opened: Sequence[Run]) -> dict[str, str]:
+    chosen = {
+        "paper": plan.study.paper,
+        "data set": plan.choice.on or "",
+        "size": plan.choice.size or "",
+        "protocol": plan.choice.protocol,
+        "settings": ", ".join(f"{key}={value}" for key, value in plan.choice.overrides.items() if "root" not in key),
+    }
+    whole = reporting.facts([run for run in opened if "on" not in run.facts])
+    seconds = [run.facts["training_seconds"] for run in opened if "training_seconds" in run.facts]
+    whole |= {"training": f"{len(opened)} runs, {sum(seconds) / 60:.0f} minutes of training in all"}
+    return {name: value for name, value in {**chosen, **whole}.items() if value}

@@ -1,0 +1,111 @@
+"""A study from its file to its tables and page."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from evenface.errors import InputError
+from evenface.runs import Run
+from evenface.studies.compare import Change, changes
+from evenface.studies.execute import cores, duration, execute
+from evenface.studies.loading import load_study, read_mapping
+from evenface.studies.plan import STUDY, Choice, Plan, claim, make_plan
+from evenface.studies.report import study_report
+from evenface.studies.schema import Study
+from evenface.studies.table import cell_table, measure, run_table, write_table
+from evenface.studies.wording import change_table, heading, screen
+
+TABLE, DIFFERENCES, EACH = "table.csv", "differences.csv", "runs.csv"
+
+
+@dataclass(frozen=True)
+class Studied:
+    """What came of a study.
+
+    Parameters
+    ----------
+    plan : Plan
+        What was run.
+    folder : Path
+        Where it stands: ``study.yaml``, ``table.csv``, ``table.md``, ``differences.csv``, ``runs.csv``, ``report.html``
+        and ``runs/``.
+    runs : DataFrame
+        Every run's values, see :func:`evenface.studies.table.measure`.
+    changes : list of Change
+        Differences from the baseline.
+    failed : dict of str to str
+        Folder of each run that failed to the sentence that says why.
+    lines : list of str
+        The screen: the answer first.
+    report : Path
+        The page.
+    """
+
+    plan: Plan
+    folder: Path
+    runs: pd.DataFrame
+    changes: list[Change]
+    failed: dict[str, str]
+    lines: list[str]
+    report: Path
+
+
+def open_plan(source: str | Path | Mapping[str, Any], choice: Choice) -> tuple[Plan, Path | None]:
+    """Plan a study, or the one whose folder is given, which then is its own folder."""
+    if not isinstance(source, Mapping) and (Path(source) / STUDY).is_file():
+        content = read_mapping(Path(source) / STUDY, "study")
+        kept = Choice(
+            choice.on or content.get("on"),
+            choice.size or content.get("size"),
+            "paper" if choice.protocol == "paper" else content.get("protocol", "honest"),
+            {**content.get("overrides", {}), **choice.overrides},
+        )
+        return make_plan(Study.model_validate(content["study"]), kept), Path(source)
+    return make_plan(load_study(source), choice), None
+
+
+def run_study(
+    source: str | Path | Mapping[str, Any],
+    choice: Choice | None = None,
+    *,
+    out: str | Path | None = None,
+    jobs: int | None = None,
+) -> Studied:
+    """Train what a study lacks, and set out what it found; see :func:`evenface.workflows.study`."""
+    plan, own = open_plan(source, choice or Choice())
+    folder = Path(out) if out is not None else own or Path("runs") / "studies" / plan.name
+    claim(plan, folder)
+    outcome = execute(plan, folder, jobs)
+    runs = measure(plan, folder)
+    if not len(runs):
+        where, why = next(iter(outcome.failed.items()))
+        raise InputError(f"every run of {plan.study.name} failed; {where}: {why}")
+    found = changes(plan, runs, folder)
+    cells = cell_table(plan, runs)
+    write_table(cells, folder / TABLE)
+    write_table(cells, (folder / TABLE).with_suffix(".md"))
+    write_table(change_table(plan, found), folder / DIFFERENCES)
+    write_table(run_table(plan, runs), folder / EACH)
+    report = study_report(plan, runs, found, outcome.failed, folder)
+    short = cell_table(plan, runs, spread=False)
+    lines = [heading(plan, int((runs["test"] == "").sum())), *short.text().splitlines(), "", *screen(plan, found)]
+    return Studied(plan, folder, runs, found, outcome.failed, lines, report)
+
+
+def described(source: str | Path | Mapping[str, Any], choice: Choice, jobs: int | None = None) -> list[str]:
+    """Say what a study would run, and how long that took where some of it has ended."""
+    plan, own = open_plan(source, choice)
+    folder = own or Path("runs") / "studies" / plan.name
+    ended = [run for run in plan.trainings if Run(folder / run.folder).finished]
+    lines = [heading(plan, len(plan.runs)), *([plan.study.about] if plan.study.about else [])]
+    lines += [f"  {factor}: {', '.join(levels)}" for factor, levels in plan.factors.items()]
+    lines.append(f"  {len(plan.trainings)} runs to train, {len(ended)} of them ended; {jobs or cores()} at a time")
+    seconds = [float(run.facts.get("training_seconds", 0)) for run in (Run(folder / run.folder) for run in ended)]
+    if seconds and len(ended) < len(plan.trainings):
+        rest = sum(seconds) / len(seconds) * (len(plan.trainings) - len(ended)) / (jobs or cores())
+        lines.append(f"  about {duration(rest)} left")
+    lines += [f"  note: {note}" for note in (*plan.notes, *plan.deviations)]
+    return [*lines, f"folder  {folder}"]

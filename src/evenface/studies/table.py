@@ -1,0 +1,273 @@
+"""The table of a study: what the runs' stored predictions say of each cell, and nothing else."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from evenface.evaluation import metrics, scores
+from evenface.evaluation.intervals import LEVEL, Estimate
+from evenface.evaluation.predictions import Predictions
+from evenface.evaluation.tables import Cell, Table
+from evenface.files import atomic_write
+from evenface.progress import progress
+from evenface.runs import Run
+from evenface.studies.execute import ended
+from evenface.studies.plan import Plan
+from evenface.studies.schema import COSTS, Printed
+
+OWN = ""
+"""What the data set that the runs were trained on is called among those they are tested on."""
+REPEAT = ("seed", "fold")
+CLASSWISE = " of "
+
+
+def measure(plan: Plan, out: Path) -> pd.DataFrame:
+    """Compute every metric of every run that has ended, from its stored predictions.
+
+    Returns
+    -------
+    DataFrame
+        A row for each run and each data set it was tested on: a column for each factor, ``seed``, ``fold``,
+        ``test`` (empty for its own), ``folder``, and one for each metric; a metric of classes has one for each class,
+        such as ``recall of happy``.
+    """
+    rows = []
+    known: dict[str, dict[str, Any]] = {}
+    with progress("reading predictions", len(plan.runs)) as bar:
+        for run in plan.runs:
+            bar(1)
+            if not ended(run, out, plan):
+                continue
+            for test in (OWN, *plan.tests):
+                folder = f"{run.folder}/on-{test}" if test else run.folder
+                if folder not in known:
+                    known[folder] = values_of(Run(out / folder), plan.study.metrics)
+                levels = dict(zip(plan.factors, run.cell, strict=True))
+                repeat = {"seed": run.seed, "fold": run.fold}
+                rows.append({**levels, **repeat, "test": test, "folder": folder, **known[folder]})
+    columns = [*plan.factors, *REPEAT, "test", "folder"]
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=[*columns, *plan.study.metrics])
+
+
+def values_of(run: Run, names: Sequence[str]) -> dict[str, float]:
+    """Give a run's metrics; those of classes for each class."""
+    predictions = run.predictions
+    matrix = metrics.confusion_matrix(predictions.labels, predictions.predicted, len(predictions.classes))
+    found: dict[str, float] = {}
+    for name in names:
+        if name in metrics.PER_CLASS:
+            each = metrics.PER_CLASS[name](matrix)
+            found |= {f"{name}{CLASSWISE}{c}": float(v) for c, v in zip(predictions.classes, each, strict=True)}
+        elif name in metrics.OVERALL:
+            found[name] = float(metrics.OVERALL[name](matrix))
+        elif name in COSTS:
+            found[name] = float(run.facts.get(name, np.nan))
+        else:
+            found[name] = _score(name, predictions)
+    return found
+
+
+def _score(name: str, predictions: Predictions) -> float:
+    p, labels = predictions.probabilities, predictions.labels
+    if name == "log_loss":
+        return float(scores.log_loss(p, labels).mean())
+    if name == "brier":
+        return float(scores.brier(p, labels).mean())
+    if name == "ece":
+        return float(
+            scores.expected_calibration_error(scores.reliability(p.max(axis=1), predictions.predicted == labels))
+        )
+    areas = [scores.average_precision(labels == k, p[:, k]) for k in range(p.shape[1])]
+    return float(np.nanmean(areas))
+
+
+def estimate(values: "np.ndarray | pd.Series[float]", level: float = LEVEL) -> tuple[Estimate, float, int]:
+    """Give mean with t-interval, standard deviation, and number of values; what is not defined is left out.
+
+    Examples
+    --------
+    >>> found, sd, n = estimate(np.array([0.1, 0.2, 0.3]))
+    >>> found, n
+    (Estimate(value=0.2, low=-0.04841377118437524, high=0.44841377118437526), 3)
+    """
+    from scipy.stats import t
+
+    known = np.asarray(values, dtype=np.float64)
+    known = known[~np.isnan(known)]
+    n = len(known)
+    if n == 0:
+        return Estimate(float("nan")), float("nan"), 0
+    mean = float(known.mean())
+    if n == 1:
+        return Estimate(mean), float("nan"), 1
+    sd = float(known.std(ddof=1))
+    half = float(t.ppf((1 + level) / 2, n - 1)) * sd / n**0.5
+    return Estimate(mean, mean - half, mean + half), sd, n
+
+
+def scalar_metrics(plan: Plan) -> list[str]:
+    """List the metrics that give one value."""
+    return [name for name in plan.study.metrics if name not in metrics.PER_CLASS]
+
+
+def words(metric: str) -> str:
+    """Write a metric's name as a reader does."""
+    return {"macro_f1": "macro F1", "training_seconds": "training seconds"}.get(metric, metric.replace("_", " "))
+
+
+def here(plan: Plan, row: Printed) -> bool:
+    """Whether a figure in print is of the data set that the study is run on here."""
+    return (row.on or next(iter(plan.study.on), None)) == plan.choice.on
+
+
+def cell_table(plan: Plan, runs: pd.DataFrame, *, spread: bool = True) -> Table:
+    """Set out each cell's mean, interval over runs, standard deviation, and what stands in print.
+
+    Parameters
+    ----------
+    plan : Plan
+        The study.
+    runs : DataFrame
+        What :func:`measure` gave.
+    spread : bool, default=True
+        Whether the standard deviations are columns as well.
+    """
+    names = scalar_metrics(plan)
+    printed = [row for row in plan.study.printed if here(plan, row) and row.seed is None and not row.gain]
+    quoted = [row for row in plan.study.quoted if here(plan, row)]
+    sides = {"as printed": printed, "quoted": quoted}
+    shown = {(name, side): any(name in row.values for row in given) for side, given in sides.items() for name in names}
+    sources = any(row.source for row in (*printed, *quoted))
+    rows: list[tuple[Cell, ...]] = []
+    for test in (OWN, *plan.tests):
+        for labels, mine, inprint in _rows(plan, runs, test, printed, quoted):
+            cells: list[Cell] = [
+                *([test or plan.choice.on or "own data"] if plan.tests else []),
+                *labels,
+                len(mine) or "–",
+            ]
+            for name in names:
+                value, sd, _ = estimate(mine[name]) if len(mine) else (Estimate(float("nan")), float("nan"), 0)
+                cells += [value, *([sd] if spread else [])]
+                for side in sides:
+                    if shown[name, side]:
+                        given = inprint.get(side)
+                        cells.append(_number(given.values.get(name)) if given else float("nan"))
+            rows.append((*cells, *([next((row.source for row in inprint.values()), "")] if sources else [])))
+    header = [*(["tested on"] if plan.tests else []), *plan.factors, "runs"]
+    for name in names:
+        header += [words(name), *([f"{words(name)} sd"] if spread else [])]
+        header += [f"{words(name)} {side}" for side in sides if shown[name, side]]
+    note = f"Mean over the runs of a cell with the {LEVEL:.0%} interval of that mean (t over runs); sd: over runs."
+    return Table("table", "Cells", (*header, *(["source"] if sources else [])), tuple(rows), note)
+
+
+def _rows(
+    plan: Plan, runs: pd.DataFrame, test: str, printed: Sequence[Printed], quoted: Sequence[Printed]
+) -> list[tuple[list[str], pd.DataFrame, dict[str, Printed]]]:
+    """Give each row's levels, its runs, and its figures in print; what is only in print comes last."""
+    left = [row for row in printed if (row.test or OWN) == test]
+    found: list[tuple[list[str], pd.DataFrame, dict[str, Printed]]] = []
+    for cell in plan.cells:
+        levels = dict(zip(plan.factors, cell, strict=True))
+        row = next((row for row in left if row.cell == levels), None)
+        if row is not None:
+            left.remove(row)
+        found.append((list(cell), _of(runs, levels, test), {"as printed": row} if row else {}))
+    nothing = runs.iloc[:0]
+    found += [(_labels(plan, row), nothing, {"as printed": row}) for row in left]
+    return found + [(_labels(plan, row), nothing, {"quoted": row}) for row in quoted if (row.test or OWN) == test]
+
+
+def _of(runs: pd.DataFrame, levels: dict[str, str], test: str) -> pd.DataFrame:
+    chosen = runs["test"] == test
+    for factor, level in levels.items():
+        chosen &= runs[factor] == level
+    return runs[chosen]
+
+
+def _labels(plan: Plan, row: Printed) -> list[str]:
+    """Name a row that is only in print: by its levels, and whatever else it is called in the first free column."""
+    labels = [row.cell.get(factor, "") for factor in plan.factors]
+    others = ", ".join(level for factor, level in row.cell.items() if factor not in plan.factors)
+    if others:
+        labels[labels.index("") if "" in labels else 0] = others
+    return labels
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else float("nan")
+
+
+def printed_elsewhere(plan: Plan) -> Table | None:
+    """Set out figures in print of other data sets than the one here; none where there are none."""
+    rows = [row for row in (*plan.study.printed, *plan.study.quoted) if not here(plan, row)]
+    names = list(dict.fromkeys(name for row in rows for name, v in row.values.items() if not isinstance(v, dict)))
+    if not rows or not names:
+        return None
+    first = next(iter(plan.study.on), "")
+    body: list[tuple[Cell, ...]] = [
+        (
+            (row.on or first) + (f", tested on {row.test}" if row.test else ""),
+            ", ".join(f"{k} {v}" for k, v in row.cell.items())
+            + ("" if row.seed is None else f", seed {row.seed}")
+            + (", gain" if row.gain else ""),
+            "quoted" if row in plan.study.quoted else "as printed",
+            *(_number(row.values.get(name)) for name in names),
+            row.source,
+        )
+        for row in rows
+    ]
+    header = ("data", "cell", "kind", *map(words, names), "source")
+    note = "These figures are not of the data here: they do not compare with the table above."
+    return Table("in-print", "Figures in print, of other data", header, tuple(body), note)
+
+
+def run_table(plan: Plan, runs: pd.DataFrame) -> Table:
+    """Set out every run's own values, and single runs' figures in print."""
+    names = scalar_metrics(plan)
+    single = [row for row in plan.study.printed if here(plan, row) and row.seed is not None and not row.gain]
+    extra = [name for name in names if any(name in row.values for row in single)]
+    rows: list[tuple[Cell, ...]] = []
+    for record in runs.to_dict("records"):
+        levels = {factor: record[factor] for factor in plan.factors}
+        match = [
+            r for r in single if r.cell == levels and r.seed == record["seed"] and (r.test or OWN) == record["test"]
+        ]
+        printed = [_number(match[0].values.get(name)) if match else float("nan") for name in extra]
+        fold = "" if record["fold"] is None or pd.isna(record["fold"]) else str(int(record["fold"]))
+        where = [record["test"] or plan.choice.on or "own data"] if plan.tests else []
+        fixed: list[Cell] = [*where, *levels.values(), str(record["seed"]), fold]
+        rows.append((*fixed, *(float(record[name]) for name in names), *printed, str(record["folder"])))
+    head = [*(["tested on"] if plan.tests else []), *plan.factors, *REPEAT]
+    header = (*head, *map(words, names), *(f"{words(name)} as printed" for name in extra), "folder")
+    return Table("runs", "Every run", header, tuple(rows))
+
+
+def class_table(plan: Plan, runs: pd.DataFrame, metric: str) -> Table | None:
+    """Set out a metric of classes: a row for each cell, a column for each class."""
+    columns = [name for name in runs.columns if str(name).startswith(metric + CLASSWISE)]
+    if not columns:
+        return None
+    rows: list[tuple[Cell, ...]] = []
+    for cell in plan.cells:
+        mine = _of(runs, dict(zip(plan.factors, cell, strict=True)), OWN)
+        if len(mine):
+            rows.append((*cell, *(estimate(mine[name])[0] for name in columns)))
+    header = (*plan.factors, *(str(name).removeprefix(metric + CLASSWISE) for name in columns))
+    return Table(f"classes-{metric}", f"{metric.capitalize()} of each class".replace("Pf", "PF"), header, tuple(rows))
+
+
+def markdown(table: Table) -> str:
+    """Write a table as Markdown."""
+    lines = [table.header, tuple("---" if word else "---:" for word in table.words), *table.shown]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
+
+
+def write_table(table: Table, path: Path) -> None:
+    """Write a table as CSV or Markdown, by the suffix."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(table.csv() if path.suffix == ".csv" else markdown(table), encoding="utf-8")
