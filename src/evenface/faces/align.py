@@ -122,11 +122,11 @@ def cut(image: Image.Image, square: Square, size: int) -> Image.Image:
     and every place is interpolated bilinearly. So fine patterns do not turn into coarse ones when shrunk.
     """
     corners = [square.outside(x, y) for x in (0, 1) for y in (0, 1)]
-    left, top = (math.floor(min(values)) - 1 for values in zip(*corners, strict=True))
-    right, bottom = (math.ceil(max(values)) + 1 for values in zip(*corners, strict=True))
-    part = _part(image, left, top, right, bottom)
     # Where many pixels fall into one, a plain mean over blocks goes ahead; at least two are left for each.
     blocks = max(1, int(square.side / size / 2))
+    left, top = (math.floor(min(values)) - blocks for values in zip(*corners, strict=True))
+    right, bottom = (math.ceil(max(values)) + blocks for values in zip(*corners, strict=True))
+    part = _part(image, left, top, right, bottom)
     part = part.reduce(blocks) if blocks > 1 else part
     spread = math.ceil(square.side / size / blocks)
     step = square.side / blocks / (size * spread)

@@ -40,7 +40,7 @@ class MediaPipe:
     Bazarevsky et al., *BlazeFace: sub-millisecond neural face detection on mobile GPUs*, 2019, arXiv:1907.05047.
     """
 
-    VIEW, CLOSE = 384, 256
+    VIEW, CLOSE = 384, 128
 
     def __init__(self) -> None:
         from mediapipe.python.solutions.face_detection import FaceDetection
@@ -218,9 +218,7 @@ def load_detector(name: str) -> Detector:
     """
     kind = find("face detector", name, DETECTORS)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return kind.make()
+        return kind.make()
     except (ImportError, OSError) as error:
         raise InputError(f"the face detector {name} cannot be loaded ({error})", f"Install it: {EXTRA}") from error
 
@@ -245,7 +243,10 @@ def find_faces(image: Image.Image, detector: str) -> list[Face]:
     InputError
         As :func:`load_detector` does.
     """
-    return sorted(load_detector(detector)(image), key=lambda face: (-face.side, -face.score, face.box))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of deprecated names and odd spellings inside the packages
+        faces = load_detector(detector)(image)
+    return sorted(faces, key=lambda face: (-face.side, -face.score, face.box))
 
 
 def crop_faces(image: Image.Image, crop: Crop, size: int) -> list[Image.Image]:

@@ -245,7 +245,8 @@ def _notes(manifest: Manifest, quarantine: pd.DataFrame, pictures: int) -> tuple
     """Say what a reader of results must know of the preparation, after what the manifest says."""
     notes = list(manifest.notes)
     if len(quarantine):
-        notes.append(f"set aside while preparing: {count_reasons(quarantine)}")
+        count = f"{len(quarantine):,} samples were" if len(quarantine) > 1 else "1 sample was"
+        notes.append(f"{count} set aside while preparing: {count_reasons(quarantine)}")
     further = pictures + len(quarantine) - len(manifest)
     if further:
         notes.append(f"further faces of a picture, given its label and subject: {further:,}")
