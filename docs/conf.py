@@ -115,7 +115,7 @@ def _named(annotation):
         return f"list of {_named(arguments[0])}" if arguments[-1] is Ellipsis else f"{len(arguments)} numbers"
     if origin is dict:
         return "mapping of name to number"
-    return {str: "text", int: "whole number", float: "number"}[annotation]
+    return {str: "text", int: "whole number", float: "number", bool: "`true` · `false`"}[annotation]
 
 
 def _write(name, text):
