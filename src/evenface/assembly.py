@@ -163,7 +163,8 @@ def build_method(
         seed=recipe.seed,
         **recipe.network.model_dump(),
     )
-    loss = build_loss(recipe.loss.name, counts, names=names, **recipe.loss.options)
+    scale = recipe.network.head_scale if recipe.network.head == "cosine" else None
+    loss = build_loss(recipe.loss.name, counts, names=names, head_scale=scale, **recipe.loss.options)
     task = Task(
         counts,
         names or tuple(str(i) for i in range(len(counts))),

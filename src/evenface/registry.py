@@ -1,7 +1,8 @@
 """Finding things by the name a user wrote, with the nearest right name when it is wrong."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Mapping, MutableMapping
 from typing import TypeVar
 
 from evenface.errors import InputError
@@ -20,6 +21,22 @@ def find(kind: str, name: str, known: Mapping[str, Thing]) -> Thing:
     if name not in known:
         raise InputError(f"there is no {kind} {name!r}", nearest(name, known))
     return known[name]
+
+
+def register(kind: str, name: str, thing: Thing, known: MutableMapping[str, Thing]) -> None:
+    """Make a class known by a name.
+
+    Raises
+    ------
+    ValueError
+        If the name is taken by another. A class of the same name from the same file takes its own earlier place, so
+        that a file may be imported again.
+    """
+    old = known.get(name, thing)
+    if old is not thing and _origin(old) != _origin(thing):
+        file, own_name = _origin(old)
+        raise ValueError(f"there already is a {kind} {name!r}: {own_name} of {file}")
+    known[name] = thing
 
 
 def check_options(kind: str, name: str, given: Iterable[str], allowed: Iterable[str]) -> None:
@@ -47,3 +64,9 @@ def nearest(name: str, known: Iterable[str], show: int = 12) -> str:
     if len(known) <= show:
         return f"Known: {', '.join(known)}."
     return ""
+
+
+def _origin(thing: object) -> tuple[str, str]:
+    """Say in which file, or else module, a class was written, and its name there."""
+    module = str(getattr(thing, "__module__", ""))
+    return getattr(sys.modules.get(module), "__file__", None) or module, getattr(thing, "__qualname__", "")

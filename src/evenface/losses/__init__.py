@@ -10,27 +10,42 @@ from torch import nn
 
 from evenface.errors import InputError
 from evenface.imbalance import class_weights
+from evenface.losses.balanced_softmax import BalancedSoftmaxLoss
 from evenface.losses.cefl import CEFLLoss
 from evenface.losses.class_balanced import ClassBalancedLoss
+from evenface.losses.cosface import CosFaceLoss
 from evenface.losses.cross_entropy import CrossEntropyLoss
 from evenface.losses.focal import FocalLoss
-from evenface.registry import check_options, find
+from evenface.losses.label_smoothing import LabelSmoothingLoss
+from evenface.losses.ldam import LDAMLoss
+from evenface.losses.logit_adjustment import LogitAdjustmentLoss
+from evenface.registry import check_options, find, register
 
 __all__ = [
     "LOSSES",
+    "BalancedSoftmaxLoss",
     "CEFLLoss",
     "ClassBalancedLoss",
+    "CosFaceLoss",
     "CrossEntropyLoss",
     "FocalLoss",
+    "LDAMLoss",
+    "LabelSmoothingLoss",
+    "LogitAdjustmentLoss",
     "build_loss",
     "register_loss",
 ]
 
 LOSSES: dict[str, type[nn.Module]] = {
+    "balanced-softmax": BalancedSoftmaxLoss,
     "cefl": CEFLLoss,
     "class-balanced": ClassBalancedLoss,
+    "cosface": CosFaceLoss,
     "cross-entropy": CrossEntropyLoss,
     "focal": FocalLoss,
+    "label-smoothing": LabelSmoothingLoss,
+    "ldam": LDAMLoss,
+    "logit-adjustment": LogitAdjustmentLoss,
 }
 
 
@@ -48,13 +63,19 @@ def register_loss(name: str, loss: type[nn.Module]) -> None:
     Raises
     ------
     ValueError
-        If the name is taken by another loss.
+        If the name is taken by another loss. The same class of the same file may come again; the last one counts.
     """
-    if LOSSES.setdefault(name, loss) is not loss:
-        raise ValueError(f"there already is a loss {name!r}: {LOSSES[name].__qualname__}")
+    register("loss", name, loss, LOSSES)
 
 
-def build_loss(name: str, counts: npt.ArrayLike, *, names: Sequence[str] | None = None, **options: Any) -> nn.Module:
+def build_loss(
+    name: str,
+    counts: npt.ArrayLike,
+    *,
+    names: Sequence[str] | None = None,
+    head_scale: float | None = None,
+    **options: Any,
+) -> nn.Module:
     """Build a loss by its name.
 
     Parameters
@@ -65,6 +86,8 @@ def build_loss(name: str, counts: npt.ArrayLike, *, names: Sequence[str] | None 
         Training samples of each class.
     names : sequence of str, optional
         Class names, for messages.
+    head_scale : float, optional
+        The scale of a network with a cosine head, which a loss that takes ``scale`` is given where options have none.
     **options
         The loss's own parameters. Where it takes ``alpha``: None (default), ``inverse``, ``effective``, ``ratio`` or
         one weight per class; with a rule, ``normalise`` (default ``classes``: mean weight 1) and ``beta`` (default
@@ -94,6 +117,8 @@ def build_loss(name: str, counts: npt.ArrayLike, *, names: Sequence[str] | None 
         options["alpha"] = None if weights is None else torch.tensor(weights, dtype=torch.float32)
     if "counts" in parameters:
         options["counts"] = counts
+    if "scale" in parameters and head_scale is not None:
+        options.setdefault("scale", head_scale)
     try:
         return loss(**options)
     except InputError:

@@ -14,7 +14,7 @@ def check_logits(logits: Tensor, targets: Tensor, alpha: Tensor | None = None) -
     targets : Tensor of shape (B,)
         int64, each from 0 to C - 1.
     alpha : Tensor of shape (C,), optional
-        A weight of each class.
+        A weight, or another number, of each class.
 
     Raises
     ------
@@ -26,14 +26,23 @@ def check_logits(logits: Tensor, targets: Tensor, alpha: Tensor | None = None) -
     if targets.shape != logits.shape[:1] or targets.dtype != torch.int64:
         raise ValueError(f"targets must be int64 of shape ({len(logits)},), got {targets.dtype} {tuple(targets.shape)}")
     if alpha is not None and alpha.shape != logits.shape[1:]:
-        raise ValueError(f"alpha must hold {logits.shape[1]} weights, one per class, got shape {tuple(alpha.shape)}")
+        raise ValueError(f"the loss must hold {logits.shape[1]} numbers, one per class, got shape {tuple(alpha.shape)}")
+
+
+def in_32_bits(logits: Tensor) -> Tensor:
+    """Give logits in float32 where they have fewer bits, and as they are where they have as many or more."""
+    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 
 def true_log_probability(logits: Tensor, targets: Tensor) -> Tensor:
     """Give log p of the true class, ``(B,)``: plain softmax, in at least 32 bits whatever the logits have."""
-    if logits.dtype in (torch.float16, torch.bfloat16):
-        logits = logits.float()
-    return logits.log_softmax(dim=-1).gather(-1, targets[:, None])[:, 0]
+    return in_32_bits(logits).log_softmax(dim=-1).gather(-1, targets[:, None])[:, 0]
+
+
+def less_margin(logits: Tensor, targets: Tensor, margin: Tensor | float) -> Tensor:
+    """Take a margin, one for all or one per sample, from the logit of the true class, ``(B, C)``, in 32 bits."""
+    true = torch.arange(logits.shape[1], device=logits.device) == targets[:, None]
+    return in_32_bits(logits) - true * (margin[:, None] if isinstance(margin, Tensor) else margin)
 
 
 def focusing(log_p: Tensor, gamma: float) -> Tensor:

@@ -11,28 +11,34 @@ from evenface.methods.base import Method, Moment, Stage, Task
 from evenface.methods.bbn import BBN
 from evenface.methods.crt import CRT
 from evenface.methods.dicc import DICC
+from evenface.methods.drw import DRW
 from evenface.methods.eac import EAC
 from evenface.methods.lws import LWS
 from evenface.methods.mek import MEK
+from evenface.methods.mixup import Mixup
 from evenface.methods.plain import Plain
 from evenface.methods.rebalanced_attention import RebalancedAttention
+from evenface.methods.remix import Remix
 from evenface.methods.rul import RUL
 from evenface.methods.scn import SCN
 from evenface.methods.tau_norm import TauNorm
 from evenface.methods.votes import Votes
-from evenface.registry import check_options, find
+from evenface.registry import check_options, find, register
 
 __all__ = [
     "BBN",
+    "DRW",
     "EAC",
     "MEK",
     "METHODS",
     "RUL",
     "SCN",
     "Method",
+    "Mixup",
     "Moment",
     "Plain",
     "RebalancedAttention",
+    "Remix",
     "Stage",
     "Task",
     "Votes",
@@ -44,11 +50,14 @@ METHODS: dict[str, type[Method]] = {
     "bbn": BBN,
     "crt": CRT,
     "dicc": DICC,
+    "drw": DRW,
     "eac": EAC,
     "lws": LWS,
     "mek": MEK,
+    "mixup": Mixup,
     "plain": Plain,
     "rebalanced-attention": RebalancedAttention,
+    "remix": Remix,
     "rul": RUL,
     "scn": SCN,
     "tau-norm": TauNorm,
@@ -70,10 +79,9 @@ def register_method(name: str, method: type[Method]) -> None:
     Raises
     ------
     ValueError
-        If the name is taken by another method.
+        If the name is taken by another method. The same class of the same file may come again; the last one counts.
     """
-    if METHODS.setdefault(name, method) is not method:
-        raise ValueError(f"there already is a method {name!r}: {METHODS[name].__qualname__}")
+    register("method", name, method, METHODS)
 
 
 def build_method(

@@ -3,7 +3,7 @@
 import math
 import os
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 # Before timm is imported, which brings the hub's library.
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -13,12 +13,10 @@ from torch import Tensor, nn
 
 from evenface.errors import InputError
 from evenface.networks import torchvision_cpu  # noqa: F401, timm cannot be imported without it
+from evenface.networks.checks import Norm, Stem, cannot_build, check_choices, check_settings
+from evenface.networks.heads import Head, build_head, fresh_head
 from evenface.networks.norms import freeze_statistics, use_group_norm
 from evenface.networks.weights import Loaded, download, load_weights
-from evenface.registry import nearest
-
-Norm = Literal["batch", "group", "frozen"]
-Stem = Literal["timm", "small"]
 
 
 class Outputs(NamedTuple):
@@ -42,7 +40,7 @@ class Outputs(NamedTuple):
 
 
 class Network(nn.Module):
-    """A timm backbone, a dropout and a linear classifier.
+    """A timm backbone, a dropout and a classifier.
 
     Build it with :func:`build_network`.
 
@@ -60,11 +58,13 @@ class Network(nn.Module):
         Share of the features dropped before the classifier, in training.
     frozen : bool
         Whether batch norms use their stored statistics in training too.
+    head, head_scale : str, float
+        Kind of the classifier and, for ``cosine``, the logit of a cosine of 1.
 
     Attributes
     ----------
     classifier : nn.Linear
-        From features to logits.
+        From features to logits; a :class:`~evenface.networks.heads.CosineClassifier` has no bias.
     loaded : Loaded or None
         What was taken from a local file of weights.
     """
@@ -82,11 +82,13 @@ class Network(nn.Module):
         std: tuple[float, ...],
         dropout: float = 0.0,
         frozen: bool = False,
+        head: Head = "linear",
+        head_scale: float = 30.0,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(width, classes)
+        self.classifier = build_head(head, width, classes, head_scale)
         self.frozen = frozen
         self.loaded: Loaded | None = None
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
@@ -101,10 +103,8 @@ class Network(nn.Module):
         return self
 
     def reset_classifier(self, classes: int | None = None) -> None:
-        """Put a new classifier of freshly drawn weights in place, for as many classes as before where none is given."""
-        old = self.classifier
-        new = nn.Linear(old.in_features, classes or old.out_features)
-        self.classifier = new.to(old.weight.device, old.weight.dtype)
+        """Put a new classifier of the same kind and freshly drawn weights in place; of as many classes, if not said."""
+        self.classifier = fresh_head(self.classifier, classes or self.classifier.out_features)
 
     def forward(self, images: Tensor) -> Outputs:
         """Look at a batch.
@@ -141,6 +141,8 @@ def build_network(
     dropout: float = 0.0,
     norm: Norm = "batch",
     stem: Stem = "timm",
+    head: Head = "linear",
+    head_scale: float = 30.0,
     seed: int = 0,
 ) -> Network:
     """Build a network by its timm name.
@@ -160,11 +162,15 @@ def build_network(
     dropout : float
         Share of the pooled features dropped before the classifier, from 0 to below 1.
     norm : {"batch", "group", "frozen"}
-        ``group`` puts group norm in place of batch norm; ``frozen`` keeps batch norm's statistics as they were
-        initialised or loaded (scale and shift are still trained). With both, an image's output does not depend on
-        the rest of its batch.
+        ``group`` puts group norm in place of batch norm; ``frozen`` keeps batch norm's statistics as initialised or
+        loaded (scale and shift still learn). With both, an image's output does not depend on the rest of its batch.
     stem : {"timm", "small"}
         ``small`` gives a ResNet a first convolution of 3 x 3 with stride 1 and no max-pooling, for small images.
+    head : {"linear", "cosine"}
+        ``cosine`` gives ``head_scale`` times the cosine of features and class weights as logits, as LDAM and CosFace
+        have it.
+    head_scale : float
+        Above 0; of no effect on a linear head.
     seed : int
         Fixes the initial weights; the global random state is neither read nor changed.
 
@@ -186,7 +192,8 @@ def build_network(
     """
     import timm
 
-    _check(name, classes, channels, size, dropout, norm, stem)
+    check_settings(name, classes=classes, channels=channels, size=size, dropout=dropout, head_scale=head_scale)
+    check_choices(norm=norm, stem=stem, head=head)
     config = _config(name)
     options: dict[str, Any] = {"img_size": size} if config.fixed_input_size else {}
     if weights == "hub":
@@ -198,7 +205,7 @@ def build_network(
                 name, pretrained=weights == "hub", num_classes=0, in_chans=channels, drop_rate=0.0, **options
             )
         except Exception as error:
-            raise _explained(error, name, size) from error
+            raise cannot_build(error, name, size) from error
         if stem == "small":
             _small_stem(backbone, name, channels)
         if norm == "group":
@@ -212,33 +219,12 @@ def build_network(
             std=_per_channel(std, channels),
             dropout=dropout,
             frozen=norm == "frozen",
+            head=head,
+            head_scale=head_scale,
         )
     if weights not in ("random", "hub"):
         network.loaded = load_weights(network, Path(weights), first=config.first_conv, classifier=config.classifier)
     return network
-
-
-def _check(name: str, classes: int, channels: int, size: int, dropout: float, norm: str, stem: str) -> None:
-    import timm
-
-    from evenface.networks import compact  # noqa: F401, makes its networks known to timm
-
-    if "/" in name or not timm.is_model(name):
-        raise InputError(
-            f"there is no network {name!r}",
-            nearest(name, timm.list_models()) or "See timm.list_models() for the names.",
-        )
-    if classes < 2:
-        raise InputError(f"network: at least 2 classes are needed, got {classes}")
-    if channels not in (1, 3):
-        raise InputError(f"network: channels must be 1 or 3, got {channels}")
-    if size < 32:
-        raise InputError(f"network: size must be at least 32 pixels, got {size}")
-    if not 0 <= dropout < 1:
-        raise InputError(f"network: dropout must be from 0 to below 1, got {dropout}")
-    for option, value, known in (("norm", norm, ("batch", "group", "frozen")), ("stem", stem, ("timm", "small"))):
-        if value not in known:
-            raise InputError(f"network: {option} cannot be {value!r}", f"Known: {', '.join(known)}.")
 
 
 def _config(name: str) -> Any:
@@ -249,11 +235,6 @@ def _config(name: str) -> Any:
     except RuntimeError as error:
         raise InputError(f"network {name!r}: timm knows no weights of that tag", str(error)) from error
     return config if config is not None else timm.models.PretrainedCfg(mean=(0.5,), std=(0.5,))
-
-
-def _explained(error: Exception, name: str, size: int) -> InputError:
-    reason = str(error).strip().split("\n")[0]
-    return InputError(f"network {name!r} cannot be built for images of {size} pixels ({reason})")
 
 
 def _small_stem(backbone: nn.Module, name: str, channels: int) -> None:
@@ -275,7 +256,7 @@ def _width(backbone: nn.Module, name: str, channels: int, size: int) -> int:
             features = probe.forward_head(raw)
             maps, _ = _as_maps(raw, backbone)
     except Exception as error:
-        raise _explained(error, name, size) from error
+        raise cannot_build(error, name, size) from error
     if features.ndim != 2 or 0 in maps.shape:
         raise InputError(f"network {name!r} gives no pooled features and maps, so it cannot be used here")
     return int(features.shape[1])

@@ -124,6 +124,10 @@ class Network(Section):
     norm: Literal["batch", "group", "frozen"] = Field(
         "batch", description="group and frozen do not depend on the other samples of a batch"
     )
+    head: Literal["linear", "cosine"] = Field(
+        "linear", description="cosine: logits by the angle of features and class weights alone, for LDAM and CosFace"
+    )
+    head_scale: float = Field(30.0, gt=0, description="the logit of a cosine of 1, cosine head only")
 
 
 class Loss(OpenSection):

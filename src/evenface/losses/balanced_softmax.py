@@ -1,0 +1,53 @@
+"""Softmax that knows how uneven training is: balanced softmax."""
+
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from evenface.imbalance import inverse_frequency_weights
+from evenface.losses.base import check_logits, true_log_probability
+
+
+class BalancedSoftmaxLoss(nn.Module):
+    r"""Balanced softmax, one value per sample.
+
+    .. math:: L = -\log \frac{n_y e^{z_y}}{\sum_j n_j e^{z_j}}
+
+    Parameters
+    ----------
+    counts : array_like of shape (C,)
+        Training samples n of each class, all above 0.
+
+    Raises
+    ------
+    InputError
+        If a class has no sample.
+    ValueError
+        On calling, if there is not one count per class.
+
+    Notes
+    -----
+    Only training counts; prediction is the plain softmax of the logits. It equals logit adjustment with tau = 1.
+
+    References
+    ----------
+    Ren et al., *Balanced meta-softmax for long-tailed visual recognition*, NeurIPS 2020, sec. 3.
+
+    Examples
+    --------
+    >>> BalancedSoftmaxLoss(counts=[3, 1])(torch.zeros(2, 2), torch.tensor([0, 1]))   # log 4/3, log 4
+    tensor([0.2877, 1.3863])
+    """
+
+    log_counts: Tensor
+
+    def __init__(self, counts: npt.ArrayLike) -> None:
+        super().__init__()
+        # Against the rarest class: a factor common to all counts cancels, and small numbers keep more digits.
+        rarity = inverse_frequency_weights(counts, normalise="none")
+        self.register_buffer("log_counts", torch.tensor(rarity.max() / rarity).log().float())
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Give one value per sample: logits ``(B, C)``, targets ``(B,)`` int64."""
+        check_logits(logits, targets, self.log_counts)
+        return -true_log_probability(logits + self.log_counts, targets)
