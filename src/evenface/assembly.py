@@ -14,6 +14,7 @@ from evenface.faces.detector import Crop
 from evenface.faces.prepare import prepare
 from evenface.faces.store import Store
 from evenface.places import cache_folder
+from evenface.plugins import load_plugins
 from evenface.recipes import Recipe
 from evenface.recipes.schema import MethodSettings
 
@@ -103,6 +104,7 @@ def check_parts(recipe: Recipe) -> None:
     InputError
         Naming the part and the nearest right name or option.
     """
+    load_plugins(recipe.plugins)
     world = recipe.training.devices * recipe.training.nodes
     if recipe.training.batch_size % world:
         raise InputError(
@@ -156,6 +158,7 @@ def build_method(
     from evenface.methods import build_method as build
     from evenface.networks.backbone import build_network
 
+    load_plugins(recipe.plugins)
     network = build_network(
         classes=len(counts),
         channels=recipe.data.channels,
