@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt, field_validator, model_validator
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -223,6 +223,11 @@ class Augment(Section):
         return self
 
 
+def _listed(value: Any) -> Any:
+    """Take a single word for a list of one."""
+    return (value,) if isinstance(value, str) else value
+
+
 class Recipe(Section):
     """Everything that fixes a run.
 
@@ -237,6 +242,9 @@ class Recipe(Section):
     paper: str = Field("", description="where the setting comes from")
     deviations: tuple[str, ...] = Field((), description="what differs from the paper")
     seed: int = Field(0, ge=0, description="seed of the weights, of the order and of the random changes")
+    plugins: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
+        (), description="Python files, from the working directory, or modules that register further losses and methods"
+    )
     data: Data
     protocol: Protocol = Protocol()
     network: Network = Network()
