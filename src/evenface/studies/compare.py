@@ -138,10 +138,11 @@ def _pairs(
     """Give what both levels reached in the same repetition: columns ``base``, ``value`` and their folders."""
     for name, chosen in setting.items():
         runs = runs[runs[name] == chosen]
-    sides = [
-        runs[runs[factor] == which].set_index(list(REPEAT))[[metric, "folder", "test"]] for which in (baseline, level)
-    ]
-    pairs = sides[0].join(sides[1][[metric, "folder"]], how="inner", lsuffix="_base", rsuffix="_value")
+    base, value = (
+        runs[runs[factor] == which].set_index(list(REPEAT))[[metric, "folder"]].add_suffix(f"_{side}")
+        for which, side in ((baseline, "base"), (level, "value"))
+    )
+    pairs = base.join(value, how="inner").assign(test=runs["test"].iloc[0] if len(runs) else "")
     return pairs.dropna(subset=[f"{metric}_base", f"{metric}_value"])
 
 

@@ -44,6 +44,12 @@ def said(plan: Plan, setting: dict[str, str]) -> str:
     return ", ".join(f"{factor} {level}" if level[:1].isdigit() else level for factor, level in named.items()) or "all"
 
 
+def named(plan: Plan, setting: dict[str, str]) -> str:
+    """Name a setting with its factors, for the end of a sentence."""
+    words = [f"{factor} {level}" for factor, level in setting.items() if len(plan.factors[factor]) > 1]
+    return f": {', '.join(words)}" if words else ""
+
+
 def chosen(runs: pd.DataFrame, levels: dict[str, str], test: str = OWN) -> pd.DataFrame:
     """Give the runs of these levels."""
     keep = runs["test"] == test

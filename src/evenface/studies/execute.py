@@ -247,7 +247,7 @@ class _Processes:
                 stderr=self._log,
                 text=True,
                 encoding="utf-8",
-                env={**os.environ, "PYTHONPATH": paths, **threads, **device},
+                env={**threads, **os.environ, "PYTHONPATH": paths, **device},  # threads that the user chose stay
                 start_new_session=True,  # Ctrl-C is the parent's to handle
             )
             self._children.append(child)

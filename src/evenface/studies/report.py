@@ -138,7 +138,7 @@ def _notes(plan: Plan, runs: pd.DataFrame, opened: Mapping[str, Run], failed: Ma
         lines.append(f"{missing} of {len(plan.runs)} runs are missing: say `evenface study` again to go on.")
     lines += [f"Failed: {folder}: {why.splitlines()[0]}" for folder, why in failed.items()]
     lines += [_capital(note) for note in plan.notes]
-    lines += plan.deviations
+    lines += [f"Unlike the paper: {text}" for text in plan.deviations]
     said = dict.fromkeys(note for run in opened.values() for note in run.facts["notes"])
     return lines + [_capital(note) for note in said]
 
@@ -208,7 +208,7 @@ def _classes(plan: Plan, runs: pd.DataFrame, opened: Mapping[str, Run]) -> list[
         drawn = drawing.class_recall(plan, own, setting, counts["test"], counts["train"])
         if drawn is not None:
             place = len(pictures) + 1
-            pictures.append(Picture(f"classes-{place}", drawn, f"Recall of each class: {drawing.said(plan, setting)}."))
+            pictures.append(Picture(f"classes-{place}", drawn, f"Recall of each class{drawing.named(plan, setting)}."))
     if not pictures and not any(tables):
         return []
     text = "The class rarest in training stands on top; in brackets the test samples." if pictures else ""
@@ -233,8 +233,8 @@ def _facts(plan: Plan, opened: Sequence[Run]) -> dict[str, str]:
     chosen = {
         "paper": plan.study.paper,
         "data set": plan.choice.on or "",
-        "size": plan.choice.size or "",
-        "protocol": plan.choice.protocol,
+        "size": (plan.choice.size or "") if plan.study.sizes else "",
+        "study protocol": plan.choice.protocol if plan.study.paper_protocol else "",
         "settings": ", ".join(f"{key}={value}" for key, value in plan.choice.overrides.items() if "root" not in key),
     }
     whole = reporting.facts([run for run in opened if "on" not in run.facts])
