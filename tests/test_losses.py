@@ -11,7 +11,20 @@ from hypothesis.extra.numpy import arrays
 from torch import nn
 
 from evenface.errors import InputError
-from evenface.losses import LOSSES, CEFLLoss, ClassBalancedLoss, CrossEntropyLoss, FocalLoss, build_loss, register_loss
+from evenface.losses import (
+    LOSSES,
+    BalancedSoftmaxLoss,
+    CEFLLoss,
+    ClassBalancedLoss,
+    CosFaceLoss,
+    CrossEntropyLoss,
+    FocalLoss,
+    LabelSmoothingLoss,
+    LDAMLoss,
+    LogitAdjustmentLoss,
+    build_loss,
+    register_loss,
+)
 
 COUNTS = [4300, 3488, 2612, 430]
 every_loss = pytest.mark.parametrize("name", sorted(LOSSES))
@@ -203,6 +216,108 @@ def test_small_gamma_has_finite_gradient_at_certainty():
     assert torch.isfinite(logits.grad).all()
 
 
+# Margins, priors and soft labels.
+
+SAME = {"rtol": 1e-6, "atol": 1e-6}
+
+
+def test_ldam_equals_its_definition():
+    logits, targets = batch(rows=12, dtype=torch.float64)
+    alpha = torch.tensor([0.3, 0.7, 1.0, 2.0], dtype=torch.float64)
+    got = LDAMLoss(COUNTS, max_margin=0.4, scale=10.0, alpha=alpha)(logits, targets)
+    share = 0.4 / max(n**-0.25 for n in COUNTS)
+    for row, y, value in zip(logits.tolist(), targets.tolist(), got.tolist(), strict=True):
+        row[y] -= 10 * share * COUNTS[y] ** -0.25
+        assert value == pytest.approx(-float(alpha[y]) * math.log(softmax(row)[y]), rel=1e-6)
+
+
+def test_cosface_equals_its_definition():
+    logits, targets = batch(rows=12, dtype=torch.float64)
+    alpha = torch.tensor([0.3, 0.7, 1.0, 2.0], dtype=torch.float64)
+    got = CosFaceLoss(margin=0.2, scale=8.0, gamma=1.5, alpha=alpha)(logits, targets)
+    for row, y, value in zip(logits.tolist(), targets.tolist(), got.tolist(), strict=True):
+        row[y] -= 8 * 0.2
+        p = softmax(row)[y]
+        assert value == pytest.approx(-float(alpha[y]) * (1 - p) ** 1.5 * math.log(p), rel=1e-6)
+
+
+@pytest.mark.parametrize("tau", [0.5, 1.0, 2.0])
+def test_the_losses_of_priors_equal_their_definitions(tau):
+    logits, targets = batch(rows=12, dtype=torch.float64)
+    adjusted = LogitAdjustmentLoss(COUNTS, tau=tau)(logits, targets)
+    balanced = BalancedSoftmaxLoss(COUNTS)(logits, targets)
+    for i, (row, y) in enumerate(zip(logits.tolist(), targets.tolist(), strict=True)):
+        parts = [(n / sum(COUNTS)) ** tau * math.exp(z) for z, n in zip(row, COUNTS, strict=True)]
+        assert float(adjusted[i]) == pytest.approx(-math.log(parts[y] / sum(parts)), rel=1e-6)
+        parts = [n * math.exp(z) for z, n in zip(row, COUNTS, strict=True)]
+        assert float(balanced[i]) == pytest.approx(-math.log(parts[y] / sum(parts)), rel=1e-6)
+
+
+@given(batches(), st.floats(0, 0.99))
+def test_label_smoothing_is_that_of_torch(given_batch, epsilon):
+    logits, targets = given_batch
+    expected = F.cross_entropy(logits, targets, reduction="none", label_smoothing=epsilon)
+    torch.testing.assert_close(LabelSmoothingLoss(epsilon)(logits, targets), expected, **SAME)
+
+
+def test_label_smoothing_weighs_the_sample_not_where_the_label_is_spread():
+    logits, targets = batch(dtype=torch.float64)
+    alpha = torch.tensor([0.3, 0.7, 1.0, 2.0], dtype=torch.float64)
+    expected = alpha[targets] * F.cross_entropy(logits, targets, reduction="none", label_smoothing=0.2)
+    torch.testing.assert_close(LabelSmoothingLoss(0.2, alpha)(logits, targets), expected)
+
+
+@given(batches(), st.integers(1, 100_000))
+def test_what_the_losses_are_in_their_limits(given_batch, count):
+    logits, targets = given_batch
+    equal = [count] * logits.shape[1]
+    uneven = [count + 7 * i for i in range(logits.shape[1])]
+    plain, margin = CrossEntropyLoss()(logits, targets), CosFaceLoss(0.3, 20.0)(logits, targets)
+    for loss, same in [
+        (LDAMLoss(equal, 0.3, 20.0), margin),
+        (LDAMLoss(uneven, 0.0), plain),
+        (CosFaceLoss(0.0), plain),
+        (LogitAdjustmentLoss(uneven, tau=0.0), plain),
+        (LogitAdjustmentLoss(equal, tau=1.5), plain),
+        (BalancedSoftmaxLoss(equal), plain),
+        (LabelSmoothingLoss(0.0), plain),
+        (LogitAdjustmentLoss(uneven, tau=1.0), BalancedSoftmaxLoss(uneven)(logits, targets)),
+    ]:
+        torch.testing.assert_close(loss(logits, targets), same, **SAME)
+
+
+@pytest.mark.parametrize("loss", [BalancedSoftmaxLoss, LogitAdjustmentLoss])
+def test_the_losses_of_priors_are_least_where_logits_are_right_for_equal_classes(loss):
+    truth = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)  # p(y | x) if all classes were equally frequent
+    seen = truth * torch.tensor(COUNTS)  # how often each label comes with this x in uneven training
+    logits = truth.log().expand(4, 4).clone().requires_grad_()
+    (seen / seen.sum() * loss(COUNTS)(logits, torch.arange(4))).sum().backward()
+    torch.testing.assert_close(logits.grad.sum(0), torch.zeros(4, dtype=torch.float64), **SAME)
+
+
+@given(batches(), st.floats(0, 1))
+def test_a_margin_never_lowers_the_loss(given_batch, margin):
+    logits, targets = given_batch
+    counts = [10 ** (i + 1) for i in range(logits.shape[1])]
+    plain = CrossEntropyLoss()(logits, targets)
+    for loss in (LDAMLoss(counts, margin), CosFaceLoss(margin)):
+        assert (loss(logits, targets) >= plain - 1e-9).all()
+
+
+def test_ldams_margins_fall_with_the_fourth_root_and_not_with_the_size_of_the_data():
+    margins = LDAMLoss([16, 1, 256], max_margin=0.5, scale=30.0).margins
+    assert margins.tolist() == pytest.approx([7.5, 15.0, 3.75])
+    torch.testing.assert_close(LDAMLoss([1600, 100, 25600]).margins, margins)
+
+
+def test_the_scale_of_a_cosine_head_is_the_losss_unless_it_has_its_own():
+    assert float(build_loss("ldam", COUNTS).margins.max()) == pytest.approx(15)
+    assert float(build_loss("ldam", COUNTS, head_scale=16.0).margins.max()) == pytest.approx(8)
+    assert float(build_loss("ldam", COUNTS, head_scale=16.0, scale=4.0).margins.max()) == pytest.approx(2)
+    assert build_loss("cosface", COUNTS, head_scale=10.0).margin == pytest.approx(3.5)
+    build_loss("focal", COUNTS, head_scale=10.0)  # takes none
+
+
 # The registry.
 
 
@@ -228,6 +343,14 @@ def test_alpha_is_a_rule_a_list_or_nothing():
         ("cross-entropy", {"alpha": [1, 2, 3]}, "4 finite numbers"),
         ("class-balanced", {"alpha": "inverse"}, "no option 'alpha'"),
         ("class-balanced", {"beta": 1.5}, "beta must be"),
+        ("ldam", {"max_margin": -0.1}, "max_margin must be >= 0"),
+        ("ldam", {"scale": 0}, "scale must be above 0"),
+        ("cosface", {"margin": float("nan")}, "margin must be >= 0"),
+        ("cosface", {"scale": -1}, "scale must be above 0"),
+        ("cosface", {"gamma": -1}, "gamma must be >= 0"),
+        ("logit-adjustment", {"tau": -1}, "tau must be >= 0"),
+        ("label-smoothing", {"epsilon": 1.0}, "epsilon must be from 0 to below 1"),
+        ("balanced-softmax", {"tau": 1.0}, "It takes none"),
     ],
 )
 def test_what_cannot_be_built_is_explained(name, options, says):
@@ -238,6 +361,9 @@ def test_what_cannot_be_built_is_explained(name, options, says):
 def test_a_class_without_samples_is_named():
     with pytest.raises(InputError, match="class fear"):
         build_loss("focal", [3, 0], alpha="inverse", names=["happy", "fear"])
+    for name in ("ldam", "balanced-softmax", "logit-adjustment"):
+        with pytest.raises(InputError, match="no training sample of class 1"):
+            build_loss(name, [3, 0])
 
 
 def test_a_loss_of_ones_own_is_built_by_name(monkeypatch):

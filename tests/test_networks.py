@@ -4,13 +4,16 @@ import os
 import huggingface_hub
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import nn
 
 from evenface.errors import InputError
+from evenface.methods.attention import classifier_of
 from evenface.networks import Network, build_network, torchvision_cpu
+from evenface.networks.heads import CosineClassifier, fresh_head
 
 SWIN = "swin_tiny_patch4_window7_224"
 QUICK = ["resnet18", "compact_vgg_24", "mobilenetv1_100", "mobilenetv3_small_100", SWIN]
@@ -179,6 +182,8 @@ def test_images_of_another_kind_are_refused(resnet, images):
         ("resnet18", {"dropout": 1.0}, "dropout must be"),
         ("resnet18", {"norm": "layer"}, "norm cannot be 'layer'"),
         ("resnet18", {"stem": "tiny"}, "stem cannot be 'tiny'"),
+        ("resnet18", {"head": "angular"}, "head cannot be 'angular'"),
+        ("resnet18", {"head": "cosine", "head_scale": 0}, "head_scale must be above 0"),
         (SWIN, {"stem": "small", "size": 48}, "for ResNets only"),
         ("efficientformer_l1", {"size": 48}, "cannot be built for images of 48 pixels"),
     ],
@@ -245,6 +250,47 @@ def test_group_norm_leaves_no_batch_norm_and_keeps_names():
 def test_a_small_stem_keeps_the_size():
     network = build_network("resnet18", 3, channels=1, size=48, stem="small")
     assert network(torch.rand(2, 1, 48, 48)).maps.shape == (2, 512, 6, 6)
+
+
+# The cosine head.
+
+
+def test_a_cosine_heads_logits_are_scaled_cosines():
+    head = CosineClassifier(6, 4, scale=12.0).double()
+    features = torch.randn(5, 6, dtype=torch.float64)
+    expected = 12 * F.cosine_similarity(features[:, None], head.weight[None], dim=2)
+    torch.testing.assert_close(head(features), expected)
+    torch.testing.assert_close(head(100 * features), expected)  # lengths say nothing
+    assert torch.autograd.gradcheck(head, features.requires_grad_())
+    assert torch.equal(head(torch.zeros(1, 6, dtype=torch.float64)), torch.zeros(1, 4, dtype=torch.float64))
+
+
+def test_a_network_with_a_cosine_head_learns_and_keeps_its_kind():
+    network = build_network("compact_vgg_24", 5, channels=1, size=48, head="cosine", head_scale=16.0)
+    logits, features, _ = network(torch.rand(2, 1, 48, 48))
+    expected = 16 * F.cosine_similarity(features[:, None], network.classifier.weight[None], dim=2)
+    torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-5)
+    logits.square().sum().backward()
+    assert all(torch.isfinite(parameter.grad).all() for parameter in network.parameters())
+    old = network.classifier
+    network.reset_classifier(9)
+    new = network.classifier
+    assert (type(new), new.scale, new.in_features, new.out_features) == (CosineClassifier, 16.0, old.in_features, 9)
+    network.reset_classifier()
+    assert network.classifier.out_features == 9
+    assert not torch.equal(network.classifier.weight, new.weight)
+
+
+def test_resetting_a_linear_classifier_keeps_its_kind_and_type():
+    new = fresh_head(nn.Linear(6, 3).double(), 4)
+    assert (type(new), new.out_features, new.weight.dtype) == (nn.Linear, 4, torch.float64)
+    assert new.bias is not None
+
+
+def test_class_activation_maps_are_refused_where_they_would_not_add_up():
+    network = build_network("resnet18", 3, channels=1, size=48, head="cosine")
+    with pytest.raises(InputError, match="need a linear classifier"):
+        classifier_of(network)
 
 
 # Weights.

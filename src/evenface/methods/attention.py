@@ -1,6 +1,6 @@
 """Class-activation maps of every class, two views of a batch, and how far their maps lie apart."""
 
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -102,8 +102,16 @@ def two_views(network: nn.Module, images: Tensor, transform: str = "horizontal-f
 
 
 def classifier_of(network: nn.Module) -> nn.Linear:
-    """Give the layer from features to logits."""
-    return cast(nn.Linear, network.classifier)
+    """Give the layer from features to logits.
+
+    Raises
+    ------
+    InputError
+        If it is not linear: with one by angles alone, maps do not add up to logits.
+    """
+    if type(network.classifier) is not nn.Linear:
+        raise InputError("class-activation maps need a linear classifier", "Set network.head: linear.")
+    return network.classifier
 
 
 def check_weight(name: str, value: float) -> float:

@@ -63,8 +63,8 @@ class Remix(Mixup):
         first, second = self.counts[targets], self.counts[others]
         shares = super().label_share(share, targets, others)
         # Written as products: a ratio of 3 exactly is 3 exactly, and 1 / kappa is not rounded.
-        if share < self.tau:
-            shares = shares.masked_fill(first >= self.kappa * second, 0.0)
         if 1 - share < self.tau:
             shares = shares.masked_fill(self.kappa * first <= second, 1.0)
+        if share < self.tau:
+            shares = shares.masked_fill(first >= self.kappa * second, 0.0)
         return shares
