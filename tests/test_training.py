@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from evenface.augment import COLUMNS, augment, to_float
 from evenface.errors import InputError
 from evenface.methods.base import Stage
 from evenface.recipes.schema import Augment, Optimizer, Schedule
-from evenface.training.augment import COLUMNS, augment, to_float
 from evenface.training.averaging import Average
 from evenface.training.batches import Faces, TrainingBatches
 from evenface.training.checkpoint import load_state, save_state

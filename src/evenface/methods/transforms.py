@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from evenface.augment import COLUMNS, augment
 from evenface.recipes.schema import Augment
-from evenface.training.augment import COLUMNS, augment
 
 SMALLEST, DARKEST = 0.5, 0.5
 """What scaling and intensity leave at least of the size and of the brightness."""

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from evenface.augment import COLUMNS
 from evenface.errors import InputError
 from evenface.imbalance import draw, sampling_probabilities
-from evenface.training.augment import COLUMNS
 from evenface.training.randomness import permutation, uniforms
 
 GPU_SHARE = 0.25

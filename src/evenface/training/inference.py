@@ -4,10 +4,10 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 
+from evenface.augment import to_float
 from evenface.evaluation.metrics import accuracy, balanced_accuracy, confusion_matrix, macro_f1
 from evenface.evaluation.scores import log_loss
 from evenface.methods.base import Method
-from evenface.training.augment import to_float
 from evenface.training.batches import Faces
 
 

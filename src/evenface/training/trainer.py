@@ -12,12 +12,12 @@ import pandas as pd
 import torch
 from lightning_fabric import Fabric
 
+from evenface.augment import augment, to_float
 from evenface.errors import InputError
 from evenface.files import atomic_write
 from evenface.methods.base import Method, Moment
 from evenface.progress import Bar, progress
 from evenface.recipes import Recipe
-from evenface.training.augment import augment, to_float
 from evenface.training.averaging import Average
 from evenface.training.batches import Batch, Faces, TrainingBatches
 from evenface.training.checkpoint import lay_out_like_parameters, load_state, save_state, save_weights
