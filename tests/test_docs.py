@@ -19,6 +19,8 @@ from evenface.data.sources import SOURCES
 from evenface.losses import LOSSES
 from evenface.methods import METHODS
 from evenface.recipes import Recipe, load_recipe, parse_overrides, shipped_recipes
+from evenface.studies import load_study
+from evenface.studies.plan import make_plan
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -103,6 +105,10 @@ YAML = [(page, body) for page in PAGES for body in blocks(page, "yaml")]
     [pytest.param(page, body, id=f"{by_name(page)}-{place}") for place, (page, body) in enumerate(YAML)],
 )
 def test_recipes_and_parts_of_recipes_in_the_pages_are_valid(page, body, tmp_path):
+    if re.search(r"^factors:", body, re.MULTILINE):
+        (tmp_path / "study.yaml").write_text(body, encoding="utf-8")
+        assert make_plan(load_study(tmp_path / "study.yaml")).runs
+        return
     missing = {key: value for key, value in MINE.items() if not re.search(rf"^{key}:", body, re.MULTILINE)}
     whole = (yaml.safe_dump(missing) if missing else "") + body
     (tmp_path / "recipe.yaml").write_text(whole, encoding="utf-8")

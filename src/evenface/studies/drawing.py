@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_SERIES = 7
+SHARES = ("accuracy", "balanced_accuracy", "macro_f1", "macro_precision")
 
 
 def series_factor(plan: Plan) -> str | None:
@@ -93,10 +94,13 @@ def cells(plan: Plan, runs: pd.DataFrame, metric: str, test: str = OWN) -> "Figu
                 )
                 axis.hlines(height, found.low, found.high, color=shade, linewidth=1.4)
                 axis.plot(found.value, height, marker, color=shade, markersize=5, zorder=3)
-            crosses += [(value, height) for value in _in_print(plan, levels, metric, test)]
+            crosses += [(value, height) for value in in_print(plan, levels, metric, test)]
     if crosses:
         axis.plot(*zip(*crosses, strict=True), "x", color=MUTED, markersize=5, label="as printed", zorder=4)
     axis.set_yticks(range(len(rows)), [said(plan, setting) for setting in rows])
+    if metric in SHARES:
+        low, high = axis.get_xlim()
+        axis.set_xlim(max(low, -0.01), min(high, 1.01))  # an interval over few runs may reach beyond
     axis.set(ylim=(-0.6, len(rows) - 0.4), xlabel=words(metric))
     axis.tick_params(axis="y", length=0)
     axis.grid(visible=False, axis="y")
@@ -104,7 +108,13 @@ def cells(plan: Plan, runs: pd.DataFrame, metric: str, test: str = OWN) -> "Figu
     return figure
 
 
-def _in_print(plan: Plan, levels: dict[str, str], metric: str, test: str) -> list[float]:
+def all_levels(plan: Plan) -> list[dict[str, str]]:
+    """List the cells as factor to level."""
+    return [dict(zip(plan.factors, cell, strict=True)) for cell in plan.cells]
+
+
+def in_print(plan: Plan, levels: dict[str, str], metric: str, test: str) -> list[float]:
+    """Give the paper's own figures of a cell."""
     found = []
     for row in plan.study.printed:
         value = row.values.get(metric)
@@ -138,8 +148,7 @@ def changes(found: Sequence[Change]) -> "Figure":
         axis.plot(change.printed, height, "x", color=MUTED, markersize=5, zorder=2)
     names = [f"{change.level}" + (f" ({change.where})" if change.where else "") for change in rows]
     axis.set_yticks(range(len(rows)), names)
-    baselines = dict.fromkeys(change.baseline for change in found)
-    axis.set(ylim=(-0.6, len(rows) - 0.4), xlabel=f"{words(rows[0].metric)} less that of {', '.join(baselines)}")
+    axis.set(ylim=(-0.6, len(rows) - 0.4), xlabel=f"change in {words(rows[0].metric)}")
     axis.tick_params(axis="y", length=0)
     axis.grid(visible=False, axis="y")
     return figure

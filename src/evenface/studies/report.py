@@ -1,5 +1,6 @@
 """The page of a study."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -93,7 +94,7 @@ def _by_repeat(runs: pd.DataFrame, metric: str) -> "pd.Series[float]":
 
 def _verdicts(plan: Plan, runs: pd.DataFrame, found: Sequence[Change]) -> list[Verdict]:
     mine = judged(plan, found)
-    lines = [Verdict(heading(plan, _ended(runs)) + ".", plan.study.about)]
+    lines = [Verdict(heading(plan, _ended(runs)) + ".", f"{plan.study.about}." if plan.study.about else "")]
     if not mine:
         return [*lines, Verdict("Nothing is compared.", "The study names no baseline, or its runs are missing.")]
     certain = sorted((change for change in mine if change.certain), key=lambda c: -abs(c.difference.value))
@@ -135,25 +136,18 @@ def _notes(plan: Plan, runs: pd.DataFrame, opened: Mapping[str, Run], failed: Ma
     lines = [f"{_capital(ON_TEST)}."] if plan.choice.protocol == "paper" else []
     missing = len(plan.runs) - _ended(runs)
     if missing:
-        lines.append(f"{missing} of {len(plan.runs)} runs are missing: say `evenface study` again to go on.")
+        lines.append(f"{missing} of {len(plan.runs)} runs are missing: say the same again to go on.")
     lines += [f"Failed: {folder}: {why.splitlines()[0]}" for folder, why in failed.items()]
     lines += [_capital(note) for note in plan.notes]
-    lines += [f"Unlike the paper: {text}" for text in plan.deviations]
+    lines += [f"Deviation: {text}" for text in plan.deviations]
     said = dict.fromkeys(note for run in opened.values() for note in run.facts["notes"])
     return lines + [_capital(note) for note in said]
 
 
 def _sections(plan: Plan, runs: pd.DataFrame, found: Sequence[Change], opened: Mapping[str, Run]) -> list[Section]:
     names = scalar_metrics(plan)
-    marks = "Each ring is a run, each bar the interval of the mean."
-    if any(row.values for row in plan.study.printed):
-        marks += " Crosses: as printed in the paper."
     pictures = [
-        Picture(
-            f"cells-{name}-{test or 'own'}",
-            drawing.cells(plan, runs, name, test),
-            f"{_capital(words(name))}{f', tested on {test}' if test else ''}. {marks}",
-        )
+        Picture(f"cells-{name}-{test or 'own'}", drawing.cells(plan, runs, name, test), _caption(plan, name, test))
         for test in (OWN, *plan.tests)
         for name in names
     ]
@@ -163,8 +157,8 @@ def _sections(plan: Plan, runs: pd.DataFrame, found: Sequence[Change], opened: M
             "Cells",
             "Values in columns called as printed are the paper's; quoted ones are of others, whom it quotes.",
             tuple(pictures),
-            (cell_table(plan, runs),),
-            ((elsewhere,) if elsewhere else ()),
+            (cell_table(plan, runs, spread=False),),
+            (cell_table(plan, runs), *((elsewhere,) if elsewhere else ())),
         )
     ]
     if found:
@@ -176,6 +170,13 @@ def _sections(plan: Plan, runs: pd.DataFrame, found: Sequence[Change], opened: M
     ]
 
 
+def _caption(plan: Plan, metric: str, test: str) -> str:
+    where = f", tested on {test}" if test else ""
+    printed = any(drawing.in_print(plan, levels, metric, test) for levels in drawing.all_levels(plan))
+    crosses = " Crosses: as printed in the paper." if printed else ""
+    return f"{_capital(words(metric))}{where}. Each ring is a run, each bar the interval of the mean.{crosses}"
+
+
 def _differences(plan: Plan, found: Sequence[Change]) -> Section:
     groups: dict[tuple[str, str], list[Change]] = {}
     for change in found:
@@ -184,7 +185,8 @@ def _differences(plan: Plan, found: Sequence[Change]) -> Section:
         Picture(
             f"differences-{metric}-{test or 'own'}",
             drawing.changes(group),
-            f"Change in {words(metric)}{f', tested on {test}' if test else ''}. Filled marks are larger than noise.",
+            f"Change in {words(metric)}{f', tested on {test}' if test else ''}. Filled marks are larger than noise."
+            + (" Crosses: as printed." if any(not math.isnan(change.printed) for change in group) else ""),
         )
         for (metric, test), group in groups.items()
     )
@@ -192,7 +194,8 @@ def _differences(plan: Plan, found: Sequence[Change]) -> Section:
     best = max(found, key=lambda c: abs(c.difference.value) if c.certain else -1)
     if best.certain:
         text += f" The largest one that is larger than noise: {signed(best.difference.value)} in {words(best.metric)}."
-    return Section("Differences", text, pictures, (change_table(plan, found),))
+    tables = (change_table(plan, found, whole=False),), (change_table(plan, found),)
+    return Section("Differences", text, pictures, *tables)
 
 
 def _classes(plan: Plan, runs: pd.DataFrame, opened: Mapping[str, Run]) -> list[Section]:

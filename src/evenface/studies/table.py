@@ -161,8 +161,15 @@ def cell_table(plan: Plan, runs: pd.DataFrame, *, spread: bool = True) -> Table:
     for name in names:
         header += [words(name), *([f"{words(name)} sd"] if spread else [])]
         header += [f"{words(name)} {side}" for side in sides if shown[name, side]]
-    note = f"Mean over the runs of a cell with the {LEVEL:.0%} interval of that mean (t over runs); sd: over runs."
-    return Table("table", "Cells", (*header, *(["source"] if sources else [])), tuple(rows), note)
+    note = f"Mean over the runs of a cell with the {LEVEL:.0%} interval of that mean (t over runs)"
+    note += "; sd: standard deviation over runs." if spread else "."
+    return Table(
+        "table" if spread else "cells",
+        "Cells, with standard deviations" if spread else "Cells",
+        (*header, *(["source"] if sources else [])),
+        tuple(rows),
+        note,
+    )
 
 
 def _rows(

@@ -11,35 +11,44 @@ from evenface.studies.table import scalar_metrics, words
 
 ON_TEST = "weights selected on the test data, as the paper does: the figures flatter"
 
+MOST_SHOWN = 8
+"""Differences that are not larger than noise, on the screen."""
 
-def change_table(plan: Plan, found: Sequence[Change]) -> Table:
-    """Set out all differences."""
+
+def change_table(plan: Plan, found: Sequence[Change], *, whole: bool = True) -> Table:
+    """Set out all differences.
+
+    Parameters
+    ----------
+    plan : Plan
+        The study.
+    found : sequence of Change
+        What :func:`evenface.studies.compare.changes` gave.
+    whole : bool, default=True
+        Whether pairs, unit, share and the p of each alone are columns as well.
+    """
     inprint = any(not math.isnan(change.printed) for change in found)
     gains = any(not math.isnan(change.printed_gain) for change in found)
-    rows = []
+    rows: list[tuple[Cell, ...]] = []
     for change in found:
         where: list[Cell] = [change.test or plan.choice.on or "own data"] if plan.tests else []
-        rows.append(
-            (
-                *where,
-                f"{change.factor}: {change.level} less {change.baseline}",
-                change.where or "–",
-                words(change.metric),
-                change.count,
-                change.unit,
-                change.difference,
-                change.relative,
-                change.difference.p,
-                change.difference.p_holm,
-                "yes" if change.certain else "no",
-                *([change.printed] if inprint else []),
-                *([change.printed_gain] if gains else []),
-            )
-        )
-    head = [*(["tested on"] if plan.tests else []), "compared", "setting", "metric", "pairs of runs", "unit"]
-    tail = ["difference", "as a share", "p", "p (Holm)", "larger than noise"]
-    tail += ["difference as printed"] * inprint + ["share as printed"] * gains
-    return Table("differences", "Differences from the baseline", (*head, *tail), tuple(rows))
+        row: list[Cell] = [
+            *where,
+            f"{change.factor}: {change.level} less {change.baseline}",
+            change.where or "–",
+            words(change.metric),
+        ]
+        row += [change.count, change.unit, change.difference] if whole else [change.difference]
+        row += [change.relative, change.difference.p] if whole else []
+        row.append(change.difference.p_holm)
+        row += ["yes" if change.certain else "no", *([change.printed] if inprint else [])]
+        rows.append((*row, *([change.printed_gain] if gains and whole else [])))
+    header = [*(["tested on"] if plan.tests else []), "compared", "setting", "metric"]
+    header += [*(["pairs of runs", "unit"] if whole else []), "difference", *(["as a share", "p"] if whole else [])]
+    header += ["p (Holm)", "larger than noise", *(["difference as printed"] if inprint else [])]
+    header += ["share as printed"] if gains and whole else []
+    title = "Differences from the baseline" + (", with pairs and shares" if whole else "")
+    return Table("differences-whole" if whole else "differences", title, tuple(header), tuple(rows))
 
 
 def heading(plan: Plan, ended: int) -> str:
@@ -64,7 +73,7 @@ def screen(plan: Plan, found: Sequence[Change]) -> list[str]:
         return ["nothing is compared: the study names no baseline, or its runs are missing"]
     certain = sorted((change for change in mine if change.certain), key=lambda c: -abs(c.difference.value))
     rest = [change for change in mine if not change.certain]
-    shown = [change for change in rest if change.setting is None] or rest
+    shown = rest if len(rest) <= MOST_SHOWN else [change for change in rest if change.setting is None]
     hidden = len(rest) - len(shown)
     lines = [f"{verdict(mine)} ({replication(mine)})"]
     lines += [f"  larger than noise      {sentence(change)}" for change in certain]
