@@ -17,6 +17,9 @@ import torch
 from safetensors.torch import load_file
 
 import evenface as ef
+from evenface.augment import to_float
+from evenface.elsewhere import trained_method
+from evenface.faces.store import Store
 from evenface.training.trainer import Trainer
 
 FORK = multiprocessing.get_context("fork")  # imports need not be paid again in every process
@@ -130,3 +133,30 @@ def test_weights_hold_what_prediction_needs_and_nothing_else(whole):
     names = load_file(whole / "weights.safetensors")
     assert names
     assert all(name.startswith("network.") for name in names)
+
+
+def test_selection_on_test_data_takes_the_epoch_best_there_and_says_so(small_recipe, tmp_path):
+    settings = {"training.select": "test", "training.monitor": "loss", "training.epochs": 4}
+    run = ef.train(small_recipe, out=tmp_path / "run", faces=False, **settings)
+    predictions = run.predictions
+    own = predictions.probabilities[np.arange(len(predictions.labels)), predictions.labels]
+    judged = run.history["validation_loss"]
+    assert -np.log(own).mean() == pytest.approx(judged.min(), rel=1e-6)
+    assert judged.nunique() == 4
+    assert any("selected on the test data" in note for note in run.facts["notes"])
+    assert "selected on the test data" in (run.folder / "report.html").read_text("utf-8")
+
+
+def test_the_mirror_is_averaged_in(small_recipe, tmp_path):
+    """With random weights and no training to speak of, by the same weights on pictures turned by hand."""
+    settings = {"training.epochs": 1, "optimizer.lr": 1e-12, "training.select": "last"}
+    alone = ef.train(small_recipe, out=tmp_path / "alone", faces=False, **settings)
+    both = ef.train(small_recipe, out=tmp_path / "both", faces=False, **settings, **{"training.mirror": True})
+    method = trained_method(alone).eval()
+    store = Store.open(alone.facts["store"])
+    rows = pd.read_parquet(alone.folder / "split.parquet").query("side == 'test'")["row"].to_numpy()
+    images = to_float(torch.from_numpy(np.ascontiguousarray(store.images[rows, 0])))
+    with torch.inference_mode():
+        expected = (method.predict(images) + method.predict(images.flip(-1))) / 2
+    assert both.predictions.probabilities == pytest.approx(expected.double().numpy(), abs=1e-6)
+    assert both.predictions.probabilities != pytest.approx(alone.predictions.probabilities, abs=1e-6)
