@@ -5,6 +5,7 @@ import csv
 import itertools
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -194,6 +195,25 @@ def test_a_changed_definition_is_refused(studied, definition):
     with pytest.raises(InputError, match="is no study"):
         workflows.study(definition, out=definition.parent)
     assert (studied.folder / "study.yaml").read_bytes() == before
+
+
+def test_a_folder_of_an_older_version_is_known_again(studied, tmp_path):
+    old = tmp_path / "old"
+    shutil.copytree(studied.folder, old)
+    content = yaml.safe_load((old / "study.yaml").read_text())
+    content["runs"] = dict.fromkeys(content["runs"], "of another version")
+    (old / "study.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    for path in old.glob("runs/*/*/recipe.yaml"):
+        recipe = yaml.safe_load(path.read_text())
+        del recipe["plugins"]  # as written before there was such a key
+        recipe["data"]["root"] = "elsewhere"
+        path.write_text(yaml.safe_dump(recipe, sort_keys=False))
+    assert workflows.study(old).lines[:-1] == studied.lines[:-1]
+    changed = sorted(old.glob("runs/*/*/recipe.yaml"))[0]
+    changed.write_text(yaml.safe_dump(yaml.safe_load(changed.read_text()) | {"training": {"epochs": 7}}))
+    (old / "study.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    with pytest.raises(InputError, match=r"differs in .*training\.epochs"):
+        workflows.study(old)
 
 
 def test_the_papers_protocol_is_said_everywhere(small_recipe, tmp_path):

@@ -12,9 +12,9 @@ import yaml
 from evenface.errors import InputError
 from evenface.files import atomic_write, digest
 from evenface.recipes import Recipe, load_recipe
+from evenface.recipes.reading import read_mapping
 from evenface.registry import find, nearest
 from evenface.runs import PLACE, Run, differing_keys
-from evenface.studies.loading import read_mapping
 from evenface.studies.schema import Changes, OnData, Study, Test
 
 STUDY, RUNS = "study.yaml", "runs"
@@ -267,12 +267,14 @@ def claim(plan: Plan, out: Path) -> None:
     path = out / STUDY
     if path.is_file():
         before = read_mapping(path, "study").get("runs", {})
-        changed = [folder for folder in before if runs.get(folder) != before[folder] and (out / folder).is_dir()]
-        if changed:
-            raise InputError(
-                f"{out} holds runs of another definition of the study: {_difference(plan, out, changed[0])}",
-                "Go on with the definition as it was, or give another folder: --out.",
-            )
+        for folder in before:
+            changed = runs.get(folder) != before[folder] and (out / folder).is_dir()
+            difference = _difference(plan, out, folder) if changed else None
+            if difference:
+                raise InputError(
+                    f"{out} holds runs of another definition of the study: {difference}",
+                    "Go on with the definition as it was, or give another folder: --out.",
+                )
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} exists and is no study", "Give another folder: --out.")
     chosen = {"on": plan.choice.on, "size": plan.choice.size, "protocol": plan.choice.protocol}
@@ -286,14 +288,15 @@ def claim(plan: Plan, out: Path) -> None:
         temporary.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120), encoding="utf-8")
 
 
-def _difference(plan: Plan, out: Path, folder: str) -> str:
-    """Say in which settings the run in a folder differs from what is planned there."""
+def _difference(plan: Plan, out: Path, folder: str) -> str | None:
+    """Say in which settings the run in a folder differs from what is planned there; None if in none.
+
+    Recipes of an older version lack keys that have come since: those have their defaults.
+    """
     planned = [run for run in plan.trainings if run.folder == folder]
     if not planned:
         return f"{folder} is no part of this one"
-    keys = (
-        differing_keys([Run(out / folder).recipe, planned[0].recipe], ignore=PLACE)
-        if (out / folder / "recipe.yaml").is_file()
-        else {}
-    )
-    return f"{folder} differs in {', '.join(keys) or 'its settings'}"
+    if not (out / folder / "recipe.yaml").is_file():
+        return f"{folder} differs in its settings"
+    keys = differing_keys([Run(out / folder).recipe, planned[0].recipe], ignore=PLACE)
+    return f"{folder} differs in {', '.join(keys)}" if keys else None

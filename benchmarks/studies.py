@@ -1,0 +1,86 @@
+"""Keep what a study found: its tables and, of each run, predictions, recipe, facts and history.
+
+``python -m benchmarks.studies STUDY FOLDER`` copies them from a study's folder, without this machine's paths and
+without weights. What is kept is a study's folder still: ``evenface study FOLDER --out FOLDER`` sets its tables and its
+page out anew from the predictions, which are rounded to 32 bits.
+"""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from benchmarks.common import commit, hardware
+from evenface.files import write_json
+from evenface.runs import FACTS, HISTORY, PREDICTIONS
+
+TABLES = ("table.csv", "table.md", "differences.csv", "runs.csv")
+
+
+def keep(study: Path, folder: Path) -> list[Path]:
+    """Copy a study; give the runs' folders."""
+    runs = sorted(path.parent for path in study.rglob(PREDICTIONS))
+    for run in runs:
+        keep_run(run, folder / run.relative_to(study))
+    for name in TABLES:
+        shutil.copyfile(study / name, folder / name)
+    copy_without_paths(study / "study.yaml", folder / "study.yaml")
+    return runs
+
+
+def keep_run(run: Path, folder: Path) -> None:
+    """Copy one run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    table = pd.read_parquet(run / PREDICTIONS)
+    probabilities = [name for name in table.columns if name.startswith("p_")]
+    table.astype(dict.fromkeys(probabilities, "float32")).to_parquet(
+        folder / PREDICTIONS, index=False, compression="zstd"
+    )
+    shutil.copyfile(run / HISTORY, folder / HISTORY)
+    copy_without_paths(run / "recipe.yaml", folder / "recipe.yaml")
+    facts = json.loads((run / FACTS).read_text("utf-8"))
+    facts.pop("store", None)
+    write_json(folder / FACTS, without_paths(facts))
+
+
+def copy_without_paths(source: Path, target: Path) -> None:
+    content = without_paths(yaml.safe_load(source.read_text("utf-8")))
+    target.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110), encoding="utf-8")
+
+
+def without_paths(value: Any) -> Any:
+    """Leave out where the data lay; notes that name the place say the data set's folder instead."""
+    if isinstance(value, dict):
+        return {key: None if key in ("root", "data.root") else without_paths(one) for key, one in value.items()}
+    return [without_paths(one) for one in value] if isinstance(value, list) else value
+
+
+def main() -> None:
+    """Copy, and say on what the runs were trained."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", type=Path, help="folder of a study that has ended")
+    parser.add_argument("folder", type=Path, help="folder to write to")
+    parser.add_argument("--commit", default=commit(), help="commit that the runs were trained at")
+    parser.add_argument("--minutes", type=float, help="how long the study took")
+    options = parser.parse_args()
+    runs = keep(options.study, options.folder)
+    facts = [json.loads((run / FACTS).read_text("utf-8")) for run in runs]
+    training = sum(fact["training_seconds"] for fact in facts)
+    write_json(
+        options.folder / "facts.json",
+        {
+            "commit": options.commit,
+            "hardware": hardware(),
+            "runs": len(runs),
+            "training_minutes_of_all_runs": round(training / 60, 1),
+            "minutes_from_start_to_end": options.minutes,
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
