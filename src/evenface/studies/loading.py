@@ -1,15 +1,13 @@
 """Studies from files and names."""
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any
 
-import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from evenface.errors import InputError
-from evenface.recipes.loading import parse_yaml
+from evenface.recipes.reading import explained, read_mapping
 from evenface.registry import nearest
 from evenface.studies.schema import Study
 
@@ -81,58 +79,8 @@ def _laid_over(own: Any, under: Any) -> Any:
     }
 
 
-def read_mapping(path: Path, what: str) -> dict[str, Any]:
-    """Read a YAML file that holds a mapping.
-
-    Raises
-    ------
-    InputError
-        If it does not.
-    """
-    try:
-        content = parse_yaml(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path} holds no {what}", f"A {what} is a mapping.")
-    return content
-
-
 def _checked(content: dict[str, Any], origin: str) -> Study:
     try:
         return Study.model_validate(content)
     except ValidationError as error:
-        raise _explained(error, origin) from None
-
-
-def _explained(error: ValidationError, origin: str) -> InputError:
-    """Say the first thing that is wrong, with the nearest right key."""
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    more = error.error_count() - 1
-    tail = f" ({more} more like this)" if more else ""
-    if first["type"] == "extra_forbidden":
-        known = _keys_at(first["loc"][:-1])
-        near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.5)
-        hint = f"Did you mean {near[0]}?" if near else f"Known here: {', '.join(known)}."
-        return InputError(f"{origin}: unknown key {where}{tail}", hint)
-    if first["type"] == "missing":
-        return InputError(f"{origin}: the key {where} is missing{tail}")
-    message = first["msg"].removeprefix("Value error, ")
-    given = first["input"]
-    shown = f", got {given!r}" if isinstance(given, str | int | float) or given is None else ""
-    place = f"{origin}: {where}" if where else origin
-    return InputError(f"{place}: {message[0].lower()}{message[1:]}{shown}{tail}")
-
-
-def _keys_at(location: tuple[int | str, ...]) -> list[str]:
-    """List the keys that a study knows at a place."""
-    kind: Any = Study
-    for part in location:
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            fields = {info.alias or name: info.annotation for name, info in kind.model_fields.items()}
-            kind = fields[str(part)]
-        else:
-            origin = get_origin(kind)
-            kind = get_args(kind)[1 if origin is dict else 0]
-    return [info.alias or name for name, info in kind.model_fields.items()]
+        raise explained(error, Study, origin) from None

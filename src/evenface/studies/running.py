@@ -8,10 +8,11 @@ from typing import Any
 import pandas as pd
 
 from evenface.errors import InputError
+from evenface.recipes.reading import read_mapping
 from evenface.runs import Run
 from evenface.studies.compare import Change, changes
 from evenface.studies.execute import cores, duration, execute
-from evenface.studies.loading import load_study, read_mapping
+from evenface.studies.loading import load_study
 from evenface.studies.plan import STUDY, Choice, Plan, claim, make_plan
 from evenface.studies.report import study_report
 from evenface.studies.schema import Study

@@ -1,0 +1,99 @@
+"""YAML files with known keys, such as recipes and studies: as people mean them, and what is wrong with one."""
+
+import difflib
+import re
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from evenface.errors import InputError
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as people mean it (the core schema of version 1.2): ``on`` is a word, ``1e-3`` a number."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [
+        (tag, pattern) for tag, pattern in resolvers if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:float")
+    ]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^([-+]?([0-9]+\.[0-9]*|\.?[0-9]+)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"),
+    list("-+.0123456789"),
+)
+
+
+def parse_yaml(text: str) -> Any:
+    """Read YAML as people mean it."""
+    return yaml.load(text, Loader=_Loader)
+
+
+def read_mapping(path: Path, what: str) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping.
+
+    Raises
+    ------
+    InputError
+        If it does not.
+    """
+    try:
+        content = parse_yaml(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds no {what}", f"A {what} is a mapping of keys to values.")
+    return content
+
+
+def explained(error: ValidationError, model: type[BaseModel], origin: str) -> InputError:
+    """Say the first thing that is wrong with what should be a ``model``, with the nearest right key."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    more = error.error_count() - 1
+    tail = f" ({more} more like this)" if more else ""
+    if first["type"] == "extra_forbidden":
+        name, known = str(first["loc"][-1]), _keys_at(model, first["loc"][:-1])
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5) or _elsewhere(model, name)
+        hint = f"Did you mean {near[0]}?" if near else f"Known here: {', '.join(known)}."
+        return InputError(f"{origin}: unknown key {where}{tail}", hint)
+    if first["type"] == "missing":
+        return InputError(f"{origin}: the key {where} is missing{tail}")
+    message = first["msg"].removeprefix("Value error, ")
+    given = first["input"]
+    shown = f", got {given!r}" if isinstance(given, str | int | float) or given is None else ""
+    place = f"{origin}: {where}" if where else origin
+    return InputError(f"{place}: {message[0].lower()}{message[1:]}{shown}{tail}")
+
+
+def _keys_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """List the keys that a model knows at a place."""
+    kind: Any = model
+    for part in location:
+        kind = _fields(kind)[str(part)] if _is_model(kind) else get_args(kind)[1 if get_origin(kind) is dict else 0]
+        while get_origin(kind) in (Annotated, Union, UnionType):
+            kind = next(one for one in get_args(kind) if one is not NoneType)
+    return list(_fields(kind))
+
+
+def _elsewhere(model: type[BaseModel], name: str) -> list[str]:
+    """Find sections that do know a key of this name."""
+    return [
+        f"{section}.{name}" for section, kind in _fields(model).items() if _is_model(kind) and name in _fields(kind)
+    ]
+
+
+def _fields(model: type[BaseModel]) -> dict[str, Any]:
+    return {info.alias or name: info.annotation for name, info in model.model_fields.items()}
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
