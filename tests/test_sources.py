@@ -38,7 +38,7 @@ def test_every_registered_source_reads():
 def test_unknown_names_and_options_are_answered_with_the_nearest(tmp_path):
     with refused("Did you mean fer2013?"):
         read("fer2031", tmp_path)
-    with refused("folder: there is no option 'subject'\n  Did you mean subjects?"):
+    with refused("source 'folder' has no option 'subject'\n  Did you mean subjects?"):
         read("folder", tmp_path, {"subject": "x"})
     with refused("fer2013: the option test cannot be 'both'"):
         read("fer2013", tmp_path, {"test": "both"})

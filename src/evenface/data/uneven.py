@@ -1,13 +1,13 @@
 """Make a set of samples uneven on purpose: to a factor, or to counts, by samples or by whole subjects."""
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evenface.errors import InputError
 from evenface.recipes.schema import Imbalance
+from evenface.registry import nearest
 
 Rows = NDArray[np.int64]
 
@@ -85,9 +85,7 @@ def wanted_counts(imbalance: Imbalance, available: Rows, classes: Sequence[str])
     wanted = available.copy()
     for name, count in asked.items():
         if name not in classes:
-            near = get_close_matches(name, classes, n=1)
-            hint = f"Did you mean {near[0]}?" if near else f"Known are {', '.join(classes)}."
-            raise InputError(f"imbalance: there is no class {name!r}", hint)
+            raise InputError(f"imbalance: there is no class {name!r}", nearest(name, classes))
         wanted[classes.index(name)] = int(count)
     for name, count, there in zip(classes, wanted.tolist(), available.tolist(), strict=True):
         if count > there:

@@ -2,13 +2,13 @@
 
 import inspect
 from collections.abc import Mapping
-from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from evenface.data.manifest import Manifest
 from evenface.errors import InputError
+from evenface.registry import check_options, find
 
 SOURCES: dict[str, str] = {
     "affectnet": "evenface.data.sources.affectnet",
@@ -45,13 +45,9 @@ def read(name: str, root: Path | str, options: Mapping[str, Any] | None = None) 
         If there is no such source or option, an option has the wrong type, or the data is not laid out
         as the source expects.
     """
-    if name not in SOURCES:
-        raise InputError(f"there is no source {name!r}", _suggest(name, SOURCES, "sources"))
-    function = import_module(SOURCES[name]).read
+    function = import_module(find("source", name, SOURCES)).read
     known = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
-    for option in options or {}:
-        if option not in known:
-            raise InputError(f"{name}: there is no option {option!r}", _suggest(str(option), known, "options"))
+    check_options("source", name, options or (), known)
     hints = get_type_hints(function)
     checked = {option: _check(name, option, value, hints[option]) for option, value in (options or {}).items()}
     manifest: Manifest = function(Path(root).expanduser(), **checked)
@@ -67,9 +63,3 @@ def _check(name: str, option: str, value: Any, hint: Any) -> Any:
     except ValidationError as error:
         said = error.errors(include_url=False)[0]["msg"]
         raise InputError(f"{name}: the option {option} cannot be {value!r}: {said}") from error
-
-
-def _suggest(word: str, known: Mapping[str, str] | list[str], what: str) -> str:
-    near = get_close_matches(word, list(known), n=1, cutoff=0.5)
-    listed = f"Known {what} are {', '.join(known)}." if known else f"It has no {what}."
-    return f"Did you mean {near[0]}? {listed}" if near else listed

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
@@ -10,6 +9,7 @@ import pandas as pd
 from evenface.data.manifest import COLUMNS, Manifest, make_table
 from evenface.data.sources.layout import absent_files, check_root, listed, natural, side_of
 from evenface.errors import InputError
+from evenface.registry import nearest
 
 EXPECTED = "Expected the columns path and label, and as you like subject, clip, split, start, end, sample."
 
@@ -108,11 +108,7 @@ def _rename(cells: pd.DataFrame, columns: Mapping[str, str], path: Path) -> pd.D
     found = list(cells.columns)
     for ours, theirs in columns.items():
         if ours not in COLUMNS:
-            near = get_close_matches(ours, COLUMNS, n=1)
-            raise InputError(
-                f"csv: columns names {ours!r}, which is no column of a manifest",
-                f"Did you mean {near[0]}?" if near else f"Known are {', '.join(COLUMNS)}.",
-            )
+            raise InputError(f"csv: columns names {ours!r}, which is no column of a manifest", nearest(ours, COLUMNS))
         if theirs not in found:
             raise InputError(f"csv: expected the column {theirs} in {path.name}, found {listed(found)}")
     taken = set(columns.values())
