@@ -50,6 +50,21 @@ def test_a_file_is_imported_once_and_may_come_again(tmp_path):
     assert LOSSES["poly-1"] is first
 
 
+def test_a_file_that_was_edited_is_imported_anew_and_takes_its_own_place(tmp_path):
+    for default in ("1.0", "2.5"):
+        (tmp_path / "mine.py").write_text(EXAMPLE.read_text().replace("epsilon=1.0", f"epsilon={default}"))
+        load_plugins(["mine.py"])
+        assert build_loss("poly-1", [5, 4, 3]).epsilon == float(default)
+
+
+def test_two_files_cannot_have_the_same_name_of_a_loss(tmp_path):
+    for name in ("one.py", "two.py"):
+        shutil.copy(EXAMPLE, tmp_path / name)
+    load_plugins(["one.py"])
+    with pytest.raises(InputError, match=r"two.py, line \d+: ValueError: there already is a loss 'poly-1': .*one.py"):
+        load_plugins(["two.py"])
+
+
 def test_a_recipe_trains_by_it(small_recipe, tmp_path):
     shutil.copy(EXAMPLE, tmp_path)
     own = {"plugins": "own_loss.py", "loss.name": "poly-1", "training.epochs": 1}

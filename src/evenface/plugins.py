@@ -13,7 +13,7 @@ from evenface.files import digest
 
 
 def load_plugins(names: Iterable[str]) -> None:
-    """Import what registers further losses and methods, each once in a process.
+    """Import what registers further losses and methods, each once in a process, and again where a file was edited.
 
     Parameters
     ----------
@@ -35,8 +35,8 @@ def load_plugins(names: Iterable[str]) -> None:
 def _import_file(path: Path) -> None:
     if not path.is_file():
         raise InputError(f"there is no plugin {path}", "Give its path from the folder that you call evenface in.")
-    # The same file has the same name in every process, and two files called alike have two.
-    name = f"evenface_plugin_{path.stem}_{digest(str(path))[:8]}"
+    # The same name in every process, another for another file of that name, and for the file once it was edited.
+    name = f"evenface_plugin_{path.stem}_{digest(str(path), path.read_bytes())[:8]}"
     if name in sys.modules:
         return
     spec = importlib.util.spec_from_file_location(name, path)

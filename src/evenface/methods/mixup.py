@@ -8,7 +8,7 @@ from evenface.methods.base import Method
 
 def draw_share(alpha: float) -> float:
     """Draw the share of the first image from Beta(alpha, alpha), by torch's default generator on the CPU."""
-    # In 64 bits, where a small alpha still gives numbers; on the CPU, so that every device mixes alike.
+    # In 64 bits, as a small alpha needs; on the CPU, so that every device mixes alike.
     concentration = torch.tensor(alpha, dtype=torch.float64)
     return float(torch.distributions.Beta(concentration, concentration).sample())
 
@@ -26,7 +26,8 @@ class Mixup(Method):
     network, loss : nn.Module
         See :class:`Method`. Class weights are those of the two true classes, each with its part of the loss.
     alpha : float, default=0.2
-        Above 0. Close to 0 hardly anything is mixed; 1 makes all shares equally likely.
+        At least 0.01: below, torch draws too many shares of one half. Close to 0 hardly anything is mixed; 1 makes
+        all shares equally likely.
 
     Raises
     ------
@@ -45,8 +46,8 @@ class Mixup(Method):
 
     def __init__(self, network: nn.Module, loss: nn.Module, alpha: float = 0.2) -> None:
         super().__init__(network, loss)
-        if not 0 < alpha < float("inf"):
-            raise ValueError(f"alpha must be a number above 0, got {alpha}")
+        if not 0.01 <= alpha < float("inf"):
+            raise ValueError(f"alpha must be a number of at least 0.01, got {alpha}")
         self.alpha = alpha
 
     def training_loss(self, images: Tensor, targets: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ class Remix(Mixup):
     task : Task
         Its counts n say which class is the rarer.
     alpha : float, default=1.0
-        Of Beta(alpha, alpha), above 0.
+        Of Beta(alpha, alpha), at least 0.01.
     kappa : float, default=3.0
         How many times as many samples make a class the frequent one of two, >= 1.
     tau : float, default=0.5
