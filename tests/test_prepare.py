@@ -18,8 +18,9 @@ from evenface.data.manifest import Manifest, make_table
 from evenface.errors import InputError
 from evenface.faces import building, read, worker
 from evenface.faces.prepare import prepare
-from evenface.faces.read import Target, UnusableError, fit, read_sample
+from evenface.faces.read import Target, fit, read_sample
 from evenface.faces.store import IMAGES, Store
+from evenface.faces.trouble import UnusableError
 
 
 def save(path: Path, image: Image.Image, **options) -> Path:

@@ -2,12 +2,10 @@
 
 import contextlib
 import csv
-import errno
 import io
 import math
 import os
 import stat
-import struct
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,21 +18,12 @@ from PIL import Image, UnidentifiedImageError
 
 from evenface.errors import InputError
 from evenface.faces.detector import Crop, crop_faces
+from evenface.faces.trouble import PICTURES, UnusableError, broken, file_trouble, kind_of, unidentified
 
 MEGAPIXELS = 100
 GREY = (128, 128, 128, 255)
 # Only decoders that run inside Pillow: EPS, for one, would start Ghostscript on a stranger's file.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000", "AVIF")
-PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"GIF8", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP")
-KINDS = (
-    (b"%PDF", "a PDF document"),
-    (b"version https://git-lfs", "a Git LFS pointer, not the picture itself"),
-    (b"PK\x03\x04", "a zip archive"),
-    (b"\x1f\x8b", "a gzip archive"),
-    (b"%!PS", "a PostScript document"),
-    (b"\x93NUMPY", "a NumPy array"),
-    (b"\x1aE\xdf\xa3", "a Matroska or WebM video"),
-)
 TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -45,10 +34,6 @@ TRANSPOSE = {
     8: Image.Transpose.ROTATE_90,
 }
 ORIENTATION = 0x0112
-
-
-class UnusableError(Exception):
-    """A sample cannot be used; the text is the plain reason, its kind before the first colon."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +99,7 @@ def read_sample(path: str, start: int | None, target: Target) -> bytes:
         image = _table_row(path, start) if is_table else _decode(_bytes_of(path), start, target)
         return _faces(image, target) if target.crop else fit(image, target).tobytes()
     except OSError as error:
-        raise UnusableError(_file_trouble(error)) from error
+        raise UnusableError(file_trouble(error)) from error
 
 
 def fit(image: Image.Image, target: Target) -> Image.Image:
@@ -148,17 +133,17 @@ def _faces(image: Image.Image, target: Target) -> bytes:
 
 
 def _bytes_of(path: str) -> bytes:
-    with open(path, "rb", opener=_open_regular) as file:
+    with open(path, "rb", opener=open_regular) as file:
         head = file.read(32)
         if not head:
             raise UnusableError("empty: the file has no bytes")
         # A film or an archive of gigabytes is recognised by its head; it need not be read whole.
-        if not head.startswith(PICTURES) and (kind := _kind(head)):
+        if not head.startswith(PICTURES) and (kind := kind_of(head)):
             raise UnusableError(f"not an image: {kind}")
         return head + file.read()
 
 
-def _open_regular(path: str, flags: int) -> int:
+def open_regular(path: str, flags: int) -> int:
     """Open without waiting, and refuse what is no plain file: reading a pipe would block for ever."""
     handle = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
     if not stat.S_ISREG(os.fstat(handle).st_mode):
@@ -181,13 +166,13 @@ def _decode(data: bytes, frame: int | None, target: Target) -> Image.Image:
     except UnusableError:
         raise
     except UnidentifiedImageError as error:
-        raise UnusableError(_unidentified(data)) from error
+        raise UnusableError(unidentified(data)) from error
     except Image.DecompressionBombError as error:
         raise UnusableError(f"huge: the limit is {MEGAPIXELS} megapixels") from error
     except MemoryError as error:
         raise UnusableError("huge: not enough memory to decode it") from error
     except Exception as error:  # on malformed bytes decoders raise nearly anything
-        raise UnusableError(_broken(error, frame)) from error
+        raise UnusableError(broken(error, frame)) from error
     return _upright(image)
 
 
@@ -274,54 +259,3 @@ def _table_lines(path: str, _changed: int) -> tuple[int, Any]:
         head = file.readline(1 << 16).decode("utf-8-sig", "replace")
     names = [name.strip().lower() for name in next(csv.reader([head]), [])]
     return names.index("pixels") if "pixels" in names else -1, np.append(starts[1:], position)
-
-
-def _kind(head: bytes) -> str:
-    """Say what bytes are that are no picture; an empty string if they tell nothing."""
-    for magic, name in KINDS:
-        if head.startswith(magic):
-            return name
-    if head[4:8] == b"ftyp":
-        brand = head[8:12]
-        if brand in (b"avif", b"avis"):
-            return ""
-        return "a HEIC picture; convert it to JPEG or PNG" if brand[:2] in (b"he", b"mi") else "an MP4 video"
-    if head[:4] == b"RIFF" and head[8:12] != b"WEBP":
-        return "a RIFF file (AVI video or WAV sound)"
-    return ""
-
-
-def _unidentified(data: bytes) -> str:
-    if data.startswith(PICTURES):
-        return "corrupt: it starts like a picture, but its header cannot be read"
-    if not data.strip(b"\0"):
-        return "not an image: only zero bytes"
-    try:
-        text = data[:4096].decode("utf-8", "strict").lstrip().lower()
-    except UnicodeDecodeError as error:
-        # Four kilobytes may end inside a character; anything earlier is no text.
-        if len(data) <= 4096 or error.start < 4092:
-            return "not an image: unknown bytes"
-        text = ""
-    if text.startswith(("<!doctype", "<html")):
-        return "not an image: a web page"
-    return "not an image: an SVG drawing" if "<svg" in text else "not an image: text"
-
-
-def _broken(error: Exception, frame: int | None) -> str:
-    said = " ".join(str(error).split()) or type(error).__name__
-    if frame and isinstance(error, EOFError):
-        return f"no frame: the picture ends before frame {frame}"
-    if "truncated" in said.lower() or isinstance(error, EOFError | struct.error):
-        return f"truncated: {said}"
-    return f"corrupt: {said}"
-
-
-def _file_trouble(error: OSError) -> str:
-    if error.errno in (errno.ENOENT, errno.ENOTDIR):
-        return "missing"
-    if error.errno in (errno.EISDIR, errno.ENXIO):
-        return "not a file"
-    if error.errno in (errno.EACCES, errno.EPERM):
-        return "unreadable: no permission"
-    return f"unreadable: {os.strerror(error.errno) if error.errno else error}"

@@ -19,7 +19,8 @@ from typing import Any
 
 from evenface.errors import InputError
 from evenface.faces.detector import Crop
-from evenface.faces.read import Target, UnusableError, _open_regular, quiet_pillow, read_sample
+from evenface.faces.read import Target, open_regular, quiet_pillow, read_sample
+from evenface.faces.trouble import UnusableError
 
 Sample = tuple[str, int | None]
 Answer = tuple[list[str | int], bytes]
@@ -31,7 +32,7 @@ def hash_files(paths: Sequence[str]) -> list[str]:
     found = []
     for path in paths:
         try:
-            with open(path, "rb", opener=_open_regular) as file:
+            with open(path, "rb", opener=open_regular) as file:
                 found.append(hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest())
         except (OSError, UnusableError):
             found.append("unreadable")
