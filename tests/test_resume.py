@@ -17,8 +17,8 @@ import torch
 from safetensors.torch import load_file
 
 import evenface as ef
+from evenface.assembly import trained_method
 from evenface.augment import to_float
-from evenface.elsewhere import trained_method
 from evenface.faces.store import Store
 from evenface.training.trainer import Trainer
 

@@ -1,4 +1,4 @@
-"""From a recipe to its parts: manifest, store, split, method."""
+"""From a recipe to its parts: manifest, store, split, method; and from a run to its trained method."""
 
 import importlib.util
 from pathlib import Path
@@ -17,6 +17,7 @@ from evenface.places import cache_folder
 from evenface.plugins import load_plugins
 from evenface.recipes import Recipe
 from evenface.recipes.schema import MethodSettings
+from evenface.runs import Run
 
 if TYPE_CHECKING:
     from evenface.methods.base import Method
@@ -175,3 +176,22 @@ def build_method(
         None if votes is None else torch.from_numpy(votes),
     )
     return build(recipe.method.name, network, loss, task=task, seed=recipe.seed, **recipe.method.options)
+
+
+def trained_method(run: Run) -> "Method":
+    """Build the method of a run with the weights that were tested; an InputError where they are missing or damaged."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        weights = load_file(run.weights)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{run.weights} cannot be read ({error})", "Train the run again.") from error
+    # What training started from is not needed, nor is what annotators said of the training samples.
+    network = run.recipe.network.model_copy(update={"weights": "random"})
+    counts = np.array(run.facts["counts"]["train"], dtype=np.int64)
+    votes = np.ones((int(counts.sum()), len(counts)), dtype=np.float32)
+    recipe = run.recipe.model_copy(update={"network": network})
+    method = build_method(recipe, counts, tuple(run.facts["classes"]), votes)
+    method.load_inference_state(weights)
+    return method

@@ -4,7 +4,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,14 +26,10 @@ from evenface.runs import (
     RECIPE,
     SPLIT,
     UNRESTRICTED,
-    WEIGHTS,
     Run,
     differing_keys,
     environment,
 )
-
-if TYPE_CHECKING:
-    from evenface.methods.base import Method
 
 SAME = ("weights", "manifest", "on", "map", "everything")
 """Facts in which two tests on other data must agree to be the same; of ``on``, all but where the data lies."""
@@ -75,7 +71,7 @@ def predict_on(
     place = Path(out) if out is not None else run.folder / f"on-{target.name}"
     facts = {
         "run": str(run.folder),
-        "weights": digest(_weights(run).read_bytes()),
+        "weights": digest(run.weights.read_bytes()),
         "manifest": store.manifest.hash,
         "on": target.model_dump(mode="json"),
         "map": found.named,
@@ -92,32 +88,6 @@ def predict_on(
     }
     _write(run, place, facts, store, tested, whole, found)
     return Run(place)
-
-
-def trained_method(run: Run) -> "Method":
-    """Build the method of a run with the weights that were tested; an InputError where they are missing or damaged."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        weights = load_file(_weights(run))
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{run.folder / WEIGHTS} cannot be read ({error})", "Train the run again.") from error
-    # What training started from is not needed, nor is what annotators said of the training samples.
-    network = run.recipe.network.model_copy(update={"weights": "random"})
-    counts = np.array(run.facts["counts"]["train"], dtype=np.int64)
-    votes = np.ones((int(counts.sum()), len(counts)), dtype=np.float32)
-    recipe = run.recipe.model_copy(update={"network": network})
-    method = assembly.build_method(recipe, counts, tuple(run.facts["classes"]), votes)
-    method.load_inference_state(weights)
-    return method
-
-
-def _weights(run: Run) -> Path:
-    path = run.folder / WEIGHTS
-    if not path.is_file():
-        raise InputError(f"the run {run.folder} has no {WEIGHTS}", "Train it again.")
-    return path
 
 
 def _target(run: Run, on: str | Path | Mapping[str, Any], overrides: Mapping[str, Any]) -> Recipe:
@@ -217,7 +187,7 @@ def _predict(run: Run, store: Store, rows: np.ndarray) -> tuple[np.ndarray, str]
     cuda = options.accelerator != "cpu" and torch.cuda.is_available()
     precision = options.precision if cuda or options.precision != "16-mixed" else "32-true"
     fabric = Fabric(accelerator="cuda" if cuda else "cpu", devices=1, precision=precision)
-    method = trained_method(run)
+    method = assembly.trained_method(run)
     method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     method.to(fabric.device)
     faces = Faces(store.images, fabric.device)

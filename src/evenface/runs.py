@@ -102,6 +102,20 @@ class Run:
         """The recipe as resolved."""
         return load_recipe(self.folder / RECIPE)
 
+    @property
+    def weights(self) -> Path:
+        """The file of the selected weights.
+
+        Raises
+        ------
+        InputError
+            If it is not there.
+        """
+        path = self.folder / WEIGHTS
+        if not path.is_file():
+            raise InputError(f"the run {self.folder} has no {WEIGHTS}", "Train it again.")
+        return path
+
     @cached_property
     def predictions(self) -> Predictions:
         """Predictions of the test samples."""

@@ -18,6 +18,7 @@ from evenface.files import atomic_write
 from evenface.methods.base import Method, Moment
 from evenface.progress import Bar, progress
 from evenface.recipes import Recipe
+from evenface.runs import HISTORY, WEIGHTS
 from evenface.training.averaging import Average
 from evenface.training.batches import Batch, Faces, TrainingBatches
 from evenface.training.checkpoint import lay_out_like_parameters, load_state, save_state, save_weights
@@ -30,7 +31,7 @@ from evenface.training.randomness import seed_stage, seed_step
 from evenface.training.schedules import Standing, rate_factor, standing
 from evenface.training.stages import Span, spans
 
-CHECKPOINT, BEST, LAST, HISTORY = "checkpoint.safetensors", "weights.safetensors", "last.safetensors", "history.csv"
+CHECKPOINT, LAST = "checkpoint.safetensors", "last.safetensors"
 
 
 class Trainer:
@@ -127,7 +128,7 @@ class Trainer:
             with self.average.applied():
                 save_weights(self.folder / LAST, self.method.inference_state(), {"selected": "last"})
                 if self.recipe.training.select == "last" or not len(self.validation):
-                    save_weights(self.folder / BEST, self.method.inference_state(), {"selected": "last"})
+                    save_weights(self.folder / WEIGHTS, self.method.inference_state(), {"selected": "last"})
         self.fabric.barrier()
         return self.position.history
 
@@ -248,7 +249,7 @@ class Trainer:
         ):
             with self.average.applied():
                 save_weights(
-                    self.folder / BEST, self.method.inference_state(), {"selected": f"epoch {self.position.epoch}"}
+                    self.folder / WEIGHTS, self.method.inference_state(), {"selected": f"epoch {self.position.epoch}"}
                 )
         with atomic_write(self.folder / HISTORY) as temporary:
             pd.DataFrame(self.position.history).to_csv(temporary, index=False)
