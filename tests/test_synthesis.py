@@ -13,9 +13,10 @@ from PIL import Image
 
 from evenface.errors import InputError
 from evenface.synthesis import cohort, mesh
+from evenface.synthesis.actions import AUS, LABELS, PROTOTYPES, action_units
 from evenface.synthesis.cohort import make_faces
 from evenface.synthesis.figure import Pose, State, build, turn
-from evenface.synthesis.people import AUS, LABELS, PROTOTYPES, action_units, expression, make_person
+from evenface.synthesis.people import expression, make_person
 from evenface.synthesis.plan import Sample, compose, spread
 from evenface.synthesis.raster import rasterise
 from evenface.synthesis.render import Renderer, Scene

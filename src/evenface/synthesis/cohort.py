@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 from evenface.errors import InputError
 from evenface.files import atomic_write, write_json
 from evenface.progress import progress
+from evenface.synthesis.actions import AUS
 from evenface.synthesis.mesh import load_head
-from evenface.synthesis.people import AUS, make_person
+from evenface.synthesis.people import make_person
 from evenface.synthesis.plan import Counts, Sample, compose, spread
 from evenface.synthesis.render import Renderer
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from evenface.synthesis.actions import AUS, ActionUnits, action_units
 from evenface.synthesis.mesh import PARTS, HeadModel, load_head
-from evenface.synthesis.people import AUS, ActionUnits, Person, action_units
+from evenface.synthesis.people import Person
 from evenface.synthesis.raster import Array
 from evenface.synthesis.shapes import ANCESTRIES
 from evenface.synthesis.skin import AXIS_DEPTH, hairline_height, smooth

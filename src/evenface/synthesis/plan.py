@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from evenface.errors import InputError
+from evenface.synthesis.actions import LABELS
 from evenface.synthesis.figure import Light, Pose, State
-from evenface.synthesis.people import LABELS, Person, expression
+from evenface.synthesis.people import Person, expression
 from evenface.synthesis.render import Scene
 
 Counts = Mapping[str, int] | Sequence[Mapping[str, int]]

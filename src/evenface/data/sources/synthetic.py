@@ -57,8 +57,8 @@ def read(
     InputError
         If a setting is out of its range, a class is unknown, or the package for drawing is missing.
     """
+    from evenface.synthesis.actions import LABELS
     from evenface.synthesis.cohort import VERSION, make_faces
-    from evenface.synthesis.people import LABELS
 
     wanted = dict(counts) if counts is not None else long_tail(total, factor)
     settings = [VERSION, people, wanted, size, seed]
