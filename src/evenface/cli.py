@@ -1,5 +1,6 @@
 """The command line: parses, calls, prints; everything else happens in :mod:`evenface.workflows`."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -75,7 +76,7 @@ def demo(
     result = workflows.demo(out)
     _print_comparison(result)
     if show:
-        workflows.open_page(result.report)
+        _open_page(result.report)
 
 
 @app.command()
@@ -130,12 +131,12 @@ def train(
     faces: Faces = True,
 ) -> None:
     """Train by a recipe, test, write a run folder."""
-    from evenface import workflows
+    from evenface import reporting, workflows
     from evenface.recipes import parse_overrides
 
     run = workflows.train(recipe, out=out, resume=resume, faces=faces, **parse_overrides(settings or []))
     if workflows.is_first_process():
-        print("\n".join(workflows.summary(run)))
+        print("\n".join(reporting.screen(run)))
 
 
 @app.command()
@@ -144,9 +145,9 @@ def evaluate(run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder
 
     Everything is computed from the stored predictions.
     """
-    from evenface import workflows
+    from evenface import reporting, workflows
 
-    print("\n".join(workflows.summary(workflows.evaluate(run, faces=faces))))
+    print("\n".join(reporting.screen(workflows.evaluate(run, faces=faces))))
 
 
 @app.command()
@@ -168,7 +169,7 @@ def compare(
     result = workflows.compare(runs, out=out, faces=faces)
     _print_comparison(result)
     if show:
-        workflows.open_page(result.report)
+        _open_page(result.report)
 
 
 @app.command()
@@ -186,14 +187,14 @@ def transfer(
     faces: Faces = True,
 ) -> None:
     """Test a run on another data set than it learnt from."""
-    from evenface import workflows
+    from evenface import reporting, workflows
     from evenface.recipes import parse_overrides
 
     given = parse_overrides([f"classes={classes}"])["classes"] if classes else None
     result = workflows.transfer(
         run, on, classes=given, everything=everything, out=out, faces=faces, **parse_overrides(settings or [])
     )
-    print("\n".join([*workflows.summary(result), *(f"note  {note}" for note in result.facts["notes"])]))
+    print("\n".join([*reporting.screen(result), *(f"note  {note}" for note in result.facts["notes"])]))
 
 
 @app.command()
@@ -261,6 +262,15 @@ def doctor() -> None:
 def _print_comparison(result: Any) -> None:
     print("\n".join(result.lines))
     print(f"report  {result.report}")
+
+
+def _open_page(page: Path) -> None:
+    """Open a page in the user's browser, where somebody sits before a screen."""
+    seen = sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    if seen and sys.stdout.isatty():
+        import webbrowser
+
+        webbrowser.open(page.resolve().as_uri())
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What reports show of runs besides their predictions: names of methods, facts, sample faces."""
+"""What is shown of runs: the screen, and what reports need besides predictions, such as names and sample faces."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 
 from evenface.errors import InputError
+from evenface.evaluation.wording import run_screen
 from evenface.faces.store import Store
-from evenface.runs import PLACE, SPLIT, Run, differing_keys
+from evenface.runs import PLACE, REPORT, SPLIT, Run, differing_keys
 
 LONGEST_NAME = 60
 SHOWN = 8
@@ -75,6 +76,11 @@ def title(run: Run) -> str:
     """Name a run by its folder; a test on other data by the run's folder and that data."""
     other = run.facts.get("on")
     return f"{Path(run.facts['run']).name} on {other['name']}" if other else run.folder.name
+
+
+def screen(run: Run) -> list[str]:
+    """Give the last screen of a run: the answer, how sure, where to look."""
+    return [*run_screen(run.metrics).splitlines(), f"report  {run.folder / REPORT}"]
 
 
 def _data(run: Run) -> str:

@@ -1,7 +1,6 @@
 """One function per verb of the command line; also the Python interface."""
 
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -339,19 +338,3 @@ def demo(out: str | Path = "runs/demo-compared") -> Compared:
         folder = Path(out) / name.replace(" ", "-")
         runs.append(train("demo", out=folder, resume=True, **overrides).folder)
     return compare(runs, out=Path(out) / "comparison", names=list(DEMO))
-
-
-def summary(run: Run) -> list[str]:
-    """Give the last screen of a run: the answer, how sure, where to look."""
-    from evenface.evaluation.wording import run_screen
-
-    return [*run_screen(run.metrics).splitlines(), f"report  {run.folder / REPORT}"]
-
-
-def open_page(page: Path) -> None:
-    """Open a page in the user's browser, where somebody sits before a screen."""
-    seen = sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-    if seen and sys.stdout.isatty():
-        import webbrowser
-
-        webbrowser.open(page.resolve().as_uri())
