@@ -27,8 +27,11 @@ from evenface.registry import check_options, find, register
 
 __all__ = [
     "BBN",
+    "CRT",
+    "DICC",
     "DRW",
     "EAC",
+    "LWS",
     "MEK",
     "METHODS",
     "RUL",
@@ -41,6 +44,7 @@ __all__ = [
     "Remix",
     "Stage",
     "Task",
+    "TauNorm",
     "Votes",
     "build_method",
     "register_method",
