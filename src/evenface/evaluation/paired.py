@@ -47,9 +47,7 @@ def mcnemar(baseline_right: np.ndarray, candidate_right: np.ndarray) -> McNemar:
     return McNemar(b, c, exact, 1.0 if b == c else min(1.0, 2 * tail - point))
 
 
-def swap_differences(
-    baseline: np.ndarray, candidate: np.ndarray, seed: int, swaps: int = SWAPS
-) -> tuple[np.ndarray, np.ndarray]:
+def swap_differences(baseline: np.ndarray, candidate: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Confusion matrices of two methods after swapping, for each unit by a coin, what the two said about it.
 
     If the methods were equal, whose prediction is whose would not matter, and what is seen would be one draw of these.
@@ -60,22 +58,20 @@ def swap_differences(
         Confusion matrix of each unit (person or sample).
     seed : int
         Seed of the coins.
-    swaps : int, default=4999
-        How many times all coins are thrown.
 
     Returns
     -------
-    two arrays of shape (swaps, C, C)
+    two arrays of shape (SWAPS, C, C)
     """
     change = (candidate - baseline).reshape(len(baseline), -1).astype(np.float64)
     change = change[np.any(change != 0, axis=1)]
     random = np.random.default_rng(seed)
-    moved = np.zeros((swaps, baseline[0].size))
+    moved = np.zeros((SWAPS, baseline[0].size))
     rows = max(1, CHUNK // max(1, len(change)))
-    for start in range(0, swaps, rows):
-        r = min(rows, swaps - start)
+    for start in range(0, SWAPS, rows):
+        r = min(rows, SWAPS - start)
         moved[start : start + r] = random.integers(0, 2, size=(r, len(change))).astype(np.float64) @ change
-    moved = moved.reshape(swaps, *baseline.shape[1:])
+    moved = moved.reshape(SWAPS, *baseline.shape[1:])
     return baseline.sum(axis=0) + moved, candidate.sum(axis=0) - moved
 
 

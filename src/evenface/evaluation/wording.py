@@ -13,9 +13,9 @@ TOO_FEW_PEOPLE = 6
 NARROW = "With so few people the intervals are somewhat too narrow."
 
 
-def number(value: float, digits: int = 3) -> str:
+def number(value: float) -> str:
     """Write a number, or a dash where it is not defined."""
-    return "–" if math.isnan(value) else f"{value:.{digits}f}"
+    return "–" if math.isnan(value) else f"{value:.3f}"
 
 
 def signed(value: float, digits: int = 3) -> str:

@@ -39,7 +39,7 @@ def save_state(path: Path, state: Mapping[str, Any]) -> None:
             raise
 
 
-def load_state(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+def load_state(path: Path) -> dict[str, Any]:
     """Read what :func:`save_state` wrote.
 
     Raises
@@ -48,7 +48,7 @@ def load_state(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]
         If the file is missing or damaged.
     """
     try:
-        with safe_open(path, framework="pt", device=str(device)) as file:
+        with safe_open(path, framework="pt", device="cpu") as file:
             plain = json.loads(file.metadata()["state"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  safe_open is no mapping
     except (OSError, SafetensorError, KeyError, TypeError) as error:
