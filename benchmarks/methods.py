@@ -1,7 +1,8 @@
 """What a training step costs by each method and loss, against plain cross-entropy.
 
 All train the same network on the same faces through the whole training loop (reading, augmentation, optimiser), in one
-process, in turns of a few steps each; a ratio is between turns of the same round, and its median over rounds is given.
+process, in turns of a few steps each. Right before or after each turn cross-entropy has one, so that other work on the
+machine touches both; their ratio is taken, and its median over rounds is given.
 Methods with stages are measured in their first. ``python -m benchmarks.methods --out FILE``.
 """
 
@@ -16,11 +17,11 @@ from typing import Any
 from benchmarks.common import Figure, Result, make_faces, parser, report, summary
 from benchmarks.throughput import MADE, Settings, pipeline_steps, recipe_of
 
-NETWORK, SIZE = "resnet18", 48
+BASE, NETWORK, SIZE = "cross-entropy", "resnet18", 48
 COSINE = ("ldam", "cosface")
 """Losses whose sources use a classifier of cosines."""
 LOSSES = (
-    "cross-entropy",
+    BASE,
     "class-balanced",
     "focal",
     "cefl",
@@ -58,6 +59,15 @@ def steps_of(made: Path, folder: Path, settings: Settings) -> dict[str, Iterator
     return loops
 
 
+def turn(loop: Iterator[None], steps: int) -> float:
+    """Take some steps and give the seconds of one; a first one brings the weights back into the caches."""
+    next(loop)
+    began = time.perf_counter()
+    for _ in range(steps):
+        next(loop)
+    return (time.perf_counter() - began) / steps
+
+
 def measure(settings: Settings, faces: Path | None) -> Result:
     """Time the variants in turns."""
     from evenface.training.allocator import keep_freed_memory
@@ -68,29 +78,25 @@ def measure(settings: Settings, faces: Path | None) -> Result:
         if faces is None:
             make_faces(made, MADE, settings.size)
         loops = steps_of(faces or made, Path(folder), settings)
+        base = loops.pop(BASE)
         seconds: dict[str, list[float]] = {name: [] for name in loops}
+        by_round: dict[str, list[float]] = {name: [] for name in loops}
         for number in range(settings.rounds + 1):
-            for name in list(loops) if number % 2 else list(loops)[::-1]:
-                next(loops[name])  # brings the variant's weights back into the caches
-                began = time.perf_counter()
-                for _ in range(settings.steps):
-                    next(loops[name])
+            for name, loop in loops.items():
+                first, second = (base, loop) if number % 2 else (loop, base)
+                pair = {id(one): turn(one, settings.steps) for one in (first, second)}
                 if number:  # the first round fills caches
-                    seconds[name].append((time.perf_counter() - began) / settings.steps)
-    base = seconds["cross-entropy"]
-    ratios = {
-        name: summary([one / other for one, other in zip(values, base, strict=True)])
-        for name, values in seconds.items()
-    }
+                    seconds[name].append(pair[id(loop)])
+                    by_round[name].append(pair[id(loop)] / pair[id(base)])
+    ratios = {name: summary(values) for name, values in by_round.items()}
     figures = [
         Figure(
-            f"{name} / cross-entropy",
+            f"{name} / {BASE}",
             ratio["median"],
             (ratio["min"], ratio["max"]),
             below=TARGETS.get(name),
         )
         for name, ratio in ratios.items()
-        if name != "cross-entropy"
     ]
     data = faces.name if faces else f"{sum(MADE.values()):,} made-up PNG of {settings.size} px"
     found = {
