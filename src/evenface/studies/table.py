@@ -90,8 +90,8 @@ def estimate(values: "np.ndarray | pd.Series[float]", level: float = LEVEL) -> t
     Examples
     --------
     >>> found, sd, n = estimate(np.array([0.1, 0.2, 0.3]))
-    >>> found, n
-    (Estimate(value=0.2, low=-0.04841377118437524, high=0.44841377118437526), 3)
+    >>> round(found.value, 3), round(found.low, 3), round(found.high, 3), n
+    (0.2, -0.048, 0.448, 3)
     """
     from scipy.stats import t
 
