@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from small import COUNTS, Small, batch, built, moment, task
@@ -23,6 +25,44 @@ def test_training_gives_one_value_per_sample_and_finite_gradients(name, rows):
     gradients = [p.grad for p in method.network.parameters()]
     assert all(torch.isfinite(g).all() for g in gradients)
     assert any(g.abs().sum() > 0 for g in gradients)
+
+
+@every_method
+@pytest.mark.parametrize("label", [0, 2])
+def test_a_batch_of_one_class_trains_too(name, label):
+    method = built(name)
+    targets = torch.full((4,), label)
+    method.now = replace(moment(4), second=(method.now.second[0], targets))
+    for _ in range(2):  # what was remembered of the first batch is used in the second
+        value = method(batch(4)[0], targets)
+        assert torch.isfinite(value).all()
+        value.mean().backward()
+    assert all(torch.isfinite(p.grad).all() for p in method.parameters() if p.grad is not None)
+
+
+@every_method
+def test_it_says_truly_whether_a_step_moves_everything(name):
+    method = built(name)
+    method(*batch()).mean().backward()
+    left_out = [key for key, parameter in method.named_parameters() if parameter.grad is None]
+    assert not (method.moves_all and left_out)
+
+
+@every_method
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_gpu_gives_what_the_cpu_gives(name):
+    values = []
+    for device in ("cpu", "cuda"):
+        method = built(name).to(device)
+        method.now = replace(
+            moment(4), places=torch.arange(4).to(device), second=tuple(part.to(device) for part in method.now.second)
+        )
+        torch.manual_seed(0)
+        images, targets = (part.to(device) for part in batch())
+        assert torch.isfinite(method(images, targets)).all()
+        with torch.no_grad():
+            values.append(built(name).to(device).eval().predict(images).cpu())
+    torch.testing.assert_close(*values, rtol=1e-3, atol=1e-4)
 
 
 @every_method
@@ -64,7 +104,8 @@ def test_stored_weights_predict_the_same_without_what_training_needed(name):
     method = built(name)
     method(*batch())  # moves the statistics of the batch norm
     state = method.inference_state()
-    assert not any(key.startswith("loss.") for key in state)
+    assert not any(key.startswith(method.training_only) for key in state)
+    assert "loss." in method.training_only
     torch.manual_seed(7)
     other = build_method(name, Small(), build_loss("cross-entropy", COUNTS), task=task())
     other.load_inference_state(state)
