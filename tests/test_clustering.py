@@ -187,6 +187,7 @@ def test_numbers_by_name_and_by_place_are_the_same():
 @pytest.mark.parametrize(
     ("subclasses", "says"),
     [
+        (0, "must be 7 whole numbers of at least 1"),
         ("automatic", "no rule for subclasses 'automatic'"),
         ({"hapy": 3}, "no class 'hapy'"),
         ([1, 2], "7 whole numbers"),

@@ -2,6 +2,7 @@ import importlib
 import os
 
 import huggingface_hub
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,6 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from evenface.errors import InputError
+from evenface.methods import Task, build_method
 from evenface.methods.attention import classifier_of
 from evenface.networks import Network, build_network, torchvision_cpu
 from evenface.networks.heads import CosineClassifier, fresh_head
@@ -291,6 +293,9 @@ def test_class_activation_maps_are_refused_where_they_would_not_add_up():
     network = build_network("resnet18", 3, channels=1, size=48, head="cosine")
     with pytest.raises(InputError, match="need a linear classifier"):
         classifier_of(network)
+    for name in ("eac", "mek", "rebalanced-attention"):  # before anything is trained or written
+        with pytest.raises(InputError, match="need a linear classifier"):
+            build_method(name, network, nn.Identity(), task=Task(np.array([3, 2, 1]), ("a", "b", "c"), batch_size=2))
 
 
 # Weights.

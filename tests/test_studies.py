@@ -441,6 +441,7 @@ def test_wrong_words_end_in_a_sentence(definition, tmp_path, words, said):
     assert result.exit_code == 2
     assert said in result.stderr
     assert "Traceback" not in result.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_studies_are_listed_printed_and_planned(definition):

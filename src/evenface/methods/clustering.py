@@ -52,9 +52,9 @@ def subclass_counts(subclasses: Subclasses, task: Task) -> tuple[int, ...]:
         for name in named:
             if name not in task.names:
                 raise InputError(f"subclasses: there is no class {name!r}", nearest(name, task.names))
-        numbers = [named.get(name, 1) for name in task.names]
+        numbers: list[Any] = [named.get(name, 1) for name in task.names]
     else:
-        numbers = list(subclasses)
+        numbers = list(subclasses) if isinstance(subclasses, list | tuple) else [subclasses]
     whole = all(isinstance(number, int) and not isinstance(number, bool) and number >= 1 for number in numbers)
     if len(numbers) != len(task.names) or not whole:
         raise InputError(

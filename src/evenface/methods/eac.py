@@ -25,7 +25,7 @@ class EAC(Method):
     ValueError
         If ``lam`` is out of range.
     InputError
-        On the first step, if the network has no class-activation maps.
+        If the classifier is not linear; on the first step, if the network has no class-activation maps.
 
     Notes
     -----
@@ -42,6 +42,7 @@ class EAC(Method):
     def __init__(self, network: nn.Module, loss: nn.Module, lam: float = 5.0) -> None:
         super().__init__(network, loss)
         self.lam = check_weight("lam", lam)
+        classifier_of(network)
 
     def training_loss(self, images: Tensor, targets: Tensor) -> Tensor:
         """Give the loss of the images plus what their mirrors' maps differ by, one value per sample."""

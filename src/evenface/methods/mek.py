@@ -34,7 +34,8 @@ class MEK(Method):
     Raises
     ------
     InputError
-        If a class has no sample; on the first step, if the network has no class-activation maps.
+        If a class has no sample or the classifier is not linear; on the first step, if the network has no
+        class-activation maps.
     ValueError
         If an option is out of range.
 
@@ -58,6 +59,7 @@ class MEK(Method):
     ) -> None:
         super().__init__(network, loss)
         self.lam = check_weight("lam", lam)
+        classifier_of(network)
         if not 0 <= smoothing < 1:
             raise ValueError(f"smoothing must be from 0 to below 1, got {smoothing}")
         inverse = inverse_frequency_weights(task.counts, normalise="none", names=task.names)

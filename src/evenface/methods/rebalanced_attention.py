@@ -91,6 +91,8 @@ class RebalancedAttention(Method):
         find("distance of maps", distance, dict.fromkeys(("squared", "absolute")))
         find("view of the focal term", rbf, dict.fromkeys(("first", "both")))
         self.lam, self.mu = check_weight("lam", lam), check_weight("mu", mu)
+        if self.lam:
+            classifier_of(network)
         self.distance, self.transform, self.both, self.detach = distance, transform, rbf == "both", detach
         self.focal = FocalLoss(gamma)
         weights = effective_number_weights(task.counts, beta=beta, normalise=normalise, names=task.names)

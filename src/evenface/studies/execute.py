@@ -61,7 +61,6 @@ def execute(plan: Plan, out: Path, jobs: int | None = None) -> Outcome:
         return outcome
     if jobs is not None and jobs < 1:
         raise InputError(f"--jobs must be 1 or more, got {jobs}")
-    _prepare(plan, waiting)
     gpus = _gpus(waiting)
     count = min(jobs or len(gpus) or cores(), len(waiting))
     tasks: queue.SimpleQueue[Planned] = queue.SimpleQueue()
@@ -103,10 +102,16 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
-def _prepare(plan: Plan, runs: Sequence[Planned]) -> None:
-    """Prepare each data set once, before several processes ask for it."""
+def prepare_data(plan: Plan, out: Path) -> None:
+    """Prepare each data set that runs still ask for once, before several processes do.
+
+    Raises
+    ------
+    InputError
+        If the data are not there or not laid out as their source expects.
+    """
     seen = set()
-    for run in runs:
+    for run in (run for run in plan.trainings if not ended(run, out, plan)):
         key = digest(run.recipe.data.model_dump_json())
         if key not in seen:
             seen.add(key)

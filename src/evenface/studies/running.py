@@ -11,7 +11,7 @@ from evenface.errors import InputError
 from evenface.recipes.reading import read_mapping
 from evenface.runs import Run
 from evenface.studies.compare import Change, changes
-from evenface.studies.execute import cores, duration, execute
+from evenface.studies.execute import cores, duration, execute, prepare_data
 from evenface.studies.loading import load_study
 from evenface.studies.plan import STUDY, Choice, Plan, claim, make_plan
 from evenface.studies.report import study_report
@@ -78,6 +78,7 @@ def run_study(
     """Train what a study lacks, and set out what it found; see :func:`evenface.workflows.study`."""
     plan, own = open_plan(source, choice or Choice())
     folder = Path(out) if out is not None else own or Path("runs") / "studies" / plan.name
+    prepare_data(plan, folder)  # first of all, so that data that are not there leave no folder behind
     claim(plan, folder)
     outcome = execute(plan, folder, jobs)
     runs = measure(plan, folder)
