@@ -1,0 +1,43 @@
+"""The tables in benchmarks/results are those of the predictions beside them, by scikit-learn."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
+
+RESULTS = Path(__file__).parents[1] / "benchmarks/results"
+STUDIES = sorted(path.parent for path in RESULTS.glob("*/study.yaml"))
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.name)
+def test_every_cell_is_the_mean_of_its_runs_predictions(study):
+    runs, table = pd.read_csv(study / "runs.csv"), pd.read_csv(study / "table.csv")
+    assert len(runs) == len(list(study.rglob("predictions.parquet")))
+    found = []
+    for folder in runs["folder"]:
+        predictions = pd.read_parquet(study / folder / "predictions.parquet")
+        picked = predictions.filter(like="p_").to_numpy().argmax(axis=1)
+        found.append(
+            {
+                "accuracy": accuracy_score(predictions["label"], picked),
+                "balanced accuracy": balanced_accuracy_score(predictions["label"], picked),
+                "macro F1": f1_score(predictions["label"], picked, average="macro"),
+            }
+        )
+    measured = pd.DataFrame(found)
+    factors = list(runs.columns[: list(runs.columns).index("seed")])
+    cells = pd.concat([runs[factors], measured], axis=1).groupby(factors)
+    kept = table.set_index(factors)
+    for metric in measured:
+        means, spreads = cells[metric].mean(), cells[metric].std()
+        assert kept[metric].to_dict() == pytest.approx(means.to_dict(), abs=1e-6)
+        assert kept[f"{metric} sd"].to_dict() == pytest.approx(spreads.to_dict(), abs=1e-6)
+
+
+def test_nothing_kept_names_this_machine():
+    texts = [path for suffix in ("yaml", "json", "csv", "md") for path in RESULTS.rglob(f"*.{suffix}")]
+    assert len(texts) > 100
+    assert not [
+        path for path in texts if any(word in path.read_text("utf-8") for word in ("/home/", "/tmp/", "/work/"))
+    ]
