@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from evenface.errors import InputError
 from evenface.losses import build_loss
-from evenface.methods import Moment, build_method, scn
+from evenface.methods import Moment, build_method, processes
 from evenface.networks.backbone import Outputs
 
 
@@ -120,9 +120,9 @@ def test_what_another_process_relabels_is_known_here_too(monkeypatch):
         parts[0].copy_(own)
         parts[1].copy_(next(others))
 
-    monkeypatch.setattr(scn.distributed, "is_initialized", lambda: True)
-    monkeypatch.setattr(scn.distributed, "get_world_size", lambda: 2)
-    monkeypatch.setattr(scn.distributed, "all_gather", all_gather)
+    monkeypatch.setattr(processes.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(processes.distributed, "get_world_size", lambda: 2)
+    monkeypatch.setattr(processes.distributed, "all_gather", all_gather)
     method, images = told(LOGITS[1:3], [0.0, 0.0], [10, 11], relabel="all")
     method(images, torch.zeros(2, dtype=torch.int64))
     assert changed(method) == {10: 1, 50: 2}

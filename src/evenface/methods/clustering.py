@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from evenface.errors import InputError
 from evenface.methods.base import Task
+from evenface.methods.processes import everywhere, own_place
 from evenface.registry import find, nearest
 
 Subclasses = Literal["auto"] | Mapping[str, int] | Sequence[int]
@@ -194,7 +195,7 @@ class Clusters(nn.Module):
         pseudo-labels are those of a single process.
         """
         with torch.autocast(features.device.type, enabled=False):
-            whole, labels, here = _gathered(features.to(self.centres.dtype), targets)
+            whole, labels = everywhere(features.to(self.centres.dtype)), everywhere(targets)
             members = (labels[:, None] == self.classes).to(whole.dtype)
             counts = members.sum(dim=0)
             means = members.T @ whole / counts.clamp_min(1)[:, None]
@@ -203,17 +204,4 @@ class Clusters(nn.Module):
             self.centres.lerp_(means, torch.where(self.seen, self.weight * present, present)[:, None])
             self.seen |= counts > 0
             distances = torch.linalg.vector_norm(whole - self.centres[labels], dim=1)
-            return (self.first[labels] + self.divide(distances, labels, self.sizes))[here]
-
-
-def _gathered(features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, slice]:
-    """Give the features and targets of all processes, in their order, and where this one's stand."""
-    distributed: Any = torch.distributed
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return features, targets, slice(None)
-    rows = len(features)
-    packed = torch.cat([features, targets[:, None].to(features.dtype)], dim=1)
-    parts = [torch.empty_like(packed) for _ in range(distributed.get_world_size())]
-    distributed.all_gather(parts, packed)
-    whole, start = torch.cat(parts), distributed.get_rank() * rows
-    return whole[:, :-1], whole[:, -1].long(), slice(start, start + rows)
+            return (self.first[labels] + self.divide(distances, labels, self.sizes))[own_place(len(targets))]

@@ -3,9 +3,10 @@
 from typing import Literal
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
 from evenface.methods.base import Method, Task, probabilities
+from evenface.methods.processes import everywhere
 
 
 class SCN(Method):
@@ -123,12 +124,3 @@ class SCN(Method):
         places, found = places[found >= 0], found[found >= 0]
         # A sample may be drawn twice: the larger number wins, so that the order of writing does not count.
         self.relabelled.scatter_reduce_(0, places, found, "amax", include_self=False)
-
-
-def everywhere(values: Tensor) -> Tensor:
-    """Join what each process holds, in the order of their ranks; alone, give ``values`` back."""
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return values
-    parts = [torch.empty_like(values) for _ in range(distributed.get_world_size())]
-    distributed.all_gather(parts, values.contiguous())
-    return torch.cat(parts)
