@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -36,6 +36,11 @@ class Manifest:
         Folder that ``path`` starts from.
     notes : tuple of str
         What a reader of results must know: samples left out and why, synthetic origin, and so on.
+    content : {"stills", "clips"}
+        What ``path`` is: a picture (or a row of a table); or a video file, or a folder of pictures in the order of
+        their names, of which ``start`` and ``end`` give the range of frames, missing for all.
+    ordered : bool
+        Whether the classes are steps of one scale, in the order of the labels, as levels of pain are.
 
     Raises
     ------
@@ -48,6 +53,8 @@ class Manifest:
     source: str
     root: Path
     notes: tuple[str, ...] = field(default=())
+    content: Literal["stills", "clips"] = "stills"
+    ordered: bool = False
 
     def __post_init__(self) -> None:
         missing = [name for name in COLUMNS if name not in self.table.columns]
@@ -84,7 +91,8 @@ class Manifest:
     def hash(self) -> str:
         """Digest of the table and the classes; two manifests with the same hash describe the same samples."""
         rows = self.table.to_csv(index=False).encode()
-        return digest(rows, json.dumps([self.classes, self.source]))
+        further = ["clips"] if self.content == "clips" else []
+        return digest(rows, json.dumps([self.classes, self.source, *further]))
 
     def counts(self, rows: np.ndarray | None = None) -> np.ndarray:
         """Count samples per class, int64, shape (C,); of ``rows`` only where given."""
@@ -110,7 +118,14 @@ class Manifest:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        facts = {"classes": self.classes, "source": self.source, "root": str(self.root), "notes": self.notes}
+        facts = {
+            "classes": self.classes,
+            "source": self.source,
+            "root": str(self.root),
+            "notes": self.notes,
+            "content": self.content,
+            "ordered": self.ordered,
+        }
         table = pa.Table.from_pandas(self.table, preserve_index=False)
         table = table.replace_schema_metadata(
             {**(table.schema.metadata or {}), b"evenface": json.dumps(facts).encode()}
@@ -136,7 +151,13 @@ class Manifest:
         except (OSError, KeyError, TypeError, pa.ArrowException) as error:
             raise InputError(f"{path} is no manifest of evenface ({type(error).__name__})") from error
         return cls(
-            table.to_pandas(), tuple(facts["classes"]), facts["source"], Path(facts["root"]), tuple(facts["notes"])
+            table.to_pandas(),
+            tuple(facts["classes"]),
+            facts["source"],
+            Path(facts["root"]),
+            tuple(facts["notes"]),
+            facts.get("content", "stills"),
+            facts.get("ordered", False),
         )
 
 

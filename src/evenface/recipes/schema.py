@@ -37,6 +37,36 @@ class FaceCrop(Section):
     which: Literal["largest", "all"] = Field(
         "largest", description="all makes a sample of every face, with the label and the subject of its picture"
     )
+    landmarks: Literal["detector", "dlib"] = Field(
+        "detector", description="what eyes are levelled by: the detector's own points, or dlib's 68"
+    )
+
+
+class Clips(Section):
+    """How samples of frames are made of clips; of no effect on stills."""
+
+    frames: int = Field(16, ge=1, le=1024, description="frames of a sample that the network sees")
+    keep: int | None = Field(
+        None, ge=1, le=4096, description="frames of a sample that are stored, to draw those it sees from; none: as many"
+    )
+    take: Literal["uniform", "stride", "windows"] = Field(
+        "uniform",
+        description="uniform: from equal stretches of the whole clip; stride: every so many frames about its middle; "
+        "windows: one stretch after the other, each a sample; with frames 1, every frame",
+    )
+    every: int = Field(1, ge=1, description="stride and windows: take every so many frames")
+    lost: Literal["hold", "skip", "quarantine"] = Field(
+        "hold", description="frames without a face: repeat the last face, leave the frame out, or set the clip aside"
+    )
+    lost_share: float = Field(
+        0.5, ge=0, lt=1, description="hold and skip: a clip with a larger share of frames without a face is set aside"
+    )
+
+    @model_validator(mode="after")
+    def _enough_to_draw_from(self) -> "Clips":
+        if self.keep is not None and self.keep < self.frames:
+            raise ValueError("keep must be at least frames")
+        return self
 
 
 class Data(OpenSection):
@@ -49,6 +79,7 @@ class Data(OpenSection):
     size: int = Field(112, ge=32, le=1024, description="side of the prepared square faces, in pixels")
     channels: Literal[1, 3] = Field(3, description="1 for grey, 3 for colour")
     faces: FaceCrop = Field(FaceCrop(), description="finding and aligning faces in raw pictures")
+    clips: Clips = Field(Clips(), description="taking frames from clips")
 
 
 class Imbalance(Section):
@@ -99,6 +130,11 @@ class Protocol(Section):
     )
     folds: int = Field(5, ge=2, description="kfold: number of folds")
     fold: int = Field(0, ge=0, description="kfold and leave-one-out: which fold, or which person in order, tests")
+    by: Literal["auto", "subject", "clip", "frame"] = Field(
+        "auto",
+        description="holdout and kfold: what stays together; auto takes people where all are known, else clips; frame "
+        "tears people and clips apart, as some papers do, and results say so",
+    )
     seed: int = Field(0, ge=0, description="seed of the split and of the imbalance; the run's own does not touch them")
     imbalance: Imbalance | None = Field(None, description="how uneven training shall be made")
     copies: Literal["keep", "drop-train", "drop-test"] = Field(
@@ -110,6 +146,20 @@ class Protocol(Section):
         if self.kind == "kfold" and self.fold >= self.folds:
             raise ValueError(f"fold must be 0 to {self.folds - 1}")
         return self
+
+
+class Temporal(Section):
+    """What turns the features of frames into those of a clip."""
+
+    kind: Literal["mean", "lstm", "bilstm", "gru", "bigru"] = Field(
+        "mean", description="mean over frames, or the last state of a recurrent network; of bi..., of both directions"
+    )
+    over: Literal["frames", "spatial"] = Field(
+        "frames", description="recurrent: steps are frames, or the places of a still's last maps"
+    )
+    hidden: int = Field(256, ge=1, description="recurrent: width of the state in each direction")
+    layers: int = Field(2, ge=1, description="recurrent: number of layers")
+    dropout: float = Field(0.3, ge=0, lt=1, description="recurrent: dropout between layers and before the classifier")
 
 
 class Network(Section):
@@ -128,6 +178,16 @@ class Network(Section):
         "linear", description="cosine: logits by the angle of features and class weights alone, for LDAM and CosFace"
     )
     head_scale: float = Field(30.0, gt=0, description="the logit of a cosine of 1, cosine head only")
+    normalise: Literal["weights", "half"] = Field(
+        "weights", description="weights: as those it starts from were trained; half: pixels become -1 to 1"
+    )
+    temporal: Temporal = Field(Temporal(), description="from frames to clips")
+    freeze: Literal["none", "backbone"] = Field(
+        "none", description="backbone: only what stands behind it learns; it stays in evaluation mode"
+    )
+    recompute: bool = Field(
+        False, description="forget the backbone's inner results and compute them again for the gradient: less memory"
+    )
 
 
 class Loss(OpenSection):
@@ -186,6 +246,10 @@ class Training(Section):
         0.0, ge=0, lt=1, description="test a moving average of the weights: share of the past at each step, 0 for none"
     )
     mirror: bool = Field(False, description="average what is predicted of a picture and of its mirror")
+    features: Literal["computed", "stored"] = Field(
+        "computed",
+        description="stored: compute what a frozen backbone says of each frame once, and train only what stands behind",
+    )
     monitor: Literal["balanced_accuracy", "accuracy", "macro_f1", "loss"] = Field(
         "balanced_accuracy", description="validation figure that best and early stopping go by"
     )
@@ -203,6 +267,9 @@ class Training(Section):
 class Augment(Section):
     """Random changes of the training pictures, drawn anew for each sample and epoch."""
 
+    frames: Literal["middle", "random"] = Field(
+        "middle", description="clips stored with more frames than are seen: the middle of each stretch, or any of it"
+    )
     flip: float = Field(0.5, ge=0, le=1, description="chance of the mirror picture")
     rotate: float = Field(0.0, ge=0, le=180, description="largest angle, in degrees")
     shift: float = Field(0.0, ge=0, le=1, description="largest shift, as a share of the side")
