@@ -1,7 +1,8 @@
 """Keep what runs found: predictions, recipe, history and metrics of each, and their comparison.
 
 ``python -m benchmarks.accuracy FOLDER RUN RUN...`` copies them from run folders to FOLDER, without this
-machine's paths. Everything in FOLDER's ``summary.json`` is computed from the predictions beside it.
+machine's paths. Everything in FOLDER's ``summary.json`` is computed from the predictions beside it. Runs that differ
+in their seed only are not compared: their mean and spread are given, and their learning curves drawn.
 """
 
 import argparse
@@ -10,10 +11,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
+from scipy import stats
 
 from benchmarks.common import commit, hardware
+from evenface.evaluation import figures, metrics, style
 from evenface.evaluation.comparison import compare
+from evenface.evaluation.summary import metrics_of
 from evenface.evaluation.wording import screen, sureness
 from evenface.files import write_json
 from evenface.reporting import groups
@@ -33,14 +38,39 @@ def keep(run: Run, folder: Path) -> None:
     write_json(folder / "facts.json", {name: run.facts[name] for name in FACTS})
 
 
-def summarise(runs: list[Run], date: str) -> dict[str, Any]:
+def repeated(runs: list[Run]) -> dict[str, Any]:
+    """Give each run's figures, and their mean over the seeds with Student's interval."""
+    each = {run.folder.name: metrics_of(run.predictions) for run in runs}
+    values = {
+        name: [float(one["overall"][name]["value"]) for one in each.values()]
+        for name in ("accuracy", "balanced_accuracy", "macro_f1")
+    }
+    recalls = [metrics.recall(np.asarray(one["confusion"])).tolist() for one in each.values()]
+    mean = {name: _spread(own) for name, own in values.items()}
+    return {
+        "screen": [
+            f"{name.replace('_', ' ')}  {own['mean']:.3f} [{own['low']:.3f}, {own['high']:.3f}] over {len(runs)} seeds"
+            for name, own in mean.items()
+        ],
+        "runs": {name: one["overall"] for name, one in each.items()},
+        "mean": mean,
+        "recall": dict(zip(runs[0].predictions.classes, np.mean(recalls, axis=0).tolist(), strict=True)),
+    }
+
+
+def _spread(values: list[float]) -> dict[str, float]:
+    mean, sd = float(np.mean(values)), float(np.std(values, ddof=1))
+    half = float(stats.t.ppf(0.975, len(values) - 1)) * sd / len(values) ** 0.5
+    return {"mean": mean, "sd": sd, "low": mean - half, "high": mean + half, "seeds": len(values)}
+
+
+def summarise(runs: list[Run]) -> dict[str, Any]:
     """Compare the runs, the first being the baseline."""
     methods = {name: [run.predictions for run in group] for name, group in groups(runs).items()}
+    if len(methods) == 1:
+        return repeated(runs)
     comparison = compare(methods)
     return {
-        "date": date,
-        "commit": commit(),
-        "hardware": hardware(),
         "screen": screen(comparison).splitlines(),
         "how_sure": sureness(comparison),
         "methods": {
@@ -68,7 +98,11 @@ def main() -> None:
     runs = [Run.open(folder) for folder in options.runs]
     for run in runs:
         keep(run, options.folder / run.folder.name)
-    summary = summarise(runs, options.date)
+    if len(groups(runs)) == 1:
+        curves = figures.training_curves({f"seed {run.recipe.seed}": run.history for run in runs})
+        assert curves is not None
+        style.save(curves, options.folder / "learning-curve.svg")
+    summary = {"date": options.date, "commit": commit(), "hardware": hardware(), **summarise(runs)}
     write_json(options.folder / "summary.json", summary)
     print("\n".join(summary["screen"]))
 
