@@ -138,6 +138,8 @@ def build_method(
     counts: np.ndarray,
     names: tuple[str, ...] | None = None,
     votes: np.ndarray | None = None,
+    *,
+    ordered: bool = False,
 ) -> "Method":
     """Build network, loss and method.
 
@@ -151,6 +153,8 @@ def build_method(
         Class names, for messages and options that name classes.
     votes : ndarray of shape (N, C), optional
         Annotators' votes for each training sample.
+    ordered : bool
+        Whether the classes are steps of one scale, in their order.
     """
     import torch
 
@@ -174,6 +178,7 @@ def build_method(
         names or tuple(str(i) for i in range(len(counts))),
         recipe.training.batch_size,
         None if votes is None else torch.from_numpy(votes),
+        ordered,
     )
     return build(recipe.method.name, network, loss, task=task, seed=recipe.seed, **recipe.method.options)
 
@@ -187,11 +192,12 @@ def trained_method(run: Run) -> "Method":
         weights = load_file(run.weights)
     except (SafetensorError, OSError) as error:
         raise InputError(f"{run.weights} cannot be read ({error})", "Train the run again.") from error
-    # What training started from is not needed, nor is what annotators said of the training samples.
+    # What training started from is not needed, nor what annotators said of the training samples; a method that asks
+    # for ordered classes had them when it was trained.
     network = run.recipe.network.model_copy(update={"weights": "random"})
     counts = np.array(run.facts["counts"]["train"], dtype=np.int64)
     votes = np.ones((int(counts.sum()), len(counts)), dtype=np.float32)
     recipe = run.recipe.model_copy(update={"network": network})
-    method = build_method(recipe, counts, tuple(run.facts["classes"]), votes)
+    method = build_method(recipe, counts, tuple(run.facts["classes"]), votes, ordered=True)
     method.load_inference_state(weights)
     return method

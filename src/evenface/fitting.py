@@ -39,7 +39,8 @@ def fit(run: Run, recipe: Recipe) -> None:
     assembly.check_training(recipe, store, split)
     options = recipe.training
     manifest = store.manifest
-    method = assembly.build_method(recipe, manifest.counts(split.train), manifest.classes, manifest.votes(split.train))
+    counts, votes = manifest.counts(split.train), manifest.votes(split.train)
+    method = assembly.build_method(recipe, counts, manifest.classes, votes, ordered=manifest.ordered)
     fabric = _fabric(options, moves_all=method.moves_all)
     fabric.launch()
     facts = _facts(recipe, store, split, str(fabric.device))

@@ -25,12 +25,15 @@ class Task:
         Samples of one step over all devices together.
     votes : Tensor of shape (N, C), optional
         Votes of the annotators for each training sample, where the data set has them.
+    ordered : bool
+        Whether the classes are steps of one scale, in the order of the labels.
     """
 
     counts: np.ndarray
     names: tuple[str, ...]
     batch_size: int
     votes: Tensor | None = None
+    ordered: bool = False
 
     @property
     def samples(self) -> int:
