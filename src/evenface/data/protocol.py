@@ -92,6 +92,23 @@ def _subjects(manifest: Manifest) -> list[str]:
     return sorted(manifest.table["subject"].astype(str).unique())
 
 
+def _unit(manifest: Manifest, protocol: Protocol) -> str:
+    """Column whose equal values stay on one side."""
+    known = [unit for unit in ("subject", "clip") if manifest.table[unit].notna().all()]
+    if protocol.by == "auto":
+        return next(iter(known), "sample")
+    if protocol.by == "frame":
+        return "sample"
+    if protocol.by not in known:
+        unknown = int(manifest.table[protocol.by].isna().sum())
+        raise InputError(
+            f"protocol: by: {protocol.by} needs to know the {protocol.by} of every sample, "
+            f"{unknown} of {len(manifest)} lack it",
+            "Use by: auto, or a source option that finds it.",
+        )
+    return protocol.by
+
+
 class _Divider:
     """One split in the making; samples are in the order of their names."""
 
@@ -99,8 +116,12 @@ class _Divider:
         self.manifest, self.protocol, self.pairs = manifest, protocol, pairs
         self.labels = manifest.labels
         self.notes: list[str] = []
-        self.unit = next((u for u in ("subject", "clip") if manifest.table[u].notna().all()), "sample")
-        self.groups = manifest.table[self.unit].astype(str).to_numpy(dtype=object)
+        self.unit = _unit(manifest, protocol)
+        self.groups = self.names(self.unit)
+
+    def names(self, column: str, rows: Rows | slice = slice(None)) -> NDArray[np.object_]:
+        found: NDArray[np.object_] = self.manifest.table[column].astype(str).to_numpy(dtype=object)[rows]
+        return found
 
     def divide(self) -> Split:
         uneven = self.protocol.imbalance
@@ -120,6 +141,8 @@ class _Divider:
                 "Ask for fewer folds, another fold, or less imbalance.",
             )
         train, validation = (pool, official) if len(official) else self.cut_validation(pool)
+        if self.protocol.kind != "official":
+            self.notes.insert(0, self.say_unit(pool, test))
         self.say_missing(train, validation, test)
         return Split(train, validation, test, tuple(self.notes))
 
@@ -157,13 +180,6 @@ class _Divider:
             held = self.parts(rows, [1 / protocol.folds] * protocol.folds, 0) == protocol.fold
         else:
             held = self.parts(rows, [1 - protocol.test, protocol.test], 0) == 1
-        how = {
-            "subject": "divided by subject",
-            "clip": "subjects are not known for every sample: divided by clip; a person may stand on both sides",
-            "sample": "subjects are not known for every sample: divided by sample, every class in the same "
-            "shares; a person may stand on both sides",
-        }
-        self.notes.append(how[self.unit])
         return rows[~held], rows[:0], rows[held]
 
     def parts(self, rows: Rows, shares: Sequence[float], purpose: int) -> Rows:
@@ -218,14 +234,16 @@ class _Divider:
 
     def thin(self, rows: Rows, uneven: Imbalance) -> Rows:
         wanted = wanted_counts(uneven, self.manifest.counts(rows), self.manifest.classes)
-        subjects = None
+        subjects = clips = None
         if uneven.by == "subjects":
             if not self.manifest.has_subjects:
                 raise InputError(
                     "imbalance: by: subjects needs to know the subject of every sample", "Use by: samples."
                 )
-            subjects = self.manifest.table["subject"].astype(str).to_numpy(dtype=object)[rows]
-        kept, how = thin(rows, self.labels[rows], wanted, subjects=subjects, seed=(self.protocol.seed, 2))
+            subjects = self.names("subject", rows)
+            clips = self.names("clip", rows) if self.manifest.table["clip"].notna().all() else None
+        seed = (self.protocol.seed, 2)
+        kept, how = thin(rows, self.labels[rows], wanted, subjects=subjects, clips=clips, seed=seed)
         counts = ", ".join(f"{c} {n}" for c, n in zip(self.manifest.classes, wanted.tolist(), strict=True))
         asked = f"factor {uneven.factor:g}" if uneven.factor is not None else "counts"
         self.notes.append(f"imbalance to {asked}: {counts} ({len(rows) - len(kept)} samples left out)")
@@ -256,6 +274,29 @@ class _Divider:
         _, component = connected_components(links, directed=False)
         _, first, index = np.unique(component, return_index=True, return_inverse=True)
         return np.asarray(first[index], dtype=np.int64)
+
+    def say_unit(self, developed: Rows, test: Rows) -> str:
+        """Say what stays together; of clips and people torn apart, how many are trained or validated and tested on."""
+        if self.unit == "subject":
+            return "divided by subject"
+        clips, people = (self.torn(unit, developed, test) for unit in ("clip", "subject"))
+        if self.protocol.by == "frame":
+            return f"LEAKY: divided by frame as asked: frames of {clips} and of {people} stand on both sides"
+        if self.unit == "clip" and self.manifest.has_subjects:
+            if people == "no person":
+                return "divided by clip as asked; no person stands on both sides"
+            return f"LEAKY: divided by clip as asked: clips of {people} stand on both sides"
+        how = "clip" if self.unit == "clip" else "sample, every class in the same shares"
+        return f"subjects are not known for every sample: divided by {how}; a person may stand on both sides"
+
+    def torn(self, unit: str, developed: Rows, test: Rows) -> str:
+        """Count the clips or people that stand on both sides, in words."""
+        names = self.manifest.table[unit]
+        one, several = ("clip", "clips") if unit == "clip" else ("person", "people")
+        if names.isna().all():
+            return f"an unknown number of {several}"
+        found = len(set(names.iloc[developed].dropna()) & set(names.iloc[test].dropna()))
+        return f"no {one}" if not found else f"{found:,} {one if found == 1 else several}"
 
     def say_missing(self, train: Rows, validation: Rows, test: Rows) -> None:
         for name, rows in (("training", train), ("validation", validation), ("test", test)):

@@ -102,13 +102,15 @@ def thin(
     wanted: Rows,
     *,
     subjects: NDArray[np.object_] | None = None,
+    clips: NDArray[np.object_] | None = None,
     seed: Sequence[int] = (0,),
 ) -> tuple[Rows, str]:
     """Keep ``wanted`` samples of each class, drawn at random.
 
     With the same seed, what is kept at a smaller count is part of what is kept at a larger one, so
     that studies over several factors compare nested sets. By subjects, the subjects come in one
-    seeded order for all classes; each is kept whole while it fits, then samples fill the rest.
+    seeded order for all classes; each is kept whole while it fits, then whole clips of those that
+    did not fit, then samples fill the rest.
 
     Parameters
     ----------
@@ -120,6 +122,8 @@ def thin(
         How many to keep of each class; no more than there are.
     subjects : array of shape (M,), optional
         Their subjects; given, whole subjects are kept as far as possible.
+    clips : array of shape (M,), optional
+        Their clips; of effect together with ``subjects`` only.
     seed : sequence of int
         Seeds the draw.
 
@@ -128,7 +132,7 @@ def thin(
     kept : int64 array
         The positions kept, in the order of ``rows``.
     how : str
-        How many came in by whole subjects and how many one by one; empty without ``subjects``.
+        How many came in by whole subjects, by whole clips and one by one; empty without ``subjects``.
     """
     chosen = np.zeros(len(rows), dtype=bool)
     if subjects is None:
@@ -136,19 +140,39 @@ def thin(
             members = np.flatnonzero(labels == label)
             chosen[np.random.default_rng([*seed, label]).permutation(members)[:count]] = True
         return rows[chosen], ""
-    names, index = np.unique(subjects.astype(str), return_inverse=True)
-    order = np.random.default_rng(list(seed)).permutation(len(names))
-    whole = singly = 0
+    steps = [_ranks(subjects, np.random.default_rng(list(seed)))]
+    if clips is not None:
+        # Of the first subject that did not fit before any of the next: few people are kept in part.
+        steps.append(steps[0] * len(rows) + _ranks(clips, np.random.default_rng([*seed, 0])))
+    by_step = np.zeros(3, dtype=np.int64)
     for label, count in enumerate(wanted.tolist()):
-        left = count
-        spare: list[int] = []
-        for subject in order:
-            members = np.flatnonzero((labels == label) & (index == subject))
-            if len(members) <= left:
-                chosen[members] = True
-                left -= len(members)
-            else:
-                spare.extend(members.tolist())
+        left, spare = count, np.flatnonzero(labels == label)
+        for step, ranks in enumerate(steps):
+            before = left
+            left, spare = _keep_whole(chosen, left, spare[np.argsort(ranks[spare], kind="stable")], ranks)
+            by_step[step] += before - left
         chosen[spare[:left]] = True
-        whole, singly = whole + count - left, singly + left
-    return rows[chosen], f"{whole} samples kept with all that their subject has of the class, {singly} one by one"
+        by_step[2] += left
+    whole, clipwise, singly = by_step.tolist()
+    how = f"{whole} samples kept with all that their subject has of the class, "
+    if clips is not None:
+        how += f"{clipwise} with their whole clip, "
+    return rows[chosen], f"{how}{singly} one by one"
+
+
+def _ranks(names: NDArray[np.object_], rng: np.random.Generator) -> Rows:
+    """Give each sample the place of its subject or clip in a random order."""
+    found, index = np.unique(names.astype(str), return_inverse=True)
+    return np.asarray(rng.permutation(len(found))[index], dtype=np.int64)
+
+
+def _keep_whole(chosen: NDArray[np.bool_], left: int, members: Rows, ranks: Rows) -> tuple[int, Rows]:
+    """Choose groups of equal rank, one after the other, that still fit; give what is left to choose and from whom."""
+    spare = []
+    for group in np.split(members, np.flatnonzero(np.diff(ranks[members])) + 1):
+        if len(group) <= left:
+            chosen[group] = True
+            left -= len(group)
+        else:
+            spare.append(group)
+    return left, np.concatenate(spare) if spare else members[:0]

@@ -147,6 +147,13 @@ class Protocol(Section):
             raise ValueError(f"fold must be 0 to {self.folds - 1}")
         return self
 
+    @model_validator(mode="after")
+    def _by_is_of_effect(self) -> "Protocol":
+        if self.by != "auto" and self.kind in ("official", "leave-one-out"):
+            who = "the data set's authors divide" if self.kind == "official" else "whole people are left out"
+            raise ValueError(f"by: {self.by} is for holdout and kfold; with {self.kind} {who}")
+        return self
+
 
 class Temporal(Section):
     """What turns the features of frames into those of a clip."""
