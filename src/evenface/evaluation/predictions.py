@@ -1,9 +1,10 @@
 """Predictions: what a model said about each sample; every reported number is a function of them."""
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,10 @@ from evenface.files import atomic_write
 
 COLUMNS = ("sample", "subject", "label")
 PREFIX = "p_"
+META = b"evenface"
 TOLERANCE = 1e-3
+TIE = 1e-3
+"""What the mean probabilities of a clip weigh against one vote: enough to part classes of equally many votes."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,11 @@ class Predictions:
         Probability of each class, 0 to 1; a row sums to 1 (within 0.001, as half precision may round).
     classes : tuple of str
         Names of the C classes, in the order of the columns.
+    clip : array of str, shape (N,), or None
+        Clip that each sample (a frame, or a window of frames) was taken from; none where that is not known of every
+        sample.
+    ordered : bool, default=False
+        Whether the classes are steps of one scale, in their order, as levels of pain are.
 
     Raises
     ------
@@ -44,6 +53,8 @@ class Predictions:
     labels: np.ndarray
     probabilities: np.ndarray
     classes: tuple[str, ...]
+    clip: np.ndarray | None = None
+    ordered: bool = False
 
     def __post_init__(self) -> None:
         fixed: dict[str, Any] = {
@@ -52,6 +63,8 @@ class Predictions:
             "labels": _integers(self.labels),
             "probabilities": np.asarray(self.probabilities, dtype=np.float64),
             "classes": tuple(self.classes),
+            "clip": _whole(self.clip),
+            "ordered": bool(self.ordered),
         }
         for name, value in fixed.items():
             object.__setattr__(self, name, value)
@@ -77,25 +90,95 @@ class Predictions:
         """Number of different subjects; none where subjects are not known."""
         return None if self.subject is None else len(set(self.subject))
 
+    @property
+    def clips(self) -> int | None:
+        """Number of different clips; none where clips are not known."""
+        return None if self.clip is None else len(set(self.clip))
+
+    @property
+    def in_parts(self) -> bool:
+        """Whether some clip has several samples, such as its frames or windows."""
+        return self.clips is not None and self.clips < len(self)
+
+    @property
+    def mixed(self) -> str | None:
+        """First clip whose samples differ in label or subject, so that nothing can be said of it as a whole."""
+        if self.clip is None:
+            return None
+        columns = {"label": self.labels, **({} if self.subject is None else {"subject": self.subject})}
+        differ = pd.DataFrame(columns).groupby(self.clip, sort=False).nunique().gt(1).any(axis=1)
+        return str(differ.idxmax()) if differ.any() else None
+
     def take(self, rows: np.ndarray | Sequence[int]) -> "Predictions":
         """Keep the given rows, in the given order (positions or mask)."""
         kept = np.asarray(rows)
-        subject = None if self.subject is None else self.subject[kept]
-        return Predictions(self.sample[kept], subject, self.labels[kept], self.probabilities[kept], self.classes)
+        subject, clip = (None if names is None else names[kept] for names in (self.subject, self.clip))
+        return replace(
+            self,
+            sample=self.sample[kept],
+            subject=subject,
+            labels=self.labels[kept],
+            probabilities=self.probabilities[kept],
+            clip=clip,
+        )
+
+    def by_clip(self, how: Literal["mean", "vote"] = "mean") -> "Predictions":
+        """Join what was said of the samples of each clip.
+
+        Parameters
+        ----------
+        how : {"mean", "vote"}, default="mean"
+            ``mean`` averages the probabilities. ``vote`` takes the class that most samples were given to, of several
+            the one with the highest mean probability; its probabilities are the shares of the votes, beside which the
+            means weigh as much as a thousandth of a vote.
+
+        Returns
+        -------
+        Predictions
+            A row for each clip, named by it, in the order in which clips first appear; subject and label are those of
+            its samples.
+
+        Raises
+        ------
+        InputError
+            If clips are not known, or the samples of one differ in label or subject.
+        """
+        if self.clip is None:
+            raise InputError("the clip of each sample is not known: results by clip need it")
+        mixed = self.mixed
+        if mixed is not None:
+            raise InputError(f"the samples of the clip {mixed!r} differ in label or subject: nothing holds of it whole")
+        codes, names = pd.factorize(self.clip)
+        _, first = np.unique(codes, return_index=True)
+        said = _means(self.probabilities, codes)
+        if how == "vote":
+            votes = np.zeros_like(said)
+            np.add.at(votes, (codes, self.predicted), 1)
+            said = (votes + TIE * said) / (votes.sum(axis=1, keepdims=True) + TIE)
+        return replace(self.take(first), sample=names, clip=names, probabilities=said)
 
     def save(self, path: Path) -> None:
-        """Write as Parquet: ``sample``, ``subject``, ``label`` and one column ``p_<class>`` per class."""
+        """Write as Parquet: ``sample``, ``subject``, ``clip`` if known, ``label`` and a column ``p_<class>`` per class.
+
+        Whether classes are ordered goes into the file's own metadata.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         subject = [None] * len(self) if self.subject is None else self.subject
         table = pd.DataFrame(
             {
                 "sample": pd.array(self.sample, dtype="string"),
                 "subject": pd.array(subject, dtype="string"),
+                **({} if self.clip is None else {"clip": pd.array(self.clip, dtype="string")}),
                 "label": self.labels,
                 **{f"{PREFIX}{name}": self.probabilities[:, i] for i, name in enumerate(self.classes)},
             }
         )
+        written = pa.Table.from_pandas(table, preserve_index=False)
+        facts = {**(written.schema.metadata or {}), META: json.dumps({"ordered": self.ordered}).encode()}
         with atomic_write(path) as temporary:
-            table.to_parquet(temporary, index=False)
+            pq.write_table(written.replace_schema_metadata(facts), temporary)
 
     @classmethod
     def load(cls, path: Path) -> "Predictions":
@@ -107,9 +190,12 @@ class Predictions:
             If the file is missing, cannot be read, lacks a column or breaks a rule above.
         """
         import pyarrow as pa
+        import pyarrow.parquet as pq
 
         try:
-            table = pd.read_parquet(path)
+            stored = pq.read_table(path)
+            facts = json.loads((stored.schema.metadata or {}).get(META, b"{}"))
+            table = stored.to_pandas()
         except FileNotFoundError as error:
             raise InputError(f"{path} does not exist", "Train the run first, or give another folder.") from error
         except (OSError, ValueError, pa.ArrowException) as error:
@@ -127,6 +213,8 @@ class Predictions:
                 table["label"].to_numpy(),
                 table[columns].to_numpy(dtype=np.float64),
                 tuple(name.removeprefix(PREFIX) for name in columns),
+                table["clip"].to_numpy(dtype=object) if "clip" in names else None,
+                facts.get("ordered", False),
             )
         except InputError as error:
             raise InputError(f"{path}: {error.message}", error.hint) from error
@@ -140,7 +228,7 @@ class Predictions:
         if self.probabilities.shape != (n, c):
             found = " x ".join(map(str, self.probabilities.shape))
             raise InputError(f"{n} labels and {c} classes need probabilities of shape {n} x {c}, found {found}")
-        for name, values in (("sample", self.sample), ("subject", self.subject)):
+        for name, values in (("sample", self.sample), ("subject", self.subject), ("clip", self.clip)):
             if values is not None and values.shape != (n,):
                 raise InputError(f"{n} labels need {n} values of {name!r}, found {len(values)}")
 
@@ -172,11 +260,19 @@ class Predictions:
             )
 
 
-def _whole(subject: np.ndarray | None) -> np.ndarray | None:
-    """Subjects as text; none if any is missing, as such a sample could show any of the others."""
-    if subject is None or bool(pd.isna(subject).any()):
+def _whole(names: np.ndarray | None) -> np.ndarray | None:
+    """Subjects or clips as text; none if any is missing, as such a sample could belong to any of the others."""
+    if names is None or bool(pd.isna(names).any()):
         return None
-    return np.asarray(subject, dtype=object)
+    return np.asarray(names, dtype=object)
+
+
+def _means(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Average the rows of each group; ``codes`` numbers the groups, 0 to K - 1. Shape (K, C)."""
+    sums = np.zeros((int(codes.max()) + 1, values.shape[1]))
+    np.add.at(sums, codes, values)
+    means: np.ndarray = sums / np.bincount(codes)[:, None]
+    return means
 
 
 def _integers(labels: np.ndarray) -> np.ndarray:
