@@ -149,6 +149,55 @@ def kappa(confusion: np.ndarray) -> np.ndarray:
     return divide(accuracy(matrix) - chance, 1 - chance)
 
 
+def _levels(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Matrix as float64, and the level of each row, shape (C, 1), and of each column, shape (C,)."""
+    matrix = np.asarray(confusion, dtype=np.float64)
+    place = np.arange(matrix.shape[-1], dtype=np.float64)
+    return matrix, place[:, None], place
+
+
+def mean_absolute_error(confusion: np.ndarray) -> np.ndarray:
+    """Mean number of levels between predicted and true class, 0 to C - 1; lower is better. Shape (...)."""
+    matrix, truth, guess = _levels(confusion)
+    return divide((matrix * np.abs(truth - guess)).sum(axis=(-2, -1)), matrix.sum(axis=(-2, -1)))
+
+
+def quadratic_weighted_kappa(confusion: np.ndarray) -> np.ndarray:
+    """Cohen's kappa for levels, a confusion weighing the square of its distance, -1 to 1. Shape (...).
+
+    NaN where chance alone agrees always.
+
+    References
+    ----------
+    Cohen, *Weighted kappa: nominal scale agreement with provision for scaled disagreement or partial credit*,
+    Psychological Bulletin 1968.
+    """
+    matrix, truth, guess = _levels(confusion)
+    weights = (truth - guess) ** 2
+    chance = matrix.sum(axis=-1)[..., :, None] * matrix.sum(axis=-2)[..., None, :]
+    seen, expected = ((weights * counts).sum(axis=(-2, -1)) for counts in (matrix, chance))
+    return 1 - divide(seen * matrix.sum(axis=(-2, -1)), expected)
+
+
+def icc_3_1(confusion: np.ndarray) -> np.ndarray:
+    """Intraclass correlation ICC(3,1) of true and predicted level, -1 to 1. Shape (...).
+
+    Two-way mixed, single rating, consistency, with truth and prediction as the two raters. With two raters
+    (BMS - EMS) / (BMS + EMS) is 2 cov(t, p) / (var t + var p). A constant shift of all predictions costs nothing.
+    NaN where neither the truth nor the prediction varies.
+
+    References
+    ----------
+    Shrout and Fleiss, *Intraclass correlations: uses in assessing rater reliability*, Psychological Bulletin 1979.
+    """
+    matrix, truth, guess = _levels(confusion)
+    share = divide(matrix, matrix.sum(axis=(-2, -1), keepdims=True))
+    t, g = ((share * level).sum(axis=(-2, -1), keepdims=True) for level in (truth, guess))
+    covariance = (share * (truth - t) * (guess - g)).sum(axis=(-2, -1))
+    variances = (share * ((truth - t) ** 2 + (guess - g) ** 2)).sum(axis=(-2, -1))
+    return divide(2 * covariance, variances)
+
+
 def averaged(metric: Metric, mean: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Metric:
     """Turn a per-class metric into its mean over classes; ``mean`` is :func:`macro` or :func:`weighted`."""
     return lambda confusion: mean(metric(confusion), confusion)
@@ -167,6 +216,7 @@ PER_CLASS: dict[str, Metric] = {
 OVERALL: dict[str, Metric] = {
     "balanced_accuracy": balanced_accuracy,
     "accuracy": accuracy,
+    "macro_recall": balanced_accuracy,
     "macro_precision": macro_precision,
     "macro_f1": macro_f1,
     "macro_specificity": averaged(specificity, macro),
@@ -176,10 +226,31 @@ OVERALL: dict[str, Metric] = {
     "weighted_precision": averaged(precision, weighted),
     "weighted_recall": averaged(recall, weighted),
     "weighted_f1": averaged(f1, weighted),
+    "weighted_specificity": averaged(specificity, weighted),
     "weighted_pd": averaged(recall, weighted),
     "weighted_pf": averaged(false_alarm, weighted),
     "weighted_balance": averaged(balance, weighted),
     "macro_accuracy_one_vs_rest": averaged(accuracy_one_vs_rest, macro),
+    "weighted_accuracy_one_vs_rest": averaged(accuracy_one_vs_rest, weighted),
     "mcc": mcc,
     "kappa": kappa,
 }
+
+ORDERED: dict[str, Metric] = {
+    "mae": mean_absolute_error,
+    "qwk": quadratic_weighted_kappa,
+    "icc": icc_3_1,
+}
+"""Metrics of classes that are steps of one scale; see :attr:`~evenface.evaluation.predictions.Predictions.ordered`."""
+
+CLIP = "clip_"
+"""Begins the name of a metric that is measured after the samples of each clip are joined."""
+
+LOWER_IS_BETTER = frozenset(
+    ("mae", "expected_mae", "pf", "macro_pf", "weighted_pf", "log_loss", "brier", "ece", "training_seconds")
+)
+
+
+def lower_is_better(name: str) -> bool:
+    """Whether a smaller value of this metric is the better one."""
+    return name.removeprefix(CLIP) in LOWER_IS_BETTER

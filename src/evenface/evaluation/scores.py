@@ -144,3 +144,13 @@ def brier(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Squared distance to the truth summed over the classes, per sample, shape (N,); 0 to 2 (Brier 1950)."""
     distance: np.ndarray = np.sum((probabilities - np.eye(probabilities.shape[1])[labels]) ** 2, axis=1)
     return distance
+
+
+def expected_level_error(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Distance of the mean level that the probabilities give to the true one, per sample, shape (N,); 0 to C - 1.
+
+    Levels are the places of ordered classes: with 0.5 on each of levels 2 and 3 the mean is 2.5.
+    """
+    expected = probabilities @ np.arange(probabilities.shape[1])
+    error: np.ndarray = np.abs(expected / probabilities.sum(axis=1) - labels)
+    return error
