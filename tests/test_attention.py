@@ -16,7 +16,7 @@ from evenface.methods import build_method
 from evenface.methods.attention import class_maps, map_distance, two_views
 from evenface.methods.mek import smoothed_labels
 from evenface.methods.transforms import TRANSFORMS, scaling
-from evenface.networks.backbone import build_network
+from evenface.networks import build_network
 from evenface.recipes import load_recipe
 
 ours = pytest.mark.parametrize("name", ["eac", "mek", "rebalanced-attention"])

@@ -10,7 +10,7 @@ from evenface.errors import InputError
 from evenface.losses import build_loss
 from evenface.methods import build_method
 from evenface.methods.bbn import share
-from evenface.networks.backbone import build_network
+from evenface.networks import build_network
 
 
 def test_the_share_falls_as_a_parabola_from_one():

@@ -8,7 +8,7 @@ from small import COUNTS, Small, batch, built, moment, task
 from evenface.errors import InputError
 from evenface.losses import build_loss
 from evenface.methods import build_method
-from evenface.networks.backbone import build_network
+from evenface.networks import build_network
 
 
 def trained(method, steps, lr=0.1):

@@ -128,9 +128,32 @@ def _check_method(recipe: Recipe, counts: np.ndarray) -> None:
 
     parameters = inspect.signature(find("method", recipe.method.name, METHODS)).parameters
     check_options("method", recipe.method.name, recipe.method.options, set(parameters) - {"network", "loss", "task"})
+    temporal = recipe.network.temporal
+    frames = 2 if temporal.kind != "mean" and temporal.over == "frames" else 1
+    _check_reading(recipe, frames)
     if "task" in parameters:
         recipe = recipe.model_copy(update={"method": MethodSettings()})
-    build_method(recipe, counts)
+    build_method(recipe, counts, frames=frames)
+
+
+def _check_reading(recipe: Recipe, frames: int) -> None:
+    """Refuse a method that looks at the last maps of single pictures where there is more than those, or less."""
+    from evenface.methods import METHODS
+    from evenface.registry import find
+
+    name = recipe.method.name
+    if find("method", name, METHODS).clips:
+        return
+    if frames > 1:
+        raise InputError(
+            f"method {name!r} looks at the maps of single pictures and cannot learn from clips of {frames} frames",
+            "Set data.clips.take: windows and data.clips.frames: 1 for single frames, or take another method.",
+        )
+    if recipe.network.temporal.kind != "mean":
+        raise InputError(
+            f"method {name!r} looks at the network's last maps and would pass over network.temporal",
+            "Set network.temporal.kind: mean, or take another method.",
+        )
 
 
 def build_method(
@@ -140,6 +163,7 @@ def build_method(
     votes: np.ndarray | None = None,
     *,
     ordered: bool = False,
+    frames: int = 1,
 ) -> "Method":
     """Build network, loss and method.
 
@@ -155,21 +179,30 @@ def build_method(
         Annotators' votes for each training sample.
     ordered : bool
         Whether the classes are steps of one scale, in their order.
+    frames : int
+        Pictures in a sample, as the network sees it.
+
+    Raises
+    ------
+    InputError
+        If the parts cannot be, or do not suit each other or the number of frames.
     """
     import torch
 
     from evenface.losses import build_loss
     from evenface.methods import Task
     from evenface.methods import build_method as build
-    from evenface.networks.backbone import build_network
+    from evenface.networks import build_network
 
     load_plugins(recipe.plugins)
+    _check_reading(recipe, frames)
     network = build_network(
         classes=len(counts),
         channels=recipe.data.channels,
         size=recipe.data.size,
         seed=recipe.seed,
-        **recipe.network.model_dump(),
+        frames=frames,
+        **dict(recipe.network),
     )
     scale = recipe.network.head_scale if recipe.network.head == "cosine" else None
     loss = build_loss(recipe.loss.name, counts, names=names, head_scale=scale, **recipe.loss.options)
@@ -198,6 +231,7 @@ def trained_method(run: Run) -> "Method":
     counts = np.array(run.facts["counts"]["train"], dtype=np.int64)
     votes = np.ones((int(counts.sum()), len(counts)), dtype=np.float32)
     recipe = run.recipe.model_copy(update={"network": network})
-    method = build_method(recipe, counts, tuple(run.facts["classes"]), votes, ordered=True)
+    frames = run.facts.get("frames", 1)  # runs from before there were clips do not say
+    method = build_method(recipe, counts, tuple(run.facts["classes"]), votes, ordered=True, frames=frames)
     method.load_inference_state(weights)
     return method

@@ -92,7 +92,8 @@ class Method(nn.Module, ABC):
     Parameters
     ----------
     network : nn.Module
-        ``images (B, channels, H, W) -> Outputs(logits, features, maps)``.
+        ``images (B, channels, H, W) -> Outputs(logits, features, maps)``; or clips ``(B, T, channels, H, W)``, or
+        stored features ``(B, D)`` of stills and ``(B, T, D)`` of clips.
     loss : nn.Module
         ``(logits (B, C), targets (B,)) -> (B,)``.
 
@@ -107,6 +108,9 @@ class Method(nn.Module, ABC):
         How a second batch is drawn for each step, by a name of :func:`evenface.imbalance.sampling_probabilities`.
     moves_all : bool
         Whether every step gives every parameter a gradient. Several devices have to know.
+    clips : bool
+        Whether it can learn from clips and from stored features too; one that looks at the last maps of single
+        pictures cannot.
     now : Moment
         Set before each step.
 
@@ -125,6 +129,7 @@ class Method(nn.Module, ABC):
     stages: tuple[Stage, ...] = (Stage(1.0),)
     second_sampling: str | None = None
     moves_all: bool = True
+    clips: bool = True
     now: Moment
 
     def __init__(self, network: nn.Module, loss: nn.Module) -> None:

@@ -39,6 +39,8 @@ class EAC(Method):
     ECCV 2022.
     """
 
+    clips = False
+
     def __init__(self, network: nn.Module, loss: nn.Module, lam: float = 5.0) -> None:
         super().__init__(network, loss)
         self.lam = check_weight("lam", lam)

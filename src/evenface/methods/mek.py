@@ -51,6 +51,7 @@ class MEK(Method):
     NeurIPS 2023.
     """
 
+    clips = False
     weights: Tensor
     labels: Tensor
 

@@ -4,12 +4,15 @@ from typing import Any, Literal, get_args
 
 from evenface.errors import InputError
 from evenface.networks.heads import Head
+from evenface.recipes.schema import Temporal
 from evenface.registry import nearest
 
 Norm = Literal["batch", "group", "frozen"]
 Stem = Literal["timm", "small"]
+Normalise = Literal["weights", "half"]
+Freeze = Literal["none", "backbone"]
 
-_CHOICES: dict[str, Any] = {"norm": Norm, "stem": Stem, "head": Head}
+_CHOICES: dict[str, Any] = {"norm": Norm, "stem": Stem, "head": Head, "normalise": Normalise, "freeze": Freeze}
 
 
 def check_settings(name: str, *, classes: int, channels: int, size: int, dropout: float, head_scale: float) -> None:
@@ -42,7 +45,7 @@ def check_settings(name: str, *, classes: int, channels: int, size: int, dropout
 
 
 def check_choices(**chosen: str) -> None:
-    """Refuse a norm, stem or head that there is not.
+    """Refuse a norm, stem or other word that there is not.
 
     Raises
     ------
@@ -53,6 +56,28 @@ def check_choices(**chosen: str) -> None:
         known = get_args(_CHOICES[option])
         if value not in known:
             raise InputError(f"network: {option} cannot be {value!r}", f"Known: {', '.join(known)}.")
+
+
+def check_steps(temporal: Temporal, frames: int) -> None:
+    """Refuse a recurrent network that would have nothing to run over.
+
+    Raises
+    ------
+    InputError
+        If it reads frames and there is one, or reads the places of a still and there are several frames.
+    """
+    if temporal.kind == "mean":
+        return
+    if temporal.over == "frames" and frames == 1:
+        raise InputError(
+            f"network.temporal.kind {temporal.kind} reads clips, and these samples are of one frame each",
+            "Give clips and data.clips.frames above 1, network.temporal.over: spatial, or kind: mean.",
+        )
+    if temporal.over == "spatial" and frames > 1:
+        raise InputError(
+            f"network.temporal.over: spatial reads single pictures, and these samples are of {frames} frames each",
+            "Set data.clips.take: windows and data.clips.frames: 1, or network.temporal.over: frames.",
+        )
 
 
 def cannot_build(error: Exception, name: str, size: int) -> InputError:

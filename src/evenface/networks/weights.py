@@ -150,7 +150,7 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 def _own_name(key: str, classifier: str) -> str:
     key = key.removeprefix("network.")
-    if key.startswith("backbone.") or key in ("mean", "std", "classifier.weight", "classifier.bias"):
+    if key.startswith(("backbone.", "temporal.")) or key in ("mean", "std", "classifier.weight", "classifier.bias"):
         return key
     if key in (f"{classifier}.weight", f"{classifier}.bias"):
         return "classifier." + key.rpartition(".")[2]
