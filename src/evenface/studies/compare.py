@@ -15,9 +15,9 @@ from evenface.evaluation.comparison import COMPARED, Difference
 from evenface.evaluation.comparison import compare as compare_predictions
 from evenface.evaluation.paired import holm
 from evenface.runs import Run
-from evenface.studies.plan import Plan
+from evenface.studies.plan import OWN, Plan
 from evenface.studies.schema import Printed
-from evenface.studies.table import OWN, REPEAT, estimate, here, scalar_metrics
+from evenface.studies.table import REPEAT, estimate, here, scalar_metrics
 
 RUNS = "runs"
 

@@ -1,18 +1,18 @@
 """Figures of a study; each function draws one and returns it. See :mod:`evenface.evaluation.style`."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from evenface.evaluation.figures import recalls
+from evenface.evaluation.figures import recalls, training_curves
 from evenface.evaluation.intervals import Estimate
 from evenface.evaluation.style import MARKERS, MUTED, colour, panels, styled
 from evenface.studies.compare import Change
-from evenface.studies.plan import Plan
-from evenface.studies.table import CLASSWISE, OWN, estimate, here, words
+from evenface.studies.plan import OWN, Plan
+from evenface.studies.table import CLASSWISE, estimate, here, words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -179,3 +179,39 @@ def class_recall(
         return None
     classes = [name.removeprefix(f"recall{CLASSWISE}") for name in columns]
     return recalls(found, classes, np.asarray(support).tolist(), np.asarray(rank).tolist())
+
+
+def curves(plan: Plan, runs: pd.DataFrame, histories: Mapping[str, pd.DataFrame]) -> "list[tuple[str, Figure]]":
+    """Draw what was logged per epoch, the mean over the runs of a cell: one figure, or one a setting of many cells.
+
+    Parameters
+    ----------
+    plan, runs
+        As in :func:`cells`.
+    histories : mapping of str to DataFrame
+        Folder of a run to its table, see :func:`evenface.evaluation.figures.training_curves`.
+
+    Returns
+    -------
+    list of (str, Figure)
+        What each is of, for the end of a sentence, and the figure.
+    """
+    series = series_factor(plan)
+    groups = {"": {plan.said(cell): dict(zip(plan.factors, cell, strict=True)) for cell in plan.cells}}
+    if len(plan.cells) > MOST_SERIES:
+        levels = plan.factors[series] if series else ()
+        groups = {
+            named(plan, setting): {name: {**setting, str(series): name} for name in levels}
+            for setting in settings(plan, series)
+        }
+    found = []
+    for text, members in groups.items():
+        means = {
+            name: pd.concat(known).groupby("epoch").mean(numeric_only=True).reset_index()
+            for name, levels in members.items()
+            if (known := [histories[folder] for folder in chosen(runs, levels)["folder"] if folder in histories])
+        }
+        drawn = training_curves(means)
+        if drawn is not None:
+            found.append((text, drawn))
+    return found

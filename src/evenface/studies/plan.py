@@ -15,12 +15,14 @@ from evenface.recipes import Recipe, load_recipe
 from evenface.recipes.reading import read_mapping
 from evenface.registry import find, nearest
 from evenface.runs import PLACE, Run, differing_keys
-from evenface.studies.schema import Changes, OnData, Study, Test
+from evenface.studies.schema import VALIDATION, Changes, OnData, Study, Test
 
 STUDY, RUNS = "study.yaml", "runs"
 LONGEST_FOLDER = 120
 FULL = "full"
 TESTS = "tests."
+OWN = ""
+"""What the data set that the runs were trained on is called among those they are tested on."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,11 @@ class Plan:
     def trainings(self) -> list[Planned]:
         """The runs that are trained: one of each folder."""
         return list({run.folder: run for run in reversed(self.runs)}.values())[::-1]
+
+    @property
+    def sides(self) -> tuple[str, ...]:
+        """What every run is judged on: the data set's own test, what is held back where asked for, further data."""
+        return (OWN, *([VALIDATION] if self.study.validation else []), *self.tests)
 
     @property
     def name(self) -> str:

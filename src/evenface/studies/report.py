@@ -7,18 +7,19 @@ from pathlib import Path
 import pandas as pd
 
 from evenface import reporting
+from evenface.evaluation.figures import confusion
 from evenface.evaluation.metrics import PER_CLASS
 from evenface.evaluation.page import Page, Picture, Section, Tile, Verdict, write
 from evenface.evaluation.tables import Cell, Table
 from evenface.evaluation.wording import number, signed
-from evenface.runs import REPORT, Run
+from evenface.runs import HISTORY, REPORT, Run
 from evenface.studies import drawing
+from evenface.studies.classes import class_table, confusion_table
 from evenface.studies.compare import Change
-from evenface.studies.plan import Plan
+from evenface.studies.plan import OWN, Plan
+from evenface.studies.schema import CONFUSION
 from evenface.studies.table import (
-    OWN,
     cell_table,
-    class_table,
     estimate,
     printed_elsewhere,
     run_table,
@@ -148,7 +149,7 @@ def _sections(plan: Plan, runs: pd.DataFrame, found: Sequence[Change], opened: M
     names = scalar_metrics(plan)
     pictures = [
         Picture(f"cells-{name}-{test or 'own'}", drawing.cells(plan, runs, name, test), _caption(plan, name, test))
-        for test in (OWN, *plan.tests)
+        for test in plan.sides
         for name in names
     ]
     elsewhere = printed_elsewhere(plan)
@@ -166,6 +167,8 @@ def _sections(plan: Plan, runs: pd.DataFrame, found: Sequence[Change], opened: M
     return [
         *parts,
         *_classes(plan, runs, opened),
+        *_confusions(plan, runs, opened),
+        *_training(plan, runs, opened),
         Section("Runs", folded=(run_table(plan, runs), _counts(plan, runs, opened))),
     ]
 
@@ -216,6 +219,32 @@ def _classes(plan: Plan, runs: pd.DataFrame, opened: Mapping[str, Run]) -> list[
         return []
     text = "The class rarest in training stands on top; in brackets the test samples." if pictures else ""
     return [Section("Classes", text, tuple(pictures), folded=tuple(table for table in tables if table))]
+
+
+def _confusions(plan: Plan, runs: pd.DataFrame, opened: Mapping[str, Run]) -> list[Section]:
+    """Show which class was taken for which, where the study asks for it."""
+    table = confusion_table(plan, runs) if CONFUSION in plan.study.metrics else None
+    if table is None:
+        return []
+    pictures: list[Picture] = []
+    for levels in drawing.all_levels(plan)[:MOST_SETTINGS]:
+        folders = drawing.chosen(runs, levels)["folder"]
+        if len(folders):
+            drawn = confusion([opened[folder].predictions for folder in folders])
+            caption = f"Percent of each true class, and samples{drawing.named(plan, levels)}."
+            pictures.append(Picture(f"confusion-{len(pictures) + 1}", drawn, caption))
+    return [Section("Confusions", "Means over the runs of a cell.", tuple(pictures), folded=(table,))]
+
+
+def _training(plan: Plan, runs: pd.DataFrame, opened: Mapping[str, Run]) -> list[Section]:
+    """Show what was logged per epoch."""
+    own = runs[runs["test"] == OWN]
+    histories = {name: opened[name].history for name in own["folder"] if (opened[name].folder / HISTORY).is_file()}
+    pictures = tuple(
+        Picture(f"training-{place}", drawn, f"Training dashed, held-back data solid; means over runs{text}.")
+        for place, (text, drawn) in enumerate(drawing.curves(plan, own, histories)[:MOST_SETTINGS], start=1)
+    )
+    return [Section("Training", "", pictures)] if pictures else []
 
 
 def _counts(plan: Plan, runs: pd.DataFrame, opened: Mapping[str, Run]) -> Table:

@@ -5,14 +5,18 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt, model_validator
 
-from evenface.evaluation.metrics import OVERALL, PER_CLASS
+from evenface.evaluation.metrics import PER_CLASS
+from evenface.evaluation.named import NAMED
 from evenface.recipes.schema import Section
 from evenface.registry import nearest
 
-SCORES = ("log_loss", "brier", "ece", "macro_average_precision")
 COSTS = ("training_seconds",)
-METRICS = (*OVERALL, *SCORES, *COSTS, *PER_CLASS)
+CONFUSION = "confusion"
+"""Counts by true and by predicted class: a value for each pair of classes."""
+METRICS = (*NAMED, *COSTS, *PER_CLASS, CONFUSION)
 """What a study may measure; those of :data:`PER_CLASS` give one value for each class."""
+VALIDATION = "validation"
+"""What the data held back from training are called among those that runs are tested on."""
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
 
@@ -103,14 +107,14 @@ class Printed(BaseModel):
 
     cell: Cell = Field(description="factor to level")
     on: Word | None = Field(None, description="which of the study's data sets they are of; the first if none is said")
-    test: Word | None = Field(None, description="which of the study's further data sets they are of")
+    test: Word | None = Field(None, description="which of the study's further data sets they are of, or validation")
     seed: int | None = Field(None, description="the figures are of one run, of this seed")
     gain: bool = Field(False, description="the figures are gains over the baseline, as shares of its value")
     source: str = Field("", description="where it stands, if not in the study's paper")
 
     @property
-    def values(self) -> dict[str, float | dict[str, float]]:
-        """Metric to its value, or to class and value for a metric of classes."""
+    def values(self) -> dict[str, float | dict[str, Any]]:
+        """Metric to its value, or to class and value for a metric of classes, or to true, predicted class and count."""
         return dict(self.model_extra or {})
 
     @model_validator(mode="after")
@@ -120,10 +124,12 @@ class Printed(BaseModel):
         for name, value in self.values.items():
             if name not in METRICS:
                 raise ValueError(f"there is no metric {name!r}; {nearest(name, METRICS)}")
-            numbers = list(value.values()) if isinstance(value, dict) else [value]
-            if isinstance(value, dict) != (name in PER_CLASS):
+            numbers: list[Any] = list(value.values()) if isinstance(value, dict) else [value]
+            if name == CONFUSION and all(isinstance(row, dict) for row in numbers):
+                numbers = [count for row in numbers for count in row.values()]
+            if isinstance(value, dict) != (name in (*PER_CLASS, CONFUSION)):
                 form = "one value for each class" if name in PER_CLASS else "one value"
-                raise ValueError(f"{name} needs {form}")
+                raise ValueError(f"{name} needs {'counts by true and predicted class' if name == CONFUSION else form}")
             if not all(isinstance(one, int | float) and not isinstance(one, bool) for one in numbers):
                 raise ValueError(f"{name} is no number: {value!r}")
             shares = name in ("accuracy", "balanced_accuracy", "macro_f1", "recall") and not self.gain
@@ -160,6 +166,7 @@ class Study(Section):
     baseline: Cell = Field({}, description="factor to the level that its others are compared with")
     on: dict[Word, OnData] = Field({}, description="data sets, the paper's own first")
     sizes: dict[Word, Changes] = Field({}, description="how large a study it is; full where none is asked for")
+    validation: bool = Field(False, description="set out what runs say of the data held back from training, too")
     paper_protocol: Settings = Field({}, description="settings of the paper's protocol, where it is not an honest one")
     tests: dict[Word, Test] = Field({}, description="further data sets that every run is tested on")
     printed: tuple[Printed, ...] = Field((), description="the paper's own figures")
@@ -179,7 +186,7 @@ class Study(Section):
                     _known(f"{place}: {factor}", level, levels[factor])
         for row in (*self.printed, *self.quoted):
             if row.test is not None:
-                _known("printed: test", row.test, self.tests)
+                _known("printed: test", row.test, {**self.tests, **({VALIDATION: None} if self.validation else {})})
             if row.on is not None:
                 _known("printed: on", row.on, self.on)
         return self

@@ -7,21 +7,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from evenface.evaluation import metrics, scores
+from evenface.evaluation import metrics
 from evenface.evaluation.intervals import LEVEL, Estimate
+from evenface.evaluation.named import measured
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.tables import Cell, Table
 from evenface.files import atomic_write
 from evenface.progress import progress
+from evenface.runs import VALIDATION as HELD_BACK
 from evenface.runs import Run
 from evenface.studies.execute import ended
-from evenface.studies.plan import Plan
-from evenface.studies.schema import COSTS, Printed
+from evenface.studies.plan import OWN, Plan
+from evenface.studies.schema import CONFUSION, COSTS, VALIDATION, Printed
 
-OWN = ""
-"""What the data set that the runs were trained on is called among those they are tested on."""
 REPEAT = ("seed", "fold")
-CLASSWISE = " of "
+CLASSWISE, AS = " of ", " as "
 
 
 def measure(plan: Plan, out: Path) -> pd.DataFrame:
@@ -30,58 +30,51 @@ def measure(plan: Plan, out: Path) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row for each run and each data set it was tested on: a column for each factor, ``seed``, ``fold``,
-        ``test`` (empty for its own), ``folder``, and one for each metric; a metric of classes has one for each class,
-        such as ``recall of happy``.
+        A row for each run and each of the plan's sides: a column for each factor, ``seed``, ``fold``, ``test`` (the
+        side; empty for the data set's own test), ``folder``, and one for each metric; a metric of classes has one for
+        each class, such as ``recall of happy``, the confusion one for each pair, such as ``confusion of sad as happy``.
     """
     rows = []
-    known: dict[str, dict[str, Any]] = {}
+    known: dict[tuple[str, str], dict[str, Any]] = {}
     with progress("reading predictions", len(plan.runs)) as bar:
         for run in plan.runs:
             bar(1)
             if not ended(run, out, plan):
                 continue
-            for test in (OWN, *plan.tests):
-                folder = f"{run.folder}/on-{test}" if test else run.folder
-                if folder not in known:
-                    known[folder] = values_of(Run(out / folder), plan.study.metrics)
+            for test in plan.sides:
+                folder = f"{run.folder}/on-{test}" if test in plan.tests else run.folder
+                if test == VALIDATION and not (out / folder / HELD_BACK).is_file():
+                    continue
+                if (folder, test) not in known:
+                    opened = Run(out / folder)
+                    judged = Predictions.load(out / folder / HELD_BACK) if test == VALIDATION else opened.predictions
+                    known[folder, test] = values_of(opened, plan.study.metrics, judged)
                 levels = dict(zip(plan.factors, run.cell, strict=True))
                 repeat = {"seed": run.seed, "fold": run.fold}
-                rows.append({**levels, **repeat, "test": test, "folder": folder, **known[folder]})
+                rows.append({**levels, **repeat, "test": test, "folder": folder, **known[folder, test]})
     columns = [*plan.factors, *REPEAT, "test", "folder"]
     return pd.DataFrame(rows) if rows else pd.DataFrame(columns=[*columns, *plan.study.metrics])
 
 
-def values_of(run: Run, names: Sequence[str]) -> dict[str, float]:
-    """Give a run's metrics; those of classes for each class."""
-    predictions = run.predictions
+def values_of(run: Run, names: Sequence[str], predictions: Predictions) -> dict[str, float]:
+    """Give the metrics of what a run said; those of classes for each class."""
     matrix = metrics.confusion_matrix(predictions.labels, predictions.predicted, len(predictions.classes))
     found: dict[str, float] = {}
     for name in names:
         if name in metrics.PER_CLASS:
             each = metrics.PER_CLASS[name](matrix)
             found |= {f"{name}{CLASSWISE}{c}": float(v) for c, v in zip(predictions.classes, each, strict=True)}
-        elif name in metrics.OVERALL:
-            found[name] = float(metrics.OVERALL[name](matrix))
+        elif name == CONFUSION:
+            for true, counts in zip(predictions.classes, matrix.tolist(), strict=True):
+                found |= {
+                    f"{name}{CLASSWISE}{true}{AS}{guess}": float(count)
+                    for guess, count in zip(predictions.classes, counts, strict=True)
+                }
         elif name in COSTS:
             found[name] = float(run.facts.get(name, np.nan))
         else:
-            found[name] = _score(name, predictions)
+            found[name] = measured(name, predictions)
     return found
-
-
-def _score(name: str, predictions: Predictions) -> float:
-    p, labels = predictions.probabilities, predictions.labels
-    if name == "log_loss":
-        return float(scores.log_loss(p, labels).mean())
-    if name == "brier":
-        return float(scores.brier(p, labels).mean())
-    if name == "ece":
-        return float(
-            scores.expected_calibration_error(scores.reliability(p.max(axis=1), predictions.predicted == labels))
-        )
-    areas = [scores.average_precision(labels == k, p[:, k]) for k in range(p.shape[1])]
-    return float(np.nanmean(areas))
 
 
 def estimate(values: "np.ndarray | pd.Series[float]", level: float = LEVEL) -> tuple[Estimate, float, int]:
@@ -110,7 +103,7 @@ def estimate(values: "np.ndarray | pd.Series[float]", level: float = LEVEL) -> t
 
 def scalar_metrics(plan: Plan) -> list[str]:
     """List the metrics that give one value."""
-    return [name for name in plan.study.metrics if name not in metrics.PER_CLASS]
+    return [name for name in plan.study.metrics if name not in (*metrics.PER_CLASS, CONFUSION)]
 
 
 def words(metric: str) -> str:
@@ -142,10 +135,10 @@ def cell_table(plan: Plan, runs: pd.DataFrame, *, spread: bool = True) -> Table:
     shown = {(name, side): any(name in row.values for row in given) for side, given in sides.items() for name in names}
     sources = any(row.source for row in (*printed, *quoted))
     rows: list[tuple[Cell, ...]] = []
-    for test in (OWN, *plan.tests):
+    for test in plan.sides:
         for labels, mine, inprint in _rows(plan, runs, test, printed, quoted):
             cells: list[Cell] = [
-                *([test or plan.choice.on or "own data"] if plan.tests else []),
+                *([test or plan.choice.on or "own data"] if len(plan.sides) > 1 else []),
                 *labels,
                 len(mine) or "–",
             ]
@@ -157,7 +150,7 @@ def cell_table(plan: Plan, runs: pd.DataFrame, *, spread: bool = True) -> Table:
                         given = inprint.get(side)
                         cells.append(_number(given.values.get(name)) if given else float("nan"))
             rows.append((*cells, *([next((row.source for row in inprint.values()), "")] if sources else [])))
-    header = [*(["tested on"] if plan.tests else []), *plan.factors, "runs"]
+    header = [*(["tested on"] if len(plan.sides) > 1 else []), *plan.factors, "runs"]
     for name in names:
         header += [words(name), *([f"{words(name)} sd"] if spread else [])]
         header += [f"{words(name)} {side}" for side in sides if shown[name, side]]
@@ -185,8 +178,8 @@ def _rows(
             left.remove(row)
         found.append((list(cell), _of(runs, levels, test), {"as printed": row} if row else {}))
     nothing = runs.iloc[:0]
-    found += [(_labels(plan, row), nothing, {"as printed": row}) for row in left]
-    return found + [(_labels(plan, row), nothing, {"quoted": row}) for row in quoted if (row.test or OWN) == test]
+    found += [(row_labels(plan, row), nothing, {"as printed": row}) for row in left]
+    return found + [(row_labels(plan, row), nothing, {"quoted": row}) for row in quoted if (row.test or OWN) == test]
 
 
 def _of(runs: pd.DataFrame, levels: dict[str, str], test: str) -> pd.DataFrame:
@@ -196,7 +189,7 @@ def _of(runs: pd.DataFrame, levels: dict[str, str], test: str) -> pd.DataFrame:
     return runs[chosen]
 
 
-def _labels(plan: Plan, row: Printed) -> list[str]:
+def row_labels(plan: Plan, row: Printed) -> list[str]:
     """Name a row that is only in print: by its levels, and whatever else it is called in the first free column."""
     labels = [row.cell.get(factor, "") for factor in plan.factors]
     others = ", ".join(level for factor, level in row.cell.items() if factor not in plan.factors)
@@ -246,26 +239,12 @@ def run_table(plan: Plan, runs: pd.DataFrame) -> Table:
         ]
         printed = [_number(match[0].values.get(name)) if match else float("nan") for name in extra]
         fold = "" if record["fold"] is None or pd.isna(record["fold"]) else str(int(record["fold"]))
-        where = [record["test"] or plan.choice.on or "own data"] if plan.tests else []
+        where = [record["test"] or plan.choice.on or "own data"] if len(plan.sides) > 1 else []
         fixed: list[Cell] = [*where, *levels.values(), str(record["seed"]), fold]
         rows.append((*fixed, *(float(record[name]) for name in names), *printed, str(record["folder"])))
-    head = [*(["tested on"] if plan.tests else []), *plan.factors, *REPEAT]
+    head = [*(["tested on"] if len(plan.sides) > 1 else []), *plan.factors, *REPEAT]
     header = (*head, *map(words, names), *(f"{words(name)} as printed" for name in extra), "folder")
     return Table("runs", "Every run", header, tuple(rows))
-
-
-def class_table(plan: Plan, runs: pd.DataFrame, metric: str) -> Table | None:
-    """Set out a metric of classes: a row for each cell, a column for each class."""
-    columns = [name for name in runs.columns if str(name).startswith(metric + CLASSWISE)]
-    if not columns:
-        return None
-    rows: list[tuple[Cell, ...]] = []
-    for cell in plan.cells:
-        mine = _of(runs, dict(zip(plan.factors, cell, strict=True)), OWN)
-        if len(mine):
-            rows.append((*cell, *(estimate(mine[name])[0] for name in columns)))
-    header = (*plan.factors, *(str(name).removeprefix(metric + CLASSWISE) for name in columns))
-    return Table(f"classes-{metric}", f"{metric.capitalize()} of each class".replace("Pf", "PF"), header, tuple(rows))
 
 
 def markdown(table: Table) -> str:
