@@ -10,6 +10,7 @@ from evenface.data.manifest import Manifest
 from evenface.data.protocol import Split, split
 from evenface.data.sources import read
 from evenface.errors import InputError
+from evenface.evaluation.predictions import Predictions
 from evenface.faces.detector import Crop
 from evenface.faces.prepare import prepare
 from evenface.faces.store import Store
@@ -90,6 +91,55 @@ def check_training(recipe: Recipe, store: Store, sides: Split) -> None:
         )
     if recipe.training.patience is not None and not len(judges(recipe, sides)):
         raise InputError("training.patience needs validation data", "Set protocol.validation above 0.")
+
+
+def seen_frames(recipe: Recipe, store: Store) -> int:
+    """Give how many pictures of each sample the network sees; 1 for stills.
+
+    Raises
+    ------
+    InputError
+        If the store holds fewer frames of each clip than the recipe wants to see.
+    """
+    stored = int(store.images.shape[1])
+    frames = recipe.data.clips.frames if stored > 1 else 1
+    if frames > stored:
+        raise InputError(f"the store {store.path} holds {stored} frames of each clip, data.clips.frames is {frames}")
+    return frames
+
+
+def predictions(
+    manifest: Manifest,
+    rows: np.ndarray,
+    probabilities: np.ndarray,
+    *,
+    labels: np.ndarray | None = None,
+    classes: tuple[str, ...] | None = None,
+) -> Predictions:
+    """Join what is known of samples and what was predicted of them.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        Where they stand.
+    rows : ndarray of shape (N,)
+        Which ones.
+    probabilities : ndarray of shape (N, C)
+        What was predicted.
+    labels, classes : ndarray of shape (N,) and tuple of str, optional
+        Where they are not those of the manifest.
+    """
+    table = manifest.table.iloc[rows]
+    sample, subject, clip = (table[name].to_numpy(dtype=object) for name in ("sample", "subject", "clip"))
+    return Predictions(
+        sample,
+        subject,
+        manifest.labels[rows] if labels is None else labels,
+        probabilities,
+        classes or manifest.classes,
+        clip=clip,
+        ordered=manifest.ordered,
+    )
 
 
 def judges(recipe: Recipe, sides: Split) -> np.ndarray:

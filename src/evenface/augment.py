@@ -1,4 +1,4 @@
-"""Random changes of a batch of pictures, on its device, from numbers drawn beforehand."""
+"""Random changes of a batch of pictures or clips, on its device, from numbers drawn beforehand."""
 
 import math
 
@@ -9,35 +9,56 @@ from torch import Tensor
 from evenface.recipes.schema import Augment
 
 COLUMNS = 14
-"""Random numbers that one picture takes."""
+"""Random numbers that one picture, or one clip, takes."""
 
 
 def to_float(images: Tensor) -> Tensor:
-    """Turn stored pictures (B, H, W, C) uint8 into network input (B, C, H, W) float32 in [0, 1]."""
+    """Turn stored pictures (B, H, W, C) uint8 into network input (B, C, H, W) float32 in [0, 1].
+
+    Clips (B, T, H, W, C) become (B, T, C, H, W). Stored features, which are floating point already, pass as they are.
+    """
+    if images.is_floating_point():
+        return images
+    if images.ndim == 5:
+        return to_float(images.flatten(0, 1)).unflatten(0, images.shape[:2])  # type: ignore[no-untyped-call,no-any-return]
     return images.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.channels_last).div_(255)
 
 
 def augment(images: Tensor, numbers: Tensor, settings: Augment) -> Tensor:
-    """Change each picture by its own numbers.
+    """Change each picture, or all frames of each clip alike, by its own numbers.
 
     Parameters
     ----------
-    images : Tensor of shape (B, C, H, W)
+    images : Tensor of shape (B, C, H, W) or (B, T, C, H, W)
         Float, in [0, 1].
     numbers : Tensor of shape (B, COLUMNS)
-        Uniform in [0, 1), one row per picture: the same row gives the same change, whatever else is in the batch.
+        Uniform in [0, 1), one row per sample: the same row gives the same change, whatever else is in the batch.
     settings : Augment
         What may change, and by how much.
 
     Returns
     -------
-    Tensor of shape (B, C, H, W)
+    Tensor of the shape of ``images``
         In [0, 1]. Flip, rotation, shift, zoom and shear are one bilinear resampling whose border repeats the edge.
     """
     u = numbers.to(images.device)
+    if images.ndim == 5:
+        frames = images.shape[1]
+        moved = _changed(images.flatten(0, 1), u.repeat_interleave(frames, dim=0), settings, frames)
+        return moved.unflatten(0, images.shape[:2])  # type: ignore[no-untyped-call,no-any-return]
+    return _changed(images, u, settings, 1)
+
+
+def _changed(images: Tensor, u: Tensor, settings: Augment, frames: int) -> Tensor:
     images = _move(images, u[:, :6], settings)
-    images = _colour(images, u[:, 6:9], settings)
-    return _erase(images, u[:, 9:14], settings)
+    images = _colour(images, u[:, 6:9], settings, frames)
+    return _erase(images, u[:, 9:14], settings, frames)
+
+
+def _means(images: Tensor, frames: int) -> Tensor:
+    """Give the mean of each sample, for each of its frames, (B * T, 1, 1, 1)."""
+    means = images.mean(dim=(1, 2, 3), keepdim=True)
+    return means.view(-1, frames).mean(dim=1).repeat_interleave(frames).view_as(means) if frames > 1 else means
 
 
 def _signed(u: Tensor, largest: float) -> Tensor:
@@ -71,11 +92,11 @@ def _centres(length: int, device: torch.device) -> Tensor:
     return (2 * torch.arange(length, device=device) + 1) / length - 1
 
 
-def _colour(images: Tensor, u: Tensor, s: Augment) -> Tensor:
+def _colour(images: Tensor, u: Tensor, s: Augment, frames: int) -> Tensor:
     if not any((s.brightness, s.contrast, s.saturation)):
         return images
     factors = (1 + _signed(u, 1.0) * u.new_tensor([s.brightness, s.contrast, s.saturation]))[:, :, None, None, None]
-    mean = images.mean(dim=(1, 2, 3), keepdim=True)
+    mean = _means(images, frames)
     images = (images - mean) * factors[:, 1] + mean * factors[:, 0]
     if s.saturation and images.shape[1] == 3:
         grey = images.mean(dim=1, keepdim=True)
@@ -83,8 +104,8 @@ def _colour(images: Tensor, u: Tensor, s: Augment) -> Tensor:
     return images.clamp_(0, 1)
 
 
-def _erase(images: Tensor, u: Tensor, s: Augment) -> Tensor:
-    """Fill a rectangle with the picture's mean (random erasing, Zhong et al., 2020); sides from 1:2 to 2:1."""
+def _erase(images: Tensor, u: Tensor, s: Augment, frames: int) -> Tensor:
+    """Fill a rectangle with the sample's mean (random erasing, Zhong et al., 2020); sides from 1:2 to 2:1."""
     if not s.erase:
         return images
     height, width = images.shape[-2:]
@@ -98,4 +119,4 @@ def _erase(images: Tensor, u: Tensor, s: Augment) -> Tensor:
     inside_columns = (columns >= left) & (columns < left + wide[:, None])
     inside = inside_rows[:, None, :, None].to(images.dtype) * inside_columns[:, None, None, :].to(images.dtype)
     # By weights of 0 and 1, lerp gives exactly the one or the other, and on CPUs in a quarter of the time of where.
-    return images.lerp(images.mean(dim=(1, 2, 3), keepdim=True), inside)
+    return images.lerp(_means(images, frames), inside)

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,7 @@ def predict_on(
         raise InputError(f"{folder} is a test on other data itself", f"Give the run: {run.facts['run']}.")
     target = _target(run, on, overrides or {})
     store = assembly.prepare_store(target)
+    _check_frames(run, target, store)
     found = match(run.facts["classes"], store.manifest.classes, classes)
     rows, notes = _rows(run, target, store, everything)
     tested, said = _unseen(run, target, store, rows[found.labels(store.manifest.labels[rows]) >= 0])
@@ -80,7 +82,8 @@ def predict_on(
     if _claim(place, facts):
         return Run(place)
     probabilities, device = _predict(run, store, tested)
-    whole = _predictions(store, tested, found, probabilities)
+    labels = found.labels(store.manifest.labels[tested])
+    whole = assembly.predictions(store.manifest, tested, probabilities, labels=labels, classes=found.model)
     notes = [*_map_notes(run, target, store, found, rows, whole), *said, *(f"{target.name}: {note}" for note in notes)]
     facts |= _facts(run, store, found, whole) | {
         "device": device,
@@ -98,6 +101,8 @@ def _target(run: Run, on: str | Path | Mapping[str, Any], overrides: Mapping[str
         alike = {key: value for key, value in own.model_dump(mode="json").items() if key in type(own).model_fields}
         content = {"name": on, "data": {**alike, "source": on, "root": None}, "protocol": {"kind": "official"}}
     fixed = {"data.size": own.size, "data.channels": own.channels}
+    if _frames(run) > 1:
+        fixed["data.clips.frames"] = own.clips.frames
     for key, value in fixed.items():
         if overrides.get(key, value) != value:
             raise InputError(f"{key} cannot be {overrides[key]}: the run's network takes {value}", "Leave it out.")
@@ -106,6 +111,23 @@ def _target(run: Run, on: str | Path | Mapping[str, Any], overrides: Mapping[str
     if uneven is not None and uneven.on == "train":
         target = load_recipe(target.model_dump(mode="json"), {"protocol.imbalance": None})
     return target
+
+
+def _frames(run: Run) -> int:
+    return int(run.facts.get("frames", 1))  # runs from before there were clips do not say
+
+
+def _check_frames(run: Run, target: Recipe, store: Store) -> None:
+    """Refuse stills for a network of clips, and clips for one of stills."""
+    given, taken = assembly.seen_frames(target, store), _frames(run)
+    if given == taken:
+        return
+    if taken == 1:
+        raise InputError(
+            f"the run's network takes single pictures, {target.name} gives {given} frames of each clip",
+            "Take its frames one by one: data.clips.take=windows data.clips.frames=1.",
+        )
+    raise InputError(f"the run's network takes clips of {taken} frames, {target.name} gives single pictures")
 
 
 def _rows(run: Run, target: Recipe, store: Store, everything: bool) -> tuple[np.ndarray, list[str]]:
@@ -190,7 +212,7 @@ def _predict(run: Run, store: Store, rows: np.ndarray) -> tuple[np.ndarray, str]
     method = assembly.trained_method(run)
     method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     method.to(fabric.device)
-    faces = Faces(store.images, fabric.device)
+    faces = Faces(store.images, fabric.device, _frames(run))
     length = BATCHES * options.batch_size
     parts = []
     with progress("predicting", len(rows)) as advance:
@@ -201,16 +223,11 @@ def _predict(run: Run, store: Store, rows: np.ndarray) -> tuple[np.ndarray, str]
     return np.concatenate(parts), str(fabric.device)
 
 
-def _predictions(store: Store, rows: np.ndarray, found: ClassMap, probabilities: np.ndarray) -> Predictions:
-    """Gather the predictions over all classes of the model."""
-    sample, subject = (store.manifest.table[name].to_numpy(dtype=object)[rows] for name in ("sample", "subject"))
-    return Predictions(sample, subject, found.labels(store.manifest.labels[rows]), probabilities, found.model)
-
-
 def restricted(whole: Predictions, found: ClassMap) -> Predictions:
     """Keep the shared classes of predictions over all classes of the model."""
     labels = np.searchsorted(found.used, whole.labels)
-    return Predictions(whole.sample, whole.subject, labels, found.restrict(whole.probabilities), found.shared)
+    probabilities = found.restrict(whole.probabilities)
+    return replace(whole, labels=labels, probabilities=probabilities, classes=found.shared)
 
 
 def _map_notes(

@@ -13,7 +13,6 @@ from safetensors.torch import load_file
 from evenface import assembly
 from evenface.data.protocol import Split
 from evenface.errors import InputError
-from evenface.evaluation.predictions import Predictions
 from evenface.faces.store import Store
 from evenface.files import write_json
 from evenface.recipes import Recipe
@@ -40,16 +39,17 @@ def fit(run: Run, recipe: Recipe) -> None:
     options = recipe.training
     manifest = store.manifest
     counts, votes = manifest.counts(split.train), manifest.votes(split.train)
-    method = assembly.build_method(recipe, counts, manifest.classes, votes, ordered=manifest.ordered)
+    frames = assembly.seen_frames(recipe, store)
+    method = assembly.build_method(recipe, counts, manifest.classes, votes, ordered=manifest.ordered, frames=frames)
     fabric = _fabric(options, moves_all=method.moves_all)
     fabric.launch()
-    facts = _facts(recipe, store, split, str(fabric.device))
+    facts = _facts(recipe, store, split, str(fabric.device), frames)
     if fabric.is_global_zero:
         run.begin(facts, _sides(store, split))
         run.log(f"training {recipe.name} on {fabric.device}: {store.summary()}")
     if fabric.is_global_zero and getattr(method.network, "loaded", None):
         run.log(f"weights from {recipe.network.weights}: {method.network.loaded}")
-    images = Faces(store.images, fabric.device)
+    images = Faces(store.images, fabric.device, frames)
     trainer = Trainer(
         fabric,
         method,
@@ -81,7 +81,7 @@ def fit(run: Run, recipe: Recipe) -> None:
         write_json(run.folder / FACTS, facts)
         for name, rows in ((VALIDATION, split.validation), (PREDICTIONS, split.test)):
             if name in found:
-                _predictions(store, rows, found[name]).save(run.folder / name)
+                assembly.predictions(manifest, rows, found[name]).save(run.folder / name)
         (run.folder / CHECKPOINT).unlink(missing_ok=True)
         run.log("ended")
     fabric.barrier()
@@ -109,7 +109,7 @@ def _fabric(options: Training, *, moves_all: bool) -> Fabric:
     )
 
 
-def _facts(recipe: Recipe, store: Store, split: Split, device: str) -> dict[str, Any]:
+def _facts(recipe: Recipe, store: Store, split: Split, device: str, frames: int) -> dict[str, Any]:
     """Say what a run rests on; all of it known before training."""
     manifest = store.manifest
     sides = {"train": split.train, "validation": split.validation, "test": split.test}
@@ -121,6 +121,7 @@ def _facts(recipe: Recipe, store: Store, split: Split, device: str) -> dict[str,
         "manifest": manifest.hash,
         "store": str(store.path),
         "prepared": store.summary(),
+        "frames": frames,
         "classes": list(manifest.classes),
         "counts": {side: manifest.counts(rows).tolist() for side, rows in sides.items()},
         "people": {side: _people(store, rows) for side, rows in sides.items()},
@@ -141,17 +142,6 @@ def _sides(store: Store, split: Split) -> pd.DataFrame:
         parts.append(part.assign(row=rows, side=side))
     together: pd.DataFrame = pd.concat(parts, ignore_index=True)
     return together
-
-
-def _predictions(store: Store, rows: np.ndarray, probabilities: np.ndarray) -> Predictions:
-    table = store.manifest.table.iloc[rows]
-    return Predictions(
-        table["sample"].to_numpy(dtype=object),
-        table["subject"].to_numpy(dtype=object),
-        table["label"].to_numpy(dtype=np.int64),
-        probabilities,
-        store.manifest.classes,
-    )
 
 
 def _peak_memory() -> int:

@@ -87,7 +87,15 @@ def _data(run: Run) -> str:
     source = run.recipe.data.source
     other = run.facts.get("on")
     tested = f"trained on {source}, tested on {other['data']['source']}" if other else source
-    return f"{tested}, {run.recipe.data.size} px, {run.facts['prepared']}"
+    frames = run.facts.get("frames", 1)
+    seen = f", {frames} frames of each" if frames > 1 else ""
+    return f"{tested}, {run.recipe.data.size} px, {run.facts['prepared']}{seen}"
+
+
+def _network(run: Run) -> str:
+    network = run.recipe.network
+    steps = f", {network.temporal.kind} over {network.temporal.over}" if network.temporal.kind != "mean" else ""
+    return f"{network.name} ({network.weights}){steps}"
 
 
 def counts(run: Run) -> dict[str, list[int]]:
@@ -106,7 +114,7 @@ def facts(runs: Sequence[Run]) -> dict[str, str]:
         "seeds": each(lambda run: run.recipe.seed),
         "data": each(_data),
         "protocol": each(lambda run: run.recipe.protocol.kind),
-        "network": each(lambda run: f"{run.recipe.network.name} ({run.recipe.network.weights})"),
+        "network": each(_network),
         "device": each(lambda run: run.facts["device"]),
         "training": each(lambda run: f"{run.facts['epochs']} epochs in {run.facts['training_seconds']:.0f} s"),
         "manifest": each(lambda run: run.facts["manifest"]),
@@ -124,7 +132,7 @@ def notes(groups: Mapping[str, Sequence[Run]]) -> list[str]:
 
 
 def sample_faces(run: Run) -> dict[str, np.ndarray] | None:
-    """Pick some test faces of each class from the store; none where the store is gone.
+    """Pick some test faces of each class from the store, of clips the middle frame; none where the store is gone.
 
     Returns
     -------
@@ -143,5 +151,5 @@ def sample_faces(run: Run) -> dict[str, np.ndarray] | None:
         rows = tested[tested["label"] == label].sort_values("sample")["row"].to_numpy()
         if len(rows):
             picked = rows[np.linspace(0, len(rows) - 1, min(SHOWN, len(rows))).round().astype(int)]
-            shown[name] = np.asarray(images[np.unique(picked), 0])
+            shown[name] = np.asarray(images[np.unique(picked), images.shape[1] // 2])
     return shown

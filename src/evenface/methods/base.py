@@ -143,7 +143,7 @@ class Method(nn.Module, ABC):
 
         Parameters
         ----------
-        images : Tensor of shape (B, channels, H, W)
+        images : Tensor of shape (B, channels, H, W), or another that the network takes
             Floating point, from 0 to 1.
         targets : Tensor of shape (B,)
             True classes, int64.
@@ -167,7 +167,7 @@ class Method(nn.Module, ABC):
 
         Parameters
         ----------
-        images : Tensor of shape (B, channels, H, W)
+        images : Tensor of shape (B, channels, H, W), or another that the network takes
             Floating point, from 0 to 1.
 
         Returns

@@ -24,8 +24,8 @@ class Batch:
     ----------
     rows : ndarray of shape (B,)
         Rows of the store.
-    images : Tensor of shape (B, H, W, C)
-        uint8.
+    images : Tensor of shape (B, H, W, C), or (B, T, H, W, C) of clips
+        uint8. Stored features are float32, (B, D) or (B, T, D).
     targets : Tensor of shape (B,)
         Class indices, int64.
     numbers : Tensor of shape (B, COLUMNS)
@@ -49,23 +49,70 @@ class Faces:
 
     Parameters
     ----------
-    images : ndarray of shape (N, 1, H, W, C)
-        uint8, usually memory-mapped.
+    images : ndarray of shape (N, T', H, W, C)
+        uint8, usually memory-mapped; or stored features (N, T', D), float32.
     device : torch.device
         Where the network runs.
+    frames : int
+        How many of the T' stored frames the network sees, 1 to T'.
     """
 
-    def __init__(self, images: np.ndarray, device: torch.device) -> None:
-        self.images, self.device = images, device
+    def __init__(self, images: np.ndarray, device: torch.device, frames: int = 1) -> None:
+        self.images, self.device, self.frames = images, device, frames
+        self.stored = images.shape[1]
         self.resident: Tensor | None = None
         if device.type == "cuda" and images.nbytes < GPU_SHARE * torch.cuda.mem_get_info(device)[0]:
-            self.resident = torch.from_numpy(np.ascontiguousarray(images[:, 0])).to(device)
+            self.resident = torch.from_numpy(np.ascontiguousarray(images)).to(device)
 
-    def take(self, rows: np.ndarray) -> Tensor:
-        """Give the stills at ``rows``, (B, H, W, C) uint8 on the device."""
+    def take(self, rows: np.ndarray, frames: np.ndarray | None = None) -> Tensor:
+        """Give the samples at ``rows`` on the device.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (B,)
+            Which ones.
+        frames : ndarray of shape (B, T), optional
+            Which of the stored frames of each; else the middle of each stretch, see :func:`chosen_frames`.
+
+        Returns
+        -------
+        Tensor of shape (B, H, W, C), or (B, T, H, W, C) of clips
+            uint8; stored features (B, D) or (B, T, D), float32.
+        """
+        where: tuple[np.ndarray, ...] = (rows,)
+        if self.frames < self.stored:
+            where = (rows[:, None], chosen_frames(self.stored, self.frames) if frames is None else frames)
         if self.resident is not None:
-            return self.resident[torch.from_numpy(rows).to(self.device)]
-        return torch.from_numpy(np.take(self.images[:, 0], rows, axis=0)).to(self.device, non_blocking=True)
+            found = self.resident[tuple(torch.from_numpy(index).to(self.device) for index in where)]
+        else:
+            # Of whole samples, take is quicker than an index.
+            some = np.take(self.images, rows, axis=0) if len(where) == 1 else self.images[where]
+            found = torch.from_numpy(np.asarray(some)).to(self.device, non_blocking=True)
+        return found[:, 0] if self.frames == 1 else found
+
+
+def chosen_frames(stored: int, frames: int, numbers: np.ndarray | None = None) -> np.ndarray:
+    """Choose one of the stored frames from each of equal stretches.
+
+    Parameters
+    ----------
+    stored, frames : int
+        How many there are, and how many stretches.
+    numbers : ndarray of shape (B, frames), optional
+        Where in its stretch each lies, from 0 to below 1; else in the middle.
+
+    Returns
+    -------
+    ndarray of shape (B, frames), or (frames,) of middles
+        In order, 0 to ``stored`` - 1, int64.
+
+    Examples
+    --------
+    >>> chosen_frames(12, 3).tolist()
+    [2, 6, 10]
+    """
+    inside = np.float64(0.5) if numbers is None else numbers.astype(np.float64)
+    return np.asarray(np.floor((np.arange(frames) + inside) * stored / frames), dtype=np.int64)
 
 
 class TrainingBatches:
@@ -86,6 +133,8 @@ class TrainingBatches:
     sampling : str
         A rule of :func:`evenface.imbalance.sampling_probabilities`. ``none`` visits no sample twice in an epoch; the
         others draw as many samples with replacement, rare classes more often.
+    random_frames : bool
+        Whether the frames of a clip that are seen are drawn anew for each sample and epoch; else they are the middles.
     rank, world : int
         This process and their number. Each takes an equal share of every batch.
 
@@ -104,11 +153,13 @@ class TrainingBatches:
         batch_size: int,
         seed: int,
         sampling: str = "none",
+        random_frames: bool = False,
         rank: int = 0,
         world: int = 1,
     ) -> None:
         self.faces, self.rows, self.labels = faces, rows, labels
         self.seed, self.sampling, self.rank, self.world = seed, sampling, rank, world
+        self.random_frames = random_frames and faces.frames < faces.stored
         self.batch_size = min(batch_size, len(rows)) // world * world
         if self.batch_size < 2 * world:
             raise InputError(f"{len(rows)} training samples are too few for {world} processes with two or more each")
@@ -146,6 +197,7 @@ class TrainingBatches:
 
     def _walk(self, epoch: int, start: int, order: np.ndarray, purpose: str) -> Iterator[Batch]:
         numbers = torch.from_numpy(uniforms(self.seed, purpose, epoch, len(self.rows), COLUMNS))
+        frames = self._frames(epoch, purpose)
         share = self.batch_size // self.world
         device = self.faces.device
         for step in range(start, self.steps):
@@ -155,8 +207,15 @@ class TrainingBatches:
             targets = torch.from_numpy(self.labels[places]).to(device, non_blocking=True)
             yield Batch(
                 rows,
-                self.faces.take(rows),
+                self.faces.take(rows, None if frames is None else frames[first : first + share]),
                 targets,
                 numbers[first : first + share],
                 torch.from_numpy(places).to(device, non_blocking=True),
             )
+
+    def _frames(self, epoch: int, purpose: str) -> np.ndarray | None:
+        """Draw the frames that are seen of each place in the epoch's order; None where all or the middles are."""
+        if not self.random_frames:
+            return None
+        numbers = uniforms(self.seed, f"{purpose} frames", epoch, len(self.rows), self.faces.frames)
+        return chosen_frames(self.faces.stored, self.faces.frames, numbers)

@@ -30,7 +30,7 @@ def predict_rows(
     batch_size : int
         Faces at a time in each process.
     mirror : bool, default=False
-        Whether the probabilities of a face and of its mirror are averaged.
+        Whether the probabilities of a face or a clip and of its mirror are averaged.
 
     Returns
     -------

@@ -86,6 +86,7 @@ class Trainer:
             batch_size=recipe.training.batch_size,
             seed=recipe.seed,
             sampling=recipe.training.sampling,
+            random_frames=recipe.augment.frames == "random",
             rank=fabric.global_rank,
             world=fabric.world_size,
         )
@@ -152,7 +153,7 @@ class Trainer:
                 raise KeyboardInterrupt
             if time.monotonic() - self._saved > 60 * self.recipe.training.checkpoint_minutes:
                 self._save()
-        images = (position.step - first) * self.batches.batch_size
+        images = (position.step - first) * self.batches.batch_size * self.faces.frames
         self._close_epoch(bar, images / (time.monotonic() - began))
 
     def _span(self) -> Span:
@@ -206,6 +207,8 @@ class Trainer:
         return value
 
     def _augmented(self, batch: Batch) -> torch.Tensor:
+        if batch.images.is_floating_point():  # features, of which there are no pixels to change
+            return batch.images
         return augment(to_float(batch.images), batch.numbers, self.recipe.augment)
 
     def _close_epoch(self, bar: Bar, speed: float) -> None:
