@@ -12,14 +12,19 @@ from evenface.registry import check_options, find
 
 SOURCES: dict[str, str] = {
     "affectnet": "evenface.data.sources.affectnet",
+    "biovid": "evenface.data.sources.biovid",
+    "clip-folder": "evenface.data.sources.clip_folder",
+    "clips": "evenface.data.sources.clips",
     "csv": "evenface.data.sources.csv",
     "emotion-domestic": "evenface.data.sources.emotion_domestic",
     "fer2013": "evenface.data.sources.fer2013",
     "ferplus": "evenface.data.sources.ferplus",
     "folder": "evenface.data.sources.folder",
     "mmafedb": "evenface.data.sources.mmafedb",
+    "pemf": "evenface.data.sources.pemf",
     "rafdb": "evenface.data.sources.rafdb",
     "synthetic": "evenface.data.sources.synthetic",
+    "unbc": "evenface.data.sources.unbc",
 }
 
 

@@ -1,6 +1,7 @@
 """Image folders: ``class/file``, or ``split/class/file``."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,42 @@ def read(root: Path, *, subjects: str | None = None) -> Manifest:
     InputError
         If the folder is missing or empty, has no classes or only one, or the expression finds nobody.
     """
-    check_root(root, "folder")
-    pattern = _compile(subjects)
+    rows, classes, notes = rows_of_classes(root, "folder", EXPECTED, subjects, files_below)
+    return Manifest(make_table(rows), classes, "folder", root, tuple(notes))
+
+
+def rows_of_classes(
+    root: Path, source: str, expected: str, subjects: str | None, look: Callable[[Path], list[str]]
+) -> tuple[list[dict[str, Any]], tuple[str, ...], list[str]]:
+    """List the samples of folders ``class/...`` or ``split/class/...``.
+
+    Parameters
+    ----------
+    root : Path
+        Holds the classes or the sides.
+    source, expected : str
+        Name of the source and what it expects, for messages.
+    subjects : str, optional
+        As :func:`read` takes it.
+    look : callable
+        Gives the paths of the samples in a class folder, below it.
+
+    Returns
+    -------
+    list of dict, tuple of str, list of str
+        Rows of a manifest's table, the classes, and notes.
+
+    Raises
+    ------
+    InputError
+        As :func:`read` does.
+    """
+    check_root(root, source)
+    pattern = _compile(source, subjects)
     rows: list[dict[str, Any]] = []
     empty = []
-    for prefix, side, name in _class_folders(root):
-        found = files_below(root / prefix)
+    for prefix, side, name in _class_folders(root, source, expected):
+        found = look(root / prefix)
         if not found:
             empty.append(prefix)
         for file in found:
@@ -50,59 +81,59 @@ def read(root: Path, *, subjects: str | None = None) -> Manifest:
     classes = natural(row["class"] for row in rows)
     if len(classes) < 2:
         raise InputError(
-            f"folder: at least two classes are needed, {root} has files of {listed(classes)} only", EXPECTED
+            f"{source}: at least two classes are needed, {root} has files of {listed(classes)} only", expected
         )
     notes = [f"folders without files: {listed(empty)}"] if empty else []
     if pattern:
-        notes += _check_subjects(rows, str(subjects))
+        notes += _check_subjects(source, rows, str(subjects))
     index = {name: label for label, name in enumerate(classes)}
     for row in rows:
         row["label"] = index[row.pop("class")]
-    return Manifest(make_table(rows), tuple(classes), "folder", root, tuple(notes))
+    return rows, tuple(classes), notes
 
 
-def _class_folders(root: Path) -> list[tuple[str, str | None, str]]:
+def _class_folders(root: Path, source: str, expected: str) -> list[tuple[str, str | None, str]]:
     """List (path below root, side, class) of every class folder."""
     top = folders(root)
     if not top:
         loose = files_below(root)
-        raise InputError(f"folder: no folders in {root}, found {listed(loose, 4)}", EXPECTED)
+        raise InputError(f"{source}: no folders in {root}, found {listed(loose, 4)}", expected)
     sides = {name: side_of(name) for name in top}
     if not any(sides.values()):
         return [(name, None, name) for name in top]
     others = [name for name, side in sides.items() if side is None]
     if others:
         raise InputError(
-            f"folder: {root} mixes sides ({listed(n for n in top if sides[n])}) and other folders ({listed(others)})",
-            f"{EXPECTED} Move the others away, or give the folder above the classes.",
+            f"{source}: {root} mixes sides ({listed(n for n in top if sides[n])}) and other folders ({listed(others)})",
+            f"{expected} Move the others away, or give the folder above the classes.",
         )
     found = [
         (f"{top_name}/{name}", side, name) for top_name, side in sides.items() for name in folders(root / top_name)
     ]
     if not found:
-        raise InputError(f"folder: no class folders in {root}/{top[0]}, only files", EXPECTED)
+        raise InputError(f"{source}: no class folders in {root}/{top[0]}, only files", expected)
     return found
 
 
-def _compile(subjects: str | None) -> re.Pattern[str] | None:
+def _compile(source: str, subjects: str | None) -> re.Pattern[str] | None:
     if subjects is None:
         return None
     try:
         pattern = re.compile(subjects)
     except re.error as error:
-        raise InputError(f"folder: subjects is no regular expression: {error}") from error
+        raise InputError(f"{source}: subjects is no regular expression: {error}") from error
     if pattern.groups != 1:
         raise InputError(
-            f"folder: subjects must have one group in parentheses, {subjects!r} has {pattern.groups}",
+            f"{source}: subjects must have one group in parentheses, {subjects!r} has {pattern.groups}",
             'For example "^(S[0-9]+)_" finds S12 in S12_happy.png.',
         )
     return pattern
 
 
-def _check_subjects(rows: list[dict[str, Any]], subjects: str) -> list[str]:
+def _check_subjects(source: str, rows: list[dict[str, Any]], subjects: str) -> list[str]:
     unknown = [row["path"] for row in rows if "subject" not in row]
     if len(unknown) == len(rows):
-        raise InputError(f"folder: subjects {subjects!r} finds nobody in the file names, such as {unknown[0]}")
+        raise InputError(f"{source}: subjects {subjects!r} finds nobody in the file names, such as {unknown[0]}")
     if unknown:
         return [f"the subject is not found in {len(unknown)} of {len(rows)} file names, such as {unknown[0]}"]
     return []

@@ -21,6 +21,9 @@ SIDE_NAMES = {
     "privatetest": "test",
 }
 
+PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+VIDEOS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
+
 
 def side_of(name: str) -> str | None:
     """Side that a folder or a table's cell names, in any case; None where it names none."""
@@ -66,6 +69,24 @@ def files_below(folder: Path) -> list[str]:
         if not name.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in name):
             raise InputError(f"the name of the file {name!r} in {folder} is not valid UTF-8", "Rename the file.")
     return sorted(found)
+
+
+def clips_below(folder: Path) -> tuple[list[str], list[str]]:
+    """Find the clips below ``folder``: files, and folders that hold pictures; and pictures that lie in it directly.
+
+    Returns
+    -------
+    list of str, list of str
+        Paths below ``folder``, sorted: of the clips, and of the pictures that belong to none. In a folder of pictures
+        only videos are clips of their own; elsewhere every file that is no picture, so that what cannot be read is
+        listed with its reason when faces are prepared.
+    """
+    files = files_below(folder)
+    pictures = [name for name in files if name.lower().endswith(PICTURES)]
+    filled = {name.rpartition("/")[0] for name in pictures}
+    others = sorted(set(files) - set(pictures))
+    clips = [name for name in others if name.lower().endswith(VIDEOS) or name.rpartition("/")[0] not in filled]
+    return sorted({*clips, *filled} - {""}), [name for name in pictures if "/" not in name]
 
 
 def names_in(folder: Path, endings: tuple[str, ...]) -> list[str]:
