@@ -19,9 +19,17 @@ class Small(nn.Module):
         self.conv = nn.Conv2d(1, 8, 3, stride=2, padding=1)
         self.norm = nn.BatchNorm2d(8)
         self.classifier = nn.Linear(8, 3)
+        self.resting = False
+
+    def train(self, mode=True):
+        super().train(mode)
+        if self.resting:
+            self.norm.eval()
+        return self
 
     def forward(self, images):
-        maps = self.norm(self.conv(images)).relu()
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not (self.resting and self.training)):
+            maps = self.norm(self.conv(images)).relu()
         features = maps.mean(dim=(2, 3))
         return Outputs(self.classifier(features), features, maps)
 
@@ -33,7 +41,7 @@ def task(counts=COUNTS, votes=None) -> Task:
     """Tell of a training set of these counts; annotators' votes are drawn where none are given."""
     if votes is None:
         votes = torch.randint(0, 11, (sum(counts), len(counts)), generator=torch.Generator().manual_seed(5))
-    return Task(counts, CLASSES[: len(counts)], batch_size=8, votes=votes)
+    return Task(counts, CLASSES[: len(counts)], batch_size=8, votes=votes, ordered=True)
 
 
 def batch(rows: int = 4):
@@ -51,6 +59,7 @@ def moment(rows: int = 4, epoch: int = 0, step: int = 0) -> Moment:
 def built(name: str = "plain", alpha: str | None = "inverse", votes=None, **options) -> Method:
     """Build a method of that name on the small network, ready for its first step on :func:`batch`."""
     torch.manual_seed(0)
-    method = build_method(name, Small(), build_loss("focal", COUNTS, alpha=alpha), task=task(votes=votes), **options)
+    loss = "cross-entropy" if name in ("ordinal", "regression") else "focal"  # all the former accept
+    method = build_method(name, Small(), build_loss(loss, COUNTS, alpha=alpha), task=task(votes=votes), **options)
     method.now = moment()
     return method

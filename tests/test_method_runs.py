@@ -17,13 +17,14 @@ every_method = pytest.mark.parametrize("name", sorted(METHODS))
 
 
 @pytest.fixture(autouse=True)
-def annotators(monkeypatch):
-    """Give every data set votes, for the methods that learn from them."""
+def facts(monkeypatch):
+    """Give every data set votes and ordered classes, for the methods that learn from them."""
 
     def votes(manifest, rows):
         return np.eye(len(manifest.classes), dtype=np.float32)[manifest.labels[rows]] * 8 + 1
 
     monkeypatch.setattr(Manifest, "votes", votes)
+    monkeypatch.setattr(Manifest, "__post_init__", lambda self: object.__setattr__(self, "ordered", True))
 
 
 def settings(name):

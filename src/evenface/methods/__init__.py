@@ -13,11 +13,14 @@ from evenface.methods.crt import CRT
 from evenface.methods.dicc import DICC
 from evenface.methods.drw import DRW
 from evenface.methods.eac import EAC
+from evenface.methods.frozen_then_tuned import FrozenThenTuned
 from evenface.methods.lws import LWS
 from evenface.methods.mek import MEK
 from evenface.methods.mixup import Mixup
+from evenface.methods.ordinal import Ordinal
 from evenface.methods.plain import Plain
 from evenface.methods.rebalanced_attention import RebalancedAttention
+from evenface.methods.regression import Regression
 from evenface.methods.remix import Remix
 from evenface.methods.rul import RUL
 from evenface.methods.scn import SCN
@@ -36,11 +39,14 @@ __all__ = [
     "METHODS",
     "RUL",
     "SCN",
+    "FrozenThenTuned",
     "Method",
     "Mixup",
     "Moment",
+    "Ordinal",
     "Plain",
     "RebalancedAttention",
+    "Regression",
     "Remix",
     "Stage",
     "Task",
@@ -56,11 +62,14 @@ METHODS: dict[str, type[Method]] = {
     "dicc": DICC,
     "drw": DRW,
     "eac": EAC,
+    "frozen-then-tuned": FrozenThenTuned,
     "lws": LWS,
     "mek": MEK,
     "mixup": Mixup,
+    "ordinal": Ordinal,
     "plain": Plain,
     "rebalanced-attention": RebalancedAttention,
+    "regression": Regression,
     "remix": Remix,
     "rul": RUL,
     "scn": SCN,

@@ -1,0 +1,97 @@
+"""One score and a row of thresholds: cumulative-link ordinal regression, CORAL."""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from evenface.errors import InputError
+from evenface.methods.base import Task
+from evenface.methods.scale import ScaleMethod
+
+
+class Ordinal(ScaleMethod):
+    r"""Ordinal regression by one binary question for each step of the scale: whether the level is above k.
+
+    .. math::
+        P(y > k) = \sigma(w^T f(x) + b_k), \qquad
+        \ell = -\alpha_y \sum_{k=0}^{C-2} \lambda_k \bigl([y > k] \log P(y > k) + [y \le k] \log P(y \le k)\bigr)
+
+    All questions share one weight vector w and differ in their biases. Prediction gives each class the difference of
+    two neighbouring cumulative probabilities.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Its classifier gives way to one of a single output without bias.
+    loss : nn.Module
+        Cross-entropy, of which only the class weights count.
+    task : Task
+        Its classes must be ordered.
+    importance : {"none", "counts"}, default="none"
+        :math:`\lambda_k`: 1, or :math:`\sqrt{M_k} / \max_i \sqrt{M_i}` where :math:`M_k` is the larger of the numbers
+        of training samples above k and not above k.
+
+    Raises
+    ------
+    InputError
+        As :class:`~evenface.methods.scale.ScaleMethod`, and if ``importance`` is unknown.
+
+    Notes
+    -----
+    Differences of cumulative probabilities are probabilities only where the biases fall. In the paper they do so once
+    training has come to its optimum; here always: :math:`b_k = b_0 - \sum_{j<k} \mathrm{softplus}(g_j)`, and what is
+    learnt is :math:`b_0` and g. They begin where a score of 0 gives all classes the same probability.
+
+    References
+    ----------
+    Cao, Mirjalili and Raschka, *Rank consistent ordinal regression for neural networks with application to age
+    estimation*, Pattern Recognition Letters 2020; ``importance: counts`` is in its authors' program.
+    """
+
+    importance: Tensor
+
+    def __init__(
+        self, network: nn.Module, loss: nn.Module, task: Task, importance: Literal["none", "counts"] = "none"
+    ) -> None:
+        super().__init__(network, loss, "ordinal", task, bias=False)
+        if importance not in ("none", "counts"):
+            raise InputError(f"method 'ordinal': importance must be none or counts, got {importance!r}")
+        start = torch.logit(torch.arange(self.classes - 1, 0, -1) / self.classes)
+        self.first = nn.Parameter(start[:1].clone())
+        # The inverse of softplus, so that the biases begin as said.
+        self.gaps = nn.Parameter(torch.log(torch.expm1(start[:-1] - start[1:])))
+        self.register_buffer("importance", _importance(task, importance), persistent=False)
+
+    def biases(self) -> Tensor:
+        """Give the biases in falling order, ``(C - 1,)``."""
+        return torch.cat([self.first, self.first - F.softplus(self.gaps).cumsum(0)])
+
+    def training_loss(self, images: Tensor, targets: Tensor) -> Tensor:
+        """Give the sum over all steps of the scale, one value per sample."""
+        answers = self.output(images)[:, None] + self.biases()
+        above = targets[:, None] > torch.arange(self.classes - 1, device=targets.device)
+        values = F.binary_cross_entropy_with_logits(answers, above.to(answers.dtype), reduction="none")
+        return self.weighted((values * self.importance).sum(dim=1), targets)
+
+    def predict(self, images: Tensor) -> Tensor:
+        r"""Give the probability of each class.
+
+        Written as :math:`\sigma(a) - \sigma(b) = \sigma(a)\,\sigma(-b)\,(1 - e^{b-a})`, which keeps its digits where
+        both are near 0 or near 1.
+        """
+        answers = self.output(images)[:, None] + self.biases()
+        above = F.pad(answers.sigmoid(), (1, 0), value=1.0)
+        not_above = F.pad((-answers).sigmoid(), (0, 1), value=1.0)
+        between = F.pad(-torch.expm1(-F.softplus(self.gaps)), (1, 1), value=1.0)
+        return above * not_above * between
+
+
+def _importance(task: Task, rule: str) -> Tensor:
+    counts = torch.as_tensor(task.counts, dtype=torch.float64)
+    not_above = counts.cumsum(0)[:-1]
+    if rule == "none":
+        return torch.ones(len(not_above))
+    larger = torch.maximum(not_above, counts.sum() - not_above).sqrt()
+    return (larger / larger.max()).float()

@@ -1,0 +1,60 @@
+"""What methods share that learn the place of a sample on one scale, not its class."""
+
+from torch import Tensor, nn
+
+from evenface.errors import InputError
+from evenface.losses.base import in_32_bits
+from evenface.losses.cross_entropy import CrossEntropyLoss
+from evenface.methods.base import Method, Task
+
+
+class ScaleMethod(Method):
+    """A network of one output, for classes that are steps of one scale, such as levels of pain.
+
+    The network's classifier is replaced by a linear one of a single output, with newly drawn weights.
+
+    Parameters
+    ----------
+    network, loss : nn.Module
+        See :class:`~evenface.methods.base.Method`. The loss gives its class weights ``alpha`` and nothing else.
+    name : str
+        Of the method, for messages.
+    task : Task
+        Says whether the classes are ordered.
+    bias : bool
+        Whether the output has a bias of its own.
+
+    Raises
+    ------
+    InputError
+        If the classes are not ordered, the loss is not cross-entropy or the classifier is not linear.
+    """
+
+    def __init__(self, network: nn.Module, loss: nn.Module, name: str, task: Task, *, bias: bool) -> None:
+        super().__init__(network, loss)
+        if not task.ordered:
+            raise InputError(
+                f"method {name!r}: the classes ({', '.join(task.names)}) are not known to be steps of one scale",
+                "It is for sources of ordered levels, such as levels of pain. Use method.name=plain for other classes.",
+            )
+        if type(loss) is not CrossEntropyLoss:
+            raise InputError(
+                f"method {name!r}: it has an error of its own and takes only class weights from the recipe's loss",
+                "Set loss.name=cross-entropy; loss.alpha weighs the classes.",
+            )
+        old = network.classifier
+        if type(old) is not nn.Linear:
+            raise InputError(f"method {name!r}: the network's classifier must be linear", "Set network.head=linear.")
+        self.classes = len(task.counts)
+        # Drawn on the CPU's generator, which is seeded, then put where the old one was.
+        self.network.classifier = nn.Linear(old.in_features, 1, bias=bias).to(old.weight.device, old.weight.dtype)
+
+    def weighted(self, values: Tensor, targets: Tensor) -> Tensor:
+        """Weigh the value of each sample by its true class, ``(B,), (B,) -> (B,)``."""
+        alpha: Tensor | None = self.loss.alpha  # type: ignore[assignment]
+        return values if alpha is None else alpha[targets] * values
+
+    def output(self, images: Tensor) -> Tensor:
+        """Give the network's one output for each sample, in at least 32 bits, ``(B,)``."""
+        logits: Tensor = self.network(images).logits
+        return in_32_bits(logits)[:, 0]
