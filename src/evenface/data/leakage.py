@@ -45,6 +45,10 @@ class Findings:
         How many pictures were compared; 0 where only the manifest was checked.
     complete : bool
         False where there were too many near-duplicates to list them all.
+    frames : int
+        Frames of each sample; near-duplicates of samples of several are those whose middle frames look alike.
+    leaky : str
+        What the split itself says that it tears apart; empty where it does not.
     """
 
     sides: dict[str, int]
@@ -57,6 +61,8 @@ class Findings:
     unreadable: pd.DataFrame
     compared: int = 0
     complete: bool = field(default=True)
+    frames: int = 1
+    leaky: str = ""
 
     @property
     def surplus(self) -> int:
@@ -115,25 +121,25 @@ class Findings:
 
     def lines(self) -> list[str]:
         """Say it for the screen: the answer first, then what it rests on."""
+        what = "picture" if self.frames == 1 else "sample"
         between = [
-            *(f"{_many(n, f'{b} picture')} also in {a}, pixel by pixel" for (a, b), n in self.across().items()),
-            *(f"{_many(n, f'more {b} picture')} nearly like one in {a}" for (a, b), n in self.near_across().items()),
-            *(f"{_many(len(t), what)} on more than one side" for what, t in self._groups() if len(t)),
+            *(f"{_many(n, f'{b} {what}')} also in {a}, pixel by pixel" for (a, b), n in self.across().items()),
+            *(f"{_many(n, f'more {b} {what}')} nearly like one in {a}" for (a, b), n in self.near_across().items()),
+            *(f"{_many(len(table), name)} on more than one side" for name, table in self._groups() if len(table)),
         ]
         head = "leakage: " + "; ".join(between) if between else self._clean()
-        said = [head]
+        said = [head, self.leaky] if self.leaky else [head]
         if self.across():
             said.append("leave these copies out with protocol.copies: drop-train, or drop-test")
         if self.compared:
             mirrored = int(self.near["mirrored"].sum())
             unequal = int((self.near["label_1"] != self.near["label_2"]).sum())
-            said.append(f"copies: {self.surplus:,} of {self.compared:,} pictures repeat another exactly")
+            said.append(f"copies: {self.surplus:,} of {self.compared:,} {what}s repeat another exactly")
             more = "" if self.complete else "; there are more, the search stopped"
+            more += "" if self.frames == 1 else f" (by the middle one of the {self.frames} frames of each sample)"
             said.append(f"near-duplicates: {len(self.near):,} pairs, {mirrored:,} of them mirrored{more}")
             groups = int(self.conflicts["group"].nunique())
-            said.append(
-                f"conflicting labels: {groups:,} groups of equal pictures, {unequal:,} pairs of near-duplicates"
-            )
+            said.append(f"conflicting labels: {groups:,} groups of equal {what}s, {unequal:,} pairs of near-duplicates")
         for side, lost in self.missing.groupby("side", sort=False):
             said.append(f"missing: {side} has no sample of {', '.join(lost['label'])}")
         if len(self.unreadable):
@@ -149,8 +155,9 @@ class Findings:
         if len(self.sides) < 2:
             return "leakage: not looked for, the data is not divided into sides"
         sides = ", ".join(f"{side} {count:,}" for side, count in self.sides.items())
-        what = "no subject, clip or picture" if self.compared else "no subject or clip (pictures were not compared)"
-        return f"leakage: none found, {what} stands on two sides ({sides})"
+        what = "picture" if self.frames == 1 else "sample"
+        none = f"no subject, clip or {what}" if self.compared else "no subject or clip (pictures were not compared)"
+        return f"leakage: none found, {none} stands on two sides ({sides})"
 
 
 def check(
@@ -169,8 +176,9 @@ def check(
     manifest : Manifest
         What there is.
     images : uint8 array of shape (N, H, W, C) or (N, T, H, W, C), optional
-        The pictures, row by row, such as ``store.images``. Arrays of other kinds are compared for equal
-        content only; none leaves out the comparison.
+        The pictures, row by row, such as ``store.images``. Samples of several frames are copies if all frames are
+        equal, and near-duplicates if their middle frames are. Arrays of other kinds are compared for equal content
+        only; none leaves out the comparison.
     split : Split, optional
         Who trains and who tests; none takes the sides that the data set's authors gave.
     quarantine : DataFrame, optional
@@ -218,6 +226,8 @@ def check(
         unreadable=pd.DataFrame(columns=["sample", "path", "reason"]) if quarantine is None else quarantine,
         compared=0 if images is None else len(images),
         complete=complete,
+        frames=images.shape[1] if images is not None and images.ndim == 5 else 1,
+        leaky=next((note for note in split.notes if note.startswith("LEAKY")), "") if split else "",
     )
 
 
