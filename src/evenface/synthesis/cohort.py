@@ -1,14 +1,7 @@
 """Folders of synthetic faces, drawn in parallel, with the truth beside the pictures."""
 
-import json
-import multiprocessing
-import os
-import signal
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +9,7 @@ from evenface.errors import InputError
 from evenface.files import atomic_write, write_json
 from evenface.progress import progress
 from evenface.synthesis.actions import AUS
+from evenface.synthesis.batch import check_settings, draw_all
 from evenface.synthesis.mesh import load_head
 from evenface.synthesis.people import make_person
 from evenface.synthesis.plan import Counts, Sample, compose, spread
@@ -25,8 +19,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 VERSION = 4
-_CHUNK = 24
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def make_faces(
@@ -77,7 +69,7 @@ def make_faces(
         "people": people,
         "counts": dict(counts) if isinstance(counts, Mapping) else [dict(own) for own in counts],
     }
-    _check_settings(folder, settings)
+    check_settings(folder, settings, ".png")
     missing = [sample for sample in samples if not (folder / f"{sample.name}.png").exists()]
     truth = folder / "truth.parquet"
     if not missing and truth.exists():
@@ -86,7 +78,7 @@ def make_faces(
     write_json(folder / "settings.json", settings)
     with progress("drawing faces", len(samples)) as advance:
         advance(len(samples) - len(missing))
-        for done in _draw_all(folder, missing, seed, size, workers):
+        for done in draw_all(partial(_draw, folder, seed, size), missing, workers):
             advance(done)
     table = _truth(samples, seed)
     with atomic_write(truth) as temporary:
@@ -94,88 +86,7 @@ def make_faces(
     return table
 
 
-def _check_settings(folder: Path, settings: dict[str, object]) -> None:
-    path = folder / "settings.json"
-    if not path.exists():
-        if folder.is_dir() and any(folder.glob("*/*.png")):
-            raise InputError(f"{folder} holds pictures that were not made here", "Choose another folder.")
-        return
-    try:
-        old = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} cannot be read", "Delete the folder, or choose another.") from error
-    if old != settings:
-        other = [name for name in settings if not isinstance(old, dict) or old.get(name) != settings[name]]
-        raise InputError(
-            f"{folder} holds faces made with other settings ({', '.join(other)})",
-            "Choose another folder, or delete it.",
-        )
-
-
-def _chunks(samples: Sequence[Sample]) -> Iterator[list[Sample]]:
-    """Cut into pieces of one person each: a person's head and skin are made once per piece."""
-    piece: list[Sample] = []
-    for sample in samples:
-        if piece and (sample.person != piece[0].person or len(piece) == _CHUNK):
-            yield piece
-            piece = []
-        piece.append(sample)
-    if piece:
-        yield piece
-
-
-def _draw_all(folder: Path, samples: list[Sample], seed: int, size: int, workers: int) -> Iterator[int]:
-    pieces = list(_chunks(samples))
-    if workers <= 1 or len(pieces) < 2:
-        for piece in pieces:
-            for sample in piece:
-                yield _draw(folder, [sample], seed, size)
-        return
-    context = multiprocessing.get_context("spawn")
-    with _one_thread_each():
-        pool = ProcessPoolExecutor(min(workers, len(pieces)), mp_context=context, initializer=_start_worker)
-        try:
-            futures = [pool.submit(_draw, folder, piece, seed, size) for piece in pieces]
-            for future in as_completed(futures):
-                yield future.result()
-        except BrokenProcessPool as error:
-            raise InputError(
-                "a process that draws faces was stopped from outside",
-                "Memory may be short: ask for fewer workers. Call again: finished pictures are kept.",
-            ) from error
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Let processes started inside compute on one thread; they inherit it through the environment."""
-    before = {name: os.environ.get(name) for name in _THREADS}
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, and end with it even when it is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-
-    def follow() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
-
-
-def _draw(folder: Path, samples: Sequence[Sample], seed: int, size: int) -> int:
+def _draw(folder: Path, seed: int, size: int, samples: Sequence[Sample]) -> int:
     from PIL import Image
 
     renderer = Renderer(size)

@@ -53,21 +53,28 @@ def spread(counts: Counts, people: int, seed: int) -> list[Sample]:
     """
     if people < 1:
         raise InputError(f"synthetic: there must be at least 1 person, got {people}")
-    each = [dict(own) for own in counts] if isinstance(counts, Sequence) else _shares(counts, people, seed)
+    each = [dict(own) for own in counts] if isinstance(counts, Sequence) else shares(counts, LABELS, people, seed)
     if len(each) != people:
         raise InputError(f"synthetic: counts for {len(each)} people, but {people} people were asked for")
     for own in each:
-        _check_counts(own)
+        _check_counts(own, LABELS)
     samples = [Sample(p, label, n) for p, own in enumerate(each) for label in LABELS for n in range(own.get(label, 0))]
     if not samples:
         raise InputError("synthetic: all counts are 0", "Ask for at least one picture.")
     return samples
 
 
-def _shares(counts: Mapping[str, int], people: int, seed: int) -> list[dict[str, int]]:
-    _check_counts(counts)
+def shares(counts: Mapping[str, int], labels: Sequence[str], people: int, seed: int) -> list[dict[str, int]]:
+    """Share out what there shall be of each class in total; the classes are ``labels``.
+
+    Raises
+    ------
+    InputError
+        If a class is unknown or a count is negative.
+    """
+    _check_counts(counts, labels)
     each: list[dict[str, int]] = [{} for _ in range(people)]
-    for row, label in enumerate(LABELS):
+    for row, label in enumerate(labels):
         order = np.random.default_rng([seed, row, 9]).permutation(people)
         total = counts.get(label, 0)
         for place, person in enumerate(order):
@@ -75,10 +82,10 @@ def _shares(counts: Mapping[str, int], people: int, seed: int) -> list[dict[str,
     return each
 
 
-def _check_counts(counts: Mapping[str, int]) -> None:
-    unknown = [name for name in counts if name not in LABELS]
+def _check_counts(counts: Mapping[str, int], labels: Sequence[str]) -> None:
+    unknown = [name for name in counts if name not in labels]
     if unknown:
-        raise InputError(f"synthetic: unknown class {unknown[0]!r}", f"There are {', '.join(LABELS)}.")
+        raise InputError(f"synthetic: unknown class {unknown[0]!r}", f"There are {', '.join(labels)}.")
     negative = [name for name, count in counts.items() if count < 0]
     if negative:
         raise InputError(f"synthetic: the count of {negative[0]} is negative")
@@ -125,8 +132,8 @@ def compose(person: Person, sample: Sample) -> tuple[State, Scene]:
         shift=(float(rng.normal(0, 0.025)), float(rng.normal(0, 0.02))),
         aim=pose,
         zoom=float(rng.uniform(0.92, 1.12)),
-        cloth=_tint(rng, 0.02, 0.5),
-        backdrop=_tint(rng, 0.03, 0.7),
+        cloth=tint(rng, 0.02, 0.5),
+        backdrop=tint(rng, 0.03, 0.7),
         clutter=float(rng.uniform(0, 1)),
         blur=float(rng.gamma(2.0, 0.0013)),
         grain=float(rng.gamma(2.0, 0.0045)),
@@ -135,6 +142,7 @@ def compose(person: Person, sample: Sample) -> tuple[State, Scene]:
     return State(units, pose, gaze, light), scene
 
 
-def _tint(rng: np.random.Generator, low: float, high: float) -> tuple[float, float, float]:
+def tint(rng: np.random.Generator, low: float, high: float) -> tuple[float, float, float]:
+    """Draw a linear RGB colour of a brightness between ``low`` and ``high``, near grey."""
     red, green, blue = np.clip(np.exp(rng.uniform(np.log(low), np.log(high))) * np.exp(rng.normal(0, 0.13, 3)), 0, 0.9)
     return float(red), float(green), float(blue)

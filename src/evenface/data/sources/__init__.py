@@ -24,6 +24,7 @@ SOURCES: dict[str, str] = {
     "pemf": "evenface.data.sources.pemf",
     "rafdb": "evenface.data.sources.rafdb",
     "synthetic": "evenface.data.sources.synthetic",
+    "synthetic-clips": "evenface.data.sources.synthetic_clips",
     "unbc": "evenface.data.sources.unbc",
 }
 

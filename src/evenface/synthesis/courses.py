@@ -1,0 +1,210 @@
+"""Pain in time: how it comes and goes, who shows it how, and what else a face does meanwhile."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evenface.synthesis.actions import AUS, ActionUnits
+from evenface.synthesis.people import Person
+
+Array = NDArray[np.float64]
+
+KINDS = ("neutral", "phasic", "tonic", "stimulus", "rising")
+
+# Expressions that are no pain, as unit strengths at their height. Speech opens and shuts the mouth on top.
+DISTRACTORS: dict[str, dict[int, float]] = {
+    "smile": {6: 0.4, 12: 0.9, 25: 0.5},
+    "surprise": {1: 0.9, 2: 0.9, 5: 0.7, 25: 0.4, 26: 0.4},
+    "speech": {18: 0.3, 25: 0.7, 26: 0.4},
+}
+# Share of people with their pain hardly showing, and what is left of it.
+_RESERVED, _LEFT = 0.1, 0.45
+
+
+@dataclass(frozen=True)
+class Course:
+    """How strongly pain is shown over a clip: it rises, holds and falls along raised cosines.
+
+    Attributes
+    ----------
+    peak : float
+        Greatest intensity, 0 to 1.
+    start, rise, hold, fall : float
+        When the rise begins and how long each part lasts, in shares of the clip. Parts may reach beyond its end.
+    """
+
+    peak: float = 0.0
+    start: float = 0.0
+    rise: float = 0.1
+    hold: float = 1.0
+    fall: float = 0.1
+
+    def intensity(self, places: Array) -> Array:
+        """Give the intensity, 0 to ``peak``, at places in the clip, 0 its beginning and 1 its end; same shape."""
+        up = _eased((places - self.start) / self.rise)
+        down = _eased((places - self.start - self.rise - self.hold) / self.fall)
+        result: Array = self.peak * up * (1 - down)
+        return result
+
+
+def _eased(share: Array) -> Array:
+    result: Array = 0.5 - 0.5 * np.cos(np.pi * np.clip(share, 0, 1))
+    return result
+
+
+def draw_course(kind: str, peak: float, rng: np.random.Generator) -> Course:
+    """Draw when pain of one kind comes and goes.
+
+    Parameters
+    ----------
+    kind : {"neutral", "phasic", "tonic", "stimulus", "rising"}
+        neutral: none. phasic: rises within 6 to 12 % of the clip and is over after about a third. tonic: rises over 30
+        to 45 % and stays. stimulus: the answer to a stimulus in the clip's middle part, with rise, plateau and fall.
+        rising: grows through most of the clip and stays.
+    peak : float
+        Greatest intensity, 0 to 1.
+    rng : numpy.random.Generator
+        Source of the times.
+
+    Raises
+    ------
+    ValueError
+        If ``kind`` is unknown.
+    """
+    if kind == "neutral":
+        return Course()
+    ranges = {
+        "phasic": ((0.08, 0.5), (0.06, 0.12), (0.04, 0.12), (0.12, 0.2)),
+        "tonic": ((0.02, 0.15), (0.3, 0.45), (0.4, 0.7), (0.15, 0.3)),
+        "stimulus": ((0.08, 0.22), (0.12, 0.25), (0.25, 0.45), (0.12, 0.25)),
+        "rising": ((0.0, 0.15), (0.55, 0.8), (1.0, 1.0), (0.1, 0.1)),
+    }
+    if kind not in ranges:
+        raise ValueError(f"unknown course {kind!r}; there are {', '.join(KINDS)}")
+    return Course(peak, *(float(rng.uniform(*around)) for around in ranges[kind]))
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How one person shows pain.
+
+    Attributes
+    ----------
+    units : tuple of float
+        Strength of each unit of :data:`AUS` at full pain, 0 to 1, before ``reach``.
+    reach : float
+        Expressiveness: factor on all of them, about 0.2 (hardly anything shows) to 1.2.
+    """
+
+    units: tuple[float, ...]
+    reach: float
+
+
+@lru_cache(maxsize=64)
+def pain_manner(person: Person) -> Manner:
+    """Draw a person's way of showing pain, the same in all clips.
+
+    Brow (AU4), eyes (AU6, AU7) and nose (AU9, AU10) share a sum that is about the same for all, in a mixture of the
+    person's own; closed eyes (AU43) and one habit of the mouth come to it.
+
+    References
+    ----------
+    Prkachin and Solomon, *The structure, reliability and validity of pain expression*, Pain 139, 2008: the units of
+    the score. People differ in which of them they show: Kunz and Lautenbacher, *The faces of pain*, Eur. J. Pain 18,
+    2014. The numbers here are our own.
+    """
+    rng = np.random.default_rng([person.seed, person.index, 11])
+    brow, eyes, nose = np.minimum(0.4 + 0.9 * rng.dirichlet([0.9, 0.9, 0.9]), 1.0)
+    full = {4: brow, 43: rng.uniform(0, 0.6)}
+    for strength, pair in ((eyes, (6, 7)), (nose, (9, 10))):
+        first, second = rng.permutation(pair)
+        full |= {int(first): strength, int(second): strength * rng.uniform(0.2, 0.9)}
+    habits: tuple[dict[int, float], ...] = ({}, {25: 0.6, 20: 0.4}, {25: 0.7, 26: 0.35}, {24: 0.6, 17: 0.4}, {12: 0.4})
+    full |= habits[int(rng.integers(len(habits)))]
+    reach = person.expressiveness * (_LEFT if rng.random() < _RESERVED else 1.0)
+    return Manner(tuple(float(full.get(unit, 0.0)) for unit in AUS), reach)
+
+
+@dataclass(frozen=True)
+class Stray:
+    """What a face does in a clip that has nothing to do with pain.
+
+    Attributes
+    ----------
+    kind : str
+        One of :data:`DISTRACTORS`, or empty for none.
+    start, length : float
+        When it comes and how long it lasts, in shares of the clip.
+    strength : float
+        Its height, 0 to 1.
+    pace : float
+        Speech: syllables in a second.
+    blinks : tuple of float
+        Middle of each blink, seconds.
+    tilt : tuple of float
+        How much stronger the person's left side is, per unit of :data:`AUS`.
+    """
+
+    kind: str
+    start: float
+    length: float
+    strength: float
+    pace: float
+    blinks: tuple[float, ...]
+    tilt: tuple[float, ...]
+
+
+def draw_stray(person: Person, seconds: float, rng: np.random.Generator) -> Stray:
+    """Draw what comes beside the pain in a clip that lasts ``seconds``; it does not depend on the pain."""
+    kind = str(rng.choice(["", *DISTRACTORS], p=[0.55, 0.15, 0.12, 0.18]))
+    return Stray(
+        kind=kind,
+        start=float(rng.uniform(0, 0.6)),
+        length=float(rng.uniform(0.2, 0.45)),
+        strength=float(rng.uniform(0.4, 0.9) * min(person.expressiveness, 1.0)),
+        pace=float(rng.uniform(1.5, 3.0)),
+        blinks=tuple(float(at) for at in rng.uniform(0, seconds, rng.poisson(0.2 * seconds))),
+        tilt=tuple(float(side) for side in np.clip(rng.normal(0, person.asymmetry, len(AUS)), -0.35, 0.35)),
+    )
+
+
+def show(person: Person, intensity: Array, stray: Stray, seconds: float) -> list[ActionUnits]:
+    """Turn a course into what the face does.
+
+    Parameters
+    ----------
+    person : Person
+        Whose face; see :func:`pain_manner`.
+    intensity : ndarray of shape (T,)
+        Pain in each of T frames at equal distances, 0 to 1.
+    stray : Stray
+        What else happens.
+    seconds : float
+        How long the clip is.
+
+    Returns
+    -------
+    list of ActionUnits
+        One per frame: of pain, distractor and calm face the strongest in each unit, so pain shows through a smile.
+    """
+    manner = pain_manner(person)
+    frames = len(intensity)
+    places = (np.arange(frames) + 0.5) / frames
+    both = intensity[:, None] * manner.reach * np.array(manner.units)
+    both = np.maximum(both, np.array(person.resting) * 0.7)
+    if stray.kind:
+        swell = stray.strength * np.sin(np.pi * np.clip((places - stray.start) / stray.length, 0, 1)) ** 2
+        if stray.kind == "speech":
+            swell = np.sqrt(swell) * (0.5 + 0.5 * np.sin(2 * np.pi * stray.pace * seconds * places)) * 0.9
+        other = np.array([DISTRACTORS[stray.kind].get(unit, 0.0) for unit in AUS])
+        both = np.maximum(both, swell[:, None] * other)
+    lids = AUS.index(43)
+    for middle in stray.blinks:
+        both[:, lids] = np.maximum(both[:, lids], np.clip(1.3 - np.abs(places * seconds - middle) / 0.15, 0, 1))
+    tilt = np.array(stray.tilt)
+    sides = np.clip(np.stack([both * (1 + tilt), both * (1 - tilt)], -1), 0, 1)
+    # Shut lids cannot be wide open.
+    sides[:, AUS.index(5)] *= 1 - sides[:, lids]
+    return [ActionUnits(values) for values in sides]
