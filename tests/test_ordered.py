@@ -1,17 +1,25 @@
 """Metrics of ordered classes against scikit-learn, an analysis of variance and identities."""
 
+import json
 import math
+from dataclasses import replace
+from unittest.mock import ANY
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn import metrics as sk
 
-from evenface.evaluation import metrics, scores
+from evenface.errors import InputError
+from evenface.evaluation import contents, metrics, report, scores, wording
+from evenface.evaluation.comparison import COMPARED, compare
+from evenface.evaluation.intervals import units_of
 from evenface.evaluation.named import NAMED, measured
 from evenface.evaluation.predictions import Predictions
+from evenface.evaluation.summary import metrics_of
 
 LEVELS = ("BL1", "PA1", "PA2", "PA3", "PA4")
 
@@ -155,3 +163,88 @@ def test_small_is_good_of_errors_and_alarms_only():
         if name in NAMED and not name.startswith("clip_"):
             gain = measured(name, better) - measured(name, given_)
             assert (gain < 0) == metrics.lower_is_better(name) == metrics.lower_is_better(f"clip_{name}"), name
+
+
+def test_a_result_says_of_levels_and_clips_what_the_metrics_say_of_them():
+    given_ = graded(240, clips=4)
+    result = metrics_of(given_, resamples=200)
+    clips = given_.by_clip()
+    assert result["levels"] == {
+        name: {"value": pytest.approx(measured(name, given_)), "low": ANY, "high": ANY}
+        for name in ("mae", "qwk", "icc", "expected_mae")
+    }
+    for entry in (*result["levels"].values(), *result["by_clip"]["levels"].values()):
+        assert entry["low"] < entry["value"] < entry["high"]
+    assert result["by_clip"] == metrics_of(clips, resamples=200)
+    assert (result["by_clip"]["samples"], result["by_clip"]["units"]) == (60, 12)
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+    plain = metrics_of(graded(60, ordered=False), resamples=9)
+    assert not {"levels", "by_clip", "mixed"} & set(plain)
+
+
+def test_intervals_take_people_else_clips_else_samples():
+    known, nobody = graded(120, clips=4), graded(120, clips=4, people=None)
+    assert [units_of(p).name for p in (known, nobody, replace(nobody, clip=None))] == ["people", "clips", "samples"]
+    units = units_of(nobody)
+    assert units.count == 30
+    assert [set(units.codes[nobody.clip == clip]) for clip in nobody.clip[::4]] == [{c} for c in units.codes[::4]]
+    alike = replace(nobody, probabilities=np.repeat(nobody.probabilities[::4], 4, axis=0))
+    by_clip = metrics_of(alike, resamples=500)["overall"]["accuracy"]
+    by_sample = metrics_of(replace(alike, clip=None), resamples=500)["overall"]["accuracy"]
+    ratio = (by_clip["high"] - by_clip["low"]) / (by_sample["high"] - by_sample["low"])
+    assert ratio == pytest.approx(2, rel=0.2)  # the design effect of four samples that are one
+
+
+def test_screens_say_levels_and_clips_in_a_line_each():
+    given_ = graded(240, clips=4)
+    lines = wording.run_screen(metrics_of(given_, resamples=50)).splitlines()
+    assert lines[1].startswith(f"MAE {measured('mae', given_):.3f} [")
+    assert f"ICC(3,1) {measured('icc', given_):.3f}" in lines[1]
+    assert lines[2].startswith(f"by clip (60)   balanced accuracy {measured('clip_balanced_accuracy', given_):.3f} [")
+    assert f"MAE {measured('clip_mae', given_):.3f}" in lines[2]
+    assert len(lines) == 4
+    labels = given_.labels.copy()
+    labels[0] = (labels[0] + 1) % 5
+    assert "no result by clip" in wording.run_screen(metrics_of(replace(given_, labels=labels), resamples=9))
+    assert len(wording.run_screen(metrics_of(graded(60, ordered=False), resamples=9)).splitlines()) == 2
+
+
+def test_methods_are_compared_by_level_and_by_clip():
+    weak, strong = graded(240, clips=4, skill=0.2), graded(240, clips=4, seed=1, skill=1.5)
+    found = compare({"weak": weak, "strong": strong}, resamples=200)
+    keys = [prefix + name for prefix in ("", "clip_") for name in (*COMPARED, *metrics.ORDERED)]
+    assert list(found.pairs[0].overall) == keys
+    for key in keys:
+        d = found.pairs[0].overall[key]
+        assert d.value == pytest.approx(measured(key, strong) - measured(key, weak)), key
+        assert d.certain, key
+        assert (d.value < 0) == key.endswith("mae")
+    joined = compare({"weak": weak.by_clip(), "strong": strong.by_clip()}, resamples=200)
+    for key in (*COMPARED, *metrics.ORDERED):  # people are the units of both
+        assert replace(found.pairs[0].overall[f"clip_{key}"], name=key) == joined.pairs[0].overall[key]
+    assert "by clip, difference +" in wording.screen(found)
+    assert wording.screen(found).splitlines()[-1].endswith("strong is better")
+    note = contents.pairs_table(found).note
+    assert note.endswith("Lower is better: mean absolute error, levels, mean absolute error, levels, by clip.")
+    plain = compare({"weak": replace(weak, ordered=False), "strong": strong}, resamples=20)
+    assert list(plain.pairs[0].overall) == [*COMPARED, *(f"clip_{name}" for name in COMPARED)]
+    with pytest.raises(InputError, match="disagree on the clips"):
+        compare({"weak": weak, "strong": replace(strong, clip=np.roll(strong.clip, 4))}, resamples=20)
+
+
+def test_pages_show_levels_and_clips(tmp_path):
+    given_ = graded(240, clips=4)
+    page = report.run_report(tmp_path / "run" / "report.html", given_, title="pain").read_text("utf-8")
+    assert 'id="levels"' in page
+    assert 'id="clips"' in page
+    table = pd.read_csv(tmp_path / "run" / "tables" / "levels.csv").set_index("metric")
+    assert table.loc["ICC(3,1)"].iloc[0] == pytest.approx(measured("icc", given_))
+    assert table.loc["ICC(3,1)"].iloc[3] == pytest.approx(measured("clip_icc", given_))
+    clips = pd.read_csv(tmp_path / "run" / "tables" / "by-clip.csv").set_index("metric")
+    assert clips.loc["accuracy"].iloc[[0, 3]].tolist() == pytest.approx(
+        [measured("accuracy", given_), measured("clip_accuracy", given_)]
+    )
+    both = {"a": given_, "b": graded(240, clips=4, seed=2)}
+    report.comparison_report(tmp_path / "both" / "report.html", both, title="two")
+    table = pd.read_csv(tmp_path / "both" / "tables" / "methods-further.csv").set_index("method")
+    assert table.loc["a", "quadratic-weighted kappa, by clip"] == pytest.approx(measured("clip_qwk", given_))

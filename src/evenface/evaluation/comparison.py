@@ -7,6 +7,7 @@ import numpy as np
 
 from evenface.errors import InputError
 from evenface.evaluation import metrics
+from evenface.evaluation.alignment import align
 from evenface.evaluation.intervals import (
     LEVEL,
     RESAMPLES,
@@ -22,6 +23,7 @@ from evenface.evaluation.paired import McNemar, holm, mcnemar, swap_differences,
 from evenface.evaluation.predictions import Predictions
 
 COMPARED = ("balanced_accuracy", "accuracy", "macro_f1")
+"""What is always compared; where all runs say that classes are ordered, :data:`~.metrics.ORDERED` too."""
 ALPHA = 0.05
 
 
@@ -79,7 +81,7 @@ class Comparison:
     support : tuple of int
         Samples of each class.
     unit : str
-        What was resampled and swapped: ``"people"`` or ``"samples"``.
+        What was resampled and swapped: ``"people"``, ``"clips"`` or ``"samples"``.
     units, samples : int
         How many of them.
     level : float
@@ -132,38 +134,29 @@ def compare(
     Notes
     -----
     *Intervals* are percentile intervals over one set of draws for all methods, so differences are paired. A draw takes
-    people (all their samples together) where subjects are known, else samples. Within a draw a method's value is the
-    mean over its runs: the unit of replication is the person (or sample), and the interval says how the result
-    would vary over other people, for these trained networks. How it varies over seeds is in ``per_run``.
+    people (all their samples together) where subjects are known, else clips so, else samples. Within a draw a
+    method's value is the mean over its runs: the unit of replication is the person (or clip, or sample), and the
+    interval says how the result would vary over other people, for these trained networks. How it varies over seeds is
+    in ``per_run``.
 
     *p* is a swap (permutation) test: what two methods said about a unit changes hands by a coin, 4,999 times; for
     macro F1 it is applied to the matrices averaged over runs. Holm's correction runs over the pairs for overall
     metrics, and over the classes of one pair for recall. A difference is called certain if its interval leaves out
     zero *and* its corrected p is at most 0.05.
+
+    *Clips*: where several samples make a clip and have its label, metrics called ``clip_...`` are of the clips, by
+    :meth:`~evenface.evaluation.predictions.Predictions.by_clip`. Where every run says that classes are ordered, mean
+    absolute error, quadratic-weighted kappa and ICC(3,1) are compared as well.
     """
     if len(runs) < 2:
         raise InputError(f"a comparison needs two or more methods, found {len(runs)}")
     groups = {name: (given,) if isinstance(given, Predictions) else tuple(given) for name, given in runs.items()}
-    groups = _align(groups)
+    groups = align(groups)
     first = next(iter(groups.values()))[0]
-    units = units_of(first)
-    stacks = {name: np.stack([unit_matrices(run, units) for run in group], 1) for name, group in groups.items()}
-    drawn = {name: resample_sums(stack, resamples, seed) for name, stack in stacks.items()}
-    methods = tuple(_method(name, groups[name], stacks[name], drawn[name], units, level) for name in groups)
-    baseline = methods[0]
-    pairs = [
-        _pair(
-            baseline,
-            other,
-            stacks[baseline.name],
-            stacks[other.name],
-            drawn[baseline.name],
-            drawn[other.name],
-            seed,
-            level,
-        )
-        for other in methods[1:]
-    ]
+    views = _views(groups, resamples, seed)
+    units = views[0].units
+    methods = tuple(_method(name, groups[name], views, level) for name in groups)
+    pairs = [_pair(methods[0], other, views, seed, level) for other in methods[1:]]
     return Comparison(
         methods,
         _correct(pairs),
@@ -178,91 +171,67 @@ def compare(
     )
 
 
-def _align(groups: dict[str, tuple[Predictions, ...]]) -> dict[str, tuple[Predictions, ...]]:
-    """Bring every run into the order of the first; refuse runs that saw other samples."""
-    for name, group in groups.items():
-        if not group:
-            raise InputError(f"{name} has no run")
-    first_name, first = next((name, group[0]) for name, group in groups.items())
-    place = {sample: row for row, sample in enumerate(first.sample)}
-    return {
-        name: tuple(_in_order(run, name, first, first_name, place) for run in group) for name, group in groups.items()
-    }
+@dataclass(frozen=True)
+class _View:
+    """What is compared: the samples, or the clips that they make together.
+
+    ``stacks`` holds of each method the matrices (U, runs, C, C) of its units, ``drawn`` those of the draws
+    (R, runs, C, C), ``functions`` the metrics by the names they have in the comparison.
+    """
+
+    functions: dict[str, metrics.Metric]
+    units: Units
+    stacks: dict[str, np.ndarray]
+    drawn: dict[str, np.ndarray]
 
 
-def _in_order(run: Predictions, name: str, first: Predictions, first_name: str, place: dict[str, int]) -> Predictions:
-    if run.classes != first.classes:
-        raise InputError(
-            f"{name} knows the classes {', '.join(run.classes)}; {first_name} knows {', '.join(first.classes)}",
-            "Compare runs of one data set with the classes in one order.",
-        )
-    strange = [sample for sample in run.sample if sample not in place]
-    lacking = set(place) - set(run.sample)
-    if strange or lacking:
-        example = f"{strange[0]!r} is not in {first_name}" if strange else f"{min(lacking)!r} is only in {first_name}"
-        raise InputError(
-            f"{name} and {first_name} were tested on other samples: {example} "
-            f"({len(strange) + len(lacking)} such samples)",
-            "Compare runs with the same protocol and the same fold.",
-        )
-    rows = np.empty(len(run), dtype=np.int64)
-    rows[[place[sample] for sample in run.sample]] = np.arange(len(run))
-    run = run.take(rows)
-    differ = np.flatnonzero(run.labels != first.labels)
-    if len(differ):
-        row = int(differ[0])
-        raise InputError(
-            f"{name} and {first_name} disagree on the true class of {len(differ)} samples; {run.sample[row]!r} is "
-            f"{run.classes[run.labels[row]]} and {first.classes[first.labels[row]]}"
-        )
-    if _names(run.subject) != _names(first.subject):
-        raise InputError(f"{name} and {first_name} disagree on whom the samples show")
-    return run
+def _views(groups: Mapping[str, tuple[Predictions, ...]], resamples: int, seed: int) -> list[_View]:
+    """Give the samples, and the clips where several samples make one and have its label."""
+    runs = [run for group in groups.values() for run in group]
+    sides = {"": groups}
+    if runs[0].in_parts and runs[0].mixed is None and all(run.clip is not None for run in runs):
+        sides[metrics.CLIP] = {name: tuple(run.by_clip() for run in group) for name, group in groups.items()}
+    known = metrics.OVERALL | metrics.ORDERED
+    names = (*COMPARED, *(metrics.ORDERED if all(run.ordered for run in runs) else ()))
+    views = []
+    for prefix, given in sides.items():
+        units = units_of(next(iter(given.values()))[0])
+        stacks = {name: np.stack([unit_matrices(run, units) for run in group], 1) for name, group in given.items()}
+        drawn = {name: resample_sums(stack, resamples, seed) for name, stack in stacks.items()}
+        views.append(_View({prefix + name: known[name] for name in names}, units, stacks, drawn))
+    return views
 
 
-def _names(subject: np.ndarray | None) -> list[str] | None:
-    return None if subject is None else [str(name) for name in subject]
-
-
-def _method(
-    name: str, group: tuple[Predictions, ...], stack: np.ndarray, drawn: np.ndarray, units: Units, level: float
-) -> Method:
-    """Values of one method; ``stack`` is (U, runs, C, C), ``drawn`` (R, runs, C, C)."""
-    whole = stack.sum(axis=0)
-    per_run = {key: tuple(float(v) for v in metrics.OVERALL[key](whole)) for key in COMPARED}
-    overall = {}
-    for key in COMPARED:
-        low, high = percentile(metrics.OVERALL[key](drawn).mean(axis=1), level)
-        overall[key] = Estimate(float(np.mean(per_run[key])), float(low), float(high))
-    value = metrics.recall(whole).mean(axis=0)
-    low, high = recall_intervals(stack.mean(axis=1), drawn.mean(axis=1), units, level)
+def _method(name: str, group: tuple[Predictions, ...], views: Sequence[_View], level: float) -> Method:
+    """Values of one method."""
+    per_run, overall = {}, {}
+    for view in views:
+        whole = view.stacks[name].sum(axis=0)
+        for key, function in view.functions.items():
+            per_run[key] = tuple(float(value) for value in function(whole))
+            low, high = percentile(function(view.drawn[name]).mean(axis=1), level)
+            overall[key] = Estimate(float(np.mean(per_run[key])), float(low), float(high))
+    stack, drawn = views[0].stacks[name], views[0].drawn[name]
+    value = metrics.recall(stack.sum(axis=0)).mean(axis=0)
+    low, high = recall_intervals(stack.mean(axis=1), drawn.mean(axis=1), views[0].units, level)
     recall = tuple(Estimate(float(v), float(a), float(b)) for v, a, b in zip(value, low, high, strict=True))
     return Method(name, group, overall, per_run, recall)
 
 
-def _pair(
-    baseline: Method,
-    candidate: Method,
-    stack_a: np.ndarray,
-    stack_b: np.ndarray,
-    drawn_a: np.ndarray,
-    drawn_b: np.ndarray,
-    seed: int,
-    level: float,
-) -> Pair:
-    mean_a, mean_b = stack_a.mean(axis=1, dtype=np.float64), stack_b.mean(axis=1, dtype=np.float64)
-    swapped_a, swapped_b = swap_differences(mean_a, mean_b, seed)
-    whole_a, whole_b = mean_a.sum(axis=0), mean_b.sum(axis=0)
+def _pair(baseline: Method, candidate: Method, views: Sequence[_View], seed: int, level: float) -> Pair:
+    """Differences of two methods, all metrics and the recall of each class."""
     overall = {}
-    for key in COMPARED:
-        function = metrics.OVERALL[key]
-        low, high = percentile(function(drawn_b).mean(axis=1) - function(drawn_a).mean(axis=1), level)
-        p = float(swap_p(function(whole_b) - function(whole_a), function(swapped_b) - function(swapped_a)))
-        value = candidate.overall[key].value - baseline.overall[key].value
-        overall[key] = Difference(key, value, float(low), float(high), p, p)
-    low, high = percentile(metrics.recall(drawn_b).mean(axis=1) - metrics.recall(drawn_a).mean(axis=1), level)
-    seen = metrics.recall(whole_b) - metrics.recall(whole_a)
-    p_class = swap_p(seen, metrics.recall(swapped_b) - metrics.recall(swapped_a))
+    sides = [_sides(view, baseline.name, candidate.name, seed) for view in views]
+    for view, (swapped, whole, drawn) in zip(views, sides, strict=True):
+        for key, function in view.functions.items():
+            low, high = percentile(function(drawn[1]).mean(axis=1) - function(drawn[0]).mean(axis=1), level)
+            p = float(swap_p(function(whole[1]) - function(whole[0]), function(swapped[1]) - function(swapped[0])))
+            value = candidate.overall[key].value - baseline.overall[key].value
+            overall[key] = Difference(key, value, float(low), float(high), p, p)
+    swapped, whole, drawn = sides[0]
+    low, high = percentile(metrics.recall(drawn[1]).mean(axis=1) - metrics.recall(drawn[0]).mean(axis=1), level)
+    seen = metrics.recall(whole[1]) - metrics.recall(whole[0])
+    p_class = swap_p(seen, metrics.recall(swapped[1]) - metrics.recall(swapped[0]))
     columns = zip(baseline.runs[0].classes, seen, low, high, p_class, holm(p_class), strict=True)
     classes = tuple(Difference(name, *(float(value) for value in values)) for name, *values in columns)
     single = len(baseline.runs) == len(candidate.runs) == 1
@@ -270,13 +239,20 @@ def _pair(
     return Pair(baseline.name, candidate.name, overall, classes, mcnemar(*right) if single else None)
 
 
+def _sides(view: _View, baseline: str, candidate: str, seed: int) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+    """Matrices of both methods, averaged over runs: after swapping, whole; and drawn, of each run."""
+    means = [view.stacks[name].mean(axis=1, dtype=np.float64) for name in (baseline, candidate)]
+    whole = means[0].sum(axis=0), means[1].sum(axis=0)
+    return swap_differences(means[0], means[1], seed), whole, (view.drawn[baseline], view.drawn[candidate])
+
+
 def _correct(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
     """Correct each overall metric's p for the number of pairs."""
-    corrected = {key: holm(np.array([pair.overall[key].p for pair in pairs])) for key in COMPARED}
+    corrected = {key: holm(np.array([pair.overall[key].p for pair in pairs])) for key in pairs[0].overall}
     return tuple(
         replace(
             pair,
-            overall={key: replace(pair.overall[key], p_holm=float(corrected[key][i])) for key in COMPARED},
+            overall={key: replace(found, p_holm=float(corrected[key][i])) for key, found in pair.overall.items()},
         )
         for i, pair in enumerate(pairs)
     )

@@ -1,15 +1,18 @@
 """Which tables a report holds: metrics, classes, confusion, differences and tests."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import stdev
 from typing import Any
 
 from evenface.evaluation.comparison import COMPARED, Comparison
 from evenface.evaluation.intervals import estimate
+from evenface.evaluation.metrics import CLIP, lower_is_better
 from evenface.evaluation.tables import Cell, Table
-from evenface.evaluation.wording import p_value
+from evenface.evaluation.wording import UNITS, p_value
 
 Row = tuple[Cell, ...]
+
+BY_CLIP = (*COMPARED, "macro_precision", "macro_balance", "weighted_f1", "mcc", "log_loss")
 
 NAMES = {
     "balanced_accuracy": "balanced accuracy",
@@ -53,15 +56,51 @@ NAMES = {
 }
 
 
+def name_of(key: str) -> str:
+    """Name a metric as a reader does; one by clip says so."""
+    return f"{NAMES[key.removeprefix(CLIP)]}, by clip" if key.startswith(CLIP) else NAMES[key]
+
+
+def lower_note(keys: Iterable[str]) -> str:
+    """Say of which metrics less is better; empty where there are none."""
+    named = [name_of(key) for key in keys if lower_is_better(key)]
+    return f"Lower is better: {', '.join(named)}." if named else ""
+
+
 def overall_table(result: Mapping[str, Any]) -> Table:
     """Show all overall metrics of one run; ``result`` is what ``metrics_of`` gives."""
     rows = tuple((NAMES[name], estimate(entry)) for name, entry in result["overall"].items())
     note = (
         "Macro: mean over the classes present in the test data. Weighted: by their samples. PD, PF and Balance: "
         "probability of detection, of false alarm, and 1 minus the distance to the ideal of both. Accuracy one-vs-rest "
-        "counts true negatives of other classes and is high by construction."
+        "counts true negatives of other classes and is high by construction. " + lower_note(result["overall"])
     )
     return Table("overall", "Over all classes", ("metric", f"value [{result['level']:.0%} interval]"), rows, note)
+
+
+def levels_table(result: Mapping[str, Any]) -> Table:
+    """Show how far predictions are from the true level; by sample, and by clip where there is such a result."""
+    sides = {"sample by sample": result, **({"clip by clip": result["by_clip"]} if "by_clip" in result else {})}
+    rows: tuple[Row, ...] = tuple(
+        (NAMES[key], *(estimate(side["levels"][key]) for side in sides.values())) for key in result["levels"]
+    )
+    note = (
+        "Distances are in levels. Kappa weighs a confusion by its squared distance. ICC(3,1): two-way mixed, single, "
+        f"consistency (Shrout and Fleiss 1979), of true and predicted level. {lower_note(result['levels'])}"
+    )
+    head = tuple(f"{name} [{result['level']:.0%} interval]" for name in sides)
+    return Table("levels", "Distance from the true level", ("metric", *head), rows, note)
+
+
+def clips_table(result: Mapping[str, Any]) -> Table:
+    """Show main metrics by sample and by clip; ``result`` has ``by_clip``."""
+    clips = result["by_clip"]
+    rows: tuple[Row, ...] = tuple(
+        (NAMES[key], *(estimate(side["overall"][key]) for side in (result, clips))) for key in BY_CLIP
+    )
+    header = ("metric", f"{result['samples']:,} samples", f"{clips['samples']:,} clips")
+    note = f"In brackets {result['level']:.0%} intervals. {lower_note(BY_CLIP)}"
+    return Table("by-clip", "By sample and by clip", header, rows, note)
 
 
 def class_table(result: Mapping[str, Any]) -> Table:
@@ -101,20 +140,30 @@ def counts_table(counts: Mapping[str, Sequence[int]], classes: Sequence[str]) ->
 
 def methods_table(comparison: Comparison) -> Table:
     """Show the main metrics of each method; with several seeds also their standard deviation."""
+    return _methods(comparison, COMPARED, "methods", "Methods")
+
+
+def further_table(comparison: Comparison) -> Table | None:
+    """Show what else was compared, of ordered classes and by clip; none where there is nothing else."""
+    keys = [key for key in comparison.methods[0].overall if key not in COMPARED]
+    return _methods(comparison, keys, "methods-further", "Methods, levels and clips") if keys else None
+
+
+def _methods(comparison: Comparison, keys: Sequence[str], name: str, title: str) -> Table:
     several = any(len(method.runs) > 1 for method in comparison.methods)
     header = ["method"]
     rows = []
     if several:
         header.append("seeds")
-    for key in COMPARED:
-        header += [NAMES[key], f"sd of {NAMES[key]}"] if several else [NAMES[key]]
+    for key in keys:
+        header += [name_of(key), f"sd of {name_of(key)}"] if several else [name_of(key)]
     for method in comparison.methods:
         row: list[Cell] = [method.name, *([len(method.runs)] if several else [])]
-        for key in COMPARED:
+        for key in keys:
             row += [method.overall[key], _deviation(method.per_run[key])] if several else [method.overall[key]]
         rows.append(tuple(row))
-    note = "sd: standard deviation over seeds." if several else ""
-    return Table("methods", "Methods", tuple(header), tuple(rows), note)
+    note = " ".join(filter(None, ["sd: standard deviation over seeds." if several else "", lower_note(keys)]))
+    return Table(name, title, tuple(header), tuple(rows), note)
 
 
 def _deviation(values: Sequence[float]) -> float:
@@ -125,13 +174,14 @@ def pairs_table(comparison: Comparison) -> Table:
     """Show the difference of each method from the first, with the tests."""
     several = len(comparison.pairs) > 1
     rows: tuple[Row, ...] = tuple(
-        (*([pair.candidate] * several), NAMES[key], d, p_value(d.p), p_value(d.p_holm))
+        (*([pair.candidate] * several), name_of(key), d, p_value(d.p), p_value(d.p_holm))
         for pair in comparison.pairs
         for key, d in pair.overall.items()
     )
     note = f"p: swap test over {comparison.unit}."
     if several:
         note += f" Holm: corrected for {len(comparison.pairs)} comparisons."
+    note = f"{note} {lower_note(comparison.methods[0].overall)}".strip()
     header = (*(["method"] * several), "metric", f"difference [{comparison.level:.0%} interval]", "p", "p, Holm")
     return Table("differences", f"Difference from {comparison.methods[0].name}", header, rows, note)
 
@@ -146,8 +196,8 @@ def mcnemar_table(comparison: Comparison) -> Table | None:
     if not rows:
         return None
     note = "On accuracy. It takes samples as independent." + (
-        " Samples of one person are not, so its p may be too small; the verdict does not use it."
-        if comparison.unit == "people"
+        f" Samples of one {UNITS[comparison.unit]} are not, so its p may be too small; the verdict does not use it."
+        if comparison.unit != "samples"
         else ""
     )
     first = comparison.methods[0].name

@@ -1,4 +1,4 @@
-"""How sure a number is: intervals by resampling people where they are known, samples where they are not.
+"""How sure a number is: intervals by resampling people where they are known, else clips, else samples.
 
 Pictures of one person resemble each other, so they are not so many independent observations. Whoever wants to
 know how a model does on *other people* must resample people, all pictures of a person together.
@@ -43,7 +43,7 @@ class Units:
     count : int
         How many units there are.
     name : str
-        ``"people"`` or ``"samples"``.
+        ``"people"``, ``"clips"`` or ``"samples"``.
     """
 
     codes: np.ndarray
@@ -52,11 +52,14 @@ class Units:
 
 
 def units_of(predictions: Predictions) -> Units:
-    """People where every sample says whom it shows, else the samples themselves."""
-    if predictions.subject is None:
+    """People where every sample says whom it shows, else clips where some have several samples, else the samples."""
+    groups, name = predictions.subject, "people"
+    if groups is None and predictions.in_parts:
+        groups, name = predictions.clip, "clips"
+    if groups is None:
         return Units(np.arange(len(predictions)), len(predictions), "samples")
-    names, codes = np.unique(predictions.subject.astype(str), return_inverse=True)
-    return Units(codes, len(names), "people")
+    names, codes = np.unique(groups.astype(str), return_inverse=True)
+    return Units(codes, len(names), name)
 
 
 def unit_matrices(predictions: Predictions, units: Units) -> np.ndarray:
@@ -150,9 +153,9 @@ def recall_intervals(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Interval of each class's recall, shape (C,).
 
-    Without subjects it is Wilson's. With subjects it is the percentile interval over people; where all samples of a
-    class are right, or all wrong, resampling shows no spread at all, and Wilson's interval with *one observation per
-    person* stands in, as wide as the number of people who show that class warrants.
+    Where samples are the units it is Wilson's. Else it is the percentile interval over people (or clips); where all
+    samples of a class are right, or all wrong, resampling shows no spread at all, and Wilson's interval with *one
+    observation per person* stands in, as wide as the number of people who show that class warrants.
 
     Parameters
     ----------

@@ -13,7 +13,20 @@ from evenface.evaluation.intervals import Estimate, estimate
 from evenface.evaluation.page import Page, Picture, Section, Tile, Verdict, write
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.summary import metrics_of
-from evenface.evaluation.wording import FEW_PEOPLE, NARROW, difference, judgement, listed, number, sureness
+from evenface.evaluation.wording import (
+    FEW_PEOPLE,
+    NARROW,
+    TOGETHER,
+    UNITS,
+    UNKNOWN,
+    difference,
+    judgement,
+    listed,
+    mixed,
+    number,
+    sureness,
+    with_interval,
+)
 
 FEW_SAMPLES = 10
 TOP = (("balanced_accuracy", "Balanced accuracy"), ("accuracy", "Accuracy"), ("macro_f1", "Macro F1"))
@@ -89,6 +102,8 @@ def run_report(
         (contents.confusion_table(result),),
     )
     parts = (
+        *sections.levels(result),
+        *sections.clips(result),
         classes,
         sections.probabilities(runs, result),
         *sections.training({"": history} if history is not None else {}),
@@ -226,23 +241,31 @@ def _run_verdicts(predictions: Predictions, result: Mapping[str, Any]) -> list[V
         f"Always saying {predictions.classes[common]} would give accuracy {share:.2f} and "
         f"balanced accuracy {chance:.2f}."
     )
-    return [Verdict(" ".join(text), rest)]
+    return [Verdict(" ".join(text), rest), *_clip_verdict(result)]
+
+
+def _clip_verdict(result: Mapping[str, Any]) -> list[Verdict]:
+    """Give the result by clip, where clips have several samples."""
+    if "by_clip" not in result:
+        return []
+    clips = result["by_clip"]
+    said = [f"{name.lower()} {with_interval(estimate(clips['overall'][key]))}" for key, name in TOP[:2]]
+    return [Verdict(f"By clip: {said[0]}.", f"{said[1].capitalize()}, over {clips['samples']:,} clips.")]
 
 
 def _run_sureness(result: Mapping[str, Any]) -> list[str]:
     lines = [
         f"{result['level']:.0%} intervals from {result['resamples']:,} resamples of {result['units']:,} "
-        f"{result['unit']}" + (f" with {result['samples']:,} samples." if result["unit"] == "people" else ".")
+        f"{result['unit']}" + ("." if result["unit"] == "samples" else f" with {result['samples']:,} samples.")
     ]
-    if result["unit"] == "people":
-        lines.append("All samples of a person are drawn together, as they resemble each other.")
-        if result["units"] < FEW_PEOPLE:
+    if result["unit"] != "samples":
+        lines.append(TOGETHER.format(UNITS[result["unit"]]))
+        if result["unit"] == "people" and result["units"] < FEW_PEOPLE:
             lines.append(NARROW)
     else:
         lines.append("The recall of a class has Wilson's interval.")
-        lines.append(
-            "Whom the samples show is not known. If they show some people often, the intervals are too narrow."
-        )
+    if result["unit"] != "people":
+        lines.append(UNKNOWN)
     lines.append("One training run: how much another seed would change is not in the intervals.")
     return lines
 
@@ -250,7 +273,7 @@ def _run_sureness(result: Mapping[str, Any]) -> list[str]:
 def _own_notes(results: Mapping[str, Sequence[Mapping[str, Any]]], support: Sequence[int]) -> list[str]:
     """Say what the predictions themselves warn of: absent, rare or never predicted classes."""
     first = next(iter(results.values()))[0]
-    lines = []
+    lines = [f"There is {mixed(first)}."] if "mixed" in first else []
     if first["absent"]:
         lines.append(f"No test sample is of {listed(first['absent'])}: means over classes leave that out.")
     rare = [f"{name} ({n})" for name, n in zip(first["per_class"], support, strict=True) if 0 < n < FEW_SAMPLES]

@@ -22,13 +22,34 @@ def overall(comparison: Comparison) -> Section:
     """Compare the main metrics and state the tests."""
     rings = any(len(method.runs) > 1 for method in comparison.methods)
     caption = "Main metrics of each method with intervals" + ("; each small ring is one seed." if rings else ".")
-    tables = [contents.methods_table(comparison), contents.pairs_table(comparison), contents.mcnemar_table(comparison)]
+    tables = [
+        contents.methods_table(comparison),
+        contents.further_table(comparison),
+        contents.pairs_table(comparison),
+        contents.mcnemar_table(comparison),
+    ]
     return Section(
         "Overall",
         "Intervals of two methods may overlap although their paired difference is certain: look at the differences.",
         (Picture("overall", figures.overall(comparison), caption),),
         tuple(table for table in tables if table is not None),
     )
+
+
+def levels(result: Mapping[str, Any]) -> list[Section]:
+    """Show how far predictions are from the true level, where classes are ordered."""
+    if "levels" not in result:
+        return []
+    text = "The classes are steps of one scale, so it matters how far a prediction is off."
+    return [Section("Levels", text, tables=(contents.levels_table(result),))]
+
+
+def clips(result: Mapping[str, Any]) -> list[Section]:
+    """Show the result by clip beside that by sample, where clips have several samples."""
+    if "by_clip" not in result:
+        return []
+    text = "The probabilities of a clip are the mean of those of its samples, which are its frames or windows."
+    return [Section("Clips", text, tables=(contents.clips_table(result),))]
 
 
 def ranking(counts: Mapping[str, Sequence[int]] | None) -> str:

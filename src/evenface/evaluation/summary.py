@@ -47,7 +47,9 @@ def metrics_of(
         ``unit``, ``units``, ``samples``, ``seed``, ``resamples``, ``level``; ``overall`` (metric to value, low,
         high); ``per_class`` (class to ``support`` and such metrics); ``confusion`` (rows: true class);
         ``absent`` (classes not in the truth); ``never_predicted`` (classes in the truth but never predicted).
-        What is not defined is None.
+        What is not defined is None. Of ordered classes also ``levels`` (metric to value, low, high). Where several
+        samples make a clip also ``by_clip``, all of this of the clips; or ``mixed``, the first clip whose samples
+        differ in label or subject, so that nothing is said by clip.
     """
     units = units_of(predictions)
     matrices = unit_matrices(predictions, units)
@@ -59,7 +61,21 @@ def metrics_of(
     few = min(resamples, RANKING_RESAMPLES, max(100, RANKING_SAMPLES // len(predictions)))
     for name, (classwise, mean) in _ranking(predictions, units, few, seed, level).items():
         by_class[name], overall[f"macro_{name}"] = classwise, mean
-    overall |= _probability(predictions, units, resamples, seed, level)
+    p, labels = predictions.probabilities, predictions.labels
+    losses = {"log_loss": scores.log_loss(p, labels), "brier": scores.brier(p, labels)}
+    overall |= _means(losses, units, resamples, seed, level)
+    bins = scores.reliability(p.max(axis=1), predictions.predicted == labels)
+    overall["ece"] = Estimate(scores.expected_calibration_error(bins))
+    further: dict[str, Any] = {}
+    if predictions.ordered:
+        levels = {name: _estimate(f(whole), f(drawn), level) for name, f in metrics.ORDERED.items()}
+        error = {"expected_mae": scores.expected_level_error(p, labels)}
+        levels |= _means(error, units, resamples, seed, level)
+        further["levels"] = {name: _plain(value) for name, value in levels.items()}
+    if predictions.in_parts and predictions.mixed is None:
+        further["by_clip"] = metrics_of(predictions.by_clip(), seed, resamples, level)
+    elif predictions.in_parts:
+        further["mixed"] = predictions.mixed
     present, guessed = whole.sum(axis=1) > 0, whole.sum(axis=0) > 0
     return {
         "unit": units.name,
@@ -78,6 +94,7 @@ def metrics_of(
         "never_predicted": [
             name for name, there, said in zip(predictions.classes, present, guessed, strict=True) if there and not said
         ],
+        **further,
     }
 
 
@@ -121,19 +138,13 @@ def _mean_known(values: np.ndarray) -> np.ndarray:
     return metrics.divide(np.where(known, values, 0).sum(axis=0), known.sum(axis=0))
 
 
-def _probability(
-    predictions: Predictions, units: Units, resamples: int, seed: int, level: float
-) -> dict[str, Estimate]:
-    """Log loss, Brier score and calibration error."""
-    p, labels = predictions.probabilities, predictions.labels
-    losses = {"log_loss": scores.log_loss(p, labels), "brier": scores.brier(p, labels)}
-    columns = np.stack([np.ones(len(p)), *losses.values()], axis=1)
+def _means(losses: dict[str, np.ndarray], units: Units, resamples: int, seed: int, level: float) -> dict[str, Estimate]:
+    """Means over samples of what each of them costs, shape (N,) each."""
+    columns = np.stack([np.ones(len(units.codes)), *losses.values()], axis=1)
     sums = np.zeros((units.count, columns.shape[1]))
     np.add.at(sums, units.codes, columns)
     drawn = resample_sums(sums, resamples, seed)
-    result = {
+    return {
         name: _estimate(values.mean(), drawn[:, i] / drawn[:, 0], level)
         for i, (name, values) in enumerate(losses.items(), start=1)
     }
-    bins = scores.reliability(p.max(axis=1), predictions.predicted == labels)
-    return result | {"ece": Estimate(scores.expected_calibration_error(bins))}

@@ -6,11 +6,17 @@ from typing import Any
 
 from evenface.evaluation.comparison import Comparison, Difference, Pair
 from evenface.evaluation.intervals import Estimate, estimate
+from evenface.evaluation.metrics import CLIP
 
 NAMED = 3
 FEW_PEOPLE = 20
 TOO_FEW_PEOPLE = 6
 NARROW = "With so few people the intervals are somewhat too narrow."
+UNITS = {"people": "person", "clips": "clip", "samples": "sample"}
+TOGETHER = "All samples of a {} are drawn together, as they resemble each other."
+UNKNOWN = "Whom the samples show is not known. If they show some people often, the intervals are too narrow."
+LEVELS = {"mae": "MAE", "qwk": "quadratic kappa", "icc": "ICC(3,1)"}
+"""Short names of what is said of ordered classes."""
 
 
 def number(value: float) -> str:
@@ -49,7 +55,35 @@ def run_screen(result: Mapping[str, Any]) -> str:
     line = "   ".join(f"{name} {with_interval(estimate(overall[key]))}" for name, key in top)
     found = {name: entry["recall"]["value"] for name, entry in result["per_class"].items() if entry["support"]}
     best, worst = max(found, key=lambda name: found[name]), min(found, key=lambda name: found[name])
-    return f"{line}\nover {units}; found best: {best} ({found[best]:.2f}), least: {worst} ({found[worst]:.2f})"
+    lines = [line, *_levels(result), *_clips(result)]
+    return (
+        "\n".join(lines)
+        + f"\nover {units}; found best: {best} ({found[best]:.2f}), least: {worst} ({found[worst]:.2f})"
+    )
+
+
+def _levels(result: Mapping[str, Any]) -> list[str]:
+    """Write how far predictions are from the true level, where classes are ordered."""
+    if "levels" not in result:
+        return []
+    return ["   ".join(f"{name} {with_interval(estimate(result['levels'][key]))}" for key, name in LEVELS.items())]
+
+
+def _clips(result: Mapping[str, Any]) -> list[str]:
+    """Write the result by clip, where clips have several samples."""
+    if "mixed" in result:
+        return [mixed(result)]
+    if "by_clip" not in result:
+        return []
+    clips = result["by_clip"]
+    said = [("balanced accuracy", clips["overall"]["balanced_accuracy"]), ("accuracy", clips["overall"]["accuracy"])]
+    said += [(LEVELS["mae"], clips["levels"]["mae"])] if "levels" in clips else []
+    return [f"by clip ({clips['samples']:,})   " + "   ".join(f"{n} {with_interval(estimate(e))}" for n, e in said)]
+
+
+def mixed(result: Mapping[str, Any]) -> str:
+    """Say why there is no result by clip."""
+    return f"no result by clip: samples of one clip differ in label or subject, such as those of {result['mixed']}"
 
 
 def counted(comparison: Comparison) -> str:
@@ -97,7 +131,7 @@ def screen(comparison: Comparison) -> str:
     values = [(m.name, with_interval(m.overall["balanced_accuracy"])) for m in comparison.methods]
     if len(values) == 2:
         head = ["balanced accuracy   " + "   ".join(f"{name} {value}" for name, value in values)]
-        return "\n".join([*head, verdict(comparison.pairs[0], comparison)])
+        return "\n".join([*head, verdict(comparison.pairs[0], comparison), *_by_clip(comparison)])
     width = max(len(name) for name, _ in values)
     lines = ["balanced accuracy", *(f"  {name:<{width}}  {value}" for name, value in values)]
     lines.append(f"difference from {comparison.methods[0].name} over {counted(comparison)}")
@@ -105,23 +139,33 @@ def screen(comparison: Comparison) -> str:
         main = pair.overall["balanced_accuracy"]
         change = f"{signed(main.value)} [{signed(main.low)}, {signed(main.high)}]"
         lines.append(f"  {pair.candidate:<{width}}  {change}: {judgement(pair)}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_by_clip(comparison)])
+
+
+def _by_clip(comparison: Comparison) -> list[str]:
+    """Write the differences by clip, where clips have several samples."""
+    key = f"{CLIP}balanced_accuracy"
+    found = [(pair.candidate, pair.overall[key]) for pair in comparison.pairs if key in pair.overall]
+    several = len(comparison.pairs) > 1
+    return [
+        f"by clip, difference {f'of {name} ' * several}{signed(d.value)} [{signed(d.low)}, {signed(d.high)}]: "
+        + ("no evidence of a difference" if not d.certain else f"{name} is {'better' if d.value > 0 else 'worse'}")
+        for name, d in found
+    ]
 
 
 def sureness(comparison: Comparison) -> list[str]:
     """State what the intervals rest on, what they leave out, and what would mislead."""
-    unit = "person" if comparison.unit == "people" else "sample"
+    unit = UNITS[comparison.unit]
     seeds = [len(method.runs) for method in comparison.methods]
     lines = [
         f"{comparison.level:.0%} intervals from {comparison.resamples:,} resamples of {counted(comparison)}; "
         f"the unit of replication is the {unit}."
     ]
-    if comparison.unit == "people":
-        lines.append("All samples of a person are drawn together, as they resemble each other.")
-    else:
-        lines.append(
-            "Whom the samples show is not known. If they show some people often, the intervals are too narrow."
-        )
+    if comparison.unit != "samples":
+        lines.append(TOGETHER.format(unit))
+    if comparison.unit != "people":
+        lines.append(UNKNOWN)
     if max(seeds) > 1:
         runs = f"{seeds[0]}" if len(set(seeds)) == 1 else ", ".join(map(str, seeds))
         lines.append(
