@@ -33,9 +33,9 @@ def read_manifest(recipe: Recipe) -> Manifest:
         If the folder is not said or not what the source expects.
     """
     data = recipe.data
-    if data.source == "synthetic":
-        root = Path(data.root) if data.root else cache_folder() / "synthetic"
-        return read("synthetic", root, {"size": data.size, **data.options})
+    if data.source in ("synthetic", "synthetic-clips"):
+        root = Path(data.root) if data.root else cache_folder() / data.source
+        return read(data.source, root, {"size": data.size, **data.options})
     if data.root is None:
         raise InputError(
             f"recipe {recipe.name}: data.root is missing", f"Say where {data.source} lies: data.root=FOLDER."
