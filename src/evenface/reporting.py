@@ -7,10 +7,20 @@ import numpy as np
 import pandas as pd
 
 from evenface.errors import InputError
+from evenface.evaluation.named import measured
 from evenface.evaluation.wording import run_screen
 from evenface.faces.store import Store
 from evenface.runs import PLACE, REPORT, SPLIT, Run, differing_keys
 
+LEAKY = "LEAKY"
+"""Begins a note of a split that tears people or clips apart; see :mod:`evenface.data.protocol`."""
+SUSPICIOUS = {"biovid": (5, 0.45)}
+"""Source to its number of classes and to an accuracy that no face-only result on people not trained on comes near."""
+PUBLISHED = (
+    "accuracy on BioVid's five levels is above 45 % on people who were not trained on. Published results of face video "
+    "alone, leaving one person out at a time, are 30.8 % (Werner 2016), 31.5 % (Gkikas and Tsiknakis 2023) and 35.4 % "
+    "(Gkikas 2024): look for a leak (evenface data check) before believing it"
+)
 LONGEST_NAME = 60
 SHOWN = 8
 """Sample faces of each class."""
@@ -79,8 +89,47 @@ def title(run: Run) -> str:
 
 
 def screen(run: Run) -> list[str]:
-    """Give the last screen of a run: the answer, how sure, where to look."""
-    return [*run_screen(run.metrics).splitlines(), f"report  {run.folder / REPORT}"]
+    """Give the last screen of a run: warnings, the answer, how sure, where to look."""
+    return [*warnings(run), *run_screen(run.metrics).splitlines(), f"report  {run.folder / REPORT}"]
+
+
+def leaks(run: Run) -> list[str]:
+    """Give the notes that say that people or clips stand on both sides of the run's split."""
+    return [note for note in run.facts["notes"] if note.startswith(LEAKY)]
+
+
+def warnings(run: Run) -> list[str]:
+    """Say what must be read before any number of a run: a leaky split, a result too good for its data."""
+    return [*leaks(run), *([f"WARNING: {PUBLISHED}"] if _too_good(run) else [])]
+
+
+def _too_good(run: Run) -> bool:
+    """Whether accuracy, by sample or by clip, is beyond what is known, though no tested person was trained on."""
+    source = (run.facts["on"] if "on" in run.facts else run.facts["recipe"])["data"]["source"]
+    classes, most = SUSPICIOUS.get(source, (0, 1.0))
+    predictions = run.predictions
+    if len(predictions.classes) != classes or predictions.subject is None:
+        return False
+    best = max(measured("accuracy", predictions), np.nan_to_num(measured("clip_accuracy", predictions)))
+    sides = pd.read_parquet(run.folder / SPLIT)
+    trained = sides.loc[sides["side"] != "test", "subject"]
+    return best > most and not set(predictions.subject) & set(trained)
+
+
+def warned(runs: Sequence[Run]) -> list[str]:
+    """Gather the warnings of several runs: each kind once, with how many runs it is about.
+
+    Splits that tear apart in the same way count as one kind, though they differ in how much; the first is shown.
+    """
+    kinds: dict[str, list[str]] = {}
+    for run in runs:
+        for text in warnings(run):
+            kinds.setdefault(":".join(text.split(":")[:2]), []).append(text)
+    shown = []
+    for texts in kinds.values():
+        about = "" if len(texts) == len(runs) else f" ({len(texts)} of {len(runs)} runs)"
+        shown.append(texts[0] + about + (" (as in the first of them)" if len(set(texts)) > 1 else ""))
+    return shown
 
 
 def _data(run: Run) -> str:
@@ -123,9 +172,9 @@ def facts(runs: Sequence[Run]) -> dict[str, str]:
 
 
 def notes(groups: Mapping[str, Sequence[Run]]) -> list[str]:
-    """Gather what must be known of the runs' protocols, and say where their training differs."""
+    """Gather what must be known of the runs' protocols besides warnings, and say where their training differs."""
     runs = [run for group in groups.values() for run in group]
-    found = list(dict.fromkeys(note for run in runs for note in run.facts["notes"]))
+    found = list(dict.fromkeys(note for run in runs for note in run.facts["notes"] if note not in leaks(run)))
     if any(run.facts["counts"] != runs[0].facts["counts"] for run in runs):
         found.append("the methods did not train on the same counts; those of the first are shown")
     return found

@@ -115,7 +115,8 @@ def evaluate(run: str | Path, *, faces: bool = True) -> Run:
         title=reporting.title(opened),
         result=result,
         history=opened.history,
-        notes=opened.facts["notes"],
+        warnings=reporting.warnings(opened),
+        notes=reporting.notes({"": [opened]}),
         counts=reporting.counts(opened),
         faces=reporting.sample_faces(opened) if faces else None,
         facts=reporting.facts([opened]),
@@ -180,7 +181,7 @@ class Compared:
     comparison : Comparison
         Values, differences, intervals, tests.
     lines : list of str
-        The screen: the answer first, then how sure.
+        The screen: warnings, the answer, how sure.
     report : Path
         The page.
     """
@@ -228,19 +229,20 @@ def compare(
     groups = reporting.groups(opened, names)
     predictions = {name: [run.predictions for run in group] for name, group in groups.items()}
     comparison = compare_predictions(predictions)
-    first = opened[0]
+    first, warned = opened[0], reporting.warned(opened)
     report = comparison_report(
         Path(out) / REPORT,
         predictions,
         title=" against ".join(groups) if len(groups) == 2 else ", ".join(groups),
         comparison=comparison,
+        warnings=warned,
         histories={name: group[0].history for name, group in groups.items()},
         notes=reporting.notes(groups),
         counts=reporting.counts(first),
         faces=reporting.sample_faces(first) if faces else None,
         facts=reporting.facts(opened),
     )
-    return Compared(comparison, screen(comparison).splitlines(), report)
+    return Compared(comparison, [*warned, *screen(comparison).splitlines()], report)
 
 
 def study(

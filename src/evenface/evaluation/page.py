@@ -68,7 +68,7 @@ class Section:
 class Page:
     """All that a report says: the answer first, then how sure, then what to know, then the details.
 
-    ``measure`` says what the tiles show, where they all show the same.
+    ``measure`` says what the tiles show, where they all show the same. ``warnings`` stand before the answer.
     """
 
     kind: str
@@ -80,6 +80,7 @@ class Page:
     notes: tuple[str, ...]
     sections: tuple[Section, ...]
     facts: Mapping[str, str]
+    warnings: tuple[str, ...] = ()
 
 
 def write(page: Page, path: Path, formats: Sequence[str] = ()) -> Path:
@@ -122,6 +123,7 @@ def write(page: Page, path: Path, formats: Sequence[str] = ()) -> Path:
         verdicts=page.verdicts,
         sure=page.sure,
         notes=page.notes,
+        warnings=page.warnings,
         facts=page.facts,
         sections=sections,
     )

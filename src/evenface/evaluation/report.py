@@ -39,6 +39,7 @@ def run_report(
     title: str,
     result: Mapping[str, Any] | None = None,
     history: pd.DataFrame | None = None,
+    warnings: Sequence[str] = (),
     notes: Sequence[str] = (),
     counts: Mapping[str, Sequence[int]] | None = None,
     faces: Mapping[str, np.ndarray] | None = None,
@@ -60,8 +61,10 @@ def run_report(
         What ``metrics_of(predictions, seed)`` gave, if it is at hand.
     history : DataFrame, optional
         What was logged per epoch, see :func:`evenface.evaluation.figures.training_curves`.
+    warnings : sequence of str
+        What must be read before the answer: a leaky split, a result that is too good for its data.
     notes : sequence of str
-        What must be known of the protocol: leaks, synthetic origin, no subjects, imbalance.
+        What must be known of the protocol: synthetic origin, no subjects, imbalance.
     counts : mapping of str to C counts, optional
         Side to samples of each class.
     faces : mapping of str to uint8 array (K, H, W) or (K, H, W, C), optional
@@ -121,6 +124,7 @@ def run_report(
         (*notes, *_own_notes({title: [result]}, support)),
         parts,
         facts or {},
+        tuple(warnings),
     )
     return write(page, path, formats)
 
@@ -132,6 +136,7 @@ def comparison_report(
     title: str,
     comparison: Comparison | None = None,
     histories: Mapping[str, pd.DataFrame] | None = None,
+    warnings: Sequence[str] = (),
     notes: Sequence[str] = (),
     counts: Mapping[str, Sequence[int]] | None = None,
     faces: Mapping[str, np.ndarray] | None = None,
@@ -153,7 +158,7 @@ def comparison_report(
         What ``compare(runs, seed=seed)`` gave, if it is at hand.
     histories : mapping of str to DataFrame, optional
         Method to what was logged per epoch (of its first run).
-    notes, counts, faces, facts, seed, formats
+    warnings, notes, counts, faces, facts, seed, formats
         As in :func:`run_report`.
 
     Returns
@@ -204,6 +209,7 @@ def comparison_report(
         (*notes, *_own_notes(results, found.support)),
         parts,
         facts or {},
+        tuple(warnings),
     )
     return write(page, path, formats)
 
