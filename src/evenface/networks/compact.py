@@ -56,6 +56,12 @@ def _convolution(channels: int, out: int) -> tuple[nn.Module, ...]:
 
 
 @register_model
+def compact_vgg_16(pretrained: bool = False, **options: Any) -> CompactVGG:
+    """Give the network with 16 channels in its first pair: 0.3 million parameters."""
+    return _built(16, pretrained, **options)
+
+
+@register_model
 def compact_vgg_24(pretrained: bool = False, **options: Any) -> CompactVGG:
     """Give the network with 24 channels in its first pair: 0.7 million parameters."""
     return _built(24, pretrained, **options)

@@ -21,6 +21,8 @@ STUDY, RUNS = "study.yaml", "runs"
 LONGEST_FOLDER = 120
 FULL = "full"
 TESTS = "tests."
+MADE = ("synthetic", "synthetic-clips")
+"""Sources that need no folder."""
 OWN = ""
 """What the data set that the runs were trained on is called among those they are tested on."""
 
@@ -148,14 +150,15 @@ def make_plan(study: Study, choice: Choice | None = None) -> Plan:
     size = choice.size or FULL
     sizes = {FULL: Changes()} | study.sizes | {name: study.sizes.get(name, Changes()) for name in data.sizes}
     parts = [data, find(f"size in the study {study.name}:", size, sizes), data.sizes.get(size, Changes())]
-    if choice.protocol == "paper" and not study.paper_protocol:
+    literal = _merged([study.paper_protocol, *(part.paper_protocol for part in parts)])
+    if choice.protocol == "paper" and not literal:
         raise InputError(f"the study {study.name} has no protocol of the paper's own", "Leave out --protocol paper.")
     factors = {
         name: next((p.factors[name] for p in reversed(parts) if name in p.factors), own)
         for name, own in study.factors.items()
     }
     own = {key: value for key, value in choice.overrides.items() if not key.startswith(TESTS)}
-    last = [study.paper_protocol if choice.protocol == "paper" else {}, own]
+    last = [literal if choice.protocol == "paper" else {}, own]
     rules = [*study.when, *(when for part in parts for when in part.when)]
     left_out = [*study.leave_out, *(match for part in parts for match in part.leave_out)]
     seeds = next((part.seeds for part in reversed(parts) if part.seeds is not None), study.seeds)
@@ -255,7 +258,7 @@ def _tests(study: Study, overrides: Mapping[str, Any]) -> tuple[dict[str, Test],
     for name, test in study.tests.items():
         settings = _merged([{"data": {"source": name}, "protocol": {"kind": "official"}}, test.set, own[name]])
         data = load_recipe({"name": name}, settings).data
-        if data.source != "synthetic" and data.root is None:
+        if data.source not in MADE and data.root is None:
             notes.append(f"not tested on {name}: no folder was given (tests.{name}.data.root=FOLDER)")
         else:
             found[name] = test.model_copy(update={"set": settings})

@@ -26,7 +26,7 @@ from evenface.studies.table import (
     scalar_metrics,
     words,
 )
-from evenface.studies.wording import ON_TEST, change_table, heading, judged, replication, sentence, verdict
+from evenface.studies.wording import change_table, flatters, heading, judged, replication, sentence, verdict
 
 MOST_TILES, MOST_SETTINGS = 6, 8
 
@@ -55,7 +55,7 @@ def study_report(plan: Plan, runs: pd.DataFrame, found: Sequence[Change], failed
     opened = {folder: Run(out / folder) for folder in dict.fromkeys(runs["folder"])}
     names = scalar_metrics(plan)
     page = Page(
-        "study" if plan.choice.protocol == "honest" else f"study · {ON_TEST}",
+        f"study · {flatters(plan)}" if flatters(plan) else "study",
         plan.study.name + (f" on {plan.choice.on}" if plan.choice.on else ""),
         f"{words(names[0]).capitalize()}, mean over runs" if names else "",
         tuple(_tiles(plan, runs)),
@@ -134,7 +134,7 @@ def _sure(plan: Plan, runs: pd.DataFrame, found: Sequence[Change]) -> list[str]:
 
 
 def _notes(plan: Plan, runs: pd.DataFrame, opened: Mapping[str, Run], failed: Mapping[str, str]) -> list[str]:
-    lines = [f"{_capital(ON_TEST)}."] if plan.choice.protocol == "paper" else []
+    lines = [f"{_capital(flatters(plan))}."] if flatters(plan) else []
     missing = len(plan.runs) - _ended(runs)
     if missing:
         lines.append(f"{missing} of {len(plan.runs)} runs are missing: say the same again to go on.")

@@ -81,6 +81,7 @@ class Changes(Section):
     leave_out: tuple[Match, ...] = Field((), description="further combinations that are not run")
     seeds: Repeats | None = Field(None, description="in place of the study's")
     folds: Repeats | None = Field(None, description="in place of the study's")
+    paper_protocol: Settings = Field({}, description="what the paper's protocol further sets for this choice")
     deviations: tuple[str, ...] = Field((), description="further deviations, of this choice alone")
 
 

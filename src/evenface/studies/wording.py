@@ -9,8 +9,6 @@ from evenface.studies.compare import RUNS, Change
 from evenface.studies.plan import Plan
 from evenface.studies.table import scalar_metrics, words
 
-ON_TEST = "weights selected on the test data, as the paper does: the figures flatter"
-
 MOST_SHOWN = 8
 """Differences that are not larger than noise, on the screen."""
 
@@ -51,12 +49,25 @@ def change_table(plan: Plan, found: Sequence[Change], *, whole: bool = True) -> 
     return Table("differences-whole" if whole else "differences", title, tuple(header), tuple(rows))
 
 
+def flatters(plan: Plan) -> str:
+    """Say in what the paper's protocol is not honest, empty where the study does not follow it."""
+    if plan.choice.protocol != "paper":
+        return ""
+    recipes = [run.recipe for run in plan.runs]
+    found = {
+        "weights selected on the test data": any(recipe.training.select == "test" for recipe in recipes),
+        "frames of one clip and person on both sides": any(recipe.protocol.by == "frame" for recipe in recipes),
+    }
+    said = " and ".join(text for text, so in found.items() if so)
+    return f"{said}, as the paper does: the figures flatter" if said else "the paper's own protocol"
+
+
 def heading(plan: Plan, ended: int) -> str:
     """Say what was run, and how much of it has ended."""
     on = f" on {plan.choice.on}" if plan.choice.on else ""
     size = f", {plan.choice.size}" if plan.study.sizes else ""
     runs = f"{ended} of {len(plan.runs)}" if ended < len(plan.runs) else f"{ended}"
-    selected = f"; {ON_TEST}" if plan.choice.protocol == "paper" else ""
+    selected = f"; {flatters(plan)}" if flatters(plan) else ""
     return f"{plan.study.name}{on}{size}: {runs} runs in {len(plan.cells)} cells{selected}"
 
 
