@@ -8,8 +8,9 @@ import pandas as pd
 from evenface.evaluation.tables import Cell, Table
 from evenface.studies.drawing import chosen
 from evenface.studies.plan import OWN, Plan
+from evenface.studies.repeats import estimate, replicates
 from evenface.studies.schema import CONFUSION
-from evenface.studies.table import AS, CLASSWISE, estimate, here, row_labels
+from evenface.studies.table import AS, CLASSWISE, here, row_labels
 
 OURS, PRINTED, QUOTED = "ours", "as printed", "quoted"
 
@@ -31,7 +32,7 @@ def class_table(plan: Plan, runs: pd.DataFrame, metric: str) -> Table | None:
     rows: list[tuple[Cell, ...]] = []
     for head, mine, given in _cells(plan, runs, metric):
         values: Sequence[Cell] = (
-            [estimate(mine[start + name])[0] for name in classes]
+            [estimate(replicates(mine, start + name))[0] for name in classes]
             if given is None
             else [_number(given.get(name)) for name in classes]
         )

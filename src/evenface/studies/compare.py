@@ -13,13 +13,15 @@ import pandas as pd
 from evenface.errors import InputError
 from evenface.evaluation.comparison import COMPARED, Difference
 from evenface.evaluation.comparison import compare as compare_predictions
+from evenface.evaluation.metrics import CLIP, ORDERED
 from evenface.evaluation.paired import holm
 from evenface.runs import Run
 from evenface.studies.plan import OWN, Plan
+from evenface.studies.repeats import REPEAT, estimate
 from evenface.studies.schema import Printed
-from evenface.studies.table import REPEAT, estimate, here, scalar_metrics
+from evenface.studies.table import here, scalar_metrics
 
-RUNS = "runs"
+RUNS, FOLDS = "runs", "folds"
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,10 @@ class Change:
     difference : Difference
         Level minus baseline, with interval and p over what ``unit`` says.
     unit : str
-        What was repeated: ``runs`` (paired by seed and fold), or with one run each ``people`` or ``samples``.
+        What was repeated: ``runs`` (paired by seed), ``folds`` (paired, their seeds averaged), or with one run each
+        ``people``, ``clips`` or ``samples``.
     count : int
-        How many pairs of runs.
+        How many pairs of runs, or of folds.
     relative : float
         The difference as a share of the baseline's value.
     printed, printed_gain : float
@@ -92,10 +95,10 @@ def changes(plan: Plan, runs: pd.DataFrame, out: Path) -> list[Change]:
 
     Notes
     -----
-    With two pairs of runs or more the unit of replication is the run: differences are paired by seed and fold, the
-    interval is Student's t, p the paired t test's. Runs of one cell share the test samples, so nothing is said of
-    other samples. With one pair the unit is the person or the sample, by
-    :func:`evenface.evaluation.comparison.compare`.
+    With two pairs of runs or more the unit of replication is the run: differences are paired by seed, the interval is
+    Student's t, p the paired t test's. Runs of one cell share the test samples, so nothing is said of other samples.
+    With several folds the unit is the fold: the seeds of a fold are averaged first, as they share its test samples.
+    With one pair the unit is the person, the clip or the sample, by :func:`evenface.evaluation.comparison.compare`.
     Differences of which every one is the same number leave noise unknown: they get neither interval nor p. Over all
     settings, the settings of one repetition are averaged first, and the repetitions are the unit. Holm's correction
     runs over all comparisons of one metric and data set: once over those in single settings, once over those over
@@ -156,14 +159,17 @@ def _change(
     metric: str,
     out: Path,
 ) -> Change:
-    base, value = (pairs[f"{metric}_{side}"].to_numpy(dtype=np.float64) for side in ("base", "value"))
-    unit, difference = RUNS, paired(base, value, metric)
+    columns = [f"{metric}_base", f"{metric}_value"]
+    folded = pairs.index.get_level_values("fold").nunique() > 1
+    repeated = pairs[columns].groupby(level="fold").mean() if folded else pairs[columns]
+    base, value = repeated.to_numpy(dtype=np.float64).T
+    unit, difference = FOLDS if folded else RUNS, paired(base, value, metric)
     test = str(pairs["test"].iloc[0])
-    if len(pairs) == 1 and metric in COMPARED and setting is not None:
+    if len(pairs) == 1 and metric.removeprefix(CLIP) in (*COMPARED, *ORDERED) and setting is not None:
         unit, difference = _on_samples(pairs.iloc[0], metric, out)
     printed, gain = _in_print(plan, factor, level, baseline, setting, test, metric)
     relative = float(difference.value / base.mean()) if base.mean() else float("nan")
-    return Change(factor, level, baseline, setting, test, metric, difference, unit, len(pairs), relative, printed, gain)
+    return Change(factor, level, baseline, setting, test, metric, difference, unit, len(base), relative, printed, gain)
 
 
 def paired(base: np.ndarray, value: np.ndarray, name: str) -> Difference:
@@ -189,10 +195,10 @@ def _on_samples(pair: "pd.Series[Any]", metric: str, out: Path) -> tuple[str, Di
     sides = {side: Run(out / str(pair[f"folder_{side}"])).predictions for side in ("base", "value")}
     try:
         found = compare_predictions(sides)
-    except InputError:
+        return found.unit, found.pairs[0].overall[metric]
+    except (InputError, KeyError):  # other samples, or no clips or order that the metric asks for
         value = float(str(pair[f"{metric}_value"])) - float(str(pair[f"{metric}_base"]))
         return RUNS, Difference(metric, value, *[float("nan")] * 4)
-    return found.unit, found.pairs[0].overall[metric]
 
 
 def _together(

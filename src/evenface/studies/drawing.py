@@ -9,10 +9,12 @@ import pandas as pd
 
 from evenface.evaluation.figures import recalls, training_curves
 from evenface.evaluation.intervals import Estimate
+from evenface.evaluation.metrics import lower_is_better
 from evenface.evaluation.style import MARKERS, MUTED, colour, panels, styled
 from evenface.studies.compare import Change
 from evenface.studies.plan import OWN, Plan
-from evenface.studies.table import CLASSWISE, estimate, here, words
+from evenface.studies.repeats import estimate, replicates
+from evenface.studies.table import CLASSWISE, here, words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,6 +29,11 @@ def series_factor(plan: Plan) -> str | None:
     chosen = [name for name in plan.study.baseline if name in several] or several[-1:]
     fits = [name for name in chosen if len(plan.factors[name]) <= MOST_SERIES]
     return fits[0] if fits and len(several) > 1 else None
+
+
+def scale(metric: str) -> str:
+    """Name a metric beside its axis; of an error or a false alarm, which way is better."""
+    return words(metric) + (" (lower is better)" if lower_is_better(metric) else "")
 
 
 def settings(plan: Plan, series: str | None) -> list[dict[str, str]]:
@@ -85,12 +92,19 @@ def cells(plan: Plan, runs: pd.DataFrame, metric: str, test: str = OWN) -> "Figu
         axis.plot([], [], marker, color=shade, label=name)
         for row, setting in enumerate(rows):
             levels = {**setting, **({series: name} if series else {})}
-            values = chosen(runs, levels, test)[metric].dropna()
+            mine = chosen(runs, levels, test)
+            values = mine[metric].dropna()
             height = row + (len(names) - 1) * step / 2 - place * step
-            found, _, n = estimate(values)
-            if n:
+            found, _, _ = estimate(replicates(mine, metric))
+            if len(values):
                 axis.plot(
-                    values, [height - 0.28 * step] * n, "o", color=MUTED, markersize=2.2, fillstyle="none", zorder=1
+                    values,
+                    [height - 0.28 * step] * len(values),
+                    "o",
+                    color=MUTED,
+                    markersize=2.2,
+                    fillstyle="none",
+                    zorder=1,
                 )
                 axis.hlines(height, found.low, found.high, color=shade, linewidth=1.4)
                 axis.plot(found.value, height, marker, color=shade, markersize=5, zorder=3)
@@ -101,7 +115,7 @@ def cells(plan: Plan, runs: pd.DataFrame, metric: str, test: str = OWN) -> "Figu
     if metric in SHARES:
         low, high = axis.get_xlim()
         axis.set_xlim(max(low, -0.01), min(high, 1.01))  # an interval over few runs may reach beyond
-    axis.set(ylim=(-0.6, len(rows) - 0.4), xlabel=words(metric))
+    axis.set(ylim=(-0.6, len(rows) - 0.4), xlabel=scale(metric))
     axis.tick_params(axis="y", length=0)
     axis.grid(visible=False, axis="y")
     _legend(figure, axis, bool(series) or bool(crosses), series or "")
@@ -148,7 +162,7 @@ def changes(found: Sequence[Change]) -> "Figure":
         axis.plot(change.printed, height, "x", color=MUTED, markersize=5, zorder=2)
     names = [f"{change.level}" + (f" ({change.where})" if change.where else "") for change in rows]
     axis.set_yticks(range(len(rows)), names)
-    axis.set(ylim=(-0.6, len(rows) - 0.4), xlabel=f"change in {words(rows[0].metric)}")
+    axis.set(ylim=(-0.6, len(rows) - 0.4), xlabel=f"change in {scale(rows[0].metric)}")
     axis.tick_params(axis="y", length=0)
     axis.grid(visible=False, axis="y")
     return figure
@@ -174,7 +188,9 @@ def class_recall(
     for name in plan.factors[series] if series else ("",):
         mine = chosen(runs, {**setting, **({series: name} if series else {})})
         if len(mine):
-            found[f"{series} {name}" if series else said(plan, setting)] = [estimate(mine[c])[0] for c in columns]
+            found[f"{series} {name}" if series else said(plan, setting)] = [
+                estimate(replicates(mine, c))[0] for c in columns
+            ]
     if not found or not columns:
         return None
     classes = [name.removeprefix(f"recall{CLASSWISE}") for name in columns]

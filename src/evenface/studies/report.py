@@ -17,15 +17,9 @@ from evenface.studies import drawing
 from evenface.studies.classes import class_table, confusion_table
 from evenface.studies.compare import Change
 from evenface.studies.plan import OWN, Plan
+from evenface.studies.repeats import by_fold, estimate, replicates
 from evenface.studies.schema import CONFUSION
-from evenface.studies.table import (
-    cell_table,
-    estimate,
-    printed_elsewhere,
-    run_table,
-    scalar_metrics,
-    words,
-)
+from evenface.studies.table import cell_table, printed_elsewhere, run_table, scalar_metrics, words
 from evenface.studies.wording import change_table, flatters, heading, judged, replication, sentence, verdict
 
 MOST_TILES, MOST_SETTINGS = 6, 8
@@ -57,13 +51,14 @@ def study_report(plan: Plan, runs: pd.DataFrame, found: Sequence[Change], failed
     page = Page(
         f"study · {flatters(plan)}" if flatters(plan) else "study",
         plan.study.name + (f" on {plan.choice.on}" if plan.choice.on else ""),
-        f"{words(names[0]).capitalize()}, mean over runs" if names else "",
+        f"{_capital(words(names[0]))}, mean over {'folds' if by_fold(runs) else 'runs'}" if names else "",
         tuple(_tiles(plan, runs)),
         tuple(_verdicts(plan, runs, found)),
         tuple(_sure(plan, runs, found)),
         tuple(_notes(plan, runs, opened, failed)),
         tuple(_sections(plan, runs, found, opened)),
         _facts(plan, list(opened.values())),
+        tuple(_capital(text) for text in reporting.warned([run for run in opened.values() if "on" not in run.facts])),
     )
     return write(page, out / REPORT)
 
@@ -81,16 +76,10 @@ def _tiles(plan: Plan, runs: pd.DataFrame) -> list[Tile]:
         groups = [(f"{series} {level}", {series: level}) for level in plan.factors[series]]
     tiles = []
     for place, (name, levels) in enumerate(groups[: 2 * MOST_TILES]):
-        mean, _, n = estimate(_by_repeat(drawing.chosen(own, levels), names[0]))
+        mean, _, n = estimate(replicates(drawing.chosen(own, levels), names[0]))
         interval = "" if n < 2 else f"[{number(mean.low)}, {number(mean.high)}]"
         tiles.append(Tile(name, number(mean.value), interval, place if len(groups) <= MOST_TILES else None))
     return tiles
-
-
-def _by_repeat(runs: pd.DataFrame, metric: str) -> "pd.Series[float]":
-    """Average the cells of one repetition: the repetition is the unit."""
-    means: pd.Series[float] = runs.groupby(["seed", "fold"], dropna=False)[metric].mean()
-    return means
 
 
 def _verdicts(plan: Plan, runs: pd.DataFrame, found: Sequence[Change]) -> list[Verdict]:
@@ -117,18 +106,19 @@ def _sure(plan: Plan, runs: pd.DataFrame, found: Sequence[Change]) -> list[str]:
     seeds, folds = runs["seed"].nunique(), runs["fold"].nunique()
     lines = [f"Each cell has {seeds} seeds" + (f" in each of {folds} folds." if folds else ".")]
     if seeds * max(1, folds) > 1:
-        lines.append("Intervals of cells are 95 % t-intervals of the mean over runs.")
+        unit = "folds, the seeds of a fold averaged first" if by_fold(runs) else "runs"
+        lines.append(f"Intervals of cells are 95 % t-intervals of the mean over {unit}.")
     if judged(plan, found):
         lines.append(f"Of differences {replication(judged(plan, found))}; p is that of the paired t test.")
         lines.append("A difference is called larger than noise if its interval leaves out zero and p after Holm's ")
         lines[-1] += "correction, over all comparisons of its kind, is at most 0.05."
     if folds:
-        lines.append("Folds share most of their training data, so runs of several folds are not quite independent.")
+        lines.append("Folds share most of their training data, so they are not quite independent.")
     else:
         lines.append(
             "All runs are tested on the same samples. How results vary over other samples is not in the intervals."
         )
-    if seeds * max(1, folds) < 5 and seeds * max(1, folds) > 1:
+    if 1 < (folds if by_fold(runs) else seeds * max(1, folds)) < 5:
         lines.append("With so few runs only large and steady differences can be told from noise.")
     return lines
 
@@ -141,8 +131,8 @@ def _notes(plan: Plan, runs: pd.DataFrame, opened: Mapping[str, Run], failed: Ma
     lines += [f"Failed: {folder}: {why.splitlines()[0]}" for folder, why in failed.items()]
     lines += [_capital(note) for note in plan.notes]
     lines += [f"Deviation: {text}" for text in plan.deviations]
-    said = dict.fromkeys(note for run in opened.values() for note in run.facts["notes"])
-    return lines + [_capital(note) for note in said]
+    said = [note for run in opened.values() for note in run.facts["notes"] if note not in reporting.leaks(run)]
+    return lines + [_capital(note) for note in dict.fromkeys(said)]
 
 
 def _sections(plan: Plan, runs: pd.DataFrame, found: Sequence[Change], opened: Mapping[str, Run]) -> list[Section]:

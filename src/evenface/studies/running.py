@@ -7,13 +7,14 @@ from typing import Any
 
 import pandas as pd
 
+from evenface import reporting
 from evenface.errors import InputError
 from evenface.recipes.reading import read_mapping
 from evenface.runs import Run
 from evenface.studies.compare import Change, changes
 from evenface.studies.execute import cores, duration, execute, prepare_data
 from evenface.studies.loading import load_study
-from evenface.studies.plan import STUDY, Choice, Plan, claim, make_plan
+from evenface.studies.plan import OWN, STUDY, Choice, Plan, claim, make_plan
 from evenface.studies.report import study_report
 from evenface.studies.schema import Study
 from evenface.studies.table import cell_table, measure, run_table, write_table
@@ -40,7 +41,7 @@ class Studied:
     failed : dict of str to str
         Folder of each run that failed to the sentence that says why.
     lines : list of str
-        The screen: the answer first.
+        The screen: warnings, the answer, how sure.
     report : Path
         The page.
     """
@@ -93,7 +94,9 @@ def run_study(
     write_table(run_table(plan, runs), folder / EACH)
     report = study_report(plan, runs, found, outcome.failed, folder)
     short = cell_table(plan, runs, spread=False)
-    lines = [heading(plan, int((runs["test"] == "").sum())), *short.text().splitlines(), "", *screen(plan, found)]
+    warned = reporting.warned([Run(folder / name) for name in dict.fromkeys(runs.loc[runs["test"] == OWN, "folder"])])
+    head = heading(plan, int((runs["test"] == OWN).sum()))
+    lines = [*warned, head, *short.text().splitlines(), "", *screen(plan, found)]
     return Studied(plan, folder, runs, found, outcome.failed, lines, report)
 
 

@@ -8,20 +8,24 @@ import numpy as np
 import pandas as pd
 
 from evenface.evaluation import metrics
-from evenface.evaluation.intervals import LEVEL, Estimate
+from evenface.evaluation.metrics import CLIP, lower_is_better
 from evenface.evaluation.named import measured
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.tables import Cell, Table
 from evenface.files import atomic_write
 from evenface.progress import progress
+from evenface.reporting import leaks
 from evenface.runs import VALIDATION as HELD_BACK
 from evenface.runs import Run
 from evenface.studies.execute import ended
 from evenface.studies.plan import OWN, Plan
+from evenface.studies.repeats import REPEAT, by_fold, estimate, replicates, unit_note
 from evenface.studies.schema import CONFUSION, COSTS, VALIDATION, Printed
 
-REPEAT = ("seed", "fold")
 CLASSWISE, AS = " of ", " as "
+LEAKS = "(leaky)"
+"""Column that says whether people or clips stand on both sides of a run's split."""
+LEAKY_NOTE = "LEAKY: people or clips stand on both sides of the split of the runs so marked; their figures flatter. "
 
 
 def measure(plan: Plan, out: Path) -> pd.DataFrame:
@@ -33,6 +37,7 @@ def measure(plan: Plan, out: Path) -> pd.DataFrame:
         A row for each run and each of the plan's sides: a column for each factor, ``seed``, ``fold``, ``test`` (the
         side; empty for the data set's own test), ``folder``, and one for each metric; a metric of classes has one for
         each class, such as ``recall of happy``, the confusion one for each pair, such as ``confusion of sad as happy``.
+        The column :data:`LEAKS` says whether the run's split tears people or clips apart.
     """
     rows = []
     known: dict[tuple[str, str], dict[str, Any]] = {}
@@ -48,11 +53,12 @@ def measure(plan: Plan, out: Path) -> pd.DataFrame:
                 if (folder, test) not in known:
                     opened = Run(out / folder)
                     judged = Predictions.load(out / folder / HELD_BACK) if test == VALIDATION else opened.predictions
-                    known[folder, test] = values_of(opened, plan.study.metrics, judged)
+                    values = values_of(opened, plan.study.metrics, judged)
+                    known[folder, test] = {LEAKS: bool(leaks(opened)), **values}
                 levels = dict(zip(plan.factors, run.cell, strict=True))
                 repeat = {"seed": run.seed, "fold": run.fold}
                 rows.append({**levels, **repeat, "test": test, "folder": folder, **known[folder, test]})
-    columns = [*plan.factors, *REPEAT, "test", "folder"]
+    columns = [*plan.factors, *REPEAT, "test", "folder", LEAKS]
     return pd.DataFrame(rows) if rows else pd.DataFrame(columns=[*columns, *plan.study.metrics])
 
 
@@ -77,30 +83,6 @@ def values_of(run: Run, names: Sequence[str], predictions: Predictions) -> dict[
     return found
 
 
-def estimate(values: "np.ndarray | pd.Series[float]", level: float = LEVEL) -> tuple[Estimate, float, int]:
-    """Give mean with t-interval, standard deviation, and number of values; what is not defined is left out.
-
-    Examples
-    --------
-    >>> found, sd, n = estimate(np.array([0.1, 0.2, 0.3]))
-    >>> round(found.value, 3), round(found.low, 3), round(found.high, 3), n
-    (0.2, -0.048, 0.448, 3)
-    """
-    from scipy.stats import t
-
-    known = np.asarray(values, dtype=np.float64)
-    known = known[~np.isnan(known)]
-    n = len(known)
-    if n == 0:
-        return Estimate(float("nan")), float("nan"), 0
-    mean = float(known.mean())
-    if n == 1:
-        return Estimate(mean), float("nan"), 1
-    sd = float(known.std(ddof=1))
-    half = float(t.ppf((1 + level) / 2, n - 1)) * sd / n**0.5
-    return Estimate(mean, mean - half, mean + half), sd, n
-
-
 def scalar_metrics(plan: Plan) -> list[str]:
     """List the metrics that give one value."""
     return [name for name in plan.study.metrics if name not in (*metrics.PER_CLASS, CONFUSION)]
@@ -108,7 +90,18 @@ def scalar_metrics(plan: Plan) -> list[str]:
 
 def words(metric: str) -> str:
     """Write a metric's name as a reader does."""
-    return {"macro_f1": "macro F1", "training_seconds": "training seconds"}.get(metric, metric.replace("_", " "))
+    if metric.startswith(CLIP):
+        return f"{words(metric.removeprefix(CLIP))} by clip"
+    known = {"mae": "MAE", "expected_mae": "MAE of the expected level", "qwk": "quadratic kappa", "icc": "ICC(3,1)"}
+    known |= {"mcc": "Matthews correlation", "ece": "calibration error"}
+    capitals = {"f1": "F1", "pd": "PD", "pf": "PF"}
+    return known.get(metric) or " ".join(capitals.get(word, word) for word in metric.split("_"))
+
+
+def lower_note(names: Sequence[str]) -> str:
+    """Say of which metrics less is better; empty where there are none."""
+    named = [words(name) for name in names if lower_is_better(name)]
+    return f" Lower is better: {', '.join(named)}." if named else ""
 
 
 def here(plan: Plan, row: Printed) -> bool:
@@ -134,28 +127,32 @@ def cell_table(plan: Plan, runs: pd.DataFrame, *, spread: bool = True) -> Table:
     sides = {"as printed": printed, "quoted": quoted}
     shown = {(name, side): any(name in row.values for row in given) for side, given in sides.items() for name in names}
     sources = any(row.source for row in (*printed, *quoted))
+    leaky, folded = bool(runs[LEAKS].any()), by_fold(runs)
     rows: list[tuple[Cell, ...]] = []
     for test in plan.sides:
         for labels, mine, inprint in _rows(plan, runs, test, printed, quoted):
             cells: list[Cell] = [
                 *([test or plan.choice.on or "own data"] if len(plan.sides) > 1 else []),
                 *labels,
+                *(["LEAKY" if mine[LEAKS].any() else ""] if leaky else []),
+                *([mine["fold"].nunique() or "–"] if folded else []),
                 len(mine) or "–",
             ]
             for name in names:
-                value, sd, _ = estimate(mine[name]) if len(mine) else (Estimate(float("nan")), float("nan"), 0)
+                value, sd, _ = estimate(replicates(mine, name))
                 cells += [value, *([sd] if spread else [])]
                 for side in sides:
                     if shown[name, side]:
                         given = inprint.get(side)
                         cells.append(_number(given.values.get(name)) if given else float("nan"))
             rows.append((*cells, *([next((row.source for row in inprint.values()), "")] if sources else [])))
-    header = [*(["tested on"] if len(plan.sides) > 1 else []), *plan.factors, "runs"]
+    header = [*(["tested on"] if len(plan.sides) > 1 else []), *plan.factors]
+    header += [*(["warning"] if leaky else []), *(["folds"] if folded else []), "runs"]
     for name in names:
         header += [words(name), *([f"{words(name)} sd"] if spread else [])]
         header += [f"{words(name)} {side}" for side in sides if shown[name, side]]
-    note = f"Mean over the runs of a cell with the {LEVEL:.0%} interval of that mean (t over runs)"
-    note += "; sd: standard deviation over runs." if spread else "."
+    note = LEAKY_NOTE if leaky else ""
+    note += unit_note(plan, runs, spread=spread) + lower_note(names)
     return Table(
         "table" if spread else "cells",
         "Cells, with standard deviations" if spread else "Cells",
@@ -231,6 +228,7 @@ def run_table(plan: Plan, runs: pd.DataFrame) -> Table:
     names = scalar_metrics(plan)
     single = [row for row in plan.study.printed if here(plan, row) and row.seed is not None and not row.gain]
     extra = [name for name in names if any(name in row.values for row in single)]
+    leaky = bool(runs[LEAKS].any())
     rows: list[tuple[Cell, ...]] = []
     for record in runs.to_dict("records"):
         levels = {factor: record[factor] for factor in plan.factors}
@@ -240,11 +238,12 @@ def run_table(plan: Plan, runs: pd.DataFrame) -> Table:
         printed = [_number(match[0].values.get(name)) if match else float("nan") for name in extra]
         fold = "" if record["fold"] is None or pd.isna(record["fold"]) else str(int(record["fold"]))
         where = [record["test"] or plan.choice.on or "own data"] if len(plan.sides) > 1 else []
-        fixed: list[Cell] = [*where, *levels.values(), str(record["seed"]), fold]
+        where += [*levels.values(), *(["LEAKY" if record[LEAKS] else ""] if leaky else [])]
+        fixed: list[Cell] = [*where, str(record["seed"]), fold]
         rows.append((*fixed, *(float(record[name]) for name in names), *printed, str(record["folder"])))
-    head = [*(["tested on"] if len(plan.sides) > 1 else []), *plan.factors, *REPEAT]
+    head = [*(["tested on"] if len(plan.sides) > 1 else []), *plan.factors, *(["warning"] if leaky else []), *REPEAT]
     header = (*head, *map(words, names), *(f"{words(name)} as printed" for name in extra), "folder")
-    return Table("runs", "Every run", header, tuple(rows))
+    return Table("runs", "Every run", header, tuple(rows), LEAKY_NOTE.strip() if leaky else "")
 
 
 def markdown(table: Table) -> str:

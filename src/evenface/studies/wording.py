@@ -3,11 +3,12 @@
 import math
 from collections.abc import Sequence
 
+from evenface.evaluation.metrics import lower_is_better
 from evenface.evaluation.tables import Cell, Table
-from evenface.evaluation.wording import signed
-from evenface.studies.compare import RUNS, Change
+from evenface.evaluation.wording import UNITS, signed
+from evenface.studies.compare import FOLDS, RUNS, Change
 from evenface.studies.plan import Plan
-from evenface.studies.table import scalar_metrics, words
+from evenface.studies.table import lower_note, scalar_metrics, words
 
 MOST_SHOWN = 8
 """Differences that are not larger than noise, on the screen."""
@@ -42,11 +43,12 @@ def change_table(plan: Plan, found: Sequence[Change], *, whole: bool = True) -> 
         row += ["yes" if change.certain else "no", *([change.printed] if inprint else [])]
         rows.append((*row, *([change.printed_gain] if gains and whole else [])))
     header = [*(["tested on"] if plan.tests else []), "compared", "setting", "metric"]
-    header += [*(["pairs of runs", "unit"] if whole else []), "difference", *(["as a share", "p"] if whole else [])]
+    header += [*(["pairs", "unit"] if whole else []), "difference", *(["as a share", "p"] if whole else [])]
     header += ["p (Holm)", "larger than noise", *(["difference as printed"] if inprint else [])]
     header += ["share as printed"] if gains and whole else []
     title = "Differences from the baseline" + (", with pairs and shares" if whole else "")
-    return Table("differences-whole" if whole else "differences", title, tuple(header), tuple(rows))
+    note = lower_note(list(dict.fromkeys(change.metric for change in found))).strip()
+    return Table("differences-whole" if whole else "differences", title, tuple(header), tuple(rows), note)
 
 
 def flatters(plan: Plan) -> str:
@@ -105,7 +107,8 @@ def sentence(change: Change) -> str:
     interval = "" if math.isnan(d.low) else f" [{signed(d.low)}, {signed(d.high)}]"
     where = f" ({change.where})" if change.where else ""
     on = f", tested on {change.test}" if change.test else ""
-    return f"{change.factor} {change.level} instead of {change.baseline}{where}{on}: {signed(d.value)}{interval}"
+    way = f", {'better' if d.value < 0 else 'worse'}" if lower_is_better(change.metric) and change.certain else ""
+    return f"{change.factor} {change.level} instead of {change.baseline}{where}{on}: {signed(d.value)}{interval}{way}"
 
 
 def replication(found: Sequence[Change]) -> str:
@@ -115,7 +118,9 @@ def replication(found: Sequence[Change]) -> str:
     pairs = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     if units == {RUNS}:
         return f"the unit is the run, {pairs} pairs of the same seed and data"
+    if units == {FOLDS}:
+        return f"the unit is the fold, {pairs} pairs of the same number, seeds of a fold averaged first"
     if not units:
         return f"noise is not known from {pairs} pairs of runs"
-    singular = {"people": "the person", "samples": "the sample", RUNS: "the run"}
-    return f"the unit is {' or '.join(singular[unit] for unit in sorted(units))}"
+    singular = {**UNITS, RUNS: "run", FOLDS: "fold"}
+    return f"the unit is {' or '.join(f'the {singular[unit]}' for unit in sorted(units))}"

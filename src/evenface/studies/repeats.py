@@ -1,0 +1,59 @@
+"""What is repeated in a study, and what its spread says: means, intervals, and what they are over."""
+
+import numpy as np
+import pandas as pd
+
+from evenface.evaluation.intervals import LEVEL, Estimate
+from evenface.studies.plan import Plan
+
+REPEAT = ("seed", "fold")
+
+
+def estimate(values: "np.ndarray | pd.Series[float]", level: float = LEVEL) -> tuple[Estimate, float, int]:
+    """Give mean with t-interval, standard deviation, and number of values; what is not defined is left out.
+
+    Examples
+    --------
+    >>> found, sd, n = estimate(np.array([0.1, 0.2, 0.3]))
+    >>> round(found.value, 3), round(found.low, 3), round(found.high, 3), n
+    (0.2, -0.048, 0.448, 3)
+    """
+    from scipy.stats import t
+
+    known = np.asarray(values, dtype=np.float64)
+    known = known[~np.isnan(known)]
+    n = len(known)
+    if n == 0:
+        return Estimate(float("nan")), float("nan"), 0
+    mean = float(known.mean())
+    if n == 1:
+        return Estimate(mean), float("nan"), 1
+    sd = float(known.std(ddof=1))
+    half = float(t.ppf((1 + level) / 2, n - 1)) * sd / n**0.5
+    return Estimate(mean, mean - half, mean + half), sd, n
+
+
+def by_fold(runs: pd.DataFrame) -> bool:
+    """Whether folds are the units of replication: they are where there are several, as each tests on other samples."""
+    return runs["fold"].nunique() > 1
+
+
+def replicates(runs: pd.DataFrame, metric: str) -> "pd.Series[float]":
+    """Give one value for each unit of replication.
+
+    Units are the folds where there are several, else the runs. Seeds of one fold are tested on the same samples, so
+    they are averaged, as are cells of one repetition.
+    """
+    unit = ["fold"] if by_fold(runs) else list(REPEAT)
+    means: pd.Series[float] = runs.groupby(unit, dropna=False)[metric].mean()
+    return means
+
+
+def unit_note(plan: Plan, runs: pd.DataFrame, *, spread: bool = True) -> str:
+    """Say what means, intervals and standard deviations are over."""
+    unit = "folds" if by_fold(runs) else "runs"
+    averaged = "; seeds of a fold are averaged first" if by_fold(runs) and runs["seed"].nunique() > 1 else ""
+    alone = by_fold(runs) and all(run.recipe.protocol.kind == "leave-one-out" for run in plan.runs)
+    said = f"Mean over the {unit} of a cell with the {LEVEL:.0%} interval of that mean (t over {unit}){averaged}"
+    said += f"; sd: standard deviation over {unit}." if spread else "."
+    return f"{said} The unit of replication is the {unit[:-1]}{', which is one person left out' if alone else ''}."
