@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,13 @@ import numpy as np
 from evenface.errors import InputError
 from evenface.faces.read import Target
 from evenface.faces.store import IMAGES
+from evenface.faces.worker import Found
 from evenface.files import disk_error
 
 SYNC_SECONDS = 2.0
 JOURNAL = "journal.jsonl"
+PIECE = 4 << 20
+"""Bytes that are copied at a time from a file of pixels."""
 
 
 class Building:
@@ -44,6 +47,8 @@ class Building:
         Position and reason of each sample that was set aside.
     several : dict of int to int
         Position and count of pictures of each sample that gave more than one.
+    clips : dict of int to list of list of int
+        Position of each clip, and of each of its samples what :data:`~evenface.faces.clips.FACTS` names.
 
     Raises
     ------
@@ -56,7 +61,8 @@ class Building:
         self.done, self.written = 0, 0
         self.reasons: dict[int, str] = {}
         self.several: dict[int, int] = {}
-        self._news: dict[int, str | int] = {}
+        self.clips: dict[int, list[list[int]]] = {}
+        self._news: dict[int, Found] = {}
         self._synced = time.monotonic()
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -84,14 +90,21 @@ class Building:
             self._journal.close()
             os.close(self._array)
 
-    def add(self, found: Sequence[str | int], pixels: bytes) -> None:
-        """Take the next samples: for each its count of pictures or why it is set aside; and the pictures' pixels."""
+    def add(self, found: Sequence[Found], pixels: bytes | Path) -> None:
+        """Take the next samples: for each its pictures or why it is set aside; and the pictures' pixels.
+
+        A file of pixels is deleted when they are taken over.
+        """
         news = {self.done + i: what for i, what in enumerate(found) if what != 1}
-        usable = sum(what for what in found if isinstance(what, int))
-        if len(pixels) != usable * self.target.nbytes:
-            raise InputError(f"{len(pixels)} bytes were read for {usable} pictures of {self.target.nbytes} bytes")
+        usable = sum(_count(what) for what in found)
+        length = pixels.stat().st_size if isinstance(pixels, Path) else len(pixels)
+        if length != usable * self.target.nbytes:
+            raise InputError(f"{length} bytes were read for {usable} pictures of {self.target.nbytes} bytes")
         try:
-            _write_all(self._array, pixels, len(_header(0, self.target)) + self.written * self.target.nbytes)
+            position = len(_header(0, self.target)) + self.written * self.target.nbytes
+            for piece in _pieces(pixels):
+                _write_all(self._array, piece, position)
+                position += len(piece)
         except OSError as error:
             raise disk_error(error, self.path) from error
         self.done += len(found)
@@ -100,6 +113,8 @@ class Building:
         self._news.update(news)
         if time.monotonic() - self._synced >= SYNC_SECONDS:
             self._sync()
+        if isinstance(pixels, Path):
+            pixels.unlink()
 
     def finish(self) -> None:
         """Cut the array to the pictures that are there and write its header."""
@@ -111,17 +126,21 @@ class Building:
         except OSError as error:
             raise disk_error(error, self.path) from error
 
-    def _note(self, news: dict[int, str | int]) -> None:
+    def _note(self, news: dict[int, Found]) -> None:
         for i, what in news.items():
             if isinstance(what, str):
                 self.reasons[i] = what
+            elif isinstance(what, list):
+                self.clips[i] = what
             else:
                 self.several[i] = what
 
     def _sync(self) -> None:
         several = [(i, what) for i, what in self._news.items() if isinstance(what, int)]
         aside = [(i, what) for i, what in self._news.items() if isinstance(what, str)]
-        line = {"done": self.done, "written": self.written, "set_aside": aside, "several": several}
+        line: dict[str, Any] = {"done": self.done, "written": self.written, "set_aside": aside, "several": several}
+        if clips := [(i, what) for i, what in self._news.items() if isinstance(what, list)]:
+            line["clips"] = clips
         try:
             os.fsync(self._array)
             self._journal.write(json.dumps(line).encode() + b"\n")
@@ -148,14 +167,33 @@ class Building:
                 break
             good += len(line)
             self.done, self.written = entry["done"], entry["written"]
-            self._note({int(i): what for i, what in [*entry["set_aside"], *entry.get("several", [])]})
+            self._note({int(i): what for i, what in _noted(entry)})
         if good < len(content):
             os.truncate(journal, good)
 
 
+def _count(what: Found) -> int:
+    """Give how many pictures, or samples of a clip, were made."""
+    return 0 if isinstance(what, str) else len(what) if isinstance(what, list) else what
+
+
+def _noted(entry: dict[str, Any]) -> Iterator[tuple[int, Found]]:
+    for name in ("set_aside", "several", "clips"):
+        yield from entry.get(name, [])
+
+
+def _pieces(pixels: bytes | Path) -> Iterator[bytes]:
+    if isinstance(pixels, bytes):
+        yield pixels
+        return
+    with pixels.open("rb") as file:
+        while piece := file.read(PIECE):
+            yield piece
+
+
 def _header(samples: int, target: Target) -> bytes:
     """Make the header of a NumPy file of the given length; NumPy pads it, so its own length never changes."""
-    shape = (samples, 1, target.size, target.size, target.channels)
+    shape = (samples, target.frames, target.size, target.size, target.channels)
     buffer = io.BytesIO()
     np.lib.format.write_array_header_1_0(buffer, {"descr": "|u1", "fortran_order": False, "shape": shape})
     return buffer.getvalue()

@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 
 from evenface.errors import InputError
 from evenface.faces.align import ALIGNMENT, Face, Point, cut, square_of
+from evenface.faces.landmarks import PACKAGES, model_path, with_dlib_eyes
 from evenface.registry import find
 
 SAME = 0.3
@@ -170,16 +171,19 @@ class Crop:
         What is added around the detector's box on every side, as a share of its longer side, 0 to 2.
     which : {"largest", "all"}, default="largest"
         Which faces of a picture are kept.
+    landmarks : {"detector", "dlib"}, default="detector"
+        By what eyes are levelled: the detector's own points, or dlib's 68.
 
     Raises
     ------
     InputError
-        If there is no such detector, it is not installed, or a setting is out of range.
+        If there is no such detector, it or dlib is not installed, or a setting is out of range.
     """
 
     detector: str = "mediapipe"
     margin: float = 0.25
     which: str = "largest"
+    landmarks: str = "detector"
 
     def __post_init__(self) -> None:
         kind = find("face detector", self.detector, DETECTORS)
@@ -189,12 +193,20 @@ class Crop:
             raise InputError(f"which must be largest or all, got {self.which!r}")
         if importlib.util.find_spec(kind.module) is None:
             raise InputError(f"the face detector {self.detector} is not installed", f"Install it: {EXTRA}")
+        if self.landmarks not in ("detector", "dlib"):
+            raise InputError(f"landmarks must be detector or dlib, got {self.landmarks!r}")
+        if self.landmarks == "dlib":
+            model_path()
 
     @property
     def facts(self) -> dict[str, Any]:
         """Everything that decides what a crop looks like, versions included."""
-        versions = _versions(DETECTORS[self.detector].packages)
-        return {**asdict(self), "alignment": ALIGNMENT, "versions": versions}
+        packages, settings = DETECTORS[self.detector].packages, asdict(self)
+        if self.landmarks == "dlib":
+            packages += PACKAGES
+        else:  # as it was before there was a choice, so that stores made then are found
+            settings.pop("landmarks")
+        return {**settings, "alignment": ALIGNMENT, "versions": _versions(packages)}
 
 
 def _versions(packages: tuple[str, ...]) -> dict[str, str]:
@@ -223,7 +235,7 @@ def load_detector(name: str) -> Detector:
         raise InputError(f"the face detector {name} cannot be loaded ({error})", f"Install it: {EXTRA}") from error
 
 
-def find_faces(image: Image.Image, detector: str) -> list[Face]:
+def find_faces(image: Image.Image, detector: str, landmarks: str = "detector") -> list[Face]:
     """Find the faces of an upright RGB picture, the largest first.
 
     Parameters
@@ -232,6 +244,8 @@ def find_faces(image: Image.Image, detector: str) -> list[Face]:
         RGB.
     detector : str
         Name of a detector.
+    landmarks : {"detector", "dlib"}, default="detector"
+        Who says where the eyes are.
 
     Returns
     -------
@@ -241,11 +255,13 @@ def find_faces(image: Image.Image, detector: str) -> list[Face]:
     Raises
     ------
     InputError
-        As :func:`load_detector` does.
+        As :func:`load_detector` does, or if dlib is asked for and is not installed.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of deprecated names and odd spellings inside the packages
         faces = load_detector(detector)(image)
+    if landmarks == "dlib":
+        faces = with_dlib_eyes(image, faces)
     return sorted(faces, key=lambda face: (-face.side, -face.score, face.box))
 
 
@@ -266,5 +282,5 @@ def crop_faces(image: Image.Image, crop: Crop, size: int) -> list[Image.Image]:
     list of Image
         RGB; one at most where only the largest is wanted, empty where no face was found.
     """
-    faces = find_faces(image, crop.detector)
+    faces = find_faces(image, crop.detector, crop.landmarks)
     return [cut(image, square_of(face, crop.margin), size) for face in faces[: 1 if crop.which == "largest" else None]]

@@ -18,6 +18,7 @@ from PIL import Image, UnidentifiedImageError
 
 from evenface.errors import InputError
 from evenface.faces.detector import Crop, crop_faces
+from evenface.faces.taking import Taking
 from evenface.faces.trouble import PICTURES, UnusableError, broken, file_trouble, kind_of, unidentified
 
 MEGAPIXELS = 100
@@ -46,16 +47,27 @@ class Target:
         ``size`` × ``size`` pixels of 1 (grey) or 3 (RGB) channels.
     crop : Crop, optional
         How to crop to faces; none means the central square.
+    squeeze : bool, default=False
+        Without ``crop``: the whole picture, its longer side squeezed to a square.
+    taking : Taking, optional
+        Samples are clips, of which so many frames are taken; none means stills.
     """
 
     size: int
     channels: int
     crop: Crop | None = None
+    squeeze: bool = False
+    taking: Taking | None = None
+
+    @property
+    def frames(self) -> int:
+        """Frames of one sample, 1 for a still."""
+        return self.taking.frames if self.taking else 1
 
     @property
     def nbytes(self) -> int:
-        """Bytes of one picture."""
-        return self.size * self.size * self.channels
+        """Bytes of one sample: a picture, or the frames of a clip."""
+        return self.frames * self.size * self.size * self.channels
 
 
 @contextlib.contextmanager
@@ -106,16 +118,39 @@ def fit(image: Image.Image, target: Target) -> Image.Image:
     """Crop the central square, convert to 8-bit grey or RGB, resize with antialiasing (bicubic).
 
     A square crop keeps a face's proportions, which expressions live in; squashing would not, and padding
-    would add edges that are no face. Transparent parts become neutral grey.
+    would add edges that are no face. Transparent parts become neutral grey. Where the target says squeeze, the whole
+    picture is resized, bilinearly, and with antialiasing too.
     """
+    if target.squeeze:
+        image = grey_or_rgb(_eight_bit(image), target)
+        return image.resize((target.size, target.size), Image.Resampling.BILINEAR, reducing_gap=3.0)
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     if image.width != image.height:
         image = image.crop((left, top, left + side, top + side))
-    image = _convert(_eight_bit(image), "L" if target.channels == 1 else "RGB")
+    image = grey_or_rgb(_eight_bit(image), target)
     if side != target.size:
         image = image.resize((target.size, target.size), Image.Resampling.BICUBIC, reducing_gap=3.0)
     return image
+
+
+def read_picture(path: str) -> Image.Image:
+    """Read a picture as it is: upright, RGB, 8 bits.
+
+    Raises
+    ------
+    UnusableError
+        If there is no usable picture; the text says why.
+    """
+    try:
+        return _convert(_eight_bit(_decode(_bytes_of(path), None, None)), "RGB")
+    except OSError as error:
+        raise UnusableError(file_trouble(error)) from error
+
+
+def grey_or_rgb(image: Image.Image, target: Target) -> Image.Image:
+    """Convert an 8-bit picture to the target's channels."""
+    return _convert(image, "L" if target.channels == 1 else "RGB")
 
 
 def _faces(image: Image.Image, target: Target) -> bytes:
@@ -129,7 +164,7 @@ def _faces(image: Image.Image, target: Target) -> bytes:
         raise UnusableError(f"the detector failed: {' '.join(str(error).split())}") from error
     if not faces:
         raise UnusableError("no face found")
-    return b"".join(_convert(face, "L" if target.channels == 1 else "RGB").tobytes() for face in faces)
+    return b"".join(grey_or_rgb(face, target).tobytes() for face in faces)
 
 
 def _bytes_of(path: str) -> bytes:
@@ -152,14 +187,14 @@ def open_regular(path: str, flags: int) -> int:
     return handle
 
 
-def _decode(data: bytes, frame: int | None, target: Target) -> Image.Image:
+def _decode(data: bytes, frame: int | None, target: Target | None) -> Image.Image:
     try:
         image: Image.Image = Image.open(io.BytesIO(data), formats=_formats())
         if image.width * image.height > MEGAPIXELS * 1_000_000:
             raise UnusableError(f"huge: {image.width} × {image.height} pixels, the limit is {MEGAPIXELS} megapixels")
         if frame:
             image.seek(frame)
-        if image.format == "JPEG" and target.crop is None:
+        if image.format == "JPEG" and target and target.crop is None and not target.squeeze:
             # The decoder itself may shrink by 2, 4 or 8: twice the target is left for the resize.
             image.draft("L" if target.channels == 1 else None, (2 * target.size, 2 * target.size))
         image.load()

@@ -26,7 +26,7 @@ class Store:
     manifest : Manifest
         Usable samples only; row ``i`` describes ``images[i]``.
     images : memmap of shape (N, T, H, W, C), uint8
-        The faces, values 0 to 255, read-only; T is 1 for stills, C is 1 (grey) or 3 (RGB).
+        The faces, values 0 to 255, read-only; T is 1 for stills, the frames taken for clips, C is 1 (grey) or 3 (RGB).
     quarantine : DataFrame
         Samples set aside: ``sample``, ``path``, ``reason``.
     key : str
@@ -79,7 +79,12 @@ class Store:
 
     def summary(self) -> str:
         """One line for the screen: how many faces, how many set aside and why, which classes lost all."""
-        line = f"{len(self):,} {'face' if len(self) == 1 else 'faces'}"
+        many = "" if len(self) == 1 else "s"
+        line = f"{len(self):,} face{many}"
+        if self.manifest.content == "clips":
+            line = f"{len(self):,} sample{many} of {self.images.shape[1]} frames"
+            if lost := int(self.manifest.table["lost"].sum()):
+                line += f", no face on {lost:,} frames"
         if len(self.quarantine):
             line += f", {len(self.quarantine):,} set aside ({QUARANTINE}: {count_reasons(self.quarantine)})"
         if self.lost:

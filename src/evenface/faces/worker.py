@@ -15,16 +15,22 @@ import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from evenface.errors import InputError
+from evenface.faces.clips import read_clip
 from evenface.faces.detector import Crop
 from evenface.faces.read import Target, open_regular, quiet_pillow, read_sample
+from evenface.faces.taking import Taking
 from evenface.faces.trouble import UnusableError
 
-Sample = tuple[str, int | None]
-Answer = tuple[list[str | int], bytes]
-"""For each sample how many pictures came of it, or why none did; and their pixels in one run."""
+Sample = tuple[str, int | None, int | None]
+"""Path, start and end."""
+Found = str | int | list[list[int]]
+Answer = tuple[list[Found], bytes | Path]
+"""For each sample how many pictures came of it (of a clip: the facts of each), or why none did; and their pixels in one
+run, or the file that holds them."""
 
 
 def hash_files(paths: Sequence[str]) -> list[str]:
@@ -41,16 +47,25 @@ def hash_files(paths: Sequence[str]) -> list[str]:
 
 def read_samples(samples: Sequence[Sample], target: Target) -> Answer:
     """Read samples: for each how many pictures it gave, or the reason why none; and their pixels in one run."""
-    found: list[str | int] = []
+    found: list[Found] = []
     pixels: list[bytes] = []
     with quiet_pillow():
-        for path, start in samples:
+        for path, start, _ in samples:
             try:
                 pixels.append(read_sample(path, start, target))
                 found.append(len(pixels[-1]) // target.nbytes)
             except UnusableError as error:
                 found.append(str(error))
     return found, b"".join(pixels)
+
+
+def read_one_clip(clip: Sample, target: Target, spill: Path | None) -> Answer:
+    """Read one clip; see :func:`~evenface.faces.clips.read_clip`."""
+    try:
+        facts, pixels = read_clip(*clip, target, spill)
+    except UnusableError as error:
+        return [str(error)], b""
+    return [facts], pixels
 
 
 def serve() -> None:
@@ -65,15 +80,22 @@ def serve() -> None:
             _say(answers, {"found": hash_files(request["hash"])})
             continue
         try:
-            found, pixels = read_samples(request["read"], _target(**request["target"]))
+            target = _target(**request["target"])
+            if target.taking:
+                found, pixels = read_one_clip(request["read"][0], target, Path(request["spill"]))
+            else:
+                found, pixels = read_samples(request["read"], target)
         except InputError as error:
             _say(answers, {"error": [error.message, error.hint]})
             continue
-        _say(answers, {"found": found, "bytes": len(pixels)}, pixels)
+        if isinstance(pixels, Path):
+            _say(answers, {"found": found, "spilled": str(pixels)})
+        else:
+            _say(answers, {"found": found, "bytes": len(pixels)}, pixels)
 
 
-def _target(size: int, channels: int, crop: dict[str, Any] | None) -> Target:
-    return Target(size, channels, Crop(**crop) if crop else None)
+def _target(crop: dict[str, Any] | None, taking: dict[str, Any] | None, **simple: Any) -> Target:
+    return Target(crop=Crop(**crop) if crop else None, taking=Taking(**taking) if taking else None, **simple)
 
 
 def _say(answers: Any, head: dict[str, Any], pixels: bytes = b"") -> None:
@@ -90,6 +112,8 @@ def _exchange(child: subprocess.Popen[bytes], request: dict[str, Any]) -> Answer
     head = json.loads(child.stdout.readline())
     if "error" in head:
         raise InputError(*head["error"])
+    if "spilled" in head:
+        return head["found"], Path(head["spilled"])
     pixels = child.stdout.read(head.get("bytes", 0))
     if len(pixels) != head.get("bytes", 0):
         raise BrokenPipeError
@@ -140,6 +164,13 @@ class Workers:
         else:
             yield from self._in_order(lambda chunk: self._read(chunk, target), chunks)
 
+    def clips(self, clips: Sequence[Sample], target: Target, spill: Path) -> Iterator[Answer]:
+        """Read clip by clip, in order; what is large lies in files in the folder ``spill``."""
+        if not self.count:
+            yield from (read_one_clip(clip, target, spill) for clip in clips)
+        else:
+            yield from self._in_order(lambda clip: self._read([clip], target, spill), clips)
+
     def _in_order(self, task: Any, chunks: Sequence[Any]) -> Iterator[Any]:
         """Run with a few chunks under way, never more: that bounds the memory."""
         waiting: list[Future[Any]] = []
@@ -154,15 +185,17 @@ class Workers:
         answer = self._ask({"hash": paths})
         return hash_files(paths) if answer is None else [str(item) for item in answer[0]]
 
-    def _read(self, chunk: list[Sample], target: Target) -> Answer:
+    def _read(self, chunk: list[Sample], target: Target, spill: Path = Path()) -> Answer:
         """Read a chunk; if its child dies, read the halves, down to the one sample that kills."""
-        answer = self._ask({"read": chunk, "target": asdict(target)})
+        answer = self._ask({"read": chunk, "target": asdict(target), "spill": str(spill)})
         if answer is not None:
             return answer
         if len(chunk) == 1:
             return ["corrupt: it crashes the decoder"], b""
         middle = len(chunk) // 2
         first, second = self._read(chunk[:middle], target), self._read(chunk[middle:], target)
+        assert isinstance(first[1], bytes)
+        assert isinstance(second[1], bytes)
         return first[0] + second[0], first[1] + second[1]
 
     def _ask(self, request: dict[str, Any]) -> Answer | None:

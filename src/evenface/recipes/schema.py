@@ -27,8 +27,10 @@ class OpenSection(BaseModel):
 class FaceCrop(Section):
     """How pictures are cropped to faces."""
 
-    crop: Literal["none", "face"] = Field(
-        "none", description="none keeps the middle square; face looks for faces and turns their eyes level"
+    crop: Literal["none", "face", "squeeze"] = Field(
+        "none",
+        description="none keeps the middle square; face looks for faces and turns their eyes level; squeeze keeps the "
+        "whole picture, squeezed to a square",
     )
     detector: str = Field("mediapipe", description="who finds them: mediapipe or mtcnn")
     margin: float = Field(
@@ -56,7 +58,7 @@ class Clips(Section):
     )
     every: int = Field(1, ge=1, description="stride and windows: take every so many frames")
     lost: Literal["hold", "skip", "quarantine"] = Field(
-        "hold", description="frames without a face: repeat the last face, leave the frame out, or set the clip aside"
+        "hold", description="frames without a face: crop where the face was last, leave them out, or set the clip aside"
     )
     lost_share: float = Field(
         0.5, ge=0, lt=1, description="hold and skip: a clip with a larger share of frames without a face is set aside"

@@ -1,0 +1,152 @@
+"""What stands beside a store's array: its manifest, what was set aside, and the facts."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from evenface.data.manifest import Manifest
+from evenface.faces.clips import FACTS as CLIP_FACTS
+from evenface.faces.read import Target
+from evenface.faces.store import FACTS, MANIFEST, QUARANTINE, Store, count_reasons
+from evenface.files import atomic_write, write_json
+
+PREPARATION = 1
+"""Version of what reading does to pixels; a change makes new stores."""
+
+
+def settings_of(target: Target, manifest: Manifest) -> list[Any]:
+    """Give all that decides what a store holds, beside the bytes of the files."""
+    # In the order, and with no more words, than stores of stills always had: they are found again by it.
+    further: list[Any] = [target.crop.facts] if target.crop else []
+    further += ["squeeze"] if target.squeeze else []
+    further += [{"clips": target.taking.facts, "decoder": decoder_version()}] if target.taking else []
+    return [PREPARATION, target.size, target.channels, manifest.hash, *further]
+
+
+def decoder_version() -> str:
+    """Give the version of PyAV, which decodes videos; an empty string where it is not installed."""
+    import importlib.metadata
+
+    try:
+        return importlib.metadata.version("av")
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def describe(
+    manifest: Manifest,
+    reasons: Mapping[int, str],
+    pictures: Mapping[int, int],
+    clips: Mapping[int, list[list[int]]],
+    part: Path,
+    target: Target,
+) -> None:
+    """Write everything that stands beside the array.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        All samples, those that were set aside as well.
+    reasons : mapping of int to str
+        Position and reason of each sample that was set aside.
+    pictures : mapping of int to int
+        Position and count of pictures of each still that gave more than one.
+    clips : mapping of int to list of list of int
+        Position of each clip that was used, and what is noted of its samples.
+    part : Path
+        Folder to write to.
+    target : Target
+        Form of each picture.
+    """
+    import PIL
+
+    each = np.ones(len(manifest), np.int64)
+    each[list(pictures)] = list(pictures.values())
+    each[list(clips)] = [len(rows) for rows in clips.values()]
+    each[list(reasons)] = 0
+    usable = _repeated(manifest, each)
+    if target.taking:
+        usable = _with_facts(usable, [row for i in sorted(clips) for row in clips[i]])
+    lost = (manifest.counts() > 0) & (usable.counts() == 0)
+    aside = set_aside(manifest, reasons)
+    with atomic_write(part / QUARANTINE) as temporary:
+        aside.to_csv(temporary, index=False)
+    replace(usable, notes=notes_of(manifest, usable, aside)).save(part / MANIFEST)
+    facts = {
+        "key": part.name.removesuffix(".partial"),
+        "preparation": PREPARATION,
+        "size": target.size,
+        "channels": target.channels,
+        "crop": "squeeze" if target.squeeze else target.crop.facts if target.crop else None,
+        "samples": len(usable),
+        "set_aside": len(aside),
+        "lost": [name for name, gone in zip(manifest.classes, lost, strict=True) if gone],
+        "pillow": PIL.__version__,
+    }
+    if target.taking:
+        facts |= {"clips": target.taking.facts, "av": decoder_version()}
+    write_json(part / FACTS, facts)
+
+
+def set_aside(manifest: Manifest, reasons: Mapping[int, str]) -> pd.DataFrame:
+    """Give the table of what cannot be used."""
+    return manifest.table[["sample", "path"]].iloc[list(reasons)].assign(reason=list(reasons.values()))
+
+
+def _repeated(manifest: Manifest, each: np.ndarray) -> Manifest:
+    """Give every sample as many rows as it gave pictures, and each its own name."""
+    table = manifest.table.iloc[np.repeat(np.arange(len(manifest)), each)].reset_index(drop=True)
+    number = table.groupby("sample").cumcount() + 1
+    if number.max() > 1 or manifest.content == "clips":
+        # Faces of one picture have much in common; what divides by clips must not tear them apart.
+        table["clip"] = table["clip"].fillna(table["sample"])
+    if number.max() > 1:
+        table["sample"] = table["sample"].where(number == 1, table["sample"] + "#" + number.astype("string"))
+    return replace(manifest, table=table)
+
+
+def _with_facts(usable: Manifest, facts: list[list[int]]) -> Manifest:
+    table = usable.table.copy()
+    for name, values in zip(CLIP_FACTS, np.array(facts).T, strict=True):
+        table[name] = pd.array(values, dtype="Int64") if name in ("start", "end") else values
+    if (table["face"] == 1).all():
+        table = table.drop(columns="face")
+    return replace(usable, table=table)
+
+
+def notes_of(manifest: Manifest, usable: Manifest, aside: pd.DataFrame) -> tuple[str, ...]:
+    """Say what a reader of results must know of the preparation, after what the manifest says."""
+    notes = list(manifest.notes)
+    if len(aside):
+        count = f"{len(aside):,} samples were" if len(aside) > 1 else "1 sample was"
+        notes.append(f"{count} set aside while preparing: {count_reasons(aside)}")
+    further = len(usable) + len(aside) - len(manifest)
+    if manifest.content == "clips":
+        notes += _clip_notes(usable.table, len(manifest) - len(aside))
+    elif further:
+        notes.append(f"further faces of a picture, given its label and subject: {further:,}")
+    return tuple(notes)
+
+
+def _clip_notes(table: pd.DataFrame, clips: int) -> list[str]:
+    notes = []
+    if "face" in table and (further := int((table["face"] > 1).sum())):
+        notes.append(f"samples of further faces of a clip, given its label and subject: {further:,}")
+    if len(table) > clips:
+        notes.append(f"{len(table):,} samples were taken from {clips:,} clips")
+    if lost := int(table["lost"].sum()):
+        notes.append(f"frames of clips without a face: {lost:,}, in {int((table['lost'] > 0).sum()):,} samples")
+    if short := int((table["repeated"] > 0).sum()):
+        notes.append(f"samples of clips with fewer frames than are taken, some of which stand there again: {short:,}")
+    return notes
+
+
+def opened(path: Path, manifest: Manifest) -> Store:
+    """Open the store, with root and notes as the caller's manifest has them today."""
+    store = Store.open(path)
+    notes = notes_of(manifest, store.manifest, store.quarantine)
+    return replace(store, manifest=replace(store.manifest, root=manifest.root, notes=notes))

@@ -1,0 +1,344 @@
+"""Frames of a clip, upright and in colour, wherever they come from: a video file or a folder of pictures."""
+
+import itertools
+import os
+import re
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from evenface.errors import InputError
+from evenface.faces.read import quiet_pillow, read_picture
+from evenface.faces.trouble import PICTURES, UnusableError, file_trouble, kind_of, unidentified
+
+PICTURE_SUFFIXES = frozenset(
+    [".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp", ".jp2", ".avif"]
+)
+SMALLEST = 8
+"""Pixels of the shorter side that a frame must have."""
+MEGAPIXELS = 100
+SLACK = 0.02
+"""Share of the frames that may be missing at the end; two always may."""
+RATE = 25.0
+"""Frames per second where a clip does not say: folders of pictures, videos without times."""
+FAR = 64
+"""Frames before the first wanted one from which on it pays to seek."""
+# Only containers, of files that lie on this machine: a playlist could name others, elsewhere.
+CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,asf,flv,ogg,m4v,h264,hevc"
+SOUNDS = "mp3,wav,flac,aac,aiff"
+
+
+class Film(Protocol):
+    """Frames of a clip.
+
+    Parameters
+    ----------
+    times : ndarray of shape (N,), float64
+        Seconds from the first frame on, rising.
+    timed : bool
+        Whether the clip says these times, or 25 frames a second are assumed.
+    """
+
+    times: npt.NDArray[np.float64]
+    timed: bool
+
+    def frames(self, wanted: Iterable[int]) -> Iterator[tuple[int, Image.Image]]:
+        """Give the frames with these numbers, which must rise, each with its number: upright, RGB."""
+
+
+def open_film(path: str) -> Film:
+    """Look at a clip: a video file, told by its content, or a folder of pictures in the natural order of their names.
+
+    Parameters
+    ----------
+    path : str
+        Where it is.
+
+    Returns
+    -------
+    Film
+        With the times of all frames; nothing is decoded yet.
+
+    Raises
+    ------
+    UnusableError
+        If it gives no frames; the text says why.
+    InputError
+        If PyAV is not installed.
+    """
+    try:
+        return Pictures(path) if Path(path).is_dir() else Video(path)
+    except OSError as error:
+        raise UnusableError(file_trouble(error)) from error
+
+
+def parts_of(path: str) -> list[str]:
+    """Give the files that a clip consists of: the pictures of a folder in natural order, else ``path`` itself."""
+    if not os.path.isdir(path):  # noqa: PTH112 - one call per clip, on network disks too
+        return [path]
+    names = [entry.name for entry in os.scandir(path) if entry.is_file()]
+    pictures = [name for name in names if os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES and name[0] != "."]  # noqa: PTH122
+    return [os.path.join(path, name) for name in sorted(pictures, key=natural)] or [path]  # noqa: PTH118
+
+
+def natural(name: str) -> list[tuple[int, int | str]]:
+    """Order names as people do: numbers in them by their value.
+
+    Examples
+    --------
+    >>> sorted(["f10.png", "f9.png", "f1.png"], key=natural)
+    ['f1.png', 'f9.png', 'f10.png']
+    """
+    pieces = re.split(r"([0-9]+)", name.lower())
+    return [(0, int(piece)) if piece.isdigit() and piece.isascii() else (1, piece) for piece in pieces if piece]
+
+
+class Pictures:
+    """A folder of pictures, 25 a second; see :class:`Film`.
+
+    Parameters
+    ----------
+    path : str
+        The folder.
+
+    Raises
+    ------
+    UnusableError
+        If it holds no picture.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.files = parts_of(path)
+        if self.files == [path]:
+            raise UnusableError("no frames: the folder holds no picture")
+        self.times, self.timed = np.arange(len(self.files)) / RATE, False
+
+    def frames(self, wanted: Iterable[int]) -> Iterator[tuple[int, Image.Image]]:
+        """Decode the pictures with these numbers."""
+        for number in wanted:
+            try:
+                with quiet_pillow():
+                    image = read_picture(self.files[number])
+            except UnusableError as error:
+                raise UnusableError(f"{error} (in {Path(self.files[number]).name})") from error
+            _check_size(*image.size)
+            yield number, image
+
+
+class Video:
+    """A video file; see :class:`Film`.
+
+    Its packets are counted once, without decoding, because headers may be silent or wrong about how many there are.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+
+    Raises
+    ------
+    UnusableError
+        If there is no video in it, or it is cut short.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        _check_file(path)
+        with _opened(path) as container:
+            stream = _stream(container)
+            stamps, packets, duration = _packets(container, stream)
+            _check_whole(container, stream, packets, duration)
+            rate = float(stream.average_rate or RATE)
+            base: Fraction = stream.time_base
+            self._shape: Fraction | None = stream.sample_aspect_ratio
+            _check_size(stream.codec_context.width, stream.codec_context.height)
+        if not stamps:
+            raise UnusableError("empty: there is no frame in the video")
+        known = sorted(stamp for stamp in stamps if stamp is not None)
+        # Without a time of its own for every frame, they can only be counted.
+        self.timed = len(set(known)) == len(stamps)
+        self._stamps = np.array(known, np.int64) if self.timed else None
+        self.times = (
+            (self._stamps - self._stamps[0]) * float(base)
+            if self._stamps is not None
+            else np.arange(len(stamps)) / rate
+        )
+
+    def frames(self, wanted: Iterable[int]) -> Iterator[tuple[int, Image.Image]]:
+        """Decode up to the last frame wanted, one at a time."""
+        numbers = iter(wanted)
+        number, position, frame = next(numbers, None), -1, None
+        for position, frame in self._from(number or 0):
+            if number is None:
+                return
+            if number <= position:
+                yield number, _upright(frame, self._shape)
+                number = next(numbers, None)
+        there = position + 1
+        while number is not None:  # a few frames fewer than there are packets: the last one is held
+            if frame is None or there < len(self.times) * (1 - SLACK) - 2:
+                raise UnusableError(f"truncated: {there:,} of {len(self.times):,} frames can be decoded")
+            yield number, _upright(frame, self._shape)
+            number = next(numbers, None)
+
+    def _from(self, first: int) -> Iterator[tuple[int, Any]]:
+        """Decode from frame ``first`` on or from before it; each frame with its number."""
+        import av
+
+        with _opened(self.path) as container:
+            stream = _stream(container)
+            stream.thread_type = "NONE"  # there are as many processes as cores
+            frames = container.decode(stream)
+            start = 0
+            try:
+                if first >= FAR and self._stamps is not None:
+                    container.seek(int(self._stamps[first]), stream=stream)
+                    head = next(frames, None)
+                    start = -1 if head is None else self._number(head.pts)
+                    if head is not None and 0 <= start <= first:
+                        yield start, head
+                        start += 1
+                    else:  # the seeking went wrong
+                        start = 0
+                        container.seek(0, stream=stream)
+                        frames = container.decode(stream)
+                yield from zip(itertools.count(start), frames)
+            except (av.error.EOFError, StopIteration):
+                return
+            except av.FFmpegError as error:
+                raise UnusableError(f"corrupt: {_said(error)}") from error
+
+    def _number(self, stamp: int | None) -> int:
+        """Give the number of the frame with this time, -1 if there is none."""
+        assert self._stamps is not None
+        if stamp is None:
+            return -1
+        place = int(np.searchsorted(self._stamps, stamp))
+        return place if place < len(self._stamps) and self._stamps[place] == stamp else -1
+
+
+def _check_file(path: str) -> None:
+    """Refuse what is no video by its first bytes, where they tell it more plainly than FFmpeg does."""
+    if not Path(path).exists():
+        raise UnusableError("missing")
+    if not Path(path).is_file():
+        raise UnusableError("not a file")
+    with Path(path).open("rb") as file:
+        head = file.read(4096)
+    if not head:
+        raise UnusableError("empty: the file has no bytes")
+    if head.startswith(PICTURES):
+        raise UnusableError("not a video: a single picture")
+    kind = kind_of(head)
+    if kind and "video" not in kind.lower():
+        raise UnusableError(f"not a video: {kind}")
+
+
+def _opened(path: str) -> Any:
+    try:
+        import av
+    except ImportError as error:
+        raise InputError(
+            "PyAV is not installed; videos need it", "Install it: pip install 'evenface[faces]'"
+        ) from error
+    av.logging.set_level(None)
+    av.logging.set_libav_level(av.logging.PANIC)
+    options = {"protocol_whitelist": "file", "format_whitelist": f"{CONTAINERS},{SOUNDS}"}
+    try:
+        return av.open("file:" + path, options=options, metadata_errors="replace")
+    except av.FFmpegError as error:
+        raise UnusableError(_no_container(path, error)) from error
+
+
+def _no_container(path: str, error: Exception) -> str:
+    """Say why a file could not be opened as a video."""
+    import av
+
+    if isinstance(error, OSError) and not isinstance(error, av.error.InvalidDataError | av.error.EOFError):
+        return file_trouble(error)
+    with Path(path).open("rb") as file:
+        head = file.read(8192)
+    if kind_of(head):  # it starts as a video does
+        return "truncated: the file ends before its index, or its header is damaged"
+    return unidentified(head).replace("not an image", "not a video")
+
+
+def _stream(container: Any) -> Any:
+    from av.stream import Disposition
+
+    for stream in container.streams.video:
+        if not stream.disposition & Disposition.attached_pic:  # the cover of a song is no video
+            return stream
+    raise UnusableError("not a video: it holds only sound" if container.streams.audio else "not a video: no pictures")
+
+
+def _packets(container: Any, stream: Any) -> tuple[list[int | None], int, int]:
+    """Give the times of the packets that show a frame, the number of all, and the end of the last, without decoding."""
+    import av
+
+    stamps, packets, end = [], 0, 0
+    try:
+        for packet in container.demux(stream):
+            if packet.size:
+                packets += 1
+                if packet.pts is not None:
+                    end = max(end, packet.pts + (packet.duration or 0))
+                if not packet.is_discard:
+                    stamps.append(packet.pts)
+    except av.FFmpegError:
+        pass  # the file ends here; whether too early is judged by the count
+    return stamps, packets, end
+
+
+def _check_whole(container: Any, stream: Any, packets: int, end: int) -> None:
+    """Compare what is there with what the header promises: a number of frames, or a length."""
+    if stream.frames > packets + max(2, SLACK * stream.frames):
+        raise UnusableError(f"truncated: {packets:,} of {stream.frames:,} frames are there")
+    promised = _seconds(stream.metadata.get("DURATION", ""))
+    if not promised and len(container.streams) == 1:
+        promised = (container.duration or 0) / 1e6
+    there = float(end * stream.time_base)
+    start = max(0.0, float((stream.start_time or 0) * stream.time_base))
+    if not stream.frames and promised and there - start < promised * (1 - SLACK) - start - 0.1:
+        raise UnusableError(f"truncated: {there:.1f} of {promised:.1f} seconds are there")
+
+
+def _seconds(text: str) -> float:
+    """Read ``hours:minutes:seconds``, as Matroska notes them; 0 for anything else."""
+    found = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", text)
+    return sum(float(part) * unit for part, unit in zip(found.groups(), (3600, 60, 1), strict=True)) if found else 0.0
+
+
+def _check_size(width: int, height: int) -> None:
+    if min(width, height) < SMALLEST:
+        raise UnusableError(f"too small: {width} × {height} pixels")
+    if width * height > MEGAPIXELS * 1_000_000:
+        raise UnusableError(f"huge: {width} × {height} pixels, the limit is {MEGAPIXELS} megapixels")
+
+
+def _upright(frame: Any, shape: Fraction | None) -> Image.Image:
+    """Convert to RGB with square pixels, turned and mirrored as the display matrix says."""
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    image: Image.Image = frame.to_image()
+    if shape and shape != 1:  # pixels that are not square
+        image = image.resize((max(1, round(image.width * shape)), image.height), Image.Resampling.BILINEAR)
+    if matrix is not None:
+        # A place (x, y) of the frame is shown at (a x + c y, b x + d y), but for shifts.
+        a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()
+        if abs(b) + abs(c) > abs(a) + abs(d):
+            image = image.transpose(Image.Transpose.TRANSPOSE)
+            a, d = c, b
+        if a < 0:
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        if d < 0:
+            image = image.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+    return image
+
+
+def _said(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
