@@ -14,7 +14,6 @@ from evenface.evaluation.predictions import Predictions
 from evenface.faces.detector import Crop
 from evenface.faces.prepare import prepare
 from evenface.faces.store import Store
-from evenface.faces.taking import Taking
 from evenface.places import cache_folder
 from evenface.plugins import load_plugins
 from evenface.recipes import Recipe
@@ -56,27 +55,7 @@ def prepare_store(recipe: Recipe) -> Store:
     crop = None
     if data.faces.crop == "face":
         crop = Crop(**data.faces.model_dump(exclude={"crop"}))
-    return prepare(
-        read_manifest(recipe),
-        cache_folder() / "stores",
-        size=data.size,
-        channels=data.channels,
-        crop=crop,
-        squeeze=data.faces.crop == "squeeze",
-        clips=taking_of(recipe),
-    )
-
-
-def taking_of(recipe: Recipe) -> Taking:
-    """Give how a recipe takes frames from clips: as many as are stored."""
-    settings = recipe.data.clips
-    return Taking(
-        frames=settings.keep or settings.frames,
-        take=settings.take,
-        every=settings.every,
-        lost=settings.lost,
-        lost_share=settings.lost_share,
-    )
+    return prepare(read_manifest(recipe), cache_folder() / "stores", size=data.size, channels=data.channels, crop=crop)
 
 
 def divide(recipe: Recipe, store: Store) -> Split:
@@ -185,9 +164,33 @@ def check_parts(recipe: Recipe) -> None:
     for logger in recipe.training.loggers:
         if importlib.util.find_spec(logger) is None:
             raise InputError(f"the logger {logger} is not installed", "Install it: pip install 'evenface[tracking]'.")
+    if recipe.training.features == "stored":
+        _check_stored(recipe)
     alpha = recipe.loss.options.get("alpha")
     classes = len(alpha) if isinstance(alpha, list | tuple) else 2
     _check_method(recipe, np.full(classes, 2))
+
+
+def _check_stored(recipe: Recipe) -> None:
+    """Refuse stored features where training would need the pixels of each step, or other features at another."""
+    from evenface.methods import METHODS
+    from evenface.registry import find
+
+    what, network = "training.features: stored", recipe.network
+    if network.freeze != "backbone":
+        raise InputError(f"{what} needs a backbone that stays as it is", "Set network.freeze: backbone.")
+    changes = recipe.augment.model_dump(exclude={"frames", "erase_area"})
+    if named := [f"augment.{key}" for key, value in changes.items() if value]:
+        raise InputError(f"{what} knows no pixels to change: {', '.join(named)}", f"Set {'=0 '.join(named)}=0.")
+    if recipe.training.mirror:
+        raise InputError(f"{what} knows no pixels to mirror: training.mirror", "Set training.mirror: false.")
+    if network.temporal.kind != "mean" and network.temporal.over == "spatial":
+        raise InputError(f"{what} keeps no maps, which network.temporal.over: spatial reads")
+    if not find("method", recipe.method.name, METHODS).stored:
+        raise InputError(
+            f"{what}: method {recipe.method.name!r} changes pictures or looks at their maps",
+            "Set training.features: computed, or take another method.",
+        )
 
 
 def _check_method(recipe: Recipe, counts: np.ndarray) -> None:

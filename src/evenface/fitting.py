@@ -2,7 +2,7 @@
 
 import resource
 import sys
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -15,11 +15,13 @@ from evenface.data.protocol import Split
 from evenface.errors import InputError
 from evenface.faces.store import Store
 from evenface.files import write_json
+from evenface.networks import Network
 from evenface.recipes import Recipe
 from evenface.recipes.schema import Training
 from evenface.runs import FACTS, PREDICTIONS, VALIDATION, WEIGHTS, Run, environment
 from evenface.training.allocator import keep_freed_memory
 from evenface.training.batches import Faces
+from evenface.training.features import stored_features
 from evenface.training.inference import predict_rows
 from evenface.training.loggers import build_loggers
 from evenface.training.trainer import CHECKPOINT, Trainer
@@ -49,7 +51,11 @@ def fit(run: Run, recipe: Recipe) -> None:
         run.log(f"training {recipe.name} on {fabric.device}: {store.summary()}")
     if fabric.is_global_zero and getattr(method.network, "loaded", None):
         run.log(f"weights from {recipe.network.weights}: {method.network.loaded}")
-    images = Faces(store.images, fabric.device, frames)
+    pictures = store.images
+    if options.features == "stored":
+        kind = " ".join((recipe.network.name, recipe.network.stem, recipe.network.norm))
+        pictures = stored_features(fabric, cast(Network, method.network), kind, store)
+    images = Faces(pictures, fabric.device, frames)
     trainer = Trainer(
         fabric,
         method,

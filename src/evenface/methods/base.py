@@ -109,8 +109,10 @@ class Method(nn.Module, ABC):
     moves_all : bool
         Whether every step gives every parameter a gradient. Several devices have to know.
     clips : bool
-        Whether it can learn from clips and from stored features too; one that looks at the last maps of single
+        Whether it can learn from clips; one that looks at the last maps of single
         pictures cannot.
+    stored : bool
+        Whether it can learn from stored features; one that changes pictures itself, as mixing does, cannot.
     now : Moment
         Set before each step.
 
@@ -130,6 +132,7 @@ class Method(nn.Module, ABC):
     second_sampling: str | None = None
     moves_all: bool = True
     clips: bool = True
+    stored: bool = True
     now: Moment
 
     def __init__(self, network: nn.Module, loss: nn.Module) -> None:

@@ -39,7 +39,7 @@ class BBN(Method):
     Zhou et al., *BBN: bilateral-branch network with cumulative learning for long-tailed visual recognition*, CVPR 2020.
     """
 
-    clips = False
+    clips = stored = False
     second_sampling = "reversed"
     moves_all = False  # layers between maps and classifier, where a backbone has them
 

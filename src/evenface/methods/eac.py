@@ -39,7 +39,7 @@ class EAC(Method):
     ECCV 2022.
     """
 
-    clips = False
+    clips = stored = False
 
     def __init__(self, network: nn.Module, loss: nn.Module, lam: float = 5.0) -> None:
         super().__init__(network, loss)

@@ -51,7 +51,7 @@ class MEK(Method):
     NeurIPS 2023.
     """
 
-    clips = False
+    clips = stored = False
     weights: Tensor
     labels: Tensor
 

@@ -44,6 +44,8 @@ class Mixup(Method):
     on CIFAR. That the losses are mixed instead of one-hot labels is the same for cross-entropy.
     """
 
+    stored = False
+
     def __init__(self, network: nn.Module, loss: nn.Module, alpha: float = 0.2) -> None:
         super().__init__(network, loss)
         if not 0.01 <= alpha < float("inf"):

@@ -69,7 +69,7 @@ class RebalancedAttention(Method):
     focus*, 2025, eq. 1-7.
     """
 
-    clips = False
+    clips = stored = False
     weights: Tensor
 
     def __init__(
