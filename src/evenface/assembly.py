@@ -14,6 +14,7 @@ from evenface.evaluation.predictions import Predictions
 from evenface.faces.detector import Crop
 from evenface.faces.prepare import prepare
 from evenface.faces.store import Store
+from evenface.faces.taking import Taking
 from evenface.places import cache_folder
 from evenface.plugins import load_plugins
 from evenface.recipes import Recipe
@@ -55,7 +56,27 @@ def prepare_store(recipe: Recipe) -> Store:
     crop = None
     if data.faces.crop == "face":
         crop = Crop(**data.faces.model_dump(exclude={"crop"}))
-    return prepare(read_manifest(recipe), cache_folder() / "stores", size=data.size, channels=data.channels, crop=crop)
+    return prepare(
+        read_manifest(recipe),
+        cache_folder() / "stores",
+        size=data.size,
+        channels=data.channels,
+        crop=crop,
+        squeeze=data.faces.crop == "squeeze",
+        clips=taking_of(recipe),
+    )
+
+
+def taking_of(recipe: Recipe) -> Taking:
+    """Give how a recipe takes frames from clips: as many as are stored."""
+    settings = recipe.data.clips
+    return Taking(
+        frames=settings.keep or settings.frames,
+        take=settings.take,
+        every=settings.every,
+        lost=settings.lost,
+        lost_share=settings.lost_share,
+    )
 
 
 def divide(recipe: Recipe, store: Store) -> Split:
