@@ -334,3 +334,27 @@ def test_methods_on_maps_say_that_they_cannot_take_clips(name):
         assembly.check_parts(
             load_recipe(recipe.model_dump(), {"network.temporal.kind": "lstm", "network.temporal.over": "spatial"})
         )
+
+
+# The two papers' recipes.
+
+
+def test_the_shipped_recipes_have_the_settings_of_their_papers():
+    p1, p3 = load_recipe("p1-biovid"), load_recipe("p3-pemf")
+    assert (p1.network.name, p1.network.temporal) == (
+        "resnet50",
+        Temporal(kind="bilstm", over="frames", hidden=256, layers=2, dropout=0.3),
+    )
+    assert (p1.optimizer.name, p1.optimizer.lr, p1.optimizer.betas) == ("adamw", 1e-4, (0.9, 0.999))
+    assert (p1.optimizer.clip_norm, p1.schedule.name, p1.schedule.gamma, p1.schedule.every) == (5, "step", 0.1, 20)
+    assert (p1.training.epochs, p1.training.batch_size, p1.data.size, p1.data.channels) == (100, 8, 224, 3)
+    counts = p1.protocol.imbalance.counts
+    assert sum(counts.values()) == 2992  # Table 2
+    assert list(counts.values()) == [int(0.8 * count) for count in (1340, 1050, 700, 400, 250)]
+    assert (p3.network.name, p3.network.normalise, p3.method.name) == (
+        "mobilenetv3_large_100",
+        "half",
+        "frozen-then-tuned",
+    )
+    assert (p3.augment.rotate, p3.augment.shift, p3.augment.zoom, p3.augment.shear) == (20, 0.15, 0.2, 0.05)
+    assert (p3.loss.name, p3.loss.options, p3.optimizer.name) == ("focal", {"gamma": 2.0, "alpha": "inverse"}, "adam")
