@@ -80,7 +80,7 @@ def overall_table(result: Mapping[str, Any]) -> Table:
 
 def levels_table(result: Mapping[str, Any]) -> Table:
     """Show how far predictions are from the true level; by sample, and by clip where there is such a result."""
-    sides = {"sample by sample": result, **({"clip by clip": result["by_clip"]} if "by_clip" in result else {})}
+    sides = {"by sample": result, **({"by clip": result["by_clip"]} if "by_clip" in result else {})}
     rows: tuple[Row, ...] = tuple(
         (NAMES[key], *(estimate(side["levels"][key]) for side in sides.values())) for key in result["levels"]
     )
@@ -88,8 +88,13 @@ def levels_table(result: Mapping[str, Any]) -> Table:
         "Distances are in levels. Kappa weighs a confusion by its squared distance. ICC(3,1): two-way mixed, single, "
         f"consistency (Shrout and Fleiss 1979), of true and predicted level. {lower_note(result['levels'])}"
     )
-    head = tuple(f"{name} [{result['level']:.0%} interval]" for name in sides)
-    return Table("levels", "Distance from the true level", ("metric", *head), rows, note)
+    return Table("levels", "Distance from the true level", ("metric", *sides), rows, f"{note} {_over(result)}")
+
+
+def _over(result: Mapping[str, Any]) -> str:
+    """Say what brackets hold, and how many samples and clips there are."""
+    clips = f" and {result['by_clip']['samples']:,} clips" if "by_clip" in result else ""
+    return f"Over {result['samples']:,} samples{clips}; in brackets {result['level']:.0%} intervals."
 
 
 def clips_table(result: Mapping[str, Any]) -> Table:
@@ -98,9 +103,8 @@ def clips_table(result: Mapping[str, Any]) -> Table:
     rows: tuple[Row, ...] = tuple(
         (NAMES[key], *(estimate(side["overall"][key]) for side in (result, clips))) for key in BY_CLIP
     )
-    header = ("metric", f"{result['samples']:,} samples", f"{clips['samples']:,} clips")
-    note = f"In brackets {result['level']:.0%} intervals. {lower_note(BY_CLIP)}"
-    return Table("by-clip", "By sample and by clip", header, rows, note)
+    note = f"{_over(result)} {lower_note(BY_CLIP)}"
+    return Table("by-clip", "By sample and by clip", ("metric", "by sample", "by clip"), rows, note)
 
 
 def class_table(result: Mapping[str, Any]) -> Table:
