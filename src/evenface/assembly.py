@@ -2,7 +2,7 @@
 
 import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from evenface.data.sources import read
 from evenface.errors import InputError
 from evenface.evaluation.predictions import Predictions
 from evenface.faces.detector import Crop
-from evenface.faces.prepare import prepare
+from evenface.faces.prepare import prepare, target_of
 from evenface.faces.store import Store
 from evenface.faces.taking import Taking
 from evenface.places import cache_folder
@@ -44,8 +44,15 @@ def read_manifest(recipe: Recipe) -> Manifest:
     return read(data.source, Path(data.root).expanduser(), data.options)
 
 
-def prepare_store(recipe: Recipe) -> Store:
+def prepare_store(recipe: Recipe, sheets: Path | None = None) -> Store:
     """Read and prepare the recipe's faces, or find them prepared.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Says which, and how.
+    sheets : Path, optional
+        Folder for contact sheets of clips, which are written first.
 
     Raises
     ------
@@ -56,15 +63,14 @@ def prepare_store(recipe: Recipe) -> Store:
     crop = None
     if data.faces.crop == "face":
         crop = Crop(**data.faces.model_dump(exclude={"crop"}))
-    return prepare(
-        read_manifest(recipe),
-        cache_folder() / "stores",
-        size=data.size,
-        channels=data.channels,
-        crop=crop,
-        squeeze=data.faces.crop == "squeeze",
-        clips=taking_of(recipe),
-    )
+    manifest = read_manifest(recipe)
+    how: dict[str, Any] = {"size": data.size, "channels": data.channels, "crop": crop}
+    how |= {"squeeze": data.faces.crop == "squeeze", "clips": taking_of(recipe)}
+    if sheets is not None:
+        from evenface.faces.sheets import write_sheets
+
+        write_sheets(manifest, target_of(manifest, **how), sheets)
+    return prepare(manifest, cache_folder() / "stores", **how)
 
 
 def taking_of(recipe: Recipe) -> Taking:

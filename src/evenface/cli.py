@@ -109,7 +109,14 @@ def check(recipe: Source, settings: Settings = None, *, out: Out = None) -> None
 
 
 @app.command()
-def prepare(recipe: Source, settings: Settings = None) -> None:
+def prepare(
+    recipe: Source,
+    settings: Settings = None,
+    *,
+    sheets: Annotated[
+        Path | None, typer.Option(help="Folder for pictures of what was taken from clips, found in them and cropped.")
+    ] = None,
+) -> None:
     """Read, convert and resize the faces of a recipe.
 
     Training does so by itself where it is not done yet; a second call is instant.
@@ -117,8 +124,10 @@ def prepare(recipe: Source, settings: Settings = None) -> None:
     from evenface import workflows
     from evenface.recipes import parse_overrides
 
-    store = workflows.prepare(recipe, **parse_overrides(settings or []))
+    store = workflows.prepare(recipe, sheets=sheets, **parse_overrides(settings or []))
     print(f"{store.summary()}\nstore  {store.path}")
+    if sheets is not None:
+        print(f"sheets  {sheets}")
 
 
 @app.command()

@@ -24,9 +24,24 @@ def is_first_process() -> bool:
     return all(os.environ.get(name, "0") == "0" for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK"))
 
 
-def prepare(recipe: str | Path | Mapping[str, Any], **overrides: Any) -> Store:
-    """Prepare the faces of a recipe, or find them prepared."""
-    return assembly.prepare_store(load_recipe(recipe, overrides))
+def prepare(recipe: str | Path | Mapping[str, Any], *, sheets: str | Path | None = None, **overrides: Any) -> Store:
+    """Prepare the faces of a recipe, or find them prepared.
+
+    Parameters
+    ----------
+    recipe : str, Path or mapping
+        Name of a shipped recipe, YAML file, run folder, or the content itself.
+    sheets : str or Path, optional
+        Folder for contact sheets of clips: frames taken, faces found, crops; at most 40.
+    **overrides
+        Settings by dotted key.
+
+    Raises
+    ------
+    InputError
+        If anything given cannot be used, or nothing is usable; contact sheets are written before that.
+    """
+    return assembly.prepare_store(load_recipe(recipe, overrides), None if sheets is None else Path(sheets))
 
 
 def train(

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -175,16 +175,18 @@ def _facts(first: int, count: int, frames: Indices, taking: Taking, lost: int, f
     return [first + low, first + high, count, lost, len(frames) - len(np.unique(frames)), face]
 
 
-def crops(plan: Plan, target: Target) -> Iterator[tuple[int, Image.Image]]:
+def crops(plan: Plan, target: Target, only: Container[int] | None = None) -> Iterator[tuple[int, Image.Image]]:
     """Give the finished pictures of a plan, each with its place in all rows' frames one behind the other.
 
-    They come in the order of the film, so that it is decoded once, however many samples there are of it.
+    They come in the order of the film, so that it is decoded once, however many samples there are of it; at the places
+    ``only`` where given.
     """
     places: dict[int, list[tuple[int, Square | None]]] = {}
     for number, row in enumerate(plan.rows):
         for i, frame in enumerate(row.frames.tolist()):
-            square = row.squares[i] if row.squares else None
-            places.setdefault(frame, []).append((number * target.frames + i, square))
+            place, square = number * target.frames + i, row.squares[i] if row.squares else None
+            if only is None or place in only:
+                places.setdefault(frame, []).append((place, square))
     for frame, image in plan.film.frames(sorted(places)):
         for place, square in places[frame]:
             yield place, fit(image, target) if square is None else grey_or_rgb(cut(image, square, target.size), target)

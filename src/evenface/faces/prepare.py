@@ -86,8 +86,9 @@ def prepare(
         If a setting is out of range, a still spans several frames, no sample is usable, files change
         meanwhile, the disk is full, the folder cannot be written to, or the face detector is not installed.
     """
-    target = Target(size, channels, crop, squeeze, (clips or Taking()) if manifest.content == "clips" else None)
-    _check(manifest, target, workers)
+    target = target_of(manifest, size=size, channels=channels, crop=crop, squeeze=squeeze, clips=clips)
+    if workers is not None and workers < 0:
+        raise InputError(f"workers must be >= 0, got {workers}")
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -119,15 +120,28 @@ def prepare(
     return opened(folder / key, manifest)
 
 
-def _check(manifest: Manifest, target: Target, workers: int | None) -> None:
+def target_of(
+    manifest: Manifest,
+    *,
+    size: int,
+    channels: int = 1,
+    crop: Crop | None = None,
+    squeeze: bool = False,
+    clips: Taking | None = None,
+) -> Target:
+    """Give what each sample becomes; parameters and errors are those of :func:`prepare`."""
+    target = Target(size, channels, crop, squeeze, (clips or Taking()) if manifest.content == "clips" else None)
+    _check(manifest, target)
+    return target
+
+
+def _check(manifest: Manifest, target: Target) -> None:
     if not 1 <= target.size <= LARGEST:
         raise InputError(f"size must be 1 to {LARGEST} pixels, got {target.size}")
     if target.channels not in (1, 3):
         raise InputError(f"channels must be 1 (grey) or 3 (RGB), got {target.channels}")
     if target.crop and target.squeeze:
         raise InputError("pictures are cropped to faces or squeezed, not both")
-    if workers is not None and workers < 0:
-        raise InputError(f"workers must be >= 0, got {workers}")
     spans = ((manifest.table["end"] - manifest.table["start"]) > 1).fillna(value=False).to_numpy(dtype=bool)
     if spans.any() and not target.taking:
         name = manifest.table["sample"].iloc[int(spans.argmax())]
