@@ -225,7 +225,7 @@ def test_methods_are_compared_by_level_and_by_clip():
     assert "by clip, difference +" in wording.screen(found)
     assert wording.screen(found).splitlines()[-1].endswith("strong is better")
     note = contents.pairs_table(found).note
-    assert note.endswith("Lower is better: mean absolute error, levels, mean absolute error, levels, by clip.")
+    assert note.endswith("Lower is better: mean absolute error (levels); mean absolute error (levels), by clip.")
     plain = compare({"weak": replace(weak, ordered=False), "strong": strong}, resamples=20)
     assert list(plain.pairs[0].overall) == [*COMPARED, *(f"clip_{name}" for name in COMPARED)]
     with pytest.raises(InputError, match="disagree on the clips"):

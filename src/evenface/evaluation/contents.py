@@ -40,7 +40,7 @@ NAMES = {
     "log_loss": "log loss",
     "brier": "Brier score",
     "ece": "calibration error (ECE)",
-    "mae": "mean absolute error, levels",
+    "mae": "mean absolute error (levels)",
     "expected_mae": "mean absolute error of the expected level",
     "qwk": "quadratic-weighted kappa",
     "icc": "ICC(3,1)",
@@ -64,7 +64,7 @@ def name_of(key: str) -> str:
 def lower_note(keys: Iterable[str]) -> str:
     """Say of which metrics less is better; empty where there are none."""
     named = [name_of(key) for key in keys if lower_is_better(key)]
-    return f"Lower is better: {', '.join(named)}." if named else ""
+    return f"Lower is better: {'; '.join(named)}." if named else ""
 
 
 def overall_table(result: Mapping[str, Any]) -> Table:
