@@ -12,14 +12,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from lightning_fabric import Fabric
+from PIL import Image
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
 import evenface as ef
 from evenface import assembly, reporting
 from evenface.augment import COLUMNS, augment, to_float
+from evenface.cli import app
 from evenface.data.manifest import Manifest, make_table
 from evenface.errors import InputError
 from evenface.faces.store import Store
@@ -142,7 +146,7 @@ def store(tmp_path_factory) -> Store:
     """Clips of 12 people that become brighter or darker: a class's frames are the other's in reverse."""
     random = np.random.default_rng(0)
     rows, images = [], []
-    for person, number in itertools.product(range(12), range(4)):
+    for person, number in itertools.product(range(12), range(2)):
         frames = (
             random.normal(40, 15, (1, 32, 32)) + 25 * np.arange(6)[:, None, None] + random.normal(0, 5, (6, 32, 32))
         )
@@ -232,7 +236,7 @@ def test_a_killed_run_resumes_bit_for_bit(whole, tmp_path, stored):
     settings = STORED if stored else {}
     undisturbed = train(tmp_path / "whole", **settings) if stored else whole
     often = {"training.checkpoint_minutes": 1e-4}
-    process = FORK.Process(target=train_and_die, args=(9, tmp_path / "run"), kwargs={**settings, **often})
+    process = FORK.Process(target=train_and_die, args=(5, tmp_path / "run"), kwargs={**settings, **often})
     process.start()
     process.join(120)
     assert process.exitcode == -signal.SIGKILL
@@ -241,7 +245,7 @@ def test_a_killed_run_resumes_bit_for_bit(whole, tmp_path, stored):
 
 
 def test_a_recurrent_network_finds_what_lies_in_time_and_the_mean_cannot(tmp_path):
-    settings = {"training.epochs": 8, "augment.rotate": 0, "training.select": "last", "augment.flip": 0}
+    settings = {**STORED, "training.epochs": 25, "training.select": "last"}
     found = {
         kind: train(tmp_path / kind, **settings, **{"network.temporal.kind": kind}).metrics["overall"]["accuracy"]
         for kind in ("mean", "bilstm")
@@ -276,6 +280,26 @@ def test_a_run_of_clips_is_tested_on_clips_of_as_many_frames_only(whole, store, 
     monkeypatch.setattr(assembly, "prepare_store", lambda _recipe: stills)
     with pytest.raises(InputError, match="takes clips of 3 frames, elsewhere gives single pictures"):
         ef.transfer(whole.folder, on, out=tmp_path / "stills", faces=False)
+
+
+def test_the_command_line_goes_from_folders_of_frames_to_a_report(store, tmp_path, monkeypatch):
+    monkeypatch.undo()
+    for row, images in zip(store.manifest.table.to_dict("records"), store.images, strict=True):
+        folder = tmp_path / "clips" / store.manifest.classes[row["label"]] / row["sample"]
+        folder.mkdir(parents=True)
+        for number, frame in enumerate(images[..., 0]):
+            Image.fromarray(frame).save(folder / f"{number}.png")
+    data = {**RECIPE["data"], "root": str(tmp_path / "clips"), "subjects": "^(p[0-9]+)-"}
+    content = {**RECIPE, "data": data, "training": {**RECIPE["training"], "epochs": 1}}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(content))
+    words = ["train", tmp_path / "recipe.yaml", "--out", tmp_path / "run"]
+    done = CliRunner().invoke(app, [str(word) for word in words])
+    assert done.exit_code == 0, done.output
+    assert "balanced accuracy" in done.stdout
+    run = ef.Run.open(tmp_path / "run")
+    assert run.facts["frames"] == 3
+    assert Store.open(run.facts["store"]).images.shape == (48, 6, 32, 32, 1)
+    assert "rising" in (tmp_path / "run" / "report.html").read_text("utf-8")
 
 
 # Stored features.
