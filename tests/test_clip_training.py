@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import signal
+import socket
 import threading
 from dataclasses import replace
 
@@ -94,6 +95,18 @@ def test_one_frame_of_a_clip_is_a_still():
     first, other = (next(batches(1, seed=seed).epoch(0)) for seed in (3, 4))
     assert first.images.shape == (8, 2, 2, 1)
     assert not torch.equal(seen(first), seen(other))
+
+
+@pytest.mark.parametrize("frames", [1, 3, 7])
+def test_what_lies_on_the_device_whole_is_what_is_read_piece_by_piece(frames):
+    made = batches(frames)
+    alone = list(made.epoch(1))
+    made.faces.resident = torch.from_numpy(made.faces.images)
+    assert all(torch.equal(one.images, two.images) for one, two in zip(alone, made.epoch(1), strict=True))
+    rows = np.array([3, 0])
+    taken = made.faces.take(rows)
+    made.faces.resident = None
+    assert torch.equal(taken, made.faces.take(rows))
 
 
 def test_a_second_batch_draws_frames_of_its_own():
@@ -353,6 +366,31 @@ def fresh(store, tmp_path):
 def computed(store, **options):
     network = build_network("test_resnet", 2, channels=1, size=32, freeze="backbone", frames=3, **options)
     return network, stored_features(Fabric(accelerator="cpu", devices=1), network, "test_resnet", store)
+
+
+def as_rank(rank, port, folder):
+    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "GROUP_RANK": 0}
+    os.environ |= {name: str(value) for name, value in place.items()}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "test"}
+    torch.set_num_threads(1)
+    train(folder, **STORED, **{"training.devices": 2, "network.temporal.dropout": 0.0})
+
+
+@pytest.mark.slow
+def test_two_processes_train_on_stored_features_as_one(fresh, monkeypatch, tmp_path):
+    monkeypatch.setattr(assembly, "prepare_store", lambda _recipe: fresh)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    processes = [FORK.Process(target=as_rank, args=(rank, port, tmp_path / "two")) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(300)
+    assert [process.exitcode for process in processes] == [0, 0]
+    one, two = train(tmp_path / "one", **STORED, **{"network.temporal.dropout": 0.0}), ef.Run.open(tmp_path / "two")
+    assert one.history["train_loss"].to_numpy() == pytest.approx(two.history["train_loss"].to_numpy(), rel=1e-3)
+    assert np.abs(one.predictions.probabilities - two.predictions.probabilities).max() < 1e-3
 
 
 def test_features_are_those_of_each_frame_and_computed_once(store, fresh, monkeypatch):
