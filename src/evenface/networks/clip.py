@@ -13,7 +13,7 @@ class ClipNetwork(Network):
     r"""A network whose classifier sees a sequence: the frames of a clip, or the places of a still's last maps.
 
     .. math:: z = W \, [\overrightarrow{h}_T ; \overleftarrow{h}_1] + b, \qquad \text{or} \qquad
-        z = W \, \tfrac{1}{T} \textstyle\sum_t f_t + b
+        z = W \, \frac{1}{T} \sum_t f_t + b
 
     with the backbone's features :math:`f_t` of frame t and the last states of a recurrent network in each direction
     that it has. Build it with :func:`~evenface.networks.build_network`.
