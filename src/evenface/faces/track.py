@@ -102,8 +102,10 @@ def follow(looks: Sequence[list[Face]]) -> list[Track]:
     Notes
     -----
     At each look, pairs of a track and a face are joined by falling overlap with the box where the track was last seen.
-    A face that overlaps none joins the track that was last seen near it and was of its size. If only one track is known
-    and one face seen, they are joined wherever they are. Any other face starts a track.
+    A face that overlaps none joins the track that was last seen near it and was of its size. Any other face starts a
+    track. At the end, a track of two looks or more at which nobody else was seen is taken for the main one come back
+    elsewhere, if its faces are of the same size: nobody is told from anybody by looks. A single look does not count so,
+    because what is no face is often found once.
     """
     tracks: list[Track] = []
     for number, faces in enumerate(looks):
@@ -115,11 +117,14 @@ def follow(looks: Sequence[list[Face]]) -> list[Track]:
                     tracks[t].faces[number] = faces[f]
                     free_tracks.remove(t)
                     free_faces.remove(f)
-        if len(tracks) == len(free_tracks) == len(faces) == len(free_faces) == 1:
-            tracks[0].faces[number] = faces[0]
-            continue
         tracks += [Track({number: faces[f]}) for f in free_faces]
-    return sorted(tracks, key=lambda track: track.rank, reverse=True)
+    tracks.sort(key=lambda track: track.rank, reverse=True)
+    for other in tracks[1:]:
+        alone = all(len(looks[number]) == 1 for number in other.faces)
+        if alone and len(other.faces) > 1 and _alike(other.rank[1], tracks[0].rank[1]):
+            tracks[0].faces = dict(sorted({**tracks[0].faces, **other.faces}.items()))
+            tracks.remove(other)
+    return tracks
 
 
 def kept(tracks: list[Track], which: str) -> list[Track]:
@@ -136,10 +141,13 @@ def _overlap(last: Face, face: Face) -> float:
 
 def _nearness(last: Face, face: Face) -> float:
     """Give 1 for a face in the same place, 0 for one too far away or of another size."""
-    side = max(last.side, face.side)
-    if side > ALIKE * min(last.side, face.side):
+    if not _alike(last.side, face.side):
         return 0.0
-    return 1 - math.dist(last.centre, face.centre) / (NEAR * side)
+    return 1 - math.dist(last.centre, face.centre) / (NEAR * max(last.side, face.side))
+
+
+def _alike(side: float, other: float) -> bool:
+    return max(side, other) <= ALIKE * min(side, other)
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from evenface.errors import InputError
+from evenface.faces.container import SLACK, check_file, check_whole, count_packets, opened, said, video_stream
 from evenface.faces.read import quiet_pillow, read_picture
-from evenface.faces.trouble import PICTURES, UnusableError, file_trouble, kind_of, unidentified
+from evenface.faces.trouble import UnusableError, file_trouble
 
 PICTURE_SUFFIXES = frozenset(
     [".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp", ".jp2", ".avif"]
@@ -22,15 +22,10 @@ PICTURE_SUFFIXES = frozenset(
 SMALLEST = 8
 """Pixels of the shorter side that a frame must have."""
 MEGAPIXELS = 100
-SLACK = 0.02
-"""Share of the frames that may be missing at the end; two always may."""
 RATE = 25.0
 """Frames per second where a clip does not say: folders of pictures, videos without times."""
 FAR = 64
 """Frames before the first wanted one from which on it pays to seek."""
-# Only containers, of files that lie on this machine: a playlist could name others, elsewhere.
-CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,asf,flv,ogg,m4v,h264,hevc"
-SOUNDS = "mp3,wav,flac,aac,aiff"
 
 
 class Film(Protocol):
@@ -148,11 +143,11 @@ class Video:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        _check_file(path)
-        with _opened(path) as container:
-            stream = _stream(container)
-            stamps, packets, duration = _packets(container, stream)
-            _check_whole(container, stream, packets, duration)
+        check_file(path)
+        with opened(path) as container:
+            stream = video_stream(container)
+            stamps, packets, duration = count_packets(container, stream)
+            check_whole(container, stream, packets, duration)
             rate = float(stream.average_rate or RATE)
             base: Fraction = stream.time_base
             self._shape: Fraction | None = stream.sample_aspect_ratio
@@ -190,8 +185,8 @@ class Video:
         """Decode from frame ``first`` on or from before it; each frame with its number."""
         import av
 
-        with _opened(self.path) as container:
-            stream = _stream(container)
+        with opened(self.path) as container:
+            stream = video_stream(container)
             stream.thread_type = "NONE"  # there are as many processes as cores
             frames = container.decode(stream)
             start = 0
@@ -211,7 +206,7 @@ class Video:
             except (av.error.EOFError, StopIteration):
                 return
             except av.FFmpegError as error:
-                raise UnusableError(f"corrupt: {_said(error)}") from error
+                raise UnusableError(f"corrupt: {said(error)}") from error
 
     def _number(self, stamp: int | None) -> int:
         """Give the number of the frame with this time, -1 if there is none."""
@@ -220,98 +215,6 @@ class Video:
             return -1
         place = int(np.searchsorted(self._stamps, stamp))
         return place if place < len(self._stamps) and self._stamps[place] == stamp else -1
-
-
-def _check_file(path: str) -> None:
-    """Refuse what is no video by its first bytes, where they tell it more plainly than FFmpeg does."""
-    if not Path(path).exists():
-        raise UnusableError("missing")
-    if not Path(path).is_file():
-        raise UnusableError("not a file")
-    with Path(path).open("rb") as file:
-        head = file.read(4096)
-    if not head:
-        raise UnusableError("empty: the file has no bytes")
-    if head.startswith(PICTURES):
-        raise UnusableError("not a video: a single picture")
-    kind = kind_of(head)
-    if kind and "video" not in kind.lower():
-        raise UnusableError(f"not a video: {kind}")
-
-
-def _opened(path: str) -> Any:
-    try:
-        import av
-    except ImportError as error:
-        raise InputError(
-            "PyAV is not installed; videos need it", "Install it: pip install 'evenface[faces]'"
-        ) from error
-    av.logging.set_level(None)
-    av.logging.set_libav_level(av.logging.PANIC)
-    options = {"protocol_whitelist": "file", "format_whitelist": f"{CONTAINERS},{SOUNDS}"}
-    try:
-        return av.open("file:" + path, options=options, metadata_errors="replace")
-    except av.FFmpegError as error:
-        raise UnusableError(_no_container(path, error)) from error
-
-
-def _no_container(path: str, error: Exception) -> str:
-    """Say why a file could not be opened as a video."""
-    import av
-
-    if isinstance(error, OSError) and not isinstance(error, av.error.InvalidDataError | av.error.EOFError):
-        return file_trouble(error)
-    with Path(path).open("rb") as file:
-        head = file.read(8192)
-    if kind_of(head):  # it starts as a video does
-        return "truncated: the file ends before its index, or its header is damaged"
-    return unidentified(head).replace("not an image", "not a video")
-
-
-def _stream(container: Any) -> Any:
-    from av.stream import Disposition
-
-    for stream in container.streams.video:
-        if not stream.disposition & Disposition.attached_pic:  # the cover of a song is no video
-            return stream
-    raise UnusableError("not a video: it holds only sound" if container.streams.audio else "not a video: no pictures")
-
-
-def _packets(container: Any, stream: Any) -> tuple[list[int | None], int, int]:
-    """Give the times of the packets that show a frame, the number of all, and the end of the last, without decoding."""
-    import av
-
-    stamps, packets, end = [], 0, 0
-    try:
-        for packet in container.demux(stream):
-            if packet.size:
-                packets += 1
-                if packet.pts is not None:
-                    end = max(end, packet.pts + (packet.duration or 0))
-                if not packet.is_discard:
-                    stamps.append(packet.pts)
-    except av.FFmpegError:
-        pass  # the file ends here; whether too early is judged by the count
-    return stamps, packets, end
-
-
-def _check_whole(container: Any, stream: Any, packets: int, end: int) -> None:
-    """Compare what is there with what the header promises: a number of frames, or a length."""
-    if stream.frames > packets + max(2, SLACK * stream.frames):
-        raise UnusableError(f"truncated: {packets:,} of {stream.frames:,} frames are there")
-    promised = _seconds(stream.metadata.get("DURATION", ""))
-    if not promised and len(container.streams) == 1:
-        promised = (container.duration or 0) / 1e6
-    there = float(end * stream.time_base)
-    start = max(0.0, float((stream.start_time or 0) * stream.time_base))
-    if not stream.frames and promised and there - start < promised * (1 - SLACK) - start - 0.1:
-        raise UnusableError(f"truncated: {there:.1f} of {promised:.1f} seconds are there")
-
-
-def _seconds(text: str) -> float:
-    """Read ``hours:minutes:seconds``, as Matroska notes them; 0 for anything else."""
-    found = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", text)
-    return sum(float(part) * unit for part, unit in zip(found.groups(), (3600, 60, 1), strict=True)) if found else 0.0
 
 
 def _check_size(width: int, height: int) -> None:
@@ -338,7 +241,3 @@ def _upright(frame: Any, shape: Fraction | None) -> Image.Image:
         if d < 0:
             image = image.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
     return image
-
-
-def _said(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
