@@ -9,6 +9,7 @@ import pytest
 
 from evenface.assembly import check_parts
 from evenface.data.sources import SOURCES
+from evenface.faces.taking import stride
 from evenface.recipes import load_recipe
 from evenface.studies import load_study, shipped_studies
 from evenface.studies.plan import Choice, make_plan
@@ -142,6 +143,10 @@ def test_the_label_lies_in_time_only_on_synthetic_clips():
         }
         assert all((run.recipe.protocol.imbalance is None) == (run.cell[0] == "trend") for run in runs)
         assert {run.recipe.network.temporal.kind for run in runs} == {"mean", "lstm", "bilstm"}
+        data = next(run.recipe.data for run in runs if run.cell[0] == "trend")
+        taken = stride(data.options["frames"], data.clips.frames, data.clips.every)
+        assert set(taken) == {data.options["frames"] - 1 - frame for frame in taken}  # the same frames backwards
+        assert (data.clips.take, data.clips.keep) == ("stride", None)
 
 
 def test_the_readings_differ_in_what_lstm_runs_over():

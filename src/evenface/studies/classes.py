@@ -52,12 +52,12 @@ def confusion_table(plan: Plan, runs: pd.DataFrame, metric: str = CONFUSION) -> 
     rows: list[tuple[Cell, ...]] = []
     for head, mine, given in _cells(plan, runs, metric):
         for true in classes:
-            values = (
-                [float(mine[f"{start}{true}{AS}{guess}"].mean()) for guess in classes]
-                if given is None
-                else [_number(given.get(true, {}).get(guess)) for guess in classes]
-            )
-            if given is None or true in given:
+            if given is None:  # cells may have classes of their own, and then lack the others' columns
+                means = (mine.get(f"{start}{true}{AS}{guess}", pd.Series(dtype=float)).mean() for guess in classes)
+                values = [float(mean) for mean in means]
+            else:
+                values = [_number(given.get(true, {}).get(guess)) for guess in classes]
+            if any(value == value for value in values):
                 rows.append((*head, true, *values))
     header = (*_header(plan, metric), "true", *(f"as {name}" for name in classes))
     note = "Counts of samples by true and by predicted class; ours are means over the runs of a cell."

@@ -169,7 +169,12 @@ def changes(found: Sequence[Change]) -> "Figure":
 
 
 def class_recall(
-    plan: Plan, runs: pd.DataFrame, setting: dict[str, str], support: Sequence[int], rank: Sequence[int]
+    plan: Plan,
+    runs: pd.DataFrame,
+    setting: dict[str, str],
+    classes: Sequence[str],
+    support: Sequence[int],
+    rank: Sequence[int],
 ) -> "Figure | None":
     """Draw the recall of each class in one setting, a colour for each level; none where nothing has ended.
 
@@ -179,11 +184,13 @@ def class_recall(
         As in :func:`cells`.
     setting : dict
         Levels of the factors that are no colours.
+    classes : sequence of str
+        Those of this setting.
     support, rank : sequence of int
         Samples of each class in testing, and in training.
     """
     series = series_factor(plan)
-    columns = [str(name) for name in runs.columns if str(name).startswith(f"recall{CLASSWISE}")]
+    columns = [name for c in classes if (name := f"recall{CLASSWISE}{c}") in runs.columns]
     found: dict[str, list[Estimate]] = {}
     for name in plan.factors[series] if series else ("",):
         mine = chosen(runs, {**setting, **({series: name} if series else {})})
@@ -193,8 +200,7 @@ def class_recall(
             ]
     if not found or not columns:
         return None
-    classes = [name.removeprefix(f"recall{CLASSWISE}") for name in columns]
-    return recalls(found, classes, np.asarray(support).tolist(), np.asarray(rank).tolist())
+    return recalls(found, list(classes), np.asarray(support).tolist(), np.asarray(rank).tolist())
 
 
 def curves(plan: Plan, runs: pd.DataFrame, histories: Mapping[str, pd.DataFrame]) -> "list[tuple[str, Figure]]":

@@ -200,8 +200,9 @@ def _classes(plan: Plan, runs: pd.DataFrame, opened: Mapping[str, Run]) -> list[
         first = drawing.chosen(own, setting)["folder"]
         if not len(first):
             continue
-        counts = opened[first.iloc[0]].facts["counts"]
-        drawn = drawing.class_recall(plan, own, setting, counts["test"], counts["train"])
+        facts = opened[first.iloc[0]].facts
+        counts = facts["counts"]
+        drawn = drawing.class_recall(plan, own, setting, facts["classes"], counts["test"], counts["train"])
         if drawn is not None:
             place = len(pictures) + 1
             pictures.append(Picture(f"classes-{place}", drawn, f"Recall of each class{drawing.named(plan, setting)}."))
@@ -238,14 +239,16 @@ def _training(plan: Plan, runs: pd.DataFrame, opened: Mapping[str, Run]) -> list
 
 
 def _counts(plan: Plan, runs: pd.DataFrame, opened: Mapping[str, Run]) -> Table:
-    """Set out the training samples of each class, by cell."""
+    """Set out the training samples of each class, by cell; cells may have classes of their own."""
     own = runs[runs["test"] == OWN]
-    classes = next(iter(opened.values())).facts["classes"]
+    classes = list(dict.fromkeys(name for folder in own["folder"] for name in opened[folder].facts["classes"]))
     rows: list[tuple[Cell, ...]] = []
     for cell in plan.cells:
         mine = drawing.chosen(own, dict(zip(plan.factors, cell, strict=True)))["folder"]
         if len(mine):
-            rows.append((*cell, *opened[mine.iloc[0]].facts["counts"]["train"]))
+            facts = opened[mine.iloc[0]].facts
+            counts = dict(zip(facts["classes"], facts["counts"]["train"], strict=True))
+            rows.append((*cell, *(counts.get(name, "–") for name in classes)))
     return Table(
         "training-samples", "Training samples of each class (first run)", (*plan.factors, *classes), tuple(rows)
     )
