@@ -191,7 +191,7 @@ def test_windows_are_samples_of_their_own_that_share_the_clip(tmp_path):
     frames = prepare(manifest, tmp_path / "stores", size=16, clips=Taking(1, "windows"), workers=0)
     assert frames.images.shape == (23, 1, 16, 16, 1)
     taken = manifest_of(tmp_path, ["a.mkv"], sample=["s#2"])
-    with pytest.raises(InputError, match="s#2 is named as"):
+    with pytest.raises(InputError, match="s#2 is named as the further"):
         prepare(taken, tmp_path / "stores", size=16, clips=Taking(1, "windows"), workers=0)
 
 

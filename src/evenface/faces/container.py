@@ -73,8 +73,11 @@ def video_stream(container: Any) -> Any:
     from av.stream import Disposition
 
     for stream in container.streams.video:
-        if not stream.disposition & Disposition.attached_pic:  # the cover of a song is no video
-            return stream
+        if stream.disposition & Disposition.attached_pic:  # the cover of a song is no video
+            continue
+        if stream.codec_context is None:
+            raise UnusableError("unsupported: there is no decoder for this video")
+        return stream
     sound = len(container.streams.audio)
     raise UnusableError(
         "not a video: it holds only sound" if sound else "empty: there is neither picture nor sound in it"

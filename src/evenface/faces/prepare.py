@@ -152,7 +152,7 @@ def _check(manifest: Manifest, target: Target) -> None:
     if several and (taken := manifest.table["sample"].str.contains(r"#\d+$")).any():
         name = manifest.table["sample"][taken].iloc[0]
         raise InputError(
-            f"{manifest.source}: the sample {name} is named as further faces or windows are",
+            f"{manifest.source}: the sample {name} is named as the further faces or windows are",
             "Keep only the largest face of each picture, or rename it.",
         )
 

@@ -226,6 +226,7 @@ def _check_size(width: int, height: int) -> None:
 
 def _upright(frame: Any, shape: Fraction | None) -> Image.Image:
     """Convert to RGB with square pixels, turned and mirrored as the display matrix says."""
+    _check_size(frame.width, frame.height)  # a damaged stream may change it on the way
     matrix = frame.side_data.get("DISPLAYMATRIX")
     image: Image.Image = frame.to_image()
     if shape and shape != 1:  # pixels that are not square
