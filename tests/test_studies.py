@@ -15,9 +15,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 from scipy import stats
 from sklearn.metrics import accuracy_score, recall_score
 from typer.testing import CliRunner
@@ -214,6 +216,41 @@ def test_a_folder_of_an_older_version_is_known_again(studied, tmp_path):
     (old / "study.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     with pytest.raises(InputError, match=r"differs in .*training\.epochs"):
         workflows.study(old)
+
+
+def test_runs_begin_with_the_weights_of_the_studys_start(small_recipe, tmp_path):
+    content = yaml.safe_load(small_recipe.read_text())
+    still = {"training.epochs": 1, "optimizer.lr": 1e-12, "augment.flip": 0.0}
+    study = {
+        "name": "onward",
+        "recipe": str(small_recipe),
+        "start": {**content, "seed": 5, "network": {"name": "resnet18"}},
+        "set": still,
+        "factors": {"begin": {"start": {"network.weights": "start"}, "random": {"network.weights": "random"}}},
+    }
+    found = workflows.study(study, out=tmp_path / "onward", jobs=1)
+    (first,) = (tmp_path / "onward/start").iterdir()
+    assert first.name.startswith("test_resnet-")  # the runs' own network, not the one that the start's recipe names
+    given = load_file(first / "weights.safetensors")
+    weights = {
+        begin: load_file(tmp_path / f"onward/runs/begin-{begin}/seed-0/weights.safetensors")
+        for begin in ("start", "random")
+    }
+    learnt = [name for name in given if "backbone" in name and name.endswith(".weight")]
+    assert all(torch.allclose(given[name], weights["start"][name], atol=1e-6) for name in learnt)
+    assert not any(
+        torch.allclose(given[name], weights["random"][name], atol=1e-3) for name in learnt if given[name].ndim > 1
+    )
+    assert len(found.runs) == 2  # what others start from is no run of the study
+    before = (first / "weights.safetensors").stat().st_mtime_ns
+    workflows.study(study, out=tmp_path / "onward", jobs=1)
+    assert (first / "weights.safetensors").stat().st_mtime_ns == before
+
+
+def test_without_a_start_nothing_can_begin_with_it(small_recipe):
+    study = {"name": "none", "recipe": str(small_recipe), "factors": {"a": {"b": {"network.weights": "start"}}}}
+    with pytest.raises(InputError, match="the study none has no start"):
+        make_plan(load_study(study))
 
 
 def test_the_papers_protocol_is_said_everywhere(small_recipe, tmp_path):

@@ -59,6 +59,7 @@ def execute(plan: Plan, out: Path, jobs: int | None = None) -> Outcome:
     outcome = Outcome()
     if not waiting:
         return outcome
+    _train_starts(plan, waiting, out, jobs)
     if jobs is not None and jobs < 1:
         raise InputError(f"--jobs must be 1 or more, got {jobs}")
     gpus = _gpus(waiting)
@@ -81,6 +82,15 @@ def execute(plan: Plan, out: Path, jobs: int | None = None) -> Outcome:
                     clock.gone(run, answer["seconds"])
                     bar.say(f"{clock.place}  {where}  ({duration(answer['seconds'])}){clock.left}")
     return outcome
+
+
+def _train_starts(plan: Plan, waiting: Sequence[Planned], out: Path, jobs: int | None) -> None:
+    """Train first what runs that wait begin with."""
+    starts = plan.starts
+    if starts is None or all(run.start is None for run in waiting):
+        return
+    for where, why in execute(starts, out, jobs).failed.items():
+        raise InputError(f"{plan.study.name}: what networks start from could not be trained ({where}): {why}")
 
 
 def ended(run: Planned, out: Path, plan: Plan) -> bool:
@@ -111,7 +121,9 @@ def prepare_data(plan: Plan, out: Path) -> None:
         If the data are not there or not laid out as their source expects.
     """
     seen = set()
-    for run in (run for run in plan.trainings if not ended(run, out, plan)):
+    waiting = [run for run in plan.trainings if not ended(run, out, plan)]
+    starts = {run.start.folder: run.start for run in waiting if run.start is not None}
+    for run in (*starts.values(), *waiting):
         key = digest(run.recipe.data.model_dump_json())
         if key not in seen:
             seen.add(key)
@@ -135,7 +147,11 @@ def _gpus(runs: Sequence[Planned]) -> list[str]:
 
 def _request(run: Planned, plan: Plan, out: Path) -> dict[str, Any]:
     tests = {name: {"set": test.set, "classes": test.classes} for name, test in plan.tests.items()}
-    return {"recipe": run.recipe.model_dump(mode="json"), "folder": str((out / run.folder).resolve()), "tests": tests}
+    return {
+        "recipe": run.recipe_in(out).model_dump(mode="json"),
+        "folder": str((out / run.folder).resolve()),
+        "tests": tests,
+    }
 
 
 class _Clock:

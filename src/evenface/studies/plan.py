@@ -3,21 +3,21 @@
 import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
 from evenface.errors import InputError
-from evenface.files import atomic_write, digest
+from evenface.files import digest
 from evenface.recipes import Recipe, load_recipe
-from evenface.recipes.reading import read_mapping
 from evenface.registry import find, nearest
-from evenface.runs import PLACE, Run, differing_keys
+from evenface.runs import PLACE, WEIGHTS
 from evenface.studies.schema import VALIDATION, Changes, OnData, Study, Test
+from evenface.studies.start import START, start_recipe
 
-STUDY, RUNS = "study.yaml", "runs"
+RUNS = "runs"
 LONGEST_FOLDER = 120
 FULL = "full"
 TESTS = "tests."
@@ -51,13 +51,28 @@ class Choice:
 
 @dataclass(frozen=True)
 class Planned:
-    """A run to be: its cell (a level of each factor, in order), repetition, recipe, and folder below the study's."""
+    """A run to be.
+
+    Parameters
+    ----------
+    cell : tuple of str
+        A level of each factor, in order.
+    seed, fold : int
+        Which repetition.
+    recipe : Recipe
+        All settings.
+    folder : str
+        Where it is made, below the study's folder.
+    start : Planned, optional
+        The run whose weights it begins with.
+    """
 
     cell: tuple[str, ...]
     seed: int
     fold: int | None
     recipe: Recipe
     folder: str
+    start: "Planned | None" = None
 
     @property
     def repeat(self) -> tuple[int, int | None]:
@@ -71,7 +86,14 @@ class Planned:
         for key in PLACE:
             section, _, last = key.partition(".")
             flat[section].pop(last)
-        return digest(yaml.safe_dump(flat, sort_keys=True))
+        return digest(yaml.safe_dump(flat, sort_keys=True), *([self.start.folder] if self.start else []))
+
+    def recipe_in(self, out: Path) -> Recipe:
+        """Give the recipe as it is run in the study's folder ``out``: with the place of the weights it begins with."""
+        if self.start is None:
+            return self.recipe
+        weights = str((out / self.start.folder / WEIGHTS).resolve())
+        return self.recipe.model_copy(update={"network": self.recipe.network.model_copy(update={"weights": weights})})
 
 
 @dataclass(frozen=True)
@@ -111,6 +133,15 @@ class Plan:
     def trainings(self) -> list[Planned]:
         """The runs that are trained: one of each folder."""
         return list({run.folder: run for run in reversed(self.runs)}.values())[::-1]
+
+    @property
+    def starts(self) -> "Plan | None":
+        """The runs that others begin with, as a plan of their own; none where no run begins so."""
+        first = {run.start.folder: run.start for run in self.runs if run.start is not None}
+        if not first:
+            return None
+        names = tuple(run.cell[0] for run in first.values())
+        return replace(self, factors={START: names}, runs=tuple(first.values()), tests={})
 
     @property
     def sides(self) -> tuple[str, ...]:
@@ -164,6 +195,7 @@ def make_plan(study: Study, choice: Choice | None = None) -> Plan:
     seeds = next((part.seeds for part in reversed(parts) if part.seeds is not None), study.seeds)
     folds = next((part.folds for part in reversed(parts) if part.folds is not None), study.folds)
     base = load_recipe(study.recipe, _merged([study.set, *(part.set for part in parts)])).model_dump(mode="json")
+    source = next((part.start for part in reversed(parts) if part.start is not None), study.start)
     repeats = [(seed, fold) for fold in folds or (None,) for seed in seeds]
     runs: list[Planned] = []
     for cell in itertools.product(*factors.values()):
@@ -173,7 +205,8 @@ def make_plan(study: Study, choice: Choice | None = None) -> Plan:
         settings = [factors[name][level] for name, level in levels.items()]
         settings += [when.set for when in rules if _matches(when.if_, levels)]
         recipe = _recipe(base, _merged([*settings, *last]), f"{study.name}, {_words(levels)}")
-        runs += [Planned(cell, seed, fold, _repeated(recipe, seed, fold), "") for seed, fold in repeats]
+        start = _start(recipe, source, study.name)
+        runs += [Planned(cell, seed, fold, _repeated(recipe, seed, fold), "", start) for seed, fold in repeats]
     if not runs:
         raise InputError(f"the study {study.name} leaves out every cell")
     tests, notes = _tests(study, choice.overrides)
@@ -200,6 +233,15 @@ def _recipe(base: Mapping[str, Any], settings: Mapping[str, Any], where: str) ->
             f"{where}: a study trains its runs side by side, on one device each", "Set training.devices 1."
         )
     return recipe
+
+
+def _start(recipe: Recipe, source: str | Mapping[str, Any] | None, study: str) -> Planned | None:
+    found = start_recipe(recipe, source, study)
+    if found is None:
+        return None
+    name = found.network.name
+    planned = Planned((name,), found.seed, None, found, "")
+    return replace(planned, folder=f"{START}/{name}-{planned.digest[:8]}")
 
 
 def _repeated(recipe: Recipe, seed: int, fold: int | None) -> Recipe:
@@ -241,7 +283,7 @@ def _placed(runs: Sequence[Planned], factors: Sequence[str]) -> list[Planned]:
             names[run.cell] = name if clear else f"{name[:LONGEST_FOLDER]}-{digest(*run.cell)[:6]}"
         last = f"seed-{run.seed}" + ("" if run.fold is None else f"-fold-{run.fold}")
         folder = homes.setdefault(run.digest, f"{RUNS}/{names[run.cell]}/{last}")
-        placed.append(Planned(run.cell, run.seed, run.fold, run.recipe, folder))
+        placed.append(replace(run, folder=folder))
     return placed
 
 
@@ -263,50 +305,3 @@ def _tests(study: Study, overrides: Mapping[str, Any]) -> tuple[dict[str, Test],
         else:
             found[name] = test.model_copy(update={"set": settings})
     return found, notes
-
-
-def claim(plan: Plan, out: Path) -> None:
-    """Write what is run into the study's folder, or see that the folder holds the same.
-
-    Raises
-    ------
-    InputError
-        If the folder holds another study, or this one with other settings, or something else.
-    """
-    runs = {run.folder: run.digest for run in plan.trainings}
-    path = out / STUDY
-    if path.is_file():
-        before = read_mapping(path, "study").get("runs", {})
-        for folder in before:
-            changed = runs.get(folder) != before[folder] and (out / folder).is_dir()
-            difference = _difference(plan, out, folder) if changed else None
-            if difference:
-                raise InputError(
-                    f"{out} holds runs of another definition of the study: {difference}",
-                    "Go on with the definition as it was, or give another folder: --out.",
-                )
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} exists and is no study", "Give another folder: --out.")
-    chosen = {"on": plan.choice.on, "size": plan.choice.size, "protocol": plan.choice.protocol}
-    content = {
-        "study": plan.study.model_dump(mode="json", by_alias=True, exclude_defaults=True),
-        **chosen,
-        "overrides": dict(plan.choice.overrides),
-        "runs": runs,
-    }
-    with atomic_write(path) as temporary:
-        temporary.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120), encoding="utf-8")
-
-
-def _difference(plan: Plan, out: Path, folder: str) -> str | None:
-    """Say in which settings the run in a folder differs from what is planned there; None if in none.
-
-    Recipes of an older version lack keys that have come since: those have their defaults.
-    """
-    planned = [run for run in plan.trainings if run.folder == folder]
-    if not planned:
-        return f"{folder} is no part of this one"
-    if not (out / folder / "recipe.yaml").is_file():
-        return f"{folder} differs in its settings"
-    keys = differing_keys([Run(out / folder).recipe, planned[0].recipe], ignore=PLACE)
-    return f"{folder} differs in {', '.join(keys)}" if keys else None

@@ -11,10 +11,11 @@ from evenface import reporting
 from evenface.errors import InputError
 from evenface.recipes.reading import read_mapping
 from evenface.runs import Run
+from evenface.studies.claim import STUDY, claim
 from evenface.studies.compare import Change, changes
 from evenface.studies.execute import cores, duration, execute, prepare_data
 from evenface.studies.loading import load_study
-from evenface.studies.plan import OWN, STUDY, Choice, Plan, claim, make_plan
+from evenface.studies.plan import OWN, Choice, Plan, make_plan
 from evenface.studies.report import study_report
 from evenface.studies.schema import Study
 from evenface.studies.table import cell_table, measure, run_table, write_table

@@ -81,6 +81,7 @@ class Changes(Section):
     leave_out: tuple[Match, ...] = Field((), description="further combinations that are not run")
     seeds: Repeats | None = Field(None, description="in place of the study's")
     folds: Repeats | None = Field(None, description="in place of the study's")
+    start: str | Settings | None = Field(None, description="in place of the study's")
     paper_protocol: Settings = Field({}, description="what the paper's protocol further sets for this choice")
     deviations: tuple[str, ...] = Field((), description="further deviations, of this choice alone")
 
@@ -154,6 +155,11 @@ class Study(Section):
     deviations: tuple[str, ...] = Field((), description="what differs from the paper")
     recipe: str | Settings = Field(
         description="name of a shipped recipe, path of a file (beside the study), or content"
+    )
+    start: str | Settings | None = Field(
+        None,
+        description="shipped recipe, or content, of a run that is trained before all others; networks of "
+        "network.weights: start begin with its weights",
     )
     set: Settings = Field({}, description="settings of every cell")
     factors: Factors = Field(min_length=1, description="factor to its levels, each with its settings by dotted key")
