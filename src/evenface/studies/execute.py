@@ -255,7 +255,10 @@ class _Processes:
             _close(child)
 
     def _start(self, place: int) -> subprocess.Popen[str] | None:
-        threads = {name: str(self.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+        # Threads that the user chose stay, and count for the libraries that nothing was said of: more of them than
+        # cores would wait for each other all the time.
+        count = os.environ.get("OMP_NUM_THREADS", str(self.threads))
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), count)
         device = {"CUDA_VISIBLE_DEVICES": self.gpus[place % len(self.gpus)]} if self.gpus else {}
         paths = os.pathsep.join(path for path in sys.path if path)
         with self._lock:
@@ -268,7 +271,7 @@ class _Processes:
                 stderr=self._log,
                 text=True,
                 encoding="utf-8",
-                env={**threads, **os.environ, "PYTHONPATH": paths, **device},  # threads that the user chose stay
+                env={**threads, **os.environ, "PYTHONPATH": paths, **device},
                 start_new_session=True,  # Ctrl-C is the parent's to handle
             )
             self._children.append(child)
