@@ -95,7 +95,7 @@ def epoch(settings: Settings, store: "Store", side: str, epochs: int) -> tuple[f
     import numpy as np
     from lightning_fabric import Fabric
 
-    from evenface import assembly
+    from evenface import learner
     from evenface.training.batches import Faces
     from evenface.training.features import stored_features
     from evenface.training.trainer import Trainer
@@ -104,7 +104,7 @@ def epoch(settings: Settings, store: "Store", side: str, epochs: int) -> tuple[f
     fabric = Fabric(accelerator="cpu", devices=1, precision=settings.precision)  # type: ignore[arg-type]
     fabric.launch()
     manifest = store.manifest
-    method = assembly.build_method(recipe, manifest.counts(), manifest.classes, frames=settings.frames)
+    method = learner.build_method(recipe, manifest.counts(), manifest.classes, frames=settings.frames)
     began = time.perf_counter()
     pictures = store.images
     if side == "stored":

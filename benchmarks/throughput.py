@@ -72,7 +72,7 @@ def pipeline_steps(recipe: "Recipe", store: "Store", folder: Path) -> Iterator[N
     """Train for ever as :func:`evenface.train` does, one step at a time."""
     import numpy as np
 
-    from evenface import assembly
+    from evenface import learner
     from evenface.training.batches import Faces
     from evenface.training.position import Position
     from evenface.training.trainer import Trainer
@@ -80,7 +80,7 @@ def pipeline_steps(recipe: "Recipe", store: "Store", folder: Path) -> Iterator[N
     manifest, fabric = store.manifest, _fabric(recipe)
     trainer = Trainer(
         fabric,
-        assembly.build_method(recipe, manifest.counts(), manifest.classes),
+        learner.build_method(recipe, manifest.counts(), manifest.classes),
         recipe,
         faces=Faces(store.images, fabric.device),
         labels=manifest.labels,
@@ -102,11 +102,11 @@ def ceiling_steps(recipe: "Recipe", store: "Store") -> Iterator[None]:
     """Train for ever on one batch of constant numbers: nothing is read, changed or logged."""
     import torch
 
-    from evenface import assembly
+    from evenface import learner
     from evenface.training.optimizers import build_optimizer
 
     manifest, fabric = store.manifest, _fabric(recipe)
-    method = assembly.build_method(recipe, manifest.counts(), manifest.classes)
+    method = learner.build_method(recipe, manifest.counts(), manifest.classes)
     method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     model, optimizer = fabric.setup(method, build_optimizer([method], recipe.optimizer))
     count, size = recipe.training.batch_size, recipe.data.size

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from evenface import assembly
+from evenface import learner
 from evenface.errors import InputError
 from evenface.methods import Task, build_method
 from evenface.networks import ClipNetwork, build_network
@@ -329,9 +329,9 @@ def test_methods_with_a_classifier_learn_from_clips(name, kind):
 def test_methods_on_maps_say_that_they_cannot_take_clips(name):
     recipe = load_recipe({"name": "x", "data": {"source": "folder", "size": 32}, "method": {"name": name}})
     with pytest.raises(InputError, match=f"method '{name}' looks at the maps of single pictures"):
-        assembly.build_method(recipe, COUNTS, frames=4)
+        learner.build_method(recipe, COUNTS, frames=4)
     with pytest.raises(InputError, match="would pass over"):
-        assembly.check_parts(
+        learner.check_parts(
             load_recipe(recipe.model_dump(), {"network.temporal.kind": "lstm", "network.temporal.over": "spatial"})
         )
 

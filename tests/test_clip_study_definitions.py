@@ -7,9 +7,9 @@ from importlib import import_module
 import numpy as np
 import pytest
 
-from evenface.assembly import check_parts
 from evenface.data.sources import SOURCES
 from evenface.faces.taking import stride
+from evenface.learner import check_parts
 from evenface.recipes import load_recipe
 from evenface.studies import load_study, shipped_studies
 from evenface.studies.plan import Choice, make_plan

@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 import evenface as ef
-from evenface import assembly, reporting
+from evenface import assembly, learner, reporting
 from evenface.augment import COLUMNS, augment, to_float
 from evenface.cli import app
 from evenface.data.manifest import Manifest, make_table
@@ -223,7 +223,7 @@ def test_a_run_on_clips_says_what_it_saw_and_can_be_rebuilt(whole, store):
     assert "bilstm over frames" in reporting.facts([whole])["network"]
     assert "3 frames of each" in reporting.facts([whole])["data"]
     rows = pd.read_parquet(whole.folder / "split.parquet").query("side == 'test'")["row"].to_numpy()
-    method = assembly.trained_method(whole).eval()
+    method = learner.trained_method(whole).eval()
     with torch.inference_mode():
         found = method.predict(to_float(torch.from_numpy(store.images[rows][:, [1, 3, 5]])))
     assert whole.predictions.probabilities == pytest.approx(found.double().numpy(), abs=1e-5)
@@ -272,7 +272,7 @@ def test_mirrors_of_clips_are_averaged_in(whole, store, tmp_path):
     run = train(tmp_path / "run", **settings)
     rows = pd.read_parquet(run.folder / "split.parquet").query("side == 'test'")["row"].to_numpy()
     images = to_float(torch.from_numpy(store.images[rows][:, [1, 3, 5]]))
-    method = assembly.trained_method(run).eval()
+    method = learner.trained_method(run).eval()
     with torch.inference_mode():
         expected = (method.predict(images) + method.predict(images.flip(-1))) / 2
     assert run.predictions.probabilities == pytest.approx(expected.double().numpy(), abs=1e-6)
@@ -334,7 +334,7 @@ def test_training_on_stored_features_is_training_with_the_frozen_backbone(tmp_pa
 def test_a_run_on_stored_features_predicts_from_pixels(store, tmp_path):
     run = train(tmp_path / "run", **STORED)
     rows = pd.read_parquet(run.folder / "split.parquet").query("side == 'test'")["row"].to_numpy()
-    method = assembly.trained_method(run).eval()
+    method = learner.trained_method(run).eval()
     with torch.inference_mode():
         found = method.predict(to_float(torch.from_numpy(store.images[rows][:, [1, 3, 5]])))
     assert run.predictions.probabilities == pytest.approx(found.double().numpy(), abs=1e-5)

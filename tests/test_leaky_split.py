@@ -2,7 +2,7 @@
 
 import pytest
 
-from evenface.assembly import check_parts
+from evenface.learner import check_parts
 from evenface.studies import load_study
 from evenface.studies.plan import Choice, make_plan
 

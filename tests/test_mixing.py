@@ -12,8 +12,8 @@ from scipy.stats import beta, kstest
 from small import COUNTS, Small, batch, moment, task
 from torch import nn
 
-from evenface.assembly import build_method as assemble
 from evenface.errors import InputError
+from evenface.learner import build_method as assemble
 from evenface.losses import build_loss
 from evenface.methods import Remix, Task, build_method, mixup
 from evenface.networks.heads import CosineClassifier

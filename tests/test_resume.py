@@ -17,9 +17,9 @@ import torch
 from safetensors.torch import load_file
 
 import evenface as ef
-from evenface.assembly import trained_method
 from evenface.augment import to_float
 from evenface.faces.store import Store
+from evenface.learner import trained_method
 from evenface.training.trainer import Trainer
 
 FORK = multiprocessing.get_context("fork")  # imports need not be paid again in every process

@@ -19,7 +19,7 @@ cli
 workflows
 studies
 elsewhere fitting
-training assembly reporting
+training assembly learner reporting
 methods faces
 data losses
 runs augment

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evenface.assembly import build_method, check_parts
+from evenface.learner import build_method, check_parts
 from evenface.recipes import load_recipe
 from evenface.studies import load_study, shipped_studies
 from evenface.studies.plan import Choice, make_plan

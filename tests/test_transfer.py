@@ -13,12 +13,12 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import evenface as ef
-from evenface.assembly import trained_method
 from evenface.cli import app
 from evenface.data.similar import stand_among
 from evenface.elsewhere import predict_on
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.summary import metrics_of
+from evenface.learner import trained_method
 from evenface.methods import METHODS
 from evenface.recipes.schema import Data
 

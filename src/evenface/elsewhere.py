@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from evenface import assembly
+from evenface import assembly, learner
 from evenface.data.labels import ClassMap, match
 from evenface.data.similar import stand_among
 from evenface.data.sources import SOURCES
@@ -209,7 +209,7 @@ def _predict(run: Run, store: Store, rows: np.ndarray) -> tuple[np.ndarray, str]
     cuda = options.accelerator != "cpu" and torch.cuda.is_available()
     precision = options.precision if cuda or options.precision != "16-mixed" else "32-true"
     fabric = Fabric(accelerator="cuda" if cuda else "cpu", devices=1, precision=precision)
-    method = assembly.trained_method(run)
+    method = learner.trained_method(run)
     method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     method.to(fabric.device)
     faces = Faces(store.images, fabric.device, _frames(run))

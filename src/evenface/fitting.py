@@ -10,7 +10,7 @@ import torch
 from lightning_fabric import Fabric
 from safetensors.torch import load_file
 
-from evenface import assembly
+from evenface import assembly, learner
 from evenface.data.protocol import Split
 from evenface.errors import InputError
 from evenface.faces.store import Store
@@ -42,7 +42,7 @@ def fit(run: Run, recipe: Recipe) -> None:
     manifest = store.manifest
     counts, votes = manifest.counts(split.train), manifest.votes(split.train)
     frames = assembly.seen_frames(recipe, store)
-    method = assembly.build_method(recipe, counts, manifest.classes, votes, ordered=manifest.ordered, frames=frames)
+    method = learner.build_method(recipe, counts, manifest.classes, votes, ordered=manifest.ordered, frames=frames)
     fabric = _fabric(options, moves_all=method.moves_all)
     fabric.launch()
     facts = _facts(recipe, store, split, str(fabric.device), frames)

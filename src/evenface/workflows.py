@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from evenface import assembly, reporting
+from evenface import assembly, learner, reporting
 from evenface.data.leakage import Findings
 from evenface.evaluation.comparison import Comparison
 from evenface.faces.store import Store
@@ -83,7 +83,7 @@ def train(
     if run.finished:
         whole = (folder / REPORT).is_file() or not is_first_process()
         return run if whole else evaluate(folder, faces=faces)
-    assembly.check_parts(settings)
+    learner.check_parts(settings)
     from evenface.fitting import fit
 
     fit(run, settings)

@@ -17,7 +17,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from evenface import assembly
+from evenface import learner
 from evenface.errors import InputError
 from evenface.files import disk_error
 from evenface.recipes import load_recipe
@@ -78,7 +78,7 @@ def train(recipe: dict[str, Any], folder: Path, tests: dict[str, dict[str, Any]]
     settings = load_recipe(recipe)
     run = Run.create(folder, settings, resume=True)
     if not run.finished:
-        assembly.check_parts(settings)
+        learner.check_parts(settings)
         fit(run, settings)
     for name, test in tests.items():
         predict_on(folder, {"name": name}, classes=test["classes"], overrides=test["set"])
