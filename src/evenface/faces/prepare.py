@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import shutil
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from evenface.faces.store import FACTS, Store
 from evenface.faces.taking import Taking
 from evenface.faces.video import parts_of
 from evenface.faces.worker import Answer, Sample, Workers
-from evenface.files import atomic_write, digest, disk_error
+from evenface.files import atomic_write, digest, disk_error, exclusive
 from evenface.progress import progress
 
 HASH_CHUNK = 512
@@ -111,7 +110,7 @@ def prepare(
     with Workers(_count(workers, len(samples), target)) as readers:
         key = digest(settings, *_hashes(readers, paths))
         if not (folder / key / FACTS).is_file():
-            with _lock(folder / f".{key}.lock"):
+            with exclusive(folder / f".{key}.lock", "another process is preparing the same faces"):
                 if not (folder / key / FACTS).is_file():
                     _build(manifest, samples, folder / key, target, readers)
                     _unchanged(stamp, paths, settings, folder / key, manifest)
@@ -261,20 +260,3 @@ def _unchanged(stamp: str, paths: Sequence[str], settings: str, path: Path, mani
         shutil.rmtree(path)
     part.replace(path)
     (path / JOURNAL).unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Let one process build a store; the system takes the lock back when its holder ends, however it ends."""
-    try:
-        import fcntl
-    except ImportError:  # no such locks on Windows
-        yield
-        return
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print("another process is preparing the same faces; waiting for it", file=sys.stderr)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
