@@ -177,3 +177,27 @@ def test_one_person_left_out_is_named_as_the_unit(tmp_path):
     page = found.report.read_text("utf-8")
     assert "The unit of replication is the fold, which is one person left out." in page
     assert pd.read_csv(found.folder / "table.csv")["folds"].tolist() == [4]
+
+
+def test_where_no_repetition_differs_people_are_compared(tmp_path):
+    content = {
+        "name": "steady",
+        "recipe": {"name": "r", "data": {"source": "folder", "root": "x"}},
+        "seeds": 3,
+        "metrics": ["accuracy"],
+        "factors": {"loss": {"plain": {}, "focal": {"loss.name": "focal"}}},
+        "baseline": {"loss": "plain"},
+    }
+    plan = make_plan(Study.model_validate(content))
+    claim(plan, tmp_path / "s")
+    for run in plan.runs:
+        right = guesses(0.9 if run.cell[0] == "focal" else 0.4, seed=run.cell[0] == "focal")
+        ended(tmp_path / "s" / run.folder, right, recipe=run.recipe, source="folder")
+    (tmp_path / "steady.yaml").write_text(yaml.safe_dump(content))
+    found = workflows.study(tmp_path / "steady.yaml", out=tmp_path / "s")
+    (change,) = found.changes
+    assert change.unit == "people"
+    assert change.difference.value == pytest.approx(0.5)
+    assert change.difference.low < 0.5 < change.difference.high
+    assert change.certain
+    assert any("over people" in line for line in found.lines)

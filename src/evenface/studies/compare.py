@@ -5,7 +5,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -98,11 +97,10 @@ def changes(plan: Plan, runs: pd.DataFrame, out: Path) -> list[Change]:
     With two pairs of runs or more the unit of replication is the run: differences are paired by seed, the interval is
     Student's t, p the paired t test's. Runs of one cell share the test samples, so nothing is said of other samples.
     With several folds the unit is the fold: the seeds of a fold are averaged first, as they share its test samples.
-    With one pair the unit is the person, the clip or the sample, by :func:`evenface.evaluation.comparison.compare`.
-    Differences of which every one is the same number leave noise unknown: they get neither interval nor p. Over all
-    settings, the settings of one repetition are averaged first, and the repetitions are the unit. Holm's correction
-    runs over all comparisons of one metric and data set: once over those in single settings, once over those over
-    all settings.
+    With one pair, or where every pair differs by the same number and so leaves the noise of training unknown, the
+    unit is the person, the clip or the sample, by :func:`evenface.evaluation.comparison.compare`. Over all settings,
+    the settings of one repetition are averaged first, and the repetitions are the unit. Holm's correction runs over all
+    comparisons of one metric and data set: once over those in single settings, once over those over all settings.
     """
     found = []
     for test, metric in itertools.product((OWN, *plan.tests), scalar_metrics(plan)):
@@ -165,8 +163,9 @@ def _change(
     base, value = repeated.to_numpy(dtype=np.float64).T
     unit, difference = FOLDS if folded else RUNS, paired(base, value, metric)
     test = str(pairs["test"].iloc[0])
-    if len(pairs) == 1 and metric.removeprefix(CLIP) in (*COMPARED, *ORDERED) and setting is not None:
-        unit, difference = _on_samples(pairs.iloc[0], metric, out)
+    silent = len(pairs) == 1 or (math.isnan(difference.p) and not folded)
+    if silent and metric.removeprefix(CLIP) in (*COMPARED, *ORDERED) and setting is not None:
+        unit, difference = _on_samples(pairs, metric, out) or (unit, difference)
     printed, gain = _in_print(plan, factor, level, baseline, setting, test, metric)
     relative = float(difference.value / base.mean()) if base.mean() else float("nan")
     return Change(factor, level, baseline, setting, test, metric, difference, unit, len(base), relative, printed, gain)
@@ -190,15 +189,16 @@ def paired(base: np.ndarray, value: np.ndarray, name: str) -> Difference:
     return Difference(name, found.value, found.low, found.high, p, p)
 
 
-def _on_samples(pair: "pd.Series[Any]", metric: str, out: Path) -> tuple[str, Difference]:
-    """Compare one run with one run: over people or samples; without an interval where they saw other samples."""
-    sides = {side: Run(out / str(pair[f"folder_{side}"])).predictions for side in ("base", "value")}
+def _on_samples(pairs: pd.DataFrame, metric: str, out: Path) -> tuple[str, Difference] | None:
+    """Compare over people or samples; None where the runs saw other samples."""
+    sides = {
+        side: [Run(out / str(folder)).predictions for folder in pairs[f"folder_{side}"]] for side in ("base", "value")
+    }
     try:
         found = compare_predictions(sides)
         return found.unit, found.pairs[0].overall[metric]
     except (InputError, KeyError):  # other samples, or no clips or order that the metric asks for
-        value = float(str(pair[f"{metric}_value"])) - float(str(pair[f"{metric}_base"]))
-        return RUNS, Difference(metric, value, *[float("nan")] * 4)
+        return None
 
 
 def _together(

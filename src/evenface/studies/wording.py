@@ -107,8 +107,10 @@ def sentence(change: Change) -> str:
     interval = "" if math.isnan(d.low) else f" [{signed(d.low)}, {signed(d.high)}]"
     where = f" ({change.where})" if change.where else ""
     on = f", tested on {change.test}" if change.test else ""
+    over = f", over {change.unit}" if change.unit not in (RUNS, FOLDS) else ""
     way = f", {'better' if d.value < 0 else 'worse'}" if lower_is_better(change.metric) and change.certain else ""
-    return f"{change.factor} {change.level} instead of {change.baseline}{where}{on}: {signed(d.value)}{interval}{way}"
+    found = f"{signed(d.value)}{interval}{over}{way}"
+    return f"{change.factor} {change.level} instead of {change.baseline}{where}{on}: {found}"
 
 
 def replication(found: Sequence[Change]) -> str:
