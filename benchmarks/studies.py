@@ -17,6 +17,7 @@ import yaml
 from benchmarks.common import commit, hardware
 from evenface.files import write_json
 from evenface.runs import FACTS, HISTORY, PREDICTIONS
+from evenface.studies.start import START
 
 TABLES = ("table.csv", "table.md", "differences.csv", "runs.csv")
 
@@ -53,9 +54,12 @@ def copy_without_paths(source: Path, target: Path) -> None:
 
 
 def without_paths(value: Any) -> Any:
-    """Leave out where the data lay; notes that name the place say the data set's folder instead."""
+    """Leave out where the data lay, and say of weights that lay somewhere that they are the study's start."""
     if isinstance(value, dict):
-        return {key: None if key in ("root", "data.root") else without_paths(one) for key, one in value.items()}
+        there = value.get("weights")
+        started = {"weights": START} if isinstance(there, str) and there.endswith(".safetensors") else {}
+        kept = {key: None if key in ("root", "data.root") else without_paths(one) for key, one in value.items()}
+        return kept | started
     return [without_paths(one) for one in value] if isinstance(value, list) else value
 
 

@@ -1,6 +1,8 @@
 """The tables in benchmarks/results are those of the predictions beside them, by scikit-learn."""
 
+import json
 from pathlib import Path
+from statistics import mean, stdev
 
 import pandas as pd
 import pytest
@@ -33,6 +35,18 @@ def test_every_cell_is_the_mean_of_its_runs_predictions(study):
         means, spreads = cells[metric].mean(), cells[metric].std()
         assert kept[metric].to_dict() == pytest.approx(means.to_dict(), abs=1e-6)
         assert kept[f"{metric} sd"].to_dict() == pytest.approx(spreads.to_dict(), abs=1e-6)
+
+
+def test_the_best_on_fer2013_is_what_its_predictions_say():
+    folder = RESULTS / "fer2013-best"
+    summary = json.loads((folder / "summary.json").read_text("utf-8"))
+    kept = [pd.read_parquet(path) for path in sorted(folder.glob("*/predictions.parquet"))]
+    picked = [(one["label"], one.filter(like="p_").to_numpy().argmax(axis=1)) for one in kept]
+    assert len(kept) == summary["mean"]["accuracy"]["seeds"] == 3
+    assert summary["mean"]["accuracy"]["mean"] == pytest.approx(mean(accuracy_score(*one) for one in picked))
+    balanced = [balanced_accuracy_score(*one) for one in picked]
+    assert summary["mean"]["balanced_accuracy"]["mean"] == pytest.approx(mean(balanced))
+    assert summary["mean"]["balanced_accuracy"]["sd"] == pytest.approx(stdev(balanced))
 
 
 def test_nothing_kept_names_this_machine():
