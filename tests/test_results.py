@@ -15,7 +15,7 @@ STUDIES = sorted(path.parent for path in RESULTS.glob("*/study.yaml"))
 @pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.name)
 def test_every_cell_is_the_mean_of_its_runs_predictions(study):
     runs, table = pd.read_csv(study / "runs.csv"), pd.read_csv(study / "table.csv")
-    assert len(runs) == len(list(study.rglob("predictions.parquet")))
+    assert len(runs) == len(list((study / "runs").rglob("predictions.parquet")))
     found = []
     for folder in runs["folder"]:
         predictions = pd.read_parquet(study / folder / "predictions.parquet")
