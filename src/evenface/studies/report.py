@@ -109,7 +109,8 @@ def _sure(plan: Plan, runs: pd.DataFrame, found: Sequence[Change]) -> list[str]:
         unit = "folds, the seeds of a fold averaged first" if by_fold(runs) else "runs"
         lines.append(f"Intervals of cells are 95 % t-intervals of the mean over {unit}.")
     if judged(plan, found):
-        lines.append(f"Of differences {replication(judged(plan, found))}; over runs and folds p is that of the paired t test.")
+        lines.append(f"Of differences {replication(judged(plan, found))}.")
+        lines.append("Over runs and folds p is that of the paired t test.")
         lines.append("A difference is called larger than noise if its interval leaves out zero and p after Holm's ")
         lines[-1] += "correction, over all comparisons of its kind, is at most 0.05."
     if folds:
