@@ -1,6 +1,7 @@
 """What all tests share: where real data lies, quiet threads, reproducible hypothesis runs."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,9 @@ settings.register_profile(
     "evenface", deadline=None, max_examples=40, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("evenface")
+
+# A shell ignores Ctrl-C for what it runs in the background, and children inherit that: tests that press it need it back.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope="session")
