@@ -12,7 +12,7 @@ settings.register_profile(
 )
 settings.load_profile("evenface")
 
-# A shell ignores Ctrl-C for what it runs in the background, and children inherit that: tests that press it need it back.
+# A shell ignores Ctrl-C for what it runs in the background, and children inherit that: tests that press it undo it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
