@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import yaml
-from scipy import stats
 
 from benchmarks.common import commit, hardware
 from evenface.evaluation import figures, metrics, style
@@ -23,6 +22,7 @@ from evenface.evaluation.wording import screen, sureness
 from evenface.files import write_json
 from evenface.reporting import groups
 from evenface.runs import HISTORY, METRICS, PREDICTIONS, Run
+from evenface.studies.repeats import estimate
 
 FACTS = ("seed", "device", "environment", "manifest", "counts", "notes", "epochs", "training_seconds", "peak_memory_mb")
 
@@ -59,9 +59,8 @@ def repeated(runs: list[Run]) -> dict[str, Any]:
 
 
 def _spread(values: list[float]) -> dict[str, float]:
-    mean, sd = float(np.mean(values)), float(np.std(values, ddof=1))
-    half = float(stats.t.ppf(0.975, len(values) - 1)) * sd / len(values) ** 0.5
-    return {"mean": mean, "sd": sd, "low": mean - half, "high": mean + half, "seeds": len(values)}
+    found, sd, seeds = estimate(np.asarray(values))
+    return {"mean": found.value, "sd": sd, "low": found.low, "high": found.high, "seeds": seeds}
 
 
 def summarise(runs: list[Run]) -> dict[str, Any]:
