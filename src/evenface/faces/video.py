@@ -12,13 +12,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from evenface.data.sources.layout import PICTURES
 from evenface.faces.container import SLACK, check_file, check_whole, count_packets, opened, said, video_stream
 from evenface.faces.read import quiet_pillow, read_picture
 from evenface.faces.trouble import UnusableError, file_trouble
 
-PICTURE_SUFFIXES = frozenset(
-    [".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp", ".jp2", ".avif"]
-)
 SMALLEST = 8
 """Pixels of the shorter side that a frame must have."""
 MEGAPIXELS = 100
@@ -77,7 +75,7 @@ def parts_of(path: str) -> list[str]:
     if not os.path.isdir(path):  # noqa: PTH112 - one call per clip, on network disks too
         return [path]
     names = [entry.name for entry in os.scandir(path) if entry.is_file()]
-    pictures = [name for name in names if os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES and name[0] != "."]  # noqa: PTH122
+    pictures = [name for name in names if name.lower().endswith(PICTURES) and name[0] != "."]
     return [os.path.join(path, name) for name in sorted(pictures, key=natural)] or [path]  # noqa: PTH118
 
 
