@@ -75,6 +75,21 @@ def exclusive(path: Path, busy: str) -> Iterator[None]:
         yield
 
 
+def npy_header(kind: str, shape: tuple[int, ...]) -> bytes:
+    """Make the header of a NumPy file, of a kind such as ``"|u1"``; it is padded, so its length stays the same.
+
+    Writing an array behind it piece by piece, unlike into a memory map, gives an error that can be caught where the
+    disk is full.
+    """
+    import io
+
+    import numpy as np
+
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {"descr": kind, "fortran_order": False, "shape": shape})
+    return buffer.getvalue()
+
+
 def disk_error(error: OSError, path: Path) -> Exception:
     """Turn what the operating system says about ``path`` into a sentence; other errors pass as they are."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):

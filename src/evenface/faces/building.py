@@ -1,6 +1,5 @@
 """A store under construction: pictures are appended, and a journal says how far they are safe on disk."""
 
-import io
 import json
 import os
 import shutil
@@ -9,13 +8,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from evenface.errors import InputError
 from evenface.faces.read import Target
 from evenface.faces.store import IMAGES
 from evenface.faces.worker import Found
-from evenface.files import disk_error
+from evenface.files import disk_error, npy_header
 
 SYNC_SECONDS = 2.0
 JOURNAL = "journal.jsonl"
@@ -192,11 +189,9 @@ def _pieces(pixels: bytes | Path) -> Iterator[bytes]:
 
 
 def _header(samples: int, target: Target) -> bytes:
-    """Make the header of a NumPy file of the given length; NumPy pads it, so its own length never changes."""
+    """Make the header of an array of so many samples."""
     shape = (samples, target.frames, target.size, target.size, target.channels)
-    buffer = io.BytesIO()
-    np.lib.format.write_array_header_1_0(buffer, {"descr": "|u1", "fortran_order": False, "shape": shape})
-    return buffer.getvalue()
+    return npy_header("|u1", shape)
 
 
 def _reserve(file: int, length: int) -> None:

@@ -1,6 +1,5 @@
 """What a frozen backbone says of every stored frame, computed once and kept beside the store."""
 
-import io
 import os
 import time
 from pathlib import Path
@@ -13,7 +12,7 @@ from lightning_fabric import Fabric
 from evenface.augment import to_float
 from evenface.errors import InputError
 from evenface.faces.store import Store
-from evenface.files import digest, disk_error, exclusive, write_json
+from evenface.files import digest, disk_error, exclusive, npy_header, write_json
 from evenface.networks import Network
 from evenface.progress import progress
 
@@ -77,7 +76,7 @@ def _compute(fabric: Fabric, network: Network, store: Store, path: Path, shape: 
     """Write the features frame by frame behind the header, and note now and then how many are safe on disk."""
     frames = store.images.reshape(-1, *store.images.shape[2:])
     part, note = path.with_name(f".{path.stem}.part"), path.with_name(f".{path.stem}.done")
-    header = _header(shape)
+    header = npy_header("<f4", shape)
     done = int(note.read_text("utf-8")) if note.is_file() and part.is_file() else 0
     network = network.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     training = network.training
@@ -99,12 +98,6 @@ def _compute(fabric: Fabric, network: Network, store: Store, path: Path, shape: 
     network.train(training)
     part.replace(path)
     note.unlink(missing_ok=True)
-
-
-def _header(shape: tuple[int, ...]) -> bytes:
-    buffer = io.BytesIO()
-    np.lib.format.write_array_header_1_0(buffer, {"descr": "<f4", "fortran_order": False, "shape": shape})
-    return buffer.getvalue()
 
 
 def _sync(file: BinaryIO) -> None:
