@@ -11,7 +11,8 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 import evenface
-from evenface.recipes.schema import OpenSection, Recipe
+from evenface.recipes.schema import Recipe
+from evenface.recipes.section import OpenSection
 
 HERE = Path(__file__).parent
 

@@ -15,7 +15,7 @@ from evenface.faces import building, detector, read, worker
 from evenface.faces.align import Face, Square, cut, square_of
 from evenface.faces.detector import Crop, find_faces
 from evenface.faces.prepare import prepare
-from evenface.recipes.schema import Protocol
+from evenface.recipes.data import Protocol
 
 DETECTORS = ("mediapipe", "mtcnn")
 GREY = (110, 120, 130)

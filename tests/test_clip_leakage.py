@@ -6,7 +6,7 @@ from test_leakage import manifest_of, pictures
 
 from evenface.data.leakage import check, copies_across
 from evenface.data.protocol import split
-from evenface.recipes.schema import Protocol
+from evenface.recipes.data import Protocol
 
 
 def filmed(people=6, clips=2, frames=4, seed=0):

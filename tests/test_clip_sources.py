@@ -12,7 +12,7 @@ from evenface.data.protocol import split
 from evenface.data.sources import read
 from evenface.data.sources.biovid import LEAST_EXPRESSIVE
 from evenface.errors import InputError
-from evenface.recipes.schema import Protocol
+from evenface.recipes.data import Protocol
 
 
 def named(manifest):

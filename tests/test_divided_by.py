@@ -12,7 +12,7 @@ from test_protocol import changed, manifest_of, sides
 from evenface.data.protocol import split
 from evenface.data.uneven import thin
 from evenface.errors import InputError
-from evenface.recipes.schema import Imbalance, Protocol
+from evenface.recipes.data import Imbalance, Protocol
 
 LEVELS = ("BL", "PA1", "PA2", "PA3", "PA4")
 TABLE_1 = {"BL": 1340, "PA1": 1050, "PA2": 700, "PA3": 400, "PA4": 250}

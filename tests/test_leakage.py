@@ -14,7 +14,7 @@ from evenface.data.manifest import Manifest, make_table
 from evenface.data.protocol import split
 from evenface.data.similar import grey_thumbnails, near_pairs, perceptual_hashes, same_content
 from evenface.errors import InputError
-from evenface.recipes.schema import Protocol
+from evenface.recipes.data import Protocol
 
 
 def pictures(count, size=48, channels=1, seed=0):

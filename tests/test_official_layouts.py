@@ -15,7 +15,7 @@ from evenface.data.protocol import split
 from evenface.data.sources import read
 from evenface.data.sources.affectnet import CODES
 from evenface.errors import InputError
-from evenface.recipes.schema import Protocol
+from evenface.recipes.data import Protocol
 
 
 def named(manifest):

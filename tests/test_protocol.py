@@ -12,7 +12,7 @@ from evenface.data.manifest import Manifest, make_table
 from evenface.data.protocol import fold_count, split
 from evenface.data.uneven import exponential_counts
 from evenface.errors import InputError
-from evenface.recipes.schema import Imbalance, Protocol
+from evenface.recipes.data import Imbalance, Protocol
 
 KINDS = ("holdout", "kfold", "leave-one-out")
 

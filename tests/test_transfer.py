@@ -20,7 +20,7 @@ from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.summary import metrics_of
 from evenface.learner import trained_method
 from evenface.methods import METHODS
-from evenface.recipes.schema import Data
+from evenface.recipes.data import Data
 
 
 def refused(words):

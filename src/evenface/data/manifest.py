@@ -36,9 +36,10 @@ class Manifest:
         Folder that ``path`` starts from.
     notes : tuple of str
         What a reader of results must know: samples left out and why, synthetic origin, and so on.
-    content : {"stills", "clips"}
+    content : {"stills", "clips", "sequences"}
         What ``path`` is: a picture (or a row of a table); or a video file, or a folder of pictures in the order of
-        their names, of which ``start`` and ``end`` give the range of frames, missing for all.
+        their names, of which ``start`` and ``end`` give the range of frames, missing for all; or a file of numbers, a
+        row per frame, with ``start`` and ``end`` likewise.
     ordered : bool
         Whether the classes are steps of one scale, in the order of the labels, as levels of pain are.
 
@@ -53,7 +54,7 @@ class Manifest:
     source: str
     root: Path
     notes: tuple[str, ...] = field(default=())
-    content: Literal["stills", "clips"] = "stills"
+    content: Literal["stills", "clips", "sequences"] = "stills"
     ordered: bool = False
 
     def __post_init__(self) -> None:
@@ -91,7 +92,7 @@ class Manifest:
     def hash(self) -> str:
         """Digest of the table and the classes; two manifests with the same hash describe the same samples."""
         rows = self.table.to_csv(index=False).encode()
-        further = ["clips"] if self.content == "clips" else []
+        further = [] if self.content == "stills" else [self.content]
         return digest(rows, json.dumps([self.classes, self.source, *further]))
 
     def counts(self, rows: np.ndarray | None = None) -> np.ndarray:

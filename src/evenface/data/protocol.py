@@ -10,7 +10,7 @@ from evenface.data.folds import Rows, deal, deal_groups
 from evenface.data.manifest import Manifest
 from evenface.data.uneven import thin, wanted_counts
 from evenface.errors import InputError
-from evenface.recipes.schema import Imbalance, Protocol
+from evenface.recipes.data import Imbalance, Protocol
 
 __all__ = ["Split", "fold_count", "split"]
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evenface.errors import InputError
-from evenface.recipes.schema import Imbalance
+from evenface.recipes.data import Imbalance
 from evenface.registry import nearest
 
 Rows = NDArray[np.int64]

@@ -1,160 +1,13 @@
-"""What a recipe may say: every key, its type, its range and its default."""
+"""What a recipe may say: every key, its type, its range and its default; those of data are in another file."""
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt, field_validator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
+
+from evenface.recipes.data import Data, Protocol
+from evenface.recipes.section import OpenSection, Section
 
 Share = Annotated[float, Field(ge=0, lt=1)]
-
-
-class Section(BaseModel):
-    """Part of a recipe; keys that it does not know are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class OpenSection(BaseModel):
-    """Part of a recipe whose further keys belong to what it names; the one named checks them."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """Keys beyond those that every recipe has."""
-        return dict(self.model_extra or {})
-
-
-class FaceCrop(Section):
-    """How pictures are cropped to faces."""
-
-    crop: Literal["none", "face", "squeeze"] = Field(
-        "none",
-        description="none keeps the middle square; face looks for faces and turns their eyes level; squeeze keeps the "
-        "whole picture, squeezed to a square",
-    )
-    detector: str = Field("mediapipe", description="who finds them: mediapipe or mtcnn")
-    margin: float = Field(
-        0.25, ge=0, le=2, description="what is added around the detector's box, as a share of its longer side"
-    )
-    which: Literal["largest", "all"] = Field(
-        "largest", description="all makes a sample of every face, with the label and the subject of its picture"
-    )
-    landmarks: Literal["detector", "dlib"] = Field(
-        "detector", description="what eyes are levelled by: the detector's own points, or dlib's 68"
-    )
-
-
-class Clips(Section):
-    """How samples of frames are made of clips; of no effect on stills."""
-
-    frames: int = Field(16, ge=1, le=1024, description="frames of a sample that the network sees")
-    keep: int | None = Field(
-        None, ge=1, le=4096, description="frames of a sample that are stored, to draw those it sees from; none: as many"
-    )
-    take: Literal["uniform", "stride", "windows"] = Field(
-        "uniform",
-        description="uniform: from equal stretches of the whole clip; stride: every so many frames about its middle; "
-        "windows: one stretch after the other, each a sample; with frames 1, every frame",
-    )
-    every: int = Field(1, ge=1, description="stride and windows: take every so many frames")
-    lost: Literal["hold", "skip", "quarantine"] = Field(
-        "hold", description="frames without a face: crop where the face was last, leave them out, or set the clip aside"
-    )
-    lost_share: float = Field(
-        0.5, ge=0, lt=1, description="hold and skip: a clip with a larger share of frames without a face is set aside"
-    )
-
-    @model_validator(mode="after")
-    def _enough_to_draw_from(self) -> "Clips":
-        if self.keep is not None and self.keep < self.frames:
-            raise ValueError("keep must be at least frames")
-        return self
-
-
-class Data(OpenSection):
-    """Where the faces come from. Further keys are options of the source."""
-
-    source: str = Field(description="name of a source, such as folder, csv, fer2013, synthetic; see the page on data")
-    root: str | None = Field(
-        None, description="folder of the data set; synthetic people are made in a cache folder when none is given"
-    )
-    size: int = Field(112, ge=32, le=1024, description="side of the prepared square faces, in pixels")
-    channels: Literal[1, 3] = Field(3, description="1 for grey, 3 for colour")
-    faces: FaceCrop = Field(FaceCrop(), description="finding and aligning faces in raw pictures")
-    clips: Clips = Field(Clips(), description="taking frames from clips")
-
-
-class Imbalance(Section):
-    """How uneven the training classes shall be; give one of factor and counts."""
-
-    factor: float | None = Field(
-        None,
-        ge=1,
-        allow_inf_nan=False,
-        description="largest class over smallest, by n = n_i u^i in falling order",
-    )
-    counts: dict[str, NonNegativeInt] | None = Field(
-        None, description="samples to keep of each class, by name; a class that is not named keeps all"
-    )
-    by: Literal["samples", "subjects"] = Field(
-        "samples", description="leave out samples one by one, or with all that a person has of the class"
-    )
-    on: Literal["train", "all"] = Field(
-        "train", description="train leaves the test untouched; all is what some papers do, and results say so"
-    )
-
-    @field_validator("counts", mode="before")
-    @classmethod
-    def _names(cls, counts: Any) -> Any:
-        """Take classes that are named by digits, which YAML reads as numbers."""
-        return {str(name): count for name, count in counts.items()} if isinstance(counts, dict) else counts
-
-    @model_validator(mode="after")
-    def _one_of_two(self) -> "Imbalance":
-        if (self.factor is None) == (self.counts is None):
-            raise ValueError("give either factor or counts")
-        return self
-
-
-class Protocol(Section):
-    """Who trains and who tests."""
-
-    kind: Literal["official", "holdout", "kfold", "leave-one-out"] = Field(
-        "holdout",
-        description="as the authors divide it; one part held out; each of several parts in turn; each person in turn",
-    )
-    test: float = Field(0.2, gt=0, lt=1, description="holdout: share that tests, of people where they are known")
-    validation: float = Field(
-        0.1,
-        ge=0,
-        lt=1,
-        description="share of training held back to judge weights, 0 for none; an official one is kept",
-    )
-    folds: int = Field(5, ge=2, description="kfold: number of folds")
-    fold: int = Field(0, ge=0, description="kfold and leave-one-out: which fold, or which person in order, tests")
-    by: Literal["auto", "subject", "clip", "frame"] = Field(
-        "auto",
-        description="holdout and kfold: what stays together; auto takes people where all are known, else clips; frame "
-        "tears people and clips apart, as some papers do, and results say so",
-    )
-    seed: int = Field(0, ge=0, description="seed of the split and of the imbalance; the run's own does not touch them")
-    imbalance: Imbalance | None = Field(None, description="how uneven training shall be made")
-    copies: Literal["keep", "drop-train", "drop-test"] = Field(
-        "keep", description="what happens to pictures that stand in training and in testing"
-    )
-
-    @model_validator(mode="after")
-    def _fold_exists(self) -> "Protocol":
-        if self.kind == "kfold" and self.fold >= self.folds:
-            raise ValueError(f"fold must be 0 to {self.folds - 1}")
-        return self
-
-    @model_validator(mode="after")
-    def _by_is_of_effect(self) -> "Protocol":
-        if self.by != "auto" and self.kind in ("official", "leave-one-out"):
-            who = "the data set's authors divide" if self.kind == "official" else "whole people are left out"
-            raise ValueError(f"by: {self.by} is for holdout and kfold; with {self.kind} {who}")
-        return self
 
 
 class Temporal(Section):
@@ -171,10 +24,23 @@ class Temporal(Section):
     dropout: float = Field(0.3, ge=0, lt=1, description="recurrent: dropout between layers and before the classifier")
 
 
+class Recurrent(Section):
+    """The network of sequences: dense, batch norm, recurrent, dropout, dense, classifier."""
+
+    kind: Literal["gru", "lstm"] = Field("gru", description="the recurrent layer")
+    dense: int = Field(32, ge=1, le=1024, description="F, width of the dense layer on each step")
+    hidden: int = Field(64, ge=1, le=1024, description="Q, width of the recurrent layer's state")
+    top: int = Field(64, ge=1, le=1024, description="R, width of the dense layer before the classifier")
+    dropout: float = Field(0.2, ge=0, lt=1, description="share of the last state that is dropped, in training")
+    norm: Literal["shared", "step", "none"] = Field(
+        "shared", description="batch norm by statistics of all steps together, of each step on its own, or none"
+    )
+
+
 class Network(Section):
     """The network and what it starts from."""
 
-    name: str = Field("resnet18", description="any timm model")
+    name: str = Field("resnet18", description="any timm model; recurrent, for sequences")
     weights: str = Field("random", description="random, hub (downloads), or the path of a .safetensors file")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the classifier")
     stem: Literal["timm", "small"] = Field(
@@ -191,6 +57,7 @@ class Network(Section):
         "weights", description="weights: as those it starts from were trained; half: pixels become -1 to 1"
     )
     temporal: Temporal = Field(Temporal(), description="from frames to clips")
+    recurrent: Recurrent = Field(Recurrent(), description="the network of sequences")
     freeze: Literal["none", "backbone"] = Field(
         "none", description="backbone: only what stands behind it learns; it stays in evaluation mode"
     )
@@ -279,7 +146,13 @@ class Augment(Section):
     frames: Literal["middle", "random"] = Field(
         "middle", description="clips stored with more frames than are seen: the middle of each stretch, or any of it"
     )
-    flip: float = Field(0.5, ge=0, le=1, description="chance of the mirror picture")
+    flip: float = Field(0.5, ge=0, le=1, description="chance of the mirror picture, or of the mirror sequence")
+    mirror: Literal["swapped", "literal"] = Field(
+        "swapped", description="sequences of points: left and right points change places, or only x becomes 1 - x"
+    )
+    added: bool = Field(
+        False, description="sequences: train on each sample and its mirror, twice as many, in place of drawing by flip"
+    )
     rotate: float = Field(0.0, ge=0, le=180, description="largest angle, in degrees")
     shift: float = Field(0.0, ge=0, le=1, description="largest shift, as a share of the side")
     zoom: float = Field(0.0, ge=0, lt=1, description="largest change of scale, as a share")
@@ -297,6 +170,19 @@ class Augment(Section):
         if self.erase_area[0] > self.erase_area[1]:
             raise ValueError("erase_area must name the smaller share first")
         return self
+
+
+class Search(Section):
+    """Settings that are chosen by a search on validation data before training."""
+
+    trials: int = Field(0, ge=0, le=10000, description="how many are tried; 0 searches nothing")
+    over: dict[str, tuple[float, float] | tuple[float, float, Literal["log"]]] = Field(
+        {}, description="dotted key to its lowest and highest value; log: even steps are factors"
+    )
+    first: int = Field(10, ge=1, description="trials drawn by chance before the search is guided by the others")
+    together: int = Field(5, ge=1, description="trials that are proposed, and where shapes allow trained, at a time")
+    prune: bool = Field(True, description="end trials early that are worse than the median of the others")
+    seed: int = Field(0, ge=0, description="seed of the search and of its trials")
 
 
 def _listed(value: Any) -> Any:
@@ -330,3 +216,4 @@ class Recipe(Section):
     schedule: Schedule = Schedule()
     training: Training = Training()
     augment: Augment = Augment()
+    search: Search = Search()

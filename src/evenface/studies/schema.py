@@ -7,7 +7,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeI
 
 from evenface.evaluation.metrics import PER_CLASS
 from evenface.evaluation.named import NAMED
-from evenface.recipes.schema import Section
+from evenface.recipes.section import Section
 from evenface.registry import nearest
 
 COSTS = ("training_seconds",)
