@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from evenface.losses import build_loss
+from evenface.losses import build_loss, build_one_vs_rest, detectors
 from evenface.methods import Method, Moment, Task, build_method
 from evenface.networks.backbone import Outputs
 
@@ -56,10 +56,16 @@ def moment(rows: int = 4, epoch: int = 0, step: int = 0) -> Moment:
     return Moment(epoch, step, 10, 5, torch.arange(rows), (images.flip(0), targets.flip(0)))
 
 
+def loss_for(name: str, alpha: str | None = None) -> nn.Module:
+    """Build a loss that the method accepts."""
+    if name == "one-vs-all":
+        return build_one_vs_rest(detectors("focal", COUNTS, CLASSES, alpha=alpha))
+    return build_loss("cross-entropy" if name in ("ordinal", "regression") else "focal", COUNTS, alpha=alpha)
+
+
 def built(name: str = "plain", alpha: str | None = "inverse", votes=None, **options) -> Method:
     """Build a method of that name on the small network, ready for its first step on :func:`batch`."""
     torch.manual_seed(0)
-    loss = "cross-entropy" if name in ("ordinal", "regression") else "focal"  # all the former accept
-    method = build_method(name, Small(), build_loss(loss, COUNTS, alpha=alpha), task=task(votes=votes), **options)
+    method = build_method(name, Small(), loss_for(name, alpha), task=task(votes=votes), **options)
     method.now = moment()
     return method

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from small import COUNTS, Small, batch, built, moment, task
+from small import COUNTS, Small, batch, built, loss_for, moment, task
 from torch import nn
 
 from evenface.errors import InputError
@@ -107,7 +107,7 @@ def test_stored_weights_predict_the_same_without_what_training_needed(name):
     assert not any(key.startswith(method.training_only) for key in state)
     assert "loss." in method.training_only
     torch.manual_seed(7)
-    other = build_method(name, Small(), build_loss("cross-entropy", COUNTS), task=task())
+    other = build_method(name, Small(), loss_for(name), task=task())
     other.load_inference_state(state)
     images, _ = batch()
     assert torch.equal(other.eval().predict(images), method.eval().predict(images))

@@ -12,6 +12,8 @@ from evenface.recipes.schema import MethodSettings
 from evenface.runs import Run
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from evenface.methods.base import Method
 
 
@@ -35,7 +37,7 @@ def check_parts(recipe: Recipe) -> None:
     if recipe.training.features == "stored":
         _check_stored(recipe)
     alpha = recipe.loss.options.get("alpha")
-    classes = len(alpha) if isinstance(alpha, list | tuple) else 2
+    classes = len(alpha) if isinstance(alpha, list | tuple) and not detects(recipe) else 2
     _check_method(recipe, np.full(classes, 2))
 
 
@@ -131,7 +133,6 @@ def build_method(
     """
     import torch
 
-    from evenface.losses import build_loss
     from evenface.methods import Task
     from evenface.methods import build_method as build
     from evenface.networks import build_network
@@ -144,18 +145,41 @@ def build_method(
         size=recipe.data.size,
         seed=recipe.seed,
         frames=frames,
-        **dict(recipe.network),
+        **{key: value for key, value in recipe.network if key != "recurrent"},
     )
-    scale = recipe.network.head_scale if recipe.network.head == "cosine" else None
-    loss = build_loss(recipe.loss.name, counts, names=names, head_scale=scale, **recipe.loss.options)
+    known = names or tuple(str(i) for i in range(len(counts)))
     task = Task(
         counts,
-        names or tuple(str(i) for i in range(len(counts))),
+        known,
         recipe.training.batch_size,
         None if votes is None else torch.from_numpy(votes),
         ordered,
     )
+    loss = _loss(recipe, counts, known)
     return build(recipe.method.name, network, loss, task=task, seed=recipe.seed, **recipe.method.options)
+
+
+def detects(recipe: Recipe) -> bool:
+    """Whether the recipe's method judges each class by itself, against the rest."""
+    from evenface.methods import METHODS
+    from evenface.registry import find
+
+    return find("method", recipe.method.name, METHODS).detects
+
+
+def _loss(recipe: Recipe, counts: np.ndarray, names: tuple[str, ...]) -> "nn.Module":
+    """Build the loss; where each class is detected by itself, of one of two classes for each."""
+    from evenface.losses import build_loss, build_one_vs_rest, detectors
+
+    if detects(recipe):
+        return build_one_vs_rest(detectors(recipe.loss.name, counts, names, **recipe.loss.options))
+    if recipe.loss.name == "adaptive":
+        raise InputError(
+            f"loss 'adaptive' is chosen for each class against the rest, method {recipe.method.name!r} has one for all",
+            "Set method.name=one-vs-all, or take another loss.",
+        )
+    scale = recipe.network.head_scale if recipe.network.head == "cosine" else None
+    return build_loss(recipe.loss.name, counts, names=names, head_scale=scale, **recipe.loss.options)
 
 
 def trained_method(run: Run) -> "Method":

@@ -10,6 +10,7 @@ from torch import nn
 
 from evenface.errors import InputError
 from evenface.imbalance import class_weights
+from evenface.losses.adaptive import Adaptive
 from evenface.losses.balanced_softmax import BalancedSoftmaxLoss
 from evenface.losses.cefl import CEFLLoss
 from evenface.losses.class_balanced import ClassBalancedLoss
@@ -19,20 +20,26 @@ from evenface.losses.focal import FocalLoss
 from evenface.losses.label_smoothing import LabelSmoothingLoss
 from evenface.losses.ldam import LDAMLoss
 from evenface.losses.logit_adjustment import LogitAdjustmentLoss
+from evenface.losses.one_vs_rest import Detector, OneVsRestLoss, detectors
 from evenface.registry import check_options, find, register
 
 __all__ = [
     "LOSSES",
+    "Adaptive",
     "BalancedSoftmaxLoss",
     "CEFLLoss",
     "ClassBalancedLoss",
     "CosFaceLoss",
     "CrossEntropyLoss",
+    "Detector",
     "FocalLoss",
     "LDAMLoss",
     "LabelSmoothingLoss",
     "LogitAdjustmentLoss",
+    "OneVsRestLoss",
     "build_loss",
+    "build_one_vs_rest",
+    "detectors",
     "register_loss",
 ]
 
@@ -125,3 +132,10 @@ def build_loss(
         raise
     except (TypeError, ValueError) as error:
         raise InputError(f"loss {name!r}: {error}") from error
+
+
+def build_one_vs_rest(chosen: Sequence[Detector]) -> OneVsRestLoss:
+    """Build the losses of detectors; errors are those of :func:`build_loss`."""
+    return OneVsRestLoss(
+        [build_loss(one.loss, one.counts, names=("the rest", one.name), **one.options) for one in chosen]
+    )

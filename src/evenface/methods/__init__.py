@@ -17,6 +17,7 @@ from evenface.methods.frozen_then_tuned import FrozenThenTuned
 from evenface.methods.lws import LWS
 from evenface.methods.mek import MEK
 from evenface.methods.mixup import Mixup
+from evenface.methods.one_vs_all import OneVsAll
 from evenface.methods.ordinal import Ordinal
 from evenface.methods.plain import Plain
 from evenface.methods.rebalanced_attention import RebalancedAttention
@@ -43,6 +44,7 @@ __all__ = [
     "Method",
     "Mixup",
     "Moment",
+    "OneVsAll",
     "Ordinal",
     "Plain",
     "RebalancedAttention",
@@ -66,6 +68,7 @@ METHODS: dict[str, type[Method]] = {
     "lws": LWS,
     "mek": MEK,
     "mixup": Mixup,
+    "one-vs-all": OneVsAll,
     "ordinal": Ordinal,
     "plain": Plain,
     "rebalanced-attention": RebalancedAttention,

@@ -113,6 +113,10 @@ class Method(nn.Module, ABC):
         pictures cannot.
     stored : bool
         Whether it can learn from stored features; one that changes pictures itself, as mixing does, cannot.
+    sequences : bool
+        Whether it can learn from sequences of numbers, where each member of it is a network of its own.
+    detects : bool
+        Whether it judges each class by itself: :meth:`scores` are kept beside the probabilities then.
     now : Moment
         Set before each step.
 
@@ -133,6 +137,8 @@ class Method(nn.Module, ABC):
     moves_all: bool = True
     clips: bool = True
     stored: bool = True
+    sequences: bool = False
+    detects: bool = False
     now: Moment
 
     def __init__(self, network: nn.Module, loss: nn.Module) -> None:
@@ -178,7 +184,13 @@ class Method(nn.Module, ABC):
         Tensor of shape (B, C)
             At least float32; each row sums to 1.
         """
+        if self.detects:
+            return shares(self.scores(images))
         return probabilities(self.network(images).logits)
+
+    def scores(self, images: Tensor) -> Tensor:
+        """Give what is said of each class, ``(B, C)``: the probabilities, unless the method detects each by itself."""
+        return self.predict(images)
 
     def inference_state(self) -> dict[str, Tensor]:
         """Give the tensors that prediction needs, by name."""
@@ -208,3 +220,9 @@ def probabilities(logits: Tensor) -> Tensor:
     if logits.dtype in (torch.float16, torch.bfloat16):
         logits = logits.float()
     return logits.softmax(dim=-1)
+
+
+def shares(scores: Tensor) -> Tensor:
+    """Divide the scores of each sample by their sum, ``(B, C) -> (B, C)``; where all are 0, every class alike."""
+    total = scores.sum(dim=-1, keepdim=True)
+    return torch.where(total > 0, scores / total, 1 / scores.shape[-1])

@@ -1,0 +1,50 @@
+"""As many detectors as classes, each for one class against the rest."""
+
+from torch import Tensor, nn
+
+from evenface.losses.base import in_32_bits
+from evenface.losses.one_vs_rest import OneVsRestLoss
+from evenface.methods.base import Method
+
+
+class OneVsAll(Method):
+    r"""Each class against the rest, by its own logit and its own loss.
+
+    .. math:: p_c = \sigma(z_c), \qquad \hat y = \arg\max_c p_c
+
+    Of sequences, each detector is a network of its own. Of pictures, one network has a logit for each class.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Its C logits are the detectors'.
+    loss : OneVsRestLoss
+        A loss of two classes for each detector.
+
+    Raises
+    ------
+    ValueError
+        If the loss is another.
+
+    References
+    ----------
+    Winarno et al., *Efficient GRU-based facial expression recognition with adaptive loss selection*, 2025,
+    section 3.3.2 and eq. 4.
+    """
+
+    sequences = True
+    detects = True
+
+    def __init__(self, network: nn.Module, loss: nn.Module) -> None:
+        super().__init__(network, loss)
+        if not isinstance(loss, OneVsRestLoss):
+            raise ValueError("the loss must be an OneVsRestLoss: one of two classes for each detector")
+
+    def training_loss(self, images: Tensor, targets: Tensor) -> Tensor:
+        """Give the sum of the detectors' losses, one value per sample."""
+        value: Tensor = self.loss(self.network(images).logits, targets)
+        return value
+
+    def scores(self, images: Tensor) -> Tensor:
+        """Give what each detector says by itself, 0 to 1, ``(B, C)``; rows need not sum to 1."""
+        return in_32_bits(self.network(images).logits).sigmoid()
