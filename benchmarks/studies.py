@@ -8,6 +8,7 @@ page out anew from the predictions, which are rounded to 32 bits.
 import argparse
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import yaml
 
 from benchmarks.common import commit, hardware
 from evenface.files import write_json
-from evenface.runs import FACTS, HISTORY, PREDICTIONS
+from evenface.runs import FACTS, HISTORY, PREDICTIONS, VALIDATION
 from evenface.studies.start import START
 
 TABLES = ("table.csv", "table.md", "differences.csv", "runs.csv")
@@ -25,22 +26,23 @@ TABLES = ("table.csv", "table.md", "differences.csv", "runs.csv")
 def keep(study: Path, folder: Path) -> list[Path]:
     """Copy a study; give the runs' folders."""
     runs = sorted(path.parent for path in study.rglob(PREDICTIONS))
+    judged = yaml.safe_load((study / "study.yaml").read_text("utf-8"))["study"].get("validation", False)
     for run in runs:
-        keep_run(run, folder / run.relative_to(study))
+        has = judged and (run / VALIDATION).is_file()  # a start may have none
+        keep_run(run, folder / run.relative_to(study), (PREDICTIONS, VALIDATION) if has else (PREDICTIONS,))
     for name in TABLES:
         shutil.copyfile(study / name, folder / name)
     copy_without_paths(study / "study.yaml", folder / "study.yaml")
     return runs
 
 
-def keep_run(run: Path, folder: Path) -> None:
-    """Copy one run."""
+def keep_run(run: Path, folder: Path, files: Sequence[str] = (PREDICTIONS,)) -> None:
+    """Copy one run, with those files of predictions."""
     folder.mkdir(parents=True, exist_ok=True)
-    table = pd.read_parquet(run / PREDICTIONS)
-    probabilities = [name for name in table.columns if name.startswith("p_")]
-    table.astype(dict.fromkeys(probabilities, "float32")).to_parquet(
-        folder / PREDICTIONS, index=False, compression="zstd"
-    )
+    for name in files:
+        table = pd.read_parquet(run / name)
+        probabilities = [column for column in table.columns if column.startswith("p_")]
+        table.astype(dict.fromkeys(probabilities, "float32")).to_parquet(folder / name, index=False, compression="zstd")
     shutil.copyfile(run / HISTORY, folder / HISTORY)
     copy_without_paths(run / "recipe.yaml", folder / "recipe.yaml")
     facts = json.loads((run / FACTS).read_text("utf-8"))

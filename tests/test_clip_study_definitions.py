@@ -23,7 +23,9 @@ RUNS = {
     "p1-folds": 5,
     "p1-people": 87,
     "p3-tables": 20,
+    "p1-heads": 15,
     "p3-readings": 20,
+    "p3-stages": 10,
 }
 """Study to the runs at full size on the paper's own data."""
 CLASSES = {

@@ -9,16 +9,18 @@ import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 RESULTS = Path(__file__).parents[1] / "benchmarks/results"
+FILES = {"": "predictions.parquet", "validation": "validation.parquet"}
 STUDIES = sorted(path.parent for path in RESULTS.glob("*/study.yaml"))
 
 
 @pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.name)
 def test_every_cell_is_the_mean_of_its_runs_predictions(study):
     runs, table = pd.read_csv(study / "runs.csv"), pd.read_csv(study / "table.csv")
-    assert len(runs) == len(list((study / "runs").rglob("predictions.parquet")))
+    sides = runs.get("tested on", pd.Series("", index=runs.index)).map(lambda side: FILES.get(side, FILES[""]))
+    assert len(runs) == sum(len(list((study / "runs").rglob(name))) for name in set(sides))
     found = []
-    for folder in runs["folder"]:
-        predictions = pd.read_parquet(study / folder / "predictions.parquet")
+    for folder, name in zip(runs["folder"], sides, strict=True):
+        predictions = pd.read_parquet(study / folder / name)
         picked = predictions.filter(like="p_").to_numpy().argmax(axis=1)
         found.append(
             {
