@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from evenface.data.cohorts import cohort_rows
 from evenface.data.folds import Rows, deal, deal_groups
 from evenface.data.manifest import Manifest
 from evenface.data.uneven import thin, wanted_counts
@@ -38,15 +39,17 @@ def fold_count(manifest: Manifest, protocol: Protocol) -> int:
     if protocol.kind == "kfold":
         return protocol.folds
     if protocol.kind == "leave-one-out":
-        return len(_subjects(manifest))
+        names = np.argsort(manifest.table["sample"].astype(str).to_numpy(), kind="stable")
+        ordered = manifest.take(names)
+        return len(_subjects(ordered.take(cohort_rows(ordered, protocol))))
     return 1
 
 
 def split(manifest: Manifest, protocol: Protocol, duplicates: NDArray[np.int64] | None = None) -> Split:
     """Divide a manifest into training, validation and test.
 
-    The steps, in this order: imbalance on the whole set (only if asked for), sides, copies left out,
-    imbalance on training, validation cut from training. Counts and factor hold therefore for
+    The steps, in this order: the cohort, imbalance on the whole set (only if asked for), sides, copies
+    left out, imbalance on training, validation cut from training. Counts and factor hold therefore for
     training and validation together where validation is cut, and for training alone where the
     official validation is used. The same samples come out whatever the order of the rows.
 
@@ -74,9 +77,14 @@ def split(manifest: Manifest, protocol: Protocol, duplicates: NDArray[np.int64] 
     names = manifest.table["sample"].astype(str).to_numpy()
     order = np.argsort(names, kind="stable")
     ordered = manifest.take(order)
+    rows = cohort_rows(ordered, protocol)
+    order, ordered = order[rows], ordered.take(rows)
     pairs = np.empty((0, 2), dtype=np.int64)
     if protocol.copies != "keep" and duplicates is not None:
-        pairs = np.argsort(order)[np.asarray(duplicates, dtype=np.int64).reshape(-1, 2)]
+        place = np.full(len(manifest), -1)
+        place[order] = np.arange(len(order))
+        pairs = place[np.asarray(duplicates, dtype=np.int64).reshape(-1, 2)]
+        pairs = pairs[(pairs >= 0).all(axis=1)]
     sides = _Divider(ordered, protocol, pairs).divide()
     return replace(sides, train=order[sides.train], validation=order[sides.validation], test=order[sides.test])
 
@@ -116,6 +124,10 @@ class _Divider:
         self.manifest, self.protocol, self.pairs = manifest, protocol, pairs
         self.labels = manifest.labels
         self.notes: list[str] = []
+        if protocol.cohorts > 1:
+            people = manifest.table["subject"].nunique()
+            which = f"cohort {protocol.cohort + 1} of {protocol.cohorts}"
+            self.notes.append(f"{which}: {people} people with {len(manifest)} samples; the others are not seen")
         self.unit = _unit(manifest, protocol)
         self.groups = self.names(self.unit)
 
