@@ -235,6 +235,10 @@ def study(
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Runs at a time; one per GPU, or per processor core, by default.")
     ] = None,
+    executor: Annotated[
+        Literal["local", "ray"],
+        typer.Option(help="Processes of this machine; or a Ray cluster, that at RAY_ADDRESS or one made here."),
+    ] = "local",
     out: Out = None,
     plan: Annotated[bool, typer.Option("--plan", help="Only say what would be run.")] = False,
 ) -> None:
@@ -252,7 +256,8 @@ def study(
 
         print("\n".join(described(source, Choice(on, size, protocol, overrides), jobs)))
         return
-    result = workflows.study(source, on=on, size=size, protocol=protocol, jobs=jobs, out=out, **overrides)
+    chosen: dict[str, Any] = {"on": on, "size": size, "protocol": protocol, "jobs": jobs, "executor": executor}
+    result = workflows.study(source, out=out, **chosen, **overrides)
     print("\n".join([*result.lines, f"report  {result.report}"]))
     if result.failed:
         failed = "\n".join(f"  {folder}: {why}" for folder, why in result.failed.items())

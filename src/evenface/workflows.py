@@ -15,6 +15,7 @@ from evenface.recipes import Recipe, load_recipe
 from evenface.runs import METRICS, REPORT, Run
 
 if TYPE_CHECKING:
+    from evenface.studies.crew import Executor
     from evenface.studies.running import Studied
 
 
@@ -267,6 +268,7 @@ def study(
     size: str | None = None,
     protocol: Literal["honest", "paper"] = "honest",
     jobs: int | None = None,
+    executor: "Executor" = "local",
     out: str | Path | None = None,
     **overrides: Any,
 ) -> "Studied":
@@ -283,7 +285,11 @@ def study(
     protocol : {"honest", "paper"}
         ``paper`` follows the paper where that is not honest; everything then says so.
     jobs : int, optional
-        Runs at a time; by default one per GPU, or one per processor core.
+        Runs at a time; by default one per GPU, or one per processor core. Small networks of sequences that can train as
+        one are counted as one.
+    executor : {"local", "ray"}, default="local"
+        Who trains: processes of this machine, or a Ray cluster: the one that is connected (``ray.init``), the one at
+        ``RAY_ADDRESS``, or one made here. Results are the same.
     out : str or Path, optional
         The study's folder; by default ``runs/studies/`` with its name and what was chosen.
     **overrides
@@ -304,7 +310,7 @@ def study(
     from evenface.studies.plan import Choice
     from evenface.studies.running import run_study
 
-    return run_study(source, Choice(on, size, protocol, overrides), out=out, jobs=jobs)
+    return run_study(source, Choice(on, size, protocol, overrides), out=out, jobs=jobs, executor=executor)
 
 
 def check_data(recipe: str | Path | Mapping[str, Any], *, out: str | Path | None = None, **overrides: Any) -> Findings:

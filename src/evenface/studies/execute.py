@@ -1,16 +1,8 @@
-"""The runs of a study side by side, each in a process that stays for the next one."""
+"""The runs of a study side by side, on this machine or on a cluster."""
 
-import contextlib
-import json
 import os
-import queue
 import statistics
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,12 +10,12 @@ from typing import Any
 from evenface import assembly
 from evenface.errors import InputError
 from evenface.files import digest
-from evenface.progress import progress
+from evenface.progress import Bar, progress
 from evenface.runs import Run
+from evenface.studies.crew import Answer, Crew, Executor
+from evenface.studies.groups import grouped
 from evenface.studies.plan import Plan, Planned
 
-PATIENCE = 20.0
-"""Seconds that a process has to put a run away when it shall stop."""
 LOG = "log.txt"
 
 
@@ -34,7 +26,7 @@ class Outcome:
     failed: dict[str, str] = field(default_factory=dict)
 
 
-def execute(plan: Plan, out: Path, jobs: int | None = None) -> Outcome:
+def execute(plan: Plan, out: Path, jobs: int | None = None, executor: Executor = "local") -> Outcome:
     """Train what has not ended yet; a run that fails does not keep the others from going on.
 
     Parameters
@@ -44,7 +36,10 @@ def execute(plan: Plan, out: Path, jobs: int | None = None) -> Outcome:
     out : Path
         The study's folder.
     jobs : int, optional
-        Runs at a time; by default one per GPU, or one per processor core where there is none.
+        Runs, or groups of runs that train as one, at a time; by default one per GPU, or one per processor core where
+        there is none.
+    executor : {"local", "ray"}, default="local"
+        Processes of this machine, or a Ray cluster.
 
     Returns
     -------
@@ -52,44 +47,68 @@ def execute(plan: Plan, out: Path, jobs: int | None = None) -> Outcome:
 
     Raises
     ------
+    InputError
+        If what runs start from cannot be trained, or there is no cluster.
     KeyboardInterrupt
-        After all processes have put their runs away.
+        After all workers have put their runs away.
     """
     waiting = [run for run in plan.trainings if not ended(run, out, plan)]
     outcome = Outcome()
     if not waiting:
         return outcome
-    _train_starts(plan, waiting, out, jobs)
+    _train_starts(plan, waiting, out, jobs, executor)
     if jobs is not None and jobs < 1:
         raise InputError(f"--jobs must be 1 or more, got {jobs}")
-    gpus = _gpus(waiting)
-    count = min(jobs or len(gpus) or cores(), len(waiting))
-    tasks: queue.SimpleQueue[Planned] = queue.SimpleQueue()
-    for run in waiting:
-        tasks.put(run)
-    clock = _Clock(plan, waiting, count, out)
-    with _Processes(count, gpus, out / LOG) as processes:
-        done = processes.work(tasks, lambda run: _request(run, plan, out))
+    with _crew(executor, waiting, jobs, out / LOG) as crew:
+        groups = grouped(plan.trainings, {run.folder for run in waiting}, crew.count)
+        requests = [[_request(run, plan, out) for run in group] for group in groups]
+        clock = _Clock(plan, waiting, crew.count, out)
         with progress(f"training {plan.study.name}", len(plan.trainings), len(plan.trainings) - len(waiting)) as bar:
-            for run, answer in done:
-                where = f"{plan.said(run.cell)}, seed {run.seed}" + ("" if run.fold is None else f", fold {run.fold}")
-                bar(1)
-                if "failed" in answer:
-                    outcome.failed[run.folder] = answer["failed"]
-                    bar.say(f"failed: {where}: {answer['failed']}")
-                    clock.gone(run, None)
-                else:
-                    clock.gone(run, answer["seconds"])
-                    bar.say(f"{clock.place}  {where}  ({duration(answer['seconds'])}){clock.left}")
+            for place, answer in crew.work(requests, lambda: None, bar.say):
+                bar(len(answer))
+                _note(plan, groups[place], answer, outcome, clock, bar)
     return outcome
 
 
-def _train_starts(plan: Plan, waiting: Sequence[Planned], out: Path, jobs: int | None) -> None:
+def _note(plan: Plan, group: Sequence[Planned], answer: Answer, outcome: Outcome, clock: "_Clock", bar: Bar) -> None:
+    """Keep what came of runs that were trained as one, and say it."""
+    named = {run.folder: f"{plan.said(run.cell)}, seed {run.seed}" for run in group}
+    named |= {run.folder: f"{named[run.folder]}, fold {run.fold}" for run in group if run.fold is not None}
+    seconds = 0.0
+    ended = []
+    for run, found in zip(group, answer, strict=True):
+        if "failed" in found:
+            outcome.failed[run.folder] = found["failed"]
+            bar.say(f"failed: {named[run.folder]}: {found['failed']}")
+            clock.gone(run, None)
+        else:
+            ended.append(named[run.folder])
+            seconds += found["seconds"]
+            clock.gone(run, found["seconds"])
+    if ended:
+        what = ended[0] if len(ended) == 1 else f"{len(ended)} runs as one, {ended[0]} to {ended[-1]}"
+        bar.say(f"{clock.place}  {what}  ({duration(seconds)}){clock.left}")
+
+
+def _crew(executor: Executor, waiting: Sequence[Planned], jobs: int | None, log: Path) -> Crew:
+    """Choose who trains."""
+    if executor == "ray":
+        from evenface.studies.cluster import Cluster
+
+        gpu = any(run.recipe.training.accelerator != "cpu" for run in waiting)
+        return Cluster(jobs, len(waiting), cores=cores(), gpu=gpu, log=log)
+    from evenface.studies.processes import Processes
+
+    gpus = _gpus(waiting)
+    return Processes(min(jobs or len(gpus) or cores(), len(waiting)), cores(), gpus, log)
+
+
+def _train_starts(plan: Plan, waiting: Sequence[Planned], out: Path, jobs: int | None, executor: Executor) -> None:
     """Train first what runs that wait begin with."""
     starts = plan.starts
     if starts is None or all(run.start is None for run in waiting):
         return
-    for where, why in execute(starts, out, jobs).failed.items():
+    for where, why in execute(starts, out, jobs, executor).failed.items():
         raise InputError(f"{plan.study.name}: what networks start from could not be trained ({where}): {why}")
 
 
@@ -181,120 +200,3 @@ class _Clock:
         typical = statistics.fmean(time for times in self.times.values() for time in times)
         rest = sum(statistics.fmean(self.times.get(run.cell, [typical])) for run in self.waiting.values())
         return f"; about {duration(rest / min(self.jobs, len(self.waiting)))} left"
-
-
-class _Processes:
-    """Processes that train, each with its share of the cores, or its GPU."""
-
-    def __init__(self, count: int, gpus: Sequence[str], log: Path) -> None:
-        self.count, self.gpus, self.threads = count, gpus, max(1, cores() // count)
-        self._children: list[subprocess.Popen[str]] = []
-        self._lock, self._stopped = threading.Lock(), False
-        self._pool = ThreadPoolExecutor(count, thread_name_prefix="evenface-study")
-        self._log = log.open("a", encoding="utf-8")
-
-    def __enter__(self) -> "_Processes":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Let every process put its run away; one that takes too long, or a second Ctrl-C, ends that."""
-        with self._lock:
-            self._stopped = True
-        try:
-            for child in self._children:
-                _close(child)
-            end = time.monotonic() + PATIENCE
-            for child in self._children:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    child.wait(max(0.1, end - time.monotonic()))
-        finally:
-            for child in self._children:
-                child.kill()
-                child.wait()
-            self._pool.shutdown(wait=True, cancel_futures=True)
-            self._log.close()
-
-    def work(
-        self, tasks: "queue.SimpleQueue[Planned]", request: Callable[[Planned], dict[str, Any]]
-    ) -> Iterator[tuple[Planned, dict[str, Any]]]:
-        """Give each task with its answer, as they come."""
-        answers: queue.SimpleQueue[tuple[Planned, dict[str, Any]]] = queue.SimpleQueue()
-        total = tasks.qsize()
-        workers = [self._pool.submit(self._worker, place, tasks, request, answers) for place in range(self.count)]
-        for _ in range(total):
-            while True:
-                with contextlib.suppress(queue.Empty):
-                    yield answers.get(timeout=0.5)
-                    break
-                if all(worker.done() for worker in workers):
-                    for worker in workers:
-                        worker.result()
-                    if answers.empty():
-                        return
-
-    def _worker(
-        self,
-        place: int,
-        tasks: "queue.SimpleQueue[Planned]",
-        request: Callable[[Planned], dict[str, Any]],
-        answers: "queue.SimpleQueue[tuple[Planned, dict[str, Any]]]",
-    ) -> None:
-        child = None
-        while not self._stopped:
-            try:
-                run = tasks.get_nowait()
-            except queue.Empty:
-                break
-            child = child if child is not None and child.poll() is None else self._start(place)
-            if child is None:
-                break
-            answer = _ask(child, request(run))
-            if not self._stopped:
-                answers.put((run, answer))
-        if child is not None:
-            _close(child)
-
-    def _start(self, place: int) -> subprocess.Popen[str] | None:
-        # Threads that the user chose stay, and count for the libraries that nothing was said of: more of them than
-        # cores would wait for each other all the time.
-        count = os.environ.get("OMP_NUM_THREADS", str(self.threads))
-        threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), count)
-        device = {"CUDA_VISIBLE_DEVICES": self.gpus[place % len(self.gpus)]} if self.gpus else {}
-        paths = os.pathsep.join(path for path in sys.path if path)
-        with self._lock:
-            if self._stopped:
-                return None
-            child = subprocess.Popen(
-                [sys.executable, "-P", "-c", "from evenface.studies.worker import serve; serve()"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._log,
-                text=True,
-                encoding="utf-8",
-                env={**threads, **os.environ, "PYTHONPATH": paths, **device},
-                start_new_session=True,  # Ctrl-C is the parent's to handle
-            )
-            self._children.append(child)
-        assert child.stdout is not None
-        child.stdout.readline()
-        return child
-
-
-def _ask(child: subprocess.Popen[str], request: dict[str, Any]) -> dict[str, Any]:
-    assert child.stdin is not None
-    assert child.stdout is not None
-    try:
-        child.stdin.write(json.dumps(request) + "\n")
-        child.stdin.flush()
-        answer: dict[str, Any] = json.loads(child.stdout.readline())
-    except (OSError, ValueError):  # a pipe that broke or was closed, or half a line
-        code = child.wait()
-        why = "it was killed, perhaps for want of memory; try fewer --jobs" if code == -9 else f"see {LOG}"
-        return {"failed": f"its process ended with {code}: {why}"}
-    return answer
-
-
-def _close(child: subprocess.Popen[str]) -> None:
-    if child.stdin is not None:
-        with contextlib.suppress(OSError):
-            child.stdin.close()

@@ -13,6 +13,7 @@ from evenface.recipes.reading import read_mapping
 from evenface.runs import Run
 from evenface.studies.claim import STUDY, claim
 from evenface.studies.compare import Change, changes
+from evenface.studies.crew import Executor
 from evenface.studies.execute import cores, duration, execute, prepare_data
 from evenface.studies.loading import load_study
 from evenface.studies.plan import OWN, Choice, Plan, make_plan
@@ -76,13 +77,14 @@ def run_study(
     *,
     out: str | Path | None = None,
     jobs: int | None = None,
+    executor: Executor = "local",
 ) -> Studied:
     """Train what a study lacks, and set out what it found; see :func:`evenface.workflows.study`."""
     plan, own = open_plan(source, choice or Choice())
     folder = Path(out) if out is not None else own or Path("runs") / "studies" / plan.name
     prepare_data(plan, folder)  # first of all, so that data that are not there leave no folder behind
     claim(plan, folder)
-    outcome = execute(plan, folder, jobs)
+    outcome = execute(plan, folder, jobs, executor)
     runs = measure(plan, folder)
     if not len(runs):
         where, why = next(iter(outcome.failed.items()))

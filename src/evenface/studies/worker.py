@@ -22,6 +22,7 @@ from evenface.errors import InputError
 from evenface.files import disk_error
 from evenface.recipes import load_recipe
 from evenface.runs import Run
+from evenface.studies.crew import Answer, Request
 
 
 def serve() -> None:
@@ -29,7 +30,7 @@ def serve() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent in the background may have had it ignored
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever prints must not talk into the answers
-    requests: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(requests,), daemon=True).start()
     try:
         _say(answers, {"ready": True})
@@ -41,44 +42,59 @@ def serve() -> None:
         os._exit(130)
 
 
-def _listen(requests: "queue.SimpleQueue[dict[str, Any]]") -> None:
+def _listen(requests: queue.SimpleQueue[Request]) -> None:
     for line in sys.stdin:
         requests.put(json.loads(line))
     os.kill(os.getpid(), signal.SIGINT)
 
 
-def _say(answers: Any, content: dict[str, Any]) -> None:
+def _say(answers: Any, content: Any) -> None:
     answers.write(json.dumps(content) + "\n")
     answers.flush()
 
 
-def answer(request: dict[str, Any]) -> dict[str, Any]:
-    """Train a run and test it on further data; say how long it took, or in a sentence what was wrong."""
+def answer(request: Request) -> Answer:
+    """Train runs as one and test them on further data; say of each how long it took, or in a sentence what was wrong.
+
+    One that fails does not lose the others: they are trained by halves, until it is alone.
+    """
     start = time.monotonic()
     try:
-        train(request["recipe"], Path(request["folder"]), request["tests"])
-    except InputError as error:
-        return {"failed": str(error)}
-    except OSError as error:
-        told = disk_error(error, Path(error.filename or request["folder"]))
-        if not isinstance(told, InputError):
-            traceback.print_exc()
-        return {"failed": str(told)}
+        train(request)
     except Exception as error:
-        traceback.print_exc()
-        return {"failed": f"{type(error).__name__}: {error}"}
-    return {"seconds": time.monotonic() - start}
+        if len(request) > 1:
+            middle = len(request) // 2
+            return answer(request[:middle]) + answer(request[middle:])
+        return [{"failed": _sentence(error, Path(request[0]["folder"]))}]
+    return [{"seconds": (time.monotonic() - start) / len(request)}] * len(request)
 
 
-def train(recipe: dict[str, Any], folder: Path, tests: dict[str, dict[str, Any]]) -> None:
-    """Train a run, or go on with it, without a report of its own; then test it on each further data set."""
+def _sentence(error: Exception, folder: Path) -> str:
+    told = disk_error(error, Path(error.filename or folder)) if isinstance(error, OSError) else error
+    if isinstance(told, InputError):
+        return str(told)
+    traceback.print_exception(error)
+    return str(told) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+
+
+def train(request: Request) -> None:
+    """Train runs, or go on with them, without reports of their own; then test each on each further data set."""
     from evenface.elsewhere import predict_on
     from evenface.fitting import fit
 
-    settings = load_recipe(recipe)
-    run = Run.create(folder, settings, resume=True)
-    if not run.finished:
-        learner.check_parts(settings)
-        fit(run, settings)
-    for name, test in tests.items():
-        predict_on(folder, {"name": name}, classes=test["classes"], overrides=test["set"])
+    runs = []
+    for one in request:
+        settings = load_recipe(one["recipe"])
+        run = Run.create(Path(one["folder"]), settings, resume=True)
+        if not run.finished:
+            learner.check_parts(settings)
+            runs.append((run, settings))
+    if len(runs) > 1:
+        from evenface.fitting import fit_together
+
+        fit_together(runs)
+    elif runs:
+        fit(*runs[0])
+    for one in request:
+        for name, test in one["tests"].items():
+            predict_on(Path(one["folder"]), {"name": name}, classes=test["classes"], overrides=test["set"])
