@@ -11,7 +11,7 @@ from evenface.data.sources import read
 from evenface.data.sources.synthetic_clips import share
 from evenface.errors import InputError
 from evenface.recipes import Recipe
-from evenface.synthesis.actions import AUS
+from evenface.synthesis.actions import AUS, PROTOTYPES
 from evenface.synthesis.clips import make_clips, write_video
 from evenface.synthesis.courses import DISTRACTORS, Course, Stray, draw_course, draw_stray, pain_manner, show
 from evenface.synthesis.mesh import load_head
@@ -73,7 +73,7 @@ def test_unknown_courses_are_refused():
 def test_without_anything_else_the_score_grows_with_the_intensity():
     for index in range(20):
         person = make_person(0, index)
-        scores = [units.pspi() for units in show(person, np.linspace(0, 1, 9), CALM, 3.0)]
+        scores = [units.pspi() for units in show(person, pain_manner(person), np.linspace(0, 1, 9), CALM, 3.0)]
         assert (np.diff(scores) >= -1e-12).all()
         full = dict(zip(AUS, np.array(pain_manner(person).units) * pain_manner(person).reach, strict=True))
         rest = dict(zip(AUS, np.array(person.resting) * 0.7, strict=True))
@@ -116,7 +116,7 @@ def test_what_comes_beside_pain_stays_within_the_face_and_the_clip(seed):
     person = make_person(0, seed % 7)
     stray = draw_stray(person, 5.0, np.random.default_rng(seed))
     assert all(0 <= blink <= 5 for blink in stray.blinks)
-    for units in show(person, np.ones(20), stray, 5.0):
+    for units in show(person, pain_manner(person), np.ones(20), stray, 5.0):
         assert units.values.min() >= 0
         assert units.values.max() <= 1
 
@@ -124,7 +124,7 @@ def test_what_comes_beside_pain_stays_within_the_face_and_the_clip(seed):
 def test_a_blink_shuts_the_eyes_at_its_time_only():
     blinking = Stray("", 0.0, 0.1, 0.0, 1.0, (2.05,), (0.0,) * len(AUS))
     person = make_person(0, 0)
-    shut = np.array([units.intensity(43) for units in show(person, np.zeros(40), blinking, 4.0)])
+    shut = np.array([units.intensity(43) for units in show(person, pain_manner(person), np.zeros(40), blinking, 4.0)])
     rest = person.resting[AUS.index(43)] * 0.7
     assert shut[20] == 1.0
     assert shut[[*range(17), *range(24, 40)]] == pytest.approx(rest)
@@ -147,6 +147,47 @@ def test_clips_are_shared_out_evenly_and_trends_in_pairs():
     assert len(clips) == 27
 
 
+@given(st.lists(st.integers(0, 40), min_size=6, max_size=6).filter(any), st.integers(1, 40), st.integers(0, 99))
+def test_everybody_shows_several_emotions_as_often_as_anybody(counts, people, seed):
+    wanted = dict(zip(CLASSES["expression"], counts, strict=True))
+    clips = spread_clips("expression", wanted, people, seed)
+    table = pd.DataFrame([(c.person, c.label) for c in clips], columns=["person", "label"])
+    assert table["label"].value_counts().to_dict() == {name: n for name, n in wanted.items() if n}
+    assert len({c.name for c in clips}) == len(clips)
+    each = np.bincount(table["person"], minlength=people)
+    assert each.max() - each.min() <= 1
+    if max(counts) <= people:
+        assert not table.duplicated().any()
+
+
+def test_an_expression_rises_from_the_calm_face_to_its_peak_and_stays():
+    for label in CLASSES["expression"]:
+        takes = [take(label, person, frames=10) for person in range(30)]
+        shown = np.array([one.intensity for one in takes])
+        assert (np.diff(shown, axis=1) >= 0).all()
+        assert (shown[:, 0] < 0.03).all()
+        np.testing.assert_allclose(shown[:, -1], [one.course.peak for one in takes], rtol=1e-9)
+        assert shown[:, -1].min() > 0.6
+        assert {one.stray.kind for one in takes} == {"", *DISTRACTORS}
+        assert len({one.manner.reach for one in takes}) > 20
+
+
+def test_at_its_peak_an_expression_is_told_by_its_units():
+    # The distance to the nearest prototype tells nearly all of them, distractors or not: the label is on the face.
+    right = []
+    for label in CLASSES["expression"]:
+        for person in range(30):
+            units = take(label, person).states[-1].units.values.mean(1)
+            near = {
+                name: min(
+                    np.linalg.norm(units - [variant.get(unit, 0) for unit in AUS]) for variant in PROTOTYPES[name]
+                )
+                for name in CLASSES["expression"]
+            }
+            right.append(min(near, key=near.get) == label)
+    assert np.mean(right) > 0.9
+
+
 def test_identity_gives_each_person_one_label_and_shows_no_pain():
     clips = spread_clips("level", {"0": 50, "2": 50, "4": 20}, 21, 0, identity=True)
     table = pd.DataFrame([(c.person, c.label, c.shown) for c in clips], columns=["person", "label", "shown"])
@@ -166,7 +207,7 @@ def test_identity_gives_each_person_one_label_and_shows_no_pain():
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"label": "mood"}, "level, course, trend"),
+        ({"label": "mood"}, "level, course, trend, expression"),
         ({"counts": {"5": 3}}, "unknown class"),
         ({"counts": {"4": -1}}, "negative"),
         ({"counts": {}}, "all counts are 0"),
@@ -193,8 +234,11 @@ def test_shares_follow_factor_and_papers():
     assert counts == sorted(counts, reverse=True)
     assert counts[0] / counts[-1] == pytest.approx(5, rel=0.05)
     assert abs(sum(counts) - 400) <= 3
+    official = {"surprise": 83, "happy": 69, "disgust": 59, "angry": 45, "sad": 28, "fear": 25}
+    assert share("expression", 309, "ck+") == official
+    assert share("expression", 3600, "ck+") == {name: round(3600 * n / 309) for name, n in official.items()}
     assert share("trend", 240, 1.0) == {"rising": 120, "falling": 120}
-    for wrong in (("trend", 240, "p1"), ("level", 3, 1.0), ("level", 300, 0.5)):
+    for wrong in (("trend", 240, "p1"), ("level", 309, "ck+"), ("level", 3, 1.0), ("level", 300, 0.5)):
         with pytest.raises(InputError):
             share(*wrong)
 

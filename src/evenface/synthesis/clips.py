@@ -1,4 +1,4 @@
-"""Folders of synthetic video clips of pain, drawn in parallel, with the truth of every frame beside them."""
+"""Folders of synthetic video clips of pain and emotions, drawn in parallel, and the truth of every frame."""
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
@@ -14,7 +14,6 @@ from evenface.files import atomic_write, write_json
 from evenface.progress import progress
 from evenface.synthesis.actions import AUS
 from evenface.synthesis.batch import check_settings, draw_all
-from evenface.synthesis.courses import pain_manner
 from evenface.synthesis.figure import State
 from evenface.synthesis.mesh import load_head
 from evenface.synthesis.people import make_person
@@ -46,8 +45,8 @@ def make_clips(
     ----------
     folder : Path
         Gets ``<class>/<person>-<number>.mp4`` (H.264), ``truth.parquet``, ``frames.parquet`` and ``settings.json``.
-    label : {"level", "course", "trend"}
-        What the classes are: ``0`` to ``4``; neutral, phasic and tonic; rising and falling.
+    label : {"level", "course", "trend", "expression"}
+        What the classes are: ``0`` to ``4``; neutral, phasic and tonic; rising and falling; six emotions.
     counts : mapping of str to int
         Clips per class in total.
     people : int
@@ -173,7 +172,7 @@ def _truth(clips: Sequence[Clip], seed: int, frames: int, rate: float) -> tuple[
         }
         row |= {"clip": clip.name, "kind": take.kind, "peak": course.peak, "onset": course.start}
         row |= {"rise": course.rise, "hold": course.hold, "fall": course.fall, "distractor": take.stray.kind}
-        row |= {"expressiveness": pain_manner(person).reach, "pspi": max(moment["pspi"] for moment in own)}
+        row |= {"expressiveness": take.manner.reach, "pspi": max(moment["pspi"] for moment in own)}
         rows.append({**row, "age": person.age, "sex": person.sex})
     return pd.DataFrame(rows), pd.DataFrame(moments)
 

@@ -1,4 +1,4 @@
-"""Pain in time: how it comes and goes, who shows it how, and what else a face does meanwhile."""
+"""Pain and emotions in time: how they come and go, who shows them how, and what else a face does meanwhile."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -7,13 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evenface.synthesis.actions import AUS, ActionUnits
-from evenface.synthesis.people import Person
+from evenface.synthesis.people import Person, habitual
 
 Array = NDArray[np.float64]
 
 KINDS = ("neutral", "phasic", "tonic", "stimulus", "rising")
 
-# Expressions that are no pain, as unit strengths at their height. Speech opens and shuts the mouth on top.
+# Expressions beside what the clip is about, as unit strengths at their height. Speech opens and shuts the mouth too.
 DISTRACTORS: dict[str, dict[int, float]] = {
     "smile": {6: 0.4, 12: 0.9, 25: 0.5},
     "surprise": {1: 0.9, 2: 0.9, 5: 0.7, 25: 0.4, 26: 0.4},
@@ -25,7 +25,7 @@ _RESERVED, _LEFT = 0.1, 0.45
 
 @dataclass(frozen=True)
 class Course:
-    """How strongly pain is shown over a clip: it rises, holds and falls along raised cosines.
+    """How strongly pain or an emotion is shown over a clip: it rises, holds and falls along raised cosines.
 
     Attributes
     ----------
@@ -88,12 +88,12 @@ def draw_course(kind: str, peak: float, rng: np.random.Generator) -> Course:
 
 @dataclass(frozen=True)
 class Manner:
-    """How one person shows pain.
+    """How one person shows pain or an emotion.
 
     Attributes
     ----------
     units : tuple of float
-        Strength of each unit of :data:`AUS` at full pain, 0 to 1, before ``reach``.
+        Strength of each unit of :data:`AUS` at its height, about 0 to 1, before ``reach``.
     reach : float
         Expressiveness: factor on all of them, about 0.2 (hardly anything shows) to 1.2.
     """
@@ -127,9 +127,25 @@ def pain_manner(person: Person) -> Manner:
     return Manner(tuple(float(full.get(unit, 0.0)) for unit in AUS), reach)
 
 
+def emotion_manner(person: Person, label: str, rng: np.random.Generator) -> Manner:
+    """Draw how a person shows an emotion once: one of the person's own variants, each unit somewhat off.
+
+    Parameters
+    ----------
+    person : Person
+        Whose expressiveness is the ``reach``.
+    label : str
+        One of :data:`~evenface.synthesis.actions.LABELS`.
+    rng : numpy.random.Generator
+        Source of the variant and of what is off.
+    """
+    units = habitual(person, label, rng) * np.exp(rng.normal(0, 0.15, len(AUS)))
+    return Manner(tuple(float(unit) for unit in units), person.expressiveness)
+
+
 @dataclass(frozen=True)
 class Stray:
-    """What a face does in a clip that has nothing to do with pain.
+    """What a face does in a clip that has nothing to do with what the clip is about.
 
     Attributes
     ----------
@@ -157,7 +173,7 @@ class Stray:
 
 
 def draw_stray(person: Person, seconds: float, rng: np.random.Generator) -> Stray:
-    """Draw what comes beside the pain in a clip that lasts ``seconds``; it does not depend on the pain."""
+    """Draw what comes beside pain or emotion in a clip that lasts ``seconds``; it does not depend on them."""
     kind = str(rng.choice(["", *DISTRACTORS], p=[0.55, 0.15, 0.12, 0.18]))
     return Stray(
         kind=kind,
@@ -170,15 +186,17 @@ def draw_stray(person: Person, seconds: float, rng: np.random.Generator) -> Stra
     )
 
 
-def show(person: Person, intensity: Array, stray: Stray, seconds: float) -> list[ActionUnits]:
+def show(person: Person, manner: Manner, intensity: Array, stray: Stray, seconds: float) -> list[ActionUnits]:
     """Turn a course into what the face does.
 
     Parameters
     ----------
     person : Person
-        Whose face; see :func:`pain_manner`.
+        Whose face.
+    manner : Manner
+        What is shown at full intensity; see :func:`pain_manner` and :func:`emotion_manner`.
     intensity : ndarray of shape (T,)
-        Pain in each of T frames at equal distances, 0 to 1.
+        Of pain or emotion in each of T frames at equal distances, 0 to 1.
     stray : Stray
         What else happens.
     seconds : float
@@ -187,9 +205,9 @@ def show(person: Person, intensity: Array, stray: Stray, seconds: float) -> list
     Returns
     -------
     list of ActionUnits
-        One per frame: of pain, distractor and calm face the strongest in each unit, so pain shows through a smile.
+        One per frame: of pain or emotion, distractor and calm face the strongest in each unit, so pain shows through
+        a smile.
     """
-    manner = pain_manner(person)
     frames = len(intensity)
     places = (np.arange(frames) + 0.5) / frames
     both = intensity[:, None] * manner.reach * np.array(manner.units)

@@ -188,6 +188,13 @@ def _iris(rng: np.random.Generator, melanin: float) -> str:
     return str(rng.choice(["brown", "hazel", "green", "blue", "grey"], p=[0.3, 0.15, 0.15, 0.28, 0.12]))
 
 
+def habitual(person: Person, label: str, rng: np.random.Generator) -> Array:
+    """Draw one of the person's ways of an expression: strength of each unit of ``AUS`` at full expressiveness."""
+    variant = PROTOTYPES[label][int(rng.choice(len(PROTOTYPES[label]), p=person.habits[LABELS.index(label)]))]
+    units: Array = np.array([variant.get(unit, 0.0) for unit in AUS]) * np.array(person.gains)
+    return units
+
+
 def expression(person: Person, label: str, rng: np.random.Generator) -> ActionUnits:
     """Let ``person`` show one expression once.
 
@@ -212,9 +219,9 @@ def expression(person: Person, label: str, rng: np.random.Generator) -> ActionUn
     """
     if label not in PROTOTYPES:
         raise ValueError(f"unknown expression {label!r}; there are {', '.join(LABELS)}")
-    variant = PROTOTYPES[label][int(rng.choice(len(PROTOTYPES[label]), p=person.habits[LABELS.index(label)]))]
+    variant = habitual(person, label, rng)
     strength = person.expressiveness * rng.uniform(0.45, 1.0) ** 0.6
-    posed = np.array([variant.get(unit, 0.0) for unit in AUS]) * np.array(person.gains) * strength
+    posed = variant * strength
     posed *= np.exp(rng.normal(0, 0.15, len(AUS)))
     # Talking, squinting, a lifted brow: actions that belong to no expression, in some samples.
     stray = np.zeros(len(AUS))

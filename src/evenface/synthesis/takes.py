@@ -1,4 +1,4 @@
-"""Which clip shows whom in what pain, and all that is drawn for it: one state of the face per frame."""
+"""Which clip shows whom in what pain or emotion, and all that is drawn for it: one state of the face per frame."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evenface.errors import InputError
-from evenface.synthesis.courses import Course, Stray, draw_course, draw_stray, show
+from evenface.synthesis.courses import Course, Manner, Stray, draw_course, draw_stray, emotion_manner, pain_manner, show
 from evenface.synthesis.figure import Light, Pose, State
 from evenface.synthesis.people import Person
 from evenface.synthesis.plan import shares, tint
@@ -19,6 +19,7 @@ CLASSES = {
     "level": ("0", "1", "2", "3", "4"),
     "course": ("neutral", "phasic", "tonic"),
     "trend": ("rising", "falling"),
+    "expression": ("angry", "disgust", "fear", "happy", "sad", "surprise"),
 }
 # What a class shows: its course, and the row of its random numbers. A falling clip is a rising one backwards.
 _SHOWN = {
@@ -32,6 +33,7 @@ _SHOWN = {
     "2": ("stimulus", 6),
     "3": ("stimulus", 7),
     "4": ("stimulus", 8),
+    **{name: ("rising", 9 + row) for row, name in enumerate(CLASSES["expression"])},
 }
 
 
@@ -64,6 +66,7 @@ class Take:
 
     kind: str
     course: Course
+    manner: Manner
     stray: Stray
     intensity: Array
     states: list[State]
@@ -77,7 +80,7 @@ def spread_clips(
 
     Parameters
     ----------
-    label : {"level", "course", "trend"}
+    label : {"level", "course", "trend", "expression"}
         What the classes are; see :data:`CLASSES`.
     counts : mapping of str to int
         Clips of each class in total.
@@ -92,7 +95,8 @@ def spread_clips(
     -------
     list of Clip
         Ordered by person, class and number. Equal counts of ``rising`` and ``falling`` make pairs: the same person,
-        the same number, the same frames.
+        the same number, the same frames. Of expressions no person has over one clip more than another, and nobody the
+        same twice unless a class has more clips than there are people.
 
     Raises
     ------
@@ -109,6 +113,8 @@ def spread_clips(
         # One by one, so that the same people get one more of either.
         alone = {name: shares({name: counts.get(name, 0)}, (name,), people, seed) for name in names}
         each = [{name: alone[name][person][name] for name in names} for person in range(people)]
+    if label == "expression":
+        each = _round(each, names, seed)
     if identity:
         each = _dealt(counts, [name for name in names if counts.get(name, 0)], people, seed)
     clips = [
@@ -120,6 +126,16 @@ def spread_clips(
     if not clips:
         raise InputError("synthetic clips: all counts are 0", "Ask for at least one clip.")
     return clips
+
+
+def _round(each: Sequence[Mapping[str, int]], names: Sequence[str], seed: int) -> list[dict[str, int]]:
+    """Deal class after class round the people, so that nobody has much more than another, and all have several."""
+    order = np.random.default_rng([seed, 15]).permutation(len(each)).tolist()
+    dealt: list[dict[str, int]] = [dict.fromkeys(names, 0) for _ in each]
+    cards = [name for name in names for _ in range(sum(own.get(name, 0) for own in each))]
+    for place, name in enumerate(cards):
+        dealt[order[place % len(order)]][name] += 1
+    return dealt
 
 
 def _dealt(counts: Mapping[str, int], names: Sequence[str], people: int, seed: int) -> list[dict[str, int]]:
@@ -152,18 +168,21 @@ def compose_clip(person: Person, clip: Clip, frames: int, rate: float) -> Take:
     -------
     Take
         It depends on the person, what is shown, the number, ``frames`` and ``rate`` only. Levels 1 to 4 peak at about
-        a quarter, a half, three quarters and all of the person's pain; the courses and trends at 0.75 to 1.
+        a quarter, a half, three quarters and all of the person's pain; the courses, trends and expressions at 0.75
+        to 1. An expression rises from the calm face to its peak and stays there, as the clips of CK+ do.
     """
     kind, row = _SHOWN[clip.shown]
     rng = np.random.default_rng([person.seed, person.index, row, clip.number, 12])
     planned = int(clip.shown) / 4 if clip.shown in CLASSES["level"] else float(rng.uniform(0.75, 1.0))
     peak = float(np.clip(planned + rng.normal(0, 0.05), 0.05, 1.0))
+    posed = clip.shown in CLASSES["expression"]
+    manner = emotion_manner(person, clip.shown, rng) if posed else pain_manner(person)
     course = draw_course(kind, peak, rng)
     seconds = frames / rate
     stray = draw_stray(person, seconds, rng)
     places = (np.arange(frames) + 0.5) / frames
     intensity = course.intensity(places)
-    units = show(person, intensity, stray, seconds)
+    units = show(person, manner, intensity, stray, seconds)
     light, scene = _room(person, rng, (person.seed, person.index, row, clip.number, 12))
     yaw, pitch, roll = (_drift(places, amount, rng) for amount in (2.0, 1.4, 1.0))
     aside, up = (_drift(places, 2.0, rng) for _ in range(2))
@@ -176,7 +195,7 @@ def compose_clip(person: Person, clip: Clip, frames: int, rate: float) -> Take:
         )
         for i in range(frames)
     ]
-    return Take(kind, course, stray, intensity, states, scene)
+    return Take(kind, course, manner, stray, intensity, states, scene)
 
 
 def _drift(places: Array, amount: float, rng: np.random.Generator) -> list[float]:

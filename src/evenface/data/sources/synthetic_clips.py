@@ -1,4 +1,4 @@
-"""Synthetic people in pain on video: clips drawn from 3-D models, for trying everything without any data set."""
+"""Synthetic people in pain or showing emotions: clips drawn from 3-D models, for trying everything without data."""
 
 import json
 from collections.abc import Mapping
@@ -16,20 +16,26 @@ FALLING = {
     "level": ("0", "1", "2", "3", "4"),
     "course": ("neutral", "tonic", "phasic"),
     "trend": ("rising", "falling"),
+    "expression": ("surprise", "happy", "disgust", "angry", "sad", "fear"),
 }
-# Class counts that papers give: p1's five levels of pain (its Table 1), p3's neutral, tonic and phasic.
-SHARES = {"p1": ("level", (1340, 1050, 700, 400, 250)), "p3": ("course", (1320, 725, 379))}
-BY_PERSON = "the label was given to people by chance, and nobody shows pain: only who is seen tells it"
+# Class counts that are known: p1's five levels of pain (its Table 1), p3's neutral, tonic and phasic, and the labelled
+# sequences of CK+ without contempt.
+SHARES = {
+    "p1": ("level", (1340, 1050, 700, 400, 250)),
+    "p3": ("course", (1320, 725, 379)),
+    "ck+": ("expression", (83, 69, 59, 45, 28, 25)),
+}
+BY_PERSON = "the label was given to people by chance, and nobody shows it: only who is seen tells it"
 
 
 def read(
     root: Path,
     *,
-    label: Literal["level", "course", "trend"] = "level",
+    label: Literal["level", "course", "trend", "expression"] = "level",
     people: int = 40,
     counts: Mapping[str, int] | None = None,
     total: int = 400,
-    factor: float | Literal["p1", "p3"] = 1.0,
+    factor: float | Literal["p1", "p3", "ck+"] = 1.0,
     frames: int = 44,
     rate: float = 8.0,
     size: int = 112,
@@ -43,18 +49,20 @@ def read(
     ----------
     root : Path
         Folder of the cache; every choice of settings has its own folder below it.
-    label : {"level", "course", "trend"}, default="level"
+    label : {"level", "course", "trend", "expression"}, default="level"
         What is to be told: five levels of pain, 0 to 4; neutral, phasic (fast and short) or tonic (slow and
-        lasting); or whether pain is rising or falling, where the frames are the same and only their order differs.
+        lasting); whether pain is rising or falling, where the frames are the same and only their order differs; or
+        which of six emotions a clip shows that begins calm and ends at its peak.
     people : int, default=40
         How many people.
     counts : mapping of str to int, optional
         Clips of each class; given, ``total`` and ``factor`` are not looked at. A class left out is no class.
     total : int, default=400
         About how many clips in all: the nearest whole numbers that have the factor.
-    factor : float or {"p1", "p3"}, default=1.0
+    factor : float or {"p1", "p3", "ck+"}, default=1.0
         Largest over smallest class count, >= 1; the counts fall exponentially from 0 to 4, or in the order neutral,
-        tonic, phasic. Or a paper's shares: p1 for levels, p3 for courses.
+        tonic, phasic, or surprise, happy, disgust, angry, sad, fear. Or known shares: a paper's, p1 for levels and p3
+        for courses, or those of CK+ for expressions.
     frames : int, default=44
         Frames of a clip.
     rate : float, default=8.0
@@ -109,13 +117,13 @@ def read(
     return Manifest(rows, classes, "synthetic-clips", folder, notes, "clips", label == "level")
 
 
-def share(label: str, total: int, factor: float | Literal["p1", "p3"]) -> dict[str, int]:
-    """Share ``total`` clips among the classes of ``label``, to a factor or as a paper has them.
+def share(label: str, total: int, factor: float | Literal["p1", "p3", "ck+"]) -> dict[str, int]:
+    """Share ``total`` clips among the classes of ``label``, to a factor or as is known of a paper or data set.
 
     Raises
     ------
     InputError
-        If there are too few clips, or the paper's classes are others.
+        If there are too few clips, or the shares are of other classes.
     """
     names = FALLING[label]
     if total < len(names):
