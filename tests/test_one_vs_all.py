@@ -1,7 +1,9 @@
 """Each class against the rest: which loss is chosen, what it is, what comes out."""
 
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,6 +12,11 @@ from hypothesis import strategies as st
 from small import Small, batch
 
 from evenface.errors import InputError
+from evenface.evaluation.detectors import per_class
+from evenface.evaluation.named import measured, measured_each
+from evenface.evaluation.predictions import Predictions
+from evenface.evaluation.report import run_report
+from evenface.evaluation.summary import metrics_of
 from evenface.losses import Adaptive, build_one_vs_rest, detectors
 from evenface.methods import build_method
 
@@ -140,3 +147,72 @@ def test_prediction_keeps_the_sigmoids_and_divides_them_by_their_sum():
 def test_another_loss_is_refused():
     with pytest.raises(InputError, match="OneVsRestLoss"):
         build_method("one-vs-all", Small(), torch.nn.Identity(), task=None)
+
+
+def said(scores=True, rows=40, seed=0):
+    """Make predictions of three classes of four people, with scores of detectors or without."""
+    rng = np.random.default_rng(seed)
+    found = rng.random((rows, 3)) ** 2
+    names, subjects = (
+        np.array([f"{kind}{place % size}" for place in range(rows)]) for kind, size in (("s", 99), ("p", 4))
+    )
+    labels = rng.integers(0, 3, rows)
+    p = found / found.sum(axis=1, keepdims=True)
+    return Predictions(names, subjects, labels, p, ("a", "b", "c"), names, scores=found if scores else None)
+
+
+def test_detectors_are_measured_as_sklearn_measures_two_classes():
+    from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score
+
+    given = said()
+    got = per_class(given)
+    for c in range(3):
+        true, fired = given.labels == c, given.scores[:, c] >= 0.5
+        assert got["detector_accuracy"][c] == pytest.approx(accuracy_score(true, fired))
+        assert got["detector_precision"][c] == pytest.approx(precision_score(true, fired))
+        assert got["detector_recall"][c] == pytest.approx(recall_score(true, fired))
+        assert got["detector_specificity"][c] == pytest.approx(recall_score(~true, ~fired))
+        assert got["detector_f1"][c] == pytest.approx(f1_score(true, fired))
+    for name, values in got.items():
+        assert measured(name, given) == pytest.approx(values.mean())
+        assert (measured_each(f"class_{name}", given) == values).all()
+
+
+def test_without_scores_the_detector_of_the_predicted_class_fires():
+    given = said(scores=False)
+    got = per_class(given)
+    for name in ("recall", "precision", "f1", "specificity"):
+        np.testing.assert_allclose(got[f"detector_{name}"], measured_each(name, given))
+    np.testing.assert_allclose(got["detector_accuracy"], measured_each("accuracy_one_vs_rest", given))
+
+
+def test_metrics_and_report_have_detectors_where_there_are_scores(tmp_path):
+    result = metrics_of(said(), resamples=50)
+    each = result["detectors"]["per_class"]["b"]["detector_recall"]
+    assert each["value"] == pytest.approx(per_class(said())["detector_recall"][1])
+    assert each["low"] <= each["value"] <= each["high"]
+    assert "detectors" not in metrics_of(said(scores=False), resamples=0)
+    run_report(tmp_path / "report.html", said(), title="detectors", result=result)
+    assert "Each detector by itself" in (tmp_path / "report.html").read_text()
+    assert (tmp_path / "tables" / "detectors.csv").is_file()
+
+
+def test_scores_are_stored_beside_probabilities_and_older_files_load(tmp_path):
+    given = said()
+    given.save(tmp_path / "new.parquet")
+    said(scores=False).save(tmp_path / "old.parquet")
+    new = Predictions.load(tmp_path / "new.parquet")
+    np.testing.assert_array_equal(new.scores, given.scores)
+    assert new.classes == given.classes
+    assert Predictions.load(tmp_path / "old.parquet").scores is None
+    np.testing.assert_array_equal(new.take([3, 1]).scores, given.scores[[3, 1]])
+    joined = replace(given, clip=given.subject, labels=np.zeros(40, dtype=int)).by_clip("vote")
+    np.testing.assert_allclose(joined.scores[1], given.scores[1::4].mean(axis=0))
+
+
+@pytest.mark.parametrize(
+    ("scores", "says"), [(np.zeros((40, 2)), "scores of shape 40 x 3"), (np.full((40, 3), 1.1), "0 to 1")]
+)
+def test_scores_that_cannot_be_are_refused(scores, says):
+    with pytest.raises(InputError, match=says):
+        replace(said(), scores=scores)

@@ -5,6 +5,7 @@ from statistics import stdev
 from typing import Any
 
 from evenface.evaluation.comparison import COMPARED, Comparison
+from evenface.evaluation.detectors import DETECTORS, EACH
 from evenface.evaluation.intervals import estimate
 from evenface.evaluation.metrics import CLIP, lower_is_better
 from evenface.evaluation.tables import Cell, Table
@@ -53,12 +54,19 @@ NAMES = {
     "accuracy_one_vs_rest": "accuracy one-vs-rest",
     "average_precision": "average precision",
     "roc_auc": "ROC-AUC",
+    "detector_accuracy": "accuracy of detectors",
+    "detector_precision": "precision of detectors",
+    "detector_recall": "recall of detectors",
+    "detector_f1": "F1 of detectors",
+    "detector_specificity": "specificity of detectors",
 }
 
 
 def name_of(key: str) -> str:
     """Name a metric as a reader does; one by clip says so."""
-    return f"{NAMES[key.removeprefix(CLIP)]}, by clip" if key.startswith(CLIP) else NAMES[key]
+    if key.startswith(CLIP):
+        return f"{NAMES[key.removeprefix(CLIP)]}, by clip"
+    return f"{NAMES[key.removeprefix(EACH)]}, of each class" if key.startswith(EACH) else NAMES[key]
 
 
 def lower_note(keys: Iterable[str]) -> str:
@@ -125,6 +133,21 @@ def class_table(result: Mapping[str, Any]) -> Table:
         for name, entry in result["per_class"].items()
     )
     return Table("per-class", "Each class against the rest", ("class", "samples", *(NAMES[k] for k in keys)), rows)
+
+
+def detectors_table(result: Mapping[str, Any]) -> Table:
+    """Show what the detector of each class does by itself; ``result`` has ``detectors``."""
+    found = result["detectors"]
+    rows: tuple[Row, ...] = tuple(
+        (name, *(estimate(entry[key]) for key in DETECTORS))
+        for name, entry in (*found["per_class"].items(), ("mean", found["mean"]))
+    )
+    note = (
+        "A detector fires where its score is 0.5 or more; on a sample several may, or none. Its accuracy counts the "
+        "samples of other classes on which it is silent, and is high for a rare class that is never found. "
+    )
+    header = ("class", *(NAMES[key].removesuffix(" of detectors") for key in DETECTORS))
+    return Table("detectors", "Each detector by itself, at a threshold of 0.5", header, rows, note + _over(result))
 
 
 def confusion_table(result: Mapping[str, Any], name: str = "confusion", whose: str = "") -> Table:

@@ -2,15 +2,17 @@
 
 import numpy as np
 
-from evenface.evaluation import metrics, scores
+from evenface.evaluation import detectors, metrics, scores
 from evenface.evaluation.metrics import CLIP
 from evenface.evaluation.predictions import Predictions
 
 SCORES = ("log_loss", "brier", "ece", "macro_average_precision", "expected_mae")
 """Metrics of the probabilities."""
-ONE_VALUE = (*metrics.OVERALL, *metrics.ORDERED, *SCORES)
+ONE_VALUE = (*metrics.OVERALL, *metrics.ORDERED, *SCORES, *detectors.DETECTORS)
 NAMED = (*ONE_VALUE, *(CLIP + name for name in ONE_VALUE))
 """Metrics of one value that :func:`measured` knows."""
+PER_CLASS = (*metrics.PER_CLASS, *(detectors.EACH + name for name in detectors.DETECTORS))
+"""Metrics of one value for each class that :func:`measured_each` knows."""
 
 
 def measured(name: str, predictions: Predictions) -> float:
@@ -54,5 +56,15 @@ def measured(name: str, predictions: Predictions) -> float:
     if name == "macro_average_precision":
         areas = [scores.average_precision(labels == k, p[:, k]) for k in range(p.shape[1])]
         return float(np.nanmean(areas))
+    if name in detectors.DETECTORS:
+        return detectors.measured(name, predictions)
     matrix = metrics.confusion_matrix(labels, predictions.predicted, len(predictions.classes))
     return float((metrics.OVERALL | metrics.ORDERED)[name](matrix))
+
+
+def measured_each(name: str, predictions: Predictions) -> np.ndarray:
+    """Compute a metric of :data:`PER_CLASS` for each class, shape (C,); NaN where it is not defined."""
+    if name.startswith(detectors.EACH):
+        return detectors.per_class(predictions)[name.removeprefix(detectors.EACH)]
+    matrix = metrics.confusion_matrix(predictions.labels, predictions.predicted, len(predictions.classes))
+    return metrics.PER_CLASS[name](matrix)

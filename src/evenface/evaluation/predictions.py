@@ -14,6 +14,8 @@ from evenface.files import atomic_write
 
 COLUMNS = ("sample", "subject", "label")
 PREFIX = "p_"
+SCORE = "s_"
+"""Begins the columns of scores."""
 META = b"evenface"
 TOLERANCE = 1e-3
 TIE = 1e-3
@@ -41,6 +43,9 @@ class Predictions:
         sample.
     ordered : bool, default=False
         Whether the classes are steps of one scale, in their order, as levels of pain are.
+    scores : array of float64, shape (N, C), or None
+        What the detector of each class said by itself, 0 to 1, where classes were learnt one against the rest; the
+        probabilities are these divided by their sum.
 
     Raises
     ------
@@ -55,6 +60,7 @@ class Predictions:
     classes: tuple[str, ...]
     clip: np.ndarray | None = None
     ordered: bool = False
+    scores: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         fixed: dict[str, Any] = {
@@ -65,6 +71,7 @@ class Predictions:
             "classes": tuple(self.classes),
             "clip": _whole(self.clip),
             "ordered": bool(self.ordered),
+            "scores": None if self.scores is None else np.asarray(self.scores, dtype=np.float64),
         }
         for name, value in fixed.items():
             object.__setattr__(self, name, value)
@@ -120,6 +127,7 @@ class Predictions:
             labels=self.labels[kept],
             probabilities=self.probabilities[kept],
             clip=clip,
+            scores=None if self.scores is None else self.scores[kept],
         )
 
     def by_clip(self, how: Literal["mean", "vote"] = "mean") -> "Predictions":
@@ -130,7 +138,7 @@ class Predictions:
         how : {"mean", "vote"}, default="mean"
             ``mean`` averages the probabilities. ``vote`` takes the class that most samples were given to, of several
             the one with the highest mean probability; its probabilities are the shares of the votes, beside which the
-            means weigh as much as a thousandth of a vote.
+            means weigh as much as a thousandth of a vote. Scores are averaged in both cases.
 
         Returns
         -------
@@ -155,17 +163,20 @@ class Predictions:
             votes = np.zeros_like(said)
             np.add.at(votes, (codes, self.predicted), 1)
             said = (votes + TIE * said) / (votes.sum(axis=1, keepdims=True) + TIE)
-        return replace(self.take(first), sample=names, clip=names, probabilities=said)
+        scores = None if self.scores is None else _means(self.scores, codes)
+        return replace(self.take(first), sample=names, clip=names, probabilities=said, scores=scores)
 
     def save(self, path: Path) -> None:
         """Write as Parquet: ``sample``, ``subject``, ``clip`` if known, ``label`` and a column ``p_<class>`` per class.
 
-        Whether classes are ordered goes into the file's own metadata.
+        Where there are scores, a column ``s_<class>`` per class follows. Whether classes are ordered goes into the
+        file's own metadata.
         """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         subject = [None] * len(self) if self.subject is None else self.subject
+        columns = {PREFIX: self.probabilities, **({} if self.scores is None else {SCORE: self.scores})}
         table = pd.DataFrame(
             {
                 "sample": pd.array(self.sample, dtype="string"),
@@ -173,6 +184,11 @@ class Predictions:
                 **({} if self.clip is None else {"clip": pd.array(self.clip, dtype="string")}),
                 "label": self.labels,
                 **{f"{PREFIX}{name}": self.probabilities[:, i] for i, name in enumerate(self.classes)},
+                **(
+                    {}
+                    if self.scores is None
+                    else {f"{SCORE}{c}": self.scores[:, i] for i, c in enumerate(self.classes)}
+                ),
             }
         )
         written = pa.Table.from_pandas(table, preserve_index=False)
@@ -206,6 +222,7 @@ class Predictions:
         if missing or not columns:
             wanted = missing or [f"{PREFIX}<class>"]
             raise InputError(f"{path}: expected the column {wanted[0]}, found {', '.join(names)}")
+        scores = [f"{SCORE}{name.removeprefix(PREFIX)}" for name in columns]
         try:
             return cls(
                 table["sample"].to_numpy(dtype=object),
@@ -215,6 +232,7 @@ class Predictions:
                 tuple(name.removeprefix(PREFIX) for name in columns),
                 table["clip"].to_numpy(dtype=object) if "clip" in names else None,
                 facts.get("ordered", False),
+                table[scores].to_numpy(dtype=np.float64) if set(scores) <= set(names) else None,
             )
         except InputError as error:
             raise InputError(f"{path}: {error.message}", error.hint) from error
@@ -228,6 +246,8 @@ class Predictions:
         if self.probabilities.shape != (n, c):
             found = " x ".join(map(str, self.probabilities.shape))
             raise InputError(f"{n} labels and {c} classes need probabilities of shape {n} x {c}, found {found}")
+        if self.scores is not None and self.scores.shape != (n, c):
+            raise InputError(f"{n} labels and {c} classes need scores of shape {n} x {c}")
         for name, values in (("sample", self.sample), ("subject", self.subject), ("clip", self.clip)):
             if values is not None and values.shape != (n,):
                 raise InputError(f"{n} labels need {n} values of {name!r}, found {len(values)}")
@@ -250,6 +270,8 @@ class Predictions:
                 f"{int((~finite).sum())} of {len(self)} samples",
                 "The model has diverged: a smaller learning rate or gradient clipping may help.",
             )
+        if self.scores is not None and not ((self.scores >= 0) & (self.scores <= 1)).all():
+            raise InputError("scores must be 0 to 1")
         sums = self.probabilities.sum(axis=1)
         wrong = (np.abs(sums - 1) > TOLERANCE) | (self.probabilities < 0).any(axis=1)
         if wrong.any():

@@ -101,7 +101,7 @@ def run_report(
             ),
             sections.confusion(title, (predictions,), "confusion", single=True),
         ),
-        (contents.class_table(result),),
+        (contents.class_table(result), *([contents.detectors_table(result)] if "detectors" in result else [])),
         (contents.confusion_table(result),),
     )
     parts = (

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from evenface.evaluation import metrics, scores
+from evenface.evaluation.detectors import detector_metrics
 from evenface.evaluation.intervals import (
     LEVEL,
     RESAMPLES,
@@ -47,7 +48,8 @@ def metrics_of(
         ``unit``, ``units``, ``samples``, ``seed``, ``resamples``, ``level``; ``overall`` (metric to value, low,
         high); ``per_class`` (class to ``support`` and such metrics); ``confusion`` (rows: true class);
         ``absent`` (classes not in the truth); ``never_predicted`` (classes in the truth but never predicted).
-        What is not defined is None. Of ordered classes also ``levels`` (metric to value, low, high). Where several
+        What is not defined is None. Of ordered classes also ``levels`` (metric to value, low, high). Where there are
+        scores also ``detectors``, see :func:`evenface.evaluation.detectors.detector_metrics`. Where several
         samples make a clip also ``by_clip``, all of this of the clips; or ``mixed``, the first clip whose samples
         differ in label or subject, so that nothing is said by clip.
     """
@@ -72,6 +74,8 @@ def metrics_of(
         error = {"expected_mae": scores.expected_level_error(p, labels)}
         levels |= _means(error, units, resamples, seed, level)
         further["levels"] = {name: _plain(value) for name, value in levels.items()}
+    if predictions.scores is not None:
+        further["detectors"] = detector_metrics(predictions, units, resamples, seed, level, _plain)
     if predictions.in_parts and predictions.mixed is None:
         further["by_clip"] = metrics_of(predictions.by_clip(), seed, resamples, level)
     elif predictions.in_parts:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from evenface import reporting
 from evenface.evaluation.figures import confusion
-from evenface.evaluation.metrics import PER_CLASS
+from evenface.evaluation.named import PER_CLASS
 from evenface.evaluation.page import Page, Picture, Section, Tile, Verdict, write
 from evenface.evaluation.tables import Cell, Table
 from evenface.evaluation.wording import number, signed

@@ -5,8 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt, model_validator
 
-from evenface.evaluation.metrics import PER_CLASS
-from evenface.evaluation.named import NAMED
+from evenface.evaluation.named import NAMED, PER_CLASS
 from evenface.recipes.section import Section
 from evenface.registry import nearest
 

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from evenface.evaluation import metrics
+from evenface.evaluation import metrics, named
 from evenface.evaluation.metrics import CLIP, lower_is_better
-from evenface.evaluation.named import measured
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.tables import Cell, Table
 from evenface.files import atomic_write
@@ -67,8 +66,8 @@ def values_of(run: Run, names: Sequence[str], predictions: Predictions) -> dict[
     matrix = metrics.confusion_matrix(predictions.labels, predictions.predicted, len(predictions.classes))
     found: dict[str, float] = {}
     for name in names:
-        if name in metrics.PER_CLASS:
-            each = metrics.PER_CLASS[name](matrix)
+        if name in named.PER_CLASS:
+            each = named.measured_each(name, predictions)
             found |= {f"{name}{CLASSWISE}{c}": float(v) for c, v in zip(predictions.classes, each, strict=True)}
         elif name == CONFUSION:
             for true, counts in zip(predictions.classes, matrix.tolist(), strict=True):
@@ -79,13 +78,13 @@ def values_of(run: Run, names: Sequence[str], predictions: Predictions) -> dict[
         elif name in COSTS:
             found[name] = float(run.facts.get(name, np.nan))
         else:
-            found[name] = measured(name, predictions)
+            found[name] = named.measured(name, predictions)
     return found
 
 
 def scalar_metrics(plan: Plan) -> list[str]:
     """List the metrics that give one value."""
-    return [name for name in plan.study.metrics if name not in (*metrics.PER_CLASS, CONFUSION)]
+    return [name for name in plan.study.metrics if name not in (*named.PER_CLASS, CONFUSION)]
 
 
 def words(metric: str) -> str:
