@@ -15,6 +15,9 @@ from evenface.recipes.data import Imbalance, Protocol
 
 __all__ = ["Split", "fold_count", "split"]
 
+SHARE = 4
+"""Purpose of the draw of those who are trained on; 0 to 3 are sides, validation, imbalance and cohorts."""
+
 
 @dataclass(frozen=True)
 class Split:
@@ -49,9 +52,9 @@ def split(manifest: Manifest, protocol: Protocol, duplicates: NDArray[np.int64] 
     """Divide a manifest into training, validation and test.
 
     The steps, in this order: the cohort, imbalance on the whole set (only if asked for), sides, copies
-    left out, imbalance on training, validation cut from training. Counts and factor hold therefore for
-    training and validation together where validation is cut, and for training alone where the
-    official validation is used. The same samples come out whatever the order of the rows.
+    left out, imbalance on training, validation cut from training, the share that is trained on. Counts
+    and factor hold therefore for training and validation together where validation is cut, and for
+    training alone where the official validation is used. The same samples come out whatever the order of the rows.
 
     Parameters
     ----------
@@ -153,6 +156,7 @@ class _Divider:
                 "Ask for fewer folds, another fold, or less imbalance.",
             )
         train, validation = (pool, official) if len(official) else self.cut_validation(pool)
+        train = self.shared(train)
         if self.protocol.kind != "official":
             self.notes.insert(0, self.say_unit(pool, test))
         self.say_missing(train, validation, test)
@@ -202,10 +206,11 @@ class _Divider:
             return deal(labels, shares, seed)
         found = len(np.unique(groups.astype(str)))
         if found < len(shares):
-            what = "validation" if purpose else "protocol"
+            what, hint = {1: ("validation", "Set validation: 0."), SHARE: ("share", "Set share: 1.")}.get(
+                purpose, ("protocol", "Ask for fewer folds.")
+            )
             raise InputError(
-                f"protocol: {what} needs {len(shares)} {self.unit}s or more to divide, there are {found}",
-                "Set validation: 0." if purpose else "Ask for fewer folds.",
+                f"protocol: {what} needs {len(shares)} {self.unit}s or more to divide, there are {found}", hint
             )
         return deal_groups(labels, groups, shares, seed)
 
@@ -275,6 +280,15 @@ class _Divider:
         else:
             held = self.parts(pool, [1 - share, share], 1) == 1
         return pool[~held], pool[held]
+
+    def shared(self, train: Rows) -> Rows:
+        """Leave the rest of the training people out where a share of them is asked for."""
+        share = self.protocol.share
+        if share == 1:
+            return train
+        kept = train[self.parts(train, [share, 1 - share], SHARE) == 0]
+        self.notes.append(f"trained on a share of {share:g} of what there is: {len(kept)} of {len(train)} samples")
+        return kept
 
     def leaders(self) -> Rows:
         """For every sample the first of all those it is a copy of, itself included."""

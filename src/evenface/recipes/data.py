@@ -153,6 +153,13 @@ class Protocol(Section):
         1, ge=1, description="deal people into so many groups that share nobody; a run knows one of them alone"
     )
     cohort: int = Field(0, ge=0, description="which group trains, judges and tests")
+    share: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="share of the training people (samples, where people are not known) that are trained on; validation "
+        "and test stay",
+    )
     imbalance: Imbalance | None = Field(None, description="how uneven training shall be made")
     copies: Literal["keep", "drop-train", "drop-test"] = Field(
         "keep", description="what happens to pictures that stand in training and in testing"

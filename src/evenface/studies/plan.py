@@ -247,7 +247,7 @@ def _start(recipe: Recipe, source: str | Mapping[str, Any] | None, study: str) -
 def _repeated(recipe: Recipe, seed: int, fold: int | None) -> Recipe:
     content = recipe.model_dump(mode="json") | {"seed": seed}
     if fold is not None:
-        content["protocol"]["fold"] = fold
+        content["protocol"]["cohort" if recipe.protocol.cohorts > 1 else "fold"] = fold
     return load_recipe(content)
 
 
