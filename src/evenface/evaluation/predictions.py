@@ -183,12 +183,7 @@ class Predictions:
                 "subject": pd.array(subject, dtype="string"),
                 **({} if self.clip is None else {"clip": pd.array(self.clip, dtype="string")}),
                 "label": self.labels,
-                **{f"{PREFIX}{name}": self.probabilities[:, i] for i, name in enumerate(self.classes)},
-                **(
-                    {}
-                    if self.scores is None
-                    else {f"{SCORE}{c}": self.scores[:, i] for i, c in enumerate(self.classes)}
-                ),
+                **{f"{p}{name}": v[:, i] for p, v in columns.items() for i, name in enumerate(self.classes)},
             }
         )
         written = pa.Table.from_pandas(table, preserve_index=False)
