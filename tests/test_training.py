@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors import SafetensorError
 from torch import nn
 
 from evenface.augment import COLUMNS, augment, to_float
@@ -16,7 +17,7 @@ from evenface.methods.base import Stage
 from evenface.recipes.schema import Augment, Optimizer, Schedule
 from evenface.training.averaging import Average
 from evenface.training.batches import Faces, TrainingBatches
-from evenface.training.checkpoint import load_state, save_state
+from evenface.training.checkpoint import load_state, save_state, save_weights
 from evenface.training.optimizers import build_optimizer
 from evenface.training.randomness import permutation, seed_step, uniforms
 from evenface.training.schedules import rate_factor, standing
@@ -261,6 +262,17 @@ def test_a_state_comes_back_bit_by_bit(tmp_path):
     for key, entry in state["optimizer"]["state"].items():
         assert all(torch.equal(back["optimizer"]["state"][key][name], value) for name, value in entry.items())
     optimizer.load_state_dict(back["optimizer"])
+
+
+def test_a_full_disk_is_said_in_a_sentence_when_weights_are_written(tmp_path, monkeypatch):
+    def full(*_args, **_options):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("evenface.training.checkpoint.save_file", full)
+    for save in (lambda path: save_weights(path, {"w": torch.ones(2)}, {}), lambda path: save_state(path, {})):
+        with pytest.raises(InputError, match="disk is full"):
+            save(tmp_path / "w.safetensors")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_failed_write_leaves_the_old_checkpoint(tmp_path, monkeypatch):

@@ -156,8 +156,8 @@ class Run:
                 )
             if self.facts["environment"] != facts["environment"]:
                 self.log(f"resumed in another environment; before: {self.facts['environment']}")
-        for left in self.folder.glob(".*-*"):
-            left.unlink()  # what a kill left half-written
+        for left in (*self.folder.glob(".*-*"), *self.folder.glob(".tmp*")):
+            left.unlink()  # what a kill left half-written, here or in safetensors
         with atomic_write(self.folder / RECIPE) as temporary:
             temporary.write_text(dump_recipe(load_recipe(facts["recipe"])), encoding="utf-8")
         with atomic_write(self.folder / SPLIT) as temporary:

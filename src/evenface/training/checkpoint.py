@@ -1,6 +1,8 @@
 """Checkpoints: everything a run needs to go on as if nothing had happened, in one safetensors file."""
 
+import errno
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,13 +32,7 @@ def save_state(path: Path, state: Mapping[str, Any]) -> None:
     tensors: dict[str, Tensor] = {}
     plain = json.dumps(_split(state, "", tensors))
     with atomic_write(path) as temporary:
-        try:
-            save_file(tensors, temporary, metadata={"state": plain})
-        except SafetensorError as error:
-            # The library says a full disk in words only.
-            if "No space left" in str(error) or "os error 28" in str(error):
-                raise OSError(28, "No space left on device") from error
-            raise
+        _save_file(tensors, temporary, {"state": plain})
 
 
 def load_state(path: Path) -> dict[str, Any]:
@@ -58,13 +54,26 @@ def load_state(path: Path) -> dict[str, Any]:
 
 
 def save_weights(path: Path, weights: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:
-    """Write a network's weights with facts that any reader of safetensors sees."""
+    """Write a network's weights with facts that any reader of safetensors sees, whole or not at all.
+
+    Raises
+    ------
+    InputError
+        If the disk is full or the folder cannot be written to.
+    """
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
     with atomic_write(path) as temporary:
-        save_file(
-            {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()},
-            temporary,
-            metadata=dict(facts),
-        )
+        _save_file(plain, temporary, facts)
+
+
+def _save_file(tensors: dict[str, Tensor], path: Path, facts: Mapping[str, str]) -> None:
+    try:
+        save_file(tensors, path, metadata=dict(facts))
+    except SafetensorError as error:
+        # The library says a full disk in words only.
+        if "No space left" in str(error) or "os error 28" in str(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        raise
 
 
 def _split(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
