@@ -118,6 +118,15 @@ def test_biovid_says_which_line_is_wrong(tmp_path, rows, words):
         read("biovid", biovid(tmp_path, rows))
 
 
+def test_biovid_leaves_out_and_names_a_level_that_does_not_exist(tmp_path):
+    whole = read("biovid", biovid(tmp_path))
+    got = read("biovid", biovid(tmp_path, [*lines(), "1\t071309_w_21\t5\tPA5\t99\t071309_w_21-PA5-085"]))
+    assert got.table["sample"].tolist() == whole.table["sample"].tolist()
+    (said,) = got.notes
+    assert said.startswith("1 of 16 clips in samples.csv are left out, their class_id is none of 0 BL1, 1 PA1,")
+    assert said.endswith(": line 17 (5)")
+
+
 def test_biovid_says_which_part_is_missing(tmp_path):
     with refused(f"biovid: there is no list of samples in {tmp_path}, which holds nothing\n  Expected part A"):
         read("biovid", tmp_path)
@@ -331,16 +340,28 @@ def test_unbc_notes_what_has_no_partner(tmp_path):
     ("content", "shown"),
     [(b"17", "'17'"), (b"-1", "'-1'"), (b"", "nothing"), (b"nan", "'nan'"), (b"1 2", "'1 2'")],
 )
-def test_unbc_names_the_file_whose_value_is_off_its_scale(tmp_path, content, shown):
-    unbc(tmp_path, ARCHIVE)
-    path = tmp_path / "Frame_Labels/PSPI/042-ll042/ll042t1aaaff/ll042t1aaaff002_facs.txt"
+def test_unbc_leaves_out_and_names_what_is_off_its_scale(tmp_path, content, shown):
+    whole = read("unbc", unbc(tmp_path, ARCHIVE))
+    name = "042-ll042/ll042t1aaaff/ll042t1aaaff002"
+    path = tmp_path / f"Frame_Labels/PSPI/{name}_facs.txt"
     path.write_bytes(content)
-    with refused(f"unbc: {path} holds {shown}, expected one number from 0 to 16"):
-        read("unbc", tmp_path)
+    got = read("unbc", tmp_path)
+    assert got.table["sample"].tolist() == [sample for sample in whole.table["sample"] if sample != name]
+    said = "1 labels are left out with what they are of, expected one number from 0 to"
+    assert f"{said} 16: {name}_facs.txt holds {shown}" in got.notes
     path = tmp_path / "Sequence_Labels/VAS/042-ll042/ll042t1aaaff.txt"
     path.write_bytes(b"11")
-    with refused(f"unbc: {path} holds '11', expected one number from 0 to 10"):
-        read("unbc", tmp_path, {"unit": "clip", "scale": "vas"})
+    got = read("unbc", tmp_path, {"unit": "clip", "scale": "vas"})
+    assert "042-ll042/ll042t1aaaff" not in set(got.table["sample"])
+    assert f"{said} 10: 042-ll042/ll042t1aaaff.txt holds '11'" in got.notes
+
+
+def test_unbc_refuses_an_archive_without_any_value_of_the_scale(tmp_path):
+    unbc(tmp_path, ARCHIVE)
+    for path in (tmp_path / "Frame_Labels").rglob("*.txt"):
+        path.write_text("17")
+    with refused("_facs.txt holds '17', expected one number from 0 to 16"):
+        read("unbc", tmp_path)
 
 
 def test_unbc_says_which_part_is_missing(tmp_path):
@@ -415,6 +436,15 @@ def test_clips_warn_of_pieces_of_a_file_that_nobody_holds_together(tmp_path):
 def test_clips_say_which_line_is_wrong(tmp_path, text, words):
     with refused(words):
         read("clips", table(tmp_path, text, "a.mp4", "b.mp4"))
+
+
+def test_clips_leave_out_and_name_labels_off_the_scale(tmp_path):
+    table(tmp_path, "path,label\na.mp4,0\nb.mp4,1\nc.mp4,7\n", "a.mp4", "b.mp4", "c.mp4")
+    got = read("clips", tmp_path, {"classes": [0, 1], "ordered": True})
+    assert named(got) == {"a.mp4": "0", "b.mp4": "1"}
+    assert got.notes == ("1 of 3 lines of clips.csv are left out, their label is none of 0, 1: line 4 (7)",)
+    with refused("clips: line 4 of clips.csv: label '7' is none of 0, 1, 4"):  # 7 may be what is meant by 4
+        read("clips", tmp_path, {"classes": [0, 1, 4]})
 
 
 # --- folders of clips

@@ -62,10 +62,11 @@ def read(name: str, root: Path | str, options: Mapping[str, Any] | None = None) 
 
 def _check(name: str, option: str, value: Any, hint: Any) -> Any:
     """Bring a value to the type that the source declares for the option."""
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ConfigDict, TypeAdapter, ValidationError
 
     try:
-        return TypeAdapter(hint).validate_python(value)
+        # Classes and people may be called by digits, which YAML reads as numbers.
+        return TypeAdapter(hint, config=ConfigDict(coerce_numbers_to_str=True)).validate_python(value)
     except ValidationError as error:
         said = error.errors(include_url=False)[0]["msg"]
         raise InputError(f"{name}: the option {option} cannot be {value!r}: {said}") from error

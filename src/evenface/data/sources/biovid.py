@@ -55,7 +55,8 @@ def read(
     Raises
     ------
     InputError
-        If a part of the layout is missing, or a line of the list cannot be understood; the line is named.
+        If a part of the layout is missing, or a line of the list cannot be understood; the line is named. Clips of a
+        level that does not exist are left out, unless there are no others; the notes name their lines.
     """
     check_root(root, "biovid")
     root = next((root / name for name in folders(root) if name.lower() == "parta"), root)
@@ -66,7 +67,7 @@ def read(
         )
     if not (root / "video").is_dir():
         raise InputError(f"biovid: there is no folder video in {root}, which holds {listed(folders(root))}", EXPECTED)
-    cells = _load(path)
+    cells, outside = _on_scale(_load(path), path)
     strange = sorted(set(folders(root / "video")) - set(cells["subject_name"]))
     cells, notes = _exclude(cells, exclude, path)
     cells, absent = _with_folder(cells, root / "video", path)
@@ -78,7 +79,7 @@ def read(
         raise InputError(f"biovid: {path.name} has no clips of {' or '.join(classes)} of the people who are left")
     if len(rows) < len(cells):
         notes.append(f"clips left out: {len(cells) - len(rows)} of PA1, PA2 and PA3")
-    notes += [*absent, *absent_files(root, [row["path"] for row in rows], "biovid", path.name, EXPECTED)]
+    notes += [*outside, *absent, *absent_files(root, [row["path"] for row in rows], "biovid", path.name, EXPECTED)]
     return Manifest(make_table(rows), classes, "biovid", root, tuple(notes), "clips", ordered=True)
 
 
@@ -117,15 +118,23 @@ def _load(path: Path) -> pd.DataFrame:
         raise InputError(f"biovid: {path} has no lines below its header", EXPECTED)
     for name in COLUMNS:
         _refuse(cells, cells[name] == "", path, f"{name} is empty")
-    known = listed(f"{code} {name}" for code, name in enumerate(LEVELS))
-    level = cells["class_id"].map({str(code): name for code, name in enumerate(LEVELS)})
-    _refuse(cells, level.isna(), path, "class_id {class_id} of {sample_name} is none of " + known)
-    cells["level"] = level
+    cells["level"] = cells["class_id"].map({str(code): name for code, name in enumerate(LEVELS)})
     if "class_name" in cells:
-        other = (cells["class_name"] != level) & (cells["class_name"] != "")
+        other = cells["level"].notna() & (cells["class_name"] != cells["level"]) & (cells["class_name"] != "")
         _refuse(cells, other, path, "class_id {class_id} is {level}, but class_name says {class_name}")
     _refuse(cells, cells["sample_name"].duplicated(), path, "{sample_name} stands twice")
     return cells
+
+
+def _on_scale(cells: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, list[str]]:
+    """Leave out clips whose level is none of the five, and say which; refuse a list that has no others."""
+    off = cells["level"].isna()
+    known = listed(f"{code} {name}" for code, name in enumerate(LEVELS))
+    if off.all():
+        _refuse(cells, off, path, "class_id {class_id} of {sample_name} is none of " + known)
+    lines = listed(f"line {line} ({cell})" for line, cell in cells["class_id"][off].items())
+    said = f"{int(off.sum())} of {len(cells)} clips in {path.name} are left out, their class_id is none of {known}"
+    return cells[~off], [f"{said}: {lines}"] if off.any() else []
 
 
 def _refuse(cells: pd.DataFrame, wrong: "pd.Series[bool]", path: Path, why: str) -> None:

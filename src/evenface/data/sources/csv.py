@@ -76,14 +76,27 @@ def read_as(
     cells["path"] = [_below(cell, root, found, line) for line, cell in enumerate(cells["path"], 2)]
     _read_cells(cells, found)
     names = list(map(str, classes)) if classes else natural(cells["label"])
-    _refuse(cells, ~cells["label"].isin(names), "label", found, f"is none of {listed(names)}")
+    cells, outside = _on_scale(cells, names, found)
     if len(names) < 2:
         raise InputError(f"{source}: at least two classes are needed, {found.path.name} has {listed(names)} only")
     cells["label"] = cells["label"].map({name: label for label, name in enumerate(names)}).astype("int64")
     hint = "Paths in the table start from the folder that is given as root."
     notes = absent_files(root, cells["path"].unique().tolist(), source, found.path.name, hint)
     rows = make_table([{str(k): v for k, v in row.items()} for row in cells.to_dict("records")])
-    return Manifest(rows, tuple(names), source, root, tuple(notes))
+    return Manifest(rows, tuple(names), source, root, (*outside, *notes))
+
+
+def _on_scale(cells: pd.DataFrame, names: list[str], table: _Table) -> tuple[pd.DataFrame, list[str]]:
+    """Leave out lines whose label is no class, and say which.
+
+    Where a class has no line at all either, it may be these that are meant, spelt otherwise: they are refused.
+    """
+    off = ~cells["label"].isin(names)
+    if not set(names) <= set(cells["label"]):
+        _refuse(cells, off, "label", table, f"is none of {listed(names)}")
+    lines = listed(f"line {row + 2} ({cells['label'].iloc[row]})" for row in off.to_numpy(dtype=bool).nonzero()[0])
+    said = f"{int(off.sum())} of {len(cells)} lines of {table.path.name} are left out, their label is none of"
+    return cells[~off].copy(), [f"{said} {listed(names)}: {lines}"] if off.any() else []
 
 
 def _find(source: str, root: Path, table: str | None) -> Path:

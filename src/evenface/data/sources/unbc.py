@@ -69,7 +69,8 @@ def read(
     Raises
     ------
     InputError
-        If a part of the layout is missing, a value cannot be read or is off its scale; the file is named.
+        If a part of the layout is missing or a value cannot be read; the file is named. What has a value off its scale
+        is left out, unless there is nothing else; the notes name the files.
     """
     check_root(root, "unbc")
     if unit == "frame" and scale not in (None, "pspi"):
@@ -138,6 +139,7 @@ def _sequences(images: Path) -> tuple[list[_Sequence], list[str]]:
 def _frames(root: Path, sequences: list[_Sequence], labels: Path) -> tuple[list[dict[str, Any]], list[str]]:
     """Make a row of each frame that has a label, without the class."""
     rows, bare, absent = [], [], []
+    off: list[tuple[Path, str]] = []
     with progress("reading PSPI", sum(len(sequence.pictures) for sequence in sequences)) as advance:
         for sequence in sequences:
             where = labels / sequence.subject / sequence.name
@@ -148,17 +150,20 @@ def _frames(root: Path, sequences: list[_Sequence], labels: Path) -> tuple[list[
                     bare.append(f"{sequence.subject}/{sequence.name}/{picture}")
                     continue
                 known.remove(stem + ENDING)
-                value = _value(where / (stem + ENDING), "pspi")
+                value = _value(where / (stem + ENDING), "pspi", off)
+                if value is None:
+                    continue
                 clip = f"{sequence.subject}/{sequence.name}"
                 path = (sequence.folder / picture).relative_to(root).as_posix()
                 row = {"sample": f"{clip}/{stem}", "path": path, "subject": sequence.subject}
                 rows.append({**row, "clip": clip, "pspi": value})
             absent += [f"{where.name}/{name}" for name in sorted(known)]
             advance(len(sequence.pictures))
+    said = _off_scale(off, labels, "pspi", alone=not rows)
     if not rows:
         raise InputError(f"unbc: none of the {len(bare)} frames has a label in {labels}, such as {bare[0]}", EXPECTED)
     notes = [f"{len(bare)} frames without a label are left out, such as {bare[0]}"] if bare else []
-    return rows, [*notes, *([f"{len(absent)} labels have no frame, such as {absent[0]}"] if absent else [])]
+    return rows, [*notes, *said, *([f"{len(absent)} labels have no frame, such as {absent[0]}"] if absent else [])]
 
 
 def _highest(frames: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -174,6 +179,7 @@ def _highest(frames: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _rated(root: Path, sequences: list[_Sequence], labels: Path, kind: str) -> tuple[list[dict[str, Any]], list[str]]:
     """Make a row of each sequence that was rated, without the class."""
     rows, bare = [], []
+    off: list[tuple[Path, str]] = []
     for sequence in sequences:
         clip = f"{sequence.subject}/{sequence.name}"
         path = labels / sequence.subject / f"{sequence.name}.txt"
@@ -181,16 +187,32 @@ def _rated(root: Path, sequences: list[_Sequence], labels: Path, kind: str) -> t
             bare.append(clip)
             continue
         row = {"sample": clip, "path": sequence.folder.relative_to(root).as_posix(), "subject": sequence.subject}
-        rows.append({**row, "clip": clip, kind: _value(path, kind)})
+        value = _value(path, kind, off)
+        if value is not None:
+            rows.append({**row, "clip": clip, kind: value})
+    said = _off_scale(off, labels, kind, alone=not rows)
     if not rows:
         raise InputError(
             f"unbc: none of the {len(bare)} sequences has a label in {labels}, such as {bare[0]}", EXPECTED
         )
-    return rows, [f"{len(bare)} sequences without a label are left out, such as {bare[0]}"] if bare else []
+    if bare:
+        said.insert(0, f"{len(bare)} sequences without a label are left out, such as {bare[0]}")
+    return rows, said
 
 
-def _value(path: Path, kind: str) -> float:
-    """Read the one number in a file of labels."""
+def _off_scale(off: list[tuple[Path, str]], labels: Path, kind: str, *, alone: bool) -> list[str]:
+    """Say which files hold no value of the scale, and what; refuse them where there are no others."""
+    if not off:
+        return []
+    expected = f"expected one number from 0 to {TOP[kind]}"
+    if alone:
+        raise InputError(f"unbc: {off[0][0]} holds {off[0][1]}, {expected}")
+    files = listed(f"{path.relative_to(labels).as_posix()} holds {shown}" for path, shown in off)
+    return [f"{len(off)} labels are left out with what they are of, {expected}: {files}"]
+
+
+def _value(path: Path, kind: str, off: list[tuple[Path, str]]) -> float | None:
+    """Read the one number in a file of labels; where there is none on the scale, note what is."""
     try:
         text = path.read_text(encoding="utf-8-sig").strip()
     except (UnicodeDecodeError, OSError) as error:
@@ -200,6 +222,6 @@ def _value(path: Path, kind: str) -> float:
     except ValueError:
         value = math.nan
     if not 0 <= value <= TOP[kind]:
-        shown = repr(text[:40]) if text else "nothing"
-        raise InputError(f"unbc: {path} holds {shown}, expected one number from 0 to {TOP[kind]}")
+        off.append((path, repr(text[:40]) if text else "nothing"))
+        return None
     return value
