@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from PIL import Image
 from typer.testing import CliRunner
 
 import evenface as ef
@@ -274,3 +275,15 @@ except SystemExit:
 def test_metrics_file_is_plain_json(runs):
     content = json.loads((runs / "ce-0" / "metrics.json").read_text())
     assert content["unit"] == "people"
+
+
+def test_who_is_left_out_is_said_on_the_screen(tmp_path):
+    rng = np.random.default_rng(0)
+    for i in range(12):
+        Image.fromarray(rng.integers(0, 255, (32, 32), np.uint8)).save(tmp_path / f"{i}.png")
+    lines = [f"{i}.png,{i % 2},p{i}" for i in range(12)]
+    (tmp_path / "t.csv").write_text("\n".join(["path,label,subject", *lines, "gone.png,1,p1"]))
+    (tmp_path / "r.yaml").write_text(f"name: r\ndata: {{source: csv, root: {tmp_path}, size: 32}}\n")
+    said = "1 of 13 files in t.csv are not there, such as gone.png"
+    assert f"note  {said}" in call("prepare", tmp_path / "r.yaml").stdout.splitlines()
+    assert f"note: {said}" in call("data", "check", tmp_path / "r.yaml").stdout.splitlines()

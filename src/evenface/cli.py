@@ -125,7 +125,7 @@ def prepare(
     from evenface.recipes import parse_overrides
 
     store = workflows.prepare(recipe, sheets=sheets, **parse_overrides(settings or []))
-    print(f"{store.summary()}\nstore  {store.path}")
+    print("\n".join([store.summary(), *(f"note  {note}" for note in store.manifest.notes), f"store  {store.path}"]))
     if sheets is not None:
         print(f"sheets  {sheets}")
 

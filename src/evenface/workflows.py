@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -336,7 +336,8 @@ def check_data(recipe: str | Path | Mapping[str, Any], *, out: str | Path | None
     store = assembly.prepare_store(settings)
     # An official division is checked as its authors gave it, before any validation is cut from it.
     split = None if settings.protocol.kind == "official" else assembly.divide(settings, store)
-    findings = check(store.manifest, store.images, split=split, quarantine=store.quarantine)
+    found = check(store.manifest, store.images, split=split, quarantine=store.quarantine)
+    findings = replace(found, notes=store.manifest.notes)
     if out is not None:
         for name, table in findings.tables().items():
             with atomic_write(Path(out) / f"{name}.csv") as temporary:

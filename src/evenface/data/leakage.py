@@ -49,6 +49,8 @@ class Findings:
         Frames of each sample; near-duplicates of samples of several are those whose middle frames look alike.
     leaky : str
         What the split itself says that it tears apart; empty where it does not.
+    notes : tuple of str
+        What the source and the preparation say, such as who is missing.
     """
 
     sides: dict[str, int]
@@ -63,6 +65,7 @@ class Findings:
     complete: bool = field(default=True)
     frames: int = 1
     leaky: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def surplus(self) -> int:
@@ -146,7 +149,7 @@ class Findings:
             kinds = self.unreadable["reason"].astype(str).str.split(":").str[0].value_counts()
             reasons = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items())
             said.append(f"unreadable: {_many(len(self.unreadable), 'file')} ({reasons})")
-        return said
+        return [*said, *(f"note: {note}" for note in self.notes)]
 
     def _groups(self) -> tuple[tuple[str, pd.DataFrame], ...]:
         return ("subject", self.subjects), ("clip", self.clips)
