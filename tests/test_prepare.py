@@ -491,6 +491,15 @@ def test_a_full_disk_is_said_before_anything_is_decoded(tmp_path, monkeypatch):
     assert not list((tmp_path / "stores").glob("*.partial"))
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_journal_that_does_not_fit_is_said_by_its_place(tmp_path):
+    under_way = building.Building(tmp_path / "store.partial", 1, Target(8, 1))
+    under_way._journal.close()
+    under_way._journal = Path("/dev/full").open("ab")  # noqa: SIM115 - closed by what is tested
+    with pytest.raises(InputError, match=r"the disk is full: cannot write .*store\.partial"), under_way:
+        pass
+
+
 def test_a_disk_that_fills_up_on_the_way_leaves_work_to_resume(tmp_path, monkeypatch):
     manifest = folder_of(tmp_path / "faces", 10)
     monkeypatch.setattr("evenface.faces.prepare.CHUNK_BYTES", 4 * 64)

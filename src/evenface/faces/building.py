@@ -1,5 +1,6 @@
 """A store under construction: pictures are appended, and a journal says how far they are safe on disk."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -84,8 +85,9 @@ class Building:
         try:
             self._sync()
         finally:
-            self._journal.close()
             os.close(self._array)
+            with contextlib.suppress(OSError):  # what a full disk did not take, which was said already
+                self._journal.close()
 
     def add(self, found: Sequence[Found], pixels: bytes | Path) -> None:
         """Take the next samples: for each its pictures or why it is set aside; and the pictures' pixels.
