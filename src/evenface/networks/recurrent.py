@@ -1,0 +1,67 @@
+"""The network of sequences, alone: dense on each step, norm, GRU or LSTM, dropout, dense, classifier."""
+
+import torch
+from torch import Tensor, nn
+
+from evenface.networks.backbone import Outputs
+from evenface.recipes.schema import Recurrent
+
+
+class SequenceNetwork(nn.Module):
+    """A recurrent network of sequences of numbers.
+
+    Parameters
+    ----------
+    settings : Recurrent
+        The recipe's section: kind, widths F, Q and R, dropout and norm.
+    inputs : int
+        Numbers of each step, D': points times coordinates.
+    steps : int
+        Steps of a sequence, T.
+    outputs : int
+        Logits, C; 1 for one class against the rest.
+
+    Notes
+    -----
+    The dense layer on the steps has no activation, as its source names none, and no bias where a norm follows, which
+    would take it away again. ``shared`` is one batch norm of F channels over samples and steps; ``step`` one of T
+    times F channels over samples. Batch norm is torch's: momentum 0.1, eps 1e-5.
+    """
+
+    def __init__(self, settings: Recurrent, inputs: int, steps: int, outputs: int) -> None:
+        super().__init__()
+        self.settings, self.inputs, self.steps, self.outputs = settings, inputs, steps, outputs
+        self.dense = nn.Linear(inputs, settings.dense, bias=settings.norm == "none")
+        channels = {"shared": settings.dense, "step": steps * settings.dense, "none": 0}[settings.norm]
+        self.norm = nn.BatchNorm1d(channels) if channels else nn.Identity()
+        kind = nn.GRU if settings.kind == "gru" else nn.LSTM
+        self.recurrent = kind(settings.dense, settings.hidden, batch_first=True)
+        self.dropout = nn.Dropout(settings.dropout)
+        self.top = nn.Linear(settings.hidden, settings.top)
+        self.classifier = nn.Linear(settings.top, outputs)
+
+    def forward(self, sequences: Tensor) -> Outputs:
+        """Give logits ``(B, C)`` and features ``(B, R)`` of sequences ``(B, T, D')`` or ``(B, T, P, D)``."""
+        steps = self.dense(sequences.flatten(2))
+        if self.settings.norm == "shared":
+            steps = self.norm(steps.flatten(0, 1)).view_as(steps)
+        elif self.settings.norm == "step":
+            steps = self.norm(steps.flatten(1)).view_as(steps)
+        last = self.recurrent(steps)[0][:, -1]
+        features = self.top(self.dropout(last)).relu()
+        return Outputs(self.classifier(features), features, features.new_empty(0))
+
+
+def initialised(settings: Recurrent, inputs: int, steps: int, outputs: int, seed: int) -> SequenceNetwork:
+    """Build a network whose weights, torch's usual ones, are a pure function of its shape and ``seed``.
+
+    Parameters
+    ----------
+    settings, inputs, steps, outputs
+        As of :class:`SequenceNetwork`.
+    seed : int
+        Of torch's generator, which is as before afterwards.
+    """
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(seed)
+        return SequenceNetwork(settings, inputs, steps, outputs)
