@@ -22,7 +22,7 @@ elsewhere fitting
 training assembly learner reporting
 methods faces
 data losses
-runs augment
+runs augment statistics
 evaluation synthesis networks imbalance plugins doctor
 recipes
 files registry

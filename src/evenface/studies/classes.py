@@ -6,9 +6,10 @@ from typing import Any
 import pandas as pd
 
 from evenface.evaluation.tables import Cell, Table
+from evenface.statistics.means import estimate
 from evenface.studies.drawing import chosen
 from evenface.studies.plan import OWN, Plan
-from evenface.studies.repeats import estimate, replicates
+from evenface.studies.repeats import replicates
 from evenface.studies.schema import CONFUSION
 from evenface.studies.table import AS, CLASSWISE, here, row_labels
 

@@ -15,8 +15,9 @@ from evenface.evaluation.comparison import compare as compare_predictions
 from evenface.evaluation.metrics import CLIP, ORDERED
 from evenface.evaluation.paired import holm
 from evenface.runs import Run
+from evenface.statistics.means import estimate, t_test
 from evenface.studies.plan import OWN, Plan
-from evenface.studies.repeats import REPEAT, estimate
+from evenface.studies.repeats import REPEAT
 from evenface.studies.schema import Printed
 from evenface.studies.table import here, scalar_metrics
 
@@ -179,13 +180,10 @@ def paired(base: np.ndarray, value: np.ndarray, name: str) -> Difference:
     base, value : arrays of shape (N,)
         The same repetitions in the same order.
     """
-    from scipy.stats import t
-
-    change = value - base
-    found, sd, n = estimate(change)
-    if n < 2 or (sd < 1e-12 and abs(found.value) > 1e-12):
+    found, sd, n = estimate(value - base)
+    p = t_test(found.value, sd / math.sqrt(n), n - 1).p
+    if math.isnan(p):
         return Difference(name, found.value, *[float("nan")] * 4)
-    p = 1.0 if sd < 1e-12 else float(2 * t.sf(abs(found.value) / (sd / math.sqrt(n)), n - 1))
     return Difference(name, found.value, found.low, found.high, p, p)
 
 

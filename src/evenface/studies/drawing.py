@@ -11,9 +11,10 @@ from evenface.evaluation.figures import recalls, training_curves
 from evenface.evaluation.intervals import Estimate
 from evenface.evaluation.metrics import lower_is_better
 from evenface.evaluation.style import MARKERS, MUTED, colour, panels, styled
+from evenface.statistics.means import estimate
 from evenface.studies.compare import Change
 from evenface.studies.plan import OWN, Plan
-from evenface.studies.repeats import estimate, replicates
+from evenface.studies.repeats import replicates
 from evenface.studies.table import CLASSWISE, here, words
 
 if TYPE_CHECKING:

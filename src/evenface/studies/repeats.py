@@ -1,36 +1,11 @@
 """What is repeated in a study, and what its spread says: means, intervals, and what they are over."""
 
-import numpy as np
 import pandas as pd
 
-from evenface.evaluation.intervals import LEVEL, Estimate
+from evenface.evaluation.intervals import LEVEL
 from evenface.studies.plan import Plan
 
 REPEAT = ("seed", "fold")
-
-
-def estimate(values: "np.ndarray | pd.Series[float]", level: float = LEVEL) -> tuple[Estimate, float, int]:
-    """Give mean with t-interval, standard deviation, and number of values; what is not defined is left out.
-
-    Examples
-    --------
-    >>> found, sd, n = estimate(np.array([0.1, 0.2, 0.3]))
-    >>> round(found.value, 3), round(found.low, 3), round(found.high, 3), n
-    (0.2, -0.048, 0.448, 3)
-    """
-    from scipy.stats import t
-
-    known = np.asarray(values, dtype=np.float64)
-    known = known[~np.isnan(known)]
-    n = len(known)
-    if n == 0:
-        return Estimate(float("nan")), float("nan"), 0
-    mean = float(known.mean())
-    if n == 1:
-        return Estimate(mean), float("nan"), 1
-    sd = float(known.std(ddof=1))
-    half = float(t.ppf((1 + level) / 2, n - 1)) * sd / n**0.5
-    return Estimate(mean, mean - half, mean + half), sd, n
 
 
 def by_fold(runs: pd.DataFrame) -> bool:

@@ -13,11 +13,12 @@ from evenface.evaluation.page import Page, Picture, Section, Tile, Verdict, writ
 from evenface.evaluation.tables import Cell, Table
 from evenface.evaluation.wording import number, signed
 from evenface.runs import HISTORY, REPORT, Run
+from evenface.statistics.means import estimate
 from evenface.studies import drawing
 from evenface.studies.classes import class_table, confusion_table
 from evenface.studies.compare import Change
 from evenface.studies.plan import OWN, Plan
-from evenface.studies.repeats import by_fold, estimate, replicates
+from evenface.studies.repeats import by_fold, replicates
 from evenface.studies.schema import CONFUSION
 from evenface.studies.table import cell_table, printed_elsewhere, run_table, scalar_metrics, words
 from evenface.studies.wording import change_table, flatters, heading, judged, replication, sentence, verdict

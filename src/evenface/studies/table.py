@@ -16,9 +16,10 @@ from evenface.progress import progress
 from evenface.reporting import leaks
 from evenface.runs import VALIDATION as HELD_BACK
 from evenface.runs import Run
+from evenface.statistics.means import estimate
 from evenface.studies.execute import ended
 from evenface.studies.plan import OWN, Plan
-from evenface.studies.repeats import REPEAT, by_fold, estimate, replicates, unit_note
+from evenface.studies.repeats import REPEAT, by_fold, replicates, unit_note
 from evenface.studies.schema import CONFUSION, COSTS, VALIDATION, Printed
 
 CLASSWISE, AS = " of ", " as "

@@ -1,0 +1,196 @@
+"""Factorial analysis of variance, of independent values or within units, with partial eta squared and its interval."""
+
+import functools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from evenface.errors import InputError
+from evenface.statistics.checks import ALPHA, Check, balance, equal_spread, normal
+from evenface.statistics.coding import COLON, design, orthonormal, term_names
+from evenface.statistics.effects import ETA_LEVEL, partial_eta
+from evenface.statistics.means import FLAT
+from evenface.statistics.tidy import Grid, counted, grid, plural
+from evenface.statistics.variance import Effect, Factorial, Kind
+
+SPHERICAL = 0.75
+
+
+def factorial(
+    table: pd.DataFrame,
+    value: str,
+    factors: Sequence[str],
+    unit: str | Sequence[str],
+    *,
+    kind: Kind | None = None,
+    level: float = ETA_LEVEL,
+) -> Factorial:
+    """Analyse the variance of a full factorial: every main effect and interaction, type III.
+
+    Parameters
+    ----------
+    table, value, factors, unit
+        As in :func:`~evenface.statistics.tidy.grid`.
+    kind : {"between", "within"}, optional
+        ``between``: each value is independent of all others, the error is the spread within cells. ``within``: each
+        unit was measured in every cell, and each effect is tested against how much it differs between units; units
+        that lack a cell are left out. By default ``within`` where a unit stands in several cells.
+    level : float, default=0.90
+        Confidence level of partial eta squared.
+
+    Raises
+    ------
+    InputError
+        If the table does not allow it: a factor of one level, an empty cell, too few units.
+
+    Notes
+    -----
+    Sum-to-zero contrasts: a main effect is the mean over cells, whatever their sizes (type III). With two levels, the
+    test within units is the paired t test of their means, and sphericity is not asked for; with more, the p of
+    Greenhouse and Geisser stands beside.
+
+    References
+    ----------
+    Maxwell, Delaney and Kelley, *Designing experiments and analyzing data*, 2018. Greenhouse and Geisser, *On methods
+    in the analysis of profile data*, Psychometrika 1959. MacKinnon and White, *Some heteroskedasticity-consistent
+    covariance matrix estimators*, J Econometrics 1985 (HC3).
+    """
+    if not factors:
+        raise InputError("an analysis of variance needs a factor")
+    given = grid(table, value, factors, unit)
+    repeated = bool(given.frame["unit"].duplicated().any())
+    chosen = kind or ("within" if repeated else "between")
+    return _within(given, level) if chosen == "within" else _between(given, level, repeated)
+
+
+def _between(given: Grid, level: float, repeated: bool) -> Factorial:
+    import statsmodels.api as sm
+
+    coded = design(given.frame, given.factors)
+    y = given.frame["value"].to_numpy()
+    if len(y) <= coded.matrix.shape[1]:
+        raise InputError(f"{given.value}: {len(y)} values for {len(given.cells)} cells leave no error to judge by")
+    fitted = sm.OLS(y, coded.matrix).fit()
+    cells = [rows["value"].to_numpy() for _, rows in given.frame.groupby(list(given.factors), sort=False)]
+    flat = float(np.sqrt(fitted.mse_resid)) < FLAT
+    robust = fitted.get_robustcov_results("HC3", use_t=True) if min(map(len, cells)) > 1 and not flat else None
+    effects = []
+    for term in term_names(list(given.factors)):
+        rows = coded.rows(term)
+        f = math.nan if flat else float(np.squeeze(fitted.f_test(rows).fvalue))
+        beside = float(np.squeeze(robust.f_test(rows).pvalue)) if robust is not None else math.nan
+        squares = math.nan if flat else f * len(rows) * float(fitted.mse_resid)
+        effects.append(_effect(term, len(rows), float(fitted.df_resid), squares, f, level, "HC3", beside))
+    checks = [
+        normal(
+            np.asarray(fitted.resid),
+            "residuals",
+            "F is then approximate; planned comparisons have rank tests",
+        ),
+        equal_spread(cells, "the p by HC3, which allow for it"),
+        balance(map(len, cells), 0, given.missing, given.unit),
+        _independent(given, repeated),
+    ]
+    return Factorial(
+        given.value, given.factors, "between", tuple(effects), given.unit, given.count, len(y), tuple(checks)
+    )
+
+
+def _independent(given: Grid, repeated: bool) -> Check:
+    if not repeated:
+        return Check("independence", True, f"Each {given.unit} brings one value.")
+    return Check(
+        "independence",
+        False,
+        f"The same {counted(given.count, given.unit)} stand in several cells, so the values are not independent: what "
+        f"differs between {plural(given.unit)} is counted as error. Tested within {plural(given.unit)}, p may be quite "
+        "different.",
+    )
+
+
+def _within(given: Grid, level: float) -> Factorial:
+    wide = given.wide()
+    empty = [cell for place, cell in enumerate(given.cells) if wide[place].isna().all()]
+    whole = wide.dropna()
+    n = len(whole)
+    if n < 2:
+        hint = f"No value of {', '.join(empty[0])}." if empty else "A mixed model takes incomplete units as well."
+        raise InputError(
+            f"{given.value}: {counted(n, given.unit)} measured in all {len(given.cells)} cells; two are the least", hint
+        )
+    design(given.frame, given.factors)  # says what is wrong with the factors
+    values = whole.to_numpy(dtype=np.float64)
+    effects, spherical = [], []
+    for term in term_names(list(given.factors)):
+        scores = values @ _contrasts(given, term)
+        df, mean = scores.shape[1], scores.mean(axis=0)
+        error = float(((scores - mean) ** 2).sum())
+        squares = n * float((mean**2).sum())
+        f = squares / (error / (n - 1)) if error > FLAT**2 else math.nan
+        epsilon, robust, beside = _beside(scores, f)
+        effects.append(_effect(term, df, df * (n - 1.0), squares, f, level, robust, beside, epsilon))
+        spherical += [(COLON.join(term), epsilon)] if df > 1 else []
+    residuals = values - values.mean(axis=1, keepdims=True) - values.mean(axis=0) + values.mean()
+    checks = [
+        normal(residuals.ravel(), "residuals", "F is then approximate; Wilcoxon's p stands beside it"),
+        balance([n], given.count - n, given.missing, given.unit),
+        *[_sphericity(name, epsilon) for name, epsilon in spherical],
+    ]
+    return Factorial(given.value, given.factors, "within", tuple(effects), given.unit, n, values.size, tuple(checks))
+
+
+def _contrasts(given: Grid, term: tuple[str, ...]) -> np.ndarray:
+    """Orthonormal contrasts of an effect over all cells, shape (cells, df)."""
+    parts = (
+        orthonormal(len(levels)) if name in term else np.full((len(levels), 1), len(levels) ** -0.5)
+        for name, levels in given.factors.items()
+    )
+    return functools.reduce(np.kron, parts)
+
+
+def _beside(scores: np.ndarray, f: float) -> tuple[float, str, float]:
+    """Greenhouse and Geisser's epsilon, and what stands beside F: its name and p."""
+    from scipy.stats import f as central
+    from scipy.stats import wilcoxon
+
+    n, df = scores.shape
+    if df == 1:
+        defined = bool(np.any(scores != 0))
+        return 1.0, "Wilcoxon", float(wilcoxon(scores[:, 0]).pvalue) if defined else 1.0
+    spread = np.cov(scores, rowvar=False)
+    traces = float(np.trace(spread)) ** 2, float((spread**2).sum())
+    epsilon = min(1.0, max(1 / df, traces[0] / (df * traces[1]))) if traces[1] > 0 else 1.0
+    return epsilon, "Greenhouse–Geisser", float(central.sf(f, epsilon * df, epsilon * df * (n - 1)))
+
+
+def _sphericity(name: str, epsilon: float) -> Check:
+    said = f"{name}: Greenhouse and Geisser's epsilon is {epsilon:.2f}"
+    if epsilon < SPHERICAL:
+        return Check("sphericity", False, f"{said}, far from sphericity: trust the p by Greenhouse–Geisser.", epsilon)
+    return Check("sphericity", True, f"{said}, near sphericity.", epsilon)
+
+
+def _effect(
+    term: tuple[str, ...],
+    df: int,
+    df_error: float,
+    squares: float,
+    f: float,
+    level: float,
+    robust: str,
+    beside: float,
+    epsilon: float = 1.0,
+) -> Effect:
+    from scipy.stats import f as central
+    from scipy.stats import ncf
+
+    p = float(central.sf(f, df, df_error))
+    power = (
+        float(ncf.sf(central.isf(ALPHA, df, df_error), df, df_error, f * df))
+        if f > 0
+        else (ALPHA if f == 0 else math.nan)
+    )
+    eta = partial_eta(f, df, df_error, level)
+    return Effect(COLON.join(term), df, df_error, squares, f, p, *eta, power, robust, beside, epsilon)

@@ -1,0 +1,136 @@
+"""What a test takes for granted, looked at: each check says in words what a failure means and what stands beside it."""
+
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from evenface.evaluation.wording import p_value
+from evenface.statistics.means import FLAT
+from evenface.statistics.tidy import Pairs, counted
+
+ALPHA = 0.05
+FEW = 10
+"""With fewer values a check of shape or spread hardly ever fails, which says little."""
+UNSEEN = "Whether cells spread equally cannot be seen: too few values"
+
+
+@dataclass(frozen=True)
+class Check:
+    """An assumption.
+
+    Parameters
+    ----------
+    name : str
+        What is assumed: ``normal``, ``equal spread``, ``balance``, ``independence``, ``sphericity``, ``convergence``.
+    holds : bool or None
+        Whether it does, as far as can be seen; None where it cannot be looked at.
+    sentence : str
+        The finding in words, with what to do where it does not hold.
+    statistic, p : float
+        Of the test behind it; NaN where there is none.
+    """
+
+    name: str
+    holds: bool | None
+    sentence: str
+    statistic: float = float("nan")
+    p: float = float("nan")
+
+
+def normal(values: np.ndarray, of: str, instead: str) -> Check:
+    """Shapiro and Wilk's test of normality.
+
+    Parameters
+    ----------
+    values : array of shape (N,)
+        Residuals, or differences.
+    of : str
+        What they are, such as ``differences``.
+    instead : str
+        What that means where they are not, as the end of a sentence.
+
+    References
+    ----------
+    Shapiro and Wilk, *An analysis of variance test for normality (complete samples)*, Biometrika 1965.
+    """
+    from scipy.stats import shapiro
+
+    n = len(values)
+    if n < 3 or np.std(values) < FLAT:
+        return Check("normal", None, f"Whether the {of} are normal cannot be seen: too few, or all the same.")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # beyond 5,000 values p is less exact
+        w, p = (float(part) for part in shapiro(values))
+    said = f"Shapiro–Wilk W = {w:.3f}, p {_p(p)}"
+    if p <= ALPHA:
+        return Check("normal", False, f"The {of} are not normal ({said}): {instead}.", w, p)
+    few = f"; with {n} values that says little" if n < FEW else ""
+    return Check("normal", True, f"Nothing speaks against normal {of} ({said}{few}).", w, p)
+
+
+def equal_spread(cells: Sequence[np.ndarray], instead: str) -> Check:
+    """Brown and Forsythe's test of equal variances: Levene's, about medians.
+
+    Parameters
+    ----------
+    cells : sequence of arrays
+        The values of each cell.
+    instead : str
+        What to trust where variances differ.
+
+    References
+    ----------
+    Brown and Forsythe, *Robust tests for the equality of variances*, JASA 1974.
+    """
+    from scipy.stats import levene
+
+    if min(len(cell) for cell in cells) < 2 or max(np.ptp(cell) for cell in cells) < FLAT:
+        return Check("equal spread", None, f"{UNSEEN}, or all the same.")
+    w, p = (float(part) for part in levene(*cells, center="median"))
+    if np.isnan(p):  # two values a cell lie equally far from their median
+        return Check("equal spread", None, f"{UNSEEN}.")
+    said = f"Brown–Forsythe F = {w:.2f}, p {_p(p)}"
+    if p <= ALPHA:
+        return Check("equal spread", False, f"The cells spread unequally ({said}): trust {instead}.", w, p)
+    return Check("equal spread", True, f"Nothing speaks against equal spread ({said}).", w, p)
+
+
+def balance(counts: Iterable[int], left_out: int, missing: int, unit: str) -> Check:
+    """Say whether each cell has as many values, and what was left out."""
+    sizes = sorted(set(counts))
+    parts = [f"cells have {sizes[0]} to {sizes[-1]} values"] if len(sizes) > 1 else []
+    parts += [f"{counted(left_out, unit)} not measured in every cell left out"] if left_out else []
+    parts += [f"{missing:,} row{'s' * (missing > 1)} without a value left out"] if missing else []
+    if not parts:
+        return Check("balance", True, f"Balanced: {sizes[0]:,} values in every cell.")
+    said = "; ".join(parts)
+    return Check("balance", False, f"Not balanced: {said}. If values are missing for a reason, results are biased.")
+
+
+def independent_pairs(given: Pairs) -> Check:
+    """Say whether each unit brings one pair."""
+    if len(given) == given.units:
+        return Check("independence", True, f"Each {given.unit} brings one pair.")
+    return Check(
+        "independence",
+        False,
+        f"{len(given):,} pairs come from {counted(given.units, given.unit)}: pairs of one {given.unit} resemble each "
+        f"other, so the interval may be too narrow and p too small. Average within each {given.unit} first.",
+    )
+
+
+def failed(checks: Iterable[Check]) -> list[str]:
+    """Give the sentences of the checks that fail."""
+    return [check.sentence for check in checks if check.holds is False]
+
+
+def _p(p: float) -> str:
+    written = p_value(p)
+    return written if written.startswith("<") else f"= {written}"
+
+
+def with_p(p: float, name: str = "p") -> str:
+    """Write ``p = 0.035`` or ``p < 0.001``."""
+    return f"{name} {_p(p)}"

@@ -1,0 +1,209 @@
+"""Sizes of effects: Cohen's d of pairs and of groups, with Hedges' correction; partial eta squared; intervals."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from evenface.evaluation.intervals import LEVEL
+from evenface.evaluation.wording import signed
+from evenface.statistics.means import FLAT
+from evenface.statistics.tidy import Groups, Pairs, counted
+
+Kind = Literal["d_z", "d_av", "d_s"]
+MEANING = {
+    "d_z": "mean difference in standard deviations of the differences",
+    "d_av": "mean difference in standard deviations of the values, both levels' variances averaged",
+    "d_s": "difference of means in pooled standard deviations",
+}
+D_WORDS = ((0.2, "negligible"), (0.5, "small"), (0.8, "medium"), (math.inf, "large"))
+ETA_WORDS = ((0.01, "negligible"), (0.06, "small"), (0.14, "medium"), (math.inf, "large"))
+ETA_LEVEL = 0.90
+
+
+@dataclass(frozen=True)
+class EffectSize:
+    """A standardised difference.
+
+    Parameters
+    ----------
+    kind : {"d_z", "d_av", "d_s"}
+        What it is measured in: see :data:`MEANING`. Of pairs d_z and d_av may differ much: d_z grows with the
+        correlation between the levels, and is what the power of a paired test depends on.
+    value, low, high : float
+        Cohen's d and its interval; NaN where nothing spreads.
+    hedges : float
+        Hedges' g: the same, corrected for the bias of few values.
+    level : float
+        Confidence level of the interval.
+    unit : str
+        What was repeated.
+    count : int
+        How many pairs, or values of both groups.
+    """
+
+    kind: Kind
+    value: float
+    low: float
+    high: float
+    hedges: float
+    level: float
+    unit: str
+    count: int
+
+    @property
+    def word(self) -> str:
+        """Cohen's word for it: negligible below 0.2, small below 0.5, medium below 0.8, else large."""
+        return size_word(self.value)
+
+    @property
+    def sentence(self) -> str:
+        """Say how large it is, in what, and over how many."""
+        if math.isnan(self.value):
+            return f"{self.kind} is not defined, as nothing spreads."
+        of = "pairs" if self.kind != "d_s" else plural_values(self.unit)
+        return (
+            f"{self.kind} = {signed(self.value, 2)} [{signed(self.low, 2)}, {signed(self.high, 2)}] ({self.word}; "
+            f"{MEANING[self.kind]}), Hedges' g = {signed(self.hedges, 2)}, over {self.count:,} {of}."
+        )
+
+
+def plural_values(unit: str) -> str:
+    """Name units without their number."""
+    return counted(0, unit).removeprefix("0 ")
+
+
+def size_word(d: float) -> str:
+    """Cohen's word for a d."""
+    return "undefined" if math.isnan(d) else next(word for bound, word in D_WORDS if abs(d) < bound)
+
+
+def eta_word(eta: float) -> str:
+    """Cohen's word for a (partial) eta squared: bounds 0.01, 0.06 and 0.14."""
+    return "undefined" if math.isnan(eta) else next(word for bound, word in ETA_WORDS if eta < bound)
+
+
+def hedges_factor(df: float) -> float:
+    r"""Factor that takes the bias out of d: :math:`J = \Gamma(m/2) / (\sqrt{m/2}\,\Gamma((m-1)/2))`.
+
+    References
+    ----------
+    Hedges, *Distribution theory for Glass's estimator of effect size*, J Educ Stat 1981.
+
+    Examples
+    --------
+    >>> round(hedges_factor(10), 4)
+    0.9227
+    """
+    if df <= 1:
+        return float("nan")
+    return math.exp(math.lgamma(df / 2) - math.lgamma((df - 1) / 2)) / math.sqrt(df / 2)
+
+
+def cohens_d(given: Pairs | Groups, kind: Kind | None = None, *, level: float = LEVEL) -> EffectSize:
+    """Cohen's d with Hedges' correction and an interval from the noncentral t distribution.
+
+    Parameters
+    ----------
+    given : Pairs or Groups
+        The two levels.
+    kind : {"d_z", "d_av", "d_s"}, optional
+        By default ``d_z`` of pairs, ``d_s`` of groups. ``d_av`` is of pairs.
+    level : float, default=0.95
+        Confidence level.
+
+    Notes
+    -----
+    The intervals of d_z and d_s are exact for normal values (d_s: of equal variance); that of d_av is Algina and
+    Keselman's, which scales the one of d_z.
+
+    References
+    ----------
+    Cohen, *Statistical power analysis for the behavioral sciences*, 1988. Steiger and Fouladi, *Noncentrality interval
+    estimation and the evaluation of statistical models*, 1997. Algina and Keselman, *Approximate confidence intervals
+    for effect sizes*, Educ Psychol Meas 2003. Lakens, *Calculating and reporting effect sizes*, Front Psychol 2013.
+    """
+    kind = kind or ("d_z" if isinstance(given, Pairs) else "d_s")
+    if (kind == "d_s") is isinstance(given, Pairs):
+        raise ValueError(f"{kind} is not defined for {type(given).__name__}")
+    variances = float(given.values.var(ddof=1)), float(given.base.var(ddof=1))
+    n, base = len(given.values), len(given.base)
+    if isinstance(given, Pairs):
+        spread = float(given.change.std(ddof=1))
+        df, per_t = n - 1, 1 / math.sqrt(n)
+        scale = spread if kind == "d_z" else math.sqrt(sum(variances) / 2)
+        per_t *= spread / scale if scale > FLAT else math.nan
+    else:
+        df, per_t = n + base - 2, math.sqrt(1 / n + 1 / base)
+        spread = scale = math.sqrt(((n - 1) * variances[0] + (base - 1) * variances[1]) / df)
+    if not (scale > FLAT and spread > FLAT):
+        nothing = math.nan
+        return EffectSize(kind, nothing, nothing, nothing, nothing, level, given.unit, len(given))
+    value = float(given.values.mean() - given.base.mean()) / scale
+    low, high = (bound * per_t for bound in noncentral_t(value / per_t, df, level))
+    return EffectSize(kind, value, low, high, value * hedges_factor(df), level, given.unit, len(given))
+
+
+def noncentral_t(t: float, df: float, level: float = LEVEL) -> tuple[float, float]:
+    """Interval of the noncentrality of a t distribution, of which ``t`` was drawn."""
+    from scipy.stats import nct
+
+    def bound(share: float) -> float:
+        return _root(lambda shift: float(nct.cdf(t, df, shift)) - share, t, 1 + abs(t))
+
+    return bound((1 + level) / 2), bound((1 - level) / 2)
+
+
+def noncentral_f(f: float, df: float, df_error: float, level: float = ETA_LEVEL) -> tuple[float, float]:
+    """Interval of the noncentrality of an F distribution, of which ``f`` was drawn; bounds are 0 where none fits."""
+    from scipy.stats import f as central
+    from scipy.stats import ncf
+
+    def bound(share: float) -> float:
+        if float(central.cdf(f, df, df_error)) <= share:
+            return 0.0
+        high = max(1.0, f * df)
+        while float(ncf.cdf(f, df, df_error, high)) > share:
+            high *= 2
+        return _solve(lambda shift: float(ncf.cdf(f, df, df_error, shift)) - share, 0.0, high)
+
+    return bound((1 + level) / 2), bound((1 - level) / 2)
+
+
+def partial_eta(f: float, df: float, df_error: float, level: float = ETA_LEVEL) -> tuple[float, float, float]:
+    r"""Partial eta squared of an F, and its interval :math:`\lambda / (\lambda + df + df_e + 1)`.
+
+    The level is 0.90 by default, as the test looks at one side only: the interval then leaves out zero just where
+    p is below 0.05.
+
+    References
+    ----------
+    Steiger, *Beyond the F test*, Psychol Methods 2004.
+
+    Examples
+    --------
+    >>> round(partial_eta(2.210, 1, 40)[0], 3)
+    0.052
+    """
+    if math.isnan(f):
+        return math.nan, math.nan, math.nan
+    low, high = (shift / (shift + df + df_error + 1) for shift in noncentral_f(f, df, df_error, level))
+    return f * df / (f * df + df_error), low, high
+
+
+def _root(function: Callable[[float], float], start: float, step: float) -> float:
+    """Find where a falling function is zero, from a start outward."""
+    low, high = start - step, start + step
+    while function(low) < 0:
+        low -= step
+        step *= 2
+    while function(high) > 0:
+        high += step
+        step *= 2
+    return _solve(function, low, high)
+
+
+def _solve(function: Callable[[float], float], low: float, high: float) -> float:
+    from scipy.optimize import brentq
+
+    return float(brentq(function, low, high, xtol=1e-12, rtol=1e-12))

@@ -1,0 +1,199 @@
+"""Practical equivalence: two one-sided tests against margins that were fixed before."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from evenface.errors import InputError
+from evenface.evaluation.intervals import Estimate
+from evenface.evaluation.wording import signed
+from evenface.statistics.checks import ALPHA, Check, failed, independent_pairs, normal, with_p
+from evenface.statistics.means import FLAT, estimate, student, welch
+from evenface.statistics.tidy import Groups, Pairs, counted
+
+Margin = float | tuple[float, float]
+
+
+@dataclass(frozen=True)
+class TOST:
+    """Two one-sided tests of one difference.
+
+    Parameters
+    ----------
+    low, high : float
+        The margins.
+    alpha : float
+        Level of each test.
+    p_low, p_high : float
+        One-sided p of "not below the lower margin" and of "not above the upper one".
+    interval : Estimate
+        The difference with its 1 - 2 alpha interval: it lies inside the margins just where both tests reject.
+    wide : Estimate
+        The difference with its 1 - alpha interval, which some papers compare with the margins instead.
+    """
+
+    low: float
+    high: float
+    alpha: float
+    p_low: float
+    p_high: float
+    interval: Estimate
+    wide: Estimate
+
+    @property
+    def p(self) -> float:
+        """The larger of the two: the p of non-equivalence."""
+        return max(self.p_low, self.p_high)
+
+    @property
+    def equivalent(self) -> bool:
+        """Whether both tests reject at ``alpha``."""
+        return self.p <= self.alpha
+
+    @property
+    def equivalent_wide(self) -> bool:
+        """Whether the 1 - alpha interval lies inside the margins: stricter than a test at ``alpha``."""
+        return self.low <= self.wide.low and self.wide.high <= self.high
+
+    @property
+    def changes(self) -> bool:
+        """Whether the two readings disagree."""
+        return self.equivalent != self.equivalent_wide
+
+    @property
+    def verdict(self) -> str:
+        """Say whether it is equivalent by either reading."""
+        levels = f"{1 - 2 * self.alpha:.0%}", f"{1 - self.alpha:.0%}"
+        bounds = [f"[{signed(e.low)}, {signed(e.high)}]" for e in (self.interval, self.wide)]
+        margin = f"±{self.high:g}" if self.low == -self.high else f"[{self.low:g}, {self.high:g}]"
+        lies = "lies inside" if self.equivalent else "reaches beyond"
+        word = "equivalent" if self.equivalent else "equivalence not shown"
+        said = f"{word} within {margin}: the {levels[0]} interval {bounds[0]} {lies} ({with_p(self.p)})"
+        if self.changes:
+            said += f"; the {levels[1]} interval {bounds[1]} reaches beyond, so that reading says otherwise"
+        return said
+
+
+@dataclass(frozen=True)
+class Equivalence(TOST):
+    """Whether two levels are practically equivalent; further fields as in :class:`~.comparisons.Contrast`."""
+
+    metric: str
+    factor: str
+    level: str
+    baseline: str
+    robust: str
+    robust_p: float
+    unit: str
+    units: int
+    count: int
+    checks: tuple[Check, ...]
+
+    @property
+    def sentence(self) -> str:
+        """Say the difference, whether it is equivalent, over what, and which assumptions fail."""
+        over = counted(self.units, self.unit)
+        over = f"{self.count:,} pairs of {over}" if self.count > self.units else over
+        head = f"{self.metric}: {self.level} against {self.baseline} {signed(self.interval.value)} over {over}"
+        doubt = any(check.holds is False and check.name == "normal" for check in self.checks)
+        beside = [f"{self.robust}: {with_p(self.robust_p)}."] if doubt else []
+        return " ".join([f"{head}: {self.verdict}.", *failed(self.checks), *beside])
+
+
+def two_one_sided(difference: float, error: float, df: float, margin: Margin, *, alpha: float = ALPHA) -> TOST:
+    """Test a difference against both margins, from its standard error and degrees of freedom.
+
+    Parameters
+    ----------
+    difference, error, df : float
+        The difference, its standard error (0 where all are the same), and its degrees of freedom.
+    margin : float or (float, float)
+        Half-width about zero, or lower and upper margin.
+    alpha : float, default=0.05
+        Level of each of the two tests; no correction is needed, as both must reject.
+
+    Raises
+    ------
+    InputError
+        If the margins do not enclose zero.
+
+    References
+    ----------
+    Schuirmann, *A comparison of the two one-sided tests procedure and the power approach*, J Pharmacokinet Biopharm
+    1987. Lakens, *Equivalence tests*, Soc Psychol Personal Sci 2017.
+    """
+    from scipy.stats import t
+
+    low, high = margins(margin)
+    if error < FLAT:
+        p_low, p_high = float(difference <= low), float(difference >= high)
+        same = Estimate(difference, difference, difference)
+        return TOST(low, high, alpha, p_low, p_high, same, same)
+    p_low, p_high = float(t.sf((difference - low) / error, df)), float(t.cdf((difference - high) / error, df))
+    intervals = (student(difference, error, df, level) for level in (1 - 2 * alpha, 1 - alpha))
+    return TOST(low, high, alpha, p_low, p_high, *intervals)
+
+
+def margins(margin: Margin) -> tuple[float, float]:
+    """Read a margin: half-width about zero, or lower and upper one."""
+    low, high = (-abs(margin), abs(margin)) if isinstance(margin, int | float) else margin
+    if not low < 0 < high:
+        raise InputError(
+            f"the margins of equivalence {low:g} and {high:g} do not enclose zero", "Such as 0.02, or -0.01,0.03."
+        )
+    return float(low), float(high)
+
+
+def equivalence(given: Pairs | Groups, margin: Margin, *, alpha: float = ALPHA) -> Equivalence:
+    """Test whether two levels differ by less than a margin, paired, or of independent groups by Welch's t.
+
+    Parameters
+    ----------
+    given : Pairs or Groups
+        The two levels.
+    margin, alpha
+        As in :func:`two_one_sided`.
+    """
+    if isinstance(given, Pairs):
+        found, sd, n = estimate(given.change)
+        tested = two_one_sided(found.value, sd / math.sqrt(n), n - 1, margin, alpha=alpha)
+        checks: tuple[Check, ...] = (
+            normal(given.change, "differences", "trust Wilcoxon's test rather than t"),
+            independent_pairs(given),
+        )
+        robust, robust_p = "Wilcoxon's signed-rank test against both margins", _signed_ranks(given.change, tested)
+    else:
+        tested = two_one_sided(*welch(given.values, given.base), margin, alpha=alpha)
+        residuals = np.concatenate([side - side.mean() for side in (given.values, given.base)])
+        checks = (normal(residuals, "residuals", "trust Mann and Whitney's test rather than t"),)
+        robust, robust_p = "Mann and Whitney's test against both margins", _rank_sums(given, tested)
+    return Equivalence(
+        **{name: getattr(tested, name) for name in TOST.__dataclass_fields__},
+        metric=given.metric,
+        factor=given.factor,
+        level=given.level,
+        baseline=given.baseline,
+        robust=robust,
+        robust_p=robust_p,
+        unit=given.unit,
+        units=given.units,
+        count=len(given),
+        checks=checks,
+    )
+
+
+def _signed_ranks(change: np.ndarray, tested: TOST) -> float:
+    from scipy.stats import wilcoxon
+
+    sides = ((change - tested.low, "greater"), (change - tested.high, "less"))
+    return max(float(wilcoxon(side, alternative=way).pvalue) if np.any(side != 0) else 1.0 for side, way in sides)
+
+
+def _rank_sums(given: Groups, tested: TOST) -> float:
+    from scipy.stats import mannwhitneyu
+
+    return max(
+        float(mannwhitneyu(given.values, given.base + margin, alternative=way).pvalue)
+        for margin, way in ((tested.low, "greater"), (tested.high, "less"))
+    )

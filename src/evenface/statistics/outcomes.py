@@ -1,0 +1,102 @@
+"""Two methods' right and wrong answers on the same samples: McNemar's test, and what it takes for granted."""
+
+from dataclasses import dataclass
+
+from evenface.evaluation.alignment import align
+from evenface.evaluation.intervals import units_of
+from evenface.evaluation.paired import McNemar
+from evenface.evaluation.paired import mcnemar as count_apart
+from evenface.evaluation.predictions import Predictions
+from evenface.evaluation.wording import UNITS
+from evenface.statistics.checks import ALPHA, Check, failed, with_p
+
+FEW = 25
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """McNemar's test of two methods.
+
+    Parameters
+    ----------
+    baseline, candidate : str
+        Their names.
+    test : McNemar
+        Samples that one alone gets right, exact p and mid-p.
+    chi2, corrected : float
+        The statistic with Edwards' correction for continuity, and its p.
+    unit : str
+        What is taken as independent: always ``sample``.
+    count : int
+        How many samples there are.
+    checks : tuple of Check
+        Assumptions.
+    """
+
+    baseline: str
+    candidate: str
+    test: McNemar
+    chi2: float
+    corrected: float
+    unit: str
+    count: int
+    checks: tuple[Check, ...]
+
+    @property
+    def sentence(self) -> str:
+        """Say who is right where the other is not, and how surprising that would be of equals."""
+        mine, other = self.test.only_candidate, self.test.only_baseline
+        verdict = "no evidence of a difference"
+        if self.test.mid_p <= ALPHA:
+            verdict = f"evidence that {self.candidate if mine > other else self.baseline} is right more often"
+        said = (
+            f"of {self.count:,} samples {self.candidate} alone is right on {mine:,}, {self.baseline} alone on {other:,}"
+        )
+        others = f"exact {with_p(self.test.exact)}, corrected {with_p(self.corrected)}"
+        tests = f"McNemar's mid-{with_p(self.test.mid_p)}, {others}"
+        return " ".join([f"{said[0].upper()}{said[1:]}: {verdict} ({tests}).", *failed(self.checks)])
+
+
+def mcnemar(
+    baseline: Predictions, candidate: Predictions, *, names: tuple[str, str] = ("baseline", "candidate")
+) -> Outcomes:
+    """Compare two methods on the same samples by McNemar's test.
+
+    Parameters
+    ----------
+    baseline, candidate : Predictions
+        What each said of the same samples, in any order.
+    names : (str, str)
+        What to call them.
+
+    Raises
+    ------
+    InputError
+        If the samples, their labels or the classes differ.
+
+    References
+    ----------
+    McNemar, *Note on the sampling error of the difference between correlated proportions*, Psychometrika 1947. Edwards,
+    *Note on the correction for continuity*, Psychometrika 1948. See also :func:`evenface.evaluation.paired.mcnemar`.
+    """
+    from scipy.stats import chi2
+
+    (first,), (second,) = align({names[0]: (baseline,), names[1]: (candidate,)}).values()
+    test = count_apart(*(run.predicted == run.labels for run in (first, second)))
+    apart = test.only_baseline + test.only_candidate
+    statistic = max(0, abs(test.only_baseline - test.only_candidate) - 1) ** 2 / apart if apart else 0.0
+    corrected = float(chi2.sf(statistic, 1)) if apart else 1.0
+    units = units_of(first)
+    clustered = units.name != "samples" and units.count < len(first)
+    checks = (
+        Check(
+            "independence",
+            not clustered,
+            f"Samples are taken as independent, yet {len(first):,} of them come from {units.count:,} {units.name}: p "
+            f"may be too small. The swap test of a comparison takes the {UNITS[units.name]} as the unit."
+            if clustered
+            else "Samples are taken as independent.",
+        ),
+        Check("units", None if apart < FEW else True, f"The methods part on {apart:,} samples."),
+    )
+    return Outcomes(*names, test, statistic, corrected, "sample", len(first), checks)

@@ -1,0 +1,184 @@
+"""Power of t tests: what a number of units can show, and how many are needed to show something."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+
+from evenface.statistics.checks import ALPHA, Check
+from evenface.statistics.effects import size_word
+from evenface.statistics.tidy import counted
+
+POWER = 0.80
+MOST = 100_000_000
+
+
+@dataclass(frozen=True)
+class Power:
+    """Effect, number of units and power of a two-sided t test, one of them found from the others.
+
+    Parameters
+    ----------
+    found : {"power", "effect", "count"}
+        Which of the three was computed.
+    effect : float
+        Cohen's d: of pairs d_z, of groups d_s.
+    count : int
+        Units; of groups, those of each.
+    power, alpha : float
+        Chance to reject, and level of the test.
+    paired : bool
+        Whether of pairs or of two groups.
+    unit : str
+        What is repeated.
+    checks : tuple of Check
+        Assumptions.
+    """
+
+    found: Literal["power", "effect", "count"]
+    effect: float
+    count: int
+    power: float
+    alpha: float
+    paired: bool
+    unit: str
+    checks: tuple[Check, ...] = (
+        Check(
+            "independence", None, "Units are taken as independent, differences as normal; a plan cannot look at them."
+        ),
+    )
+
+    @property
+    def sentence(self) -> str:
+        """Say what was found."""
+        test = f"{'paired' if self.paired else 'two-sample'} t test at {self.alpha:g}"
+        units = counted(self.count, self.unit) + ("" if self.paired else " in each group")
+        kind = f"{'d_z' if self.paired else 'd_s'} = "
+        if self.found == "effect":
+            return (
+                f"With {units} a {test} has {self.power:.0%} power only for effects of {kind}{self.effect:.3f} or more."
+            )
+        size = f"{kind}{abs(self.effect):g}"
+        if self.found == "count":
+            return f"A {test} needs {units} to find {size} with a power of {self.power:.1%}."
+        word = size_word(self.effect)
+        return (
+            f"If the true effect is {size} ({word}), a {test} with {units} finds it with a power of {self.power:.1%}."
+        )
+
+
+def t_power(effect: float, count: int, *, paired: bool = True, alpha: float = ALPHA) -> float:
+    """Chance that a two-sided t test rejects: a closed form in the noncentral t distribution.
+
+    Parameters
+    ----------
+    effect : float
+        Cohen's d, of either sign.
+    count : int
+        Pairs, or values in each of two groups, 2 or more.
+    paired : bool, default=True
+        Whether of pairs.
+    alpha : float, default=0.05
+        Level of the test.
+
+    References
+    ----------
+    Cohen, *Statistical power analysis for the behavioral sciences*, 1988.
+    """
+    from scipy.stats import nct, t
+
+    if count < 2:
+        raise ValueError(f"a t test needs 2 units or more, got {count}")
+    df = count - 1 if paired else 2 * count - 2
+    shift = abs(effect) * math.sqrt(count if paired else count / 2)
+    bound = float(t.isf(alpha / 2, df))
+    if shift > 2 * bound + 40:  # beyond what the noncentral t can be computed for, and certain
+        return 1.0
+    return float(min(1.0, nct.sf(bound, df, shift) + nct.cdf(-bound, df, shift)))
+
+
+def power_of(effect: float, count: int, *, paired: bool = True, alpha: float = ALPHA, unit: str = "unit") -> Power:
+    """Power of a t test for a true effect.
+
+    Put in the effect that was *observed*, and it says no more than p did; papers print it all the same.
+    """
+    return Power("power", effect, count, t_power(effect, count, paired=paired, alpha=alpha), alpha, paired, unit)
+
+
+def smallest_effect(
+    count: int, *, power: float = POWER, paired: bool = True, alpha: float = ALPHA, unit: str = "unit"
+) -> Power:
+    """Smallest true effect that a t test with so many units finds with a power.
+
+    Examples
+    --------
+    >>> round(smallest_effect(6).effect, 4)
+    1.4345
+    """
+    from scipy.optimize import brentq
+
+    _shares(power, alpha)
+
+    def lacking(effect: float) -> float:
+        return t_power(effect, count, paired=paired, alpha=alpha) - power
+
+    high = 1.0
+    while lacking(high) < 0:
+        high *= 2
+    effect = float(brentq(lacking, 0, high, xtol=1e-12))
+    return Power("effect", effect, count, power, alpha, paired, unit)
+
+
+def units_needed(
+    effect: float, *, power: float = POWER, paired: bool = True, alpha: float = ALPHA, unit: str = "unit"
+) -> Power:
+    """Fewest units (of groups, in each) with which a t test finds a true effect with at least a power.
+
+    Raises
+    ------
+    ValueError
+        If the effect is zero, or so small that no number of units that can be computed finds it.
+
+    Examples
+    --------
+    >>> units_needed(0.5).count, units_needed(0.2).count
+    (34, 199)
+    """
+    _shares(power, alpha)
+
+    def enough(count: int) -> bool:
+        return t_power(effect, count, paired=paired, alpha=alpha) >= power
+
+    count = _first(enough)
+    return Power("count", effect, count, t_power(effect, count, paired=paired, alpha=alpha), alpha, paired, unit)
+
+
+def _shares(power: float, alpha: float) -> None:
+    if not 0 < alpha < power < 1:
+        raise ValueError(f"0 < alpha < power < 1 must hold, got alpha {alpha} and power {power}")
+
+
+def _first(holds: Callable[[int], bool]) -> int:
+    """Smallest whole number from 2 on for which something holds that then holds for all larger ones."""
+    high = 2
+    while not holds(high):
+        high *= 2
+        if high > MOST:
+            raise ValueError(f"more than {MOST:,} units would be needed")
+    low = high // 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return max(2, high)
+
+
+def power_curve(
+    effects: Sequence[float], counts: Sequence[int], *, paired: bool = True, alpha: float = ALPHA
+) -> pd.DataFrame:
+    """Power for each effect and number of units: columns ``effect``, ``count``, ``power``."""
+    return pd.DataFrame(
+        [(d, n, t_power(d, n, paired=paired, alpha=alpha)) for d in effects for n in counts],
+        columns=["effect", "count", "power"],
+    )

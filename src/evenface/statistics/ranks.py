@@ -1,0 +1,165 @@
+"""Many methods on the same units, by ranks: Friedman's test, Nemenyi's comparisons of all pairs."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from evenface.errors import InputError
+from evenface.evaluation.wording import listed
+from evenface.statistics.checks import ALPHA, Check, balance, failed, with_p
+from evenface.statistics.tidy import counted, grid
+
+LEAST = 3
+FEW = 10
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Average ranks of methods, best first, and which of them differ.
+
+    Parameters
+    ----------
+    metric : str
+        What was measured.
+    methods : tuple of str
+        Best average rank first.
+    average : tuple of float
+        Average rank of each; 1 is best.
+    chi2, p : float
+        Friedman's test, corrected for ties; NaN where all methods tie everywhere.
+    iman_f, iman_p : float
+        Iman and Davenport's version, less conservative.
+    critical : float
+        Nemenyi's critical difference of average ranks at ``alpha``.
+    pairwise : dict of (str, str) to float
+        Nemenyi's p of each pair, in the order of ``methods``; already corrected for all pairs.
+    alpha : float
+        Level of the critical difference.
+    unit : str
+        What was repeated.
+    units : int
+        How many of them.
+    checks : tuple of Check
+        Assumptions.
+    """
+
+    metric: str
+    methods: tuple[str, ...]
+    average: tuple[float, ...]
+    chi2: float
+    p: float
+    iman_f: float
+    iman_p: float
+    critical: float
+    pairwise: dict[tuple[str, str], float]
+    alpha: float
+    unit: str
+    units: int
+    checks: tuple[Check, ...]
+
+    @property
+    def certain(self) -> tuple[tuple[str, str], ...]:
+        """Pairs that differ, the better one first."""
+        return tuple(pair for pair, p in self.pairwise.items() if p <= self.alpha)
+
+    @property
+    def sentence(self) -> str:
+        """Say whether methods differ, which pairs do, and over what."""
+        ranked = ", ".join(f"{m} {rank:.2f}" for m, rank in zip(self.methods, self.average, strict=True))
+        over = f"{self.metric}, {len(self.methods)} methods on {counted(self.units, self.unit)}"
+        if math.isnan(self.p):
+            return f"{over}: all methods tie in every {self.unit}."
+        verdict = "evidence that methods differ" if self.p <= self.alpha else "no evidence that methods differ"
+        better = [f"{first} over {second}" for first, second in self.certain]
+        pairs = f"better by Nemenyi's test: {listed(better)}" if better else "no pair differs by Nemenyi's test"
+        head = f"{over}: {verdict} (Friedman χ² = {self.chi2:.2f}, {with_p(self.p)})"
+        said = f"{head}; {pairs} (critical difference of ranks {self.critical:.2f}). Average ranks: {ranked}."
+        return " ".join([said, *failed(self.checks)])
+
+    def frame(self) -> pd.DataFrame:
+        """Give a row for each pair, every digit."""
+        rank = dict(zip(self.methods, self.average, strict=True))
+        return pd.DataFrame(
+            [
+                {"metric": self.metric, "better": a, "other": b, "ranks apart": rank[b] - rank[a], "p Nemenyi": p}
+                for (a, b), p in self.pairwise.items()
+            ]
+        )
+
+
+def friedman(
+    table: pd.DataFrame,
+    value: str,
+    method: str,
+    unit: str | Sequence[str],
+    *,
+    higher_is_better: bool = True,
+    alpha: float = ALPHA,
+) -> Ranks:
+    """Rank methods within each unit, test whether they differ, and compare all pairs.
+
+    Parameters
+    ----------
+    table, value, unit
+        As in :func:`~evenface.statistics.tidy.grid`. Units that lack a method are left out.
+    method : str
+        Column that names the methods, three or more.
+    higher_is_better : bool, default=True
+        Whether rank 1 goes to the highest value.
+    alpha : float, default=0.05
+        Level of the critical difference.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than three methods or two complete units.
+
+    References
+    ----------
+    Friedman, *The use of ranks to avoid the assumption of normality*, JASA 1937. Nemenyi, *Distribution-free multiple
+    comparisons*, 1963. Iman and Davenport, *Approximations of the critical region of the Friedman statistic*, 1980.
+    Demšar, *Statistical comparisons of classifiers over multiple data sets*, JMLR 2006.
+    """
+    from scipy.stats import f as central
+    from scipy.stats import friedmanchisquare, rankdata, studentized_range
+
+    given = grid(table, value, [method], unit)
+    names = given.factors[method]
+    if len(names) < LEAST:
+        raise InputError(f"{method} has {len(names)} levels; ranks are for three or more", "Compare two in pairs.")
+    whole = given.wide().dropna()
+    n, k = whole.shape
+    if n < 2:
+        raise InputError(f"{counted(n, given.unit)} measured with all {k} methods; two are the least")
+    values = whole.to_numpy(dtype=np.float64)
+    ranks = rankdata(-values if higher_is_better else values, axis=1)
+    mean = ranks.mean(axis=0)
+    tied = bool((ranks == ranks[:, :1]).all())
+    chi2, p = (math.nan, math.nan) if tied else (float(part) for part in friedmanchisquare(*values.T))
+    rest = n * (k - 1) - chi2
+    iman = math.nan if tied else math.inf if rest < 1e-9 else (n - 1) * chi2 / rest
+    iman_p = math.nan if tied else float(central.sf(iman, k - 1, (k - 1) * (n - 1)))
+    error = math.sqrt(k * (k + 1) / (6 * n))
+    order = sorted(range(k), key=lambda i: (mean[i], i))
+    pairwise = {
+        (names[i], names[j]): float(studentized_range.sf(abs(mean[j] - mean[i]) / error * math.sqrt(2), k, np.inf))
+        for i, j in itertools.combinations(order, 2)
+    }
+    critical = float(studentized_range.isf(alpha, k, np.inf)) / math.sqrt(2) * error
+    checks = (balance([n], given.count - n, given.missing, given.unit), _enough(n, given.unit))
+    return Ranks(
+        value,
+        tuple(names[i] for i in order),
+        tuple(float(mean[i]) for i in order),
+        *(chi2, p, iman, iman_p, critical, pairwise, alpha, given.unit, n, checks),
+    )
+
+
+def _enough(n: int, unit: str) -> Check:
+    if n >= FEW:
+        return Check("units", True, f"{counted(n, unit)} suffice for the test's approximation.")
+    return Check("units", False, f"With only {counted(n, unit)} the p of Friedman and Nemenyi are rough.")

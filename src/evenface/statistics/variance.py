@@ -1,0 +1,140 @@
+"""What an analysis of variance found: effects with partial eta squared, and the sentence that says so."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+
+from evenface.evaluation.wording import listed
+from evenface.statistics.checks import ALPHA, Check, failed, with_p
+from evenface.statistics.coding import COLON
+from evenface.statistics.effects import eta_word
+from evenface.statistics.tidy import counted
+
+Kind = Literal["between", "within"]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A main effect or an interaction.
+
+    Parameters
+    ----------
+    name : str
+        Factors joined by colons.
+    df, df_error : float
+        Degrees of freedom.
+    sum_squares, f, p : float
+        Type III.
+    eta, low, high : float
+        Partial eta squared and its interval.
+    power : float
+        Observed power, of a true effect as large as the one seen. A function of p, of no further use; papers print it.
+    robust : str
+        What ``robust_p`` is of: ``HC3`` (independent values, unequal variances allowed), ``Wilcoxon`` (within, one
+        degree of freedom) or ``Greenhouse–Geisser`` (within, several).
+    robust_p : float
+        NaN where it is not defined.
+    epsilon : float
+        Greenhouse and Geisser's, 1 if sphericity holds or is not needed.
+    """
+
+    name: str
+    df: float
+    df_error: float
+    sum_squares: float
+    f: float
+    p: float
+    eta: float
+    low: float
+    high: float
+    power: float
+    robust: str
+    robust_p: float
+    epsilon: float = 1.0
+
+    @property
+    def certain(self) -> bool:
+        """Whether p is at most 0.05."""
+        return self.p <= ALPHA
+
+    @property
+    def sentence(self) -> str:
+        """Say F, p, and how large the effect is."""
+        if math.isnan(self.f):
+            return f"{self.name}: not defined, as nothing spreads."
+        said = "evidence of an effect" if self.certain else "no evidence of an effect"
+        size = f"partial η² = {self.eta:.3f} [{self.low:.3f}, {self.high:.3f}], {eta_word(self.eta)}"
+        beside = f"; {self.robust} {with_p(self.robust_p)}" if (self.robust_p <= ALPHA) != self.certain else ""
+        test = f"F({self.df:g}, {self.df_error:g}) = {self.f:.2f}, {with_p(self.p)}"
+        return f"{self.name}: {said} ({test}, {size}{beside})."
+
+
+@dataclass(frozen=True)
+class Factorial:
+    """A k-way analysis of variance.
+
+    Parameters
+    ----------
+    metric : str
+        What was measured.
+    factors : dict of str to tuple of str
+        Factors and their levels.
+    kind : {"between", "within"}
+        Whether each value stands alone, or each unit was measured in every cell.
+    effects : tuple of Effect
+        Main effects, then interactions.
+    unit : str
+        What was repeated.
+    units, count : int
+        How many of them, and how many values.
+    checks : tuple of Check
+        Assumptions.
+    """
+
+    metric: str
+    factors: dict[str, tuple[str, ...]]
+    kind: Kind
+    effects: tuple[Effect, ...]
+    unit: str
+    units: int
+    count: int
+    checks: tuple[Check, ...]
+
+    def effect(self, name: str) -> Effect:
+        """Give an effect by its name, such as ``loss`` or ``architecture:loss``; the order of factors is free."""
+        wanted = set(name.split(COLON))
+        return next(effect for effect in self.effects if set(effect.name.split(COLON)) == wanted)
+
+    @property
+    def sentence(self) -> str:
+        """Say the design, which effects there is evidence of, and which assumptions fail."""
+        shape = " × ".join(str(len(levels)) for levels in self.factors.values())
+        over = (
+            f"each of {counted(self.units, self.unit)} measured in all cells"
+            if self.kind == "within"
+            else f"{self.count:,} values taken as independent, of {counted(self.units, self.unit)}"
+        )
+        found = [e for e in self.effects if e.certain]
+        said = (
+            f"evidence of {listed([f'{e.name} ({with_p(e.p)}, partial η² = {e.eta:.3f})' for e in found])}"
+            if found
+            else f"no evidence of any effect (least p: {self._least})"
+        )
+        head = f"{self.metric}, {shape} factorial of {', '.join(self.factors)}, {over}: {said}."
+        return " ".join([head, *failed(self.checks)])
+
+    @property
+    def _least(self) -> str:
+        known = [effect for effect in self.effects if not math.isnan(effect.p)]
+        best = min(known, key=lambda effect: effect.p, default=None)
+        return f"{with_p(best.p)}, {best.name}" if best else "none is defined"
+
+    def frame(self) -> pd.DataFrame:
+        """Give a row for each effect, every digit."""
+        rows = [
+            {"metric": self.metric, **{name: getattr(e, name) for name in Effect.__dataclass_fields__}}
+            for e in self.effects
+        ]
+        return pd.DataFrame(rows).rename(columns={"name": "effect", "eta": "partial_eta_squared"})
