@@ -20,13 +20,22 @@ from evenface.studies.compare import Change
 from evenface.studies.plan import OWN, Plan
 from evenface.studies.repeats import by_fold, replicates
 from evenface.studies.schema import CONFUSION
+from evenface.studies.statistics import Statistics
+from evenface.studies.statistics_page import statistics_sections
 from evenface.studies.table import cell_table, printed_elsewhere, run_table, scalar_metrics, words
 from evenface.studies.wording import change_table, flatters, heading, judged, replication, sentence, verdict
 
 MOST_TILES, MOST_SETTINGS = 6, 8
 
 
-def study_report(plan: Plan, runs: pd.DataFrame, found: Sequence[Change], failed: Mapping[str, str], out: Path) -> Path:
+def study_report(
+    plan: Plan,
+    runs: pd.DataFrame,
+    found: Sequence[Change],
+    failed: Mapping[str, str],
+    out: Path,
+    tested: Sequence[Statistics] = (),
+) -> Path:
     """Write the page of a study, and tables beside it.
 
     Parameters
@@ -41,6 +50,8 @@ def study_report(plan: Plan, runs: pd.DataFrame, found: Sequence[Change], failed
         Folder of each run that failed to the reason.
     out : Path
         The study's folder.
+    tested : sequence of Statistics
+        What :func:`evenface.studies.statistics.statistics_of` gave.
 
     Returns
     -------
@@ -57,7 +68,7 @@ def study_report(plan: Plan, runs: pd.DataFrame, found: Sequence[Change], failed
         tuple(_verdicts(plan, runs, found)),
         tuple(_sure(plan, runs, found)),
         tuple(_notes(plan, runs, opened, failed)),
-        tuple(_sections(plan, runs, found, opened)),
+        tuple(_sections(plan, runs, found, opened, tested)),
         _facts(plan, list(opened.values())),
         tuple(_capital(text) for text in reporting.warned([run for run in opened.values() if "on" not in run.facts])),
     )
@@ -137,7 +148,13 @@ def _notes(plan: Plan, runs: pd.DataFrame, opened: Mapping[str, Run], failed: Ma
     return lines + [_capital(note) for note in dict.fromkeys(said)]
 
 
-def _sections(plan: Plan, runs: pd.DataFrame, found: Sequence[Change], opened: Mapping[str, Run]) -> list[Section]:
+def _sections(
+    plan: Plan,
+    runs: pd.DataFrame,
+    found: Sequence[Change],
+    opened: Mapping[str, Run],
+    tested: Sequence[Statistics],
+) -> list[Section]:
     names = scalar_metrics(plan)
     pictures = [
         Picture(f"cells-{name}-{test or 'own'}", drawing.cells(plan, runs, name, test), _caption(plan, name, test))
@@ -158,6 +175,7 @@ def _sections(plan: Plan, runs: pd.DataFrame, found: Sequence[Change], opened: M
         parts.append(_differences(plan, found))
     return [
         *parts,
+        *statistics_sections(plan, runs, tested),
         *_classes(plan, runs, opened),
         *_confusions(plan, runs, opened),
         *_training(plan, runs, opened),

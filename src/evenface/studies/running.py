@@ -19,6 +19,7 @@ from evenface.studies.loading import load_study
 from evenface.studies.plan import OWN, Choice, Plan, make_plan
 from evenface.studies.report import study_report
 from evenface.studies.schema import Study
+from evenface.studies.statistics import statistics_of, told
 from evenface.studies.table import cell_table, measure, run_table, write_table
 from evenface.studies.wording import change_table, heading, screen
 
@@ -95,11 +96,12 @@ def run_study(
     write_table(cells, (folder / TABLE).with_suffix(".md"))
     write_table(change_table(plan, found), folder / DIFFERENCES)
     write_table(run_table(plan, runs), folder / EACH)
-    report = study_report(plan, runs, found, outcome.failed, folder)
+    tested = statistics_of(plan, runs)
+    report = study_report(plan, runs, found, outcome.failed, folder, tested)
     short = cell_table(plan, runs, spread=False)
     warned = reporting.warned([Run(folder / name) for name in dict.fromkeys(runs.loc[runs["test"] == OWN, "folder"])])
     head = heading(plan, int((runs["test"] == OWN).sum()))
-    lines = [*warned, head, *short.text().splitlines(), "", *screen(plan, found)]
+    lines = [*warned, *told(plan, runs, tested), head, *short.text().splitlines(), "", *screen(plan, found)]
     return Studied(plan, folder, runs, found, outcome.failed, lines, report)
 
 

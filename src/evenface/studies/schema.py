@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt, model_validator
 
+from evenface.evaluation.detectors import EACH
 from evenface.evaluation.named import NAMED, PER_CLASS
 from evenface.recipes.section import Section
 from evenface.registry import nearest
@@ -14,6 +15,8 @@ CONFUSION = "confusion"
 """Counts by true and by predicted class: a value for each pair of classes."""
 METRICS = (*NAMED, *COSTS, *PER_CLASS, CONFUSION)
 """What a study may measure; those of :data:`PER_CLASS` give one value for each class."""
+MEANS = {"balanced_accuracy": "recall", "macro_f1": "f1", "macro_precision": "precision"}
+"""Metric of one value to that of each class whose mean it is; those of detectors are named alike."""
 VALIDATION = "validation"
 """What the data held back from training are called among those that runs are tested on."""
 
@@ -83,6 +86,20 @@ class Changes(Section):
     start: str | Settings | None = Field(None, description="in place of the study's")
     paper_protocol: Settings = Field({}, description="what the paper's protocol further sets for this choice")
     deviations: tuple[str, ...] = Field((), description="further deviations, of this choice alone")
+
+
+class Statistics(Section):
+    """What is tested over all factors at once, and over what."""
+
+    metrics: tuple[Metric, ...] = Field(
+        (), description="what is tested; by default the study's metrics that have one value for each class as well"
+    )
+    margins: dict[Metric, Annotated[float, Field(gt=0)]] = Field(
+        {}, description="metric to the difference, to either side, that is of no practical matter"
+    )
+    mixed: bool = Field(
+        False, description="fit a mixed model too, with what is repeated (fold, cohort, person) as random effect"
+    )
 
 
 class OnData(Changes):
@@ -170,6 +187,9 @@ class Study(Section):
         ("balanced_accuracy", "accuracy"), min_length=1, description="what is measured, the first one foremost"
     )
     baseline: Cell = Field({}, description="factor to the level that its others are compared with")
+    statistics: Statistics | None = Field(
+        None, description="analysis of variance, planned comparisons, equivalence and power over all factors"
+    )
     on: dict[Word, OnData] = Field({}, description="data sets, the paper's own first")
     sizes: dict[Word, Changes] = Field({}, description="how large a study it is; full where none is asked for")
     validation: bool = Field(False, description="set out what runs say of the data held back from training, too")
@@ -177,6 +197,25 @@ class Study(Section):
     tests: dict[Word, Test] = Field({}, description="further data sets that every run is tested on")
     printed: tuple[Printed, ...] = Field((), description="the paper's own figures")
     quoted: tuple[Printed, ...] = Field((), description="figures of others, which the paper quotes; never run")
+
+    @property
+    def tested(self) -> dict[str, str]:
+        """Metrics that the statistics are of, each with its name for one class."""
+        if self.statistics is None:
+            return {}
+        each = {name: MEANS.get(name, EACH + name) for name in self.statistics.metrics or self.metrics}
+        return {name: own for name, own in each.items() if own in PER_CLASS}
+
+    @model_validator(mode="after")
+    def _statistics_are_of_metrics_with_classes(self) -> "Study":
+        if self.statistics is not None:
+            for name in (*self.statistics.metrics, *self.statistics.margins):
+                if name not in self.metrics:
+                    raise ValueError(f"statistics names {name!r}, which is not among the metrics")
+                if name not in self.tested:
+                    known = ", ".join((*MEANS, *(own.removeprefix(EACH) for own in PER_CLASS if own.startswith(EACH))))
+                    raise ValueError(f"statistics: {name} has no value for each class; there are {known}")
+        return self
 
     @model_validator(mode="after")
     def _names_exist(self) -> "Study":

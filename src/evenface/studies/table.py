@@ -53,7 +53,8 @@ def measure(plan: Plan, out: Path) -> pd.DataFrame:
                 if (folder, test) not in known:
                     opened = Run(out / folder)
                     judged = Predictions.load(out / folder / HELD_BACK) if test == VALIDATION else opened.predictions
-                    values = values_of(opened, plan.study.metrics, judged)
+                    names = dict.fromkeys((*plan.study.metrics, *plan.study.tested.values()))
+                    values = values_of(opened, tuple(names), judged)
                     known[folder, test] = {LEAKS: bool(leaks(opened)), **values}
                 levels = dict(zip(plan.factors, run.cell, strict=True))
                 repeat = {"seed": run.seed, "fold": run.fold}

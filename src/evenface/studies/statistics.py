@@ -1,0 +1,248 @@
+"""The tables that statistics of a study make: conditions, variance, comparisons, classes, equivalence, power."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from evenface.evaluation.tables import Cell, Table
+from evenface.evaluation.wording import p_value
+from evenface.statistics.checks import Check
+from evenface.statistics.means import estimate
+from evenface.statistics.tidy import counted, plural
+from evenface.studies.plan import OWN, Plan
+from evenface.studies.readings import Analysis, Reading, analyse, classes_of, factors_of, readings
+from evenface.studies.table import CLASSWISE, words
+
+HOLDS = {True: "yes", False: "no", None: "cannot be seen"}
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """A reading with all that was computed in it.
+
+    Parameters
+    ----------
+    reading : Reading
+        What is taken as repeated.
+    analyses : tuple of Analysis
+        One for each metric.
+    tables : tuple of Table
+        Conditions, variance, comparisons, equivalence and power; those that there is something to say in.
+    assumptions : Table
+        Every assumption that was looked at, in words.
+    """
+
+    reading: Reading
+    analyses: tuple[Analysis, ...]
+    tables: tuple[Table, ...]
+    assumptions: Table
+
+    @property
+    def sentences(self) -> list[str]:
+        """What the analyses of variance say, in words, and what could not be computed."""
+        said = [analysis.factorial.sentence for analysis in self.analyses if analysis.factorial]
+        said += [f"Mixed model. {analysis.mixed.sentence}" for analysis in self.analyses if analysis.mixed]
+        return said + list(dict.fromkeys(text for analysis in self.analyses for text in analysis.trouble))
+
+
+def statistics_of(plan: Plan, runs: pd.DataFrame) -> list[Statistics]:
+    """Compute a study's statistics in both readings; nothing where it asks for none.
+
+    Parameters
+    ----------
+    plan : Plan
+        The study.
+    runs : DataFrame
+        What :func:`evenface.studies.table.measure` gave.
+    """
+    if plan.study.statistics is None or not factors_of(plan):
+        return []
+    found = []
+    for reading in readings(plan, runs):
+        each = tuple(analyse(plan, reading, metric) for metric in plan.study.tested)
+        made = (
+            descriptive(plan, reading),
+            variance(reading, each),
+            random_effects(reading, each),
+            pairwise(reading, each),
+            equivalent(reading, each),
+            powers(reading, each),
+        )
+        found.append(Statistics(reading, each, tuple(table for table in made if table), assumptions(reading, each)))
+    return found
+
+
+def _table(
+    reading: Reading, name: str, title: str, header: Sequence[str], rows: Iterable[Any], note: str = ""
+) -> Table | None:
+    kept = tuple(tuple(row) for row in rows)
+    said = f"{note} {reading.said}".strip()
+    return Table(f"{name}-{reading.name}", f"{title} ({reading.title})", tuple(header), kept, said) if kept else None
+
+
+def descriptive(plan: Plan, reading: Reading) -> Table | None:
+    """Set out each condition: mean with interval, standard deviation, median."""
+    factors = factors_of(plan)
+    rows: list[list[Cell]] = []
+    for metric in plan.study.tested:
+        for levels, part in reading.table.groupby(factors, sort=False):
+            value, sd, n = estimate(part.groupby(reading.unit)[metric].mean())
+            middle = float(part.groupby(reading.unit)[metric].mean().median())
+            rows.append([words(metric), *map(str, levels), n, value, sd, middle])
+    header = ("metric", *factors, "n", "mean [95 % interval]", "sd", "median")
+    note = (
+        f"Intervals are Student's, over {counted(reading.units, reading.unit)}."
+        if reading.name == "repetitions"
+        else ""
+    )
+    return _table(reading, "1-conditions", "Table 1. Conditions", header, rows, note)
+
+
+def variance(reading: Reading, analyses: Sequence[Analysis]) -> Table | None:
+    """Set out the analysis of variance: each main effect and interaction, type III."""
+    rows = [
+        (words(a.metric), e.name, e.df, e.df_error, e.f, p_value(e.p), e.eta, e.low, e.high, e.power, _beside(e))
+        for a in analyses
+        if a.factorial
+        for e in a.factorial.effects
+    ]
+    header = ("metric", "effect", "df", "df of error", "F", "p", "partial η²", "η² low", "η² high", "power", "p beside")
+    within = reading.name == "repetitions"
+    note = "Type III. " + (
+        f"Each {reading.unit} was measured in all cells, so effects are tested against how they differ between them."
+        if within
+        else "Every value is taken as independent."
+    )
+    return _table(reading, "2-variance", "Table 2. Analysis of variance", header, map(_whole, rows), note)
+
+
+def _beside(effect: Any) -> str:
+    return f"{p_value(effect.robust_p)} ({effect.robust})"
+
+
+def _whole(row: Sequence[Any]) -> list[Cell]:
+    """Write degrees of freedom as whole numbers where they are."""
+    return [
+        int(cell) if isinstance(cell, float) and place in (2, 3) and cell.is_integer() else cell
+        for place, cell in enumerate(row)
+    ]
+
+
+def random_effects(reading: Reading, analyses: Sequence[Analysis]) -> Table | None:
+    """Set out the fixed effects of the mixed models."""
+    rows = [
+        (
+            words(a.metric),
+            t.name,
+            t.df,
+            t.df_error,
+            t.f,
+            p_value(t.p),
+            a.mixed.share if a.mixed.fitted == "mixed" else 0.0,
+        )
+        for a in analyses
+        if a.mixed
+        for t in a.mixed.terms
+    ]
+    share = f"share of variance between {plural(reading.unit)}"
+    header = ("metric", "effect", "df", "df of error", "F", "p", share)
+    note = f"A random intercept for each {reading.unit}."
+    return _table(reading, "2b-mixed", "Table 2b. Mixed model", header, map(_whole, rows), note)
+
+
+def pairwise(reading: Reading, analyses: Sequence[Analysis]) -> Table | None:
+    """Set out planned comparisons: effect size, difference, p corrected over the comparisons of a metric."""
+    rows = []
+    for a in analyses:
+        for c in a.contrasts:
+            size = c.effect("d_z")
+            drawn = c.resampled.estimate if c.resampled else None
+            boot = f"[{drawn.low:+.3f}, {drawn.high:+.3f}]" if drawn is not None and drawn.low == drawn.low else "–"
+            row = (words(a.metric), f"{c.factor}: {c.level} less {c.baseline}", c.count, size.value, size.hedges)
+            tests = (p_value(c.p), p_value(c.bonferroni), p_value(c.fdr), "yes" if c.certain else "no")
+            rows.append((*row, c.difference, boot, *tests))
+    header = ("metric", "compared", "pairs", "d_z", "Hedges' g", "difference [95 % interval]", "bootstrap")
+    note = "Paired t tests; p corrected over the comparisons of one metric. d_z is the mean in sds of the differences."
+    return _table(
+        reading,
+        "3-comparisons",
+        "Table 3. Planned comparisons",
+        (*header, "p", "p (Bonferroni)", "p (FDR)", "at 0.05 by FDR"),
+        rows,
+        note,
+    )
+
+
+def equivalent(reading: Reading, analyses: Sequence[Analysis]) -> Table | None:
+    """Set out the two one-sided tests against the margins."""
+    rows = [
+        (
+            *(words(a.metric), f"{e.factor}: {e.level} less {e.baseline}", e.interval, f"±{e.high:g}", p_value(e.p)),
+            *("yes" if holds else "no" for holds in (e.equivalent, e.equivalent_wide, e.changes)),
+        )
+        for a in analyses
+        for e in a.equivalences
+    ]
+    header = ("metric", "compared", "difference [90 % interval]", "margin", "p", "equivalent")
+    note = "Two one-sided tests at 0.05, which is the 90 % interval inside the margins; the paper took the 95 % one."
+    ends = ("by the 95 % interval", "changed verdict")
+    return _table(reading, "5-equivalence", "Table 5. Practical equivalence", (*header, *ends), rows, note)
+
+
+def powers(reading: Reading, analyses: Sequence[Analysis]) -> Table | None:
+    """Set out what so many units can show, and how many are needed."""
+    rows = [
+        (
+            *(words(a.metric), f"{c.factor}: {c.level} less {c.baseline}", c.units, c.effect("d_z").value),
+            *(seen.power, least.effect, medium.count, small.count),
+        )
+        for a in analyses
+        for c, (seen, least, medium, small) in zip(a.contrasts, a.powers, strict=True)
+    ]
+    header = ("metric", "compared", "n", "d_z seen", "power for it", "least d found", "n for d = 0.5", "n for d = 0.2")
+    note = "Paired t test at 0.05, 80 % power. Power for the effect that was seen says no more than p does."
+    return _table(reading, "6-power", "Table 6. Power", header, rows, note)
+
+
+def assumptions(reading: Reading, analyses: Sequence[Analysis]) -> Table:
+    """Set out every assumption that was looked at."""
+    rows: list[tuple[Cell, ...]] = []
+    for a in analyses:
+        parts: list[tuple[str, Sequence[Check]]] = [("variance", a.factorial.checks)] if a.factorial else []
+        parts += [("mixed model", a.mixed.checks)] if a.mixed else []
+        parts += [(f"{c.factor}: {c.level} less {c.baseline}", c.checks) for c in a.contrasts]
+        rows += [
+            (words(a.metric), test, check.name, HOLDS[check.holds], check.sentence)
+            for test, checks in parts
+            for check in checks
+        ]
+    header = ("metric", "test", "assumption", "holds", "in words")
+    return Table(f"assumptions-{reading.name}", f"Assumptions ({reading.title})", header, tuple(rows), reading.said)
+
+
+def per_class(plan: Plan, runs: pd.DataFrame) -> Table | None:
+    """Set out every metric of each class in each condition: means over the runs of a cell."""
+    own, factors = runs[runs["test"] == OWN], factors_of(plan)
+    names = plan.study.tested
+    if not names:
+        return None
+    rows: list[tuple[Cell, ...]] = [
+        (*map(str, levels), label, *(float(part[f"{each}{CLASSWISE}{label}"].mean()) for each in names.values()))
+        for levels, part in own.groupby(factors, sort=False)
+        for label in classes_of(own, next(iter(names.values())))
+    ]
+    note = "Means over the runs of a cell; where a metric is not defined in a run, that run is left out."
+    header = (*factors, "class", *map(words, names))
+    return Table("4-classes", "Table 4. Each class", header, tuple(rows), note)
+
+
+def told(plan: Plan, runs: pd.DataFrame, found: Sequence[Statistics]) -> list[str]:
+    """Write all tables for the screen, in their order, each in both readings."""
+    classes = per_class(plan, runs) if found else None
+    tables = [table for statistics in found for table in statistics.tables] + ([classes] if classes else [])
+    lines = []
+    for table in sorted(tables, key=lambda table: table.title.partition(" (")[0]):
+        lines += [table.title, *table.text().splitlines(), *([table.note] if table.note else []), ""]
+    return lines
