@@ -11,9 +11,11 @@ from evenface.data.sources import read
 from evenface.errors import InputError
 from evenface.evaluation.predictions import Predictions
 from evenface.faces.detector import Crop
-from evenface.faces.prepare import prepare, target_of
+from evenface.faces.prepare import prepare
+from evenface.faces.sequences import Sequencing
 from evenface.faces.store import Store
 from evenface.faces.taking import Taking
+from evenface.faces.targets import target_of
 from evenface.places import cache_folder
 from evenface.recipes import Recipe
 
@@ -53,12 +55,14 @@ def prepare_store(recipe: Recipe, sheets: Path | None = None) -> Store:
         If the face detector is unknown or not installed, or the data cannot be read.
     """
     data = recipe.data
-    crop = None
-    if data.faces.crop == "face":
-        crop = Crop(**data.faces.model_dump(exclude={"crop"}))
     manifest = read_manifest(recipe)
+    numbers = data.sequences.of == "mesh" or manifest.content == "sequences"
+    crop = None
+    if data.faces.crop == "face" or data.sequences.of == "mesh":
+        crop = Crop(**data.faces.model_dump(exclude={"crop"}))
     how: dict[str, Any] = {"size": data.size, "channels": data.channels, "crop": crop}
     how |= {"squeeze": data.faces.crop == "squeeze", "clips": taking_of(recipe)}
+    how |= {"sequences": sequencing_of(recipe) if numbers else None}
     if sheets is not None:
         from evenface.faces.sheets import write_sheets
 
@@ -76,6 +80,12 @@ def taking_of(recipe: Recipe) -> Taking:
         lost=settings.lost,
         lost_share=settings.lost_share,
     )
+
+
+def sequencing_of(recipe: Recipe) -> Sequencing:
+    """Give how a recipe makes sequences of numbers."""
+    settings = recipe.data.sequences.model_dump(exclude={"of"})
+    return Sequencing(**settings, lost=recipe.data.clips.lost, lost_share=recipe.data.clips.lost_share)
 
 
 def divide(recipe: Recipe, store: Store) -> Split:

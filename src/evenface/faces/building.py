@@ -1,4 +1,4 @@
-"""A store under construction: pictures are appended, and a journal says how far they are safe on disk."""
+"""A store under construction: samples are appended, and a journal says how far they are safe on disk."""
 
 import contextlib
 import json
@@ -11,7 +11,7 @@ from typing import Any
 
 from evenface.errors import InputError
 from evenface.faces.read import Target
-from evenface.faces.store import IMAGES
+from evenface.faces.store import IMAGES, SEQUENCES
 from evenface.faces.worker import Found
 from evenface.files import disk_error, npy_header
 
@@ -35,10 +35,12 @@ class Building:
     samples : int
         How many samples there will be.
     target : Target
-        Form of each picture.
+        Form of each picture or sequence.
 
     Attributes
     ----------
+    file : Path
+        The array.
     done : int
         Samples dealt with.
     reasons : dict of int to str
@@ -46,7 +48,7 @@ class Building:
     several : dict of int to int
         Position and count of pictures of each sample that gave more than one.
     clips : dict of int to list of list of int
-        Position of each clip, and of each of its samples what :data:`~evenface.faces.clips.FACTS` names.
+        Position of each clip or sequence, and of each of its samples what :data:`~evenface.faces.clips.FACTS` names.
 
     Raises
     ------
@@ -56,6 +58,7 @@ class Building:
 
     def __init__(self, path: Path, samples: int, target: Target) -> None:
         self.path, self.target = path, target
+        self.file = path / (SEQUENCES if target.sequencing else IMAGES)
         self.done, self.written = 0, 0
         self.reasons: dict[int, str] = {}
         self.several: dict[int, int] = {}
@@ -65,7 +68,7 @@ class Building:
         try:
             path.mkdir(parents=True, exist_ok=True)
             self._replay()
-            self._array = os.open(path / IMAGES, os.O_RDWR | os.O_CREAT, 0o644)
+            self._array = os.open(self.file, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise disk_error(error, path) from error
         try:
@@ -152,7 +155,7 @@ class Building:
     def _replay(self) -> None:
         """Believe the journal up to its last whole line, and cut off the rest."""
         journal = self.path / JOURNAL
-        if not journal.exists() or not (self.path / IMAGES).exists():
+        if not journal.exists() or not self.file.exists():
             journal.unlink(missing_ok=True)
             return
         content = journal.read_bytes()
@@ -192,8 +195,7 @@ def _pieces(pixels: bytes | Path) -> Iterator[bytes]:
 
 def _header(samples: int, target: Target) -> bytes:
     """Make the header of an array of so many samples."""
-    shape = (samples, target.frames, target.size, target.size, target.channels)
-    return npy_header("|u1", shape)
+    return npy_header(target.kind, (samples, *target.shape))
 
 
 def _reserve(file: int, length: int) -> None:

@@ -99,7 +99,7 @@ def plan_clip(path: str, start: int | None, end: int | None, target: Target) -> 
         If a package is missing.
     """
     film = open_film(path)
-    first, last = _range(start, end, len(film.times))
+    first, last = range_of(start, end, len(film.times))
     assert target.taking is not None
     count = last - first
     if target.crop is None:
@@ -109,8 +109,7 @@ def plan_clip(path: str, start: int | None, end: int | None, target: Target) -> 
         ]
         return Plan(film, rows, np.zeros(0, np.int64), [], [])
     times = film.times[first:last]
-    looks = choose_looks(times, np.concatenate(target.taking.of(count)), timed=film.timed)
-    found = [_faces(image, target.crop) for _, image in film.frames((first + looks).tolist())]
+    looks, found = look(film, first, last, np.concatenate(target.taking.of(count)), target.crop)
     tracks = follow(found)
     rows, troubles = [], []
     for number, track in enumerate(kept(tracks, target.crop.which), start=1):
@@ -124,11 +123,37 @@ def plan_clip(path: str, start: int | None, end: int | None, target: Target) -> 
     return Plan(film, rows, first + looks, found, tracks, trouble)
 
 
-def _range(start: int | None, end: int | None, count: int) -> tuple[int, int]:
+def range_of(start: int | None, end: int | None, count: int) -> tuple[int, int]:
+    """Give the range of frames of a clip of ``count``; an UnusableError if it has no such frames."""
     first, last = start or 0, count if end is None else end
     if not 0 <= first < last <= count:
         raise UnusableError(f"no frame: the clip has {count:,} frames, asked for are {first:,} to {last:,}")
     return first, last
+
+
+def look(film: Film, first: int, last: int, taken: Indices, crop: Crop) -> tuple[Indices, list[list[Face]]]:
+    """Look for faces where it is worth it to follow them through the frames ``first`` to ``last``.
+
+    Parameters
+    ----------
+    film : Film
+        Where frames come from.
+    first, last : int
+        Range of frames, the last not included.
+    taken : ndarray of int
+        Frames that matter, counted from ``first``.
+    crop : Crop
+        By what.
+
+    Returns
+    -------
+    looks : ndarray of int64
+        Frames looked at, counted from ``first``.
+    found : list of list of Face
+        What was found in each.
+    """
+    looks = choose_looks(film.times[first:last], taken, timed=film.timed)
+    return looks, [_faces(image, crop) for _, image in film.frames((first + looks).tolist())]
 
 
 def _faces(image: Image.Image, crop: Crop) -> list[Face]:

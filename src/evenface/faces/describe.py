@@ -10,8 +10,10 @@ import pandas as pd
 
 from evenface.data.manifest import Manifest
 from evenface.faces.clips import FACTS as CLIP_FACTS
+from evenface.faces.detector import versions
+from evenface.faces.points import COUNTS
 from evenface.faces.read import Target
-from evenface.faces.store import FACTS, MANIFEST, QUARANTINE, Store, count_reasons
+from evenface.faces.store import FACTS, MANIFEST, QUARANTINE, SEQUENCES, Store, count_reasons
 from evenface.files import atomic_write, write_json
 
 PREPARATION = 1
@@ -20,6 +22,9 @@ PREPARATION = 1
 
 def settings_of(target: Target, manifest: Manifest) -> list[Any]:
     """Give all that decides what a store holds, beside the bytes of the files."""
+    if target.sequencing:
+        how = [target.sequencing.facts, mesh_version(), decoder_version()] if target.crop else [target.sequencing.facts]
+        return [PREPARATION, manifest.hash, SEQUENCES, *how, target.crop.facts if target.crop else None]
     # In the order, and with no more words, than stores of stills always had: they are found again by it.
     further: list[Any] = [target.crop.facts] if target.crop else []
     further += ["squeeze"] if target.squeeze else []
@@ -29,12 +34,12 @@ def settings_of(target: Target, manifest: Manifest) -> list[Any]:
 
 def decoder_version() -> str:
     """Give the version of PyAV, which decodes videos; an empty string where it is not installed."""
-    import importlib.metadata
+    return versions(("av",)).get("av", "")
 
-    try:
-        return importlib.metadata.version("av")
-    except importlib.metadata.PackageNotFoundError:
-        return ""
+
+def mesh_version() -> str:
+    """Give the version of MediaPipe, which finds points; an empty string where it is not installed."""
+    return versions(("mediapipe",)).get("mediapipe", "")
 
 
 def describe(
@@ -69,27 +74,48 @@ def describe(
     each[list(clips)] = [len(rows) for rows in clips.values()]
     each[list(reasons)] = 0
     usable = _repeated(manifest, each)
-    if target.taking:
+    if clips:
         usable = _with_facts(usable, [row for i in sorted(clips) for row in clips[i]])
     lost = (manifest.counts() > 0) & (usable.counts() == 0)
     aside = set_aside(manifest, reasons)
     with atomic_write(part / QUARANTINE) as temporary:
         aside.to_csv(temporary, index=False)
     replace(usable, notes=notes_of(manifest, usable, aside)).save(part / MANIFEST)
-    facts = {
+    facts: dict[str, Any] = {
         "key": part.name.removesuffix(".partial"),
         "preparation": PREPARATION,
-        "size": target.size,
-        "channels": target.channels,
-        "crop": "squeeze" if target.squeeze else target.crop.facts if target.crop else None,
         "samples": len(usable),
         "set_aside": len(aside),
         "lost": [name for name, gone in zip(manifest.classes, lost, strict=True) if gone],
+        "crop": "squeeze" if target.squeeze else target.crop.facts if target.crop else None,
         "pillow": PIL.__version__,
     }
+    if how := target.sequencing:
+        facts |= {"points": how.stored, "middle": _middle(part, target), "sequences": how.facts}
+        facts |= {"mediapipe": mesh_version(), "av": decoder_version()} if target.crop else {}
+    else:
+        facts |= {"size": target.size, "channels": target.channels}
     if target.taking:
         facts |= {"clips": target.taking.facts, "av": decoder_version()}
     write_json(part / FACTS, facts)
+
+
+def _middle(part: Path, target: Target) -> float | None:
+    """Say where x is mirrored about; of points in files that were not normalised, by where they lie."""
+    how = target.sequencing
+    assert how is not None
+    if how.stored not in COUNTS:
+        return None
+    if how.normalise != "none":
+        return 0.0
+    if how.of != "files":
+        return 0.5
+    array = np.load(part / SEQUENCES, mmap_mode="r")
+    x = array[:: -(-len(array) // 1000), :, :, 0]
+    low, middle, high = np.percentile(x, (2, 50, 98))
+    if abs(middle) < 0.25 * (high - low):
+        return 0.0
+    return 0.5 if low > -0.25 and high < 1.25 else None
 
 
 def set_aside(manifest: Manifest, reasons: Mapping[int, str]) -> pd.DataFrame:
@@ -101,7 +127,7 @@ def _repeated(manifest: Manifest, each: np.ndarray) -> Manifest:
     """Give every sample as many rows as it gave pictures, and each its own name."""
     table = manifest.table.iloc[np.repeat(np.arange(len(manifest)), each)].reset_index(drop=True)
     number = table.groupby("sample").cumcount() + 1
-    if number.max() > 1 or manifest.content == "clips":
+    if number.max() > 1 or manifest.content != "stills":
         # Faces of one picture have much in common; what divides by clips must not tear them apart.
         table["clip"] = table["clip"].fillna(table["sample"])
     if number.max() > 1:
@@ -125,23 +151,26 @@ def notes_of(manifest: Manifest, usable: Manifest, aside: pd.DataFrame) -> tuple
         count = f"{len(aside):,} samples were" if len(aside) > 1 else "1 sample was"
         notes.append(f"{count} set aside while preparing: {count_reasons(aside)}")
     further = len(usable) + len(aside) - len(manifest)
-    if manifest.content == "clips":
-        notes += _clip_notes(usable.table, len(manifest) - len(aside))
+    if manifest.content == "clips" or "lost" in usable.table:
+        notes += _clip_notes(usable.table, len(manifest) - len(aside), manifest.content)
     elif further:
         notes.append(f"further faces of a picture, given its label and subject: {further:,}")
     return tuple(notes)
 
 
-def _clip_notes(table: pd.DataFrame, clips: int) -> list[str]:
+def _clip_notes(table: pd.DataFrame, clips: int, content: str) -> list[str]:
     notes = []
     if "face" in table and (further := int((table["face"] > 1).sum())):
-        notes.append(f"samples of further faces of a clip, given its label and subject: {further:,}")
-    if len(table) > clips:
+        what = "picture" if content == "stills" else "clip"
+        notes.append(f"samples of further faces of a {what}, given its label and subject: {further:,}")
+    if len(table) > clips and content == "clips":
         notes.append(f"{len(table):,} samples were taken from {clips:,} clips")
     if lost := int(table["lost"].sum()):
         notes.append(f"frames of clips without a face: {lost:,}, in {int((table['lost'] > 0).sum()):,} samples")
     if short := int((table["repeated"] > 0).sum()):
-        notes.append(f"samples of clips with fewer frames than are taken, some of which stand there again: {short:,}")
+        notes.append(
+            f"samples of clips with fewer frames than are taken, filled up by repeating or interpolating: {short:,}"
+        )
     return notes
 
 

@@ -206,10 +206,11 @@ class Crop:
             packages += PACKAGES
         else:  # as it was before there was a choice, so that stores made then are found
             settings.pop("landmarks")
-        return {**settings, "alignment": ALIGNMENT, "versions": _versions(packages)}
+        return {**settings, "alignment": ALIGNMENT, "versions": versions(packages)}
 
 
-def _versions(packages: tuple[str, ...]) -> dict[str, str]:
+def versions(packages: tuple[str, ...]) -> dict[str, str]:
+    """Give the version of each of these packages that is installed."""
     found = {}
     for name in packages:
         try:

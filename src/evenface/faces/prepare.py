@@ -5,18 +5,23 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
 from evenface.data.manifest import Manifest
+from evenface.data.sources.layout import PICTURES
 from evenface.errors import InputError
 from evenface.faces.building import JOURNAL, Building
 from evenface.faces.describe import describe, opened, set_aside, settings_of
 from evenface.faces.detector import Crop
+from evenface.faces.numbers import TEXT, common_shape
 from evenface.faces.read import Target
+from evenface.faces.sequences import Sequencing
 from evenface.faces.store import FACTS, Store
 from evenface.faces.taking import Taking
+from evenface.faces.targets import target_of
 from evenface.faces.video import parts_of
 from evenface.faces.worker import Answer, Sample, Workers
 from evenface.files import atomic_write, digest, disk_error, exclusive
@@ -27,7 +32,6 @@ CHUNK_BYTES = 2 << 20
 CROP_CHUNK = 16
 DETECTOR_START = 64
 """Pictures that take about as long as to start a detector."""
-LARGEST = 2048
 
 
 def prepare(
@@ -39,6 +43,7 @@ def prepare(
     crop: Crop | None = None,
     squeeze: bool = False,
     clips: Taking | None = None,
+    sequences: Sequencing | None = None,
     workers: int | None = None,
 ) -> Store:
     """Read, crop, convert and resize every sample into one array, or find it already made.
@@ -66,6 +71,10 @@ def prepare(
         Without ``crop``: the whole picture, squeezed to a square.
     clips : Taking, optional
         How frames are taken from clips, by default 16 from equal stretches; of no effect on stills.
+    sequences : Sequencing, optional
+        Store MediaPipe's points of the faces that ``crop`` says, by default those of its own detector, in place of
+        pixels; or how sequences are taken from files of numbers. Then ``size``, ``channels``, ``squeeze`` and ``clips``
+        are of no effect. See :func:`~evenface.faces.targets.sequencing_of` for what a manifest says of its files.
     workers : int, optional
         Processes that read; none means one per core that this process may use, and zero reads in this process,
         as is done for small sets anyway where no faces are looked for.
@@ -77,7 +86,8 @@ def prepare(
         of its own called ``name#2`` and so on, with the label and the subject of the picture. So are the further
         windows of a clip. A clip's rows say in ``start`` and ``end`` which of the file's frames a sample is taken
         from, in ``frames`` how many the clip has, in ``lost`` on how many no face was seen (of those taken, or those
-        left out), and in ``repeated`` how many of its frames stand there again because the clip is short.
+        left out), and in ``repeated`` how many of its frames stand there again, or between others, because the clip is
+        short. So do those of sequences.
 
     Raises
     ------
@@ -85,7 +95,9 @@ def prepare(
         If a setting is out of range, a still spans several frames, no sample is usable, files change
         meanwhile, the disk is full, the folder cannot be written to, or the face detector is not installed.
     """
-    target = target_of(manifest, size=size, channels=channels, crop=crop, squeeze=squeeze, clips=clips)
+    target = target_of(
+        manifest, size=size, channels=channels, crop=crop, squeeze=squeeze, clips=clips, sequences=sequences
+    )
     if workers is not None and workers < 0:
         raise InputError(f"workers must be >= 0, got {workers}")
     folder = Path(folder)
@@ -98,8 +110,8 @@ def prepare(
     samples = _samples(manifest)
     paths = list(dict.fromkeys(path for path, _, _ in samples))
     settings = json.dumps(settings_of(target, manifest))
-    if target.taking:
-        parts = [parts_of(path) for path in paths]
+    if manifest.content != "stills":
+        parts = [parts_of(path, PICTURES if manifest.content == "clips" else (TEXT,)) for path in paths]
         paths = [file for files in parts for file in files]
         settings += json.dumps([len(files) for files in parts])
     stamp = _stamp(paths, settings)
@@ -117,43 +129,6 @@ def prepare(
     with atomic_write(note) as temporary:
         temporary.write_text(key, encoding="utf-8")
     return opened(folder / key, manifest)
-
-
-def target_of(
-    manifest: Manifest,
-    *,
-    size: int,
-    channels: int = 1,
-    crop: Crop | None = None,
-    squeeze: bool = False,
-    clips: Taking | None = None,
-) -> Target:
-    """Give what each sample becomes; parameters and errors are those of :func:`prepare`."""
-    target = Target(size, channels, crop, squeeze, (clips or Taking()) if manifest.content == "clips" else None)
-    _check(manifest, target)
-    return target
-
-
-def _check(manifest: Manifest, target: Target) -> None:
-    if not 1 <= target.size <= LARGEST:
-        raise InputError(f"size must be 1 to {LARGEST} pixels, got {target.size}")
-    if target.channels not in (1, 3):
-        raise InputError(f"channels must be 1 (grey) or 3 (RGB), got {target.channels}")
-    if target.crop and target.squeeze:
-        raise InputError("pictures are cropped to faces or squeezed, not both")
-    spans = ((manifest.table["end"] - manifest.table["start"]) > 1).fillna(value=False).to_numpy(dtype=bool)
-    if spans.any() and not target.taking:
-        name = manifest.table["sample"].iloc[int(spans.argmax())]
-        raise InputError(
-            f"{manifest.source}: the sample {name} spans several frames", "Sources of clips must say that they are."
-        )
-    several = (target.crop and target.crop.which == "all") or (target.taking and target.taking.take == "windows")
-    if several and (taken := manifest.table["sample"].str.contains(r"#\d+$")).any():
-        name = manifest.table["sample"][taken].iloc[0]
-        raise InputError(
-            f"{manifest.source}: the sample {name} is named as the further faces or windows are",
-            "Keep only the largest face of each picture, or rename it.",
-        )
 
 
 def _samples(manifest: Manifest) -> list[Sample]:
@@ -190,10 +165,10 @@ def _count(workers: int | None, samples: int, target: Target) -> int:
     if workers is not None:
         return workers
     crop = target.crop
-    if samples <= HASH_CHUNK and crop is None and not target.taking:
+    if samples <= HASH_CHUNK and crop is None and not target.one_by_one:
         return 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if target.taking:
+    if target.one_by_one:
         return min(cores, samples)
     return cores if crop is None else min(cores, 1 + samples // DETECTOR_START)
 
@@ -209,7 +184,10 @@ def _hashes(readers: Workers, paths: list[str]) -> Iterator[str]:
 def _build(manifest: Manifest, samples: list[Sample], path: Path, target: Target, readers: Workers) -> None:
     """Decode into ``PATH.partial``, finish it and give it its name; keep what is done if this is stopped."""
     part = path.with_name(path.name + ".partial")
-    with Building(part, len(samples), target) as building, progress("preparing faces", len(samples)) as advance:
+    what = "faces"
+    if how := target.sequencing:
+        what, target = "sequences", replace(target, sequencing=replace(how, shape=common_shape(samples, how)))
+    with Building(part, len(samples), target) as building, progress(f"preparing {what}", len(samples)) as advance:
         advance(building.done)
         with _answers(samples[building.done :], part, target, readers) as answers:
             for found, pixels in answers:
@@ -230,8 +208,9 @@ def _build(manifest: Manifest, samples: list[Sample], path: Path, target: Target
 @contextlib.contextmanager
 def _answers(samples: list[Sample], part: Path, target: Target, readers: Workers) -> Iterator[Iterator[Answer]]:
     """Read samples in order; clips through a folder of their own for what does not fit into memory."""
-    if not target.taking:
-        length = max(1, min(CROP_CHUNK if target.crop else 512, CHUNK_BYTES // target.nbytes))
+    if not target.one_by_one:
+        most = CROP_CHUNK if target.crop or target.sequencing else 512
+        length = max(1, min(most, CHUNK_BYTES // target.nbytes))
         yield readers.pictures([samples[i : i + length] for i in range(0, len(samples), length)], target)
         return
     spill = part.with_name(part.name + ".spill")
@@ -246,7 +225,7 @@ def _answers(samples: list[Sample], part: Path, target: Target, readers: Workers
 
 
 def _advice(manifest: Manifest) -> str:
-    what = "clips" if manifest.content == "clips" else "pictures"
+    what = {"clips": "clips", "stills": "pictures", "sequences": "files of numbers"}[manifest.content]
     return f"Check that {manifest.root} is the data set's folder and holds {what}."
 
 

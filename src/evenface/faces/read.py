@@ -1,7 +1,6 @@
 """One picture, however it was stored, to square 8-bit pixels; or the reason why not."""
 
 import contextlib
-import csv
 import io
 import math
 import os
@@ -10,14 +9,14 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from evenface.errors import InputError
 from evenface.faces.detector import Crop, crop_faces
+from evenface.faces.rows import table_row
+from evenface.faces.sequences import Sequencing
 from evenface.faces.taking import Taking
 from evenface.faces.trouble import PICTURES, UnusableError, broken, file_trouble, kind_of, unidentified
 
@@ -39,18 +38,20 @@ ORIENTATION = 0x0112
 
 @dataclass(frozen=True)
 class Target:
-    """What every picture becomes.
+    """What every sample becomes.
 
     Parameters
     ----------
     size, channels : int
-        ``size`` × ``size`` pixels of 1 (grey) or 3 (RGB) channels.
+        ``size`` × ``size`` pixels of 1 (grey) or 3 (RGB) channels; of no meaning to sequences.
     crop : Crop, optional
         How to crop to faces; none means the central square.
     squeeze : bool, default=False
         Without ``crop``: the whole picture, its longer side squeezed to a square.
     taking : Taking, optional
         Samples are clips, of which so many frames are taken; none means stills.
+    sequencing : Sequencing, optional
+        Samples are numbers in place of pixels; with ``crop``, of the faces that it says.
     """
 
     size: int
@@ -58,16 +59,34 @@ class Target:
     crop: Crop | None = None
     squeeze: bool = False
     taking: Taking | None = None
+    sequencing: Sequencing | None = None
 
     @property
     def frames(self) -> int:
         """Frames of one sample, 1 for a still."""
-        return self.taking.frames if self.taking else 1
+        how = self.sequencing or self.taking
+        return how.frames if how else 1
+
+    @property
+    def one_by_one(self) -> bool:
+        """Whether samples are read one at a time, because each takes long."""
+        return bool(self.taking) or bool(self.sequencing and self.sequencing.of != "files")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one sample: (T, H, W, C) of pixels, (T, P, D) of numbers."""
+        each = self.sequencing.shape if self.sequencing else (self.size, self.size, self.channels)
+        return self.frames, *each
+
+    @property
+    def kind(self) -> str:
+        """What stands in the array: bytes of pixels, or 32-bit numbers."""
+        return "<f4" if self.sequencing else "|u1"
 
     @property
     def nbytes(self) -> int:
         """Bytes of one sample: a picture, or the frames of a clip."""
-        return self.frames * self.size * self.size * self.channels
+        return math.prod(self.shape) * (4 if self.sequencing else 1)
 
 
 @contextlib.contextmanager
@@ -107,8 +126,7 @@ def read_sample(path: str, start: int | None, target: Target) -> bytes:
         If the face detector cannot be loaded.
     """
     try:
-        is_table = path.lower().endswith(".csv")
-        image = _table_row(path, start) if is_table else _decode(_bytes_of(path), start, target)
+        image = _raw(path, start, target)
         return _faces(image, target) if target.crop else fit(image, target).tobytes()
     except OSError as error:
         raise UnusableError(file_trouble(error)) from error
@@ -134,8 +152,12 @@ def fit(image: Image.Image, target: Target) -> Image.Image:
     return image
 
 
-def read_picture(path: str) -> Image.Image:
-    """Read a picture as it is: upright, RGB, 8 bits.
+def _raw(path: str, start: int | None, target: Target | None) -> Image.Image:
+    return table_row(path, start) if path.lower().endswith(".csv") else _decode(_bytes_of(path), start, target)
+
+
+def read_picture(path: str, start: int | None = None) -> Image.Image:
+    """Read a picture as it is: upright, RGB, 8 bits; ``start`` is as in :func:`read_sample`.
 
     Raises
     ------
@@ -143,7 +165,7 @@ def read_picture(path: str) -> Image.Image:
         If there is no usable picture; the text says why.
     """
     try:
-        return _convert(_eight_bit(_decode(_bytes_of(path), None, None)), "RGB")
+        return _convert(_eight_bit(_raw(path, start, None)), "RGB")
     except OSError as error:
         raise UnusableError(file_trouble(error)) from error
 
@@ -248,49 +270,3 @@ def _convert(image: Image.Image, mode: str) -> Image.Image:
         return image.convert("RGB").convert(mode) if image.mode in ("P", "PA", "CMYK") else image.convert(mode)
     except ValueError as error:
         raise UnusableError(f"unsupported: no way from {image.mode} pixels to {mode}") from error
-
-
-def _table_row(path: str, row: int | None) -> Image.Image:
-    if row is None:
-        raise UnusableError("no row: the manifest does not say which row of the table it is")
-    if not os.path.getsize(path):  # noqa: PTH202 - one call per sample, Path is slow
-        raise UnusableError("empty: the file has no bytes")
-    column, offsets = _table_lines(path, os.stat(path).st_mtime_ns)  # noqa: PTH116
-    if column < 0:
-        raise UnusableError("no column pixels in the table")
-    if not 0 <= row < len(offsets) - 1:
-        raise UnusableError(f"no row: the table ends before row {row}")
-    with Path(path).open("rb") as file:
-        file.seek(offsets[row])
-        line = file.read(offsets[row + 1] - offsets[row])
-    try:
-        fields = next(csv.reader(line.decode("utf-8", "replace").splitlines()[:1]))
-        text = fields[column].strip()
-    except (IndexError, csv.Error, StopIteration) as error:
-        raise UnusableError("corrupt: the row has no pixels") from error
-    if not text or text.encode().translate(None, b"0123456789 "):
-        raise UnusableError("corrupt: the row's pixels are not whole numbers from 0 to 255")
-    values = np.fromstring(text, dtype=np.int64, sep=" ")  # five times as fast as int() on each
-    if values.max() > 255:
-        raise UnusableError("corrupt: the row's pixels are not whole numbers from 0 to 255")
-    side = math.isqrt(len(values))
-    if side * side != len(values):
-        raise UnusableError(f"corrupt: {len(values)} pixels make no square")
-    return Image.fromarray(values.astype(np.uint8).reshape(side, side))
-
-
-@lru_cache(maxsize=4)
-def _table_lines(path: str, _changed: int) -> tuple[int, Any]:
-    """Find the column ``pixels`` (-1 if there is none) and where each row starts; blank lines are no rows."""
-    csv.field_size_limit(1 << 24)
-    ends, position = [np.zeros(1, np.int64)], 0
-    with Path(path).open("rb") as file:
-        while block := file.read(1 << 24):
-            ends.append(np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n")) + (position + 1))
-            position += len(block)
-        bounds = np.concatenate([*ends, [position]])
-        starts = bounds[:-1][np.diff(bounds) > 2]
-        file.seek(int(starts[0]) if len(starts) else 0)
-        head = file.readline(1 << 16).decode("utf-8-sig", "replace")
-    names = [name.strip().lower() for name in next(csv.reader([head]), [])]
-    return names.index("pixels") if "pixels" in names else -1, np.append(starts[1:], position)

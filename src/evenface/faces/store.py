@@ -1,4 +1,4 @@
-"""The store: prepared faces in one memory-mapped array, beside the manifest they belong to."""
+"""The store: prepared faces, or sequences of numbers, in one memory-mapped array, beside their manifest."""
 
 import json
 from collections import Counter
@@ -12,7 +12,8 @@ import pandas as pd
 from evenface.data.manifest import Manifest
 from evenface.errors import InputError
 
-IMAGES, MANIFEST, QUARANTINE, FACTS = "images.npy", "manifest.parquet", "quarantine.csv", "store.json"
+IMAGES, SEQUENCES = "images.npy", "sequences.npy"
+MANIFEST, QUARANTINE, FACTS = "manifest.parquet", "quarantine.csv", "store.json"
 
 
 @dataclass(frozen=True)
@@ -24,15 +25,24 @@ class Store:
     path : Path
         Folder of the store.
     manifest : Manifest
-        Usable samples only; row ``i`` describes ``images[i]``.
-    images : memmap of shape (N, T, H, W, C), uint8
+        Usable samples only; row ``i`` describes ``images[i]`` or ``sequences[i]``.
+    images : memmap of shape (N, T, H, W, C), uint8, or None
         The faces, values 0 to 255, read-only; T is 1 for stills, the frames taken for clips, C is 1 (grey) or 3 (RGB).
+        None where numbers were stored in place of pixels.
     quarantine : DataFrame
         Samples set aside: ``sample``, ``path``, ``reason``.
     key : str
         Digest of what the store was made from and how; the same key means the same bytes.
     lost : tuple of str
         Names of the classes that the quarantine left without any sample.
+    sequences : memmap of shape (N, T, P, D), float32, or None
+        D numbers of each of P points on T frames, read-only. None where there are pictures.
+    points : str
+        What the points are: one of :data:`evenface.faces.points.KINDS`, or blendshapes, whose names are
+        :data:`evenface.faces.blendshapes.NAMES`; empty for pictures.
+    middle : float or None
+        Where x, the first of the D, is mirrored about: 0.5 where x is a share of the frame's width, 0 where points are
+        about the origin. None where there is no x, or it is in pixels.
     """
 
     path: Path
@@ -41,9 +51,12 @@ class Store:
     quarantine: pd.DataFrame
     key: str
     lost: tuple[str, ...] = ()
+    sequences: Any = None
+    points: str = ""
+    middle: float | None = None
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.manifest)
 
     @classmethod
     def open(cls, path: Path | str) -> "Store":
@@ -57,7 +70,8 @@ class Store:
         path = Path(path)
         try:
             facts = json.loads((path / FACTS).read_text(encoding="utf-8"))
-            images = np.load(path / IMAGES, mmap_mode="r")
+            points = str(facts.get("points", ""))
+            array = np.load(path / (SEQUENCES if points else IMAGES), mmap_mode="r")
             quarantine = pd.read_csv(path / QUARANTINE, dtype="string", keep_default_na=False)
             key, lost = str(facts["key"]), tuple(facts["lost"])
         except FileNotFoundError as error:
@@ -70,21 +84,28 @@ class Store:
                 f"the store {path} is damaged ({error})", "Delete that folder and prepare again."
             ) from error
         manifest = Manifest.load(path / MANIFEST)
-        if images.dtype != np.uint8 or images.ndim != 5 or len(images) != len(manifest):
+        kind = (np.float32, 4) if points else (np.uint8, 5)
+        if (array.dtype, array.ndim, len(array)) != (*kind, len(manifest)):
             raise InputError(
-                f"the store {path} is damaged: {len(manifest)} samples for an array of {images.shape} {images.dtype}",
+                f"the store {path} is damaged: {len(manifest)} samples for an array of {array.shape} {array.dtype}",
                 "Delete that folder and prepare again.",
             )
-        return cls(path, manifest, images, quarantine, key, lost)
+        if points:
+            return cls(path, manifest, None, quarantine, key, lost, array, points, facts["middle"])
+        return cls(path, manifest, array, quarantine, key, lost)
 
     def summary(self) -> str:
         """One line for the screen: how many faces, how many set aside and why, which classes lost all."""
         many = "" if len(self) == 1 else "s"
         line = f"{len(self):,} face{many}"
-        if self.manifest.content == "clips":
+        if self.sequences is not None:
+            frames, count, each = self.sequences.shape[1:]
+            length = "1 frame" if frames == 1 else f"{frames} frames"
+            line = f"{len(self):,} sequence{many} of {length}, {self.points} ({count} × {each})"
+        elif self.manifest.content == "clips":
             line = f"{len(self):,} sample{many} of {self.images.shape[1]} frames"
-            if lost := int(self.manifest.table["lost"].sum()):
-                line += f", no face on {lost:,} frames"
+        if "lost" in self.manifest.table and (lost := int(self.manifest.table["lost"].sum())):
+            line += f", no face on {lost:,} frames"
         if len(self.quarantine):
             line += f", {len(self.quarantine):,} set aside ({QUARANTINE}: {count_reasons(self.quarantine)})"
         if self.lost:

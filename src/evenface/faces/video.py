@@ -70,12 +70,12 @@ def open_film(path: str) -> Film:
         raise UnusableError(file_trouble(error)) from error
 
 
-def parts_of(path: str) -> list[str]:
-    """Give the files that a clip consists of: the pictures of a folder in natural order, else ``path`` itself."""
+def parts_of(path: str, endings: tuple[str, ...] = PICTURES) -> list[str]:
+    """Give the files that a clip consists of: of a folder its pictures in natural order, else ``path`` itself."""
     if not os.path.isdir(path):  # noqa: PTH112 - one call per clip, on network disks too
         return [path]
     names = [entry.name for entry in os.scandir(path) if entry.is_file()]
-    pictures = [name for name in names if name.lower().endswith(PICTURES) and name[0] != "."]
+    pictures = [name for name in names if name.lower().endswith(endings) and name[0] != "."]
     return [os.path.join(path, name) for name in sorted(pictures, key=natural)] or [path]  # noqa: PTH118
 
 

@@ -21,7 +21,10 @@ from typing import Any
 from evenface.errors import InputError
 from evenface.faces.clips import read_clip
 from evenface.faces.detector import Crop
+from evenface.faces.mesh import read_mesh
+from evenface.faces.numbers import read_numbers
 from evenface.faces.read import Target, open_regular, quiet_pillow, read_sample
+from evenface.faces.sequences import Sequencing
 from evenface.faces.taking import Taking
 from evenface.faces.trouble import UnusableError
 
@@ -29,8 +32,8 @@ Sample = tuple[str, int | None, int | None]
 """Path, start and end."""
 Found = str | int | list[list[int]]
 Answer = tuple[list[Found], bytes | Path]
-"""For each sample how many pictures came of it (of a clip: the facts of each), or why none did; and their pixels in one
-run, or the file that holds them."""
+"""For each sample how many pictures came of it (of a clip or a sequence: the facts of each), or why none did; and their
+pixels or numbers in one run, or the file that holds them."""
 
 
 def hash_files(paths: Sequence[str]) -> list[str]:
@@ -50,19 +53,24 @@ def read_samples(samples: Sequence[Sample], target: Target) -> Answer:
     found: list[Found] = []
     pixels: list[bytes] = []
     with quiet_pillow():
-        for path, start, _ in samples:
+        for path, start, end in samples:
             try:
-                pixels.append(read_sample(path, start, target))
-                found.append(len(pixels[-1]) // target.nbytes)
+                if target.sequencing:
+                    facts, values = read_numbers(path, start, end, target.sequencing)
+                    pixels.append(values)
+                    found.append(facts)
+                else:
+                    pixels.append(read_sample(path, start, target))
+                    found.append(len(pixels[-1]) // target.nbytes)
             except UnusableError as error:
                 found.append(str(error))
     return found, b"".join(pixels)
 
 
 def read_one_clip(clip: Sample, target: Target, spill: Path | None) -> Answer:
-    """Read one clip; see :func:`~evenface.faces.clips.read_clip`."""
+    """Read one clip; see :func:`~evenface.faces.clips.read_clip` and :func:`~evenface.faces.mesh.read_mesh`."""
     try:
-        facts, pixels = read_clip(*clip, target, spill)
+        facts, pixels = read_mesh(*clip, target) if target.sequencing else read_clip(*clip, target, spill)
     except UnusableError as error:
         return [str(error)], b""
     return [facts], pixels
@@ -81,7 +89,7 @@ def serve() -> None:
             continue
         try:
             target = _target(**request["target"])
-            if target.taking:
+            if target.one_by_one:
                 found, pixels = read_one_clip(request["read"][0], target, Path(request["spill"]))
             else:
                 found, pixels = read_samples(request["read"], target)
@@ -94,8 +102,9 @@ def serve() -> None:
             _say(answers, {"found": found, "bytes": len(pixels)}, pixels)
 
 
-def _target(crop: dict[str, Any] | None, taking: dict[str, Any] | None, **simple: Any) -> Target:
-    return Target(crop=Crop(**crop) if crop else None, taking=Taking(**taking) if taking else None, **simple)
+def _target(**said: Any) -> Target:
+    parts = {"crop": Crop, "taking": Taking, "sequencing": Sequencing}
+    return Target(**{name: parts[name](**value) if name in parts and value else value for name, value in said.items()})
 
 
 def _say(answers: Any, head: dict[str, Any], pixels: bytes = b"") -> None:

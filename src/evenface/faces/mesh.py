@@ -1,0 +1,256 @@
+"""MediaPipe's 468 points of a face, in pictures and on the frames of clips."""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from evenface.errors import InputError
+from evenface.faces.align import Face, Square, cut
+from evenface.faces.clips import look, range_of
+from evenface.faces.detector import EXTRA
+from evenface.faces.numbers import check_lost
+from evenface.faces.read import Target, quiet_pillow, read_picture
+from evenface.faces.sequences import Array, Sequencing, at, held, needed, places
+from evenface.faces.taking import Indices
+from evenface.faces.track import Motion, Track, follow, kept, smooth
+from evenface.faces.trouble import UnusableError
+from evenface.faces.video import Film, open_film
+
+MARGIN = 0.5
+"""What is added to the detector's box on every side, so that the mesh's own detector finds the face in its square."""
+VIEW = 192
+"""Side of that square in pixels, as many as the model of the mesh sees."""
+POINTS = 468
+
+
+class Still:
+    """A picture, or a row of a table of pictures, as a film of one frame; see :class:`~evenface.faces.video.Film`.
+
+    Parameters
+    ----------
+    path, start : str and int or None
+        As in :func:`~evenface.faces.read.read_sample`.
+    """
+
+    def __init__(self, path: str, start: int | None) -> None:
+        self.path, self.start = path, start
+        self.times, self.timed = np.zeros(1), False
+
+    def frames(self, wanted: Iterable[int]) -> Iterator[tuple[int, Image.Image]]:
+        """Decode it, if it is wanted."""
+        for number in wanted:
+            with quiet_pillow():
+                yield number, read_picture(self.path, self.start)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One sample: a face on the frames that it is made of.
+
+    Parameters
+    ----------
+    frames : ndarray of int64, shape (K,)
+        Numbers in the file of the frames that were looked at.
+    where : ndarray of float64, shape (T,)
+        Places of the sample's frames among those.
+    seen : ndarray of bool, shape (K,)
+        Where the points were found.
+    points : ndarray of float32, shape (K, 468, 3)
+        In pixels of the frame; z in the same unit, smaller is nearer. Of no meaning where they were not found.
+    sizes : ndarray of float32, shape (K, 2)
+        Width and height of the frames.
+    facts : list of int
+        See :data:`~evenface.faces.clips.FACTS`.
+    """
+
+    frames: Indices
+    where: npt.NDArray[np.float64]
+    seen: npt.NDArray[np.bool_]
+    points: Array
+    sizes: Array
+    facts: list[int]
+
+    def made(self, how: Sequencing) -> Array:
+        """Give the sample as it is stored, (T, P, D)."""
+        points, sizes = held(self.points, self.seen), held(self.sizes, self.seen)
+        if how.normalise == "none" and not how.blendshapes:
+            return at(how.made(points / sizes[:, None, [0, 1, 0]]), self.where)
+        return at(how.made(points / sizes[:, None, :1]), self.where)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What becomes of a clip or picture.
+
+    Parameters
+    ----------
+    film : Film
+        Where its frames come from.
+    rows : list of Row
+        Its samples, one for each face that is kept; empty if it cannot be used.
+    looks : ndarray of int64
+        Frames in which faces were looked for.
+    found : list of list of Face
+        What was found in each.
+    tracks : list of Track
+        The faces followed, the main one first.
+    trouble : str
+        Why it cannot be used, else empty.
+    """
+
+    film: Film
+    rows: list[Row]
+    looks: Indices
+    found: list[list[Face]]
+    tracks: list[Track]
+    trouble: str = ""
+
+
+def read_mesh(path: str, start: int | None, end: int | None, target: Target) -> tuple[list[list[int]], bytes]:
+    """Find the points of a clip or picture.
+
+    Parameters
+    ----------
+    path, start, end, target
+        As in :func:`plan_mesh`.
+
+    Returns
+    -------
+    facts : list of list of int
+        For each sample what :data:`~evenface.faces.clips.FACTS` names.
+    numbers : bytes
+        float32, of shape (T, P, D) each, one behind the other.
+
+    Raises
+    ------
+    UnusableError
+        If nothing in it can be used; the text says why.
+    InputError
+        If a package is missing.
+    """
+    plan, how = plan_mesh(path, start, end, target), target.sequencing
+    assert how is not None
+    if plan.trouble:
+        raise UnusableError(plan.trouble)
+    return [row.facts for row in plan.rows], b"".join(row.made(how).astype("<f4").tobytes() for row in plan.rows)
+
+
+def plan_mesh(path: str, start: int | None, end: int | None, target: Target) -> Plan:
+    """Follow the faces of a clip and find their points on the frames that are taken.
+
+    Parameters
+    ----------
+    path : str
+        A video, a folder of pictures, a picture, or a table of pictures.
+    start, end : int or None
+        Range of frames, the end not included, none means all; of a table, the row.
+    target : Target
+        With its ``crop``, which says whose points are found, and its ``sequencing``.
+
+    Raises
+    ------
+    UnusableError
+        If it cannot be read, or has no such frames.
+    InputError
+        If a package is missing.
+
+    Notes
+    -----
+    Each frame is looked at for itself (``static_image_mode``), in the square about the face that is followed, turned
+    upright: so points do not depend on which frames were seen before, on the number of processes, or on whom
+    MediaPipe would have picked among several, and small faces are found as well as large ones.
+    """
+    crop, how = target.crop, target.sequencing
+    assert crop is not None
+    assert how is not None
+    still = how.of == "stills"
+    film: Film = Still(path, start) if still else open_film(path)
+    first, last = (0, 1) if still else range_of(start, end, len(film.times))
+    count = last - first
+    every = np.arange(count) if how.lost == "skip" else needed(places(count, how.frames, how.take, how.short))
+    looks, found = look(film, first, last, every, crop)
+    tracks = follow(found)
+    times = film.times[first:last]
+    rows, troubles = [], []
+    motions = [smooth(track, times[looks], MARGIN) for track in kept(tracks, crop.which)]
+    for number, motion in enumerate(motions, start=1):
+        try:
+            rows.append(_row(film, motion, times, first, how, number))
+        except UnusableError as error:
+            troubles.append(str(error))
+    trouble = "" if rows else troubles[0] if troubles else "no face found"
+    return Plan(film, rows, first + looks, found, tracks, trouble)
+
+
+def _row(film: Film, motion: Motion, times: npt.NDArray[np.float64], first: int, how: Sequencing, face: int) -> Row:
+    """Find the points of one face, or raise UnusableError if it was lost too often."""
+    count, there = len(times), motion.sees(times)
+    present = np.flatnonzero(there) if how.lost == "skip" else np.arange(count)
+    absent = count - len(present)
+    if how.lost == "skip":
+        check_lost(absent, count, how)
+    where = places(len(present), how.frames, how.take, how.short)
+    taken = needed(where)
+    frames = present[taken]
+    points, sizes = np.zeros((len(frames), POINTS, 3), np.float32), np.ones((len(frames), 2), np.float32)
+    seen = np.zeros(len(frames), bool)
+    for i, (frame, image) in enumerate(film.frames((first + frames).tolist())):
+        sizes[i] = image.size
+        if there[frame - first]:
+            got = find_points(image, motion.at(float(times[frame - first])))
+            if got is not None:
+                points[i], seen[i] = got, True
+    if not seen.any():
+        raise UnusableError("no face found")
+    lost = int((~seen).sum())
+    check_lost(lost, len(frames), how)
+    facts = [first, first + count, count, lost + absent, max(0, how.frames - len(present)), face]
+    return Row(first + frames, np.interp(where, taken, np.arange(len(taken))), seen, points, sizes, facts)
+
+
+@lru_cache(maxsize=1)
+def _model() -> Any:
+    try:
+        from mediapipe.python.solutions.face_mesh import FaceMesh
+
+        return FaceMesh(static_image_mode=True, max_num_faces=2)
+    except (ImportError, OSError) as error:
+        raise InputError(f"MediaPipe's face mesh cannot be loaded ({error})", f"Install it: {EXTRA}") from error
+
+
+def find_points(image: Image.Image, square: Square) -> Array | None:
+    """Find the points of the face in a square of a picture.
+
+    Parameters
+    ----------
+    image : Image
+        RGB.
+    square : Square
+        Where the face is, upright, with room about it.
+
+    Returns
+    -------
+    ndarray of shape (468, 3), float32, or None
+        x and y in pixels of the picture, from its upper left corner; z in the same unit, about 0 at the middle of the
+        head, smaller where nearer. Of several faces in the square, the one nearest to its middle; None of none.
+
+    References
+    ----------
+    Kartynnik et al., *Real-time facial surface geometry from monocular video on mobile GPUs*, 2019, arXiv:1907.06724.
+    """
+    found = _model().process(np.asarray(cut(image, square, VIEW))).multi_face_landmarks
+    if not found:
+        return None
+    faces = np.array([[(point.x, point.y, point.z) for point in face.landmark] for face in found])
+    middles = faces[:, :, :2].mean(axis=1)
+    x, y, z = faces[int(np.argmin(np.hypot(*(middles - 0.5).T)))].T
+    right, down = (x - 0.5) * square.side, (y - 0.5) * square.side
+    cos, sin = math.cos(square.angle), math.sin(square.angle)
+    across, along = square.centre[0] + cos * right - sin * down, square.centre[1] + sin * right + cos * down
+    return np.stack([across, along, z * square.side], axis=-1).astype(np.float32)
