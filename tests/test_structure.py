@@ -22,7 +22,7 @@ elsewhere fitting
 training assembly learner reporting
 methods faces
 data losses
-runs augment statistics
+runs augment statistics kinds
 evaluation synthesis networks imbalance plugins doctor
 recipes
 files registry

@@ -16,6 +16,7 @@ from evenface.faces.sequences import Sequencing
 from evenface.faces.store import Store
 from evenface.faces.taking import Taking
 from evenface.faces.targets import target_of
+from evenface.kinds import check_content
 from evenface.places import cache_folder
 from evenface.recipes import Recipe
 
@@ -101,8 +102,13 @@ def divide(recipe: Recipe, store: Store) -> Split:
     if protocol.copies != "keep":
         from evenface.data.leakage import copies_across
 
-        pairs = copies_across(store.images, store.manifest)
+        pairs = copies_across(stored(store), store.manifest)
     return split(store.manifest, protocol, pairs)
+
+
+def stored(store: Store) -> Any:
+    """Give what the store holds of its samples: pictures, or sequences of numbers; shape (N, ...)."""
+    return store.images if store.sequences is None else store.sequences
 
 
 def check_training(recipe: Recipe, store: Store, sides: Split) -> None:
@@ -124,17 +130,21 @@ def check_training(recipe: Recipe, store: Store, sides: Split) -> None:
 
 
 def seen_frames(recipe: Recipe, store: Store) -> int:
-    """Give how many pictures of each sample the network sees; 1 for stills.
+    """Give how many frames of each sample the network sees; 1 for stills.
 
     Raises
     ------
     InputError
-        If the store holds fewer frames of each clip than the recipe wants to see.
+        If the store holds fewer frames of each clip than the recipe wants to see, or pictures where the network takes
+        sequences, or the other way round.
     """
-    stored = int(store.images.shape[1])
-    frames = recipe.data.clips.frames if stored > 1 else 1
-    if frames > stored:
-        raise InputError(f"the store {store.path} holds {stored} frames of each clip, data.clips.frames is {frames}")
+    check_content(recipe, sequences=store.sequences is not None)
+    held = int(stored(store).shape[1])
+    if store.sequences is not None:
+        return held
+    frames = recipe.data.clips.frames if held > 1 else 1
+    if frames > held:
+        raise InputError(f"the store {store.path} holds {held} frames of each clip, data.clips.frames is {frames}")
     return frames
 
 
@@ -145,6 +155,7 @@ def predictions(
     *,
     labels: np.ndarray | None = None,
     classes: tuple[str, ...] | None = None,
+    scores: np.ndarray | None = None,
 ) -> Predictions:
     """Join what is known of samples and what was predicted of them.
 
@@ -158,6 +169,8 @@ def predictions(
         What was predicted.
     labels, classes : ndarray of shape (N,) and tuple of str, optional
         Where they are not those of the manifest.
+    scores : ndarray of shape (N, C), optional
+        What each class's detector said by itself.
     """
     table = manifest.table.iloc[rows]
     sample, subject, clip = (table[name].to_numpy(dtype=object) for name in ("sample", "subject", "clip"))
@@ -169,6 +182,7 @@ def predictions(
         classes or manifest.classes,
         clip=clip,
         ordered=manifest.ordered,
+        scores=scores,
     )
 
 

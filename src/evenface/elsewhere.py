@@ -1,5 +1,6 @@
 """A run tested on other data than it learnt from: which samples, what the classes answer to, what is written."""
 
+import functools
 import json
 import shutil
 from collections.abc import Mapping
@@ -16,8 +17,11 @@ from evenface.data.similar import stand_among
 from evenface.data.sources import SOURCES
 from evenface.errors import InputError
 from evenface.evaluation.predictions import Predictions
+from evenface.evaluation.scores import shares
 from evenface.faces.store import Store
+from evenface.faces.symmetry import mirrored
 from evenface.files import atomic_write, digest, write_json
+from evenface.kinds import of_sequences
 from evenface.progress import progress
 from evenface.recipes import Recipe, load_recipe
 from evenface.runs import (
@@ -34,6 +38,10 @@ from evenface.runs import (
 
 SAME = ("weights", "manifest", "on", "map", "everything")
 """Facts in which two tests on other data must agree to be the same; of ``on``, all but where the data lies."""
+KEPT = ("recipe", "seed", "epochs", "training_seconds", "sequences", "networks")
+"""Facts of the run that are those of the test too."""
+ALIKE = ("frames", "depth", "blendshapes", "normalise")
+"""How sequences must be made as they were for training."""
 BATCHES = 16
 """Batches between two moves of the progress bar."""
 
@@ -81,9 +89,12 @@ def predict_on(
     }
     if _claim(place, facts):
         return Run(place)
-    probabilities, device = _predict(run, store, tested)
+    answers, detects, device = _predict(run, store, tested)
     labels = found.labels(store.manifest.labels[tested])
-    whole = assembly.predictions(store.manifest, tested, probabilities, labels=labels, classes=found.model)
+    scores = answers if detects else None
+    whole = assembly.predictions(
+        store.manifest, tested, shares(answers), labels=labels, classes=found.model, scores=scores
+    )
     notes = [*_map_notes(run, target, store, found, rows, whole), *said, *(f"{target.name}: {note}" for note in notes)]
     facts |= _facts(run, store, found, whole) | {
         "device": device,
@@ -100,8 +111,11 @@ def _target(run: Run, on: str | Path | Mapping[str, Any], overrides: Mapping[str
     if isinstance(on, str) and on in SOURCES:
         alike = {key: value for key, value in own.model_dump(mode="json").items() if key in type(own).model_fields}
         content = {"name": on, "data": {**alike, "source": on, "root": None}, "protocol": {"kind": "official"}}
-    fixed = {"data.size": own.size, "data.channels": own.channels}
-    if _frames(run) > 1:
+    fixed: dict[str, Any] = {"data.size": own.size, "data.channels": own.channels}
+    if of_sequences(run.recipe):
+        settings = own.sequences
+        fixed = {f"data.sequences.{key}": getattr(settings, key) for key in ALIKE}
+    elif _frames(run) > 1:
         fixed["data.clips.frames"] = own.clips.frames
     for key, value in fixed.items():
         if overrides.get(key, value) != value:
@@ -118,7 +132,10 @@ def _frames(run: Run) -> int:
 
 
 def _check_frames(run: Run, target: Recipe, store: Store) -> None:
-    """Refuse stills for a network of clips, and clips for one of stills."""
+    """Refuse stills for a network of clips, clips for one of stills, and sequences of other points or numbers."""
+    if (known := run.facts.get("sequences")) is not None or store.sequences is not None:
+        _check_sequences(target, store, known)
+        return
     given, taken = assembly.seen_frames(target, store), _frames(run)
     if given == taken:
         return
@@ -128,6 +145,21 @@ def _check_frames(run: Run, target: Recipe, store: Store) -> None:
             "Take its frames one by one: data.clips.take=windows data.clips.frames=1.",
         )
     raise InputError(f"the run's network takes clips of {taken} frames, {target.name} gives single pictures")
+
+
+def _check_sequences(target: Recipe, store: Store, known: Mapping[str, Any] | None) -> None:
+    if known is None or store.sequences is None:
+        taken, given = ("pictures", "sequences") if known is None else ("sequences", "pictures")
+        raise InputError(f"the run's network takes {taken}, {target.name} gives {given}")
+    now: dict[str, Any] = {"points": store.points, "shape": [int(size) for size in store.sequences.shape[1:]]}
+    if different := [what for what, value in now.items() if value != known[what]]:
+        what = different[0]
+        raise InputError(f"the run's network takes sequences of {what} {known[what]}, {target.name} gives {now[what]}")
+    if store.middle != known["middle"]:
+        raise InputError(
+            f"points of {target.name} are not about the same middle as those that the run learnt from",
+            "Train on normalised points: data.sequences.normalise=scale.",
+        )
 
 
 def _rows(run: Run, target: Recipe, store: Store, everything: bool) -> tuple[np.ndarray, list[str]]:
@@ -160,13 +192,14 @@ def _unseen(run: Run, target: Recipe, store: Store, rows: np.ndarray) -> tuple[n
         return rows, ["not checked whether the run learnt from some of these pictures: its prepared faces are gone"]
     sides = pd.read_parquet(run.folder / SPLIT)
     used = sides.loc[sides["side"].isin(["train", "validation"]), "row"].to_numpy(dtype=np.int64)
-    seen = stand_among(store.images, rows, learnt.images, np.sort(used))
+    seen = stand_among(assembly.stored(store), rows, assembly.stored(learnt), np.sort(used))
     if not seen.any():
         return rows, []
+    what = "pictures" if store.sequences is None else "sequences"
     if target.protocol.copies == "drop-test":
-        return rows[~seen], [f"{int(seen.sum())} pictures left out: the run learnt from them"]
+        return rows[~seen], [f"{int(seen.sum())} {what} left out: the run learnt from them"]
     return rows, [
-        f"LEAK: {int(seen.sum())} of {len(rows)} pictures are among those that the run learnt from; "
+        f"LEAK: {int(seen.sum())} of {len(rows)} {what} are among those that the run learnt from; "
         "protocol.copies: drop-test leaves them out"
     ]
 
@@ -197,19 +230,30 @@ def _claim(folder: Path, facts: Mapping[str, Any]) -> bool:
     return False
 
 
-def _predict(run: Run, store: Store, rows: np.ndarray) -> tuple[np.ndarray, str]:
-    """Predict as the run itself was tested, in the same batches, on one device; give that too."""
+def _predict(run: Run, store: Store, rows: np.ndarray) -> tuple[np.ndarray, bool, str]:
+    """Ask the run's method as when the run itself was tested; say whether it detects classes, and on what device."""
     import torch
     from lightning_fabric import Fabric
 
     from evenface.training.batches import Faces
-    from evenface.training.inference import predict_rows
+    from evenface.training.inference import score_rows, score_sequences
 
     options = run.recipe.training
     cuda = options.accelerator != "cpu" and torch.cuda.is_available()
     precision = options.precision if cuda or options.precision != "16-mixed" else "32-true"
     fabric = Fabric(accelerator="cuda" if cuda else "cpu", devices=1, precision=precision)
     method = learner.trained_method(run)
+    if store.sequences is not None:
+        mirror = functools.partial(mirrored, points=store.points, kind=run.recipe.augment.mirror, middle=store.middle)
+        method.to("cuda" if cuda else "cpu")
+        found = score_sequences(
+            method,
+            store.sequences,
+            rows,
+            device="cuda" if cuda else "cpu",
+            mirror=mirror if options.mirror else None,
+        )
+        return found, method.detects, "cuda:0" if cuda else "cpu"
     method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     method.to(fabric.device)
     faces = Faces(store.images, fabric.device, _frames(run))
@@ -218,16 +262,17 @@ def _predict(run: Run, store: Store, rows: np.ndarray) -> tuple[np.ndarray, str]
     with progress("predicting", len(rows)) as advance:
         for start in range(0, len(rows), length):
             some = rows[start : start + length]
-            parts.append(predict_rows(fabric, method, faces, some, options.batch_size, mirror=options.mirror))
+            parts.append(score_rows(fabric, method, faces, some, options.batch_size, mirror=options.mirror))
             advance(len(some))
-    return np.concatenate(parts), str(fabric.device)
+    return np.concatenate(parts), method.detects, str(fabric.device)
 
 
 def restricted(whole: Predictions, found: ClassMap) -> Predictions:
     """Keep the shared classes of predictions over all classes of the model."""
     labels = np.searchsorted(found.used, whole.labels)
     probabilities = found.restrict(whole.probabilities)
-    return replace(whole, labels=labels, probabilities=probabilities, classes=found.shared)
+    scores = None if whole.scores is None else whole.scores[:, list(found.used)]
+    return replace(whole, labels=labels, probabilities=probabilities, classes=found.shared, scores=scores)
 
 
 def _map_notes(
@@ -258,7 +303,7 @@ def _facts(run: Run, store: Store, found: ClassMap, whole: Predictions) -> dict[
     used, counts = list(found.used), run.facts["counts"]
     people = {side: number for side, number in run.facts["people"].items() if side != "test"}
     return {
-        **{key: run.facts[key] for key in ("recipe", "seed", "epochs", "training_seconds")},
+        **{key: run.facts[key] for key in KEPT if key in run.facts},
         "environment": environment(),
         "store": str(store.path),
         "prepared": store.summary(),

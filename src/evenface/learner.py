@@ -6,15 +6,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from evenface.errors import InputError
+from evenface.kinds import check_kind, of_sequences
 from evenface.plugins import load_plugins
 from evenface.recipes import Recipe
-from evenface.recipes.schema import MethodSettings
+from evenface.recipes.schema import MethodSettings, Recurrent
 from evenface.runs import Run
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import nn
 
     from evenface.methods.base import Method
+    from evenface.networks.recurrent import SequenceNetwork
 
 
 def check_parts(recipe: Recipe) -> None:
@@ -26,6 +30,7 @@ def check_parts(recipe: Recipe) -> None:
         Naming the part and the nearest right name or option.
     """
     load_plugins(recipe.plugins)
+    check_kind(recipe)
     world = recipe.training.devices * recipe.training.nodes
     if recipe.training.batch_size % world:
         raise InputError(
@@ -38,7 +43,23 @@ def check_parts(recipe: Recipe) -> None:
         _check_stored(recipe)
     alpha = recipe.loss.options.get("alpha")
     classes = len(alpha) if isinstance(alpha, list | tuple) and not detects(recipe) else 2
+    if of_sequences(recipe):
+        _check_sequences(recipe, classes)
+        return
     _check_method(recipe, np.full(classes, 2))
+
+
+def _check_sequences(recipe: Recipe, classes: int) -> None:
+    """Refuse a method that is of pictures, and a loss that cannot be, for sequences."""
+    from evenface.methods import METHODS
+    from evenface.registry import check_options, find
+
+    name = recipe.method.name
+    if not find("method", name, METHODS).sequences:
+        able = ", ".join(sorted(known for known, method in METHODS.items() if method.sequences))
+        raise InputError(f"method {name!r} learns from pictures, not from sequences", f"Take {able}.")
+    check_options("method", name, recipe.method.options, ())
+    _loss(recipe, np.full(classes, 2), tuple(map(str, range(classes))))
 
 
 def _check_stored(recipe: Recipe) -> None:
@@ -191,6 +212,10 @@ def trained_method(run: Run) -> "Method":
         weights = load_file(run.weights)
     except (SafetensorError, OSError) as error:
         raise InputError(f"{run.weights} cannot be read ({error})", "Train the run again.") from error
+    if of_sequences(run.recipe):
+        method = sequence_method(run.recipe, _networks(run), run.facts["counts"]["train"], tuple(run.facts["classes"]))
+        method.load_inference_state(weights)
+        return method
     # What training started from is not needed, nor what annotators said of the training samples; a method that asks
     # for ordered classes had them when it was trained.
     network = run.recipe.network.model_copy(update={"weights": "random"})
@@ -201,3 +226,38 @@ def trained_method(run: Run) -> "Method":
     method = build_method(recipe, counts, tuple(run.facts["classes"]), votes, ordered=True, frames=frames)
     method.load_inference_state(weights)
     return method
+
+
+def sequence_method(
+    recipe: Recipe, networks: "Sequence[SequenceNetwork]", counts: np.ndarray, names: tuple[str, ...]
+) -> "Method":
+    """Make the method of a recipe of sequences.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Says which.
+    networks : sequence of SequenceNetwork
+        One for each class where each is detected by itself, else one.
+    counts : array of shape (C,)
+        Training samples per class.
+    names : tuple of str
+        The classes.
+    """
+    from evenface.methods import METHODS
+    from evenface.networks.detectors import Detectors
+
+    network = Detectors(networks) if detects(recipe) else networks[0]
+    return METHODS[recipe.method.name](network, _loss(recipe, np.asarray(counts), names))
+
+
+def _networks(run: Run) -> "list[SequenceNetwork]":
+    """Build the networks of a run of sequences, with new weights."""
+    from evenface.networks.recurrent import SequenceNetwork
+
+    steps, points, numbers = run.facts["sequences"]["shape"]
+    outputs = 1 if detects(run.recipe) else len(run.facts["classes"])
+    return [
+        SequenceNetwork(Recurrent.model_validate(one["network"]), points * numbers, steps, outputs)
+        for one in run.facts["networks"].values()
+    ]

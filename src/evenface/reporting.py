@@ -10,6 +10,7 @@ from evenface.errors import InputError
 from evenface.evaluation.named import measured
 from evenface.evaluation.wording import run_screen
 from evenface.faces.store import Store
+from evenface.kinds import of_sequences
 from evenface.runs import PLACE, REPORT, SPLIT, Run, differing_keys
 
 LEAKY = "LEAKY"
@@ -136,6 +137,8 @@ def _data(run: Run) -> str:
     source = run.recipe.data.source
     other = run.facts.get("on")
     tested = f"trained on {source}, tested on {other['data']['source']}" if other else source
+    if of_sequences(run.recipe):
+        return f"{tested}, {run.facts['prepared']}"
     frames = run.facts.get("frames", 1)
     seen = f", {frames} frames of each" if frames > 1 else ""
     return f"{tested}, {run.recipe.data.size} px, {run.facts['prepared']}{seen}"
@@ -143,6 +146,11 @@ def _data(run: Run) -> str:
 
 def _network(run: Run) -> str:
     network = run.recipe.network
+    if of_sequences(run.recipe):
+        found = {name: one["network"] for name, one in run.facts["networks"].items()}
+        widths = [f"{one['dense']}-{one['hidden']}-{one['top']}" for one in found.values()]
+        several = f"{len(found)} of " if len(found) > 1 else ""
+        return f"{several}{network.recurrent.kind}, widths {', '.join(dict.fromkeys(widths))}"
     steps = f", {network.temporal.kind} over {network.temporal.over}" if network.temporal.kind != "mean" else ""
     return f"{network.name} ({network.weights}){steps}"
 
@@ -193,6 +201,8 @@ def sample_faces(run: Run) -> dict[str, np.ndarray] | None:
         run.log("the report shows no faces: the store is gone")
         return None
     images = Store.open(folder).images
+    if images is None:  # sequences of numbers show nobody
+        return None
     sides = pd.read_parquet(run.folder / SPLIT)
     tested = sides[sides["side"] == "test"]
     shown = {}

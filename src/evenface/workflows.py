@@ -336,7 +336,7 @@ def check_data(recipe: str | Path | Mapping[str, Any], *, out: str | Path | None
     store = assembly.prepare_store(settings)
     # An official division is checked as its authors gave it, before any validation is cut from it.
     split = None if settings.protocol.kind == "official" else assembly.divide(settings, store)
-    found = check(store.manifest, store.images, split=split, quarantine=store.quarantine)
+    found = check(store.manifest, assembly.stored(store), split=split, quarantine=store.quarantine)
     findings = replace(found, notes=store.manifest.notes)
     if out is not None:
         for name, table in findings.tables().items():

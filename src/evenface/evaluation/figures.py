@@ -260,10 +260,11 @@ def training_curves(histories: Mapping[str, pd.DataFrame]) -> "Figure | None":
     for axis, quantity in zip(axes, quantities, strict=False):
         for place, (run, history) in enumerate(histories.items()):
             x = history["epoch"] if "epoch" in history else pd.Series(range(1, len(history) + 1))
+            named = f"validation_{quantity}" if f"validation_{quantity}" in history else f"train_{quantity}"
             for column in history.select_dtypes("number").columns:
                 side, name = _quantity(str(column))
                 if side and name == quantity:
-                    label = side if len(histories) == 1 else run if side != "train" else None
+                    label = side if len(histories) == 1 else run if column == named else None
                     line = (0, (3, 1.5)) if side == "train" else "solid"
                     axis.plot(x, history[column], color=colour(place), linestyle=line, label=label, linewidth=1.4)
         axis.set_title(quantity.replace("_", " "), loc="left")

@@ -154,3 +154,11 @@ def expected_level_error(probabilities: np.ndarray, labels: np.ndarray) -> np.nd
     expected = probabilities @ np.arange(probabilities.shape[1])
     error: np.ndarray = np.abs(expected / probabilities.sum(axis=1) - labels)
     return error
+
+
+def shares(scores: np.ndarray) -> np.ndarray:
+    """Divide the scores of each sample by their sum, ``(N, C) -> (N, C)``; where all are 0, every class alike."""
+    total = scores.sum(axis=1, keepdims=True)
+    alike = np.full_like(scores, 1 / scores.shape[1])
+    result: np.ndarray = np.divide(scores, total, out=alike, where=total != 0)
+    return result

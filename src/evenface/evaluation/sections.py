@@ -12,6 +12,9 @@ from evenface.evaluation.page import Picture, Section
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.wording import number
 
+CLASS = "class"
+"""Column of a history that names the network, where a run has one for each class."""
+
 
 def seeds(groups: Mapping[str, Sequence[Predictions]], text: str) -> str:
     """Give ``text`` if any method has several seeds."""
@@ -110,13 +113,32 @@ def probabilities(groups: Mapping[str, Sequence[Predictions]], result: Mapping[s
 
 
 def training(histories: Mapping[str, pd.DataFrame]) -> list[Section]:
-    """Show the training curves, if any were logged."""
+    """Show the training curves, if any were logged; of several networks of one run, each one's."""
+    if len(histories) == 1:
+        (only,) = histories.values()
+        histories = _each(only)
+    histories = {name: _joined(history) for name, history in histories.items()}
     drawn = figures.training_curves(histories) if histories else None
     if drawn is None:
         return []
     return [
         Section("Training", pictures=(Picture("training", drawn, "Training dashed, validation solid, per epoch."),))
     ]
+
+
+def _each(history: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Part the history of a run by its networks, where it has several."""
+    if CLASS not in history:
+        return {"": history}
+    return {str(name): rows.drop(columns=CLASS) for name, rows in history.groupby(CLASS, sort=False)}
+
+
+def _joined(history: pd.DataFrame) -> pd.DataFrame:
+    """Average the history of several networks by epoch; one that has ended keeps its last figures."""
+    if CLASS not in history:
+        return history
+    wide = history.pivot(index="epoch", columns=CLASS).ffill()
+    return wide.T.groupby(level=0, sort=False).mean().T.reset_index()
 
 
 def data(

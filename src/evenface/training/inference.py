@@ -1,21 +1,40 @@
 """Probabilities for many stored faces, shared out over the processes."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from torch import Tensor
 
 from evenface.augment import to_float
 from evenface.evaluation.metrics import accuracy, balanced_accuracy, confusion_matrix, macro_f1
-from evenface.evaluation.scores import log_loss
+from evenface.evaluation.scores import log_loss, shares
 from evenface.methods.base import Method
 from evenface.training.batches import Faces
 
+BATCH = 256
+"""Sequences that are predicted at a time."""
 
-@torch.inference_mode()
+
 def predict_rows(
     fabric: Fabric, method: Method, faces: Faces, rows: np.ndarray, batch_size: int, *, mirror: bool = False
 ) -> np.ndarray:
-    """Predict the faces at ``rows``, without augmentation.
+    """Predict the faces at ``rows``, without augmentation; parameters are those of :func:`score_rows`.
+
+    Returns
+    -------
+    ndarray of shape (N, C)
+        Probabilities, float64, each row summing to 1.
+    """
+    return shares(score_rows(fabric, method, faces, rows, batch_size, mirror=mirror))
+
+
+@torch.inference_mode()
+def score_rows(
+    fabric: Fabric, method: Method, faces: Faces, rows: np.ndarray, batch_size: int, *, mirror: bool = False
+) -> np.ndarray:
+    """Ask a method of the faces at ``rows``, without augmentation.
 
     Parameters
     ----------
@@ -30,12 +49,12 @@ def predict_rows(
     batch_size : int
         Faces at a time in each process.
     mirror : bool, default=False
-        Whether the probabilities of a face or a clip and of its mirror are averaged.
+        Whether what is said of a face or a clip and of its mirror is averaged.
 
     Returns
     -------
     ndarray of shape (N, C)
-        Probabilities, float64, each row summing to 1.
+        Scores, float64: probabilities, unless the method detects each class by itself.
     """
     world, rank = fabric.world_size, fabric.global_rank
     # Every process needs the same number of rows to gather: the list is filled up with its own first row.
@@ -47,15 +66,58 @@ def predict_rows(
     for start in range(0, len(mine), batch_size):
         images = to_float(faces.take(mine[start : start + batch_size]))
         with fabric.autocast():
-            found = method.predict(images).double()
-            parts.append((found + method.predict(images.flip(-1)).double()) / 2 if mirror else found)
+            found = method.scores(images).double()
+            parts.append((found + method.scores(images.flip(-1)).double()) / 2 if mirror else found)
     method.train(was_training)
-    shares = [torch.cat(parts)]
+    gathered = [torch.cat(parts)]
     if world > 1:
-        shares = [torch.empty_like(shares[0]) for _ in range(world)]
-        torch.distributed.all_gather(shares, torch.cat(parts))
-    together = torch.stack(shares, dim=1).reshape(len(filled), -1)[: len(rows)].cpu().numpy()
-    return np.asarray(together / together.sum(axis=1, keepdims=True))
+        gathered = [torch.empty_like(gathered[0]) for _ in range(world)]
+        torch.distributed.all_gather(gathered, torch.cat(parts))
+    together = torch.stack(gathered, dim=1).reshape(len(filled), -1)[: len(rows)].cpu().numpy()
+    return np.asarray(together)
+
+
+@torch.inference_mode()
+def score_sequences(
+    method: Method,
+    sequences: np.ndarray,
+    rows: np.ndarray,
+    *,
+    device: torch.device | str = "cpu",
+    mirror: Callable[[Tensor], Tensor] | None = None,
+    batch_size: int = BATCH,
+) -> np.ndarray:
+    """Ask a method of the sequences at ``rows``.
+
+    Parameters
+    ----------
+    method : Method
+        Set to evaluation mode while predicting, and back.
+    sequences : array of shape (M, T, P, D)
+        Float32.
+    rows : ndarray of shape (N,)
+        Which ones.
+    device : torch.device or str
+        Where the method is.
+    mirror : callable, optional
+        Gives the mirror of sequences; what is said of both is averaged then.
+    batch_size : int
+        Sequences at a time.
+
+    Returns
+    -------
+    ndarray of shape (N, C)
+        As :func:`score_rows`.
+    """
+    was_training = method.training
+    method.eval()
+    parts = []
+    for start in range(0, len(rows), batch_size):
+        some = torch.from_numpy(np.array(sequences[rows[start : start + batch_size]])).to(device)
+        found = method.scores(some).double()
+        parts.append((found + method.scores(mirror(some)).double()) / 2 if mirror else found)
+    method.train(was_training)
+    return np.asarray(torch.cat(parts).cpu().numpy())
 
 
 def figures(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:

@@ -1,0 +1,151 @@
+"""Pictures or sequences: what a recipe learns from, and which of its keys mean something to which."""
+
+from evenface.errors import InputError
+from evenface.recipes import Recipe
+from evenface.recipes.schema import Augment, Recurrent
+
+RECURRENT = "recurrent"
+"""The network of sequences."""
+OPTIMIZERS = ("adam", "adamw", "sgd")
+OF_SEQUENCES = {
+    "network": {"name", "recurrent"},
+    "augment": {"flip", "mirror", "added"},
+    "training": {
+        "epochs",
+        "batch_size",
+        "select",
+        "mirror",
+        "monitor",
+        "patience",
+        "accelerator",
+        "checkpoint_minutes",
+        "loggers",
+    },
+}
+"""Keys of these sections that training on sequences knows."""
+
+
+def of_sequences(recipe: Recipe) -> bool:
+    """Whether the recipe learns from sequences of numbers, not from pictures."""
+    return recipe.network.name == RECURRENT
+
+
+def check_kind(recipe: Recipe) -> None:
+    """Refuse keys that would do nothing, as they are of pictures and the recipe of sequences, or the other way round.
+
+    Raises
+    ------
+    InputError
+        Naming the key.
+    """
+    if of_sequences(recipe):
+        _check_sequences(recipe)
+    else:
+        _check_pictures(recipe)
+
+
+def _check_sequences(recipe: Recipe) -> None:
+    for section, known in OF_SEQUENCES.items():
+        given = getattr(recipe, section)
+        for key, info in type(given).model_fields.items():
+            if key not in known and getattr(given, key) != info.get_default(call_default_factory=True):
+                raise InputError(
+                    f"{section}.{key} is of no effect on sequences (network.name: {RECURRENT})",
+                    _instead(section, key) or f"Leave it out. Sequences know {section}: {', '.join(sorted(known))}.",
+                )
+    if recipe.optimizer.name not in OPTIMIZERS:
+        raise InputError(
+            f"sequences are not trained by the optimiser {recipe.optimizer.name}", f"Take {', '.join(OPTIMIZERS)}."
+        )
+
+
+def _instead(section: str, key: str) -> str:
+    return {
+        "network.dropout": "Set network.recurrent.dropout.",
+        "network.norm": "Set network.recurrent.norm.",
+        "network.temporal": "Set network.recurrent: kind, hidden.",
+        "training.devices": "All networks of sequences are trained on one device, as one.",
+        "training.nodes": "All networks of sequences are trained on one device, as one.",
+        "training.sampling": "Weigh rare classes by the loss: loss.alpha=inverse, or method.name=one-vs-all.",
+    }.get(f"{section}.{key}", "")
+
+
+def _check_pictures(recipe: Recipe) -> None:
+    other = {
+        "network.recurrent": recipe.network.recurrent != Recurrent(),
+        "augment.added": recipe.augment.added,
+        "augment.mirror": recipe.augment.mirror != Augment().mirror,
+        "data.sequences": recipe.data.sequences.of != "none",
+    }
+    if named := [key for key, given in other.items() if given]:
+        raise InputError(
+            f"{named[0]} is of no effect on pictures, which the network {recipe.network.name} learns from",
+            f"Set network.name: {RECURRENT} to learn from sequences, or leave it out.",
+        )
+
+
+def check_mirror(recipe: Recipe, points: str, middle: float | None) -> None:
+    """Refuse to mirror what has no mirror image.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Of sequences.
+    points : str
+        What they are of.
+    middle : float or None
+        Where x is mirrored about; see :class:`evenface.faces.store.Store`.
+
+    Raises
+    ------
+    InputError
+        If sequences shall be mirrored whose mirror is themselves or is not known.
+    """
+    wanted = {
+        "augment.flip": recipe.augment.flip > 0 and not recipe.augment.added,
+        "augment.added": recipe.augment.added,
+        "training.mirror": recipe.training.mirror,
+    }
+    for key, asked in wanted.items():
+        if asked and points == "openface-aus":
+            raise InputError(
+                f"{key}: action units have no left and right: the mirror of a sequence is itself", _off(key)
+            )
+        if asked and middle is None and points != "blendshapes":
+            raise InputError(
+                f"{key}: where the middle of a face is is not known of {points} in these files",
+                f"Set data.sequences.normalise: position. Or: {_off(key)}",
+            )
+
+
+def _off(key: str) -> str:
+    return f"Set {key}: {'0' if key == 'augment.flip' else 'false'}."
+
+
+def check_content(recipe: Recipe, *, sequences: bool) -> None:
+    """Refuse pictures for a network of sequences, and sequences for one of pictures.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Says which network.
+    sequences : bool
+        Whether the prepared data are sequences.
+
+    Raises
+    ------
+    InputError
+        If they do not suit each other.
+    """
+    if of_sequences(recipe) == sequences:
+        return
+    if sequences:
+        raise InputError(
+            f"the source {recipe.data.source} gives sequences of numbers, the network {recipe.network.name} takes "
+            "pictures",
+            f"Set network.name: {RECURRENT}.",
+        )
+    raise InputError(
+        f"the source {recipe.data.source} gives pictures, the network {RECURRENT} takes sequences of numbers",
+        "Set data.sequences.of: mesh to find the face's points on every frame, or take another network.",
+    )
