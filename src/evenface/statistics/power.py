@@ -13,6 +13,8 @@ from evenface.statistics.tidy import counted
 
 POWER = 0.80
 MOST = 100_000_000
+CERTAIN = 40.0
+"""Noncentrality beyond which a tail is nothing, and the noncentral t can no longer be computed."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +96,10 @@ def t_power(effect: float, count: int, *, paired: bool = True, alpha: float = AL
     df = count - 1 if paired else 2 * count - 2
     shift = abs(effect) * math.sqrt(count if paired else count / 2)
     bound = float(t.isf(alpha / 2, df))
-    if shift > 2 * bound + 40:  # beyond what the noncentral t can be computed for, and certain
+    if shift > bound + CERTAIN:
         return 1.0
-    return float(min(1.0, nct.sf(bound, df, shift) + nct.cdf(-bound, df, shift)))
+    other = float(nct.sf(bound, df, -shift)) if shift < CERTAIN else 0.0
+    return min(1.0, float(nct.sf(bound, df, shift)) + other)
 
 
 def power_of(effect: float, count: int, *, paired: bool = True, alpha: float = ALPHA, unit: str = "unit") -> Power:
