@@ -47,6 +47,11 @@ def read(
         If the table or a column is missing, or a cell cannot be understood; the line is named.
     """
     found = read_as("clips", root, table, columns, classes, delimiter)
+    return replace(with_own_clips(found), content="clips", ordered=ordered)
+
+
+def with_own_clips(found: Manifest) -> Manifest:
+    """Make a sample that names no clip a clip of its own, and note where pieces of one file may be torn apart."""
     rows, notes = found.table, list(found.notes)
     shared = rows["path"].duplicated(keep=False) & rows["clip"].isna() & rows["subject"].isna()
     if shared.any():
@@ -56,4 +61,4 @@ def read(
             "tested on"
         )
     rows = rows.assign(clip=rows["clip"].fillna(rows["sample"]))
-    return replace(found, table=rows, notes=tuple(notes), content="clips", ordered=ordered)
+    return replace(found, table=rows, notes=tuple(notes))
