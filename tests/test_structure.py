@@ -23,7 +23,7 @@ training assembly learner reporting
 methods faces
 data losses
 runs augment statistics kinds
-evaluation synthesis networks imbalance plugins doctor
+evaluation synthesis networks imbalance plugins doctor audit
 recipes
 files registry
 errors progress places

@@ -46,6 +46,8 @@ _QUIET: dict[str, Any] = {
 app = typer.Typer(cls=Verbs, help="Facial expression and pain from uneven classes, with honest evaluation.", **_QUIET)
 data = typer.Typer(help="Look at data before learning from it.", **_QUIET)
 app.add_typer(data, name="data")
+audit = typer.Typer(help="Look at what papers print.", **_QUIET)
+app.add_typer(audit, name="audit")
 
 Source = Annotated[
     str, typer.Argument(metavar="RECIPE", help="Name of a shipped recipe, a YAML file, or a run folder.")
@@ -262,6 +264,25 @@ def study(
     if result.failed:
         failed = "\n".join(f"  {folder}: {why}" for folder, why in result.failed.items())
         raise InputError(f"{len(result.failed)} of {len(result.plan.trainings)} runs failed\n{failed}")
+
+
+@audit.command("claims")
+def claims(
+    files: Annotated[
+        list[str],
+        typer.Argument(metavar="FILE...", help="Files of printed numbers, or names of shipped ones: p1 to p5."),
+    ],
+) -> None:
+    """Say which of a paper's printed numbers cannot be, with the arithmetic.
+
+    What rounding explains is not told. Ends with 0 if all can be, with 1 if something cannot.
+    """
+    from evenface import workflows
+
+    audits = workflows.audit_claims(files)
+    print("\n\n".join("\n".join(one.lines()) for one in audits))
+    if any(one.findings for one in audits):
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -11,10 +11,12 @@ from evenface.data.leakage import Findings
 from evenface.evaluation.comparison import Comparison
 from evenface.faces.store import Store
 from evenface.files import atomic_write, write_json
+from evenface.progress import progress
 from evenface.recipes import Recipe, load_recipe
 from evenface.runs import METRICS, REPORT, Run
 
 if TYPE_CHECKING:
+    from evenface.audit import Audit
     from evenface.studies.crew import Executor
     from evenface.studies.running import Studied
 
@@ -343,6 +345,35 @@ def check_data(recipe: str | Path | Mapping[str, Any], *, out: str | Path | None
             with atomic_write(Path(out) / f"{name}.csv") as temporary:
                 table.to_csv(temporary, index=False)
     return findings
+
+
+def audit_claims(files: Sequence[str | Path | Mapping[str, Any]]) -> "list[Audit]":
+    """Find what cannot be among the printed numbers of papers.
+
+    Parameters
+    ----------
+    files : sequence of str, Path or mapping
+        Names of shipped files of claims, paths of YAML files, or their content.
+
+    Returns
+    -------
+    list of Audit
+        One for each file, with its findings.
+
+    Raises
+    ------
+    InputError
+        If a file is not there, or is none of claims; nothing is then told of the others.
+    """
+    from evenface.audit import audit, load_claims
+
+    claims = [load_claims(file) for file in files]
+    with progress("auditing claims", len(claims)) as step:
+        audits = []
+        for one in claims:
+            audits.append(audit(one))
+            step(1)
+    return audits
 
 
 DEMO: dict[str, dict[str, Any]] = {

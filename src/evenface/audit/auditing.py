@@ -1,0 +1,102 @@
+"""The audit of a file: every section to its check, findings in the order of the file."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from evenface.audit.architecture import parameters
+from evenface.audit.averages import averages
+from evenface.audit.binaries import binaries
+from evenface.audit.findings import Audit, Finding
+from evenface.audit.inference import comparisons, effects, equivalences, powers
+from evenface.audit.loading import load_claims
+from evenface.audit.numbers import Printed
+from evenface.audit.reports import recalls, reports
+from evenface.audit.samples import samples
+from evenface.audit.schema import Claims
+from evenface.audit.shares import accuracies, ratios
+from evenface.audit.sums import bests, gains, orders, products, repeats, sums
+
+_CHECKS: dict[str, Callable[[Any, bool], Iterator[Finding]]] = {
+    "accuracies": accuracies,
+    "recalls": recalls,
+    "averages": averages,
+    "reports": reports,
+    "binaries": binaries,
+    "ratios": ratios,
+    "samples": samples,
+    "effects": effects,
+    "comparisons": comparisons,
+    "powers": powers,
+    "equivalences": equivalences,
+    "sums": sums,
+    "gains": gains,
+    "bests": bests,
+    "orders": orders,
+    "repeats": repeats,
+    "products": products,
+    "parameters": parameters,
+}
+
+
+def audit(source: str | Path | Mapping[str, Any] | Claims) -> Audit:
+    """Find what cannot be among a paper's printed numbers.
+
+    Parameters
+    ----------
+    source : str, Path, mapping or Claims
+        Name of a shipped file of claims, path of a YAML file, or the content itself.
+
+    Returns
+    -------
+    Audit
+
+    Raises
+    ------
+    InputError
+        If the file is not there, or not one of claims.
+
+    Notes
+    -----
+    A printed number stands for every value that rounds to it, half up or half to even alike; a finding is what none
+    of them explains. Where cutting digits off would explain it, the finding says so; ``truncation: true`` in the file
+    takes that as honest.
+    """
+    claims = source if isinstance(source, Claims) else load_claims(source)
+    found = [
+        finding
+        for kind, check in _CHECKS.items()
+        for part in getattr(claims, kind)
+        for finding in _of(check, part, claims)
+    ]
+    return Audit(
+        claims.name,
+        claims.about,
+        [one for one in found if one.cannot],
+        [one for one in found if not one.cannot],
+        _figures(claims),
+    )
+
+
+def _of(check: Callable[[Any, bool], Iterator[Finding]], part: Any, claims: Claims) -> Iterator[Finding]:
+    found = list(check(part, claims.truncation))
+    cut = {one.where for one in check(part, True) if one.cannot} if found and not claims.truncation else set()
+    for index, one in enumerate(found):
+        details = one.details
+        if one.cannot and not claims.truncation and one.where not in cut:
+            details += ("Digits cut off instead of rounded would explain it.",)
+        # What holds for the whole section is said once.
+        yield replace(one, details=(*details, part.note) if part.note and index == 0 else details)
+
+
+def _figures(part: Any) -> int:
+    """Count the printed numbers in a section and all that it holds."""
+    if isinstance(part, Printed):
+        return 1
+    if isinstance(part, list | tuple):
+        return sum(map(_figures, part))
+    if isinstance(part, dict):
+        return sum(map(_figures, part.values()))
+    fields = getattr(type(part), "model_fields", None)
+    return sum(_figures(getattr(part, name)) for name in fields) if fields else int(type(part) is int)

@@ -1,0 +1,184 @@
+"""Tests, intervals, effect sizes and powers that do not fit each other."""
+
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from math import sqrt
+
+from evenface.audit.findings import Finding
+from evenface.audit.numbers import Printed, Range, shown, span
+from evenface.audit.quantiles import about, between, interval_factor, p_of_f, p_of_t, power_of_f, power_of_t
+from evenface.audit.schema import Comparisons, Effects, Equivalences, Powers
+
+
+def effects(section: Effects, truncation: bool) -> Iterator[Finding]:
+    """Hold p, partial eta squared and observed power of each F test against F and its degrees of freedom."""
+    one, two = section.df
+    weak = []
+    for name, cells in section.cells().items():
+        where = f"{section.where}, {name}"
+        f = cells["f"].range(truncation)
+        told = f"F({one}, {two}) = {cells['f']}"
+        if f.hi < 0:
+            yield Finding(where, f"{told}: F is never negative")
+            continue
+        f = Range(max(f.lo, Fraction(0)), f.hi)
+        eta = Range(*(value * one / (value * one + two) for value in (f.lo, f.hi)))
+        powers = power_of_f(f, section.df, section.alpha, one + two + 1)
+        for figure, truth in (("p", p_of_f(f, section.df)), ("partial eta squared", eta), ("observed power", powers)):
+            cell = cells.get({"partial eta squared": "eta2", "observed power": "power"}.get(figure, figure))
+            if cell and not truth.meets(cell.range(truncation)):
+                line = f"{told} has {figure} {span(truth, cell)}, printed is {cell}"
+                if figure == "observed power":
+                    weak.append(f"{name}: {line}")
+                else:
+                    yield Finding(where, line)
+    if weak:
+        count = f"{len(weak)} of {len(section.rows)} observed powers do not fit their F"
+        yield Finding(section.where, count, tuple(weak))
+
+
+def comparisons(section: Comparisons, truncation: bool) -> Iterator[Finding]:
+    """Hold intervals and corrected p-values against Cohen's d, the difference and n."""
+    normal = []
+    for family, rows in section.families.items():
+        named: dict[str, dict[str, Printed]] = {
+            name: {column: cell for column, cell in zip(section.columns, row, strict=True) if cell is not None}
+            for name, row in rows.items()
+        }
+        for name, cells in named.items():
+            where = f"{section.where}, {family}, {name}"
+            yield from _signs(where, cells, truncation)
+            kind, flaw = _interval(where, section, cells, truncation)
+            if flaw:
+                yield flaw
+            elif kind == "z" and section.n < 30:
+                normal.append(f"{family}, {name}")
+        yield from _p_values(f"{section.where}, {family}", section, named, truncation)
+    if normal:
+        line = f"{len(normal)} intervals fit the normal quantile and not Student's t with n = {section.n}"
+        yield Finding(section.where, f"{line}: a little too narrow", cannot=False)
+
+
+def _signs(where: str, cells: dict[str, Printed], truncation: bool) -> Iterator[Finding]:
+    if {"d", "difference"} <= cells.keys():
+        d, difference = cells["d"].range(truncation), cells["difference"].range(truncation)
+        if (d.lo > 0 and difference.hi < 0) or (d.hi < 0 and difference.lo > 0):
+            yield Finding(where, f"d {cells['d']} and a difference of {cells['difference']} have opposite signs")
+
+
+def _root(section: Comparisons) -> float:
+    return sqrt(section.n if section.paired else section.n / 2)
+
+
+def _freedom(section: Comparisons) -> int:
+    return section.n - 1 if section.paired else 2 * section.n - 2
+
+
+def _interval(
+    where: str, section: Comparisons, cells: dict[str, Printed], truncation: bool
+) -> tuple[str, Finding | None]:
+    """Hold an interval against difference -+ q sd / sqrt(n), where sd = difference / d."""
+    if not {"d", "difference", "low", "high"} <= cells.keys():
+        return "t", None
+    d, difference, low, high = (cells[name].range(truncation) for name in ("d", "difference", "low", "high"))
+    if 0 in d or 0 in difference:
+        return "t", None
+    sd, told = difference / d, []
+    if sd.lo < 0:
+        return "t", None
+    for kind in ("t", "z"):
+        half = sd * about(interval_factor(section.level, section.n, kind, _freedom(section)) / _root(section))
+        if (difference - half).meets(low) and (difference + half).meets(high):
+            return kind, None
+        told.append(f"{'Student' if kind == 't' else 'normal'} -+{span(half, cells['low'])}")
+    line = f"interval {cells['low']} to {cells['high']} does not fit d {cells['d']}, difference {cells['difference']}, "
+    groups = "" if section.paired else " in each group"
+    return "", Finding(where, f"{line}n = {section.n}{groups}", ("; ".join(told),))
+
+
+def _p_values(
+    where: str, section: Comparisons, rows: dict[str, dict[str, Printed]], truncation: bool
+) -> Iterator[Finding]:
+    """Hold p against t = d sqrt(n), corrected in the family; corrections rise with each p, so the ends suffice."""
+    if not all("d" in cells for cells in rows.values()):
+        return
+    raw = {
+        name: p_of_t(cells["d"].range(truncation) * about(_root(section)), _freedom(section))
+        for name, cells in rows.items()
+    }
+    low = _corrected([p.lo for p in raw.values()], section.correction)
+    high = _corrected([p.hi for p in raw.values()], section.correction)
+    for (name, cells), lo, hi in zip(rows.items(), low, high, strict=True):
+        cell = cells.get("p")
+        truth = Range(max(lo, Fraction(0)), min(hi, Fraction(1)))
+        if cell and not truth.meets(cell.range(truncation)):
+            how = {"none": "", "fdr": ", corrected for false discoveries", "bonferroni": ", corrected by Bonferroni"}
+            line = f"d {cells['d']} with n = {section.n} has p {span(truth, cell)}{how[section.correction]}, "
+            yield Finding(f"{where}, {name}", f"{line}printed is {cell}")
+
+
+def _corrected(p: Sequence[Fraction], how: str) -> list[Fraction]:
+    if how == "bonferroni":
+        return [min(Fraction(1), one * len(p)) for one in p]
+    if how == "none":
+        return list(p)
+    # Benjamini and Hochberg: from the largest down, the least of p * count / rank.
+    corrected, least = list(p), Fraction(1)
+    for rank, index in reversed(list(enumerate(sorted(range(len(p)), key=lambda i: p[i]), start=1))):
+        least = min(least, p[index] * len(p) / rank)
+        corrected[index] = least
+    return corrected
+
+
+def powers(section: Powers, truncation: bool) -> Iterator[Finding]:
+    """Hold each power against d and n; where ``smallest``, n must be the first that reaches it."""
+    for name, cells in section.cells().items():
+        where = f"{section.where}, {name}"
+        n, cell = int(cells["n"].value), cells["power"]
+        d, power = cells["d"].range(truncation), cell.range(truncation)
+        ends = (float(d.lo), float(d.hi))
+
+        def reached(n: int, ends: tuple[float, float] = ends, within: bool = 0 in d) -> Range:
+            found = between(*(power_of_t(one, n, section.alpha, paired=section.paired) for one in ends))
+            return Range(min(found.lo, section.alpha.value), found.hi) if within else found
+
+        what = f"{n} pairs" if section.paired else f"{n} in each group"
+        if section.smallest:
+            if reached(n).hi < cell.value or (n > 2 and reached(n - 1).lo >= cell.value):
+                first = next(k for k in range(2, 10**6) if reached(k).hi >= cell.value)
+                yield Finding(where, f"d {cells['d']} has power {cell} from n = {first} on, printed is {n}")
+        elif not reached(n).meets(power):
+            yield Finding(where, f"d {cells['d']} with {what} has power {span(reached(n), cell)}, printed is {cell}")
+
+
+def equivalences(section: Equivalences, truncation: bool) -> Iterator[Finding]:
+    """Hold verdicts of equivalence against intervals and margins.
+
+    Two one-sided tests at 1 - level ask of the interval of level 2 level - 1 (of 90 % at 0.05) to lie within the
+    margins; an interval of the full level is stricter.
+    """
+    changed = []
+    for name, cells in section.cells().items():
+        low, high, margin = cells["low"].range(truncation), cells["high"].range(truncation), cells["margin"].value
+        says = name in section.equivalent
+        outside, inside = low.hi < -margin or high.lo > margin, low.lo > -margin and high.hi < margin
+        told = f"interval {cells['low']} to {cells['high']} against margins of -+{cells['margin']}"
+        if (says and outside) or (not says and inside):
+            verdict = "lies outside, but is called equivalent" if says else "lies within, but is not called equivalent"
+            yield Finding(f"{section.where}, {name}", f"{told}: it {verdict}")
+        elif not says and _narrower(section, low, high, margin):
+            changed.append(name)
+    if changed:
+        alpha, wide = shown(1 - section.level.value), shown((2 * section.level.value - 1) * 100)
+        line = f"one-sided tests at {alpha} need the interval of {wide} %; by it these would be equivalent too: "
+        yield Finding(section.where, line + ", ".join(changed), cannot=False)
+
+
+def _narrower(section: Equivalences, low: Range, high: Range, margin: Fraction) -> bool:
+    """Whether the interval of level 2 level - 1, cut from that of level, surely lies within the margins."""
+    level = section.level
+    inner = Printed("", 2 * level.value - 1, level.step)
+    ratio = Fraction(interval_factor(inner, section.n, "t") / interval_factor(level, section.n, "t"))
+    upper = (high.hi * (1 + ratio) + low.hi * (1 - ratio)) / 2
+    lower = (low.lo * (1 + ratio) + high.lo * (1 - ratio)) / 2
+    return -margin < lower and upper < margin

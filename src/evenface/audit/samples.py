@@ -1,0 +1,135 @@
+"""Means, standard deviations, medians and intervals that n values cannot have."""
+
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from math import sqrt
+
+from evenface.audit.findings import Finding
+from evenface.audit.numbers import Printed, Range, exactly, shown, span
+from evenface.audit.quantiles import about, interval_factor
+from evenface.audit.schema import Samples
+
+_SLACK = 1e-9
+
+
+def samples(section: Samples, truncation: bool) -> Iterator[Finding]:
+    """Check each row: intervals against mean and sd, sd against the range of values, all against printed values."""
+    zs = []
+    for name, cells in section.cells().items():
+        where = f"{section.where}, {name}"
+        yield from _spread(where, section, cells, truncation)
+        if section.whole:
+            yield from _whole(where, section.n, cells, truncation)
+        if name in section.values:
+            values = [cell.percent() if section.unit else cell for cell in section.values[name] if cell]
+            yield from _values(where, section.n, cells, values, truncation)
+        if {"mean", "sd", "low", "high"} <= cells.keys():
+            kind, flaw = _interval(where, section, cells, truncation)
+            if flaw:
+                yield flaw
+            elif kind == "z" and section.n < 30:
+                zs.append(name)
+    if zs:
+        t, z = interval_factor(section.level, section.n, "t"), interval_factor(section.level, section.n, "z")
+        line = (
+            f"{len(zs)} intervals fit the normal quantile {z:.3f} and not Student's t of {section.n - 1} degrees of "
+            f"freedom, {t:.3f}: for n = {section.n} they are too narrow by {t / z:.2f}"
+        )
+        yield Finding(section.where, line, cannot=False)
+
+
+def _spread(where: str, section: Samples, cells: dict[str, Printed], truncation: bool) -> Iterator[Finding]:
+    """Values between two ends have var <= (mean - least)(most - mean), times n / (n - 1) for a sample's."""
+    if section.least is None or section.most is None:
+        return
+    least, most = section.least.value, section.most.value
+    for figure in ("mean", "median"):
+        cell = cells.get(figure)
+        if cell and not cell.range(truncation).meets(Range(least, most)):
+            yield Finding(where, f"{figure} {cell} lies outside of {section.least} to {section.most}")
+            return
+    if not {"mean", "sd"} <= cells.keys():
+        return
+    mean, sd = cells["mean"].range(truncation), cells["sd"].range(truncation)
+    at = [min(max(value, least), most) for value in (mean.lo, mean.hi, min(max((least + most) / 2, mean.lo), mean.hi))]
+    bound = max((value - least) * (most - value) for value in at) * Fraction(section.n, section.n - 1)
+    if sd.lo > 0 and sd.lo**2 > bound:
+        line = f"sd {cells['sd']} cannot be with mean {cells['mean']} of {section.n} values from {section.least} to "
+        yield Finding(
+            where,
+            f"{line}{section.most}: at most {shown(sqrt(bound), cells['sd'])}",
+            ("var <= (mean - least)(most - mean) n / (n - 1), when all values lie at the ends.",),
+        )
+
+
+def _whole(where: str, n: int, cells: dict[str, Printed], truncation: bool) -> Iterator[Finding]:
+    """Whole numbers: n times the mean is whole, and so is the sum of squares, odd or even as the sum is (GRIMMER)."""
+    if "mean" not in cells:
+        return
+    mean = cells["mean"].range(truncation)
+    totals = Range(mean.lo * n, mean.hi * n).wholes()
+    if not totals:
+        near = int(cells["mean"].value * n)
+        told = ", ".join(f"{k}/{n} = {shown(Fraction(k, n), cells['mean'])}" for k in (near, near + 1))
+        yield Finding(where, f"no sum of {n} whole numbers gives mean {cells['mean']}", (told,))
+    elif "sd" in cells:
+        sd = cells["sd"].range(truncation)
+        lo, hi = max(sd.lo, Fraction(0)) ** 2 * (n - 1), sd.hi**2 * (n - 1)
+        squares = (
+            (square, total)
+            for total in totals
+            for square in Range(lo + Fraction(total**2, n), hi + Fraction(total**2, n)).wholes()
+        )
+        if not any((square - total) % 2 == 0 for square, total in squares):
+            yield Finding(where, f"no {n} whole numbers have mean {cells['mean']} and sd {cells['sd']}")
+
+
+def _values(
+    where: str, n: int, cells: dict[str, Printed], values: Sequence[Printed], truncation: bool
+) -> Iterator[Finding]:
+    """Recompute from printed values, each of which is known to its last digit only."""
+    ranges = [cell.range(truncation) for cell in values]
+    if len(values) != n:
+        yield Finding(where, f"{len(values)} values are printed for n = {n}")
+        return
+    total = exactly(0)
+    for one in ranges:
+        total += one
+    computed = {"mean": total * exactly(Fraction(1, n)), "median": _median(ranges), "sd": _sd(ranges)}
+    for figure, truth in computed.items():
+        cell = cells.get(figure)
+        if cell and not truth.meets(cell.range(truncation)):
+            yield Finding(where, f"the {figure} of the {n} printed values is {span(truth, cell)}, printed is {cell}")
+
+
+def _median(ranges: Sequence[Range]) -> Range:
+    def middle(values: list[Fraction]) -> Fraction:
+        values.sort()
+        return (values[(len(values) - 1) // 2] + values[len(values) // 2]) / 2
+
+    return Range(middle([one.lo for one in ranges]), middle([one.hi for one in ranges]))
+
+
+def _sd(ranges: Sequence[Range]) -> Range:
+    """Bound the sd: it moves by no more than the length of the step over the root of n - 1."""
+    middles = [(one.lo + one.hi) / 2 for one in ranges]
+    mean = sum(middles, Fraction(0)) / len(middles)
+    sd = sqrt(sum((value - mean) ** 2 for value in middles) / (len(middles) - 1))
+    off = sqrt(sum(((one.hi - one.lo) / 2) ** 2 for one in ranges) / (len(middles) - 1)) + _SLACK
+    return Range(Fraction(max(sd - off, 0.0)), Fraction(sd + off))
+
+
+def _interval(where: str, section: Samples, cells: dict[str, Printed], truncation: bool) -> tuple[str, Finding | None]:
+    """Hold an interval against mean -+ q sd / sqrt(n), with Student's and with the normal quantile."""
+    mean, sd, low, high = (cells[name].range(truncation) for name in ("mean", "sd", "low", "high"))
+    told = []
+    for kind in ("t", "z"):
+        half = sd * about(interval_factor(section.level, section.n, kind) / sqrt(section.n))
+        below, above = mean - half, mean + half
+        if below.meets(low) and above.meets(high):
+            return kind, None
+        name, width, like = {"t": "Student", "z": "normal"}[kind], (half.lo + half.hi) / 2, cells["low"]
+        told.append(f"{name}: {shown(cells['mean'].value - width, like)} to {shown(cells['mean'].value + width, like)}")
+    line = f"interval {cells['low']} to {cells['high']} does not fit mean {cells['mean']}, sd {cells['sd']}, n = "
+    line += str(section.n)
+    return "", Finding(where, line, ("mean -+ q sd / sqrt(n) gives " + "; ".join(told),))

@@ -1,0 +1,323 @@
+"""The file of a paper's printed numbers: its sections and their keys.
+
+Most sections are tables, copied as they are printed: ``columns`` names what stands in each column, ``rows`` holds a
+line of numbers for each row, ``-`` where none is printed. Digits are kept as printed.
+"""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, PlainValidator, model_validator
+
+from evenface.audit.numbers import Printed, Size, read_number, read_size
+from evenface.recipes.section import Section
+
+
+def _read_row(given: Any) -> list[Printed | None]:
+    cells = given.split() if isinstance(given, str) else given
+    if not isinstance(cells, list):
+        raise ValueError("must be a row of numbers, such as 0.793 0.591 -")
+    return [None if cell == "-" else read_number(cell) for cell in cells]
+
+
+Number = Annotated[Printed, PlainValidator(read_number)]
+Count = Annotated[Size, PlainValidator(read_size)]
+Row = Annotated[list[Printed | None], PlainValidator(_read_row)]
+Classes = dict[
+    str, Annotated[Size | None, PlainValidator(lambda given: None if given in (None, "?") else read_size(given))]
+]
+Average = Literal["any", "macro", "weighted", "micro"]
+
+
+class Place(Section):
+    """Where numbers stand in the paper."""
+
+    where: str
+    note: str = ""
+
+
+class Grid(Place):
+    """A table as printed."""
+
+    KNOWN: ClassVar[tuple[str, ...]] = ()
+    NEEDED: ClassVar[tuple[str, ...]] = ()
+    PLAIN: ClassVar[tuple[str, ...]] = ()
+
+    unit: Literal["", "%"] = ""
+    columns: tuple[str, ...]
+    rows: dict[str, Row] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Grid":
+        known = self.known()
+        for column in self.columns:
+            if known and column not in known:
+                raise ValueError(f"{self.where}: unknown column {column}; known here: {', '.join(known)}")
+        missing = [column for column in self.NEEDED if column not in self.columns]
+        if missing:
+            raise ValueError(f"{self.where}: the column {missing[0]} is missing")
+        for name, row in self.rows.items():
+            if len(row) != len(self.columns):
+                raise ValueError(
+                    f"{self.where}: row {name} has {len(row)} numbers for {len(self.columns)} columns; - where none is"
+                )
+        return self
+
+    def known(self) -> tuple[str, ...]:
+        """Columns that it may have; none for any."""
+        return self.KNOWN
+
+    def cells(self) -> dict[str, dict[str, Printed]]:
+        """Give the numbers of each row by column; those of a table of percentages as such."""
+        return {
+            name: {
+                column: cell.percent() if self.unit and column not in self.PLAIN else cell
+                for column, cell in zip(self.columns, row, strict=True)
+                if cell is not None
+            }
+            for name, row in self.rows.items()
+        }
+
+
+class Accuracies(Grid):
+    """Shares of one test set: every number is a count of its ``size`` samples."""
+
+    size: Count | None = None
+    at_most: int = Field(default=20_000, ge=1)
+
+
+AVERAGED = ("accuracy", "mean", "precision", "recall", "f1")
+
+
+class Recalls(Grid):
+    """A classifier a row, recall of each class in the columns; ``accuracy`` overall, ``mean`` over the classes."""
+
+    size: Count | None = None
+    classes: Classes
+    average: Average = "any"
+
+    def known(self) -> tuple[str, ...]:
+        """Classes, and what is averaged over them."""
+        return (*self.classes, *AVERAGED)
+
+
+class Averages(Grid):
+    """A classifier a row, its averaged precision, recall and F1 in the columns."""
+
+    KNOWN = ("accuracy", "precision", "recall", "f1")
+    average: Average = "any"
+
+
+class Report(Grid):
+    """One classifier: a class a row, its precision, recall and F1 in the columns; a confusion matrix (true x found)."""
+
+    KNOWN = ("precision", "recall", "f1")
+
+    size: Count | None = None
+    classes: Classes
+    matrix: list[list[int]] | None = None
+    rows: dict[str, Row] = Field(default_factory=dict)
+    columns: tuple[str, ...] = ()
+    accuracy: Number | None = None
+    mean: Number | None = None
+    precision: Number | None = None
+    recall: Number | None = None
+    f1: Number | None = None
+    average: Average = "any"
+
+    @model_validator(mode="after")
+    def _names(self) -> "Report":
+        unknown = [name for name in self.rows if name not in self.classes]
+        if unknown:
+            raise ValueError(f"{self.where}: {unknown[0]} is none of the classes: {', '.join(self.classes)}")
+        count = len(self.classes)
+        if self.matrix is not None and [len(row) for row in self.matrix] != [count] * count:
+            raise ValueError(f"{self.where}: the matrix must have {count} rows and columns, one for each class")
+        if self.matrix is not None and (any(cell < 0 for row in self.matrix for cell in row) or not self.total):
+            raise ValueError(f"{self.where}: the matrix must hold counts, and not only zeros")
+        return self
+
+    @property
+    def total(self) -> int:
+        """Samples in the matrix."""
+        return sum(map(sum, self.matrix or []))
+
+
+class Binaries(Grid):
+    """One class against the rest, a problem a row, all on one test set."""
+
+    KNOWN = ("accuracy", "precision", "recall", "sensitivity", "specificity", "f1", "positives")
+    PLAIN = ("positives",)
+
+    size: Count
+    exclusive: bool = False
+
+
+class Ratios(Grid):
+    """Negatives to positives of classes that exclude each other; ``all: false`` where there are further classes."""
+
+    KNOWN = ("ratio",)
+    NEEDED = ("ratio",)
+    every: bool = Field(default=True, alias="all")
+
+
+class Samples(Grid):
+    """Means, standard deviations, medians, intervals of n values; ``values`` holds printed values of a row."""
+
+    KNOWN = ("mean", "sd", "median", "low", "high")
+
+    n: int = Field(ge=2)
+    least: Number | None = None
+    most: Number | None = None
+    whole: bool = False
+    level: Number = read_number("0.95")
+    values: dict[str, Row] = Field(default_factory=dict)
+
+
+class Effects(Grid):
+    """F tests: F, p, partial eta squared and observed power on ``df`` degrees of freedom."""
+
+    KNOWN = ("f", "p", "eta2", "power")
+    NEEDED = ("f",)
+
+    df: tuple[int, int]
+    alpha: Number = read_number("0.05")
+
+
+class Comparisons(Place):
+    """Paired or independent comparisons in families: Cohen's d, difference, its interval, corrected p-values."""
+
+    n: int = Field(ge=2)
+    paired: bool = True
+    level: Number = read_number("0.95")
+    correction: Literal["none", "bonferroni", "fdr"] = "none"
+    columns: tuple[Literal["d", "difference", "low", "high", "p"], ...]
+    families: dict[str, dict[str, Row]]
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Comparisons":
+        for family, rows in self.families.items():
+            for name, row in rows.items():
+                if len(row) != len(self.columns):
+                    raise ValueError(f"{self.where}: {family}, {name} has {len(row)} numbers for {len(self.columns)}")
+        return self
+
+
+class Powers(Grid):
+    """Power of a t test to find an effect d with n pairs (or n in each of two groups); ``smallest`` n for a power."""
+
+    KNOWN = ("n", "d", "power")
+    NEEDED = ("n", "d", "power")
+
+    paired: bool = True
+    smallest: bool = False
+    alpha: Number = read_number("0.05")
+
+
+class Equivalences(Grid):
+    """Intervals of differences against margins; ``equivalent`` names the rows that the paper calls so."""
+
+    KNOWN = ("difference", "low", "high", "margin")
+    NEEDED = ("low", "high", "margin")
+
+    n: int = Field(ge=2)
+    level: Number = read_number("0.95")
+    equivalent: tuple[str, ...] = ()
+
+
+class Sums(Place):
+    """Parts of a total, and their shares of it."""
+
+    total: Number | None = None
+    parts: dict[str, Number]
+    shares: dict[str, Number] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _named(self) -> "Sums":
+        unknown = [name for name in self.shares if name not in self.parts]
+        if unknown:
+            raise ValueError(f"{self.where}: the share of {unknown[0]} is of no part; parts: {', '.join(self.parts)}")
+        if any(cell.value < 0 for cell in self.parts.values()) or not any(cell.value for cell in self.parts.values()):
+            raise ValueError(f"{self.where}: parts must not be negative, nor all zero")
+        return self
+
+
+class Gains(Grid):
+    """What something gained: ``points`` of difference, ``relative`` to where it came from, or ``either``."""
+
+    KNOWN = ("from", "to", "gain")
+    NEEDED = ("from", "to", "gain")
+    PLAIN = ("gain",)
+
+    reading: Literal["points", "relative", "either"] = "either"
+
+
+class Bests(Grid):
+    """The best of several runs, or their ``mean``: the first columns, runs after them."""
+
+    KNOWN = ("best", "mean", "run")
+    NEEDED = ("run",)
+
+    def known(self) -> tuple[str, ...]:
+        """Columns that it may have."""
+        return self.KNOWN
+
+
+class Orders(Grid):
+    """What the paper says is larger than something else."""
+
+    KNOWN = ("larger", "smaller")
+    NEEDED = ("larger", "smaller")
+
+
+class Repeats(Place):
+    """The same thing, printed in several places."""
+
+    unit: Literal["", "%"] = ""
+    values: dict[str, Number] = Field(min_length=2)
+
+
+class Products(Place):
+    """A number and the factors that it is said to be made of."""
+
+    product: Number
+    factors: dict[str, Number] = Field(min_length=2)
+
+
+class Parameters(Place):
+    """Trainable parameters of a network: dense layer on each step, recurrent layer, dense layer, output."""
+
+    inputs: int = Field(ge=1)
+    dense: Count | None = None
+    cell: Literal["gru", "lstm"]
+    hidden: Count
+    head: Count | None = None
+    outputs: int = Field(default=1, ge=1)
+    count: Number
+    sd: Number | None = None
+    n: int | None = Field(default=None, ge=2)
+
+
+class Claims(Section):
+    """A paper's printed numbers."""
+
+    name: str
+    about: str
+    truncation: bool = False
+    accuracies: list[Accuracies] = Field(default_factory=list)
+    recalls: list[Recalls] = Field(default_factory=list)
+    averages: list[Averages] = Field(default_factory=list)
+    reports: list[Report] = Field(default_factory=list)
+    binaries: list[Binaries] = Field(default_factory=list)
+    ratios: list[Ratios] = Field(default_factory=list)
+    samples: list[Samples] = Field(default_factory=list)
+    effects: list[Effects] = Field(default_factory=list)
+    comparisons: list[Comparisons] = Field(default_factory=list)
+    powers: list[Powers] = Field(default_factory=list)
+    equivalences: list[Equivalences] = Field(default_factory=list)
+    sums: list[Sums] = Field(default_factory=list)
+    gains: list[Gains] = Field(default_factory=list)
+    bests: list[Bests] = Field(default_factory=list)
+    orders: list[Orders] = Field(default_factory=list)
+    repeats: list[Repeats] = Field(default_factory=list)
+    products: list[Products] = Field(default_factory=list)
+    parameters: list[Parameters] = Field(default_factory=list)

@@ -1,0 +1,116 @@
+"""Sums, shares, gains, bests and repetitions that do not add up."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+
+from evenface.audit.findings import Finding
+from evenface.audit.numbers import Printed, Range, exactly, shown, span
+from evenface.audit.schema import Bests, Gains, Orders, Products, Repeats, Sums
+
+
+def sums(section: Sums, truncation: bool) -> Iterator[Finding]:
+    """Check that parts make the total, and shares are theirs."""
+    parts = {name: cell.range(truncation) for name, cell in section.parts.items()}
+    made = exactly(0)
+    for part in parts.values():
+        made += part
+    total = section.total.range(truncation) if section.total else made
+    if section.total and not made.meets(total):
+        told = " + ".join(map(str, section.parts.values()))
+        yield Finding(section.where, f"{told} = {span(made, section.total)}, printed is {section.total}")
+    for name, cell in section.shares.items():
+        share = parts[name] / total
+        if not share.meets(cell.range(truncation)):
+            whole = str(section.total or f"{float(made.lo):,.0f}")
+            line = f"{section.parts[name]} of {whole} is {span(share, cell)}, printed is {cell}"
+            yield Finding(f"{section.where}, {name}", line)
+    if section.shares.keys() == parts.keys():
+        whole_of = exactly(0)
+        for cell in section.shares.values():
+            whole_of += cell.range(truncation)
+        if 1 not in whole_of:
+            told, like = " + ".join(map(str, section.shares.values())), next(iter(section.shares.values()))
+            yield Finding(section.where, f"the shares {told} make {span(whole_of, like)}")
+
+
+def gains(section: Gains, truncation: bool) -> Iterator[Finding]:
+    """Hold gains against what they are of, as a difference in points, relative to where they came from, or either."""
+    rows = section.cells()
+    truths = {name: _gains(cells, section.reading, truncation) for name, cells in rows.items()}
+    wrong = [name for name in rows if not any(_fits(rows[name]["gain"], truth) for truth in truths[name].values())]
+    for name in wrong:
+        cell, given = rows[name]["gain"], f"from {rows[name]['from']} to {rows[name]['to']}"
+        told = " or ".join(f"{span(truth, cell)} {how}" for how, truth in truths[name].items())
+        others = [
+            other for other in wrong if other != name and any(_fits(cell, truth) for truth in truths[other].values())
+        ]
+        more = tuple(f"It is that of: {other}; the two seem to be exchanged." for other in others[:1])
+        yield Finding(f"{section.where}, {name}", f"{given} is a gain of {told}, printed is {cell}", more)
+
+
+def _gains(cells: dict[str, Printed], reading: str, truncation: bool) -> dict[str, Range]:
+    start, end = cells["from"].range(truncation), cells["to"].range(truncation)
+    found = {}
+    if reading in ("points", "either"):
+        found["in points"] = end - start
+    if reading in ("relative", "either") and start.lo > 0:
+        # (end - start) / start = end / start - 1, where each number stands once: the range is exact.
+        found["relative"] = end / start - exactly(1)
+    return found
+
+
+def _fits(cell: Printed, truth: Range) -> bool:
+    return truth.meets(cell.range())
+
+
+def bests(section: Bests, truncation: bool) -> Iterator[Finding]:
+    """Hold the best, or the mean, of several runs against the runs."""
+    runs_at = [k for k, column in enumerate(section.columns) if column == "run"]
+    for name, row in section.rows.items():
+        runs = [cell for k in runs_at if (cell := row[k])]
+        ranges = [cell.range(truncation) for cell in runs]
+        cells = section.cells()[name]
+        most = Range(max(one.lo for one in ranges), max(one.hi for one in ranges))
+        mean = exactly(0)
+        for one in ranges:
+            mean += one
+        mean *= exactly(Fraction(1, len(ranges)))
+        for figure, truth in (("best", most), ("mean", mean)):
+            cell = cells.get(figure)
+            if cell and section.unit:
+                truth *= exactly(Fraction(1, 100))
+            if cell and not truth.meets(cell.range(truncation)):
+                told = ", ".join(map(str, runs))
+                line = f"the {figure} of {told} is {span(truth, cell)}, printed is {cell}"
+                yield Finding(f"{section.where}, {name}", line)
+
+
+def orders(section: Orders, truncation: bool) -> Iterator[Finding]:
+    """Check what is said to be larger."""
+    for name, cells in section.cells().items():
+        if cells["larger"].range(truncation).hi < cells["smaller"].range(truncation).lo:
+            yield Finding(f"{section.where}, {name}", f"{cells['larger']} is less than {cells['smaller']}")
+
+
+def repeats(section: Repeats, truncation: bool) -> Iterator[Finding]:
+    """Hold what is printed in several places against itself."""
+    cells = {place: cell.percent() if section.unit else cell for place, cell in section.values.items()}
+    ranges = [cell.range(truncation) for cell in cells.values()]
+    if max(one.lo for one in ranges) > min(one.hi for one in ranges):
+        told = ", ".join(f"{cell} ({place})" for place, cell in cells.items())
+        yield Finding(section.where, f"printed differently: {told}")
+
+
+def products(section: Products, truncation: bool) -> Iterator[Finding]:
+    """Hold a number against its factors."""
+    made = exactly(1)
+    for cell in section.factors.values():
+        made *= cell.range(truncation)
+    if not made.meets(section.product.range(truncation)):
+        told = " x ".join(f"{cell} {name}" for name, cell in section.factors.items())
+        over = section.product.value / made.lo if made.lo else Fraction(0)
+        yield Finding(
+            section.where,
+            f"{told} = {span(made, section.product)}, printed is {section.product}",
+            (f"A further factor of {shown(over)} would be needed.",),
+        )
