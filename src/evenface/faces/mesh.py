@@ -1,6 +1,7 @@
 """MediaPipe's 468 points of a face, in pictures and on the frames of clips."""
 
 import math
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -244,7 +245,9 @@ def find_points(image: Image.Image, square: Square) -> Array | None:
     ----------
     Kartynnik et al., *Real-time facial surface geometry from monocular video on mobile GPUs*, 2019, arXiv:1907.06724.
     """
-    found = _model().process(np.asarray(cut(image, square, VIEW))).multi_face_landmarks
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of deprecated names inside the package
+        found = _model().process(np.asarray(cut(image, square, VIEW))).multi_face_landmarks
     if not found:
         return None
     faces = np.array([[(point.x, point.y, point.z) for point in face.landmark] for face in found])

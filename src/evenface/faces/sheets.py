@@ -5,17 +5,17 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from evenface.data.manifest import Manifest
 from evenface.errors import InputError
-from evenface.faces.align import Face, Square
 from evenface.faces.clips import Plan, crops, plan_clip
+from evenface.faces.mesh_sheets import draw_points
 from evenface.faces.read import Target
+from evenface.faces.sheet_page import CELLS, INK, RED, Cell, draw_frames, draw_page, looked_at
 from evenface.faces.taking import uniform
 from evenface.faces.trouble import UnusableError
 from evenface.files import atomic_write
@@ -23,48 +23,6 @@ from evenface.progress import progress
 
 CLIPS = 40
 """Clips of which sheets are made."""
-CELLS, COLUMNS = 32, 8
-"""Frames on a sheet, and in a line of it."""
-CELL, CROP, GAP, LINE = 236, 150, 8, 20
-"""Width of a frame, side of a crop, what lies between them, height of a line of text; in pixels."""
-INK, PAPER, RED, YELLOW = "#202020", "#ffffff", "#d03020", "#f0c000"
-KEY = {
-    "seen": ("#1a8f3c", "a face was found in this frame"),
-    "followed": ("#2468c8", "not looked at; followed from the frames about it"),
-    "lost": (RED, "no face was found here; where a crop stands beneath, it is of where the face was last"),
-}
-"""Colour and meaning of what becomes of a frame."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One frame on a sheet.
-
-    Parameters
-    ----------
-    frame : int
-        Its number in the file.
-    place : int
-        Its place among all frames taken; -1 for one that was only looked at.
-    state : str
-        What became of it, one of :data:`KEY`, or empty.
-    square : Square or None
-        What is cut out.
-    face : Face or None
-        The one that is followed.
-    others : list of Face
-        Whatever else was found.
-    caption : str
-        What stands beneath.
-    """
-
-    frame: int
-    place: int
-    state: str
-    square: Square | None
-    face: Face | None
-    others: list[Face]
-    caption: str
 
 
 def write_sheets(manifest: Manifest, target: Target, folder: Path) -> list[Path]:
@@ -73,7 +31,7 @@ def write_sheets(manifest: Manifest, target: Target, folder: Path) -> list[Path]
     Parameters
     ----------
     manifest : Manifest
-        Clips.
+        Clips; or stills whose points are looked for.
     target : Target
         What prepare makes of them.
     folder : Path
@@ -87,10 +45,12 @@ def write_sheets(manifest: Manifest, target: Target, folder: Path) -> list[Path]
     Raises
     ------
     InputError
-        If the manifest is one of stills, a package is missing or nothing can be written.
+        If the manifest is one of stills whose points are not looked for, or of files of numbers, a package is
+        missing or nothing can be written.
     """
-    if target.taking is None:
-        raise InputError(f"{manifest.source}: contact sheets show clips, and these are stills", "Leave out --sheets.")
+    if not target.one_by_one:
+        kind = "numbers" if target.sequencing else "stills"
+        raise InputError(f"{manifest.source}: contact sheets show clips, and these are {kind}", "Leave out --sheets.")
     chosen = sorted({int(i) for i in uniform(len(manifest), min(CLIPS, len(manifest)))})
     written = []
     with _quiet(), progress("drawing contact sheets", len(chosen)) as advance:
@@ -145,19 +105,22 @@ def draw_sheet(path: str, start: int | None, end: int | None, target: Target, ti
     Returns
     -------
     Image
-        RGB: frames with the box and the eyes found and the square that is cut out, and the crops beneath. Of a clip
+        RGB: frames with the box and the eyes found and the square that is cut out, and the crops beneath; or with the
+        points found, and beneath them the face with its points. Of a clip
         that is set aside, frames that were looked at, and the reason.
     """
+    if target.sequencing:
+        return draw_points(path, start, end, target, title)
     try:
         plan = plan_clip(path, start, end, target)
-        cells = _looks(plan) if plan.trouble else _taken(plan, target)
-        frames = _frames(plan, cells)
+        cells = looked_at(plan.film, plan.looks, plan.found) if plan.trouble else _taken(plan, target)
+        frames = draw_frames(plan.film, cells)
         made = dict(crops(plan, target, {cell.place for cell in cells}))
     except UnusableError as error:
-        return _page([title, f"set aside: {error}"], [], [], {}, RED)
+        return draw_page([title, f"set aside: {error}"], [], [], {}, RED)
     if plan.trouble:
-        return _page([title, f"set aside: {plan.trouble}"], cells, frames, made, RED)
-    return _page([title, _told(plan, target)], cells, frames, made, INK)
+        return draw_page([title, f"set aside: {plan.trouble}"], cells, frames, made, RED)
+    return draw_page([title, _told(plan, target)], cells, frames, made, INK)
 
 
 def _told(plan: Plan, target: Target) -> str:
@@ -190,70 +153,3 @@ def _taken(plan: Plan, target: Target) -> list[Cell]:
         caption = f"{sample}frame {frame}, {plan.film.times[frame]:.2f} s  {state}".rstrip()
         cells.append(Cell(frame, place, state, row.squares[i] if row.squares else None, face, others, caption))
     return cells
-
-
-def _looks(plan: Plan) -> list[Cell]:
-    """Choose, of a clip that is set aside, frames that were looked at."""
-    cells = []
-    for look in sorted(set(uniform(len(plan.looks), 2 * COLUMNS).tolist())):
-        frame = int(plan.looks[look])
-        state, word = ("seen", "") if plan.found[look] else ("lost", "no face")
-        caption = f"frame {frame}, {plan.film.times[frame]:.2f} s  {word}".rstrip()
-        cells.append(Cell(frame, -1, state, None, None, plan.found[look], caption))
-    return cells
-
-
-def _frames(plan: Plan, cells: list[Cell]) -> list[Image.Image]:
-    """Give a small copy of each cell's frame, with what was found drawn into it."""
-    small = {}
-    for frame, image in plan.film.frames(sorted({cell.frame for cell in cells})):
-        scale = CELL / max(image.size)
-        size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
-        small[frame] = image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0), scale
-    return [_marked(small[cell.frame][0].copy(), cell, small[cell.frame][1]) for cell in cells]
-
-
-def _marked(image: Image.Image, cell: Cell, scale: float) -> Image.Image:
-    draw = ImageDraw.Draw(image)
-    for other in cell.others:
-        draw.rectangle([value * scale for value in other.box], outline=YELLOW, width=2)
-    if cell.square:
-        corners = [cell.square.outside(x, y) for x, y in ((0, 0), (1, 0), (1, 1), (0, 1), (0, 0))]
-        draw.line([(x * scale, y * scale) for x, y in corners], fill=KEY[cell.state][0], width=3)
-    if cell.face:
-        draw.rectangle([value * scale for value in cell.face.box], outline=PAPER, width=1)
-        for x, y in cell.face.eyes:
-            draw.ellipse(
-                [x * scale - 3, y * scale - 3, x * scale + 3, y * scale + 3], fill=KEY["seen"][0], outline=PAPER
-            )
-    return image
-
-
-def _page(
-    lines: list[str], cells: list[Cell], frames: list[Image.Image], made: dict[int, Image.Image], colour: str
-) -> Image.Image:
-    """Put title, frames, captions and crops on one page, and beneath it what the colours mean."""
-    title, text = (ImageFont.load_default(size) for size in (20, 13))
-    high = max((image.height for image in frames), default=0)
-    block = high + LINE + (CROP + GAP if made else 0) + 2 * GAP
-    top = GAP + 3 * LINE
-    bands = -(-len(cells) // COLUMNS)
-    page = Image.new("RGB", (GAP + COLUMNS * (CELL + GAP), top + bands * block + 2 * LINE), PAPER)
-    draw = ImageDraw.Draw(page)
-    draw.text((GAP, GAP), lines[0], INK, title)
-    draw.text((GAP, GAP + 1.4 * LINE), lines[1], colour, title)
-    for number, (cell, image) in enumerate(zip(cells, frames, strict=True)):
-        x, y = GAP + number % COLUMNS * (CELL + GAP), top + number // COLUMNS * block
-        page.paste(image, (x + (CELL - image.width) // 2, y))
-        ink = KEY[cell.state][0] if cell.state else INK
-        draw.text((x, y + high + 2), cell.caption, ink, text)
-        if cell.place in made:
-            left, upper = x + (CELL - CROP) // 2, y + high + LINE
-            page.paste(made[cell.place].convert("RGB").resize((CROP, CROP)), (left, upper))
-            draw.rectangle([left - 2, upper - 2, left + CROP + 1, upper + CROP + 1], outline=ink, width=2)
-    x = GAP
-    for state in dict.fromkeys(cell.state for cell in cells if cell.state):
-        ink, meaning = KEY[state]
-        draw.text((x, page.height - 1.5 * LINE), f"{state}: {meaning}", ink, text)
-        x += 30 + round(draw.textlength(f"{state}: {meaning}", text))
-    return page
