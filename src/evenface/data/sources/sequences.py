@@ -74,8 +74,8 @@ def read(
     -----
     An ``.npz`` holds ``sequences`` of shape (N, T, P, D) (``openface-aus``: (N, T, P)), or, for sequences of unequal
     length, ``values`` of shape (frames, P, D) or (frames, P) with ``lengths`` (N,); ``labels`` (N,); and as you like
-    ``classes`` (C,), ``subjects``, ``clips``, ``samples``, ``splits`` (N,). Parquet has a row per frame with ``sample``,
-    ``frame``, ``label``, and as you like ``subject``, ``clip``, ``split``, sorted by sample and frame.
+    ``classes`` (C,), ``subjects``, ``clips``, ``samples``, ``splits`` (N,). Parquet has a row per frame with
+    ``sample``, ``frame``, ``label``, and as you like ``subject``, ``clip``, ``split``, sorted by sample and frame.
     """
     path = _find(root, file)
     if path.suffix.lower() == ".npz":
