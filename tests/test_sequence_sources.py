@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_sources import plant, refused
 
+from evenface.data.leakage import check
 from evenface.data.manifest import Manifest
 from evenface.data.sources import read
 from evenface.data.sources.ckplus import CODES
@@ -560,6 +561,20 @@ def test_the_one_file_of_sequences_is_found(tmp_path):
     ]:
         with refused(words):
             read("sequences", path, options)
+
+
+def test_the_check_finds_equal_sequences_and_says_that_it_looks_for_no_others(tmp_path):
+    values = np.random.default_rng(0).normal(size=(6, 4, 3, 1)).astype(np.float32)
+    values[5] = values[1]
+    sides = np.array(["train"] * 4 + ["test"] * 2)
+    path = arrays(tmp_path / "all.npz", sequences=values, labels=[0, 1, 0, 1, 0, 0], splits=sides)
+    said = check(read("sequences", path), values).lines()
+    assert said[0] == "leakage: 1 test sequence also in train, number by number"
+    assert "copies: 1 of 6 sequences repeat another exactly" in said
+    assert "near-duplicates: not looked for among sequences of numbers" in said
+    assert "conflicting labels: 1 groups of equal sequences" in said
+    clean = check(read("sequences", path), np.arange(6.0)[:, None, None, None]).lines()
+    assert "no subject, clip or sequence stands on two sides" in clean[0]
 
 
 def test_no_source_of_sequences_is_silent_about_an_empty_folder(tmp_path):

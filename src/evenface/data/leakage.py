@@ -47,6 +47,8 @@ class Findings:
         False where there were too many near-duplicates to list them all.
     frames : int
         Frames of each sample; near-duplicates of samples of several are those whose middle frames look alike.
+    numbers : bool
+        Whether samples are sequences of numbers, of which only equal ones are found.
     leaky : str
         What the split itself says that it tears apart; empty where it does not.
     notes : tuple of str
@@ -64,6 +66,7 @@ class Findings:
     compared: int = 0
     complete: bool = field(default=True)
     frames: int = 1
+    numbers: bool = False
     leaky: str = ""
     notes: tuple[str, ...] = ()
 
@@ -124,9 +127,9 @@ class Findings:
 
     def lines(self) -> list[str]:
         """Say it for the screen: the answer first, then what it rests on."""
-        what = "picture" if self.frames == 1 else "sample"
+        what, by = self._what(), "number by number" if self.numbers else "pixel by pixel"
         between = [
-            *(f"{_many(n, f'{b} {what}')} also in {a}, pixel by pixel" for (a, b), n in self.across().items()),
+            *(f"{_many(n, f'{b} {what}')} also in {a}, {by}" for (a, b), n in self.across().items()),
             *(f"{_many(n, f'more {b} {what}')} nearly like one in {a}" for (a, b), n in self.near_across().items()),
             *(f"{_many(len(table), name)} on more than one side" for name, table in self._groups() if len(table)),
         ]
@@ -140,9 +143,13 @@ class Findings:
             said.append(f"copies: {self.surplus:,} of {self.compared:,} {what}s repeat another exactly")
             more = "" if self.complete else "; there are more, the search stopped"
             more += "" if self.frames == 1 else f" (by the middle one of the {self.frames} frames of each sample)"
-            said.append(f"near-duplicates: {len(self.near):,} pairs, {mirrored:,} of them mirrored{more}")
             groups = int(self.conflicts["group"].nunique())
-            said.append(f"conflicting labels: {groups:,} groups of equal {what}s, {unequal:,} pairs of near-duplicates")
+            conflicting = f"conflicting labels: {groups:,} groups of equal {what}s"
+            if self.numbers:
+                said += ["near-duplicates: not looked for among sequences of numbers", conflicting]
+            else:
+                said.append(f"near-duplicates: {len(self.near):,} pairs, {mirrored:,} of them mirrored{more}")
+                said.append(f"{conflicting}, {unequal:,} pairs of near-duplicates")
         for side, lost in self.missing.groupby("side", sort=False):
             said.append(f"missing: {side} has no sample of {', '.join(lost['label'])}")
         if len(self.unreadable):
@@ -151,6 +158,9 @@ class Findings:
             said.append(f"unreadable: {_many(len(self.unreadable), 'file')} ({reasons})")
         return [*said, *(f"note: {note}" for note in self.notes)]
 
+    def _what(self) -> str:
+        return "sequence" if self.numbers else "picture" if self.frames == 1 else "sample"
+
     def _groups(self) -> tuple[tuple[str, pd.DataFrame], ...]:
         return ("subject", self.subjects), ("clip", self.clips)
 
@@ -158,8 +168,11 @@ class Findings:
         if len(self.sides) < 2:
             return "leakage: not looked for, the data is not divided into sides"
         sides = ", ".join(f"{side} {count:,}" for side, count in self.sides.items())
-        what = "picture" if self.frames == 1 else "sample"
-        none = f"no subject, clip or {what}" if self.compared else "no subject or clip (pictures were not compared)"
+        none = (
+            f"no subject, clip or {self._what()}"
+            if self.compared
+            else "no subject or clip (pictures were not compared)"
+        )
         return f"leakage: none found, {none} stands on two sides ({sides})"
 
 
@@ -230,6 +243,7 @@ def check(
         compared=0 if images is None else len(images),
         complete=complete,
         frames=images.shape[1] if images is not None and images.ndim == 5 else 1,
+        numbers=images is not None and images.dtype.kind == "f",
         leaky=next((note for note in split.notes if note.startswith("LEAKY")), "") if split else "",
     )
 
