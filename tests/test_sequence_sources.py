@@ -10,11 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_sources import plant, refused
 
+from evenface.assembly import prepare_store
 from evenface.data.leakage import check
 from evenface.data.manifest import Manifest
 from evenface.data.sources import read
 from evenface.data.sources.ckplus import CODES
 from evenface.errors import InputError
+from evenface.recipes import Recipe
 
 
 def named(manifest):
@@ -303,6 +305,9 @@ def test_ravdess_of_five_actors(real_data, tmp_path):
     assert six.counts().tolist() == [40] * 6
     header = (got.root / got.table["path"][0]).read_text().splitlines()[0].split(";")
     assert (sum(name.endswith("_r") for name in header), sum(name.endswith("_c") for name in header)) == (17, 18)
+    store = prepared("ravdess", tmp_path, 10, features="intensities")
+    assert store.sequences.shape == (300, 10, 17, 1)
+    assert len(store.quarantine) == 0
 
 
 # --- OpenFace and files of points
@@ -561,6 +566,41 @@ def test_the_one_file_of_sequences_is_found(tmp_path):
     ]:
         with refused(words):
             read("sequences", path, options)
+
+
+def prepared(source, root, frames, **options):
+    data = {"source": source, "root": str(root), "sequences": {"frames": frames}, **options}
+    return prepare_store(Recipe.model_validate({"name": "small", "data": data}))
+
+
+@pytest.mark.parametrize("points", ["features", "openface-aus", "dlib-68"])
+@pytest.mark.parametrize("form", ["equal", "in line", "table"])
+def test_what_is_prepared_is_what_stands_in_the_file(tmp_path, points, form):
+    frame = {"features": (3, 1), "openface-aus": (4,), "dlib-68": (68, 2)}[points]
+    values = np.random.default_rng(0).normal(size=(4, 6, *frame)).astype(np.float32)
+    labels = np.array([0, 1, 1, 0])
+    if form == "table":
+        axes = {"dlib-68": [f"{axis}_{i}" for i in range(68) for axis in "xy"]}
+        names = axes.get(points, [f"AU{i:02}_r" for i in range(frame[0])])
+        table = pd.DataFrame(values.reshape(24, -1), columns=names)
+        table = table.assign(sample=np.repeat(list("dbca"), 6), frame=np.tile(np.arange(6), 4), label=labels.repeat(6))
+        table.to_parquet(tmp_path / "all.parquet")
+    elif form == "in line":
+        arrays(tmp_path / "all.npz", values=values.reshape(24, *frame), lengths=np.full(4, 6), labels=labels)
+    else:
+        arrays(tmp_path / "all.npz", sequences=values, labels=labels)
+    store = prepared("sequences", tmp_path, 6, points=points)
+    assert store.points == points
+    assert len(store.quarantine) == 0
+    np.testing.assert_array_equal(np.asarray(store.sequences).reshape(4, 6, -1), values.reshape(4, 6, -1))
+    assert store.manifest.labels.tolist() == labels.tolist()
+
+
+def test_ckplus_landmarks_are_prepared_frame_by_frame(tmp_path):
+    store = prepared("ckplus", cohn(tmp_path, [1, None, 7]), 5, features="landmarks")
+    expected = np.stack([np.arange(68), np.arange(68) + 1], 1)
+    assert store.points == "dlib-68"
+    np.testing.assert_array_equal(store.sequences, np.broadcast_to(expected, (2, 5, 68, 2)))
 
 
 def test_the_check_finds_equal_sequences_and_says_that_it_looks_for_no_others(tmp_path):
