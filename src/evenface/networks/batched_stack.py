@@ -129,9 +129,14 @@ class Stack:
         }
         sizes = {name: members * int(np.prod(array)) for name, array in arrays.items()}
         self.flat = torch.zeros(sum(sizes.values()), device=device)
-        self.matrices = sum(size for name, size in sizes.items() if name.endswith("weight") and name[0] != "n")
+        self.matrices = sum(size for name, size in sizes.items() if self.is_matrix(name))
         parts = torch.split(self.flat, list(sizes.values()))
         self.blocks = {name: part.view(members, *arrays[name]) for name, part in zip(sizes, parts, strict=True)}
+
+    @staticmethod
+    def is_matrix(name: str) -> bool:
+        """Tell whether a lone network's parameter of that name has two dimensions."""
+        return "weight" in name and not name.startswith("norm")
 
     def put(self, member: int, shape: Shape, state: Mapping[str, Tensor]) -> None:
         """Copy the arrays of one network, which has ``shape``, to a member's place; the rest of the place is zero."""

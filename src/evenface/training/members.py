@@ -1,0 +1,213 @@
+"""One of many networks that train together: what it learns from, and how far it has come."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from torch import Tensor, nn
+
+from evenface.errors import InputError
+from evenface.imbalance import draw, sampling_probabilities
+from evenface.networks.batched import Shape
+from evenface.recipes.schema import Optimizer, Recurrent, Schedule, Training
+from evenface.training.randomness import key, permutation, uniforms
+from evenface.training.schedules import Standing, rate_factor, standing
+from evenface.training.stacked_optimizers import check_optimizer
+
+DRAWN_STEPS = 32
+"""Steps whose dropout is drawn at a time."""
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """A network of sequences, its data and its settings; all that is random is a pure function of its own seed.
+
+    Parameters
+    ----------
+    seed : int
+        Of weights, order, dropout and mirroring.
+    train : ndarray of shape (n,)
+        Rows that it learns from.
+    targets : ndarray of shape (n,)
+        Their classes in this member's problem, int64.
+    validation, validation_targets : ndarray of shape (v,)
+        Rows that judge it, and their classes; may be empty.
+    loss : nn.Module
+        (logits (B, K), targets (B,)) -> (B,).
+    classes : int
+        K, 2 or more.
+    one_output : bool
+        Whether the network gives one logit z, read as the two (0, z): class 1 against the rest.
+    network, optimizer, schedule, training
+        Sections of a recipe. Of training count epochs, batch size, sampling, select, monitor, patience and mirror.
+    flip : float
+        Chance of the mirrored sequence, drawn anew for each sample and epoch.
+    added : bool
+        Train on each sample and its mirror in place of drawing.
+    name : str
+        For messages.
+
+    Notes
+    -----
+    As with pictures, the last, smaller batch of an epoch is left out, unless it is the only one.
+    """
+
+    seed: int
+    train: np.ndarray
+    targets: np.ndarray
+    validation: np.ndarray
+    validation_targets: np.ndarray
+    loss: nn.Module
+    classes: int = 2
+    one_output: bool = True
+    network: Recurrent = field(default_factory=Recurrent)
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    schedule: Schedule = field(default_factory=Schedule)
+    training: Training = field(default_factory=Training)
+    flip: float = 0.0
+    added: bool = False
+    name: str = ""
+
+    def check(self) -> None:
+        """Refuse what cannot be done.
+
+        Raises
+        ------
+        InputError
+            If there are fewer than two training samples, or a setting is not for networks of sequences.
+        """
+        if self.samples < 2:
+            raise InputError(f"{self.label} has {self.samples} training samples; two are needed at least")
+        if self.one_output and self.classes != 2:
+            raise InputError(f"{self.label}: one logit tells two classes apart, not {self.classes}")
+        check_optimizer(self.optimizer)
+        for unused, setting in (
+            (self.training.average > 0, "training.average"),
+            (self.training.precision != "32-true", "training.precision"),
+            (self.training.devices * self.training.nodes > 1, "training.devices"),
+        ):
+            if unused:
+                raise InputError(f"networks of sequences train without {setting}", f"Leave {setting} out.")
+
+    @property
+    def label(self) -> str:
+        """What messages call it."""
+        return self.name or f"the network of seed {self.seed}"
+
+    @property
+    def outputs(self) -> int:
+        """Logits of the network."""
+        return 1 if self.one_output else self.classes
+
+    @property
+    def samples(self) -> int:
+        """Training samples of an epoch, mirrors that are added among them."""
+        return len(self.train) * (2 if self.added else 1)
+
+    @property
+    def batch(self) -> int:
+        """Samples of a step."""
+        return min(self.training.batch_size, self.samples)
+
+    @property
+    def steps(self) -> int:
+        """Steps of an epoch."""
+        return self.samples // self.batch
+
+    @property
+    def needs_mirror(self) -> bool:
+        """Whether mirrored sequences are asked for."""
+        return self.added or self.flip > 0 or self.training.mirror
+
+    def order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Give the places (into ``train``) of an epoch's samples, and which of them are mirrored, (steps * batch,)."""
+        rule = self.training.sampling
+        if rule == "none":
+            drawn = permutation(self.seed, epoch, self.samples)
+        else:
+            labels = np.tile(self.targets, 2 if self.added else 1)
+            numbers = uniforms(self.seed, "sampling", epoch, self.samples)[:, 0].astype(np.float64)
+            drawn = draw(sampling_probabilities(labels, rule), numbers)
+        drawn = drawn[: self.steps * self.batch]
+        if self.added:
+            return drawn % len(self.train), drawn >= len(self.train)
+        if not self.flip:
+            return drawn, np.zeros(len(drawn), dtype=bool)
+        return drawn, uniforms(self.seed, "flip", epoch, self.samples)[: len(drawn), 0] < self.flip
+
+    def kept(self, epoch: int, part: int) -> np.ndarray:
+        """Give what the last state is multiplied by in some steps, (DRAWN_STEPS, batch, Q): 0, or 1 / (1 - dropout)."""
+        share, width = self.network.dropout, self.network.hidden
+        if not share:
+            return np.ones((DRAWN_STEPS, self.batch, width), dtype=np.float32)
+        numbers = uniforms(self.seed, f"dropout {part}", epoch, DRAWN_STEPS * self.batch, width)
+        scaled: np.ndarray = (numbers >= share).astype(np.float32) / np.float32(1 - share)
+        return scaled.reshape(DRAWN_STEPS, self.batch, width)
+
+    def weights_seed(self) -> int:
+        """Give the seed of the first weights."""
+        return key(self.seed, "weights")
+
+
+@dataclass
+class Track:
+    """How far a member has come; everything that a checkpoint keeps of it.
+
+    Parameters
+    ----------
+    member : Member
+        Whose.
+    shape : Shape
+        Of its network.
+    weights : dict of str to Tensor
+        Its network's arrays.
+    moments : list of dict
+        The optimiser's, named like the weights; none before the first step.
+    best : dict of str to Tensor
+        The weights of the best epoch so far; empty where the last ones count.
+    epoch, step : int
+        Epoch under way, and steps of it that are done.
+    loss_sum : float
+        Of these steps.
+    history : list of dict
+        A row per epoch that has ended.
+    ended : int or None
+        Epoch after which somebody ended it.
+    """
+
+    member: Member
+    shape: Shape
+    weights: dict[str, Tensor]
+    moments: list[dict[str, Tensor]] = field(default_factory=list)
+    best: dict[str, Tensor] = field(default_factory=dict)
+    epoch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+    ended: int | None = None
+
+    @property
+    def judged(self) -> bool:
+        """Whether there are validation samples."""
+        return len(self.member.validation) > 0
+
+    def standing(self, epoch: int | None = None) -> Standing:
+        """Judge the epochs so far, or those before ``epoch``."""
+        history, training = self.history[:epoch], self.member.training
+        if not self.judged or not history:
+            return Standing(len(history) - 1, stop=False)
+        monitored = [row[f"validation_{training.monitor}"] for row in history]
+        return standing(monitored, larger_is_better=training.monitor != "loss", patience=training.patience)
+
+    def trains(self, epoch: int) -> bool:
+        """Tell whether it takes part in an epoch; known as soon as the epochs before have ended."""
+        if epoch >= self.member.training.epochs or (self.ended is not None and epoch >= self.ended):
+            return False
+        return not self.standing(epoch).stop
+
+    def rate(self, step: int) -> float:
+        """Give the learning rate of a step of the epoch under way."""
+        member = self.member
+        losses = [row["validation_loss" if self.judged else "train_loss"] for row in self.history]
+        done = self.epoch * member.steps + step
+        factor = rate_factor(member.schedule, done, member.steps, member.training.epochs, losses)
+        return member.optimizer.lr * factor

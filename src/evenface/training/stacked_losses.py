@@ -1,0 +1,137 @@
+"""The losses of many networks at once, and their gradients with respect to the logits."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from evenface.losses import (
+    BalancedSoftmaxLoss,
+    ClassBalancedLoss,
+    CosFaceLoss,
+    CrossEntropyLoss,
+    FocalLoss,
+    LDAMLoss,
+    LogitAdjustmentLoss,
+)
+
+
+class Focal(NamedTuple):
+    r"""A loss as :math:`-\alpha_y (1 - p_y)^\gamma \log p_y`, p the softmax of logits that are shifted by true class.
+
+    Parameters
+    ----------
+    gamma : float
+        Focusing strength.
+    alpha : Tensor of shape (K,) or None
+        Weight of each true class.
+    shift : Tensor of shape (K,), (K, K) or None
+        What is added to the logits; of two dimensions, a row per true class.
+    """
+
+    gamma: float = 0.0
+    alpha: Tensor | None = None
+    shift: Tensor | None = None
+
+
+def as_focal(loss: nn.Module, classes: int) -> Focal | None:
+    """Write a loss as :class:`Focal`; None where it is none. Subclasses may do anything, so they are none."""
+    kind = type(loss)
+    if kind is CrossEntropyLoss:
+        return Focal(alpha=loss.alpha)  # type: ignore[arg-type]
+    if kind is ClassBalancedLoss:
+        loss = loss.focal  # type: ignore[assignment]
+    if isinstance(loss, FocalLoss) and kind in (FocalLoss, ClassBalancedLoss):
+        return Focal(loss.gamma, loss.alpha)
+    if kind is BalancedSoftmaxLoss:
+        return Focal(shift=loss.log_counts)  # type: ignore[arg-type]
+    if kind is LogitAdjustmentLoss:
+        return Focal(shift=loss.adjustment)  # type: ignore[arg-type]
+    if kind is LDAMLoss:
+        return Focal(alpha=loss.alpha, shift=-torch.diag(loss.margins))  # type: ignore[arg-type]
+    if isinstance(loss, CosFaceLoss) and kind is CosFaceLoss:
+        return Focal(loss.gamma, loss.alpha, -loss.margin * torch.eye(classes))
+    return None
+
+
+class StackedLosses:
+    """One loss for each of M networks.
+
+    Parameters
+    ----------
+    losses : sequence of nn.Module
+        M losses, (logits (B, K), targets (B,)) -> (B,).
+    classes : int
+        K.
+    one_output : bool
+        Whether the networks give one logit z, which losses see as the two logits (0, z).
+    device : torch.device or str
+        Where logits will be.
+
+    Notes
+    -----
+    Losses that can be written as :class:`Focal` are computed together; the others, one after the other by autograd.
+    """
+
+    def __init__(
+        self, losses: Sequence[nn.Module], classes: int, *, one_output: bool, device: torch.device | str = "cpu"
+    ) -> None:
+        self.losses, self.classes, self.one_output = losses, classes, one_output
+        known = [as_focal(loss, classes) for loss in losses]
+        self.others = [place for place, focal in enumerate(known) if focal is None]
+        forms = [focal or Focal() for focal in known]
+        ones, zeros = torch.ones(classes), torch.zeros(classes, classes)
+        self.gamma = torch.tensor([focal.gamma for focal in forms], device=device)[:, None]
+        self.alpha = torch.stack([ones if focal.alpha is None else focal.alpha.cpu() for focal in forms]).to(device)
+        shifts = [zeros if focal.shift is None else focal.shift.cpu().expand(classes, classes) for focal in forms]
+        self.shift = torch.stack(shifts).to(device) if any(focal.shift is not None for focal in forms) else None
+        self.places = torch.arange(len(losses), device=device)[:, None]
+
+    def __call__(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Give the mean loss of each network's batch, and its gradient.
+
+        Parameters
+        ----------
+        logits : Tensor of shape (M', B, C)
+            Of the first M' networks.
+        targets : Tensor of shape (M', B)
+            int64.
+
+        Returns
+        -------
+        tuple of Tensor
+            (M',) and (M', B, C).
+        """
+        if self.one_output:
+            logits = torch.cat([torch.zeros_like(logits), logits], dim=-1)
+        means, gradient = self._together(logits, targets)
+        for place in self.others:
+            if place < len(logits):
+                means[place], gradient[place] = _alone(self.losses[place], logits[place], targets[place])
+        gradient /= logits.shape[1]
+        return means, gradient[..., 1:].contiguous() if self.one_output else gradient
+
+    def _together(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        count, places = len(logits), self.places[: len(logits)]
+        gamma, alpha = self.gamma[:count], self.alpha[places, targets]
+        if self.shift is not None:
+            logits = logits + self.shift[places, targets]
+        log_p = logits.log_softmax(dim=-1)
+        true = log_p.gather(-1, targets[..., None])[..., 0]
+        rest = (-true.expm1()).clamp_min(torch.finfo(true.dtype).tiny)
+        focus = rest**gamma
+        weighted = alpha * focus
+        slope = alpha * (gamma * focus / rest * true.exp() * true) - weighted
+        gradient = -log_p.exp_() * slope[..., None]
+        gradient.scatter_add_(-1, targets[..., None], slope[..., None])
+        return -(weighted * true).mean(dim=1), gradient
+
+
+def _alone(loss: nn.Module, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Give a batch's mean loss, and the gradient of the sum."""
+    with torch.enable_grad():
+        leaf = logits.detach().requires_grad_()
+        values = loss(leaf, targets)
+        (gradient,) = torch.autograd.grad(values.sum(), leaf)
+    return values.detach().mean(), gradient

@@ -1,0 +1,344 @@
+"""Many networks of sequences trained as one: each as if it were alone, in a fraction of the time."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from evenface.errors import InputError
+from evenface.networks.batched import Shape, network_of, predict_networks
+from evenface.networks.recurrent import SequenceNetwork, initialised
+from evenface.progress import Bar, progress
+from evenface.training.checkpoint import load_state, save_state
+from evenface.training.chunk import Chunk, Pool
+from evenface.training.interrupt import Interrupt, deferred_interrupt
+from evenface.training.members import Member, Track
+from evenface.training.schedules import Standing
+
+__all__ = ["CHECKPOINT", "Member", "Together"]
+
+CHECKPOINT = "together.safetensors"
+LARGEST_CHUNK = 8
+_KEPT = ("weights", "moments", "best", "epoch", "step", "loss_sum", "history", "ended")
+
+Which = Literal["selected", "last"]
+
+
+class Together:
+    """Trains members, of any settings, on the same sequences.
+
+    Parameters
+    ----------
+    members : sequence of Member
+        M of them.
+    sequences : ndarray of shape (N, T, P, D)
+        float32, possibly memory-mapped; what members need of it is held in memory.
+    mirrored : ndarray of the same shape, optional
+        Mirrors of all, see :func:`evenface.faces.symmetry.mirrored`; where a member asks for them.
+    folder : Path, optional
+        Where the checkpoint is written; none is if not given.
+    minutes : float
+        Longest time that a kill can cost.
+    device : str or torch.device
+        Where the networks run.
+    threads : int, optional
+        Stacks that are trained at the same time on the CPU, each on one core; as many as torch uses if not given.
+    log : callable, optional
+        Takes a line for each epoch.
+    keep : callable, optional
+        Called whenever a checkpoint is due, to keep :meth:`state` elsewhere.
+
+    Raises
+    ------
+    InputError
+        If a member cannot be trained so, or mirrors are missing.
+
+    Notes
+    -----
+    A member's result is a pure function of its settings, seed and data: to the precision of float32 it does not depend
+    on the others. Members of equal kind, norm, outputs, batch and optimiser are stacked, few enough at a time that
+    what they work on stays near the processor; narrower ones are padded with zeros. One that has finished leaves, and
+    the stacks are made anew.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Member],
+        sequences: np.ndarray,
+        *,
+        mirrored: np.ndarray | None = None,
+        folder: Path | None = None,
+        minutes: float = 5.0,
+        device: torch.device | str = "cpu",
+        threads: int | None = None,
+        log: Callable[[str], None] | None = None,
+        keep: Callable[[], None] | None = None,
+    ) -> None:
+        self.members, self.sequences, self.mirrored = list(members), sequences, mirrored
+        self.folder, self.seconds, self.device = folder, 60 * minutes, torch.device(device)
+        self.threads = (threads or torch.get_num_threads()) if self.device.type == "cpu" else 1
+        self.log = log or (lambda _line: None)
+        self.keep = keep or (lambda: None)
+        for member in members:
+            member.check()
+        if mirrored is None and any(member.needs_mirror for member in members):
+            raise InputError("members ask for mirrored sequences, and none were given")
+        self.tracks = [self._start(member) for member in members]
+        self._chunks: dict[tuple[int, ...], Chunk] = {}
+        self._pool: Pool | None = None
+        self._restored = folder is None
+
+    def fit(self) -> None:
+        """Train all to their ends, from the checkpoint where there is one.
+
+        Raises
+        ------
+        InputError
+            If a loss is not finite, the disk is full, or the checkpoint is of other members.
+        KeyboardInterrupt
+            After Ctrl-C, with the state saved at the end of a step.
+        """
+        self.run(max((member.training.epochs for member in self.members), default=0))
+
+    def run(self, until: int) -> None:
+        """Train all that have not finished up to an epoch, as :meth:`fit` does to the end."""
+        self._restore()
+        steps = [(track.member.steps, track.epoch, track.step) for track in self.tracks]
+        limits = [min(until, member.training.epochs) for member in self.members]
+        total = sum(own * limit for (own, _, _), limit in zip(steps, limits, strict=True))
+        done = sum(own * epoch + step for own, epoch, step in steps)
+        self._due = time.monotonic() + self.seconds
+        with ExitStack() as stack:
+            interrupt = stack.enter_context(deferred_interrupt())
+            bar = stack.enter_context(progress(f"training {len(self.members)} networks", total, done))
+            workers = stack.enter_context(_Workers(self.threads))
+            while (epoch := self._epoch()) is not None and epoch < until:
+                self._run_epoch(epoch, workers, interrupt, bar)
+        self._save()
+
+    def end(self, member: int) -> None:
+        """End a member after the epochs that it has: it takes no part in later ones."""
+        self.tracks[member].ended = self.tracks[member].epoch
+
+    @property
+    def share(self) -> float:
+        """Share of the training that is done, 0 to 1; a member that has finished early is done."""
+        ended = [not track.trains(track.epoch) for track in self.tracks]
+        shares = [track.epoch / track.member.training.epochs for track in self.tracks]
+        return float(np.mean(np.where(ended, 1.0, shares))) if shares else 1.0
+
+    @property
+    def histories(self) -> list[list[dict[str, float]]]:
+        """Figures of each member and epoch.
+
+        A row holds ``epoch``, ``lr`` and ``train_loss`` and, where there are validation samples, ``validation_`` and
+        each of ``loss``, ``accuracy``, ``balanced_accuracy`` and ``macro_f1``.
+        """
+        return [track.history for track in self.tracks]
+
+    def standing(self, member: int) -> Standing:
+        """Give a member's best epoch, and whether its patience has run out."""
+        return self.tracks[member].standing()
+
+    def network(self, member: int, which: Which = "selected") -> SequenceNetwork:
+        """Give a member's network: of its best epoch where ``training.select`` says so, or of the last.
+
+        Returns
+        -------
+        SequenceNetwork
+            In evaluation mode, of the member's own widths.
+        """
+        self._settle()
+        track = self.tracks[member]
+        state = track.best if which == "selected" and track.best else track.weights
+        shape = track.shape
+        return network_of(track.member.network, shape.inputs, shape.steps, shape.outputs, state)
+
+    def predict(self, rows: np.ndarray, which: Which = "selected") -> list[np.ndarray] | np.ndarray:
+        """Predict sequences with every member.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n,)
+            Which ones.
+        which : {"selected", "last"}
+            As of :meth:`network`.
+
+        Returns
+        -------
+        ndarray of shape (M, n, C), or list of ndarray of shape (n, C)
+            float64; a list where members differ in C. Sigmoids where there is one logit (C = 1), else probabilities.
+            Averaged with the mirror's where the member's ``training.mirror`` says so.
+        """
+        found: dict[int, np.ndarray] = {}
+        alike = _alike(self.members, range(len(self.members)))
+        for some in (
+            places[first : first + LARGEST_CHUNK] for places in alike for first in range(0, len(places), LARGEST_CHUNK)
+        ):
+            networks = [self.network(place, which) for place in some]
+            predicted = predict_networks(networks, self.sequences, rows)
+            if self.mirrored is not None and any(self.members[place].training.mirror for place in some):
+                other = predict_networks(networks, self.mirrored, rows)
+                mirror = np.array([self.members[place].training.mirror for place in some])[:, None, None]
+                predicted = np.where(mirror, (predicted + other) / 2, predicted)
+            found |= dict(zip(some, predicted, strict=True))
+        values = [found[place] for place in range(len(self.tracks))]
+        return np.stack(values) if len({value.shape for value in values}) == 1 else values
+
+    def state(self, indices: Iterable[int] | None = None) -> list[dict[str, Any]]:
+        """Give all that has to be kept of some members, or of all, to go on exactly; see :func:`save_state`."""
+        self._settle()
+        chosen = range(len(self.tracks)) if indices is None else indices
+        return [{name: getattr(self.tracks[place], name) for name in _KEPT} for place in chosen]
+
+    def restore(self, state: Sequence[Mapping[str, Any]], indices: Iterable[int] | None = None) -> None:
+        """Go back to what :meth:`state` gave of the same members.
+
+        Raises
+        ------
+        InputError
+            If it is of members of other shapes.
+        """
+        places = list(range(len(self.tracks)) if indices is None else indices)
+        if len(places) != len(state) or any(
+            {name: value.shape for name, value in self.tracks[place].weights.items()}
+            != {name: value.shape for name, value in kept["weights"].items()}
+            for place, kept in zip(places, state, strict=False)
+        ):
+            raise InputError("the checkpoint is of other networks", "Start anew in another folder.")
+        self._settle()
+        self._chunks = {}
+        for place, kept in zip(places, state, strict=True):
+            for name in _KEPT:
+                setattr(self.tracks[place], name, kept[name])
+
+    def _start(self, member: Member) -> Track:
+        _, steps, *rest = self.sequences.shape
+        inputs = int(np.prod(rest))
+        network = initialised(member.network, inputs, steps, member.outputs, member.weights_seed())
+        weights = {name: value.detach().clone() for name, value in network.state_dict().items() if value.ndim}
+        return Track(member, Shape.of(member.network, inputs, steps, member.outputs), weights)
+
+    def _epoch(self) -> int | None:
+        """Give the earliest epoch that a member has yet to take part in."""
+        return min((track.epoch for track in self.tracks if track.trains(track.epoch)), default=None)
+
+    def _run_epoch(self, epoch: int, workers: "_Workers", interrupt: Interrupt, bar: Bar) -> None:
+        chunks = self._stacked(epoch)
+        failed = False
+
+        def paused() -> bool:
+            return failed or interrupt.pressed or time.monotonic() > self._due
+
+        def run(chunk: Chunk) -> None:
+            nonlocal failed
+            try:
+                chunk.run(epoch, paused, bar)
+            except BaseException:
+                failed = True
+                raise
+
+        workers.run(run, chunks)
+        if interrupt.pressed or time.monotonic() > self._due:
+            self._save()
+        if interrupt.pressed:
+            raise KeyboardInterrupt
+        if all(track.epoch > epoch for chunk in chunks for track in chunk.tracks):
+            self._say(epoch, chunks, bar)
+
+    def _say(self, epoch: int, chunks: Iterable[Chunk], bar: Bar) -> None:
+        rows = [track.history[-1] for chunk in chunks for track in chunk.tracks]
+        count = f"{len(rows)} network{'s' if len(rows) > 1 else ''}"
+        text = f"epoch {epoch + 1}  {count}  loss {np.mean([row['train_loss'] for row in rows]):.4f}"
+        judged = [row["validation_loss"] for row in rows if "validation_loss" in row]
+        if judged:
+            text += f"  validation: loss {np.mean(judged):.4f}"
+        for track in (track for chunk in chunks for track in chunk.tracks if not track.trains(epoch + 1)):
+            bar((track.member.training.epochs - track.epoch) * track.member.steps)
+        bar.say(text)
+        self.log(text)
+
+    def _stacked(self, epoch: int) -> list[Chunk]:
+        """Stack those who take part in an epoch; who has not changed neighbours stays as it is."""
+        taking = [place for place, track in enumerate(self.tracks) if track.trains(epoch)]
+        wanted = [group for some in _alike(self.members, taking) for group in self._cut(some)]
+        old, self._chunks = self._chunks, {}
+        for group, chunk in old.items():
+            if group not in wanted:
+                chunk.settle()
+        for group in wanted:
+            self._chunks[group] = old.get(group) or Chunk([self.tracks[place] for place in group], self._gathered())
+        return list(self._chunks.values())
+
+    def _cut(self, places: list[int]) -> list[tuple[int, ...]]:
+        """Cut members into chunks for all threads alike, similar widths together, those of most steps first."""
+
+        def widths(place: int) -> tuple[int, int, int]:
+            shape = self.tracks[place].shape
+            return (shape.dense, shape.hidden, shape.top)
+
+        count = -(-len(places) // LARGEST_CHUNK) if self.device.type == "cpu" else 1
+        count = min(len(places), -(-count // self.threads) * self.threads)
+        parts = np.array_split(sorted(places, key=lambda place: (widths(place), place)), count)
+        return [tuple(sorted(part.tolist(), key=lambda place: (-self.members[place].steps, place))) for part in parts]
+
+    def _gathered(self) -> Pool:
+        if self._pool is None:
+            rows = np.unique(np.concatenate([rows for one in self.members for rows in (one.train, one.validation)]))
+            mirrored = self.mirrored if any(member.needs_mirror for member in self.members) else None
+            self._pool = Pool(self.sequences, mirrored, rows, self.device)
+        return self._pool
+
+    def _settle(self) -> None:
+        for chunk in self._chunks.values():
+            chunk.settle()
+
+    def _save(self) -> None:
+        self._due = time.monotonic() + self.seconds
+        if self.folder is not None:
+            save_state(self.folder / CHECKPOINT, {"members": self.state()})
+        self.keep()
+
+    def _restore(self) -> None:
+        if not self._restored and self.folder is not None and (self.folder / CHECKPOINT).is_file():
+            self.restore(load_state(self.folder / CHECKPOINT)["members"])
+        self._restored = True
+
+
+class _Workers:
+    """Threads that train one chunk after the other, each on one core."""
+
+    def __init__(self, threads: int) -> None:
+        self.before = torch.get_num_threads()
+        self.pool = ThreadPoolExecutor(threads, initializer=lambda: torch.set_num_threads(1))
+
+    def __enter__(self) -> "_Workers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.pool.shutdown()
+        # The last thread that says so decides for all threads that torch has yet to see.
+        torch.set_num_threads(self.before)
+
+    def run(self, work: Callable[[Chunk], None], chunks: Sequence[Chunk]) -> None:
+        """Work through all chunks, and raise what the first that failed raised."""
+        futures = [self.pool.submit(work, chunk) for chunk in chunks]
+        wait(futures)
+        for future in futures:
+            future.result()
+
+
+def _alike(members: Sequence[Member], places: Iterable[int]) -> list[list[int]]:
+    """Part members into those that can be stacked."""
+    groups: dict[tuple[object, ...], list[int]] = {}
+    for place in places:
+        one = members[place]
+        optimizer = one.optimizer.model_copy(update={"lr": 1.0})
+        kind = (one.network.kind, one.network.norm, one.classes, one.one_output, one.batch, str(optimizer))
+        groups.setdefault(kind, []).append(place)
+    return list(groups.values())
