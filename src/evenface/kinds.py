@@ -13,6 +13,7 @@ OF_SEQUENCES = {
     "training": {
         "epochs",
         "batch_size",
+        "sampling",
         "select",
         "mirror",
         "monitor",
@@ -66,7 +67,6 @@ def _instead(section: str, key: str) -> str:
         "network.temporal": "Set network.recurrent: kind, hidden.",
         "training.devices": "All networks of sequences are trained on one device, as one.",
         "training.nodes": "All networks of sequences are trained on one device, as one.",
-        "training.sampling": "Weigh rare classes by the loss: loss.alpha=inverse, or method.name=one-vs-all.",
     }.get(f"{section}.{key}", "")
 
 

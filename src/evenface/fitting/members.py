@@ -1,6 +1,5 @@
 """The networks of a run of sequences: one for all classes, or a detector for each."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,42 +39,35 @@ class Planned:
     said: str = ""
 
 
-def planned(
-    recipe: Recipe, store: Store, split: Split, settings: Mapping[str, Recipe] | None = None
-) -> tuple[Planned, ...]:
-    """Plan the networks of a run.
+def names_of(recipe: Recipe, store: Store) -> tuple[str, ...]:
+    """Give the names of a run's networks: its classes where each is detected by itself, else ``all``."""
+    return store.manifest.classes if learner.detects(recipe) else (ALL,)
+
+
+def plan_one(name: str, recipe: Recipe, store: Store, split: Split) -> Planned:
+    """Plan a network of a run.
 
     Parameters
     ----------
+    name : str
+        One of :func:`names_of`. The seed of a detector follows from the recipe's and its class.
     recipe : Recipe
         Of sequences.
     store : Store
         Its data.
     split : Split
         Who trains; losses follow from the training side alone.
-    settings : mapping of str to Recipe, optional
-        Name of a network to the recipe that takes the place of ``recipe`` for it, such as what a search has found.
-
-    Returns
-    -------
-    tuple of Planned
-        In the order of the classes where each is detected by itself; else one, of the name ``all``.
     """
     counts, classes = store.manifest.counts(split.train), store.manifest.classes
-    own = settings or {}
     if not learner.detects(recipe):
-        one = own.get(ALL, recipe)
-        loss = build_loss(one.loss.name, counts, names=classes, **one.loss.options)
-        facts = _facts(one, recipe.seed, {"loss": one.loss.name, **one.loss.options})
-        return (Planned(ALL, _member(one, store, split, recipe.seed, loss, None, ALL), facts),)
-    found = []
-    for place, name in enumerate(classes):
-        one, seed = own.get(name, recipe), key(recipe.seed, "one-vs-all", name)
-        chosen = detectors(one.loss.name, counts, classes, **one.loss.options)[place]
-        loss = build_one_vs_rest([chosen]).losses[0]
-        member = _member(one, store, split, seed, loss, place, name)
-        found.append(Planned(name, member, _facts(one, seed, chosen.facts), str(chosen)))
-    return tuple(found)
+        loss = build_loss(recipe.loss.name, counts, names=classes, **recipe.loss.options)
+        facts = _facts(recipe, recipe.seed, {"loss": recipe.loss.name, **recipe.loss.options})
+        return Planned(ALL, _member(recipe, store, split, recipe.seed, loss, None, ALL), facts)
+    place, seed = classes.index(name), key(recipe.seed, "one-vs-all", name)
+    chosen = detectors(recipe.loss.name, counts, classes, **recipe.loss.options)[place]
+    loss = build_one_vs_rest([chosen]).losses[0]
+    member = _member(recipe, store, split, seed, loss, place, name)
+    return Planned(name, member, _facts(recipe, seed, chosen.facts), str(chosen))
 
 
 def _facts(recipe: Recipe, seed: int, loss: dict[str, Any]) -> dict[str, Any]:
@@ -94,6 +86,7 @@ def _member(recipe: Recipe, store: Store, split: Split, seed: int, loss: Any, ow
         validation=judges,
         validation_targets=targets[judges],
         loss=loss,
+        classes=len(store.manifest.classes) if own is None else 2,
         one_output=own is not None,
         network=recipe.network.recurrent,
         optimizer=recipe.optimizer,

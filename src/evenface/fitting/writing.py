@@ -1,7 +1,7 @@
 """What is written into the folder of a run of sequences, before its networks are trained and after."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -20,10 +20,14 @@ from evenface.fitting.members import Planned
 from evenface.networks.recurrent import SequenceNetwork
 from evenface.recipes import Recipe
 from evenface.runs import FACTS, HISTORY, PREDICTIONS, VALIDATION, WEIGHTS, Run
+from evenface.search import Found, table
 from evenface.training.checkpoint import save_weights
 from evenface.training.inference import score_sequences
 from evenface.training.loggers import build_loggers
 from evenface.training.trainer import CHECKPOINT, LAST
+
+SEARCHED = "search.csv"
+"""Every trial of a run's searches."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,8 @@ class Job:
         Who trains, who tests.
     networks : tuple of Planned
         Its networks.
+    found : mapping of str to Found
+        What was searched for each of them, where anything was.
     """
 
     run: Run
@@ -49,6 +55,7 @@ class Job:
     store: Store
     split: Split
     networks: tuple[Planned, ...]
+    found: Mapping[str, Found] = field(default_factory=dict)
 
     @property
     def device(self) -> str:
@@ -75,6 +82,8 @@ class Job:
         shape = {"points": self.store.points, "shape": [steps, points, numbers], "middle": self.store.middle}
         if self.recipe.loss.name == "adaptive":
             facts["notes"].append(f"losses by imbalance: {'; '.join(one.said for one in self.networks)}")
+        if self.found:
+            facts["search"] = {name: one.facts for name, one in self.found.items()}
         return facts | {"sequences": shape, "networks": {one.name: one.facts for one in self.networks}}
 
     def begin(self, company: int) -> None:
@@ -85,6 +94,11 @@ class Job:
         for one in self.networks:
             if one.said:
                 self.run.log(one.said)
+        if self.found:
+            with atomic_write(self.run.folder / SEARCHED) as temporary:
+                table(self.found).to_csv(temporary, index=False)
+            for name, found in self.found.items():
+                self.run.log(f"search for {name}: {found}")
 
     def end(
         self,
