@@ -122,6 +122,8 @@ def _checked(file: tuple[Array, Seen], start: int | None, end: int | None) -> tu
     values, seen = values[first:last], seen[first:last]
     odd = ~np.isfinite(values).all(axis=(1, 2))
     nothing = np.isnan(values).all(axis=(1, 2))
+    if nothing.all():
+        raise UnusableError("not a number: in all frames")
     seen = seen & ~nothing
     if (odd & seen).any():
         row = int((odd & seen).argmax())
@@ -164,7 +166,9 @@ def _array(path: str, points: str, numbers: str) -> tuple[Array, Seen]:
         raise
     except Exception as error:  # a damaged zip archive raises nearly anything
         said = " ".join(str(error).split())
-        raise UnusableError("not numbers: Python objects" if "allow_pickle" in said else f"corrupt: {said}") from error
+        raise UnusableError(
+            "not numbers: Python objects" if "object" in said.lower() else f"corrupt: {said}"
+        ) from error
     if found.dtype.kind not in "fiu":
         raise UnusableError(f"not numbers: an array of {found.dtype}")
     values = _shaped(found, points)
