@@ -39,8 +39,8 @@ def averaged(where: str, cells: dict[str, Printed], average: str, truncation: bo
             where,
             f"F1 {cells['f1']} cannot be with {given}: {bound} ({above})",
             (
-                "A mean of F1 over classes or folds, weighted or not, never exceeds the harmonic mean of mean precision",
-                "and mean recall; micro-F1 and F1 of the means equal it.",
+                "A mean of F1 over classes or folds, weighted or not, never exceeds the harmonic mean of precision",
+                "and recall so averaged; micro-F1 and F1 of the means equal it.",
             ),
         )
     elif f.hi < least:

@@ -30,8 +30,12 @@ def hits(share: Range, size: int) -> range:
 
 def sizes(shares: Iterable[Range], among: Iterable[int]) -> list[int]:
     """Give those of some sizes with which every share is a count."""
-    wanted = list(shares)
-    return [size for size in among if all(hits(share, size) for share in wanted)]
+    left = list(among)
+    for share in shares:
+        # Whole numbers: some k has lo n <= k <= hi n just if the whole part of hi n reaches lo n rounded up.
+        (a, b), (c, d) = max(share.lo, Fraction(0)).as_integer_ratio(), min(share.hi, Fraction(1)).as_integer_ratio()
+        left = [n for n in left if c * n // d >= -(-a * n // b)]
+    return left
 
 
 def nearby(shares: Sequence[Range], size: int, most: int = 3) -> list[int]:

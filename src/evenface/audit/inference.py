@@ -136,7 +136,8 @@ def powers(section: Powers, truncation: bool) -> Iterator[Finding]:
         where = f"{section.where}, {name}"
         n, cell = int(cells["n"].value), cells["power"]
         d, power = cells["d"].range(truncation), cell.range(truncation)
-        ends = (float(d.lo), float(d.hi))
+        # An effect to plan for is a convention, such as 0.5, and exact.
+        ends = (float(cells["d"].value),) * 2 if section.smallest else (float(d.lo), float(d.hi))
 
         def reached(n: int, ends: tuple[float, float] = ends, within: bool = 0 in d) -> Range:
             found = between(*(power_of_t(one, n, section.alpha, paired=section.paired) for one in ends))

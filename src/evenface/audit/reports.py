@@ -24,6 +24,7 @@ def reports(section: Report, truncation: bool) -> Iterator[Finding]:
         yield from matrix(section, figures, truncation)
         return
     sheet = _sheet(section, {name: size.all for name, size in section.classes.items() if size}, figures, truncation)
+    yield from _sizes(section)
     yield from _checked(section.where, sheet)
 
 
@@ -53,6 +54,7 @@ def recalls(section: Recalls, truncation: bool) -> Iterator[Finding]:
             (f"{told} = {sum(known[name][0] for name in known):,}",),
         )
         known = {name: size.all for name, size in section.classes.items() if size}
+    yield from _sizes(section)
     for row, cells in rows.items():
         figures: dict[Key, Printed] = {
             ("", name) if name in AVERAGED else (name, "recall"): cell for name, cell in cells.items()
@@ -79,10 +81,20 @@ def _sheet(
 ) -> Sheet:
     total = section.size.all if section.size else None
     every = {name: known.get(name) or (range(1, total[-1] + 1) if total else range(0)) for name in section.classes}
-    if not total and all(len(sizes) == 1 for sizes in every.values()):
-        one = sum(sizes[0] for sizes in every.values())
-        total = range(one, one + 1)
+    if all(len(sizes) for sizes in every.values()):
+        least, most = (sum(sizes[end] for sizes in every.values()) for end in (0, -1))
+        if total is None or least > total[-1] or most < total[0]:
+            total = range(least, most + 1)
     return Sheet(every, total, figures, section.average, truncation)
+
+
+def _sizes(section: Recalls | Report) -> Iterator[Finding]:
+    known = [size for size in section.classes.values() if size]
+    if section.size and len(known) == len(section.classes):
+        total = Size(sum(size.lo for size in known), sum(size.hi for size in known))
+        if total.lo > section.size.hi or total.hi < section.size.lo:
+            told = " + ".join(map(str, known))
+            yield Finding(section.where, f"class counts {told} = {total}, printed are {section.size} samples")
 
 
 def _checked(where: str, sheet: Sheet) -> Iterator[Finding]:

@@ -4,78 +4,13 @@ Most sections are tables, copied as they are printed: ``columns`` names what sta
 line of numbers for each row, ``-`` where none is printed. Digits are kept as printed.
 """
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, PlainValidator, model_validator
+from pydantic import Field, model_validator
 
-from evenface.audit.numbers import Printed, Size, read_number, read_size
+from evenface.audit.grid import Average, Classes, Count, Grid, Level, Number, Place, Row
+from evenface.audit.numbers import read_number
 from evenface.recipes.section import Section
-
-
-def _read_row(given: Any) -> list[Printed | None]:
-    cells = given.split() if isinstance(given, str) else given
-    if not isinstance(cells, list):
-        raise ValueError("must be a row of numbers, such as 0.793 0.591 -")
-    return [None if cell == "-" else read_number(cell) for cell in cells]
-
-
-Number = Annotated[Printed, PlainValidator(read_number)]
-Count = Annotated[Size, PlainValidator(read_size)]
-Row = Annotated[list[Printed | None], PlainValidator(_read_row)]
-Classes = dict[
-    str, Annotated[Size | None, PlainValidator(lambda given: None if given in (None, "?") else read_size(given))]
-]
-Average = Literal["any", "macro", "weighted", "micro"]
-
-
-class Place(Section):
-    """Where numbers stand in the paper."""
-
-    where: str
-    note: str = ""
-
-
-class Grid(Place):
-    """A table as printed."""
-
-    KNOWN: ClassVar[tuple[str, ...]] = ()
-    NEEDED: ClassVar[tuple[str, ...]] = ()
-    PLAIN: ClassVar[tuple[str, ...]] = ()
-
-    unit: Literal["", "%"] = ""
-    columns: tuple[str, ...]
-    rows: dict[str, Row] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _fits(self) -> "Grid":
-        known = self.known()
-        for column in self.columns:
-            if known and column not in known:
-                raise ValueError(f"{self.where}: unknown column {column}; known here: {', '.join(known)}")
-        missing = [column for column in self.NEEDED if column not in self.columns]
-        if missing:
-            raise ValueError(f"{self.where}: the column {missing[0]} is missing")
-        for name, row in self.rows.items():
-            if len(row) != len(self.columns):
-                raise ValueError(
-                    f"{self.where}: row {name} has {len(row)} numbers for {len(self.columns)} columns; - where none is"
-                )
-        return self
-
-    def known(self) -> tuple[str, ...]:
-        """Columns that it may have; none for any."""
-        return self.KNOWN
-
-    def cells(self) -> dict[str, dict[str, Printed]]:
-        """Give the numbers of each row by column; those of a table of percentages as such."""
-        return {
-            name: {
-                column: cell.percent() if self.unit and column not in self.PLAIN else cell
-                for column, cell in zip(self.columns, row, strict=True)
-                if cell is not None
-            }
-            for name, row in self.rows.items()
-        }
 
 
 class Accuracies(Grid):
@@ -159,6 +94,12 @@ class Ratios(Grid):
     NEEDED = ("ratio",)
     every: bool = Field(default=True, alias="all")
 
+    @model_validator(mode="after")
+    def _positive(self) -> "Ratios":
+        if any(cells["ratio"].value < 0 for cells in self.cells().values()):
+            raise ValueError(f"{self.where}: a ratio of counts is never negative")
+        return self
+
 
 class Samples(Grid):
     """Means, standard deviations, medians, intervals of n values; ``values`` holds printed values of a row."""
@@ -169,7 +110,7 @@ class Samples(Grid):
     least: Number | None = None
     most: Number | None = None
     whole: bool = False
-    level: Number = read_number("0.95")
+    level: Level = read_number("0.95")
     values: dict[str, Row] = Field(default_factory=dict)
 
 
@@ -179,8 +120,8 @@ class Effects(Grid):
     KNOWN = ("f", "p", "eta2", "power")
     NEEDED = ("f",)
 
-    df: tuple[int, int]
-    alpha: Number = read_number("0.05")
+    df: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
+    alpha: Level = read_number("0.05")
 
 
 class Comparisons(Place):
@@ -188,7 +129,7 @@ class Comparisons(Place):
 
     n: int = Field(ge=2)
     paired: bool = True
-    level: Number = read_number("0.95")
+    level: Level = read_number("0.95")
     correction: Literal["none", "bonferroni", "fdr"] = "none"
     columns: tuple[Literal["d", "difference", "low", "high", "p"], ...]
     families: dict[str, dict[str, Row]]
@@ -210,7 +151,14 @@ class Powers(Grid):
 
     paired: bool = True
     smallest: bool = False
-    alpha: Number = read_number("0.05")
+    alpha: Level = read_number("0.05")
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Powers":
+        for name, cells in self.cells().items():
+            if cells["n"].value < 2 or cells["n"].value.denominator != 1 or not 0 < cells["power"].value < 1:
+                raise ValueError(f"{self.where}: row {name} needs a whole n of at least 2 and a power between 0 and 1")
+        return self
 
 
 class Equivalences(Grid):
@@ -220,7 +168,7 @@ class Equivalences(Grid):
     NEEDED = ("low", "high", "margin")
 
     n: int = Field(ge=2)
-    level: Number = read_number("0.95")
+    level: Level = read_number("0.95")
     equivalent: tuple[str, ...] = ()
 
 
@@ -236,8 +184,11 @@ class Sums(Place):
         unknown = [name for name in self.shares if name not in self.parts]
         if unknown:
             raise ValueError(f"{self.where}: the share of {unknown[0]} is of no part; parts: {', '.join(self.parts)}")
-        if any(cell.value < 0 for cell in self.parts.values()) or not any(cell.value for cell in self.parts.values()):
-            raise ValueError(f"{self.where}: parts must not be negative, nor all zero")
+        counted = [*self.parts.values(), *([self.total] if self.total else [])]
+        if any(cell.value < 0 for cell in counted) or sum(cell.range().lo for cell in self.parts.values()) <= 0:
+            raise ValueError(f"{self.where}: parts and total must not be negative, nor all zero")
+        if self.total and self.total.range(truncation=True).lo <= 0:
+            raise ValueError(f"{self.where}: the total must be above zero")
         return self
 
 
@@ -252,14 +203,10 @@ class Gains(Grid):
 
 
 class Bests(Grid):
-    """The best of several runs, or their ``mean``: the first columns, runs after them."""
+    """The ``best`` of several runs, or their ``mean``, and a column ``run`` for each run."""
 
     KNOWN = ("best", "mean", "run")
     NEEDED = ("run",)
-
-    def known(self) -> tuple[str, ...]:
-        """Columns that it may have."""
-        return self.KNOWN
 
 
 class Orders(Grid):
