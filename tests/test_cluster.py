@@ -13,13 +13,16 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from evenface import fitting, workflows
+from evenface import workflows
 from evenface.cli import app
 from evenface.errors import InputError
+from evenface.fitting import sequences
+from evenface.progress import Bar
 from evenface.studies import cluster, load_study, worker
 from evenface.studies.cluster import TRIES, Cluster
 from evenface.studies.groups import MOST, grouped
 from evenface.studies.plan import make_plan
+from evenface.studies.underway import tell_share, under_way
 
 SEQUENCES = {
     "name": "s",
@@ -66,21 +69,49 @@ def test_groups_are_bounded_and_stay_the_same_when_a_study_goes_on():
 def test_one_run_that_fails_does_not_lose_those_that_train_with_it(monkeypatch, tmp_path):
     trained = []
 
-    def fit_together(runs):
+    def fit_together(runs, *, report, searches):
+        assert searches == tmp_path / "search.sqlite"
+        report(0.5)
         if any(recipe.seed == 5 for _, recipe in runs):
             raise InputError("the fifth is bad")
         trained.extend((recipe.seed, len(runs)) for _, recipe in runs)
 
-    monkeypatch.setattr(fitting, "fit_together", fit_together, raising=False)
-    monkeypatch.setattr(fitting, "fit", lambda run, recipe: fit_together([(run, recipe)]))
+    monkeypatch.setattr(sequences, "fit_together", fit_together)
     monkeypatch.setattr(worker.learner, "check_parts", lambda recipe: None)
     request = [
-        {"recipe": {**SEQUENCES, "seed": seed}, "folder": str(tmp_path / str(seed)), "tests": {}} for seed in range(8)
+        {
+            "recipe": {**SEQUENCES, "seed": seed},
+            "folder": str(tmp_path / str(seed)),
+            "tests": {},
+            "share": str(tmp_path / "share.txt"),
+            "searches": str(tmp_path / "search.sqlite"),
+        }
+        for seed in range(8)
     ]
     answers = worker.answer(request)
     assert ["failed" in answer for answer in answers] == [seed == 5 for seed in range(8)]
     assert answers[5]["failed"].startswith("the fifth is bad")
     assert trained == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 1), (6, 2), (7, 2)]
+
+
+def test_the_bar_moves_by_what_groups_say_and_ends_at_the_number_of_runs(tmp_path):
+    moved = []
+    with under_way(tmp_path / "shares", [10, 4], Bar(moved.append, print)) as shares:
+        shares.look()
+        assert sum(moved) == 0
+        tell_share(shares.file(0), 0.55)
+        tell_share(shares.file(1), 0.5)
+        shares.look()
+        shares.look()
+        assert sum(moved) == 5 + 2
+        tell_share(shares.file(0), 0.2)  # trained again after it was lost
+        shares.look()
+        assert sum(moved) == 5 + 2
+        shares.ended(1)
+        shares.ended(0)
+    assert sum(moved) == 14
+    assert min(moved) >= 0
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_ray_a_sentence_says_what_to_install(monkeypatch, small_recipe, tmp_path):

@@ -7,7 +7,10 @@ from typing import Any, Literal, Protocol, Self
 
 Executor = Literal["local", "ray"]
 Request = list[dict[str, Any]]
-"""Runs that are trained as one, each by its ``recipe``, its ``folder`` and the ``tests`` on further data."""
+"""Runs that are trained as one, each by its ``recipe``, its ``folder`` and the ``tests`` on further data.
+
+``share`` is the file that takes how far they are, ``searches`` the one that keeps the trials of searches.
+"""
 Answer = list[dict[str, Any]]
 """Of each run its ``seconds``, or under ``failed`` the sentence that says why it was not trained."""
 

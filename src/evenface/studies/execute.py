@@ -15,8 +15,9 @@ from evenface.runs import Run
 from evenface.studies.crew import Answer, Crew, Executor
 from evenface.studies.groups import grouped
 from evenface.studies.plan import Plan, Planned
+from evenface.studies.underway import under_way
 
-LOG = "log.txt"
+LOG, SHARES, SEARCHES = "log.txt", ".under-way", "search.sqlite"
 
 
 @dataclass
@@ -61,11 +62,17 @@ def execute(plan: Plan, out: Path, jobs: int | None = None, executor: Executor =
         raise InputError(f"--jobs must be 1 or more, got {jobs}")
     with _crew(executor, waiting, jobs, out / LOG) as crew:
         groups = grouped(plan.trainings, {run.folder for run in waiting}, crew.count)
-        requests = [[_request(run, plan, out) for run in group] for group in groups]
         clock = _Clock(plan, waiting, crew.count, out)
-        with progress(f"training {plan.study.name}", len(plan.trainings), len(plan.trainings) - len(waiting)) as bar:
-            for place, answer in crew.work(requests, lambda: None, bar.say):
-                bar(len(answer))
+        sizes = [len(group) for group in groups]
+        with (
+            progress(f"training {plan.study.name}", len(plan.trainings), len(plan.trainings) - len(waiting)) as bar,
+            under_way(out / SHARES, sizes, bar) as shares,
+        ):
+            requests = [
+                [_request(run, plan, out, shares.file(place)) for run in group] for place, group in enumerate(groups)
+            ]
+            for place, answer in crew.work(requests, shares.look, bar.say):
+                shares.ended(place)
                 _note(plan, groups[place], answer, outcome, clock, bar)
     return outcome
 
@@ -164,12 +171,14 @@ def _gpus(runs: Sequence[Planned]) -> list[str]:
     return given.split(",") if given else [str(place) for place in range(torch.cuda.device_count())]
 
 
-def _request(run: Planned, plan: Plan, out: Path) -> dict[str, Any]:
+def _request(run: Planned, plan: Plan, out: Path, share: Path) -> dict[str, Any]:
     tests = {name: {"set": test.set, "classes": test.classes} for name, test in plan.tests.items()}
     return {
         "recipe": run.recipe_in(out).model_dump(mode="json"),
         "folder": str((out / run.folder).resolve()),
         "tests": tests,
+        "share": str(share.resolve()),
+        "searches": str((out / SEARCHES).resolve()),
     }
 
 

@@ -6,10 +6,9 @@ from typing import Any
 import yaml
 
 from evenface.files import digest
+from evenface.kinds import of_sequences
 from evenface.studies.plan import Planned
 
-SEQUENCES = "recurrent"
-"""The network whose runs can train as one."""
 MOST = 192
 """Networks of a group at most: more do not train faster, and less is lost when a group fails."""
 CLASSES = 6
@@ -60,7 +59,7 @@ def grouped(trainings: Sequence[Planned], waiting: Collection[str], count: int) 
 def _key(run: Planned) -> str:
     """Name what runs must share to train as one; a run that trains alone shares it with none."""
     recipe = run.recipe
-    if recipe.network.name != SEQUENCES:
+    if not of_sequences(recipe):
         return run.folder
     content = recipe.model_dump(mode="json", exclude=FREE)
     content["method"] = recipe.method.name

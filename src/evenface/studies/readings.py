@@ -27,7 +27,7 @@ from evenface.statistics import (
 from evenface.statistics.tidy import counted
 from evenface.studies.plan import OWN, Plan
 from evenface.studies.repeats import by_fold
-from evenface.studies.table import CLASSWISE
+from evenface.studies.table import CLASSWISE, words
 
 CLASS = "class"
 MEDIUM, SMALL = 0.5, 0.2
@@ -175,25 +175,25 @@ def analyse(plan: Plan, reading: Reading, metric: str) -> Analysis:
     """
     assert plan.study.statistics is not None
     factors, trouble = factors_of(plan), list[str]()
-    table = reading.table
+    table, name = reading.table.rename(columns={metric: words(metric)}), words(metric)
     whole = reading.name == "repetitions"
     variance: Factorial | None = None
     model: Mixed | None = None
     try:
-        variance = factorial(table, metric, factors, reading.unit, kind="within" if whole else "between")
+        variance = factorial(table, name, factors, reading.unit, kind="within" if whole else "between")
     except InputError as error:
         trouble.append(str(error))
     if whole and plan.study.statistics.mixed:
         try:
-            model = mixed(table, metric, factors, reading.unit)
+            model = mixed(table, name, factors, reading.unit)
         except InputError as error:
             trouble.append(str(error))
     contrasts, equal = list[Contrast](), list[Equivalence]()
     for factor, level, base in comparisons(plan):
-        others = [name for name in factors if name != factor]
+        others = [other for other in factors if other != factor]
         try:
             given = pairs(
-                table, metric, factor, level, base, reading.unit, others="averaged" if whole else "each", among=others
+                table, name, factor, level, base, reading.unit, others="averaged" if whole else "each", among=others
             )
         except InputError as error:
             trouble.append(str(error))
@@ -202,7 +202,7 @@ def analyse(plan: Plan, reading: Reading, metric: str) -> Analysis:
         if metric in plan.study.statistics.margins:
             equal.append(equivalence(given, plan.study.statistics.margins[metric]))
     corrected = correct(contrasts).contrasts if contrasts else ()
-    return Analysis(metric, variance, model, corrected, tuple(equal), _powers(corrected), tuple(trouble))
+    return Analysis(name, variance, model, corrected, tuple(equal), _powers(corrected), tuple(trouble))
 
 
 def comparisons(plan: Plan) -> list[tuple[str, str, str]]:

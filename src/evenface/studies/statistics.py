@@ -103,7 +103,7 @@ def descriptive(plan: Plan, reading: Reading) -> Table | None:
 def variance(reading: Reading, analyses: Sequence[Analysis]) -> Table | None:
     """Set out the analysis of variance: each main effect and interaction, type III."""
     rows = [
-        (words(a.metric), e.name, e.df, e.df_error, e.f, p_value(e.p), e.eta, e.low, e.high, e.power, _beside(e))
+        (a.metric, e.name, e.df, e.df_error, e.f, p_value(e.p), e.eta, e.low, e.high, e.power, _beside(e))
         for a in analyses
         if a.factorial
         for e in a.factorial.effects
@@ -134,7 +134,7 @@ def random_effects(reading: Reading, analyses: Sequence[Analysis]) -> Table | No
     """Set out the fixed effects of the mixed models."""
     rows = [
         (
-            words(a.metric),
+            a.metric,
             t.name,
             t.df,
             t.df_error,
@@ -160,7 +160,7 @@ def pairwise(reading: Reading, analyses: Sequence[Analysis]) -> Table | None:
             size = c.effect("d_z")
             drawn = c.resampled.estimate if c.resampled else None
             boot = f"[{drawn.low:+.3f}, {drawn.high:+.3f}]" if drawn is not None and drawn.low == drawn.low else "–"
-            row = (words(a.metric), f"{c.factor}: {c.level} less {c.baseline}", c.count, size.value, size.hedges)
+            row = (a.metric, f"{c.factor}: {c.level} less {c.baseline}", c.count, size.value, size.hedges)
             tests = (p_value(c.p), p_value(c.bonferroni), p_value(c.fdr), "yes" if c.certain else "no")
             rows.append((*row, c.difference, boot, *tests))
     header = ("metric", "compared", "pairs", "d_z", "Hedges' g", "difference [95 % interval]", "bootstrap")
@@ -179,7 +179,7 @@ def equivalent(reading: Reading, analyses: Sequence[Analysis]) -> Table | None:
     """Set out the two one-sided tests against the margins."""
     rows = [
         (
-            *(words(a.metric), f"{e.factor}: {e.level} less {e.baseline}", e.interval, f"±{e.high:g}", p_value(e.p)),
+            *(a.metric, f"{e.factor}: {e.level} less {e.baseline}", e.interval, f"±{e.high:g}", p_value(e.p)),
             *("yes" if holds else "no" for holds in (e.equivalent, e.equivalent_wide, e.changes)),
         )
         for a in analyses
@@ -195,7 +195,7 @@ def powers(reading: Reading, analyses: Sequence[Analysis]) -> Table | None:
     """Set out what so many units can show, and how many are needed."""
     rows = [
         (
-            *(words(a.metric), f"{c.factor}: {c.level} less {c.baseline}", c.units, c.effect("d_z").value),
+            *(a.metric, f"{c.factor}: {c.level} less {c.baseline}", c.units, c.effect("d_z").value),
             *(seen.power, least.effect, medium.count, small.count),
         )
         for a in analyses
@@ -214,7 +214,7 @@ def assumptions(reading: Reading, analyses: Sequence[Analysis]) -> Table:
         parts += [("mixed model", a.mixed.checks)] if a.mixed else []
         parts += [(f"{c.factor}: {c.level} less {c.baseline}", c.checks) for c in a.contrasts]
         rows += [
-            (words(a.metric), test, check.name, HOLDS[check.holds], check.sentence)
+            (a.metric, test, check.name, HOLDS[check.holds], check.sentence)
             for test, checks in parts
             for check in checks
         ]

@@ -42,7 +42,8 @@ def _section(plan: Plan, statistics: Statistics) -> Section:
     from evenface.statistics import drawing
 
     assert plan.study.statistics is not None
-    reading, margins = statistics.reading, plan.study.statistics.margins
+    reading = statistics.reading
+    margins = {words(name): margin for name, margin in plan.study.statistics.margins.items()}
     contrasts = [contrast for analysis in statistics.analyses for contrast in analysis.contrasts]
     equal = [result for analysis in statistics.analyses for result in analysis.equivalences]
     over = f"over {counted(reading.units, reading.unit)}"
@@ -65,7 +66,9 @@ def _section(plan: Plan, statistics: Statistics) -> Section:
         pictures.append(Picture(f"equivalence-{reading.name}", drawing.equivalence(equal), caption))
     if contrasts:
         caption = f"Power of a paired t test by number of units; here {counted(reading.units, reading.unit)}."
-        pictures.append(Picture(f"power-{reading.name}", drawing.power_curves(count=reading.units), caption))
+        pictures.append(
+            Picture(f"power-{reading.name}", drawing.power_curves(count=reading.units, unit=reading.unit), caption)
+        )
     text = " ".join([reading.said, *statistics.sentences])
     return Section(TITLES[reading.name], text, tuple(pictures), statistics.tables, (statistics.assumptions,))
 

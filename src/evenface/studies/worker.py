@@ -20,9 +20,11 @@ from typing import Any
 from evenface import learner
 from evenface.errors import InputError
 from evenface.files import disk_error
+from evenface.kinds import of_sequences
 from evenface.recipes import load_recipe
 from evenface.runs import Run
 from evenface.studies.crew import Answer, Request
+from evenface.studies.underway import tell_share
 
 
 def serve() -> None:
@@ -89,10 +91,11 @@ def train(request: Request) -> None:
         if not run.finished:
             learner.check_parts(settings)
             runs.append((run, settings))
-    if len(runs) > 1:
-        from evenface.fitting import fit_together
+    if runs and of_sequences(runs[0][1]):
+        from evenface.fitting.sequences import fit_together
 
-        fit_together(runs)
+        share, searches = Path(request[0]["share"]), Path(request[0]["searches"])
+        fit_together(runs, report=lambda done: tell_share(share, done), searches=searches)
     elif runs:
         fit(*runs[0])
     for one in request:
