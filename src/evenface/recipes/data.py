@@ -70,9 +70,9 @@ class Sequences(Section):
     short: Literal["interpolate", "literal"] = Field(
         "interpolate", description="fewer frames than are seen: interpolate between them, or repeat the last one"
     )
-    depth: bool = Field(False, description="of: mesh: z beside x and y")
+    depth: bool = Field(False, description="points of a face: z beside x and y")
     blendshapes: bool = Field(
-        False, description="of: mesh: openings and raisings measured on the points, in place of them"
+        False, description="mesh points: openings and raisings measured on them, in place of them"
     )
     normalise: Literal["none", "position", "scale", "roll"] = Field(
         "none",
