@@ -99,15 +99,14 @@ class Chunk:
         steps = [track.member.steps for track in tracks]
         walk = Walk(tracks, self.pool, epoch, self.weights.shape.hidden, self.device)
         for step in range(max(track.step for track in tracks), steps[0]):
-            if paused():
-                return
             count = sum(own > step for own in steps)
             self._step(walk, buffers, step, count)
             for track in tracks[:count]:
                 track.step = step + 1
             advance(count)
-        if not paused():
-            self._close(buffers)
+            if paused():
+                return
+        self._close(buffers)
 
     def _step(self, walk: "Walk", buffers: Buffers, step: int, count: int) -> None:
         network = walk.network(self.weights, self.gradients, buffers, count)
