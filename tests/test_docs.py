@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel
 
 import evenface as ef
+from evenface.audit import audit
 from evenface.cli import app
 from evenface.data.sources import SOURCES
 from evenface.losses import LOSSES
@@ -108,6 +109,10 @@ def test_recipes_and_parts_of_recipes_in_the_pages_are_valid(page, body, tmp_pat
     if re.search(r"^factors:", body, re.MULTILINE):
         (tmp_path / "study.yaml").write_text(body, encoding="utf-8")
         assert make_plan(load_study(tmp_path / "study.yaml")).runs
+        return
+    if re.search(r"^binaries:", body, re.MULTILINE):
+        (tmp_path / "claims.yaml").write_text(body, encoding="utf-8")
+        assert audit(tmp_path / "claims.yaml").figures
         return
     missing = {key: value for key, value in MINE.items() if not re.search(rf"^{key}:", body, re.MULTILINE)}
     whole = (yaml.safe_dump(missing) if missing else "") + body

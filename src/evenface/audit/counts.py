@@ -24,17 +24,15 @@ def hits(share: Range, size: int) -> range:
     >>> list(hits(read_number("0.429").range(), 6))
     []
     """
-    found = Range(share.lo * size, share.hi * size).wholes()
-    return range(max(found.start, 0), min(found.stop, size + 1))
+    (a, b), (c, d) = share.lo.as_integer_ratio(), share.hi.as_integer_ratio()
+    return range(max(-(-a * size // b), 0), min(c * size // d, size) + 1)
 
 
 def sizes(shares: Iterable[Range], among: Iterable[int]) -> list[int]:
     """Give those of some sizes with which every share is a count."""
     left = list(among)
     for share in shares:
-        # Whole numbers: some k has lo n <= k <= hi n just if the whole part of hi n reaches lo n rounded up.
-        (a, b), (c, d) = max(share.lo, Fraction(0)).as_integer_ratio(), min(share.hi, Fraction(1)).as_integer_ratio()
-        left = [n for n in left if c * n // d >= -(-a * n // b)]
+        left = [size for size in left if hits(share, size)]
     return left
 
 

@@ -12,7 +12,7 @@ class UndecidedError(Exception):
     """The search was given up: nothing can be said."""
 
 
-def choose(options: Sequence[Integers], bounds: Integers, budget: int = 20_000) -> list[int] | None:
+def choose(options: Sequence[Integers], bounds: Integers, budget: int = 6_000) -> list[int] | None:
     """Choose one option for each class so that all sums lie within their bounds.
 
     Parameters
