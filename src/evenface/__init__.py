@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from evenface import evaluation, imbalance, losses, methods, networks
+    from evenface import evaluation, imbalance, losses, methods, networks, statistics
     from evenface.data.manifest import Manifest
     from evenface.errors import InputError
     from evenface.faces.store import Store
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_MODULES = ("evaluation", "imbalance", "losses", "methods", "networks")
+_MODULES = ("evaluation", "imbalance", "losses", "methods", "networks", "statistics")
 _PLACES = {
     "InputError": "errors",
     "Manifest": "data.manifest",
@@ -56,6 +56,7 @@ __all__ = [  # noqa: RUF022  functions, then what they give, then rooms
     "losses",
     "methods",
     "networks",
+    "statistics",
 ]
 
 

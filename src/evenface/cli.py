@@ -286,6 +286,36 @@ def claims(
 
 
 @app.command()
+def stats(
+    table: Annotated[Path, typer.Argument(metavar="FILE", help="A row for each value: CSV, TSV or Parquet.")],
+    *,
+    value: Annotated[str, typer.Option(metavar="COLUMN", help="What was measured.")],
+    factors: Annotated[
+        str, typer.Option(metavar="A,B", help="Columns of conditions; the first level is the baseline.")
+    ],
+    unit: Annotated[str, typer.Option(metavar="COLUMN[,COLUMN]", help="What was repeated, such as fold or seed,fold.")],
+    margin: Annotated[float | None, typer.Option(help="Differences within ± this are of no practical matter.")] = None,
+    independent: Annotated[
+        bool,
+        typer.Option("--independent", help="Take every value as independent, though units stand in several cells."),
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder for the tables (CSV) and figures (SVG).")] = None,
+) -> None:
+    """Test a table of results: variance, differences, equivalence, power, each in words.
+
+    Says over what units, how large each effect is, and which assumptions fail.
+    """
+    from evenface.statistics.examine import examine
+
+    columns, units = ([name.strip() for name in given.split(",")] for given in (factors, unit))
+    found = examine(table, value, columns, units, margin=margin, kind="between" if independent else None)
+    print("\n".join(found.lines))
+    if out is not None:
+        found.save(out)
+        print(f"tables and figures  {out}")
+
+
+@app.command()
 def doctor() -> None:
     """Print versions, devices, and what is missing."""
     from evenface.doctor import examine

@@ -13,6 +13,7 @@ from evenface.statistics.effects import eta_word
 from evenface.statistics.tidy import counted
 
 Kind = Literal["between", "within"]
+INTERACTING = "Where factors interact, a main effect is the mean of effects that differ."
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,8 @@ class Factorial:
             else f"no evidence of any effect (least p: {self._least})"
         )
         head = f"{self.metric}, {shape} factorial of {', '.join(self.factors)}, {over}: {said}."
-        return " ".join([head, *failed(self.checks)])
+        mixed = any(COLON in effect.name for effect in found)
+        return " ".join([head, *([INTERACTING] if mixed else []), *failed(self.checks)])
 
     @property
     def _least(self) -> str:
