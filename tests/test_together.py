@@ -291,6 +291,18 @@ def test_a_loss_that_is_not_finite_is_told_with_the_members_name():
         Together([member(0), member(1, name="the bad one")], np.where(BAD, np.nan, SEQUENCES)).fit()
 
 
+def test_a_member_that_diverges_can_end_by_itself(capsys):
+    ones = [member(0), member(1)]
+    group = Together(ones, np.where(BAD, np.nan, SEQUENCES), threads=1, quiet=True, diverged="end")
+    with np.errstate(all="ignore"):
+        group.fit()
+    assert [len(rows) for rows in group.histories] == [4, 1]
+    assert np.isnan(group.histories[1][0]["validation_loss"])
+    assert np.isnan(group.histories[1][0]["validation_accuracy"])
+    assert np.isfinite(group.histories[0][-1]["train_loss"])
+    assert capsys.readouterr().err == ""
+
+
 BAD = np.zeros_like(SEQUENCES, dtype=bool)
 BAD[np.setdiff1d(np.random.default_rng(1).permutation(60)[:40], np.random.default_rng(0).permutation(60)[:40])] = True
 

@@ -1,6 +1,7 @@
 """Some members as one network, epoch by epoch: few enough that what they work on stays near the processor."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import numpy as np
 import torch
@@ -83,13 +84,15 @@ class Chunk:
         self._settled = True
 
     @torch.no_grad()
-    def run(self, epoch: int, paused: Callable[[], bool], advance: Callable[[int], None]) -> None:
+    def run(
+        self, epoch: int, paused: Callable[[], bool], advance: Callable[[int], None], diverged: str = "raise"
+    ) -> None:
         """Train and judge one epoch, or what is left of it; ``paused`` ends it after a step.
 
         Raises
         ------
         InputError
-            If a loss is not finite.
+            If a loss is not finite, unless ``diverged`` is ``end``.
         """
         tracks = self.tracks
         if tracks[0].epoch > epoch:
@@ -106,7 +109,7 @@ class Chunk:
             advance(count)
             if paused():
                 return
-        self._close(buffers)
+        self._close(buffers, diverged)
 
     def _step(self, walk: "Walk", buffers: Buffers, step: int, count: int) -> None:
         network = walk.network(self.weights, self.gradients, buffers, count)
@@ -119,12 +122,12 @@ class Chunk:
         counts = [track.epoch * track.member.steps + step + 1 for track in some]
         self.optimizer.step([walk.rate(track, step) for track in some], counts)
 
-    def _close(self, buffers: Buffers) -> None:
+    def _close(self, buffers: Buffers, diverged: str) -> None:
         """Judge the epoch, keep the weights that are the best so far, and go to the next epoch."""
         judged = self._judge(buffers)
         for place, (track, total) in enumerate(zip(self.tracks, self.sums.tolist(), strict=True)):
             member = track.member
-            if not np.isfinite(total):
+            if not np.isfinite(total) and diverged == "raise":
                 raise InputError(
                     f"{member.label}: the loss became {total / member.steps} in epoch {track.epoch + 1}",
                     "Try a lower optimizer.lr, or optimizer.clip_norm=5.",
@@ -133,6 +136,9 @@ class Chunk:
             if track.judged:
                 found = figures(member.validation_targets, judged[place, : len(member.validation)])
                 row |= {f"validation_{name}": value for name, value in found.items()}
+            if not np.isfinite(total):
+                row |= dict.fromkeys((name for name in row if name.startswith("validation")), np.nan)
+                track.ended = track.epoch + 1
             track.history.append(row)
             if track.judged and member.training.select != "last" and track.standing().best == track.epoch:
                 track.best = self.weights.take(place, track.shape)
@@ -223,3 +229,32 @@ class Walk:
         if self._network is None or self._network.members != count:
             self._network = Pass(weights, gradients, buffers, count)
         return self._network
+
+
+class Workers:
+    """Threads that train one chunk after the other, each on one core; a context.
+
+    Parameters
+    ----------
+    threads : int
+        How many.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self.before = torch.get_num_threads()
+        self.pool = ThreadPoolExecutor(threads, initializer=lambda: torch.set_num_threads(1))
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.pool.shutdown()
+        # The last thread that says so decides for all threads that torch has yet to see.
+        torch.set_num_threads(self.before)
+
+    def run(self, work: Callable[[Chunk], None], chunks: Sequence[Chunk]) -> None:
+        """Work through all chunks, and raise what the first that failed raised."""
+        futures = [self.pool.submit(work, chunk) for chunk in chunks]
+        wait(futures)
+        for future in futures:
+            future.result()

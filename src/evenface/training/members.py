@@ -1,5 +1,6 @@
 """One of many networks that train together: what it learns from, and how far it has come."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -211,3 +212,14 @@ class Track:
         done = self.epoch * member.steps + step
         factor = rate_factor(member.schedule, done, member.steps, member.training.epochs, losses)
         return member.optimizer.lr * factor
+
+
+def alike_in(members: Sequence[Member], places: Iterable[int]) -> list[list[int]]:
+    """Part the members at some places into groups that can be stacked."""
+    groups: dict[tuple[object, ...], list[int]] = {}
+    for place in places:
+        one = members[place]
+        optimizer = one.optimizer.model_copy(update={"lr": 1.0})
+        kind = (one.network.kind, one.network.norm, one.classes, one.one_output, one.batch, str(optimizer))
+        groups.setdefault(kind, []).append(place)
+    return list(groups.values())

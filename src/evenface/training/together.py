@@ -2,8 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,15 +14,16 @@ from evenface.networks.batched import Shape, network_of, predict_networks
 from evenface.networks.recurrent import SequenceNetwork, initialised
 from evenface.progress import Bar, progress
 from evenface.training.checkpoint import load_state, save_state
-from evenface.training.chunk import Chunk, Pool
+from evenface.training.chunk import Chunk, Pool, Workers
 from evenface.training.interrupt import Interrupt, deferred_interrupt
-from evenface.training.members import Member, Track
+from evenface.training.members import Member, Track, alike_in
 from evenface.training.schedules import Standing
 
 __all__ = ["CHECKPOINT", "Member", "Together"]
 
 CHECKPOINT = "together.safetensors"
 LARGEST_CHUNK = 8
+_UNSEEN = Bar(lambda _done: None, lambda _text: None)
 _KEPT = ("weights", "moments", "best", "epoch", "step", "loss_sum", "history", "ended")
 
 Which = Literal["selected", "last"]
@@ -52,6 +52,10 @@ class Together:
         Takes a line for each epoch.
     keep : callable, optional
         Called whenever a checkpoint is due, to keep :meth:`state` elsewhere.
+    quiet : bool
+        Show neither a bar nor a line for each epoch.
+    diverged : {"raise", "end"}
+        What a loss that is not finite does: end all, or end the member, whose figures of that epoch are then NaN.
 
     Raises
     ------
@@ -78,12 +82,15 @@ class Together:
         threads: int | None = None,
         log: Callable[[str], None] | None = None,
         keep: Callable[[], None] | None = None,
+        quiet: bool = False,
+        diverged: Literal["raise", "end"] = "raise",
     ) -> None:
         self.members, self.sequences, self.mirrored = list(members), sequences, mirrored
         self.folder, self.seconds, self.device = folder, 60 * minutes, torch.device(device)
         self.threads = (threads or torch.get_num_threads()) if self.device.type == "cpu" else 1
         self.log = log or (lambda _line: None)
         self.keep = keep or (lambda: None)
+        self.quiet, self.diverged = quiet, diverged
         for member in members:
             member.check()
         if mirrored is None and any(member.needs_mirror for member in members):
@@ -115,8 +122,10 @@ class Together:
         self._due = time.monotonic() + self.seconds
         with ExitStack() as stack:
             interrupt = stack.enter_context(deferred_interrupt())
-            bar = stack.enter_context(progress(f"training {len(self.members)} networks", total, done))
-            workers = stack.enter_context(_Workers(self.threads))
+            title = f"training {len(self.members)} networks"
+            shown = nullcontext(_UNSEEN) if self.quiet else progress(title, total, done)
+            bar = stack.enter_context(shown)
+            workers = stack.enter_context(Workers(self.threads))
             while (epoch := self._epoch()) is not None and epoch < until:
                 self._run_epoch(epoch, workers, interrupt, bar)
         self._save()
@@ -176,7 +185,7 @@ class Together:
             Averaged with the mirror's where the member's ``training.mirror`` says so.
         """
         found: dict[int, np.ndarray] = {}
-        alike = _alike(self.members, range(len(self.members)))
+        alike = alike_in(self.members, range(len(self.members)))
         for some in (
             places[first : first + LARGEST_CHUNK] for places in alike for first in range(0, len(places), LARGEST_CHUNK)
         ):
@@ -228,7 +237,7 @@ class Together:
         """Give the earliest epoch that a member has yet to take part in."""
         return min((track.epoch for track in self.tracks if track.trains(track.epoch)), default=None)
 
-    def _run_epoch(self, epoch: int, workers: "_Workers", interrupt: Interrupt, bar: Bar) -> None:
+    def _run_epoch(self, epoch: int, workers: Workers, interrupt: Interrupt, bar: Bar) -> None:
         chunks = self._stacked(epoch)
         failed = False
 
@@ -238,7 +247,7 @@ class Together:
         def run(chunk: Chunk) -> None:
             nonlocal failed
             try:
-                chunk.run(epoch, paused, bar)
+                chunk.run(epoch, paused, bar, self.diverged)
             except BaseException:
                 failed = True
                 raise
@@ -266,7 +275,7 @@ class Together:
     def _stacked(self, epoch: int) -> list[Chunk]:
         """Stack those who take part in an epoch; who has not changed neighbours stays as it is."""
         taking = [place for place, track in enumerate(self.tracks) if track.trains(epoch)]
-        wanted = [group for some in _alike(self.members, taking) for group in self._cut(some)]
+        wanted = [group for some in alike_in(self.members, taking) for group in self._cut(some)]
         old, self._chunks = self._chunks, {}
         for group, chunk in old.items():
             if group not in wanted:
@@ -308,37 +317,3 @@ class Together:
         if not self._restored and self.folder is not None and (self.folder / CHECKPOINT).is_file():
             self.restore(load_state(self.folder / CHECKPOINT)["members"])
         self._restored = True
-
-
-class _Workers:
-    """Threads that train one chunk after the other, each on one core."""
-
-    def __init__(self, threads: int) -> None:
-        self.before = torch.get_num_threads()
-        self.pool = ThreadPoolExecutor(threads, initializer=lambda: torch.set_num_threads(1))
-
-    def __enter__(self) -> "_Workers":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.pool.shutdown()
-        # The last thread that says so decides for all threads that torch has yet to see.
-        torch.set_num_threads(self.before)
-
-    def run(self, work: Callable[[Chunk], None], chunks: Sequence[Chunk]) -> None:
-        """Work through all chunks, and raise what the first that failed raised."""
-        futures = [self.pool.submit(work, chunk) for chunk in chunks]
-        wait(futures)
-        for future in futures:
-            future.result()
-
-
-def _alike(members: Sequence[Member], places: Iterable[int]) -> list[list[int]]:
-    """Part members into those that can be stacked."""
-    groups: dict[tuple[object, ...], list[int]] = {}
-    for place in places:
-        one = members[place]
-        optimizer = one.optimizer.model_copy(update={"lr": 1.0})
-        kind = (one.network.kind, one.network.norm, one.classes, one.one_output, one.batch, str(optimizer))
-        groups.setdefault(kind, []).append(place)
-    return list(groups.values())
