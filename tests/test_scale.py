@@ -98,10 +98,14 @@ def test_far_from_its_threshold_a_probability_keeps_its_digits():
     assert p[1, 2].item() == pytest.approx(sigmoid(-40 + b1), rel=1e-4)
 
 
-@pytest.mark.parametrize("classes", [2, 3, 5, 8])
-def test_ordinal_begins_with_equal_classes_at_a_score_of_zero(classes):
-    p = of_scores("ordinal", [7] * classes).predict(torch.zeros(1, 1))
-    torch.testing.assert_close(p, torch.full((1, classes), 1 / classes))
+@pytest.mark.parametrize("classes", [3, 5, 8])
+def test_ordinal_begins_with_steps_in_which_every_level_can_win(classes):
+    method = of_scores("ordinal", [7] * classes)
+    middles = torch.arange(-(classes - 3), classes - 2, 2) * math.log(3)  # of the steps between two thresholds
+    p = method.predict(middles[:, None])
+    torch.testing.assert_close(p[:, 1:-1].diagonal(), torch.full((classes - 2,), 0.5))
+    assert p.argmax(dim=1).tolist() == list(range(1, classes - 1))
+    torch.testing.assert_close(p.flip(0, 1), p)
 
 
 def test_of_two_classes_ordinal_is_logistic_regression():

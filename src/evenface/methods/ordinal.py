@@ -1,5 +1,6 @@
 """One score and a row of thresholds: cumulative-link ordinal regression, CORAL."""
 
+import math
 from typing import Literal
 
 import torch
@@ -42,7 +43,9 @@ class Ordinal(ScaleMethod):
     -----
     Differences of cumulative probabilities are probabilities only where the biases fall. In the paper they do so once
     training has come to its optimum; here always: :math:`b_k = b_0 - \sum_{j<k} \mathrm{softplus}(g_j)`, and what is
-    learnt is :math:`b_0` and g. They begin where a score of 0 gives all classes the same probability.
+    learnt is :math:`b_0` and g. They begin evenly around 0, :math:`2 \log 3` apart, so that a score in the middle between
+    two of them gives the level there half of the probability. Nearer ones would have to be parted first, which takes
+    many steps, and until then no level but the lowest and the highest is ever the most probable.
 
     References
     ----------
@@ -58,10 +61,10 @@ class Ordinal(ScaleMethod):
         super().__init__(network, loss, "ordinal", task, bias=False)
         if importance not in ("none", "counts"):
             raise InputError(f"method 'ordinal': importance must be none or counts, got {importance!r}")
-        start = torch.logit(torch.arange(self.classes - 1, 0, -1) / self.classes)
-        self.first = nn.Parameter(start[:1].clone())
+        apart = 2 * math.log(3)
+        self.first = nn.Parameter(torch.tensor([apart * (self.classes - 2) / 2]))
         # The inverse of softplus, so that the biases begin as said.
-        self.gaps = nn.Parameter(torch.log(torch.expm1(start[:-1] - start[1:])))
+        self.gaps = nn.Parameter(torch.full((self.classes - 2,), math.log(math.expm1(apart))))
         self.register_buffer("importance", _importance(task, importance), persistent=False)
 
     def biases(self) -> Tensor:
