@@ -43,9 +43,9 @@ class Ordinal(ScaleMethod):
     -----
     Differences of cumulative probabilities are probabilities only where the biases fall. In the paper they do so once
     training has come to its optimum; here always: :math:`b_k = b_0 - \sum_{j<k} \mathrm{softplus}(g_j)`, and what is
-    learnt is :math:`b_0` and g. They begin evenly around 0, :math:`2 \log 3` apart, so that a score in the middle between
-    two of them gives the level there half of the probability. Nearer ones would have to be parted first, which takes
-    many steps, and until then no level but the lowest and the highest is ever the most probable.
+    learnt is :math:`b_0` and g. They begin evenly around 0, :math:`2 \log 3` apart, so that a score in the middle
+    between two of them gives the level there half of the probability. Nearer ones would have to be parted first, which
+    takes many steps, and until then no level but the lowest and the highest is ever the most probable.
 
     References
     ----------
