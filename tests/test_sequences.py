@@ -459,3 +459,24 @@ def test_real_tracks_are_read_as_they_stand(real_data, tmp_path):
     np.testing.assert_array_equal(store.sequences, values.astype(np.float32))
     assert store.middle == 0.0
     numbers._file.cache_clear()
+
+
+@given(st.integers(1, 40), st.integers(1, 12))
+def test_means_are_those_of_equal_stretches(count, frames):
+    sequence = np.random.default_rng(count).normal(size=(count, 3, 2)).astype(np.float32)
+    got = sampled(sequence, frames, "mean")
+    if count < frames:
+        np.testing.assert_array_equal(got, sampled(sequence, frames))
+        return
+    for place in range(frames):
+        frame = sequence[place * count // frames : (place + 1) * count // frames]
+        np.testing.assert_allclose(got[place], frame.mean(axis=0), rtol=1e-5, atol=1e-6)
+
+
+def test_means_are_of_files_alone(tmp_path):
+    values = numbers_of(7, 3)
+    np.save(tmp_path / "a.npy", values)
+    store = stored(tmp_path, manifest_of(tmp_path, ["a.npy"]), frames=1, take="mean")
+    np.testing.assert_allclose(store.sequences[0, 0, :, 0], values.mean(axis=0), rtol=1e-6)
+    with pytest.raises(InputError, match="take: mean needs the numbers of every frame"):
+        stored(tmp_path, manifest_of(tmp_path, ["a.csv"], content="clips"), take="mean")

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evenface.faces.points import COUNTS
-from evenface.faces.sequences import Array, Sequencing, at, held, needed, places
+from evenface.faces.sequences import Array, Sequencing, held, needed, places, sampled
 from evenface.faces.trouble import UnusableError, file_trouble, kind_of
 from evenface.faces.video import parts_of
 
@@ -55,10 +55,10 @@ def read_numbers(path: str, start: int | None, end: int | None, how: Sequencing)
         check_lost(int((~seen).sum()), count, how)
     kept = np.flatnonzero(seen) if how.lost == "skip" else np.arange(count)
     where = places(len(kept), how.frames, how.take, how.short)
-    used = kept[needed(where)]
+    used = kept if how.take == "mean" else kept[needed(where)]
     if how.lost != "skip":
         check_lost(int((~seen[used]).sum()), len(used), how)
-    made = at(how.made(held(values, seen)[kept]), where)
+    made = sampled(how.made(held(values, seen)[kept]), how.frames, how.take, how.short)
     if made.shape[1:] != how.shape:
         told = " × ".join(map(str, made.shape[1:]))
         raise UnusableError(f"wrong shape: {told} numbers a frame, {how.shape[0]} × {how.shape[1]} were expected")

@@ -12,7 +12,7 @@ from evenface.faces.points import COUNTS, KINDS, check_normalise, normalised
 from evenface.faces.taking import LOST, uniform
 
 Array = npt.NDArray[np.float32]
-TAKES, SHORT = ("uniform", "paper"), ("interpolate", "literal")
+TAKES, SHORT = ("uniform", "paper", "mean"), ("interpolate", "literal")
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,9 @@ class Sequencing:
     ----------
     frames : int, default=10
         Frames of a sample, >= 1.
-    take : {"uniform", "paper"}, default="uniform"
-        See :func:`places`.
+    take : {"uniform", "paper", "mean"}, default="uniform"
+        See :func:`places`. ``mean``: the mean of each of equal stretches in place of one frame of it, for files of
+        numbers; see :func:`sampled`.
     short : {"interpolate", "literal"}, default="interpolate"
         The same.
     depth : bool, default=False
@@ -173,12 +174,18 @@ def sampled(sequence: Array, frames: int, take: str = "uniform", short: str = "i
     sequence : ndarray of shape (N, P, D)
         All frames, one at least.
     frames, take, short
-        As in :func:`places`.
+        As in :func:`places`; or ``mean``: frame k is the mean of frames ``floor(k N / P)`` to ``floor((k + 1) N / P)``,
+        the last not among them. Of fewer frames than are taken it is as ``uniform``.
 
     Returns
     -------
     ndarray of shape (frames, P, D), float32
     """
+    count = len(sequence)
+    if take == "mean" and count >= frames:
+        bounds = np.arange(frames + 1) * count // frames
+        sums = np.add.reduceat(sequence.astype(np.float64), bounds[:-1], axis=0)
+        return np.asarray(sums / np.diff(bounds)[:, None, None], dtype=np.float32)
     return at(sequence, places(len(sequence), frames, take, short))
 
 

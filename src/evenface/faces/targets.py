@@ -56,6 +56,11 @@ def sequencing_of(manifest: Manifest, how: Sequencing) -> Sequencing:
         If the manifest does not say what its numbers are, or they do not allow what is wanted.
     """
     if manifest.content != "sequences":
+        if how.take == "mean":
+            raise InputError(
+                "data.sequences.take: mean needs the numbers of every frame, which only files of numbers have",
+                "Set data.sequences.take: uniform.",
+            )
         return replace(how, of=manifest.content, points="mesh-468", numbers="")
     said = {}
     for name in ("points", "numbers"):

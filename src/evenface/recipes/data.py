@@ -63,9 +63,10 @@ class Sequences(Section):
         "place of pixels; sources of sequences bring their own numbers",
     )
     frames: int = Field(10, ge=1, le=1024, description="frames of a sequence that the network sees")
-    take: Literal["uniform", "paper"] = Field(
+    take: Literal["uniform", "paper", "mean"] = Field(
         "uniform",
-        description="uniform: from equal stretches of the whole sequence; paper: every floor(N/P)-th before the last",
+        description="uniform: from equal stretches of the whole sequence; paper: every floor(N/P)-th before the last; "
+        "mean: the mean of each stretch, for files of numbers",
     )
     short: Literal["interpolate", "literal"] = Field(
         "interpolate", description="fewer frames than are seen: interpolate between them, or repeat the last one"
