@@ -17,11 +17,9 @@ from evenface.evaluation.paired import holm
 from evenface.runs import Run
 from evenface.statistics.means import estimate, t_test
 from evenface.studies.plan import OWN, Plan
-from evenface.studies.repeats import REPEAT
+from evenface.studies.repeats import REPEAT, RUNS, parts
 from evenface.studies.schema import Printed
 from evenface.studies.table import here, scalar_metrics
-
-RUNS, FOLDS = "runs", "folds"
 
 
 @dataclass(frozen=True)
@@ -162,7 +160,7 @@ def _change(
     folded = pairs.index.get_level_values("fold").nunique() > 1
     repeated = pairs[columns].groupby(level="fold").mean() if folded else pairs[columns]
     base, value = repeated.to_numpy(dtype=np.float64).T
-    unit, difference = FOLDS if folded else RUNS, paired(base, value, metric)
+    unit, difference = parts(plan) if folded else RUNS, paired(base, value, metric)
     test = str(pairs["test"].iloc[0])
     silent = len(pairs) == 1 or (math.isnan(difference.p) and not folded)
     if silent and metric.removeprefix(CLIP) in (*COMPARED, *ORDERED) and setting is not None:

@@ -18,7 +18,7 @@ from evenface.studies import drawing
 from evenface.studies.classes import class_table, confusion_table
 from evenface.studies.compare import Change
 from evenface.studies.plan import OWN, Plan
-from evenface.studies.repeats import by_fold, replicates
+from evenface.studies.repeats import COHORTS, RUNS, by_fold, parts, replicates
 from evenface.studies.schema import CONFUSION
 from evenface.studies.statistics import Statistics
 from evenface.studies.statistics_page import statistics_sections
@@ -63,7 +63,7 @@ def study_report(
     page = Page(
         f"study · {flatters(plan)}" if flatters(plan) else "study",
         plan.study.name + (f" on {plan.choice.on}" if plan.choice.on else ""),
-        f"{_capital(words(names[0]))}, mean over {'folds' if by_fold(runs) else 'runs'}" if names else "",
+        f"{_capital(words(names[0]))}, mean over {parts(plan) if by_fold(runs) else RUNS}" if names else "",
         tuple(_tiles(plan, runs)),
         tuple(_verdicts(plan, runs, found)),
         tuple(_sure(plan, runs, found)),
@@ -116,16 +116,18 @@ def _ended(runs: pd.DataFrame) -> int:
 
 def _sure(plan: Plan, runs: pd.DataFrame, found: Sequence[Change]) -> list[str]:
     seeds, folds = runs["seed"].nunique(), runs["fold"].nunique()
-    lines = [f"Each cell has {seeds} seeds" + (f" in each of {folds} folds." if folds else ".")]
+    lines = [f"Each cell has {seeds} seeds" + (f" in each of {folds} {parts(plan)}." if folds else ".")]
     if seeds * max(1, folds) > 1:
-        unit = "folds, the seeds of a fold averaged first" if by_fold(runs) else "runs"
+        unit = f"{parts(plan)}, the seeds of each averaged first" if by_fold(runs) else RUNS
         lines.append(f"Intervals of cells are 95 % t-intervals of the mean over {unit}.")
     if judged(plan, found):
         lines.append(f"Of differences {replication(judged(plan, found))}.")
-        lines.append("Over runs and folds p is that of the paired t test.")
+        lines.append(f"Over runs and {parts(plan)} p is that of the paired t test.")
         lines.append("A difference is called larger than noise if its interval leaves out zero and p after Holm's ")
         lines[-1] += "correction, over all comparisons of its kind, is at most 0.05."
-    if folds:
+    if folds and parts(plan) == COHORTS:
+        lines.append("Cohorts share nobody, in training or in testing: they are independent.")
+    elif folds:
         lines.append("Folds share most of their training data, so they are not quite independent.")
     else:
         lines.append(

@@ -19,7 +19,7 @@ from evenface.runs import Run
 from evenface.statistics.means import estimate
 from evenface.studies.execute import ended
 from evenface.studies.plan import OWN, Plan
-from evenface.studies.repeats import REPEAT, by_fold, replicates, unit_note
+from evenface.studies.repeats import REPEAT, by_fold, parts, replicates, unit_note
 from evenface.studies.schema import CONFUSION, COSTS, VALIDATION, Printed
 
 CLASSWISE, AS = " of ", " as "
@@ -148,7 +148,7 @@ def cell_table(plan: Plan, runs: pd.DataFrame, *, spread: bool = True) -> Table:
                         cells.append(_number(given.values.get(name)) if given else float("nan"))
             rows.append((*cells, *([next((row.source for row in inprint.values()), "")] if sources else [])))
     header = [*(["tested on"] if len(plan.sides) > 1 else []), *plan.factors]
-    header += [*(["warning"] if leaky else []), *(["folds"] if folded else []), "runs"]
+    header += [*(["warning"] if leaky else []), *([parts(plan)] if folded else []), "runs"]
     for name in names:
         header += [words(name), *([f"{words(name)} sd"] if spread else [])]
         header += [f"{words(name)} {side}" for side in sides if shown[name, side]]

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from evenface.evaluation.metrics import lower_is_better
 from evenface.evaluation.tables import Cell, Table
 from evenface.evaluation.wording import UNITS, signed
-from evenface.studies.compare import FOLDS, RUNS, Change
+from evenface.studies.compare import Change
 from evenface.studies.plan import Plan
+from evenface.studies.repeats import COHORTS, FOLDS, RUNS
 from evenface.studies.table import lower_note, scalar_metrics, words
 
 MOST_SHOWN = 8
@@ -107,7 +108,7 @@ def sentence(change: Change) -> str:
     interval = "" if math.isnan(d.low) else f" [{signed(d.low)}, {signed(d.high)}]"
     where = f" ({change.where})" if change.where else ""
     on = f", tested on {change.test}" if change.test else ""
-    over = f", over {change.unit}" if change.unit not in (RUNS, FOLDS) else ""
+    over = f", over {change.unit}" if change.unit not in (RUNS, FOLDS, COHORTS) else ""
     way = f", {'better' if d.value < 0 else 'worse'}" if lower_is_better(change.metric) and change.certain else ""
     found = f"{signed(d.value)}{interval}{over}{way}"
     return f"{change.factor} {change.level} instead of {change.baseline}{where}{on}: {found}"
@@ -120,9 +121,10 @@ def replication(found: Sequence[Change]) -> str:
     pairs = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     if units == {RUNS}:
         return f"the unit is the run, {pairs} pairs of the same seed and data"
-    if units == {FOLDS}:
-        return f"the unit is the fold, {pairs} pairs of the same number, seeds of a fold averaged first"
+    if units in ({FOLDS}, {COHORTS}):
+        one = next(iter(units))[:-1]
+        return f"the unit is the {one}, {pairs} pairs of the same number, seeds of a {one} averaged first"
     if not units:
         return f"noise is not known from {pairs} pairs of runs"
-    singular = {**UNITS, RUNS: "run", FOLDS: "fold"}
+    singular = {**UNITS, RUNS: "run", FOLDS: "fold", COHORTS: "cohort"}
     return f"the unit is {' or '.join(f'the {singular[unit]}' for unit in sorted(units))}"
