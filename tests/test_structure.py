@@ -19,6 +19,7 @@ cli
 workflows
 studies
 elsewhere fitting
+search
 training assembly learner reporting
 methods faces
 data losses

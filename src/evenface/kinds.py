@@ -71,6 +71,11 @@ def _instead(section: str, key: str) -> str:
 
 
 def _check_pictures(recipe: Recipe) -> None:
+    if recipe.search.trials:
+        raise InputError(
+            f"search tries settings of networks of sequences, the network {recipe.network.name} learns from pictures",
+            "Set search.trials: 0, and compare settings by a study.",
+        )
     other = {
         "network.recurrent": recipe.network.recurrent != Recurrent(),
         "augment.added": recipe.augment.added,

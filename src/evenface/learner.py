@@ -10,6 +10,7 @@ from evenface.kinds import check_kind, of_sequences
 from evenface.plugins import load_plugins
 from evenface.recipes import Recipe
 from evenface.recipes.schema import MethodSettings, Recurrent
+from evenface.recipes.space import check_installed, ranges, with_settings
 from evenface.runs import Run
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ def check_parts(recipe: Recipe) -> None:
     for logger in recipe.training.loggers:
         if importlib.util.find_spec(logger) is None:
             raise InputError(f"the logger {logger} is not installed", "Install it: pip install 'evenface[tracking]'.")
+    if recipe.search.trials:
+        _check_search(recipe)
     if recipe.training.features == "stored":
         _check_stored(recipe)
     alpha = recipe.loss.options.get("alpha")
@@ -47,6 +50,14 @@ def check_parts(recipe: Recipe) -> None:
         _check_sequences(recipe, classes)
         return
     _check_method(recipe, np.full(classes, 2))
+
+
+def _check_search(recipe: Recipe) -> None:
+    """Refuse a search that cannot be, or that would try what cannot be."""
+    check_installed()
+    over = ranges(recipe)
+    for ends in ({one.key: one.low for one in over}, {one.key: one.high for one in over}):
+        check_parts(with_settings(recipe, ends))
 
 
 def _check_sequences(recipe: Recipe, classes: int) -> None:

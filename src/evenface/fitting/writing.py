@@ -20,7 +20,7 @@ from evenface.fitting.members import Planned
 from evenface.networks.recurrent import SequenceNetwork
 from evenface.recipes import Recipe
 from evenface.runs import FACTS, HISTORY, PREDICTIONS, VALIDATION, WEIGHTS, Run
-from evenface.search import Found, table
+from evenface.search import Found, trial_table
 from evenface.training.checkpoint import save_weights
 from evenface.training.inference import score_sequences
 from evenface.training.loggers import build_loggers
@@ -96,7 +96,7 @@ class Job:
                 self.run.log(one.said)
         if self.found:
             with atomic_write(self.run.folder / SEARCHED) as temporary:
-                table(self.found).to_csv(temporary, index=False)
+                trial_table(self.found).to_csv(temporary, index=False)
             for name, found in self.found.items():
                 self.run.log(f"search for {name}: {found}")
 
