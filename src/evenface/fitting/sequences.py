@@ -9,13 +9,14 @@ import numpy as np
 from evenface import assembly
 from evenface.faces.store import Store
 from evenface.fitting.members import names_of, plan_one
+from evenface.fitting.searching import searched
 from evenface.fitting.writing import Job
 from evenface.kinds import check_mirror
 from evenface.recipes import Recipe
 from evenface.runs import Run
 from evenface.training.allocator import keep_freed_memory
 from evenface.training.checkpoint import load_state, save_state
-from evenface.training.together import Together
+from evenface.training.together import Member, Together
 from evenface.training.trainer import CHECKPOINT
 
 Report = Callable[[float], None]
@@ -35,7 +36,7 @@ def fit_together(
     pairs : sequence of (Run, Recipe)
         Claimed folders and recipes of sequences; runs that have ended are left out.
     report : callable, optional
-        Told the share of the training that is done, 0 to 1.
+        Told the share of the work that is done, 0 to 1.
     searches : Path, optional
         File in which searches keep their trials; by default ``search.sqlite`` in each run's folder.
 
@@ -60,7 +61,7 @@ def fit_together(
             if report is not None:
                 report((before + share * count) / total)
 
-        Group(group).train(say)
+        Group(group, searches).train(say)
         done += len(group)
 
 
@@ -85,10 +86,12 @@ class Group:
     ----------
     jobs : sequence of Job
         On the same sequences and device, with the same kind of mirror.
+    searches : Path, optional
+        File of the trials of their searches.
     """
 
-    def __init__(self, jobs: Sequence[Job]) -> None:
-        self.jobs = jobs
+    def __init__(self, jobs: Sequence[Job], searches: Path | None = None) -> None:
+        self.jobs, self.searches = jobs, searches
         self.sequences = np.asarray(jobs[0].store.sequences)
         self.mirrored = jobs[0].mirror(self.sequences) if any(job.mirrors for job in jobs) else None
         self.places, first = [], 0
@@ -101,6 +104,9 @@ class Group:
         self.seconds = [0.0] * len(self.jobs)
         for job in self.jobs:
             job.begin(len(self.jobs))
+        trials = sum(job.recipe.search.trials for job in self.jobs)
+        searching = trials / (trials + len(self.jobs))
+        self.jobs = searched(self.jobs, self._trials, self.searches, lambda share: say(searching * share))
         minutes = min(job.recipe.training.checkpoint_minutes for job in self.jobs)
         self.together = Together(
             [one.member for job in self.jobs for one in job.networks],
@@ -108,7 +114,7 @@ class Group:
             mirrored=self.mirrored,
             minutes=minutes,
             device=self.jobs[0].device,
-            log=lambda _line: say(self.together.share),
+            log=lambda _line: say(searching + (1 - searching) * self.together.share),
             keep=self._keep,
         )
         for number, (job, places) in enumerate(zip(self.jobs, self.places, strict=True)):
@@ -124,6 +130,11 @@ class Group:
         for number, job in enumerate(self.jobs):
             self._end(number, job)
         say(1.0)
+
+    def _trials(self, members: Sequence[Member]) -> Together:
+        """Make what trains the trials of a search."""
+        device = self.jobs[0].device
+        return Together(members, self.sequences, mirrored=self.mirrored, device=device, quiet=True, diverged="end")
 
     def _spend(self) -> None:
         """Share the time since the last call out over the runs."""

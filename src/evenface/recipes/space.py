@@ -55,8 +55,8 @@ def ranges(recipe: Recipe) -> tuple[Range, ...]:
     Raises
     ------
     InputError
-        If nothing is searched over, or test data would judge; a key is unknown, is no number or says where the data come from; or its range is
-        empty, or reaches beyond what the recipe may say.
+        If nothing is searched over, or test data would judge; a key is unknown, is no number or says where the data
+        come from; or its range is empty, or reaches beyond what the recipe may say.
     """
     if not recipe.search.over:
         raise InputError(
