@@ -95,7 +95,8 @@ def test_quick_is_smaller_and_changes_no_condition(name):
         once = {"seeds": (0,), "folds": None, "on": {**study.on, on: data}}
         plan = make_plan(study.model_copy(update=once), Choice(on, "quick"))
         assert len(plan.cells) == (6 if (name, on) == ("p5-samples", "ravdess") else CELLS[name][1])
-        assert {run.recipe.training.epochs for run in plan.runs} == {30 if on == "synthetic" else 60}
+        assert {run.recipe.training.epochs for run in plan.runs} == {60}
+        assert {run.recipe.training.patience for run in plan.runs} == {15 if on == "synthetic" else 10}
         assert {run.recipe.training.monitor for run in plan.runs} == {"loss"}
         assert all(run.recipe.search.trials in (0, 6) for run in plan.runs)
         searched = {run.cell for run in plan.runs if run.recipe.search.trials}
