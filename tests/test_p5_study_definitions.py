@@ -98,7 +98,7 @@ def test_quick_is_smaller_and_changes_no_condition(name):
         assert {run.recipe.training.epochs for run in plan.runs} == {60}
         assert {run.recipe.training.patience for run in plan.runs} == {15 if on == "synthetic" else 10}
         assert {run.recipe.training.monitor for run in plan.runs} == {"loss"}
-        assert all(run.recipe.search.trials in (0, 6) for run in plan.runs)
+        assert all(run.recipe.search.trials in (0, 5) for run in plan.runs)
         searched = {run.cell for run in plan.runs if run.recipe.search.trials}
         assert all(run.recipe.search.over for run in plan.runs if run.recipe.search.trials)
         if name == "p5-factorial":
