@@ -17,13 +17,13 @@ ROOT = Path(ef.__file__).parent
 FLOORS = """
 cli
 workflows
-studies
+studies serving
 elsewhere fitting
 search
-training assembly learner reporting
+training assembly learner reporting calibrating
 methods faces
 data losses
-runs augment statistics kinds
+runs augment statistics kinds balance
 evaluation synthesis networks imbalance plugins doctor audit
 recipes
 files registry

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +21,8 @@ from evenface.faces.trouble import UnusableError
 from evenface.faces.video import Film, open_film
 from evenface.files import disk_error
 
+Find = Callable[[Film, int, int, Indices, Crop], tuple[Indices, list[list[Face]]]]
+"""How faces are looked for: see :func:`look`."""
 INLINE = 16 << 20
 """Bytes of a clip up to which its pixels are kept in memory."""
 
@@ -99,7 +101,30 @@ def plan_clip(path: str, start: int | None, end: int | None, target: Target) -> 
         If a package is missing.
     """
     film = open_film(path)
-    first, last = range_of(start, end, len(film.times))
+    return plan_film(film, *range_of(start, end, len(film.times)), target)
+
+
+def plan_film(film: Film, first: int, last: int, target: Target, find: Find | None = None) -> Plan:
+    """Look for faces in the frames ``first`` to ``last`` of a film and decide what to take from them.
+
+    Parameters
+    ----------
+    film : Film
+        Where frames come from.
+    first, last : int
+        Range of frames, the last not included.
+    target : Target
+        What to make; with its ``taking``.
+    find : callable, optional
+        Takes the place of :func:`look`: with the arguments and result of that.
+
+    Raises
+    ------
+    UnusableError
+        If the clip cannot be read.
+    InputError
+        If a package is missing.
+    """
     assert target.taking is not None
     count = last - first
     if target.crop is None:
@@ -109,7 +134,7 @@ def plan_clip(path: str, start: int | None, end: int | None, target: Target) -> 
         ]
         return Plan(film, rows, np.zeros(0, np.int64), [], [])
     times = film.times[first:last]
-    looks, found = look(film, first, last, np.concatenate(target.taking.of(count)), target.crop)
+    looks, found = (find or look)(film, first, last, np.concatenate(target.taking.of(count)), target.crop)
     tracks = follow(found)
     rows, troubles = [], []
     for number, track in enumerate(kept(tracks, target.crop.which), start=1):
@@ -153,10 +178,11 @@ def look(film: Film, first: int, last: int, taken: Indices, crop: Crop) -> tuple
         What was found in each.
     """
     looks = choose_looks(film.times[first:last], taken, timed=film.timed)
-    return looks, [_faces(image, crop) for _, image in film.frames((first + looks).tolist())]
+    return looks, [faces_in(image, crop) for _, image in film.frames((first + looks).tolist())]
 
 
-def _faces(image: Image.Image, crop: Crop) -> list[Face]:
+def faces_in(image: Image.Image, crop: Crop) -> list[Face]:
+    """Find the faces of a frame; whatever a detector raises is an UnusableError, but that it cannot be loaded."""
     try:
         return find_faces(image, crop.detector, crop.landmarks)
     except InputError:

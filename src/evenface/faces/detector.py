@@ -266,7 +266,7 @@ def find_faces(image: Image.Image, detector: str, landmarks: str = "detector") -
     return sorted(faces, key=lambda face: (-face.side, -face.score, face.box))
 
 
-def crop_faces(image: Image.Image, crop: Crop, size: int) -> list[Image.Image]:
+def crop_faces(image: Image.Image, crop: Crop, size: int) -> list[tuple[Face, Image.Image]]:
     """Cut faces out of a picture, eyes level, the largest first.
 
     Parameters
@@ -280,8 +280,8 @@ def crop_faces(image: Image.Image, crop: Crop, size: int) -> list[Image.Image]:
 
     Returns
     -------
-    list of Image
-        RGB; one at most where only the largest is wanted, empty where no face was found.
+    list of (Face, Image)
+        Where it was, and its RGB square; one at most where only the largest is wanted, empty where no face was found.
     """
-    faces = find_faces(image, crop.detector, crop.landmarks)
-    return [cut(image, square_of(face, crop.margin), size) for face in faces[: 1 if crop.which == "largest" else None]]
+    faces = find_faces(image, crop.detector, crop.landmarks)[: 1 if crop.which == "largest" else None]
+    return [(face, cut(image, square_of(face, crop.margin), size)) for face in faces]

@@ -13,7 +13,7 @@ from PIL import Image
 
 from evenface.errors import InputError
 from evenface.faces.align import Face, Square, cut
-from evenface.faces.clips import look, range_of
+from evenface.faces.clips import Find, look, range_of
 from evenface.faces.detector import EXTRA
 from evenface.faces.numbers import check_lost
 from evenface.faces.read import Target, quiet_pillow, read_picture
@@ -167,15 +167,24 @@ def plan_mesh(path: str, start: int | None, end: int | None, target: Target) -> 
     upright: so points do not depend on which frames were seen before, on the number of processes, or on whom
     MediaPipe would have picked among several, and small faces are found as well as large ones.
     """
+    assert target.sequencing is not None
+    if target.sequencing.of == "stills":
+        return plan_points(Still(path, start), 0, 1, target)
+    film = open_film(path)
+    return plan_points(film, *range_of(start, end, len(film.times)), target)
+
+
+def plan_points(film: Film, first: int, last: int, target: Target, find: Find = look) -> Plan:
+    """Follow the faces in the frames ``first`` to ``last`` of a film and find their points.
+
+    Parameters are those of :func:`~evenface.faces.clips.plan_film`, errors those of :func:`plan_mesh`.
+    """
     crop, how = target.crop, target.sequencing
     assert crop is not None
     assert how is not None
-    still = how.of == "stills"
-    film: Film = Still(path, start) if still else open_film(path)
-    first, last = (0, 1) if still else range_of(start, end, len(film.times))
     count = last - first
     every = np.arange(count) if how.lost == "skip" else needed(places(count, how.frames, how.take, how.short))
-    looks, found = look(film, first, last, every, crop)
+    looks, found = find(film, first, last, every, crop)
     tracks = follow(found)
     times = film.times[first:last]
     rows, troubles = [], []

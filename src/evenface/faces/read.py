@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from evenface.errors import InputError
+from evenface.faces.align import Face
 from evenface.faces.detector import Crop, crop_faces
 from evenface.faces.rows import table_row
 from evenface.faces.sequences import Sequencing
@@ -125,9 +126,34 @@ def read_sample(path: str, start: int | None, target: Target) -> bytes:
     InputError
         If the face detector cannot be loaded.
     """
+    return b"".join(picture.tobytes() for _, picture in cropped(decoded(path, start, target), target))
+
+
+def decoded(path: str, start: int | None, target: Target) -> Image.Image:
+    """Decode what :func:`read_sample` reads; no finer than the target needs, and upright."""
     try:
-        image = _raw(path, start, target)
-        return _faces(image, target) if target.crop else fit(image, target).tobytes()
+        return _raw(path, start, target)
+    except OSError as error:
+        raise UnusableError(file_trouble(error)) from error
+
+
+def cropped(image: Image.Image, target: Target) -> list[tuple[Face | None, Image.Image]]:
+    """Bring a picture, or each of its faces, to the target's form.
+
+    Returns
+    -------
+    list of (Face or None, Image)
+        Where the face was, largest first, none where faces are not looked for; and its pixels. Never empty.
+
+    Raises
+    ------
+    UnusableError
+        If there is no face, or the pixels cannot be converted.
+    InputError
+        If the face detector cannot be loaded.
+    """
+    try:
+        return list(_faces(image, target)) if target.crop else [(None, fit(image, target))]
     except OSError as error:
         raise UnusableError(file_trouble(error)) from error
 
@@ -175,7 +201,7 @@ def grey_or_rgb(image: Image.Image, target: Target) -> Image.Image:
     return _convert(image, "L" if target.channels == 1 else "RGB")
 
 
-def _faces(image: Image.Image, target: Target) -> bytes:
+def _faces(image: Image.Image, target: Target) -> Iterator[tuple[Face, Image.Image]]:
     assert target.crop is not None
     image = _convert(_eight_bit(image), "RGB")
     try:
@@ -186,7 +212,8 @@ def _faces(image: Image.Image, target: Target) -> bytes:
         raise UnusableError(f"the detector failed: {' '.join(str(error).split())}") from error
     if not faces:
         raise UnusableError("no face found")
-    return b"".join(grey_or_rgb(face, target).tobytes() for face in faces)
+    for face, picture in faces:
+        yield face, grey_or_rgb(picture, target)
 
 
 def _bytes_of(path: str) -> bytes:

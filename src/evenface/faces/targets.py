@@ -2,6 +2,7 @@
 
 import importlib.util
 from dataclasses import replace
+from typing import Any
 
 from evenface.data.manifest import Manifest
 from evenface.errors import InputError
@@ -71,6 +72,14 @@ def sequencing_of(manifest: Manifest, how: Sequencing) -> Sequencing:
     if not said["points"]:
         raise InputError(f"{manifest.source}: the manifest does not say what the points of its sequences are")
     return replace(how, of="files", points=said["points"], numbers=said["numbers"])
+
+
+def content_of(manifest: Manifest) -> dict[str, Any]:
+    """Say what the samples were before they were prepared; of files of numbers, what was read of them."""
+    if manifest.content != "sequences":
+        return {"content": manifest.content}
+    first = {name: manifest.table[name].iloc[0] if name in manifest.table else None for name in ("points", "numbers")}
+    return {"content": manifest.content, "files": {name: str(value or "") for name, value in first.items()}}
 
 
 def _check(manifest: Manifest, target: Target) -> None:

@@ -109,15 +109,11 @@ def follow(looks: Sequence[list[Face]]) -> list[Track]:
     """
     tracks: list[Track] = []
     for number, faces in enumerate(looks):
-        free_tracks, free_faces = list(range(len(tracks))), list(range(len(faces)))
-        for measure in (_overlap, _nearness):
-            pairs = [(measure(tracks[t].last, faces[f]), t, f) for t in free_tracks for f in free_faces]
-            for value, t, f in sorted(pairs, key=lambda pair: (-pair[0], pair[1:])):
-                if value > 0 and t in free_tracks and f in free_faces:
-                    tracks[t].faces[number] = faces[f]
-                    free_tracks.remove(t)
-                    free_faces.remove(f)
-        tracks += [Track({number: faces[f]}) for f in free_faces]
+        joined = join([track.last for track in tracks], faces)
+        for face, t in zip(faces, joined, strict=True):
+            if t is not None:
+                tracks[t].faces[number] = face
+        tracks += [Track({number: face}) for face, t in zip(faces, joined, strict=True) if t is None]
     tracks.sort(key=lambda track: track.rank, reverse=True)
     for other in tracks[1:]:
         alone = all(len(looks[number]) == 1 for number in other.faces)
@@ -125,6 +121,33 @@ def follow(looks: Sequence[list[Face]]) -> list[Track]:
             tracks[0].faces = dict(sorted({**tracks[0].faces, **other.faces}.items()))
             tracks.remove(other)
     return tracks
+
+
+def join(lasts: Sequence[Face], faces: Sequence[Face]) -> list[int | None]:
+    """Say which faces go on with which tracks.
+
+    Parameters
+    ----------
+    lasts : sequence of Face
+        Where each track was last seen.
+    faces : sequence of Face
+        What is seen now.
+
+    Returns
+    -------
+    list of int or None
+        For each face the position of its track; none where it starts a new one. No track has two faces.
+    """
+    found: list[int | None] = [None] * len(faces)
+    free_tracks, free_faces = list(range(len(lasts))), list(range(len(faces)))
+    for measure in (_overlap, _nearness):
+        pairs = [(measure(lasts[t], faces[f]), t, f) for t in free_tracks for f in free_faces]
+        for value, t, f in sorted(pairs, key=lambda pair: (-pair[0], pair[1:])):
+            if value > 0 and t in free_tracks and f in free_faces:
+                found[f] = t
+                free_tracks.remove(t)
+                free_faces.remove(f)
+    return found
 
 
 def kept(tracks: list[Track], which: str) -> list[Track]:

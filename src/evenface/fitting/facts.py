@@ -9,6 +9,7 @@ import pandas as pd
 
 from evenface.data.protocol import Split
 from evenface.faces.store import Store
+from evenface.faces.targets import content_of
 from evenface.recipes import Recipe
 from evenface.runs import environment
 
@@ -31,6 +32,7 @@ def facts_of(recipe: Recipe, store: Store, split: Split, device: str, frames: in
         "store": str(store.path),
         "prepared": store.summary(),
         "frames": frames,
+        **content_of(manifest),
         "classes": list(manifest.classes),
         "counts": {side: manifest.counts(rows).tolist() for side, rows in sides.items()},
         "people": {side: _people(store, rows) for side, rows in sides.items()},

@@ -1,0 +1,122 @@
+"""A trained model as those who use it see it, wherever it comes from: a run folder, or an exported file."""
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evenface.errors import InputError
+from evenface.evaluation.calibration import calibrated
+from evenface.evaluation.scores import shares
+from evenface.serving.form import Form
+
+
+class Model(ABC):
+    """What can be asked for probabilities.
+
+    Attributes
+    ----------
+    name : str
+        What to call it.
+    key : str
+        Digest of its weights: another model has another.
+    classes : tuple of str
+        What it tells apart.
+    ordered : bool
+        Whether the classes are steps of one scale, in their order.
+    form : Form
+        How samples are prepared for it.
+    detects : bool
+        Whether it judges each class by itself.
+    calibration : dict
+        What ``calibration.json`` of its run holds; empty where nothing was fitted.
+    prior : ndarray of shape (C,)
+        Shares of the classes among the training samples.
+    card : dict
+        What is known of it: data, protocol, results.
+    """
+
+    name: str
+    key: str
+    classes: tuple[str, ...]
+    ordered: bool
+    form: Form
+    detects: bool
+    calibration: dict[str, Any]
+    prior: np.ndarray
+    card: dict[str, Any]
+
+    @abstractmethod
+    def ask(self, batch: np.ndarray) -> np.ndarray:
+        """Give the raw answer.
+
+        Parameters
+        ----------
+        batch : ndarray of shape (B,) + ``form.shape``
+            uint8 pixels, or float32 numbers.
+
+        Returns
+        -------
+        ndarray of shape (B, C), float64
+            Probabilities; or, of a model that judges each class by itself, scores from 0 to 1.
+        """
+
+    def scores(self, batch: np.ndarray) -> np.ndarray:
+        """Give what is said of prepared samples, as it was said of the test samples of the run.
+
+        Parameters
+        ----------
+        batch : ndarray of shape (B, T', H, W, C), uint8, or (B, T', P, D), float32
+            As a store holds them; of clips of which more frames are stored than are seen, the middles are chosen.
+
+        Returns
+        -------
+        ndarray of shape (B, C), float64
+            As :meth:`ask`; averaged with the mirror images where the run did so.
+        """
+        batch = self.form.seen(batch)
+        found = self.ask(batch)
+        return (found + self.ask(self.form.mirrored(batch))) / 2 if self.form.mirror else found
+
+    def probabilities(self, batch: np.ndarray) -> np.ndarray:
+        """Give probabilities of prepared samples, (B, C), as ``predictions.parquet`` holds them: not calibrated."""
+        return shares(self.scores(batch))
+
+    def calibrated(self, scores: np.ndarray) -> np.ndarray:
+        """Give calibrated probabilities by what :meth:`scores` gave; where nothing was fitted, plain ones."""
+        if not self.calibration:
+            return shares(scores)
+        of = "scores" if self.detects else "probabilities"
+        return calibrated(scores if self.detects else shares(scores), self.temperature, of)  # type: ignore[arg-type]
+
+    @property
+    def temperature(self) -> float:
+        """The temperature that was fitted on validation data, else 1."""
+        return float(self.calibration.get("temperature", 1.0))
+
+
+def open_model(path: str | Path) -> Model:
+    """Open what was trained.
+
+    Parameters
+    ----------
+    path : str or Path
+        A run folder, which needs torch; or an exported ``.onnx`` file, which needs only onnxruntime.
+
+    Raises
+    ------
+    InputError
+        If it is neither, the run has not ended, or its weights are missing or damaged.
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".onnx":
+        from evenface.serving.onnx_model import OnnxModel
+
+        return OnnxModel(path)
+    if path.is_file():
+        raise InputError(f"{path} is no trained model", "Give a run folder, or an exported .onnx file.")
+    from evenface.runs import Run
+    from evenface.serving.torch_model import TorchModel
+
+    return TorchModel(Run.open(path))
