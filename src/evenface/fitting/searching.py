@@ -53,7 +53,11 @@ def _wanted(job: Job, searches: Path | None) -> Wanted:
     def member(name: str, recipe: Recipe) -> Member:
         return plan_one(name, recipe, job.store, job.split).member
 
-    basis = f"{job.store.path.name} {job.store.manifest.hash}"
+    def basis(name: str, recipe: Recipe) -> str:
+        facts = plan_one(name, recipe, job.store, job.split).facts
+        loss = {key: value for key, value in facts.items() if key not in ("seed", "network")}
+        return f"{job.store.path.name} {job.store.manifest.hash} {loss}"
+
     file = searches or job.run.folder / TRIALS
     return Wanted(job.recipe, names_of(job.recipe, job.store), basis, member, file)
 

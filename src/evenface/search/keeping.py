@@ -50,7 +50,7 @@ class Kept:
             study.set_user_attr("of", told)
 
     def trials(self, name: str) -> list[Trial]:
-        """Give the trials of a search, in their order, up to the first that is missing."""
+        """Give the trials of a search, in their order."""
         import optuna
 
         study = optuna.load_study(study_name=name, storage=self._storage)
@@ -60,8 +60,7 @@ class Kept:
             number, curve = attributes["number"], tuple(attributes["curve"])
             trial = Trial(number, dict(one.params), curve, attributes["figure"], attributes["ended"])
             found.setdefault(number, trial)
-        whole = next((place for place in range(len(found)) if place not in found), len(found))
-        return [found[place] for place in range(whole)]
+        return [found[number] for number in sorted(found)]
 
     def add(self, name: str, ranges: Sequence[Range], trials: Sequence[Trial]) -> None:
         """Keep trials that have ended."""

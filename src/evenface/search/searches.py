@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from evenface.errors import InputError
 from evenface.files import digest
@@ -19,6 +20,18 @@ LOOKS = 20
 """How often in a training it is asked whether a trial is hopeless, about."""
 FORM = "1"
 """Of what searches are named by; another where the same name would mean another result."""
+NO_MATTER: dict[str, Any] = {
+    "name": True,
+    "about": True,
+    "paper": True,
+    "deviations": True,
+    "seed": True,
+    "data": {"root"},
+    "protocol": True,
+    "search": True,
+    "training": {"accelerator", "devices", "nodes", "loggers", "checkpoint_minutes"},
+}
+"""Of a recipe, what a search does not depend on. Of the protocol matters which rows it gives."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +44,8 @@ class Wanted:
         Of the run; its seed does not count.
     names : tuple of str
         Its networks; each is searched for on its own.
-    basis : str
-        Names the prepared data.
+    basis : callable
+        Takes a network's name and a recipe; names the prepared data and the loss, as far as it follows from the recipe.
     member : callable
         Takes a network's name and a recipe; gives what is trained.
     file : Path
@@ -41,7 +54,7 @@ class Wanted:
 
     recipe: Recipe
     names: tuple[str, ...]
-    basis: str
+    basis: Callable[[str, Recipe], str]
     member: Callable[[str, Recipe], Member]
     file: Path
 
@@ -155,30 +168,29 @@ class Candidate:
 
 
 def begun(wanted: Wanted, name: str) -> Search:
-    """Check what is wanted, and name it by all that its result depends on."""
+    """Check what is wanted, and name it by all that its result depends on.
+
+    Losses that are written differently and come to the same for this network are one.
+    """
     recipe = wanted.recipe
     over = ranges(recipe)
-    lowest = {one.key: one.low for one in over}
-    member = wanted.member(name, with_settings(recipe, lowest, seed=recipe.search.seed))
+    lowest = with_settings(recipe, {one.key: one.low for one in over}, seed=recipe.search.seed)
+    member = wanted.member(name, lowest)
     if not len(member.validation):
         raise InputError("a search needs validation data to judge by", "Set protocol.validation above 0.")
-    search = recipe.search.model_dump(mode="json", exclude={"trials"})
-    rest = with_settings(recipe, lowest, seed=0).model_dump(
-        mode="json",
-        exclude={
-            "name": True,
-            "about": True,
-            "paper": True,
-            "deviations": True,
-            "data": {"root"},
-            "protocol": True,
-            "search": True,
-            "training": {"accelerator", "devices", "nodes", "loggers", "checkpoint_minutes"},
-        },
+    tries_losses = any(one.key.startswith(("loss.", "method.")) for one in over)
+    left_out = NO_MATTER if tries_losses else {**NO_MATTER, "loss": True, "method": True}
+    said = json.dumps(
+        [
+            recipe.search.model_dump(mode="json", exclude={"trials"}),
+            lowest.model_dump(mode="json", exclude=left_out),
+            [member.classes, member.one_output],
+        ],
+        sort_keys=True,
     )
     sides = (member.train, member.targets, member.validation, member.validation_targets)
-    said = (FORM, name, wanted.basis, json.dumps([search, rest], sort_keys=True))
-    named = digest(*said, *(side.astype("<i8").tobytes() for side in sides))
+    rows = [side.astype("<i8").tobytes() for side in sides]
+    named = digest(FORM, name, wanted.basis(name, lowest), said, *rows)
     return Search(wanted, name, named, over, larger=recipe.training.monitor != "loss")
 
 

@@ -1,0 +1,344 @@
+"""Settings are found, kept and shared; test data take no part."""
+
+import math
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evenface import learner
+from evenface.errors import InputError
+from evenface.recipes import load_recipe
+from evenface.recipes.space import ranges, with_settings
+from evenface.search import Wanted, found_settings, trial_table
+from evenface.search.proposals import propose, round_of
+from evenface.search.trials import Trial, best_of, figure_of, hopeless
+
+OVER = {
+    "network.recurrent.dense": [16, 64],
+    "network.recurrent.hidden": [32, 128],
+    "optimizer.lr": [1e-4, 1e-1, "log"],
+}
+BEST = {"network.recurrent.dense": 50, "network.recurrent.hidden": 40, "optimizer.lr": 1e-2}
+
+
+def recipe(**overrides):
+    content = {
+        "name": "toy",
+        "data": {"source": "sequences"},
+        "network": {"name": "recurrent"},
+        "training": {"epochs": 12, "monitor": "loss"},
+        "search": {"trials": 20, "over": OVER, "first": 8, "together": 3, "prune": False},
+    }
+    return load_recipe(content, overrides)
+
+
+def loss(member):
+    """A bowl, lowest at BEST."""
+    dense, hidden, rate = member.network.dense, member.network.hidden, member.optimizer.lr
+    away = ((dense - 50) / 48, (hidden - 40) / 96, math.log10(rate / 1e-2) / 3)
+    return sum(one**2 for one in away)
+
+
+STOPPED = {"search.prune": True, "search.trials": 11, "search.first": 6}
+
+
+class Toy:
+    """Trains nothing: the figure falls from 1 above the bowl to the bowl; counts what it is asked."""
+
+    asked: list = []  # noqa: RUF012  one list for all, cleared by the fixture
+    epochs = 0
+    dies_after = math.inf
+
+    def __init__(self, members):
+        self.members = members
+        self.histories = [[] for _ in members]
+        self.over = [member.training.epochs for member in members]
+        Toy.asked.append([(member.network.dense, member.network.hidden, member.optimizer.lr) for member in members])
+        if len(Toy.asked) > Toy.dies_after:
+            raise KeyboardInterrupt
+
+    def run(self, until):
+        for place, member in enumerate(self.members):
+            history = self.histories[place]
+            while len(history) < min(until, self.over[place]):
+                epoch = len(history) + 1
+                value = loss(member) + 1 - epoch / member.training.epochs
+                history.append({"epoch": epoch, "validation_loss": value, "validation_accuracy": 1 - value})
+                Toy.epochs += 1
+
+    def end(self, place):
+        self.over[place] = len(self.histories[place])
+
+
+@pytest.fixture(autouse=True)
+def _fresh():
+    Toy.asked, Toy.epochs, Toy.dies_after = [], 0, math.inf
+
+
+def member_of(name, one):
+    rows = np.arange(6) + 10 * len(name)
+    return SimpleNamespace(
+        train=rows,
+        targets=rows % 2,
+        validation=rows + 6,
+        validation_targets=rows % 2,
+        classes=2,
+        one_output=True,
+        network=one.network.recurrent,
+        optimizer=one.optimizer,
+        training=one.training,
+        seed=one.seed,
+    )
+
+
+def basis(name, one):
+    return f"data, {'focal' if one.loss.name == 'adaptive' else one.loss.name}"
+
+
+def wanted(one, folder, names=("all",), file="search.sqlite"):
+    return Wanted(one, names, basis, member_of, folder / file)
+
+
+def settings_of(found):
+    return trial_table(found).drop(columns=["network"]).to_dict("list")
+
+
+def test_the_lowest_point_of_a_bowl_is_found_closer_than_by_chance(tmp_path):
+    figures = {}
+    for first in (8, 20):
+        one = recipe(**{"search.first": first, "search.together": 4, "search.seed": 1})
+        [found] = found_settings([wanted(one, tmp_path)], Toy)
+        figures[first] = found["all"].figure
+    assert figures[8] < 0.01
+    assert figures[8] < figures[20] / 2
+
+
+def test_what_is_found_is_the_best_trial_with_the_runs_own_seed(tmp_path):
+    one = recipe(**{"seed": 7, "search.trials": 9})
+    [found] = found_settings([wanted(one, tmp_path)], Toy)
+    result = found["all"]
+    rows = result.table
+    assert len(rows) == 9
+    best = rows.loc[rows["validation_loss"].idxmin()]
+    assert result.figure == best["validation_loss"]
+    assert result.trial == best["trial"]
+    assert result.recipe == with_settings(one, {key: best[key] for key in OVER})
+    assert result.recipe.seed == 7
+    assert not result.recipe.search.trials
+    assert list(rows["proposed"]) == ["by chance"] * 8 + ["guided"]
+
+
+@given(st.integers(0, 2**40), st.integers(1, 20))
+def test_proposals_by_chance_stay_within_their_ranges(seed, count):
+    options = recipe(**{"search.trials": 20, "search.first": 20}).search
+    for one in propose(ranges(recipe()), (), range(count), options, seed, larger=True):
+        assert list(one) == list(OVER)
+        for key, (low, high, *_) in OVER.items():
+            assert low <= one[key] <= high
+            assert isinstance(one[key], float if key == "optimizer.lr" else int)
+
+
+def test_guided_proposals_stay_within_their_ranges_where_the_best_is_at_a_corner():
+    corner = {"network.recurrent.dense": 64, "network.recurrent.hidden": 128, "optimizer.lr": 1e-1}
+    away = {"network.recurrent.dense": 16, "network.recurrent.hidden": 32, "optimizer.lr": 1e-4}
+    done = [
+        Trial(0, corner, (1.0,), 1.0, "complete"),
+        Trial(1, away, (0.0,), 0.0, "pruned"),
+        Trial(2, away | {"optimizer.lr": 1e-3}, (math.nan,), math.nan, "diverged"),
+    ]
+    options = recipe(**{"search.first": 3}).search
+    for one in propose(ranges(recipe()), done, range(3, 6), options, 0, larger=True):
+        assert all(low <= one[key] <= high for key, (low, high, *_) in OVER.items())
+
+
+@given(st.integers(1, 30), st.integers(1, 30), st.integers(1, 9))
+def test_rounds_cover_all_trials_once_and_none_crosses_the_first_guided_one(trials, first, together):
+    options = SimpleNamespace(trials=trials, first=first, together=together)
+    covered = []
+    while len(covered) < trials:
+        numbers = round_of(len(covered), options)
+        assert numbers.start == len(covered)
+        assert 1 <= len(numbers) <= together
+        assert numbers.stop <= first or numbers.start >= first
+        assert all(round_of(number, options) == numbers for number in numbers)
+        covered += numbers
+    assert covered == list(range(trials))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Nine trials by chance and two rounds of guided ones, which nothing disturbed."""
+    [found] = found_settings([wanted(recipe(**STOPPED), tmp_path_factory.mktemp("whole"))], Toy)
+    return found
+
+
+@pytest.mark.parametrize("dies_after", [1, 3])
+def test_a_search_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path, whole, dies_after):
+    one = recipe(**STOPPED)
+    Toy.dies_after = dies_after
+    with pytest.raises(KeyboardInterrupt):
+        found_settings([wanted(one, tmp_path)], Toy)
+    lost, Toy.dies_after = len(Toy.asked[-1]), math.inf
+    [again] = found_settings([wanted(one, tmp_path)], Toy)
+    assert settings_of(again) == settings_of(whole)
+    assert sum(len(trials) for trials in Toy.asked) == 11 + lost
+    asked = len(Toy.asked)
+    found_settings([wanted(one, tmp_path)], Toy)
+    assert len(Toy.asked) == asked
+
+
+def test_a_round_of_which_half_is_kept_is_made_whole_and_more_trials_go_on_from_fewer(tmp_path, whole):
+    few = recipe(**{**STOPPED, "search.trials": 10})
+    found_settings([wanted(few, tmp_path)], Toy)
+    Toy.asked = []
+    [again] = found_settings([wanted(recipe(**STOPPED), tmp_path)], Toy)
+    assert settings_of(again) == settings_of(whole)
+    assert [len(trials) for trials in Toy.asked] == [1]
+    [back] = found_settings([wanted(few, tmp_path)], Toy)
+    assert len(back["all"].table) == 10
+
+
+def test_searches_side_by_side_find_what_each_finds_alone_and_train_as_one(tmp_path):
+    one, other = recipe(**{"search.trials": 9}), recipe(**{"search.trials": 8, "training.epochs": 30})
+    pair = [wanted(one, tmp_path, ("a", "bb")), wanted(other, tmp_path, ("a",))]
+    together = found_settings(pair, Toy)
+    assert len(Toy.asked[0]) == 9
+    [alone] = found_settings([wanted(one, tmp_path, ("bb",), "alone.sqlite")], Toy)
+    assert settings_of({"bb": together[0]["bb"]}) == settings_of(alone)
+    assert settings_of({"a": together[0]["a"]}) != settings_of(alone)
+    assert [len(part["a"].table) for part in together] == [9, 8]
+
+
+def test_runs_that_differ_in_seed_or_protocols_words_alone_share_a_search(tmp_path):
+    runs = [recipe(**{"search.trials": 4, "seed": seed, "name": f"run{seed}"}) for seed in range(3)]
+    found = found_settings([wanted(one, tmp_path) for one in runs], Toy)
+    assert sum(len(trials) for trials in Toy.asked) == 4
+    assert len({one["all"].facts["search"] for one in found}) == 1
+    assert [one["all"].recipe.seed for one in found] == [0, 1, 2]
+    others = [{"loss.name": "focal"}, {"network.recurrent.kind": "lstm"}, {"training.epochs": 13}, {"search.seed": 1}]
+    keys = {
+        found_settings([wanted(recipe(**{"search.trials": 1, **one}), tmp_path)], Toy)[0]["all"].facts["search"]
+        for one in [{}, *others, {"network.recurrent.dense": 20}, {"loss.name": "adaptive"}]
+    }
+    # What is searched over has no value of its own, and adaptive comes to focal here.
+    assert len(keys) == 1 + len(others)
+
+
+def test_ending_hopeless_trials_saves_epochs_and_keeps_the_best(tmp_path):
+    one = recipe(**{"search.prune": True, "search.first": 20, "training.epochs": 40})
+    [found] = found_settings([wanted(one, tmp_path)], Toy)
+    rows = found["all"].table
+    bowl = [loss(SimpleNamespace(**sections(dict(zip(OVER, row, strict=True))))) for row in rows[list(OVER)].to_numpy()]
+    assert set(rows["state"]) == {"complete", "pruned"}
+    assert found["all"].trial == np.argmin(bowl)
+    assert rows["epochs"].sum() == Toy.epochs < 0.8 * 20 * 40
+    assert (rows.loc[rows["state"] == "pruned", "epochs"] >= 4).all()
+
+
+def sections(settings):
+    whole = with_settings(recipe(), settings)
+    return {"network": whole.network.recurrent, "optimizer": whole.optimizer}
+
+
+def median_of(values):
+    ordered = sorted(values)
+    half = len(ordered) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
+
+
+curves = st.lists(st.floats(-3, 3, width=16), min_size=1, max_size=6)
+
+
+@given(curves, st.lists(curves, max_size=8), st.integers(0, 4), st.booleans())
+def test_hopeless_is_worse_than_the_median_of_the_best_so_far(curve, others, start, larger):
+    best = max if larger else min
+    reached = [best(other[: len(curve)]) for other in others]
+    expected = False
+    if len(curve) >= start and len(others) >= 4:
+        middle = median_of(reached)
+        expected = best(curve) < middle if larger else best(curve) > middle
+    assert hopeless(curve, others, start, larger=larger) == expected
+
+
+def test_the_figure_is_that_of_the_weights_that_are_tested_and_no_number_is_never_best():
+    assert figure_of([0.2, 0.7, math.nan, 0.5], larger=True, last=False) == 0.7
+    assert figure_of([0.2, 0.7, 0.5], larger=False, last=False) == 0.2
+    assert figure_of([0.2, 0.7, 0.5], larger=True, last=True) == 0.5
+    trials = [
+        Trial(0, {}, (), 0.5, "complete"),
+        Trial(1, {}, (), 0.9, "pruned"),
+        Trial(2, {}, (), 0.6, "complete"),
+        Trial(3, {}, (), 0.6, "complete"),
+        Trial(4, {}, (), math.nan, "diverged"),
+    ]
+    assert best_of(trials, larger=True).number == 2
+    assert best_of(trials, larger=False).number == 0
+    assert best_of(trials[4:], larger=True) is None
+
+
+def test_optunas_own_tools_can_read_the_trials(tmp_path):
+    import optuna
+
+    one = recipe(**{"search.trials": 6})
+    [found] = found_settings([wanted(one, tmp_path)], Toy)
+    study = optuna.load_study(
+        study_name=found["all"].facts["search"], storage=f"sqlite:///{tmp_path / 'search.sqlite'}"
+    )
+    assert study.best_params == found["all"].settings
+    assert study.best_value == found["all"].figure
+    assert study.user_attrs == {"of": "toy: all"}
+
+
+WRONG = {
+    "unknown": ({"network.recurrent.hiden": [1, 2]}, "network.recurrent.hiden .*\n.*network.recurrent.hidden"),
+    "short": ({"hidden": [1, 2]}, "Did you mean .*network.recurrent.hidden"),
+    "of data": ({"data.size": [32, 64]}, "data.size"),
+    "a word": ({"network.name": [1, 2]}, "network.name"),
+    "a place": ({"training.nodes": [1, 2]}, "training.nodes"),
+    "beyond": ({"network.recurrent.hidden": [1, 4096]}, "network.recurrent.hidden: .*1024"),
+    "empty": ({"network.recurrent.hidden": [64, 64]}, "lowest value must be below"),
+    "parts": ({"network.recurrent.hidden": [1.5, 64]}, "whole numbers"),
+    "log of nothing": ({"augment.flip": [0, 1, "log"]}, "above 0"),
+    "of pictures": ({"network.dropout": [0.1, 0.5]}, "no effect on sequences"),
+    "no option": ({"loss.gama": [0, 5]}, "gama"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_cannot_be_searched_is_refused_by_name(name):
+    over, said = WRONG[name]
+    with pytest.raises(InputError, match=said.replace("\n", "(?s:.)")):
+        learner.check_parts(recipe(**{"search.over": over, "loss.name": "focal"}))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        ({"search.over": {}}, "search.over names nothing"),
+        ({"training.select": "test"}, "test data"),
+        ({"network.name": "resnet18"}, "search"),
+    ],
+)
+def test_a_search_that_cannot_be_is_refused(overrides, said):
+    with pytest.raises(InputError, match=said):
+        learner.check_parts(recipe(**overrides))
+
+
+def test_without_optuna_it_is_said_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(InputError, match=r"evenface\[search\]"):
+        learner.check_parts(recipe())
+
+
+def test_without_validation_data_nothing_is_searched(tmp_path):
+    def blind(name, one):
+        member = member_of(name, one)
+        member.validation = member.validation[:0]
+        return member
+
+    with pytest.raises(InputError, match=r"protocol\.validation"):
+        found_settings([Wanted(recipe(), ("all",), basis, blind, tmp_path / "search.sqlite")], Toy)
