@@ -37,7 +37,7 @@ def through(made, index, sequences, mask=1.0):
     stack, batch = stacked(made), index.shape[1]
     gradients = Stack(stack.shape, len(made))
     one = Pass(stack, gradients, Buffers(stack.shape, len(made), batch, torch.device("cpu")), len(made))
-    one.gather(sequences.flatten(0, 1), index * 5)
+    one.gather(sequences, index)
     return stack, gradients, one, one.forward(torch.full((len(made), batch, stack.shape.hidden), mask))
 
 

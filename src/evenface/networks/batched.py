@@ -88,13 +88,12 @@ def predict_stack(stack: Stack, sequences: Tensor, rows: np.ndarray, batch: int 
         float64; sigmoids where there is one logit, else probabilities that sum to 1.
     """
     whole = Pass(stack, stack, Buffers(stack.shape, stack.members, batch, stack.flat.device), stack.members)
-    frames = sequences.flatten(0, 1)
     found = np.empty((stack.members, len(rows), stack.shape.outputs))
     for start in range(0, len(rows), batch):
         some = rows[start : start + batch]
         filled = np.concatenate([some, np.repeat(some[:1], batch - len(some))])
         index = torch.from_numpy(filled).to(sequences.device).expand(stack.members, batch)
-        whole.gather(frames, index * stack.shape.steps)
+        whole.gather(sequences, index)
         found[:, start : start + len(some)] = probabilities(whole.forward(None))[:, : len(some)].cpu().numpy()
     return found
 

@@ -51,7 +51,7 @@ class GRUSteps:
         self.last = states[:, steps]
         product = new(members, batch, 3 * width)
         self.product, self.product_rz, self.product_n = product, product[..., : 2 * width], product[..., 2 * width :]
-        self.hidden_bias = weights["bias_hh"][:, None, 2 * width :]
+        self.hidden_bias = new(members, batch, width)
         self.first_hidden = hidden[:, 0]
         n, r, z = torch.split(gates, width, dim=-1)
         rz = gates[..., width:]
@@ -79,7 +79,8 @@ class GRUSteps:
         self.bias.copy_(weights["bias_ih"])
         self.bias[:, two // 2 :] += weights["bias_hh"][:, :two]
         torch.baddbmm(self.bias[:, None].expand_as(self.gates), self.inputs, weights["weight_ih"].mT, out=self.gates)
-        self.first_hidden.copy_(self.hidden_bias.expand_as(self.first_hidden))
+        self.hidden_bias.copy_(weights["bias_hh"][:, None, two:].expand_as(self.hidden_bias))
+        self.first_hidden.copy_(self.hidden_bias)
         for t, (rz, n, r, z, hidden, state, following) in enumerate(self.forward_steps):
             if t:
                 torch.bmm(state, self.recurrent, out=self.product)
@@ -87,7 +88,7 @@ class GRUSteps:
                 torch.add(self.product_n, self.hidden_bias, out=hidden)
             rz.sigmoid_()
             n.addcmul_(r, hidden)
-            squash(n.mul_(2), minus_one)
+            squash(n.add_(n), minus_one)
             torch.lerp(n, state, z, out=following)
         return self.last
 
@@ -169,11 +170,11 @@ class LSTMSteps:
         for t, (gates, o, i, f, g, squashed, state, following, cell, changed) in enumerate(self.forward_steps):
             if t:
                 gates.add_(torch.bmm(state, self.recurrent, out=self.product))
-            g.mul_(2)
+            g.add_(g)
             gates.sigmoid_()
             torch.add(minus_one, g, alpha=2, out=g)
             torch.mul(f, cell, out=changed).addcmul_(i, g)
-            squash(torch.mul(changed, 2, out=squashed), minus_one)
+            squash(torch.add(changed, changed, out=squashed), minus_one)
             torch.mul(o, squashed, out=following)
         return self.last
 

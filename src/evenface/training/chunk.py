@@ -33,17 +33,16 @@ class Pool:
     def __init__(
         self, sequences: np.ndarray, mirrored: np.ndarray | None, rows: np.ndarray, device: torch.device
     ) -> None:
-        self.steps, self.rows = sequences.shape[1], rows
+        self.rows = rows
         sides = [sequences] if mirrored is None else [sequences, mirrored]
         held = np.empty((len(sides) * len(rows), *sequences.shape[1:]), dtype=np.float32)
         for side, source in enumerate(sides):
             np.take(source, rows, axis=0, out=held[side * len(rows) : (side + 1) * len(rows)], mode="clip")
-        self.frames = torch.from_numpy(held.reshape(len(held) * self.steps, -1)).to(device)
+        self.sequences = torch.from_numpy(held.reshape(*held.shape[:2], -1)).to(device)
 
-    def first_frames(self, rows: np.ndarray, mirrored: np.ndarray | bool) -> np.ndarray:
-        """Give where in ``frames`` sequences begin."""
-        places = np.searchsorted(self.rows, rows) + mirrored * len(self.rows)
-        return np.asarray(places * self.steps, dtype=np.int64)
+    def places(self, rows: np.ndarray, mirrored: np.ndarray | bool) -> np.ndarray:
+        """Give where in ``sequences`` these rows, or their mirrors, stand."""
+        return np.asarray(np.searchsorted(self.rows, rows) + mirrored * len(self.rows), dtype=np.int64)
 
 
 class Chunk:
@@ -58,7 +57,7 @@ class Chunk:
     """
 
     def __init__(self, tracks: Sequence[Track], pool: Pool) -> None:
-        self.tracks, self.pool, self.device = list(tracks), pool, pool.frames.device
+        self.tracks, self.pool, self.device = list(tracks), pool, pool.sequences.device
         first = tracks[0].member
         shape = tracks[0].shape.around([track.shape for track in tracks[1:]])
         self.weights, self.gradients = (Stack(shape, len(tracks), self.device) for _ in range(2))
@@ -113,7 +112,7 @@ class Chunk:
 
     def _step(self, walk: "Walk", buffers: Buffers, step: int, count: int) -> None:
         network = walk.network(self.weights, self.gradients, buffers, count)
-        network.gather(self.pool.frames, walk.first_frames[:count, step])
+        network.gather(self.pool.sequences, walk.rows[:count, step])
         logits = network.forward(walk.kept(step)[:count])
         means, gradient = self.losses(logits, walk.targets[:count, step])
         network.backward(gradient)
@@ -149,25 +148,25 @@ class Chunk:
         """Give probabilities (M, V, K) of each member's validation samples, padded to those of who has most."""
         members = [track.member for track in self.tracks]
         longest = max(len(member.validation) for member in members)
-        batch = buffers.frames.shape[2]
+        batch = buffers.sequences.shape[1]
         rows = np.zeros((len(members), -(-longest // batch) * batch), dtype=np.int64)
         mirrored = np.zeros_like(rows)
         for place, member in enumerate(members):
-            rows[place, : len(member.validation)] = self.pool.first_frames(member.validation, False)
+            rows[place, : len(member.validation)] = self.pool.places(member.validation, False)
             if member.training.mirror:
-                mirrored[place, : len(member.validation)] = self.pool.first_frames(member.validation, True)
+                mirrored[place, : len(member.validation)] = self.pool.places(member.validation, True)
         found = self._predict(buffers, rows)
         mirroring = [place for place, member in enumerate(members) if member.training.mirror]
         if mirroring:
             found[mirroring] = (found[mirroring] + self._predict(buffers, mirrored)[mirroring]) / 2
         return found
 
-    def _predict(self, buffers: Buffers, first_frames: np.ndarray) -> np.ndarray:
+    def _predict(self, buffers: Buffers, rows: np.ndarray) -> np.ndarray:
         network = Pass(self.weights, self.gradients, buffers, len(self.tracks))
-        batch, parts = buffers.frames.shape[2], []
-        for start in range(0, first_frames.shape[1], batch):
-            index = torch.from_numpy(first_frames[:, start : start + batch]).to(self.device)
-            network.gather(self.pool.frames, index)
+        batch, parts = buffers.sequences.shape[1], []
+        for start in range(0, rows.shape[1], batch):
+            index = torch.from_numpy(rows[:, start : start + batch]).to(self.device)
+            network.gather(self.pool.sequences, index)
             parts.append(probabilities(network.forward(None)).cpu().numpy())
         found = np.concatenate(parts, axis=1) if parts else np.empty((len(self.tracks), 0, 1))
         return np.concatenate([1 - found, found], axis=-1) if self.losses.one_output else found
@@ -193,15 +192,15 @@ class Walk:
     def __init__(self, tracks: Sequence[Track], pool: Pool, epoch: int, width: int, device: torch.device) -> None:
         self.tracks, self.epoch, self.device = tracks, epoch, device
         longest, self.batch = tracks[0].member.steps, tracks[0].member.batch
-        first_frames = np.zeros((len(tracks), longest * self.batch), dtype=np.int64)
-        targets = np.zeros_like(first_frames)
+        rows = np.zeros((len(tracks), longest * self.batch), dtype=np.int64)
+        targets = np.zeros_like(rows)
         for place, track in enumerate(tracks):
             member = track.member
             places, mirrored = member.order(epoch)
-            first_frames[place, : len(places)] = pool.first_frames(member.train[places], mirrored)
+            rows[place, : len(places)] = pool.places(member.train[places], mirrored)
             targets[place, : len(places)] = member.targets[places]
         shape = (len(tracks), longest, self.batch)
-        self.first_frames = torch.from_numpy(first_frames.reshape(shape)).to(device)
+        self.rows = torch.from_numpy(rows.reshape(shape)).to(device)
         self.targets = torch.from_numpy(targets.reshape(shape)).to(device)
         self._kept = torch.zeros(len(tracks), min(longest, DRAWN_STEPS), self.batch, width)
         self._part = -1
