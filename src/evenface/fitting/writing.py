@@ -84,6 +84,8 @@ class Job:
             facts["notes"].append(f"losses by imbalance: {'; '.join(one.said for one in self.networks)}")
         if self.found:
             facts["search"] = {name: one.facts for name, one in self.found.items()}
+            told = "; ".join(f"{name}: {one}" for name, one in self.found.items())
+            facts["notes"].append(f"settings were searched on the validation data, whose figures flatter: {told}")
         return facts | {"sequences": shape, "networks": {one.name: one.facts for one in self.networks}}
 
     def begin(self, company: int) -> None:

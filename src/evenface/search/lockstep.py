@@ -63,7 +63,7 @@ class Found:
 
     def __str__(self) -> str:
         """Say what was found, in a line."""
-        told = ", ".join(f"{key} {value:.4g}" for key, value in self.settings.items())
+        told = ", ".join(f"{key.rpartition('.')[2]} {value:.4g}" for key, value in self.settings.items())
         return f"{told} (trial {self.trial + 1} of {len(self.table)})"
 
 
