@@ -125,6 +125,25 @@ def test_without_ray_a_sentence_says_what_to_install(monkeypatch, small_recipe, 
     assert "evenface[cluster]" in result.stderr
 
 
+@pytest.mark.parametrize(("address", "tries"), [(None, 3), ("nowhere:1", 1)])
+def test_a_cluster_that_does_not_start_is_said_in_a_sentence(monkeypatch, address, tries):
+    import ray
+
+    begun = []
+
+    def init(**settings):
+        begun.append(settings["address"])
+        raise Exception("timed out during startup")
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if address:
+        monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(InputError, match=f"{address or 'here'}.*timed out"):
+        Cluster(None, 3, cores=2, gpu=False, log=Path("log.txt"))
+    assert begun == [address or "local"] * tries
+
+
 class FakeRay:
     """A cluster in this process, whose workers are lost as often as is said."""
 
@@ -197,7 +216,7 @@ def workers() -> list[int]:
 
 
 def wait(process, reached):
-    end = time.monotonic() + 240
+    end = time.monotonic() + 600
     while not reached():
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < end
@@ -226,7 +245,7 @@ def test_a_study_whose_worker_is_killed_ends_complete_and_equal_to_that_of_this_
             wait(process, lambda: (first / "history.csv").is_file())
             victims = [pid for pid in workers() if pid not in before]
             os.kill(victims[0], signal.SIGKILL)
-            screen, told = process.communicate(timeout=300)
+            screen, told = process.communicate(timeout=600)
         finally:
             process.kill()
     assert process.returncode == 0, told
@@ -252,7 +271,7 @@ def test_ctrl_c_puts_away_what_a_cluster_trains_and_the_same_command_goes_on(sma
         try:
             wait(process, lambda: (folder / "history.csv").is_file())
             process.send_signal(signal.SIGINT)
-            _, told = process.communicate(timeout=90)
+            _, told = process.communicate(timeout=300)
         finally:
             process.kill()
     assert process.returncode == 130, told

@@ -130,21 +130,21 @@ def _connected(cores: int, gpu: bool) -> tuple[Any, bool]:
     if ray.is_initialized():
         return ray, False
     address = os.environ.get(ADDRESS)
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    try:
-        if address:
-            ray.init(address=address, **quiet)
-            return ray, True
-        with progress("starting a Ray cluster", 1):
-            own: dict[str, Any] = {
-                "include_dashboard": False,
-                "object_store_memory": MEMORY,
-                **({} if gpu else {"num_gpus": 0}),
-            }
-            ray.init(address="local", num_cpus=cores, **own, **quiet)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        where = f"the Ray cluster at {address}" if address else "a Ray cluster here"
-        raise InputError(f"{where} does not answer: {str(error).splitlines()[0]}", f"See {ADDRESS}.") from None
+    own = {"include_dashboard": False, "object_store_memory": MEMORY, **({} if gpu else {"num_gpus": 0})}
+    kind: dict[str, Any] = {"address": address} if address else {"address": "local", "num_cpus": cores, **own}
+    with progress("starting a Ray cluster" if not address else "finding the Ray cluster", 1):
+        for last in (False, False, True):
+            try:
+                ray.init(**kind, log_to_driver=False, logging_level=logging.ERROR)
+                break
+            except Exception as error:  # what it raises has no class of its own, and on a busy machine it is impatient
+                ray.shutdown()
+                if address or last:
+                    where = f"the Ray cluster at {address} ({ADDRESS})" if address else "a Ray cluster here"
+                    raise InputError(
+                        f"{where} does not start or answer: {str(error).splitlines()[0]}",
+                        "Its own command tells more: ray status. Or leave out --executor ray.",
+                    ) from error
     return ray, True
 
 
