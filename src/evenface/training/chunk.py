@@ -219,8 +219,8 @@ class Walk:
             self._part = part
             for member, kept in zip([track.member for track in self.tracks], self._kept, strict=True):
                 if member.steps > part * DRAWN_STEPS:
-                    drawn = member.kept(self.epoch, part)[: kept.shape[0]]
-                    kept[..., : drawn.shape[-1]] = torch.from_numpy(drawn)
+                    drawn = torch.from_numpy(member.kept(self.epoch, part))
+                    kept[: len(drawn), :, : drawn.shape[2]] = drawn
         return self._kept[:, place].to(self.device)
 
     def network(self, weights: Stack, gradients: Stack, buffers: Buffers, count: int) -> Pass:

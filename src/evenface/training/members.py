@@ -136,13 +136,20 @@ class Member:
         return drawn, uniforms(self.seed, "flip", epoch, self.samples)[: len(drawn), 0] < self.flip
 
     def kept(self, epoch: int, part: int) -> np.ndarray:
-        """Give what the last state is multiplied by in some steps, (DRAWN_STEPS, batch, Q): 0, or 1 / (1 - dropout)."""
+        """Give what the last state is multiplied by: 0, or 1 / (1 - dropout).
+
+        Returns
+        -------
+        ndarray of shape (S, batch, Q)
+            For the epoch's steps from ``part * DRAWN_STEPS`` on, DRAWN_STEPS of them or as many as there are.
+        """
         share, width = self.network.dropout, self.network.hidden
+        steps = min(DRAWN_STEPS, self.steps - part * DRAWN_STEPS)
         if not share:
-            return np.ones((DRAWN_STEPS, self.batch, width), dtype=np.float32)
-        numbers = uniforms(self.seed, f"dropout {part}", epoch, DRAWN_STEPS * self.batch, width)
+            return np.ones((steps, self.batch, width), dtype=np.float32)
+        numbers = uniforms(self.seed, f"dropout {part}", epoch, steps * self.batch, width)
         scaled: np.ndarray = (numbers >= share).astype(np.float32) / np.float32(1 - share)
-        return scaled.reshape(DRAWN_STEPS, self.batch, width)
+        return scaled.reshape(steps, self.batch, width)
 
     def weights_seed(self) -> int:
         """Give the seed of the first weights."""
