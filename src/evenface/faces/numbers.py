@@ -78,6 +78,11 @@ def shape_of(path: str, start: int | None, end: int | None, how: Sequencing) -> 
     return values.shape[1], values.shape[2]
 
 
+def count_frames(path: str, how: Sequencing) -> int:
+    """Count the frames of a file; errors are those of :func:`read_numbers`."""
+    return len(_load(path, how)[0])
+
+
 def _load(path: str, how: Sequencing) -> tuple[Array, Seen]:
     try:
         changed = Path(path).stat().st_mtime_ns

@@ -19,7 +19,7 @@ from evenface.faces.detector import Crop, crop_faces
 from evenface.faces.rows import table_row
 from evenface.faces.sequences import Sequencing
 from evenface.faces.taking import Taking
-from evenface.faces.trouble import PICTURES, UnusableError, broken, file_trouble, kind_of, unidentified
+from evenface.faces.trouble import PICTURES, NoFaceError, UnusableError, broken, file_trouble, kind_of, unidentified
 
 MEGAPIXELS = 100
 GREY = (128, 128, 128, 255)
@@ -211,7 +211,7 @@ def _faces(image: Image.Image, target: Target) -> Iterator[tuple[Face, Image.Ima
     except Exception as error:  # what detectors of others raise on odd shapes is not written anywhere
         raise UnusableError(f"the detector failed: {' '.join(str(error).split())}") from error
     if not faces:
-        raise UnusableError("no face found")
+        raise NoFaceError("no face found")
     for face, picture in faces:
         yield face, grey_or_rgb(picture, target)
 

@@ -20,6 +20,10 @@ class UnusableError(Exception):
     """A sample cannot be used; the text is the plain reason, its kind before the first colon."""
 
 
+class NoFaceError(UnusableError):
+    """Nothing is wrong with a picture, but no face was found in it."""
+
+
 def kind_of(head: bytes) -> str:
     """Say what bytes are that are no picture; an empty string if they tell nothing."""
     for magic, name in KINDS:

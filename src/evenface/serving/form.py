@@ -10,7 +10,6 @@ from evenface import assembly
 from evenface.errors import InputError
 from evenface.faces.detector import Crop
 from evenface.faces.mesh import MARGIN
-from evenface.faces.points import COUNTS
 from evenface.faces.read import Target
 from evenface.faces.sequences import Sequencing
 from evenface.faces.store import Store
@@ -165,6 +164,7 @@ def _sequencing(run: Run) -> Sequencing:
 
 
 def finds_points(form: Form) -> bool:
-    """Whether what a model learnt from files of numbers can be found in pictures and videos as well."""
+    """Whether what a model of sequences learnt from can be found in pictures and videos."""
     how = form.sequencing
-    return how is not None and how.points in COUNTS and how.points == "mesh-468" and form.middle is not None
+    # Of files of points, only where x is a share of the width, or about the eyes' middle, as it is found here.
+    return how is not None and (how.of != "files" or (how.points == "mesh-468" and form.middle is not None))

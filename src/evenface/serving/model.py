@@ -1,12 +1,10 @@
 """A trained model as those who use it see it, wherever it comes from: a run folder, or an exported file."""
 
 from abc import ABC, abstractmethod
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from evenface.errors import InputError
 from evenface.evaluation.calibration import calibrated
 from evenface.evaluation.scores import shares
 from evenface.serving.form import Form
@@ -94,29 +92,3 @@ class Model(ABC):
     def temperature(self) -> float:
         """The temperature that was fitted on validation data, else 1."""
         return float(self.calibration.get("temperature", 1.0))
-
-
-def open_model(path: str | Path) -> Model:
-    """Open what was trained.
-
-    Parameters
-    ----------
-    path : str or Path
-        A run folder, which needs torch; or an exported ``.onnx`` file, which needs only onnxruntime.
-
-    Raises
-    ------
-    InputError
-        If it is neither, the run has not ended, or its weights are missing or damaged.
-    """
-    path = Path(path)
-    if path.suffix.lower() == ".onnx":
-        from evenface.serving.onnx_model import OnnxModel
-
-        return OnnxModel(path)
-    if path.is_file():
-        raise InputError(f"{path} is no trained model", "Give a run folder, or an exported .onnx file.")
-    from evenface.runs import Run
-    from evenface.serving.torch_model import TorchModel
-
-    return TorchModel(Run.open(path))
