@@ -31,7 +31,7 @@ class Kept:
         from optuna.storages import RDBStorage
 
         file.parent.mkdir(parents=True, exist_ok=True)
-        with quiet(), exclusive(file.with_suffix(".lock"), f"another process begins {file}"):
+        with quiet(), exclusive(file.with_name(f".{file.stem}.lock"), f"another process begins {file}"):
             self._storage = RDBStorage(f"sqlite:///{file.resolve()}", engine_kwargs={"connect_args": {"timeout": WAIT}})
         self.file = file
 
