@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from evenface.losses import LOSSES, build_loss
+from evenface.networks import batched_pass
 from evenface.networks.batched import (
     Buffers,
     Pass,
@@ -59,6 +60,14 @@ def test_logits_gradients_and_running_statistics_are_those_of_autograd(case):
         for name, value in network.named_buffers():
             if value.ndim:
                 torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_both_products_of_the_dense_layer_give_the_same(monkeypatch):
+    made, sequences, index = networks(), torch.randn(20, 5, 12), torch.randint(0, 20, (3, 8))
+    assert batched_pass._LINEAR is not None
+    one = through(made, index, sequences)[-1].clone()
+    monkeypatch.setattr(batched_pass, "_LINEAR", None)
+    torch.testing.assert_close(through(made, index, sequences)[-1], one, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("case", ALL)

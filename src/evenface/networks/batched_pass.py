@@ -53,6 +53,7 @@ class Pass:
         # Whole sequences are faster to gather, and steps of all sequences after one another faster to go through.
         self.by_sequence = new(members, batch, shape.steps, shape.dense)
         self.y_turned, self.dy_turned = y.transpose(1, 2), dy.transpose(1, 2)
+        self.dense = list(zip(self.x, self.weights["dense.weight"], self.y_turned, strict=True))
         self.norm = None if shape.norm == "none" else Norm(stack, self.weights, self.found, self.y, self.dy)
         # Gates have an axis of their own in the blocks, which products fold away.
         own, found = (
@@ -77,8 +78,12 @@ class Pass:
             What the last state is multiplied by, in training; None: evaluation, by running statistics.
         """
         weights = self.weights
-        torch.bmm(self.x, weights["dense.weight"].mT, out=self.by_sequence.flatten(1, 2))
-        self.y_turned.copy_(self.by_sequence)
+        if _LINEAR is not None and self.x.device.type == "cpu":
+            for x, weight, y in self.dense:
+                y.copy_(_LINEAR(x, weight, None, "none", [], "").view_as(y))
+        else:
+            torch.bmm(self.x, weights["dense.weight"].mT, out=self.by_sequence.flatten(1, 2))
+            self.y_turned.copy_(self.by_sequence)
         if self.norm is None:
             self.y.add_(weights["dense.bias"][:, None])
         else:
@@ -163,4 +168,6 @@ class Norm:
 
 
 _RECURRENT = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+# oneDNN's product of a tall and a narrow matrix takes a fifth less time than the one behind torch.bmm on a CPU.
+_LINEAR = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 _relu_backward = torch.ops.aten.threshold_backward.grad_input
