@@ -1,6 +1,5 @@
 """A run tested on other data than it learnt from: which samples, what the classes answer to, what is written."""
 
-import functools
 import json
 import shutil
 from collections.abc import Mapping
@@ -11,18 +10,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from evenface import assembly, learner
+from evenface import assembly
 from evenface.data.labels import ClassMap, match
 from evenface.data.similar import stand_among
 from evenface.data.sources import SOURCES
+from evenface.elsewhere.asking import ask, frames_of
 from evenface.errors import InputError
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.scores import shares
 from evenface.faces.store import Store
-from evenface.faces.symmetry import mirrored
 from evenface.files import atomic_write, digest, write_json
 from evenface.kinds import of_sequences
-from evenface.progress import progress
 from evenface.recipes import Recipe, load_recipe
 from evenface.runs import (
     FACTS,
@@ -42,8 +40,6 @@ KEPT = ("recipe", "seed", "epochs", "training_seconds", "sequences", "networks")
 """Facts of the run that are those of the test too."""
 ALIKE = ("frames", "depth", "blendshapes", "normalise")
 """How sequences must be made as they were for training."""
-BATCHES = 16
-"""Batches between two moves of the progress bar."""
 
 
 def predict_on(
@@ -89,7 +85,7 @@ def predict_on(
     }
     if _claim(place, facts):
         return Run(place)
-    answers, detects, device = _predict(run, store, tested)
+    answers, detects, device = ask(run, store, tested)
     labels = found.labels(store.manifest.labels[tested])
     scores = answers if detects else None
     whole = assembly.predictions(
@@ -115,7 +111,7 @@ def _target(run: Run, on: str | Path | Mapping[str, Any], overrides: Mapping[str
     if of_sequences(run.recipe):
         settings = own.sequences
         fixed = {f"data.sequences.{key}": getattr(settings, key) for key in ALIKE}
-    elif _frames(run) > 1:
+    elif frames_of(run) > 1:
         fixed["data.clips.frames"] = own.clips.frames
     for key, value in fixed.items():
         if overrides.get(key, value) != value:
@@ -127,16 +123,12 @@ def _target(run: Run, on: str | Path | Mapping[str, Any], overrides: Mapping[str
     return target
 
 
-def _frames(run: Run) -> int:
-    return int(run.facts.get("frames", 1))  # runs from before there were clips do not say
-
-
 def _check_frames(run: Run, target: Recipe, store: Store) -> None:
     """Refuse stills for a network of clips, clips for one of stills, and sequences of other points or numbers."""
     if (known := run.facts.get("sequences")) is not None or store.sequences is not None:
         _check_sequences(target, store, known)
         return
-    given, taken = assembly.seen_frames(target, store), _frames(run)
+    given, taken = assembly.seen_frames(target, store), frames_of(run)
     if given == taken:
         return
     if taken == 1:
@@ -228,43 +220,6 @@ def _claim(folder: Path, facts: Mapping[str, Any]) -> bool:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} exists and holds something else", "Give another folder: --out.")
     return False
-
-
-def _predict(run: Run, store: Store, rows: np.ndarray) -> tuple[np.ndarray, bool, str]:
-    """Ask the run's method as when the run itself was tested; say whether it detects classes, and on what device."""
-    import torch
-    from lightning_fabric import Fabric
-
-    from evenface.training.batches import Faces
-    from evenface.training.inference import score_rows, score_sequences
-
-    options = run.recipe.training
-    cuda = options.accelerator != "cpu" and torch.cuda.is_available()
-    precision = options.precision if cuda or options.precision != "16-mixed" else "32-true"
-    fabric = Fabric(accelerator="cuda" if cuda else "cpu", devices=1, precision=precision)
-    method = learner.trained_method(run)
-    if store.sequences is not None:
-        mirror = functools.partial(mirrored, points=store.points, kind=run.recipe.augment.mirror, middle=store.middle)
-        method.to("cuda" if cuda else "cpu")
-        found = score_sequences(
-            method,
-            store.sequences,
-            rows,
-            device="cuda" if cuda else "cpu",
-            mirror=mirror if options.mirror else None,
-        )
-        return found, method.detects, "cuda:0" if cuda else "cpu"
-    method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    method.to(fabric.device)
-    faces = Faces(store.images, fabric.device, _frames(run))
-    length = BATCHES * options.batch_size
-    parts = []
-    with progress("predicting", len(rows)) as advance:
-        for start in range(0, len(rows), length):
-            some = rows[start : start + length]
-            parts.append(score_rows(fabric, method, faces, some, options.batch_size, mirror=options.mirror))
-            advance(len(some))
-    return np.concatenate(parts), method.detects, str(fabric.device)
 
 
 def restricted(whole: Predictions, found: ClassMap) -> Predictions:
