@@ -54,6 +54,7 @@ def test_a_run_folder_stands_alone(runs):
         "validation.parquet",
         "history.csv",
         "metrics.json",
+        "calibration.json",
         "weights.safetensors",
         "last.safetensors",
         "log.txt",

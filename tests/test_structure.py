@@ -21,9 +21,9 @@ studies serving
 elsewhere fitting
 search
 training assembly learner reporting calibrating
-methods faces
+methods faces balance
 data losses
-runs augment statistics kinds balance
+runs augment statistics kinds
 evaluation synthesis networks imbalance plugins doctor audit
 recipes
 files registry

@@ -162,6 +162,27 @@ def evaluate(run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder
 
 
 @app.command()
+def calibrate(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
+    *,
+    risk: Annotated[
+        float | None, typer.Option(help="Share of wrong answers that is borne, such as 0.1: finds a threshold.")
+    ] = None,
+    prior: Annotated[
+        str | None,
+        typer.Option(metavar="SHARES", help="Classes where it is used: happy=0.5,sad=0.5; or uniform; or estimate."),
+    ] = None,
+) -> None:
+    """Say whether a run's probabilities hold.
+
+    A temperature is fitted on validation data and judged on test data.
+    """
+    from evenface import workflows
+
+    print("\n".join(workflows.calibrate(run, risk=risk, prior=prior).lines))
+
+
+@app.command()
 def compare(
     runs: Annotated[
         list[Path],

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from evenface import assembly, learner, reporting
+from evenface import assembly, calibrating, learner, reporting
 from evenface.data.leakage import Findings
 from evenface.evaluation.comparison import Comparison
 from evenface.faces.store import Store
@@ -103,7 +103,7 @@ def _default_folder(recipe: str | Path | Mapping[str, Any], settings: Recipe, ov
 
 
 def evaluate(run: str | Path, *, faces: bool = True) -> Run:
-    """Compute metrics, tables and report of a run anew from its stored predictions.
+    """Compute metrics, calibration, tables and report of a run anew from its stored predictions.
 
     Parameters
     ----------
@@ -138,8 +138,34 @@ def evaluate(run: str | Path, *, faces: bool = True) -> Run:
         counts=reporting.counts(opened),
         faces=reporting.sample_faces(opened) if faces else None,
         facts=reporting.facts([opened]),
+        calibration=calibrating.fit(opened),
     )
     return Run(opened.folder)
+
+
+def calibrate(run: str | Path, *, risk: float | None = None, prior: str | None = None) -> calibrating.Calibrated:
+    """Fit a run's calibration on its validation data, and judge it on its test data.
+
+    Parameters
+    ----------
+    run : str or Path
+        Run folder. ``calibration.json`` is written into it.
+    risk : float, optional
+        Share of wrong answers that is borne, 0 to 1: a threshold is found for it.
+    prior : str, optional
+        Correct for the balance of classes where the model is used: ``happy=0.5,sad=0.5``, ``uniform``, or
+        ``estimate``, from the test data without their labels.
+
+    Returns
+    -------
+    Calibrated
+
+    Raises
+    ------
+    InputError
+        If the folder is no run, too few samples validate, or a given value cannot be.
+    """
+    return calibrating.calibrate(Run.open(run), risk=risk, prior=prior)
 
 
 def transfer(

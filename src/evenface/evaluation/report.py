@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 
 from evenface.evaluation import contents, figures, sections
+from evenface.evaluation.calibration_section import calibration_section
 from evenface.evaluation.comparison import Comparison, Pair, compare
+from evenface.evaluation.fitted import Calibration
 from evenface.evaluation.intervals import Estimate, estimate
 from evenface.evaluation.page import Page, Picture, Section, Tile, Verdict, write
 from evenface.evaluation.predictions import Predictions
@@ -44,6 +46,7 @@ def run_report(
     counts: Mapping[str, Sequence[int]] | None = None,
     faces: Mapping[str, np.ndarray] | None = None,
     facts: Mapping[str, str] | None = None,
+    calibration: Calibration | None = None,
     seed: int = 0,
     formats: Sequence[str] = (),
 ) -> Path:
@@ -71,6 +74,8 @@ def run_report(
         Class to some of its pictures; leave out where the licence of the data demands it.
     facts : mapping of str to str, optional
         How the run was made: recipe, network, seed, versions.
+    calibration : Calibration, optional
+        What was fitted on validation data; all else is of the probabilities as trained.
     seed : int, default=0
         Seed of the intervals.
     formats : sequence of str
@@ -109,6 +114,7 @@ def run_report(
         *sections.clips(result),
         classes,
         sections.probabilities(runs, result),
+        *([] if calibration is None else [calibration_section(predictions, calibration, seed)]),
         *sections.training({"": history} if history is not None else {}),
         *sections.data(counts, faces, predictions.classes),
         Section("All metrics", tables=(contents.overall_table(result),)),
