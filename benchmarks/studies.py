@@ -2,7 +2,8 @@
 
 ``python -m benchmarks.studies STUDY FOLDER`` copies them from a study's folder, without this machine's paths and
 without weights. What is kept is a study's folder still: ``evenface study FOLDER --out FOLDER`` sets its tables and its
-page out anew from the predictions, which are rounded to 32 bits.
+page out anew from the predictions, which are rounded to 32 bits. Of more than :data:`MANY` runs only the tables are
+kept, and all predictions in one file.
 """
 
 import argparse
@@ -20,14 +21,20 @@ from evenface.files import write_json
 from evenface.runs import FACTS, HISTORY, PREDICTIONS, VALIDATION
 from evenface.studies.start import START
 
+MANY = 100
+"""Runs beyond which a folder for each would bury everything else."""
 TABLES = ("table.csv", "table.md", "differences.csv", "runs.csv")
 
 
 def keep(study: Path, folder: Path) -> list[Path]:
     """Copy a study; give the runs' folders."""
     runs = sorted(path.parent for path in study.rglob(PREDICTIONS))
+    folder.mkdir(parents=True, exist_ok=True)
     judged = yaml.safe_load((study / "study.yaml").read_text("utf-8"))["study"].get("validation", False)
-    for run in runs:
+    if len(runs) > MANY:
+        every = [predictions(run / PREDICTIONS).assign(run=str(run.relative_to(study))) for run in runs]
+        pd.concat(every).to_parquet(folder / PREDICTIONS, index=False, compression="zstd")
+    for run in runs if len(runs) <= MANY else ():
         has = judged and (run / VALIDATION).is_file()  # a start may have none
         keep_run(run, folder / run.relative_to(study), (PREDICTIONS, VALIDATION) if has else (PREDICTIONS,))
     for name in TABLES:
@@ -40,14 +47,19 @@ def keep_run(run: Path, folder: Path, files: Sequence[str] = (PREDICTIONS,)) -> 
     """Copy one run, with those files of predictions."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in files:
-        table = pd.read_parquet(run / name)
-        probabilities = [column for column in table.columns if column.startswith("p_")]
-        table.astype(dict.fromkeys(probabilities, "float32")).to_parquet(folder / name, index=False, compression="zstd")
+        predictions(run / name).to_parquet(folder / name, index=False, compression="zstd")
     shutil.copyfile(run / HISTORY, folder / HISTORY)
     copy_without_paths(run / "recipe.yaml", folder / "recipe.yaml")
     facts = json.loads((run / FACTS).read_text("utf-8"))
     facts.pop("store", None)
     write_json(folder / FACTS, without_paths(facts))
+
+
+def predictions(path: Path) -> pd.DataFrame:
+    """Read predictions, probabilities and scores rounded to 32 bits."""
+    table = pd.read_parquet(path)
+    rounded = [column for column in table.columns if column.startswith(("p_", "s_"))]
+    return table.astype(dict.fromkeys(rounded, "float32"))
 
 
 def copy_without_paths(source: Path, target: Path) -> None:

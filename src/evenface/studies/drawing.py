@@ -163,7 +163,9 @@ def changes(found: Sequence[Change]) -> "Figure":
         axis.plot(change.printed, height, "x", color=MUTED, markersize=5, zorder=2)
     names = [f"{change.level}" + (f" ({change.where})" if change.where else "") for change in rows]
     axis.set_yticks(range(len(rows)), names)
-    axis.set(ylim=(-0.6, len(rows) - 0.4), xlabel=f"change in {scale(rows[0].metric)}")
+    axis.set(ylim=(-0.6, len(rows) - 0.4))
+    # Long names leave a narrow axis: a label in its middle would run over the edge.
+    axis.set_xlabel(f"change in {scale(rows[0].metric)}", loc="right")
     axis.tick_params(axis="y", length=0)
     axis.grid(visible=False, axis="y")
     return figure

@@ -1,7 +1,8 @@
 """The page of a study."""
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -147,7 +148,18 @@ def _notes(plan: Plan, runs: pd.DataFrame, opened: Mapping[str, Run], failed: Ma
     lines += [_capital(note) for note in plan.notes]
     lines += [f"Deviation: {text}" for text in plan.deviations]
     said = [note for run in opened.values() for note in run.facts["notes"] if note not in reporting.leaks(run)]
-    return lines + [_capital(note) for note in dict.fromkeys(said)]
+    return lines + [_capital(note) for note in _once(dict.fromkeys(said))]
+
+
+def _once(notes: Iterable[str]) -> list[str]:
+    """Give one of notes that say the same of other runs: that begin alike but for numbers."""
+    alike: dict[str, list[str]] = {}
+    for note in notes:
+        alike.setdefault(re.sub(r"[0-9.]+", "", note.partition(":")[0]), []).append(note)
+    return [
+        same[0] + (f" (one of {len(same)} such notes; the others stand in the runs)" if len(same) > 1 else "")
+        for same in alike.values()
+    ]
 
 
 def _sections(
