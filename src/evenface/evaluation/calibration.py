@@ -123,6 +123,7 @@ def reliability_by_mass(confidence: np.ndarray, correct: np.ndarray, bins: int =
     there are fewer bins where quantiles are equal.
     """
     edges = np.unique(np.quantile(confidence, np.linspace(0, 1, bins + 1)[1:-1], method="inverted_cdf"))
+    edges = edges[edges < np.max(confidence)]
     place = np.searchsorted(edges, confidence, side="left")
     size = len(edges) + 1
     count = np.bincount(place, minlength=size)
