@@ -117,9 +117,13 @@ def _ended(runs: pd.DataFrame) -> int:
 
 def _sure(plan: Plan, runs: pd.DataFrame, found: Sequence[Change]) -> list[str]:
     seeds, folds = runs["seed"].nunique(), runs["fold"].nunique()
-    lines = [f"Each cell has {seeds} seeds" + (f" in each of {folds} {parts(plan)}." if folds else ".")]
+    lines = [
+        f"Each cell has {seeds} {'seed' if seeds == 1 else 'seeds'}"
+        + (f" in each of {folds} {parts(plan)}." if folds else ".")
+    ]
     if seeds * max(1, folds) > 1:
-        unit = f"{parts(plan)}, the seeds of each averaged first" if by_fold(runs) else RUNS
+        several = ", the seeds of each averaged first" if seeds > 1 else ""
+        unit = f"{parts(plan)}{several}" if by_fold(runs) else RUNS
         lines.append(f"Intervals of cells are 95 % t-intervals of the mean over {unit}.")
     if judged(plan, found):
         lines.append(f"Of differences {replication(judged(plan, found))}.")

@@ -69,7 +69,7 @@ def _section(plan: Plan, statistics: Statistics) -> Section:
         pictures.append(
             Picture(f"power-{reading.name}", drawing.power_curves(count=reading.units, unit=reading.unit), caption)
         )
-    text = " ".join([reading.said, *statistics.sentences])
+    text = "\n".join(sentence[:1].upper() + sentence[1:] for sentence in (reading.said, *statistics.sentences))
     return Section(TITLES[reading.name], text, tuple(pictures), statistics.tables, (statistics.assumptions,))
 
 
