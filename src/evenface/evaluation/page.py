@@ -54,7 +54,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page: a paragraph for each line of text, figures, tables, folded tables (closed at first), faces."""
+    """A part of the page: a paragraph for each line of text, figures, tables, folded tables (closed first), faces."""
 
     title: str
     text: str = ""

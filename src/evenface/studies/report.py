@@ -117,10 +117,8 @@ def _ended(runs: pd.DataFrame) -> int:
 
 def _sure(plan: Plan, runs: pd.DataFrame, found: Sequence[Change]) -> list[str]:
     seeds, folds = runs["seed"].nunique(), runs["fold"].nunique()
-    lines = [
-        f"Each cell has {seeds} {'seed' if seeds == 1 else 'seeds'}"
-        + (f" in each of {folds} {parts(plan)}." if folds else ".")
-    ]
+    some = "1 seed" if seeds == 1 else f"{seeds} seeds"
+    lines = [f"Each cell has {some}" + (f" in each of {folds} {parts(plan)}." if folds else ".")]
     if seeds * max(1, folds) > 1:
         several = ", the seeds of each averaged first" if seeds > 1 else ""
         unit = f"{parts(plan)}{several}" if by_fold(runs) else RUNS
