@@ -78,8 +78,9 @@ def content_of(manifest: Manifest) -> dict[str, Any]:
     """Say what the samples were before they were prepared; of files of numbers, what was read of them."""
     if manifest.content != "sequences":
         return {"content": manifest.content}
-    first = {name: manifest.table[name].iloc[0] if name in manifest.table else None for name in ("points", "numbers")}
-    return {"content": manifest.content, "files": {name: str(value or "") for name, value in first.items()}}
+    names = ("points", "numbers")
+    first = {name: manifest.table[name].fillna("").iloc[0] if name in manifest.table else "" for name in names}
+    return {"content": manifest.content, "files": {name: str(value) for name, value in first.items()}}
 
 
 def _check(manifest: Manifest, target: Target) -> None:
