@@ -22,6 +22,7 @@ from evenface.methods import METHODS
 from evenface.recipes import Recipe, load_recipe, parse_overrides, shipped_recipes
 from evenface.studies import load_study
 from evenface.studies.plan import make_plan
+from evenface.studies.schema import Study
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -109,6 +110,16 @@ def test_recipes_and_parts_of_recipes_in_the_pages_are_valid(page, body, tmp_pat
     if re.search(r"^factors:", body, re.MULTILINE):
         (tmp_path / "study.yaml").write_text(body, encoding="utf-8")
         assert make_plan(load_study(tmp_path / "study.yaml")).runs
+        return
+    if re.match(r"statistics:", body):
+        part = {
+            "name": "mine",
+            "recipe": "demo",
+            "factors": {"a": {"b": {}}},
+            "metrics": ["balanced_accuracy", "macro_f1"],
+            **yaml.safe_load(body),
+        }
+        assert Study.model_validate(part).statistics is not None
         return
     if re.search(r"^binaries:", body, re.MULTILINE):
         (tmp_path / "claims.yaml").write_text(body, encoding="utf-8")
