@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import tarfile
 from multiprocessing import get_context
 
 import numpy as np
@@ -14,6 +15,7 @@ from safetensors.torch import load_file
 import evenface as ef
 from evenface import learner, workflows
 from evenface.errors import InputError
+from evenface.evaluation.named import measured
 from evenface.faces.store import Store
 from evenface.fitting import fit_together
 from evenface.fitting.sequences import Group
@@ -288,3 +290,16 @@ def test_pictures_may_be_detected_class_by_class_too(small_recipe, tmp_path):
     scores = run.predictions.scores
     np.testing.assert_allclose(run.predictions.probabilities, scores / scores.sum(axis=1, keepdims=True))
     assert "detectors" in run.metrics
+
+
+def test_action_units_of_ravdess_tell_emotions_of_an_actor_who_was_not_learnt_from(real_data, tmp_path):
+    with tarfile.open(real_data / "sequences" / "ravdess_au.tar.xz") as packed:
+        packed.extractall(tmp_path / "units", filter="data")
+    settings = load_recipe(
+        "ravdess-au", {"data.root": str(tmp_path / "units"), "training.epochs": 15, "training.accelerator": "cpu"}
+    )
+    run = trained(settings, tmp_path / "run")
+    assert run.facts["sequences"]["shape"] == [6, 35, 1]
+    assert run.facts["people"] == {"train": 4, "validation": 0, "test": 1}
+    assert sum(run.facts["counts"]["test"]) == 60
+    assert measured("accuracy", run.predictions) > 0.3  # an eighth by guessing
