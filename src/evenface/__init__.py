@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from evenface.faces.store import Store
     from evenface.recipes import Recipe, load_recipe
     from evenface.runs import Run
-    from evenface.workflows import check_data, compare, demo, evaluate, prepare, study, train, transfer
+    from evenface.workflows import check_data, compare, demo, evaluate, predict, prepare, study, train, transfer
 
 __version__ = "0.1.0"
 
@@ -31,6 +31,7 @@ _PLACES = {
     "demo": "workflows",
     "evaluate": "workflows",
     "load_recipe": "recipes",
+    "predict": "workflows",
     "prepare": "workflows",
     "study": "workflows",
     "train": "workflows",
@@ -41,6 +42,7 @@ __all__ = [  # noqa: RUF022  functions, then what they give, then rooms
     "evaluate",
     "compare",
     "transfer",
+    "predict",
     "study",
     "prepare",
     "check_data",

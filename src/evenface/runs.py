@@ -24,7 +24,6 @@ RECIPE, FACTS, SPLIT, PREDICTIONS, VALIDATION = (
     "predictions.parquet",
     "validation.parquet",
 )
-CALIBRATION = "calibration.json"
 UNRESTRICTED = "unrestricted.parquet"
 """Of a test on other data: the predictions over all classes of the run, of which the others are made."""
 METRICS, HISTORY, WEIGHTS, LOG, REPORT = "metrics.json", "history.csv", "weights.safetensors", "log.txt", "report.html"

@@ -1,5 +1,6 @@
 """What the user names, as sources of frames: pictures, videos, folders of pictures, files of numbers, a camera."""
 
+import datetime
 import glob
 import os
 import time
@@ -224,4 +225,5 @@ def camera_source(
         finally:
             camera.close()
 
-    return Source(f"camera-{number}", "camera", frames)
+    moment = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+    return Source(f"camera-{number} {moment}", "camera", frames)

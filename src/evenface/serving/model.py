@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from evenface.evaluation.calibration import calibrated
+from evenface.evaluation.fitted import Calibration
 from evenface.evaluation.scores import shares
 from evenface.serving.form import Form
 
@@ -27,10 +27,10 @@ class Model(ABC):
         How samples are prepared for it.
     detects : bool
         Whether it judges each class by itself.
-    calibration : dict
-        What ``calibration.json`` of its run holds; empty where nothing was fitted.
+    calibration : Calibration or None
+        What was fitted on validation data; none where nothing was.
     prior : ndarray of shape (C,)
-        Shares of the classes among the training samples.
+        The balance of classes that its probabilities imply; see :func:`evenface.balance.implied_prior`.
     card : dict
         What is known of it: data, protocol, results.
     """
@@ -41,7 +41,7 @@ class Model(ABC):
     ordered: bool
     form: Form
     detects: bool
-    calibration: dict[str, Any]
+    calibration: Calibration | None
     prior: np.ndarray
     card: dict[str, Any]
 
@@ -83,12 +83,10 @@ class Model(ABC):
 
     def calibrated(self, scores: np.ndarray) -> np.ndarray:
         """Give calibrated probabilities by what :meth:`scores` gave; where nothing was fitted, plain ones."""
-        if not self.calibration:
-            return shares(scores)
-        of = "scores" if self.detects else "probabilities"
-        return calibrated(scores if self.detects else shares(scores), self.temperature, of)  # type: ignore[arg-type]
+        plain = shares(scores)
+        return self.calibration.apply(plain, scores) if self.calibration else plain
 
     @property
     def temperature(self) -> float:
         """The temperature that was fitted on validation data, else 1."""
-        return float(self.calibration.get("temperature", 1.0))
+        return self.calibration.temperature if self.calibration else 1.0

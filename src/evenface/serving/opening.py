@@ -12,20 +12,16 @@ def open_model(path: str | Path) -> Model:
     Parameters
     ----------
     path : str or Path
-        A run folder, which needs torch; or an exported ``.onnx`` file, which needs only onnxruntime.
+        A run folder; it needs torch.
 
     Raises
     ------
     InputError
-        If it is neither, the run has not ended, or its weights are missing or damaged.
+        If it is none, the run has not ended, or its weights are missing or damaged.
     """
     path = Path(path)
-    if path.suffix.lower() == ".onnx":
-        from evenface.serving.onnx_model import OnnxModel
-
-        return OnnxModel(path)
     if path.is_file():
-        raise InputError(f"{path} is no trained model", "Give a run folder, or an exported .onnx file.")
+        raise InputError(f"{path} is no trained model", "Give a run folder.")
     from evenface.runs import Run
     from evenface.serving.torch_model import TorchModel
 

@@ -1,31 +1,25 @@
 """From frames to samples: faces found, followed, cropped and read as when the model learnt."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from evenface.errors import InputError
 from evenface.faces.align import Face
-from evenface.faces.clips import Plan, crops, faces_in, plan_film
-from evenface.faces.detector import Crop
+from evenface.faces.clips import Plan, crops, plan_film
 from evenface.faces.mesh import Plan as Points
 from evenface.faces.mesh import Still, plan_points
 from evenface.faces.numbers import count_frames, read_numbers
 from evenface.faces.read import Target, cropped, decoded, quiet_pillow
-from evenface.faces.taking import Indices
-from evenface.faces.track import Track, choose_looks, join, kept
+from evenface.faces.track import Track, kept
 from evenface.faces.trouble import NoFaceError, UnusableError
 from evenface.faces.video import RATE, Film, open_film
+from evenface.serving.following import Looks, Numbers, Times, spans
 from evenface.serving.form import Form, finds_points
 from evenface.serving.inputs import Recorded, Source
 from evenface.serving.settings import Settings
-
-FORGET = 5.0
-"""Seconds after which a face that was not seen gets a new number."""
-Times = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -70,60 +64,6 @@ class Sample:
         return self.found.score if self.found else None
 
 
-class Numbers:
-    """Numbers of faces that stay the same while frames go by."""
-
-    def __init__(self) -> None:
-        self._last: dict[int, tuple[float, Face]] = {}
-        self._given = 0
-
-    @property
-    def latest(self) -> float:
-        """When a face was last seen; minus infinity if none was."""
-        return max((time for time, _ in self._last.values()), default=-np.inf)
-
-    def of(self, faces: Sequence[Face], time: float, lasts: Sequence[Face] | None = None) -> list[int]:
-        """Give the number of each face that is seen at a time.
-
-        Parameters
-        ----------
-        faces : sequence of Face
-            What is seen.
-        time : float
-            Seconds; of no further look are they smaller.
-        lasts : sequence of Face, optional
-            Where the faces are seen last, if they were followed on from there.
-        """
-        self._last = {number: seen for number, seen in self._last.items() if time - seen[0] <= FORGET}
-        known = list(self._last)
-        numbers = []
-        for place in join([self._last[number][1] for number in known], faces):
-            if place is None:
-                self._given += 1
-            numbers.append(self._given if place is None else known[place])
-        for number, face in zip(numbers, lasts or faces, strict=True):
-            self._last[number] = (time, face)
-        return numbers
-
-
-class Looks:
-    """Faces that were looked for, kept for windows that show the same frames again."""
-
-    def __init__(self) -> None:
-        self._found: dict[int, list[Face]] = {}
-
-    def __call__(
-        self, film: Film, first: int, last: int, taken: Indices, crop: Crop
-    ) -> tuple[Indices, list[list[Face]]]:
-        """Look as :func:`~evenface.faces.clips.look` does, at what has not been looked at."""
-        looks = choose_looks(film.times[first:last], taken, timed=film.timed)
-        wanted = (first + looks).tolist()
-        self._found = {number: faces for number, faces in self._found.items() if number >= first}
-        for number, image in film.frames([number for number in wanted if number not in self._found]):
-            self._found[number] = faces_in(image, crop)
-        return looks, [self._found[number] for number in wanted]
-
-
 def prepared(source: Source, form: Form, settings: Settings) -> Iterator[Sample]:
     """Prepare the samples of a source.
 
@@ -157,14 +97,19 @@ def prepared(source: Source, form: Form, settings: Settings) -> Iterator[Sample]
         yield from _picture(source.path, target)
     elif source.frames is not None:
         yield from _live(source.frames(), target, settings)
-    elif (target.one_by_one and target.frames > 1) or target.taking:
+    elif _over_time(target):
         yield from _windows(open_film(source.path), target, settings)
     else:
         yield from _frames(open_film(source.path), target, settings.every)
 
 
+def _over_time(target: Target) -> bool:
+    """Whether samples are of windows, not of single frames."""
+    return bool(target.taking) or bool(target.sequencing and target.sequencing.of != "stills")
+
+
 def _picture(path: str, target: Target) -> Iterator[Sample]:
-    if target.taking or (target.sequencing and target.sequencing.of != "stills"):
+    if _over_time(target):
         raise UnusableError("a single picture, and the model takes clips")
     with quiet_pillow():
         made = _points(Still(path, None), target) if target.sequencing else _pixels(decoded(path, None, target), target)
@@ -215,7 +160,7 @@ def _frame(frame: int, time: float, image: Image.Image, target: Target, numbers:
 def _live(frames: Iterator[tuple[float, Image.Image]], target: Target, settings: Settings) -> Iterator[Sample]:
     """Take a camera's frames as they come; windows are held in memory, one at a time."""
     numbers = Numbers()
-    if not (target.taking or target.frames > 1):
+    if not _over_time(target):
         for frame, (time, image) in enumerate(frames):
             if frame % settings.every == 0:
                 yield from _frame(frame, time, image, target, numbers)
@@ -232,50 +177,6 @@ def _live(frames: Iterator[tuple[float, Image.Image]], target: Target, settings:
             begin += settings.window * (1 - settings.overlap)
             held = [one for one in held if one[1] >= begin]
         held.append((frame, time, image))
-
-
-def spans(times: Times, window: float | None, overlap: float) -> list[tuple[int, int]]:
-    """Divide a film into windows.
-
-    Parameters
-    ----------
-    times : ndarray of shape (N,)
-        Seconds of its frames from the first on, rising.
-    window : float or None
-        Seconds of each; none means one of all frames.
-    overlap : float
-        Share of a window that the next one shows again, 0 to below 1.
-
-    Returns
-    -------
-    list of tuple of int
-        First frame, and the one after the last, of each. What is left at the end has a window of its own, of full
-        length, which reaches back from the end.
-
-    Examples
-    --------
-    >>> spans(np.arange(10) / 2, 2.0, 0.5)
-    [(0, 4), (2, 6), (4, 8), (6, 10)]
-    >>> spans(np.arange(10) / 2, 2.0, 0.0)
-    [(0, 4), (4, 8), (6, 10)]
-    """
-    count = len(times)
-    if window is None or times[-1] < window:
-        return [(0, count)]
-    found: list[tuple[int, int]] = []
-    slack = 1e-6
-    for number in range(int(times[-1] / (window * (1 - overlap))) + 1):
-        begin = number * window * (1 - overlap)
-        first, last = (int(np.searchsorted(times, time - slack)) for time in (begin, begin + window))
-        if last >= count and found and found[-1][1] == count:
-            break
-        if last >= count:
-            length = count - int(np.searchsorted(times, begin - slack))
-            usual = found[-1][1] - found[-1][0] if found else length
-            first, last = max(0, count - max(usual, 1)), count
-        if last > first and (not found or (first, last) != found[-1]):
-            found.append((first, last))
-    return found
 
 
 def _windows(film: Film, target: Target, settings: Settings) -> Iterator[Sample]:

@@ -30,6 +30,11 @@ class Settings:
         Share of a window that the next one shows again, 0 to below 1.
     smooth : float, default=0.0
         Seconds over which probabilities of one face are averaged, half of them before and half after; 0 for none.
+    prior : str, optional
+        Balance of the classes where the model is used, as ``"uniform"`` or ``"happy=0.5,sad=0.2"``; see
+        :func:`evenface.evaluation.priors.parse_prior`. Probabilities are corrected for it.
+    abstain : float, optional
+        Give no label where the highest probability is below this, 0 to 1.
     batch : int, default=32
         Samples that the model is asked of at a time.
 
@@ -45,6 +50,8 @@ class Settings:
     window: float | None = None
     overlap: float = 0.0
     smooth: float = 0.0
+    prior: str | None = None
+    abstain: float | None = None
     batch: int = 32
 
     def __post_init__(self) -> None:
@@ -58,6 +65,8 @@ class Settings:
             raise InputError(f"overlap must be 0 to below 1, got {self.overlap:g}")
         if not 0 <= self.smooth < float("inf"):
             raise InputError(f"smooth must be 0 seconds or more, got {self.smooth:g}")
+        if self.abstain is not None and not 0 <= self.abstain <= 1:
+            raise InputError(f"abstain must be 0 to 1, got {self.abstain:g}")
         if self.overlap and self.window is None:
             raise InputError("overlap is of windows, and no window is said", "Say window, in seconds, as well.")
 

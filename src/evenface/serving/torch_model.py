@@ -1,7 +1,6 @@
 """A run folder as a model: the method with the weights that were tested."""
 
 import hashlib
-import json
 
 import numpy as np
 import torch
@@ -9,7 +8,9 @@ from lightning_fabric import Fabric
 
 from evenface import learner
 from evenface.augment import to_float
-from evenface.runs import CALIBRATION, Run
+from evenface.balance import implied_prior
+from evenface.evaluation.fitted import Calibration
+from evenface.runs import Run
 from evenface.serving.form import form_of
 from evenface.serving.model import Model
 
@@ -50,12 +51,11 @@ class TorchModel(Model):
             self.method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.detects, self.classes = self.method.detects, tuple(run.facts["classes"])
         self.ordered = run.predictions.ordered
-        counts = np.asarray(run.facts["counts"]["train"], dtype=np.float64)
-        self.prior = counts / counts.sum()
+        self.calibration = Calibration.load(run.folder)
+        counts = run.facts["counts"]["train"]
+        self.prior = self.calibration.prior if self.calibration else implied_prior(run.recipe, counts).prior
         with run.weights.open("rb") as file:
             self.key = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-        fitted = run.folder / CALIBRATION
-        self.calibration = json.loads(fitted.read_text(encoding="utf-8")) if fitted.is_file() else {}
         self.card = {
             "name": self.name,
             "about": run.recipe.about,

@@ -1,0 +1,245 @@
+"""Pictures and videos with what was said of the faces in them."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image, ImageDraw, ImageFont
+
+from evenface.errors import InputError
+from evenface.evaluation.style import colour
+from evenface.faces.read import quiet_pillow, read_picture
+from evenface.faces.trouble import UnusableError
+from evenface.faces.video import RATE, Film, open_film
+from evenface.files import atomic_write
+from evenface.serving.inputs import Source
+
+BASE = 90_000
+"""Parts of a second in which times of frames are written."""
+Box = tuple[float, float, float, float]
+Mark = tuple[int, Box | None, str]
+"""Number of a face, where it is, and what is written beside it."""
+
+
+def draw(source: Source, rows: pd.DataFrame, path: Path) -> None:
+    """Draw what a table says of a source into a copy of it.
+
+    Parameters
+    ----------
+    source : Source
+        A picture, or a clip.
+    rows : DataFrame
+        Its rows of the table.
+    path : Path
+        Where to write: ``.jpg`` for a picture, ``.mp4`` for a clip.
+
+    Raises
+    ------
+    UnusableError
+        If the source cannot be read any more.
+    """
+    if source.kind == "picture":
+        with quiet_pillow():
+            image = read_picture(source.path)
+        marks = [_mark(row) for row in rows.to_dict("records") if not pd.isna(row["face"])]
+        with atomic_write(path) as temporary:
+            marked(image, marks).save(temporary, quality=92)
+        return
+    film = open_film(source.path)
+    with atomic_write(path) as temporary:
+        _write_video(temporary, film, Marks(rows, film.times))
+
+
+def _mark(row: Mapping[Any, Any]) -> Mark:
+    """Say what is drawn of a row."""
+    sides = [row[name] for name in ("left", "top", "right", "bottom")]
+    box = None if pd.isna(sides[0]) else (float(sides[0]), float(sides[1]), float(sides[2]), float(sides[3]))
+    shares = [float(value) for name, value in row.items() if str(name).startswith("p_")]
+    label = "unsure" if pd.isna(row["label"]) or not row["label"] else row["label"]  # the model abstained
+    said = f"{label} {max(shares):.2f}"
+    return int(row["face"]), box, f"{int(row['face'])}  {said}"
+
+
+class Marks:
+    """What is drawn on each frame of a clip.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Of one clip.
+    times : ndarray of shape (N,)
+        Seconds of its frames.
+
+    Notes
+    -----
+    A frame shows the rows that it lies in; of several windows the one whose middle is nearest. Between the middles of
+    two windows of a face its box moves evenly. Frames that were left out, by ``every``, show the row before them.
+    """
+
+    def __init__(self, rows: pd.DataFrame, times: np.ndarray) -> None:
+        self.times = times
+        known = rows.dropna(subset="face")
+        known = known[known.filter(like="p_").notna().all(axis=1)]
+        self.faces = [part.reset_index(drop=True) for _, part in known.groupby("face")]
+        looked = np.unique(rows["frame"].to_numpy(dtype=np.int64))
+        self.every = int(np.diff(looked).min()) if len(looked) > 1 else 1
+        if (rows["end"] - rows["frame"] > 1).any():
+            self.every = 1
+
+    def at(self, frame: int) -> list[Mark]:
+        """Give the marks of a frame."""
+        return [mark for rows in self.faces if (mark := self._of(rows, frame)) is not None]
+
+    def _of(self, rows: pd.DataFrame, frame: int) -> Mark | None:
+        begins, ends = rows["frame"].to_numpy(dtype=np.int64), rows["end"].to_numpy(dtype=np.int64)
+        low = int(np.searchsorted(begins, frame, side="right"))
+        inside = [i for i in range(max(0, low - 64), low) if frame < ends[i] + self.every - 1]
+        if not inside:
+            return None
+        middles = ((rows["time"] + rows["until"]) / 2).to_numpy()
+        now = float(self.times[frame])
+        best = min(inside, key=lambda i: abs(middles[i] - now))
+        number, box, text = _mark(rows.iloc[best].to_dict())
+        if box is None or ends[best] - begins[best] == 1:
+            return number, box, text
+        sides = [float(np.interp(now, middles, rows[name])) for name in ("left", "top", "right", "bottom")]
+        return number, (sides[0], sides[1], sides[2], sides[3]), text
+
+
+def marked(image: Image.Image, marks: Sequence[Mark]) -> Image.Image:
+    """Draw boxes and words into a copy of a picture.
+
+    Parameters
+    ----------
+    image : Image
+        RGB.
+    marks : sequence of Mark
+        One that has no box is written into the upper left corner.
+    """
+    image = image.copy()
+    pen, high = ImageDraw.Draw(image), max(11, round(min(image.size) / 28))
+    width, taken = max(2, high // 7), list[Box]()
+    for number, box, _ in marks:
+        if box is not None:
+            pen.rectangle(box, outline=colour(number - 1), width=width)
+    for number, box, text in marks:
+        left, top = (0.0, 0.0) if box is None else (box[0], box[1] - high * 1.45)
+        area = _free(image.size, left, top, pen.textlength(text, font(high)) + high * 0.7, high * 1.45, taken)
+        taken.append(area)
+        pen.rectangle(area, fill=colour(number - 1))
+        pen.text((area[0] + high * 0.35, area[1] + high * 0.1), text, "white", font(high))
+    return image
+
+
+def _free(size: tuple[int, int], left: float, top: float, width: float, height: float, taken: Iterable[Box]) -> Box:
+    """Find a place for words, inside the picture and beside those that are there."""
+    left = max(0.0, min(left, size[0] - width))
+    top = max(0.0, min(top, size[1] - height))
+    for _ in range(20):
+        hit = next(
+            (a for a in taken if left < a[2] and a[0] < left + width and top < a[3] and a[1] < top + height), None
+        )
+        if hit is None or hit[3] + height > size[1]:
+            break
+        top = hit[3]
+    return left, top, left + width, top + height
+
+
+@lru_cache(maxsize=4)
+def font(high: int) -> ImageFont.FreeTypeFont:
+    """Load the letters that figures have too, ``high`` pixels high."""
+    import matplotlib
+
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), high)
+
+
+def _write_video(path: Path, film: Film, marks: Marks) -> None:
+    """Write a clip with marks, each frame at its own time."""
+    import av
+
+    rate = (
+        Fraction(round((len(film.times) - 1) / film.times[-1] * 1000), 1000) if film.times[-1] > 0 else Fraction(RATE)
+    )
+    codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
+    with av.open(str(path), "w", format="mp4") as container:
+        stream: Any = container.add_stream(codec, rate=rate)
+        stream.pix_fmt, stream.time_base = "yuv420p", Fraction(1, BASE)
+        stream.codec_context.time_base = Fraction(1, BASE)
+        if codec == "libx264":
+            stream.options = {"crf": "20", "preset": "veryfast"}
+        sized = False
+        for number, image in film.frames(range(len(film.times))):
+            picture = marked(image, marks.at(number))
+            if not sized:  # colour is stored for blocks of two by two pixels
+                stream.width, stream.height = picture.width // 2 * 2, picture.height // 2 * 2
+                sized = True
+            pixels = np.asarray(picture)[: stream.height, : stream.width]
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+            frame.pts, frame.time_base = round(float(film.times[number]) * BASE), Fraction(1, BASE)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+def draw_all(
+    sources: Sequence[Source], new: Sequence[Source], tables: Iterable[pd.DataFrame], folder: Path
+) -> Iterator[Path | str]:
+    """Draw every source that is new or not drawn yet.
+
+    Parameters
+    ----------
+    sources, new : sequence of Source
+        All, and those whose rows are new.
+    tables : iterable of DataFrame
+        The table in pieces; the rows of a file stand together.
+    folder : Path
+        Where to write, under the sources' own names.
+
+    Yields
+    ------
+    Path or str
+        What was written; or a line for a source that cannot be drawn.
+    """
+    names = names_of(sources, folder)
+    fresh = {source.path for source in new}
+    for name, rows in by_file(tables):
+        source, path = names.get(name, (None, Path()))
+        if source is None or (path.is_file() and name not in fresh):
+            continue
+        try:
+            draw(source, rows, path)
+            yield path
+        except (UnusableError, InputError) as error:
+            yield f"{name}: cannot be drawn: {error}"
+
+
+def names_of(sources: Sequence[Source], folder: Path) -> dict[str, tuple[Source, Path]]:
+    """Say where each picture and clip is drawn; further ones of the same name are numbered."""
+    found: dict[str, tuple[Source, Path]] = {}
+    taken: set[str] = set()
+    for source in sources:
+        if source.kind not in ("picture", "clip"):
+            continue
+        stem, number = Path(source.path).stem, 1
+        suffix = ".jpg" if source.kind == "picture" else ".mp4"
+        while (name := f"{stem}{suffix}" if number == 1 else f"{stem}-{number}{suffix}").lower() in taken:
+            number += 1
+        taken.add(name.lower())
+        found[source.path] = source, folder / name
+    return found
+
+
+def by_file(tables: Iterable[pd.DataFrame]) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Give the rows of each file together, however the table is cut into pieces."""
+    held: list[pd.DataFrame] = []
+    for table in tables:
+        for name, rows in table.groupby("file", sort=False):
+            if held and held[0]["file"].iloc[0] != name:
+                yield str(held[0]["file"].iloc[0]), pd.concat(held, ignore_index=True)
+                held = []
+            held.append(rows)
+    if held:
+        yield str(held[0]["file"].iloc[0]), pd.concat(held, ignore_index=True)

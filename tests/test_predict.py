@@ -1,0 +1,299 @@
+"""Using a run: what it is given is what it learnt from, bit by bit, and the table says what it says."""
+
+import json
+import os
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from typer.testing import CliRunner
+
+import evenface as ef
+from evenface.cli import app
+from evenface.errors import InputError
+from evenface.faces.align import Face
+from evenface.faces.store import Store
+from evenface.faces.trouble import UnusableError
+from evenface.serving.ahead import ahead
+from evenface.serving.following import Numbers, spans
+from evenface.serving.form import Form
+from evenface.serving.inputs import Source, camera_source, find_sources
+from evenface.serving.opening import open_model
+from evenface.serving.pipeline import Ended, Row, predicted, smoothed
+from evenface.serving.samples import Sample, prepared
+from evenface.serving.settings import Settings
+from evenface.serving.table import Columns, Table, read_table
+from evenface.serving.using import predict_inputs
+
+
+@pytest.fixture(scope="module")
+def stills(small_recipe, tmp_path_factory):
+    return ef.train(small_recipe, out=tmp_path_factory.mktemp("stills") / "run", faces=False)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    """A run on folders of pictures, each a clip of 5 to 7 frames, three of which are stored and two seen."""
+    folder = tmp_path_factory.mktemp("clips")
+    random = np.random.default_rng(0)
+    for label, name in enumerate(("calm", "joy")):
+        for person in range(8):
+            clip = folder / name / f"p{person}-a"
+            clip.mkdir(parents=True)
+            for frame in range(5 + person % 3):
+                pixels = random.normal(80 + 80 * label, 30, (40, 36, 3)).clip(0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(clip / f"{frame}.png")
+    data = {"source": "clip-folder", "root": str(folder), "size": 32, "channels": 1, "subjects": "^(p[0-9]+)-"}
+    recipe = {
+        "name": "clips",
+        "data": {**data, "clips": {"frames": 2, "keep": 3}},
+        "protocol": {"test": 0.3, "validation": 0.0},
+        "network": {"name": "test_resnet"},
+        "training": {"epochs": 1, "batch_size": 8, "accelerator": "cpu", "select": "last", "mirror": True},
+    }
+    return ef.train(recipe, out=tmp_path_factory.mktemp("run") / "clips", faces=False)
+
+
+@pytest.fixture(scope="module")
+def numbers(tmp_path_factory):
+    """A run on action units in files."""
+    folder = tmp_path_factory.mktemp("units")
+    random = np.random.default_rng(0)
+    for label, name in enumerate(("calm", "joy")):
+        (folder / name).mkdir()
+        for actor in range(8):
+            values = random.random((9 + actor, 3)) + label
+            pd.DataFrame(values, columns=["AU01_r", "AU04_r", "AU12_r"]).to_csv(
+                folder / name / f"p{actor}-1.csv", index=False
+            )
+    recipe = {
+        "name": "units",
+        "data": {"source": "openface", "root": str(folder), "subjects": "^(p[0-9]+)-", "sequences": {"frames": 6}},
+        "protocol": {"test": 0.3, "validation": 0.0},
+        "network": {"name": "recurrent", "recurrent": {"dense": 4, "hidden": 4, "top": 4}},
+        "training": {"epochs": 2, "batch_size": 8, "accelerator": "cpu", "select": "last"},
+        "augment": {"flip": 0},
+    }
+    return ef.train(recipe, out=tmp_path_factory.mktemp("run") / "units", faces=False)
+
+
+@pytest.mark.parametrize("kind", ["stills", "clips", "numbers"])
+def test_a_run_is_given_what_it_learnt_from_and_says_what_it_said(kind, request):
+    run = request.getfixturevalue(kind)
+    model, store = open_model(run.folder), Store.open(run.facts["store"])
+    arrays = store.images if store.sequences is None else store.sequences
+    assert model.form == Form.from_dict(json.loads(json.dumps(model.form.as_dict())))
+    places = {name: i for i, name in enumerate(store.manifest.table["sample"])}
+    source = {"stills": "picture", "clips": "clip", "numbers": "numbers"}[kind]
+    given, said = [], run.predictions
+    for name in said.sample:
+        path = store.manifest.root / store.manifest.table["path"].iloc[places[name]]
+        (sample,) = prepared(Source(str(path), source), model.form, Settings())
+        assert sample.array.dtype == arrays.dtype
+        np.testing.assert_array_equal(sample.array, arrays[places[name]])
+        given.append(sample.array)
+    np.testing.assert_allclose(model.probabilities(np.stack(given)), said.probabilities, atol=1e-6)
+
+
+def test_a_kind_of_file_that_the_run_does_not_take_is_set_aside(stills, clips, numbers, tmp_path):
+    Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
+    pd.DataFrame({"AU01_r": [1.0]}).to_csv(tmp_path / "a.csv")
+    wrong = [(clips, "a.png", "picture"), (stills, "a.csv", "numbers"), (numbers, "a.png", "picture")]
+    for run, name, kind in wrong:
+        with pytest.raises(UnusableError):
+            list(prepared(Source(str(tmp_path / name), kind), open_model(run.folder).form, Settings()))
+
+
+def test_folders_patterns_and_missing_files_are_understood(tmp_path):
+    for name in ("a2.png", "a10.png", "b/c.mp4", "b/.hidden.png", "t/x.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    found, troubles = find_sources([tmp_path, tmp_path / "a2.png", tmp_path / "none.png", tmp_path / "t"])
+    assert [(os.path.relpath(one.path, tmp_path), one.kind) for one in found] == [
+        ("a2.png", "picture"),
+        ("a10.png", "picture"),
+        ("b/c.mp4", "clip"),
+    ]
+    assert troubles == [f"{tmp_path / 'none.png'}: missing", f"{tmp_path / 't'}: it holds nothing that can be used"]
+    assert [one.kind for one in find_sources([tmp_path], "clips")[0]] == ["clip", "clip"]
+    assert [one.kind for one in find_sources([f"{tmp_path}/*/*.csv"], "numbers")[0]] == ["numbers"]
+
+
+@given(st.integers(1, 200), st.floats(0.05, 5), st.floats(0, 0.9))
+def test_windows_cover_all_frames_are_equally_long_and_step_evenly(count, window, overlap):
+    times = np.arange(count) / 25
+    found = spans(times, window, overlap)
+    seen = np.zeros(count, bool)
+    for first, last in found:
+        assert 0 <= first < last <= count
+        seen[first:last] = True
+    if window >= 0.08:
+        assert seen.all()
+        lengths = [last - first for first, last in found]
+        assert max(lengths) - min(lengths) <= 1
+    assert found == sorted(set(found))
+
+
+def face(x, side=10.0):
+    return Face((x, 0.0, x + side, side), 0.9, ((x, 1.0), (x + side, 1.0)))
+
+
+def test_faces_keep_their_numbers_until_they_were_away_for_long():
+    numbers = Numbers()
+    assert numbers.of([face(0), face(50)], 0.0) == [1, 2]
+    assert numbers.of([face(52), face(1)], 0.1) == [2, 1]
+    assert numbers.of([face(2)], 0.2) == [1]
+    assert numbers.of([face(3), face(51), face(200)], 4.0) == [1, 2, 3]
+    assert numbers.of([face(51)], 9.5) == [4]
+
+
+@given(st.lists(st.tuples(st.integers(1, 2), st.floats(0, 1)), min_size=1, max_size=30), st.floats(0.01, 2))
+def test_smoothing_is_the_mean_of_the_face_within_the_window(drawn, seconds):
+    source = Source("a", "clip")
+    rows = [
+        Row(source, Sample(i, i + 1, i / 10, i / 10, number), np.array([p, 1 - p]))
+        for i, (number, p) in enumerate(drawn)
+    ]
+    rows.append(Row(source, Sample(99, 100, 9.9, 9.9), None))
+    *got, end = smoothed([*rows, Ended(source)], seconds)
+    assert end == Ended(source)
+    assert got[-1].probabilities is None
+    for row, other in zip(rows[:-1], got, strict=False):
+        near = [
+            one.probabilities
+            for one in rows[:-1]
+            if one.sample.face == row.sample.face and abs(one.sample.time - row.sample.time) <= seconds / 2 + 1e-9
+        ]
+        np.testing.assert_allclose(other.probabilities, np.mean(near, axis=0))
+
+
+def test_walking_ahead_keeps_order_raises_in_place_and_stops():
+    taken = []
+
+    def items():
+        try:
+            for i in range(100):
+                taken.append(i)
+                yield i
+        finally:
+            taken.append("closed")
+
+    walk = ahead(items(), 2)
+    assert [next(walk) for _ in range(3)] == [0, 1, 2]
+    walk.close()
+    assert taken[-1] == "closed"
+    assert len(taken) < 12
+
+    def broken():
+        yield 1
+        raise InputError("no")
+
+    walk = ahead(broken(), 2)
+    assert next(walk) == 1
+    with pytest.raises(InputError):
+        next(walk)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_the_table_holds_what_was_said_and_what_is_in_it_is_not_done_again(stills, people_folder, tmp_path, suffix):
+    model, out = open_model(stills.folder), tmp_path / f"found{suffix}"
+    first = sorted((people_folder / "fear").iterdir())[:3]
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no picture")
+    found = predict_inputs(model, [*first, bad], Settings(batch=2), out)
+    assert (found.files, found.rows, found.faces, found.before) == (3, 3, 3, 0)
+    assert found.troubles == [f"{bad}: not an image: text"]
+    more = sorted((people_folder / "calm").iterdir())[:2]
+    assert predict_inputs(model, [*first, *more], Settings(), out).before == 3
+    table = pd.concat(read_table(out))
+    assert table["file"].tolist() == [str(path) for path in (*first, *more)]
+    arrays = [next(prepared(Source(name, "picture"), model.form, Settings())).array for name in table["file"]]
+    p = model.calibrated(model.scores(np.stack(arrays)))
+    np.testing.assert_allclose(table[[f"p_{name}" for name in model.classes]], p, atol=1e-6)
+    assert table["label"].tolist() == [model.classes[i] for i in p.argmax(axis=1)]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["bad.png", out.name])
+    with pytest.raises(InputError, match="other settings"):
+        predict_inputs(model, first, Settings(smooth=1.0), out)
+
+
+def test_a_journal_that_a_kill_left_is_taken_up_to_the_last_whole_file(tmp_path):
+    columns, sources = Columns(("a", "b"), None, 0.0, "m@1"), [Source(name, "picture") for name in "xyz"]
+    rows = [Row(source, Sample(0, 1, None, None, 1), np.array([0.25, 0.75])) for source in sources]
+    table = Table(tmp_path / "t.csv", columns)
+    table.__enter__()
+    for source, row in zip(sources[:2], rows[:2], strict=True):
+        table.add(row)
+        table.end(source)
+    table.add(rows[2])
+    table._file.write('["z", 0')
+    table._file.close()
+    with Table(tmp_path / "t.csv", columns) as again:
+        assert again.done == {"x", "y"}
+        again.add(rows[2])
+        again.end(sources[2])
+    (whole,) = read_table(tmp_path / "t.csv")
+    assert whole["file"].tolist() == ["x", "y", "z"]
+    assert whole["label"].tolist() == ["b"] * 3
+    with pytest.raises(InputError, match="another model"):
+        Table(tmp_path / "t.csv", Columns(("a", "b"), None, 0.0, "m@2"))
+
+
+class Fake:
+    """A camera of five pictures."""
+
+    def __init__(self, _number):
+        self.left, self.closed = 5, False
+
+    def read(self):
+        self.left -= 1
+        return Image.new("RGB", (40, 40), (self.left * 40,) * 3) if self.left >= 0 else None
+
+    def close(self):
+        self.closed = True
+
+
+def test_a_camera_gives_rows_until_its_time_is_over(stills, clips):
+    ticks = iter(np.arange(0, 10, 0.5))
+    source = camera_source(0, 1.6, Fake, lambda: float(next(ticks)))
+    rows = list(predicted(open_model(stills.folder), [source], Settings()))
+    assert [row.sample.time for row in rows[:-1]] == [0.0, 0.5, 1.0, 1.5]
+    assert isinstance(rows[-1], Ended)
+    source = camera_source(0, None, Fake, iter(np.arange(0, 10, 0.5)).__next__)
+    rows = list(predicted(open_model(clips.folder), [source], Settings(window=1.0)))
+    assert [(row.sample.frame, row.sample.end) for row in rows[:-1]] == [(0, 2), (2, 4)]
+
+
+def test_the_command_writes_draws_and_refuses(clips, tmp_path):
+    store = Store.open(clips.facts["store"])
+    clip = store.manifest.root / store.manifest.table["path"].iloc[0]
+    words = ["predict", str(clips.folder), str(clip), "--out", str(tmp_path / "t.csv")]
+    more = ["--annotate", str(tmp_path / "drawn"), "--timeline", str(tmp_path / "t.svg"), "--window", "0.12"]
+    result = CliRunner().invoke(app, [*words, *more])
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "drawn" / f"{clip.name}.mp4").is_file()
+    assert "seconds" in (tmp_path / "t.svg").read_text()
+    refused = CliRunner().invoke(app, ["predict", str(clips.folder), str(tmp_path / "none.png")])
+    assert refused.exit_code == 2
+    assert CliRunner().invoke(app, [*words, "--every", "2"]).exit_code == 2
+
+
+def test_real_pictures_and_videos_give_faces(stills, real_data, tmp_path):
+    model = open_model(stills.folder)
+    found = predict_inputs(
+        model,
+        [
+            real_data / "clips" / name
+            for name in ("multi_face.jpg", "single_face.jpg", "single_face.mp4", "no_face.mp4")
+        ],
+        Settings(faces="all", every=20),
+        tmp_path / "t.parquet",
+    )
+    table = pd.concat(read_table(found.out))
+    counts = table.dropna(subset=["face"]).groupby(table["file"].map(os.path.basename))["face"].nunique()
+    assert counts["multi_face.jpg"] >= 3
+    assert counts["single_face.jpg"] == counts["single_face.mp4"] == 1
+    assert "no_face.mp4" not in counts
+    assert found.empty > 0
