@@ -18,14 +18,12 @@ from evenface.balance import implied_prior
 from evenface.calibrating import calibrate, fit
 from evenface.errors import InputError
 from evenface.evaluation.abstention import answered, risk_coverage
-from evenface.evaluation.calibration import (
-    calibrated,
+from evenface.evaluation.calibration import calibrated, fit_balance, fit_temperature, tempered
+from evenface.evaluation.calibration_errors import (
     calibration_error,
     error_estimates,
-    fit_temperature,
     loss_estimates,
     reliability_by_mass,
-    tempered,
 )
 from evenface.evaluation.fitted import Calibration
 from evenface.evaluation.predictions import Predictions
@@ -120,6 +118,17 @@ def test_a_shifted_balance_is_no_lack_of_certainty():
     p = posterior(x, np.full(3, 1 / 3))
     assert fit_temperature(p, y, shift=middle * 3) == pytest.approx(1, abs=0.03)
     assert abs(fit_temperature(p, y) - 1) > 0.1
+
+
+def test_a_balance_nobody_knows_is_found_with_its_temperature():
+    x, y = gaussians(TRAINED, 40_000, 7)
+    secret = np.array([0.2, 0.2, 0.6])
+    temperature, prior = fit_balance(tempered(posterior(x, secret), 0.5), y)
+    assert temperature == pytest.approx(2, rel=0.05)
+    np.testing.assert_allclose(prior, secret, atol=0.02)
+    absent = fit_balance(posterior(x, secret), np.minimum(y, 1))[1]
+    assert absent[2] == 0
+    assert np.isfinite(absent).all()
 
 
 def test_all_right_ends_at_the_lowest_temperature_and_none_is_refused():
@@ -485,6 +494,17 @@ def test_the_report_shows_what_calibration_does(tmp_path):
     assert (tmp_path / "tables" / "abstention.csv").is_file()
 
 
+def test_a_method_of_unknown_balance_is_corrected_by_the_one_that_was_fitted():
+    x, y = gaussians(TRAINED, 4000, 8)
+    secret = np.array([0.2, 0.2, 0.6])
+    given_ = predictions(posterior(x, secret), y)
+    made = Calibration.fit(given_, TRAINED, "training counts", exact=False)
+    assert "fit on validation data" in made.prior_said
+    told = made.predictions(given_, TRAINED)
+    np.testing.assert_allclose(told.probabilities, posterior(x, TRAINED), atol=0.05)
+    np.testing.assert_array_equal(made.apply(given_.probabilities).argmax(axis=1), given_.predicted)
+
+
 @pytest.fixture(scope="module")
 def run(small_recipe, tmp_path_factory):
     folder = tmp_path_factory.mktemp("calibrated") / "run"
@@ -497,7 +517,8 @@ def test_a_run_is_calibrated_on_validation_data_alone(run):
     counts = np.array(run.facts["counts"]["train"])
     np.testing.assert_allclose(made.prior, 1 / 3)
     share = np.bincount(validation.labels, minlength=3) / len(validation)
-    assert made.temperature == fit_temperature(validation.probabilities, validation.labels, shift=share * 3)
+    assert made.temperature == fit_temperature(validation.probabilities, validation.labels)
+    assert made.shifted_temperature == fit_temperature(validation.probabilities, validation.labels, shift=share * 3)
     assert made.fitted_on["samples"] == len(validation)
     assert counts.max() > counts.min()
     before = (run.folder / "calibration.json").read_bytes()
@@ -522,7 +543,9 @@ def test_the_command_says_error_threshold_and_balance(run):
     test = found.calibration.predictions(run.predictions)
     assert found.error[1].value == pytest.approx(calibration_error(test.probabilities, test.labels))
     corrected = found.calibration.predictions(run.predictions, np.full(3, 1 / 3))
-    np.testing.assert_allclose(corrected.probabilities, test.probabilities)  # balanced softmax is of that balance
+    same = run.predictions.probabilities  # balanced softmax is of that balance
+    np.testing.assert_allclose(corrected.probabilities, tempered(same, found.calibration.shifted_temperature))
+    assert test.probabilities.shape == corrected.probabilities.shape
     assert found.corrected.accuracy[2].value == 0
     with pytest.raises(InputError, match="no class"):
         calibrate(run, prior="x=1", resamples=5)

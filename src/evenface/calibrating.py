@@ -8,7 +8,7 @@ import numpy as np
 from evenface.balance import implied_prior
 from evenface.errors import InputError
 from evenface.evaluation.abstention import Answered, Point, answered, risk_coverage
-from evenface.evaluation.calibration import error_estimates
+from evenface.evaluation.calibration_errors import error_estimates
 from evenface.evaluation.fitted import AT_LEAST, FILE, Calibration
 from evenface.evaluation.intervals import Estimate, units_of
 from evenface.evaluation.predictions import Predictions
@@ -114,11 +114,10 @@ class Calibrated:
                 f"{self.estimated.log_likelihood[-1]:+.4f} per sample"
             )
             lines.append(f"test data's own  {_named(own.classes, self.own)}")
-        near = "" if own.exact else " (only nearly so)"
         where = "accuracy" if self.estimated is not None else "accuracy at that balance"
         lines += [
             f"balance          {_named(own.classes, self.prior)}",
-            f"trained for      {_named(own.classes, own.prior)}, by {own.prior_said}{near}",
+            f"trained for      {_named(own.classes, own.prior)}, by {own.prior_said}",
         ]
         for name, sides in ((where, self.corrected.accuracy), ("balanced accuracy", self.corrected.balanced_accuracy)):
             lines.append(
@@ -158,7 +157,7 @@ def calibrate(run: Run, *, risk: float | None = None, prior: str | None = None, 
         )
     test = run.predictions
     plain = found.predictions(test)
-    aimed, estimated = _aimed(found, plain, prior)
+    aimed, estimated = _aimed(found, test, prior)
     own = test.support / len(test)
     judged = own if aimed is None or estimated is not None else aimed
     point = told = None
@@ -183,7 +182,7 @@ def _aimed(found: Calibration, test: Predictions, prior: str | None) -> tuple[np
     if prior is None:
         return None, None
     if prior == "estimate":
-        estimated = estimate_prior(test.probabilities, found.prior)
+        estimated = estimate_prior(found.shifted(test.probabilities, test.scores), found.prior)
         return estimated.prior, estimated
     return parse_prior(prior, found.classes), None
 

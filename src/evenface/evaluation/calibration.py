@@ -1,28 +1,20 @@
-"""Probabilities that hold: a temperature fitted on validation data, and how far from the truth they are.
+"""Probabilities that hold: a temperature fitted on validation data, alone or with the balance of classes implied.
 
 A temperature changes how sure a model says it is, never which class it names.
 """
 
-import math
-from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
 
 from evenface.errors import InputError
 from evenface.evaluation import scores as scoring
-from evenface.evaluation.intervals import LEVEL, RESAMPLES, Estimate, percentile, resample_sums, units_of
-from evenface.evaluation.metrics import divide
-from evenface.evaluation.predictions import Predictions
-from evenface.evaluation.scores import TINY, Reliability
+from evenface.evaluation.scores import TINY
 
 Kind = Literal["probabilities", "scores"]
-Binning = Literal["width", "mass"]
-Side = Literal["top", "classes"]
 LOWEST, HIGHEST = 0.05, 20.0
 """Temperatures that are looked at. Where every sample is right, ever lower ones would be better without end."""
 GRID = 61
-BINS = 15
 
 
 def tempered(values: np.ndarray, temperature: float, of: Kind = "probabilities") -> np.ndarray:
@@ -116,166 +108,52 @@ def fit_temperature(
     return float(np.exp(found.x if found.fun <= loss(float(grid[best])) else grid[best]))
 
 
-def reliability_by_mass(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -> Reliability:
-    """Sort samples into bins of equally many, as far as equal confidences, which stay together, allow.
+def fit_balance(values: np.ndarray, labels: np.ndarray, *, of: Kind = "probabilities") -> tuple[float, np.ndarray]:
+    r"""Find a temperature together with the balance of classes that the model has in mind.
 
-    Parameters and result are those of :func:`evenface.evaluation.scores.reliability`; the edges are quantiles, and
-    there are fewer bins where quantiles are equal.
-    """
-    edges = np.unique(np.quantile(confidence, np.linspace(0, 1, bins + 1)[1:-1], method="inverted_cdf"))
-    edges = edges[edges < np.max(confidence)]
-    place = np.searchsorted(edges, confidence, side="left")
-    size = len(edges) + 1
-    count = np.bincount(place, minlength=size)
-    weights = (np.asarray(one, dtype=np.float64) for one in (confidence, correct))
-    promised, kept = (divide(np.bincount(place, weights=one, minlength=size), count) for one in weights)
-    return Reliability(np.concatenate([[0.0], edges, [1.0]]), count, promised, kept)
+    .. math:: p'_c \propto p_c^{1/T} e^{b_c}, \qquad \pi_c \propto q_c e^{-b_c}
 
+    with the share q of each class in these samples.
 
-def calibration_error(
-    probabilities: np.ndarray, labels: np.ndarray, *, bins: int = BINS, binning: Binning = "width", of: Side = "top"
-) -> float:
-    """Give the expected calibration error: mean distance between what was promised and what was kept, over bins.
+    For methods whose balance does not follow from what was trained.
 
     Parameters
     ----------
-    probabilities : array of float, shape (N, C)
-        Rows sum to 1.
-    labels : array of int, shape (N,)
-        True classes.
-    bins : int, default=15
-        How many.
-    binning : {"width", "mass"}
-        Bins of equal width, or of equally many samples.
-    of : {"top", "classes"}
-        The predicted class's probability, or the mean over all classes, each one's probability on all samples.
+    values, labels, of
+        As in :func:`fit_temperature`. Of scores, b is added to the logarithms of their shares.
 
     Returns
     -------
-    float
-        0 to 1. Chance alone makes it larger than 0.
-
-    References
-    ----------
-    Guo et al., *On calibration of modern neural networks*, ICML 2017, eq. 3. Nixon et al., *Measuring calibration in
-    deep learning*, CVPR workshops 2019, for equal mass. Kull et al., *Beyond temperature scaling*, NeurIPS 2019, for
-    all classes.
-    """
-    sorted_in = scoring.reliability if binning == "width" else reliability_by_mass
-    sides = _sides(probabilities, labels, of)
-    return float(np.mean([scoring.expected_calibration_error(sorted_in(*side, bins)) for side in sides]))
-
-
-def _sides(probabilities: np.ndarray, labels: np.ndarray, of: Side) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Give pairs of what was promised and what came true."""
-    if of == "top":
-        return [(probabilities.max(axis=1), probabilities.argmax(axis=1) == labels)]
-    return [(probabilities[:, c], labels == c) for c in range(probabilities.shape[1])]
-
-
-def _unit_gaps(predictions: Predictions, binning: Binning, of: Side) -> np.ndarray:
-    """Sum promised less kept by unit, side and bin, shape (U, sides * bins + 1); the last column counts samples."""
-    units = units_of(predictions)
-    sides = _sides(predictions.probabilities, predictions.labels, of)
-    sums = np.zeros((units.count, len(sides) * BINS + 1))
-    for number, (confidence, correct) in enumerate(sides):
-        if binning == "width":
-            place = scoring.reliability_bin(confidence, BINS)
-        else:
-            place = np.searchsorted(reliability_by_mass(confidence, correct).edges[1:-1], confidence, side="left")
-        np.add.at(sums, (units.codes, number * BINS + place), confidence - correct)
-    sums[:, -1] = np.bincount(units.codes, minlength=units.count)
-    return sums
-
-
-def error_estimates(
-    before: Predictions,
-    after: Predictions,
-    *,
-    binning: Binning = "width",
-    of: Side = "top",
-    seed: int = 0,
-    resamples: int = RESAMPLES,
-    level: float = LEVEL,
-) -> tuple[Estimate, Estimate, Estimate]:
-    """Estimate the calibration error of two forms of the same predictions, and their difference, with intervals.
-
-    Parameters
-    ----------
-    before, after : Predictions
-        Of the same samples in the same order.
-    binning, of
-        As in :func:`calibration_error`; 15 bins, which stay where they are in every resample.
-    seed, resamples, level
-        Of the bootstrap: over people where they are known, else clips or samples. All three share the draws.
-
-    Returns
-    -------
-    before, after, difference : Estimate
-        Difference is after less before.
+    temperature : float
+        T, 0.05 to 20.
+    prior : array of float, shape (C,)
+        The balance; a class without samples has 0.
 
     Notes
     -----
-    Chance enlarges such an error: bins are off by it in either direction, and distances add up. So an interval is of
-    the true error, by a basic bootstrap (the value less the quantiles of what resamples miss), and may lie below the
-    value. Resamples are made around gaps without the part that is chance: none where the gaps are no larger than 95 %
-    of what chance makes, else shrunk by ``sqrt(1 - chance / seen)``, both as sums of squares.
+    The mean of -log p' is made small, with ``sum(b ** 2) / 2`` added once over all samples, which keeps b finite.
+
+    References
+    ----------
+    Alexandari, Kundaje and Shrikumar, *Maximum likelihood with bias-corrected calibration is hard-to-beat at label
+    shift adaptation*, ICML 2020.
     """
-    made = [_error_draws(_unit_gaps(one, binning, of), resamples, seed) for one in (before, after)]
-    values = [value for value, _ in made]
-    drawn = [around for _, around in made]
-    values.append(values[1] - values[0])
-    drawn.append(drawn[1] - drawn[0])
-    first, second, change = (_turned(value, around, level) for value, around in zip(values, drawn, strict=True))
-    return _not_negative(first), _not_negative(second), change
+    from scipy.optimize import minimize
 
+    n, c = len(labels), values.shape[1]
+    share = np.bincount(labels, minlength=c) / n
 
-def loss_estimates(
-    before: Predictions,
-    after: Predictions,
-    loss: Callable[[np.ndarray, np.ndarray], np.ndarray],
-    *,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
-    level: float = LEVEL,
-) -> tuple[Estimate, Estimate, Estimate]:
-    """Estimate the mean of a loss per sample ``(probabilities, labels) -> (N,)`` as :func:`error_estimates` does.
+    def loss(point: np.ndarray) -> float:
+        log = np.log(np.clip(calibrated(values, float(np.exp(point[0])), of), TINY, None)) + point[1:]
+        p = _softmax(log)
+        return float(scoring.log_loss(p, labels).mean() + (point[1:] ** 2).sum() / (2 * n))
 
-    Intervals are percentile ones: such a mean is not shifted by chance.
-    """
-    units = units_of(before)
-    sums = np.zeros((units.count, 3))
-    columns = [np.ones(len(before)), *(loss(one.probabilities, one.labels) for one in (before, after))]
-    np.add.at(sums, units.codes, np.stack(columns, axis=1))
-    drawn = resample_sums(sums, resamples, seed)
-    means = [table[:, 1:] / table[:, :1] for table in (sums.sum(axis=0)[None], drawn)]
-    value, draws = (np.concatenate([one, one[:, 1:] - one[:, :1]], axis=1) for one in means)
-    low, high = percentile(draws, level)
-    first, second, change = (Estimate(*(float(part[k]) for part in (value[0], low, high))) for k in range(3))
-    return first, second, change
-
-
-def _error_draws(sums: np.ndarray, resamples: int, seed: int) -> tuple[float, np.ndarray]:
-    """Give the error of the sums by unit, and by how much samples of such a size miss the truth, shape (R,)."""
-    sides = (sums.shape[1] - 1) // BINS
-    whole, drawn = sums.sum(axis=0), resample_sums(sums, resamples, seed)
-    gaps, noise = whole[:-1] / whole[-1], drawn[:, :-1] / drawn[:, -1:]
-    noise = noise - gaps
-    square, chance = float((gaps**2).sum()), (noise**2).sum(axis=1)
-    beyond = resamples > 0 and square > np.quantile(chance, LEVEL)
-    kept = math.sqrt(1 - float(chance.mean()) / square) if beyond else 0.0
-    around = np.abs(kept * gaps + noise).sum(axis=1) - kept * np.abs(gaps).sum()
-    return float(np.abs(gaps).sum() / sides), around / sides
-
-
-def _turned(value: float, around: np.ndarray, level: float) -> Estimate:
-    """Turn by how much samples miss the truth into where the truth lies."""
-    low, high = percentile(around, level)
-    return Estimate(value, float(value - high), float(value - low))
-
-
-def _not_negative(given: Estimate) -> Estimate:
-    return Estimate(given.value, max(0.0, given.low), max(0.0, given.high))
+    start = np.zeros(c + 1)
+    start[0] = np.log(fit_temperature(values, labels, of=of))
+    ends = [(np.log(LOWEST), np.log(HIGHEST)), *[(None, None)] * c]
+    found = minimize(loss, start, method="L-BFGS-B", bounds=ends).x
+    prior = share * np.exp(-found[1:])
+    return float(np.exp(found[0])), prior / prior.sum()
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

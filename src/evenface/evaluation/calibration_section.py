@@ -1,12 +1,12 @@
 """The part of a run's report about calibration and abstention: figures and tables."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from evenface.evaluation import figures
 from evenface.evaluation import scores as scoring
 from evenface.evaluation.abstention import answered, risk_coverage
-from evenface.evaluation.calibration import Binning, Side, error_estimates, loss_estimates
+from evenface.evaluation.calibration_errors import Binning, Side, error_estimates, loss_estimates
 from evenface.evaluation.comparison import Difference
 from evenface.evaluation.fitted import Calibration
 from evenface.evaluation.intervals import Estimate, units_of
@@ -48,8 +48,7 @@ def calibration_section(predictions: Predictions, calibration: Calibration, seed
     surer = "less sure" if calibration.temperature > 1 else "surer"
     text = (
         f"A temperature of {calibration.temperature:.2f}, fitted on {on} alone, makes the probabilities {surer} and "
-        "leaves every predicted class as it is. All other parts of this page are of the probabilities as trained. They "
-        f"are those of a balance of classes given by {calibration.prior_said}."
+        "leaves every predicted class as it is. All other parts of this page are of the probabilities as trained."
     )
     return Section(
         "Calibration and abstention",
@@ -58,8 +57,8 @@ def calibration_section(predictions: Predictions, calibration: Calibration, seed
             Picture("calibration", figures.reliability(pair), "How often the predicted class was right on test data."),
             Picture(
                 "risk-coverage",
-                risk_coverage_figure(pair),
-                "Share of wrong answers where only the surest test samples are answered. Dashes: all are answered.",
+                risk_coverage_figure(after, calibration),
+                "Share of wrong answers where only the surest samples are answered. Dashes: all test samples are.",
             ),
         ),
         (error_table(predictions, after, on, seed), threshold_table(after, calibration, seed)),
@@ -67,14 +66,16 @@ def calibration_section(predictions: Predictions, calibration: Calibration, seed
 
 
 @styled
-def risk_coverage_figure(runs: Mapping[str, Predictions]) -> "Figure":
-    """Draw the share of wrong answers against the share of answered samples."""
+def risk_coverage_figure(after: Predictions, calibration: Calibration) -> "Figure":
+    """Draw the share of wrong answers against the share of answered samples, on validation and on test data."""
+    right = after.predicted == after.labels
+    curves = {
+        "validation": calibration.curve,
+        "test": risk_coverage(after.probabilities.max(axis=1), right),
+    }
     figure, (axis,) = panels(height=2.6)
-    for place, (name, predictions) in enumerate(runs.items()):
-        right = predictions.predicted == predictions.labels
-        curve = risk_coverage(predictions.probabilities.max(axis=1), right)
-        if place == 0:
-            axis.axhline(curve.risk[-1], color=MUTED, linestyle=(0, (3, 2)), linewidth=0.8)
+    axis.axhline(curves["test"].risk[-1], color=MUTED, linestyle=(0, (3, 2)), linewidth=0.8)
+    for place, (name, curve) in enumerate(curves.items()):
         axis.plot(curve.coverage, curve.risk, color=colour(place), label=f"{name} (AURC {curve.area:.3f})")
     axis.set(xlim=(0, 1), ylim=(0, None), xlabel="share of samples answered", ylabel="wrong among answers")
     figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)

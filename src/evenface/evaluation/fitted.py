@@ -11,7 +11,8 @@ import numpy as np
 from evenface.errors import InputError
 from evenface.evaluation import scores as scoring
 from evenface.evaluation.abstention import RiskCoverage, risk_coverage
-from evenface.evaluation.calibration import Kind, calibrated, calibration_error, fit_temperature, tempered
+from evenface.evaluation.calibration import Kind, calibrated, fit_balance, fit_temperature, tempered
+from evenface.evaluation.calibration_errors import calibration_error
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.priors import with_prior
 from evenface.files import write_json
@@ -28,7 +29,11 @@ class Calibration:
     Parameters
     ----------
     temperature : float
-        See :func:`evenface.evaluation.calibration.tempered`.
+        Of probabilities that are used as they are, on a balance like that of the validation data; see
+        :func:`evenface.evaluation.calibration.tempered`.
+    shifted_temperature : float
+        Of probabilities that are then corrected for another balance: that of the model itself, whose certainty the
+        first one mixes with what a difference in balance looks like.
     of : {"probabilities", "scores"}
         What it is applied to: scores where classes were learnt one against the rest.
     classes : tuple of str
@@ -38,7 +43,7 @@ class Calibration:
     prior_said : str
         Where that balance comes from.
     exact : bool
-        Whether that follows from what was trained, or only comes near.
+        Whether that follows from what was trained; else it was fitted on validation data.
     curve : RiskCoverage
         Of the calibrated validation predictions, at most 201 points.
     fitted_on : mapping of str to float
@@ -46,6 +51,7 @@ class Calibration:
     """
 
     temperature: float
+    shifted_temperature: float
     of: Kind
     classes: tuple[str, ...]
     prior: np.ndarray
@@ -56,48 +62,64 @@ class Calibration:
 
     @classmethod
     def fit(cls, validation: Predictions, prior: np.ndarray, said: str, *, exact: bool) -> "Calibration":
-        """Fit a temperature.
+        """Fit both temperatures.
 
         Parameters
         ----------
         validation : Predictions
             Of samples that the model was not trained on.
         prior, said, exact
-            As above. Where it is exact, the temperature is fitted with the probabilities corrected for the balance of
-            the validation samples: else a model that was trained for another balance would look unsure of itself.
+            The balance that follows from what was trained. Where that is not exact, a balance is fitted instead.
         """
         of: Kind = "probabilities" if validation.scores is None else "scores"
         values = validation.probabilities if validation.scores is None else validation.scores
-        share = validation.support / len(validation)
-        shift = np.divide(share, prior, out=np.zeros(len(prior)), where=prior > 0) if exact else None
-        temperature = fit_temperature(values, validation.labels, of=of, shift=shift)
+        temperature = fit_temperature(values, validation.labels, of=of)
+        if exact:
+            share = validation.support / len(validation)
+            shift = np.divide(share, prior, out=np.zeros(len(prior)), where=prior > 0)
+            shifted = fit_temperature(values, validation.labels, of=of, shift=shift)
+        else:
+            shifted, prior = fit_balance(values, validation.labels, of=of)
+            said = f"a fit on validation data, as it does not follow from {said}"
         p = calibrated(values, temperature, of)
         facts: dict[str, float] = {"samples": len(validation)}
         for when, found in (("before", validation.probabilities), ("after", p)):
             facts[f"log_loss_{when}"] = float(scoring.log_loss(found, validation.labels).mean())
             facts[f"ece_{when}"] = calibration_error(found, validation.labels)
         curve = risk_coverage(p.max(axis=1), p.argmax(axis=1) == validation.labels).thinned()
-        return cls(temperature, of, validation.classes, prior, said, exact, curve, facts)
+        return cls(temperature, shifted, of, validation.classes, prior, said, exact, curve, facts)
 
-    def apply(self, probabilities: np.ndarray, scores: np.ndarray | None = None) -> np.ndarray:
+    def apply(
+        self, probabilities: np.ndarray, scores: np.ndarray | None = None, prior: np.ndarray | None = None
+    ) -> np.ndarray:
         """Give calibrated probabilities ``(N, C)``; of a run with detectors, from their scores.
+
+        Parameters
+        ----------
+        probabilities, scores : arrays of float, shape (N, C)
+            As the run gives them.
+        prior : array of float, shape (C,), optional
+            The balance of classes to correct for.
 
         Raises
         ------
         InputError
-            If the temperature is one of scores and there are none.
+            If the temperature is one of scores and there are none, or the balance cannot be.
         """
-        if self.of == "probabilities":
-            return calibrated(probabilities, self.temperature)
-        if scores is None:
+        values = probabilities if self.of == "probabilities" else scores
+        if values is None:
             raise InputError("this run was calibrated by its detectors' scores, and there are none")
-        return calibrated(scores, self.temperature, "scores")
+        if prior is None:
+            return calibrated(values, self.temperature, self.of)
+        return with_prior(self.shifted(probabilities, scores), self.prior, prior)
+
+    def shifted(self, probabilities: np.ndarray, scores: np.ndarray | None = None) -> np.ndarray:
+        """Give what holds for the model's own balance, ``(N, C)``: what a correction or an estimate begins with."""
+        return replace(self, temperature=self.shifted_temperature).apply(probabilities, scores)
 
     def predictions(self, given: Predictions, prior: np.ndarray | None = None) -> Predictions:
         """Calibrate predictions, and correct them for a balance of classes where one is given."""
-        p = self.apply(given.probabilities, given.scores)
-        if prior is not None:
-            p = with_prior(p, self.prior, prior)
+        p = self.apply(given.probabilities, given.scores, prior)
         scores = None if given.scores is None else tempered(given.scores, self.temperature, "scores")
         return replace(given, probabilities=p, scores=scores)
 
@@ -105,6 +127,7 @@ class Calibration:
         """Give what the file holds."""
         return {
             "temperature": self.temperature,
+            "shifted_temperature": self.shifted_temperature,
             "of": self.of,
             "classes": list(self.classes),
             "prior": [float(share) for share in self.prior],
@@ -127,6 +150,7 @@ class Calibration:
             curve = content["risk_coverage"]
             found = cls(
                 float(content["temperature"]),
+                float(content["shifted_temperature"]),
                 content["of"],
                 tuple(content["classes"]),
                 np.array(content["prior"], dtype=np.float64),
@@ -138,7 +162,8 @@ class Calibration:
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"this is no calibration: {type(error).__name__} {error}") from error
         right = found.of in ("probabilities", "scores") and found.prior.shape == (len(found.classes),)
-        if not (right and np.isfinite(found.temperature) and found.temperature > 0):
+        both = (found.temperature, found.shifted_temperature)
+        if not (right and all(np.isfinite(one) and one > 0 for one in both)):
             raise InputError("this is no calibration: temperature, kind or prior cannot be")
         return found
 
