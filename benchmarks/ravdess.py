@@ -138,7 +138,8 @@ def measure(root: str, seeds: int, choices: Mapping[str, Mapping[str, Any]] = CH
             )
             for name in names
         ]
-    best = [max(choices, key=lambda choice, place=place: inner[choice][place]) for place in range(len(names))]
+    figures = np.array([inner[choice] for choice in choices])
+    best = [list(choices)[place] for place in figures.argmax(axis=0)]
     picked = np.empty_like(outer["recipe"])
     for name, choice in zip(names, best, strict=True):
         picked[:, actors == name] = outer[choice][:, actors == name]

@@ -286,7 +286,7 @@ class _Divider:
         share = self.protocol.share
         if share == 1:
             return train
-        kept = train[self.parts(train, [share, 1 - share], SHARE) == 0]
+        kept: Rows = train[self.parts(train, [share, 1 - share], SHARE) == 0]
         self.notes.append(f"trained on a share of {share:g} of what there is: {len(kept)} of {len(train)} samples")
         return kept
 
