@@ -33,7 +33,8 @@ def test_every_cell_is_the_mean_of_its_runs_predictions(study):
         )
     measured = pd.DataFrame(found)
     factors = list(runs.columns[: list(runs.columns).index("seed")])
-    unit = [*factors, "fold" if "folds" in table else "seed"]  # seeds of a fold are tested on the same samples
+    parted = {"folds", "cohorts"} & set(table)  # seeds of a fold are tested on the same samples
+    unit = [*factors, "fold" if parted else "seed"]
     cells = pd.concat([runs[unit], measured], axis=1).groupby(unit).mean().groupby(factors)
     kept = table.set_index(factors)
     assert "accuracy" in kept
