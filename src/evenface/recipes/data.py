@@ -158,8 +158,8 @@ class Protocol(Section):
         1.0,
         gt=0,
         le=1,
-        description="share of the training people (samples, where people are not known) that are trained on; validation "
-        "and test stay",
+        description="share of the training people (samples, where people are not known) that are trained on; "
+        "validation and test stay",
     )
     imbalance: Imbalance | None = Field(None, description="how uneven training shall be made")
     copies: Literal["keep", "drop-train", "drop-test"] = Field(
