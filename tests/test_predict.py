@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -15,9 +16,17 @@ import evenface as ef
 from evenface.cli import app
 from evenface.errors import InputError
 from evenface.faces.align import Face
+from evenface.faces.clips import read_clip
+from evenface.faces.detector import Crop
+from evenface.faces.mesh import MARGIN, read_mesh
+from evenface.faces.read import read_sample
+from evenface.faces.sequences import Sequencing
 from evenface.faces.store import Store
+from evenface.faces.taking import Taking
 from evenface.faces.trouble import UnusableError
+from evenface.faces.video import open_film
 from evenface.serving.ahead import ahead
+from evenface.serving.drawing import _free, marked
 from evenface.serving.following import Numbers, spans
 from evenface.serving.form import Form
 from evenface.serving.inputs import Source, camera_source, find_sources
@@ -278,6 +287,49 @@ def test_the_command_writes_draws_and_refuses(clips, tmp_path):
     refused = CliRunner().invoke(app, ["predict", str(clips.folder), str(tmp_path / "none.png")])
     assert refused.exit_code == 2
     assert CliRunner().invoke(app, [*words, "--every", "2"]).exit_code == 2
+
+
+def forms():
+    crop = Crop(which="largest")
+    mesh = Sequencing(frames=3, normalise="scale")
+    return {
+        "stills": Form("stills", 48, 3, crop=crop),
+        "clips": Form("clips", 48, 1, 4, crop=crop, taking=Taking(4)),
+        "windows": Form("clips", 32, 1, 8, crop=crop, taking=Taking(8, "windows", every=2)),
+        "mesh": Form(
+            "sequences", 1, 1, 3, replace(crop, margin=MARGIN), sequencing=mesh, points="mesh-468", middle=0.0
+        ),
+    }
+
+
+@pytest.mark.parametrize(("kind", "window"), [("stills", None), ("clips", 1.0), ("windows", None), ("mesh", None)])
+def test_real_faces_come_as_prepare_reads_them(real_data, kind, window):
+    form, file = forms()[kind], real_data / "clips" / ("single_face.jpg" if kind == "stills" else "single_face.mp4")
+    if kind == "stills":
+        (sample,) = prepared(Source(str(file), "picture"), form, Settings(faces="largest"))
+        assert sample.array.tobytes() == read_sample(str(file), None, form.target)
+        return
+    settings = Settings(faces="largest", window=window, overlap=0.5 if window else 0)
+    found = list(prepared(Source(str(file), "clip"), form, settings))
+    read = read_mesh if kind == "mesh" else read_clip
+    for first, last in spans(open_film(str(file)).times, window, settings.overlap):
+        facts, values = read(str(file), first, last, form.target)
+        mine, found = found[: len(facts)], found[len(facts) :]
+        assert [[one.frame, one.end] for one in mine] == [row[:2] for row in facts]
+        assert b"".join(one.array.tobytes() for one in mine) == values
+        assert {one.face for one in mine} == {1}
+    assert not found
+
+
+@given(st.lists(st.tuples(st.floats(0, 300), st.floats(0, 300)), min_size=1, max_size=4))
+def test_words_stand_inside_the_picture(corners):
+    image = Image.new("RGB", (320, 320))
+    marks = [(i + 1, (x, y, x + 30, y + 30), "1  happy 0.99") for i, (x, y) in enumerate(corners)]
+    assert marked(image, marks).size == image.size
+    for _, box, _ in marks:
+        area = _free(image.size, box, (120.0, 20.0), [other for _, other, _ in marks])
+        assert min(area) >= 0
+        assert max(area) <= 320.0001
 
 
 def test_real_pictures_and_videos_give_faces(stills, real_data, tmp_path):

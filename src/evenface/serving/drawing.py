@@ -121,32 +121,40 @@ def marked(image: Image.Image, marks: Sequence[Mark]) -> Image.Image:
         One that has no box is written into the upper left corner.
     """
     image = image.copy()
-    pen, high = ImageDraw.Draw(image), max(11, round(min(image.size) / 28))
-    width, taken = max(2, high // 7), list[Box]()
+    pen, high = ImageDraw.Draw(image), max(11, round(min(image.size) / 34))
+    boxes = [box for _, box, _ in marks if box is not None]
     for number, box, _ in marks:
         if box is not None:
-            pen.rectangle(box, outline=colour(number - 1), width=width)
+            pen.rectangle(box, outline=colour(number - 1), width=max(2, high // 7))
     for number, box, text in marks:
-        left, top = (0.0, 0.0) if box is None else (box[0], box[1] - high * 1.45)
-        area = _free(image.size, left, top, pen.textlength(text, font(high)) + high * 0.7, high * 1.45, taken)
-        taken.append(area)
+        size = pen.textlength(text, font(high)) + high * 0.7, high * 1.45
+        area = _free(image.size, (0.0, 0.0, 0.0, 0.0) if box is None else box, size, boxes)
+        boxes.append(area)
         pen.rectangle(area, fill=colour(number - 1))
         pen.text((area[0] + high * 0.35, area[1] + high * 0.1), text, "white", font(high))
     return image
 
 
-def _free(size: tuple[int, int], left: float, top: float, width: float, height: float, taken: Iterable[Box]) -> Box:
-    """Find a place for words, inside the picture and beside those that are there."""
-    left = max(0.0, min(left, size[0] - width))
-    top = max(0.0, min(top, size[1] - height))
-    for _ in range(20):
-        hit = next(
-            (a for a in taken if left < a[2] and a[0] < left + width and top < a[3] and a[1] < top + height), None
-        )
-        if hit is None or hit[3] + height > size[1]:
-            break
-        top = hit[3]
-    return left, top, left + width, top + height
+def _free(picture: tuple[int, int], box: Box, size: tuple[float, float], others: Iterable[Box]) -> Box:
+    """Find a place for words beside a box and inside the picture that hides least of the others, above it if it can."""
+    width, height = size
+    known = list(others)
+    places = [
+        (left, top)
+        for top in (box[1] - height, box[3], box[1])
+        for left in (box[0], box[2] - width, (box[0] + box[2] - width) / 2)
+    ]
+    areas = []
+    for left, top in places:
+        x, y = max(0.0, min(left, picture[0] - width)), max(0.0, min(top, picture[1] - height))
+        areas.append((x, y, x + width, y + height))
+    return min(areas, key=lambda area: sum(_shared(area, other) for other in known))
+
+
+def _shared(one: Box, other: Box) -> float:
+    """Area that two boxes share."""
+    width, height = (min(one[i + 2], other[i + 2]) - max(one[i], other[i]) for i in (0, 1))
+    return max(0.0, width) * max(0.0, height)
 
 
 @lru_cache(maxsize=4)

@@ -43,8 +43,9 @@ def timeline(tables: Iterable[pd.DataFrame], files: Sequence[str], classes: Sequ
     parts = []
     for name, rows in by_file(tables):
         if name in wanted:
+            length = float(rows["until"].max())
             known = rows.dropna(subset=["time", f"p_{classes[0]}"])
-            parts += [(name, int(part["face"].iloc[0]), part) for _, part in known.groupby("face")]
+            parts += [(name, length, part) for _, part in known.groupby("face")]
     if not parts:
         raise InputError("there is nothing to draw over time: no face in a video", "Leave --timeline out.")
     most = sorted(parts, key=lambda part: -len(part[2]))[:MOST]
@@ -53,9 +54,9 @@ def timeline(tables: Iterable[pd.DataFrame], files: Sequence[str], classes: Sequ
     order = np.argsort(-means.to_numpy(), kind="stable")
     shown = sorted(order[: len(SERIES) - 1 if len(classes) > len(SERIES) else len(SERIES)].tolist())
     figure, axes = panels(len(chosen), 1, 0.9 + 1.15 * len(chosen))
-    for axis, (name, face, rows) in zip(axes, chosen, strict=True):
-        _panel(axis, rows, classes, shown)
-        axis.set_title(f"{Path(name).name}, face {face}", loc="left")
+    for axis, (name, length, rows) in zip(axes, chosen, strict=True):
+        _panel(axis, rows, classes, shown, length)
+        axis.set_title(f"{Path(name).name}, face {int(rows['face'].iloc[0])}", loc="left")
     axes[-1].set_xlabel("seconds")
     _legend(figure, axes[0])
     save(figure, path)
@@ -66,8 +67,8 @@ def _legend(figure: "Figure", axis: "Axes") -> None:
     figure.legend(handles, labels, loc="outside upper center", ncols=4)
 
 
-def _panel(axis: "Axes", rows: pd.DataFrame, classes: Sequence[str], shown: Sequence[int]) -> None:
-    """Stack the probabilities of a face; where it was not seen there is nothing."""
+def _panel(axis: "Axes", rows: pd.DataFrame, classes: Sequence[str], shown: Sequence[int], length: float) -> None:
+    """Stack the probabilities of a face in a clip of ``length`` seconds; where it was not seen there is nothing."""
     values = rows[[f"p_{name}" for name in classes]].to_numpy()
     begin, end = rows["time"].to_numpy(), rows["until"].to_numpy()
     step = float(np.median(np.diff(begin))) if len(rows) > 1 else 0.04
@@ -88,4 +89,4 @@ def _panel(axis: "Axes", rows: pd.DataFrame, classes: Sequence[str], shown: Sequ
         base = base + part
     axis.set_ylim(0, 1)
     axis.set_yticks([0, 0.5, 1])
-    axis.set_xlim(float(begin[0]), float(ends[-1]))
+    axis.set_xlim(0, max(length, float(ends[-1])))
