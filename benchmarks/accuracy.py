@@ -21,7 +21,7 @@ from evenface.evaluation.summary import metrics_of
 from evenface.evaluation.wording import screen, sureness
 from evenface.files import write_json
 from evenface.reporting import groups
-from evenface.runs import HISTORY, METRICS, PREDICTIONS, Run
+from evenface.runs import HISTORY, METRICS, PREDICTIONS, VALIDATION, Run
 from evenface.statistics.means import estimate
 
 FACTS = ("seed", "device", "environment", "manifest", "counts", "notes", "epochs", "training_seconds", "peak_memory_mb")
@@ -32,6 +32,8 @@ def keep(run: Run, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in (PREDICTIONS, HISTORY, METRICS):
         shutil.copyfile(run.folder / name, folder / name)
+    if (run.folder / VALIDATION).is_file():
+        shutil.copyfile(run.folder / VALIDATION, folder / VALIDATION)
     recipe = run.recipe.model_dump(mode="json")
     recipe["data"]["root"] = None
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")

@@ -271,6 +271,10 @@ def test_what_is_answered_is_counted_by_class():
         assert found.class_coverage[k] == pytest.approx(told[y == k].mean())
         assert found.class_recall[k] == pytest.approx(right[told & (y == k)].mean())
     assert found.risk.low < found.risk.value < found.risk.high
+    twice = answered(predictions(p, y, 20), 0.6, weights=1.0 + (y == 2), resamples=100)
+    counted = np.where(y == 2, 2.0, 1.0)
+    assert twice.risk.value == pytest.approx(np.average(~right[told], weights=counted[told]))
+    assert twice.coverage.value == pytest.approx(np.average(told, weights=counted))
     nobody = answered(predictions(p, y), 1.01, resamples=10)
     assert math.isnan(nobody.risk.value)
     assert nobody.coverage.value == 0
@@ -537,7 +541,16 @@ def test_the_command_says_error_threshold_and_balance(run):
     words = ["calibrate", str(run.folder), "--risk", "0.9", "--prior", "estimate"]
     said = CliRunner().invoke(app, words)
     assert said.exit_code == 0, said.output
-    for word in ("temperature", "calibration error", "people", "answer from", "EM", "balanced accuracy", "corrected"):
+    for word in (
+        "temperature",
+        "calibration error",
+        "people",
+        "answer from",
+        "EM",
+        "misses",
+        "balanced accuracy",
+        "corrected",
+    ):
         assert word in said.stdout
     found = calibrate(run, risk=0.9, prior="uniform", resamples=50)
     test = found.calibration.predictions(run.predictions)
@@ -560,3 +573,23 @@ def test_a_run_without_validation_says_so(run, tmp_path):
     with pytest.raises(InputError, match="0 validation samples"):
         workflows.calibrate(other)
     assert not (other / "calibration.json").exists()
+
+
+def test_printed_figures_are_those_of_the_stored_predictions():
+    """The page's table and the kept results say what predictions beside them say."""
+    import json
+    from pathlib import Path
+
+    root = Path(__file__).parents[1]
+    results = root / "benchmarks/results"
+    page = (root / "docs/calibration.md").read_text("utf-8")
+    for name, kept in json.loads((results / "calibration.json").read_text("utf-8"))["results"]["temperatures"].items():
+        validation, test = (
+            Predictions.load(results / name / f"{part}.parquet") for part in ("validation", "predictions")
+        )
+        temperature = fit_temperature(validation.probabilities, validation.labels)
+        assert kept["temperature"] == pytest.approx(temperature, abs=1e-3)
+        for side, t in (("before", 1.0), ("after", temperature)):
+            error = calibration_error(tempered(test.probabilities, t), test.labels)
+            assert kept["ece"][side][0] == pytest.approx(error, abs=1e-4)
+        assert f"| {len(validation):,} | {temperature:.2f} |" in page

@@ -41,6 +41,10 @@ def fit(run: Run) -> Calibration | None:
     return found
 
 
+TRUSTED = 0.1
+"""An estimate of a balance that misses the known one of the validation data by more is not to be relied on."""
+
+
 @dataclass(frozen=True)
 class Calibrated:
     """What :func:`calibrate` found on the test data of a run.
@@ -59,6 +63,8 @@ class Calibrated:
         The balance that was corrected for.
     estimated : Estimated or None
         How it was estimated, where it was.
+    missed : float or None
+        By how much the same estimate on validation data misses their balance: half the sum of the distances, 0 to 1.
     own : array of float, shape (C,)
         The balance of the test data.
     corrected : Corrected or None
@@ -73,6 +79,7 @@ class Calibrated:
     answered: Answered | None
     prior: np.ndarray | None
     estimated: Estimated | None
+    missed: float | None
     own: np.ndarray
     corrected: Corrected | None
     unit: str
@@ -96,10 +103,11 @@ class Calibrated:
             return []
         point, found = self.threshold, self.answered
         each = zip(self.calibration.classes, found.class_coverage, strict=True)
+        where = " at that balance" if self.prior is not None and self.estimated is None else ""
         return [
             f"answer from a probability of {point.threshold:.3f} on: in validation {point.coverage:.0%} are answered, "
             f"{point.risk:.1%} of them wrong",
-            f"on test data answered {with_interval(found.coverage)}, wrong of these {with_interval(found.risk)}",
+            f"on test data{where} answered {with_interval(found.coverage)}, wrong of these {with_interval(found.risk)}",
             "answered of each class  " + "  ".join(f"{name} {share:.2f}" for name, share in each),
         ]
 
@@ -113,7 +121,7 @@ class Calibrated:
                 f"balance estimated without labels: EM {state} after {self.estimated.steps:,} steps, log-likelihood "
                 f"{self.estimated.log_likelihood[-1]:+.4f} per sample"
             )
-            lines.append(f"test data's own  {_named(own.classes, self.own)}")
+            lines += self._checked()
         where = "accuracy" if self.estimated is not None else "accuracy at that balance"
         lines += [
             f"balance          {_named(own.classes, self.prior)}",
@@ -124,6 +132,14 @@ class Calibrated:
                 f"{name} {with_interval(sides[0])}, corrected {with_interval(sides[1])}, "
                 f"difference {_difference(sides[2])}"
             )
+        return lines
+
+    def _checked(self) -> list[str]:
+        """Say how well the estimate does where the balance is known."""
+        lines = [f"test data's own  {_named(self.calibration.classes, self.own)}"]
+        if self.missed is not None:
+            trust = f": more than {TRUSTED:g}, do NOT rely on the estimate" if self.missed > TRUSTED else ""
+            lines.append(f"the same estimate on validation data misses their balance by {self.missed:.3f}{trust}")
         return lines
 
 
@@ -163,7 +179,8 @@ def calibrate(run: Run, *, risk: float | None = None, prior: str | None = None, 
     point = told = None
     if risk is not None:
         point = _threshold(found, validation, risk, aimed)
-        told = answered(found.predictions(test, aimed), point.threshold, **options)
+        weights = None if aimed is None else _weights(test, judged)
+        told = answered(found.predictions(test, aimed), point.threshold, weights=weights, **options)
     return Calibrated(
         found,
         error_estimates(test, plain, **options),
@@ -171,6 +188,7 @@ def calibrate(run: Run, *, risk: float | None = None, prior: str | None = None, 
         told,
         aimed,
         estimated,
+        None if estimated is None else _missed(found, validation),
         own,
         None if aimed is None else correction(plain, found.predictions(test, aimed), judged, **options),
         units_of(test).name,
@@ -187,16 +205,16 @@ def _aimed(found: Calibration, test: Predictions, prior: str | None) -> tuple[np
     return parse_prior(prior, found.classes), None
 
 
+def _missed(found: Calibration, validation: Predictions) -> float:
+    """Estimate the balance of the validation samples, which is known, and say by how much that misses."""
+    again = estimate_prior(found.shifted(validation.probabilities, validation.scores), found.prior).prior
+    return float(np.abs(again - validation.support / len(validation)).sum() / 2)
+
+
 def _threshold(found: Calibration, validation: Predictions, risk: float, prior: np.ndarray | None) -> Point:
     """Find the threshold on validation data, whose classes count by the balance that is aimed at."""
     said = found.predictions(validation, prior)
-    weights = None
-    if prior is not None:
-        share = said.support / len(said)
-        if ((share == 0) & (prior > 0)).any():
-            name = said.classes[int(np.argmax((share == 0) & (prior > 0)))]
-            raise InputError(f"no validation sample is of {name}: no threshold can be found for that balance")
-        weights = np.divide(prior, share, out=np.zeros(len(share)), where=share > 0)[said.labels]
+    weights = None if prior is None else _weights(said, prior)
     curve = risk_coverage(said.probabilities.max(axis=1), said.predicted == said.labels, weights)
     point = curve.at_risk(risk)
     if point is None:
@@ -205,6 +223,17 @@ def _threshold(found: Calibration, validation: Predictions, risk: float, prior: 
             "Bear a larger risk.",
         )
     return point
+
+
+def _weights(given: Predictions, prior: np.ndarray) -> np.ndarray:
+    """Weigh samples so that classes have the shares ``prior``, ``(N,)``."""
+    share = given.support / len(given)
+    if ((share == 0) & (prior > 0)).any():
+        name = given.classes[int(np.argmax((share == 0) & (prior > 0)))]
+        raise InputError(f"no sample is of {name}: nothing can be said of that balance", f"Give {name} a share of 0.")
+    by_class = np.divide(prior, share, out=np.zeros(len(share)), where=share > 0)
+    weights: np.ndarray = by_class[given.labels]
+    return weights
 
 
 def _difference(change: Estimate) -> str:

@@ -118,6 +118,7 @@ def answered(
     predictions: Predictions,
     threshold: float,
     *,
+    weights: np.ndarray | None = None,
     seed: int = 0,
     resamples: int = RESAMPLES,
     level: float = LEVEL,
@@ -130,6 +131,8 @@ def answered(
         Calibrated, where the threshold is one of calibrated probabilities.
     threshold : float
         Lowest highest probability that is answered.
+    weights : array of float, shape (N,), optional
+        How much each sample counts, as in :func:`risk_coverage`.
     seed, resamples, level
         Of the bootstrap: over people where they are known, else clips or samples.
 
@@ -143,7 +146,8 @@ def answered(
     told = predictions.probabilities.max(axis=1) >= threshold
     right = predictions.predicted == predictions.labels
     sums = np.zeros((units.count, 3))
-    np.add.at(sums, units.codes, np.stack([np.ones(len(told)), told, told & ~right], axis=1))
+    counted = np.ones(len(told)) if weights is None else np.asarray(weights, dtype=np.float64)
+    np.add.at(sums, units.codes, counted[:, None] * np.stack([told | True, told, told & ~right], axis=1))
     whole, drawn = sums.sum(axis=0), resample_sums(sums, resamples, seed)
     shares = []
     for top, bottom in ((2, 1), (1, 0)):

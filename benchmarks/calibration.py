@@ -1,0 +1,224 @@
+"""How far stored probabilities of FER2013 are from the truth, what a temperature and another balance of classes change.
+
+``python -m benchmarks.calibration`` reads the predictions in ``benchmarks/results`` and trains nothing. Runs that kept
+their validation predictions are fitted on these. The runs of the study of methods have none: their test predictions
+are divided at random into halves, one to fit and one to judge, five times. ``--figures FOLDER`` draws two figures.
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.common import RESULTS, Figure, Result, parser, report
+from evenface.balance import implied_prior
+from evenface.evaluation import figures, style
+from evenface.evaluation.calibration import fit_balance
+from evenface.evaluation.calibration_errors import calibration_error, error_estimates
+from evenface.evaluation.calibration_section import risk_coverage_figure
+from evenface.evaluation.fitted import Calibration
+from evenface.evaluation.intervals import Estimate
+from evenface.evaluation.predictions import Predictions
+from evenface.evaluation.priors import correction, estimate_prior, with_prior
+from evenface.evaluation.scores import log_loss
+from evenface.recipes import load_recipe
+
+RUNS = (
+    *(f"fer2013-best/seed-{seed}" for seed in range(3)),
+    *(f"fer2013-factor10/{m}-0" for m in ("ce", "focal", "resample")),
+)
+SHIFTED = ("fer2013-best/seed-0", "fer2013-factor10/ce-0", "fer2013-factor10/resample-0")
+STUDY = "p2-table1-fer2013-quick"
+HALVES = 5
+BALANCES = {"happy 60 %": ("happy", 0.6), "happy 5 %": ("happy", 0.05), "surprise 45 %": ("surprise", 0.45)}
+"""A class and its share; the others keep their shares of the rest."""
+
+
+def loaded(folder: Path) -> tuple[Any, np.ndarray]:
+    """Give the recipe and the training counts of a kept run."""
+    name = "facts.json" if (folder / "facts.json").is_file() else "run.json"
+    counts = json.loads((folder / name).read_text("utf-8"))["counts"]["train"]
+    return load_recipe(folder / "recipe.yaml"), np.array(counts)
+
+
+def fitted(folder: Path, validation: Predictions) -> Calibration:
+    """Fit a calibration."""
+    implied = implied_prior(*loaded(folder))
+    return Calibration.fit(validation, implied.prior, implied.said, exact=implied.exact)
+
+
+def triple(found: tuple[Estimate, Estimate, Estimate]) -> dict[str, list[float]]:
+    """Write before, after and difference as value, low, high."""
+    return {
+        name: [round(v, 4) for v in (one.value, one.low, one.high)]
+        for name, one in zip(("before", "after", "difference"), found, strict=True)
+    }
+
+
+def temperatures() -> dict[str, Any]:
+    """Fit on validation, judge on test."""
+    table = {}
+    for name in RUNS:
+        folder = RESULTS / name
+        validation, test = (Predictions.load(folder / f"{part}.parquet") for part in ("validation", "predictions"))
+        made = fitted(folder, validation)
+        shifted = replace(made, temperature=made.shifted_temperature)
+        after = made.predictions(test)
+        table[name] = {
+            "temperature": round(made.temperature, 3),
+            "shifted temperature": round(made.shifted_temperature, 3),
+            "trained for": made.prior_said,
+            "its balance": made.prior.round(3).tolist(),
+            "its balance, fitted": fit_balance(validation.probabilities, validation.labels)[1].round(3).tolist(),
+            "validation": {key: round(value, 4) for key, value in made.fitted_on.items()},
+            "ece": triple(error_estimates(test, after)),
+            "ece, shifted temperature": triple(error_estimates(test, shifted.predictions(test))),
+            "classwise ece": triple(error_estimates(test, after, of="classes")),
+            "log loss": [round(float(log_loss(p.probabilities, p.labels).mean()), 4) for p in (test, after)],
+        }
+    return table
+
+
+def balance_of(test: Predictions, name: str, share: float) -> np.ndarray:
+    """Give one class a share, the others theirs of the rest."""
+    prior = test.support / len(test)
+    place = test.classes.index(name)
+    prior = prior * (1 - share) / (1 - prior[place])
+    prior[place] = share
+    return np.asarray(prior)
+
+
+def resampled(test: Predictions, prior: np.ndarray, seed: int) -> Predictions:
+    """Draw as many samples of that balance as there are, none twice."""
+    random = np.random.default_rng(seed)
+    size = np.floor(min(n / p for n, p in zip(test.support, prior, strict=True)))
+    each = np.floor(size * prior + 1e-9).astype(int)
+    rows = [random.choice(np.flatnonzero(test.labels == k), n, replace=False) for k, n in enumerate(each)]
+    return test.take(np.concatenate(rows))
+
+
+def corrections() -> dict[str, Any]:
+    """Correct for other balances: given, estimated, and from a wrong idea of the training."""
+    table: dict[str, Any] = {}
+    for name in SHIFTED:
+        folder = RESULTS / name
+        validation, test = (Predictions.load(folder / f"{part}.parquet") for part in ("validation", "predictions"))
+        made = fitted(folder, validation)
+        plain = made.predictions(test)
+        counts = loaded(folder)[1]
+        wrong = counts / counts.sum() if "resample" in name or "best" in name else np.full(len(counts), 1 / len(counts))
+        again = estimate_prior(made.shifted(validation.probabilities), made.prior).prior
+        off = float(np.abs(again - validation.support / len(validation)).sum() / 2)
+        rows = table.setdefault(name, {})
+        for label, (chosen, share) in BALANCES.items():
+            prior = balance_of(test, chosen, share)
+            row = rows.setdefault(
+                label, {"given": triple(correction(plain, made.predictions(test, prior), prior).accuracy)}
+            )
+            misled = replace(plain, probabilities=with_prior(made.shifted(test.probabilities), wrong, prior))
+            row["given, wrong training balance"] = triple(correction(plain, misled, prior).accuracy)
+            found = []
+            for seed in range(HALVES):
+                drawn = resampled(plain, prior, seed)
+                em = estimate_prior(made.shifted(drawn_raw(test, drawn).probabilities), made.prior)
+                gain = correction(
+                    drawn, made.predictions(drawn_raw(test, drawn), em.prior), prior, resamples=2000
+                ).accuracy
+                away = [float(np.abs(q - prior).sum() / 2) for q in (em.prior, made.prior)]
+                found.append(
+                    {
+                        "samples": len(drawn),
+                        "steps": em.steps,
+                        "converged": em.converged,
+                        "off": away[0],
+                        "off before": away[1],
+                        **triple(gain),
+                    }
+                )
+            row["estimated"] = found
+            row["estimated, off on validation data"] = round(off, 4)
+    return table
+
+
+def drawn_raw(test: Predictions, drawn: Predictions) -> Predictions:
+    """Give the same samples as trained, before calibration."""
+    places = {name: row for row, name in enumerate(test.sample)}
+    return test.take([places[name] for name in drawn.sample])
+
+
+def methods() -> dict[str, Any]:
+    """Fit on one half of the test predictions of each method, judge on the other; and correct for its balance."""
+    table: dict[str, Any] = {}
+    for folder in sorted((RESULTS / STUDY / "runs").glob("*/seed-0")):
+        test = Predictions.load(folder / "predictions.parquet")
+        counts = loaded(folder)[1]
+        rows = []
+        for seed in range(HALVES):
+            order = np.random.default_rng(seed).permutation(len(test))
+            half, judged = test.take(order[: len(test) // 2]), test.take(order[len(test) // 2 :])
+            made = fitted(folder, half)
+            own = half.support / len(half)
+            plain = made.predictions(judged)
+            right = made.predictions(judged, own)
+            wrong = with_prior(made.shifted(judged.probabilities), counts / counts.sum(), own)
+            sides = {
+                "before": judged.probabilities,
+                "after": plain.probabilities,
+                "right": right.probabilities,
+                "counts": wrong,
+            }
+            rows.append(
+                {
+                    "temperature": made.temperature,
+                    **{f"ece {side}": calibration_error(p, judged.labels) for side, p in sides.items()},
+                    **{f"log loss {side}": float(log_loss(p, judged.labels).mean()) for side, p in sides.items()},
+                    **{
+                        f"accuracy {side}": float((p.argmax(axis=1) == judged.labels).mean())
+                        for side, p in sides.items()
+                    },
+                }
+            )
+        implied = implied_prior(*loaded(folder))
+        means = {key: round(float(np.mean([row[key] for row in rows])), 4) for key in rows[0]}
+        table[folder.parent.name.removeprefix("method-")] = {
+            "trained for": implied.said,
+            "exact": implied.exact,
+            **means,
+        }
+    return table
+
+
+def draw(folder: Path) -> None:
+    """Draw reliability, and risk against coverage, of the first run."""
+    source = RESULTS / RUNS[0]
+    validation, test = (Predictions.load(source / f"{part}.parquet") for part in ("validation", "predictions"))
+    made = fitted(source, validation)
+    after = made.predictions(test)
+    style.save(figures.reliability({"as trained": test, "calibrated": after}), folder / "calibration-fer2013.svg")
+    style.save(risk_coverage_figure(after, made), folder / "risk-coverage-fer2013.svg")
+
+
+def main() -> None:
+    options = parser(__doc__)
+    options.add_argument("--figures", type=Path, help="folder to draw two figures into")
+    given = options.parse_args()
+    found = {"temperatures": temperatures(), "corrections": corrections(), "methods": methods()}
+    shown = [
+        Figure(f"{name}: ECE {side}", one["ece"][side][0])
+        for name, one in found["temperatures"].items()
+        for side in ("before", "after")
+    ]
+    for name, rows in found["corrections"].items():
+        shown += [
+            Figure(f"{name}, {label}: accuracy gained", row["given"]["difference"][0]) for label, row in rows.items()
+        ]
+    settings = {"bins": 15, "resamples": 2000, "halves": HALVES}
+    report(Result("calibration", "stored predictions of FER2013's PublicTest", settings, found, shown), given)
+    if given.figures is not None:
+        draw(given.figures)
+
+
+if __name__ == "__main__":
+    main()
