@@ -81,7 +81,7 @@ def _check_stored(recipe: Recipe) -> None:
     what, network = "training.features: stored", recipe.network
     if network.freeze != "backbone":
         raise InputError(f"{what} needs a backbone that stays as it is", "Set network.freeze: backbone.")
-    changes = recipe.augment.model_dump(exclude={"frames", "erase_area"})
+    changes = recipe.augment.model_dump(exclude={"frames", "erase_area", "mirror"})
     if named := [f"augment.{key}" for key, value in changes.items() if value]:
         raise InputError(f"{what} knows no pixels to change: {', '.join(named)}", f"Set {'=0 '.join(named)}=0.")
     if recipe.training.mirror:
