@@ -107,11 +107,11 @@ def settings_of(found):
 
 
 def test_the_lowest_point_of_a_bowl_is_found_closer_than_by_chance(tmp_path):
-    one = recipe(**{"search.first": 8, "search.trials": 14, "search.together": 2})
+    one = recipe(**{"search.first": 8, "search.trials": 16, "search.together": 2})
     [found] = found_settings([wanted(one, tmp_path)], Toy)
     random = np.random.default_rng(0)
-    dense, hidden = random.integers(16, 65, (4000, 14)), random.integers(32, 129, (4000, 14))
-    rate = random.uniform(-4, -1, (4000, 14))
+    dense, hidden = random.integers(16, 65, (4000, 16)), random.integers(32, 129, (4000, 16))
+    rate = random.uniform(-4, -1, (4000, 16))
     blind = (((dense - 50) / 48) ** 2 + ((hidden - 40) / 96) ** 2 + ((rate + 2) / 3) ** 2).min(axis=1)
     assert found["all"].figure < np.quantile(blind, 0.05)
 
