@@ -593,3 +593,22 @@ def test_printed_figures_are_those_of_the_stored_predictions():
             error = calibration_error(tempered(test.probabilities, t), test.labels)
             assert kept["ece"][side][0] == pytest.approx(error, abs=1e-4)
         assert f"| {len(validation):,} | {temperature:.2f} |" in page
+
+
+def test_prediction_corrects_from_the_models_own_certainty():
+    from types import SimpleNamespace
+
+    from evenface.serving.model import Model
+    from evenface.serving.pipeline import decided
+    from evenface.serving.settings import Settings
+
+    p, y = sample(500, seed=30)
+    even = np.full(3, 1 / 3)
+    made = Calibration.fit(predictions(tempered(p, 0.5), y), even, "training counts", exact=True)
+    for calibration in (made, None):
+        model = SimpleNamespace(calibration=calibration, prior=TRAINED, classes=CLASSES)
+        model.calibrated = lambda *given, model=model: Model.calibrated(model, *given)
+        plain, there = decided(model, p, Settings()), decided(model, p, Settings(prior="angry=0.2,fear=0.3,happy=0.5"))
+        temperature, own = (made.shifted_temperature, even) if calibration else (1.0, TRAINED)
+        np.testing.assert_allclose(there, with_prior(tempered(p, temperature), own, np.array([0.2, 0.3, 0.5])))
+        np.testing.assert_allclose(plain, tempered(p, made.temperature if calibration else 1.0))

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from evenface.evaluation.fitted import Calibration
+from evenface.evaluation.priors import with_prior
 from evenface.evaluation.scores import shares
 from evenface.serving.form import Form
 
@@ -81,10 +82,15 @@ class Model(ABC):
         """Give probabilities of prepared samples, (B, C), as ``predictions.parquet`` holds them: not calibrated."""
         return shares(self.scores(batch))
 
-    def calibrated(self, scores: np.ndarray) -> np.ndarray:
-        """Give calibrated probabilities by what :meth:`scores` gave; where nothing was fitted, plain ones."""
+    def calibrated(self, scores: np.ndarray, prior: np.ndarray | None = None) -> np.ndarray:
+        """Give calibrated probabilities by what :meth:`scores` gave; where nothing was fitted, plain ones.
+
+        They are corrected for a balance of classes, ``(C,)``, where one is given.
+        """
         plain = shares(scores)
-        return self.calibration.apply(plain, scores) if self.calibration else plain
+        if self.calibration:
+            return self.calibration.apply(plain, scores, prior)
+        return plain if prior is None else with_prior(plain, self.prior, prior)
 
     @property
     def temperature(self) -> float:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from evenface.evaluation.priors import parse_prior, with_prior
+from evenface.evaluation.priors import parse_prior
 from evenface.faces.trouble import UnusableError
 from evenface.serving.ahead import ahead
 from evenface.serving.inputs import Source
@@ -87,10 +87,8 @@ def predicted(model: Model, sources: Sequence[Source], settings: Settings) -> It
 
 def decided(model: Model, scores: np.ndarray, settings: Settings) -> np.ndarray:
     """Turn what :meth:`Model.scores` gave into the probabilities that are written, (B, C): calibrated, corrected."""
-    found = model.calibrated(scores)
-    if settings.prior is None:
-        return found
-    return with_prior(found, model.prior, parse_prior(settings.prior, model.classes))
+    prior = None if settings.prior is None else parse_prior(settings.prior, model.classes)
+    return model.calibrated(scores, prior)
 
 
 def label_of(probabilities: np.ndarray, classes: Sequence[str], abstain: float | None = None) -> str:
