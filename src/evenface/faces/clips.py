@@ -6,6 +6,7 @@ from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -53,16 +54,20 @@ class Row:
     facts: list[int]
 
 
+RowT = TypeVar("RowT")
+
+
 @dataclass(frozen=True)
-class Plan:
-    """What becomes of a clip.
+class Plan(Generic[RowT]):
+    """What becomes of a clip, or of a picture taken for one.
 
     Parameters
     ----------
     film : Film
         Where its frames come from.
-    rows : list of Row
-        Its samples, face by face and in order of time; empty if it cannot be used.
+    rows : list
+        Its samples, face by face and in order of time; empty if it cannot be used. Each is a :class:`Row`,
+        or a :class:`~evenface.faces.mesh.MeshRow`.
     looks : ndarray of int64
         Frames in which faces were looked for.
     found : list of list of Face
@@ -74,14 +79,14 @@ class Plan:
     """
 
     film: Film
-    rows: list[Row]
+    rows: list[RowT]
     looks: Indices
     found: list[list[Face]]
     tracks: list[Track]
     trouble: str = ""
 
 
-def plan_clip(path: str, start: int | None, end: int | None, target: Target) -> Plan:
+def plan_clip(path: str, start: int | None, end: int | None, target: Target) -> Plan[Row]:
     """Look for faces in a clip and decide what to take from it.
 
     Parameters
@@ -104,7 +109,7 @@ def plan_clip(path: str, start: int | None, end: int | None, target: Target) -> 
     return plan_film(film, *range_of(start, end, len(film.times)), target)
 
 
-def plan_film(film: Film, first: int, last: int, target: Target, find: Find | None = None) -> Plan:
+def plan_film(film: Film, first: int, last: int, target: Target, find: Find | None = None) -> Plan[Row]:
     """Look for faces in the frames ``first`` to ``last`` of a film and decide what to take from them.
 
     Parameters
@@ -226,7 +231,7 @@ def _facts(first: int, count: int, frames: Indices, taking: Taking, lost: int, f
     return [first + low, first + high, count, lost, len(frames) - len(np.unique(frames)), face]
 
 
-def crops(plan: Plan, target: Target, only: Container[int] | None = None) -> Iterator[tuple[int, Image.Image]]:
+def crops(plan: Plan[Row], target: Target, only: Container[int] | None = None) -> Iterator[tuple[int, Image.Image]]:
     """Give the finished pictures of a plan, each with its place in all rows' frames one behind the other.
 
     They come in the order of the film, so that it is decoded once, however many samples there are of it; at the places
@@ -281,7 +286,7 @@ def read_clip(
     return facts, _spilled(plan, target, spill, length)
 
 
-def _spilled(plan: Plan, target: Target, spill: Path, length: int) -> Path:
+def _spilled(plan: Plan[Row], target: Target, spill: Path, length: int) -> Path:
     """Write pictures to a file as they come: a long clip would not fit into memory."""
     try:
         handle, name = tempfile.mkstemp(dir=spill)

@@ -12,14 +12,14 @@ import numpy.typing as npt
 from PIL import Image
 
 from evenface.errors import InputError
-from evenface.faces.align import Face, Square, cut
-from evenface.faces.clips import Find, look, range_of
+from evenface.faces.align import Square, cut
+from evenface.faces.clips import Find, Plan, look, range_of
 from evenface.faces.detector import EXTRA
 from evenface.faces.numbers import check_lost
 from evenface.faces.read import Target, quiet_pillow, read_picture
 from evenface.faces.sequences import Array, Sequencing, at, held, needed, places
 from evenface.faces.taking import Indices
-from evenface.faces.track import Motion, Track, follow, kept, smooth
+from evenface.faces.track import Motion, follow, kept, smooth
 from evenface.faces.trouble import UnusableError
 from evenface.faces.video import Film, open_film
 
@@ -51,7 +51,7 @@ class Still:
 
 
 @dataclass(frozen=True)
-class Row:
+class MeshRow:
     """One sample: a face on the frames that it is made of.
 
     Parameters
@@ -85,34 +85,6 @@ class Row:
         return at(how.made(points / sizes[:, None, :1]), self.where)
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What becomes of a clip or picture.
-
-    Parameters
-    ----------
-    film : Film
-        Where its frames come from.
-    rows : list of Row
-        Its samples, one for each face that is kept; empty if it cannot be used.
-    looks : ndarray of int64
-        Frames in which faces were looked for.
-    found : list of list of Face
-        What was found in each.
-    tracks : list of Track
-        The faces followed, the main one first.
-    trouble : str
-        Why it cannot be used, else empty.
-    """
-
-    film: Film
-    rows: list[Row]
-    looks: Indices
-    found: list[list[Face]]
-    tracks: list[Track]
-    trouble: str = ""
-
-
 def read_mesh(path: str, start: int | None, end: int | None, target: Target) -> tuple[list[list[int]], bytes]:
     """Find the points of a clip or picture.
 
@@ -142,7 +114,7 @@ def read_mesh(path: str, start: int | None, end: int | None, target: Target) -> 
     return [row.facts for row in plan.rows], b"".join(row.made(how).astype("<f4").tobytes() for row in plan.rows)
 
 
-def plan_mesh(path: str, start: int | None, end: int | None, target: Target) -> Plan:
+def plan_mesh(path: str, start: int | None, end: int | None, target: Target) -> Plan[MeshRow]:
     """Follow the faces of a clip and find their points on the frames that are taken.
 
     Parameters
@@ -174,7 +146,7 @@ def plan_mesh(path: str, start: int | None, end: int | None, target: Target) -> 
     return plan_points(film, *range_of(start, end, len(film.times)), target)
 
 
-def plan_points(film: Film, first: int, last: int, target: Target, find: Find = look) -> Plan:
+def plan_points(film: Film, first: int, last: int, target: Target, find: Find = look) -> Plan[MeshRow]:
     """Follow the faces in the frames ``first`` to ``last`` of a film and find their points.
 
     Parameters are those of :func:`~evenface.faces.clips.plan_film`, errors those of :func:`plan_mesh`.
@@ -198,7 +170,7 @@ def plan_points(film: Film, first: int, last: int, target: Target, find: Find = 
     return Plan(film, rows, first + looks, found, tracks, trouble)
 
 
-def _row(film: Film, motion: Motion, times: npt.NDArray[np.float64], first: int, how: Sequencing, face: int) -> Row:
+def _row(film: Film, motion: Motion, times: npt.NDArray[np.float64], first: int, how: Sequencing, face: int) -> MeshRow:
     """Find the points of one face, or raise UnusableError if it was lost too often."""
     count, there = len(times), motion.sees(times)
     present = np.flatnonzero(there) if how.lost == "skip" else np.arange(count)
@@ -221,7 +193,7 @@ def _row(film: Film, motion: Motion, times: npt.NDArray[np.float64], first: int,
     lost = int((~seen).sum())
     check_lost(lost, len(frames), how)
     facts = [first, first + count, count, lost + absent, max(0, how.frames - len(present)), face]
-    return Row(first + frames, np.interp(where, taken, np.arange(len(taken))), seen, points, sizes, facts)
+    return MeshRow(first + frames, np.interp(where, taken, np.arange(len(taken))), seen, points, sizes, facts)
 
 
 @lru_cache(maxsize=1)

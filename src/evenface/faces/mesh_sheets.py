@@ -3,7 +3,8 @@
 import numpy as np
 from PIL import Image, ImageDraw
 
-from evenface.faces.mesh import Plan, plan_mesh
+from evenface.faces.clips import Plan
+from evenface.faces.mesh import MeshRow, plan_mesh
 from evenface.faces.read import Target
 from evenface.faces.sequences import Array, held
 from evenface.faces.sheet_page import CELL, CELLS, CROP, INK, KEY, PAPER, RED, Cell, draw_frames, draw_page, looked_at
@@ -28,7 +29,7 @@ def draw_points(path: str, start: int | None, end: int | None, target: Target, t
         return draw_page([title, f"set aside: {error}"], [], [], {}, RED)
 
 
-def _page(plan: Plan, target: Target, title: str) -> Image.Image:
+def _page(plan: Plan[MeshRow], target: Target, title: str) -> Image.Image:
     """Put frames with points on one page, those of all samples evenly."""
     total = len(plan.rows) * target.frames
     cells = [_cell(plan, place, target) for place in uniform(total, min(total, CELLS)).tolist()]
@@ -47,7 +48,7 @@ def _page(plan: Plan, target: Target, title: str) -> Image.Image:
     return draw_page([title, told], [cell for cell, _ in cells], [frames[cell.place] for cell, _ in cells], made, INK)
 
 
-def _cell(plan: Plan, place: int, target: Target) -> tuple[Cell, Array]:
+def _cell(plan: Plan[MeshRow], place: int, target: Target) -> tuple[Cell, Array]:
     """Give what is shown at a place among all frames taken: the frame nearest to it, and the points."""
     row = plan.rows[place // target.frames]
     where = float(row.where[place % target.frames])

@@ -12,7 +12,7 @@ from PIL import Image
 
 from evenface.data.manifest import Manifest
 from evenface.errors import InputError
-from evenface.faces.clips import Plan, crops, plan_clip
+from evenface.faces.clips import Plan, Row, crops, plan_clip
 from evenface.faces.mesh_sheets import draw_points
 from evenface.faces.read import Target
 from evenface.faces.sheet_page import CELLS, INK, RED, Cell, draw_frames, draw_page, looked_at
@@ -123,7 +123,7 @@ def draw_sheet(path: str, start: int | None, end: int | None, target: Target, ti
     return draw_page([title, _told(plan, target)], cells, frames, made, INK)
 
 
-def _told(plan: Plan, target: Target) -> str:
+def _told(plan: Plan[Row], target: Target) -> str:
     rows, frames = len(plan.rows), target.frames
     text = f"{rows * frames:,} of {plan.rows[0].facts[2]:,} frames"
     text += f" in {rows:,} samples of {frames}" if rows > 1 else ""
@@ -137,7 +137,7 @@ def _told(plan: Plan, target: Target) -> str:
     return text
 
 
-def _taken(plan: Plan, target: Target) -> list[Cell]:
+def _taken(plan: Plan[Row], target: Target) -> list[Cell]:
     """Choose frames of all samples evenly."""
     total = len(plan.rows) * target.frames
     looks = {frame: look for look, frame in enumerate(plan.looks.tolist())}

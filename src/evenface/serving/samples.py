@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -9,7 +10,6 @@ from PIL import Image
 from evenface.errors import InputError
 from evenface.faces.align import Face
 from evenface.faces.clips import Plan, crops, plan_film
-from evenface.faces.mesh import Plan as Points
 from evenface.faces.mesh import Still, plan_points
 from evenface.faces.numbers import count_frames, read_numbers
 from evenface.faces.read import Target, cropped, decoded, quiet_pillow
@@ -187,7 +187,7 @@ def _windows(film: Film, target: Target, settings: Settings) -> Iterator[Sample]
 
 def _window(film: Film, first: int, last: int, target: Target, numbers: Numbers, looks: Looks) -> Iterator[Sample]:
     """Take the samples of the frames ``first`` to ``last``; one without an array where there is no face."""
-    plan: Plan | Points = (plan_points if target.sequencing else plan_film)(film, first, last, target, looks)
+    plan: Plan[Any] = (plan_points if target.sequencing else plan_film)(film, first, last, target, looks)
     if plan.trouble:
         yield Sample(first, last, float(film.times[first]), float(film.times[last - 1]))
         return
@@ -208,10 +208,9 @@ def _seen(track: Track, at: Times, time: float) -> Face:
     return track.faces[min(track.faces, key=lambda look: abs(float(at[look]) - time))]
 
 
-def _arrays(plan: Plan | Points, target: Target) -> Iterator[tuple[int, np.ndarray]]:
+def _arrays(plan: Plan[Any], target: Target) -> Iterator[tuple[int, np.ndarray]]:
     """Give each row's samples when their last frame is there; few are open at a time, however many there are."""
-    if isinstance(plan, Points):
-        assert target.sequencing is not None
+    if target.sequencing:
         yield from ((place, row.made(target.sequencing)) for place, row in enumerate(plan.rows))
         return
     made: dict[int, np.ndarray] = {}
