@@ -18,6 +18,7 @@ from evenface.cli import app
 from evenface.errors import InputError
 from evenface.fitting import sequences
 from evenface.progress import Bar
+from evenface.runs import Run
 from evenface.studies import cluster, load_study, worker
 from evenface.studies.cluster import TRIES, Cluster
 from evenface.studies.groups import MOST, grouped
@@ -252,7 +253,7 @@ def test_a_study_whose_worker_is_killed_ends_complete_and_equal_to_that_of_this_
     assert "a worker was lost" in told
     assert "2 runs in 2 cells" in screen
     for run in here.plan.trainings:
-        mine, theirs = (workflows.Run(folder / run.folder).predictions for folder in (here.folder, out))
+        mine, theirs = (Run(folder / run.folder).predictions for folder in (here.folder, out))
         np.testing.assert_array_equal(mine.sample, theirs.sample)
         np.testing.assert_array_equal(mine.probabilities, theirs.probabilities)
     assert not set(workers()) - before

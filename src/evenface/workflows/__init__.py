@@ -1,0 +1,29 @@
+"""One function per verb of the command line; also the Python interface."""
+
+from evenface.workflows.learning import (
+    calibrate,
+    check_data,
+    evaluate,
+    is_first_process,
+    prepare,
+    train,
+    transfer,
+)
+from evenface.workflows.studying import Compared, audit_claims, compare, demo, study
+from evenface.workflows.using import predict
+
+__all__ = [
+    "Compared",
+    "audit_claims",
+    "calibrate",
+    "check_data",
+    "compare",
+    "demo",
+    "evaluate",
+    "is_first_process",
+    "predict",
+    "prepare",
+    "study",
+    "train",
+    "transfer",
+]

@@ -1,0 +1,244 @@
+"""From a recipe to a run that has been tested."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evenface import assembly, calibrating, learner, reporting
+from evenface.data.leakage import Findings
+from evenface.faces.store import Store
+from evenface.files import atomic_write, write_json
+from evenface.recipes import Recipe, load_recipe
+from evenface.runs import METRICS, REPORT, Run
+
+if TYPE_CHECKING:
+    pass
+
+
+def is_first_process() -> bool:
+    """Whether this is the process that speaks and writes, where several train together."""
+    # As torchrun, SLURM and Fabric's own launcher say it.
+    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK"))
+
+
+def prepare(recipe: str | Path | Mapping[str, Any], *, sheets: str | Path | None = None, **overrides: Any) -> Store:
+    """Prepare the faces of a recipe, or find them prepared.
+
+    Parameters
+    ----------
+    recipe : str, Path or mapping
+        Name of a shipped recipe, YAML file, run folder, or the content itself.
+    sheets : str or Path, optional
+        Folder for contact sheets of clips: frames taken, faces found, crops; at most 40.
+    **overrides
+        Settings by dotted key.
+
+    Raises
+    ------
+    InputError
+        If anything given cannot be used, or nothing is usable; contact sheets are written before that.
+    """
+    return assembly.prepare_store(load_recipe(recipe, overrides), None if sheets is None else Path(sheets))
+
+
+def train(
+    recipe: str | Path | Mapping[str, Any],
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
+    faces: bool = True,
+    **overrides: Any,
+) -> Run:
+    """Train by a recipe, predict the test side, and report.
+
+    Parameters
+    ----------
+    recipe : str, Path or mapping
+        Name of a shipped recipe, YAML file, run folder, or the content itself.
+    out : str or Path, optional
+        Run folder; by default ``runs/`` with the recipe's name and the overrides.
+    resume : bool, default=False
+        Go on with the run in that folder where it was interrupted; on a CPU the result is bit-identical to that of
+        a run that was not. A run that has ended is given back as it is.
+    faces : bool, default=True
+        Whether the report shows sample faces.
+    **overrides
+        Settings by dotted key: ``**{"optimizer.lr": 1e-4}``.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    InputError
+        If anything given cannot be used; the sentence says what, where and what to do.
+    """
+    settings = load_recipe(recipe, overrides)
+    folder = Path(out) if out is not None else _default_folder(recipe, settings, overrides)
+    run = Run.create(folder, settings, resume=resume or not is_first_process())
+    if run.finished:
+        whole = (folder / REPORT).is_file() or not is_first_process()
+        return run if whole else evaluate(folder, faces=faces)
+    learner.check_parts(settings)
+    from evenface.fitting import fit
+
+    fit(run, settings)
+    return evaluate(run.folder, faces=faces) if is_first_process() else run
+
+
+def _default_folder(recipe: str | Path | Mapping[str, Any], settings: Recipe, overrides: Mapping[str, Any]) -> Path:
+    if isinstance(recipe, str | Path) and (Path(recipe) / "recipe.yaml").is_file():
+        return Path(recipe)
+    words = [
+        f"{key}={value}".replace("/", "_").replace(" ", "") for key, value in overrides.items() if key != "data.root"
+    ]
+    return Path("runs") / "-".join([settings.name, *words])[:200]
+
+
+def evaluate(run: str | Path, *, faces: bool = True) -> Run:
+    """Compute metrics, calibration, tables and report of a run anew from its stored predictions.
+
+    Parameters
+    ----------
+    run : str or Path
+        Run folder.
+    faces : bool, default=True
+        Whether the report shows sample faces.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    InputError
+        If the folder is no run, or the run has not ended.
+    """
+    from evenface.evaluation.report import run_report
+    from evenface.evaluation.summary import metrics_of
+
+    opened = Run.open(run)
+    result = metrics_of(opened.predictions)
+    write_json(opened.folder / METRICS, result)
+    run_report(
+        opened.folder / REPORT,
+        opened.predictions,
+        title=reporting.title(opened),
+        result=result,
+        history=opened.history,
+        warnings=reporting.warnings(opened),
+        notes=reporting.notes({"": [opened]}),
+        counts=reporting.counts(opened),
+        faces=reporting.sample_faces(opened) if faces else None,
+        facts=reporting.facts([opened]),
+        calibration=calibrating.fit(opened),
+    )
+    return Run(opened.folder)
+
+
+def calibrate(run: str | Path, *, risk: float | None = None, prior: str | None = None) -> calibrating.Calibrated:
+    """Fit a run's calibration on its validation data, and judge it on its test data.
+
+    Parameters
+    ----------
+    run : str or Path
+        Run folder. ``calibration.json`` is written into it.
+    risk : float, optional
+        Share of wrong answers that is borne, 0 to 1: a threshold is found for it.
+    prior : str, optional
+        Correct for the balance of classes where the model is used: ``happy=0.5,sad=0.5``, ``uniform``, or
+        ``estimate``, from the test data without their labels.
+
+    Returns
+    -------
+    Calibrated
+
+    Raises
+    ------
+    InputError
+        If the folder is no run, too few samples validate, or a given value cannot be.
+    """
+    return calibrating.calibrate(Run.open(run), risk=risk, prior=prior)
+
+
+def transfer(
+    run: str | Path,
+    on: str | Path | Mapping[str, Any],
+    *,
+    classes: Mapping[str, str | None] | None = None,
+    everything: bool = False,
+    out: str | Path | None = None,
+    faces: bool = True,
+    **overrides: Any,
+) -> Run:
+    """Test a run on another data set than it learnt from.
+
+    Parameters
+    ----------
+    run : str or Path
+        Run folder.
+    on : str, Path or mapping
+        The other data: name of a source (its official test side), or a recipe as for :func:`train`, of which only the
+        data and the protocol's test side count. Size and channels are always the run's own.
+    classes : mapping of str to str or None, optional
+        Class of the other data to the run's class, or to None to leave it out. Those not named are matched by name
+        (``happiness`` is ``happy``). Probabilities are restricted to the classes that both share and renormalised.
+    everything : bool, default=False
+        Test on all samples, whatever their side.
+    out : str or Path, optional
+        Folder; by default ``on-<name>`` in the run's.
+    faces : bool, default=True
+        Whether the report shows sample faces.
+    **overrides
+        Settings of the other data's recipe by dotted key: ``**{"data.root": "~/rafdb"}``.
+
+    Returns
+    -------
+    Run
+        A run folder of its own that can be evaluated and compared. If it is there already it is given back.
+
+    Raises
+    ------
+    InputError
+        If the data cannot be read or divided, fewer than two classes are shared, the run learnt from all of it, or the
+        folder holds something else.
+    """
+    from evenface.elsewhere import predict_on
+
+    found = predict_on(run, on, classes=classes, everything=everything, out=out, overrides=overrides)
+    return found if (found.folder / REPORT).is_file() else evaluate(found.folder, faces=faces)
+
+
+def check_data(recipe: str | Path | Mapping[str, Any], *, out: str | Path | None = None, **overrides: Any) -> Findings:
+    """Look for leaks and flaws in the data of a recipe, divided by its protocol.
+
+    Parameters
+    ----------
+    recipe : str, Path or mapping
+        As for :func:`train`. Its protocol's ``copies`` and ``imbalance`` do not count: the check looks at everything
+        there is.
+    out : str or Path, optional
+        Folder to write the tables of all findings to, as CSV.
+    **overrides
+        Settings by dotted key.
+
+    Returns
+    -------
+    Findings
+    """
+    from evenface.data.leakage import check
+
+    settings = load_recipe(recipe, {**overrides, "protocol.copies": "keep", "protocol.imbalance": None})
+    store = assembly.prepare_store(settings)
+    # An official division is checked as its authors gave it, before any validation is cut from it.
+    split = None if settings.protocol.kind == "official" else assembly.divide(settings, store)
+    found = check(store.manifest, assembly.stored(store), split=split, quarantine=store.quarantine)
+    findings = replace(found, notes=store.manifest.notes)
+    if out is not None:
+        for name, table in findings.tables().items():
+            with atomic_write(Path(out) / f"{name}.csv") as temporary:
+                table.to_csv(temporary, index=False)
+    return findings

@@ -1,0 +1,69 @@
+"""What was trained, put to use."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from evenface.errors import InputError
+
+if TYPE_CHECKING:
+    from evenface.serving.using import Predicted
+
+
+def predict(
+    run: str | Path,
+    inputs: Sequence[str | Path] = (),
+    *,
+    out: str | Path = "predictions.csv",
+    annotate: str | Path | None = None,
+    timeline: str | Path | None = None,
+    folders: Literal["pictures", "clips"] | None = None,
+    camera: int | None = None,
+    seconds: float | None = None,
+    **settings: Any,
+) -> "Predicted":
+    """Find faces in pictures, videos or a camera, and say what a run says of them.
+
+    Parameters
+    ----------
+    run : str or Path
+        Run folder.
+    inputs : sequence of str or Path
+        Files, folders and patterns.
+    out : str or Path
+        The table, ``.csv`` or ``.parquet``. Files that are in it are not predicted again.
+    annotate : str or Path, optional
+        Folder for copies of pictures and videos with boxes, numbers of faces, labels and probabilities.
+    timeline : str or Path, optional
+        Figure of probabilities over time: ``.svg``, ``.pdf`` or ``.png``.
+    folders : {"pictures", "clips"}, optional
+        What a folder of pictures is; by default what the run learnt from.
+    camera : int, optional
+        Number of a camera, from 0, in place of inputs.
+    seconds : float, optional
+        How long to look at it; by default until Ctrl-C.
+    **settings
+        See :class:`evenface.serving.settings.Settings`.
+
+    Raises
+    ------
+    InputError
+        If anything given cannot be used, or nothing could be predicted.
+    KeyboardInterrupt
+        After Ctrl-C, with the files that were done in the table; the same call goes on with the others.
+    """
+    from evenface.serving.inputs import camera_source
+    from evenface.serving.opening import open_model
+    from evenface.serving.settings import Settings
+    from evenface.serving.using import draw, predict_inputs
+
+    if (camera is None) == (not inputs):
+        raise InputError("say what to predict", "Name pictures, videos or folders; or a camera.")
+    if camera is not None and annotate is not None:
+        raise InputError("a camera's pictures are not kept, so they cannot be drawn into", "Leave annotate out.")
+    source = None if camera is None else camera_source(camera, seconds)
+    folder = None if annotate is None else Path(annotate)
+    model = open_model(run)
+    found = predict_inputs(model, inputs, Settings(**settings), Path(out), folders=folders, skip=folder, camera=source)
+    draw(found, model.classes, folder, None if timeline is None else Path(timeline))
+    return found
