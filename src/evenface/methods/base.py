@@ -87,7 +87,7 @@ class Moment:
 
 
 class Method(nn.Module, ABC):
-    """A network and the way it is trained. Subclasses give :meth:`training_loss`, and may give :meth:`predict`.
+    """A network and the way it is trained. Subclasses give :meth:`training_loss`.
 
     Parameters
     ----------
@@ -96,6 +96,8 @@ class Method(nn.Module, ABC):
         stored features ``(B, D)`` of stills and ``(B, T, D)`` of clips.
     loss : nn.Module
         ``(logits (B, C), targets (B,)) -> (B,)``.
+
+    A subclass with heads of its own gives :meth:`logits` too; one whose probabilities are no softmax, :meth:`predict`.
 
     Attributes
     ----------
@@ -186,7 +188,32 @@ class Method(nn.Module, ABC):
         """
         if self.detects:
             return shares(self.scores(images))
-        return probabilities(self.network(images).logits)
+        return probabilities(self.logits(images))
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Give what :meth:`predict` takes the softmax of, ``(B, C)``; of no use where it is made in another way."""
+        logits: Tensor = self.network(images).logits
+        return logits
+
+    def evidence(self, images: Tensor) -> Tensor:
+        """Give what speaks for each class, to explain: it grows with what is said of the class at inference.
+
+        Parameters
+        ----------
+        images : Tensor of shape (B, channels, H, W), or another that the network takes
+            Floating point, from 0 to 1.
+
+        Returns
+        -------
+        Tensor of shape (B, C)
+            Logits before the softmax; log-odds of the scores where each class is detected by itself; logarithms of
+            the probabilities where a method makes those in a way of its own.
+        """
+        if self.detects:
+            return self.scores(images).logit(1e-7)
+        if type(self).predict is Method.predict:
+            return self.logits(images)
+        return self.predict(images).clamp_min(1e-12).log()
 
     def scores(self, images: Tensor) -> Tensor:
         """Give what is said of each class, ``(B, C)``: the probabilities, unless the method detects each by itself."""

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from evenface.methods.base import Method, probabilities
+from evenface.methods.base import Method
 
 
 class BBN(Method):
@@ -64,10 +64,10 @@ class BBN(Method):
         loss: Tensor = alpha * self.loss(logits, targets) + (1 - alpha) * self.loss(logits, rare)
         return loss
 
-    def predict(self, images: Tensor) -> Tensor:
-        """Give the softmax of both branches' answers to the same images, ``(B, C)``."""
+    def logits(self, images: Tensor) -> Tensor:
+        """Give both branches' answer to the same images, ``(B, C)``."""
         maps = self.network(images).maps
-        return probabilities(self._join(maps, maps, 0.5))
+        return self._join(maps, maps, 0.5)
 
     def _join(self, common: Tensor, rare: Tensor, alpha: float) -> Tensor:
         features = (alpha * self.conventional(common), (1 - alpha) * self.rebalancing(rare))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from evenface.losses.base import true_log_probability, weighted
-from evenface.methods.base import Method, Task, probabilities
+from evenface.methods.base import Method, Task
 from evenface.methods.clustering import Clusters, Subclasses, subclass_counts
 from evenface.methods.rest import at_rest
 from evenface.registry import find
@@ -102,10 +102,10 @@ class DICC(Method):
         first = weighted(-true_log_probability(outputs.logits, pseudo), targets, self._class_weights())
         return first if self.by_epoch else first + self._loss(self.mapping(outputs.logits.detach()), targets)
 
-    def predict(self, images: Tensor) -> Tensor:
-        """Give the probability of each true class."""
-        logits = self.network(images).logits
-        return probabilities(logits if self.clusters is None else self.mapping(logits))
+    def logits(self, images: Tensor) -> Tensor:
+        """Give the logits of the true classes, ``(B, C)``."""
+        logits: Tensor = self.network(images).logits
+        return logits if self.clusters is None else self.mapping(logits)
 
     def _loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         loss: Tensor = self.loss(logits, targets)

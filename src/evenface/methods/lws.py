@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor, nn
 
-from evenface.methods.base import probabilities
 from evenface.methods.decoupled import Decoupled
 from evenface.networks.backbone import Outputs
 
@@ -30,6 +29,6 @@ class LWS(Decoupled):
         """Give the scaled logits."""
         return outputs.logits * self.scales
 
-    def predict(self, images: Tensor) -> Tensor:
-        """Give the probability of each class by the scaled logits."""
-        return probabilities(self.relearnt(self.network(images)))
+    def logits(self, images: Tensor) -> Tensor:
+        """Give the scaled logits, ``(B, C)``."""
+        return self.relearnt(self.network(images))

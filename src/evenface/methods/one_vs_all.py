@@ -47,4 +47,8 @@ class OneVsAll(Method):
 
     def scores(self, images: Tensor) -> Tensor:
         """Give what each detector says by itself, 0 to 1, ``(B, C)``; rows need not sum to 1."""
-        return in_32_bits(self.network(images).logits).sigmoid()
+        return in_32_bits(self.logits(images)).sigmoid()
+
+    def evidence(self, images: Tensor) -> Tensor:
+        """Give the detectors' logits, which are log-odds, ``(B, C)``."""
+        return self.logits(images)

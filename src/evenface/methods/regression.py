@@ -68,3 +68,8 @@ class Regression(ScaleMethod):
         level = self.output(images).clamp(0, self.classes - 1)
         steps = torch.arange(self.classes, device=level.device, dtype=level.dtype)
         return (1 - (level[:, None] - steps).abs()).clamp_min(0)
+
+    def evidence(self, images: Tensor) -> Tensor:
+        """Give how near the level is to each class: minus the distance, where all but two probabilities are 0."""
+        level = self.output(images)
+        return -(level[:, None] - torch.arange(self.classes, device=level.device, dtype=level.dtype)).abs()

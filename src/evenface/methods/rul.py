@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from evenface.methods.base import Method, probabilities
+from evenface.methods.base import Method
 
 
 class RUL(Method):
@@ -62,9 +62,10 @@ class RUL(Method):
         loss: Tensor = 0.5 * self.loss(logits, targets) + 0.5 * self.loss(logits, targets[partner])
         return loss
 
-    def predict(self, images: Tensor) -> Tensor:
-        """Give the softmax of the classifier on unmixed features, ``(B, C)``."""
-        return probabilities(self.classifier(self.mu(self.network(images).features)))
+    def logits(self, images: Tensor) -> Tensor:
+        """Give what the classifier says of unmixed features, ``(B, C)``."""
+        logits: Tensor = self.classifier(self.mu(self.network(images).features))
+        return logits
 
 
 def mix(features: Tensor, uncertainty: Tensor, partner: Tensor) -> Tensor:

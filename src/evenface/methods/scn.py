@@ -98,9 +98,9 @@ class SCN(Method):
             self._relabel(logits.detach(), labels, slice(None) if self.relabel_all else low)
         return loss
 
-    def predict(self, images: Tensor) -> Tensor:
-        """Give the softmax of the weighted logits, ``(B, C)``."""
-        return probabilities(self._look(images)[1])
+    def logits(self, images: Tensor) -> Tensor:
+        """Give the weighted logits, ``(B, C)``."""
+        return self._look(images)[1]
 
     def _look(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Give the attention weights (B,) and the logits times these (B, C)."""

@@ -4,7 +4,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from evenface.methods.base import probabilities
 from evenface.methods.plain import Plain
 
 
@@ -44,10 +43,10 @@ class TauNorm(Plain):
             raise ValueError(f"bias must be drop or keep, got {bias!r}")
         self.tau, self.bias = tau, bias
 
-    def predict(self, images: Tensor) -> Tensor:
-        """Give the probability of each class by the normalised classifier."""
+    def logits(self, images: Tensor) -> Tensor:
+        """Give the logits of the normalised classifier, ``(B, C)``."""
         classifier: nn.Linear = self.network.classifier  # type: ignore[assignment]
         norms = torch.linalg.vector_norm(classifier.weight, dim=1, keepdim=True)
         weight = classifier.weight / norms.clamp_min(torch.finfo(norms.dtype).tiny) ** self.tau
         bias = classifier.bias if self.bias == "keep" else None
-        return probabilities(F.linear(self.network(images).features, weight, bias))
+        return F.linear(self.network(images).features, weight, bias)
