@@ -17,8 +17,9 @@ ROOT = Path(ef.__file__).parent
 FLOORS = """
 cli
 workflows
+explain
 studies serving
-elsewhere fitting
+elsewhere fitting cards
 search
 training assembly learner reporting calibrating
 methods faces balance

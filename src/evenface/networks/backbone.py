@@ -144,15 +144,20 @@ class Network(nn.Module):
             return backbone.forward_head(back), maps
 
 
-def as_maps(raw: Tensor, backbone: nn.Module) -> tuple[Tensor, Tensor]:
-    """Give a backbone's last output as (B, D, h, w), and the same again in its own layout, computed from the maps."""
+def as_maps(raw: Tensor, backbone: nn.Module, other: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Give a backbone's last output as (B, D, h, w), and the same again in its own layout, computed from the maps.
+
+    Other maps, where they are given, take the place of its own.
+    """
     if raw.ndim == 3:
         extra = int(getattr(backbone, "num_prefix_tokens", 0))
         prefix, tokens = raw[:, :extra], raw[:, extra:]
         side = math.isqrt(tokens.shape[1])  # images are square, so tokens are
-        maps = tokens.transpose(1, 2).unflatten(2, (side, side))  # type: ignore[no-untyped-call]
+        own = tokens.transpose(1, 2).unflatten(2, (side, side))  # type: ignore[no-untyped-call]
+        maps = own if other is None else other
         return maps, torch.cat([prefix, maps.flatten(2).transpose(1, 2)], dim=1)
     if getattr(backbone, "output_fmt", "NCHW") == "NHWC":
-        maps = raw.permute(0, 3, 1, 2)
+        maps = raw.permute(0, 3, 1, 2) if other is None else other
         return maps, maps.permute(0, 2, 3, 1)
-    return raw, raw
+    maps = raw if other is None else other
+    return maps, maps
