@@ -43,7 +43,8 @@ class Run:
     folder : Path
         Where it stands. It holds ``recipe.yaml`` (as resolved), ``run.json`` (versions, seed, hashes, counts),
         ``split.parquet``, ``predictions.parquet`` (test), ``validation.parquet``, ``metrics.json``, ``history.csv``,
-        ``weights.safetensors`` (selected), ``last.safetensors``, ``log.txt``, ``report.html`` and ``tables/``.
+        ``weights.safetensors`` (selected), ``last.safetensors``, ``log.txt``, ``report.html``,
+        ``model-card.md`` and ``tables/``.
     """
 
     folder: Path

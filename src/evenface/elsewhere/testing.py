@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from evenface import assembly
+from evenface.data.attributes import attributes_of
 from evenface.data.labels import ClassMap, match
 from evenface.data.similar import stand_among
 from evenface.data.sources import SOURCES
@@ -286,7 +287,8 @@ def _write(
         with atomic_write(folder / name) as temporary:
             shutil.copyfile(run.folder / name, temporary)
     kept = restricted(whole, found)
-    sides = store.manifest.table.iloc[rows][["sample", "subject"]].assign(label=kept.labels, row=rows, side="test")
+    columns = ["sample", "subject", *attributes_of(store.manifest.table)]
+    sides = store.manifest.table.iloc[rows][columns].assign(label=kept.labels, row=rows, side="test")
     with atomic_write(folder / SPLIT) as temporary:
         sides.to_parquet(temporary, index=False)
     whole.save(folder / UNRESTRICTED)

@@ -54,7 +54,10 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page: a paragraph for each line of text, figures, tables, folded tables (closed first), faces."""
+    """A part of the page: a paragraph for each line of text, figures, tables, folded tables (closed first), faces.
+
+    ``told`` stands below the tables: a word and the sentences about it.
+    """
 
     title: str
     text: str = ""
@@ -62,6 +65,7 @@ class Section:
     tables: tuple[Table, ...] = ()
     folded: tuple[Table, ...] = ()
     faces: Mapping[str, np.ndarray] = field(default_factory=dict)
+    told: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -150,6 +154,7 @@ def _section(section: Section) -> dict[str, Any]:
         "tables": section.tables,
         "beside": len(section.pictures) == 1 and all(len(table.header) <= NARROW for table in section.tables),
         "folded": section.folded,
+        "told": section.told,
         "faces": [_strip(name, pictures) for name, pictures in section.faces.items()],
     }
 

@@ -47,6 +47,7 @@ def run_report(
     faces: Mapping[str, np.ndarray] | None = None,
     facts: Mapping[str, str] | None = None,
     calibration: Calibration | None = None,
+    further: Sequence[Section] = (),
     seed: int = 0,
     formats: Sequence[str] = (),
 ) -> Path:
@@ -76,6 +77,8 @@ def run_report(
         How the run was made: recipe, network, seed, versions.
     calibration : Calibration, optional
         What was fitted on validation data; all else is of the probabilities as trained.
+    further : sequence of Section
+        Parts that stand last, such as the model card.
     seed : int, default=0
         Seed of the intervals.
     formats : sequence of str
@@ -118,6 +121,7 @@ def run_report(
         *sections.training({"": history} if history is not None else {}),
         *sections.data(counts, faces, predictions.classes),
         Section("All metrics", tables=(contents.overall_table(result),)),
+        *further,
     )
     tiles = tuple(Tile(name, *_top(estimate(result["overall"][key]))) for key, name in TOP)
     page = Page(

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from evenface.data.attributes import attributes_of
 from evenface.data.protocol import Split
 from evenface.faces.store import Store
 from evenface.faces.targets import content_of
@@ -45,11 +46,12 @@ def _people(store: Store, rows: np.ndarray) -> int | None:
 
 
 def sides_of(store: Store, split: Split) -> pd.DataFrame:
-    """Give the split as a table: row of the store, sample, label, subject, side."""
+    """Give the split as a table: row of the store, sample, label, subject, attributes of people, side."""
     parts = []
+    kept = ["sample", "label", "subject", *attributes_of(store.manifest.table)]
     for side in ("train", "validation", "test"):
         rows = getattr(split, side)
-        part = store.manifest.table.iloc[rows][["sample", "label", "subject"]]
+        part = store.manifest.table.iloc[rows][kept]
         parts.append(part.assign(row=rows, side=side))
     together: pd.DataFrame = pd.concat(parts, ignore_index=True)
     return together

@@ -156,6 +156,12 @@ def build_network(
     return network
 
 
+def licence(name: str) -> str:
+    """Say what timm states of the licence of a network's weights on the hub; an InputError for an unknown tag."""
+    config = _config(name)
+    return f"{config.hf_hub_id or name}: {config.license or 'timm states no licence'}"
+
+
 def _config(name: str) -> Any:
     import timm
 

@@ -1,6 +1,8 @@
 """A run folder as a model: the method with the weights that were tested."""
 
 import hashlib
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,9 +11,10 @@ from lightning_fabric import Fabric
 from evenface import learner
 from evenface.augment import to_float
 from evenface.balance import implied_prior
+from evenface.cards import card_of
 from evenface.evaluation.fitted import Calibration
 from evenface.runs import Run
-from evenface.serving.form import form_of
+from evenface.serving.form import Form, form_of
 from evenface.serving.model import Model
 
 
@@ -56,22 +59,23 @@ class TorchModel(Model):
         self.prior = self.calibration.prior if self.calibration else implied_prior(run.recipe, counts).prior
         with run.weights.open("rb") as file:
             self.key = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-        self.card = {
-            "name": self.name,
-            "about": run.recipe.about,
-            "paper": run.recipe.paper,
-            "data": run.recipe.data.source,
-            "protocol": run.recipe.protocol.kind,
-            "samples": run.facts["counts"],
-            "notes": run.facts["notes"],
-        }
+
+    @cached_property
+    def card(self) -> dict[str, Any]:  # type: ignore[override]
+        """What is known of the run; see :func:`evenface.cards.card_of`."""
+        return card_of(self.run)
 
     @torch.inference_mode()
     def ask(self, batch: np.ndarray) -> np.ndarray:
         """Give the raw answer; see :meth:`Model.ask`."""
-        inputs = torch.from_numpy(np.ascontiguousarray(batch)).to(self.device)
-        if self.form.kind != "sequences":
-            inputs = to_float(inputs[:, 0] if self.form.frames == 1 else inputs)
+        stored = torch.from_numpy(np.ascontiguousarray(batch)).to(self.device)
         with self._fabric.autocast():
-            found = self.method.scores(inputs).double()
+            found = self.method.scores(as_input(stored, self.form)).double()
         return np.asarray(found.cpu().numpy())
+
+
+def as_input(stored: torch.Tensor, form: Form) -> torch.Tensor:
+    """Turn samples as they are stored, (B,) + ``form.shape``, into what a method takes."""
+    if form.kind == "sequences":
+        return stored
+    return to_float(stored[:, 0] if form.frames == 1 else stored)

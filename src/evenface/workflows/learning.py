@@ -99,7 +99,7 @@ def _default_folder(recipe: str | Path | Mapping[str, Any], settings: Recipe, ov
 
 
 def evaluate(run: str | Path, *, faces: bool = True) -> Run:
-    """Compute metrics, calibration, tables and report of a run anew from its stored predictions.
+    """Compute metrics, calibration, tables, model card and report of a run anew from its stored predictions.
 
     Parameters
     ----------
@@ -117,12 +117,17 @@ def evaluate(run: str | Path, *, faces: bool = True) -> Run:
     InputError
         If the folder is no run, or the run has not ended.
     """
+    from evenface import cards
     from evenface.evaluation.report import run_report
     from evenface.evaluation.summary import metrics_of
 
     opened = Run.open(run)
     result = metrics_of(opened.predictions)
     write_json(opened.folder / METRICS, result)
+    calibration = calibrating.fit(opened)
+    card = cards.card_of(opened)
+    with atomic_write(opened.folder / cards.CARD) as temporary:
+        temporary.write_text(cards.markdown(card), encoding="utf-8")
     run_report(
         opened.folder / REPORT,
         opened.predictions,
@@ -134,7 +139,8 @@ def evaluate(run: str | Path, *, faces: bool = True) -> Run:
         counts=reporting.counts(opened),
         faces=reporting.sample_faces(opened) if faces else None,
         facts=reporting.facts([opened]),
-        calibration=calibrating.fit(opened),
+        calibration=calibration,
+        further=[cards.section(card)],
     )
     return Run(opened.folder)
 

@@ -65,6 +65,12 @@ def read(name: str, root: Path | str, options: Mapping[str, Any] | None = None) 
     return manifest
 
 
+def licence(name: str) -> str:
+    """Say under what terms a source's data is given out, as far as that is known; an InputError for no such source."""
+    said: str = import_module(find("source", name, SOURCES)).LICENCE
+    return said
+
+
 def _check(name: str, option: str, value: Any, hint: Any) -> Any:
     """Bring a value to the type that the source declares for the option."""
     from pydantic import ConfigDict, TypeAdapter, ValidationError

@@ -16,6 +16,11 @@ from evenface.data.sources.layout import check_root, listed, names_in
 from evenface.errors import InputError
 from evenface.progress import progress
 
+LICENCE = (
+    "Given out by its authors for research only, on a signed licence agreement: "
+    "https://mohammadmahoor.com/pages/databases/affectnet/"
+)
+
 CODES = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt")
 SIDES = {"train_set": "train", "val_set": "test"}
 ENDING = "_exp.npy"

@@ -14,6 +14,8 @@ from evenface.data.sources.layout import absent_files, check_root, folders, list
 from evenface.errors import InputError
 from evenface.registry import nearest
 
+LICENCE = "For non-commercial research only, on an agreement with its owners: https://www.nit.ovgu.de/BioVid.html"
+
 LEVELS = ("BL1", "PA1", "PA2", "PA3", "PA4")
 COLUMNS = ("subject_name", "class_id", "sample_name")
 LISTS = ("samples.csv", "starting_point/samples.csv")

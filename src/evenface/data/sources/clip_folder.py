@@ -8,6 +8,8 @@ from evenface.data.sources.folder import rows_of_classes
 from evenface.data.sources.layout import clips_below, folders, listed
 from evenface.errors import InputError
 
+LICENCE = "As its owner gave it: evenface does not know its terms."
+
 EXPECTED = "Expected class/clip or split/class/clip; a clip is a video, or a folder of pictures."
 
 

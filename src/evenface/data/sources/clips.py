@@ -7,6 +7,8 @@ from pathlib import Path
 from evenface.data.manifest import Manifest
 from evenface.data.sources.csv import read_as
 
+LICENCE = "As its owner gave it: evenface does not know its terms."
+
 
 def read(
     root: Path,

@@ -12,6 +12,8 @@ from evenface.data.sources.layout import absent_files, check_root, listed, natur
 from evenface.errors import InputError
 from evenface.registry import nearest
 
+LICENCE = "As its owner gave it: evenface does not know its terms."
+
 EXPECTED = "Expected the columns path and label, and as you like subject, clip, split, start, end, sample."
 
 

@@ -10,6 +10,8 @@ from evenface.data.labels import EXPRESSIONS
 from evenface.data.manifest import Manifest, make_table
 from evenface.data.sources.layout import rows_of_sides
 
+LICENCE = "Its terms are not known to evenface: ask those who gave it to you."
+
 CLASSES = EXPRESSIONS[:7]
 
 

@@ -13,6 +13,12 @@ from evenface.data.manifest import Manifest, make_table
 from evenface.data.sources.layout import check_root, files_below, folders, listed, side_of
 from evenface.errors import InputError
 
+LICENCE = (
+    "Given out for a contest on Kaggle, whose rules hold; the pictures come from an image search and belong "
+    "to others: "
+    "https://www.kaggle.com/c/challenges-in-representation-learning-facial-expression-recognition-challenge"
+)
+
 CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 USAGES = ("Training", "PublicTest", "PrivateTest")
 SIDE_USAGE = {"train": "Training", "validation": "PublicTest", "test": "PrivateTest"}

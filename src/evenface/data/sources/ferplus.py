@@ -15,6 +15,10 @@ from evenface.data.sources import fer2013
 from evenface.data.sources.layout import listed
 from evenface.errors import InputError
 
+LICENCE = (
+    f"The votes are under the MIT licence (https://github.com/microsoft/FERPlus). Of the pictures: {fer2013.LICENCE}"
+)
+
 CLASSES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
 COLUMNS = (*CLASSES, "unknown", "NF")
 

@@ -9,6 +9,8 @@ from evenface.data.manifest import Manifest, make_table
 from evenface.data.sources.layout import check_root, files_below, folders, listed, natural, side_of
 from evenface.errors import InputError
 
+LICENCE = "As its owner gave it: evenface does not know its terms."
+
 EXPECTED = "Expected class/file, or split/class/file with splits such as train, validation, test."
 
 

@@ -7,6 +7,8 @@ from typing import Literal
 from evenface.data.manifest import Manifest
 from evenface.data.sources.number_files import Listing, of_numbers, read_files
 
+LICENCE = "As its owner gave it: evenface does not know its terms."
+
 ENDINGS = (".npy", ".npz", ".csv", ".parquet")
 EXPECTED = (
     "Expected class/file or split/class/file, or a table with the columns path and label; a file is .npy, .npz, .csv "

@@ -9,6 +9,10 @@ from evenface.data.labels import EXPRESSIONS
 from evenface.data.manifest import Manifest, make_table
 from evenface.data.sources.layout import rows_of_sides
 
+LICENCE = (
+    "Given out on Kaggle without a publication: the terms that are stated there hold; evenface does not know them."
+)
+
 CLASSES = EXPRESSIONS[:7]
 
 

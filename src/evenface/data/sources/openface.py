@@ -9,6 +9,11 @@ from pathlib import Path
 from evenface.data.manifest import Manifest
 from evenface.data.sources.number_files import OPENFACE, Features, Listing, check_column, of_numbers, read_files
 
+LICENCE = (
+    "The videos as their owner gave them, of which evenface does not know the terms; OpenFace is licensed for "
+    "non-commercial research only: https://github.com/TadasBaltrusaitis/OpenFace"
+)
+
 EXPECTED = "Expected class/file.csv or split/class/file.csv, or a table with the columns path and label."
 
 

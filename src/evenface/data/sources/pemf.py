@@ -15,6 +15,10 @@ from evenface.data.sources.layout import PICTURES, VIDEOS, check_root, files_bel
 from evenface.errors import InputError
 from evenface.registry import nearest
 
+LICENCE = (
+    "Given out by its authors with their paper in Behavior Research Methods: the terms that are stated there hold."
+)
+
 CONDITIONS = {"N": "neutral", "L": "laser", "A": "algometer", "P": "posed"}
 CLASSES = {"neutral": "neutral", "laser": "phasic", "algometer": "tonic"}
 PATTERN = r"\b(?P<subject>S\d{3})/?(?P<condition>algom|laser|neutral|posed|[ALNP](?=[-\d]*(?:\.|/|$)))"

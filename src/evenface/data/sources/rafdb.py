@@ -12,6 +12,8 @@ from evenface.data.manifest import Manifest, make_table
 from evenface.data.sources.layout import absent_files, check_root, listed
 from evenface.errors import InputError
 
+LICENCE = "For non-commercial research only, on request to its authors: http://whdeng.cn/RAF/model1.html"
+
 CLASSES = EXPRESSIONS[:7]
 CODES = {1: "surprise", 2: "fear", 3: "disgust", 4: "happy", 5: "sad", 6: "angry", 7: "neutral"}
 LABELS = "EmoLabel/list_patition_label.txt"  # the authors' own spelling

@@ -15,6 +15,10 @@ from evenface.data.sources.layout import VIDEOS, check_root, files_below, folder
 from evenface.data.sources.number_files import OPENFACE, Features, check_column, of_numbers
 from evenface.errors import InputError
 
+LICENCE = (
+    "CC BY-NC-SA 4.0, which forbids commercial use; its owners sell other licences: https://zenodo.org/records/1188976"
+)
+
 CODES = {1: "neutral", 2: "calm", 3: "happy", 4: "sad", 5: "angry", 6: "fear", 7: "disgust", 8: "surprise"}
 """The third number of a file name, and the class."""
 CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "calm")

@@ -14,6 +14,8 @@ from evenface.data.sources.sequence_arrays import read_arrays
 from evenface.data.sources.sequence_tables import read_rows
 from evenface.errors import InputError
 
+LICENCE = "As its owner gave it: evenface does not know its terms."
+
 ENDINGS = (".npz", ".parquet")
 
 

