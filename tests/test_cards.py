@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,11 @@ def test_every_source_states_its_terms(name):
     assert said == import_module(SOURCES[name]).LICENCE
     if "research only" in said:
         assert "http" in said  # where the terms are to be read
+
+
+def test_the_page_of_the_card_names_the_terms_of_every_source():
+    page = (Path(__file__).parents[1] / "docs" / "model-card.md").read_text("utf-8")
+    assert all(licence(name) in page and f"`{name}`" in page for name in SOURCES)
 
 
 # --- groups of people
