@@ -26,6 +26,7 @@ from evenface.faces.taking import Taking
 from evenface.faces.trouble import UnusableError
 from evenface.faces.video import open_film
 from evenface.serving.ahead import ahead
+from evenface.serving.balance import with_balance
 from evenface.serving.drawing import _free, marked
 from evenface.serving.following import Numbers, spans
 from evenface.serving.form import Form
@@ -226,6 +227,23 @@ def test_the_table_holds_what_was_said_and_what_is_in_it_is_not_done_again(still
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["bad.png", out.name])
     with pytest.raises(InputError, match="other settings"):
         predict_inputs(model, first, Settings(smooth=1.0), out)
+
+
+def test_a_balance_is_estimated_from_the_inputs_alone_and_then_stands_still(stills, people_folder, tmp_path):
+    model, files = open_model(stills.folder), sorted((people_folder / "fear").iterdir())[:6]
+    found = predict_inputs(model, files, Settings(prior="estimate"), tmp_path / "estimated.csv")
+    [told] = [note.rpartition(" ")[2] for note in found.notes if "estimated" in note]
+    predict_inputs(model, files, Settings(prior=told), tmp_path / "given.csv")
+    estimated, given_so = (
+        pd.read_csv(tmp_path / name).drop(columns="model") for name in ("estimated.csv", "given.csv")
+    )
+    pd.testing.assert_frame_equal(estimated, given_so)
+    # Once a balance is the one with which samples are most probable, their mean probabilities are that balance.
+    shares = np.array([float(part.partition("=")[2]) for part in told.split(",")])
+    np.testing.assert_allclose(estimated[[f"p_{name}" for name in model.classes]].mean(), shares, atol=2e-3)
+    assert np.abs(shares - model.prior).max() > 0.02
+    with pytest.raises(InputError, match="camera"):
+        with_balance(model, [camera_source(0, 1, opener=lambda _: None)], Settings(prior="estimate"))
 
 
 def test_a_journal_that_a_kill_left_is_taken_up_to_the_last_whole_file(tmp_path):

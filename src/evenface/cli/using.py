@@ -27,7 +27,7 @@ def predict(
     window: Annotated[float | None, typer.Option(metavar="SECONDS", help="Runs of clips: length of a window.")] = None,
     overlap: Annotated[float, typer.Option(metavar="SHARE", help="Share of a window that the next shows again.")] = 0.0,
     smooth: Annotated[float, typer.Option(metavar="SECONDS", help="Average each face over so long; 0 for none.")] = 0.0,
-    prior: Annotated[str | None, typer.Option(help="Balance of classes there: uniform, or a=0.5,b=0.5.")] = None,
+    prior: Annotated[str | None, typer.Option(help="Balance of classes there: uniform; a=0.5,b=0.5; or estimate.")] = None,
     abstain: Annotated[float | None, typer.Option(help="No label below this probability.")] = None,
     folders: Annotated[
         Literal["pictures", "clips"] | None, typer.Option(help="What a folder of pictures is; by default as the run.")

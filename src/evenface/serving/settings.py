@@ -9,6 +9,9 @@ from evenface.faces.mesh import MARGIN
 from evenface.faces.read import Target
 from evenface.serving.form import Form
 
+ESTIMATE = "estimate"
+"""In place of a balance: it is estimated from the inputs."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -31,8 +34,9 @@ class Settings:
     smooth : float, default=0.0
         Seconds over which probabilities of one face are averaged, half of them before and half after; 0 for none.
     prior : str, optional
-        Balance of the classes where the model is used, as ``"uniform"`` or ``"happy=0.5,sad=0.2"``; see
-        :func:`evenface.evaluation.priors.parse_prior`. Probabilities are corrected for it.
+        Balance of the classes where the model is used, as ``"uniform"`` or ``"happy=0.5,sad=0.5"``; see
+        :func:`evenface.evaluation.priors.parse_prior`. Probabilities are corrected for it. Where ``"estimate"`` is said
+        the inputs are gone through twice; see :func:`evenface.serving.balance.with_balance`.
     abstain : float, optional
         Give no label where the highest probability is below this, 0 to 1.
     batch : int, default=32

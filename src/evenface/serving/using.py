@@ -8,11 +8,12 @@ from evenface.errors import InputError
 from evenface.faces.trouble import UnusableError
 from evenface.faces.video import open_film
 from evenface.progress import Bar, progress
+from evenface.serving.balance import with_balance
 from evenface.serving.drawing import draw_all
 from evenface.serving.inputs import Source, Wanted, find_sources
 from evenface.serving.model import Model
 from evenface.serving.pipeline import Ended, predicted
-from evenface.serving.settings import Settings
+from evenface.serving.settings import ESTIMATE, Settings
 from evenface.serving.table import Columns, Table, read_table
 from evenface.serving.timeline import timeline as draw_timeline
 
@@ -129,7 +130,11 @@ def predict_inputs(
     """
     settings.check(model.form)
     sources, troubles = ([camera], []) if camera else find_sources(inputs, wanted_of(model, folders), skip)
+    estimated = settings.prior == ESTIMATE
+    settings = with_balance(model, sources, settings)
     found = Predicted(out, sources, notes=notes_of(model, settings))
+    if estimated:
+        found.notes.append(f"balance estimated from these files, without labels: {settings.prior}")
     with Table(out, Columns.of(model, settings)) as table:
         left = [source for source in sources if source.path not in table.done]
         found.before = len(sources) - len(left)
