@@ -17,7 +17,8 @@ ROOT = Path(ef.__file__).parent
 FLOORS = """
 cli
 workflows
-explain
+app
+explain export
 studies serving
 elsewhere fitting cards
 search

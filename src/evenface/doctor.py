@@ -19,7 +19,7 @@ _EXTRAS = {
     ),
     "tracking": (("tensorboard", "TensorBoard"), ("mlflow", "MLflow")),
     "export": (("onnx", "writing ONNX"), ("onnxruntime", "running ONNX")),
-    "app": (("gradio", "the page"),),
+    "app": (("fastapi", "the page"), ("uvicorn", "serving the page"), ("python-multipart", "uploads to the page")),
     "cluster": (("ray", "studies over several machines"),),
 }
 

@@ -71,8 +71,13 @@ def print_comparison(result: Any) -> None:
 
 def open_page(page: Path) -> None:
     """Open a page in the user's browser, where somebody sits before a screen."""
+    open_address(page.resolve().as_uri())
+
+
+def open_address(address: str) -> None:
+    """Open an address in the user's browser, where somebody sits before a screen."""
     seen = sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     if seen and sys.stdout.isatty():
         import webbrowser
 
-        webbrowser.open(page.resolve().as_uri())
+        webbrowser.open(address)

@@ -9,8 +9,9 @@ from evenface.workflows.learning import (
     train,
     transfer,
 )
+from evenface.workflows.showing import serve
 from evenface.workflows.studying import Compared, audit_claims, compare, demo, study
-from evenface.workflows.using import predict
+from evenface.workflows.using import export, predict
 
 __all__ = [
     "Compared",
@@ -20,9 +21,11 @@ __all__ = [
     "compare",
     "demo",
     "evaluate",
+    "export",
     "is_first_process",
     "predict",
     "prepare",
+    "serve",
     "study",
     "train",
     "transfer",

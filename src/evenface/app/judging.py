@@ -1,0 +1,259 @@
+"""What is done with an upload: judged by a model, and explained."""
+
+import base64
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from evenface.app.catalogue import Entry
+from evenface.app.limits import Limits
+from evenface.app.shapes import Explained, Prediction, Row, finite
+from evenface.errors import InputError
+from evenface.faces.numbers import count_frames
+from evenface.faces.read import FORMATS, quiet_pillow, read_picture
+from evenface.faces.trouble import UnusableError
+from evenface.faces.video import RATE, open_film
+from evenface.serving.inputs import Source, find_sources
+from evenface.serving.model import Model
+from evenface.serving.pipeline import Ended, label_of, predicted
+from evenface.serving.pipeline import Row as Said
+from evenface.serving.samples import Sample, prepared
+from evenface.serving.settings import Settings
+from evenface.serving.using import notes_of
+
+EXPLAINED, LOOKED = 6, 60
+"""Rows that are explained at most, and samples among which they are looked for."""
+SHOWN = 6
+"""Frames of a clip that are shown with heat maps."""
+SIDE = 168
+"""Pixels of a face that is shown."""
+Step = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What to judge, by what, how.
+
+    Parameters
+    ----------
+    entry : Entry
+        The model.
+    upload : Path
+        What was uploaded.
+    settings : dict
+        Of :class:`~evenface.serving.settings.Settings`.
+    explain : bool
+        Whether to say what spoke for each class.
+    """
+
+    entry: Entry
+    upload: Path
+    settings: dict[str, Any] = field(default_factory=dict)
+    explain: bool = False
+
+
+@dataclass(frozen=True)
+class _Size:
+    """Of an upload: pixels, seconds, frames."""
+
+    width: int | None = None
+    height: int | None = None
+    seconds: float | None = None
+    frames: int = 1
+
+
+def judge(asked: Asked, model: Model, limits: Limits, step: Step) -> dict[str, Any]:
+    """Judge an upload.
+
+    Parameters
+    ----------
+    asked : Asked
+        What to do.
+    model : Model
+        The model of ``asked.entry``.
+    limits : Limits
+        What is refused.
+    step : callable
+        Told the share that is done.
+
+    Returns
+    -------
+    dict
+        A :class:`~evenface.app.shapes.Prediction`.
+
+    Raises
+    ------
+    InputError
+        If the upload cannot be used, is larger than the limits, or a setting is of no effect.
+    """
+    settings = Settings(**asked.settings, batch=8)
+    settings.check(model.form)
+    (source,), _ = find_sources([asked.upload])
+    try:
+        size = _measured(source, model, limits)
+        rows = [_row(item, model, settings) for item in _said(model, source, settings, size.frames, step)]
+        explained, why = _explained(model, source, settings, rows) if asked.explain else ([], "")
+    except UnusableError as error:
+        raise InputError(f"The file cannot be used: {error}", "Give another one.") from error
+    return Prediction(
+        kind=source.kind,
+        model=asked.entry.id,
+        name=asked.entry.name,
+        classes=list(model.classes),
+        calibrated=model.calibration is not None,
+        temperature=model.calibration.temperature if model.calibration else None,
+        **vars(size),
+        rows=rows,
+        notes=notes_of(model, settings),
+        explained=explained,
+        unexplained=why,
+    ).model_dump()
+
+
+def _measured(source: Source, model: Model, limits: Limits) -> _Size:
+    """Refuse what is too large before it is decoded."""
+    if source.kind == "picture":
+        with quiet_pillow():
+            _check_header(source.path, limits.pixels)
+            image = read_picture(source.path)
+        return _Size(image.width, image.height)
+    if source.kind == "numbers":
+        how = model.form.sequencing
+        if how is None or how.of != "files":
+            raise UnusableError("a file of numbers, and the model takes pictures or videos")
+        frames = count_frames(source.path, how)
+        return _Size(None, None, frames / RATE, _few(frames, limits))
+    film = open_film(source.path)
+    seconds = float(film.times[-1])
+    if not seconds <= limits.seconds:
+        raise UnusableError(f"too long: {seconds:.0f} seconds, the limit is {limits.seconds:g}")
+    frames = _few(len(film.times), limits)
+    image = next(film.frames([0]))[1]
+    _check_pixels(*image.size, limits.frame_pixels)
+    return _Size(image.width, image.height, seconds, frames)
+
+
+def _few(frames: int, limits: Limits) -> int:
+    if frames > limits.frames:
+        raise UnusableError(f"too long: {frames:,} frames, the limit is {limits.frames:,}")
+    return frames
+
+
+def _check_header(path: str, pixels: int) -> None:
+    Image.init()
+    known = [name for name in FORMATS if name in Image.OPEN]
+    try:
+        with Image.open(path, formats=known) as image:
+            size = image.size
+    except Exception:  # reading it says why
+        return
+    _check_pixels(*size, pixels)
+
+
+def _check_pixels(width: int, height: int, most: int) -> None:
+    if width * height > most:
+        raise UnusableError(f"huge: {width} × {height} pixels, the limit is {most / 1e6:g} megapixels")
+
+
+def _said(model: Model, source: Source, settings: Settings, frames: int, step: Step) -> Iterator[Said]:
+    for item in predicted(model, [source], settings):
+        if isinstance(item, Ended):
+            if item.trouble:
+                raise UnusableError(item.trouble)
+            return
+        step(min(1.0, item.sample.end / max(1, frames)))
+        yield item
+
+
+def _row(item: Said, model: Model, settings: Settings) -> Row:
+    sample, p = item.sample, item.probabilities
+    return Row(
+        frame=sample.frame,
+        end=sample.end,
+        time=sample.time,
+        until=sample.until,
+        face=sample.face,
+        box=sample.box,
+        score=finite(sample.score),
+        label="" if p is None else label_of(p, model.classes, settings.abstain),
+        probabilities=None if p is None else p.tolist(),
+    )
+
+
+def _explained(model: Model, source: Source, settings: Settings, rows: list[Row]) -> tuple[list[Explained], str]:
+    """Explain the first row of each face; or say why not."""
+    from evenface.explain import explain_samples
+
+    places = {(row.frame, row.face): i for i, row in enumerate(rows)}
+    chosen = list(islice(_firsts(source, model, settings), EXPLAINED))
+    if not chosen:
+        return [], "There is no face to explain."
+    try:
+        arrays = [sample.array for sample in chosen if sample.array is not None]
+        found = explain_samples(model, np.stack(arrays))
+    except InputError as error:
+        return [], f"{error.message}."
+    return [
+        _shown(places[sample.frame, sample.face], sample, given, model)
+        for sample, given in zip(chosen, found, strict=True)
+    ], ""
+
+
+def _firsts(source: Source, model: Model, settings: Settings) -> Iterator[Sample]:
+    seen = set()
+    for sample in islice(prepared(source, model.form, settings), LOOKED):
+        if sample.array is not None and sample.face not in seen:
+            seen.add(sample.face)
+            yield sample
+
+
+def _shown(row: int, sample: Sample, given: Any, model: Model) -> Explained:
+    """Bring an explanation into a form that a page can show."""
+    from evenface.explain import overlay
+
+    assert sample.array is not None
+    array = model.form.seen(sample.array[None])[0]
+    crops: list[str] = []
+    maps: list[list[str]] = []
+    shown: list[int] = []
+    if model.form.kind != "sequences":
+        shown = np.unique(np.linspace(0, len(array) - 1, min(SHOWN, len(array))).round().astype(int)).tolist()
+        pictures = [_enlarged(array[frame]) for frame in shown]
+        crops = [_uri(picture) for picture in pictures]
+        if given.maps is not None:
+            every = given.maps[:, None] if given.maps.ndim == 3 else given.maps
+            maps = [
+                [_uri(overlay(picture, one[frame])) for frame, picture in zip(shown, pictures, strict=True)]
+                for one in every
+            ]
+    points = [] if given.points is None else given.points.tolist()
+    where = array[..., :2].mean(axis=0) if points and model.form.points in ("mesh-468", "dlib-68") else np.empty((0, 2))
+    return Explained(
+        row=row,
+        kind=given.kind,
+        method=given.method,
+        crops=crops,
+        shown=shown,
+        maps=maps,
+        frames=[] if given.frames is None else given.frames.tolist(),
+        points=points,
+        places=[(float(x), float(y)) for x, y in where],
+    )
+
+
+def _enlarged(face: np.ndarray) -> np.ndarray:
+    """Give a face, uint8 (H, W, 1 or 3), as RGB of a size that can be looked at."""
+    image = Image.fromarray(face[..., 0] if face.shape[-1] == 1 else face).convert("RGB")
+    return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+
+
+def _uri(picture: np.ndarray) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "JPEG", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

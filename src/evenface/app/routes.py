@@ -1,0 +1,228 @@
+"""The routes of the interface: those that look, and those of jobs."""
+
+import asyncio
+import re
+import shutil
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, File, Form, HTTPException, Query, Response, UploadFile
+from fastapi.responses import FileResponse, HTMLResponse
+from pydantic import Field
+
+import evenface
+from evenface.app import describing
+from evenface.app.catalogue import Catalogue, Entry, Kind
+from evenface.app.guard import REPORT_POLICY
+from evenface.app.jobs import Job, Jobs
+from evenface.app.judging import Asked
+from evenface.app.keeping import Keeper, suffix_of
+from evenface.app.limits import Limits
+from evenface.app.shapes import STATEMENT, About, Chosen, Detail, Error, Id, Studied, StudyDetail
+from evenface.app.shapes import Catalogue as Found
+from evenface.app.shapes import Job as Shown
+from evenface.runs import REPORT
+from evenface.serving.settings import Settings
+
+LONGEST_WAIT = 20.0
+"""Seconds that a request may wait for a job."""
+PIECE = 1 << 20
+TABLE = re.compile(r"[\w.-]{1,120}\.(csv|tex)")
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Wait = Annotated[float, Query(ge=0, le=LONGEST_WAIT, description="Seconds to wait for its end before the answer.")]
+ANSWERS: dict[int | str, dict[str, Any]] = {
+    code: {"model": Error, "description": said}
+    for code, said in {
+        400: "It cannot be done; the error says why.",
+        401: "The token is missing or wrong.",
+        403: "It comes from another page.",
+        404: "There is none.",
+        413: "It is too large.",
+        421: "The server does not answer to that name.",
+        422: "The request is not of the form that is described here.",
+        429: "Too many jobs wait.",
+        500: "Something went wrong inside.",
+    }.items()
+}
+
+
+def _router() -> APIRouter:
+    return APIRouter(prefix="/api/v1", responses=ANSWERS)
+
+
+def _entry(catalogue: Catalogue, key: str, *kinds: Kind) -> Entry:
+    found = catalogue.get(key, *kinds)
+    if found is None:
+        what = "study" if kinds == ("study",) else "model"
+        raise HTTPException(404, f"There is no {what} of that id")
+    return found
+
+
+def listing(catalogue: Catalogue, limits: Limits, *, keeps: bool) -> APIRouter:
+    """Make the routes that only look.
+
+    Parameters
+    ----------
+    catalogue : Catalogue
+        What is listed.
+    limits : Limits
+        What is told of limits.
+    keeps : bool
+        Whether uploads are kept.
+    """
+    router = _router()
+
+    @router.get("/about", tags=["look"])
+    def about() -> About:
+        """Say what serves here, and what it refuses."""
+        said = {name: float(value) for name, value in vars(limits).items()}
+        return About(version=evenface.__version__, statement=STATEMENT, limits=said, keeps=keeps)
+
+    @router.get("/models", tags=["look"])
+    def models() -> Found:
+        """List runs, files of models, and studies."""
+        entries = list(catalogue.entries().values())
+        found = [describing.listed(entry) for entry in entries if entry.kind != "study"]
+        studies = [describing.short(describing.studied(entry, catalogue)) for entry in entries if entry.kind == "study"]
+        return Found(models=[one for one in found if one is not None], studies=studies)
+
+    @router.get("/models/{key}", tags=["look"])
+    def model(key: Id) -> Detail:
+        """Say all that is known of a model."""
+        return describing.detail(_entry(catalogue, key, "run", "file"))
+
+    @router.get("/studies", tags=["look"])
+    def studies() -> list[Studied]:
+        """List studies."""
+        return models().studies
+
+    @router.get("/studies/{key}", tags=["look"])
+    def study(key: Id) -> StudyDetail:
+        """Give the table of a study."""
+        return describing.studied(_entry(catalogue, key, "study"), catalogue)
+
+    @router.get("/models/{key}/report.html", tags=["look"], response_class=HTMLResponse)
+    def model_report(key: Id) -> Response:
+        """Give the report of a run."""
+        return _report(_entry(catalogue, key, "run"))
+
+    @router.get("/studies/{key}/report.html", tags=["look"], response_class=HTMLResponse)
+    def study_report(key: Id) -> Response:
+        """Give the report of a study."""
+        return _report(_entry(catalogue, key, "study"))
+
+    @router.get("/models/{key}/tables/{name}", tags=["look"], response_class=FileResponse)
+    def model_table(key: Id, name: str) -> Response:
+        """Give a table of a run's report."""
+        return _table(_entry(catalogue, key, "run"), name)
+
+    @router.get("/studies/{key}/tables/{name}", tags=["look"], response_class=FileResponse)
+    def study_table(key: Id, name: str) -> Response:
+        """Give a table of a study's report."""
+        return _table(_entry(catalogue, key, "study"), name)
+
+    return router
+
+
+def _report(entry: Entry) -> Response:
+    path = entry.path / REPORT
+    if not path.is_file():
+        raise HTTPException(404, "There is no report")
+    return HTMLResponse(path.read_bytes(), headers={"content-security-policy": REPORT_POLICY})
+
+
+def _table(entry: Entry, name: str) -> Response:
+    folder = entry.path / "tables"
+    # Only names that the folder itself lists: nothing that a request says becomes part of a path before that.
+    if not TABLE.fullmatch(name) or not folder.is_dir() or name not in {one.name for one in folder.iterdir()}:
+        raise HTTPException(404, "There is no table of that name")
+    return FileResponse(folder / name, media_type="text/plain; charset=utf-8", filename=name)
+
+
+def working(catalogue: Catalogue, jobs: Jobs, keeper: Keeper | None) -> APIRouter:
+    """Make the routes of jobs.
+
+    Parameters
+    ----------
+    catalogue : Catalogue
+        Models that may be named.
+    jobs : Jobs
+        The queue.
+    keeper : Keeper or None
+        Who keeps uploads, where that was asked for.
+    """
+    router = _router()
+
+    @router.post("/predictions", status_code=202, tags=["work"])
+    async def predict(
+        file: Annotated[UploadFile, File(description="A picture, a video, or a file of numbers.")],
+        model: Annotated[Id, Form(description="Id of a run or a file.")],
+        faces: Annotated[Literal["all", "largest", "none"] | None, Form(description="Whose.")] = None,
+        margin: Annotated[Number, Form(ge=0, le=2, description="Around a face, where the run does not say.")] = 0.25,
+        every: Annotated[int, Form(ge=1, le=1000, description="Models of stills: every so many frames.")] = 1,
+        window: Annotated[Number | None, Form(gt=0, le=3600, description="Models of clips: seconds.")] = None,
+        overlap: Annotated[Number, Form(ge=0, lt=1, description="Share of a window that the next shows again.")] = 0.0,
+        smooth: Annotated[Number, Form(ge=0, le=3600, description="Seconds to average over; 0 for none.")] = 0.0,
+        prior: Annotated[str | None, Form(max_length=2000, description="Balance: uniform, a=0.5,b=0.5.")] = None,
+        abstain: Annotated[Number | None, Form(ge=0, le=1, description="No label below this probability.")] = None,
+        explain: Annotated[bool, Form(description="Also say what spoke for each class.")] = False,
+        wait: Wait = 0.0,
+    ) -> Shown:
+        """Judge the faces of an upload. The answer is a job; its result is there when it is done."""
+        entry = _entry(catalogue, model, "run", "file")
+        settings: dict[str, Any] = {
+            "faces": faces,
+            "margin": margin,
+            "every": every,
+            "window": window,
+            "overlap": overlap,
+        }
+        settings |= {"smooth": smooth, "prior": prior, "abstain": abstain}
+        Settings(**settings)
+        folder = jobs.upload_folder()
+        try:
+            path = folder / f"upload{suffix_of(file.filename or '')}"
+            with path.open("wb") as target:
+                while piece := await file.read(PIECE):
+                    target.write(piece)
+            keep = None if keeper is None else keeper.of(file.filename or "")
+            job = jobs.add(Job("prediction", Asked(entry, path, settings, explain), folder, keep))
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        return await _waited(jobs, job, wait)
+
+    @router.post("/comparisons", status_code=202, tags=["work"])
+    async def compare(chosen: Chosen, wait: Wait = 0.0) -> Shown:
+        """Compare runs on the same test samples. The answer is a job; its result is there when it is done."""
+        entries = tuple(_entry(catalogue, key, "run") for key in chosen.models)
+        return await _waited(jobs, jobs.add(Job("comparison", entries)), wait)
+
+    @router.get("/jobs/{key}", tags=["work"])
+    async def job(key: Id, wait: Wait = 0.0) -> Shown:
+        """Say how far a job is, and what came of it."""
+        return await _waited(jobs, _job(jobs, key), wait)
+
+    @router.delete("/jobs/{key}", tags=["work"])
+    def drop(key: Id) -> Shown:
+        """Give a job up, or forget its result."""
+        found = _job(jobs, key)
+        jobs.drop(found)
+        return jobs.shown(found)
+
+    return router
+
+
+def _job(jobs: Jobs, key: str) -> Job:
+    found = jobs.get(key)
+    if found is None:
+        raise HTTPException(404, "There is no job of that id; ended ones are forgotten after a while")
+    return found
+
+
+async def _waited(jobs: Jobs, job: Job, seconds: float) -> Shown:
+    """Wait for the end of a job, but not when the server shall end."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + seconds
+    while not job.ended.is_set() and loop.time() < until and not jobs.stopping:
+        await asyncio.sleep(0.02)
+    return jobs.shown(job)
