@@ -1,19 +1,13 @@
 """Classes of two data sets answer to each other by name, and probabilities are restricted honestly."""
 
-import re
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from layouts import refused
 
 from evenface.data.labels import EXPRESSIONS, FORMS, canonical, match
 from evenface.data.sources import affectnet, emotion_domestic, fer2013, ferplus, mmafedb, rafdb
-from evenface.errors import InputError
-
-
-def refused(words):
-    return pytest.raises(InputError, match=re.escape(words))
 
 
 def test_every_form_leads_to_one_word_and_every_word_to_itself():

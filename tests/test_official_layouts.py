@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_sources import NAMES, plant, refused, write_fer, write_votes
+from layouts import NAMES, named, plant, refused, write_fer, write_votes
 
 from evenface.data.labels import EXPRESSIONS
 from evenface.data.protocol import split
@@ -16,11 +16,6 @@ from evenface.data.sources import read
 from evenface.data.sources.affectnet import CODES
 from evenface.errors import InputError
 from evenface.recipes.data import Protocol
-
-
-def named(manifest):
-    return {s: manifest.classes[y] for s, y in zip(manifest.table["sample"], manifest.labels, strict=True)}
-
 
 # --- RAF-DB
 

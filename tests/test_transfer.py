@@ -1,7 +1,6 @@
 """A run is tested on other data: who is tested, what the classes answer to, what is written, what is refused."""
 
 import json
-import re
 import shutil
 
 import numpy as np
@@ -9,6 +8,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from layouts import refused
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -21,10 +21,6 @@ from evenface.evaluation.summary import metrics_of
 from evenface.learner import trained_method
 from evenface.methods import METHODS
 from evenface.recipes.data import Data
-
-
-def refused(words):
-    return pytest.raises(ef.InputError, match=re.escape(words))
 
 
 def draw(path, brightness, seed):
