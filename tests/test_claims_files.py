@@ -1,0 +1,73 @@
+"""The papers' files that ship, and the command that audits."""
+
+import pytest
+from typer.testing import CliRunner
+
+from evenface.audit import audit, shipped_claims
+from evenface.cli import app
+
+EXPECTED = {
+    "p1": ["Table 3, Focal Loss: F1 83.40%", "Table 1, Level 1: 1,340 of 3740 is 35.83%", "Table 4: 12 of 16 figures"],
+    "p2": ["RAF-DB overall: from 89.77% to 90.36%", "150, mean: from 70.33% to 73.90%", "Section 4.4.2, RBF, mean"],
+    "p3": ["Tables 1 and 3", "Tables 6 and 8, Large-LSTM, test: 2 printed", "no count of 12 gives 93%"],
+    "p4": ["32 of 36 figures are no count of 4,000", "the best of 52.817", "91.180 is less than 91.260"],
+    "p5": [
+        "make the classes 1.29",
+        "no count of 6 gives 0.429",
+        "146.9 parameters cannot be",
+        "466.67%",
+        "9 of 12 observed",
+    ],
+}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_what_comes_out_of_the_papers(name):
+    found = audit(name)
+    lines = [f"{one.where}: {one.line}" for one in found.findings]
+    assert all(any(part in line for line in lines) for part in EXPECTED[name])
+    if name == "p5":
+        assert any("one test set of 87 samples; positives: Anger 13, Disgust 17" in one.line for one in found.remarks)
+        assert not any("Table 4, Anger" in line or "Table 3" in line for line in lines)
+    if name == "p4":
+        assert not any(line.startswith(("Table A7", "Table A6", "Table 6", "Table A4")) for line in lines)
+
+
+def test_every_shipped_file_is_audited():
+    assert set(shipped_claims()) == set(EXPECTED)
+
+
+HONEST = """name: mine
+about: a paper
+averages:
+  - where: Table 1
+    columns: [precision, recall, f1]
+    rows: {A: 0.40 0.40 0.40}
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "says"),
+    [
+        (HONEST, 0, "nothing found that cannot be in 3 printed numbers"),
+        (HONEST.replace("0.40}", "0.42}"), 1, "F1 0.42 cannot be"),
+        (HONEST.replace("recall", "recal"), 2, "unknown column recal"),
+        (HONEST.replace("0.40}", "0.4x}"), 2, "must be a number as printed"),
+        (HONEST.replace("averages", "average"), 2, "Did you mean averages?"),
+        (HONEST.replace("0.40 0.40 0.40", "0.40 0.40"), 2, "row A has 2 numbers for 3 columns"),
+        ("- a list", 2, "holds no claims"),
+    ],
+)
+def test_the_command_ends_with_what_it_found(tmp_path, text, code, says):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    result = CliRunner().invoke(app, ["audit", "claims", str(path)])
+    assert result.exit_code == code, result.output
+    assert says in result.output
+
+
+def test_the_command_takes_several_and_names_those_that_ship():
+    result = CliRunner().invoke(app, ["audit", "claims", "p1", "p3"])
+    assert result.exit_code == 1
+    assert "\np3  " in result.output
+    assert "p1, p2, p3, p4, p5" in CliRunner().invoke(app, ["audit", "claims", "p9"]).output
