@@ -20,6 +20,7 @@ from evenface.progress import progress
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from PIL import Image
 
 FACE, GAP = 64, 4
 NARROW = 5
@@ -32,6 +33,15 @@ class Picture:
     name: str
     figure: "Figure"
     caption: str
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A drawing, RGB, as wide as the page where it is wider, and the sentence under it; ``link`` is the file itself."""
+
+    image: "Image.Image"
+    caption: str
+    link: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,7 +66,7 @@ class Verdict:
 class Section:
     """A part of the page: a paragraph for each line of text, figures, tables, folded tables (closed first), faces.
 
-    ``told`` stands below the tables: a word and the sentences about it.
+    ``told`` stands below the tables: a word and the sentences about it; ``shown`` below that.
     """
 
     title: str
@@ -66,13 +76,15 @@ class Section:
     folded: tuple[Table, ...] = ()
     faces: Mapping[str, np.ndarray] = field(default_factory=dict)
     told: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    shown: tuple[Shown, ...] = ()
 
 
 @dataclass(frozen=True)
 class Page:
     """All that a report says: the answer first, then how sure, then what to know, then the details.
 
-    ``measure`` says what the tiles show, where they all show the same. ``warnings`` stand before the answer.
+    ``measure`` says what the tiles show, where they all show the same. ``warnings`` stand before the answer;
+    ``source`` says what the page was made from.
     """
 
     kind: str
@@ -85,6 +97,7 @@ class Page:
     sections: tuple[Section, ...]
     facts: Mapping[str, str]
     warnings: tuple[str, ...] = ()
+    source: str = "stored predictions"
 
 
 def write(page: Page, path: Path, formats: Sequence[str] = ()) -> Path:
@@ -129,6 +142,7 @@ def write(page: Page, path: Path, formats: Sequence[str] = ()) -> Path:
         notes=page.notes,
         warnings=page.warnings,
         facts=page.facts,
+        source=page.source,
         sections=sections,
     )
     for section in page.sections:
@@ -155,6 +169,16 @@ def _section(section: Section) -> dict[str, Any]:
         "beside": len(section.pictures) == 1 and all(len(table.header) <= NARROW for table in section.tables),
         "folded": section.folded,
         "told": section.told,
+        "shown": [
+            {
+                "uri": _jpeg(one.image),
+                "width": one.image.width,
+                "height": one.image.height,
+                "caption": one.caption,
+                "link": one.link,
+            }
+            for one in section.shown
+        ],
         "faces": [_strip(name, pictures) for name, pictures in section.faces.items()],
     }
 
@@ -185,7 +209,11 @@ def _strip(name: str, pictures: np.ndarray) -> dict[str, Any]:
     for place, picture in enumerate(grey):
         face = Image.fromarray(picture).convert("RGB").resize((2 * FACE, 2 * FACE), Image.Resampling.BICUBIC)
         strip.paste(face, (place * (2 * FACE + 2 * GAP), 0))
+    return {"name": name, "uri": _jpeg(strip), "width": strip.width // 2, "height": strip.height // 2}
+
+
+def _jpeg(image: "Image.Image") -> str:
+    """Write a picture as text that a page can hold."""
     buffer = io.BytesIO()
-    strip.save(buffer, "JPEG", quality=85)
-    uri = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
-    return {"name": name, "uri": uri, "width": strip.width // 2, "height": strip.height // 2}
+    image.save(buffer, "JPEG", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

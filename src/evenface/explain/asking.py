@@ -39,9 +39,10 @@ def method_for(model: Model, method: str | None = None) -> str:
             f"{model.name} is an exported file, which gives no gradients: {method} needs the run folder",
             "Name the run folder, or take method occlusion.",
         )
-    if pictures == (method == "gradients"):
-        what, able = ("pictures", "gradcam, cam or occlusion") if pictures else ("numbers", "gradients or occlusion")
-        raise InputError(f"{method} does not explain a model of {what}", f"Take {able}.")
+    able = ("gradcam", "cam", "occlusion") if pictures else ("gradients", "occlusion")
+    if method not in able:
+        what = "pictures" if pictures else "numbers"
+        raise InputError(f"{method} does not explain a model of {what}", f"Take {', '.join(able)}.")
     return method
 
 
