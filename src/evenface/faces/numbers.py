@@ -83,6 +83,17 @@ def count_frames(path: str, how: Sequencing) -> int:
     return len(_load(path, how)[0])
 
 
+def column_names(path: str, how: Sequencing) -> list[str]:
+    """Name the columns that are read of a table, in order; nothing of arrays. Errors are as of :func:`read_numbers`."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in TABLES:
+        return []
+    with Path(path).open("rb") as file:
+        table = _parsed(path, suffix, file.read(4096))
+    table.columns = [str(name).strip() for name in table.columns]
+    return _columns(table, how.points, how.numbers, how.depth)
+
+
 def _load(path: str, how: Sequencing) -> tuple[Array, Seen]:
     try:
         changed = Path(path).stat().st_mtime_ns
