@@ -1,3 +1,5 @@
+"""Videos and folders of pictures: every frame, in order, at its time, and which of them are taken."""
+
 import contextlib
 import os
 import subprocess
@@ -7,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from films import CODECS, av, make_sound, make_video, number_of, painted
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -17,63 +20,10 @@ from evenface.faces.taking import Taking, stride, uniform, windows
 from evenface.faces.trouble import UnusableError
 from evenface.faces.video import FAR, natural, open_film, parts_of
 
-av = pytest.importorskip("av")
-CODECS = {"mp4": "mpeg4", "mov": "mpeg4", "avi": "mpeg4", "mkv": "mpeg4", "webm": "libvpx"}
-
-
-def shade(number: int) -> int:
-    return 20 + 2 * (number % 110)
-
-
-def painted(number: int, size: tuple[int, int] = (64, 48)) -> np.ndarray:
-    """A grey frame that tells its number, with a red upper left and a blue upper right corner."""
-    pixels = np.full((size[1], size[0], 3), shade(number), np.uint8)
-    pixels[: size[1] // 4, : size[0] // 4] = (220, 20, 20)
-    pixels[: size[1] // 4, -size[0] // 4 :] = (20, 20, 220)
-    return pixels
-
 
 def noise(frames: int) -> list[np.ndarray]:
     random = np.random.default_rng(0)
     return [random.integers(0, 256, (48, 64, 3), np.uint8) for _ in range(frames)]
-
-
-def make_video(path: Path, frames=30, *, codec="", size=(64, 48), turn=None, times=None, group=12) -> Path:
-    """Write frames (a number of painted ones, or pictures); ``times`` in milliseconds."""
-    pictures = [painted(i, size) for i in range(frames)] if isinstance(frames, int) else frames
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec or CODECS[path.suffix[1:]], rate=10)
-        stream.height, stream.width = pictures[0].shape[:2] if pictures else size[::-1]
-        stream.pix_fmt, stream.bit_rate, stream.codec_context.gop_size = "yuv420p", 2_000_000, group
-        if times is not None:
-            stream.codec_context.time_base = stream.time_base = Fraction(1, 1000)
-        if turn is not None:
-            stream.set_display_rotation(*turn)
-        for i, pixels in enumerate(pictures):
-            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-            if times is not None:
-                frame.pts, frame.time_base = times[i], Fraction(1, 1000)
-            container.mux(stream.encode(frame))
-        container.start_encoding()
-        if pictures:
-            container.mux(stream.encode())
-    return path
-
-
-def make_sound(path: Path) -> Path:
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac" if path.suffix != ".wav" else "pcm_s16le", rate=16000, layout="mono")
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.int16), format="s16", layout="mono")
-        frame.sample_rate = 16000
-        for _ in range(20):
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return path
-
-
-def number_of(image: Image.Image) -> int:
-    """Read a painted frame's number from its lower middle."""
-    return round((float(np.asarray(image)[image.height // 2 + 4 :, :, 1].mean()) - 20) / 2)
 
 
 def reason_of(path: Path, wanted=(0,)) -> str:
@@ -267,6 +217,7 @@ def test_nothing_of_ffmpeg_reaches_the_screen(tmp_path):
 
 
 # --- which frames are taken ---------------------------------------------------------------------------------------
+
 
 COUNTS, FRAMES, EVERY = st.integers(1, 300), st.integers(1, 40), st.integers(1, 9)
 
