@@ -46,3 +46,47 @@ def predict(
     chosen |= {"smooth": smooth, "prior": prior, "abstain": abstain, "batch": batch, "folders": folders}
     chosen |= {"camera": camera, "seconds": seconds, "annotate": annotate, "timeline": timeline}
     print("\n".join(workflows.predict(run, inputs or [], out=out, **chosen).lines()))
+
+
+@app.command()
+def explain(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, or exported file.")],
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="INPUT...", help="Pictures, videos, folders, files of numbers.")
+    ],
+    *,
+    out: Annotated[Path, typer.Option(help="Folder to write into.")] = Path("explanations"),
+    method: Annotated[
+        Literal["gradcam", "cam", "gradients", "occlusion"] | None,
+        typer.Option(help="By default gradcam of pictures, occlusion of numbers and of exported files."),
+    ] = None,
+    classes: Annotated[list[str] | None, typer.Option("--class", metavar="NAME", help="Draw this one; again.")] = None,
+    samples: Annotated[int, typer.Option(metavar="N", help="Frames or windows of a video that are explained.")] = 8,
+    check: Annotated[bool, typer.Option(help="Hold explanations against random orders.")] = True,
+    orders: Annotated[int, typer.Option(metavar="N", help="Random orders of each.")] = 5,
+    baseline: Annotated[
+        Literal["blur", "mean"], typer.Option(help="What places that are taken out become in the check.")
+    ] = "blur",
+    faces: Annotated[
+        Literal["all", "largest", "none"] | None,
+        typer.Option(help="Whose; by default all, or none where the run learnt from pictures as they are."),
+    ] = None,
+    margin: Annotated[float, typer.Option(help="Around a face, where the run does not say.")] = 0.25,
+    every: Annotated[int, typer.Option(metavar="N", help="Look at every N-th frame of videos.")] = 1,
+    window: Annotated[float | None, typer.Option(metavar="SECONDS", help="Runs of clips: length of a window.")] = None,
+    overlap: Annotated[float, typer.Option(metavar="SHARE", help="Share of a window that the next shows again.")] = 0.0,
+    folders: Annotated[
+        Literal["pictures", "clips"] | None, typer.Option(help="What a folder of pictures is; by default as the run.")
+    ] = None,
+    batch: Annotated[int, typer.Option(help="Samples judged at a time.")] = 32,
+) -> None:
+    """Draw what a run's answers rest on, for every class, and check that it matters.
+
+    Maps over faces, bands of frames, points on the face; files that were explained before are not explained again.
+    """
+    from evenface import workflows
+
+    chosen: dict[str, Any] = {"faces": faces, "margin": margin, "every": every, "window": window, "overlap": overlap}
+    chosen |= {"method": method, "classes": classes, "samples": samples, "check": check, "orders": orders}
+    chosen |= {"baseline": baseline, "folders": folders, "batch": batch}
+    print("\n".join(workflows.explain(run, inputs, out=out, **chosen).lines()))

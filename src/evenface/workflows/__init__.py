@@ -11,7 +11,7 @@ from evenface.workflows.learning import (
 )
 from evenface.workflows.showing import serve
 from evenface.workflows.studying import Compared, audit_claims, compare, demo, study
-from evenface.workflows.using import export, predict
+from evenface.workflows.using import explain, export, predict
 
 __all__ = [
     "Compared",
@@ -21,6 +21,7 @@ __all__ = [
     "compare",
     "demo",
     "evaluate",
+    "explain",
     "export",
     "is_first_process",
     "predict",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from evenface.errors import InputError
 
 if TYPE_CHECKING:
+    from evenface.explain.using import Explained
     from evenface.serving.using import Predicted
 
 
@@ -67,3 +68,62 @@ def predict(
     found = predict_inputs(model, inputs, Settings(**settings), Path(out), folders=folders, skip=folder, camera=source)
     draw(found, model.classes, folder, None if timeline is None else Path(timeline))
     return found
+
+
+def explain(
+    run: str | Path,
+    inputs: Sequence[str | Path],
+    *,
+    out: str | Path = "explanations",
+    classes: Sequence[str] | None = None,
+    method: Literal["gradcam", "cam", "gradients", "occlusion"] | None = None,
+    samples: int = 8,
+    check: bool = True,
+    orders: int = 5,
+    baseline: Literal["blur", "mean"] = "blur",
+    folders: Literal["pictures", "clips"] | None = None,
+    **settings: Any,
+) -> "Explained":
+    """Draw what a run's answers to pictures, videos or files of numbers rest on, and check that it matters.
+
+    Parameters
+    ----------
+    run : str or Path
+        Run folder, or exported file, which is explained by occlusion.
+    inputs : sequence of str or Path
+        Files, folders and patterns.
+    out : str or Path
+        Folder for a picture of each file, tables, curves and a page of all. Files that were explained in it before are
+        not explained again.
+    classes : sequence of str, optional
+        Which are drawn; by default all.
+    method : {"gradcam", "cam", "gradients", "occlusion"}, optional
+        See :func:`evenface.explain.explain_samples`.
+    samples : int
+        Frames or windows of a video, or of a file of numbers, that are explained: those where each class is most
+        probable first.
+    check : bool
+        Whether explanations are held against random orders.
+    orders : int
+        Random orders of each sample.
+    baseline : {"blur", "mean"}
+        What places that are taken out become when it is checked.
+    folders : {"pictures", "clips"}, optional
+        What a folder of pictures is; by default what the run learnt from.
+    **settings
+        ``faces``, ``margin``, ``every``, ``window``, ``overlap`` and ``batch`` of
+        :class:`evenface.serving.settings.Settings`.
+
+    Raises
+    ------
+    InputError
+        If anything given cannot be used, or nothing could be explained.
+    KeyboardInterrupt
+        After Ctrl-C, with the files that were done in the folder; the same call goes on with the others.
+    """
+    from evenface.explain.using import Choice, explain_inputs
+    from evenface.serving.opening import open_model
+    from evenface.serving.settings import Settings
+
+    chosen = Choice(method, tuple(classes) if classes else None, samples, check, orders, baseline)
+    return explain_inputs(open_model(run), inputs, Settings(**settings), chosen, Path(out), folders=folders)
