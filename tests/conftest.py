@@ -71,6 +71,17 @@ def small_recipe(people_folder, tmp_path_factory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def two_runs(small_recipe, tmp_path_factory) -> Path:
+    """A folder of two runs on ``people_folder`` that differ in the loss: ``plain`` and ``weighted``."""
+    import evenface as ef
+
+    folder = tmp_path_factory.mktemp("two-runs")
+    for name, loss in {"plain": "cross-entropy", "weighted": "class-balanced"}.items():
+        ef.train(small_recipe, out=folder / name, faces=False, **{"loss.name": loss, "training.epochs": 1})
+    return folder
+
+
 @pytest.fixture(autouse=True, scope="session")
 def own_cache(tmp_path_factory):
     """Keep stores and synthetic people of tests out of the user's cache."""

@@ -27,6 +27,8 @@ LONGEST_WAIT = 20.0
 """Seconds that a request may wait for a job."""
 PIECE = 1 << 20
 TABLE = re.compile(r"[\w.-]{1,120}\.(csv|tex)")
+PAGE: dict[int | str, dict[str, Any]] = {200: {"content": {"text/html": {}}, "description": "A page."}}
+TEXT: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {}}, "description": "A file."}}
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Wait = Annotated[float, Query(ge=0, le=LONGEST_WAIT, description="Seconds to wait for its end before the answer.")]
 ANSWERS: dict[int | str, dict[str, Any]] = {
@@ -100,22 +102,22 @@ def listing(catalogue: Catalogue, limits: Limits, *, keeps: bool) -> APIRouter:
         """Give the table of a study."""
         return describing.studied(_entry(catalogue, key, "study"), catalogue)
 
-    @router.get("/models/{key}/report.html", tags=["look"], response_class=HTMLResponse)
+    @router.get("/models/{key}/report.html", tags=["look"], response_class=Response, responses=PAGE)
     def model_report(key: Id) -> Response:
         """Give the report of a run."""
         return _report(_entry(catalogue, key, "run"))
 
-    @router.get("/studies/{key}/report.html", tags=["look"], response_class=HTMLResponse)
+    @router.get("/studies/{key}/report.html", tags=["look"], response_class=Response, responses=PAGE)
     def study_report(key: Id) -> Response:
         """Give the report of a study."""
         return _report(_entry(catalogue, key, "study"))
 
-    @router.get("/models/{key}/tables/{name}", tags=["look"], response_class=FileResponse)
+    @router.get("/models/{key}/tables/{name}", tags=["look"], response_class=Response, responses=TEXT)
     def model_table(key: Id, name: str) -> Response:
         """Give a table of a run's report."""
         return _table(_entry(catalogue, key, "run"), name)
 
-    @router.get("/studies/{key}/tables/{name}", tags=["look"], response_class=FileResponse)
+    @router.get("/studies/{key}/tables/{name}", tags=["look"], response_class=Response, responses=TEXT)
     def study_table(key: Id, name: str) -> Response:
         """Give a table of a study's report."""
         return _table(_entry(catalogue, key, "study"), name)
