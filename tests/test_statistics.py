@@ -1,4 +1,4 @@
-"""Comparisons, sizes of effects, equivalence, power: against other libraries, closed forms and figures in print."""
+"""Comparisons, tidy tables, McNemar's test and checks: against other libraries, closed forms and figures in print."""
 
 import math
 
@@ -7,33 +7,17 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from paired import FIRST, SECOND, SLEEP, random_pairs, seeds
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as contingency
 from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.power import TTestIndPower, TTestPower
-from statsmodels.stats.weightstats import ttost_ind, ttost_paired
 
 from evenface import statistics as ef
 from evenface.errors import InputError
 from evenface.evaluation.predictions import Predictions
 from evenface.statistics.checks import equal_spread, normal
-from evenface.statistics.effects import noncentral_t
-from evenface.statistics.resample import bootstrap
 
-# Student's sleep data (1908): hours gained by ten people with each of two drugs.
-FIRST = np.array([0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0])
-SECOND = np.array([1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4])
-SLEEP = ef.Pairs(FIRST, SECOND, "hours", "first", "second", "drug", "person")
 SMALL = {"resamples": 200}
-
-
-def random_pairs(seed, n=12, shift=0.3):
-    random = np.random.default_rng(seed)
-    base = random.normal(size=n)
-    return ef.Pairs(base + shift + random.normal(scale=0.7, size=n), base)
-
-
-seeds = st.integers(0, 2**32 - 1)
 
 
 # --- comparisons -----------------------------------------------------------------------------------------------------
@@ -176,151 +160,6 @@ def test_words_are_no_numbers():
         ef.pairs(table, "value", "a", "x", "y", "fold")
 
 
-# --- sizes of effects ------------------------------------------------------------------------------------------------
-
-
-def test_the_three_d_are_their_definitions():
-    d_z, d_av = (ef.cohens_d(SLEEP, kind) for kind in ("d_z", "d_av"))
-    change, m = FIRST - SECOND, -1.58
-    assert d_z.value == pytest.approx(m / change.std(ddof=1))
-    assert d_av.value == pytest.approx(m / math.sqrt((FIRST.var(ddof=1) + SECOND.var(ddof=1)) / 2))
-    d_s = ef.cohens_d(ef.Groups(FIRST[:7], SECOND))
-    squares = sum(((side - side.mean()) ** 2).sum() for side in (FIRST[:7], SECOND))
-    assert d_s.value == pytest.approx((FIRST[:7].mean() - SECOND.mean()) / math.sqrt(squares / 15))
-    assert (d_z.word, d_z.kind, d_s.kind) == ("large", "d_z", "d_s")
-
-
-@given(st.floats(-30, 30), st.integers(2, 80))
-@settings(max_examples=40)
-def test_bounds_of_d_are_where_the_noncentral_t_has_its_tails(t, df):
-    low, high = noncentral_t(t, df)
-    assert stats.nct.sf(t, df, low) == pytest.approx(0.025, abs=1e-6)
-    assert stats.nct.cdf(t, df, high) == pytest.approx(0.025, abs=1e-6)
-
-
-@given(seeds)
-@settings(max_examples=30)
-def test_the_interval_of_d_leaves_out_zero_just_where_p_is_small(seed):
-    pairs = random_pairs(seed, shift=0.5)
-    d, p = ef.cohens_d(pairs), stats.ttest_1samp(pairs.change, 0).pvalue
-    assert (d.low > 0 or d.high < 0) == (p < 0.05)
-
-
-@pytest.mark.parametrize("df", [2, 5, 10, 23, 300])
-def test_hedges_correction_takes_away_the_bias_of_the_noncentral_t(df):
-    for shift in (0.3, 2.0):  # the mean of t, times the factor, is the noncentrality: d is then without bias
-        assert stats.nct.mean(df, shift) * ef.hedges_factor(df) == pytest.approx(shift, rel=1e-8)
-    assert ef.hedges_factor(df) == pytest.approx(1 - 3 / (4 * df - 1), abs=0.01)
-
-
-def test_nothing_spreads_nothing_is_standardised():
-    flat = ef.cohens_d(ef.Groups(np.ones(4), np.ones(4)))
-    assert math.isnan(flat.value)
-    assert "not defined" in flat.sentence
-    with pytest.raises(ValueError, match="d_s is not defined for Pairs"):
-        ef.cohens_d(SLEEP, "d_s")
-
-
-# --- bootstrap -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("method", ["bca", "percentile"])
-@pytest.mark.parametrize("statistic", [np.mean, np.median, np.std])
-def test_bootstrap_equals_scipys_on_the_same_draws(method, statistic):
-    values = np.random.default_rng(3).exponential(size=25)
-    mine = bootstrap(values, statistic, method=method, resamples=2000, seed=11)
-    name = {"bca": "BCa", "percentile": "percentile"}[method]
-    theirs = stats.bootstrap(
-        (values,), statistic, method=name, n_resamples=2000, rng=np.random.default_rng(11), vectorized=True
-    ).confidence_interval
-    assert (mine.estimate.low, mine.estimate.high) == pytest.approx((theirs.low, theirs.high), rel=1e-6)
-
-
-def test_few_units_and_units_alike_are_said():
-    assert "With only 6 folds" in bootstrap(np.arange(6.0), unit="fold", resamples=99).sentence
-    flat = bootstrap(np.full(30, 0.5), resamples=99)
-    assert (flat.estimate.low, flat.estimate.high) == (0.5, 0.5)
-    assert math.isnan(bootstrap(np.array([1.0])).estimate.low)
-
-
-# --- equivalence -----------------------------------------------------------------------------------------------------
-
-
-@given(seeds, st.floats(0.1, 2), st.floats(0.1, 2))
-@settings(max_examples=25)
-def test_tost_equals_statsmodels(seed, low, high):
-    pairs = random_pairs(seed)
-    mine = ef.equivalence(pairs, (-low, high))
-    p, lower, upper = ttost_paired(pairs.values, pairs.base, -low, high)
-    assert (mine.p, mine.p_low, mine.p_high) == pytest.approx((p, lower[1], upper[1]), abs=1e-12)
-    assert mine.equivalent == (-low <= mine.interval.low and mine.interval.high <= high)
-    other = ef.Groups(pairs.values, pairs.base[:8])
-    apart = ttost_ind(pairs.values, pairs.base[:8], -low, high, usevar="unequal")[0]
-    assert ef.equivalence(other, (-low, high)).p == pytest.approx(apart, abs=1e-12)
-
-
-def test_a_changed_verdict_is_pointed_out():
-    change = stats.norm.ppf((np.arange(24) + 0.5) / 24) * 0.0314 + 0.008
-    found = ef.equivalence(ef.Pairs(change, np.zeros(24), "accuracy", "GRU", "LSTM"), 0.02)
-    assert (found.equivalent, found.equivalent_wide, found.changes) == (True, False, True)
-    assert "the 95% interval [-0.005, +0.021] reaches beyond, so that reading says otherwise" in found.sentence
-    assert found.robust_p < 0.05
-
-
-def test_equality_to_the_digit_is_equivalent_and_margins_must_enclose_zero():
-    assert ef.equivalence(ef.Pairs(FIRST, FIRST), 0.02).equivalent
-    assert not ef.equivalence(ef.Pairs(FIRST + 1, FIRST), 0.02).equivalent
-    with pytest.raises(InputError, match="do not enclose zero"):
-        ef.equivalence(SLEEP, (0.1, 0.2))
-
-
-# --- power -----------------------------------------------------------------------------------------------------------
-
-
-def test_power_of_pairs_is_the_known_one():
-    assert round(ef.smallest_effect(6).effect, 4) == 1.4345
-    assert [ef.units_needed(d).count for d in (0.5, 0.2)] == [34, 199]
-
-
-def test_two_groups_need_what_cohen_prints():
-    assert [ef.units_needed(d, paired=False).count for d in (0.2, 0.5, 0.8)] == [394, 64, 26]
-
-
-@given(st.floats(-3, 3), st.integers(2, 300), st.sampled_from([0.001, 0.01, 0.05, 0.1]))
-@settings(max_examples=40)
-def test_power_equals_statsmodels(effect, count, alpha):
-    pairs, two = (ef.t_power(effect, count, paired=paired, alpha=alpha) for paired in (True, False))
-    for mine, theirs in ((pairs, TTestPower()), (two, TTestIndPower())):
-        value = theirs.power(effect, count, alpha)
-        # Where the tail on the other side is below what doubles hold, theirs is not a number.
-        assert mine == pytest.approx(1 if math.isnan(value) else value, abs=1e-8)
-
-
-@given(st.floats(0.05, 4), st.floats(0.2, 0.99), st.booleans())
-@settings(max_examples=40)
-def test_units_needed_are_enough_and_one_fewer_is_not(effect, power, paired):
-    count = ef.units_needed(effect, power=power, paired=paired).count
-    assert ef.t_power(effect, count, paired=paired) >= power
-    assert count == 2 or ef.t_power(effect, count - 1, paired=paired) < power
-    assert ef.smallest_effect(count, power=power, paired=paired).effect <= effect + 1e-9
-
-
-def test_power_is_the_share_of_tests_that_reject():
-    change = np.random.default_rng(0).normal(0.8, 1, size=(20_000, 15))
-    rejected = (stats.ttest_1samp(change, 0, axis=1).pvalue < 0.05).mean()
-    assert ef.t_power(0.8, 15) == pytest.approx(rejected, abs=0.01)
-
-
-def test_what_cannot_be_reached_is_an_error_and_curves_rise():
-    with pytest.raises(ValueError, match="more than 100,000,000 units"):
-        ef.units_needed(0)
-    with pytest.raises(ValueError, match="0 < alpha < power < 1"):
-        ef.smallest_effect(6, power=0.01)
-    curve = ef.power_curve([0.2, 0.8], range(2, 40))
-    assert (curve.groupby("effect")["power"].diff().dropna() > 0).all()
-    assert ef.t_power(50, 1000) == 1
-
-
 # --- McNemar ---------------------------------------------------------------------------------------------------------
 
 
@@ -365,6 +204,7 @@ def test_checks_are_scipys_and_say_what_failure_means():
 
 
 # --- what the fifth paper prints -------------------------------------------------------------------------------------
+
 
 TABLE_3 = [  # metric, comparison, d, mean difference, interval, p by FDR
     ("accuracy", 0.255, 0.008, (-0.005, 0.021), 0.335),

@@ -1,0 +1,80 @@
+"""Sizes of effects and bootstrap intervals: against their definitions and other libraries."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from paired import FIRST, SECOND, SLEEP, random_pairs, seeds
+from scipy import stats
+
+from evenface import statistics as ef
+from evenface.statistics.effects import noncentral_t
+from evenface.statistics.resample import bootstrap
+
+# --- sizes of effects ------------------------------------------------------------------------------------------------
+
+
+def test_the_three_d_are_their_definitions():
+    d_z, d_av = (ef.cohens_d(SLEEP, kind) for kind in ("d_z", "d_av"))
+    change, m = FIRST - SECOND, -1.58
+    assert d_z.value == pytest.approx(m / change.std(ddof=1))
+    assert d_av.value == pytest.approx(m / math.sqrt((FIRST.var(ddof=1) + SECOND.var(ddof=1)) / 2))
+    d_s = ef.cohens_d(ef.Groups(FIRST[:7], SECOND))
+    squares = sum(((side - side.mean()) ** 2).sum() for side in (FIRST[:7], SECOND))
+    assert d_s.value == pytest.approx((FIRST[:7].mean() - SECOND.mean()) / math.sqrt(squares / 15))
+    assert (d_z.word, d_z.kind, d_s.kind) == ("large", "d_z", "d_s")
+
+
+@given(st.floats(-30, 30), st.integers(2, 80))
+@settings(max_examples=40)
+def test_bounds_of_d_are_where_the_noncentral_t_has_its_tails(t, df):
+    low, high = noncentral_t(t, df)
+    assert stats.nct.sf(t, df, low) == pytest.approx(0.025, abs=1e-6)
+    assert stats.nct.cdf(t, df, high) == pytest.approx(0.025, abs=1e-6)
+
+
+@given(seeds)
+@settings(max_examples=30)
+def test_the_interval_of_d_leaves_out_zero_just_where_p_is_small(seed):
+    pairs = random_pairs(seed, shift=0.5)
+    d, p = ef.cohens_d(pairs), stats.ttest_1samp(pairs.change, 0).pvalue
+    assert (d.low > 0 or d.high < 0) == (p < 0.05)
+
+
+@pytest.mark.parametrize("df", [2, 5, 10, 23, 300])
+def test_hedges_correction_takes_away_the_bias_of_the_noncentral_t(df):
+    for shift in (0.3, 2.0):  # the mean of t, times the factor, is the noncentrality: d is then without bias
+        assert stats.nct.mean(df, shift) * ef.hedges_factor(df) == pytest.approx(shift, rel=1e-8)
+    assert ef.hedges_factor(df) == pytest.approx(1 - 3 / (4 * df - 1), abs=0.01)
+
+
+def test_nothing_spreads_nothing_is_standardised():
+    flat = ef.cohens_d(ef.Groups(np.ones(4), np.ones(4)))
+    assert math.isnan(flat.value)
+    assert "not defined" in flat.sentence
+    with pytest.raises(ValueError, match="d_s is not defined for Pairs"):
+        ef.cohens_d(SLEEP, "d_s")
+
+
+# --- bootstrap -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["bca", "percentile"])
+@pytest.mark.parametrize("statistic", [np.mean, np.median, np.std])
+def test_bootstrap_equals_scipys_on_the_same_draws(method, statistic):
+    values = np.random.default_rng(3).exponential(size=25)
+    mine = bootstrap(values, statistic, method=method, resamples=2000, seed=11)
+    name = {"bca": "BCa", "percentile": "percentile"}[method]
+    theirs = stats.bootstrap(
+        (values,), statistic, method=name, n_resamples=2000, rng=np.random.default_rng(11), vectorized=True
+    ).confidence_interval
+    assert (mine.estimate.low, mine.estimate.high) == pytest.approx((theirs.low, theirs.high), rel=1e-6)
+
+
+def test_few_units_and_units_alike_are_said():
+    assert "With only 6 folds" in bootstrap(np.arange(6.0), unit="fold", resamples=99).sentence
+    flat = bootstrap(np.full(30, 0.5), resamples=99)
+    assert (flat.estimate.low, flat.estimate.high) == (0.5, 0.5)
+    assert math.isnan(bootstrap(np.array([1.0])).estimate.low)
