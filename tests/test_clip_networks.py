@@ -1,34 +1,20 @@
-"""Networks on clips: what a sequence of frames becomes, what rests, what is computed again."""
+"""Networks on clips: what a sequence of frames becomes, and what a resting backbone is."""
 
 import itertools
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny import TINY, clips, network
 from torch import nn
 
-from evenface import learner
 from evenface.errors import InputError
-from evenface.methods import Task, build_method
 from evenface.networks import ClipNetwork, build_network
 from evenface.networks.clip import draw_recurrent
-from evenface.networks.recompute import recompute_blocks
-from evenface.recipes import load_recipe
 from evenface.recipes.schema import Temporal
 
-TINY = {"name": "test_resnet", "classes": 3, "channels": 1, "size": 32}
 KINDS = ("lstm", "bilstm", "gru", "bigru")
-
-
-def network(kind="mean", frames=4, over="frames", **options):
-    temporal = Temporal(kind=kind, over=over, hidden=5, layers=2, dropout=options.pop("drop", 0.0))
-    return build_network(**{**TINY, **options}, temporal=temporal, frames=frames)
-
-
-def clips(rows=3, frames=4, seed=0):
-    return torch.rand(rows, frames, 1, 32, 32, generator=torch.Generator().manual_seed(seed))
 
 
 def by_cells(recurrent, steps):
@@ -150,8 +136,6 @@ def test_other_shapes_are_refused(shape):
 
 
 # First weights.
-
-
 def test_recurrent_weights_are_drawn_by_fan_in_and_forget_gates_open():
     for cell in (nn.LSTM, nn.GRU):
         torch.manual_seed(0)
@@ -209,8 +193,6 @@ def test_both_droppings_before_the_classifier_count():
 
 
 # A backbone that rests.
-
-
 @pytest.mark.parametrize("frames", [1, 4])
 def test_a_resting_backbone_neither_learns_nor_counts_and_the_rest_does(frames):
     net = network("mean" if frames == 1 else "gru", frames=frames, freeze="backbone")
@@ -233,128 +215,3 @@ def test_a_resting_backbone_gives_what_it_gives_at_prediction():
     net = network("mean", freeze="backbone")
     images = clips()
     assert torch.equal(net.train()(images).features, net.eval()(images).features)
-
-
-# Computed again.
-
-
-@pytest.mark.parametrize("name", ["test_resnet", "mobilenetv3_small_050", "convnext_atto"])
-def test_what_is_computed_again_gives_the_same_gradients_and_statistics(name):
-    plain, again = (build_network(name, 3, channels=1, size=32, frames=2, recompute=flag) for flag in (False, True))
-    kept = []
-    for net in (plain, again):
-        bytes_kept = 0
-
-        def pack(value):
-            nonlocal bytes_kept
-            bytes_kept += value.numel() * value.element_size()
-            return value
-
-        torch.manual_seed(0)
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
-            loss = net(clips(4, 2)).logits.square().sum()
-        kept.append(bytes_kept)
-        loss.backward()
-    assert list(plain.state_dict()) == list(again.state_dict())
-    for one, two in zip(plain.parameters(), again.parameters(), strict=True):
-        torch.testing.assert_close(one.grad, two.grad, rtol=1e-5, atol=1e-7)
-    for (label, one), (_, two) in zip(plain.named_buffers(), again.named_buffers(), strict=True):
-        assert torch.equal(one, two), label
-    assert kept[1] < 0.7 * kept[0]
-
-
-def test_drawn_numbers_are_drawn_alike_the_second_time():
-    """A dropped path is dropped again, or the gradient would be another network's."""
-    block = nn.Sequential(nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 6)), Noisy(), Noisy())
-    assert recompute_blocks(block) == 2
-    x = torch.rand(5, 6)
-    torch.manual_seed(3)
-    block(x).sum().backward()
-    got = [p.grad.clone() for p in block.parameters()]
-    for part in (block[1], block[2]):
-        del part.forward
-    block.zero_grad()
-    torch.manual_seed(3)
-    block(x).sum().backward()
-    for one, parameter in zip(got, block.parameters(), strict=True):
-        torch.testing.assert_close(one, parameter.grad)
-
-
-class Noisy(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.one, self.two = nn.Linear(6, 6), nn.Linear(6, 6)
-
-    def forward(self, x):
-        return self.two(torch.nn.functional.dropout(self.one(x), 0.5))
-
-
-def test_a_network_without_blocks_says_so():
-    with pytest.raises(InputError, match="no blocks"):
-        build_network("compact_vgg_24", 3, channels=1, size=32, recompute=True)
-
-
-# Methods.
-
-COUNTS = np.array([6, 4, 2])
-
-
-def task():
-    return Task(COUNTS, ("a", "b", "c"), batch_size=4, votes=torch.ones(12, 3))
-
-
-@pytest.mark.parametrize(
-    "name", ["plain", "crt", "lws", "tau-norm", "mixup", "remix", "drw", "scn", "rul", "dicc", "votes"]
-)
-@pytest.mark.parametrize("kind", ["mean", "bilstm"])
-def test_methods_with_a_classifier_learn_from_clips(name, kind):
-    from evenface.losses import build_loss
-    from evenface.methods import Moment
-
-    method = build_method(name, network(kind), build_loss("cross-entropy", COUNTS), task=task())
-    targets = torch.tensor([0, 1, 2, 0])
-    for stage in range(len(method.stages)):
-        if stage:
-            method.begin_stage(stage)
-        method.now = Moment(0, 0, 2, 2, torch.arange(4))
-        value = method.train()(clips(4), targets)
-        assert value.shape == (4,)
-        value.mean().backward()
-    with torch.no_grad():
-        found = method.eval().predict(clips(4))
-    torch.testing.assert_close(found.sum(dim=1), torch.ones(4))
-
-
-@pytest.mark.parametrize("name", ["eac", "mek", "rebalanced-attention", "bbn"])
-def test_methods_on_maps_say_that_they_cannot_take_clips(name):
-    recipe = load_recipe({"name": "x", "data": {"source": "folder", "size": 32}, "method": {"name": name}})
-    with pytest.raises(InputError, match=f"method '{name}' looks at the maps of single pictures"):
-        learner.build_method(recipe, COUNTS, frames=4)
-    with pytest.raises(InputError, match="would pass over"):
-        learner.check_parts(
-            load_recipe(recipe.model_dump(), {"network.temporal.kind": "lstm", "network.temporal.over": "spatial"})
-        )
-
-
-# The two papers' recipes.
-
-
-def test_the_shipped_recipes_have_the_settings_of_their_papers():
-    p1, p3 = load_recipe("p1-biovid"), load_recipe("p3-pemf")
-    assert (p1.network.name, p1.network.temporal) == (
-        "resnet50",
-        Temporal(kind="bilstm", over="frames", hidden=256, layers=2, dropout=0.3),
-    )
-    assert (p1.optimizer.name, p1.optimizer.lr, p1.optimizer.betas) == ("adamw", 1e-4, (0.9, 0.999))
-    assert (p1.optimizer.clip_norm, p1.schedule.name, p1.schedule.gamma, p1.schedule.every) == (5, "step", 0.1, 20)
-    assert (p1.training.epochs, p1.training.batch_size, p1.data.size, p1.data.channels) == (100, 8, 224, 3)
-    counts = p1.protocol.imbalance.counts
-    assert sum(counts.values()) == 2992  # Table 2
-    assert list(counts.values()) == [int(0.8 * count) for count in (1340, 1050, 700, 400, 250)]
-    assert (p3.network.name, p3.network.normalise, p3.method.name) == (
-        "mobilenetv3_large_100",
-        "half",
-        "frozen-then-tuned",
-    )
-    assert (p3.augment.rotate, p3.augment.shift, p3.augment.zoom, p3.augment.shear) == (20, 0.15, 0.2, 0.05)
-    assert (p3.loss.name, p3.loss.options, p3.optimizer.name) == ("focal", {"gamma": 2.0, "alpha": "inverse"}, "adam")

@@ -1,25 +1,24 @@
-import importlib
-import os
+"""Networks of every kind: shapes, maps, what is normalised inside, heads, what cannot be built."""
 
-import huggingface_hub
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
-from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import nn
 
 from evenface.errors import InputError
 from evenface.methods import Task, build_method
 from evenface.methods.attention import classifier_of
-from evenface.networks import Network, build_network, torchvision_cpu
+from evenface.networks import Network, build_network
 from evenface.networks.heads import CosineClassifier, fresh_head
 
 SWIN = "swin_tiny_patch4_window7_224"
+
 QUICK = ["resnet18", "compact_vgg_24", "mobilenetv1_100", "mobilenetv3_small_100", SWIN]
+
 SLOW = ["resnet50", "mobilenetv3_large_100", "vgg19_bn"]
+
 names = pytest.mark.parametrize("name", QUICK + [pytest.param(name, marks=pytest.mark.slow) for name in SLOW])
 
 
@@ -29,69 +28,7 @@ def resnet() -> Network:
     return build_network("resnet18", 7, channels=1, size=48, seed=3).eval()
 
 
-# torchvision without its compiled operators.
-
-
-def naive_nms(boxes, scores, limit):
-    left, kept = sorted(range(len(boxes)), key=lambda i: -scores[i]), []
-    while left:
-        best = left.pop(0)
-        kept.append(best)
-        left = [i for i in left if overlap(boxes[best], boxes[i]) <= limit]
-    return kept
-
-
-def overlap(a, b):
-    shared = max(0, min(a[2], b[2]) - max(a[0], b[0])) * max(0, min(a[3], b[3]) - max(a[1], b[1]))
-    both = sum((x[2] - x[0]) * (x[3] - x[1]) for x in (a, b)) - shared
-    return shared / both
-
-
-boxes = st.builds(
-    lambda x, y, w, h: [x, y, x + w, y + h],
-    *(st.integers(0, 20), st.integers(0, 20), st.integers(1, 20), st.integers(1, 20)),
-)
-
-
-@given(st.lists(boxes, max_size=12), st.sampled_from([0.0, 0.3, 0.7, 1.0]), st.randoms(use_true_random=False))
-def test_nms_keeps_what_a_naive_loop_keeps(some, limit, random):
-    scores = random.sample(range(100), len(some))
-    got = torchvision_cpu.nms(
-        torch.tensor(some, dtype=torch.float64).reshape(-1, 4), torch.tensor(scores, dtype=torch.float64), limit
-    )
-    assert got.tolist() == naive_nms(some, scores, limit)
-    assert got.dtype == torch.int64
-
-
-def test_torchvision_works_after_the_import():
-    from torchvision.ops import batched_nms
-    from torchvision.transforms import v2
-
-    two = torch.tensor([[0, 0, 10, 10], [1, 1, 10, 10.0]])
-    assert batched_nms(two, torch.tensor([0.5, 0.9]), torch.tensor([0, 0]), 0.5).tolist() == [1]
-    assert batched_nms(two, torch.tensor([0.5, 0.9]), torch.tensor([0, 1]), 0.5).tolist() == [1, 0]
-    assert v2.functional.horizontal_flip(two).tolist() == two.flip(-1).tolist()
-
-
-def test_nothing_is_done_where_torchvision_imports(monkeypatch):
-    monkeypatch.setattr(torchvision_cpu, "_library", None)
-    assert torchvision_cpu.ensure_torchvision() is False
-    assert torchvision_cpu._library is None
-
-
-def test_other_failures_of_the_import_are_not_hidden(monkeypatch):
-    def fails(name):
-        raise RuntimeError("something else")
-
-    monkeypatch.setattr(torchvision_cpu, "_library", None)
-    monkeypatch.setattr(importlib, "import_module", fails)
-    with pytest.raises(RuntimeError, match="something else"):
-        torchvision_cpu.ensure_torchvision()
-
-
 # One suite for every network.
-
-
 @names
 @pytest.mark.parametrize("size", [48, pytest.param(112, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("channels", [1, pytest.param(3, marks=pytest.mark.slow)])
@@ -155,8 +92,6 @@ def test_tokens_of_a_transformer_become_a_grid_without_the_class_token():
 
 
 # What goes in.
-
-
 def test_images_are_normalised_inside(resnet):
     images = torch.rand(2, 1, 48, 48)
     with torch.no_grad():
@@ -206,8 +141,6 @@ def test_dropout_falls_on_features_before_the_classifier_only():
 
 
 # Seeds, normalisation, stem.
-
-
 def test_weights_are_a_function_of_the_seed_alone(resnet):
     before = torch.random.get_rng_state()
     again = build_network("resnet18", 7, channels=1, size=48, seed=3)
@@ -255,8 +188,6 @@ def test_a_small_stem_keeps_the_size():
 
 
 # The cosine head.
-
-
 def test_a_cosine_heads_logits_are_scaled_cosines():
     head = CosineClassifier(6, 4, scale=12.0).double()
     features = torch.randn(5, 6, dtype=torch.float64)
@@ -298,49 +229,6 @@ def test_class_activation_maps_are_refused_where_they_would_not_add_up():
             build_method(name, network, nn.Identity(), task=Task(np.array([3, 2, 1]), ("a", "b", "c"), batch_size=2))
 
 
-# Weights.
-
-
-def timm_file(path, *, channels=3, classes=10, name="resnet18"):
-    import timm
-
-    torch.manual_seed(5)
-    model = timm.create_model(name, num_classes=classes, in_chans=channels)
-    save_file(model.state_dict(), path)
-    return model
-
-
-def test_a_file_of_timm_is_taken_over_but_for_its_classifier(tmp_path):
-    model = timm_file(tmp_path / "w.safetensors")
-    network = build_network("resnet18", 7, size=48, weights=str(tmp_path / "w.safetensors")).eval()
-    assert set(network.loaded.missing) == {"classifier.weight", "classifier.bias"}
-    assert set(network.loaded.unused) == {"fc.weight", "fc.bias"}
-    assert "2 left as initialised" in str(network.loaded)
-    images = torch.rand(2, 3, 48, 48)
-    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-    with torch.no_grad():
-        expected = model.eval().forward_features((images - mean[:, None, None]) / std[:, None, None])
-        torch.testing.assert_close(network(images).maps, expected)
-
-
-def test_a_classifier_of_the_same_shape_is_taken_over(tmp_path):
-    model = timm_file(tmp_path / "w.safetensors", classes=7)
-    network = build_network("resnet18", 7, size=48, weights=str(tmp_path / "w.safetensors"))
-    assert (network.loaded.missing, network.loaded.unused) == ((), ())
-    assert torch.equal(network.classifier.weight, model.fc.weight)
-
-
-@pytest.mark.parametrize(("stored", "wanted"), [(3, 1), (1, 3)])
-def test_the_first_convolution_is_adapted_to_the_channels(tmp_path, stored, wanted):
-    model = timm_file(tmp_path / "w.safetensors", channels=stored)
-    network = build_network("resnet18", 7, channels=wanted, size=48, weights=str(tmp_path / "w.safetensors"))
-    grey = torch.rand(1, 1, 48, 48)
-    with torch.no_grad():  # a grey picture gives the same answer in either form
-        expected = model.conv1(grey.expand(-1, stored, -1, -1))
-        torch.testing.assert_close(network.backbone.conv1(grey.expand(-1, wanted, -1, -1)), expected)
-    assert "backbone.conv1.weight" not in network.loaded.missing
-
-
 def test_weights_of_a_run_give_the_same_network_again(tmp_path, resnet):
     state = {f"network.{name}": value for name, value in resnet.state_dict().items()}
     save_file(state, tmp_path / "weights.safetensors")
@@ -349,51 +237,3 @@ def test_weights_of_a_run_give_the_same_network_again(tmp_path, resnet):
     with torch.no_grad():
         assert torch.equal(again.eval()(images).logits, resnet(images).logits)
     assert again.loaded.missing == ()
-
-
-@pytest.mark.parametrize(("content", "says"), [(None, "no file of weights"), (b"PK pickled", "never loaded")])
-def test_weights_that_cannot_be_read_are_explained(tmp_path, content, says):
-    path = tmp_path / "weights.pt"
-    if content:
-        path.write_bytes(content)
-    with pytest.raises(InputError, match=says):
-        build_network("resnet18", 7, size=48, weights=str(path))
-
-
-def test_weights_of_which_nothing_fits_are_refused(tmp_path):
-    save_file({"encoder.weight": torch.zeros(3)}, tmp_path / "w.safetensors")
-    with pytest.raises(InputError, match=r"nothing in it fits this network \(it holds encoder.weight"):
-        build_network("resnet18", 7, size=48, weights=str(tmp_path / "w.safetensors"))
-
-
-def test_the_hub_is_asked_for_safetensors_only_when_told_to(tmp_path, monkeypatch):
-    model, asked = timm_file(tmp_path / "w.safetensors", classes=1000), []
-
-    def give(repository, filename, **options):
-        asked.append((repository, filename))
-        return str(tmp_path / "w.safetensors")
-
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", give)
-    build_network("resnet18", 7, size=48)
-    assert asked == []
-    network = build_network("resnet18", 7, channels=1, size=48, weights="hub")
-    assert asked == [("timm/resnet18.a1_in1k", "model.safetensors")]
-    assert torch.equal(network.backbone.layer1[0].conv1.weight, model.layer1[0].conv1.weight)
-    torch.testing.assert_close(network.backbone.conv1.weight, model.conv1.weight.sum(1, keepdim=True))
-    assert float(network.mean) == pytest.approx((0.485 + 0.456 + 0.406) / 3)
-
-
-def test_without_a_network_the_hub_is_an_error_that_says_what_to_do(monkeypatch):
-    def fails(repository, filename, local_files_only=False):
-        if local_files_only:
-            raise huggingface_hub.errors.LocalEntryNotFoundError("not here")
-        raise ConnectionError("no route")
-
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fails)
-    with pytest.raises(InputError, match="could not be had from the Hugging Face hub") as caught:
-        build_network("resnet18", 7, size=48, weights="hub")
-    assert "local .safetensors" in caught.value.hint
-
-
-def test_the_hub_is_told_nothing():
-    assert os.environ["HF_HUB_DISABLE_TELEMETRY"] == "1"
