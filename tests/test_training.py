@@ -1,7 +1,6 @@
-"""Parts of the training loop: order, augmentation, schedules, optimisers, checkpoints."""
+"""Parts of the training loop: order, checkpoints, stages, averages."""
 
 import itertools
-import math
 
 import numpy as np
 import pytest
@@ -11,16 +10,12 @@ from hypothesis import strategies as st
 from safetensors import SafetensorError
 from torch import nn
 
-from evenface.augment import COLUMNS, augment, to_float
 from evenface.errors import InputError
 from evenface.methods.base import Stage
-from evenface.recipes.schema import Augment, Optimizer, Schedule
 from evenface.training.averaging import Average
 from evenface.training.batches import Faces, TrainingBatches
 from evenface.training.checkpoint import load_state, save_state, save_weights
-from evenface.training.optimizers import build_optimizer
 from evenface.training.randomness import permutation, seed_step, uniforms
-from evenface.training.schedules import rate_factor, standing
 from evenface.training.stages import spans
 
 
@@ -90,157 +85,6 @@ def test_steps_seed_dropout():
     assert torch.equal(draw(1, 2), draw(1, 2))
     assert not torch.equal(draw(1, 2), draw(1, 3))
     assert not torch.equal(draw(1, 2, 0), draw(1, 2, 1))
-
-
-def pictures(n=6, size=16, channels=1):
-    return torch.rand(n, channels, size, size, generator=torch.Generator().manual_seed(0))
-
-
-def numbers(n=6):
-    return torch.rand(n, COLUMNS, generator=torch.Generator().manual_seed(1))
-
-
-OFF = Augment(flip=0)
-ALL = Augment(
-    flip=0.5, rotate=20, shift=0.1, zoom=0.1, shear=0.1, brightness=0.3, contrast=0.3, saturation=0.3, erase=0.5
-)
-
-
-def test_nothing_changes_where_everything_is_off():
-    assert torch.equal(augment(pictures(), numbers(), OFF), pictures())
-
-
-def test_flip_is_the_mirror_picture_with_and_without_resampling():
-    always = augment(pictures(), numbers(), Augment(flip=1))
-    resampled = augment(pictures(), numbers(), Augment(flip=1, zoom=1e-9))
-    assert torch.equal(always, pictures().flip(-1))
-    torch.testing.assert_close(resampled, always, atol=1e-4, rtol=0)
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_a_picture_changes_alike_in_any_company(channels):
-    images, drawn = pictures(channels=channels), numbers()
-    together = augment(images.clone(), drawn, ALL)
-    alone = torch.cat([augment(images[i : i + 1].clone(), drawn[i : i + 1], ALL) for i in range(len(images))])
-    torch.testing.assert_close(together, alone)
-    assert together.min() >= 0
-    assert together.max() <= 1
-
-
-def test_shift_moves_by_whole_pixels_where_it_should():
-    drawn = torch.full((1, COLUMNS), 0.5)
-    drawn[:, 4] = 1.0  # as far as it goes to one side
-    images = pictures(1)
-    moved = augment(images.clone(), drawn, Augment(flip=0, shift=0.25))
-    torch.testing.assert_close(moved[..., :-4], images[..., 4:], atol=1e-4, rtol=0)
-
-
-def test_a_quarter_turn_is_torch_rot90():
-    drawn = torch.full((1, COLUMNS), 0.5)
-    drawn[:, 1] = 1.0
-    images = pictures(1)
-    turned = augment(images.clone(), drawn, Augment(flip=0, rotate=90))
-    torch.testing.assert_close(turned, images.rot90(1, (-2, -1)), atol=1e-4, rtol=0)
-
-
-def test_erasing_covers_the_area_that_was_asked_for():
-    drawn = torch.rand(200, COLUMNS, generator=torch.Generator().manual_seed(4))
-    images = pictures(200, 64)
-    changed = (augment(images.clone(), drawn, Augment(flip=0, erase=1, erase_area=(0.1, 0.2))) != images).float()
-    shares = changed.mean(dim=(1, 2, 3))
-    assert 0.08 < shares.min() < 0.12
-    assert 0.18 < shares.max() < 0.22
-
-
-def test_brightness_scales_the_mean_and_contrast_keeps_it():
-    images = pictures() * 0.2 + 0.4
-    bright = augment(images.clone(), numbers(), Augment(flip=0, brightness=0.2))
-    factors = 1 + (2 * numbers()[:, 6] - 1) * 0.2
-    torch.testing.assert_close(bright.mean(dim=(1, 2, 3)), images.mean(dim=(1, 2, 3)) * factors)
-    contrasted = augment(images.clone(), numbers(), Augment(flip=0, contrast=0.5))
-    torch.testing.assert_close(contrasted.mean(dim=(1, 2, 3)), images.mean(dim=(1, 2, 3)))
-
-
-def test_stored_bytes_become_numbers_from_0_to_1():
-    images = torch.tensor([0, 255, 51], dtype=torch.uint8).view(1, 1, 3, 1)
-    assert to_float(images).flatten().tolist() == pytest.approx([0, 1, 0.2])
-
-
-def torch_rates(make, epochs, losses=None):
-    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
-    scheduler = make(optimizer)
-    rates = []
-    for epoch in range(epochs):
-        rates.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        scheduler.step(*([losses[epoch]] if losses else []))
-    return rates
-
-
-def our_rates(settings, epochs, losses=()):
-    return [rate_factor(settings, epoch * 5, 5, epochs, losses[:epoch]) for epoch in range(epochs)]
-
-
-def test_step_and_exponential_are_torch_s():
-    step = torch_rates(lambda o: torch.optim.lr_scheduler.StepLR(o, 20, 0.1), 50)
-    assert our_rates(Schedule(name="step", every=20, gamma=0.1), 50) == pytest.approx(step)
-    exponential = torch_rates(lambda o: torch.optim.lr_scheduler.ExponentialLR(o, 0.9), 50)
-    assert our_rates(Schedule(name="exponential", gamma=0.9), 50) == pytest.approx(exponential)
-
-
-@given(st.lists(st.floats(0.01, 10), min_size=12, max_size=40), st.integers(0, 4))
-def test_plateau_is_torch_s(losses, patience):
-    expected = torch_rates(
-        lambda o: torch.optim.lr_scheduler.ReduceLROnPlateau(o, factor=0.5, patience=patience, eps=0),
-        len(losses),
-        losses,
-    )
-    ours = our_rates(Schedule(name="plateau", gamma=0.5, patience=patience), len(losses), losses)
-    assert ours == pytest.approx(expected)
-
-
-def test_cosine_rises_linearly_and_ends_at_its_share():
-    settings = Schedule(name="cosine", warmup_epochs=2, final=0.1)
-    rates = [rate_factor(settings, step, 10, 10) for step in range(100)]
-    assert rates[:20] == pytest.approx([(step + 1) / 21 for step in range(20)])
-    assert rates[20] == 1
-    assert rates[60] == pytest.approx(0.1 + 0.9 * (1 + math.cos(math.pi / 2)) / 2)
-    assert rate_factor(settings, 100, 10, 10) == pytest.approx(0.1)
-    assert all(one >= other for one, other in itertools.pairwise(rates[20:]))
-
-
-def test_best_is_the_earliest_best_and_patience_counts_from_it():
-    figures = [0.1, 0.5, math.nan, 0.5, 0.4]
-    assert standing(figures, larger_is_better=True, patience=4).best == 1
-    assert not standing(figures, larger_is_better=True, patience=4).stop
-    assert standing(figures, larger_is_better=True, patience=3).stop
-    assert standing(figures, larger_is_better=False, patience=None).best == 0
-    assert standing([math.nan], larger_is_better=True, patience=None).best == 0
-
-
-@pytest.mark.parametrize("name", ["adamw", "adam", "sgd", "lamb", "adabelief", "novograd"])
-def test_every_optimiser_finds_the_foot_of_a_valley(name):
-    torch.manual_seed(0)
-    layer = nn.Linear(4, 1)
-    optimizer = build_optimizer([layer], Optimizer(name=name, lr=0.05, weight_decay=0.0))
-    x = torch.randn(64, 4)
-    y = x @ torch.tensor([1.0, -2.0, 0.5, 3.0])[:, None] + 1
-    first = float((layer(x) - y).square().mean().detach())
-    for _ in range(400):
-        optimizer.zero_grad()
-        loss = (layer(x) - y).square().mean()
-        loss.backward()
-        optimizer.step()
-    assert float(loss.detach()) < 0.05 * first
-
-
-def test_biases_and_scales_are_spared_from_decay():
-    network = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
-    spared = build_optimizer([network], Optimizer(weight_decay=0.1))
-    decay = {group["weight_decay"]: sum(p.numel() for p in group["params"]) for group in spared.param_groups}
-    assert decay == {0.1: 6, 0.0: 6}
-    everything = build_optimizer([network], Optimizer(weight_decay=0.1, decay="all"))
-    assert [group["weight_decay"] for group in everything.param_groups] == [0.1]
 
 
 def test_a_state_comes_back_bit_by_bit(tmp_path):
