@@ -18,7 +18,7 @@ FLOORS = """
 cli
 workflows
 app
-explain export
+explain export auto
 studies serving
 elsewhere fitting cards
 search

@@ -10,7 +10,7 @@ from evenface.cli.base import app
 
 @app.command()
 def predict(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, or an exported .onnx file.")],
     inputs: Annotated[
         list[str] | None, typer.Argument(metavar="INPUT...", help="Pictures, videos, folders, files of numbers.")
     ] = None,
@@ -27,7 +27,9 @@ def predict(
     window: Annotated[float | None, typer.Option(metavar="SECONDS", help="Runs of clips: length of a window.")] = None,
     overlap: Annotated[float, typer.Option(metavar="SHARE", help="Share of a window that the next shows again.")] = 0.0,
     smooth: Annotated[float, typer.Option(metavar="SECONDS", help="Average each face over so long; 0 for none.")] = 0.0,
-    prior: Annotated[str | None, typer.Option(help="Balance of classes there: uniform; a=0.5,b=0.5; or estimate.")] = None,
+    prior: Annotated[
+        str | None, typer.Option(help="Balance of classes there: uniform; a=0.5,b=0.5; or estimate.")
+    ] = None,
     abstain: Annotated[float | None, typer.Option(help="No label below this probability.")] = None,
     folders: Annotated[
         Literal["pictures", "clips"] | None, typer.Option(help="What a folder of pictures is; by default as the run.")
@@ -90,3 +92,24 @@ def explain(
     chosen |= {"method": method, "classes": classes, "samples": samples, "check": check, "orders": orders}
     chosen |= {"baseline": baseline, "folders": folders, "batch": batch}
     print("\n".join(workflows.explain(run, inputs, out=out, **chosen).lines()))
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
+    *,
+    format: Annotated[  # noqa: A002, what it is called
+        Literal["onnx", "torch-export"], typer.Option(help="onnx runs without torch; torch-export is torch's own.")
+    ] = "onnx",
+    out: Annotated[Path | None, typer.Option(help="The file; by default model.onnx in the run folder.")] = None,
+    int8: Annotated[bool, typer.Option("--int8", help="In 8 bits; what that costs is measured.")] = False,
+    tolerance: Annotated[float, typer.Option(help="Largest difference from the run's scores that is borne.")] = 1e-4,
+    limit: Annotated[float, typer.Option(help="Largest loss of balanced accuracy that is borne for 8 bits.")] = 0.01,
+) -> None:
+    """Write a run as one file, and compare it with the run.
+
+    Both are asked of the run's own test and validation samples; a file that differs is not kept.
+    """
+    from evenface import workflows
+
+    print("\n".join(workflows.export(run, format=format, out=out, int8=int8, tolerance=tolerance, limit=limit).lines))

@@ -12,16 +12,30 @@ def open_model(path: str | Path) -> Model:
     Parameters
     ----------
     path : str or Path
-        A run folder; it needs torch.
+        A run folder, which needs torch; or an ``.onnx`` file that was exported, which does not.
 
     Raises
     ------
     InputError
-        If it is none, the run has not ended, or its weights are missing or damaged.
+        If it is neither, the run has not ended, its weights are missing or damaged, or the file is damaged or of a
+        newer evenface.
+
+    Notes
+    -----
+    Torch's own exported programs (``.pt2``) are not opened: torch reads parts of them as pickles, which can hold any
+    program.
     """
     path = Path(path)
+    if path.suffix == ".onnx":
+        from evenface.serving.onnx_model import OnnxModel
+
+        return OnnxModel(path)
+    if path.suffix == ".pt2":
+        raise InputError(
+            f"{path} is for torch.export.load, which unpickles; evenface never does", "Give the run, or an .onnx file."
+        )
     if path.is_file():
-        raise InputError(f"{path} is no trained model", "Give a run folder.")
+        raise InputError(f"{path} is no trained model", "Give a run folder, or an .onnx file.")
     from evenface.runs import Run
     from evenface.serving.torch_model import TorchModel
 

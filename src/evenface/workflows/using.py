@@ -8,6 +8,7 @@ from evenface.errors import InputError
 
 if TYPE_CHECKING:
     from evenface.explain.using import Explained
+    from evenface.export.exporting import Exported
     from evenface.serving.using import Predicted
 
 
@@ -28,7 +29,7 @@ def predict(
     Parameters
     ----------
     run : str or Path
-        Run folder.
+        Run folder, or an ``.onnx`` file that was exported, which needs no torch.
     inputs : sequence of str or Path
         Files, folders and patterns.
     out : str or Path
@@ -127,3 +128,42 @@ def explain(
 
     chosen = Choice(method, tuple(classes) if classes else None, samples, check, orders, baseline)
     return explain_inputs(open_model(run), inputs, Settings(**settings), chosen, Path(out), folders=folders)
+
+
+def export(
+    run: str | Path,
+    *,
+    format: Literal["onnx", "torch-export"] = "onnx",  # noqa: A002, what the command line calls it
+    out: str | Path | None = None,
+    int8: bool = False,
+    tolerance: float = 1e-4,
+    limit: float = 0.01,
+) -> "Exported":
+    """Write a run as one file that other programs run, and compare it with the run on the run's own samples.
+
+    Parameters
+    ----------
+    run : str or Path
+        Run folder.
+    format : {"onnx", "torch-export"}
+        ONNX, which :func:`predict` and the page take in a run's place; or a program of torch's.
+    out : str or Path, optional
+        The file; by default ``model.onnx``, ``model-int8.onnx`` or ``model.pt2`` in the run folder.
+    int8 : bool
+        Write ONNX in 8 bits.
+    tolerance : float
+        Largest difference from the run's scores that is borne, of the file in 32 bits.
+    limit : float
+        Largest loss of balanced accuracy on validation data that is borne for 8 bits.
+
+    Raises
+    ------
+    InputError
+        If anything given cannot be used, the file says something else than the run, or 8 bits cost too much; nothing
+        is written then.
+    """
+    from evenface.export.exporting import export_run
+    from evenface.runs import Run
+
+    place = None if out is None else Path(out)
+    return export_run(Run.open(run), kind=format, out=place, int8=int8, tolerance=tolerance, limit=limit)
