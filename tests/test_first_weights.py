@@ -11,6 +11,7 @@ from evenface.errors import InputError
 from evenface.networks import build_network
 
 
+def timm_file(path, *, channels=3, classes=10, name="resnet18"):
     import timm
 
     torch.manual_seed(5)

@@ -5,8 +5,8 @@ import socket
 
 import numpy as np
 import pytest
+from processes import as_rank, in_process, same_run, train_and_die
 from safetensors.torch import load_file, save_file
-from test_resume import as_rank, in_process, same_run, train_and_die
 
 import evenface as ef
 from evenface.data.manifest import Manifest

@@ -10,6 +10,7 @@ from evenface.networks import build_network
 from evenface.networks.recompute import recompute_blocks
 
 
+@pytest.mark.parametrize("name", ["test_resnet", "mobilenetv3_small_050", "convnext_atto"])
 def test_what_is_computed_again_gives_the_same_gradients_and_statistics(name):
     plain, again = (build_network(name, 3, channels=1, size=32, frames=2, recompute=flag) for flag in (False, True))
     kept = []

@@ -1,63 +1,29 @@
 """A run that was killed, stopped or shared out ends as one that was not."""
 
-import itertools
-import multiprocessing
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from processes import as_rank, in_process, same_run, train_and_die
 from safetensors.torch import load_file
 
 import evenface as ef
 from evenface.augment import to_float
 from evenface.faces.store import Store
 from evenface.learner import trained_method
-from evenface.training.trainer import Trainer
-
-FORK = multiprocessing.get_context("fork")  # imports need not be paid again in every process
-
-
-def in_process(target, *arguments, **options):
-    process = FORK.Process(target=target, args=arguments, kwargs=options)
-    process.start()
-    return process
-
-
-def train_and_die(kill, *arguments, **options):
-    """Train, and be killed at the end of the given step."""
-    step, done = Trainer.step, itertools.count(1)
-
-    def deadly(self, batch):
-        value = step(self, batch)
-        if next(done) == kill:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return value
-
-    Trainer.step = deadly
-    ef.train(*arguments, **options)
 
 
 @pytest.fixture(scope="module")
 def whole(small_recipe, tmp_path_factory):
     """The run that nothing disturbed."""
     return ef.train(small_recipe, out=tmp_path_factory.mktemp("whole") / "run", faces=False).folder
-
-
-def same_run(one: Path, other: Path) -> None:
-    for name in ("weights.safetensors", "last.safetensors"):
-        assert (one / name).read_bytes() == (other / name).read_bytes(), name
-    for name in ("predictions.parquet", "validation.parquet"):
-        pd.testing.assert_frame_equal(pd.read_parquet(one / name), pd.read_parquet(other / name), check_exact=True)
-    losses = [pd.read_csv(folder / "history.csv").drop(columns="images_per_second") for folder in (one, other)]
-    pd.testing.assert_frame_equal(*losses, check_exact=True)
 
 
 @pytest.mark.parametrize("kill", [1, 6, 11, 16])
@@ -89,15 +55,6 @@ def test_ctrl_c_saves_the_step_and_says_how_to_go_on(small_recipe, tmp_path):
     assert "Traceback" not in said
     assert (tmp_path / "run" / "checkpoint.safetensors").is_file()
     assert not list((tmp_path / "run").glob(".*"))
-
-
-def as_rank(rank, world, port, *arguments, **options):
-    """Train as one of several processes, started as torchrun starts them."""
-    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world, "GROUP_RANK": 0}
-    os.environ |= {name: str(value) for name, value in place.items()}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "test"}
-    torch.set_num_threads(1)
-    ef.train(*arguments, **options)
 
 
 @pytest.mark.parametrize("norm", ["group", "frozen"])

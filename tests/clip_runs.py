@@ -1,0 +1,49 @@
+"""What tests of runs on clips share: a recipe of clips whose label lies in time alone."""
+
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+
+import evenface as ef
+from evenface.data.manifest import Manifest, make_table
+from evenface.faces.store import Store
+
+
+def rising_and_falling(folder: Path) -> Store:
+    """Clips of 12 people that become brighter or darker: a class's frames are the other's in reverse."""
+    random = np.random.default_rng(0)
+    rows, images = [], []
+    for person, number in itertools.product(range(12), range(2)):
+        frames = (
+            random.normal(40, 15, (1, 32, 32)) + 25 * np.arange(6)[:, None, None] + random.normal(0, 5, (6, 32, 32))
+        )
+        for label, clip in enumerate((frames, frames[::-1])):
+            name = f"p{person:02}-{number}-{label}"
+            who = f"p{person:02}"
+            rows.append({"sample": name, "path": name, "label": label, "subject": who, "clip": name, "lost": 0})
+            images.append(clip.clip(0, 255).astype(np.uint8)[..., None])
+    manifest = Manifest(make_table(rows), ("rising", "falling"), "made-up", folder, content="clips", ordered=True)
+    manifest.save(folder / "manifest.parquet")
+    np.save(folder / "images.npy", np.stack(images))
+    (folder / "quarantine.csv").write_text("sample,path,reason\n")
+    (folder / "store.json").write_text(json.dumps({"key": "k", "lost": []}))
+    return Store.open(folder)
+
+
+RECIPE = {
+    "name": "clips",
+    "data": {"source": "clip-folder", "root": "nowhere", "size": 32, "channels": 1, "clips": {"frames": 3, "keep": 6}},
+    "protocol": {"kind": "holdout", "test": 0.3, "validation": 0.2},
+    "network": {"name": "test_resnet", "temporal": {"kind": "bilstm", "hidden": 8, "layers": 1}},
+    "training": {"epochs": 3, "batch_size": 8, "accelerator": "cpu"},
+    "optimizer": {"lr": 0.01},
+    "augment": {"rotate": 5, "frames": "random"},
+}
+RESTING = {"network.freeze": "backbone", "augment.flip": 0, "augment.rotate": 0}
+STORED = {**RESTING, "training.features": "stored"}
+
+
+def train(folder, **overrides):
+    return ef.train(RECIPE, out=folder, faces=False, **overrides)

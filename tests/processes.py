@@ -1,0 +1,53 @@
+"""What tests of killed and shared runs share: processes that train and die, and runs compared to the bit."""
+
+import itertools
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+import evenface as ef
+from evenface.training.trainer import Trainer
+
+FORK = multiprocessing.get_context("fork")  # imports need not be paid again in every process
+
+
+def in_process(target, *arguments, **options):
+    process = FORK.Process(target=target, args=arguments, kwargs=options)
+    process.start()
+    return process
+
+
+def train_and_die(kill, *arguments, **options):
+    """Train, and be killed at the end of the given step."""
+    step, done = Trainer.step, itertools.count(1)
+
+    def deadly(self, batch):
+        value = step(self, batch)
+        if next(done) == kill:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return value
+
+    Trainer.step = deadly
+    ef.train(*arguments, **options)
+
+
+def same_run(one: Path, other: Path) -> None:
+    for name in ("weights.safetensors", "last.safetensors"):
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+    for name in ("predictions.parquet", "validation.parquet"):
+        pd.testing.assert_frame_equal(pd.read_parquet(one / name), pd.read_parquet(other / name), check_exact=True)
+    losses = [pd.read_csv(folder / "history.csv").drop(columns="images_per_second") for folder in (one, other)]
+    pd.testing.assert_frame_equal(*losses, check_exact=True)
+
+
+def as_rank(rank, world, port, *arguments, **options):
+    """Train as one of several processes, started as torchrun starts them."""
+    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world, "GROUP_RANK": 0}
+    os.environ |= {name: str(value) for name, value in place.items()}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "test"}
+    torch.set_num_threads(1)
+    ef.train(*arguments, **options)
