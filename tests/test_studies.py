@@ -1,15 +1,9 @@
-"""Studies: planned, trained side by side, interrupted, set out, compared."""
+"""Studies: trained side by side, set out, compared."""
 
-import contextlib
 import csv
 import itertools
 import math
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +11,6 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from hypothesis import given
-from hypothesis import strategies as st
 from safetensors.torch import load_file
 from scipy import stats
 from sklearn.metrics import accuracy_score, recall_score
@@ -30,9 +22,8 @@ from evenface.errors import InputError
 from evenface.evaluation.predictions import Predictions
 from evenface.studies import load_study, processes, shipped_studies
 from evenface.studies.compare import paired
-from evenface.studies.plan import Choice, make_plan
+from evenface.studies.plan import make_plan
 
-RECIPE = {"name": "r", "data": {"source": "folder", "root": "/nowhere"}}
 FACTORS = {
     "loss": {"plain": {}, "balanced": {"loss": {"name": "class-balanced"}}},
     "rule": {"none": {}, "inverse": {"training.sampling": "inverse"}},
@@ -270,194 +261,6 @@ def test_the_papers_protocol_is_said_everywhere(small_recipe, tmp_path):
     assert len(list((tmp_path / "one").glob("runs/*/*/predictions.parquet"))) == 1
     assert found.runs["accuracy"].nunique() == 1
     assert found.changes[0].unit in ("people", "samples")
-
-
-def test_killed_and_failed_runs_do_not_keep_others_from_ending(small_recipe, tmp_path):
-    factors = {
-        "kind": {"good": {}, "bad": {"protocol.imbalance": {"counts": {"nobody": 3}}}, "long": {"training.epochs": 60}}
-    }
-    study = tmp_path / "three.yaml"
-    study.write_text(
-        yaml.safe_dump(
-            {"name": "three", "recipe": str(small_recipe), "factors": factors, "set": {"training.epochs": 2}}
-        )
-    )
-    out = tmp_path / "out"
-    main = "from evenface.cli import main; main()"
-    command = [sys.executable, "-c", main, "study", str(study), "--out", str(out), "--jobs", "1"]
-    with started(command) as process:
-        begun(process, out / "runs/kind-long/seed-0")
-        os.kill(child_of(process.pid), signal.SIGKILL)
-        screen, told = process.communicate(timeout=120)
-    assert process.returncode == 2, told
-    assert "2 of 3 runs failed" in told
-    assert "nobody" in told
-    assert "was killed" in told
-    assert "1 of 3 runs in 3 cells" in screen
-    good = out / "runs/kind-good/seed-0/predictions.parquet"
-    kept = good.stat().st_mtime_ns
-
-    log = out / "runs/kind-long/seed-0/log.txt"
-    with started(command) as process:
-        wait(process, lambda: "resumed" in log.read_text())
-        start = time.monotonic()
-        process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=60)
-    assert process.returncode == 130, told
-    assert "say the same again" in told
-    assert time.monotonic() - start < 20
-    assert good.stat().st_mtime_ns == kept
-    assert not (log.parent / "predictions.parquet").exists()
-
-
-@contextlib.contextmanager
-def started(command: list[str]):
-    """Start a process that ends with the block at the latest; its children end with it."""
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
-    with subprocess.Popen(command, **pipes) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def begun(process: subprocess.Popen, folder: Path) -> None:
-    """Wait until a run has ended some epochs."""
-    history = folder / "history.csv"
-    wait(process, lambda: history.is_file() and len(history.read_text().splitlines()) > 3)
-
-
-def wait(process: subprocess.Popen, reached) -> None:
-    end = time.monotonic() + 120
-    while not reached():
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
-def child_of(parent: int) -> int:
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
-            if int(fields[1]) == parent and "studies.worker" in (folder / "cmdline").read_text():
-                return int(folder.name)
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-    raise AssertionError("there is no child that trains")
-
-
-names = st.text("abcXYZ019.+-_ /ä", min_size=1, max_size=8)
-
-
-@given(
-    st.dictionaries(names, st.lists(names, min_size=1, max_size=3, unique=True), min_size=1, max_size=3),
-    st.integers(1, 3),
-    st.none() | st.integers(1, 3),
-    st.data(),
-)
-def test_plans_cross_everything_once(factors, seeds, folds, data):
-    levels = {
-        name: {level: {"optimizer.lr": 0.1 / (1 + place), f"data.{f}": level} for place, level in enumerate(own)}
-        for f, (name, own) in enumerate(factors.items())
-    }
-    left_out = data.draw(
-        st.lists(
-            st.fixed_dictionaries({}, optional={name: st.sampled_from(own) for name, own in factors.items()}),
-            max_size=2,
-        )
-    )
-    study = load_study(
-        {
-            "name": "s",
-            "recipe": RECIPE,
-            "factors": levels,
-            "seeds": seeds,
-            "leave_out": left_out,
-            **({} if folds is None else {"folds": folds, "set": {"protocol.kind": "kfold"}}),
-        }
-    )
-    cells = [dict(zip(factors, cell, strict=True)) for cell in itertools.product(*factors.values())]
-    kept = [cell for cell in cells if not any(match.items() <= cell.items() for match in left_out)]
-    if not kept:
-        with pytest.raises(InputError, match="leaves out every cell"):
-            make_plan(study)
-        return
-    plan = make_plan(study)
-    assert plan.cells == [tuple(cell.values()) for cell in kept]
-    assert len(plan.runs) == len(kept) * seeds * (folds or 1)
-    assert len({(run.cell, run.repeat) for run in plan.runs}) == len(plan.runs)
-    folders = [run.folder for run in plan.trainings]
-    assert len({folder.lower() for folder in folders}) >= len({run.folder.lower() for run in plan.runs})
-    assert len(set(folders)) == len(folders) == len(plan.runs)
-    assert all(run.recipe.seed == run.seed and run.recipe.protocol.fold == (run.fold or 0) for run in plan.runs)
-
-
-def test_later_settings_win_over_earlier_ones():
-    study = load_study(
-        {
-            "name": "s",
-            "recipe": RECIPE,
-            "set": {"optimizer.lr": 1, "network.dropout": 0.1, "loss.name": "focal", "loss.gamma": 3},
-            "factors": {
-                "a": {"1": {"loss": {"name": "cross-entropy"}}, "2": {"loss.gamma": 4}},
-                "b": {"x": {"training.epochs": 7}, "y": {}},
-            },
-            "when": [{"if": {"a": [1, 2], "b": "x"}, "set": {"training.epochs": 8}}],
-            "on": {
-                "d": {"set": {"optimizer.lr": 2}, "sizes": {"quick": {"seeds": 4, "set": {"network.dropout": 0.3}}}},
-                "e": {"factors": {"b": {"z": {}}}},
-            },
-            "sizes": {"quick": {"seeds": [7], "set": {"network.dropout": 0.2, "optimizer.lr": 3}}},
-            "paper_protocol": {"training.epochs": 9},
-        }
-    )
-    runs = {run.cell: run.recipe for run in make_plan(study).runs}
-    assert runs["1", "x"].loss.model_dump() == {"name": "cross-entropy"}
-    assert runs["2", "x"].loss.options == {"gamma": 4}
-    assert (runs["1", "x"].training.epochs, runs["1", "y"].training.epochs, runs["1", "y"].optimizer.lr) == (8, 20, 2)
-    quick = make_plan(study, Choice(size="quick", protocol="paper", overrides={"optimizer.lr": 5}))
-    assert {run.seed for run in quick.runs} == {0, 1, 2, 3}
-    assert {(r.recipe.optimizer.lr, r.recipe.network.dropout, r.recipe.training.epochs) for r in quick.runs} == {
-        (5, 0.3, 9)
-    }
-    assert make_plan(study, Choice(on="e")).cells == [("1", "z"), ("2", "z")]
-
-
-def test_a_study_extends_another(tmp_path):
-    under = {
-        "name": "under",
-        "about": "a",
-        "recipe": RECIPE,
-        "factors": {"f": {"1": {}, "2": {}}},
-        "seeds": 3,
-        "on": {"d": {"set": {"x": 1, "y": 1}}, "e": {}},
-    }
-    (tmp_path / "under.yaml").write_text(yaml.safe_dump(under, sort_keys=False))
-    over = {"name": "over", "extends": "under.yaml", "seeds": 1, "on": {"g": {}, "d": {"set": {"y": 2}}}}
-    (tmp_path / "over.yaml").write_text(yaml.safe_dump(over, sort_keys=False))
-    study = load_study(tmp_path / "over.yaml")
-    assert (study.name, study.about, study.seeds, list(study.factors["f"])) == ("over", "", (0,), ["1", "2"])
-    assert list(study.on) == ["g", "d", "e"]
-    assert study.on["d"].set == {"x": 1, "y": 2}
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"seed": 3}, "unknown key seed\n  Did you mean seeds"),
-        ({"leave_out": [{"rul": "none"}]}, "leave_out names 'rul'.*Did you mean rule"),
-        ({"when": [{"if": {}, "sett": {}}]}, "unknown key when.0.sett|when.0.set is missing"),
-        ({"metrics": ["acuracy"]}, "Did you mean accuracy"),
-        ({"printed": [{"cell": {}, "accuracy": 61}]}, "share from 0 to 1"),
-        ({"printed": [{"cell": {"rule": "nne"}, "accuracy": 0.6}]}, "printed: rule names 'nne'"),
-        ({"baseline": {"rule": "nne"}}, "Did you mean none"),
-        ({"seeds": 0}, "give a number from 1 on"),
-        ({"factors": {"f": {}}}, "at least 1"),
-    ],
-)
-def test_a_wrong_definition_is_refused_in_a_sentence(change, said):
-    with pytest.raises(InputError, match=f"(?s){said}"):
-        load_study({"name": "s", "recipe": RECIPE, "factors": FACTORS} | change)
 
 
 @pytest.mark.parametrize(
