@@ -66,9 +66,9 @@ def scaled(values: Array, axes: tuple[int, ...], *, lowest: bool = False) -> npt
 
 
 def enlarged(values: npt.NDArray[np.floating], size: tuple[int, int]) -> npt.NDArray[np.float32]:
-    """Enlarge a map (h, w) to ``size``, rows and columns, evenly between the middles of its places."""
+    """Enlarge a map (h, w) to ``size``, rows and columns, by cubic splines between the middles of its places."""
     image = Image.fromarray(np.asarray(values, dtype=np.float32))
-    return np.asarray(image.resize((size[1], size[0]), Image.Resampling.BILINEAR), dtype=np.float32)
+    return np.asarray(image.resize((size[1], size[0]), Image.Resampling.BICUBIC), dtype=np.float32)
 
 
 def overlay(picture: Pixels, heat: npt.NDArray[np.floating], strength: float = 0.6) -> Pixels:

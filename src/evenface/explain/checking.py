@@ -229,12 +229,17 @@ class Checked:
         better = [self.lower.low > 0, self.higher.low > 0]
         if all(better):
             return f"{self.what} that are marked matter more than random ones"
-        if any(better):
-            which, other = ("taken out", "put in") if better[0] else ("put in", "taken out")
-            return f"{self.what} that are marked matter more than random ones when {which}, not when {other}"
         if self.lower.high < 0 or self.higher.high < 0:
             return f"{self.what} that are marked matter LESS than random ones: do not rely on these explanations"
-        return f"{self.what} that are marked matter no more than random ones: do not rely on these explanations"
+        if any(better):
+            which, other = ("taken out", "put in") if better[0] else ("put in", "taken out")
+            return (
+                f"{self.what} that are marked matter more than random ones when {which}; when {other} it is not shown"
+            )
+        return (
+            f"{self.what} that are marked are not shown to matter more than random ones: do not rely on these "
+            "explanations"
+        )
 
     def line(self) -> str:
         """Give the verdict with its figures."""

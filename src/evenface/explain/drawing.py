@@ -19,7 +19,7 @@ FOR, AGAINST, PAPER = SERIES[1], SERIES[0], "#ffffff"
 """Colours of what speaks for a class and against it."""
 BARS = 60
 """Columns that are drawn as bars, those that count most."""
-KEY = "orange speaks for the class, blue against it; each picture or row of bands has its own scale"
+KEY = "orange speaks for the class, blue against it; each class has its own scale"
 
 
 @dataclass(frozen=True)
@@ -170,10 +170,9 @@ def _clip(sample: np.ndarray, found: Explanation, said: Drawn) -> Image.Image:
 
 
 def _bands(found: Explanation, said: Drawn, side: int) -> Image.Image:
-    """Draw a band for each class, with a bar for each frame, all on one scale."""
+    """Draw a band for each class, with a bar for each frame."""
     assert found.frames is not None
     count = found.frames.shape[1]
-    most = float(np.abs(found.frames[list(said.shown)]).max()) or 1.0
     page = Image.new("RGB", (LABEL + count * side + GAP, len(said.shown) * (BAND + 4) + 18), PAPER)
     pen = ImageDraw.Draw(page)
     for row, label in enumerate(said.shown):
@@ -183,11 +182,17 @@ def _bands(found: Explanation, said: Drawn, side: int) -> Image.Image:
         title = said.title(label, found.probabilities)
         pen.text((GAP, middle), title, INK, font(12), anchor="lm", stroke_width=bold, stroke_fill=INK)
         pen.line((LABEL, middle, page.width - GAP, middle), GRID)
-        for t, value in enumerate((found.frames[label] / most).tolist()):
+        for t, value in enumerate(_relative(found.frames[label]).tolist()):
             _bar(pen, (LABEL + t * side + 2, middle), (LABEL + (t + 1) * side - 3, middle - value * BAND / 2), value)
     for t in range(0, count, max(1, count // 16)):
         pen.text((LABEL + (t + 0.5) * side, page.height - 16), f"{t + 1}", MUTED, font(11), anchor="mt")
+    pen.text((GAP, page.height - 16), "frame", MUTED, font(11), anchor="lt")
     return page
+
+
+def _relative(values: Array) -> Array:
+    """Scale by the largest of either sign, so that it is 1 or -1; where there is none, all is 0."""
+    return values / (float(np.abs(values).max()) or 1.0)
 
 
 def _bar(pen: ImageDraw.ImageDraw, one: tuple[float, float], other: tuple[float, float], value: float) -> None:
@@ -206,7 +211,7 @@ def _points(sample: np.ndarray, found: Explanation, said: Drawn) -> Image.Image:
     where = (places - (low + high) / 2) * scale + side / 2
     cells = []
     for label in said.shown:
-        values = found.points[label] / (float(np.abs(found.points[label]).max()) or 1.0)
+        values = _relative(found.points[label])
         image = Image.new("RGB", (side * fine, side * fine), PAPER)
         pen = ImageDraw.Draw(image)
         for point in np.argsort(np.abs(values), kind="stable").tolist():
@@ -230,9 +235,8 @@ def _mixed(value: float) -> tuple[int, int, int]:
 def _bars(found: Explanation, said: Drawn) -> Image.Image:
     """Draw a row for each column of numbers, with a bar for each class."""
     assert found.points is not None
-    values = found.points[list(said.shown)]
+    values, wide = np.stack([_relative(found.points[label]) for label in said.shown]), 132
     chosen = np.sort(np.argsort(-np.abs(values).max(axis=0), kind="stable")[:BARS])
-    most, wide = float(np.abs(values).max()) or 1.0, 132
     page = Image.new("RGB", (LABEL + len(said.shown) * wide + GAP, (len(chosen) + 1) * BAR + 8), PAPER)
     pen = ImageDraw.Draw(page)
     for place, label in enumerate(said.shown):
@@ -242,7 +246,7 @@ def _bars(found: Explanation, said: Drawn) -> Image.Image:
         pen.text((middle, 2), title, INK, font(11), anchor="mt", stroke_width=bold, stroke_fill=INK)
         pen.line((middle, BAR + 4, middle, page.height - 4), GRID)
         for row, column in enumerate(chosen.tolist()):
-            value, top = float(values[place, column]) / most, (row + 1) * BAR + 5
+            value, top = float(values[place, column]), (row + 1) * BAR + 5
             _bar(pen, (middle, top), (middle + value * (wide - 12) / 2, top + BAR - 5), value)
     for row, column in enumerate(chosen.tolist()):
         name = said.names[column] if column < len(said.names) else f"{column}"

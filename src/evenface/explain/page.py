@@ -25,7 +25,7 @@ MOST = 60
 """Pictures that the page holds; the others stand beside it."""
 CURVES = "deletion-insertion.png"
 SURE = {
-    "places": "Places of a picture go {how}; a random order is the same map with its places shuffled.",
+    "places": "Places that are gone are {how}; a random order is the same map with its places shuffled.",
     "frames": "A frame that is gone gives way to the nearest that is left; the last one stays.",
     "points": "A point that is gone is where it usually is, in the mean of the run's prepared data.",
 }

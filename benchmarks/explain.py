@@ -1,0 +1,92 @@
+"""Whether explanations matter: deletion and insertion against random orders, for every method that suits a run.
+
+``python -m benchmarks.explain NAME=RUN...`` takes samples evenly from the validation side of each run, or from its test
+side where it has none, and looks at the class that the run names. The run's prepared samples must be there.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.common import Figure, Result, parser, report
+from evenface.errors import InputError
+from evenface.explain import METHODS, explain_samples
+from evenface.explain.asking import method_for
+from evenface.explain.checking import STEPS, check, checked
+from evenface.faces.store import Store
+from evenface.progress import progress
+from evenface.runs import Run
+from evenface.serving.torch_model import TorchModel
+
+
+def samples_of(run: Run, count: int) -> tuple[np.ndarray, list[str], str]:
+    """Give samples of a run, whose they are (person, clip or sample), and of which side."""
+    import pandas as pd
+
+    sides = pd.read_parquet(run.folder / "split.parquet").set_index("sample")["side"]
+    store = Store.open(run.facts["store"])
+    side = "validation" if (sides == "validation").any() else "test"
+    table = store.manifest.table
+    rows = np.flatnonzero(table["sample"].map(sides).eq(side).to_numpy())
+    rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(np.int64))]
+    whose = table["subject"].fillna(table["clip"]).fillna(table["sample"]).astype(str).iloc[rows].tolist()
+    return (store.images if store.sequences is None else store.sequences)[rows], whose, side
+
+
+def measured(model: TorchModel, arrays: np.ndarray, whose: list[str], method: str, orders: int) -> dict[str, Any]:
+    """Explain samples by one method and check them."""
+    areas: dict[Any, list[np.ndarray]] = {}
+    with progress(method, len(arrays)) as bar:
+        for number, array in enumerate(arrays):
+            (found,) = explain_samples(model, array[None], method)
+            sample = model.form.seen(array[None])[0]
+            for one in check(model, sample, found, int(found.probabilities.argmax()), orders=orders, seed=number):
+                areas.setdefault(one.what, []).append(one.areas)
+            bar(1)
+    summed = {what: checked(what, np.stack(found), whose) for what, found in areas.items()}
+    return {
+        what: {
+            "taken out": round(one.deletion, 4),
+            "put in": round(one.insertion, 4),
+            "random": round(one.random, 4),
+            "out, lower by": [round(value, 4) for value in (one.lower.value, one.lower.low, one.lower.high)],
+            "in, higher by": [round(value, 4) for value in (one.higher.value, one.higher.low, one.higher.high)],
+            "samples": one.samples,
+            "units": one.units,
+            "verdict": one.verdict,
+        }
+        for what, one in summed.items()
+    }
+
+
+def main() -> None:
+    options = parser(__doc__)
+    options.add_argument("runs", nargs="+", metavar="NAME=RUN", help="what to call a run, and its folder")
+    options.add_argument("--samples", type=int, default=200)
+    options.add_argument("--orders", type=int, default=5)
+    given = options.parse_args()
+    results: dict[str, Any] = {}
+    figures = []
+    for said in given.runs:
+        name, _, folder = said.partition("=")
+        model = TorchModel(Run.open(Path(folder)))
+        arrays, whose, side = samples_of(model.run, given.samples)
+        results[name] = {"side": side, "recipe": model.run.recipe.name, "methods": {}}
+        for method in METHODS:
+            try:
+                found = measured(model, arrays, whose, method_for(model, method), given.orders)
+            except InputError as error:
+                print(f"{name}: {method}: {error.message}")
+                continue
+            results[name]["methods"][method] = found
+            for what, one in found.items():
+                for way in ("out, lower by", "in, higher by"):
+                    value, low, high = one[way]
+                    figures.append(Figure(f"{name}, {method}: {what}, {way}", value, (low, high)))
+    settings = {"samples": given.samples, "orders": given.orders, "steps": STEPS, "baseline": "blur"}
+    report(Result("explain", "prepared samples of the runs", settings, results, figures), given)
+
+
+if __name__ == "__main__":
+    main()
