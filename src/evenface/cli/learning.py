@@ -1,11 +1,13 @@
 """Verbs that look at data, train and test."""
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from evenface.cli.base import Faces, Out, Settings, Show, Source, app, data, open_page, print_comparison
+from evenface.errors import InputError
 
 
 @app.command()
@@ -88,18 +90,45 @@ def prepare(
 
 @app.command()
 def train(
-    recipe: Source,
+    recipe: Annotated[
+        str | None,
+        typer.Argument(metavar="[RECIPE]", help="Name of a shipped recipe, a YAML file, or a run folder."),
+    ] = None,
     settings: Settings = None,
     *,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Data of your own: a folder of files for each class, or a table."),
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="A method or loss; auto, with --data, tries some and may recommend one."),
+    ] = None,
     out: Out = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where this run was interrupted.")] = False,
     faces: Faces = True,
 ) -> None:
-    """Train by a recipe, test, write a run folder."""
+    """Train by a recipe, or on your own data, test, write a run folder."""
     from evenface import reporting, workflows
     from evenface.recipes import parse_overrides
 
-    run = workflows.train(recipe, out=out, resume=resume, faces=faces, **parse_overrides(settings or []))
+    words = list(settings or [])
+    if data is not None and recipe is not None and "=" in recipe:
+        words.insert(0, recipe)
+        recipe = None
+    overrides = parse_overrides(words)
+    given: dict[str, Any] = {"out": out, "resume": resume, "faces": faces}
+    if data is not None:
+        own = workflows.train_own(
+            data, method=method or "plain", recipe=recipe, say=partial(print, flush=True), **given, **overrides
+        )
+        print("\n".join(own.lines))
+        return
+    if recipe is None:
+        raise InputError("say what to train by", "Name a recipe (evenface recipes), or your own data: --data FOLDER.")
+    if method is not None:
+        raise InputError("--method goes with --data", "With a recipe, say method.name=NAME or loss.name=NAME.")
+    run = workflows.train(recipe, **given, **overrides)
     if workflows.is_first_process():
         print("\n".join(reporting.screen(run)))
 

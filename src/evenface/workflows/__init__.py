@@ -9,12 +9,14 @@ from evenface.workflows.learning import (
     train,
     transfer,
 )
+from evenface.workflows.own import Own, train_own
 from evenface.workflows.showing import serve
 from evenface.workflows.studying import Compared, audit_claims, compare, demo, study
 from evenface.workflows.using import explain, export, predict
 
 __all__ = [
     "Compared",
+    "Own",
     "audit_claims",
     "calibrate",
     "check_data",
@@ -29,5 +31,6 @@ __all__ = [
     "serve",
     "study",
     "train",
+    "train_own",
     "transfer",
 ]

@@ -1,0 +1,329 @@
+"""Training on one's own folder: what is seen in it, what is tried, and that only more than noise is recommended."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.formula.api as smf
+from PIL import Image
+from scipy import stats
+from typer.testing import CliRunner
+
+from evenface import workflows
+from evenface.auto import CANDIDATES, choose, decide, look, named_settings, own_recipe
+from evenface.cli import app
+from evenface.errors import InputError
+from evenface.recipes import load_recipe
+
+QUICK = {
+    "network.name": "test_resnet",
+    "network.dropout": 0,
+    "training.epochs": 6,
+    "training.average": 0,
+    "training.accelerator": "cpu",
+    "augment.brightness": 0,
+    "augment.contrast": 0,
+}
+
+
+# --- the decision
+
+
+def scores(random, folds=5, gains=(0.0, 0.0, 0.0, 0.0), noise=0.02):
+    """Balanced accuracies of plain training and candidates that gain so much, with good and bad folds."""
+    base = 0.5 + random.normal(0, 0.05, folds)
+    columns = {"plain": base} | {f"c{i}": base + gain for i, gain in enumerate(gains)}
+    return pd.DataFrame({name: values + random.normal(0, noise, folds) for name, values in columns.items()})
+
+
+def test_the_decision_rests_on_the_residuals_of_a_two_way_table():
+    table = scores(np.random.default_rng(0), gains=(0.05, 0.0, 0.1))
+    found = decide(table, "plain")
+    long = table.melt(var_name="method", value_name="y", ignore_index=False).reset_index(names="fold")
+    fit = smf.ols("y ~ C(method, Treatment('plain')) + C(fold)", long).fit()
+    assert fit.df_resid == 4 * 3
+    for one in found.against:
+        assert one.difference == pytest.approx(fit.params[f"C(method, Treatment('plain'))[T.{one.name}]"])
+        error = np.sqrt(2 * fit.mse_resid * (1 / 5 + 1 / 4))
+        p = 2 * stats.t.sf(abs(one.difference) / error, fit.df_resid)
+        assert one.p == pytest.approx(min(1, 3 * p))
+        reach = stats.t.ppf(1 - 0.05 / 6, fit.df_resid) * error
+        assert (one.low, one.high) == pytest.approx((one.difference - reach, one.difference + reach))
+    assert [one.difference for one in found.against] == sorted((o.difference for o in found.against), reverse=True)
+
+
+def test_a_difference_that_is_not_there_is_seldom_recommended_and_a_large_one_mostly():
+    random = np.random.default_rng(1)
+    noise = [decide(scores(random), "plain").recommended for _ in range(200)]
+    assert np.mean([one is not None for one in noise]) <= 0.05
+    large = [decide(scores(random, gains=(0.0, 0.1, 0.0, 0.0)), "plain").recommended for _ in range(50)]
+    assert np.mean([one is not None and one.name == "c1" for one in large]) >= 0.9
+
+
+def test_a_candidate_that_is_worse_is_not_recommended_however_sure_that_is():
+    assert decide(scores(np.random.default_rng(2), gains=(-0.3, -0.2)), "plain").recommended is None
+
+
+def test_without_any_spread_the_noise_is_not_known_and_nothing_is_recommended():
+    table = pd.DataFrame({"plain": [0.5, 0.6, 0.7], "c": [0.7, 0.8, 0.9]})
+    assert decide(table, "plain").recommended is None
+
+
+# --- what is seen
+
+
+def pictures(folder, counts, gap=0.0, seed=0, colour=False, side=32, names="{}.png"):
+    """Write noise, each picture of its own brightness; that of each further class is ``gap`` deviations higher."""
+    random = np.random.default_rng(seed)
+    for label, (name, count) in enumerate(counts.items()):
+        for number in range(count):
+            brightness = 110 + 18 * (random.normal() + gap * label)
+            pixels = random.normal(brightness, 10, (side, side, 3) if colour else (side, side))
+            path = folder / name / names.format(number)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path)
+    return folder
+
+
+def test_a_folder_of_classes_is_read_as_pictures_of_its_size_and_colour(tmp_path):
+    grey = look(pictures(tmp_path / "grey", {"a": 3, "b": 2}, side=48))
+    assert (grey.data["source"], grey.data["size"], grey.data["channels"]) == ("folder", 48, 1)
+    assert "subjects" not in grey.data
+    assert any("not known" in one for one in grey.said)
+    colour = look(pictures(tmp_path / "colour", {"a": 3, "b": 2}, side=100, colour=True))
+    assert (colour.data["size"], colour.data["channels"]) == (96, 3)
+    assert "faces" not in colour.data
+    large = look(pictures(tmp_path / "large", {"a": 1, "b": 1}, side=400))
+    assert large.data["faces"] == {"crop": "face"}
+
+
+@pytest.mark.parametrize("below", ["", "train/"])
+def test_folders_below_the_classes_are_people(tmp_path, below):
+    for person in ("ann", "bob"):
+        pictures(tmp_path, {f"{below}a": 2, f"{below}b": 1}, names=f"{person}/{{}}.png", seed=ord(person[0]))
+    found = look(tmp_path)
+    assert set(found.manifest.table["subject"]) == {"ann", "bob"}
+    assert any("2 people" in one for one in found.said)
+
+
+def test_a_table_is_read_for_what_its_paths_are(tmp_path):
+    pictures(tmp_path, {"a": 2, "b": 2})
+    rows = [{"path": f"{c}/{n}.png", "label": c, "subject": f"p{n}"} for c in "ab" for n in range(2)]
+    pd.DataFrame(rows).to_csv(tmp_path / "faces.csv", index=False)
+    for root in (tmp_path, tmp_path / "faces.csv"):
+        found = look(root)
+        assert found.data["source"] == "csv"
+        assert found.manifest.has_subjects
+        own_recipe(found)
+
+
+def test_tables_of_action_units_are_sequences(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for number in range(3):
+            units = pd.DataFrame(np.random.default_rng(number).random((8, 2)), columns=["AU01_r", "AU04_r"])
+            units.to_csv(tmp_path / name / f"{number}.csv", index=False)
+    found = look(tmp_path)
+    assert found.data["source"] == "openface"
+    assert own_recipe(found).network.name == "recurrent"
+
+
+def test_own_sides_are_kept_and_settings_of_the_user_come_first(tmp_path):
+    for side in ("train", "test"):
+        pictures(tmp_path / side, {"a": 2, "b": 2})
+    found = look(tmp_path)
+    assert own_recipe(found).protocol.kind == "official"
+    assert own_recipe(found, {"training.epochs": 3, "data.size": 64}).training.epochs == 3
+
+
+def test_a_longer_training_is_given_to_fewer_pictures_within_limits(tmp_path):
+    few, more = pictures(tmp_path / "few", {"a": 5, "b": 5}), pictures(tmp_path / "more", {"a": 500, "b": 500})
+    epochs = [own_recipe(look(folder)).training.epochs for folder in (few, more)]
+    assert epochs == [40, 24]
+
+
+# --- what cannot be
+
+
+@pytest.mark.parametrize(
+    ("counts", "told"),
+    [
+        ({"a": 30}, "at least two classes"),
+        ({}, "nothing that can be learnt from"),
+        ({"a": 60, "b": 9}, "too few training samples: b has"),
+    ],
+)
+def test_too_little_ends_in_one_sentence_and_exit_code_2(tmp_path, counts, told):
+    folder = tmp_path / "faces"
+    folder.mkdir()
+    pictures(folder, counts)
+    done = CliRunner().invoke(app, ["train", "--data", str(folder), "--method", "auto", "--out", str(tmp_path / "o")])
+    assert done.exit_code == 2
+    assert told in done.stderr
+    assert "Traceback" not in done.output
+    assert not (tmp_path / "o").exists()
+
+
+def test_too_few_people_and_files_that_are_no_pictures_are_refused(tmp_path):
+    for person in "abc":
+        pictures(tmp_path / "few", {"x": 30, "y": 30}, names=f"{person}/{{}}.png", seed=ord(person))
+    with pytest.raises(InputError, match="too few people"):
+        choose(tmp_path / "few", tmp_path / "o", QUICK)
+    for name in ("x", "y"):
+        (tmp_path / "bad" / name).mkdir(parents=True)
+        (tmp_path / "bad" / name / "1.png").write_text("no picture")
+    with pytest.raises(InputError, match="none of 2 pictures"):
+        look(tmp_path / "bad")
+    with pytest.raises(InputError, match="there is no folder"):
+        look(tmp_path / "absent")
+
+
+def test_names_of_methods_and_losses_are_known():
+    assert named_settings("focal") == CANDIDATES["focal"]
+    assert named_settings("ldam") == {"loss": {"name": "ldam"}}
+    assert named_settings("mixup") == {"method": {"name": "mixup"}}
+    with pytest.raises(InputError, match="Did you mean focal"):
+        named_settings("focl")
+
+
+# --- from a folder to a run
+
+
+UNITS = {
+    "network.recurrent": {"dense": 4, "hidden": 4, "top": 4, "dropout": 0.0},
+    "data.sequences.frames": 3,
+    "optimizer.lr": 1e-2,
+    "training.epochs": 8,
+    "training.accelerator": "cpu",
+    "augment.flip": 0,
+}
+
+
+def units(folder, counts, gap=0.0, seed=0):
+    """Write tables of action units, of a level of their own; that of a further class is ``gap`` deviations higher."""
+    random = np.random.default_rng(seed)
+    for label, (name, count) in enumerate(counts.items()):
+        (folder / name).mkdir(parents=True)
+        for number in range(count):
+            level = 2 + 0.5 * (random.normal() + gap * label)
+            values = (level + random.normal(0, 0.1, (5, 1))).repeat(2, axis=1).clip(0, 5)
+            pd.DataFrame(values, columns=["AU01_r", "AU04_r"]).to_csv(folder / name / f"{number}.csv", index=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory):
+    """A rare class that plain training neglects, as it is hard to tell: balancing finds it far more often."""
+    folder = tmp_path_factory.mktemp("planted")
+    units(folder / "train", {"common": 300, "rare": 40}, gap=1.6)
+    units(folder / "test", {"common": 40, "rare": 40}, gap=1.6, seed=1)
+    out = folder.parent / "auto"
+    own = workflows.train_own(folder, out=out, faces=False, candidates=("logit-adjustment",), **UNITS)
+    return folder, out, own
+
+
+def test_a_large_difference_is_recommended_and_trained_by(planted):
+    _, out, own = planted
+    assert own.choice.decision.recommended.name == "logit-adjustment"
+    assert own.run.recipe.loss.name == load_recipe(out / "recipe.yaml").loss.name == "logit-adjustment"
+    kept = json.loads((out / "choice.json").read_text())
+    assert kept["method"] == "logit-adjustment"
+    page = own.report.read_text("utf-8")
+    assert "Recommended: logit-adjustment." in page
+    assert own.run.metrics["overall"]["balanced_accuracy"]["value"] > 0.6
+
+
+def test_the_choice_sees_no_test_sample(planted):
+    _, out, own = planted
+    listed = set(pd.read_csv(out / "training.csv")["sample"])
+    assert len(listed) == 340
+    assert not listed & set(own.run.predictions.sample)
+    judged = {name for one in own.choice.studied.runs["folder"] for name in samples(out / "choice" / one)}
+    assert judged == listed
+
+
+def samples(folder):
+    return pd.read_parquet(folder / "split.parquet")["sample"]
+
+
+def test_other_labels_of_the_test_side_leave_the_choice_as_it_is(planted):
+    folder, out, own = planted
+    before = {path: path.read_bytes() for path in (out / "choice").rglob("*.parquet")}
+    moved = [folder / "test" / "common" / f"{number}.csv" for number in range(20)]
+    try:
+        for path in moved:
+            path.rename(folder / "test" / "rare" / f"was-{path.name}")
+        # Were anything of what is compared another, the study would refuse to go on.
+        choice = choose(folder, out, UNITS, candidates=("logit-adjustment",))
+    finally:
+        for path in moved:
+            (folder / "test" / "rare" / f"was-{path.name}").rename(path)
+    assert (choice.decision, choice.recipe) == (own.choice.decision, own.choice.recipe)
+    assert {path: path.read_bytes() for path in (out / "choice").rglob("*.parquet")} == before
+
+
+def test_saying_the_same_again_trains_nothing(planted):
+    folder, out, own = planted
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("weights.safetensors")}
+    again = workflows.train_own(folder, out=out, faces=False, candidates=("logit-adjustment",), **UNITS)
+    assert again.choice.decision == own.choice.decision
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("weights.safetensors")} == before
+
+
+def test_a_folder_that_was_begun_with_other_data_is_refused(planted, tmp_path):
+    _, out, _ = planted
+    other = units(tmp_path / "other", {"common": 50, "rare": 20})
+    with pytest.raises(InputError, match="begun with other data"):
+        choose(other, out, UNITS, candidates=("logit-adjustment",))
+
+
+def test_where_nothing_can_be_learnt_plain_training_is_recommended(tmp_path):
+    folder = units(tmp_path / "noise", {"common": 150, "rare": 30})
+    choice = choose(folder, tmp_path / "auto", UNITS, candidates=("resampling",))
+    assert choice.decision.recommended is None
+    assert (choice.name, choice.recipe.loss.name, choice.recipe.training.sampling) == ("plain", "cross-entropy", "none")
+    assert "No candidate is better by more than noise" in choice.said[-1]
+
+
+@pytest.mark.slow
+def test_pictures_of_people_are_divided_by_people_in_every_fold(tmp_path):
+    for person in range(12):
+        pictures(tmp_path / "faces", {"common": 20, "rare": 4}, 2, person, names=f"p{person}/{{}}.png")
+    quick = QUICK | {"training.epochs": 2}
+    choice = choose(tmp_path / "faces", tmp_path / "auto", quick, candidates=("resampling", "focal"))
+    assert len(choice.decision.against) == 2
+    for folder in choice.studied.runs["folder"]:
+        sides = pd.read_parquet(tmp_path / "auto" / "choice" / folder / "split.parquet")
+        assert not set(sides.query("side == 'test'")["subject"]) & set(sides.query("side == 'train'")["subject"])
+
+
+def test_even_classes_have_nothing_to_balance(tmp_path):
+    folder = pictures(tmp_path / "even", {"a": 30, "b": 28}, gap=4)
+    own = workflows.train_own(folder, out=tmp_path / "auto", faces=False, **(QUICK | {"training.epochs": 1}))
+    assert own.choice.decision is None
+    assert not (tmp_path / "auto" / "choice").exists()
+    assert "nothing to balance" in " ".join(own.choice.said)
+    assert own.run.facts["counts"]["validation"] == [0, 0]
+
+
+def test_a_named_method_trains_on_the_folder(tmp_path):
+    folder = pictures(tmp_path / "faces", {"a": 30, "b": 20})
+    words = [f"{key}={value}" for key, value in (QUICK | {"training.epochs": 1}).items()]
+    done = CliRunner().invoke(
+        app, ["train", *words, "--data", str(folder), "--method", "focal", "--out", str(tmp_path / "run"), "--no-faces"]
+    )
+    assert done.exit_code == 0, done.output
+    assert load_recipe(tmp_path / "run" / "recipe.yaml").loss.name == "focal"
+    assert (tmp_path / "run" / "model-card.md").is_file()
+
+
+def test_what_does_not_go_together_is_refused(tmp_path):
+    for words, told in (
+        (["train"], "say what to train by"),
+        (["train", "demo", "--method", "auto"], "--method goes with --data"),
+        (["train", "demo", "--method", "auto", "--data", str(tmp_path)], "a recipe of its own"),
+    ):
+        done = CliRunner().invoke(app, words)
+        assert done.exit_code == 2
+        assert told in done.stderr
