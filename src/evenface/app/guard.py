@@ -6,7 +6,7 @@ import json
 import socket
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -53,7 +53,7 @@ class Door:
 
     def knows(self, name: str) -> bool:
         """Whether a page may call this server by a name: another page could have its own name point here."""
-        host = (urlsplit(f"//{name}").hostname or "").rstrip(".")
+        host = (_split(f"//{name}").hostname or "").rstrip(".")
         if host in ("localhost", "127.0.0.1", "::1"):
             return True
         if not self.token:
@@ -64,12 +64,20 @@ class Door:
         """Whether a request that changes something comes from this server's own page, or from no page."""
         origin = headers.get("origin")
         if origin is not None:
-            return urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
+            return _split(origin).netloc.lower() == headers.get("host", "").lower()
         return headers.get("sec-fetch-site", "none") in ("none", "same-origin")
 
     def opens(self, given: str) -> bool:
         """Whether this is the token."""
         return hmac.compare_digest(given.encode(), self.token.encode())
+
+
+def _split(address: str) -> SplitResult:
+    """Take an address apart; one that cannot be is taken for an empty one."""
+    try:
+        return urlsplit(address)
+    except ValueError:
+        return urlsplit("")
 
 
 def _is_address(host: str) -> bool:

@@ -295,5 +295,5 @@ def _convert(image: Image.Image, mode: str) -> Image.Image:
             ground.alpha_composite(image.convert("RGBA"))
             image = ground
         return image.convert("RGB").convert(mode) if image.mode in ("P", "PA", "CMYK") else image.convert(mode)
-    except ValueError as error:
+    except (ValueError, AssertionError) as error:  # the latter of a palette that is not there
         raise UnusableError(f"unsupported: no way from {image.mode} pixels to {mode}") from error
