@@ -12,14 +12,13 @@ from evenface.evaluation.page import Page, Picture, Section, Shown, Tile, Verdic
 from evenface.evaluation.style import MUTED, colour, panels, save, styled
 from evenface.evaluation.tables import Table
 from evenface.explain.checking import SHARES, Checked
+from evenface.explain.choice import Choice
 from evenface.explain.drawing import KEY
 from evenface.explain.parts import Part, curves_of
 from evenface.serving.model import Model
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from evenface.explain.using import Choice
 
 MOST = 60
 """Pictures that the page holds; the others stand beside it."""
@@ -38,7 +37,7 @@ WAYS = {
 
 
 def page_of(
-    model: Model, made: Sequence[Part], checks: Sequence[Checked], troubles: Sequence[str], choice: "Choice", path: Path
+    model: Model, made: Sequence[Part], checks: Sequence[Checked], troubles: Sequence[str], choice: Choice, path: Path
 ) -> None:
     """Write the page, and the figure of the curves beside it.
 

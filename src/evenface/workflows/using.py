@@ -122,7 +122,8 @@ def explain(
     KeyboardInterrupt
         After Ctrl-C, with the files that were done in the folder; the same call goes on with the others.
     """
-    from evenface.explain.using import Choice, explain_inputs
+    from evenface.explain.choice import Choice
+    from evenface.explain.using import explain_inputs
     from evenface.serving.opening import open_model
     from evenface.serving.settings import Settings
 
