@@ -9,7 +9,7 @@ import numpy.typing as npt
 from evenface.errors import InputError
 from evenface.faces.blendshapes import NAMES, blendshapes
 from evenface.faces.points import COUNTS, KINDS, check_normalise, normalised
-from evenface.faces.taking import LOST, uniform
+from evenface.faces.taking import check_lost, uniform
 
 Array = npt.NDArray[np.float32]
 TAKES, SHORT = ("uniform", "paper", "mean"), ("interpolate", "literal")
@@ -70,11 +70,9 @@ class Sequencing:
     def __post_init__(self) -> None:
         if self.frames < 1:
             raise InputError(f"frames must be >= 1, got {self.frames}")
-        if self.take not in TAKES or self.short not in SHORT or self.lost not in LOST:
-            choices = [", ".join(names) for names in (TAKES, SHORT, LOST)]
-            raise InputError("take must be one of {}, short one of {} and lost one of {}".format(*choices))
-        if not 0 <= self.lost_share < 1:
-            raise InputError(f"lost_share must be 0 to below 1, got {self.lost_share:g}")
+        if self.take not in TAKES or self.short not in SHORT:
+            raise InputError(f"take must be one of {', '.join(TAKES)} and short one of {', '.join(SHORT)}")
+        check_lost(self.lost, self.lost_share)
         if self.points not in KINDS:
             raise InputError(f"there are no points {self.points!r}", f"Known are {', '.join(KINDS)}.")
         check_normalise(self.points, self.normalise)

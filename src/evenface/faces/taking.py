@@ -45,10 +45,9 @@ class Taking:
     def __post_init__(self) -> None:
         if self.frames < 1 or self.every < 1:
             raise InputError(f"frames and every must be >= 1, got {self.frames} and {self.every}")
-        if self.take not in TAKES or self.lost not in LOST:
-            raise InputError(f"take must be one of {', '.join(TAKES)} and lost one of {', '.join(LOST)}")
-        if not 0 <= self.lost_share < 1:
-            raise InputError(f"lost_share must be 0 to below 1, got {self.lost_share:g}")
+        if self.take not in TAKES:
+            raise InputError(f"take must be one of {', '.join(TAKES)}")
+        check_lost(self.lost, self.lost_share)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -62,6 +61,14 @@ class Taking:
         if self.take == "stride":
             return [stride(count, self.frames, self.every)]
         return windows(count, self.frames, self.every)
+
+
+def check_lost(lost: str, share: float) -> None:
+    """Refuse what cannot become of frames without a face, and a share of them that is out of range."""
+    if lost not in LOST:
+        raise InputError(f"lost must be one of {', '.join(LOST)}")
+    if not 0 <= share < 1:
+        raise InputError(f"lost_share must be 0 to below 1, got {share:g}")
 
 
 def uniform(count: int, frames: int) -> Indices:
