@@ -7,21 +7,20 @@ import numpy as np
 
 from evenface.evaluation.intervals import LEVEL, Estimate
 from evenface.evaluation.wording import signed
-from evenface.statistics.checks import ALPHA, Check, balance, equal_spread, failed, independent_pairs, normal, with_p
+from evenface.statistics.checks import ALPHA, balance, equal_spread, failed, independent_pairs, normal, with_p
+from evenface.statistics.compared import Compared, named_by
 from evenface.statistics.effects import EffectSize, Kind, cohens_d
 from evenface.statistics.means import estimate, student, t_test, welch
 from evenface.statistics.resample import RESAMPLES, Bootstrap, Method, bootstrap
-from evenface.statistics.tidy import Groups, Pairs, counted
+from evenface.statistics.tidy import Groups, Pairs
 
 
-@dataclass(frozen=True)
-class Contrast:
-    """One level against another.
+@dataclass(frozen=True, kw_only=True)
+class Contrast(Compared):
+    """One level against another; further fields as in :class:`~.compared.Compared`.
 
     Parameters
     ----------
-    metric, factor, level, baseline : str
-        What was measured, and what is compared with what.
     difference : Estimate
         Level minus baseline, with the interval of Student's (pairs) or Welch's t (groups).
     sd : float
@@ -38,20 +37,8 @@ class Contrast:
         Pairs: d_z and d_av. Groups: d_s.
     resampled : Bootstrap or None
         The difference with a bootstrap interval; pairs are drawn as they are tested. None for groups.
-    robust, robust_p
-        Name and p of the rank test that stands beside.
-    unit : str
-        What was repeated.
-    units, count : int
-        How many of them, and how many pairs (or values of both groups).
-    checks : tuple of Check
-        Assumptions.
     """
 
-    metric: str
-    factor: str
-    level: str
-    baseline: str
     difference: Estimate
     sd: float
     test: str
@@ -63,12 +50,6 @@ class Contrast:
     family: int
     effects: tuple[EffectSize, ...]
     resampled: Bootstrap | None
-    robust: str
-    robust_p: float
-    unit: str
-    units: int
-    count: int
-    checks: tuple[Check, ...]
 
     @property
     def certain(self) -> bool:
@@ -78,11 +59,6 @@ class Contrast:
     def effect(self, kind: Kind) -> EffectSize:
         """Give the effect size of a kind."""
         return next(effect for effect in self.effects if effect.kind == kind)
-
-    @property
-    def named(self) -> str:
-        """Name the comparison."""
-        return f"{self.metric}: {self.level} against {self.baseline}"
 
     @property
     def sentence(self) -> str:
@@ -100,16 +76,8 @@ class Contrast:
                 f"; {main.kind} = {signed(main.value, 2)} [{signed(main.low, 2)}, {signed(main.high, 2)}], {main.word}"
             )
         )
-        said = f"{self.named}: {signed(d.value)}{interval} over {self._over} ({self.test}, {', '.join(tests)}{size})"
+        said = f"{self.named}: {signed(d.value)}{interval} over {self.over} ({self.test}, {', '.join(tests)}{size})"
         return " ".join([f"{said}: {self._verdict}.", *failed(self.checks), *self._beside])
-
-    @property
-    def _over(self) -> str:
-        return (
-            f"{self.count:,} pairs of {counted(self.units, self.unit)}"
-            if self.count > self.units
-            else counted(self.units, self.unit)
-        )
 
     @property
     def _verdict(self) -> str:
@@ -178,8 +146,19 @@ def compare(
         difference = Estimate(difference.value)
     effects = tuple(cohens_d(given, kind, level=level) for kind in kinds)
     return Contrast(
-        *(given.metric, given.factor, given.level, given.baseline, difference, sd, name, *found, found.p, found.p, 1),
-        *(effects, drawn, robust, _ranks(given), given.unit, given.units, n, tuple(checks)),
+        **named_by(given),
+        difference=difference,
+        sd=sd,
+        test=name,
+        **found._asdict(),
+        bonferroni=found.p,
+        fdr=found.p,
+        family=1,
+        effects=effects,
+        resampled=drawn,
+        robust=robust,
+        robust_p=_ranks(given),
+        checks=tuple(checks),
     )
 
 

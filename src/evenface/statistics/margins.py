@@ -9,8 +9,9 @@ from evenface.errors import InputError
 from evenface.evaluation.intervals import Estimate
 from evenface.evaluation.wording import signed
 from evenface.statistics.checks import ALPHA, Check, failed, independent_pairs, normal, with_p
+from evenface.statistics.compared import Compared, named_by
 from evenface.statistics.means import FLAT, estimate, student, welch
-from evenface.statistics.tidy import Groups, Pairs, counted
+from evenface.statistics.tidy import Groups, Pairs
 
 Margin = float | tuple[float, float]
 
@@ -76,26 +77,13 @@ class TOST:
 
 
 @dataclass(frozen=True)
-class Equivalence(TOST):
-    """Whether two levels are practically equivalent; further fields as in :class:`~.comparisons.Contrast`."""
-
-    metric: str
-    factor: str
-    level: str
-    baseline: str
-    robust: str
-    robust_p: float
-    unit: str
-    units: int
-    count: int
-    checks: tuple[Check, ...]
+class Equivalence(TOST, Compared):
+    """Whether two levels are practically equivalent; further fields as in :class:`~.compared.Compared`."""
 
     @property
     def sentence(self) -> str:
         """Say the difference, whether it is equivalent, over what, and which assumptions fail."""
-        over = counted(self.units, self.unit)
-        over = f"{self.count:,} pairs of {over}" if self.count > self.units else over
-        head = f"{self.metric}: {self.level} against {self.baseline} {signed(self.interval.value)} over {over}"
+        head = f"{self.named} {signed(self.interval.value)} over {self.over}"
         doubt = any(check.holds is False and check.name == "normal" for check in self.checks)
         beside = [f"{self.robust}: {with_p(self.robust_p)}."] if doubt else []
         return " ".join([f"{head}: {self.verdict}.", *failed(self.checks), *beside])
@@ -170,15 +158,9 @@ def equivalence(given: Pairs | Groups, margin: Margin, *, alpha: float = ALPHA) 
         robust, robust_p = "Mann and Whitney's test against both margins", _rank_sums(given, tested)
     return Equivalence(
         **{name: getattr(tested, name) for name in TOST.__dataclass_fields__},
-        metric=given.metric,
-        factor=given.factor,
-        level=given.level,
-        baseline=given.baseline,
+        **named_by(given),
         robust=robust,
         robust_p=robust_p,
-        unit=given.unit,
-        units=given.units,
-        count=len(given),
         checks=checks,
     )
 
