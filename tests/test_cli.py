@@ -58,6 +58,7 @@ def test_a_run_folder_stands_alone(runs):
         "weights.safetensors",
         "last.safetensors",
         "log.txt",
+        "model-card.md",
         "report.html",
         "tables",
     }
