@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evenface.data.cohorts import cohort_rows
+from evenface.data.copies import Copies
 from evenface.data.folds import Rows, deal, deal_groups
 from evenface.data.manifest import Manifest
 from evenface.data.uneven import thin, wanted_counts
@@ -124,7 +125,7 @@ class _Divider:
     """One split in the making; samples are in the order of their names."""
 
     def __init__(self, manifest: Manifest, protocol: Protocol, pairs: Rows) -> None:
-        self.manifest, self.protocol, self.pairs = manifest, protocol, pairs
+        self.manifest, self.protocol, self.copies = manifest, protocol, Copies(pairs, len(manifest))
         self.labels = manifest.labels
         self.notes: list[str] = []
         if protocol.cohorts > 1:
@@ -145,7 +146,8 @@ class _Divider:
             rows = self.thin(rows, uneven)
             self.notes.append("imbalance applied to the whole data set: the test side is uneven too")
         pool, official, test = self.official(rows) if self.protocol.kind == "official" else self.held_out(rows)
-        pool, official, test = self.drop_copies(pool, official, test)
+        pool, official, test, left_out = self.copies.dropped(self.protocol.copies, pool, official, test)
+        self.notes += left_out
         if uneven and uneven.on == "train":
             pool = self.thin(pool, uneven)
             cut = not len(official) and self.protocol.validation > 0
@@ -214,41 +216,6 @@ class _Divider:
             )
         return deal_groups(labels, groups, shares, seed)
 
-    def drop_copies(self, pool: Rows, official: Rows, test: Rows) -> tuple[Rows, Rows, Rows]:
-        """Leave out pictures that stand on both sides, of training and test and of training and validation."""
-        choice = self.protocol.copies
-        if choice == "keep":
-            return pool, official, test
-        if choice == "drop-train":
-            developed = np.concatenate([pool, official])
-            left = self.without_copies(developed, test)
-            official = official[np.isin(official, left)]
-            kept = self.without_copies(pool[np.isin(pool, left)], official)
-            self.notes.append(f"copies: {len(developed) - len(left)} pictures left out of training, they stand in test")
-            if len(left) - len(official) > len(kept):
-                dropped = len(left) - len(official) - len(kept)
-                self.notes.append(f"copies: {dropped} pictures left out of training, they stand in validation")
-            pool = kept
-        else:
-            seen = np.concatenate([pool, official])
-            kept, valid = self.without_copies(test, seen), self.without_copies(official, pool)
-            self.notes.append(
-                f"copies: {len(test) - len(kept)} pictures left out of test, "
-                "they stand in training (before any imbalance)"
-            )
-            if len(official) > len(valid):
-                dropped = len(official) - len(valid)
-                self.notes.append(f"copies: {dropped} pictures left out of validation, they stand in training")
-            official, test = valid, kept
-        if not len(pool) or not len(test):
-            raise InputError("protocol: no picture is left once copies are dropped", "Use copies: keep.")
-        return pool, official, test
-
-    def without_copies(self, rows: Rows, others: Rows) -> Rows:
-        """Those of ``rows`` that are no copy of any of ``others``; a copy of a copy is one too."""
-        leaders = self.leaders()
-        return rows[~np.isin(leaders[rows], leaders[others])]
-
     def thin(self, rows: Rows, uneven: Imbalance) -> Rows:
         wanted = wanted_counts(uneven, self.manifest.counts(rows), self.manifest.classes)
         subjects = clips = None
@@ -272,9 +239,9 @@ class _Divider:
         share = self.protocol.validation
         if share == 0:
             return pool, pool[:0]
-        if self.unit == "sample" and len(self.pairs):
+        if self.unit == "sample" and len(self.copies.pairs):
             # Copies within training go together: one of them decides for all.
-            first = self.leaders()[pool]
+            first = self.copies.leaders[pool]
             lead = np.unique(first)
             held = np.isin(first, lead[self.parts(lead, [1 - share, share], 1) == 1])
         else:
@@ -289,17 +256,6 @@ class _Divider:
         kept: Rows = train[self.parts(train, [share, 1 - share], SHARE) == 0]
         self.notes.append(f"trained on a share of {share:g} of what there is: {len(kept)} of {len(train)} samples")
         return kept
-
-    def leaders(self) -> Rows:
-        """For every sample the first of all those it is a copy of, itself included."""
-        from scipy.sparse import coo_array
-        from scipy.sparse.csgraph import connected_components
-
-        size = len(self.manifest)
-        links = coo_array((np.ones(len(self.pairs)), self.pairs.T), shape=(size, size))
-        _, component = connected_components(links, directed=False)
-        _, first, index = np.unique(component, return_index=True, return_inverse=True)
-        return np.asarray(first[index], dtype=np.int64)
 
     def say_unit(self, developed: Rows, test: Rows) -> str:
         """Say what stays together; of clips and people torn apart, how many are trained or validated and tested on."""
