@@ -113,10 +113,11 @@ def test_the_order_of_classes_does_not_matter(matrix, order):
 
 @given(matrices)
 def test_metrics_stay_in_their_range(matrix):
-    for name, function in metrics.OVERALL.items():
-        low = -1 if name in ("mcc", "kappa") else 0
-        value = float(function(matrix))
-        assert math.isnan(value) or low - 1e-9 <= value <= 1 + 1e-9, name
+    for name, function in (metrics.OVERALL | metrics.PER_CLASS | metrics.ORDERED).items():
+        low, high = metrics.limits(name)
+        assert high == (math.inf if name == "mae" else 1)
+        values = np.asarray(function(matrix))
+        assert (np.isnan(values) | ((low - 1e-9 <= values) & (values <= high + 1e-9))).all(), name
 
 
 @given(hnp.arrays(np.int64, 5, elements=st.integers(0, 20)).filter(lambda n: (n > 0).sum() > 1))

@@ -16,6 +16,7 @@ from evenface import statistics as ef
 from evenface.errors import InputError
 from evenface.evaluation.predictions import Predictions
 from evenface.statistics.checks import equal_spread, normal
+from evenface.statistics.means import estimate
 
 SMALL = {"resamples": 200}
 
@@ -240,3 +241,13 @@ def test_its_table_5_reads_the_95_percent_interval_and_one_verdict_changes():
     error = 0.008 / 0.255 / math.sqrt(24)
     found = ef.two_one_sided(0.008, error, 23, 0.02)
     assert (found.equivalent_wide, found.equivalent, found.changes) == (False, True, True)
+
+
+def test_an_interval_of_a_mean_is_scipys_and_ends_where_values_do():
+    values = np.array([0.9, 0.97, 0.99, np.nan])
+    low, high = stats.t.interval(0.9, 2, values[:3].mean(), stats.sem(values[:3]))
+    found, sd, n = estimate(values, 0.9)
+    assert (found.low, found.high, sd, n) == pytest.approx((low, high, values[:3].std(ddof=1), 3))
+    assert high > 1
+    found, _, _ = estimate(values, 0.9, within=(0, 1))
+    assert (found.low, found.high) == pytest.approx((low, 1))

@@ -9,6 +9,7 @@ A class that is present but never predicted has F1 = 0 (it is defined: 2TP + FP 
 mean precision is over the other classes, which the report says whenever it happens.
 """
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -254,3 +255,15 @@ LOWER_IS_BETTER = frozenset(
 def lower_is_better(name: str) -> bool:
     """Whether a smaller value of this metric is the better one."""
     return name.removeprefix(CLIP) in LOWER_IS_BETTER
+
+
+AGREEMENTS = frozenset(("mcc", "kappa", "qwk", "icc"))
+"""Metrics from -1 to 1."""
+
+
+def limits(name: str) -> tuple[float, float]:
+    """Smallest and largest value that a metric can have; infinite where that is not known."""
+    bare = name.removeprefix(CLIP)
+    if bare in AGREEMENTS:
+        return -1.0, 1.0
+    return (0.0, 1.0) if bare in PER_CLASS or bare in OVERALL else (-math.inf, math.inf)

@@ -1,5 +1,6 @@
 """Means of repeated values with Student's t."""
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -13,8 +14,19 @@ FLAT = 1e-12
 """Standard deviations below this are rounding: the values are the same."""
 
 
-def estimate(values: "np.ndarray | pd.Series[float]", level: float = LEVEL) -> tuple[Estimate, float, int]:
+def estimate(
+    values: "np.ndarray | pd.Series[float]", level: float = LEVEL, within: tuple[float, float] = (-math.inf, math.inf)
+) -> tuple[Estimate, float, int]:
     """Give mean with t-interval, standard deviation, and number of values; what is not defined is left out.
+
+    Parameters
+    ----------
+    values : array of float, shape (n,)
+        Each of one repetition.
+    level : float
+        Of the interval.
+    within : tuple of float
+        Smallest and largest value that there can be: the interval ends there.
 
     Examples
     --------
@@ -31,7 +43,8 @@ def estimate(values: "np.ndarray | pd.Series[float]", level: float = LEVEL) -> t
     if n == 1:
         return Estimate(mean), float("nan"), 1
     sd = float(known.std(ddof=1))
-    return student(mean, sd / n**0.5, n - 1, level), sd, n
+    found = student(mean, sd / n**0.5, n - 1, level)
+    return Estimate(mean, max(found.low, within[0]), min(found.high, within[1])), sd, n
 
 
 def student(mean: float, error: float, df: float, level: float = LEVEL) -> Estimate:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from evenface.evaluation.metrics import limits
 from evenface.evaluation.tables import Cell, Table
 from evenface.statistics.means import estimate
 from evenface.studies.drawing import chosen
@@ -33,7 +34,7 @@ def class_table(plan: Plan, runs: pd.DataFrame, metric: str) -> Table | None:
     rows: list[tuple[Cell, ...]] = []
     for head, mine, given in _cells(plan, runs, metric):
         values: Sequence[Cell] = (
-            [estimate(replicates(mine, start + name))[0] for name in classes]
+            [estimate(replicates(mine, start + name), within=limits(metric))[0] for name in classes]
             if given is None
             else [_number(given.get(name)) for name in classes]
         )

@@ -9,7 +9,7 @@ import pandas as pd
 
 from evenface.evaluation.figures import recalls, training_curves
 from evenface.evaluation.intervals import Estimate
-from evenface.evaluation.metrics import lower_is_better
+from evenface.evaluation.metrics import limits, lower_is_better
 from evenface.evaluation.style import MARKERS, MUTED, colour, panels, styled
 from evenface.statistics.means import estimate
 from evenface.studies.compare import Change
@@ -96,7 +96,7 @@ def cells(plan: Plan, runs: pd.DataFrame, metric: str, test: str = OWN) -> "Figu
             mine = chosen(runs, levels, test)
             values = mine[metric].dropna()
             height = row + (len(names) - 1) * step / 2 - place * step
-            found, _, _ = estimate(replicates(mine, metric))
+            found, _, _ = estimate(replicates(mine, metric), within=limits(metric))
             if len(values):
                 axis.plot(
                     values,
@@ -199,7 +199,7 @@ def class_recall(
         mine = chosen(runs, {**setting, **({series: name} if series else {})})
         if len(mine):
             found[f"{series} {name}" if series else said(plan, setting)] = [
-                estimate(replicates(mine, c))[0] for c in columns
+                estimate(replicates(mine, c), within=limits("recall"))[0] for c in columns
             ]
     if not found or not columns:
         return None

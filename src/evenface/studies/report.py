@@ -9,6 +9,7 @@ import pandas as pd
 
 from evenface import reporting
 from evenface.evaluation.figures import confusion
+from evenface.evaluation.metrics import limits
 from evenface.evaluation.named import PER_CLASS
 from evenface.evaluation.page import Page, Picture, Section, Tile, Verdict, write
 from evenface.evaluation.tables import Cell, Table
@@ -89,7 +90,7 @@ def _tiles(plan: Plan, runs: pd.DataFrame) -> list[Tile]:
         groups = [(f"{series} {level}", {series: level}) for level in plan.factors[series]]
     tiles = []
     for place, (name, levels) in enumerate(groups[: 2 * MOST_TILES]):
-        mean, _, n = estimate(replicates(drawing.chosen(own, levels), names[0]))
+        mean, _, n = estimate(replicates(drawing.chosen(own, levels), names[0]), within=limits(names[0]))
         interval = "" if n < 2 else f"[{number(mean.low)}, {number(mean.high)}]"
         tiles.append(Tile(name, number(mean.value), interval, place if len(groups) <= MOST_TILES else None))
     return tiles

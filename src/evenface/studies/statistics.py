@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from evenface.evaluation.metrics import limits
 from evenface.evaluation.tables import Cell, Table
 from evenface.evaluation.wording import p_value
 from evenface.statistics.checks import Check
@@ -88,7 +89,7 @@ def descriptive(plan: Plan, reading: Reading) -> Table | None:
     rows: list[list[Cell]] = []
     for metric in plan.study.tested:
         for levels, part in reading.table.groupby(factors, sort=False):
-            value, sd, n = estimate(part.groupby(reading.unit)[metric].mean())
+            value, sd, n = estimate(part.groupby(reading.unit)[metric].mean(), within=limits(metric))
             middle = float(part.groupby(reading.unit)[metric].mean().median())
             rows.append([words(metric), *map(str, levels), n, value, sd, middle])
     header = ("metric", *factors, "n", "mean [95 % interval]", "sd", "median")

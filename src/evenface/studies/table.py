@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from evenface.evaluation import metrics, named
-from evenface.evaluation.metrics import CLIP, lower_is_better
+from evenface.evaluation.metrics import CLIP, limits, lower_is_better
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.tables import Cell, Table
 from evenface.files import atomic_write
@@ -140,7 +140,7 @@ def cell_table(plan: Plan, runs: pd.DataFrame, *, spread: bool = True) -> Table:
                 len(mine) or "–",
             ]
             for name in names:
-                value, sd, _ = estimate(replicates(mine, name))
+                value, sd, _ = estimate(replicates(mine, name), within=limits(name))
                 cells += [value, *([sd] if spread else [])]
                 for side in sides:
                     if shown[name, side]:
