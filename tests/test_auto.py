@@ -280,10 +280,11 @@ def test_a_folder_that_was_begun_with_other_data_is_refused(planted, tmp_path):
 
 def test_where_nothing_can_be_learnt_plain_training_is_recommended(tmp_path):
     folder = units(tmp_path / "noise", {"common": 150, "rare": 30})
-    choice = choose(folder, tmp_path / "auto", UNITS, candidates=("resampling",))
+    heard = []
+    choice = choose(folder, tmp_path / "auto", UNITS, candidates=("resampling",), say=heard.append)
     assert choice.decision.recommended is None
     assert (choice.name, choice.recipe.loss.name, choice.recipe.training.sampling) == ("plain", "cross-entropy", "none")
-    assert "No candidate is better by more than noise" in choice.said[-1]
+    assert "No candidate is better by more than noise" in heard[-1]
 
 
 @pytest.mark.slow

@@ -55,7 +55,7 @@ class Choice:
     studied : Studied or None
         The study that it rests on.
     said : tuple of str
-        What was seen and what follows, a sentence each.
+        What was seen of the data, a sentence each.
     """
 
     folder: Path
@@ -122,13 +122,13 @@ def choose(
         return _kept(Choice(out, final, PLAIN, counts, None, None, tuple(said)))
     tell(f"The largest class is {ratio:.1f} times the smallest: a network may well neglect the rare ones.")
     for name in candidates:
-        tell(f"Tried against plain training: {name}, which {WHY[name]}.")
+        say(f"Tried against plain training: {name}, which {WHY[name]}.")
     studied = run_study(_study(recipe, training, folds, candidates, out), Form(), out=out / STUDY, jobs=jobs)
     if studied.failed:
         where, why = next(iter(studied.failed.items()))
         raise InputError(f"{len(studied.failed)} trainings failed; {where}: {why}", "Say the same again to go on.")
     decision = decide(_scores(studied.runs, [PLAIN, *candidates]), PLAIN)
-    tell(" ".join(verdict(decision)))
+    say(" ".join(verdict(decision)))
     name = decision.recommended.name if decision.recommended else PLAIN
     chosen = load_recipe(final.model_dump(mode="json"), CANDIDATES.get(name, {}))
     return _kept(Choice(out, chosen, name, counts, decision, studied, tuple(said)))
