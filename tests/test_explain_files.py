@@ -1,6 +1,8 @@
 """Explanations of files: checked against random orders, written whole, taken up again, and never half."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -219,6 +221,12 @@ def test_the_command_says_what_was_found_and_what_was_wrong(run, people_folder, 
     assert not (tmp_path / "p").exists()
     with pytest.raises(InputError, match="orders must be"):
         workflows.explain(run.folder, [picture], out=tmp_path / "p", orders=0)
+
+
+def test_exported_files_are_explained_without_torch():
+    code = "import sys, evenface.explain.using; print([name for name in ('torch', 'timm') if name in sys.modules])"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert told == "[]\n"
 
 
 def test_a_picture_with_two_faces_has_a_row_for_each_and_one_without_is_set_aside(run, tmp_path, monkeypatch):

@@ -37,7 +37,7 @@ WAYS = {
 
 
 def page_of(
-    model: Model, made: Sequence[Part], checks: Sequence[Checked], troubles: Sequence[str], choice: Choice, path: Path
+    model: Model, made: Sequence[Part], checks: Sequence[Checked], said: Sequence[str], choice: Choice, path: Path
 ) -> None:
     """Write the page, and the figure of the curves beside it.
 
@@ -49,8 +49,8 @@ def page_of(
         All files.
     checks : sequence of Checked
         What their curves say.
-    troubles : sequence of str
-        What was set aside.
+    said : sequence of str
+        What was set aside, and what a reader must know.
     choice : Choice
         How it was done.
     path : Path
@@ -63,7 +63,7 @@ def page_of(
         sections.append(_matters(curves_figure(made), checks))
     samples = sum(len(part["samples"]) for part in made)
     how = "blurred" if choice.baseline == "blur" else "grey as the mean of their frame"
-    notes = [f"set aside: {line}" for line in troubles[:20]]
+    notes = list(said[:20])
     if any(part["truth"] is not None for part in made):
         notes.append("The true class is the name of the folder that a file lies in.")
     if model.form.kind != "stills" or any(len(part["samples"]) == choice.samples for part in made):

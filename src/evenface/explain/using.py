@@ -26,6 +26,8 @@ from evenface.serving.settings import Settings
 from evenface.serving.using import wanted_of
 
 PAGE, TABLE, VALUES = "index.html", "explanations.csv", "importance.parquet"
+FEW = 16
+"""Places of a map below which a reader is warned."""
 
 
 @dataclass
@@ -46,8 +48,8 @@ class Explained:
         Whether the explanations matter, of places, frames and points.
     troubles : list of str
         A line for each input that could not be used.
-    page : Path
-        The page of all.
+    notes : list of str
+        What a reader must know.
     """
 
     folder: Path
@@ -57,6 +59,7 @@ class Explained:
     samples: int = 0
     checks: list[Checked] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def page(self) -> Path:
@@ -71,6 +74,7 @@ class Explained:
         lines += [one.line() for one in self.checks]
         if self.troubles:
             lines.append(f"set aside  {len(self.troubles):,}: {'; '.join(self.troubles[:3])}")
+        lines += [f"note  {note}" for note in self.notes]
         return [*lines, f"page  {self.page}", f"table  {self.folder / TABLE}"]
 
 
@@ -128,13 +132,31 @@ def explain_inputs(
     if not made:
         raise InputError("nothing could be explained", "\n  ".join(found.troubles[:5]) or "Name pictures or videos.")
     found.files, found.samples = len(made), sum(len(part["samples"]) for part in made)
-    found.checks = _checks(made)
+    found.checks, found.notes = _checks(made), notes_of(made)
     with atomic_write(out / TABLE) as temporary:
         parts.table(made, model.classes).to_csv(temporary, index=False)
     with atomic_write(out / VALUES) as temporary:
         parts.values(made, model.classes).to_parquet(temporary, index=False)
-    page_of(model, made, found.checks, found.troubles, choice, out / PAGE)
+    page_of(
+        model,
+        made,
+        found.checks,
+        [*(f"set aside: {line}" for line in found.troubles), *found.notes],
+        choice,
+        out / PAGE,
+    )
     return found
+
+
+def notes_of(made: Sequence[parts.Part]) -> list[str]:
+    """Say what a reader of the maps must know."""
+    maps = made[0]["samples"][0]["maps"]
+    if maps is None:
+        return []
+    high, wide = np.shape(maps)[-2:]
+    if high * wide >= FEW:
+        return []
+    return [f"the network's last maps have only {high} × {wide} places: too few to point at parts of a face"]
 
 
 def _set_aside(found: Explained, line: str, bar: Bar) -> None:
