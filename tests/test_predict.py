@@ -7,15 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner
 
 import evenface as ef
 from evenface.cli import app
 from evenface.errors import InputError
-from evenface.faces.align import Face
 from evenface.faces.clips import read_clip
 from evenface.faces.detector import Crop
 from evenface.faces.mesh import MARGIN, read_mesh
@@ -25,17 +22,15 @@ from evenface.faces.store import Store
 from evenface.faces.taking import Taking
 from evenface.faces.trouble import UnusableError
 from evenface.faces.video import open_film
-from evenface.serving.ahead import ahead
 from evenface.serving.balance import with_balance
-from evenface.serving.drawing import _free, marked
-from evenface.serving.following import Numbers, spans
+from evenface.serving.following import spans
 from evenface.serving.form import Form
-from evenface.serving.inputs import Source, camera_source, find_sources
+from evenface.serving.inputs import Source, camera_source
 from evenface.serving.opening import open_model
-from evenface.serving.pipeline import Ended, Row, predicted, smoothed
-from evenface.serving.samples import Sample, prepared
+from evenface.serving.pipeline import Ended, predicted
+from evenface.serving.samples import prepared
 from evenface.serving.settings import Settings
-from evenface.serving.table import Columns, Table, read_table
+from evenface.serving.table import read_table
 from evenface.serving.using import predict_inputs
 
 
@@ -117,96 +112,6 @@ def test_a_kind_of_file_that_the_run_does_not_take_is_set_aside(stills, clips, n
             list(prepared(Source(str(tmp_path / name), kind), open_model(run.folder).form, Settings()))
 
 
-def test_folders_patterns_and_missing_files_are_understood(tmp_path):
-    for name in ("a2.png", "a10.png", "b/c.mp4", "b/.hidden.png", "t/x.csv"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(b"x")
-    found, troubles = find_sources([tmp_path, tmp_path / "a2.png", tmp_path / "none.png", tmp_path / "t"])
-    assert [(os.path.relpath(one.path, tmp_path), one.kind) for one in found] == [
-        ("a2.png", "picture"),
-        ("a10.png", "picture"),
-        ("b/c.mp4", "clip"),
-    ]
-    assert troubles == [f"{tmp_path / 'none.png'}: missing", f"{tmp_path / 't'}: it holds nothing that can be used"]
-    assert [one.kind for one in find_sources([tmp_path], "clips")[0]] == ["clip", "clip"]
-    assert [one.kind for one in find_sources([f"{tmp_path}/*/*.csv"], "numbers")[0]] == ["numbers"]
-
-
-@given(st.integers(1, 200), st.floats(0.05, 5), st.floats(0, 0.9))
-def test_windows_cover_all_frames_are_equally_long_and_step_evenly(count, window, overlap):
-    times = np.arange(count) / 25
-    found = spans(times, window, overlap)
-    seen = np.zeros(count, bool)
-    for first, last in found:
-        assert 0 <= first < last <= count
-        seen[first:last] = True
-    if window >= 0.08:
-        assert seen.all()
-        lengths = [last - first for first, last in found]
-        assert max(lengths) - min(lengths) <= 1
-    assert found == sorted(set(found))
-
-
-def face(x, side=10.0):
-    return Face((x, 0.0, x + side, side), 0.9, ((x, 1.0), (x + side, 1.0)))
-
-
-def test_faces_keep_their_numbers_until_they_were_away_for_long():
-    numbers = Numbers()
-    assert numbers.of([face(0), face(50)], 0.0) == [1, 2]
-    assert numbers.of([face(52), face(1)], 0.1) == [2, 1]
-    assert numbers.of([face(2)], 0.2) == [1]
-    assert numbers.of([face(3), face(51), face(200)], 4.0) == [1, 2, 3]
-    assert numbers.of([face(51)], 9.5) == [4]
-
-
-@given(st.lists(st.tuples(st.integers(1, 2), st.floats(0, 1)), min_size=1, max_size=30), st.floats(0.01, 2))
-def test_smoothing_is_the_mean_of_the_face_within_the_window(drawn, seconds):
-    source = Source("a", "clip")
-    rows = [
-        Row(source, Sample(i, i + 1, i / 10, i / 10, number), np.array([p, 1 - p]))
-        for i, (number, p) in enumerate(drawn)
-    ]
-    rows.append(Row(source, Sample(99, 100, 9.9, 9.9), None))
-    *got, end = smoothed([*rows, Ended(source)], seconds)
-    assert end == Ended(source)
-    assert got[-1].probabilities is None
-    for row, other in zip(rows[:-1], got, strict=False):
-        near = [
-            one.probabilities
-            for one in rows[:-1]
-            if one.sample.face == row.sample.face and abs(one.sample.time - row.sample.time) <= seconds / 2 + 1e-9
-        ]
-        np.testing.assert_allclose(other.probabilities, np.mean(near, axis=0))
-
-
-def test_walking_ahead_keeps_order_raises_in_place_and_stops():
-    taken = []
-
-    def items():
-        try:
-            for i in range(100):
-                taken.append(i)
-                yield i
-        finally:
-            taken.append("closed")
-
-    walk = ahead(items(), 2)
-    assert [next(walk) for _ in range(3)] == [0, 1, 2]
-    walk.close()
-    assert taken[-1] == "closed"
-    assert len(taken) < 12
-
-    def broken():
-        yield 1
-        raise InputError("no")
-
-    walk = ahead(broken(), 2)
-    assert next(walk) == 1
-    with pytest.raises(InputError):
-        next(walk)
-
-
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_the_table_holds_what_was_said_and_what_is_in_it_is_not_done_again(stills, people_folder, tmp_path, suffix):
     model, out = open_model(stills.folder), tmp_path / f"found{suffix}"
@@ -244,28 +149,6 @@ def test_a_balance_is_estimated_from_the_inputs_alone_and_then_stands_still(stil
     assert np.abs(shares - model.prior).max() > 0.02
     with pytest.raises(InputError, match="camera"):
         with_balance(model, [camera_source(0, 1, opener=lambda _: None)], Settings(prior="estimate"))
-
-
-def test_a_journal_that_a_kill_left_is_taken_up_to_the_last_whole_file(tmp_path):
-    columns, sources = Columns(("a", "b"), None, 0.0, "m@1"), [Source(name, "picture") for name in "xyz"]
-    rows = [Row(source, Sample(0, 1, None, None, 1), np.array([0.25, 0.75])) for source in sources]
-    table = Table(tmp_path / "t.csv", columns)
-    table.__enter__()
-    for source, row in zip(sources[:2], rows[:2], strict=True):
-        table.add(row)
-        table.end(source)
-    table.add(rows[2])
-    table._file.write('["z", 0')
-    table._file.close()
-    with Table(tmp_path / "t.csv", columns) as again:
-        assert again.done == {"x", "y"}
-        again.add(rows[2])
-        again.end(sources[2])
-    (whole,) = read_table(tmp_path / "t.csv")
-    assert whole["file"].tolist() == ["x", "y", "z"]
-    assert whole["label"].tolist() == ["b"] * 3
-    with pytest.raises(InputError, match="another model"):
-        Table(tmp_path / "t.csv", Columns(("a", "b"), None, 0.0, "m@2"))
 
 
 class Fake:
@@ -337,17 +220,6 @@ def test_real_faces_come_as_prepare_reads_them(real_data, kind, window):
         assert b"".join(one.array.tobytes() for one in mine) == values
         assert {one.face for one in mine} == {1}
     assert not found
-
-
-@given(st.lists(st.tuples(st.floats(0, 300), st.floats(0, 300)), min_size=1, max_size=4))
-def test_words_stand_inside_the_picture(corners):
-    image = Image.new("RGB", (320, 320))
-    marks = [(i + 1, (x, y, x + 30, y + 30), "1  happy 0.99") for i, (x, y) in enumerate(corners)]
-    assert marked(image, marks).size == image.size
-    for _, box, _ in marks:
-        area = _free(image.size, box, (120.0, 20.0), [other for _, other, _ in marks])
-        assert min(area) >= 0
-        assert max(area) <= 320.0001
 
 
 def test_real_pictures_and_videos_give_faces(stills, real_data, tmp_path):
