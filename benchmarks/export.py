@@ -1,0 +1,116 @@
+"""How far exported files are from their runs: in answers, size, time to the first answer and time of each.
+
+Run ``python -m benchmarks.export CNN=RUN SWIN=RUN ...`` with any words before run folders. For each run an ONNX file in
+32 bits and, where the run has validation data, one in 8 are written. Parity is on up to 500 test and validation samples
+of the run. Times are medians in one process, run and files in turns on as many threads. To start is a process of its
+own each time, from its beginning to its first answer, in turns too.
+"""
+
+import importlib.metadata
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.common import Figure, Result, cores, parser, report
+from evenface.errors import InputError
+from evenface.export.comparing import latencies
+from evenface.export.exporting import TOLERANCE, Exported, export_run
+from evenface.export.samples import Samples
+from evenface.runs import Run
+from evenface.serving.onnx_model import OnnxModel
+from evenface.serving.opening import open_model
+
+STARTED = """
+import sys
+import numpy as np
+from evenface.serving.opening import open_model
+model = open_model(sys.argv[1])
+kind = "float32" if model.form.kind == "sequences" else "uint8"
+model.ask(np.zeros((1, *model.form.shape), dtype=kind))
+"""
+
+
+def started(places: dict[str, Path], rounds: int) -> dict[str, float]:
+    """Median seconds of processes that open each and ask it once."""
+    spent: dict[str, list[float]] = {name: [] for name in places}
+    for number in range(rounds + 1):
+        for name, place in places.items():
+            start = time.perf_counter()
+            subprocess.run([sys.executable, "-c", STARTED, str(place)], check=True, capture_output=True)
+            if number:
+                spent[name].append(time.perf_counter() - start)
+    return {name: statistics.median(times) for name, times in spent.items()}
+
+
+def measured(run: Run, folder: Path, rounds: int, seconds: float) -> dict[str, Any]:
+    """Export a run both ways, and measure."""
+    whole = export_run(run, out=folder / "whole.onnx")
+    places = {"run": run.folder, "32 bits": whole.path}
+    small: Exported | None = None
+    why = ""
+    try:
+        small = export_run(run, out=folder / "small.onnx", int8=True, limit=1.0)
+        places["8 bits"] = small.path
+    except InputError as error:
+        why = error.message
+    threads = torch.get_num_threads()
+    models = {
+        name: open_model(place) if name == "run" else OnnxModel(place, threads=threads)
+        for name, place in places.items()
+    }
+    samples = Samples.of(run)
+    rows = samples.rows("test", "validation", most=32)
+    batch = models["run"].form.seen(samples.take(rows))
+    sizes = {"run": run.weights.stat().st_size, **{n: p.stat().st_size for n, p in places.items() if n != "run"}}
+    facts: dict[str, Any] = {
+        "data": run.recipe.data.source,
+        "network": run.recipe.network.name,
+        "method": run.recipe.method.name,
+        "input": list(models["run"].form.shape),
+        "parity": vars(whole.parity),
+        "megabytes": {name: round(size / 1e6, 3) for name, size in sizes.items()},
+        "milliseconds": {str(len(part)): latencies(models, part, seconds=seconds) for part in (batch[:1], batch)},
+        "seconds_to_first_answer": started(places, rounds),
+    }
+    if small is None or small.cost is None:
+        return facts | {"int8": why}
+    overall = small.cost.pair.overall
+    change = {name: vars(overall[name]) for name in ("balanced_accuracy", "accuracy")}
+    return facts | {"int8": {"how": small.quantised, "samples": small.cost.comparison.samples, **change}}
+
+
+def main() -> None:
+    options = parser(__doc__)
+    options.add_argument("runs", nargs="+", metavar="NAME=RUN", help="run folders, each with a word for it")
+    options.add_argument("--rounds", type=int, default=3, help="starts of each")
+    options.add_argument("--seconds", type=float, default=3.0, help="of asking, for each size of a batch")
+    given = options.parse_args()
+    details, figures = {}, []
+    for named in given.runs:
+        name, _, place = named.partition("=")
+        with tempfile.TemporaryDirectory() as folder:
+            found = details[name] = measured(Run.open(place), Path(folder), given.rounds, given.seconds)
+        figures.append(Figure(f"{name}: largest difference", found["parity"]["largest"], below=TOLERANCE))
+        for what, times in found["milliseconds"].items():
+            figures += [Figure(f"{name}: ms of {what}, {model}", value) for model, value in times.items()]
+        figures += [Figure(f"{name}: s to start, {m}", value) for m, value in found["seconds_to_first_answer"].items()]
+        figures += [Figure(f"{name}: MB, {model}", value) for model, value in found["megabytes"].items()]
+    data = ", ".join(dict.fromkeys(found["data"] for found in details.values()))
+    settings = {
+        "rounds": given.rounds,
+        "seconds": given.seconds,
+        "threads": torch.get_num_threads(),
+        "cores": cores(),
+        "onnxruntime": importlib.metadata.version("onnxruntime"),
+    }
+    report(Result("export", data, settings, details, figures), given)
+
+
+if __name__ == "__main__":
+    main()

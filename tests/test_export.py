@@ -1,0 +1,385 @@
+"""Exported files: they say what the run says, without torch, and what is wrong with one is told in a sentence."""
+
+import copy
+import json
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pandas as pd
+import pytest
+import torch
+from small import built
+from typer.testing import CliRunner
+
+import evenface as ef
+from evenface import learner, workflows
+from evenface.cli import app
+from evenface.errors import InputError
+from evenface.export import exporting
+from evenface.export.comparing import latencies
+from evenface.export.graphs import Asked, onnx_graph, program_bytes
+from evenface.export.quantising import quantised
+from evenface.faces.store import Store
+from evenface.methods import METHODS
+from evenface.networks.compact import register_model  # timm's; by way of ours, which may have to mend torchvision
+from evenface.networks.recurrent import initialised
+from evenface.recipes import load_recipe
+from evenface.recipes.schema import Recurrent
+from evenface.runs import Run
+from evenface.serving.form import Form
+from evenface.serving.onnx_model import DIGITS, SEAL, OnnxModel, sealed
+from evenface.serving.opening import open_model
+
+BLOCKED = ("torch", "torchvision", "timm", "lightning_fabric", "safetensors", "sklearn", "statsmodels", "onnx")
+
+
+class Together(Asked):
+    """Several methods of one form in one graph, which takes little longer to write than one of them."""
+
+    def __init__(self, methods, form):
+        super().__init__(methods[0], form)
+        self.all = torch.nn.ModuleList([Asked(method, form) for method in methods]).eval()
+
+    def forward(self, stored):
+        return torch.stack([one(stored) for one in self.all], dim=1)
+
+
+def samples(form, rows=5):
+    random = np.random.default_rng(rows)
+    if form.kind == "sequences":
+        return random.normal(size=(rows, *form.shape)).astype(np.float32)
+    return random.integers(0, 256, (rows, *form.shape), dtype=np.uint8)
+
+
+def written(graph):
+    """Give what a graph answers, run by ONNX Runtime."""
+    onnx.checker.check_model(graph, full_check=True)
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    return lambda batch: session.run(None, {"stored": batch})[0]
+
+
+def agrees(asked, graph=None):
+    """Hold a graph to the method itself, on batches of one and of five."""
+    answer = written(graph or onnx_graph(asked))
+    for rows in (1, 5):
+        batch = samples(asked.form, rows)
+        with torch.no_grad():
+            expected = asked(torch.from_numpy(batch)).numpy()
+        np.testing.assert_allclose(answer(batch), expected, atol=2e-6)
+    assert len(np.unique(expected.round(4), axis=0)) == 5, "all samples look alike, so nothing was compared"
+
+
+STILLS = Form("stills", 16, 1)
+
+
+def own_ways():
+    """Name a method for each way of predicting that there is among them."""
+    ways = {}
+    for name, method in sorted(METHODS.items()):
+        ways.setdefault(tuple(getattr(method, part) for part in ("predict", "scores", "logits")), name)
+    return list(ways.values())
+
+
+def test_every_way_of_predicting_answers_as_it_does_in_torch():
+    assert len(own_ways()) >= 8
+    agrees(Together([built(name).eval() for name in own_ways()], STILLS))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_each_method_answers_as_it_does_in_torch(name):
+    agrees(Asked(built(name).eval(), STILLS))
+
+
+@register_model
+def micro_swin(pretrained=False, in_chans=3, num_classes=0, **_):
+    from timm.models.swin_transformer import SwinTransformer
+
+    return SwinTransformer(
+        32, 2, in_chans, num_classes=num_classes, embed_dim=16, depths=(2, 2), num_heads=(1, 2), window_size=4
+    )
+
+
+RECIPE = {"name": "x", "data": {"source": "folder", "size": 32}, "training": {"accelerator": "cpu"}}
+NETWORKS = {
+    "grey CNN": (1, 1, {"name": "test_resnet", "norm": "group", "head": "cosine"}),
+    "colour Swin": (3, 1, {"name": "micro_swin"}),
+    "CNN and BiLSTM": (3, 3, {"name": "test_resnet", "temporal": {"kind": "bilstm", "hidden": 4, "layers": 1}}),
+}
+
+
+@pytest.mark.parametrize("name", [pytest.param("grey CNN", marks=pytest.mark.slow), "colour Swin", "CNN and BiLSTM"])
+def test_networks_answer_as_they_do_in_torch(name):
+    channels, frames, network = NETWORKS[name]
+    recipe = load_recipe({**RECIPE, "network": network}, {"data.channels": channels})
+    method = learner.build_method(recipe, np.array([5, 4, 3]), frames=frames).eval()
+    with torch.no_grad():
+        method.network.classifier.weight.mul_(20)  # untrained features differ little between samples
+    agrees(Asked(method, Form("clips" if frames > 1 else "stills", 32, channels, frames)))
+
+
+def sequence_method(method, classes, **settings):
+    recipe = load_recipe({**RECIPE, "network": {"name": "recurrent"}, "method": {"name": method}})
+    counts = [5, 4, 3][:classes]
+    lone = method == "one-vs-all"
+    networks = [
+        initialised(Recurrent(dense=5 + i, hidden=4, top=3 + i, **settings), 6, 4, 1 if lone else classes, i)
+        for i in range(classes if lone else 1)
+    ]
+    with torch.no_grad():
+        for network in networks:
+            network.classifier.weight.mul_(20)
+    return learner.sequence_method(recipe, networks, counts, tuple("abc"[:classes])).eval()
+
+
+class OfNumbers(Form):
+    """A form of sequences of four steps, three points and two numbers."""
+
+    shape = (4, 3, 2)
+
+
+NUMBERS = OfNumbers("sequences", 1, 1, 4)
+
+
+@pytest.fixture(scope="module")
+def of_numbers():
+    methods = [sequence_method("one-vs-all", 2, kind="gru"), sequence_method("plain", 2, kind="lstm")]
+    asked = Together(methods, NUMBERS)
+    return asked, onnx_graph(asked)
+
+
+def test_sequences_of_one_against_the_rest_and_of_all_classes_answer_as_in_torch(of_numbers):
+    agrees(*of_numbers)
+    assert of_numbers[0].output == "scores"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("norm", ["step", "none"])
+@pytest.mark.parametrize("kind", ["gru", "lstm"])
+def test_every_kind_of_sequence_network_answers_as_in_torch(kind, norm):
+    agrees(Asked(sequence_method("plain", 3, kind=kind, norm=norm), NUMBERS))
+
+
+def test_eight_bits_of_an_lstm_round_its_weights_and_little_else(of_numbers):
+    _, graph = of_numbers
+    small, how = quantised(graph, samples(NUMBERS, 8))
+    assert how == "dynamic"
+    assert "DynamicQuantizeLSTM" in {node.op_type for node in small.graph.node}
+    session = onnxruntime.InferenceSession(small.SerializeToString(), providers=["CPUExecutionProvider"])
+    batch = samples(NUMBERS)
+    np.testing.assert_allclose(session.run(None, {"stored": batch})[0], written(graph)(batch), atol=0.1)
+
+
+@pytest.fixture(scope="module")
+def run(small_recipe, tmp_path_factory) -> Run:
+    folder = tmp_path_factory.mktemp("runs") / "small"
+    return ef.train(small_recipe, out=folder, faces=False, **{"training.mirror": True, "training.epochs": 5})
+
+
+@pytest.fixture(autouse=True)
+def in_haste(monkeypatch):
+    monkeypatch.setattr(exporting, "latencies", partial(latencies, seconds=0.01))
+
+
+@pytest.fixture(scope="module")
+def exported(run, tmp_path_factory):
+    return workflows.export(run.folder, out=tmp_path_factory.mktemp("exported") / "small.onnx")
+
+
+@pytest.fixture(scope="module")
+def traced(exported):
+    """The run's graph, for those tests that look at what becomes of it."""
+    return onnx.load(exported.path)
+
+
+@pytest.fixture(scope="module")
+def program(run, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("program")
+    return workflows.export(run.folder, format="torch-export", out=folder / "small.pt2").path
+
+
+def stored(run, side="test"):
+    store, table = Store.open(run.facts["store"]), pd.read_parquet(run.folder / "split.parquet")
+    table = table[table["side"] == side]
+    return table, store.images[table["row"].to_numpy()]
+
+
+def test_the_file_says_what_the_run_said_and_knows_what_the_run_knows(run, exported):
+    file, model = open_model(exported.path), open_model(run.folder)
+    table, images = stored(run)
+    said = dict(zip(run.predictions.sample, run.predictions.probabilities, strict=True))
+    np.testing.assert_allclose(file.probabilities(images), [said[name] for name in table["sample"]], atol=1e-5)
+    for name in ("name", "key", "classes", "ordered", "detects", "form", "card"):
+        assert getattr(file, name) == getattr(model, name), name
+    np.testing.assert_array_equal(file.prior, model.prior)
+    assert file.calibration.as_dict() == model.calibration.as_dict()
+    assert file.described.recipe["network"]["name"] == "test_resnet"
+    assert file.described.precision == "float32"
+    parity = exported.parity
+    assert parity.samples == len(run.predictions) + len(stored(run, "validation")[0])
+    assert parity.agreeing == parity.samples
+    assert max(parity.largest, parity.stored) < 1e-5
+    assert exported.sizes["file"] == exported.path.stat().st_size
+    assert f"file    {exported.path}" in exported.lines
+
+
+def test_the_file_names_no_folder_of_this_machine(run, exported, program, people_folder):
+    for content in (exported.path.read_bytes(), program.read_bytes()):
+        for word in (str(people_folder), str(Path(ef.__file__).parent), "site-packages", run.facts["store"]):
+            assert word.encode() not in content, word
+
+
+def test_a_program_of_torch_answers_alike_and_is_not_opened_here(run, program):
+    words = {"evenface.classes": "", "evenface.form": ""}
+    module = torch.export.load(program, extra_files=words).module()
+    model, (_, images) = open_model(run.folder), stored(run)
+    with torch.no_grad():
+        for rows in (1, 5):
+            found = module(torch.from_numpy(images[:rows].copy())).numpy()
+            np.testing.assert_allclose(found, model.ask(images[:rows]), atol=1e-5)
+    assert json.loads(words["evenface.classes"]) == list(model.classes)
+    assert Form.from_dict(json.loads(words["evenface.form"])) == model.form
+    with pytest.raises(InputError, match="unpickles"):
+        open_model(program)
+
+
+WITHOUT = """
+import sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {blocked}:
+            raise ImportError(f"{{name}} is blocked")
+sys.meta_path.insert(0, Blocker())
+from evenface.cli import main
+main()
+"""
+
+
+def without_torch(*words):
+    code = WITHOUT.format(blocked=set(BLOCKED))
+    return subprocess.run([sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, timeout=60)
+
+
+def test_prediction_needs_no_torch(run, exported, people_folder, tmp_path):
+    pictures = sorted(people_folder.rglob("p0[0-3]-0.png"))
+    found = without_torch("predict", exported.path, *pictures, "--out", tmp_path / "without.csv", "--smooth", "0")
+    assert found.returncode == 0, found.stderr
+    workflows.predict(run.folder, pictures, out=tmp_path / "with.csv")
+    one, other = (pd.read_csv(tmp_path / f"{name}.csv") for name in ("without", "with"))
+    pd.testing.assert_frame_equal(one.drop(columns="model"), other.drop(columns="model"), atol=1e-5)
+    refused = without_torch("predict", run.folder, pictures[0], "--out", tmp_path / "run.csv")
+    assert refused.returncode != 0, "torch was not blocked"
+
+
+def test_a_file_that_differs_is_not_kept(run, traced, tmp_path, monkeypatch):
+    another = copy.deepcopy(traced)
+    (weight,) = (one for one in another.graph.initializer if "classifier.weight" in one.name)
+    weight.CopyFrom(onnx.numpy_helper.from_array(1.02 * onnx.numpy_helper.to_array(weight), weight.name))
+    monkeypatch.setattr(exporting, "onnx_graph", lambda _: another)
+    out = tmp_path / "small.onnx"
+    with pytest.raises(InputError, match=r"differs from the run by .* it is not kept"):
+        workflows.export(run.folder, out=out)
+    assert not list(tmp_path.iterdir())
+    assert workflows.export(run.folder, out=out, tolerance=0.5).parity.largest > 1e-4
+
+
+def test_eight_bits_cost_what_they_cost_and_no_more_than_is_borne(run, exported, traced, tmp_path, monkeypatch):
+    from sklearn.metrics import accuracy_score, balanced_accuracy_score
+
+    monkeypatch.setattr(exporting, "onnx_graph", lambda _: copy.deepcopy(traced))
+    out = tmp_path / "small.onnx"
+    made = workflows.export(run.folder, out=out, int8=True, limit=1)
+    table, images = stored(run, "validation")
+    small, whole = (OnnxModel(path) for path in (out, exported.path))
+    assert small.described.precision == "int8"
+    assert made.quantised == "static"
+    assert "QuantizeLinear" in {node.op_type for node in onnx.load(out).graph.node}
+    first, second = (model.probabilities(images).argmax(axis=1) for model in (whole, small))
+    for name, score in (("balanced_accuracy", balanced_accuracy_score), ("accuracy", accuracy_score)):
+        expected = score(table["label"], second) - score(table["label"], first)
+        assert made.cost.pair.overall[name].value == pytest.approx(expected)
+    assert np.abs(small.probabilities(images) - whole.probabilities(images)).max() < 0.2
+    assert len(np.unique(small.probabilities(images))) > 100, "answers themselves were rounded"
+
+    spoilt = copy.deepcopy(traced)
+    for one in spoilt.graph.initializer:
+        if "classifier" in one.name:
+            one.raw_data = bytes(len(one.raw_data))
+    monkeypatch.setattr(exporting, "quantised", lambda *_: (spoilt, "static"))
+    before = out.read_bytes()
+    result = CliRunner().invoke(app, ["export", str(run.folder), "--int8", "--out", str(out)])
+    assert result.exit_code == 2
+    assert "of balanced accuracy on validation data, more than 0.01" in result.output
+    assert out.read_bytes() == before
+
+
+def test_ctrl_c_leaves_nothing(run, traced, tmp_path, monkeypatch):
+    def pressed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(exporting, "onnx_graph", lambda _: copy.deepcopy(traced))
+    monkeypatch.setattr(exporting, "latencies", pressed)
+    monkeypatch.setattr(exporting.tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(KeyboardInterrupt):
+        workflows.export(run.folder, out=tmp_path / "small.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def changed(content, **words):
+    model = onnx.load_from_string(content[len(SEAL) + DIGITS :])
+    props = {one.key: one.value for one in model.metadata_props}
+    props |= {f"evenface.{name}": value for name, value in words.items() if value is not None}
+    props = {name: value for name, value in props.items() if words.get(name.removeprefix("evenface."), "") is not None}
+    onnx.helper.set_model_props(model, props)
+    return sealed(model.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda content: content[:-7], "damaged or cut short"),
+        (lambda content: content[:20], "no file of evenface's"),
+        (lambda content: content[:5000] + b"\x00\xff" + content[5002:], "damaged or cut short"),
+        (lambda content: content[len(SEAL) + DIGITS :], "no file of evenface's, or another program changed it"),
+        (lambda _: b"", "no file of evenface's"),
+        (lambda _: sealed(b"no protocol buffer"), "cannot run"),
+        (lambda content: changed(content, format="99", version='"9.9"'), "exported by evenface 9.9, .* too old"),
+        (lambda content: changed(content, form=None), "does not say what evenface needs to know"),
+        (lambda content: changed(content, form='{"kind": "stills"}'), "does not say what evenface needs to know"),
+        (lambda content: changed(content, classes="nothing"), "does not say what evenface needs to know"),
+        (lambda content: changed(content, prior="[1.0]"), "3 classes and a balance of"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_told_in_a_sentence(exported, tmp_path, spoil, told):
+    path = tmp_path / "spoilt.onnx"
+    path.write_bytes(spoil(exported.path.read_bytes()))
+    with pytest.raises(InputError, match=told) as raised:
+        open_model(path)
+    assert "\n" not in raised.value.message
+
+
+def test_settings_that_cannot_be_are_refused_before_anything_is_done(run, tmp_path):
+    for words, told in (
+        ({"format": "tflite"}, "format must be one of"),
+        ({"format": "torch-export", "int8": True}, "for ONNX only"),
+        ({"tolerance": 0}, "tolerance must be above 0"),
+        ({"out": tmp_path / "a.txt"}, "no name for such a file"),
+        ({"out": tmp_path}, "no name for such a file"),
+    ):
+        with pytest.raises(InputError, match=told):
+            workflows.export(run.folder, **words)
+    with pytest.raises(InputError, match="cannot be read"):
+        open_model(tmp_path / "missing.onnx")
+
+
+def test_a_network_that_cannot_be_traced_is_refused():
+    method = built().eval()
+    method.scores = lambda images: torch.from_numpy(np.linalg.svd(images.flatten(1).numpy())[0])
+    with pytest.raises(InputError, match="cannot be written as") as raised:
+        program_bytes(Asked(method, STILLS), {})
+    assert "\n" not in raised.value.message
