@@ -303,6 +303,11 @@ def test_uploads_are_removed_and_kept_only_where_that_was_asked_for(client, kept
     assert json.loads(result.read_text())["kind"] == "picture"
 
 
+def test_the_server_itself_needs_no_torch():
+    code = "import sys, evenface.app.api, evenface.app.worker; print(*{'torch', 'timm'} & {*sys.modules})"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"
+
+
 def test_endings_are_known_ones():
     assert [suffix_of(name) for name in ("a.MP4", "x.npy", "a.py", "a", "a.png\0.exe", "é.webm", "..")] == [
         ".mp4",

@@ -5,9 +5,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from evenface import reporting
+from evenface import cards, reporting
 from evenface.app.catalogue import Catalogue, Entry
 from evenface.app.shapes import ClassResult, Detail, Listed, Studied, StudyDetail, Value, finite, value_of
+from evenface.app.telling import told
 from evenface.errors import InputError
 from evenface.evaluation.fitted import Calibration
 from evenface.evaluation.named import measured
@@ -18,7 +19,7 @@ from evenface.serving.form import Form, finds_points, form_of
 from evenface.serving.model import Model
 from evenface.studies.claim import STUDY
 
-CARD, TABLE = "model-card.md", "table.csv"
+TABLE = "table.csv"
 Taken = Literal["picture", "video", "numbers"]
 
 
@@ -90,7 +91,6 @@ def _of_run(entry: Entry, known: Listed) -> Detail:
     run = Run(entry.path)
     result = run.metrics if (run.folder / METRICS).is_file() else metrics_of(run.predictions)
     calibration = Calibration.load(run.folder)
-    card = run.folder / CARD
     return Detail(
         **known.model_dump(),
         about=run.recipe.about,
@@ -103,9 +103,19 @@ def _of_run(entry: Entry, known: Listed) -> Detail:
         per_class=[_class(name, found) for name, found in result["per_class"].items()],
         confusion=result["confusion"],
         units=f"{result['units']:,} {result['unit']}",
-        card=card.read_text(encoding="utf-8") if card.is_file() else "",
+        card=told(_card(run), run.folder),
         report=(run.folder / REPORT).is_file(),
     )
+
+
+def _card(run: Run) -> str:
+    """Give the model card; runs of studies, and those of older versions, have none in their folder."""
+    if (run.folder / cards.CARD).is_file():
+        return (run.folder / cards.CARD).read_text(encoding="utf-8")
+    try:
+        return cards.markdown(cards.card_of(run))
+    except (InputError, OSError, KeyError):  # its store is gone, or it does not say what a card tells
+        return ""
 
 
 def _class(name: str, found: dict[str, Any]) -> ClassResult:
@@ -114,8 +124,6 @@ def _class(name: str, found: dict[str, Any]) -> ClassResult:
 
 
 def _of_file(entry: Entry, known: Listed) -> Detail:
-    from evenface import cards
-
     model = _file(entry.path, entry.path.stat().st_mtime_ns)
     return Detail(
         **known.model_dump(),
@@ -129,7 +137,7 @@ def _of_file(entry: Entry, known: Listed) -> Detail:
         per_class=[],
         confusion=[],
         units="",
-        card=cards.markdown(model.card),
+        card=told(cards.markdown(model.card)),
         report=False,
     )
 

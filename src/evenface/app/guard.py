@@ -3,6 +3,7 @@
 import hmac
 import ipaddress
 import json
+import re
 import socket
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
@@ -138,7 +139,7 @@ class Guard:
                 "Use the page of this server.",
             )
         length = headers.get("content-length")
-        if length is not None and (not length.isdigit() or int(length[:20]) > self.door.upload):
+        if length is not None and not (re.fullmatch("[0-9]{1,15}", length) and int(length) <= self.door.upload):
             return _too_large(self.door.upload)
         return None
 

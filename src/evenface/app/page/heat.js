@@ -1,6 +1,6 @@
 // What spoke for each class: heat maps on faces, frames of a clip, points.
 
-import { colour, el, number, percent, styled, svg } from "./dom.js";
+import { colour, el, percent, styled, svg } from "./dom.js";
 
 export function heat(found) {
   if (found.unexplained) return [el("h2", {}, "What spoke for each class"), el("p", {}, found.unexplained)];
@@ -60,7 +60,7 @@ function levels(values, words) {
     const size = (48 * Math.abs(value)) / high;
     return styled(svg("rect", { x: k + 0.1, width: 0.8, y: value >= 0 ? 50 - size : 50, height: size }), { fill: shade(value) });
   });
-  const label = `${words}; most at ${best + 1} of ${values.length} (${number(values[best], 2)})`;
+  const label = `${words}; most at ${best + 1} of ${values.length} (${values[best].toPrecision(2).replace("-", "−")})`;
   return el("div", { class: "timeline" }, svg("svg", { viewBox: `0 0 ${values.length} 100`, preserveAspectRatio: "none", role: "img", "aria-label": label }, bars), el("p", { class: "quiet" }, `${label}.`));
 }
 
@@ -68,8 +68,9 @@ function dots(places, values, words) {
   const high = most(values);
   const xs = places.map(([x]) => x);
   const ys = places.map(([, y]) => y);
-  const [left, top] = [Math.min(...xs), Math.min(...ys)];
-  const size = Math.max(Math.max(...xs) - left, Math.max(...ys) - top) || 1;
+  const middle = (all) => (Math.min(...all) + Math.max(...all)) / 2;
+  const size = Math.max(...[xs, ys].map((all) => Math.max(...all) - Math.min(...all))) || 1;
+  const [left, top] = [xs, ys].map((all) => middle(all) - size / 2);
   const marks = places.map(([x, y], k) => {
     const strength = Math.abs(values[k]) / high;
     return styled(svg("circle", { cx: (100 * (x - left)) / size, cy: (100 * (y - top)) / size, r: 0.5 + 1.6 * strength }), { fill: shade(values[k]), opacity: 0.3 + 0.7 * strength });

@@ -47,8 +47,9 @@ function said(found) {
 function film(place, stage, faces, found, name) {
   const now = (seconds) => draw(stage, faces, found, at(found.rows, seconds));
   const video = stage.film(address, `${name}, with boxes around the faces that were found`);
+  let plays = true;
   const [seek, ...parts] = timeline(found, (seconds) => {
-    if (video.readyState) video.currentTime = seconds;
+    if (plays && video.readyState) video.currentTime = seconds;
     else now(seconds);
   });
   place.append(...parts);
@@ -56,9 +57,13 @@ function film(place, stage, faces, found, name) {
     now(video.currentTime);
     seek(video.currentTime);
   };
-  video.addEventListener("timeupdate", follow);
-  video.addEventListener("loadeddata", follow);
-  video.addEventListener("error", () => stage.instead("This browser cannot show the video. What was found stands beside and below."));
+  const unseen = () => {
+    plays = false;
+    stage.instead("This browser cannot show the video. What was found stands beside and below.");
+  };
+  video.addEventListener("timeupdate", () => plays && follow());
+  video.addEventListener("loadeddata", () => (video.videoWidth ? follow() : unseen()));
+  video.addEventListener("error", unseen);
   if (video.requestVideoFrameCallback) {
     const each = () => {
       follow();

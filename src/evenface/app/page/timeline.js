@@ -86,5 +86,5 @@ function summary(rows, found) {
   for (const row of rows) counts.set(row.label || "unsure", (counts.get(row.label || "unsure") ?? 0) + 1);
   const parts = [...counts].sort((a, b) => b[1] - a[1]).slice(0, 3).map(([label, count]) => `${label} ${percent(count / rows.length)}`);
   const who = found.kind === "numbers" ? "" : `Face ${rows[0].face}: `;
-  return `${who}${parts.join(", ")} of ${rows.length.toLocaleString("en")} ${rows[0].end - rows[0].frame > 1 ? "windows" : "frames"}`;
+  return `${who}${parts.join(", ")} of ${rows.length.toLocaleString("en")} ${rows[0].end - rows[0].frame > 1 ? "window" : "frame"}${rows.length > 1 ? "s" : ""}`;
 }
