@@ -13,10 +13,11 @@ import pandas as pd
 from evenface.data.manifest import Manifest
 from evenface.data.sources.layout import PICTURES
 from evenface.errors import InputError
+from evenface.faces.arrays import TEXT
 from evenface.faces.building import JOURNAL, Building
 from evenface.faces.describe import describe, opened, set_aside, settings_of
 from evenface.faces.detector import Crop
-from evenface.faces.numbers import TEXT, common_shape
+from evenface.faces.numbers import common_shape
 from evenface.faces.read import Target
 from evenface.faces.sequences import Sequencing
 from evenface.faces.store import FACTS, Store

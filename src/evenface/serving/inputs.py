@@ -15,7 +15,8 @@ from PIL import Image
 
 from evenface.data.sources.layout import PICTURES, VIDEOS
 from evenface.errors import InputError
-from evenface.faces.numbers import ARRAYS, TABLES, TEXT
+from evenface.faces.arrays import TEXT
+from evenface.faces.numbers import ARRAYS, TABLES
 from evenface.faces.trouble import PICTURES as HEADS
 from evenface.faces.trouble import kind_of
 from evenface.faces.video import natural
