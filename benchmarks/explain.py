@@ -11,6 +11,7 @@ import numpy as np
 
 from benchmarks.common import Figure, Result, parser, report
 from evenface.errors import InputError
+from evenface.evaluation.intervals import Estimate
 from evenface.explain import METHODS, explain_samples
 from evenface.explain.asking import method_for
 from evenface.explain.checking import STEPS, check, checked
@@ -34,6 +35,11 @@ def samples_of(run: Run, count: int) -> tuple[np.ndarray, list[str], str]:
     return (store.images if store.sequences is None else store.sequences)[rows], whose, side
 
 
+def spread(gain: Estimate) -> list[float | None]:
+    """Write a gain as value, low, high; JSON knows no interval that is none."""
+    return [None if np.isnan(value) else round(value, 4) for value in (gain.value, gain.low, gain.high)]
+
+
 def measured(model: TorchModel, arrays: np.ndarray, whose: list[str], method: str, orders: int) -> dict[str, Any]:
     """Explain samples by one method and check them."""
     areas: dict[Any, list[np.ndarray]] = {}
@@ -50,8 +56,8 @@ def measured(model: TorchModel, arrays: np.ndarray, whose: list[str], method: st
             "taken out": round(one.deletion, 4),
             "put in": round(one.insertion, 4),
             "random": round(one.random, 4),
-            "out, lower by": [round(value, 4) for value in (one.lower.value, one.lower.low, one.lower.high)],
-            "in, higher by": [round(value, 4) for value in (one.higher.value, one.higher.low, one.higher.high)],
+            "out, lower by": spread(one.lower),
+            "in, higher by": spread(one.higher),
             "samples": one.samples,
             "units": one.units,
             "verdict": one.verdict,
@@ -83,7 +89,8 @@ def main() -> None:
             for what, one in found.items():
                 for way in ("out, lower by", "in, higher by"):
                     value, low, high = one[way]
-                    figures.append(Figure(f"{name}, {method}: {what}, {way}", value, (low, high)))
+                    shown = None if low is None else (low, high)
+                    figures.append(Figure(f"{name}, {method}: {what}, {way}", value, shown))
     settings = {"samples": given.samples, "orders": given.orders, "steps": STEPS, "baseline": "blur"}
     report(Result("explain", "prepared samples of the runs", settings, results, figures), given)
 

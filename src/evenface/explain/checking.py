@@ -244,9 +244,10 @@ class Checked:
     def line(self) -> str:
         """Give the verdict with its figures."""
         lower, higher = (_signed(one) for one in (self.lower, self.higher))
+        files = f"{self.units:,} file{'s' * (self.units != 1)}"
         return (
             f"{self.verdict}; area under the curve: out {self.deletion:.3f}, {lower} lower than at random; "
-            f"in {self.insertion:.3f}, {higher} higher; over {self.samples:,} samples of {self.units:,} files"
+            f"in {self.insertion:.3f}, {higher} higher; over {self.samples:,} samples of {files}"
         )
 
 
