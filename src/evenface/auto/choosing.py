@@ -180,7 +180,7 @@ def _divided(recipe: Recipe, training: Manifest, test: Manifest) -> str:
     how = "The data's own division is kept" if own.kind == "official" else f"A share of {own.test:.0%} is held out"
 
     def people(side: Manifest) -> str:
-        return f", {side.table['subject'].nunique():,} people" if side.has_subjects else ""
+        return f" of {side.table['subject'].nunique():,} people" if side.has_subjects else ""
 
     return (
         f"{how}: {len(training):,} samples{people(training)} to train on, {len(test):,}{people(test)} to test on once, "

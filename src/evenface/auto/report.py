@@ -16,6 +16,7 @@ from evenface.evaluation.tables import Cell, Table
 from evenface.evaluation.wording import number, with_interval
 from evenface.runs import REPORT, Run
 
+ROUNDING = 1e-9
 TOP = {"balanced_accuracy": "Balanced accuracy", "accuracy": "Accuracy", "macro_f1": "Macro F1"}
 
 
@@ -45,7 +46,7 @@ def write_report(choice: Choice, run: Run) -> Path:
         choice.folder.resolve().name,
         "On the test side, which had no part in the choice",
         tiles,
-        (Verdict(*said), Verdict(tested)),
+        (Verdict(*said), Verdict(tested, _guessing(run))),
         _sureness(choice, run),
         choice.said,
         (*_tried(choice, counts), *sections.data(counts, None, tuple(choice.counts))),
@@ -57,6 +58,13 @@ def write_report(choice: Choice, run: Run) -> Path:
         tuple(reporting.warnings(run)),
     )
     return write(page, choice.folder / REPORT)
+
+
+def _guessing(run: Run) -> str:
+    """Say so where the test does not tell the result from guessing."""
+    known = sum(1 for entry in run.metrics["per_class"].values() if entry["support"])
+    low = run.metrics["overall"]["balanced_accuracy"]["low"]
+    return "This is not told apart from guessing." if low is not None and low <= 1 / known + ROUNDING else ""
 
 
 def _balanced(run: Run) -> str:
