@@ -297,6 +297,7 @@ def test_eight_bits_cost_what_they_cost_and_no_more_than_is_borne(run, exported,
     table, images = stored(run, "validation")
     small, whole = (OnnxModel(path) for path in (out, exported.path))
     assert small.described.precision == "int8"
+    assert small.key != whole.key == small.described.key
     assert made.quantised == "static"
     assert "QuantizeLinear" in {node.op_type for node in onnx.load(out).graph.node}
     first, second = (model.probabilities(images).argmax(axis=1) for model in (whole, small))

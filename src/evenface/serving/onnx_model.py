@@ -95,7 +95,9 @@ class OnnxModel(Model):
             raise InputError(f"{path} is damaged or cut short", "Copy it again, or export it again.")
         self._session = start_session(content, path, threads)
         self.described = said = Described.read(self._session.get_modelmeta().custom_metadata_map, path)
-        self.name, self.key, self.form, self.classes = said.name, said.key, said.form, said.classes
+        self.name, self.form, self.classes = said.name, said.form, said.classes
+        # In 8 bits it is another model than the run, and a table must not hold answers of both.
+        self.key = said.key if said.precision == "float32" else f"{said.key}-{said.precision}"
         self.ordered, self.detects, self.prior = said.ordered, said.detects, said.prior
         self.calibration, self.card = said.calibration, said.card
         self._input = self._session.get_inputs()[0].name
