@@ -170,7 +170,7 @@ def working(catalogue: Catalogue, jobs: Jobs, keeper: Keeper | None) -> APIRoute
         wait: Wait = 0.0,
     ) -> Shown:
         """Judge the faces of an upload. The answer is a job; its result is there when it is done."""
-        entry = _entry(catalogue, model, "run", "file")
+        entry = await asyncio.to_thread(_entry, catalogue, model, "run", "file")
         settings: dict[str, Any] = {
             "faces": faces,
             "margin": margin,
@@ -196,7 +196,7 @@ def working(catalogue: Catalogue, jobs: Jobs, keeper: Keeper | None) -> APIRoute
     @router.post("/comparisons", status_code=202, tags=["work"])
     async def compare(chosen: Chosen, wait: Wait = 0.0) -> Shown:
         """Compare runs on the same test samples. The answer is a job; its result is there when it is done."""
-        entries = tuple(_entry(catalogue, key, "run") for key in chosen.models)
+        entries = await asyncio.to_thread(lambda: tuple(_entry(catalogue, key, "run") for key in chosen.models))
         return await _waited(jobs, jobs.add(Job("comparison", entries)), wait)
 
     @router.get("/jobs/{key}", tags=["work"])
