@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import shutil
 import subprocess
 import sys
 from importlib import import_module
@@ -182,7 +183,6 @@ def test_figures_of_a_card_are_those_of_the_metrics(run):
 
 
 def test_a_card_without_metrics_computes_the_same(run, tmp_path):
-    import shutil
 
     shutil.copytree(run.folder, tmp_path / "told")
     (tmp_path / "told" / METRICS).unlink()
@@ -219,6 +219,17 @@ def test_a_card_says_what_was_done_and_to_what(run):
     assert "joy\\|x" in text  # a class's name breaks no table
     tables = [line for line in text.split("\n") if line.startswith("| joy")]
     assert {line.replace("\\|", "").count("|") for line in tables} == {5, 6}
+
+
+def test_a_card_names_a_file_of_weights_but_no_folder_of_this_machine(run, tmp_path):
+    shutil.copytree(run.folder, tmp_path / "run")
+    recipe = tmp_path / "run" / "recipe.yaml"
+    text = recipe.read_text("utf-8").replace("weights: random", "weights: /somewhere/of/mine/faces.safetensors")
+    recipe.write_text(text, encoding="utf-8")
+    text = cards.markdown(cards.card_of(ef.Run.open(recipe.parent)))
+    assert "faces.safetensors" in text
+    assert "of/mine" not in text
+    assert run.recipe.data.root not in text
 
 
 def test_plain_training_says_that_nothing_was_done(small_recipe, tmp_path):

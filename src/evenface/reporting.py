@@ -152,7 +152,7 @@ def _network(run: Run) -> str:
         several = f"{len(found)} of " if len(found) > 1 else ""
         return f"{several}{network.recurrent.kind}, widths {', '.join(dict.fromkeys(widths))}"
     steps = f", {network.temporal.kind} over {network.temporal.over}" if network.temporal.kind != "mean" else ""
-    return f"{network.name} ({network.weights}){steps}"
+    return f"{network.name} ({Path(network.weights).name}){steps}"
 
 
 def counts(run: Run) -> dict[str, list[int]]:
