@@ -183,7 +183,6 @@ def test_figures_of_a_card_are_those_of_the_metrics(run):
 
 
 def test_a_card_without_metrics_computes_the_same(run, tmp_path):
-
     shutil.copytree(run.folder, tmp_path / "told")
     (tmp_path / "told" / METRICS).unlink()
     assert cards.card_of(Run.open(tmp_path / "told")) == cards.card_of(run)
