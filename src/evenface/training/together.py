@@ -22,7 +22,7 @@ from evenface.training.schedules import Standing
 __all__ = ["CHECKPOINT", "Member", "Together"]
 
 CHECKPOINT = "together.safetensors"
-LARGEST_CHUNK = 8
+LARGEST_CHUNK = 12
 _UNSEEN = Bar(lambda _done: None, lambda _text: None)
 _KEPT = ("weights", "moments", "best", "epoch", "step", "loss_sum", "history", "ended")
 
