@@ -239,3 +239,41 @@ def test_real_pictures_and_videos_give_faces(stills, real_data, tmp_path):
     assert counts["single_face.jpg"] == counts["single_face.mp4"] == 1
     assert "no_face.mp4" not in counts
     assert found.empty > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--out", "folder.csv"], "folder.csv is a folder"),
+        (["--out", "file.txt/t.csv"], "file.txt is a file"),
+        (["--out", "t.xlsx"], "must end in .csv or .parquet"),
+        (["--out", f"{'x' * 300}.csv"], "name too long"),
+        (["--annotate", "file.txt"], "file.txt is a file"),
+        (["--timeline", "t.txt"], "cannot be written as t.txt"),
+        (["--timeline", "folder.csv/no/t.svg", "--annotate", "file.txt/a"], "file.txt is a file"),
+        (["--seconds", "3"], "none was named"),
+        (["--camera", "-1"], "counted from 0"),
+        (["--camera", "0"], "both were named"),
+        (["--margin", "0.4"], "looked for nevertheless"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_anything_is_done(stills, people_folder, tmp_path, words, said):
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "file.txt").write_text("here first")
+    before = sorted(tmp_path.rglob("*"))
+    words = [word if word[0] == "-" or word.isdigit() or word == "0.4" else str(tmp_path / word) for word in words]
+    named = [] if "-1" in words else [str(people_folder)]
+    out = [] if "--out" in words else ["--out", str(tmp_path / "t.csv")]
+    result = CliRunner().invoke(app, ["predict", str(stills.folder), *named, *out, *words])
+    assert result.exit_code == 2, result.output
+    assert said in result.output
+    assert "Traceback" not in result.output
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_pictures_alone_give_no_timeline_and_the_screen_says_so(stills, people_folder, tmp_path):
+    out = [f"--out={tmp_path / 't.csv'}", f"--timeline={tmp_path / 't.svg'}"]
+    result = CliRunner().invoke(app, ["predict", str(stills.folder), str(people_folder), *out])
+    assert result.exit_code == 0, result.output
+    assert "no timeline is drawn" in result.output
+    assert not (tmp_path / "t.svg").exists()

@@ -90,12 +90,47 @@ def npy_header(kind: str, shape: tuple[int, ...]) -> bytes:
     return buffer.getvalue()
 
 
+def check_place(path: Path, *, folder: bool = False) -> None:
+    """Refuse a place that cannot be written to, before work is put into what shall stand there.
+
+    Parameters
+    ----------
+    path : Path
+        Where a file, or a folder of files, shall stand. Nothing is made.
+    folder : bool, default=False
+        Whether it is a folder.
+
+    Raises
+    ------
+    InputError
+        If a folder stands in a file's place or the other way round, or the nearest folder that is there cannot be
+        written to.
+    """
+    try:
+        if path.is_dir() and not folder:
+            raise InputError(f"{path} is a folder, and a file shall stand there", "Give the name of a file.")
+        near = path if folder else path.parent
+        while not near.exists() and near != near.parent:
+            near = near.parent
+        if not near.is_dir():
+            raise InputError(f"{near} is a file, and a folder shall stand there", "Give another name.")
+        with tempfile.TemporaryFile(dir=near):
+            pass
+    except OSError as error:
+        told = disk_error(error, path)
+        if isinstance(told, InputError):
+            raise told from error
+        raise InputError(f"cannot write {path}: {error.strerror}", "Choose another place.") from error
+
+
 def disk_error(error: OSError, path: Path) -> Exception:
     """Turn what the operating system says about ``path`` into a sentence; other errors pass as they are."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return InputError(f"the disk is full: cannot write {path}", "Free some space, or write to another disk.")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return InputError(f"no permission to write {path}", "Choose another folder.")
+    if error.errno in (errno.EISDIR, errno.ENOTDIR, errno.EEXIST):
+        return InputError(f"{path}: a file stands where a folder is needed, or a folder in its place", "Name another.")
     return error
 
 

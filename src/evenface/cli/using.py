@@ -17,7 +17,9 @@ def predict(
     *,
     out: Annotated[Path, typer.Option(help="Table to write, .csv or .parquet.")] = Path("predictions.csv"),
     annotate: Annotated[Path | None, typer.Option(help="Folder for pictures and videos with what was found.")] = None,
-    timeline: Annotated[Path | None, typer.Option(help="Figure of probabilities over time, .svg.")] = None,
+    timeline: Annotated[
+        Path | None, typer.Option(help="Figure of probabilities over time, .svg, .pdf or .png.")
+    ] = None,
     faces: Annotated[
         Literal["all", "largest", "none"] | None,
         typer.Option(help="Whose; by default all, or none where the run learnt from pictures as they are."),
@@ -28,14 +30,17 @@ def predict(
     overlap: Annotated[float, typer.Option(metavar="SHARE", help="Share of a window that the next shows again.")] = 0.0,
     smooth: Annotated[float, typer.Option(metavar="SECONDS", help="Average each face over so long; 0 for none.")] = 0.0,
     prior: Annotated[
-        str | None, typer.Option(help="Balance of classes there: uniform; a=0.5,b=0.5; or estimate.")
+        str | None,
+        typer.Option(metavar="SHARES", help="Classes where it is used: happy=0.5,sad=0.5; or uniform; or estimate."),
     ] = None,
-    abstain: Annotated[float | None, typer.Option(help="No label below this probability.")] = None,
+    abstain: Annotated[float | None, typer.Option(metavar="P", help="No label below this probability.")] = None,
     folders: Annotated[
         Literal["pictures", "clips"] | None, typer.Option(help="What a folder of pictures is; by default as the run.")
     ] = None,
     camera: Annotated[int | None, typer.Option(metavar="N", help="A camera, from 0, in place of inputs.")] = None,
-    seconds: Annotated[float | None, typer.Option(help="How long to look at the camera.")] = None,
+    seconds: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="How long to look at the camera; else until Ctrl-C.")
+    ] = None,
     batch: Annotated[int, typer.Option(help="Samples judged at a time.")] = 32,
 ) -> None:
     """Say what a run says of faces in pictures, videos or a camera.
@@ -52,7 +57,7 @@ def predict(
 
 @app.command()
 def explain(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, or exported file.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, or an exported .onnx file.")],
     inputs: Annotated[
         list[str], typer.Argument(metavar="INPUT...", help="Pictures, videos, folders, files of numbers.")
     ],

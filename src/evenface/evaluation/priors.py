@@ -192,7 +192,7 @@ def named_prior(shares: Mapping[str, float], classes: Sequence[str]) -> np.ndarr
 
 
 def _form(classes: Sequence[str]) -> str:
-    return f"Say a share of every class: {','.join(f'{name}=...' for name in classes)}; or uniform."
+    return f"Say a share of every class: {','.join(f'{name}=...' for name in classes)}; or uniform; or estimate."
 
 
 def _shares(given: np.ndarray, classes: int) -> np.ndarray:

@@ -98,6 +98,18 @@ def panels(rows: int = 1, columns: int = 1, height: float = 3.0, **options: Any)
     return figure, [axis for row in axes for axis in row]
 
 
+def check_format(path: Path) -> None:
+    """Refuse a suffix that no figure is written with.
+
+    Raises
+    ------
+    InputError
+        Naming those that are.
+    """
+    if path.suffix.removeprefix(".") not in FORMATS:
+        raise InputError(f"figures cannot be written as {path.name}", f"Known are {', '.join(FORMATS)}.")
+
+
 def save(figure: "Figure", path: Path) -> None:
     """Write as PDF, PNG (300 dots per inch) or SVG, by the suffix; the same figure gives the same bytes.
 
@@ -106,9 +118,8 @@ def save(figure: "Figure", path: Path) -> None:
     InputError
         If the suffix is another one.
     """
+    check_format(path)
     kind = path.suffix.removeprefix(".")
-    if kind not in FORMATS:
-        raise InputError(f"figures cannot be written as {path.name}", f"Known are {', '.join(FORMATS)}.")
     fixed = {"pdf": {"CreationDate": None}, "png": {"Software": None}, "svg": {"Date": None}}[kind]
     with atomic_write(path) as temporary, _settings():
         figure.savefig(temporary, dpi=300, metadata=fixed)

@@ -210,8 +210,12 @@ def camera_source(
     Raises
     ------
     InputError
-        When its frames are asked for, if it cannot be opened.
+        If a number is out of range; or, when frames are asked for, if it cannot be opened.
     """
+    if number < 0:
+        raise InputError(f"cameras are counted from 0, got {number}")
+    if seconds is not None and not 0 < seconds < float("inf"):
+        raise InputError(f"seconds must be above 0, got {seconds:g}")
 
     def frames() -> Iterator[tuple[float, Image.Image]]:
         camera = opener(number)

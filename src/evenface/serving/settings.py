@@ -93,6 +93,11 @@ class Settings:
             raise InputError(
                 "every is for models of single pictures; this one takes frames as in training", "Say window instead."
             )
+        if self.margin != Settings.margin and (form.kind == "sequences" or form.crop or self.faces in (None, "none")):
+            raise InputError(
+                "margin is for runs that learnt from pictures as they are, where faces are looked for nevertheless",
+                "Leave it out, or say faces all or largest.",
+            )
         if form.crop and form.kind != "sequences" and self.faces == "none":
             raise InputError("the model learnt from faces that were cropped: faces cannot be none")
         if form.sequencing and form.sequencing.of != "files" and self.faces == "none":

@@ -101,12 +101,10 @@ class Table:
     Raises
     ------
     InputError
-        If the suffix is another one, or the file there is no such table, or one of another model or other settings.
+        If the file there is no such table, or one of another model or other settings.
     """
 
     def __init__(self, path: Path, columns: Columns) -> None:
-        if path.suffix.lower() not in SUFFIXES:
-            raise InputError(f"{path} must end in {' or '.join(SUFFIXES)}")
         self.path, self.columns = path, columns
         self.journal = path.with_name(f".{path.name}.partial")
         self.done: set[str] = set()

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from evenface.errors import InputError
 from evenface.evaluation.style import GRID, SERIES, panels, save, styled
 from evenface.serving.drawing import by_file
 
@@ -20,7 +19,7 @@ MOST = 12
 
 
 @styled
-def timeline(tables: Iterable[pd.DataFrame], files: Sequence[str], classes: Sequence[str], path: Path) -> None:
+def timeline(tables: Iterable[pd.DataFrame], files: Sequence[str], classes: Sequence[str], path: Path) -> bool:
     """Draw probabilities over time, a panel for each face of each clip.
 
     Parameters
@@ -34,10 +33,15 @@ def timeline(tables: Iterable[pd.DataFrame], files: Sequence[str], classes: Sequ
     path : Path
         ``.svg``, ``.pdf`` or ``.png``.
 
+    Returns
+    -------
+    bool
+        Whether there was a face with times; nothing is written where there was none.
+
     Raises
     ------
     InputError
-        If there is no face with times, or the suffix is another one.
+        If the suffix is another one.
     """
     wanted = set(files)
     parts = []
@@ -47,7 +51,7 @@ def timeline(tables: Iterable[pd.DataFrame], files: Sequence[str], classes: Sequ
             known = rows.dropna(subset=["time", f"p_{classes[0]}"])
             parts += [(name, length, part) for _, part in known.groupby("face")]
     if not parts:
-        raise InputError("there is nothing to draw over time: no face in a video", "Leave --timeline out.")
+        return False
     most = sorted(parts, key=lambda part: -len(part[2]))[:MOST]
     chosen = [part for part in parts if any(part is one for one in most)]
     means = pd.concat([rows for *_, rows in chosen])[[f"p_{name}" for name in classes]].mean()
@@ -60,6 +64,7 @@ def timeline(tables: Iterable[pd.DataFrame], files: Sequence[str], classes: Sequ
     axes[-1].set_xlabel("seconds")
     _legend(figure, axes[0])
     save(figure, path)
+    return True
 
 
 def _legend(figure: "Figure", axis: "Axes") -> None:

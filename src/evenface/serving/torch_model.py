@@ -1,6 +1,7 @@
 """A run folder as a model: the method with the weights that were tested."""
 
 import hashlib
+import logging
 from functools import cached_property
 from typing import Any
 
@@ -47,6 +48,7 @@ class TorchModel(Model):
         options = run.recipe.training
         cuda = options.accelerator != "cpu" and torch.cuda.is_available()
         precision = options.precision if cuda or options.precision != "16-mixed" else "32-true"
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it would tell its precision on the screen
         self._fabric = Fabric(accelerator="cuda" if cuda else "cpu", devices=1, precision=precision)
         self.device = self._fabric.device
         self.method = learner.trained_method(run).eval().to(self.device)

@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from evenface.errors import InputError
+from evenface.evaluation.style import check_format
 from evenface.faces.trouble import UnusableError
 from evenface.faces.video import open_film
+from evenface.files import check_place
 from evenface.progress import Bar, progress
 from evenface.serving.balance import with_balance
 from evenface.serving.drawing import draw_all
@@ -14,7 +16,7 @@ from evenface.serving.inputs import Source, Wanted, find_sources
 from evenface.serving.model import Model
 from evenface.serving.pipeline import Ended, predicted
 from evenface.serving.settings import ESTIMATE, Settings
-from evenface.serving.table import Columns, Table, read_table
+from evenface.serving.table import SUFFIXES, Columns, Table, read_table
 from evenface.serving.timeline import timeline as draw_timeline
 
 COUNTED = 100
@@ -73,6 +75,33 @@ class Predicted:
         return [*lines, *(f"drawn  {path}" for path in self.pictures[:10])]
 
 
+def check_outputs(out: Path, folder: Path | None = None, figure: Path | None = None) -> None:
+    """Refuse what cannot be written, before anything is predicted.
+
+    Parameters
+    ----------
+    out : Path
+        The table.
+    folder : Path, optional
+        Of drawn pictures and videos.
+    figure : Path, optional
+        Of probabilities over time.
+
+    Raises
+    ------
+    InputError
+        If a name has another suffix, or its place cannot be written to.
+    """
+    if out.suffix.lower() not in SUFFIXES:
+        raise InputError(f"{out} must end in {' or '.join(SUFFIXES)}")
+    check_place(out)
+    if folder is not None:
+        check_place(folder, folder=True)
+    if figure is not None:
+        check_format(figure)
+        check_place(figure)
+
+
 def wanted_of(model: Model, folders: str | None) -> Wanted:
     """Say what folders are looked through for.
 
@@ -129,6 +158,7 @@ def predict_inputs(
         After Ctrl-C, with the files that were done in the table.
     """
     settings.check(model.form)
+    check_outputs(out)
     sources, troubles = ([camera], []) if camera else find_sources(inputs, wanted_of(model, folders), skip)
     estimated = settings.prior == ESTIMATE
     settings = with_balance(model, sources, settings)
@@ -157,7 +187,9 @@ def notes_of(model: Model, settings: Settings) -> list[str]:
         notes.append("probabilities are not calibrated: the run has no calibration.json")
     if form.kind != "sequences" and form.crop is None:
         if settings.faces in (None, "none"):
-            notes.append("the model learnt from pictures as they are, so no faces are looked for; --faces all does")
+            notes.append(
+                "the model learnt from pictures as they are, so no faces are looked for; --faces all looks for them"
+            )
         else:
             notes.append(
                 f"the model learnt from pictures as they are; here faces are cropped, margin {settings.margin:g}"
@@ -233,5 +265,7 @@ def draw(found: Predicted, classes: Sequence[str], folder: Path | None, figure: 
                     _set_aside(found, made, bar)
                 bar(1)
     if figure is not None:
-        draw_timeline(read_table(found.out), [source.path for source in found.sources], classes, figure)
-        found.pictures.append(figure)
+        if draw_timeline(read_table(found.out), [source.path for source in found.sources], classes, figure):
+            found.pictures.append(figure)
+        else:
+            found.notes.append("no timeline is drawn: there is no face in a video")
