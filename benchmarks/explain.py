@@ -12,9 +12,9 @@ import numpy as np
 from benchmarks.common import Figure, Result, parser, report
 from evenface.errors import InputError
 from evenface.evaluation.intervals import Estimate
-from evenface.explain import METHODS, explain_samples
-from evenface.explain.asking import method_for
-from evenface.explain.checking import STEPS, check, checked
+from evenface.explaining import METHODS, explain_samples
+from evenface.explaining.asking import method_for
+from evenface.explaining.checking import STEPS, check, checked
 from evenface.faces.store import Store
 from evenface.progress import progress
 from evenface.runs import Run

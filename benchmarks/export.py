@@ -19,9 +19,9 @@ import torch
 
 from benchmarks.common import Figure, Result, cores, parser, report
 from evenface.errors import InputError
-from evenface.export.comparing import latencies
-from evenface.export.exporting import TOLERANCE, Exported, export_run
-from evenface.export.samples import Samples
+from evenface.exporting.comparing import latencies
+from evenface.exporting.running import TOLERANCE, Exported, export_run
+from evenface.exporting.samples import Samples
 from evenface.runs import Run
 from evenface.serving.onnx_model import OnnxModel
 from evenface.serving.opening import open_model

@@ -13,11 +13,11 @@ from torch import nn
 
 from evenface.augment import to_float
 from evenface.errors import InputError
-from evenface.explain import explain_samples, overlay
-from evenface.explain.asking import method_for
-from evenface.explain.base import scaled
-from evenface.explain.gradients import Behind, class_maps, integrated
-from evenface.explain.removing import blurred, frames_held, usual_sequence
+from evenface.explaining import explain_samples, overlay
+from evenface.explaining.asking import method_for
+from evenface.explaining.base import scaled
+from evenface.explaining.gradients import Behind, class_maps, integrated
+from evenface.explaining.removing import blurred, frames_held, usual_sequence
 from evenface.losses import build_loss
 from evenface.methods import METHODS, build_method
 from evenface.methods.base import Method

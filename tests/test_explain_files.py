@@ -17,10 +17,10 @@ import evenface as ef
 from evenface import workflows
 from evenface.cli import app
 from evenface.errors import InputError
-from evenface.explain import Explanation, explain_samples
-from evenface.explain.checking import SHARES, Curves, Frames, Places, Points, area, check, checked
-from evenface.explain.choosing import peaks
-from evenface.explain.drawing import Drawn, draw
+from evenface.explaining import Explanation, explain_samples
+from evenface.explaining.checking import SHARES, Curves, Frames, Places, Points, area, check, checked
+from evenface.explaining.choosing import peaks
+from evenface.explaining.drawing import Drawn, draw
 from evenface.serving.form import Form
 from evenface.serving.inputs import Source
 from evenface.serving.opening import open_model
@@ -224,13 +224,13 @@ def test_the_command_says_what_was_found_and_what_was_wrong(run, people_folder, 
 
 
 def test_exported_files_are_explained_without_torch():
-    code = "import sys, evenface.explain.using; print([name for name in ('torch', 'timm') if name in sys.modules])"
+    code = "import sys, evenface.explaining.using; print([name for name in ('torch', 'timm') if name in sys.modules])"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert told == "[]\n"
 
 
 def test_a_picture_with_two_faces_has_a_row_for_each_and_one_without_is_set_aside(run, tmp_path, monkeypatch):
-    from evenface.explain import choosing
+    from evenface.explaining import choosing
     from evenface.serving.samples import Sample
 
     arrays = pictures(2)

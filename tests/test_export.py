@@ -20,10 +20,10 @@ import evenface as ef
 from evenface import learner, workflows
 from evenface.cli import app
 from evenface.errors import InputError
-from evenface.export import exporting
-from evenface.export.comparing import latencies
-from evenface.export.graphs import Asked, onnx_graph, program_bytes
-from evenface.export.quantising import quantised
+from evenface.exporting import exporting
+from evenface.exporting.comparing import latencies
+from evenface.exporting.graphs import Asked, onnx_graph, program_bytes
+from evenface.exporting.quantising import quantised
 from evenface.faces.store import Store
 from evenface.methods import METHODS
 from evenface.networks.compact import register_model  # timm's; by way of ours, which may have to mend torchvision

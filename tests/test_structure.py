@@ -1,7 +1,7 @@
 """A room imports only what stands below it, and the page of public names lists all of them and no other."""
 
 import ast
-import importlib
+import importlib.util
 import re
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -18,7 +18,7 @@ FLOORS = """
 cli
 workflows
 app
-explain export auto
+explaining exporting auto
 studies serving
 elsewhere fitting cards
 search
@@ -83,3 +83,9 @@ def test_every_public_name_is_listed():
     last = {name.rpartition(".")[2] for name in LISTED}
     assert last >= {*own, *(thing.__name__ for thing in classes)}
     assert {*ef.losses.__all__, *ef.methods.__all__} >= {thing.__name__ for thing in classes}
+
+
+@pytest.mark.parametrize("name", [name for name in ef.__all__ if name.islower()])
+def test_no_room_hides_a_public_function(name):
+    room = importlib.util.find_spec(f"evenface.{name}")
+    assert isinstance(getattr(ef, name), ModuleType) == (room is not None)

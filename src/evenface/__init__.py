@@ -15,7 +15,22 @@ if TYPE_CHECKING:
     from evenface.faces.store import Store
     from evenface.recipes import Recipe, load_recipe
     from evenface.runs import Run
-    from evenface.workflows import check_data, compare, demo, evaluate, predict, prepare, study, train, transfer
+    from evenface.workflows import (
+        calibrate,
+        check_data,
+        compare,
+        demo,
+        evaluate,
+        explain,
+        export,
+        predict,
+        prepare,
+        serve,
+        study,
+        train,
+        train_own,
+        transfer,
+    )
 
 __version__ = "0.1.0"
 
@@ -26,23 +41,33 @@ _PLACES = {
     "Recipe": "recipes",
     "Run": "runs",
     "Store": "faces.store",
+    "calibrate": "workflows",
     "check_data": "workflows",
     "compare": "workflows",
     "demo": "workflows",
     "evaluate": "workflows",
+    "explain": "workflows",
+    "export": "workflows",
     "load_recipe": "recipes",
     "predict": "workflows",
     "prepare": "workflows",
+    "serve": "workflows",
     "study": "workflows",
     "train": "workflows",
+    "train_own": "workflows",
     "transfer": "workflows",
 }
 __all__ = [  # noqa: RUF022  functions, then what they give, then rooms
     "train",
+    "train_own",
     "evaluate",
     "compare",
     "transfer",
+    "calibrate",
     "predict",
+    "explain",
+    "export",
+    "serve",
     "study",
     "prepare",
     "check_data",

@@ -188,7 +188,7 @@ def _row(item: Said, model: Model, settings: Settings) -> Row:
 
 def _explained(model: Model, source: Source, settings: Settings, rows: list[Row]) -> tuple[list[Explained], str]:
     """Explain the first row of each face; or say why not."""
-    from evenface.explain import explain_samples
+    from evenface.explaining import explain_samples
 
     places = {(row.frame, row.face): i for i, row in enumerate(rows)}
     chosen = list(islice(_firsts(source, model, settings), EXPLAINED))
@@ -215,7 +215,7 @@ def _firsts(source: Source, model: Model, settings: Settings) -> Iterator[Sample
 
 def _shown(row: int, sample: Sample, given: Any, model: Model) -> Explained:
     """Bring an explanation into a form that a page can show."""
-    from evenface.explain import overlay
+    from evenface.explaining import overlay
 
     assert sample.array is not None
     array = model.form.seen(sample.array[None])[0]

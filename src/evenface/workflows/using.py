@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from evenface.errors import InputError
 
 if TYPE_CHECKING:
-    from evenface.explain.using import Explained
-    from evenface.export.exporting import Exported
+    from evenface.explaining.using import Explained
+    from evenface.exporting.running import Exported
     from evenface.serving.using import Predicted
 
 
@@ -99,7 +99,7 @@ def explain(
     classes : sequence of str, optional
         Which are drawn; by default all.
     method : {"gradcam", "cam", "gradients", "occlusion"}, optional
-        See :func:`evenface.explain.explain_samples`.
+        See :func:`evenface.explaining.explain_samples`.
     samples : int
         Frames or windows of a video, or of a file of numbers, that are explained: those where each class is most
         probable first.
@@ -122,8 +122,8 @@ def explain(
     KeyboardInterrupt
         After Ctrl-C, with the files that were done in the folder; the same call goes on with the others.
     """
-    from evenface.explain.choice import Choice
-    from evenface.explain.using import explain_inputs
+    from evenface.explaining.choice import Choice
+    from evenface.explaining.using import explain_inputs
     from evenface.serving.opening import open_model
     from evenface.serving.settings import Settings
 
@@ -163,7 +163,7 @@ def export(
         If anything given cannot be used, the file says something else than the run, or 8 bits cost too much; nothing
         is written then.
     """
-    from evenface.export.exporting import export_run
+    from evenface.exporting.running import export_run
     from evenface.runs import Run
 
     place = None if out is None else Path(out)

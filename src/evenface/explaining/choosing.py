@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evenface.explain.base import Array
+from evenface.explaining.base import Array
 from evenface.faces.blendshapes import NAMES
 from evenface.faces.numbers import column_names
 from evenface.faces.points import COUNTS

@@ -5,9 +5,9 @@ from typing import Any, Literal
 import numpy as np
 
 from evenface.errors import InputError
-from evenface.explain.base import Array, Explanation, scaled
-from evenface.explain.occlusion import frames_by_occlusion, map_by_occlusion, points_by_occlusion
-from evenface.explain.removing import blurred, usual_sequence
+from evenface.explaining.base import Array, Explanation, scaled
+from evenface.explaining.occlusion import frames_by_occlusion, map_by_occlusion, points_by_occlusion
+from evenface.explaining.removing import blurred, usual_sequence
 from evenface.serving.model import Model
 
 Method = Literal["gradcam", "cam", "gradients", "occlusion"]
@@ -96,7 +96,7 @@ def _maps(model: Model, seen: np.ndarray, method: str) -> list[Array]:
     if method == "occlusion":
         found = [map_by_occlusion(model, sample, blurred(sample)) for sample in seen]
         return [np.repeat(one[:, None], seen.shape[1], axis=1) for one in found]
-    from evenface.explain.gradients import class_maps
+    from evenface.explaining.gradients import class_maps
 
     return [class_maps(_torch(model), sample, method) for sample in seen]
 
@@ -106,7 +106,7 @@ def _of_sequences(model: Model, seen: np.ndarray, p: Array, method: str) -> list
     for sample, shares in zip(seen, p, strict=True):
         usual = usual_sequence(model, sample)
         if method == "gradients":
-            from evenface.explain.gradients import integrated
+            from evenface.explaining.gradients import integrated
 
             parts = integrated(_torch(model), sample, usual)
             frames, points = parts.sum(axis=(2, 3)), parts.sum(axis=(1, 3))

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from evenface.evaluation.intervals import Estimate, percentile, resample_sums
-from evenface.explain.base import Array, Explanation, enlarged
-from evenface.explain.occlusion import asked
-from evenface.explain.removing import blurred, frames_held, usual_sequence
+from evenface.explaining.base import Array, Explanation, enlarged
+from evenface.explaining.occlusion import asked
+from evenface.explaining.removing import blurred, frames_held, usual_sequence
 from evenface.serving.model import Model
 
 What = Literal["places", "frames", "points"]
@@ -80,7 +80,7 @@ def check(
     orders : int
         Random orders, >= 1.
     baseline : {"blur", "mean"}
-        What places of pictures become, see :func:`~evenface.explain.removing.blurred`.
+        What places of pictures become, see :func:`~evenface.explaining.removing.blurred`.
     seed : int
         Of the random orders.
 

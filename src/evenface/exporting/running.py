@@ -11,7 +11,7 @@ import torch
 
 from evenface import __version__, learner
 from evenface.errors import InputError
-from evenface.export.comparing import (
+from evenface.exporting.comparing import (
     BATCH,
     Answering,
     Cost,
@@ -21,9 +21,9 @@ from evenface.export.comparing import (
     latencies,
     parity,
 )
-from evenface.export.graphs import Asked, onnx_bytes, onnx_graph, program_bytes
-from evenface.export.quantising import SAMPLES, quantised
-from evenface.export.samples import Samples
+from evenface.exporting.graphs import Asked, onnx_bytes, onnx_graph, program_bytes
+from evenface.exporting.quantising import SAMPLES, quantised
+from evenface.exporting.samples import Samples
 from evenface.files import atomic_write
 from evenface.progress import Bar, progress
 from evenface.recipes import Recipe

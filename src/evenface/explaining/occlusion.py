@@ -5,8 +5,8 @@ from itertools import islice
 
 import numpy as np
 
-from evenface.explain.base import Array
-from evenface.explain.removing import frames_held
+from evenface.explaining.base import Array
+from evenface.explaining.removing import frames_held
 from evenface.serving.model import Model
 
 PLACES = 8

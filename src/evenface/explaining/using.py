@@ -9,14 +9,14 @@ import numpy as np
 from PIL import Image
 
 from evenface.errors import InputError
-from evenface.explain import parts
-from evenface.explain.asking import explain_samples, method_for
-from evenface.explain.base import Explanation
-from evenface.explain.checking import Checked, Curves, check, checked
-from evenface.explain.choice import Choice
-from evenface.explain.choosing import Chosen, choose, names_of
-from evenface.explain.drawing import Drawn, draw, stacked
-from evenface.explain.page import page_of
+from evenface.explaining import parts
+from evenface.explaining.asking import explain_samples, method_for
+from evenface.explaining.base import Explanation
+from evenface.explaining.checking import Checked, Curves, check, checked
+from evenface.explaining.choice import Choice
+from evenface.explaining.choosing import Chosen, choose, names_of
+from evenface.explaining.drawing import Drawn, draw, stacked
+from evenface.explaining.page import page_of
 from evenface.faces.trouble import UnusableError
 from evenface.files import atomic_write, digest
 from evenface.progress import Bar, progress

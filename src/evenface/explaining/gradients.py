@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from evenface.augment import to_float
 from evenface.errors import InputError
-from evenface.explain.base import Array
+from evenface.explaining.base import Array
 from evenface.faces.symmetry import mirrored
 from evenface.methods.base import Method
 from evenface.networks import torchvision_cpu  # noqa: F401, grad-cam cannot be imported without it

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from evenface.evaluation.style import GRID, INK, MUTED, SERIES
-from evenface.explain.base import Array, Explanation, overlay
+from evenface.explaining.base import Array, Explanation, overlay
 from evenface.serving.drawing import font
 
 CELL, GAP, TEXT = 168, 10, 15

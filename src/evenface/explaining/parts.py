@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from evenface.errors import InputError
-from evenface.explain.base import Explanation
-from evenface.explain.checking import Curves
-from evenface.explain.choosing import Chosen
+from evenface.explaining.base import Explanation
+from evenface.explaining.checking import Curves
+from evenface.explaining.choosing import Chosen
 from evenface.files import atomic_write, digest
 
 PARTS, PICTURES = "parts", "pictures"

@@ -23,7 +23,7 @@ class Explanation:
     kind : {"map", "frames", "points"}
         Of a still, a clip or a sequence of numbers.
     method : str
-        How it was found, one of :data:`evenface.explain.METHODS`.
+        How it was found, one of :data:`evenface.explaining.METHODS`.
     probabilities : ndarray of shape (C,)
         As :meth:`~evenface.serving.model.Model.calibrated` gives them.
     maps : ndarray of shape (C, h, w), or (C, T, h, w) of clips, float32, or None
@@ -36,7 +36,7 @@ class Explanation:
 
     Notes
     -----
-    The unit of ``frames`` and ``points`` is that of the method: see :func:`evenface.explain.explain_samples`.
+    The unit of ``frames`` and ``points`` is that of the method: see :func:`evenface.explaining.explain_samples`.
     """
 
     kind: Kind

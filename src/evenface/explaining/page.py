@@ -11,10 +11,10 @@ import evenface
 from evenface.evaluation.page import Page, Picture, Section, Shown, Tile, Verdict, write
 from evenface.evaluation.style import MUTED, colour, panels, save, styled
 from evenface.evaluation.tables import Table
-from evenface.explain.checking import SHARES, Checked
-from evenface.explain.choice import Choice
-from evenface.explain.drawing import KEY
-from evenface.explain.parts import Part, curves_of
+from evenface.explaining.checking import SHARES, Checked
+from evenface.explaining.choice import Choice
+from evenface.explaining.drawing import KEY
+from evenface.explaining.parts import Part, curves_of
 from evenface.serving.model import Model
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from evenface.errors import InputError
-from evenface.explain.checking import ORDERS
+from evenface.explaining.checking import ORDERS
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Choice:
     Parameters
     ----------
     method : str, optional
-        One of :data:`evenface.explain.METHODS`; see :func:`evenface.explain.explain_samples`.
+        One of :data:`evenface.explaining.METHODS`; see :func:`evenface.explaining.explain_samples`.
     classes : tuple of str, optional
         Which are drawn; by default all.
     samples : int, default=8

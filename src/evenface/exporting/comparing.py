@@ -13,7 +13,7 @@ from evenface.evaluation.comparison import Comparison, Pair, compare
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.scores import shares
 from evenface.evaluation.wording import signed, with_interval
-from evenface.export.samples import Samples
+from evenface.exporting.samples import Samples
 from evenface.progress import Bar
 from evenface.runs import PREDICTIONS, VALIDATION, Run
 from evenface.serving.model import Model
