@@ -243,6 +243,12 @@ def test_the_choice_sees_no_test_sample(planted):
     assert judged == listed
 
 
+def test_all_of_the_training_side_is_trained_on_in_the_end(planted):
+    _, _, own = planted
+    assert own.run.facts["counts"]["train"] == [300, 40]
+    assert "Trained by it on the whole training side and tested once" in own.report.read_text("utf-8")
+
+
 def samples(folder):
     return pd.read_parquet(folder / "split.parquet")["sample"]
 
@@ -317,6 +323,12 @@ def test_a_named_method_trains_on_the_folder(tmp_path):
     assert done.exit_code == 0, done.output
     assert load_recipe(tmp_path / "run" / "recipe.yaml").loss.name == "focal"
     assert (tmp_path / "run" / "model-card.md").is_file()
+
+
+@pytest.mark.parametrize(("names", "told"), [(("focl",), "there is no candidate 'focl'"), ((), "no candidate to try")])
+def test_candidates_that_are_not_known_and_none_at_all_are_refused(tmp_path, names, told):
+    with pytest.raises(InputError, match=told):
+        workflows.train_own(pictures(tmp_path, {"a": 30, "b": 10}), out=tmp_path / "o", candidates=names)
 
 
 def test_what_does_not_go_together_is_refused(tmp_path):

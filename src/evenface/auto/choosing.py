@@ -22,6 +22,7 @@ from evenface.files import atomic_write, digest, write_json
 from evenface.imbalance import factor
 from evenface.recipes import Recipe, dump_recipe, load_recipe
 from evenface.recipes.data import Protocol
+from evenface.registry import find
 from evenface.studies.plan import Choice as Form
 from evenface.studies.running import Studied, run_study
 
@@ -87,7 +88,7 @@ def choose(
     overrides : mapping, optional
         Settings by dotted key, for every training.
     candidates : sequence of str
-        What is tried beside plain training.
+        What is tried beside plain training: some of :data:`CANDIDATES`, at least one.
     jobs : int, optional
         Trainings at a time; by default one per GPU, or one per processor core.
     say : callable
@@ -96,8 +97,10 @@ def choose(
     Raises
     ------
     InputError
-        If there is nothing to learn from, too few samples or people, or the folder holds another choice.
+        If there is nothing to learn from, too few samples or people, a candidate is not known, or the folder holds
+        another choice.
     """
+    _check_candidates(candidates)
     said: list[str] = []
 
     def tell(text: str) -> None:
@@ -116,7 +119,7 @@ def choose(
     tell(_divided(recipe, training, store.manifest.take(sides.test)))
     ratio = factor(list(counts.values()))
     tell(f"Training samples: {', '.join(f'{name} {n:,}' for name, n in counts.items())}.")
-    final = recipe if recipe.protocol.kind == "official" else _all_trained_on(recipe, overrides or {})
+    final = recipe if _own_validation(recipe, store.manifest) else _all_trained_on(recipe, overrides or {})
     if ratio < EVEN:
         tell(f"The largest class is {ratio:.1f} times the smallest: there is nothing to balance. Plain training.")
         return _kept(Choice(out, final, PLAIN, counts, None, None, tuple(said)))
@@ -132,6 +135,13 @@ def choose(
     name = decision.recommended.name if decision.recommended else PLAIN
     chosen = load_recipe(final.model_dump(mode="json"), CANDIDATES.get(name, {}))
     return _kept(Choice(out, chosen, name, counts, decision, studied, tuple(said)))
+
+
+def _check_candidates(names: Sequence[str]) -> None:
+    for name in names:
+        find("candidate", name, CANDIDATES)
+    if not names:
+        raise InputError("no candidate to try", f"Name some of {', '.join(CANDIDATES)}, or method plain.")
 
 
 def verdict(decision: Decision) -> tuple[str, str]:
@@ -186,6 +196,11 @@ def _divided(recipe: Recipe, training: Manifest, test: Manifest) -> str:
         f"{how}: {len(training):,} samples{people(training)} to train on, {len(test):,}{people(test)} to test on once, "
         "at the end."
     )
+
+
+def _own_validation(recipe: Recipe, manifest: Manifest) -> bool:
+    """Whether the data bring samples that validate; without a test side of its own, these are tested on instead."""
+    return recipe.protocol.kind == "official" and {"validation", "test"} <= set(manifest.table["split"].dropna())
 
 
 def _all_trained_on(recipe: Recipe, overrides: Mapping[str, Any]) -> Recipe:

@@ -39,7 +39,7 @@ def write_report(choice: Choice, run: Run) -> Path:
     decision = choice.decision
     even = (f"Recommended: {PLAIN} training.", "The classes are about even, so nothing else was tried.")
     said = verdict(decision) if decision else even
-    tested = f"Trained by it on the whole training side and tested once: balanced accuracy {_balanced(run)}."
+    tested = f"Trained by it on {_trained_on(run)} and tested once: balanced accuracy {_balanced(run)}."
     counts = {"train": list(choice.counts.values())}
     page = Page(
         "choice of a method",
@@ -65,6 +65,13 @@ def _guessing(run: Run) -> str:
     known = sum(1 for entry in run.metrics["per_class"].values() if entry["support"])
     low = run.metrics["overall"]["balanced_accuracy"]["low"]
     return "This is not told apart from guessing." if low is not None and low <= 1 / known + ROUNDING else ""
+
+
+def _trained_on(run: Run) -> str:
+    """Say what the final training learnt from: official divisions keep some samples to calibrate on."""
+    held = sum(run.facts["counts"]["validation"])
+    side = "the whole training side"
+    return f"{side} but {held:,} samples, which its probabilities are calibrated on," if held else side
 
 
 def _balanced(run: Run) -> str:

@@ -142,14 +142,9 @@ def _treatment(recipe: Recipe) -> list[str]:
     said.append(f"Loss: {with_options(recipe.loss)}.")
     if recipe.training.sampling != "none":
         said.append(f"Sampling: {recipe.training.sampling}.")
-    if (
-        recipe.method.name == "plain"
-        and recipe.training.sampling == "none"
-        and with_options(recipe.loss) == ("cross-entropy")
-    ):
+    if said == ["Loss: cross-entropy."]:
         said.append("Nothing was done about uneven classes: plain training.")
-    uneven = recipe.protocol.imbalance
-    if uneven is not None:
+    if recipe.protocol.imbalance is not None:
         said.append("The classes of the data were made uneven on purpose; see the notes on the data.")
     return said
 
