@@ -116,6 +116,7 @@ def test_metrics_stay_in_their_range(matrix):
     for name, function in (metrics.OVERALL | metrics.PER_CLASS | metrics.ORDERED).items():
         low, high = metrics.limits(name)
         assert high == (math.inf if name == "mae" else 1)
+        assert metrics.limits(f"clip_{name}") == metrics.limits(f"detector_{name}") == (low, high)
         values = np.asarray(function(matrix))
         assert (np.isnan(values) | ((low - 1e-9 <= values) & (values <= high + 1e-9))).all(), name
 

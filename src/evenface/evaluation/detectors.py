@@ -20,11 +20,11 @@ EACH = "class_"
 """Begins the name of a metric of detectors that has one value for each class; without it, it is their mean."""
 
 DETECTORS: dict[str, metrics.Metric] = {
-    "detector_accuracy": metrics.accuracy,
-    "detector_precision": lambda table: metrics.precision(table)[..., 1],
-    "detector_recall": lambda table: metrics.recall(table)[..., 1],
-    "detector_f1": lambda table: metrics.f1(table)[..., 1],
-    "detector_specificity": lambda table: metrics.specificity(table)[..., 1],
+    f"{metrics.DETECTOR}accuracy": metrics.accuracy,
+    f"{metrics.DETECTOR}precision": lambda table: metrics.precision(table)[..., 1],
+    f"{metrics.DETECTOR}recall": lambda table: metrics.recall(table)[..., 1],
+    f"{metrics.DETECTOR}f1": lambda table: metrics.f1(table)[..., 1],
+    f"{metrics.DETECTOR}specificity": lambda table: metrics.specificity(table)[..., 1],
 }
 """Name to a function of tables of detectors, ``(..., C, 2, 2) -> (..., C)``; NaN where it is not defined."""
 

@@ -247,6 +247,9 @@ ORDERED: dict[str, Metric] = {
 CLIP = "clip_"
 """Begins the name of a metric that is measured after the samples of each clip are joined."""
 
+DETECTOR = "detector_"
+"""Begins the name of a metric of detectors, each of one class against the rest."""
+
 LOWER_IS_BETTER = frozenset(
     ("mae", "expected_mae", "pf", "macro_pf", "weighted_pf", "log_loss", "brier", "ece", "training_seconds")
 )
@@ -263,7 +266,7 @@ AGREEMENTS = frozenset(("mcc", "kappa", "qwk", "icc"))
 
 def limits(name: str) -> tuple[float, float]:
     """Smallest and largest value that a metric can have; infinite where that is not known."""
-    bare = name.removeprefix(CLIP)
+    bare = name.removeprefix(CLIP).removeprefix(DETECTOR)
     if bare in AGREEMENTS:
         return -1.0, 1.0
     return (0.0, 1.0) if bare in PER_CLASS or bare in OVERALL else (-math.inf, math.inf)
