@@ -18,7 +18,7 @@ from evenface.explaining.choosing import Chosen, choose, names_of
 from evenface.explaining.drawing import Drawn, draw, stacked
 from evenface.explaining.page import page_of
 from evenface.faces.trouble import UnusableError
-from evenface.files import atomic_write, digest
+from evenface.files import atomic_write, check_place, digest
 from evenface.progress import Bar, progress
 from evenface.serving.inputs import Source, find_sources
 from evenface.serving.model import Model
@@ -113,6 +113,7 @@ def explain_inputs(
         After Ctrl-C, with the files that were done in the folder; the same call goes on with the others.
     """
     settings.check(model.form)
+    check_place(out, folder=True)
     shown, method = choice.shown(model.classes), method_for(model, choice.method)
     sources, troubles = find_sources(inputs, wanted_of(model, folders), out)
     said = [model.key, model.form.as_dict(), settings.facts, asdict(choice), method]

@@ -24,7 +24,7 @@ from evenface.exporting.comparing import (
 from evenface.exporting.graphs import Asked, onnx_bytes, onnx_graph, program_bytes
 from evenface.exporting.quantising import SAMPLES, quantised
 from evenface.exporting.samples import Samples
-from evenface.files import atomic_write
+from evenface.files import atomic_write, check_place
 from evenface.progress import Bar, progress
 from evenface.recipes import Recipe
 from evenface.runs import Run
@@ -129,6 +129,7 @@ def export_run(
     path = out or run.folder / (f"{Path(NAMES[kind]).stem}-int8.onnx" if int8 else NAMES[kind])
     if path.is_dir() or path.suffix != Path(NAMES[kind]).suffix:
         raise InputError(f"{path} is no name for such a file", f"Give one that ends with {Path(NAMES[kind]).suffix}.")
+    check_place(path)
     samples = Samples.of(run)
     validation = len(samples.rows("validation"))
     if int8 and not validation:

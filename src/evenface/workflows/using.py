@@ -57,17 +57,23 @@ def predict(
     from evenface.serving.inputs import camera_source
     from evenface.serving.opening import open_model
     from evenface.serving.settings import Settings
-    from evenface.serving.using import draw, predict_inputs
+    from evenface.serving.using import check_outputs, draw, predict_inputs
 
-    if (camera is None) == (not inputs):
+    if camera is None and not inputs:
         raise InputError("say what to predict", "Name pictures, videos or folders; or a camera.")
+    if camera is not None and inputs:
+        raise InputError("a camera stands in place of inputs, and both were named", "Leave one of them out.")
+    if camera is None and seconds is not None:
+        raise InputError("seconds says how long to look at a camera, and none was named", "Leave it out.")
     if camera is not None and annotate is not None:
         raise InputError("a camera's pictures are not kept, so they cannot be drawn into", "Leave annotate out.")
     source = None if camera is None else camera_source(camera, seconds)
-    folder = None if annotate is None else Path(annotate)
+    folder, figure = (None if place is None else Path(place) for place in (annotate, timeline))
+    chosen = Settings(**settings)
+    check_outputs(Path(out), folder, figure)
     model = open_model(run)
-    found = predict_inputs(model, inputs, Settings(**settings), Path(out), folders=folders, skip=folder, camera=source)
-    draw(found, model.classes, folder, None if timeline is None else Path(timeline))
+    found = predict_inputs(model, inputs, chosen, Path(out), folders=folders, skip=folder, camera=source)
+    draw(found, model.classes, folder, figure)
     return found
 
 
