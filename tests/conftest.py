@@ -86,3 +86,21 @@ def two_runs(small_recipe, tmp_path_factory) -> Path:
 def own_cache(tmp_path_factory):
     """Keep stores and synthetic people of tests out of the user's cache."""
     os.environ["EVENFACE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """Where the page of :func:`client` keeps uploads."""
+    return tmp_path_factory.mktemp("kept") / "here"
+
+
+@pytest.fixture(scope="module")
+def client(two_runs, kept):
+    """Asks a page of two runs; nothing of it is left in the end."""
+    from pages import client_of
+
+    with client_of([two_runs], keep=kept) as client:
+        folder = client.app.state.jobs.folder
+        yield client
+        assert list(folder.iterdir()) == []
+    assert not folder.exists()

@@ -229,7 +229,7 @@ HEADERS = [
         for said in (b"multipart/form-data", b"\xff/\xfe", b"multipart/form-data; boundary=" + b"b" * 999)
     ),
     *(
-        (b"cookie", b'evenface-token=\xff; a="'),
+        (b"cookie", b'evenface-token-8420=\xff; a="'),
         (b"authorization", b"Bearer \xff"),
         (b"range", b"bytes=-9-"),
         (b"accept", b"\0"),

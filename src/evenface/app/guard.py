@@ -118,7 +118,7 @@ class Guard:
             return
         query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
         if self.door.token and "token" in query:  # from here on the browser shows a cookie
-            await _welcome(send, self.door.token)
+            await _welcome(send, cookie_of(scope), self.door.token)
             return
         await _Measured(self.app, self.door.upload).run(scope, receive, send)
 
@@ -148,6 +148,17 @@ def _too_large(most: int) -> tuple[int, str, str]:
     return 413, f"The upload is larger than {most / 1e6:g} MB", "Give a smaller or shorter file."
 
 
+def cookie_of(scope: Scope) -> str:
+    """Name the cookie by the port: browsers give one to all ports of a host, and servers would sign each other out.
+
+    Parameters
+    ----------
+    scope : Scope
+        Of a request.
+    """
+    return f"{COOKIE}-{(scope.get('server') or ('', 0))[1]}"
+
+
 def _token(scope: Scope, headers: Headers) -> str:
     """Give the token that a request shows: in its header, a cookie, or its address."""
     said = headers.get("authorization", "")
@@ -157,7 +168,7 @@ def _token(scope: Scope, headers: Headers) -> str:
     if scope["method"] in SAFE and query.get("token"):
         return str(query["token"][0])
     try:
-        cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+        cookie = SimpleCookie(headers.get("cookie", "")).get(cookie_of(scope))
     except CookieError:
         return ""
     return cookie.value if cookie else ""
@@ -171,9 +182,9 @@ async def _answer(send: Send, status: int, what: str, do: str) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-async def _welcome(send: Send, token: str) -> None:
+async def _welcome(send: Send, name: str, token: str) -> None:
     """Put the token into a cookie, and leave it out of the address, which is shown and remembered."""
-    cookie = f"{COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict"
+    cookie = f"{name}={token}; Path=/; HttpOnly; SameSite=Strict"
     headers = {**HEADERS, "location": "/", "set-cookie": cookie, "content-length": "0"}
     await send({"type": "http.response.start", "status": 303, "headers": _raw(headers)})
     await send({"type": "http.response.body", "body": b""})

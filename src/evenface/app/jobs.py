@@ -26,7 +26,7 @@ class BusyError(Exception):
     """So many jobs wait that no more are taken."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Job:
     """A piece of work.
 
@@ -110,7 +110,14 @@ class Jobs:
             job.cancelled = True
             if job.state == "waiting":
                 self._end(job, "cancelled")
+                self._leave(job)
             self._jobs.pop(job.id, None)
+
+    def _leave(self, job: Job) -> None:
+        """Make room in the queue for others: jobs that were given up would else fill it."""
+        with self._waiting.mutex, contextlib.suppress(ValueError):
+            self._waiting.queue.remove(job)
+            self._waiting.not_full.notify()
 
     def shown(self, job: Job) -> Shown:
         """Say how far a job is."""
@@ -180,9 +187,13 @@ class Jobs:
         if job.cancelled:
             self._end(job, "cancelled")
             return
-        late = time.monotonic() - job.begun > self.limits.timeout
-        what = f"This took more than {self.limits.timeout:g} seconds" if late else "A decoder broke down on this file"
-        job.error = problem(InputError(what, "Give something shorter or smaller." if late else "Give another one."))
+        if time.monotonic() - job.begun > self.limits.timeout:
+            what, do = f"This took more than {self.limits.timeout:g} seconds", "Give something shorter or smaller."
+        elif job.kind == "prediction":
+            what, do = "A decoder broke down on this file", "Give another one."
+        else:
+            what, do = "The process of jobs ended in the middle of this", "Try again, with fewer runs."
+        job.error = problem(InputError(what, do))
         self._end(job, "failed")
 
     def _end(self, job: Job, state: State) -> None:

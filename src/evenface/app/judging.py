@@ -2,11 +2,12 @@
 
 import base64
 import io
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -26,6 +27,9 @@ from evenface.serving.pipeline import Row as Said
 from evenface.serving.samples import Sample, prepared
 from evenface.serving.settings import Settings
 from evenface.serving.using import notes_of
+
+if TYPE_CHECKING:
+    from evenface.explaining import Explanation
 
 EXPLAINED, LOOKED = 6, 60
 """Rows that are explained at most, and samples among which they are looked for."""
@@ -127,6 +131,7 @@ def _measured(source: Source, model: Model, limits: Limits) -> _Size:
         how = model.form.sequencing
         if how is None or how.of != "files":
             raise UnusableError("a file of numbers, and the model takes pictures or videos")
+        check_archive(source.path, limits.numbers)
         frames = count_frames(source.path, how)
         return _Size(None, None, frames / RATE, _few(frames, limits))
     film = open_film(source.path)
@@ -143,6 +148,32 @@ def _few(frames: int, limits: Limits) -> int:
     if frames > limits.frames:
         raise UnusableError(f"too long: {frames:,} frames, the limit is {limits.frames:,}")
     return frames
+
+
+def check_archive(path: str, most: int) -> None:
+    """Refuse an archive of arrays that is small until it is unpacked; other files pass.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    most : int
+        Bytes of all that is in it.
+
+    Raises
+    ------
+    UnusableError
+        If there is more.
+    """
+    if not path.lower().endswith(".npz"):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(one.file_size for one in archive.infolist())
+    except (OSError, zipfile.BadZipFile):  # reading it says why
+        return
+    if size > most:
+        raise UnusableError(f"huge: {size / 1e6:,.0f} MB when unpacked, the limit is {most / 1e6:g}")
 
 
 def _check_header(path: str, pixels: int) -> None:
@@ -213,7 +244,7 @@ def _firsts(source: Source, model: Model, settings: Settings) -> Iterator[Sample
             yield sample
 
 
-def _shown(row: int, sample: Sample, given: Any, model: Model) -> Explained:
+def _shown(row: int, sample: Sample, given: "Explanation", model: Model) -> Explained:
     """Bring an explanation into a form that a page can show."""
     from evenface.explaining import overlay
 

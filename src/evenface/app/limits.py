@@ -19,6 +19,8 @@ class Limits:
         Of a picture.
     frame_pixels : int, default=9,000,000
         Of a frame of a video.
+    numbers : int, default=1,000,000,000
+        Bytes of an archive of arrays when it is unpacked.
     seconds : float, default=120
         Length of a video.
     frames : int, default=7,500
@@ -41,6 +43,7 @@ class Limits:
     upload: int = 64 * MEGA
     pixels: int = 50 * MEGA
     frame_pixels: int = 9 * MEGA
+    numbers: int = 1_000 * MEGA
     seconds: float = 120.0
     frames: int = 7_500
     waiting: int = 8

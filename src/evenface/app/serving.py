@@ -12,6 +12,8 @@ from evenface.app.limits import Limits
 from evenface.errors import InputError
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+CONNECTIONS = 64
+"""That are served at a time; each may bring an upload."""
 EXTRA = "pip install 'evenface[app]'"
 
 
@@ -65,7 +67,13 @@ def serve(
             super().handle_exit(sig, frame)
 
     config = uvicorn.Config(
-        app, log_level="error", access_log=False, ws="none", server_header=False, timeout_graceful_shutdown=2
+        app,
+        log_level="error",
+        access_log=False,
+        ws="none",
+        server_header=False,
+        timeout_graceful_shutdown=2,
+        limit_concurrency=CONNECTIONS,
     )
     if ready is not None:
         shown = _named(host)
