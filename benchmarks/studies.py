@@ -21,7 +21,7 @@ from evenface.files import write_json
 from evenface.runs import FACTS, HISTORY, PREDICTIONS, VALIDATION
 from evenface.studies.start import START
 
-MANY = 100
+MANY = 90
 """Runs beyond which a folder for each would bury everything else."""
 TABLES = ("table.csv", "table.md", "differences.csv", "runs.csv")
 
