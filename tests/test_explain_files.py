@@ -223,6 +223,12 @@ def test_the_command_says_what_was_found_and_what_was_wrong(run, people_folder, 
         workflows.explain(run.folder, [picture], out=tmp_path / "p", orders=0)
 
 
+@pytest.mark.parametrize("idle", [{"smooth": 1.0}, {"prior": "uniform"}, {"abstain": 0.5}])
+def test_settings_that_explanations_do_not_follow_are_refused(run, people_folder, tmp_path, idle):
+    with pytest.raises(InputError, match="do not change an explanation"):
+        workflows.explain(run.folder, [people_folder], out=tmp_path / "out", **idle)
+
+
 def test_exported_files_are_explained_without_torch():
     code = "import sys, evenface.explaining.using; print([name for name in ('torch', 'timm') if name in sys.modules])"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -20,7 +20,7 @@ import evenface as ef
 from evenface import learner, workflows
 from evenface.cli import app
 from evenface.errors import InputError
-from evenface.exporting import exporting
+from evenface.exporting import running
 from evenface.exporting.comparing import latencies
 from evenface.exporting.graphs import Asked, onnx_graph, program_bytes
 from evenface.exporting.quantising import quantised
@@ -183,7 +183,7 @@ def run(small_recipe, tmp_path_factory) -> Run:
 
 @pytest.fixture(autouse=True)
 def in_haste(monkeypatch):
-    monkeypatch.setattr(exporting, "latencies", partial(latencies, seconds=0.01))
+    monkeypatch.setattr(running, "latencies", partial(latencies, seconds=0.01))
 
 
 @pytest.fixture(scope="module")
@@ -234,6 +234,23 @@ def test_the_file_names_no_folder_of_this_machine(run, exported, program, people
             assert word.encode() not in content, word
 
 
+def test_no_option_of_a_source_names_a_folder_of_this_machine(tmp_path):
+    table, plugin = tmp_path / "table.csv", tmp_path / "mine.py"
+    recipe = load_recipe(
+        {
+            "name": "x",
+            "data": {"source": "csv", "root": str(tmp_path), "table": str(table), "columns": {"path": "sub/file"}},
+            "plugins": [str(plugin)],
+            "network": {"weights": "~/weights.safetensors"},
+        }
+    )
+    told = running.shared_recipe(recipe)
+    assert str(tmp_path) not in json.dumps(told)
+    assert (told["data"]["root"], told["data"]["table"], told["plugins"]) == (None, "table.csv", ["mine.py"])
+    assert told["network"]["weights"] == "weights.safetensors"
+    assert told["data"]["columns"] == {"path": "sub/file"}
+
+
 def test_a_program_of_torch_answers_alike_and_is_not_opened_here(run, program):
     words = {"evenface.classes": "", "evenface.form": ""}
     module = torch.export.load(program, extra_files=words).module()
@@ -280,7 +297,7 @@ def test_a_file_that_differs_is_not_kept(run, traced, tmp_path, monkeypatch):
     another = copy.deepcopy(traced)
     (weight,) = (one for one in another.graph.initializer if "classifier.weight" in one.name)
     weight.CopyFrom(onnx.numpy_helper.from_array(1.02 * onnx.numpy_helper.to_array(weight), weight.name))
-    monkeypatch.setattr(exporting, "onnx_graph", lambda _: another)
+    monkeypatch.setattr(running, "onnx_graph", lambda _: another)
     out = tmp_path / "small.onnx"
     with pytest.raises(InputError, match=r"differs from the run by .* it is not kept"):
         workflows.export(run.folder, out=out)
@@ -291,7 +308,7 @@ def test_a_file_that_differs_is_not_kept(run, traced, tmp_path, monkeypatch):
 def test_eight_bits_cost_what_they_cost_and_no_more_than_is_borne(run, exported, traced, tmp_path, monkeypatch):
     from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
-    monkeypatch.setattr(exporting, "onnx_graph", lambda _: copy.deepcopy(traced))
+    monkeypatch.setattr(running, "onnx_graph", lambda _: copy.deepcopy(traced))
     out = tmp_path / "small.onnx"
     made = workflows.export(run.folder, out=out, int8=True, limit=1)
     table, images = stored(run, "validation")
@@ -311,7 +328,7 @@ def test_eight_bits_cost_what_they_cost_and_no_more_than_is_borne(run, exported,
     for one in spoilt.graph.initializer:
         if "classifier" in one.name:
             one.raw_data = bytes(len(one.raw_data))
-    monkeypatch.setattr(exporting, "quantised", lambda *_: (spoilt, "static"))
+    monkeypatch.setattr(running, "quantised", lambda *_: (spoilt, "static"))
     before = out.read_bytes()
     result = CliRunner().invoke(app, ["export", str(run.folder), "--int8", "--out", str(out)])
     assert result.exit_code == 2
@@ -323,9 +340,9 @@ def test_ctrl_c_leaves_nothing(run, traced, tmp_path, monkeypatch):
     def pressed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(exporting, "onnx_graph", lambda _: copy.deepcopy(traced))
-    monkeypatch.setattr(exporting, "latencies", pressed)
-    monkeypatch.setattr(exporting.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(running, "onnx_graph", lambda _: copy.deepcopy(traced))
+    monkeypatch.setattr(running, "latencies", pressed)
+    monkeypatch.setattr(running.tempfile, "tempdir", str(tmp_path))
     with pytest.raises(KeyboardInterrupt):
         workflows.export(run.folder, out=tmp_path / "small.onnx")
     assert not list(tmp_path.iterdir())

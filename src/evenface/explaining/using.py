@@ -114,6 +114,8 @@ def explain_inputs(
     """
     settings.check(model.form)
     check_place(out, folder=True)
+    if settings.smooth or settings.prior is not None or settings.abstain is not None:
+        raise InputError("smooth, prior and abstain do not change an explanation", "Leave them out.")
     shown, method = choice.shown(model.classes), method_for(model, choice.method)
     sources, troubles = find_sources(inputs, wanted_of(model, folders), out)
     said = [model.key, model.form.as_dict(), settings.facts, asdict(choice), method]

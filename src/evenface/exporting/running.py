@@ -2,9 +2,8 @@
 
 import shutil
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -257,9 +256,16 @@ def _answers(module: "torch.nn.Module | Any") -> Any:
 
 def shared_recipe(recipe: Recipe) -> dict[str, Any]:
     """Give what others may know of a recipe: all of it but where files lie on this machine."""
-    said: dict[str, Any] = recipe.model_dump(mode="json")
+    said: dict[str, Any] = _shared(recipe.model_dump(mode="json"))
     said["data"]["root"] = None
-    said["plugins"] = [Path(name).name for name in said["plugins"]]
-    weights: Mapping[str, Any] = said["network"]
-    said["network"]["weights"] = Path(weights["weights"]).name
     return said
+
+
+def _shared(value: Any) -> Any:
+    """Leave of every path that begins at a root, or at home, its last part: sources have options of their own."""
+    if isinstance(value, dict):
+        return {key: _shared(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_shared(one) for one in value]
+    rooted = isinstance(value, str) and (value.startswith("~") or PurePath(value).is_absolute())
+    return PurePath(value).name if rooted else value
