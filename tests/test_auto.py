@@ -1,17 +1,15 @@
-"""Training on one's own folder: what is seen in it, what is tried, and that only more than noise is recommended."""
+"""Training on one's own folder: what is tried, that the test side has no part in it, and what is refused."""
 
 import json
 
 import numpy as np
 import pandas as pd
 import pytest
-import statsmodels.formula.api as smf
-from PIL import Image
-from scipy import stats
+from own import pictures
 from typer.testing import CliRunner
 
 from evenface import workflows
-from evenface.auto import CANDIDATES, choose, decide, look, named_settings, own_recipe
+from evenface.auto import choose, look
 from evenface.cli import app
 from evenface.errors import InputError
 from evenface.recipes import load_recipe
@@ -25,125 +23,6 @@ QUICK = {
     "augment.brightness": 0,
     "augment.contrast": 0,
 }
-
-
-# --- the decision
-
-
-def scores(random, folds=5, gains=(0.0, 0.0, 0.0, 0.0), noise=0.02):
-    """Balanced accuracies of plain training and candidates that gain so much, with good and bad folds."""
-    base = 0.5 + random.normal(0, 0.05, folds)
-    columns = {"plain": base} | {f"c{i}": base + gain for i, gain in enumerate(gains)}
-    return pd.DataFrame({name: values + random.normal(0, noise, folds) for name, values in columns.items()})
-
-
-def test_the_decision_rests_on_the_residuals_of_a_two_way_table():
-    table = scores(np.random.default_rng(0), gains=(0.05, 0.0, 0.1))
-    found = decide(table, "plain")
-    long = table.melt(var_name="method", value_name="y", ignore_index=False).reset_index(names="fold")
-    fit = smf.ols("y ~ C(method, Treatment('plain')) + C(fold)", long).fit()
-    assert fit.df_resid == 4 * 3
-    for one in found.against:
-        assert one.difference == pytest.approx(fit.params[f"C(method, Treatment('plain'))[T.{one.name}]"])
-        error = np.sqrt(2 * fit.mse_resid * (1 / 5 + 1 / 4))
-        p = 2 * stats.t.sf(abs(one.difference) / error, fit.df_resid)
-        assert one.p == pytest.approx(min(1, 3 * p))
-        reach = stats.t.ppf(1 - 0.05 / 6, fit.df_resid) * error
-        assert (one.low, one.high) == pytest.approx((one.difference - reach, one.difference + reach))
-    assert [one.difference for one in found.against] == sorted((o.difference for o in found.against), reverse=True)
-
-
-def test_a_difference_that_is_not_there_is_seldom_recommended_and_a_large_one_mostly():
-    random = np.random.default_rng(1)
-    noise = [decide(scores(random), "plain").recommended for _ in range(200)]
-    assert np.mean([one is not None for one in noise]) <= 0.05
-    large = [decide(scores(random, gains=(0.0, 0.1, 0.0, 0.0)), "plain").recommended for _ in range(50)]
-    assert np.mean([one is not None and one.name == "c1" for one in large]) >= 0.9
-
-
-def test_a_candidate_that_is_worse_is_not_recommended_however_sure_that_is():
-    assert decide(scores(np.random.default_rng(2), gains=(-0.3, -0.2)), "plain").recommended is None
-
-
-def test_without_any_spread_the_noise_is_not_known_and_nothing_is_recommended():
-    table = pd.DataFrame({"plain": [0.5, 0.6, 0.7], "c": [0.7, 0.8, 0.9]})
-    assert decide(table, "plain").recommended is None
-
-
-# --- what is seen
-
-
-def pictures(folder, counts, gap=0.0, seed=0, colour=False, side=32, names="{}.png"):
-    """Write noise, each picture of its own brightness; that of each further class is ``gap`` deviations higher."""
-    random = np.random.default_rng(seed)
-    for label, (name, count) in enumerate(counts.items()):
-        for number in range(count):
-            brightness = 110 + 18 * (random.normal() + gap * label)
-            pixels = random.normal(brightness, 10, (side, side, 3) if colour else (side, side))
-            path = folder / name / names.format(number)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path)
-    return folder
-
-
-def test_a_folder_of_classes_is_read_as_pictures_of_its_size_and_colour(tmp_path):
-    grey = look(pictures(tmp_path / "grey", {"a": 3, "b": 2}, side=48))
-    assert (grey.data["source"], grey.data["size"], grey.data["channels"]) == ("folder", 48, 1)
-    assert "subjects" not in grey.data
-    assert any("not known" in one for one in grey.said)
-    colour = look(pictures(tmp_path / "colour", {"a": 3, "b": 2}, side=100, colour=True))
-    assert (colour.data["size"], colour.data["channels"]) == (96, 3)
-    assert "faces" not in colour.data
-    large = look(pictures(tmp_path / "large", {"a": 1, "b": 1}, side=400))
-    assert large.data["faces"] == {"crop": "face"}
-
-
-@pytest.mark.parametrize("below", ["", "train/"])
-def test_folders_below_the_classes_are_people(tmp_path, below):
-    for person in ("ann", "bob"):
-        pictures(tmp_path, {f"{below}a": 2, f"{below}b": 1}, names=f"{person}/{{}}.png", seed=ord(person[0]))
-    found = look(tmp_path)
-    assert set(found.manifest.table["subject"]) == {"ann", "bob"}
-    assert any("2 people" in one for one in found.said)
-
-
-def test_a_table_is_read_for_what_its_paths_are(tmp_path):
-    pictures(tmp_path, {"a": 2, "b": 2})
-    rows = [{"path": f"{c}/{n}.png", "label": c, "subject": f"p{n}"} for c in "ab" for n in range(2)]
-    pd.DataFrame(rows).to_csv(tmp_path / "faces.csv", index=False)
-    for root in (tmp_path, tmp_path / "faces.csv"):
-        found = look(root)
-        assert found.data["source"] == "csv"
-        assert found.manifest.has_subjects
-        own_recipe(found)
-
-
-def test_tables_of_action_units_are_sequences(tmp_path):
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        for number in range(3):
-            units = pd.DataFrame(np.random.default_rng(number).random((8, 2)), columns=["AU01_r", "AU04_r"])
-            units.to_csv(tmp_path / name / f"{number}.csv", index=False)
-    found = look(tmp_path)
-    assert found.data["source"] == "openface"
-    assert own_recipe(found).network.name == "recurrent"
-
-
-def test_own_sides_are_kept_and_settings_of_the_user_come_first(tmp_path):
-    for side in ("train", "test"):
-        pictures(tmp_path / side, {"a": 2, "b": 2})
-    found = look(tmp_path)
-    assert own_recipe(found).protocol.kind == "official"
-    assert own_recipe(found, {"training.epochs": 3, "data.size": 64}).training.epochs == 3
-
-
-def test_a_longer_training_is_given_to_fewer_pictures_within_limits(tmp_path):
-    few, more = pictures(tmp_path / "few", {"a": 5, "b": 5}), pictures(tmp_path / "more", {"a": 500, "b": 500})
-    epochs = [own_recipe(look(folder)).training.epochs for folder in (few, more)]
-    assert epochs == [40, 24]
-
-
-# --- what cannot be
 
 
 @pytest.mark.parametrize(
@@ -177,17 +56,6 @@ def test_too_few_people_and_files_that_are_no_pictures_are_refused(tmp_path):
         look(tmp_path / "bad")
     with pytest.raises(InputError, match="there is no folder"):
         look(tmp_path / "absent")
-
-
-def test_names_of_methods_and_losses_are_known():
-    assert named_settings("focal") == CANDIDATES["focal"]
-    assert named_settings("ldam") == {"loss": {"name": "ldam"}}
-    assert named_settings("mixup") == {"method": {"name": "mixup"}}
-    with pytest.raises(InputError, match="Did you mean focal"):
-        named_settings("focl")
-
-
-# --- from a folder to a run
 
 
 UNITS = {

@@ -1,71 +1,24 @@
 """Explanations: what they are for every method and network, and that what is planted is found."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
-from hypothesis import given
-from hypothesis import strategies as st
+from asked import SEQUENCE, Asked, Held, inputs_of, pictures, stills
 from small import loss_for, task
 from torch import nn
 
-from evenface.augment import to_float
 from evenface.errors import InputError
 from evenface.explaining import explain_samples, overlay
 from evenface.explaining.asking import method_for
 from evenface.explaining.base import scaled
-from evenface.explaining.gradients import Behind, class_maps, integrated
-from evenface.explaining.removing import blurred, frames_held, usual_sequence
+from evenface.explaining.gradients import Behind, class_maps
+from evenface.explaining.removing import blurred
 from evenface.losses import build_loss
 from evenface.methods import METHODS, build_method
-from evenface.methods.base import Method
 from evenface.methods.plain import Plain
 from evenface.networks import build_network
-from evenface.networks.backbone import Network, Outputs
 from evenface.recipes.schema import Temporal
 from evenface.serving.form import Form
-from evenface.serving.model import Model
-
-CLASSES = ("happy", "sad", "fear")
-
-
-class Asked(Model):
-    """A model that is a function of what it is given."""
-
-    def __init__(self, form, says, classes=CLASSES, detects=False):
-        self.name, self.key, self.classes, self.form = "asked", "0", classes, form
-        self.ordered, self.detects, self.calibration, self.card = False, detects, None, {}
-        self.prior, self.says = np.full(len(classes), 1 / len(classes)), says
-
-    def ask(self, batch):
-        return np.asarray(self.says(batch), dtype=np.float64)
-
-
-class Held(Asked):
-    """A method in the place of a run's."""
-
-    def __init__(self, method, form, classes=CLASSES):
-        super().__init__(form, self.scored, classes, method.detects)
-        self.method, self.device = method.eval(), torch.device("cpu")
-
-    @torch.no_grad()
-    def scored(self, batch):
-        return self.method.scores(inputs_of(self.form, batch)).double().numpy()
-
-
-def inputs_of(form, batch):
-    values = torch.from_numpy(np.ascontiguousarray(batch))
-    return values if form.kind == "sequences" else to_float(values[:, 0] if form.frames == 1 else values)
-
-
-def stills(size=32, **options):
-    return Form("stills", size, 1, **options)
-
-
-def pictures(count=2, frames=1, size=32, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (count, frames, size, size, 1), dtype=np.uint8)
 
 
 def built(name="plain", network="test_resnet", size=32, **options):
@@ -208,112 +161,6 @@ def test_the_backbone_is_looked_at_once_and_is_itself_again_afterwards():
     whole = Behind(method, images[0])
     torch.testing.assert_close(whole(whole.found), method.evidence(images))
     assert "look" not in vars(method.network)
-
-
-class Bright(nn.Module):
-    """Maps of how bright each of 4 x 4 places is."""
-
-    def forward_features(self, images):
-        return F.avg_pool2d(images, 8)
-
-    def forward_head(self, maps):
-        return maps.mean(dim=(2, 3))
-
-
-@pytest.mark.parametrize("method", ["gradcam", "cam", "occlusion"])
-def test_a_planted_square_is_found(method):
-    network = Network(Bright(), 1, 2, mean=(0.0,), std=(1.0,))
-    with torch.no_grad():
-        network.classifier.weight.copy_(torch.tensor([[40.0], [0.0]]))
-    given = np.zeros((1, 1, 32, 32, 1), np.uint8)
-    given[0, 0, 16:24, 8:16] = 255
-    model = Held(Plain(network, build_loss("cross-entropy", [1, 1])), stills(), ("light", "dark"))
-    (found,) = explain_samples(model, given, method)
-    heat = found.maps[0]
-    row, column = np.unravel_index(heat.argmax(), heat.shape)
-    assert (row * 4 // heat.shape[0], column * 4 // heat.shape[1]) == (2, 1)
-    if method == "gradcam":
-        assert heat.sum() == pytest.approx(1)
-        assert found.maps[1].max() == 0, "nothing of the maps moves the other logit"
-
-
-SEQUENCE = Form("sequences", 1, 1, 6, points="features")
-FRAME, POINT = 4, 2
-
-
-class Watching(nn.Module):
-    """Says only what one number of one point on one frame is."""
-
-    def forward(self, sequences):
-        value = sequences[:, FRAME, POINT, 0]
-        logits = torch.stack([2 * value + value**2 / 5, -value, 0 * value], dim=1)
-        return Outputs(logits, logits, logits.new_empty(0))
-
-
-class Watched(Method):
-    sequences = True
-
-    def training_loss(self, images, targets):
-        raise NotImplementedError
-
-
-@pytest.mark.parametrize("method", ["occlusion", "gradients"])
-def test_a_planted_frame_and_point_are_found(method):
-    model = Held(Watched(Watching(), nn.Identity()), SEQUENCE)
-    given = np.random.default_rng(0).normal(0, 0.3, (1, 6, 5, 2)).astype(np.float32)
-    given[0, FRAME, POINT, 0] = 3
-    (found,) = explain_samples(model, given, method)
-    assert (found.kind, found.maps) == ("points", None)
-    assert (np.abs(found.frames[0]).argmax(), np.abs(found.points[0]).argmax()) == (FRAME, POINT)
-    assert found.points[0, POINT] > 0 > found.points[1, POINT]
-    others = np.delete(found.points, POINT, axis=1)
-    np.testing.assert_allclose(others, 0, atol=1e-9)
-
-
-@given(st.integers(0, 100))
-def test_integrated_gradients_sum_to_what_they_explain(seed):
-    random = np.random.default_rng(seed)
-    sample, usual = random.normal(size=(2, 6, 5, 2)).astype(np.float32)
-    model = Held(Watched(Watching(), nn.Identity()), SEQUENCE)
-    said = model.method.evidence(torch.from_numpy(np.stack([sample, usual]))).numpy()
-    np.testing.assert_allclose(integrated(model, sample, usual).sum(axis=(1, 2, 3)), said[0] - said[1], atol=1e-3)
-
-
-def test_leaving_out_is_the_loss_of_log_probability():
-    random = np.random.default_rng(1)
-    weight = random.normal(size=(6 * 4, 3))
-
-    def says(batch):
-        p = np.exp(batch.reshape(len(batch), -1) @ weight)
-        return p / p.sum(axis=1, keepdims=True)
-
-    model, sample = Asked(Form("sequences", 1, 1, 6, points="features"), says), random.normal(size=(6, 4, 1))
-    (found,) = explain_samples(model, sample[None])
-    for point in range(4):
-        changed = sample.copy()
-        changed[:, point] = sample[:, point].mean()
-        expected = np.log(says(sample[None])[0]) - np.log(says(changed[None])[0])
-        np.testing.assert_allclose(found.points[:, point], expected, atol=1e-9)
-    for frame in range(6):
-        changed = sample.copy()
-        changed[frame] = sample[frame - 1 if frame else 1]
-        expected = np.log(says(sample[None])[0]) - np.log(says(changed[None])[0])
-        np.testing.assert_allclose(found.frames[:, frame], expected, atol=1e-9)
-
-
-@given(st.lists(st.booleans(), min_size=1, max_size=9).filter(any))
-def test_frames_that_are_gone_give_way_to_the_nearest(kept):
-    there = [i for i, one in enumerate(kept) if one]
-    expected = [min(there, key=lambda j: (abs(i - j), j)) for i in range(len(kept))]
-    assert frames_held(np.arange(len(kept)), np.array(kept)).tolist() == expected
-
-
-def test_what_is_usual_is_the_mean_of_the_runs_sequences_else_the_samples_own():
-    sample = np.random.default_rng(0).normal(size=(3, 2, 1)).astype(np.float32)
-    model = SimpleNamespace()
-    np.testing.assert_allclose(usual_sequence(model, sample), np.repeat(sample.mean(axis=0)[None], 3, axis=0))
-    with pytest.raises(InputError, match="gone"):
-        usual_sequence(SimpleNamespace(run=SimpleNamespace(facts={"store": "nowhere"})), sample[:1])
 
 
 @pytest.mark.parametrize(
