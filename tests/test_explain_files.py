@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from test_explain import Asked, pictures, stills
+from asked import Asked, pictures, stills
 from typer.testing import CliRunner
 
 import evenface as ef
