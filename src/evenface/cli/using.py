@@ -7,6 +7,19 @@ import typer
 
 from evenface.cli.base import app
 
+Whose = Annotated[
+    Literal["all", "largest", "none"] | None,
+    typer.Option(help="Whose; by default all, or none where the run learnt from pictures as they are."),
+]
+Margin = Annotated[float, typer.Option(help="Around a face, where the run does not say.")]
+Every = Annotated[int, typer.Option(metavar="N", help="Look at every N-th frame of videos.")]
+Window = Annotated[float | None, typer.Option(metavar="SECONDS", help="Runs of clips: length of a window.")]
+Overlap = Annotated[float, typer.Option(metavar="SHARE", help="Share of a window that the next shows again.")]
+Folders = Annotated[
+    Literal["pictures", "clips"] | None, typer.Option(help="What a folder of pictures is; by default as the run.")
+]
+Batch = Annotated[int, typer.Option(help="Samples judged at a time.")]
+
 
 @app.command()
 def predict(
@@ -20,28 +33,23 @@ def predict(
     timeline: Annotated[
         Path | None, typer.Option(help="Figure of probabilities over time, .svg, .pdf or .png.")
     ] = None,
-    faces: Annotated[
-        Literal["all", "largest", "none"] | None,
-        typer.Option(help="Whose; by default all, or none where the run learnt from pictures as they are."),
-    ] = None,
-    margin: Annotated[float, typer.Option(help="Around a face, where the run does not say.")] = 0.25,
-    every: Annotated[int, typer.Option(metavar="N", help="Look at every N-th frame of videos.")] = 1,
-    window: Annotated[float | None, typer.Option(metavar="SECONDS", help="Runs of clips: length of a window.")] = None,
-    overlap: Annotated[float, typer.Option(metavar="SHARE", help="Share of a window that the next shows again.")] = 0.0,
+    faces: Whose = None,
+    margin: Margin = 0.25,
+    every: Every = 1,
+    window: Window = None,
+    overlap: Overlap = 0.0,
     smooth: Annotated[float, typer.Option(metavar="SECONDS", help="Average each face over so long; 0 for none.")] = 0.0,
     prior: Annotated[
         str | None,
         typer.Option(metavar="SHARES", help="Classes where it is used: happy=0.5,sad=0.5; or uniform; or estimate."),
     ] = None,
     abstain: Annotated[float | None, typer.Option(metavar="P", help="No label below this probability.")] = None,
-    folders: Annotated[
-        Literal["pictures", "clips"] | None, typer.Option(help="What a folder of pictures is; by default as the run.")
-    ] = None,
+    folders: Folders = None,
     camera: Annotated[int | None, typer.Option(metavar="N", help="A camera, from 0, in place of inputs.")] = None,
     seconds: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="How long to look at the camera; else until Ctrl-C.")
     ] = None,
-    batch: Annotated[int, typer.Option(help="Samples judged at a time.")] = 32,
+    batch: Batch = 32,
 ) -> None:
     """Say what a run says of faces in pictures, videos or a camera.
 
@@ -74,18 +82,13 @@ def explain(
     baseline: Annotated[
         Literal["blur", "mean"], typer.Option(help="What places that are taken out become in the check.")
     ] = "blur",
-    faces: Annotated[
-        Literal["all", "largest", "none"] | None,
-        typer.Option(help="Whose; by default all, or none where the run learnt from pictures as they are."),
-    ] = None,
-    margin: Annotated[float, typer.Option(help="Around a face, where the run does not say.")] = 0.25,
-    every: Annotated[int, typer.Option(metavar="N", help="Look at every N-th frame of videos.")] = 1,
-    window: Annotated[float | None, typer.Option(metavar="SECONDS", help="Runs of clips: length of a window.")] = None,
-    overlap: Annotated[float, typer.Option(metavar="SHARE", help="Share of a window that the next shows again.")] = 0.0,
-    folders: Annotated[
-        Literal["pictures", "clips"] | None, typer.Option(help="What a folder of pictures is; by default as the run.")
-    ] = None,
-    batch: Annotated[int, typer.Option(help="Samples judged at a time.")] = 32,
+    faces: Whose = None,
+    margin: Margin = 0.25,
+    every: Every = 1,
+    window: Window = None,
+    overlap: Overlap = 0.0,
+    folders: Folders = None,
+    batch: Batch = 32,
 ) -> None:
     """Draw what a run's answers rest on, for every class, and check that it matters.
 
