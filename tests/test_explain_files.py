@@ -7,10 +7,10 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from asked import Asked, pictures, stills
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from asked import Asked, pictures, stills
 from typer.testing import CliRunner
 
 import evenface as ef
