@@ -120,6 +120,9 @@ def test_samples_of_one_file_are_no_independent_ones():
     assert np.isnan(checked("places", areas, ["a"] * 20).lower.low)
     assert "one file alone" in checked("places", areas, ["a"] * 20).verdict
     assert checked("places", areas, list(map(str, range(20)))).lower.low > 0
+    five, six = (checked("places", areas[:count], list("abcdef"[:count])).verdict for count in (5, 6))
+    assert five == "places: 5 files show nothing for certain"
+    assert six == "places that are marked matter more than random ones"
 
 
 @given(st.integers(1, 12), st.integers(1, 30), st.integers(2, 5), st.integers(0, 50))

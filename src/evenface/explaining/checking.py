@@ -17,6 +17,8 @@ What = Literal["places", "frames", "points"]
 STEPS, ORDERS = 10, 5
 SHARES = np.linspace(0, 1, STEPS + 1)
 """Shares of places, frames or points that are gone."""
+ENOUGH = 6
+"""Files below which there is no verdict: of fewer all may lie on one side by chance more often than once in twenty."""
 
 
 @dataclass(frozen=True)
@@ -224,8 +226,9 @@ class Checked:
     @property
     def verdict(self) -> str:
         """Say plainly whether it matters."""
-        if self.units < 2:
-            return "one file alone shows nothing for certain"
+        if self.units < ENOUGH:
+            few = "one file alone shows" if self.units == 1 else f"{self.units} files show"
+            return f"{self.what}: {few} nothing for certain"
         better = [self.lower.low > 0, self.higher.low > 0]
         if all(better):
             return f"{self.what} that are marked matter more than random ones"
@@ -244,10 +247,11 @@ class Checked:
     def line(self) -> str:
         """Give the verdict with its figures."""
         lower, higher = (_signed(one) for one in (self.lower, self.higher))
+        samples = f"{self.samples:,} sample{'s' * (self.samples != 1)}"
         files = f"{self.units:,} file{'s' * (self.units != 1)}"
         return (
             f"{self.verdict}; area under the curve: out {self.deletion:.3f}, {lower} lower than at random; "
-            f"in {self.insertion:.3f}, {higher} higher; over {self.samples:,} samples of {files}"
+            f"in {self.insertion:.3f}, {higher} higher; over {samples} of {files}"
         )
 
 
