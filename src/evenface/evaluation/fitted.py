@@ -186,5 +186,5 @@ class Calibration:
         try:
             return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
         except (InputError, OSError, ValueError) as error:
-            why = error.message if isinstance(error, InputError) else type(error).__name__
+            why = error.message if isinstance(error, InputError) else "it cannot be read as JSON"
             raise InputError(f"{path}: {why}", "Make it anew: evenface evaluate RUN.") from error
