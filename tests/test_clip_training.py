@@ -58,7 +58,7 @@ def test_a_killed_run_resumes_bit_for_bit(whole, tmp_path, stored):
     settings = STORED if stored else {}
     undisturbed = train(tmp_path / "whole", **settings) if stored else whole
     often = {"training.checkpoint_minutes": 1e-4}
-    process = in_process(train_and_die, 5, RECIPE, out=tmp_path / "run", faces=False, **settings, **often)
+    process = in_process(train_and_die, 5, RECIPE, out=tmp_path / "run", **settings, **often)
     process.join(120)
     assert process.exitcode == -signal.SIGKILL
     resumed = train(tmp_path / "run", resume=True, **settings, **often)

@@ -5,10 +5,9 @@ import socket
 
 import numpy as np
 import pytest
-from processes import as_rank, in_process, same_run, train_and_die
+from processes import as_rank, fitted, in_process, same_run, train_and_die
 from safetensors.torch import load_file, save_file
 
-import evenface as ef
 from evenface.data.manifest import Manifest
 from evenface.methods import METHODS
 from evenface.training.trainer import Trainer
@@ -33,14 +32,14 @@ def settings(name):
 
 @every_method
 def test_a_killed_run_resumes_bit_for_bit(name, small_recipe, tmp_path):
-    whole = ef.train(small_recipe, out=tmp_path / "whole", faces=False, **settings(name))
+    whole = fitted(small_recipe, out=tmp_path / "whole", **settings(name))
     assert np.isfinite(whole.history["train_loss"]).all()
     steps = sum(whole.facts["counts"]["train"]) // 16
     kill = 3 * steps + 2  # in the last epoch: in the second stage of methods that have two
-    process = in_process(train_and_die, kill, small_recipe, out=tmp_path / "run", faces=False, **settings(name))
+    process = in_process(train_and_die, kill, small_recipe, out=tmp_path / "run", **settings(name))
     process.join(120)
     assert process.exitcode == -signal.SIGKILL
-    resumed = ef.train(small_recipe, out=tmp_path / "run", resume=True, faces=False, **settings(name))
+    resumed = fitted(small_recipe, out=tmp_path / "run", resume=True, **settings(name))
     same_run(whole.folder, resumed.folder)
 
 
@@ -64,7 +63,7 @@ def test_two_processes_end_with_the_same_state(name, small_recipe, tmp_path):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     options = {**settings(name), "network.norm": "group", "training.devices": 2, "training.epochs": 2}
-    options |= {"out": tmp_path / "run", "faces": False}
+    options |= {"out": tmp_path / "run"}
     processes = [in_process(train_and_keep, rank, port, small_recipe, **options) for rank in range(2)]
     for process in processes:
         process.join(120)

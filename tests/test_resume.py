@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from processes import as_rank, in_process, same_run, train_and_die
+from processes import as_rank, fitted, in_process, same_run, train_and_die
 from safetensors.torch import load_file
 
 import evenface as ef
@@ -23,18 +23,18 @@ from evenface.learner import trained_method
 @pytest.fixture(scope="module")
 def whole(small_recipe, tmp_path_factory):
     """The run that nothing disturbed."""
-    return ef.train(small_recipe, out=tmp_path_factory.mktemp("whole") / "run", faces=False).folder
+    return fitted(small_recipe, out=tmp_path_factory.mktemp("whole") / "run").folder
 
 
 @pytest.mark.parametrize("kill", [1, 6, 11, 16])
 def test_a_killed_run_resumes_bit_for_bit(small_recipe, whole, tmp_path, kill):
     often = {"training.checkpoint_minutes": 1e-4}  # so that some kills fall between two checkpoints of an epoch
-    process = in_process(train_and_die, kill, small_recipe, out=tmp_path / "run", faces=False, **often)
+    process = in_process(train_and_die, kill, small_recipe, out=tmp_path / "run", **often)
     process.join(120)
     assert process.exitcode == -signal.SIGKILL
     assert not (tmp_path / "run" / "predictions.parquet").exists()
     (tmp_path / "run" / ".tmpfX66uz").touch()  # as safetensors leaves it where the kill falls into its writing
-    resumed = ef.train(small_recipe, out=tmp_path / "run", resume=True, faces=False, **often)
+    resumed = fitted(small_recipe, out=tmp_path / "run", resume=True, **often)
     same_run(whole, resumed.folder)
     assert not list(resumed.folder.glob(".*"))
 
@@ -60,11 +60,11 @@ def test_ctrl_c_saves_the_step_and_says_how_to_go_on(small_recipe, tmp_path):
 @pytest.mark.parametrize("norm", ["group", "frozen"])
 def test_two_processes_train_as_one(small_recipe, tmp_path, norm):
     settings = {"network.norm": norm, "network.dropout": 0.0}
-    one = ef.train(small_recipe, out=tmp_path / "one", faces=False, **settings)
+    one = fitted(small_recipe, out=tmp_path / "one", **settings)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    options = {**settings, "training.devices": 2, "out": tmp_path / "two", "faces": False}
+    options = {**settings, "training.devices": 2, "out": tmp_path / "two"}
     processes = [in_process(as_rank, rank, 2, port, small_recipe, **options) for rank in range(2)]
     for process in processes:
         process.join(120)
@@ -109,8 +109,8 @@ def test_selection_on_test_data_takes_the_epoch_best_there_and_says_so(small_rec
 def test_the_mirror_is_averaged_in(small_recipe, tmp_path):
     """With random weights and no training to speak of, by the same weights on pictures turned by hand."""
     settings = {"training.epochs": 1, "optimizer.lr": 1e-12, "training.select": "last"}
-    alone = ef.train(small_recipe, out=tmp_path / "alone", faces=False, **settings)
-    both = ef.train(small_recipe, out=tmp_path / "both", faces=False, **settings, **{"training.mirror": True})
+    alone = fitted(small_recipe, out=tmp_path / "alone", **settings)
+    both = fitted(small_recipe, out=tmp_path / "both", **settings, **{"training.mirror": True})
     method = trained_method(alone).eval()
     store = Store.open(alone.facts["store"])
     rows = pd.read_parquet(alone.folder / "split.parquet").query("side == 'test'")["row"].to_numpy()

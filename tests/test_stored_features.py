@@ -91,7 +91,7 @@ def test_two_processes_train_on_stored_features_as_one(fresh, monkeypatch, tmp_p
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     settings = {**STORED, "network.temporal.dropout": 0.0}
-    options = {"out": tmp_path / "two", "faces": False, "training.devices": 2, **settings}
+    options = {"out": tmp_path / "two", "training.devices": 2, **settings}
     processes = [in_process(as_rank, rank, 2, port, RECIPE, **options) for rank in range(2)]
     for process in processes:
         process.join(300)

@@ -118,6 +118,7 @@ def test_the_table_is_that_of_the_predictions(studied):
             name = metric.replace("_", " ")
             mean, sd = values[metric].mean(), values[metric].std()
             low, high = stats.t.interval(0.95, 1, mean, sd / math.sqrt(2)) if sd else (mean, mean)
+            low, high = (low, high) if metric == "log_loss" else (max(low, 0), min(high, 1))
             got = [float(row[f"{name}{part}"]) for part in ("", " low", " high", " sd")]
             assert got == pytest.approx([mean, low, high, sd], abs=1e-9)
 

@@ -51,7 +51,13 @@ def ended(folder, predictions, *, notes=(), source="biovid", trained=("q1", "q2"
     pd.DataFrame({"epoch": [1], "train_loss": [1.0], "validation_loss": [1.0]}).to_csv(folder / HISTORY, index=False)
     counts = {"train": [9] * len(predictions.classes), "test": predictions.support.tolist()}
     known = {"manifest": "m", "store": str(folder / "gone"), "prepared": "faces", "device": "cpu", "epochs": 1}
-    known |= {"training_seconds": 1.0, "environment": {}, "seed": 0, "people": {}, "counts": counts}
+    known |= {
+        "training_seconds": 1.0,
+        "environment": {"evenface": "0.1.0"},
+        "seed": 0,
+        "people": {"train": len(trained), "test": predictions.people},
+        "counts": counts,
+    }
     known |= {"recipe": recipe.model_dump(mode="json"), "classes": predictions.classes, "notes": list(notes)}
     write_json(folder / FACTS, known)
     return Run(folder)
@@ -94,7 +100,7 @@ def test_a_leak_is_said_before_anything_else(tmp_path):
     honest = ended(tmp_path / "honest", guesses(0.3, seed=1), notes=["made up"])
     assert reporting.screen(workflows.evaluate(leaky.folder))[0] == notes[1]
     page = (leaky.folder / "report.html").read_text("utf-8")
-    assert page.count(notes[1]) == 1
+    assert page.count(notes[1]) == 2  # the second time in the model card
     assert page.index(notes[1]) < page.index('class="tiles"') < page.index("made up")
     assert not reporting.warnings(honest)
     both = workflows.compare([leaky.folder, honest.folder], out=tmp_path / "both", names=["leaky", "honest"])
