@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,10 @@ from sklearn import metrics as sk
 
 from evenface.errors import InputError
 from evenface.evaluation import metrics, scores
+from evenface.evaluation.calibration_errors import error_estimates
+from evenface.evaluation.comparison import compare
 from evenface.evaluation.predictions import Predictions
+from evenface.evaluation.summary import metrics_of
 
 CLASSES = ("angry", "fear", "happy", "sad")
 
@@ -268,3 +272,21 @@ def test_files_that_hold_no_predictions_are_named(tmp_path):
     pd.DataFrame({"sample": ["a"], "label": [0]}).to_parquet(other)
     with pytest.raises(InputError, match=r"other\.parquet: expected the column subject, found sample, label"):
         Predictions.load(other)
+
+
+def test_one_person_says_nothing_of_how_much_others_differ():
+    alone, again = make(people=1), make(people=1, skill=3.0)
+    again = replace(again, labels=alone.labels, sample=alone.sample, subject=alone.subject)
+    found = metrics_of(alone, resamples=50)
+    assert found["units"] == 1
+    assert all(entry["low"] is entry["high"] is None for entry in found["overall"].values())
+    for entry in found["per_class"].values():
+        # One observation, right or wrong, leaves almost everything possible; between the two nothing is known.
+        recall = entry["recall"]
+        assert recall["low"] is None or recall["high"] - recall["low"] > 0.7
+        assert all(entry[name]["low"] is None for name in ("precision", "f1"))
+    [pair] = compare({"one": [alone], "other": [again]}, resamples=50).pairs
+    assert not any(one.certain or np.isfinite(one.low) for one in (*pair.overall.values(), *pair.classes))
+    assert all(
+        math.isnan(error.low) and math.isnan(error.high) for error in error_estimates(alone, again, resamples=50)
+    )

@@ -1,5 +1,6 @@
 """Calibration of a run: what is fitted on its validation data, and what that does to its test data."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -237,6 +238,8 @@ def _weights(given: Predictions, prior: np.ndarray) -> np.ndarray:
 
 
 def _difference(change: Estimate) -> str:
+    if math.isnan(change.low):
+        return signed(change.value)
     return f"{signed(change.value)} [{signed(change.low)}, {signed(change.high)}]"
 
 

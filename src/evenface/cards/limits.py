@@ -39,6 +39,8 @@ def limits_of(card: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]:
         found.append("Learnt from people who were drawn: nothing is known of how it does on real ones.")
     if results["unit"] != "people":
         found.append("Whom the samples show is not known: the same people may have been trained and tested on.")
+    elif results["units"] == 1:
+        found.append("Tested on one person alone: nothing is known of others.")
     elif results["units"] < FEW_PEOPLE:
         found.append(f"Tested on {results['units']} people only: the intervals are somewhat too narrow.")
     if result["absent"]:

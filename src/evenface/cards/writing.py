@@ -8,7 +8,7 @@ from evenface.evaluation.contents import name_of
 from evenface.evaluation.intervals import estimate
 from evenface.evaluation.page import Section
 from evenface.evaluation.tables import Cell, Table
-from evenface.evaluation.wording import UNITS
+from evenface.evaluation.wording import ALONE, UNITS
 
 CARD = "model-card.md"
 """Its file in a run folder."""
@@ -167,6 +167,9 @@ def _ratio(card: Mapping[str, Any]) -> str:
 
 
 def _unit(results: Mapping[str, Any]) -> str:
+    if results["units"] == 1 and results["unit"] != "samples":
+        text = f"On {results['samples']:,} test samples. {ALONE.format(UNITS[results['unit']])}"
+        return text + " Probabilities are as trained, not calibrated."
     text = (
         f"On {results['samples']:,} test samples of {results['units']:,} {results['unit']}; {results['level']:.0%} "
         f"intervals over {results['unit']}."

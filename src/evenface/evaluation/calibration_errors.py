@@ -173,8 +173,8 @@ def _error_draws(sums: np.ndarray, resamples: int, seed: int) -> tuple[float, np
 def _turned(value: float, around: np.ndarray, level: float) -> Estimate:
     """Turn by how much samples miss the truth into where the truth lies."""
     low, high = percentile(around, level)
-    return Estimate(value, min(value, value - float(high)), max(value, value - float(low)))
+    return Estimate(value, *(float(end) for end in (np.minimum(value, value - high), np.maximum(value, value - low))))
 
 
 def _not_negative(given: Estimate) -> Estimate:
-    return Estimate(given.value, max(0.0, given.low), max(0.0, given.high))
+    return Estimate(given.value, *(float(np.maximum(end, 0)) for end in (given.low, given.high)))

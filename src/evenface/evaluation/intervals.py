@@ -87,8 +87,12 @@ def draws(count: int, resamples: int, seed: int, width: int | None = None) -> It
     Yields
     ------
     array of float32, shape (r, count)
-        How often each unit was drawn, some draws at a time.
+        How often each unit was drawn, some draws at a time; NaN where there is one unit alone, which says nothing of
+        how much others differ from it.
     """
+    if count == 1:
+        yield np.full((resamples, 1), np.nan, dtype=np.float32)
+        return
     random = np.random.default_rng(seed)
     rows = max(1, CHUNK // max(count, width or 0))
     for start in range(0, resamples, rows):

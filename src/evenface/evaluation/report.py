@@ -1,5 +1,6 @@
 """Reports: one HTML page about a run, or about several that are compared."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from evenface.evaluation.page import Page, Picture, Section, Tile, Verdict, writ
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.summary import metrics_of
 from evenface.evaluation.wording import (
+    ALONE,
     FEW_PEOPLE,
     NARROW,
     TOGETHER,
@@ -236,7 +238,7 @@ def _change(pair: Pair, comparison: Comparison) -> str:
 
 
 def _top(given: Estimate) -> tuple[str, str]:
-    return number(given.value), f"[{number(given.low)}, {number(given.high)}]"
+    return number(given.value), "" if math.isnan(given.low) else f"[{number(given.low)}, {number(given.high)}]"
 
 
 def _run_verdicts(predictions: Predictions, result: Mapping[str, Any]) -> list[Verdict]:
@@ -270,6 +272,8 @@ def _clip_verdict(result: Mapping[str, Any]) -> list[Verdict]:
 
 
 def _run_sureness(result: Mapping[str, Any]) -> list[str]:
+    if result["units"] == 1 and result["unit"] != "samples":
+        return [ALONE.format(UNITS[result["unit"]])]
     lines = [
         f"{result['level']:.0%} intervals from {result['resamples']:,} resamples of {result['units']:,} "
         f"{result['unit']}" + ("." if result["unit"] == "samples" else f" with {result['samples']:,} samples.")

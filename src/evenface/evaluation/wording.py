@@ -13,6 +13,7 @@ FEW_PEOPLE = 20
 TOO_FEW_PEOPLE = 6
 NARROW = "With so few people the intervals are somewhat too narrow."
 UNITS = {"people": "person", "clips": "clip", "samples": "sample"}
+ALONE = "All test samples are of one {}: how much others would differ is not known, so there are no intervals."
 TOGETHER = "All samples of a {} are drawn together, as they resemble each other."
 UNKNOWN = "Whom the samples show is not known. If they show some people often, the intervals are too narrow."
 LEVELS = {"mae": "MAE", "qwk": "quadratic kappa", "icc": "ICC(3,1)"}
@@ -48,9 +49,14 @@ def listed(parts: list[str]) -> str:
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
+def units_said(result: Mapping[str, Any]) -> str:
+    """Say over how many of what the intervals of a run are: ``40 people``, ``1 person``."""
+    return f"{result['units']:,} {UNITS[result['unit']] if result['units'] == 1 else result['unit']}"
+
+
 def run_screen(result: Mapping[str, Any]) -> str:
     """Write the last screen of one run; ``result`` is what ``metrics_of`` gives."""
-    overall, units = result["overall"], f"{result['units']:,} {result['unit']}"
+    overall, units = result["overall"], units_said(result)
     top = [("balanced accuracy", "balanced_accuracy"), ("accuracy", "accuracy"), ("macro F1", "macro_f1")]
     line = "   ".join(f"{name} {with_interval(estimate(overall[key]))}" for name, key in top)
     found = {name: entry["recall"]["value"] for name, entry in result["per_class"].items() if entry["support"]}

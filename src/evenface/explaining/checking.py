@@ -276,7 +276,7 @@ def checked(what: What, areas: Array, files: Sequence[str]) -> Checked:
     sums = np.zeros((len(names), 3))
     np.add.at(sums, codes, gains)
     drawn: npt.NDArray[np.float64] = resample_sums(sums.astype(np.float32)).astype(np.float64)
-    low, high = percentile(drawn[:, :2] / drawn[:, 2:]) if len(names) > 1 else (np.full(2, np.nan), np.full(2, np.nan))
+    low, high = percentile(drawn[:, :2] / drawn[:, 2:])
     lower, higher = (Estimate(float(gains[:, i].mean()), float(low[i]), float(high[i])) for i in range(2))
     deletion, insertion, random = areas.mean(axis=0).tolist()
     return Checked(what, len(areas), len(names), deletion, insertion, random, lower, higher)
