@@ -141,6 +141,7 @@ def _process(rank, port, folder):
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_processes_find_what_one_finds(tmp_path, unused_port):
     torch.multiprocessing.spawn(_process, (unused_port, tmp_path), nprocs=2)
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))

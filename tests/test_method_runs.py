@@ -13,6 +13,11 @@ from evenface.methods import METHODS
 from evenface.training.trainer import Trainer
 
 every_method = pytest.mark.parametrize("name", sorted(METHODS))
+# In the plain suite: the two that share more than gradients between processes, and one of those that do not.
+SHARING = ("dicc", "plain", "scn")
+each_in_two = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in SHARING else pytest.mark.slow) for name in sorted(METHODS)]
+)
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +62,7 @@ def train_and_keep(rank, port, recipe, **options):
     as_rank(rank, 2, port, recipe, **options)
 
 
-@every_method
+@each_in_two
 def test_two_processes_end_with_the_same_state(name, small_recipe, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
