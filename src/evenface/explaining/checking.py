@@ -1,5 +1,6 @@
 """Whether an explanation matters: what is said as its places, frames or points go in order, and in random orders."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -118,12 +119,12 @@ def check(
     return found
 
 
-class Removing:
+class Removing(ABC):
     """Samples of which a share is gone."""
 
+    @abstractmethod
     def without(self, values: Array) -> Iterator[np.ndarray]:
         """Give the sample with each of :data:`SHARES` gone, the highest values first."""
-        raise NotImplementedError
 
 
 class Places(Removing):
