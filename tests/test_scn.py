@@ -8,6 +8,8 @@ from small import COUNTS, batch, built, task
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+import evenface as ef
+from evenface import reporting
 from evenface.errors import InputError
 from evenface.losses import build_loss
 from evenface.methods import Moment, build_method, processes
@@ -30,7 +32,7 @@ def told(logits, attention, places, epoch=9, **options):
     method = build_method("scn", Given(), build_loss("cross-entropy", COUNTS), task=task(), **options)
     nn.init.ones_(method.attention.weight)
     nn.init.zeros_(method.attention.bias)
-    method.now = Moment(epoch, 0, 10, 5, torch.tensor(places))
+    method.now = Moment(epoch, 0, 70, 5, torch.tensor(places))
     images = torch.cat([torch.tensor(attention)[:, None], torch.tensor(logits)], dim=1)[:, None, None]
     return method, images.float()
 
@@ -79,9 +81,10 @@ LOGITS = [[0.0, 8.0, 2.0], [0.0, 8.0, 2.0], [0.0, 0.3, 0.0], [8.0, 0.0, 2.0]]
     [
         (9, {"relabel": "all"}, {40: 1, 41: 1}),
         (9, {"relabel": "low"}, {41: 1}),  # 40 is in the high group
-        (1, {"relabel": "all"}, {}),  # before 9 of 70 epochs, here 1.3 of 10
-        (2, {"relabel": "all"}, {40: 1, 41: 1}),
-        (9, {"relabel": "all", "relabel_from": 1}, {}),
+        (8, {"relabel": "all"}, {}),  # the ninth epoch, one before the default
+        (1, {"relabel": "all", "relabel_epoch": 2}, {40: 1, 41: 1}),
+        (9, {"relabel": "all", "relabel_epoch": 11}, {}),
+        (9, {"relabel": "none"}, {}),
         (9, {"relabel": "all", "relabel_margin": 0.05}, {40: 1, 41: 1, 42: 1}),
         (9, {"relabel": "all", "relabel_margin": 1.0}, {}),
     ],
@@ -114,7 +117,7 @@ def test_a_sample_shown_twice_gets_one_label_in_any_order():
 
 def test_what_another_process_relabels_is_known_here_too(monkeypatch):
     """Another rank relabels place 50 as 2, and leaves 51 as it is."""
-    others = iter([torch.tensor([50, 51]), torch.tensor([2, -1])])
+    others = iter([torch.tensor([[50, 2, 0], [51, -1, 0]])])
 
     def all_gather(parts, own):
         parts[0].copy_(own)
@@ -135,7 +138,7 @@ def test_labels_survive_in_the_state_but_prediction_does_without():
     again.load_state_dict(method.state_dict())
     assert changed(again) == changed(method) == {1: 1, 2: 1}
     kept = method.inference_state()
-    assert "relabelled" not in kept
+    assert not {"relabelled", "given"} & set(kept)
     assert "attention.weight" in kept
 
 
@@ -151,8 +154,75 @@ def test_attention_changes_how_sure_a_prediction_is_but_not_which():
 
 @pytest.mark.parametrize(
     "options",
-    [{"beta": 1.0}, {"margin": -0.1}, {"gamma": 2}, {"relabel_margin": 1.5}, {"relabel_from": -1}, {"relabel": "high"}],
+    [
+        {"beta": 1.0},
+        {"margin": -0.1},
+        {"gamma": 2},
+        {"relabel_margin": 1.5},
+        {"relabel_epoch": 0},
+        {"relabel_epoch": 9 / 70},
+        {"relabel": "high"},
+    ],
 )
 def test_options_out_of_range_are_refused(options):
     with pytest.raises(InputError, match=f"'scn': {next(iter(options))} must be"):
         built("scn", **options)
+
+
+def test_relabelling_is_that_of_a_plain_loop_over_epochs_and_batches():
+    """Labels, loss and epoch of a naive derivation with one dictionary, in two lengths of training."""
+    generator = torch.Generator().manual_seed(4)
+    for epochs in (7, 13):
+        names = torch.randint(3, (12,), generator=generator)
+        method, _ = told(LOGITS, [0.0] * 4, range(4), beta=0.5, margin=0.4)
+        labels = dict(enumerate(names.tolist()))
+        for epoch in range(epochs):
+            for step, places in enumerate(torch.randperm(12, generator=generator).split(4)):
+                logits, attention = 4 * torch.randn(4, 3, generator=generator), torch.randn(4, generator=generator)
+                method.now = Moment(epoch, step, epochs, 3, places)
+                images = torch.cat([attention[:, None], logits], dim=1)[:, None, None]
+                values = method(images, names[places]).tolist()
+                weights = [1 / (1 + math.exp(-a)) for a in attention.tolist()]
+                ranked = sorted(range(4), key=lambda i, w=weights: -w[i])
+                gap = (sum(weights[i] for i in ranked[:2]) - sum(weights[i] for i in ranked[2:])) / 2
+                shares = []
+                for place, w, row, value in zip(places.tolist(), weights, logits.tolist(), values, strict=True):
+                    exps = [math.exp(w * z) for z in row]
+                    shares.append([e / sum(exps) for e in exps])
+                    assert value == pytest.approx(max(0, 0.4 - gap) - math.log(shares[-1][labels[place]]), rel=1e-4)
+                for i in ranked[2:]:
+                    place, best = places[i].item(), max(range(3), key=lambda c, p=shares[i]: p[c])
+                    if epoch + 1 >= 10 and shares[i][best] - shares[i][labels[place]] > 0.2:
+                        labels[place] = best
+        seen = [method.relabelled[i].item() if method.relabelled[i] >= 0 else names[i].item() for i in range(12)]
+        assert seen == list(labels.values())
+        changed = sum(labels[i] != names[i].item() for i in range(12))
+        assert bool(changed) == (epochs >= 10)
+        notes = method.training_notes(epochs)
+        if epochs < 10:
+            assert notes == [
+                "SCN relabels from epoch 10 on (method.relabel_epoch), and training ended after 7: no label was changed"
+            ]
+        else:
+            assert f"{changed / 60:.1%} of" in notes[0]  # of the 60 samples of the task, 12 are shown here
+
+
+def test_a_warning_names_the_classes_whose_labels_were_overwritten():
+    method, _ = told(LOGITS, [0.0] * 4, range(4))
+    method.given[:10], method.relabelled[:10] = 2, 0  # all ten of fear became happy
+    method.given[10:20], method.relabelled[10:20] = 0, 0  # changed, and changed back
+    (note,) = method.training_notes(20)
+    assert note.startswith("WARNING: SCN overwrote many training labels: 16.7% of all (100% of fear, 0% of happy")
+    method.relabelled[3:] = -1
+    assert method.training_notes(20) == ["SCN changed 5.0% of the training labels"]
+
+
+def test_a_run_carries_the_warning_into_its_facts_report_and_model_card(small_recipe, tmp_path):
+    options = {"method": {"name": "scn", "relabel": "all", "relabel_epoch": 1, "relabel_margin": 0.0}}
+    run = ef.train(small_recipe, out=tmp_path / "run", **options, **{"training.epochs": 1})
+    (note,) = [note for note in run.facts["notes"] if "SCN" in note]
+    assert note.startswith("WARNING: SCN overwrote many training labels")
+    assert note in reporting.warnings(run)
+    assert note not in reporting.notes({"": [run]})
+    for file in ("log.txt", "model-card.md", "report.html"):
+        assert "SCN overwrote many training labels" in (run.folder / file).read_text()

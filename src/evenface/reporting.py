@@ -15,6 +15,8 @@ from evenface.runs import PLACE, REPORT, SPLIT, Run, differing_keys
 
 LEAKY = "LEAKY"
 """Begins a note of a split that tears people or clips apart; see :mod:`evenface.data.protocol`."""
+WARNING = "WARNING:"
+"""Begins a note that must be read before any number of a run."""
 SUSPICIOUS = {"biovid": (5, 0.45)}
 """Source to its number of classes and to an accuracy that no face-only result on people not trained on comes near."""
 PUBLISHED = (
@@ -99,9 +101,14 @@ def leaks(run: Run) -> list[str]:
     return [note for note in run.facts["notes"] if note.startswith(LEAKY)]
 
 
+def warning_notes(run: Run) -> list[str]:
+    """Return the run's notes that are warnings: of a leaky split, or of a training that went wrong."""
+    return [note for note in run.facts["notes"] if note.startswith((LEAKY, WARNING))]
+
+
 def warnings(run: Run) -> list[str]:
-    """Say what must be read before any number of a run: a leaky split, a result too good for its data."""
-    return [*leaks(run), *([f"WARNING: {PUBLISHED}"] if _too_good(run) else [])]
+    """Say what must be read before any number of a run: its warning notes, a result too good for its data."""
+    return [*warning_notes(run), *([f"{WARNING} {PUBLISHED}"] if _too_good(run) else [])]
 
 
 def _too_good(run: Run) -> bool:
@@ -182,7 +189,7 @@ def facts(runs: Sequence[Run]) -> dict[str, str]:
 def notes(groups: Mapping[str, Sequence[Run]]) -> list[str]:
     """Gather what must be known of the runs' protocols besides warnings, and say where their training differs."""
     runs = [run for group in groups.values() for run in group]
-    found = list(dict.fromkeys(note for run in runs for note in run.facts["notes"] if note not in leaks(run)))
+    found = list(dict.fromkeys(note for run in runs for note in run.facts["notes"] if note not in warning_notes(run)))
     if any(run.facts["counts"] != runs[0].facts["counts"] for run in runs):
         found.append("the methods did not train on the same counts; those of the first are shown")
     return found

@@ -63,6 +63,7 @@ def fit_pictures(run: Run, recipe: Recipe) -> None:
         else (),
     )
     history = trainer.fit()
+    notes = method.training_notes(len(history))
     method.load_inference_state(load_file(run.folder / WEIGHTS))
     found = {
         name: score_rows(fabric, method, images, rows, options.batch_size, mirror=options.mirror)
@@ -70,7 +71,10 @@ def fit_pictures(run: Run, recipe: Recipe) -> None:
         if len(rows)
     }
     if fabric.is_global_zero:
+        for note in notes:
+            run.log(note)
         facts |= {
+            "notes": [*facts["notes"], *notes],
             "epochs": len(history),
             "training_seconds": round(trainer.position.seconds, 1),
             "peak_memory_mb": peak_memory(),

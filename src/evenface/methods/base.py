@@ -167,6 +167,16 @@ class Method(nn.Module, ABC):
     def begin_stage(self, stage: int) -> None:
         """Get ready for the stage of that number, from 1; a place to set weights anew."""
 
+    def training_notes(self, epochs: int) -> list[str]:  # noqa: ARG002  for subclasses
+        """Return what a reader must know of how this training went; it goes into the run's notes and its log.
+
+        Parameters
+        ----------
+        epochs : int
+            Epochs that were trained.
+        """
+        return []
+
     def forward(self, images: Tensor, targets: Tensor) -> Tensor:
         """Give :meth:`training_loss`; wrappers for several devices work on this call."""
         return self.training_loss(images, targets)

@@ -2,11 +2,15 @@
 
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from evenface.methods.base import Method, Task, probabilities
 from evenface.methods.processes import everywhere
+
+LARGE_SHARE = 0.05
+"""Share of changed labels above which a run carries a warning."""
 
 
 class SCN(Method):
@@ -26,16 +30,18 @@ class SCN(Method):
         Of which the number of training samples is used.
     beta : float, default=0.7
         Share of a batch that makes the high group, between 0 and 1; rounded down to whole samples.
-    margin : float, default=0.15
-        :math:`\delta_1`, by how much the mean weight of the high group shall exceed that of the low, from 0 to 1.
+    margin : float, default=0.07
+        :math:`\delta_1`, by how much the mean weight of the high group shall exceed that of the low, from 0 to 1. The
+        default is the authors' for batches of 64; the paper's 0.15 is for batches of 1,024.
     gamma : float, default=0.5
         Part of the rank regularisation, from 0 to 1. 0.5 is the plain sum of both terms.
     relabel_margin : float, default=0.2
         :math:`\delta_2`, by how much the largest probability must exceed the label's to take its place, from 0 to 1.
-    relabel_from : float, default=9/70
-        Share of the epochs after which relabelling begins, from 0; 1 or more never relabels.
-    relabel : {"low", "all"}, default="low"
-        Whether samples of the low group alone are relabelled, or those of the whole batch.
+    relabel_epoch : int, default=10
+        First epoch, counted from 1, in which samples are relabelled, as in the authors' public code. It does not depend
+        on the length of training: before it the network has learned too little to overrule a label.
+    relabel : {"low", "all", "none"}, default="low"
+        Whether samples of the low group alone are relabelled, those of the whole batch, or none.
 
     Raises
     ------
@@ -47,14 +53,17 @@ class SCN(Method):
     Prediction is the softmax of the weighted logits, as in the authors' public code: the network is trained on
     them. The weight changes how sure a prediction is, never which class is first. New labels are kept by training
     sample and are the same in all processes; groups are formed within each process's share of the batch.
+    :meth:`training_notes` reports how many labels were changed, with a warning where they are more than
+    :data:`LARGE_SHARE`.
 
     References
     ----------
     Wang et al., *Suppressing uncertainties for large-scale facial expression recognition*, CVPR 2020.
     """
 
-    training_only = (*Method.training_only, "relabelled")
+    training_only = (*Method.training_only, "relabelled", "given")
     relabelled: Tensor
+    given: Tensor
 
     def __init__(
         self,
@@ -62,11 +71,11 @@ class SCN(Method):
         loss: nn.Module,
         task: Task,
         beta: float = 0.7,
-        margin: float = 0.15,
+        margin: float = 0.07,
         gamma: float = 0.5,
         relabel_margin: float = 0.2,
-        relabel_from: float = 9 / 70,
-        relabel: Literal["low", "all"] = "low",
+        relabel_epoch: int = 10,
+        relabel: Literal["low", "all", "none"] = "low",
     ) -> None:
         super().__init__(network, loss)
         if not 0 < beta < 1:
@@ -74,18 +83,20 @@ class SCN(Method):
         for name, value in (("margin", margin), ("gamma", gamma), ("relabel_margin", relabel_margin)):
             if not 0 <= value <= 1:
                 raise ValueError(f"{name} must be from 0 to 1, got {value}")
-        if not relabel_from >= 0:
-            raise ValueError(f"relabel_from must be >= 0, got {relabel_from}")
-        if relabel not in ("low", "all"):
-            raise ValueError(f"relabel must be low or all, got {relabel!r}")
+        if isinstance(relabel_epoch, bool) or not isinstance(relabel_epoch, int) or relabel_epoch < 1:
+            raise ValueError(f"relabel_epoch must be a whole number from 1, got {relabel_epoch!r}")
+        if relabel not in ("low", "all", "none"):
+            raise ValueError(f"relabel must be low, all or none, got {relabel!r}")
         self.beta, self.margin, self.gamma = beta, margin, gamma
-        self.relabel_margin, self.relabel_from, self.relabel_all = relabel_margin, relabel_from, relabel == "all"
+        self.relabel_margin, self.relabel_epoch, self.relabel = relabel_margin, relabel_epoch, relabel
+        self.names, self.counts = task.names, np.asarray(task.counts)
         self.attention = nn.Linear(network.classifier.in_features, 1)  # type: ignore[union-attr, arg-type]
-        # The label that took the place of the given one; -1 where that still holds.
+        # The label that took the place of the given one, and the given one; -1 where none ever did.
         self.register_buffer("relabelled", torch.full((task.samples,), -1))
+        self.register_buffer("given", torch.full((task.samples,), -1))
 
     def training_loss(self, images: Tensor, targets: Tensor) -> Tensor:
-        """Give the weighted loss against the labels as they stand, and relabel for later steps."""
+        """Compute the weighted loss against the current labels, and relabel for later steps."""
         weights, logits = self._look(images)
         known = self.relabelled[self.now.places]
         labels = torch.where(known < 0, targets, known)
@@ -94,9 +105,31 @@ class SCN(Method):
         if len(high) and len(low):
             gap = weights[high].mean() - weights[low].mean()
             loss = loss + 2 * self.gamma * (self.margin - gap).clamp(min=0)
-        if self.now.epoch >= self.relabel_from * self.now.epochs:
-            self._relabel(logits.detach(), labels, slice(None) if self.relabel_all else low)
+        if self.relabel != "none" and self.now.epoch + 1 >= self.relabel_epoch:
+            self._relabel(logits.detach(), labels, targets, slice(None) if self.relabel == "all" else low)
         return loss
+
+    def training_notes(self, epochs: int) -> list[str]:
+        """Report how many training labels no longer are those given; see :meth:`Method.training_notes`."""
+        if self.relabel == "none":
+            return []
+        if epochs < self.relabel_epoch:
+            return [
+                f"SCN relabels from epoch {self.relabel_epoch} on (method.relabel_epoch), and training ended after "
+                f"{epochs}: no label was changed"
+            ]
+        changed = (self.relabelled >= 0) & (self.relabelled != self.given)
+        share = int(changed.sum()) / len(changed)
+        if share <= LARGE_SHARE:
+            return [f"SCN changed {share:.1%} of the training labels"]
+        count = torch.bincount(self.given[changed].cpu(), minlength=len(self.names)).numpy()
+        parts = sorted(zip(count / np.maximum(self.counts, 1), self.names, strict=True), key=lambda part: -part[0])
+        return [
+            f"WARNING: SCN overwrote many training labels: {share:.1%} of all ("
+            f"{', '.join(f'{part:.0%} of {name}' for part, name in parts)}). More than {LARGE_SHARE:.0%} is rarely "
+            "label noise alone; the network may have overwritten classes that it had not learned yet. Compare with "
+            "method.relabel=none, or set a later method.relabel_epoch"
+        ]
 
     def logits(self, images: Tensor) -> Tensor:
         """Give the weighted logits, ``(B, C)``."""
@@ -114,13 +147,14 @@ class SCN(Method):
         return order[:high], order[high:]
 
     @torch.no_grad()
-    def _relabel(self, logits: Tensor, labels: Tensor, rows: Tensor | slice) -> None:
-        """Remember new labels of those rows whose own is much less probable than another."""
+    def _relabel(self, logits: Tensor, labels: Tensor, targets: Tensor, among: Tensor | slice) -> None:
+        """Store new labels of those samples whose own is much less probable than another."""
         p = probabilities(logits)
         most, best = p.max(dim=1)
         wrong = torch.zeros_like(labels, dtype=torch.bool)
-        wrong[rows] = (most - p.gather(1, labels[:, None])[:, 0] > self.relabel_margin)[rows]
-        places, found = everywhere(self.now.places), everywhere(torch.where(wrong, best, -1))
-        places, found = places[found >= 0], found[found >= 0]
+        wrong[among] = (most - p.gather(1, labels[:, None])[:, 0] > self.relabel_margin)[among]
+        rows = everywhere(torch.stack([self.now.places, torch.where(wrong, best, -1), targets], dim=1))
+        places, found, given = rows[rows[:, 1] >= 0].unbind(dim=1)
+        self.given[places] = given
         # A sample may be drawn twice: the larger number wins, so that the order of writing does not count.
         self.relabelled.scatter_reduce_(0, places, found, "amax", include_self=False)

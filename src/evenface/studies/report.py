@@ -150,7 +150,7 @@ def _notes(plan: Plan, runs: pd.DataFrame, opened: Mapping[str, Run], failed: Ma
     lines += [f"Failed: {folder}: {why.splitlines()[0]}" for folder, why in failed.items()]
     lines += [_capital(note) for note in plan.notes]
     lines += [f"Deviation: {text}" for text in plan.deviations]
-    said = [note for run in opened.values() for note in run.facts["notes"] if note not in reporting.leaks(run)]
+    said = [note for run in opened.values() for note in run.facts["notes"] if note not in reporting.warning_notes(run)]
     return lines + [_capital(note) for note in _once(dict.fromkeys(said))]
 
 
