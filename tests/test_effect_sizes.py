@@ -24,7 +24,7 @@ def test_the_three_d_are_their_definitions():
     d_s = ef.cohens_d(ef.Groups(FIRST[:7], SECOND))
     squares = sum(((side - side.mean()) ** 2).sum() for side in (FIRST[:7], SECOND))
     assert d_s.value == pytest.approx((FIRST[:7].mean() - SECOND.mean()) / math.sqrt(squares / 15))
-    assert (d_z.word, d_z.kind, d_s.kind) == ("large", "d_z", "d_s")
+    assert (d_z.word, d_av.word, d_z.kind, d_s.kind) == ("", "large", "d_z", "d_s")
 
 
 @given(st.floats(-30, 30), st.integers(2, 80))

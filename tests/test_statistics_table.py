@@ -42,7 +42,7 @@ def test_a_table_is_answered_in_words_and_written(file, table, tmp_path):
     )
     assert any(line.startswith("accuracy: focal against plain: +0.0") and "focal is higher" in line for line in rest)
     assert any(line.startswith("accuracy: LSTM against GRU") and "equivalent within ±0.03" in line for line in rest)
-    assert any("With 10 folds a paired t test" in line for line in rest)
+    assert any("With 10 folds a corrected resampled t test" in line for line in rest)
     written = {path.name for path in (tmp_path / "out").iterdir()}
     assert written == {f"{name}.csv" for name in ("variance", "comparisons", "equivalence")} | {
         f"{name}.svg" for name in ("differences", "effects", "equivalence", "power")

@@ -122,6 +122,14 @@ def stats(
         bool,
         typer.Option("--independent", help="Take every value as independent, though units stand in several cells."),
     ] = False,
+    overlap: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="n_test / n_train where the unit is a fold, for the corrected resampled t-test; by default "
+            "1 / (k - 1) for a column called fold with k values, else 0.",
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the tables (CSV) and figures (SVG).")] = None,
 ) -> None:
     """Test a table of results: variance, differences, equivalence, power, each in words.
@@ -131,7 +139,9 @@ def stats(
     from evenface.statistics.examine import examine
 
     columns, units = ([name.strip() for name in given.split(",")] for given in (factors, unit))
-    found = examine(table, value, columns, units, margin=margin, kind="between" if independent else None)
+    found = examine(
+        table, value, columns, units, margin=margin, kind="between" if independent else None, overlap=overlap
+    )
     print("\n".join(found.lines))
     if out is not None:
         found.save(out)

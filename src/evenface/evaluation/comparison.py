@@ -21,10 +21,10 @@ from evenface.evaluation.intervals import (
 )
 from evenface.evaluation.paired import McNemar, holm, mcnemar, swap_differences, swap_p
 from evenface.evaluation.predictions import Predictions
+from evenface.evaluation.verdict import ALPHA
 
 COMPARED = ("balanced_accuracy", "accuracy", "macro_f1")
 """What is always compared; where all runs say that classes are ordered, :data:`~.metrics.ORDERED` too."""
-ALPHA = 0.05
 
 
 @dataclass(frozen=True)

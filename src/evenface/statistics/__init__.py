@@ -11,6 +11,7 @@ from evenface.statistics.power import Power, power_curve, power_of, smallest_eff
 from evenface.statistics.random_effects import Mixed, mixed
 from evenface.statistics.ranks import Ranks, friedman
 from evenface.statistics.resample import Bootstrap, bootstrap
+from evenface.statistics.resampled import ResampledT, fold_overlap, resampled_t_test
 from evenface.statistics.tidy import Groups, Pairs, groups, pairs
 from evenface.statistics.variance import Effect, Factorial
 
@@ -30,6 +31,7 @@ __all__ = [
     "Planned",
     "Power",
     "Ranks",
+    "ResampledT",
     "benjamini_hochberg",
     "bonferroni",
     "bootstrap",
@@ -38,6 +40,7 @@ __all__ = [
     "correct",
     "equivalence",
     "factorial",
+    "fold_overlap",
     "friedman",
     "groups",
     "hedges_factor",
@@ -48,6 +51,7 @@ __all__ = [
     "planned",
     "power_curve",
     "power_of",
+    "resampled_t_test",
     "smallest_effect",
     "t_power",
     "two_one_sided",

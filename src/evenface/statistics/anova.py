@@ -3,6 +3,7 @@
 import functools
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from evenface.statistics.checks import ALPHA, Check, balance, equal_spread, norm
 from evenface.statistics.coding import COLON, design, orthonormal, term_names
 from evenface.statistics.effects import ETA_LEVEL, partial_eta
 from evenface.statistics.means import FLAT
+from evenface.statistics.ranks import signed_rank, signed_rank_floor
 from evenface.statistics.tidy import Grid, counted, grid, plural
 from evenface.statistics.variance import Effect, Factorial, Kind
 
@@ -25,6 +27,7 @@ def factorial(
     unit: str | Sequence[str],
     *,
     kind: Kind | None = None,
+    overlap: float = 0.0,
     level: float = ETA_LEVEL,
 ) -> Factorial:
     """Analyse the variance of a full factorial: every main effect and interaction, type III.
@@ -37,6 +40,10 @@ def factorial(
         ``between``: each value is independent of all others, the error is the spread within cells. ``within``: each
         unit was measured in every cell, and each effect is tested against how much it differs between units; units
         that lack a cell are left out. By default ``within`` where a unit stands in several cells.
+    overlap : float, default=0
+        Within units: n_test / n_train where units are folds of a cross-validation. F is divided by
+        1 + units × overlap, which with two levels is the square of
+        :func:`~evenface.statistics.resampled.resampled_t_test`.
     level : float, default=0.90
         Confidence level of partial eta squared.
 
@@ -62,7 +69,7 @@ def factorial(
     given = grid(table, value, factors, unit)
     repeated = bool(given.frame["unit"].duplicated().any())
     chosen = kind or ("within" if repeated else "between")
-    return _within(given, level) if chosen == "within" else _between(given, level, repeated)
+    return _within(given, level, overlap) if chosen == "within" else _between(given, level, repeated)
 
 
 def _between(given: Grid, level: float, repeated: bool) -> Factorial:
@@ -82,7 +89,9 @@ def _between(given: Grid, level: float, repeated: bool) -> Factorial:
         f = math.nan if flat else float(np.squeeze(fitted.f_test(rows).fvalue))
         beside = float(np.squeeze(robust.f_test(rows).pvalue)) if robust is not None else math.nan
         squares = math.nan if flat else f * len(rows) * float(fitted.mse_resid)
-        effects.append(_effect(term, len(rows), float(fitted.df_resid), squares, f, level, "HC3", beside))
+        effects.append(
+            _effect(term, len(rows), float(fitted.df_resid), squares, f, level, "HC3", beside, given.unit, given.count)
+        )
     checks = [
         normal(
             np.asarray(fitted.resid),
@@ -110,7 +119,7 @@ def _independent(given: Grid, repeated: bool) -> Check:
     )
 
 
-def _within(given: Grid, level: float) -> Factorial:
+def _within(given: Grid, level: float, overlap: float) -> Factorial:
     wide = given.wide()
     empty = [cell for place, cell in enumerate(given.cells) if wide[place].isna().all()]
     whole = wide.dropna()
@@ -128,17 +137,25 @@ def _within(given: Grid, level: float) -> Factorial:
         df, mean = scores.shape[1], scores.mean(axis=0)
         error = float(((scores - mean) ** 2).sum())
         squares = n * float((mean**2).sum())
-        f = squares / (error / (n - 1)) if error > FLAT**2 else math.nan
+        f = squares / (error / (n - 1)) / (1 + n * overlap) if error > FLAT**2 else math.nan
         epsilon, robust, beside = _beside(scores, f)
-        effects.append(_effect(term, df, df * (n - 1.0), squares, f, level, robust, beside, epsilon))
+        floor = signed_rank_floor(scores[:, 0]) if df == 1 else 0.0
+        found = _effect(term, df, df * (n - 1.0), squares, f, level, robust, beside, given.unit, n)
+        effects.append(replace(found, epsilon=epsilon, robust_floor=floor))
         spherical += [(COLON.join(term), epsilon)] if df > 1 else []
     residuals = values - values.mean(axis=1, keepdims=True) - values.mean(axis=0) + values.mean()
     checks = [
         normal(residuals.ravel(), "residuals", "F is then approximate; Wilcoxon's p stands beside it"),
         balance([n], given.count - n, given.missing, given.unit),
         *[_sphericity(name, epsilon) for name, epsilon in spherical],
+        *([_overlapping(given.unit, overlap)] if overlap else []),
     ]
     return Factorial(given.value, given.factors, "within", tuple(effects), given.unit, n, values.size, tuple(checks))
+
+
+def _overlapping(unit: str, overlap: float) -> Check:
+    said = f"{plural(unit).capitalize()} share training samples: F is corrected for that"
+    return Check("independence", False, f"{said} (Nadeau and Bengio, n_test/n_train = {overlap:.3g}).")
 
 
 def _contrasts(given: Grid, term: tuple[str, ...]) -> np.ndarray:
@@ -153,12 +170,10 @@ def _contrasts(given: Grid, term: tuple[str, ...]) -> np.ndarray:
 def _beside(scores: np.ndarray, f: float) -> tuple[float, str, float]:
     """Greenhouse and Geisser's epsilon, and what stands beside F: its name and p."""
     from scipy.stats import f as central
-    from scipy.stats import wilcoxon
 
     n, df = scores.shape
     if df == 1:
-        defined = bool(np.any(scores != 0))
-        return 1.0, "Wilcoxon", float(wilcoxon(scores[:, 0]).pvalue) if defined else 1.0
+        return 1.0, "Wilcoxon", signed_rank(scores[:, 0])
     spread = np.cov(scores, rowvar=False)
     traces = float(np.trace(spread)) ** 2, float((spread**2).sum())
     epsilon = min(1.0, max(1 / df, traces[0] / (df * traces[1]))) if traces[1] > 0 else 1.0
@@ -181,7 +196,8 @@ def _effect(
     level: float,
     robust: str,
     beside: float,
-    epsilon: float = 1.0,
+    unit: str,
+    units: int,
 ) -> Effect:
     from scipy.stats import f as central
     from scipy.stats import ncf
@@ -193,4 +209,4 @@ def _effect(
         else (ALPHA if f == 0 else math.nan)
     )
     eta = partial_eta(f, df, df_error, level)
-    return Effect(COLON.join(term), df, df_error, squares, f, p, *eta, power, robust, beside, epsilon)
+    return Effect(COLON.join(term), df, df_error, squares, f, p, *eta, power, robust, beside, unit, units)

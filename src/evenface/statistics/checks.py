@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from evenface.evaluation import verdict
 from evenface.evaluation.wording import p_value
 from evenface.statistics.means import FLAT
-from evenface.statistics.tidy import Pairs, counted
+from evenface.statistics.tidy import Pairs, counted, plural
 
-ALPHA = 0.05
+ALPHA = verdict.ALPHA
 FEW = 10
 """With fewer values a check of shape or spread hardly ever fails, which says little."""
 UNSEEN = "Whether cells spread equally cannot be seen: too few values"
@@ -111,6 +112,13 @@ def balance(counts: Iterable[int], left_out: int, missing: int, unit: str) -> Ch
 
 def independent_pairs(given: Pairs) -> Check:
     """Say whether each unit brings one pair."""
+    if given.overlap:
+        return Check(
+            "independence",
+            False,
+            f"{plural(given.unit).capitalize()} share training samples: t and its interval are corrected for that "
+            f"(Nadeau and Bengio, n_test/n_train = {given.overlap:.3g}), the rank test is not.",
+        )
     if len(given) == given.units:
         return Check("independence", True, f"Each {given.unit} brings one pair.")
     return Check(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from evenface.statistics.checks import Check
+from evenface.statistics.checks import ALPHA, Check, with_p
 from evenface.statistics.tidy import Groups, Pairs, counted
 
 
@@ -16,7 +16,9 @@ class Compared:
     metric, factor, level, baseline : str
         What was measured, and what is compared with what.
     robust, robust_p
-        Name and p of the rank test that stands beside.
+        Name and p of the rank test that stands beside; it takes units as independent.
+    robust_floor : float
+        The smallest p that the rank test can reach over so few units.
     unit : str
         What was repeated.
     units, count : int
@@ -31,6 +33,7 @@ class Compared:
     baseline: str
     robust: str
     robust_p: float
+    robust_floor: float
     unit: str
     units: int
     count: int
@@ -40,6 +43,14 @@ class Compared:
     def named(self) -> str:
         """Name the comparison."""
         return f"{self.metric}: {self.level} against {self.baseline}"
+
+    @property
+    def beside(self) -> str:
+        """State p of the rank test, and where it cannot reach 0.05 whatever the values are."""
+        said = f"{self.robust}: {with_p(self.robust_p)}"
+        if self.robust_floor > ALPHA:
+            return f"{said}, where the smallest it can reach over {self.over} is {self.robust_floor:.3g}."
+        return f"{said}."
 
     @property
     def over(self) -> str:

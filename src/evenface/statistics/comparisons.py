@@ -6,12 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from evenface.evaluation.intervals import LEVEL, Estimate
+from evenface.evaluation.verdict import rejects, verdict
 from evenface.evaluation.wording import signed
 from evenface.statistics.checks import ALPHA, balance, equal_spread, failed, independent_pairs, normal, with_p
 from evenface.statistics.compared import Compared, named_by
 from evenface.statistics.effects import EffectSize, Kind, cohens_d
-from evenface.statistics.means import estimate, student, t_test, welch
+from evenface.statistics.means import student, t_test, welch
+from evenface.statistics.ranks import TOO_FEW, rank_sum_floor, signed_rank, signed_rank_floor
 from evenface.statistics.resample import RESAMPLES, Bootstrap, Method, bootstrap
+from evenface.statistics.resampled import resampled_t_test
 from evenface.statistics.tidy import Groups, Pairs
 
 
@@ -22,21 +25,27 @@ class Contrast(Compared):
     Parameters
     ----------
     difference : Estimate
-        Level minus baseline, with the interval of Student's (pairs) or Welch's t (groups).
+        Level minus baseline, with the interval of the test.
     sd : float
         Standard deviation of the differences of pairs; pooled, of groups.
     test : str
         Name of the test.
     t, df, p : float
         Of that test.
-    bonferroni, fdr : float
-        p corrected for the family: Bonferroni, and Benjamini and Hochberg's false discovery rate.
+    overlap : float
+        n_test / n_train where the units are folds, else 0.
+    plain_p : float
+        Of the paired t test that takes folds as independent; the same as p where units are no folds.
+    holm, bonferroni, fdr : float
+        p corrected for the family: by Holm, which the verdict rests on, by Bonferroni, and by the false discovery
+        rate of Benjamini and Hochberg.
     family : int
         How many comparisons were planned together.
     effects : tuple of EffectSize
         Pairs: d_z and d_av. Groups: d_s.
     resampled : Bootstrap or None
-        The difference with a bootstrap interval; pairs are drawn as they are tested. None for groups.
+        The difference with a bootstrap interval; pairs are drawn as they are tested. None for groups, and for folds,
+        which cannot be drawn as if they were independent.
     """
 
     difference: Estimate
@@ -45,6 +54,9 @@ class Contrast(Compared):
     t: float
     df: float
     p: float
+    overlap: float
+    plain_p: float
+    holm: float
     bonferroni: float
     fdr: float
     family: int
@@ -53,12 +65,22 @@ class Contrast(Compared):
 
     @property
     def certain(self) -> bool:
-        """Whether p, corrected by the false discovery rate where there are several, is at most 0.05."""
-        return self.fdr <= ALPHA
+        """Whether p by Holm's correction is at most 0.05, over three units or more."""
+        return rejects(self.holm, self._replicates)
+
+    @property
+    def _replicates(self) -> int:
+        """Units behind the error: two groups of two values each bring no more than two pairs would."""
+        return min(self.units, int(self.df) + 1)
 
     def effect(self, kind: Kind) -> EffectSize:
         """Give the effect size of a kind."""
         return next(effect for effect in self.effects if effect.kind == kind)
+
+    @property
+    def size(self) -> EffectSize:
+        """The effect size that Cohen's words are for: d_av of pairs, d_s of groups."""
+        return self.effects[-1]
 
     @property
     def sentence(self) -> str:
@@ -67,32 +89,32 @@ class Contrast(Compared):
         interval = "" if math.isnan(d.low) else f" [{signed(d.low)}, {signed(d.high)}]"
         tests = [with_p(self.p)] if not math.isnan(self.p) else ["without noise to judge it by"]
         if self.family > 1 and not math.isnan(self.p):
-            tests += [f"{with_p(self.fdr)} by FDR, {with_p(self.bonferroni)} by Bonferroni over {self.family}"]
-        main = self.effects[0]
-        size = (
-            ""
-            if math.isnan(main.value)
-            else (
-                f"; {main.kind} = {signed(main.value, 2)} [{signed(main.low, 2)}, {signed(main.high, 2)}], {main.word}"
-            )
-        )
-        said = f"{self.named}: {signed(d.value)}{interval} over {self.over} ({self.test}, {', '.join(tests)}{size})"
-        return " ".join([f"{said}: {self._verdict}.", *failed(self.checks), *self._beside])
+            tests += [f"{with_p(self.holm)} by Holm over {self.family} comparisons"]
+        if self.plain_p != self.p and not math.isnan(self.p):
+            tests += [f"plain paired t test {with_p(self.plain_p)}"]
+        sizes = [
+            f"; {one.kind} = {signed(one.value, 2)} [{signed(one.low, 2)}, {signed(one.high, 2)}]"
+            for one in self.effects
+            if not math.isnan(one.value)
+        ]
+        word = f", {self.size.word}" if sizes else ""
+        tested = f"{self.test}, {', '.join(tests)}{''.join(sizes)}{word}"
+        said = f"{self.named}: {signed(d.value)}{interval} over {self.over} ({tested})"
+        return " ".join([f"{said}: {self.verdict}.", *failed(self.checks), *self._beside])
 
     @property
-    def _verdict(self) -> str:
-        if not self.certain:
-            lost = self.family > 1 and self.p <= ALPHA
-            return "no evidence of a difference" + (" once several comparisons are reckoned with" if lost else "")
+    def verdict(self) -> str:
+        """State what follows of p by Holm's correction; see :func:`evenface.evaluation.verdict.verdict`."""
         word = "higher" if self.difference.value > 0 else "lower"
-        weak = ", though not by Bonferroni" if self.bonferroni > ALPHA else ""
-        return f"evidence that {self.level} is {word}{weak}"
+        lost = not self.certain and rejects(self.p, self._replicates)
+        said = verdict(self.holm, self._replicates, self.unit, f"that {self.level} is {word}")
+        return said + (" once several comparisons are reckoned with" if lost else "")
 
     @property
     def _beside(self) -> list[str]:
         other = not math.isnan(self.p) and (self.p <= ALPHA) != (self.robust_p <= ALPHA)
         doubtful = any(check.holds is False and check.name in ("normal", "equal spread") for check in self.checks)
-        return [f"{self.robust}: {with_p(self.robust_p)}."] if other or doubtful else []
+        return [self.beside] if other or doubtful else []
 
 
 def compare(
@@ -105,6 +127,9 @@ def compare(
 ) -> Contrast:
     """Compare two levels: paired t test, or Welch's for independent groups, with Wilcoxon's rank test beside it.
 
+    Pairs of folds (``given.overlap`` > 0) are compared by the corrected resampled t-test, see
+    :func:`~evenface.statistics.resampled.resampled_t_test`.
+
     Parameters
     ----------
     given : Pairs or Groups
@@ -116,12 +141,19 @@ def compare(
     """
     n = len(given)
     if isinstance(given, Pairs):
-        difference, sd, _ = estimate(given.change, level)
-        error, df, name, robust = sd / math.sqrt(n), n - 1.0, "paired t test", "Wilcoxon's signed-rank test"
-        drawn = bootstrap(
-            given.change, method=method, resamples=resamples, level=level, seed=seed, unit=_drawn_unit(given)
+        tested = resampled_t_test(given.change, given.overlap, level=level)
+        difference, sd, found, plain_p = tested.difference, tested.sd, tested.corrected, tested.plain.p
+        name = "corrected resampled t test" if given.overlap else "paired t test"
+        robust, floor = "Wilcoxon's signed-rank test", signed_rank_floor(given.change)
+        drawn = (
+            None
+            if given.overlap
+            else bootstrap(
+                given.change, method=method, resamples=resamples, level=level, seed=seed, unit=_drawn_unit(given)
+            )
         )
-        shape = normal(given.change, "differences", f"trust {robust} and the bootstrap interval rather than t")
+        instead = f"trust {robust}{'' if given.overlap else ' and the bootstrap interval'} rather than t"
+        shape = normal(given.change, "differences", TOO_FEW if floor > ALPHA else instead)
         checks = [shape, independent_pairs(given)]
         checks += [balance([n], given.incomplete, 0, given.unit)] if given.incomplete else []
         kinds: tuple[Kind, ...] = ("d_z", "d_av")
@@ -133,15 +165,17 @@ def compare(
             "Mann and Whitney's test",
             None,
         )
+        floor = rank_sum_floor(len(given.values), len(given.base))
+        found = t_test(difference.value, error, df)
+        plain_p = found.p
         residuals = np.concatenate([side - side.mean() for side in (given.values, given.base)])
         checks = [
-            normal(residuals, "residuals", f"trust {robust} rather than t"),
+            normal(residuals, "residuals", TOO_FEW if floor > ALPHA else f"trust {robust} rather than t"),
             equal_spread([given.values, given.base], "Welch's test, which allows for it"),
         ]
         kinds = ("d_s",)
         m = len(given.values) - 1, len(given.base) - 1
         sd = math.sqrt((m[0] * given.values.var(ddof=1) + m[1] * given.base.var(ddof=1)) / sum(m))
-    found = t_test(difference.value, error, df)
     if math.isnan(found.p):
         difference = Estimate(difference.value)
     effects = tuple(cohens_d(given, kind, level=level) for kind in kinds)
@@ -151,13 +185,17 @@ def compare(
         sd=sd,
         test=name,
         **found._asdict(),
+        overlap=given.overlap if isinstance(given, Pairs) else 0.0,
+        plain_p=plain_p,
+        holm=found.p,
         bonferroni=found.p,
         fdr=found.p,
         family=1,
         effects=effects,
         resampled=drawn,
         robust=robust,
-        robust_p=_ranks(given),
+        robust_p=_ranks(given, floor),
+        robust_floor=floor,
         checks=tuple(checks),
     )
 
@@ -166,10 +204,10 @@ def _drawn_unit(given: Pairs) -> str:
     return given.unit if len(given) == given.units else "pair"
 
 
-def _ranks(given: Pairs | Groups) -> float:
+def _ranks(given: Pairs | Groups, floor: float) -> float:
     """Two-sided p of the rank test; exact where there are few values without ties."""
-    from scipy.stats import mannwhitneyu, wilcoxon
+    from scipy.stats import mannwhitneyu
 
     if isinstance(given, Groups):
-        return float(mannwhitneyu(given.values, given.base).pvalue)
-    return float(wilcoxon(given.change).pvalue) if np.any(given.change != 0) else 1.0
+        return max(float(mannwhitneyu(given.values, given.base).pvalue), floor)
+    return signed_rank(given.change)

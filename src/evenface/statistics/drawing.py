@@ -104,19 +104,19 @@ def _symmetric(axis: "Axes") -> None:
 
 @styled
 def effect_sizes(contrasts: Sequence[Contrast]) -> "Figure":
-    """Draw Cohen's d with its interval (d_z of pairs, d_s of groups); bands: negligible, small and medium effects."""
+    """Draw Cohen's d with its interval (d_av of pairs, d_s of groups); bands: negligible, small and medium effects."""
     from matplotlib.patches import Patch
 
     groups = _grouped(contrast.metric for contrast in contrasts)
     figure, axes = _stacked([len(rows) for rows in groups.values()], sharex=True)
-    kinds = sorted({contrast.effects[0].kind for contrast in contrasts})
+    kinds = sorted({contrast.size.kind for contrast in contrasts})
     for axis, (metric, rows) in zip(axes, groups.items(), strict=True):
         chosen = [contrasts[row] for row in rows]
         for bound in COHEN:
             axis.axvspan(-bound, bound, color=MUTED, alpha=0.13, linewidth=0)
         axis.axvline(0, color=MUTED, linewidth=0.9)
         for height, contrast in enumerate(reversed(chosen)):
-            d, fill = contrast.effects[0], "full" if contrast.certain else "none"
+            d, fill = contrast.size, "full" if contrast.certain else "none"
             axis.hlines(height, d.low, d.high, color=SERIES[0], linewidth=1.6)
             axis.plot(d.value, height, "o", color=SERIES[0], markersize=5.5, fillstyle=fill)
         _rows(axis, [_named(contrast) for contrast in chosen], metric)

@@ -53,17 +53,21 @@ class EffectSize:
 
     @property
     def word(self) -> str:
-        """Cohen's word for it: negligible below 0.2, small below 0.5, medium below 0.8, else large."""
-        return size_word(self.value)
+        """Cohen's word for d_av and d_s: negligible below 0.2, small below 0.5, medium below 0.8, else large.
+
+        Empty for d_z, which the correlation of the levels makes arbitrarily large, so that the words do not fit it.
+        """
+        return "" if self.kind == "d_z" else size_word(self.value)
 
     @property
     def sentence(self) -> str:
         """Say how large it is, in what, and over how many."""
         if math.isnan(self.value):
             return f"{self.kind} is not defined, as nothing spreads."
+        word = f"{self.word}; " if self.word else ""
         of = "pairs" if self.kind != "d_s" else plural_values(self.unit)
         return (
-            f"{self.kind} = {signed(self.value, 2)} [{signed(self.low, 2)}, {signed(self.high, 2)}] ({self.word}; "
+            f"{self.kind} = {signed(self.value, 2)} [{signed(self.low, 2)}, {signed(self.high, 2)}] ({word}"
             f"{MEANING[self.kind]}), Hedges' g = {signed(self.hedges, 2)}, over {self.count:,} {of}."
         )
 
@@ -115,7 +119,7 @@ def cohens_d(given: Pairs | Groups, kind: Kind | None = None, *, level: float = 
     Notes
     -----
     The intervals of d_z and d_s are exact for normal values (d_s: of equal variance); that of d_av is Algina and
-    Keselman's, which scales the one of d_z.
+    Keselman's, which scales the one of d_z. Over folds they follow the corrected resampled t-test.
 
     References
     ----------
@@ -130,7 +134,7 @@ def cohens_d(given: Pairs | Groups, kind: Kind | None = None, *, level: float = 
     n, base = len(given.values), len(given.base)
     if isinstance(given, Pairs):
         spread = float(given.change.std(ddof=1))
-        df, per_t = n - 1, 1 / math.sqrt(n)
+        df, per_t = n - 1, math.sqrt(1 / n + given.overlap)
         scale = spread if kind == "d_z" else math.sqrt(sum(variances) / 2)
         per_t *= spread / scale if scale > FLAT else math.nan
     else:

@@ -16,8 +16,11 @@ from evenface.statistics.margins import Equivalence, equivalence
 from evenface.statistics.power import smallest_effect
 from evenface.statistics.random_effects import Mixed, mixed
 from evenface.statistics.ranks import LEAST, Ranks, friedman
+from evenface.statistics.resampled import fold_overlap
 from evenface.statistics.tidy import Grid, Groups, Others, Pairs, grid, groups, pairs
 from evenface.statistics.variance import Factorial, Kind
+
+FOLD = "fold"
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,11 @@ class Examined:
         if self.ranks:
             tables["ranks"] = self.ranks.frame()
             figures["ranks"] = drawing.critical_difference(self.ranks)
-        if contrasts[0].effects[0].kind == "d_z" and contrasts[0].count == contrasts[0].units:
+        if (
+            contrasts[0].effects[0].kind == "d_z"
+            and contrasts[0].count == contrasts[0].units
+            and not contrasts[0].overlap
+        ):
             figures["power"] = drawing.power_curves(count=contrasts[0].units, unit=unit)
         for name, table in tables.items():
             with atomic_write(folder / f"{name}.csv") as temporary:
@@ -86,6 +93,7 @@ def examine(
     *,
     margin: float | None = None,
     kind: Kind | None = None,
+    overlap: float | None = None,
 ) -> Examined:
     """Analyse a tidy table as a whole.
 
@@ -99,6 +107,10 @@ def examine(
         Half-width of the zone of equivalence.
     kind : {"between", "within"}, optional
         As in :func:`~evenface.statistics.anova.factorial`.
+    overlap : float, optional
+        n_test / n_train where units are folds of a cross-validation, see
+        :func:`~evenface.statistics.resampled.resampled_t_test`; 0 for units that share no training data. By default
+        1 / (k - 1) where a column of the unit is called ``fold`` and has k values, else 0.
 
     Raises
     ------
@@ -108,9 +120,10 @@ def examine(
     table = source if isinstance(source, pd.DataFrame) else read_table(source)
     given = grid(table, value, factors, unit)
     repeated = bool(given.frame["unit"].duplicated().any())
+    shared = (_overlap(table, unit) if overlap is None else overlap) if repeated and kind != "between" else 0.0
     lacking = repeated and kind is None and bool(given.wide().isna().to_numpy().any())
     compared = [
-        _two(table, given, name, level, unit, repeated, "each" if kind == "between" else "averaged")
+        _two(table, given, name, level, unit, repeated, "each" if kind == "between" else "averaged", shared)
         for name, levels in given.factors.items()
         for level in levels[1:]
     ]
@@ -118,21 +131,35 @@ def examine(
         raise InputError(f"no factor of {', '.join(factors)} has more than one level", "There is nothing to compare.")
     single = len(factors) == 1 and len(given.factors[factors[0]]) >= LEAST and repeated
     return Examined(
-        None if lacking else factorial(table, value, factors, unit, kind=kind),
-        mixed(table, value, factors, unit) if lacking else None,
+        None if lacking else factorial(table, value, factors, unit, kind=kind, overlap=shared),
+        mixed(table, value, factors, unit, overlap=shared) if lacking else None,
         correct([compare(two) for two in compared]),
         tuple(equivalence(two, margin) for two in compared) if margin is not None else (),
         friedman(table, value, factors[0], unit) if single else None,
     )
 
 
+def _overlap(table: pd.DataFrame, unit: str | Sequence[str]) -> float:
+    """Return n_test / n_train of k-fold cross-validation where a column of the unit is called fold."""
+    names = [unit] if isinstance(unit, str) else unit
+    folds = max((table[name].nunique() for name in names if name.lower() == FOLD), default=0)
+    return fold_overlap(folds) if folds > 1 else 0.0
+
+
 def _two(
-    table: pd.DataFrame, given: Grid, factor: str, level: str, unit: str | Sequence[str], repeated: bool, others: Others
+    table: pd.DataFrame,
+    given: Grid,
+    factor: str,
+    level: str,
+    unit: str | Sequence[str],
+    repeated: bool,
+    others: Others,
+    overlap: float,
 ) -> Pairs | Groups:
     """Take a level and its factor's first, in pairs where units stand in several cells."""
     base, rest = given.factors[factor][0], [name for name in given.factors if name != factor]
     if repeated:
-        return pairs(table, given.value, factor, level, base, unit, others=others, among=rest)
+        return pairs(table, given.value, factor, level, base, unit, others=others, among=rest, overlap=overlap)
     return groups(table, given.value, factor, level, base, unit)
 
 
@@ -160,7 +187,7 @@ def _power(first: Contrast) -> str:
     """Say what so many units can show."""
     paired = first.effects[0].kind == "d_z"
     count = first.units if paired else first.units // 2
-    return smallest_effect(max(count, 2), paired=paired, unit=first.unit).sentence
+    return smallest_effect(max(count, 2), paired=paired, unit=first.unit, overlap=first.overlap).sentence
 
 
 def _row(result: Equivalence) -> dict[str, object]:

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 
 from evenface.evaluation.intervals import LEVEL
+from evenface.evaluation.paired import holm
+from evenface.evaluation.verdict import repeats_training
 from evenface.evaluation.wording import signed
 from evenface.statistics.comparisons import Contrast, compare
 from evenface.statistics.resample import RESAMPLES, Method
@@ -28,8 +30,9 @@ class Planned:
         first, n = self.contrasts[0], len(self.contrasts)
         held = [f"{c.level} against {c.baseline} ({signed(c.difference.value)})" for c in self.contrasts if c.certain]
         found = f"{len(held)} of {n}" if n > 1 else "the" if held else "no"
-        said = f"{first.metric}: {found} planned comparison{'s' * (n > 1)} with evidence of a difference at 0.05"
-        corrected = " after the false discovery rate's correction" if n > 1 else ""
+        what = "larger than training noise" if repeats_training(first.unit) else "with evidence of a difference"
+        said = f"{first.metric}: {found} planned comparison{'s' * (n > 1)} {what} at 0.05"
+        corrected = f" after Holm's correction for {first.family}" if n > 1 else ""
         units = f"The unit of replication is the {first.unit} ({first.units})."
         return f"{said}{corrected}{': ' if held else ''}{', '.join(held)}. {units}"
 
@@ -47,12 +50,15 @@ class Planned:
                 "t": c.t,
                 "df": c.df,
                 "p": c.p,
+                "p plain t": c.plain_p,
+                "p Holm": c.holm,
                 "p Bonferroni": c.bonferroni,
                 "p FDR": c.fdr,
                 **{f"{e.kind}{part}": getattr(e, key) for e in c.effects for part, key in _PARTS},
                 "bootstrap low": c.resampled.estimate.low if c.resampled else math.nan,
                 "bootstrap high": c.resampled.estimate.high if c.resampled else math.nan,
                 c.robust: c.robust_p,
+                f"{c.robust} smallest p": c.robust_floor,
                 "unit": c.unit,
                 "units": c.units,
                 "values": c.count,
@@ -70,6 +76,7 @@ def planned(
     among: Sequence[str] | None = None,
     others: Others = "averaged",
     paired: bool = True,
+    overlap: float = 0.0,
     level: float = LEVEL,
     resamples: int = RESAMPLES,
     method: Method = "bca",
@@ -89,6 +96,8 @@ def planned(
         What becomes of the other factors' settings, see :func:`~evenface.statistics.tidy.pairs`.
     paired : bool, default=True
         Whether both levels were measured in the same units.
+    overlap : float, default=0
+        n_test / n_train where units are folds, see :func:`~evenface.statistics.resampled.resampled_t_test`.
     level, resamples, method, seed
         As in :func:`compare`.
     """
@@ -99,7 +108,7 @@ def planned(
     for factor, candidate, baseline in contrasts:
         rest = [name for name in factors if name != factor]
         given: Pairs | Groups = (
-            pairs(table, value, factor, candidate, baseline, unit, others=others, among=rest)
+            pairs(table, value, factor, candidate, baseline, unit, others=others, among=rest, overlap=overlap)
             if paired
             else groups(table, value, factor, candidate, baseline, unit)
         )
@@ -108,11 +117,13 @@ def planned(
 
 
 def correct(contrasts: Sequence[Contrast]) -> Planned:
-    """Correct the p of comparisons that were planned together."""
+    """Correct the p of comparisons that were planned together, by Holm, Bonferroni and Benjamini and Hochberg."""
     p = np.array([contrast.p for contrast in contrasts])
     tested = int((~np.isnan(p)).sum())
-    corrected = zip(contrasts, bonferroni(p), benjamini_hochberg(p), strict=True)
-    return Planned(tuple(replace(c, bonferroni=float(b), fdr=float(f), family=tested) for c, b, f in corrected))
+    corrected = zip(contrasts, holm(p), bonferroni(p), benjamini_hochberg(p), strict=True)
+    return Planned(
+        tuple(replace(c, holm=float(h), bonferroni=float(b), fdr=float(f), family=tested) for c, h, b, f in corrected)
+    )
 
 
 def bonferroni(p: np.ndarray) -> np.ndarray:

@@ -1,6 +1,5 @@
 """Practical equivalence: two one-sided tests against margins that were fixed before."""
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +9,8 @@ from evenface.evaluation.intervals import Estimate
 from evenface.evaluation.wording import signed
 from evenface.statistics.checks import ALPHA, Check, failed, independent_pairs, normal, with_p
 from evenface.statistics.compared import Compared, named_by
-from evenface.statistics.means import FLAT, estimate, student, welch
+from evenface.statistics.means import FLAT, estimate, standard_error, student, welch
+from evenface.statistics.ranks import TOO_FEW, rank_sum_floor, signed_rank, signed_rank_floor
 from evenface.statistics.tidy import Groups, Pairs
 
 Margin = float | tuple[float, float]
@@ -85,8 +85,7 @@ class Equivalence(TOST, Compared):
         """Say the difference, whether it is equivalent, over what, and which assumptions fail."""
         head = f"{self.named} {signed(self.interval.value)} over {self.over}"
         doubt = any(check.holds is False and check.name == "normal" for check in self.checks)
-        beside = [f"{self.robust}: {with_p(self.robust_p)}."] if doubt else []
-        return " ".join([f"{head}: {self.verdict}.", *failed(self.checks), *beside])
+        return " ".join([f"{head}: {self.verdict}.", *failed(self.checks), *([self.beside] if doubt else [])])
 
 
 def two_one_sided(difference: float, error: float, df: float, margin: Margin, *, alpha: float = ALPHA) -> TOST:
@@ -136,6 +135,8 @@ def margins(margin: Margin) -> tuple[float, float]:
 def equivalence(given: Pairs | Groups, margin: Margin, *, alpha: float = ALPHA) -> Equivalence:
     """Test whether two levels differ by less than a margin, paired, or of independent groups by Welch's t.
 
+    Over folds the standard error is that of :func:`~evenface.statistics.resampled.resampled_t_test`.
+
     Parameters
     ----------
     given : Pairs or Groups
@@ -145,31 +146,32 @@ def equivalence(given: Pairs | Groups, margin: Margin, *, alpha: float = ALPHA) 
     """
     if isinstance(given, Pairs):
         found, sd, n = estimate(given.change)
-        tested = two_one_sided(found.value, sd / math.sqrt(n), n - 1, margin, alpha=alpha)
+        tested = two_one_sided(found.value, standard_error(sd, n, given.overlap), n - 1, margin, alpha=alpha)
+        floor = max(signed_rank_floor(given.change - edge, 1) for edge in (tested.low, tested.high))
         checks: tuple[Check, ...] = (
-            normal(given.change, "differences", "trust Wilcoxon's test rather than t"),
+            normal(given.change, "differences", TOO_FEW if floor > alpha else "trust Wilcoxon's test rather than t"),
             independent_pairs(given),
         )
         robust, robust_p = "Wilcoxon's signed-rank test against both margins", _signed_ranks(given.change, tested)
     else:
         tested = two_one_sided(*welch(given.values, given.base), margin, alpha=alpha)
         residuals = np.concatenate([side - side.mean() for side in (given.values, given.base)])
-        checks = (normal(residuals, "residuals", "trust Mann and Whitney's test rather than t"),)
+        floor = rank_sum_floor(len(given.values), len(given.base), 1)
+        instead = TOO_FEW if floor > alpha else "trust Mann and Whitney's test rather than t"
+        checks = (normal(residuals, "residuals", instead),)
         robust, robust_p = "Mann and Whitney's test against both margins", _rank_sums(given, tested)
     return Equivalence(
         **{name: getattr(tested, name) for name in TOST.__dataclass_fields__},
         **named_by(given),
         robust=robust,
-        robust_p=robust_p,
+        robust_p=max(robust_p, floor),
+        robust_floor=floor,
         checks=checks,
     )
 
 
 def _signed_ranks(change: np.ndarray, tested: TOST) -> float:
-    from scipy.stats import wilcoxon
-
-    sides = ((change - tested.low, "greater"), (change - tested.high, "less"))
-    return max(float(wilcoxon(side, alternative=way).pvalue) if np.any(side != 0) else 1.0 for side, way in sides)
+    return max(signed_rank(change - tested.low, "greater"), signed_rank(change - tested.high, "less"))
 
 
 def _rank_sums(given: Groups, tested: TOST) -> float:

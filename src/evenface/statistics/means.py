@@ -15,7 +15,10 @@ FLAT = 1e-12
 
 
 def estimate(
-    values: "np.ndarray | pd.Series[float]", level: float = LEVEL, within: tuple[float, float] = (-math.inf, math.inf)
+    values: "np.ndarray | pd.Series[float]",
+    level: float = LEVEL,
+    within: tuple[float, float] = (-math.inf, math.inf),
+    overlap: float = 0.0,
 ) -> tuple[Estimate, float, int]:
     """Give mean with t-interval, standard deviation, and number of values; what is not defined is left out.
 
@@ -27,6 +30,8 @@ def estimate(
         Of the interval.
     within : tuple of float
         Smallest and largest value that there can be: the interval ends there.
+    overlap : float, default=0
+        n_test / n_train where the values are of folds, see :func:`~evenface.statistics.resampled.resampled_t_test`.
 
     Examples
     --------
@@ -43,8 +48,13 @@ def estimate(
     if n == 1:
         return Estimate(mean), float("nan"), 1
     sd = float(known.std(ddof=1))
-    found = student(mean, sd / n**0.5, n - 1, level)
+    found = student(mean, standard_error(sd, n, overlap), n - 1, level)
     return Estimate(mean, max(found.low, within[0]), min(found.high, within[1])), sd, n
+
+
+def standard_error(sd: float, n: int, overlap: float = 0.0) -> float:
+    """Return the standard error of a mean of n values; ``overlap`` is n_test / n_train where they are of folds."""
+    return sd * math.sqrt(1 / n + overlap) if n else float("nan")
 
 
 def student(mean: float, error: float, df: float, level: float = LEVEL) -> Estimate:

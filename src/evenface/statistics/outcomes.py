@@ -7,8 +7,9 @@ from evenface.evaluation.intervals import units_of
 from evenface.evaluation.paired import McNemar
 from evenface.evaluation.paired import mcnemar as count_apart
 from evenface.evaluation.predictions import Predictions
+from evenface.evaluation.verdict import verdict
 from evenface.evaluation.wording import UNITS
-from evenface.statistics.checks import ALPHA, Check, failed, with_p
+from evenface.statistics.checks import Check, failed, with_p
 
 FEW = 25
 
@@ -46,15 +47,14 @@ class Outcomes:
     def sentence(self) -> str:
         """Say who is right where the other is not, and how surprising that would be of equals."""
         mine, other = self.test.only_candidate, self.test.only_baseline
-        verdict = "no evidence of a difference"
-        if self.test.mid_p <= ALPHA:
-            verdict = f"evidence that {self.candidate if mine > other else self.baseline} is right more often"
+        held = f"that {self.candidate if mine > other else self.baseline} is right more often"
+        judged = verdict(self.test.mid_p, self.count, self.unit, held)
         said = (
             f"of {self.count:,} samples {self.candidate} alone is right on {mine:,}, {self.baseline} alone on {other:,}"
         )
         others = f"exact {with_p(self.test.exact)}, corrected {with_p(self.corrected)}"
         tests = f"McNemar's mid-{with_p(self.test.mid_p)}, {others}"
-        return " ".join([f"{said[0].upper()}{said[1:]}: {verdict} ({tests}).", *failed(self.checks)])
+        return " ".join([f"{said[0].upper()}{said[1:]}: {judged} ({tests}).", *failed(self.checks)])
 
 
 def mcnemar(

@@ -35,6 +35,8 @@ class Power:
         Whether of pairs or of two groups.
     unit : str
         What is repeated.
+    overlap : float
+        n_test / n_train where the units are folds, whose differences are tested by the corrected resampled t-test.
     checks : tuple of Check
         Assumptions.
     """
@@ -46,6 +48,7 @@ class Power:
     alpha: float
     paired: bool
     unit: str
+    overlap: float = 0.0
     checks: tuple[Check, ...] = (
         Check(
             "independence", None, "Units are taken as independent, differences as normal; a plan cannot look at them."
@@ -55,7 +58,8 @@ class Power:
     @property
     def sentence(self) -> str:
         """Say what was found."""
-        test = f"{'paired' if self.paired else 'two-sample'} t test at {self.alpha:g}"
+        name = "corrected resampled" if self.overlap else "paired" if self.paired else "two-sample"
+        test = f"{name} t test at {self.alpha:g}"
         units = counted(self.count, self.unit) + ("" if self.paired else " in each group")
         kind = f"{'d_z' if self.paired else 'd_s'} = "
         if self.found == "effect":
@@ -65,13 +69,11 @@ class Power:
         size = f"{kind}{abs(self.effect):g}"
         if self.found == "count":
             return f"A {test} needs {units} to find {size} with a power of {self.power:.1%}."
-        word = size_word(self.effect)
-        return (
-            f"If the true effect is {size} ({word}), a {test} with {units} finds it with a power of {self.power:.1%}."
-        )
+        word = "" if self.paired else f" ({size_word(self.effect)})"
+        return f"If the true effect is {size}{word}, a {test} with {units} finds it with a power of {self.power:.1%}."
 
 
-def t_power(effect: float, count: int, *, paired: bool = True, alpha: float = ALPHA) -> float:
+def t_power(effect: float, count: int, *, paired: bool = True, alpha: float = ALPHA, overlap: float = 0.0) -> float:
     """Chance that a two-sided t test rejects: a closed form in the noncentral t distribution.
 
     Parameters
@@ -84,6 +86,8 @@ def t_power(effect: float, count: int, *, paired: bool = True, alpha: float = AL
         Whether of pairs.
     alpha : float, default=0.05
         Level of the test.
+    overlap : float, default=0
+        n_test / n_train where the pairs are of folds, for the corrected resampled t-test.
 
     References
     ----------
@@ -94,7 +98,7 @@ def t_power(effect: float, count: int, *, paired: bool = True, alpha: float = AL
     if count < 2:
         raise ValueError(f"a t test needs 2 units or more, got {count}")
     df = count - 1 if paired else 2 * count - 2
-    shift = abs(effect) * math.sqrt(count if paired else count / 2)
+    shift = abs(effect) * math.sqrt(1 / (1 / count + overlap) if paired else count / 2)
     bound = float(t.isf(alpha / 2, df))
     if shift > bound + CERTAIN:
         return 1.0
@@ -102,16 +106,31 @@ def t_power(effect: float, count: int, *, paired: bool = True, alpha: float = AL
     return min(1.0, float(nct.sf(bound, df, shift)) + other)
 
 
-def power_of(effect: float, count: int, *, paired: bool = True, alpha: float = ALPHA, unit: str = "unit") -> Power:
+def power_of(
+    effect: float,
+    count: int,
+    *,
+    paired: bool = True,
+    alpha: float = ALPHA,
+    unit: str = "unit",
+    overlap: float = 0.0,
+) -> Power:
     """Power of a t test for a true effect.
 
     Put in the effect that was *observed*, and it says no more than p did; papers print it all the same.
     """
-    return Power("power", effect, count, t_power(effect, count, paired=paired, alpha=alpha), alpha, paired, unit)
+    power = t_power(effect, count, paired=paired, alpha=alpha, overlap=overlap)
+    return Power("power", effect, count, power, alpha, paired, unit, overlap)
 
 
 def smallest_effect(
-    count: int, *, power: float = POWER, paired: bool = True, alpha: float = ALPHA, unit: str = "unit"
+    count: int,
+    *,
+    power: float = POWER,
+    paired: bool = True,
+    alpha: float = ALPHA,
+    unit: str = "unit",
+    overlap: float = 0.0,
 ) -> Power:
     """Smallest true effect that a t test with so many units finds with a power.
 
@@ -125,13 +144,13 @@ def smallest_effect(
     _shares(power, alpha)
 
     def lacking(effect: float) -> float:
-        return t_power(effect, count, paired=paired, alpha=alpha) - power
+        return t_power(effect, count, paired=paired, alpha=alpha, overlap=overlap) - power
 
     high = 1.0
     while lacking(high) < 0:
         high *= 2
     effect = float(brentq(lacking, 0, high, xtol=1e-12))
-    return Power("effect", effect, count, power, alpha, paired, unit)
+    return Power("effect", effect, count, power, alpha, paired, unit, overlap)
 
 
 def units_needed(

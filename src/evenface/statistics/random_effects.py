@@ -11,8 +11,9 @@ import pandas as pd
 
 from evenface.errors import InputError
 from evenface.evaluation.intervals import LEVEL, Estimate
+from evenface.evaluation.verdict import rejects, verdict
 from evenface.evaluation.wording import listed, signed
-from evenface.statistics.checks import ALPHA, Check, failed, normal, with_p
+from evenface.statistics.checks import Check, failed, normal, with_p
 from evenface.statistics.coding import COLON, Design, design
 from evenface.statistics.means import FLAT, student, t_test
 from evenface.statistics.tidy import counted, grid
@@ -87,9 +88,10 @@ class Mixed:
     @property
     def sentence(self) -> str:
         """Say which effects there is evidence of, how much units differ, and which assumptions fail."""
-        held = [term for term in self.terms if term.p <= ALPHA]
+        held = [term for term in self.terms if rejects(term.p, self.units)]
         found = [f"{t.name} (F({t.df:g}, {t.df_error:g}) = {t.f:.2f}, {with_p(t.p)})" for t in held]
-        said = f"evidence of {listed(found)}" if found else "no evidence of any effect"
+        least = min((term.p for term in held), default=math.nan)
+        said = verdict(least, self.units, self.unit, f"of {listed(found)}", "of any effect")
         over = f"{counted(self.count, 'value')} of {counted(self.units, self.unit)} as random effect"
         head = f"{self.metric}, {over}: {said}"
         share = f"; {self.share:.0%} of the remaining variance lies between them" if self.fitted == "mixed" else ""
@@ -115,6 +117,7 @@ def mixed(
     unit: str | Sequence[str],
     *,
     interactions: bool = True,
+    overlap: float = 0.0,
     level: float = LEVEL,
 ) -> Mixed:
     """Fit a mixed model by restricted maximum likelihood: units may lack cells, and differ by a constant.
@@ -125,6 +128,9 @@ def mixed(
         As in :func:`~evenface.statistics.tidy.grid`.
     interactions : bool, default=True
         Whether factors may interact.
+    overlap : float, default=0
+        n_test / n_train where units are folds of a cross-validation: F and intervals are corrected as in
+        :func:`~evenface.statistics.anova.factorial`.
     level : float, default=0.95
         Confidence level of the differences.
 
@@ -167,6 +173,7 @@ def mixed(
     if found is None:
         free = dict.fromkeys(free, float(fit.df_resid))
     beta, cov = np.asarray(fit.params)[:k] * scale, np.asarray(fit.cov_params())[:k, :k] * scale**2
+    cov *= 1 + given.count * overlap
     residuals = np.asarray(fit.resid)
     checks = (
         Check("convergence", not why, why or "The fit converged."),

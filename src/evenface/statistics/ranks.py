@@ -4,17 +4,49 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from evenface.errors import InputError
+from evenface.evaluation.verdict import FEWEST, verdict
 from evenface.evaluation.wording import listed
 from evenface.statistics.checks import ALPHA, Check, balance, failed, with_p
 from evenface.statistics.tidy import counted, grid
 
 LEAST = 3
 FEW = 10
+TOO_FEW = "t is then approximate, and a rank test of so few values cannot reach 0.05"
+
+
+def signed_rank_floor(change: np.ndarray, sides: int = 2) -> float:
+    """Return the smallest p that Wilcoxon's signed-rank test can reach: ``sides / 2**n``, n the differences not zero.
+
+    Examples
+    --------
+    >>> signed_rank_floor(np.array([1.0, 2.0, 3.0, 4.0, 5.0]))
+    0.0625
+    """
+    return min(1.0, sides * 0.5 ** int(np.count_nonzero(change)))
+
+
+def signed_rank(change: np.ndarray, alternative: Literal["two-sided", "greater", "less"] = "two-sided") -> float:
+    """Return the p of Wilcoxon's signed-rank test, never below what an exact test can reach.
+
+    With ties SciPy takes a normal approximation, which for few differences goes below that.
+    """
+    from scipy.stats import wilcoxon
+
+    if not np.any(change != 0):
+        return 1.0
+    floor = signed_rank_floor(change, 2 if alternative == "two-sided" else 1)
+    return max(float(wilcoxon(change, alternative=alternative).pvalue), floor)
+
+
+def rank_sum_floor(n: int, m: int, sides: int = 2) -> float:
+    """Return the smallest p that Mann and Whitney's test of n and m values can reach."""
+    return min(1.0, sides / math.comb(n + m, n))
 
 
 @dataclass(frozen=True)
@@ -64,7 +96,7 @@ class Ranks:
     @property
     def certain(self) -> tuple[tuple[str, str], ...]:
         """Pairs that differ, the better one first."""
-        return tuple(pair for pair, p in self.pairwise.items() if p <= self.alpha)
+        return tuple(pair for pair, p in self.pairwise.items() if p <= self.alpha and self.units >= FEWEST)
 
     @property
     def sentence(self) -> str:
@@ -73,10 +105,10 @@ class Ranks:
         over = f"{self.metric}, {len(self.methods)} methods on {counted(self.units, self.unit)}"
         if math.isnan(self.p):
             return f"{over}: all methods tie in every {self.unit}."
-        verdict = "evidence that methods differ" if self.p <= self.alpha else "no evidence that methods differ"
         better = [f"{first} over {second}" for first, second in self.certain]
-        pairs = f"better by Nemenyi's test: {listed(better)}" if better else "no pair differs by Nemenyi's test"
-        head = f"{over}: {verdict} (Friedman χ² = {self.chi2:.2f}, {with_p(self.p)})"
+        pairs = f"better by Nemenyi's test: {listed(better)}" if better else "no pair is told apart by Nemenyi's test"
+        judged = verdict(self.p, self.units, self.unit, "that methods differ", "that methods differ")
+        head = f"{over}: {judged} (Friedman χ² = {self.chi2:.2f}, {with_p(self.p)})"
         said = f"{head}; {pairs} (critical difference of ranks {self.critical:.2f}). Average ranks: {ranked}."
         return " ".join([said, *failed(self.checks)])
 

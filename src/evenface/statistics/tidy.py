@@ -138,6 +138,9 @@ class Pairs:
         How many different units there are: fewer than N where one unit brings several pairs.
     incomplete : int
         Units left out because they lack one of the two.
+    overlap : float
+        n_test / n_train where units are folds of a cross-validation, see
+        :func:`~evenface.statistics.resampled.resampled_t_test`; 0 where they share no training data.
     """
 
     values: np.ndarray
@@ -149,6 +152,7 @@ class Pairs:
     unit: str = "unit"
     units: int = 0
     incomplete: int = 0
+    overlap: float = 0.0
 
     def __post_init__(self) -> None:
         if self.values.shape != self.base.shape or self.values.ndim != 1:
@@ -202,6 +206,7 @@ def pairs(
     *,
     others: Others = "averaged",
     among: Sequence[str] = (),
+    overlap: float = 0.0,
 ) -> Pairs:
     """Pair two levels of a factor within each unit.
 
@@ -216,6 +221,8 @@ def pairs(
         setting is a pair of its own, which takes values of one unit as independent (the reading of some papers).
     among : sequence of str
         The other factors of the design.
+    overlap : float, default=0
+        n_test / n_train where units are folds of a cross-validation.
 
     Raises
     ------
@@ -247,6 +254,7 @@ def pairs(
         found.unit,
         kept,
         found.count - kept,
+        overlap,
     )
 
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 import pandas as pd
 
+from evenface.evaluation.verdict import rejects, verdict
 from evenface.evaluation.wording import listed
 from evenface.statistics.checks import ALPHA, Check, failed, with_p
 from evenface.statistics.coding import COLON
@@ -37,8 +38,14 @@ class Effect:
         degree of freedom) or ``Greenhouse–Geisser`` (within, several).
     robust_p : float
         NaN where it is not defined.
+    unit : str
+        What was repeated.
+    units : int
+        How many of them.
     epsilon : float
         Greenhouse and Geisser's, 1 if sphericity holds or is not needed.
+    robust_floor : float
+        The smallest p that Wilcoxon's test can reach over so few units; 0 for the others.
     """
 
     name: str
@@ -53,21 +60,26 @@ class Effect:
     power: float
     robust: str
     robust_p: float
+    unit: str
+    units: int
     epsilon: float = 1.0
+    robust_floor: float = 0.0
 
     @property
     def certain(self) -> bool:
-        """Whether p is at most 0.05."""
-        return self.p <= ALPHA
+        """Whether p is at most 0.05, over three units or more."""
+        return rejects(self.p, self.units)
 
     @property
     def sentence(self) -> str:
         """Say F, p, and how large the effect is."""
         if math.isnan(self.f):
             return f"{self.name}: not defined, as nothing spreads."
-        said = "evidence of an effect" if self.certain else "no evidence of an effect"
+        said = verdict(self.p, self.units, self.unit, "of an effect", "of an effect")
         size = f"partial η² = {self.eta:.3f} [{self.low:.3f}, {self.high:.3f}], {eta_word(self.eta)}"
-        beside = f"; {self.robust} {with_p(self.robust_p)}" if (self.robust_p <= ALPHA) != self.certain else ""
+        other = (self.robust_p <= ALPHA) != (self.p <= ALPHA)
+        least = ", the least that so few units allow" if self.robust_floor > ALPHA else ""
+        beside = f"; {self.robust} {with_p(self.robust_p)}{least}" if other else ""
         test = f"F({self.df:g}, {self.df_error:g}) = {self.f:.2f}, {with_p(self.p)}"
         return f"{self.name}: {said} ({test}, {size}{beside})."
 
@@ -118,11 +130,10 @@ class Factorial:
             else f"{self.count:,} values taken as independent, of {counted(self.units, self.unit)}"
         )
         found = [e for e in self.effects if e.certain]
-        said = (
-            f"evidence of {listed([f'{e.name} ({with_p(e.p)}, partial η² = {e.eta:.3f})' for e in found])}"
-            if found
-            else f"no evidence of any effect (least p: {self._least})"
-        )
+        held = "of " + listed([f"{e.name} ({with_p(e.p)}, partial η² = {e.eta:.3f})" for e in found])
+        least = min((e.p for e in found), default=math.nan)
+        said = verdict(least, self.units, self.unit, held, "of any effect")
+        said += "" if found else f" (least p: {self._least})"
         head = f"{self.metric}, {shape} factorial of {', '.join(self.factors)}, {over}: {said}."
         mixed = any(COLON in effect.name for effect in found)
         return " ".join([head, *([INTERACTING] if mixed else []), *failed(self.checks)])

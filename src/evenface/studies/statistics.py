@@ -154,26 +154,26 @@ def random_effects(reading: Reading, analyses: Sequence[Analysis]) -> Table | No
 
 
 def pairwise(reading: Reading, analyses: Sequence[Analysis]) -> Table | None:
-    """Set out planned comparisons: effect size, difference, p corrected over the comparisons of a metric."""
+    """Set out planned comparisons: effect sizes, difference, p by Holm over the comparisons of a metric, verdict."""
     rows = []
     for a in analyses:
         for c in a.contrasts:
-            size = c.effect("d_z")
             drawn = c.resampled.estimate if c.resampled else None
             boot = f"[{drawn.low:+.3f}, {drawn.high:+.3f}]" if drawn is not None and drawn.low == drawn.low else "–"
-            row = (a.metric, f"{c.factor}: {c.level} less {c.baseline}", c.count, size.value, size.hedges)
-            tests = (p_value(c.p), p_value(c.bonferroni), p_value(c.fdr), "yes" if c.certain else "no")
-            rows.append((*row, c.difference, boot, *tests))
-    header = ("metric", "compared", "pairs", "d_z", "Hedges' g", "difference [95 % interval]", "bootstrap")
-    note = "Paired t tests; p corrected over the comparisons of one metric. d_z is the mean in sds of the differences."
-    return _table(
-        reading,
-        "3-comparisons",
-        "Table 3. Planned comparisons",
-        (*header, "p", "p (Bonferroni)", "p (FDR)", "at 0.05 by FDR"),
-        rows,
-        note,
+            sizes = (c.effect("d_z").value, c.size.value, c.size.word)
+            row = (a.metric, f"{c.factor}: {c.level} less {c.baseline}", c.count, *sizes)
+            rows.append((*row, c.difference, boot, p_value(c.p), p_value(c.plain_p), p_value(c.holm), c.verdict))
+    header = ("metric", "compared", "pairs", "d_z", "d_av", "size", "difference [95 % interval]", "bootstrap")
+    first = next((a.contrasts[0] for a in analyses if a.contrasts), None)
+    if first is None:
+        return None
+    note = (
+        f"{first.test[0].upper()}{first.test[1:]}s. Holm: corrected over the {counted(first.family, 'comparison')} of "
+        f"a metric; the {counted(len(analyses), 'metric')} are not corrected for. d_z is the mean in sds of the "
+        "differences, d_av in sds of the values; small, medium and large are of d_av."
     )
+    tests = ("p", "p (plain paired t)", "p (Holm)", "verdict")
+    return _table(reading, "3-comparisons", "Table 3. Planned comparisons", (*header, *tests), rows, note)
 
 
 def equivalent(reading: Reading, analyses: Sequence[Analysis]) -> Table | None:
