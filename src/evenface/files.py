@@ -1,10 +1,13 @@
 """Files written whole or not at all, and digests that name their content."""
 
 import contextlib
+import datetime
 import errno
 import hashlib
 import json
 import os
+import platform
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -12,6 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from evenface.errors import InputError
+
+LOCK = ".lock"
+"""File that a folder is locked by; see :func:`lock_folder`."""
+LEFT = re.compile(r"\.(lock|tmp\w+|part-.+)$")
+"""Names of temporary files; those that begin with ``.tmp`` are of safetensors."""
 
 
 @contextlib.contextmanager
@@ -37,7 +45,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".part-{path.stem}-", suffix=path.suffix)
         os.close(handle)
         temporary = Path(name)
         try:
@@ -61,18 +69,86 @@ def exclusive(path: Path, busy: str) -> Iterator[None]:
     busy : str
         What is said while another process is in there.
     """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path)
     try:
-        import fcntl
-    except ImportError:  # no such locks on Windows
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"{busy}; waiting for it", file=sys.stderr)
+        lock.acquire()
+    try:
         yield
-        return
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"{busy}; waiting for it", file=sys.stderr)
-            fcntl.flock(file, fcntl.LOCK_EX)
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def lock_folder(folder: Path, *, wait: float = 0) -> Iterator[None]:
+    """Hold a folder for this process alone; it is made where it is missing.
+
+    The lock is the operating system's, on the file ``.lock`` in the folder: it ends with the process, even one that was
+    killed. The file goes when the block ends, and so do folders that were made for it and are still empty.
+
+    Parameters
+    ----------
+    folder : Path
+        What is written to in the block.
+    wait : float, default=0
+        Seconds to wait for another process that holds it.
+
+    Raises
+    ------
+    InputError
+        If another process, or another thread, holds the folder; or it cannot be written to.
+    """
+    from filelock import FileLock, Timeout
+
+    path = folder / LOCK
+    made = [one for one in (folder, *folder.parents) if not one.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
+        lock.acquire(timeout=wait)
+        with contextlib.suppress(OSError):  # who holds it is told where that can be written
+            since = datetime.datetime.now().astimezone().isoformat(" ", "seconds")
+            path.write_text(f"process {os.getpid()} on {platform.node()}, since {since}", encoding="utf-8")
+    except Timeout:
+        raise InputError(
+            f"{folder} is in use by {_holder(path)}", "Wait until that has ended, or give another folder: --out."
+        ) from None
+    except OSError as error:
+        raise disk_error(error, folder) from error
+    try:
         yield
+    finally:
+        # Before it is released, so that nobody else's file is removed: whoever opened this one begins anew.
+        with contextlib.suppress(OSError):  # Windows removes no open file: there it stays
+            path.unlink()
+        lock.release()
+        with contextlib.suppress(OSError):
+            for one in made:
+                one.rmdir()
+
+
+def _holder(lock: Path) -> str:
+    """Name the process that holds a lock, as far as it is known."""
+    try:
+        return lock.read_text(encoding="utf-8") or "another process"
+    except (OSError, UnicodeDecodeError):
+        return "another process"
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """List the files that killed processes left: locks, and what :func:`atomic_write` and safetensors began."""
+    return [path for path in folder.iterdir() if LEFT.match(path.name) and path.is_file() and not path.is_symlink()]
+
+
+def is_vacant(folder: Path) -> bool:
+    """Whether a folder is missing or holds nothing, but for what killed processes left."""
+    if not folder.is_dir():
+        return not folder.exists()
+    return set(folder.iterdir()) <= set(leftovers(folder))
 
 
 def npy_header(kind: str, shape: tuple[int, ...]) -> bytes:

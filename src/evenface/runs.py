@@ -14,7 +14,7 @@ import pandas as pd
 
 from evenface.errors import InputError
 from evenface.evaluation.predictions import Predictions
-from evenface.files import atomic_write, write_json
+from evenface.files import LOCK, atomic_write, is_vacant, leftovers, write_json
 from evenface.recipes import Recipe, dump_recipe, load_recipe
 
 RECIPE, FACTS, SPLIT, PREDICTIONS, VALIDATION = (
@@ -89,7 +89,7 @@ class Run:
                     f"the run {folder} was begun with other settings: {', '.join(sorted(different))}",
                     f"Go on with its own: evenface train {folder} --resume; or give another folder: --out.",
                 )
-        elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        elif not is_vacant(folder):
             raise InputError(f"{folder} exists and is no run folder", "Give another folder: --out.")
         return run
 
@@ -157,8 +157,10 @@ class Run:
                 )
             if self.facts["environment"] != facts["environment"]:
                 self.log(f"resumed in another environment; before: {self.facts['environment']}")
-        for left in (*self.folder.glob(".*-*"), *self.folder.glob(".tmp*")):
-            left.unlink()  # what a kill left half-written, here or in safetensors
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for left in leftovers(self.folder):
+            if left.name != LOCK:
+                left.unlink()
         with atomic_write(self.folder / RECIPE) as temporary:
             temporary.write_text(dump_recipe(load_recipe(facts["recipe"])), encoding="utf-8")
         with atomic_write(self.folder / SPLIT) as temporary:

@@ -20,7 +20,7 @@ from evenface.errors import InputError
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.scores import shares
 from evenface.faces.store import Store
-from evenface.files import atomic_write, digest, write_json
+from evenface.files import atomic_write, digest, is_vacant, lock_folder, write_json
 from evenface.kinds import of_sequences
 from evenface.recipes import Recipe, load_recipe
 from evenface.runs import (
@@ -84,20 +84,25 @@ def predict_on(
         "map": found.named,
         "everything": everything,
     }
-    if _claim(place, facts):
-        return Run(place)
-    answers, detects, device = ask(run, store, tested)
-    labels = found.labels(store.manifest.labels[tested])
-    scores = answers if detects else None
-    whole = assembly.predictions(
-        store.manifest, tested, shares(answers), labels=labels, classes=found.model, scores=scores
-    )
-    notes = [*_map_notes(run, target, store, found, rows, whole), *said, *(f"{target.name}: {note}" for note in notes)]
-    facts |= _facts(run, store, found, whole) | {
-        "device": device,
-        "notes": [*notes, *(f"in training: {note}" for note in run.facts["notes"])],
-    }
-    _write(run, place, facts, store, tested, whole, found)
+    with lock_folder(place):
+        if _claim(place, facts):
+            return Run(place)
+        answers, detects, device = ask(run, store, tested)
+        labels = found.labels(store.manifest.labels[tested])
+        scores = answers if detects else None
+        whole = assembly.predictions(
+            store.manifest, tested, shares(answers), labels=labels, classes=found.model, scores=scores
+        )
+        notes = [
+            *_map_notes(run, target, store, found, rows, whole),
+            *said,
+            *(f"{target.name}: {one}" for one in notes),
+        ]
+        facts |= _facts(run, store, found, whole) | {
+            "device": device,
+            "notes": [*notes, *(f"in training: {note}" for note in run.facts["notes"])],
+        }
+        _write(run, place, facts, store, tested, whole, found)
     return Run(place)
 
 
@@ -218,7 +223,7 @@ def _claim(folder: Path, facts: Mapping[str, Any]) -> bool:
                 f"{folder} holds another run or test: other {', '.join(different)}", "Give another folder: --out."
             )
         return Run(folder).finished
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if not is_vacant(folder):
         raise InputError(f"{folder} exists and holds something else", "Give another folder: --out.")
     return False
 

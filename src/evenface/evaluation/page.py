@@ -14,8 +14,8 @@ import numpy as np
 import evenface
 from evenface.errors import InputError
 from evenface.evaluation.style import FORMATS, inline_svg, save
-from evenface.evaluation.tables import Table
-from evenface.files import atomic_write
+from evenface.evaluation.tables import Table, clear_tables
+from evenface.files import atomic_write, disk_error
 from evenface.progress import progress
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 FACE, GAP = 64, 4
+TABLES = "tables"
+"""Folder beside the page."""
 NARROW = 5
 
 
@@ -103,6 +105,9 @@ class Page:
 def write(page: Page, path: Path, formats: Sequence[str] = ()) -> Path:
     """Write the page, ``tables/*.csv|tex`` beside it and, if asked for, ``figures/*.<format>``.
 
+    Tables that an earlier page left there and this one has not are removed, and so is that page, before anything is
+    written: nothing of two pages ever stands side by side. Files of other names and kinds are left alone.
+
     Parameters
     ----------
     page : Page
@@ -145,9 +150,14 @@ def write(page: Page, path: Path, formats: Sequence[str] = ()) -> Path:
         source=page.source,
         sections=sections,
     )
+    try:
+        path.unlink(missing_ok=True)
+        clear_tables(path.parent / TABLES)
+    except OSError as error:
+        raise disk_error(error, path) from error
     for section in page.sections:
         for table in (*section.tables, *section.folded):
-            table.save(path.parent / "tables")
+            table.save(path.parent / TABLES)
         for picture in section.pictures:
             for name in formats:
                 save(picture.figure, path.parent / "figures" / f"{picture.name}.{name}")

@@ -113,6 +113,15 @@ class Table:
                 temporary.write_text(content, encoding="utf-8")
 
 
+def clear_tables(folder: Path) -> None:
+    """Remove the tables that :meth:`Table.save` wrote into a folder: pairs of files whose LaTeX bears their name."""
+    for latex in folder.glob("*.tex"):
+        csv_file = latex.with_suffix(".csv")
+        if csv_file.is_file() and rf"\label{{tab:{latex.stem}}}" in latex.read_text(encoding="utf-8", errors="replace"):
+            csv_file.unlink()
+            latex.unlink()
+
+
 def shown(cell: Cell) -> str:
     """Write a cell as a reader sees it."""
     if isinstance(cell, Difference):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ PARTS, PICTURES = "parts", "pictures"
 PLACES = ("frame", "end", "time", "until", "face", "left", "top", "right", "bottom")
 SIDES = ("left", "top", "right", "bottom")
 Part = dict[str, Any]
+BEGINS = re.compile(r'\{"key": "(\w+)"')
 
 
 def mark_of(path: str) -> str:
@@ -88,24 +90,26 @@ def save(folder: Path, part: Part) -> None:
         temporary.write_text(json.dumps(part), encoding="utf-8")
 
 
-def load(folder: Path, path: str, key: str) -> Part | None:
-    """Give the part of a file that was explained before; none where it was not, or its picture is gone.
+def check_folder(folder: Path, key: str) -> None:
+    """Refuse a folder that holds parts of another model or of other settings; their key is what a part begins with."""
+    for file in sorted((folder / PARTS).glob("*.json")):
+        with file.open(encoding="utf-8", errors="replace") as opened:
+            found = BEGINS.match(opened.read(64))
+        if found and found[1] != key:
+            raise InputError(
+                f"{folder} holds explanations of another model or of other settings",
+                "Choose another folder for --out, or delete this one.",
+            )
 
-    Raises
-    ------
-    InputError
-        If it is of another model or other settings.
-    """
+
+def load(folder: Path, path: str, key: str) -> Part | None:
+    """Give the part of a file that was explained before; none where it was not, or its picture is gone."""
     file = folder / PARTS / f"{mark_of(path)}.json"
     try:
         part: Part = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    if part.get("key") != key:
-        raise InputError(
-            f"{folder} holds explanations of another model or of other settings", "Choose another folder for --out."
-        )
-    return part if (folder / part["picture"]).is_file() else None
+    return part if part["key"] == key and (folder / part["picture"]).is_file() else None
 
 
 def curves_of(part: Part) -> Iterator[Curves]:

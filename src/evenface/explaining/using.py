@@ -120,6 +120,7 @@ def explain_inputs(
     sources, troubles = find_sources(inputs, wanted_of(model, folders), out)
     said = [model.key, model.form.as_dict(), settings.facts, asdict(choice), method]
     key = digest(json.dumps(said, sort_keys=True, default=str))[:12]
+    parts.check_folder(out, key)
     found, made = Explained(out, method), []
     with progress("explaining", len(sources)) as bar:
         for line in troubles:

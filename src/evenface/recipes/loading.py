@@ -82,6 +82,12 @@ def _read(source: str | Path) -> tuple[dict[str, Any], str]:
     path = Path(source)
     if path.is_dir() and (path / "recipe.yaml").is_file():
         path = path / "recipe.yaml"
+    if path.is_dir():
+        raise InputError(
+            f"the folder {source} holds no recipe.yaml",
+            f"Data of your own: --data {source}. A run that was stopped before it began: name the recipe again, with "
+            f"--out {source}.",
+        )
     if not path.is_file():
         shipped = shipped_recipes()
         if str(source) not in shipped:

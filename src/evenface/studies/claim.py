@@ -5,7 +5,7 @@ from pathlib import Path
 import yaml
 
 from evenface.errors import InputError
-from evenface.files import atomic_write
+from evenface.files import atomic_write, is_vacant
 from evenface.recipes.reading import read_mapping
 from evenface.runs import PLACE, Run, differing_keys
 from evenface.studies.plan import Plan
@@ -33,7 +33,7 @@ def claim(plan: Plan, out: Path) -> None:
                     f"{out} holds runs of another definition of the study: {difference}",
                     "Go on with the definition as it was, or give another folder: --out.",
                 )
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+    elif not is_vacant(out):
         raise InputError(f"{out} exists and is no study", "Give another folder: --out.")
     chosen = {"on": plan.choice.on, "size": plan.choice.size, "protocol": plan.choice.protocol}
     content = {

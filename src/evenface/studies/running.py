@@ -9,6 +9,7 @@ import pandas as pd
 
 from evenface import reporting
 from evenface.errors import InputError
+from evenface.files import lock_folder
 from evenface.recipes.reading import read_mapping
 from evenface.runs import Run
 from evenface.studies.claim import STUDY, claim
@@ -84,6 +85,12 @@ def run_study(
     plan, own = open_plan(source, choice or Choice())
     folder = Path(out) if out is not None else own or Path("runs") / "studies" / plan.name
     prepare_data(plan, folder)  # first of all, so that data that are not there leave no folder behind
+    with lock_folder(folder):
+        return _run(plan, folder, jobs, executor)
+
+
+def _run(plan: Plan, folder: Path, jobs: int | None, executor: Executor) -> Studied:
+    """Train and set out a study whose folder is held."""
     claim(plan, folder)
     outcome = execute(plan, folder, jobs, executor)
     runs = measure(plan, folder)

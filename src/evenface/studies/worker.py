@@ -14,16 +14,17 @@ import sys
 import threading
 import time
 import traceback
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from evenface import learner
 from evenface.errors import InputError
-from evenface.files import disk_error
+from evenface.files import disk_error, lock_folder
 from evenface.kinds import of_sequences
 from evenface.recipes import load_recipe
 from evenface.runs import Run
-from evenface.studies.crew import Answer, Request
+from evenface.studies.crew import PATIENCE, Answer, Request
 from evenface.studies.underway import tell_share
 
 
@@ -84,20 +85,22 @@ def train(request: Request) -> None:
     from evenface.elsewhere import predict_on
     from evenface.fitting import fit
 
-    runs = []
-    for one in request:
-        settings = load_recipe(one["recipe"])
-        run = Run.create(Path(one["folder"]), settings, resume=True)
-        if not run.finished:
-            learner.check_parts(settings)
-            runs.append((run, settings))
-    if runs and of_sequences(runs[0][1]):
-        from evenface.fitting.sequences import fit_together
+    with ExitStack() as held:
+        runs = []
+        for one in request:
+            settings = load_recipe(one["recipe"])
+            held.enter_context(lock_folder(Path(one["folder"]), wait=PATIENCE))
+            run = Run.create(Path(one["folder"]), settings, resume=True)
+            if not run.finished:
+                learner.check_parts(settings)
+                runs.append((run, settings))
+        if runs and of_sequences(runs[0][1]):
+            from evenface.fitting.sequences import fit_together
 
-        share, searches = Path(request[0]["share"]), Path(request[0]["searches"])
-        fit_together(runs, report=lambda done: tell_share(share, done), searches=searches)
-    elif runs:
-        fit(*runs[0])
+            share, searches = Path(request[0]["share"]), Path(request[0]["searches"])
+            fit_together(runs, report=lambda done: tell_share(share, done), searches=searches)
+        elif runs:
+            fit(*runs[0])
     for one in request:
         for name, test in one["tests"].items():
             predict_on(Path(one["folder"]), {"name": name}, classes=test["classes"], overrides=test["set"])

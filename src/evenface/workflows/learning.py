@@ -2,19 +2,17 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from evenface import assembly, calibrating, learner, reporting
 from evenface.data.leakage import Findings
 from evenface.faces.store import Store
-from evenface.files import atomic_write, write_json
+from evenface.files import atomic_write, lock_folder, write_json
 from evenface.recipes import Recipe, load_recipe
 from evenface.runs import METRICS, REPORT, Run
-
-if TYPE_CHECKING:
-    pass
 
 
 def is_first_process() -> bool:
@@ -78,15 +76,17 @@ def train(
     """
     settings = load_recipe(recipe, overrides)
     folder = Path(out) if out is not None else _default_folder(recipe, settings, overrides)
-    run = Run.create(folder, settings, resume=resume or not is_first_process())
-    if run.finished:
-        whole = (folder / REPORT).is_file() or not is_first_process()
-        return run if whole else evaluate(folder, faces=faces)
-    learner.check_parts(settings)
-    from evenface.fitting import fit
+    # Of several processes that train together the first one holds the folder for all.
+    with lock_folder(folder) if is_first_process() else nullcontext():
+        run = Run.create(folder, settings, resume=resume or not is_first_process())
+        if not run.finished:
+            learner.check_parts(settings)
+            from evenface.fitting import fit
 
-    fit(run, settings)
-    return evaluate(run.folder, faces=faces) if is_first_process() else run
+            fit(run, settings)
+        elif (folder / REPORT).is_file():
+            return run
+        return _evaluated(Run(folder), faces=faces) if is_first_process() else run
 
 
 def _default_folder(recipe: str | Path | Mapping[str, Any], settings: Recipe, overrides: Mapping[str, Any]) -> Path:
@@ -115,13 +115,19 @@ def evaluate(run: str | Path, *, faces: bool = True) -> Run:
     Raises
     ------
     InputError
-        If the folder is no run, or the run has not ended.
+        If the folder is no run, the run has not ended, or another process writes to it.
     """
+    opened = Run.open(run)
+    with lock_folder(opened.folder):
+        return _evaluated(opened, faces=faces)
+
+
+def _evaluated(opened: Run, *, faces: bool) -> Run:
+    """Write metrics, calibration, card and report of a run whose folder is held."""
     from evenface import cards
     from evenface.evaluation.report import run_report
     from evenface.evaluation.summary import metrics_of
 
-    opened = Run.open(run)
     result = metrics_of(opened.predictions)
     write_json(opened.folder / METRICS, result)
     calibration = calibrating.fit(opened)
@@ -167,7 +173,9 @@ def calibrate(run: str | Path, *, risk: float | None = None, prior: str | None =
     InputError
         If the folder is no run, too few samples validate, or a given value cannot be.
     """
-    return calibrating.calibrate(Run.open(run), risk=risk, prior=prior)
+    opened = Run.open(run)
+    with lock_folder(opened.folder):
+        return calibrating.calibrate(opened, risk=risk, prior=prior)
 
 
 def transfer(

@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from evenface import reporting
+from evenface.errors import InputError
 from evenface.evaluation.comparison import Comparison
+from evenface.files import lock_folder
 from evenface.progress import progress
-from evenface.runs import REPORT, Run
+from evenface.runs import RECIPE, REPORT, Run
+from evenface.studies.claim import STUDY
 from evenface.workflows.learning import train
 
 if TYPE_CHECKING:
@@ -64,7 +67,8 @@ def compare(
     Raises
     ------
     InputError
-        If there are fewer than two methods, or they were not tested on the same samples.
+        If there are fewer than two methods, they were not tested on the same samples, or the folder is that of a run or
+        a study.
     """
     from evenface.evaluation.comparison import compare as compare_predictions
     from evenface.evaluation.report import comparison_report
@@ -73,20 +77,25 @@ def compare(
     opened = [Run.open(run) for run in runs]
     groups = reporting.groups(opened, names)
     predictions = {name: [run.predictions for run in group] for name, group in groups.items()}
+    place = Path(out)
+    for name, what in ((RECIPE, "a run"), (STUDY, "a study")):
+        if (place / name).is_file():
+            raise InputError(f"{out} is the folder of {what}: its report would be lost", "Give another folder: --out.")
     comparison = compare_predictions(predictions)
     first, warned = opened[0], reporting.warned(opened)
-    report = comparison_report(
-        Path(out) / REPORT,
-        predictions,
-        title=" against ".join(groups) if len(groups) == 2 else ", ".join(groups),
-        comparison=comparison,
-        warnings=warned,
-        histories={name: group[0].history for name, group in groups.items()},
-        notes=reporting.notes(groups),
-        counts=reporting.counts(first),
-        faces=reporting.sample_faces(first) if faces else None,
-        facts=reporting.facts(opened),
-    )
+    with lock_folder(place):
+        report = comparison_report(
+            place / REPORT,
+            predictions,
+            title=" against ".join(groups) if len(groups) == 2 else ", ".join(groups),
+            comparison=comparison,
+            warnings=warned,
+            histories={name: group[0].history for name, group in groups.items()},
+            notes=reporting.notes(groups),
+            counts=reporting.counts(first),
+            faces=reporting.sample_faces(first) if faces else None,
+            facts=reporting.facts(opened),
+        )
     return Compared(comparison, [*warned, *screen(comparison).splitlines()], report)
 
 
