@@ -124,7 +124,10 @@ def ceiling_steps(recipe: "Recipe", store: "Store") -> Iterator[None]:
 def _fabric(recipe: "Recipe") -> Any:
     from lightning_fabric import Fabric
 
-    fabric = Fabric(accelerator="cpu", devices=1, precision=recipe.training.precision)
+    from evenface.training.precision import choose_precision
+
+    precision = choose_precision(recipe.training.precision, "cpu")
+    fabric = Fabric(accelerator="cpu", devices=1, precision=precision)
     fabric.launch()
     return fabric
 

@@ -63,7 +63,7 @@ def small_recipe(people_folder, tmp_path_factory) -> Path:
         "data": {"source": "folder", "root": str(people_folder), "size": 32, "channels": 1, "subjects": "^(p[0-9]+)-"},
         "protocol": {"kind": "holdout", "test": 0.3, "validation": 0.2},
         "network": {"name": "test_resnet", "dropout": 0.2},
-        "training": {"epochs": 3, "batch_size": 16, "accelerator": "cpu"},
+        "training": {"epochs": 3, "batch_size": 16, "accelerator": "cpu", "precision": "32-true"},
         "augment": {"rotate": 10, "erase": 0.3},
     }
     path = tmp_path_factory.mktemp("recipes") / "small.yaml"

@@ -153,7 +153,13 @@ def run(tmp_path_factory):
         "protocol": {"test": 0.5, "validation": 0.3},
         "network": {"name": "test_resnet"},
         "loss": {"name": "focal", "gamma": 1.5},
-        "training": {"epochs": 2, "batch_size": 16, "accelerator": "cpu", "sampling": "inverse"},
+        "training": {
+            "epochs": 2,
+            "batch_size": 16,
+            "accelerator": "cpu",
+            "precision": "32-true",
+            "sampling": "inverse",
+        },
     }
     return ef.train(recipe, out=tmp_path_factory.mktemp("run") / "told", faces=False)
 

@@ -295,7 +295,7 @@ def test_methods_that_learn_from_votes_predict_without_any(tmp_path, people_fold
         "data": {"source": "csv", "root": str(tmp_path / "data"), "size": 32, "channels": 1},
         "network": {"name": "test_resnet"},
         "method": {"name": "votes"},
-        "training": {"epochs": 1, "batch_size": 16, "accelerator": "cpu"},
+        "training": {"epochs": 1, "batch_size": 16, "accelerator": "cpu", "precision": "32-true"},
     }
     run = ef.train(recipe, out=tmp_path / "votes", faces=False)
     assert predicted(run.folder, on(others)).predictions.classes == ("fear", "happy")

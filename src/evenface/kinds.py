@@ -24,6 +24,8 @@ OF_SEQUENCES = {
     },
 }
 """Keys of these sections that training on sequences knows."""
+SAME_AS_UNSET = {"training.precision": "32-true"}
+"""Values other than the default that say what holds of sequences anyway."""
 
 
 def of_sequences(recipe: Recipe) -> bool:
@@ -49,7 +51,8 @@ def _check_sequences(recipe: Recipe) -> None:
     for section, known in OF_SEQUENCES.items():
         given = getattr(recipe, section)
         for key, info in type(given).model_fields.items():
-            if key not in known and getattr(given, key) != info.get_default(call_default_factory=True):
+            unset = (info.get_default(call_default_factory=True), SAME_AS_UNSET.get(f"{section}.{key}"))
+            if key not in known and getattr(given, key) not in unset:
                 raise InputError(
                     f"{section}.{key} is of no effect on sequences (network.name: {RECURRENT})",
                     _instead(section, key) or f"Leave it out. Sequences know {section}: {', '.join(sorted(known))}.",

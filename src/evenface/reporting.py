@@ -167,6 +167,11 @@ def counts(run: Run) -> dict[str, list[int]]:
     return {side: values for side, values in run.facts["counts"].items() if any(values)}
 
 
+def precision_of(run: Run) -> str:
+    """Say in which precision a run was trained, and whether that was chosen by the hardware."""
+    return f"{run.precision}, chosen by the hardware" if run.recipe.training.precision == "auto" else run.precision
+
+
 def facts(runs: Sequence[Run]) -> dict[str, str]:
     """Say how runs were made, for the foot of a report."""
 
@@ -180,6 +185,7 @@ def facts(runs: Sequence[Run]) -> dict[str, str]:
         "protocol": each(lambda run: run.recipe.protocol.kind),
         "network": each(_network),
         "device": each(lambda run: run.facts["device"]),
+        "precision": each(precision_of),
         "training": each(lambda run: f"{run.facts['epochs']} epochs in {run.facts['training_seconds']:.0f} s"),
         "manifest": each(lambda run: run.facts["manifest"]),
         "versions": each(lambda run: ", ".join(f"{name} {v}" for name, v in run.facts["environment"].items())),
@@ -192,7 +198,13 @@ def notes(groups: Mapping[str, Sequence[Run]]) -> list[str]:
     found = list(dict.fromkeys(note for run in runs for note in run.facts["notes"] if note not in warning_notes(run)))
     if any(run.facts["counts"] != runs[0].facts["counts"] for run in runs):
         found.append("the methods did not train on the same counts; those of the first are shown")
-    return found
+    return [*found, *mixed_precision(runs)]
+
+
+def mixed_precision(runs: Sequence[Run]) -> list[str]:
+    """Return a note where runs that are compared were trained in different precisions."""
+    found = list(dict.fromkeys(run.precision for run in runs))
+    return [f"the runs were trained in different precisions: {', '.join(found)}"] if len(found) > 1 else []
 
 
 def sample_faces(run: Run) -> dict[str, np.ndarray] | None:

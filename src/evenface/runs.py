@@ -104,6 +104,11 @@ class Run:
         return load_recipe(self.folder / RECIPE)
 
     @property
+    def precision(self) -> str:
+        """Precision of training: that chosen on its hardware, where the recipe says ``auto``."""
+        return str(self.facts.get("precision", self.recipe.training.precision))  # older runs have it in the recipe only
+
+    @property
     def weights(self) -> Path:
         """The file of the selected weights.
 

@@ -39,10 +39,10 @@ def card_of(run: Run) -> dict[str, Any]:
     -------
     dict
         Can be written as JSON. ``name``, ``recipe``, ``about``, ``paper``, ``deviations``, ``evenface``,
-        ``statement``; ``task`` (``classes``, ``ordered``, ``input``), ``network`` (``said``, ``licence``), ``data``
-        (``said``, ``licence``, ``notes``), ``protocol`` (``said``, ``sides``, ``warnings``), ``imbalance``
-        (``counts``, ``ratio``), ``treatment`` (sentences), ``results`` (``unit``, ``units``, ``samples``, ``level``,
-        ``overall``, ``per_class``, perhaps ``levels`` and ``by_clip``), ``subgroups`` (for each attribute),
+        ``statement``, ``precision``; ``task`` (``classes``, ``ordered``, ``input``), ``network`` (``said``,
+        ``licence``), ``data`` (``said``, ``licence``, ``notes``), ``protocol`` (``said``, ``sides``, ``warnings``),
+        ``imbalance`` (``counts``, ``ratio``), ``treatment`` (sentences), ``results`` (``unit``, ``units``, ``samples``,
+        ``level``, ``overall``, ``per_class``, perhaps ``levels`` and ``by_clip``), ``subgroups`` (for each attribute),
         ``calibration`` or None, and the sentences of ``limits``, ``intended`` and ``not_intended``. Figures have
         ``value``, ``low``, ``high``.
 
@@ -68,6 +68,7 @@ def card_of(run: Run) -> dict[str, Any]:
             "input": facts.get("content", "stills"),
         },
         "network": {"said": said["network"], "licence": _weights(recipe)},
+        "precision": said["precision"],
         "data": {"said": said["data"], "licence": _licences(run), "notes": list(facts["notes"])},
         "protocol": _protocol(run),
         "imbalance": _imbalance(run),

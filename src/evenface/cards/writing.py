@@ -140,6 +140,7 @@ def _model(card: Mapping[str, Any]) -> list[str]:
         f"Tells apart {', '.join(task['classes'])}{order}, from {task['input']}.",
         f"Network: {card['network']['said']}.",
         f"Weights: {card['network']['licence']}",
+        *([f"Trained in {card['precision']}."] if "precision" in card else []),  # older cards do not say
         f"Recipe: {card['recipe']}" + (f", after {card['paper']}." if card["paper"] else "."),
     ]
     return [*lines, *(f"Deviation: {said}" for said in card["deviations"])]

@@ -26,10 +26,11 @@ def ask(run: Run, store: Store, rows: np.ndarray) -> tuple[np.ndarray, bool, str
 
     from evenface.training.batches import Faces
     from evenface.training.inference import score_rows, score_sequences
+    from evenface.training.precision import inference_precision
 
     options = run.recipe.training
     cuda = options.accelerator != "cpu" and torch.cuda.is_available()
-    precision = options.precision if cuda or options.precision != "16-mixed" else "32-true"
+    precision = inference_precision(run.precision, "cuda" if cuda else "cpu")
     fabric = Fabric(accelerator="cuda" if cuda else "cpu", devices=1, precision=precision)
     method = learner.trained_method(run)
     if store.sequences is not None:

@@ -100,6 +100,7 @@ def predict_on(
         ]
         facts |= _facts(run, store, found, whole) | {
             "device": device,
+            "precision": run.precision,
             "notes": [*notes, *(f"in training: {note}" for note in run.facts["notes"])],
         }
         _write(run, place, facts, store, tested, whole, found)
@@ -216,7 +217,8 @@ def _claim(folder: Path, facts: Mapping[str, Any]) -> bool:
         if "on" in different and "on" in known:
             # Recipes of before may lack keys that there are now, and data may have moved.
             recipes = [load_recipe(known["on"]), load_recipe(facts["on"])]
-            different += differing_keys(recipes, ignore=("data.root",))
+            counting = differing_keys(recipes, ignore=("data.root",))
+            different += [key for key in counting if key.startswith(("data.", "protocol."))]
             different.remove("on")
         if different:
             raise InputError(

@@ -108,7 +108,7 @@ def parity(run: Run, reference: Model, file: Model, samples: Samples, bar: Bar) 
         stored = max(stored, _distance(found, said))
         agreeing += int((found.argmax(axis=1) == said.argmax(axis=1)).sum())
         bar(1)
-    return Parity(len(rows), largest, stored, agreeing, run.recipe.training.precision)
+    return Parity(len(rows), largest, stored, agreeing, run.precision)
 
 
 def batches_of(samples: Samples) -> int:

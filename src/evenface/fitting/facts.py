@@ -20,7 +20,9 @@ SELECTED_ON_TEST = (
 )
 
 
-def facts_of(recipe: Recipe, store: Store, split: Split, device: str, frames: int) -> dict[str, Any]:
+def facts_of(
+    recipe: Recipe, store: Store, split: Split, device: str, frames: int, precision: str = "32-true"
+) -> dict[str, Any]:
     """Say what a run rests on; all of it known before training."""
     manifest = store.manifest
     sides = {"train": split.train, "validation": split.validation, "test": split.test}
@@ -28,6 +30,7 @@ def facts_of(recipe: Recipe, store: Store, split: Split, device: str, frames: in
         "recipe": recipe.model_dump(mode="json"),
         "seed": recipe.seed,
         "device": device,
+        "precision": precision,
         "environment": environment(),
         "manifest": manifest.hash,
         "store": str(store.path),

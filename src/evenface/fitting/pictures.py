@@ -1,6 +1,6 @@
 """From a recipe of pictures to a run folder with weights and predictions."""
 
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -20,6 +20,7 @@ from evenface.training.batches import Faces
 from evenface.training.features import stored_features
 from evenface.training.inference import score_rows
 from evenface.training.loggers import build_loggers
+from evenface.training.precision import Precision, choose_precision
 from evenface.training.trainer import CHECKPOINT, Trainer
 
 
@@ -34,12 +35,18 @@ def fit_pictures(run: Run, recipe: Recipe) -> None:
     counts, votes = manifest.counts(split.train), manifest.votes(split.train)
     frames = assembly.seen_frames(recipe, store)
     method = learner.build_method(recipe, counts, manifest.classes, votes, ordered=manifest.ordered, frames=frames)
-    fabric = _fabric(options, moves_all=method.moves_all)
+    accelerator = _accelerator(options)
+    chosen = choose_precision(options.precision, accelerator)
+    # A run that was interrupted goes on in the precision that it began with, on other hardware too.
+    precision = cast(Precision, run.precision) if (run.folder / FACTS).is_file() else chosen
+    fabric = _fabric(options, accelerator, precision, moves_all=method.moves_all)
     fabric.launch()
-    facts = facts_of(recipe, store, split, str(fabric.device), frames)
+    facts = facts_of(recipe, store, split, str(fabric.device), frames, precision)
     if fabric.is_global_zero:
         run.begin(facts, sides_of(store, split))
-        run.log(f"training {recipe.name} on {fabric.device}: {store.summary()}")
+        run.log(f"training {recipe.name} on {fabric.device} in {precision}: {store.summary()}")
+        if precision != chosen:
+            run.log(f"resumed in {precision}, as the run began; training.precision=auto is {chosen} on this machine")
     if fabric.is_global_zero and getattr(method.network, "loaded", None):
         run.log(f"weights from {recipe.network.weights}: {method.network.loaded}")
     pictures = store.images
@@ -90,16 +97,20 @@ def fit_pictures(run: Run, recipe: Recipe) -> None:
     fabric.barrier()
 
 
-def _fabric(options: Training, *, moves_all: bool) -> Fabric:
-    """Choose devices and processes; ``auto`` takes a CUDA GPU where there is one.
+def _accelerator(options: Training) -> Literal["cpu", "cuda"]:
+    """Return the kind of device; ``auto`` takes a CUDA GPU where there is one."""
+    if options.accelerator == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return options.accelerator
+
+
+def _fabric(options: Training, accelerator: str, precision: Precision, *, moves_all: bool) -> Fabric:
+    """Choose devices and processes.
 
     Several processes wait for the gradient of every parameter, unless they are told that some steps leave some out.
     """
-    accelerator = options.accelerator
-    if accelerator == "auto":
-        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
-    if accelerator == "cpu" and options.precision == "16-mixed":
-        raise InputError("training.precision 16-mixed needs a GPU", "Take bf16-mixed or 32-true.")
+    if accelerator == "cpu" and precision == "16-mixed":
+        raise InputError("training.precision 16-mixed needs a GPU", "Set training.precision to auto or 32-true.")
     if accelerator == "cuda" and torch.cuda.device_count() < options.devices:
         raise InputError(f"training.devices is {options.devices}, there are {torch.cuda.device_count()} GPUs")
     several = options.devices * options.nodes > 1
@@ -108,5 +119,5 @@ def _fabric(options: Training, *, moves_all: bool) -> Fabric:
         accelerator=accelerator,
         devices=options.devices,
         num_nodes=options.nodes,
-        precision=options.precision,
+        precision=precision,
     )

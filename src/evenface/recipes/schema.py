@@ -130,7 +130,10 @@ class Training(Section):
         "balanced_accuracy", description="validation figure that best and early stopping go by"
     )
     patience: int | None = Field(None, ge=1, description="stop after so many epochs without a better monitor")
-    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+    precision: Literal["auto", "32-true", "16-mixed", "bf16-mixed"] = Field(
+        "auto",
+        description="auto: bf16-mixed where the hardware has bfloat16 units, else 32-true; the run says which",
+    )
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     devices: int = Field(1, ge=1, description="devices of each node; on the CPU, processes")
     nodes: int = Field(1, ge=1)

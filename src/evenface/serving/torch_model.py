@@ -17,6 +17,7 @@ from evenface.evaluation.fitted import Calibration
 from evenface.runs import Run
 from evenface.serving.form import Form, form_of
 from evenface.serving.model import Model
+from evenface.training.precision import inference_precision
 
 
 class TorchModel(Model):
@@ -47,7 +48,7 @@ class TorchModel(Model):
         self.form = form_of(run)
         options = run.recipe.training
         cuda = options.accelerator != "cpu" and torch.cuda.is_available()
-        precision = options.precision if cuda or options.precision != "16-mixed" else "32-true"
+        precision = inference_precision(run.precision, "cuda" if cuda else "cpu")
         logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it would tell its precision on the screen
         self._fabric = Fabric(accelerator="cuda" if cuda else "cpu", devices=1, precision=precision)
         self.device = self._fabric.device

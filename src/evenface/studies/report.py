@@ -151,6 +151,7 @@ def _notes(plan: Plan, runs: pd.DataFrame, opened: Mapping[str, Run], failed: Ma
     lines += [_capital(note) for note in plan.notes]
     lines += [f"Deviation: {text}" for text in plan.deviations]
     said = [note for run in opened.values() for note in run.facts["notes"] if note not in reporting.warning_notes(run)]
+    said += reporting.mixed_precision(list(opened.values()))
     return lines + [_capital(note) for note in _once(dict.fromkeys(said))]
 
 

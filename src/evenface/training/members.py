@@ -83,7 +83,7 @@ class Member:
         check_optimizer(self.optimizer)
         for unused, setting in (
             (self.training.average > 0, "training.average"),
-            (self.training.precision != "32-true", "training.precision"),
+            (self.training.precision not in ("auto", "32-true"), "training.precision"),
             (self.training.devices * self.training.nodes > 1, "training.devices"),
         ):
             if unused:

@@ -1,0 +1,68 @@
+"""Training precision: ``auto`` is mixed bfloat16 where the hardware has units for it, else float32."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+
+Precision = Literal["32-true", "16-mixed", "bf16-mixed"]
+
+_X86_UNITS = ("amx_bf16", "avx512_bf16")
+
+
+def choose_precision(asked: str, accelerator: str) -> Precision:
+    """Return the precision to train in.
+
+    Parameters
+    ----------
+    asked : {"auto", "32-true", "16-mixed", "bf16-mixed"}
+        ``training.precision`` of a recipe; all but ``auto`` is returned as it is.
+    accelerator : {"cpu", "cuda"}
+        Where training takes place.
+
+    Returns
+    -------
+    {"32-true", "16-mixed", "bf16-mixed"}
+        Of ``auto``: ``bf16-mixed`` where :func:`has_bf16_units`, else ``32-true``.
+    """
+    if asked != "auto":
+        return cast(Precision, asked)
+    return "bf16-mixed" if has_bf16_units(accelerator) else "32-true"
+
+
+def has_bf16_units(accelerator: str) -> bool:
+    """Return whether the hardware computes products of bfloat16 numbers itself, so that they are faster than float32.
+
+    Parameters
+    ----------
+    accelerator : {"cpu", "cuda"}
+        Which device is asked about.
+
+    Notes
+    -----
+    Of processors only AMX-BF16 and AVX-512 BF16 count (x86): with them torch's convolutions work in bfloat16 forwards
+    and backwards. Without, torch emulates bfloat16, which can be ten times slower than float32.
+    """
+    if accelerator == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    compiled: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return compiled and any(_cpu_capabilities().get(name) for name in _X86_UNITS)
+
+
+def inference_precision(trained: str, accelerator: str) -> Precision:
+    """Return the precision to predict in: that of training, float32 where the device cannot (float16 on a CPU)."""
+    if trained == "16-mixed" and accelerator == "cpu":
+        return "32-true"
+    return choose_precision(trained, accelerator)
+
+
+def _cpu_capabilities() -> Mapping[str, Any]:
+    """Return the processor's instruction sets by name: torch's finding, else that of Linux."""
+    if hasattr(torch.cpu, "get_capabilities"):
+        return torch.cpu.get_capabilities()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return {}
+    return {flag: True for line in lines if line.startswith("flags") for flag in line.partition(":")[2].split()}
