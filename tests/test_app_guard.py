@@ -1,22 +1,39 @@
 """What the page refuses, what it keeps to itself, and how much of its machine it takes."""
 
+import contextlib
 import json
+import shutil
+import socket
+import threading
 import time
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 pytest.importorskip("fastapi")
 pytest.importorskip("python_multipart")
 
 
+import uvicorn
 from pages import LOCAL, client_of, ended, failure, judged, models, picture, png_of
 
+from evenface.app import connections, guard, worker
+from evenface.app.catalogue import Catalogue, Entry
 from evenface.app.guard import COOKIE
-from evenface.app.judging import check_archive
+from evenface.app.judging import Asked, check_archive, judge, picture_size
 from evenface.app.keeping import suffix_of
 from evenface.app.limits import Limits
+from evenface.errors import InputError
+from evenface.faces import read
+from evenface.faces.read import read_picture
+from evenface.faces.tables import read_table
 from evenface.faces.trouble import UnusableError
+from evenface.serving import samples
+from evenface.serving.opening import open_model
 
 
 def test_what_is_no_picture_is_told_in_a_sentence(client):
@@ -63,6 +80,123 @@ def test_an_archive_is_measured_as_it_is_unpacked(tmp_path):
         check_archive(str(path), 7_000_000)
     path.write_bytes(b"PK no archive")
     check_archive(str(path), 1)  # reading it says why
+
+
+def test_a_table_that_is_small_until_it_is_unpacked_is_refused(tmp_path):
+    path = tmp_path / "a.parquet"
+    rows = 2_000_000
+    table = pa.table(
+        {"a": pa.array(np.zeros(rows)), "text": pa.DictionaryArray.from_arrays(np.zeros(rows, "i4"), ["x" * 9999])}
+    )
+    pq.write_table(table, path, compression="zstd")
+    assert path.stat().st_size < 100_000
+    check_archive(str(path), 33_000_000)
+    with pytest.raises(UnusableError, match="32 MB when unpacked"):
+        check_archive(str(path), 31_000_000)
+    numbers, _ = read_table(str(path), ".parquet", b"", "none", "a", depth=False)  # the 20 GB of text are left alone
+    assert numbers.shape == (rows, 1, 1)
+
+
+def test_an_index_that_pandas_stored_is_no_column(tmp_path):
+    table = pd.DataFrame({" b ": [1.0, 2.0], "a": [3, 4], "success": [1, 0]}, index=[7, 9])
+    table.to_parquet(tmp_path / "a.parquet")
+    numbers, seen = read_table(str(tmp_path / "a.parquet"), ".parquet", b"", "none", "b,a", depth=False)
+    np.testing.assert_array_equal(numbers[..., 0], [[1, 3], [2, 4]])
+    assert seen.tolist() == [True, False]
+    with pytest.raises(UnusableError, match="wrong columns: no c"):
+        read_table(str(tmp_path / "a.parquet"), ".parquet", b"", "none", "c", depth=False)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_size_of_a_picture_is_told_without_decoding_it(tmp_path, monkeypatch, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.jpg", exif=exif)
+    assert picture_size(str(tmp_path / "a.jpg"), 10_000) == read_picture(str(tmp_path / "a.jpg")).size
+    monkeypatch.setattr("evenface.app.judging.read_picture", None)
+    assert sorted(picture_size(str(tmp_path / "a.jpg"), 10_000)) == [30, 40]
+
+
+def test_a_picture_is_decoded_once_even_where_it_is_explained(two_runs, tmp_path, monkeypatch):
+    (tmp_path / "a.png").write_bytes(picture())
+    decoded = []
+    monkeypatch.setattr(samples, "decoded", lambda *asked: decoded.append(asked) or read.decoded(*asked))
+    entry = next(iter(Catalogue([two_runs / "plain"]).entries().values()))
+    asked = Asked(entry, tmp_path / "a.png", explain=True)
+    found = judge(asked, open_model(two_runs / "plain"), Limits(), lambda share: None)
+    assert len(found["explained"]) == len(decoded) == 1
+
+
+def test_after_an_error_of_its_own_the_worker_is_a_fresh_one(tmp_path, monkeypatch):
+    def answered(error):
+        monkeypatch.setattr(worker, "_model", lambda *_: (_ for _ in ()).throw(error))
+        entry = Entry("0", "run", tmp_path, "a")
+        return worker._answer(Asked(entry, tmp_path / "a.png"), Limits(), lambda share: None)["spoiled"]
+
+    assert answered(MemoryError())
+    assert answered(RuntimeError())
+    assert not answered(InputError("no"))
+
+
+def test_links_out_of_a_served_folder_are_not_followed(two_runs, tmp_path):
+    secret = tmp_path / "secret.html"
+    secret.write_text("secret")
+    runs = tmp_path / "runs"
+    shutil.copytree(two_runs, runs)
+    with client_of([runs]) as client:
+        key = models(client)["plain"]["id"]
+        (runs / "plain" / "report.html").unlink()
+        (runs / "plain" / "report.html").symlink_to(secret)
+        (runs / "plain" / "tables" / "a.csv").symlink_to(secret)
+        for path in ("report.html", "tables/a.csv"):
+            assert "secret" not in client.get(f"/api/v1/models/{key}/{path}").text
+    catalogue = Catalogue([runs])
+    assert [entry.name for entry in catalogue.entries().values()] == ["weighted"]
+    assert catalogue.notes == [f"passed over {runs / 'plain'}: report.html is a link to another place"]
+
+
+async def _slow(scope, receive, send):
+    while (await receive()).get("more_body"):
+        pass
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"well"})
+
+
+@pytest.fixture
+def port(monkeypatch):
+    monkeypatch.setattr(connections, "HEADER_SECONDS", 0.5)
+    monkeypatch.setattr(guard, "GRACE", 0.5)
+    app = guard.Guard(_slow, guard.Door("127.0.0.1", "", 1_000_000))
+    config = uvicorn.Config(
+        app, http=connections.TimedProtocol, port=0, limit_concurrency=64, log_level="error", lifespan="off"
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield server.servers[0].sockets[0].getsockname()[1]
+    server.should_exit = True
+    thread.join(10)
+
+
+def test_half_open_connections_hold_nobody_up(port):
+    head = b"POST / HTTP/1.1\r\nhost: 127.0.0.1\r\n"
+    lines = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(100)]
+    for line in lines[50:]:
+        line.sendall(head)
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as asked:
+        asked.sendall(head + b"content-length: 2\r\nconnection: close\r\n\r\nab")
+        assert b"well" in b"".join(iter(lambda: asked.recv(9999), b""))
+    for line in lines:
+        with line, contextlib.suppress(ConnectionResetError):
+            assert line.recv(99) == b""
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(port):
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as line:
+        line.sendall(b"POST / HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 9\r\n\r\nab")
+        assert line.recv(9999).startswith(b"HTTP/1.1 408")
 
 
 @pytest.mark.parametrize(

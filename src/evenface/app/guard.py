@@ -1,5 +1,6 @@
-"""Who may ask, how much they may send, and what a browser is told to do with the answers."""
+"""Who may ask, how much and how slowly they may send, and what a browser is told to do with the answers."""
 
+import asyncio
 import hmac
 import ipaddress
 import json
@@ -32,6 +33,8 @@ HEADERS = {
     "cache-control": "no-store",
 }
 SAFE = ("GET", "HEAD")
+GRACE, SLOWEST = 30.0, 20_000.0
+"""Seconds that a request's body may take, and bytes a second that add to them."""
 
 
 @dataclass(frozen=True)
@@ -195,22 +198,36 @@ def _raw(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
 
 
 class _Measured:
-    """One request, whose bytes are counted as they come: not every client says beforehand how many there will be."""
+    """One request, whose bytes and seconds are counted as they come: a client need not say how many there will be."""
 
     def __init__(self, app: ASGIApp, most: int) -> None:
         self.app, self.most, self.come = app, most, 0
-        self.began = False
+        self.began = self.whole = False
+        self.refused: tuple[int, str, str] | None = None
 
     async def run(self, scope: Scope, receive: Receive, send: Send) -> None:
+        until = asyncio.get_running_loop().time() + GRACE
+
         async def counted() -> Message:
-            if self.come > self.most:
+            if self.refused:
                 return {"type": "http.disconnect"}
-            message = await receive()
+            if self.whole:  # all that can come now is the end of the connection
+                return await receive()
+            try:
+                async with asyncio.timeout_at(until + self.come / SLOWEST):
+                    message = await receive()
+            except TimeoutError:
+                self.refused = 408, "The upload takes too long", "Send it again over a faster connection."
+                return {"type": "http.disconnect"}
             self.come += len(message.get("body", b""))
-            return {"type": "http.disconnect"} if self.come > self.most else message
+            self.whole = not message.get("more_body", False)
+            if self.come > self.most:
+                self.refused = _too_large(self.most)
+                return {"type": "http.disconnect"}
+            return message
 
         async def marked(message: Message) -> None:
-            if self.come > self.most and not self.began:
+            if self.refused and not self.began:
                 return  # whatever the application makes of a request that broke off
             if message["type"] == "http.response.start":
                 self.began = True
@@ -222,5 +239,5 @@ class _Measured:
         try:
             await self.app(scope, counted, marked)
         finally:
-            if self.come > self.most and not self.began:
-                await _answer(send, *_too_large(self.most))
+            if self.refused and not self.began:
+                await _answer(send, *self.refused)

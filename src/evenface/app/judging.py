@@ -3,9 +3,8 @@
 import base64
 import io
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +16,15 @@ from evenface.app.limits import Limits
 from evenface.app.shapes import Explained, Prediction, Row, finite
 from evenface.errors import InputError
 from evenface.faces.numbers import count_frames
-from evenface.faces.read import FORMATS, quiet_pillow, read_picture
+from evenface.faces.read import FORMATS, quiet_pillow, read_picture, shown_size
+from evenface.faces.tables import unpacked_size
 from evenface.faces.trouble import UnusableError
 from evenface.faces.video import RATE, open_film
 from evenface.serving.inputs import Source, find_sources
 from evenface.serving.model import Model
 from evenface.serving.pipeline import Ended, label_of, predicted
 from evenface.serving.pipeline import Row as Said
-from evenface.serving.samples import Sample, prepared
+from evenface.serving.samples import Sample
 from evenface.serving.settings import Settings
 from evenface.serving.using import notes_of
 
@@ -101,8 +101,10 @@ def judge(asked: Asked, model: Model, limits: Limits, step: Step) -> dict[str, A
     (source,), _ = find_sources([asked.upload])
     try:
         size = _measured(source, model, limits)
-        rows = [_row(item, model, settings) for item in _said(model, source, settings, size.frames, step)]
-        explained, why = _explained(model, source, settings, rows) if asked.explain else ([], "")
+        faces = _Firsts()
+        seen = faces.add if asked.explain else None
+        rows = [_row(item, model, settings) for item in _said(model, source, settings, size.frames, step, seen)]
+        explained, why = _explained(model, faces.samples, rows) if asked.explain else ([], "")
     except UnusableError as error:
         raise InputError(f"The file cannot be used: {error}", "Give another one.") from error
     return Prediction(
@@ -123,10 +125,7 @@ def judge(asked: Asked, model: Model, limits: Limits, step: Step) -> dict[str, A
 def _measured(source: Source, model: Model, limits: Limits) -> _Size:
     """Refuse what is too large before it is decoded."""
     if source.kind == "picture":
-        with quiet_pillow():
-            _check_header(source.path, limits.pixels)
-            image = read_picture(source.path)
-        return _Size(image.width, image.height)
+        return _Size(*picture_size(source.path, limits.pixels))
     if source.kind == "numbers":
         how = model.form.sequencing
         if how is None or how.of != "files":
@@ -151,7 +150,7 @@ def _few(frames: int, limits: Limits) -> int:
 
 
 def check_archive(path: str, most: int) -> None:
-    """Refuse an archive of arrays that is small until it is unpacked; other files pass.
+    """Refuse an archive of arrays, or a table, that is small until it is unpacked; other files pass.
 
     Parameters
     ----------
@@ -165,26 +164,47 @@ def check_archive(path: str, most: int) -> None:
     UnusableError
         If there is more.
     """
-    if not path.lower().endswith(".npz"):
-        return
+    suffix = Path(path).suffix.lower()
     try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(one.file_size for one in archive.infolist())
-    except (OSError, zipfile.BadZipFile):  # reading it says why
+        if suffix == ".npz":
+            with zipfile.ZipFile(path) as archive:
+                size = sum(one.file_size for one in archive.infolist())
+        elif suffix == ".parquet":
+            size = unpacked_size(path)
+        else:
+            return
+    except Exception:  # parsers raise nearly anything on malformed bytes; reading it says why
         return
     if size > most:
         raise UnusableError(f"huge: {size / 1e6:,.0f} MB when unpacked, the limit is {most / 1e6:g}")
 
 
-def _check_header(path: str, pixels: int) -> None:
+def picture_size(path: str, most: int) -> tuple[int, int]:
+    """Return width and height of a picture as it is shown, from its header; decoding can take half a minute.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    most : int
+        Pixels, at most.
+
+    Raises
+    ------
+    UnusableError
+        If there is no picture in the file, or a larger one.
+    """
     Image.init()
     known = [name for name in FORMATS if name in Image.OPEN]
-    try:
-        with Image.open(path, formats=known) as image:
-            size = image.size
-    except Exception:  # reading it says why
-        return
-    _check_pixels(*size, pixels)
+    with quiet_pillow():
+        try:
+            with Image.open(path, formats=known) as image:
+                _check_pixels(*image.size, most)
+                return shown_size(image)
+        except UnusableError:
+            raise
+        except Exception:  # reading it says why
+            return read_picture(path).size
 
 
 def _check_pixels(width: int, height: int, most: int) -> None:
@@ -192,8 +212,10 @@ def _check_pixels(width: int, height: int, most: int) -> None:
         raise UnusableError(f"huge: {width} × {height} pixels, the limit is {most / 1e6:g} megapixels")
 
 
-def _said(model: Model, source: Source, settings: Settings, frames: int, step: Step) -> Iterator[Said]:
-    for item in predicted(model, [source], settings):
+def _said(
+    model: Model, source: Source, settings: Settings, frames: int, step: Step, seen: Callable[[Sample], None] | None
+) -> Iterator[Said]:
+    for item in predicted(model, [source], settings, seen):
         if isinstance(item, Ended):
             if item.trouble:
                 raise UnusableError(item.trouble)
@@ -217,12 +239,26 @@ def _row(item: Said, model: Model, settings: Settings) -> Row:
     )
 
 
-def _explained(model: Model, source: Source, settings: Settings, rows: list[Row]) -> tuple[list[Explained], str]:
+class _Firsts:
+    """Collect the first sample of each face, of the first samples; so that nothing is decoded again to explain it."""
+
+    def __init__(self) -> None:
+        self.samples: list[Sample] = []
+        self._looked = 0
+
+    def add(self, sample: Sample) -> None:
+        self._looked += 1
+        known = {one.face for one in self.samples}
+        if self._looked > LOOKED or len(known) == EXPLAINED or sample.array is None or sample.face in known:
+            return
+        self.samples.append(sample)
+
+
+def _explained(model: Model, chosen: Sequence[Sample], rows: list[Row]) -> tuple[list[Explained], str]:
     """Explain the first row of each face; or say why not."""
     from evenface.explaining import explain_samples
 
     places = {(row.frame, row.face): i for i, row in enumerate(rows)}
-    chosen = list(islice(_firsts(source, model, settings), EXPLAINED))
     if not chosen:
         return [], "There is no face to explain."
     try:
@@ -234,14 +270,6 @@ def _explained(model: Model, source: Source, settings: Settings, rows: list[Row]
         _shown(places[sample.frame, sample.face], sample, given, model)
         for sample, given in zip(chosen, found, strict=True)
     ], ""
-
-
-def _firsts(source: Source, model: Model, settings: Settings) -> Iterator[Sample]:
-    seen = set()
-    for sample in islice(prepared(source, model.form, settings), LOOKED):
-        if sample.array is not None and sample.face not in seen:
-            seen.add(sample.face)
-            yield sample
 
 
 def _shown(row: int, sample: Sample, given: "Explanation", model: Model) -> Explained:

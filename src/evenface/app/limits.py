@@ -20,7 +20,7 @@ class Limits:
     frame_pixels : int, default=9,000,000
         Of a frame of a video.
     numbers : int, default=1,000,000,000
-        Bytes of an archive of arrays when it is unpacked.
+        Bytes of an archive of arrays, or of a table, when it is unpacked.
     seconds : float, default=120
         Length of a video.
     frames : int, default=7,500

@@ -126,18 +126,18 @@ def listing(catalogue: Catalogue, limits: Limits, *, keeps: bool) -> APIRouter:
 
 
 def _report(entry: Entry) -> Response:
-    path = entry.path / REPORT
-    if not path.is_file():
+    path = entry.file(REPORT)
+    if path is None:
         raise HTTPException(404, "There is no report")
     return HTMLResponse(path.read_bytes(), headers={"content-security-policy": REPORT_POLICY})
 
 
 def _table(entry: Entry, name: str) -> Response:
-    folder = entry.path / "tables"
-    # Only names that the folder itself lists: nothing that a request says becomes part of a path before that.
-    if not TABLE.fullmatch(name) or not folder.is_dir() or name not in {one.name for one in folder.iterdir()}:
+    # Only names without a separator: nothing else that a request says becomes part of a path.
+    path = entry.file("tables", name) if TABLE.fullmatch(name) else None
+    if path is None:
         raise HTTPException(404, "There is no table of that name")
-    return FileResponse(folder / name, media_type="text/plain; charset=utf-8", filename=name)
+    return FileResponse(path, media_type="text/plain; charset=utf-8", filename=name)
 
 
 def working(catalogue: Catalogue, jobs: Jobs, keeper: Keeper | None) -> APIRouter:

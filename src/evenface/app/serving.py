@@ -53,10 +53,13 @@ def serve(
         import uvicorn
 
         from evenface.app.api import create_app
+        from evenface.app.connections import TimedProtocol
     except ImportError as error:
         raise InputError(f"{error.name or 'a package'}, which serves the page, is not installed", EXTRA) from error
 
     catalogue = Catalogue(places)
+    for note in catalogue.notes:
+        print(note, file=sys.stderr)
     token = "" if host in LOOPBACK else secrets.token_urlsafe(24)
     listening = _bound(host, port)
     app = create_app(catalogue, limits=limits, host=host, token=token, keep=keep)
@@ -68,6 +71,7 @@ def serve(
 
     config = uvicorn.Config(
         app,
+        http=TimedProtocol,
         log_level="error",
         access_log=False,
         ws="none",

@@ -89,6 +89,8 @@ class Worker:
                     continue
                 answer: dict[str, Any] = self._pipe.recv()
                 if "step" not in answer:
+                    if answer.pop("spoiled", False):
+                        self.end()
                     return answer
                 step(answer["step"])
                 if stopped():
@@ -127,7 +129,8 @@ def _answer(task: Task, limits: Limits, step: Callable[[float], None]) -> dict[s
     except Exception as error:  # whatever a file did to a decoder, the next one must find a worker
         if not isinstance(error, InputError | MemoryError):
             traceback.print_exc(file=sys.stderr)
-        return {"failed": problem(error, *places)}
+        # What such an error leaves behind, memory above all, is not for the next one: it gets a fresh process.
+        return {"failed": problem(error, *places), "spoiled": not isinstance(error, InputError)}
 
 
 def _changed(path: Path) -> int:

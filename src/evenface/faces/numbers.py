@@ -82,7 +82,9 @@ def column_names(path: str, how: Sequencing) -> list[str]:
     if suffix not in TABLES:
         return []
     with Path(path).open("rb") as file:
-        table = parsed(path, suffix, file.read(4096))
+        table = parsed(
+            path, suffix, file.read(4096), lambda header: columns(header, how.points, how.numbers, how.depth)
+        )
     return columns(table, how.points, how.numbers, how.depth)
 
 

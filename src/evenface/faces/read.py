@@ -268,12 +268,23 @@ def _formats() -> tuple[str, ...]:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Turn as the camera's EXIF note says; a note that cannot be read changes nothing."""
-    try:
-        turn = TRANSPOSE.get(image.getexif().get(ORIENTATION, 1))
-    except Exception:  # broken EXIF raises nearly anything and says nothing about the pixels
-        return image
+    """Turn as the camera's EXIF note says."""
+    turn = TRANSPOSE.get(_orientation(image))
     return image if turn is None else image.transpose(turn)
+
+
+def shown_size(image: Image.Image) -> tuple[int, int]:
+    """Return width and height of an opened picture once it is turned as its EXIF note says; nothing is decoded."""
+    return (image.height, image.width) if _orientation(image) >= 5 else image.size
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation, 1 to 8; 1 where there is none or it cannot be read."""
+    try:
+        value = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # broken EXIF raises nearly anything and says nothing about the pixels
+        return 1
+    return value if value in TRANSPOSE else 1
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:

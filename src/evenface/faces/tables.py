@@ -2,6 +2,7 @@
 
 import fnmatch
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,8 @@ UNIT = re.compile(r"AU\d+_[rc]")
 
 def read_table(path: str, suffix: str, head: bytes, points: str, numbers: str, depth: bool) -> tuple[Array, Seen]:
     """Read a table, a row for each frame: numbers, (T, P, D), and which frames have a face."""
-    table = parsed(path, suffix, head)
-    if table.empty:
+    table = parsed(path, suffix, head, lambda header: columns(header, points, numbers, depth))
+    if not len(table):
         raise UnusableError("no frames: the table has no rows")
     names = columns(table, points, numbers, depth)
     for name in names:
@@ -32,8 +33,12 @@ def read_table(path: str, suffix: str, head: bytes, points: str, numbers: str, d
     return np.ascontiguousarray(values.reshape(len(values), -1, count).transpose(0, 2, 1)), seen
 
 
-def parsed(path: str, suffix: str, head: bytes) -> Any:
-    """Parse a table, names of columns stripped, or say why that cannot be; ``head`` is how the file begins."""
+def parsed(path: str, suffix: str, head: bytes, wanted: Callable[[Any], list[str]]) -> Any:
+    """Parse a table, names of columns stripped, or say why that cannot be.
+
+    ``head`` is how the file begins. Of Parquet only those columns are read that ``wanted`` names of an empty table of
+    all: a text that is stored once may stand in a billion rows.
+    """
     import pandas as pd
 
     if suffix == ".csv" and (kind := kind_of(head)):
@@ -42,17 +47,37 @@ def parsed(path: str, suffix: str, head: bytes) -> Any:
     separator = max((b",", b";", b"\t"), key=line.count).decode()
     try:
         if suffix == ".parquet":
-            table = pd.read_parquet(path)
-        else:
-            table = pd.read_csv(path, sep=separator, skipinitialspace=True, low_memory=False, encoding_errors="replace")
+            return _parquet(path, wanted)
+        table = pd.read_csv(path, sep=separator, skipinitialspace=True, low_memory=False, encoding_errors="replace")
     except pd.errors.EmptyDataError as error:
         raise UnusableError("empty: there is no table in the file") from error
-    except MemoryError:
+    except (MemoryError, UnusableError):
         raise
     except Exception as error:  # parsers raise nearly anything on malformed bytes
         raise UnusableError(f"corrupt: {' '.join(str(error).split())}") from error
     table.columns = [str(name).strip() for name in table.columns]
     return table
+
+
+def _parquet(path: str, wanted: Callable[[Any], list[str]]) -> Any:
+    """Read the wanted columns of Parquet, and the one that says where a face was."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        header = file.schema_arrow.empty_table().to_pandas()  # an index is no column
+        stored = {str(name).strip(): name for name in header.columns}
+        header.columns = [str(name).strip() for name in header.columns]
+        names = [*dict.fromkeys([*wanted(header), *(name for name in ("success",) if name in stored)])]
+        table = file.read(columns=[stored[name] for name in names]).to_pandas(ignore_metadata=True)
+    return table.rename(columns=str.strip)[names]
+
+
+def unpacked_size(path: str) -> int:
+    """Return the bytes that a Parquet table of numbers takes in memory, 8 for each, from the file's footer."""
+    import pyarrow.parquet as pq
+
+    facts = pq.read_metadata(path)
+    return int(facts.num_rows) * int(facts.num_columns) * 8
 
 
 def columns(table: Any, points: str, numbers: str, depth: bool) -> list[str]:

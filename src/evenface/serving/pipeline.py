@@ -1,7 +1,7 @@
 """From sources to rows: samples prepared ahead, asked of in batches, calibrated, averaged over time."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -53,7 +53,9 @@ class Ended:
     trouble: str = ""
 
 
-def predicted(model: Model, sources: Sequence[Source], settings: Settings) -> Iterator[Row | Ended]:
+def predicted(
+    model: Model, sources: Sequence[Source], settings: Settings, seen: Callable[[Sample], None] | None = None
+) -> Iterator[Row | Ended]:
     """Predict sources one after the other.
 
     Parameters
@@ -64,6 +66,8 @@ def predicted(model: Model, sources: Sequence[Source], settings: Settings) -> It
         Of what.
     settings : Settings
         How.
+    seen : callable, optional
+        Called with each sample while it still has its array, in the thread that prepares them.
 
     Yields
     ------
@@ -81,7 +85,7 @@ def predicted(model: Model, sources: Sequence[Source], settings: Settings) -> It
     :data:`AHEAD` wait for it, and two batches' rows for each other.
     """
     settings.check(model.form)
-    rows = _asked(model, ahead(_samples(model, sources, settings), AHEAD), settings)
+    rows = _asked(model, ahead(_samples(model, sources, settings, seen), AHEAD), settings)
     return smoothed(rows, settings.smooth) if settings.smooth else rows
 
 
@@ -97,10 +101,14 @@ def label_of(probabilities: np.ndarray, classes: Sequence[str], abstain: float |
     return "" if abstain is not None and probabilities[best] < abstain else classes[best]
 
 
-def _samples(model: Model, sources: Sequence[Source], settings: Settings) -> Iterator[tuple[Source, Sample] | Ended]:
+def _samples(
+    model: Model, sources: Sequence[Source], settings: Settings, seen: Callable[[Sample], None] | None
+) -> Iterator[tuple[Source, Sample] | Ended]:
     for source in sources:
         try:
             for sample in prepared(source, model.form, settings):
+                if seen is not None:
+                    seen(sample)
                 yield source, sample
         except UnusableError as error:
             yield Ended(source, str(error))
