@@ -15,6 +15,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
 import evenface as ef
 from evenface import cards
+from evenface.cards.writing import _plain
 from evenface.data.attributes import attributes_of, groups_of
 from evenface.data.sources import SOURCES, licence
 from evenface.evaluation.predictions import Predictions
@@ -263,3 +264,14 @@ def test_sources_name_no_licence_by_guess():
     """Sources of a user's own files say that evenface does not know."""
     for name in ("folder", "csv", "clips", "clip-folder", "landmarks", "sequences"):
         assert "does not know" in inspect.getmodule(import_module(SOURCES[name])).LICENCE
+
+
+@pytest.mark.parametrize(
+    "text", ["<script>alert(1)</script>", "[x](javascript:alert(1))", "![](http://a/b.png)", "*a*", "a|b", "&lt;"]
+)
+def test_no_text_of_a_card_is_taken_for_markup(text):
+    from markdown_it import MarkdownIt
+
+    tokens = MarkdownIt("commonmark").parseInline(_plain(text))[0].children
+    assert [token.type for token in tokens if token.type not in ("text", "text_special")] == []
+    assert "".join(token.content for token in tokens) == text

@@ -11,10 +11,14 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evenface.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LOCK = ".lock"
 """File that a folder is locked by; see :func:`lock_folder`."""
@@ -45,7 +49,9 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".part-{path.stem}-", suffix=path.suffix)
+        _sweep(path.parent)
+        prefix = f".part-{path.stem[:100]}-{_host()}-{os.getpid()}-"
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=path.suffix)
         os.close(handle)
         temporary = Path(name)
         try:
@@ -56,6 +62,36 @@ def atomic_write(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise disk_error(error, path) from error
+
+
+_TEMPORARY = re.compile(r"\.part-.*-([0-9a-f]{4})-(\d+)-[a-z0-9_]{8}(\..*)?")
+
+
+@lru_cache(maxsize=1)
+def _host() -> str:
+    return digest(platform.node())[:4]
+
+
+@lru_cache(maxsize=1_000)
+def _sweep(folder: Path) -> None:
+    """Remove what killed processes of this machine were writing into a folder; once in the life of a process."""
+    if sys.platform == "win32":  # no way to ask after a process without a signal
+        return
+    for path in folder.iterdir():
+        found = _TEMPORARY.fullmatch(path.name)
+        if found and found[1] == _host() and not _alive(int(found[2])):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # of somebody else, but there
+        return True
+    return True
 
 
 @contextlib.contextmanager
@@ -214,6 +250,50 @@ def write_json(path: Path, content: Any) -> None:
     """Write ``content`` as indented JSON, whole or not at all."""
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2, sort_keys=False) + "\n", encoding="utf-8")
+
+
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+
+def csv_text(text: str) -> str:
+    """Return a text as a cell of a CSV file that no spreadsheet takes for a formula: with ``'`` before it if need be.
+
+    See Also
+    --------
+    from_csv_text : the inverse.
+
+    Examples
+    --------
+    >>> csv_text("=1+1"), csv_text("-2"), csv_text("happy")
+    ("'=1+1", '-2', 'happy')
+    """
+    return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
+
+
+def from_csv_text(cell: str) -> str:
+    """Return the text that :func:`csv_text` made a cell of.
+
+    Examples
+    --------
+    >>> from_csv_text("'=1+1"), from_csv_text("'quoted'")
+    ('=1+1', "'quoted'")
+    """
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+
+
+def csv_safe(table: "pd.DataFrame") -> "pd.DataFrame":
+    """Return a table whose texts and names of columns are cells as :func:`csv_text` makes them."""
+    from pandas.api.types import is_numeric_dtype
+
+    def made(cell: Any) -> Any:
+        return csv_text(cell) if isinstance(cell, str) else cell
+
+    safe = table.rename(columns=made)
+    for i, kind in enumerate(table.dtypes):
+        if not is_numeric_dtype(kind):
+            safe.isetitem(i, table.iloc[:, i].astype(object).map(made).to_numpy())
+    return safe
 
 
 def digest(*parts: bytes | str) -> str:

@@ -1,9 +1,24 @@
-"""Progress with the time left, on standard error; only its messages where nobody watches."""
+"""What is shown on a terminal: progress with the time left, and texts that cannot command it."""
 
 import contextlib
+import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+
+# Control characters (C0 but tab and line feed, C1) start escape sequences; the others reorder what is written.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def printable(text: str) -> str:
+    r"""Return a text that moves no cursor and sets no colour or title, whatever names of files and classes are in it.
+
+    Examples
+    --------
+    >>> printable("a\x1b[31mb.png")
+    'a\\x1b[31mb.png'
+    """
+    return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 @dataclass(frozen=True)
@@ -45,7 +60,7 @@ def progress(title: str, total: int, done: int = 0) -> Iterator[Bar]:
         To move the bar, and to print above it.
     """
     if not sys.stderr.isatty():
-        yield Bar(lambda _done: None, lambda text: print(text, file=sys.stderr, flush=True))
+        yield Bar(lambda _done: None, lambda text: print(printable(text), file=sys.stderr, flush=True))
         return
     from rich.console import Console
     from rich.progress import (
@@ -69,5 +84,5 @@ def progress(title: str, total: int, done: int = 0) -> Iterator[Bar]:
         task = bar.add_task(title, total=total, completed=done)
         yield Bar(
             lambda step: bar.update(task, advance=step),
-            lambda text: bar.console.print(text, markup=False, highlight=False),
+            lambda text: bar.console.print(printable(text), markup=False, highlight=False),
         )

@@ -13,6 +13,7 @@ from evenface.errors import InputError
 from evenface.evaluation.fitted import Calibration
 from evenface.evaluation.named import measured
 from evenface.evaluation.summary import metrics_of
+from evenface.files import from_csv_text
 from evenface.recipes.reading import read_mapping
 from evenface.runs import FACTS, METRICS, REPORT, WEIGHTS, Run
 from evenface.serving.form import Form, finds_points, form_of
@@ -153,7 +154,7 @@ def studied(entry: Entry, catalogue: Catalogue) -> StudyDetail:
     rows: list[list[str]] = []
     if table.is_file():
         with table.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.reader(file))
+            rows = [[from_csv_text(cell) for cell in row] for row in csv.reader(file)]
     report = (entry.path / REPORT).is_file()
     header = rows[0] if rows else []
     return StudyDetail(

@@ -1,5 +1,6 @@
 """A model card as Markdown, and as a part of a run's report."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,8 +26,8 @@ def markdown(card: Mapping[str, Any]) -> str:
     """
     results = card["results"]
     parts = [
-        f"# Model card: {card['name']}",
-        *([card["about"]] if card["about"] else []),
+        f"# Model card: {_plain(card['name'])}",
+        _plain(card["about"]),
         f"**{card['statement']}**",
         "## Model",
         _bullets(_model(card)),
@@ -46,7 +47,7 @@ def markdown(card: Mapping[str, Any]) -> str:
         "## Results by group of people",
         *_groups(card),
         "## Calibration",
-        _calibration(card),
+        _plain(_calibration(card)),
         "## Limits",
         _bullets(card["limits"]),
         "## Intended use",
@@ -201,13 +202,13 @@ def _table(table: Table) -> str:
     """Write a table with pipes."""
 
     def row(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(_plain(cell).replace("|", "\\|") for cell in cells) + " |"
+        return "| " + " | ".join(map(_plain, cells)) + " |"
 
     rule = "|" + "|".join("---" if words else "---:" for words in table.words) + "|"
-    lines = [f"{table.title}:", "", row(table.header), rule, *map(row, table.shown)]
+    lines = [f"{_plain(table.title)}:", "", row(table.header), rule, *map(row, table.shown)]
     return "\n".join([*lines, *(["", _plain(table.note)] if table.note else [])])
 
 
 def _plain(text: str) -> str:
-    """Keep a name from being taken for markup, and on its line."""
-    return " ".join(text.split()).replace("<", "&lt;").replace("*", "\\*")
+    """Keep a text from being taken for markup, HTML or Markdown, and on its line."""
+    return re.sub(r"([\\`*<|\[\]]|&(?=#?\w+;))", r"\\\1", " ".join(text.split()))

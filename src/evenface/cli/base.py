@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ from typer.core import TyperGroup
 
 from evenface.errors import InputError
 from evenface.files import disk_error
+from evenface.progress import printable
 
 
 class Verbs(TyperGroup):
@@ -32,7 +34,7 @@ class Verbs(TyperGroup):
 
     @staticmethod
     def _ended(text: str, code: int) -> typer.Exit:
-        print(f"evenface: {text}", file=sys.stderr)
+        print(printable(f"evenface: {text}"), file=sys.stderr)
         return typer.Exit(code)
 
 
@@ -63,10 +65,14 @@ Faces = Annotated[
 Show = Annotated[bool, typer.Option("--open/--no-open", help="Whether to open the report in a browser.")]
 
 
+def echo(lines: Iterable[str]) -> None:
+    """Print lines; what names of files and classes could do to a terminal is written out."""
+    print(printable("\n".join(lines)), flush=True)
+
+
 def print_comparison(result: Any) -> None:
     """Print what a comparison found, and where its page lies."""
-    print("\n".join(result.lines))
-    print(f"report  {result.report}")
+    echo([*result.lines, f"report  {result.report}"])
 
 
 def open_page(page: Path) -> None:

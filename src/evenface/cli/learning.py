@@ -1,12 +1,11 @@
 """Verbs that look at data, train and test."""
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from evenface.cli.base import Faces, Out, Settings, Show, Source, app, data, open_page, print_comparison
+from evenface.cli.base import Faces, Out, Settings, Show, Source, app, data, echo, open_page, print_comparison
 from evenface.errors import InputError
 
 
@@ -34,7 +33,7 @@ def doctor() -> None:
     from evenface.doctor import examine
 
     for finding in examine():
-        print(f"{finding.name:18} {finding.state}" + (f"\n{'':18} -> {finding.remedy}" if finding.remedy else ""))
+        echo([f"{finding.name:18} {finding.state}", *([f"{'':18} -> {finding.remedy}"] if finding.remedy else [])])
 
 
 @app.command()
@@ -48,7 +47,7 @@ def recipes(name: Annotated[str | None, typer.Argument(help="Print this one whol
         print(shipped.read_text(encoding="utf-8") if shipped else dump_recipe(recipe), end="")
         return
     for known in shipped_recipes():
-        print(f"{known:24} {load_recipe(known).about}")
+        echo([f"{known:24} {load_recipe(known).about}"])
 
 
 @data.command("check")
@@ -61,9 +60,9 @@ def check(recipe: Source, settings: Settings = None, *, out: Out = None) -> None
     from evenface.recipes import parse_overrides
 
     findings = workflows.check_data(recipe, out=out, **parse_overrides(settings or []))
-    print("\n".join(findings.lines()))
+    echo(findings.lines())
     if out is not None:
-        print(f"tables  {out}")
+        echo([f"tables  {out}"])
 
 
 @app.command()
@@ -83,9 +82,9 @@ def prepare(
     from evenface.recipes import parse_overrides
 
     store = workflows.prepare(recipe, sheets=sheets, **parse_overrides(settings or []))
-    print("\n".join([store.summary(), *(f"note  {note}" for note in store.manifest.notes), f"store  {store.path}"]))
+    echo([store.summary(), *(f"note  {note}" for note in store.manifest.notes), f"store  {store.path}"])
     if sheets is not None:
-        print(f"sheets  {sheets}")
+        echo([f"sheets  {sheets}"])
 
 
 @app.command()
@@ -120,9 +119,9 @@ def train(
     given: dict[str, Any] = {"out": out, "resume": resume, "faces": faces}
     if data is not None:
         own = workflows.train_own(
-            data, method=method or "plain", recipe=recipe, say=partial(print, flush=True), **given, **overrides
+            data, method=method or "plain", recipe=recipe, say=lambda line: echo([line]), **given, **overrides
         )
-        print("\n".join(own.lines))
+        echo(own.lines)
         return
     if recipe is None:
         raise InputError("say what to train by", "Name a recipe (evenface recipes), or your own data: --data FOLDER.")
@@ -130,7 +129,7 @@ def train(
         raise InputError("--method goes with --data", "With a recipe, say method.name=NAME or loss.name=NAME.")
     run = workflows.train(recipe, **given, **overrides)
     if workflows.is_first_process():
-        print("\n".join(reporting.screen(run)))
+        echo(reporting.screen(run))
 
 
 @app.command()
@@ -141,7 +140,7 @@ def evaluate(run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder
     """
     from evenface import reporting, workflows
 
-    print("\n".join(reporting.screen(workflows.evaluate(run, faces=faces))))
+    echo(reporting.screen(workflows.evaluate(run, faces=faces)))
 
 
 @app.command()
@@ -162,7 +161,7 @@ def calibrate(
     """
     from evenface import workflows
 
-    print("\n".join(workflows.calibrate(run, risk=risk, prior=prior).lines))
+    echo(workflows.calibrate(run, risk=risk, prior=prior).lines)
 
 
 @app.command()
@@ -187,4 +186,4 @@ def transfer(
     result = workflows.transfer(
         run, on, classes=given, everything=everything, out=out, faces=faces, **parse_overrides(settings or [])
     )
-    print("\n".join([*reporting.screen(result), *(f"note  {note}" for note in result.facts["notes"])]))
+    echo([*reporting.screen(result), *(f"note  {note}" for note in result.facts["notes"])])

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from evenface.cli.base import Faces, Out, Settings, app, audit, open_page, print_comparison
+from evenface.cli.base import Faces, Out, Settings, app, audit, echo, open_page, print_comparison
 from evenface.errors import InputError
 
 
@@ -42,7 +42,7 @@ def studies(name: Annotated[str | None, typer.Argument(help="Print this one whol
         print((shipped.get(name) or Path(name)).read_text(encoding="utf-8"), end="")
         return
     for known in shipped:
-        print(f"{known:24} {load_study(known).about}")
+        echo([f"{known:24} {load_study(known).about}"])
 
 
 @app.command()
@@ -79,11 +79,11 @@ def study(
         from evenface.studies.plan import Choice
         from evenface.studies.running import described
 
-        print("\n".join(described(source, Choice(on, size, protocol, overrides), jobs)))
+        echo(described(source, Choice(on, size, protocol, overrides), jobs))
         return
     chosen: dict[str, Any] = {"on": on, "size": size, "protocol": protocol, "jobs": jobs, "executor": executor}
     result = workflows.study(source, out=out, **chosen, **overrides)
-    print("\n".join([*result.lines, f"report  {result.report}"]))
+    echo([*result.lines, f"report  {result.report}"])
     if result.failed:
         failed = "\n".join(f"  {folder}: {why}" for folder, why in result.failed.items())
         raise InputError(f"{len(result.failed)} of {len(result.plan.trainings)} runs failed\n{failed}")
@@ -103,7 +103,7 @@ def claims(
     from evenface import workflows
 
     audits = workflows.audit_claims(files)
-    print("\n\n".join("\n".join(one.lines()) for one in audits))
+    echo(["\n\n".join("\n".join(one.lines()) for one in audits)])
     if any(one.findings for one in audits):
         raise typer.Exit(1)
 
@@ -142,7 +142,7 @@ def stats(
     found = examine(
         table, value, columns, units, margin=margin, kind="between" if independent else None, overlap=overlap
     )
-    print("\n".join(found.lines))
+    echo(found.lines)
     if out is not None:
         found.save(out)
-        print(f"tables and figures  {out}")
+        echo([f"tables and figures  {out}"])

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from evenface.cli.base import app
+from evenface.cli.base import app, echo
 
 Whose = Annotated[
     Literal["all", "largest", "none"] | None,
@@ -60,7 +60,7 @@ def predict(
     chosen: dict[str, Any] = {"faces": faces, "margin": margin, "every": every, "window": window, "overlap": overlap}
     chosen |= {"smooth": smooth, "prior": prior, "abstain": abstain, "batch": batch, "folders": folders}
     chosen |= {"camera": camera, "seconds": seconds, "annotate": annotate, "timeline": timeline}
-    print("\n".join(workflows.predict(run, inputs or [], out=out, **chosen).lines()))
+    echo(workflows.predict(run, inputs or [], out=out, **chosen).lines())
 
 
 @app.command()
@@ -99,7 +99,7 @@ def explain(
     chosen: dict[str, Any] = {"faces": faces, "margin": margin, "every": every, "window": window, "overlap": overlap}
     chosen |= {"method": method, "classes": classes, "samples": samples, "check": check, "orders": orders}
     chosen |= {"baseline": baseline, "folders": folders, "batch": batch}
-    print("\n".join(workflows.explain(run, inputs, out=out, **chosen).lines()))
+    echo(workflows.explain(run, inputs, out=out, **chosen).lines())
 
 
 @app.command()
@@ -120,4 +120,4 @@ def export(
     """
     from evenface import workflows
 
-    print("\n".join(workflows.export(run, format=format, out=out, int8=int8, tolerance=tolerance, limit=limit).lines))
+    echo(workflows.export(run, format=format, out=out, int8=int8, tolerance=tolerance, limit=limit).lines)

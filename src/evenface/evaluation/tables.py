@@ -9,7 +9,7 @@ from typing import Any
 from evenface.evaluation.comparison import Difference
 from evenface.evaluation.intervals import Estimate
 from evenface.evaluation.wording import number, signed, with_interval
-from evenface.files import atomic_write
+from evenface.files import atomic_write, csv_text
 
 Cell = str | int | float | Estimate | Difference
 
@@ -81,9 +81,10 @@ class Table:
         writer = csv.writer(out, lineterminator="\n")
         parts = [_parts(column) for column in zip(*self.rows, strict=True)] if self.rows else [("",)] * len(self.header)
         header = [f"{name} {part}".strip() for name, names in zip(self.header, parts, strict=True) for part in names]
-        writer.writerow(header)
+        writer.writerow([csv_text(name) for name in header])
         for row in self.rows:
-            writer.writerow([v for cell, names in zip(row, parts, strict=True) for v in _values(cell, len(names))])
+            values = [v for cell, names in zip(row, parts, strict=True) for v in _values(cell, len(names))]
+            writer.writerow([csv_text(v) if isinstance(v, str) else v for v in values])
         return out.getvalue()
 
     def latex(self) -> str:

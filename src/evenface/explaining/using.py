@@ -18,7 +18,7 @@ from evenface.explaining.choosing import Chosen, choose, names_of
 from evenface.explaining.drawing import Drawn, draw, stacked
 from evenface.explaining.page import page_of
 from evenface.faces.trouble import UnusableError
-from evenface.files import atomic_write, check_place, digest
+from evenface.files import atomic_write, check_place, csv_safe, digest
 from evenface.progress import Bar, progress
 from evenface.serving.inputs import Source, find_sources
 from evenface.serving.model import Model
@@ -138,7 +138,7 @@ def explain_inputs(
     found.files, found.samples = len(made), sum(len(part["samples"]) for part in made)
     found.checks, found.notes = _checks(made), notes_of(made)
     with atomic_write(out / TABLE) as temporary:
-        parts.table(made, model.classes).to_csv(temporary, index=False)
+        csv_safe(parts.table(made, model.classes)).to_csv(temporary, index=False)
     with atomic_write(out / VALUES) as temporary:
         parts.values(made, model.classes).to_parquet(temporary, index=False)
     page_of(

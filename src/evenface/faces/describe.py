@@ -14,7 +14,7 @@ from evenface.faces.detector import versions
 from evenface.faces.points import COUNTS
 from evenface.faces.read import Target
 from evenface.faces.store import FACTS, MANIFEST, QUARANTINE, SEQUENCES, Store, count_reasons
-from evenface.files import atomic_write, write_json
+from evenface.files import atomic_write, csv_safe, write_json
 
 PREPARATION = 1
 """Version of what reading does to pixels; a change makes new stores."""
@@ -79,7 +79,7 @@ def describe(
     lost = (manifest.counts() > 0) & (usable.counts() == 0)
     aside = set_aside(manifest, reasons)
     with atomic_write(part / QUARANTINE) as temporary:
-        aside.to_csv(temporary, index=False)
+        csv_safe(aside).to_csv(temporary, index=False)
     replace(usable, notes=notes_of(manifest, usable, aside)).save(part / MANIFEST)
     facts: dict[str, Any] = {
         "key": part.name.removesuffix(".partial"),

@@ -11,6 +11,7 @@ import pandas as pd
 
 from evenface.data.manifest import Manifest
 from evenface.errors import InputError
+from evenface.files import from_csv_text
 
 IMAGES, SEQUENCES = "images.npy", "sequences.npy"
 MANIFEST, QUARANTINE, FACTS = "manifest.parquet", "quarantine.csv", "store.json"
@@ -72,7 +73,7 @@ class Store:
             facts = json.loads((path / FACTS).read_text(encoding="utf-8"))
             points = str(facts.get("points", ""))
             array = np.load(path / (SEQUENCES if points else IMAGES), mmap_mode="r")
-            quarantine = pd.read_csv(path / QUARANTINE, dtype="string", keep_default_na=False)
+            quarantine = pd.read_csv(path / QUARANTINE, dtype="string", keep_default_na=False).map(from_csv_text)
             key, lost = str(facts["key"]), tuple(facts["lost"])
         except FileNotFoundError as error:
             name = Path(error.filename).name if error.filename else "a file"

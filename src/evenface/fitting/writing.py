@@ -14,7 +14,7 @@ from evenface.evaluation.scores import shares
 from evenface.evaluation.sections import CLASS
 from evenface.faces.store import Store
 from evenface.faces.symmetry import mirrored
-from evenface.files import atomic_write, write_json
+from evenface.files import atomic_write, csv_safe, write_json
 from evenface.fitting.facts import facts_of, peak_memory, sides_of
 from evenface.fitting.members import Planned
 from evenface.networks.recurrent import SequenceNetwork
@@ -98,7 +98,7 @@ class Job:
                 self.run.log(one.said)
         if self.found:
             with atomic_write(self.run.folder / SEARCHED) as temporary:
-                trial_table(self.found).to_csv(temporary, index=False)
+                csv_safe(trial_table(self.found)).to_csv(temporary, index=False)
             for name, found in self.found.items():
                 self.run.log(f"search for {name}: {found}")
 

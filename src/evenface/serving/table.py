@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from evenface.errors import InputError
-from evenface.files import atomic_write, digest
+from evenface.files import atomic_write, csv_safe, csv_text, digest, from_csv_text
 from evenface.serving.inputs import Source
 from evenface.serving.model import Model
 from evenface.serving.pipeline import Row, label_of
@@ -214,7 +214,10 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> Iterator[pd.
         options: dict[str, Any] = {"usecols": columns, "dtype": {**words, **whole}}
         options |= {"keep_default_na": False, "na_values": [""]}  # a class may be called None
         with pd.read_csv(path, chunksize=CHUNK, **options) as pieces:
-            yield from pieces
+            for piece in pieces:
+                texts = [name for name in ("file", "label") if name in piece]
+                piece[texts] = piece[texts].map(from_csv_text, na_action="ignore")
+                yield piece
         return
     import pyarrow.parquet as pq
 
@@ -226,9 +229,9 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> Iterator[pd.
 def write_csv(path: Path, tables: Iterable[pd.DataFrame], columns: Columns) -> None:
     """Write tables one under the other; floats so that they are read back as they were."""
     with path.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerow(columns.names)
+        csv.writer(file, lineterminator="\n").writerow([csv_text(name) for name in columns.names])
         for table in tables:
-            table.to_csv(file, index=False, header=False, lineterminator="\n")
+            csv_safe(table).to_csv(file, index=False, header=False, lineterminator="\n")
 
 
 def write_parquet(path: Path, tables: Iterable[pd.DataFrame], columns: Columns) -> None:

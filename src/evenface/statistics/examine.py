@@ -8,7 +8,7 @@ import pandas as pd
 
 from evenface.errors import InputError
 from evenface.evaluation.style import save
-from evenface.files import atomic_write
+from evenface.files import atomic_write, csv_safe
 from evenface.statistics.anova import factorial
 from evenface.statistics.comparisons import Contrast, compare
 from evenface.statistics.family import Planned, correct
@@ -80,7 +80,7 @@ class Examined:
             figures["power"] = drawing.power_curves(count=contrasts[0].units, unit=unit)
         for name, table in tables.items():
             with atomic_write(folder / f"{name}.csv") as temporary:
-                table.to_csv(temporary, index=False)
+                csv_safe(table).to_csv(temporary, index=False)
         for name, figure in figures.items():
             save(figure, folder / f"{name}.svg")
 

@@ -10,7 +10,7 @@ from typing import Any
 from evenface import assembly, calibrating, learner, reporting
 from evenface.data.leakage import Findings
 from evenface.faces.store import Store
-from evenface.files import atomic_write, lock_folder, write_json
+from evenface.files import atomic_write, csv_safe, lock_folder, write_json
 from evenface.recipes import Recipe, load_recipe
 from evenface.runs import METRICS, REPORT, Run
 
@@ -254,5 +254,5 @@ def check_data(recipe: str | Path | Mapping[str, Any], *, out: str | Path | None
     if out is not None:
         for name, table in findings.tables().items():
             with atomic_write(Path(out) / f"{name}.csv") as temporary:
-                table.to_csv(temporary, index=False)
+                csv_safe(table).to_csv(temporary, index=False)
     return findings

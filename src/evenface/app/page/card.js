@@ -4,7 +4,7 @@ import { el, table } from "./dom.js";
 
 export function rendered(text) {
   const card = el("div", { class: "card" });
-  const lines = text.replace(/\r/g, "").split("\n");
+  const lines = hidden(text.replace(/\r/g, "")).split("\n");
   while (lines.length) {
     const block = take(lines);
     if (block) card.append(block);
@@ -20,7 +20,7 @@ function take(lines) {
   if (line.startsWith("|")) {
     const rows = [line, ...while_(lines, (next) => next.startsWith("|"))].map(cells);
     const body = rows.slice(1).filter((row) => !row.every((cell) => /^:?-+:?$/.test(cell)));
-    return table("Table of the card", rows[0], body.map((row) => row.map((cell) => inline(cell))));
+    return table("Table of the card", rows[0].map(shown), body.map((row) => row.map((cell) => inline(cell))));
   }
   if (/^ *[-*] /.test(line)) {
     const items = [line, ...while_(lines, (next) => /^ *[-*] /.test(next) || /^ {2,}\S/.test(next))];
@@ -37,11 +37,16 @@ function while_(lines, test) {
   return found;
 }
 
-const cells = (line) => line.replace(/^\||\|\s*$/g, "").split(/(?<!\\)\|/).map((cell) => cell.trim().replaceAll("\\|", "|"));
+// A backslash keeps a character from being markup: such characters are put away, and brought back when the text is set.
+const AWAY = 0xe000;
+const hidden = (text) => text.replace(/\\([\\`*<|[\]&])/g, (_, sign) => String.fromCharCode(AWAY + sign.charCodeAt(0)));
+const shown = (text) => text.replace(/[\ue000-\ue07f]/g, (sign) => String.fromCharCode(sign.charCodeAt(0) - AWAY));
+
+const cells = (line) => line.replace(/^\||\|\s*$/g, "").split("|").map((cell) => cell.trim());
 
 function inline(text) {
   return text.split(/(\*\*[^*]+\*\*|`[^`]+`)/).map((part) => {
-    if (part.startsWith("**")) return el("strong", {}, part.slice(2, -2));
-    return part.startsWith("`") ? el("code", {}, part.slice(1, -1)) : part;
+    if (part.startsWith("**")) return el("strong", {}, shown(part.slice(2, -2)));
+    return part.startsWith("`") ? el("code", {}, shown(part.slice(1, -1))) : shown(part);
   });
 }
