@@ -123,8 +123,8 @@ def test_biovid_says_which_part_is_missing(tmp_path):
     with refused(f"biovid: there is no folder video in {tmp_path}, which holds biosignals_raw"):
         read("biovid", tmp_path)
     (tmp_path / "video").mkdir()
-    (tmp_path / "samples.csv").write_text(HEADER.replace("\t", ",") + "\n1,a,0,BL1,1,b\n")
-    with refused("expected the columns subject_name, class_id, sample_name in samples.csv, found subject_id,subject"):
+    (tmp_path / "samples.csv").write_text(HEADER.replace("subject_name", "name") + "\n1\ta\t0\tBL1\t1\tb\n")
+    with refused("expected the columns subject_name, class_id, sample_name in samples.csv, found subject_id, name"):
         read("biovid", tmp_path)
     (tmp_path / "samples.csv").write_bytes(b"\xff\xfe\x00")
     with refused("biovid: cannot read"):

@@ -58,7 +58,7 @@ def test_clips_warn_of_pieces_of_a_file_that_nobody_holds_together(tmp_path):
         ("path,label,start,end\na.mp4,x,9,9\nb.mp4,y,,\n", "clips: line 2 of clips.csv: end '9' is not above start"),
         ("path,label\nx.mp4,x\ny.mp4,y\n", "clips: none of the 2 files in clips.csv is there"),
         ("path,label\na.mp4,x\n", "clips: at least two classes are needed, clips.csv has x only"),
-        ("", "clips: cannot read"),
+        ("", "clips.csv is empty: it has no header"),
     ],
 )
 def test_clips_say_which_line_is_wrong(tmp_path, text, words):

@@ -29,7 +29,11 @@ def test_folders_patterns_and_missing_files_are_understood(tmp_path):
         ("a10.png", "picture"),
         ("b/c.mp4", "clip"),
     ]
-    assert troubles == [f"{tmp_path / 'none.png'}: missing", f"{tmp_path / 't'}: it holds nothing that can be used"]
+    assert troubles == [
+        f"{tmp_path}: passed over files of other kinds: 1, such as {tmp_path / 't' / 'x.csv'}",
+        f"{tmp_path / 'none.png'}: missing",
+        f"{tmp_path / 't'}: it holds nothing that can be used",
+    ]
     assert [one.kind for one in find_sources([tmp_path], "clips")[0]] == ["clip", "clip"]
     assert [one.kind for one in find_sources([f"{tmp_path}/*/*.csv"], "numbers")[0]] == ["numbers"]
 

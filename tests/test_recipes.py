@@ -3,8 +3,10 @@
 import pytest
 import yaml
 
+from evenface.audit import load_claims
 from evenface.errors import InputError
 from evenface.recipes import Recipe, dump_recipe, load_recipe, parse_overrides, shipped_recipes
+from evenface.recipes.reading import parse_yaml
 
 SMALL = {"name": "small", "data": {"source": "folder", "root": "faces"}}
 
@@ -105,3 +107,33 @@ def test_the_side_of_the_imbalance_and_classes_named_by_digits(tmp_path):
     imbalance = load_recipe(tmp_path / "r.yaml").protocol.imbalance
     assert imbalance.on == "all"
     assert imbalance.counts == {"0": 30, "1": 3}
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("name: q\ntraining: {epochs: 3}\ndata: {source: folder}\ntraining: {batch_size: 32}\n", 4),
+        ("name: q\ndata:\n  source: folder\n  faces: {crop: face, crop: none}\n", 4),
+        ("name: q\ndata: {source: folder}\nsearch:\n  over:\n    - {a: 1, 'a': 2}\n", 5),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused_at_any_depth(tmp_path, text, line):
+    (tmp_path / "twice.yaml").write_text(text)
+    with pytest.raises(InputError, match=rf"twice\.yaml, line {line}: duplicate key"):
+        load_recipe(tmp_path / "twice.yaml")
+
+
+def test_keys_are_compared_by_value_and_merges_may_be_replaced():
+    for text in ("1: a\n1.0: b", "null: a\n~: b", "0x1: a\n1: b", "<<: {a: 1}\n<<: {b: 1}"):
+        with pytest.raises(yaml.YAMLError, match="duplicate key"):
+            parse_yaml(text)
+    assert parse_yaml("a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}")["b"] == {"x": 3, "y": 2}
+    assert parse_yaml("'1': a\n1: b") == {"1": "a", 1: "b"}
+
+
+def test_a_file_of_claims_and_the_command_line_refuse_keys_that_stand_twice(tmp_path):
+    (tmp_path / "c.yaml").write_text("name: a\nabout: b\nname: c\n")
+    with pytest.raises(InputError, match=r"c\.yaml, line 3: duplicate key name"):
+        load_claims(tmp_path / "c.yaml")
+    with pytest.raises(InputError, match=r"optimizer\.lr is said twice"):
+        parse_overrides(["optimizer.lr=1", "seed=0", "optimizer.lr=2"])

@@ -152,7 +152,7 @@ def test_csv_takes_a_class_called_none(tmp_path):
     [
         ("path,emotion\na,b\n", "expected the columns path, label in samples.csv, found path, emotion"),
         ("path,label\n", "has no lines below its header"),
-        ("", "cannot read"),
+        ("", "samples.csv is empty: it has no header"),
         ("path,label\na.png,x\n,y\n", "line 3 of samples.csv: path is empty"),
         ("path,label\na.png,x\na.png,\n", "line 3 of samples.csv: label is empty"),
         ("path,label\na.png,x\na.png,y\n", "line 3 of samples.csv: sample 'a.png' stands twice"),

@@ -28,8 +28,10 @@ data losses
 runs augment statistics kinds
 evaluation synthesis networks imbalance plugins doctor audit
 recipes
+tabular
 files registry
-errors progress places
+places ordering filetypes
+errors progress
 """
 FLOOR = {room: -floor for floor, rooms in enumerate(FLOORS.split("\n")) for room in rooms.split()}
 MODULES = {

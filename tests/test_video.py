@@ -18,7 +18,8 @@ from evenface.errors import InputError
 from evenface.faces.container import check_whole
 from evenface.faces.taking import Taking, stride, uniform, windows
 from evenface.faces.trouble import UnusableError
-from evenface.faces.video import FAR, natural, open_film, parts_of
+from evenface.faces.video import FAR, open_film, parts_of
+from evenface.ordering import natural_key
 
 
 def noise(frames: int) -> list[np.ndarray]:
@@ -113,7 +114,7 @@ def test_a_folder_gives_its_pictures_in_natural_order(tmp_path):
 def test_natural_order_is_by_word_and_then_by_value(pairs):
     names = [f"{word}{number}.png" for word, number in pairs]
     expected = [f"{word}{number}.png" for word, number in sorted(pairs, key=lambda pair: (pair[0].lower(), pair[1]))]
-    assert sorted(names, key=natural) == expected
+    assert sorted(names, key=natural_key) == expected
 
 
 # --- what cannot be used ------------------------------------------------------------------------------------------

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from evenface.data.sources.layout import PICTURES, VIDEOS
 from evenface.faces.numbers import ARRAYS, TABLES
 from evenface.files import write_json
+from evenface.filetypes import PICTURES, VIDEOS
 
 KNOWN = (*PICTURES, *VIDEOS, *ARRAYS, *TABLES)
 

@@ -9,9 +9,14 @@ from pydantic import ValidationError
 
 from evenface.audit.schema import Claims
 from evenface.errors import InputError
-from evenface.recipes.reading import explained
+from evenface.recipes.reading import UniqueKeys, explained, not_yaml
+from evenface.tabular import read_text
 
 SHIPPED = Path(__file__).parent / "claims"
+
+
+class _Loader(UniqueKeys, yaml.BaseLoader):
+    """Leaves all as text: 0.40 stays 0.40."""
 
 
 def shipped_claims() -> dict[str, Path]:
@@ -41,10 +46,9 @@ def load_claims(source: str | Path | Mapping[str, Any]) -> Claims:
             f"{source}: no such file of claims", f"Give a YAML file, or one of: {', '.join(shipped_claims())}."
         )
     try:
-        # The base loader leaves all as text: 0.40 stays 0.40.
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
+        content = yaml.load(read_text(path), Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise not_yaml(path, error) from None
     if not isinstance(content, dict):
         raise InputError(f"{path} holds no claims", "A file of claims is a mapping of keys to values.")
     return _checked(content, str(path))

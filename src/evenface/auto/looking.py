@@ -10,8 +10,9 @@ import numpy as np
 
 from evenface.data.manifest import Manifest
 from evenface.data.sources import read
-from evenface.data.sources.layout import PICTURES, VIDEOS, check_root, files_below, listed, side_of
+from evenface.data.sources.layout import check_root, files_below, listed, side_of
 from evenface.errors import InputError
+from evenface.filetypes import PICTURES, VIDEOS
 
 NUMBERS = (".csv", ".npy", ".npz", ".parquet")
 TRIED = 120

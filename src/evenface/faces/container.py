@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from evenface.errors import InputError
-from evenface.faces.trouble import PICTURES, UnusableError, file_trouble, kind_of, unidentified
+from evenface.faces.trouble import UnusableError, file_trouble, unidentified
+from evenface.filetypes import HEAD, is_picture, kind_of
 
 SLACK = 0.02
 """Share of the frames that may be missing at the end; two always may."""
@@ -22,13 +23,13 @@ def check_file(path: str) -> None:
     if not Path(path).is_file():
         raise UnusableError("not a file")
     with Path(path).open("rb") as file:
-        head = file.read(4096)
+        head = file.read(HEAD)
     if not head:
         raise UnusableError("empty: the file has no bytes")
-    if head.startswith(PICTURES):
+    if is_picture(head):
         raise UnusableError("not a video: a single picture")
     kind = kind_of(head)
-    if kind and "video" not in kind.lower():
+    if kind and not any(word in kind for word in ("video", "sound")):
         raise UnusableError(f"not a video: {kind}")
 
 
@@ -62,7 +63,7 @@ def _no_container(path: str, error: Exception) -> str:
     if isinstance(error, OSError) and not isinstance(error, av.error.InvalidDataError | av.error.EOFError):
         return file_trouble(error)
     with Path(path).open("rb") as file:
-        head = file.read(8192)
+        head = file.read(HEAD)
     if kind_of(head):  # it starts as a video does
         return "truncated: the file ends before its index, or its header is damaged"
     return unidentified(head).replace("not an image", "not a video")

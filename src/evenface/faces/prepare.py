@@ -11,7 +11,6 @@ from pathlib import Path
 import pandas as pd
 
 from evenface.data.manifest import Manifest
-from evenface.data.sources.layout import PICTURES
 from evenface.errors import InputError
 from evenface.faces.arrays import TEXT
 from evenface.faces.building import JOURNAL, Building
@@ -26,6 +25,7 @@ from evenface.faces.targets import target_of
 from evenface.faces.video import parts_of
 from evenface.faces.worker import Answer, Sample, Workers
 from evenface.files import atomic_write, digest, disk_error, exclusive
+from evenface.filetypes import PICTURES
 from evenface.progress import progress
 
 HASH_CHUNK = 512

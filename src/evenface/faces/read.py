@@ -19,7 +19,8 @@ from evenface.faces.detector import Crop, crop_faces
 from evenface.faces.rows import table_row
 from evenface.faces.sequences import Sequencing
 from evenface.faces.taking import Taking
-from evenface.faces.trouble import PICTURES, NoFaceError, UnusableError, broken, file_trouble, kind_of, unidentified
+from evenface.faces.trouble import NoFaceError, UnusableError, broken, file_trouble, unidentified
+from evenface.filetypes import HEAD, is_picture, kind_of
 
 MEGAPIXELS = 100
 GREY = (128, 128, 128, 255)
@@ -191,9 +192,14 @@ def read_picture(path: str, start: int | None = None) -> Image.Image:
         If there is no usable picture; the text says why.
     """
     try:
-        return _convert(_eight_bit(_raw(path, start, None)), "RGB")
+        return rgb(_raw(path, start, None))
     except OSError as error:
         raise UnusableError(file_trouble(error)) from error
+
+
+def rgb(image: Image.Image) -> Image.Image:
+    """Convert a decoded picture to RGB of 8 bits; transparent parts become neutral grey."""
+    return _convert(_eight_bit(image), "RGB")
 
 
 def grey_or_rgb(image: Image.Image, target: Target) -> Image.Image:
@@ -203,7 +209,7 @@ def grey_or_rgb(image: Image.Image, target: Target) -> Image.Image:
 
 def _faces(image: Image.Image, target: Target) -> Iterator[tuple[Face, Image.Image]]:
     assert target.crop is not None
-    image = _convert(_eight_bit(image), "RGB")
+    image = rgb(image)
     try:
         faces = crop_faces(image, target.crop, target.size)
     except InputError:
@@ -218,11 +224,11 @@ def _faces(image: Image.Image, target: Target) -> Iterator[tuple[Face, Image.Ima
 
 def _bytes_of(path: str) -> bytes:
     with open(path, "rb", opener=open_regular) as file:
-        head = file.read(32)
+        head = file.read(HEAD)
         if not head:
             raise UnusableError("empty: the file has no bytes")
         # A film or an archive of gigabytes is recognised by its head; it need not be read whole.
-        if not head.startswith(PICTURES) and (kind := kind_of(head)):
+        if not is_picture(head) and (kind := kind_of(head)):
             raise UnusableError(f"not an image: {kind}")
         return head + file.read()
 
@@ -238,7 +244,7 @@ def open_regular(path: str, flags: int) -> int:
 
 def _decode(data: bytes, frame: int | None, target: Target | None) -> Image.Image:
     try:
-        image: Image.Image = Image.open(io.BytesIO(data), formats=_formats())
+        image: Image.Image = Image.open(io.BytesIO(data), formats=formats())
         if image.width * image.height > MEGAPIXELS * 1_000_000:
             raise UnusableError(f"huge: {image.width} × {image.height} pixels, the limit is {MEGAPIXELS} megapixels")
         if frame:
@@ -261,7 +267,7 @@ def _decode(data: bytes, frame: int | None, target: Target | None) -> Image.Imag
 
 
 @lru_cache(maxsize=1)
-def _formats() -> tuple[str, ...]:
+def formats() -> tuple[str, ...]:
     """Those of the formats that this build of Pillow knows."""
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)

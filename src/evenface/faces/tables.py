@@ -10,7 +10,9 @@ import numpy as np
 from evenface.faces.arrays import Seen
 from evenface.faces.points import COUNTS
 from evenface.faces.sequences import Array
-from evenface.faces.trouble import UnusableError, kind_of
+from evenface.faces.trouble import UnusableError
+from evenface.filetypes import kind_of
+from evenface.tabular import DELIMITERS, encoding_of
 
 UNIT = re.compile(r"AU\d+_[rc]")
 
@@ -43,12 +45,20 @@ def parsed(path: str, suffix: str, head: bytes, wanted: Callable[[Any], list[str
 
     if suffix == ".csv" and (kind := kind_of(head)):
         raise UnusableError(f"not a table: {kind}")
-    line = head.partition(b"\n")[0]
-    separator = max((b",", b";", b"\t"), key=line.count).decode()
+    encoding = encoding_of(head)
+    line = head.decode(encoding, "replace").partition("\n")[0]
+    separator = max(DELIMITERS, key=line.count)
     try:
         if suffix == ".parquet":
             return _parquet(path, wanted)
-        table = pd.read_csv(path, sep=separator, skipinitialspace=True, low_memory=False, encoding_errors="replace")
+        table = pd.read_csv(
+            path,
+            sep=separator,
+            skipinitialspace=True,
+            low_memory=False,
+            encoding=encoding,
+            encoding_errors="replace",
+        )
     except pd.errors.EmptyDataError as error:
         raise UnusableError("empty: there is no table in the file") from error
     except (MemoryError, UnusableError):

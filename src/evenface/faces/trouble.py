@@ -4,16 +4,7 @@ import errno
 import os
 import struct
 
-PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"GIF8", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP")
-KINDS = (
-    (b"%PDF", "a PDF document"),
-    (b"version https://git-lfs", "a Git LFS pointer, not the picture itself"),
-    (b"PK\x03\x04", "a zip archive"),
-    (b"\x1f\x8b", "a gzip archive"),
-    (b"%!PS", "a PostScript document"),
-    (b"\x93NUMPY", "a NumPy array"),
-    (b"\x1aE\xdf\xa3", "a Matroska or WebM video"),
-)
+from evenface.filetypes import is_picture
 
 
 class UnusableError(Exception):
@@ -24,24 +15,9 @@ class NoFaceError(UnusableError):
     """Nothing is wrong with a picture, but no face was found in it."""
 
 
-def kind_of(head: bytes) -> str:
-    """Say what bytes are that are no picture; an empty string if they tell nothing."""
-    for magic, name in KINDS:
-        if head.startswith(magic):
-            return name
-    if head[4:8] == b"ftyp":
-        brand = head[8:12]
-        if brand in (b"avif", b"avis"):
-            return ""
-        return "a HEIC picture; convert it to JPEG or PNG" if brand[:2] in (b"he", b"mi") else "an MP4 video"
-    if head[:4] == b"RIFF" and head[8:12] != b"WEBP":
-        return "a RIFF file (AVI video or WAV sound)"
-    return ""
-
-
 def unidentified(data: bytes) -> str:
     """Say what the bytes of a file are that no decoder knows."""
-    if data.startswith(PICTURES):
+    if is_picture(data):
         return "corrupt: it starts like a picture, but its header cannot be read"
     if not data.strip(b"\0"):
         return "not an image: only zero bytes"

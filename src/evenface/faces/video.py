@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import re
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -12,16 +11,19 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from evenface.data.sources.layout import PICTURES
 from evenface.faces.container import SLACK, check_file, check_whole, count_packets, opened, said, video_stream
-from evenface.faces.read import quiet_pillow, read_picture
-from evenface.faces.trouble import UnusableError, file_trouble
+from evenface.faces.read import formats, open_regular, quiet_pillow, read_picture, rgb
+from evenface.faces.trouble import UnusableError, broken, file_trouble
+from evenface.filetypes import HEAD, PICTURES, file_kind, is_animated, is_picture
+from evenface.ordering import natural_key
 
 SMALLEST = 8
 """Pixels of the shorter side that a frame must have."""
 MEGAPIXELS = 100
 RATE = 25.0
 """Frames per second where a clip does not say: folders of pictures, videos without times."""
+HASTE, SLOWED = 0.01, 0.1
+"""Seconds of a frame of an animated picture up to which browsers show it for longer, and how long."""
 FAR = 64
 """Frames before the first wanted one from which on it pays to seek."""
 
@@ -45,7 +47,7 @@ class Film(Protocol):
 
 
 def open_film(path: str) -> Film:
-    """Look at a clip: a video file, told by its content, or a folder of pictures in the natural order of their names.
+    """Look at a clip: a video or an animated picture, told by content, or a folder of pictures in natural order.
 
     Parameters
     ----------
@@ -65,7 +67,9 @@ def open_film(path: str) -> Film:
         If PyAV is not installed.
     """
     try:
-        return Pictures(path) if Path(path).is_dir() else Video(path)
+        if Path(path).is_dir():
+            return Pictures(path)
+        return Animation(path) if _animated(path) else Video(path)
     except OSError as error:
         raise UnusableError(file_trouble(error)) from error
 
@@ -74,21 +78,22 @@ def parts_of(path: str, endings: tuple[str, ...] = PICTURES) -> list[str]:
     """Give the files that a clip consists of: of a folder its pictures in natural order, else ``path`` itself."""
     if not os.path.isdir(path):  # noqa: PTH112 - one call per clip, on network disks too
         return [path]
-    names = [entry.name for entry in os.scandir(path) if entry.is_file()]
-    pictures = [name for name in names if name.lower().endswith(endings) and name[0] != "."]
-    return [os.path.join(path, name) for name in sorted(pictures, key=natural)] or [path]  # noqa: PTH118
+    entries = [entry for entry in os.scandir(path) if entry.name[0] != "." and entry.is_file()]
+    if endings == PICTURES:
+        names = [entry.name for entry in entries if file_kind(entry.path) == "picture"]
+    else:
+        names = [entry.name for entry in entries if entry.name.lower().endswith(endings)]
+    return [os.path.join(path, name) for name in sorted(names, key=natural_key)] or [path]  # noqa: PTH118
 
 
-def natural(name: str) -> list[tuple[int, int | str]]:
-    """Order names as people do: numbers in them by their value.
-
-    Examples
-    --------
-    >>> sorted(["f10.png", "f9.png", "f1.png"], key=natural)
-    ['f1.png', 'f9.png', 'f10.png']
-    """
-    pieces = re.split(r"([0-9]+)", name.lower())
-    return [(0, int(piece)) if piece.isdigit() and piece.isascii() else (1, piece) for piece in pieces if piece]
+def _animated(path: str) -> bool:
+    """Whether a file is an animated picture; one that cannot be read is none."""
+    try:
+        with open(path, "rb", opener=open_regular) as file:
+            head = file.read(HEAD)
+    except (OSError, UnusableError):
+        return False
+    return is_picture(head) and is_animated(path, head)
 
 
 class Pictures:
@@ -121,6 +126,52 @@ class Pictures:
                 raise UnusableError(f"{error} (in {Path(self.files[number]).name})") from error
             _check_size(*image.size)
             yield number, image
+
+
+class Animation:
+    """An animated picture (GIF, WebP, PNG, AVIF); see :class:`Film`. Short and missing delays are read as browsers do.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+
+    Raises
+    ------
+    UnusableError
+        If a frame cannot be decoded.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        delays = [float(image.info.get("duration") or 0) / 1000 for _, image in self._decoded()]
+        shown = [SLOWED if delay <= HASTE else delay for delay in delays]
+        self.times, self.timed = np.concatenate([[0.0], np.cumsum(shown[:-1])]), True
+
+    def frames(self, wanted: Iterable[int]) -> Iterator[tuple[int, Image.Image]]:
+        """Decode up to the last frame wanted, one at a time."""
+        numbers = iter(wanted)
+        number = next(numbers, None)
+        for position, image in self._decoded():
+            while number == position:
+                yield number, rgb(image)
+                number = next(numbers, None)
+            if number is None:
+                return
+
+    def _decoded(self) -> Iterator[tuple[int, Image.Image]]:
+        with quiet_pillow():
+            try:
+                with Image.open(self.path, formats=formats()) as image:
+                    _check_size(*image.size)
+                    for position in range(getattr(image, "n_frames", 1)):
+                        image.seek(position)
+                        image.load()
+                        yield position, image
+            except UnusableError:
+                raise
+            except Exception as error:  # on malformed bytes decoders raise nearly anything
+                raise UnusableError(broken(error, None)) from error
 
 
 class Video:

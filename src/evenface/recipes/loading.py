@@ -60,13 +60,15 @@ def parse_overrides(words: Iterable[str]) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If a word has no ``=`` or its value is no YAML.
+        If a word has no ``=``, its value is no YAML, or a key is said twice.
     """
     found: dict[str, Any] = {}
     for word in words:
         key, sign, text = word.partition("=")
         if not sign or not key:
             raise InputError(f"{word!r} is no setting", "Write key=value, such as optimizer.lr=1e-4.")
+        if key in found:
+            raise InputError(f"{key} is said twice on the command line: {word!r} is the second", "Leave one out.")
         found[key] = _value(text, word)
     return found
 

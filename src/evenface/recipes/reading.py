@@ -10,9 +10,28 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from evenface.errors import InputError
+from evenface.tabular import read_text
 
 
-class _Loader(yaml.SafeLoader):
+class UniqueKeys:
+    """Mixin for a YAML loader: a key that stands twice in one mapping, at any depth, is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Construct a mapping after comparing its keys; those that a merge (``<<``) brings may be replaced."""
+        seen: set[Any] = set()
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            # By value, as the mapping has it: 1 and 1.0 are one key.
+            value = key.value if key.tag == "tag:yaml.org,2002:merge" else self.construct_object(key)  # type: ignore[attr-defined]
+            if value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key.value}", key.start_mark)
+            seen.add(value)
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep=deep)  # type: ignore[misc]
+        return mapping
+
+
+class _Loader(UniqueKeys, yaml.SafeLoader):
     """YAML as people mean it (the core schema of version 1.2): ``on`` is a word, ``1e-3`` a number."""
 
 
@@ -46,12 +65,20 @@ def read_mapping(path: Path, what: str) -> dict[str, Any]:
         If it does not.
     """
     try:
-        content = parse_yaml(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
+        content = parse_yaml(read_text(path))
+    except yaml.YAMLError as error:
+        raise not_yaml(path, error) from None
     if not isinstance(content, dict):
         raise InputError(f"{path} holds no {what}", f"A {what} is a mapping of keys to values.")
     return content
+
+
+def not_yaml(path: Path, error: yaml.YAMLError) -> InputError:
+    """Return what is wrong with a file that should be YAML, and in which line."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    if mark is None or not problem:
+        return InputError(f"{path} is no YAML: {' '.join(str(error).split())}")
+    return InputError(f"{path}, line {mark.line + 1}: {problem}", "Mend the line.")
 
 
 def explained(error: ValidationError, model: type[BaseModel], origin: str) -> InputError:

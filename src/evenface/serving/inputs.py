@@ -13,13 +13,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from evenface.data.sources.layout import PICTURES, VIDEOS
 from evenface.errors import InputError
 from evenface.faces.arrays import TEXT
 from evenface.faces.numbers import ARRAYS, TABLES
-from evenface.faces.trouble import PICTURES as HEADS
-from evenface.faces.trouble import kind_of
-from evenface.faces.video import natural
+from evenface.filetypes import file_kind
+from evenface.ordering import natural_key
+from evenface.places import user_path
 
 Content = Literal["picture", "clip", "numbers", "camera"]
 Wanted = Literal["pictures", "clips", "numbers"]
@@ -74,63 +73,62 @@ def find_sources(
     sources : list of Source
         In the order of the inputs, in natural order of names within a folder; none twice.
     troubles : list of str
-        A line for each input that is not there or holds nothing.
+        A line for each input that is not there, holds nothing, or holds files that are passed over.
     """
     found: dict[str, Source] = {}
     troubles = []
-    for word in map(str, inputs):
-        paths = [word] if os.path.exists(word) else sorted(glob.glob(word, recursive=True), key=natural)  # noqa: PTH110, PTH207
-        sources = [one for path in paths for one in _sources(path, wanted, skip)]
+    for word in (str(user_path(one)) for one in inputs):
+        paths = [word] if os.path.exists(word) else sorted(glob.glob(word, recursive=True), key=natural_key)  # noqa: PTH110, PTH207
+        others: list[str] = []
+        sources = [one for path in paths for one in _sources(path, wanted, skip, others)]
         if not paths:
             troubles.append(f"{word}: missing")
         elif not sources:
             troubles.append(f"{word}: it holds nothing that can be used")
+        elif others:
+            troubles.append(f"{word}: passed over files of other kinds: {len(others):,}, such as {others[0]}")
         for one in sources:
             found.setdefault(os.path.realpath(one.path), one)
     return list(found.values()), troubles
 
 
-def _sources(path: str, wanted: Wanted, skip: Path | None) -> Iterator[Source]:
+def _sources(
+    path: str, wanted: Wanted, skip: Path | None, others: list[str], above: tuple[str, ...] = ()
+) -> Iterator[Source]:
+    """Find what can be used at a path; files in folders that cannot are added to ``others``."""
     if not os.path.isdir(path):  # noqa: PTH112
-        yield Source(path, _kind(path))
+        kind = _kind(path)
+        yield Source(path, "picture" if kind == "other" else kind)  # reading it says why not
         return
-    if skip is not None and Path(path).resolve() == skip.resolve():
+    real = os.path.realpath(path)
+    if real in above or (skip is not None and real == os.path.realpath(skip)):  # a link back to a folder above
         return
-    entries = sorted((entry for entry in os.scandir(path) if entry.name[0] != "."), key=lambda one: natural(one.name))
-    files = [entry.path for entry in entries if entry.is_file()]
-    whole = {"pictures": (), "clips": PICTURES, "numbers": (TEXT,)}[wanted]
-    if whole and any(_ends(file, whole) for file in files):
-        yield Source(path, "clip" if wanted == "clips" else "numbers")
-    for file in files:
-        if _ends(file, VIDEOS):
-            yield Source(file, "clip")
-        elif _ends(file, PICTURES) and wanted == "pictures":
-            yield Source(file, "picture")
-        elif wanted == "numbers" and _ends(file, (*ARRAYS, *TABLES)):
-            yield Source(file, "numbers")
+    entries = sorted((one for one in os.scandir(path) if one.name[0] != "."), key=lambda one: natural_key(one.name))
+    kinds = {entry.path: _kind(entry.path) for entry in entries if entry.is_file()}
+    texts = [file for file in kinds if _ends(file, TEXT)] if wanted == "numbers" else []
+    if texts or (wanted == "clips" and "picture" in kinds.values()):
+        yield Source(path, "numbers" if texts else "clip")
+    use = {"pictures": ("picture", "clip"), "clips": ("clip",), "numbers": ("clip", "numbers")}[wanted]
+    for file, kind in kinds.items():
+        if kind != "other" and kind in use:
+            yield Source(file, kind)
+        elif file not in texts and not (wanted == "clips" and kind == "picture"):
+            others.append(file)
     for entry in entries:
         if entry.is_dir():
-            yield from _sources(entry.path, wanted, skip)
+            yield from _sources(entry.path, wanted, skip, others, (*above, real))
 
 
 def _ends(path: str, endings: str | tuple[str, ...]) -> bool:
     return path.lower().endswith(endings)
 
 
-def _kind(path: str) -> Content:
-    """Tell what one file is, by its name or, where that does not tell, by its first bytes."""
+def _kind(path: str) -> Content | Literal["other"]:
+    """Tell what one file is."""
     if _ends(path, (*ARRAYS, *TABLES)):
         return "numbers"
-    if _ends(path, VIDEOS):
-        return "clip"
-    if _ends(path, PICTURES):
-        return "picture"
-    try:
-        with open(path, "rb") as file:  # noqa: PTH123
-            head = file.read(32)
-    except OSError:
-        return "picture"  # reading it says why not
-    return "clip" if "video" in kind_of(head).lower() and not head.startswith(HEADS) else "picture"
+    kind = file_kind(path)
+    return "clip" if kind in ("animation", "video") else "picture" if kind == "picture" else "other"
 
 
 class Recorded:

@@ -13,6 +13,7 @@ from evenface.data.manifest import Manifest, make_table
 from evenface.data.sources.layout import absent_files, check_root, folders, listed
 from evenface.errors import InputError
 from evenface.registry import nearest
+from evenface.tabular import read_table
 
 LICENCE = "For non-commercial research only, on an agreement with its owners: https://www.nit.ovgu.de/BioVid.html"
 
@@ -95,27 +96,16 @@ def _row(cell: dict[Any, Any], classes: tuple[str, ...]) -> dict[str, Any]:
 def _load(path: Path) -> pd.DataFrame:
     """Read the list; the index is the line in the file, ``level`` the class by name."""
     try:
-        cells = pd.read_csv(
-            path,
-            sep="\t",
-            dtype="string",
-            index_col=False,
-            encoding="utf-8-sig",
-            keep_default_na=False,
-            skip_blank_lines=False,
-        )
-    except (ValueError, OSError) as error:
-        raise InputError(f"biovid: cannot read {path} as a table: {error}", EXPECTED) from error
-    cells.columns = [str(name).strip() for name in cells.columns]
+        cells = read_table(path)
+    except InputError as error:
+        raise InputError(f"biovid: {error.message}", error.hint or EXPECTED) from None
     missing = [name for name in COLUMNS if name not in cells]
     if missing:
         raise InputError(
             f"biovid: expected the columns {', '.join(COLUMNS)} in {path.name}, found {listed(cells.columns)}",
             "The official list is separated by tabs.",
         )
-    cells.index = cells.index + 2
-    stripped: pd.DataFrame = cells.fillna("").apply(lambda column: column.str.strip())
-    cells = stripped[(stripped != "").any(axis=1)].copy()
+    cells = cells.fillna("")
     if cells.empty:
         raise InputError(f"biovid: {path} has no lines below its header", EXPECTED)
     for name in COLUMNS:

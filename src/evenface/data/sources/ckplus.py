@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from evenface.data.manifest import Manifest, make_table
-from evenface.data.sources.layout import PICTURES, check_root, folders, listed, names_in
+from evenface.data.sources.layout import check_root, folders, listed, names_in
 from evenface.data.sources.number_files import of_numbers
 from evenface.errors import InputError
+from evenface.filetypes import PICTURES
 
 LICENCE = "Given out by its owners for research, on a signed agreement: https://www.pitt.edu/~emotion/ck-spread.htm"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from evenface.data.manifest import Manifest, make_table
 from evenface.data.sources.folder import rows_of_classes
-from evenface.data.sources.layout import clips_below, folders, listed
+from evenface.data.sources.layout import check_scale, clips_below, folders, listed
 from evenface.errors import InputError
 
 LICENCE = "As its owner gave it: evenface does not know its terms."
@@ -67,6 +67,7 @@ def read(
         notes.append(f"folders without a clip: {listed(empty)}")
     if loose:
         notes.append(f"pictures that lie in class folders themselves are no clips: {len(loose)}, such as {loose[0]}")
+    check_scale("clip-folder", names, classes, ordered)
     order = tuple(map(str, classes)) if classes else names
     if sorted(order) != sorted(names):
         raise InputError(f"clip-folder: the classes in {root} are {listed(names)}, classes says {listed(order)}")

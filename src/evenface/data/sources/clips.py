@@ -6,6 +6,7 @@ from pathlib import Path
 
 from evenface.data.manifest import Manifest
 from evenface.data.sources.csv import read_as
+from evenface.data.sources.layout import check_scale
 
 LICENCE = "As its owner gave it: evenface does not know its terms."
 
@@ -17,7 +18,7 @@ def read(
     columns: Mapping[str, str] | None = None,
     classes: Sequence[str] | None = None,
     ordered: bool = False,
-    delimiter: str = ",",
+    delimiter: str | None = None,
 ) -> Manifest:
     """Read a table of clips.
 
@@ -32,11 +33,11 @@ def read(
         ``path`` and ``label``; ``subject``, ``clip``, ``split``, ``sample``, ``start`` and ``end`` are read where they
         are there. ``start`` and ``end`` count frames from 0, ``end`` not included.
     classes : sequence of str, optional
-        Order of the classes; none takes the labels in the table, sorted.
+        Order of the classes; none takes the labels in the table, numbers by value, words in natural order.
     ordered : bool
         Whether the classes are steps of one scale, in that order.
-    delimiter : str
-        What stands between the cells.
+    delimiter : str, optional
+        What stands between the cells; none finds a comma, semicolon or tab.
 
     Returns
     -------
@@ -49,6 +50,7 @@ def read(
         If the table or a column is missing, or a cell cannot be understood; the line is named.
     """
     found = read_as("clips", root, table, columns, classes, delimiter)
+    check_scale("clips", found.classes, classes, ordered)
     return replace(with_own_clips(found), content="clips", ordered=ordered)
 
 

@@ -3,14 +3,16 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from evenface.data.manifest import COLUMNS, Manifest, make_table
-from evenface.data.sources.layout import absent_files, check_root, listed, natural, side_of
+from evenface.data.sources.layout import absent_files, check_root, class_notes, listed, side_of
 from evenface.errors import InputError
+from evenface.ordering import natural_order
 from evenface.registry import nearest
+from evenface.tabular import read_table
 
 LICENCE = "As its owner gave it: evenface does not know its terms."
 
@@ -30,7 +32,7 @@ def read(
     table: str | None = None,
     columns: Mapping[str, str] | None = None,
     classes: Sequence[str] | None = None,
-    delimiter: str = ",",
+    delimiter: str | None = None,
 ) -> Manifest:
     """Read a table of samples.
 
@@ -43,9 +45,9 @@ def read(
     columns : mapping of str to str, optional
         What the columns are called in the file, for those with another name: ``{"label": "emotion"}``.
     classes : sequence of str, optional
-        Order of the classes; none takes the labels in the table, sorted.
-    delimiter : str
-        What stands between the cells.
+        Order of the classes; none takes the labels in the table, numbers by value, words in natural order.
+    delimiter : str, optional
+        What stands between the cells; none finds a comma, semicolon or tab.
 
     Returns
     -------
@@ -66,7 +68,7 @@ def read_as(
     table: str | None,
     columns: Mapping[str, str] | None,
     classes: Sequence[str] | None,
-    delimiter: str,
+    delimiter: str | None,
 ) -> Manifest:
     """Read a table of samples for a source of the given name; see :func:`read`."""
     found = _Table(source, _find(source, root, table))
@@ -75,9 +77,9 @@ def read_as(
     cells = _rename(cells, columns or {}, found)
     for name in ("path", "label"):
         _refuse(cells, cells[name].isna(), name, found, "is empty")
-    cells["path"] = [_below(cell, root, found, line) for line, cell in enumerate(cells["path"], 2)]
+    cells["path"] = [_below(cell, root, found, line) for line, cell in cells["path"].items()]
     _read_cells(cells, found)
-    names = list(map(str, classes)) if classes else natural(cells["label"])
+    names = list(map(str, classes)) if classes else natural_order(cells["label"])
     cells, outside = _on_scale(cells, names, found)
     if len(names) < 2:
         raise InputError(f"{source}: at least two classes are needed, {found.path.name} has {listed(names)} only")
@@ -85,7 +87,7 @@ def read_as(
     hint = "Paths in the table start from the folder that is given as root."
     notes = absent_files(root, cells["path"].unique().tolist(), source, found.path.name, hint)
     rows = make_table([{str(k): v for k, v in row.items()} for row in cells.to_dict("records")])
-    return Manifest(rows, tuple(names), source, root, (*outside, *notes))
+    return Manifest(rows, tuple(names), source, root, (*class_notes(names), *outside, *notes))
 
 
 def _on_scale(cells: pd.DataFrame, names: list[str], table: _Table) -> tuple[pd.DataFrame, list[str]]:
@@ -96,7 +98,7 @@ def _on_scale(cells: pd.DataFrame, names: list[str], table: _Table) -> tuple[pd.
     off = ~cells["label"].isin(names)
     if not set(names) <= set(cells["label"]):
         _refuse(cells, off, "label", table, f"is none of {listed(names)}")
-    lines = listed(f"line {row + 2} ({cells['label'].iloc[row]})" for row in off.to_numpy(dtype=bool).nonzero()[0])
+    lines = listed(f"line {line} ({label})" for line, label in cells["label"][off].items())
     said = f"{int(off.sum())} of {len(cells)} lines of {table.path.name} are left out, their label is none of"
     return cells[~off].copy(), [f"{said} {listed(names)}: {lines}"] if off.any() else []
 
@@ -121,23 +123,13 @@ def _tables(root: Path) -> list[str]:
     return sorted(path.name for path in root.glob("*.csv") if not path.name.startswith("."))
 
 
-def _load(table: _Table, delimiter: str) -> pd.DataFrame:
+def _load(table: _Table, delimiter: str | None) -> pd.DataFrame:
     try:
-        # Only an empty cell is missing: a class may well be called None or NA.
-        cells = pd.read_csv(
-            table.path,
-            sep=delimiter,
-            dtype="string",
-            skipinitialspace=True,
-            encoding="utf-8-sig",
-            keep_default_na=False,
-            na_values=[""],
-        )
-    except (ValueError, OSError) as error:
-        raise InputError(f"{table.source}: cannot read {table.path} as a table: {error}", EXPECTED) from error
+        cells = read_table(table.path, delimiter=delimiter)
+    except InputError as error:
+        raise InputError(f"{table.source}: {error.message}", error.hint or EXPECTED) from None
     if cells.empty:
         raise InputError(f"{table.source}: {table.path} has no lines below its header", EXPECTED)
-    cells.columns = [str(name).strip() for name in cells.columns]
     return cells
 
 
@@ -159,7 +151,8 @@ def _rename(cells: pd.DataFrame, columns: Mapping[str, str], table: _Table) -> p
     if missing:
         raise InputError(
             f"{table.source}: expected the columns path, label in {table.path.name}, found {listed(found)}",
-            f"Say what {missing[0]} is called there: columns: {{{missing[0]}: ...}}.",
+            f"Say what {missing[0]} is called there: columns: {{{missing[0]}: ...}}."
+            + (" Or what stands between its cells: delimiter." if len(found) == 1 else ""),
         )
     return cells
 
@@ -171,10 +164,11 @@ def _refuse(cells: pd.DataFrame, wrong: "pd.Series[bool]", name: str, table: _Ta
         cell = cells[name].iloc[row]
         shown = "" if pd.isna(cell) else f" {str(cell)!r}"
         more = f" ({int(wrong.sum())} such lines)" if wrong.sum() > 1 else ""
-        raise InputError(f"{table.source}: line {row + 2} of {table.path.name}: {name}{shown} {why}{more}")
+        line = cells.index[row]
+        raise InputError(f"{table.source}: line {line} of {table.path.name}: {name}{shown} {why}{more}")
 
 
-def _below(cell: str, root: Path, table: _Table, line: int) -> str:
+def _below(cell: str, root: Path, table: _Table, line: Any) -> str:
     """Path below ``root`` with forward slashes; an absolute one is accepted where it leads there."""
     text = os.path.normpath(cell.replace("\\", "/"))
     if Path(text).is_absolute():

@@ -7,11 +7,12 @@ contests*, ICONIP 2013.
 from pathlib import Path
 from typing import Any, Literal
 
-import pandas as pd
-
+from evenface.data.labels import canonical
 from evenface.data.manifest import Manifest, make_table
 from evenface.data.sources.layout import check_root, files_below, folders, listed, side_of
 from evenface.errors import InputError
+from evenface.ordering import number_of
+from evenface.tabular import row_index
 
 LICENCE = (
     "Given out for a contest on Kaggle, whose rules hold; the pictures come from an image search and belong "
@@ -20,6 +21,7 @@ LICENCE = (
 )
 
 CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+COLUMNS = ("emotion", "pixels", "Usage")
 USAGES = ("Training", "PublicTest", "PrivateTest")
 SIDE_USAGE = {"train": "Training", "validation": "PublicTest", "test": "PrivateTest"}
 EXPECTED = "Expected fer2013.csv, or folders train/<class>/, validation/<class>/ and test/<class>/."
@@ -65,48 +67,60 @@ def read(root: Path, *, test: Test = "auto") -> Manifest:
 
 
 def find_table(root: Path) -> Path | None:
-    """Find ``fer2013.csv``, or the only other table of faces in the folder; None where there is none."""
-    if root.is_file() and root.suffix.lower() == ".csv":
+    """Find ``fer2013.csv``, or another table of faces in the folder; None where there is none."""
+    if root.is_file():
         return root
     check_root(root, "fer2013")
     if (root / "fer2013.csv").is_file():
         return root / "fer2013.csv"
+    if any(map(side_of, folders(root))):
+        return None
     others = [path for path in sorted(root.glob("*.csv")) if path.name != "fer2013new.csv"]
-    return others[0] if len(others) == 1 and not any(map(side_of, folders(root))) else None
+    # What the contest hands out holds tables without Usage and without labels beside the whole one.
+    whole = [path for path in others if set(COLUMNS) <= set(_columns(path))]
+    if len(whole) > 1:
+        raise InputError(
+            f"fer2013: {root} holds {listed(path.name for path in whole)}", "Give one of the files as root."
+        )
+    return whole[0] if whole else others[0] if len(others) == 1 else None
+
+
+def _columns(path: Path) -> list[str]:
+    try:
+        return row_index(path).names
+    except InputError:
+        return []
 
 
 def _rows_of_table(path: Path) -> list[dict[str, Any]]:
-    columns = ("emotion", "pixels", "Usage")
     try:
-        # One copy in circulation has blanks before its columns' names.
-        found = [str(name).strip() for name in pd.read_csv(path, nrows=0).columns]
-        missing = [name for name in columns if name not in found]
-        if missing:
-            raise InputError(
-                f"fer2013: expected the columns {', '.join(columns)} in {path.name}, found {listed(found)}.",
-                "Older copies lack Usage; add it, or give a folder of train/<class>/*.png instead."
-                if missing == ["Usage"]
-                else "Give the official fer2013.csv.",
-            )
-        table = pd.read_csv(path, usecols=lambda name: name.strip() in ("emotion", "Usage"))
-        table.columns = table.columns.str.strip()
-    except (ValueError, OSError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"fer2013: cannot read {path} as a table: {error}") from error
-    emotions = pd.to_numeric(table["emotion"], errors="coerce")
-    wrong = ~emotions.isin(range(len(CLASSES))) | ~table["Usage"].isin(USAGES)
-    if wrong.any():
-        row = int(wrong.to_numpy().argmax())
+        index = row_index(path)
+    except InputError as error:
+        raise InputError(f"fer2013: {error.message}", error.hint) from None
+    missing = [name for name in COLUMNS if name not in index.names]
+    if missing:
         raise InputError(
-            f"fer2013: line {row + 2} of {path.name} has emotion {table['emotion'][row]} and Usage "
-            f"{table['Usage'][row]}; expected 0 to 6 and one of {', '.join(USAGES)}"
+            f"fer2013: expected the columns {', '.join(COLUMNS)} in {path.name}, found {listed(index.names)}.",
+            "Older copies lack Usage; add it, or give a folder of train/<class>/*.png instead."
+            if missing == ["Usage"]
+            else "Give the official fer2013.csv.",
         )
-    pairs = zip(emotions.astype(int), table["Usage"], strict=True)
-    return [
-        {"sample": f"{row:05d}", "path": path.name, "start": row, "end": row + 1, "label": e, "row": row, "usage": u}
-        for row, (e, u) in enumerate(pairs)
-    ]
+    emotion, usage = index.names.index("emotion"), index.names.index("Usage")
+    rows: list[dict[str, Any]] = []
+    with path.open("rb") as file:
+        for row, (start, end, line) in enumerate(zip(index.starts, index.ends, index.lines, strict=True)):
+            file.seek(start)
+            cells = index.cells(file.read(end - start))
+            said, side = (cells[place] if place < len(cells) else "" for place in (emotion, usage))
+            label = number_of(said)
+            if label is None or label not in range(len(CLASSES)) or side not in USAGES:
+                raise InputError(
+                    f"fer2013: line {line} of {path.name} has emotion {said or 'nothing'} and Usage "
+                    f"{side or 'nothing'}; expected 0 to 6 and one of {', '.join(USAGES)}"
+                )
+            name = {"sample": f"{row:05d}", "path": path.name, "start": row, "end": row + 1}
+            rows.append({**name, "label": int(label), "row": row, "usage": side})
+    return rows
 
 
 def _rows_of_folders(root: Path) -> list[dict[str, Any]]:
@@ -119,9 +133,9 @@ def _rows_of_folders(root: Path) -> list[dict[str, Any]]:
         if side is None:
             continue
         for folder in folders(root / name):
-            if folder.lower() not in CLASSES:
+            if canonical(folder) not in CLASSES:
                 raise InputError(f"fer2013: {name}/{folder} is no class", f"Known are {', '.join(CLASSES)}.")
-            label = CLASSES.index(folder.lower())
+            label = CLASSES.index(canonical(folder))
             for file in files_below(root / name / folder):
                 prefix = file.split("_")[0]
                 usage = prefix if prefix in USAGES else SIDE_USAGE[side]

@@ -14,6 +14,7 @@ from evenface.data.manifest import Manifest
 from evenface.data.sources import fer2013
 from evenface.data.sources.layout import listed
 from evenface.errors import InputError
+from evenface.tabular import read_table
 
 LICENCE = (
     f"The votes are under the MIT licence (https://github.com/microsoft/FERPlus). Of the pictures: {fer2013.LICENCE}"
@@ -107,9 +108,9 @@ def _read_votes(path: Path) -> pd.DataFrame:
             f"ferplus: there is no file of votes {path}", "Give fer2013new.csv of FERPlus with the option votes."
         )
     try:
-        table = pd.read_csv(path, skipinitialspace=True)
-    except (ValueError, OSError) as error:
-        raise InputError(f"ferplus: cannot read {path} as a table: {error}") from error
+        table = read_table(path)
+    except InputError as error:
+        raise InputError(f"ferplus: {error.message}", error.hint) from None
     missing = [name for name in ("Usage", *COLUMNS) if name not in table.columns]
     if missing:
         raise InputError(
@@ -118,8 +119,10 @@ def _read_votes(path: Path) -> pd.DataFrame:
     numbers = table[list(COLUMNS)].apply(pd.to_numeric, errors="coerce")
     wrong = (numbers.isna() | (numbers < 0) | (numbers % 1 != 0)).any(axis=1).to_numpy()
     if wrong.any():
-        raise InputError(f"ferplus: line {int(wrong.argmax()) + 2} of {path.name} has votes that are no whole numbers")
-    return table.assign(**{name: numbers[name].astype("int64") for name in COLUMNS})
+        line = table.index[int(wrong.argmax())]
+        raise InputError(f"ferplus: line {line} of {path.name} has votes that are no whole numbers")
+    table = table.assign(**{name: numbers[name].astype("int64") for name in COLUMNS})
+    return table.reset_index(drop=True)
 
 
 def _notes(label: NDArray[np.int64], contempt: bool) -> list[str]:

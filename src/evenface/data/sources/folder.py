@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from evenface.data.manifest import Manifest, make_table
-from evenface.data.sources.layout import check_root, files_below, folders, listed, natural, side_of
+from evenface.data.sources.layout import check_root, class_notes, files_below, folders, listed, people_notes, side_of
 from evenface.errors import InputError
+from evenface.filetypes import ANIMATED, file_kind
+from evenface.ordering import natural_order
 
 LICENCE = "As its owner gave it: evenface does not know its terms."
 
@@ -37,6 +39,16 @@ def read(root: Path, *, subjects: str | None = None) -> Manifest:
         If the folder is missing or empty, has no classes or only one, or the expression finds nobody.
     """
     rows, classes, notes = rows_of_classes(root, "folder", EXPECTED, subjects, files_below)
+    animated = [
+        row["path"]
+        for row in rows
+        if row["path"].lower().endswith(ANIMATED) and file_kind(str(root / row["path"])) == "animation"
+    ]
+    if animated:
+        notes.append(
+            f"animated pictures, of which only the first frame is read: {len(animated)}, such as {animated[0]}; "
+            "the source clip-folder reads all frames"
+        )
     return Manifest(make_table(rows), classes, "folder", root, tuple(notes))
 
 
@@ -80,12 +92,13 @@ def rows_of_classes(
             if pattern and (match := pattern.search(file)):
                 row["subject"] = match[1]
             rows.append(row)
-    classes = natural(row["class"] for row in rows)
+    classes = natural_order(row["class"] for row in rows)
     if len(classes) < 2:
         raise InputError(
             f"{source}: at least two classes are needed, {root} has files of {listed(classes)} only", expected
         )
     notes = [f"folders without files: {listed(empty)}"] if empty else []
+    notes += [*class_notes(classes), *people_notes(classes)]
     if pattern:
         notes += _check_subjects(source, rows, str(subjects))
     index = {name: label for label, name in enumerate(classes)}

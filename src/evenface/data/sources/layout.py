@@ -1,12 +1,16 @@
 """What sources share: looking into folders, and the names that data sets give to their sides."""
 
 import os
+import re
+import unicodedata
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from evenface.data.labels import canonical
 from evenface.errors import InputError
+from evenface.filetypes import file_kind
+from evenface.ordering import natural_order, number_of
 
 SIDE_NAMES = {
     "train": "train",
@@ -20,9 +24,8 @@ SIDE_NAMES = {
     "testing": "test",
     "privatetest": "test",
 }
-
-PICTURES = (".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-VIDEOS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
+_PEOPLE = "s|su|sub|subj|subject|p|pp|pat|patient|part|participant|per|person|actor|id|user|[abf]?[fmw]"
+_PERSON = re.compile(rf"(?:{_PEOPLE})[-_ ]?[0-9]+", re.IGNORECASE)
 
 
 def side_of(name: str) -> str | None:
@@ -47,28 +50,63 @@ def check_root(root: Path, source: str) -> None:
 
 
 def folders(root: Path) -> list[str]:
-    """Names of the folders in ``root``, sorted, without hidden and resource-fork ones."""
-    with os.scandir(root) as entries:
-        return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith((".", "__")))
+    """Names of the folders in ``root``, sorted, without hidden and resource-fork ones.
+
+    Raises
+    ------
+    InputError
+        If ``root`` cannot be read, or a name is not valid UTF-8, so that no table could hold it.
+    """
+    names = sorted(e.name for e in _entries(root) if not e.name.startswith((".", "__")) and e.is_dir())
+    _check_names(names, root, "folder")
+    return names
 
 
 def files_below(folder: Path) -> list[str]:
     """Paths of all files below ``folder``, relative to it, with forward slashes, sorted; hidden ones are skipped.
 
+    Links are followed, but for those that lead back to a folder above them.
+
     Raises
     ------
     InputError
-        If a file's name is not valid UTF-8, so that no table could hold it.
+        If a folder cannot be read, or a name is not valid UTF-8, so that no table could hold it.
     """
-    found = []
-    for where, inner, names in os.walk(folder, followlinks=True):
-        inner[:] = [name for name in inner if not name.startswith((".", "__"))]
-        below = Path(where).relative_to(folder)
-        found += [(below / name).as_posix() for name in names if not name.startswith(".")]
-    for name in found:
-        if not name.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in name):
-            raise InputError(f"the name of the file {name!r} in {folder} is not valid UTF-8", "Rename the file.")
+    found: list[str] = []
+
+    def walk(where: Path, below: str, above: frozenset[tuple[int, int]]) -> None:
+        for entry in _entries(where):
+            if entry.name.startswith("."):
+                continue
+            if not entry.is_dir():
+                found.append(below + entry.name)
+            elif not entry.name.startswith("__"):
+                this = _identity(Path(entry.path))
+                if this not in above:
+                    walk(Path(entry.path), f"{below}{entry.name}/", above | {this})
+
+    walk(folder, "", frozenset({_identity(folder)}))
+    _check_names(found, folder, "file")
     return sorted(found)
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError as error:
+        raise InputError(f"cannot read the folder {folder}: {error.strerror}", "See who may read it.") from error
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    found = folder.stat()
+    return found.st_dev, found.st_ino
+
+
+def _check_names(names: Iterable[str], where: Path, what: str) -> None:
+    for name in names:
+        if not name.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in name):
+            raise InputError(f"the name of the {what} {name!r} in {where} is not valid UTF-8", f"Rename the {what}.")
 
 
 def clips_below(folder: Path) -> tuple[list[str], list[str]]:
@@ -78,21 +116,23 @@ def clips_below(folder: Path) -> tuple[list[str], list[str]]:
     -------
     list of str, list of str
         Paths below ``folder``, sorted: of the clips, and of the pictures that belong to none. In a folder of pictures
-        only videos are clips of their own; elsewhere every file that is no picture, so that what cannot be read is
-        listed with its reason when faces are prepared.
+        only videos and animated pictures are clips of their own; elsewhere every file that is no picture, so that what
+        cannot be read is listed with its reason when faces are prepared.
     """
-    files = files_below(folder)
-    pictures = [name for name in files if name.lower().endswith(PICTURES)]
+    kinds = {name: file_kind(str(folder / name)) for name in files_below(folder)}
+    pictures = [name for name, kind in kinds.items() if kind == "picture"]
     filled = {name.rpartition("/")[0] for name in pictures}
-    others = sorted(set(files) - set(pictures))
-    clips = [name for name in others if name.lower().endswith(VIDEOS) or name.rpartition("/")[0] not in filled]
+    clips = [
+        name
+        for name, kind in kinds.items()
+        if kind in ("video", "animation") or (kind == "other" and name.rpartition("/")[0] not in filled)
+    ]
     return sorted({*clips, *filled} - {""}), [name for name in pictures if "/" not in name]
 
 
 def names_in(folder: Path, endings: tuple[str, ...]) -> list[str]:
     """Names of the files in ``folder`` with one of the endings, in any case, sorted; hidden ones are skipped."""
-    with os.scandir(folder) as entries:
-        return sorted(e.name for e in entries if e.name.lower().endswith(endings) and not e.name.startswith("."))
+    return sorted(e.name for e in _entries(folder) if e.name.lower().endswith(endings) and not e.name.startswith("."))
 
 
 def absent_files(root: Path, paths: Collection[str], source: str, table: str, hint: str = "") -> list[str]:
@@ -168,7 +208,36 @@ def listed(names: Iterable[str], most: int = 8) -> str:
     return ", ".join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")
 
 
-def natural(names: Iterable[str]) -> list[str]:
-    """Sort class names: as numbers where all are numbers, else as words."""
-    every = set(names)
-    return sorted(every, key=int) if all(n.isdecimal() for n in every) else sorted(every)
+def class_notes(names: Iterable[str]) -> list[str]:
+    """Note class names that may be one class written in several ways, or a missing label that was written out."""
+    every = natural_order(names)
+    alike: dict[Any, list[str]] = {}
+    for name in every:
+        number = number_of(name)
+        text = unicodedata.normalize("NFKC", name).casefold()
+        plain = "".join(" " if letter.isspace() else letter for letter in text if unicodedata.category(letter) != "Cf")
+        alike.setdefault(" ".join(plain.split()) if number is None else number, []).append(name)
+    notes = [
+        f"classes whose names differ only in case, blanks, Unicode form or digits: {listed(map(repr, group))}"
+        for group in alike.values()
+        if len(group) > 1
+    ]
+    missing = [name for name in every if name.lower() in ("nan", "na", "n/a", "#n/a", "null", "nat", "<na>")]
+    return notes + [f"{name!r} is taken for a class; leave a cell empty where a label is missing" for name in missing]
+
+
+def check_scale(source: str, names: Iterable[str], given: Sequence[str] | None, ordered: bool) -> None:
+    """Refuse steps of a scale whose order nobody said: names without a number, sorted, are in no order of a scale."""
+    words = [name for name in names if not any(map(str.isdigit, name))]
+    if ordered and not given and words:
+        raise InputError(
+            f"{source}: the order of the classes {listed(names)} is not known, their names have no numbers",
+            "Say it, the lowest first: classes: [none, mild, severe].",
+        )
+
+
+def people_notes(names: Collection[str]) -> list[str]:
+    """Note classes that are called as people usually are: S001, Actor_01, subject-3."""
+    if len(names) > 2 and all(_PERSON.fullmatch(name) for name in names):
+        return [f"folders that are called as people are and are taken for classes: {listed(sorted(names))}"]
+    return []

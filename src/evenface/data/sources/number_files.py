@@ -11,8 +11,9 @@ from evenface.data.manifest import Manifest, make_table
 from evenface.data.sources.clips import with_own_clips
 from evenface.data.sources.csv import read_as
 from evenface.data.sources.folder import rows_of_classes
-from evenface.data.sources.layout import files_below, listed
+from evenface.data.sources.layout import check_scale, files_below, listed
 from evenface.errors import InputError
+from evenface.tabular import header_of
 
 Features = Literal["both", "intensities", "presences", "landmarks"]
 
@@ -83,7 +84,8 @@ def read_files(source: str, root: Path, endings: tuple[str, ...], expected: str,
         way = "with a table" if by_table else "without a table"
         raise InputError(f"{source}: the option {useless[0]} is of no effect {way}", expected)
     if by_table:
-        found = read_as(source, root, said.table, said.columns, said.classes, said.delimiter or ",")
+        found = read_as(source, root, said.table, said.columns, said.classes, said.delimiter)
+        check_scale(source, found.classes, said.classes, said.ordered)
         return replace(with_own_clips(found), ordered=said.ordered)
     others: list[str] = []
 
@@ -94,6 +96,7 @@ def read_files(source: str, root: Path, endings: tuple[str, ...], expected: str,
         return fitting
 
     rows, names, notes = rows_of_classes(root, source, expected, said.subjects, look)
+    check_scale(source, names, said.classes, said.ordered)
     order = tuple(map(str, said.classes)) if said.classes else names
     if sorted(order) != sorted(names):
         raise InputError(f"{source}: the classes in {root} are {listed(names)}, classes says {listed(order)}")
@@ -115,10 +118,7 @@ def check_column(source: str, path: Path, column: str, features: str) -> None:
     """
     if not path.is_file():
         return
-    with path.open(encoding="utf-8", errors="replace") as file:
-        header = file.readline()
-    separator = max(",;\t", key=header.count)
-    names = [name.strip().strip('"') for name in header.split(separator)]
+    names = header_of(path)
     if column not in names:
         raise InputError(
             f"{source}: features: {features} needs columns such as {column}, {path} has {listed(names)}",

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evenface.data.manifest import Manifest, make_table
-from evenface.data.sources.layout import PICTURES, VIDEOS, check_root, files_below, folders, listed
+from evenface.data.sources.layout import check_root, files_below, folders, listed
 from evenface.errors import InputError
+from evenface.filetypes import PICTURES, VIDEOS
 from evenface.registry import nearest
 
 LICENCE = (

@@ -11,6 +11,7 @@ from evenface.data.labels import EXPRESSIONS
 from evenface.data.manifest import Manifest, make_table
 from evenface.data.sources.layout import absent_files, check_root, listed
 from evenface.errors import InputError
+from evenface.tabular import read_text
 
 LICENCE = "For non-commercial research only, on request to its authors: http://whdeng.cn/RAF/model1.html"
 
@@ -66,10 +67,10 @@ def read(root: Path, *, images: Images = "aligned") -> Manifest:
 
 def _lines(path: Path) -> list[tuple[int, str]]:
     try:
-        text = path.read_text(encoding="utf-8")
-    except (UnicodeDecodeError, OSError) as error:
-        raise InputError(f"rafdb: cannot read {path}: {error}") from error
-    return [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+        text = read_text(path)
+    except InputError as error:
+        raise InputError(f"rafdb: {error.message}", error.hint) from None
+    return [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
 
 
 def _row(line: str, number: int, name: str, images: Images) -> dict[str, Any]:

@@ -11,9 +11,10 @@ from typing import Any, Literal, NamedTuple
 
 from evenface.data.labels import canonical
 from evenface.data.manifest import Manifest, make_table
-from evenface.data.sources.layout import VIDEOS, check_root, files_below, folders, listed
+from evenface.data.sources.layout import check_root, files_below, folders, listed
 from evenface.data.sources.number_files import OPENFACE, Features, check_column, of_numbers
 from evenface.errors import InputError
+from evenface.filetypes import VIDEOS
 
 LICENCE = (
     "CC BY-NC-SA 4.0, which forbids commercial use; its owners sell other licences: https://zenodo.org/records/1188976"

@@ -8,11 +8,12 @@ from typing import Literal, NamedTuple
 import pandas as pd
 
 from evenface.data.manifest import Manifest, make_table
-from evenface.data.sources.layout import check_root, listed, names_in, natural, side_of
+from evenface.data.sources.layout import check_root, check_scale, class_notes, listed, names_in, side_of
 from evenface.data.sources.number_files import of_numbers
 from evenface.data.sources.sequence_arrays import read_arrays
 from evenface.data.sources.sequence_tables import read_rows
 from evenface.errors import InputError
+from evenface.ordering import natural_order
 
 LICENCE = "As its owner gave it: evenface does not know its terms."
 
@@ -86,7 +87,8 @@ def read(
         found = Found(*read_rows(path, points, numbers, label or "label"))
     table = found.table
     there = set(table["class"])
-    order = list(map(str, classes)) if classes else [*(found.classes or natural(there))]
+    order = list(map(str, classes)) if classes else [*(found.classes or natural_order(there))]
+    check_scale("sequences", order, classes or found.classes, ordered)
     unknown = sorted(there - set(order))
     if unknown:
         raise InputError(f"sequences: {path.name} has the label {unknown[0]!r}, which is none of {listed(order)}")
@@ -100,7 +102,7 @@ def read(
             raise InputError(f"sequences: split {odd[0]!r} is none of train, validation, test")
         table = table.assign(split=pd.array(sides, dtype="string"))
     rows = [{str(key): value for key, value in row.items()} for row in table.drop(columns="class").to_dict("records")]
-    manifest = Manifest(make_table(rows), tuple(order), "sequences", path.parent, tuple(found.notes))
+    manifest = Manifest(make_table(rows), tuple(order), "sequences", path.parent, (*class_notes(order), *found.notes))
     own = manifest.table["clip"].fillna(manifest.table["sample"])
     manifest = replace(manifest, table=manifest.table.assign(clip=own), ordered=ordered)
     return of_numbers(manifest, points, found.numbers)

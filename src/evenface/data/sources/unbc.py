@@ -12,8 +12,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from evenface.data.manifest import Manifest, make_table
-from evenface.data.sources.layout import PICTURES, check_root, folders, listed, names_in
+from evenface.data.sources.layout import check_root, folders, listed, names_in
 from evenface.errors import InputError
+from evenface.filetypes import PICTURES
 from evenface.progress import progress
 
 LICENCE = "Given out by its owners for research, on a signed agreement; see the paper."
