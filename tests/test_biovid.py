@@ -127,5 +127,5 @@ def test_biovid_says_which_part_is_missing(tmp_path):
     with refused("expected the columns subject_name, class_id, sample_name in samples.csv, found subject_id, name"):
         read("biovid", tmp_path)
     (tmp_path / "samples.csv").write_bytes(b"\xff\xfe\x00")
-    with refused("biovid: cannot read"):
+    with refused("samples.csv, line 1: not UTF-16"):
         read("biovid", tmp_path)
