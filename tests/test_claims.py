@@ -227,7 +227,10 @@ def test_small_arithmetic():
     assert told(orders=[{"where": "T", "columns": ["larger", "smaller"], "rows": {"A": "0.008 0.020"}}])
     assert told(repeats=[{"where": "T", "values": {"a": "81.48%", "b": "81.4%"}}])
     assert not told(repeats=[{"where": "T", "values": {"a": "81.48%", "b": "0.815"}}])
-    assert told(products=[{"where": "T", "product": "288", "factors": {"a": "8", "b": "6"}}])
+    # A whole multiple may have a factor that is not named; anything else cannot be.
+    assert told(products=[{"where": "T", "product": "290", "factors": {"a": "8", "b": "6"}}])
+    assert not told(products=[{"where": "T", "product": "288", "factors": {"a": "8", "b": "6"}}])
+    assert remarks(products=[{"where": "T", "product": "288", "factors": {"a": "8", "b": "6"}}])
 
 
 @pytest.mark.parametrize(("cell", "layer"), [("gru", "GRU"), ("lstm", "LSTM")])

@@ -9,6 +9,7 @@ from evenface.audit.architecture import parameters
 from evenface.audit.averages import averages
 from evenface.audit.binaries import binaries
 from evenface.audit.findings import Audit, Finding
+from evenface.audit.grid import Repeated
 from evenface.audit.inference import comparisons, effects, equivalences, powers
 from evenface.audit.loading import load_claims
 from evenface.audit.numbers import Printed
@@ -16,7 +17,7 @@ from evenface.audit.reports import recalls, reports
 from evenface.audit.samples import samples
 from evenface.audit.schema import Claims
 from evenface.audit.shares import accuracies, ratios
-from evenface.audit.sums import bests, gains, orders, products, repeats, sums
+from evenface.audit.sums import bests, differences, gains, orders, products, repeats, sums
 
 _CHECKS: dict[str, Callable[[Any, bool], Iterator[Finding]]] = {
     "accuracies": accuracies,
@@ -34,6 +35,7 @@ _CHECKS: dict[str, Callable[[Any, bool], Iterator[Finding]]] = {
     "gains": gains,
     "bests": bests,
     "orders": orders,
+    "differences": differences,
     "repeats": repeats,
     "products": products,
     "parameters": parameters,
@@ -80,6 +82,9 @@ def audit(source: str | Path | Mapping[str, Any] | Claims) -> Audit:
 
 
 def _of(check: Callable[[Any, bool], Iterator[Finding]], part: Any, claims: Claims) -> Iterator[Finding]:
+    if isinstance(part, Repeated) and part.runs is None and part.runs_said:
+        line = f"read as means of {part.runs_said} runs, as its place says; the key runs says it surely"
+        yield Finding(part.where, line, cannot=False)
     found = list(check(part, claims.truncation))
     cut = {one.where for one in check(part, True) if one.cannot} if found and not claims.truncation else set()
     for index, one in enumerate(found):

@@ -1,6 +1,6 @@
 """What precision, recall and F1 bind each other to, whatever the counts."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 
 from evenface.audit.counts import harmonic
@@ -39,6 +39,7 @@ def averaged(where: str, cells: dict[str, Printed], average: str, truncation: bo
             where,
             f"F1 {cells['f1']} cannot be with {given}: {bound} ({above})",
             (
+                told_harmonic(cells),
                 "A mean of F1 over classes or folds, weighted or not, never exceeds the harmonic mean of precision",
                 "and recall so averaged; micro-F1 and F1 of the means equal it.",
             ),
@@ -47,7 +48,11 @@ def averaged(where: str, cells: dict[str, Printed], average: str, truncation: bo
         yield Finding(
             where,
             f"F1 {cells['f1']} cannot be with {given}: at least {shown(least, cells['f1'])} under any averaging",
-            ("F1 >= precision + recall - 1 holds for each class, so for every mean.",),
+            (
+                f"{cells['precision']} + {cells['recall']} - {'100%' if '%' in cells['f1'].text else 1} = "
+                f"{shown(cells['precision'].value + cells['recall'].value - 1, cells['f1'])}",
+                "F1 >= precision + recall - 1 holds for each class, so for every mean.",
+            ),
         )
 
 
@@ -70,13 +75,34 @@ def one_class(where: str, cells: dict[str, Printed], truncation: bool) -> Iterat
             where,
             f"F1 {cells['f1']} does not fit precision {cells['precision']} and recall {cells['recall']}: "
             f"2pr/(p+r) is {span(mean, cells['f1'])}",
+            (told_harmonic(cells),),
         )
+
+
+def told_harmonic(cells: dict[str, Printed]) -> str:
+    """Write the harmonic mean of printed precision and recall, with its arithmetic."""
+    p, r = cells["precision"], cells["recall"]
+    mean = 2 * p.value * r.value / (p.value + r.value) if p.value + r.value else Fraction(0)
+    return f"2 x {p} x {r} / ({p} + {r}) = {shown(mean, cells['f1'], 2)}"
 
 
 def bounded(where: str, cells: dict[str, Printed]) -> Iterator[Finding]:
     """Find what is no share: shares lie between 0 and 1."""
     for name, cell in cells.items():
         if not cell.range().meets(Range(Fraction(0), Fraction(1))):
-            yield Finding(
-                where, f"{name} {cell} is no share: it must lie between 0 and {'100%' if '%' in cell.text else 1}"
-            )
+            end = "100%" if "%" in cell.text else "1"
+            yield Finding(where, f"{name} {cell} is no share: it must lie between 0 and {end}", percent_hint(cell))
+
+
+def percent_hint(cell: Printed) -> tuple[str, ...]:
+    """Return what to write where a number without % looks like a percentage; nothing where it does not."""
+    if "%" in cell.text or not 1 < cell.value <= 100:
+        return ()
+    return (f"If percent is meant, write {cell}%, or unit: '%' for the whole table.",)
+
+
+def share_hint(cells: Iterable[Printed]) -> tuple[str, ...]:
+    """Return what to write where all percentages look like shares; nothing where they do not."""
+    if all("%" in cell.text and cell.value <= Fraction(1, 100) for cell in cells):
+        return ("All of them are at most 1%. If shares of 1 are meant, write them without %, and leave out unit.",)
+    return ()

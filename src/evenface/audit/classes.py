@@ -11,9 +11,9 @@ from math import ceil, floor
 
 import numpy as np
 
-from evenface.audit.counts import harmonic, hits
+from evenface.audit.counts import Integers, harmonic, hits
 from evenface.audit.numbers import Printed, Range
-from evenface.audit.search import Integers, UndecidedError, choose
+from evenface.audit.search import UndecidedError, choose
 
 # Fractions are held between neighbours on this grid; far finer than any printed digit.
 GRID = 10**9
@@ -39,6 +39,9 @@ class Sheet:
         How precision, recall and F1 of all classes are averaged; ``any`` if that is not known.
     truncation : bool
         Whether digits may have been cut off.
+    runs : int
+        Of how many runs the figures are means. Sizes and counts are then those of all runs together, and of precision
+        and F1, whose denominators differ from run to run, no counts follow.
     """
 
     sizes: dict[str, Sequence[int]]
@@ -46,6 +49,7 @@ class Sheet:
     figures: dict[Key, Printed]
     average: str = "any"
     truncation: bool = False
+    runs: int = 1
 
     def range(self, key: Key) -> Range | None:
         """Give the values that a printed number stands for; none where it is not printed."""
@@ -54,7 +58,7 @@ class Sheet:
     @property
     def calls(self) -> bool:
         """Whether numbers of called samples matter."""
-        return any(name in ("precision", "f1") for _, name in self.figures)
+        return self.runs == 1 and any(name in ("precision", "f1") for _, name in self.figures)
 
 
 def options(sheet: Sheet, name: str) -> Integers:
@@ -186,7 +190,7 @@ def rules(sheet: Sheet, average: str) -> list[Rule]:
         found += [Rule("errors", _landing(k), -_FREE, 0) for k in range(classes)]
     for name in ("accuracy", "mean", "precision", "recall", "f1"):
         share = sheet.range(("", name))
-        if share is None or (name == "f1" and means):
+        if share is None or (name == "f1" and means) or (name in ("precision", "f1") and sheet.runs > 1):
             continue
         kind = {"accuracy": "micro", "mean": "macro"}.get(name, way)
         figure = "recall" if name in ("accuracy", "mean") or kind == "micro" else name

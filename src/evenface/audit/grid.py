@@ -1,18 +1,20 @@
 """What every section of a file of claims is made of: places, tables as printed, and numbers read as text."""
 
+import re
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PlainValidator, model_validator
 
-from evenface.audit.numbers import Printed, Size, read_number, read_size
+from evenface.audit.numbers import Printed, Size, read_bound, read_number, read_row, read_size
 from evenface.recipes.section import Section
 
 
 def _read_row(given: Any) -> list[Printed | None]:
-    cells = given.split() if isinstance(given, str) else given
+    cells = read_row(given) if isinstance(given, str) else given
     if not isinstance(cells, list):
         raise ValueError("must be a row of numbers, such as 0.793 0.591 -")
-    return [None if cell == "-" else read_number(cell) for cell in cells]
+    return [None if cell == "-" else read_bound(cell) for cell in cells]
 
 
 def _read_level(given: Any) -> Printed:
@@ -47,6 +49,8 @@ class Grid(Place):
     KNOWN: ClassVar[tuple[str, ...]] = ()
     NEEDED: ClassVar[tuple[str, ...]] = ()
     PLAIN: ClassVar[tuple[str, ...]] = ()
+    BOUNDS: ClassVar[tuple[str, ...]] = ()
+    COUNTS: ClassVar[dict[str, int]] = {}
 
     unit: Literal["", "%"] = ""
     columns: tuple[str, ...]
@@ -63,7 +67,7 @@ class Grid(Place):
                 raise ValueError(f"{self.where}: the column {column} is missing")
         twice = [column for column in self.columns if column != "run" and self.columns.count(column) > 1]
         if twice:
-            raise ValueError(f"{self.where}: the column {twice[0]} stands twice")
+            raise ValueError(f"{self.where}: duplicate column {twice[0]}")
         for name, row in self.rows.items():
             if len(row) != len(self.columns):
                 raise ValueError(
@@ -71,19 +75,88 @@ class Grid(Place):
                 )
             if any(cell is None and column in self.NEEDED for cell, column in zip(row, self.columns, strict=True)):
                 raise ValueError(f"{self.where}: row {name} needs a number in each of: {', '.join(self.NEEDED)}")
+            for cell, column in zip(row, self.columns, strict=True):
+                check_cell(f"{self.where}: row {name}", column, cell, self.BOUNDS, self.COUNTS)
         return self
 
     def known(self) -> tuple[str, ...]:
         """Columns that it may have; none for any."""
-        return self.KNOWN
+        return (*self.KNOWN, *self.COUNTS) if self.KNOWN else ()
 
     def cells(self) -> dict[str, dict[str, Printed]]:
-        """Give the numbers of each row by column; those of a table of percentages as such."""
+        """Return the figures of each row by column; those of a table of percentages as such."""
         return {
             name: {
                 column: cell.percent() if self.unit and column not in self.PLAIN else cell
                 for column, cell in zip(self.columns, row, strict=True)
-                if cell is not None
+                if cell is not None and column not in self.COUNTS
             }
             for name, row in self.rows.items()
         }
+
+    def count(self, row: str, column: str) -> int | None:
+        """Return the count that a row states in a column of ``COUNTS``; None if it states none."""
+        cell = self.rows[row][self.columns.index(column)] if column in self.columns else None
+        return None if cell is None else int(cell.value)
+
+
+def check_cell(where: str, column: str, cell: Printed | None, bounds: Sequence[str], counts: Mapping[str, int]) -> None:
+    """Raise ValueError where a bound, or a count that is none, stands in a column."""
+    if cell is None:
+        return
+    if cell.bound and column not in bounds:
+        allowed = f"a bound is allowed in: {', '.join(bounds)}" if bounds else "no bound is allowed here"
+        raise ValueError(f"{where}: {column} must be a number, got {cell}; {allowed}")
+    least = counts.get(column)
+    if least is not None and (cell.step or cell.value < least):
+        raise ValueError(f"{where}: {column} must be a whole number of at least {least}, got {cell}")
+
+
+_MEAN_OF_RUNS = re.compile(
+    r"\b(?:mean|average)s? (?:of|over) (\d{1,3}|two|three|four|five|six|seven|eight|nine|ten) "
+    r"(?:\w+ )?(?:runs|seeds|repetitions|trainings|trials)\b",
+    re.IGNORECASE,
+)
+_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+
+class Repeated(Grid):
+    """A table whose figures may be means of several runs on one test set."""
+
+    COUNTS: ClassVar[dict[str, int]] = {"runs": 1}
+
+    runs: int | None = Field(default=None, ge=1)
+
+    def runs_of(self, row: str) -> int:
+        """Return of how many runs a row holds the means: its own count, the table's, or what its place says."""
+        return self.count(row, "runs") or self.runs or self.runs_said or 1
+
+    @property
+    def runs_said(self) -> int | None:
+        """Runs that ``where`` or ``note`` speak of, as in "mean of 5 runs"."""
+        found = _MEAN_OF_RUNS.search(f"{self.where}. {self.note}")
+        if found is None:
+            return None
+        word = found[1].lower()
+        return _WORDS.index(word) if word in _WORDS else max(int(word), 1)
+
+
+class Counted(Grid):
+    """A table of statistics of ``n`` values, the same n for all rows or a column ``n``."""
+
+    COUNTS: ClassVar[dict[str, int]] = {"n": 2}
+
+    n: int | None = Field(default=None, ge=2)
+
+    @model_validator(mode="after")
+    def _counted(self) -> "Counted":
+        for name in self.rows:
+            self.n_of(name)
+        return self
+
+    def n_of(self, row: str) -> int:
+        """Return the number of values of a row; ValueError where neither it nor the table has one."""
+        n = self.count(row, "n") or self.n
+        if n is None:
+            raise ValueError(f"{self.where}: row {row} needs an n: one of the table, or a column n")
+        return n

@@ -1,12 +1,22 @@
 """Tests, intervals, effect sizes and powers that do not fit each other."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from math import sqrt
 
 from evenface.audit.findings import Finding
 from evenface.audit.numbers import Printed, Range, shown, span
-from evenface.audit.quantiles import about, between, interval_factor, p_of_f, p_of_t, power_of_f, power_of_t
+from evenface.audit.quantiles import (
+    about,
+    between,
+    critical_f,
+    interval_factor,
+    p_of_f,
+    p_of_t,
+    power_of_f,
+    power_of_t,
+)
 from evenface.audit.schema import Comparisons, Effects, Equivalences, Powers
 
 
@@ -30,91 +40,119 @@ def effects(section: Effects, truncation: bool) -> Iterator[Finding]:
                 line = f"{told} has {figure} {span(truth, cell)}, printed is {cell}"
                 if figure == "observed power":
                     weak.append(f"{name}: {line}")
-                else:
+                elif figure == "p":
                     yield Finding(where, line)
+                else:
+                    part = f"{cells['f']}" if one == 1 else f"{one} x {cells['f']}"
+                    yield Finding(where, line, (f"{part} / ({part} + {two}), F from {span(f, cells['f'])}",))
     if weak:
         count = f"{len(weak)} of {len(section.rows)} observed powers do not fit their F"
-        yield Finding(section.where, count, tuple(weak))
+        critical = critical_f(section.df, section.alpha)
+        how = f"Power: F above {critical:.4g} with noncentrality from {one} F to {one} F x {one + two + 1}/{two}"
+        yield Finding(section.where, count, (*weak, how))
 
 
 def comparisons(section: Comparisons, truncation: bool) -> Iterator[Finding]:
     """Hold intervals and corrected p-values against Cohen's d, the difference and n."""
-    normal = []
+    normal: dict[int, int] = {}
     for family, rows in section.families.items():
-        named: dict[str, dict[str, Printed]] = {
-            name: {column: cell for column, cell in zip(section.columns, row, strict=True) if cell is not None}
-            for name, row in rows.items()
-        }
-        for name, cells in named.items():
+        named = {name: _Comparison.of(section, row, truncation) for name, row in rows.items()}
+        for name, one in named.items():
             where = f"{section.where}, {family}, {name}"
-            yield from _signs(where, cells, truncation)
-            kind, flaw = _interval(where, section, cells, truncation)
+            yield from _signs(where, one)
+            kind, flaw = _interval(where, section, one)
             if flaw:
                 yield flaw
-            elif kind == "z" and section.n < 30:
-                normal.append(f"{family}, {name}")
-        yield from _p_values(f"{section.where}, {family}", section, named, truncation)
-    if normal:
-        line = f"{len(normal)} intervals fit the normal quantile and not Student's t with n = {section.n}"
+            elif kind == "z" and one.n < 30:
+                normal[one.n] = normal.get(one.n, 0) + 1
+        yield from _p_values(f"{section.where}, {family}", section, named)
+    for n, count in normal.items():
+        line = f"{count} intervals fit the normal quantile and not Student's t with n = {n}"
         yield Finding(section.where, f"{line}: a little too narrow", cannot=False)
 
 
-def _signs(where: str, cells: dict[str, Printed], truncation: bool) -> Iterator[Finding]:
-    if {"d", "difference"} <= cells.keys():
-        d, difference = cells["d"].range(truncation), cells["difference"].range(truncation)
+@dataclass(frozen=True)
+class _Comparison:
+    """Printed figures of one comparison, the values that they stand for, and its n."""
+
+    cells: dict[str, Printed]
+    ranges: dict[str, Range]
+    n: int
+    paired: bool
+
+    @classmethod
+    def of(cls, section: Comparisons, row: Sequence[Printed | None], truncation: bool) -> "_Comparison":
+        cells: dict[str, Printed] = {
+            column: cell for column, cell in zip(section.columns, row, strict=True) if cell is not None
+        }
+        own = cells.pop("n", None)
+        n = int(own.value) if own else section.n
+        if n is None:
+            raise ValueError(f"{section.where}: a row without n")
+        return cls(cells, {name: cell.range(truncation) for name, cell in cells.items()}, n, section.paired)
+
+    @property
+    def root(self) -> float:
+        """Factor from Cohen's d to t."""
+        return sqrt(self.n if self.paired else self.n / 2)
+
+    @property
+    def freedom(self) -> int:
+        return self.n - 1 if self.paired else 2 * self.n - 2
+
+    @property
+    def root_told(self) -> str:
+        return f"sqrt({self.n})" if self.paired else f"sqrt({self.n}/2)"
+
+
+def _signs(where: str, one: _Comparison) -> Iterator[Finding]:
+    if {"d", "difference"} <= one.cells.keys():
+        d, difference = one.ranges["d"], one.ranges["difference"]
         if (d.lo > 0 and difference.hi < 0) or (d.hi < 0 and difference.lo > 0):
-            yield Finding(where, f"d {cells['d']} and a difference of {cells['difference']} have opposite signs")
+            told = f"d {one.cells['d']} and a difference of {one.cells['difference']} have opposite signs"
+            yield Finding(where, told)
 
 
-def _root(section: Comparisons) -> float:
-    return sqrt(section.n if section.paired else section.n / 2)
-
-
-def _freedom(section: Comparisons) -> int:
-    return section.n - 1 if section.paired else 2 * section.n - 2
-
-
-def _interval(
-    where: str, section: Comparisons, cells: dict[str, Printed], truncation: bool
-) -> tuple[str, Finding | None]:
+def _interval(where: str, section: Comparisons, one: _Comparison) -> tuple[str, Finding | None]:
     """Hold an interval against difference -+ q sd / sqrt(n), where sd = difference / d."""
-    if not {"d", "difference", "low", "high"} <= cells.keys():
+    if not {"d", "difference", "low", "high"} <= one.cells.keys():
         return "t", None
-    d, difference, low, high = (cells[name].range(truncation) for name in ("d", "difference", "low", "high"))
+    d, difference, low, high = (one.ranges[name] for name in ("d", "difference", "low", "high"))
     if 0 in d or 0 in difference:
         return "t", None
     sd, told = difference / d, []
     if sd.lo < 0:
         return "t", None
     for kind in ("t", "z"):
-        half = sd * about(interval_factor(section.level, section.n, kind, _freedom(section)) / _root(section))
+        factor = interval_factor(section.level, one.n, kind, one.freedom)
+        half = sd * about(factor / one.root)
         if (difference - half).meets(low) and (difference + half).meets(high):
             return kind, None
-        told.append(f"{'Student' if kind == 't' else 'normal'} -+{span(half, cells['low'])}")
-    line = f"interval {cells['low']} to {cells['high']} does not fit d {cells['d']}, difference {cells['difference']}, "
+        told.append(
+            f"{'Student' if kind == 't' else 'normal'}: {one.cells['difference']} -+ {factor:.3f} x "
+            f"{one.cells['difference']}/{one.cells['d']} / {one.root_told}, that is -+{span(half, one.cells['low'])}"
+        )
+    line = f"interval {one.cells['low']} to {one.cells['high']} does not fit d {one.cells['d']}, difference "
     groups = "" if section.paired else " in each group"
-    return "", Finding(where, f"{line}n = {section.n}{groups}", ("; ".join(told),))
+    return "", Finding(where, f"{line}{one.cells['difference']}, n = {one.n}{groups}", tuple(told))
 
 
-def _p_values(
-    where: str, section: Comparisons, rows: dict[str, dict[str, Printed]], truncation: bool
-) -> Iterator[Finding]:
+def _p_values(where: str, section: Comparisons, rows: dict[str, _Comparison]) -> Iterator[Finding]:
     """Hold p against t = d sqrt(n), corrected in the family; corrections rise with each p, so the ends suffice."""
-    if not all("d" in cells for cells in rows.values()):
+    if not all("d" in one.cells for one in rows.values()):
         return
-    raw = {
-        name: p_of_t(cells["d"].range(truncation) * about(_root(section)), _freedom(section))
-        for name, cells in rows.items()
-    }
+    raw = {name: p_of_t(one.ranges["d"] * about(one.root), one.freedom) for name, one in rows.items()}
     low = _corrected([p.lo for p in raw.values()], section.correction)
     high = _corrected([p.hi for p in raw.values()], section.correction)
-    for (name, cells), lo, hi in zip(rows.items(), low, high, strict=True):
-        cell = cells.get("p")
+    for (name, one), lo, hi in zip(rows.items(), low, high, strict=True):
+        cell = one.cells.get("p")
         truth = Range(max(lo, Fraction(0)), min(hi, Fraction(1)))
-        if cell and not truth.meets(cell.range(truncation)):
+        if cell and not truth.meets(one.ranges["p"]):
             how = {"none": "", "fdr": ", corrected for false discoveries", "bonferroni": ", corrected by Bonferroni"}
-            line = f"d {cells['d']} with n = {section.n} has p {span(truth, cell)}{how[section.correction]}, "
-            yield Finding(f"{where}, {name}", f"{line}printed is {cell}")
+            line = f"d {one.cells['d']} with n = {one.n} has p {span(truth, cell)}{how[section.correction]}, "
+            t = f"t = {one.cells['d']} x {one.root_told} = {float(one.cells['d'].value) * one.root:.4g}"
+            uncorrected = f"with {one.freedom} degrees of freedom p {span(raw[name], cell)} before correction"
+            yield Finding(f"{where}, {name}", f"{line}printed is {cell}", (f"{t}, {uncorrected}",))
 
 
 def _corrected(p: Sequence[Fraction], how: str) -> list[Fraction]:
@@ -147,9 +185,17 @@ def powers(section: Powers, truncation: bool) -> Iterator[Finding]:
         if section.smallest:
             if reached(n).hi < cell.value or (n > 2 and reached(n - 1).lo >= cell.value):
                 first = next(k for k in range(2, 10**6) if reached(k).hi >= cell.value)
-                yield Finding(where, f"d {cells['d']} has power {cell} from n = {first} on, printed is {n}")
+                near = (f"n = {k}: power {float(reached(k).hi):.4f}" for k in sorted({max(first - 1, 2), first, n}))
+                line = f"d {cells['d']} has power {cell} from n = {first} on, printed is {n}"
+                yield Finding(where, line, (", ".join(near),))
         elif not reached(n).meets(power):
-            yield Finding(where, f"d {cells['d']} with {what} has power {span(reached(n), cell)}, printed is {cell}")
+            root = f"sqrt({n})" if section.paired else f"sqrt({n}/2)"
+            away = float(cells["d"].value) * sqrt(n if section.paired else n / 2)
+            yield Finding(
+                where,
+                f"d {cells['d']} with {what} has power {span(reached(n), cell)}, printed is {cell}",
+                (f"noncentrality {cells['d']} x {root} = {away:.4g}",),
+            )
 
 
 def equivalences(section: Equivalences, truncation: bool) -> Iterator[Finding]:
@@ -167,7 +213,7 @@ def equivalences(section: Equivalences, truncation: bool) -> Iterator[Finding]:
         if (says and outside) or (not says and inside):
             verdict = "lies outside, but is called equivalent" if says else "lies within, but is not called equivalent"
             yield Finding(f"{section.where}, {name}", f"{told}: it {verdict}")
-        elif not says and _narrower(section, low, high, margin):
+        elif not says and _narrower(section.level, section.n_of(name), low, high, margin):
             changed.append(name)
     if changed:
         alpha, wide = shown(1 - section.level.value), shown((2 * section.level.value - 1) * 100)
@@ -175,11 +221,10 @@ def equivalences(section: Equivalences, truncation: bool) -> Iterator[Finding]:
         yield Finding(section.where, line + ", ".join(changed), cannot=False)
 
 
-def _narrower(section: Equivalences, low: Range, high: Range, margin: Fraction) -> bool:
+def _narrower(level: Printed, n: int, low: Range, high: Range, margin: Fraction) -> bool:
     """Whether the interval of level 2 level - 1, cut from that of level, surely lies within the margins."""
-    level = section.level
     inner = Printed("", 2 * level.value - 1, level.step)
-    ratio = Fraction(interval_factor(inner, section.n, "t") / interval_factor(level, section.n, "t"))
+    ratio = Fraction(interval_factor(inner, n, "t") / interval_factor(level, n, "t"))
     upper = (high.hi * (1 + ratio) + low.hi * (1 - ratio)) / 2
     lower = (low.lo * (1 + ratio) + high.lo * (1 - ratio)) / 2
     return -margin < lower and upper < margin

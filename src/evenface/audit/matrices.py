@@ -5,7 +5,7 @@ from fractions import Fraction
 from itertools import permutations
 
 from evenface.audit.classes import Key
-from evenface.audit.counts import harmonic
+from evenface.audit.counts import harmonic, told
 from evenface.audit.findings import Finding
 from evenface.audit.numbers import Printed, exactly, shown
 from evenface.audit.schema import Report
@@ -31,16 +31,17 @@ def matrix(section: Report, figures: dict[Key, Printed], truncation: bool) -> It
     off = {way: _off(table, names, figures, way, truncation) for way in ways}
     way = min(off, key=lambda one: len(off[one]))
     if off[way]:
-        told = [
-            f"{name} {figure}".strip() + f" {figures[name, figure]}, not {value}" for (name, figure), value in off[way]
+        lines = [
+            f"{key[0]} {key[1]}".strip() + f" {figures[key]}, not {told_figure(table, names, key, way, figures[key])}"
+            for key in off[way]
         ]
         first = (
-            f"{len(told)} printed figures do not come from the matrix, such as {told[0]}"
-            if len(told) > 1
-            else (f"the matrix does not give {told[0].replace(', not', ' but')}")
+            f"{len(lines)} printed figures do not come from the matrix, such as {lines[0]}"
+            if len(lines) > 1
+            else (f"the matrix does not give {lines[0].replace(', not', ' but')}")
         )
         explained = _explained(table, names, figures, way, truncation)
-        yield Finding(section.where, first, (*told[1:], *explained))
+        yield Finding(section.where, first, (*lines[1:], *explained))
 
 
 def figures_of(table: Table, names: list[str], way: str) -> dict[Key, Fraction | None]:
@@ -71,9 +72,31 @@ def figures_of(table: Table, names: list[str], way: str) -> dict[Key, Fraction |
     return found
 
 
-def _off(
-    table: Table, names: list[str], figures: dict[Key, Printed], way: str, truncation: bool
-) -> list[tuple[Key, str]]:
+def told_figure(table: Table, names: list[str], key: Key, way: str, cell: Printed) -> str:
+    """Write what a matrix gives for a figure, with its arithmetic, such as ``24/26 = 0.923``."""
+    values = figures_of(table, names, way)
+    value = values[key]
+    if value is None:
+        return "0/0, not defined"
+    n, m = [sum(row) for row in table], [sum(column) for column in zip(*table, strict=True)]
+    name, figure = key
+    if name:
+        k = names.index(name)
+        top = table[k][k]
+        tops = {"recall": (top, n[k]), "precision": (top, m[k]), "f1": (2 * top, n[k] + m[k])}
+        return told(*tops[figure], cell)
+    if figure == "accuracy" or way == "micro":
+        return told(sum(table[k][k] for k in range(len(table))), sum(n), cell)
+    if way == "means" and figure == "f1":
+        return f"of averaged precision and recall {shown(value, cell)}"
+    each = [values[one, "recall" if figure == "mean" else figure] or Fraction(0) for one in names]
+    if way == "weighted" and figure != "mean":
+        parts = [f"{size} x {shown(part, cell)}" for size, part in zip(n, each, strict=True)]
+        return f"({' + '.join(parts)})/{sum(n)} = {shown(value, cell)}"
+    return f"({' + '.join(shown(part, cell) for part in each)})/{len(each)} = {shown(value, cell)}"
+
+
+def _off(table: Table, names: list[str], figures: dict[Key, Printed], way: str, truncation: bool) -> list[Key]:
     values = figures_of(table, names, way)
     off = []
     for key, cell in figures.items():
@@ -81,7 +104,7 @@ def _off(
         # What is 0 / 0 is printed as 0, as 1, or not at all.
         fits = {value} if value is not None else {Fraction(0), Fraction(1)}
         if not any(one in cell.range(truncation) for one in fits):
-            off.append((key, "defined" if value is None else shown(value, cell)))
+            off.append(key)
     return off
 
 

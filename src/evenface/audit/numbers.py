@@ -6,8 +6,22 @@ from fractions import Fraction
 from math import ceil, floor
 from typing import Any
 
-_NUMBER = re.compile(r"[+-]?(\d{1,3}(,\d{3})+|\d+)?(\.\d+)?%?")
-_SIZES = re.compile(r"(\d[\d,]*)(?:\s*(?:-|–|to)\s*(\d[\d,]*))?")
+import numpy as np
+
+_NUMBER = re.compile(
+    r"[+-]?(?P<body>(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.(?P<places>\d+))?)(?:[eE](?P<power>[+-]?\d{1,3}))?%?"
+)
+_BOUND = re.compile(r"(?:p\s*)?([<>≤≥])=?\s*")
+# As scikit-learn's reports have it, a count may be written 179.0.
+_SIZES = re.compile(r"(\d[\d,]*)(?:\.0+)?(?:\s*(?:-|–|to)\s*(\d[\d,]*)(?:\.0+)?)?")
+
+# A number of so many significant digits was written from a float, not rounded by somebody: what was computed before it
+# was written has an error of a few units in the last place of that float.
+_DOUBLE_DIGITS = 15
+# What a float32 needs to be told from its neighbours.
+_SINGLE_DIGITS = range(7, 10)
+_ULPS = 8
+_DOUBLE, _SINGLE = Fraction(1, 2**52), Fraction(1, 2**23)
 
 
 @dataclass(frozen=True)
@@ -66,11 +80,17 @@ class Printed:
         Its value; a percentage is divided by 100.
     step : Fraction
         One unit of its last digit; 0 for a whole number without %, which is a count and exact.
+    error : Fraction, default=0
+        Error of the floating-point computation that a number of full precision comes from.
+    bound : str, default=""
+        ``<`` or ``>`` where only a bound is printed, as in p < 0.001.
     """
 
     text: str
     value: Fraction
     step: Fraction
+    error: Fraction = Fraction(0)
+    bound: str = ""
 
     def range(self, truncation: bool = False) -> Range:
         """Give every value that is printed like this.
@@ -84,23 +104,30 @@ class Printed:
         -------
         Range
             Both ends are included: half up, half to even and what floating point makes of a tie are all honest.
+            A bound is one of a probability: from 0 or up to 1.
         """
-        lo, hi = self.value - self.step / 2, self.value + self.step / 2
+        if self.bound:
+            return Range(Fraction(0), self.value) if self.bound == "<" else Range(self.value, Fraction(1))
+        half = max(self.step / 2, self.error)
+        lo, hi = self.value - half, self.value + half
         if truncation:
             negative = self.text.startswith("-")
-            lo, hi = (self.value - self.step, hi) if negative else (lo, self.value + self.step)
+            lo, hi = (min(self.value - self.step, lo), hi) if negative else (lo, max(self.value + self.step, hi))
         return Range(lo, hi)
 
     def percent(self) -> "Printed":
         """Read a number of a column of percentages; one that has its own % is left as it is."""
         if self.text.endswith("%"):
             return self
-        return replace(self, text=f"{self.text}%", value=self.value / 100, step=(self.step or Fraction(1)) / 100)
+        step = (self.step or Fraction(1)) / 100
+        return replace(self, text=f"{self.text}%", value=self.value / 100, step=step, error=self.error / 100)
 
     @property
     def coarser(self) -> "Printed | None":
         """The same number with its closing zeros left away, if it has such."""
         body = self.text.rstrip("%")
+        if "e" in body.lower():
+            return None
         short = body.rstrip("0").rstrip(".") if "." in body else body
         if short == body:
             return None
@@ -117,7 +144,8 @@ def read_number(given: Any) -> Printed:
     Parameters
     ----------
     given : str or int
-        Text, or a whole number. A float has lost its printed digits and is refused.
+        Text such as ``"0.40"``, ``"78.1%"``, ``"1,340"`` or ``"4.0e-18"``, or a whole number. A float has lost its
+        printed digits and is refused.
 
     Raises
     ------
@@ -129,13 +157,56 @@ def read_number(given: Any) -> Printed:
     if isinstance(given, float):
         raise ValueError("must be text, so that the printed digits are kept")
     text = str(given).strip().replace("−", "-").replace("–", "-")
-    bare = text.rstrip("%")
-    if not _NUMBER.fullmatch(text) or not any(letter.isdigit() for letter in bare):
-        raise ValueError("must be a number as printed, such as 0.40, 78.1% or 1,340")
-    value, digits = Fraction(bare.replace(",", "")), len(bare.partition(".")[2])
-    if text.endswith("%"):
-        return Printed(text, value / 100, Fraction(1, 10**digits * 100))
-    return Printed(text, value, Fraction(1, 10**digits) if digits else Fraction(0))
+    found = _NUMBER.fullmatch(text)
+    if not found or not any(letter.isdigit() for letter in found["body"]):
+        raise ValueError("must be a number as printed, such as 0.40, 78.1%, 1,340 or 4.0e-18")
+    value, places, power = Fraction(text.rstrip("%").replace(",", "")), found["places"] or "", found["power"]
+    step = Fraction(10) ** (int(power or 0) - len(places)) if places or power else Fraction(0)
+    error = _float_error(value, found["body"]) if places else Fraction(0)
+    if "%" in text:
+        return Printed(text, value / 100, (step or Fraction(1)) / 100, error / 100)
+    return Printed(text, value, step, error)
+
+
+def read_bound(given: Any) -> Printed:
+    """Read a number as printed, or a bound such as ``"<0.001"`` or ``"p < 0.001"``.
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+    """
+    found = _BOUND.match(given.strip()) if isinstance(given, str) else None
+    if found is None:
+        return read_number(given)
+    sign = {"≤": "<", "≥": ">"}.get(found[1], found[1])
+    number = read_number(given.strip()[found.end() :])
+    if not 0 <= number.value <= 1:
+        raise ValueError("must bound a probability, such as <0.001")
+    return replace(number, text=f"{sign}{number.text}", bound=sign)
+
+
+def read_row(given: str) -> list[str]:
+    """Split a row of numbers at its blanks, but not within ``p < 0.001``."""
+    return _BOUND.sub(lambda found: found[1], given).split()
+
+
+def _float_error(value: Fraction, body: str) -> Fraction:
+    """Bound the error of the computation behind a number that shows a float's full precision; 0 for all others."""
+    digits = len(body.replace(",", "").replace(".", "").lstrip("0"))
+    # At least that of a number near 1: 1 - 0.9999 has lost as much as 0.9999 had.
+    size = _ULPS * max(abs(value), Fraction(1))
+    if digits in _SINGLE_DIGITS and not body.endswith("0"):
+        return _ULPS * abs(value) * _SINGLE
+    if digits >= _SINGLE_DIGITS.stop and _is_single(value):
+        return size * _SINGLE
+    return size * _DOUBLE if digits >= _DOUBLE_DIGITS else Fraction(0)
+
+
+def _is_single(value: Fraction) -> bool:
+    """Whether a double is a float32 that was written with a double's digits, or its percentage is."""
+    as_single = np.float32(float(value)), np.float32(float(value / 100))
+    return float(value) in (float(as_single[0]), float(as_single[1]) * 100)
 
 
 @dataclass(frozen=True)
@@ -193,11 +264,16 @@ def shown(value: Fraction | float, like: Printed | None = None, more: int = 1) -
     '0.429'
     >>> shown(Fraction(3, 7), like=read_number("43%"))
     '42.9%'
+    >>> shown(Fraction(3, 7 * 10**18), like=read_number("4.0e-19"))
+    '4.29e-19'
     """
-    if like is None:
+    if like is None or like.bound:
         return f"{float(value):.4g}"
-    body = like.text.rstrip("%")
-    digits = len(body.partition(".")[2]) + more
+    body = like.text.rstrip("%").lower()
+    mantissa, _, power = body.partition("e")
+    digits = len(mantissa.partition(".")[2]) + more
+    if power:
+        return f"{float(value):.{digits}e}"
     return f"{float(value) * 100:.{digits}f}%" if like.text.endswith("%") else f"{float(value):.{digits}f}"
 
 

@@ -17,6 +17,12 @@ def between(one: float, other: float) -> Range:
     return Range(about(min(one, other)).lo, about(max(one, other)).hi)
 
 
+def _tails(one: float, other: float) -> Range:
+    """Return the values between two tail probabilities, with room in proportion to them: they may be very small."""
+    room = Fraction(1, 10**6)
+    return Range(Fraction(min(one, other)) * (1 - room), Fraction(max(one, other)) * (1 + room))
+
+
 def interval_factor(level: Printed, n: int, kind: str, freedom: int | None = None) -> float:
     """Give the quantile of a two-sided interval: ``z``, or ``t`` of n - 1 degrees of freedom unless said otherwise."""
     from scipy.stats import norm, t
@@ -29,7 +35,7 @@ def p_of_f(f: Range, df: tuple[int, int]) -> Range:
     """p-values of an F test."""
     from scipy.stats import f as distribution
 
-    return between(*(float(distribution.sf(max(float(value), 0.0), *df)) for value in (f.lo, f.hi)))
+    return _tails(*(float(distribution.sf(max(float(value), 0.0), *df)) for value in (f.lo, f.hi)))
 
 
 def p_of_t(t: Range, freedom: int) -> Range:
@@ -37,15 +43,22 @@ def p_of_t(t: Range, freedom: int) -> Range:
     from scipy.stats import t as distribution
 
     p = [2 * float(distribution.sf(abs(float(value)), freedom)) for value in (t.lo, t.hi)]
-    return Range(about(min(p)).lo, Fraction(1) if 0 in t else about(max(p)).hi)
+    tails = _tails(*p)
+    return Range(tails.lo, Fraction(1)) if 0 in t else tails
+
+
+def critical_f(df: tuple[int, int], alpha: Printed) -> float:
+    """F above which a test at alpha rejects."""
+    from scipy.stats import f as distribution
+
+    return float(distribution.isf(float(alpha.value), *df))
 
 
 def power_of_f(f: Range, df: tuple[int, int], alpha: Printed, samples: int) -> Range:
     """Observed power of an F test of N samples: noncentrality from F df1 up to F df1 N / df2 (both are in use)."""
-    from scipy.stats import f as distribution
     from scipy.stats import ncf
 
-    critical = float(distribution.isf(float(alpha.value), *df))
+    critical = critical_f(df, alpha)
     ends = (max(float(f.lo), 0.0) * df[0], float(f.hi) * df[0] * max(samples / df[1], 1.0))
     return between(*(float(ncf.sf(critical, *df, end)) if end else float(alpha.value) for end in ends))
 

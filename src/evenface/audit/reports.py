@@ -1,17 +1,29 @@
 """Tables of several classes: recalls of each, per-class precision, recall and F1, and what is said of all."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 
 from evenface.audit.averages import averaged, bounded, one_class
 from evenface.audit.classes import Key, Rule, Sheet, averages_of, options, rules, solve
-from evenface.audit.counts import hits, nearby, nearest, sizes
+from evenface.audit.counts import (
+    Integers,
+    Share,
+    around,
+    best_sizes,
+    hits,
+    nearby,
+    nearest,
+    sizes,
+    told_best,
+    told_runs,
+)
+from evenface.audit.counts import told as quotient
 from evenface.audit.findings import Finding, listed
 from evenface.audit.matrices import matrix
-from evenface.audit.numbers import Printed, Range, Size, exactly, span
+from evenface.audit.numbers import Printed, Range, Size, exactly, shown, span
 from evenface.audit.schema import AVERAGED, Recalls, Report
-from evenface.audit.search import Integers, UndecidedError
+from evenface.audit.search import UndecidedError
 
 
 def reports(section: Report, truncation: bool) -> Iterator[Finding]:
@@ -23,7 +35,8 @@ def reports(section: Report, truncation: bool) -> Iterator[Finding]:
     if section.matrix is not None:
         yield from matrix(section, figures, truncation)
         return
-    sheet = _sheet(section, {name: size.all for name, size in section.classes.items() if size}, figures, truncation)
+    known: dict[str, Sequence[int]] = {name: size.all for name, size in section.classes.items() if size}
+    sheet = _sheet(section, known, figures, truncation, section.runs_of(""))
     yield from _sizes(section)
     yield from _checked(section.where, sheet)
 
@@ -39,12 +52,14 @@ def recalls(section: Recalls, truncation: bool) -> Iterator[Finding]:
         known[name] = among
         column = {row: cells[name] for row, cells in rows.items() if name in cells}
         if len(among) > 1 and column:
-            found = sizes([cell.range(truncation) for cell in column.values()], among)
+            shares = {row: (cell.range(truncation), section.runs_of(row)) for row, cell in column.items()}
+            found = sizes(shares.values(), among)
             if not found:
                 told = ", ".join(map(str, column.values()))
-                yield Finding(f"{section.where}, {name}", f"no class of {among[0]:,} to {among[-1]:,} gives {told}")
+                line = f"no class of {among[0]:,} to {among[-1]:,} gives {told}"
+                yield Finding(f"{section.where}, {name}", line, tuple(_most(column, shares, among)))
             else:
-                yield from _strange(f"{section.where}, {name}", column, found, among, truncation)
+                yield from _strange(f"{section.where}, {name}", column, shares, found, among)
                 known[name] = found
     if section.size and sum(known[name][0] for name in known) > section.size.hi:
         told = " + ".join(f"{known[name][0]:,} {name}" for name in known)
@@ -59,15 +74,24 @@ def recalls(section: Recalls, truncation: bool) -> Iterator[Finding]:
         figures: dict[Key, Printed] = {
             ("", name) if name in AVERAGED else (name, "recall"): cell for name, cell in cells.items()
         }
-        yield from _checked(f"{section.where}, {row}", _sheet(section, known, figures, truncation))
+        sheet = _sheet(section, known, figures, truncation, section.runs_of(row))
+        yield from _checked(f"{section.where}, {row}", sheet)
+
+
+def _most(column: dict[str, Printed], shares: Mapping[str, Share], among: range) -> Iterator[str]:
+    """Name the sizes that give most figures of a class, and what one of them makes of another figure."""
+    yield told_best(list(shares.values()), among).capitalize()
+    size = best_sizes(list(shares.values()), among)[0].size
+    row = next(row for row, (share, runs) in shares.items() if not hits(share, runs * size))
+    yield f"{column[row]} ({row}): {nearest(column[row], shares[row][1] * size)}"
 
 
 def _strange(
-    where: str, column: dict[str, Printed], found: list[int], among: range, truncation: bool
+    where: str, column: dict[str, Printed], shares: Mapping[str, Share], found: list[int], among: range
 ) -> Iterator[Finding]:
     """Remark on a figure without which a far smaller class would give all others."""
     for row in column:
-        rest = [cell.range(truncation) for name, cell in column.items() if name != row]
+        rest = [share for name, share in shares.items() if name != row]
         without = sizes(rest, range(among[0], found[0]))
         if without and 5 * without[0] <= found[0]:
             line = (
@@ -77,7 +101,11 @@ def _strange(
 
 
 def _sheet(
-    section: Recalls | Report, known: dict[str, Sequence[int]], figures: dict[Key, Printed], truncation: bool
+    section: Recalls | Report,
+    known: dict[str, Sequence[int]],
+    figures: dict[Key, Printed],
+    truncation: bool,
+    runs: int,
 ) -> Sheet:
     total = section.size.all if section.size else None
     every = {name: known.get(name) or (range(1, total[-1] + 1) if total else range(0)) for name in section.classes}
@@ -85,7 +113,10 @@ def _sheet(
         least, most = (sum(sizes[end] for sizes in every.values()) for end in (0, -1))
         if total is None or least > total[-1] or most < total[0]:
             total = range(least, most + 1)
-    return Sheet(every, total, figures, section.average, truncation)
+    if runs > 1:
+        every = {name: [runs * size for size in sizes] for name, sizes in every.items()}
+        total = total and range(runs * total[0], runs * total[-1] + 1, runs)
+    return Sheet(every, total, figures, section.average, truncation, runs)
 
 
 def _sizes(section: Recalls | Report) -> Iterator[Finding]:
@@ -103,7 +134,10 @@ def _checked(where: str, sheet: Sheet) -> Iterator[Finding]:
     for name in sheet.sizes:
         cells = {figure: cell for (of, figure), cell in sheet.figures.items() if of == name}
         place = f"{where}, {name}"
-        found += [*bounded(place, cells), *one_class(place, cells, sheet.truncation)]
+        # The mean of several F1 is bound by mean precision and recall only as an average over classes is.
+        several = sheet.runs > 1
+        fits = averaged(place, cells, "any", sheet.truncation) if several else one_class(place, cells, sheet.truncation)
+        found += [*bounded(place, cells), *fits]
     overall = {figure: cell for (of, figure), cell in sheet.figures.items() if not of}
     found += [*bounded(where, overall), *averaged(where, overall, sheet.average, sheet.truncation)]
     weighted = list(_weighted(where, sheet))
@@ -125,19 +159,30 @@ def _recalls(where: str, sheet: Sheet) -> Iterator[Finding]:
     cells = {name: sheet.figures[name, "recall"] for name in missed}
     if len(missed) == 1:
         name, size = next(iter(missed.items()))
-        line = f"no count of {size} samples gives recall {cells[name]} of {name}"
+        line = f"no count of {size} samples{_in_runs(sheet)} gives recall {cells[name]} of {name}"
     else:
-        line = f"{len(missed)} recalls are no count of their class: "
+        line = f"{len(missed)} recalls are no count of their class{_in_runs(sheet)}: "
         line += listed([f"{name} {cells[name]} of {size}" for name, size in missed.items()])
     details = []
     for name, size in missed.items():
-        would = nearby([cells[name].range(sheet.truncation)], size.lo, 2)
+        share = cells[name].range(sheet.truncation)
+        would = nearby([(share, 1)], size.lo, 2)
         more = f"; sizes near it that would: {', '.join(map(str, would))}" if would else ""
         short = cells[name].coarser
         if short and hits(short.range(sheet.truncation), size.lo):
             more += f"; with fewer digits, {short}, it would fit"
         details.append(f"{name}: {nearest(cells[name], size.lo)}{more}")
+    details += _as_runs(sheet, [(cells[name], size.lo) for name, size in missed.items()])
     yield Finding(where, line, tuple(details))
+
+
+def _in_runs(sheet: Sheet) -> str:
+    return f" in {sheet.runs} runs together" if sheet.runs > 1 else ""
+
+
+def _as_runs(sheet: Sheet, missed: Sequence[tuple[Printed, int]]) -> tuple[str, ...]:
+    """Name the number of runs of which figures could be means."""
+    return told_runs([(cell.range(sheet.truncation), size) for cell, size in missed]) if sheet.runs == 1 else ()
 
 
 def _accuracy(where: str, sheet: Sheet) -> Iterator[Finding]:
@@ -145,11 +190,11 @@ def _accuracy(where: str, sheet: Sheet) -> Iterator[Finding]:
     if cell is None or share is None or sheet.total is None or any(hits(share, size) for size in sheet.total):
         return
     size = Size(sheet.total[0], sheet.total[-1])
-    would = ", ".join(f"{one:,}" for one in nearby([share], size.lo, 3))
+    would = ", ".join(f"{one:,}" for one in nearby([(share, 1)], size.lo, 3))
     yield Finding(
         where,
-        f"no count of {size} samples gives accuracy {cell}",
-        (nearest(cell, size.lo), f"The nearest sizes that would: {would}"),
+        f"no count of {size} samples{_in_runs(sheet)} gives accuracy {cell}",
+        (nearest(cell, size.lo), f"The nearest sizes that would: {would}", *_as_runs(sheet, [(cell, size.lo)])),
     )
 
 
@@ -166,7 +211,12 @@ def _mean(where: str, sheet: Sheet) -> Iterator[Finding]:
         total += share
     mean = total * exactly(Fraction(1, len(ranges)))
     if not mean.meets(cell.range(sheet.truncation)):
-        yield Finding(where, f"the mean of the {len(ranges)} printed recalls is {span(mean, cell)}, printed is {cell}")
+        told = " + ".join(str(sheet.figures[name, "recall"]) for name in ranges)
+        yield Finding(
+            where,
+            f"the mean of the {len(ranges)} printed recalls is {span(mean, cell)}, printed is {cell}",
+            (f"({told}) / {len(ranges)}",),
+        )
 
 
 def _weighted(where: str, sheet: Sheet) -> Iterator[Finding]:
@@ -193,25 +243,31 @@ def _weighted(where: str, sheet: Sheet) -> Iterator[Finding]:
     else:
         low, high = min(one.lo for one in ranges.values()), max(one.hi for one in ranges.values())
         line = f"no class counts weight the recalls, {span(Range(low, high), cell)}, to an accuracy of {cell}"
-        yield Finding(where, line)
+        told = ", ".join(
+            f"{sheet.figures[name, 'recall']} of {Size(*ends[name]) if ends[name][0] else 'any number'}"
+            for name in ends
+        )
+        yield Finding(where, line, (f"Recalls, and samples that their classes may have: {told}",))
 
 
 def _together(where: str, sheet: Sheet) -> Iterator[Finding]:
     """Search for counts that give every printed figure at once."""
-    try:
-        listed_options = [options(sheet, name) for name in sheet.sizes]
-        for name, rows in zip(sheet.sizes, listed_options, strict=True):
-            if len(rows) == 0:
-                yield _no_counts(where, sheet, name)
-                return
-        if not _impossible(sheet, listed_options):
+    listed_options: list[Integers] = []
+    for name in sheet.sizes:
+        try:
+            listed_options.append(options(sheet, name))
+        except UndecidedError:
+            continue
+        if len(listed_options[-1]) == 0:
+            yield _no_counts(where, sheet, name)
             return
-    except UndecidedError:
+    if len(listed_options) < len(sheet.sizes) or not _impossible(sheet, listed_options):
         return
     smallest = _smallest(rules(sheet, averages_of(sheet)[0]), lambda kept: _fails(kept, listed_options))
     told = listed([_RULES[name] for name in dict.fromkeys(rule.name for rule in smallest)])
     alone = [_told(key, cell) for key, cell in sheet.figures.items() if _possible_without(sheet, key)]
     details = [f"What cannot be met together: figures of each class, {told}."]
+    details += _near_counts(sheet, [key for key in sheet.figures if _told(key, sheet.figures[key]) in alone])
     if alone:
         details.append(f"Without one of these all others fit: {listed(alone)}")
     yield Finding(where, "each figure could be, but no one set of counts gives all of them", tuple(details))
@@ -233,7 +289,24 @@ def _no_counts(where: str, sheet: Sheet, name: str) -> Finding:
     cells = {figure: cell for (of, figure), cell in sheet.figures.items() if of == name}
     told = ", ".join(f"{figure} {cell}" for figure, cell in cells.items())
     size = Size(sheet.sizes[name][0], sheet.sizes[name][-1])
-    return Finding(f"{where}, {name}", f"no whole counts with {size} samples of this class give {told} together")
+    line = f"no whole counts with {size} samples of this class give {told} together"
+    return Finding(f"{where}, {name}", line, tuple(_near_figures(sheet, name, cells)))
+
+
+def _near_figures(sheet: Sheet, name: str, cells: dict[str, Printed]) -> Iterator[str]:
+    """Write for each figure of a class the values nearest to it that the others leave possible."""
+    for figure, cell in cells.items():
+        fewer = replace(sheet, figures={key: one for key, one in sheet.figures.items() if key != (name, figure)})
+        # What others call by this name does not matter here.
+        try:
+            rows = options(replace(fewer, figures=fewer.figures | {("", "f1"): cell}), name)
+        except UndecidedError:
+            continue
+        n, t, m = rows[:, 0], rows[:, 1], rows[:, 2]
+        top, bottom = {"recall": (t, n), "precision": (t, m), "f1": (2 * t, n + m)}[figure]
+        if (bottom > 0).any():
+            found = around(top[bottom > 0], bottom[bottom > 0], cell)
+            yield f"{figure} {cell}: with the others it is {found}"
 
 
 def _told(key: Key, cell: Printed) -> str:
@@ -263,8 +336,52 @@ def _smallest(bound: list[Rule], fails: Callable[[list[Rule]], bool]) -> list[Ru
 
 def _possible_without(sheet: Sheet, key: Key) -> bool:
     fewer = replace(sheet, figures={one: cell for one, cell in sheet.figures.items() if one != key})
+    return _counts_of(fewer) is not None
+
+
+def _counts_of(sheet: Sheet) -> list[tuple[int, int, int]] | None:
+    """Return counts of each class that give all figures; None where none are found."""
     try:
-        given = [options(fewer, name) for name in fewer.sizes]
-        return any(solve(rules(fewer, average), given) is not None for average in averages_of(fewer))
+        given = [options(sheet, name) for name in sheet.sizes]
+        solved = (solve(rules(sheet, average), given) for average in averages_of(sheet))
+        return next((counts for counts in solved if counts is not None), None)
     except UndecidedError:
-        return False
+        return None
+
+
+def _near_counts(sheet: Sheet, alone: Sequence[Key]) -> Iterator[str]:
+    """Write counts that give all figures but one, of which they give a value near by."""
+    for key in sorted(alone, key=lambda key: bool(key[0]))[:1]:
+        cell = sheet.figures[key]
+        counts = None
+        for wider in range(1, 24):
+            step = (cell.step or Fraction(1, 10**9)) * 2**wider
+            counts = _counts_of(replace(sheet, figures=sheet.figures | {key: replace(cell, step=step)}))
+            if counts is not None:
+                break
+        if counts is None:
+            return
+        told = ", ".join(
+            f"{name} {t:,} of {n:,}" + (f", {m:,} called so" if sheet.calls else "")
+            for name, (n, t, m) in zip(sheet.sizes, counts, strict=True)
+        )
+        yield f"Counts that come near: {told}: {_told(key, cell)} would be {_value(key, sheet, counts)}"
+
+
+def _value(key: Key, sheet: Sheet, counts: Sequence[tuple[int, int, int]]) -> str:
+    name, figure = key
+    cell = sheet.figures[key]
+    quotients = {
+        "recall": [(t, n) for n, t, _ in counts],
+        "precision": [(t, m) for _, t, m in counts],
+        "f1": [(2 * t, n + m) for n, t, m in counts],
+    }
+    if name:
+        return quotient(*quotients[figure][list(sheet.sizes).index(name)], cell)
+    if figure == "accuracy":
+        return quotient(sum(t for _, t, _ in counts), sum(n for n, _, _ in counts), cell)
+    pairs = quotients["recall" if figure == "mean" else figure]
+    parts = [Fraction(top, bottom) if bottom else Fraction(0) for top, bottom in pairs]
+    weights = [n if sheet.average == "weighted" and figure != "mean" else 1 for n, _, _ in counts]
+    mean = sum((part * weight for part, weight in zip(parts, weights, strict=True)), Fraction(0)) / sum(weights)
+    return f"the mean of {', '.join(shown(part, cell) for part in parts)}, that is {shown(mean, cell, 2)}"

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from math import sqrt
 
-from evenface.audit.findings import Finding
+from evenface.audit.averages import percent_hint
+from evenface.audit.findings import Finding, listed
 from evenface.audit.numbers import Printed, Range, exactly, shown, span
 from evenface.audit.quantiles import about, interval_factor
 from evenface.audit.schema import Samples
@@ -14,31 +15,31 @@ _SLACK = 1e-9
 
 def samples(section: Samples, truncation: bool) -> Iterator[Finding]:
     """Check each row: intervals against mean and sd, sd against the range of values, all against printed values."""
-    zs = []
+    zs: dict[int, int] = {}
     for name, cells in section.cells().items():
-        where = f"{section.where}, {name}"
-        yield from _spread(where, section, cells, truncation)
+        where, n = f"{section.where}, {name}", section.n_of(name)
+        yield from _spread(where, section, n, cells, truncation)
         if section.whole:
-            yield from _whole(where, section.n, cells, truncation)
+            yield from _whole(where, n, cells, truncation)
         if name in section.values:
             values = [cell.percent() if section.unit else cell for cell in section.values[name] if cell]
-            yield from _values(where, section.n, cells, values, truncation)
+            yield from _values(where, n, cells, values, truncation)
         if {"mean", "sd", "low", "high"} <= cells.keys():
-            kind, flaw = _interval(where, section, cells, truncation)
+            kind, flaw = _interval(where, section, n, cells, truncation)
             if flaw:
                 yield flaw
-            elif kind == "z" and section.n < 30:
-                zs.append(name)
-    if zs:
-        t, z = interval_factor(section.level, section.n, "t"), interval_factor(section.level, section.n, "z")
+            elif kind == "z" and n < 30:
+                zs[n] = zs.get(n, 0) + 1
+    for n, count in zs.items():
+        t, z = interval_factor(section.level, n, "t"), interval_factor(section.level, n, "z")
         line = (
-            f"{len(zs)} intervals fit the normal quantile {z:.3f} and not Student's t of {section.n - 1} degrees of "
-            f"freedom, {t:.3f}: for n = {section.n} they are too narrow by {t / z:.2f}"
+            f"{count} intervals fit the normal quantile {z:.3f} and not Student's t of {n - 1} degrees of "
+            f"freedom, {t:.3f}: for n = {n} they are too narrow by {t / z:.2f}"
         )
         yield Finding(section.where, line, cannot=False)
 
 
-def _spread(where: str, section: Samples, cells: dict[str, Printed], truncation: bool) -> Iterator[Finding]:
+def _spread(where: str, section: Samples, n: int, cells: dict[str, Printed], truncation: bool) -> Iterator[Finding]:
     """Values between two ends have var <= (mean - least)(most - mean), times n / (n - 1) for a sample's."""
     if section.least is None or section.most is None:
         return
@@ -46,19 +47,24 @@ def _spread(where: str, section: Samples, cells: dict[str, Printed], truncation:
     for figure in ("mean", "median"):
         cell = cells.get(figure)
         if cell and not cell.range(truncation).meets(Range(least, most)):
-            yield Finding(where, f"{figure} {cell} lies outside of {section.least} to {section.most}")
+            hint = percent_hint(cell) if most == 1 else ()
+            yield Finding(where, f"{figure} {cell} lies outside of {section.least} to {section.most}", hint)
             return
     if not {"mean", "sd"} <= cells.keys():
         return
     mean, sd = cells["mean"].range(truncation), cells["sd"].range(truncation)
     at = [min(max(value, least), most) for value in (mean.lo, mean.hi, min(max((least + most) / 2, mean.lo), mean.hi))]
-    bound = max((value - least) * (most - value) for value in at) * Fraction(section.n, section.n - 1)
+    bound = max((value - least) * (most - value) for value in at) * Fraction(n, n - 1)
     if sd.lo > 0 and sd.lo**2 > bound:
-        line = f"sd {cells['sd']} cannot be with mean {cells['mean']} of {section.n} values from {section.least} to "
+        line = f"sd {cells['sd']} cannot be with mean {cells['mean']} of {n} values from {section.least} to "
         yield Finding(
             where,
             f"{line}{section.most}: at most {shown(sqrt(bound), cells['sd'])}",
-            ("var <= (mean - least)(most - mean) n / (n - 1), when all values lie at the ends.",),
+            (
+                "var <= (mean - least)(most - mean) n / (n - 1), when all values lie at the ends: "
+                f"({cells['mean']} - {section.least})({section.most} - {cells['mean']}) x {n}/{n - 1}, "
+                f"with rounding {float(bound):.6g}, of which the root is {shown(sqrt(bound), cells['sd'], 2)}",
+            ),
         )
 
 
@@ -81,7 +87,15 @@ def _whole(where: str, n: int, cells: dict[str, Printed], truncation: bool) -> I
             for square in Range(lo + Fraction(total**2, n), hi + Fraction(total**2, n)).wholes()
         )
         if not any((square - total) % 2 == 0 for square, total in squares):
-            yield Finding(where, f"no {n} whole numbers have mean {cells['mean']} and sd {cells['sd']}")
+            total = totals[0]
+            ends = [f"{float(end + Fraction(total**2, n)):.6g}" for end in (lo, hi)]
+            parity = "even" if total % 2 == 0 else "odd"
+            line = f"With the sum {total}, the sum of squares is (n - 1) sd^2 + {total}^2/{n}, {ends[0]} to {ends[1]}: "
+            yield Finding(
+                where,
+                f"no {n} whole numbers have mean {cells['mean']} and sd {cells['sd']}",
+                (f"{line}no {parity} whole number is, and it must be {parity} as the sum is.",),
+            )
 
 
 def _values(
@@ -99,7 +113,9 @@ def _values(
     for figure, truth in computed.items():
         cell = cells.get(figure)
         if cell and not truth.meets(cell.range(truncation)):
-            yield Finding(where, f"the {figure} of the {n} printed values is {span(truth, cell)}, printed is {cell}")
+            line = f"the {figure} of the {n} printed values is {span(truth, cell)}, printed is {cell}"
+            told = listed([str(value) for value in values], 20)
+            yield Finding(where, line, (f"{figure} of {told}",))
 
 
 def _median(ranges: Sequence[Range]) -> Range:
@@ -119,17 +135,20 @@ def _sd(ranges: Sequence[Range]) -> Range:
     return Range(Fraction(max(sd - off, 0.0)), Fraction(sd + off))
 
 
-def _interval(where: str, section: Samples, cells: dict[str, Printed], truncation: bool) -> tuple[str, Finding | None]:
+def _interval(
+    where: str, section: Samples, n: int, cells: dict[str, Printed], truncation: bool
+) -> tuple[str, Finding | None]:
     """Hold an interval against mean -+ q sd / sqrt(n), with Student's and with the normal quantile."""
     mean, sd, low, high = (cells[name].range(truncation) for name in ("mean", "sd", "low", "high"))
     told = []
     for kind in ("t", "z"):
-        half = sd * about(interval_factor(section.level, section.n, kind) / sqrt(section.n))
+        factor = interval_factor(section.level, n, kind)
+        half = sd * about(factor / sqrt(n))
         below, above = mean - half, mean + half
         if below.meets(low) and above.meets(high):
             return kind, None
         name, width, like = {"t": "Student", "z": "normal"}[kind], (half.lo + half.hi) / 2, cells["low"]
-        told.append(f"{name}: {shown(cells['mean'].value - width, like)} to {shown(cells['mean'].value + width, like)}")
-    line = f"interval {cells['low']} to {cells['high']} does not fit mean {cells['mean']}, sd {cells['sd']}, n = "
-    line += str(section.n)
-    return "", Finding(where, line, ("mean -+ q sd / sqrt(n) gives " + "; ".join(told),))
+        ends = f"{shown(cells['mean'].value - width, like)} to {shown(cells['mean'].value + width, like)}"
+        told.append(f"{name}: {cells['mean']} -+ {factor:.3f} x {cells['sd']} / sqrt({n}) = {ends}")
+    line = f"interval {cells['low']} to {cells['high']} does not fit mean {cells['mean']}, sd {cells['sd']}, n = {n}"
+    return "", Finding(where, line, tuple(told))

@@ -4,26 +4,50 @@ Most sections are tables, copied as they are printed: ``columns`` names what sta
 line of numbers for each row, ``-`` where none is printed. Digits are kept as printed.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from evenface.audit.grid import Average, Classes, Count, Grid, Level, Number, Place, Row
+from evenface.audit.grid import (
+    Average,
+    Classes,
+    Count,
+    Counted,
+    Grid,
+    Level,
+    Number,
+    Place,
+    Repeated,
+    Row,
+    check_cell,
+)
 from evenface.audit.numbers import read_number
 from evenface.recipes.section import Section
 
+NO_SHARES = ("precision", "f1", "auc", "roc_auc", "mcc", "kappa", "balanced_accuracy")
+"""Columns of which no size of the test set makes a count."""
 
-class Accuracies(Grid):
-    """Shares of one test set: every number is a count of its ``size`` samples."""
+
+class Accuracies(Repeated):
+    """Shares of one test set: every number is a count of its ``size`` samples, or the mean of ``runs`` such counts."""
+
+    COUNTS: ClassVar[dict[str, int]] = {"size": 1, "runs": 1}
 
     size: Count | None = None
-    at_most: int = Field(default=20_000, ge=1)
+    at_most: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _shares(self) -> "Accuracies":
+        wrong = [one for one in self.columns if one.lower().replace(" ", "_").replace("-", "_") in NO_SHARES]
+        if wrong:
+            raise ValueError(f"{self.where}: {wrong[0]} is no share of all samples; use averages, recalls or reports")
+        return self
 
 
 AVERAGED = ("accuracy", "mean", "precision", "recall", "f1")
 
 
-class Recalls(Grid):
+class Recalls(Repeated):
     """A classifier a row, recall of each class in the columns; ``accuracy`` overall, ``mean`` over the classes."""
 
     size: Count | None = None
@@ -32,7 +56,7 @@ class Recalls(Grid):
 
     def known(self) -> tuple[str, ...]:
         """Classes, and what is averaged over them."""
-        return (*self.classes, *AVERAGED)
+        return (*self.classes, *AVERAGED, *self.COUNTS)
 
 
 class Averages(Grid):
@@ -42,10 +66,11 @@ class Averages(Grid):
     average: Average = "any"
 
 
-class Report(Grid):
+class Report(Repeated):
     """One classifier: a class a row, its precision, recall and F1 in the columns; a confusion matrix (true x found)."""
 
     KNOWN = ("precision", "recall", "f1")
+    COUNTS: ClassVar[dict[str, int]] = {}
 
     size: Count | None = None
     classes: Classes
@@ -69,6 +94,8 @@ class Report(Grid):
             raise ValueError(f"{self.where}: the matrix must have {count} rows and columns, one for each class")
         if self.matrix is not None and (any(cell < 0 for row in self.matrix for cell in row) or not self.total):
             raise ValueError(f"{self.where}: the matrix must hold counts, and not only zeros")
+        if self.matrix is not None and self.runs_of("") > 1:
+            raise ValueError(f"{self.where}: a matrix is of one run, not of the mean of {self.runs_of('')}")
         return self
 
     @property
@@ -77,7 +104,7 @@ class Report(Grid):
         return sum(map(sum, self.matrix or []))
 
 
-class Binaries(Grid):
+class Binaries(Repeated):
     """One class against the rest, a problem a row, all on one test set."""
 
     KNOWN = ("accuracy", "precision", "recall", "sensitivity", "specificity", "f1", "positives")
@@ -101,17 +128,22 @@ class Ratios(Grid):
         return self
 
 
-class Samples(Grid):
+class Samples(Counted):
     """Means, standard deviations, medians, intervals of n values; ``values`` holds printed values of a row."""
 
     KNOWN = ("mean", "sd", "median", "low", "high")
-
-    n: int = Field(ge=2)
     least: Number | None = None
     most: Number | None = None
     whole: bool = False
     level: Level = read_number("0.95")
     values: dict[str, Row] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _numbers(self) -> "Samples":
+        for name, row in self.values.items():
+            for cell in row:
+                check_cell(f"{self.where}: values of {name}", "each", cell, (), {})
+        return self
 
 
 class Effects(Grid):
@@ -119,6 +151,7 @@ class Effects(Grid):
 
     KNOWN = ("f", "p", "eta2", "power")
     NEEDED = ("f",)
+    BOUNDS = ("p", "power")
 
     df: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
     alpha: Level = read_number("0.05")
@@ -127,11 +160,11 @@ class Effects(Grid):
 class Comparisons(Place):
     """Paired or independent comparisons in families: Cohen's d, difference, its interval, corrected p-values."""
 
-    n: int = Field(ge=2)
+    n: int | None = Field(default=None, ge=2)
     paired: bool = True
     level: Level = read_number("0.95")
     correction: Literal["none", "bonferroni", "fdr"] = "none"
-    columns: tuple[Literal["d", "difference", "low", "high", "p"], ...]
+    columns: tuple[Literal["d", "difference", "low", "high", "p", "n"], ...]
     families: dict[str, dict[str, Row]]
 
     @model_validator(mode="after")
@@ -140,6 +173,10 @@ class Comparisons(Place):
             for name, row in rows.items():
                 if len(row) != len(self.columns):
                     raise ValueError(f"{self.where}: {family}, {name} has {len(row)} numbers for {len(self.columns)}")
+                for cell, column in zip(row, self.columns, strict=True):
+                    check_cell(f"{self.where}: {family}, {name}", column, cell, ("p",), {"n": 2})
+                if self.n is None and ("n" not in self.columns or row[self.columns.index("n")] is None):
+                    raise ValueError(f"{self.where}: {family}, {name} needs an n: one of the table, or a column n")
         return self
 
 
@@ -148,6 +185,7 @@ class Powers(Grid):
 
     KNOWN = ("n", "d", "power")
     NEEDED = ("n", "d", "power")
+    BOUNDS = ("power",)
 
     paired: bool = True
     smallest: bool = False
@@ -161,15 +199,45 @@ class Powers(Grid):
         return self
 
 
-class Equivalences(Grid):
+class Equivalences(Counted):
     """Intervals of differences against margins; ``equivalent`` names the rows that the paper calls so."""
 
     KNOWN = ("difference", "low", "high", "margin")
     NEEDED = ("low", "high", "margin")
-
-    n: int = Field(ge=2)
     level: Level = read_number("0.95")
     equivalent: tuple[str, ...] = ()
+
+
+class Differences(Grid):
+    """Differences between the means of two ``sides``, of which the text calls one the ``higher``.
+
+    ``means`` holds for some rows the printed values that are averaged on each side: they tell which side is subtracted
+    from which, in all rows of the table.
+    """
+
+    KNOWN = ("difference",)
+    NEEDED = ("difference",)
+
+    sides: tuple[str, str]
+    means: dict[str, dict[str, Row]] = Field(default_factory=dict)
+    higher: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _named(self) -> "Differences":
+        for key, given in (("means", self.means), ("higher", self.higher)):
+            unknown = [name for name in given if name not in self.rows]
+            if unknown:
+                raise ValueError(f"{self.where}: {key} of {unknown[0]}, which is no row: {', '.join(self.rows)}")
+        for name, sides in self.means.items():
+            if set(sides) != set(self.sides) or any(not row or None in row for row in sides.values()):
+                raise ValueError(f"{self.where}: means of {name} need values for each of: {', '.join(self.sides)}")
+            for row in sides.values():
+                for cell in row:
+                    check_cell(f"{self.where}: means of {name}", "each", cell, (), {})
+        wrong = [side for side in self.higher.values() if side not in self.sides]
+        if wrong:
+            raise ValueError(f"{self.where}: {wrong[0]} is none of the sides: {', '.join(self.sides)}")
+        return self
 
 
 class Sums(Place):
@@ -265,6 +333,7 @@ class Claims(Section):
     gains: list[Gains] = Field(default_factory=list)
     bests: list[Bests] = Field(default_factory=list)
     orders: list[Orders] = Field(default_factory=list)
+    differences: list[Differences] = Field(default_factory=list)
     repeats: list[Repeats] = Field(default_factory=list)
     products: list[Products] = Field(default_factory=list)
     parameters: list[Parameters] = Field(default_factory=list)

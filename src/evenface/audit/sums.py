@@ -1,11 +1,11 @@
 """Sums, shares, gains, bests and repetitions that do not add up."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 from evenface.audit.findings import Finding
 from evenface.audit.numbers import Printed, Range, exactly, shown, span
-from evenface.audit.schema import Bests, Gains, Orders, Products, Repeats, Sums
+from evenface.audit.schema import Bests, Differences, Gains, Orders, Products, Repeats, Sums
 
 
 def sums(section: Sums, truncation: bool) -> Iterator[Finding]:
@@ -18,12 +18,14 @@ def sums(section: Sums, truncation: bool) -> Iterator[Finding]:
     if section.total and not made.meets(total):
         told = " + ".join(map(str, section.parts.values()))
         yield Finding(section.where, f"{told} = {span(made, section.total)}, printed is {section.total}")
+    middle = section.total.value if section.total else (made.lo + made.hi) / 2
     for name, cell in section.shares.items():
         share = parts[name] / total
         if not share.meets(cell.range(truncation)):
             whole = str(section.total or f"{float(made.lo):,.0f}")
             line = f"{section.parts[name]} of {whole} is {span(share, cell)}, printed is {cell}"
-            yield Finding(f"{section.where}, {name}", line)
+            told = f"{section.parts[name]}/{whole} = {shown(section.parts[name].value / middle, cell, 2)}"
+            yield Finding(f"{section.where}, {name}", line, (told,))
     if section.shares.keys() == parts.keys():
         whole_of = exactly(0)
         for cell in section.shares.values():
@@ -45,7 +47,8 @@ def gains(section: Gains, truncation: bool) -> Iterator[Finding]:
             other for other in wrong if other != name and any(_fits(cell, truth) for truth in truths[other].values())
         ]
         more = tuple(f"It is that of: {other}; the two seem to be exchanged." for other in others[:1])
-        yield Finding(f"{section.where}, {name}", f"{given} is a gain of {told}, printed is {cell}", more)
+        line = f"{given} is a gain of {told}, printed is {cell}"
+        yield Finding(f"{section.where}, {name}", line, (*more, *_subtracted(rows[name], truths[name])))
 
 
 def _gains(cells: dict[str, Printed], reading: str, truncation: bool) -> dict[str, Range]:
@@ -57,6 +60,14 @@ def _gains(cells: dict[str, Printed], reading: str, truncation: bool) -> dict[st
         # (end - start) / start = end / start - 1, where each number stands once: the range is exact.
         found["relative"] = end / start - exactly(1)
     return found
+
+
+def _subtracted(cells: dict[str, Printed], truths: dict[str, Range]) -> Iterator[str]:
+    start, end, cell = cells["from"], cells["to"], cells["gain"]
+    if "in points" in truths:
+        yield f"{end} - {start} = {shown(end.value - start.value, cell)}"
+    if "relative" in truths:
+        yield f"({end} - {start}) / {start} = {shown((end.value - start.value) / start.value, cell)}"
 
 
 def _fits(cell: Printed, truth: Range) -> bool:
@@ -71,11 +82,7 @@ def bests(section: Bests, truncation: bool) -> Iterator[Finding]:
         ranges = [cell.range(truncation) for cell in runs]
         cells = section.cells()[name]
         most = Range(max(one.lo for one in ranges), max(one.hi for one in ranges))
-        mean = exactly(0)
-        for one in ranges:
-            mean += one
-        mean *= exactly(Fraction(1, len(ranges)))
-        for figure, truth in (("best", most), ("mean", mean)):
+        for figure, truth in (("best", most), ("mean", _mean(runs, truncation))):
             cell = cells.get(figure)
             if cell and section.unit:
                 truth *= exactly(Fraction(1, 100))
@@ -83,6 +90,52 @@ def bests(section: Bests, truncation: bool) -> Iterator[Finding]:
                 told = ", ".join(map(str, runs))
                 line = f"the {figure} of {told} is {span(truth, cell)}, printed is {cell}"
                 yield Finding(f"{section.where}, {name}", line)
+
+
+def differences(section: Differences, truncation: bool) -> Iterator[Finding]:
+    """Find which side is subtracted from which, and hold what the text calls higher against the signs."""
+    first, second = section.sides
+    open_ways = {f"{first} - {second}": 1, f"{second} - {first}": -1}
+    proof: list[str] = []
+    for name, cells in section.cells().items():
+        if name not in section.means:
+            continue
+        cell, means = cells["difference"], section.means[name]
+        values = {side: [one for one in means[side] if one] for side in section.sides}
+        if section.unit:
+            values = {side: [one.percent() for one in row] for side, row in values.items()}
+        made = _mean(values[first], truncation) - _mean(values[second], truncation)
+        printed = cell.range(truncation)
+        ways = {way for way, sign in open_ways.items() if (made * exactly(sign)).meets(printed)}
+        told = f"{_averaged(values[first])} - {_averaged(values[second])} = {span(made, cell)}"
+        if not ways:
+            line = f"{first} less {second} is {span(made, cell)}" + ("" if len(open_ways) > 1 else ", as in other rows")
+            yield Finding(f"{section.where}, {name}", f"{line}, printed is {cell}", (told, *proof))
+            continue
+        if len(ways) < len(open_ways):
+            proof.append(f"{name}: {told}, printed is {cell}: differences are {next(iter(ways))}.")
+        open_ways = {way: sign for way, sign in open_ways.items() if way in ways}
+    if len(open_ways) > 1:
+        return
+    way, sign = next(iter(open_ways.items()))
+    for name, side in section.higher.items():
+        cell = section.cells()[name]["difference"]
+        gap = cell.range(truncation) * exactly(sign if side == first else -sign)
+        if gap.hi < 0:
+            line = f"{way} is {cell}, so {side} is lower, but the text calls it higher"
+            yield Finding(f"{section.where}, {name}", line, tuple(proof))
+
+
+def _mean(values: Sequence[Printed], truncation: bool) -> Range:
+    total = exactly(0)
+    for one in values:
+        total += one.range(truncation)
+    return total * exactly(Fraction(1, len(values)))
+
+
+def _averaged(values: Sequence[Printed]) -> str:
+    told = " + ".join(map(str, values))
+    return f"({told})/{len(values)}" if len(values) > 1 else told
 
 
 def orders(section: Orders, truncation: bool) -> Iterator[Finding]:
@@ -109,8 +162,11 @@ def products(section: Products, truncation: bool) -> Iterator[Finding]:
     if not made.meets(section.product.range(truncation)):
         told = " x ".join(f"{cell} {name}" for name, cell in section.factors.items())
         over = section.product.value / made.lo if made.lo else Fraction(0)
+        # A count that is a whole multiple of the others may have a factor that the paper does not name.
+        counts = all(not cell.step for cell in (section.product, *section.factors.values()))
         yield Finding(
             section.where,
             f"{told} = {span(made, section.product)}, printed is {section.product}",
             (f"A further factor of {shown(over)} would be needed.",),
+            cannot=not (counts and over > 1 and over.denominator == 1),
         )
