@@ -89,9 +89,9 @@ def test_comparison_equivalence_variance_effect_size_and_power_are_of_one_correc
     equal, expected = ef.equivalence(FOLDS, 0.05), ef.two_one_sided(FOLDS.change.mean(), error, 4, 0.05)
     assert (equal.p, equal.interval, equal.wide) == (expected.p, expected.interval, expected.wide)
     table = tidy(FOLDS)
-    effect = ef.factorial(table, "v", ["m"], "fold", overlap=0.25).effects[0]
+    effect = ef.factorial(table, "accuracy", ["m"], "fold", overlap=0.25).effects[0]
     assert (effect.f, effect.p) == pytest.approx((found.t**2, found.p))
-    term = ef.mixed(table, "v", ["m"], "fold", overlap=0.25)
+    term = ef.mixed(table, "accuracy", ["m"], "fold", overlap=0.25)
     assert term.differences[0].p == pytest.approx(found.p, rel=1e-3)
     d = found.effect("d_z")
     assert (d.low > 0) == (found.p < 0.05)
@@ -103,7 +103,7 @@ def test_comparison_equivalence_variance_effect_size_and_power_are_of_one_correc
 def tidy(pairs):
     sides = {"base": pairs.base, "new": pairs.values}
     return pd.DataFrame(
-        [(i, m, v) for m, values in sides.items() for i, v in enumerate(values)], columns=["fold", "m", "v"]
+        [(i, m, v) for m, values in sides.items() for i, v in enumerate(values)], columns=["fold", "m", "accuracy"]
     )
 
 
@@ -114,13 +114,15 @@ def test_an_interval_of_a_mean_over_folds_is_as_wide_as_that_of_differences():
 
 def test_a_table_whose_unit_is_the_fold_is_corrected_and_a_person_or_another_number_is_not():
     table = tidy(FOLDS)
-    by_default = examine(table, "v", ["m"], "fold").comparisons.contrasts[0]
+    by_default = examine(table, "accuracy", ["m"], "fold").comparisons.contrasts[0]
     assert (by_default.overlap, by_default.p) == (0.25, ef.compare(FOLDS).p)
-    assert examine(table, "v", ["m"], "fold", overlap=0).comparisons.contrasts[0].p == by_default.plain_p
-    people = examine(table.rename(columns={"fold": "person"}), "v", ["m"], "person").comparisons.contrasts[0]
+    assert examine(table, "accuracy", ["m"], "fold", overlap=0).comparisons.contrasts[0].p == by_default.plain_p
+    people = examine(table.rename(columns={"fold": "person"}), "accuracy", ["m"], "person").comparisons.contrasts[0]
     assert (people.overlap, people.p) == (0, people.plain_p)
-    repeated = pd.concat([table.assign(seed=0), table.assign(seed=1, v=table["v"] + 0.01 * (table["m"] == "new"))])
-    contrast = examine(repeated, "v", ["m"], ["seed", "fold"]).comparisons.contrasts[0]
+    repeated = pd.concat(
+        [table.assign(seed=0), table.assign(seed=1, accuracy=table["accuracy"] + 0.01 * (table["m"] == "new"))]
+    )
+    contrast = examine(repeated, "accuracy", ["m"], ["seed", "fold"]).comparisons.contrasts[0]
     assert (contrast.overlap, contrast.units, contrast.df) == (0.25, 10, 9)  # repeated cross-validation
 
 
@@ -135,7 +137,7 @@ def test_two_units_are_too_few_for_evidence():
     assert "evidence" not in found.sentence
     assert "too few" in found.sentence
     table = tidy(ef.Pairs(two.values, two.base + np.array([0, 1e-5])))
-    text = "\n".join(examine(table.rename(columns={"fold": "person"}), "v", ["m"], "person").lines)
+    text = "\n".join(examine(table.rename(columns={"fold": "person"}), "accuracy", ["m"], "person").lines)
     assert "evidence" not in text
     groups = ef.compare(ef.Groups(np.array([1.0, 1.0001]), np.array([0.0, 0.0002])))
     assert groups.p < 0.001
@@ -148,7 +150,7 @@ def test_over_seeds_the_verdict_is_about_training_noise():
     assert "larger than training noise: focal is higher" in found.sentence
     assert "evidence" not in found.sentence
     table = tidy(ef.Pairs(values, base)).rename(columns={"fold": "seed"})
-    text = "\n".join(examine(table, "v", ["m"], "seed").lines)
+    text = "\n".join(examine(table, "accuracy", ["m"], "seed").lines)
     assert "larger than training noise" in text
     assert "evidence" not in text
     assert verdict(0.3, 4, "seed", "that a is higher") == "not larger than training noise"
@@ -170,7 +172,7 @@ def test_wilcoxons_test_states_the_smallest_p_it_can_reach():
     assert found.p < 0.001
     assert (found.robust_p, found.robust_floor) == (0.0625, 0.0625)
     assert "the smallest it can reach over 5 people is 0.0625" in found.sentence
-    effect = ef.factorial(tidy(five), "v", ["m"], "fold").effects[0]
+    effect = ef.factorial(tidy(five), "accuracy", ["m"], "fold").effects[0]
     assert "Wilcoxon p = 0.062, the least that so few units allow" in effect.sentence
 
 

@@ -62,7 +62,7 @@ def test_units_that_lack_a_cell_call_for_a_mixed_model(table):
     found = examine(table.query("not (fold == 3 and loss == 'focal')"), "accuracy", ["network", "loss"], "fold")
     assert found.variance is None
     assert found.mixed is not None
-    assert (found.mixed.units, found.comparisons.contrasts[0].units) == (10, 9)
+    assert (found.mixed.units, found.comparisons.contrasts[0].units) == (10, 10)
 
 
 def test_one_factor_of_several_levels_is_ranked_as_well(table, tmp_path):
@@ -77,10 +77,10 @@ def test_each_value_of_its_own_unit_is_compared_in_groups(table, file):
     table["fold"] = range(len(table))
     found = examine(table, "accuracy", ["network", "loss"], "fold")
     assert found.variance is not None
-    assert (found.variance.kind, found.comparisons.contrasts[0].test) == ("between", "Welch's t test")
+    assert (found.variance.kind, found.comparisons.contrasts[0].test) == ("between", "contrast of cell means")
     taken = stats(file, *ASKED, "--independent").stdout
     assert "60 values taken as independent, of 10 folds" in taken
-    assert "30 pairs of 10 folds" in taken
+    assert "over 60 values of 10 folds (contrast of cell means" in taken
 
 
 @pytest.mark.parametrize(

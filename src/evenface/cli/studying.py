@@ -1,5 +1,6 @@
 """Verbs that set runs side by side, and say what holds."""
 
+import csv
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -113,9 +114,7 @@ def stats(
     table: Annotated[Path, typer.Argument(metavar="FILE", help="A row for each value: CSV, TSV or Parquet.")],
     *,
     value: Annotated[str, typer.Option(metavar="COLUMN", help="What was measured.")],
-    factors: Annotated[
-        str, typer.Option(metavar="A,B", help="Columns of conditions; the first level is the baseline.")
-    ],
+    factors: Annotated[str, typer.Option(metavar="A,B", help="Columns of conditions; one with a comma in quotes.")],
     unit: Annotated[str, typer.Option(metavar="COLUMN[,COLUMN]", help="What was repeated, such as fold or seed,fold.")],
     margin: Annotated[float | None, typer.Option(help="Differences within ± this are of no practical matter.")] = None,
     independent: Annotated[
@@ -130,6 +129,16 @@ def stats(
             "1 / (k - 1) for a column called fold with k values, else 0.",
         ),
     ] = None,
+    baseline: Annotated[
+        list[str] | None,
+        typer.Option(metavar="A=LEVEL", help="Level that others are compared with; by default the first. Repeatable."),
+    ] = None,
+    higher: Annotated[
+        bool | None,
+        typer.Option(
+            "--higher-is-better/--lower-is-better", help="Direction of the value; needed unless it is a known metric."
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the tables (CSV) and figures (SVG).")] = None,
 ) -> None:
     """Test a table of results: variance, differences, equivalence, power, each in words.
@@ -138,11 +147,29 @@ def stats(
     """
     from evenface.statistics.examine import examine
 
-    columns, units = ([name.strip() for name in given.split(",")] for given in (factors, unit))
+    columns, units = (
+        [name.strip() for name in next(csv.reader([given], skipinitialspace=True))] for given in (factors, unit)
+    )
     found = examine(
-        table, value, columns, units, margin=margin, kind="between" if independent else None, overlap=overlap
+        table,
+        value,
+        columns,
+        units,
+        margin=margin,
+        kind="between" if independent else None,
+        baselines=dict(_level(given, columns) for given in baseline or []),
+        higher_is_better=higher,
+        overlap=overlap,
     )
     echo(found.lines)
     if out is not None:
         found.save(out)
         echo([f"tables and figures  {out}"])
+
+
+def _level(given: str, factors: list[str]) -> tuple[str, str]:
+    """Read ``FACTOR=LEVEL``; both may hold an equals sign."""
+    for factor in sorted(factors, key=len, reverse=True):
+        if given.startswith(f"{factor}="):
+            return factor, given.removeprefix(f"{factor}=").strip()
+    raise InputError(f"--baseline {given!r} names no factor", f"Such as --baseline {factors[0]}=LEVEL.")

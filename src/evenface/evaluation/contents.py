@@ -1,5 +1,6 @@
 """Which tables a report holds: metrics, classes, confusion, differences and tests."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import stdev
 from typing import Any
@@ -62,11 +63,42 @@ NAMES = {
 }
 
 
+COMMON = {
+    **dict.fromkeys(("acc", "uar", "war", "bal_acc", "auc", "auroc", "auprc", "average_precision", "map"), True),
+    **dict.fromkeys(("pearson", "ccc", "pcc", "r2", "iou"), True),
+    **dict.fromkeys(("loss", "cross_entropy", "nll", "error", "error_rate", "mse", "rmse", "eer", "fpr", "fnr"), False),
+}
+"""Usual column names of tables from elsewhere: whether higher is better."""
+
+
 def name_of(key: str) -> str:
     """Name a metric as a reader does; one by clip says so."""
     if key.startswith(CLIP):
         return f"{NAMES[key.removeprefix(CLIP)]}, by clip"
     return f"{NAMES[key.removeprefix(EACH)]}, of each class" if key.startswith(EACH) else NAMES[key]
+
+
+def known_direction(column: str) -> bool | None:
+    """Return whether higher values of a metric are better, from its name or label; None where the name is not known.
+
+    Case, hyphens and blanks do not matter, nor does a split named before it, such as ``test_`` or ``val_``.
+
+    Examples
+    --------
+    >>> known_direction("Balanced accuracy"), known_direction("val_log_loss"), known_direction("yield")
+    (True, False, None)
+    """
+    plain = re.sub(r"[\s_-]+", "_", column.strip().lower())
+    bare = re.sub(rf"^((test|val|valid|validation|train|training|{CLIP[:-1]}|{EACH[:-1]})_)+", "", plain)
+    for name in (plain, bare):
+        if name in COMMON:
+            return COMMON[name]
+        keys = {name} | {key for key, label in NAMES.items() if label.lower().replace(" ", "_") == name}
+        if any(lower_is_better(key) for key in keys):
+            return False
+        if any(key in NAMES for key in keys):
+            return True
+    return None
 
 
 def lower_note(keys: Iterable[str]) -> str:

@@ -16,6 +16,8 @@ UNITS = {"people": "person", "clips": "clip", "samples": "sample"}
 ALONE = "All test samples are of one {}: how much others would differ is not known, so there are no intervals."
 TOGETHER = "All samples of a {} are drawn together, as they resemble each other."
 UNKNOWN = "Whom the samples show is not known. If they show some people often, the intervals are too narrow."
+FIXED = (-4, 6)
+"""Powers of ten of numbers that are written without an exponent."""
 LEVELS = {"mae": "MAE", "qwk": "quadratic kappa", "icc": "ICC(3,1)"}
 """Short names of what is said of ordered classes."""
 
@@ -30,6 +32,26 @@ def signed(value: float, digits: int = 3) -> str:
     if math.isnan(value):
         return "–"
     return f"{value:+.{digits}f}" if round(value, digits) else f"{0:.{digits}f}"
+
+
+def signed_interval(estimate: Estimate) -> str:
+    """Write a difference with its interval, to as many digits as the largest of them needs.
+
+    Examples
+    --------
+    >>> signed_interval(Estimate(0.0271, 0.0134, 0.0409)), signed_interval(Estimate(4.3e-10, -1e-11, 8.7e-10))
+    ('+0.027 [+0.013, +0.041]', '+4.30e-10 [-0.10e-10, +8.70e-10]')
+    >>> signed_interval(Estimate(0.0043))
+    '+0.0043'
+    """
+    parts = [estimate.value] if math.isnan(estimate.low) else [estimate.value, estimate.low, estimate.high]
+    largest = max(map(abs, parts))
+    power = math.floor(math.log10(largest)) if 0 < largest < math.inf else 0
+    if FIXED[0] <= power <= FIXED[1]:
+        first, *bounds = (signed(part, max(3, 1 - power)) for part in parts)
+    else:
+        first, *bounds = (f"{signed(part / 10.0**power, 2)}e{power:+03d}" for part in parts)
+    return f"{first} [{', '.join(bounds)}]" if bounds else first
 
 
 def with_interval(estimate: Estimate) -> str:

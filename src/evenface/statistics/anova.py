@@ -9,15 +9,14 @@ import numpy as np
 import pandas as pd
 
 from evenface.errors import InputError
-from evenface.statistics.checks import ALPHA, Check, balance, equal_spread, normal
-from evenface.statistics.coding import COLON, design, orthonormal, term_names
+from evenface.statistics.cell_means import SPHERICAL, CellMeans, least_squares
+from evenface.statistics.checks import ALPHA, Check, balance, normal, overlapping, replicated
+from evenface.statistics.coding import COLON, absent, design, orthonormal, term_names
 from evenface.statistics.effects import ETA_LEVEL, partial_eta
 from evenface.statistics.means import FLAT
 from evenface.statistics.ranks import signed_rank, signed_rank_floor
-from evenface.statistics.tidy import Grid, counted, grid, plural
+from evenface.statistics.tidy import Grid, counted, grid
 from evenface.statistics.variance import Effect, Factorial, Kind
-
-SPHERICAL = 0.75
 
 
 def factorial(
@@ -67,95 +66,64 @@ def factorial(
     if not factors:
         raise InputError("an analysis of variance needs a factor")
     given = grid(table, value, factors, unit)
-    repeated = bool(given.frame["unit"].duplicated().any())
-    chosen = kind or ("within" if repeated else "between")
-    return _within(given, level, overlap) if chosen == "within" else _between(given, level, repeated)
+    chosen = kind or ("within" if given.repeated else "between")
+    return within(given, overlap, level) if chosen == "within" else between(least_squares(given), level)
 
 
-def _between(given: Grid, level: float, repeated: bool) -> Factorial:
-    import statsmodels.api as sm
-
-    coded = design(given.frame, given.factors)
-    y = given.frame["value"].to_numpy()
-    if len(y) <= coded.matrix.shape[1]:
-        raise InputError(f"{given.value}: {len(y)} values for {len(given.cells)} cells leave no error to judge by")
-    fitted = sm.OLS(y, coded.matrix).fit()
-    cells = [rows["value"].to_numpy() for _, rows in given.frame.groupby(list(given.factors), sort=False)]
-    flat = float(np.sqrt(fitted.mse_resid)) < FLAT
-    robust = fitted.get_robustcov_results("HC3", use_t=True) if min(map(len, cells)) > 1 and not flat else None
-    effects = []
-    for term in term_names(list(given.factors)):
-        rows = coded.rows(term)
-        f = math.nan if flat else float(np.squeeze(fitted.f_test(rows).fvalue))
-        beside = float(np.squeeze(robust.f_test(rows).pvalue)) if robust is not None else math.nan
-        squares = math.nan if flat else f * len(rows) * float(fitted.mse_resid)
+def between(model: CellMeans, level: float = ETA_LEVEL) -> Factorial:
+    """Analyse the variance of independent values from the model of their cell means."""
+    given, effects = model.coded.given, []
+    for term in model.coded.columns:
+        found = model.f_test(term)
+        robust = model.f_test(term, model.beside).p if model.beside is not None else math.nan
+        squares = found.f * found.df * model.sd**2
         effects.append(
-            _effect(term, len(rows), float(fitted.df_resid), squares, f, level, "HC3", beside, given.unit, given.count)
+            _effect(
+                given, term, found.df, found.df_error, squares, found.f, level, "HC3", robust, given.replication(term)
+            )
         )
-    checks = [
-        normal(
-            np.asarray(fitted.resid),
-            "residuals",
-            "F is then approximate; planned comparisons have rank tests",
-        ),
-        equal_spread(cells, "the p by HC3, which allow for it"),
-        balance(map(len, cells), 0, given.missing, given.unit),
-        _independent(given, repeated),
-    ]
     return Factorial(
-        given.value, given.factors, "between", tuple(effects), given.unit, given.count, len(y), tuple(checks)
+        *(given.value, given.factors, "between", tuple(effects), given.unit, given.count, len(given.values)),
+        model.checks,
     )
 
 
-def _independent(given: Grid, repeated: bool) -> Check:
-    if not repeated:
-        return Check("independence", True, f"Each {given.unit} brings one value.")
-    return Check(
-        "independence",
-        False,
-        f"The same {counted(given.count, given.unit)} stand in several cells, so the values are not independent: what "
-        f"differs between {plural(given.unit)} is counted as error. Tested within {plural(given.unit)}, p may be quite "
-        "different.",
-    )
-
-
-def _within(given: Grid, level: float, overlap: float) -> Factorial:
+def within(given: Grid, overlap: float = 0.0, level: float = ETA_LEVEL) -> Factorial:
+    """Analyse the variance within units, those that were measured in every cell."""
     wide = given.wide()
-    empty = [cell for place, cell in enumerate(given.cells) if wide[place].isna().all()]
-    whole = wide.dropna()
-    n = len(whole)
+    known = ~np.isnan(wide)
+    values = wide[known.all(axis=1)]
+    n = len(values)
     if n < 2:
-        hint = f"No value of {', '.join(empty[0])}." if empty else "A mixed model takes incomplete units as well."
+        empty = not known.any(axis=0).all()
+        hint = "A mixed model takes incomplete units as well." + (
+            f" Yet {absent(given, list(given.factors))}." if empty else ""
+        )
         raise InputError(
             f"{given.value}: {counted(n, given.unit)} measured in all {len(given.cells)} cells; two are the least", hint
         )
-    design(given.frame, given.factors)  # says what is wrong with the factors
-    values = whole.to_numpy(dtype=np.float64)
+    design(given)  # says what is wrong with the factors
     effects, spherical = [], []
     for term in term_names(list(given.factors)):
         scores = values @ _contrasts(given, term)
         df, mean = scores.shape[1], scores.mean(axis=0)
         error = float(((scores - mean) ** 2).sum())
         squares = n * float((mean**2).sum())
-        f = squares / (error / (n - 1)) / (1 + n * overlap) if error > FLAT**2 else math.nan
+        f = squares / (error / (n - 1)) / (1 + n * overlap) if error > (FLAT * given.size) ** 2 else math.nan
         epsilon, robust, beside = _beside(scores, f)
         floor = signed_rank_floor(scores[:, 0]) if df == 1 else 0.0
-        found = _effect(term, df, df * (n - 1.0), squares, f, level, robust, beside, given.unit, n)
+        found = _effect(given, term, df, df * (n - 1.0), squares, f, level, robust, beside, n)
         effects.append(replace(found, epsilon=epsilon, robust_floor=floor))
         spherical += [(COLON.join(term), epsilon)] if df > 1 else []
     residuals = values - values.mean(axis=1, keepdims=True) - values.mean(axis=0) + values.mean()
     checks = [
-        normal(residuals.ravel(), "residuals", "F is then approximate; Wilcoxon's p stands beside it"),
+        normal(residuals.ravel(), "residuals", "F is then approximate; Wilcoxon's p stands beside it", given.size),
         balance([n], given.count - n, given.missing, given.unit),
         *[_sphericity(name, epsilon) for name, epsilon in spherical],
-        *([_overlapping(given.unit, overlap)] if overlap else []),
+        *overlapping(given.unit, overlap),
+        replicated(given),
     ]
     return Factorial(given.value, given.factors, "within", tuple(effects), given.unit, n, values.size, tuple(checks))
-
-
-def _overlapping(unit: str, overlap: float) -> Check:
-    said = f"{plural(unit).capitalize()} share training samples: F is corrected for that"
-    return Check("independence", False, f"{said} (Nadeau and Bengio, n_test/n_train = {overlap:.3g}).")
 
 
 def _contrasts(given: Grid, term: tuple[str, ...]) -> np.ndarray:
@@ -188,6 +156,7 @@ def _sphericity(name: str, epsilon: float) -> Check:
 
 
 def _effect(
+    given: Grid,
     term: tuple[str, ...],
     df: int,
     df_error: float,
@@ -196,7 +165,6 @@ def _effect(
     level: float,
     robust: str,
     beside: float,
-    unit: str,
     units: int,
 ) -> Effect:
     from scipy.stats import f as central
@@ -209,4 +177,5 @@ def _effect(
         else (ALPHA if f == 0 else math.nan)
     )
     eta = partial_eta(f, df, df_error, level)
-    return Effect(COLON.join(term), df, df_error, squares, f, p, *eta, power, robust, beside, unit, units)
+    numbers = (df, df_error, squares, f, p, *eta, power)
+    return Effect(COLON.join(term), *numbers, robust, beside, given.unit, units, factors=term)

@@ -9,7 +9,7 @@ import numpy as np
 from evenface.evaluation import verdict
 from evenface.evaluation.wording import p_value
 from evenface.statistics.means import FLAT
-from evenface.statistics.tidy import Pairs, counted, plural
+from evenface.statistics.tidy import Grid, Groups, Pairs, counted, plural
 
 ALPHA = verdict.ALPHA
 FEW = 10
@@ -24,7 +24,8 @@ class Check:
     Parameters
     ----------
     name : str
-        What is assumed: ``normal``, ``equal spread``, ``balance``, ``independence``, ``sphericity``, ``convergence``.
+        What is assumed: ``normal``, ``equal spread``, ``balance``, ``independence``, ``sphericity``, ``replicates``,
+        ``interactions``, ``units``.
     holds : bool or None
         Whether it does, as far as can be seen; None where it cannot be looked at.
     sentence : str
@@ -40,7 +41,7 @@ class Check:
     p: float = float("nan")
 
 
-def normal(values: np.ndarray, of: str, instead: str) -> Check:
+def normal(values: np.ndarray, of: str, instead: str, size: float = 1.0) -> Check:
     """Shapiro and Wilk's test of normality.
 
     Parameters
@@ -51,6 +52,8 @@ def normal(values: np.ndarray, of: str, instead: str) -> Check:
         What they are, such as ``differences``.
     instead : str
         What that means where they are not, as the end of a sentence.
+    size : float
+        Largest absolute value behind them: what counts as rounding is relative to it.
 
     References
     ----------
@@ -59,7 +62,7 @@ def normal(values: np.ndarray, of: str, instead: str) -> Check:
     from scipy.stats import shapiro
 
     n = len(values)
-    if n < 3 or np.std(values) < FLAT:
+    if n < 3 or np.std(values) <= FLAT * size:
         return Check("normal", None, f"Whether the {of} are normal cannot be seen: too few, or all the same.")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # beyond 5,000 values p is less exact
@@ -87,7 +90,9 @@ def equal_spread(cells: Sequence[np.ndarray], instead: str) -> Check:
     """
     from scipy.stats import levene
 
-    if min(len(cell) for cell in cells) < 2 or max(np.ptp(cell) for cell in cells) < FLAT:
+    if min(len(cell) for cell in cells) < 2 or max(np.ptp(cell) for cell in cells) <= FLAT * max(
+        np.abs(cell).max() for cell in cells
+    ):
         return Check("equal spread", None, f"{UNSEEN}, or all the same.")
     w, p = (float(part) for part in levene(*cells, center="median"))
     if np.isnan(p):  # two values a cell lie equally far from their median
@@ -127,6 +132,22 @@ def independent_pairs(given: Pairs) -> Check:
         f"{len(given):,} pairs come from {counted(given.units, given.unit)}: pairs of one {given.unit} resemble each "
         f"other, so the interval may be too narrow and p too small. Average within each {given.unit} first.",
     )
+
+
+def overlapping(unit: str, overlap: float, what: str = "F is") -> list[Check]:
+    """Say that tests over folds are corrected; nothing where units share no training samples."""
+    if not overlap:
+        return []
+    said = f"{plural(unit).capitalize()} share training samples: {what} corrected for that"
+    return [Check("independence", False, f"{said} (Nadeau and Bengio, n_test/n_train = {overlap:.3g}).")]
+
+
+def replicated(given: Grid | Pairs | Groups) -> Check:
+    """Say what was averaged, and whether rows of one unit and cell contradict each other."""
+    found = given.replicates
+    if found is None:
+        return Check("replicates", None, "The values are as given.")
+    return Check("replicates", found.regular or not found.differing, found.sentence)
 
 
 def failed(checks: Iterable[Check]) -> list[str]:

@@ -7,11 +7,11 @@ import numpy as np
 
 from evenface.evaluation.intervals import LEVEL, Estimate
 from evenface.evaluation.verdict import rejects, verdict
-from evenface.evaluation.wording import signed
-from evenface.statistics.checks import ALPHA, balance, equal_spread, failed, independent_pairs, normal, with_p
+from evenface.evaluation.wording import signed, signed_interval
+from evenface.statistics.checks import ALPHA, balance, equal_spread, independent_pairs, normal, replicated, with_p
 from evenface.statistics.compared import Compared, named_by
 from evenface.statistics.effects import EffectSize, Kind, cohens_d
-from evenface.statistics.means import student, t_test, welch
+from evenface.statistics.means import standard_error, student, t_test, welch
 from evenface.statistics.ranks import TOO_FEW, rank_sum_floor, signed_rank, signed_rank_floor
 from evenface.statistics.resample import RESAMPLES, Bootstrap, Method, bootstrap
 from evenface.statistics.resampled import resampled_t_test
@@ -26,8 +26,10 @@ class Contrast(Compared):
     ----------
     difference : Estimate
         Level minus baseline, with the interval of the test.
+    error : float
+        Standard error of the difference.
     sd : float
-        Standard deviation of the differences of pairs; pooled, of groups.
+        Standard deviation of the differences of pairs; pooled, of groups; of a single value, in a model of cell means.
     test : str
         Name of the test.
     t, df, p : float
@@ -42,13 +44,18 @@ class Contrast(Compared):
     family : int
         How many comparisons were planned together.
     effects : tuple of EffectSize
-        Pairs: d_z and d_av. Groups: d_s.
+        Pairs: d_z and d_av. Groups and independent values: d_s. Mixed models: d_total.
     resampled : Bootstrap or None
         The difference with a bootstrap interval; pairs are drawn as they are tested. None for groups, and for folds,
         which cannot be drawn as if they were independent.
+    robust_error, robust_df : float
+        Standard error and degrees of freedom of the test beside, where that is a t test.
+    higher_is_better : bool or None
+        Direction of the metric; None where it is not known.
     """
 
     difference: Estimate
+    error: float
     sd: float
     test: str
     t: float
@@ -62,16 +69,14 @@ class Contrast(Compared):
     family: int
     effects: tuple[EffectSize, ...]
     resampled: Bootstrap | None
+    robust_error: float = math.nan
+    robust_df: float = math.nan
+    higher_is_better: bool | None = None
 
     @property
     def certain(self) -> bool:
         """Whether p by Holm's correction is at most 0.05, over three units or more."""
-        return rejects(self.holm, self._replicates)
-
-    @property
-    def _replicates(self) -> int:
-        """Units behind the error: two groups of two values each bring no more than two pairs would."""
-        return min(self.units, int(self.df) + 1)
+        return rejects(self.holm, self.replication)
 
     def effect(self, kind: Kind) -> EffectSize:
         """Give the effect size of a kind."""
@@ -83,10 +88,8 @@ class Contrast(Compared):
         return self.effects[-1]
 
     @property
-    def sentence(self) -> str:
-        """Say the difference, how sure it is, how large, over what, and which assumptions fail."""
-        d = self.difference
-        interval = "" if math.isnan(d.low) else f" [{signed(d.low)}, {signed(d.high)}]"
+    def answer(self) -> str:
+        """Say the difference, how sure it is, how large, and over what."""
         tests = [with_p(self.p)] if not math.isnan(self.p) else ["without noise to judge it by"]
         if self.family > 1 and not math.isnan(self.p):
             tests += [f"{with_p(self.holm)} by Holm over {self.family} comparisons"]
@@ -99,22 +102,24 @@ class Contrast(Compared):
         ]
         word = f", {self.size.word}" if sizes else ""
         tested = f"{self.test}, {', '.join(tests)}{''.join(sizes)}{word}"
-        said = f"{self.named}: {signed(d.value)}{interval} over {self.over} ({tested})"
-        return " ".join([f"{said}: {self.verdict}.", *failed(self.checks), *self._beside])
+        said = f"{self.named}: {signed_interval(self.difference)} over {self.over} ({tested})"
+        return f"{said}: {self.verdict}."
 
     @property
     def verdict(self) -> str:
         """State what follows of p by Holm's correction; see :func:`evenface.evaluation.verdict.verdict`."""
         word = "higher" if self.difference.value > 0 else "lower"
-        lost = not self.certain and rejects(self.p, self._replicates)
-        said = verdict(self.holm, self._replicates, self.unit, f"that {self.level} is {word}")
+        if self.higher_is_better is not None:
+            word += ", which is better" if (word == "higher") == self.higher_is_better else ", which is worse"
+        lost = not self.certain and rejects(self.p, self.replication)
+        said = verdict(self.holm, self.replication, self.unit, f"that {self.level} is {word}")
         return said + (" once several comparisons are reckoned with" if lost else "")
 
     @property
-    def _beside(self) -> list[str]:
+    def _doubted(self) -> bool:
+        doubts = ("equal spread", "sphericity") if self.counts == "values" else ("normal", "equal spread")
         other = not math.isnan(self.p) and (self.p <= ALPHA) != (self.robust_p <= ALPHA)
-        doubtful = any(check.holds is False and check.name in ("normal", "equal spread") for check in self.checks)
-        return [self.beside] if other or doubtful else []
+        return other or any(check.holds is False and check.name in doubts for check in self.checks)
 
 
 def compare(
@@ -141,7 +146,8 @@ def compare(
     """
     n = len(given)
     if isinstance(given, Pairs):
-        tested = resampled_t_test(given.change, given.overlap, level=level)
+        tested = resampled_t_test(given.change, given.overlap, level=level, size=given.size)
+        error = standard_error(tested.sd, n, given.overlap)
         difference, sd, found, plain_p = tested.difference, tested.sd, tested.corrected, tested.plain.p
         name = "corrected resampled t test" if given.overlap else "paired t test"
         robust, floor = "Wilcoxon's signed-rank test", signed_rank_floor(given.change)
@@ -153,8 +159,8 @@ def compare(
             )
         )
         instead = f"trust {robust}{'' if given.overlap else ' and the bootstrap interval'} rather than t"
-        shape = normal(given.change, "differences", TOO_FEW if floor > ALPHA else instead)
-        checks = [shape, independent_pairs(given)]
+        shape = normal(given.change, "differences", TOO_FEW if floor > ALPHA else instead, given.size)
+        checks = [shape, independent_pairs(given), replicated(given)]
         checks += [balance([n], given.incomplete, 0, given.unit)] if given.incomplete else []
         kinds: tuple[Kind, ...] = ("d_z", "d_av")
     else:
@@ -166,12 +172,13 @@ def compare(
             None,
         )
         floor = rank_sum_floor(len(given.values), len(given.base))
-        found = t_test(difference.value, error, df)
+        found = t_test(difference.value, error, df, given.size)
         plain_p = found.p
         residuals = np.concatenate([side - side.mean() for side in (given.values, given.base)])
         checks = [
-            normal(residuals, "residuals", TOO_FEW if floor > ALPHA else f"trust {robust} rather than t"),
+            normal(residuals, "residuals", TOO_FEW if floor > ALPHA else f"trust {robust} rather than t", given.size),
             equal_spread([given.values, given.base], "Welch's test, which allows for it"),
+            replicated(given),
         ]
         kinds = ("d_s",)
         m = len(given.values) - 1, len(given.base) - 1
@@ -182,6 +189,7 @@ def compare(
     return Contrast(
         **named_by(given),
         difference=difference,
+        error=error,
         sd=sd,
         test=name,
         **found._asdict(),

@@ -7,14 +7,15 @@ from typing import Literal
 
 from evenface.evaluation.intervals import LEVEL
 from evenface.evaluation.wording import signed
-from evenface.statistics.means import FLAT
+from evenface.statistics.means import FLAT, standard_error
 from evenface.statistics.tidy import Groups, Pairs, counted
 
-Kind = Literal["d_z", "d_av", "d_s"]
+Kind = Literal["d_z", "d_av", "d_s", "d_total"]
 MEANING = {
     "d_z": "mean difference in standard deviations of the differences",
     "d_av": "mean difference in standard deviations of the values, both levels' variances averaged",
     "d_s": "difference of means in pooled standard deviations",
+    "d_total": "difference of means in standard deviations of a single value, between and within units together",
 }
 D_WORDS = ((0.2, "negligible"), (0.5, "small"), (0.8, "medium"), (math.inf, "large"))
 ETA_WORDS = ((0.01, "negligible"), (0.06, "small"), (0.14, "medium"), (math.inf, "large"))
@@ -27,7 +28,7 @@ class EffectSize:
 
     Parameters
     ----------
-    kind : {"d_z", "d_av", "d_s"}
+    kind : {"d_z", "d_av", "d_s", "d_total"}
         What it is measured in: see :data:`MEANING`. Of pairs d_z and d_av may differ much: d_z grows with the
         correlation between the levels, and is what the power of a paired test depends on.
     value, low, high : float
@@ -65,7 +66,7 @@ class EffectSize:
         if math.isnan(self.value):
             return f"{self.kind} is not defined, as nothing spreads."
         word = f"{self.word}; " if self.word else ""
-        of = "pairs" if self.kind != "d_s" else plural_values(self.unit)
+        of = "pairs" if self.kind in ("d_z", "d_av") else plural_values(self.unit)
         return (
             f"{self.kind} = {signed(self.value, 2)} [{signed(self.low, 2)}, {signed(self.high, 2)}] ({word}"
             f"{MEANING[self.kind]}), Hedges' g = {signed(self.hedges, 2)}, over {self.count:,} {of}."
@@ -128,24 +129,44 @@ def cohens_d(given: Pairs | Groups, kind: Kind | None = None, *, level: float = 
     for effect sizes*, Educ Psychol Meas 2003. Lakens, *Calculating and reporting effect sizes*, Front Psychol 2013.
     """
     kind = kind or ("d_z" if isinstance(given, Pairs) else "d_s")
-    if (kind == "d_s") is isinstance(given, Pairs):
+    if kind not in (("d_z", "d_av") if isinstance(given, Pairs) else ("d_s",)):
         raise ValueError(f"{kind} is not defined for {type(given).__name__}")
     variances = float(given.values.var(ddof=1)), float(given.base.var(ddof=1))
     n, base = len(given.values), len(given.base)
     if isinstance(given, Pairs):
         spread = float(given.change.std(ddof=1))
-        df, per_t = n - 1, math.sqrt(1 / n + given.overlap)
+        df, error = n - 1, standard_error(spread, n, given.overlap)
         scale = spread if kind == "d_z" else math.sqrt(sum(variances) / 2)
-        per_t *= spread / scale if scale > FLAT else math.nan
     else:
-        df, per_t = n + base - 2, math.sqrt(1 / n + 1 / base)
+        df = n + base - 2
         spread = scale = math.sqrt(((n - 1) * variances[0] + (base - 1) * variances[1]) / df)
-    if not (scale > FLAT and spread > FLAT):
-        nothing = math.nan
-        return EffectSize(kind, nothing, nothing, nothing, nothing, level, given.unit, len(given))
-    value = float(given.values.mean() - given.base.mean()) / scale
-    low, high = (bound * per_t for bound in noncentral_t(value / per_t, df, level))
-    return EffectSize(kind, value, low, high, value * hedges_factor(df), level, given.unit, len(given))
+        error = scale * math.sqrt(1 / n + 1 / base)
+    if not min(scale, spread) > FLAT * given.size:
+        scale = 0.0
+    difference = float(given.values.mean() - given.base.mean())
+    return standardised(kind, difference, error, df, scale, level, given.unit, len(given))
+
+
+def standardised(
+    kind: Kind, difference: float, error: float, df: float, sd: float, level: float, unit: str, count: int
+) -> EffectSize:
+    """Divide a difference by a standard deviation; the interval is that of its noncentral t.
+
+    Parameters
+    ----------
+    kind : {"d_z", "d_av", "d_s", "d_total"}
+        What ``sd`` is.
+    difference, error, df : float
+        The difference, its standard error, and its degrees of freedom.
+    sd : float
+        Standard deviation; 0 where nothing spreads.
+    level, unit, count
+        As in :class:`EffectSize`.
+    """
+    if not sd > 0:
+        return EffectSize(kind, math.nan, math.nan, math.nan, math.nan, level, unit, count)
+    low, high = (bound * error / sd for bound in noncentral_t(difference / error, df, level))
+    return EffectSize(kind, difference / sd, low, high, difference / sd * hedges_factor(df), level, unit, count)
 
 
 def noncentral_t(t: float, df: float, level: float = LEVEL) -> tuple[float, float]:

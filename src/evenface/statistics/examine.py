@@ -1,7 +1,7 @@
 """Everything there is to say of one tidy table: for people who bring their own."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -9,16 +9,16 @@ import pandas as pd
 from evenface.errors import InputError
 from evenface.evaluation.style import save
 from evenface.files import atomic_write, csv_safe
-from evenface.statistics.anova import factorial
-from evenface.statistics.comparisons import Contrast, compare
-from evenface.statistics.family import Planned, correct
-from evenface.statistics.margins import Equivalence, equivalence
+from evenface.statistics.checks import failed
+from evenface.statistics.comparisons import Contrast
+from evenface.statistics.family import Analysed, Model, Planned, analysed, correct
+from evenface.statistics.margins import Equivalence
 from evenface.statistics.power import smallest_effect
-from evenface.statistics.random_effects import Mixed, mixed
-from evenface.statistics.ranks import LEAST, Ranks, friedman
+from evenface.statistics.random_effects import Mixed
+from evenface.statistics.ranks import LEAST, Ranks, direction_of, friedman
 from evenface.statistics.resampled import fold_overlap
-from evenface.statistics.tidy import Grid, Groups, Others, Pairs, grid, groups, pairs
-from evenface.statistics.variance import Factorial, Kind
+from evenface.statistics.tidy import grid
+from evenface.statistics.variance import Factorial
 
 FOLD = "fold"
 
@@ -29,31 +29,43 @@ class Examined:
 
     Parameters
     ----------
-    variance : Factorial or None
-        None where a mixed model stands in because units lack cells.
-    mixed : Mixed or None
-        None where every unit was measured in every cell, or each in one.
+    analysed : Analysed
+        The analysis of variance or mixed model, which comparisons are contrasts of.
     comparisons : Planned
-        Each level against the first of its factor.
+        Each level against the baseline of its factor.
     equivalences : tuple of Equivalence
         The same comparisons against the margin; empty where none was given.
     ranks : Ranks or None
         Where there is one factor of three or more levels, measured in the same units.
     """
 
-    variance: Factorial | None
-    mixed: Mixed | None
+    analysed: Analysed
     comparisons: Planned
     equivalences: tuple[Equivalence, ...]
     ranks: Ranks | None
 
     @property
+    def variance(self) -> Factorial | None:
+        """Analysis of variance; None where a mixed model stands in."""
+        return self.analysed.variance
+
+    @property
+    def mixed(self) -> Mixed | None:
+        """Mixed model; None where every unit was measured in every cell, or each in one."""
+        return self.analysed.mixed
+
+    @property
     def lines(self) -> list[str]:
         """Say all of it, the answer first."""
-        parts = [part.sentence for part in (self.variance, self.mixed) if part]
-        parts += [effect.sentence for effect in (self.variance.effects if self.variance else ())]
-        parts += [c.sentence for c in self.comparisons.contrasts] + [e.sentence for e in self.equivalences]
-        return parts + ([self.ranks.sentence] if self.ranks else []) + [_power(self.comparisons.contrasts[0])]
+        whole = self.variance or self.mixed
+        effects = self.variance.effects if self.variance else self.mixed.terms if self.mixed else ()
+        parts = [whole.sentence] if whole else []
+        parts += [effect.sentence for effect in effects]
+        told = failed(whole.checks) if whole else []
+        for found in (*self.comparisons.contrasts, *self.equivalences):
+            fresh = [said for said in failed(found.checks) if said not in told]
+            parts.append(" ".join([found.answer, *fresh, *found.beside]))
+        return parts + ([self.ranks.sentence] if self.ranks else []) + _power(self.comparisons.contrasts[0])
 
     def save(self, folder: Path) -> None:
         """Write every table as CSV and every figure as SVG into a folder."""
@@ -92,7 +104,9 @@ def examine(
     unit: str | Sequence[str],
     *,
     margin: float | None = None,
-    kind: Kind | None = None,
+    kind: Model | None = None,
+    baselines: Mapping[str, str] | None = None,
+    higher_is_better: bool | None = None,
     overlap: float | None = None,
 ) -> Examined:
     """Analyse a tidy table as a whole.
@@ -102,11 +116,15 @@ def examine(
     source : Path or DataFrame
         CSV, TSV or Parquet, a row for each value.
     value, factors, unit
-        As in :func:`~evenface.statistics.tidy.grid`. The level of a factor that is named first is its baseline.
+        As in :func:`~evenface.statistics.tidy.grid`.
     margin : float, optional
         Half-width of the zone of equivalence.
-    kind : {"between", "within"}, optional
-        As in :func:`~evenface.statistics.anova.factorial`.
+    kind : {"between", "within", "mixed"}, optional
+        As in :func:`~evenface.statistics.family.analysed`.
+    baselines : mapping of str to str, optional
+        Factor to the level that others are compared with; by default the one that the table names first.
+    higher_is_better : bool, optional
+        Direction of ``value``; by default as known of a metric of that name.
     overlap : float, optional
         n_test / n_train where units are folds of a cross-validation, see
         :func:`~evenface.statistics.resampled.resampled_t_test`; 0 for units that share no training data. By default
@@ -115,52 +133,41 @@ def examine(
     Raises
     ------
     InputError
-        If the file cannot be read, lacks a column, or the table does not allow an analysis.
+        If the file cannot be read, lacks a column, the direction of the metric is not known, or the table does not
+        allow an analysis.
     """
+    if not factors:
+        raise InputError("there is no factor to compare by", "Name the columns of the conditions.")
     table = source if isinstance(source, pd.DataFrame) else read_table(source)
     given = grid(table, value, factors, unit)
-    repeated = bool(given.frame["unit"].duplicated().any())
-    shared = (_overlap(table, unit) if overlap is None else overlap) if repeated and kind != "between" else 0.0
-    lacking = repeated and kind is None and bool(given.wide().isna().to_numpy().any())
-    compared = [
-        _two(table, given, name, level, unit, repeated, "each" if kind == "between" else "averaged", shared)
-        for name, levels in given.factors.items()
-        for level in levels[1:]
-    ]
-    if not compared:
+    higher = direction_of(value, higher_is_better)
+    bases = {name: levels[0] for name, levels in given.factors.items()} | dict(baselines or {})
+    for name, base in bases.items():
+        given.code(name, base)  # says what is wrong with it
+    plan = [(name, level, bases[name]) for name, levels in given.factors.items() for level in levels]
+    plan = [(name, level, base) for name, level, base in plan if level != base]
+    if not plan:
         raise InputError(f"no factor of {', '.join(factors)} has more than one level", "There is nothing to compare.")
-    single = len(factors) == 1 and len(given.factors[factors[0]]) >= LEAST and repeated
+    shared = _overlap(table, unit) if overlap is None else overlap
+    found = analysed(given, kind, shared if given.repeated else 0.0)
+    compared = correct([replace(found.compare(*three), higher_is_better=higher) for three in plan])
+    whole = given.whole()
+    single = len(factors) == 1 and len(plan) + 1 >= LEAST and whole.complete and whole.count > 1 and given.repeated
     return Examined(
-        None if lacking else factorial(table, value, factors, unit, kind=kind, overlap=shared),
-        mixed(table, value, factors, unit, overlap=shared) if lacking else None,
-        correct([compare(two) for two in compared]),
-        tuple(equivalence(two, margin) for two in compared) if margin is not None else (),
-        friedman(table, value, factors[0], unit) if single else None,
+        found,
+        compared,
+        tuple(found.equivalence(contrast, margin) for contrast in compared.contrasts) if margin is not None else (),
+        friedman(table, value, factors[0], unit, higher_is_better=higher) if single else None,
     )
 
 
 def _overlap(table: pd.DataFrame, unit: str | Sequence[str]) -> float:
     """Return n_test / n_train of k-fold cross-validation where a column of the unit is called fold."""
     names = [unit] if isinstance(unit, str) else unit
-    folds = max((table[name].nunique() for name in names if name.lower() == FOLD), default=0)
+    folds = max(
+        (table[name].dropna().astype(str).str.strip().nunique() for name in names if name.lower() == FOLD), default=0
+    )
     return fold_overlap(folds) if folds > 1 else 0.0
-
-
-def _two(
-    table: pd.DataFrame,
-    given: Grid,
-    factor: str,
-    level: str,
-    unit: str | Sequence[str],
-    repeated: bool,
-    others: Others,
-    overlap: float,
-) -> Pairs | Groups:
-    """Take a level and its factor's first, in pairs where units stand in several cells."""
-    base, rest = given.factors[factor][0], [name for name in given.factors if name != factor]
-    if repeated:
-        return pairs(table, given.value, factor, level, base, unit, others=others, among=rest, overlap=overlap)
-    return groups(table, given.value, factor, level, base, unit)
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -175,19 +182,26 @@ def read_table(path: Path) -> pd.DataFrame:
         raise InputError(f"{path}: no such file")
     try:
         if path.suffix == ".parquet":
-            return pd.read_parquet(path)
-        separator = "\t" if path.suffix == ".tsv" else ","
-        # A level may be called None: only what is empty is missing.
-        return pd.read_csv(path, sep=separator, skipinitialspace=True, keep_default_na=False, na_values=[""])
+            table = pd.read_parquet(path)
+        else:
+            # As text: the levels 1 and 1.0, or 01, are what they are, and one called None or NA is not missing.
+            separator = "\t" if path.suffix == ".tsv" else ","
+            table = pd.read_csv(
+                path, sep=separator, skipinitialspace=True, keep_default_na=False, na_values=[""], dtype=str
+            )
     except (ValueError, OSError) as error:
         raise InputError(f"{path}: cannot be read as a table ({error})", "CSV, .tsv and .parquet are read.") from None
+    return table.rename(columns=lambda name: str(name).strip())
 
 
-def _power(first: Contrast) -> str:
-    """Say what so many units can show."""
-    paired = first.effects[0].kind == "d_z"
+def _power(first: Contrast) -> list[str]:
+    """Say what so many units can show, where a t test of pairs or groups is near the one that was made."""
+    kind = first.effects[0].kind
+    if kind == "d_total":
+        return []
+    paired = kind == "d_z"
     count = first.units if paired else first.units // 2
-    return smallest_effect(max(count, 2), paired=paired, unit=first.unit, overlap=first.overlap).sentence
+    return [smallest_effect(max(count, 2), paired=paired, unit=first.unit, overlap=first.overlap).sentence]
 
 
 def _row(result: Equivalence) -> dict[str, object]:

@@ -3,18 +3,25 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from evenface.evaluation.intervals import LEVEL
+from evenface.evaluation.intervals import LEVEL, Estimate
 from evenface.evaluation.paired import holm
 from evenface.evaluation.verdict import repeats_training
-from evenface.evaluation.wording import signed
+from evenface.evaluation.wording import signed_interval
+from evenface.statistics.anova import between, within
+from evenface.statistics.cell_means import CellMeans, least_squares
 from evenface.statistics.comparisons import Contrast, compare
+from evenface.statistics.margins import Equivalence, Margin, equivalence
+from evenface.statistics.random_effects import Mixed, random_intercept
 from evenface.statistics.resample import RESAMPLES, Method
-from evenface.statistics.tidy import Groups, Others, Pairs, groups, pairs
+from evenface.statistics.tidy import Grid, Others, Pairs, grid, pairs_of
+from evenface.statistics.variance import Factorial
 
+Model = Literal["between", "within", "mixed"]
 _PARTS = (("", "value"), (" low", "low"), (" high", "high"), (" Hedges", "hedges"))
 
 
@@ -28,7 +35,11 @@ class Planned:
     def sentence(self) -> str:
         """Say which differences hold."""
         first, n = self.contrasts[0], len(self.contrasts)
-        held = [f"{c.level} against {c.baseline} ({signed(c.difference.value)})" for c in self.contrasts if c.certain]
+        held = [
+            f"{c.level} against {c.baseline} ({signed_interval(Estimate(c.difference.value))})"
+            for c in self.contrasts
+            if c.certain
+        ]
         found = f"{len(held)} of {n}" if n > 1 else "the" if held else "no"
         what = "larger than training noise" if repeats_training(first.unit) else "with evidence of a difference"
         said = f"{first.metric}: {found} planned comparison{'s' * (n > 1)} {what} at 0.05"
@@ -57,8 +68,10 @@ class Planned:
                 **{f"{e.kind}{part}": getattr(e, key) for e in c.effects for part, key in _PARTS},
                 "bootstrap low": c.resampled.estimate.low if c.resampled else math.nan,
                 "bootstrap high": c.resampled.estimate.high if c.resampled else math.nan,
-                c.robust: c.robust_p,
-                f"{c.robust} smallest p": c.robust_floor,
+                "test": c.test,
+                "test beside": c.robust,
+                "p beside": c.robust_p,
+                "smallest p beside": c.robust_floor,
                 "unit": c.unit,
                 "units": c.units,
                 "values": c.count,
@@ -75,7 +88,7 @@ def planned(
     *,
     among: Sequence[str] | None = None,
     others: Others = "averaged",
-    paired: bool = True,
+    kind: Model | None = None,
     overlap: float = 0.0,
     level: float = LEVEL,
     resamples: int = RESAMPLES,
@@ -91,11 +104,12 @@ def planned(
     contrasts : sequence of (factor, level, baseline)
         What is compared with what.
     among : sequence of str, optional
-        All factors of the design; by default those of the contrasts.
+        All factors of the design; by default those of the contrasts. A factor that is not named is averaged over as its
+        rows come, so name every factor that was varied.
     others : {"averaged", "each"}
-        What becomes of the other factors' settings, see :func:`~evenface.statistics.tidy.pairs`.
-    paired : bool, default=True
-        Whether both levels were measured in the same units.
+        What becomes of the other factors' settings of pairs, see :func:`~evenface.statistics.tidy.pairs`.
+    kind : {"between", "within", "mixed"}, optional
+        As in :func:`analysed`.
     overlap : float, default=0
         n_test / n_train where units are folds, see :func:`~evenface.statistics.resampled.resampled_t_test`.
     level, resamples, method, seed
@@ -103,17 +117,82 @@ def planned(
     """
     if not contrasts:
         raise ValueError("no comparison is planned")
-    factors = list(dict.fromkeys(among if among is not None else (factor for factor, _, _ in contrasts)))
-    found = []
-    for factor, candidate, baseline in contrasts:
-        rest = [name for name in factors if name != factor]
-        given: Pairs | Groups = (
-            pairs(table, value, factor, candidate, baseline, unit, others=others, among=rest, overlap=overlap)
-            if paired
-            else groups(table, value, factor, candidate, baseline, unit)
+    factors = list(dict.fromkeys([*(among or ()), *(factor for factor, _, _ in contrasts)]))
+    given = grid(table, value, factors, unit)
+    drawn: dict[str, Any] = {"level": level, "resamples": resamples, "method": method, "seed": seed}
+    if others == "each":
+        return correct(
+            [compare(pairs_of(given, *contrast, others="each", overlap=overlap), **drawn) for contrast in contrasts]
         )
-        found.append(compare(given, level=level, resamples=resamples, method=method, seed=seed))
-    return correct(found)
+    model = analysed(given, kind, overlap)
+    return correct([model.compare(*contrast, **drawn) for contrast in contrasts])
+
+
+@dataclass(frozen=True, eq=False)
+class Analysed:
+    """A grid with the model that its effects and its comparisons come from.
+
+    Parameters
+    ----------
+    given : Grid
+        The values.
+    variance : Factorial or None
+        Analysis of variance, of independent values or within units.
+    mixed : Mixed or None
+        A mixed model, where units stand in several cells but not in all.
+    model : CellMeans or None
+        What comparisons are contrasts of; None within units, where they are of pairs.
+    overlap : float
+        n_test / n_train where units are folds, else 0.
+    """
+
+    given: Grid
+    variance: Factorial | None
+    mixed: Mixed | None
+    model: CellMeans | None
+    overlap: float
+
+    def compare(self, factor: str, candidate: str, baseline: str, **drawn: Any) -> Contrast:
+        """Compare two levels, the cells of other factors weighing equally; ``drawn`` as in :func:`compare`."""
+        if self.model is not None:
+            return self.model.contrast(factor, candidate, baseline, confidence=drawn.get("level", LEVEL))
+        return compare(self.pairs(factor, candidate, baseline), **drawn)
+
+    def pairs(self, factor: str, candidate: str, baseline: str) -> Pairs:
+        """Pair two levels within the units that stand in every cell, as the analysis of variance does."""
+        found = pairs_of(self.given.whole(), factor, candidate, baseline, overlap=self.overlap)
+        return replace(found, incomplete=self.given.count - found.units)
+
+    def equivalence(self, contrast: Contrast, margin: Margin) -> Equivalence:
+        """Test a comparison of this model against margins."""
+        if self.model is not None:
+            return equivalence(contrast, margin)
+        return equivalence(self.pairs(contrast.factor, contrast.level, contrast.baseline), margin)
+
+
+def analysed(given: Grid, kind: Model | None = None, overlap: float = 0.0) -> Analysed:
+    """Fit the model that a design asks for.
+
+    Parameters
+    ----------
+    given : Grid
+        The values.
+    kind : {"between", "within", "mixed"}, optional
+        ``between``: all values are independent (least squares). ``within``: units stand in every cell, and each
+        comparison is tested against how much it differs between units. ``mixed``: a random intercept for each unit. By
+        default what the table shows: ``between`` where each unit stands in one cell, ``within`` where each stands in
+        all, else ``mixed``, as for factors that vary between units, blocks, and units that lack cells.
+    overlap : float, default=0
+        n_test / n_train where units are folds; of no effect on independent values.
+    """
+    chosen = kind or ("between" if not given.repeated else "within" if given.complete else "mixed")
+    if chosen == "mixed":
+        found, model = random_intercept(given, overlap=overlap)
+        return Analysed(given, None, found, model, overlap)
+    if chosen == "within":
+        return Analysed(given, within(given, overlap), None, None, overlap)
+    model = least_squares(given)
+    return Analysed(given, between(model), None, model, 0.0)
 
 
 def correct(contrasts: Sequence[Contrast]) -> Planned:

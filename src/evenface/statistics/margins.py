@@ -1,14 +1,17 @@
 """Practical equivalence: two one-sided tests against margins that were fixed before."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from evenface.errors import InputError
 from evenface.evaluation.intervals import Estimate
-from evenface.evaluation.wording import signed
-from evenface.statistics.checks import ALPHA, Check, failed, independent_pairs, normal, with_p
+from evenface.evaluation.verdict import FEWEST, verdict
+from evenface.evaluation.wording import signed_interval
+from evenface.statistics.checks import ALPHA, independent_pairs, normal, replicated, with_p
 from evenface.statistics.compared import Compared, named_by
+from evenface.statistics.comparisons import Contrast
 from evenface.statistics.means import FLAT, estimate, standard_error, student, welch
 from evenface.statistics.ranks import TOO_FEW, rank_sum_floor, signed_rank, signed_rank_floor
 from evenface.statistics.tidy import Groups, Pairs
@@ -66,7 +69,7 @@ class TOST:
     def verdict(self) -> str:
         """Say whether it is equivalent by either reading."""
         levels = f"{1 - 2 * self.alpha:.0%}", f"{1 - self.alpha:.0%}"
-        bounds = [f"[{signed(e.low)}, {signed(e.high)}]" for e in (self.interval, self.wide)]
+        bounds = [f"[{signed_interval(e).partition(' [')[2]}" for e in (self.interval, self.wide)]
         margin = f"±{self.high:g}" if self.low == -self.high else f"[{self.low:g}, {self.high:g}]"
         lies = "lies inside" if self.equivalent else "reaches beyond"
         word = "equivalent" if self.equivalent else "equivalence not shown"
@@ -81,11 +84,21 @@ class Equivalence(TOST, Compared):
     """Whether two levels are practically equivalent; further fields as in :class:`~.compared.Compared`."""
 
     @property
-    def sentence(self) -> str:
-        """Say the difference, whether it is equivalent, over what, and which assumptions fail."""
-        head = f"{self.named} {signed(self.interval.value)} over {self.over}"
-        doubt = any(check.holds is False and check.name == "normal" for check in self.checks)
-        return " ".join([f"{head}: {self.verdict}.", *failed(self.checks), *([self.beside] if doubt else [])])
+    def certain(self) -> bool:
+        """Whether both tests reject, over three units or more."""
+        return self.equivalent and self.replication >= FEWEST
+
+    @property
+    def answer(self) -> str:
+        """Say the difference, whether it is equivalent, and over what."""
+        head = f"{self.named} {signed_interval(Estimate(self.interval.value))} over {self.over}"
+        enough = self.replication >= FEWEST
+        return f"{head}: {self.verdict if enough else verdict(self.p, self.replication, self.unit, '')}."
+
+    @property
+    def _doubted(self) -> bool:
+        doubts = ("equal spread", "sphericity") if self.counts == "values" else ("normal",)
+        return any(check.holds is False and check.name in doubts for check in self.checks)
 
 
 def two_one_sided(difference: float, error: float, df: float, margin: Margin, *, alpha: float = ALPHA) -> TOST:
@@ -113,7 +126,7 @@ def two_one_sided(difference: float, error: float, df: float, margin: Margin, *,
     from scipy.stats import t
 
     low, high = margins(margin)
-    if error < FLAT:
+    if error <= FLAT * max(abs(difference), high - low):
         p_low, p_high = float(difference <= low), float(difference >= high)
         same = Estimate(difference, difference, difference)
         return TOST(low, high, alpha, p_low, p_high, same, same)
@@ -132,41 +145,50 @@ def margins(margin: Margin) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def equivalence(given: Pairs | Groups, margin: Margin, *, alpha: float = ALPHA) -> Equivalence:
-    """Test whether two levels differ by less than a margin, paired, or of independent groups by Welch's t.
+def equivalence(given: Pairs | Groups | Contrast, margin: Margin, *, alpha: float = ALPHA) -> Equivalence:
+    """Test whether two levels differ by less than a margin.
 
+    Pairs by the paired t, groups by Welch's t, a comparison of :func:`~evenface.statistics.family.planned` by its own
+    standard error and degrees of freedom.
     Over folds the standard error is that of :func:`~evenface.statistics.resampled.resampled_t_test`.
 
     Parameters
     ----------
-    given : Pairs or Groups
-        The two levels.
+    given : Pairs, Groups or Contrast
+        The two levels, or their comparison.
     margin, alpha
         As in :func:`two_one_sided`.
     """
-    if isinstance(given, Pairs):
+    if isinstance(given, Contrast):
+        value, floor = given.difference.value, 0.0
+        tested = two_one_sided(value, given.error, given.df, margin, alpha=alpha)
+        robust, robust_p, checks = f"{given.robust}, against both margins", math.nan, given.checks
+        if not math.isnan(given.robust_error):
+            robust_p = two_one_sided(value, given.robust_error, given.robust_df, margin, alpha=alpha).p
+        names = {name: getattr(given, name) for name in Compared.__dataclass_fields__}
+    elif isinstance(given, Pairs):
         found, sd, n = estimate(given.change)
         tested = two_one_sided(found.value, standard_error(sd, n, given.overlap), n - 1, margin, alpha=alpha)
         floor = max(signed_rank_floor(given.change - edge, 1) for edge in (tested.low, tested.high))
-        checks: tuple[Check, ...] = (
-            normal(given.change, "differences", TOO_FEW if floor > alpha else "trust Wilcoxon's test rather than t"),
+        instead = TOO_FEW if floor > alpha else "trust Wilcoxon's test rather than t"
+        checks = (
+            normal(given.change, "differences", instead, given.size),
             independent_pairs(given),
+            replicated(given),
         )
+        names = named_by(given)
         robust, robust_p = "Wilcoxon's signed-rank test against both margins", _signed_ranks(given.change, tested)
     else:
         tested = two_one_sided(*welch(given.values, given.base), margin, alpha=alpha)
         residuals = np.concatenate([side - side.mean() for side in (given.values, given.base)])
         floor = rank_sum_floor(len(given.values), len(given.base), 1)
         instead = TOO_FEW if floor > alpha else "trust Mann and Whitney's test rather than t"
-        checks = (normal(residuals, "residuals", instead),)
+        names = named_by(given)
+        checks = (normal(residuals, "residuals", instead, given.size), replicated(given))
         robust, robust_p = "Mann and Whitney's test against both margins", _rank_sums(given, tested)
     return Equivalence(
         **{name: getattr(tested, name) for name in TOST.__dataclass_fields__},
-        **named_by(given),
-        robust=robust,
-        robust_p=max(robust_p, floor),
-        robust_floor=floor,
-        checks=checks,
+        **(names | {"robust": robust, "robust_p": max(robust_p, floor), "robust_floor": floor, "checks": checks}),
     )
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FLAT = 1e-12
-"""Standard deviations below this are rounding: the values are the same."""
+"""Standard deviations up to this share of the largest value are rounding: the values are the same."""
 
 
 def estimate(
@@ -73,7 +73,7 @@ class TTest(NamedTuple):
     p: float
 
 
-def t_test(mean: float, error: float, df: float) -> TTest:
+def t_test(mean: float, error: float, df: float, size: float = 1.0) -> TTest:
     """Test whether a mean is zero.
 
     Without any spread the noise is not known: p is then NaN, or 1 where the mean is zero as well.
@@ -82,13 +82,15 @@ def t_test(mean: float, error: float, df: float) -> TTest:
     ----------
     mean, error, df : float
         The mean, its standard error and degrees of freedom.
+    size : float
+        Largest absolute value behind them: what counts as rounding is relative to it.
     """
     from scipy.stats import t
 
     if df < 1 or np.isnan(error):
         return TTest(float("nan"), df, float("nan"))
-    if error < FLAT:
-        return TTest(0.0, df, 1.0) if abs(mean) < FLAT else TTest(float("nan"), df, float("nan"))
+    if error <= FLAT * size:
+        return TTest(0.0, df, 1.0) if abs(mean) <= FLAT * size else TTest(float("nan"), df, float("nan"))
     return TTest(mean / error, df, float(2 * t.sf(abs(mean / error), df)))
 
 

@@ -1,47 +1,83 @@
 """A mixed model: factors as fixed effects, the unit (subject, fold, actor) as a random intercept."""
 
+import functools
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from evenface.errors import InputError
-from evenface.evaluation.intervals import LEVEL, Estimate
-from evenface.evaluation.verdict import rejects, verdict
-from evenface.evaluation.wording import listed, signed
-from evenface.statistics.checks import Check, failed, normal, with_p
-from evenface.statistics.coding import COLON, Design, design
-from evenface.statistics.means import FLAT, student, t_test
-from evenface.statistics.tidy import counted, grid
+from evenface.evaluation.intervals import LEVEL
+from evenface.evaluation.verdict import FEWEST, rejects, verdict
+from evenface.evaluation.wording import listed
+from evenface.statistics.cell_means import APPROXIMATE, SPHERICAL, CellMeans, Own, structure
+from evenface.statistics.checks import ALPHA, Check, failed, normal, overlapping, with_p
+from evenface.statistics.coding import COLON, Design, Term, design, orthonormal
+from evenface.statistics.comparisons import Contrast
+from evenface.statistics.means import FLAT
+from evenface.statistics.tidy import Grid, counted, grid, plural
 
-BOUNDARY = 1e-6
 FEW = 6
+STEPS = 60
+UNEQUAL = 2.0
+"""Variance of an effect's own differences, in shares of the model's, beyond which its F is not to be trusted."""
 
 
 @dataclass(frozen=True)
-class Term:
-    """Test of a fixed effect: F, its degrees of freedom, p."""
+class FixedEffect:
+    """Test of a fixed effect.
+
+    Parameters
+    ----------
+    name : str
+        Factors joined by colons.
+    df, df_error : float
+        Degrees of freedom.
+    f, p : float
+        F test; NaN where nothing spreads.
+    unit : str
+        What was repeated.
+    units : int
+        How many of them, at the level that was measured in most.
+    own_p : float
+        p against the spread of this effect's own differences between units, with Box's epsilon: Greenhouse and
+        Geisser's test where every unit has every cell. NaN where it cannot be seen.
+    epsilon : float
+        Box's, 1 if sphericity holds; NaN as well.
+    """
 
     name: str
     df: int
     df_error: float
     f: float
     p: float
+    unit: str
+    units: int
+    own_p: float
+    epsilon: float
 
+    @property
+    def certain(self) -> bool:
+        """Whether p is at most 0.05, over three units or more."""
+        return rejects(self.p, self.units)
 
-@dataclass(frozen=True)
-class Marginal:
-    """A level minus the first one, the levels of other factors weighing equally."""
+    @property
+    def test(self) -> str:
+        """Write ``F(2, 13) = 3.98, p = 0.045``."""
+        return f"F({self.df:g}, {self.df_error:g}) = {self.f:.2f}, {with_p(self.p)}"
 
-    factor: str
-    level: str
-    baseline: str
-    difference: Estimate
-    p: float
+    @property
+    def sentence(self) -> str:
+        """Say F and p."""
+        if math.isnan(self.f):
+            return f"{self.name}: not defined, as nothing spreads within units."
+        said = verdict(self.p, self.units, self.unit, "of an effect", "of an effect")
+        other = not math.isnan(self.own_p) and (self.own_p <= ALPHA) != (self.p <= ALPHA)
+        beside = f"; against the spread of its own differences {with_p(self.own_p)}" if other else ""
+        return f"{self.name}: {said} ({self.test}{beside})."
 
 
 @dataclass(frozen=True)
@@ -52,28 +88,25 @@ class Mixed:
     ----------
     metric : str
         What was measured.
-    terms : tuple of Term
+    terms : tuple of FixedEffect
         Fixed effects.
-    differences : tuple of Marginal
+    differences : tuple of Contrast
         Each level of each factor against the factor's first.
     unit_sd, residual_sd : float
         Standard deviation between units, and within them.
-    fitted : {"mixed", "least squares"}
-        Which model the numbers are of; the second where the first could not be had.
     unit : str
         What was repeated.
     units, count : int
         How many of them, and how many values.
     checks : tuple of Check
-        Assumptions; ``convergence`` says why least squares stand in.
+        Assumptions.
     """
 
     metric: str
-    terms: tuple[Term, ...]
-    differences: tuple[Marginal, ...]
+    terms: tuple[FixedEffect, ...]
+    differences: tuple[Contrast, ...]
     unit_sd: float
     residual_sd: float
-    fitted: str
     unit: str
     units: int
     count: int
@@ -88,26 +121,16 @@ class Mixed:
     @property
     def sentence(self) -> str:
         """Say which effects there is evidence of, how much units differ, and which assumptions fail."""
-        held = [term for term in self.terms if rejects(term.p, self.units)]
-        found = [f"{t.name} (F({t.df:g}, {t.df_error:g}) = {t.f:.2f}, {with_p(t.p)})" for t in held]
-        least = min((term.p for term in held), default=math.nan)
-        said = verdict(least, self.units, self.unit, f"of {listed(found)}", "of any effect")
+        held = [term for term in self.terms if term.certain]
+        found = "of " + listed([f"{term.name} ({term.test})" for term in held])
+        said = verdict(min((term.p for term in held), default=math.nan), self.units, self.unit, found, "of any effect")
         over = f"{counted(self.count, 'value')} of {counted(self.units, self.unit)} as random effect"
-        head = f"{self.metric}, {over}: {said}"
-        share = f"; {self.share:.0%} of the remaining variance lies between them" if self.fitted == "mixed" else ""
-        return " ".join([f"{head}{share}.", *failed(self.checks)])
+        share = f"; {self.share:.0%} of the remaining variance lies between them"
+        return " ".join([f"{self.metric}, {over}: {said}{share}.", *failed(self.checks)])
 
     def frame(self) -> pd.DataFrame:
-        """Give a row for each term, every digit."""
+        """Return a row for each term, every digit."""
         return pd.DataFrame([{"metric": self.metric, **vars(term)} for term in self.terms])
-
-    def lines(self) -> list[str]:
-        """Write each level's difference from the first of its factor."""
-        return [
-            f"{d.factor}: {d.level} against {d.baseline} {signed(d.difference.value)} "
-            f"[{signed(d.difference.low)}, {signed(d.difference.high)}], {with_p(d.p)}"
-            for d in self.differences
-        ]
 
 
 def mixed(
@@ -127,7 +150,7 @@ def mixed(
     table, value, factors, unit
         As in :func:`~evenface.statistics.tidy.grid`.
     interactions : bool, default=True
-        Whether factors may interact.
+        Whether factors may interact. Interactions that cannot be estimated are left out, and a check says which.
     overlap : float, default=0
         n_test / n_train where units are folds of a cross-validation: F and intervals are corrected as in
         :func:`~evenface.statistics.anova.factorial`.
@@ -141,116 +164,251 @@ def mixed(
 
     Notes
     -----
-    Tests are F tests. Degrees of freedom are counted as within units for what varies within them, and between units
-    for what does not (Pinheiro and Bates), not the infinitely many of a Wald test, which with few units finds too much.
-    Where units turn out not to differ (their variance is zero), or the fit does not converge, the numbers are those of
-    ordinary least squares, and a check says so.
+    F tests with the covariance :math:`(X^T V^{-1} X)^{-1}` of the fixed effects at the REML estimates, type III.
+    Degrees of freedom are counted as within units for what varies within them, and between units for what does not
+    (Pinheiro and Bates): the figures are those of R's ``anova(lme(...), type = "marginal")`` with sum-to-zero
+    contrasts. Where units turn out not to differ (their variance is zero), estimates are those of least squares.
+
+    A random intercept takes all differences within units as equally variable (sphericity). The check of that name
+    looks at the differences of cells over the units that have both, and ``own_p`` stands beside.
 
     References
     ----------
     Laird and Ware, *Random-effects models for longitudinal data*, Biometrics 1982. Pinheiro and Bates, *Mixed-effects
-    models in S and S-PLUS*, 2000, section 2.4.2.
+    models in S and S-PLUS*, 2000, section 2.4.2. Box, *Some theorems on quadratic forms applied in the study of
+    analysis of variance problems, II*, Ann Math Stat 1954.
     """
-    import statsmodels.api as sm
+    return random_intercept(grid(table, value, factors, unit), interactions=interactions, overlap=overlap, level=level)[
+        0
+    ]
 
-    given = grid(table, value, factors, unit)
-    coded = design(given.frame, given.factors, interactions=interactions)
-    names, y = given.frame["unit"].to_numpy(), given.frame["value"].to_numpy(dtype=np.float64)
-    inner = {term: _varies(coded.matrix[:, columns], names) for term, columns in coded.columns.items()}
-    free = _freedom(coded, inner, given.count, len(y))
+
+def random_intercept(
+    given: Grid, *, interactions: bool = True, overlap: float = 0.0, level: float = LEVEL
+) -> tuple[Mixed, CellMeans]:
+    """Fit a random intercept for each unit of a grid; see :func:`mixed`."""
+    coded = design(given, interactions=interactions)
+    inner = {term: _varies(coded.matrix[:, columns], given.units) for term, columns in coded.columns.items()}
+    free = _freedom(coded, inner)
     if given.count < 2 or min(free.values()) < 1:
+        short = [COLON.join(term) for term, df in free.items() if df < 1] or list(given.factors)
         raise InputError(
-            f"{value}: {len(y)} values of {counted(given.count, given.unit)} are too few for {', '.join(factors)}",
-            "Leave out interactions or a factor.",
+            f"{given.value}: {len(given.values)} values of {counted(given.count, given.unit)} are too few for "
+            f"{listed(short)}: no degree of freedom is left to judge by",
+            "Leave out a factor, or measure more units.",
         )
-    scale = float(y.std())
-    if scale < FLAT:
-        raise InputError(f"{value}: all values are the same, {y[0]:g}")
-    found, why = _fitted(y / scale, coded.matrix, names)
-    unit_sd = math.sqrt(float(np.asarray(found.cov_re).squeeze()) * scale**2) if found is not None else 0.0
-    fit: Any = found if found is not None else sm.OLS(y / scale, coded.matrix).fit()
-    k = coded.matrix.shape[1]
-    if found is None:
-        free = dict.fromkeys(free, float(fit.df_resid))
-    beta, cov = np.asarray(fit.params)[:k] * scale, np.asarray(fit.cov_params())[:k, :k] * scale**2
-    cov *= 1 + given.count * overlap
-    residuals = np.asarray(fit.resid)
+    if np.ptp(given.values) <= FLAT * given.size:
+        raise InputError(f"{given.value}: all values are the same, {given.values[0]:g}")
+    scale = float(given.values.std())
+    found = reml(given.values / scale, coded.matrix, given.units)
+    unit_sd, residual_sd = math.sqrt(found.between) * scale, math.sqrt(found.within) * scale
+    residuals = given.values - coded.matrix @ found.beta * scale
+    own = _own(given, residuals, inner, residual_sd**2, free) if residual_sd > FLAT * given.size else None
     checks = (
-        Check("convergence", not why, why or "The fit converged."),
-        normal(residuals, "residuals", "F is then approximate; planned comparisons have rank tests"),
+        _boundary(found, given),
+        normal(residuals - _predicted(residuals, given, found), "residuals", APPROXIMATE, given.size),
         _units(given.count, given.unit),
+        *_sphericity(own, inner, given),
+        *overlapping(given.unit, overlap, "F and t are"),
+        *structure(coded),
+    )
+    total = math.hypot(unit_sd, residual_sd)
+    model = CellMeans(
+        coded,
+        "mixed",
+        found.beta * scale,
+        found.cov * scale**2 * (1 + given.count * overlap),
+        free,
+        total,
+        residual_sd,
+        None,
+        own,
+        checks,
+        overlap,
+    )
+    effects = tuple(
+        FixedEffect(
+            COLON.join(term), test.df, test.df_error, test.f, test.p, given.unit, given.replication(term), *own_test
+        )
+        for term, test, own_test in ((t, model.f_test(t), model.own_f_test(t)) for t in coded.columns)
+    )
+    differences = tuple(
+        model.contrast(factor, name, levels[0], confidence=level)
+        for factor, levels in given.factors.items()
+        for name in levels[1:]
     )
     return Mixed(
-        value,
-        tuple(_term(term, coded.rows(term), beta, cov, free[term]) for term in coded.columns),
-        tuple(_marginals(coded, beta, cov, free, level)),
-        unit_sd,
-        math.sqrt(float(fit.scale)) * scale,
-        "mixed" if found is not None else "least squares",
-        given.unit,
-        given.count,
-        len(y),
-        checks,
-    )
+        given.value, effects, differences, unit_sd, residual_sd, given.unit, given.count, len(given.values), checks
+    ), model
+
+
+class REML(NamedTuple):
+    """Restricted maximum likelihood: coefficients, their covariance, variance between and within units."""
+
+    beta: np.ndarray
+    cov: np.ndarray
+    between: float
+    within: float
+
+
+def reml(y: np.ndarray, x: np.ndarray, units: np.ndarray) -> REML:
+    r"""Fit a random intercept for each unit.
+
+    The covariance of one unit's values is :math:`\sigma^2 (I + \gamma 1 1^T)`, its inverse
+    :math:`(I - w\, 1 1^T) / \sigma^2` with :math:`w = \gamma / (1 + n \gamma)`, so that sums over units are all that
+    is needed, and the likelihood profiled over the one :math:`\gamma`.
+
+    Parameters
+    ----------
+    y : array of shape (N,)
+        Values.
+    x : array of shape (N, K)
+        Design of full rank.
+    units : array of int, shape (N,)
+        Unit of each value, 0 to U - 1.
+    """
+    from scipy.optimize import minimize_scalar
+
+    (n, k), sizes = x.shape, np.bincount(units)
+    start = np.linalg.lstsq(x, y, rcond=None)[0]
+    rest = y - x @ start
+    sums_x, sums = np.zeros((len(sizes), k)), np.bincount(units, rest)
+    np.add.at(sums_x, units, x)
+
+    def solve(share: float) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
+        gamma = share / (1 - share)
+        weights = gamma / (1 + sizes * gamma)
+        bread = x.T @ x - (sums_x.T * weights) @ sums_x
+        right = x.T @ rest - (sums_x.T * weights) @ sums
+        beta = np.linalg.solve(bread, right)
+        error = rest - x @ beta
+        squares = float(error @ error - weights @ np.bincount(units, error) ** 2)
+        return beta, bread, max(squares, np.finfo(float).tiny), np.log1p(sizes * gamma)
+
+    def deviance(share: float) -> float:
+        _, bread, squares, spread = solve(share)
+        return float((n - k) * math.log(squares) + spread.sum() + np.linalg.slogdet(bread)[1])
+
+    # a search from the best of a grid, as the likelihood may have two peaks
+    shares = np.concatenate([[0.0], 1 / (1 + np.exp(-np.linspace(-12, 25, STEPS)))])
+    best = int(np.argmin([deviance(share) for share in shares]))
+    share = 0.0
+    if best or deviance(shares[1]) < deviance(0.0):
+        bounds = shares[max(0, best - 1)], shares[min(best + 1, STEPS)]
+        share = float(minimize_scalar(deviance, bounds=bounds, method="bounded", options={"xatol": 1e-12}).x)
+        share = share if deviance(share) < deviance(0.0) else 0.0
+    beta, bread, squares, _ = solve(share)
+    within = squares / (n - k)
+    return REML(start + beta, np.linalg.inv(bread) * within, within * share / (1 - share), within)
+
+
+def _predicted(residuals: np.ndarray, given: Grid, found: REML) -> np.ndarray:
+    """Predict each value's unit effect (BLUP)."""
+    if not found.between > 0:
+        return np.zeros(len(residuals))
+    effects = np.bincount(given.units, residuals) / (np.bincount(given.units) + found.within / found.between)
+    return np.asarray(effects[given.units])
 
 
 def _varies(columns: np.ndarray, units: np.ndarray) -> bool:
     """Whether columns change within some unit."""
-    frame = pd.DataFrame(columns).groupby(units)
-    return bool((frame.nunique() > 1).to_numpy().any())
+    first = np.unique(units, return_index=True)[1]
+    return bool((columns != columns[first][units]).any())
 
 
-def _freedom(coded: Design, inner: Mapping[tuple[str, ...], bool], units: int, n: int) -> dict[tuple[str, ...], float]:
+def _freedom(coded: Design, inner: Mapping[Term, bool]) -> dict[Term, float]:
     """Degrees of freedom of the error of each term."""
+    n, units = len(coded.matrix), coded.given.count
     sizes = {term: columns.stop - columns.start for term, columns in coded.columns.items()}
     within = float(n - units - sum(size for term, size in sizes.items() if inner[term]))
     between = float(units - 1 - sum(size for term, size in sizes.items() if not inner[term]))
     return {term: within if inner[term] else between for term in sizes}
 
 
-def _fitted(y: np.ndarray, matrix: np.ndarray, units: np.ndarray) -> tuple[Any, str]:
-    """Fit, or say why there is no fit to be had."""
-    import statsmodels.api as sm
+def _own(
+    given: Grid, residuals: np.ndarray, inner: Mapping[Term, bool], within: float, free: Mapping[Term, float]
+) -> Own | None:
+    """Estimate the covariance of a unit's cells from differences of pairs of cells; None where one has too few."""
+    varying = [name for name in given.factors if inner[(name,)]]
+    if not varying:
+        return None
+    places = [list(given.factors).index(name) for name in varying]
+    rest = [place for place in range(len(given.factors)) if place not in places]
+    shape = [given.shape[place] for place in places]
+    wide = np.full((given.count, int(np.prod(shape))), np.nan)
+    wide[given.units, np.ravel_multi_index(tuple(given.codes[:, places].T), shape)] = residuals
+    first = np.unique(given.units, return_index=True)[1]
+    group = np.unique(given.codes[first][:, rest], axis=0, return_inverse=True)[1].ravel()
+    members = np.eye(group.max() + 1)[group]
+    spread = np.zeros((wide.shape[1],) * 2)
+    for i in range(wide.shape[1]):
+        apart = wide - wide[:, [i]]  # (units, cells)
+        known = ~np.isnan(apart)
+        apart = np.where(known, apart, 0.0)
+        counts = members.T @ known
+        squares = (apart**2).sum(axis=0) - ((members.T @ apart) ** 2 / np.maximum(counts, 1)).sum(axis=0)
+        df = counts.sum(axis=0) - (counts > 0).sum(axis=0)
+        df[i] = FEWEST
+        if df.min() < FEWEST - 1:
+            return None
+        spread[i] = squares / df
+    contrasts = {
+        term: _contrasts([name for name in term if name in varying], varying, given) for term in inner if inner[term]
+    }
+    df_each = next(free[term] for term in inner if inner[term]) / (wide.shape[1] - 1)
+    return Own(-spread / 2, contrasts, within, df_each)
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what they would say is looked at below
-        try:  # Powell's search takes no gradient, which is not defined at the boundary
-            found = sm.MixedLM(y, matrix, groups=units).fit(reml=True, method="powell", xtol=1e-8, ftol=1e-12)
-        except (np.linalg.LinAlgError, ValueError):
-            found = None
-    if found is None or not found.converged or not np.isfinite(np.asarray(found.cov_params())).all():
-        return None, "The mixed model did not converge: the numbers are those of ordinary least squares, units ignored."
-    if float(np.asarray(found.cov_re).squeeze()) < BOUNDARY * float(found.scale):
-        return None, (
-            "The variance between units was found to be zero, at the boundary of the model: the numbers are those of "
-            "ordinary least squares, which is then the same model."
+
+def _contrasts(term: Sequence[str], varying: Sequence[str], given: Grid) -> np.ndarray:
+    """Orthonormal contrasts of a term over the cells of the factors that vary within units, shape (cells, df)."""
+    parts = (
+        orthonormal(len(given.factors[name]))
+        if name in term
+        else np.full((len(given.factors[name]), 1), len(given.factors[name]) ** -0.5)
+        for name in varying
+    )
+    return functools.reduce(np.kron, parts)
+
+
+def _sphericity(own: Own | None, inner: Mapping[Term, bool], given: Grid) -> list[Check]:
+    """Check that a random intercept alone describes how units differ."""
+    terms = [term for term in inner if inner[term]]
+    if not terms or (len(terms) == 1 and len(given.factors[terms[0][0]]) == 2):
+        return []  # one difference within units has one variance
+    if own is None:
+        why = f"too few {plural(given.unit)} were measured in both of some two cells"
+        said = f"Whether differences vary equally between {plural(given.unit)} (sphericity) cannot be seen: {why}."
+        return [Check("sphericity", None, said)]
+    found = {COLON.join(term): own.of(own.contrasts[term]) for term in terms}
+    bad = {name: parts for name, parts in found.items() if parts[1] < SPHERICAL or parts[0] > UNEQUAL}
+    if not bad:
+        return [Check("sphericity", True, f"Differences vary about equally between {plural(given.unit)}.")]
+    said = listed(
+        [f"{name} (epsilon {parts[1]:.2f}, variance {parts[0]:.1f} × the model's)" for name, parts in bad.items()]
+    )
+    return [
+        Check(
+            "sphericity",
+            False,
+            f"Differences do not vary equally between {plural(given.unit)}, as a random intercept has it: {said}. "
+            "Trust the p against the spread of their own differences.",
+            min(parts[1] for parts in bad.values()),
         )
-    return found, ""
+    ]
+
+
+def _boundary(found: REML, given: Grid) -> Check:
+    if found.between > 0:
+        return Check("boundary", True, f"The variance between {plural(given.unit)} is above zero.")
+    return Check(
+        "boundary",
+        False,
+        f"The variance between {plural(given.unit)} was found to be zero: estimates are those of least squares, with "
+        f"degrees of freedom as within and between {plural(given.unit)}.",
+    )
 
 
 def _units(count: int, unit: str) -> Check:
     if count >= FEW:
         return Check("units", True, f"{counted(count, unit)}.")
     return Check("units", False, f"With only {counted(count, unit)} the variance between them is hardly known.")
-
-
-def _term(name: tuple[str, ...], rows: np.ndarray, beta: np.ndarray, cov: np.ndarray, free: float) -> Term:
-    from scipy.stats import f as central
-
-    chosen = rows @ beta
-    f = float(chosen @ np.linalg.solve(rows @ cov @ rows.T, chosen)) / len(rows)
-    return Term(COLON.join(name), len(rows), free, f, float(central.sf(f, len(rows), free)))
-
-
-def _marginals(
-    coded: Design, beta: np.ndarray, cov: np.ndarray, free: Mapping[tuple[str, ...], float], level: float
-) -> list[Marginal]:
-    found = []
-    for factor, levels in coded.factors.items():
-        for name in levels[1:]:
-            row = coded.difference(factor, name, levels[0])
-            value, error, df = float(row @ beta), math.sqrt(float(row @ cov @ row)), free[(factor,)]
-            found.append(
-                Marginal(factor, name, levels[0], student(value, error, df, level), t_test(value, error, df).p)
-            )
-    return found

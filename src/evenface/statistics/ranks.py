@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 
 from evenface.errors import InputError
+from evenface.evaluation.contents import known_direction
 from evenface.evaluation.verdict import FEWEST, verdict
 from evenface.evaluation.wording import listed
-from evenface.statistics.checks import ALPHA, Check, balance, failed, with_p
+from evenface.statistics.checks import ALPHA, Check, balance, failed, replicated, with_p
 from evenface.statistics.tidy import counted, grid
 
 LEAST = 3
@@ -77,6 +78,8 @@ class Ranks:
         How many of them.
     checks : tuple of Check
         Assumptions.
+    higher_is_better : bool
+        Direction of the metric.
     """
 
     metric: str
@@ -92,6 +95,7 @@ class Ranks:
     unit: str
     units: int
     checks: tuple[Check, ...]
+    higher_is_better: bool
 
     @property
     def certain(self) -> tuple[tuple[str, str], ...]:
@@ -109,8 +113,9 @@ class Ranks:
         pairs = f"better by Nemenyi's test: {listed(better)}" if better else "no pair is told apart by Nemenyi's test"
         judged = verdict(self.p, self.units, self.unit, "that methods differ", "that methods differ")
         head = f"{over}: {judged} (Friedman χ² = {self.chi2:.2f}, {with_p(self.p)})"
-        said = f"{head}; {pairs} (critical difference of ranks {self.critical:.2f}). Average ranks: {ranked}."
-        return " ".join([said, *failed(self.checks)])
+        said = f"{head}; {pairs} (critical difference of ranks {self.critical:.2f})."
+        way = "higher" if self.higher_is_better else "lower"
+        return " ".join([said, f"Average ranks ({way} is better): {ranked}.", *failed(self.checks)])
 
     def frame(self) -> pd.DataFrame:
         """Give a row for each pair, every digit."""
@@ -123,13 +128,30 @@ class Ranks:
         )
 
 
+def direction_of(value: str, higher_is_better: bool | None = None) -> bool:
+    """Return whether higher values of a metric are better, as told, or as known of its name.
+
+    Raises
+    ------
+    InputError
+        If it was not told, and the name is none of a known metric.
+    """
+    known = known_direction(value) if higher_is_better is None else higher_is_better
+    if known is None:
+        raise InputError(
+            f"{value}: is a higher or a lower value better? The name is none of a known metric",
+            "Say --higher-is-better or --lower-is-better (in Python: higher_is_better=True or False).",
+        )
+    return known
+
+
 def friedman(
     table: pd.DataFrame,
     value: str,
     method: str,
     unit: str | Sequence[str],
     *,
-    higher_is_better: bool = True,
+    higher_is_better: bool | None = None,
     alpha: float = ALPHA,
 ) -> Ranks:
     """Rank methods within each unit, test whether they differ, and compare all pairs.
@@ -140,15 +162,15 @@ def friedman(
         As in :func:`~evenface.statistics.tidy.grid`. Units that lack a method are left out.
     method : str
         Column that names the methods, three or more.
-    higher_is_better : bool, default=True
-        Whether rank 1 goes to the highest value.
+    higher_is_better : bool, optional
+        Whether rank 1 goes to the highest value; by default as the metric ``value`` has it, if that is a known one.
     alpha : float, default=0.05
         Level of the critical difference.
 
     Raises
     ------
     InputError
-        If there are fewer than three methods or two complete units.
+        If there are fewer than three methods or two complete units, or the metric's direction is not known.
 
     References
     ----------
@@ -163,12 +185,13 @@ def friedman(
     names = given.factors[method]
     if len(names) < LEAST:
         raise InputError(f"{method} has {len(names)} levels; ranks are for three or more", "Compare two in pairs.")
-    whole = given.wide().dropna()
-    n, k = whole.shape
+    higher = direction_of(value, higher_is_better)
+    values = given.wide()
+    values = values[~np.isnan(values).any(axis=1)]
+    n, k = values.shape
     if n < 2:
         raise InputError(f"{counted(n, given.unit)} measured with all {k} methods; two are the least")
-    values = whole.to_numpy(dtype=np.float64)
-    ranks = rankdata(-values if higher_is_better else values, axis=1)
+    ranks = rankdata(-values if higher else values, axis=1)
     mean = ranks.mean(axis=0)
     tied = bool((ranks == ranks[:, :1]).all())
     chi2, p = (math.nan, math.nan) if tied else (float(part) for part in friedmanchisquare(*values.T))
@@ -182,12 +205,12 @@ def friedman(
         for i, j in itertools.combinations(order, 2)
     }
     critical = float(studentized_range.isf(alpha, k, np.inf)) / math.sqrt(2) * error
-    checks = (balance([n], given.count - n, given.missing, given.unit), _enough(n, given.unit))
+    checks = (balance([n], given.count - n, given.missing, given.unit), _enough(n, given.unit), replicated(given))
     return Ranks(
         value,
         tuple(names[i] for i in order),
         tuple(float(mean[i]) for i in order),
-        *(chi2, p, iman, iman_p, critical, pairwise, alpha, given.unit, n, checks),
+        *(chi2, p, iman, iman_p, critical, pairwise, alpha, given.unit, n, checks, higher),
     )
 
 

@@ -97,7 +97,7 @@ def bootstrap(
         raise ValueError(f"values must have shape (N,) with N >= 1, got {values.shape}")
     value = float(statistic(values, axis=-1))
     checks = (_enough(len(values), unit),)
-    if len(values) < 2 or np.ptp(values) < FLAT:
+    if len(values) < 2 or np.ptp(values) <= FLAT * np.abs(values).max():
         low = high = value if len(values) > 1 else float("nan")
     else:
         drawn = _drawn(values, statistic, resamples, seed)
@@ -143,7 +143,7 @@ def _bca(
     left_out = np.array([float(statistic(np.delete(values, i), axis=-1)) for i in range(len(values))])
     pull = np.nanmean(left_out) - left_out
     spread = float(np.nansum(pull**2))
-    if not 0 < below < 1 or spread < FLAT**2:
+    if not 0 < below < 1 or spread <= (FLAT * np.abs(values).max()) ** 2:
         return _ends(drawn, level)
     bias, speed = float(norm.ppf(below)), float(np.nansum(pull**3)) / (6 * spread**1.5)
     shifted = bias + norm.ppf([(1 - level) / 2, (1 + level) / 2])

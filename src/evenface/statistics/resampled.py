@@ -45,7 +45,7 @@ def fold_overlap(folds: int) -> float:
     return 1 / (folds - 1)
 
 
-def resampled_t_test(differences: np.ndarray, overlap: float, *, level: float = LEVEL) -> ResampledT:
+def resampled_t_test(differences: np.ndarray, overlap: float, *, level: float = LEVEL, size: float = 1.0) -> ResampledT:
     r"""Test whether a mean difference over folds is zero.
 
     Parameters
@@ -56,6 +56,8 @@ def resampled_t_test(differences: np.ndarray, overlap: float, *, level: float = 
         n_test / n_train: :func:`fold_overlap` for folds, 0 where units share no training data.
     level : float, default=0.95
         Confidence level of the interval.
+    size : float, default=1
+        As in :func:`~evenface.statistics.means.t_test`.
 
     Notes
     -----
@@ -76,5 +78,7 @@ def resampled_t_test(differences: np.ndarray, overlap: float, *, level: float = 
     *Evaluating the replicability of significance tests for comparing learning algorithms*, PAKDD 2004.
     """
     difference, sd, n = estimate(differences, level, overlap=overlap)
-    corrected, plain = (t_test(difference.value, standard_error(sd, n, share), n - 1.0) for share in (overlap, 0.0))
+    corrected, plain = (
+        t_test(difference.value, standard_error(sd, n, share), n - 1.0, size) for share in (overlap, 0.0)
+    )
     return ResampledT(difference, sd, n, corrected, plain)

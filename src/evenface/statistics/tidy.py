@@ -2,13 +2,14 @@
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from evenface.errors import InputError
+from evenface.statistics.means import FLAT
 
 Others = Literal["averaged", "each"]
 JOIN = " × "
@@ -33,44 +34,161 @@ def counted(count: int, unit: str) -> str:
     return f"{count:,} {unit if count == 1 else plural(unit)}"
 
 
+@dataclass(frozen=True)
+class Replicates:
+    """Several rows of one unit in one cell, which were averaged.
+
+    Parameters
+    ----------
+    rows : tuple of int
+        Fewest and most rows of a unit in a cell.
+    differing : int
+        How many combinations of unit and cell have several rows that differ.
+    combinations : int
+        How many combinations of unit and cell there are.
+    example : str
+        One that differs, with its values.
+    """
+
+    rows: tuple[int, int]
+    differing: int
+    combinations: int
+    example: str
+
+    @property
+    def regular(self) -> bool:
+        """Whether each unit has as many rows in each cell, as where every fold was run with the same seeds."""
+        return self.rows[0] == self.rows[1]
+
+    @property
+    def sentence(self) -> str:
+        """State what was averaged."""
+        if self.rows[1] == 1:
+            return "One row for each unit and cell."
+        if not self.differing:
+            return f"Some rows occur up to {self.rows[1]} times with the same value; each was counted once."
+        if self.regular:
+            return f"Each value is the mean of {self.rows[0]} rows of one unit and cell, such as {self.example}."
+        return (
+            f"Contradictory rows: {self.differing:,} of {self.combinations:,} combinations of unit and cell have "
+            f"several rows with different values, such as {self.example}; others have {self.rows[0]}. They were "
+            "averaged. If another column tells them apart, name it as a factor or as part of the unit; if one is a "
+            "mistake, remove it."
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Grid:
     """The values of a tidy table, one for each unit in each cell.
 
     Parameters
     ----------
-    frame : DataFrame
-        Columns ``unit``, each factor (text) and ``value``.
     value, unit : str
         What was measured, and what was repeated.
     factors : dict of str to tuple of str
         Each factor's levels, in the order in which the table first names them.
+    values : array of float, shape (N,)
+        The values.
+    units : array of int, shape (N,)
+        Place of each value's unit in ``names``.
+    codes : array of int, shape (N, F)
+        Place of each value's level in each factor.
+    names : tuple of str
+        The units.
     missing : int
         Rows without a value, which were left out.
+    replicates : Replicates
+        What was averaged.
     """
 
-    frame: pd.DataFrame
     value: str
     unit: str
     factors: dict[str, tuple[str, ...]]
+    values: np.ndarray
+    units: np.ndarray
+    codes: np.ndarray
+    names: tuple[str, ...]
     missing: int
+    replicates: Replicates
 
     @property
     def count(self) -> int:
         """How many units there are."""
-        return int(self.frame["unit"].nunique())
+        return len(self.names)
+
+    @property
+    def repeated(self) -> bool:
+        """Whether some unit stands in several cells."""
+        return len(self.values) > self.count
+
+    @property
+    def complete(self) -> bool:
+        """Whether every unit stands in every cell."""
+        return len(self.values) == self.count * int(np.prod(self.shape))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of levels of each factor."""
+        return tuple(map(len, self.factors.values()))
+
+    @property
+    def size(self) -> float:
+        """Largest absolute value: what counts as rounding is relative to it."""
+        return float(np.abs(self.values).max())
 
     @property
     def cells(self) -> list[tuple[str, ...]]:
         """All combinations of levels."""
         return list(itertools.product(*self.factors.values()))
 
-    def wide(self) -> pd.DataFrame:
-        """Give a row for each unit and a column for each cell (its place), NaN where a unit lacks it."""
-        place = {cell: i for i, cell in enumerate(self.cells)}
-        cell = [place[levels] for levels in self.frame[list(self.factors)].itertuples(index=False, name=None)]
-        wide = self.frame.assign(cell=cell).pivot(index="unit", columns="cell", values="value")
-        return wide.reindex(columns=range(len(place)))
+    @property
+    def places(self) -> np.ndarray:
+        """Place of each value's cell in ``cells``, shape (N,)."""
+        return np.asarray(np.ravel_multi_index(tuple(self.codes.T), self.shape))
+
+    def wide(self) -> np.ndarray:
+        """Return a row for each unit and a column for each cell, NaN where a unit lacks it."""
+        wide = np.full((self.count, int(np.prod(self.shape))), np.nan)
+        wide[self.units, self.places] = self.values
+        return wide
+
+    def whole(self) -> "Grid":
+        """Return the units that stand in every cell, where there are any."""
+        kept = np.bincount(self.units) == int(np.prod(self.shape))
+        if self.complete or not kept.any():
+            return self
+        rows, names = kept[self.units], tuple(name for name, keep in zip(self.names, kept, strict=True) if keep)
+        places = np.cumsum(kept) - 1
+        return replace(
+            self, values=self.values[rows], units=places[self.units[rows]], codes=self.codes[rows], names=names
+        )
+
+    def code(self, factor: str, level: str) -> int:
+        """Return the place of a level in its factor.
+
+        Raises
+        ------
+        InputError
+            If there is no such factor or level.
+        """
+        if factor not in self.factors:
+            raise InputError(f"there is no factor {factor!r}", f"The factors are {', '.join(self.factors)}.")
+        if level not in self.factors[factor]:
+            raise InputError(f"{factor} has no level {level!r}", f"Its levels are {', '.join(self.factors[factor])}.")
+        return self.factors[factor].index(level)
+
+    def of(self, factor: str, level: str) -> np.ndarray:
+        """Return which values were measured at a level, bool, shape (N,)."""
+        return np.asarray(self.codes[:, list(self.factors).index(factor)] == self.code(factor, level))
+
+    def replication(self, factors: Sequence[str]) -> int:
+        """Return the number of units at the level of these factors that has most."""
+        places = [list(self.factors).index(name) for name in factors]
+        return max(
+            len(np.unique(self.units[self.codes[:, place] == code]))
+            for place in places
+            for code in range(self.shape[place])
+        )
 
 
 def grid(table: pd.DataFrame, value: str, factors: Sequence[str], unit: str | Sequence[str]) -> Grid:
@@ -85,14 +203,14 @@ def grid(table: pd.DataFrame, value: str, factors: Sequence[str], unit: str | Se
     value : str
         Column of numbers.
     factors : sequence of str
-        Columns that say under which conditions a value was measured; compared as text.
+        Columns that say under which conditions a value was measured; compared as text, blanks at either end ignored.
     unit : str or sequence of str
         Column that says what was repeated; several are taken together, such as seed and fold.
 
     Raises
     ------
     InputError
-        If a column is missing, the values are no numbers or not finite, or nothing is left.
+        If a column is missing or there twice, the values are no numbers or not finite, or nothing is left.
     """
     units = [unit] if isinstance(unit, str) else list(unit)
     wanted = [value, *factors, *units]
@@ -104,22 +222,60 @@ def grid(table: pd.DataFrame, value: str, factors: Sequence[str], unit: str | Se
         raise InputError(
             f"a column is named twice: {', '.join(wanted)}", "Value, factors and unit are different columns."
         )
-    numbers = pd.to_numeric(table[value], errors="coerce")
-    wrong = numbers.isna() & table[value].notna() | np.isinf(numbers)
+    twice = [name for name in wanted if list(table.columns).count(name) > 1]
+    if twice:
+        raise InputError(f"the table has two columns {twice[0]!r}", "Rename one of them.")
+    numbers = pd.to_numeric(table[value], errors="coerce").astype(float)
+    wrong = (numbers.isna() & table[value].notna()) | np.isinf(numbers)
     if wrong.any():
         raise InputError(
             f"{value}: {table.loc[wrong, value].iloc[0]!r} is no finite number", "Leave the cell empty instead."
         )
-    frame = table[[*factors, *units]].astype(str).assign(value=numbers.astype(float))
-    kept = frame[numbers.notna() & table[[*factors, *units]].notna().all(axis=1)]
-    if not len(kept):
+    texts = [table[name].astype(str).str.strip() for name in (*factors, *units)]
+    blank = [
+        table[name].isna().to_numpy() | (text == "").to_numpy() for name, text in zip(wanted[1:], texts, strict=True)
+    ]
+    kept = numbers.notna().to_numpy() & ~np.any(blank, axis=0)
+    if not kept.any():
         raise InputError(f"no row has {value}, {', '.join([*factors, *units])} all filled in")
-    levels = {name: tuple(dict.fromkeys(kept[name])) for name in factors}
-    known_units = kept[units].agg(JOIN.join, axis=1) if len(units) > 1 else kept[units[0]]
-    kept = kept.assign(**{f"_{name}": kept[name] for name in factors}, _unit=known_units)
-    grouped = kept.groupby(["_unit", *(f"_{name}" for name in factors)], sort=False)["value"].mean().reset_index()
-    grouped.columns = pd.Index(["unit", *factors, "value"])
-    return Grid(grouped, value, JOIN.join(units), levels, len(table) - len(kept))
+    coded = [pd.factorize(text.to_numpy()[kept]) for text in texts]
+    levels = {name: tuple(map(str, found)) for name, (_, found) in zip(factors, coded, strict=False)}
+    unit_rows = np.column_stack([codes for codes, _ in coded[len(factors) :]])
+    _, first, unit_of = np.unique(unit_rows, axis=0, return_index=True, return_inverse=True)
+    unit_of = np.argsort(np.argsort(first))[unit_of.ravel()]  # in the order of first appearance
+    names = tuple(
+        JOIN.join(str(found[code]) for code, (_, found) in zip(unit_rows[row], coded[len(factors) :], strict=True))
+        for row in np.sort(first)
+    )
+    rows = pd.DataFrame(np.column_stack([unit_of, *[codes for codes, _ in coded[: len(factors)]]]))
+    grouped = rows.assign(value=numbers.to_numpy()[kept]).groupby(list(rows.columns), sort=False)["value"]
+    means = grouped.mean()
+    places = np.array(means.index.to_list()).reshape(len(means), -1)
+    return Grid(
+        value,
+        JOIN.join(units),
+        levels,
+        means.to_numpy(),
+        places[:, 0],
+        places[:, 1:],
+        names,
+        len(table) - int(kept.sum()),
+        _replicates(grouped, names, list(levels.values())),
+    )
+
+
+def _replicates(
+    grouped: "pd.api.typing.SeriesGroupBy[Any, Any]", names: tuple[str, ...], levels: list[tuple[str, ...]]
+) -> Replicates:
+    sizes, differs = grouped.size(), grouped.nunique() > 1
+    example = ""
+    if differs.any():
+        key = differs.index[int(differs.to_numpy().argmax())]
+        unit, *codes = key if isinstance(key, tuple) else (key,)
+        cell = [names[unit], *(found[code] for found, code in zip(levels, codes, strict=True))]
+        seen = grouped.get_group(key).unique()
+        example = f"{', '.join(cell)}: {' and '.join(f'{number:g}' for number in seen[:3])}"
+    return Replicates((int(sizes.min()), int(sizes.max())), int(differs.sum()), len(sizes), example)
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,6 +297,8 @@ class Pairs:
     overlap : float
         n_test / n_train where units are folds of a cross-validation, see
         :func:`~evenface.statistics.resampled.resampled_t_test`; 0 where they share no training data.
+    replicates : Replicates or None
+        What was averaged, where the values are from a table.
     """
 
     values: np.ndarray
@@ -153,6 +311,7 @@ class Pairs:
     units: int = 0
     incomplete: int = 0
     overlap: float = 0.0
+    replicates: Replicates | None = None
 
     def __post_init__(self) -> None:
         if self.values.shape != self.base.shape or self.values.ndim != 1:
@@ -166,9 +325,14 @@ class Pairs:
 
     @property
     def change(self) -> np.ndarray:
-        """Level minus baseline, shape (N,)."""
+        """Level minus baseline, shape (N,); what is only rounding is zero."""
         difference: np.ndarray = self.values - self.base
-        return difference
+        return np.where(np.abs(difference) <= FLAT * self.size, 0.0, difference)
+
+    @property
+    def size(self) -> float:
+        """Largest absolute value: what counts as rounding is relative to it."""
+        return float(max(np.abs(self.values).max(), np.abs(self.base).max()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,6 +346,7 @@ class Groups:
     baseline: str = "baseline"
     factor: str = ""
     unit: str = "unit"
+    replicates: Replicates | None = None
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.values).all() and np.isfinite(self.base).all()):
@@ -194,6 +359,11 @@ class Groups:
     def units(self) -> int:
         """How many units there are, both levels together."""
         return len(self)
+
+    @property
+    def size(self) -> float:
+        """Largest absolute value: what counts as rounding is relative to it."""
+        return float(max(np.abs(self.values).max(), np.abs(self.base).max()))
 
 
 def pairs(
@@ -220,7 +390,7 @@ def pairs(
         What becomes of the settings of the factors ``among``: averaged, so that each unit brings one pair; or each
         setting is a pair of its own, which takes values of one unit as independent (the reading of some papers).
     among : sequence of str
-        The other factors of the design.
+        The other factors of the design. A factor that is not named is averaged over as its rows come.
     overlap : float, default=0
         n_test / n_train where units are folds of a cross-validation.
 
@@ -229,25 +399,35 @@ def pairs(
     InputError
         If a level is not in the table, or fewer than two pairs are complete.
     """
-    found = grid(table, value, [factor, *among], unit)
-    _known(found, factor, level, baseline)
-    sides = found.frame.set_index(["unit", *among, factor])["value"].unstack(factor)[[level, baseline]]
-    if others == "averaged" and among:
-        settings = len(list(itertools.product(*(found.factors[name] for name in among))))
-        whole = sides.dropna().groupby(level="unit", sort=False).filter(lambda rows: len(rows) == settings)
-        sides = whole.groupby(level="unit", sort=False).mean()
-    else:
-        sides = sides.dropna()
-    kept = sides.index.get_level_values("unit").nunique() if len(sides) else 0
-    if len(sides) < LEAST:
+    given = grid(table, value, [factor, *among], unit)
+    return pairs_of(given, factor, level, baseline, others=others, overlap=overlap)
+
+
+def pairs_of(
+    found: Grid, factor: str, level: str, baseline: str, *, others: Others = "averaged", overlap: float = 0.0
+) -> Pairs:
+    """Pair two levels of a factor of a grid within each unit; see :func:`pairs`."""
+    place = list(found.factors).index(factor)
+    chosen = [found.code(factor, level), found.code(factor, baseline)]
+    # (units, settings of the other factors, level and baseline)
+    wide = np.moveaxis(found.wide().reshape(found.count, *found.shape), 1 + place, -1)
+    sides = wide.reshape(found.count, -1, found.shape[place])[:, :, chosen]
+    whole = ~np.isnan(sides).any(axis=2)
+    complete = whole.all(axis=1)
+    values = sides[complete].mean(axis=1) if others == "averaged" else sides[whole]
+    kept = int(complete.sum() if others == "averaged" else whole.any(axis=1).sum())
+    if len(values) < LEAST:
+        rest = [name for name in found.factors if name != factor]
+        every = f" with every {JOIN.join(rest)}" if rest and others == "averaged" else ""
         raise InputError(
-            f"{factor}: {level} and {baseline} were both measured in {counted(kept, found.unit)}; two are the least",
+            f"{factor}: {level} and {baseline} were both measured{every} in {counted(kept, found.unit)}; two are the "
+            "least",
             f"Check the column of the unit ({found.unit}), or compare independent groups where nothing is paired.",
         )
     return Pairs(
-        sides[level].to_numpy(dtype=np.float64),
-        sides[baseline].to_numpy(dtype=np.float64),
-        value,
+        values[:, 0],
+        values[:, 1],
+        found.value,
         level,
         baseline,
         factor,
@@ -255,6 +435,7 @@ def pairs(
         kept,
         found.count - kept,
         overlap,
+        found.replicates,
     )
 
 
@@ -263,31 +444,27 @@ def groups(
 ) -> Groups:
     """Take two levels of a factor as measured on different units; several values of a unit are averaged first.
 
+    Other factors are ignored: where cells differ in size, they distort the difference. Use
+    :func:`~evenface.statistics.family.planned` there.
+
     Raises
     ------
     InputError
         If a level is not in the table, has fewer than two units, or both levels share units, as values are then paired.
     """
     found = grid(table, value, [factor], unit)
-    _known(found, factor, level, baseline)
-    sides = {name: found.frame[found.frame[factor] == name] for name in (level, baseline)}
-    shared = set(sides[level]["unit"]) & set(sides[baseline]["unit"])
+    sides = {name: found.of(factor, name) for name in (level, baseline)}
+    shared = set(found.units[sides[level]]) & set(found.units[sides[baseline]])
     if shared:
         raise InputError(
-            f"{factor}: {counted(len(shared), found.unit)} stand in both {level} and {baseline}, such as {min(shared)}",
+            f"{factor}: {counted(len(shared), found.unit)} stand in both {level} and {baseline}, such as "
+            f"{found.names[min(shared)]}",
             "Independent groups share no unit; compare them in pairs.",
         )
-    few = [name for name, rows in sides.items() if len(rows) < LEAST]
+    few = [name for name, chosen in sides.items() if chosen.sum() < LEAST]
     if few:
         raise InputError(
-            f"{factor}: {few[0]} was measured in {counted(len(sides[few[0]]), found.unit)}; two are the least"
+            f"{factor}: {few[0]} was measured in {counted(int(sides[few[0]].sum()), found.unit)}; two are the least"
         )
-    taken = [sides[name]["value"].to_numpy(dtype=np.float64) for name in (level, baseline)]
-    return Groups(taken[0], taken[1], value, level, baseline, factor, found.unit)
-
-
-def _known(found: Grid, factor: str, *levels: str) -> None:
-    """Check that the table holds these levels."""
-    for level in levels:
-        if level not in found.factors[factor]:
-            raise InputError(f"{factor} has no level {level!r}", f"Its levels are {', '.join(found.factors[factor])}.")
+    taken = [found.values[chosen] for chosen in sides.values()]
+    return Groups(taken[0], taken[1], value, level, baseline, factor, found.unit, found.replicates)

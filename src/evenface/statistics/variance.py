@@ -1,5 +1,6 @@
 """What an analysis of variance found: effects with partial eta squared, and the sentence that says so."""
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Literal
@@ -41,11 +42,13 @@ class Effect:
     unit : str
         What was repeated.
     units : int
-        How many of them.
+        How many of them, at the level that was measured in most.
     epsilon : float
         Greenhouse and Geisser's, 1 if sphericity holds or is not needed.
     robust_floor : float
         The smallest p that Wilcoxon's test can reach over so few units; 0 for the others.
+    factors : tuple of str
+        The factors of the effect.
     """
 
     name: str
@@ -64,6 +67,7 @@ class Effect:
     units: int
     epsilon: float = 1.0
     robust_floor: float = 0.0
+    factors: tuple[str, ...] = ()
 
     @property
     def certain(self) -> bool:
@@ -117,8 +121,11 @@ class Factorial:
 
     def effect(self, name: str) -> Effect:
         """Give an effect by its name, such as ``loss`` or ``architecture:loss``; the order of factors is free."""
-        wanted = set(name.split(COLON))
-        return next(effect for effect in self.effects if set(effect.name.split(COLON)) == wanted)
+        return next(
+            effect
+            for effect in self.effects
+            if name in map(COLON.join, itertools.permutations(effect.factors or (effect.name,)))
+        )
 
     @property
     def sentence(self) -> str:
@@ -135,7 +142,7 @@ class Factorial:
         said = verdict(least, self.units, self.unit, held, "of any effect")
         said += "" if found else f" (least p: {self._least})"
         head = f"{self.metric}, {shape} factorial of {', '.join(self.factors)}, {over}: {said}."
-        mixed = any(COLON in effect.name for effect in found)
+        mixed = any(len(effect.factors) > 1 for effect in found)
         return " ".join([head, *([INTERACTING] if mixed else []), *failed(self.checks)])
 
     @property
@@ -147,7 +154,7 @@ class Factorial:
     def frame(self) -> pd.DataFrame:
         """Give a row for each effect, every digit."""
         rows = [
-            {"metric": self.metric, **{name: getattr(e, name) for name in Effect.__dataclass_fields__}}
+            {"metric": self.metric, **{name: value for name, value in vars(e).items() if name != "factors"}}
             for e in self.effects
         ]
         return pd.DataFrame(rows).rename(columns={"name": "effect", "eta": "partial_eta_squared"})

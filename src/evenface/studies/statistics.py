@@ -141,7 +141,7 @@ def random_effects(reading: Reading, analyses: Sequence[Analysis]) -> Table | No
             t.df_error,
             t.f,
             p_value(t.p),
-            a.mixed.share if a.mixed.fitted == "mixed" else 0.0,
+            a.mixed.share,
         )
         for a in analyses
         if a.mixed

@@ -1,0 +1,275 @@
+"""Contrasts of fitted cell means: one level against another in the model that the analysis of variance is of."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from evenface.errors import InputError
+from evenface.evaluation.intervals import LEVEL, Estimate
+from evenface.evaluation.wording import listed
+from evenface.statistics.checks import Check, balance, equal_spread, normal, replicated
+from evenface.statistics.coding import COLON, Design, Term, absent, design, orthonormal
+from evenface.statistics.comparisons import Contrast
+from evenface.statistics.effects import Kind, standardised
+from evenface.statistics.means import FLAT, student, t_test
+from evenface.statistics.tidy import Grid, counted, plural
+
+APPROXIMATE = "F and t are then approximate"
+SPHERICAL = 0.75
+HC3 = "HC3, which allows for unequal variances"
+OWN = "t test against the spread of this difference alone"
+
+
+class FTest(NamedTuple):
+    """F test of an effect; NaN where nothing spreads."""
+
+    f: float
+    df: int
+    df_error: float
+    p: float
+
+
+@dataclass(frozen=True, eq=False)
+class Own:
+    """Spread of each effect's own contrasts between units, beside the one spread that a random intercept assumes.
+
+    Parameters
+    ----------
+    covariance : array of shape (cells, cells)
+        Of the values of one unit in all cells, up to what is the same in every cell.
+    contrasts : dict
+        The orthonormal contrasts of each term that varies within units, shape (cells, df).
+    pooled : float
+        Variance within units that the model takes all of them to have.
+    df : float
+        Degrees of freedom of each contrast's variance.
+    """
+
+    covariance: np.ndarray
+    contrasts: Mapping[Term, np.ndarray]
+    pooled: float
+    df: float
+
+    def of(self, rows: np.ndarray) -> tuple[float, float]:
+        """Return the mean variance of contrasts (cells, df) in shares of ``pooled``, and Box's epsilon."""
+        spread = rows.T @ self.covariance @ rows
+        mean, squares = float(np.trace(spread)) / len(spread), float((spread**2).sum())
+        epsilon = len(spread) * mean**2 / squares if squares > 0 else 1.0
+        return mean / self.pooled, min(1.0, max(1 / len(spread), epsilon))
+
+
+@dataclass(frozen=True, eq=False)
+class CellMeans:
+    """A linear model of the cell means of a grid, by least squares or with a random intercept for each unit.
+
+    Parameters
+    ----------
+    coded : Design
+        The design.
+    kind : {"between", "mixed"}
+        Values independent of each other, or with a random intercept for each unit.
+    beta, cov : array of shape (K,), (K, K)
+        Coefficients and their covariance.
+    free : dict
+        Degrees of freedom of the error of each term.
+    sd : float
+        Standard deviation of a single value in its cell.
+    residual : float
+        Standard deviation that tells whether anything spreads.
+    beside : array of shape (K, K) or None
+        Covariance that allows for unequal variances (HC3).
+    own : Own or None
+        Spread of each effect's own contrasts, where units stand in several cells often enough.
+    checks : tuple of Check
+        Assumptions.
+    overlap : float
+        n_test / n_train where units are folds: ``cov`` is corrected for it already.
+    """
+
+    coded: Design
+    kind: Literal["between", "mixed"]
+    beta: np.ndarray
+    cov: np.ndarray
+    free: Mapping[Term, float]
+    sd: float
+    residual: float
+    beside: np.ndarray | None
+    own: Own | None
+    checks: tuple[Check, ...]
+    overlap: float = 0.0
+
+    @property
+    def flat(self) -> bool:
+        """Whether nothing spreads within cells."""
+        return self.residual <= FLAT * self.coded.given.size
+
+    def f_test(self, term: Term, cov: np.ndarray | None = None) -> FTest:
+        """Test an effect, by the model's covariance or another one."""
+        from scipy.stats import f as central
+
+        rows, used = self.coded.rows(term), self.cov if cov is None else cov
+        if self.flat:
+            return FTest(math.nan, len(rows), self.free[term], math.nan)
+        chosen = rows @ self.beta
+        f = float(chosen @ np.linalg.solve(rows @ used @ rows.T, chosen)) / len(rows)
+        return FTest(f, len(rows), self.free[term], float(central.sf(f, len(rows), self.free[term])))
+
+    def own_f_test(self, term: Term) -> tuple[float, float]:
+        """Return p of an effect against the spread of its own contrasts (Box), and its epsilon; NaN where unknown."""
+        from scipy.stats import f as central
+
+        found = self.f_test(term)
+        if self.own is None or term not in self.own.contrasts or math.isnan(found.f):
+            return math.nan, math.nan
+        share, epsilon = self.own.of(self.own.contrasts[term])
+        if not share > 0:
+            return math.nan, math.nan
+        df = epsilon * found.df
+        return float(central.sf(found.f / share, df, df * self.own.df)), epsilon
+
+    def contrast(self, factor: str, level: str, baseline: str, *, confidence: float = LEVEL) -> Contrast:
+        """Compare two levels of a factor, the cells of the other factors weighing equally.
+
+        Parameters
+        ----------
+        factor, level, baseline : str
+            What is compared with what.
+        confidence : float, default=0.95
+            Confidence level of the intervals.
+
+        Notes
+        -----
+        The estimated marginal means of R's emmeans, with the error and the degrees of freedom of the analysis of
+        variance: of two levels, t² is the factor's F.
+
+        References
+        ----------
+        Searle, Speed and Milliken, *Population marginal means in the linear model*, Am Stat 1980.
+        """
+        given, row = self.coded.given, self.coded.difference(factor, level, baseline)
+        value, df = float(row @ self.beta), self.free[(factor,)]
+        error = 0.0 if self.flat else math.sqrt(float(row @ self.cov @ row))
+        found = t_test(value, error, df, given.size)
+        sides = [given.of(factor, name) for name in (level, baseline)]
+        units = [np.unique(given.units[side]) for side in sides]
+        count = int(sides[0].sum() + sides[1].sum())
+        robust, robust_error, robust_df = self._beside(row, factor, (level, baseline), error)
+        kind: Kind = "d_s" if self.kind == "between" else "d_total"
+        spread = 0.0 if self.flat else self.sd
+        return Contrast(
+            metric=given.value,
+            factor=factor,
+            level=level,
+            baseline=baseline,
+            unit=given.unit,
+            units=len(np.union1d(*units)),
+            count=count,
+            counts="values",
+            replication=max(map(len, units)),
+            checks=self.checks,
+            difference=Estimate(value) if math.isnan(found.p) else student(value, error, df, confidence),
+            error=error,
+            sd=self.sd,
+            test="contrast of cell means" + (" in the mixed model" if self.kind == "mixed" else ""),
+            **found._asdict(),
+            overlap=self.overlap,
+            plain_p=t_test(value, error / math.sqrt(1 + given.count * self.overlap), df, given.size).p,
+            holm=found.p,
+            bonferroni=found.p,
+            fdr=found.p,
+            family=1,
+            effects=(standardised(kind, value, error, df, spread, confidence, given.unit, count),),
+            resampled=None,
+            robust=robust,
+            robust_error=robust_error,
+            robust_df=robust_df,
+            robust_floor=0.0,
+            robust_p=t_test(value, robust_error, robust_df, given.size).p,
+        )
+
+    def _beside(self, row: np.ndarray, factor: str, levels: tuple[str, str], error: float) -> tuple[str, float, float]:
+        """Name, standard error and degrees of freedom of the test that stands beside a contrast's."""
+        if self.beside is not None:
+            return HC3, math.sqrt(float(row @ self.beside @ row)), self.free[(factor,)]
+        if self.own is None or (factor,) not in self.own.contrasts or self.flat:
+            return "", math.nan, math.nan
+        given = self.coded.given
+        above, below = np.eye(len(given.factors[factor]))[[given.code(factor, level) for level in levels]]
+        inner = self.own.contrasts[(factor,)] @ (orthonormal(len(above)).T @ (above - below))
+        share, _ = self.own.of(inner[:, None] / np.linalg.norm(inner))
+        return (OWN, error * math.sqrt(share), self.own.df) if share > 0 else ("", math.nan, math.nan)
+
+
+def least_squares(given: Grid) -> CellMeans:
+    """Fit cell means by ordinary least squares: every value is independent of all others.
+
+    Raises
+    ------
+    InputError
+        If factors cannot be told apart, or there is nothing left to judge by.
+    """
+    import statsmodels.api as sm
+
+    coded = design(given)
+    free = len(given.values) - coded.matrix.shape[1]
+    if free < 1:
+        raise InputError(
+            f"{given.value}: {len(given.values)} values in {len(np.unique(given.places))} cells leave no error to "
+            "judge by",
+            "Each cell needs a second value, or leave out a factor.",
+        )
+    fitted = sm.OLS(given.values, coded.matrix).fit()
+    cells = [given.values[given.places == place] for place in np.unique(given.places)]
+    sd = float(np.sqrt(fitted.mse_resid))
+    hc3 = None
+    if min(map(len, cells)) > 1 and sd > FLAT * given.size:
+        hc3 = np.asarray(fitted.get_robustcov_results("HC3", use_t=True).cov_params())
+    checks = (
+        normal(np.asarray(fitted.resid), "residuals", APPROXIMATE, given.size),
+        equal_spread(cells, "the p by HC3, which allow for it"),
+        balance(map(len, cells), 0, given.missing, given.unit),
+        independent_values(given),
+        *structure(coded),
+    )
+    return CellMeans(
+        coded,
+        "between",
+        np.asarray(fitted.params),
+        np.asarray(fitted.cov_params()),
+        dict.fromkeys(coded.columns, float(free)),
+        sd,
+        sd,
+        hc3,
+        None,
+        checks,
+    )
+
+
+def independent_values(given: Grid) -> Check:
+    """Check that each unit brings one value."""
+    if not given.repeated:
+        return Check("independence", True, f"Each {given.unit} brings one value.")
+    return Check(
+        "independence",
+        False,
+        f"The same {counted(given.count, given.unit)} stand in several cells, so the values are not independent: what "
+        f"differs between {plural(given.unit)} is counted as error. Tested within {plural(given.unit)}, p may be quite "
+        "different.",
+    )
+
+
+def structure(coded: Design) -> list[Check]:
+    """Check that rows do not contradict each other, and that all interactions can be estimated."""
+    checks = [replicated(coded.given)]
+    if coded.left_out:
+        names = listed([COLON.join(term) for term in coded.left_out])
+        why = absent(coded.given, list(coded.given.factors))
+        said = (
+            f"{names} cannot be estimated, as {why}: left out. The other effects and the comparisons hold only where "
+            "these factors do not interact."
+        )
+        checks.append(Check("interactions", False, said))
+    return checks
