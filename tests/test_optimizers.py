@@ -1,17 +1,24 @@
 """Learning rates are torch's, early stopping counts from the best, optimisers find the foot of a valley."""
 
+import copy
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from processes import fitted
 from torch import nn
 
+from evenface.balance import implied_prior
+from evenface.recipes import load_recipe
 from evenface.recipes.schema import Optimizer, Schedule
+from evenface.training.batches import Faces, TrainingBatches
 from evenface.training.optimizers import build_optimizer
 from evenface.training.schedules import rate_factor, standing
+from evenface.training.trainer import Trainer
 
 
 def torch_rates(make, epochs, losses=None):
@@ -89,3 +96,135 @@ def test_biases_and_scales_are_spared_from_decay():
     assert decay == {0.1: 6, 0.0: 6}
     everything = build_optimizer([network], Optimizer(weight_decay=0.1, decay="all"))
     assert [group["weight_decay"] for group in everything.param_groups] == [0.1]
+
+
+RATE, DECAY = 0.01, 0.1
+EPS = {"adamw": 1e-8, "adam": 1e-8, "sgd": 0.0, "lamb": 1e-6, "adabelief": 1e-16, "novograd": 1e-8}
+BETAS = {"novograd": (0.95, 0.98)}
+
+
+def naive_steps(name, weight, gradients, *, decay, adapts, momentum=0.9, nesterov=True):
+    """Move a weight by the formulas of the optimiser's paper, one step after the other, in float64."""
+    w, first, second = weight.copy(), np.zeros_like(weight), np.zeros_like(weight)
+    (b1, b2), eps = BETAS.get(name, (0.9, 0.999)), EPS[name]
+    for t, g in enumerate(gradients, 1):
+        if name == "sgd":
+            g = g + decay * w
+            first = momentum * first + g
+            w = w - RATE * (g + momentum * first if nesterov else first)
+        elif name == "novograd":
+            norm = np.sum(g**2)
+            second = norm if t == 1 else b2 * second + (1 - b2) * norm
+            first = b1 * first + g / (np.sqrt(second) + eps) + decay * w
+            w = w - RATE * first
+        elif name == "adabelief":
+            w = w * (1 - RATE * decay)
+            first = b1 * first + (1 - b1) * g
+            second = b2 * second + (1 - b2) * (g - first) ** 2 + eps
+            longest = 2 / (1 - b2) - 1  # the rectification of RAdam (Liu et al., ICLR 2020, algorithm 2)
+            length = longest - 2 * t * b2**t / (1 - b2**t)
+            step = first / (1 - b1**t)
+            if length >= 5:
+                r = (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)
+                step = math.sqrt(r) * step / (np.sqrt(second / (1 - b2**t)) + eps)
+            w = w - RATE * step
+        else:
+            if name == "adam":
+                g = g + decay * w
+            first, second = b1 * first + (1 - b1) * g, b2 * second + (1 - b2) * g**2
+            step = first / (1 - b1**t) / (np.sqrt(second / (1 - b2**t)) + eps)
+            if name == "adamw":
+                w = w * (1 - RATE * decay)
+            if name == "lamb":
+                step = step + decay * w
+                step = step * np.linalg.norm(w) / np.linalg.norm(step) if adapts else step
+            w = w - RATE * step
+    return w
+
+
+@pytest.mark.parametrize("decay", ["weights", "all"])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        *[(name, {}) for name in EPS],
+        ("lamb", {"weight_decay": 0.0}),
+        ("sgd", {"nesterov": False}),
+        ("sgd", {"momentum": 0.0}),
+        ("adamw", {"betas": (0.5, 0.9), "eps": 1e-3}),
+    ],
+)
+def test_every_optimiser_takes_the_steps_of_its_formulas_and_clips_nothing(name, options, decay, monkeypatch):
+    """The first gradient has norm 100: LAMB by timm's default would shorten it to 1, so later ones would weigh more."""
+    torch.manual_seed(1)
+    layer = nn.Linear(3, 4).double()
+    settings = Optimizer(name=name, lr=RATE, decay=decay, **{"weight_decay": DECAY, **options})
+    optimizer = build_optimizer([layer], settings)
+    gradients = [[scale * torch.randn_like(p) for p in layer.parameters()] for scale in (1, 1, 0.1, 2, 1, 1, 5)]
+    norm = math.sqrt(sum(float((g**2).sum()) for g in gradients[0]))
+    gradients[0] = [100 / norm * g for g in gradients[0]]
+    before = [p.detach().numpy().copy() for p in layer.parameters()]
+    for some in gradients:
+        for p, g in zip(layer.parameters(), some, strict=True):
+            p.grad = g.clone()
+        optimizer.step()
+    if "betas" in options:
+        monkeypatch.setitem(BETAS, name, options["betas"])
+        monkeypatch.setitem(EPS, name, options["eps"])
+    kind = {key: options[key] for key in ("momentum", "nesterov") if key in options}
+    for place, (p, start) in enumerate(zip(layer.parameters(), before, strict=True)):
+        spared = decay == "weights" and p.ndim <= 1
+        own = [some[place].numpy() for some in gradients]
+        amount = 0.0 if spared else settings.weight_decay
+        expected = naive_steps(name, start, own, decay=amount, adapts=not spared, **kind)
+        np.testing.assert_allclose(p.detach().numpy(), expected, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", EPS)
+def test_a_stage_begins_with_an_optimiser_and_an_average_as_new(name, small_recipe, tmp_path, monkeypatch):
+    """Of the last of three epochs: no moment, no number of steps and no average is left of the two before."""
+    begin, seen = Trainer._begin_stage, []
+
+    def watched(self, span):
+        old = self.optimizer.state_dict()
+        begin(self, span)
+        seen.append((self, old, copy.deepcopy(self.optimizer.state_dict()), copy.deepcopy(self.average.state)))
+        now = {key: value.clone() for key, value in self.method.state_dict().items()}
+        seen.append(now)
+
+    monkeypatch.setattr(Trainer, "_begin_stage", watched)
+    settings = {"method.name": "crt", "method.share": 0.3, "training.epochs": 3, "training.average": 0.9}
+    run = fitted(small_recipe, out=tmp_path / "run", **settings, **{"optimizer.name": name})
+    (trainer, old, fresh, average), weights = seen
+    assert old["state"]
+    assert fresh["state"] == {}
+    assert not [key for group in fresh["param_groups"] for key in group if key == "step"]
+    assert average.keys() == weights.keys()
+    assert all(torch.equal(average[key], value) for key, value in weights.items())
+    steps = sum(run.facts["counts"]["train"]) // 16  # of the last stage
+    ended = trainer.optimizer.state_dict()
+    counted = [one["step"] for one in (*ended["state"].values(), *ended["param_groups"]) if "step" in one]
+    assert {int(count) for count in counted} == ({steps} if counted else set())
+    assert bool(counted) == (name != "sgd")
+
+
+def test_effective_sampling_draws_by_its_beta():
+    """Shares of two classes against the formula, at a beta for which they are far from those of the default."""
+    labels = np.repeat([0, 1], [900, 100])
+    batches = TrainingBatches(
+        Faces(np.zeros((1000, 1, 2, 2, 1), np.uint8), torch.device("cpu")),
+        np.arange(1000),
+        labels,
+        batch_size=10,
+        seed=0,
+        sampling="effective",
+        sampling_beta=0.99,
+    )
+    drawn = np.concatenate([labels[batches.order(epoch)] for epoch in range(40)])
+    effective = [(1 - 0.99**n) / (1 - 0.99) for n in (900, 100)]
+    share = 100 / effective[1] / (900 / effective[0] + 100 / effective[1])
+    assert (drawn == 1).mean() == pytest.approx(share, abs=4 * math.sqrt(share * (1 - share) / len(drawn)))
+    recipe = load_recipe(
+        {"name": "x", "data": {"source": "synthetic"}},
+        {"training.sampling": "effective", "training.sampling_beta": 0.99},
+    )
+    assert implied_prior(recipe, [900, 100]).prior[1] == pytest.approx(share)

@@ -69,7 +69,9 @@ def trained_plainly(one, epochs):
     settings = one.optimizer
     groups = [{"params": heavy, "weight_decay": settings.weight_decay}, {"params": light, "weight_decay": 0.0}]
     kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
-    extra = {"momentum": settings.momentum, "nesterov": True} if settings.name == "sgd" else {}
+    extra = {"betas": settings.betas or (0.9, 0.999)}
+    if settings.name == "sgd":
+        extra = {"momentum": settings.momentum, "nesterov": settings.nesterov}
     optimizer = kinds[settings.name](groups, lr=settings.lr, **extra)
     for epoch in range(epochs):
         places, mirrored = one.order(epoch)
@@ -91,7 +93,15 @@ def trained_plainly(one, epochs):
 
 
 @pytest.mark.parametrize("kind", ["gru", "lstm"])
-@pytest.mark.parametrize("settings", [{}, {"name": "adamw", "weight_decay": 0.1, "clip_norm": 0.1}, {"name": "sgd"}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"betas": (0.8, 0.95)},
+        {"name": "adamw", "weight_decay": 0.1, "clip_norm": 0.1},
+        {"name": "sgd"},
+        {"name": "sgd", "nesterov": False},
+    ],
+)
 def test_a_member_ends_where_plain_pytorch_ends(kind, settings):
     ones = [
         member(

@@ -80,7 +80,8 @@ def _drawn(recipe: Recipe, n: np.ndarray) -> tuple[np.ndarray, str]:
     """Say how often one sample of each class is drawn, up to a factor."""
     rule = "inverse" if recipe.method.name in ("crt", "lws") else recipe.training.sampling
     rules = {"none": np.ones_like(n), "inverse": 1 / n, "reversed": 1 / n**2}
-    found = effective_number_weights(n) if rule == "effective" else rules[rule]
+    effective = rule == "effective"
+    found = effective_number_weights(n, beta=recipe.training.sampling_beta) if effective else rules[rule]
     return found, "" if rule == "none" else f"{rule} sampling"
 
 

@@ -14,6 +14,7 @@ OF_SEQUENCES = {
         "epochs",
         "batch_size",
         "sampling",
+        "sampling_beta",
         "select",
         "mirror",
         "monitor",

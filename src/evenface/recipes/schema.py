@@ -87,9 +87,12 @@ class Optimizer(Section):
     decay: Literal["weights", "all"] = Field(
         "weights", description="weights spares biases and normalisation from weight decay"
     )
-    momentum: float = Field(0.9, ge=0, lt=1, description="sgd only; Nesterov's form")
-    betas: tuple[Share, Share] = Field((0.9, 0.999), description="all but sgd")
-    eps: float | None = Field(None, gt=0, description="the optimiser's own where none is given")
+    momentum: float = Field(0.9, ge=0, lt=1, description="sgd only")
+    nesterov: bool = Field(True, description="sgd only: Nesterov's momentum; false for plain momentum")
+    betas: tuple[Share, Share] | None = Field(
+        None, description="all but sgd; the optimiser's own where none are given, see the page on training"
+    )
+    eps: float | None = Field(None, gt=0, description="all but sgd; the optimiser's own where none is given")
     clip_norm: float | None = Field(None, gt=0, description="largest norm of the whole gradient")
 
 
@@ -112,6 +115,9 @@ class Training(Section):
     sampling: Literal["none", "inverse", "effective", "reversed"] = Field(
         "none",
         description="draw rare classes more often, by inverse frequency, effective number or inverse frequency squared",
+    )
+    sampling_beta: float = Field(
+        0.999, ge=0, lt=1, description="effective sampling: beta of the effective number, 0 for none"
     )
     select: Literal["best", "last", "test"] = Field(
         "best",

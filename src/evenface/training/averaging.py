@@ -30,8 +30,12 @@ class Average:
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.module, self.decay = module, decay
         self.state: dict[str, Tensor] = {}
-        if decay:
-            self.state = {name: value.detach().clone() for name, value in module.state_dict().items()}
+        self.restart()
+
+    def restart(self) -> None:
+        """Set the average to the weights as they are: before the first step, and when a stage begins."""
+        if self.decay:
+            self.state = {name: value.detach().clone() for name, value in self.module.state_dict().items()}
 
     @torch.no_grad()
     def update(self, steps: int) -> None:

@@ -133,6 +133,8 @@ class TrainingBatches:
     sampling : str
         A rule of :func:`evenface.imbalance.sampling_probabilities`. ``none`` visits no sample twice in an epoch; the
         others draw as many samples with replacement, rare classes more often.
+    sampling_beta : float
+        Beta of the effective number, for the rule ``effective``.
     random_frames : bool
         Whether the frames of a clip that are seen are drawn anew for each sample and epoch; else they are the middles.
     rank, world : int
@@ -153,12 +155,14 @@ class TrainingBatches:
         batch_size: int,
         seed: int,
         sampling: str = "none",
+        sampling_beta: float = 0.999,
         random_frames: bool = False,
         rank: int = 0,
         world: int = 1,
     ) -> None:
         self.faces, self.rows, self.labels = faces, rows, labels
         self.seed, self.sampling, self.rank, self.world = seed, sampling, rank, world
+        self.sampling_beta = sampling_beta
         self.random_frames = random_frames and faces.frames < faces.stored
         self.batch_size = min(batch_size, len(rows)) // world * world
         if self.batch_size < 2 * world:
@@ -181,7 +185,7 @@ class TrainingBatches:
         if rule == "none":
             return permutation(self.seed, epoch, len(self.rows))
         drawn = uniforms(self.seed, purpose, epoch, len(self.rows))[:, 0].astype(np.float64)
-        return draw(sampling_probabilities(self.labels, rule), drawn)
+        return draw(sampling_probabilities(self.labels, rule, beta=self.sampling_beta), drawn)
 
     def epoch(
         self, epoch: int, start: int = 0, *, sampling: str | None = None, second: str | None = None

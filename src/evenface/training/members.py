@@ -127,7 +127,7 @@ class Member:
         else:
             labels = np.tile(self.targets, 2 if self.added else 1)
             numbers = uniforms(self.seed, "sampling", epoch, self.samples)[:, 0].astype(np.float64)
-            drawn = draw(sampling_probabilities(labels, rule), numbers)
+            drawn = draw(sampling_probabilities(labels, rule, beta=self.training.sampling_beta), numbers)
         drawn = drawn[: self.steps * self.batch]
         if self.added:
             return drawn % len(self.train), drawn >= len(self.train)

@@ -86,12 +86,13 @@ class StackedOptimizer:
                 momentum=settings.momentum,
                 lr=rate,
                 dampening=0.0,
-                nesterov=settings.momentum > 0,
+                nesterov=settings.nesterov and settings.momentum > 0,
                 maximize=False,
                 is_first_step=count == 1,
             )
             return
         weights, gradients, first, second = tensors
+        betas = settings.betas or (0.9, 0.999)  # torch's own, as is 1e-8 below
         steps = [torch.tensor(float(count), device=weights[0].device)] * len(weights)
         move = torch._fused_adam_ if settings.name == "adam" else torch._fused_adamw_
         move(
@@ -102,8 +103,8 @@ class StackedOptimizer:
             [],
             steps,
             lr=rate,
-            beta1=settings.betas[0],
-            beta2=settings.betas[1],
+            beta1=betas[0],
+            beta2=betas[1],
             weight_decay=decay,
             eps=1e-8 if settings.eps is None else settings.eps,
             amsgrad=False,

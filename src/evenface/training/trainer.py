@@ -86,12 +86,14 @@ class Trainer:
             batch_size=recipe.training.batch_size,
             seed=recipe.seed,
             sampling=recipe.training.sampling,
+            sampling_beta=recipe.training.sampling_beta,
             random_frames=recipe.augment.frames == "random",
             rank=fabric.global_rank,
             world=fabric.world_size,
         )
         method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model, self.optimizer = fabric.setup(method, build_optimizer([method], recipe.optimizer))
+        self._fresh = self.optimizer.state_dict()
         self.average = Average(method, recipe.training.average)
         self.position = Position()
         self._spans = spans(method.stages, recipe.training.epochs)
@@ -163,7 +165,9 @@ class Trainer:
     def _begin_stage(self, span: Span) -> None:
         seed_stage(self.recipe.seed, span.index)
         self.method.begin_stage(span.index)
-        self.optimizer.state.clear()
+        # Moments are kept by parameter, but some optimisers count steps by group: both begin anew.
+        self.optimizer.load_state_dict(self._fresh)
+        self.average.restart()
         self.log(f"stage {span.index + 1} of {len(self._spans)} begins")
 
     def step(self, batch: Batch) -> float:
