@@ -14,8 +14,9 @@ from hypothesis.extra import numpy as hnp
 from sklearn import metrics as sk
 
 from evenface.errors import InputError
-from evenface.evaluation import contents, metrics, report, scores, wording
+from evenface.evaluation import contents, metrics, report, wording
 from evenface.evaluation.comparison import COMPARED, compare
+from evenface.evaluation.continuous import CONTINUOUS
 from evenface.evaluation.intervals import units_of
 from evenface.evaluation.named import NAMED, measured
 from evenface.evaluation.predictions import Predictions
@@ -125,10 +126,9 @@ def test_the_expected_level_is_the_mean_of_levels():
         abs(sum(k * p for k, p in enumerate(row)) - y)
         for row, y in zip(given_.probabilities, given_.labels, strict=True)
     ]
-    np.testing.assert_allclose(scores.expected_level_error(given_.probabilities, given_.labels), naive)
     assert measured("expected_mae", given_) == pytest.approx(np.mean(naive))
-    sure = np.eye(5)[given_.predicted]
-    assert scores.expected_level_error(sure, given_.labels).mean() == pytest.approx(measured("mae", given_))
+    sure = replace(given_, probabilities=np.eye(5)[given_.predicted])
+    assert measured("expected_mae", sure) == pytest.approx(measured("mae", given_))
 
 
 def test_every_name_is_measured_by_sample_and_by_clip():
@@ -171,7 +171,7 @@ def test_a_result_says_of_levels_and_clips_what_the_metrics_say_of_them():
     clips = given_.by_clip()
     assert result["levels"] == {
         name: {"value": pytest.approx(measured(name, given_)), "low": ANY, "high": ANY}
-        for name in ("mae", "qwk", "icc", "expected_mae")
+        for name in (*metrics.ORDERED, *CONTINUOUS)
     }
     for entry in (*result["levels"].values(), *result["by_clip"]["levels"].values()):
         assert entry["low"] < entry["value"] < entry["high"]
@@ -200,9 +200,10 @@ def test_screens_say_levels_and_clips_in_a_line_each():
     lines = wording.run_screen(metrics_of(given_, resamples=50)).splitlines()
     assert lines[1].startswith(f"MAE {measured('mae', given_):.3f} [")
     assert f"ICC(3,1) {measured('icc', given_):.3f}" in lines[1]
-    assert lines[2].startswith(f"by clip (60)   balanced accuracy {measured('clip_balanced_accuracy', given_):.3f} [")
-    assert f"MAE {measured('clip_mae', given_):.3f}" in lines[2]
-    assert len(lines) == 4
+    assert lines[2].startswith(f"continuous   RMSE {measured('rmse', given_):.3f} [")
+    assert lines[3].startswith(f"by clip (60)   balanced accuracy {measured('clip_balanced_accuracy', given_):.3f} [")
+    assert f"MAE {measured('clip_mae', given_):.3f}" in lines[3]
+    assert len(lines) == 5
     labels = given_.labels.copy()
     labels[0] = (labels[0] + 1) % 5
     assert "no result by clip" in wording.run_screen(metrics_of(replace(given_, labels=labels), resamples=9))
@@ -212,20 +213,20 @@ def test_screens_say_levels_and_clips_in_a_line_each():
 def test_methods_are_compared_by_level_and_by_clip():
     weak, strong = graded(240, clips=4, skill=0.2), graded(240, clips=4, seed=1, skill=1.5)
     found = compare({"weak": weak, "strong": strong}, resamples=200)
-    keys = [prefix + name for prefix in ("", "clip_") for name in (*COMPARED, *metrics.ORDERED)]
+    keys = [prefix + name for prefix in ("", "clip_") for name in (*COMPARED, *metrics.ORDERED, *CONTINUOUS)]
     assert list(found.pairs[0].overall) == keys
     for key in keys:
         d = found.pairs[0].overall[key]
         assert d.value == pytest.approx(measured(key, strong) - measured(key, weak)), key
         assert d.certain, key
-        assert (d.value < 0) == key.endswith("mae")
+        assert (d.value < 0) == key.endswith(("mae", "rmse"))
     joined = compare({"weak": weak.by_clip(), "strong": strong.by_clip()}, resamples=200)
     for key in (*COMPARED, *metrics.ORDERED):  # people are the units of both
         assert replace(found.pairs[0].overall[f"clip_{key}"], name=key) == joined.pairs[0].overall[key]
     assert "by clip, difference +" in wording.screen(found)
     assert wording.screen(found).splitlines()[-1].endswith("strong is better")
-    note = contents.pairs_table(found).note
-    assert note.endswith("Lower is better: mean absolute error (levels); mean absolute error (levels), by clip.")
+    lower = contents.pairs_table(found).note.partition("Lower is better: ")[2].rstrip(".").split("; ")
+    assert lower == [contents.name_of(key) for key in keys if key.endswith(("mae", "rmse"))]
     plain = compare({"weak": replace(weak, ordered=False), "strong": strong}, resamples=20)
     assert list(plain.pairs[0].overall) == [*COMPARED, *(f"clip_{name}" for name in COMPARED)]
     with pytest.raises(InputError, match="disagree on the clips"):

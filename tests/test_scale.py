@@ -1,5 +1,6 @@
 """Ordered classes: one score and thresholds, or the level as a number."""
 
+import itertools
 import math
 
 import pytest
@@ -30,9 +31,9 @@ class Given(nn.Module):
         return Outputs(self.classifier(features), features, images)
 
 
-def of_scores(name, counts, alpha=None, **options):
+def of_scores(name, counts, alpha=None, names=None, **options):
     """Build a method whose one output is the image itself, and give its images for some scores."""
-    task = Task(counts, tuple("abcdefgh"[: len(counts)]), batch_size=4, ordered=True)
+    task = Task(counts, names or tuple("abcdefgh"[: len(counts)]), batch_size=4, ordered=True)
     loss = build_loss("cross-entropy", counts, alpha=alpha)
     method = build_method(name, Given(len(counts)), loss, task=task, **options)
     with torch.no_grad():
@@ -157,6 +158,46 @@ def test_a_level_is_spread_over_its_neighbours_and_is_what_is_expected(classes, 
     assert len(places) <= 2
     assert max(places) - min(places) <= 1
     assert abs(int(p.argmax()) - clipped) <= 0.5 + 1e-6
+
+
+@st.composite
+def scales(draw):
+    values = sorted(draw(st.sets(st.integers(-20, 100), min_size=2, max_size=7)))
+    return [float(value) for value in values]
+
+
+@pytest.mark.parametrize("error", ERRORS)
+@given(values=scales(), place=st.floats(-3, 9))
+def test_regression_learns_the_values_of_levels(error, values, place):
+    names = tuple(f"{value:g}" for value in values)
+    method = of_scores("regression", [5] * len(values), names=names, error=error)
+    step = (values[-1] - values[0]) / (len(values) - 1)
+    output = values[0] + step * place  # a place counts mean steps from the lowest level
+    images = torch.tensor([[place]])
+    for y, value in enumerate(values):
+        expected = ERRORS[error]((output - value) / step)
+        assert method(images, torch.tensor([y])).item() == pytest.approx(expected, rel=1e-3, abs=1e-4)
+    p, level = method.outputs(images)
+    assert level.item() == pytest.approx(output, rel=1e-4, abs=1e-3)
+    torch.testing.assert_close(p, method.predict(images))
+    clipped = min(max(output, values[0]), values[-1])
+    weights = p[0].double()
+    assert (weights @ torch.tensor(values).double()).item() == pytest.approx(clipped, rel=1e-4, abs=1e-3)
+    assert weights.sum().item() == pytest.approx(1, abs=1e-5)
+    assert int((weights > 0).sum()) <= 2
+    nearest = min(abs(value - clipped) for value in values)
+    assert abs(values[int(p.argmax())] - clipped) <= nearest + 1e-3
+    gaps = [b - a for a, b in itertools.pairwise(values)]
+    assert method.evidence(images)[0].argmax() == p.argmax() or nearest > 0.49 * min(gaps)
+
+
+@pytest.mark.parametrize("name", ["ordinal", "regression"])
+def test_the_output_of_named_levels_is_in_indices(name):
+    method = of_scores(name, [5] * 3)
+    p, level = method.outputs(torch.tensor([[0.6]]))
+    assert method.values.tolist() == [0, 1, 2]
+    assert level.item() == pytest.approx((p @ torch.arange(3.0)).item(), abs=1e-6)
+    assert method.scores(torch.tensor([[0.6]])).tolist() == p.tolist()
 
 
 def test_regression_begins_near_the_middle_of_the_scale():

@@ -31,7 +31,7 @@ recipes
 tabular
 files registry
 places ordering filetypes
-errors progress
+errors levels progress
 """
 FLOOR = {room: -floor for floor, rooms in enumerate(FLOORS.split("\n")) for room in rooms.split()}
 MODULES = {

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from layouts import plant, refused
 
 from evenface.data.sources import read
+from evenface.levels import level_values
 
 
 def unbc(root, values, twice=""):
@@ -59,8 +60,11 @@ def test_unbc_levels_by_a_plain_loop(tmp_path_factory, pspi, further):
 def test_unbc_all_levels_and_others(tmp_path):
     unbc(tmp_path, ARCHIVE)
     every = read("unbc", tmp_path, {"levels": "all"})
-    assert every.classes == (*map(str, range(15)), "15-16")
+    assert every.classes == tuple(map(str, range(16)))
+    assert level_values(every.classes).tolist() == list(range(16))
     assert every.labels.tolist() == every.table["pspi"].astype(int).tolist()
+    unbc(tmp_path, [("044-xx044", "a", [16], {})])
+    assert read("unbc", tmp_path, {"levels": "all"}).classes == tuple(map(str, range(17)))
     assert every.notes == ("levels of pspi that do not occur: 7, 8, 9, 10, 11, 12, 13, 14",)
     assert read("unbc", tmp_path, {"levels": [0, 1]}).classes == ("0", "1-16")
     for levels in ([0], [1, 2], [0, 2, 2], [0, 17]):

@@ -117,10 +117,14 @@ def check_training(recipe: Recipe, store: Store, sides: Split) -> None:
     Raises
     ------
     InputError
-        If a class has nobody to train on, or patience is asked for where nothing is validated.
+        If a class has nobody to train on and the method needs all of them, there are fewer than two classes to train
+        on, or patience is asked for where nothing is validated.
     """
+    from evenface.methods import METHODS
+
     counts = store.manifest.counts(sides.train)
-    if (counts == 0).any():
+    absent = METHODS[recipe.method.name].absent_classes and (counts > 0).sum() > 1
+    if (counts == 0).any() and not absent:
         name = store.manifest.classes[int(counts.argmin())]
         raise InputError(
             f"the class {name} has no sample to train on", "Leave the class out, or change the protocol or its seed."
@@ -156,6 +160,7 @@ def predictions(
     labels: np.ndarray | None = None,
     classes: tuple[str, ...] | None = None,
     scores: np.ndarray | None = None,
+    output: np.ndarray | None = None,
 ) -> Predictions:
     """Join what is known of samples and what was predicted of them.
 
@@ -171,6 +176,8 @@ def predictions(
         Where they are not those of the manifest.
     scores : ndarray of shape (N, C), optional
         What each class's detector said by itself.
+    output : ndarray of shape (N,), optional
+        Predicted place on the scale of the manifest's classes.
     """
     table = manifest.table.iloc[rows]
     sample, subject, clip = (table[name].to_numpy(dtype=object) for name in ("sample", "subject", "clip"))
@@ -183,6 +190,7 @@ def predictions(
         clip=clip,
         ordered=manifest.ordered,
         scores=scores,
+        output=output,
     )
 
 

@@ -168,6 +168,7 @@ def class_weights(
     normalise: str = "classes",
     beta: float = 0.999,
     names: Sequence[str] | None = None,
+    absent: bool = False,
 ) -> Floats | None:
     """Give class weights by the name of their rule.
 
@@ -179,6 +180,8 @@ def class_weights(
         Samples per class in training.
     normalise, beta, names
         As in :func:`effective_number_weights`; of no effect on a sequence, ``beta`` also not on other rules.
+    absent : bool, default=False
+        Whether classes may lack samples: they get the weight 0, and the rule is applied to the others.
 
     Returns
     -------
@@ -193,6 +196,11 @@ def class_weights(
         return None
     if isinstance(rule, str):
         options: dict[str, Any] = {"beta": beta} if rule == "effective" else {}
+        present = np.asarray(counts) > 0
+        if absent and present.any() and not present.all():
+            found = np.zeros(len(present))
+            found[present] = class_weights(rule, np.asarray(counts)[present], normalise=normalise, beta=beta)
+            return found
         return find("rule for class weights", rule, _RULES)(counts, normalise=normalise, names=names, **options)
     weights = np.asarray(rule, dtype=np.float64)
     expected = np.asarray(counts).shape

@@ -202,6 +202,8 @@ def detects(recipe: Recipe) -> bool:
 def _loss(recipe: Recipe, counts: np.ndarray, names: tuple[str, ...]) -> "nn.Module":
     """Build the loss; where each class is detected by itself, of one of two classes for each."""
     from evenface.losses import build_loss, build_one_vs_rest, detectors
+    from evenface.methods import METHODS
+    from evenface.registry import find
 
     if detects(recipe):
         return build_one_vs_rest(detectors(recipe.loss.name, counts, names, **recipe.loss.options))
@@ -211,7 +213,8 @@ def _loss(recipe: Recipe, counts: np.ndarray, names: tuple[str, ...]) -> "nn.Mod
             "Set method.name=one-vs-all, or take another loss.",
         )
     scale = recipe.network.head_scale if recipe.network.head == "cosine" else None
-    return build_loss(recipe.loss.name, counts, names=names, head_scale=scale, **recipe.loss.options)
+    absent = find("method", recipe.method.name, METHODS).absent_classes
+    return build_loss(recipe.loss.name, counts, names=names, head_scale=scale, absent=absent, **recipe.loss.options)
 
 
 def trained_method(run: Run) -> "Method":

@@ -23,7 +23,7 @@ def exponential_counts(available: Sequence[int] | Rows, factor: float) -> Rows:
     Parameters
     ----------
     available : sequence of int, shape (C,)
-        How many samples there are of each class.
+        How many samples there are of each class. Classes without samples are left as they are.
     factor : float
         Largest over smallest count to reach, >= 1.
 
@@ -35,16 +35,17 @@ def exponential_counts(available: Sequence[int] | Rows, factor: float) -> Rows:
     Raises
     ------
     InputError
-        If the classes are already more uneven than that, one is empty, or one would lose all samples.
+        If the classes are already more uneven than that, there are no samples, or a class would lose all of its own.
 
     Examples
     --------
     >>> exponential_counts([1000, 1000, 1000], 100).tolist()
     [1000, 100, 10]
     """
-    n = np.asarray(available, dtype=np.int64)
-    if n.min() < 1:
-        raise InputError(f"imbalance: every class needs a sample to choose from, the counts are {n.tolist()}")
+    counts = np.asarray(available, dtype=np.int64)
+    if not (counts > 0).any():
+        raise InputError("imbalance: there are no samples to choose from")
+    n = counts[counts > 0]
     order = np.argsort(-n, kind="stable")
     largest, smallest = int(n[order[0]]), int(n[order[-1]])
     # A tolerance of rounding: a set that was made to a factor must take the same factor again.
@@ -62,7 +63,9 @@ def exponential_counts(available: Sequence[int] | Rows, factor: float) -> Rows:
             f"imbalance: at a factor of {factor:g} the smallest class would keep none of its samples",
             f"There are {largest} samples in the largest class: ask for a factor of at most {largest}.",
         )
-    return keep
+    wanted = np.zeros_like(counts)
+    wanted[counts > 0] = keep
+    return wanted
 
 
 def wanted_counts(imbalance: Imbalance, available: Rows, classes: Sequence[str]) -> Rows:
@@ -74,12 +77,6 @@ def wanted_counts(imbalance: Imbalance, available: Rows, classes: Sequence[str])
         If more is asked for than there is, a class is unknown, or the factor cannot be reached.
     """
     if imbalance.factor is not None:
-        empty = [name for name, count in zip(classes, available.tolist(), strict=True) if count == 0]
-        if empty:
-            raise InputError(
-                f"imbalance: a factor cannot be reached, there is no sample of {', '.join(empty)} to train on",
-                "Give counts, or divide the data otherwise.",
-            )
         return exponential_counts(available, imbalance.factor)
     asked = imbalance.counts or {}
     wanted = available.copy()

@@ -1,6 +1,7 @@
 """Ask a trained run of samples, as it was asked when it was tested itself."""
 
 import functools
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,13 +20,35 @@ def frames_of(run: Run) -> int:
     return int(run.facts.get("frames", 1))  # runs from before there were clips do not say
 
 
-def ask(run: Run, store: Store, rows: np.ndarray) -> tuple[np.ndarray, bool, str]:
-    """Ask the run's method as when the run itself was tested; say whether it detects classes, and on what device."""
+@dataclass(frozen=True)
+class Answers:
+    """Outputs of a run's method for N samples.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (N, C)
+        Probabilities, unless the method detects each class by itself.
+    output : ndarray of shape (N,), or None
+        Predicted place on the scale of the run's classes, of methods that learn one.
+    detects : bool
+        Whether the method detects each class by itself.
+    device : str
+        Where it was computed.
+    """
+
+    scores: np.ndarray
+    output: np.ndarray | None
+    detects: bool
+    device: str
+
+
+def ask(run: Run, store: Store, rows: np.ndarray) -> Answers:
+    """Compute the outputs of the run's method as when the run itself was tested."""
     import torch
     from lightning_fabric import Fabric
 
     from evenface.training.batches import Faces
-    from evenface.training.inference import score_rows, score_sequences
+    from evenface.training.inference import output_rows, score_sequences
     from evenface.training.precision import inference_precision
 
     options = run.recipe.training
@@ -43,15 +66,18 @@ def ask(run: Run, store: Store, rows: np.ndarray) -> tuple[np.ndarray, bool, str
             device="cuda" if cuda else "cpu",
             mirror=mirror if options.mirror else None,
         )
-        return found, method.detects, "cuda:0" if cuda else "cpu"
+        return Answers(found, None, method.detects, "cuda:0" if cuda else "cpu")
     method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     method.to(fabric.device)
     faces = Faces(store.images, fabric.device, frames_of(run))
     length = BATCHES * options.batch_size
-    parts = []
+    parts, outputs = [], []
     with progress("predicting", len(rows)) as advance:
         for start in range(0, len(rows), length):
             some = rows[start : start + length]
-            parts.append(score_rows(fabric, method, faces, some, options.batch_size, mirror=options.mirror))
+            found, output = output_rows(fabric, method, faces, some, options.batch_size, mirror=options.mirror)
+            parts.append(found)
+            outputs += [] if output is None else [output]
             advance(len(some))
-    return np.concatenate(parts), method.detects, str(fabric.device)
+    joined = np.concatenate(outputs) if outputs else None
+    return Answers(np.concatenate(parts), joined, method.detects, str(fabric.device))

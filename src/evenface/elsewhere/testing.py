@@ -87,11 +87,16 @@ def predict_on(
     with lock_folder(place):
         if _claim(place, facts):
             return Run(place)
-        answers, detects, device = ask(run, store, tested)
+        answers = ask(run, store, tested)
         labels = found.labels(store.manifest.labels[tested])
-        scores = answers if detects else None
         whole = assembly.predictions(
-            store.manifest, tested, shares(answers), labels=labels, classes=found.model, scores=scores
+            store.manifest,
+            tested,
+            shares(answers.scores),
+            labels=labels,
+            classes=found.model,
+            scores=answers.scores if answers.detects else None,
+            output=answers.output,
         )
         notes = [
             *_map_notes(run, target, store, found, rows, whole),
@@ -99,7 +104,7 @@ def predict_on(
             *(f"{target.name}: {one}" for one in notes),
         ]
         facts |= _facts(run, store, found, whole) | {
-            "device": device,
+            "device": answers.device,
             "precision": run.precision,
             "notes": [*notes, *(f"in training: {note}" for note in run.facts["notes"])],
         }
@@ -235,7 +240,10 @@ def restricted(whole: Predictions, found: ClassMap) -> Predictions:
     labels = np.searchsorted(found.used, whole.labels)
     probabilities = found.restrict(whole.probabilities)
     scores = None if whole.scores is None else whole.scores[:, list(found.used)]
-    return replace(whole, labels=labels, probabilities=probabilities, classes=found.shared, scores=scores)
+    levels = None if whole.levels is None else tuple(whole.levels[place] for place in found.used)
+    return replace(
+        whole, labels=labels, probabilities=probabilities, classes=found.shared, scores=scores, levels=levels
+    )
 
 
 def _map_notes(

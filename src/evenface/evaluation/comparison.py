@@ -8,6 +8,7 @@ import numpy as np
 from evenface.errors import InputError
 from evenface.evaluation import metrics
 from evenface.evaluation.alignment import align
+from evenface.evaluation.continuous import CONTINUOUS, unit_moments
 from evenface.evaluation.intervals import (
     LEVEL,
     RESAMPLES,
@@ -24,7 +25,8 @@ from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.verdict import ALPHA
 
 COMPARED = ("balanced_accuracy", "accuracy", "macro_f1")
-"""What is always compared; where all runs say that classes are ordered, :data:`~.metrics.ORDERED` too."""
+"""What is always compared; where all runs say that classes are ordered, :data:`~.metrics.ORDERED` and
+:data:`~.continuous.CONTINUOUS` too."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,8 @@ def compare(
 
     *Clips*: where several samples make a clip and have its label, metrics called ``clip_...`` are of the clips, by
     :meth:`~evenface.evaluation.predictions.Predictions.by_clip`. Where every run says that classes are ordered, mean
-    absolute error, quadratic-weighted kappa and ICC(3,1) are compared as well.
+    absolute error, quadratic-weighted kappa and ICC(3,1), and the metrics of the continuous output, are compared as
+    well.
     """
     if len(runs) < 2:
         raise InputError(f"a comparison needs two or more methods, found {len(runs)}")
@@ -175,8 +178,8 @@ def compare(
 class _View:
     """What is compared: the samples, or the clips that they make together.
 
-    ``stacks`` holds of each method the matrices (U, runs, C, C) of its units, ``drawn`` those of the draws
-    (R, runs, C, C), ``functions`` the metrics by the names they have in the comparison.
+    ``stacks`` holds of each method the matrices (U, runs, C, C) or moments (U, runs, 8) of its units, ``drawn`` those
+    of the draws (R, runs, ...), ``functions`` the metrics by the names they have in the comparison.
     """
 
     functions: dict[str, metrics.Metric]
@@ -191,14 +194,16 @@ def _views(groups: Mapping[str, tuple[Predictions, ...]], resamples: int, seed: 
     sides = {"": groups}
     if runs[0].in_parts and runs[0].mixed is None and all(run.clip is not None for run in runs):
         sides[metrics.CLIP] = {name: tuple(run.by_clip() for run in group) for name, group in groups.items()}
-    known = metrics.OVERALL | metrics.ORDERED
-    names = (*COMPARED, *(metrics.ORDERED if all(run.ordered for run in runs) else ()))
+    ordered = all(run.ordered for run in runs)
+    functions = {name: metrics.OVERALL[name] for name in COMPARED}
+    functions |= metrics.ordered(runs[0].levels) if ordered else {}
     views = []
     for prefix, given in sides.items():
         units = units_of(next(iter(given.values()))[0])
-        stacks = {name: np.stack([unit_matrices(run, units) for run in group], 1) for name, group in given.items()}
-        drawn = {name: resample_sums(stack, resamples, seed) for name, stack in stacks.items()}
-        views.append(_View({prefix + name: known[name] for name in names}, units, stacks, drawn))
+        for sums, named in ((unit_matrices, functions), *([(unit_moments, CONTINUOUS)] if ordered else [])):
+            stacks = {name: np.stack([sums(run, units) for run in group], 1) for name, group in given.items()}
+            drawn = {name: resample_sums(stack, resamples, seed) for name, stack in stacks.items()}
+            views.append(_View({prefix + name: named[name] for name in named}, units, stacks, drawn))
     return views
 
 

@@ -43,9 +43,14 @@ NAMES = {
     "brier": "Brier score",
     "ece": "calibration error (ECE)",
     "mae": "mean absolute error (levels)",
-    "expected_mae": "mean absolute error of the expected level",
     "qwk": "quadratic-weighted kappa",
     "icc": "ICC(3,1)",
+    "expected_mae": "mean absolute error, continuous",
+    "rmse": "root mean squared error (RMSE), continuous",
+    "pearson": "Pearson correlation, continuous",
+    "ccc": "concordance correlation (CCC), continuous",
+    "icc_3_1": "ICC(3,1), continuous",
+    "icc_2_1": "ICC(2,1), continuous",
     "recall": "recall (PD)",
     "precision": "precision",
     "f1": "F1",
@@ -125,8 +130,10 @@ def levels_table(result: Mapping[str, Any]) -> Table:
         (NAMES[key], *(estimate(side["levels"][key]) for side in sides.values())) for key in result["levels"]
     )
     note = (
-        "Distances are in levels. Kappa weighs a confusion by its squared distance. ICC(3,1): two-way mixed, single, "
-        f"consistency (Shrout and Fleiss 1979), of true and predicted level. {lower_note(result['levels'])}"
+        "Distances are in the values of the levels. Kappa weighs a confusion by the squared number of levels between. "
+        "Continuous: of the method's output, or, where it has none, of the expected level of its probabilities. "
+        "ICC(3,1): two-way mixed, single, consistency; ICC(2,1): two-way random, single, absolute agreement (Shrout "
+        f"and Fleiss 1979); CCC: Lin 1989. {lower_note(result['levels'])}"
     )
     return Table("levels", "Distance from the true level", ("metric", *sides), rows, f"{note} {_over(result)}")
 

@@ -10,7 +10,8 @@ mean precision is over the other classes, which the report says whenever it happ
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -150,16 +151,16 @@ def kappa(confusion: np.ndarray) -> np.ndarray:
     return divide(accuracy(matrix) - chance, 1 - chance)
 
 
-def _levels(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Matrix as float64, and the level of each row, shape (C, 1), and of each column, shape (C,)."""
+def _levels(confusion: np.ndarray, levels: Sequence[float] | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Matrix as float64, and the value of each row, shape (C, 1), and of each column, shape (C,)."""
     matrix = np.asarray(confusion, dtype=np.float64)
-    place = np.arange(matrix.shape[-1], dtype=np.float64)
+    place = np.arange(matrix.shape[-1], dtype=np.float64) if levels is None else np.asarray(levels, dtype=np.float64)
     return matrix, place[:, None], place
 
 
-def mean_absolute_error(confusion: np.ndarray) -> np.ndarray:
-    """Mean number of levels between predicted and true class, 0 to C - 1; lower is better. Shape (...)."""
-    matrix, truth, guess = _levels(confusion)
+def mean_absolute_error(confusion: np.ndarray, levels: Sequence[float] | None = None) -> np.ndarray:
+    """Mean distance between the values of predicted and true class, 0 to C - 1 by default. Shape (...)."""
+    matrix, truth, guess = _levels(confusion, levels)
     return divide((matrix * np.abs(truth - guess)).sum(axis=(-2, -1)), matrix.sum(axis=(-2, -1)))
 
 
@@ -180,8 +181,8 @@ def quadratic_weighted_kappa(confusion: np.ndarray) -> np.ndarray:
     return 1 - divide(seen * matrix.sum(axis=(-2, -1)), expected)
 
 
-def icc_3_1(confusion: np.ndarray) -> np.ndarray:
-    """Intraclass correlation ICC(3,1) of true and predicted level, -1 to 1. Shape (...).
+def icc_3_1(confusion: np.ndarray, levels: Sequence[float] | None = None) -> np.ndarray:
+    """Intraclass correlation ICC(3,1) of the values of true and predicted class, -1 to 1. Shape (...).
 
     Two-way mixed, single rating, consistency, with truth and prediction as the two raters. With two raters
     (BMS - EMS) / (BMS + EMS) is 2 cov(t, p) / (var t + var p). A constant shift of all predictions costs nothing.
@@ -191,7 +192,7 @@ def icc_3_1(confusion: np.ndarray) -> np.ndarray:
     ----------
     Shrout and Fleiss, *Intraclass correlations: uses in assessing rater reliability*, Psychological Bulletin 1979.
     """
-    matrix, truth, guess = _levels(confusion)
+    matrix, truth, guess = _levels(confusion, levels)
     share = divide(matrix, matrix.sum(axis=(-2, -1), keepdims=True))
     t, g = ((share * level).sum(axis=(-2, -1), keepdims=True) for level in (truth, guess))
     covariance = (share * (truth - t) * (guess - g)).sum(axis=(-2, -1))
@@ -244,6 +245,13 @@ ORDERED: dict[str, Metric] = {
 }
 """Metrics of classes that are steps of one scale; see :attr:`~evenface.evaluation.predictions.Predictions.ordered`."""
 
+
+def ordered(levels: Sequence[float] | None) -> dict[str, Metric]:
+    """Return :data:`ORDERED` for levels of these values; quadratic kappa weighs by the number of levels between."""
+    valued = {"mae": partial(mean_absolute_error, levels=levels), "icc": partial(icc_3_1, levels=levels)}
+    return ORDERED | valued
+
+
 CLIP = "clip_"
 """Begins the name of a metric that is measured after the samples of each clip are joined."""
 
@@ -251,7 +259,7 @@ DETECTOR = "detector_"
 """Begins the name of a metric of detectors, each of one class against the rest."""
 
 LOWER_IS_BETTER = frozenset(
-    ("mae", "expected_mae", "pf", "macro_pf", "weighted_pf", "log_loss", "brier", "ece", "training_seconds")
+    ("mae", "expected_mae", "rmse", "pf", "macro_pf", "weighted_pf", "log_loss", "brier", "ece", "training_seconds")
 )
 
 
@@ -260,8 +268,10 @@ def lower_is_better(name: str) -> bool:
     return name.removeprefix(CLIP) in LOWER_IS_BETTER
 
 
-AGREEMENTS = frozenset(("mcc", "kappa", "qwk", "icc"))
+AGREEMENTS = frozenset(("mcc", "kappa", "qwk", "icc", "pearson", "ccc", "icc_3_1", "icc_2_1"))
 """Metrics from -1 to 1."""
+AREAS = ("average_precision", "roc_auc")
+"""Areas under curves of each class against the rest."""
 
 
 def limits(name: str) -> tuple[float, float]:
@@ -269,4 +279,7 @@ def limits(name: str) -> tuple[float, float]:
     bare = name.removeprefix(CLIP).removeprefix(DETECTOR)
     if bare in AGREEMENTS:
         return -1.0, 1.0
-    return (0.0, 1.0) if bare in PER_CLASS or bare in OVERALL else (-math.inf, math.inf)
+    shares = bare in PER_CLASS or bare in OVERALL or bare.removeprefix("macro_") in AREAS or bare == "ece"
+    if bare in LOWER_IS_BETTER and not shares:
+        return 0.0, math.inf
+    return (0.0, 1.0) if shares else (-math.inf, math.inf)

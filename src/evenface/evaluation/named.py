@@ -3,15 +3,17 @@
 import numpy as np
 
 from evenface.evaluation import detectors, metrics, scores
-from evenface.evaluation.metrics import CLIP
+from evenface.evaluation.continuous import CONTINUOUS, unit_moments
+from evenface.evaluation.intervals import Units
+from evenface.evaluation.metrics import AREAS, CLIP
 from evenface.evaluation.predictions import Predictions
 
-SCORES = ("log_loss", "brier", "ece", "macro_average_precision", "expected_mae")
+SCORES = ("log_loss", "brier", "ece", *(f"macro_{area}" for area in AREAS))
 """Metrics of the probabilities."""
-ONE_VALUE = (*metrics.OVERALL, *metrics.ORDERED, *SCORES, *detectors.DETECTORS)
+ONE_VALUE = (*metrics.OVERALL, *metrics.ORDERED, *CONTINUOUS, *SCORES, *detectors.DETECTORS)
 NAMED = (*ONE_VALUE, *(CLIP + name for name in ONE_VALUE))
 """Metrics of one value that :func:`measured` knows."""
-PER_CLASS = (*metrics.PER_CLASS, *(detectors.EACH + name for name in detectors.DETECTORS))
+PER_CLASS = (*metrics.PER_CLASS, *AREAS, *(detectors.EACH + name for name in detectors.DETECTORS))
 """Metrics of one value for each class that :func:`measured_each` knows."""
 
 
@@ -29,8 +31,8 @@ def measured(name: str, predictions: Predictions) -> float:
     Returns
     -------
     float
-        NaN where the metric is not defined; one by clip is not where clips are not known, or where the samples of a
-        clip differ in label or subject.
+        NaN where the metric is not defined: one of levels where classes are not ordered, one by clip where clips are
+        not known, or where the samples of a clip differ in label or subject.
 
     Examples
     --------
@@ -51,20 +53,28 @@ def measured(name: str, predictions: Predictions) -> float:
     if name == "ece":
         bins = scores.reliability(p.max(axis=1), predictions.predicted == labels)
         return float(scores.expected_calibration_error(bins))
-    if name == "expected_mae":
-        return float(scores.expected_level_error(p, labels).mean())
-    if name == "macro_average_precision":
-        areas = [scores.average_precision(labels == k, p[:, k]) for k in range(p.shape[1])]
-        return float(np.nanmean(areas))
+    if name in CONTINUOUS:
+        if not predictions.ordered:
+            return float("nan")
+        moments = unit_moments(predictions, Units(np.zeros(len(predictions), dtype=np.int64), 1, "samples"))
+        return float(CONTINUOUS[name](moments[0]))
+    if name.removeprefix("macro_") in AREAS:
+        areas = measured_each(name.removeprefix("macro_"), predictions)[predictions.support > 0]
+        known = areas[~np.isnan(areas)]
+        return float(known.mean()) if len(known) else float("nan")
     if name in detectors.DETECTORS:
         return detectors.measured(name, predictions)
     matrix = metrics.confusion_matrix(labels, predictions.predicted, len(predictions.classes))
-    return float((metrics.OVERALL | metrics.ORDERED)[name](matrix))
+    return float((metrics.OVERALL | metrics.ordered(predictions.levels))[name](matrix))
 
 
 def measured_each(name: str, predictions: Predictions) -> np.ndarray:
     """Compute a metric of :data:`PER_CLASS` for each class, shape (C,); NaN where it is not defined."""
     if name.startswith(detectors.EACH):
         return detectors.per_class(predictions)[name.removeprefix(detectors.EACH)]
+    if name in AREAS:
+        area = {"average_precision": scores.average_precision, "roc_auc": scores.roc_auc}[name]
+        own = predictions.labels[:, None] == np.arange(len(predictions.classes))
+        return np.array([area(yes, p) for yes, p in zip(own.T, predictions.probabilities.T, strict=True)], dtype=float)
     matrix = metrics.confusion_matrix(predictions.labels, predictions.predicted, len(predictions.classes))
     return metrics.PER_CLASS[name](matrix)

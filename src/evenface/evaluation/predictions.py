@@ -11,11 +11,14 @@ import pandas as pd
 
 from evenface.errors import InputError
 from evenface.files import atomic_write
+from evenface.levels import level_values
 
 COLUMNS = ("sample", "subject", "label")
 PREFIX = "p_"
 SCORE = "s_"
 """Begins the columns of scores."""
+OUTPUT = "output"
+"""Column of the continuous output."""
 META = b"evenface"
 TOLERANCE = 1e-3
 TIE = 1e-3
@@ -46,6 +49,12 @@ class Predictions:
     scores : array of float64, shape (N, C), or None
         What the detector of each class said by itself, 0 to 1, where classes were learnt one against the rest; the
         probabilities are these divided by their sum.
+    output : array of float64, shape (N,), or None
+        Continuous output of a regression or ordinal method: the predicted place on the scale, in the values of the
+        levels. It may lie beyond the lowest and the highest level.
+    levels : tuple of float, or None
+        Value of each class on the scale where they are ordered; none takes
+        :func:`~evenface.levels.level_values`. None where classes are not ordered.
 
     Raises
     ------
@@ -61,6 +70,8 @@ class Predictions:
     clip: np.ndarray | None = None
     ordered: bool = False
     scores: np.ndarray | None = None
+    output: np.ndarray | None = None
+    levels: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         fixed: dict[str, Any] = {
@@ -72,7 +83,10 @@ class Predictions:
             "clip": _whole(self.clip),
             "ordered": bool(self.ordered),
             "scores": None if self.scores is None else np.asarray(self.scores, dtype=np.float64),
+            "output": None if self.output is None else np.asarray(self.output, dtype=np.float64),
         }
+        values = level_values(self.classes).tolist() if self.levels is None else map(float, self.levels)
+        fixed["levels"] = tuple(values) if self.ordered else None
         for name, value in fixed.items():
             object.__setattr__(self, name, value)
         self._check_shapes()
@@ -91,6 +105,24 @@ class Predictions:
     def support(self) -> np.ndarray:
         """Samples per true class, int64, shape (C,)."""
         return np.bincount(self.labels, minlength=len(self.classes))
+
+    @property
+    def true_values(self) -> np.ndarray:
+        """Value of the true level, float64, shape (N,); of ordered classes."""
+        return np.asarray(self._scale()[self.labels])
+
+    @property
+    def place(self) -> np.ndarray:
+        """Predicted place on the scale of ordered classes, float64, shape (N,): the output, else the expected value."""
+        if self.output is not None:
+            return self.output
+        place: np.ndarray = self.probabilities @ self._scale() / self.probabilities.sum(axis=1)
+        return place
+
+    def _scale(self) -> np.ndarray:
+        if self.levels is None:
+            raise InputError("the classes are not known to be steps of one scale: they have no values")
+        return np.array(self.levels)
 
     @property
     def people(self) -> int | None:
@@ -128,6 +160,7 @@ class Predictions:
             probabilities=self.probabilities[kept],
             clip=clip,
             scores=None if self.scores is None else self.scores[kept],
+            output=None if self.output is None else self.output[kept],
         )
 
     def by_clip(self, how: Literal["mean", "vote"] = "mean") -> "Predictions":
@@ -138,7 +171,7 @@ class Predictions:
         how : {"mean", "vote"}, default="mean"
             ``mean`` averages the probabilities. ``vote`` takes the class that most samples were given to, of several
             the one with the highest mean probability; its probabilities are the shares of the votes, beside which the
-            means weigh as much as a thousandth of a vote. Scores are averaged in both cases.
+            means weigh as much as a thousandth of a vote. Scores and outputs are averaged in both cases.
 
         Returns
         -------
@@ -164,13 +197,14 @@ class Predictions:
             np.add.at(votes, (codes, self.predicted), 1)
             said = (votes + TIE * said) / (votes.sum(axis=1, keepdims=True) + TIE)
         scores = None if self.scores is None else _means(self.scores, codes)
-        return replace(self.take(first), sample=names, clip=names, probabilities=said, scores=scores)
+        output = None if self.output is None else _means(self.output[:, None], codes)[:, 0]
+        return replace(self.take(first), sample=names, clip=names, probabilities=said, scores=scores, output=output)
 
     def save(self, path: Path) -> None:
         """Write as Parquet: ``sample``, ``subject``, ``clip`` if known, ``label`` and a column ``p_<class>`` per class.
 
-        Where there are scores, a column ``s_<class>`` per class follows. Whether classes are ordered goes into the
-        file's own metadata.
+        Where there are scores, a column ``s_<class>`` per class follows; where there is a continuous output, a column
+        ``output``. Whether classes are ordered, and the values of their levels, go into the file's own metadata.
         """
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -184,10 +218,14 @@ class Predictions:
                 **({} if self.clip is None else {"clip": pd.array(self.clip, dtype="string")}),
                 "label": self.labels,
                 **{f"{p}{name}": v[:, i] for p, v in columns.items() for i, name in enumerate(self.classes)},
+                **({} if self.output is None else {OUTPUT: self.output}),
             }
         )
         written = pa.Table.from_pandas(table, preserve_index=False)
-        facts = {**(written.schema.metadata or {}), META: json.dumps({"ordered": self.ordered}).encode()}
+        facts = {
+            **(written.schema.metadata or {}),
+            META: json.dumps({"ordered": self.ordered, "levels": self.levels}).encode(),
+        }
         with atomic_write(path) as temporary:
             pq.write_table(written.replace_schema_metadata(facts), temporary)
 
@@ -228,6 +266,8 @@ class Predictions:
                 table["clip"].to_numpy(dtype=object) if "clip" in names else None,
                 facts.get("ordered", False),
                 table[scores].to_numpy(dtype=np.float64) if set(scores) <= set(names) else None,
+                table[OUTPUT].to_numpy(dtype=np.float64) if OUTPUT in names else None,
+                facts.get("levels"),
             )
         except InputError as error:
             raise InputError(f"{path}: {error.message}", error.hint) from error
@@ -243,7 +283,10 @@ class Predictions:
             raise InputError(f"{n} labels and {c} classes need probabilities of shape {n} x {c}, found {found}")
         if self.scores is not None and self.scores.shape != (n, c):
             raise InputError(f"{n} labels and {c} classes need scores of shape {n} x {c}")
-        for name, values in (("sample", self.sample), ("subject", self.subject), ("clip", self.clip)):
+        if self.levels is not None and len(self.levels) != c:
+            raise InputError(f"{c} ordered classes need {c} values of levels, found {len(self.levels)}")
+        columns = {"sample": self.sample, "subject": self.subject, "clip": self.clip, OUTPUT: self.output}
+        for name, values in columns.items():
             if values is not None and values.shape != (n,):
                 raise InputError(f"{n} labels need {n} values of {name!r}, found {len(values)}")
 
@@ -257,11 +300,13 @@ class Predictions:
         if outside.any():
             row = int(outside.argmax())
             raise InputError(f"sample {self.sample[row]!r} has the label {self.labels[row]}; known are 0 to {last}")
-        finite = np.isfinite(self.probabilities).all(axis=1)
-        if not finite.all():
+        given = {"a probability": self.probabilities, "an output": self.output}
+        for what, values in given.items():
+            if values is None or (finite := np.isfinite(values.reshape(len(self), -1)).all(axis=1)).all():
+                continue
             row = int((~finite).argmax())
             raise InputError(
-                f"sample {self.sample[row]!r} has a probability that is not a finite number, as have "
+                f"sample {self.sample[row]!r} has {what} that is not a finite number, as have "
                 f"{int((~finite).sum())} of {len(self)} samples",
                 "The model has diverged: a smaller learning rate or gradient clipping may help.",
             )

@@ -146,16 +146,6 @@ def brier(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return distance
 
 
-def expected_level_error(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Distance of the mean level that the probabilities give to the true one, per sample, shape (N,); 0 to C - 1.
-
-    Levels are the places of ordered classes: with 0.5 on each of levels 2 and 3 the mean is 2.5.
-    """
-    expected = probabilities @ np.arange(probabilities.shape[1])
-    error: np.ndarray = np.abs(expected / probabilities.sum(axis=1) - labels)
-    return error
-
-
 def shares(scores: np.ndarray) -> np.ndarray:
     """Divide the scores of each sample by their sum, ``(N, C) -> (N, C)``; where all are 0, every class alike."""
     total = scores.sum(axis=1, keepdims=True)

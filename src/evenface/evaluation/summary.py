@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from evenface.evaluation import metrics, scores
+from evenface.evaluation.continuous import CONTINUOUS, unit_moments
 from evenface.evaluation.detectors import detector_metrics
 from evenface.evaluation.intervals import (
     LEVEL,
@@ -70,9 +71,11 @@ def metrics_of(
     overall["ece"] = Estimate(scores.expected_calibration_error(bins))
     further: dict[str, Any] = {}
     if predictions.ordered:
-        levels = {name: _estimate(f(whole), f(drawn), level) for name, f in metrics.ORDERED.items()}
-        error = {"expected_mae": scores.expected_level_error(p, labels)}
-        levels |= _means(error, units, resamples, seed, level)
+        functions = metrics.ordered(predictions.levels)
+        levels = {name: _estimate(f(whole), f(drawn), level) for name, f in functions.items()}
+        moments = unit_moments(predictions, units)
+        total, spread = moments.sum(axis=0), resample_sums(moments, resamples, seed)
+        levels |= {name: _estimate(f(total), f(spread), level) for name, f in CONTINUOUS.items()}
         further["levels"] = {name: _plain(value) for name, value in levels.items()}
     if predictions.scores is not None:
         further["detectors"] = detector_metrics(predictions, units, resamples, seed, level, _plain)

@@ -19,7 +19,9 @@ UNKNOWN = "Whom the samples show is not known. If they show some people often, t
 FIXED = (-4, 6)
 """Powers of ten of numbers that are written without an exponent."""
 LEVELS = {"mae": "MAE", "qwk": "quadratic kappa", "icc": "ICC(3,1)"}
-"""Short names of what is said of ordered classes."""
+"""Short names of metrics of ordered classes."""
+CONTINUOUS = {"rmse": "RMSE", "pearson": "Pearson", "ccc": "CCC", "icc_3_1": "ICC(3,1)"}
+"""Short names of metrics of the continuous output."""
 
 
 def number(value: float) -> str:
@@ -94,7 +96,11 @@ def _levels(result: Mapping[str, Any]) -> list[str]:
     """Write how far predictions are from the true level, where classes are ordered."""
     if "levels" not in result:
         return []
-    return ["   ".join(f"{name} {with_interval(estimate(result['levels'][key]))}" for key, name in LEVELS.items())]
+    lines = {"": LEVELS, "continuous   ": CONTINUOUS}
+    return [
+        start + "   ".join(f"{name} {with_interval(estimate(result['levels'][key]))}" for key, name in names.items())
+        for start, names in lines.items()
+    ]
 
 
 def _clips(result: Mapping[str, Any]) -> list[str]:

@@ -11,6 +11,9 @@ from evenface.data.attributes import attributes_of
 from evenface.data.protocol import Split
 from evenface.faces.store import Store
 from evenface.faces.targets import content_of
+from evenface.levels import describe_levels
+from evenface.methods import METHODS
+from evenface.methods.scale import ScaleMethod
 from evenface.recipes import Recipe
 from evenface.runs import environment
 
@@ -40,7 +43,12 @@ def facts_of(
         "classes": list(manifest.classes),
         "counts": {side: manifest.counts(rows).tolist() for side, rows in sides.items()},
         "people": {side: _people(store, rows) for side, rows in sides.items()},
-        "notes": [*manifest.notes, *split.notes, *([SELECTED_ON_TEST] if recipe.training.select == "test" else [])],
+        "notes": [
+            *manifest.notes,
+            *split.notes,
+            *([SELECTED_ON_TEST] if recipe.training.select == "test" else []),
+            *([describe_levels(manifest.classes)] if issubclass(METHODS[recipe.method.name], ScaleMethod) else []),
+        ],
     }
 
 

@@ -18,7 +18,7 @@ from evenface.runs import FACTS, PREDICTIONS, VALIDATION, WEIGHTS, Run
 from evenface.training.allocator import keep_freed_memory
 from evenface.training.batches import Faces
 from evenface.training.features import stored_features
-from evenface.training.inference import score_rows
+from evenface.training.inference import output_rows
 from evenface.training.loggers import build_loggers
 from evenface.training.precision import Precision, choose_precision
 from evenface.training.trainer import CHECKPOINT, Trainer
@@ -73,7 +73,7 @@ def fit_pictures(run: Run, recipe: Recipe) -> None:
     notes = method.training_notes(len(history))
     method.load_inference_state(load_file(run.folder / WEIGHTS))
     found = {
-        name: score_rows(fabric, method, images, rows, options.batch_size, mirror=options.mirror)
+        name: output_rows(fabric, method, images, rows, options.batch_size, mirror=options.mirror)
         for name, rows in ((VALIDATION, split.validation), (PREDICTIONS, split.test))
         if len(rows)
     }
@@ -89,8 +89,9 @@ def fit_pictures(run: Run, recipe: Recipe) -> None:
         write_json(run.folder / FACTS, facts)
         for name, rows in ((VALIDATION, split.validation), (PREDICTIONS, split.test)):
             if name in found:
-                said = found[name]
-                whole = assembly.predictions(manifest, rows, shares(said), scores=said if method.detects else None)
+                said, output = found[name]
+                scores = said if method.detects else None
+                whole = assembly.predictions(manifest, rows, shares(said), scores=scores, output=output)
                 whole.save(run.folder / name)
         (run.folder / CHECKPOINT).unlink(missing_ok=True)
         run.log("ended")

@@ -81,6 +81,7 @@ def build_loss(
     *,
     names: Sequence[str] | None = None,
     head_scale: float | None = None,
+    absent: bool = False,
     **options: Any,
 ) -> nn.Module:
     """Build a loss by its name.
@@ -95,6 +96,8 @@ def build_loss(
         Class names, for messages.
     head_scale : float, optional
         The scale of a network with a cosine head, which a loss that takes ``scale`` is given where options have none.
+    absent : bool, default=False
+        Whether classes may lack training samples: by a rule they are given the weight 0.
     **options
         The loss's own parameters. Where it takes ``alpha``: None (default), ``inverse``, ``effective``, ``ratio`` or
         one weight per class; with a rule, ``normalise`` (default ``classes``: mean weight 1) and ``beta`` (default
@@ -120,7 +123,7 @@ def build_loss(
     check_options("loss", name, options, parameters - {"counts"} | ({"normalise", "beta"} if takes_alpha else set()))
     if takes_alpha:
         rule = {key: options.pop(key) for key in ("normalise", "beta") if key in options and key not in parameters}
-        weights = class_weights(options.get("alpha"), counts, names=names, **rule)
+        weights = class_weights(options.get("alpha"), counts, names=names, absent=absent, **rule)
         options["alpha"] = None if weights is None else torch.tensor(weights, dtype=torch.float32)
     if "counts" in parameters:
         options["counts"] = counts

@@ -117,6 +117,8 @@ class Method(nn.Module, ABC):
         Whether it can learn from stored features; one that changes pictures itself, as mixing does, cannot.
     sequences : bool
         Whether it can learn from sequences of numbers, where each member of it is a network of its own.
+    absent_classes : bool
+        Whether it can learn where some class has no training sample.
     detects : bool
         Whether it judges each class by itself: :meth:`scores` are kept beside the probabilities then.
     now : Moment
@@ -140,6 +142,7 @@ class Method(nn.Module, ABC):
     clips: bool = True
     stored: bool = True
     sequences: bool = False
+    absent_classes: bool = False
     detects: bool = False
     now: Moment
 
@@ -228,6 +231,14 @@ class Method(nn.Module, ABC):
     def scores(self, images: Tensor) -> Tensor:
         """Give what is said of each class, ``(B, C)``: the probabilities, unless the method detects each by itself."""
         return self.predict(images)
+
+    def outputs(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the :meth:`scores`, ``(B, C)``, and the place on the scale of the classes, ``(B,)``.
+
+        The second is what regression and ordinal methods predict, in the values of the levels
+        (:func:`evenface.levels.level_values`); other methods have None.
+        """
+        return self.scores(images), None
 
     def inference_state(self) -> dict[str, Tensor]:
         """Give the tensors that prediction needs, by name."""

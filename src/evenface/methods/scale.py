@@ -1,8 +1,10 @@
 """What methods share that learn the place of a sample on one scale, not its class."""
 
+import torch
 from torch import Tensor, nn
 
 from evenface.errors import InputError
+from evenface.levels import level_values
 from evenface.losses.base import in_32_bits
 from evenface.losses.cross_entropy import CrossEntropyLoss
 from evenface.methods.base import Method, Task
@@ -24,11 +26,19 @@ class ScaleMethod(Method):
     bias : bool
         Whether the output has a bias of its own.
 
+    Attributes
+    ----------
+    values : Tensor of shape (C,)
+        Value of each level, see :func:`evenface.levels.level_values`.
+
     Raises
     ------
     InputError
         If the classes are not ordered, the loss is not cross-entropy or the classifier is not linear.
     """
+
+    absent_classes = True
+    values: Tensor
 
     def __init__(self, network: nn.Module, loss: nn.Module, name: str, task: Task, *, bias: bool) -> None:
         super().__init__(network, loss)
@@ -46,6 +56,8 @@ class ScaleMethod(Method):
         if type(old) is not nn.Linear:
             raise InputError(f"method {name!r}: the network's classifier must be linear", "Set network.head=linear.")
         self.classes = len(task.counts)
+        values = torch.tensor(level_values(task.names), dtype=torch.float32)
+        self.register_buffer("values", values, persistent=False)
         # Drawn on the CPU's generator, which is seeded, then put where the old one was.
         self.network.classifier = nn.Linear(old.in_features, 1, bias=bias).to(old.weight.device, old.weight.dtype)
 
@@ -53,6 +65,11 @@ class ScaleMethod(Method):
         """Weigh the value of each sample by its true class, ``(B,), (B,) -> (B,)``."""
         alpha: Tensor | None = self.loss.alpha  # type: ignore[assignment]
         return values if alpha is None else alpha[targets] * values
+
+    def outputs(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the probabilities, ``(B, C)``, and the expected value of the level, ``(B,)``."""
+        found = self.predict(images)
+        return found, found @ self.values.to(found.dtype)
 
     def output(self, images: Tensor) -> Tensor:
         """Give the network's one output for each sample, in at least 32 bits, ``(B,)``."""

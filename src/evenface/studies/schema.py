@@ -15,7 +15,13 @@ CONFUSION = "confusion"
 """Counts by true and by predicted class: a value for each pair of classes."""
 METRICS = (*NAMED, *COSTS, *PER_CLASS, CONFUSION)
 """What a study may measure; those of :data:`PER_CLASS` give one value for each class."""
-MEANS = {"balanced_accuracy": "recall", "macro_f1": "f1", "macro_precision": "precision"}
+MEANS = {
+    "balanced_accuracy": "recall",
+    "macro_f1": "f1",
+    "macro_precision": "precision",
+    "macro_average_precision": "average_precision",
+    "macro_roc_auc": "roc_auc",
+}
 """Metric of one value to that of each class whose mean it is; those of detectors are named alike."""
 VALIDATION = "validation"
 """What the data held back from training are called among those that runs are tested on."""

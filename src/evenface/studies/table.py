@@ -93,8 +93,11 @@ def words(metric: str) -> str:
     """Write a metric's name as a reader does."""
     if metric.startswith(CLIP):
         return f"{words(metric.removeprefix(CLIP))} by clip"
-    known = {"mae": "MAE", "expected_mae": "MAE of the expected level", "qwk": "quadratic kappa", "icc": "ICC(3,1)"}
+    known = {"mae": "MAE", "qwk": "quadratic kappa", "icc": "ICC(3,1)", "expected_mae": "MAE (continuous)"}
+    known |= {"rmse": "RMSE (continuous)", "pearson": "Pearson (continuous)", "ccc": "CCC (continuous)"}
+    known |= {"icc_3_1": "ICC(3,1) (continuous)", "icc_2_1": "ICC(2,1) (continuous)"}
     known |= {"mcc": "Matthews correlation", "ece": "calibration error"}
+    known |= {f"{start}roc_auc": f"{start.replace('_', ' ')}ROC-AUC" for start in ("", "macro_")}
     capitals = {"f1": "F1", "pd": "PD", "pf": "PF"}
     return known.get(metric) or " ".join(capitals.get(word, word) for word in metric.split("_"))
 

@@ -30,10 +30,17 @@ def predict_rows(
     return shares(score_rows(fabric, method, faces, rows, batch_size, mirror=mirror))
 
 
-@torch.inference_mode()
 def score_rows(
     fabric: Fabric, method: Method, faces: Faces, rows: np.ndarray, batch_size: int, *, mirror: bool = False
 ) -> np.ndarray:
+    """Return the scores of :func:`output_rows` alone, shape (N, C)."""
+    return output_rows(fabric, method, faces, rows, batch_size, mirror=mirror)[0]
+
+
+@torch.inference_mode()
+def output_rows(
+    fabric: Fabric, method: Method, faces: Faces, rows: np.ndarray, batch_size: int, *, mirror: bool = False
+) -> tuple[np.ndarray, np.ndarray | None]:
     """Ask a method of the faces at ``rows``, without augmentation.
 
     Parameters
@@ -53,8 +60,10 @@ def score_rows(
 
     Returns
     -------
-    ndarray of shape (N, C)
-        Scores, float64: probabilities, unless the method detects each class by itself.
+    scores : ndarray of shape (N, C)
+        Float64: probabilities, unless the method detects each class by itself.
+    output : ndarray of shape (N,), or None
+        Predicted place on the scale of the classes, float64, of methods that learn one.
     """
     world, rank = fabric.world_size, fabric.global_rank
     # Every process needs the same number of rows to gather: the list is filled up with its own first row.
@@ -63,18 +72,26 @@ def score_rows(
     was_training = method.training
     method.eval()
     parts = []
+    placed = False
     for start in range(0, len(mine), batch_size):
         images = to_float(faces.take(mine[start : start + batch_size]))
         with fabric.autocast():
-            found = method.scores(images).double()
-            parts.append((found + method.scores(images.flip(-1)).double()) / 2 if mirror else found)
+            found, placed = _joined(*method.outputs(images))
+            parts.append((found + _joined(*method.outputs(images.flip(-1)))[0]) / 2 if mirror else found)
     method.train(was_training)
     gathered = [torch.cat(parts)]
     if world > 1:
         gathered = [torch.empty_like(gathered[0]) for _ in range(world)]
         torch.distributed.all_gather(gathered, torch.cat(parts))
     together = torch.stack(gathered, dim=1).reshape(len(filled), -1)[: len(rows)].cpu().numpy()
-    return np.asarray(together)
+    return (together[:, :-1], together[:, -1]) if placed else (together, None)
+
+
+def _joined(scores: Tensor, output: Tensor | None) -> tuple[Tensor, bool]:
+    """Join scores and output in one table, so that processes gather once; say whether there is an output."""
+    if output is None:
+        return scores.double(), False
+    return torch.cat([scores.double(), output.double()[:, None]], dim=1), True
 
 
 @torch.inference_mode()

@@ -61,8 +61,9 @@ def read(
         PSPI of its frames.
     levels : {"usual", "all"} or sequence of int
         How values become classes. ``usual``: six for PSPI (0, 1, 2, 3, 4-5, 6-16), every step of the others.
-        ``all``: every step, and for PSPI sixteen, the last of which is 15-16. Numbers: the lowest value of each level,
-        the first 0: ``[0, 1]`` is pain or none.
+        ``all``: every step, for PSPI from 0 to 15, or to 16 where a frame has it; classes are then called by their
+        values, which regression learns. Numbers: the lowest value of each level, the first 0: ``[0, 1]`` is pain or
+        none.
 
     Returns
     -------
@@ -86,9 +87,12 @@ def read(
         rows = frames if unit == "frame" else _highest(frames)
     else:
         rows, said = _rated(root, sequences, _part(root, "Sequence_Labels") / kind.upper(), kind)
+    top = TOP[kind]
+    if kind == "pspi" and levels == "all":
+        starts, top = _every(rows)
     for row in rows:
         row["label"] = int(np.searchsorted(starts, row[kind], side="right")) - 1
-    names = _names(starts, TOP[kind])
+    names = _names(starts, top)
     bare = [name for label, name in enumerate(names) if all(row["label"] != label for row in rows)]
     notes += [*said, *([f"levels of {kind} that do not occur: {listed(bare, 16)}"] if bare else [])]
     content: Literal["stills", "clips"] = "stills" if unit == "frame" else "clips"
@@ -98,9 +102,7 @@ def read(
 def _starts(levels: Literal["usual", "all"] | Sequence[int], kind: str) -> list[int]:
     """Find the lowest value of each level."""
     if isinstance(levels, str):
-        if kind == "pspi":
-            return list(SIX) if levels == "usual" else list(range(16))
-        return list(range(TOP[kind] + 1))
+        return list(SIX) if kind == "pspi" and levels == "usual" else list(range(TOP[kind] + 1))
     starts = list(levels)
     if len(starts) < 2 or starts[0] != 0 or any(a >= b for a, b in pairwise(starts)) or starts[-1] > TOP[kind]:
         raise InputError(
@@ -108,6 +110,12 @@ def _starts(levels: Literal["usual", "all"] | Sequence[int], kind: str) -> list[
             f"Give the lowest value of each level, rising from 0 to at most {TOP[kind]}, such as [0, 1, 2, 3].",
         )
     return starts
+
+
+def _every(rows: Sequence[dict[str, Any]]) -> tuple[list[int], int]:
+    """Return every step of PSPI, and the highest: the archive's frames have at most 15 of the 16 that are possible."""
+    top = TOP["pspi"] if any(row["pspi"] >= TOP["pspi"] for row in rows) else TOP["pspi"] - 1
+    return list(range(top + 1)), top
 
 
 def _names(starts: list[int], top: int) -> tuple[str, ...]:
