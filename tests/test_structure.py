@@ -29,9 +29,9 @@ runs augment statistics kinds
 evaluation synthesis networks imbalance plugins doctor audit
 recipes
 tabular
-files registry
+files registry levels
 places ordering filetypes
-errors levels progress
+errors progress
 """
 FLOOR = {room: -floor for floor, rooms in enumerate(FLOORS.split("\n")) for room in rooms.split()}
 MODULES = {

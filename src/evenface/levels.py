@@ -1,21 +1,18 @@
 """Values of ordered classes on their scale, such as levels of pain called 0, 1, 2, 4 and 8."""
 
-import re
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
-NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
+from evenface.ordering import number_of
 
 
 def numeric(names: Sequence[str]) -> bool:
     """Whether the names are finite numbers in rising order."""
-    plain = [name.strip() for name in names]
-    if not all(NUMBER.fullmatch(name) for name in plain):
-        return False
-    values = np.array([float(name) for name in plain])
-    return bool(np.isfinite(values).all() and (np.diff(values) > 0).all())
+    values = [number_of(name) for name in names]
+    return all(a is not None and b is not None and a < b for a, b in pairwise(values))
 
 
 def level_values(names: Sequence[str]) -> npt.NDArray[np.float64]:
