@@ -187,6 +187,11 @@ def is_vacant(folder: Path) -> bool:
     return set(folder.iterdir()) <= set(leftovers(folder))
 
 
+def file_name(text: str) -> str:
+    """Make a name for a file or folder of a text, which may then lead nowhere else."""
+    return re.sub(r"[/\\\0]", "_", text).lstrip(".")[:200] or "_"
+
+
 def npy_header(kind: str, shape: tuple[int, ...]) -> bytes:
     """Make the header of a NumPy file, of a kind such as ``"|u1"``; it is padded, so its length stays the same.
 
@@ -243,6 +248,8 @@ def disk_error(error: OSError, path: Path) -> Exception:
         return InputError(f"no permission to write {path}", "Choose another folder.")
     if error.errno in (errno.EISDIR, errno.ENOTDIR, errno.EEXIST):
         return InputError(f"{path}: a file stands where a folder is needed, or a folder in its place", "Name another.")
+    if error.errno == errno.ELOOP:
+        return InputError(f"{path} is a link: nothing is written through it", "Remove it.")
     return error
 
 

@@ -169,7 +169,6 @@ def build_method(
     from evenface.methods import build_method as build
     from evenface.networks import build_network
 
-    load_plugins(recipe.plugins)
     _check_reading(recipe, frames)
     network = build_network(
         classes=len(counts),

@@ -9,7 +9,6 @@ import pandas as pd
 from evenface.errors import InputError
 from evenface.evaluation.named import measured
 from evenface.evaluation.wording import run_screen
-from evenface.faces.store import Store
 from evenface.kinds import of_sequences
 from evenface.runs import PLACE, REPORT, SPLIT, Run, differing_keys
 
@@ -208,18 +207,18 @@ def mixed_precision(runs: Sequence[Run]) -> list[str]:
 
 
 def sample_faces(run: Run) -> dict[str, np.ndarray] | None:
-    """Pick some test faces of each class from the store, of clips the middle frame; none where the store is gone.
+    """Pick some test faces of each class from the store, of clips the middle frame; none where it cannot be used.
 
     Returns
     -------
     dict of str to uint8 array (K, H, W, C), or None
         Class to its faces, the same on every call.
     """
-    folder = Path(run.facts["store"])
-    if not folder.is_dir():
-        run.log("the report shows no faces: the store is gone")
+    try:
+        images = run.store.images
+    except InputError as error:
+        run.log(f"the report shows no faces: {error.message}")
         return None
-    images = Store.open(folder).images
     if images is None:  # sequences of numbers show nobody
         return None
     sides = pd.read_parquet(run.folder / SPLIT)

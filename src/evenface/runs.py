@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +15,9 @@ import pandas as pd
 
 from evenface.errors import InputError
 from evenface.evaluation.predictions import Predictions
-from evenface.files import LOCK, atomic_write, is_vacant, leftovers, write_json
+from evenface.faces.store import Store
+from evenface.files import LOCK, atomic_write, disk_error, is_vacant, leftovers, write_json
+from evenface.plugins import load_plugins
 from evenface.recipes import Recipe, dump_recipe, load_recipe
 
 RECIPE, FACTS, SPLIT, PREDICTIONS, VALIDATION = (
@@ -50,13 +53,21 @@ class Run:
     folder: Path
 
     @classmethod
-    def open(cls, folder: str | Path) -> "Run":
+    def open(cls, folder: str | Path, *, trust_plugins: bool = False) -> "Run":
         """Open a run that has ended.
+
+        Parameters
+        ----------
+        folder : str or Path
+            The run folder.
+        trust_plugins : bool, default=False
+            Whether the code that its recipe names under ``plugins`` is run: anybody may have written it. Of a run that
+            names none, nothing is ever run.
 
         Raises
         ------
         InputError
-            If the folder is no run, or the run has not ended.
+            If the folder is no run, the run has not ended, or it names code and that is not trusted.
         """
         run = cls(Path(folder))
         if not (run.folder / RECIPE).is_file():
@@ -65,6 +76,8 @@ class Run:
             )
         if not run.finished:
             raise InputError(f"the run {folder} has not ended", f"Go on with it: evenface train {folder} --resume")
+        check_trust(run.recipe, folder, trusted=trust_plugins)
+        load_plugins(run.recipe.plugins)
         return run
 
     @classmethod
@@ -102,6 +115,20 @@ class Run:
     def recipe(self) -> Recipe:
         """The recipe as resolved."""
         return load_recipe(self.folder / RECIPE)
+
+    @cached_property
+    def store(self) -> Store:
+        """The prepared samples that the run is of.
+
+        Raises
+        ------
+        InputError
+            If they are not there any more, or what is there is of other samples.
+        """
+        store = Store.open(str(self.facts["store"]))
+        if store.manifest.hash != self.facts["manifest"]:
+            raise InputError(f"the store {store.path} holds other samples than those of the run {self.folder}")
+        return store
 
     @property
     def precision(self) -> str:
@@ -175,8 +202,49 @@ class Run:
     def log(self, text: str) -> None:
         """Add a line with the time to the run's log."""
         moment = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
-        with (self.folder / LOG).open("a", encoding="utf-8") as file:
-            file.write(f"{moment}  {text}\n")
+        try:
+            with open(self.folder / LOG, "a", encoding="utf-8", opener=_no_link) as file:
+                file.write(f"{moment}  {text}\n")
+        except OSError as error:
+            raise disk_error(error, self.folder / LOG) from error
+
+
+def check_trust(recipe: Recipe, source: str | Path, *, trusted: bool) -> None:
+    """Refuse a recipe of a folder that names code, unless it is trusted.
+
+    Raises
+    ------
+    InputError
+        Naming the code.
+    """
+    if recipe.plugins and not trusted:
+        raise InputError(
+            f"{source} names code, which is not run unasked: {', '.join(recipe.plugins)}",
+            "Read that code; if you trust it, say --trust-plugins (in Python: trust_plugins=True).",
+        )
+
+
+def check_source(source: object, recipe: Recipe, overrides: Mapping[str, Any], *, trusted: bool) -> None:
+    """Refuse to train by a recipe that a run folder brings and that names code, unless it is trusted.
+
+    A recipe file that is named, or content that is given, is the caller's own, and so is code that is named by the
+    setting ``plugins``; a run folder may be anybody's.
+
+    Raises
+    ------
+    InputError
+        Naming the code.
+    """
+    if "plugins" in overrides or not isinstance(source, str | Path):
+        return
+    path = Path(source)
+    folder = path if path.is_dir() else path.parent
+    if path in (folder, folder / RECIPE) and ((folder / FACTS).exists() or path == folder):
+        check_trust(recipe, source, trusted=trusted)
+
+
+def _no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o644)
 
 
 def differing_keys(recipes: list[Recipe], ignore: tuple[str, ...] = ()) -> dict[str, list[Any]]:

@@ -11,7 +11,7 @@ from evenface.evaluation.wording import screen, verdict
 from evenface.runs import Run
 
 
-def compare(entries: Sequence[Entry]) -> dict[str, Any]:
+def compare(entries: Sequence[Entry], *, trust_plugins: bool = False) -> dict[str, Any]:
     """Compare runs on the same test samples, as ``evenface compare`` does.
 
     Returns
@@ -22,9 +22,10 @@ def compare(entries: Sequence[Entry]) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If there are fewer than two methods, or they were not tested on the same samples.
+        If there are fewer than two methods, a run names code that is not trusted, or they were not tested on the same
+        samples.
     """
-    opened = [Run.open(entry.path) for entry in entries]
+    opened = [Run.open(entry.path, trust_plugins=trust_plugins) for entry in entries]
     groups = reporting.groups(opened)
     found = comparing.compare({name: [run.predictions for run in group] for name, group in groups.items()})
     return Comparison(

@@ -33,6 +33,8 @@ class Limits:
         Seconds that a job may take from when it begins.
     memory : int, default=8,000,000,000
         Bytes that the process of jobs may take, where the system can say so and no GPU is used.
+    trust_plugins : bool, default=False
+        Whether code that runs name is run.
 
     Raises
     ------
@@ -50,8 +52,9 @@ class Limits:
     kept: int = 32
     timeout: float = 300.0
     memory: int = 8_000 * MEGA
+    trust_plugins: bool = False
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if not value > 0:
+            if name != "trust_plugins" and not value > 0:
                 raise InputError(f"{name} must be above 0, got {value}")

@@ -76,7 +76,7 @@ def listing(catalogue: Catalogue, limits: Limits, *, keeps: bool) -> APIRouter:
     @router.get("/about", tags=["look"])
     def about() -> About:
         """Say what serves here, and what it refuses."""
-        said = {name: float(value) for name, value in vars(limits).items()}
+        said = {name: float(value) for name, value in vars(limits).items() if name != "trust_plugins"}
         return About(version=evenface.__version__, statement=STATEMENT, limits=said, keeps=keeps)
 
     @router.get("/models", tags=["look"])

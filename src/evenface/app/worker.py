@@ -122,10 +122,14 @@ def _answer(task: Task, limits: Limits, step: Callable[[float], None]) -> dict[s
     places = (task.entry.path, task.upload) if isinstance(task, Asked) else tuple(entry.path for entry in task)
     try:
         if isinstance(task, Asked):
-            return {"done": judge(task, _model(task.entry.path, _changed(task.entry.path)), limits, step)}
+            return {
+                "done": judge(
+                    task, _model(task.entry.path, _changed(task.entry.path), trusted=limits.trust_plugins), limits, step
+                )
+            }
         from evenface.app.comparing import compare
 
-        return {"done": compare(task)}
+        return {"done": compare(task, trust_plugins=limits.trust_plugins)}
     except Exception as error:  # whatever a file did to a decoder, the next one must find a worker
         if not isinstance(error, InputError | MemoryError):
             traceback.print_exc(file=sys.stderr)
@@ -139,10 +143,10 @@ def _changed(path: Path) -> int:
 
 
 @lru_cache(maxsize=2)
-def _model(path: Path, _changed: int) -> Any:
+def _model(path: Path, _changed: int, *, trusted: bool) -> Any:
     from evenface.serving.opening import open_model
 
-    return open_model(path)
+    return open_model(path, trust_plugins=trusted)
 
 
 def _bound(memory: int) -> None:

@@ -62,6 +62,10 @@ Out = Annotated[Path | None, typer.Option(help="Folder to write to.")]
 Faces = Annotated[
     bool, typer.Option("--faces/--no-faces", help="Whether reports show sample faces; many data licences forbid it.")
 ]
+Trust = Annotated[
+    bool,
+    typer.Option("--trust-plugins", help="Run the code that a run folder names under plugins; read it before."),
+]
 Show = Annotated[bool, typer.Option("--open/--no-open", help="Whether to open the report in a browser.")]
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from evenface.cli.base import Faces, Out, Settings, Show, Source, app, data, echo, open_page, print_comparison
+from evenface.cli.base import Faces, Out, Settings, Show, Source, Trust, app, data, echo, open_page, print_comparison
 from evenface.errors import InputError
 
 
@@ -106,6 +106,7 @@ def train(
     out: Out = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where this run was interrupted.")] = False,
     faces: Faces = True,
+    trust_plugins: Trust = False,
 ) -> None:
     """Train by a recipe, or on your own data, test, write a run folder."""
     from evenface import reporting, workflows
@@ -116,7 +117,7 @@ def train(
         words.insert(0, recipe)
         recipe = None
     overrides = parse_overrides(words)
-    given: dict[str, Any] = {"out": out, "resume": resume, "faces": faces}
+    given: dict[str, Any] = {"out": out, "resume": resume, "faces": faces, "trust_plugins": trust_plugins}
     if data is not None:
         own = workflows.train_own(
             data, method=method or "plain", recipe=recipe, say=lambda line: echo([line]), **given, **overrides
@@ -133,14 +134,20 @@ def train(
 
 
 @app.command()
-def evaluate(run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")], *, faces: Faces = True) -> None:
+def evaluate(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
+    *,
+    faces: Faces = True,
+    trust_plugins: Trust = False,
+) -> None:
     """Compute a run's metrics and report anew.
 
     Everything is computed from the stored predictions.
     """
     from evenface import reporting, workflows
 
-    echo(reporting.screen(workflows.evaluate(run, faces=faces)))
+    evaluated = workflows.evaluate(run, faces=faces, trust_plugins=trust_plugins)
+    echo(reporting.screen(evaluated))
 
 
 @app.command()
@@ -154,6 +161,7 @@ def calibrate(
         str | None,
         typer.Option(metavar="SHARES", help="Classes where it is used: happy=0.5,sad=0.5; or uniform; or estimate."),
     ] = None,
+    trust_plugins: Trust = False,
 ) -> None:
     """Say whether a run's probabilities hold.
 
@@ -161,7 +169,8 @@ def calibrate(
     """
     from evenface import workflows
 
-    echo(workflows.calibrate(run, risk=risk, prior=prior).lines)
+    found = workflows.calibrate(run, risk=risk, prior=prior, trust_plugins=trust_plugins)
+    echo(found.lines)
 
 
 @app.command()
@@ -177,13 +186,13 @@ def transfer(
     everything: Annotated[bool, typer.Option("--all", help="Test on all samples, whatever their side.")] = False,
     out: Out = None,
     faces: Faces = True,
+    trust_plugins: Trust = False,
 ) -> None:
     """Test a run on another data set than it learnt from."""
     from evenface import reporting, workflows
     from evenface.recipes import parse_overrides
 
     given = parse_overrides([f"classes={classes}"])["classes"] if classes else None
-    result = workflows.transfer(
-        run, on, classes=given, everything=everything, out=out, faces=faces, **parse_overrides(settings or [])
-    )
+    chosen: dict[str, Any] = {"classes": given, "everything": everything, "out": out, "faces": faces}
+    result = workflows.transfer(run, on, **chosen, trust_plugins=trust_plugins, **parse_overrides(settings or []))
     echo([*reporting.screen(result), *(f"note  {note}" for note in result.facts["notes"])])

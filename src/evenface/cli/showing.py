@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from evenface.cli.base import app, open_address
+from evenface.cli.base import Trust, app, open_address
 
 
 @app.command("app")
@@ -21,6 +21,7 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8420,
     keep: Annotated[Path | None, typer.Option(help="Folder for uploads and results; by default none is kept.")] = None,
     show: Annotated[bool, typer.Option("--open/--no-open", help="Whether to open the page in a browser.")] = True,
+    trust_plugins: Trust = False,
 ) -> None:
     """Show runs on a local page, to browse, compare and try on pictures, videos and the camera.
 
@@ -33,5 +34,5 @@ def serve(
         if show:
             open_address(address)
 
-    workflows.serve(runs or [], host=host, port=port, keep=keep, ready=ready)
+    workflows.serve(runs or [], host=host, port=port, keep=keep, trust_plugins=trust_plugins, ready=ready)
     print("the page has ended")

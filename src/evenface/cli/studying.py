@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from evenface.cli.base import Faces, Out, Settings, app, audit, echo, open_page, print_comparison
+from evenface.cli.base import Faces, Out, Settings, Trust, app, audit, echo, open_page, print_comparison
 from evenface.errors import InputError
 
 
@@ -22,11 +22,12 @@ def compare(
     out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("runs/comparison"),
     faces: Faces = True,
     show: Annotated[bool, typer.Option("--open/--no-open", help="Whether to open the report in a browser.")] = False,
+    trust_plugins: Trust = False,
 ) -> None:
     """Say which run is better, and how sure one can be."""
     from evenface import workflows
 
-    result = workflows.compare(runs, out=out, faces=faces)
+    result = workflows.compare(runs, out=out, faces=faces, trust_plugins=trust_plugins)
     print_comparison(result)
     if show:
         open_page(result.report)
@@ -67,6 +68,7 @@ def study(
     ] = "local",
     out: Out = None,
     plan: Annotated[bool, typer.Option("--plan", help="Only say what would be run.")] = False,
+    trust_plugins: Trust = False,
 ) -> None:
     """Train the runs of a study side by side, and say which differences are larger than noise.
 
@@ -83,6 +85,7 @@ def study(
         echo(described(source, Choice(on, size, protocol, overrides), jobs))
         return
     chosen: dict[str, Any] = {"on": on, "size": size, "protocol": protocol, "jobs": jobs, "executor": executor}
+    chosen["trust_plugins"] = trust_plugins
     result = workflows.study(source, out=out, **chosen, **overrides)
     echo([*result.lines, f"report  {result.report}"])
     if result.failed:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from evenface.cli.base import app, echo
+from evenface.cli.base import Trust, app, echo
 
 Whose = Annotated[
     Literal["all", "largest", "none"] | None,
@@ -50,6 +50,7 @@ def predict(
         float | None, typer.Option(metavar="SECONDS", help="How long to look at the camera; else until Ctrl-C.")
     ] = None,
     batch: Batch = 32,
+    trust_plugins: Trust = False,
 ) -> None:
     """Say what a run says of faces in pictures, videos or a camera.
 
@@ -59,7 +60,13 @@ def predict(
 
     chosen: dict[str, Any] = {"faces": faces, "margin": margin, "every": every, "window": window, "overlap": overlap}
     chosen |= {"smooth": smooth, "prior": prior, "abstain": abstain, "batch": batch, "folders": folders}
-    chosen |= {"camera": camera, "seconds": seconds, "annotate": annotate, "timeline": timeline}
+    chosen |= {
+        "trust_plugins": trust_plugins,
+        "camera": camera,
+        "seconds": seconds,
+        "annotate": annotate,
+        "timeline": timeline,
+    }
     echo(workflows.predict(run, inputs or [], out=out, **chosen).lines())
 
 
@@ -89,6 +96,7 @@ def explain(
     overlap: Overlap = 0.0,
     folders: Folders = None,
     batch: Batch = 32,
+    trust_plugins: Trust = False,
 ) -> None:
     """Draw what a run's answers rest on, for every class, and check that it matters.
 
@@ -98,7 +106,7 @@ def explain(
 
     chosen: dict[str, Any] = {"faces": faces, "margin": margin, "every": every, "window": window, "overlap": overlap}
     chosen |= {"method": method, "classes": classes, "samples": samples, "check": check, "orders": orders}
-    chosen |= {"baseline": baseline, "folders": folders, "batch": batch}
+    chosen |= {"baseline": baseline, "folders": folders, "batch": batch, "trust_plugins": trust_plugins}
     echo(workflows.explain(run, inputs, out=out, **chosen).lines())
 
 
@@ -113,6 +121,7 @@ def export(
     int8: Annotated[bool, typer.Option("--int8", help="In 8 bits; what that costs is measured.")] = False,
     tolerance: Annotated[float, typer.Option(help="Largest difference from the run's scores that is borne.")] = 1e-4,
     limit: Annotated[float, typer.Option(help="Largest loss of balanced accuracy that is borne for 8 bits.")] = 0.01,
+    trust_plugins: Trust = False,
 ) -> None:
     """Write a run as one file, and compare it with the run.
 
@@ -120,4 +129,5 @@ def export(
     """
     from evenface import workflows
 
-    echo(workflows.export(run, format=format, out=out, int8=int8, tolerance=tolerance, limit=limit).lines)
+    chosen: dict[str, Any] = {"out": out, "int8": int8, "tolerance": tolerance, "limit": limit}
+    echo(workflows.export(run, format=format, **chosen, trust_plugins=trust_plugins).lines)

@@ -20,7 +20,7 @@ from evenface.errors import InputError
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.scores import shares
 from evenface.faces.store import Store
-from evenface.files import atomic_write, digest, is_vacant, lock_folder, write_json
+from evenface.files import atomic_write, digest, file_name, is_vacant, lock_folder, write_json
 from evenface.kinds import of_sequences
 from evenface.recipes import Recipe, load_recipe
 from evenface.runs import (
@@ -51,6 +51,7 @@ def predict_on(
     everything: bool = False,
     out: str | Path | None = None,
     overrides: Mapping[str, Any] | None = None,
+    trust_plugins: bool = False,
 ) -> Run:
     """Predict another data set with the weights of a run; see :func:`evenface.workflows.transfer`.
 
@@ -64,7 +65,7 @@ def predict_on(
     InputError
         If anything given cannot be used. Nothing is written then.
     """
-    run = Run.open(folder)
+    run = Run.open(folder, trust_plugins=trust_plugins)
     if "on" in run.facts:
         raise InputError(f"{folder} is a test on other data itself", f"Give the run: {run.facts['run']}.")
     target = _target(run, on, overrides or {})
@@ -75,7 +76,7 @@ def predict_on(
     tested, said = _unseen(run, target, store, rows[found.labels(store.manifest.labels[rows]) >= 0])
     if not len(tested):
         raise InputError(f"{target.name} has no sample to test on of {', '.join(found.shared)}")
-    place = Path(out) if out is not None else run.folder / f"on-{target.name}"
+    place = Path(out) if out is not None else run.folder / file_name(f"on-{target.name}")
     facts = {
         "run": str(run.folder),
         "weights": digest(run.weights.read_bytes()),
@@ -191,7 +192,7 @@ def _same(first: str, second: str) -> bool:
 def _unseen(run: Run, target: Recipe, store: Store, rows: np.ndarray) -> tuple[np.ndarray, list[str]]:
     """Note how many of the pictures the run learnt from, or leave them out where the protocol says so."""
     try:
-        learnt = Store.open(run.facts["store"])
+        learnt = run.store
     except InputError:
         return rows, ["not checked whether the run learnt from some of these pictures: its prepared faces are gone"]
     sides = pd.read_parquet(run.folder / SPLIT)

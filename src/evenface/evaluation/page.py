@@ -150,6 +150,8 @@ def write(page: Page, path: Path, formats: Sequence[str] = ()) -> Path:
         source=page.source,
         sections=sections,
     )
+    if (path.parent / TABLES).is_symlink():
+        raise InputError(f"{path.parent / TABLES} is a link: nothing is written through it", "Remove it.")
     try:
         path.unlink(missing_ok=True)
         clear_tables(path.parent / TABLES)

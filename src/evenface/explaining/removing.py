@@ -1,7 +1,6 @@
 """Samples without something: blurred pictures, frames that stand still, points where they usually are."""
 
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -75,7 +74,7 @@ def usual_sequence(model: Model, sample: np.ndarray) -> np.ndarray:
         If there are no such sequences, and the sample has one frame only.
     """
     run: Any = getattr(model, "run", None)
-    found = None if run is None else _mean(str(run.facts.get("store", "")))
+    found = None if run is None else _mean(run)
     if found is not None and found.shape == sample.shape:
         return found
     if len(sample) == 1:
@@ -87,12 +86,10 @@ def usual_sequence(model: Model, sample: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=4)
-def _mean(store: str) -> np.ndarray | None:
-    """Give the mean of a store's sequences, of :data:`MOST` evenly chosen ones; none where there is no store."""
-    from evenface.faces.store import Store
-
+def _mean(run: Any) -> np.ndarray | None:
+    """Give the mean of a run's sequences, of :data:`MOST` evenly chosen ones; none where they are gone."""
     try:
-        sequences = Store.open(Path(store)).sequences
+        sequences = run.store.sequences
     except InputError:
         return None
     if sequences is None:

@@ -9,7 +9,6 @@ import pandas as pd
 from evenface import assembly
 from evenface.data.manifest import Manifest
 from evenface.errors import InputError
-from evenface.faces.store import Store
 from evenface.runs import SPLIT, Run
 
 
@@ -41,7 +40,7 @@ class Samples:
             If the data cannot be read any more, or are not those that the run learnt from.
         """
         try:
-            store = Store.open(run.facts["store"])
+            store = run.store
         except InputError:
             store = assembly.prepare_store(run.recipe)
         if store.manifest.hash != run.facts["manifest"]:

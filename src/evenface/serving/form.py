@@ -12,7 +12,6 @@ from evenface.faces.detector import Crop
 from evenface.faces.mesh import MARGIN
 from evenface.faces.read import Target
 from evenface.faces.sequences import Sequencing
-from evenface.faces.store import Store
 from evenface.faces.symmetry import mirrored
 from evenface.faces.taking import Taking, uniform
 from evenface.faces.targets import content_of
@@ -146,7 +145,7 @@ def _content(run: Run) -> str:
     if "content" in run.facts:
         return str(run.facts["content"])
     try:
-        return str(Store.open(run.facts["store"]).manifest.content)
+        return str(run.store.manifest.content)
     except InputError:
         if run.facts.get("frames", 1) > 1:
             return "clips"
@@ -159,7 +158,7 @@ def _sequencing(run: Run) -> Sequencing:
         return replace(how, of=content, points="mesh-468", numbers="")
     files = run.facts.get("files")
     if files is None:
-        files = content_of(Store.open(run.facts["store"]).manifest)["files"]
+        files = content_of(run.store.manifest)["files"]
     return replace(how, of="files", points=files["points"], numbers=files["numbers"])
 
 

@@ -6,19 +6,21 @@ from evenface.errors import InputError
 from evenface.serving.model import Model
 
 
-def open_model(path: str | Path) -> Model:
+def open_model(path: str | Path, *, trust_plugins: bool = False) -> Model:
     """Open what was trained.
 
     Parameters
     ----------
     path : str or Path
         A run folder, which needs torch; or an ``.onnx`` file that was exported, which does not.
+    trust_plugins : bool, default=False
+        Whether code that a run names is run; see :meth:`evenface.runs.Run.open`. An ``.onnx`` file names none.
 
     Raises
     ------
     InputError
-        If it is neither, the run has not ended, its weights are missing or damaged, or the file is damaged or of a
-        newer evenface.
+        If it is neither, the run has not ended or names code that is not trusted, its weights are missing or damaged,
+        or the file is damaged or of a newer evenface.
 
     Notes
     -----
@@ -39,4 +41,4 @@ def open_model(path: str | Path) -> Model:
     from evenface.runs import Run
     from evenface.serving.torch_model import TorchModel
 
-    return TorchModel(Run.open(path))
+    return TorchModel(Run.open(path, trust_plugins=trust_plugins))

@@ -10,8 +10,9 @@ import pandas as pd
 from evenface import reporting
 from evenface.errors import InputError
 from evenface.files import lock_folder
+from evenface.recipes import load_recipe
 from evenface.recipes.reading import read_mapping
-from evenface.runs import Run
+from evenface.runs import Run, check_source, check_trust
 from evenface.studies.claim import STUDY, claim
 from evenface.studies.compare import Change, changes
 from evenface.studies.crew import Executor
@@ -80,13 +81,28 @@ def run_study(
     out: str | Path | None = None,
     jobs: int | None = None,
     executor: Executor = "local",
+    trust_plugins: bool = False,
 ) -> Studied:
     """Train what a study lacks, and set out what it found; see :func:`evenface.workflows.study`."""
-    plan, own = open_plan(source, choice or Choice())
+    chosen = choice or Choice()
+    plan, own = open_plan(source, chosen)
     folder = Path(out) if out is not None else own or Path("runs") / "studies" / plan.name
+    if not trust_plugins:
+        _check_trust(plan, own, chosen.overrides)
     prepare_data(plan, folder)  # first of all, so that data that are not there leave no folder behind
     with lock_folder(folder):
         return _run(plan, folder, jobs, executor)
+
+
+def _check_trust(plan: Plan, own: Path | None, named: Mapping[str, Any]) -> None:
+    """Refuse code that a study's folder, or a run folder that its runs follow, names; not that of a study file."""
+    if own is not None and "plugins" not in named:
+        for run in plan.trainings:
+            for recipe in (run.recipe, *([run.start.recipe] if run.start else [])):
+                check_trust(recipe, own, trusted=False)
+    for source in (plan.study.recipe, plan.study.start, *(part.start for part in plan.study.on.values())):
+        if isinstance(source, str):
+            check_source(source, load_recipe(source), named, trusted=False)
 
 
 def _run(plan: Plan, folder: Path, jobs: int | None, executor: Executor) -> Studied:

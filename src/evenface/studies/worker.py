@@ -103,4 +103,6 @@ def train(request: Request) -> None:
             fit(*runs[0])
     for one in request:
         for name, test in one["tests"].items():
-            predict_on(Path(one["folder"]), {"name": name}, classes=test["classes"], overrides=test["set"])
+            predict_on(
+                Path(one["folder"]), {"name": name}, classes=test["classes"], overrides=test["set"], trust_plugins=True
+            )

@@ -10,9 +10,9 @@ from typing import Any
 from evenface import assembly, calibrating, learner, reporting
 from evenface.data.leakage import Findings
 from evenface.faces.store import Store
-from evenface.files import atomic_write, csv_safe, lock_folder, write_json
+from evenface.files import atomic_write, csv_safe, file_name, lock_folder, write_json
 from evenface.recipes import Recipe, load_recipe
-from evenface.runs import METRICS, REPORT, Run
+from evenface.runs import METRICS, REPORT, Run, check_source
 
 
 def is_first_process() -> bool:
@@ -47,6 +47,7 @@ def train(
     out: str | Path | None = None,
     resume: bool = False,
     faces: bool = True,
+    trust_plugins: bool = False,
     **overrides: Any,
 ) -> Run:
     """Train by a recipe, predict the test side, and report.
@@ -62,6 +63,9 @@ def train(
         a run that was not. A run that has ended is given back as it is.
     faces : bool, default=True
         Whether the report shows sample faces.
+    trust_plugins : bool, default=False
+        Whether code that a run folder's recipe names under ``plugins`` is run. That of a recipe file, of content, or of
+        the setting ``plugins`` is the caller's own and always run.
     **overrides
         Settings by dotted key: ``**{"optimizer.lr": 1e-4}``.
 
@@ -75,6 +79,7 @@ def train(
         If anything given cannot be used; the sentence says what, where and what to do.
     """
     settings = load_recipe(recipe, overrides)
+    check_source(recipe, settings, overrides, trusted=trust_plugins)
     folder = Path(out) if out is not None else _default_folder(recipe, settings, overrides)
     # Of several processes that train together the first one holds the folder for all.
     with lock_folder(folder) if is_first_process() else nullcontext():
@@ -92,13 +97,11 @@ def train(
 def _default_folder(recipe: str | Path | Mapping[str, Any], settings: Recipe, overrides: Mapping[str, Any]) -> Path:
     if isinstance(recipe, str | Path) and (Path(recipe) / "recipe.yaml").is_file():
         return Path(recipe)
-    words = [
-        f"{key}={value}".replace("/", "_").replace(" ", "") for key, value in overrides.items() if key != "data.root"
-    ]
-    return Path("runs") / "-".join([settings.name, *words])[:200]
+    words = [f"{key}={value}".replace(" ", "") for key, value in overrides.items() if key != "data.root"]
+    return Path("runs") / file_name("-".join([settings.name, *words]))
 
 
-def evaluate(run: str | Path, *, faces: bool = True) -> Run:
+def evaluate(run: str | Path, *, faces: bool = True, trust_plugins: bool = False) -> Run:
     """Compute metrics, calibration, tables, model card and report of a run anew from its stored predictions.
 
     Parameters
@@ -107,6 +110,8 @@ def evaluate(run: str | Path, *, faces: bool = True) -> Run:
         Run folder.
     faces : bool, default=True
         Whether the report shows sample faces.
+    trust_plugins : bool, default=False
+        Whether code that the run names under ``plugins`` is run; see :meth:`evenface.runs.Run.open`.
 
     Returns
     -------
@@ -117,7 +122,7 @@ def evaluate(run: str | Path, *, faces: bool = True) -> Run:
     InputError
         If the folder is no run, the run has not ended, or another process writes to it.
     """
-    opened = Run.open(run)
+    opened = Run.open(run, trust_plugins=trust_plugins)
     with lock_folder(opened.folder):
         return _evaluated(opened, faces=faces)
 
@@ -151,7 +156,9 @@ def _evaluated(opened: Run, *, faces: bool) -> Run:
     return Run(opened.folder)
 
 
-def calibrate(run: str | Path, *, risk: float | None = None, prior: str | None = None) -> calibrating.Calibrated:
+def calibrate(
+    run: str | Path, *, risk: float | None = None, prior: str | None = None, trust_plugins: bool = False
+) -> calibrating.Calibrated:
     """Fit a run's calibration on its validation data, and judge it on its test data.
 
     Parameters
@@ -163,6 +170,8 @@ def calibrate(run: str | Path, *, risk: float | None = None, prior: str | None =
     prior : str, optional
         Correct for the balance of classes where the model is used: ``happy=0.5,sad=0.5``, ``uniform``, or
         ``estimate``, from the test data without their labels.
+    trust_plugins : bool, default=False
+        Whether code that the run names under ``plugins`` is run; see :meth:`evenface.runs.Run.open`.
 
     Returns
     -------
@@ -173,7 +182,7 @@ def calibrate(run: str | Path, *, risk: float | None = None, prior: str | None =
     InputError
         If the folder is no run, too few samples validate, or a given value cannot be.
     """
-    opened = Run.open(run)
+    opened = Run.open(run, trust_plugins=trust_plugins)
     with lock_folder(opened.folder):
         return calibrating.calibrate(opened, risk=risk, prior=prior)
 
@@ -186,6 +195,7 @@ def transfer(
     everything: bool = False,
     out: str | Path | None = None,
     faces: bool = True,
+    trust_plugins: bool = False,
     **overrides: Any,
 ) -> Run:
     """Test a run on another data set than it learnt from.
@@ -206,6 +216,8 @@ def transfer(
         Folder; by default ``on-<name>`` in the run's.
     faces : bool, default=True
         Whether the report shows sample faces.
+    trust_plugins : bool, default=False
+        Whether code that the run names under ``plugins`` is run; see :meth:`evenface.runs.Run.open`.
     **overrides
         Settings of the other data's recipe by dotted key: ``**{"data.root": "~/rafdb"}``.
 
@@ -222,8 +234,18 @@ def transfer(
     """
     from evenface.elsewhere import predict_on
 
-    found = predict_on(run, on, classes=classes, everything=everything, out=out, overrides=overrides)
-    return found if (found.folder / REPORT).is_file() else evaluate(found.folder, faces=faces)
+    found = predict_on(
+        run,
+        on,
+        classes=classes,
+        everything=everything,
+        out=out,
+        overrides=overrides,
+        trust_plugins=trust_plugins,
+    )
+    if (found.folder / REPORT).is_file():
+        return found
+    return evaluate(found.folder, faces=faces, trust_plugins=trust_plugins)
 
 
 def check_data(recipe: str | Path | Mapping[str, Any], *, out: str | Path | None = None, **overrides: Any) -> Findings:

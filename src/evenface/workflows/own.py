@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from evenface import reporting
 from evenface.errors import InputError
 from evenface.recipes import Recipe, load_recipe
-from evenface.runs import REPORT, Run
+from evenface.runs import REPORT, Run, check_source
 from evenface.workflows.learning import train
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def train_own(
     candidates: Sequence[str] | None = None,
     jobs: int | None = None,
     say: Callable[[str], None] = lambda _text: None,
+    trust_plugins: bool = False,
     **overrides: Any,
 ) -> Own:
     """Train on data of one's own.
@@ -75,6 +76,8 @@ def train_own(
         Trainings that ``auto`` does at a time.
     say : callable
         Is given each sentence about the data and the choice as soon as it is known.
+    trust_plugins : bool, default=False
+        Whether code that the recipe of a run folder names is run; see :func:`evenface.train`.
     **overrides
         Settings by dotted key.
 
@@ -100,6 +103,7 @@ def train_own(
     for text in looked.said:
         say(text)
     settings = own_recipe(looked, overrides) if recipe is None else _with_data(load_recipe(recipe, overrides), looked)
+    check_source(recipe, settings, overrides, trusted=trust_plugins)
     final = load_recipe(settings.model_dump(mode="json"), named_settings(method))
     folder = Path(out) if out is not None else Path("runs") / f"{name}-{method}"
     run = train(final.model_dump(mode="json"), out=folder, resume=resume, faces=faces)

@@ -12,6 +12,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8420,
     keep: str | Path | None = None,
+    trust_plugins: bool = False,
     ready: Callable[[str], None] = print,
 ) -> None:
     """Serve a page of runs until Ctrl-C.
@@ -27,6 +28,8 @@ def serve(
         0 takes a free one.
     keep : str or Path, optional
         Folder for uploads and results. By default neither is kept.
+    trust_plugins : bool, default=False
+        Whether code that runs name under ``plugins`` is run; see :meth:`evenface.runs.Run.open`.
     ready : callable, default=print
         Told the address of the page when it can be opened.
 
@@ -35,9 +38,11 @@ def serve(
     InputError
         If a package is missing, no run that has ended is found, or the port cannot be used.
     """
+    from evenface.app.limits import Limits
     from evenface.app.serving import serve as begin
 
     places = [Path(run) for run in runs] or [Path("runs")]
     if not runs and not places[0].is_dir():
         raise InputError("there is no folder runs here", "Name run folders: evenface app RUN...")
-    begin(places, host=host, port=port, keep=None if keep is None else Path(keep), ready=ready)
+    limits = Limits(trust_plugins=trust_plugins)
+    begin(places, host=host, port=port, keep=None if keep is None else Path(keep), limits=limits, ready=ready)

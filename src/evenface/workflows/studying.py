@@ -45,6 +45,7 @@ def compare(
     out: str | Path = "runs/comparison",
     names: Sequence[str] | None = None,
     faces: bool = True,
+    trust_plugins: bool = False,
 ) -> Compared:
     """Compare runs on the same test samples.
 
@@ -59,6 +60,8 @@ def compare(
         what differs in the recipes.
     faces : bool, default=True
         Whether the report shows sample faces.
+    trust_plugins : bool, default=False
+        Whether code that runs name under ``plugins`` is run; see :meth:`evenface.runs.Run.open`.
 
     Returns
     -------
@@ -74,7 +77,7 @@ def compare(
     from evenface.evaluation.report import comparison_report
     from evenface.evaluation.wording import screen
 
-    opened = [Run.open(run) for run in runs]
+    opened = [Run.open(run, trust_plugins=trust_plugins) for run in runs]
     groups = reporting.groups(opened, names)
     predictions = {name: [run.predictions for run in group] for name, group in groups.items()}
     place = Path(out)
@@ -108,6 +111,7 @@ def study(
     jobs: int | None = None,
     executor: "Executor" = "local",
     out: str | Path | None = None,
+    trust_plugins: bool = False,
     **overrides: Any,
 ) -> "Studied":
     """Train the runs of a study that have not ended, side by side, and set out what they found.
@@ -130,6 +134,9 @@ def study(
         ``RAY_ADDRESS``, or one made here. Results are the same.
     out : str or Path, optional
         The study's folder; by default ``runs/studies/`` with its name and what was chosen.
+    trust_plugins : bool, default=False
+        Whether code that a study's folder or a run folder names under ``plugins`` is run. That of a study file, of
+        content, or of the setting ``plugins`` is the caller's own and always run.
     **overrides
         Settings of every run by dotted key: ``**{"data.root": "~/fer2013"}``.
 
@@ -148,7 +155,14 @@ def study(
     from evenface.studies.plan import Choice
     from evenface.studies.running import run_study
 
-    return run_study(source, Choice(on, size, protocol, overrides), out=out, jobs=jobs, executor=executor)
+    return run_study(
+        source,
+        Choice(on, size, protocol, overrides),
+        out=out,
+        jobs=jobs,
+        executor=executor,
+        trust_plugins=trust_plugins,
+    )
 
 
 def audit_claims(files: Sequence[str | Path | Mapping[str, Any]]) -> "list[Audit]":

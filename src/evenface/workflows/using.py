@@ -22,6 +22,7 @@ def predict(
     folders: Literal["pictures", "clips"] | None = None,
     camera: int | None = None,
     seconds: float | None = None,
+    trust_plugins: bool = False,
     **settings: Any,
 ) -> "Predicted":
     """Find faces in pictures, videos or a camera, and say what a run says of them.
@@ -44,6 +45,8 @@ def predict(
         Number of a camera, from 0, in place of inputs.
     seconds : float, optional
         How long to look at it; by default until Ctrl-C.
+    trust_plugins : bool, default=False
+        Whether code that the run names under ``plugins`` is run; see :meth:`evenface.runs.Run.open`.
     **settings
         See :class:`evenface.serving.settings.Settings`.
 
@@ -71,7 +74,7 @@ def predict(
     folder, figure = (None if place is None else Path(place) for place in (annotate, timeline))
     chosen = Settings(**settings)
     check_outputs(Path(out), folder, figure)
-    model = open_model(run)
+    model = open_model(run, trust_plugins=trust_plugins)
     found = predict_inputs(model, inputs, chosen, Path(out), folders=folders, skip=folder, camera=source)
     draw(found, model.classes, folder, figure)
     return found
@@ -89,6 +92,7 @@ def explain(
     orders: int = 5,
     baseline: Literal["blur", "mean"] = "blur",
     folders: Literal["pictures", "clips"] | None = None,
+    trust_plugins: bool = False,
     **settings: Any,
 ) -> "Explained":
     """Draw what a run's answers to pictures, videos or files of numbers rest on, and check that it matters.
@@ -117,6 +121,8 @@ def explain(
         What places that are taken out become when it is checked.
     folders : {"pictures", "clips"}, optional
         What a folder of pictures is; by default what the run learnt from.
+    trust_plugins : bool, default=False
+        Whether code that the run names under ``plugins`` is run; see :meth:`evenface.runs.Run.open`.
     **settings
         ``faces``, ``margin``, ``every``, ``window``, ``overlap`` and ``batch`` of
         :class:`evenface.serving.settings.Settings`.
@@ -134,7 +140,8 @@ def explain(
     from evenface.serving.settings import Settings
 
     chosen = Choice(method, tuple(classes) if classes else None, samples, check, orders, baseline)
-    return explain_inputs(open_model(run), inputs, Settings(**settings), chosen, Path(out), folders=folders)
+    model = open_model(run, trust_plugins=trust_plugins)
+    return explain_inputs(model, inputs, Settings(**settings), chosen, Path(out), folders=folders)
 
 
 def export(
@@ -145,6 +152,7 @@ def export(
     int8: bool = False,
     tolerance: float = 1e-4,
     limit: float = 0.01,
+    trust_plugins: bool = False,
 ) -> "Exported":
     """Write a run as one file that other programs run, and compare it with the run on the run's own samples.
 
@@ -162,6 +170,8 @@ def export(
         Largest difference from the run's scores that is borne, of the file in 32 bits.
     limit : float
         Largest loss of balanced accuracy on validation data that is borne for 8 bits.
+    trust_plugins : bool, default=False
+        Whether code that the run names under ``plugins`` is run; see :meth:`evenface.runs.Run.open`.
 
     Raises
     ------
@@ -172,5 +182,5 @@ def export(
     from evenface.exporting.running import export_run
     from evenface.runs import Run
 
-    place = None if out is None else Path(out)
-    return export_run(Run.open(run), kind=format, out=place, int8=int8, tolerance=tolerance, limit=limit)
+    place, opened = None if out is None else Path(out), Run.open(run, trust_plugins=trust_plugins)
+    return export_run(opened, kind=format, out=place, int8=int8, tolerance=tolerance, limit=limit)
