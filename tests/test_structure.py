@@ -23,9 +23,10 @@ studies serving
 elsewhere fitting cards
 search
 training assembly learner reporting calibrating
+runs
 methods faces balance
 data losses
-runs augment statistics kinds
+augment statistics kinds
 evaluation synthesis networks imbalance plugins doctor audit
 recipes
 tabular
