@@ -59,7 +59,7 @@ def card_of(run: Run) -> dict[str, Any]:
         "recipe": recipe.name,
         "about": recipe.about,
         "paper": recipe.paper,
-        "deviations": list(recipe.deviations),
+        "deviations": [deviation.text for deviation in recipe.deviations],
         "evenface": facts["environment"]["evenface"],
         "statement": STATEMENT,
         "task": {

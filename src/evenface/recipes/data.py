@@ -1,6 +1,6 @@
 """What a recipe may say of its data: where faces come from, how they are prepared, who trains and who tests."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeInt, field_validator, model_validator
 
@@ -85,6 +85,8 @@ class Sequences(Section):
 class Data(OpenSection):
     """Where the faces come from. Further keys are options of the source."""
 
+    identity: ClassVar[tuple[str, ...]] = ("source",)
+
     source: str = Field(description="name of a source, such as folder, csv, fer2013, synthetic; see the page on data")
     root: str | None = Field(
         None, description="folder of the data set; synthetic people are made in a cache folder when none is given"
@@ -98,6 +100,8 @@ class Data(OpenSection):
 
 class Imbalance(Section):
     """How uneven the training classes shall be; give one of factor and counts."""
+
+    identity: ClassVar[tuple[str, ...]] = ("factor", "counts")
 
     factor: float | None = Field(
         None,
@@ -130,6 +134,8 @@ class Imbalance(Section):
 
 class Protocol(Section):
     """Who trains and who tests."""
+
+    identity: ClassVar[tuple[str, ...]] = ("kind",)
 
     kind: Literal["official", "holdout", "kfold", "leave-one-out"] = Field(
         "holdout",

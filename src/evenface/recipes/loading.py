@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from evenface.errors import InputError
+from evenface.recipes.deviations import in_force
 from evenface.recipes.reading import explained, parse_yaml, read_mapping
 from evenface.recipes.schema import Recipe
+from evenface.recipes.section import merge, part_at
 from evenface.registry import nearest
 
 SHIPPED = Path(__file__).parent
@@ -20,20 +22,22 @@ def shipped_recipes() -> dict[str, Path]:
     return {path.stem: path for path in sorted(SHIPPED.glob("*.yaml"))}
 
 
-def load_recipe(source: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> Recipe:
+def load_recipe(source: str | Path | Mapping[str, Any], *overrides: Mapping[str, Any] | None) -> Recipe:
     """Read a recipe and check every key.
 
     Parameters
     ----------
     source : str, Path or mapping
         Path of a YAML file or of a run folder, name of a shipped recipe, or the content itself.
-    overrides : mapping, optional
-        Values that replace the recipe's, by dotted key: ``{"optimizer.lr": 1e-4}``.
+    *overrides : mapping, optional
+        Values that replace the recipe's, by dotted key: ``{"optimizer.lr": 1e-4}``; those of later mappings replace
+        those of earlier ones. A mapping for a section is merged into it, unless it names what the section is
+        (``name``, ``source``, ``kind``): then it takes its place.
 
     Returns
     -------
     Recipe
-        Complete and valid.
+        Complete and valid. Deviations whose condition the settings no longer meet are left out.
 
     Raises
     ------
@@ -41,12 +45,25 @@ def load_recipe(source: str | Path | Mapping[str, Any], overrides: Mapping[str, 
         If there is no such recipe, it is no YAML mapping, or a key or value is wrong.
     """
     content, origin = (dict(source), "recipe") if isinstance(source, Mapping) else _read(source)
-    for key, value in (overrides or {}).items():
-        content = _replaced(content, key.split("."), value, key)
+    for settings in overrides:
+        content = override(content, settings or {})
     try:
-        return Recipe.model_validate(content)
+        recipe = Recipe.model_validate(content)
     except ValidationError as error:
         raise explained(error, Recipe, origin) from None
+    return recipe.model_copy(update={"deviations": in_force(recipe.deviations, recipe)})
+
+
+def recipe_content(source: str | Path | Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a recipe's file says, unchecked; ``source`` as in :func:`load_recipe`."""
+    return dict(source) if isinstance(source, Mapping) else _read(source)[0]
+
+
+def override(content: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a recipe's content with other settings, by dotted key; see :func:`load_recipe`."""
+    for key, value in settings.items():
+        content = _replaced(content, key.split("."), value, key, Recipe)
+    return dict(content)
 
 
 def dump_recipe(recipe: Recipe) -> str:
@@ -102,12 +119,15 @@ def _read(source: str | Path) -> tuple[dict[str, Any], str]:
     return read_mapping(path, "recipe"), str(path)
 
 
-def _replaced(content: dict[str, Any], keys: list[str], value: Any, whole: str) -> dict[str, Any]:
-    """Give a copy of ``content`` with one nested key replaced."""
+def _replaced(
+    content: Mapping[str, Any], keys: list[str], value: Any, whole: str, section: type[BaseModel] | None
+) -> dict[str, Any]:
+    """Return a copy of ``content`` with one nested key replaced, or a section merged."""
     head, *rest = keys
+    part = part_at(section, head)
     if not rest:
-        return {**content, head: value}
+        return {**content, head: merge(part, content.get(head), value)}
     inner = content.get(head) or {}
     if not isinstance(inner, dict):
         raise InputError(f"{whole}: {head} holds a value, not a section")
-    return {**content, head: _replaced(inner, rest, value, whole)}
+    return {**content, head: _replaced(inner, rest, value, whole, part)}

@@ -1,10 +1,11 @@
 """What a recipe may say: every key, its type, its range and its default; those of data are in another file."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from evenface.recipes.data import Data, Protocol
+from evenface.recipes.deviations import Deviations
 from evenface.recipes.section import OpenSection, Section
 
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -12,6 +13,8 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 
 class Temporal(Section):
     """What turns the features of frames into those of a clip."""
+
+    identity: ClassVar[tuple[str, ...]] = ("kind",)
 
     kind: Literal["mean", "lstm", "bilstm", "gru", "bigru"] = Field(
         "mean", description="mean over frames, or the last state of a recurrent network; of bi..., of both directions"
@@ -39,6 +42,8 @@ class Recurrent(Section):
 
 class Network(Section):
     """The network and what it starts from."""
+
+    identity: ClassVar[tuple[str, ...]] = ("name",)
 
     name: str = Field("resnet18", description="any timm model; recurrent, for sequences")
     weights: str = Field("random", description="random, hub (downloads), or the path of a .safetensors file")
@@ -69,17 +74,23 @@ class Network(Section):
 class Loss(OpenSection):
     """The loss. Further keys are its own (gamma, alpha, beta)."""
 
+    identity: ClassVar[tuple[str, ...]] = ("name",)
+
     name: str = "cross-entropy"
 
 
 class MethodSettings(OpenSection):
     """The imbalance method around network and loss. Further keys are its own."""
 
+    identity: ClassVar[tuple[str, ...]] = ("name",)
+
     name: str = "plain"
 
 
 class Optimizer(Section):
     """How weights move."""
+
+    identity: ClassVar[tuple[str, ...]] = ("name",)
 
     name: Literal["adamw", "adam", "sgd", "lamb", "adabelief", "novograd"] = "adamw"
     lr: float = Field(1e-3, gt=0, description="learning rate, before the schedule")
@@ -98,6 +109,8 @@ class Optimizer(Section):
 
 class Schedule(Section):
     """How the learning rate changes."""
+
+    identity: ClassVar[tuple[str, ...]] = ("name",)
 
     name: Literal["constant", "step", "exponential", "plateau", "cosine"] = "cosine"
     warmup_epochs: float = Field(1.0, ge=0, description="cosine: epochs of linear rise before the fall")
@@ -211,7 +224,9 @@ class Recipe(Section):
     )
     about: str = ""
     paper: str = Field("", description="where the setting comes from")
-    deviations: tuple[str, ...] = Field((), description="what differs from the paper")
+    deviations: Deviations = Field(
+        (), description="what differs from the paper: sentences, or {text, while}, true only while settings are such"
+    )
     seed: int = Field(0, ge=0, description="seed of the weights, of the order and of the random changes")
     plugins: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
         (), description="Python files, from the working directory, or modules that register further losses and methods"

@@ -12,6 +12,8 @@ import yaml
 from evenface.errors import InputError
 from evenface.files import digest
 from evenface.recipes import Recipe, load_recipe
+from evenface.recipes.deviations import Deviation, in_force
+from evenface.recipes.loading import override, recipe_content
 from evenface.registry import find, nearest
 from evenface.runs import PLACE, WEIGHTS
 from evenface.studies.schema import VALIDATION, Changes, OnData, Study, Test
@@ -113,7 +115,8 @@ class Plan:
     tests : dict
         Further data sets that can be tested on.
     deviations, notes : tuple of str
-        What differs from the paper here, and what else must be known.
+        What differs from the paper in some run, and what else must be known. Each run's recipe has those that are
+        true of it, after its own.
     """
 
     study: Study
@@ -181,20 +184,24 @@ def make_plan(study: Study, choice: Choice | None = None) -> Plan:
     size = choice.size or FULL
     sizes = {FULL: Changes()} | study.sizes | {name: study.sizes.get(name, Changes()) for name in data.sizes}
     parts = [data, find(f"size in the study {study.name}:", size, sizes), data.sizes.get(size, Changes())]
-    literal = _merged([study.paper_protocol, *(part.paper_protocol for part in parts)])
-    if choice.protocol == "paper" and not literal:
+    literal = [study.paper_protocol, *(part.paper_protocol for part in parts)]
+    if choice.protocol == "paper" and not any(literal):
         raise InputError(f"the study {study.name} has no protocol of the paper's own", "Leave out --protocol paper.")
     factors = {
         name: next((p.factors[name] for p in reversed(parts) if name in p.factors), own)
         for name, own in study.factors.items()
     }
     own = {key: value for key, value in choice.overrides.items() if not key.startswith(TESTS)}
-    last = [literal if choice.protocol == "paper" else {}, own]
+    last = [*(literal if choice.protocol == "paper" else []), own]
     rules = [*study.when, *(when for part in parts for when in part.when)]
     left_out = [*study.leave_out, *(match for part in parts for match in part.leave_out)]
     seeds = next((part.seeds for part in reversed(parts) if part.seeds is not None), study.seeds)
     folds = next((part.folds for part in reversed(parts) if part.folds is not None), study.folds)
-    base = load_recipe(study.recipe, _merged([study.set, *(part.set for part in parts)])).model_dump(mode="json")
+    base = [study.set, *(part.set for part in parts)]
+    load_recipe(study.recipe, *base)  # so that what is wrong in every cell is said of none
+    content = recipe_content(study.recipe)
+    deviations = dict.fromkeys((*study.deviations, *(one for part in parts for one in part.deviations)))
+    stated: set[Deviation] = set()
     source = next((part.start for part in reversed(parts) if part.start is not None), study.start)
     repeats = [(seed, fold) for fold in folds or (None,) for seed in seeds]
     runs: list[Planned] = []
@@ -204,7 +211,10 @@ def make_plan(study: Study, choice: Choice | None = None) -> Plan:
             continue
         settings = [factors[name][level] for name, level in levels.items()]
         settings += [when.set for when in rules if _matches(when.if_, levels)]
-        recipe = _recipe(base, _merged([*settings, *last]), f"{study.name}, {_words(levels)}")
+        recipe = _recipe(content, [*base, *settings, *last], f"{study.name}, {_words(levels)}")
+        true_here = in_force(deviations, recipe)
+        stated.update(true_here)
+        recipe = recipe.model_copy(update={"deviations": tuple(dict.fromkeys((*recipe.deviations, *true_here)))})
         start = _start(recipe, source, study.name)
         runs += [Planned(cell, seed, fold, _repeated(recipe, seed, fold), "", start) for seed, fold in repeats]
     if not runs:
@@ -218,14 +228,14 @@ def make_plan(study: Study, choice: Choice | None = None) -> Plan:
         {name: tuple(levels) for name, levels in factors.items()},
         tuple(placed),
         tests,
-        tuple(dict.fromkeys((*study.deviations, *(text for part in parts for text in part.deviations)))),
+        tuple(deviation.text for deviation in deviations if deviation in stated),
         tuple(notes),
     )
 
 
-def _recipe(base: Mapping[str, Any], settings: Mapping[str, Any], where: str) -> Recipe:
+def _recipe(content: Mapping[str, Any], settings: Iterable[Mapping[str, Any]], where: str) -> Recipe:
     try:
-        recipe = load_recipe(base, settings)
+        recipe = load_recipe(content, *settings)
     except InputError as error:
         raise InputError(f"{where}: {error.message.removeprefix('recipe: ')}", error.hint) from None
     if recipe.training.devices * recipe.training.nodes > 1:
@@ -249,17 +259,6 @@ def _repeated(recipe: Recipe, seed: int, fold: int | None) -> Recipe:
     if fold is not None:
         content["protocol"]["cohort" if recipe.protocol.cohorts > 1 else "fold"] = fold
     return load_recipe(content)
-
-
-def _merged(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Lay settings over each other; a key that comes again moves to the end, as order counts."""
-    together: dict[str, Any] = {}
-    for part in parts:
-        for key, value in part.items():
-            for old in [old for old in together if old == key or old.startswith(f"{key}.")]:
-                del together[old]
-            together[key] = value
-    return together
 
 
 def _matches(match: Mapping[str, Sequence[str]], levels: Mapping[str, str]) -> bool:
@@ -298,10 +297,13 @@ def _tests(study: Study, overrides: Mapping[str, Any]) -> tuple[dict[str, Test],
             own[name][rest] = value
     found, notes = {}, []
     for name, test in study.tests.items():
-        settings = _merged([{"data": {"source": name}, "protocol": {"kind": "official"}}, test.set, own[name]])
-        data = load_recipe({"name": name}, settings).data
+        content = {"data": {"source": name}, "protocol": {"kind": "official"}}
+        for settings in (test.set, own[name]):
+            content = override(content, settings)
+        data = load_recipe({"name": name, **content}).data
         if data.source not in MADE and data.root is None:
             notes.append(f"not tested on {name}: no folder was given (tests.{name}.data.root=FOLDER)")
         else:
-            found[name] = test.model_copy(update={"set": settings})
+            flat = {f"{part}.{key}": value for part, keys in content.items() for key, value in keys.items()}
+            found[name] = test.model_copy(update={"set": flat})
     return found, notes

@@ -7,6 +7,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeI
 
 from evenface.evaluation.detectors import EACH
 from evenface.evaluation.named import NAMED, PER_CLASS
+from evenface.recipes.deviations import Deviations
 from evenface.recipes.section import Section
 from evenface.registry import nearest
 
@@ -91,7 +92,7 @@ class Changes(Section):
     folds: Repeats | None = Field(None, description="in place of the study's")
     start: str | Settings | None = Field(None, description="in place of the study's")
     paper_protocol: Settings = Field({}, description="what the paper's protocol further sets for this choice")
-    deviations: tuple[str, ...] = Field((), description="further deviations, of this choice alone")
+    deviations: Deviations = Field((), description="further deviations, of this choice alone")
 
 
 class Statistics(Section):
@@ -174,7 +175,9 @@ class Study(Section):
     name: str = Field(pattern=NAME, description="letters, digits and . _ + - only: it names the folder")
     about: str = Field("", description="one line")
     paper: str = Field("", description="which paper and table")
-    deviations: tuple[str, ...] = Field((), description="what differs from the paper")
+    deviations: Deviations = Field(
+        (), description="what differs from the paper: sentences, or {text, while}, true of runs with such settings"
+    )
     recipe: str | Settings = Field(
         description="name of a shipped recipe, path of a file (beside the study), or content"
     )
