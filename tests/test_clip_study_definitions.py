@@ -88,7 +88,7 @@ def test_a_study_says_what_it_is_and_what_it_deviates_in(name):
     assert study.sizes["quick"].deviations
     for on in study.on.values():
         for part in (study, on, *study.sizes.values(), *on.sizes.values()):
-            assert all(text.strip().endswith(".") for text in part.deviations)
+            assert all(one.text.strip().endswith(".") for one in part.deviations)
 
 
 @names

@@ -96,7 +96,7 @@ def test_a_shipped_recipe_says_what_it_is_and_what_it_deviates_from(name):
     assert recipe.name == name
     assert recipe.about
     assert recipe.deviations
-    assert all(text.strip().endswith(".") for text in recipe.deviations)
+    assert all(one.text.strip().endswith(".") for one in recipe.deviations)
 
 
 YAML = [(page, body) for page in PAGES for body in blocks(page, "yaml")]

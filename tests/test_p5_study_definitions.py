@@ -66,7 +66,7 @@ def test_a_study_says_what_it_is_and_what_it_deviates_in(name):
     assert list(study.on) == ["ckplus", "synthetic", "ravdess"]
     for on in study.on.values():
         for part in (study, on, *study.sizes.values(), *on.sizes.values()):
-            assert all(text.strip().endswith(".") for text in part.deviations)
+            assert all(one.text.strip().endswith(".") for one in part.deviations)
 
 
 def test_every_study_of_the_paper_ships():

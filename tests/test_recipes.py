@@ -22,7 +22,7 @@ SMALL = {"name": "small", "data": {"source": "folder", "root": "faces"}}
         ({"training.precision": "bf16"}, "bf16-mixed"),
         ({"protocol.imbalance": {}}, "either factor or counts"),
         ({"name": "a/b"}, "name"),
-        ({"data": {"root": "faces"}}, "data.source is missing"),
+        ({"data": {"source": None}}, "data.source"),
         ({"seed.x": 1}, "holds a value"),
     ],
 )

@@ -2,7 +2,15 @@
 
 from torch import Tensor, nn
 
-from evenface.methods.attention import check_weight, class_maps, classifier_of, map_distance, two_views
+from evenface.methods.attention import (
+    check_share,
+    check_weight,
+    class_maps,
+    classifier_of,
+    map_distance,
+    ramped,
+    two_views,
+)
 from evenface.methods.base import Method
 
 
@@ -41,9 +49,9 @@ class EAC(Method):
 
     clips = stored = False
 
-    def __init__(self, network: nn.Module, loss: nn.Module, lam: float = 5.0) -> None:
+    def __init__(self, network: nn.Module, loss: nn.Module, lam: float = 5.0, ramp: float = 0.0) -> None:
         super().__init__(network, loss)
-        self.lam = check_weight("lam", lam)
+        self.lam, self.ramp = check_weight("lam", lam), check_share("ramp", ramp)
         classifier_of(network)
 
     def training_loss(self, images: Tensor, targets: Tensor) -> Tensor:
@@ -51,5 +59,6 @@ class EAC(Method):
         first, second, align = two_views(self.network, images)
         classifier = classifier_of(self.network)
         ours, theirs = class_maps(first.maps, classifier), align(class_maps(second.maps, classifier))
-        loss: Tensor = self.loss(first.logits, targets) + self.lam * map_distance(ours, theirs).mean(dim=1)
+        lam = ramped(self.lam, self.ramp, self.now.progress) if self.ramp else self.lam
+        loss: Tensor = self.loss(first.logits, targets) + lam * map_distance(ours, theirs).mean(dim=1)
         return loss

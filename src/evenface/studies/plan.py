@@ -95,7 +95,10 @@ class Planned:
         if self.start is None:
             return self.recipe
         weights = str((out / self.start.folder / WEIGHTS).resolve())
-        return self.recipe.model_copy(update={"network": self.recipe.network.model_copy(update={"weights": weights})})
+        network = self.recipe.network.model_copy(update={"weights": weights})
+        # What is true of weights that a run starts with stays true of their place.
+        stated = tuple(Deviation(text=deviation.text) for deviation in self.recipe.deviations)
+        return self.recipe.model_copy(update={"network": network, "deviations": stated})
 
 
 @dataclass(frozen=True)
