@@ -1,13 +1,14 @@
 """Methods of attention consistency: maps, terms and labels by naive loops, identities, and where gradients flow."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small import COUNTS, Small, batch, task
+from small import COUNTS, Small, batch, moment, task
 from torch import nn
 
 from evenface.errors import InputError
@@ -100,6 +101,25 @@ def test_eac_is_the_loss_of_one_view_and_a_mean_square():
     for i, y in enumerate(targets.tolist()):
         expected = -math.log(softmax(first[i].tolist())[y]) + 5 * naive_distance(one[i], two[i], [1] * 3) / 3
         assert got[i] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("random_start", "options", "weights"),
+    [(False, {}, [5, 5, 5]), (True, {}, [0, 2, 4]), (True, {"ramp": 0}, [5, 5, 5]), (False, {"ramp": 0.5}, [0, 4, 5])],
+)
+def test_the_weight_of_eac_rises_over_a_share_of_training_by_default_from_random_weights_only(
+    random_start, options, weights
+):
+    known = replace(task(COUNTS), random_start=random_start)
+    method = build_method("eac", Small(), build_loss("cross-entropy", COUNTS), task=known, lam=5.0, **options)
+    images, targets = batch()
+    first, _, ours, theirs = both_views(method, images)
+    for epoch, weight in zip((0, 4, 8), weights, strict=True):
+        method.now = moment(epoch=epoch)
+        for i, row in enumerate(method(images, targets).tolist()):
+            gap = naive_distance(ours[i], theirs[i], [1.0] * len(COUNTS)) / len(COUNTS)
+            cross_entropy = -math.log(softmax(first[i].tolist())[int(targets[i])])
+            assert row == pytest.approx(cross_entropy + weight * gap, rel=1e-4)
 
 
 def test_mek_sums_weighted_classes_and_smooths_in_favour_of_the_rare():

@@ -185,6 +185,7 @@ def build_method(
         recipe.training.batch_size,
         None if votes is None else torch.from_numpy(votes),
         ordered,
+        random_start=recipe.network.weights == "random",
     )
     loss = _loss(recipe, counts, known)
     return build(recipe.method.name, network, loss, task=task, seed=recipe.seed, **recipe.method.options)

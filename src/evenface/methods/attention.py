@@ -114,21 +114,6 @@ def classifier_of(network: nn.Module) -> nn.Linear:
     return network.classifier
 
 
-def ramped(weight: float, ramp: float, progress: float) -> float:
-    """Return a term's weight as training goes on: it rises evenly from 0 over the share ``ramp`` of training.
-
-    Parameters
-    ----------
-    weight : float
-        What it rises to.
-    ramp : float
-        From 0 (the weight from the first step on) to 1.
-    progress : float
-        Share of training that is done.
-    """
-    return weight * min(1.0, progress / ramp) if ramp else weight
-
-
 def check_share(name: str, value: float) -> float:
     """Refuse a share that is not from 0 to 1.
 

@@ -27,6 +27,8 @@ class Task:
         Votes of the annotators for each training sample, where the data set has them.
     ordered : bool
         Whether the classes are steps of one scale, in the order of the labels.
+    random_start : bool
+        Whether the network starts from random weights, not from some that were trained.
     """
 
     counts: np.ndarray
@@ -34,6 +36,7 @@ class Task:
     batch_size: int
     votes: Tensor | None = None
     ordered: bool = False
+    random_start: bool = False
 
     @property
     def samples(self) -> int:

@@ -8,30 +8,36 @@ from evenface.methods.attention import (
     class_maps,
     classifier_of,
     map_distance,
-    ramped,
     two_views,
 )
-from evenface.methods.base import Method
+from evenface.methods.base import Method, Task
 
 
 class EAC(Method):
     r"""Erasing attention consistency.
 
-    .. math:: L = \ell(z, y) + \lambda \, \frac{1}{Chw} \sum_{l, h, w} (A_{lhw} - \tilde A_{lhw})^2
+    .. math:: L = \ell(z, y) + \lambda_t \, \frac{1}{Chw} \sum_{l, h, w} (A_{lhw} - \tilde A_{lhw})^2
 
-    with the class-activation maps :math:`A` of the image and :math:`\tilde A` of its mirror, flipped back.
+    with the class-activation maps :math:`A` of the image and :math:`\tilde A` of its mirror, flipped back, and
+    :math:`\lambda_t = \lambda \min(1, t / r)` after the share :math:`t` of training.
 
     Parameters
     ----------
     network, loss : nn.Module
         See :class:`~evenface.methods.base.Method`. The loss is of the image alone, not of its mirror.
+    task : Task
+        Of which only is used whether the network starts from random weights.
     lam : float, default=5.0
         :math:`\lambda`, weight of the consistency, >= 0.
+    ramp : float, optional
+        :math:`r`, the share of training over which the weight rises from 0, from 0 to 1; 0 is the authors' constant
+        weight. By default 0 for pretrained weights, as the authors', and 1 for random ones, where a constant 5 keeps
+        the network from learning.
 
     Raises
     ------
     ValueError
-        If ``lam`` is out of range.
+        If ``lam`` or ``ramp`` is out of range.
     InputError
         If the classifier is not linear; on the first step, if the network has no class-activation maps.
 
@@ -49,9 +55,12 @@ class EAC(Method):
 
     clips = stored = False
 
-    def __init__(self, network: nn.Module, loss: nn.Module, lam: float = 5.0, ramp: float = 0.0) -> None:
+    def __init__(
+        self, network: nn.Module, loss: nn.Module, task: Task, lam: float = 5.0, ramp: float | None = None
+    ) -> None:
         super().__init__(network, loss)
-        self.lam, self.ramp = check_weight("lam", lam), check_share("ramp", ramp)
+        self.lam = check_weight("lam", lam)
+        self.ramp = float(task.random_start) if ramp is None else check_share("ramp", ramp)
         classifier_of(network)
 
     def training_loss(self, images: Tensor, targets: Tensor) -> Tensor:
@@ -59,6 +68,9 @@ class EAC(Method):
         first, second, align = two_views(self.network, images)
         classifier = classifier_of(self.network)
         ours, theirs = class_maps(first.maps, classifier), align(class_maps(second.maps, classifier))
-        lam = ramped(self.lam, self.ramp, self.now.progress) if self.ramp else self.lam
-        loss: Tensor = self.loss(first.logits, targets) + lam * map_distance(ours, theirs).mean(dim=1)
+        loss: Tensor = self.loss(first.logits, targets) + self.weight() * map_distance(ours, theirs).mean(dim=1)
         return loss
+
+    def weight(self) -> float:
+        r"""Return :math:`\lambda_t`, the weight of the consistency at this step."""
+        return self.lam * min(1.0, self.now.progress / self.ramp) if self.ramp else self.lam
