@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,14 @@ def test_runs_and_what_is_known_of_them_are_listed(client, two_runs):
     assert known["confusion"] == run.metrics["confusion"]
     assert known["calibrated"] == (run.folder / "calibration.json").is_file()
     assert "medical device" in known["card"]
+
+
+def test_the_page_and_the_card_state_the_same_of_the_law(client, two_runs):
+    statement = client.get("/api/v1/about").json()["statement"]
+    page = unescape(client.get("/").text)
+    card = client.get(f"/api/v1/models/{models(client)['plain']['id']}").json()["card"]
+    described = client.get("/openapi.json").json()["info"]["description"]
+    assert all(statement in text for text in (page, unescape(card), described))
 
 
 def test_a_picture_is_judged_as_predict_judges_it(client, two_runs, tmp_path):

@@ -15,6 +15,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
 import evenface as ef
 from evenface import cards
+from evenface.cards.limits import STATEMENT
 from evenface.cards.writing import _plain
 from evenface.data.attributes import attributes_of, groups_of
 from evenface.data.sources import SOURCES, licence
@@ -179,6 +180,19 @@ def test_training_writes_the_card_and_shows_it_in_the_report(run):
     assert "not a medical device" in page
     assert "Article 5(1)(f)" in page
     assert all(f"People by {one}" in page for one in ("age", "sex"))
+
+
+def test_the_law_is_said_alike_and_pain_is_no_emotion():
+    """AI Act, Article 5(1)(f) and recital 18: emotions at work and in education, not physical states."""
+    root = Path(__file__).parents[1]
+    for name in ("README.md", "docs/model-card.md"):
+        text = " ".join((root / name).read_text("utf-8").split())
+        assert STATEMENT.partition(". ")[2] in text, name
+    prohibited, exempt = STATEMENT.split("It does not concern")
+    assert "models of facial expression" in prohibited
+    assert "pain" not in prohibited
+    assert "pain and fatigue as physical states, not as emotions" in exempt
+    assert "unless it is used to infer emotions" in exempt
 
 
 def test_figures_of_a_card_are_those_of_the_metrics(run):

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from html import escape
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,8 @@ from evenface.app.jobs import BusyError, Jobs
 from evenface.app.keeping import Keeper
 from evenface.app.limits import Limits
 from evenface.app.routes import listing, working
-from evenface.app.shapes import STATEMENT
 from evenface.app.telling import problem
+from evenface.cards.limits import STATEMENT
 from evenface.errors import InputError
 
 KINDS = {
@@ -95,11 +96,15 @@ def _pages() -> APIRouter:
 
     def page(name: str) -> Callable[[], Response]:
         kind = KINDS[name.rpartition(".")[2]]
-        return lambda: Response(files[name].read_bytes(), media_type=kind)
+        return lambda: Response(_with_statement(files[name].read_bytes()), media_type=kind)
 
     for name in files:
         router.add_api_route("/" if name == "index.html" else f"/page/{name}", page(name), methods=["GET", "HEAD"])
     return router
+
+
+def _with_statement(content: bytes) -> bytes:
+    return content.replace(b"{{ statement }}", escape(STATEMENT).encode())
 
 
 def _errors(app: FastAPI) -> None:

@@ -17,9 +17,10 @@ from evenface.app.jobs import Job, Jobs
 from evenface.app.judging import Asked
 from evenface.app.keeping import Keeper, suffix_of
 from evenface.app.limits import Limits
-from evenface.app.shapes import STATEMENT, About, Chosen, Detail, Error, Id, Studied, StudyDetail
+from evenface.app.shapes import About, Chosen, Detail, Error, Id, Studied, StudyDetail
 from evenface.app.shapes import Catalogue as Found
 from evenface.app.shapes import Job as Shown
+from evenface.cards.limits import STATEMENT
 from evenface.runs import REPORT
 from evenface.serving.settings import Settings
 

@@ -4,11 +4,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-STATEMENT = (
-    "Research software, not a medical device. "
-    "Inference of emotions at work and in education is prohibited in the European Union."
-)
-"""What stands at the foot of the page and is part of the answer of ``/api/v1/about``."""
 Id = Annotated[str, StringConstraints(pattern="^[0-9a-f]{16}$")]
 
 

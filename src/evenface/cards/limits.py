@@ -6,10 +6,14 @@ from typing import Any
 from evenface.evaluation.wording import FEW_PEOPLE, listed
 
 STATEMENT = (
-    "This is research software, not a medical device. In the European Union, systems that infer the emotions of people "
-    "at work and in education are prohibited, except for medical or safety reasons (AI Act, Regulation (EU) 2024/1689, "
-    "Article 5(1)(f))."
+    "This is research software, not a medical device. Inferring emotions of people from their faces at work and in "
+    "education is prohibited in the European Union, except for medical or safety reasons (AI Act, Regulation (EU) "
+    "2024/1689, Article 5(1)(f)). That concerns models of facial expression, where emotions such as anger or happiness "
+    "are inferred from what they say. It does not concern models of pain: recital 18 counts pain and fatigue as "
+    "physical states, not as emotions. Nor does it concern the mere detection of apparent expressions or movements, "
+    "such as a smile or a raised brow, unless it is used to infer emotions. This is no legal advice."
 )
+"""Stands in every model card, at the foot of the page and in the description of its interface."""
 INTENDED = (
     "Research on how expressions and signs of pain can be told from faces where classes are uneven.",
     "Comparing methods on the same protocol, and repeating a result.",

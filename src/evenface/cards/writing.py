@@ -28,7 +28,7 @@ def markdown(card: Mapping[str, Any]) -> str:
     parts = [
         f"# Model card: {_plain(card['name'])}",
         _plain(card["about"]),
-        f"**{card['statement']}**",
+        card["statement"],
         "## Model",
         _bullets(_model(card)),
         "## Data",
