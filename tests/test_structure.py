@@ -71,13 +71,15 @@ def test_no_module_imports_itself_by_way_of_others():
     TopologicalSorter(IMPORTS).prepare()
 
 
-def test_the_map_of_the_packages_names_all_of_them_and_no_other():
+def test_the_map_of_the_packages_names_all_of_them_and_no_other_in_the_order_of_the_floors():
     text = (ROOT.parents[1] / "CONTRIBUTING.md").read_text("utf-8")
     drawn = text.partition("## Where things are")[2].split("```")[1]
     named = re.findall(r"(?:^|\s)(\w+(?:/|\.py))(?=\s)", drawn)
     packages = {f"{path.parent.name}/" for path in ROOT.glob("*/__init__.py")}
     modules = {path.name for path in ROOT.glob("*.py") if path.name != "__init__.py"}
     assert sorted(named) == sorted(packages | modules), "CONTRIBUTING.md: where things are"
+    floors = [FLOOR[name.removesuffix("/").removesuffix(".py")] for name in named]
+    assert floors == sorted(floors, reverse=True), "CONTRIBUTING.md: what is imported stands below"
 
 
 LISTED = re.findall(r"^   ([A-Za-z_][\w.]*)$", (ROOT.parents[1] / "docs" / "api.md").read_text("utf-8"), re.MULTILINE)
