@@ -168,7 +168,7 @@ class Jobs:
             job.share = share
 
         try:
-            answer = self._worker.ask(job.task, stopped, step)
+            answer = self._asked(job, stopped, step)
             if "failed" in answer:
                 job.error = answer["failed"]
                 self._end(job, "failed")
@@ -177,18 +177,29 @@ class Jobs:
                 job.keep(job.folder, answer["done"])
             job.result = answer["done"]
             self._end(job, "done")
-        except EndedError:
-            self._give_up(job)
+        except EndedError as error:
+            self._give_up(job, error.code)
         except Exception as error:  # the queue goes on whatever happens
             job.error = problem(error)
             self._end(job, "failed")
 
-    def _give_up(self, job: Job) -> None:
+    def _asked(self, job: Job, stopped: Callable[[], bool], step: Callable[[float], None]) -> dict[str, Any]:
+        """Have a job done; once more, in a fresh process, where its process died by itself."""
+        try:
+            return self._worker.ask(job.task, stopped, step)
+        except EndedError:
+            if stopped() or self._stopped.is_set():
+                raise
+            return self._worker.ask(job.task, stopped, step)
+
+    def _give_up(self, job: Job, code: int | None) -> None:
         if job.cancelled:
             self._end(job, "cancelled")
             return
         if time.monotonic() - job.begun > self.limits.timeout:
             what, do = f"This took more than {self.limits.timeout:g} seconds", "Give something shorter or smaller."
+        elif code == -9:  # SIGKILL, as a system that is out of memory sends it
+            what, do = "The process of jobs was killed: most likely the memory was used up", "Give something smaller."
         elif job.kind == "prediction":
             what, do = "A decoder broke down on this file", "Give another one."
         else:

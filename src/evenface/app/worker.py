@@ -24,7 +24,9 @@ Task = Asked | tuple[Entry, ...]
 
 
 class EndedError(Exception):
-    """The process ended in the middle of a task."""
+    """The process ended in the middle of a task; ``code`` is how, none where it was ended on purpose."""
+
+    code: int | None = None
 
 
 class Worker:
@@ -95,9 +97,15 @@ class Worker:
                 step(answer["step"])
                 if stopped():
                     raise EndedError
-        except (EOFError, OSError, EndedError) as error:
+        except EndedError:
             self.end()
-            raise EndedError from error
+            raise
+        except (EOFError, OSError) as error:
+            ended = EndedError()
+            self._process.join(5)
+            ended.code = self._process.exitcode
+            self.end()
+            raise ended from error
 
     def end(self) -> None:
         """End the process at once."""

@@ -23,7 +23,7 @@ from evenface.faces.store import FACTS, Store
 from evenface.faces.taking import Taking
 from evenface.faces.targets import target_of
 from evenface.faces.video import parts_of
-from evenface.faces.worker import Answer, Sample, Workers
+from evenface.faces.worker import WORKERS, Answer, Sample, Workers
 from evenface.files import atomic_write, digest, disk_error, exclusive
 from evenface.filetypes import PICTURES
 from evenface.progress import progress
@@ -77,8 +77,8 @@ def prepare(
         pixels; or how sequences are taken from files of numbers. Then ``size``, ``channels``, ``squeeze`` and ``clips``
         are of no effect. See :func:`~evenface.faces.targets.sequencing_of` for what a manifest says of its files.
     workers : int, optional
-        Processes that read; none means one per core that this process may use, and zero reads in this process,
-        as is done for small sets anyway where no faces are looked for.
+        Processes that read; none means as many as ``EVENFACE_WORKERS`` says, else one per core that this process may
+        use, and zero reads in this process, as is done for small sets anyway where no faces are looked for.
 
     Returns
     -------
@@ -165,6 +165,10 @@ def _count(workers: int | None, samples: int, target: Target) -> int:
     """
     if workers is not None:
         return workers
+    if given := os.environ.get(WORKERS):
+        if not given.isdigit():
+            raise InputError(f"{WORKERS} must be a number of processes, got {given!r}")
+        return int(given)
     crop = target.crop
     if samples <= HASH_CHUNK and crop is None and not target.one_by_one:
         return 0

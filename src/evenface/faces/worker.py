@@ -5,6 +5,7 @@ They are plain child processes on pipes, not a pool of :mod:`multiprocessing`: a
 end of its pipe and leaves, and a picture that crashes the decoder costs one child instead of the work.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -12,6 +13,7 @@ import queue
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
@@ -28,6 +30,10 @@ from evenface.faces.sequences import Sequencing
 from evenface.faces.taking import Taking
 from evenface.faces.trouble import UnusableError
 
+WORKERS = "EVENFACE_WORKERS"
+"""Environment variable: how many processes read."""
+DYING = 5.0
+"""Seconds that a process may take to die."""
 Sample = tuple[str, int | None, int | None]
 """Path, start and end."""
 Found = str | int | list[list[int]]
@@ -143,6 +149,7 @@ class Workers:
         self._closed = False
         self._idle: queue.SimpleQueue[subprocess.Popen[bytes] | None] = queue.SimpleQueue()
         self._all: set[subprocess.Popen[bytes]] = set()
+        self._alone = threading.Lock()
         self._threads = ThreadPoolExecutor(max(1, count), thread_name_prefix="evenface-reader")
         for _ in range(count):
             self._idle.put(None)  # started when first needed
@@ -191,15 +198,26 @@ class Workers:
             yield future.result()
 
     def _hash(self, paths: list[str]) -> list[str]:
-        answer = self._ask({"hash": paths})
+        answer, _ = self._ask({"hash": paths})
         return hash_files(paths) if answer is None else [str(item) for item in answer[0]]
 
     def _read(self, chunk: list[Sample], target: Target, spill: Path = Path()) -> Answer:
-        """Read a chunk; if its child dies, read the halves, down to the one sample that kills."""
-        answer = self._ask({"read": chunk, "target": asdict(target), "spill": str(spill)})
+        """Read a chunk; if its child dies, read the halves, down to the one sample that kills, alone once more."""
+        request = {"read": chunk, "target": asdict(target), "spill": str(spill)}
+        answer, _ = self._ask(request)
         if answer is not None:
             return answer
         if len(chunk) == 1:
+            answer, code = self._ask_alone(request)
+            if answer is not None:
+                return answer
+            if code == -9:
+                raise InputError(
+                    f"the process that read {chunk[0][0]} was killed (signal 9) twice, at last while nothing else was "
+                    "read: most likely the memory was used up",
+                    "Nothing was set aside. Free memory, leave that file out, or read fewer files at a time "
+                    f"({WORKERS}=1); the same call then goes on.",
+                )
             return ["corrupt: it crashes the decoder"], b""
         middle = len(chunk) // 2
         first, second = self._read(chunk[:middle], target), self._read(chunk[middle:], target)
@@ -207,21 +225,32 @@ class Workers:
         assert isinstance(second[1], bytes)
         return first[0] + second[0], first[1] + second[1]
 
-    def _ask(self, request: dict[str, Any]) -> Answer | None:
-        """Send a request to an idle child and wait; none if the child died over it."""
-        child = self._idle.get()
+    def _ask(self, request: dict[str, Any]) -> tuple[Answer | None, int]:
+        """Send a request to an idle child and wait; no answer if the child died over it, but its exit code."""
+        child, code = self._idle.get(), 0
         try:
             child = child or self._start()
-            return _exchange(child, request)
+            return _exchange(child, request), code
         except (BrokenPipeError, json.JSONDecodeError):
-            if child is not None:
-                self._bury(child)
-            child = None
+            code, child = self._bury(child) if child is not None else 0, None
         finally:
             self._idle.put(child)
         if self._closed:
             raise RuntimeError("the readers were stopped")
-        return None
+        return None, code
+
+    def _ask_alone(self, request: dict[str, Any]) -> tuple[Answer | None, int]:
+        """Send a request to a fresh child while all others wait and hold no memory."""
+        with self._alone:
+            for _ in range(self.count):
+                if (child := self._idle.get()) is not None:
+                    self._bury(child)
+            self._idle.put(None)
+            try:
+                return self._ask(request)
+            finally:
+                for _ in range(self.count - 1):
+                    self._idle.put(None)
 
     def _start(self) -> subprocess.Popen[bytes]:
         paths = os.pathsep.join(path for path in sys.path if path)
@@ -236,12 +265,15 @@ class Workers:
         self._all.add(child)
         assert child.stdout is not None
         if not child.stdout.readline() and not self._closed:
-            raise RuntimeError("a process that reads pictures did not start; try again with workers=0")
+            raise InputError("a process that reads files did not start", "Free memory, and call again.")
         return child
 
-    def _bury(self, child: subprocess.Popen[bytes]) -> None:
+    def _bury(self, child: subprocess.Popen[bytes]) -> int:
+        """Remove a child, and give the exit code of one that died by itself."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(0 if self._closed else DYING)
         child.kill()
-        child.wait()
+        code = child.wait()
         for pipe in (child.stdin, child.stdout):
             if pipe is not None and not pipe.closed:
                 try:
@@ -249,3 +281,4 @@ class Workers:
                 except BrokenPipeError:
                     continue
         self._all.discard(child)
+        return code
