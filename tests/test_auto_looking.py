@@ -6,6 +6,7 @@ import pytest
 import statsmodels.formula.api as smf
 from own import pictures
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from evenface.auto import CANDIDATES, decide, look, named_settings, own_recipe
 from evenface.errors import InputError
@@ -24,13 +25,17 @@ def test_the_decision_rests_on_the_residuals_of_a_two_way_table():
     long = table.melt(var_name="method", value_name="y", ignore_index=False).reset_index(names="fold")
     fit = smf.ols("y ~ C(method, Treatment('plain')) + C(fold)", long).fit()
     assert fit.df_resid == 4 * 3
+    error = np.sqrt(2 * fit.mse_resid * (1 / 5 + 1 / 4))
+    alone = {}
     for one in found.against:
         assert one.difference == pytest.approx(fit.params[f"C(method, Treatment('plain'))[T.{one.name}]"])
-        error = np.sqrt(2 * fit.mse_resid * (1 / 5 + 1 / 4))
-        p = 2 * stats.t.sf(abs(one.difference) / error, fit.df_resid)
-        assert one.p == pytest.approx(min(1, 3 * p))
+        alone[one.name] = 2 * stats.t.sf(abs(one.difference) / error, fit.df_resid)
+        independent = 2 * stats.t.sf(abs(one.difference) / np.sqrt(2 * fit.mse_resid / 5), fit.df_resid)
+        assert one.plain_p == pytest.approx(independent)
         reach = stats.t.ppf(1 - 0.05 / 6, fit.df_resid) * error
         assert (one.low, one.high) == pytest.approx((one.difference - reach, one.difference + reach))
+    corrected = multipletests(list(alone.values()), method="holm")[1]
+    assert [one.p for one in found.against] == pytest.approx(corrected)
     assert [one.difference for one in found.against] == sorted((o.difference for o in found.against), reverse=True)
 
 

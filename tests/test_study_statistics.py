@@ -2,6 +2,7 @@
 
 import csv
 import io
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,8 +15,10 @@ from scipy import stats
 
 from evenface.errors import InputError
 from evenface.studies import load_study
+from evenface.studies.compare import changes
 from evenface.studies.plan import make_plan
 from evenface.studies.readings import comparisons, readings
+from evenface.studies.repeats import OVERLAP, train_overlap
 from evenface.studies.statistics import per_class, statistics_of, told
 
 METRICS = ("detector_accuracy", "detector_recall")
@@ -46,6 +49,7 @@ def measured(plan, seed=0, gain=0.05):
     rows = []
     for run in plan.runs:
         row = {**dict(zip(plan.factors, run.cell, strict=True)), "seed": run.seed, "fold": run.fold, "test": ""}
+        row[OVERLAP] = train_overlap(run.recipe.protocol, {})
         for metric in METRICS:
             values = 0.7 + person[run.fold] + gain * (run.cell[0] == "gru") + rng.normal(0, 0.05, len(CLASSES))
             row |= {f"class_{metric} of {label}": value for label, value in zip(CLASSES, values, strict=True)}
@@ -131,7 +135,7 @@ def test_equivalence_is_of_metrics_with_a_margin_alone(plan, found):
 
 def test_power_is_planned_in_units_of_the_reading(plan, found):
     row = rows_of(table_of(found, "repetitions", 6))[0]
-    assert (row["n"], row["n for d = 0.5"], row["n for d = 0.2"]) == ("36", "34", "199")
+    assert (row["n"], row["n for d_z = 0.5"], row["n for d_z = 0.2"]) == ("36", "34", "199")
     assert rows_of(table_of(found, "classes", 6))[0]["n"] == "3"
 
 
@@ -197,3 +201,32 @@ def test_comparisons_are_with_the_baseline_or_the_first_level(plan):
 def test_wrong_statistics_are_refused(change, said):
     with pytest.raises(InputError, match=said):
         load_study({**STUDY, "statistics": change})
+
+
+def test_folds_share_training_data_and_every_table_allows_for_it():
+    study = {**STUDY, "folds": 5}
+    study["recipe"] = {**STUDY["recipe"], "protocol": {"kind": "kfold", "folds": 5}}
+    plan = make_plan(load_study(study))
+    runs = measured(plan)
+    found = {one.reading.name: one for one in statistics_of(plan, runs)}
+    wide = runs.pivot_table(index="fold", columns="kind", values="detector_recall")
+    change = wide["gru"] - wide["lstm"]
+    error = change.std() * np.sqrt(1 / 5 + 1 / 4)
+    p = 2 * stats.t.sf(abs(change.mean()) / error, 4)
+    contrast = found["repetitions"].analyses[1].contrasts[0]
+    assert (contrast.p, contrast.plain_p) == pytest.approx((p, stats.ttest_rel(wide["gru"], wide["lstm"]).pvalue))
+    effect = next(e for e in found["repetitions"].analyses[1].factorial.effects if e.name == "kind")
+    assert (effect.f, effect.p) == pytest.approx((contrast.t**2, p))
+    row = rows_of(table_of(found, "repetitions", 3))[2]
+    assert row["metric"] == "detector recall"
+    assert row["verdict"] == contrast.verdict
+    mean = rows_of(table_of(found, "repetitions", 1))[0]
+    low = float(mean["mean [95 % interval]"]) - stats.t.ppf(0.975, 4) * float(mean["sd"]) * np.sqrt(1 / 5 + 1 / 4)
+    assert float(mean["mean [95 % interval] low"]) == pytest.approx(low)
+    assert rows_of(table_of(found, "repetitions", 6))[0]["n for d_z = 0.5"] == "–"
+    assert "Nadeau and Bengio, n_test/n_train = 0.25" in found["repetitions"].reading.said
+    overall = [
+        c for c in changes(plan, runs.assign(folder="", training_seconds=1.0), Path()) if c.metric == "detector_recall"
+    ]
+    same = next(c for c in overall if c.setting is None)
+    assert (same.difference.p, same.plain_p) == pytest.approx((contrast.p, contrast.plain_p))

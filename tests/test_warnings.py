@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import yaml
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from evenface import reporting, workflows
 from evenface.evaluation.named import measured
@@ -143,17 +144,27 @@ def test_folds_are_the_units_of_replication(studied):
         for metric, name in (("mae", "MAE"), ("clip_accuracy", "accuracy by clip")):
             means = [runs.loc[runs["fold"] == fold, metric].mean() for fold in range(3)]
             mean, sd = np.mean(means), np.std(means, ddof=1)
-            low, high = stats.t.interval(0.95, 2, mean, sd / np.sqrt(3))
+            # Three folds: the training sets of any two share half their people.
+            low, high = stats.t.interval(0.95, 2, mean, sd * np.sqrt(1 / 3 + 1 / 2))
             got = table.loc[by, [name, f"{name} low", f"{name} high", f"{name} sd"]].astype(float).tolist()
-            assert got == pytest.approx([mean, low, high, sd])
+            ends = max(0, low), min(1, high) if metric == "clip_accuracy" else high
+            assert got == pytest.approx([mean, *ends, sd])
         assert table.loc[by, ["folds", "runs"]].tolist() == [3, 6]
     page = studied.report.read_text("utf-8")
     assert "The unit of replication is the fold." in page
     change = next(change for change in studied.changes if change.metric == "mae")
     assert (change.unit, change.count) == ("folds", 3)
     by_fold = studied.runs.groupby(["by", "fold"])["mae"].mean()
-    expected = stats.ttest_rel(by_fold["frame"], by_fold["subject"]).pvalue
-    assert change.difference.p == pytest.approx(expected)
+    plain = stats.ttest_rel(by_fold["frame"], by_fold["subject"])
+    assert change.plain_p == pytest.approx(plain.pvalue)
+    corrected = plain.statistic * np.sqrt((1 / 3) / (1 / 3 + 1 / 2))
+    assert change.difference.p == pytest.approx(2 * stats.t.sf(abs(corrected), 2))
+    assert "corrected resampled t-test (Nadeau and Bengio, n_test/n_train = 0.5)" in page
+    table = pd.read_csv(studied.folder / "differences.csv")
+    assert table["p (plain paired t)"].tolist() == pytest.approx([c.plain_p for c in studied.changes])
+    holm = multipletests([c.difference.p for c in studied.changes], method="holm")[1]
+    assert table["p (Holm, all metrics)"].tolist() == pytest.approx(holm)
+    assert "Holm: corrected over the 1 of one metric and data set. The 5 metrics are not corrected for" in page
 
 
 def test_a_study_marks_what_leaks_and_what_is_better_when_less(studied):
@@ -182,6 +193,10 @@ def test_one_person_left_out_is_named_as_the_unit(tmp_path):
     found = workflows.study(tmp_path / "one.yaml", out=tmp_path / "s")
     page = found.report.read_text("utf-8")
     assert "The unit of replication is the fold, which is one person left out." in page
+    assert "test sets share nobody, training sets all people but two" in page
+    value, sd = found.runs["accuracy"].mean(), found.runs["accuracy"].std()
+    low = value - stats.t.ppf(0.975, 3) * sd * np.sqrt(1 / 4 + 1 / 2)  # two people are trained on, one is tested
+    assert pd.read_csv(found.folder / "table.csv")["accuracy low"].tolist() == pytest.approx([max(0, low)])
     assert pd.read_csv(found.folder / "table.csv")["folds"].tolist() == [4]
 
 

@@ -17,12 +17,13 @@ from evenface.data.attributes import attributes_of
 from evenface.data.manifest import Manifest
 from evenface.data.protocol import split
 from evenface.errors import InputError
-from evenface.evaluation.wording import listed
+from evenface.evaluation.wording import listed, signed
 from evenface.files import atomic_write, digest, write_json
 from evenface.imbalance import factor
 from evenface.recipes import Recipe, dump_recipe, load_recipe
 from evenface.recipes.data import Protocol
 from evenface.registry import find
+from evenface.statistics.checks import with_p
 from evenface.studies.plan import Choice as Form
 from evenface.studies.running import Studied, run_study
 
@@ -147,9 +148,9 @@ def _check_candidates(names: Sequence[str]) -> None:
 def verdict(decision: Decision) -> tuple[str, str]:
     """Say what is recommended, and how sure that is."""
     best, several = decision.against[0], len(decision.against)
-    found = f"{best.difference:+.3f} [{best.low:+.3f}, {best.high:+.3f}]"
+    found = f"{signed(best.difference)} [{signed(best.low)}, {signed(best.high)}]"
     basis = f"balanced accuracy {found} against plain training over {decision.folds} folds of the training side"
-    corrected = f", corrected for {several} candidates" if several > 1 else ""
+    corrected = f", {with_p(best.p)}" + (f" by Holm over {several} candidates" if several > 1 else "")
     if decision.recommended:
         return f"Recommended: {best.name}.", f"Its {basis}{corrected}."
     none = "No candidate is better by more than noise"

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from evenface.evaluation.intervals import LEVEL
-from evenface.statistics.means import student, t_test
-
-ALPHA = 1 - LEVEL
+from evenface.evaluation.intervals import Estimate
+from evenface.evaluation.paired import holm
+from evenface.evaluation.verdict import ALPHA
+from evenface.statistics.resampled import fold_overlap, resampled_t_test
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,11 @@ class Against:
     value : float
         Its balanced accuracy, mean over folds.
     difference, low, high : float
-        Less that of plain training, with an interval that holds for all candidates at once.
+        Less that of plain training, with an interval that holds for all candidates at once; NaN without any spread.
     p : float
-        Times the number of candidates, at most 1.
+        Of that test, by Holm's correction over the candidates.
+    plain_p : float
+        Taking folds as independent and this comparison as the only one.
     better : int
         Folds in which it is above plain training.
     """
@@ -36,6 +38,7 @@ class Against:
     low: float
     high: float
     p: float
+    plain_p: float
     better: int
 
     @property
@@ -69,7 +72,7 @@ class Decision:
 
 
 def decide(scores: pd.DataFrame, plain: str) -> Decision:
-    r"""Compare every candidate with plain training, fold by fold.
+    """Compare every candidate with plain training, fold by fold.
 
     Parameters
     ----------
@@ -80,29 +83,24 @@ def decide(scores: pd.DataFrame, plain: str) -> Decision:
 
     Notes
     -----
-    What a fold adds to all methods is taken out: the noise :math:`s^2` of one value is the residual mean square of
-    the two-way table without interaction, with (K - 1)(M - 1) degrees of freedom for M methods. Folds share training
-    samples, so their differences are not independent; the variance of a mean difference is therefore taken as
-
-    .. math:: 2 s^2 \left(\frac{1}{K} + \frac{1}{K - 1}\right)
-
-    where 1 / (K - 1) is the share of tested to trained samples. p and intervals are Bonferroni's over the candidates.
-
-    References
-    ----------
-    Nadeau and Bengio, *Inference for the generalization error*, Machine Learning 52, 2003, section 3.
+    The corrected resampled t-test of :func:`~evenface.statistics.resampled.resampled_t_test`. What a fold adds to all
+    methods is taken out, and the noise is pooled over all methods: the variance of a difference is twice the residual
+    mean square of the two-way table without interaction, with (K - 1)(M - 1) degrees of freedom for M methods. p is by
+    Holm's correction over the candidates; intervals hold for all candidates at once (Bonferroni).
     """
     table = scores.to_numpy(dtype=np.float64)
     folds, methods = table.shape
     left = table - table.mean(axis=0) - table.mean(axis=1, keepdims=True) + table.mean()
-    freedom = (folds - 1) * (methods - 1)
-    error = math.sqrt(2 * (left**2).sum() / freedom * (1 / folds + 1 / (folds - 1)))
+    freedom = float((folds - 1) * (methods - 1))
+    pooled, level = (math.sqrt(2 * float((left**2).sum()) / freedom), freedom), 1 - ALPHA / (methods - 1)
+    candidates = scores.columns.drop(plain)
+    changes = [(scores[name] - scores[plain]).to_numpy(dtype=np.float64) for name in candidates]
+    tested = [resampled_t_test(change, fold_overlap(folds), level=level, pooled=pooled) for change in changes]
+    corrected = holm(np.array([one.corrected.p for one in tested]))
     found = []
-    for name in scores.columns.drop(plain):
-        each = scores[name] - scores[plain]
-        change = student(float(each.mean()), error, freedom, 1 - ALPHA / (methods - 1))
-        p = min(1.0, t_test(change.value, error, freedom).p * (methods - 1))
-        value = float(scores[name].mean())
-        found.append(Against(str(name), value, change.value, change.low, change.high, p, int((each > 0).sum())))
+    for name, change, one, p in zip(candidates, changes, tested, corrected, strict=True):
+        known = one.difference if not math.isnan(p) else Estimate(one.difference.value)
+        ends = (known.value, known.low, known.high, float(p), one.plain.p, int((change > 0).sum()))
+        found.append(Against(str(name), float(scores[name].mean()), *ends))
     ranked = sorted(found, key=lambda one: -one.difference)
     return Decision(float(scores[plain].mean()), folds, tuple(ranked))

@@ -83,8 +83,10 @@ def _sureness(choice: Choice, run: Run) -> tuple[str, ...]:
     if choice.decision:
         lines = [
             f"The unit of the choice is the fold: {choice.decision.folds} of them, whole people where they are known.",
-            "Folds share training samples, so intervals are widened for that (Nadeau and Bengio 2003); they hold for "
-            "all candidates at once (Bonferroni). The study's own page does not widen them.",
+            "Folds share training samples: intervals and p are those of the corrected resampled t-test (Nadeau and "
+            "Bengio 2003), its noise pooled over all methods. The study's own page tests each candidate by its own "
+            "spread, so it may find less.",
+            "p is corrected over the candidates by Holm; intervals hold for all of them at once (Bonferroni).",
             *lines,
         ]
     return (*lines, "One final training: how much another seed would change is not in the intervals.")
@@ -95,13 +97,21 @@ def _tried(choice: Choice, counts: dict[str, list[int]]) -> list[Section]:
     if choice.decision is None or choice.studied is None:
         return []
     found = choice.decision
-    plain: tuple[Cell, ...] = (PLAIN, found.plain, "–", "–", "–", "the baseline")
+    plain: tuple[Cell, ...] = (PLAIN, found.plain, "–", "–", "–", "–", "the baseline")
     rows = [plain]
     for one in found.against:
         change = Difference("", one.difference, one.low, one.high, one.p, one.p)
         better = f"{one.better} of {found.folds}"
-        rows.append((one.name, one.value, change, one.p, better, WHY[one.name]))
-    header = ("method", "balanced accuracy", "difference", "p, corrected", "folds better", "what it does")
+        rows.append((one.name, one.value, change, one.p, one.plain_p, better, WHY[one.name]))
+    header = (
+        "method",
+        "balanced accuracy",
+        "difference",
+        "p, Holm",
+        "p, folds as independent",
+        "folds better",
+        "what it does",
+    )
     table = Table("candidates", "Candidates on folds of the training side", header, tuple(rows))
     pooled = _pooled(choice)
     return [

@@ -1,11 +1,12 @@
 """Corrected resampled t-test (Nadeau and Bengio): differences over folds, whose training sets overlap."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from evenface.evaluation.intervals import LEVEL, Estimate
-from evenface.statistics.means import TTest, estimate, standard_error, t_test
+from evenface.statistics.means import TTest, estimate, standard_error, student, t_test
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,14 @@ def fold_overlap(folds: int) -> float:
     return 1 / (folds - 1)
 
 
-def resampled_t_test(differences: np.ndarray, overlap: float, *, level: float = LEVEL, size: float = 1.0) -> ResampledT:
+def resampled_t_test(
+    differences: np.ndarray,
+    overlap: float,
+    *,
+    level: float = LEVEL,
+    size: float = 1.0,
+    pooled: tuple[float, float] | None = None,
+) -> ResampledT:
     r"""Test whether a mean difference over folds is zero.
 
     Parameters
@@ -58,6 +66,9 @@ def resampled_t_test(differences: np.ndarray, overlap: float, *, level: float = 
         Confidence level of the interval.
     size : float, default=1
         As in :func:`~evenface.statistics.means.t_test`.
+    pooled : (float, float), optional
+        Standard deviation of a difference and its degrees of freedom where they are estimated from several comparisons
+        together; by default of these differences, with J - 1.
 
     Notes
     -----
@@ -77,8 +88,11 @@ def resampled_t_test(differences: np.ndarray, overlap: float, *, level: float = 
     Nadeau and Bengio, *Inference for the generalization error*, Machine Learning 52, 2003. Bouckaert and Frank,
     *Evaluating the replicability of significance tests for comparing learning algorithms*, PAKDD 2004.
     """
-    difference, sd, n = estimate(differences, level, overlap=overlap)
-    corrected, plain = (
-        t_test(difference.value, standard_error(sd, n, share), n - 1.0, size) for share in (overlap, 0.0)
-    )
+    found, own, n = estimate(differences, level)
+    sd, df = pooled or (own, n - 1.0)
+    if n < 2:
+        unknown = t_test(found.value, math.nan, df, size)
+        return ResampledT(found, sd, n, unknown, unknown)
+    difference = student(found.value, standard_error(sd, n, overlap), df, level)
+    corrected, plain = (t_test(found.value, standard_error(sd, n, share), df, size) for share in (overlap, 0.0))
     return ResampledT(difference, sd, n, corrected, plain)

@@ -7,10 +7,9 @@ import pandas as pd
 
 from evenface.evaluation.metrics import limits
 from evenface.evaluation.tables import Cell, Table
-from evenface.statistics.means import estimate
 from evenface.studies.drawing import chosen
 from evenface.studies.plan import OWN, Plan
-from evenface.studies.repeats import replicates
+from evenface.studies.repeats import estimate_over
 from evenface.studies.schema import CONFUSION
 from evenface.studies.table import AS, CLASSWISE, here, row_labels
 
@@ -34,7 +33,7 @@ def class_table(plan: Plan, runs: pd.DataFrame, metric: str) -> Table | None:
     rows: list[tuple[Cell, ...]] = []
     for head, mine, given in _cells(plan, runs, metric):
         values: Sequence[Cell] = (
-            [estimate(replicates(mine, start + name), within=limits(metric))[0] for name in classes]
+            [estimate_over(mine, start + name, limits(metric))[0] for name in classes]
             if given is None
             else [_number(given.get(name)) for name in classes]
         )

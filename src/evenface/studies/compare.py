@@ -14,10 +14,11 @@ from evenface.evaluation.comparison import COMPARED, Difference
 from evenface.evaluation.comparison import compare as compare_predictions
 from evenface.evaluation.metrics import CLIP, ORDERED
 from evenface.evaluation.paired import holm
+from evenface.evaluation.verdict import FEWEST
 from evenface.runs import Run
-from evenface.statistics.means import estimate, t_test
+from evenface.statistics.resampled import ResampledT, resampled_t_test
 from evenface.studies.plan import OWN, Plan
-from evenface.studies.repeats import REPEAT, RUNS, parts
+from evenface.studies.repeats import COHORTS, FOLDS, OVERLAP, REPEAT, RUNS, overlap, parts
 from evenface.studies.schema import Printed
 from evenface.studies.table import here, scalar_metrics
 
@@ -43,6 +44,15 @@ class Change:
         ``people``, ``clips`` or ``samples``.
     count : int
         How many pairs of runs, or of folds.
+    noise : str
+        What it is held against: ``training noise`` where runs, or networks of several folds, are tested on the same
+        samples; else ``noise``.
+    plain_p : float
+        p of the paired t test that takes folds as independent; the same as the difference's where they are.
+    family : int
+        Differences that Holm's correction runs over.
+    p_metrics : float
+        p by Holm over all metrics and data sets as well.
     relative : float
         The difference as a share of the baseline's value.
     printed, printed_gain : float
@@ -58,14 +68,29 @@ class Change:
     difference: Difference
     unit: str
     count: int
+    noise: str
+    plain_p: float
+    family: int
+    p_metrics: float
     relative: float
     printed: float
     printed_gain: float
 
     @property
     def certain(self) -> bool:
-        """Whether it is larger than noise: the interval leaves out zero, and p after correction is at most 0.05."""
-        return self.difference.certain
+        """Whether it is larger than noise: the interval leaves out zero, corrected p is at most 0.05, of 3 pairs up."""
+        return self.difference.certain and not self._too_few
+
+    @property
+    def _too_few(self) -> bool:
+        return self.unit in (RUNS, FOLDS, COHORTS) and self.count < FEWEST
+
+    @property
+    def verdict(self) -> str:
+        """State whether it is larger than noise, and than which."""
+        if math.isnan(self.difference.p) or self._too_few:
+            return f"no verdict from {self.count} {self.unit}"
+        return f"{'larger' if self.certain else 'not larger'} than {self.noise}"
 
     @property
     def where(self) -> str:
@@ -96,10 +121,13 @@ def changes(plan: Plan, runs: pd.DataFrame, out: Path) -> list[Change]:
     With two pairs of runs or more the unit of replication is the run: differences are paired by seed, the interval is
     Student's t, p the paired t test's. Runs of one cell share the test samples, so nothing is said of other samples.
     With several folds the unit is the fold: the seeds of a fold are averaged first, as they share its test samples.
+    Folds share training samples, so the test is :func:`~evenface.statistics.resampled.resampled_t_test`; cohorts share
+    none. Two pairs give no verdict.
     With one pair, or where every pair differs by the same number and so leaves the noise of training unknown, the
     unit is the person, the clip or the sample, by :func:`evenface.evaluation.comparison.compare`. Over all settings,
     the settings of one repetition are averaged first, and the repetitions are the unit. Holm's correction runs over all
     comparisons of one metric and data set: once over those in single settings, once over those over all settings.
+    ``p_metrics`` runs over those of all metrics and data sets.
     """
     found = []
     for test, metric in itertools.product((OWN, *plan.tests), scalar_metrics(plan)):
@@ -115,7 +143,9 @@ def changes(plan: Plan, runs: pd.DataFrame, out: Path) -> list[Change]:
                     single += each
                     overall += _together(plan, mine, factor, level, baseline, metric, each)
         found += _corrected(single) + _corrected(overall)
-    return found
+    single, overall = ([change for change in found if (change.setting is None) is whole] for whole in (False, True))
+    widest = {id(change): p for kind in (single, overall) for change, p in zip(kind, _holm(kind), strict=True)}
+    return [replace(change, p_metrics=widest[id(change)]) for change in found]
 
 
 def _each(
@@ -139,10 +169,11 @@ def _pairs(
     for name, chosen in setting.items():
         runs = runs[runs[name] == chosen]
     base, value = (
-        runs[runs[factor] == which].set_index(list(REPEAT))[[metric, "folder"]].add_suffix(f"_{side}")
+        runs[runs[factor] == which].set_index(list(REPEAT))[[metric, "folder", OVERLAP]].add_suffix(f"_{side}")
         for which, side in ((baseline, "base"), (level, "value"))
     )
     pairs = base.join(value, how="inner").assign(test=runs["test"].iloc[0] if len(runs) else "")
+    pairs[OVERLAP] = pairs[[f"{OVERLAP}_base", f"{OVERLAP}_value"]].max(axis=1)
     return pairs.dropna(subset=[f"{metric}_base", f"{metric}_value"])
 
 
@@ -160,29 +191,26 @@ def _change(
     folded = pairs.index.get_level_values("fold").nunique() > 1
     repeated = pairs[columns].groupby(level="fold").mean() if folded else pairs[columns]
     base, value = repeated.to_numpy(dtype=np.float64).T
-    unit, difference = parts(plan) if folded else RUNS, paired(base, value, metric)
+    tested = resampled_t_test(value - base, overlap(pairs.reset_index()))
+    unit, difference, plain = parts(plan) if folded else RUNS, _difference(tested, metric), tested.plain.p
     test = str(pairs["test"].iloc[0])
     silent = len(pairs) == 1 or (math.isnan(difference.p) and not folded)
     if silent and metric.removeprefix(CLIP) in (*COMPARED, *ORDERED) and setting is not None:
         unit, difference = _on_samples(pairs, metric, out) or (unit, difference)
+        plain = difference.p
     printed, gain = _in_print(plan, factor, level, baseline, setting, test, metric)
     relative = float(difference.value / base.mean()) if base.mean() else float("nan")
-    return Change(factor, level, baseline, setting, test, metric, difference, unit, len(base), relative, printed, gain)
+    noise = "training noise" if unit == RUNS or (folded and test in plan.tests) else "noise"
+    told = (difference, unit, len(base), noise, plain, 0, float("nan"), relative, printed, gain)
+    return Change(factor, level, baseline, setting, test, metric, *told)
 
 
-def paired(base: np.ndarray, value: np.ndarray, name: str) -> Difference:
-    """Compare paired values: mean difference, t-interval, p of the paired t test (NaN where noise is not known).
-
-    Parameters
-    ----------
-    base, value : arrays of shape (N,)
-        The same repetitions in the same order.
-    """
-    found, sd, n = estimate(value - base)
-    p = t_test(found.value, sd / math.sqrt(n), n - 1).p
+def _difference(tested: ResampledT, metric: str) -> Difference:
+    """Take difference, interval and p of a test; all but the first NaN where noise is not known."""
+    found, p = tested.difference, tested.corrected.p
     if math.isnan(p):
-        return Difference(name, found.value, *[float("nan")] * 4)
-    return Difference(name, found.value, found.low, found.high, p, p)
+        return Difference(metric, found.value, *[float("nan")] * 4)
+    return Difference(metric, found.value, found.low, found.high, p, p)
 
 
 def _on_samples(pairs: pd.DataFrame, metric: str, out: Path) -> tuple[str, Difference] | None:
@@ -203,10 +231,8 @@ def _together(
     """Compare over all settings where there are several: those of one repetition are averaged first."""
     if len(each) < 2:
         return []
-    settings = [
-        _pairs(runs, change.setting or {}, factor, level, baseline, metric)[[f"{metric}_base", f"{metric}_value"]]
-        for change in each
-    ]
+    columns = [f"{metric}_base", f"{metric}_value", OVERLAP]
+    settings = [_pairs(runs, change.setting or {}, factor, level, baseline, metric)[columns] for change in each]
     stacked = pd.concat(settings)
     whole = stacked.groupby(level=list(REPEAT), dropna=False).filter(lambda rows: len(rows) == len(each))
     if not len(whole):
@@ -221,11 +247,15 @@ def _together(
 
 
 def _corrected(found: Sequence[Change]) -> list[Change]:
-    p = holm(np.array([change.difference.p for change in found]))
+    family = sum(not math.isnan(change.difference.p) for change in found)
     return [
-        replace(change, difference=replace(change.difference, p_holm=float(value)))
-        for change, value in zip(found, p, strict=True)
+        replace(change, difference=replace(change.difference, p_holm=value), family=family)
+        for change, value in zip(found, _holm(found), strict=True)
     ]
+
+
+def _holm(found: Sequence[Change]) -> list[float]:
+    return [float(p) for p in holm(np.array([change.difference.p for change in found]))]
 
 
 def _in_print(

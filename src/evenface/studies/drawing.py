@@ -11,10 +11,9 @@ from evenface.evaluation.figures import recalls, training_curves
 from evenface.evaluation.intervals import Estimate
 from evenface.evaluation.metrics import limits, lower_is_better
 from evenface.evaluation.style import MARKERS, MUTED, colour, panels, styled
-from evenface.statistics.means import estimate
 from evenface.studies.compare import Change
 from evenface.studies.plan import OWN, Plan
-from evenface.studies.repeats import replicates
+from evenface.studies.repeats import estimate_over
 from evenface.studies.table import CLASSWISE, here, words
 
 if TYPE_CHECKING:
@@ -96,7 +95,7 @@ def cells(plan: Plan, runs: pd.DataFrame, metric: str, test: str = OWN) -> "Figu
             mine = chosen(runs, levels, test)
             values = mine[metric].dropna()
             height = row + (len(names) - 1) * step / 2 - place * step
-            found, _, _ = estimate(replicates(mine, metric), within=limits(metric))
+            found, _, _ = estimate_over(mine, metric, limits(metric))
             if len(values):
                 axis.plot(
                     values,
@@ -199,7 +198,7 @@ def class_recall(
         mine = chosen(runs, {**setting, **({series: name} if series else {})})
         if len(mine):
             found[f"{series} {name}" if series else said(plan, setting)] = [
-                estimate(replicates(mine, c), within=limits("recall"))[0] for c in columns
+                estimate_over(mine, c, limits("recall"))[0] for c in columns
             ]
     if not found or not columns:
         return None

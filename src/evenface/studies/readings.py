@@ -26,12 +26,12 @@ from evenface.statistics import (
 )
 from evenface.statistics.tidy import counted
 from evenface.studies.plan import OWN, Plan
-from evenface.studies.repeats import by_fold
+from evenface.studies.repeats import by_fold, overlap, shared_note
 from evenface.studies.table import CLASSWISE, words
 
 CLASS = "class"
 MEDIUM, SMALL = 0.5, 0.2
-"""Cohen's words for sizes of effects that power is planned for."""
+"""d_z that power is planned for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,12 +48,15 @@ class Reading:
         A row for each unit and cell: the factors, the unit, and a column for each metric.
     said : str
         What is repeated, and what that takes for granted.
+    overlap : float
+        n_test / n_train where what is repeated is a fold; else 0.
     """
 
     name: Literal["repetitions", "classes"]
     unit: str
     table: pd.DataFrame
     said: str
+    overlap: float = 0.0
 
     @property
     def title(self) -> str:
@@ -85,7 +88,7 @@ class Analysis:
         The same against the margin, where the study gives one.
     powers : tuple of (Power, Power, Power, Power)
         For each comparison: of an effect as large as the one seen; the smallest effect that so many units find; units
-        that a medium and a small effect need.
+        that d_z of 0.5 and 0.2 need.
     trouble : tuple of str
         What could not be computed, and why.
     """
@@ -119,7 +122,7 @@ def readings(plan: Plan, runs: pd.DataFrame) -> list[Reading]:
     unit, said = _repeated(plan, own)
     column = "fold" if by_fold(own) else "seed"
     repeated = own.assign(**{unit: own[column].astype(str)})[[*factors, unit, *names]]
-    found = [Reading("repetitions", unit, repeated, said)]
+    found = [Reading("repetitions", unit, repeated, said, overlap(own))]
     means = own.groupby(factors, sort=False)[
         [name for name in own.columns if any(str(name).startswith(each + CLASSWISE) for each in names.values())]
     ].mean()
@@ -157,11 +160,7 @@ def _repeated(plan: Plan, runs: pd.DataFrame) -> tuple[str, str]:
             "The unit is the cohort: cohorts share nobody, in training or in testing, so they are independent.",
         )
     unit = "person" if protocol.kind == "leave-one-out" else "fold"
-    which = "each tested in turn" if unit == "person" else "each part of the people tested in turn"
-    return (
-        unit,
-        f"The unit is the {unit}, {which}; they share most of their training data, so are not quite independent.",
-    )
+    return unit, f"The unit is the {unit}, each tested in turn. {shared_note(plan, runs)}"
 
 
 def analyse(plan: Plan, reading: Reading, metric: str) -> Analysis:
@@ -180,12 +179,14 @@ def analyse(plan: Plan, reading: Reading, metric: str) -> Analysis:
     variance: Factorial | None = None
     model: Mixed | None = None
     try:
-        variance = factorial(table, name, factors, reading.unit, kind="within" if whole else "between")
+        variance = factorial(
+            table, name, factors, reading.unit, kind="within" if whole else "between", overlap=reading.overlap
+        )
     except InputError as error:
         trouble.append(str(error))
     if whole and plan.study.statistics.mixed:
         try:
-            model = mixed(table, name, factors, reading.unit)
+            model = mixed(table, name, factors, reading.unit, overlap=reading.overlap)
         except InputError as error:
             trouble.append(str(error))
     contrasts, equal = list[Contrast](), list[Equivalence]()
@@ -193,7 +194,10 @@ def analyse(plan: Plan, reading: Reading, metric: str) -> Analysis:
         others = [other for other in factors if other != factor]
         try:
             given = pairs(
-                table, name, factor, level, base, reading.unit, others="averaged" if whole else "each", among=others
+                *(table, name, factor, level, base, reading.unit),
+                others="averaged" if whole else "each",
+                among=others,
+                overlap=reading.overlap,
             )
         except InputError as error:
             trouble.append(str(error))
@@ -219,8 +223,8 @@ def comparisons(plan: Plan) -> list[tuple[str, str, str]]:
 def _powers(contrasts: Sequence[Contrast]) -> tuple[tuple[Power, Power, Power, Power], ...]:
     found = []
     for contrast in contrasts:
-        seen, unit = contrast.effect("d_z").value, contrast.unit
-        parts = (smallest_effect(contrast.units, unit=unit), units_needed(MEDIUM, unit=unit))
-        effect = 0.0 if math.isnan(seen) else seen
-        found.append((power_of(effect, contrast.units, unit=unit), *parts, units_needed(SMALL, unit=unit)))
+        seen, unit, shared = contrast.effect("d_z").value, contrast.unit, contrast.overlap
+        parts = (smallest_effect(contrast.units, unit=unit, overlap=shared), units_needed(MEDIUM, unit=unit))
+        power = power_of(0.0 if math.isnan(seen) else seen, contrast.units, unit=unit, overlap=shared)
+        found.append((power, *parts, units_needed(SMALL, unit=unit)))
     return tuple(found)

@@ -15,17 +15,16 @@ from evenface.evaluation.page import Page, Picture, Section, Tile, Verdict, writ
 from evenface.evaluation.tables import Cell, Table
 from evenface.evaluation.wording import number, signed
 from evenface.runs import HISTORY, REPORT, Run
-from evenface.statistics.means import estimate
 from evenface.studies import drawing
 from evenface.studies.classes import class_table, confusion_table
 from evenface.studies.compare import Change
 from evenface.studies.plan import OWN, Plan
-from evenface.studies.repeats import COHORTS, RUNS, by_fold, parts, replicates
+from evenface.studies.repeats import COHORTS, RUNS, by_fold, estimate_over, parts, shared_note
 from evenface.studies.schema import CONFUSION
 from evenface.studies.statistics import Statistics
 from evenface.studies.statistics_page import statistics_sections
 from evenface.studies.table import cell_table, printed_elsewhere, run_table, scalar_metrics, words
-from evenface.studies.wording import change_table, flatters, heading, judged, replication, sentence, verdict
+from evenface.studies.wording import change_table, families, flatters, heading, judged, replication, sentence, verdict
 
 MOST_TILES, MOST_SETTINGS = 6, 8
 
@@ -90,7 +89,7 @@ def _tiles(plan: Plan, runs: pd.DataFrame) -> list[Tile]:
         groups = [(f"{series} {level}", {series: level}) for level in plan.factors[series]]
     tiles = []
     for place, (name, levels) in enumerate(groups[: 2 * MOST_TILES]):
-        mean, _, n = estimate(replicates(drawing.chosen(own, levels), names[0]), within=limits(names[0]))
+        mean, _, n = estimate_over(drawing.chosen(own, levels), names[0], limits(names[0]))
         interval = "" if n < 2 else f"[{number(mean.low)}, {number(mean.high)}]"
         tiles.append(Tile(name, number(mean.value), interval, place if len(groups) <= MOST_TILES else None))
     return tiles
@@ -104,8 +103,7 @@ def _verdicts(plan: Plan, runs: pd.DataFrame, found: Sequence[Change]) -> list[V
     certain = sorted((change for change in mine if change.certain), key=lambda c: -abs(c.difference.value))
     overall = [change for change in mine if change.setting is None and not change.certain]
     lines.append(Verdict(_capital(verdict(mine)) + ".", f"Here {replication(mine)}."))
-    lines += [Verdict("Larger than noise:", sentence(change) + ".") for change in certain]
-    return lines + [Verdict("Not larger than noise:", sentence(change) + ".") for change in overall]
+    return lines + [Verdict(_capital(change.verdict) + ":", sentence(change) + ".") for change in (*certain, *overall)]
 
 
 def _capital(text: str) -> str:
@@ -124,18 +122,21 @@ def _sure(plan: Plan, runs: pd.DataFrame, found: Sequence[Change]) -> list[str]:
         several = ", the seeds of each averaged first" if seeds > 1 else ""
         unit = f"{parts(plan)}{several}" if by_fold(runs) else RUNS
         lines.append(f"Intervals of cells are 95 % t-intervals of the mean over {unit}.")
+    if shared := shared_note(plan, runs):
+        lines.append(shared)
     if judged(plan, found):
         lines.append(f"Of differences {replication(judged(plan, found))}.")
-        lines.append(f"Over runs and {parts(plan)} p is that of the paired t test.")
+        if not shared:
+            lines.append(f"Over runs and {parts(plan)} p is that of the paired t test.")
         lines.append("A difference is called larger than noise if its interval leaves out zero and p after Holm's ")
-        lines[-1] += "correction, over all comparisons of its kind, is at most 0.05."
+        lines[-1] += "correction is at most 0.05, over three pairs or more. Not larger than noise does not mean equal."
+        lines.append(families(found))
     if folds and parts(plan) == COHORTS:
         lines.append("Cohorts share nobody, in training or in testing: they are independent.")
-    elif folds:
-        lines.append("Folds share most of their training data, so they are not quite independent.")
-    else:
+    elif not folds:
         lines.append(
-            "All runs are tested on the same samples. How results vary over other samples is not in the intervals."
+            "All runs are tested on the same samples: what is larger than training noise may be another one over other "
+            "people, who are not in the intervals."
         )
     if 1 < (folds if by_fold(runs) else seeds * max(1, folds)) < 5:
         lines.append("With so few runs only large and steady differences can be told from noise.")
@@ -216,7 +217,8 @@ def _differences(plan: Plan, found: Sequence[Change]) -> Section:
         Picture(
             f"differences-{metric}-{test or 'own'}",
             drawing.changes(group),
-            f"Change in {words(metric)}{f', tested on {test}' if test else ''}. Filled marks are larger than noise."
+            f"Change in {words(metric)}{f', tested on {test}' if test else ''}. Filled marks are larger than "
+            f"{group[0].noise}."
             + (" Crosses: as printed." if any(not math.isnan(change.printed) for change in group) else ""),
         )
         for (metric, test), group in groups.items()

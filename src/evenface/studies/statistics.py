@@ -89,7 +89,9 @@ def descriptive(plan: Plan, reading: Reading) -> Table | None:
     rows: list[list[Cell]] = []
     for metric in plan.study.tested:
         for levels, part in reading.table.groupby(factors, sort=False):
-            value, sd, n = estimate(part.groupby(reading.unit)[metric].mean(), within=limits(metric))
+            value, sd, n = estimate(
+                part.groupby(reading.unit)[metric].mean(), within=limits(metric), overlap=reading.overlap
+            )
             middle = float(part.groupby(reading.unit)[metric].mean().median())
             rows.append([words(metric), *map(str, levels), n, value, sd, middle])
     header = ("metric", *factors, "n", "mean [95 % interval]", "sd", "median")
@@ -113,6 +115,7 @@ def variance(reading: Reading, analyses: Sequence[Analysis]) -> Table | None:
     within = reading.name == "repetitions"
     note = "Type III. " + (
         f"Each {reading.unit} was measured in all cells, so effects are tested against how they differ between them."
+        + (" F is corrected for the training data that folds share." if reading.overlap else "")
         if within
         else "Every value is taken as independent."
     )
@@ -197,13 +200,16 @@ def powers(reading: Reading, analyses: Sequence[Analysis]) -> Table | None:
     rows = [
         (
             *(a.metric, f"{c.factor}: {c.level} less {c.baseline}", c.units, c.effect("d_z").value),
-            *(seen.power, least.effect, medium.count, small.count),
+            *(seen.power, least.effect, *(("–", "–") if reading.overlap else (medium.count, small.count))),
         )
         for a in analyses
         for c, (seen, least, medium, small) in zip(a.contrasts, a.powers, strict=True)
     ]
-    header = ("metric", "compared", "n", "d_z seen", "power for it", "least d found", "n for d = 0.5", "n for d = 0.2")
-    note = "Paired t test at 0.05, 80 % power. Power for the effect that was seen says no more than p does."
+    needed = ("n for d_z = 0.5", "n for d_z = 0.2")
+    header = ("metric", "compared", "n", "d_z seen", "power for it", "least d_z found", *needed)
+    test = "Corrected resampled t test" if reading.overlap else "Paired t test"
+    note = f"{test} at 0.05, 80 % power. Power for the effect that was seen says no more than p does."
+    note += " More folds of the same data find no smaller effects." if reading.overlap else ""
     return _table(reading, "6-power", "Table 6. Power", header, rows, note)
 
 

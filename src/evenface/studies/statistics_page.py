@@ -64,7 +64,7 @@ def _section(plan: Plan, statistics: Statistics) -> Section:
     if equal:
         caption = f"Equivalence {over}: it holds where the 90 % interval lies inside the margins."
         pictures.append(Picture(f"equivalence-{reading.name}", drawing.equivalence(equal), caption))
-    if contrasts:
+    if contrasts and not reading.overlap:
         caption = f"Power of a paired t test by number of units; here {counted(reading.units, reading.unit)}."
         pictures.append(
             Picture(f"power-{reading.name}", drawing.power_curves(count=reading.units, unit=reading.unit), caption)

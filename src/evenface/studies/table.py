@@ -16,10 +16,9 @@ from evenface.progress import progress
 from evenface.reporting import leaks
 from evenface.runs import VALIDATION as HELD_BACK
 from evenface.runs import Run
-from evenface.statistics.means import estimate
 from evenface.studies.execute import ended
 from evenface.studies.plan import OWN, Plan
-from evenface.studies.repeats import REPEAT, by_fold, parts, replicates, unit_note
+from evenface.studies.repeats import OVERLAP, REPEAT, by_fold, estimate_over, parts, train_overlap, unit_note
 from evenface.studies.schema import CONFUSION, COSTS, VALIDATION, Printed
 
 CLASSWISE, AS = " of ", " as "
@@ -37,7 +36,8 @@ def measure(plan: Plan, out: Path) -> pd.DataFrame:
         A row for each run and each of the plan's sides: a column for each factor, ``seed``, ``fold``, ``test`` (the
         side; empty for the data set's own test), ``folder``, and one for each metric; a metric of classes has one for
         each class, such as ``recall of happy``, the confusion one for each pair, such as ``confusion of sad as happy``.
-        The column :data:`LEAKS` says whether the run's split tears people or clips apart.
+        The column :data:`LEAKS` says whether the run's split tears people or clips apart,
+        :data:`~evenface.studies.repeats.OVERLAP` how much the training sets of its folds overlap.
     """
     rows = []
     known: dict[tuple[str, str], dict[str, Any]] = {}
@@ -55,11 +55,12 @@ def measure(plan: Plan, out: Path) -> pd.DataFrame:
                     judged = Predictions.load(out / folder / HELD_BACK) if test == VALIDATION else opened.predictions
                     names = dict.fromkeys((*plan.study.metrics, *plan.study.tested.values()))
                     values = values_of(opened, tuple(names), judged)
-                    known[folder, test] = {LEAKS: bool(leaks(opened)), **values}
+                    share = train_overlap(run.recipe.protocol, opened.facts)
+                    known[folder, test] = {LEAKS: bool(leaks(opened)), OVERLAP: share, **values}
                 levels = dict(zip(plan.factors, run.cell, strict=True))
                 repeat = {"seed": run.seed, "fold": run.fold}
                 rows.append({**levels, **repeat, "test": test, "folder": folder, **known[folder, test]})
-    columns = [*plan.factors, *REPEAT, "test", "folder", LEAKS]
+    columns = [*plan.factors, *REPEAT, "test", "folder", LEAKS, OVERLAP]
     return pd.DataFrame(rows) if rows else pd.DataFrame(columns=[*columns, *plan.study.metrics])
 
 
@@ -143,7 +144,7 @@ def cell_table(plan: Plan, runs: pd.DataFrame, *, spread: bool = True) -> Table:
                 len(mine) or "–",
             ]
             for name in names:
-                value, sd, _ = estimate(replicates(mine, name), within=limits(name))
+                value, sd, _ = estimate_over(mine, name, limits(name))
                 cells += [value, *([sd] if spread else [])]
                 for side in sides:
                     if shown[name, side]:

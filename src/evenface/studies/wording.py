@@ -29,6 +29,7 @@ def change_table(plan: Plan, found: Sequence[Change], *, whole: bool = True) -> 
     """
     inprint = any(not math.isnan(change.printed) for change in found)
     gains = any(not math.isnan(change.printed_gain) for change in found)
+    plain = any(change.plain_p != change.difference.p and not math.isnan(change.plain_p) for change in found)
     rows: list[tuple[Cell, ...]] = []
     for change in found:
         where: list[Cell] = [change.test or plan.choice.on or "own data"] if plan.tests else []
@@ -39,17 +40,33 @@ def change_table(plan: Plan, found: Sequence[Change], *, whole: bool = True) -> 
             words(change.metric),
         ]
         row += [change.count, change.unit, change.difference] if whole else [change.difference]
-        row += [change.relative, change.difference.p] if whole else []
-        row.append(change.difference.p_holm)
-        row += ["yes" if change.certain else "no", *([change.printed] if inprint else [])]
+        row += [change.relative, change.difference.p, *([change.plain_p] if plain else [])] if whole else []
+        row += [change.difference.p_holm, *([change.p_metrics] if whole else [])]
+        row += [change.verdict, *([change.printed] if inprint else [])]
         rows.append((*row, *([change.printed_gain] if gains and whole else [])))
     header = [*(["tested on"] if plan.tests else []), "compared", "setting", "metric"]
     header += [*(["pairs", "unit"] if whole else []), "difference", *(["as a share", "p"] if whole else [])]
-    header += ["p (Holm)", "larger than noise", *(["difference as printed"] if inprint else [])]
+    header += ["p (plain paired t)"] if plain and whole else []
+    header += ["p (Holm)", *(["p (Holm, all metrics)"] if whole else []), "verdict"]
+    header += ["difference as printed"] if inprint else []
     header += ["share as printed"] if gains and whole else []
     title = "Differences from the baseline" + (", with pairs and shares" if whole else "")
-    note = lower_note(list(dict.fromkeys(change.metric for change in found))).strip()
+    note = f"{families(found)}{lower_note(list(dict.fromkeys(change.metric for change in found)))}".strip()
     return Table("differences-whole" if whole else "differences", title, tuple(header), tuple(rows), note)
+
+
+def families(found: Sequence[Change]) -> str:
+    """State which comparisons Holm's correction runs over, and that metrics are not among them."""
+    single, overall = (
+        max((change.family for change in found if (change.setting is None) is whole), default=0)
+        for whole in (False, True)
+    )
+    if not single:
+        return ""
+    kinds = f" in single settings, and the {overall} over all settings," if overall else ""
+    metrics = len({change.metric for change in found})
+    rest = f" The {metrics} metrics are not corrected for, but in p (Holm, all metrics)." if metrics > 1 else ""
+    return f"Holm: corrected over the {single}{kinds} of one metric and data set.{rest}"
 
 
 def flatters(plan: Plan) -> str:
@@ -81,7 +98,7 @@ def judged(plan: Plan, found: Sequence[Change]) -> list[Change]:
 
 
 def screen(plan: Plan, found: Sequence[Change]) -> list[str]:
-    """Say which differences of the foremost metric are larger than noise, and which are not."""
+    """List the differences of the foremost metric with their verdicts."""
     mine = judged(plan, found)
     if not mine:
         return ["nothing is compared: the study names no baseline, or its runs are missing"]
@@ -90,16 +107,17 @@ def screen(plan: Plan, found: Sequence[Change]) -> list[str]:
     shown = rest if len(rest) <= MOST_SHOWN else [change for change in rest if change.setting is None]
     hidden = len(rest) - len(shown)
     lines = [f"{verdict(mine)} ({replication(mine)})"]
-    lines += [f"  larger than noise      {sentence(change)}" for change in certain]
-    lines += [f"  not larger than noise  {sentence(change)}" for change in shown]
+    width = max(len(change.verdict) for change in (*certain, *shown))
+    lines += [f"  {change.verdict:<{width}}  {sentence(change)}" for change in (*certain, *shown)]
     return lines + ([f"  nor are {hidden} in single settings: see the report"] if hidden else [])
 
 
 def verdict(mine: Sequence[Change]) -> str:
-    """Count the differences that are larger than noise."""
+    """Count the differences that are larger than noise, or training noise."""
     certain = sum(change.certain for change in mine)
     are = f"{certain} of {len(mine)} differences" if certain else f"none of {len(mine)} differences"
-    return f"{words(mine[0].metric)}: {are} {'is' if certain in (0, 1) else 'are'} larger than noise"
+    noise = mine[0].noise if len({change.noise for change in mine}) == 1 else "noise"
+    return f"{words(mine[0].metric)}: {are} {'is' if certain in (0, 1) else 'are'} larger than {noise}"
 
 
 def sentence(change: Change) -> str:
