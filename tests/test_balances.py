@@ -146,6 +146,74 @@ def test_effective_numbers_and_detectors_weights_count():
     assert nobody.prior.tolist() == [0.75, 0, 0.25]
 
 
+def test_beta_counts_in_the_weights_of_detectors():
+    """Each detector's weights by the effective numbers of its own two classes, at a beta far from the default."""
+    found = implied(**{"method.name": "one-vs-all", "loss": {"name": "focal", "alpha": "effective", "beta": 0.99}})
+
+    def effective(n):
+        return (1 - 0.99**n) / (1 - 0.99)
+
+    factors = [effective(1000 - n) / effective(n) for n in COUNTS]
+    np.testing.assert_allclose(found.prior, COUNTS * factors / np.sum(COUNTS * factors), rtol=1e-6)
+
+
+def test_stages_and_weights_that_a_subclass_fixes_itself_count(monkeypatch):
+    from evenface.losses import LOSSES, FocalLoss
+    from evenface.methods import CRT, DRW, METHODS, Stage
+
+    class Reversed(CRT):
+        def __init__(self, network, loss):
+            super().__init__(network, loss)
+            self.stages = (Stage(0.5), Stage(0.5, sampling="reversed"))
+
+    class Weaker(DRW):
+        def __init__(self, network, loss, task):
+            super().__init__(network, loss, task, beta=0.9)
+
+    class Fixed(FocalLoss):
+        def __init__(self):
+            import torch
+
+            super().__init__(alpha=torch.tensor([1.0, 2.0, 6.0]))
+
+    monkeypatch.setitem(METHODS, "reversed", Reversed)
+    monkeypatch.setitem(METHODS, "weaker", Weaker)
+    monkeypatch.setitem(LOSSES, "fixed", Fixed)
+    np.testing.assert_allclose(implied(**{"method.name": "reversed"}).prior, [1 / 9, 2 / 9, 6 / 9])
+    weaker = COUNTS / (1 - 0.9**COUNTS)
+    np.testing.assert_allclose(implied(**{"method.name": "weaker"}).prior, weaker / weaker.sum(), rtol=1e-6)
+    found = implied(**{"loss.name": "fixed"})
+    np.testing.assert_allclose(found.prior, [1 / 3] * 3)
+    assert found.exact
+    assert not implied(**{"loss.name": "fixed", "method.name": "weaker"}).exact
+
+
+def test_a_run_records_its_prior_and_is_read_without_its_plugin(small_recipe, tmp_path, monkeypatch):
+    from processes import fitted
+
+    from evenface.balance import prior_of
+    from evenface.methods import DRW, METHODS
+    from evenface.runs import Run
+
+    with monkeypatch.context() as registered:
+        registered.setitem(METHODS, "mine", type("Mine", (DRW,), {}))
+        settings_ = {"method.name": "mine", "method.beta": 0.9, "training.epochs": 1}
+        run = fitted(small_recipe, out=tmp_path / "run", **settings_)
+    found, counts = prior_of(Run(run.folder)), np.array(run.facts["counts"]["train"])
+    expected = counts / (1 - 0.9**counts)
+    np.testing.assert_allclose(found.prior, expected / expected.sum(), rtol=1e-6)
+    assert found.said == "training counts and deferred weights"
+    assert not found.exact
+
+
+def test_a_plugin_that_is_not_loaded_is_not_guessed_at():
+    found = implied(**{"method.name": "somebodys", "training.sampling": "inverse"})
+    np.testing.assert_allclose(found.prior, [1 / 3] * 3)
+    assert not found.exact
+    assert "not loaded" in found.said
+    assert not implied(**{"loss.name": "somebodys"}).exact
+
+
 @pytest.mark.parametrize("name", ["cross-entropy", "weighted", "balanced-softmax", "logit-adjustment"])
 def test_a_network_of_known_data_learns_the_balance_that_is_implied(name):
     """Logistic regression on the numbers above, by the loss itself, comes to the posterior of the implied balance."""

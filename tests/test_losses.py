@@ -2,6 +2,7 @@
 
 import inspect
 
+import numpy as np
 import pytest
 import torch
 from logits import COUNTS, batch
@@ -14,6 +15,7 @@ from evenface.losses import (
     build_loss,
     register_loss,
 )
+from evenface.losses.base import declared_factor
 
 every_loss = pytest.mark.parametrize("name", sorted(LOSSES))
 
@@ -171,3 +173,46 @@ def test_weights_move_with_the_loss_and_are_stored():
     loss = built("focal").to(torch.float64)
     assert loss.alpha.dtype == torch.float64
     assert list(loss.state_dict()) == ["alpha"]
+
+
+# Class prior: a loss declares it, subclasses inherit it.
+@every_loss
+@pytest.mark.parametrize("gamma", [None, 0.7])
+def test_the_declared_prior_is_that_of_the_minimum(name, gamma):
+    """Where the posterior under the declared prior is uniform, even logits must be a minimum of the expected loss.
+
+    With samples of each class in proportion to 1 over the declared factor, the gradient there vanishes.
+    """
+    options = {"gamma": gamma} if gamma and "gamma" in inspect.signature(LOSSES[name]).parameters else {}
+    loss = built(name, **options)
+    factor = torch.from_numpy(loss.prior_factor(COUNTS))
+    assert factor.shape == (len(COUNTS),)
+    assert (factor > 0).all()
+    logits = torch.zeros(len(COUNTS), len(COUNTS), dtype=torch.float64, requires_grad=True)
+    (loss(logits, torch.arange(len(COUNTS))) / factor).sum().backward()
+    slope = logits.grad.sum(dim=0).abs().max() / logits.grad.abs().max()
+    assert loss.exact_prior == (name not in ("cosface", "ldam"))
+    if loss.exact_prior:
+        assert slope < 1e-6
+        assert (loss.prior_factor(COUNTS) != 1).any()  # weighted as they are here, all do something
+
+
+@every_loss
+def test_a_subclass_inherits_the_declared_prior_whatever_it_is_called(name, monkeypatch):
+    monkeypatch.setitem(LOSSES, "mine", type("Mine", (LOSSES[name],), {}))
+    own, other = built("mine"), built(name)
+    assert own.exact_prior == other.exact_prior
+    assert own.prior_reason == other.prior_reason
+    np.testing.assert_array_equal(own.prior_factor(COUNTS), other.prior_factor(COUNTS))
+
+
+def test_a_module_that_declares_nothing_counts_by_its_class_weights_and_is_not_exact():
+    class Own(nn.Module):
+        def __init__(self, alpha=None):
+            super().__init__()
+            self.register_buffer("alpha", alpha)
+
+    weights = torch.tensor([1.0, 2.0, 3.0, 4.0])
+    assert declared_factor(Own(weights), COUNTS).tolist() == weights.tolist()
+    assert declared_factor(Own(), COUNTS).tolist() == [1.0] * 4
+    assert not hasattr(Own(), "exact_prior")

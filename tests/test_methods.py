@@ -1,14 +1,17 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from small import COUNTS, Small, batch, built, loss_for, moment, task
 from torch import nn
 
+from evenface.balance import implied_prior
 from evenface.errors import InputError
 from evenface.losses import build_loss
 from evenface.methods import METHODS, Method, build_method
 from evenface.networks import build_network
+from evenface.recipes import load_recipe
 
 every_method = pytest.mark.parametrize("name", sorted(METHODS))
 
@@ -186,3 +189,45 @@ def test_a_real_network_trains_and_predicts():
     method(images, targets).mean().backward()
     assert all(torch.isfinite(p.grad).all() for p in method.parameters())
     assert method.eval().predict(images).shape == (2, 3)
+
+
+@every_method
+def test_the_declared_prior_is_that_of_the_minimum(name):
+    """At even probabilities, on samples as often as 1 over the declared factors, nothing moves the classifier's bias.
+
+    All samples show the same, and the classifier knows nothing yet, so only the frequency of the classes can move it.
+    """
+    method = built(name, alpha="inverse")
+    factor = method.prior_factor(COUNTS)
+    assert factor.shape == (3,)
+    assert (factor > 0).all()
+    if not method.exact_prior and name != "drw":  # drw: exact in its last part, which is not all of training
+        return
+    often = 60 / (method.loss.prior_factor(COUNTS) * factor)  # in proportion to counts, if the weights are inverse
+    often = (often / often.min()).round().astype(int)
+    targets = torch.arange(3).repeat_interleave(torch.tensor(often))
+    images = torch.full((len(targets), 1, 16, 16), 0.5)
+    method.now = replace(moment(len(targets), epoch=9), second=None)
+    last = method.mapping[-1] if name == "dicc" else method.network.classifier
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    (method(images, targets).mean()).backward()
+    each = built("plain", alpha="inverse")
+    nn.init.zeros_(each.network.classifier.weight)
+    nn.init.zeros_(each.network.classifier.bias)
+    each(images[:1], targets[:1]).mean().backward()  # what a single sample would move
+    assert last.bias.grad.abs().max() < 0.02 * each.network.classifier.bias.grad.abs().max()
+
+
+@every_method
+def test_a_subclass_implies_what_its_parent_does_whatever_it_is_called(name, monkeypatch):
+    """Class prior of a recipe: sampling of the last stage, loss and method together."""
+    monkeypatch.setitem(METHODS, "mine", type("Mine", (METHODS[name],), {}))
+    options = {} if name in ("ordinal", "regression") else {"loss.name": "focal", "loss.alpha": "effective"}
+    recipe = {"name": "r", "data": {"source": "folder", "root": "x"}}
+    own, other = (
+        implied_prior(load_recipe(recipe, {"method.name": which, **options}), [30, 20, 10]) for which in ("mine", name)
+    )
+    np.testing.assert_array_equal(own.prior, other.prior)
+    assert own.exact == other.exact
+    assert own.said == other.said

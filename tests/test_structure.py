@@ -23,8 +23,9 @@ studies serving
 elsewhere fitting cards
 search
 training assembly learner reporting calibrating
+balance
 runs
-methods faces balance
+methods faces
 data losses
 augment statistics kinds
 evaluation synthesis networks imbalance plugins doctor audit

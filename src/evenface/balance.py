@@ -1,45 +1,45 @@
-"""The balance of classes that a trained network has in mind when it says how probable each class is."""
+"""Class prior implied by a training: for which class frequencies the probabilities of a network hold."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from evenface.errors import InputError
-from evenface.imbalance import class_weights, effective_number_weights
+from evenface.imbalance import effective_number_weights
 from evenface.recipes import Recipe
+from evenface.runs import Run
 
-SHIFTED = (
-    "balanced-softmax",
-    "cefl",
-    "class-balanced",
-    "cross-entropy",
-    "focal",
-    "label-smoothing",
-    "logit-adjustment",
-)
-"""Losses whose minimum is, up to a temperature, the posterior of a balance that can be told."""
-PLAIN = ("plain", "crt", "dicc", "eac", "frozen-then-tuned", "mixup")
-"""Methods that leave it so."""
+if TYPE_CHECKING:
+    from evenface.methods.base import Method
 
 
 @dataclass(frozen=True)
 class Implied:
-    """The balance of classes that a run's probabilities imply: shares ``(C,)``, why, whether that is exact."""
+    """The class prior that a run's probabilities imply: shares ``(C,)``, why, whether that is exact."""
 
     prior: np.ndarray
     said: str
     exact: bool
 
 
-def implied_prior(recipe: Recipe, counts: npt.ArrayLike) -> Implied:
-    r"""Say for what balance of the classes the probabilities of a trained network hold.
+def implied_prior(
+    recipe: Recipe,
+    counts: npt.ArrayLike,
+    *,
+    names: Sequence[str] | None = None,
+    method: "Method | None" = None,
+) -> Implied:
+    r"""Compute for which class prior the probabilities of a trained network hold.
 
-    .. math:: \pi_y \propto n_y \, d_y \, w_y \, a_y
+    .. math:: \pi_y \propto n_y \, d_y \, l_y \, m_y
 
-    with the training counts n; how often a sample of the class is drawn, d (``training.sampling``, or that of a
-    method's last stage); the loss's weight of the class, w; and, of losses that take the balance out themselves, a:
-    :math:`1 / n_y` of balanced softmax, :math:`n_y^{-\tau}` of logit adjustment.
+    with the training counts n; how often a sample of the class is drawn, d (by the sampling of the method's last stage,
+    else ``training.sampling``); and the factors that the loss and the method declare, l and m
+    (:meth:`evenface.losses.Loss.prior_factor`, :meth:`evenface.methods.Method.prior_factor`): the weight of the class,
+    for example, or :math:`1 / n_y` of balanced softmax.
 
     Parameters
     ----------
@@ -47,17 +47,21 @@ def implied_prior(recipe: Recipe, counts: npt.ArrayLike) -> Implied:
         What was trained.
     counts : array_like of shape (C,)
         Training samples of each class.
+    names : sequence of str, optional
+        The classes, for losses whose options name them.
+    method : Method, optional
+        The method as it was trained. By default one is built of the recipe; of a recipe whose plugins are not loaded
+        only what is known without them counts, and the result is not exact.
 
     Returns
     -------
     Implied
-        Shares sum to 1; a class without training samples has 0. ``exact`` is false where a loss of margins or a method
-        moves probabilities in a way that is no change of balance; the shares then leave out what it does, but for the
-        class weights of ``drw`` and of one-vs-all.
+        Shares sum to 1; a class without training samples has 0. ``exact`` is false where loss or method do not declare
+        that their minimum is the posterior under that prior, up to a temperature.
 
     Notes
     -----
-    A wrong balance makes a correction worse than none: to correct a balanced softmax by training counts takes them out
+    A wrong prior makes a correction worse than none: to correct a balanced softmax by training counts takes them out
     twice. Weighted cross-entropy is least at :math:`p(y \mid x) \propto w_y p(x \mid y) n_y`; drawing acts as a weight
     does. Focal loss is least at another function of the same posterior, which a temperature takes back.
     """
@@ -65,60 +69,63 @@ def implied_prior(recipe: Recipe, counts: npt.ArrayLike) -> Implied:
     there = n > 0
     if not there.any():
         raise InputError("no class has a training sample")
-    known = n[there]
-    drawn, drawing = _drawn(recipe, known)
-    loss, by_loss = _of_loss(recipe, known)
-    method, by_method = _of_method(recipe, known)
+    known = tuple(names or (str(place) for place in range(len(n))))
+    if method is None:
+        factor, reasons, exact = _asked(recipe, n, there, known)
+    else:
+        factor, reasons, exact = _declared(recipe, method, n)
+        factor = factor[there]
     prior = np.zeros_like(n)
-    prior[there] = known * drawn * loss * method
-    said = " and ".join(filter(None, ("training counts", drawing, by_loss, by_method)))
-    exact = recipe.loss.name in SHIFTED and recipe.method.name in PLAIN
-    return Implied(prior / prior.sum(), said, exact)
+    prior[there] = n[there] * factor
+    return Implied(prior / prior.sum(), " and ".join(["training counts", *reasons]), exact)
 
 
-def _drawn(recipe: Recipe, n: np.ndarray) -> tuple[np.ndarray, str]:
-    """Say how often one sample of each class is drawn, up to a factor."""
-    rule = "inverse" if recipe.method.name in ("crt", "lws") else recipe.training.sampling
-    rules = {"none": np.ones_like(n), "inverse": 1 / n, "reversed": 1 / n**2}
-    effective = rule == "effective"
-    found = effective_number_weights(n, beta=recipe.training.sampling_beta) if effective else rules[rule]
-    return found, "" if rule == "none" else f"{rule} sampling"
+def prior_of(run: Run) -> Implied:
+    """Return the class prior that a run's probabilities imply, as the run recorded it; computed for older runs."""
+    known = run.facts.get("implied_prior")
+    if known is not None:
+        return Implied(np.array(known["shares"]), known["said"], known["exact"])
+    return implied_prior(run.recipe, run.facts["counts"]["train"], names=run.facts["classes"])
 
 
-def _of_loss(recipe: Recipe, n: np.ndarray) -> tuple[np.ndarray, str]:
-    """Say what the loss does to the balance, by its class weights or its own terms."""
-    name, options = recipe.loss.name, recipe.loss.options
-    if recipe.method.name == "one-vs-all":
-        return np.ones_like(n), ""
-    if name == "balanced-softmax":
-        return 1 / n, name
-    if name == "logit-adjustment":
-        return n ** -float(options.get("tau", 1.0)), name
-    if name == "class-balanced":
-        return effective_number_weights(n, beta=float(options.get("beta", 0.999))), name
-    alpha = options.get("alpha")
-    if alpha is None or (not isinstance(alpha, str) and len(alpha) != len(n)):
-        return np.ones_like(n), ""
-    weights = class_weights(alpha, n, beta=float(options.get("beta", 0.999)))
-    return np.ones_like(n) if weights is None else weights, "class weights"
+def _asked(
+    recipe: Recipe, n: np.ndarray, there: np.ndarray, names: tuple[str, ...]
+) -> tuple[np.ndarray, list[str], bool]:
+    """Compute the factors of the classes that have samples, from a method that is built for it."""
+    from evenface.losses import LOSSES
+    from evenface.methods import METHODS
+    from evenface.methods.building import method_on_stand_in
+
+    if recipe.method.name not in METHODS or recipe.loss.name not in {*LOSSES, "adaptive"}:
+        drawn, reason = _drawn(recipe, recipe.training.sampling, n[there])
+        return drawn, [*reason, "what a plugin does, which is not loaded"], False
+    alpha = recipe.loss.options.get("alpha")
+    if isinstance(alpha, list | tuple) and len(alpha) == len(n):  # of all classes; those without samples are left out
+        some = [weight for weight, present in zip(alpha, there, strict=True) if present]
+        loss = recipe.loss.model_copy(update={"alpha": some})
+        recipe = recipe.model_copy(update={"loss": loss})
+    present = [name for name, has in zip(names, there, strict=True) if has]
+    return _declared(recipe, method_on_stand_in(recipe, n[there].astype(np.int64), present), n[there])
 
 
-def _of_method(recipe: Recipe, n: np.ndarray) -> tuple[np.ndarray, str]:
-    """Say what methods with weights of their own do to it."""
-    if recipe.method.name == "drw":
-        return effective_number_weights(n, beta=float(recipe.method.options.get("beta", 0.9999))), "deferred weights"
-    if recipe.method.name == "one-vs-all":
-        return _of_detectors(recipe, n)
-    return np.ones_like(n), ""
+def _declared(recipe: Recipe, method: "Method", n: np.ndarray) -> tuple[np.ndarray, list[str], bool]:
+    """Multiply the factors of sampling, loss and method; say what changes the prior, and whether that is exact."""
+    from evenface.losses.base import declared_factor
+
+    factor, reasons = _drawn(recipe, method.stages[-1].sampling or recipe.training.sampling, n)
+    for declared, reason in (
+        (declared_factor(method.loss, n), getattr(method.loss, "prior_reason", "class weights")),
+        (method.prior_factor(n), method.prior_reason),
+    ):
+        factor = factor * declared
+        if np.ptp(declared[n > 0]) > 1e-9 * np.max(declared):
+            reasons.append(reason)
+    return factor, reasons, method.exact_prior and getattr(method.loss, "exact_prior", False)
 
 
-def _of_detectors(recipe: Recipe, n: np.ndarray) -> tuple[np.ndarray, str]:
-    """Say how much more a detector's positives weigh than its negatives."""
-    from evenface.losses import detectors
-
-    chosen = detectors(recipe.loss.name, n.astype(np.int64), [str(i) for i in range(len(n))], **recipe.loss.options)
-    factors = []
-    for one, own in zip(chosen, n, strict=True):
-        weights = class_weights(one.options.get("alpha"), [n.sum() - own, own])
-        factors.append(1.0 if weights is None else float(weights[1] / weights[0]))
-    return np.array(factors), "weights of the detectors" if any(factor != 1 for factor in factors) else ""
+def _drawn(recipe: Recipe, rule: str, n: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Compute how often one sample of each class is drawn, up to a factor."""
+    some = np.maximum(n, 1)
+    effective = effective_number_weights(some, beta=recipe.training.sampling_beta)
+    rules = {"none": np.ones_like(n), "inverse": 1 / some, "reversed": 1 / some**2, "effective": effective}
+    return rules[rule], [] if rule == "none" else [f"{rule} sampling"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from evenface.balance import implied_prior
+from evenface.balance import prior_of
 from evenface.errors import InputError
 from evenface.evaluation.abstention import Answered, Point, answered, risk_coverage
 from evenface.evaluation.calibration_errors import error_estimates
@@ -36,7 +36,7 @@ def fit(run: Run) -> Calibration | None:
     if validation is None or len(validation) < AT_LEAST:
         (run.folder / FILE).unlink(missing_ok=True)
         return None
-    implied = implied_prior(run.recipe, run.facts["counts"]["train"])
+    implied = prior_of(run)
     found = Calibration.fit(validation, implied.prior, implied.said, exact=implied.exact)
     found.save(run.folder)
     return found

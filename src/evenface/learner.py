@@ -200,21 +200,9 @@ def detects(recipe: Recipe) -> bool:
 
 
 def _loss(recipe: Recipe, counts: np.ndarray, names: tuple[str, ...]) -> "nn.Module":
-    """Build the loss; where each class is detected by itself, of one of two classes for each."""
-    from evenface.losses import build_loss, build_one_vs_rest, detectors
-    from evenface.methods import METHODS
-    from evenface.registry import find
+    from evenface.methods.building import loss_of
 
-    if detects(recipe):
-        return build_one_vs_rest(detectors(recipe.loss.name, counts, names, **recipe.loss.options))
-    if recipe.loss.name == "adaptive":
-        raise InputError(
-            f"loss 'adaptive' is chosen for each class against the rest, method {recipe.method.name!r} has one for all",
-            "Set method.name=one-vs-all, or take another loss.",
-        )
-    scale = recipe.network.head_scale if recipe.network.head == "cosine" else None
-    absent = find("method", recipe.method.name, METHODS).absent_classes
-    return build_loss(recipe.loss.name, counts, names=names, head_scale=scale, absent=absent, **recipe.loss.options)
+    return loss_of(recipe, counts, names)
 
 
 def trained_method(run: Run) -> "Method":

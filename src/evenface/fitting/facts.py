@@ -2,11 +2,12 @@
 
 import resource
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from evenface.balance import implied_prior
 from evenface.data.attributes import attributes_of
 from evenface.data.protocol import Split
 from evenface.faces.store import Store
@@ -17,6 +18,9 @@ from evenface.methods.scale import ScaleMethod
 from evenface.recipes import Recipe
 from evenface.runs import environment
 
+if TYPE_CHECKING:
+    from evenface.methods.base import Method
+
 SELECTED_ON_TEST = (
     "the weights were selected on the test data, as some papers do: the figures flatter, and curves named validation "
     "are of the test data"
@@ -24,16 +28,24 @@ SELECTED_ON_TEST = (
 
 
 def facts_of(
-    recipe: Recipe, store: Store, split: Split, device: str, frames: int, precision: str = "32-true"
+    recipe: Recipe,
+    store: Store,
+    split: Split,
+    device: str,
+    frames: int,
+    precision: str = "32-true",
+    method: "Method | None" = None,
 ) -> dict[str, Any]:
     """Say what a run rests on; all of it known before training."""
     manifest = store.manifest
+    implied = implied_prior(recipe, manifest.counts(split.train), names=manifest.classes, method=method)
     sides = {"train": split.train, "validation": split.validation, "test": split.test}
     return {
         "recipe": recipe.model_dump(mode="json"),
         "seed": recipe.seed,
         "device": device,
         "precision": precision,
+        "implied_prior": {"shares": implied.prior.tolist(), "said": implied.said, "exact": implied.exact},
         "environment": environment(),
         "manifest": manifest.hash,
         "store": str(store.path),

@@ -41,7 +41,7 @@ def fit_pictures(run: Run, recipe: Recipe) -> None:
     precision = cast(Precision, run.precision) if (run.folder / FACTS).is_file() else chosen
     fabric = _fabric(options, accelerator, precision, moves_all=method.moves_all)
     fabric.launch()
-    facts = facts_of(recipe, store, split, str(fabric.device), frames, precision)
+    facts = facts_of(recipe, store, split, str(fabric.device), frames, precision, method)
     if fabric.is_global_zero:
         run.begin(facts, sides_of(store, split))
         run.log(f"training {recipe.name} on {fabric.device} in {precision}: {store.summary()}")

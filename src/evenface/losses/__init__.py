@@ -12,6 +12,7 @@ from evenface.errors import InputError
 from evenface.imbalance import class_weights
 from evenface.losses.adaptive import Adaptive
 from evenface.losses.balanced_softmax import BalancedSoftmaxLoss
+from evenface.losses.base import Loss
 from evenface.losses.cefl import CEFLLoss
 from evenface.losses.class_balanced import ClassBalancedLoss
 from evenface.losses.cosface import CosFaceLoss
@@ -36,6 +37,7 @@ __all__ = [
     "LDAMLoss",
     "LabelSmoothingLoss",
     "LogitAdjustmentLoss",
+    "Loss",
     "OneVsRestLoss",
     "build_loss",
     "build_one_vs_rest",
@@ -65,7 +67,9 @@ def register_loss(name: str, loss: type[nn.Module]) -> None:
         What recipes call it.
     loss : type
         A module ``(logits (B, C), targets (B,)) -> (B,)``. If its constructor takes ``counts`` it is given the
-        training counts; if it takes ``alpha`` it is given class weights, a float32 tensor of shape (C,) or None.
+        training counts; if it takes ``alpha`` it is given class weights, a float32 tensor of shape (C,) or None. A
+        subclass of :class:`Loss` or of a shipped loss declares which class prior it implies; of any other module it
+        is taken for unknown, and fitted on validation data where it is needed.
 
     Raises
     ------

@@ -1,14 +1,15 @@
 """Softmax that knows how uneven training is: balanced softmax."""
 
+import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from evenface.imbalance import inverse_frequency_weights
-from evenface.losses.base import check_logits, true_log_probability
+from evenface.losses.base import Loss, check_logits, true_log_probability
 
 
-class BalancedSoftmaxLoss(nn.Module):
+class BalancedSoftmaxLoss(Loss):
     r"""Balanced softmax, one value per sample.
 
     .. math:: L = -\log \frac{n_y e^{z_y}}{\sum_j n_j e^{z_j}}
@@ -41,11 +42,18 @@ class BalancedSoftmaxLoss(nn.Module):
 
     log_counts: Tensor
 
+    exact_prior = True
+    prior_reason = "balanced softmax"
+
     def __init__(self, counts: npt.ArrayLike) -> None:
         super().__init__()
         # Against the rarest class: a factor common to all counts cancels, and small numbers keep more digits.
         rarity = inverse_frequency_weights(counts, normalise="none")
         self.register_buffer("log_counts", torch.tensor(rarity.max() / rarity).log().float())
+
+    def prior_factor(self, counts: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Return 1 over the counts: the prior is uniform."""
+        return 1.0 / np.maximum(np.asarray(counts, dtype=np.float64), 1)
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Give one value per sample: logits ``(B, C)``, targets ``(B,)`` int64."""

@@ -1,7 +1,51 @@
 """What all losses share: the check of their input and safe logarithms."""
 
+import numpy as np
+import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+
+class Loss(nn.Module):
+    """Base of losses ``(logits (B, C), targets (B,)) -> (B,)``: declares the class prior that a loss implies.
+
+    A network that minimises a loss comes to the class posterior under some prior: that of the training data times
+    :meth:`prior_factor`. Subclasses inherit what is declared; one that changes the minimum declares its own.
+
+    Attributes
+    ----------
+    exact_prior : bool
+        Whether the minimum is, up to a temperature, the posterior under that prior. A margin, for example, moves
+        probabilities in a way that is no change of prior.
+    prior_reason : str
+        What changes the prior, in words.
+    """
+
+    exact_prior: bool = False
+    prior_reason: str = "class weights"
+
+    def prior_factor(self, counts: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Return the factor by which the loss changes the share of each class.
+
+        Parameters
+        ----------
+        counts : array_like of shape (C,)
+            Training samples of each class.
+
+        Returns
+        -------
+        ndarray of shape (C,), float64
+            Up to a common factor. Here the weights of the classes (a buffer ``alpha``), 1 where there are none.
+        """
+        alpha: Tensor | None = getattr(self, "alpha", None)
+        return np.ones(len(np.asarray(counts))) if alpha is None else alpha.double().cpu().numpy()
+
+
+def declared_factor(loss: nn.Module, counts: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Return what a loss declares as its :meth:`Loss.prior_factor`; the class weights of one that declares nothing."""
+    own = loss.prior_factor if hasattr(loss, "prior_factor") else None
+    found: npt.NDArray[np.float64] = own(counts) if callable(own) else Loss.prior_factor(loss, counts)  # type: ignore[arg-type]
+    return found
 
 
 def check_logits(logits: Tensor, targets: Tensor, alpha: Tensor | None = None) -> None:

@@ -1,11 +1,11 @@
 """Cross-entropy for hard samples, focal loss for easy ones: CEFL."""
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from evenface.losses.base import check_logits, focusing, true_log_probability, weighted
+from evenface.losses.base import Loss, check_logits, focusing, true_log_probability, weighted
 
 
-class CEFLLoss(nn.Module):
+class CEFLLoss(Loss):
     r"""Cross-entropy focal loss, one value per sample.
 
     .. math:: CEFL = -\alpha_y [(1 - p_y) \log p_y + p_y (1 - p_y)^\gamma \log p_y]
@@ -36,6 +36,7 @@ class CEFLLoss(nn.Module):
     tensor([0.4332])
     """
 
+    exact_prior = True
     alpha: Tensor | None
 
     def __init__(self, gamma: float = 2.0, alpha: Tensor | None = None) -> None:

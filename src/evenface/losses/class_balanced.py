@@ -1,14 +1,16 @@
 """Cross-entropy or focal loss, weighted by the effective number of samples: class-balanced loss."""
 
+import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from evenface.imbalance import effective_number_weights
+from evenface.losses.base import Loss
 from evenface.losses.focal import FocalLoss
 
 
-class ClassBalancedLoss(nn.Module):
+class ClassBalancedLoss(Loss):
     r"""Class-balanced loss, one value per sample.
 
     .. math:: CB = -\frac{1 - \beta}{1 - \beta^{n_y}} (1 - p_y)^\gamma \log p_y
@@ -49,12 +51,19 @@ class ClassBalancedLoss(nn.Module):
     tensor([0.1437, 1.2426])
     """
 
+    exact_prior = True
+    prior_reason = "class-balanced weights"
+
     def __init__(
         self, counts: npt.ArrayLike, beta: float = 0.999, gamma: float = 0.0, normalise: str = "classes"
     ) -> None:
         super().__init__()
         weights = effective_number_weights(counts, beta=beta, normalise=normalise)
         self.focal = FocalLoss(gamma, torch.tensor(weights, dtype=torch.float32))
+
+    def prior_factor(self, counts: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Return the weights of the classes."""
+        return self.focal.prior_factor(counts)
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Give one value per sample: logits ``(B, C)``, targets ``(B,)`` int64."""

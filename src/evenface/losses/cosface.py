@@ -1,11 +1,11 @@
 """One margin for all classes: large margin cosine loss, CosFace; focal and weighted where asked for."""
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from evenface.losses.base import check_logits, focusing, less_margin, true_log_probability, weighted
+from evenface.losses.base import Loss, check_logits, focusing, less_margin, true_log_probability, weighted
 
 
-class CosFaceLoss(nn.Module):
+class CosFaceLoss(Loss):
     r"""Large margin cosine loss, one value per sample.
 
     .. math::

@@ -1,11 +1,11 @@
 """Cross-entropy, plain or with class weights."""
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from evenface.losses.base import check_logits, true_log_probability, weighted
+from evenface.losses.base import Loss, check_logits, true_log_probability, weighted
 
 
-class CrossEntropyLoss(nn.Module):
+class CrossEntropyLoss(Loss):
     r"""Cross-entropy, one value per sample.
 
     .. math:: CE = -\alpha_y \log p_y
@@ -37,6 +37,7 @@ class CrossEntropyLoss(nn.Module):
     tensor([1.3863, 1.3863])
     """
 
+    exact_prior = True
     alpha: Tensor | None
 
     def __init__(self, alpha: Tensor | None = None) -> None:

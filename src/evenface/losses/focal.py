@@ -1,11 +1,11 @@
 """Cross-entropy that attends to hard samples: focal loss."""
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from evenface.losses.base import check_logits, focusing, true_log_probability, weighted
+from evenface.losses.base import Loss, check_logits, focusing, true_log_probability, weighted
 
 
-class FocalLoss(nn.Module):
+class FocalLoss(Loss):
     r"""Focal loss, one value per sample.
 
     .. math:: FL = -\alpha_y (1 - p_y)^\gamma \log p_y
@@ -38,6 +38,7 @@ class FocalLoss(nn.Module):
     tensor([1.3863, 1.3863])
     """
 
+    exact_prior = True
     alpha: Tensor | None
 
     def __init__(self, gamma: float = 2.0, alpha: Tensor | None = None) -> None:

@@ -1,11 +1,11 @@
 """Cross-entropy with targets that are never quite sure: label smoothing."""
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from evenface.losses.base import check_logits, in_32_bits, weighted
+from evenface.losses.base import Loss, check_logits, in_32_bits, weighted
 
 
-class LabelSmoothingLoss(nn.Module):
+class LabelSmoothingLoss(Loss):
     r"""Cross-entropy against smoothed labels, one value per sample.
 
     .. math:: L = -\alpha_y \left[(1 - \epsilon) \log p_y + \frac{\epsilon}{C} \sum_j \log p_j\right]
@@ -39,6 +39,7 @@ class LabelSmoothingLoss(nn.Module):
     tensor([1.3863])
     """
 
+    exact_prior = True
     alpha: Tensor | None
 
     def __init__(self, epsilon: float = 0.1, alpha: Tensor | None = None) -> None:

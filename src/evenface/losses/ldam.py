@@ -2,13 +2,13 @@
 
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from evenface.imbalance import inverse_frequency_weights
-from evenface.losses.base import check_logits, less_margin, true_log_probability, weighted
+from evenface.losses.base import Loss, check_logits, less_margin, true_log_probability, weighted
 
 
-class LDAMLoss(nn.Module):
+class LDAMLoss(Loss):
     r"""Label-distribution-aware margin loss, one value per sample.
 
     .. math::

@@ -3,13 +3,13 @@
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from evenface.imbalance import ratio
-from evenface.losses.base import check_logits, true_log_probability
+from evenface.losses.base import Loss, check_logits, true_log_probability
 
 
-class LogitAdjustmentLoss(nn.Module):
+class LogitAdjustmentLoss(Loss):
     r"""Logit-adjusted softmax cross-entropy, one value per sample.
 
     .. math:: L = -\log \frac{e^{z_y + \tau \log \pi_y}}{\sum_j e^{z_j + \tau \log \pi_j}}, \quad
@@ -45,12 +45,20 @@ class LogitAdjustmentLoss(nn.Module):
 
     adjustment: Tensor
 
+    exact_prior = True
+    prior_reason = "logit adjustment"
+
     def __init__(self, counts: npt.ArrayLike, tau: float = 1.0) -> None:
         super().__init__()
         if not tau >= 0:
             raise ValueError(f"tau must be >= 0, got {tau}")
+        self.tau = tau
         adjustment = -tau * np.log1p(ratio(counts))  # 1 / pi = 1 + negatives over positives
         self.register_buffer("adjustment", torch.tensor(adjustment, dtype=torch.float32))
+
+    def prior_factor(self, counts: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Return the counts to the power of -tau: with tau 1 the prior is uniform."""
+        return np.asarray(np.maximum(np.asarray(counts, dtype=np.float64), 1) ** -self.tau)
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Give one value per sample: logits ``(B, C)``, targets ``(B,)`` int64."""

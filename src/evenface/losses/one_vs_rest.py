@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from evenface import imbalance
 from evenface.errors import InputError
 from evenface.losses.adaptive import Adaptive
+from evenface.losses.base import Loss, declared_factor
 from evenface.registry import check_options
 
 
-class OneVsRestLoss(nn.Module):
+class OneVsRestLoss(Loss):
     r"""Sum of the losses of C detectors, one value per sample.
 
     .. math:: \ell = \sum_c \ell_c\bigl((0, z_c), [y = c]\bigr)
@@ -33,9 +34,17 @@ class OneVsRestLoss(nn.Module):
         On calling, if there is not one loss per logit.
     """
 
+    prior_reason = "weights of the detectors"
+
     def __init__(self, losses: Sequence[nn.Module]) -> None:
         super().__init__()
         self.losses = nn.ModuleList(losses)
+
+    def prior_factor(self, counts: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Return how much more each detector's positives weigh than its negatives."""
+        n = np.asarray(counts, dtype=np.float64)
+        pairs = [declared_factor(loss, [n.sum() - own, own]) for loss, own in zip(self.losses, n, strict=True)]
+        return np.array([positive / negative for negative, positive in pairs])
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Give one value per sample: logits ``(B, C)``, targets ``(B,)`` int64."""

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -124,6 +125,12 @@ class Method(nn.Module, ABC):
         Whether it can learn where some class has no training sample.
     detects : bool
         Whether it judges each class by itself: :meth:`scores` are kept beside the probabilities then.
+    exact_prior : bool
+        Whether the method leaves the minimum of its loss what it is, but for :meth:`prior_factor`: then probabilities
+        hold, up to a temperature, for a class prior that follows from counts, sampling, loss and that factor. A
+        subclass inherits it, and declares its own where it changes the minimum.
+    prior_reason : str
+        What :meth:`prior_factor` comes from, in words.
     now : Moment
         Set before each step.
 
@@ -147,6 +154,8 @@ class Method(nn.Module, ABC):
     sequences: bool = False
     absent_classes: bool = False
     detects: bool = False
+    exact_prior: bool = False
+    prior_reason: str = ""
     now: Moment
 
     def __init__(self, network: nn.Module, loss: nn.Module) -> None:
@@ -172,6 +181,21 @@ class Method(nn.Module, ABC):
 
     def begin_stage(self, stage: int) -> None:
         """Get ready for the stage of that number, from 1; a place to set weights anew."""
+
+    def prior_factor(self, counts: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Return the factor by which the method, beyond its loss and its last stage's sampling, changes the prior.
+
+        Parameters
+        ----------
+        counts : array_like of shape (C,)
+            Training samples of each class.
+
+        Returns
+        -------
+        ndarray of shape (C,), float64
+            Up to a common factor; here 1.
+        """
+        return np.ones(len(np.asarray(counts)))
 
     def training_notes(self, epochs: int) -> list[str]:  # noqa: ARG002  for subclasses
         """Return what a reader must know of how this training went; it goes into the run's notes and its log.

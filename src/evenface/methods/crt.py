@@ -23,6 +23,8 @@ class CRT(Decoupled):
     Kang et al., *Decoupling representation and classifier for long-tailed recognition*, ICLR 2020, section 4.
     """
 
+    exact_prior = True
+
     def begin_stage(self, stage: int) -> None:
         """Rest the network and draw the classifier's weights anew, in place: the optimiser knows them already."""
         super().begin_stage(stage)

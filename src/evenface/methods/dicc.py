@@ -59,6 +59,8 @@ class DICC(Method):
     Biomimetics 2025, section 3.
     """
 
+    exact_prior = True
+
     def __init__(
         self,
         network: nn.Module,

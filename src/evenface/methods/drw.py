@@ -1,5 +1,7 @@
 """The loss as it is first, weighted by class later: deferred re-weighting, DRW."""
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -43,6 +45,7 @@ class DRW(Method):
     algorithm 1; weights from epoch 160 of 200 on.
     """
 
+    prior_reason = "deferred weights"
     weights: Tensor
 
     def __init__(
@@ -54,6 +57,10 @@ class DRW(Method):
         self.start = start
         weights = effective_number_weights(task.counts, beta=beta, names=task.names)
         self.register_buffer("weights", torch.tensor(weights, dtype=torch.float32), persistent=False)
+
+    def prior_factor(self, counts: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Return the weights of the last part of training."""
+        return super().prior_factor(counts) if self.start >= 1 else self.weights.double().cpu().numpy()
 
     def training_loss(self, images: Tensor, targets: Tensor) -> Tensor:
         """Give the loss of the network's logits, weighted by class once the start has passed."""

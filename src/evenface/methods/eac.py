@@ -54,6 +54,7 @@ class EAC(Method):
     """
 
     clips = stored = False
+    exact_prior = True
 
     def __init__(
         self, network: nn.Module, loss: nn.Module, task: Task, lam: float = 5.0, ramp: float | None = None

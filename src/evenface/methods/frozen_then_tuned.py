@@ -31,6 +31,7 @@ class FrozenThenTuned(Method):
     """
 
     moves_all = False
+    exact_prior = True
     tuned: Tensor
 
     def __init__(self, network: nn.Module, loss: nn.Module, frozen: float = 0.3) -> None:

@@ -45,6 +45,7 @@ class Mixup(Method):
     """
 
     stored = False
+    exact_prior = True
 
     def __init__(self, network: nn.Module, loss: nn.Module, alpha: float = 0.2) -> None:
         super().__init__(network, loss)

@@ -9,6 +9,7 @@ class Plain(Method):
     """Training by the loss alone. The baseline, and all that weighted losses and sampling need."""
 
     sequences = True
+    exact_prior = True
 
     def training_loss(self, images: Tensor, targets: Tensor) -> Tensor:
         """Give the loss of the network's logits, one value per sample."""

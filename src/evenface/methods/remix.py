@@ -39,6 +39,7 @@ class Remix(Mixup):
     Chou et al., *Remix: rebalanced mixup*, ECCV workshops 2020, sec. 3.
     """
 
+    exact_prior = False  # labels go to the rarer class
     counts: Tensor
 
     def __init__(

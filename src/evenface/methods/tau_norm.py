@@ -33,6 +33,8 @@ class TauNorm(Plain):
     Kang et al., *Decoupling representation and classifier for long-tailed recognition*, ICLR 2020, section 4.
     """
 
+    exact_prior = False  # norms are taken out after training
+
     def __init__(self, network: nn.Module, loss: nn.Module, tau: float = 1.0, bias: str = "drop") -> None:
         super().__init__(network, loss)
         if type(network.classifier) is not nn.Linear:

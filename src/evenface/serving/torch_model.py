@@ -11,7 +11,7 @@ from lightning_fabric import Fabric
 
 from evenface import learner
 from evenface.augment import to_float
-from evenface.balance import implied_prior
+from evenface.balance import prior_of
 from evenface.cards import card_of
 from evenface.evaluation.fitted import Calibration
 from evenface.runs import Run
@@ -58,8 +58,7 @@ class TorchModel(Model):
         self.detects, self.classes = self.method.detects, tuple(run.facts["classes"])
         self.ordered = run.predictions.ordered
         self.calibration = Calibration.load(run.folder)
-        counts = run.facts["counts"]["train"]
-        self.prior = self.calibration.prior if self.calibration else implied_prior(run.recipe, counts).prior
+        self.prior = self.calibration.prior if self.calibration else prior_of(run).prior
         with run.weights.open("rb") as file:
             self.key = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 

@@ -1,0 +1,73 @@
+"""The loss of a recipe, and its method on a stand-in network: for what is asked of a recipe without any data."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from evenface.errors import InputError
+from evenface.losses import build_loss, build_one_vs_rest, detectors
+from evenface.methods import METHODS, build_method
+from evenface.methods.base import Method, Task
+from evenface.networks.backbone import Outputs
+from evenface.recipes import Recipe
+from evenface.registry import find
+
+
+def loss_of(recipe: Recipe, counts: np.ndarray, names: Sequence[str]) -> nn.Module:
+    """Build the loss of a recipe; where each class is detected by itself, of one of two classes for each.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Whose method is registered.
+    counts : ndarray of shape (C,)
+        Training samples of each class.
+    names : sequence of str
+        The classes.
+
+    Raises
+    ------
+    InputError
+        If the loss cannot be built, or does not suit the method.
+    """
+    method = find("method", recipe.method.name, METHODS)
+    if method.detects:
+        return build_one_vs_rest(detectors(recipe.loss.name, counts, names, **recipe.loss.options))
+    if recipe.loss.name == "adaptive":
+        raise InputError(
+            f"loss 'adaptive' is chosen for each class against the rest, method {recipe.method.name!r} has one for all",
+            "Set method.name=one-vs-all, or take another loss.",
+        )
+    scale = recipe.network.head_scale if recipe.network.head == "cosine" else None
+    absent = method.absent_classes
+    return build_loss(recipe.loss.name, counts, names=names, head_scale=scale, absent=absent, **recipe.loss.options)
+
+
+def method_on_stand_in(recipe: Recipe, counts: np.ndarray, names: Sequence[str]) -> Method:
+    """Build the method of a recipe on a network of a single layer, to ask what the method declares.
+
+    Parameters and errors are those of :func:`loss_of`; a method from outside the package may raise others.
+    """
+    classes = len(counts)
+    task = Task(counts, tuple(names), recipe.training.batch_size, torch.ones(int(counts.sum()), classes), ordered=True)
+    loss = loss_of(recipe, counts, names)
+    return build_method(recipe.method.name, _StandIn(classes), loss, task=task, **recipe.method.options)
+
+
+class _StandIn(nn.Module):
+    """A network of two features."""
+
+    resting = False
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.classifier = nn.Linear(2, classes)
+
+    def reset_classifier(self, classes: int | None = None) -> None:
+        self.classifier = nn.Linear(2, classes or self.classifier.out_features)
+
+    def forward(self, images: Tensor) -> Outputs:
+        features = images.flatten(1)[:, :2]
+        return Outputs(self.classifier(features), features, features[:, :, None, None])
