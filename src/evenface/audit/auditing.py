@@ -82,9 +82,15 @@ def audit(source: str | Path | Mapping[str, Any] | Claims) -> Audit:
 
 
 def _of(check: Callable[[Any, bool], Iterator[Finding]], part: Any, claims: Claims) -> Iterator[Finding]:
-    if isinstance(part, Repeated) and part.runs is None and part.runs_said:
-        line = f"read as means of {part.runs_said} runs, as its place says; the key runs says it surely"
-        yield Finding(part.where, line, cannot=False)
+    if isinstance(part, Repeated) and part.runs is None:
+        said = {part.where: part.runs_said()} if part.runs_said() else {row: part.runs_said(row) for row in part.rows}
+        for place, runs in said.items():
+            if runs:
+                where = place if place == part.where else f"{part.where}, {place}"
+                line = (
+                    f"read as means of {runs} runs, as the text there says; the key runs, or a column, says it surely"
+                )
+                yield Finding(where, line, cannot=False)
     found = list(check(part, claims.truncation))
     cut = {one.where for one in check(part, True) if one.cannot} if found and not claims.truncation else set()
     for index, one in enumerate(found):

@@ -12,7 +12,9 @@ from evenface.audit.schema import Averages
 def averages(section: Averages, truncation: bool) -> Iterator[Finding]:
     """Check averaged precision, recall and F1 of each classifier."""
     for name, cells in section.cells().items():
-        yield from averaged(f"{section.where}, {name}", cells, section.average, truncation)
+        where = f"{section.where}, {name}"
+        flaws = list(bounded(where, cells))
+        yield from flaws or averaged(where, cells, section.average, truncation)
 
 
 def averaged(where: str, cells: dict[str, Printed], average: str, truncation: bool) -> Iterator[Finding]:

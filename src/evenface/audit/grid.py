@@ -113,7 +113,7 @@ def check_cell(where: str, column: str, cell: Printed | None, bounds: Sequence[s
 
 
 _MEAN_OF_RUNS = re.compile(
-    r"\b(?:mean|average)s? (?:of|over) (\d{1,3}|two|three|four|five|six|seven|eight|nine|ten) "
+    r"\b(?:means?|averages?|averaged) (?:of|over|across) (\d{1,3}|two|three|four|five|six|seven|eight|nine|ten) "
     r"(?:\w+ )?(?:runs|seeds|repetitions|trainings|trials)\b",
     re.IGNORECASE,
 )
@@ -128,13 +128,12 @@ class Repeated(Grid):
     runs: int | None = Field(default=None, ge=1)
 
     def runs_of(self, row: str) -> int:
-        """Return of how many runs a row holds the means: its own count, the table's, or what its place says."""
-        return self.count(row, "runs") or self.runs or self.runs_said or 1
+        """Return of how many runs a row holds the means: its own count, the table's, or what name and place say."""
+        return self.count(row, "runs") or self.runs or self.runs_said(row) or 1
 
-    @property
-    def runs_said(self) -> int | None:
-        """Runs that ``where`` or ``note`` speak of, as in "mean of 5 runs"."""
-        found = _MEAN_OF_RUNS.search(f"{self.where}. {self.note}")
+    def runs_said(self, row: str = "") -> int | None:
+        """Return the runs that a row's name, ``where`` or ``note`` speak of, as in "mean of 5 runs"."""
+        found = _MEAN_OF_RUNS.search(f"{row}. {self.where}. {self.note}")
         if found is None:
             return None
         word = found[1].lower()

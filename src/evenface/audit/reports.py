@@ -32,6 +32,10 @@ def reports(section: Report, truncation: bool) -> Iterator[Finding]:
     figures = {("", name): cell.percent() if section.unit else cell for name, cell in overall.items()}
     for name, row in section.cells().items():
         figures |= {(name, column): cell for column, cell in row.items()}
+    flaws = [flaw for key, cell in figures.items() for flaw in bounded(section.where, {" ".join(key).strip(): cell})]
+    if flaws:
+        yield from flaws
+        return
     if section.matrix is not None:
         yield from matrix(section, figures, truncation)
         return
@@ -44,6 +48,10 @@ def reports(section: Report, truncation: bool) -> Iterator[Finding]:
 def recalls(section: Recalls, truncation: bool) -> Iterator[Finding]:
     """Check the recalls of each class and what is said of all, a classifier a row, all on one test set."""
     rows = section.cells()
+    flaws = [flaw for row, cells in rows.items() for flaw in bounded(f"{section.where}, {row}", cells)]
+    if flaws:
+        yield from flaws
+        return
     known: dict[str, Sequence[int]] = {}
     for name, size in section.classes.items():
         among = size.all if size else range(1, section.size.hi + 1) if section.size else None
@@ -136,10 +144,11 @@ def _checked(where: str, sheet: Sheet) -> Iterator[Finding]:
         place = f"{where}, {name}"
         # The mean of several F1 is bound by mean precision and recall only as an average over classes is.
         several = sheet.runs > 1
-        fits = averaged(place, cells, "any", sheet.truncation) if several else one_class(place, cells, sheet.truncation)
-        found += [*bounded(place, cells), *fits]
+        found += (
+            averaged(place, cells, "any", sheet.truncation) if several else one_class(place, cells, sheet.truncation)
+        )
     overall = {figure: cell for (of, figure), cell in sheet.figures.items() if not of}
-    found += [*bounded(where, overall), *averaged(where, overall, sheet.average, sheet.truncation)]
+    found += averaged(where, overall, sheet.average, sheet.truncation)
     weighted = list(_weighted(where, sheet))
     found += [*_recalls(where, sheet), *_mean(where, sheet), *(weighted or _accuracy(where, sheet))]
     if not found and all(len(sizes) for sizes in sheet.sizes.values()):
@@ -215,8 +224,12 @@ def _mean(where: str, sheet: Sheet) -> Iterator[Finding]:
         yield Finding(
             where,
             f"the mean of the {len(ranges)} printed recalls is {span(mean, cell)}, printed is {cell}",
-            (f"({told}) / {len(ranges)}",),
+            (f"({told}) / {len(ranges)} = {_middle(mean, cell)}",),
         )
+
+
+def _middle(values: Range, like: Printed) -> str:
+    return shown((values.lo + values.hi) / 2, like)
 
 
 def _weighted(where: str, sheet: Sheet) -> Iterator[Finding]:
@@ -239,7 +252,9 @@ def _weighted(where: str, sheet: Sheet) -> Iterator[Finding]:
         high = sum((ends[name][0] * ranges[name].hi for name in ends), Fraction(0)) / total
         told = " + ".join(f"{ends[name][0]:,} x {sheet.figures[name, 'recall']}" for name in ends)
         line = f"recalls weighted by the class counts give an accuracy of {span(Range(low, high), cell)}"
-        yield Finding(where, f"{line}, printed is {cell}", (f"({told}) / {total:,}",))
+        yield Finding(
+            where, f"{line}, printed is {cell}", (f"({told}) / {total:,} = {_middle(Range(low, high), cell)}",)
+        )
     else:
         low, high = min(one.lo for one in ranges.values()), max(one.hi for one in ranges.values())
         line = f"no class counts weight the recalls, {span(Range(low, high), cell)}, to an accuracy of {cell}"

@@ -32,7 +32,10 @@ def sums(section: Sums, truncation: bool) -> Iterator[Finding]:
             whole_of += cell.range(truncation)
         if 1 not in whole_of:
             told, like = " + ".join(map(str, section.shares.values())), next(iter(section.shares.values()))
-            yield Finding(section.where, f"the shares {told} make {span(whole_of, like)}")
+            made_up = shown((whole_of.lo + whole_of.hi) / 2, like, 0)
+            yield Finding(
+                section.where, f"the shares {told} = {made_up}, with rounding {span(whole_of, like)}, not 100%"
+            )
 
 
 def gains(section: Gains, truncation: bool) -> Iterator[Finding]:
