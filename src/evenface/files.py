@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evenface.errors import InputError
+from evenface.places import user_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,6 +55,9 @@ def atomic_write(path: Path) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=path.suffix)
         os.close(handle)
         temporary = Path(name)
+    except OSError as error:
+        raise write_error(error, path) from error
+    try:
         try:
             yield temporary
             temporary.chmod(0o644)
@@ -154,7 +158,7 @@ def lock_folder(folder: Path, *, wait: float = 0) -> Iterator[None]:
             f"{folder} is in use by {_holder(path)}", "Wait until that has ended, or give another folder: --out."
         ) from None
     except OSError as error:
-        raise disk_error(error, folder) from error
+        raise write_error(error, folder) from error
     try:
         yield
     finally:
@@ -234,10 +238,22 @@ def check_place(path: Path, *, folder: bool = False) -> None:
         with tempfile.TemporaryFile(dir=near):
             pass
     except OSError as error:
-        told = disk_error(error, path)
-        if isinstance(told, InputError):
-            raise told from error
-        raise InputError(f"cannot write {path}: {error.strerror}", "Choose another place.") from error
+        raise write_error(error, path) from error
+
+
+def output_path(path: str | Path, *, folder: bool = False) -> Path:
+    """Return where the user wants output, ``~`` expanded; errors are those of :func:`check_place`."""
+    found = user_path(path)
+    check_place(found, folder=folder)
+    return found
+
+
+def write_error(error: OSError, path: Path) -> InputError:
+    """Turn any error of the operating system that keeps ``path`` from being written into a sentence."""
+    told = disk_error(error, path)
+    if isinstance(told, InputError):
+        return told
+    return InputError(f"cannot write {path}: {error.strerror or error}", "Choose another place.")
 
 
 def disk_error(error: OSError, path: Path) -> Exception:

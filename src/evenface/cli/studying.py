@@ -148,11 +148,13 @@ def stats(
 
     Says over what units, how large each effect is, and which assumptions fail.
     """
+    from evenface.files import output_path
     from evenface.statistics.examine import examine
 
     columns, units = (
         [name.strip() for name in next(csv.reader([given], skipinitialspace=True))] for given in (factors, unit)
     )
+    place = None if out is None else output_path(out, folder=True)
     found = examine(
         table,
         value,
@@ -165,9 +167,9 @@ def stats(
         overlap=overlap,
     )
     echo(found.lines)
-    if out is not None:
-        found.save(out)
-        echo([f"tables and figures  {out}"])
+    if place is not None:
+        found.save(place)
+        echo([f"tables and figures  {place}"])
 
 
 def _level(given: str, factors: list[str]) -> tuple[str, str]:

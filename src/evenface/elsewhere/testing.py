@@ -20,7 +20,7 @@ from evenface.errors import InputError
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.scores import shares
 from evenface.faces.store import Store
-from evenface.files import atomic_write, digest, file_name, is_vacant, lock_folder, write_json
+from evenface.files import atomic_write, digest, file_name, is_vacant, lock_folder, output_path, write_json
 from evenface.kinds import of_sequences
 from evenface.recipes import Recipe, load_recipe
 from evenface.runs import (
@@ -69,6 +69,7 @@ def predict_on(
     if "on" in run.facts:
         raise InputError(f"{folder} is a test on other data itself", f"Give the run: {run.facts['run']}.")
     target = _target(run, on, overrides or {})
+    place = output_path(out or run.folder / file_name(f"on-{target.name}"), folder=True)
     store = assembly.prepare_store(target)
     _check_frames(run, target, store)
     found = match(run.facts["classes"], store.manifest.classes, classes)
@@ -76,7 +77,6 @@ def predict_on(
     tested, said = _unseen(run, target, store, rows[found.labels(store.manifest.labels[rows]) >= 0])
     if not len(tested):
         raise InputError(f"{target.name} has no sample to test on of {', '.join(found.shared)}")
-    place = Path(out) if out is not None else run.folder / file_name(f"on-{target.name}")
     facts = {
         "run": str(run.folder),
         "weights": digest(run.weights.read_bytes()),

@@ -9,7 +9,7 @@ import pandas as pd
 
 from evenface import reporting
 from evenface.errors import InputError
-from evenface.files import lock_folder
+from evenface.files import lock_folder, output_path
 from evenface.recipes import load_recipe
 from evenface.recipes.reading import read_mapping
 from evenface.runs import Run, check_source, check_trust
@@ -86,7 +86,7 @@ def run_study(
     """Train what a study lacks, and set out what it found; see :func:`evenface.workflows.study`."""
     chosen = choice or Choice()
     plan, own = open_plan(source, chosen)
-    folder = Path(out) if out is not None else own or Path("runs") / "studies" / plan.name
+    folder = output_path(out or own or Path("runs") / "studies" / plan.name, folder=True)
     if not trust_plugins:
         _check_trust(plan, own, chosen.overrides)
     prepare_data(plan, folder)  # first of all, so that data that are not there leave no folder behind

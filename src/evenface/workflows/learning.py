@@ -10,7 +10,7 @@ from typing import Any
 from evenface import assembly, calibrating, learner, reporting
 from evenface.data.leakage import Findings
 from evenface.faces.store import Store
-from evenface.files import atomic_write, csv_safe, file_name, lock_folder, write_json
+from evenface.files import atomic_write, csv_safe, file_name, lock_folder, output_path, write_json
 from evenface.recipes import Recipe, load_recipe
 from evenface.runs import METRICS, REPORT, Run, check_source
 
@@ -38,7 +38,9 @@ def prepare(recipe: str | Path | Mapping[str, Any], *, sheets: str | Path | None
     InputError
         If anything given cannot be used, or nothing is usable; contact sheets are written before that.
     """
-    return assembly.prepare_store(load_recipe(recipe, overrides), None if sheets is None else Path(sheets))
+    return assembly.prepare_store(
+        load_recipe(recipe, overrides), None if sheets is None else output_path(sheets, folder=True)
+    )
 
 
 def train(
@@ -80,7 +82,7 @@ def train(
     """
     settings = load_recipe(recipe, overrides)
     check_source(recipe, settings, overrides, trusted=trust_plugins)
-    folder = Path(out) if out is not None else _default_folder(recipe, settings, overrides)
+    folder = output_path(_default_folder(recipe, settings, overrides) if out is None else out, folder=True)
     # Of several processes that train together the first one holds the folder for all.
     with lock_folder(folder) if is_first_process() else nullcontext():
         run = Run.create(folder, settings, resume=resume or not is_first_process())
@@ -267,14 +269,15 @@ def check_data(recipe: str | Path | Mapping[str, Any], *, out: str | Path | None
     """
     from evenface.data.leakage import check
 
+    place = None if out is None else output_path(out, folder=True)
     settings = load_recipe(recipe, {**overrides, "protocol.copies": "keep", "protocol.imbalance": None})
     store = assembly.prepare_store(settings)
     # An official division is checked as its authors gave it, before any validation is cut from it.
     split = None if settings.protocol.kind == "official" else assembly.divide(settings, store)
     found = check(store.manifest, assembly.stored(store), split=split, quarantine=store.quarantine)
     findings = replace(found, notes=store.manifest.notes)
-    if out is not None:
+    if place is not None:
         for name, table in findings.tables().items():
-            with atomic_write(Path(out) / f"{name}.csv") as temporary:
+            with atomic_write(place / f"{name}.csv") as temporary:
                 csv_safe(table).to_csv(temporary, index=False)
     return findings

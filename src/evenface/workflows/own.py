@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from evenface import reporting
 from evenface.errors import InputError
+from evenface.files import output_path
 from evenface.recipes import Recipe, load_recipe
 from evenface.runs import REPORT, Run, check_source
 from evenface.workflows.learning import train
@@ -89,10 +90,10 @@ def train_own(
     from evenface.auto import CANDIDATES, choose, look, named_settings, own_recipe, write_report
 
     name = Path(data).expanduser().resolve().stem
+    folder = output_path(out or Path("runs") / f"{name}-{method}", folder=True)
     if method == AUTO:
         if recipe is not None:
             raise InputError("auto makes a recipe of its own", "Leave the recipe out, or name a method.")
-        folder = Path(out) if out is not None else Path("runs") / f"{name}-{AUTO}"
         tried = tuple(CANDIDATES) if candidates is None else tuple(candidates)
         choice = choose(data, folder, overrides, candidates=tried, jobs=jobs, say=say)
         run = train(choice.recipe.model_dump(mode="json"), out=folder / MODEL, resume=True, faces=faces)
@@ -105,7 +106,6 @@ def train_own(
     settings = own_recipe(looked, overrides) if recipe is None else _with_data(load_recipe(recipe, overrides), looked)
     check_source(recipe, settings, overrides, trusted=trust_plugins)
     final = load_recipe(settings.model_dump(mode="json"), named_settings(method))
-    folder = Path(out) if out is not None else Path("runs") / f"{name}-{method}"
     run = train(final.model_dump(mode="json"), out=folder, resume=resume, faces=faces)
     return Own(run, None, reporting.screen(run), run.folder / REPORT)
 

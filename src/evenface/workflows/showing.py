@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from evenface.errors import InputError
+from evenface.files import output_path
 
 
 def serve(
@@ -45,4 +46,11 @@ def serve(
     if not runs and not places[0].is_dir():
         raise InputError("there is no folder runs here", "Name run folders: evenface app RUN...")
     limits = Limits(trust_plugins=trust_plugins)
-    begin(places, host=host, port=port, keep=None if keep is None else Path(keep), limits=limits, ready=ready)
+    begin(
+        places,
+        host=host,
+        port=port,
+        keep=None if keep is None else output_path(keep, folder=True),
+        limits=limits,
+        ready=ready,
+    )

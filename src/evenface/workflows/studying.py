@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from evenface import reporting
 from evenface.errors import InputError
 from evenface.evaluation.comparison import Comparison
-from evenface.files import lock_folder
+from evenface.files import lock_folder, output_path
 from evenface.progress import progress
 from evenface.runs import RECIPE, REPORT, Run
 from evenface.studies.claim import STUDY
@@ -80,7 +80,7 @@ def compare(
     opened = [Run.open(run, trust_plugins=trust_plugins) for run in runs]
     groups = reporting.groups(opened, names)
     predictions = {name: [run.predictions for run in group] for name, group in groups.items()}
-    place = Path(out)
+    place = output_path(out, folder=True)
     for name, what in ((RECIPE, "a run"), (STUDY, "a study")):
         if (place / name).is_file():
             raise InputError(f"{out} is the folder of {what}: its report would be lost", "Give another folder: --out.")
@@ -206,8 +206,8 @@ def demo(out: str | Path = "runs/demo-compared") -> Compared:
 
     Runs that have ended are not trained again; those that were interrupted go on.
     """
-    runs = []
+    place, runs = output_path(out, folder=True), []
     for name, overrides in DEMO.items():
-        folder = Path(out) / name.replace(" ", "-")
+        folder = place / name.replace(" ", "-")
         runs.append(train("demo", out=folder, resume=True, **overrides).folder)
-    return compare(runs, out=Path(out) / "comparison", names=list(DEMO))
+    return compare(runs, out=place / "comparison", names=list(DEMO))

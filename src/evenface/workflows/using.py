@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from evenface.errors import InputError
+from evenface.files import output_path
+from evenface.places import user_path
 
 if TYPE_CHECKING:
     from evenface.explaining.using import Explained
@@ -71,11 +73,12 @@ def predict(
     if camera is not None and annotate is not None:
         raise InputError("a camera's pictures are not kept, so they cannot be drawn into", "Leave annotate out.")
     source = None if camera is None else camera_source(camera, seconds)
-    folder, figure = (None if place is None else Path(place) for place in (annotate, timeline))
+    folder, figure = (None if place is None else user_path(place) for place in (annotate, timeline))
+    table = user_path(out)
     chosen = Settings(**settings)
-    check_outputs(Path(out), folder, figure)
+    check_outputs(table, folder, figure)
     model = open_model(run, trust_plugins=trust_plugins)
-    found = predict_inputs(model, inputs, chosen, Path(out), folders=folders, skip=folder, camera=source)
+    found = predict_inputs(model, inputs, chosen, table, folders=folders, skip=folder, camera=source)
     draw(found, model.classes, folder, figure)
     return found
 
@@ -140,8 +143,9 @@ def explain(
     from evenface.serving.settings import Settings
 
     chosen = Choice(method, tuple(classes) if classes else None, samples, check, orders, baseline)
+    place = output_path(out, folder=True)
     model = open_model(run, trust_plugins=trust_plugins)
-    return explain_inputs(model, inputs, Settings(**settings), chosen, Path(out), folders=folders)
+    return explain_inputs(model, inputs, Settings(**settings), chosen, place, folders=folders)
 
 
 def export(
@@ -182,5 +186,6 @@ def export(
     from evenface.exporting.running import export_run
     from evenface.runs import Run
 
-    place, opened = None if out is None else Path(out), Run.open(run, trust_plugins=trust_plugins)
+    place = None if out is None else output_path(out)
+    opened = Run.open(run, trust_plugins=trust_plugins)
     return export_run(opened, kind=format, out=place, int8=int8, tolerance=tolerance, limit=limit)

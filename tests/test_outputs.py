@@ -1,0 +1,100 @@
+"""Places that cannot be written to: one sentence in every verb, before any work, and nothing half-written."""
+
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+import evenface as ef
+from evenface.cli import app
+
+
+@pytest.fixture(scope="module")
+def runs(small_recipe, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    for seed in (0, 1):
+        ef.train(small_recipe, out=folder / f"seed-{seed}", faces=False, seed=seed)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    path = tmp_path_factory.mktemp("table") / "t.csv"
+    rows = [f"{fold},{net},{fold / 10 + len(net) / 7}" for fold in range(5) for net in ("a", "bb")]
+    path.write_text("\n".join(["fold,net,accuracy", *rows]))
+    return path
+
+
+VERBS = {
+    "train": ("train", "{recipe}", "--out", "{place}"),
+    "train --data": ("train", "--data", "{people}", "--out", "{place}"),
+    "train --data --method auto": ("train", "--data", "{people}", "--method", "auto", "--out", "{place}"),
+    "compare": ("compare", "{runs}/seed-0", "{runs}/seed-1", "--out", "{place}"),
+    "study": ("study", "p2-table1", "--on", "synthetic", "--size", "quick", "--out", "{place}"),
+    "predict": ("predict", "{runs}/seed-0", "{people}", "--out", "{place}.csv"),
+    "predict --annotate": ("predict", "{runs}/seed-0", "{people}", "--annotate", "{place}"),
+    "predict --timeline": ("predict", "{runs}/seed-0", "{people}", "--timeline", "{place}.svg"),
+    "explain": ("explain", "{runs}/seed-0", "{people}", "--out", "{place}"),
+    "export": ("export", "{runs}/seed-0", "--out", "{place}.onnx"),
+    "transfer": ("transfer", "{runs}/seed-0", "--on", "{recipe}", "--out", "{place}"),
+    "data check": ("data", "check", "{recipe}", "--out", "{place}"),
+    "prepare --sheets": ("prepare", "{recipe}", "--sheets", "{place}"),
+    "stats": ("stats", "{table}", "--value", "accuracy", "--factors", "net", "--unit", "fold", "--out", "{place}"),
+    "demo": ("demo", "--out", "{place}"),
+    "app --keep": ("app", "{runs}", "--no-open", "--port", "0", "--keep", "{place}"),
+}
+
+
+@pytest.fixture
+def call(runs, small_recipe, people_folder, table, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    given = {"recipe": small_recipe, "people": people_folder, "runs": runs, "table": table}
+
+    def called(verb, place):
+        result = CliRunner().invoke(app, [word.format(**given, place=place) for word in VERBS[verb]])
+        assert isinstance(result.exception, SystemExit), result.exception
+        assert result.exit_code == 2, result.output
+        return result
+
+    return called
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs a file system in which nothing can be made")
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_place_where_nothing_can_be_made_is_told(
+    verb, runs, small_recipe, people_folder, table, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    given = {"recipe": small_recipe, "people": people_folder, "runs": runs, "table": table, "place": "/proc/nope/x"}
+    result = CliRunner().invoke(app, [word.format(**given) for word in VERBS[verb]])
+    assert isinstance(result.exception, SystemExit), result.exception
+    assert result.exit_code == 2, result.output
+    assert result.output.startswith("evenface: cannot write /proc/nope/x"), result.output
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_file_in_the_place_of_a_folder_is_told(verb, call, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    result = call(verb, "file/x")
+    assert "file" in result.output
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_every_verb_with_an_output_is_asked():
+    from typer.main import get_command
+
+    commands = get_command(app).commands
+    verbs = {
+        name: [command] if not hasattr(command, "commands") else command.commands.values()
+        for name, command in commands.items()
+    }
+    writing = {
+        name
+        for name, found in verbs.items()
+        for command in found
+        for option in command.params
+        if set(option.opts) & {"--out", "--sheets", "--keep", "--annotate", "--timeline"}
+    }
+    assert writing == {words[0] for words in VERBS.values()}
