@@ -10,7 +10,7 @@ from paired import FIRST, SECOND, SLEEP, random_pairs, seeds
 from scipy import stats
 
 from evenface import statistics as ef
-from evenface.statistics.effects import noncentral_t
+from evenface.statistics.effects import noncentral_f, noncentral_t
 from evenface.statistics.resample import bootstrap
 
 # --- sizes of effects ------------------------------------------------------------------------------------------------
@@ -33,6 +33,16 @@ def test_bounds_of_d_are_where_the_noncentral_t_has_its_tails(t, df):
     low, high = noncentral_t(t, df)
     assert stats.nct.sf(t, df, low) == pytest.approx(0.025, abs=1e-6)
     assert stats.nct.cdf(t, df, high) == pytest.approx(0.025, abs=1e-6)
+
+
+@pytest.mark.parametrize("df", [1, 5, 40])
+def test_intervals_of_d_and_eta_go_on_smoothly_where_scipys_distributions_end(df):
+    near, far = noncentral_t(9_999, df), noncentral_t(10_001, df)
+    assert far == pytest.approx(near, rel=5e-4)
+    assert noncentral_t(-1e9, df) == pytest.approx(tuple(-bound for bound in noncentral_t(1e9, df)[::-1]))
+    assert noncentral_f(1_000_001, 3, df) == pytest.approx(noncentral_f(999_999, 3, df), rel=2e-3)
+    almost = ef.Pairs(FIRST + 1e3 + 1e-9 * SECOND, FIRST)
+    assert ef.cohens_d(almost).low > 1e9
 
 
 @given(seeds)

@@ -9,6 +9,10 @@ from typer.testing import CliRunner
 
 from evenface import statistics as ef
 from evenface.cli import app
+from evenface.errors import InputError
+from evenface.evaluation.contents import NAMES, known_direction
+from evenface.evaluation.metrics import lower_is_better
+from evenface.evaluation.named import NAMED
 from evenface.statistics.examine import examine
 
 
@@ -100,8 +104,185 @@ def test_mistakes_end_in_a_sentence(file, words, said):
 
 def test_files_that_are_no_tables(tmp_path):
     (tmp_path / "empty.csv").write_text("")
-    for name, said in (("none.csv", "no such file"), ("empty.csv", "cannot be read as a table")):
+    for name, said in (("none.csv", "no such file"), ("empty.csv", "it has no header")):
         assert said in stats(tmp_path / name, *ASKED).stderr
     table = pd.DataFrame({"fold": [1, 2], "network": "GRU", "loss": "plain", "accuracy": [0.1, 0.2]})
     table.to_parquet(tmp_path / "one.parquet")
     assert "has more than one level" in stats(tmp_path / "one.parquet", *ASKED).stderr
+
+
+# --- what a table may look like --------------------------------------------------------------------------------------
+
+
+def write(path, rows):
+    path.write_text("\n".join(rows), encoding="utf-8")
+    return path
+
+
+def made(units=6, seed=0, names=("net", "loss"), value="accuracy", factor=1.0):
+    random = np.random.default_rng(seed)
+    return [
+        f"fold,{','.join(names)},{value}",
+        *(
+            f"f{u},{a},{b},{(0.6 + 0.05 * (a == 'b') + random.normal(scale=0.01)) * factor!r}"
+            for u in range(units)
+            for a in "ab"
+            for b in "xy"
+        ),
+    ]
+
+
+def answer(path, *words, value="accuracy", factors="net,loss"):
+    result = stats(path, "--value", value, "--factors", factors, "--unit", "fold", *words)
+    assert result.exit_code == 0, result.output + str(result.exception)
+    return result.stdout
+
+
+def test_columns_may_be_called_anything(tmp_path):
+    plain = answer(write(tmp_path / "plain.csv", made()))
+    for names in (
+        ("value", "unit"),
+        ("unit", "cell"),
+        ("_unit", "(odd) name: x"),
+        ("é%{0}", "a:b"),
+        ("0", "1"),
+        ("index", "level_0"),
+    ):
+        path = write(tmp_path / "odd.csv", made(names=names))
+        assert answer(path, factors=",".join(names)) == plain.replace("net", names[0]).replace("loss", names[1])
+    path = write(tmp_path / "comma.csv", made(names=('"net, deep"', '"say ""x"""')))
+    text = answer(path, factors='"net, deep","say ""x"""')
+    assert 'net, deep:say "x": no evidence' in text
+    table = pd.read_csv(path)
+    found = ef.factorial(table, "accuracy", ["net, deep", 'say "x"'], "fold")
+    assert found.effect('say "x":net, deep').df == 1
+
+
+def test_blanks_around_levels_do_not_make_further_ones(tmp_path):
+    rows = made()
+    dirty = [row.replace(",b,", ",b ,") if place % 3 else row for place, row in enumerate(rows)]
+    assert answer(write(tmp_path / "dirty.csv", dirty)) == answer(write(tmp_path / "clean.csv", rows))
+    table = pd.DataFrame({"fold": ["1", "1 ", " 2", "2"], "net": ["a", "b\t", "a ", "b"], "accuracy": [1, 2, 3, 5.0]})
+    pair = ef.pairs(table, "accuracy", "net", "b", "a", "fold")
+    assert pair.change.tolist() == [1, 2]
+
+
+def test_contradictory_rows_are_named_and_regular_repetitions_are_not(tmp_path):
+    rows = made()
+    text = answer(write(tmp_path / "conflict.csv", [*rows, "f0,a,x,0.1"]))
+    assert "Contradictory rows: 1 of 24 combinations of unit and cell have several rows with different values" in text
+    assert "f0, a, x: " in text
+    assert text.count("Contradictory") == 1  # said once, not with each comparison
+    assert "Contradictory" not in answer(write(tmp_path / "twice.csv", [*rows, *made(seed=1)[1:]]))
+    assert "Contradictory" not in answer(write(tmp_path / "same.csv", [*rows, *rows[1:]]))
+    table = pd.read_csv(write(tmp_path / "conflict.csv", [*rows, "f0,a,x,0.1"]))
+    for found in (
+        ef.mixed(table, "accuracy", ["net", "loss"], "fold"),
+        ef.compare(ef.pairs(table, "accuracy", "net", "b", "a", "fold", among=["loss"]), resamples=20),
+        ef.planned(table, "accuracy", [("net", "b", "a")], "fold", resamples=20).contrasts[0],
+    ):
+        assert "Contradictory rows" in found.sentence
+
+
+@pytest.mark.parametrize("factor", [1e-9, 1e-13, 1e9])
+def test_the_unit_of_measure_changes_digits_and_no_verdict(tmp_path, factor):
+    base = pd.read_csv(write(tmp_path / "one.csv", made()))
+    found = [
+        examine(
+            base.assign(accuracy=base["accuracy"] * scale), "accuracy", ["net", "loss"], "fold", margin=0.02 * scale
+        )
+        for scale in (1, factor)
+    ]
+    for one, other in zip(*(each.comparisons.contrasts for each in found), strict=True):
+        assert (one.p, one.effect("d_z").low) == pytest.approx((other.p, other.effect("d_z").low), rel=1e-6)
+    for one, other in zip(*(each.equivalences for each in found), strict=True):
+        assert one.p == pytest.approx(other.p, rel=1e-6)
+    line = next(line for line in found[1].lines if "b against a" in line)
+    assert "0.000" not in line
+    mantissa = f"{found[0].comparisons.contrasts[0].difference.value:.2e}".partition("e")[0]
+    if factor < 1:
+        assert f"+{mantissa}e-" in line
+
+
+def test_a_baseline_is_chosen(file):
+    text = stats(file, *ASKED, "--baseline", "loss=focal", "--baseline", "network=LSTM").stdout
+    assert "plain against focal" in text
+    assert "adaptive against focal" in text
+    assert "GRU against LSTM" in text
+    for words, said in (("loss=none", "loss has no level 'none'"), ("lost=plain", "'lost=plain' names no factor")):
+        result = stats(file, *ASKED, "--baseline", words)
+        assert result.exit_code == 2
+        assert said in result.stderr
+
+
+# --- direction -------------------------------------------------------------------------------------------------------
+
+
+def losses(tmp_path, value):
+    random = np.random.default_rng(0)
+    rows = [
+        f"f{u},{m},{level + random.normal(scale=0.02)!r}"
+        for u in range(12)
+        for m, level in (("baseline", 0.9), ("good", 0.5), ("bad", 1.4))
+    ]
+    return write(tmp_path / "losses.csv", [f"fold,method,{value}", *rows])
+
+
+@pytest.mark.parametrize("value", ["log_loss", "Log loss", "val_loss", "ece", "RMSE", "test_mae", "brier"])
+def test_of_losses_and_errors_lower_is_better(tmp_path, value):
+    text = answer(losses(tmp_path, value), value=value, factors="method")
+    assert "better by Nemenyi's test: good over baseline, good over bad" in text
+    assert "Average ranks (lower is better): good 1.00" in text
+    assert "that good is lower, which is better" in text
+
+
+def test_an_unknown_direction_is_asked_for(tmp_path):
+    path = losses(tmp_path, "result")
+    refused = stats(path, "--value", "result", "--factors", "method", "--unit", "fold")
+    assert refused.exit_code == 2
+    assert "result: is a higher or a lower value better?" in refused.stderr
+    assert "--lower-is-better" in refused.stderr
+    assert "good 1.00, baseline" in answer(path, "--lower-is-better", value="result", factors="method")
+    assert "bad 1.00, baseline" in answer(path, "--higher-is-better", value="result", factors="method")
+
+
+def test_every_metric_of_the_package_has_a_direction():
+    for name in NAMED:
+        assert known_direction(name) is not lower_is_better(name)
+    for name, label in NAMES.items():
+        assert known_direction(label) is known_direction(name)
+    assert known_direction("yield") is None
+
+
+# --- designs that lack something -------------------------------------------------------------------------------------
+
+
+def test_two_units_are_no_evidence_in_any_design():
+    rows = [
+        (u, s, a, 10 * (a == "y") + 0.1 * u + 0.01 * k)
+        for k, (u, s) in enumerate(((0, "m"), (1, "m"), (2, "n"), (3, "n")))
+        for a in "xy"
+    ]
+    table = pd.DataFrame(rows, columns=["person", "side", "net", "accuracy"])
+    table["accuracy"] += [0.001, 0.002, 0.003, 0.005, 0.004, 0.001, 0.002, 0.006]
+    groups = table.query("net == 'x'").assign(accuracy=lambda rows: rows["accuracy"] + 5 * (rows["side"] == "n"))
+    for given, factors in ((table.query("side == 'm'"), ["net"]), (groups, ["side"])):
+        found = examine(given, "accuracy", factors, "person", margin=100.0)
+        assert found.comparisons.contrasts[0].p < 0.05
+        assert not found.comparisons.contrasts[0].certain
+        assert "evidence" not in " ".join(found.lines).replace("no evidence", "")
+        assert "equivalent within" not in " ".join(found.lines)
+
+
+def test_reasons_are_true(table):
+    few = table.query("fold < 2 and network == 'GRU'").iloc[:-1]
+    with pytest.raises(InputError, match="no degree of freedom is left"):
+        examine(few.drop_duplicates(["fold", "loss"]).iloc[:4], "accuracy", ["loss"], "fold")
+    one = table.assign(loss="plain")
+    with pytest.raises(InputError, match="the factor loss has one level only, plain"):
+        examine(one, "accuracy", ["network", "loss"], "fold")
+    same = table.assign(accuracy=0.5)
+    assert "nothing spreads" in " ".join(examine(same, "accuracy", ["network", "loss"], "fold").lines)
+    with pytest.raises(InputError, match="0,95' is no finite number") as raised:
+        examine(table.assign(accuracy="0,95"), "accuracy", ["loss"], "fold")
+    assert "decimal mark" in str(raised.value)

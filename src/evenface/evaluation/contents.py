@@ -93,17 +93,21 @@ def known_direction(column: str) -> bool | None:
     >>> known_direction("Balanced accuracy"), known_direction("val_log_loss"), known_direction("yield")
     (True, False, None)
     """
-    plain = re.sub(r"[\s_-]+", "_", column.strip().lower())
+    plain = _plain(column)
     bare = re.sub(rf"^((test|val|valid|validation|train|training|{CLIP[:-1]}|{EACH[:-1]})_)+", "", plain)
     for name in (plain, bare):
         if name in COMMON:
             return COMMON[name]
-        keys = {name} | {key for key, label in NAMES.items() if label.lower().replace(" ", "_") == name}
+        keys = {name} | {key for key, label in NAMES.items() if _plain(label) == name}
         if any(lower_is_better(key) for key in keys):
             return False
         if any(key in NAMES for key in keys):
             return True
     return None
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_-]+", "_", name.strip().lower())
 
 
 def lower_note(keys: Iterable[str]) -> str:

@@ -90,13 +90,14 @@ def equal_spread(cells: Sequence[np.ndarray], instead: str) -> Check:
     """
     from scipy.stats import levene
 
-    if min(len(cell) for cell in cells) < 2 or max(np.ptp(cell) for cell in cells) <= FLAT * max(
-        np.abs(cell).max() for cell in cells
-    ):
+    size = max(np.abs(cell).max() for cell in cells)
+    # two values lie equally far from their median, which looks as if the distances did not vary
+    if min(len(cell) for cell in cells) < 3 or max(np.ptp(cell) for cell in cells) <= FLAT * size:
         return Check("equal spread", None, f"{UNSEEN}, or all the same.")
-    w, p = (float(part) for part in levene(*cells, center="median"))
-    if np.isnan(p):  # two values a cell lie equally far from their median
-        return Check("equal spread", None, f"{UNSEEN}.")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        w, p = (float(part) for part in levene(*cells, center="median"))
+    if not np.isfinite(w):
+        return Check("equal spread", None, f"{UNSEEN} that differ.")
     said = f"Brown–Forsythe F = {w:.2f}, p {_p(p)}"
     if p <= ALPHA:
         return Check("equal spread", False, f"The cells spread unequally ({said}): trust {instead}.", w, p)

@@ -94,7 +94,8 @@ class Contrast(Compared):
         if self.family > 1 and not math.isnan(self.p):
             tests += [f"{with_p(self.holm)} by Holm over {self.family} comparisons"]
         if self.plain_p != self.p and not math.isnan(self.p):
-            tests += [f"plain paired t test {with_p(self.plain_p)}"]
+            plain = "plain paired t test" if self.counts == "pairs" else "without that correction"
+            tests += [f"{plain} {with_p(self.plain_p)}"]
         sizes = [
             f"; {one.kind} = {signed(one.value, 2)} [{signed(one.low, 2)}, {signed(one.high, 2)}]"
             for one in self.effects

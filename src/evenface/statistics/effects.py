@@ -20,6 +20,7 @@ MEANING = {
 D_WORDS = ((0.2, "negligible"), (0.5, "small"), (0.8, "medium"), (math.inf, "large"))
 ETA_WORDS = ((0.01, "negligible"), (0.06, "small"), (0.14, "medium"), (math.inf, "large"))
 ETA_LEVEL = 0.90
+HUGE_T, HUGE_F = 1e4, 1e6
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,11 @@ def standardised(
 
 def noncentral_t(t: float, df: float, level: float = LEVEL) -> tuple[float, float]:
     """Interval of the noncentrality of a t distribution, of which ``t`` was drawn."""
-    from scipy.stats import nct
+    from scipy.stats import chi2, nct
+
+    if abs(t) > HUGE_T:  # SciPy's distribution is NaN there; the normal part is nothing beside the error's
+        low, high = (float(t * math.sqrt(chi2.ppf(share, df) / df)) for share in ((1 - level) / 2, (1 + level) / 2))
+        return min(low, high), max(low, high)
 
     def bound(share: float) -> float:
         return _root(lambda shift: float(nct.cdf(t, df, shift)) - share, t, 1 + abs(t))
@@ -181,8 +186,12 @@ def noncentral_t(t: float, df: float, level: float = LEVEL) -> tuple[float, floa
 
 def noncentral_f(f: float, df: float, df_error: float, level: float = ETA_LEVEL) -> tuple[float, float]:
     """Interval of the noncentrality of an F distribution, of which ``f`` was drawn; bounds are 0 where none fits."""
+    from scipy.stats import chi2, ncf
     from scipy.stats import f as central
-    from scipy.stats import ncf
+
+    if f > HUGE_F:  # as of t
+        low, high = (float(f * df * chi2.ppf(share, df_error)) for share in ((1 - level) / 2, (1 + level) / 2))
+        return low / df_error, high / df_error
 
     def bound(share: float) -> float:
         if float(central.cdf(f, df, df_error)) <= share:

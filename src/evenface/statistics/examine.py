@@ -19,6 +19,7 @@ from evenface.statistics.ranks import LEAST, Ranks, direction_of, friedman
 from evenface.statistics.resampled import fold_overlap
 from evenface.statistics.tidy import grid
 from evenface.statistics.variance import Factorial
+from evenface.tabular import read_table
 
 FOLD = "fold"
 
@@ -138,7 +139,7 @@ def examine(
     """
     if not factors:
         raise InputError("there is no factor to compare by", "Name the columns of the conditions.")
-    table = source if isinstance(source, pd.DataFrame) else read_table(source)
+    table = source if isinstance(source, pd.DataFrame) else load(source)
     given = grid(table, value, factors, unit)
     higher = direction_of(value, higher_is_better)
     bases = {name: levels[0] for name, levels in given.factors.items()} | dict(baselines or {})
@@ -170,8 +171,8 @@ def _overlap(table: pd.DataFrame, unit: str | Sequence[str]) -> float:
     return fold_overlap(folds) if folds > 1 else 0.0
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """Read a table of CSV, TSV or Parquet.
+def load(path: Path) -> pd.DataFrame:
+    """Load a table of CSV, TSV or Parquet; cells of text files stay text, so that the levels 1, 1.0 and 01 differ.
 
     Raises
     ------
@@ -180,18 +181,12 @@ def read_table(path: Path) -> pd.DataFrame:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
+    if path.suffix.lower() != ".parquet":
+        return read_table(path)
     try:
-        if path.suffix == ".parquet":
-            table = pd.read_parquet(path)
-        else:
-            # As text: the levels 1 and 1.0, or 01, are what they are, and one called None or NA is not missing.
-            separator = "\t" if path.suffix == ".tsv" else ","
-            table = pd.read_csv(
-                path, sep=separator, skipinitialspace=True, keep_default_na=False, na_values=[""], dtype=str
-            )
+        return pd.read_parquet(path)
     except (ValueError, OSError) as error:
-        raise InputError(f"{path}: cannot be read as a table ({error})", "CSV, .tsv and .parquet are read.") from None
-    return table.rename(columns=lambda name: str(name).strip())
+        raise InputError(f"{path}: cannot be read as Parquet ({error})") from None
 
 
 def _power(first: Contrast) -> list[str]:

@@ -187,8 +187,8 @@ def analysed(given: Grid, kind: Model | None = None, overlap: float = 0.0) -> An
     """
     chosen = kind or ("between" if not given.repeated else "within" if given.complete else "mixed")
     if chosen == "mixed":
-        found, model = random_intercept(given, overlap=overlap)
-        return Analysed(given, None, found, model, overlap)
+        found = random_intercept(given, overlap=overlap)
+        return Analysed(given, None, found, found.model, overlap)
     if chosen == "within":
         return Analysed(given, within(given, overlap), None, None, overlap)
     model = least_squares(given)

@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +21,7 @@ from evenface.statistics.means import FLAT
 from evenface.statistics.tidy import Grid, counted, grid, plural
 
 FEW = 6
-STEPS = 60
+STEPS = 40
 UNEQUAL = 2.0
 """Variance of an effect's own differences, in shares of the model's, beyond which its F is not to be trusted."""
 
@@ -90,8 +90,10 @@ class Mixed:
         What was measured.
     terms : tuple of FixedEffect
         Fixed effects.
-    differences : tuple of Contrast
-        Each level of each factor against the factor's first.
+    model : CellMeans
+        The fitted cell means, which comparisons are contrasts of.
+    level : float
+        Confidence level of the differences.
     unit_sd, residual_sd : float
         Standard deviation between units, and within them.
     unit : str
@@ -104,13 +106,23 @@ class Mixed:
 
     metric: str
     terms: tuple[FixedEffect, ...]
-    differences: tuple[Contrast, ...]
+    model: CellMeans = field(repr=False)
+    level: float
     unit_sd: float
     residual_sd: float
     unit: str
     units: int
     count: int
     checks: tuple[Check, ...]
+
+    @property
+    def differences(self) -> tuple[Contrast, ...]:
+        """Compare each level of each factor with the factor's first."""
+        return tuple(
+            self.model.contrast(factor, name, levels[0], confidence=self.level)
+            for factor, levels in self.model.coded.given.factors.items()
+            for name in levels[1:]
+        )
 
     @property
     def share(self) -> float:
@@ -178,24 +190,22 @@ def mixed(
     models in S and S-PLUS*, 2000, section 2.4.2. Box, *Some theorems on quadratic forms applied in the study of
     analysis of variance problems, II*, Ann Math Stat 1954.
     """
-    return random_intercept(grid(table, value, factors, unit), interactions=interactions, overlap=overlap, level=level)[
-        0
-    ]
+    return random_intercept(grid(table, value, factors, unit), interactions=interactions, overlap=overlap, level=level)
 
 
-def random_intercept(
-    given: Grid, *, interactions: bool = True, overlap: float = 0.0, level: float = LEVEL
-) -> tuple[Mixed, CellMeans]:
+def random_intercept(given: Grid, *, interactions: bool = True, overlap: float = 0.0, level: float = LEVEL) -> Mixed:
     """Fit a random intercept for each unit of a grid; see :func:`mixed`."""
     coded = design(given, interactions=interactions)
     inner = {term: _varies(coded.matrix[:, columns], given.units) for term, columns in coded.columns.items()}
     free = _freedom(coded, inner)
     if given.count < 2 or min(free.values()) < 1:
+        several = int((np.bincount(given.units) > 1).sum())
         short = [COLON.join(term) for term, df in free.items() if df < 1] or list(given.factors)
         raise InputError(
             f"{given.value}: {len(given.values)} values of {counted(given.count, given.unit)} are too few for "
             f"{listed(short)}: no degree of freedom is left to judge by",
-            "Leave out a factor, or measure more units.",
+            f"{several:,} of {counted(given.count, given.unit)} stand in several cells. Leave out a factor, measure "
+            "more, or, where all values are independent, say so (--independent).",
         )
     if np.ptp(given.values) <= FLAT * given.size:
         raise InputError(f"{given.value}: all values are the same, {given.values[0]:g}")
@@ -232,14 +242,8 @@ def random_intercept(
         )
         for term, test, own_test in ((t, model.f_test(t), model.own_f_test(t)) for t in coded.columns)
     )
-    differences = tuple(
-        model.contrast(factor, name, levels[0], confidence=level)
-        for factor, levels in given.factors.items()
-        for name in levels[1:]
-    )
-    return Mixed(
-        given.value, effects, differences, unit_sd, residual_sd, given.unit, given.count, len(given.values), checks
-    ), model
+    spread = (unit_sd, residual_sd)
+    return Mixed(given.value, effects, model, level, *spread, given.unit, given.count, len(given.values), checks)
 
 
 class REML(NamedTuple):

@@ -1,6 +1,7 @@
 """Tidy tables, a row per value: what was repeated, in which cells, and what is paired with what."""
 
 import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -228,8 +229,11 @@ def grid(table: pd.DataFrame, value: str, factors: Sequence[str], unit: str | Se
     numbers = pd.to_numeric(table[value], errors="coerce").astype(float)
     wrong = (numbers.isna() & table[value].notna()) | np.isinf(numbers)
     if wrong.any():
+        first = table.loc[wrong, value].iloc[0]
+        decimal = isinstance(first, str) and re.fullmatch(r"[-+]?\d+,\d+", first.strip())
         raise InputError(
-            f"{value}: {table.loc[wrong, value].iloc[0]!r} is no finite number", "Leave the cell empty instead."
+            f"{value}: {first!r} is no finite number",
+            "Write the decimal mark as a point." if decimal else "Leave the cell empty where there is no value.",
         )
     texts = [table[name].astype(str).str.strip() for name in (*factors, *units)]
     blank = [
