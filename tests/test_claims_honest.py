@@ -232,6 +232,19 @@ def test_means_of_runs_are_counts_of_all_of_them():
     assert accused > 30
 
 
+def test_a_mean_beside_its_runs_is_a_count_of_all_of_them():
+    draw = np.random.default_rng(10)
+    for _ in range(30):
+        seeds, size = int(draw.integers(2, 6)), int(draw.integers(50, 400))
+        hits = draw.binomial(size, 0.7, seeds)
+        row = [f"{value * 100:.4f}" for value in (*hits / size, hits.mean() / size)]
+        columns = [*(f"seed {k}" for k in range(seeds)), "mean"]
+        table = {"where": "T", "size": str(size), "unit": "%", "columns": columns}
+        assert not told(accuracies=[table | {"rows": {"A": row}}])
+        wrong = f"{hits.mean() / size * 100 + 0.0009:.4f}"
+        assert told(accuracies=[table | {"rows": {"A": [*row[:-1], wrong]}}])
+
+
 def test_binary_figures_may_be_means_of_runs():
     draw = np.random.default_rng(7)
     for _ in range(40):

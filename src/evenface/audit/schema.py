@@ -4,6 +4,7 @@ Most sections are tables, copied as they are printed: ``columns`` names what sta
 line of numbers for each row, ``-`` where none is printed. Digits are kept as printed.
 """
 
+import re
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -24,12 +25,16 @@ from evenface.audit.grid import (
 from evenface.audit.numbers import read_number
 from evenface.recipes.section import Section
 
-NO_SHARES = ("precision", "f1", "auc", "roc_auc", "mcc", "kappa", "balanced_accuracy")
+NO_SHARES = ("precision", "f1", "auc", "roc_auc", "mcc", "kappa", "balanced_accuracy", "sd", "std")
 """Columns of which no size of the test set makes a count."""
+_RUN = re.compile(r"(?:run|seed|trial|repetition)\b", re.IGNORECASE)
 
 
 class Accuracies(Repeated):
-    """Shares of one test set: every number is a count of its ``size`` samples, or the mean of ``runs`` such counts."""
+    """Shares of one test set: every number is a count of its ``size`` samples, or the mean of ``runs`` such counts.
+
+    A column ``mean`` beside columns of runs or seeds is their mean.
+    """
 
     COUNTS: ClassVar[dict[str, int]] = {"size": 1, "runs": 1}
 
@@ -42,6 +47,11 @@ class Accuracies(Repeated):
         if wrong:
             raise ValueError(f"{self.where}: {wrong[0]} is no share of all samples; use averages, recalls or reports")
         return self
+
+    def runs_in(self, row: str, column: str) -> int:
+        """Return of how many runs a number is the mean: as the row is, and times the runs beside a column ``mean``."""
+        beside = [one for one in self.columns if one not in self.COUNTS and _RUN.match(one)]
+        return self.runs_of(row) * (len(beside) or 1 if column.lower() in ("mean", "average") else 1)
 
 
 AVERAGED = ("accuracy", "mean", "precision", "recall", "f1")

@@ -30,10 +30,10 @@ def accuracies(section: Accuracies, truncation: bool) -> Iterator[Finding]:
     """Find the shares that no count of the test set gives, and the sizes that give all, or most."""
     by_size: dict[Size | None, list[_Cell]] = {}
     for name, row in section.cells().items():
-        own, runs = section.count(name, "size"), section.runs_of(name)
+        own = section.count(name, "size")
         cells = by_size.setdefault(Size(own, own) if own else section.size, [])
         for column, cell in row.items():
-            place = f"{name}, {column}" if len(row) > 1 else name
+            place, runs = f"{name}, {column}" if len(row) > 1 else name, section.runs_in(name, column)
             cells.append(_Cell(place, cell, runs, (cell.range(truncation), runs)))
     for size, cells in by_size.items():
         flaws = list(bounded(section.where, {cell.name: cell.printed for cell in cells}))
