@@ -1,6 +1,7 @@
 """The whole command line on small data: what it prints, writes, refuses, and how it ends."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -214,7 +215,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_samples(small_recipe, tmp_path
     said = refused(
         "train",
         small_recipe,
-        "optimizer.lr=1e30",
+        "optimizer.lr=1000",
         "optimizer.name=sgd",
         "schedule.name=constant",
         "--out",
@@ -289,3 +290,14 @@ def test_who_is_left_out_is_said_on_the_screen(tmp_path):
     said = "1 of 13 files in t.csv are not there, such as gone.png"
     assert f"note  {said}" in call("prepare", tmp_path / "r.yaml").stdout.splitlines()
     assert f"note: {said}" in call("data", "check", tmp_path / "r.yaml").stdout.splitlines()
+
+
+def test_letters_that_the_screen_lacks_are_written_as_escapes(tmp_path):
+    (tmp_path / "r.yaml").write_text("name: q\nabout: 悲しい\ndata: {source: folder}\n", encoding="utf-8")
+    code = (
+        f"import sys; sys.argv[1:] = ['recipes', {str(tmp_path / 'r.yaml')!r}]; from evenface.cli import main; main()"
+    )
+    screen = {**os.environ, "PYTHONIOENCODING": "cp1252"}
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, env=screen, check=False)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert b"about: \\u60b2\\u3057\\u3044" in ended.stdout

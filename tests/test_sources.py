@@ -24,9 +24,9 @@ def test_unknown_names_and_options_are_answered_with_the_nearest(tmp_path):
         read("fer2031", tmp_path)
     with refused("source 'folder' has no option 'subject'\n  Did you mean subjects?"):
         read("folder", tmp_path, {"subject": "x"})
-    with refused("fer2013: the option test cannot be 'both'"):
+    with refused("source 'fer2013': the option test cannot be 'both'"):
         read("fer2013", tmp_path, {"test": "both"})
-    with refused("csv: the option columns cannot be 3"):
+    with refused("source 'csv': the option columns cannot be 3"):
         read("csv", tmp_path, {"columns": 3})
 
 

@@ -17,7 +17,7 @@ from evenface.faces.store import Store
 from evenface.faces.taking import Taking
 from evenface.faces.targets import target_of
 from evenface.kinds import check_content
-from evenface.places import cache_folder
+from evenface.places import cache_folder, user_path
 from evenface.recipes import Recipe
 
 
@@ -31,13 +31,13 @@ def read_manifest(recipe: Recipe) -> Manifest:
     """
     data = recipe.data
     if data.source in ("synthetic", "synthetic-clips"):
-        root = Path(data.root) if data.root else cache_folder() / data.source
+        root = user_path(data.root) if data.root else cache_folder() / data.source
         return read(data.source, root, {"size": data.size, **data.options})
     if data.root is None:
         raise InputError(
             f"recipe {recipe.name}: data.root is missing", f"Say where {data.source} lies: data.root=FOLDER."
         )
-    return read(data.source, Path(data.root).expanduser(), data.options)
+    return read(data.source, user_path(data.root), data.options)
 
 
 def prepare_store(recipe: Recipe, sheets: Path | None = None) -> Store:

@@ -7,6 +7,7 @@ import platform
 import shutil
 from dataclasses import dataclass
 
+from evenface.errors import InputError
 from evenface.places import cache_folder
 
 _NEEDED = ("torch", "torchvision", "timm", "lightning-fabric", "numpy", "pandas", "scikit-learn")
@@ -97,7 +98,10 @@ def _devices() -> list[Finding]:
 
 
 def _disk() -> Finding:
-    folder = cache_folder()
+    try:
+        folder = cache_folder()
+    except InputError as error:
+        return Finding("cache", error.message, error.hint)
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(existing).free / 2**30
     return Finding("cache", f"{folder}, {free:.0f} GiB free", "set EVENFACE_CACHE to a larger disk" if free < 5 else "")

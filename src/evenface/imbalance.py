@@ -1,6 +1,6 @@
 """How uneven classes are, and the weights and sampling that answer it. Needs NumPy only."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,10 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 NORMALISATIONS = ("classes", "sum-one", "none")
+WEIGHTS = (
+    "Give a rule (inverse, effective, ratio), a list with one weight per class in their order, or weights by name: "
+    "{happy: 1, sad: 3}."
+)
 SAMPLING_RULES = ("none", "inverse", "effective", "reversed")
 
 
@@ -162,7 +166,7 @@ def ratio_weights(counts: npt.ArrayLike, *, normalise: str = "none", names: Sequ
 
 
 def class_weights(
-    rule: str | Sequence[float] | None,
+    rule: str | Sequence[float] | Mapping[Any, float] | None,
     counts: npt.ArrayLike,
     *,
     normalise: str = "classes",
@@ -174,12 +178,12 @@ def class_weights(
 
     Parameters
     ----------
-    rule : {"inverse", "effective", "ratio"}, sequence of C floats, or None
-        None gives none. A sequence is taken as it is.
+    rule : {"inverse", "effective", "ratio"}, sequence of C floats, mapping of class to float, or None
+        None gives none. A sequence, or a mapping with each of ``names`` as a key, is taken as it is.
     counts : array_like of shape (C,)
         Samples per class in training.
     normalise, beta, names
-        As in :func:`effective_number_weights`; of no effect on a sequence, ``beta`` also not on other rules.
+        As in :func:`effective_number_weights`; of no effect on given weights, ``beta`` also not on other rules.
     absent : bool, default=False
         Whether classes may lack samples: they get the weight 0, and the rule is applied to the others.
 
@@ -190,7 +194,7 @@ def class_weights(
     Raises
     ------
     InputError
-        If the rule is unknown, a sequence does not hold one finite weight >= 0 per class, or as the rule's function.
+        If the rule is unknown, weights are not one finite number >= 0 per class or all are 0, or as the rule raises.
     """
     if rule is None:
         return None
@@ -202,10 +206,19 @@ def class_weights(
             found[present] = class_weights(rule, np.asarray(counts)[present], normalise=normalise, beta=beta)
             return found
         return find("rule for class weights", rule, _RULES)(counts, normalise=normalise, names=names, **options)
-    weights = np.asarray(rule, dtype=np.float64)
+    given = _by_name(rule, names) if isinstance(rule, Mapping) else rule
     expected = np.asarray(counts).shape
-    if weights.shape != expected or not np.isfinite(weights).all() or (weights < 0).any():
-        raise InputError(f"class weights must be {expected[0]} finite numbers >= 0, one per class, got {list(rule)}")
+    try:
+        weights = np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError):
+        weights = np.full(1, np.nan)
+    if isinstance(given, bool | int | float) or not weights.ndim:
+        raise InputError(f"class weights cannot be the single value {given!r}", WEIGHTS)
+    if weights.shape != expected or not np.isfinite(weights).all() or (weights < 0).any() or not weights.sum() > 0:
+        raise InputError(
+            f"class weights must be {expected[0]} finite numbers >= 0, one per class and not all 0, got {given!r}",
+            WEIGHTS,
+        )
     return weights
 
 
@@ -274,6 +287,17 @@ def draw(probabilities: Floats, uniforms: Floats) -> Integers:
 
 
 _RULES = {"inverse": inverse_frequency_weights, "effective": effective_number_weights, "ratio": ratio_weights}
+
+
+def _by_name(rule: Mapping[Any, Any], names: Sequence[str] | None) -> list[Any]:
+    """Put weights that are given by class name into the order of the classes."""
+    given = {str(name): weight for name, weight in rule.items()}
+    known = list(names or ())
+    unknown, missing = [name for name in given if name not in known], [name for name in known if name not in given]
+    if unknown or missing:
+        what = f"there is no class {unknown[0]!r}" if unknown else f"the class {missing[0]!r} has none"
+        raise InputError(f"class weights by name: {what}", f"Give one for each of {', '.join(known) or 'no class'}.")
+    return [given[name] for name in known]
 
 
 def _positive(counts: npt.ArrayLike, names: Sequence[str] | None) -> Floats:

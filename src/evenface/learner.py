@@ -45,11 +45,13 @@ def check_parts(recipe: Recipe) -> None:
     if recipe.training.features == "stored":
         _check_stored(recipe)
     alpha = recipe.loss.options.get("alpha")
-    classes = len(alpha) if isinstance(alpha, list | tuple) and not detects(recipe) else 2
+    classes: tuple[str, ...] = ("0", "1")
+    if not detects(recipe) and isinstance(alpha, list | tuple | dict) and alpha:
+        classes = tuple(map(str, alpha if isinstance(alpha, dict) else range(len(alpha))))
     if of_sequences(recipe):
         _check_sequences(recipe, classes)
         return
-    _check_method(recipe, np.full(classes, 2))
+    _check_method(recipe, classes)
 
 
 def _check_search(recipe: Recipe) -> None:
@@ -60,7 +62,7 @@ def _check_search(recipe: Recipe) -> None:
         check_parts(with_settings(recipe, ends))
 
 
-def _check_sequences(recipe: Recipe, classes: int) -> None:
+def _check_sequences(recipe: Recipe, classes: tuple[str, ...]) -> None:
     """Refuse a method that is of pictures, and a loss that cannot be, for sequences."""
     from evenface.methods import METHODS
     from evenface.registry import check_options, find
@@ -70,7 +72,7 @@ def _check_sequences(recipe: Recipe, classes: int) -> None:
         able = ", ".join(sorted(known for known, method in METHODS.items() if method.sequences))
         raise InputError(f"method {name!r} learns from pictures, not from sequences", f"Take {able}.")
     check_options("method", name, recipe.method.options, ())
-    _loss(recipe, np.full(classes, 2), tuple(map(str, range(classes))))
+    _loss(recipe, np.full(len(classes), 2), classes)
 
 
 def _check_stored(recipe: Recipe) -> None:
@@ -95,8 +97,8 @@ def _check_stored(recipe: Recipe) -> None:
         )
 
 
-def _check_method(recipe: Recipe, counts: np.ndarray) -> None:
-    """Build a method on made-up counts, as far as it does not ask what the data is like."""
+def _check_method(recipe: Recipe, classes: tuple[str, ...]) -> None:
+    """Build a method on made-up counts of classes, as far as it does not ask what the data is like."""
     import inspect
 
     from evenface.methods import METHODS
@@ -109,7 +111,7 @@ def _check_method(recipe: Recipe, counts: np.ndarray) -> None:
     _check_reading(recipe, frames)
     if "task" in parameters:
         recipe = recipe.model_copy(update={"method": MethodSettings()})
-    build_method(recipe, counts, frames=frames)
+    build_method(recipe, np.full(len(classes), 2), classes, frames=frames)
 
 
 def _check_reading(recipe: Recipe, frames: int) -> None:

@@ -10,6 +10,7 @@ from types import ModuleType
 
 from evenface.errors import InputError
 from evenface.files import digest
+from evenface.places import user_path
 
 
 def load_plugins(names: Iterable[str]) -> None:
@@ -27,7 +28,7 @@ def load_plugins(names: Iterable[str]) -> None:
     """
     for name in names:
         if name.endswith(".py"):
-            _import_file(Path(name).expanduser().resolve())
+            _import_file(user_path(name).resolve())
         else:
             _import_module(name)
 

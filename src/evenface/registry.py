@@ -2,8 +2,8 @@
 
 import difflib
 import sys
-from collections.abc import Iterable, Mapping, MutableMapping
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from typing import Any, TypeVar, get_type_hints
 
 from evenface.errors import InputError
 
@@ -51,6 +51,39 @@ def check_options(kind: str, name: str, given: Iterable[str], allowed: Iterable[
     for option in given:
         if option not in allowed:
             raise InputError(f"{kind} {name!r} has no option {option!r}", nearest(option, allowed))
+
+
+def checked_options(kind: str, name: str, thing: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Bring options to the types that a function or a class declares for them.
+
+    Words that YAML read as numbers become words again. Numbers must be finite. Options without a type hint, or with one
+    that only its author can check, are passed on as they are.
+
+    Raises
+    ------
+    InputError
+        Naming the first option that cannot be.
+    """
+    from pydantic import ConfigDict, TypeAdapter, ValidationError
+    from pydantic.errors import PydanticUserError
+
+    try:
+        hints = get_type_hints(thing.__init__ if isinstance(thing, type) else thing)  # type: ignore[misc]
+    except (NameError, TypeError):  # names that are there for type checkers only
+        return dict(options)
+    config = ConfigDict(coerce_numbers_to_str=True, allow_inf_nan=False)
+    checked = dict(options)
+    for option, value in options.items():
+        try:
+            checked[option] = TypeAdapter(hints.get(option, Any), config=config).validate_python(value)
+        except PydanticUserError:
+            continue
+        except ValidationError as error:
+            said = error.errors(include_url=False)[0]["msg"]
+            raise InputError(
+                f"{kind} {name!r}: the option {option} cannot be {value!r}: {said[0].lower()}{said[1:]}"
+            ) from error
+    return checked
 
 
 def nearest(name: str, known: Iterable[str], show: int = 12) -> str:

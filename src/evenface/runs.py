@@ -17,6 +17,7 @@ from evenface.errors import InputError
 from evenface.evaluation.predictions import Predictions
 from evenface.faces.store import Store
 from evenface.files import LOCK, atomic_write, disk_error, is_vacant, leftovers, write_json
+from evenface.places import user_path
 from evenface.plugins import load_plugins
 from evenface.recipes import Recipe, dump_recipe, load_recipe
 
@@ -69,14 +70,16 @@ class Run:
         InputError
             If the folder is no run, the run has not ended, or it names code and that is not trusted.
         """
-        run = cls(Path(folder))
+        run = cls(user_path(folder))
         if not (run.folder / RECIPE).is_file():
             raise InputError(
-                f"{folder} is no run folder: it has no {RECIPE}", "Give a folder that `evenface train` wrote."
+                f"{run.folder} is no run folder: it has no {RECIPE}", "Give a folder that `evenface train` wrote."
             )
         if not run.finished:
-            raise InputError(f"the run {folder} has not ended", f"Go on with it: evenface train {folder} --resume")
-        check_trust(run.recipe, folder, trusted=trust_plugins)
+            raise InputError(
+                f"the run {run.folder} has not ended", f"Go on with it: evenface train {run.folder} --resume"
+            )
+        check_trust(run.recipe, run.folder, trusted=trust_plugins)
         load_plugins(run.recipe.plugins)
         return run
 

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from evenface.audit.schema import Claims
 from evenface.errors import InputError
+from evenface.places import user_path
 from evenface.recipes.reading import UniqueKeys, explained, not_yaml
 from evenface.tabular import read_text
 
@@ -40,7 +41,7 @@ def load_claims(source: str | Path | Mapping[str, Any]) -> Claims:
     """
     if isinstance(source, Mapping):
         return _checked(dict(source), "the claims given")
-    path = shipped_claims().get(str(source)) or Path(source).expanduser()
+    path = shipped_claims().get(str(source)) or user_path(source)
     if not path.is_file():
         raise InputError(
             f"{source}: no such file of claims", f"Give a YAML file, or one of: {', '.join(shipped_claims())}."

@@ -13,6 +13,7 @@ from evenface.data.sources import read
 from evenface.data.sources.layout import check_root, files_below, listed, side_of
 from evenface.errors import InputError
 from evenface.filetypes import PICTURES, VIDEOS
+from evenface.places import user_path
 
 NUMBERS = (".csv", ".npy", ".npz", ".parquet")
 TRIED = 120
@@ -63,7 +64,7 @@ def look(root: str | Path, given: Mapping[str, Any] | None = None) -> Looked:
     InputError
         If there is nothing that can be learnt from.
     """
-    root = Path(root).expanduser()
+    root = user_path(root)
     source: str
     options: dict[str, Any]
     said: list[str]

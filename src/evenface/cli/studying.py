@@ -8,6 +8,7 @@ import typer
 
 from evenface.cli.base import Faces, Out, Settings, Trust, app, audit, echo, open_page, print_comparison
 from evenface.errors import InputError
+from evenface.places import user_path
 
 
 @app.command()
@@ -41,7 +42,7 @@ def studies(name: Annotated[str | None, typer.Argument(help="Print this one whol
     shipped = shipped_studies()
     if name is not None:
         load_study(name)
-        print((shipped.get(name) or Path(name)).read_text(encoding="utf-8"), end="")
+        print((shipped.get(name) or user_path(name)).read_text(encoding="utf-8"), end="")
         return
     for known in shipped:
         echo([f"{known:24} {load_study(known).about}"])
@@ -156,7 +157,7 @@ def stats(
     )
     place = None if out is None else output_path(out, folder=True)
     found = examine(
-        table,
+        user_path(table),
         value,
         columns,
         units,

@@ -22,6 +22,7 @@ from evenface.evaluation.scores import shares
 from evenface.faces.store import Store
 from evenface.files import atomic_write, digest, file_name, is_vacant, lock_folder, output_path, write_json
 from evenface.kinds import of_sequences
+from evenface.places import user_path
 from evenface.recipes import Recipe, load_recipe
 from evenface.runs import (
     FACTS,
@@ -186,7 +187,7 @@ def _rows(run: Run, target: Recipe, store: Store, everything: bool) -> tuple[np.
 
 
 def _same(first: str, second: str) -> bool:
-    return Path(first).expanduser().resolve() == Path(second).expanduser().resolve()
+    return user_path(first).resolve() == user_path(second).resolve()
 
 
 def _unseen(run: Run, target: Recipe, store: Store, rows: np.ndarray) -> tuple[np.ndarray, list[str]]:

@@ -1,6 +1,7 @@
 """One look for every figure, on screen (light or dark) and on paper."""
 
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -64,7 +65,9 @@ def _settings() -> Iterator[None]:
         "svg.hashsalt": "evenface",
         "pdf.fonttype": 42,
     }
-    with matplotlib.rc_context(settings):
+    with matplotlib.rc_context(settings), warnings.catch_warnings():
+        # Letters that Matplotlib's font lacks stay letters in SVG, which the reader's own fonts show.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield
 
 

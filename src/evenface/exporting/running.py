@@ -160,8 +160,10 @@ def _check(run: Run, kind: str, tolerance: float, limit: float, *, int8: bool) -
         raise InputError(f"format must be one of {', '.join(NAMES)}, got {kind!r}")
     if int8 and kind != "onnx":
         raise InputError("8 bits are for ONNX only", "Leave int8 out, or take format onnx.")
-    if not (tolerance > 0 and limit >= 0):
-        raise InputError(f"tolerance must be above 0 and limit at least 0, got {tolerance:g} and {limit:g}")
+    if not (0 < tolerance < float("inf") and 0 <= limit < float("inf")):
+        raise InputError(
+            f"tolerance must be above 0 and limit at least 0, both finite, got {tolerance:g} and {limit:g}"
+        )
     _ = run.weights  # missing ones are told before anything else is done
 
 

@@ -22,7 +22,7 @@ from evenface.losses.label_smoothing import LabelSmoothingLoss
 from evenface.losses.ldam import LDAMLoss
 from evenface.losses.logit_adjustment import LogitAdjustmentLoss
 from evenface.losses.one_vs_rest import Detector, OneVsRestLoss, detectors
-from evenface.registry import check_options, find, register
+from evenface.registry import check_options, checked_options, find, register
 
 __all__ = [
     "LOSSES",
@@ -103,9 +103,9 @@ def build_loss(
     absent : bool, default=False
         Whether classes may lack training samples: by a rule they are given the weight 0.
     **options
-        The loss's own parameters. Where it takes ``alpha``: None (default), ``inverse``, ``effective``, ``ratio`` or
-        one weight per class; with a rule, ``normalise`` (default ``classes``: mean weight 1) and ``beta`` (default
-        0.999, for ``effective``) as in :func:`evenface.imbalance.class_weights`.
+        The loss's own parameters. Where it takes ``alpha``: None (default), ``inverse``, ``effective``, ``ratio``, one
+        weight per class, or a mapping of class names to weights; with a rule, ``normalise`` (default ``classes``: mean
+        weight 1) and ``beta`` (default 0.999, for ``effective``) as in :func:`evenface.imbalance.class_weights`.
 
     Returns
     -------
@@ -126,8 +126,12 @@ def build_loss(
     takes_alpha = "alpha" in parameters
     check_options("loss", name, options, parameters - {"counts"} | ({"normalise", "beta"} if takes_alpha else set()))
     if takes_alpha:
-        rule = {key: options.pop(key) for key in ("normalise", "beta") if key in options and key not in parameters}
-        weights = class_weights(options.get("alpha"), counts, names=names, absent=absent, **rule)
+        own = [key for key in ("normalise", "beta") if key in options and key not in parameters]
+        rule: dict[str, Any] = {key: options.pop(key) for key in own}
+        rule = checked_options("loss", name, class_weights, rule)
+        weights = class_weights(options.pop("alpha", None), counts, names=names, absent=absent, **rule)
+    options = checked_options("loss", name, loss, options)
+    if takes_alpha:
         options["alpha"] = None if weights is None else torch.tensor(weights, dtype=torch.float32)
     if "counts" in parameters:
         options["counts"] = counts

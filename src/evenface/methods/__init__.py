@@ -27,7 +27,7 @@ from evenface.methods.rul import RUL
 from evenface.methods.scn import SCN
 from evenface.methods.tau_norm import TauNorm
 from evenface.methods.votes import Votes
-from evenface.registry import check_options, find, register
+from evenface.registry import check_options, checked_options, find, register
 
 __all__ = [
     "BBN",
@@ -130,6 +130,7 @@ def build_method(
     method = find("method", name, METHODS)
     parameters = set(inspect.signature(method).parameters) - {"network", "loss"}
     check_options("method", name, options, parameters - {"task"})
+    options = checked_options("method", name, method, options)
     if "task" in parameters:
         options["task"] = task
     with torch.random.fork_rng(devices=[]):

@@ -1,7 +1,6 @@
 """A network by its name and settings."""
 
 import os
-from pathlib import Path
 from typing import Any, cast
 
 # Before timm is imported, which brings the hub's library.
@@ -28,6 +27,7 @@ from evenface.networks.heads import Head
 from evenface.networks.norms import use_group_norm
 from evenface.networks.recompute import recompute_blocks
 from evenface.networks.weights import download, load_weights
+from evenface.places import user_path
 from evenface.recipes.schema import Temporal
 
 
@@ -149,7 +149,9 @@ def build_network(
         else:
             network = Network(backbone, width, classes, **common)
     if weights not in ("random", "hub"):
-        network.loaded = load_weights(network, Path(weights), first=config.first_conv, classifier=config.classifier)
+        network.loaded = load_weights(
+            network, user_path(weights), first=config.first_conv, classifier=config.classifier
+        )
         if half:
             network.mean.fill_(0.5)
             network.std.fill_(0.5)

@@ -4,7 +4,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeInt, field_validator, model_validator
 
-from evenface.recipes.section import OpenSection, Section
+from evenface.recipes.section import MANY, SEED, OpenSection, Section
 
 
 class FaceCrop(Section):
@@ -39,7 +39,7 @@ class Clips(Section):
         description="uniform: from equal stretches of the whole clip; stride: every so many frames about its middle; "
         "windows: one stretch after the other, each a sample; with frames 1, every frame",
     )
-    every: int = Field(1, ge=1, description="stride and windows: take every so many frames")
+    every: int = Field(1, ge=1, le=MANY, description="stride and windows: take every so many frames")
     lost: Literal["hold", "skip", "quarantine"] = Field(
         "hold", description="frames without a face: crop where the face was last, leave them out, or set the clip aside"
     )
@@ -148,18 +148,22 @@ class Protocol(Section):
         lt=1,
         description="share of training held back to judge weights, 0 for none; an official one is kept",
     )
-    folds: int = Field(5, ge=2, description="kfold: number of folds")
-    fold: int = Field(0, ge=0, description="kfold and leave-one-out: which fold, or which person in order, tests")
+    folds: int = Field(5, ge=2, le=MANY, description="kfold: number of folds")
+    fold: int = Field(
+        0, ge=0, le=MANY, description="kfold and leave-one-out: which fold, or which person in order, tests"
+    )
     by: Literal["auto", "subject", "clip", "frame"] = Field(
         "auto",
         description="holdout and kfold: what stays together; auto takes people where all are known, else clips; frame "
         "tears people and clips apart, as some papers do, and results say so",
     )
-    seed: int = Field(0, ge=0, description="seed of the split and of the imbalance; the run's own does not touch them")
-    cohorts: int = Field(
-        1, ge=1, description="deal people into so many groups that share nobody; a run knows one of them alone"
+    seed: int = Field(
+        0, ge=0, le=SEED, description="seed of the split and of the imbalance; the run's own does not touch them"
     )
-    cohort: int = Field(0, ge=0, description="which group trains, judges and tests")
+    cohorts: int = Field(
+        1, ge=1, le=MANY, description="deal people into so many groups that share nobody; a run knows one of them alone"
+    )
+    cohort: int = Field(0, ge=0, le=MANY, description="which group trains, judges and tests")
     share: float = Field(
         1.0,
         gt=0,

@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from evenface.errors import InputError
+from evenface.places import user_path
 from evenface.recipes.deviations import in_force
 from evenface.recipes.reading import explained, parse_yaml, read_mapping
 from evenface.recipes.schema import Recipe
@@ -15,6 +16,8 @@ from evenface.recipes.section import merge, part_at
 from evenface.registry import nearest
 
 SHIPPED = Path(__file__).parent
+NAMED = ("network", "method", "loss", "optimizer", "schedule")
+"""Sections that may be written as one word, the name."""
 
 
 def shipped_recipes() -> dict[str, Path]:
@@ -98,7 +101,7 @@ def _value(text: str, word: str) -> Any:
 
 
 def _read(source: str | Path) -> tuple[dict[str, Any], str]:
-    path = Path(source)
+    path = user_path(source)
     if path.is_dir() and (path / "recipe.yaml").is_file():
         path = path / "recipe.yaml"
     if path.is_dir():
@@ -128,6 +131,8 @@ def _replaced(
     if not rest:
         return {**content, head: merge(part, content.get(head), value)}
     inner = content.get(head) or {}
+    if isinstance(inner, str) and head in NAMED:
+        inner = {"name": inner}
     if not isinstance(inner, dict):
         raise InputError(f"{whole}: {head} holds a value, not a section")
     return {**content, head: _replaced(inner, rest, value, whole, part)}

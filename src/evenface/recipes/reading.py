@@ -94,6 +94,12 @@ def explained(error: ValidationError, model: type[BaseModel], origin: str) -> In
         return InputError(f"{origin}: unknown key {where}{tail}", hint)
     if first["type"] == "missing":
         return InputError(f"{origin}: the key {where} is missing{tail}")
+    if first["type"] == "model_type":
+        keys = _keys_at(model, first["loc"])
+        return InputError(
+            f"{origin}: {where} is a section of keys, got {first['input']!r}{tail}",
+            f"Write its keys: {', '.join(f'{where}.{key}' for key in keys[:4])}{' ...' * (len(keys) > 4)}.",
+        )
     message = first["msg"].removeprefix("Value error, ")
     given = first["input"]
     shown = f", got {given!r}" if isinstance(given, str | int | float) or given is None else ""

@@ -6,9 +6,19 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from evenface.recipes.data import Data, Protocol
 from evenface.recipes.deviations import Deviations
-from evenface.recipes.section import OpenSection, Section
+from evenface.recipes.section import MANY, SEED, OpenSection, Section
 
 Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+def _listed(value: Any) -> Any:
+    """Take a single word for a list of one."""
+    return (value,) if isinstance(value, str) else value
+
+
+def _named(value: Any) -> Any:
+    """Take a single word for the name of what a section is of."""
+    return {"name": value} if isinstance(value, str) else value
 
 
 class Temporal(Section):
@@ -22,8 +32,8 @@ class Temporal(Section):
     over: Literal["frames", "spatial"] = Field(
         "frames", description="recurrent: steps are frames, or the places of a still's last maps"
     )
-    hidden: int = Field(256, ge=1, description="recurrent: width of the state in each direction")
-    layers: int = Field(2, ge=1, description="recurrent: number of layers")
+    hidden: int = Field(256, ge=1, le=65536, description="recurrent: width of the state in each direction")
+    layers: int = Field(2, ge=1, le=64, description="recurrent: number of layers")
     dropout: float = Field(0.3, ge=0, lt=1, description="recurrent: dropout between layers and before the classifier")
 
 
@@ -57,7 +67,7 @@ class Network(Section):
     head: Literal["linear", "cosine"] = Field(
         "linear", description="cosine: logits by the angle of features and class weights alone, for LDAM and CosFace"
     )
-    head_scale: float = Field(30.0, gt=0, description="the logit of a cosine of 1, cosine head only")
+    head_scale: float = Field(30.0, gt=0, le=1000, description="the logit of a cosine of 1, cosine head only")
     normalise: Literal["weights", "half"] = Field(
         "weights", description="weights: as those it starts from were trained; half: pixels become -1 to 1"
     )
@@ -93,8 +103,8 @@ class Optimizer(Section):
     identity: ClassVar[tuple[str, ...]] = ("name",)
 
     name: Literal["adamw", "adam", "sgd", "lamb", "adabelief", "novograd"] = "adamw"
-    lr: float = Field(1e-3, gt=0, description="learning rate, before the schedule")
-    weight_decay: float = Field(1e-2, ge=0, description="weight decay; adam and sgd add it to the gradient")
+    lr: float = Field(1e-3, gt=0, le=1000, description="learning rate, before the schedule")
+    weight_decay: float = Field(1e-2, ge=0, le=1000, description="weight decay; adam and sgd add it to the gradient")
     decay: Literal["weights", "all"] = Field(
         "weights", description="weights spares biases and normalisation from weight decay"
     )
@@ -103,7 +113,7 @@ class Optimizer(Section):
     betas: tuple[Share, Share] | None = Field(
         None, description="all but sgd; the optimiser's own where none are given, see the page on training"
     )
-    eps: float | None = Field(None, gt=0, description="all but sgd; the optimiser's own where none is given")
+    eps: float | None = Field(None, gt=0, le=1, description="all but sgd; the optimiser's own where none is given")
     clip_norm: float | None = Field(None, gt=0, description="largest norm of the whole gradient")
 
 
@@ -113,18 +123,20 @@ class Schedule(Section):
     identity: ClassVar[tuple[str, ...]] = ("name",)
 
     name: Literal["constant", "step", "exponential", "plateau", "cosine"] = "cosine"
-    warmup_epochs: float = Field(1.0, ge=0, description="cosine: epochs of linear rise before the fall")
+    warmup_epochs: float = Field(1.0, ge=0, le=MANY, description="cosine: epochs of linear rise before the fall")
     final: float = Field(0.01, ge=0, le=1, description="cosine: last rate as a share of lr")
     gamma: float = Field(0.1, gt=0, le=1, description="step, exponential and plateau: factor of each fall")
-    every: int = Field(20, ge=1, description="step: epochs between falls")
-    patience: int = Field(10, ge=0, description="plateau: epochs without a lower validation loss before a fall")
+    every: int = Field(20, ge=1, le=MANY, description="step: epochs between falls")
+    patience: int = Field(
+        10, ge=0, le=MANY, description="plateau: epochs without a lower validation loss before a fall"
+    )
 
 
 class Training(Section):
     """How long, in what portions, on what."""
 
-    epochs: int = Field(20, ge=1, description="passes over the training samples, or as many draws")
-    batch_size: int = Field(64, ge=2, description="samples of one step over all devices together")
+    epochs: int = Field(20, ge=1, le=MANY, description="passes over the training samples, or as many draws")
+    batch_size: int = Field(64, ge=2, le=MANY, description="samples of one step over all devices together")
     sampling: Literal["none", "inverse", "effective", "reversed"] = Field(
         "none",
         description="draw rare classes more often, by inverse frequency, effective number or inverse frequency squared",
@@ -148,18 +160,18 @@ class Training(Section):
     monitor: Literal["balanced_accuracy", "accuracy", "macro_f1", "loss"] = Field(
         "balanced_accuracy", description="validation figure that best and early stopping go by"
     )
-    patience: int | None = Field(None, ge=1, description="stop after so many epochs without a better monitor")
+    patience: int | None = Field(None, ge=1, le=MANY, description="stop after so many epochs without a better monitor")
     precision: Literal["auto", "32-true", "16-mixed", "bf16-mixed"] = Field(
         "auto",
         description="auto: bf16-mixed where the hardware has bfloat16 units, else 32-true; the run says which",
     )
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
-    devices: int = Field(1, ge=1, description="devices of each node; on the CPU, processes")
-    nodes: int = Field(1, ge=1)
+    devices: int = Field(1, ge=1, le=65536, description="devices of each node; on the CPU, processes")
+    nodes: int = Field(1, ge=1, le=65536)
     checkpoint_minutes: float = Field(
-        5.0, gt=0, description="longest time that a kill can cost; every epoch's end is kept anyway"
+        5.0, gt=0, le=MANY, description="longest time that a kill can cost; every epoch's end is kept anyway"
     )
-    loggers: tuple[Literal["tensorboard", "mlflow"], ...] = ()
+    loggers: Annotated[tuple[Literal["tensorboard", "mlflow"], ...], BeforeValidator(_listed)] = ()
 
 
 class Augment(Section):
@@ -201,15 +213,14 @@ class Search(Section):
     over: dict[str, tuple[float, float] | tuple[float, float, Literal["log"]]] = Field(
         {}, description="dotted key to its lowest and highest value; log: even steps are factors"
     )
-    first: int = Field(10, ge=1, description="trials drawn by chance before the search is guided by the others")
-    together: int = Field(5, ge=1, description="trials that are proposed, and where shapes allow trained, at a time")
+    first: int = Field(
+        10, ge=1, le=10000, description="trials drawn by chance before the search is guided by the others"
+    )
+    together: int = Field(
+        5, ge=1, le=10000, description="trials that are proposed, and where shapes allow trained, at a time"
+    )
     prune: bool = Field(True, description="end trials early that are worse than the median of the others")
-    seed: int = Field(0, ge=0, description="seed of the search and of its trials")
-
-
-def _listed(value: Any) -> Any:
-    """Take a single word for a list of one."""
-    return (value,) if isinstance(value, str) else value
+    seed: int = Field(0, ge=0, le=SEED, description="seed of the search and of its trials")
 
 
 class Recipe(Section):
@@ -224,20 +235,20 @@ class Recipe(Section):
     )
     about: str = ""
     paper: str = Field("", description="where the setting comes from")
-    deviations: Deviations = Field(
+    deviations: Annotated[Deviations, BeforeValidator(_listed)] = Field(
         (), description="what differs from the paper: sentences, or {text, while}, true only while settings are such"
     )
-    seed: int = Field(0, ge=0, description="seed of the weights, of the order and of the random changes")
+    seed: int = Field(0, ge=0, le=SEED, description="seed of the weights, of the order and of the random changes")
     plugins: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
         (), description="Python files, from the working directory, or modules that register further losses and methods"
     )
     data: Data
     protocol: Protocol = Protocol()
-    network: Network = Network()
-    method: MethodSettings = MethodSettings()
-    loss: Loss = Loss()
-    optimizer: Optimizer = Optimizer()
-    schedule: Schedule = Schedule()
+    network: Annotated[Network, BeforeValidator(_named)] = Network()
+    method: Annotated[MethodSettings, BeforeValidator(_named)] = MethodSettings()
+    loss: Annotated[Loss, BeforeValidator(_named)] = Loss()
+    optimizer: Annotated[Optimizer, BeforeValidator(_named)] = Optimizer()
+    schedule: Annotated[Schedule, BeforeValidator(_named)] = Schedule()
     training: Training = Training()
     augment: Augment = Augment()
     search: Search = Search()

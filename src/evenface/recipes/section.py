@@ -4,26 +4,40 @@ from collections.abc import Mapping
 from types import UnionType
 from typing import Annotated, Any, ClassVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+
+MANY = 1_000_000
+"""Largest count of epochs, frames, units and the like; more is a slip of the pen."""
+SEED = 2**63 - 1
 
 
 class Part(BaseModel):
-    """Base of closed and open sections."""
+    """What every part of a recipe holds to: numbers are finite, and true or false is none."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     identity: ClassVar[tuple[str, ...]] = ()
     """Keys that say what the section is: settings that have one take its place, others are merged into it."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        kind = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) and {int, float} & {kind, *get_args(kind)}:
+            raise ValueError("input should be a number")
+        return value
 
 
 class Section(Part):
     """Part of a recipe; keys that it does not know are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid")
 
 
 class OpenSection(Part):
     """Part of a recipe whose further keys belong to what it names; the one named checks them."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow")
 
     @property
     def options(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from evenface.errors import InputError
+from evenface.places import user_path
 from evenface.serving.model import Model
 
 
@@ -27,7 +28,7 @@ def open_model(path: str | Path, *, trust_plugins: bool = False) -> Model:
     Torch's own exported programs (``.pt2``) are not opened: torch reads parts of them as pickles, which can hold any
     program.
     """
-    path = Path(path)
+    path = user_path(path)
     if path.suffix == ".onnx":
         from evenface.serving.onnx_model import OnnxModel
 

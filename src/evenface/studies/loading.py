@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from evenface.errors import InputError
+from evenface.places import user_path
 from evenface.recipes.reading import explained, read_mapping
 from evenface.registry import nearest
 from evenface.studies.schema import Study
@@ -44,8 +45,8 @@ def load_study(source: str | Path | Mapping[str, Any]) -> Study:
 
 def _found(source: str | Path) -> Path:
     """Give the file of a study that is named by its path or by its name."""
-    if Path(source).is_file():
-        return Path(source)
+    if user_path(source).is_file():
+        return user_path(source)
     shipped = shipped_studies()
     if str(source) not in shipped:
         near = nearest(str(source), shipped, show=0)

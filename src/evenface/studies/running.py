@@ -10,6 +10,7 @@ import pandas as pd
 from evenface import reporting
 from evenface.errors import InputError
 from evenface.files import lock_folder, output_path
+from evenface.places import user_path
 from evenface.recipes import load_recipe
 from evenface.recipes.reading import read_mapping
 from evenface.runs import Run, check_source, check_trust
@@ -62,15 +63,15 @@ class Studied:
 
 def open_plan(source: str | Path | Mapping[str, Any], choice: Choice) -> tuple[Plan, Path | None]:
     """Plan a study, or the one whose folder is given, which then is its own folder."""
-    if not isinstance(source, Mapping) and (Path(source) / STUDY).is_file():
-        content = read_mapping(Path(source) / STUDY, "study")
+    if not isinstance(source, Mapping) and (user_path(source) / STUDY).is_file():
+        content = read_mapping(user_path(source) / STUDY, "study")
         kept = Choice(
             choice.on or content.get("on"),
             choice.size or content.get("size"),
             "paper" if choice.protocol == "paper" else content.get("protocol", "honest"),
             {**content.get("overrides", {}), **choice.overrides},
         )
-        return make_plan(Study.model_validate(content["study"]), kept), Path(source)
+        return make_plan(Study.model_validate(content["study"]), kept), user_path(source)
     return make_plan(load_study(source), choice), None
 
 

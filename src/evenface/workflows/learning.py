@@ -11,6 +11,7 @@ from evenface import assembly, calibrating, learner, reporting
 from evenface.data.leakage import Findings
 from evenface.faces.store import Store
 from evenface.files import atomic_write, csv_safe, file_name, lock_folder, output_path, write_json
+from evenface.places import user_path
 from evenface.recipes import Recipe, load_recipe
 from evenface.runs import METRICS, REPORT, Run, check_source
 
@@ -97,8 +98,8 @@ def train(
 
 
 def _default_folder(recipe: str | Path | Mapping[str, Any], settings: Recipe, overrides: Mapping[str, Any]) -> Path:
-    if isinstance(recipe, str | Path) and (Path(recipe) / "recipe.yaml").is_file():
-        return Path(recipe)
+    if isinstance(recipe, str | Path) and (user_path(recipe) / "recipe.yaml").is_file():
+        return user_path(recipe)
     words = [f"{key}={value}".replace(" ", "") for key, value in overrides.items() if key != "data.root"]
     return Path("runs") / file_name("-".join([settings.name, *words]))
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from evenface import reporting
 from evenface.errors import InputError
 from evenface.files import output_path
+from evenface.places import user_path
 from evenface.recipes import Recipe, load_recipe
 from evenface.runs import REPORT, Run, check_source
 from evenface.workflows.learning import train
@@ -89,7 +90,7 @@ def train_own(
     """
     from evenface.auto import CANDIDATES, choose, look, named_settings, own_recipe, write_report
 
-    name = Path(data).expanduser().resolve().stem
+    name = user_path(data).resolve().stem
     folder = output_path(out or Path("runs") / f"{name}-{method}", folder=True)
     if method == AUTO:
         if recipe is not None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from evenface.errors import InputError
 from evenface.files import output_path
+from evenface.places import user_path
 
 
 def serve(
@@ -42,7 +43,7 @@ def serve(
     from evenface.app.limits import Limits
     from evenface.app.serving import serve as begin
 
-    places = [Path(run) for run in runs] or [Path("runs")]
+    places = [user_path(run) for run in runs] or [Path("runs")]
     if not runs and not places[0].is_dir():
         raise InputError("there is no folder runs here", "Name run folders: evenface app RUN...")
     limits = Limits(trust_plugins=trust_plugins)

@@ -4,11 +4,11 @@ import inspect
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 from evenface.data.manifest import Manifest
-from evenface.errors import InputError
-from evenface.registry import check_options, find
+from evenface.places import user_path
+from evenface.registry import check_options, checked_options, find
 
 SOURCES: dict[str, str] = {
     "affectnet": "evenface.data.sources.affectnet",
@@ -59,9 +59,8 @@ def read(name: str, root: Path | str, options: Mapping[str, Any] | None = None) 
     function = import_module(find("source", name, SOURCES)).read
     known = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
     check_options("source", name, options or (), known)
-    hints = get_type_hints(function)
-    checked = {option: _check(name, option, value, hints[option]) for option, value in (options or {}).items()}
-    manifest: Manifest = function(Path(root).expanduser(), **checked)
+    checked = checked_options("source", name, function, options or {})
+    manifest: Manifest = function(user_path(root), **checked)
     return manifest
 
 
@@ -69,15 +68,3 @@ def licence(name: str) -> str:
     """Say under what terms a source's data is given out, as far as that is known; an InputError for no such source."""
     said: str = import_module(find("source", name, SOURCES)).LICENCE
     return said
-
-
-def _check(name: str, option: str, value: Any, hint: Any) -> Any:
-    """Bring a value to the type that the source declares for the option."""
-    from pydantic import ConfigDict, TypeAdapter, ValidationError
-
-    try:
-        # Classes and people may be called by digits, which YAML reads as numbers.
-        return TypeAdapter(hint, config=ConfigDict(coerce_numbers_to_str=True)).validate_python(value)
-    except ValidationError as error:
-        said = error.errors(include_url=False)[0]["msg"]
-        raise InputError(f"{name}: the option {option} cannot be {value!r}: {said}") from error

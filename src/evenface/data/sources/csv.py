@@ -11,6 +11,7 @@ from evenface.data.manifest import COLUMNS, Manifest, make_table
 from evenface.data.sources.layout import absent_files, check_root, class_notes, listed, side_of
 from evenface.errors import InputError
 from evenface.ordering import natural_order
+from evenface.places import user_path
 from evenface.registry import nearest
 from evenface.tabular import read_table
 
@@ -108,6 +109,7 @@ def _find(source: str, root: Path, table: str | None) -> Path:
         return root
     check_root(root, source)
     if table is not None:
+        table = str(user_path(table))
         if not (root / table).is_file():
             raise InputError(f"{source}: there is no table {root / table}", f"{root} holds {listed(_tables(root))}.")
         return root / table

@@ -14,6 +14,7 @@ from evenface.data.manifest import Manifest
 from evenface.data.sources import fer2013
 from evenface.data.sources.layout import listed
 from evenface.errors import InputError
+from evenface.places import user_path
 from evenface.tabular import read_table
 
 LICENCE = (
@@ -61,7 +62,7 @@ def read(root: Path, *, votes: str = "fer2013new.csv", contempt: bool = True, te
             "Votes belong to rows: give fer2013.csv, or pictures named <row>.png.",
         )
     folder = faces.root
-    path = folder / Path(votes).expanduser()
+    path = folder / user_path(votes)
     table = _read_votes(path)
     rows = faces.table["row"].to_numpy(dtype=np.int64)
     if rows.max() >= len(table):
