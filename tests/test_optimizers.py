@@ -43,15 +43,22 @@ def test_step_and_exponential_are_torch_s():
     assert our_rates(Schedule(name="exponential", gamma=0.9), 50) == pytest.approx(exponential)
 
 
-@given(st.lists(st.floats(0.01, 10), min_size=12, max_size=40), st.integers(0, 4))
-def test_plateau_is_torch_s(losses, patience):
+@given(st.lists(st.floats(0.01, 10), min_size=12, max_size=40), st.integers(1, 4))
+def test_plateau_falls_an_epoch_before_torch_s_as_keras_does(losses, patience):
     expected = torch_rates(
-        lambda o: torch.optim.lr_scheduler.ReduceLROnPlateau(o, factor=0.5, patience=patience, eps=0),
+        lambda o: torch.optim.lr_scheduler.ReduceLROnPlateau(
+            o, factor=0.5, patience=patience - 1, threshold_mode="abs", threshold=1e-4, eps=0
+        ),
         len(losses),
         losses,
     )
     ours = our_rates(Schedule(name="plateau", gamma=0.5, patience=patience), len(losses), losses)
     assert ours == pytest.approx(expected)
+
+
+def test_plateau_falls_after_ten_epochs_that_are_no_better():
+    rates = our_rates(Schedule(name="plateau", gamma=0.5, patience=10), 23, [1.0] * 23)
+    assert rates == [1.0] * 11 + [0.5] * 10 + [0.25] * 2  # the first loss is the best one
 
 
 def test_cosine_rises_linearly_and_ends_at_its_share():

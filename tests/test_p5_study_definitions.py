@@ -5,9 +5,11 @@ import functools
 import numpy as np
 import pytest
 
+from evenface.evaluation.tables import Table
 from evenface.learner import check_parts
 from evenface.studies import load_study, shipped_studies
 from evenface.studies.groups import grouped
+from evenface.studies.in_print import beside_print
 from evenface.studies.plan import Choice, make_plan
 from evenface.studies.readings import comparisons
 
@@ -152,3 +154,68 @@ def test_table_7_quotes_what_others_report():
     assert [row.values["accuracy"] for row in study.quoted] == [0.7865, 0.87, 0.92, 0.921]
     assert [row.values for row in study.printed] == [{"detector_accuracy": 0.927}]
     assert all(row.source for row in study.quoted)
+
+
+STATISTICS = """
+variance accuracy 0.282 0.598 0.007 0.05 / 0.001 0.975 0.000 0.05 / 0.516 0.477 0.013 0.051
+variance f1 0.002 0.963 0.000 0.05 / 0.022 0.882 0.001 0.05 / 0.207 0.652 0.005 0.05
+variance precision 0.103 0.750 0.003 0.05 / 0.255 0.616 0.006 0.05 / 0.587 0.448 0.015 0.051
+variance recall 0.497 0.485 0.012 0.051 / 0.292 0.592 0.007 0.05 / 2.210 0.145 0.052 0.053
+comparisons accuracy 0.255 0.008 0.335 / -0.018 -0.001 0.929 / 0.269 0.011 0.335
+comparisons f1 -0.025 -0.004 0.902 / -0.083 -0.013 0.902 / -0.260 -0.041 0.648
+comparisons precision 0.099 0.027 0.633 / 0.154 0.043 0.633 / 0.260 0.065 0.633
+comparisons recall -0.306 -0.069 0.171 / -0.288 -0.053 0.171 / -0.787 -0.145 0.002
+"""
+"""Of Tables 2 and 3, by architecture, optimization and loss; typed from the paper a second time."""
+
+
+def test_printed_statistics_are_those_in_print():
+    rows = load_study("p5-factorial").printed_statistics
+    found = {
+        (row.table, row.metric, row.factor): [float(str(value).split()[0]) for value in row.figures.values()]
+        for row in rows
+        if row.table in ("variance", "comparisons")
+    }
+    expected = {}
+    for line in STATISTICS.strip().split("\n"):
+        table, metric, numbers = line.split(maxsplit=2)
+        for factor, each in zip(("architecture", "optimization", "loss"), numbers.split(" / "), strict=True):
+            expected[table, f"detector_{metric}", factor] = [float(number) for number in each.split()]
+    assert found == expected
+    equivalent = {(row.metric, row.factor) for row in rows if row.figures.get("equivalent") is True}
+    assert equivalent == {("detector_accuracy", "optimization")}
+    for row in rows:  # Table 5's differences are those of Table 3; so is the effect of Table 6
+        if row.table == "equivalence":
+            assert row.figures["difference"] == found["comparisons", row.metric, row.factor][1]
+        if row.table == "power":
+            assert row.figures["d"] == found["comparisons", row.metric, row.factor][0]
+
+
+def test_means_and_deviations_in_print_are_those_of_table_1():
+    study = load_study("p5-factorial")
+    means = {tuple(row.cell.values()): row.values for row in study.printed}
+    conditions = [row for row in study.printed_statistics if row.table == "conditions"]
+    assert len(conditions) == 16
+    for row in conditions:
+        mean, low, high = (float(word.strip("[],")) for word in row.figures["mean"].split())
+        assert mean == means[tuple(row.cell.values())][row.metric]
+        # The normal interval over the six emotions, to the rounding of both
+        assert high - low == pytest.approx(2 * 1.96 * row.figures["sd"] / 6**0.5, abs=2.5e-3)
+
+
+@pytest.mark.parametrize("on", ["ckplus", "synthetic"])
+def test_figures_in_print_stand_beside_ours(on):
+    plan = planned("p5-factorial", on, "full")
+    header = ("metric", "effect", "F")
+    rows = (("detector accuracy", "loss", 9.0), ("detector accuracy", "architecture × loss", 8.0))
+    table = beside_print(plan, Table("2-variance-classes", "Table 2", header, rows, "Ours."))
+    assert table.header == (*header, "F as printed", "p as printed", "partial η² as printed", "power as printed")
+    assert table.rows == ((*rows[0], 0.516, 0.477, 0.013, 0.051), (*rows[1], "–", "–", "–", "–"))
+    assert ("do not compare" in table.note) == (on == "synthetic")
+    cell = ("detector F1", "LSTM", "predefined", "standard")
+    conditions = beside_print(plan, Table("1-conditions-classes", "", ("metric", *plan.factors), (cell,), ""))
+    assert conditions.rows == ((*cell, "0.661 [0.381, 0.941]", 0.35, 0.697),)
+    power = Table("6-power-classes", "", ("metric", "compared"), (("detector recall", "architecture: GRU less LSTM"),))
+    assert beside_print(plan, power).rows[0][2:] == (6, -0.306, 0.095, 1.435, 34)
+    other = Table("2b-mixed-repetitions", "", header, rows, "")
+    assert beside_print(plan, other) is other

@@ -128,7 +128,7 @@ class Schedule(Section):
     gamma: float = Field(0.1, gt=0, le=1, description="step, exponential and plateau: factor of each fall")
     every: int = Field(20, ge=1, le=MANY, description="step: epochs between falls")
     patience: int = Field(
-        10, ge=0, le=MANY, description="plateau: epochs without a lower validation loss before a fall"
+        10, ge=1, le=MANY, description="plateau: epochs without a lower validation loss before a fall"
     )
 
 

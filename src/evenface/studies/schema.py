@@ -1,7 +1,7 @@
 """What a study file may say: every key, its type and what it means."""
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt, model_validator
 
@@ -163,6 +163,26 @@ class Printed(BaseModel):
         return self
 
 
+class PrintedStatistic(Section):
+    """A row of a table of statistics that stands in print."""
+
+    table: Literal["conditions", "variance", "comparisons", "equivalence", "power"] = Field(
+        description="which of the study's tables of statistics it belongs to"
+    )
+    metric: Metric
+    factor: Word | None = Field(None, description="the factor that the row is about; conditions have a cell instead")
+    cell: Cell = Field({}, description="conditions: factor to level, of all factors")
+    figures: dict[str, bool | int | float | str] = Field(
+        min_length=1, description="title of the column to what is printed"
+    )
+
+    @model_validator(mode="after")
+    def _factor_or_cell(self) -> "PrintedStatistic":
+        if (self.table == "conditions") != bool(self.cell) or (self.factor is None) != bool(self.cell):
+            raise ValueError("statistics in print need a factor, those of conditions a cell")
+        return self
+
+
 class Study(Section):
     """A study: a recipe, factors whose levels are crossed, repetitions, and what to measure.
 
@@ -205,6 +225,9 @@ class Study(Section):
     paper_protocol: Settings = Field({}, description="settings of the paper's protocol, where it is not an honest one")
     tests: dict[Word, Test] = Field({}, description="further data sets that every run is tested on")
     printed: tuple[Printed, ...] = Field((), description="the paper's own figures")
+    printed_statistics: tuple[PrintedStatistic, ...] = Field(
+        (), description="the paper's own tables of statistics, shown in the reading that takes classes as repeated"
+    )
     quoted: tuple[Printed, ...] = Field((), description="figures of others, which the paper quotes; never run")
 
     @property
@@ -224,6 +247,13 @@ class Study(Section):
                 if name not in self.tested:
                     known = ", ".join((*MEANS, *(own.removeprefix(EACH) for own in PER_CLASS if own.startswith(EACH))))
                     raise ValueError(f"statistics: {name} has no value for each class; there are {known}")
+        return self
+
+    @model_validator(mode="after")
+    def _factors_in_print_exist(self) -> "Study":
+        for row in self.printed_statistics:
+            if row.factor is not None:
+                _known("printed_statistics", row.factor, self.factors)
         return self
 
     @model_validator(mode="after")
@@ -263,6 +293,8 @@ class Study(Section):
             yield from ((f"{place}when", when.if_) for when in part.when)
         yield from (("baseline", {factor: (level,)}) for factor, level in self.baseline.items())
         yield from (("printed", {factor: (level,)}) for row in self.printed for factor, level in row.cell.items())
+        for row in self.printed_statistics:
+            yield "printed_statistics", {factor: (level,) for factor, level in row.cell.items()}
 
 
 def _known(place: str, name: str, known: Mapping[str, object]) -> None:

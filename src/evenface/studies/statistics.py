@@ -12,6 +12,7 @@ from evenface.evaluation.wording import p_value
 from evenface.statistics.checks import Check
 from evenface.statistics.means import estimate
 from evenface.statistics.tidy import counted, plural
+from evenface.studies.in_print import beside_print
 from evenface.studies.plan import OWN, Plan
 from evenface.studies.readings import Analysis, Reading, analyse, classes_of, factors_of, readings
 from evenface.studies.table import CLASSWISE, words
@@ -71,7 +72,10 @@ def statistics_of(plan: Plan, runs: pd.DataFrame) -> list[Statistics]:
             equivalent(reading, each),
             powers(reading, each),
         )
-        found.append(Statistics(reading, each, tuple(table for table in made if table), assumptions(reading, each)))
+        tables = tuple(table for table in made if table)
+        if reading.name == "classes":
+            tables = tuple(beside_print(plan, table) for table in tables)
+        found.append(Statistics(reading, each, tables, assumptions(reading, each)))
     return found
 
 

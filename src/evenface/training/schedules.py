@@ -45,17 +45,17 @@ def rate_factor(
 
 
 def _falls(losses: Sequence[float], patience: int) -> int:
-    """Count the falls of a plateau schedule: one after each run of more than ``patience`` epochs without a lower loss.
+    """Count the falls of a plateau schedule: one after ``patience`` epochs without a lower loss, as Keras counts.
 
-    Lower means lower by more than one part in ten thousand, as in torch's ReduceLROnPlateau.
+    Lower means lower by more than 0.0001. Torch's ReduceLROnPlateau falls an epoch later.
     """
     best, waited, falls = math.inf, 0, 0
     for loss in losses:
-        if loss < best * (1 - 1e-4):
+        if loss < best - 1e-4:
             best, waited = loss, 0
         else:
             waited += 1
-        if waited > patience:
+        if waited >= patience:
             falls, waited = falls + 1, 0
     return falls
 
