@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from evenface import statistics as ef
 from evenface.cli import app
 from evenface.errors import InputError
-from evenface.evaluation.contents import NAMES, known_direction
+from evenface.evaluation.contents import NAMES, known_direction, words
 from evenface.evaluation.metrics import lower_is_better
 from evenface.evaluation.named import NAMED
 from evenface.statistics.examine import examine
@@ -209,8 +209,8 @@ def test_a_baseline_is_chosen(file):
     assert "plain against focal" in text
     assert "adaptive against focal" in text
     assert "GRU against LSTM" in text
-    for words, said in (("loss=none", "loss has no level 'none'"), ("lost=plain", "'lost=plain' names no factor")):
-        result = stats(file, *ASKED, "--baseline", words)
+    for given, said in (("loss=none", "loss has no level 'none'"), ("lost=plain", "'lost=plain' names no factor")):
+        result = stats(file, *ASKED, "--baseline", given)
         assert result.exit_code == 2
         assert said in result.stderr
 
@@ -248,7 +248,7 @@ def test_an_unknown_direction_is_asked_for(tmp_path):
 
 def test_every_metric_of_the_package_has_a_direction():
     for name in NAMED:
-        assert known_direction(name) is not lower_is_better(name)
+        assert known_direction(name) is known_direction(words(name)) is not lower_is_better(name)
     for name, label in NAMES.items():
         assert known_direction(label) is known_direction(name)
     assert known_direction("yield") is None

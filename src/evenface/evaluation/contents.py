@@ -83,6 +83,19 @@ def name_of(key: str) -> str:
     return f"{NAMES[key.removeprefix(EACH)]}, of each class" if key.startswith(EACH) else NAMES[key]
 
 
+def words(metric: str) -> str:
+    """Write a metric's name as a reader does."""
+    if metric.startswith(CLIP):
+        return f"{words(metric.removeprefix(CLIP))} by clip"
+    known = {"mae": "MAE", "qwk": "quadratic kappa", "icc": "ICC(3,1)", "expected_mae": "MAE (continuous)"}
+    known |= {"rmse": "RMSE (continuous)", "pearson": "Pearson (continuous)", "ccc": "CCC (continuous)"}
+    known |= {"icc_3_1": "ICC(3,1) (continuous)", "icc_2_1": "ICC(2,1) (continuous)"}
+    known |= {"mcc": "Matthews correlation", "ece": "calibration error"}
+    known |= {f"{start}roc_auc": f"{start.replace('_', ' ')}ROC-AUC" for start in ("", "macro_")}
+    capitals = {"f1": "F1", "pd": "PD", "pf": "PF"}
+    return known.get(metric) or " ".join(capitals.get(word, word) for word in metric.split("_"))
+
+
 def known_direction(column: str) -> bool | None:
     """Return whether higher values of a metric are better, from its name or label; None where the name is not known.
 
@@ -95,10 +108,11 @@ def known_direction(column: str) -> bool | None:
     """
     plain = _plain(column)
     bare = re.sub(rf"^((test|val|valid|validation|train|training|{CLIP[:-1]}|{EACH[:-1]})_)+", "", plain)
+    bare = bare.removesuffix("_by_clip")
     for name in (plain, bare):
         if name in COMMON:
             return COMMON[name]
-        keys = {name} | {key for key, label in NAMES.items() if _plain(label) == name}
+        keys = {name} | {key for key, label in NAMES.items() if name in (_plain(label), _plain(words(key)))}
         if any(lower_is_better(key) for key in keys):
             return False
         if any(key in NAMES for key in keys):

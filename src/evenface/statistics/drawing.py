@@ -99,7 +99,9 @@ def _symmetric(axis: "Axes") -> None:
     reach = max(map(abs, axis.get_xlim()))
     axis.set_xlim(-reach, reach)
     axis.locator_params(axis="x", nbins=5, min_n_ticks=3)
-    axis.xaxis.set_major_formatter(lambda value, _place: f"{value:+g}".replace("-", "−") if abs(value) > 1e-12 else "0")
+    axis.xaxis.set_major_formatter(
+        lambda value, _place: f"{value:+g}".replace("-", "−") if abs(value) > 1e-9 * reach else "0"
+    )
 
 
 @styled

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from evenface.evaluation.contents import words
 from evenface.evaluation.figures import recalls, training_curves
 from evenface.evaluation.intervals import Estimate
 from evenface.evaluation.metrics import limits, lower_is_better
@@ -14,7 +15,7 @@ from evenface.evaluation.style import MARKERS, MUTED, colour, panels, styled
 from evenface.studies.compare import Change
 from evenface.studies.plan import OWN, Plan
 from evenface.studies.repeats import estimate_over
-from evenface.studies.table import CLASSWISE, here, words
+from evenface.studies.table import CLASSWISE, here
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,6 +8,7 @@ from typing import Literal
 import pandas as pd
 
 from evenface.errors import InputError
+from evenface.evaluation.contents import words
 from evenface.statistics import (
     Contrast,
     Equivalence,
@@ -27,7 +28,7 @@ from evenface.statistics import (
 from evenface.statistics.tidy import counted
 from evenface.studies.plan import OWN, Plan
 from evenface.studies.repeats import by_fold, overlap, shared_note
-from evenface.studies.table import CLASSWISE, words
+from evenface.studies.table import CLASSWISE
 
 CLASS = "class"
 MEDIUM, SMALL = 0.5, 0.2

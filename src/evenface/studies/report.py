@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from evenface import reporting
+from evenface.evaluation.contents import words
 from evenface.evaluation.figures import confusion
 from evenface.evaluation.metrics import limits
 from evenface.evaluation.named import PER_CLASS
@@ -23,7 +24,7 @@ from evenface.studies.repeats import COHORTS, RUNS, by_fold, estimate_over, part
 from evenface.studies.schema import CONFUSION
 from evenface.studies.statistics import Statistics
 from evenface.studies.statistics_page import statistics_sections
-from evenface.studies.table import cell_table, printed_elsewhere, run_table, scalar_metrics, words
+from evenface.studies.table import cell_table, printed_elsewhere, run_table, scalar_metrics
 from evenface.studies.wording import change_table, families, flatters, heading, judged, replication, sentence, verdict
 
 MOST_TILES, MOST_SETTINGS = 6, 8

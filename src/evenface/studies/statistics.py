@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from evenface.evaluation.contents import words
 from evenface.evaluation.metrics import limits
 from evenface.evaluation.tables import Cell, Table
 from evenface.evaluation.wording import p_value
@@ -15,7 +16,7 @@ from evenface.statistics.tidy import counted, plural
 from evenface.studies.in_print import beside_print
 from evenface.studies.plan import OWN, Plan
 from evenface.studies.readings import Analysis, Reading, analyse, classes_of, factors_of, readings
-from evenface.studies.table import CLASSWISE, words
+from evenface.studies.table import CLASSWISE
 
 HOLDS = {True: "yes", False: "no", None: "cannot be seen"}
 

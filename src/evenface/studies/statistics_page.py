@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from evenface.evaluation.contents import words
 from evenface.evaluation.page import Picture, Section
 from evenface.statistics.tidy import counted
 from evenface.studies.plan import OWN, Plan
 from evenface.studies.readings import classes_of
 from evenface.studies.statistics import Statistics, per_class
-from evenface.studies.table import CLASSWISE, words
+from evenface.studies.table import CLASSWISE
 
 TITLES = {"repetitions": "Statistics over repetitions", "classes": "Statistics as the paper reads them"}
 

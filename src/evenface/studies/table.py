@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from evenface.evaluation import metrics, named
-from evenface.evaluation.metrics import CLIP, limits, lower_is_better
+from evenface.evaluation.contents import words
+from evenface.evaluation.metrics import limits, lower_is_better
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.tables import Cell, Table
 from evenface.files import atomic_write
@@ -88,19 +89,6 @@ def values_of(run: Run, names: Sequence[str], predictions: Predictions) -> dict[
 def scalar_metrics(plan: Plan) -> list[str]:
     """List the metrics that give one value."""
     return [name for name in plan.study.metrics if name not in (*named.PER_CLASS, CONFUSION)]
-
-
-def words(metric: str) -> str:
-    """Write a metric's name as a reader does."""
-    if metric.startswith(CLIP):
-        return f"{words(metric.removeprefix(CLIP))} by clip"
-    known = {"mae": "MAE", "qwk": "quadratic kappa", "icc": "ICC(3,1)", "expected_mae": "MAE (continuous)"}
-    known |= {"rmse": "RMSE (continuous)", "pearson": "Pearson (continuous)", "ccc": "CCC (continuous)"}
-    known |= {"icc_3_1": "ICC(3,1) (continuous)", "icc_2_1": "ICC(2,1) (continuous)"}
-    known |= {"mcc": "Matthews correlation", "ece": "calibration error"}
-    known |= {f"{start}roc_auc": f"{start.replace('_', ' ')}ROC-AUC" for start in ("", "macro_")}
-    capitals = {"f1": "F1", "pd": "PD", "pf": "PF"}
-    return known.get(metric) or " ".join(capitals.get(word, word) for word in metric.split("_"))
 
 
 def lower_note(names: Sequence[str]) -> str:

@@ -3,13 +3,14 @@
 import math
 from collections.abc import Sequence
 
+from evenface.evaluation.contents import words
 from evenface.evaluation.metrics import lower_is_better
 from evenface.evaluation.tables import Cell, Table
 from evenface.evaluation.wording import UNITS, signed
 from evenface.studies.compare import Change
 from evenface.studies.plan import Plan
 from evenface.studies.repeats import COHORTS, FOLDS, RUNS
-from evenface.studies.table import lower_note, scalar_metrics, words
+from evenface.studies.table import lower_note, scalar_metrics
 
 MOST_SHOWN = 8
 """Differences that are not larger than noise, on the screen."""
