@@ -3,8 +3,9 @@
 import re
 
 import pytest
-from layouts import named, plant, refused
+from layouts import columns_of, named, plant, refused
 
+from evenface.data.attributes import attributes_of, groups_of
 from evenface.data.sources import read
 from evenface.data.sources.biovid import LEAST_EXPRESSIVE
 
@@ -37,7 +38,18 @@ def test_biovid(tmp_path):
     assert got.table["clip"].equals(got.table["sample"])
     assert sorted(set(got.table["subject"])) == list(PEOPLE)
     assert got.has_subjects
+    told = {"071309_w_21": ("female", 21), "082315_w_60": ("female", 60), "120614_w_61": ("female", 61)}
+    assert {who: (sex, age) for who, sex, age in columns_of(got, "subject", "sex", "age")} == told
     assert read("biovid", tmp_path).hash == got.hash
+
+
+def test_names_that_do_not_tell_sex_and_age_are_left_as_they_are(tmp_path):
+    people = ("071309_m_9", "083009_w_42", "p3")
+    got = read("biovid", biovid(tmp_path, lines(people), people=people))
+    assert columns_of(got, "sex", "age")[::5][:2] == [("male", 9), ("female", 42)]
+    assert got.table.loc[got.table["subject"] == "p3", ["sex", "age"]].isna().all(axis=None)
+    assert attributes_of(got.table) == ["age", "sex"]
+    assert groups_of(got.table["age"], "age").dropna().unique().tolist() == ["under 18", "30 to 44"]
 
 
 @pytest.mark.parametrize("where", ["samples.csv", "starting_point/samples.csv"])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from evenface.data.sources import SOURCES
-from evenface.faces.taking import stride
+from evenface.faces.taking import Taking, stride
 from evenface.learner import check_parts
 from evenface.recipes import load_recipe
 from evenface.studies import load_study, shipped_studies
@@ -66,9 +66,13 @@ def planned(name, on, size, protocol="honest"):
     """Plan one seed of each cell; that the others differ in the seed alone is the plan's own test."""
     study = load_study(name)
     quick = study.sizes["quick"].model_copy(update={"seeds": None})
-    return make_plan(
-        study.model_copy(update={"seeds": (0,), "sizes": {"quick": quick}}), Choice(on, size, protocol=protocol)
-    )
+    study = study.model_copy(update={"seeds": (0,), "sizes": {"quick": quick}})
+    return make_plan(study, Choice(on, size, protocol=protocol), people)
+
+
+def people(recipe):
+    """Count the people of BioVid's part A, and those whom a recipe makes up."""
+    return {"biovid": 87}.get(recipe.data.source) or recipe.data.options["people"]
 
 
 def everywhere(name, protocol="honest"):
@@ -94,7 +98,7 @@ def test_a_study_says_what_it_is_and_what_it_deviates_in(name):
 @names
 def test_the_full_size_has_the_runs_of_the_printed_table(name):
     study = load_study(name)
-    assert len(make_plan(study).trainings) == RUNS[name]
+    assert len(make_plan(study, count=people).trainings) == RUNS[name]
     assert len(study.sizes["quick"].seeds or study.seeds) == (1 if study.folds else 3)
 
 
@@ -225,3 +229,22 @@ def test_printed_figures_are_of_cells_that_are_run(name):
     plan = planned(name, next(iter(study.on)), "full")
     for row in study.printed:
         assert tuple(row.cell[factor] for factor in plan.factors) in plan.cells
+
+
+@names
+def test_clips_of_pemf_fill_their_windows(name):
+    for on, _, plan in everywhere(name):
+        for run in plan.runs:
+            clips = run.recipe.data.clips
+            if on == "pemf":  # its clips have 20 frames
+                taken = Taking(clips.frames, clips.take, clips.every).of(20)
+                assert all(len(set(one.tolist())) == clips.frames for one in taken)
+
+
+def test_the_protocols_of_the_papers_select_and_divide_as_they_do():
+    for name in ("p1-table3", "p1-table4", "p1-folds"):
+        for run in planned(name, "biovid", "full", "paper").runs:
+            assert (run.recipe.training.select, run.recipe.training.monitor) == ("test", "accuracy")
+    for run in planned("p3-tables", "pemf", "full", "paper").runs:
+        protocol = run.recipe.protocol
+        assert (protocol.by, protocol.test_clips, protocol.validation) == ("frame", 12, 0.1)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_protocol import changed, manifest_of, sides
 
-from evenface.data.protocol import split
+from evenface.data.protocol import fold_count, split
 from evenface.data.uneven import thin
 from evenface.errors import InputError
 from evenface.recipes.data import Imbalance, Protocol
@@ -175,3 +175,63 @@ def test_copies_and_unevenness_go_with_a_frame_wise_split():
     assert not ((both == 2).any(axis=1) & ((both == 0) | (both == 1)).any(axis=1)).any()
     uneven = split(manifest, changed(base, imbalance=Imbalance(counts={"a": 20})), pairs)
     assert uneven.notes[0].startswith("LEAKY: ")
+
+
+@given(st.integers(2, 20), st.integers(0, 5))
+def test_whole_clips_test_and_the_frames_of_the_others_are_divided(count, seed):
+    manifest = frames()  # 20 clips of each class
+    got = split(manifest, Protocol(by="frame", test_clips=count, validation=0.1, seed=seed))
+    tested = set(manifest.table["clip"].iloc[got.test])
+    assert len(tested) == count
+    assert len(got.test) == 5 * count
+    assert on_both_sides(manifest, got, "clip") == 0
+    per_class = manifest.counts(got.test) / 5
+    assert per_class.max() - per_class.min() <= 1
+    rest = 300 - 5 * count
+    assert abs(len(got.validation) - rest / 10) <= 3
+    assert sorted(np.concatenate(sides(got)).tolist()) == list(range(300))
+    torn = on_both_sides(manifest, got, "subject")
+    people = "person" if torn == 1 else "people"
+    assert got.notes[0].startswith(f"LEAKY: {count} whole clips test, as asked: clips of {torn} {people} stand")
+
+
+def test_test_clips_are_refused_where_they_cannot_be():
+    with pytest.raises(ValueError, match="test_clips is for kind: holdout with by: frame"):
+        Protocol(test_clips=12)
+    with pytest.raises(InputError, match=r"20 test clips of class . leave none of its 20 clips"):
+        split(frames(), Protocol(by="frame", test_clips=60))
+    unknown = frames()
+    unknown.table.loc[0, "clip"] = None
+    with pytest.raises(InputError, match="test_clips needs to know the clip of every sample"):
+        split(unknown, Protocol(by="frame", test_clips=3))
+    mixed = manifest_of([0, 1, 2] * 4, clips=[0, 0, 0, *range(1, 10)])
+    with pytest.raises(InputError, match="test_clips needs clips of one class"):
+        split(mixed, Protocol(by="frame", test_clips=3))
+
+
+def test_imbalance_by_subjects_names_how_it_confounds_identity_with_class():
+    manifest = biovid()
+    for on in ("train", "all"):
+        got = split(manifest, Protocol(validation=0, imbalance=Imbalance(counts=TABLE_1, by="subjects", on=on)))
+        rows = got.train if on == "train" else np.concatenate(sides(got))
+        note = next(note for note in got.notes if "confounds identity with class" in note)
+        for name, left, there in re.findall(r"(\w+) (\d+) of (\d+)", note):
+            shown = manifest.table.iloc[rows]
+            shown = shown[shown["label"] == LEVELS.index(name)]["subject"].nunique()
+            tested = 0 if on == "all" else manifest.table["subject"].iloc[got.test].nunique()
+            assert (int(left), int(there)) == (shown, 87 - tested)
+    plain = split(manifest, Protocol(validation=0, imbalance=Imbalance(counts=TABLE_1)))
+    assert not any("confounds" in note for note in plain.notes)
+    kept = manifest.table.iloc[plain.train]
+    assert kept[kept["label"] == 4]["subject"].nunique() > 50  # of 200 clips of 69 people
+
+
+def test_leave_one_out_takes_each_person_whom_an_imbalance_of_the_whole_set_leaves():
+    manifest = biovid()
+    uneven = Imbalance(counts={"BL": 400, "PA1": 40, "PA2": 40, "PA3": 40, "PA4": 40}, by="subjects", on="all")
+    protocol = Protocol(kind="leave-one-out", validation=0, imbalance=uneven)
+    assert fold_count(manifest, protocol) == 20  # 400 clips of 20 each
+    got = split(manifest, changed(protocol, fold=19))
+    assert len(set(manifest.table["subject"].iloc[got.test])) == 1
+    with pytest.raises(InputError, match="fold must be 0 to 19, got 20"):
+        split(manifest, changed(protocol, fold=20))

@@ -16,6 +16,8 @@ from evenface.evaluation.named import measured
 from evenface.evaluation.predictions import Predictions
 from evenface.imbalance import class_weights
 from evenface.recipes import load_recipe
+from evenface.studies.plan import Choice
+from evenface.studies.running import described
 
 PAIN = {"042-aa042": [0, 0, 1, 2, 4, 8], "043-bb043": [0, 1, 2, 2, 4, 4], "044-cc044": [0, 0, 1, 1, 2, 4]}
 """PSPI of the frames of three people; 8 is one person's alone."""
@@ -110,3 +112,27 @@ def test_files_of_before_have_levels_by_their_classes(tmp_path):
     old.save(tmp_path / "p.parquet")
     assert Predictions.load(tmp_path / "p.parquet").levels == (0, 5, 9)
     assert Predictions(["a"], None, [0], [[1, 0]], ("x", "y")).levels is None
+
+
+def test_a_study_of_all_people_counts_those_of_the_data(archive):
+    content = {"name": "loso", "recipe": recipe(archive).model_dump(mode="json"), "factors": {"a": {"b": {}}}}
+    lines = described({**content, "folds": "all", "metrics": ["rmse", "macro_roc_auc"]}, Choice())
+    assert any(line.startswith("  3 runs to train") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("clips", "share"),
+    [
+        ({"take": "uniform", "frames": 16}, "25%"),  # of 12 frames
+        ({"take": "stride", "frames": 16}, "25%"),
+        ({"take": "windows", "frames": 8, "every": 5}, "62%"),  # three frames are taken
+        ({"take": "uniform", "frames": 13}, None),  # one in thirteen
+        ({"take": "windows", "frames": 8, "every": 1}, None),
+    ],
+)
+def test_padding_of_a_large_share_of_the_sampled_frames_is_a_warning(archive, clips, share):
+    what = recipe(archive, **{"data": {"source": "unbc", "root": str(archive), "unit": "clip", "scale": "pspi"}})
+    what = load_recipe(what.model_dump(mode="json"), {"data.size": 32, "data.channels": 1, "data.clips": clips})
+    for _ in range(2):  # made, then found
+        notes = [note for note in assembly.prepare_store(what).manifest.notes if note.startswith("WARNING: padding")]
+        assert [note.split()[2] for note in notes] == ([share] if share else [])

@@ -1,7 +1,9 @@
 """PEMF is read under all its names."""
 
+import pandas as pd
 from layouts import named, plant, refused
 
+from evenface.data.attributes import attributes_of, groups_of
 from evenface.data.sources import read
 
 PLACES = {
@@ -87,3 +89,28 @@ def test_pemf_with_other_names(tmp_path):
             read("pemf", tmp_path, {"pattern": pattern})
     with refused("no videos and no folders of pictures in"):
         read("pemf", plant(tmp_path / "other", "PEMF_Database.xlsx"))
+
+
+def test_pemf_takes_sex_and_age_from_a_table_of_its_people(tmp_path):
+    alone = read("pemf", pemf(tmp_path))
+    (tmp_path / "people.csv").write_text("No;Code;Gender;AGE;Remark\n1;s001;F;21;x\n2;S013;male;;y\n3;S099;M;30;z\n")
+    noted = read("pemf", tmp_path).notes[-1]
+    assert noted == "tables that are not read: people.csv; people: FILE.csv adds sex and age of the people"
+    for name in ("people.csv", str(tmp_path / "people.csv")):
+        got = read("pemf", tmp_path, {"people": name})
+        told = dict(zip(got.table["subject"], zip(got.table["gender"], got.table["age"], strict=True), strict=True))
+        assert told["S001"] == ("female", 21)
+        assert told["S013"][0] == "male"
+        assert all(pd.isna(value) for value in (*told["S002"], told["S013"][1]))
+        assert got.notes[-1] == "people who are not in people.csv: S002"
+        assert got.table["sample"].tolist() == alone.table["sample"].tolist()
+        assert attributes_of(got.table) == ["age", "gender"]
+    assert groups_of(got.table["age"], "age").dropna().unique().tolist() == ["18 to 29"]
+    for text, why in (
+        ("who,sex\nx,f\n", "no column names people of the data, such as S001"),
+        ("who,height\nS001,f\n", "there is no attribute of people, the columns are who, height"),
+        ("who,sex\nS001,f\nS001,m\n", "S001 has several rows"),
+    ):
+        (tmp_path / "people.csv").write_text(text)
+        with refused(why):
+            read("pemf", tmp_path, {"people": "people.csv"})

@@ -200,6 +200,15 @@ def test_the_output_of_named_levels_is_in_indices(name):
     assert method.scores(torch.tensor([[0.6]])).tolist() == p.tolist()
 
 
+@pytest.mark.parametrize("name", ["ordinal", "regression"])
+def test_mixed_precision_keeps_the_output_in_32_bits(name):
+    method = of_scores(name, [5] * 16, names=tuple(map(str, range(16))))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        p, level = method.outputs(torch.tensor([[0.5], [3.0]]))
+    assert level.dtype == torch.float32
+    torch.testing.assert_close((p.double() * torch.arange(16)).sum(dim=1).float(), level, rtol=1e-5, atol=1e-5)
+
+
 def test_regression_begins_near_the_middle_of_the_scale():
     task = Task([5] * 5, tuple("abcde"), batch_size=4, ordered=True)
     method = build_method("regression", Small(), build_loss("cross-entropy", [5] * 5), task=task)

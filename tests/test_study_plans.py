@@ -126,3 +126,23 @@ def test_a_wrong_definition_is_refused_in_a_sentence(change, said):
     factors = {"loss": {"plain": {}}, "rule": {"none": {}, "inverse": {"training.sampling": "inverse"}}}
     with pytest.raises(InputError, match=f"(?s){said}"):
         load_study({"name": "s", "recipe": RECIPE, "factors": factors} | change)
+
+
+def test_all_folds_are_those_of_the_protocol_on_the_data_of_each_cell():
+    people = {"full": {"data.people": "67"}, "small": {"data.people": "3"}}
+    content = {"name": "s", "recipe": RECIPE, "factors": {"data": people}, "folds": "all", "seeds": 2}
+    study = load_study({**content, "set": {"protocol.kind": "leave-one-out"}})
+    plan = make_plan(study, count=lambda recipe: int(recipe.data.options["people"]))
+    folds = {cell: [run.recipe.protocol.fold for run in plan.runs if run.cell == cell] for cell in plan.cells}
+    assert folds == {("full",): [*sorted([*range(67)] * 2)], ("small",): [0, 0, 1, 1, 2, 2]}
+    assert yaml.safe_load(yaml.safe_dump(study.model_dump(mode="json")))["folds"] == "all"
+    unknown = make_plan(study)
+    assert {run.fold for run in unknown.runs} == {0}
+    assert unknown.notes == ("folds: all: one for each person of the data; they are counted once the data is given",)
+    for settings, count in (({"kind": "kfold", "folds": 4}, 4), ({"kind": "kfold", "cohorts": 3}, 3)):
+        plan = make_plan(load_study({**content, "set": {"protocol": settings}}))
+        assert sorted({run.fold for run in plan.runs}) == list(range(count))
+    with pytest.raises(InputError, match=r"folds: all needs a protocol that has folds, protocol\.kind is holdout"):
+        make_plan(load_study(content))
+    with pytest.raises(InputError, match="folds"):
+        load_study({**content, "folds": "every"})

@@ -1,6 +1,12 @@
 """What manifests say of people besides who they are: age, sex and the like, and the groups that are made of it."""
 
+from collections.abc import Collection
+from pathlib import Path
+
 import pandas as pd
+
+from evenface.errors import InputError
+from evenface.tabular import read_table
 
 ATTRIBUTES = ("age", "age_group", "sex", "gender", "ancestry", "ethnicity", "race", "skin_tone")
 """Columns of a manifest that are taken for attributes of the person who is shown."""
@@ -12,6 +18,56 @@ OLDEST = "60 and over"
 def attributes_of(table: pd.DataFrame) -> list[str]:
     """Name the attributes of people that a table has."""
     return [name for name in ATTRIBUTES if name in table.columns and bool(table[name].notna().any())]
+
+
+SEXES = {"f": "female", "w": "female", "woman": "female", "m": "male", "man": "male"}
+
+
+def read_people(path: Path, people: Collection[str]) -> pd.DataFrame:
+    """Load a table of people and their attributes.
+
+    Parameters
+    ----------
+    path : Path
+        CSV or TSV, a row per person: one column with the names of the people, in any case, and one or several of
+        :data:`ATTRIBUTES`, whose names may be in any case too.
+    people : collection of str
+        Whom the data show.
+
+    Returns
+    -------
+    DataFrame
+        Attributes by name of person, of those of ``people`` that the table has. Ages are numbers; f, w and woman are
+        female, m and man male.
+
+    Raises
+    ------
+    InputError
+        If no column names people, one stands twice, or there is no attribute.
+    """
+    table = read_table(path)
+    known = {name.casefold(): name for name in people}
+    named = {column: table[column].str.casefold().map(known) for column in table.columns}
+    best = max(named, key=lambda column: int(named[column].notna().sum()), default=None)
+    if best is None or not named[best].notna().any():
+        raise InputError(f"{path}: no column names people of the data, such as {min(people)}")
+    chosen = [column for column in table.columns if column != best and column.strip().lower() in ATTRIBUTES]
+    if not chosen:
+        raise InputError(
+            f"{path}: there is no attribute of people, the columns are {', '.join(table.columns)}",
+            f"Call one {', '.join(ATTRIBUTES)}.",
+        )
+    own = table.loc[named[best].notna(), chosen].set_axis(named[best].dropna(), axis=0)
+    own.columns = [column.strip().lower() for column in chosen]
+    if own.index.has_duplicates:
+        raise InputError(f"{path}: {own.index[own.index.duplicated()][0]} has several rows")
+    for column in own.columns:
+        if column in ("sex", "gender"):
+            plain = own[column].str.lower()
+            own[column] = plain.map(SEXES).fillna(plain)
+        elif column == "age":
+            own[column] = pd.to_numeric(own[column], errors="coerce").astype("float64")
+    return own
 
 
 def groups_of(values: pd.Series, name: str) -> pd.Series:

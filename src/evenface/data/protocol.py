@@ -16,8 +16,9 @@ from evenface.recipes.data import Imbalance, Protocol
 
 __all__ = ["Split", "fold_count", "split"]
 
-SHARE = 4
-"""Purpose of the draw of those who are trained on; 0 to 3 are sides, validation, imbalance and cohorts."""
+SHARE, CLIPS = 4, 5
+"""Purposes of the draws of those who are trained on and of test clips; 0 to 3 are sides, validation, imbalance and
+cohorts."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +40,18 @@ class Split:
 
 
 def fold_count(manifest: Manifest, protocol: Protocol) -> int:
-    """How many folds the protocol has on this data: the values that ``fold`` can take."""
+    """Return how many folds the protocol has on this data: the values that ``fold`` can take.
+
+    With leave-one-out these are the people in the cohort, less those whom an imbalance of the whole set leaves without
+    a sample.
+    """
     if protocol.kind == "kfold":
         return protocol.folds
     if protocol.kind == "leave-one-out":
         names = np.argsort(manifest.table["sample"].astype(str).to_numpy(), kind="stable")
         ordered = manifest.take(names)
-        return len(_subjects(ordered.take(cohort_rows(ordered, protocol))))
+        divider = _Divider(ordered.take(cohort_rows(ordered, protocol)), protocol, np.empty((0, 2), dtype=np.int64))
+        return len(divider.people(divider.all_rows()))
     return 1
 
 
@@ -93,17 +99,6 @@ def split(manifest: Manifest, protocol: Protocol, duplicates: NDArray[np.int64] 
     return replace(sides, train=order[sides.train], validation=order[sides.validation], test=order[sides.test])
 
 
-def _subjects(manifest: Manifest) -> list[str]:
-    """Every subject's name, sorted; an InputError where some are unknown."""
-    if not manifest.has_subjects:
-        unknown = int(manifest.table["subject"].isna().sum())
-        raise InputError(
-            f"protocol: leave-one-out needs to know the subject of every sample, {unknown} of {len(manifest)} lack it",
-            "Use kfold, or a source option that finds the subjects.",
-        )
-    return sorted(manifest.table["subject"].astype(str).unique())
-
-
 def _unit(manifest: Manifest, protocol: Protocol) -> str:
     """Column whose equal values stay on one side."""
     known = [unit for unit in ("subject", "clip") if manifest.table[unit].notna().all()]
@@ -139,12 +134,28 @@ class _Divider:
         found: NDArray[np.object_] = self.manifest.table[column].astype(str).to_numpy(dtype=object)[rows]
         return found
 
-    def divide(self) -> Split:
+    def all_rows(self) -> Rows:
+        """Return the rows that there are, less those that an imbalance of the whole set leaves out."""
         uneven = self.protocol.imbalance
         rows = np.arange(len(self.manifest), dtype=np.int64)
         if uneven and uneven.on == "all":
             rows = self.thin(rows, uneven)
             self.notes.append("imbalance applied to the whole data set: the test side is uneven too")
+        return rows
+
+    def people(self, rows: Rows) -> list[str]:
+        """Return the names of the people, sorted; an InputError where some are unknown."""
+        if not self.manifest.has_subjects:
+            unknown, whole = int(self.manifest.table["subject"].isna().sum()), len(self.manifest)
+            raise InputError(
+                f"protocol: leave-one-out needs to know the subject of every sample, {unknown} of {whole} lack it",
+                "Use kfold, or a source option that finds the subjects.",
+            )
+        return sorted(set(self.names("subject", rows)))
+
+    def divide(self) -> Split:
+        uneven = self.protocol.imbalance
+        rows = self.all_rows()
         pool, official, test = self.official(rows) if self.protocol.kind == "official" else self.held_out(rows)
         pool, official, test, left_out = self.copies.dropped(self.protocol.copies, pool, official, test)
         self.notes += left_out
@@ -188,17 +199,42 @@ class _Divider:
     def held_out(self, rows: Rows) -> tuple[Rows, Rows, Rows]:
         kind, protocol = self.protocol.kind, self.protocol
         if kind == "leave-one-out":
-            subjects = _subjects(self.manifest)
+            subjects = self.people(rows)
             if protocol.fold >= len(subjects):
                 raise InputError(f"protocol: fold must be 0 to {len(subjects) - 1}, got {protocol.fold}")
             if len(subjects) < 2:
                 raise InputError("protocol: leave-one-out needs two subjects or more, there is one")
             held = self.groups[rows] == subjects[protocol.fold]
+        elif protocol.test_clips is not None:
+            held = np.isin(self.names("clip", rows), self.test_clips(rows, protocol.test_clips))
         elif kind == "kfold":
             held = self.parts(rows, [1 / protocol.folds] * protocol.folds, 0) == protocol.fold
         else:
             held = self.parts(rows, [1 - protocol.test, protocol.test], 0) == 1
         return rows[~held], rows[:0], rows[held]
+
+    def test_clips(self, rows: Rows, count: int) -> list[str]:
+        """Draw whole clips to test on, as many of each class as of another, the rest from classes drawn by chance."""
+        names, labels = self.names("clip", rows), self.labels[rows]
+        if self.manifest.table["clip"].isna().any():
+            raise InputError("protocol: test_clips needs to know the clip of every sample", "Leave test_clips out.")
+        label_of = dict(zip(names, labels.tolist(), strict=True))
+        if any(label_of[name] != label for name, label in zip(names, labels.tolist(), strict=True)):
+            raise InputError("protocol: test_clips needs clips of one class each", "Leave test_clips out.")
+        random = np.random.default_rng([self.protocol.seed, CLIPS])
+        present = random.permutation(np.unique(labels)).tolist()
+        drawn: list[str] = []
+        for place, label in enumerate(present):
+            clips = sorted(name for name, own in label_of.items() if own == label)
+            wanted = count // len(present) + (place < count % len(present))
+            if wanted >= len(clips):
+                raise InputError(
+                    f"protocol: {wanted} test clips of class {self.manifest.classes[label]} leave none of its "
+                    f"{len(clips)} clips to train on",
+                    "Ask for fewer test_clips.",
+                )
+            drawn += [clips[i] for i in random.permutation(len(clips))[:wanted]]
+        return drawn
 
     def parts(self, rows: Rows, shares: Sequence[float], purpose: int) -> Rows:
         """Give each of ``rows`` the number of its part; whole subjects or clips stay together."""
@@ -232,8 +268,21 @@ class _Divider:
         asked = f"factor {uneven.factor:g}" if uneven.factor is not None else "counts"
         self.notes.append(f"imbalance to {asked}: {counts} ({len(rows) - len(kept)} samples left out)")
         if how:
-            self.notes.append(how)
+            self.notes += [how, *([self.say_confounded(rows, kept)] if len(kept) < len(rows) else [])]
         return kept
+
+    def say_confounded(self, before: Rows, kept: Rows) -> str:
+        """Say how many people show each class after whole people were left out of it."""
+        people = [
+            [len(set(self.names("subject", rows[self.labels[rows] == label]))) for rows in (before, kept)]
+            for label in range(len(self.manifest.classes))
+        ]
+        named = zip(self.manifest.classes, people, strict=True)
+        counts = ", ".join(f"{name} {left} of {there}" for name, (there, left) in named)
+        return (
+            "imbalance by subjects confounds identity with class: people who show each class in what is kept are "
+            f"{counts}, so that who a face is tells something of its class; imbalance.by: samples keeps samples of all"
+        )
 
     def cut_validation(self, pool: Rows) -> tuple[Rows, Rows]:
         share = self.protocol.validation
@@ -262,6 +311,11 @@ class _Divider:
         if self.unit == "subject":
             return "divided by subject"
         clips, people = (self.torn(unit, developed, test) for unit in ("clip", "subject"))
+        if self.protocol.test_clips is not None:
+            return (
+                f"LEAKY: {self.protocol.test_clips} whole clips test, as asked: clips of {people} stand on both sides; "
+                "training and validation share the other clips' frames"
+            )
         if self.protocol.by == "frame":
             return f"LEAKY: divided by frame as asked: frames of {clips} and of {people} stand on both sides"
         if self.unit == "clip" and self.manifest.has_subjects:

@@ -18,6 +18,8 @@ from evenface.files import atomic_write, csv_safe, write_json
 
 PREPARATION = 1
 """Version of what reading does to pixels; a change makes new stores."""
+PADDED = 0.1
+"""Share of the sampled frames that are padding from which a note warns."""
 
 
 def settings_of(target: Target, manifest: Manifest) -> list[Any]:
@@ -80,7 +82,7 @@ def describe(
     aside = set_aside(manifest, reasons)
     with atomic_write(part / QUARANTINE) as temporary:
         csv_safe(aside).to_csv(temporary, index=False)
-    replace(usable, notes=notes_of(manifest, usable, aside)).save(part / MANIFEST)
+    replace(usable, notes=notes_of(manifest, usable, aside, target.frames)).save(part / MANIFEST)
     facts: dict[str, Any] = {
         "key": part.name.removesuffix(".partial"),
         "preparation": PREPARATION,
@@ -144,21 +146,21 @@ def _with_facts(usable: Manifest, facts: list[list[int]]) -> Manifest:
     return replace(usable, table=table)
 
 
-def notes_of(manifest: Manifest, usable: Manifest, aside: pd.DataFrame) -> tuple[str, ...]:
-    """Say what a reader of results must know of the preparation, after what the manifest says."""
+def notes_of(manifest: Manifest, usable: Manifest, aside: pd.DataFrame, frames: int) -> tuple[str, ...]:
+    """Say what a reader of results must know of the preparation, of samples of so many frames, after the manifest's."""
     notes = list(manifest.notes)
     if len(aside):
         count = f"{len(aside):,} samples were" if len(aside) > 1 else "1 sample was"
         notes.append(f"{count} set aside while preparing: {count_reasons(aside)}")
     further = len(usable) + len(aside) - len(manifest)
     if manifest.content == "clips" or "lost" in usable.table:
-        notes += _clip_notes(usable.table, len(manifest) - len(aside), manifest.content)
+        notes += _clip_notes(usable.table, len(manifest) - len(aside), manifest.content, frames)
     elif further:
         notes.append(f"further faces of a picture, given its label and subject: {further:,}")
     return tuple(notes)
 
 
-def _clip_notes(table: pd.DataFrame, clips: int, content: str) -> list[str]:
+def _clip_notes(table: pd.DataFrame, clips: int, content: str, frames: int) -> list[str]:
     notes = []
     if "face" in table and (further := int((table["face"] > 1).sum())):
         what = "picture" if content == "stills" else "clip"
@@ -171,11 +173,19 @@ def _clip_notes(table: pd.DataFrame, clips: int, content: str) -> list[str]:
         notes.append(
             f"samples of clips with fewer frames than are taken, filled up by repeating or interpolating: {short:,}"
         )
+        if (share := table["repeated"].sum() / (len(table) * frames)) >= PADDED:
+            notes.append(
+                f"WARNING: padding: {share:.0%} of the sampled frames are repeated or interpolated, as clips are "
+                "shorter than what is taken of them; take fewer frames, or closer ones (frames, every of data.clips; "
+                "frames of data.sequences)"
+            )
     return notes
 
 
 def opened(path: Path, manifest: Manifest) -> Store:
     """Open the store, with root and notes as the caller's manifest has them today."""
     store = Store.open(path)
-    notes = notes_of(manifest, store.manifest, store.quarantine)
+    stored = store.images if store.sequences is None else store.sequences
+    frames = 1 if stored is None else int(stored.shape[1])
+    notes = notes_of(manifest, store.manifest, store.quarantine, frames)
     return replace(store, manifest=replace(store.manifest, root=manifest.root, notes=notes))

@@ -69,7 +69,7 @@ class ScaleMethod(Method):
     def outputs(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the probabilities, ``(B, C)``, and the expected value of the level, ``(B,)``."""
         found = self.predict(images)
-        return found, found @ self.values.to(found.dtype)
+        return found, (found * self.values).sum(dim=1)  # autocast would make a product of matrices in 16 bits
 
     def output(self, images: Tensor) -> Tensor:
         """Give the network's one output for each sample, in at least 32 bits, ``(B,)``."""

@@ -113,7 +113,9 @@ class Imbalance(Section):
         None, description="samples to keep of each class, by name; a class that is not named keeps all"
     )
     by: Literal["samples", "subjects"] = Field(
-        "samples", description="leave out samples one by one, or with all that a person has of the class"
+        "samples",
+        description="leave out samples one by one; or with all that a person has of the class, so that rare classes "
+        "are shown by few people, which confounds identity with class",
     )
     on: Literal["train", "all"] = Field(
         "train", description="train leaves the test untouched; all is what some papers do, and results say so"
@@ -147,6 +149,13 @@ class Protocol(Section):
         ge=0,
         lt=1,
         description="share of training held back to judge weights, 0 for none; an official one is kept",
+    )
+    test_clips: int | None = Field(
+        None,
+        ge=2,
+        le=MANY,
+        description="holdout by frame: so many whole clips test, evenly over the classes, in place of the share test; "
+        "all other frames are divided into training and validation",
     )
     folds: int = Field(5, ge=2, le=MANY, description="kfold: number of folds")
     fold: int = Field(
@@ -186,6 +195,12 @@ class Protocol(Section):
     def _cohort_exists(self) -> "Protocol":
         if self.cohort >= self.cohorts:
             raise ValueError(f"cohort must be 0 to {self.cohorts - 1}")
+        return self
+
+    @model_validator(mode="after")
+    def _test_clips_is_of_effect(self) -> "Protocol":
+        if self.test_clips is not None and (self.kind != "holdout" or self.by != "frame"):
+            raise ValueError("test_clips is for kind: holdout with by: frame")
         return self
 
     @model_validator(mode="after")

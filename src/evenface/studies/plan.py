@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +25,8 @@ FULL = "full"
 TESTS = "tests."
 MADE = ("synthetic", "synthetic-clips")
 """Sources that need no folder."""
+UNCOUNTED = "folds: all: one for each person of the data; they are counted once the data is given"
+"""Note of a plan of the first fold alone, as the others are not counted yet."""
 OWN = ""
 """What the data set that the runs were trained on is called among those they are tested on."""
 
@@ -173,8 +175,22 @@ class Plan:
         return [levels.index(level) for levels, level in zip(self.factors.values(), run.cell, strict=True)]
 
 
-def make_plan(study: Study, choice: Choice | None = None) -> Plan:
+Count = Callable[[Recipe], int]
+"""Counts the folds of a recipe's protocol on its data."""
+
+
+def make_plan(study: Study, choice: Choice | None = None, count: Count | None = None) -> Plan:
     """Cross a study's factors with its seeds and folds.
+
+    Parameters
+    ----------
+    study : Study
+        What to run.
+    choice : Choice, optional
+        Which form of it.
+    count : callable, optional
+        Counts the folds of a recipe where the study asks for all and the data decide how many there are. None plans
+        the first one alone, and notes it.
 
     Raises
     ------
@@ -206,7 +222,7 @@ def make_plan(study: Study, choice: Choice | None = None) -> Plan:
     deviations = dict.fromkeys((*study.deviations, *(one for part in parts for one in part.deviations)))
     stated: set[Deviation] = set()
     source = next((part.start for part in reversed(parts) if part.start is not None), study.start)
-    repeats = [(seed, fold) for fold in folds or (None,) for seed in seeds]
+    tests, notes = _tests(study, choice.overrides)
     runs: list[Planned] = []
     for cell in itertools.product(*factors.values()):
         levels = dict(zip(factors, cell, strict=True))
@@ -219,12 +235,16 @@ def make_plan(study: Study, choice: Choice | None = None) -> Plan:
         stated.update(true_here)
         recipe = recipe.model_copy(update={"deviations": tuple(dict.fromkeys((*recipe.deviations, *true_here)))})
         start = _start(recipe, source, study.name)
+        numbers, said = _numbers(recipe, folds, count, f"{study.name}, {_words(levels)}")
+        notes += [note for note in said if note not in notes]
+        repeats = [(seed, fold) for fold in numbers for seed in seeds]
         runs += [Planned(cell, seed, fold, _repeated(recipe, seed, fold), "", start) for seed, fold in repeats]
     if not runs:
         raise InputError(f"the study {study.name} leaves out every cell")
-    tests, notes = _tests(study, choice.overrides)
-    order = {repeat: place for place, repeat in enumerate(repeats)}
-    placed = sorted(_placed(runs, list(factors)), key=lambda run: order[run.repeat])
+    fold_order, seed_order = (list(dict.fromkeys(getattr(run, name) for run in runs)) for name in ("fold", "seed"))
+    placed = sorted(
+        _placed(runs, list(factors)), key=lambda run: (fold_order.index(run.fold), seed_order.index(run.seed))
+    )
     return Plan(
         study,
         Choice(on, size, choice.protocol, dict(choice.overrides)),
@@ -255,6 +275,29 @@ def _start(recipe: Recipe, source: str | Mapping[str, Any] | None, study: str) -
     name = found.network.name
     planned = Planned((name,), found.seed, None, found, "")
     return replace(planned, folder=f"{START}/{name}-{planned.digest[:8]}")
+
+
+def _numbers(
+    recipe: Recipe, folds: tuple[int, ...] | Literal["all"] | None, count: Count | None, where: str
+) -> tuple[Sequence[int | None], list[str]]:
+    """Return the folds of a cell, and a note where they could not be counted."""
+    if folds is None:
+        return (None,), []
+    if not isinstance(folds, str):
+        return folds, []
+    protocol = recipe.protocol
+    if protocol.cohorts > 1:
+        return range(protocol.cohorts), []
+    if protocol.kind == "kfold":
+        return range(protocol.folds), []
+    if protocol.kind != "leave-one-out":
+        raise InputError(
+            f"{where}: folds: all needs a protocol that has folds, protocol.kind is {protocol.kind}",
+            "Set protocol.kind: leave-one-out or kfold.",
+        )
+    if count is None:
+        return (0,), [UNCOUNTED]
+    return range(count(recipe)), []
 
 
 def _repeated(recipe: Recipe, seed: int, fold: int | None) -> Recipe:

@@ -7,11 +7,12 @@ from typing import Any
 
 import pandas as pd
 
-from evenface import reporting
+from evenface import assembly, reporting
+from evenface.data.protocol import fold_count
 from evenface.errors import InputError
-from evenface.files import lock_folder, output_path
+from evenface.files import digest, lock_folder, output_path
 from evenface.places import user_path
-from evenface.recipes import load_recipe
+from evenface.recipes import Recipe, load_recipe
 from evenface.recipes.reading import read_mapping
 from evenface.runs import Run, check_source, check_trust
 from evenface.studies.claim import STUDY, claim
@@ -19,7 +20,7 @@ from evenface.studies.compare import Change, changes
 from evenface.studies.crew import Executor
 from evenface.studies.execute import cores, duration, execute, prepare_data
 from evenface.studies.loading import load_study
-from evenface.studies.plan import OWN, Choice, Plan, make_plan
+from evenface.studies.plan import OWN, UNCOUNTED, Choice, Count, Plan, make_plan
 from evenface.studies.report import study_report
 from evenface.studies.schema import Study
 from evenface.studies.statistics import statistics_of, told
@@ -61,7 +62,23 @@ class Studied:
     report: Path
 
 
-def open_plan(source: str | Path | Mapping[str, Any], choice: Choice) -> tuple[Plan, Path | None]:
+def _counter(*, prepared: bool) -> Count:
+    """Count folds on prepared data, which may lack people whose samples are unusable, or on what the source lists."""
+    known: dict[str, int] = {}
+
+    def count(recipe: Recipe) -> int:
+        key = digest(recipe.data.model_dump_json(), recipe.protocol.model_dump_json())
+        if key not in known:
+            manifest = assembly.prepare_store(recipe).manifest if prepared else assembly.read_manifest(recipe)
+            known[key] = fold_count(manifest, recipe.protocol)
+        return known[key]
+
+    return count
+
+
+def open_plan(
+    source: str | Path | Mapping[str, Any], choice: Choice, count: Count | None = None
+) -> tuple[Plan, Path | None]:
     """Plan a study, or the one whose folder is given, which then is its own folder."""
     if not isinstance(source, Mapping) and (user_path(source) / STUDY).is_file():
         content = read_mapping(user_path(source) / STUDY, "study")
@@ -71,8 +88,8 @@ def open_plan(source: str | Path | Mapping[str, Any], choice: Choice) -> tuple[P
             "paper" if choice.protocol == "paper" else content.get("protocol", "honest"),
             {**content.get("overrides", {}), **choice.overrides},
         )
-        return make_plan(Study.model_validate(content["study"]), kept), user_path(source)
-    return make_plan(load_study(source), choice), None
+        return make_plan(Study.model_validate(content["study"]), kept, count), user_path(source)
+    return make_plan(load_study(source), choice, count), None
 
 
 def run_study(
@@ -90,6 +107,8 @@ def run_study(
     folder = output_path(out or own or Path("runs") / "studies" / plan.name, folder=True)
     if not trust_plugins:
         _check_trust(plan, own, chosen.overrides)
+    if UNCOUNTED in plan.notes:  # counting reads the data, so not before plugins are trusted
+        plan, own = open_plan(source, chosen, _counter(prepared=True))
     prepare_data(plan, folder)  # first of all, so that data that are not there leave no folder behind
     with lock_folder(folder):
         return _run(plan, folder, jobs, executor)
@@ -132,6 +151,8 @@ def _run(plan: Plan, folder: Path, jobs: int | None, executor: Executor) -> Stud
 def described(source: str | Path | Mapping[str, Any], choice: Choice, jobs: int | None = None) -> list[str]:
     """Say what a study would run, and how long that took where some of it has ended."""
     plan, own = open_plan(source, choice)
+    if UNCOUNTED in plan.notes and all(run.recipe.data.root is not None for run in plan.runs):
+        plan, own = open_plan(source, choice, _counter(prepared=False))
     folder = own or Path("runs") / "studies" / plan.name
     ended = [run for run in plan.trainings if Run(folder / run.folder).finished]
     lines = [heading(plan, len(plan.runs)), *([plan.study.about] if plan.study.about else [])]

@@ -27,6 +27,8 @@ MEANS = {
 VALIDATION = "validation"
 """What the data held back from training are called among those that runs are tested on."""
 
+ALL = "all"
+"""Folds of a study that are as many as the protocol has on its data."""
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
 
 
@@ -62,7 +64,13 @@ def _repeats(value: Any) -> Any:
     return value
 
 
+def _folds(value: Any) -> Any:
+    """Take ``all`` as it is, else what repeats are."""
+    return value if value == ALL else _repeats(value)
+
+
 Repeats = Annotated[tuple[NonNegativeInt, ...], BeforeValidator(_repeats)]
+Folds = Annotated[tuple[NonNegativeInt, ...] | Literal["all"], BeforeValidator(_folds)]
 
 
 def _metric(name: Any) -> Any:
@@ -89,7 +97,7 @@ class Changes(Section):
     when: tuple[When, ...] = Field((), description="further settings for combinations")
     leave_out: tuple[Match, ...] = Field((), description="further combinations that are not run")
     seeds: Repeats | None = Field(None, description="in place of the study's")
-    folds: Repeats | None = Field(None, description="in place of the study's")
+    folds: Folds | None = Field(None, description="in place of the study's")
     start: str | Settings | None = Field(None, description="in place of the study's")
     paper_protocol: Settings = Field({}, description="what the paper's protocol further sets for this choice")
     deviations: Deviations = Field((), description="further deviations, of this choice alone")
@@ -211,7 +219,11 @@ class Study(Section):
     leave_out: tuple[Match, ...] = Field((), description="combinations that are not run")
     when: tuple[When, ...] = Field((), description="settings for combinations")
     seeds: Repeats = Field((0,), description="how many, from 0, or which")
-    folds: Repeats | None = Field(None, description="how many, from 0, or which; crossed with the seeds")
+    folds: Folds | None = Field(
+        None,
+        description="how many, from 0, or which, or all: every fold of the protocol, with leave-one-out every person; "
+        "crossed with the seeds",
+    )
     metrics: tuple[Metric, ...] = Field(
         ("balanced_accuracy", "accuracy"), min_length=1, description="what is measured, the first one foremost"
     )

@@ -77,7 +77,12 @@ def flatters(plan: Plan) -> str:
     recipes = [run.recipe for run in plan.runs]
     found = {
         "weights selected on the test data": any(recipe.training.select == "test" for recipe in recipes),
-        "frames of one clip and person on both sides": any(recipe.protocol.by == "frame" for recipe in recipes),
+        "frames of one clip and person on both sides": any(
+            recipe.protocol.by == "frame" and recipe.protocol.test_clips is None for recipe in recipes
+        ),
+        "people on both sides, and frames of one clip in training and validation": any(
+            recipe.protocol.test_clips is not None for recipe in recipes
+        ),
     }
     said = " and ".join(text for text, so in found.items() if so)
     return f"{said}, as the paper does: the figures flatter" if said else "the paper's own protocol"

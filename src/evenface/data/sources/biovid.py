@@ -3,6 +3,7 @@
 Walter et al., *The BioVid heat pain database*, IEEE CYBCONF 2013.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,9 @@ from evenface.tabular import read_table
 
 LICENCE = "For non-commercial research only, on an agreement with its owners: https://www.nit.ovgu.de/BioVid.html"
 
+PERSON = re.compile(r"[0-9]{6}_(?P<sex>[wmWM])_(?P<age>[0-9]{1,3})")
+"""Name of a person: date, sex (w for women, m for men) and age."""
+SEX = {"w": "female", "m": "male"}
 LEVELS = ("BL1", "PA1", "PA2", "PA3", "PA4")
 COLUMNS = ("subject_name", "class_id", "sample_name")
 LISTS = ("samples.csv", "starting_point/samples.csv")
@@ -53,7 +57,8 @@ def read(
     Returns
     -------
     Manifest
-        Ordered; a row per clip.
+        Ordered; a row per clip, with ``sex`` (female, male) and ``age`` in years where the names of people tell them,
+        as ``071309_w_21`` does.
 
     Raises
     ------
@@ -90,7 +95,10 @@ def _row(cell: dict[Any, Any], classes: tuple[str, ...]) -> dict[str, Any]:
     sample, subject = cell["sample_name"], cell["subject_name"]
     path = f"video/{subject}/{sample}.mp4"
     label = classes.index(cell["level"])
-    return {"sample": sample, "path": path, "label": label, "subject": subject, "clip": sample}
+    row = {"sample": sample, "path": path, "label": label, "subject": subject, "clip": sample}
+    if person := PERSON.fullmatch(subject):
+        row |= {"sex": SEX[person["sex"].lower()], "age": int(person["age"])}
+    return row
 
 
 def _load(path: Path) -> pd.DataFrame:

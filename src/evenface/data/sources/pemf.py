@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from evenface.data.attributes import read_people
 from evenface.data.manifest import Manifest, make_table
 from evenface.data.sources.layout import check_root, files_below, folders, listed
 from evenface.errors import InputError
@@ -20,6 +21,7 @@ LICENCE = (
     "Given out by its authors with their paper in Behavior Research Methods: the terms that are stated there hold."
 )
 
+TABLES = (".csv", ".tsv", ".xlsx", ".xls")
 CONDITIONS = {"N": "neutral", "L": "laser", "A": "algometer", "P": "posed"}
 CLASSES = {"neutral": "neutral", "laser": "phasic", "algometer": "tonic"}
 PATTERN = r"\b(?P<subject>S\d{3})/?(?P<condition>algom|laser|neutral|posed|[ALNP](?=[-\d]*(?:\.|/|$)))"
@@ -32,6 +34,7 @@ def read(
     version: Literal["original", "modified"] = "original",
     conditions: Mapping[str, str] | None = None,
     pattern: str = PATTERN,
+    people: str | None = None,
 ) -> Manifest:
     """Read the videos, or the folders of pictures where there are no videos.
 
@@ -47,6 +50,10 @@ def read(
     pattern : str
         Regular expression with the groups ``subject`` and ``condition`` that is looked for in a clip's path below
         ``root``, in any case. The first letter of the condition counts: N, L, A or P.
+
+    people : str, optional
+        Table of the people with their sex and age, as CSV: its path, from ``root`` or absolute. See
+        :func:`evenface.data.attributes.read_people`.
 
     Returns
     -------
@@ -73,8 +80,22 @@ def read(
         raise InputError(
             f"pemf: none of the {len(found)} clips in {root} is of {listed(classes)}, such as {found[0]}", EXPECTED
         )
+    if people is not None:
+        notes += _with_attributes(rows, root / Path(people).expanduser())
+    elif tables := [name for name in files_below(root) if name.lower().endswith(TABLES)]:
+        notes.append(f"tables that are not read: {listed(tables)}; people: FILE.csv adds sex and age of the people")
     names = tuple(dict.fromkeys(classes.values()))
     return Manifest(make_table(rows), names, "pemf", root, tuple(notes), content="clips")
+
+
+def _with_attributes(rows: list[dict[str, Any]], path: Path) -> list[str]:
+    """Add what a table says of the people to their rows, and say whom it lacks."""
+    subjects = {row["subject"] for row in rows}
+    table = read_people(path, subjects)
+    for row in rows:
+        row |= {name: table[name].get(row["subject"]) for name in table.columns}
+    lacking = sorted(subjects - set(table.index))
+    return [f"people who are not in {path.name}: {listed(lacking)}"] if lacking else []
 
 
 def _classes(conditions: Mapping[str, str] | None) -> dict[str, str]:
