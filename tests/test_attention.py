@@ -225,6 +225,18 @@ def test_scaling_shrinks_and_alignment_enlarges_again():
     torch.testing.assert_close(view.align(view.images)[inside], ramp[inside], rtol=0, atol=1e-5)
 
 
+def test_downsampling_loses_detail_and_moves_nothing():
+    random = torch.rand(2, 3, 16, 16)
+    view = TRANSFORMS["downsampling"](random)
+    means = random.reshape(2, 3, 8, 2, 8, 2).mean(dim=(3, 5))
+    # Bilinear enlargement by two: a quarter of the way from one mean to its neighbours.
+    expected = (9 * means[..., 3, 4] + 3 * means[..., 2, 4] + 3 * means[..., 3, 3] + means[..., 2, 3]) / 16
+    torch.testing.assert_close(view.images[..., 6, 8], expected)
+    smooth = torch.linspace(0, 1, 16).expand(1, 1, 16, 16)
+    torch.testing.assert_close(TRANSFORMS["downsampling"](smooth).images[..., 1:-1], smooth[..., 1:-1])
+    assert torch.equal(view.align(random), random)
+
+
 def test_intensity_darkens_and_erasing_changes_a_part():
     images = torch.rand(8, 3, 32, 32) * 0.5 + 0.25
     dark = TRANSFORMS["intensity"](images).images

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from layouts import refused
 
-from evenface.data.labels import EXPRESSIONS, FORMS, canonical, match
+from evenface.data.labels import EXPRESSIONS, FORMS, canonical, match, merge_classes
 from evenface.data.sources import affectnet, emotion_domestic, fer2013, ferplus, mmafedb, rafdb
 
 
@@ -92,3 +92,46 @@ def test_restricting_is_conditioning_on_the_shared_classes(data):
     mass = sum(p for name, p in zip(model, row, strict=True) if name in shared)
     for name, value in zip(found.shared, got, strict=True):
         assert value == pytest.approx(row[model.index(name)] / mass if mass > 0 else 1 / len(shared))
+
+
+MODEL = ("BL1", "PA1", "PA2", "PA3", "PA4")
+
+
+@given(st.data())
+def test_joined_classes_have_the_sum_of_their_probabilities(data):
+    names = data.draw(st.lists(st.sampled_from("xyz"), min_size=5, max_size=5).filter(lambda own: len(set(own)) > 1))
+    members = {name: [c for c, own in zip(MODEL, names, strict=True) if own == name] for name in set(names)}
+    p = np.random.default_rng(0).dirichlet(np.ones(5), 4)
+    found = merge_classes(MODEL, members)
+    assert set(found.classes) == set(names)
+    assert list(found.classes) == sorted(set(names), key=names.index)
+    for place, name in enumerate(found.classes):
+        np.testing.assert_allclose(found.sum(p)[:, place], sum(p[:, MODEL.index(c)] for c in members[name]))
+    assert found.joined == members
+    assert found.in_order == (names == sorted(names, key=names.index))
+
+
+def test_classes_that_are_not_named_stay():
+    found = merge_classes(MODEL, {"pain": MODEL[1:]})
+    assert (found.classes, found.joined) == (("BL1", "pain"), {"pain": list(MODEL[1:])})
+    assert found.sum([7, 1, 2, 3, 4]).tolist() == [7, 10]
+    assert merge_classes(MODEL).classes == MODEL
+    assert merge_classes(MODEL).joined == {}
+    assert merge_classes(MODEL, {"BL1": ["BL1", "PA1"], "none": "PA4"}).classes == ("BL1", "PA2", "PA3", "none")
+
+
+@pytest.mark.parametrize(
+    ("classes", "words"),
+    [
+        ({"pain": ["PA9"]}, "merge: the model has no class 'PA9'"),
+        ({"pain": ["PA1"], "more": ["PA1"]}, "the class PA1 is named twice"),
+        ({"BL1": ["PA1", "PA2"]}, "BL1 is a class of the model already"),
+        ({"all": MODEL}, "merge leaves only the class all"),
+        ({"pain": []}, "merge cannot be"),
+        ("pain", "merge cannot be 'pain'"),
+        ({"pain": 3}, "merge cannot be"),
+    ],
+)
+def test_what_cannot_be_joined_is_said(classes, words):
+    with refused(words):
+        merge_classes(MODEL, classes)

@@ -18,7 +18,7 @@ TABLES = {
     "p2-table2": ("rafdb", 60),
     "p2-table3": ("rafdb", 20),
     "p2-table4": ("rafdb", 90),
-    "p2-table5": ("rafdb", 30),
+    "p2-table5": ("rafdb", 35),
     "p2-table6": ("affectnet", 35),
     "p2-table7": ("ferplus", 25),
     "p2-figure9": ("rafdb", 120),  # two lines of twelve points that share one, and both terms off

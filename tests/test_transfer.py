@@ -136,6 +136,22 @@ def test_a_map_goes_before_names(run, others):
     assert got.predictions.support.tolist() == [6, 7]
 
 
+def test_classes_of_the_run_are_joined_before_they_are_matched(run, others, tmp_path):
+    plain = predicted(run, on(others), classes={"Joy": "calm"}, out=tmp_path / "plain")
+    classes = {"Joy": "calm", "Fearful": "moved", "Happiness": "moved"}
+    joined = {"moved": ["fear", "happy"]}
+    got = predict_on(run, on(others), classes=classes, merge=joined, out=tmp_path / "joined", overrides={})
+    assert got.predictions.classes == ("calm", "moved")
+    assert got.facts["merge"] == joined
+    assert "classes of the run joined to moved: fear, happy" in got.facts["notes"]
+    whole = Predictions.load(plain.folder / "unrestricted.parquet").probabilities
+    np.testing.assert_allclose(got.predictions.probabilities, np.stack([whole[:, 0], whole[:, 1:].sum(axis=1)], axis=1))
+    train = ef.Run.open(run).facts["counts"]["train"]
+    assert got.facts["counts"]["train"] == [train[0], sum(train[1:])]
+    with refused("holds another run or test: other map, merge"):
+        predicted(run, on(others), out=got.folder)
+
+
 def test_everything_is_tested_on_only_where_nothing_was_learnt(run, others, people_folder):
     got = predicted(run, on(others), everything=True)
     assert len(got.predictions) == 2 + 3 + 5 + 6
@@ -269,6 +285,8 @@ def test_imbalance_of_the_other_recipe_does_not_touch_its_test_side(run, others)
 
 def test_the_command_line(run, others):
     words = ["transfer", run, "--on", "folder", f"data.root={others}", "--classes", "{Joy: happy}", "--no-faces"]
+    joined = [*words, "--merge", "{happy: [calm, happy]}", "--out", run / "joined"]
+    assert "joined to happy: calm, happy" in CliRunner().invoke(app, [str(word) for word in joined]).stdout
     result = CliRunner().invoke(app, [str(word) for word in words])
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("balanced accuracy")

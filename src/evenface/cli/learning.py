@@ -183,6 +183,10 @@ def transfer(
         str | None,
         typer.Option(metavar="MAP", help="Its classes by the run's: '{joy: happy, calm: null}'; null leaves out."),
     ] = None,
+    merge: Annotated[
+        str | None,
+        typer.Option(metavar="MAP", help="Classes of the run to join: '{pain: [PA1, PA2, PA3, PA4]}'."),
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Test on all samples, whatever their side.")] = False,
     out: Out = None,
     faces: Faces = True,
@@ -192,7 +196,8 @@ def transfer(
     from evenface import reporting, workflows
     from evenface.recipes import parse_overrides
 
-    given = parse_overrides([f"classes={classes}"])["classes"] if classes else None
-    chosen: dict[str, Any] = {"classes": given, "everything": everything, "out": out, "faces": faces}
+    maps = {name: text for name, text in (("classes", classes), ("merge", merge)) if text}
+    given = parse_overrides([f"{name}={text}" for name, text in maps.items()])
+    chosen: dict[str, Any] = {**given, "everything": everything, "out": out, "faces": faces}
     result = workflows.transfer(run, on, **chosen, trust_plugins=trust_plugins, **parse_overrides(settings or []))
     echo([*reporting.screen(result), *(f"note  {note}" for note in result.facts["notes"])])

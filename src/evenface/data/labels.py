@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from evenface.errors import InputError
 
@@ -102,6 +103,93 @@ class ClassMap:
         return result
 
 
+@dataclass(frozen=True)
+class Merge:
+    """Classes of a model that are joined to fewer.
+
+    Parameters
+    ----------
+    model : tuple of str
+        The C classes of the model, in their order.
+    classes : tuple of str
+        The M classes that they become; a joined one stands at the place of the first of those that it is made of.
+    places : tuple of int
+        For each of the C classes its place among the M.
+    """
+
+    model: tuple[str, ...]
+    classes: tuple[str, ...]
+    places: tuple[int, ...]
+
+    @property
+    def joined(self) -> dict[str, list[str]]:
+        """Name of each joined class to the model's classes that it is made of; empty where nothing is joined."""
+        if self.classes == self.model:
+            return {}
+        own: dict[str, list[str]] = {name: [] for name in self.classes}
+        for name, place in zip(self.model, self.places, strict=True):
+            own[self.classes[place]].append(name)
+        return {name: members for name, members in own.items() if members != [name]}
+
+    @property
+    def in_order(self) -> bool:
+        """Whether the joined classes are in the order of the model's, so that a scale stays one."""
+        return list(self.places) == sorted(self.places)
+
+    def sum(self, values: npt.ArrayLike) -> np.ndarray:
+        """Add up what belongs to the model's classes, ``(..., C) -> (..., M)``: probabilities, or counts."""
+        given = np.asarray(values)
+        result = np.zeros((*given.shape[:-1], len(self.classes)), dtype=given.dtype)
+        for place, one in zip(self.places, np.moveaxis(given, -1, 0), strict=True):
+            result[..., place] += one
+        return result
+
+
+def merge_classes(model: Sequence[str], classes: Mapping[str, str | Sequence[str]] | None = None) -> Merge:
+    """Join classes of a model, such as four strengths of pain to ``pain``.
+
+    Parameters
+    ----------
+    model : sequence of str
+        Class names.
+    classes : mapping of str to str or sequence of str, optional
+        Name of the joined class to the model's classes that it is made of; those not named stay as they are.
+
+    Raises
+    ------
+    InputError
+        If a class is not the model's or is named twice, a name is that of a class that stays, or fewer than two classes
+        are left.
+
+    Examples
+    --------
+    >>> merge_classes(["BL1", "PA1", "PA2"], {"pain": ["PA1", "PA2"]}).sum([[0.5, 0.2, 0.3]])
+    array([[0.5, 0.5]])
+    """
+    if not isinstance(classes, Mapping | None) or not all(
+        isinstance(members, str | list | tuple) and members for members in (classes or {}).values()
+    ):
+        raise InputError(
+            f"merge cannot be {classes!r}", "Give the joined class first, with the run's: {pain: [PA1, PA2, PA3, PA4]}."
+        )
+    given = {str(name): [m] if isinstance(m, str) else [*map(str, m)] for name, m in (classes or {}).items()}
+    name_of = {name: name for name in model}
+    taken: set[str] = set()
+    for name, members in given.items():
+        if name in model and name not in members:
+            raise InputError(f"merge: {name} is a class of the model already", "List it among those it is made of.")
+        for member in members:
+            _known(member, model, "model", "merge")
+            if member in taken:
+                raise InputError(f"merge: the class {member} is named twice", "Name each class once.")
+            taken.add(member)
+            name_of[member] = name
+    merged = tuple(dict.fromkeys(name_of[name] for name in model))
+    if len(merged) < 2:
+        raise InputError(f"merge leaves only the class {merged[0]}, two are needed", "Merge fewer classes.")
+    return Merge(tuple(model), merged, tuple(merged.index(name_of[name]) for name in model))
+
+
 def match(model: Sequence[str], target: Sequence[str], classes: Mapping[str, str | None] | None = None) -> ClassMap:
     """Find for each class of a data set its class of the model.
 
@@ -144,9 +232,9 @@ def match(model: Sequence[str], target: Sequence[str], classes: Mapping[str, str
     return found
 
 
-def _known(name: str, names: Iterable[str], whose: str) -> None:
+def _known(name: str, names: Iterable[str], whose: str, key: str = "classes") -> None:
     if name not in names:
-        raise InputError(f"classes: the {whose} has no class {name!r}", f"It has {', '.join(names)}.")
+        raise InputError(f"{key}: the {whose} has no class {name!r}", f"It has {', '.join(names)}.")
 
 
 def _same(name: str, model: Sequence[str]) -> str | None:

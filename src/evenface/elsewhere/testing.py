@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import pandas as pd
 
 from evenface import assembly
 from evenface.data.attributes import attributes_of
-from evenface.data.labels import ClassMap, match
+from evenface.data.labels import ClassMap, Merge, match, merge_classes
 from evenface.data.similar import stand_among
 from evenface.data.sources import SOURCES
 from evenface.elsewhere.asking import ask, frames_of
@@ -36,7 +36,7 @@ from evenface.runs import (
     environment,
 )
 
-SAME = ("weights", "manifest", "on", "map", "everything")
+SAME = ("weights", "manifest", "on", "map", "everything", "merge")
 """Facts in which two tests on other data must agree to be the same; of ``on``, all but where the data lies."""
 KEPT = ("recipe", "seed", "epochs", "training_seconds", "sequences", "networks")
 """Facts of the run that are those of the test too."""
@@ -49,6 +49,7 @@ def predict_on(
     on: str | Path | Mapping[str, Any],
     *,
     classes: Mapping[str, str | None] | None = None,
+    merge: Mapping[str, str | Sequence[str]] | None = None,
     everything: bool = False,
     out: str | Path | None = None,
     overrides: Mapping[str, Any] | None = None,
@@ -73,7 +74,8 @@ def predict_on(
     place = output_path(out or run.folder / file_name(f"on-{target.name}"), folder=True)
     store = assembly.prepare_store(target)
     _check_frames(run, target, store)
-    found = match(run.facts["classes"], store.manifest.classes, classes)
+    merged = merge_classes(run.facts["classes"], merge)
+    found = match(merged.classes, store.manifest.classes, classes)
     rows, notes = _rows(run, target, store, everything)
     tested, said = _unseen(run, target, store, rows[found.labels(store.manifest.labels[rows]) >= 0])
     if not len(tested):
@@ -85,27 +87,32 @@ def predict_on(
         "on": target.model_dump(mode="json"),
         "map": found.named,
         "everything": everything,
+        **({"merge": merged.joined} if merged.joined else {}),
     }
     with lock_folder(place):
         if _claim(place, facts):
             return Run(place)
         answers = ask(run, store, tested)
         labels = found.labels(store.manifest.labels[tested])
+        # A joined class has no detector of its own, and its value on a scale is not known.
+        alone = not merged.joined
         whole = assembly.predictions(
             store.manifest,
             tested,
-            shares(answers.scores),
+            merged.sum(shares(answers.scores)),
             labels=labels,
             classes=found.model,
-            scores=answers.scores if answers.detects else None,
-            output=answers.output,
+            scores=answers.scores if answers.detects and alone else None,
+            output=answers.output if alone else None,
         )
+        whole = replace(whole, ordered=whole.ordered and merged.in_order)
         notes = [
             *_map_notes(run, target, store, found, rows, whole),
+            *(f"classes of the run joined to {name}: {', '.join(own)}" for name, own in merged.joined.items()),
             *said,
             *(f"{target.name}: {one}" for one in notes),
         ]
-        facts |= _facts(run, store, found, whole) | {
+        facts |= _facts(run, store, found, merged, whole) | {
             "device": answers.device,
             "precision": run.precision,
             "notes": [*notes, *(f"in training: {note}" for note in run.facts["notes"])],
@@ -220,7 +227,7 @@ def _claim(folder: Path, facts: Mapping[str, Any]) -> bool:
     """
     if (folder / FACTS).is_file():
         known = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-        different = [key for key in SAME if known.get(key) != facts[key]]
+        different = [key for key in SAME if known.get(key) != facts.get(key)]
         if "on" in different and "on" in known:
             # Recipes of before may lack keys that there are now, and data may have moved.
             recipes = [load_recipe(known["on"]), load_recipe(facts["on"])]
@@ -271,7 +278,7 @@ def _map_notes(
     return notes
 
 
-def _facts(run: Run, store: Store, found: ClassMap, whole: Predictions) -> dict[str, Any]:
+def _facts(run: Run, store: Store, found: ClassMap, merged: Merge, whole: Predictions) -> dict[str, Any]:
     """Say what a run folder says, with the classes that are shared."""
     used, counts = list(found.used), run.facts["counts"]
     people = {side: number for side, number in run.facts["people"].items() if side != "test"}
@@ -282,7 +289,7 @@ def _facts(run: Run, store: Store, found: ClassMap, whole: Predictions) -> dict[
         "prepared": store.summary(),
         "classes": list(found.shared),
         "counts": {
-            **{side: [counts[side][place] for place in used] for side in ("train", "validation")},
+            **{side: merged.sum(counts[side])[used].tolist() for side in ("train", "validation")},
             "test": whole.support[used].tolist(),
         },
         "people": {**people, "test": whole.people},

@@ -44,8 +44,8 @@ class RebalancedAttention(Method):
     distance : {"squared", "absolute"}
         Of two maps at one place. The norm in eq. 3, read literally, is the absolute difference.
     transform : str, default="horizontal-flip"
-        How the second view is made: ``horizontal-flip``, ``vertical-flip``, ``scaling``, ``intensity`` or ``erase``,
-        see :data:`~evenface.methods.transforms.TRANSFORMS`.
+        How the second view is made: ``horizontal-flip``, ``vertical-flip``, ``scaling``, ``downsampling``,
+        ``intensity`` or ``erase``, see :data:`~evenface.methods.transforms.TRANSFORMS`.
     rbf : {"first", "both"}
         Whether the focal term is that of the first view, or the sum of both.
     detach : bool, default=True

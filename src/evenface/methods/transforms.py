@@ -11,7 +11,8 @@ from evenface.augment import COLUMNS, augment
 from evenface.recipes.schema import Augment
 
 SMALLEST, DARKEST = 0.5, 0.5
-"""What scaling and intensity leave at least of the size and of the brightness."""
+"""What scaling and intensity leave at least of the size and of the brightness; downsampling leaves so much of the
+resolution."""
 
 Align = Callable[[Tensor], Tensor]
 
@@ -50,6 +51,12 @@ def scaling(images: Tensor) -> View:
     return View(_zoom(images, 1 / share), lambda maps: _zoom(maps, share))
 
 
+def downsampling(images: Tensor) -> View:
+    """Halve the resolution of each image and enlarge it again: detail is lost, and everything stays in its place."""
+    small = F.interpolate(images, scale_factor=SMALLEST, mode="area")
+    return View(F.interpolate(small, size=images.shape[-2:], mode="bilinear", align_corners=False), _as_it_is)
+
+
 def intensity(images: Tensor) -> View:
     """Darken each image, to a brightness drawn from half to whole."""
     return View(images * _shares(images, DARKEST).to(images.dtype)[:, None, None, None], _as_it_is)
@@ -65,6 +72,7 @@ TRANSFORMS: dict[str, Callable[[Tensor], View]] = {
     "horizontal-flip": horizontal_flip,
     "vertical-flip": vertical_flip,
     "scaling": scaling,
+    "downsampling": downsampling,
     "intensity": intensity,
     "erase": erase,
 }

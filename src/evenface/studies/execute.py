@@ -172,7 +172,7 @@ def _gpus(runs: Sequence[Planned]) -> list[str]:
 
 
 def _request(run: Planned, plan: Plan, out: Path, share: Path) -> dict[str, Any]:
-    tests = {name: {"set": test.set, "classes": test.classes} for name, test in plan.tests.items()}
+    tests = {name: {"set": test.set, "classes": test.classes, "merge": test.merge} for name, test in plan.tests.items()}
     return {
         "recipe": run.recipe_in(out).model_dump(mode="json"),
         "folder": str((out / run.folder).resolve()),

@@ -131,6 +131,9 @@ class Test(Section):
         {},
         description="its class to the class that was trained; null leaves it out; one that is not named keeps its name",
     )
+    merge: dict[Word, Several] = Field(
+        {}, description="name of a joined class to the classes that were trained which it is made of"
+    )
 
 
 class Printed(BaseModel):

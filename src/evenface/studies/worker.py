@@ -104,5 +104,10 @@ def train(request: Request) -> None:
     for one in request:
         for name, test in one["tests"].items():
             predict_on(
-                Path(one["folder"]), {"name": name}, classes=test["classes"], overrides=test["set"], trust_plugins=True
+                Path(one["folder"]),
+                {"name": name},
+                classes=test["classes"],
+                merge=test["merge"],
+                overrides=test["set"],
+                trust_plugins=True,
             )

@@ -1,7 +1,7 @@
 """From a recipe to a run that has been tested."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -195,6 +195,7 @@ def transfer(
     on: str | Path | Mapping[str, Any],
     *,
     classes: Mapping[str, str | None] | None = None,
+    merge: Mapping[str, str | Sequence[str]] | None = None,
     everything: bool = False,
     out: str | Path | None = None,
     faces: bool = True,
@@ -213,6 +214,9 @@ def transfer(
     classes : mapping of str to str or None, optional
         Class of the other data to the run's class, or to None to leave it out. Those not named are matched by name
         (``happiness`` is ``happy``). Probabilities are restricted to the classes that both share and renormalised.
+    merge : mapping of str to str or sequence of str, optional
+        Classes of the run to join before they are matched, by the name of the joined one:
+        ``{"pain": ["PA1", "PA2", "PA3", "PA4"]}``. Their probabilities are added.
     everything : bool, default=False
         Test on all samples, whatever their side.
     out : str or Path, optional
@@ -241,6 +245,7 @@ def transfer(
         run,
         on,
         classes=classes,
+        merge=merge,
         everything=everything,
         out=out,
         overrides=overrides,
