@@ -108,6 +108,10 @@ def _kind(info):
 def _named(annotation):
     arguments = typing.get_args(annotation)
     origin = typing.get_origin(annotation)
+    if origin is typing.Annotated:
+        return _named(arguments[0])
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "text or mapping of " + ", ".join(f"`{one.alias or n}`" for n, one in annotation.model_fields.items())
     if origin is typing.Literal:
         return " · ".join(f"`{value}`" for value in arguments)
     if origin in (typing.Union, types.UnionType):
