@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from evenface.networks import torchvision_cpu  # noqa: F401, torchvision and timm cannot be imported without it
+import evenface  # noqa: F401, where torchvision's wheel does not suit torch, it cannot be imported without
 
 # isort: split
 import timm

@@ -1,13 +1,15 @@
 """torchvision is imported where its compiled part does not fit, and keeps the boxes that it should."""
 
-import importlib
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evenface.networks import torchvision_cpu
+from evenface import torchvision_cpu
 
 
 # torchvision without its compiled operators.
@@ -52,17 +54,40 @@ def test_torchvision_works_after_the_import():
     assert v2.functional.horizontal_flip(two).tolist() == two.flip(-1).tolist()
 
 
-def test_nothing_is_done_where_torchvision_imports(monkeypatch):
-    monkeypatch.setattr(torchvision_cpu, "_library", None)
-    assert torchvision_cpu.ensure_torchvision() is False
-    assert torchvision_cpu._library is None
+def test_the_hook_is_installed_once():
+    before = list(sys.meta_path)
+    torchvision_cpu.install()
+    assert sys.meta_path == before
 
 
-def test_other_failures_of_the_import_are_not_hidden(monkeypatch):
-    def fails(name):
-        raise RuntimeError("something else")
+def test_a_plugin_may_import_timm_first(tmp_path):
+    """In a new process, where nothing of evenface has imported it before."""
+    plugin = tmp_path / "mine.py"
+    plugin.write_text("import timm, torchvision\nassert torchvision.__spec__.loader.get_source('torchvision')\n")
+    code = f"from evenface.plugins import load_plugins; load_plugins([{str(plugin)!r}])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
-    monkeypatch.setattr(torchvision_cpu, "_library", None)
-    monkeypatch.setattr(importlib, "import_module", fails)
-    with pytest.raises(RuntimeError, match="something else"):
-        torchvision_cpu.ensure_torchvision()
+
+def fake_torchvision(folder, first_time):
+    """A package of that name whose first import fails as told, and its later ones do not."""
+    (folder / "torchvision").mkdir()
+    (folder / "torchvision/ops").mkdir()
+    (folder / "torchvision/ops/__init__.py").write_text("")
+    (folder / "torchvision/ops/boxes.py").write_text("")
+    (folder / "torchvision/__init__.py").write_text(
+        "import sys\ntries = sys.__dict__.setdefault('tries', [])\ntries.append(0)\n"
+        f"if len(tries) == 1:\n    raise RuntimeError({first_time!r})\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("first_time", "ends"),
+    [(torchvision_cpu.MESSAGE, "2 1"), ("something else", "something else")],
+)
+def test_only_the_missing_operators_are_made_up_for(first_time, ends, tmp_path):
+    fake_torchvision(tmp_path, first_time)
+    code = "import sys, evenface, torchvision; print(len(sys.tries), len(evenface.torchvision_cpu._libraries))"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    assert (done.stdout + done.stderr).strip().endswith(ends)

@@ -33,7 +33,7 @@ recipes
 tabular
 files registry levels
 places ordering filetypes
-errors progress
+errors progress torchvision_cpu
 """
 FLOOR = {room: -floor for floor, rooms in enumerate(FLOORS.split("\n")) for room in rooms.split()}
 MODULES = {

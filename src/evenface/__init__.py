@@ -8,6 +8,8 @@ FocalLoss()
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from evenface.torchvision_cpu import install as _install
+
 if TYPE_CHECKING:
     from evenface import evaluation, imbalance, losses, methods, networks, statistics
     from evenface.data.manifest import Manifest
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     )
 
 __version__ = "0.1.0"
+
+_install()
 
 _MODULES = ("evaluation", "imbalance", "losses", "methods", "networks", "statistics")
 _PLACES = {

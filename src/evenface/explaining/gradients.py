@@ -13,7 +13,6 @@ from evenface.errors import InputError
 from evenface.explaining.base import Array
 from evenface.faces.symmetry import mirrored
 from evenface.methods.base import Method
-from evenface.networks import torchvision_cpu  # noqa: F401, grad-cam cannot be imported without it
 from evenface.networks.backbone import as_maps
 from evenface.serving.torch_model import TorchModel
 

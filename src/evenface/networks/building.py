@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from evenface.errors import InputError
-from evenface.networks import torchvision_cpu  # noqa: F401, timm cannot be imported without it
 from evenface.networks.backbone import Network, as_maps
 from evenface.networks.checks import (
     Freeze,

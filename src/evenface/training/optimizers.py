@@ -3,13 +3,9 @@
 from collections.abc import Iterable
 from typing import Any
 
+import timm.optim
 import torch
 from torch import nn
-
-from evenface.networks import torchvision_cpu  # noqa: F401, timm cannot be imported without it
-
-# isort: split
-import timm.optim
 
 from evenface.recipes.schema import Optimizer as OptimizerSettings
 
