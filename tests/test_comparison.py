@@ -217,6 +217,16 @@ def test_few_people_are_never_enough_and_it_is_said():
     result = compare({"a": noisy(1, 0.1, people=5), "b": noisy(2, 1.0, people=5)})
     assert not result.pairs[0].overall["balanced_accuracy"].certain
     assert "With 5 people no difference can reach p = 0.05" in " ".join(wording.sureness(result))
+    assert "the least p is 0.0625." in " ".join(wording.sureness(result))
+    six = {name: noisy(seed, right, people=6) for name, seed, right in (("a", 1, 0.1), ("b", 2, 1.0), ("c", 3, 1.0))}
+    assert "no single class can reach p = 0.05: the least p over 3 classes is 0.0938" in " ".join(
+        wording.sureness(compare({name: six[name] for name in "ab"}))
+    )
+    assert "the least p is 0.0625 over 2 differences" in " ".join(wording.sureness(compare(six)))
+    assert (
+        paired.swap_floor(5)
+        == stats.permutation_test((np.ones(5),), np.mean, permutation_type="samples", n_resamples=np.inf).pvalue
+    )
     assert wording.NARROW in wording.sureness(result)
     assert wording.NARROW not in wording.sureness(compare({"a": noisy(1), "b": noisy(2)}))
 

@@ -1,11 +1,13 @@
 """The tables in benchmarks/results are those of the predictions beside them, by scikit-learn."""
 
 import json
+import math
 from pathlib import Path
 from statistics import mean, stdev
 
 import pandas as pd
 import pytest
+from scipy import stats
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 RESULTS = Path(__file__).parents[1] / "benchmarks/results"
@@ -62,3 +64,44 @@ def test_nothing_kept_names_this_machine():
     assert not [
         path for path in texts if any(word in path.read_text("utf-8") for word in ("/home/", "/tmp/", "/work/"))
     ]
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.name)
+def test_every_p_is_scipys_of_the_runs_and_corrected_where_folds_share_training_data(study):
+    read = {"keep_default_na": False, "na_values": [""]}
+    runs, table = pd.read_csv(study / "runs.csv", dtype=str, **read), pd.read_csv(study / "differences.csv", **read)
+    factors = [
+        name for name in runs.columns[: list(runs.columns).index("seed")] if name not in ("tested on", "warning")
+    ]
+    if "tested on" in runs:  # differences are of the study's own test data
+        runs = runs[runs["tested on"] != "validation"]
+    checked = 0
+    for row in table.to_dict("records"):
+        if row["unit"] not in ("runs", "folds", "cohorts") or math.isnan(row["p"]):
+            continue
+        factor, levels = row["compared"].split(": ")
+        others = [name for name in factors if name != factor]
+        value, base = (runs[runs[factor] == level] for level in levels.split(" less "))
+        repeat = ["seed", "fold"]
+        pairs = value.merge(base, on=[*repeat, *others])[[*repeat, *others, f"{row['metric']}_x", f"{row['metric']}_y"]]
+        pairs = pairs.fillna({"fold": 0}).dropna()
+        pairs = pairs.astype({f"{row['metric']}_x": float, f"{row['metric']}_y": float})
+        if row["setting"] == "over all settings":
+            whole = pairs.groupby(repeat)[others[0]].transform("size")
+            pairs = pairs[whole == whole.max()]
+        elif row["setting"] != "–":
+            text = pairs[others].apply(lambda one: ", ".join(f"{n} {v}" for n, v in one.items()), axis=1)
+            pairs = pairs[text == row["setting"]]
+        unit = "seed" if row["unit"] == "runs" else "fold"
+        value, base = pairs.groupby(unit)[[f"{row['metric']}_x", f"{row['metric']}_y"]].mean().to_numpy().T
+        test = stats.ttest_rel(value, base)
+        assert row["pairs"] == len(value)
+        assert row.get("p (plain paired t)", row["p"]) == pytest.approx(test.pvalue, rel=1e-6), row
+        if row["unit"] == "folds":
+            n = len(value)  # all folds were run: each tests on 1 / (n - 1) of what it learns from
+            t = abs(test.statistic) * math.sqrt((1 / n) / (1 / n + 1 / (n - 1)))
+            assert row["p"] == pytest.approx(2 * stats.t.sf(t, n - 1), rel=1e-6)
+        larger = "larger than training noise" if unit == "seed" else "larger than noise"
+        assert row["verdict"] == (larger if row["p (Holm)"] <= 0.05 else f"not {larger}")
+        checked += 1
+    assert checked >= min(5, len(table))

@@ -264,7 +264,8 @@ def pairs_table(comparison: Comparison) -> Table:
     )
     note = f"p: swap test over {comparison.unit}."
     if several:
-        note += f" Holm: corrected for {len(comparison.pairs)} comparisons."
+        note += f" Holm: corrected over the {len(comparison.pairs)} differences of a metric."
+    note += f" The {len(comparison.pairs[0].overall)} metrics are not corrected for."
     note = f"{note} {lower_note(comparison.methods[0].overall)}".strip()
     header = (*(["method"] * several), "metric", f"difference [{comparison.level:.0%} interval]", "p", "p, Holm")
     return Table("differences", f"Difference from {comparison.methods[0].name}", header, rows, note)
@@ -279,7 +280,7 @@ def mcnemar_table(comparison: Comparison) -> Table | None:
     )
     if not rows:
         return None
-    note = "On accuracy. It takes samples as independent." + (
+    note = "On accuracy. It takes samples as independent; p is not corrected for several methods." + (
         f" Samples of one {UNITS[comparison.unit]} are not, so its p may be too small; the verdict does not use it."
         if comparison.unit != "samples"
         else ""

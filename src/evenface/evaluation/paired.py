@@ -75,6 +75,17 @@ def swap_differences(baseline: np.ndarray, candidate: np.ndarray, seed: int) -> 
     return baseline.sum(axis=0) + moved, candidate.sum(axis=0) - moved
 
 
+def swap_floor(units: int) -> float:
+    """Return the smallest p that a two-sided paired permutation test over so many units can reach.
+
+    Examples
+    --------
+    >>> swap_floor(5)
+    0.0625
+    """
+    return max(min(1.0, 2 * 0.5**units), 1 / (SWAPS + 1))
+
+
 def swap_p(seen: np.ndarray, swapped: np.ndarray) -> np.ndarray:
     """Two-sided p: share of swaps with a difference as large as the one seen, which counts as one of them.
 

@@ -1,6 +1,8 @@
 """Verdict of a test: the one place that turns a corrected p-value and a number of units into words."""
 
 ALPHA = 0.05
+NOTHING = "no evidence of a difference"
+""""No difference" is never said: a test that does not reject is no evidence of equality."""
 FEWEST = 3
 """Units below which no verdict is given: two differences always lie on one line through their mean."""
 TRAINING = ("seed", "run")

@@ -7,10 +7,11 @@ from typing import Any
 from evenface.evaluation.comparison import Comparison, Difference, Pair
 from evenface.evaluation.intervals import Estimate, estimate
 from evenface.evaluation.metrics import CLIP
+from evenface.evaluation.paired import swap_floor
+from evenface.evaluation.verdict import ALPHA, NOTHING
 
 NAMED = 3
 FEW_PEOPLE = 20
-TOO_FEW_PEOPLE = 6
 NARROW = "With so few people the intervals are somewhat too narrow."
 UNITS = {"people": "person", "clips": "clip", "samples": "sample"}
 ALONE = "All test samples are of one {}: how much others would differ is not known, so there are no intervals."
@@ -141,7 +142,7 @@ def judgement(pair: Pair) -> str:
     down = _named([d for d in pair.classes if d.certain and d.value < 0])
     if not main.certain:
         parts = [f"better on {up}"] * bool(up) + [f"worse on {down}"] * bool(down)
-        return "no evidence of a difference" + (f"; yet {pair.candidate} is {' and '.join(parts)}" if parts else "")
+        return NOTHING + (f"; yet {pair.candidate} is {' and '.join(parts)}" if parts else "")
     if main.value > 0:
         parts = [f"most on {up}"] * bool(up) + [f"worse on {down}"] * bool(down)
     else:
@@ -183,7 +184,7 @@ def _by_clip(comparison: Comparison) -> list[str]:
     several = len(comparison.pairs) > 1
     return [
         f"by clip, difference {f'of {name} ' * several}{signed(d.value)} [{signed(d.low)}, {signed(d.high)}]: "
-        + ("no evidence of a difference" if not d.certain else f"{name} is {'better' if d.value > 0 else 'worse'}")
+        + (NOTHING if not d.certain else f"{name} is {'better' if d.value > 0 else 'worse'}")
         for name, d in found
     ]
 
@@ -210,6 +211,26 @@ def sureness(comparison: Comparison) -> list[str]:
         lines.append("Each method is one training run: how much another seed would change is not in the intervals.")
     if comparison.unit == "people" and comparison.units < FEW_PEOPLE:
         lines.append(NARROW)
-    if comparison.unit == "people" and comparison.units < TOO_FEW_PEOPLE:
-        lines.append(f"With {comparison.units} people no difference can reach p = 0.05, however large it is.")
+    return [*lines, *_families(comparison)]
+
+
+def _families(comparison: Comparison) -> list[str]:
+    """State what Holm's correction runs over, and where so few units cannot reach 0.05 whatever the predictions are."""
+    pairs, classes = len(comparison.pairs), len(comparison.classes)
+    metrics = len(comparison.pairs[0].overall)
+    over = f"over the {pairs} differences of a metric, and " if pairs > 1 else ""
+    lines = [
+        f"Holm: p is corrected {over}over the {classes} classes of a method. The {metrics} metrics are not corrected "
+        "for: the verdict rests on balanced accuracy alone. No evidence of a difference is no evidence of equality."
+    ]
+    least, over = swap_floor(comparison.units), f"With {counted(comparison)}"
+    if least * pairs > ALPHA:
+        family = f" over {pairs} differences" if pairs > 1 else ""
+        lines.append(
+            f"{over} no difference can reach p = {ALPHA:g}, however large it is: the least p is "
+            f"{min(1.0, least * pairs):.3g}{family}."
+        )
+    elif least * classes > ALPHA:
+        lines.append(f"{over} no single class can reach p = {ALPHA:g}: the least p over {classes} classes is ")
+        lines[-1] += f"{least * classes:.3g}."
     return lines
