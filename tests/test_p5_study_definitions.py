@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from evenface.evaluation.tables import Table
-from evenface.learner import check_parts
+from evenface.learner import build_method, check_parts
+from evenface.losses.one_vs_rest import detectors
 from evenface.studies import load_study, shipped_studies
 from evenface.studies.groups import grouped
 from evenface.studies.in_print import beside_print
@@ -72,7 +73,31 @@ def test_a_study_says_what_it_is_and_what_it_deviates_in(name):
 
 
 def test_every_study_of_the_paper_ships():
-    assert {name for name in shipped_studies() if name.startswith("p5")} == set(CELLS)
+    assert {name for name in shipped_studies() if name.startswith("p5")} == {*CELLS, "p5-intensity", "p5-fer2013"}
+
+
+def test_intensity_is_crossed_with_the_loss_and_nothing_else_differs():
+    full, quick = (make_plan(load_study("p5-intensity"), Choice("ravdess", size)) for size in ("full", "quick"))
+    assert (len(full.runs), len(quick.runs)) == (2 * 2 * 5 * 8, 2 * 2 * 5 * 4)
+    for run in quick.runs:
+        intensity, loss = run.cell
+        assert run.recipe.data.options["intensity"] == intensity
+        assert run.recipe.loss.name == {"adaptive": "adaptive", "standard": "cross-entropy"}[loss]
+        assert run.recipe.protocol.kind == "leave-one-out"
+    check_parts(quick.runs[0].recipe)
+
+
+def test_the_adaptive_loss_on_fer2013_is_focal_for_the_rarest_class():
+    study = load_study("p5-fer2013")
+    assert len(make_plan(study).runs) == 2 * 2 * 5
+    for run in make_plan(study, Choice(size="quick")).runs:
+        counts = run.recipe.protocol.imbalance.counts
+        build_method(run.recipe, np.array(list(counts.values())), tuple(counts))
+        loss = run.recipe.loss
+        focal = {one.name for one in detectors(loss.name, list(counts.values()), tuple(counts), **loss.options)
+                 if one.loss == "focal"}  # fmt: skip
+        expected = {"as it is": {"disgust"}, "10": {"disgust", "surprise"}}[run.cell[0]]
+        assert focal == (expected if run.cell[1] == "adaptive" else set())
 
 
 @names

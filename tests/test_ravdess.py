@@ -59,6 +59,18 @@ def test_ravdess_takes_the_channel_modality_and_emotions_that_are_wanted(tmp_pat
         read("ravdess", tmp_path, {"emotions": "seven"})
 
 
+def test_ravdess_takes_the_intensity_that_is_wanted(tmp_path):
+    recordings(tmp_path, modalities=(1,), actors=(1,))
+    plant(tmp_path, *(f"Actor_01/{code(emotion=emotion, intensity=2)}.mp4" for emotion in range(2, 9)))
+    counts = {"both": [2, 2, 2, 2, 2, 2, 1, 2], "normal": [1] * 8, "strong": [1] * 7}
+    for intensity, expected in counts.items():
+        got = read("ravdess", tmp_path, {"intensity": intensity})
+        assert sorted(got.counts().tolist()) == sorted(expected)
+        wanted = {"normal", "strong"} if intensity == "both" else {intensity}
+        assert {value for (value,) in columns_of(got, "intensity")} == wanted
+    assert "neutral" not in read("ravdess", tmp_path, {"intensity": "strong"}).classes
+
+
 def test_ravdess_takes_what_has_no_sound_where_there_is_no_other(tmp_path):
     plant(tmp_path, f"a/{code(2, emotion=3)}.mp4", f"b/{code(2, emotion=5)}.mp4", f"{code(1, emotion=5)}.mp4")
     plant(tmp_path, f"{code(3, emotion=3)}.mp4")

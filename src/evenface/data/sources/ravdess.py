@@ -53,6 +53,7 @@ def read(
     emotions: Literal["all", "six"] | Sequence[str] = "all",
     channel: Literal["speech", "song", "both"] = "speech",
     modality: Literal["any", "audio-video", "video"] = "any",
+    intensity: Literal["both", "normal", "strong"] = "both",
 ) -> Manifest:
     """Read the recordings by their names.
 
@@ -72,6 +73,8 @@ def read(
     modality : {"any", "audio-video", "video"}
         The set has each performance as a video with and without sound. ``any`` takes one of the two, with sound where
         it is there, so that no performance counts twice. Sound alone is left out.
+    intensity : {"both", "normal", "strong"}
+        How strong the expressions are that are taken. Neutral recordings are all normal.
 
     Returns
     -------
@@ -87,7 +90,7 @@ def read(
     check_root(root, "ravdess")
     classes = _classes(emotions)
     found, notes = _files(root, files)
-    kept, left = _kept(found, classes, channel, modality)
+    kept, left = _kept(found, classes, channel, modality, intensity)
     if left:
         notes.append("files left out: " + ", ".join(f"{count} {why}" for why, count in left.items()))
     if not kept:
@@ -164,7 +167,7 @@ def _file(name: str, match: re.Match[str]) -> _File:
 
 
 def _kept(
-    found: list[_File], classes: tuple[str, ...], channel: str, modality: str
+    found: list[_File], classes: tuple[str, ...], channel: str, modality: str, intensity: str
 ) -> tuple[list[_File], dict[str, int]]:
     """Take each performance once, and count what is left out by reason."""
     kept: dict[tuple[int, ...], _File] = {}
@@ -177,6 +180,8 @@ def _kept(
             left["of another modality"] += 1
         elif channel not in ("both", CHANNELS[one.channel]):
             left["of another channel"] += 1
+        elif intensity not in ("both", INTENSITIES[one.intensity]):
+            left["of another intensity"] += 1
         elif CODES[one.emotion] not in classes:
             left["of other emotions"] += 1
         elif performance not in kept:
