@@ -83,7 +83,7 @@ def differences(contrasts: Sequence[Contrast], margins: Mapping[str, float] | No
         _symmetric(axis)
     axes[-1].set_xlabel("difference")
     axes[0].plot([], [], "o", color=SERIES[0], label=f"p ≤ {ALPHA}, corrected")
-    axes[0].plot([], [], "o", color=SERIES[0], fillstyle="none", label="no evidence")
+    axes[0].plot([], [], "o", color=SERIES[0], fillstyle="none", label="not shown")
     _legend(figure, axes[0], 2)
     return figure
 
