@@ -283,6 +283,11 @@ def test_reasons_are_true(table):
         examine(one, "accuracy", ["network", "loss"], "fold")
     same = table.assign(accuracy=0.5)
     assert "nothing spreads" in " ".join(examine(same, "accuracy", ["network", "loss"], "fold").lines)
+    shifts = table.assign(accuracy=0.1 * table["fold"] + 0.2 * (table["loss"] == "focal"))
+    lacking = shifts.query("not (fold == 3 and loss == 'focal')")
+    found = examine(lacking, "accuracy", ["network", "loss"], "fold")
+    assert "nothing spreads within units" in " ".join(found.lines)
+    assert not any(contrast.certain for contrast in found.comparisons.contrasts)
     with pytest.raises(InputError, match="0,95' is no finite number") as raised:
         examine(table.assign(accuracy="0,95"), "accuracy", ["loss"], "fold")
     assert "decimal mark" in str(raised.value)

@@ -114,7 +114,7 @@ def within(given: Grid, overlap: float = 0.0, level: float = ETA_LEVEL) -> Facto
         floor = signed_rank_floor(scores[:, 0]) if df == 1 else 0.0
         found = _effect(given, term, df, df * (n - 1.0), squares, f, level, robust, beside, n)
         effects.append(replace(found, epsilon=epsilon, robust_floor=floor))
-        spherical += [(COLON.join(term), epsilon)] if df > 1 else []
+        spherical += [(COLON.join(term), epsilon)] if df > 1 and not math.isnan(f) else []
     residuals = values - values.mean(axis=1, keepdims=True) - values.mean(axis=0) + values.mean()
     checks = [
         normal(residuals.ravel(), "residuals", "F is then approximate; Wilcoxon's p stands beside it", given.size),

@@ -151,6 +151,7 @@ class CellMeans:
         """
         given, row = self.coded.given, self.coded.difference(factor, level, baseline)
         value, df = float(row @ self.beta), self.free[(factor,)]
+        value = 0.0 if abs(value) <= FLAT * given.size else value
         error = 0.0 if self.flat else math.sqrt(float(row @ self.cov @ row))
         found = t_test(value, error, df, given.size)
         sides = [given.of(factor, name) for name in (level, baseline)]

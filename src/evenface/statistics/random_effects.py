@@ -14,7 +14,7 @@ from evenface.evaluation.intervals import LEVEL
 from evenface.evaluation.verdict import FEWEST, rejects, verdict
 from evenface.evaluation.wording import listed
 from evenface.statistics.cell_means import APPROXIMATE, SPHERICAL, CellMeans, Own, structure
-from evenface.statistics.checks import ALPHA, Check, failed, normal, overlapping, with_p
+from evenface.statistics.checks import ALPHA, Check, balance, failed, normal, overlapping, with_p
 from evenface.statistics.coding import COLON, Design, Term, design, orthonormal
 from evenface.statistics.comparisons import Contrast
 from evenface.statistics.means import FLAT
@@ -213,11 +213,15 @@ def random_intercept(given: Grid, *, interactions: bool = True, overlap: float =
     found = reml(given.values / scale, coded.matrix, given.units)
     unit_sd, residual_sd = math.sqrt(found.between) * scale, math.sqrt(found.within) * scale
     residuals = given.values - coded.matrix @ found.beta * scale
+    within_units = residuals - _predicted(residuals, given, found)
+    if _flat_within(given, coded.matrix):
+        residual_sd, within_units = 0.0, np.zeros(len(residuals))
     own = _own(given, residuals, inner, residual_sd**2, free) if residual_sd > FLAT * given.size else None
     checks = (
         _boundary(found, given),
-        normal(residuals - _predicted(residuals, given, found), "residuals", APPROXIMATE, given.size),
+        normal(within_units, "residuals", APPROXIMATE, given.size),
         _units(given.count, given.unit),
+        balance(np.unique(given.places, return_counts=True)[1].tolist(), 0, given.missing, given.unit),
         *_sphericity(own, inner, given),
         *overlapping(given.unit, overlap, "F and t are"),
         *structure(coded),
@@ -304,6 +308,16 @@ def reml(y: np.ndarray, x: np.ndarray, units: np.ndarray) -> REML:
     beta, bread, squares, _ = solve(share)
     within = squares / (n - k)
     return REML(start + beta, np.linalg.inv(bread) * within, within * share / (1 - share), within)
+
+
+def _flat_within(given: Grid, matrix: np.ndarray) -> bool:
+    """Whether factors and units leave no spread at all, which a search for the likelihood only comes near to."""
+    sizes = np.bincount(given.units)
+    both = np.column_stack([given.values, matrix])
+    means = np.stack([np.bincount(given.units, column) for column in both.T], axis=1) / sizes[:, None]
+    y, x = np.split(both - means[given.units], [1], axis=1)
+    rest = y - x @ np.linalg.lstsq(x, y, rcond=None)[0]
+    return bool(np.sqrt((rest**2).mean()) <= FLAT * given.size)
 
 
 def _predicted(residuals: np.ndarray, given: Grid, found: REML) -> np.ndarray:

@@ -232,7 +232,7 @@ def grid(table: pd.DataFrame, value: str, factors: Sequence[str], unit: str | Se
         first = table.loc[wrong, value].iloc[0]
         decimal = isinstance(first, str) and re.fullmatch(r"[-+]?\d+,\d+", first.strip())
         raise InputError(
-            f"{value}: {first!r} is no finite number",
+            f"{value}: {first if isinstance(first, float) else repr(first)} is no finite number",
             "Write the decimal mark as a point." if decimal else "Leave the cell empty where there is no value.",
         )
     texts = [table[name].astype(str).str.strip() for name in (*factors, *units)]
