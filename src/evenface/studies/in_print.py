@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
+from evenface.evaluation.contents import words
 from evenface.evaluation.tables import Cell, Table
 from evenface.studies.plan import Plan
 from evenface.studies.readings import factors_of
 from evenface.studies.schema import PrintedStatistic
-from evenface.studies.table import words
 
 NAMES = {
     "1-conditions": "conditions",
