@@ -75,25 +75,26 @@ def test_every_p_is_scipys_of_the_runs_and_corrected_where_folds_share_training_
     ]
     if "tested on" in runs:  # differences are of the study's own test data
         runs = runs[runs["tested on"] != "validation"]
-    checked = 0
+    repeat, merged, checked = ["seed", "fold"], {}, 0
     for row in table.to_dict("records"):
         if row["unit"] not in ("runs", "folds", "cohorts") or math.isnan(row["p"]):
             continue
-        factor, levels = row["compared"].split(": ")
-        others = [name for name in factors if name != factor]
-        value, base = (runs[runs[factor] == level] for level in levels.split(" less "))
-        repeat = ["seed", "fold"]
-        pairs = value.merge(base, on=[*repeat, *others])[[*repeat, *others, f"{row['metric']}_x", f"{row['metric']}_y"]]
-        pairs = pairs.fillna({"fold": 0}).dropna()
-        pairs = pairs.astype({f"{row['metric']}_x": float, f"{row['metric']}_y": float})
+        factor = row["compared"].split(": ")[0]
+        others, metric = [name for name in factors if name != factor], row["metric"]
+        if row["compared"] not in merged:
+            sides = (runs[runs[factor] == level] for level in row["compared"].split(": ")[1].split(" less "))
+            both = next(sides).merge(next(sides), on=[*repeat, *others]).fillna({"fold": "0"})
+            texts = [", ".join(map(" ".join, zip(others, one, strict=True))) for one in both[others].to_numpy()]
+            merged[row["compared"]] = both.assign(text=texts)
+        pairs = merged[row["compared"]].dropna(subset=[f"{metric}_x", f"{metric}_y"])
+        pairs = pairs.astype({f"{metric}_x": float, f"{metric}_y": float})
         if row["setting"] == "over all settings":
             whole = pairs.groupby(repeat)[others[0]].transform("size")
             pairs = pairs[whole == whole.max()]
         elif row["setting"] != "–":
-            text = pairs[others].apply(lambda one: ", ".join(f"{n} {v}" for n, v in one.items()), axis=1)
-            pairs = pairs[text == row["setting"]]
+            pairs = pairs[pairs["text"] == row["setting"]]
         unit = "seed" if row["unit"] == "runs" else "fold"
-        value, base = pairs.groupby(unit)[[f"{row['metric']}_x", f"{row['metric']}_y"]].mean().to_numpy().T
+        value, base = pairs.groupby(unit)[[f"{metric}_x", f"{metric}_y"]].mean().to_numpy().T
         test = stats.ttest_rel(value, base)
         assert row["pairs"] == len(value)
         assert row.get("p (plain paired t)", row["p"]) == pytest.approx(test.pvalue, rel=1e-6), row
