@@ -119,3 +119,28 @@ def test_names_of_methods_and_losses_are_known():
     assert named_settings("mixup") == {"method": {"name": "mixup"}}
     with pytest.raises(InputError, match="Did you mean focal"):
         named_settings("focl")
+
+
+def test_settings_of_the_user_say_how_a_table_is_read(tmp_path):
+    pictures(tmp_path, {"a": 3, "b": 3})
+    rows = [f"{name}/{i}.png{{}}{name}" for name in "ab" for i in range(3)]
+    for delimiter in ";\t,|":
+        (tmp_path / "t.csv").write_text("\n".join(line.format(delimiter) for line in ["path{}label", *rows]))
+        given = {"data.delimiter": delimiter} if delimiter == "|" else {}
+        assert look(tmp_path / "t.csv", given).manifest.classes == ("a", "b")
+    (tmp_path / "t.csv").write_text("\n".join(line.format(",") for line in ["image{}emotion", *rows]))
+    assert look(tmp_path / "t.csv", {"data.columns": {"path": "image", "label": "emotion"}}).data["source"] == "csv"
+    with pytest.raises(InputError, match="expected the columns path and label") as told:
+        look(tmp_path / "t.csv")
+    assert "data.columns" in told.value.hint
+    assert "data.delimiter" in told.value.hint
+
+
+def test_a_table_that_lists_no_files_leaves_the_folders_to_be_read(tmp_path):
+    pictures(tmp_path, {"a": 3, "b": 3})
+    (tmp_path / "labels.csv").write_text(",pth,label\n0,a/0.png,a\n")
+    seen = look(tmp_path)
+    assert seen.data["source"] == "folder"
+    assert any("labels.csv does not say what files show, and is not used" in text for text in seen.said)
+    with pytest.raises(InputError, match="expected the columns image and label"):
+        look(tmp_path, {"data.columns": {"path": "image"}})

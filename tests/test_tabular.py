@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 import re
 
 import numpy as np
@@ -183,3 +184,49 @@ def test_a_blank_line_does_not_shift_votes(tmp_path):
     again = read("ferplus", tmp_path)
     assert np.array_equal(again.labels, whole.labels)
     assert list(again.table["row"]) == list(whole.table["row"])
+
+
+def test_a_library_keeps_what_it_says_of_damaged_pictures_off_the_screen(tmp_path, capfd):
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 255, (64, 64, 3), np.uint8)).save(tmp_path / "x.tif", compression="tiff_lzw")
+    content = bytearray((tmp_path / "x.tif").read_bytes())
+    content[1000:4000] = b"\xff" * 3000
+    (tmp_path / "x.tif").write_bytes(content)
+    with pytest.raises(UnusableError, match=r"corrupt|truncated"):
+        read_sample(str(tmp_path / "x.tif"), None, Target(32, 1))
+    assert capfd.readouterr().err == ""
+    os.write(2, b"still heard")
+    assert capfd.readouterr().err == "still heard"
+
+
+@pytest.mark.parametrize(("top", "told"), [(4095, True), (16383, True), (65535, False), (0, False)])
+def test_pictures_that_use_few_of_their_bits_are_told(tmp_path, top, told):
+    from PIL import Image
+
+    import evenface as ef
+
+    for i, name in enumerate("aabb"):
+        (tmp_path / "d" / name).mkdir(parents=True, exist_ok=True)
+        grey = np.linspace(0, top, 40 * 40).reshape(40, 40).astype(np.uint16)
+        Image.fromarray(np.roll(grey, i, axis=1)).save(tmp_path / "d" / name / f"{i}.png")
+    data = {"source": "folder", "root": str(tmp_path / "d"), "size": 32, "channels": 1}
+    for _ in range(2):  # prepared, and found prepared
+        notes = [note for note in ef.prepare({"name": "q", "data": data}).manifest.notes if "16 bits" in note]
+        assert bool(notes) == told
+    if told:
+        assert f"more than {top.bit_length()}: they are prepared {65536 // (top + 1)} times darker" in notes[0]
+
+
+def test_eight_bits_and_mixed_sets_are_not_told(tmp_path):
+    from PIL import Image
+
+    from evenface.faces.read import bits_in_use
+
+    Image.new("L", (16, 16), 9).save(tmp_path / "8.png")
+    Image.fromarray(np.full((16, 16), 1000, np.uint16)).save(tmp_path / "16.png")
+    (tmp_path / "none.png").write_bytes(b"damaged")
+    paths = [str(tmp_path / name) for name in ("16.png", "none.png")]
+    assert bits_in_use(paths) == 10
+    assert bits_in_use([*paths, str(tmp_path / "8.png")]) == 0

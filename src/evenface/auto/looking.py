@@ -10,12 +10,15 @@ import numpy as np
 
 from evenface.data.manifest import Manifest
 from evenface.data.sources import read
-from evenface.data.sources.layout import check_root, files_below, listed, side_of
+from evenface.data.sources.layout import check_root, files_below, folders, listed, side_of
 from evenface.errors import InputError
-from evenface.filetypes import PICTURES, VIDEOS
+from evenface.filetypes import PICTURES, VIDEOS, file_kind
 from evenface.places import user_path
+from evenface.tabular import read_table
 
 NUMBERS = (".csv", ".npy", ".npz", ".parquet")
+FORMS = {"picture": PICTURES, "animation": PICTURES, "video": VIDEOS}
+NEEDED = ("path", "label", "subject")
 TRIED = 120
 """Pictures that are opened to see what they are like."""
 SIZES = {56: 48, 84: 64}
@@ -72,7 +75,7 @@ def look(root: str | Path, given: Mapping[str, Any] | None = None) -> Looked:
     if "source" in wanted:
         source, options, said = str(wanted.pop("source")), {}, []
     else:
-        source, options, said = _source(root)
+        source, options, said = _source(root, wanted)
     # Further keys of data that are no part of the form are options of the source.
     options |= {
         key: value for key, value in wanted.items() if "." not in key and key not in ("root", "size", "channels")
@@ -85,16 +88,34 @@ def look(root: str | Path, given: Mapping[str, Any] | None = None) -> Looked:
     return Looked(data | form, manifest, (*said, *told))
 
 
-def _source(root: Path) -> tuple[str, dict[str, Any], list[str]]:
+def _source(root: Path, wanted: Mapping[str, Any]) -> tuple[str, dict[str, Any], list[str]]:
     """Choose the source by what files there are, its options, and say why."""
     if root.is_file():
-        return _by_table(root)
+        return _by_table(root, wanted)
     check_root(root, "auto")
     tables = sorted(path for path in root.glob("*.csv") if not path.name.startswith("."))
+    if "table" in wanted:
+        return _by_table(root / str(user_path(str(wanted["table"]))), wanted)
+    beside: list[str] = []
     if len(tables) == 1:
-        return _by_table(tables[0])
+        try:
+            return _by_table(tables[0], wanted)
+        except InputError:
+            if not folders(root) or "columns" in wanted or "delimiter" in wanted:
+                raise
+            beside = [f"The table {tables[0].name} does not say what files show, and is not used."]
+    source, options, said = _by_folders(root)
+    return source, options, [*said, *beside]
+
+
+def _by_folders(root: Path) -> tuple[str, dict[str, Any], list[str]]:
+    """Choose the source by the files in folders."""
     files = [name for name in files_below(root) if "/" in name]
-    kinds = {kind: [name for name in files if name.lower().endswith(kind)] for kind in (PICTURES, VIDEOS, NUMBERS)}
+    kinds: dict[tuple[str, ...], list[str]] = {PICTURES: [], VIDEOS: [], NUMBERS: []}
+    for name in files:
+        kind = NUMBERS if name.lower().endswith(NUMBERS) else FORMS.get(file_kind(str(root / name)))
+        if kind is not None:
+            kinds[kind].append(name)
     kind = max(kinds, key=lambda one: len(kinds[one]))
     found = kinds[kind]
     if not found:
@@ -119,27 +140,25 @@ def _people(files: list[str]) -> tuple[dict[str, Any], list[str]]:
     return {}, [f"Who is shown is not known, so the same people may train and test. {hint}"]
 
 
-def _by_table(path: Path) -> tuple[str, dict[str, Any], list[str]]:
-    """Read a table by what its first lines name: pictures, clips or files of numbers."""
-    import pandas as pd
-
-    try:
-        cells = pd.read_csv(path, dtype="string", encoding="utf-8-sig", skipinitialspace=True)
-    except (ValueError, OSError) as error:
-        raise InputError(f"{path} cannot be read as a table: {error}", WANTED) from error
-    if not {"path", "label"} <= set(cells.columns):
+def _by_table(path: Path, wanted: Mapping[str, Any]) -> tuple[str, dict[str, Any], list[str]]:
+    """Read a table by what its first lines name: pictures, clips or files of numbers; columns may have other names."""
+    cells = read_table(path, delimiter=wanted.get("delimiter"))
+    columns = wanted.get("columns")
+    called = {name: str(columns[name]) if isinstance(columns, Mapping) and name in columns else name for name in NEEDED}
+    if not {called["path"], called["label"]} <= set(cells.columns):
         found = listed(map(str, cells.columns))
-        raise InputError(f"expected the columns path and label in {path}, found {found}", WANTED)
-    first = str(cells["path"].dropna().iloc[0]) if cells["path"].notna().any() else ""
+        raise InputError(
+            f"expected the columns {called['path']} and {called['label']} in {path}, found {found}",
+            f"{WANTED} Other names: 'data.columns={{path: ..., label: ...}}'. Other delimiters: 'data.delimiter=;'.",
+        )
+    first = next(iter(cells[called["path"]].dropna()), "")
     options = {"table": path.name} if path.parent.is_dir() else {}
     said = [f"A table, {path.name}, of {len(cells):,} lines."]
-    if "subject" not in cells or cells["subject"].isna().any():
+    if called["subject"] not in cells or cells[called["subject"]].isna().any():
         said.append("Who is shown is not known, so the same people may train and test: a column subject would say it.")
-    if first.lower().endswith(PICTURES):
-        return "csv", options, said
     if first.lower().endswith(NUMBERS):
         return _of_numbers(path.parent / first), options, said
-    return "clips", options, said
+    return "csv" if file_kind(str(path.parent / first)) == "picture" else "clips", options, said
 
 
 def _of_numbers(path: Path) -> str:
@@ -158,7 +177,7 @@ def _form(manifest: Manifest) -> tuple[dict[str, Any], list[str]]:
     if clips:
         folders = [path for path in picked if path.is_dir()]
         picked = [
-            next((p for p in sorted(folder.iterdir()) if p.suffix.lower() in PICTURES), folder) for folder in folders
+            next((p for p in sorted(folder.iterdir()) if file_kind(str(p)) == "picture"), folder) for folder in folders
         ]
         extra: dict[str, Any] = {"clips": {"frames": FRAMES}}
         if not folders:

@@ -1,5 +1,6 @@
 """What stands beside a store's array: its manifest, what was set aside, and the facts."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,14 +13,19 @@ from evenface.data.manifest import Manifest
 from evenface.faces.clips import FACTS as CLIP_FACTS
 from evenface.faces.detector import versions
 from evenface.faces.points import COUNTS
-from evenface.faces.read import Target
+from evenface.faces.read import Target, bits_in_use
 from evenface.faces.store import FACTS, MANIFEST, QUARANTINE, SEQUENCES, Store, count_reasons
+from evenface.faces.video import parts_of
 from evenface.files import atomic_write, csv_safe, write_json
 
 PREPARATION = 1
 """Version of what reading does to pixels; a change makes new stores."""
 PADDED = 0.1
 """Share of the sampled frames that are padding from which a note warns."""
+LOOKED = 64
+"""Pictures that are looked at for the bits they use."""
+SHALLOW = 14
+"""Bits in use of pictures of 16 bits up to which they are prepared too dark."""
 
 
 def settings_of(target: Target, manifest: Manifest) -> list[Any]:
@@ -99,6 +105,8 @@ def describe(
         facts |= {"size": target.size, "channels": target.channels}
     if target.taking:
         facts |= {"clips": target.taking.facts, "av": decoder_version()}
+    if manifest.content != "sequences":
+        facts |= {"bits": bits_in_use(_some(usable))}
     write_json(part / FACTS, facts)
 
 
@@ -182,10 +190,22 @@ def _clip_notes(table: pd.DataFrame, clips: int, content: str, frames: int) -> l
     return notes
 
 
+def _some(usable: Manifest) -> list[str]:
+    """Name some of the pictures, from all over the table."""
+    places = np.unique(np.linspace(0, len(usable) - 1, LOOKED).round().astype(int))
+    return [parts_of(str(usable.root / path))[0] for path in usable.table["path"].iloc[places].unique()]
+
+
 def opened(path: Path, manifest: Manifest) -> Store:
     """Open the store, with root and notes as the caller's manifest has them today."""
     store = Store.open(path)
     stored = store.images if store.sequences is None else store.sequences
     frames = 1 if stored is None else int(stored.shape[1])
     notes = notes_of(manifest, store.manifest, store.quarantine, frames)
+    bits = int(json.loads((path / FACTS).read_text(encoding="utf-8")).get("bits", 0))
+    if 0 < bits <= SHALLOW:
+        notes += (
+            f"pictures of 16 bits in which no value has more than {bits}: they are prepared {2 ** (16 - bits)} times "
+            f"darker than they are meant to be; multiply them by {2 ** (16 - bits)}, or convert them to 8 bits",
+        )
     return replace(store, manifest=replace(store.manifest, root=manifest.root, notes=notes))

@@ -5,8 +5,9 @@ import io
 import math
 import os
 import stat
+import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -36,6 +37,7 @@ TRANSPOSE = {
     8: Image.Transpose.ROTATE_90,
 }
 ORIENTATION = 0x0112
+_SCREEN = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -247,8 +249,11 @@ def _decode(data: bytes, frame: int | None, target: Target | None) -> Image.Imag
         image: Image.Image = Image.open(io.BytesIO(data), formats=formats())
         if image.width * image.height > MEGAPIXELS * 1_000_000:
             raise UnusableError(f"huge: {image.width} × {image.height} pixels, the limit is {MEGAPIXELS} megapixels")
-        if frame:
-            image.seek(frame)
+        with _quiet_libtiff() if image.format == "TIFF" else contextlib.nullcontext():
+            if frame:
+                image.seek(frame)
+            if image.format == "TIFF":
+                image.load()
         if image.format == "JPEG" and target and target.crop is None and not target.squeeze:
             # The decoder itself may shrink by 2, 4 or 8: twice the target is left for the resize.
             image.draft("L" if target.channels == 1 else None, (2 * target.size, 2 * target.size))
@@ -264,6 +269,25 @@ def _decode(data: bytes, frame: int | None, target: Target | None) -> Image.Imag
     except Exception as error:  # on malformed bytes decoders raise nearly anything
         raise UnusableError(broken(error, frame)) from error
     return _upright(image)
+
+
+@contextlib.contextmanager
+def _quiet_libtiff() -> Iterator[None]:
+    """Keep off the screen what libtiff prints of damaged files: one thread at a time, as all share the screen."""
+    with _SCREEN:
+        try:
+            screen = os.dup(2)
+        except OSError:  # there is none
+            yield
+            return
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        try:
+            yield
+        finally:
+            os.dup2(screen, 2)
+            os.close(screen)
+            os.close(nowhere)
 
 
 @lru_cache(maxsize=1)
@@ -291,6 +315,23 @@ def _orientation(image: Image.Image) -> int:
     except Exception:  # broken EXIF raises nearly anything and says nothing about the pixels
         return 1
     return value if value in TRANSPOSE else 1
+
+
+def bits_in_use(paths: Sequence[str]) -> int:
+    """Return how many bits the largest value of grey pictures of 16 bits takes; 0 where not all are such pictures.
+
+    Thermal, infrared and depth cameras write 10, 12 or 14 bits into files of 16.
+    """
+    largest = 0
+    for path in paths:
+        try:
+            with quiet_pillow(), Image.open(path, formats=formats()) as image:
+                if not image.mode.startswith("I") or image.width * image.height > MEGAPIXELS * 1_000_000:
+                    return 0
+                largest = max(largest, int(np.asarray(image).max()))
+        except Exception:  # on malformed bytes decoders raise nearly anything; reading it says why
+            continue
+    return largest.bit_length()
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:

@@ -27,8 +27,8 @@ def read(root: Path) -> Manifest:
     Returns
     -------
     Manifest
-        Official sides: 92,968 pictures for training, 17,356 for validation and as many for testing where the copy
-        is whole.
+        Official sides: 92,968 pictures for training, 17,356 for validation and as many for testing in the copies that
+        are given out. A paper prints 17,375 for validation, and the same sum of all: its other counts do not add up.
 
     Raises
     ------
