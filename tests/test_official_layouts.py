@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from layouts import NAMES, named, plant, refused, write_fer, write_votes
+from layouts import NAMES, columns_of, named, plant, refused, write_fer, write_votes
 
 from evenface.data.labels import EXPRESSIONS
 from evenface.data.protocol import split
@@ -271,3 +271,78 @@ def test_no_source_is_silent_about_an_empty_folder(tmp_path):
     for name in ("rafdb", "affectnet", "mmafedb", "emotion-domestic"):
         with pytest.raises(InputError, match=re.escape(str(tmp_path))):
             read(name, tmp_path)
+
+
+AFFECT = "subDirectory_filePath,face_x,face_y,face_width,face_height,facial_landmarks,expression,valence,arousal"
+
+
+def write_affectnet_2017(root, training, validation, lists=""):
+    for name, rows in (("training.csv", training), ("validation.csv", validation)):
+        lines = [f"{path},1,2,3,4,1.5;2.5;3.5,{code},0.1,0.2" for path, code in rows]
+        path = root / lists / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n".join([AFFECT, *lines]) + "\n")
+        plant(root, *(f"Manually_Annotated_Images/{path}" for path, _ in rows))
+
+
+@pytest.mark.parametrize("lists", ["", "Manually_Annotated_file_lists"])
+def test_affectnet_of_2017_is_read_by_its_lists(tmp_path, lists):
+    training = [(f"{i}/a{i}.jpg", i) for i in range(11)]
+    write_affectnet_2017(tmp_path, training, [("1/v.jpg", 1), ("7/v.jpg", 7)], lists)
+    found = read("affectnet", tmp_path)
+    words = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt")
+    assert list(named(found).values()) == [*words, "happy", "contempt"]
+    assert list(found.table["split"]) == ["train"] * 8 + ["test"] * 2
+    assert found.table["path"].iloc[0] == "Manually_Annotated_Images/0/a0.jpg"
+    assert found.notes == ("lines of training.csv left out: 1 none, 1 uncertain, 1 no face",)
+    assert len(read("affectnet", tmp_path, {"classes": 7})) == 8
+
+
+def test_affectnet_of_2017_names_the_line(tmp_path):
+    write_affectnet_2017(tmp_path, [("1/a.jpg", 1), ("1/b.jpg", 11)], [("1/v.jpg", 1)])
+    with refused("affectnet: line 3 of training.csv has the path 1/b.jpg and the expression 11"):
+        read("affectnet", tmp_path)
+    (tmp_path / "validation.csv").unlink()
+    (tmp_path / "training.csv").write_text(f"{AFFECT}\n1/a.jpg,1,2,3,4,1,1,0,0\n")
+    with refused("affectnet: there is no validation.csv"):
+        read("affectnet", tmp_path)
+
+
+@pytest.mark.parametrize("above", ["basic", "RAF-DB/basic", "d/RAF-DB/basic"])
+def test_rafdb_is_found_below_folders_that_hold_it(tmp_path, above):
+    root = tmp_path / above
+    plant(root, "Image/aligned/train_00001_aligned.jpg", "Image/aligned/test_0001_aligned.jpg")
+    plant(tmp_path / above.rpartition("/")[0] / "compound", "x.txt")
+    (root / "EmoLabel").mkdir()
+    (root / "EmoLabel" / "list_patition_label.txt").write_text("train_00001.jpg 5\ntest_0001.jpg 4\n")
+    found = read("rafdb", tmp_path if above.count("/") < 2 else tmp_path / "d")
+    assert (len(found), found.root) == (2, root)
+
+
+@pytest.mark.parametrize(("source", "side"), [("mmafedb", "valid"), ("emotion-domestic", "val")])
+def test_adjusted_training_folders_take_the_place_of_the_whole_one(tmp_path, source, side):
+    plant(tmp_path, "imbalanced_train_100/happy/1.jpg", f"{side}/sad/2.jpg", "test/happy/3.jpg")
+    with refused("train: imbalanced_train_100"):
+        read(source, tmp_path)
+    plant(tmp_path, *(f"train/happy/{i}.jpg" for i in range(5)))
+    found = read(source, tmp_path, {"train": "imbalanced_train_100"})
+    assert list(found.table["path"][found.table["split"] == "train"]) == ["imbalanced_train_100/happy/1.jpg"]
+    with refused("there is no folder imbalanced_train_10 in"):
+        read(source, tmp_path, {"train": "imbalanced_train_10"})
+
+
+def test_an_adjusted_table_of_fer2013_takes_the_place_of_its_training_rows(tmp_path):
+    write_fer(tmp_path)
+    (tmp_path / "imbalanced_train_100.csv").write_text("emotion,pixels\n3,1 1 1 1\n\n6,2 2 2 2\n")
+    with refused("say train: imbalanced_train_100.csv"):
+        read("fer2013", tmp_path / "imbalanced_train_100.csv")
+    found = read("fer2013", tmp_path, {"train": "imbalanced_train_100.csv"})
+    assert columns_of(found, "sample", "path", "split")[:2] == [
+        ("imbalanced_train_100-00000", "imbalanced_train_100.csv", "train"),
+        ("imbalanced_train_100-00001", "imbalanced_train_100.csv", "train"),
+    ]
+    assert list(found.labels[:2]) == [3, 6]
+    assert found.counts().sum() == 2 + 5
+    assert "row" not in found.table
+    with refused("there is no table"):
+        read("fer2013", tmp_path, {"train": "none.csv"})

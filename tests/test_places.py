@@ -1,6 +1,8 @@
 """``~`` is the home directory wherever a user may write a path, and no home is no reason to fail without a word."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -82,3 +84,16 @@ def test_without_a_home_one_is_told_what_to_set(monkeypatch):
         cache_folder()
     assert "EVENFACE_CACHE" in told.value.hint
     assert ("cache", "EVENFACE_CACHE") in [(one.name, one.remedy.split()[1]) for one in examine() if one.remedy]
+
+
+@pytest.mark.parametrize("root", [None, "nowhere/at/all"])
+def test_data_that_are_not_there_are_told_before_anything_heavy_is_imported(tmp_path, root):
+    recipe = {"name": "q", "data": {"source": "folder", "root": root}, "network": {"name": "test_resnet"}}
+    code = (
+        f"import sys, evenface as ef\ntry: ef.train({recipe!r}, out={str(tmp_path / 'r')!r})\n"
+        "except ef.InputError as e: print(e.message, 'torch' in sys.modules)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.startswith("recipe q: data.root is missing" if root is None else f"folder: there is no folder {root}")
+    assert said.strip().endswith("False")
+    assert not (tmp_path / "r").exists()

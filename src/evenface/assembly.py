@@ -7,7 +7,8 @@ import numpy as np
 
 from evenface.data.manifest import Manifest
 from evenface.data.protocol import Split, split
-from evenface.data.sources import read
+from evenface.data.sources import SOURCES, read
+from evenface.data.sources.layout import check_root
 from evenface.errors import InputError
 from evenface.evaluation.predictions import Predictions
 from evenface.faces.detector import Crop
@@ -19,6 +20,10 @@ from evenface.faces.targets import target_of
 from evenface.kinds import check_content
 from evenface.places import cache_folder, user_path
 from evenface.recipes import Recipe
+from evenface.registry import find
+
+MADE = ("synthetic", "synthetic-clips")
+"""Sources that make their data."""
 
 
 def read_manifest(recipe: Recipe) -> Manifest:
@@ -30,14 +35,30 @@ def read_manifest(recipe: Recipe) -> Manifest:
         If the folder is not said or not what the source expects.
     """
     data = recipe.data
-    if data.source in ("synthetic", "synthetic-clips"):
+    if data.source in MADE:
         root = user_path(data.root) if data.root else cache_folder() / data.source
         return read(data.source, root, {"size": data.size, **data.options})
-    if data.root is None:
-        raise InputError(
-            f"recipe {recipe.name}: data.root is missing", f"Say where {data.source} lies: data.root=FOLDER."
-        )
-    return read(data.source, user_path(data.root), data.options)
+    return read(data.source, _root(recipe), data.options)
+
+
+def check_data(recipe: Recipe) -> None:
+    """Refuse a recipe whose source is unknown or whose data are not there, before anything heavy is imported.
+
+    Raises
+    ------
+    InputError
+        Naming the nearest folder that is there.
+    """
+    find("source", recipe.data.source, SOURCES)
+    if recipe.data.source not in MADE and not (root := _root(recipe)).exists():
+        check_root(root, recipe.data.source)
+
+
+def _root(recipe: Recipe) -> Path:
+    if recipe.data.root is None:
+        hint = f"Say where {recipe.data.source} lies: data.root=FOLDER."
+        raise InputError(f"recipe {recipe.name}: data.root is missing", hint)
+    return user_path(recipe.data.root)
 
 
 def prepare_store(recipe: Recipe, sheets: Path | None = None) -> Store:

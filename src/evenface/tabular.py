@@ -5,6 +5,7 @@ import io
 import mmap
 import os
 import re
+from collections.abc import Collection, Iterator
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -76,7 +77,7 @@ def decoded(content: bytes, name: str) -> str:
     return text
 
 
-def read_table(path: Path, *, delimiter: str | None = None) -> pd.DataFrame:
+def read_table(path: Path, *, delimiter: str | None = None, only: Collection[str] | None = None) -> pd.DataFrame:
     """Load a delimited table, every cell as text.
 
     Parameters
@@ -85,6 +86,8 @@ def read_table(path: Path, *, delimiter: str | None = None) -> pd.DataFrame:
         Text as :func:`read_text` takes it. The first line that is not blank is the header.
     delimiter : str, optional
         One character between cells; by default a comma, semicolon or tab is found by the first lines.
+    only : collection of str, optional
+        Columns that are kept; by default all.
 
     Returns
     -------
@@ -105,35 +108,39 @@ def read_table(path: Path, *, delimiter: str | None = None) -> pd.DataFrame:
     said = re.match(r"sep=(.)\n", text)  # what spreadsheets write before the header
     delimiter = delimiter or (said[1] if said else _delimiter(text))
     rows = _rows(text, delimiter, path, skip=1 if said else 0)
-    if not rows:
+    head = next(rows, None)
+    if head is None:
         raise InputError(f"{path} is empty: it has no header", "The first line must name the columns.")
-    names = _names(rows[0][1], path)
+    names = _names(head[1], path)
+    kept = [place for place, name in enumerate(names) if only is None or name in only]
     lines, cells = [], []
-    for line, row in rows[1:]:
+    for line, row in rows:
         if any(row[len(names) :]):
             raise InputError(f"{path}, line {line}: {len(row)} cells, the header has {len(names)} columns")
         lines.append(line)
-        cells.append([cell or None for cell in row[: len(names)]] + [None] * (len(names) - len(row)))
-    table = pd.DataFrame(cells, columns=names, index=pd.Index(lines, dtype="int64"), dtype="string")
+        cells.append([row[place] or None if place < len(row) else None for place in kept])
+    table = pd.DataFrame(
+        cells, columns=[names[place] for place in kept], index=pd.Index(lines, dtype="int64"), dtype="string"
+    )
     # A delimiter at the end of every line makes a column of nothing.
-    return table.drop(columns=[name for name in names if name.startswith("Unnamed: ") and table[name].isna().all()])
+    unnamed = [name for name in map(str, table.columns) if name.startswith("Unnamed: ")]
+    return table.drop(columns=[name for name in unnamed if table[name].isna().all()])
 
 
-def _rows(text: str, delimiter: str, path: Path, skip: int) -> list[tuple[int, list[str]]]:
-    """List the rows that have content, each with the number of its first line."""
+def _rows(text: str, delimiter: str, path: Path, skip: int) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows that have content, each with the number of its first line."""
     csv.field_size_limit(LONGEST)
     reader = csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=delimiter != " ", strict=True)
-    rows, line = [], 1
+    line = 1
     try:
         for row in reader:
             stripped = [cell.strip(_BLANKS) for cell in row]
             if any(stripped) and line > skip:
-                rows.append((line, stripped))
+                yield line, stripped
             line = reader.line_num + 1
     except csv.Error as error:
         what = "a quote is not closed" if "end of data" in str(error) else str(error)
         raise InputError(f"{path}, line {line}: {what}", "Close quotes, and double those within a cell.") from None
-    return rows
 
 
 def _names(cells: list[str], path: Path) -> list[str]:

@@ -88,6 +88,7 @@ def train(
     with lock_folder(folder) if is_first_process() else nullcontext():
         run = Run.create(folder, settings, resume=resume or not is_first_process())
         if not run.finished:
+            assembly.check_data(settings)
             learner.check_parts(settings)
             from evenface.fitting import fit
 

@@ -5,16 +5,20 @@ in the wild*, IEEE Transactions on Affective Computing 10(1), 2019.
 """
 
 import io
+from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 
 from evenface.data.labels import EXPRESSIONS
 from evenface.data.manifest import Manifest, make_table
-from evenface.data.sources.layout import check_root, listed, names_in
+from evenface.data.sources.layout import absent_files, check_root, folders, listed, names_in
 from evenface.errors import InputError
+from evenface.ordering import number_of
 from evenface.progress import progress
+from evenface.tabular import read_table
 
 LICENCE = (
     "Given out by its authors for research only, on a signed licence agreement: "
@@ -24,17 +28,26 @@ LICENCE = (
 CODES = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt")
 SIDES = {"train_set": "train", "val_set": "test"}
 ENDING = "_exp.npy"
-EXPECTED = "Expected train_set/ and val_set/ with images/<n>.jpg and annotations/<n>_exp.npy each."
+EXPECTED = (
+    "Expected train_set/ and val_set/ with images/<n>.jpg and annotations/<n>_exp.npy each; or, as given out in 2017, "
+    "Manually_Annotated_Images/ with training.csv and validation.csv."
+)
+LISTS = {"training.csv": "train", "validation.csv": "test"}
+IMAGES = "Manually_Annotated_Images"
+NO_EXPRESSION = {8: "none", 9: "uncertain", 10: "no face"}
 
 
 def read(root: Path, *, classes: Literal[7, 8] = 8) -> Manifest:
-    """Read the official folders ``train_set`` and ``val_set``.
+    """Read the official folders ``train_set`` and ``val_set``, or the lists of 2017.
 
     Parameters
     ----------
     root : Path
         Holds both, each with ``images/<n>.jpg`` and ``annotations/<n>_exp.npy``, a single number: 0 to 7 are
-        neutral, happy, sad, surprise, fear, disgust, angry, contempt. Annotations are never unpickled.
+        neutral, happy, sad, surprise, fear, disgust, angry, contempt. Annotations are never unpickled. Or, of 2017,
+        ``Manually_Annotated_Images`` and, beside it or in ``Manually_Annotated_file_lists``, ``training.csv`` and
+        ``validation.csv`` with the columns ``subDirectory_filePath`` and ``expression``; 8 to 10 (none, uncertain, no
+        face) are left out. Its pictures are whole, not cropped to the face.
     classes : {8, 7}
         Seven leave out the pictures of contempt.
 
@@ -51,8 +64,10 @@ def read(root: Path, *, classes: Literal[7, 8] = 8) -> Manifest:
     check_root(root, "affectnet")
     rows: list[dict[str, Any]] = []
     notes: list[str] = []
-    for folder, side in SIDES.items():
-        found, said = _side(root, folder)
+    parts = [root, *(root / name for name in folders(root))]
+    images = next((part / IMAGES for part in parts if (part / IMAGES).is_dir()), None)
+    for (folder, side), name in zip(SIDES.items(), LISTS, strict=True):
+        found, said = _side(root, folder) if images is None else _listed(root, parts, images, name)
         rows += [{**row, "split": side} for row in found]
         notes += said
     if classes == 7:
@@ -87,6 +102,37 @@ def _side(root: Path, folder: str) -> tuple[list[dict[str, Any]], list[str]]:
     if bare:
         notes.append(f"{len(bare)} pictures of {folder} have no annotation and are left out, such as {bare[0]}")
     return rows, notes
+
+
+def _listed(root: Path, parts: list[Path], images: Path, name: str) -> tuple[list[dict[str, Any]], list[str]]:
+    """Make the rows of a side from one of the lists of 2017."""
+    path = next((part / name for part in parts if (part / name).is_file()), None)
+    if path is None:
+        raise InputError(f"affectnet: there is no {name} in {root} beside {images.name}", EXPECTED)
+    try:
+        cells = read_table(path, only=("subDirectory_filePath", "expression"))
+    except InputError as error:
+        raise InputError(f"affectnet: {error.message}", error.hint) from None
+    if len(cells.columns) < 2 or cells.empty:
+        raise InputError(
+            f"affectnet: expected the columns subDirectory_filePath and expression in {path.name}", EXPECTED
+        )
+    rows: list[dict[str, Any]] = []
+    left: Counter[str] = Counter()
+    for line, (file, said) in zip(cells.index, cells.itertuples(index=False, name=None), strict=True):
+        code = None if pd.isna(said) else number_of(said)
+        if pd.isna(file) or code not in range(11):
+            raise InputError(
+                f"affectnet: line {line} of {path.name} has the path {file} and the expression {said}",
+                "Known are 0 to 10.",
+            )
+        if code in NO_EXPRESSION:
+            left[NO_EXPRESSION[int(code or 0)]] += 1
+            continue
+        where = (images / file.replace("\\", "/")).relative_to(root).as_posix()
+        rows.append({"sample": where, "path": where, "label": EXPRESSIONS.index(CODES[int(code or 0)])})
+    notes = [f"lines of {name} left out: {', '.join(f'{n} {why}' for why, n in left.items())}"] if left else []
+    return rows, [*notes, *absent_files(root, [row["path"] for row in rows], "affectnet", name, EXPECTED)]
 
 
 def _labels(folder: Path, names: list[str]) -> list[int]:

@@ -15,7 +15,7 @@ LICENCE = "Its terms are not known to evenface: ask those who gave it to you."
 CLASSES = EXPRESSIONS[:7]
 
 
-def read(root: Path) -> Manifest:
+def read(root: Path, *, train: str | None = None) -> Manifest:
     """Read ``train/<class>/`` and ``test/<class>/``.
 
     Parameters
@@ -23,6 +23,9 @@ def read(root: Path) -> Manifest:
     root : Path
         The folder ``emotion-domestic``, or the one that holds it. Classes may be called in any form or case. Copies
         that call the second side ``val`` are read too: it is tested on.
+    train : str, optional
+        A folder that is trained on in place of ``train``, such as ``imbalanced_train_100`` of the sets that the authors
+        of DICC made.
 
     Returns
     -------
@@ -35,5 +38,5 @@ def read(root: Path) -> Manifest:
         If a side or its classes are missing, or a folder is no class.
     """
     root = root / "emotion-domestic" if (root / "emotion-domestic").is_dir() else root
-    rows, notes = rows_of_sides(root, "emotion-domestic", CLASSES, (("train",), ("test", "validation")))
+    rows, notes = rows_of_sides(root, "emotion-domestic", CLASSES, (("train",), ("test", "validation")), train)
     return Manifest(make_table(rows), CLASSES, "emotion-domestic", root, tuple(notes))

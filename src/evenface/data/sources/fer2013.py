@@ -29,7 +29,7 @@ EXPECTED = "Expected fer2013.csv, or folders train/<class>/, validation/<class>/
 Test = Literal["auto", "public", "private"]
 
 
-def read(root: Path, *, test: Test = "auto") -> Manifest:
+def read(root: Path, *, test: Test = "auto", train: str | None = None) -> Manifest:
     """Read the official table, or its pictures in folders.
 
     Parameters
@@ -44,6 +44,9 @@ def read(root: Path, *, test: Test = "auto") -> Manifest:
         What is tested on. ``private``: the PrivateTest, validated on the PublicTest, as the contest
         had it. ``public``: the PublicTest; the PrivateTest is on no side. ``auto``: private where it
         is there, else public.
+    train : str, optional
+        Another table, in ``root``, that is trained on in place of the rows called Training. It needs no column
+        ``Usage``: ``imbalanced_train_100.csv``, as the authors of DICC made it.
 
     Returns
     -------
@@ -62,6 +65,13 @@ def read(root: Path, *, test: Test = "auto") -> Manifest:
         root, rows = table.parent, _rows_of_table(table)
     else:
         rows = _rows_of_folders(root)
+    if train is not None:
+        if table is None or not (root / train).is_file():
+            raise InputError(f"fer2013: there is no table {root / train} beside fer2013.csv", EXPECTED)
+        stem = Path(train).stem
+        own = [{**row, "sample": f"{stem}-{row['sample']}"} for row in _rows_of_table(root / train, "Training")]
+        rows = [row for row in rows if row["usage"] != "Training"]
+        rows = [{key: value for key, value in row.items() if key != "row"} for row in (*own, *rows)]
     notes = set_sides(rows, test, root)
     return Manifest(make_table(rows), CLASSES, "fer2013", root, tuple(notes))
 
@@ -92,27 +102,30 @@ def _columns(path: Path) -> list[str]:
         return []
 
 
-def _rows_of_table(path: Path) -> list[dict[str, Any]]:
+def _rows_of_table(path: Path, alone: str | None = None) -> list[dict[str, Any]]:
+    """Read the rows of a table; where ``alone`` is given, all are of that usage."""
     try:
         index = row_index(path)
     except InputError as error:
         raise InputError(f"fer2013: {error.message}", error.hint) from None
-    missing = [name for name in COLUMNS if name not in index.names]
+    missing = [name for name in COLUMNS if name not in index.names and (name != "Usage" or alone is None)]
     if missing:
         raise InputError(
             f"fer2013: expected the columns {', '.join(COLUMNS)} in {path.name}, found {listed(index.names)}.",
-            "Older copies lack Usage; add it, or give a folder of train/<class>/*.png instead."
+            "Older copies lack Usage; add it, or give a folder of train/<class>/*.png instead. To train on this table "
+            f"beside the official one, say train: {path.name}."
             if missing == ["Usage"]
             else "Give the official fer2013.csv.",
         )
-    emotion, usage = index.names.index("emotion"), index.names.index("Usage")
+    emotion = index.names.index("emotion")
+    usage = index.names.index("Usage") if alone is None else len(index.names)
     rows: list[dict[str, Any]] = []
     with path.open("rb") as file:
         for row, (start, end, line) in enumerate(zip(index.starts, index.ends, index.lines, strict=True)):
             file.seek(start)
             cells = index.cells(file.read(end - start))
-            said, side = (cells[place] if place < len(cells) else "" for place in (emotion, usage))
-            label = number_of(said)
+            said, named = (cells[place] if place < len(cells) else "" for place in (emotion, usage))
+            label, side = number_of(said), alone or named
             if label is None or label not in range(len(CLASSES)) or side not in USAGES:
                 raise InputError(
                     f"fer2013: line {line} of {path.name} has emotion {said or 'nothing'} and Usage "

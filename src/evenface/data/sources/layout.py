@@ -152,7 +152,7 @@ def absent_files(root: Path, paths: Collection[str], source: str, table: str, hi
 
 
 def rows_of_sides(
-    root: Path, source: str, classes: Sequence[str], needed: Sequence[tuple[str, ...]]
+    root: Path, source: str, classes: Sequence[str], needed: Sequence[tuple[str, ...]], train: str | None = None
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """List the samples of folders ``side/class/file``, for the sources of data sets that are laid out so.
 
@@ -166,6 +166,8 @@ def rows_of_sides(
         The classes; a folder may be called by another form of the word.
     needed : sequence of tuple of str
         Sides that must be there; of several in a tuple, one.
+    train : str, optional
+        The folder that is trained on in place of ``train``.
 
     Returns
     -------
@@ -179,6 +181,10 @@ def rows_of_sides(
     """
     check_root(root, source)
     found = {name: side for name in folders(root) if (side := side_of(name))}
+    if train is not None:
+        if train not in folders(root):
+            raise InputError(f"{source}: there is no folder {train} in {root}, which holds {listed(folders(root))}")
+        found = {name: side for name, side in found.items() if side != "train"} | {train: "train"}
     expected = f"Expected the sides {', '.join(' or '.join(sides) for sides in needed)}, each with a folder per class."
     rows: list[dict[str, Any]] = []
     empty = []
@@ -196,7 +202,9 @@ def rows_of_sides(
     for sides in needed:
         if not filled.intersection(sides):
             state = "no pictures in" if set(found.values()).intersection(sides) else "no folder"
-            raise InputError(f"{source}: {state} {sides[0]} of {root}, which holds {listed(folders(root))}", expected)
+            others = [name for name in folders(root) if "train" in name.lower()] if sides == ("train",) else []
+            hint = f"{expected} Another folder to train on: train: {others[0]}." if others else expected
+            raise InputError(f"{source}: {state} {sides[0]} of {root}, which holds {listed(folders(root))}", hint)
     return rows, [f"classes without pictures: {listed(empty)}"] if empty else []
 
 

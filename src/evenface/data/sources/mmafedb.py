@@ -16,13 +16,16 @@ LICENCE = (
 CLASSES = EXPRESSIONS[:7]
 
 
-def read(root: Path) -> Manifest:
+def read(root: Path, *, train: str | None = None) -> Manifest:
     """Read ``train/<class>/``, ``valid/<class>/`` and ``test/<class>/``.
 
     Parameters
     ----------
     root : Path
         The folder ``MMAFEDB``, or the one that holds it. Classes may be called in any form or case: happy, Happiness.
+    train : str, optional
+        A folder that is trained on in place of ``train``, such as ``imbalanced_train_100`` of the sets that the authors
+        of DICC made.
 
     Returns
     -------
@@ -36,5 +39,5 @@ def read(root: Path) -> Manifest:
         If a side or its classes are missing, or a folder is no class.
     """
     root = root / "MMAFEDB" if (root / "MMAFEDB").is_dir() else root
-    rows, notes = rows_of_sides(root, "mmafedb", CLASSES, (("train",), ("validation",), ("test",)))
+    rows, notes = rows_of_sides(root, "mmafedb", CLASSES, (("train",), ("validation",), ("test",)), train)
     return Manifest(make_table(rows), CLASSES, "mmafedb", root, tuple(notes))

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from evenface.data.labels import EXPRESSIONS
 from evenface.data.manifest import Manifest, make_table
-from evenface.data.sources.layout import absent_files, check_root, listed
+from evenface.data.sources.layout import absent_files, check_root, folders, listed
 from evenface.errors import InputError
 from evenface.tabular import read_text
 
@@ -28,7 +28,7 @@ def read(root: Path, *, images: Images = "aligned") -> Manifest:
     Parameters
     ----------
     root : Path
-        ``basic``, or the folder that holds it. ``EmoLabel/list_patition_label.txt`` has a line for each
+        ``basic``, or a folder that holds it, up to two above. ``EmoLabel/list_patition_label.txt`` has a line for each
         picture: ``train_00001.jpg 5``; the name says its side, 1 to 7 are surprise, fear, disgust, happy,
         sad, angry, neutral.
     images : {"aligned", "original"}
@@ -46,7 +46,11 @@ def read(root: Path, *, images: Images = "aligned") -> Manifest:
         If a part of the layout is missing, or a line cannot be understood; the line is named.
     """
     check_root(root, "rafdb")
-    root = root / "basic" if (root / "basic").is_dir() else root
+    inner = [root / name for name in folders(root)]
+    tops = [root, *inner, *(top / name for top in inner for name in folders(top))]
+    root = next(
+        (top for top in tops if (top / LABELS).is_file()), root / "basic" if (root / "basic").is_dir() else root
+    )
     path = root / LABELS
     for part in (path, root / "Image" / images):
         if not part.exists():
