@@ -30,7 +30,7 @@ data losses
 augment statistics kinds
 evaluation synthesis networks imbalance plugins doctor audit
 recipes
-tabular
+tabular integrity
 files registry levels
 places ordering filetypes
 errors progress torchvision_cpu

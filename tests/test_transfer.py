@@ -18,6 +18,7 @@ from evenface.data.similar import stand_among
 from evenface.elsewhere import predict_on
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.summary import metrics_of
+from evenface.integrity import write_sealed
 from evenface.learner import trained_method
 from evenface.methods import METHODS
 from evenface.recipes.data import Data
@@ -108,7 +109,7 @@ def test_all_that_is_shown_comes_from_the_stored_predictions(run, others):
     expected = whole.probabilities[:, 1:] / whole.probabilities[:, 1:].sum(axis=1, keepdims=True)
     assert kept.probabilities == pytest.approx(expected)
     assert (kept.labels + 1).tolist() == whole.labels.tolist()
-    assert json.loads((got.folder / "metrics.json").read_text()) == metrics_of(kept)
+    assert ef.Run(got.folder).metrics == metrics_of(kept)
     elsewhere = whole.probabilities[:, 0].mean()
     likeliest = int((whole.predicted == 0).sum())
     notes = "\n".join(got.facts["notes"])
@@ -194,7 +195,7 @@ def test_pictures_that_were_learnt_from_are_told_and_can_be_left_out(run, others
 
 def test_a_run_whose_prepared_faces_are_gone_is_tested_and_says_so(run, others, tmp_path):
     facts = json.loads((run / "run.json").read_text())
-    (run / "run.json").write_text(json.dumps({**facts, "store": str(tmp_path / "gone")}))
+    write_sealed(run / "run.json", {**facts, "store": str(tmp_path / "gone")})
     got = predicted(run, on(others))
     assert any(note.startswith("not checked whether the run learnt from") for note in got.facts["notes"])
 
@@ -206,7 +207,7 @@ def test_a_second_call_gives_the_first_back_and_other_settings_are_refused(run, 
     assert predicted(run, on(tmp_path / "moved")).folder == first.folder
     facts = json.loads((first.folder / "run.json").read_text())
     del facts["on"]["schedule"]  # as a version wrote it that did not know this key
-    (first.folder / "run.json").write_text(json.dumps(facts))
+    write_sealed(first.folder / "run.json", facts)
     before[first.folder / "run.json"] = (first.folder / "run.json").stat().st_mtime_ns
     assert predicted(run, on(tmp_path / "moved")).folder == first.folder
     with refused(f"{first.folder} holds another run or test: other map"):

@@ -14,6 +14,7 @@ from evenface import reporting
 from evenface.cli import app
 from evenface.errors import InputError
 from evenface.files import file_name
+from evenface.integrity import SEAL, digest_file
 from evenface.losses import LOSSES
 from evenface.runs import Run
 
@@ -52,8 +53,12 @@ def foreign(two_runs, small_recipe, tmp_path):
 
 
 def _change(run, **facts):
-    """Change what a run says of itself, as somebody who knows how it is kept would."""
-    (run / "run.json").write_text(json.dumps(json.loads((run / "run.json").read_text()) | facts))
+    """Change what a run says of itself, as somebody would who knows how it is kept."""
+    known = {key: value for key, value in json.loads((run / "run.json").read_text()).items() if key != SEAL}
+    files = {
+        name: of for name, of in known["files"].items() if (run / name).is_file() and digest_file(run / name) == of
+    }
+    (run / "run.json").write_text(json.dumps(known | {"files": files} | facts))
 
 
 OPENING = {

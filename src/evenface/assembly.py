@@ -119,6 +119,7 @@ def divide(recipe: Recipe, store: Store) -> Split:
         If the data cannot be divided so, or a class has nobody to train on.
     """
     protocol = recipe.protocol
+    store.verify()
     pairs = None
     if protocol.copies != "keep":
         from evenface.data.leakage import copies_across

@@ -15,13 +15,12 @@ from evenface.evaluation.intervals import Estimate, units_of
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.priors import Corrected, Estimated, correction, estimate_prior, parse_prior
 from evenface.evaluation.wording import signed, with_interval
-from evenface.runs import VALIDATION, Run
+from evenface.runs import Run
 
 
 def validation_of(run: Run) -> Predictions | None:
     """Predictions of the validation samples; none where nothing validates."""
-    path = run.folder / VALIDATION
-    return Predictions.load(path) if path.is_file() else None
+    return run.validation
 
 
 def fit(run: Run) -> Calibration | None:

@@ -191,6 +191,22 @@ def is_vacant(folder: Path) -> bool:
     return set(folder.iterdir()) <= set(leftovers(folder))
 
 
+def is_folder(entry: "os.DirEntry[str]") -> bool:
+    """Whether an entry of a folder is a folder, or leads to one; one that leads to itself does not."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def is_file(entry: "os.DirEntry[str]") -> bool:
+    """Whether an entry of a folder is a file, or leads to one; see :func:`is_folder`."""
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
+
+
 def file_name(text: str) -> str:
     """Make a name for a file or folder of a text, which may then lead nowhere else."""
     return re.sub(r"[/\\\0]", "_", text).lstrip(".")[:200] or "_"

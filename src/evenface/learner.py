@@ -212,10 +212,11 @@ def trained_method(run: Run) -> "Method":
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    path = run.weights
     try:
-        weights = load_file(run.weights)
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{run.weights} cannot be read ({error})", "Train the run again.") from error
+        weights = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{path} is damaged: it cannot be read ({error})", "Train the run again.") from error
     if of_sequences(run.recipe):
         method = sequence_method(run.recipe, _networks(run), run.facts["counts"]["train"], tuple(run.facts["classes"]))
         method.load_inference_state(weights)

@@ -4,13 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from evenface.errors import InputError
 from evenface.evaluation.named import measured
 from evenface.evaluation.wording import run_screen
 from evenface.kinds import of_sequences
-from evenface.runs import PLACE, REPORT, SPLIT, Run, differing_keys
+from evenface.runs import PLACE, REPORT, Run, differing_keys
 
 LEAKY = "LEAKY"
 """Begins a note of a split that tears people or clips apart; see :mod:`evenface.data.protocol`."""
@@ -118,7 +117,7 @@ def _too_good(run: Run) -> bool:
     if len(predictions.classes) != classes or predictions.subject is None:
         return False
     best = max(measured("accuracy", predictions), np.nan_to_num(measured("clip_accuracy", predictions)))
-    sides = pd.read_parquet(run.folder / SPLIT)
+    sides = run.split
     trained = sides.loc[sides["side"] != "test", "subject"]
     return best > most and not set(predictions.subject) & set(trained)
 
@@ -221,7 +220,7 @@ def sample_faces(run: Run) -> dict[str, np.ndarray] | None:
         return None
     if images is None:  # sequences of numbers show nobody
         return None
-    sides = pd.read_parquet(run.folder / SPLIT)
+    sides = run.split
     tested = sides[sides["side"] == "test"]
     shown = {}
     for label, name in enumerate(run.facts["classes"]):

@@ -1,10 +1,10 @@
 """Run folders: one trained model with everything that is needed to judge, repeat and use it."""
 
 import datetime
-import json
 import os
 import platform
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from evenface.errors import InputError
 from evenface.evaluation.predictions import Predictions
 from evenface.faces.store import Store
-from evenface.files import LOCK, atomic_write, disk_error, is_vacant, leftovers, write_json
+from evenface.files import LOCK, atomic_write, disk_error, is_vacant, leftovers
+from evenface.integrity import digest_file, read_frame, read_json, write_parquet, write_sealed
 from evenface.places import user_path
 from evenface.plugins import load_plugins
 from evenface.recipes import Recipe, dump_recipe, load_recipe
@@ -31,11 +33,34 @@ RECIPE, FACTS, SPLIT, PREDICTIONS, VALIDATION = (
 UNRESTRICTED = "unrestricted.parquet"
 """Of a test on other data: the predictions over all classes of the run, of which the others are made."""
 METRICS, HISTORY, WEIGHTS, LOG, REPORT = "metrics.json", "history.csv", "weights.safetensors", "log.txt", "report.html"
+LASTING = (RECIPE, SPLIT, HISTORY, WEIGHTS, "last.safetensors", "search.csv")
+"""Files that nothing changes once a run has ended, beside predictions."""
+AGAIN = "Bring back a copy of the run, or train it again."
 PLACE = (
     "data.root",
     *(f"training.{key}" for key in ("accelerator", "devices", "nodes", "loggers", "checkpoint_minutes")),
 )
 """Settings that say where a run happens, and may change when it goes on."""
+
+
+class _Facts(BaseModel):
+    """Kinds of what ``run.json`` says; all may be absent, as runs of older versions know less."""
+
+    model_config = ConfigDict(extra="allow")
+    recipe: dict[str, Any] | None = None
+    files: dict[str, str] = {}
+    environment: dict[str, str] = {}
+    device: str = ""
+    manifest: str = ""
+    store: str = ""
+    prepared: str = ""
+    frames: int = 1
+    classes: list[str] = []
+    counts: dict[str, list[int]] = {}
+    people: dict[str, int | None] = {}
+    notes: list[str] = []
+    epochs: int = 0
+    training_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -114,10 +139,37 @@ class Run:
         """Whether the run has its predictions."""
         return (self.folder / PREDICTIONS).is_file() and (self.folder / FACTS).is_file()
 
+    def file(self, name: str) -> Path:
+        """Give the path of a file of the run, which is as it was written.
+
+        Raises
+        ------
+        InputError
+            If it is not there, or was changed since the run ended.
+        """
+        path = self.folder / name
+        if not path.is_file():
+            raise InputError(f"the run {self.folder} has no {name}", AGAIN)
+        known = self.facts.get("files", {}).get(name) if (self.folder / FACTS).is_file() else None
+        if known is not None and known != (self.weights_digest if name == WEIGHTS else digest_file(path)):
+            raise InputError(f"{path} is damaged: it is not as it was written (its digest is another)", AGAIN)
+        return path
+
+    def verify(self) -> None:
+        """Check all files whose digests the run has, also those that are read for no result.
+
+        Raises
+        ------
+        InputError
+            Naming the first that is missing or was changed.
+        """
+        for name in self.facts.get("files", {}):
+            self.file(name)
+
     @cached_property
     def recipe(self) -> Recipe:
         """The recipe as resolved."""
-        return load_recipe(self.folder / RECIPE)
+        return load_recipe(self.file(RECIPE))
 
     @cached_property
     def store(self) -> Store:
@@ -145,34 +197,60 @@ class Run:
         Raises
         ------
         InputError
-            If it is not there.
+            If it is not there, or was changed since the run ended.
         """
-        path = self.folder / WEIGHTS
-        if not path.is_file():
-            raise InputError(f"the run {self.folder} has no {WEIGHTS}", "Train it again.")
-        return path
+        return self.file(WEIGHTS)
+
+    @cached_property
+    def weights_digest(self) -> str:
+        """Digest of that file."""
+        return digest_file(self.folder / WEIGHTS)
 
     @cached_property
     def predictions(self) -> Predictions:
         """Predictions of the test samples."""
-        return Predictions.load(self.folder / PREDICTIONS)
+        return Predictions.load(self.file(PREDICTIONS))
+
+    @cached_property
+    def validation(self) -> Predictions | None:
+        """Predictions of the validation samples; none where nothing validates."""
+        there = (self.folder / VALIDATION).is_file() or VALIDATION in self.facts.get("files", {})
+        return Predictions.load(self.file(VALIDATION)) if there else None
+
+    @property
+    def split(self) -> pd.DataFrame:
+        """A row per sample: ``sample``, ``label``, ``subject``, ``row`` in the store, ``side``, attributes."""
+        return read_frame(self.file(SPLIT), ("sample", "label", "subject", "row", "side"), AGAIN)
 
     @cached_property
     def facts(self) -> dict[str, Any]:
         """Versions, hashes, counts, notes and times."""
-        facts: dict[str, Any] = json.loads((self.folder / FACTS).read_text(encoding="utf-8"))
+        path = self.folder / FACTS
+        facts = read_json(path, AGAIN)
+        try:
+            _Facts.model_validate(facts)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise InputError(f"{path} is damaged: {where}: {first['msg'].lower()}", AGAIN) from None
         return facts
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
         """Every metric with its interval, as computed from the predictions."""
-        metrics: dict[str, Any] = json.loads((self.folder / METRICS).read_text(encoding="utf-8"))
-        return metrics
+        return read_json(self.folder / METRICS, f"Make it anew: evenface evaluate {self.folder}")
 
     @property
     def history(self) -> pd.DataFrame:
         """One row per epoch."""
-        return pd.read_csv(self.folder / HISTORY)
+        path = self.file(HISTORY)
+        try:
+            history = pd.read_csv(path)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path} is damaged: it cannot be read as CSV", AGAIN) from error
+        if "epoch" not in history:
+            raise InputError(f"{path} is damaged: it has no column 'epoch'", AGAIN)
+        return history
 
     def begin(self, facts: Mapping[str, Any], split: pd.DataFrame) -> None:
         """Write what is known before training; the recipe first, as it makes the folder a run.
@@ -198,9 +276,26 @@ class Run:
                 left.unlink()
         with atomic_write(self.folder / RECIPE) as temporary:
             temporary.write_text(dump_recipe(load_recipe(facts["recipe"])), encoding="utf-8")
-        with atomic_write(self.folder / SPLIT) as temporary:
-            split.to_parquet(temporary, index=False)
-        write_json(self.folder / FACTS, dict(facts))
+        write_parquet(split, self.folder / SPLIT)
+        write_sealed(self.folder / FACTS, facts)
+
+    def end(self, facts: Mapping[str, Any], said: Mapping[str, Predictions]) -> None:
+        """Write predictions, and what is known in the end with the digests of all files that stay as they are.
+
+        Parameters
+        ----------
+        facts : mapping
+            For ``run.json``.
+        said : mapping of str to Predictions
+            File to what it holds. The test predictions are put in place last: they make the run count as ended.
+        """
+        digests = {name: digest_file(self.folder / name) for name in LASTING if (self.folder / name).is_file()}
+        with ExitStack() as stack:  # left in reverse order
+            for name in sorted(said, key=lambda name: name != PREDICTIONS):
+                temporary = stack.enter_context(atomic_write(self.folder / name))
+                said[name].save(temporary)
+                digests[name] = digest_file(temporary)
+            write_sealed(self.folder / FACTS, {**facts, "files": digests})
 
     def log(self, text: str) -> None:
         """Add a line with the time to the run's log."""

@@ -10,13 +10,13 @@ from pydantic import ValidationError
 from evenface.audit.schema import Claims
 from evenface.errors import InputError
 from evenface.places import user_path
-from evenface.recipes.reading import UniqueKeys, explained, not_yaml
+from evenface.recipes.reading import Bounded, UniqueKeys, explained, not_yaml
 from evenface.tabular import read_text
 
 SHIPPED = Path(__file__).parent / "claims"
 
 
-class _Loader(UniqueKeys, yaml.BaseLoader):
+class _Loader(Bounded, UniqueKeys, yaml.BaseLoader):
     """Leaves all as text: 0.40 stays 0.40."""
 
 

@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from evenface import reporting
 from evenface.cards.limits import INTENDED, NOT_INTENDED, STATEMENT, limits_of
@@ -15,7 +14,7 @@ from evenface.evaluation.subgroups import Subgroup, at_least, subgroups
 from evenface.evaluation.summary import metrics_of
 from evenface.imbalance import factor
 from evenface.recipes import Recipe
-from evenface.runs import METRICS, SPLIT, Run
+from evenface.runs import METRICS, Run
 
 OVERALL = ("balanced_accuracy", "accuracy", "macro_f1", "log_loss", "ece")
 BY_CLASS = ("recall", "precision", "f1")
@@ -174,7 +173,7 @@ def _results(result: dict[str, Any]) -> dict[str, Any]:
 
 def _subgroups(run: Run) -> list[dict[str, Any]]:
     """Judge the groups of every attribute that the data tells of its people."""
-    sides = pd.read_parquet(run.folder / SPLIT)
+    sides = run.split
     tested = sides[sides["side"] == "test"].set_index("sample")
     predictions = run.predictions
     unit = units_of(predictions).name

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from evenface.errors import InputError
-from evenface.files import atomic_write, digest
+from evenface.files import digest
+from evenface.integrity import read_parquet, to_frame, write_parquet
 
 COLUMNS = ("sample", "path", "start", "end", "label", "subject", "clip", "split")
 SIDES = ("train", "validation", "test")
@@ -117,7 +118,6 @@ class Manifest:
     def save(self, path: Path) -> None:
         """Write as Parquet; classes, source, root and notes go into the file's own metadata."""
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         facts = {
             "classes": self.classes,
@@ -131,8 +131,7 @@ class Manifest:
         table = table.replace_schema_metadata(
             {**(table.schema.metadata or {}), b"evenface": json.dumps(facts).encode()}
         )
-        with atomic_write(path) as temporary:
-            pq.write_table(table, temporary)
+        write_parquet(table, path)
 
     @classmethod
     def load(cls, path: Path) -> "Manifest":
@@ -143,23 +142,23 @@ class Manifest:
         InputError
             If the file is missing or is no manifest.
         """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
+        remedy = "Prepare again."
+        stored = read_parquet(path, remedy)
         try:
-            table = pq.read_table(path)
-            facts = json.loads(table.schema.metadata[b"evenface"])
-        except (OSError, KeyError, TypeError, pa.ArrowException) as error:
-            raise InputError(f"{path} is no manifest of evenface ({type(error).__name__})") from error
-        return cls(
-            table.to_pandas(),
-            tuple(facts["classes"]),
-            facts["source"],
-            Path(facts["root"]),
-            tuple(facts["notes"]),
-            facts.get("content", "stills"),
-            facts.get("ordered", False),
-        )
+            facts = json.loads(stored.schema.metadata[b"evenface"])
+            return cls(
+                to_frame(stored, path, remedy),
+                tuple(facts["classes"]),
+                facts["source"],
+                Path(facts["root"]),
+                tuple(facts["notes"]),
+                facts.get("content", "stills"),
+                facts.get("ordered", False),
+            )
+        except InputError:
+            raise
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{path} is no manifest of evenface ({type(error).__name__})", remedy) from error
 
 
 def make_table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:

@@ -1,6 +1,5 @@
 """A run tested on other data than it learnt from: which samples, what the classes answer to, what is written."""
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -8,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from evenface import assembly
 from evenface.data.attributes import attributes_of
@@ -20,7 +18,8 @@ from evenface.errors import InputError
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.scores import shares
 from evenface.faces.store import Store
-from evenface.files import atomic_write, digest, file_name, is_vacant, lock_folder, output_path, write_json
+from evenface.files import atomic_write, digest, file_name, is_vacant, lock_folder, output_path
+from evenface.integrity import write_parquet, write_sealed
 from evenface.kinds import of_sequences
 from evenface.places import user_path
 from evenface.recipes import Recipe, load_recipe
@@ -203,7 +202,7 @@ def _unseen(run: Run, target: Recipe, store: Store, rows: np.ndarray) -> tuple[n
         learnt = run.store
     except InputError:
         return rows, ["not checked whether the run learnt from some of these pictures: its prepared faces are gone"]
-    sides = pd.read_parquet(run.folder / SPLIT)
+    sides = run.split
     used = sides.loc[sides["side"].isin(["train", "validation"]), "row"].to_numpy(dtype=np.int64)
     seen = stand_among(assembly.stored(store), rows, assembly.stored(learnt), np.sort(used))
     if not seen.any():
@@ -226,7 +225,7 @@ def _claim(folder: Path, facts: Mapping[str, Any]) -> bool:
         If it holds something else.
     """
     if (folder / FACTS).is_file():
-        known = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        known = Run(folder).facts
         different = [key for key in SAME if known.get(key) != facts.get(key)]
         if "on" in different and "on" in known:
             # Recipes of before may lack keys that there are now, and data may have moved.
@@ -306,14 +305,12 @@ def _write(
     found: ClassMap,
 ) -> None:
     """Write all there is; the predictions last, as they make the test count as ended."""
-    write_json(folder / FACTS, facts)
+    write_sealed(folder / FACTS, facts)  # it makes the folder this test's, whatever comes
     for name in (RECIPE, HISTORY):
         with atomic_write(folder / name) as temporary:
-            shutil.copyfile(run.folder / name, temporary)
+            shutil.copyfile(run.file(name), temporary)
     kept = restricted(whole, found)
     columns = ["sample", "subject", *attributes_of(store.manifest.table)]
     sides = store.manifest.table.iloc[rows][columns].assign(label=kept.labels, row=rows, side="test")
-    with atomic_write(folder / SPLIT) as temporary:
-        sides.to_parquet(temporary, index=False)
-    whole.save(folder / UNRESTRICTED)
-    kept.save(folder / PREDICTIONS)
+    write_parquet(sides, folder / SPLIT)
+    Run(folder).end(facts, {PREDICTIONS: kept, UNRESTRICTED: whole})

@@ -1,6 +1,5 @@
 """What was fitted on a run's validation data to make its probabilities hold, and the file that keeps it."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from evenface.evaluation.calibration import Kind, calibrated, fit_balance, fit_t
 from evenface.evaluation.calibration_errors import calibration_error
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.priors import with_prior
-from evenface.files import write_json
+from evenface.integrity import read_json, write_sealed
 
 FILE = "calibration.json"
 AT_LEAST = 20
@@ -169,7 +168,7 @@ class Calibration:
 
     def save(self, folder: Path) -> None:
         """Write ``calibration.json`` into a folder."""
-        write_json(folder / FILE, self.as_dict())
+        write_sealed(folder / FILE, self.as_dict())
 
     @classmethod
     def load(cls, folder: Path) -> "Calibration | None":
@@ -180,11 +179,12 @@ class Calibration:
         InputError
             If it is there and cannot be read.
         """
-        path = folder / FILE
+        path, remedy = folder / FILE, f"Make it anew: evenface evaluate {folder}"
         if not path.is_file():
             return None
         try:
-            return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
-        except (InputError, OSError, ValueError) as error:
-            why = error.message if isinstance(error, InputError) else "it cannot be read as JSON"
-            raise InputError(f"{path}: {why}", "Make it anew: evenface evaluate RUN.") from error
+            return cls.from_dict(read_json(path, remedy))
+        except InputError as error:
+            raise InputError(
+                error.message if str(path) in error.message else f"{path}: {error.message}", remedy
+            ) from None

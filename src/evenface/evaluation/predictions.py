@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from evenface.errors import InputError
-from evenface.files import atomic_write
+from evenface.integrity import read_parquet, to_frame, write_parquet
 from evenface.levels import level_values
 
 COLUMNS = ("sample", "subject", "label")
@@ -207,7 +207,6 @@ class Predictions:
         ``output``. Whether classes are ordered, and the values of their levels, go into the file's own metadata.
         """
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         subject = [None] * len(self) if self.subject is None else self.subject
         columns = {PREFIX: self.probabilities, **({} if self.scores is None else {SCORE: self.scores})}
@@ -226,8 +225,7 @@ class Predictions:
             **(written.schema.metadata or {}),
             META: json.dumps({"ordered": self.ordered, "levels": self.levels}).encode(),
         }
-        with atomic_write(path) as temporary:
-            pq.write_table(written.replace_schema_metadata(facts), temporary)
+        write_parquet(written.replace_schema_metadata(facts), path)
 
     @classmethod
     def load(cls, path: Path) -> "Predictions":
@@ -238,17 +236,14 @@ class Predictions:
         InputError
             If the file is missing, cannot be read, lacks a column or breaks a rule above.
         """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
+        remedy = "Train the run first, or give another folder."
+        stored = read_parquet(path, remedy)
         try:
-            stored = pq.read_table(path)
             facts = json.loads((stored.schema.metadata or {}).get(META, b"{}"))
-            table = stored.to_pandas()
-        except FileNotFoundError as error:
-            raise InputError(f"{path} does not exist", "Train the run first, or give another folder.") from error
-        except (OSError, ValueError, pa.ArrowException) as error:
-            raise InputError(f"{path} cannot be read as Parquet ({type(error).__name__})") from error
+            ordered = bool(facts.get("ordered", False))
+        except (ValueError, AttributeError) as error:
+            raise InputError(f"{path} is damaged: what it says of itself cannot be read") from error
+        table = to_frame(stored, path)
         names = [str(name) for name in table.columns]
         missing = [name for name in COLUMNS if name not in names]
         columns = [name for name in names if name.startswith(PREFIX)]
@@ -264,7 +259,7 @@ class Predictions:
                 table[columns].to_numpy(dtype=np.float64),
                 tuple(name.removeprefix(PREFIX) for name in columns),
                 table["clip"].to_numpy(dtype=object) if "clip" in names else None,
-                facts.get("ordered", False),
+                ordered,
                 table[scores].to_numpy(dtype=np.float64) if set(scores) <= set(names) else None,
                 table[OUTPUT].to_numpy(dtype=np.float64) if OUTPUT in names else None,
                 facts.get("levels"),

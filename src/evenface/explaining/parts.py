@@ -107,9 +107,10 @@ def load(folder: Path, path: str, key: str) -> Part | None:
     file = folder / PARTS / f"{mark_of(path)}.json"
     try:
         part: Part = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        there = part["key"] == key and bool(part["samples"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    return part if part["key"] == key and (folder / part["picture"]).is_file() else None
+    return part if there and (folder / part["picture"]).is_file() else None
 
 
 def curves_of(part: Part) -> Iterator[Curves]:

@@ -9,7 +9,7 @@ import pandas as pd
 from evenface import assembly
 from evenface.data.manifest import Manifest
 from evenface.errors import InputError
-from evenface.runs import SPLIT, Run
+from evenface.runs import Run
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Samples:
                 f"the data of the run {run.folder} have changed since it was trained",
                 "Bring back the data as they were: an exported file is compared with the run on them.",
             )
-        return cls(assembly.stored(store), store.manifest, pd.read_parquet(run.folder / SPLIT))
+        return cls(assembly.stored(store), store.manifest, run.split)
 
     def rows(self, *sides: str, most: int | None = None) -> np.ndarray:
         """Give the rows of sides, (N,), in rising order; of more than ``most``, evenly spread ones."""

@@ -14,9 +14,10 @@ from evenface.faces.clips import FACTS as CLIP_FACTS
 from evenface.faces.detector import versions
 from evenface.faces.points import COUNTS
 from evenface.faces.read import Target, bits_in_use
-from evenface.faces.store import FACTS, MANIFEST, QUARANTINE, SEQUENCES, Store, count_reasons
+from evenface.faces.store import FACTS, IMAGES, MANIFEST, QUARANTINE, SEQUENCES, Store, count_reasons
 from evenface.faces.video import parts_of
-from evenface.files import atomic_write, csv_safe, write_json
+from evenface.files import atomic_write, csv_safe
+from evenface.integrity import BLOCK, checksums, digest_file, write_sealed
 
 PREPARATION = 1
 """Version of what reading does to pixels; a change makes new stores."""
@@ -107,7 +108,10 @@ def describe(
         facts |= {"clips": target.taking.facts, "av": decoder_version()}
     if manifest.content != "sequences":
         facts |= {"bits": bits_in_use(_some(usable))}
-    write_json(part / FACTS, facts)
+    array = part / (SEQUENCES if target.sequencing else IMAGES)
+    facts["files"] = {name: digest_file(part / name) for name in (MANIFEST, QUARANTINE)}
+    facts["array"] = {"bytes": array.stat().st_size, "block": BLOCK, "crc32": checksums(array)}
+    write_sealed(part / FACTS, facts)
 
 
 def _middle(part: Path, target: Target) -> float | None:

@@ -1,7 +1,7 @@
 """The store: prepared faces, or sequences of numbers, in one memory-mapped array, beside their manifest."""
 
-import json
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,10 @@ import pandas as pd
 from evenface.data.manifest import Manifest
 from evenface.errors import InputError
 from evenface.files import from_csv_text
+from evenface.integrity import BLOCK, damaged_block, digest_file, read_json
 
 IMAGES, SEQUENCES = "images.npy", "sequences.npy"
+REMEDY = "Delete that folder and prepare again."
 MANIFEST, QUARANTINE, FACTS = "manifest.parquet", "quarantine.csv", "store.json"
 
 
@@ -61,7 +63,7 @@ class Store:
 
     @classmethod
     def open(cls, path: Path | str) -> "Store":
-        """Open the store in the folder ``path``; nothing is read but the tables.
+        """Open the store in the folder ``path``; nothing is read but the tables, and up to eight blocks of the array.
 
         Raises
         ------
@@ -70,7 +72,8 @@ class Store:
         """
         path = Path(path)
         try:
-            facts = json.loads((path / FACTS).read_text(encoding="utf-8"))
+            facts = read_json(path / FACTS, REMEDY)
+            _check_tables(path, facts)
             points = str(facts.get("points", ""))
             array = np.load(path / (SEQUENCES if points else IMAGES), mmap_mode="r")
             quarantine = pd.read_csv(path / QUARANTINE, dtype="string", keep_default_na=False).map(from_csv_text)
@@ -80,20 +83,29 @@ class Store:
             raise InputError(
                 f"{path} is no whole store: {name} is missing", "Give the folder that prepare made."
             ) from error
-        except (OSError, ValueError, KeyError) as error:
-            raise InputError(
-                f"the store {path} is damaged ({error})", "Delete that folder and prepare again."
-            ) from error
+        except (OSError, EOFError, ValueError, KeyError) as error:
+            raise InputError(f"the store {path} is damaged ({error})", REMEDY) from error
         manifest = Manifest.load(path / MANIFEST)
+        _check_array(path, facts, whole=False)
         kind = (np.float32, 4) if points else (np.uint8, 5)
         if (array.dtype, array.ndim, len(array)) != (*kind, len(manifest)):
             raise InputError(
                 f"the store {path} is damaged: {len(manifest)} samples for an array of {array.shape} {array.dtype}",
-                "Delete that folder and prepare again.",
+                REMEDY,
             )
         if points:
             return cls(path, manifest, None, quarantine, key, lost, array, points, facts["middle"])
         return cls(path, manifest, array, quarantine, key, lost)
+
+    def verify(self) -> None:
+        """Check the whole array against the checksums that were made with it; a store of an older version has none.
+
+        Raises
+        ------
+        InputError
+            If it is damaged.
+        """
+        _check_array(self.path, read_json(self.path / FACTS, REMEDY), whole=True)
 
     def summary(self) -> str:
         """One line for the screen: how many faces, how many set aside and why, which classes lost all."""
@@ -112,6 +124,22 @@ class Store:
         if self.lost:
             line += f"; no usable sample is left of {', '.join(self.lost)}"
         return line
+
+
+def _check_tables(path: Path, facts: Mapping[str, Any]) -> None:
+    for name, known in facts.get("files", {}).items():
+        if digest_file(path / name) != known:
+            raise InputError(f"the store {path} is damaged: {name} is not as it was written", REMEDY)
+
+
+def _check_array(path: Path, facts: Mapping[str, Any], *, whole: bool) -> None:
+    if "array" not in facts:
+        return
+    name = SEQUENCES if facts.get("points") else IMAGES
+    block = damaged_block(path / name, facts["array"]["crc32"], whole=whole)
+    if block is not None:
+        place = f"near byte {block * BLOCK:,}"
+        raise InputError(f"the store {path} is damaged: {name} is not as it was written, {place}", REMEDY)
 
 
 def count_reasons(quarantine: pd.DataFrame) -> str:

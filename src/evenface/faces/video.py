@@ -14,6 +14,7 @@ from PIL import Image
 from evenface.faces.container import SLACK, check_file, check_whole, count_packets, opened, said, video_stream
 from evenface.faces.read import formats, open_regular, quiet_pillow, read_picture, rgb
 from evenface.faces.trouble import UnusableError, broken, file_trouble
+from evenface.files import is_file
 from evenface.filetypes import HEAD, PICTURES, file_kind, is_animated, is_picture
 from evenface.ordering import natural_key
 
@@ -78,7 +79,7 @@ def parts_of(path: str, endings: tuple[str, ...] = PICTURES) -> list[str]:
     """Give the files that a clip consists of: of a folder its pictures in natural order, else ``path`` itself."""
     if not os.path.isdir(path):  # noqa: PTH112 - one call per clip, on network disks too
         return [path]
-    entries = [entry for entry in os.scandir(path) if entry.name[0] != "." and entry.is_file()]
+    entries = [entry for entry in os.scandir(path) if entry.name[0] != "." and is_file(entry)]
     if endings == PICTURES:
         names = [entry.name for entry in entries if file_kind(entry.path) == "picture"]
     else:

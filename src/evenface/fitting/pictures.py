@@ -9,7 +9,6 @@ from safetensors.torch import load_file
 from evenface import assembly, learner
 from evenface.errors import InputError
 from evenface.evaluation.scores import shares
-from evenface.files import write_json
 from evenface.fitting.facts import facts_of, peak_memory, sides_of
 from evenface.networks import Network
 from evenface.recipes import Recipe
@@ -86,13 +85,13 @@ def fit_pictures(run: Run, recipe: Recipe) -> None:
             "training_seconds": round(trainer.position.seconds, 1),
             "peak_memory_mb": peak_memory(),
         }
-        write_json(run.folder / FACTS, facts)
+        whole = {}
         for name, rows in ((VALIDATION, split.validation), (PREDICTIONS, split.test)):
             if name in found:
                 said, output = found[name]
                 scores = said if method.detects else None
-                whole = assembly.predictions(manifest, rows, shares(said), scores=scores, output=output)
-                whole.save(run.folder / name)
+                whole[name] = assembly.predictions(manifest, rows, shares(said), scores=scores, output=output)
+        run.end(facts, whole)
         (run.folder / CHECKPOINT).unlink(missing_ok=True)
         run.log("ended")
     fabric.barrier()

@@ -14,12 +14,12 @@ from evenface.evaluation.scores import shares
 from evenface.evaluation.sections import CLASS
 from evenface.faces.store import Store
 from evenface.faces.symmetry import mirrored
-from evenface.files import atomic_write, csv_safe, write_json
+from evenface.files import atomic_write, csv_safe
 from evenface.fitting.facts import facts_of, peak_memory, sides_of
 from evenface.fitting.members import Planned
 from evenface.networks.recurrent import SequenceNetwork
 from evenface.recipes import Recipe
-from evenface.runs import FACTS, HISTORY, PREDICTIONS, VALIDATION, WEIGHTS, Run
+from evenface.runs import HISTORY, PREDICTIONS, VALIDATION, WEIGHTS, Run
 from evenface.search import Found, trial_table
 from evenface.training.checkpoint import save_weights
 from evenface.training.inference import score_sequences
@@ -142,14 +142,14 @@ class Job:
             "together": company,
             "peak_memory_mb": peak_memory(),
         }
-        write_json(folder / FACTS, facts)
+        whole = {}
         mirror = self.mirror if self.recipe.training.mirror else None
         for name, side in ((VALIDATION, self.split.validation), (PREDICTIONS, self.split.test)):
             if len(side):
                 said = score_sequences(method, self.store.sequences, side, device=self.device, mirror=mirror)
                 scores = said if method.detects else None
-                whole = assembly.predictions(self.store.manifest, side, shares(said), scores=scores)
-                whole.save(folder / name)
+                whole[name] = assembly.predictions(self.store.manifest, side, shares(said), scores=scores)
+        self.run.end(facts, whole)
         (folder / CHECKPOINT).unlink(missing_ok=True)
         self.run.log("ended")
 

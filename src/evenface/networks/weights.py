@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from evenface.errors import InputError
+from evenface.integrity import TENSORS, tensor_checksum
 
 
 @dataclass(frozen=True)
@@ -140,12 +141,19 @@ def _read(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise InputError(f"no file of weights at {path}", "Give random, hub, or the path of a .safetensors file.")
     try:
-        return load_file(path)
+        with safe_open(path, framework="pt", device="cpu") as file:
+            facts = file.metadata() or {}
+        tensors = load_file(path)
     except SafetensorError as error:
         raise InputError(
             f"{path} is not a safetensors file ({error})",
             "Pickled weights (.pt, .pth, .bin) are never loaded: convert them on a machine that you trust them on.",
         ) from error
+    if facts.get(TENSORS, "") not in ("", tensor_checksum(tensors, facts)):
+        raise InputError(
+            f"{path} is damaged: it is not as it was written (its checksum is another)", "Bring back a copy."
+        )
+    return tensors
 
 
 def _own_name(key: str, classifier: str) -> str:

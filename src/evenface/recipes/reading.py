@@ -31,7 +31,55 @@ class UniqueKeys:
         return mapping
 
 
-class _Loader(UniqueKeys, yaml.SafeLoader):
+DEEPEST, MOST = 64, 100_000
+"""Collections in each other, and values in all, of a YAML file; each alias counts as what it stands for."""
+
+
+class Bounded:
+    """Mixin for a YAML loader: a file that is nested too deep, or unfolds to too much or to itself, is an error."""
+
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node:
+        """Compose a node, and count how many it stands in."""
+        self._depth += 1
+        if self._depth > DEEPEST:
+            mark = self.peek_event().start_mark  # type: ignore[attr-defined]
+            raise yaml.composer.ComposerError(None, None, f"more than {DEEPEST} collections in each other", mark)
+        try:
+            node: yaml.Node = super().compose_node(parent, index)  # type: ignore[misc]
+        finally:
+            self._depth -= 1
+        return node
+
+    def get_single_node(self) -> yaml.Node | None:
+        """Compose the document, and measure it with all aliases unfolded before anything is made of it."""
+        node: yaml.Node | None = super().get_single_node()  # type: ignore[misc]
+        if node is not None:
+            _measure(node, {})
+        return node
+
+
+def _measure(node: yaml.Node, known: dict[int, tuple[int, int] | None]) -> tuple[int, int]:
+    """Count the values of a node and the collections in each other; ``known`` has none for those that are under way."""
+    if id(node) in known:
+        found = known[id(node)]
+        if found is None:
+            raise yaml.composer.ComposerError(None, None, "an alias stands in what it stands for", node.start_mark)
+        return found
+    known[id(node)] = None
+    inner = node.value if isinstance(node, yaml.CollectionNode) else []
+    parts = [part for one in inner for part in (one if isinstance(one, tuple) else (one,))]
+    measured = [_measure(part, known) for part in parts]
+    count, depth = 1 + sum(n for n, _ in measured), 1 + max((d for _, d in measured), default=0)
+    if count > MOST or depth > DEEPEST:
+        what = f"more than {MOST:,} values" if count > MOST else f"more than {DEEPEST} collections in each other"
+        raise yaml.composer.ComposerError(None, None, f"{what}, aliases unfolded", node.start_mark)
+    known[id(node)] = (count, depth)
+    return count, depth
+
+
+class _Loader(Bounded, UniqueKeys, yaml.SafeLoader):
     """YAML as people mean it (the core schema of version 1.2): ``on`` is a word, ``1e-3`` a number."""
 
 
@@ -53,7 +101,10 @@ _Loader.add_implicit_resolver(
 
 def parse_yaml(text: str) -> Any:
     """Read YAML as people mean it."""
-    return yaml.load(text, Loader=_Loader)
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except (ValueError, OverflowError) as error:  # a date or a number that cannot be
+        raise yaml.YAMLError(str(error)) from error
 
 
 def read_mapping(path: Path, what: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from PIL import Image
 from evenface.errors import InputError
 from evenface.faces.arrays import TEXT
 from evenface.faces.numbers import ARRAYS, TABLES
+from evenface.files import is_file, is_folder
 from evenface.filetypes import file_kind
 from evenface.ordering import natural_key
 from evenface.places import user_path
@@ -104,7 +105,7 @@ def _sources(
     if real in above or (skip is not None and real == os.path.realpath(skip)):  # a link back to a folder above
         return
     entries = sorted((one for one in os.scandir(path) if one.name[0] != "."), key=lambda one: natural_key(one.name))
-    kinds = {entry.path: _kind(entry.path) for entry in entries if entry.is_file()}
+    kinds = {entry.path: _kind(entry.path) for entry in entries if is_file(entry)}
     texts = [file for file in kinds if _ends(file, TEXT)] if wanted == "numbers" else []
     if texts or (wanted == "clips" and "picture" in kinds.values()):
         yield Source(path, "numbers" if texts else "clip")
@@ -115,7 +116,7 @@ def _sources(
         elif file not in texts and not (wanted == "clips" and kind == "picture"):
             others.append(file)
     for entry in entries:
-        if entry.is_dir():
+        if is_folder(entry):
             yield from _sources(entry.path, wanted, skip, others, (*above, real))
 
 

@@ -1,6 +1,5 @@
 """A run folder as a model: the method with the weights that were tested."""
 
-import hashlib
 import logging
 from functools import cached_property
 from typing import Any
@@ -59,8 +58,7 @@ class TorchModel(Model):
         self.ordered = run.predictions.ordered
         self.calibration = Calibration.load(run.folder)
         self.prior = self.calibration.prior if self.calibration else prior_of(run).prior
-        with run.weights.open("rb") as file:
-            self.key = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+        self.key = run.weights_digest
 
     @cached_property
     def card(self) -> dict[str, Any]:  # type: ignore[override]

@@ -25,6 +25,8 @@ def claim(plan: Plan, out: Path) -> None:
     path = out / STUDY
     if path.is_file():
         before = read_mapping(path, "study").get("runs", {})
+        if not isinstance(before, dict):
+            raise InputError(f"{path} is damaged: runs holds no folders", "Bring back a copy.")
         for folder in before:
             changed = runs.get(folder) != before[folder] and (out / folder).is_dir()
             difference = _difference(plan, out, folder) if changed else None

@@ -22,7 +22,6 @@ from evenface.studies.execute import cores, duration, execute, prepare_data
 from evenface.studies.loading import load_study
 from evenface.studies.plan import OWN, UNCOUNTED, Choice, Count, Plan, make_plan
 from evenface.studies.report import study_report
-from evenface.studies.schema import Study
 from evenface.studies.statistics import statistics_of, told
 from evenface.studies.table import cell_table, measure, run_table, write_table
 from evenface.studies.wording import change_table, heading, screen
@@ -81,14 +80,17 @@ def open_plan(
 ) -> tuple[Plan, Path | None]:
     """Plan a study, or the one whose folder is given, which then is its own folder."""
     if not isinstance(source, Mapping) and (user_path(source) / STUDY).is_file():
-        content = read_mapping(user_path(source) / STUDY, "study")
+        path = user_path(source) / STUDY
+        content = read_mapping(path, "study")
+        if not all(isinstance(content.get(key, {}), dict) for key in ("study", "overrides")) or "study" not in content:
+            raise InputError(f"{path} is damaged: it does not hold what a study's folder says", "Bring back a copy.")
         kept = Choice(
             choice.on or content.get("on"),
             choice.size or content.get("size"),
             "paper" if choice.protocol == "paper" else content.get("protocol", "honest"),
             {**content.get("overrides", {}), **choice.overrides},
         )
-        return make_plan(Study.model_validate(content["study"]), kept, count), user_path(source)
+        return make_plan(load_study(content["study"]), kept, count), user_path(source)
     return make_plan(load_study(source), choice, count), None
 
 

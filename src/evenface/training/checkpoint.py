@@ -15,8 +15,10 @@ from torch.optim import Optimizer
 
 from evenface.errors import InputError
 from evenface.files import atomic_write
+from evenface.integrity import TENSORS, tensor_checksum
 
 _TENSOR = "\0tensor"
+ANEW = "Delete it: the run then begins anew."
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:
@@ -45,10 +47,14 @@ def load_state(path: Path) -> dict[str, Any]:
     """
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
-            plain = json.loads(file.metadata()["state"])
+            facts = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  safe_open is no mapping
-    except (OSError, SafetensorError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is no checkpoint of evenface ({error})", "Start anew in another folder.") from error
+        plain = json.loads(facts["state"])
+        whole = TENSORS not in facts or facts[TENSORS] == tensor_checksum(tensors, facts)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} is damaged, or no checkpoint of evenface ({error})", ANEW) from error
+    if not whole:
+        raise InputError(f"{path} is damaged: it is not as it was written (its checksum is another)", ANEW)
     state: dict[str, Any] = _join(plain, tensors)
     return state
 
@@ -68,7 +74,7 @@ def save_weights(path: Path, weights: Mapping[str, Tensor], facts: Mapping[str, 
 
 def _save_file(tensors: dict[str, Tensor], path: Path, facts: Mapping[str, str]) -> None:
     try:
-        save_file(tensors, path, metadata=dict(facts))
+        save_file(tensors, path, metadata={**facts, TENSORS: tensor_checksum(tensors, facts)})
     except SafetensorError as error:
         # The library says a full disk in words only.
         if "No space left" in str(error) or "os error 28" in str(error):

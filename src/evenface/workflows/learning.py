@@ -10,7 +10,8 @@ from typing import Any
 from evenface import assembly, calibrating, learner, reporting
 from evenface.data.leakage import Findings
 from evenface.faces.store import Store
-from evenface.files import atomic_write, csv_safe, file_name, lock_folder, output_path, write_json
+from evenface.files import atomic_write, csv_safe, file_name, lock_folder, output_path
+from evenface.integrity import write_sealed
 from evenface.places import user_path
 from evenface.recipes import Recipe, load_recipe
 from evenface.runs import METRICS, REPORT, Run, check_source
@@ -137,8 +138,9 @@ def _evaluated(opened: Run, *, faces: bool) -> Run:
     from evenface.evaluation.report import run_report
     from evenface.evaluation.summary import metrics_of
 
+    opened.verify()
     result = metrics_of(opened.predictions)
-    write_json(opened.folder / METRICS, result)
+    write_sealed(opened.folder / METRICS, result)
     calibration = calibrating.fit(opened)
     card = cards.card_of(opened)
     with atomic_write(opened.folder / cards.CARD) as temporary:
@@ -279,6 +281,7 @@ def check_data(recipe: str | Path | Mapping[str, Any], *, out: str | Path | None
     place = None if out is None else output_path(out, folder=True)
     settings = load_recipe(recipe, {**overrides, "protocol.copies": "keep", "protocol.imbalance": None})
     store = assembly.prepare_store(settings)
+    store.verify()
     # An official division is checked as its authors gave it, before any validation is cut from it.
     split = None if settings.protocol.kind == "official" else assembly.divide(settings, store)
     found = check(store.manifest, assembly.stored(store), split=split, quarantine=store.quarantine)

@@ -9,6 +9,7 @@ from typing import Any
 
 from evenface.data.labels import canonical
 from evenface.errors import InputError
+from evenface.files import is_folder
 from evenface.filetypes import file_kind
 from evenface.ordering import natural_order, number_of
 
@@ -57,7 +58,7 @@ def folders(root: Path) -> list[str]:
     InputError
         If ``root`` cannot be read, or a name is not valid UTF-8, so that no table could hold it.
     """
-    names = sorted(e.name for e in _entries(root) if not e.name.startswith((".", "__")) and e.is_dir())
+    names = sorted(e.name for e in _entries(root) if not e.name.startswith((".", "__")) and is_folder(e))
     _check_names(names, root, "folder")
     return names
 
@@ -78,14 +79,15 @@ def files_below(folder: Path) -> list[str]:
         for entry in _entries(where):
             if entry.name.startswith("."):
                 continue
-            if not entry.is_dir():
+            if not is_folder(entry):
                 found.append(below + entry.name)
             elif not entry.name.startswith("__"):
                 this = _identity(Path(entry.path))
                 if this not in above:
                     walk(Path(entry.path), f"{below}{entry.name}/", above | {this})
 
-    walk(folder, "", frozenset({_identity(folder)}))
+    whole = folder.resolve()
+    walk(folder, "", frozenset(_identity(one) for one in (whole, *whole.parents)))
     _check_names(found, folder, "file")
     return sorted(found)
 
