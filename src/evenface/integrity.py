@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 SEAL = "digest"
 """Key of the digest of all the others."""
-TENSORS = "evenface_crc32"
-"""Key of the checksum of tensors and of what stands beside them, in a file of safetensors."""
+TENSORS = "evenface"
+"""Key of what stands beside tensors in a file of safetensors."""
 BLOCK = 4 << 20
 """Bytes of an array that share a checksum."""
 FEW = 8
@@ -152,11 +152,34 @@ def to_frame(stored: "pa.Table", path: Path, remedy: str = "") -> "pd.DataFrame"
     return frame
 
 
-def tensor_checksum(tensors: Mapping[str, Any], facts: Mapping[str, str]) -> str:
-    """Compute a CRC-32 of tensors of torch, their names, kinds and shapes, and of texts that stand beside them."""
+def sealed_metadata(tensors: Mapping[str, Any], facts: Mapping[str, str]) -> dict[str, str]:
+    """Make the metadata of a file of safetensors: facts, and a CRC-32 of them and of the tensors, under one key.
+
+    Safetensors writes several keys in an order that differs from process to process.
+    """
+    return {TENSORS: json.dumps({**facts, "crc32": _tensor_checksum(tensors, facts)}, sort_keys=True)}
+
+
+def open_metadata(tensors: Mapping[str, Any], metadata: Mapping[str, str]) -> dict[str, str]:
+    """Give the facts that :func:`sealed_metadata` took; those of other files as they are.
+
+    Raises
+    ------
+    ValueError
+        If tensors or facts are not as they were written.
+    """
+    if TENSORS not in metadata:
+        return dict(metadata)
+    facts: dict[str, str] = json.loads(metadata[TENSORS])
+    if facts.pop("crc32", None) != _tensor_checksum(tensors, facts):
+        raise ValueError("it is not as it was written: its checksum is another")
+    return facts
+
+
+def _tensor_checksum(tensors: Mapping[str, Any], facts: Mapping[str, str]) -> str:
     import torch
 
-    found = zlib.crc32(json.dumps({key: facts[key] for key in sorted(facts) if key != TENSORS}).encode())
+    found = zlib.crc32(json.dumps(dict(facts), sort_keys=True).encode())
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         found = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), found)

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from evenface.errors import InputError
-from evenface.integrity import TENSORS, tensor_checksum
+from evenface.integrity import open_metadata
 
 
 @dataclass(frozen=True)
@@ -142,17 +142,17 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise InputError(f"no file of weights at {path}", "Give random, hub, or the path of a .safetensors file.")
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
-            facts = file.metadata() or {}
+            metadata = file.metadata() or {}
         tensors = load_file(path)
     except SafetensorError as error:
         raise InputError(
             f"{path} is not a safetensors file ({error})",
             "Pickled weights (.pt, .pth, .bin) are never loaded: convert them on a machine that you trust them on.",
         ) from error
-    if facts.get(TENSORS, "") not in ("", tensor_checksum(tensors, facts)):
-        raise InputError(
-            f"{path} is damaged: it is not as it was written (its checksum is another)", "Bring back a copy."
-        )
+    try:
+        open_metadata(tensors, metadata)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise InputError(f"{path} is damaged: {error}", "Bring back a copy.") from error
     return tensors
 
 

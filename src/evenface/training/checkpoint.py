@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 from evenface.errors import InputError
 from evenface.files import atomic_write
-from evenface.integrity import TENSORS, tensor_checksum
+from evenface.integrity import open_metadata, sealed_metadata
 
 _TENSOR = "\0tensor"
 ANEW = "Delete it: the run then begins anew."
@@ -47,14 +47,11 @@ def load_state(path: Path) -> dict[str, Any]:
     """
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
-            facts = file.metadata()
+            metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  safe_open is no mapping
-        plain = json.loads(facts["state"])
-        whole = TENSORS not in facts or facts[TENSORS] == tensor_checksum(tensors, facts)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
+        plain = json.loads(open_metadata(tensors, metadata)["state"])
+    except (OSError, SafetensorError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise InputError(f"{path} is damaged, or no checkpoint of evenface ({error})", ANEW) from error
-    if not whole:
-        raise InputError(f"{path} is damaged: it is not as it was written (its checksum is another)", ANEW)
     state: dict[str, Any] = _join(plain, tensors)
     return state
 
@@ -74,7 +71,7 @@ def save_weights(path: Path, weights: Mapping[str, Tensor], facts: Mapping[str, 
 
 def _save_file(tensors: dict[str, Tensor], path: Path, facts: Mapping[str, str]) -> None:
     try:
-        save_file(tensors, path, metadata={**facts, TENSORS: tensor_checksum(tensors, facts)})
+        save_file(tensors, path, metadata=sealed_metadata(tensors, facts))
     except SafetensorError as error:
         # The library says a full disk in words only.
         if "No space left" in str(error) or "os error 28" in str(error):
