@@ -156,3 +156,17 @@ def test_folders_of_people_are_noted(tmp_path):
     plant(tmp_path, *(f"S{i:03}/x.png" for i in range(4)))
     notes = read("folder", tmp_path).notes
     assert notes == ("folders that are called as people are and are taken for classes: S000, S001, S002, S003",)
+
+
+def test_links_that_lead_in_a_circle_or_nowhere_end_nothing(tmp_path):
+    for name in ("a/1.png", "b/1.png"):
+        (tmp_path / name).parent.mkdir()
+        Image.new("L", (16, 16)).save(tmp_path / name)
+    (tmp_path / "a" / "loop.png").symlink_to(tmp_path / "a" / "loop.png")
+    (tmp_path / "a" / "gone.png").symlink_to(tmp_path / "nothing.png")
+    assert list(read("folder", tmp_path).table["path"]) == ["a/1.png", "a/gone.png", "a/loop.png", "b/1.png"]
+    assert len(find_sources([tmp_path])[0]) == 2
+    assert len(open_film(str(tmp_path / "a")).times) == 1
+    for name, why in (("loop.png", "unreadable"), ("gone.png", "missing")):
+        with pytest.raises(UnusableError, match=why):
+            read_sample(str(tmp_path / "a" / name), None, Target(32, 1))
