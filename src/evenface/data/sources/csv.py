@@ -188,7 +188,12 @@ def _read_cells(cells: pd.DataFrame, table: _Table) -> None:
     for name in ("start", "end"):
         if name in cells:
             numbers = pd.to_numeric(cells[name], errors="coerce")
-            bad = (numbers.isna() & cells[name].notna()) | (numbers < 0) | (numbers % 1 != 0) & numbers.notna()
+            bad = (
+                (numbers.isna() & cells[name].notna())
+                | (numbers < 0)
+                | (numbers > 2**53)
+                | (numbers % 1 != 0) & numbers.notna()
+            )
             _refuse(cells, bad.fillna(False), name, table, "is no whole number >= 0")
             cells[name] = numbers.astype("Int64")
     if {"start", "end"} <= set(cells):
