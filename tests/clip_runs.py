@@ -34,7 +34,13 @@ def rising_and_falling(folder: Path) -> Store:
 
 RECIPE = {
     "name": "clips",
-    "data": {"source": "clip-folder", "root": "nowhere", "size": 32, "channels": 1, "clips": {"frames": 3, "keep": 6}},
+    "data": {
+        "source": "clip-folder",
+        "root": str(Path(__file__).parent),
+        "size": 32,
+        "channels": 1,
+        "clips": {"frames": 3, "keep": 6},
+    },
     "protocol": {"kind": "holdout", "test": 0.3, "validation": 0.2},
     "network": {"name": "test_resnet", "temporal": {"kind": "bilstm", "hidden": 8, "layers": 1}},
     "training": {"epochs": 3, "batch_size": 8, "accelerator": "cpu", "precision": "32-true"},

@@ -129,7 +129,7 @@ def test_a_picture_is_decoded_once_even_where_it_is_explained(two_runs, tmp_path
 
 def test_after_an_error_of_its_own_the_worker_is_a_fresh_one(tmp_path, monkeypatch):
     def answered(error):
-        monkeypatch.setattr(worker, "_model", lambda *_: (_ for _ in ()).throw(error))
+        monkeypatch.setattr(worker, "_model", lambda *_, **__: (_ for _ in ()).throw(error))
         entry = Entry("0", "run", tmp_path, "a")
         return worker._answer(Asked(entry, tmp_path / "a.png"), Limits(), lambda share: None)["spoiled"]
 

@@ -117,15 +117,13 @@ def test_the_command_says_error_threshold_and_balance(run):
         calibrate(run, prior="x=1", resamples=5)
 
 
-def test_a_run_without_validation_says_so(run, tmp_path):
-    import shutil
-
-    other = tmp_path / "run"
-    shutil.copytree(run.folder, other)
-    (other / "validation.parquet").unlink()
+def test_a_run_without_validation_says_so(small_recipe, tmp_path):
+    other = ef.train(
+        small_recipe, out=tmp_path / "run", faces=False, **{"protocol.validation": 0.0, "training.epochs": 1}
+    )
     with pytest.raises(InputError, match="0 validation samples"):
-        workflows.calibrate(other)
-    assert not (other / "calibration.json").exists()
+        workflows.calibrate(other.folder)
+    assert not (other.folder / "calibration.json").exists()
 
 
 def test_printed_figures_are_those_of_the_stored_predictions():

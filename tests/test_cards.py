@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sealed import unsealed
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
 import evenface as ef
@@ -246,6 +247,7 @@ def test_a_card_names_a_file_of_weights_but_no_folder_of_this_machine(run, tmp_p
     recipe = tmp_path / "run" / "recipe.yaml"
     text = recipe.read_text("utf-8").replace("weights: random", "weights: /somewhere/of/mine/faces.safetensors")
     recipe.write_text(text, encoding="utf-8")
+    unsealed(recipe.parent)
     text = cards.markdown(cards.card_of(ef.Run.open(recipe.parent)))
     assert "faces.safetensors" in text
     assert "of/mine" not in text

@@ -122,5 +122,11 @@ def test_what_is_usual_is_the_mean_of_the_runs_sequences_else_the_samples_own():
     sample = np.random.default_rng(0).normal(size=(3, 2, 1)).astype(np.float32)
     model = SimpleNamespace()
     np.testing.assert_allclose(usual_sequence(model, sample), np.repeat(sample.mean(axis=0)[None], 3, axis=0))
+
+    class Gone:
+        @property
+        def store(self):
+            raise InputError("the store is not there")
+
     with pytest.raises(InputError, match="gone"):
-        usual_sequence(SimpleNamespace(run=SimpleNamespace(facts={"store": "nowhere"})), sample[:1])
+        usual_sequence(SimpleNamespace(run=Gone()), sample[:1])

@@ -244,7 +244,7 @@ def test_settings_that_cannot_be_are_refused_before_anything_is_done(run, tmp_pa
         ({"format": "torch-export", "int8": True}, "for ONNX only"),
         ({"tolerance": 0}, "tolerance must be above 0"),
         ({"out": tmp_path / "a.txt"}, "no name for such a file"),
-        ({"out": tmp_path}, "no name for such a file"),
+        ({"out": tmp_path}, "is a folder"),
     ):
         with pytest.raises(InputError, match=told):
             workflows.export(run.folder, **words)

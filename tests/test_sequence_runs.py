@@ -252,7 +252,7 @@ def test_other_numbers_are_refused_elsewhere(whole, root, tmp_path):
         ({"method.name": "one-vs-all", "method.width": 3}, "no option 'width'"),
         ({"loss.name": "adaptive"}, "Set method.name=one-vs-all"),
         ({"loss.name": "focall"}, "no loss 'focall'"),
-        ({"network.name": "resnet18", "network.recurrent": {}}, "gives sequences of numbers, the network resnet18"),
+        ({"network.name": "resnet18", "network.recurrent": {}}, "network.recurrent is of no effect on pictures"),
         ({"network.name": "resnet18"}, "network.recurrent is of no effect on pictures"),
         ({"augment.flip": 0.5}, "action units have no left and right"),
         ({"augment.added": True}, "action units have no left and right"),

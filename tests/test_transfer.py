@@ -271,7 +271,7 @@ def test_what_is_no_run_or_has_lost_its_weights_is_refused(run, others, tmp_path
     with refused("exists and holds something else"):
         predicted(run, on(others), out=tmp_path / "mine")
     (run / "weights.safetensors").write_bytes(b"half")
-    with refused("weights.safetensors cannot be read"):
+    with refused("weights.safetensors is damaged"):
         predicted(run, on(others))
     (run / "weights.safetensors").unlink()
     with refused("has no weights.safetensors"):

@@ -56,9 +56,9 @@ def _change(run, **facts):
     """Change what a run says of itself, as somebody would who knows how it is kept."""
     known = {key: value for key, value in json.loads((run / "run.json").read_text()).items() if key != SEAL}
     files = {
-        name: of for name, of in known["files"].items() if (run / name).is_file() and digest_file(run / name) == of
+        name: of for name, of in known["digests"].items() if (run / name).is_file() and digest_file(run / name) == of
     }
-    (run / "run.json").write_text(json.dumps(known | {"files": files} | facts))
+    (run / "run.json").write_text(json.dumps(known | {"digests": files} | facts))
 
 
 OPENING = {

@@ -102,7 +102,7 @@ def test_a_data_set_without_votes_is_told_what_it_lacks():
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"scheme": "all"}, "majority, multi, drawn"),
+        ({"scheme": "all"}, "'majority', 'multi', 'drawn' or 'distribution'"),
         ({"least": -1}, "least must"),
         ({"threshold": 0}, "threshold must"),
     ],

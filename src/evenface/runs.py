@@ -150,7 +150,7 @@ class Run:
         path = self.folder / name
         if not path.is_file():
             raise InputError(f"the run {self.folder} has no {name}", AGAIN)
-        known = self.facts.get("files", {}).get(name) if (self.folder / FACTS).is_file() else None
+        known = self.facts.get("digests", {}).get(name) if (self.folder / FACTS).is_file() else None
         if known is not None and known != (self.weights_digest if name == WEIGHTS else digest_file(path)):
             raise InputError(f"{path} is damaged: it is not as it was written (its digest is another)", AGAIN)
         return path
@@ -163,7 +163,7 @@ class Run:
         InputError
             Naming the first that is missing or was changed.
         """
-        for name in self.facts.get("files", {}):
+        for name in self.facts.get("digests", {}):
             self.file(name)
 
     @cached_property
@@ -214,7 +214,7 @@ class Run:
     @cached_property
     def validation(self) -> Predictions | None:
         """Predictions of the validation samples; none where nothing validates."""
-        there = (self.folder / VALIDATION).is_file() or VALIDATION in self.facts.get("files", {})
+        there = (self.folder / VALIDATION).is_file() or VALIDATION in self.facts.get("digests", {})
         return Predictions.load(self.file(VALIDATION)) if there else None
 
     @property
@@ -295,7 +295,7 @@ class Run:
                 temporary = stack.enter_context(atomic_write(self.folder / name))
                 said[name].save(temporary)
                 digests[name] = digest_file(temporary)
-            write_sealed(self.folder / FACTS, {**facts, "files": digests})
+            write_sealed(self.folder / FACTS, {**facts, "digests": digests})
 
     def log(self, text: str) -> None:
         """Add a line with the time to the run's log."""
