@@ -234,7 +234,7 @@ def test_means_of_runs_are_counts_of_all_of_them():
 
 def test_a_mean_beside_its_runs_is_a_count_of_all_of_them():
     draw = np.random.default_rng(10)
-    for _ in range(30):
+    for _ in range(10):
         seeds, size = int(draw.integers(2, 6)), int(draw.integers(50, 400))
         hits = draw.binomial(size, 0.7, seeds)
         row = [f"{value * 100:.4f}" for value in (*hits / size, hits.mean() / size)]

@@ -164,6 +164,7 @@ def test_the_readings_differ_in_what_lstm_runs_over():
             assert clips.take == "windows"
 
 
+@pytest.mark.slow
 def test_every_network_can_be_built():
     found = {}
     for name in RUNS:

@@ -12,12 +12,16 @@ from evenface.data.manifest import Manifest
 from evenface.methods import METHODS
 from evenface.training.trainer import Trainer
 
-every_method = pytest.mark.parametrize("name", sorted(METHODS))
+# In the plain suite: those that keep more than weights, have stages, or are several networks, and one that is neither.
+KEEPING = ("bbn", "crt", "dicc", "one-vs-all", "plain", "scn")
 # In the plain suite: the two that share more than gradients between processes, and one of those that do not.
 SHARING = ("dicc", "plain", "scn")
-each_in_two = pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in SHARING else pytest.mark.slow) for name in sorted(METHODS)]
-)
+
+
+def every_method(quick):
+    return pytest.mark.parametrize(
+        "name", [pytest.param(name, marks=() if name in quick else pytest.mark.slow) for name in sorted(METHODS)]
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +39,7 @@ def settings(name):
     return {"method.name": name, "training.epochs": 4, "training.average": 0.9, "training.checkpoint_minutes": 1e-4}
 
 
-@every_method
+@every_method(KEEPING)
 def test_a_killed_run_resumes_bit_for_bit(name, small_recipe, tmp_path):
     whole = fitted(small_recipe, out=tmp_path / "whole", **settings(name))
     assert np.isfinite(whole.history["train_loss"]).all()
@@ -62,7 +66,7 @@ def train_and_keep(rank, port, recipe, **options):
     as_rank(rank, 2, port, recipe, **options)
 
 
-@each_in_two
+@every_method(SHARING)
 def test_two_processes_end_with_the_same_state(name, small_recipe, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -52,7 +52,7 @@ def deadly(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGSEGV])
-@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize("times", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_reader_that_dies_for_another_reason_drops_nothing(deadly, by, times, tmp_path):
     store = deadly(times, by)
     assert len(store) == 4

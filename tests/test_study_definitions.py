@@ -172,6 +172,7 @@ def test_every_method_is_built_with_the_classes_of_its_data():
         build_method(load_recipe(recipe.model_dump(), small), np.array([40, 20, 16, 12, 10, 8, 6]), classes)
 
 
+@pytest.mark.slow
 def test_every_network_takes_its_size():
     plain = {"method": {"name": "plain"}, "loss": {"name": "cross-entropy"}}
     for recipe in parts()[1].values():

@@ -176,6 +176,7 @@ class TestPictures:
         with pytest.raises(ValueError, match="must be"):
             Renderer(size, samples)
 
+    @pytest.mark.slow
     def test_mediapipe_finds_the_faces(self):
         pytest.importorskip("mediapipe")
         from mediapipe.python.solutions.face_mesh import FaceMesh
