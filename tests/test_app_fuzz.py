@@ -24,7 +24,7 @@ from evenface.app.catalogue import Catalogue, identify
 from evenface.app.limits import Limits
 from evenface.app.telling import INSIDE
 
-QUICK, FULL = 75, 2_400
+QUICK, FULL = 150, 2_400
 SETTINGS = ["every", "window", "overlap", "smooth", "abstain", "prior", "margin", "model", "wait", "explain"]
 
 
