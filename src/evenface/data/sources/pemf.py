@@ -15,6 +15,7 @@ from evenface.data.manifest import Manifest, make_table
 from evenface.data.sources.layout import check_root, files_below, folders, listed
 from evenface.errors import InputError
 from evenface.filetypes import PICTURES, VIDEOS
+from evenface.places import user_path
 from evenface.registry import nearest
 
 LICENCE = (
@@ -81,7 +82,7 @@ def read(
             f"pemf: none of the {len(found)} clips in {root} is of {listed(classes)}, such as {found[0]}", EXPECTED
         )
     if people is not None:
-        notes += _with_attributes(rows, root / Path(people).expanduser())
+        notes += _with_attributes(rows, root / user_path(people))
     elif tables := [name for name in files_below(root) if name.lower().endswith(TABLES)]:
         notes.append(f"tables that are not read: {listed(tables)}; people: FILE.csv adds sex and age of the people")
     names = tuple(dict.fromkeys(classes.values()))
