@@ -1,8 +1,9 @@
 """What GRU and LSTM cost: six networks of one class against the rest each, or one network of all six classes.
 
 The network is F = 32, Q = 64, R = 64 on 10 steps of 936 numbers. Prediction is a call of the module in evaluation mode,
-the six one after the other, as runs are served. Training is :class:`Together` as runs use it, without validation. All
-turns of a round, each batch size with each network, follow one another, and those to be compared are neighbours.
+the six one after the other, as runs are served. Training is :class:`StackedTrainer` as runs use it, without
+validation. All turns of a round, each batch size with each network, follow one another, and those to be compared are
+neighbours.
 
 Memory is the kernel's largest resident size (VmHWM) of a process of its own, which predicts or trains with one network
 and one batch size, less the resident size after its imports; Linux only. Floating-point operations are those of the
@@ -28,13 +29,13 @@ from torch import nn
 
 from benchmarks.common import Figure, Result, cores, parser, report, summary
 from evenface.losses import CrossEntropyLoss
-from evenface.networks.batched import Shape
 from evenface.networks.detectors import Detectors
 from evenface.networks.recurrent import initialised
 from evenface.recipes.schema import Optimizer, Recurrent, Schedule, Training
 from evenface.training.allocator import keep_freed_memory
 from evenface.training.checkpoint import save_weights
-from evenface.training.together import Member, Together
+from evenface.training.stacked import MemberSpec, StackedTrainer
+from evenface.training.stacked.network import NetworkShape
 
 STEPS, INPUTS, CLASSES = 10, 936, 6
 DENSE, HIDDEN, TOP = 32, 64, 64
@@ -66,9 +67,9 @@ class Design:
         return CLASSES if self.way == "one-vs-all" else 1
 
     @property
-    def shape(self) -> Shape:
+    def shape(self) -> NetworkShape:
         """Shape of each of them."""
-        return Shape.of(self.settings, INPUTS, STEPS, CLASSES // self.networks)
+        return NetworkShape.of(self.settings, INPUTS, STEPS, CLASSES // self.networks)
 
     @property
     def settings(self) -> Recurrent:
@@ -97,7 +98,7 @@ class Design:
         }
 
 
-def forward_flops(shape: Shape) -> int:
+def forward_flops(shape: NetworkShape) -> int:
     """Count the operations in the matrix products of a sequence's prediction by one network.
 
     Torch's layers multiply the zero state before the first step too, which training here leaves out.
@@ -157,7 +158,7 @@ def training(design: Design, batch: int, steps: int) -> Callable[[], None]:
     labels, nobody = rng.integers(0, CLASSES, len(sequences)), np.arange(0)
     alone = design.networks > 1
     members = [
-        Member(
+        MemberSpec(
             seed,
             np.arange(len(sequences)),
             (labels == seed).astype(np.int64) if alone else labels,
@@ -173,7 +174,7 @@ def training(design: Design, batch: int, steps: int) -> Callable[[], None]:
         )
         for seed in range(design.networks)
     ]
-    together = Together(members, sequences, threads=1, quiet=True)
+    together = StackedTrainer(members, sequences, threads=1, quiet=True)
     return lambda: together.run(together.tracks[0].epoch + 1)
 
 

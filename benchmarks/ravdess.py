@@ -25,7 +25,7 @@ from evenface.evaluation.scores import shares
 from evenface.faces.store import Store
 from evenface.fitting.members import names_of, plan_one
 from evenface.recipes import Recipe, load_recipe
-from evenface.training.together import Together
+from evenface.training.stacked import StackedTrainer
 
 RECIPE, RESAMPLES = "ravdess-au", 2000
 CHOICES: dict[str, dict[str, Any]] = {
@@ -58,7 +58,7 @@ def predicted(recipe: Recipe, store: Store, left_out: Sequence[Sequence[str]], s
         own = recipe.model_copy(update={"seed": seed})
         split = Split(rows, rows[:0], rows[:0], ())
         members += [plan_one(name, own, store, split).member for name in names_of(recipe, store)]
-    together = Together(members, np.asarray(store.sequences), quiet=True)
+    together = StackedTrainer(members, np.asarray(store.sequences), quiet=True)
     together.fit()
     said = np.asarray(together.predict(np.arange(len(store)), "last"))
     said = said.reshape(seeds, len(left_out), -1, *said.shape[1:])

@@ -2,9 +2,9 @@
 
 Both sides have the same allocator settings and cores. The network is F = 32, Q = 64, R = 64 on 10 steps of 936
 numbers, batches of 32, dropout 0.2, one logit. The baseline is plain PyTorch: a module, autograd, ``Adam(fused=True)``;
-it is timed with one thread and with as many as there are cores, and the faster counts. Ours is :class:`Together` as it
-is used, with its orders, dropout draws and bookkeeping, but without validation, which the baseline has not either.
-Rounds of all take turns. The machine's rate is that of products of square matrices of 2,048. Leave the machine alone
+it is timed with one thread and with as many as there are cores, and the faster counts. Ours is :class:`StackedTrainer`
+as it is used, with its orders, dropout draws and bookkeeping, but without validation, which the baseline has not
+either. Rounds of all take turns. The machine's rate is that of products of square matrices of 2,048. Leave the machine alone
 meanwhile.
 """
 
@@ -19,10 +19,10 @@ from torch import nn
 
 from benchmarks.common import Figure, Result, cores, parser, report, summary
 from evenface.losses import CrossEntropyLoss
-from evenface.networks.batched import Shape
 from evenface.recipes.schema import Optimizer, Recurrent, Schedule, Training
 from evenface.training.allocator import keep_freed_memory
-from evenface.training.together import Member, Together
+from evenface.training.stacked import MemberSpec, StackedTrainer
+from evenface.training.stacked.network import NetworkShape
 
 STEPS, INPUTS, BATCH, SAMPLES = 10, 936, 32, 640
 SETTINGS = {"F": 32, "Q": 64, "R": 64, "batch": BATCH, "steps": STEPS, "inputs": INPUTS, "samples": SAMPLES}
@@ -66,7 +66,7 @@ def our_epoch(kind: str, sequences: np.ndarray, targets: np.ndarray, count: int)
     """Give what trains ``count`` members for one epoch, all together."""
     nobody, everybody = np.arange(0), np.arange(SAMPLES)
     members = [
-        Member(
+        MemberSpec(
             seed,
             everybody,
             targets,
@@ -80,7 +80,7 @@ def our_epoch(kind: str, sequences: np.ndarray, targets: np.ndarray, count: int)
         )
         for seed in range(count)
     ]
-    together = Together(members, sequences, threads=cores())
+    together = StackedTrainer(members, sequences, threads=cores())
 
     def epoch() -> None:
         together.run(together.tracks[0].epoch + 1)
@@ -139,7 +139,7 @@ def _figures(
 ) -> tuple[list[Figure], dict[str, object]]:
     middle = {name: statistics.median(values) for name, values in seconds.items()}
     one = min((name for name in middle if name.startswith("plain")), key=lambda name: middle[name])
-    flops = Shape(kind, "shared", INPUTS, STEPS, 1, 32, 64, 64).step_flops(BATCH)
+    flops = NetworkShape(kind, "shared", INPUTS, STEPS, 1, 32, 64, 64).step_flops(BATCH)
     six, all_of = "ours, 6", f"ours, {many}"
     ratios = [took / base for took, base in zip(seconds[six], seconds[one], strict=True)]
     gains = [many * base / took for took, base in zip(seconds[all_of], seconds[one], strict=True)]

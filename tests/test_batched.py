@@ -7,21 +7,21 @@ import pytest
 import torch
 
 from evenface.losses import LOSSES, build_loss
-from evenface.networks import batched_pass
-from evenface.networks.batched import (
+from evenface.networks.recurrent import initialised
+from evenface.recipes.schema import Optimizer, Recurrent
+from evenface.training.stacked import network as network_module
+from evenface.training.stacked.losses import StackedLosses, as_focal
+from evenface.training.stacked.network import (
     Buffers,
-    Pass,
-    Shape,
-    Stack,
+    NetworkShape,
+    StackedArrays,
+    StackedNetwork,
     network_of,
     predict_networks,
     shape_of,
     stacked,
 )
-from evenface.networks.recurrent import initialised
-from evenface.recipes.schema import Optimizer, Recurrent
-from evenface.training.stacked_losses import StackedLosses, as_focal
-from evenface.training.stacked_optimizers import StackedOptimizer
+from evenface.training.stacked.optimizers import StackedOptimizer
 
 WIDTHS = [(4, 7, 5), (6, 5, 9), (6, 7, 9)]
 ALL = [f"{kind} {norm}" for kind, norm in product(("gru", "lstm"), ("shared", "step", "none"))]
@@ -36,8 +36,8 @@ def networks(kind="gru", norm="shared", outputs=3):
 
 def through(made, index, sequences, mask=1.0):
     stack, batch = stacked(made), index.shape[1]
-    gradients = Stack(stack.shape, len(made))
-    one = Pass(stack, gradients, Buffers(stack.shape, len(made), batch, torch.device("cpu")), len(made))
+    gradients = StackedArrays(stack.shape, len(made))
+    one = StackedNetwork(stack, gradients, Buffers(stack.shape, len(made), batch, torch.device("cpu")), len(made))
     one.gather(sequences, index)
     return stack, gradients, one, one.forward(torch.full((len(made), batch, stack.shape.hidden), mask))
 
@@ -64,9 +64,9 @@ def test_logits_gradients_and_running_statistics_are_those_of_autograd(case):
 
 def test_both_products_of_the_dense_layer_give_the_same(monkeypatch):
     made, sequences, index = networks(), torch.randn(20, 5, 12), torch.randint(0, 20, (3, 8))
-    assert batched_pass._LINEAR is not None
+    assert network_module._LINEAR is not None
     one = through(made, index, sequences)[-1].clone()
-    monkeypatch.setattr(batched_pass, "_LINEAR", None)
+    monkeypatch.setattr(network_module, "_LINEAR", None)
     torch.testing.assert_close(through(made, index, sequences)[-1], one, rtol=1e-4, atol=1e-5)
 
 
@@ -127,7 +127,7 @@ def test_operations_are_counted_product_by_product(kind, gates):
     dense, wide = 2 * t * b * d * f, 2 * t * b * f * gates * q
     within = 2 * (t - 1) * b * q * gates * q  # nothing comes from before the first step
     ends = 2 * b * q * r + 2 * b * r * c
-    assert Shape(kind, "shared", d, t, c, f, q, r).step_flops(b) == 2 * dense + 3 * (wide + within + ends)
+    assert NetworkShape(kind, "shared", d, t, c, f, q, r).step_flops(b) == 2 * dense + 3 * (wide + within + ends)
 
 
 OPTIONS = {"focal": {"gamma": 1.5, "alpha": [0.2, 0.5, 2.0]}, "cosface": {"scale": 3.0, "gamma": 0.5}}

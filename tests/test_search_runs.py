@@ -16,7 +16,7 @@ from evenface.fitting.searching import searched
 from evenface.fitting.sequences import _job
 from evenface.recipes import load_recipe
 from evenface.runs import Run
-from evenface.training.together import Together
+from evenface.training.stacked import StackedTrainer
 
 OVER = {"network.recurrent.dense": [2, 5], "network.recurrent.hidden": [3, 8]}
 CLASSES = ("calm", "fear", "joy")
@@ -103,7 +103,7 @@ def test_test_data_change_nothing_and_validation_data_do(root, tmp_path):
             sequences[getattr(job.split, side)] = np.nan if side == "test" else 0
 
         def start(members, sequences=sequences):
-            return Together(members, sequences, quiet=True, diverged="end")
+            return StackedTrainer(members, sequences, quiet=True, diverged="end")
 
         [after] = searched([job], start)
         found[side] = {name: one.table.drop(columns="state") for name, one in after.found.items()}
@@ -119,7 +119,7 @@ def test_a_trial_that_diverges_is_passed_over(root, tmp_path):
     def start(members):
         wild = members[1].optimizer.model_copy(update={"lr": 1e30})
         made.append(
-            Together([members[0], replace(members[1], optimizer=wild), *members[2:]], sequences, diverged="end")
+            StackedTrainer([members[0], replace(members[1], optimizer=wild), *members[2:]], sequences, diverged="end")
         )
         return made[-1]
 
@@ -142,9 +142,9 @@ def test_a_run_whose_search_was_killed_goes_on(root, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return original(self, until)
 
-    original = Together.run
+    original = StackedTrainer.run
     with monkeypatch.context() as patch:
-        patch.setattr(Together, "run", killed)
+        patch.setattr(StackedTrainer, "run", killed)
         with pytest.raises(KeyboardInterrupt):
             trained(settings, tmp_path / "run")
     again = trained(settings, tmp_path / "run")

@@ -22,7 +22,7 @@ from evenface.fitting.sequences import Group
 from evenface.recipes import load_recipe
 from evenface.runs import Run
 from evenface.training.inference import score_sequences
-from evenface.training.together import Together
+from evenface.training.stacked import StackedTrainer
 
 CLASSES = ("calm", "fear", "joy")
 COUNTS = {"calm": 3, "fear": 1, "joy": 5}
@@ -151,7 +151,7 @@ def test_a_killed_run_resumes_bit_for_bit(whole, root, tmp_path, calls):
 
 
 def test_a_run_that_was_stopped_goes_on_and_an_ended_one_is_left_alone(whole, root, tmp_path, monkeypatch):
-    settings, say = recipe(root, **DETECTORS), Together._say
+    settings, say = recipe(root, **DETECTORS), StackedTrainer._say
 
     def press(self, epoch, *rest):
         say(self, epoch, *rest)
@@ -159,7 +159,7 @@ def test_a_run_that_was_stopped_goes_on_and_an_ended_one_is_left_alone(whole, ro
             os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Together, "_say", press)
+        patch.setattr(StackedTrainer, "_say", press)
         with pytest.raises(KeyboardInterrupt):
             trained(settings, tmp_path / "run")
     run = trained(settings, tmp_path / "run")
@@ -180,7 +180,7 @@ def test_runs_trained_as_one_are_as_if_each_were_alone_and_may_change_company(wh
     with monkeypatch.context() as patch:
         keep = Group._keep
         patch.setattr(Group, "_keep", lambda self: (keep(self), os.kill(os.getpid(), signal.SIGINT)))
-        patch.setattr(Together, "share", 0.5)
+        patch.setattr(StackedTrainer, "share", 0.5)
         short = [
             one.model_copy(update={"training": one.training.model_copy(update={"checkpoint_minutes": 1e-9})})
             for one in settings

@@ -10,11 +10,11 @@ from evenface.errors import InputError
 from evenface.losses import LOSSES, build_loss
 from evenface.networks.recurrent import initialised
 from evenface.recipes.schema import Optimizer, Recurrent, Schedule, Training
-from evenface.training import together as module
 from evenface.training.inference import figures
-from evenface.training.members import DRAWN_STEPS
 from evenface.training.schedules import rate_factor
-from evenface.training.together import Member, Together
+from evenface.training.stacked import MemberSpec, StackedTrainer
+from evenface.training.stacked import trainer as module
+from evenface.training.stacked.members import DRAWN_STEPS
 
 RNG = np.random.default_rng(0)
 SEQUENCES = RNG.normal(size=(60, 4, 3, 2)).astype(np.float32)
@@ -27,7 +27,7 @@ def member(seed, rows=40, *, loss="cross-entropy", classes=2, settings=(), train
     order = np.random.default_rng(seed).permutation(60)
     labels = LABELS if classes == 3 else (LABELS == 1).astype(np.int64)
     train, rest = order[:rows], order[rows:]
-    return Member(
+    return MemberSpec(
         seed,
         train,
         labels[train],
@@ -45,7 +45,7 @@ def member(seed, rows=40, *, loss="cross-entropy", classes=2, settings=(), train
 
 
 def fitted(*members, **options):
-    found = Together(members, SEQUENCES, mirrored=MIRRORED, **{"threads": 1, **options})
+    found = StackedTrainer(members, SEQUENCES, mirrored=MIRRORED, **{"threads": 1, **options})
     found.fit()
     return found
 
@@ -231,7 +231,7 @@ def test_checkpoints_on_the_way_change_nothing(tmp_path):
 
 def test_an_ended_member_stays_as_it_was():
     ones = [member(0), member(1)]
-    group = Together(ones, SEQUENCES, threads=1)
+    group = StackedTrainer(ones, SEQUENCES, threads=1)
     group.run(2)
     before = group.network(0, "last").state_dict()
     group.end(0)
@@ -244,9 +244,9 @@ def test_an_ended_member_stays_as_it_was():
 
 def test_some_members_state_moves_to_another_group():
     ones = [member(0), member(1), member(2)]
-    group = Together(ones, SEQUENCES, threads=1)
+    group = StackedTrainer(ones, SEQUENCES, threads=1)
     group.run(2)
-    other = Together([ones[2], ones[1]], SEQUENCES, threads=1)
+    other = StackedTrainer([ones[2], ones[1]], SEQUENCES, threads=1)
     other.restore(group.state([2, 1]))
     other.fit()
     assert_as_alone(other, 0, ones[2])
@@ -254,18 +254,18 @@ def test_some_members_state_moves_to_another_group():
 
 def test_predictions_have_a_place_for_each_member_and_logit():
     rows = np.array([5, 0, 7])
-    group = Together([member(0), member(1, network={"hidden": 9})], SEQUENCES)
+    group = StackedTrainer([member(0), member(1, network={"hidden": 9})], SEQUENCES)
     assert group.predict(rows).shape == (2, 3, 1)
-    mixed = Together([member(0), member(1, classes=3)], SEQUENCES).predict(rows)
+    mixed = StackedTrainer([member(0), member(1, classes=3)], SEQUENCES).predict(rows)
     assert [found.shape for found in mixed] == [(3, 1), (3, 3)]
 
 
 def test_predictions_are_averaged_with_the_mirrors_where_asked_for():
     plain, mirror = member(0), member(0, training={"mirror": True})
     rows = np.arange(9)
-    one = Together([plain], SEQUENCES).predict(rows)
-    other = Together([plain], MIRRORED).predict(rows)
-    both = Together([mirror], SEQUENCES, mirrored=MIRRORED).predict(rows)
+    one = StackedTrainer([plain], SEQUENCES).predict(rows)
+    other = StackedTrainer([plain], MIRRORED).predict(rows)
+    both = StackedTrainer([mirror], SEQUENCES, mirrored=MIRRORED).predict(rows)
     np.testing.assert_allclose(both, (one + other) / 2, rtol=1e-6)
 
 
@@ -293,17 +293,17 @@ def test_dropout_keeps_its_share_and_the_mean():
 )
 def test_what_cannot_be_trained_is_refused(one, words):
     with pytest.raises(InputError, match=words):
-        Together([one()], SEQUENCES)
+        StackedTrainer([one()], SEQUENCES)
 
 
 def test_a_loss_that_is_not_finite_is_told_with_the_members_name():
     with np.errstate(all="ignore"), pytest.raises(InputError, match="the bad one: the loss became nan in epoch 1"):
-        Together([member(0), member(1, name="the bad one")], np.where(BAD, np.nan, SEQUENCES)).fit()
+        StackedTrainer([member(0), member(1, name="the bad one")], np.where(BAD, np.nan, SEQUENCES)).fit()
 
 
 def test_a_member_that_diverges_can_end_by_itself(capsys):
     ones = [member(0), member(1)]
-    group = Together(ones, np.where(BAD, np.nan, SEQUENCES), threads=1, quiet=True, diverged="end")
+    group = StackedTrainer(ones, np.where(BAD, np.nan, SEQUENCES), threads=1, quiet=True, diverged="end")
     with np.errstate(all="ignore"):
         group.fit()
     assert [len(rows) for rows in group.histories] == [4, 1]

@@ -11,7 +11,7 @@ from evenface.faces.store import Store
 from evenface.losses import build_loss, build_one_vs_rest, detectors
 from evenface.recipes import Recipe
 from evenface.training.randomness import key
-from evenface.training.together import Member
+from evenface.training.stacked import MemberSpec
 
 ALL = "all"
 """Name of the one network of all classes."""
@@ -25,7 +25,7 @@ class Planned:
     ----------
     name : str
         Its class, or ``all``.
-    member : Member
+    member : MemberSpec
         What it learns, from what, and how.
     facts : dict
         Seed, widths and loss, for ``run.json``.
@@ -34,7 +34,7 @@ class Planned:
     """
 
     name: str
-    member: Member
+    member: MemberSpec
     facts: dict[str, Any]
     said: str = ""
 
@@ -74,12 +74,12 @@ def _facts(recipe: Recipe, seed: int, loss: dict[str, Any]) -> dict[str, Any]:
     return {"seed": seed, "network": recipe.network.recurrent.model_dump(mode="json"), **loss}
 
 
-def _member(recipe: Recipe, store: Store, split: Split, seed: int, loss: Any, own: int | None, name: str) -> Member:
+def _member(recipe: Recipe, store: Store, split: Split, seed: int, loss: Any, own: int | None, name: str) -> MemberSpec:
     """Make a member of a group; ``own`` is the class that it detects, or none."""
     labels = store.manifest.labels
     targets = labels if own is None else (labels == own).astype(np.int64)
     judges = assembly.judges(recipe, split)
-    return Member(
+    return MemberSpec(
         seed=seed,
         train=split.train,
         targets=targets[split.train],

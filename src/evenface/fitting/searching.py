@@ -8,7 +8,7 @@ from evenface.fitting.members import names_of, plan_one
 from evenface.fitting.writing import Job
 from evenface.recipes import Recipe
 from evenface.search import Found, Trains, Wanted, found_settings
-from evenface.training.members import Member
+from evenface.training.stacked import MemberSpec
 
 TRIALS = "search.sqlite"
 """Where the trials of a run are kept that shares them with no other."""
@@ -16,7 +16,7 @@ TRIALS = "search.sqlite"
 
 def searched(
     jobs: Sequence[Job],
-    start: Callable[[Sequence[Member]], Trains],
+    start: Callable[[Sequence[MemberSpec]], Trains],
     searches: Path | None = None,
     report: Callable[[float], None] | None = None,
 ) -> list[Job]:
@@ -50,7 +50,7 @@ def searched(
 
 
 def _wanted(job: Job, searches: Path | None) -> Wanted:
-    def member(name: str, recipe: Recipe) -> Member:
+    def member(name: str, recipe: Recipe) -> MemberSpec:
         return plan_one(name, recipe, job.store, job.split).member
 
     def basis(name: str, recipe: Recipe) -> str:

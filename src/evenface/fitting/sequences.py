@@ -16,7 +16,7 @@ from evenface.recipes import Recipe
 from evenface.runs import Run
 from evenface.training.allocator import keep_freed_memory
 from evenface.training.checkpoint import load_state, save_state
-from evenface.training.together import Member, Together
+from evenface.training.stacked import MemberSpec, StackedTrainer
 from evenface.training.trainer import CHECKPOINT
 
 Report = Callable[[float], None]
@@ -108,7 +108,7 @@ class Group:
         searching = trials / (trials + len(self.jobs))
         self.jobs = searched(self.jobs, self._trials, self.searches, lambda share: say(searching * share))
         minutes = min(job.recipe.training.checkpoint_minutes for job in self.jobs)
-        self.together = Together(
+        self.together = StackedTrainer(
             [one.member for job in self.jobs for one in job.networks],
             self.sequences,
             mirrored=self.mirrored,
@@ -131,10 +131,12 @@ class Group:
             self._end(number, job)
         say(1.0)
 
-    def _trials(self, members: Sequence[Member]) -> Together:
+    def _trials(self, members: Sequence[MemberSpec]) -> StackedTrainer:
         """Make what trains the trials of a search."""
         device = self.jobs[0].device
-        return Together(members, self.sequences, mirrored=self.mirrored, device=device, quiet=True, diverged="end")
+        return StackedTrainer(
+            members, self.sequences, mirrored=self.mirrored, device=device, quiet=True, diverged="end"
+        )
 
     def _spend(self) -> None:
         """Share the time since the last call out over the runs."""

@@ -14,14 +14,14 @@ from evenface.recipes.space import check_installed, with_settings
 from evenface.search.keeping import Kept
 from evenface.search.searches import Candidate, Search, Wanted, begun
 from evenface.search.trials import best_of
-from evenface.training.members import Member
+from evenface.training.stacked import MemberSpec
 
 MOST = 128
 """Networks that are trained as one at most: more are not faster, and take memory."""
 
 
 class Trains(Protocol):
-    """Many networks that train as one, see :class:`evenface.training.together.Together`."""
+    """Many networks that train as one, see :class:`evenface.training.stacked.trainer.StackedTrainer`."""
 
     def run(self, until: int) -> None:
         """Train all up to an epoch."""
@@ -69,7 +69,7 @@ class Found:
 
 def found_settings(
     wanted: Sequence[Wanted],
-    start: Callable[[Sequence[Member]], Trains],
+    start: Callable[[Sequence[MemberSpec]], Trains],
     report: Callable[[float], None] | None = None,
 ) -> list[dict[str, Found]]:
     """Search settings for the networks of runs, or go on where a search was stopped.
@@ -141,7 +141,7 @@ def trial_table(found: Mapping[str, Found]) -> pd.DataFrame:
 def _run(
     searches: Sequence[Search],
     places: Mapping[Path, Kept],
-    start: Callable[[Sequence[Member]], Trains],
+    start: Callable[[Sequence[MemberSpec]], Trains],
     report: Callable[[float], None] | None,
 ) -> None:
     """Go through the rounds of all searches."""
@@ -171,7 +171,7 @@ def _parts(searches: Sequence[Search]) -> Iterator[list[Candidate]]:
     yield part
 
 
-def _train(candidates: Sequence[Candidate], start: Callable[[Sequence[Member]], Trains]) -> None:
+def _train(candidates: Sequence[Candidate], start: Callable[[Sequence[MemberSpec]], Trains]) -> None:
     """Train trials side by side, and end those that are hopeless."""
     together = start([one.member for one in candidates])
     for epoch in sorted({epoch for one in candidates for epoch in one.looks}):

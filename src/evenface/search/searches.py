@@ -13,8 +13,8 @@ from evenface.recipes import Recipe
 from evenface.recipes.space import Range, ranges, with_settings
 from evenface.search.proposals import propose, round_of
 from evenface.search.trials import State, Trial, figure_of, hopeless
-from evenface.training.members import Member
 from evenface.training.schedules import standing
+from evenface.training.stacked import MemberSpec
 
 LOOKS = 20
 """How often in a training it is asked whether a trial is hopeless, about."""
@@ -55,7 +55,7 @@ class Wanted:
     recipe: Recipe
     names: tuple[str, ...]
     basis: Callable[[str, Recipe], str]
-    member: Callable[[str, Recipe], Member]
+    member: Callable[[str, Recipe], MemberSpec]
     file: Path
 
 
@@ -121,7 +121,7 @@ class Candidate:
         From 0.
     settings : dict of str to float
         What is tried.
-    member : Member
+    member : MemberSpec
         What is trained.
     curve : list of float
         Figures so far.
@@ -132,7 +132,7 @@ class Candidate:
     search: Search
     number: int
     settings: dict[str, float]
-    member: Member
+    member: MemberSpec
     curve: list[float] = field(default_factory=list)
     pruned: bool = False
 

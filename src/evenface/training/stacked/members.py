@@ -8,18 +8,18 @@ from torch import Tensor, nn
 
 from evenface.errors import InputError
 from evenface.imbalance import draw, sampling_probabilities
-from evenface.networks.batched import Shape
 from evenface.recipes.schema import Optimizer, Recurrent, Schedule, Training
 from evenface.training.randomness import key, permutation, uniforms
 from evenface.training.schedules import Standing, rate_factor, standing
-from evenface.training.stacked_optimizers import check_optimizer
+from evenface.training.stacked.network import NetworkShape
+from evenface.training.stacked.optimizers import check_optimizer
 
 DRAWN_STEPS = 32
 """Steps whose dropout is drawn at a time."""
 
 
 @dataclass(frozen=True, eq=False)
-class Member:
+class MemberSpec:
     """A network of sequences, its data and its settings; all that is random is a pure function of its own seed.
 
     Parameters
@@ -157,14 +157,14 @@ class Member:
 
 
 @dataclass
-class Track:
+class MemberState:
     """How far a member has come; everything that a checkpoint keeps of it.
 
     Parameters
     ----------
-    member : Member
+    member : MemberSpec
         Whose.
-    shape : Shape
+    shape : NetworkShape
         Of its network.
     weights : dict of str to Tensor
         Its network's arrays.
@@ -182,8 +182,8 @@ class Track:
         Epoch after which somebody ended it.
     """
 
-    member: Member
-    shape: Shape
+    member: MemberSpec
+    shape: NetworkShape
     weights: dict[str, Tensor]
     moments: list[dict[str, Tensor]] = field(default_factory=list)
     best: dict[str, Tensor] = field(default_factory=dict)
@@ -221,7 +221,7 @@ class Track:
         return member.optimizer.lr * factor
 
 
-def alike_in(members: Sequence[Member], places: Iterable[int]) -> list[list[int]]:
+def alike_in(members: Sequence[MemberSpec], places: Iterable[int]) -> list[list[int]]:
     """Part the members at some places into groups that can be stacked."""
     groups: dict[tuple[object, ...], list[int]] = {}
     for place in places:

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from evenface.errors import InputError
-from evenface.networks.batched import Stack
 from evenface.recipes.schema import Optimizer
+from evenface.training.stacked.network import StackedArrays
 
 MOMENTS = {"adam": 2, "adamw": 2, "sgd": 1}
 """How many numbers each optimiser keeps of every parameter."""
@@ -33,14 +33,14 @@ class StackedOptimizer:
 
     Parameters
     ----------
-    weights, gradients : Stack
+    weights, gradients : StackedArrays
         What is moved, and by what.
     settings : Optimizer
         The recipe's section.
 
     Attributes
     ----------
-    moments : list of Stack
+    moments : list of StackedArrays
         What the optimiser keeps of each parameter.
 
     Notes
@@ -48,10 +48,10 @@ class StackedOptimizer:
     Members of equal learning rate and number of steps are moved by one call of torch's fused optimisers.
     """
 
-    def __init__(self, weights: Stack, gradients: Stack, settings: Optimizer) -> None:
+    def __init__(self, weights: StackedArrays, gradients: StackedArrays, settings: Optimizer) -> None:
         self.settings, self.gradients = settings, gradients
         device = weights.flat.device
-        self.moments = [Stack(weights.shape, weights.members, device) for _ in range(MOMENTS[settings.name])]
+        self.moments = [StackedArrays(weights.shape, weights.members, device) for _ in range(MOMENTS[settings.name])]
         self.stacks = (weights, gradients, *self.moments)
         self._views: dict[tuple[int, int], list[tuple[float, list[list[Tensor]]]]] = {}
 

@@ -10,16 +10,14 @@ import numpy as np
 import torch
 
 from evenface.errors import InputError
-from evenface.networks.batched import Shape, network_of, predict_networks
 from evenface.networks.recurrent import SequenceNetwork, initialised
 from evenface.progress import Bar, progress
 from evenface.training.checkpoint import load_state, save_state
-from evenface.training.chunk import Chunk, Pool, Workers
 from evenface.training.interrupt import Interrupt, deferred_interrupt
-from evenface.training.members import Member, Track, alike_in
 from evenface.training.schedules import Standing
-
-__all__ = ["CHECKPOINT", "Member", "Together"]
+from evenface.training.stacked.group import SequenceBank, StackedGroup, TrainingThreads
+from evenface.training.stacked.members import MemberSpec, MemberState, alike_in
+from evenface.training.stacked.network import NetworkShape, network_of, predict_networks
 
 CHECKPOINT = "together.safetensors"
 LARGEST_CHUNK = 12
@@ -29,12 +27,12 @@ _KEPT = ("weights", "moments", "best", "epoch", "step", "loss_sum", "history", "
 Which = Literal["selected", "last"]
 
 
-class Together:
+class StackedTrainer:
     """Trains members, of any settings, on the same sequences.
 
     Parameters
     ----------
-    members : sequence of Member
+    members : sequence of MemberSpec
         M of them.
     sequences : ndarray of shape (N, T, P, D)
         float32, possibly memory-mapped; what members need of it is held in memory.
@@ -72,7 +70,7 @@ class Together:
 
     def __init__(
         self,
-        members: Sequence[Member],
+        members: Sequence[MemberSpec],
         sequences: np.ndarray,
         *,
         mirrored: np.ndarray | None = None,
@@ -96,8 +94,8 @@ class Together:
         if mirrored is None and any(member.needs_mirror for member in members):
             raise InputError("members ask for mirrored sequences, and none were given")
         self.tracks = [self._start(member) for member in members]
-        self._chunks: dict[tuple[int, ...], Chunk] = {}
-        self._pool: Pool | None = None
+        self._chunks: dict[tuple[int, ...], StackedGroup] = {}
+        self._pool: SequenceBank | None = None
         self._restored = folder is None
 
     def fit(self) -> None:
@@ -125,7 +123,7 @@ class Together:
             title = f"training {len(self.members)} networks"
             shown = nullcontext(_UNSEEN) if self.quiet else progress(title, total, done)
             bar = stack.enter_context(shown)
-            workers = stack.enter_context(Workers(self.threads))
+            workers = stack.enter_context(TrainingThreads(self.threads))
             while (epoch := self._epoch()) is not None and epoch < until:
                 self._run_epoch(epoch, workers, interrupt, bar)
         self._save()
@@ -226,25 +224,25 @@ class Together:
             for name in _KEPT:
                 setattr(self.tracks[place], name, kept[name])
 
-    def _start(self, member: Member) -> Track:
+    def _start(self, member: MemberSpec) -> MemberState:
         _, steps, *rest = self.sequences.shape
         inputs = int(np.prod(rest))
         network = initialised(member.network, inputs, steps, member.outputs, member.weights_seed())
         weights = {name: value.detach().clone() for name, value in network.state_dict().items() if value.ndim}
-        return Track(member, Shape.of(member.network, inputs, steps, member.outputs), weights)
+        return MemberState(member, NetworkShape.of(member.network, inputs, steps, member.outputs), weights)
 
     def _epoch(self) -> int | None:
         """Give the earliest epoch that a member has yet to take part in."""
         return min((track.epoch for track in self.tracks if track.trains(track.epoch)), default=None)
 
-    def _run_epoch(self, epoch: int, workers: Workers, interrupt: Interrupt, bar: Bar) -> None:
+    def _run_epoch(self, epoch: int, workers: TrainingThreads, interrupt: Interrupt, bar: Bar) -> None:
         chunks = self._stacked(epoch)
         failed = False
 
         def paused() -> bool:
             return failed or interrupt.pressed or time.monotonic() > self._due
 
-        def run(chunk: Chunk) -> None:
+        def run(chunk: StackedGroup) -> None:
             nonlocal failed
             try:
                 chunk.run(epoch, paused, bar, self.diverged)
@@ -260,7 +258,7 @@ class Together:
         if all(track.epoch > epoch for chunk in chunks for track in chunk.tracks):
             self._say(epoch, chunks, bar)
 
-    def _say(self, epoch: int, chunks: Iterable[Chunk], bar: Bar) -> None:
+    def _say(self, epoch: int, chunks: Iterable[StackedGroup], bar: Bar) -> None:
         rows = [track.history[-1] for chunk in chunks for track in chunk.tracks]
         count = f"{len(rows)} network{'s' if len(rows) > 1 else ''}"
         text = f"epoch {epoch + 1}  {count}  loss {np.mean([row['train_loss'] for row in rows]):.4f}"
@@ -272,7 +270,7 @@ class Together:
         bar.say(text)
         self.log(text)
 
-    def _stacked(self, epoch: int) -> list[Chunk]:
+    def _stacked(self, epoch: int) -> list[StackedGroup]:
         """Stack those who take part in an epoch; who has not changed neighbours stays as it is."""
         taking = [place for place, track in enumerate(self.tracks) if track.trains(epoch)]
         wanted = [group for some in alike_in(self.members, taking) for group in self._cut(some)]
@@ -281,7 +279,9 @@ class Together:
             if group not in wanted:
                 chunk.settle()
         for group in wanted:
-            self._chunks[group] = old.get(group) or Chunk([self.tracks[place] for place in group], self._gathered())
+            self._chunks[group] = old.get(group) or StackedGroup(
+                [self.tracks[place] for place in group], self._gathered()
+            )
         return list(self._chunks.values())
 
     def _cut(self, places: list[int]) -> list[tuple[int, ...]]:
@@ -296,11 +296,11 @@ class Together:
         parts = np.array_split(sorted(places, key=lambda place: (widths(place), place)), count)
         return [tuple(sorted(part.tolist(), key=lambda place: (-self.members[place].steps, place))) for part in parts]
 
-    def _gathered(self) -> Pool:
+    def _gathered(self) -> SequenceBank:
         if self._pool is None:
             rows = np.unique(np.concatenate([rows for one in self.members for rows in (one.train, one.validation)]))
             mirrored = self.mirrored if any(member.needs_mirror for member in self.members) else None
-            self._pool = Pool(self.sequences, mirrored, rows, self.device)
+            self._pool = SequenceBank(self.sequences, mirrored, rows, self.device)
         return self._pool
 
     def _settle(self) -> None:

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from evenface.errors import InputError
-from evenface.networks.batched import Buffers, Pass, Stack, probabilities
 from evenface.training.inference import figures
-from evenface.training.members import DRAWN_STEPS, Track
-from evenface.training.stacked_losses import StackedLosses
-from evenface.training.stacked_optimizers import StackedOptimizer
+from evenface.training.stacked.losses import StackedLosses
+from evenface.training.stacked.members import DRAWN_STEPS, MemberState
+from evenface.training.stacked.network import Buffers, StackedArrays, StackedNetwork, probabilities
+from evenface.training.stacked.optimizers import StackedOptimizer
 
 
-class Pool:
+class SequenceBank:
     """All sequences that members ask for, and their mirrors, where the networks run.
 
     Parameters
@@ -45,22 +45,22 @@ class Pool:
         return np.asarray(np.searchsorted(self.rows, rows) + mirrored * len(self.rows), dtype=np.int64)
 
 
-class Chunk:
+class StackedGroup:
     """Members that are stacked.
 
     Parameters
     ----------
-    tracks : sequence of Track
+    tracks : sequence of MemberState
         All at the same epoch; alike in all but widths, data, seed, rates and losses; those of most steps first.
-    pool : Pool
+    pool : SequenceBank
         Their sequences.
     """
 
-    def __init__(self, tracks: Sequence[Track], pool: Pool) -> None:
+    def __init__(self, tracks: Sequence[MemberState], pool: SequenceBank) -> None:
         self.tracks, self.pool, self.device = list(tracks), pool, pool.sequences.device
         first = tracks[0].member
         shape = tracks[0].shape.around([track.shape for track in tracks[1:]])
-        self.weights, self.gradients = (Stack(shape, len(tracks), self.device) for _ in range(2))
+        self.weights, self.gradients = (StackedArrays(shape, len(tracks), self.device) for _ in range(2))
         self.optimizer = StackedOptimizer(self.weights, self.gradients, first.optimizer)
         self.losses = StackedLosses(
             [track.member.loss for track in tracks], first.classes, one_output=first.one_output, device=self.device
@@ -99,7 +99,7 @@ class Chunk:
         self._settled = False
         buffers = Buffers(self.weights.shape, len(tracks), tracks[0].member.batch, self.device)
         steps = [track.member.steps for track in tracks]
-        walk = Walk(tracks, self.pool, epoch, self.weights.shape.hidden, self.device)
+        walk = EpochBatches(tracks, self.pool, epoch, self.weights.shape.hidden, self.device)
         for step in range(max(track.step for track in tracks), steps[0]):
             count = sum(own > step for own in steps)
             self._step(walk, buffers, step, count)
@@ -110,7 +110,7 @@ class Chunk:
                 return
         self._close(buffers, diverged)
 
-    def _step(self, walk: "Walk", buffers: Buffers, step: int, count: int) -> None:
+    def _step(self, walk: "EpochBatches", buffers: Buffers, step: int, count: int) -> None:
         network = walk.network(self.weights, self.gradients, buffers, count)
         network.gather(self.pool.sequences, walk.rows[:count, step])
         logits = network.forward(walk.kept(step)[:count])
@@ -162,7 +162,7 @@ class Chunk:
         return found
 
     def _predict(self, buffers: Buffers, rows: np.ndarray) -> np.ndarray:
-        network = Pass(self.weights, self.gradients, buffers, len(self.tracks))
+        network = StackedNetwork(self.weights, self.gradients, buffers, len(self.tracks))
         batch, parts = buffers.sequences.shape[1], []
         for start in range(0, rows.shape[1], batch):
             index = torch.from_numpy(rows[:, start : start + batch]).to(self.device)
@@ -172,14 +172,14 @@ class Chunk:
         return np.concatenate([1 - found, found], axis=-1) if self.losses.one_output else found
 
 
-class Walk:
+class EpochBatches:
     """What members meet in the steps of one epoch.
 
     Parameters
     ----------
-    tracks : sequence of Track
+    tracks : sequence of MemberState
         Those of most steps first.
-    pool : Pool
+    pool : SequenceBank
         Where sequences are.
     epoch : int
         Which.
@@ -189,7 +189,9 @@ class Walk:
         Where it shall be.
     """
 
-    def __init__(self, tracks: Sequence[Track], pool: Pool, epoch: int, width: int, device: torch.device) -> None:
+    def __init__(
+        self, tracks: Sequence[MemberState], pool: SequenceBank, epoch: int, width: int, device: torch.device
+    ) -> None:
         self.tracks, self.epoch, self.device = tracks, epoch, device
         longest, self.batch = tracks[0].member.steps, tracks[0].member.batch
         rows = np.zeros((len(tracks), longest * self.batch), dtype=np.int64)
@@ -204,10 +206,10 @@ class Walk:
         self.targets = torch.from_numpy(targets.reshape(shape)).to(device)
         self._kept = torch.zeros(len(tracks), min(longest, DRAWN_STEPS), self.batch, width)
         self._part = -1
-        self._network: Pass | None = None
+        self._network: StackedNetwork | None = None
         self._rates = [track.rate(0) if track.member.schedule.name != "cosine" else None for track in tracks]
 
-    def rate(self, track: Track, step: int) -> float:
+    def rate(self, track: MemberState, step: int) -> float:
         """Give a learning rate; only the cosine's changes within an epoch."""
         known = self._rates[self.tracks.index(track)]
         return track.rate(step) if known is None else known
@@ -223,14 +225,14 @@ class Walk:
                     kept[: len(drawn), :, : drawn.shape[2]] = drawn
         return self._kept[:, place].to(self.device)
 
-    def network(self, weights: Stack, gradients: Stack, buffers: Buffers, count: int) -> Pass:
+    def network(self, weights: StackedArrays, gradients: StackedArrays, buffers: Buffers, count: int) -> StackedNetwork:
         """Give the pass of the first members, the last one's as long as they are as many."""
         if self._network is None or self._network.members != count:
-            self._network = Pass(weights, gradients, buffers, count)
+            self._network = StackedNetwork(weights, gradients, buffers, count)
         return self._network
 
 
-class Workers:
+class TrainingThreads:
     """Threads that train one chunk after the other, each on one core; a context.
 
     Parameters
@@ -243,7 +245,7 @@ class Workers:
         self.before = torch.get_num_threads()
         self.pool = ThreadPoolExecutor(threads, initializer=lambda: torch.set_num_threads(1))
 
-    def __enter__(self) -> "Workers":
+    def __enter__(self) -> "TrainingThreads":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -251,7 +253,7 @@ class Workers:
         # The last thread that says so decides for all threads that torch has yet to see.
         torch.set_num_threads(self.before)
 
-    def run(self, work: Callable[[Chunk], None], chunks: Sequence[Chunk]) -> None:
+    def run(self, work: Callable[[StackedGroup], None], chunks: Sequence[StackedGroup]) -> None:
         """Work through all chunks, and raise what the first that failed raised."""
         futures = [self.pool.submit(work, chunk) for chunk in chunks]
         wait(futures)
