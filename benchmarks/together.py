@@ -4,8 +4,8 @@ Both sides have the same allocator settings and cores. The network is F = 32, Q 
 numbers, batches of 32, dropout 0.2, one logit. The baseline is plain PyTorch: a module, autograd, ``Adam(fused=True)``;
 it is timed with one thread and with as many as there are cores, and the faster counts. Ours is :class:`StackedTrainer`
 as it is used, with its orders, dropout draws and bookkeeping, but without validation, which the baseline has not
-either. Rounds of all take turns. The machine's rate is that of products of square matrices of 2,048. Leave the machine alone
-meanwhile.
+either. Rounds of all take turns. The machine's rate is that of products of square matrices of 2,048. Leave the
+machine alone meanwhile.
 """
 
 import statistics
