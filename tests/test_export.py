@@ -11,7 +11,6 @@ import numpy as np
 import onnx
 import pandas as pd
 import pytest
-import torch
 from typer.testing import CliRunner
 
 import evenface as ef
@@ -23,7 +22,6 @@ from evenface.exporting.comparing import latencies
 from evenface.faces.store import Store
 from evenface.recipes import load_recipe
 from evenface.runs import Run
-from evenface.serving.form import Form
 from evenface.serving.onnx_model import DIGITS, SEAL, OnnxModel, sealed
 from evenface.serving.opening import open_model
 
@@ -52,12 +50,6 @@ def traced(exported):
     return onnx.load(exported.path)
 
 
-@pytest.fixture(scope="module")
-def program(run, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("program")
-    return workflows.export(run.folder, format="torch-export", out=folder / "small.pt2").path
-
-
 def stored(run, side="test"):
     store, table = Store.open(run.facts["store"]), pd.read_parquet(run.folder / "split.parquet")
     table = table[table["side"] == side]
@@ -83,10 +75,10 @@ def test_the_file_says_what_the_run_said_and_knows_what_the_run_knows(run, expor
     assert f"file    {exported.path}" in exported.lines
 
 
-def test_the_file_names_no_folder_of_this_machine(run, exported, program, people_folder):
-    for content in (exported.path.read_bytes(), program.read_bytes()):
-        for word in (str(people_folder), str(Path(ef.__file__).parent), "site-packages", run.facts["store"]):
-            assert word.encode() not in content, word
+def test_the_file_names_no_folder_of_this_machine(run, exported, people_folder):
+    content = exported.path.read_bytes()
+    for word in (str(people_folder), str(Path(ef.__file__).parent), "site-packages", run.facts["store"]):
+        assert word.encode() not in content, word
 
 
 def test_no_option_of_a_source_names_a_folder_of_this_machine(tmp_path):
@@ -104,20 +96,6 @@ def test_no_option_of_a_source_names_a_folder_of_this_machine(tmp_path):
     assert (told["data"]["root"], told["data"]["table"], told["plugins"]) == (None, "table.csv", ["mine.py"])
     assert told["network"]["weights"] == "weights.safetensors"
     assert told["data"]["columns"] == {"path": "sub/file"}
-
-
-def test_a_program_of_torch_answers_alike_and_is_not_opened_here(run, program):
-    words = {"evenface.classes": "", "evenface.form": ""}
-    module = torch.export.load(program, extra_files=words).module()
-    model, (_, images) = open_model(run.folder), stored(run)
-    with torch.no_grad():
-        for rows in (1, 5):
-            found = module(torch.from_numpy(images[:rows].copy())).numpy()
-            np.testing.assert_allclose(found, model.ask(images[:rows]), atol=1e-5)
-    assert json.loads(words["evenface.classes"]) == list(model.classes)
-    assert Form.from_dict(json.loads(words["evenface.form"])) == model.form
-    with pytest.raises(InputError, match="unpickles"):
-        open_model(program)
 
 
 WITHOUT = """
@@ -240,10 +218,9 @@ def test_what_is_wrong_with_a_file_is_told_in_a_sentence(exported, tmp_path, spo
 
 def test_settings_that_cannot_be_are_refused_before_anything_is_done(run, tmp_path):
     for words, told in (
-        ({"format": "tflite"}, "format must be one of"),
-        ({"format": "torch-export", "int8": True}, "for ONNX only"),
         ({"tolerance": 0}, "tolerance must be above 0"),
         ({"out": tmp_path / "a.txt"}, "no name for such a file"),
+        ({"out": tmp_path / "a.pt2"}, "no name for such a file"),
         ({"out": tmp_path}, "is a folder"),
     ):
         with pytest.raises(InputError, match=told):

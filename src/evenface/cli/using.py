@@ -114,20 +114,17 @@ def explain(
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
     *,
-    format: Annotated[  # noqa: A002, what it is called
-        Literal["onnx", "torch-export"], typer.Option(help="onnx runs without torch; torch-export is torch's own.")
-    ] = "onnx",
     out: Annotated[Path | None, typer.Option(help="The file; by default model.onnx in the run folder.")] = None,
     int8: Annotated[bool, typer.Option("--int8", help="In 8 bits; what that costs is measured.")] = False,
     tolerance: Annotated[float, typer.Option(help="Largest difference from the run's scores that is borne.")] = 1e-4,
     limit: Annotated[float, typer.Option(help="Largest loss of balanced accuracy that is borne for 8 bits.")] = 0.01,
     trust_plugins: Trust = False,
 ) -> None:
-    """Write a run as one file, and compare it with the run.
+    """Write a run as one ONNX file, and compare it with the run.
 
     Both are asked of the run's own test and validation samples; a file that differs is not kept.
     """
     from evenface import workflows
 
     chosen: dict[str, Any] = {"out": out, "int8": int8, "tolerance": tolerance, "limit": limit}
-    echo(workflows.export(run, format=format, **chosen, trust_plugins=trust_plugins).lines)
+    echo(workflows.export(run, **chosen, trust_plugins=trust_plugins).lines)

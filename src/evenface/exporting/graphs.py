@@ -1,6 +1,5 @@
-"""A trained method as one graph, from samples as they are stored to scores; as ONNX or as torch's own program."""
+"""A trained method as one ONNX graph, from stored samples to scores."""
 
-import io
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
@@ -63,7 +62,7 @@ def onnx_graph(asked: Asked) -> Any:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise InputError(f"{error.name} is not installed", "Install it: pip install 'evenface[export]'.") from error
-    with _tracing("ONNX"):
+    with _tracing():
         program = torch.onnx.export(
             asked,
             (asked.example(),),
@@ -117,27 +116,8 @@ def onnx_bytes(model: Any, words: Mapping[str, str], *, about: str) -> bytes:
     return sealed(model.SerializeToString())
 
 
-def program_bytes(asked: Asked, words: Mapping[str, str]) -> bytes:
-    """Trace into a program of torch's, with metadata as extra files; the content of a ``.pt2`` file.
-
-    Raises
-    ------
-    InputError
-        If the network has parts that cannot be traced.
-    """
-    with _tracing("torch.export"):
-        example = (asked.example(),)
-        program = torch.export.export(asked, example, dynamic_shapes=({0: torch.export.Dim("batch", min=1)},))
-        for module in program.graph_module.modules():
-            for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
-                node.meta.pop("stack_trace", None)  # names folders of this machine
-        buffer = io.BytesIO()
-        torch.export.save(program, buffer, extra_files=dict(words))
-    return buffer.getvalue()
-
-
 @contextmanager
-def _tracing(what: str) -> Iterator[None]:
+def _tracing() -> Iterator[None]:
     """Trace without gradients and in silence; turn what cannot be traced into a sentence."""
     logging.disable(logging.ERROR)
     try:
@@ -146,6 +126,6 @@ def _tracing(what: str) -> Iterator[None]:
             yield
     except Exception as error:  # torch wraps what happened in errors of many classes
         why = str(error.__cause__ or error).strip().splitlines()[0]
-        raise InputError(f"this network cannot be written as {what} ({why})") from error
+        raise InputError(f"this network cannot be written as ONNX ({why})") from error
     finally:
         logging.disable(logging.NOTSET)

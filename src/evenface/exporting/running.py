@@ -4,7 +4,7 @@ import shutil
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -20,7 +20,7 @@ from evenface.exporting.comparing import (
     latencies,
     parity,
 )
-from evenface.exporting.graphs import Asked, onnx_bytes, onnx_graph, program_bytes
+from evenface.exporting.graphs import Asked, onnx_bytes, onnx_graph
 from evenface.exporting.quantising import SAMPLES, quantised
 from evenface.exporting.samples import Samples
 from evenface.files import atomic_write, check_place
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
     from evenface.serving.model import Model
 
-Format = Literal["onnx", "torch-export"]
-NAMES = {"onnx": "model.onnx", "torch-export": "model.pt2"}
 TOLERANCE, LIMIT = 1e-4, 0.01
 
 
@@ -91,24 +89,21 @@ _ROUNDED = {
 def export_run(
     run: Run,
     *,
-    kind: Format = "onnx",
     out: Path | None = None,
     int8: bool = False,
     tolerance: float = TOLERANCE,
     limit: float = LIMIT,
 ) -> Exported:
-    """Write a run as one file.
+    """Write a run as one ONNX file.
 
     Parameters
     ----------
     run : Run
         One that has ended.
-    kind : {"onnx", "torch-export"}
-        What is written.
     out : Path, optional
-        The file; by default ``model.onnx`` or ``model.pt2`` in the run folder, in 8 bits ``model-int8.onnx``.
+        The file; by default ``model.onnx`` in the run folder, in 8 bits ``model-int8.onnx``.
     int8 : bool
-        Write ONNX in 8 bits.
+        Write it in 8 bits.
     tolerance : float
         Largest difference from the run's scores that is borne, of the file in 32 bits.
     limit : float
@@ -124,10 +119,10 @@ def export_run(
         If anything given cannot be used, the file says something else than the run, or 8 bits cost too much; nothing
         is written then.
     """
-    _check(run, kind, tolerance, limit, int8=int8)
-    path = out or run.folder / (f"{Path(NAMES[kind]).stem}-int8.onnx" if int8 else NAMES[kind])
-    if path.is_dir() or path.suffix != Path(NAMES[kind]).suffix:
-        raise InputError(f"{path} is no name for such a file", f"Give one that ends with {Path(NAMES[kind]).suffix}.")
+    _check(run, tolerance, limit)
+    path = out or run.folder / ("model-int8.onnx" if int8 else "model.onnx")
+    if path.is_dir() or path.suffix != ".onnx":
+        raise InputError(f"{path} is no name for such a file", "Give one that ends with .onnx.")
     check_place(path)
     samples = Samples.of(run)
     validation = len(samples.rows("validation"))
@@ -141,7 +136,7 @@ def export_run(
     steps = 2 + batches_of(samples) + (1 + -(-validation // BATCH) if int8 else 0)
     with tempfile.TemporaryDirectory() as folder, progress("exporting", steps) as bar:
         work = _Work(run, model, asked, samples, Path(folder), bar)
-        made = _written(work, kind, tolerance)
+        made = _written(work, tolerance)
         models: dict[str, Model] = {"run": model, "file": made.model}
         if int8:
             made = _smaller(work, made, limit)
@@ -155,11 +150,7 @@ def export_run(
     return found
 
 
-def _check(run: Run, kind: str, tolerance: float, limit: float, *, int8: bool) -> None:
-    if kind not in NAMES:
-        raise InputError(f"format must be one of {', '.join(NAMES)}, got {kind!r}")
-    if int8 and kind != "onnx":
-        raise InputError("8 bits are for ONNX only", "Leave int8 out, or take format onnx.")
+def _check(run: Run, tolerance: float, limit: float) -> None:
     if not (0 < tolerance < float("inf") and 0 <= limit < float("inf")):
         raise InputError(
             f"tolerance must be above 0 and limit at least 0, both finite, got {tolerance:g} and {limit:g}"
@@ -205,17 +196,11 @@ class _Made:
     cost: Cost | None = None
 
 
-def _written(work: _Work, kind: Format, tolerance: float) -> _Made:
+def _written(work: _Work, tolerance: float) -> _Made:
     """Write in 32 bits, and refuse what differs."""
-    file, graph = work.folder / NAMES[kind], None
-    words = work.describe().words()
-    if kind == "onnx":
-        graph = onnx_graph(work.asked)
-        file.write_bytes(onnx_bytes(graph, words, about=work.about))
-        model: Model = OnnxModel(file, threads=torch.get_num_threads())
-    else:
-        file.write_bytes(program_bytes(work.asked, words))
-        model = Answering(work.model, _answers(torch.export.load(file).module()))
+    file, graph = work.folder / "model.onnx", onnx_graph(work.asked)
+    file.write_bytes(onnx_bytes(graph, work.describe().words(), about=work.about))
+    model = OnnxModel(file, threads=torch.get_num_threads())
     work.bar(1)
     found = parity(work.run, Answering(work.model, _answers(work.asked)), model, work.samples, work.bar)
     if found.largest > tolerance:
@@ -247,7 +232,7 @@ def _smaller(work: _Work, whole: _Made, limit: float) -> _Made:
     return _Made(file, model, whole.parity, sizes, graph, how, found)
 
 
-def _answers(module: "torch.nn.Module | Any") -> Any:
+def _answers(module: torch.nn.Module) -> Any:
     @torch.inference_mode()
     def answer(batch: "np.ndarray") -> "np.ndarray":
         found: np.ndarray = module(torch.from_numpy(batch)).numpy()

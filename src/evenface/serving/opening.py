@@ -22,21 +22,12 @@ def open_model(path: str | Path, *, trust_plugins: bool = False) -> Model:
     InputError
         If it is neither, the run has not ended or names code that is not trusted, its weights are missing or damaged,
         or the file is damaged or of a newer evenface.
-
-    Notes
-    -----
-    Torch's own exported programs (``.pt2``) are not opened: torch reads parts of them as pickles, which can hold any
-    program.
     """
     path = user_path(path)
     if path.suffix == ".onnx":
         from evenface.serving.onnx_model import OnnxModel
 
         return OnnxModel(path)
-    if path.suffix == ".pt2":
-        raise InputError(
-            f"{path} is for torch.export.load, which unpickles; evenface never does", "Give the run, or an .onnx file."
-        )
     if path.is_file():
         raise InputError(f"{path} is no trained model", "Give a run folder, or an .onnx file.")
     from evenface.runs import Run

@@ -151,25 +151,22 @@ def explain(
 def export(
     run: str | Path,
     *,
-    format: Literal["onnx", "torch-export"] = "onnx",  # noqa: A002, what the command line calls it
     out: str | Path | None = None,
     int8: bool = False,
     tolerance: float = 1e-4,
     limit: float = 0.01,
     trust_plugins: bool = False,
 ) -> "Exported":
-    """Write a run as one file that other programs run, and compare it with the run on the run's own samples.
+    """Write a run as one ONNX file that other programs run, and compare it with the run on the run's own samples.
 
     Parameters
     ----------
     run : str or Path
         Run folder.
-    format : {"onnx", "torch-export"}
-        ONNX, which :func:`predict` and the page take in a run's place; or a program of torch's.
     out : str or Path, optional
-        The file; by default ``model.onnx``, ``model-int8.onnx`` or ``model.pt2`` in the run folder.
+        The file; by default ``model.onnx`` or ``model-int8.onnx`` in the run folder.
     int8 : bool
-        Write ONNX in 8 bits.
+        Write it in 8 bits.
     tolerance : float
         Largest difference from the run's scores that is borne, of the file in 32 bits.
     limit : float
@@ -188,4 +185,4 @@ def export(
 
     place = None if out is None else output_path(out)
     opened = Run.open(run, trust_plugins=trust_plugins)
-    return export_run(opened, kind=format, out=place, int8=int8, tolerance=tolerance, limit=limit)
+    return export_run(opened, out=place, int8=int8, tolerance=tolerance, limit=limit)
