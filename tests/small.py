@@ -63,7 +63,7 @@ def loss_for(name: str, alpha: str | None = None) -> nn.Module:
     return build_loss("cross-entropy" if name in ("ordinal", "regression") else "focal", COUNTS, alpha=alpha)
 
 
-def built(name: str = "plain", alpha: str | None = "inverse", votes=None, **options) -> Method:
+def built(name: str = "erm", alpha: str | None = "inverse", votes=None, **options) -> Method:
     """Build a method of that name on the small network, ready for its first step on :func:`batch`."""
     torch.manual_seed(0)
     method = build_method(name, Small(), loss_for(name, alpha), task=task(votes=votes), **options)

@@ -157,7 +157,7 @@ def test_where_nothing_can_be_learnt_plain_training_is_recommended(tmp_path):
     heard = []
     choice = choose(folder, tmp_path / "auto", UNITS, candidates=("resampling",), say=heard.append)
     assert choice.decision.recommended is None
-    assert (choice.name, choice.recipe.loss.name, choice.recipe.training.sampling) == ("plain", "cross-entropy", "none")
+    assert (choice.name, choice.recipe.loss.name, choice.recipe.training.sampling) == ("erm", "cross-entropy", "none")
     assert "No candidate is better by more than noise" in heard[-1]
 
 

@@ -150,7 +150,7 @@ def test_imbalance_touches_training_only(small_recipe, tmp_path, runs):
         (["loss.name=focl"], "Did you mean focal?"),
         (["loss.name=focal", "loss.gama=1"], "gamma"),
         (["network.name=resnet19"], "resnet18"),
-        (["method.name=plan"], "plain"),
+        (["method.name=er"], "erm"),
         (["data.root=/nowhere/at/all"], "/nowhere/at/all"),
         (["data.sujects=x"], "subjects"),
         (["data.source=foldr"], "folder"),

@@ -20,7 +20,7 @@ def task():
 
 
 @pytest.mark.parametrize(
-    "name", ["plain", "crt", "lws", "tau-norm", "mixup", "remix", "drw", "scn", "rul", "dicc", "votes"]
+    "name", ["erm", "crt", "lws", "tau-norm", "mixup", "remix", "drw", "scn", "rul", "dicc", "votes"]
 )
 @pytest.mark.parametrize("kind", ["mean", "bilstm"])
 def test_methods_with_a_classifier_learn_from_clips(name, kind):

@@ -22,7 +22,7 @@ def copied(method):
 
 @both
 def test_the_first_stage_is_training_by_the_loss(name):
-    method, plain = trained(built(name), 3), trained(built("plain"), 3)
+    method, plain = trained(built(name), 3), trained(built("erm"), 3)
     assert all(torch.equal(value, method.state_dict()[key]) for key, value in plain.state_dict().items())
     images = batch(8)[0]
     torch.testing.assert_close(method.eval().predict(images), plain.eval().predict(images), rtol=0, atol=0)
@@ -119,7 +119,7 @@ def test_a_normalised_classifier_divides_each_row_by_its_norm(tau, bias):
 def test_without_tau_and_with_biases_nothing_is_changed():
     method, plain = (
         trained(built(name, **options), 3).eval()
-        for name, options in (("tau-norm", {"tau": 0, "bias": "keep"}), ("plain", {}))
+        for name, options in (("tau-norm", {"tau": 0, "bias": "keep"}), ("erm", {}))
     )
     images = batch(8)[0]
     torch.testing.assert_close(method.predict(images), plain.predict(images))

@@ -23,7 +23,7 @@ def trained(method, steps, lr=0.1):
 
 
 def test_undivided_classes_are_trained_as_if_there_were_no_method():
-    plain, dicc = built("plain"), built("dicc", subclasses=[1, 1, 1])
+    plain, dicc = built("erm"), built("dicc", subclasses=[1, 1, 1])
     assert dicc.moves_all
     assert plain.state_dict().keys() == dicc.state_dict().keys()
     for _ in range(5):

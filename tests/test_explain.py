@@ -15,13 +15,13 @@ from evenface.explaining.gradients import Behind, class_maps
 from evenface.explaining.removing import blurred
 from evenface.losses import build_loss
 from evenface.methods import METHODS, build_method
-from evenface.methods.plain import Plain
+from evenface.methods.erm import ERM
 from evenface.networks import build_network
 from evenface.recipes.schema import Temporal
 from evenface.serving.form import Form
 
 
-def built(name="plain", network="test_resnet", size=32, **options):
+def built(name="erm", network="test_resnet", size=32, **options):
     torch.manual_seed(0)
     made = build_network(network, 3, channels=1, size=size, **options)
     method = build_method(name, made, loss_for(name), task=task())
@@ -137,7 +137,7 @@ def test_clips_have_a_map_for_each_frame_on_one_scale(kind):
     torch.manual_seed(0)
     temporal = Temporal(kind=kind, hidden=8, layers=1)
     network = build_network("test_resnet", 3, channels=1, size=32, temporal=temporal, frames=4)
-    model = Held(Plain(network, build_loss("cross-entropy", [3, 2, 1])), Form("clips", 32, 1, 4))
+    model = Held(ERM(network, build_loss("cross-entropy", [3, 2, 1])), Form("clips", 32, 1, 4))
     clip = pictures(1, frames=4)
     (found,) = explain_samples(model, clip)
     assert (found.kind, found.maps.shape[:2], found.frames.shape) == ("frames", (3, 4), (3, 4))

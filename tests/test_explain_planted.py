@@ -17,7 +17,7 @@ from evenface.explaining.gradients import integrated
 from evenface.explaining.removing import frames_held, usual_sequence
 from evenface.losses import build_loss
 from evenface.methods.base import Method
-from evenface.methods.plain import Plain
+from evenface.methods.erm import ERM
 from evenface.networks.backbone import Network, Outputs
 from evenface.serving.form import Form
 
@@ -41,7 +41,7 @@ def test_a_planted_square_is_found(method):
         network.classifier.weight.copy_(torch.tensor([[40.0], [0.0]]))
     given = np.zeros((1, 1, 32, 32, 1), np.uint8)
     given[0, 0, 16:24, 8:16] = 255
-    model = Held(Plain(network, build_loss("cross-entropy", [1, 1])), stills(), ("light", "dark"))
+    model = Held(ERM(network, build_loss("cross-entropy", [1, 1])), stills(), ("light", "dark"))
     (found,) = explain_samples(model, given, method)
     heat = found.maps[0]
     row, column = np.unravel_index(heat.argmax(), heat.shape)

@@ -130,7 +130,7 @@ NUMBERS = OfNumbers("sequences", 1, 1, 4)
 
 @pytest.fixture(scope="module")
 def of_numbers():
-    methods = [sequence_method("one-vs-all", 2, kind="gru"), sequence_method("plain", 2, kind="lstm")]
+    methods = [sequence_method("one-vs-all", 2, kind="gru"), sequence_method("erm", 2, kind="lstm")]
     asked = Together(methods, NUMBERS)
     return asked, onnx_graph(asked)
 
@@ -144,7 +144,7 @@ def test_sequences_of_one_against_the_rest_and_of_all_classes_answer_as_in_torch
 @pytest.mark.parametrize("norm", ["step", "none"])
 @pytest.mark.parametrize("kind", ["gru", "lstm"])
 def test_every_kind_of_sequence_network_answers_as_in_torch(kind, norm):
-    agrees(Asked(sequence_method("plain", 3, kind=kind, norm=norm), NUMBERS))
+    agrees(Asked(sequence_method("erm", 3, kind=kind, norm=norm), NUMBERS))
 
 
 def test_eight_bits_of_an_lstm_round_its_weights_and_little_else(of_numbers):

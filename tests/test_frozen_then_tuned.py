@@ -41,7 +41,7 @@ def test_the_first_stage_learns_from_features_as_at_prediction():
 
 def test_the_second_stage_moves_all_as_training_by_the_loss_does():
     method = trained(built("frozen-then-tuned"), 2)
-    plain = built("plain")
+    plain = built("erm")
     plain.network.load_state_dict(method.network.state_dict())
     method.begin_stage(1)
     before = copied(method)

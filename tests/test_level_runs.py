@@ -77,7 +77,7 @@ def test_a_level_that_only_the_tested_person_shows_is_no_obstacle(archive, tmp_p
 
 def test_validation_and_other_methods_still_need_what_they_need(archive):
     with pytest.raises(InputError, match="the class 3 has no sample to train on"):
-        checked(recipe(archive, "plain"))
+        checked(recipe(archive, "erm"))
     only = {"protocol.imbalance": {"counts": {str(level): 0 for level in range(1, 16)}}}
     with pytest.raises(InputError, match="the class 1 has no sample to train on"):
         checked(recipe(archive, **only))

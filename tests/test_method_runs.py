@@ -13,9 +13,9 @@ from evenface.methods import METHODS
 from evenface.training.trainer import Trainer
 
 # In the plain suite: those that keep more than weights, have stages, or are several networks, and one that is neither.
-KEEPING = ("bbn", "crt", "dicc", "one-vs-all", "plain", "scn")
+KEEPING = ("bbn", "crt", "dicc", "one-vs-all", "erm", "scn")
 # In the plain suite: the two that share more than gradients between processes, and one of those that do not.
-SHARING = ("dicc", "plain", "scn")
+SHARING = ("dicc", "erm", "scn")
 
 
 def every_method(quick):

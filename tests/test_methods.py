@@ -116,7 +116,7 @@ def test_stored_weights_predict_the_same_without_what_training_needed(name):
     assert torch.equal(other.eval().predict(images), method.eval().predict(images))
 
 
-def test_plain_is_the_loss_of_the_logits():
+def test_erm_is_the_loss_of_the_logits():
     method = built(alpha=None).eval()
     images, targets = batch()
     p = method.predict(images).gather(1, targets[:, None])[:, 0]
@@ -138,7 +138,7 @@ def test_weights_of_something_else_are_refused_and_change_nothing(change):
     assert all(torch.equal(value, before[name]) for name, value in method.state_dict().items())
 
 
-@pytest.mark.parametrize(("name", "options", "says"), [("plane", {}, "plain"), ("plain", {"depth": 2}, "no option")])
+@pytest.mark.parametrize(("name", "options", "says"), [("emr", {}, "erm"), ("erm", {"depth": 2}, "no option")])
 def test_what_cannot_be_built_is_explained(name, options, says):
     with pytest.raises(InputError, match=says):
         build_method(name, Small(), nn.Identity(), task=task(), **options)
@@ -184,7 +184,7 @@ def test_a_method_with_phases_and_heads_needs_no_change_of_the_base(monkeypatch)
 
 def test_a_real_network_trains_and_predicts():
     network = build_network("resnet18", 3, channels=1, size=48)
-    method = build_method("plain", network, build_loss("class-balanced", COUNTS), task=task())
+    method = build_method("erm", network, build_loss("class-balanced", COUNTS), task=task())
     images, targets = torch.rand(2, 1, 48, 48), torch.tensor([0, 2])
     method(images, targets).mean().backward()
     assert all(torch.isfinite(p.grad).all() for p in method.parameters())
@@ -212,7 +212,7 @@ def test_the_declared_prior_is_that_of_the_minimum(name):
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
     (method(images, targets).mean()).backward()
-    each = built("plain", alpha="inverse")
+    each = built("erm", alpha="inverse")
     nn.init.zeros_(each.network.classifier.weight)
     nn.init.zeros_(each.network.classifier.bias)
     each(images[:1], targets[:1]).mean().backward()  # what a single sample would move

@@ -113,7 +113,7 @@ def test_test_data_change_nothing_and_validation_data_do(root, tmp_path):
 
 
 def test_a_trial_that_diverges_is_passed_over(root, tmp_path):
-    job = jobs_of(root, tmp_path / "run", **{"method.name": "plain", "search.trials": 4})
+    job = jobs_of(root, tmp_path / "run", **{"method.name": "erm", "search.trials": 4})
     made = []
 
     def start(members):

@@ -7,9 +7,11 @@ from typing import Annotated, Union, get_args, get_origin
 import pytest
 from layouts import refused
 from pydantic import BaseModel
+from torch import nn
 
 from evenface.errors import InputError
 from evenface.losses import LOSSES, build_loss
+from evenface.methods import build_method
 from evenface.recipes import Recipe, load_recipe
 from evenface.registry import checked_options
 
@@ -138,3 +140,11 @@ def test_class_weights_that_cannot_be_are_told(alpha, words):
 def test_class_weights_by_name_are_in_the_order_of_the_classes():
     weights = build_loss("focal", counts=[3, 1], names=("7", "b"), alpha={"b": 3, 7: 1}).alpha
     assert weights.tolist() == [1, 3]
+
+
+def test_a_former_name_of_a_method_gives_the_new_one(tmp_path):
+    recipe = {"name": "x", "data": {"source": "folder"}, "method": {"name": "plain"}}
+    with pytest.raises(InputError, match=r"recipe: the method 'plain' is now called 'erm'\s+Use method\.name=erm"):
+        load_recipe(recipe)
+    with pytest.raises(InputError, match="the method 'plain' is now called 'erm'"):
+        build_method("plain", nn.Identity(), nn.Identity(), task=None)

@@ -174,7 +174,7 @@ def test_every_method_is_built_with_the_classes_of_its_data():
 
 @pytest.mark.slow
 def test_every_network_takes_its_size():
-    plain = {"method": {"name": "plain"}, "loss": {"name": "cross-entropy"}}
+    plain = {"method": {"name": "erm"}, "loss": {"name": "cross-entropy"}}
     for recipe in parts()[1].values():
         check_parts(load_recipe(recipe.model_dump(), plain))
 

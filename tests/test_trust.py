@@ -73,7 +73,7 @@ OPENING = {
     "train": ["train", "theirs", "--out", "again"],
     "train by its file": ["train", "theirs/recipe.yaml", "--out", "again"],
     "resume": ["train", "begun", "--resume"],
-    "train on other data": ["train", "theirs", "--data", "{data}", "--method", "plain", "--out", "again"],
+    "train on other data": ["train", "theirs", "--data", "{data}", "--method", "erm", "--out", "again"],
     "study of a run folder": ["study", "follows.yaml", "--jobs", "1"],
     "study folder": ["study", "study", "--jobs", "1"],
 }

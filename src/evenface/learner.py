@@ -251,9 +251,10 @@ def sequence_method(
     """
     from evenface.methods import METHODS
     from evenface.networks.detectors import Detectors
+    from evenface.registry import find
 
     network = Detectors(networks) if detects(recipe) else networks[0]
-    return METHODS[recipe.method.name](network, _loss(recipe, np.asarray(counts), names))
+    return find("method", recipe.method.name, METHODS)(network, _loss(recipe, np.asarray(counts), names))
 
 
 def _networks(run: Run) -> "list[SequenceNetwork]":

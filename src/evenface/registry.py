@@ -9,6 +9,17 @@ from evenface.errors import InputError
 
 Thing = TypeVar("Thing")
 
+RENAMED = {("method", "plain"): "erm"}
+"""Former names of registered classes, by kind and name."""
+
+
+def check_renamed(kind: str, name: str, origin: str = "") -> None:
+    """Refuse a former name with an InputError that gives the new one; ``origin`` is the file that has it."""
+    new = RENAMED.get((kind, name))
+    if new:
+        where = f"{origin}: " if origin else ""
+        raise InputError(f"{where}the {kind} {name!r} is now called {new!r}", f"Use {kind}.name={new}.")
+
 
 def find(kind: str, name: str, known: Mapping[str, Thing]) -> Thing:
     """Look ``name`` up among the ``known`` things of a kind.
@@ -19,6 +30,7 @@ def find(kind: str, name: str, known: Mapping[str, Thing]) -> Thing:
         If there is none of that name; the hint gives the nearest ones, or all.
     """
     if name not in known:
+        check_renamed(kind, name)
         raise InputError(f"there is no {kind} {name!r}", nearest(name, known))
     return known[name]
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from evenface.registry import find
 
-PLAIN = "plain"
+BASELINE = "erm"
 CANDIDATES: dict[str, dict[str, Any]] = {
     "logit-adjustment": {"loss": {"name": "logit-adjustment"}},
     "class-balanced": {"loss": {"name": "class-balanced"}},
@@ -21,7 +21,7 @@ WHY = {
 
 
 def named_settings(name: str) -> dict[str, Any]:
-    """Give the settings of a method that is named on the command line: a candidate, plain, a method or a loss.
+    """Give the settings of a method that is named on the command line: a candidate, a method or a loss.
 
     Raises
     ------

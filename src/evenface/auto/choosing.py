@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from evenface import assembly
-from evenface.auto.candidates import CANDIDATES, PLAIN, WHY
+from evenface.auto.candidates import BASELINE, CANDIDATES, WHY
 from evenface.auto.deciding import Decision, decide
 from evenface.auto.looking import look
 from evenface.auto.recipe import own_recipe
@@ -123,7 +123,7 @@ def choose(
     final = recipe if _own_validation(recipe, store.manifest) else _all_trained_on(recipe, overrides or {})
     if ratio < EVEN:
         tell(f"The largest class is {ratio:.1f} times the smallest: there is nothing to balance. Plain training.")
-        return _kept(Choice(out, final, PLAIN, counts, None, None, tuple(said)))
+        return _kept(Choice(out, final, BASELINE, counts, None, None, tuple(said)))
     tell(f"The largest class is {ratio:.1f} times the smallest: a network may well neglect the rare ones.")
     for name in candidates:
         say(f"Tried against plain training: {name}, which {WHY[name]}.")
@@ -131,9 +131,9 @@ def choose(
     if studied.failed:
         where, why = next(iter(studied.failed.items()))
         raise InputError(f"{len(studied.failed)} trainings failed; {where}: {why}", "Say the same again to go on.")
-    decision = decide(_scores(studied.runs, [PLAIN, *candidates]), PLAIN)
+    decision = decide(_scores(studied.runs, [BASELINE, *candidates]), BASELINE)
     say(" ".join(verdict(decision)))
-    name = decision.recommended.name if decision.recommended else PLAIN
+    name = decision.recommended.name if decision.recommended else BASELINE
     chosen = load_recipe(final.model_dump(mode="json"), CANDIDATES.get(name, {}))
     return _kept(Choice(out, chosen, name, counts, decision, studied, tuple(said)))
 
@@ -142,7 +142,7 @@ def _check_candidates(names: Sequence[str]) -> None:
     for name in names:
         find("candidate", name, CANDIDATES)
     if not names:
-        raise InputError("no candidate to try", f"Name some of {', '.join(CANDIDATES)}, or method plain.")
+        raise InputError("no candidate to try", f"Name some of {', '.join(CANDIDATES)}, or method erm.")
 
 
 def verdict(decision: Decision) -> tuple[str, str]:
@@ -226,8 +226,8 @@ def _study(recipe: Recipe, training: Manifest, folds: int, candidates: Sequence[
         "name": STUDY,
         "about": "methods tried on folds of the training side alone; the test side is not in these data",
         "recipe": content,
-        "factors": {"method": {PLAIN: {}, **{name: CANDIDATES[name] for name in candidates}}},
-        "baseline": {"method": PLAIN},
+        "factors": {"method": {BASELINE: {}, **{name: CANDIDATES[name] for name in candidates}}},
+        "baseline": {"method": BASELINE},
         "folds": folds,
         "metrics": list(METRICS),
     }

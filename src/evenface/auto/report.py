@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from evenface import reporting
-from evenface.auto.candidates import PLAIN, WHY
+from evenface.auto.candidates import BASELINE, WHY
 from evenface.auto.choosing import STUDY, Choice, verdict
 from evenface.evaluation import sections
 from evenface.evaluation.comparison import Comparison, Difference, compare
@@ -37,7 +37,7 @@ def write_report(choice: Choice, run: Run) -> Path:
         for one in [estimate(overall[key])]
     )
     decision = choice.decision
-    even = (f"Recommended: {PLAIN} training.", "The classes are about even, so nothing else was tried.")
+    even = ("Recommended: plain training.", "The classes are about even, so nothing else was tried.")
     said = verdict(decision) if decision else even
     tested = f"Trained by it on {_trained_on(run)} and tested once: balanced accuracy {_balanced(run)}."
     counts = {"train": list(choice.counts.values())}
@@ -97,7 +97,7 @@ def _tried(choice: Choice, counts: dict[str, list[int]]) -> list[Section]:
     if choice.decision is None or choice.studied is None:
         return []
     found = choice.decision
-    plain: tuple[Cell, ...] = (PLAIN, found.plain, "–", "–", "–", "–", "the baseline")
+    plain: tuple[Cell, ...] = (BASELINE, found.plain, "–", "–", "–", "–", "the baseline")
     rows = [plain]
     for one in found.against:
         change = Difference("", one.difference, one.low, one.high, one.p, one.p)

@@ -14,6 +14,7 @@ from evenface.evaluation.subgroups import Subgroup, at_least, subgroups
 from evenface.evaluation.summary import metrics_of
 from evenface.imbalance import factor
 from evenface.recipes import Recipe
+from evenface.recipes.schema import MethodSettings
 from evenface.runs import METRICS, Run
 
 OVERALL = ("balanced_accuracy", "accuracy", "macro_f1", "log_loss", "ece")
@@ -137,7 +138,7 @@ def _treatment(recipe: Recipe) -> list[str]:
         return f"{part.name} ({options})" if options else str(part.name)
 
     said = []
-    if recipe.method.name != "plain":
+    if recipe.method != MethodSettings():
         said.append(f"Method: {with_options(recipe.method)}.")
     said.append(f"Loss: {with_options(recipe.loss)}.")
     if recipe.training.sampling != "none":

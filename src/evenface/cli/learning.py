@@ -120,7 +120,7 @@ def train(
     given: dict[str, Any] = {"out": out, "resume": resume, "faces": faces, "trust_plugins": trust_plugins}
     if data is not None:
         own = workflows.train_own(
-            data, method=method or "plain", recipe=recipe, say=lambda line: echo([line]), **given, **overrides
+            data, method=method or "erm", recipe=recipe, say=lambda line: echo([line]), **given, **overrides
         )
         echo(own.lines)
         return

@@ -13,13 +13,13 @@ from evenface.methods.crt import CRT
 from evenface.methods.dicc import DICC
 from evenface.methods.drw import DRW
 from evenface.methods.eac import EAC
+from evenface.methods.erm import ERM
 from evenface.methods.frozen_then_tuned import FrozenThenTuned
 from evenface.methods.lws import LWS
 from evenface.methods.mek import MEK
 from evenface.methods.mixup import Mixup
 from evenface.methods.one_vs_all import OneVsAll
 from evenface.methods.ordinal import Ordinal
-from evenface.methods.plain import Plain
 from evenface.methods.rebalanced_attention import RebalancedAttention
 from evenface.methods.regression import Regression
 from evenface.methods.remix import Remix
@@ -35,6 +35,7 @@ __all__ = [
     "DICC",
     "DRW",
     "EAC",
+    "ERM",
     "LWS",
     "MEK",
     "METHODS",
@@ -46,7 +47,6 @@ __all__ = [
     "Moment",
     "OneVsAll",
     "Ordinal",
-    "Plain",
     "RebalancedAttention",
     "Regression",
     "Remix",
@@ -70,7 +70,7 @@ METHODS: dict[str, type[Method]] = {
     "mixup": Mixup,
     "one-vs-all": OneVsAll,
     "ordinal": Ordinal,
-    "plain": Plain,
+    "erm": ERM,
     "rebalanced-attention": RebalancedAttention,
     "regression": Regression,
     "remix": Remix,

@@ -45,7 +45,7 @@ class ScaleMethod(Method):
         if not task.ordered:
             raise InputError(
                 f"method {name!r}: the classes ({', '.join(task.names)}) are not known to be steps of one scale",
-                "It is for sources of ordered levels, such as levels of pain. Use method.name=plain for other classes.",
+                "It is for sources of ordered levels, such as levels of pain. Use method.name=erm for other classes.",
             )
         if type(loss) is not CrossEntropyLoss:
             raise InputError(

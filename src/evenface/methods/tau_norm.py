@@ -4,10 +4,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from evenface.methods.plain import Plain
+from evenface.methods.erm import ERM
 
 
-class TauNorm(Plain):
+class TauNorm(ERM):
     r"""Tau-normalised classifier on a network that was trained by the loss alone.
 
     .. math:: z_i = \frac{w_i^T f(x)}{\|w_i\|^\tau}

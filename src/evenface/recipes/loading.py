@@ -13,7 +13,7 @@ from evenface.recipes.deviations import in_force
 from evenface.recipes.reading import explained, parse_yaml, read_mapping
 from evenface.recipes.schema import Recipe
 from evenface.recipes.section import merge, part_at
-from evenface.registry import nearest
+from evenface.registry import check_renamed, nearest
 
 SHIPPED = Path(__file__).parent
 NAMED = ("network", "method", "loss", "optimizer", "schedule")
@@ -54,6 +54,7 @@ def load_recipe(source: str | Path | Mapping[str, Any], *overrides: Mapping[str,
         recipe = Recipe.model_validate(content)
     except ValidationError as error:
         raise explained(error, Recipe, origin) from None
+    check_renamed("method", recipe.method.name, origin)
     return recipe.model_copy(update={"deviations": in_force(recipe.deviations, recipe)})
 
 

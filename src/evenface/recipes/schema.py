@@ -94,7 +94,7 @@ class MethodSettings(OpenSection):
 
     identity: ClassVar[tuple[str, ...]] = ("name",)
 
-    name: str = "plain"
+    name: str = "erm"
 
 
 class Optimizer(Section):

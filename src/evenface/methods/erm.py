@@ -1,12 +1,12 @@
-"""No more than the loss: the network's logits against the true classes."""
+"""Empirical risk minimisation: the loss of the network's logits, averaged over the training samples."""
 
 from torch import Tensor
 
 from evenface.methods.base import Method
 
 
-class Plain(Method):
-    """Training by the loss alone. The baseline, and all that weighted losses and sampling need."""
+class ERM(Method):
+    """Empirical risk minimisation (ERM): training by the loss alone, the baseline. Weighted losses need no more."""
 
     sequences = True
     exact_prior = True
