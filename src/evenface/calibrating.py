@@ -11,10 +11,10 @@ from evenface.errors import InputError
 from evenface.evaluation.abstention import Answered, Point, answered, risk_coverage
 from evenface.evaluation.calibration_errors import error_estimates
 from evenface.evaluation.fitted import AT_LEAST, FILE, Calibration
+from evenface.evaluation.formatting import signed, with_interval
 from evenface.evaluation.intervals import Estimate, units_of
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.priors import Corrected, Estimated, correction, estimate_prior, parse_prior
-from evenface.evaluation.wording import signed, with_interval
 from evenface.runs import Run
 
 

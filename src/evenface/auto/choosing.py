@@ -17,7 +17,7 @@ from evenface.data.attributes import attributes_of
 from evenface.data.manifest import Manifest
 from evenface.data.protocol import split
 from evenface.errors import InputError
-from evenface.evaluation.wording import listed, signed
+from evenface.evaluation.formatting import listed, signed
 from evenface.files import atomic_write, digest, write_json
 from evenface.imbalance import factor
 from evenface.recipes import Recipe, dump_recipe, load_recipe

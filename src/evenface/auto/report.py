@@ -9,11 +9,11 @@ from evenface.auto.candidates import BASELINE, WHY
 from evenface.auto.choosing import STUDY, Choice, verdict
 from evenface.evaluation import sections
 from evenface.evaluation.comparison import Comparison, Difference, compare
+from evenface.evaluation.formatting import number, with_interval
 from evenface.evaluation.intervals import estimate
 from evenface.evaluation.page import Page, Section, Tile, Verdict, write
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.tables import Cell, Table
-from evenface.evaluation.wording import number, with_interval
 from evenface.runs import REPORT, Run
 
 ROUNDING = 1e-9

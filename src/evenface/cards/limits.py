@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from evenface.evaluation.wording import FEW_PEOPLE, listed
+from evenface.evaluation.formatting import listed
+from evenface.evaluation.wording import FEW_PEOPLE
 
 STATEMENT = (
     "This is research software, not a medical device. Inferring emotions of people from their faces at work and in "

@@ -6,10 +6,11 @@ from typing import Any
 
 from evenface.evaluation.comparison import Difference
 from evenface.evaluation.contents import name_of
+from evenface.evaluation.formatting import UNITS
 from evenface.evaluation.intervals import estimate
 from evenface.evaluation.page import Section
 from evenface.evaluation.tables import Cell, Table
-from evenface.evaluation.wording import ALONE, UNITS
+from evenface.evaluation.wording import ALONE
 
 CARD = "model-card.md"
 """Its file in a run folder."""

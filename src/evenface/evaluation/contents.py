@@ -7,10 +7,10 @@ from typing import Any
 
 from evenface.evaluation.comparison import COMPARED, Comparison
 from evenface.evaluation.detectors import DETECTORS, EACH
+from evenface.evaluation.formatting import UNITS, p_value
 from evenface.evaluation.intervals import estimate
 from evenface.evaluation.metrics import CLIP, lower_is_better
 from evenface.evaluation.tables import Cell, Table
-from evenface.evaluation.wording import UNITS, p_value
 
 Row = tuple[Cell, ...]
 

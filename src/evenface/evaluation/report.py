@@ -12,6 +12,7 @@ from evenface.evaluation import contents, figures, sections
 from evenface.evaluation.calibration_section import calibration_section
 from evenface.evaluation.comparison import Comparison, Pair, compare
 from evenface.evaluation.fitted import Calibration
+from evenface.evaluation.formatting import UNITS, listed, number, with_interval
 from evenface.evaluation.intervals import Estimate, estimate
 from evenface.evaluation.page import Page, Picture, Section, Tile, Verdict, write
 from evenface.evaluation.predictions import Predictions
@@ -21,15 +22,11 @@ from evenface.evaluation.wording import (
     FEW_PEOPLE,
     NARROW,
     TOGETHER,
-    UNITS,
     UNKNOWN,
     difference,
     judgement,
-    listed,
     mixed,
-    number,
     sureness,
-    with_interval,
 )
 
 FEW_SAMPLES = 10

@@ -8,9 +8,9 @@ import pandas as pd
 
 from evenface.evaluation import contents, figures
 from evenface.evaluation.comparison import Comparison
+from evenface.evaluation.formatting import number
 from evenface.evaluation.page import Picture, Section
 from evenface.evaluation.predictions import Predictions
-from evenface.evaluation.wording import number
 
 CLASS = "class"
 """Column of a history that names the network, where a run has one for each class."""

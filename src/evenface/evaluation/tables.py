@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from evenface.evaluation.comparison import Difference
+from evenface.evaluation.formatting import number, signed, with_interval
 from evenface.evaluation.intervals import Estimate
-from evenface.evaluation.wording import number, signed, with_interval
 from evenface.files import atomic_write, csv_text
 
 Cell = str | int | float | Estimate | Difference

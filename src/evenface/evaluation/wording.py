@@ -1,11 +1,11 @@
 """What a comparison says, in words: the answer first, then how sure."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from evenface.evaluation.comparison import Comparison, Difference, Pair
-from evenface.evaluation.intervals import Estimate, estimate
+from evenface.evaluation.formatting import UNITS, listed, signed, units_said, with_interval
+from evenface.evaluation.intervals import estimate
 from evenface.evaluation.metrics import CLIP
 from evenface.evaluation.paired import swap_floor
 from evenface.evaluation.verdict import ALPHA, NOTHING
@@ -13,70 +13,13 @@ from evenface.evaluation.verdict import ALPHA, NOTHING
 NAMED = 3
 FEW_PEOPLE = 20
 NARROW = "With so few people the intervals are somewhat too narrow."
-UNITS = {"people": "person", "clips": "clip", "samples": "sample"}
 ALONE = "All test samples are of one {}: how much others would differ is not known, so there are no intervals."
 TOGETHER = "All samples of a {} are drawn together, as they resemble each other."
 UNKNOWN = "Whom the samples show is not known. If they show some people often, the intervals are too narrow."
-FIXED = (-4, 6)
-"""Powers of ten of numbers that are written without an exponent."""
 LEVELS = {"mae": "MAE", "qwk": "quadratic kappa", "icc": "ICC(3,1)"}
 """Short names of metrics of ordered classes."""
 CONTINUOUS = {"rmse": "RMSE", "pearson": "Pearson", "ccc": "CCC", "icc_3_1": "ICC(3,1)"}
 """Short names of metrics of the continuous output."""
-
-
-def number(value: float) -> str:
-    """Write a number, or a dash where it is not defined."""
-    return "–" if math.isnan(value) else f"{value:.3f}"
-
-
-def signed(value: float, digits: int = 3) -> str:
-    """Write a difference with its sign; what rounds to zero has none."""
-    if math.isnan(value):
-        return "–"
-    return f"{value:+.{digits}f}" if round(value, digits) else f"{0:.{digits}f}"
-
-
-def signed_interval(estimate: Estimate) -> str:
-    """Write a difference with its interval, to as many digits as the largest of them needs.
-
-    Examples
-    --------
-    >>> signed_interval(Estimate(0.0271, 0.0134, 0.0409)), signed_interval(Estimate(4.3e-10, -1e-11, 8.7e-10))
-    ('+0.027 [+0.013, +0.041]', '+4.30e-10 [-0.10e-10, +8.70e-10]')
-    >>> signed_interval(Estimate(0.0043))
-    '+0.0043'
-    """
-    parts = [estimate.value] if math.isnan(estimate.low) else [estimate.value, estimate.low, estimate.high]
-    largest = max(map(abs, parts))
-    power = math.floor(math.log10(largest)) if 0 < largest < math.inf else 0
-    if FIXED[0] <= power <= FIXED[1]:
-        first, *bounds = (signed(part, max(3, 1 - power)) for part in parts)
-    else:
-        first, *bounds = (f"{signed(part / 10.0**power, 2)}e{power:+03d}" for part in parts)
-    return f"{first} [{', '.join(bounds)}]" if bounds else first
-
-
-def with_interval(estimate: Estimate) -> str:
-    """Write ``0.512 [0.489, 0.534]``."""
-    if math.isnan(estimate.low):
-        return number(estimate.value)
-    return f"{number(estimate.value)} [{number(estimate.low)}, {number(estimate.high)}]"
-
-
-def p_value(p: float) -> str:
-    """Write a p to three digits, or ``< 0.001``."""
-    return "–" if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def listed(parts: list[str]) -> str:
-    """Join by commas and a last *and*."""
-    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
-
-
-def units_said(result: Mapping[str, Any]) -> str:
-    """Say over how many of what the intervals of a run are: ``40 people``, ``1 person``."""
-    return f"{result['units']:,} {UNITS[result['unit']] if result['units'] == 1 else result['unit']}"
 
 
 def run_screen(result: Mapping[str, Any]) -> str:

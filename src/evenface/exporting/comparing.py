@@ -10,9 +10,9 @@ import numpy as np
 from evenface import assembly
 from evenface.errors import InputError
 from evenface.evaluation.comparison import Comparison, Pair, compare
+from evenface.evaluation.formatting import signed, with_interval
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.scores import shares
-from evenface.evaluation.wording import signed, with_interval
 from evenface.exporting.samples import Samples
 from evenface.progress import Bar
 from evenface.runs import PREDICTIONS, VALIDATION, Run

@@ -8,8 +8,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from evenface.errors import InputError
+from evenface.evaluation.formatting import listed
 from evenface.evaluation.intervals import LEVEL, Estimate
-from evenface.evaluation.wording import listed
 from evenface.statistics.checks import Check, balance, equal_spread, normal, replicated
 from evenface.statistics.coding import COLON, Design, Term, absent, design, orthonormal
 from evenface.statistics.comparisons import Contrast

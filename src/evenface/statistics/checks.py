@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from evenface.evaluation import verdict
-from evenface.evaluation.wording import p_value
+from evenface.evaluation.formatting import p_value
 from evenface.statistics.means import FLAT
 from evenface.statistics.tidy import Grid, Groups, Pairs, counted, plural
 

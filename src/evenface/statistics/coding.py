@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from evenface.errors import InputError
-from evenface.evaluation.wording import listed
+from evenface.evaluation.formatting import listed
 from evenface.statistics.tidy import Grid
 
 COLON = ":"

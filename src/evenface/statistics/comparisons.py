@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from evenface.evaluation.formatting import signed, signed_interval
 from evenface.evaluation.intervals import LEVEL, Estimate
 from evenface.evaluation.verdict import rejects, verdict
-from evenface.evaluation.wording import signed, signed_interval
 from evenface.statistics.checks import ALPHA, balance, equal_spread, independent_pairs, normal, replicated, with_p
 from evenface.statistics.compared import Compared, named_by
 from evenface.statistics.effects import EffectSize, Kind, cohens_d

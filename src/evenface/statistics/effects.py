@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from evenface.evaluation.formatting import signed
 from evenface.evaluation.intervals import LEVEL
-from evenface.evaluation.wording import signed
 from evenface.statistics.means import FLAT, standard_error
 from evenface.statistics.tidy import Groups, Pairs, counted
 

@@ -8,10 +8,10 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from evenface.evaluation.formatting import signed_interval
 from evenface.evaluation.intervals import LEVEL, Estimate
 from evenface.evaluation.paired import holm
 from evenface.evaluation.verdict import repeats_training
-from evenface.evaluation.wording import signed_interval
 from evenface.statistics.anova import between, within
 from evenface.statistics.cell_means import CellMeans, least_squares
 from evenface.statistics.comparisons import Contrast, compare

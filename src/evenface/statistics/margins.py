@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from evenface.errors import InputError
+from evenface.evaluation.formatting import signed_interval
 from evenface.evaluation.intervals import Estimate
 from evenface.evaluation.verdict import FEWEST, verdict
-from evenface.evaluation.wording import signed_interval
 from evenface.statistics.checks import ALPHA, independent_pairs, normal, replicated, with_p
 from evenface.statistics.compared import Compared, named_by
 from evenface.statistics.comparisons import Contrast

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 from evenface.evaluation.alignment import align
+from evenface.evaluation.formatting import UNITS
 from evenface.evaluation.intervals import units_of
 from evenface.evaluation.paired import McNemar
 from evenface.evaluation.paired import mcnemar as count_apart
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.verdict import verdict
-from evenface.evaluation.wording import UNITS
 from evenface.statistics.checks import Check, failed, with_p
 
 FEW = 25

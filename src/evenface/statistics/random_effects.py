@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from evenface.errors import InputError
+from evenface.evaluation.formatting import listed
 from evenface.evaluation.intervals import LEVEL
 from evenface.evaluation.verdict import FEWEST, rejects, verdict
-from evenface.evaluation.wording import listed
 from evenface.statistics.cell_means import APPROXIMATE, SPHERICAL, CellMeans, Own, structure
 from evenface.statistics.checks import ALPHA, Check, balance, failed, normal, overlapping, with_p
 from evenface.statistics.coding import COLON, Design, Term, design, orthonormal

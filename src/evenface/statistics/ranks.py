@@ -11,8 +11,8 @@ import pandas as pd
 
 from evenface.errors import InputError
 from evenface.evaluation.contents import known_direction
+from evenface.evaluation.formatting import listed
 from evenface.evaluation.verdict import FEWEST, verdict
-from evenface.evaluation.wording import listed
 from evenface.statistics.checks import ALPHA, Check, balance, failed, replicated, with_p
 from evenface.statistics.tidy import counted, grid
 

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from evenface.evaluation.formatting import with_interval
 from evenface.evaluation.intervals import LEVEL, Estimate, percentile
-from evenface.evaluation.wording import with_interval
 from evenface.statistics.checks import Check, failed
 from evenface.statistics.means import FLAT
 from evenface.statistics.tidy import counted

@@ -7,8 +7,8 @@ from typing import Literal
 
 import pandas as pd
 
+from evenface.evaluation.formatting import listed
 from evenface.evaluation.verdict import rejects, verdict
-from evenface.evaluation.wording import listed
 from evenface.statistics.checks import ALPHA, Check, failed, with_p
 from evenface.statistics.coding import COLON
 from evenface.statistics.effects import eta_word

@@ -10,11 +10,11 @@ import pandas as pd
 from evenface import reporting
 from evenface.evaluation.contents import words
 from evenface.evaluation.figures import confusion
+from evenface.evaluation.formatting import number, signed
 from evenface.evaluation.metrics import limits
 from evenface.evaluation.named import PER_CLASS
 from evenface.evaluation.page import Page, Picture, Section, Tile, Verdict, write
 from evenface.evaluation.tables import Cell, Table
-from evenface.evaluation.wording import number, signed
 from evenface.runs import HISTORY, REPORT, Run
 from evenface.studies import drawing
 from evenface.studies.classes import class_table, confusion_table

@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 
 from evenface.evaluation.contents import words
+from evenface.evaluation.formatting import p_value
 from evenface.evaluation.metrics import limits
 from evenface.evaluation.tables import Cell, Table
-from evenface.evaluation.wording import p_value
 from evenface.statistics.checks import Check
 from evenface.statistics.means import estimate
 from evenface.statistics.tidy import counted, plural

@@ -4,9 +4,9 @@ import math
 from collections.abc import Sequence
 
 from evenface.evaluation.contents import words
+from evenface.evaluation.formatting import UNITS, signed
 from evenface.evaluation.metrics import lower_is_better
 from evenface.evaluation.tables import Cell, Table
-from evenface.evaluation.wording import UNITS, signed
 from evenface.studies.compare import Change
 from evenface.studies.plan import Plan
 from evenface.studies.repeats import COHORTS, FOLDS, RUNS
