@@ -16,7 +16,7 @@ from evenface.errors import InputError
 from evenface.losses import LOSSES, build_loss
 from evenface.plugins import load_plugins
 
-EXAMPLE = Path(__file__).parents[1] / "examples/own_loss.py"
+EXAMPLE = Path(__file__).parents[1] / "examples/custom_loss.py"
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +67,7 @@ def test_two_files_cannot_have_the_same_name_of_a_loss(tmp_path):
 
 def test_a_recipe_trains_by_it(small_recipe, tmp_path):
     shutil.copy(EXAMPLE, tmp_path)
-    own = {"plugins": "own_loss.py", "loss.name": "poly-1", "training.epochs": 1}
+    own = {"plugins": "custom_loss.py", "loss.name": "poly-1", "training.epochs": 1}
     plain = ef.train(small_recipe, out=tmp_path / "plain", faces=False, **own, **{"loss.epsilon": 0.0})
     pushed = ef.train(small_recipe, out=tmp_path / "pushed", faces=False, **own, **{"loss.epsilon": 3.0})
     usual = ef.train(small_recipe, out=tmp_path / "usual", faces=False, **{"training.epochs": 1})
@@ -78,9 +78,9 @@ def test_a_recipe_trains_by_it(small_recipe, tmp_path):
 def test_a_study_compares_with_it(small_recipe, tmp_path):
     shutil.copy(EXAMPLE, tmp_path)
     study = {
-        "name": "own-loss",
+        "name": "custom-loss",
         "recipe": str(small_recipe),
-        "set": {"plugins": ["own_loss.py"], "training.epochs": 1},
+        "set": {"plugins": ["custom_loss.py"], "training.epochs": 1},
         "factors": {"loss": {"cross-entropy": {}, "poly-1": {"loss": {"name": "poly-1", "epsilon": 2.0}}}},
         "baseline": {"loss": "cross-entropy"},
         "seeds": 1,

@@ -18,7 +18,7 @@ from evenface.integrity import SEAL, digest_file
 from evenface.losses import LOSSES
 from evenface.runs import Run
 
-EXAMPLE = Path(__file__).parents[1] / "examples/own_loss.py"
+EXAMPLE = Path(__file__).parents[1] / "examples/custom_loss.py"
 EVIL = "from pathlib import Path\nPath({!r}).touch()\n"
 
 

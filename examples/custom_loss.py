@@ -1,4 +1,4 @@
-"""A loss of your own: poly-1, cross-entropy plus epsilon (1 - p) (Leng et al., ICLR 2022, eq. 4)."""
+"""A user-defined loss: poly-1, cross-entropy plus epsilon (1 - p) (Leng et al., ICLR 2022, eq. 4)."""
 
 from evenface.losses import CrossEntropyLoss, register_loss
 
