@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from evenface.errors import InputError
-from evenface.evaluation import intervals, metrics, paired, wording
+from evenface.evaluation import formatting, intervals, metrics, paired, wording
 from evenface.evaluation.comparison import compare
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.summary import metrics_of
@@ -257,17 +257,17 @@ def test_one_method_is_no_comparison():
 
 
 def test_a_run_ends_with_its_answer():
-    lines = wording.run_screen(metrics_of(noisy(2, 0.5, on=[1]))).splitlines()
+    lines = formatting.run_screen(metrics_of(noisy(2, 0.5, on=[1]))).splitlines()
     assert lines[0].startswith("balanced accuracy 0.")
     assert "over 24 people; found best: fear (1.00), least: " in lines[1]
 
 
 def test_words_for_numbers():
-    assert wording.signed(-0.0001) == "0.000"
-    assert wording.signed(0.0494) == "+0.049"
-    assert wording.number(math.nan) == "–"
-    assert wording.p_value(0.0002) == "< 0.001"
-    assert wording.listed(["a", "b", "c"]) == "a, b and c"
+    assert formatting.signed(-0.0001) == "0.000"
+    assert formatting.signed(0.0494) == "+0.049"
+    assert formatting.number(math.nan) == "–"
+    assert formatting.p_value(0.0002) == "< 0.001"
+    assert formatting.listed(["a", "b", "c"]) == "a, b and c"
 
 
 @pytest.mark.slow
