@@ -257,7 +257,7 @@ def test_one_method_is_no_comparison():
 
 
 def test_a_run_ends_with_its_answer():
-    lines = formatting.run_screen(metrics_of(noisy(2, 0.5, on=[1]))).splitlines()
+    lines = wording.run_screen(metrics_of(noisy(2, 0.5, on=[1]))).splitlines()
     assert lines[0].startswith("balanced accuracy 0.")
     assert "over 24 people; found best: fear (1.00), least: " in lines[1]
 
