@@ -96,7 +96,7 @@ def epoch(settings: Settings, store: "Store", side: str, epochs: int) -> tuple[f
     from lightning_fabric import Fabric
 
     from evenface import learner
-    from evenface.training.batches import Faces
+    from evenface.training.batches import ImageBank, TrainingBatches
     from evenface.training.features import stored_features
     from evenface.training.trainer import Trainer
 
@@ -114,18 +114,18 @@ def epoch(settings: Settings, store: "Store", side: str, epochs: int) -> tuple[f
         trainer = Trainer(
             fabric,
             method,
+            TrainingBatches.of_recipe(
+                recipe,
+                ImageBank(pictures, fabric.device, settings.frames),
+                manifest,
+                np.arange(len(manifest)),
+            ),
             recipe,
-            faces=Faces(pictures, fabric.device, settings.frames),
-            labels=manifest.labels,
-            names=manifest.table["sample"].to_numpy(),
-            train=np.arange(len(manifest)),
-            validation=np.arange(0),
-            folder=Path(folder),
-            log=lambda _text: None,
+            Path(folder),
         )
         trainer.fit()
     head = {name: value.numpy() for name, value in method.state_dict().items() if ".backbone." not in name}
-    return trainer.position.seconds / epochs, computing, head
+    return trainer.state.seconds / epochs, computing, head
 
 
 def measure(settings: Settings) -> Result:
@@ -133,7 +133,7 @@ def measure(settings: Settings) -> Result:
     import numpy as np
     import torch
 
-    from evenface.training.allocator import keep_freed_memory
+    from evenface.training.trainer import keep_freed_memory
 
     keep_freed_memory()
     seconds: dict[str, list[float]] = {side: [] for side in SIDES}

@@ -32,10 +32,10 @@ from evenface.losses import CrossEntropyLoss
 from evenface.networks.detectors import Detectors
 from evenface.networks.recurrent import initialised
 from evenface.recipes.schema import Optimizer, Recurrent, Schedule, Training
-from evenface.training.allocator import keep_freed_memory
 from evenface.training.checkpoint import save_weights
 from evenface.training.stacked import MemberSpec, StackedTrainer
 from evenface.training.stacked.network import NetworkShape
+from evenface.training.trainer import keep_freed_memory
 
 STEPS, INPUTS, CLASSES = 10, 936, 6
 DENSE, HIDDEN, TOP = 32, 64, 64

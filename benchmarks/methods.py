@@ -70,7 +70,7 @@ def turn(loop: Iterator[None], steps: int) -> float:
 
 def measure(settings: Settings, faces: Path | None) -> Result:
     """Time the variants in turns."""
-    from evenface.training.allocator import keep_freed_memory
+    from evenface.training.trainer import keep_freed_memory
 
     keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:

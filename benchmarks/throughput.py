@@ -73,29 +73,23 @@ def pipeline_steps(recipe: "Recipe", store: "Store", folder: Path) -> Iterator[N
     import numpy as np
 
     from evenface import learner
-    from evenface.training.batches import Faces
-    from evenface.training.position import Position
-    from evenface.training.trainer import Trainer
+    from evenface.training.batches import ImageBank, TrainingBatches
+    from evenface.training.trainer import Trainer, TrainerState
 
     manifest, fabric = store.manifest, _fabric(recipe)
     trainer = Trainer(
         fabric,
         learner.build_method(recipe, manifest.counts(), manifest.classes),
+        TrainingBatches.of_recipe(recipe, ImageBank(store.images, fabric.device), manifest, np.arange(len(manifest))),
         recipe,
-        faces=Faces(store.images, fabric.device),
-        labels=manifest.labels,
-        names=manifest.table["sample"].to_numpy(),
-        train=np.arange(len(manifest)),
-        validation=np.arange(0),
-        folder=folder,
-        log=lambda _text: None,
+        folder,
     )
     trainer.model.train()
     while True:
-        for batch in trainer.batches.epoch(trainer.position.epoch, second=trainer.method.second_sampling):
+        for batch in trainer.batches.epoch(trainer.state.epoch, second=trainer.method.second_sampling):
             trainer.step(batch)
             yield
-        trainer.position = Position(epoch=trainer.position.epoch + 1)
+        trainer.state = TrainerState(epoch=trainer.state.epoch + 1)
 
 
 def ceiling_steps(recipe: "Recipe", store: "Store") -> Iterator[None]:
@@ -136,7 +130,7 @@ def ours(faces: Path, folder: Path, settings: Settings) -> dict[str, Iterator[No
     """Set up pipeline and ceiling, with the settings that evenface trains under."""
     from evenface.assembly import read_manifest
     from evenface.faces.prepare import prepare
-    from evenface.training.allocator import keep_freed_memory
+    from evenface.training.trainer import keep_freed_memory
 
     keep_freed_memory()
     recipe = recipe_of(faces, settings)

@@ -20,9 +20,9 @@ from torch import nn
 from benchmarks.common import Figure, Result, cores, parser, report, summary
 from evenface.losses import CrossEntropyLoss
 from evenface.recipes.schema import Optimizer, Recurrent, Schedule, Training
-from evenface.training.allocator import keep_freed_memory
 from evenface.training.stacked import MemberSpec, StackedTrainer
 from evenface.training.stacked.network import NetworkShape
+from evenface.training.trainer import keep_freed_memory
 
 STEPS, INPUTS, BATCH, SAMPLES = 10, 936, 32, 640
 SETTINGS = {"F": 32, "Q": 64, "R": 64, "batch": BATCH, "steps": STEPS, "inputs": INPUTS, "samples": SAMPLES}

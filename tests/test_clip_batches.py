@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from evenface.augment import COLUMNS, augment, to_float
 from evenface.recipes.schema import Augment
-from evenface.training.batches import Faces, TrainingBatches, chosen_frames
+from evenface.training.batches import ImageBank, TrainingBatches, chosen_frames
 
 CPU = torch.device("cpu")
 
@@ -32,9 +32,9 @@ def test_one_frame_is_drawn_from_each_stretch(frames, more, seed):
 def batches(frames, *, random=True, stored=7, n=24, rank=0, world=1, seed=3):
     images = np.zeros((n, stored, 2, 2, 1), np.uint8) + np.arange(n, dtype=np.uint8)[:, None, None, None, None]
     images[:, :, 0, 0, 0] = np.arange(stored)
-    faces = Faces(images, CPU, frames)
+    bank = ImageBank(images, CPU, frames)
     return TrainingBatches(
-        faces, np.arange(n), np.arange(n) % 3, batch_size=8, seed=seed, random_frames=random, rank=rank, world=world
+        bank, np.arange(n), np.arange(n) % 3, batch_size=8, seed=seed, random_frames=random, rank=rank, world=world
     )
 
 
@@ -72,12 +72,12 @@ def test_one_frame_of_a_clip_is_a_still():
 def test_what_lies_on_the_device_whole_is_what_is_read_piece_by_piece(frames):
     made = batches(frames)
     alone = list(made.epoch(1))
-    made.faces.resident = torch.from_numpy(made.faces.images)
+    made.bank.resident = torch.from_numpy(made.bank.images)
     assert all(torch.equal(one.images, two.images) for one, two in zip(alone, made.epoch(1), strict=True))
     rows = np.array([3, 0])
-    taken = made.faces.take(rows)
-    made.faces.resident = None
-    assert torch.equal(taken, made.faces.take(rows))
+    taken = made.bank.take(rows)
+    made.bank.resident = None
+    assert torch.equal(taken, made.bank.take(rows))
 
 
 def test_a_second_batch_draws_frames_of_its_own():

@@ -15,7 +15,7 @@ from torch import nn
 from evenface.balance import implied_prior
 from evenface.recipes import load_recipe
 from evenface.recipes.schema import Optimizer, Schedule
-from evenface.training.batches import Faces, TrainingBatches
+from evenface.training.batches import ImageBank, TrainingBatches
 from evenface.training.optimizers import build_optimizer
 from evenface.training.schedules import rate_factor, standing
 from evenface.training.trainer import Trainer
@@ -218,7 +218,7 @@ def test_effective_sampling_draws_by_its_beta():
     """Shares of two classes against the formula, at a beta for which they are far from those of the default."""
     labels = np.repeat([0, 1], [900, 100])
     batches = TrainingBatches(
-        Faces(np.zeros((1000, 1, 2, 2, 1), np.uint8), torch.device("cpu")),
+        ImageBank(np.zeros((1000, 1, 2, 2, 1), np.uint8), torch.device("cpu")),
         np.arange(1000),
         labels,
         batch_size=10,

@@ -10,7 +10,7 @@ from evenface.errors import InputError
 from evenface.losses import LOSSES, build_loss
 from evenface.networks.recurrent import initialised
 from evenface.recipes.schema import Optimizer, Recurrent, Schedule, Training
-from evenface.training.inference import figures
+from evenface.training.inference import validation_metrics
 from evenface.training.schedules import rate_factor
 from evenface.training.stacked import MemberSpec, StackedTrainer
 from evenface.training.stacked import trainer as module
@@ -158,7 +158,7 @@ def test_every_loss_trains_in_a_group_as_alone(kind, classes):
 def test_figures_of_an_epoch_are_those_of_its_predictions():
     one = member(0, classes=3, training={"select": "last"})
     group = fitted(one)
-    expected = figures(one.validation_targets, group.predict(one.validation)[0])
+    expected = validation_metrics(one.validation_targets, group.predict(one.validation)[0])
     assert group.histories[0][-1] == pytest.approx(
         group.histories[0][-1] | {f"validation_{name}": value for name, value in expected.items()}, rel=1e-5
     )

@@ -13,18 +13,18 @@ from torch import nn
 from evenface.errors import InputError
 from evenface.methods.base import Stage
 from evenface.training.averaging import Average
-from evenface.training.batches import Faces, TrainingBatches
+from evenface.training.batches import ImageBank, TrainingBatches
 from evenface.training.checkpoint import load_state, save_state, save_weights
 from evenface.training.randomness import permutation, seed_step, uniforms
-from evenface.training.stages import spans
+from evenface.training.trainer import stage_epochs
 
 
 def batches(n=50, batch_size=8, sampling="none", rank=0, world=1, seed=3):
     images = np.arange(n, dtype=np.uint8)[:, None, None, None, None] * np.ones((1, 1, 4, 4, 1), np.uint8)
     labels = np.arange(n) % 3
-    faces = Faces(images, torch.device("cpu"))
+    bank = ImageBank(images, torch.device("cpu"))
     return TrainingBatches(
-        faces, np.arange(n), labels, batch_size=batch_size, seed=seed, sampling=sampling, rank=rank, world=world
+        bank, np.arange(n), labels, batch_size=batch_size, seed=seed, sampling=sampling, rank=rank, world=world
     )
 
 
@@ -61,8 +61,8 @@ def test_processes_share_the_same_batches(world, sampling):
 
 def test_resampling_by_inverse_frequency_evens_the_classes():
     labels = np.repeat([0, 1], [900, 100])
-    faces = Faces(np.zeros((1000, 1, 4, 4, 1), np.uint8), torch.device("cpu"))
-    made = TrainingBatches(faces, np.arange(1000), labels, batch_size=10, seed=0, sampling="inverse")
+    bank = ImageBank(np.zeros((1000, 1, 4, 4, 1), np.uint8), torch.device("cpu"))
+    made = TrainingBatches(bank, np.arange(1000), labels, batch_size=10, seed=0, sampling="inverse")
     drawn = np.concatenate([labels[made.order(epoch)] for epoch in range(20)])
     # 20,000 draws at one half: the standard deviation of the share is 0.0035.
     assert drawn.mean() == pytest.approx(0.5, abs=0.015)
@@ -153,15 +153,15 @@ def test_second_batches_come_from_their_own_draws_and_leave_the_first_alone():
 
 def test_a_stage_takes_its_own_sampling():
     labels = np.repeat([0, 1], [90, 10])
-    faces = Faces(np.zeros((100, 1, 4, 4, 1), np.uint8), torch.device("cpu"))
-    made = TrainingBatches(faces, np.arange(100), labels, batch_size=10, seed=0)
+    bank = ImageBank(np.zeros((100, 1, 4, 4, 1), np.uint8), torch.device("cpu"))
+    made = TrainingBatches(bank, np.arange(100), labels, batch_size=10, seed=0)
     drawn = np.concatenate([b.targets.numpy() for epoch in range(20) for b in made.epoch(epoch, sampling="inverse")])
     assert drawn.mean() == pytest.approx(0.5, abs=0.05)  # standard deviation 0.011
 
 
 @given(st.lists(st.floats(0.01, 1), min_size=1, max_size=4), st.integers(4, 60))
 def test_stages_cover_all_epochs_each_at_least_one(shares, epochs):
-    found = spans([Stage(share / sum(shares)) for share in shares], epochs)
+    found = stage_epochs([Stage(share / sum(shares)) for share in shares], epochs)
     assert [span.index for span in found] == list(range(len(shares)))
     assert found[0].first == 0
     assert found[-1].end == epochs
@@ -171,7 +171,7 @@ def test_stages_cover_all_epochs_each_at_least_one(shares, epochs):
 
 def test_more_stages_than_epochs_are_refused():
     with pytest.raises(InputError, match="2 stages of whole epochs"):
-        spans([Stage(0.5), Stage(0.5)], 1)
+        stage_epochs([Stage(0.5), Stage(0.5)], 1)
 
 
 def test_the_average_is_the_recursion_written_out_and_gives_the_weights_back():

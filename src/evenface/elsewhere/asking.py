@@ -47,7 +47,7 @@ def ask(run: Run, store: Store, rows: np.ndarray) -> Answers:
     import torch
     from lightning_fabric import Fabric
 
-    from evenface.training.batches import Faces
+    from evenface.training.batches import ImageBank
     from evenface.training.inference import output_rows, score_sequences
     from evenface.training.precision import inference_precision
 
@@ -69,7 +69,7 @@ def ask(run: Run, store: Store, rows: np.ndarray) -> Answers:
         return Answers(found, None, method.detects, "cuda:0" if cuda else "cpu")
     method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     method.to(fabric.device)
-    faces = Faces(store.images, fabric.device, frames_of(run))
+    faces = ImageBank(store.images, fabric.device, frames_of(run))
     length = BATCHES * options.batch_size
     parts, outputs = [], []
     with progress("predicting", len(rows)) as advance:

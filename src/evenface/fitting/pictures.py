@@ -14,13 +14,12 @@ from evenface.networks import Network
 from evenface.recipes import Recipe
 from evenface.recipes.schema import Training
 from evenface.runs import FACTS, PREDICTIONS, VALIDATION, WEIGHTS, Run
-from evenface.training.allocator import keep_freed_memory
-from evenface.training.batches import Faces
+from evenface.training.batches import ImageBank, TrainingBatches
 from evenface.training.features import stored_features
-from evenface.training.inference import output_rows
+from evenface.training.inference import output_rows, predict_rows, validation_metrics
 from evenface.training.loggers import build_loggers
 from evenface.training.precision import Precision, choose_precision
-from evenface.training.trainer import CHECKPOINT, Trainer
+from evenface.training.trainer import CHECKPOINT, Trainer, keep_freed_memory
 
 
 def fit_pictures(run: Run, recipe: Recipe) -> None:
@@ -52,17 +51,21 @@ def fit_pictures(run: Run, recipe: Recipe) -> None:
     if options.features == "stored":
         kind = " ".join((recipe.network.name, recipe.network.stem, recipe.network.norm))
         pictures = stored_features(fabric, cast(Network, method.network), kind, store)
-    images = Faces(pictures, fabric.device, frames)
+    bank = ImageBank(pictures, fabric.device, frames)
+    batches = TrainingBatches.of_recipe(recipe, bank, manifest, split.train, fabric.global_rank, fabric.world_size)
+    validated = assembly.judges(recipe, split)
+
+    def validate() -> dict[str, float]:
+        probabilities = predict_rows(fabric, method, bank, validated, options.batch_size, mirror=options.mirror)
+        return validation_metrics(manifest.labels[validated], probabilities)
+
     trainer = Trainer(
         fabric,
         method,
+        batches,
         recipe,
-        faces=images,
-        labels=manifest.labels,
-        names=manifest.table["sample"].to_numpy(),
-        train=split.train,
-        validation=assembly.judges(recipe, split),
-        folder=run.folder,
+        run.folder,
+        validate=validate if len(validated) else None,
         log=run.log if fabric.is_global_zero else lambda _text: None,
         loggers=build_loggers(options.loggers, run.folder, recipe.name, {"seed": recipe.seed})
         if fabric.is_global_zero
@@ -72,7 +75,7 @@ def fit_pictures(run: Run, recipe: Recipe) -> None:
     notes = method.training_notes(len(history))
     method.load_inference_state(load_file(run.folder / WEIGHTS))
     found = {
-        name: output_rows(fabric, method, images, rows, options.batch_size, mirror=options.mirror)
+        name: output_rows(fabric, method, bank, rows, options.batch_size, mirror=options.mirror)
         for name, rows in ((VALIDATION, split.validation), (PREDICTIONS, split.test))
         if len(rows)
     }
@@ -82,7 +85,7 @@ def fit_pictures(run: Run, recipe: Recipe) -> None:
         facts |= {
             "notes": [*facts["notes"], *notes],
             "epochs": len(history),
-            "training_seconds": round(trainer.position.seconds, 1),
+            "training_seconds": round(trainer.state.seconds, 1),
             "peak_memory_mb": peak_memory(),
         }
         whole = {}

@@ -14,10 +14,9 @@ from evenface.fitting.writing import Job
 from evenface.kinds import check_mirror
 from evenface.recipes import Recipe
 from evenface.runs import Run
-from evenface.training.allocator import keep_freed_memory
 from evenface.training.checkpoint import load_state, save_state
 from evenface.training.stacked import MemberSpec, StackedTrainer
-from evenface.training.trainer import CHECKPOINT
+from evenface.training.trainer import CHECKPOINT, keep_freed_memory
 
 Report = Callable[[float], None]
 

@@ -1,4 +1,4 @@
-"""Which samples meet in which step: a pure function of (seed, epoch, step), the same for any number of processes."""
+"""Training batches: a pure function of (seed, epoch, step), the same for any number of processes."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from evenface.augment import COLUMNS
+from evenface.data.manifest import Manifest
 from evenface.errors import InputError
 from evenface.imbalance import draw, sampling_probabilities
+from evenface.recipes import Recipe
 from evenface.training.randomness import permutation, uniforms
 
 GPU_SHARE = 0.25
@@ -44,8 +46,8 @@ class Batch:
     second: "Batch | None" = None
 
 
-class Faces:
-    """Stored faces where the network can reach them: on the GPU whole where they fit, else read as they are asked for.
+class ImageBank:
+    """Stored images on the network's device: all in GPU memory where they fit, else read from the store as needed.
 
     Parameters
     ----------
@@ -65,7 +67,7 @@ class Faces:
             self.resident = torch.from_numpy(np.ascontiguousarray(images)).to(device)
 
     def take(self, rows: np.ndarray, frames: np.ndarray | None = None) -> Tensor:
-        """Give the samples at ``rows`` on the device.
+        """Return the samples at ``rows`` on the device.
 
         Parameters
         ----------
@@ -83,12 +85,12 @@ class Faces:
         if self.frames < self.stored:
             where = (rows[:, None], chosen_frames(self.stored, self.frames) if frames is None else frames)
         if self.resident is not None:
-            found = self.resident[tuple(torch.from_numpy(index).to(self.device) for index in where)]
+            images = self.resident[tuple(torch.from_numpy(index).to(self.device) for index in where)]
         else:
             # Of whole samples, take is quicker than an index.
-            some = np.take(self.images, rows, axis=0) if len(where) == 1 else self.images[where]
-            found = torch.from_numpy(np.asarray(some)).to(self.device, non_blocking=True)
-        return found[:, 0] if self.frames == 1 else found
+            read = np.take(self.images, rows, axis=0) if len(where) == 1 else self.images[where]
+            images = torch.from_numpy(np.asarray(read)).to(self.device, non_blocking=True)
+        return images[:, 0] if self.frames == 1 else images
 
 
 def chosen_frames(stored: int, frames: int, numbers: np.ndarray | None = None) -> np.ndarray:
@@ -120,12 +122,14 @@ class TrainingBatches:
 
     Parameters
     ----------
-    faces : Faces
-        Where pictures come from.
+    bank : ImageBank
+        Images by row of the store.
     rows : ndarray of shape (N,)
-        Rows of the store that train.
+        Training rows of the store.
     labels : ndarray of shape (N,)
         Their classes.
+    names : ndarray of shape (N,), optional
+        Their sample names, for messages.
     batch_size : int
         Samples of one step over all processes together.
     seed : int
@@ -148,9 +152,10 @@ class TrainingBatches:
 
     def __init__(
         self,
-        faces: Faces,
+        bank: ImageBank,
         rows: np.ndarray,
         labels: np.ndarray,
+        names: np.ndarray | None = None,
         *,
         batch_size: int,
         seed: int,
@@ -160,17 +165,38 @@ class TrainingBatches:
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        self.faces, self.rows, self.labels = faces, rows, labels
+        self.bank, self.rows, self.labels = bank, rows, labels
+        self.names = rows if names is None else names
         self.seed, self.sampling, self.rank, self.world = seed, sampling, rank, world
         self.sampling_beta = sampling_beta
-        self.random_frames = random_frames and faces.frames < faces.stored
+        self.random_frames = random_frames and bank.frames < bank.stored
         self.batch_size = min(batch_size, len(rows)) // world * world
         if self.batch_size < 2 * world:
             raise InputError(f"{len(rows)} training samples are too few for {world} processes with two or more each")
         self.steps = len(rows) // self.batch_size
 
+    @classmethod
+    def of_recipe(
+        cls, recipe: Recipe, bank: ImageBank, manifest: Manifest, rows: np.ndarray, rank: int = 0, world: int = 1
+    ) -> "TrainingBatches":
+        """Build the batches of a recipe from the training ``rows`` of a manifest."""
+        training = recipe.training
+        return cls(
+            bank,
+            rows,
+            manifest.labels[rows],
+            manifest.table["sample"].to_numpy()[rows],
+            batch_size=training.batch_size,
+            seed=recipe.seed,
+            sampling=training.sampling,
+            sampling_beta=training.sampling_beta,
+            random_frames=recipe.augment.frames == "random",
+            rank=rank,
+            world=world,
+        )
+
     def order(self, epoch: int, sampling: str | None = None, purpose: str = "sampling") -> np.ndarray:
-        """Give the places (into ``rows``) of one epoch, in order, shape (N,).
+        """Return the places (into ``rows``) of one epoch, in order, shape (N,).
 
         Parameters
         ----------
@@ -190,20 +216,25 @@ class TrainingBatches:
     def epoch(
         self, epoch: int, start: int = 0, *, sampling: str | None = None, second: str | None = None
     ) -> Iterator[Batch]:
-        """Walk through one epoch from step ``start`` on, with a second batch beside each if ``second`` names a rule."""
-        batches = self._walk(epoch, start, self.order(epoch, sampling), "augment")
+        """Iterate over one epoch from step ``start`` on; ``second`` names the sampling of a second batch for each."""
+        batches = self._batches(epoch, start, self.order(epoch, sampling), "augment")
         if second is None:
             yield from batches
             return
-        others = self._walk(epoch, start, self.order(epoch, second, "second sampling"), "augment second")
+        others = self._batches(epoch, start, self.order(epoch, second, "second sampling"), "augment second")
         for batch, other in zip(batches, others, strict=True):
             yield replace(batch, second=other)
 
-    def _walk(self, epoch: int, start: int, order: np.ndarray, purpose: str) -> Iterator[Batch]:
+    def names_of(self, epoch: int, step: int, sampling: str | None = None) -> list[str]:
+        """Return the names of the samples of one step, of all processes together."""
+        first = step * self.batch_size
+        return [str(name) for name in self.names[self.order(epoch, sampling)[first : first + self.batch_size]]]
+
+    def _batches(self, epoch: int, start: int, order: np.ndarray, purpose: str) -> Iterator[Batch]:
         numbers = torch.from_numpy(uniforms(self.seed, purpose, epoch, len(self.rows), COLUMNS))
         frames = self._frames(epoch, purpose)
         share = self.batch_size // self.world
-        device = self.faces.device
+        device = self.bank.device
         for step in range(start, self.steps):
             first = step * self.batch_size + self.rank * share
             places = order[first : first + share]
@@ -211,15 +242,15 @@ class TrainingBatches:
             targets = torch.from_numpy(self.labels[places]).to(device, non_blocking=True)
             yield Batch(
                 rows,
-                self.faces.take(rows, None if frames is None else frames[first : first + share]),
+                self.bank.take(rows, None if frames is None else frames[first : first + share]),
                 targets,
                 numbers[first : first + share],
                 torch.from_numpy(places).to(device, non_blocking=True),
             )
 
     def _frames(self, epoch: int, purpose: str) -> np.ndarray | None:
-        """Draw the frames that are seen of each place in the epoch's order; None where all or the middles are."""
+        """Draw the frames of each sample of an epoch; None where all frames, or the middle ones, are used."""
         if not self.random_frames:
             return None
-        numbers = uniforms(self.seed, f"{purpose} frames", epoch, len(self.rows), self.faces.frames)
-        return chosen_frames(self.faces.stored, self.faces.frames, numbers)
+        numbers = uniforms(self.seed, f"{purpose} frames", epoch, len(self.rows), self.bank.frames)
+        return chosen_frames(self.bank.stored, self.bank.frames, numbers)

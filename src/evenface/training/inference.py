@@ -1,4 +1,4 @@
-"""Probabilities for many stored faces, shared out over the processes."""
+"""Predict stored samples, shared out over the processes."""
 
 from collections.abc import Callable
 
@@ -11,37 +11,37 @@ from evenface.augment import to_float
 from evenface.evaluation.metrics import accuracy, balanced_accuracy, confusion_matrix, macro_f1
 from evenface.evaluation.scores import log_loss, shares
 from evenface.methods.base import Method
-from evenface.training.batches import Faces
+from evenface.training.batches import ImageBank
 
 BATCH = 256
 """Sequences that are predicted at a time."""
 
 
 def predict_rows(
-    fabric: Fabric, method: Method, faces: Faces, rows: np.ndarray, batch_size: int, *, mirror: bool = False
+    fabric: Fabric, method: Method, bank: ImageBank, rows: np.ndarray, batch_size: int, *, mirror: bool = False
 ) -> np.ndarray:
-    """Predict the faces at ``rows``, without augmentation; parameters are those of :func:`score_rows`.
+    """Predict the images at ``rows``, without augmentation; parameters are those of :func:`score_rows`.
 
     Returns
     -------
     ndarray of shape (N, C)
         Probabilities, float64, each row summing to 1.
     """
-    return shares(score_rows(fabric, method, faces, rows, batch_size, mirror=mirror))
+    return shares(score_rows(fabric, method, bank, rows, batch_size, mirror=mirror))
 
 
 def score_rows(
-    fabric: Fabric, method: Method, faces: Faces, rows: np.ndarray, batch_size: int, *, mirror: bool = False
+    fabric: Fabric, method: Method, bank: ImageBank, rows: np.ndarray, batch_size: int, *, mirror: bool = False
 ) -> np.ndarray:
     """Return the scores of :func:`output_rows` alone, shape (N, C)."""
-    return output_rows(fabric, method, faces, rows, batch_size, mirror=mirror)[0]
+    return output_rows(fabric, method, bank, rows, batch_size, mirror=mirror)[0]
 
 
 @torch.inference_mode()
 def output_rows(
-    fabric: Fabric, method: Method, faces: Faces, rows: np.ndarray, batch_size: int, *, mirror: bool = False
+    fabric: Fabric, method: Method, bank: ImageBank, rows: np.ndarray, batch_size: int, *, mirror: bool = False
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Ask a method of the faces at ``rows``, without augmentation.
+    """Compute a method's scores of the images at ``rows``, without augmentation.
 
     Parameters
     ----------
@@ -49,14 +49,14 @@ def output_rows(
         Launched; every process takes part and gets the whole result.
     method : Method
         Set to evaluation mode while predicting, and back.
-    faces : Faces
-        Pictures by row.
+    bank : ImageBank
+        Images by row of the store.
     rows : ndarray of shape (N,)
         Which ones.
     batch_size : int
-        Faces at a time in each process.
+        Images at a time in each process.
     mirror : bool, default=False
-        Whether what is said of a face or a clip and of its mirror is averaged.
+        Whether the scores of an image or a clip and of its mirror are averaged.
 
     Returns
     -------
@@ -74,10 +74,10 @@ def output_rows(
     parts = []
     placed = False
     for start in range(0, len(mine), batch_size):
-        images = to_float(faces.take(mine[start : start + batch_size]))
+        images = to_float(bank.take(mine[start : start + batch_size]))
         with fabric.autocast():
-            found, placed = _joined(*method.outputs(images))
-            parts.append((found + _joined(*method.outputs(images.flip(-1)))[0]) / 2 if mirror else found)
+            scores, placed = _joined(*method.outputs(images))
+            parts.append((scores + _joined(*method.outputs(images.flip(-1)))[0]) / 2 if mirror else scores)
     method.train(was_training)
     gathered = [torch.cat(parts)]
     if world > 1:
@@ -88,7 +88,7 @@ def output_rows(
 
 
 def _joined(scores: Tensor, output: Tensor | None) -> tuple[Tensor, bool]:
-    """Join scores and output in one table, so that processes gather once; say whether there is an output."""
+    """Join scores and output in one table, so that processes gather once; return whether there is an output."""
     if output is None:
         return scores.double(), False
     return torch.cat([scores.double(), output.double()[:, None]], dim=1), True
@@ -104,7 +104,7 @@ def score_sequences(
     mirror: Callable[[Tensor], Tensor] | None = None,
     batch_size: int = BATCH,
 ) -> np.ndarray:
-    """Ask a method of the sequences at ``rows``.
+    """Compute a method's scores of the sequences at ``rows``.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def score_sequences(
     device : torch.device or str
         Where the method is.
     mirror : callable, optional
-        Gives the mirror of sequences; what is said of both is averaged then.
+        Returns the mirror of sequences; the scores of both are averaged then.
     batch_size : int
         Sequences at a time.
 
@@ -130,15 +130,15 @@ def score_sequences(
     method.eval()
     parts = []
     for start in range(0, len(rows), batch_size):
-        some = torch.from_numpy(np.array(sequences[rows[start : start + batch_size]])).to(device)
-        found = method.scores(some).double()
-        parts.append((found + method.scores(mirror(some)).double()) / 2 if mirror else found)
+        batch = torch.from_numpy(np.array(sequences[rows[start : start + batch_size]])).to(device)
+        scores = method.scores(batch).double()
+        parts.append((scores + method.scores(mirror(batch)).double()) / 2 if mirror else scores)
     method.train(was_training)
     return np.asarray(torch.cat(parts).cpu().numpy())
 
 
-def figures(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
-    """Judge validation predictions by the figures that training can go by.
+def validation_metrics(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
+    """Compute the validation metrics that checkpoints and early stopping can monitor.
 
     Returns
     -------

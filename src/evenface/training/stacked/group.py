@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from evenface.errors import InputError
-from evenface.training.inference import figures
+from evenface.training.inference import validation_metrics
 from evenface.training.stacked.losses import StackedLosses
 from evenface.training.stacked.members import DRAWN_STEPS, MemberState
 from evenface.training.stacked.network import Buffers, StackedArrays, StackedNetwork, probabilities
@@ -133,7 +133,7 @@ class StackedGroup:
                 )
             row = {"epoch": track.epoch + 1, "lr": track.rate(member.steps - 1), "train_loss": total / member.steps}
             if track.judged:
-                found = figures(member.validation_targets, judged[place, : len(member.validation)])
+                found = validation_metrics(member.validation_targets, judged[place, : len(member.validation)])
                 row |= {f"validation_{name}": value for name, value in found.items()}
             if not np.isfinite(total):
                 row |= dict.fromkeys((name for name in row if name.startswith("validation")), np.nan)

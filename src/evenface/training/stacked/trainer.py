@@ -13,11 +13,11 @@ from evenface.errors import InputError
 from evenface.networks.recurrent import SequenceNetwork, initialised
 from evenface.progress import Bar, progress
 from evenface.training.checkpoint import load_state, save_state
-from evenface.training.interrupt import Interrupt, deferred_interrupt
 from evenface.training.schedules import Standing
 from evenface.training.stacked.group import SequenceBank, StackedGroup, TrainingThreads
 from evenface.training.stacked.members import MemberSpec, MemberState, alike_in
 from evenface.training.stacked.network import NetworkShape, network_of, predict_networks
+from evenface.training.trainer import Interrupt, deferred_interrupt
 
 CHECKPOINT = "together.safetensors"
 LARGEST_CHUNK = 12
