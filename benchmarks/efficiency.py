@@ -29,8 +29,7 @@ from torch import nn
 
 from benchmarks.common import Figure, Result, cores, parser, report, summary
 from evenface.losses import CrossEntropyLoss
-from evenface.networks.detectors import Detectors
-from evenface.networks.recurrent import initialised
+from evenface.networks.recurrent import OneVsRestNetwork, initialised
 from evenface.recipes.schema import Optimizer, Recurrent, Schedule, Training
 from evenface.training.checkpoint import save_weights
 from evenface.training.stacked import MemberSpec, StackedTrainer
@@ -81,7 +80,7 @@ class Design:
         """Give what predicts, in evaluation mode."""
         outputs = self.shape.outputs
         made = [initialised(self.settings, INPUTS, STEPS, outputs, seed) for seed in range(self.networks)]
-        return (Detectors(made) if self.networks > 1 else made[0]).eval()
+        return (OneVsRestNetwork(made) if self.networks > 1 else made[0]).eval()
 
     def counts(self) -> dict[str, int]:
         """Count what does not depend on the machine."""

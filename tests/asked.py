@@ -13,9 +13,9 @@ CLASSES = ("happy", "sad", "fear")
 class Asked(Model):
     """A model that is a function of what it is given."""
 
-    def __init__(self, form, says, classes=CLASSES, detects=False):
+    def __init__(self, form, says, classes=CLASSES, one_vs_rest=False):
         self.name, self.key, self.classes, self.form = "asked", "0", classes, form
-        self.ordered, self.detects, self.calibration, self.card = False, detects, None, {}
+        self.ordered, self.one_vs_rest, self.calibration, self.card = False, one_vs_rest, None, {}
         self.prior, self.says = np.full(len(classes), 1 / len(classes)), says
 
     def ask(self, batch):
@@ -26,7 +26,7 @@ class Held(Asked):
     """A method in the place of a run's."""
 
     def __init__(self, method, form, classes=CLASSES):
-        super().__init__(form, self.scored, classes, method.detects)
+        super().__init__(form, self.scored, classes, method.one_vs_rest)
         self.method, self.device = method.eval(), torch.device("cpu")
 
     @torch.no_grad()

@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
-from evenface.losses import build_loss, build_one_vs_rest, detectors
-from evenface.methods import Method, Moment, Task, build_method
+from evenface.losses import binary_loss_specs, build_loss, build_one_vs_rest
+from evenface.methods import Method, StepContext, Task, build_method
 from evenface.networks.backbone import Outputs
 
 COUNTS = [30, 20, 10]
@@ -19,16 +19,16 @@ class Small(nn.Module):
         self.conv = nn.Conv2d(1, 8, 3, stride=2, padding=1)
         self.norm = nn.BatchNorm2d(8)
         self.classifier = nn.Linear(8, 3)
-        self.resting = False
+        self.frozen_backbone = False
 
     def train(self, mode=True):
         super().train(mode)
-        if self.resting:
+        if self.frozen_backbone:
             self.norm.eval()
         return self
 
     def forward(self, images):
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not (self.resting and self.training)):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not (self.frozen_backbone and self.training)):
             maps = self.norm(self.conv(images)).relu()
         features = maps.mean(dim=(2, 3))
         return Outputs(self.classifier(features), features, maps)
@@ -50,16 +50,16 @@ def batch(rows: int = 4):
     return torch.rand(rows, 1, 16, 16, generator=generator), torch.randint(3, (rows,), generator=generator)
 
 
-def moment(rows: int = 4, epoch: int = 0, step: int = 0) -> Moment:
+def step_context(rows: int = 4, epoch: int = 0, step: int = 0) -> StepContext:
     """Say that a step of a batch is taken in a run of ten epochs of five steps."""
     images, targets = batch(rows)
-    return Moment(epoch, step, 10, 5, torch.arange(rows), (images.flip(0), targets.flip(0)))
+    return StepContext(epoch, step, 10, 5, torch.arange(rows), (images.flip(0), targets.flip(0)))
 
 
 def loss_for(name: str, alpha: str | None = None) -> nn.Module:
     """Build a loss that the method accepts."""
     if name == "one-vs-all":
-        return build_one_vs_rest(detectors("focal", COUNTS, CLASSES, alpha=alpha))
+        return build_one_vs_rest(binary_loss_specs("focal", COUNTS, CLASSES, alpha=alpha))
     return build_loss("cross-entropy" if name in ("ordinal", "regression") else "focal", COUNTS, alpha=alpha)
 
 
@@ -67,5 +67,5 @@ def built(name: str = "erm", alpha: str | None = "inverse", votes=None, **option
     """Build a method of that name on the small network, ready for its first step on :func:`batch`."""
     torch.manual_seed(0)
     method = build_method(name, Small(), loss_for(name, alpha), task=task(votes=votes), **options)
-    method.now = moment()
+    method.ctx = step_context()
     return method

@@ -8,15 +8,14 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small import COUNTS, Small, batch, moment, task
+from small import COUNTS, Small, batch, step_context, task
 from torch import nn
 
 from evenface.errors import InputError
 from evenface.losses import build_loss
 from evenface.methods import build_method
-from evenface.methods.attention import class_maps, map_distance, two_views
+from evenface.methods.attention_consistency import TRANSFORMS, class_maps, map_distance, scaling, two_views
 from evenface.methods.mek import smoothed_labels
-from evenface.methods.transforms import TRANSFORMS, scaling
 from evenface.networks import build_network
 from evenface.recipes import load_recipe
 
@@ -115,7 +114,7 @@ def test_the_weight_of_eac_rises_over_a_share_of_training_by_default_from_random
     images, targets = batch()
     first, _, ours, theirs = both_views(method, images)
     for epoch, weight in zip((0, 4, 8), weights, strict=True):
-        method.now = moment(epoch=epoch)
+        method.ctx = step_context(epoch=epoch)
         for i, row in enumerate(method(images, targets).tolist()):
             gap = naive_distance(ours[i], theirs[i], [1.0] * len(COUNTS)) / len(COUNTS)
             cross_entropy = -math.log(softmax(first[i].tolist())[int(targets[i])])

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from small import COUNTS, batch, built, moment, task
+from small import COUNTS, batch, built, step_context, task
 
 from evenface.errors import InputError
 from evenface.losses import build_loss
@@ -30,9 +30,9 @@ def branch(block, maps):
 @pytest.mark.parametrize("epoch", [0, 4, 9])
 def test_the_loss_is_its_definition_pair_by_pair(epoch):
     method = built("bbn")
-    method.now = moment(4, epoch=epoch)
+    method.ctx = step_context(4, epoch=epoch)
     images, targets = batch()
-    others, rare = method.now.second
+    others, rare = method.ctx.second
     alpha = 1 - (epoch / 10) ** 2
     values = method(images, targets)
     common = branch(method.conventional, method.network(images).maps)
@@ -66,7 +66,7 @@ def test_branches_fit_maps_that_are_not_as_wide_as_features(name):
     network = build_network(name, 3, channels=1, size=48)
     method = build_method("bbn", network, build_loss("cross-entropy", COUNTS), task=task(), width=6)
     images, targets = torch.rand(2, 1, 48, 48), torch.tensor([0, 2])
-    method.now = replace(moment(2), second=(images, targets))
+    method.ctx = replace(step_context(2), second=(images, targets))
     method(images, targets).mean().backward()
     assert method.conventional.body[0].weight.shape[0] == 6
     assert method.eval().predict(images).shape == (2, 3)
@@ -74,7 +74,7 @@ def test_branches_fit_maps_that_are_not_as_wide_as_features(name):
 
 def test_one_batch_is_not_enough():
     method = built("bbn")
-    method.now = replace(method.now, second=None)
+    method.ctx = replace(method.ctx, second=None)
     with pytest.raises(ValueError, match="two batches"):
         method(*batch())
     with pytest.raises(InputError, match="'bbn': width must be"):

@@ -25,14 +25,14 @@ def task():
 @pytest.mark.parametrize("kind", ["mean", "bilstm"])
 def test_methods_with_a_classifier_learn_from_clips(name, kind):
     from evenface.losses import build_loss
-    from evenface.methods import Moment
+    from evenface.methods import StepContext
 
     method = build_method(name, network(kind), build_loss("cross-entropy", COUNTS), task=task())
     targets = torch.tensor([0, 1, 2, 0])
     for stage in range(len(method.stages)):
         if stage:
             method.begin_stage(stage)
-        method.now = Moment(0, 0, 2, 2, torch.arange(4))
+        method.ctx = StepContext(0, 0, 2, 2, torch.arange(4))
         value = method.train()(clips(4), targets)
         assert value.shape == (4,)
         value.mean().backward()

@@ -1,4 +1,4 @@
-"""Networks on clips: what a sequence of frames becomes, and what a resting backbone is."""
+"""Networks on clips: what a sequence of frames becomes, and what a frozen backbone is."""
 
 import itertools
 
@@ -41,7 +41,7 @@ def test_features_are_the_last_states_of_torch_s_own_cells(kind):
     images = clips()
     with torch.no_grad():
         logits, features, maps = net(images)
-        frames = torch.stack([net.look(clip)[0] for clip in images])
+        frames = torch.stack([net.forward_backbone(clip)[0] for clip in images])
         expected = by_cells(net.temporal, frames)
     torch.testing.assert_close(features, expected, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(logits, expected @ net.classifier.weight.T + net.classifier.bias, atol=1e-5, rtol=1e-4)
@@ -56,7 +56,7 @@ def test_frames_of_a_batch_together_are_frames_one_by_one(kind):
     with torch.no_grad():
         together = net(images)
         alone = [net(clip[None]) for clip in images]
-        frames = torch.stack([torch.cat([net.look(frame[None])[1] for frame in clip]) for clip in images])
+        frames = torch.stack([torch.cat([net.forward_backbone(frame[None])[1] for frame in clip]) for clip in images])
     torch.testing.assert_close(together.logits, torch.cat([one.logits for one in alone]), atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(together.maps, frames, atol=1e-5, rtol=1e-4)
 
@@ -114,10 +114,10 @@ def test_stored_features_stand_for_pictures(kind):
     net = network(kind).eval()
     images = clips()
     with torch.no_grad():
-        stored = torch.stack([net.look(clip)[0] for clip in images])
+        stored = torch.stack([net.forward_backbone(clip)[0] for clip in images])
         torch.testing.assert_close(net(stored).logits, net(images).logits, atol=1e-5, rtol=1e-4)
         still = build_network(**TINY).eval()
-        torch.testing.assert_close(still(still.look(images[0])[0]).logits, still(images[0]).logits)
+        torch.testing.assert_close(still(still.forward_backbone(images[0])[0]).logits, still(images[0]).logits)
 
 
 @pytest.mark.parametrize(

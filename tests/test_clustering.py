@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from evenface.errors import InputError
 from evenface.methods import Task
-from evenface.methods.clustering import Clusters, intervals, rank_groups, subclass_counts
+from evenface.methods.dicc import Clusters, intervals, rank_groups, subclass_counts
 
 SIZES = [5, 1, 3]
 FIRST = [0, 5, 6]

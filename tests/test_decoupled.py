@@ -36,7 +36,7 @@ def test_the_second_stage_moves_nothing_but_what_it_learns(name):
     trained(method, 4)
     after = method.state_dict()
     assert {key for key, value in after.items() if not torch.equal(value, before[key])} == LEARNT[name]
-    assert not method.moves_all
+    assert not method.uses_all_parameters
     assert [(stage.share, stage.sampling) for stage in method.stages] == [(0.9, None), (0.1, "inverse")]
 
 

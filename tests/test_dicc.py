@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from small import COUNTS, Small, batch, built, moment, task
+from small import COUNTS, Small, batch, built, step_context, task
 
 from evenface.errors import InputError
 from evenface.losses import build_loss
@@ -24,7 +24,7 @@ def trained(method, steps, lr=0.1):
 
 def test_undivided_classes_are_trained_as_if_there_were_no_method():
     plain, dicc = built("erm"), built("dicc", subclasses=[1, 1, 1])
-    assert dicc.moves_all
+    assert dicc.uses_all_parameters
     assert plain.state_dict().keys() == dicc.state_dict().keys()
     for _ in range(5):
         trained(plain, 1)
@@ -72,7 +72,7 @@ def test_each_phase_moves_its_own_part_by_its_own_loss(loss):
 
 def test_phases_by_epoch_leave_the_other_part_alone():
     method = built("dicc", subclasses=[3, 2, 1], alternate="epoch")
-    assert not method.moves_all
+    assert not method.uses_all_parameters
     before = {name: value.clone() for name, value in method.state_dict().items()}
 
     def moved():
@@ -81,10 +81,10 @@ def test_phases_by_epoch_leave_the_other_part_alone():
         before.update({name: value.clone() for name, value in now.items()})
         return names
 
-    method.now = moment(8, epoch=0)
+    method.ctx = step_context(8, epoch=0)
     trained(method, 1)
     assert moved() == {"network", "clusters"}
-    method.now = moment(8, epoch=1)
+    method.ctx = step_context(8, epoch=1)
     trained(method, 2)
     assert moved() == {"mapping"}
     assert method.network.training

@@ -11,7 +11,7 @@ from evenface.errors import InputError
 from evenface.explaining import explain_samples, overlay
 from evenface.explaining.asking import method_for
 from evenface.explaining.base import scaled
-from evenface.explaining.gradients import Behind, class_maps
+from evenface.explaining.gradients import HeadFromMaps, class_maps
 from evenface.explaining.removing import blurred
 from evenface.losses import build_loss
 from evenface.methods import METHODS, build_method
@@ -33,10 +33,10 @@ def built(name="erm", network="test_resnet", size=32, **options):
 
 def by_hand(method, inputs):
     """Grad-CAM without its rectifier, from one whole pass, class by class, ``(C, T, h, w)`` of one sample."""
-    kept, look = [], method.network.look
-    method.network.look = lambda images: kept.append(look(images)) or kept[-1]
-    said = method.evidence(inputs)
-    del method.network.look
+    kept, look = [], method.network.forward_backbone
+    method.network.forward_backbone = lambda images: kept.append(look(images)) or kept[-1]
+    said = method.class_scores(inputs)
+    del method.network.forward_backbone
     ((_, maps),) = kept
     found = []
     for label in range(said.shape[1]):
@@ -50,8 +50,8 @@ def test_grad_cam_of_every_method_is_of_what_it_says_at_inference(name):
     method = built(name).eval()
     model, sample = Held(method, stills()), pictures(1)[0]
     inputs = inputs_of(model.form, sample[None])
-    evidence, scores = method.evidence(inputs), method.scores(inputs)
-    if method.detects:
+    evidence, scores = method.class_scores(inputs), method.scores(inputs)
+    if method.one_vs_rest:
         torch.testing.assert_close(evidence.sigmoid(), scores)
     elif name == "regression":
         assert evidence.argmax() == scores.argmax()
@@ -158,9 +158,9 @@ def test_the_backbone_is_looked_at_once_and_is_itself_again_afterwards():
     class_maps(model, pictures(1)[0], "gradcam")
     assert calls == [1]
     images = inputs_of(model.form, pictures(1))
-    whole = Behind(method, images[0])
-    torch.testing.assert_close(whole(whole.found), method.evidence(images))
-    assert "look" not in vars(method.network)
+    whole = HeadFromMaps(method, images[0])
+    torch.testing.assert_close(whole(whole.found), method.class_scores(images))
+    assert "forward_backbone" not in vars(method.network)
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def test_integrated_gradients_sum_to_what_they_explain(seed):
     random = np.random.default_rng(seed)
     sample, usual = random.normal(size=(2, 6, 5, 2)).astype(np.float32)
     model = Held(Watched(Watching(), nn.Identity()), SEQUENCE)
-    said = model.method.evidence(torch.from_numpy(np.stack([sample, usual]))).numpy()
+    said = model.method.class_scores(torch.from_numpy(np.stack([sample, usual]))).numpy()
     np.testing.assert_allclose(integrated(model, sample, usual).sum(axis=(1, 2, 3)), said[0] - said[1], atol=1e-3)
 
 

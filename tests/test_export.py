@@ -61,7 +61,7 @@ def test_the_file_says_what_the_run_said_and_knows_what_the_run_knows(run, expor
     table, images = stored(run)
     said = dict(zip(run.predictions.sample, run.predictions.probabilities, strict=True))
     np.testing.assert_allclose(file.probabilities(images), [said[name] for name in table["sample"]], atol=1e-5)
-    for name in ("name", "key", "classes", "ordered", "detects", "form", "card"):
+    for name in ("name", "key", "classes", "ordered", "one_vs_rest", "form", "card"):
         assert getattr(file, name) == getattr(model, name), name
     np.testing.assert_array_equal(file.prior, model.prior)
     assert file.calibration.as_dict() == model.calibration.as_dict()

@@ -23,9 +23,9 @@ def timm_file(path, *, channels=3, classes=10, name="resnet18"):
 def test_a_file_of_timm_is_taken_over_but_for_its_classifier(tmp_path):
     model = timm_file(tmp_path / "w.safetensors")
     network = build_network("resnet18", 7, size=48, weights=str(tmp_path / "w.safetensors")).eval()
-    assert set(network.loaded.missing) == {"classifier.weight", "classifier.bias"}
-    assert set(network.loaded.unused) == {"fc.weight", "fc.bias"}
-    assert "2 left as initialised" in str(network.loaded)
+    assert set(network.load_report.missing) == {"classifier.weight", "classifier.bias"}
+    assert set(network.load_report.unused) == {"fc.weight", "fc.bias"}
+    assert "2 left as initialised" in str(network.load_report)
     images = torch.rand(2, 3, 48, 48)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     with torch.no_grad():
@@ -36,7 +36,7 @@ def test_a_file_of_timm_is_taken_over_but_for_its_classifier(tmp_path):
 def test_a_classifier_of_the_same_shape_is_taken_over(tmp_path):
     model = timm_file(tmp_path / "w.safetensors", classes=7)
     network = build_network("resnet18", 7, size=48, weights=str(tmp_path / "w.safetensors"))
-    assert (network.loaded.missing, network.loaded.unused) == ((), ())
+    assert (network.load_report.missing, network.load_report.unused) == ((), ())
     assert torch.equal(network.classifier.weight, model.fc.weight)
 
 
@@ -48,7 +48,7 @@ def test_the_first_convolution_is_adapted_to_the_channels(tmp_path, stored, want
     with torch.no_grad():  # a grey picture gives the same answer in either form
         expected = model.conv1(grey.expand(-1, stored, -1, -1))
         torch.testing.assert_close(network.backbone.conv1(grey.expand(-1, wanted, -1, -1)), expected)
-    assert "backbone.conv1.weight" not in network.loaded.missing
+    assert "backbone.conv1.weight" not in network.load_report.missing
 
 
 @pytest.mark.parametrize(("content", "says"), [(None, "no file of weights"), (b"PK pickled", "never loaded")])

@@ -70,7 +70,7 @@ def test_a_run_that_goes_on_knows_its_stage(stage):
 def test_the_stages_share_the_epochs():
     method = built("frozen-then-tuned", frozen=0.25)
     assert [(stage.share, stage.sampling) for stage in method.stages] == [(0.25, None), (0.75, None)]
-    assert not method.moves_all
+    assert not method.uses_all_parameters
 
 
 @pytest.mark.parametrize("frozen", [0, 1, -0.5])
@@ -81,7 +81,7 @@ def test_a_share_that_cannot_be_is_refused(frozen):
 
 def test_a_backbone_that_is_frozen_for_good_is_refused():
     network = Small()
-    network.resting = True
+    network.frozen_backbone = True
     with pytest.raises(InputError, match=r"network.freeze: backbone leaves nothing to tune"):
         build_method("frozen-then-tuned", network, build_loss("cross-entropy", [2, 2, 2]), task=None)
 

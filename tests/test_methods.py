@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from small import COUNTS, Small, batch, built, loss_for, moment, task
+from small import COUNTS, Small, batch, built, loss_for, step_context, task
 from torch import nn
 
 from evenface.balance import implied_prior
@@ -20,7 +20,7 @@ every_method = pytest.mark.parametrize("name", sorted(METHODS))
 @pytest.mark.parametrize("rows", [1, 4])
 def test_training_gives_one_value_per_sample_and_finite_gradients(name, rows):
     method = built(name)
-    method.now = moment(rows)
+    method.ctx = step_context(rows)
     images, targets = batch(rows)
     value = method(images, targets)
     assert value.shape == (rows,)
@@ -35,7 +35,7 @@ def test_training_gives_one_value_per_sample_and_finite_gradients(name, rows):
 def test_a_batch_of_one_class_trains_too(name, label):
     method = built(name)
     targets = torch.full((4,), label)
-    method.now = replace(moment(4), second=(method.now.second[0], targets))
+    method.ctx = replace(step_context(4), second=(method.ctx.second[0], targets))
     for _ in range(2):  # what was remembered of the first batch is used in the second
         value = method(batch(4)[0], targets)
         assert torch.isfinite(value).all()
@@ -48,7 +48,7 @@ def test_it_says_truly_whether_a_step_moves_everything(name):
     method = built(name)
     method(*batch()).mean().backward()
     left_out = [key for key, parameter in method.named_parameters() if parameter.grad is None]
-    assert not (method.moves_all and left_out)
+    assert not (method.uses_all_parameters and left_out)
 
 
 @every_method
@@ -57,9 +57,8 @@ def test_a_gpu_gives_what_the_cpu_gives(name):
     values = []
     for device in ("cpu", "cuda"):
         method = built(name).to(device)
-        method.now = replace(
-            moment(4), places=torch.arange(4).to(device), second=tuple(part.to(device) for part in method.now.second)
-        )
+        second = tuple(part.to(device) for part in method.ctx.second)
+        method.ctx = replace(step_context(4), indices=torch.arange(4).to(device), second=second)
         torch.manual_seed(0)
         images, targets = (part.to(device) for part in batch())
         assert torch.isfinite(method(images, targets)).all()
@@ -84,7 +83,7 @@ def test_a_few_steps_learn_a_batch(name):
     votes = torch.zeros(sum(COUNTS), 3)
     votes[:8] = 10 * nn.functional.one_hot(targets, 3)
     method = built(name, votes=votes)
-    method.now = moment(8)
+    method.ctx = step_context(8)
 
     def surprise():
         """How far predictions are from the truth; the loss of mixed images or soft labels never gets small."""
@@ -207,7 +206,7 @@ def test_the_declared_prior_is_that_of_the_minimum(name):
     often = (often / often.min()).round().astype(int)
     targets = torch.arange(3).repeat_interleave(torch.tensor(often))
     images = torch.full((len(targets), 1, 16, 16), 0.5)
-    method.now = replace(moment(len(targets), epoch=9), second=None)
+    method.ctx = replace(step_context(len(targets), epoch=9), second=None)
     last = method.mapping[-1] if name == "dicc" else method.network.classifier
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)

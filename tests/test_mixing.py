@@ -9,14 +9,14 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import beta, kstest
-from small import COUNTS, Small, batch, moment, task
+from small import COUNTS, Small, batch, step_context, task
 from torch import nn
 
 from evenface.errors import InputError
 from evenface.learner import build_method as assemble
 from evenface.losses import build_loss
 from evenface.methods import Remix, Task, build_method, mixup
-from evenface.networks.heads import CosineClassifier
+from evenface.networks.backbone import CosineClassifier
 from evenface.recipes import load_recipe
 
 SAME = {"rtol": 1e-6, "atol": 1e-6}
@@ -26,7 +26,7 @@ def build(name, loss="cross-entropy", counts=COUNTS, **options):
     """Build a method in 64 bits on the small network, without dependence on the rest of a batch."""
     torch.manual_seed(0)
     method = build_method(name, Small(), build_loss(loss, counts), task=task(counts), **options).double().eval()
-    method.now = moment()
+    method.ctx = step_context()
     return method
 
 
@@ -49,7 +49,7 @@ def plain(method, images, targets):
 @pytest.mark.parametrize("loss", ["cross-entropy", "ldam"])
 def test_weights_come_in_at_the_start_and_stay(loss, start, epoch, step, weighted):
     method = build("drw", loss, start=start)
-    method.now = moment(epoch=epoch, step=step)
+    method.ctx = step_context(epoch=epoch, step=step)
     images, targets = wide(12)
     raw = [(1 - 0.9999) / (1 - 0.9999**n) for n in COUNTS]
     expected = [
@@ -71,7 +71,7 @@ def test_ldam_drw_as_published_sample_by_sample():
     """Cosines, scale 30, margins of n^-1/4 up to 0.5 and late weights, from the formulas alone."""
     method = build("drw", "ldam")
     method.network.classifier = CosineClassifier(8, 3, 30.0).double()
-    method.now = moment(epoch=8)
+    method.ctx = step_context(epoch=8)
     images, targets = wide(12)
     features = method.network(images).features.detach().numpy()
     classes = method.network.classifier.weight.detach().numpy()

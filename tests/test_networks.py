@@ -9,9 +9,9 @@ from torch import nn
 
 from evenface.errors import InputError
 from evenface.methods import Task, build_method
-from evenface.methods.attention import classifier_of
+from evenface.methods.attention_consistency import classifier_of
 from evenface.networks import Network, build_network
-from evenface.networks.heads import CosineClassifier, fresh_head
+from evenface.networks.backbone import CosineClassifier, fresh_head
 
 SWIN = "swin_tiny_patch4_window7_224"
 

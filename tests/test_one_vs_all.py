@@ -17,7 +17,7 @@ from evenface.evaluation.named import measured, measured_each
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.report import run_report
 from evenface.evaluation.summary import metrics_of
-from evenface.losses import Adaptive, build_one_vs_rest, detectors
+from evenface.losses import AdaptiveLossSelection, binary_loss_specs, build_one_vs_rest
 from evenface.methods import build_method
 
 PAPER = {"anger": 5.9, "disgust": 3.2, "fear": 11.5, "happiness": 2.1, "sadness": 3.1, "surprise": 2.8}
@@ -39,14 +39,14 @@ PAPER = {"anger": 5.9, "disgust": 3.2, "fear": 11.5, "happiness": 2.1, "sadness"
     ],
 )
 def test_the_loss_is_chosen_by_the_ratio(ratio, settings, expected):
-    assert Adaptive(**settings).choose(ratio) == expected
+    assert AdaptiveLossSelection(**settings).choose(ratio) == expected
 
 
 def test_the_papers_ratios_give_the_papers_losses_with_the_inclusive_boundary_only():
     for boundary, fear in (("inclusive", "focal"), ("exclusive", "weighted")):
         found = {}
         for name, ratio in PAPER.items():
-            loss, options = Adaptive(boundary=boundary).choose(ratio)
+            loss, options = AdaptiveLossSelection(boundary=boundary).choose(ratio)
             found[name] = loss if loss == "focal" else "weighted" if options else "plain"
         rest = dict.fromkeys(("disgust", "happiness", "sadness", "surprise"), "plain")
         assert found == {**rest, "anger": "weighted", "fear": fear}
@@ -65,16 +65,16 @@ def test_the_papers_ratios_give_the_papers_losses_with_the_inclusive_boundary_on
 )
 def test_a_rule_that_cannot_be_is_refused(settings, says):
     with pytest.raises(InputError, match=says):
-        Adaptive(**settings)
+        AdaptiveLossSelection(**settings)
 
 
 def test_ratios_are_measured_unrounded_from_the_training_counts():
-    found = detectors("adaptive", [20, 70, 210], ("fear", "anger", "joy"))
+    found = binary_loss_specs("adaptive", [20, 70, 210], ("fear", "anger", "joy"))
     assert [one.ratio for one in found] == [280 / 20, 230 / 70, 90 / 210]
     assert found[0].facts == {"ratio": 14.0, "loss": "focal", "gamma": 2.0, "alpha": [0.25, 0.75]}
     assert str(found[1]) == "anger: ratio 3.286, cross-entropy"
     # 8 against 92 is 11.5 to the last bit; one sample more of the rest is above.
-    assert [detectors("adaptive", [8, rest])[0].loss for rest in (92, 93)] == ["cross-entropy", "focal"]
+    assert [binary_loss_specs("adaptive", [8, rest])[0].loss for rest in (92, 93)] == ["cross-entropy", "focal"]
 
 
 @pytest.mark.parametrize(
@@ -83,12 +83,12 @@ def test_ratios_are_measured_unrounded_from_the_training_counts():
 )
 def test_wrong_options_are_named(name, options, says):
     with pytest.raises(InputError, match=says):
-        detectors(name, [5, 5], **options)
+        binary_loss_specs(name, [5, 5], **options)
 
 
 def test_a_class_without_samples_is_named():
     with pytest.raises(InputError, match="no training sample of class b"):
-        detectors("adaptive", [5, 0], ("a", "b"))
+        binary_loss_specs("adaptive", [5, 0], ("a", "b"))
 
 
 @st.composite
@@ -105,7 +105,7 @@ def problems(draw):
 @given(problems())
 def test_cross_entropy_of_a_pair_is_the_binary_cross_entropy_of_torch(problem):
     logits, targets = problem
-    loss = build_one_vs_rest(detectors("cross-entropy", [3] * logits.shape[1]))
+    loss = build_one_vs_rest(binary_loss_specs("cross-entropy", [3] * logits.shape[1]))
     hot = F.one_hot(targets, logits.shape[1]).double()
     expected = F.binary_cross_entropy_with_logits(logits, hot, reduction="none").sum(dim=1)
     torch.testing.assert_close(loss(logits, targets), expected)
@@ -115,7 +115,7 @@ def test_cross_entropy_of_a_pair_is_the_binary_cross_entropy_of_torch(problem):
 def test_weighted_cross_entropy_weighs_positives_by_the_ratio(problem):
     logits, targets = problem
     counts = [4] + [16] * (logits.shape[1] - 1)
-    loss = build_one_vs_rest(detectors("adaptive", counts, severe=math.inf, moderate=0))
+    loss = build_one_vs_rest(binary_loss_specs("adaptive", counts, severe=math.inf, moderate=0))
     ratio = torch.tensor([(sum(counts) - n) / n for n in counts], dtype=torch.float64)
     hot = F.one_hot(targets, len(counts)).double()
     expected = F.binary_cross_entropy_with_logits(logits, hot, reduction="none", pos_weight=ratio).sum(dim=1)
@@ -124,7 +124,7 @@ def test_weighted_cross_entropy_weighs_positives_by_the_ratio(problem):
 
 def test_focal_loss_of_a_detector_is_equation_6_sample_by_sample():
     logits, targets = torch.tensor([[2.0, -1.0], [-0.5, 0.3], [0.0, 4.0]]), torch.tensor([0, 1, 0])
-    loss = build_one_vs_rest(detectors("focal", [10, 90], gamma=2.0, alpha=0.75))
+    loss = build_one_vs_rest(binary_loss_specs("focal", [10, 90], gamma=2.0, alpha=0.75))
     for row, target, value in zip(logits.tolist(), targets.tolist(), loss(logits, targets).tolist(), strict=True):
         expected = 0.0
         for place, z in enumerate(row):
@@ -135,7 +135,9 @@ def test_focal_loss_of_a_detector_is_equation_6_sample_by_sample():
 
 
 def test_prediction_keeps_the_sigmoids_and_divides_them_by_their_sum():
-    method = build_method("one-vs-all", Small(), build_one_vs_rest(detectors("focal", [1, 1, 1])), task=None).eval()
+    method = build_method(
+        "one-vs-all", Small(), build_one_vs_rest(binary_loss_specs("focal", [1, 1, 1])), task=None
+    ).eval()
     images, _ = batch()
     with torch.no_grad():
         logits, scores, p = method.network(images).logits, method.scores(images), method.predict(images)

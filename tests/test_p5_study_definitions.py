@@ -7,7 +7,7 @@ import pytest
 
 from evenface.evaluation.tables import Table
 from evenface.learner import build_method, check_parts
-from evenface.losses.one_vs_rest import detectors
+from evenface.losses.one_vs_rest import binary_loss_specs
 from evenface.studies import load_study, shipped_studies
 from evenface.studies.groups import grouped
 from evenface.studies.in_print import beside_print
@@ -94,7 +94,7 @@ def test_the_adaptive_loss_on_fer2013_is_focal_for_the_rarest_class():
         counts = run.recipe.protocol.imbalance.counts
         build_method(run.recipe, np.array(list(counts.values())), tuple(counts))
         loss = run.recipe.loss
-        focal = {one.name for one in detectors(loss.name, list(counts.values()), tuple(counts), **loss.options)
+        focal = {one.name for one in binary_loss_specs(loss.name, list(counts.values()), tuple(counts), **loss.options)
                  if one.loss == "focal"}  # fmt: skip
         expected = {"as it is": {"disgust"}, "10": {"disgust", "surprise"}}[run.cell[0]]
         assert focal == (expected if run.cell[1] == "adaptive" else set())

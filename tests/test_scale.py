@@ -188,7 +188,7 @@ def test_regression_learns_the_values_of_levels(error, values, place):
     nearest = min(abs(value - clipped) for value in values)
     assert abs(values[int(p.argmax())] - clipped) <= nearest + 1e-3
     gaps = [b - a for a, b in itertools.pairwise(values)]
-    assert method.evidence(images)[0].argmax() == p.argmax() or nearest > 0.49 * min(gaps)
+    assert method.class_scores(images)[0].argmax() == p.argmax() or nearest > 0.49 * min(gaps)
 
 
 @pytest.mark.parametrize("name", ["ordinal", "regression"])
@@ -268,4 +268,4 @@ def test_the_head_is_of_one_output_and_drawn_by_the_seed(name):
     assert {key for key in one.inference_state() if not key.startswith("network.")} == (
         {"first", "gaps"} if name == "ordinal" else set()
     )
-    assert trained(one, 1).moves_all
+    assert trained(one, 1).uses_all_parameters

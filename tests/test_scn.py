@@ -12,7 +12,7 @@ import evenface as ef
 from evenface import reporting
 from evenface.errors import InputError
 from evenface.losses import build_loss
-from evenface.methods import Moment, build_method, processes
+from evenface.methods import StepContext, build_method, helpers
 from evenface.networks.backbone import Outputs
 
 
@@ -32,7 +32,7 @@ def told(logits, attention, places, epoch=9, **options):
     method = build_method("scn", Given(), build_loss("cross-entropy", COUNTS), task=task(), **options)
     nn.init.ones_(method.attention.weight)
     nn.init.zeros_(method.attention.bias)
-    method.now = Moment(epoch, 0, 70, 5, torch.tensor(places))
+    method.ctx = StepContext(epoch, 0, 70, 5, torch.tensor(places))
     images = torch.cat([torch.tensor(attention)[:, None], torch.tensor(logits)], dim=1)[:, None, None]
     return method, images.float()
 
@@ -123,9 +123,9 @@ def test_what_another_process_relabels_is_known_here_too(monkeypatch):
         parts[0].copy_(own)
         parts[1].copy_(next(others))
 
-    monkeypatch.setattr(processes.distributed, "is_initialized", lambda: True)
-    monkeypatch.setattr(processes.distributed, "get_world_size", lambda: 2)
-    monkeypatch.setattr(processes.distributed, "all_gather", all_gather)
+    monkeypatch.setattr(helpers.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(helpers.distributed, "get_world_size", lambda: 2)
+    monkeypatch.setattr(helpers.distributed, "all_gather", all_gather)
     method, images = told(LOGITS[1:3], [0.0, 0.0], [10, 11], relabel="all")
     method(images, torch.zeros(2, dtype=torch.int64))
     assert changed(method) == {10: 1, 50: 2}
@@ -179,7 +179,7 @@ def test_relabelling_is_that_of_a_plain_loop_over_epochs_and_batches():
         for epoch in range(epochs):
             for step, places in enumerate(torch.randperm(12, generator=generator).split(4)):
                 logits, attention = 4 * torch.randn(4, 3, generator=generator), torch.randn(4, generator=generator)
-                method.now = Moment(epoch, step, epochs, 3, places)
+                method.ctx = StepContext(epoch, step, epochs, 3, places)
                 images = torch.cat([attention[:, None], logits], dim=1)[:, None, None]
                 values = method(images, names[places]).tolist()
                 weights = [1 / (1 + math.exp(-a)) for a in attention.tolist()]

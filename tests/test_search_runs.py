@@ -82,7 +82,7 @@ def test_each_class_gets_the_sizes_of_its_best_trial_and_the_folder_says_so(whol
     assert widths == {(whole.facts["networks"][name]["network"]["dense"], 3) for name in CLASSES}
     assert "search for fear: dense" in (whole.folder / "log.txt").read_text()
     assert any("searched on the validation data" in note and "joy: dense" in note for note in whole.facts["notes"])
-    assert learner.trained_method(whole).detects
+    assert learner.trained_method(whole).one_vs_rest
     assert whole.recipe.search.trials == 6
 
 

@@ -105,7 +105,7 @@ def test_features_are_those_of_each_frame_and_computed_once(store, fresh, monkey
     network, found = computed(fresh)
     assert found.shape == (*store.images.shape[:2], network.width)
     with torch.inference_mode():
-        one = network.eval().look(to_float(torch.from_numpy(np.array(store.images[5, 2:3]))))[0]
+        one = network.eval().forward_backbone(to_float(torch.from_numpy(np.array(store.images[5, 2:3]))))[0]
     assert found[5, 2] == pytest.approx(one[0].numpy(), abs=1e-5)
     monkeypatch.setattr(features, "_compute", None)
     assert np.array_equal(computed(fresh)[1], found)

@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from evenface.errors import InputError
 from evenface.losses import build_loss
-from evenface.methods import Moment, Task, build_method
+from evenface.methods import StepContext, Task, build_method
 
 ALL = ("majority", "multi", "drawn", "distribution")
 
@@ -21,7 +21,7 @@ def voted(votes, loss="cross-entropy", **options):
     torch.manual_seed(0)
     known = Task(counts, CLASSES, batch_size=8, votes=votes)
     method = build_method("votes", Small(), build_loss(loss, COUNTS), task=known, **options).eval()
-    method.now = Moment(0, 0, 10, 5, torch.arange(len(votes)))
+    method.ctx = StepContext(0, 0, 10, 5, torch.arange(len(votes)))
     return method, *batch(len(votes))
 
 
@@ -86,7 +86,7 @@ def test_drawn_labels_follow_the_votes_and_the_seed():
 
 def test_votes_are_found_by_place():
     method, images, targets = voted([[9, 0, 0], [0, 9, 0], [0, 0, 9], [0, 9, 0]])
-    method.now = Moment(0, 0, 10, 5, torch.tensor([2, 3, 0, 0]))
+    method.ctx = StepContext(0, 0, 10, 5, torch.tensor([2, 3, 0, 0]))
     expected = method.loss(method.network(images).logits, torch.tensor([2, 1, 0, 0]))
     torch.testing.assert_close(method(images, targets), expected)
     assert not any("shares" in name for name in method.state_dict())  # they come from the data set

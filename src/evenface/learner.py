@@ -46,7 +46,7 @@ def check_parts(recipe: Recipe) -> None:
         _check_stored(recipe)
     alpha = recipe.loss.options.get("alpha")
     classes: tuple[str, ...] = ("0", "1")
-    if not detects(recipe) and isinstance(alpha, list | tuple | dict) and alpha:
+    if not is_one_vs_rest(recipe) and isinstance(alpha, list | tuple | dict) and alpha:
         classes = tuple(map(str, alpha if isinstance(alpha, dict) else range(len(alpha))))
     if of_sequences(recipe):
         _check_sequences(recipe, classes)
@@ -193,12 +193,12 @@ def build_method(
     return build(recipe.method.name, network, loss, task=task, seed=recipe.seed, **recipe.method.options)
 
 
-def detects(recipe: Recipe) -> bool:
+def is_one_vs_rest(recipe: Recipe) -> bool:
     """Whether the recipe's method judges each class by itself, against the rest."""
     from evenface.methods import METHODS
     from evenface.registry import find
 
-    return find("method", recipe.method.name, METHODS).detects
+    return find("method", recipe.method.name, METHODS).one_vs_rest
 
 
 def _loss(recipe: Recipe, counts: np.ndarray, names: tuple[str, ...]) -> "nn.Module":
@@ -250,10 +250,10 @@ def sequence_method(
         The classes.
     """
     from evenface.methods import METHODS
-    from evenface.networks.detectors import Detectors
+    from evenface.networks.recurrent import OneVsRestNetwork
     from evenface.registry import find
 
-    network = Detectors(networks) if detects(recipe) else networks[0]
+    network = OneVsRestNetwork(networks) if is_one_vs_rest(recipe) else networks[0]
     return find("method", recipe.method.name, METHODS)(network, _loss(recipe, np.asarray(counts), names))
 
 
@@ -262,7 +262,7 @@ def _networks(run: Run) -> "list[SequenceNetwork]":
     from evenface.networks.recurrent import SequenceNetwork
 
     steps, points, numbers = run.facts["sequences"]["shape"]
-    outputs = 1 if detects(run.recipe) else len(run.facts["classes"])
+    outputs = 1 if is_one_vs_rest(run.recipe) else len(run.facts["classes"])
     return [
         SequenceNetwork(Recurrent.model_validate(one["network"]), points * numbers, steps, outputs)
         for one in run.facts["networks"].values()

@@ -30,7 +30,7 @@ class Answers:
         Probabilities, unless the method detects each class by itself.
     output : ndarray of shape (N,), or None
         Predicted place on the scale of the run's classes, of methods that learn one.
-    detects : bool
+    one_vs_rest : bool
         Whether the method detects each class by itself.
     device : str
         Where it was computed.
@@ -38,7 +38,7 @@ class Answers:
 
     scores: np.ndarray
     output: np.ndarray | None
-    detects: bool
+    one_vs_rest: bool
     device: str
 
 
@@ -66,7 +66,7 @@ def ask(run: Run, store: Store, rows: np.ndarray) -> Answers:
             device="cuda" if cuda else "cpu",
             mirror=mirror if options.mirror else None,
         )
-        return Answers(found, None, method.detects, "cuda:0" if cuda else "cpu")
+        return Answers(found, None, method.one_vs_rest, "cuda:0" if cuda else "cpu")
     method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     method.to(fabric.device)
     faces = ImageBank(store.images, fabric.device, frames_of(run))
@@ -80,4 +80,4 @@ def ask(run: Run, store: Store, rows: np.ndarray) -> Answers:
             outputs += [] if output is None else [output]
             advance(len(some))
     joined = np.concatenate(outputs) if outputs else None
-    return Answers(np.concatenate(parts), joined, method.detects, str(fabric.device))
+    return Answers(np.concatenate(parts), joined, method.one_vs_rest, str(fabric.device))

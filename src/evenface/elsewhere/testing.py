@@ -101,7 +101,7 @@ def predict_on(
             merged.sum(shares(answers.scores)),
             labels=labels,
             classes=found.model,
-            scores=answers.scores if answers.detects and alone else None,
+            scores=answers.scores if answers.one_vs_rest and alone else None,
             output=answers.output if alone else None,
         )
         whole = replace(whole, ordered=whole.ordered and merged.in_order)

@@ -20,7 +20,7 @@ STEPS = 32
 """Steps on the way of integrated gradients."""
 
 
-class Behind(nn.Module):
+class HeadFromMaps(nn.Module):
     """What a method makes of its network's last maps, as a network of its own that takes the maps.
 
     Parameters
@@ -53,22 +53,22 @@ class Behind(nn.Module):
         given, network = self.maps(maps), self.method.network
         raw = self.raw.repeat(copies, *[1] * (self.raw.ndim - 1))
 
-        def look(_images: Tensor) -> tuple[Tensor, Tensor]:
+        def forward_backbone(_images: Tensor) -> tuple[Tensor, Tensor]:
             seen, back = as_maps(raw, network.backbone, given)  # type: ignore[arg-type]
             return network.backbone.forward_head(back), seen  # type: ignore[union-attr,operator]
 
-        with _instead(network, look):
-            return self.method.evidence(self.images.expand(copies, *self.images.shape))
+        with _instead(network, forward_backbone):
+            return self.method.class_scores(self.images.expand(copies, *self.images.shape))
 
 
 @contextmanager
-def _instead(network: nn.Module, look: Any) -> Iterator[None]:
-    """Let a network look in another way for a while."""
-    network.__dict__["look"] = look
+def _instead(network: nn.Module, forward_backbone: Any) -> Iterator[None]:
+    """Replace a network's ``forward_backbone`` for a while."""
+    network.__dict__["forward_backbone"] = forward_backbone
     try:
         yield
     finally:
-        del network.__dict__["look"]
+        del network.__dict__["forward_backbone"]
 
 
 def class_maps(model: TorchModel, sample: np.ndarray, method: str) -> Array:
@@ -78,7 +78,7 @@ def class_maps(model: TorchModel, sample: np.ndarray, method: str) -> Array:
         \alpha_{ck} = \frac{1}{hw} \sum_{ij} \frac{\partial z_c}{\partial M_{kij}}
 
     with the network's last maps M and what the method says for a class, :math:`z_c`: see
-    :meth:`evenface.methods.Method.evidence`.
+    :meth:`evenface.methods.Method.class_scores`.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ def class_maps(model: TorchModel, sample: np.ndarray, method: str) -> Array:
 
 def _view(model: TorchModel, sample: np.ndarray, method: str) -> Array:
     images = to_float(torch.from_numpy(np.ascontiguousarray(sample)).to(model.device))
-    behind, classes = Behind(model.method, images[0] if model.form.frames == 1 else images), len(model.classes)
+    behind, classes = HeadFromMaps(model.method, images[0] if model.form.frames == 1 else images), len(model.classes)
     cam = _library(behind, method)
     try:
         with torch.backends.cudnn.flags(enabled=False):  # its recurrent layers have no gradients in evaluation mode
@@ -126,7 +126,7 @@ def _view(model: TorchModel, sample: np.ndarray, method: str) -> Array:
     return np.asarray(found, dtype=np.float64).reshape(classes, -1, *found.shape[1:])
 
 
-def _found(cam: Any, behind: Behind, classes: int, share: float = 1.0) -> Any:
+def _found(cam: Any, behind: HeadFromMaps, classes: int, share: float = 1.0) -> Any:
     """Ask the library for all classes at once: as many copies of the maps, and a class of each."""
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
@@ -135,7 +135,7 @@ def _found(cam: Any, behind: Behind, classes: int, share: float = 1.0) -> Any:
         return cam(maps, [ClassifierOutputTarget(label) for label in range(classes)])
 
 
-def _library(behind: Behind, method: str) -> Any:
+def _library(behind: HeadFromMaps, method: str) -> Any:
     """Make the library's Grad-CAM, which gives maps as they come in place of maps of 0 to 1."""
     try:
         from pytorch_grad_cam import GradCAM
@@ -165,7 +165,7 @@ def _library(behind: Behind, method: str) -> Any:
     return (Sum if method == "cam" else Plain)(behind, [behind.maps])
 
 
-def _check_linear(cam: Any, behind: Behind, classes: int) -> None:
+def _check_linear(cam: Any, behind: HeadFromMaps, classes: int) -> None:
     """Refuse maps of classes where what follows the maps is not linear in their mean: its gradients would vary."""
     first = cam.activations_and_grads.gradients[0]
     _found(cam, behind, classes, share=0.5)
@@ -214,7 +214,7 @@ def integrated(model: TorchModel, sample: np.ndarray, usual: np.ndarray, steps: 
 
 def _said(model: TorchModel, sequences: Tensor) -> Tensor:
     """Give the evidence for each class, averaged with the mirror's where the run does so."""
-    found, form = model.method.evidence(sequences), model.form
+    found, form = model.method.class_scores(sequences), model.form
     if not form.mirror:
         return found
-    return (found + model.method.evidence(mirrored(sequences, form.points, form.mirror, form.middle))) / 2
+    return (found + model.method.class_scores(mirrored(sequences, form.points, form.mirror, form.middle))) / 2

@@ -15,10 +15,10 @@ BATCH = 32
 TINY = 1e-6
 
 
-def evidence(scores: Array, *, detects: bool) -> Array:
+def class_scores(scores: Array, *, one_vs_rest: bool) -> Array:
     """Give logarithms of probabilities, or log-odds of scores where each class is judged by itself, ``(B, C)``."""
     scores = scores.clip(TINY, 1 - TINY)
-    return np.log(scores) - (np.log1p(-scores) if detects else 0)
+    return np.log(scores) - (np.log1p(-scores) if one_vs_rest else 0)
 
 
 def asked(model: Model, samples: Iterable[np.ndarray], batch: int = BATCH) -> Iterator[Array]:
@@ -46,8 +46,8 @@ def lost(model: Model, sample: np.ndarray, changed: Iterable[np.ndarray]) -> Arr
         In units of the logarithm of the probability (or of the odds, where each class is judged by itself): above 0
         where what was left out speaks for the class.
     """
-    whole = evidence(model.scores(sample[None]), detects=model.detects)[0]
-    found = np.stack([evidence(one[None], detects=model.detects)[0] for one in asked(model, changed)])
+    whole = class_scores(model.scores(sample[None]), one_vs_rest=model.one_vs_rest)[0]
+    found = np.stack([class_scores(one[None], one_vs_rest=model.one_vs_rest)[0] for one in asked(model, changed)])
     return np.asarray((whole - found).T)
 
 

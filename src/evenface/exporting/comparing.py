@@ -35,7 +35,7 @@ class Answering(Model):
     """
 
     def __init__(self, like: Model, answer: Callable[[np.ndarray], np.ndarray]) -> None:
-        for name in ("name", "key", "classes", "ordered", "form", "detects", "calibration", "prior"):
+        for name in ("name", "key", "classes", "ordered", "form", "one_vs_rest", "calibration", "prior"):
             setattr(self, name, getattr(like, name))
         self._answer = answer
 
@@ -194,7 +194,7 @@ def cost(models: Sequence[Model], samples: Samples, bar: Bar) -> Cost:
         bar(1)
     whole = [np.concatenate(found) for found in scores]
     named = {
-        name: assembly.predictions(samples.manifest, rows, shares(said), scores=said if models[0].detects else None)
+        name: assembly.predictions(samples.manifest, rows, shares(said), scores=said if models[0].one_vs_rest else None)
         for name, said in zip(("32 bits", "8 bits"), whole, strict=True)
     }
     return Cost(compare(named))

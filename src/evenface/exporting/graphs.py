@@ -46,7 +46,7 @@ class Asked(nn.Module):
     @property
     def output(self) -> str:
         """What the scores are called in the file."""
-        return "scores" if self.method.detects else "probabilities"
+        return "scores" if self.method.one_vs_rest else "probabilities"
 
 
 def onnx_graph(asked: Asked) -> Any:

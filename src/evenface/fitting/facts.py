@@ -14,7 +14,7 @@ from evenface.faces.store import Store
 from evenface.faces.targets import content_of
 from evenface.levels import describe_levels
 from evenface.methods import METHODS
-from evenface.methods.scale import ScaleMethod
+from evenface.methods.ordinal_base import OrdinalMethod
 from evenface.recipes import Recipe
 from evenface.runs import environment
 
@@ -59,7 +59,7 @@ def facts_of(
             *manifest.notes,
             *split.notes,
             *([SELECTED_ON_TEST] if recipe.training.select == "test" else []),
-            *([describe_levels(manifest.classes)] if issubclass(METHODS[recipe.method.name], ScaleMethod) else []),
+            *([describe_levels(manifest.classes)] if issubclass(METHODS[recipe.method.name], OrdinalMethod) else []),
         ],
     }
 

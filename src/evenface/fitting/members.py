@@ -8,7 +8,7 @@ import numpy as np
 from evenface import assembly, learner
 from evenface.data.protocol import Split
 from evenface.faces.store import Store
-from evenface.losses import build_loss, build_one_vs_rest, detectors
+from evenface.losses import binary_loss_specs, build_loss, build_one_vs_rest
 from evenface.recipes import Recipe
 from evenface.training.randomness import key
 from evenface.training.stacked import MemberSpec
@@ -41,7 +41,7 @@ class Planned:
 
 def names_of(recipe: Recipe, store: Store) -> tuple[str, ...]:
     """Give the names of a run's networks: its classes where each is detected by itself, else ``all``."""
-    return store.manifest.classes if learner.detects(recipe) else (ALL,)
+    return store.manifest.classes if learner.is_one_vs_rest(recipe) else (ALL,)
 
 
 def plan_one(name: str, recipe: Recipe, store: Store, split: Split) -> Planned:
@@ -59,12 +59,12 @@ def plan_one(name: str, recipe: Recipe, store: Store, split: Split) -> Planned:
         Who trains; losses follow from the training side alone.
     """
     counts, classes = store.manifest.counts(split.train), store.manifest.classes
-    if not learner.detects(recipe):
+    if not learner.is_one_vs_rest(recipe):
         loss = build_loss(recipe.loss.name, counts, names=classes, **recipe.loss.options)
         facts = _facts(recipe, recipe.seed, {"loss": recipe.loss.name, **recipe.loss.options})
         return Planned(ALL, _member(recipe, store, split, recipe.seed, loss, None, ALL), facts)
     place, seed = classes.index(name), key(recipe.seed, "one-vs-all", name)
-    chosen = detectors(recipe.loss.name, counts, classes, **recipe.loss.options)[place]
+    chosen = binary_loss_specs(recipe.loss.name, counts, classes, **recipe.loss.options)[place]
     loss = build_one_vs_rest([chosen]).losses[0]
     member = _member(recipe, store, split, seed, loss, place, name)
     return Planned(name, member, _facts(recipe, seed, chosen.facts), str(chosen))

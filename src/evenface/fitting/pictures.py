@@ -37,7 +37,7 @@ def fit_pictures(run: Run, recipe: Recipe) -> None:
     chosen = choose_precision(options.precision, accelerator)
     # A run that was interrupted goes on in the precision that it began with, on other hardware too.
     precision = cast(Precision, run.precision) if (run.folder / FACTS).is_file() else chosen
-    fabric = _fabric(options, accelerator, precision, moves_all=method.moves_all)
+    fabric = _fabric(options, accelerator, precision, uses_all_parameters=method.uses_all_parameters)
     fabric.launch()
     facts = facts_of(recipe, store, split, str(fabric.device), frames, precision, method)
     if fabric.is_global_zero:
@@ -46,7 +46,7 @@ def fit_pictures(run: Run, recipe: Recipe) -> None:
         if precision != chosen:
             run.log(f"resumed in {precision}, as the run began; training.precision=auto is {chosen} on this machine")
     if fabric.is_global_zero and getattr(method.network, "loaded", None):
-        run.log(f"weights from {recipe.network.weights}: {method.network.loaded}")
+        run.log(f"weights from {recipe.network.weights}: {method.network.load_report}")
     pictures = store.images
     if options.features == "stored":
         kind = " ".join((recipe.network.name, recipe.network.stem, recipe.network.norm))
@@ -92,7 +92,7 @@ def fit_pictures(run: Run, recipe: Recipe) -> None:
         for name, rows in ((VALIDATION, split.validation), (PREDICTIONS, split.test)):
             if name in found:
                 said, output = found[name]
-                scores = said if method.detects else None
+                scores = said if method.one_vs_rest else None
                 whole[name] = assembly.predictions(manifest, rows, shares(said), scores=scores, output=output)
         run.end(facts, whole)
         (run.folder / CHECKPOINT).unlink(missing_ok=True)
@@ -107,7 +107,7 @@ def _accelerator(options: Training) -> Literal["cpu", "cuda"]:
     return options.accelerator
 
 
-def _fabric(options: Training, accelerator: str, precision: Precision, *, moves_all: bool) -> Fabric:
+def _fabric(options: Training, accelerator: str, precision: Precision, *, uses_all_parameters: bool) -> Fabric:
     """Choose devices and processes.
 
     Several processes wait for the gradient of every parameter, unless they are told that some steps leave some out.
@@ -118,7 +118,7 @@ def _fabric(options: Training, accelerator: str, precision: Precision, *, moves_
         raise InputError(f"training.devices is {options.devices}, there are {torch.cuda.device_count()} GPUs")
     several = options.devices * options.nodes > 1
     return Fabric(
-        strategy="ddp_find_unused_parameters_true" if several and not moves_all else "auto",
+        strategy="ddp_find_unused_parameters_true" if several and not uses_all_parameters else "auto",
         accelerator=accelerator,
         devices=options.devices,
         num_nodes=options.nodes,

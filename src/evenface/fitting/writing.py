@@ -147,7 +147,7 @@ class Job:
         for name, side in ((VALIDATION, self.split.validation), (PREDICTIONS, self.split.test)):
             if len(side):
                 said = score_sequences(method, self.store.sequences, side, device=self.device, mirror=mirror)
-                scores = said if method.detects else None
+                scores = said if method.one_vs_rest else None
                 whole[name] = assembly.predictions(self.store.manifest, side, shares(said), scores=scores)
         self.run.end(facts, whole)
         (folder / CHECKPOINT).unlink(missing_ok=True)

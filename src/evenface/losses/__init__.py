@@ -10,7 +10,7 @@ from torch import nn
 
 from evenface.errors import InputError
 from evenface.imbalance import class_weights
-from evenface.losses.adaptive import Adaptive
+from evenface.losses.adaptive import AdaptiveLossSelection
 from evenface.losses.balanced_softmax import BalancedSoftmaxLoss
 from evenface.losses.base import Loss
 from evenface.losses.cefl import CEFLLoss
@@ -21,27 +21,27 @@ from evenface.losses.focal import FocalLoss
 from evenface.losses.label_smoothing import LabelSmoothingLoss
 from evenface.losses.ldam import LDAMLoss
 from evenface.losses.logit_adjustment import LogitAdjustmentLoss
-from evenface.losses.one_vs_rest import Detector, OneVsRestLoss, detectors
+from evenface.losses.one_vs_rest import BinaryLossSpec, OneVsRestLoss, binary_loss_specs
 from evenface.registry import check_options, checked_options, find, register
 
 __all__ = [
     "LOSSES",
-    "Adaptive",
+    "AdaptiveLossSelection",
     "BalancedSoftmaxLoss",
+    "BinaryLossSpec",
     "CEFLLoss",
     "ClassBalancedLoss",
     "CosFaceLoss",
     "CrossEntropyLoss",
-    "Detector",
     "FocalLoss",
     "LDAMLoss",
     "LabelSmoothingLoss",
     "LogitAdjustmentLoss",
     "Loss",
     "OneVsRestLoss",
+    "binary_loss_specs",
     "build_loss",
     "build_one_vs_rest",
-    "detectors",
     "register_loss",
 ]
 
@@ -145,7 +145,7 @@ def build_loss(
         raise InputError(f"loss {name!r}: {error}") from error
 
 
-def build_one_vs_rest(chosen: Sequence[Detector]) -> OneVsRestLoss:
+def build_one_vs_rest(chosen: Sequence[BinaryLossSpec]) -> OneVsRestLoss:
     """Build the losses of detectors; errors are those of :func:`build_loss`."""
     return OneVsRestLoss(
         [build_loss(one.loss, one.counts, names=("the rest", one.name), **one.options) for one in chosen]

@@ -10,7 +10,7 @@ EXTREME = 12.0
 
 
 @dataclass(frozen=True)
-class Adaptive:
+class AdaptiveLossSelection:
     r"""Choose focal loss, weighted or plain cross-entropy for one class against the rest.
 
     By the ratio r of negatives over positives in training: focal loss above ``severe``, cross-entropy with weight r on
@@ -43,9 +43,9 @@ class Adaptive:
 
     Examples
     --------
-    >>> [Adaptive().choose(ratio)[0] for ratio in (2.1, 5.9, 11.6)]
+    >>> [AdaptiveLossSelection().choose(ratio)[0] for ratio in (2.1, 5.9, 11.6)]
     ['cross-entropy', 'cross-entropy', 'focal']
-    >>> Adaptive().choose(5.9)
+    >>> AdaptiveLossSelection().choose(5.9)
     ('cross-entropy', {'alpha': [1.0, 5.9]})
     """
 

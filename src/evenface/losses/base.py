@@ -73,23 +73,23 @@ def check_logits(logits: Tensor, targets: Tensor, alpha: Tensor | None = None) -
         raise ValueError(f"the loss must hold {logits.shape[1]} numbers, one per class, got shape {tuple(alpha.shape)}")
 
 
-def in_32_bits(logits: Tensor) -> Tensor:
+def at_least_float32(logits: Tensor) -> Tensor:
     """Give logits in float32 where they have fewer bits, and as they are where they have as many or more."""
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 
 def true_log_probability(logits: Tensor, targets: Tensor) -> Tensor:
     """Give log p of the true class, ``(B,)``: plain softmax, in at least 32 bits whatever the logits have."""
-    return in_32_bits(logits).log_softmax(dim=-1).gather(-1, targets[:, None])[:, 0]
+    return at_least_float32(logits).log_softmax(dim=-1).gather(-1, targets[:, None])[:, 0]
 
 
-def less_margin(logits: Tensor, targets: Tensor, margin: Tensor | float) -> Tensor:
+def subtract_margin(logits: Tensor, targets: Tensor, margin: Tensor | float) -> Tensor:
     """Take a margin, one for all or one per sample, from the logit of the true class, ``(B, C)``, in 32 bits."""
     true = torch.arange(logits.shape[1], device=logits.device) == targets[:, None]
-    return in_32_bits(logits) - true * (margin[:, None] if isinstance(margin, Tensor) else margin)
+    return at_least_float32(logits) - true * (margin[:, None] if isinstance(margin, Tensor) else margin)
 
 
-def focusing(log_p: Tensor, gamma: float) -> Tensor:
+def focal_factor(log_p: Tensor, gamma: float) -> Tensor:
     r"""Give :math:`(1 - p)^\gamma`, with finite gradients also where p rounds to 1."""
     # expm1 keeps the digits of 1 - p near p = 1; the floor keeps the power's derivative finite there for gamma < 1.
     return (-log_p.expm1()).clamp_min(torch.finfo(log_p.dtype).tiny) ** gamma

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from evenface.losses.base import Loss, check_logits, focusing, true_log_probability, weighted
+from evenface.losses.base import Loss, check_logits, focal_factor, true_log_probability, weighted
 
 
 class CEFLLoss(Loss):
@@ -50,5 +50,5 @@ class CEFLLoss(Loss):
         """Give one value per sample: logits ``(B, C)``, targets ``(B,)`` int64."""
         check_logits(logits, targets, self.alpha)
         log_p = true_log_probability(logits, targets)
-        share = -log_p.expm1() + log_p.exp() * focusing(log_p, self.gamma)
+        share = -log_p.expm1() + log_p.exp() * focal_factor(log_p, self.gamma)
         return weighted(-share * log_p, targets, self.alpha)

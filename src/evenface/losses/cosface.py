@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from evenface.losses.base import Loss, check_logits, focusing, less_margin, true_log_probability, weighted
+from evenface.losses.base import Loss, check_logits, focal_factor, subtract_margin, true_log_probability, weighted
 
 
 class CosFaceLoss(Loss):
@@ -62,5 +62,5 @@ class CosFaceLoss(Loss):
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Give one value per sample: logits ``(B, C)``, targets ``(B,)`` int64."""
         check_logits(logits, targets, self.alpha)
-        log_p = true_log_probability(less_margin(logits, targets, self.margin), targets)
-        return weighted(-focusing(log_p, self.gamma) * log_p, targets, self.alpha)
+        log_p = true_log_probability(subtract_margin(logits, targets, self.margin), targets)
+        return weighted(-focal_factor(log_p, self.gamma) * log_p, targets, self.alpha)

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from evenface.losses.base import Loss, check_logits, focusing, true_log_probability, weighted
+from evenface.losses.base import Loss, check_logits, focal_factor, true_log_probability, weighted
 
 
 class FocalLoss(Loss):
@@ -52,4 +52,4 @@ class FocalLoss(Loss):
         """Give one value per sample: logits ``(B, C)``, targets ``(B,)`` int64."""
         check_logits(logits, targets, self.alpha)
         log_p = true_log_probability(logits, targets)
-        return weighted(-focusing(log_p, self.gamma) * log_p, targets, self.alpha)
+        return weighted(-focal_factor(log_p, self.gamma) * log_p, targets, self.alpha)

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from evenface.losses.base import Loss, check_logits, in_32_bits, weighted
+from evenface.losses.base import Loss, at_least_float32, check_logits, weighted
 
 
 class LabelSmoothingLoss(Loss):
@@ -52,6 +52,6 @@ class LabelSmoothingLoss(Loss):
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Give one value per sample: logits ``(B, C)``, targets ``(B,)`` int64."""
         check_logits(logits, targets, self.alpha)
-        log_p = in_32_bits(logits).log_softmax(dim=-1)
+        log_p = at_least_float32(logits).log_softmax(dim=-1)
         true = log_p.gather(-1, targets[:, None])[:, 0]
         return weighted(-(1 - self.epsilon) * true - self.epsilon * log_p.mean(dim=-1), targets, self.alpha)

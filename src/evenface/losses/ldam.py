@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from evenface.imbalance import inverse_frequency_weights
-from evenface.losses.base import Loss, check_logits, less_margin, true_log_probability, weighted
+from evenface.losses.base import Loss, check_logits, subtract_margin, true_log_probability, weighted
 
 
 class LDAMLoss(Loss):
@@ -72,5 +72,5 @@ class LDAMLoss(Loss):
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Give one value per sample: logits ``(B, C)``, targets ``(B,)`` int64."""
         check_logits(logits, targets, self.margins)
-        log_p = true_log_probability(less_margin(logits, targets, self.margins[targets]), targets)
+        log_p = true_log_probability(subtract_margin(logits, targets, self.margins[targets]), targets)
         return weighted(-log_p, targets, self.alpha)

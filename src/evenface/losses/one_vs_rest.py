@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from evenface import imbalance
 from evenface.errors import InputError
-from evenface.losses.adaptive import Adaptive
+from evenface.losses.adaptive import AdaptiveLossSelection
 from evenface.losses.base import Loss, declared_factor
 from evenface.registry import check_options
 
@@ -60,7 +60,7 @@ def pair(logit: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Detector:
+class BinaryLossSpec:
     """What a detector learns by.
 
     Parameters
@@ -95,15 +95,15 @@ class Detector:
         return f"{self.name}: ratio {self.ratio:.4g}, {self.loss}" + (f" ({options})" if options else "")
 
 
-def detectors(
+def binary_loss_specs(
     name: str, counts: npt.ArrayLike, names: Sequence[str] | None = None, **options: Any
-) -> tuple[Detector, ...]:
+) -> tuple[BinaryLossSpec, ...]:
     """Choose the loss of each class's detector.
 
     Parameters
     ----------
     name : str
-        A registered loss, or ``adaptive``: see :class:`~evenface.losses.adaptive.Adaptive`.
+        A registered loss, or ``adaptive``: see :class:`~evenface.losses.adaptive.AdaptiveLossSelection`.
     counts : array_like of shape (C,)
         Training samples of each class, all above 0.
     names : sequence of str, optional
@@ -122,8 +122,8 @@ def detectors(
     alpha = options.get("alpha")
     chosen = [(name, options)] * len(n)
     if name == "adaptive":
-        check_options("loss", name, options, Adaptive.__dataclass_fields__)
-        rule = Adaptive(**options)
+        check_options("loss", name, options, AdaptiveLossSelection.__dataclass_fields__)
+        rule = AdaptiveLossSelection(**options)
         chosen = [rule.choose(float(ratio)) for ratio in ratios]
     elif isinstance(alpha, int | float):
         if not 0 <= alpha <= 1:
@@ -131,7 +131,7 @@ def detectors(
         chosen = [(name, {**options, "alpha": [1 - alpha, alpha]})] * len(n)
     rest = n.sum() - n
     return tuple(
-        Detector(label, (int(others), int(own)), *choice)
+        BinaryLossSpec(label, (int(others), int(own)), *choice)
         for label, others, own, choice in zip(known, rest, n, chosen, strict=True)
     )
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from evenface.errors import InputError
-from evenface.methods.base import Method, Moment, Stage, Task
+from evenface.methods.base import Method, Stage, StepContext, Task
 from evenface.methods.bbn import BBN
 from evenface.methods.crt import CRT
 from evenface.methods.dicc import DICC
@@ -44,13 +44,13 @@ __all__ = [
     "FrozenThenTuned",
     "Method",
     "Mixup",
-    "Moment",
     "OneVsAll",
     "Ordinal",
     "RebalancedAttention",
     "Regression",
     "Remix",
     "Stage",
+    "StepContext",
     "Task",
     "TauNorm",
     "Votes",

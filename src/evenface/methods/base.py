@@ -62,7 +62,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Moment:
+class StepContext:
     """Where training stands when a step is taken, and what the step is taken on beside images and targets.
 
     Parameters
@@ -71,8 +71,8 @@ class Moment:
         From 0.
     epochs, steps : int
         Epochs of the run and steps of each.
-    places : Tensor of shape (B,)
-        int64, which of the N training samples the images show; always the same number for the same sample.
+    indices : Tensor of shape (B,)
+        int64, index of each image among the N training samples, the same in every epoch.
     second : tuple of Tensor, optional
         Images and targets of another B samples, drawn by the method's ``second_sampling``.
     """
@@ -81,7 +81,7 @@ class Moment:
     step: int
     epochs: int
     steps: int
-    places: Tensor
+    indices: Tensor
     second: tuple[Tensor, Tensor] | None = None
 
     @property
@@ -112,7 +112,7 @@ class Method(nn.Module, ABC):
         One after the other; :meth:`begin_stage` is called before each but the first. Weights are selected in the last.
     second_sampling : str or None
         How a second batch is drawn for each step, by a name of :func:`evenface.imbalance.sampling_probabilities`.
-    moves_all : bool
+    uses_all_parameters : bool
         Whether every step gives every parameter a gradient. Several devices have to know.
     clips : bool
         Whether it can learn from clips; one that looks at the last maps of single
@@ -123,7 +123,7 @@ class Method(nn.Module, ABC):
         Whether it can learn from sequences of numbers, where each member of it is a network of its own.
     absent_classes : bool
         Whether it can learn where some class has no training sample.
-    detects : bool
+    one_vs_rest : bool
         Whether it judges each class by itself: :meth:`scores` are kept beside the probabilities then.
     exact_prior : bool
         Whether the method leaves the minimum of its loss what it is, but for :meth:`prior_factor`: then probabilities
@@ -131,7 +131,7 @@ class Method(nn.Module, ABC):
         subclass inherits it, and declares its own where it changes the minimum.
     prior_reason : str
         What :meth:`prior_factor` comes from, in words.
-    now : Moment
+    ctx : StepContext
         Set before each step.
 
     Notes
@@ -148,15 +148,15 @@ class Method(nn.Module, ABC):
     training_only: tuple[str, ...] = ("loss.",)
     stages: tuple[Stage, ...] = (Stage(1.0),)
     second_sampling: str | None = None
-    moves_all: bool = True
+    uses_all_parameters: bool = True
     clips: bool = True
     stored: bool = True
     sequences: bool = False
     absent_classes: bool = False
-    detects: bool = False
+    one_vs_rest: bool = False
     exact_prior: bool = False
     prior_reason: str = ""
-    now: Moment
+    ctx: StepContext
 
     def __init__(self, network: nn.Module, loss: nn.Module) -> None:
         super().__init__()
@@ -226,7 +226,7 @@ class Method(nn.Module, ABC):
         Tensor of shape (B, C)
             At least float32; each row sums to 1.
         """
-        if self.detects:
+        if self.one_vs_rest:
             return shares(self.scores(images))
         return probabilities(self.logits(images))
 
@@ -235,7 +235,7 @@ class Method(nn.Module, ABC):
         logits: Tensor = self.network(images).logits
         return logits
 
-    def evidence(self, images: Tensor) -> Tensor:
+    def class_scores(self, images: Tensor) -> Tensor:
         """Give what speaks for each class, to explain: it grows with what is said of the class at inference.
 
         Parameters
@@ -249,7 +249,7 @@ class Method(nn.Module, ABC):
             Logits before the softmax; log-odds of the scores where each class is detected by itself; logarithms of
             the probabilities where a method makes those in a way of its own.
         """
-        if self.detects:
+        if self.one_vs_rest:
             return self.scores(images).logit(1e-7)
         if type(self).predict is Method.predict:
             return self.logits(images)

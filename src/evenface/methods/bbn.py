@@ -41,7 +41,7 @@ class BBN(Method):
 
     clips = stored = False
     second_sampling = "reversed"
-    moves_all = False  # layers between maps and classifier, where a backbone has them
+    uses_all_parameters = False  # layers between maps and classifier, where a backbone has them
 
     def __init__(self, network: nn.Module, loss: nn.Module, width: int | None = None) -> None:
         super().__init__(network, loss)
@@ -56,10 +56,10 @@ class BBN(Method):
 
     def training_loss(self, images: Tensor, targets: Tensor) -> Tensor:
         """Give the loss of both batches' joined features against the labels of both, one value per pair."""
-        if self.now.second is None:
+        if self.ctx.second is None:
             raise ValueError("bbn trains on two batches, only one was given")
-        others, rare = self.now.second
-        alpha = share(self.now.epoch, self.now.epochs)
+        others, rare = self.ctx.second
+        alpha = share(self.ctx.epoch, self.ctx.epochs)
         logits = self._join(self.network(images).maps, self.network(others).maps, alpha)
         loss: Tensor = alpha * self.loss(logits, targets) + (1 - alpha) * self.loss(logits, rare)
         return loss

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from evenface.errors import InputError
-from evenface.losses import build_loss, build_one_vs_rest, detectors
+from evenface.losses import binary_loss_specs, build_loss, build_one_vs_rest
 from evenface.methods import METHODS, build_method
 from evenface.methods.base import Method, Task
 from evenface.networks.backbone import Outputs
@@ -33,8 +33,8 @@ def loss_of(recipe: Recipe, counts: np.ndarray, names: Sequence[str]) -> nn.Modu
         If the loss cannot be built, or does not suit the method.
     """
     method = find("method", recipe.method.name, METHODS)
-    if method.detects:
-        return build_one_vs_rest(detectors(recipe.loss.name, counts, names, **recipe.loss.options))
+    if method.one_vs_rest:
+        return build_one_vs_rest(binary_loss_specs(recipe.loss.name, counts, names, **recipe.loss.options))
     if recipe.loss.name == "adaptive":
         raise InputError(
             f"loss 'adaptive' is chosen for each class against the rest, method {recipe.method.name!r} has one for all",
@@ -59,7 +59,7 @@ def method_on_stand_in(recipe: Recipe, counts: np.ndarray, names: Sequence[str])
 class _StandIn(nn.Module):
     """A network of two features."""
 
-    resting = False
+    frozen_backbone = False
 
     def __init__(self, classes: int) -> None:
         super().__init__()

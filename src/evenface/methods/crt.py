@@ -30,7 +30,7 @@ class CRT(Decoupled):
         super().begin_stage(stage)
         self.network.classifier.reset_parameters()  # type: ignore[union-attr,operator]
 
-    def relearnt(self, outputs: Outputs) -> Tensor:
+    def head_logits(self, outputs: Outputs) -> Tensor:
         """Give the new classifier's logits."""
         logits: Tensor = self.network.classifier(outputs.features)  # type: ignore[operator]
         return logits

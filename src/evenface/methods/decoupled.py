@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from evenface.methods.base import Method, Stage
-from evenface.methods.rest import at_rest
+from evenface.methods.helpers import frozen_eval
 from evenface.networks.backbone import Outputs
 
 
@@ -33,7 +33,7 @@ class Decoupled(Method):
     Kang et al., *Decoupling representation and classifier for long-tailed recognition*, ICLR 2020, section 4.
     """
 
-    moves_all = False
+    uses_all_parameters = False
     second: Tensor
 
     def __init__(self, network: nn.Module, loss: nn.Module, share: float = 0.1) -> None:
@@ -52,14 +52,14 @@ class Decoupled(Method):
     def training_loss(self, images: Tensor, targets: Tensor) -> Tensor:
         """Give the loss of the logits, one value per sample."""
         if self.second:
-            with at_rest(self.network):
+            with frozen_eval(self.network):
                 outputs = self.network(images)
-            logits = self.relearnt(outputs)
+            logits = self.head_logits(outputs)
         else:
             logits = self.network(images).logits
         loss: Tensor = self.loss(logits, targets)
         return loss
 
     @abstractmethod
-    def relearnt(self, outputs: Outputs) -> Tensor:
+    def head_logits(self, outputs: Outputs) -> Tensor:
         """Give the logits of the second stage, ``(B, C)``, from what the resting network gives."""

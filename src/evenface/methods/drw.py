@@ -65,4 +65,4 @@ class DRW(Method):
     def training_loss(self, images: Tensor, targets: Tensor) -> Tensor:
         """Give the loss of the network's logits, weighted by class once the start has passed."""
         loss: Tensor = self.loss(self.network(images).logits, targets)
-        return loss if self.now.progress < self.start else self.weights[targets] * loss
+        return loss if self.ctx.progress < self.start else self.weights[targets] * loss

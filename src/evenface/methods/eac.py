@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from evenface.methods.attention import (
+from evenface.methods.attention_consistency import (
     check_share,
     check_weight,
     class_maps,
@@ -45,7 +45,7 @@ class EAC(Method):
     -----
     The mirror is that of the augmented image, so a rectangle that augmentation erased is erased in both views. No
     gradient flows into the classifier's weights from the maps. The authors' public program looks at both views in two
-    passes; here they are one batch, also for batch norm, see :func:`~evenface.methods.attention.two_views`.
+    passes; here they are one batch, also for batch norm, see :func:`.two_views`.
 
     References
     ----------
@@ -74,4 +74,4 @@ class EAC(Method):
 
     def weight(self) -> float:
         r"""Return :math:`\lambda_t`, the weight of the consistency at this step."""
-        return self.lam * min(1.0, self.now.progress / self.ramp) if self.ramp else self.lam
+        return self.lam * min(1.0, self.ctx.progress / self.ramp) if self.ramp else self.lam

@@ -30,7 +30,7 @@ class FrozenThenTuned(Method):
     Communications in Mathematical Biology and Neuroscience 2026, section 2.4. It does not say how long the stages are.
     """
 
-    moves_all = False
+    uses_all_parameters = False
     exact_prior = True
     tuned: Tensor
 
@@ -38,7 +38,7 @@ class FrozenThenTuned(Method):
         super().__init__(network, loss)
         if not 0 < frozen < 1:
             raise ValueError(f"frozen must be above 0 and below 1, got {frozen}")
-        if network.resting:
+        if network.frozen_backbone:
             raise ValueError("network.freeze: backbone leaves nothing to tune, set it to none")
         self.stages = (Stage(frozen), Stage(1 - frozen))
         self.training_only = (*self.training_only, "tuned")
@@ -51,9 +51,9 @@ class FrozenThenTuned(Method):
 
     def training_loss(self, images: Tensor, targets: Tensor) -> Tensor:
         """Give the loss of the network's logits, one value per sample."""
-        resting = not self.tuned
-        if self.network.resting != resting:
-            self.network.resting = resting  # type: ignore[assignment]
+        frozen_backbone = not self.tuned
+        if self.network.frozen_backbone != frozen_backbone:
+            self.network.frozen_backbone = frozen_backbone  # type: ignore[assignment]
             self.network.train(self.network.training)
         loss: Tensor = self.loss(self.network(images).logits, targets)
         return loss

@@ -25,10 +25,10 @@ class LWS(Decoupled):
         super().__init__(network, loss, share)
         self.scales = nn.Parameter(torch.ones(network.classifier.out_features))  # type: ignore[union-attr,arg-type]
 
-    def relearnt(self, outputs: Outputs) -> Tensor:
+    def head_logits(self, outputs: Outputs) -> Tensor:
         """Give the scaled logits."""
         return outputs.logits * self.scales
 
     def logits(self, images: Tensor) -> Tensor:
         """Give the scaled logits, ``(B, C)``."""
-        return self.relearnt(self.network(images))
+        return self.head_logits(self.network(images))

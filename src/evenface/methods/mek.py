@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from evenface.imbalance import inverse_frequency_weights
-from evenface.methods.attention import check_weight, class_maps, classifier_of, map_distance, two_views
+from evenface.methods.attention_consistency import check_weight, class_maps, classifier_of, map_distance, two_views
 from evenface.methods.base import Method, Task
 
 
@@ -43,7 +43,7 @@ class MEK(Method):
     -----
     With another loss than cross-entropy, the smoothed label mixes that loss's values for each class as the true one.
     No gradient flows into the classifier's weights from the maps. The authors' public program looks at both views in
-    two passes; here they are one batch, also for batch norm, see :func:`~evenface.methods.attention.two_views`.
+    two passes; here they are one batch, also for batch norm, see :func:`.two_views`.
 
     References
     ----------

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from evenface.losses.base import in_32_bits
+from evenface.losses.base import at_least_float32
 from evenface.losses.one_vs_rest import OneVsRestLoss
 from evenface.methods.base import Method
 
@@ -33,7 +33,7 @@ class OneVsAll(Method):
     """
 
     sequences = True
-    detects = True
+    one_vs_rest = True
 
     def __init__(self, network: nn.Module, loss: nn.Module) -> None:
         super().__init__(network, loss)
@@ -47,8 +47,8 @@ class OneVsAll(Method):
 
     def scores(self, images: Tensor) -> Tensor:
         """Give what each detector says by itself, 0 to 1, ``(B, C)``; rows need not sum to 1."""
-        return in_32_bits(self.logits(images)).sigmoid()
+        return at_least_float32(self.logits(images)).sigmoid()
 
-    def evidence(self, images: Tensor) -> Tensor:
+    def class_scores(self, images: Tensor) -> Tensor:
         """Give the detectors' logits, which are log-odds, ``(B, C)``."""
         return self.logits(images)

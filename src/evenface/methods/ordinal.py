@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from evenface.errors import InputError
 from evenface.methods.base import Task
-from evenface.methods.scale import ScaleMethod
+from evenface.methods.ordinal_base import OrdinalMethod
 
 
-class Ordinal(ScaleMethod):
+class Ordinal(OrdinalMethod):
     r"""Ordinal regression by one binary question for each step of the scale: whether the level is above k.
 
     .. math::
@@ -37,7 +37,7 @@ class Ordinal(ScaleMethod):
     Raises
     ------
     InputError
-        As :class:`~evenface.methods.scale.ScaleMethod`, and if ``importance`` is unknown.
+        As :class:`~evenface.methods.ordinal_base.OrdinalMethod`, and if ``importance`` is unknown.
 
     Notes
     -----

@@ -7,9 +7,16 @@ from torch import Tensor, nn
 
 from evenface.imbalance import effective_number_weights
 from evenface.losses.focal import FocalLoss
-from evenface.methods.attention import Distance, check_weight, class_maps, classifier_of, map_distance, two_views
+from evenface.methods.attention_consistency import (
+    TRANSFORMS,
+    Distance,
+    check_weight,
+    class_maps,
+    classifier_of,
+    map_distance,
+    two_views,
+)
 from evenface.methods.base import Method, Task
-from evenface.methods.transforms import TRANSFORMS
 from evenface.networks.backbone import Outputs
 from evenface.registry import find
 
@@ -45,7 +52,7 @@ class RebalancedAttention(Method):
         Of two maps at one place. The norm in eq. 3, read literally, is the absolute difference.
     transform : str, default="horizontal-flip"
         How the second view is made: ``horizontal-flip``, ``vertical-flip``, ``scaling``, ``downsampling``,
-        ``intensity`` or ``erase``, see :data:`~evenface.methods.transforms.TRANSFORMS`.
+        ``intensity`` or ``erase``, see :data:`.TRANSFORMS`.
     rbf : {"first", "both"}
         Whether the focal term is that of the first view, or the sum of both.
     detach : bool, default=True
@@ -61,7 +68,7 @@ class RebalancedAttention(Method):
 
     Notes
     -----
-    Both views are one batch for batch norm, see :func:`~evenface.methods.attention.two_views`.
+    Both views are one batch for batch norm, see :func:`.two_views`.
 
     References
     ----------

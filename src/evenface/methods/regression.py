@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 from evenface.errors import InputError
 from evenface.methods.base import Task
-from evenface.methods.scale import ScaleMethod
+from evenface.methods.ordinal_base import OrdinalMethod
 
 ERRORS = {"squared": F.mse_loss, "absolute": F.l1_loss, "smooth": F.smooth_l1_loss}
 
 
-class Regression(ScaleMethod):
+class Regression(OrdinalMethod):
     r"""Regression on the value of the level, by a network of one output.
 
     .. math::
@@ -40,7 +40,7 @@ class Regression(ScaleMethod):
     Raises
     ------
     InputError
-        As :class:`~evenface.methods.scale.ScaleMethod`, and if ``error`` is unknown.
+        As :class:`~evenface.methods.ordinal_base.OrdinalMethod`, and if ``error`` is unknown.
 
     Notes
     -----
@@ -78,7 +78,7 @@ class Regression(ScaleMethod):
         place = self.output(images)
         return self._spread(place), self.values[0] + self._step * place
 
-    def evidence(self, images: Tensor) -> Tensor:
+    def class_scores(self, images: Tensor) -> Tensor:
         """Return how near the level is to each class: minus the distance, where all but two probabilities are 0."""
         return -(self.output(images)[:, None] - self._places).abs()
 

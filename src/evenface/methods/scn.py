@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from evenface.methods.base import Method, Task, probabilities
-from evenface.methods.processes import everywhere
+from evenface.methods.helpers import all_gather_cat
 
 LARGE_SHARE = 0.05
 """Share of changed labels above which a run carries a warning."""
@@ -98,14 +98,14 @@ class SCN(Method):
     def training_loss(self, images: Tensor, targets: Tensor) -> Tensor:
         """Compute the weighted loss against the current labels, and relabel for later steps."""
         weights, logits = self._look(images)
-        known = self.relabelled[self.now.places]
+        known = self.relabelled[self.ctx.indices]
         labels = torch.where(known < 0, targets, known)
         high, low = self._groups(weights)
         loss: Tensor = 2 * (1 - self.gamma) * self.loss(logits, labels)
         if len(high) and len(low):
             gap = weights[high].mean() - weights[low].mean()
             loss = loss + 2 * self.gamma * (self.margin - gap).clamp(min=0)
-        if self.relabel != "none" and self.now.epoch + 1 >= self.relabel_epoch:
+        if self.relabel != "none" and self.ctx.epoch + 1 >= self.relabel_epoch:
             self._relabel(logits.detach(), labels, targets, slice(None) if self.relabel == "all" else low)
         return loss
 
@@ -153,7 +153,7 @@ class SCN(Method):
         most, best = p.max(dim=1)
         wrong = torch.zeros_like(labels, dtype=torch.bool)
         wrong[among] = (most - p.gather(1, labels[:, None])[:, 0] > self.relabel_margin)[among]
-        rows = everywhere(torch.stack([self.now.places, torch.where(wrong, best, -1), targets], dim=1))
+        rows = all_gather_cat(torch.stack([self.ctx.indices, torch.where(wrong, best, -1), targets], dim=1))
         places, found, given = rows[rows[:, 1] >= 0].unbind(dim=1)
         self.given[places] = given
         # A sample may be drawn twice: the larger number wins, so that the order of writing does not count.

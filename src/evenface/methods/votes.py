@@ -83,7 +83,7 @@ class Votes(Method):
     def training_loss(self, images: Tensor, targets: Tensor) -> Tensor:
         """Give the loss against the votes of the samples shown, one value per sample."""
         logits: Tensor = self.network(images).logits
-        shares = self.shares[self.now.places]
+        shares = self.shares[self.ctx.indices]
         own = nn.functional.one_hot(targets, shares.shape[1]).to(shares.dtype)
         shares = torch.where(shares.sum(dim=1, keepdim=True) > 0, shares, own)
         if self.scheme in ("majority", "drawn"):

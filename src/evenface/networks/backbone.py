@@ -1,14 +1,16 @@
 """Any timm network as one that returns logits, pooled features and last maps."""
 
 import math
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from evenface.networks.heads import Head, build_head, fresh_head
-from evenface.networks.norms import freeze_statistics
-from evenface.networks.weights import Loaded
+from evenface.networks.weights import LoadReport
+
+Head = Literal["linear", "cosine"]
 
 
 class Outputs(NamedTuple):
@@ -49,21 +51,21 @@ class Network(nn.Module):
         One value per channel: images are normalised by them inside the network, and they are stored with the weights.
     dropout : float
         Share of the features dropped before the classifier, in training.
-    frozen : bool
+    frozen_norm : bool
         Whether batch norms use their stored statistics in training too.
     head, head_scale : str, float
         Kind of the classifier and, for ``cosine``, the logit of a cosine of 1.
-    resting : bool
+    frozen_backbone : bool
         Whether the backbone learns nothing: its parameters take no gradient.
 
     Attributes
     ----------
     classifier : nn.Linear
-        From features to logits; a :class:`~evenface.networks.heads.CosineClassifier` has no bias.
-    resting : bool
+        From features to logits; a :class:`~evenface.networks.backbone.CosineClassifier` has no bias.
+    frozen_backbone : bool
         While it is set, the backbone works as at prediction in training too: in evaluation mode and without
         gradients. A method may set it for a while, and calls :meth:`train` then.
-    loaded : Loaded or None
+    load_report : LoadReport or None
         What was taken from a local file of weights.
     """
 
@@ -79,28 +81,28 @@ class Network(nn.Module):
         mean: tuple[float, ...],
         std: tuple[float, ...],
         dropout: float = 0.0,
-        frozen: bool = False,
+        frozen_norm: bool = False,
         head: Head = "linear",
         head_scale: float = 30.0,
-        resting: bool = False,
+        frozen_backbone: bool = False,
     ) -> None:
         super().__init__()
-        self.backbone = backbone.requires_grad_(not resting)
+        self.backbone = backbone.requires_grad_(not frozen_backbone)
         self.width = width
         self.dropout = nn.Dropout(dropout)
         self.classifier = build_head(head, width, classes, head_scale)
-        self.frozen, self.resting = frozen, resting
-        self.loaded: Loaded | None = None
+        self.frozen_norm, self.frozen_backbone = frozen_norm, frozen_backbone
+        self.load_report: LoadReport | None = None
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
         self.train()
 
     def train(self, mode: bool = True) -> "Network":
-        """Switch to training or evaluation; frozen statistics stay frozen, and a resting backbone in evaluation."""
+        """Switch to training or evaluation; frozen statistics stay frozen, and a frozen backbone in evaluation."""
         super().train(mode)
-        if self.frozen:
+        if self.frozen_norm:
             freeze_statistics(self)
-        if self.resting:
+        if self.frozen_backbone:
             self.backbone.eval()
         return self
 
@@ -121,10 +123,10 @@ class Network(nn.Module):
         ValueError
             If the images are not floating point or have another number of channels.
         """
-        features, maps = self.look(images)
+        features, maps = self.forward_backbone(images)
         return Outputs(self.classifier(self.dropout(features)), features, maps)
 
-    def look(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward_backbone(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Give the backbone's features (N, D) and maps (N, D', h, w) of N pictures.
 
         Stored features pass as they are, with empty maps. Parameters and errors as for :meth:`forward`.
@@ -138,7 +140,7 @@ class Network(nn.Module):
                 f"(B, {self.width}), got {images.dtype} of shape {tuple(images.shape)}"
             )
         backbone = cast(Any, self.backbone)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not (self.resting and self.training)):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not (self.frozen_backbone and self.training)):
             raw = backbone.forward_features((images - self.mean) / self.std)
             maps, back = as_maps(raw, self.backbone)
             return backbone.forward_head(back), maps
@@ -161,3 +163,50 @@ def as_maps(raw: Tensor, backbone: nn.Module, other: Tensor | None = None) -> tu
         return maps, maps.permute(0, 2, 3, 1)
     maps = raw if other is None else other
     return maps, maps
+
+
+class CosineClassifier(nn.Linear):
+    r"""Logits that are the scaled cosine of the angle between features and the weights of each class.
+
+    .. math:: z_j = s \cos(f, w_j)
+
+    Parameters
+    ----------
+    in_features, out_features : int
+        Length of the features, number of classes.
+    scale : float
+        s, above 0. Cosines end at 1, so a softmax of them alone is nearly flat: with 7 classes no probability could
+        exceed 0.56.
+
+    References
+    ----------
+    Wang et al., *CosFace: large margin cosine loss for deep face recognition*, CVPR 2018, eq. 3. There, and in the
+    source of LDAM, the same scale stands in the loss; here the network has it, so that training and prediction agree.
+    """
+
+    def __init__(self, in_features: int, out_features: int, scale: float) -> None:
+        super().__init__(in_features, out_features, bias=False)
+        self.scale = scale
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002, the name that nn.Linear gives it
+        """Give logits from ``-scale`` to ``scale``, ``(B, D) -> (B, C)``."""
+        return self.scale * F.linear(F.normalize(input), F.normalize(self.weight))
+
+
+def build_head(head: Head, width: int, classes: int, scale: float) -> nn.Linear:
+    """Build a classifier of that kind; ``scale`` is of no effect on a linear one."""
+    return CosineClassifier(width, classes, scale) if head == "cosine" else nn.Linear(width, classes)
+
+
+def fresh_head(old: nn.Linear, classes: int) -> nn.Linear:
+    """Build a classifier of the kind, width, device and type of another, with newly drawn weights."""
+    head: Head = "cosine" if isinstance(old, CosineClassifier) else "linear"
+    new = build_head(head, old.in_features, classes, getattr(old, "scale", 1.0))
+    return new.to(old.weight.device, old.weight.dtype)
+
+
+def freeze_statistics(module: nn.Module) -> None:
+    """Make every batch norm inside ``module`` use its stored mean and variance; scale and shift stay trainable."""
+    for child in module.modules():
+        if isinstance(child, _BatchNorm):
+            child.eval()

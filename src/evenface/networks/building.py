@@ -1,33 +1,30 @@
 """A network by its name and settings."""
 
+import math
 import os
-from typing import Any, cast
+from typing import Any, Literal, cast, get_args
 
 # Before timm is imported, which brings the hub's library.
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from evenface.errors import InputError
-from evenface.networks.backbone import Network, as_maps
-from evenface.networks.checks import (
-    Freeze,
-    Norm,
-    Normalise,
-    Stem,
-    cannot_build,
-    check_choices,
-    check_settings,
-    check_steps,
-)
+from evenface.networks.backbone import Head, Network, as_maps
 from evenface.networks.clip import ClipNetwork
-from evenface.networks.heads import Head
-from evenface.networks.norms import use_group_norm
 from evenface.networks.recompute import recompute_blocks
 from evenface.networks.weights import download, load_weights
 from evenface.places import user_path
 from evenface.recipes.schema import Temporal
+from evenface.registry import nearest
+
+Norm = Literal["batch", "group", "frozen"]
+Stem = Literal["timm", "small"]
+Normalise = Literal["weights", "half"]
+Freeze = Literal["none", "backbone"]
+
+_CHOICES: dict[str, Any] = {"norm": Norm, "stem": Stem, "head": Head, "normalise": Normalise, "freeze": Freeze}
 
 
 def build_network(
@@ -107,10 +104,10 @@ def build_network(
     """
     import timm
 
-    check_settings(name, classes=classes, channels=channels, size=size, dropout=dropout, head_scale=head_scale)
-    check_choices(norm=norm, stem=stem, head=head, normalise=normalise, freeze=freeze)
+    _check_settings(name, classes=classes, channels=channels, size=size, dropout=dropout, head_scale=head_scale)
+    _check_choices(norm=norm, stem=stem, head=head, normalise=normalise, freeze=freeze)
     temporal = temporal or Temporal()
-    check_steps(temporal, frames)
+    _check_steps(temporal, frames)
     config = _config(name)
     options: dict[str, Any] = {"img_size": size} if config.fixed_input_size else {}
     if weights == "hub":
@@ -122,7 +119,7 @@ def build_network(
                 name, pretrained=weights == "hub", num_classes=0, in_chans=channels, drop_rate=0.0, **options
             )
         except Exception as error:
-            raise cannot_build(error, name, size) from error
+            raise _cannot_build(error, name, size) from error
         if stem == "small":
             _small_stem(backbone, name, channels)
         if norm == "group":
@@ -138,17 +135,17 @@ def build_network(
             "mean": mean,
             "std": std,
             "dropout": dropout,
-            "frozen": norm == "frozen",
+            "frozen_norm": norm == "frozen",
             "head": head,
             "head_scale": head_scale,
-            "resting": freeze == "backbone",
+            "frozen_backbone": freeze == "backbone",
         }
         if frames > 1 or temporal.kind != "mean":
             network: Network = ClipNetwork(backbone, width, classes, channels=maps, temporal=temporal, **common)
         else:
             network = Network(backbone, width, classes, **common)
     if weights not in ("random", "hub"):
-        network.loaded = load_weights(
+        network.load_report = load_weights(
             network, user_path(weights), first=config.first_conv, classifier=config.classifier
         )
         if half:
@@ -192,7 +189,7 @@ def _widths(backbone: nn.Module, name: str, channels: int, size: int) -> tuple[i
             features = probe.forward_head(raw)
             maps, _ = as_maps(raw, backbone)
     except Exception as error:
-        raise cannot_build(error, name, size) from error
+        raise _cannot_build(error, name, size) from error
     if features.ndim != 2 or 0 in maps.shape:
         raise InputError(f"network {name!r} gives no pooled features and maps, so it cannot be used here")
     return int(features.shape[1]), int(maps.shape[1])
@@ -202,3 +199,108 @@ def _per_channel(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
     if len(values) == channels:
         return tuple(values)
     return (sum(values) / len(values),) * channels
+
+
+class GroupNormAct(nn.GroupNorm):
+    """Group norm in place of a batch norm, with the dropping and activation that timm puts behind some of them.
+
+    Scale and shift are taken over and keep their names, so that stored weights still fit.
+
+    Parameters
+    ----------
+    batch_norm : nn.BatchNorm2d
+        What is replaced. There are as many groups as the largest power of two, at most 32, that divides its channels.
+    """
+
+    def __init__(self, batch_norm: nn.BatchNorm2d) -> None:
+        channels = batch_norm.num_features
+        super().__init__(math.gcd(32, channels), channels, eps=batch_norm.eps, affine=batch_norm.affine)
+        if batch_norm.affine:
+            self.weight, self.bias = batch_norm.weight, batch_norm.bias
+        self.drop = getattr(batch_norm, "drop", nn.Identity())
+        self.act = getattr(batch_norm, "act", nn.Identity())
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002, the name that nn.GroupNorm gives it
+        """Normalise ``(B, C, H, W)`` over groups of channels of each image."""
+        out: Tensor = self.act(self.drop(super().forward(input)))
+        return out
+
+
+def use_group_norm(module: nn.Module) -> None:
+    """Replace every 2-D batch norm inside ``module`` by a group norm."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            setattr(module, name, GroupNormAct(child))
+        else:
+            use_group_norm(child)
+
+
+def _check_settings(name: str, *, classes: int, channels: int, size: int, dropout: float, head_scale: float) -> None:
+    """Refuse a name that timm does not know, and numbers out of their range.
+
+    Raises
+    ------
+    InputError
+        Naming the setting, what it must be, and the nearest right name.
+    """
+    import timm
+
+    from evenface.networks import compact  # noqa: F401, makes its networks known to timm
+
+    if "/" in name or not timm.is_model(name):
+        raise InputError(
+            f"there is no network {name!r}",
+            nearest(name, timm.list_models()) or "See timm.list_models() for the names.",
+        )
+    if classes < 2:
+        raise InputError(f"network: at least 2 classes are needed, got {classes}")
+    if channels not in (1, 3):
+        raise InputError(f"network: channels must be 1 or 3, got {channels}")
+    if size < 32:
+        raise InputError(f"network: size must be at least 32 pixels, got {size}")
+    if not 0 <= dropout < 1:
+        raise InputError(f"network: dropout must be from 0 to below 1, got {dropout}")
+    if not head_scale > 0:
+        raise InputError(f"network: head_scale must be above 0, got {head_scale}")
+
+
+def _check_choices(**chosen: str) -> None:
+    """Refuse a norm, stem or other word that there is not.
+
+    Raises
+    ------
+    InputError
+        Naming the option and the words that it takes.
+    """
+    for option, value in chosen.items():
+        known = get_args(_CHOICES[option])
+        if value not in known:
+            raise InputError(f"network: {option} cannot be {value!r}", f"Known: {', '.join(known)}.")
+
+
+def _check_steps(temporal: Temporal, frames: int) -> None:
+    """Refuse a recurrent network that would have nothing to run over.
+
+    Raises
+    ------
+    InputError
+        If it reads frames and there is one, or reads the places of a still and there are several frames.
+    """
+    if temporal.kind == "mean":
+        return
+    if temporal.over == "frames" and frames == 1:
+        raise InputError(
+            f"network.temporal.kind {temporal.kind} reads clips, and these samples are of one frame each",
+            "Give clips and data.clips.frames above 1, network.temporal.over: spatial, or kind: mean.",
+        )
+    if temporal.over == "spatial" and frames > 1:
+        raise InputError(
+            f"network.temporal.over: spatial reads single pictures, and these samples are of {frames} frames each",
+            "Set data.clips.take: windows and data.clips.frames: 1, or network.temporal.over: frames.",
+        )
+
+
+def _cannot_build(error: Exception, name: str, size: int) -> InputError:
+    """Say why a network cannot be built for a size, in the first line of what went wrong."""
+    reason = str(error).strip().split("\n")[0]
+    return InputError(f"network {name!r} cannot be built for images of {size} pixels ({reason})")

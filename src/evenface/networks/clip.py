@@ -105,7 +105,7 @@ class ClipNetwork(Network):
             If the images are not floating point or of another shape.
         """
         if self.spatial:
-            _, maps = self.look(images)
+            _, maps = self.forward_backbone(images)
             features = self._joined(maps.flatten(2).transpose(1, 2))
         else:
             if images.ndim not in (3, 5):
@@ -113,7 +113,7 @@ class ClipNetwork(Network):
                     f"expected clips of shape (B, T, channels, H, W) or features (B, T, {self.width}), "
                     f"got {tuple(images.shape)}"
                 )
-            seen, maps = self.look(images.flatten(0, 1))
+            seen, maps = self.forward_backbone(images.flatten(0, 1))
             maps = maps.unflatten(0, images.shape[:2])  # type: ignore[no-untyped-call]
             features = self._joined(seen.unflatten(0, images.shape[:2]))  # type: ignore[no-untyped-call]
         return Outputs(self.classifier(self.dropout(features)), features, maps)

@@ -1,4 +1,6 @@
-"""The network of sequences, alone: dense on each step, norm, GRU or LSTM, dropout, dense, classifier."""
+"""Recurrent networks of sequences: dense on each step, norm, GRU or LSTM, dropout, dense, classifier."""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -65,3 +67,23 @@ def initialised(settings: Recurrent, inputs: int, steps: int, outputs: int, seed
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(seed)
         return SequenceNetwork(settings, inputs, steps, outputs)
+
+
+class OneVsRestNetwork(nn.Module):
+    """C networks, each of one class against the rest.
+
+    Parameters
+    ----------
+    networks : sequence of SequenceNetwork
+        With one output each; their widths may differ.
+    """
+
+    def __init__(self, networks: Sequence[SequenceNetwork]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, sequences: Tensor) -> Outputs:
+        """Give logits ``(B, C)`` and all features, joined, of sequences ``(B, T, P, D)``."""
+        found = [network(sequences) for network in self.networks]
+        features = torch.cat([one.features for one in found], dim=1)
+        return Outputs(torch.cat([one.logits for one in found], dim=1), features, features.new_empty(0))

@@ -14,7 +14,7 @@ from evenface.integrity import open_metadata
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadReport:
     """What became of a file of weights.
 
     Attributes
@@ -43,7 +43,7 @@ class Loaded:
         return "; ".join(parts)
 
 
-def load_weights(network: nn.Module, path: Path, *, first: str, classifier: str) -> Loaded:
+def load_weights(network: nn.Module, path: Path, *, first: str, classifier: str) -> LoadReport:
     """Copy what fits from a safetensors file into a network.
 
     The file may come from timm or from a run of evenface. A classifier of another shape is left out; the first
@@ -60,7 +60,7 @@ def load_weights(network: nn.Module, path: Path, *, first: str, classifier: str)
 
     Returns
     -------
-    Loaded
+    LoadReport
         What fitted and what did not.
 
     Raises
@@ -91,7 +91,7 @@ def load_weights(network: nn.Module, path: Path, *, first: str, classifier: str)
     network.load_state_dict(taken, strict=False)
     counters = "num_batches_tracked"
     missing = [name for name in own if name not in taken and name not in ("mean", "std") and counters not in name]
-    return Loaded(len(taken), tuple(missing), tuple(unused))
+    return LoadReport(len(taken), tuple(missing), tuple(unused))
 
 
 def download(name: str, config: Any) -> Path:

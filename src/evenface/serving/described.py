@@ -24,7 +24,7 @@ class Described:
 
     Parameters
     ----------
-    name, key, classes, ordered, detects, form, calibration, prior, card
+    name, key, classes, ordered, one_vs_rest, form, calibration, prior, card
         As of :class:`~evenface.serving.model.Model`; ``key`` is the digest of the run's weights.
     recipe : dict
         What was trained, without the folders of the machine that trained it.
@@ -38,7 +38,7 @@ class Described:
     key: str
     classes: tuple[str, ...]
     ordered: bool
-    detects: bool
+    one_vs_rest: bool
     form: Form
     calibration: Calibration | None
     prior: np.ndarray
@@ -50,7 +50,7 @@ class Described:
     @classmethod
     def of(cls, model: Model, recipe: dict[str, Any], version: str) -> "Described":
         """Describe a model."""
-        known = ("name", "key", "classes", "ordered", "detects", "form", "calibration", "prior", "card")
+        known = ("name", "key", "classes", "ordered", "one_vs_rest", "form", "calibration", "prior", "card")
         return cls(**{name: getattr(model, name) for name in known}, recipe=recipe, version=version)
 
     def words(self) -> dict[str, str]:
@@ -92,7 +92,7 @@ class Described:
                 )
             calibration = said["calibration"]
             found = cls(
-                **{name: said[name] for name in ("name", "key", "ordered", "detects", "card", "recipe")},
+                **{name: said[name] for name in ("name", "key", "ordered", "one_vs_rest", "card", "recipe")},
                 classes=tuple(said["classes"]),
                 form=Form.from_dict(said["form"]),
                 calibration=None if calibration is None else Calibration.from_dict(calibration),

@@ -26,7 +26,7 @@ class Model(ABC):
         Whether the classes are steps of one scale, in their order.
     form : Form
         How samples are prepared for it.
-    detects : bool
+    one_vs_rest : bool
         Whether it judges each class by itself.
     calibration : Calibration or None
         What was fitted on validation data; none where nothing was.
@@ -41,7 +41,7 @@ class Model(ABC):
     classes: tuple[str, ...]
     ordered: bool
     form: Form
-    detects: bool
+    one_vs_rest: bool
     calibration: Calibration | None
     prior: np.ndarray
     card: dict[str, Any]

@@ -98,7 +98,7 @@ class OnnxModel(Model):
         self.name, self.form, self.classes = said.name, said.form, said.classes
         # In 8 bits it is another model than the run, and a table must not hold answers of both.
         self.key = said.key if said.precision == "float32" else f"{said.key}-{said.precision}"
-        self.ordered, self.detects, self.prior = said.ordered, said.detects, said.prior
+        self.ordered, self.one_vs_rest, self.prior = said.ordered, said.one_vs_rest, said.prior
         self.calibration, self.card = said.calibration, said.card
         self._input = self._session.get_inputs()[0].name
 

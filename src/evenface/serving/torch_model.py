@@ -54,7 +54,7 @@ class TorchModel(Model):
         self.method = learner.trained_method(run).eval().to(self.device)
         if self.form.kind != "sequences":
             self.method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.detects, self.classes = self.method.detects, tuple(run.facts["classes"])
+        self.one_vs_rest, self.classes = self.method.one_vs_rest, tuple(run.facts["classes"])
         self.ordered = run.predictions.ordered
         self.calibration = Calibration.load(run.folder)
         self.prior = self.calibration.prior if self.calibration else prior_of(run).prior

@@ -87,7 +87,7 @@ def _compute(fabric: Fabric, network: Network, store: Store, path: Path, shape: 
         for start in range(done, len(frames), FRAMES):
             some = torch.from_numpy(np.array(frames[start : start + FRAMES])).to(fabric.device)
             with torch.inference_mode(), fabric.autocast():
-                found = network.eval().look(to_float(some))[0]
+                found = network.eval().forward_backbone(to_float(some))[0]
             file.write(found.float().cpu().numpy().tobytes())
             bar(len(some))
             if time.monotonic() - synced >= SYNC_SECONDS:

@@ -21,7 +21,7 @@ from lightning_fabric import Fabric
 from evenface.augment import augment, to_float
 from evenface.errors import InputError
 from evenface.files import atomic_write
-from evenface.methods.base import Method, Moment, Stage
+from evenface.methods.base import Method, Stage, StepContext
 from evenface.progress import Bar, progress
 from evenface.recipes import Recipe
 from evenface.runs import HISTORY, WEIGHTS
@@ -141,7 +141,7 @@ class Trainer:
         step = (state.epoch - stage.first) * self.batches.steps + state.step
         self._set_learning_rate(step, stage)
         seed_step(self.recipe.seed, state.epoch, state.step, self.fabric.global_rank)
-        images, self.method.now = self._augmented(batch), self._moment(batch)
+        images, self.method.ctx = self._augmented(batch), self._step_context(batch)
         loss = self.model(images, batch.targets).mean()
         value = self._finite(loss)
         self.optimizer.zero_grad(set_to_none=True)
@@ -182,10 +182,10 @@ class Trainer:
             return batch.images
         return augment(to_float(batch.images), batch.numbers, self.recipe.augment)
 
-    def _moment(self, batch: Batch) -> Moment:
+    def _step_context(self, batch: Batch) -> StepContext:
         epoch, step, epochs = self.state.epoch, self.state.step, self.recipe.training.epochs
         second = None if batch.second is None else (self._augmented(batch.second), batch.second.targets)
-        return Moment(epoch, step, epochs, self.batches.steps, batch.places, second)
+        return StepContext(epoch, step, epochs, self.batches.steps, batch.places, second)
 
     def _finite(self, loss: torch.Tensor) -> float:
         """Return the mean loss of all processes, which must stop together, or those left would wait for the others."""

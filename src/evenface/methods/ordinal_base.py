@@ -5,12 +5,12 @@ from torch import Tensor, nn
 
 from evenface.errors import InputError
 from evenface.levels import level_values
-from evenface.losses.base import in_32_bits
+from evenface.losses.base import at_least_float32
 from evenface.losses.cross_entropy import CrossEntropyLoss
 from evenface.methods.base import Method, Task
 
 
-class ScaleMethod(Method):
+class OrdinalMethod(Method):
     """A network of one output, for classes that are steps of one scale, such as levels of pain.
 
     The network's classifier is replaced by a linear one of a single output, with newly drawn weights.
@@ -74,4 +74,4 @@ class ScaleMethod(Method):
     def output(self, images: Tensor) -> Tensor:
         """Give the network's one output for each sample, in at least 32 bits, ``(B,)``."""
         logits: Tensor = self.network(images).logits
-        return in_32_bits(logits)[:, 0]
+        return at_least_float32(logits)[:, 0]
