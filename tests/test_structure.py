@@ -31,7 +31,7 @@ augment statistics kinds
 evaluation synthesis networks imbalance plugins doctor audit
 recipes
 tabular integrity
-files registry levels
+workers files registry levels
 places ordering filetypes
 errors progress torchvision_cpu
 """

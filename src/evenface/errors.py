@@ -19,3 +19,7 @@ class InputError(ValueError):
         super().__init__(f"{message}\n  {hint}" if hint else message)
         self.message = message
         self.hint = hint
+
+    def __reduce__(self) -> tuple[type["InputError"], tuple[str, str], dict[str, object]]:
+        """Pickle message and hint, so that an error in a worker process arrives as it was."""
+        return type(self), (self.message, self.hint), self.__dict__

@@ -23,7 +23,7 @@ from evenface.faces.store import FACTS, Store
 from evenface.faces.taking import Taking
 from evenface.faces.targets import target_of
 from evenface.faces.video import parts_of
-from evenface.faces.worker import WORKERS, Answer, Sample, Workers
+from evenface.faces.worker import WORKERS, Answer, ReaderPool, Sample
 from evenface.files import atomic_write, digest, disk_error, exclusive
 from evenface.filetypes import PICTURES
 from evenface.progress import progress
@@ -120,7 +120,7 @@ def prepare(
     key = note.read_text(encoding="utf-8").strip() if note.is_file() else ""
     if key and (folder / key / FACTS).is_file():
         return opened(folder / key, manifest)
-    with Workers(_count(workers, len(samples), target)) as readers:
+    with ReaderPool(_count(workers, len(samples), target)) as readers:
         key = digest(settings, *_hashes(readers, paths))
         if not (folder / key / FACTS).is_file():
             with exclusive(folder / f".{key}.lock", "another process is preparing the same faces"):
@@ -178,7 +178,7 @@ def _count(workers: int | None, samples: int, target: Target) -> int:
     return cores if crop is None else min(cores, 1 + samples // DETECTOR_START)
 
 
-def _hashes(readers: Workers, paths: list[str]) -> Iterator[str]:
+def _hashes(readers: ReaderPool, paths: list[str]) -> Iterator[str]:
     chunks = [paths[i : i + HASH_CHUNK] for i in range(0, len(paths), HASH_CHUNK)]
     with progress("looking at the files", len(paths)) as advance:
         for found in readers.hashes(chunks):
@@ -186,7 +186,7 @@ def _hashes(readers: Workers, paths: list[str]) -> Iterator[str]:
             advance(len(found))
 
 
-def _build(manifest: Manifest, samples: list[Sample], path: Path, target: Target, readers: Workers) -> None:
+def _build(manifest: Manifest, samples: list[Sample], path: Path, target: Target, readers: ReaderPool) -> None:
     """Decode into ``PATH.partial``, finish it and give it its name; keep what is done if this is stopped."""
     part = path.with_name(path.name + ".partial")
     what = "faces"
@@ -211,7 +211,7 @@ def _build(manifest: Manifest, samples: list[Sample], path: Path, target: Target
 
 
 @contextlib.contextmanager
-def _answers(samples: list[Sample], part: Path, target: Target, readers: Workers) -> Iterator[Iterator[Answer]]:
+def _answers(samples: list[Sample], part: Path, target: Target, readers: ReaderPool) -> Iterator[Iterator[Answer]]:
     """Read samples in order; clips through a folder of their own for what does not fit into memory."""
     if not target.one_by_one:
         most = CROP_CHUNK if target.crop or target.sequencing else 512

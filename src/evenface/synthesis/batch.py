@@ -1,22 +1,16 @@
-"""What filling a folder with pictures and with clips have in common: settings, processes, one thread each."""
+"""Render a folder of pictures or clips in worker processes; refuse a folder of other settings."""
 
 import json
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from evenface.errors import InputError
+from evenface.workers import WorkerDiedError, WorkerPool
 
 _CHUNK = 24
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class OfPerson(Protocol):
@@ -61,7 +55,7 @@ def draw_all(draw: Callable[[Sequence[Wanted]], int], wanted: Sequence[Wanted], 
     Parameters
     ----------
     draw : callable
-        Draws pieces of one person and gives their number; must be picklable with more than one worker.
+        Draws pieces of one person and returns their number; must be picklable with more than one worker.
     wanted : sequence
         In order of people. A person's head and skin are made once per piece.
     workers : int
@@ -78,45 +72,11 @@ def draw_all(draw: Callable[[Sequence[Wanted]], int], wanted: Sequence[Wanted], 
         for one in wanted:
             yield draw([one])
         return
-    context = multiprocessing.get_context("spawn")
-    with _one_thread_each():
-        pool = ProcessPoolExecutor(min(workers, len(pieces)), mp_context=context, initializer=_start_worker)
+    with WorkerPool(min(workers, len(pieces)), name="evenface-synthesis") as pool:
         try:
-            futures = [pool.submit(draw, piece) for piece in pieces]
-            for future in as_completed(futures):
-                yield future.result()
-        except BrokenProcessPool as error:
+            for _, done in pool.map_unordered(partial(pool.call, draw), pieces):
+                yield done
+        except WorkerDiedError as error:
             raise InputError(
-                "a process that draws faces was stopped from outside",
-                "Memory may be short: ask for fewer workers. Call again: what is finished is kept.",
+                f"faces are not all drawn: {error}", "Ask for fewer workers. Call again: what is finished is kept."
             ) from error
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Let processes started inside compute on one thread; they inherit it through the environment."""
-    before = {name: os.environ.get(name) for name in _THREADS}
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, and end with it even when it is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-
-    def follow() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
