@@ -1,6 +1,7 @@
 """Functions that tests of worker processes run there; few imports, as every process pays for them."""
 
 import os
+import signal
 import time
 
 
@@ -54,3 +55,7 @@ def linger(path, seconds=60.0):
         time.sleep(0.2)
         path.write_text("saved")
         raise
+
+
+def kill_itself(*_):
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,10 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from tasks import kill_itself
 
 from evenface.errors import InputError
 from evenface.synthesis import cohort, mesh
 from evenface.synthesis.actions import AUS, LABELS, PROTOTYPES, action_units
+from evenface.synthesis.batch import draw_all
 from evenface.synthesis.cohort import make_faces
 from evenface.synthesis.figure import Pose, State, build, turn
 from evenface.synthesis.people import expression, make_person
@@ -241,6 +244,11 @@ class TestFolders:
         make_faces(tmp_path / "2", counts=COUNTS, people=3, size=32, workers=2)
         for path in alone["path"]:
             assert (tmp_path / "1" / path).read_bytes() == (tmp_path / "2" / path).read_bytes()
+
+    def test_a_process_that_is_killed_is_said(self):
+        with pytest.raises(InputError, match=r"not all drawn.*memory") as told:
+            list(draw_all(kill_itself, [SimpleNamespace(person=number) for number in range(3)], 2))
+        assert "what is finished is kept" in told.value.hint
 
     def test_other_settings_in_the_same_folder_are_refused(self, tmp_path):
         make_faces(tmp_path, counts={"sad": 1}, people=1, size=32)

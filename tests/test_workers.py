@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import tasks
 from stores import await_death, children_of
 from tasks import die, fail, fail_oddly, linger, square, steps, variable
 
@@ -163,7 +164,7 @@ with WorkerPool(2, name="test", finalizer=partial(mark, folder / "left"), grace=
 @pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGINT])
 def test_no_process_outlives_its_parent_and_a_script_needs_no_guard(tmp_path, by, grace):
     script = tmp_path / "script.py"
-    script.write_text(SCRIPT.format(tests=str(Path(__file__).parent)))
+    script.write_text(SCRIPT.format(tests=str(Path(tasks.__file__).parent)))
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
     with subprocess.Popen([sys.executable, str(script), str(tmp_path), str(grace)], **pipes) as process:
         for name in "ab":
