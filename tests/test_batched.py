@@ -10,7 +10,7 @@ from evenface.losses import LOSSES, build_loss
 from evenface.networks.recurrent import initialised
 from evenface.recipes.schema import Optimizer, Recurrent
 from evenface.training.stacked import network as network_module
-from evenface.training.stacked.losses import StackedLosses, as_focal
+from evenface.training.stacked.losses import StackedLosses
 from evenface.training.stacked.network import (
     Buffers,
     NetworkShape,
@@ -153,9 +153,10 @@ def test_losses_of_all_members_and_their_gradients_are_those_of_autograd(one_out
 
 
 def test_a_loss_derived_from_a_known_one_is_not_taken_for_it():
-    derived = type("Derived", (LOSSES["focal"],), {})
-    assert as_focal(derived(), 2) is None
-    assert as_focal(LOSSES["focal"](), 2) is not None
+    own = type("Own", (LOSSES["focal"],), {"forward": lambda self, logits, targets: logits[:, 0] * self.gamma})
+    assert own().focal_form(2) is None
+    assert type("Further", (own,), {})().focal_form(2) is None
+    assert type("Renamed", (LOSSES["focal"],), {})().focal_form(2) == LOSSES["focal"]().focal_form(2)
 
 
 def test_clipping_shortens_each_member_as_torch_does():

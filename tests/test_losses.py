@@ -107,6 +107,21 @@ def test_wrong_shapes_and_types_are_refused(name):
             loss(bad_logits, bad_targets)
 
 
+@every_loss
+@pytest.mark.parametrize("gamma", [None, 0.7])
+def test_the_declared_focal_form_is_the_loss(name, gamma):
+    options = {"gamma": gamma} if gamma and "gamma" in inspect.signature(LOSSES[name]).parameters else {}
+    loss, (logits, targets) = built(name, **options).double(), batch(dtype=torch.float64)
+    form = loss.focal_form(len(COUNTS))
+    if form is None:
+        return
+    for value, z, y in zip(loss(logits, targets), logits, targets, strict=True):
+        shift = 0 if form.shift is None else form.shift if form.shift.ndim == 1 else form.shift[y]
+        p = torch.exp(z + shift)[y] / torch.exp(z + shift).sum()
+        weight = 1 if form.alpha is None else form.alpha[y]
+        torch.testing.assert_close(value, -weight * (1 - p) ** form.gamma * torch.log(p), rtol=1e-6, atol=1e-9)
+
+
 # The registry.
 def test_alpha_is_a_rule_a_list_or_nothing():
     assert build_loss("focal", [30, 10]).alpha is None
@@ -129,6 +144,13 @@ def test_alpha_is_a_rule_a_list_or_nothing():
         ("cross-entropy", {"alpha": "inverted"}, "inverse"),
         ("cross-entropy", {"alpha": [1, 2, 3]}, "4 finite numbers"),
         ("class-balanced", {"alpha": "inverse"}, "no option 'alpha'"),
+        (
+            "focal",
+            {"alpha": "inverse", "beta": 0.9},
+            "does nothing with alpha 'inverse'",
+        ),
+        ("focal", {"beta": 0.9}, "does nothing with alpha None"),
+        ("focal", {"alpha": [1, 2, 3, 4], "normalise": "none"}, "normalise is of a rule for class weights"),
         ("class-balanced", {"beta": 1.5}, "beta must be"),
         ("ldam", {"max_margin": -0.1}, "max_margin must be >= 0"),
         ("ldam", {"scale": 0}, "scale must be above 0"),

@@ -236,4 +236,4 @@ def test_weights_of_a_run_give_the_same_network_again(tmp_path, resnet):
     images = torch.rand(2, 1, 48, 48)
     with torch.no_grad():
         assert torch.equal(again.eval()(images).logits, resnet(images).logits)
-    assert again.loaded.missing == ()
+    assert again.load_report.missing == ()

@@ -145,7 +145,7 @@ def check_training(recipe: Recipe, store: Store, sides: Split) -> None:
     from evenface.methods import METHODS
 
     counts = store.manifest.counts(sides.train)
-    absent = find("method", recipe.method.name, METHODS).absent_classes and (counts > 0).sum() > 1
+    absent = find("method", recipe.method.name, METHODS).allows_absent_classes and (counts > 0).sum() > 1
     if (counts == 0).any() and not absent:
         name = store.manifest.classes[int(counts.argmin())]
         raise InputError(

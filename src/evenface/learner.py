@@ -68,8 +68,8 @@ def _check_sequences(recipe: Recipe, classes: tuple[str, ...]) -> None:
     from evenface.registry import check_options, find
 
     name = recipe.method.name
-    if not find("method", name, METHODS).sequences:
-        able = ", ".join(sorted(known for known, method in METHODS.items() if method.sequences))
+    if "sequences" not in find("method", name, METHODS).modalities:
+        able = ", ".join(sorted(known for known, method in METHODS.items() if "sequences" in method.modalities))
         raise InputError(f"method {name!r} learns from pictures, not from sequences", f"Take {able}.")
     check_options("method", name, recipe.method.options, ())
     _loss(recipe, np.full(len(classes), 2), classes)
@@ -90,7 +90,7 @@ def _check_stored(recipe: Recipe) -> None:
         raise InputError(f"{what} knows no pixels to mirror: training.mirror", "Set training.mirror: false.")
     if network.temporal.kind != "mean" and network.temporal.over == "spatial":
         raise InputError(f"{what} keeps no maps, which network.temporal.over: spatial reads")
-    if not find("method", recipe.method.name, METHODS).stored:
+    if not find("method", recipe.method.name, METHODS).cached_features:
         raise InputError(
             f"{what}: method {recipe.method.name!r} changes pictures or looks at their maps",
             "Set training.features: computed, or take another method.",
@@ -120,7 +120,7 @@ def _check_reading(recipe: Recipe, frames: int) -> None:
     from evenface.registry import find
 
     name = recipe.method.name
-    if find("method", name, METHODS).clips:
+    if "clips" in find("method", name, METHODS).modalities:
         return
     if frames > 1:
         raise InputError(

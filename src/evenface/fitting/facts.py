@@ -14,7 +14,6 @@ from evenface.faces.store import Store
 from evenface.faces.targets import content_of
 from evenface.levels import describe_levels
 from evenface.methods import METHODS
-from evenface.methods.ordinal_base import OrdinalMethod
 from evenface.recipes import Recipe
 from evenface.runs import environment
 
@@ -59,7 +58,7 @@ def facts_of(
             *manifest.notes,
             *split.notes,
             *([SELECTED_ON_TEST] if recipe.training.select == "test" else []),
-            *([describe_levels(manifest.classes)] if issubclass(METHODS[recipe.method.name], OrdinalMethod) else []),
+            *([describe_levels(manifest.classes)] if METHODS[recipe.method.name].needs_ordered_classes else []),
         ],
     }
 

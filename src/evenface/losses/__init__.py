@@ -1,7 +1,7 @@
 """Losses, one value per sample, one short file each."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy.typing as npt
@@ -105,7 +105,7 @@ def build_loss(
     **options
         The loss's own parameters. Where it takes ``alpha``: None (default), ``inverse``, ``effective``, ``ratio``, one
         weight per class, or a mapping of class names to weights; with a rule, ``normalise`` (default ``classes``: mean
-        weight 1) and ``beta`` (default 0.999, for ``effective``) as in :func:`evenface.imbalance.class_weights`.
+        weight 1) and, with ``effective``, ``beta`` (default 0.999) as in :func:`evenface.imbalance.class_weights`.
 
     Returns
     -------
@@ -114,7 +114,7 @@ def build_loss(
     Raises
     ------
     InputError
-        If the name or an option is unknown, or a value cannot be.
+        If the name or an option is unknown, a value is invalid, or an option has no effect beside ``alpha``.
 
     Examples
     --------
@@ -129,7 +129,9 @@ def build_loss(
         own = [key for key in ("normalise", "beta") if key in options and key not in parameters]
         rule: dict[str, Any] = {key: options.pop(key) for key in own}
         rule = checked_options("loss", name, class_weights, rule)
-        weights = class_weights(options.pop("alpha", None), counts, names=names, absent=absent, **rule)
+        alpha = options.pop("alpha", None)
+        _check_rule(name, alpha, rule)
+        weights = class_weights(alpha, counts, names=names, absent=absent, **rule)
     options = checked_options("loss", name, loss, options)
     if takes_alpha:
         options["alpha"] = None if weights is None else torch.tensor(weights, dtype=torch.float32)
@@ -143,6 +145,20 @@ def build_loss(
         raise
     except (TypeError, ValueError) as error:
         raise InputError(f"loss {name!r}: {error}") from error
+
+
+def _check_rule(name: str, alpha: Any, given: Mapping[str, Any]) -> None:
+    """Refuse options of a rule for class weights that this ``alpha`` does not have."""
+    if "beta" in given and alpha != "effective":
+        raise InputError(
+            f"loss {name!r}: beta is of alpha: effective and does nothing with alpha {alpha!r}",
+            "Set loss.alpha=effective, or leave loss.beta out.",
+        )
+    if "normalise" in given and not isinstance(alpha, str):
+        raise InputError(
+            f"loss {name!r}: normalise is of a rule for class weights and does nothing with alpha {alpha!r}",
+            "Set loss.alpha to inverse, effective or ratio, or leave loss.normalise out.",
+        )
 
 
 def build_one_vs_rest(chosen: Sequence[BinaryLossSpec]) -> OneVsRestLoss:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from evenface.imbalance import inverse_frequency_weights
-from evenface.losses.base import Loss, check_logits, true_log_probability
+from evenface.losses.base import FocalForm, Loss, check_logits, true_log_probability
 
 
 class BalancedSoftmaxLoss(Loss):
@@ -54,6 +54,10 @@ class BalancedSoftmaxLoss(Loss):
     def prior_factor(self, counts: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Return 1 over the counts: the prior is uniform."""
         return 1.0 / np.maximum(np.asarray(counts, dtype=np.float64), 1)
+
+    def focal_form(self, classes: int) -> FocalForm:  # noqa: ARG002
+        """Return the loss as focal loss of shifted logits."""
+        return FocalForm(shift=self.log_counts)
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Give one value per sample: logits ``(B, C)``, targets ``(B,)`` int64."""

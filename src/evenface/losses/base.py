@@ -1,9 +1,29 @@
 """What all losses share: the check of their input and safe logarithms."""
 
+from typing import Any, NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+
+
+class FocalForm(NamedTuple):
+    r"""A loss as :math:`-\alpha_y (1 - p_y)^\gamma \log p_y`, p the softmax of logits that are shifted by true class.
+
+    Parameters
+    ----------
+    gamma : float
+        Focusing strength.
+    alpha : Tensor of shape (C,), optional
+        Weight of each true class.
+    shift : Tensor of shape (C,) or (C, C), optional
+        What is added to the logits; of two dimensions, a row per true class.
+    """
+
+    gamma: float = 0.0
+    alpha: Tensor | None = None
+    shift: Tensor | None = None
 
 
 class Loss(nn.Module):
@@ -19,8 +39,11 @@ class Loss(nn.Module):
         probabilities in a way that is no change of prior.
     prior_reason : str
         What changes the prior, in words.
+    one_vs_rest : bool
+        Whether it is a sum over classes, each a binary problem against the rest.
     """
 
+    one_vs_rest: bool = False
     exact_prior: bool = False
     prior_reason: str = "class weights"
 
@@ -40,12 +63,38 @@ class Loss(nn.Module):
         alpha: Tensor | None = getattr(self, "alpha", None)
         return np.ones(len(np.asarray(counts))) if alpha is None else alpha.double().cpu().numpy()
 
+    def focal_form(self, classes: int) -> FocalForm | None:  # noqa: ARG002  for subclasses
+        """Return the loss in the form in which the losses of many networks are computed as one.
+
+        Parameters
+        ----------
+        classes : int
+            Number C of classes.
+
+        Returns
+        -------
+        FocalForm or None
+            Here None: each network's loss is computed by itself. A subclass that overrides ``forward`` falls back to
+            None, unless it overrides this method too.
+        """
+        return None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "forward" in vars(cls) and "focal_form" not in vars(cls):
+            cls.focal_form = Loss.focal_form  # type: ignore[method-assign]
+
 
 def declared_factor(loss: nn.Module, counts: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Return what a loss declares as its :meth:`Loss.prior_factor`; the class weights of one that declares nothing."""
     own = loss.prior_factor if hasattr(loss, "prior_factor") else None
     found: npt.NDArray[np.float64] = own(counts) if callable(own) else Loss.prior_factor(loss, counts)  # type: ignore[arg-type]
     return found
+
+
+def focal_form(loss: nn.Module, classes: int) -> FocalForm | None:
+    """Return a loss's :meth:`Loss.focal_form`; None for a module that declares none."""
+    return loss.focal_form(classes) if isinstance(loss, Loss) else None
 
 
 def check_logits(logits: Tensor, targets: Tensor, alpha: Tensor | None = None) -> None:

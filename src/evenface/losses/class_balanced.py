@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from evenface.imbalance import effective_number_weights
-from evenface.losses.base import Loss
+from evenface.losses.base import FocalForm, Loss
 from evenface.losses.focal import FocalLoss
 
 
@@ -64,6 +64,10 @@ class ClassBalancedLoss(Loss):
     def prior_factor(self, counts: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Return the weights of the classes."""
         return self.focal.prior_factor(counts)
+
+    def focal_form(self, classes: int) -> FocalForm:
+        """Return the loss as focal loss of shifted logits."""
+        return self.focal.focal_form(classes)
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Give one value per sample: logits ``(B, C)``, targets ``(B,)`` int64."""

@@ -1,8 +1,17 @@
 """One margin for all classes: large margin cosine loss, CosFace; focal and weighted where asked for."""
 
+import torch
 from torch import Tensor
 
-from evenface.losses.base import Loss, check_logits, focal_factor, subtract_margin, true_log_probability, weighted
+from evenface.losses.base import (
+    FocalForm,
+    Loss,
+    check_logits,
+    focal_factor,
+    subtract_margin,
+    true_log_probability,
+    weighted,
+)
 
 
 class CosFaceLoss(Loss):
@@ -58,6 +67,10 @@ class CosFaceLoss(Loss):
                 raise ValueError(f"{name} must be >= 0, got {value}")
         self.margin, self.gamma = scale * margin, gamma
         self.register_buffer("alpha", alpha)
+
+    def focal_form(self, classes: int) -> FocalForm:
+        """Return the loss as focal loss of shifted logits."""
+        return FocalForm(self.gamma, self.alpha, -self.margin * torch.eye(classes))
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Give one value per sample: logits ``(B, C)``, targets ``(B,)`` int64."""

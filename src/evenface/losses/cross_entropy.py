@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from evenface.losses.base import Loss, check_logits, true_log_probability, weighted
+from evenface.losses.base import FocalForm, Loss, check_logits, true_log_probability, weighted
 
 
 class CrossEntropyLoss(Loss):
@@ -43,6 +43,10 @@ class CrossEntropyLoss(Loss):
     def __init__(self, alpha: Tensor | None = None) -> None:
         super().__init__()
         self.register_buffer("alpha", alpha)
+
+    def focal_form(self, classes: int) -> FocalForm:  # noqa: ARG002
+        """Return the loss as focal loss of shifted logits."""
+        return FocalForm(alpha=self.alpha)
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Give one value per sample: logits ``(B, C)``, targets ``(B,)`` int64."""

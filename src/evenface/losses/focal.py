@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from evenface.losses.base import Loss, check_logits, focal_factor, true_log_probability, weighted
+from evenface.losses.base import FocalForm, Loss, check_logits, focal_factor, true_log_probability, weighted
 
 
 class FocalLoss(Loss):
@@ -47,6 +47,10 @@ class FocalLoss(Loss):
             raise ValueError(f"gamma must be >= 0, got {gamma}")
         self.gamma = gamma
         self.register_buffer("alpha", alpha)
+
+    def focal_form(self, classes: int) -> FocalForm:  # noqa: ARG002
+        """Return the loss as focal loss of shifted logits."""
+        return FocalForm(self.gamma, self.alpha)
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Give one value per sample: logits ``(B, C)``, targets ``(B,)`` int64."""

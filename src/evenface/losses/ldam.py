@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from evenface.imbalance import inverse_frequency_weights
-from evenface.losses.base import Loss, check_logits, subtract_margin, true_log_probability, weighted
+from evenface.losses.base import FocalForm, Loss, check_logits, subtract_margin, true_log_probability, weighted
 
 
 class LDAMLoss(Loss):
@@ -68,6 +68,10 @@ class LDAMLoss(Loss):
             raise ValueError(f"alpha must hold {len(margins)} weights, one per class, got shape {tuple(alpha.shape)}")
         self.register_buffer("margins", margins)
         self.register_buffer("alpha", alpha)
+
+    def focal_form(self, classes: int) -> FocalForm:  # noqa: ARG002
+        """Return the loss as focal loss of shifted logits."""
+        return FocalForm(alpha=self.alpha, shift=-torch.diag(self.margins))
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Give one value per sample: logits ``(B, C)``, targets ``(B,)`` int64."""

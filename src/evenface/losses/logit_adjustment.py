@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from evenface.imbalance import ratio
-from evenface.losses.base import Loss, check_logits, true_log_probability
+from evenface.losses.base import FocalForm, Loss, check_logits, true_log_probability
 
 
 class LogitAdjustmentLoss(Loss):
@@ -59,6 +59,10 @@ class LogitAdjustmentLoss(Loss):
     def prior_factor(self, counts: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Return the counts to the power of -tau: with tau 1 the prior is uniform."""
         return np.asarray(np.maximum(np.asarray(counts, dtype=np.float64), 1) ** -self.tau)
+
+    def focal_form(self, classes: int) -> FocalForm:  # noqa: ARG002
+        """Return the loss as focal loss of shifted logits."""
+        return FocalForm(shift=self.adjustment)
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Give one value per sample: logits ``(B, C)``, targets ``(B,)`` int64."""

@@ -34,6 +34,7 @@ class OneVsRestLoss(Loss):
         On calling, if there is not one loss per logit.
     """
 
+    one_vs_rest = True
     prior_reason = "weights of the detectors"
 
     def __init__(self, losses: Sequence[nn.Module]) -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from evenface.errors import InputError
+from evenface.losses.base import focal_form
 from evenface.methods.base import Method, Stage, StepContext, Task
 from evenface.methods.bbn import BBN
 from evenface.methods.crt import CRT
@@ -133,11 +134,37 @@ def build_method(
     options = checked_options("method", name, method, options)
     if "task" in parameters:
         options["task"] = task
+    _check_requirements(name, method, loss, task)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
             return method(network, loss, **options)
-        except InputError:
-            raise
+        except InputError as error:
+            raise InputError(f"method {name!r}: {error.message}", error.hint) from error
         except (TypeError, ValueError) as error:
             raise InputError(f"method {name!r}: {error}") from error
+
+
+def _check_requirements(name: str, method: type[Method], loss: nn.Module, task: Task) -> None:
+    """Refuse a loss or training data that lack what the method declares to need."""
+    if method.one_vs_rest != getattr(loss, "one_vs_rest", False):
+        raise InputError(
+            f"method {name!r}: the loss must {'' if method.one_vs_rest else 'not '}be a sum over classes, one against "
+            "the rest (OneVsRestLoss)"
+        )
+    if method.needs_votes and task.votes is None:
+        raise InputError(
+            f"method {name!r}: this data set has no votes of annotators",
+            "Use a source that has them, such as ferplus, or a table with a column votes_<class> for every class.",
+        )
+    if method.needs_ordered_classes and not task.ordered:
+        raise InputError(
+            f"method {name!r}: the classes ({', '.join(task.names)}) are not known to be steps of one scale",
+            "It is for sources of ordered levels, such as levels of pain. Use method.name=erm for other classes.",
+        )
+    form = focal_form(loss, len(task.counts)) if method.class_weights_only else None
+    if method.class_weights_only and (form is None or form.gamma or form.shift is not None):
+        raise InputError(
+            f"method {name!r}: it has an error of its own and takes only class weights from the recipe's loss",
+            "Set loss.name=cross-entropy; loss.alpha weighs the classes.",
+        )

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from evenface.errors import InputError
+
+Modality = Literal["images", "clips", "sequences"]
 
 
 @dataclass(frozen=True)
@@ -114,17 +117,24 @@ class Method(nn.Module, ABC):
         How a second batch is drawn for each step, by a name of :func:`evenface.imbalance.sampling_probabilities`.
     uses_all_parameters : bool
         Whether every step gives every parameter a gradient. Several devices have to know.
-    clips : bool
-        Whether it can learn from clips; one that looks at the last maps of single
-        pictures cannot.
-    stored : bool
-        Whether it can learn from stored features; one that changes pictures itself, as mixing does, cannot.
-    sequences : bool
-        Whether it can learn from sequences of numbers, where each member of it is a network of its own.
-    absent_classes : bool
-        Whether it can learn where some class has no training sample.
+    modalities : tuple of {"images", "clips", "sequences"}
+        What it can learn from. ``sequences`` needs a training loss that is the loss of the network's logits and no
+        options, as many networks of sequences are trained as one.
+    cached_features : bool
+        Whether it can learn from features that a frozen backbone computed once; not if it changes images itself.
+    needs_maps : bool
+        Whether it needs the network's last maps of single images.
+    needs_votes : bool
+        Whether it needs the annotators' votes for each training sample.
+    needs_ordered_classes : bool
+        Whether the classes must be steps of one scale; :meth:`outputs` has a value on that scale then.
+    class_weights_only : bool
+        Whether it takes nothing but class weights from the loss, which must be (weighted) cross-entropy then.
+    allows_absent_classes : bool
+        Whether some class may have no training sample.
     one_vs_rest : bool
-        Whether it judges each class by itself: :meth:`scores` are kept beside the probabilities then.
+        Whether each class is a binary problem against the rest: the loss is a sum over classes, and :meth:`scores`
+        are kept beside the probabilities.
     exact_prior : bool
         Whether the method leaves the minimum of its loss what it is, but for :meth:`prior_factor`: then probabilities
         hold, up to a temperature, for a class prior that follows from counts, sampling, loss and that factor. A
@@ -149,10 +159,13 @@ class Method(nn.Module, ABC):
     stages: tuple[Stage, ...] = (Stage(1.0),)
     second_sampling: str | None = None
     uses_all_parameters: bool = True
-    clips: bool = True
-    stored: bool = True
-    sequences: bool = False
-    absent_classes: bool = False
+    modalities: tuple[Modality, ...] = ("images", "clips")
+    cached_features: bool = True
+    needs_maps: bool = False
+    needs_votes: bool = False
+    needs_ordered_classes: bool = False
+    class_weights_only: bool = False
+    allows_absent_classes: bool = False
     one_vs_rest: bool = False
     exact_prior: bool = False
     prior_reason: str = ""

@@ -39,7 +39,9 @@ class BBN(Method):
     Zhou et al., *BBN: bilateral-branch network with cumulative learning for long-tailed visual recognition*, CVPR 2020.
     """
 
-    clips = stored = False
+    modalities = ("images",)
+    cached_features = False
+    needs_maps = True
     second_sampling = "reversed"
     uses_all_parameters = False  # layers between maps and classifier, where a backbone has them
 

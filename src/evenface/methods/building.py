@@ -41,7 +41,7 @@ def loss_of(recipe: Recipe, counts: np.ndarray, names: Sequence[str]) -> nn.Modu
             "Set method.name=one-vs-all, or take another loss.",
         )
     scale = recipe.network.head_scale if recipe.network.head == "cosine" else None
-    absent = method.absent_classes
+    absent = method.allows_absent_classes
     return build_loss(recipe.loss.name, counts, names=names, head_scale=scale, absent=absent, **recipe.loss.options)
 
 

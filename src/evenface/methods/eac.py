@@ -53,7 +53,9 @@ class EAC(Method):
     ECCV 2022.
     """
 
-    clips = stored = False
+    modalities = ("images",)
+    cached_features = False
+    needs_maps = True
     exact_prior = True
 
     def __init__(

@@ -8,7 +8,7 @@ from evenface.methods.base import Method
 class ERM(Method):
     """Empirical risk minimisation (ERM): training by the loss alone, the baseline. Weighted losses need no more."""
 
-    sequences = True
+    modalities = ("images", "clips", "sequences")
     exact_prior = True
 
     def training_loss(self, images: Tensor, targets: Tensor) -> Tensor:

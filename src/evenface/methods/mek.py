@@ -51,7 +51,9 @@ class MEK(Method):
     NeurIPS 2023.
     """
 
-    clips = stored = False
+    modalities = ("images",)
+    cached_features = False
+    needs_maps = True
     weights: Tensor
     labels: Tensor
 

@@ -44,7 +44,7 @@ class Mixup(Method):
     on CIFAR. That the losses are mixed instead of one-hot labels is the same for cross-entropy.
     """
 
-    stored = False
+    cached_features = False
     exact_prior = True
 
     def __init__(self, network: nn.Module, loss: nn.Module, alpha: float = 0.2) -> None:

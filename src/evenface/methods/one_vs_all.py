@@ -1,9 +1,8 @@
 """As many detectors as classes, each for one class against the rest."""
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from evenface.losses.base import at_least_float32
-from evenface.losses.one_vs_rest import OneVsRestLoss
 from evenface.methods.base import Method
 
 
@@ -21,24 +20,14 @@ class OneVsAll(Method):
     loss : OneVsRestLoss
         A loss of two classes for each detector.
 
-    Raises
-    ------
-    ValueError
-        If the loss is another.
-
     References
     ----------
     Winarno et al., *Efficient GRU-based facial expression recognition with adaptive loss selection*, 2025,
     section 3.3.2 and eq. 4.
     """
 
-    sequences = True
+    modalities = ("images", "clips", "sequences")
     one_vs_rest = True
-
-    def __init__(self, network: nn.Module, loss: nn.Module) -> None:
-        super().__init__(network, loss)
-        if not isinstance(loss, OneVsRestLoss):
-            raise ValueError("the loss must be an OneVsRestLoss: one of two classes for each detector")
 
     def training_loss(self, images: Tensor, targets: Tensor) -> Tensor:
         """Give the sum of the detectors' losses, one value per sample."""

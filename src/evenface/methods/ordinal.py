@@ -58,9 +58,9 @@ class Ordinal(OrdinalMethod):
     def __init__(
         self, network: nn.Module, loss: nn.Module, task: Task, importance: Literal["none", "counts"] = "none"
     ) -> None:
-        super().__init__(network, loss, "ordinal", task, bias=False)
+        super().__init__(network, loss, task, bias=False)
         if importance not in ("none", "counts"):
-            raise InputError(f"method 'ordinal': importance must be none or counts, got {importance!r}")
+            raise InputError(f"importance must be none or counts, got {importance!r}")
         apart = 2 * math.log(3)
         self.first = nn.Parameter(torch.tensor([apart * (self.classes - 2) / 2]))
         # The inverse of softplus, so that the biases begin as said.

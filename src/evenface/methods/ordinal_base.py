@@ -5,8 +5,7 @@ from torch import Tensor, nn
 
 from evenface.errors import InputError
 from evenface.levels import level_values
-from evenface.losses.base import at_least_float32
-from evenface.losses.cross_entropy import CrossEntropyLoss
+from evenface.losses.base import at_least_float32, focal_form
 from evenface.methods.base import Method, Task
 
 
@@ -19,8 +18,6 @@ class OrdinalMethod(Method):
     ----------
     network, loss : nn.Module
         See :class:`~evenface.methods.base.Method`. The loss gives its class weights ``alpha`` and nothing else.
-    name : str
-        Of the method, for messages.
     task : Task
         Says whether the classes are ordered.
     bias : bool
@@ -34,27 +31,19 @@ class OrdinalMethod(Method):
     Raises
     ------
     InputError
-        If the classes are not ordered, the loss is not cross-entropy or the classifier is not linear.
+        If the classifier is not linear.
     """
 
-    absent_classes = True
+    allows_absent_classes = True
+    needs_ordered_classes = True
+    class_weights_only = True
     values: Tensor
 
-    def __init__(self, network: nn.Module, loss: nn.Module, name: str, task: Task, *, bias: bool) -> None:
+    def __init__(self, network: nn.Module, loss: nn.Module, task: Task, *, bias: bool) -> None:
         super().__init__(network, loss)
-        if not task.ordered:
-            raise InputError(
-                f"method {name!r}: the classes ({', '.join(task.names)}) are not known to be steps of one scale",
-                "It is for sources of ordered levels, such as levels of pain. Use method.name=erm for other classes.",
-            )
-        if type(loss) is not CrossEntropyLoss:
-            raise InputError(
-                f"method {name!r}: it has an error of its own and takes only class weights from the recipe's loss",
-                "Set loss.name=cross-entropy; loss.alpha weighs the classes.",
-            )
         old = network.classifier
         if type(old) is not nn.Linear:
-            raise InputError(f"method {name!r}: the network's classifier must be linear", "Set network.head=linear.")
+            raise InputError("the network's classifier must be linear", "Set network.head=linear.")
         self.classes = len(task.counts)
         values = torch.tensor(level_values(task.names), dtype=torch.float32)
         self.register_buffer("values", values, persistent=False)
@@ -63,8 +52,8 @@ class OrdinalMethod(Method):
 
     def weighted(self, values: Tensor, targets: Tensor) -> Tensor:
         """Weigh the value of each sample by its true class, ``(B,), (B,) -> (B,)``."""
-        alpha: Tensor | None = self.loss.alpha  # type: ignore[assignment]
-        return values if alpha is None else alpha[targets] * values
+        form = focal_form(self.loss, self.classes)
+        return values if form is None or form.alpha is None else form.alpha[targets] * values
 
     def outputs(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the probabilities, ``(B, C)``, and the expected value of the level, ``(B,)``."""

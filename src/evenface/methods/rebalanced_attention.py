@@ -76,7 +76,9 @@ class RebalancedAttention(Method):
     focus*, 2025, eq. 1-7.
     """
 
-    clips = stored = False
+    modalities = ("images",)
+    cached_features = False
+    needs_maps = True
     weights: Tensor
 
     def __init__(

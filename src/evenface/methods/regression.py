@@ -56,9 +56,9 @@ class Regression(OrdinalMethod):
         task: Task,
         error: Literal["squared", "absolute", "smooth"] = "squared",
     ) -> None:
-        super().__init__(network, loss, "regression", task, bias=True)
+        super().__init__(network, loss, task, bias=True)
         if error not in ERRORS:
-            raise InputError(f"method 'regression': error must be one of {', '.join(ERRORS)}, got {error!r}")
+            raise InputError(f"error must be one of {', '.join(ERRORS)}, got {error!r}")
         self.error = error
         nn.init.constant_(self.network.classifier.bias, (self.classes - 1) / 2)  # type: ignore[union-attr,arg-type]
 

@@ -5,7 +5,6 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from evenface.errors import InputError
 from evenface.methods.base import Method, Task
 
 SCHEMES = ("majority", "multi", "drawn", "distribution")
@@ -37,10 +36,9 @@ class Votes(Method):
 
     Raises
     ------
-    InputError
-        If the data set has no votes.
     ValueError
-        If an option is out of its range, or the votes are not one finite number >= 0 per sample and class.
+        If an option is out of its range, there are no votes, or they are not one finite number >= 0 per sample and
+        class.
 
     Notes
     -----
@@ -53,6 +51,7 @@ class Votes(Method):
     ICMI 2016.
     """
 
+    needs_votes = True
     shares: Tensor
 
     def __init__(
@@ -72,10 +71,7 @@ class Votes(Method):
         if not 0 < threshold <= 1:
             raise ValueError(f"threshold must be above 0 up to 1, got {threshold}")
         if task.votes is None:
-            raise InputError(
-                "method 'votes': this data set has no votes of annotators",
-                "Use a source that has them, such as ferplus, or a table with a column votes_<class> for every class.",
-            )
+            raise ValueError("task.votes are needed")
         self.scheme, self.threshold = scheme, threshold
         # From the data set on every start, so not part of what is stored.
         self.register_buffer("shares", _shares(task, task.votes, least), persistent=False)

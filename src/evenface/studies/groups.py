@@ -68,4 +68,6 @@ def _key(run: Planned) -> str:
 
 def _most(run: Planned) -> int:
     """Give how many runs like this one a group has at most."""
-    return max(1, MOST // (1 if run.recipe.method.name == "plain" else CLASSES))
+    from evenface.learner import is_one_vs_rest
+
+    return max(1, MOST // (CLASSES if is_one_vs_rest(run.recipe) else 1))

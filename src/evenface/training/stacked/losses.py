@@ -1,58 +1,11 @@
 """The losses of many networks at once, and their gradients with respect to the logits."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from evenface.losses import (
-    BalancedSoftmaxLoss,
-    ClassBalancedLoss,
-    CosFaceLoss,
-    CrossEntropyLoss,
-    FocalLoss,
-    LDAMLoss,
-    LogitAdjustmentLoss,
-)
-
-
-class Focal(NamedTuple):
-    r"""A loss as :math:`-\alpha_y (1 - p_y)^\gamma \log p_y`, p the softmax of logits that are shifted by true class.
-
-    Parameters
-    ----------
-    gamma : float
-        Focusing strength.
-    alpha : Tensor of shape (K,) or None
-        Weight of each true class.
-    shift : Tensor of shape (K,), (K, K) or None
-        What is added to the logits; of two dimensions, a row per true class.
-    """
-
-    gamma: float = 0.0
-    alpha: Tensor | None = None
-    shift: Tensor | None = None
-
-
-def as_focal(loss: nn.Module, classes: int) -> Focal | None:
-    """Write a loss as :class:`Focal`; None where it is none. Subclasses may do anything, so they are none."""
-    kind = type(loss)
-    if kind is CrossEntropyLoss:
-        return Focal(alpha=loss.alpha)  # type: ignore[arg-type]
-    if kind is ClassBalancedLoss:
-        loss = loss.focal  # type: ignore[assignment]
-    if isinstance(loss, FocalLoss) and kind in (FocalLoss, ClassBalancedLoss):
-        return Focal(loss.gamma, loss.alpha)
-    if kind is BalancedSoftmaxLoss:
-        return Focal(shift=loss.log_counts)  # type: ignore[arg-type]
-    if kind is LogitAdjustmentLoss:
-        return Focal(shift=loss.adjustment)  # type: ignore[arg-type]
-    if kind is LDAMLoss:
-        return Focal(alpha=loss.alpha, shift=-torch.diag(loss.margins))  # type: ignore[arg-type]
-    if isinstance(loss, CosFaceLoss) and kind is CosFaceLoss:
-        return Focal(loss.gamma, loss.alpha, -loss.margin * torch.eye(classes))
-    return None
+from evenface.losses.base import FocalForm, focal_form
 
 
 class StackedLosses:
@@ -71,16 +24,16 @@ class StackedLosses:
 
     Notes
     -----
-    Losses that can be written as :class:`Focal` are computed together; the others, one after the other by autograd.
+    Losses that can be written as a ``FocalForm`` are computed together; the others, one after the other by autograd.
     """
 
     def __init__(
         self, losses: Sequence[nn.Module], classes: int, *, one_output: bool, device: torch.device | str = "cpu"
     ) -> None:
         self.losses, self.classes, self.one_output = losses, classes, one_output
-        known = [as_focal(loss, classes) for loss in losses]
+        known = [focal_form(loss, classes) for loss in losses]
         self.others = [place for place, focal in enumerate(known) if focal is None]
-        forms = [focal or Focal() for focal in known]
+        forms = [focal or FocalForm() for focal in known]
         ones, zeros = torch.ones(classes), torch.zeros(classes, classes)
         self.gamma = torch.tensor([focal.gamma for focal in forms], device=device)[:, None]
         self.alpha = torch.stack([ones if focal.alpha is None else focal.alpha.cpu() for focal in forms]).to(device)
