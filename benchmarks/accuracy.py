@@ -22,7 +22,7 @@ from evenface.evaluation.wording import screen, sureness
 from evenface.files import write_json
 from evenface.reporting import groups
 from evenface.runs import HISTORY, METRICS, PREDICTIONS, VALIDATION, Run
-from evenface.statistics.means import estimate
+from evenface.statistics.t_tests import estimate
 
 FACTS = ("seed", "device", "environment", "manifest", "counts", "notes", "epochs", "training_seconds", "peak_memory_mb")
 

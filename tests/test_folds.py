@@ -9,9 +9,9 @@ from scipy import stats
 
 from evenface import statistics as ef
 from evenface.evaluation.verdict import rejects, verdict
-from evenface.statistics.examine import examine
-from evenface.statistics.means import estimate
-from evenface.statistics.ranks import rank_sum_floor, signed_rank, signed_rank_floor
+from evenface.statistics.analysis import analyse
+from evenface.statistics.rank_tests import rank_sum_floor, signed_rank, signed_rank_floor
+from evenface.statistics.t_tests import estimate
 
 CHANGE = np.array([0.03, 0.01, 0.05, 0.02, 0.04])
 BASE = np.array([0.5, 0.6, 0.4, 0.7, 0.3])
@@ -114,15 +114,15 @@ def test_an_interval_of_a_mean_over_folds_is_as_wide_as_that_of_differences():
 
 def test_a_table_whose_unit_is_the_fold_is_corrected_and_a_person_or_another_number_is_not():
     table = tidy(FOLDS)
-    by_default = examine(table, "accuracy", ["m"], "fold").comparisons.contrasts[0]
+    by_default = analyse(table, "accuracy", ["m"], "fold").comparisons.contrasts[0]
     assert (by_default.overlap, by_default.p) == (0.25, ef.compare(FOLDS).p)
-    assert examine(table, "accuracy", ["m"], "fold", overlap=0).comparisons.contrasts[0].p == by_default.plain_p
-    people = examine(table.rename(columns={"fold": "person"}), "accuracy", ["m"], "person").comparisons.contrasts[0]
+    assert analyse(table, "accuracy", ["m"], "fold", overlap=0).comparisons.contrasts[0].p == by_default.plain_p
+    people = analyse(table.rename(columns={"fold": "person"}), "accuracy", ["m"], "person").comparisons.contrasts[0]
     assert (people.overlap, people.p) == (0, people.plain_p)
     repeated = pd.concat(
         [table.assign(seed=0), table.assign(seed=1, accuracy=table["accuracy"] + 0.01 * (table["m"] == "new"))]
     )
-    contrast = examine(repeated, "accuracy", ["m"], ["seed", "fold"]).comparisons.contrasts[0]
+    contrast = analyse(repeated, "accuracy", ["m"], ["seed", "fold"]).comparisons.contrasts[0]
     assert (contrast.overlap, contrast.units, contrast.df) == (0.25, 10, 9)  # repeated cross-validation
 
 
@@ -137,7 +137,7 @@ def test_two_units_are_too_few_for_evidence():
     assert "evidence" not in found.sentence
     assert "too few" in found.sentence
     table = tidy(ef.Pairs(two.values, two.base + np.array([0, 1e-5])))
-    text = "\n".join(examine(table.rename(columns={"fold": "person"}), "accuracy", ["m"], "person").lines)
+    text = "\n".join(analyse(table.rename(columns={"fold": "person"}), "accuracy", ["m"], "person").lines)
     assert "evidence" not in text
     groups = ef.compare(ef.Groups(np.array([1.0, 1.0001]), np.array([0.0, 0.0002])))
     assert groups.p < 0.001
@@ -150,7 +150,7 @@ def test_over_seeds_the_verdict_is_about_training_noise():
     assert "larger than training noise: focal is higher" in found.sentence
     assert "evidence" not in found.sentence
     table = tidy(ef.Pairs(values, base)).rename(columns={"fold": "seed"})
-    text = "\n".join(examine(table, "accuracy", ["m"], "seed").lines)
+    text = "\n".join(analyse(table, "accuracy", ["m"], "seed").lines)
     assert "larger than training noise" in text
     assert "evidence" not in text
     assert verdict(0.3, 4, "seed", "that a is higher") == "not larger than training noise"

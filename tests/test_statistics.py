@@ -15,8 +15,8 @@ from statsmodels.stats.multitest import multipletests
 from evenface import statistics as ef
 from evenface.errors import InputError
 from evenface.evaluation.predictions import Predictions
-from evenface.statistics.checks import equal_spread, normal
-from evenface.statistics.means import estimate
+from evenface.statistics.assumptions import equal_spread, normal
+from evenface.statistics.t_tests import estimate
 
 SMALL = {"resamples": 200}
 

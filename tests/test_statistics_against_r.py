@@ -15,8 +15,8 @@ from scipy import stats
 
 from evenface import statistics as ef
 from evenface.errors import InputError
-from evenface.statistics.random_effects import random_intercept
-from evenface.statistics.tidy import grid
+from evenface.statistics.designs import design_table
+from evenface.statistics.mixed_model import random_intercept
 
 
 def lm(text, names, plan, **given):
@@ -170,7 +170,7 @@ def test_of_complete_units_the_p_beside_is_that_of_the_analysis_within_units():
 def test_slopes_that_differ_between_units_deceive_a_random_intercept_but_not_the_p_beside():
     random = np.random.default_rng(0)
     cells = pd.DataFrame([(u, a, b) for u in range(14) for a in "xy" for b in "pqr"], columns=["unit", "a", "b"])
-    design = grid(cells.drop(index=[3, 20, 41]).assign(value=0.0), "value", ["a", "b"], "unit")
+    design = design_table(cells.drop(index=[3, 20, 41]).assign(value=0.0), "value", ["a", "b"], "unit")
     second, hits = design.of("a", "y"), []
     for _ in range(100):
         slopes = random.normal(size=14)[design.units] * second

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from evenface import statistics as ef
 from evenface.errors import InputError
-from evenface.statistics.cell_means import least_squares
-from evenface.statistics.examine import examine
-from evenface.statistics.random_effects import random_intercept, reml
-from evenface.statistics.tidy import grid
+from evenface.statistics.analysis import analyse
+from evenface.statistics.designs import design_table
+from evenface.statistics.linear_model import least_squares
+from evenface.statistics.mixed_model import random_intercept, reml
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -95,7 +95,7 @@ def test_unbalanced_mixed_models_reject_a_true_null_as_often_as_they_say():
     random = np.random.default_rng(1)
     cells = [(u, "lr"[u % 3 == 0], net) for u in range(12) for net in "abc"]
     table = pd.DataFrame(cells, columns=["unit", "side", "net"])[random.random(36) < 0.8].assign(value=0.0)
-    design, hits = grid(table, "value", ["side", "net"], "unit"), []
+    design, hits = design_table(table, "value", ["side", "net"], "unit"), []
     for _ in range(200):  # nothing differs but units
         values = random.normal(size=12)[design.units] + random.normal(size=len(table))
         found = random_intercept(replace(design, values=values))
@@ -106,7 +106,7 @@ def test_unbalanced_mixed_models_reject_a_true_null_as_often_as_they_say():
 def test_comparisons_of_unequal_cells_reject_a_true_null_as_often_as_they_say():
     cells = [(a, b) for a, b, n in (("x", "p", 9), ("x", "q", 2), ("y", "p", 3), ("y", "q", 12)) for _ in range(n)]
     table = pd.DataFrame(cells, columns=["a", "b"]).assign(unit=range(26), value=0.0)
-    design, random, hits = grid(table, "value", ["a", "b"], "unit"), np.random.default_rng(3), []
+    design, random, hits = design_table(table, "value", ["a", "b"], "unit"), np.random.default_rng(3), []
     for _ in range(300):
         values = 3 * (table["b"] == "q").to_numpy() + random.normal(size=26)  # b matters, a does not
         hits.append(least_squares(replace(design, values=values)).f_test(("a",)).p <= 0.05)
@@ -138,7 +138,7 @@ def test_any_table_is_answered_or_refused_in_a_sentence(data, columns, levels):
     table = pd.DataFrame(rows, columns=columns)
     kind = data.draw(st.sampled_from([None, "between", "within", "mixed"]))
     try:
-        found = examine(table, value, factors, unit, kind=kind, higher_is_better=True, margin=0.1)
+        found = analyse(table, value, factors, unit, kind=kind, higher_is_better=True, margin=0.1)
     except InputError:
         return
     text = "\n".join(found.lines)

@@ -13,7 +13,7 @@ from evenface.errors import InputError
 from evenface.evaluation.contents import NAMES, known_direction, words
 from evenface.evaluation.metrics import lower_is_better
 from evenface.evaluation.named import NAMED
-from evenface.statistics.examine import examine
+from evenface.statistics.analysis import analyse
 
 
 def stats(*words):
@@ -63,14 +63,14 @@ def test_a_level_may_be_called_none(table, tmp_path):
 
 
 def test_units_that_lack_a_cell_call_for_a_mixed_model(table):
-    found = examine(table.query("not (fold == 3 and loss == 'focal')"), "accuracy", ["network", "loss"], "fold")
+    found = analyse(table.query("not (fold == 3 and loss == 'focal')"), "accuracy", ["network", "loss"], "fold")
     assert found.variance is None
     assert found.mixed is not None
     assert (found.mixed.units, found.comparisons.contrasts[0].units) == (10, 10)
 
 
 def test_one_factor_of_several_levels_is_ranked_as_well(table, tmp_path):
-    found = examine(table, "accuracy", ["loss"], ["fold", "seed"])
+    found = analyse(table, "accuracy", ["loss"], ["fold", "seed"])
     assert found.ranks is not None
     assert found.ranks.methods[0] == "focal"
     found.save(tmp_path)
@@ -79,7 +79,7 @@ def test_one_factor_of_several_levels_is_ranked_as_well(table, tmp_path):
 
 def test_each_value_of_its_own_unit_is_compared_in_groups(table, file):
     table["fold"] = range(len(table))
-    found = examine(table, "accuracy", ["network", "loss"], "fold")
+    found = analyse(table, "accuracy", ["network", "loss"], "fold")
     assert found.variance is not None
     assert (found.variance.kind, found.comparisons.contrasts[0].test) == ("between", "contrast of cell means")
     taken = stats(file, *ASKED, "--independent").stdout
@@ -188,7 +188,7 @@ def test_contradictory_rows_are_named_and_regular_repetitions_are_not(tmp_path):
 def test_the_unit_of_measure_changes_digits_and_no_verdict(tmp_path, factor):
     base = pd.read_csv(write(tmp_path / "one.csv", made()))
     found = [
-        examine(
+        analyse(
             base.assign(accuracy=base["accuracy"] * scale), "accuracy", ["net", "loss"], "fold", margin=0.02 * scale
         )
         for scale in (1, factor)
@@ -267,7 +267,7 @@ def test_two_units_are_no_evidence_in_any_design():
     table["accuracy"] += [0.001, 0.002, 0.003, 0.005, 0.004, 0.001, 0.002, 0.006]
     groups = table.query("net == 'x'").assign(accuracy=lambda rows: rows["accuracy"] + 5 * (rows["side"] == "n"))
     for given, factors in ((table.query("side == 'm'"), ["net"]), (groups, ["side"])):
-        found = examine(given, "accuracy", factors, "person", margin=100.0)
+        found = analyse(given, "accuracy", factors, "person", margin=100.0)
         assert found.comparisons.contrasts[0].p < 0.05
         assert not found.comparisons.contrasts[0].certain
         assert "evidence" not in " ".join(found.lines).replace("no evidence", "")
@@ -277,17 +277,17 @@ def test_two_units_are_no_evidence_in_any_design():
 def test_reasons_are_true(table):
     few = table.query("fold < 2 and network == 'GRU'").iloc[:-1]
     with pytest.raises(InputError, match="no degree of freedom is left"):
-        examine(few.drop_duplicates(["fold", "loss"]).iloc[:4], "accuracy", ["loss"], "fold")
+        analyse(few.drop_duplicates(["fold", "loss"]).iloc[:4], "accuracy", ["loss"], "fold")
     one = table.assign(loss="plain")
     with pytest.raises(InputError, match="the factor loss has one level only, plain"):
-        examine(one, "accuracy", ["network", "loss"], "fold")
+        analyse(one, "accuracy", ["network", "loss"], "fold")
     same = table.assign(accuracy=0.5)
-    assert "nothing spreads" in " ".join(examine(same, "accuracy", ["network", "loss"], "fold").lines)
+    assert "nothing spreads" in " ".join(analyse(same, "accuracy", ["network", "loss"], "fold").lines)
     shifts = table.assign(accuracy=0.1 * table["fold"] + 0.2 * (table["loss"] == "focal"))
     lacking = shifts.query("not (fold == 3 and loss == 'focal')")
-    found = examine(lacking, "accuracy", ["network", "loss"], "fold")
+    found = analyse(lacking, "accuracy", ["network", "loss"], "fold")
     assert "nothing spreads within units" in " ".join(found.lines)
     assert not any(contrast.certain for contrast in found.comparisons.contrasts)
     with pytest.raises(InputError, match="0,95' is no finite number") as raised:
-        examine(table.assign(accuracy="0,95"), "accuracy", ["loss"], "fold")
+        analyse(table.assign(accuracy="0,95"), "accuracy", ["loss"], "fold")
     assert "decimal mark" in str(raised.value)

@@ -23,7 +23,7 @@ from evenface.imbalance import factor
 from evenface.recipes import Recipe, dump_recipe, load_recipe
 from evenface.recipes.data import Protocol
 from evenface.registry import find
-from evenface.statistics.checks import with_p
+from evenface.statistics.assumptions import with_p
 from evenface.studies.plan import Choice as Form
 from evenface.studies.running import Studied, run_study
 

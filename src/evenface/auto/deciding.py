@@ -9,7 +9,7 @@ import pandas as pd
 from evenface.evaluation.intervals import Estimate
 from evenface.evaluation.paired import holm
 from evenface.evaluation.verdict import ALPHA
-from evenface.statistics.resampled import fold_overlap, resampled_t_test
+from evenface.statistics.t_tests import fold_overlap, resampled_t_test
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def decide(scores: pd.DataFrame, plain: str) -> Decision:
 
     Notes
     -----
-    The corrected resampled t-test of :func:`~evenface.statistics.resampled.resampled_t_test`. What a fold adds to all
+    The corrected resampled t-test of :func:`~evenface.statistics.t_tests.resampled_t_test`. What a fold adds to all
     methods is taken out, and the noise is pooled over all methods: the variance of a difference is twice the residual
     mean square of the two-way table without interaction, with (K - 1)(M - 1) degrees of freedom for M methods. p is by
     Holm's correction over the candidates; intervals hold for all candidates at once (Bonferroni).

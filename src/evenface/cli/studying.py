@@ -150,13 +150,13 @@ def stats(
     Says over what units, how large each effect is, and which assumptions fail.
     """
     from evenface.files import output_path
-    from evenface.statistics.examine import examine
+    from evenface.statistics.analysis import analyse
 
     columns, units = (
         [name.strip() for name in next(csv.reader([given], skipinitialspace=True))] for given in (factors, unit)
     )
     place = None if out is None else output_path(out, folder=True)
-    found = examine(
+    found = analyse(
         user_path(table),
         value,
         columns,

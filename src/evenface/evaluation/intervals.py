@@ -142,14 +142,12 @@ def wilson(hits: np.ndarray, n: np.ndarray, level: float = LEVEL) -> tuple[np.nd
     ----------
     Wilson, *Probable inference, the law of succession, and statistical inference*, JASA 1927.
     """
-    from scipy.stats import norm
+    from statsmodels.stats.proportion import proportion_confint
 
-    z = float(norm.ppf((1 + level) / 2))
     hits, n = np.asarray(hits, dtype=np.float64), np.asarray(n, dtype=np.float64)
-    share = divide(hits, n)
-    middle = divide(hits + z**2 / 2, n + z**2)
-    half = divide(z * np.sqrt(np.maximum(share * (1 - share), 0) * n + z**2 / 4), n + z**2)
-    return np.where(n > 0, (middle - half).clip(0, 1), np.nan), np.where(n > 0, (middle + half).clip(0, 1), np.nan)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        low, high = proportion_confint(hits, n, 1 - level, method="wilson")
+    return np.clip(low, 0, 1), np.clip(high, 0, 1)
 
 
 def recall_intervals(

@@ -108,9 +108,32 @@ def holm(p: np.ndarray) -> np.ndarray:
     ----------
     Holm, *A simple sequentially rejective multiple test procedure*, Scand J Statist 1979.
     """
+    # own code: statsmodels' multipletests collects garbage at each call, 60 ms in place of 0.01 ms
     corrected = np.full(len(p), np.nan)
     tested = np.flatnonzero(~np.isnan(p))
     order = tested[np.argsort(p[tested], kind="stable")]
     factors = len(order) - np.arange(len(order))
     corrected[order] = np.minimum(1, np.maximum.accumulate(p[order] * factors))
+    return corrected
+
+
+def bonferroni(p: np.ndarray) -> np.ndarray:
+    """Multiply each p, shape (K,), by the number of tests; NaN is no test and stays NaN."""
+    corrected: np.ndarray = np.minimum(1, p * (~np.isnan(p)).sum())
+    return corrected
+
+
+def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
+    """Correct p, shape (K,), for the false discovery rate; NaN is no test and stays NaN.
+
+    References
+    ----------
+    Benjamini and Hochberg, *Controlling the false discovery rate*, J R Stat Soc B 1995.
+    """
+    from scipy.stats import false_discovery_control
+
+    corrected = np.full(len(p), np.nan)
+    tested = ~np.isnan(p)
+    if tested.any():
+        corrected[tested] = false_discovery_control(p[tested], method="bh")
     return corrected

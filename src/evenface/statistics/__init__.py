@@ -1,19 +1,19 @@
 """Statistics of tidy tables: tests, sizes of effects, equivalence, power; each result says its unit of replication."""
 
-from evenface.statistics.anova import factorial
-from evenface.statistics.checks import Check
+from evenface.evaluation.paired import benjamini_hochberg, bonferroni
+from evenface.statistics.analysis import PlannedComparisons, correct, planned
+from evenface.statistics.anova import Effect, Factorial, factorial
+from evenface.statistics.assumptions import Check
+from evenface.statistics.bootstrap_intervals import Bootstrap, bootstrap
 from evenface.statistics.comparisons import Contrast, compare
-from evenface.statistics.effects import EffectSize, cohens_d, hedges_factor, partial_eta
-from evenface.statistics.family import Planned, benjamini_hochberg, bonferroni, correct, planned
-from evenface.statistics.margins import TOST, Equivalence, equivalence, two_one_sided
-from evenface.statistics.outcomes import Outcomes, mcnemar
+from evenface.statistics.designs import Groups, Pairs, groups, pairs
+from evenface.statistics.effect_sizes import EffectSize, cohens_d, hedges_factor, partial_eta
+from evenface.statistics.equivalence_tests import TOST, Equivalence, equivalence, two_one_sided
+from evenface.statistics.mcnemar_test import McNemarResult, mcnemar
+from evenface.statistics.mixed_model import MixedModel, mixed
 from evenface.statistics.power import Power, power_curve, power_of, smallest_effect, t_power, units_needed
-from evenface.statistics.random_effects import Mixed, mixed
-from evenface.statistics.ranks import Ranks, friedman
-from evenface.statistics.resample import Bootstrap, bootstrap
-from evenface.statistics.resampled import ResampledT, fold_overlap, resampled_t_test
-from evenface.statistics.tidy import Groups, Pairs, groups, pairs
-from evenface.statistics.variance import Effect, Factorial
+from evenface.statistics.rank_tests import Ranks, friedman
+from evenface.statistics.t_tests import ResampledT, fold_overlap, resampled_t_test
 
 __all__ = [
     "TOST",
@@ -25,10 +25,10 @@ __all__ = [
     "Equivalence",
     "Factorial",
     "Groups",
-    "Mixed",
-    "Outcomes",
+    "McNemarResult",
+    "MixedModel",
     "Pairs",
-    "Planned",
+    "PlannedComparisons",
     "Power",
     "Ranks",
     "ResampledT",

@@ -1,26 +1,119 @@
-"""One level against another: difference, intervals, test, effect size, and what the test takes for granted."""
+"""Compare two levels: difference, intervals, test, effect size and assumptions."""
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from evenface.evaluation.formatting import signed, signed_interval
 from evenface.evaluation.intervals import LEVEL, Estimate
 from evenface.evaluation.verdict import rejects, verdict
-from evenface.statistics.checks import ALPHA, balance, equal_spread, independent_pairs, normal, replicated, with_p
-from evenface.statistics.compared import Compared, named_by
-from evenface.statistics.effects import EffectSize, Kind, cohens_d
-from evenface.statistics.means import standard_error, student, t_test, welch
-from evenface.statistics.ranks import TOO_FEW, rank_sum_floor, signed_rank, signed_rank_floor
-from evenface.statistics.resample import RESAMPLES, Bootstrap, Method, bootstrap
-from evenface.statistics.resampled import resampled_t_test
-from evenface.statistics.tidy import Groups, Pairs
+from evenface.statistics.assumptions import (
+    ALPHA,
+    Check,
+    balance,
+    equal_spread,
+    failed,
+    independent_pairs,
+    normal,
+    replicated,
+    with_p,
+)
+from evenface.statistics.bootstrap_intervals import RESAMPLES, Bootstrap, Method, bootstrap
+from evenface.statistics.designs import Groups, Pairs, counted
+from evenface.statistics.effect_sizes import EffectSize, Kind, cohens_d
+from evenface.statistics.rank_tests import TOO_FEW, rank_sum_floor, signed_rank, signed_rank_floor
+from evenface.statistics.t_tests import resampled_t_test, standard_error, student, t_test, welch
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contrast(Compared):
-    """One level against another; further fields as in :class:`~.compared.Compared`.
+class LevelComparison(ABC):
+    """One level held against another.
+
+    Parameters
+    ----------
+    metric, factor, level, baseline : str
+        What was measured, and what is compared with what.
+    robust, robust_p
+        Name and p of the test that stands beside, such as a rank test, which takes units as independent; NaN where
+        there is none.
+    robust_floor : float
+        The smallest p that a rank test can reach over so few units; 0 of other tests.
+    unit : str
+        What was repeated.
+    units, count : int
+        How many of them, and how many pairs (or values of both groups).
+    replication : int
+        Units at the level that has more of them: with fewer than three there is no verdict.
+    counts : {"pairs", "values"}
+        What ``count`` is of.
+    checks : tuple of Check
+        Assumptions.
+    """
+
+    metric: str
+    factor: str
+    level: str
+    baseline: str
+    robust: str
+    robust_p: float
+    robust_floor: float
+    unit: str
+    units: int
+    count: int
+    replication: int
+    counts: str = "pairs"
+    checks: tuple[Check, ...]
+
+    @property
+    def named(self) -> str:
+        """Name the comparison."""
+        return f"{self.metric}: {self.level} against {self.baseline}"
+
+    @property
+    @abstractmethod
+    def answer(self) -> str:
+        """Say the difference, how sure it is, and over what."""
+
+    @property
+    @abstractmethod
+    def _doubted(self) -> bool:
+        """Whether the test beside is worth a word."""
+
+    @property
+    def beside(self) -> list[str]:
+        """State p of the test beside where it is worth a word, and where it cannot reach 0.05 whatever the values."""
+        if math.isnan(self.robust_p) or not self._doubted:
+            return []
+        said = f"{self.robust}: {with_p(self.robust_p)}"
+        if self.robust_floor > ALPHA:
+            return [f"{said}, where the smallest it can reach over {self.over} is {self.robust_floor:.3g}."]
+        return [f"{said}."]
+
+    @property
+    def sentence(self) -> str:
+        """Say the difference, how sure it is, over what, and which assumptions fail."""
+        return " ".join([self.answer, *failed(self.checks), *self.beside])
+
+    @property
+    def over(self) -> str:
+        """Say over how many units, and over how many pairs where those are more."""
+        units = counted(self.units, self.unit)
+        return f"{self.count:,} {self.counts} of {units}" if self.count > self.units else units
+
+
+def named_by(given: Pairs | Groups) -> dict[str, Any]:
+    """Give the fields of :class:`LevelComparison` that the values themselves say."""
+    names = ("metric", "factor", "level", "baseline", "unit", "units")
+    replication = given.units if isinstance(given, Pairs) else max(len(given.values), len(given.base))
+    return {name: getattr(given, name) for name in names} | {"count": len(given), "replication": replication}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contrast(LevelComparison):
+    """One level against another; further fields as in :class:`~.comparisons.LevelComparison`.
 
     Parameters
     ----------
@@ -134,16 +227,16 @@ def compare(
     """Compare two levels: paired t test, or Welch's for independent groups, with Wilcoxon's rank test beside it.
 
     Pairs of folds (``given.overlap`` > 0) are compared by the corrected resampled t-test, see
-    :func:`~evenface.statistics.resampled.resampled_t_test`.
+    :func:`~evenface.statistics.t_tests.resampled_t_test`.
 
     Parameters
     ----------
     given : Pairs or Groups
-        The values; see :func:`~evenface.statistics.tidy.pairs` and :func:`~evenface.statistics.tidy.groups`.
+        The values; see :func:`~evenface.statistics.designs.pairs` and :func:`~evenface.statistics.designs.groups`.
     level : float, default=0.95
         Confidence level of all intervals.
     resamples, method, seed
-        Of the bootstrap, see :func:`~evenface.statistics.resample.bootstrap`.
+        Of the bootstrap, see :func:`~evenface.statistics.bootstrap_intervals.bootstrap`.
     """
     n = len(given)
     if isinstance(given, Pairs):

@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 
 from evenface.evaluation.style import GRID, INK, MARKERS, MUTED, SERIES, colour, panels, styled
-from evenface.statistics.checks import ALPHA
+from evenface.statistics.assumptions import ALPHA
 from evenface.statistics.comparisons import Contrast
-from evenface.statistics.margins import Equivalence
+from evenface.statistics.designs import plural
+from evenface.statistics.equivalence_tests import Equivalence
 from evenface.statistics.power import POWER, smallest_effect, t_power, units_needed
-from evenface.statistics.ranks import Ranks
-from evenface.statistics.tidy import plural
+from evenface.statistics.rank_tests import Ranks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

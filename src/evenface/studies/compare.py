@@ -16,7 +16,7 @@ from evenface.evaluation.metrics import CLIP, ORDERED
 from evenface.evaluation.paired import holm
 from evenface.evaluation.verdict import FEWEST
 from evenface.runs import Run
-from evenface.statistics.resampled import ResampledT, resampled_t_test
+from evenface.statistics.t_tests import ResampledT, resampled_t_test
 from evenface.studies.plan import OWN, Plan
 from evenface.studies.repeats import COHORTS, FOLDS, OVERLAP, REPEAT, RUNS, overlap, parts
 from evenface.studies.schema import Printed
@@ -121,7 +121,7 @@ def changes(plan: Plan, runs: pd.DataFrame, out: Path) -> list[Change]:
     With two pairs of runs or more the unit of replication is the run: differences are paired by seed, the interval is
     Student's t, p the paired t test's. Runs of one cell share the test samples, so nothing is said of other samples.
     With several folds the unit is the fold: the seeds of a fold are averaged first, as they share its test samples.
-    Folds share training samples, so the test is :func:`~evenface.statistics.resampled.resampled_t_test`; cohorts share
+    Folds share training samples, so the test is :func:`~evenface.statistics.t_tests.resampled_t_test`; cohorts share
     none. Two pairs give no verdict.
     With one pair, or where every pair differs by the same number and so leaves the noise of training unknown, the
     unit is the person, the clip or the sample, by :func:`evenface.evaluation.comparison.compare`. Over all settings,

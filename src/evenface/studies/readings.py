@@ -13,7 +13,7 @@ from evenface.statistics import (
     Contrast,
     Equivalence,
     Factorial,
-    Mixed,
+    MixedModel,
     Power,
     compare,
     correct,
@@ -25,7 +25,7 @@ from evenface.statistics import (
     smallest_effect,
     units_needed,
 )
-from evenface.statistics.tidy import counted
+from evenface.statistics.designs import counted
 from evenface.studies.plan import OWN, Plan
 from evenface.studies.repeats import by_fold, overlap, shared_note
 from evenface.studies.table import CLASSWISE
@@ -81,7 +81,7 @@ class Analysis:
         What is tested.
     factorial : Factorial or None
         Analysis of variance.
-    mixed : Mixed or None
+    mixed : MixedModel or None
         The model with the unit as random effect, where it is asked for.
     contrasts : tuple of Contrast
         Planned comparisons of each factor's levels with its baseline, corrected together.
@@ -96,7 +96,7 @@ class Analysis:
 
     metric: str
     factorial: Factorial | None
-    mixed: Mixed | None
+    mixed: MixedModel | None
     contrasts: tuple[Contrast, ...]
     equivalences: tuple[Equivalence, ...]
     powers: tuple[tuple[Power, Power, Power, Power], ...]
@@ -178,7 +178,7 @@ def analyse(plan: Plan, reading: Reading, metric: str) -> Analysis:
     table, name = reading.table.rename(columns={metric: words(metric)}), words(metric)
     whole = reading.name == "repetitions"
     variance: Factorial | None = None
-    model: Mixed | None = None
+    model: MixedModel | None = None
     try:
         variance = factorial(
             table, name, factors, reading.unit, kind="within" if whole else "between", overlap=reading.overlap

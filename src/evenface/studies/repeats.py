@@ -7,8 +7,7 @@ import pandas as pd
 
 from evenface.evaluation.intervals import LEVEL, Estimate
 from evenface.recipes.data import Protocol
-from evenface.statistics.means import estimate
-from evenface.statistics.resampled import fold_overlap
+from evenface.statistics.t_tests import estimate, fold_overlap
 from evenface.studies.plan import Plan
 
 REPEAT = ("seed", "fold")

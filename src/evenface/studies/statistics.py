@@ -10,9 +10,9 @@ from evenface.evaluation.contents import words
 from evenface.evaluation.formatting import p_value
 from evenface.evaluation.metrics import limits
 from evenface.evaluation.tables import Cell, Table
-from evenface.statistics.checks import Check
-from evenface.statistics.means import estimate
-from evenface.statistics.tidy import counted, plural
+from evenface.statistics.assumptions import Check
+from evenface.statistics.designs import counted, plural
+from evenface.statistics.t_tests import estimate
 from evenface.studies.in_print import beside_print
 from evenface.studies.plan import OWN, Plan
 from evenface.studies.readings import Analysis, Reading, analyse, classes_of, factors_of, readings

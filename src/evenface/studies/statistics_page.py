@@ -6,7 +6,7 @@ import pandas as pd
 
 from evenface.evaluation.contents import words
 from evenface.evaluation.page import Picture, Section
-from evenface.statistics.tidy import counted
+from evenface.statistics.designs import counted
 from evenface.studies.plan import OWN, Plan
 from evenface.studies.readings import classes_of
 from evenface.studies.statistics import Statistics, per_class

@@ -9,12 +9,11 @@ from evenface.errors import InputError
 from evenface.evaluation.formatting import signed_interval
 from evenface.evaluation.intervals import Estimate
 from evenface.evaluation.verdict import FEWEST, verdict
-from evenface.statistics.checks import ALPHA, independent_pairs, normal, replicated, with_p
-from evenface.statistics.compared import Compared, named_by
-from evenface.statistics.comparisons import Contrast
-from evenface.statistics.means import FLAT, estimate, standard_error, student, welch
-from evenface.statistics.ranks import TOO_FEW, rank_sum_floor, signed_rank, signed_rank_floor
-from evenface.statistics.tidy import Groups, Pairs
+from evenface.statistics.assumptions import ALPHA, independent_pairs, normal, replicated, with_p
+from evenface.statistics.comparisons import Contrast, LevelComparison, named_by
+from evenface.statistics.designs import Groups, Pairs
+from evenface.statistics.rank_tests import TOO_FEW, rank_sum_floor, signed_rank, signed_rank_floor
+from evenface.statistics.t_tests import FLAT, estimate, standard_error, student, welch
 
 Margin = float | tuple[float, float]
 
@@ -80,8 +79,8 @@ class TOST:
 
 
 @dataclass(frozen=True)
-class Equivalence(TOST, Compared):
-    """Whether two levels are practically equivalent; further fields as in :class:`~.compared.Compared`."""
+class Equivalence(TOST, LevelComparison):
+    """Whether two levels are practically equivalent; further fields as in :class:`~.comparisons.LevelComparison`."""
 
     @property
     def certain(self) -> bool:
@@ -148,9 +147,9 @@ def margins(margin: Margin) -> tuple[float, float]:
 def equivalence(given: Pairs | Groups | Contrast, margin: Margin, *, alpha: float = ALPHA) -> Equivalence:
     """Test whether two levels differ by less than a margin.
 
-    Pairs by the paired t, groups by Welch's t, a comparison of :func:`~evenface.statistics.family.planned` by its own
+    Pairs by the paired t, groups by Welch's t, a comparison of :func:`~evenface.statistics.analysis.planned` by its own
     standard error and degrees of freedom.
-    Over folds the standard error is that of :func:`~evenface.statistics.resampled.resampled_t_test`.
+    Over folds the standard error is that of :func:`~evenface.statistics.t_tests.resampled_t_test`.
 
     Parameters
     ----------
@@ -165,7 +164,7 @@ def equivalence(given: Pairs | Groups | Contrast, margin: Margin, *, alpha: floa
         robust, robust_p, checks = f"{given.robust}, against both margins", math.nan, given.checks
         if not math.isnan(given.robust_error):
             robust_p = two_one_sided(value, given.robust_error, given.robust_df, margin, alpha=alpha).p
-        names = {name: getattr(given, name) for name in Compared.__dataclass_fields__}
+        names = {name: getattr(given, name) for name in LevelComparison.__dataclass_fields__}
     elif isinstance(given, Pairs):
         found, sd, n = estimate(given.change)
         tested = two_one_sided(found.value, standard_error(sd, n, given.overlap), n - 1, margin, alpha=alpha)

@@ -1,7 +1,8 @@
-"""Contrasts of fitted cell means: one level against another in the model that the analysis of variance is of."""
+"""Least-squares model of cell means: sum-to-zero coding, F tests and contrasts."""
 
+import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -10,12 +11,120 @@ import numpy as np
 from evenface.errors import InputError
 from evenface.evaluation.formatting import listed
 from evenface.evaluation.intervals import LEVEL, Estimate
-from evenface.statistics.checks import Check, balance, equal_spread, normal, replicated
-from evenface.statistics.coding import COLON, Design, Term, absent, design, orthonormal
+from evenface.statistics.assumptions import Check, balance, equal_spread, normal, replicated
 from evenface.statistics.comparisons import Contrast
-from evenface.statistics.effects import Kind, standardised
-from evenface.statistics.means import FLAT, student, t_test
-from evenface.statistics.tidy import Grid, counted, plural
+from evenface.statistics.designs import DesignTable, counted, plural
+from evenface.statistics.effect_sizes import Kind, standardised
+from evenface.statistics.t_tests import FLAT, student, t_test
+
+COLON = ":"
+Term = tuple[str, ...]
+
+
+def sum_coding(levels: int) -> np.ndarray:
+    """Code of each level, shape (L, L - 1): its own column is 1, the last level is -1 in all."""
+    return np.vstack([np.eye(levels - 1), -np.ones(levels - 1)])
+
+
+def orthonormal(levels: int) -> np.ndarray:
+    """Contrasts of length one at right angles to each other and to the mean, shape (L, L - 1)."""
+    basis = np.linalg.qr(np.column_stack([np.ones(levels), np.eye(levels)[:, : levels - 1]]))[0]
+    return np.asarray(basis[:, 1:])
+
+
+def term_names(factors: Sequence[str], *, interactions: bool = True) -> Iterator[Term]:
+    """Iterate over main effects, then interactions of two, three, and so on."""
+    largest = len(factors) if interactions else 1
+    return (term for size in range(1, largest + 1) for term in itertools.combinations(factors, size))
+
+
+@dataclass(frozen=True, eq=False)
+class Design:
+    """A design matrix of the factors of a grid.
+
+    Parameters
+    ----------
+    matrix : array of shape (N, K)
+        Its first column is the mean.
+    columns : dict
+        The columns of each term.
+    left_out : tuple
+        Interactions that cannot be estimated, as combinations of levels have no value.
+    given : DesignTable
+        The values.
+    """
+
+    matrix: np.ndarray
+    columns: dict[Term, slice]
+    left_out: tuple[Term, ...]
+    given: DesignTable
+
+    def rows(self, term: Term) -> np.ndarray:
+        """Return the matrix (df, K) that picks the coefficients of a term."""
+        return np.eye(self.matrix.shape[1])[self.columns[term]]
+
+    def difference(self, factor: str, level: str, baseline: str) -> np.ndarray:
+        """Return the row (K,) that makes of coefficients a level minus another, averaged over the other factors."""
+        code = sum_coding(len(self.given.factors[factor]))
+        row = np.zeros(self.matrix.shape[1])
+        row[self.columns[(factor,)]] = code[self.given.code(factor, level)] - code[self.given.code(factor, baseline)]
+        return row
+
+
+def design(given: DesignTable, *, interactions: bool = True) -> Design:
+    """Code factors and those of their interactions that can be estimated.
+
+    Raises
+    ------
+    InputError
+        If a factor has one level only, or main effects cannot be told apart because combinations are missing.
+    """
+    for name, levels in given.factors.items():
+        if len(levels) < 2:
+            raise InputError(f"the factor {name} has one level only, {levels[0]}", "Leave it out.")
+    seen, cell_of = np.unique(given.codes, axis=0, return_inverse=True)
+    codes = {
+        name: sum_coding(len(levels))[seen[:, place]] for place, (name, levels) in enumerate(given.factors.items())
+    }
+    matrix, columns, left_out = np.ones((len(seen), 1)), dict[Term, slice](), list[Term]()
+    for term in term_names(list(given.factors), interactions=interactions):
+        parts = (codes[name] for name in term)
+        width = int(np.prod([len(given.factors[name]) - 1 for name in term]))
+        start = matrix.shape[1]
+        lower = all(part in columns for part in itertools.combinations(term, len(term) - 1)) or len(term) == 1
+        if lower and start + width <= len(seen):
+            block = next(parts)
+            for other in parts:
+                block = (block[:, :, None] * other[:, None, :]).reshape(len(seen), -1)
+            wider = np.hstack([matrix, block])
+            if np.linalg.matrix_rank(wider) == wider.shape[1]:
+                matrix, columns[term] = wider, slice(start, start + width)
+                continue
+        if len(term) == 1:
+            raise InputError(_confounded(given, term[0]), "Leave out one of the factors, or measure what is missing.")
+        left_out.append(term)
+    return Design(matrix[cell_of.ravel()], columns, tuple(left_out), given)
+
+
+def _confounded(given: DesignTable, factor: str) -> str:
+    others = listed([name for name in given.factors if name != factor])
+    return (
+        f"the effect of {factor} cannot be told from that of {others}: {absent(given, list(given.factors))}, and what "
+        "there is does not tell them apart"
+    )
+
+
+def absent(given: DesignTable, factors: Sequence[str]) -> str:
+    """State how many combinations of factors have no value, and name one."""
+    places = [list(given.factors).index(name) for name in factors]
+    seen = {tuple(row) for row in given.codes[:, places].tolist()}
+    sizes = [given.shape[place] for place in places]
+    lost = int(np.prod(sizes)) - len(seen)
+    cell = next(cell for cell in itertools.product(*map(range, sizes)) if cell not in seen)
+    named = ", ".join(given.factors[name][code] for name, code in zip(factors, cell, strict=True))
+    combinations = f"{lost:,} combination{'s' * (lost != 1)} of {', '.join(factors)}"
+    return f"{combinations} {'have' if lost != 1 else 'has'} no value, such as {named}"
+
 
 APPROXIMATE = "F and t are then approximate"
 SPHERICAL = 0.75
@@ -33,7 +142,7 @@ class FTest(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Own:
+class UnitVariation:
     """Spread of each effect's own contrasts between units, beside the one spread that a random intercept assumes.
 
     Parameters
@@ -81,7 +190,7 @@ class CellMeans:
         Standard deviation that tells whether anything spreads.
     beside : array of shape (K, K) or None
         Covariance that allows for unequal variances (HC3).
-    own : Own or None
+    own : UnitVariation or None
         Spread of each effect's own contrasts, where units stand in several cells often enough.
     checks : tuple of Check
         Assumptions.
@@ -97,7 +206,7 @@ class CellMeans:
     sd: float
     residual: float
     beside: np.ndarray | None
-    own: Own | None
+    own: UnitVariation | None
     checks: tuple[Check, ...]
     overlap: float = 0.0
 
@@ -204,7 +313,7 @@ class CellMeans:
         return (OWN, error * math.sqrt(share), self.own.df) if share > 0 else ("", math.nan, math.nan)
 
 
-def least_squares(given: Grid) -> CellMeans:
+def least_squares(given: DesignTable) -> CellMeans:
     """Fit cell means by ordinary least squares: every value is independent of all others.
 
     Raises
@@ -249,7 +358,7 @@ def least_squares(given: Grid) -> CellMeans:
     )
 
 
-def independent_values(given: Grid) -> Check:
+def independent_values(given: DesignTable) -> Check:
     """Check that each unit brings one value."""
     if not given.repeated:
         return Check("independence", True, f"Each {given.unit} brings one value.")

@@ -13,12 +13,22 @@ from evenface.errors import InputError
 from evenface.evaluation.formatting import listed
 from evenface.evaluation.intervals import LEVEL
 from evenface.evaluation.verdict import FEWEST, rejects, verdict
-from evenface.statistics.cell_means import APPROXIMATE, SPHERICAL, CellMeans, Own, structure
-from evenface.statistics.checks import ALPHA, Check, balance, failed, normal, overlapping, with_p
-from evenface.statistics.coding import COLON, Design, Term, design, orthonormal
+from evenface.statistics.assumptions import ALPHA, Check, balance, failed, normal, overlapping, with_p
 from evenface.statistics.comparisons import Contrast
-from evenface.statistics.means import FLAT
-from evenface.statistics.tidy import Grid, counted, grid, plural
+from evenface.statistics.designs import DesignTable, counted, design_table, plural
+from evenface.statistics.linear_model import (
+    APPROXIMATE,
+    COLON,
+    SPHERICAL,
+    CellMeans,
+    Design,
+    Term,
+    UnitVariation,
+    design,
+    orthonormal,
+    structure,
+)
+from evenface.statistics.t_tests import FLAT
 
 FEW = 6
 STEPS = 40
@@ -81,7 +91,7 @@ class FixedEffect:
 
 
 @dataclass(frozen=True)
-class Mixed:
+class MixedModel:
     """A model with a random intercept for each unit.
 
     Parameters
@@ -154,13 +164,13 @@ def mixed(
     interactions: bool = True,
     overlap: float = 0.0,
     level: float = LEVEL,
-) -> Mixed:
+) -> MixedModel:
     """Fit a mixed model by restricted maximum likelihood: units may lack cells, and differ by a constant.
 
     Parameters
     ----------
     table, value, factors, unit
-        As in :func:`~evenface.statistics.tidy.grid`.
+        As in :func:`~evenface.statistics.designs.design_table`.
     interactions : bool, default=True
         Whether factors may interact. Interactions that cannot be estimated are left out, and a check says which.
     overlap : float, default=0
@@ -190,10 +200,14 @@ def mixed(
     models in S and S-PLUS*, 2000, section 2.4.2. Box, *Some theorems on quadratic forms applied in the study of
     analysis of variance problems, II*, Ann Math Stat 1954.
     """
-    return random_intercept(grid(table, value, factors, unit), interactions=interactions, overlap=overlap, level=level)
+    return random_intercept(
+        design_table(table, value, factors, unit), interactions=interactions, overlap=overlap, level=level
+    )
 
 
-def random_intercept(given: Grid, *, interactions: bool = True, overlap: float = 0.0, level: float = LEVEL) -> Mixed:
+def random_intercept(
+    given: DesignTable, *, interactions: bool = True, overlap: float = 0.0, level: float = LEVEL
+) -> MixedModel:
     """Fit a random intercept for each unit of a grid; see :func:`mixed`."""
     coded = design(given, interactions=interactions)
     inner = {term: _varies(coded.matrix[:, columns], given.units) for term, columns in coded.columns.items()}
@@ -247,7 +261,7 @@ def random_intercept(given: Grid, *, interactions: bool = True, overlap: float =
         for term, test, own_test in ((t, model.f_test(t), model.own_f_test(t)) for t in coded.columns)
     )
     spread = (unit_sd, residual_sd)
-    return Mixed(given.value, effects, model, level, *spread, given.unit, given.count, len(given.values), checks)
+    return MixedModel(given.value, effects, model, level, *spread, given.unit, given.count, len(given.values), checks)
 
 
 class REML(NamedTuple):
@@ -310,7 +324,7 @@ def reml(y: np.ndarray, x: np.ndarray, units: np.ndarray) -> REML:
     return REML(start + beta, np.linalg.inv(bread) * within, within * share / (1 - share), within)
 
 
-def _flat_within(given: Grid, matrix: np.ndarray) -> bool:
+def _flat_within(given: DesignTable, matrix: np.ndarray) -> bool:
     """Whether factors and units leave no spread at all, which a search for the likelihood only comes near to."""
     sizes = np.bincount(given.units)
     both = np.column_stack([given.values, matrix])
@@ -320,7 +334,7 @@ def _flat_within(given: Grid, matrix: np.ndarray) -> bool:
     return bool(np.sqrt((rest**2).mean()) <= FLAT * given.size)
 
 
-def _predicted(residuals: np.ndarray, given: Grid, found: REML) -> np.ndarray:
+def _predicted(residuals: np.ndarray, given: DesignTable, found: REML) -> np.ndarray:
     """Predict each value's unit effect (BLUP)."""
     if not found.between > 0:
         return np.zeros(len(residuals))
@@ -344,8 +358,8 @@ def _freedom(coded: Design, inner: Mapping[Term, bool]) -> dict[Term, float]:
 
 
 def _own(
-    given: Grid, residuals: np.ndarray, inner: Mapping[Term, bool], within: float, free: Mapping[Term, float]
-) -> Own | None:
+    given: DesignTable, residuals: np.ndarray, inner: Mapping[Term, bool], within: float, free: Mapping[Term, float]
+) -> UnitVariation | None:
     """Estimate the covariance of a unit's cells from differences of pairs of cells; None where one has too few."""
     varying = [name for name in given.factors if inner[(name,)]]
     if not varying:
@@ -374,10 +388,10 @@ def _own(
         term: _contrasts([name for name in term if name in varying], varying, given) for term in inner if inner[term]
     }
     df_each = next(free[term] for term in inner if inner[term]) / (wide.shape[1] - 1)
-    return Own(-spread / 2, contrasts, within, df_each)
+    return UnitVariation(-spread / 2, contrasts, within, df_each)
 
 
-def _contrasts(term: Sequence[str], varying: Sequence[str], given: Grid) -> np.ndarray:
+def _contrasts(term: Sequence[str], varying: Sequence[str], given: DesignTable) -> np.ndarray:
     """Orthonormal contrasts of a term over the cells of the factors that vary within units, shape (cells, df)."""
     parts = (
         orthonormal(len(given.factors[name]))
@@ -388,7 +402,7 @@ def _contrasts(term: Sequence[str], varying: Sequence[str], given: Grid) -> np.n
     return functools.reduce(np.kron, parts)
 
 
-def _sphericity(own: Own | None, inner: Mapping[Term, bool], given: Grid) -> list[Check]:
+def _sphericity(own: UnitVariation | None, inner: Mapping[Term, bool], given: DesignTable) -> list[Check]:
     """Check that a random intercept alone describes how units differ."""
     terms = [term for term in inner if inner[term]]
     if not terms or (len(terms) == 1 and len(given.factors[terms[0][0]]) == 2):
@@ -415,7 +429,7 @@ def _sphericity(own: Own | None, inner: Mapping[Term, bool], given: Grid) -> lis
     ]
 
 
-def _boundary(found: REML, given: Grid) -> Check:
+def _boundary(found: REML, given: DesignTable) -> Check:
     if found.between > 0:
         return Check("boundary", True, f"The variance between {plural(given.unit)} is above zero.")
     return Check(

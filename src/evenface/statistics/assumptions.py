@@ -8,8 +8,8 @@ import numpy as np
 
 from evenface.evaluation import verdict
 from evenface.evaluation.formatting import p_value
-from evenface.statistics.means import FLAT
-from evenface.statistics.tidy import Grid, Groups, Pairs, counted, plural
+from evenface.statistics.designs import DesignTable, Groups, Pairs, counted, plural
+from evenface.statistics.t_tests import FLAT
 
 ALPHA = verdict.ALPHA
 FEW = 10
@@ -143,7 +143,7 @@ def overlapping(unit: str, overlap: float, what: str = "F is") -> list[Check]:
     return [Check("independence", False, f"{said} (Nadeau and Bengio, n_test/n_train = {overlap:.3g}).")]
 
 
-def replicated(given: Grid | Pairs | Groups) -> Check:
+def replicated(given: DesignTable | Pairs | Groups) -> Check:
     """Say what was averaged, and whether rows of one unit and cell contradict each other."""
     found = given.replicates
     if found is None:

@@ -7,8 +7,8 @@ from typing import Literal
 
 from evenface.evaluation.formatting import signed
 from evenface.evaluation.intervals import LEVEL
-from evenface.statistics.means import FLAT, standard_error
-from evenface.statistics.tidy import Groups, Pairs, counted
+from evenface.statistics.designs import Groups, Pairs, counted
+from evenface.statistics.t_tests import FLAT, standard_error
 
 Kind = Literal["d_z", "d_av", "d_s", "d_total"]
 MEANING = {

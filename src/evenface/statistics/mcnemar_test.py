@@ -9,13 +9,13 @@ from evenface.evaluation.paired import McNemar
 from evenface.evaluation.paired import mcnemar as count_apart
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.verdict import verdict
-from evenface.statistics.checks import Check, failed, with_p
+from evenface.statistics.assumptions import Check, failed, with_p
 
 FEW = 25
 
 
 @dataclass(frozen=True)
-class Outcomes:
+class McNemarResult:
     """McNemar's test of two methods.
 
     Parameters
@@ -59,7 +59,7 @@ class Outcomes:
 
 def mcnemar(
     baseline: Predictions, candidate: Predictions, *, names: tuple[str, str] = ("baseline", "candidate")
-) -> Outcomes:
+) -> McNemarResult:
     """Compare two methods on the same samples by McNemar's test.
 
     Parameters
@@ -99,4 +99,4 @@ def mcnemar(
         ),
         Check("units", None if apart < FEW else True, f"The methods part on {apart:,} samples."),
     )
-    return Outcomes(*names, test, statistic, corrected, "sample", len(first), checks)
+    return McNemarResult(*names, test, statistic, corrected, "sample", len(first), checks)

@@ -3,15 +3,16 @@
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import numpy as np
 
 from evenface.evaluation.formatting import with_interval
-from evenface.evaluation.intervals import LEVEL, Estimate, percentile
-from evenface.statistics.checks import Check, failed
-from evenface.statistics.means import FLAT
-from evenface.statistics.tidy import counted
+from evenface.evaluation.intervals import LEVEL, Estimate
+from evenface.statistics.assumptions import Check, failed
+from evenface.statistics.designs import counted
+from evenface.statistics.t_tests import FLAT
 
 Method = Literal["bca", "percentile"]
 RESAMPLES = 9999
@@ -100,8 +101,7 @@ def bootstrap(
     if len(values) < 2 or np.ptp(values) <= FLAT * np.abs(values).max():
         low = high = value if len(values) > 1 else float("nan")
     else:
-        drawn = _drawn(values, statistic, resamples, seed)
-        low, high = _bca(values, statistic, drawn, value, level) if method == "bca" else _ends(drawn, level)
+        low, high = _interval(values, statistic, method, resamples, level, seed)
     return Bootstrap(Estimate(value, low, high), method, level, resamples, seed, unit, len(values), checks)
 
 
@@ -111,41 +111,26 @@ def _enough(count: int, unit: str) -> Check:
     return Check("units", False, f"With only {counted(count, unit)} a bootstrap interval is somewhat too narrow.")
 
 
-def _drawn(values: np.ndarray, statistic: Statistic, resamples: int, seed: int) -> np.ndarray:
-    """Compute the statistic on each draw, some draws at a time to bound memory."""
-    random = np.random.default_rng(seed)
-    rows = max(1, CHUNK // len(values))
-    parts = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a draw without spread has no standardised value
-        for start in range(0, resamples, rows):
-            chosen = random.integers(0, len(values), size=(min(rows, resamples - start), len(values)))
-            parts.append(np.asarray(statistic(values[chosen], axis=-1), dtype=np.float64))
-    found = np.concatenate(parts)
-    return np.where(np.isfinite(found), found, np.nan)
-
-
-def _ends(drawn: np.ndarray, level: float) -> tuple[float, float]:
-    low, high = percentile(drawn, level)
-    return float(low), float(high)
-
-
-def _bca(
-    values: np.ndarray, statistic: Statistic, drawn: np.ndarray, value: float, level: float
+def _interval(
+    values: np.ndarray, statistic: Statistic, method: Method, resamples: int, level: float, seed: int
 ) -> tuple[float, float]:
-    """Percentiles moved by the bias of the draws and by how the statistic's spread changes with its value."""
-    from scipy.stats import norm
+    """Compute SciPy's interval over the draws where the statistic is finite; percentiles where BCa is not defined."""
+    from scipy import stats
 
-    known = drawn[~np.isnan(drawn)]
-    if not len(known):
-        return float("nan"), float("nan")
-    below = (np.sum(known < value) + np.sum(known <= value)) / (2 * len(known))
-    left_out = np.array([float(statistic(np.delete(values, i), axis=-1)) for i in range(len(values))])
-    pull = np.nanmean(left_out) - left_out
-    spread = float(np.nansum(pull**2))
-    if not 0 < below < 1 or spread <= (FLAT * np.abs(values).max()) ** 2:
-        return _ends(drawn, level)
-    bias, speed = float(norm.ppf(below)), float(np.nansum(pull**3)) / (6 * spread**1.5)
-    shifted = bias + norm.ppf([(1 - level) / 2, (1 + level) / 2])
-    low, high = np.quantile(known, norm.cdf(bias + shifted / (1 - speed * shifted)))
+    known: dict[str, Any] = {"vectorized": True, "confidence_level": level, "batch": max(1, CHUNK // len(values))}
+    with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore"):
+        warnings.simplefilter("ignore", RuntimeWarning)  # a draw without spread has no standardised value
+        random = np.random.default_rng(seed)
+        drawn = stats.bootstrap(
+            (values,), statistic, n_resamples=resamples, method="percentile", rng=random, **known
+        ).bootstrap_distribution
+        finite = SimpleNamespace(bootstrap_distribution=drawn[np.isfinite(drawn)])
+        if not len(finite.bootstrap_distribution):
+            return float("nan"), float("nan")
+        for kind in (method, "percentile"):
+            low, high = stats.bootstrap(
+                (values,), statistic, n_resamples=0, method=kind, bootstrap_result=finite, **known
+            ).confidence_interval
+            if not np.isnan(low):
+                break
     return float(low), float(high)

@@ -13,8 +13,8 @@ from evenface.errors import InputError
 from evenface.evaluation.contents import known_direction
 from evenface.evaluation.formatting import listed
 from evenface.evaluation.verdict import FEWEST, verdict
-from evenface.statistics.checks import ALPHA, Check, balance, failed, replicated, with_p
-from evenface.statistics.tidy import counted, grid
+from evenface.statistics.assumptions import ALPHA, Check, balance, failed, replicated, with_p
+from evenface.statistics.designs import counted, design_table
 
 LEAST = 3
 FEW = 10
@@ -159,7 +159,7 @@ def friedman(
     Parameters
     ----------
     table, value, unit
-        As in :func:`~evenface.statistics.tidy.grid`. Units that lack a method are left out.
+        As in :func:`~evenface.statistics.designs.design_table`. Units that lack a method are left out.
     method : str
         Column that names the methods, three or more.
     higher_is_better : bool, optional
@@ -181,7 +181,7 @@ def friedman(
     from scipy.stats import f as central
     from scipy.stats import friedmanchisquare, rankdata, studentized_range
 
-    given = grid(table, value, [method], unit)
+    given = design_table(table, value, [method], unit)
     names = given.factors[method]
     if len(names) < LEAST:
         raise InputError(f"{method} has {len(names)} levels; ranks are for three or more", "Compare two in pairs.")

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from evenface.errors import InputError
-from evenface.statistics.means import FLAT
+from evenface.statistics.t_tests import FLAT
 
 Others = Literal["averaged", "each"]
 JOIN = " × "
@@ -79,7 +79,7 @@ class Replicates:
 
 
 @dataclass(frozen=True, eq=False)
-class Grid:
+class DesignTable:
     """The values of a tidy table, one for each unit in each cell.
 
     Parameters
@@ -153,7 +153,7 @@ class Grid:
         wide[self.units, self.places] = self.values
         return wide
 
-    def whole(self) -> "Grid":
+    def whole(self) -> "DesignTable":
         """Return the units that stand in every cell, where there are any."""
         kept = np.bincount(self.units) == int(np.prod(self.shape))
         if self.complete or not kept.any():
@@ -192,7 +192,7 @@ class Grid:
         )
 
 
-def grid(table: pd.DataFrame, value: str, factors: Sequence[str], unit: str | Sequence[str]) -> Grid:
+def design_table(table: pd.DataFrame, value: str, factors: Sequence[str], unit: str | Sequence[str]) -> DesignTable:
     """Read a tidy table: one value for each unit in each cell.
 
     Several rows of one unit in one cell, such as the seeds of a fold, are averaged first: they are no further units.
@@ -255,7 +255,7 @@ def grid(table: pd.DataFrame, value: str, factors: Sequence[str], unit: str | Se
     grouped = rows.assign(value=numbers.to_numpy()[kept]).groupby(list(rows.columns), sort=False)["value"]
     means = grouped.mean()
     places = np.array(means.index.to_list()).reshape(len(means), -1)
-    return Grid(
+    return DesignTable(
         value,
         JOIN.join(units),
         levels,
@@ -300,7 +300,7 @@ class Pairs:
         Units left out because they lack one of the two.
     overlap : float
         n_test / n_train where units are folds of a cross-validation, see
-        :func:`~evenface.statistics.resampled.resampled_t_test`; 0 where they share no training data.
+        :func:`~evenface.statistics.t_tests.resampled_t_test`; 0 where they share no training data.
     replicates : Replicates or None
         What was averaged, where the values are from a table.
     """
@@ -387,7 +387,7 @@ def pairs(
     Parameters
     ----------
     table, value, unit
-        As in :func:`grid`.
+        As in :func:`design_table`.
     factor, level, baseline : str
         What is compared with what.
     others : {"averaged", "each"}
@@ -403,12 +403,12 @@ def pairs(
     InputError
         If a level is not in the table, or fewer than two pairs are complete.
     """
-    given = grid(table, value, [factor, *among], unit)
+    given = design_table(table, value, [factor, *among], unit)
     return pairs_of(given, factor, level, baseline, others=others, overlap=overlap)
 
 
 def pairs_of(
-    found: Grid, factor: str, level: str, baseline: str, *, others: Others = "averaged", overlap: float = 0.0
+    found: DesignTable, factor: str, level: str, baseline: str, *, others: Others = "averaged", overlap: float = 0.0
 ) -> Pairs:
     """Pair two levels of a factor of a grid within each unit; see :func:`pairs`."""
     place = list(found.factors).index(factor)
@@ -449,14 +449,14 @@ def groups(
     """Take two levels of a factor as measured on different units; several values of a unit are averaged first.
 
     Other factors are ignored: where cells differ in size, they distort the difference. Use
-    :func:`~evenface.statistics.family.planned` there.
+    :func:`~evenface.statistics.analysis.planned` there.
 
     Raises
     ------
     InputError
         If a level is not in the table, has fewer than two units, or both levels share units, as values are then paired.
     """
-    found = grid(table, value, [factor], unit)
+    found = design_table(table, value, [factor], unit)
     sides = {name: found.of(factor, name) for name in (level, baseline)}
     shared = set(found.units[sides[level]]) & set(found.units[sides[baseline]])
     if shared:

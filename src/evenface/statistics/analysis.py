@@ -1,0 +1,398 @@
+"""Planned comparisons corrected as a family, and the full analysis of a tidy table."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from evenface.errors import InputError
+from evenface.evaluation.formatting import signed_interval
+from evenface.evaluation.intervals import LEVEL, Estimate
+from evenface.evaluation.paired import benjamini_hochberg, bonferroni, holm
+from evenface.evaluation.style import save
+from evenface.evaluation.verdict import repeats_training
+from evenface.files import atomic_write, csv_safe
+from evenface.statistics.anova import Factorial, between, within
+from evenface.statistics.assumptions import failed
+from evenface.statistics.bootstrap_intervals import RESAMPLES, Method
+from evenface.statistics.comparisons import Contrast, compare
+from evenface.statistics.designs import DesignTable, Others, Pairs, design_table, pairs_of
+from evenface.statistics.equivalence_tests import Equivalence, Margin, equivalence
+from evenface.statistics.linear_model import CellMeans, least_squares
+from evenface.statistics.mixed_model import MixedModel, random_intercept
+from evenface.statistics.power import smallest_effect
+from evenface.statistics.rank_tests import LEAST, Ranks, direction_of, friedman
+from evenface.statistics.t_tests import fold_overlap
+from evenface.tabular import read_table
+
+Model = Literal["between", "within", "mixed"]
+FOLD = "fold"
+_PARTS = (("", "value"), (" low", "low"), (" high", "high"), (" Hedges", "hedges"))
+
+
+@dataclass(frozen=True)
+class PlannedComparisons:
+    """A family of comparisons, corrected together."""
+
+    contrasts: tuple[Contrast, ...]
+
+    @property
+    def sentence(self) -> str:
+        """Say which differences hold."""
+        first, n = self.contrasts[0], len(self.contrasts)
+        held = [
+            f"{c.level} against {c.baseline} ({signed_interval(Estimate(c.difference.value))})"
+            for c in self.contrasts
+            if c.certain
+        ]
+        found = f"{len(held)} of {n}" if n > 1 else "the" if held else "no"
+        what = "larger than training noise" if repeats_training(first.unit) else "with evidence of a difference"
+        said = f"{first.metric}: {found} planned comparison{'s' * (n > 1)} {what} at 0.05"
+        corrected = f" after Holm's correction for {first.family}" if n > 1 else ""
+        units = f"The unit of replication is the {first.unit} ({first.units})."
+        return f"{said}{corrected}{': ' if held else ''}{', '.join(held)}. {units}"
+
+    def frame(self) -> pd.DataFrame:
+        """Give a row for each comparison, every digit."""
+        return pd.DataFrame(
+            {
+                "metric": c.metric,
+                "factor": c.factor,
+                "level": c.level,
+                "baseline": c.baseline,
+                "difference": c.difference.value,
+                "low": c.difference.low,
+                "high": c.difference.high,
+                "t": c.t,
+                "df": c.df,
+                "p": c.p,
+                "p plain t": c.plain_p,
+                "p Holm": c.holm,
+                "p Bonferroni": c.bonferroni,
+                "p FDR": c.fdr,
+                **{f"{e.kind}{part}": getattr(e, key) for e in c.effects for part, key in _PARTS},
+                "bootstrap low": c.resampled.estimate.low if c.resampled else math.nan,
+                "bootstrap high": c.resampled.estimate.high if c.resampled else math.nan,
+                "test": c.test,
+                "test beside": c.robust,
+                "p beside": c.robust_p,
+                "smallest p beside": c.robust_floor,
+                "unit": c.unit,
+                "units": c.units,
+                "values": c.count,
+            }
+            for c in self.contrasts
+        )
+
+
+def planned(
+    table: pd.DataFrame,
+    value: str,
+    contrasts: Sequence[tuple[str, str, str]],
+    unit: str | Sequence[str],
+    *,
+    among: Sequence[str] | None = None,
+    others: Others = "averaged",
+    kind: Model | None = None,
+    overlap: float = 0.0,
+    level: float = LEVEL,
+    resamples: int = RESAMPLES,
+    method: Method = "bca",
+    seed: int = 0,
+) -> PlannedComparisons:
+    """Compare levels that were chosen before the data were seen; their p are corrected as one family.
+
+    Parameters
+    ----------
+    table, value, unit
+        As in :func:`~evenface.statistics.designs.design_table`.
+    contrasts : sequence of (factor, level, baseline)
+        What is compared with what.
+    among : sequence of str, optional
+        All factors of the design; by default those of the contrasts. A factor that is not named is averaged over as its
+        rows come, so name every factor that was varied.
+    others : {"averaged", "each"}
+        What becomes of the other factors' settings of pairs, see :func:`~evenface.statistics.designs.pairs`.
+    kind : {"between", "within", "mixed"}, optional
+        As in :func:`fit_design`.
+    overlap : float, default=0
+        n_test / n_train where units are folds, see :func:`~evenface.statistics.t_tests.resampled_t_test`.
+    level, resamples, method, seed
+        As in :func:`compare`.
+    """
+    if not contrasts:
+        raise ValueError("no comparison is planned")
+    factors = list(dict.fromkeys([*(among or ()), *(factor for factor, _, _ in contrasts)]))
+    given = design_table(table, value, factors, unit)
+    drawn: dict[str, Any] = {"level": level, "resamples": resamples, "method": method, "seed": seed}
+    if others == "each":
+        return correct(
+            [compare(pairs_of(given, *contrast, others="each", overlap=overlap), **drawn) for contrast in contrasts]
+        )
+    model = fit_design(given, kind, overlap)
+    return correct([model.compare(*contrast, **drawn) for contrast in contrasts])
+
+
+@dataclass(frozen=True, eq=False)
+class FittedDesign:
+    """A grid with the model that its effects and its comparisons come from.
+
+    Parameters
+    ----------
+    given : DesignTable
+        The values.
+    variance : Factorial or None
+        Analysis of variance, of independent values or within units.
+    mixed : MixedModel or None
+        A mixed model, where units stand in several cells but not in all.
+    model : CellMeans or None
+        What comparisons are contrasts of; None within units, where they are of pairs.
+    overlap : float
+        n_test / n_train where units are folds, else 0.
+    """
+
+    given: DesignTable
+    variance: Factorial | None
+    mixed: MixedModel | None
+    model: CellMeans | None
+    overlap: float
+
+    def compare(self, factor: str, candidate: str, baseline: str, **drawn: Any) -> Contrast:
+        """Compare two levels, the cells of other factors weighing equally; ``drawn`` as in :func:`compare`."""
+        if self.model is not None:
+            return self.model.contrast(factor, candidate, baseline, confidence=drawn.get("level", LEVEL))
+        return compare(self.pairs(factor, candidate, baseline), **drawn)
+
+    def pairs(self, factor: str, candidate: str, baseline: str) -> Pairs:
+        """Pair two levels within the units that stand in every cell, as the analysis of variance does."""
+        found = pairs_of(self.given.whole(), factor, candidate, baseline, overlap=self.overlap)
+        return replace(found, incomplete=self.given.count - found.units)
+
+    def equivalence(self, contrast: Contrast, margin: Margin) -> Equivalence:
+        """Test a comparison of this model against margins."""
+        if self.model is not None:
+            return equivalence(contrast, margin)
+        return equivalence(self.pairs(contrast.factor, contrast.level, contrast.baseline), margin)
+
+
+def fit_design(given: DesignTable, kind: Model | None = None, overlap: float = 0.0) -> FittedDesign:
+    """Fit the model that a design asks for.
+
+    Parameters
+    ----------
+    given : DesignTable
+        The values.
+    kind : {"between", "within", "mixed"}, optional
+        ``between``: all values are independent (least squares). ``within``: units stand in every cell, and each
+        comparison is tested against how much it differs between units. ``mixed``: a random intercept for each unit. By
+        default what the table shows: ``between`` where each unit stands in one cell, ``within`` where each stands in
+        all, else ``mixed``, as for factors that vary between units, blocks, and units that lack cells.
+    overlap : float, default=0
+        n_test / n_train where units are folds; of no effect on independent values.
+    """
+    chosen = kind or ("between" if not given.repeated else "within" if given.complete else "mixed")
+    if chosen == "mixed":
+        found = random_intercept(given, overlap=overlap)
+        return FittedDesign(given, None, found, found.model, overlap)
+    if chosen == "within":
+        return FittedDesign(given, within(given, overlap), None, None, overlap)
+    model = least_squares(given)
+    return FittedDesign(given, between(model), None, model, 0.0)
+
+
+def correct(contrasts: Sequence[Contrast]) -> PlannedComparisons:
+    """Correct the p of comparisons that were planned together, by Holm, Bonferroni and Benjamini and Hochberg."""
+    p = np.array([contrast.p for contrast in contrasts])
+    tested = int((~np.isnan(p)).sum())
+    corrected = zip(contrasts, holm(p), bonferroni(p), benjamini_hochberg(p), strict=True)
+    return PlannedComparisons(
+        tuple(replace(c, holm=float(h), bonferroni=float(b), fdr=float(f), family=tested) for c, h, b, f in corrected)
+    )
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What was found in a table.
+
+    Parameters
+    ----------
+    analysed : FittedDesign
+        The analysis of variance or mixed model, which comparisons are contrasts of.
+    comparisons : PlannedComparisons
+        Each level against the baseline of its factor.
+    equivalences : tuple of Equivalence
+        The same comparisons against the margin; empty where none was given.
+    ranks : Ranks or None
+        Where there is one factor of three or more levels, measured in the same units.
+    """
+
+    analysed: FittedDesign
+    comparisons: PlannedComparisons
+    equivalences: tuple[Equivalence, ...]
+    ranks: Ranks | None
+
+    @property
+    def variance(self) -> Factorial | None:
+        """Analysis of variance; None where a mixed model stands in."""
+        return self.analysed.variance
+
+    @property
+    def mixed(self) -> MixedModel | None:
+        """Mixed model; None where every unit was measured in every cell, or each in one."""
+        return self.analysed.mixed
+
+    @property
+    def lines(self) -> list[str]:
+        """Say all of it, the answer first."""
+        whole = self.variance or self.mixed
+        effects = self.variance.effects if self.variance else self.mixed.terms if self.mixed else ()
+        parts = [whole.sentence] if whole else []
+        parts += [effect.sentence for effect in effects]
+        told = failed(whole.checks) if whole else []
+        for found in (*self.comparisons.contrasts, *self.equivalences):
+            fresh = [said for said in failed(found.checks) if said not in told]
+            parts.append(" ".join([found.answer, *fresh, *found.beside]))
+        return parts + ([self.ranks.sentence] if self.ranks else []) + _power(self.comparisons.contrasts[0])
+
+    def save(self, folder: Path) -> None:
+        """Write every table as CSV and every figure as SVG into a folder."""
+        from evenface.statistics import drawing
+
+        contrasts, unit = self.comparisons.contrasts, self.comparisons.contrasts[0].unit
+        tables = {"comparisons": self.comparisons.frame()}
+        figures = {"differences": drawing.differences(contrasts), "effects": drawing.effect_sizes(contrasts)}
+        if self.variance:
+            tables["variance"] = self.variance.frame()
+        if self.mixed:
+            tables["mixed-model"] = self.mixed.frame()
+        if self.equivalences:
+            tables["equivalence"] = pd.DataFrame([_row(result) for result in self.equivalences])
+            figures["equivalence"] = drawing.equivalence(self.equivalences)
+        if self.ranks:
+            tables["ranks"] = self.ranks.frame()
+            figures["ranks"] = drawing.critical_difference(self.ranks)
+        if (
+            contrasts[0].effects[0].kind == "d_z"
+            and contrasts[0].count == contrasts[0].units
+            and not contrasts[0].overlap
+        ):
+            figures["power"] = drawing.power_curves(count=contrasts[0].units, unit=unit)
+        for name, table in tables.items():
+            with atomic_write(folder / f"{name}.csv") as temporary:
+                csv_safe(table).to_csv(temporary, index=False)
+        for name, figure in figures.items():
+            save(figure, folder / f"{name}.svg")
+
+
+def analyse(
+    source: Path | pd.DataFrame,
+    value: str,
+    factors: Sequence[str],
+    unit: str | Sequence[str],
+    *,
+    margin: float | None = None,
+    kind: Model | None = None,
+    baselines: Mapping[str, str] | None = None,
+    higher_is_better: bool | None = None,
+    overlap: float | None = None,
+) -> Analysis:
+    """Analyse a tidy table as a whole.
+
+    Parameters
+    ----------
+    source : Path or DataFrame
+        CSV, TSV or Parquet, a row for each value.
+    value, factors, unit
+        As in :func:`~evenface.statistics.designs.design_table`.
+    margin : float, optional
+        Half-width of the zone of equivalence.
+    kind : {"between", "within", "mixed"}, optional
+        As in :func:`~evenface.statistics.analysis.fit_design`.
+    baselines : mapping of str to str, optional
+        Factor to the level that others are compared with; by default the one that the table names first.
+    higher_is_better : bool, optional
+        Direction of ``value``; by default as known of a metric of that name.
+    overlap : float, optional
+        n_test / n_train where units are folds of a cross-validation, see
+        :func:`~evenface.statistics.t_tests.resampled_t_test`; 0 for units that share no training data. By default
+        1 / (k - 1) where a column of the unit is called ``fold`` and has k values, else 0.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, lacks a column, the direction of the metric is not known, or the table does not
+        allow an analysis.
+    """
+    if not factors:
+        raise InputError("there is no factor to compare by", "Name the columns of the conditions.")
+    table = source if isinstance(source, pd.DataFrame) else load(source)
+    given = design_table(table, value, factors, unit)
+    higher = direction_of(value, higher_is_better)
+    bases = {name: levels[0] for name, levels in given.factors.items()} | dict(baselines or {})
+    for name, base in bases.items():
+        given.code(name, base)  # says what is wrong with it
+    plan = [(name, level, bases[name]) for name, levels in given.factors.items() for level in levels]
+    plan = [(name, level, base) for name, level, base in plan if level != base]
+    if not plan:
+        raise InputError(f"no factor of {', '.join(factors)} has more than one level", "There is nothing to compare.")
+    shared = _overlap(table, unit) if overlap is None else overlap
+    found = fit_design(given, kind, shared if given.repeated else 0.0)
+    compared = correct([replace(found.compare(*three), higher_is_better=higher) for three in plan])
+    whole = given.whole()
+    single = len(factors) == 1 and len(plan) + 1 >= LEAST and whole.complete and whole.count > 1 and given.repeated
+    return Analysis(
+        found,
+        compared,
+        tuple(found.equivalence(contrast, margin) for contrast in compared.contrasts) if margin is not None else (),
+        friedman(table, value, factors[0], unit, higher_is_better=higher) if single else None,
+    )
+
+
+def _overlap(table: pd.DataFrame, unit: str | Sequence[str]) -> float:
+    """Return n_test / n_train of k-fold cross-validation where a column of the unit is called fold."""
+    names = [unit] if isinstance(unit, str) else unit
+    folds = max(
+        (table[name].dropna().astype(str).str.strip().nunique() for name in names if name.lower() == FOLD), default=0
+    )
+    return fold_overlap(folds) if folds > 1 else 0.0
+
+
+def load(path: Path) -> pd.DataFrame:
+    """Load a table of CSV, TSV or Parquet; cells of text files stay text, so that the levels 1, 1.0 and 01 differ.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, or it is none of these.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    if path.suffix.lower() != ".parquet":
+        return read_table(path)
+    try:
+        return pd.read_parquet(path)
+    except (ValueError, OSError) as error:
+        raise InputError(f"{path}: cannot be read as Parquet ({error})") from None
+
+
+def _power(first: Contrast) -> list[str]:
+    """Say what so many units can show, where a t test of pairs or groups is near the one that was made."""
+    kind = first.effects[0].kind
+    if kind == "d_total":
+        return []
+    paired = kind == "d_z"
+    count = first.units if paired else first.units // 2
+    return [smallest_effect(max(count, 2), paired=paired, unit=first.unit, overlap=first.overlap).sentence]
+
+
+def _row(result: Equivalence) -> dict[str, object]:
+    """Lay out an equivalence test for a table, every digit."""
+    names = ("metric", "factor", "level", "baseline", "low", "high", "alpha", "p_low", "p_high", "p", "equivalent")
+    found = {name: getattr(result, name) for name in (*names, "equivalent_wide", "changes", "unit", "units", "count")}
+    for name, estimate in (("test", result.interval), ("wide", result.wide)):
+        found |= {f"{name} low": estimate.low, f"{name} high": estimate.high}
+    return {"difference": result.interval.value, **found}
