@@ -131,7 +131,7 @@ def test_after_an_error_of_its_own_the_worker_is_a_fresh_one(tmp_path, monkeypat
     def answered(error):
         monkeypatch.setattr(worker, "_model", lambda *_, **__: (_ for _ in ()).throw(error))
         entry = Entry("0", "run", tmp_path, "a")
-        return worker._answer(Asked(entry, tmp_path / "a.png"), Limits(), lambda share: None)["spoiled"]
+        return worker.answer(Asked(entry, tmp_path / "a.png"), Limits(), lambda share: None)["spoiled"]
 
     assert answered(MemoryError())
     assert answered(RuntimeError())

@@ -115,14 +115,14 @@ def test_the_page_runs_no_code_unless_it_was_started_so(foreign, trusted):
     from evenface.app.catalogue import Entry
     from evenface.app.judging import Asked
     from evenface.app.limits import Limits
-    from evenface.app.worker import _answer, _model
+    from evenface.app.worker import _model, answer
 
     _model.cache_clear()
     Path("a.png").write_bytes(picture())
     entry = Entry("0" * 16, "run", foreign, "theirs")
     limits = Limits(trust_plugins=trusted)
-    compared = _answer((entry, entry), limits, lambda share: None)
-    judged = _answer(Asked(entry, Path("a.png"), {}), limits, lambda share: None)
+    compared = answer((entry, entry), limits, lambda share: None)
+    judged = answer(Asked(entry, Path("a.png"), {}), limits, lambda share: None)
     assert Path("mark").exists() == trusted
     assert ("done" in judged) == trusted
     if not trusted:

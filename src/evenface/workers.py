@@ -52,6 +52,11 @@ class WorkerDiedError(Exception):
         return self.code == -signal.SIGKILL
 
 
+def available_cores() -> int:
+    """Return the number of processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def thread_environment(threads: int) -> dict[str, str]:
     """Return environment variables that let numerical libraries use so many threads, or as many as the user chose.
 
@@ -75,8 +80,8 @@ class WorkerPool:
         Number of processes, >= 1; each starts when it is first needed.
     name : str
         Shown in the list of processes and in messages.
-    threads : int, default=1
-        Threads of numerical libraries in each process.
+    threads : int or None, default=1
+        Threads of numerical libraries in each process, None for their own default.
     environment : sequence of mapping, optional
         Further environment variables, assigned to the processes in turn.
     initializer, finalizer : callable, optional
@@ -93,7 +98,7 @@ class WorkerPool:
         count: int,
         *,
         name: str,
-        threads: int = 1,
+        threads: int | None = 1,
         environment: Sequence[Mapping[str, str]] = (),
         initializer: Callable[[], object] | None = None,
         finalizer: Callable[[], object] | None = None,
@@ -103,10 +108,9 @@ class WorkerPool:
         self.count, self.name, self.grace, self.log = count, name, grace, log
         self.settings = pickle.dumps((initializer, finalizer, grace))
         self.closed, self.lock, self._alone = False, threading.Lock(), threading.Lock()
+        common = {} if threads is None else thread_environment(threads)
         each = environment or ({},)
-        self._workers = [
-            _Worker(self, {**thread_environment(threads), **each[number % len(each)]}) for number in range(count)
-        ]
+        self._workers = [_Worker(self, {**common, **each[number % len(each)]}) for number in range(count)]
         self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
         for worker in self._workers:
             self._idle.put(worker)
@@ -116,24 +120,32 @@ class WorkerPool:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         """End all processes, gently within ``grace``; a second Ctrl-C kills them."""
         with self.lock:
             self.closed = True
         running = [(worker.process, worker.tasks) for worker in self._workers if worker.process is not None]
         try:
             if self.grace:
-                for _process, tasks in running:
+                for _, tasks in running:
                     tasks.close()
                 end = time.monotonic() + self.grace
-                for process, _tasks in running:
+                for process, _ in running:
                     with contextlib.suppress(subprocess.TimeoutExpired):
                         process.wait(max(0.1, end - time.monotonic()))
         finally:
-            for process, _tasks in running:
+            for process, _ in running:
                 process.kill()
             self._threads.shutdown(wait=True, cancel_futures=True)
             for worker in self._workers:
                 worker.end()
+
+    def start(self) -> None:
+        """Start all processes before the first task needs them, without waiting for them."""
+        for worker in self._workers:
+            worker.start()
 
     def call(
         self,
@@ -237,22 +249,25 @@ class _Worker:
     def __init__(self, pool: WorkerPool, environment: Mapping[str, str]) -> None:
         self.pool, self.environment = pool, environment
         self.process: subprocess.Popen[bytes] | None = None
+        self.ready = False
 
     def run(self, task: bytes, progress: Callable[[Any], None] | None, stop: Callable[[], bool] | None) -> Any:
         """Send a task and wait for what it returned or raised."""
-        if self.process is None or self.process.poll() is not None:
-            self._start()
+        self.start()
         try:
             with contextlib.suppress(OSError):  # a process that died in between shows when its answer is read
                 self.tasks.send_bytes(task)
             while True:
                 kind, value = self._receive(stop)
-                if kind != "progress":
+                if kind in ("result", "error"):
                     break
-                if progress is not None:
+                self.ready = True
+                if kind == "progress" and progress is not None:
                     progress(value)
-        except BaseException:  # Ctrl-C too: its late answer must not be taken for that of the next task
+        except BaseException as error:  # Ctrl-C too: its late answer must not be taken for that of the next task
             self.end()
+            if isinstance(error, WorkerDiedError) and error.code is not None and not self.ready:
+                raise self._not_started() from error
             raise
         if kind == "error":
             raise value
@@ -270,8 +285,12 @@ class _Worker:
             raise WorkerDiedError(None)
         return message
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Start the process if there is none, without waiting until it is ready."""
+        if self.process is not None and self.process.poll() is None:
+            return
         self.end()
+        self.ready = False
         theirs, self.tasks = Pipe(duplex=False)
         self.answers, answers = Pipe(duplex=False)
         paths = os.pathsep.join(path for path in sys.path if path)
@@ -292,12 +311,8 @@ class _Worker:
                 )
             except OSError as error:
                 raise self._not_started() from error
-        try:
+        with contextlib.suppress(OSError):
             self.tasks.send_bytes(self.pool.settings)
-            self._receive(None)
-        except (OSError, WorkerDiedError) as error:
-            self.end()
-            raise self._not_started() from error
 
     def _not_started(self) -> InputError:
         return InputError(f"{self.pool.name}: a worker process did not start", "Free memory, and call again.")

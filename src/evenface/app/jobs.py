@@ -4,7 +4,6 @@ import contextlib
 import queue
 import secrets
 import shutil
-import signal
 import tempfile
 import threading
 import time
@@ -16,8 +15,9 @@ from typing import Any, Literal
 from evenface.app.limits import Limits
 from evenface.app.shapes import Job as Shown
 from evenface.app.telling import problem
-from evenface.app.worker import EndedError, Task, Worker
+from evenface.app.worker import Task, answer, job_pool
 from evenface.errors import InputError
+from evenface.workers import MEMORY, WorkerDiedError
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 
@@ -68,7 +68,7 @@ class Jobs:
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.folder = Path(tempfile.mkdtemp(prefix="evenface-"))
-        self._worker = Worker(limits, self.folder)
+        self._pool = job_pool(limits, self.folder)
         self._waiting: queue.Queue[Job | None] = queue.Queue(limits.waiting)
         self._jobs: dict[str, Job] = {}
         self._lock, self._stopped = threading.Lock(), threading.Event()
@@ -143,13 +143,12 @@ class Jobs:
         with contextlib.suppress(queue.Full):  # else the thread wakes by what it takes
             self._waiting.put_nowait(None)
         self._thread.join(10)
-        self._worker.end()
+        self._pool.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _run(self) -> None:
-        if hasattr(signal, "pthread_sigmask"):  # Ctrl-C is not for the process that is started from here
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        self._worker.start()
+        with contextlib.suppress(InputError):
+            self._pool.start()
         while not self._stopped.is_set():
             job = self._waiting.get()
             with self._lock:
@@ -168,38 +167,31 @@ class Jobs:
             job.share = share
 
         try:
-            answer = self._asked(job, stopped, step)
-            if "failed" in answer:
-                job.error = answer["failed"]
+            answered = self._pool.call(answer, job.task, self.limits, progress=step, stop=stopped, tries=2)
+            if answered.get("spoiled"):
+                self._pool.end_idle()
+            if "failed" in answered:
+                job.error = answered["failed"]
                 self._end(job, "failed")
                 return
             if job.keep is not None and job.folder is not None:
-                job.keep(job.folder, answer["done"])
-            job.result = answer["done"]
+                job.keep(job.folder, answered["done"])
+            job.result = answered["done"]
             self._end(job, "done")
-        except EndedError as error:
-            self._give_up(job, error.code)
+        except WorkerDiedError as error:
+            self._give_up(job, error)
         except Exception as error:  # the queue goes on whatever happens
             job.error = problem(error)
             self._end(job, "failed")
 
-    def _asked(self, job: Job, stopped: Callable[[], bool], step: Callable[[float], None]) -> dict[str, Any]:
-        """Have a job done; once more, in a fresh process, where its process died by itself."""
-        try:
-            return self._worker.ask(job.task, stopped, step)
-        except EndedError:
-            if stopped() or self._stopped.is_set():
-                raise
-            return self._worker.ask(job.task, stopped, step)
-
-    def _give_up(self, job: Job, code: int | None) -> None:
+    def _give_up(self, job: Job, error: WorkerDiedError) -> None:
         if job.cancelled:
             self._end(job, "cancelled")
             return
         if time.monotonic() - job.begun > self.limits.timeout:
             what, do = f"This took more than {self.limits.timeout:g} seconds", "Give something shorter or smaller."
-        elif code == -9:  # SIGKILL, as a system that is out of memory sends it
-            what, do = "The process of jobs was killed: most likely the memory was used up", "Give something smaller."
+        elif error.killed:
+            what, do = f"The process of jobs was killed: {MEMORY}", "Give something smaller."
         elif job.kind == "prediction":
             what, do = "A decoder broke down on this file", "Give another one."
         else:

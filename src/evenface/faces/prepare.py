@@ -27,6 +27,7 @@ from evenface.faces.worker import WORKERS, Answer, ReaderPool, Sample
 from evenface.files import atomic_write, digest, disk_error, exclusive
 from evenface.filetypes import PICTURES
 from evenface.progress import progress
+from evenface.workers import available_cores
 
 HASH_CHUNK = 512
 CHUNK_BYTES = 2 << 20
@@ -172,7 +173,7 @@ def _count(workers: int | None, samples: int, target: Target) -> int:
     crop = target.crop
     if samples <= HASH_CHUNK and crop is None and not target.one_by_one:
         return 0
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = available_cores()
     if target.one_by_one:
         return min(cores, samples)
     return cores if crop is None else min(cores, 1 + samples // DETECTOR_START)

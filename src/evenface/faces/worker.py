@@ -82,7 +82,7 @@ class ReaderPool:
 
     def __exit__(self, *_: object) -> None:
         """Stop at once: what the processes still do is worth nothing any more."""
-        self._pool.__exit__()
+        self._pool.close()
 
     def hashes(self, chunks: Sequence[list[str]]) -> Iterator[list[str]]:
         """Digest the files of each chunk, in order."""
