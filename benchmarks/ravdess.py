@@ -19,11 +19,12 @@ from sklearn.linear_model import LogisticRegression
 
 from benchmarks.common import Figure, Result, parser, report
 from evenface import assembly
+from evenface.assembly import TrainingData
 from evenface.data.protocol import Split
 from evenface.evaluation.metrics import confusion_matrix, macro_f1
 from evenface.evaluation.scores import shares
 from evenface.faces.store import Store
-from evenface.fitting.members import names_of, plan_one
+from evenface.fitting.sequences import network_specs
 from evenface.recipes import Recipe, load_recipe
 from evenface.training.stacked import StackedTrainer
 
@@ -57,7 +58,8 @@ def predicted(recipe: Recipe, store: Store, left_out: Sequence[Sequence[str]], s
         rows = np.flatnonzero(~np.isin(actors, out))
         own = recipe.model_copy(update={"seed": seed})
         split = Split(rows, rows[:0], rows[:0], ())
-        members += [plan_one(name, own, store, split).member for name in names_of(recipe, store)]
+        data = TrainingData(store, split, store.sequences.shape[1], split.validation)
+        members += [network.member for network in network_specs(own, data)]
     together = StackedTrainer(members, np.asarray(store.sequences), quiet=True)
     together.fit()
     said = np.asarray(together.predict(np.arange(len(store)), "last"))

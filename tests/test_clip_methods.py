@@ -47,7 +47,7 @@ def test_methods_on_maps_say_that_they_cannot_take_clips(name):
     with pytest.raises(InputError, match=f"method '{name}' looks at the maps of single pictures"):
         learner.build_method(recipe, COUNTS, frames=4)
     with pytest.raises(InputError, match="would pass over"):
-        learner.check_parts(
+        learner.check_recipe(
             load_recipe(recipe.model_dump(), {"network.temporal.kind": "lstm", "network.temporal.over": "spatial"})
         )
 

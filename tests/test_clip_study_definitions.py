@@ -9,7 +9,7 @@ import pytest
 
 from evenface.data.sources import SOURCES
 from evenface.faces.taking import Taking, stride
-from evenface.learner import check_parts
+from evenface.learner import check_recipe
 from evenface.recipes import load_recipe
 from evenface.studies import load_study, shipped_studies
 from evenface.studies.plan import Choice, make_plan
@@ -173,7 +173,7 @@ def test_every_network_can_be_built():
                 network = run.recipe.network
                 found.setdefault((network.name, network.head, network.temporal.kind, network.temporal.over), run.recipe)
     for recipe in found.values():
-        check_parts(load_recipe(recipe.model_dump(), {"network.weights": "random"}))
+        check_recipe(load_recipe(recipe.model_dump(), {"network.weights": "random"}))
 
 
 def printed_rows(name):

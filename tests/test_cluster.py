@@ -70,15 +70,15 @@ def test_groups_are_bounded_and_stay_the_same_when_a_study_goes_on():
 def test_one_run_that_fails_does_not_lose_those_that_train_with_it(monkeypatch, tmp_path):
     trained = []
 
-    def fit_together(runs, *, report, searches):
+    def fit_sequences(runs, *, report, searches):
         assert searches == tmp_path / "search.sqlite"
         report(0.5)
         if any(recipe.seed == 5 for _, recipe in runs):
             raise InputError("the fifth is bad")
         trained.extend((recipe.seed, len(runs)) for _, recipe in runs)
 
-    monkeypatch.setattr(sequences, "fit_together", fit_together)
-    monkeypatch.setattr(worker.learner, "check_parts", lambda recipe: None)
+    monkeypatch.setattr(sequences, "fit_sequences", fit_sequences)
+    monkeypatch.setattr(worker.learner, "check_recipe", lambda recipe: None)
     request = [
         {
             "recipe": {**SEQUENCES, "seed": seed},

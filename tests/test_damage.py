@@ -270,7 +270,7 @@ def test_a_large_array_is_looked_at_in_a_few_places_when_opened_and_whole_before
     monkeypatch.undo()
     store, looked = Store.open(whole / "store"), []
     monkeypatch.setattr(Store, "verify", lambda self: looked.append(self.path))
-    assembly.divide(Run(whole / "run").recipe, store)
+    assembly.split_store(Run(whole / "run").recipe, store)
     assert looked == [whole / "store"]
 
 

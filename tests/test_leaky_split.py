@@ -2,7 +2,7 @@
 
 import pytest
 
-from evenface.learner import check_parts
+from evenface.learner import check_recipe
 from evenface.studies import load_study
 from evenface.studies.plan import Choice, make_plan
 
@@ -22,7 +22,7 @@ def test_nothing_differs_but_what_stays_together(on, size):
         for recipe in recipes
     }
     assert len(alike) == 1
-    check_parts(recipes[0])
+    check_recipe(recipes[0])
     data = recipes[0].data
     assert (data.clips.take, data.clips.frames) == ("windows", 1)
     assert on == "pemf" or data.options["identity"] is True

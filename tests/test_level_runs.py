@@ -86,7 +86,7 @@ def test_validation_and_other_methods_still_need_what_they_need(archive):
 
 def checked(what):
     store = assembly.prepare_store(what)
-    assembly.check_training(what, store, assembly.divide(what, store))
+    assembly.check_training(what, store, assembly.split_store(what, store))
 
 
 def test_imbalance_by_a_factor_leaves_absent_levels_alone(archive):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from evenface.evaluation.tables import Table
-from evenface.learner import build_method, check_parts
+from evenface.learner import build_method, check_recipe
 from evenface.losses.one_vs_rest import binary_loss_specs
 from evenface.studies import load_study, shipped_studies
 from evenface.studies.groups import grouped
@@ -84,7 +84,7 @@ def test_intensity_is_crossed_with_the_loss_and_nothing_else_differs():
         assert run.recipe.data.options["intensity"] == intensity
         assert run.recipe.loss.name == {"adaptive": "adaptive", "standard": "cross-entropy"}[loss]
         assert run.recipe.protocol.kind == "leave-one-out"
-    check_parts(quick.runs[0].recipe)
+    check_recipe(quick.runs[0].recipe)
 
 
 def test_the_adaptive_loss_on_fer2013_is_focal_for_the_rarest_class():
@@ -111,7 +111,7 @@ def test_cells_are_those_of_the_factors_and_every_run_can_be(name):
             assert recipe.protocol.validation > 0
             assert recipe.protocol.cohorts == (COHORTS.get(name, 36) if on == "synthetic" else 1)
             assert (recipe.augment.added, on) != (True, "ravdess")  # action units have no mirror
-            check_parts(recipe)
+            check_recipe(recipe)
 
 
 @names

@@ -217,7 +217,7 @@ WRONG = {
 def test_what_cannot_be_searched_is_refused_by_name(name):
     over, said = WRONG[name]
     with pytest.raises(InputError, match=said.replace("\n", "(?s:.)")):
-        learner.check_parts(recipe(**{"search.over": over, "loss.name": "focal"}))
+        learner.check_recipe(recipe(**{"search.over": over, "loss.name": "focal"}))
 
 
 @pytest.mark.parametrize(
@@ -230,13 +230,13 @@ def test_what_cannot_be_searched_is_refused_by_name(name):
 )
 def test_a_search_that_cannot_be_is_refused(overrides, said):
     with pytest.raises(InputError, match=said):
-        learner.check_parts(recipe(**overrides))
+        learner.check_recipe(recipe(**overrides))
 
 
 def test_without_optuna_it_is_said_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(InputError, match=r"evenface\[search\]"):
-        learner.check_parts(recipe())
+        learner.check_recipe(recipe())
 
 
 def test_without_validation_data_nothing_is_searched(tmp_path):

@@ -11,9 +11,8 @@ from safetensors.torch import load_file
 import evenface as ef
 from evenface import learner
 from evenface.errors import InputError
-from evenface.fitting import fit_together
-from evenface.fitting.searching import searched
-from evenface.fitting.sequences import _job
+from evenface.fitting import fit_sequences
+from evenface.fitting.sequences import begin, search_settings, sequence_run
 from evenface.recipes import load_recipe
 from evenface.runs import Run
 from evenface.training.stacked import StackedTrainer
@@ -52,8 +51,8 @@ def recipe(root, **changes):
 
 def trained(settings, folder, **more):
     run = Run.create(folder, settings, resume=True)
-    learner.check_parts(settings)
-    fit_together([(run, settings)], **more)
+    learner.check_recipe(settings)
+    fit_sequences([(run, settings)], **more)
     return Run(folder)
 
 
@@ -89,8 +88,8 @@ def test_each_class_gets_the_sizes_of_its_best_trial_and_the_folder_says_so(whol
 def jobs_of(root, folder, **changes):
     settings = recipe(root, **{"search.trials": 3, **changes})
     run = Run.create(folder, settings, resume=True)
-    job = _job(run, settings, {})
-    job.begin(1)
+    job = sequence_run(run, settings, {})
+    begin(job, 1)
     return job
 
 
@@ -98,15 +97,15 @@ def test_test_data_change_nothing_and_validation_data_do(root, tmp_path):
     found = {}
     for side in ("none", "test", "validation"):
         job = jobs_of(root, tmp_path / side)
-        sequences = np.array(job.store.sequences)
+        sequences = np.array(job.data.store.sequences)
         if side != "none":
-            sequences[getattr(job.split, side)] = np.nan if side == "test" else 0
+            sequences[getattr(job.data.split, side)] = np.nan if side == "test" else 0
 
         def start(members, sequences=sequences):
             return StackedTrainer(members, sequences, quiet=True, diverged="end")
 
-        [after] = searched([job], start)
-        found[side] = {name: one.table.drop(columns="state") for name, one in after.found.items()}
+        [after] = search_settings([job], start)
+        found[side] = {name: one.table.drop(columns="state") for name, one in after.searched.items()}
     for name in CLASSES:
         pd.testing.assert_frame_equal(found["test"][name], found["none"][name])
         assert not found["validation"][name].equals(found["none"][name])
@@ -123,9 +122,9 @@ def test_a_trial_that_diverges_is_passed_over(root, tmp_path):
         )
         return made[-1]
 
-    sequences = np.array(job.store.sequences)
-    [after] = searched([job], start)
-    one = after.found["all"]
+    sequences = np.array(job.data.store.sequences)
+    [after] = search_settings([job], start)
+    one = after.searched["all"]
     assert list(one.table["state"])[1] == "diverged"
     assert one.trial != 1
     assert np.isfinite(one.figure)
@@ -156,7 +155,7 @@ def test_runs_of_other_seeds_share_the_search_in_one_file(root, tmp_path):
     runs = [recipe(root, seed=seed, **{"search.trials": 3}) for seed in (0, 1)]
     pairs = [(Run.create(tmp_path / str(one.seed), one, resume=False), one) for one in runs]
     told = []
-    fit_together(pairs, searches=tmp_path / "search.sqlite", report=told.append)
+    fit_sequences(pairs, searches=tmp_path / "search.sqlite", report=told.append)
     facts = [json.loads((tmp_path / name / "run.json").read_text()) for name in ("0", "1")]
     assert facts[0]["search"] == facts[1]["search"]
     assert facts[0]["networks"]["joy"]["seed"] != facts[1]["networks"]["joy"]["seed"]

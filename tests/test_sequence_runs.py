@@ -17,8 +17,8 @@ from evenface import learner, workflows
 from evenface.errors import InputError
 from evenface.evaluation.named import measured
 from evenface.faces.store import Store
-from evenface.fitting import fit_together
-from evenface.fitting.sequences import Group
+from evenface.fitting import fit_sequences
+from evenface.fitting.sequences import StackedRuns
 from evenface.recipes import load_recipe
 from evenface.runs import Run
 from evenface.training.inference import score_sequences
@@ -69,8 +69,8 @@ def whole(root, tmp_path_factory):
 
 def trained(settings, folder):
     run = Run.create(folder, settings, resume=True)
-    learner.check_parts(settings)
-    fit_together([(run, settings)])
+    learner.check_recipe(settings)
+    fit_sequences([(run, settings)])
     return Run(folder)
 
 
@@ -128,14 +128,14 @@ def test_one_network_of_all_classes_has_no_detectors(root, tmp_path):
 
 def killed(settings, folder, calls):
     """Train, and be killed when the state has been kept so many times."""
-    keep, done = Group._keep, iter(range(1, 99))
+    keep, done = StackedRuns._save_checkpoints, iter(range(1, 99))
 
     def deadly(self):
         keep(self)
         if next(done) == calls:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    Group._keep = deadly
+    StackedRuns._save_checkpoints = deadly
     trained(settings, folder)
 
 
@@ -165,7 +165,7 @@ def test_a_run_that_was_stopped_goes_on_and_an_ended_one_is_left_alone(whole, ro
     run = trained(settings, tmp_path / "run")
     same(whole, run)
     before = (run.folder / "log.txt").read_text()
-    fit_together([(run, settings)])
+    fit_sequences([(run, settings)])
     assert (run.folder / "log.txt").read_text() == before
 
 
@@ -178,17 +178,17 @@ def test_runs_trained_as_one_are_as_if_each_were_alone_and_may_change_company(wh
     settings, said = [recipe(root, **DETECTORS), *others], []
     runs = [Run.create(tmp_path / f"run-{place}", one, resume=True) for place, one in enumerate(settings)]
     with monkeypatch.context() as patch:
-        keep = Group._keep
-        patch.setattr(Group, "_keep", lambda self: (keep(self), os.kill(os.getpid(), signal.SIGINT)))
+        keep = StackedRuns._save_checkpoints
+        patch.setattr(StackedRuns, "_save_checkpoints", lambda self: (keep(self), os.kill(os.getpid(), signal.SIGINT)))
         patch.setattr(StackedTrainer, "share", 0.5)
         short = [
             one.model_copy(update={"training": one.training.model_copy(update={"checkpoint_minutes": 1e-9})})
             for one in settings
         ]
         with pytest.raises(KeyboardInterrupt):
-            fit_together(list(zip(runs, short, strict=True)))
-    fit_together(list(zip(runs[:2], settings[:2], strict=True)))
-    fit_together(list(zip(runs, settings, strict=True)), report=said.append)
+            fit_sequences(list(zip(runs, short, strict=True)))
+    fit_sequences(list(zip(runs[:2], settings[:2], strict=True)))
+    fit_sequences(list(zip(runs, settings, strict=True)), report=said.append)
     assert said[-1] == 1
     assert said == sorted(said)
     for place, one in enumerate(settings):
@@ -203,7 +203,7 @@ def test_a_run_that_cannot_be_used_is_refused_before_any_folder_is_written(root,
     good, bad = recipe(root), recipe(root, **{"protocol.cohorts": 99})
     pairs = [(Run(tmp_path / "good"), good), (Run(tmp_path / "bad"), bad)]
     with pytest.raises(InputError, match="99 cohorts"):
-        fit_together(pairs)
+        fit_sequences(pairs)
     assert not any(tmp_path.iterdir())
 
 

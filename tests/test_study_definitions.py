@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evenface.learner import build_method, check_parts
+from evenface.learner import build_method, check_recipe
 from evenface.recipes import load_recipe
 from evenface.studies import load_study, shipped_studies
 from evenface.studies.plan import Choice, make_plan
@@ -176,7 +176,7 @@ def test_every_method_is_built_with_the_classes_of_its_data():
 def test_every_network_takes_its_size():
     plain = {"method": {"name": "erm"}, "loss": {"name": "cross-entropy"}}
     for recipe in parts()[1].values():
-        check_parts(load_recipe(recipe.model_dump(), plain))
+        check_recipe(load_recipe(recipe.model_dump(), plain))
 
 
 @names

@@ -1,5 +1,6 @@
-"""From a recipe to its data: manifest, store and split; and from probabilities to predictions."""
+"""The data pipeline of a recipe: manifest, store and split; and predictions as a table of samples."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,43 @@ MADE = ("synthetic", "synthetic-clips")
 """Sources that make their data."""
 
 
+@dataclass(frozen=True)
+class TrainingData:
+    """Prepared samples of a run, their split, the frames the network sees of each, and rows that select the weights."""
+
+    store: Store
+    split: Split
+    frames: int
+    validation: np.ndarray
+
+    @property
+    def manifest(self) -> Manifest:
+        """A row per prepared sample."""
+        return self.store.manifest
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Training samples of each class, (C,)."""
+        return self.manifest.counts(self.split.train)
+
+
+def load_training_data(recipe: Recipe, *, manifest: Manifest | None = None, store: Store | None = None) -> TrainingData:
+    """Prepare and split the data of a recipe; of its manifest or store where those are read already.
+
+    Raises
+    ------
+    InputError
+        If the data cannot be read, do not suit the network, or cannot be trained on.
+    """
+    store = store or prepare_store(recipe, manifest)
+    frames = seen_frames(recipe, store)
+    split = split_store(recipe, store)
+    check_training(recipe, store, split)
+    return TrainingData(store, split, frames, selection_rows(recipe, split))
+
+
 def read_manifest(recipe: Recipe) -> Manifest:
-    """Ask the recipe's source what there is.
+    """Read the samples of a recipe's source.
 
     Raises
     ------
@@ -61,39 +97,44 @@ def _root(recipe: Recipe) -> Path:
     return user_path(recipe.data.root)
 
 
-def prepare_store(recipe: Recipe, sheets: Path | None = None) -> Store:
-    """Read and prepare the recipe's faces, or find them prepared.
-
-    Parameters
-    ----------
-    recipe : Recipe
-        Says which, and how.
-    sheets : Path, optional
-        Folder for contact sheets of clips, which are written first.
+def prepare_store(recipe: Recipe, manifest: Manifest | None = None) -> Store:
+    """Prepare the samples of a recipe, or open the store where they are prepared already.
 
     Raises
     ------
     InputError
         If the face detector is unknown or not installed, or the data cannot be read.
     """
+    manifest = manifest or read_manifest(recipe)
+    return prepare(manifest, cache_folder() / "stores", **_settings(recipe, manifest))
+
+
+def write_contact_sheets(recipe: Recipe, manifest: Manifest, folder: Path) -> None:
+    """Write contact sheets of clips as they will be prepared: frames sampled, faces detected, crops; at most 40."""
+    from evenface.faces.sheets import write_sheets
+
+    write_sheets(manifest, target_of(manifest, **_settings(recipe, manifest)), folder)
+
+
+def _settings(recipe: Recipe, manifest: Manifest) -> dict[str, Any]:
+    """Return the arguments of :func:`~evenface.faces.prepare.prepare`."""
     data = recipe.data
-    manifest = read_manifest(recipe)
     numbers = data.sequences.of == "mesh" or manifest.content == "sequences"
     crop = None
     if data.faces.crop == "face" or data.sequences.of == "mesh":
         crop = Crop(**data.faces.model_dump(exclude={"crop"}))
-    how: dict[str, Any] = {"size": data.size, "channels": data.channels, "crop": crop}
-    how |= {"squeeze": data.faces.crop == "squeeze", "clips": taking_of(recipe)}
-    how |= {"sequences": sequencing_of(recipe) if numbers else None}
-    if sheets is not None:
-        from evenface.faces.sheets import write_sheets
-
-        write_sheets(manifest, target_of(manifest, **how), sheets)
-    return prepare(manifest, cache_folder() / "stores", **how)
+    return {
+        "size": data.size,
+        "channels": data.channels,
+        "crop": crop,
+        "squeeze": data.faces.crop == "squeeze",
+        "clips": taking_of(recipe),
+        "sequences": sequencing_of(recipe) if numbers else None,
+    }
 
 
 def taking_of(recipe: Recipe) -> Taking:
-    """Give how a recipe takes frames from clips: as many as are stored."""
+    """Return how a recipe samples the frames of clips that are stored."""
     settings = recipe.data.clips
     return Taking(
         frames=settings.keep or settings.frames,
@@ -105,18 +146,18 @@ def taking_of(recipe: Recipe) -> Taking:
 
 
 def sequencing_of(recipe: Recipe) -> Sequencing:
-    """Give how a recipe makes sequences of numbers."""
+    """Return how a recipe makes landmark sequences."""
     settings = recipe.data.sequences.model_dump(exclude={"of"})
     return Sequencing(**settings, lost=recipe.data.clips.lost, lost_share=recipe.data.clips.lost_share)
 
 
-def divide(recipe: Recipe, store: Store) -> Split:
-    """Split the prepared faces by the recipe's protocol.
+def split_store(recipe: Recipe, store: Store) -> Split:
+    """Split the prepared samples by the recipe's protocol.
 
     Raises
     ------
     InputError
-        If the data cannot be divided so, or a class has nobody to train on.
+        If the data cannot be split so, or a class has no training sample.
     """
     protocol = recipe.protocol
     store.verify()
@@ -124,12 +165,12 @@ def divide(recipe: Recipe, store: Store) -> Split:
     if protocol.copies != "keep":
         from evenface.data.leakage import copies_across
 
-        pairs = copies_across(stored(store), store.manifest)
+        pairs = copies_across(stored_samples(store), store.manifest)
     return split(store.manifest, protocol, pairs)
 
 
-def stored(store: Store) -> Any:
-    """Give what the store holds of its samples: pictures, or sequences of numbers; shape (N, ...)."""
+def stored_samples(store: Store) -> Any:
+    """Return the store's images or sequences, (N, ...)."""
     return store.images if store.sequences is None else store.sequences
 
 
@@ -139,8 +180,8 @@ def check_training(recipe: Recipe, store: Store, sides: Split) -> None:
     Raises
     ------
     InputError
-        If a class has nobody to train on and the method needs all of them, there are fewer than two classes to train
-        on, or patience is asked for where nothing is validated.
+        If a class has no training sample and the method needs one of each, fewer than two classes have any, or patience
+        is set without validation data.
     """
     from evenface.methods import METHODS
 
@@ -151,12 +192,18 @@ def check_training(recipe: Recipe, store: Store, sides: Split) -> None:
         raise InputError(
             f"the class {name} has no sample to train on", "Leave the class out, or change the protocol or its seed."
         )
-    if recipe.training.patience is not None and not len(judges(recipe, sides)):
+    if recipe.training.patience is not None and not len(selection_rows(recipe, sides)):
         raise InputError("training.patience needs validation data", "Set protocol.validation above 0.")
 
 
+def planned_frames(recipe: Recipe, manifest: Manifest) -> int:
+    """Return how many frames of each sample the network will see, before samples are prepared; 1 for stills."""
+    check_content(recipe, sequences=manifest.content == "sequences" or recipe.data.sequences.of != "none")
+    return recipe.data.clips.frames if manifest.content == "clips" else 1
+
+
 def seen_frames(recipe: Recipe, store: Store) -> int:
-    """Give how many frames of each sample the network sees; 1 for stills.
+    """Return how many frames of each sample the network sees; 1 for stills.
 
     Raises
     ------
@@ -165,7 +212,7 @@ def seen_frames(recipe: Recipe, store: Store) -> int:
         sequences, or the other way round.
     """
     check_content(recipe, sequences=store.sequences is not None)
-    held = int(stored(store).shape[1])
+    held = int(stored_samples(store).shape[1])
     if store.sequences is not None:
         return held
     frames = recipe.data.clips.frames if held > 1 else 1
@@ -184,22 +231,22 @@ def predictions(
     scores: np.ndarray | None = None,
     output: np.ndarray | None = None,
 ) -> Predictions:
-    """Join what is known of samples and what was predicted of them.
+    """Return predictions with the samples they are of.
 
     Parameters
     ----------
     manifest : Manifest
-        Where they stand.
+        Samples.
     rows : ndarray of shape (N,)
-        Which ones.
+        Those predicted.
     probabilities : ndarray of shape (N, C)
-        What was predicted.
+        Predicted probabilities.
     labels, classes : ndarray of shape (N,) and tuple of str, optional
         Where they are not those of the manifest.
     scores : ndarray of shape (N, C), optional
-        What each class's detector said by itself.
+        Score of each one-vs-rest classifier.
     output : ndarray of shape (N,), optional
-        Predicted place on the scale of the manifest's classes.
+        Predicted value on the scale of the manifest's classes.
     """
     table = manifest.table.iloc[rows]
     sample, subject, clip = (table[name].to_numpy(dtype=object) for name in ("sample", "subject", "clip"))
@@ -216,6 +263,6 @@ def predictions(
     )
 
 
-def judges(recipe: Recipe, sides: Split) -> np.ndarray:
-    """Give the rows that weights are selected on: those of validation, unless the recipe follows a paper's habit."""
+def selection_rows(recipe: Recipe, sides: Split) -> np.ndarray:
+    """Return the rows that weights are selected on: validation, or the test set where the recipe says so."""
     return sides.test if recipe.training.select == "test" else sides.validation

@@ -1,5 +1,6 @@
-"""From a recipe to its method, checked before any data is touched; and from a run to its trained one."""
+"""Build the network, loss and method of a recipe, checked before any data are read; load those of a run."""
 
+import contextlib
 import importlib.util
 from typing import TYPE_CHECKING
 
@@ -9,8 +10,9 @@ from evenface.errors import InputError
 from evenface.kinds import check_kind, of_sequences
 from evenface.plugins import load_plugins
 from evenface.recipes import Recipe
-from evenface.recipes.schema import MethodSettings, Recurrent
+from evenface.recipes.schema import MethodSettings, Recurrent, Training
 from evenface.recipes.space import check_installed, ranges, with_settings
+from evenface.registry import check_options, find
 from evenface.runs import Run
 
 if TYPE_CHECKING:
@@ -19,39 +21,48 @@ if TYPE_CHECKING:
     from torch import nn
 
     from evenface.methods.base import Method
+    from evenface.networks import Network
     from evenface.networks.recurrent import SequenceNetwork
 
 
-def check_parts(recipe: Recipe) -> None:
-    """Refuse a recipe whose network, loss or method cannot be, before any data is touched.
+def check_recipe(recipe: Recipe) -> None:
+    """Refuse a recipe whose network, loss or method cannot be built, before any data are read.
+
+    What only the network itself can tell, such as whether it takes images of that size, is left to
+    :func:`build_network`.
 
     Raises
     ------
     InputError
         Naming the part and the nearest right name or option.
     """
+    from evenface.methods import METHODS
+
     load_plugins(recipe.plugins)
     check_kind(recipe)
-    world = recipe.training.devices * recipe.training.nodes
-    if recipe.training.batch_size % world:
-        raise InputError(
-            f"training.batch_size {recipe.training.batch_size} cannot be shared equally by {world} processes"
-        )
-    for logger in recipe.training.loggers:
-        if importlib.util.find_spec(logger) is None:
-            raise InputError(f"the logger {logger} is not installed", "Install it: pip install 'evenface[tracking]'.")
+    _check_training(recipe.training)
     if recipe.search.trials:
         _check_search(recipe)
+    method = find("method", recipe.method.name, METHODS)
     if recipe.training.features == "stored":
-        _check_stored(recipe)
+        _check_stored(recipe, method)
     alpha = recipe.loss.options.get("alpha")
     classes: tuple[str, ...] = ("0", "1")
-    if not is_one_vs_rest(recipe) and isinstance(alpha, list | tuple | dict) and alpha:
+    if not method.one_vs_rest and isinstance(alpha, list | tuple | dict) and alpha:
         classes = tuple(map(str, alpha if isinstance(alpha, dict) else range(len(alpha))))
     if of_sequences(recipe):
-        _check_sequences(recipe, classes)
-        return
-    _check_method(recipe, classes)
+        _check_sequences(recipe, method, classes)
+    else:
+        _check_images(recipe, method, classes)
+
+
+def _check_training(training: Training) -> None:
+    world = training.devices * training.nodes
+    if training.batch_size % world:
+        raise InputError(f"training.batch_size {training.batch_size} cannot be shared equally by {world} processes")
+    for logger in training.loggers:
+        if importlib.util.find_spec(logger) is None:
+            raise InputError(f"the logger {logger} is not installed", "Install it: pip install 'evenface[tracking]'.")
 
 
 def _check_search(recipe: Recipe) -> None:
@@ -59,27 +70,23 @@ def _check_search(recipe: Recipe) -> None:
     check_installed()
     over = ranges(recipe)
     for ends in ({one.key: one.low for one in over}, {one.key: one.high for one in over}):
-        check_parts(with_settings(recipe, ends))
+        check_recipe(with_settings(recipe, ends))
 
 
-def _check_sequences(recipe: Recipe, classes: tuple[str, ...]) -> None:
-    """Refuse a method that is of pictures, and a loss that cannot be, for sequences."""
+def _check_sequences(recipe: Recipe, method: "type[Method]", classes: tuple[str, ...]) -> None:
+    """Refuse a method that cannot learn from sequences, and a loss that cannot be built."""
     from evenface.methods import METHODS
-    from evenface.registry import check_options, find
 
     name = recipe.method.name
-    if "sequences" not in find("method", name, METHODS).modalities:
-        able = ", ".join(sorted(known for known, method in METHODS.items() if "sequences" in method.modalities))
+    if "sequences" not in method.modalities:
+        able = ", ".join(sorted(known for known, other in METHODS.items() if "sequences" in other.modalities))
         raise InputError(f"method {name!r} learns from pictures, not from sequences", f"Take {able}.")
     check_options("method", name, recipe.method.options, ())
     _loss(recipe, np.full(len(classes), 2), classes)
 
 
-def _check_stored(recipe: Recipe) -> None:
+def _check_stored(recipe: Recipe, method: "type[Method]") -> None:
     """Refuse stored features where training would need the pixels of each step, or other features at another."""
-    from evenface.methods import METHODS
-    from evenface.registry import find
-
     what, network = "training.features: stored", recipe.network
     if network.freeze != "backbone":
         raise InputError(f"{what} needs a backbone that stays as it is", "Set network.freeze: backbone.")
@@ -90,37 +97,38 @@ def _check_stored(recipe: Recipe) -> None:
         raise InputError(f"{what} knows no pixels to mirror: training.mirror", "Set training.mirror: false.")
     if network.temporal.kind != "mean" and network.temporal.over == "spatial":
         raise InputError(f"{what} keeps no maps, which network.temporal.over: spatial reads")
-    if not find("method", recipe.method.name, METHODS).cached_features:
+    if not method.cached_features:
         raise InputError(
             f"{what}: method {recipe.method.name!r} changes pictures or looks at their maps",
             "Set training.features: computed, or take another method.",
         )
 
 
-def _check_method(recipe: Recipe, classes: tuple[str, ...]) -> None:
-    """Build a method on made-up counts of classes, as far as it does not ask what the data is like."""
+def _check_images(recipe: Recipe, method: "type[Method]", classes: tuple[str, ...]) -> None:
+    """Refuse names and options that are wrong, whatever the data are."""
     import inspect
 
-    from evenface.methods import METHODS
-    from evenface.registry import check_options, find
+    from evenface.methods.building import method_on_stand_in
+    from evenface.networks.building import check_settings, check_steps
 
-    parameters = inspect.signature(find("method", recipe.method.name, METHODS)).parameters
-    check_options("method", recipe.method.name, recipe.method.options, set(parameters) - {"network", "loss", "task"})
-    temporal = recipe.network.temporal
-    frames = 2 if temporal.kind != "mean" and temporal.over == "frames" else 1
-    _check_reading(recipe, frames)
-    if "task" in parameters:
+    parameters = set(inspect.signature(method).parameters) - {"network", "loss"}
+    check_options("method", recipe.method.name, recipe.method.options, parameters - {"task"})
+    network, data = recipe.network, recipe.data
+    numbers = {"dropout": network.dropout, "head_scale": network.head_scale}
+    check_settings(network.name, classes=len(classes), channels=data.channels, size=data.size, **numbers)
+    frames = 2 if network.temporal.kind != "mean" and network.temporal.over == "frames" else 1
+    check_steps(network.temporal, frames)
+    _check_reading(recipe, method, frames)
+    if "task" in parameters:  # its options may be of the data
         recipe = recipe.model_copy(update={"method": MethodSettings()})
-    build_method(recipe, np.full(len(classes), 2), classes, frames=frames)
+    with contextlib.suppress(AttributeError):  # a plugin's method may use what only the network has
+        method_on_stand_in(recipe, np.full(len(classes), 2), classes)
 
 
-def _check_reading(recipe: Recipe, frames: int) -> None:
-    """Refuse a method that looks at the last maps of single pictures where there is more than those, or less."""
-    from evenface.methods import METHODS
-    from evenface.registry import find
-
+def _check_reading(recipe: Recipe, method: "type[Method]", frames: int) -> None:
+    """Refuse a method that uses the last feature maps of single images where there are other features."""
     name = recipe.method.name
-    if "clips" in find("method", name, METHODS).modalities:
+    if "clips" in method.modalities:
         return
     if frames > 1:
         raise InputError(
@@ -134,6 +142,15 @@ def _check_reading(recipe: Recipe, frames: int) -> None:
         )
 
 
+def build_network(recipe: Recipe, classes: int, frames: int = 1) -> "Network":
+    """Build the network of an image recipe for samples of so many frames; an InputError where it cannot be built."""
+    from evenface.networks import build_network as build
+
+    settings = {key: value for key, value in recipe.network if key != "recurrent"}
+    data = recipe.data
+    return build(classes=classes, channels=data.channels, size=data.size, seed=recipe.seed, frames=frames, **settings)
+
+
 def build_method(
     recipe: Recipe,
     counts: np.ndarray,
@@ -142,13 +159,14 @@ def build_method(
     *,
     ordered: bool = False,
     frames: int = 1,
+    network: "Network | None" = None,
 ) -> "Method":
-    """Build network, loss and method.
+    """Build the method of an image recipe: network, loss and what trains them.
 
     Parameters
     ----------
     recipe : Recipe
-        Says which.
+        All settings.
     counts : ndarray of shape (C,)
         Training samples per class.
     names : tuple of str, optional
@@ -158,45 +176,38 @@ def build_method(
     ordered : bool
         Whether the classes are steps of one scale, in their order.
     frames : int
-        Pictures in a sample, as the network sees it.
+        Frames of a sample, as the network sees it.
+    network : Network, optional
+        What :func:`build_network` built of the same recipe; built here if not given.
 
     Raises
     ------
     InputError
-        If the parts cannot be, or do not suit each other or the number of frames.
+        If a part cannot be built, or does not suit the others or the number of frames.
     """
     import torch
 
-    from evenface.methods import Task
+    from evenface.methods import METHODS, Task
     from evenface.methods import build_method as build
-    from evenface.networks import build_network
 
-    _check_reading(recipe, frames)
-    network = build_network(
-        classes=len(counts),
-        channels=recipe.data.channels,
-        size=recipe.data.size,
-        seed=recipe.seed,
-        frames=frames,
-        **{key: value for key, value in recipe.network if key != "recurrent"},
-    )
-    known = names or tuple(str(i) for i in range(len(counts)))
+    _check_reading(recipe, find("method", recipe.method.name, METHODS), frames)
+    names = names or tuple(str(i) for i in range(len(counts)))
     task = Task(
         counts,
-        known,
+        names,
         recipe.training.batch_size,
         None if votes is None else torch.from_numpy(votes),
         ordered,
         random_start=recipe.network.weights == "random",
     )
-    loss = _loss(recipe, counts, known)
+    network = network or build_network(recipe, len(counts), frames)
+    loss = _loss(recipe, counts, names)
     return build(recipe.method.name, network, loss, task=task, seed=recipe.seed, **recipe.method.options)
 
 
 def is_one_vs_rest(recipe: Recipe) -> bool:
     """Whether the recipe's method judges each class by itself, against the rest."""
     from evenface.methods import METHODS
-    from evenface.registry import find
 
     return find("method", recipe.method.name, METHODS).one_vs_rest
 
@@ -208,7 +219,7 @@ def _loss(recipe: Recipe, counts: np.ndarray, names: tuple[str, ...]) -> "nn.Mod
 
 
 def trained_method(run: Run) -> "Method":
-    """Build the method of a run with the weights that were tested; an InputError where they are missing or damaged."""
+    """Load the method of a run with the weights that were tested; an InputError where they are missing or damaged."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -236,12 +247,12 @@ def trained_method(run: Run) -> "Method":
 def sequence_method(
     recipe: Recipe, networks: "Sequence[SequenceNetwork]", counts: np.ndarray, names: tuple[str, ...]
 ) -> "Method":
-    """Make the method of a recipe of sequences.
+    """Build the method of a sequence recipe.
 
     Parameters
     ----------
     recipe : Recipe
-        Says which.
+        All settings.
     networks : sequence of SequenceNetwork
         One for each class where each is detected by itself, else one.
     counts : array of shape (C,)
@@ -258,7 +269,7 @@ def sequence_method(
 
 
 def _networks(run: Run) -> "list[SequenceNetwork]":
-    """Build the networks of a run of sequences, with new weights."""
+    """Build the sequence networks of a run, with new weights."""
     from evenface.networks.recurrent import SequenceNetwork
 
     steps, points, numbers = run.facts["sequences"]["shape"]

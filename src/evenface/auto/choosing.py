@@ -113,7 +113,7 @@ def choose(
         tell(text)
     recipe = own_recipe(looked, overrides)
     store = assembly.prepare_store(recipe)
-    sides = assembly.divide(recipe, store)
+    sides = assembly.split_store(recipe, store)
     training = store.manifest.take(np.sort(np.concatenate([sides.train, sides.validation])))
     counts = dict(zip(training.classes, training.counts().tolist(), strict=True))
     folds = _folds(training)

@@ -179,7 +179,7 @@ def _rows(run: Run, target: Recipe, store: Store, everything: bool) -> tuple[np.
     manifest = store.manifest
     if not everything:
         try:
-            sides = assembly.divide(target, store)
+            sides = assembly.split_store(target, store)
         except InputError as error:
             hint = f"{error.hint} To test on all there is, whatever its side: --all (everything=True)."
             raise InputError(error.message, hint.strip()) from error
@@ -204,7 +204,7 @@ def _unseen(run: Run, target: Recipe, store: Store, rows: np.ndarray) -> tuple[n
         return rows, ["not checked whether the run learnt from some of these pictures: its prepared faces are gone"]
     sides = run.split
     used = sides.loc[sides["side"].isin(["train", "validation"]), "row"].to_numpy(dtype=np.int64)
-    seen = stand_among(assembly.stored(store), rows, assembly.stored(learnt), np.sort(used))
+    seen = stand_among(assembly.stored_samples(store), rows, assembly.stored_samples(learnt), np.sort(used))
     if not seen.any():
         return rows, []
     what = "pictures" if store.sequences is None else "sequences"

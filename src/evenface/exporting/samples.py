@@ -48,7 +48,7 @@ class Samples:
                 f"the data of the run {run.folder} have changed since it was trained",
                 "Bring back the data as they were: an exported file is compared with the run on them.",
             )
-        return cls(assembly.stored(store), store.manifest, run.split)
+        return cls(assembly.stored_samples(store), store.manifest, run.split)
 
     def rows(self, *sides: str, most: int | None = None) -> np.ndarray:
         """Give the rows of sides, (N,), in rising order; of more than ``most``, evenly spread ones."""

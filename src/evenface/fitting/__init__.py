@@ -1,17 +1,17 @@
-"""From a recipe to a run folder with weights and predictions."""
+"""Fit a recipe: from its data to a run folder with weights and predictions."""
 
-from evenface.fitting.pictures import fit_pictures
-from evenface.fitting.sequences import fit_together
+from evenface.fitting.images import fit_images
+from evenface.fitting.sequences import fit_sequences
 from evenface.kinds import of_sequences
 from evenface.recipes import Recipe
 from evenface.runs import Run
 
-__all__ = ["fit", "fit_together"]
+__all__ = ["fit", "fit_sequences"]
 
 
 def fit(run: Run, recipe: Recipe) -> None:
-    """Train, and write weights and predictions."""
+    """Train, and write weights, predictions and metadata."""
     if of_sequences(recipe):
-        fit_together([(run, recipe)])
+        fit_sequences([(run, recipe)])
     else:
-        fit_pictures(run, recipe)
+        fit_images(run, recipe)

@@ -10,7 +10,7 @@ from evenface.errors import InputError
 from evenface.losses import binary_loss_specs, build_loss, build_one_vs_rest
 from evenface.methods import METHODS, build_method
 from evenface.methods.base import Method, Task
-from evenface.networks.backbone import Outputs
+from evenface.networks.backbone import Outputs, build_head, fresh_head
 from evenface.recipes import Recipe
 from evenface.registry import find
 
@@ -53,20 +53,21 @@ def method_on_stand_in(recipe: Recipe, counts: np.ndarray, names: Sequence[str])
     classes = len(counts)
     task = Task(counts, tuple(names), recipe.training.batch_size, torch.ones(int(counts.sum()), classes), ordered=True)
     loss = loss_of(recipe, counts, names)
-    return build_method(recipe.method.name, _StandIn(classes), loss, task=task, **recipe.method.options)
+    with torch.random.fork_rng(devices=[]):
+        head = build_head(recipe.network.head, 2, classes, recipe.network.head_scale)
+        network = _StandIn(head, frozen_backbone=recipe.network.freeze == "backbone")
+    return build_method(recipe.method.name, network, loss, task=task, **recipe.method.options)
 
 
 class _StandIn(nn.Module):
     """A network of two features."""
 
-    frozen_backbone = False
-
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classifier: nn.Linear, *, frozen_backbone: bool) -> None:
         super().__init__()
-        self.classifier = nn.Linear(2, classes)
+        self.classifier, self.frozen_backbone = classifier, frozen_backbone
 
     def reset_classifier(self, classes: int | None = None) -> None:
-        self.classifier = nn.Linear(2, classes or self.classifier.out_features)
+        self.classifier = fresh_head(self.classifier, classes or self.classifier.out_features)
 
     def forward(self, images: Tensor) -> Outputs:
         features = images.flatten(1)[:, :2]

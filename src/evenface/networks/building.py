@@ -104,10 +104,10 @@ def build_network(
     """
     import timm
 
-    _check_settings(name, classes=classes, channels=channels, size=size, dropout=dropout, head_scale=head_scale)
+    check_settings(name, classes=classes, channels=channels, size=size, dropout=dropout, head_scale=head_scale)
     _check_choices(norm=norm, stem=stem, head=head, normalise=normalise, freeze=freeze)
     temporal = temporal or Temporal()
-    _check_steps(temporal, frames)
+    check_steps(temporal, frames)
     config = _config(name)
     options: dict[str, Any] = {"img_size": size} if config.fixed_input_size else {}
     if weights == "hub":
@@ -235,7 +235,7 @@ def use_group_norm(module: nn.Module) -> None:
             use_group_norm(child)
 
 
-def _check_settings(name: str, *, classes: int, channels: int, size: int, dropout: float, head_scale: float) -> None:
+def check_settings(name: str, *, classes: int, channels: int, size: int, dropout: float, head_scale: float) -> None:
     """Refuse a name that timm does not know, and numbers out of their range.
 
     Raises
@@ -278,7 +278,7 @@ def _check_choices(**chosen: str) -> None:
             raise InputError(f"network: {option} cannot be {value!r}", f"Known: {', '.join(known)}.")
 
 
-def _check_steps(temporal: Temporal, frames: int) -> None:
+def check_steps(temporal: Temporal, frames: int) -> None:
     """Refuse a recurrent network that would have nothing to run over.
 
     Raises

@@ -92,13 +92,13 @@ def train(request: Request) -> None:
             held.enter_context(lock_folder(Path(one["folder"]), wait=PATIENCE))
             run = Run.create(Path(one["folder"]), settings, resume=True)
             if not run.finished:
-                learner.check_parts(settings)
+                learner.check_recipe(settings)
                 runs.append((run, settings))
         if runs and of_sequences(runs[0][1]):
-            from evenface.fitting.sequences import fit_together
+            from evenface.fitting import fit_sequences
 
             share, searches = Path(request[0]["share"]), Path(request[0]["searches"])
-            fit_together(runs, report=lambda done: tell_share(share, done), searches=searches)
+            fit_sequences(runs, report=lambda done: tell_share(share, done), searches=searches)
         elif runs:
             fit(*runs[0])
     for one in request:

@@ -40,9 +40,12 @@ def prepare(recipe: str | Path | Mapping[str, Any], *, sheets: str | Path | None
     InputError
         If anything given cannot be used, or nothing is usable; contact sheets are written before that.
     """
-    return assembly.prepare_store(
-        load_recipe(recipe, overrides), None if sheets is None else output_path(sheets, folder=True)
-    )
+    folder = None if sheets is None else output_path(sheets, folder=True)
+    settings = load_recipe(recipe, overrides)
+    manifest = assembly.read_manifest(settings)
+    if folder is not None:
+        assembly.write_contact_sheets(settings, manifest, folder)
+    return assembly.prepare_store(settings, manifest)
 
 
 def train(
@@ -90,7 +93,7 @@ def train(
         run = Run.create(folder, settings, resume=resume or not is_first_process())
         if not run.finished:
             assembly.check_data(settings)
-            learner.check_parts(settings)
+            learner.check_recipe(settings)
             from evenface.fitting import fit
 
             fit(run, settings)
@@ -283,8 +286,8 @@ def check_data(recipe: str | Path | Mapping[str, Any], *, out: str | Path | None
     store = assembly.prepare_store(settings)
     store.verify()
     # An official division is checked as its authors gave it, before any validation is cut from it.
-    split = None if settings.protocol.kind == "official" else assembly.divide(settings, store)
-    found = check(store.manifest, assembly.stored(store), split=split, quarantine=store.quarantine)
+    split = None if settings.protocol.kind == "official" else assembly.split_store(settings, store)
+    found = check(store.manifest, assembly.stored_samples(store), split=split, quarantine=store.quarantine)
     findings = replace(found, notes=store.manifest.notes)
     if place is not None:
         for name, table in findings.tables().items():
