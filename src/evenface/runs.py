@@ -33,6 +33,8 @@ RECIPE, FACTS, SPLIT, PREDICTIONS, VALIDATION = (
 UNRESTRICTED = "unrestricted.parquet"
 """Of a test on other data: the predictions over all classes of the run, of which the others are made."""
 METRICS, HISTORY, WEIGHTS, LOG, REPORT = "metrics.json", "history.csv", "weights.safetensors", "log.txt", "report.html"
+HISTORY_CLASS = "class"
+"""Column of a history of several one-vs-rest networks: whose row it is."""
 LASTING = (RECIPE, SPLIT, HISTORY, WEIGHTS, "last.safetensors", "search.csv")
 """Files that nothing changes once a run has ended, beside predictions."""
 AGAIN = "Bring back a copy of the run, or train it again."

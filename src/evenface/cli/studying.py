@@ -151,6 +151,7 @@ def stats(
     """
     from evenface.files import output_path
     from evenface.statistics.analysis import analyse
+    from evenface.statistics.drawing import save_analysis
 
     columns, units = (
         [name.strip() for name in next(csv.reader([given], skipinitialspace=True))] for given in (factors, unit)
@@ -169,7 +170,7 @@ def stats(
     )
     echo(found.lines)
     if place is not None:
-        found.save(place)
+        save_analysis(found, place)
         echo([f"tables and figures  {place}"])
 
 

@@ -16,7 +16,6 @@ from evenface.assembly import TrainingData
 from evenface.errors import InputError
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.scores import shares
-from evenface.evaluation.sections import CLASS
 from evenface.faces.store import Store
 from evenface.faces.symmetry import mirrored
 from evenface.files import atomic_write, csv_safe
@@ -25,7 +24,7 @@ from evenface.kinds import check_mirror
 from evenface.losses import binary_loss_specs, build_loss, build_one_vs_rest
 from evenface.methods.base import Method
 from evenface.recipes import Recipe
-from evenface.runs import HISTORY, PREDICTIONS, VALIDATION, WEIGHTS, Run
+from evenface.runs import HISTORY, HISTORY_CLASS, PREDICTIONS, VALIDATION, WEIGHTS, Run
 from evenface.search import Found, Trains, Wanted, found_settings, trial_table
 from evenface.training.checkpoint import load_state, save_state, save_weights
 from evenface.training.inference import score_sequences
@@ -385,7 +384,7 @@ def _write_history(run: SequenceRun, histories: Sequence[Sequence[dict[str, floa
     tables = [pd.DataFrame(rows) for rows in histories]
     for network, table in zip(run.networks, tables, strict=True):
         if len(tables) > 1:
-            table.insert(0, CLASS, network.name)
+            table.insert(0, HISTORY_CLASS, network.name)
     with atomic_write(run.run.folder / HISTORY) as temporary:
         pd.concat(tables, ignore_index=True).to_csv(temporary, index=False)
     recipe = run.recipe

@@ -13,9 +13,7 @@ from evenface.errors import InputError
 from evenface.evaluation.formatting import signed_interval
 from evenface.evaluation.intervals import LEVEL, Estimate
 from evenface.evaluation.paired import benjamini_hochberg, bonferroni, holm
-from evenface.evaluation.style import save
 from evenface.evaluation.verdict import repeats_training
-from evenface.files import atomic_write, csv_safe
 from evenface.statistics.anova import Factorial, between, within
 from evenface.statistics.assumptions import failed
 from evenface.statistics.bootstrap_intervals import RESAMPLES, Method
@@ -258,34 +256,19 @@ class Analysis:
             parts.append(" ".join([found.answer, *fresh, *found.beside]))
         return parts + ([self.ranks.sentence] if self.ranks else []) + _power(self.comparisons.contrasts[0])
 
-    def save(self, folder: Path) -> None:
-        """Write every table as CSV and every figure as SVG into a folder."""
-        from evenface.statistics import drawing
-
-        contrasts, unit = self.comparisons.contrasts, self.comparisons.contrasts[0].unit
+    @property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Tables by name, as they are written to CSV."""
         tables = {"comparisons": self.comparisons.frame()}
-        figures = {"differences": drawing.differences(contrasts), "effects": drawing.effect_sizes(contrasts)}
         if self.variance:
             tables["variance"] = self.variance.frame()
         if self.mixed:
             tables["mixed-model"] = self.mixed.frame()
         if self.equivalences:
             tables["equivalence"] = pd.DataFrame([_row(result) for result in self.equivalences])
-            figures["equivalence"] = drawing.equivalence(self.equivalences)
         if self.ranks:
             tables["ranks"] = self.ranks.frame()
-            figures["ranks"] = drawing.critical_difference(self.ranks)
-        if (
-            contrasts[0].effects[0].kind == "d_z"
-            and contrasts[0].count == contrasts[0].units
-            and not contrasts[0].overlap
-        ):
-            figures["power"] = drawing.power_curves(count=contrasts[0].units, unit=unit)
-        for name, table in tables.items():
-            with atomic_write(folder / f"{name}.csv") as temporary:
-                csv_safe(table).to_csv(temporary, index=False)
-        for name, figure in figures.items():
-            save(figure, folder / f"{name}.svg")
+        return tables
 
 
 def analyse(

@@ -1,12 +1,15 @@
 """Figures of statistics; each function draws one and returns it. See :mod:`evenface.evaluation.style`."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from evenface.evaluation.style import GRID, INK, MARKERS, MUTED, SERIES, colour, panels, styled
+from evenface.evaluation.style import GRID, INK, MARKERS, MUTED, SERIES, colour, panels, save, styled
+from evenface.files import atomic_write, csv_safe
+from evenface.statistics.analysis import Analysis
 from evenface.statistics.assumptions import ALPHA
 from evenface.statistics.comparisons import Contrast
 from evenface.statistics.designs import plural
@@ -269,3 +272,21 @@ def critical_difference(ranks: Ranks) -> "Figure":
     axis.set_xlabel(f"average rank of {k} (1 is best)")
     _legend(figure, axis, 2, f"critical difference {ranks.critical:.2f}")
     return figure
+
+
+def save_analysis(analysis: Analysis, folder: Path) -> None:
+    """Write the tables of an analysis as CSV and its figures as SVG into a folder."""
+    contrasts = analysis.comparisons.contrasts
+    figures = {"differences": differences(contrasts), "effects": effect_sizes(contrasts)}
+    if analysis.equivalences:
+        figures["equivalence"] = equivalence(analysis.equivalences)
+    if analysis.ranks:
+        figures["ranks"] = critical_difference(analysis.ranks)
+    first = contrasts[0]
+    if first.effects[0].kind == "d_z" and first.count == first.units and not first.overlap:
+        figures["power"] = power_curves(count=first.units, unit=first.unit)
+    for name, table in analysis.tables.items():
+        with atomic_write(folder / f"{name}.csv") as temporary:
+            csv_safe(table).to_csv(temporary, index=False)
+    for name, figure in figures.items():
+        save(figure, folder / f"{name}.svg")
