@@ -49,7 +49,7 @@ class Settings:
 SIDES: dict[str, dict[str, Any]] = {
     "whole": {"network.freeze": "none"},
     "frozen": {"network.freeze": "backbone"},
-    "stored": {"network.freeze": "backbone", "training.features": "stored"},
+    "stored": {"network.freeze": "backbone", "training.cache_features": True},
 }
 
 

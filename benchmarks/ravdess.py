@@ -34,7 +34,7 @@ CHOICES: dict[str, dict[str, Any]] = {
     "lstm": {"network.recurrent.kind": "lstm"},
     "cross-entropy": {"loss": {"name": "cross-entropy"}},
     "ten stretches": {"data.sequences.frames": 10},
-    "twenty frames": {"data.sequences.frames": 20, "data.sequences.take": "uniform"},
+    "twenty frames": {"data.sequences.frames": 20, "data.sequences.sampling": "uniform"},
     "intensities alone": {"data.features": "intensities"},
     "one-vs-all, batch norm": {
         "method": {"name": "one-vs-all"},

@@ -39,16 +39,16 @@ RECIPE = {
         "root": str(Path(__file__).parent),
         "size": 32,
         "channels": 1,
-        "clips": {"frames": 3, "keep": 6},
+        "clips": {"frames": 3, "stored_frames": 6},
     },
     "protocol": {"kind": "holdout", "test": 0.3, "validation": 0.2},
     "network": {"name": "test_resnet", "temporal": {"kind": "bilstm", "hidden": 8, "layers": 1}},
     "training": {"epochs": 3, "batch_size": 8, "accelerator": "cpu", "precision": "32-true"},
     "optimizer": {"lr": 0.01},
-    "augment": {"rotate": 5, "frames": "random"},
+    "augment": {"rotate": 5, "temporal_jitter": True},
 }
 RESTING = {"network.freeze": "backbone", "augment.flip": 0, "augment.rotate": 0}
-STORED = {**RESTING, "training.features": "stored"}
+STORED = {**RESTING, "training.cache_features": True}
 
 
 def train(folder, **overrides):

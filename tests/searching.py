@@ -15,6 +15,6 @@ def recipe(**overrides):
         "data": {"source": "sequences"},
         "network": {"name": "recurrent"},
         "training": {"epochs": 12, "monitor": "loss"},
-        "search": {"trials": 20, "over": OVER, "first": 8, "together": 3, "prune": False},
+        "search": {"trials": 20, "space": OVER, "startup_trials": 8, "parallel_trials": 3, "prune": False},
     }
     return load_recipe(content, overrides)

@@ -43,7 +43,7 @@ def numbers(tmp_path_factory):
         "data": {"source": "openface", "root": str(folder), "subjects": "^(p[0-9]+)-", "sequences": {"frames": 6}},
         "protocol": {"test": 0.3, "validation": 0.0},
         "network": {"name": "recurrent", "recurrent": {"dense": 4, "hidden": 4, "top": 4}},
-        "training": {"epochs": 1, "batch_size": 8, "accelerator": "cpu", "precision": "32-true", "select": "last"},
+        "training": {"epochs": 1, "batch_size": 8, "accelerator": "cpu", "precision": "32-true", "checkpoint": "last"},
         "augment": {"flip": 0},
     }
     return ef.train(recipe, out=tmp_path_factory.mktemp("run") / "units", faces=False).folder

@@ -18,7 +18,7 @@ QUICK = {
     "network.name": "test_resnet",
     "network.dropout": 0,
     "training.epochs": 6,
-    "training.average": 0,
+    "training.ema_decay": 0,
     "training.accelerator": "cpu",
     "augment.brightness": 0,
     "augment.contrast": 0,

@@ -118,7 +118,7 @@ def test_the_same_seed_gives_the_same_weights(small_recipe, runs, tmp_path):
 @pytest.mark.parametrize(
     "words",
     [
-        ["loss.name=cefl", "loss.gamma=1.5", "training.sampling=effective", "training.select=last"],
+        ["loss.name=cefl", "loss.gamma=1.5", "training.sampling=effective", "training.checkpoint=last"],
         ["optimizer.name=lamb", "schedule.name=plateau", "schedule.patience=1", "optimizer.clip_norm=1.0"],
         ["protocol.kind=kfold", "protocol.folds=3", "protocol.fold=2", "protocol.validation=0"],
         ["protocol.imbalance={factor: 6}", "network.norm=group", "training.patience=1"],

@@ -79,7 +79,7 @@ def test_copies_of_clips_are_left_out_of_a_split():
     manifest, frames = filmed(people=12)
     images = np.repeat(frames, 2, axis=1)
     images[-4:] = images[:4]
-    protocol = Protocol(test=0.4, validation=0.2, copies="drop-train")
+    protocol = Protocol(test=0.4, validation=0.2, duplicates="drop-train")
     for seed in range(4):
         sides = split(manifest, protocol.model_copy(update={"seed": seed}), copies_across(images, manifest))
         assert not check(manifest, images, split=sides).across().get(("train", "test"))

@@ -60,7 +60,7 @@ def test_the_shipped_recipes_have_the_settings_of_their_papers():
         Temporal(kind="bilstm", over="frames", hidden=256, layers=2, dropout=0.3),
     )
     assert (p1.optimizer.name, p1.optimizer.lr, p1.optimizer.betas) == ("adamw", 1e-4, None)
-    assert (p1.optimizer.clip_norm, p1.schedule.name, p1.schedule.gamma, p1.schedule.every) == (5, "step", 0.1, 20)
+    assert (p1.optimizer.clip_norm, p1.schedule.name, p1.schedule.gamma, p1.schedule.step_size) == (5, "step", 0.1, 20)
     assert (p1.training.epochs, p1.training.batch_size, p1.data.size, p1.data.channels) == (100, 8, 224, 3)
     counts = p1.protocol.imbalance.counts
     assert sum(counts.values()) == 2992  # Table 2

@@ -76,7 +76,7 @@ def people(recipe):
 
 
 def everywhere(name, protocol="honest"):
-    for on in load_study(name).on:
+    for on in load_study(name).datasets:
         for size in ("full", "quick"):
             yield on, size, planned(name, on, size, protocol)
 
@@ -88,9 +88,9 @@ def test_a_study_says_what_it_is_and_what_it_deviates_in(name):
     assert study.name == name
     assert study.about
     assert study.paper
-    assert list(study.on) == [{"p1": "biovid", "p3": "pemf"}[name[:2]], "synthetic"]
+    assert list(study.datasets) == [{"p1": "biovid", "p3": "pemf"}[name[:2]], "synthetic"]
     assert study.sizes["quick"].deviations
-    for on in study.on.values():
+    for on in study.datasets.values():
         for part in (study, on, *study.sizes.values(), *on.sizes.values()):
             assert all(one.text.strip().endswith(".") for one in part.deviations)
 
@@ -124,7 +124,7 @@ def test_people_are_divided_and_nothing_is_selected_on_the_test_but_by_the_paper
                 training, split = run.recipe.training, run.recipe.protocol
                 leaky = protocol == "paper" and name.startswith("p3")
                 assert (split.by == "frame") == leaky
-                assert (training.select == "test") == (protocol == "paper" and name.startswith("p1"))
+                assert (training.checkpoint == "test") == (protocol == "paper" and name.startswith("p1"))
                 assert (split.validation > 0) == (name.startswith("p3") or name == "p1-figure8")
 
 
@@ -150,9 +150,9 @@ def test_the_label_lies_in_time_only_on_synthetic_clips():
         assert all((run.recipe.protocol.imbalance is None) == (run.cell[0] == "trend") for run in runs)
         assert {run.recipe.network.temporal.kind for run in runs} == {"mean", "lstm", "bilstm"}
         data = next(run.recipe.data for run in runs if run.cell[0] == "trend")
-        taken = stride(data.options["frames"], data.clips.frames, data.clips.every)
+        taken = stride(data.options["frames"], data.clips.frames, data.clips.stride)
         assert set(taken) == {data.options["frames"] - 1 - frame for frame in taken}  # the same frames backwards
-        assert (data.clips.take, data.clips.keep) == ("stride", None)
+        assert (data.clips.sampling, data.clips.stored_frames) == ("stride", None)
 
 
 def test_the_readings_differ_in_what_lstm_runs_over():
@@ -161,7 +161,7 @@ def test_the_readings_differ_in_what_lstm_runs_over():
             temporal, clips = run.recipe.network.temporal, run.recipe.data.clips
             assert (temporal.kind, temporal.over) == ("lstm", run.cell[1])
             assert (clips.frames == 1) == (temporal.over == "spatial")
-            assert clips.take == "windows"
+            assert clips.sampling == "windows"
 
 
 @pytest.mark.slow
@@ -227,7 +227,7 @@ def test_the_figures_of_paper_3_are_those_of_its_own_confusion_matrices_but_for_
 @names
 def test_printed_figures_are_of_cells_that_are_run(name):
     study = load_study(name)
-    plan = planned(name, next(iter(study.on)), "full")
+    plan = planned(name, next(iter(study.datasets)), "full")
     for row in study.printed:
         assert tuple(row.cell[factor] for factor in plan.factors) in plan.cells
 
@@ -238,14 +238,14 @@ def test_clips_of_pemf_fill_their_windows(name):
         for run in plan.runs:
             clips = run.recipe.data.clips
             if on == "pemf":  # its clips have 20 frames
-                taken = Taking(clips.frames, clips.take, clips.every).of(20)
+                taken = Taking(clips.frames, clips.sampling, clips.stride).of(20)
                 assert all(len(set(one.tolist())) == clips.frames for one in taken)
 
 
 def test_the_protocols_of_the_papers_select_and_divide_as_they_do():
     for name in ("p1-table3", "p1-table4", "p1-folds"):
         for run in planned(name, "biovid", "full", "paper").runs:
-            assert (run.recipe.training.select, run.recipe.training.monitor) == ("test", "accuracy")
+            assert (run.recipe.training.checkpoint, run.recipe.training.monitor) == ("test", "accuracy")
     for run in planned("p3-tables", "pemf", "full", "paper").runs:
         protocol = run.recipe.protocol
         assert (protocol.by, protocol.test_clips, protocol.validation) == ("frame", 12, 0.1)

@@ -66,7 +66,7 @@ def test_a_killed_run_resumes_bit_for_bit(whole, tmp_path, stored):
 
 
 def test_a_recurrent_network_finds_what_lies_in_time_and_the_mean_cannot(tmp_path):
-    settings = {**STORED, "training.epochs": 25, "training.select": "last"}
+    settings = {**STORED, "training.epochs": 25, "training.checkpoint": "last"}
     found = {
         kind: train(tmp_path / kind, **settings, **{"network.temporal.kind": kind}).metrics["overall"]["accuracy"]
         for kind in ("mean", "bilstm")
@@ -76,7 +76,7 @@ def test_a_recurrent_network_finds_what_lies_in_time_and_the_mean_cannot(tmp_pat
 
 
 def test_mirrors_of_clips_are_averaged_in(whole, store, tmp_path):
-    settings = {"training.epochs": 1, "optimizer.lr": 1e-12, "training.select": "last", "training.mirror": True}
+    settings = {"training.epochs": 1, "optimizer.lr": 1e-12, "training.checkpoint": "last", "training.tta_flip": True}
     run = train(tmp_path / "run", **settings)
     rows = pd.read_parquet(run.folder / "split.parquet").query("side == 'test'")["row"].to_numpy()
     images = to_float(torch.from_numpy(store.images[rows][:, [1, 3, 5]]))
@@ -88,7 +88,7 @@ def test_mirrors_of_clips_are_averaged_in(whole, store, tmp_path):
 
 def test_clips_that_hold_too_few_frames_are_refused(tmp_path):
     with pytest.raises(InputError, match="holds 6 frames of each clip"):
-        train(tmp_path / "run", **{"data.clips.frames": 8, "data.clips.keep": 8})
+        train(tmp_path / "run", **{"data.clips.frames": 8, "data.clips.stored_frames": 8})
 
 
 def test_a_run_of_clips_is_tested_on_clips_of_as_many_frames_only(whole, store, tmp_path, monkeypatch):

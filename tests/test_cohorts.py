@@ -65,7 +65,7 @@ def test_copies_in_other_cohorts_do_not_count():
     subjects = manifest.table["subject"].to_numpy()
     first, second = (cohort_rows(manifest, Protocol(cohorts=2, cohort=place)) for place in range(2))
     across = np.array([[first[0], second[0]]])
-    protocol = Protocol(cohorts=2, copies="drop-train", validation=0)
+    protocol = Protocol(cohorts=2, duplicates="drop-train", validation=0)
     assert len(everybody(manifest, split(manifest, protocol, across))[0]) == len(first)
     plain = split(manifest, Protocol(cohorts=2, validation=0))
     inside = np.array([[plain.train[0], plain.test[0]]])

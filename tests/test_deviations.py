@@ -34,10 +34,10 @@ WORDS = {
     r"\bAdamW|\bSGD|\bLAMB at": "optimizer.name",
     r"cosine fall|schedule": "schedule.name",
     r"compact_vgg|\bVGG19,|is Swin-T": "network.name",
-    r"\bflip|mirrored": "augment.flip",
+    r"(?<!\.)\bflip|mirrored": "augment.flip",
     r"\berased|Erasing": "augment.erase",
     r"[Pp]atience": "training.patience",
-    r"the last one|last epoch|those of the last": "training.select",
+    r"the last one|last epoch|those of the last": "training.checkpoint",
     r"[Bb]atches of": "training.batch_size",
     r"[Dd]ropout": "network.dropout",
     r"\bgrey\b": "data.channels",
@@ -153,7 +153,7 @@ def study_of(name):
         return part.model_copy(update={"seeds": None, "folds": None, **more})
 
     study = load_study(name)
-    parts = {key: {name: once(part) for name, part in getattr(study, key).items()} for key in ("on", "sizes")}
+    parts = {key: {name: once(part) for name, part in getattr(study, key).items()} for key in ("datasets", "sizes")}
     return study.model_copy(update={"seeds": (0,), "folds": None, **parts})
 
 
@@ -187,8 +187,8 @@ def test_every_deviation_of_a_shipped_study_is_true_of_the_runs_that_state_it(na
     study = study_of(name)
     forms = {
         (on, size, protocol): Form(study, Choice(on, size, protocol))
-        for on in study.on or [None]
-        for size in dict.fromkeys((FULL, *study.sizes, *(study.on[on].sizes if on else ())))
+        for on in study.datasets or [None]
+        for size in dict.fromkeys((FULL, *study.sizes, *(study.datasets[on].sizes if on else ())))
         for protocol in (("honest", "paper") if study.paper_protocol else ("honest",))
     }
     own = " ".join(shipped_studies()[name].read_text(encoding="utf-8").split())  # without those of what it extends
@@ -210,9 +210,9 @@ def test_every_deviation_of_a_shipped_study_is_true_of_the_runs_that_state_it(na
 
 def sources(study):
     """Give each list of deviations: where it holds, its members, and the form for which it was written."""
-    every = next(iter(study.on), None)
+    every = next(iter(study.datasets), None)
     yield lambda *_: True, study.deviations, (every, FULL, "honest")
-    for on, data in study.on.items():
+    for on, data in study.datasets.items():
         yield lambda o, _, on=on: o == on, data.deviations, (on, FULL, "honest")
         for size, part in data.sizes.items():
             yield lambda o, s, on=on, size=size: (o, s) == (on, size), part.deviations, (on, size, "honest")

@@ -165,7 +165,7 @@ def test_smaller_counts_by_people_are_part_of_larger_ones():
 
 def test_copies_and_unevenness_go_with_a_frame_wise_split():
     manifest = frames()
-    base = Protocol(by="frame", validation=0.2, copies="drop-train")
+    base = Protocol(by="frame", validation=0.2, duplicates="drop-train")
     pairs = np.array([[i, i + 1] for i in range(0, 300, 10)])
     got = split(manifest, base, pairs)
     side = np.full(300, -1)

@@ -31,7 +31,7 @@ BLOCKED = ("torch", "torchvision", "timm", "lightning_fabric", "safetensors", "s
 @pytest.fixture(scope="module")
 def run(small_recipe, tmp_path_factory) -> Run:
     folder = tmp_path_factory.mktemp("runs") / "small"
-    return ef.train(small_recipe, out=folder, faces=False, **{"training.mirror": True, "training.epochs": 5})
+    return ef.train(small_recipe, out=folder, faces=False, **{"training.tta_flip": True, "training.epochs": 5})
 
 
 @pytest.fixture(autouse=True)

@@ -137,7 +137,7 @@ def test_the_sides_of_a_split_are_used_and_dropping_copies_cleans_it():
     assert check(manifest, images, split=dirty).leaks
     pairs = copies_across(images, manifest)
     for copies in ("drop-train", "drop-test"):
-        clean = split(manifest, Protocol(test=0.5, validation=0.2, copies=copies), pairs)
+        clean = split(manifest, Protocol(test=0.5, validation=0.2, duplicates=copies), pairs)
         assert not check(manifest, images, split=clean).leaks
 
 

@@ -24,7 +24,7 @@ def test_nothing_differs_but_what_stays_together(on, size):
     assert len(alike) == 1
     check_recipe(recipes[0])
     data = recipes[0].data
-    assert (data.clips.take, data.clips.frames) == ("windows", 1)
+    assert (data.clips.sampling, data.clips.frames) == ("windows", 1)
     assert on == "pemf" or data.options["identity"] is True
 
 

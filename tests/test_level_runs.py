@@ -45,7 +45,7 @@ def recipe(root, method="regression", **settings):
         "method": {"name": method},
         "loss": {"name": "cross-entropy", "alpha": "inverse"},
         "optimizer": {"lr": 0.01},
-        "training": {"epochs": 2, "batch_size": 8, "accelerator": "cpu", "select": "last"},
+        "training": {"epochs": 2, "batch_size": 8, "accelerator": "cpu", "checkpoint": "last"},
         "augment": {"flip": 0.0},
     }
     return load_recipe(content, settings)
@@ -123,11 +123,11 @@ def test_a_study_of_all_people_counts_those_of_the_data(archive):
 @pytest.mark.parametrize(
     ("clips", "share"),
     [
-        ({"take": "uniform", "frames": 16}, "25%"),  # of 12 frames
-        ({"take": "stride", "frames": 16}, "25%"),
-        ({"take": "windows", "frames": 8, "every": 5}, "62%"),  # three frames are taken
-        ({"take": "uniform", "frames": 13}, None),  # one in thirteen
-        ({"take": "windows", "frames": 8, "every": 1}, None),
+        ({"sampling": "uniform", "frames": 16}, "25%"),  # of 12 frames
+        ({"sampling": "stride", "frames": 16}, "25%"),
+        ({"sampling": "windows", "frames": 8, "stride": 5}, "62%"),  # three frames are taken
+        ({"sampling": "uniform", "frames": 13}, None),  # one in thirteen
+        ({"sampling": "windows", "frames": 8, "stride": 1}, None),
     ],
 )
 def test_padding_of_a_large_share_of_the_sampled_frames_is_a_warning(archive, clips, share):

@@ -36,7 +36,7 @@ def facts(monkeypatch):
 
 
 def settings(name):
-    return {"method.name": name, "training.epochs": 4, "training.average": 0.9, "training.checkpoint_minutes": 1e-4}
+    return {"method.name": name, "training.epochs": 4, "training.ema_decay": 0.9, "training.checkpoint_minutes": 1e-4}
 
 
 @every_method(KEEPING)

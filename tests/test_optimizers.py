@@ -38,7 +38,7 @@ def our_rates(settings, epochs, losses=()):
 
 def test_step_and_exponential_are_torch_s():
     step = torch_rates(lambda o: torch.optim.lr_scheduler.StepLR(o, 20, 0.1), 50)
-    assert our_rates(Schedule(name="step", every=20, gamma=0.1), 50) == pytest.approx(step)
+    assert our_rates(Schedule(name="step", step_size=20, gamma=0.1), 50) == pytest.approx(step)
     exponential = torch_rates(lambda o: torch.optim.lr_scheduler.ExponentialLR(o, 0.9), 50)
     assert our_rates(Schedule(name="exponential", gamma=0.9), 50) == pytest.approx(exponential)
 
@@ -62,7 +62,7 @@ def test_plateau_falls_after_ten_epochs_that_are_no_better():
 
 
 def test_cosine_rises_linearly_and_ends_at_its_share():
-    settings = Schedule(name="cosine", warmup_epochs=2, final=0.1)
+    settings = Schedule(name="cosine", warmup_epochs=2, min_lr_ratio=0.1)
     rates = [rate_factor(settings, step, 10, 10) for step in range(100)]
     assert rates[:20] == pytest.approx([(step + 1) / 21 for step in range(20)])
     assert rates[20] == 1
@@ -101,7 +101,7 @@ def test_biases_and_scales_are_spared_from_decay():
     spared = build_optimizer([network], Optimizer(weight_decay=0.1))
     decay = {group["weight_decay"]: sum(p.numel() for p in group["params"]) for group in spared.param_groups}
     assert decay == {0.1: 6, 0.0: 6}
-    everything = build_optimizer([network], Optimizer(weight_decay=0.1, decay="all"))
+    everything = build_optimizer([network], Optimizer(weight_decay=0.1, weight_decay_on="all"))
     assert [group["weight_decay"] for group in everything.param_groups] == [0.1]
 
 
@@ -164,7 +164,7 @@ def test_every_optimiser_takes_the_steps_of_its_formulas_and_clips_nothing(name,
     """The first gradient has norm 100: LAMB by timm's default would shorten it to 1, so later ones would weigh more."""
     torch.manual_seed(1)
     layer = nn.Linear(3, 4).double()
-    settings = Optimizer(name=name, lr=RATE, decay=decay, **{"weight_decay": DECAY, **options})
+    settings = Optimizer(name=name, lr=RATE, weight_decay_on=decay, **{"weight_decay": DECAY, **options})
     optimizer = build_optimizer([layer], settings)
     gradients = [[scale * torch.randn_like(p) for p in layer.parameters()] for scale in (1, 1, 0.1, 2, 1, 1, 5)]
     norm = math.sqrt(sum(float((g**2).sum()) for g in gradients[0]))
@@ -199,7 +199,7 @@ def test_a_stage_begins_with_an_optimiser_and_an_average_as_new(name, small_reci
         seen.append(now)
 
     monkeypatch.setattr(Trainer, "_begin_stage", watched)
-    settings = {"method.name": "crt", "method.share": 0.3, "training.epochs": 3, "training.average": 0.9}
+    settings = {"method.name": "crt", "method.share": 0.3, "training.epochs": 3, "training.ema_decay": 0.9}
     run = fitted(small_recipe, out=tmp_path / "run", **settings, **{"optimizer.name": name})
     (trainer, old, fresh, average), weights = seen
     assert old["state"]

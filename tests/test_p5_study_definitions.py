@@ -107,10 +107,10 @@ def test_cells_are_those_of_the_factors_and_every_run_can_be(name):
         for run in plan.runs:
             recipe = run.recipe
             assert recipe.network.name == "recurrent"
-            assert recipe.training.select == "best"
+            assert recipe.training.checkpoint == "best"
             assert recipe.protocol.validation > 0
             assert recipe.protocol.cohorts == (COHORTS.get(name, 36) if on == "synthetic" else 1)
-            assert (recipe.augment.added, on) != (True, "ravdess")  # action units have no mirror
+            assert (recipe.augment.flip_duplicates, on) != (True, "ravdess")  # action units have no mirror
             check_recipe(recipe)
 
 
@@ -127,7 +127,7 @@ def test_quick_is_smaller_and_changes_no_condition(name):
         assert {run.recipe.training.monitor for run in plan.runs} == {"loss"}
         assert all(run.recipe.search.trials in (0, 5) for run in plan.runs)
         searched = {run.cell for run in plan.runs if run.recipe.search.trials}
-        assert all(run.recipe.search.over for run in plan.runs if run.recipe.search.trials)
+        assert all(run.recipe.search.space for run in plan.runs if run.recipe.search.trials)
         if name == "p5-factorial":
             assert searched == {cell for cell in plan.cells if "Bayesian" in cell}
 

@@ -71,7 +71,7 @@ def test_no_shipped_recipe_or_study_fixes_the_precision(path):
                 yield from keys(value)
 
     settings = yaml.safe_load(path.read_text())
-    settings = [settings.get(key) for key in ("training", "factors", "on", "sizes", "set")]
+    settings = [settings.get(key) for key in ("training", "factors", "datasets", "sizes", "set")]
     assert not [key for part in settings for key in keys(part) if key.endswith("precision")]
 
 

@@ -54,7 +54,7 @@ def clips(tmp_path_factory):
     data = {"source": "clip-folder", "root": str(folder), "size": 32, "channels": 1, "subjects": "^(p[0-9]+)-"}
     recipe = {
         "name": "clips",
-        "data": {**data, "clips": {"frames": 2, "keep": 3}},
+        "data": {**data, "clips": {"frames": 2, "stored_frames": 3}},
         "protocol": {"test": 0.3, "validation": 0.0},
         "network": {"name": "test_resnet"},
         "training": {
@@ -62,8 +62,8 @@ def clips(tmp_path_factory):
             "batch_size": 8,
             "accelerator": "cpu",
             "precision": "32-true",
-            "select": "last",
-            "mirror": True,
+            "checkpoint": "last",
+            "tta_flip": True,
         },
     }
     return ef.train(recipe, out=tmp_path_factory.mktemp("run") / "clips", faces=False)
@@ -86,7 +86,7 @@ def numbers(tmp_path_factory):
         "data": {"source": "openface", "root": str(folder), "subjects": "^(p[0-9]+)-", "sequences": {"frames": 6}},
         "protocol": {"test": 0.3, "validation": 0.0},
         "network": {"name": "recurrent", "recurrent": {"dense": 4, "hidden": 4, "top": 4}},
-        "training": {"epochs": 2, "batch_size": 8, "accelerator": "cpu", "precision": "32-true", "select": "last"},
+        "training": {"epochs": 2, "batch_size": 8, "accelerator": "cpu", "precision": "32-true", "checkpoint": "last"},
         "augment": {"flip": 0},
     }
     return ef.train(recipe, out=tmp_path_factory.mktemp("run") / "units", faces=False)

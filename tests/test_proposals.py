@@ -14,7 +14,7 @@ from evenface.search.trials import Trial, best_of, figure_of, hopeless
 
 @given(st.integers(0, 2**40), st.integers(1, 20))
 def test_proposals_by_chance_stay_within_their_ranges(seed, count):
-    options = recipe(**{"search.trials": 20, "search.first": 20}).search
+    options = recipe(**{"search.trials": 20, "search.startup_trials": 20}).search
     for one in propose(ranges(recipe()), (), range(count), options, seed, larger=True):
         assert list(one) == list(OVER)
         for key, (low, high, *_) in OVER.items():
@@ -30,14 +30,14 @@ def test_guided_proposals_stay_within_their_ranges_where_the_best_is_at_a_corner
         Trial(1, away, (0.0,), 0.0, "pruned"),
         Trial(2, away | {"optimizer.lr": 1e-3}, (math.nan,), math.nan, "diverged"),
     ]
-    options = recipe(**{"search.first": 3}).search
+    options = recipe(**{"search.startup_trials": 3}).search
     for one in propose(ranges(recipe()), done, range(3, 6), options, 0, larger=True):
         assert all(low <= one[key] <= high for key, (low, high, *_) in OVER.items())
 
 
 @given(st.integers(1, 30), st.integers(1, 30), st.integers(1, 9))
 def test_rounds_cover_all_trials_once_and_none_crosses_the_first_guided_one(trials, first, together):
-    options = SimpleNamespace(trials=trials, first=first, together=together)
+    options = SimpleNamespace(trials=trials, startup_trials=first, parallel_trials=together)
     covered = []
     while len(covered) < trials:
         numbers = round_of(len(covered), options)

@@ -233,7 +233,7 @@ def test_impossible_imbalance_names_the_class_and_the_numbers():
 @pytest.mark.parametrize(
     "settings",
     [{"kind": "k-fold"}, {"test": 0.0}, {"test": 1.0}, {"validation": 1.0}, {"folds": 1}, {"kind": "kfold", "fold": 5},
-     {"fold": -1}, {"seed": -1}, {"copies": "drop"}],
+     {"fold": -1}, {"seed": -1}, {"duplicates": "drop"}],
 )  # fmt: skip
 def test_settings_out_of_range_are_refused(settings):
     with pytest.raises(ValueError, match=next(reversed(settings))):
@@ -266,22 +266,22 @@ def test_copies_are_left_out_before_the_imbalance_is_applied():
     base = Protocol(kind="official", validation=0)
     kept = split(manifest, base)
     assert [len(s) for s in sides(kept)] == [90, 0, 30]
-    train = split(manifest, changed(base, copies="drop-train", imbalance=Imbalance(counts={"a": 27})), pairs)
+    train = split(manifest, changed(base, duplicates="drop-train", imbalance=Imbalance(counts={"a": 27})), pairs)
     assert not {0, 3, 6} & set(train.train.tolist())
     assert manifest.counts(train.train).tolist() == [27, 30, 30]
     assert any("3 pictures left out of training" in note for note in train.notes)
-    test = split(manifest, changed(base, copies="drop-test"), pairs)
+    test = split(manifest, changed(base, duplicates="drop-test"), pairs)
     assert set(kept.test) - set(test.test) == {90, 93}
     assert any("2 pictures left out of test" in note for note in test.notes)
     with pytest.raises(InputError, match="needs the pairs"):
-        split(manifest, changed(base, copies="drop-test"))
+        split(manifest, changed(base, duplicates="drop-test"))
 
 
 def test_copies_within_training_are_not_parted_by_validation():
     splits = ["train"] * 200 + ["test"] * 30
     manifest = manifest_of(np.arange(230) % 3, splits=splits)
     pairs = np.array([[i, i + 99] for i in range(99)])
-    got = split(manifest, Protocol(kind="official", copies="drop-train", validation=0.25), pairs)
+    got = split(manifest, Protocol(kind="official", duplicates="drop-train", validation=0.25), pairs)
     held = set(got.validation.tolist())
     assert all((a in held) == (b in held) for a, b in pairs.tolist())
     assert 35 <= len(held) <= 65
@@ -291,9 +291,9 @@ def test_copies_with_official_validation_leave_validation_clean_too():
     splits = ["train"] * 30 + ["validation"] * 15 + ["test"] * 15
     manifest = manifest_of(np.arange(60) % 3, splits=splits)
     pairs = np.array([[0, 30], [1, 45], [31, 46]])
-    train = split(manifest, Protocol(kind="official", copies="drop-train"), pairs)
+    train = split(manifest, Protocol(kind="official", duplicates="drop-train"), pairs)
     assert [len(s) for s in sides(train)] == [28, 14, 15]
-    test = split(manifest, Protocol(kind="official", copies="drop-test"), pairs)
+    test = split(manifest, Protocol(kind="official", duplicates="drop-test"), pairs)
     assert [len(s) for s in sides(test)] == [30, 14, 13]
 
 

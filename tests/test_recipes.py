@@ -1,5 +1,7 @@
 """Recipes: every key checked, every mistake answered with the nearest right key."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -7,6 +9,9 @@ from evenface.audit import load_claims
 from evenface.errors import InputError
 from evenface.recipes import Recipe, dump_recipe, load_recipe, parse_overrides, shipped_recipes
 from evenface.recipes.reading import parse_yaml
+from evenface.recipes.renamed import RECIPE_KEYS, STUDY_KEYS
+from evenface.recipes.section import part_at
+from evenface.studies import load_study
 
 SMALL = {"name": "small", "data": {"source": "folder", "root": "faces"}}
 
@@ -30,6 +35,54 @@ def test_a_mistake_is_answered_with_where_and_what(overrides, said):
     base = {**SMALL, "seed": 1}
     with pytest.raises(InputError, match=said.replace("?", r"\?")):
         load_recipe(base, overrides)
+
+
+def nested(key, value):
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return value
+
+
+def has_key(model, key):
+    *sections, last = key.split(".")
+    for name in sections:
+        model = part_at(model, name)
+    return last in model.model_fields
+
+
+@pytest.mark.parametrize(("old", "new"), RECIPE_KEYS.items())
+def test_a_renamed_key_is_answered_with_one_sentence_that_names_the_new_one(tmp_path, old, new):
+    assert [has_key(Recipe, key) for key in (old, new)] == [False, True]
+    said = f"the key {old} was renamed to {new}"
+    section, _, last = old.rpartition(".")
+    path, base = tmp_path / "recipe.yaml", {"name": "small", "data": {"source": "folder"}}
+    path.write_text(yaml.safe_dump(base | {key: {**base.get(key, {}), **v} for key, v in nested(old, 1).items()}))
+    deviation = {"text": "Differs.", "while": {old: 1}}
+    for source, overrides, where in (
+        (SMALL, {old: 1}, ""),
+        (SMALL, {section: {last: 1}}, "recipe: "),
+        (path, {}, f"{path}: "),
+        (tmp_path, {}, f"{path}: "),  # a run folder
+        (SMALL, {"deviations": [deviation]}, "recipe: deviations.0.while: "),
+    ):
+        with pytest.raises(InputError) as raised:
+            load_recipe(source, overrides)
+        assert str(raised.value) == where + said
+
+
+@pytest.mark.parametrize(("old", "new"), STUDY_KEYS.items())
+def test_a_renamed_key_of_a_study_is_answered_likewise(old, new):
+    section, _, last = old.rpartition(".")
+    wrong = {last: {}}
+    if section:
+        wrong = {section: {**wrong} if section == "statistics" else [{"cell": {"f": "a"}, "accuracy": 0.5, last: "x"}]}
+    with pytest.raises(InputError, match=f"the key .*{last} was renamed to {new}"):
+        load_study({"name": "s", "recipe": SMALL, "factors": {"f": {"a": {}, "b": {}}}, **wrong})
+
+
+def test_every_renamed_key_stands_in_the_changelog():
+    text = (Path(__file__).parents[1] / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert [old for old, new in (RECIPE_KEYS | STUDY_KEYS).items() if f"| `{old}` | `{new}`" not in text] == []
 
 
 def test_overrides_reach_their_place_and_nothing_else():

@@ -12,7 +12,9 @@ from evenface.networks.recompute import recompute_blocks
 
 @pytest.mark.parametrize("name", ["test_resnet", "mobilenetv3_small_050", "convnext_atto"])
 def test_what_is_computed_again_gives_the_same_gradients_and_statistics(name):
-    plain, again = (build_network(name, 3, channels=1, size=32, frames=2, recompute=flag) for flag in (False, True))
+    plain, again = (
+        build_network(name, 3, channels=1, size=32, frames=2, gradient_checkpointing=flag) for flag in (False, True)
+    )
     kept = []
     for net in (plain, again):
         bytes_kept = 0
@@ -63,4 +65,4 @@ class Noisy(nn.Module):
 
 def test_a_network_without_blocks_says_so():
     with pytest.raises(InputError, match="no blocks"):
-        build_network("compact_vgg_24", 3, channels=1, size=32, recompute=True)
+        build_network("compact_vgg_24", 3, channels=1, size=32, gradient_checkpointing=True)

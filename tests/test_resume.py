@@ -95,7 +95,7 @@ def test_weights_hold_what_prediction_needs_and_nothing_else(whole):
 
 
 def test_selection_on_test_data_takes_the_epoch_best_there_and_says_so(small_recipe, tmp_path):
-    settings = {"training.select": "test", "training.monitor": "loss", "training.epochs": 4}
+    settings = {"training.checkpoint": "test", "training.monitor": "loss", "training.epochs": 4}
     run = ef.train(small_recipe, out=tmp_path / "run", faces=False, **settings)
     predictions = run.predictions
     own = predictions.probabilities[np.arange(len(predictions.labels)), predictions.labels]
@@ -108,9 +108,9 @@ def test_selection_on_test_data_takes_the_epoch_best_there_and_says_so(small_rec
 
 def test_the_mirror_is_averaged_in(small_recipe, tmp_path):
     """With random weights and no training to speak of, by the same weights on pictures turned by hand."""
-    settings = {"training.epochs": 1, "optimizer.lr": 1e-12, "training.select": "last"}
+    settings = {"training.epochs": 1, "optimizer.lr": 1e-12, "training.checkpoint": "last"}
     alone = fitted(small_recipe, out=tmp_path / "alone", **settings)
-    both = fitted(small_recipe, out=tmp_path / "both", **settings, **{"training.mirror": True})
+    both = fitted(small_recipe, out=tmp_path / "both", **settings, **{"training.tta_flip": True})
     method = trained_method(alone).eval()
     store = Store.open(alone.facts["store"])
     rows = pd.read_parquet(alone.folder / "split.parquet").query("side == 'test'")["row"].to_numpy()

@@ -21,7 +21,7 @@ def loss(member):
     return sum(one**2 for one in away)
 
 
-STOPPED = {"search.prune": True, "search.trials": 11, "search.first": 6}
+STOPPED = {"search.prune": True, "search.trials": 11, "search.startup_trials": 6}
 
 
 class Toy:
@@ -86,7 +86,7 @@ def settings_of(found):
 
 
 def test_the_lowest_point_of_a_bowl_is_found_closer_than_by_chance(tmp_path):
-    one = recipe(**{"search.first": 8, "search.trials": 16, "search.together": 2})
+    one = recipe(**{"search.startup_trials": 8, "search.trials": 16, "search.parallel_trials": 2})
     [found] = found_settings([wanted(one, tmp_path)], Toy)
     random = np.random.default_rng(0)
     dense, hidden = random.integers(16, 65, (4000, 16)), random.integers(32, 129, (4000, 16))
@@ -170,7 +170,7 @@ def test_runs_that_differ_in_seed_or_protocols_words_alone_share_a_search(tmp_pa
 
 
 def test_ending_hopeless_trials_saves_epochs_and_keeps_the_best(tmp_path):
-    one = recipe(**{"search.prune": True, "search.first": 20, "training.epochs": 40})
+    one = recipe(**{"search.prune": True, "search.startup_trials": 20, "training.epochs": 40})
     [found] = found_settings([wanted(one, tmp_path)], Toy)
     rows = found["all"].table
     bowl = [loss(SimpleNamespace(**sections(dict(zip(OVER, row, strict=True))))) for row in rows[list(OVER)].to_numpy()]
@@ -217,14 +217,14 @@ WRONG = {
 def test_what_cannot_be_searched_is_refused_by_name(name):
     over, said = WRONG[name]
     with pytest.raises(InputError, match=said.replace("\n", "(?s:.)")):
-        learner.check_recipe(recipe(**{"search.over": over, "loss.name": "focal"}))
+        learner.check_recipe(recipe(**{"search.space": over, "loss.name": "focal"}))
 
 
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        ({"search.over": {}}, "search.over names nothing"),
-        ({"training.select": "test"}, "test data"),
+        ({"search.space": {}}, "search.space names nothing"),
+        ({"training.checkpoint": "test"}, "test data"),
         ({"network.name": "resnet18"}, "search"),
     ],
 )

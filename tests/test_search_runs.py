@@ -44,7 +44,7 @@ def recipe(root, **changes):
         "training": {"epochs": 6, "batch_size": 8, "accelerator": "cpu", "monitor": "loss"},
         "optimizer": {"name": "adam", "lr": 0.03, "weight_decay": 0},
         "augment": {"flip": 0},
-        "search": {"trials": 6, "first": 6, "over": OVER},
+        "search": {"trials": 6, "startup_trials": 6, "space": OVER},
     }
     return load_recipe(content, changes)
 
@@ -59,7 +59,7 @@ def trained(settings, folder, **more):
 @pytest.fixture(scope="module")
 def whole(root, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole") / "run"
-    return ef.train(recipe(root, **{"search.first": 5}).model_dump(mode="json"), out=folder, faces=False)
+    return ef.train(recipe(root, **{"search.startup_trials": 5}).model_dump(mode="json"), out=folder, faces=False)
 
 
 def test_each_class_gets_the_sizes_of_its_best_trial_and_the_folder_says_so(whole):
@@ -131,7 +131,7 @@ def test_a_trial_that_diverges_is_passed_over(root, tmp_path):
 
 
 def test_a_run_whose_search_was_killed_goes_on(root, tmp_path, monkeypatch):
-    settings = recipe(root, **{"search.together": 2})
+    settings = recipe(root, **{"search.parallel_trials": 2})
     run = trained(settings, tmp_path / "whole")
     begun = []
 

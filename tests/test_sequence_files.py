@@ -189,7 +189,7 @@ def test_a_stopped_prepare_goes_on_to_the_same_bytes_and_settings_make_other_sto
         assert (resumed.path / name).read_bytes() == (whole.path / name).read_bytes()
     monkeypatch.setattr(worker, "read_numbers", old)
     keys = {
-        stored(tmp_path, manifest, **how).key for how in ({}, {"take": "paper"}, {"short": "literal"}, {"frames": 9})
+        stored(tmp_path, manifest, **how).key for how in ({}, {"take": "paper"}, {"short": "repeat"}, {"frames": 9})
     }
     assert len(keys | {resumed.key}) == 4
     np.save(tmp_path / "3.npy", numbers_of(12, 5, 2))

@@ -111,11 +111,12 @@ def test_stills_give_one_frame(tmp_path, fake_mesh):
 
 def test_a_recipe_says_how_sequences_are_made():
     recipe = load_recipe(
-        {"name": "x", "data": {"source": "folder", "sequences": {"of": "mesh", "take": "paper", "short": "literal"},
-                               "clips": {"lost": "skip", "lost_share": 0.25}}},
+        {"name": "x", "data": {"source": "folder",
+                               "sequences": {"source": "mesh", "sampling": "paper", "padding": "repeat"},
+                               "clips": {"missing_face": "skip", "max_missing": 0.25}}},
         {"data.sequences.frames": 7},
     )  # fmt: skip
-    assert sequencing_of(recipe) == Sequencing(7, "paper", "literal", lost="skip", lost_share=0.25)
+    assert sequencing_of(recipe) == Sequencing(7, "paper", "repeat", lost="skip", lost_share=0.25)
 
 
 # --- real ones ----------------------------------------------------------------------------------------------------
@@ -126,7 +127,10 @@ def test_real_pictures_give_points_by_any_number_of_processes(real_data, tmp_pat
     for name in names:
         (tmp_path / "data" / name).parent.mkdir(parents=True)
         shutil.copy(real_data / "clips" / "single_face.jpg", tmp_path / "data" / name)
-    recipe = {"name": "x", "data": {"source": "folder", "root": str(tmp_path / "data"), "sequences": {"of": "mesh"}}}
+    recipe = {
+        "name": "x",
+        "data": {"source": "folder", "root": str(tmp_path / "data"), "sequences": {"source": "mesh"}},
+    }
     store = workflows.prepare(recipe, **{"data.sequences.depth": True})
     alone = stored(tmp_path, manifest_of(tmp_path / "data", names, content="stills"), depth=True)
     np.testing.assert_array_equal(store.sequences, alone.sequences)

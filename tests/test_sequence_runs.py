@@ -245,7 +245,7 @@ def test_other_numbers_are_refused_elsewhere(whole, root, tmp_path):
         ({"network.temporal": {"kind": "gru"}}, "network.temporal is of no effect on sequences"),
         ({"network.weights": "hub"}, "network.weights is of no effect"),
         ({"training.devices": 2}, "training.devices is of no effect"),
-        ({"training.features": "stored"}, "training.features is of no effect"),
+        ({"training.cache_features": True}, "training.cache_features is of no effect"),
         ({"training.precision": "bf16-mixed"}, "training.precision is of no effect"),
         ({"optimizer.name": "lamb"}, "not trained by the optimiser lamb"),
         ({"method.name": "eac"}, "method 'eac' learns from pictures"),
@@ -255,8 +255,8 @@ def test_other_numbers_are_refused_elsewhere(whole, root, tmp_path):
         ({"network.name": "resnet18", "network.recurrent": {}}, "network.recurrent is of no effect on pictures"),
         ({"network.name": "resnet18"}, "network.recurrent is of no effect on pictures"),
         ({"augment.flip": 0.5}, "action units have no left and right"),
-        ({"augment.added": True}, "action units have no left and right"),
-        ({"training.mirror": True}, "action units have no left and right"),
+        ({"augment.flip_duplicates": True}, "action units have no left and right"),
+        ({"training.tta_flip": True}, "action units have no left and right"),
         ({"training.patience": 3, "protocol.validation": 0}, "patience needs validation"),
     ],
 )
@@ -270,9 +270,9 @@ def test_what_means_nothing_to_sequences_is_refused(root, tmp_path, changes, say
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"augment.added": True}, "augment.added is of no effect on pictures"),
-        ({"augment.mirror": "literal"}, "augment.mirror is of no effect on pictures"),
-        ({"data.sequences": {"of": "mesh"}}, "data.sequences is of no effect on pictures"),
+        ({"augment.flip_duplicates": True}, "augment.flip_duplicates is of no effect on pictures"),
+        ({"augment.flip_landmarks": "literal"}, "augment.flip_landmarks is of no effect on pictures"),
+        ({"data.sequences": {"source": "mesh"}}, "data.sequences is of no effect on pictures"),
         ({"network.name": "recurrent"}, "gives pictures, the network recurrent takes sequences"),
     ],
 )

@@ -20,7 +20,7 @@ from evenface.training.batches import chosen_frames
 @given(st.integers(1, 60), st.integers(1, 20), st.sampled_from(["uniform", "paper"]), st.booleans())
 def test_frames_are_taken_as_a_loop_over_the_definition_takes_them(count, frames, take, literal):
     values = numbers_of(count, 3, 2, seed=count)
-    got = sampled(values, frames, take, "literal" if literal else "interpolate")
+    got = sampled(values, frames, take, "repeat" if literal else "interpolate")
     for h in range(1, frames + 1):
         if count < frames and not literal:
             place = (h - 1) * (count - 1) / (frames - 1) if frames > 1 else 0.0

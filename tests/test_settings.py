@@ -64,7 +64,7 @@ def test_pairs_of_numbers_are_finite(value):
 @pytest.mark.parametrize("value", [[math.nan, 1], [0, math.inf]])
 def test_ranges_of_a_search_are_finite(value):
     with pytest.raises(InputError):
-        load_recipe(SMALL, {"search.over": {"optimizer.lr": value}})
+        load_recipe(SMALL, {"search.space": {"optimizer.lr": value}})
 
 
 def test_counts_by_class_are_whole_numbers():

@@ -34,11 +34,11 @@ def prepared(store, monkeypatch):
     monkeypatch.setattr(assembly, "prepare_store", lambda _recipe: store)
 
 
-@pytest.mark.parametrize(("kind", "frames"), [("mean", "middle"), ("bilstm", "random")])
+@pytest.mark.parametrize(("kind", "frames"), [("mean", False), ("bilstm", True)])
 def test_training_on_stored_features_is_training_with_the_frozen_backbone(tmp_path, frames, kind):
-    settings = {**RESTING, "augment.frames": frames, "network.temporal.kind": kind}
+    settings = {**RESTING, "augment.temporal_jitter": frames, "network.temporal.kind": kind}
     one = train(tmp_path / "computed", **settings)
-    two = train(tmp_path / "stored", **settings, **{"training.features": "stored"})
+    two = train(tmp_path / "stored", **settings, **{"training.cache_features": True})
     ours, theirs = (load_file(run.folder / "weights.safetensors") for run in (one, two))
     assert ours.keys() == theirs.keys()
     for name, value in ours.items():
@@ -61,7 +61,7 @@ def test_a_run_on_stored_features_predicts_from_pixels(store, tmp_path):
     [
         ({"network.freeze": "none"}, "network.freeze: backbone"),
         ({"augment.flip": 0.5, "augment.erase": 0.1}, "augment.flip=0 augment.erase=0"),
-        ({"training.mirror": True}, "training.mirror"),
+        ({"training.tta_flip": True}, "training.tta_flip"),
         ({"network.temporal.over": "spatial"}, "spatial"),
         ({"method.name": "mixup"}, "method 'mixup' changes pictures"),
     ],

@@ -69,8 +69,8 @@ def definition(small_recipe, other_folder, tmp_path_factory) -> Path:
         "seeds": 2,
         "metrics": ["balanced_accuracy", "accuracy", "log_loss", "recall", "training_seconds"],
         "baseline": {"loss": "plain"},
-        "paper_protocol": {"training.select": "test"},
-        "tests": {
+        "paper_protocol": {"training.checkpoint": "test"},
+        "test_sets": {
             "others": {"set": other, "classes": {"peaceful": "calm"}},
             "absent": {"set": {"data": {"source": "rafdb"}}},
         },
@@ -253,7 +253,7 @@ def test_the_papers_protocol_is_said_everywhere(small_recipe, tmp_path):
         "recipe": str(small_recipe),
         "set": {"training.epochs": 1},
         "factors": {"rule": {"none": {}, "same": {}}},
-        "paper_protocol": {"training.select": "test"},
+        "paper_protocol": {"training.checkpoint": "test"},
         "baseline": {"rule": "none"},
     }
     found = workflows.study(study, protocol="paper", out=tmp_path / "one", jobs=1)
@@ -273,7 +273,7 @@ def test_the_papers_protocol_is_said_everywhere(small_recipe, tmp_path):
         (["{study}", "--on", "mars"], "there is no data set"),
         (["{study}", "--size", "huge"], "there is no size"),
         (["{study}", "training.epoch=3"], "unknown key training.epoch\n  Did you mean epochs"),
-        (["{study}", "tests.otters.data.root=x"], "Did you mean others"),
+        (["{study}", "test_sets.otters.data.root=x"], "Did you mean others"),
         (["{study}", "training.devices=2"], "one device each"),
         (["{study}", "data.root=/no/such/folder"], "/no/such/folder"),
     ],

@@ -23,7 +23,7 @@ STUDY = {
     "metrics": ["accuracy", "recall", "confusion"],
     "seeds": 2,
     "validation": True,
-    "on": {"faces": {}},
+    "datasets": {"faces": {}},
     "printed": [
         {
             "cell": {"lr": "high"},
@@ -31,7 +31,7 @@ STUDY = {
             "recall": {"calm": 0.5},
             "confusion": {"calm": {"calm": 3, "pain": 3}},
         },
-        {"cell": {"lr": "low"}, "test": "validation", "accuracy": 0.7, "recall": {"calm": 0.25, "pain": 1.0}},
+        {"cell": {"lr": "low"}, "test_set": "validation", "accuracy": 0.7, "recall": {"calm": 0.25, "pain": 1.0}},
     ],
     "quoted": [{"cell": {"lr": "other"}, "recall": {"pain": 0.1}, "source": "Someone 2020"}],
 }
@@ -129,7 +129,7 @@ def test_curves_are_means_over_the_runs_of_a_cell(judged):
     [
         ({"confusion": 3}, "counts by true and predicted class"),
         ({"recall": 0.3}, "one value for each class"),
-        ({"accuracy": 0.3, "test": "validaton"}, "not there"),
+        ({"accuracy": 0.3, "test_set": "validaton"}, "not there"),
         ({"confusion": {"calm": {"pain": "many"}}}, "is no number"),
     ],
 )
@@ -142,8 +142,8 @@ def test_a_papers_protocol_differs_by_data_set_and_says_in_what_it_flatters():
     study = load_study(
         {
             **STUDY,
-            "paper_protocol": {"training.select": "test"},
-            "on": {"faces": {}, "clips": {"paper_protocol": {"protocol.by": "frame"}}},
+            "paper_protocol": {"training.checkpoint": "test"},
+            "datasets": {"faces": {}, "clips": {"paper_protocol": {"protocol.by": "frame"}}},
         }
     )
     plans = {on: make_plan(study, Choice(on, protocol="paper")) for on in ("faces", "clips")}

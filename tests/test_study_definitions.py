@@ -61,7 +61,7 @@ def planned(name, on, size):
 
 
 def everywhere(name):
-    for on in study_of(name).on:
+    for on in study_of(name).datasets:
         for size in ("full", "quick"):
             yield on, size, planned(name, on, size)
 
@@ -69,9 +69,9 @@ def everywhere(name):
 def printed(name, metric="accuracy"):
     """Data set, cell and seed to the figure that stands in print."""
     study = study_of(name)
-    first = next(iter(study.on))
+    first = next(iter(study.datasets))
     return {
-        (row.on or first, tuple(row.cell.items()), row.seed): row.values[metric]
+        (row.dataset or first, tuple(row.cell.items()), row.seed): row.values[metric]
         for row in study.printed
         if metric in row.values
     }
@@ -87,10 +87,10 @@ def test_a_study_says_what_it_is_and_what_it_deviates_in(name):
     assert study.name == name
     assert study.about
     assert study.paper
-    assert next(iter(study.on)) == TABLES[name][0]
-    assert {"fer2013", "synthetic"} <= set(study.on)
+    assert next(iter(study.datasets)) == TABLES[name][0]
+    assert {"fer2013", "synthetic"} <= set(study.datasets)
     assert study.sizes["quick"].deviations
-    for on in study.on.values():
+    for on in study.datasets.values():
         for part in (study, on, *study.sizes.values(), *on.sizes.values()):
             assert all(one.text.strip().endswith(".") for one in part.deviations)
 
@@ -137,9 +137,9 @@ def test_nothing_is_held_back_and_nothing_selected_but_by_the_papers_protocol(na
     for _, _, plan in everywhere(name):
         for run in plan.runs:
             assert run.recipe.protocol.validation == 0
-            assert run.recipe.training.select == "last"
+            assert run.recipe.training.checkpoint == "last"
             assert run.recipe.network.weights == "random"
-    assert study_of(name).paper_protocol == {"training.select": "test"}
+    assert study_of(name).paper_protocol == {"training.checkpoint": "test"}
 
 
 @pytest.mark.parametrize("name", [name for name in TABLES if name.startswith("p2")])
@@ -183,14 +183,14 @@ def test_every_network_takes_its_size():
 def test_printed_figures_are_of_cells_that_are_run(name):
     study = study_of(name)
     for row in study.printed:
-        plan = planned(name, row.on or next(iter(study.on)), "full")
+        plan = planned(name, row.dataset or next(iter(study.datasets)), "full")
         assert tuple(row.cell[factor] for factor in plan.factors) in plan.cells
         assert all(
             0 <= value <= 1 for metric, value in row.values.items() if metric.endswith("accuracy") and not row.gain
         )
     for row in study.quoted:
         assert row.source
-        assert tuple(row.cell.values()) not in planned(name, next(iter(study.on)), "full").cells
+        assert tuple(row.cell.values()) not in planned(name, next(iter(study.datasets)), "full").cells
 
 
 @names

@@ -39,7 +39,7 @@ def test_plans_cross_everything_once(factors, seeds, folds, data):
             "recipe": RECIPE,
             "factors": levels,
             "seeds": seeds,
-            "leave_out": left_out,
+            "exclude": left_out,
             **({} if folds is None else {"folds": folds, "set": {"protocol.kind": "kfold"}}),
         }
     )
@@ -70,7 +70,7 @@ def test_later_settings_win_over_earlier_ones():
                 "b": {"x": {"training.epochs": 7}, "y": {}},
             },
             "when": [{"if": {"a": [1, 2], "b": "x"}, "set": {"training.epochs": 8}}],
-            "on": {
+            "datasets": {
                 "d": {"set": {"optimizer.lr": 2}, "sizes": {"quick": {"seeds": 4, "set": {"network.dropout": 0.3}}}},
                 "e": {"factors": {"b": {"z": {}}}},
             },
@@ -97,22 +97,22 @@ def test_a_study_extends_another(tmp_path):
         "recipe": RECIPE,
         "factors": {"f": {"1": {}, "2": {}}},
         "seeds": 3,
-        "on": {"d": {"set": {"x": 1, "y": 1}}, "e": {}},
+        "datasets": {"d": {"set": {"x": 1, "y": 1}}, "e": {}},
     }
     (tmp_path / "under.yaml").write_text(yaml.safe_dump(under, sort_keys=False))
-    over = {"name": "over", "extends": "under.yaml", "seeds": 1, "on": {"g": {}, "d": {"set": {"y": 2}}}}
+    over = {"name": "over", "extends": "under.yaml", "seeds": 1, "datasets": {"g": {}, "d": {"set": {"y": 2}}}}
     (tmp_path / "over.yaml").write_text(yaml.safe_dump(over, sort_keys=False))
     study = load_study(tmp_path / "over.yaml")
     assert (study.name, study.about, study.seeds, list(study.factors["f"])) == ("over", "", (0,), ["1", "2"])
-    assert list(study.on) == ["g", "d", "e"]
-    assert study.on["d"].set == {"x": 1, "y": 2}
+    assert list(study.datasets) == ["g", "d", "e"]
+    assert study.datasets["d"].set == {"x": 1, "y": 2}
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         ({"seed": 3}, "unknown key seed\n  Did you mean seeds"),
-        ({"leave_out": [{"rul": "none"}]}, "leave_out names 'rul'.*Did you mean rule"),
+        ({"exclude": [{"rul": "none"}]}, "exclude names 'rul'.*Did you mean rule"),
         ({"when": [{"if": {}, "sett": {}}]}, "unknown key when.0.sett|when.0.set is missing"),
         ({"metrics": ["acuracy"]}, "Did you mean accuracy"),
         ({"printed": [{"cell": {}, "accuracy": 61}]}, "share from 0 to 1"),

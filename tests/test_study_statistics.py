@@ -38,7 +38,7 @@ STUDY = {
     "folds": 36,
     "metrics": [*METRICS, "training_seconds"],
     "baseline": {"kind": "lstm"},
-    "statistics": {"margins": {"detector_accuracy": 0.02}, "mixed": True},
+    "statistics": {"margins": {"detector_accuracy": 0.02}, "mixed_model": True},
 }
 
 

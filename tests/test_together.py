@@ -111,7 +111,7 @@ def test_a_member_ends_where_plain_pytorch_ends(kind, settings):
             settings=settings,
             network={"kind": kind, "hidden": 4 + seed},
             schedule=Schedule(name="constant"),
-            training={"epochs": 2, "select": "last"},
+            training={"epochs": 2, "checkpoint": "last"},
             flip=0.5 * seed,
         )
         for seed, (rows, classes) in enumerate([(40, 2), (26, 2), (33, 3)])
@@ -130,7 +130,7 @@ def test_members_of_all_settings_end_as_each_alone():
         member(1, 25, network={"hidden": 9, "dense": 3}, name="other widths, fewer samples"),
         member(2, network={"kind": "lstm"}, name="lstm"),
         member(3, 33, network={"kind": "lstm", "top": 7}, flip=0.5, name="lstm, mirrored by chance"),
-        member(4, added=True, training={"mirror": True}, name="mirrors added"),
+        member(4, added=True, training={"tta_flip": True}, name="mirrors added"),
         member(5, network={"norm": "step", "dropout": 0.0}, name="norm of each step"),
         member(6, network={"norm": "none"}, training={"patience": 1}, name="no norm, little patience"),
         member(7, training={"batch_size": 12, "epochs": 2}, name="other batch"),
@@ -156,7 +156,7 @@ def test_every_loss_trains_in_a_group_as_alone(kind, classes):
 
 
 def test_figures_of_an_epoch_are_those_of_its_predictions():
-    one = member(0, classes=3, training={"select": "last"})
+    one = member(0, classes=3, training={"checkpoint": "last"})
     group = fitted(one)
     expected = validation_metrics(one.validation_targets, group.predict(one.validation)[0])
     assert group.histories[0][-1] == pytest.approx(
@@ -178,7 +178,10 @@ def test_the_selected_weights_are_those_of_the_best_epoch():
 
 
 def test_learning_rates_follow_the_schedule_of_each():
-    ones = [member(0, schedule=Schedule(name="cosine"), flip=0.2), member(1, schedule=Schedule(name="step", every=2))]
+    ones = [
+        member(0, schedule=Schedule(name="cosine"), flip=0.2),
+        member(1, schedule=Schedule(name="step", step_size=2)),
+    ]
     group = fitted(*ones)
     for one, rows in zip(ones, group.histories, strict=True):
         last_steps = [(epoch + 1) * one.steps - 1 for epoch in range(4)]
@@ -261,7 +264,7 @@ def test_predictions_have_a_place_for_each_member_and_logit():
 
 
 def test_predictions_are_averaged_with_the_mirrors_where_asked_for():
-    plain, mirror = member(0), member(0, training={"mirror": True})
+    plain, mirror = member(0), member(0, training={"tta_flip": True})
     rows = np.arange(9)
     one = StackedTrainer([plain], SEQUENCES).predict(rows)
     other = StackedTrainer([plain], MIRRORED).predict(rows)
@@ -286,7 +289,7 @@ def test_dropout_keeps_its_share_and_the_mean():
     ("one", "words"),
     [
         (lambda: member(0, settings={"name": "lamb"}), "do not train by lamb"),
-        (lambda: member(0, training={"average": 0.9}), "training.average"),
+        (lambda: member(0, training={"ema_decay": 0.9}), "training.ema_decay"),
         (lambda: member(0, 1), "1 training samples"),
         (lambda: member(0, flip=0.5), "mirrored"),
     ],

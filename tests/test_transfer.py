@@ -187,7 +187,7 @@ def test_pictures_that_were_learnt_from_are_told_and_can_be_left_out(run, others
         note.startswith("LEAK: 1 of 13 pictures are among those that the run learnt from")
         for note in got.facts["notes"]
     )
-    clean = predicted(run, on(tmp_path / "others"), out=run / "clean", **{"protocol.copies": "drop-test"})
+    clean = predicted(run, on(tmp_path / "others"), out=run / "clean", **{"protocol.duplicates": "drop-test"})
     gone = set(got.predictions.sample) - set(clean.predictions.sample)
     assert gone == {"test/Happiness/copy-of-train.png"}
     assert "1 pictures left out: the run learnt from them" in clean.facts["notes"]

@@ -119,9 +119,9 @@ def write_contact_sheets(recipe: Recipe, manifest: Manifest, folder: Path) -> No
 def _settings(recipe: Recipe, manifest: Manifest) -> dict[str, Any]:
     """Return the arguments of :func:`~evenface.faces.prepare.prepare`."""
     data = recipe.data
-    numbers = data.sequences.of == "mesh" or manifest.content == "sequences"
+    numbers = data.sequences.source == "mesh" or manifest.content == "sequences"
     crop = None
-    if data.faces.crop == "face" or data.sequences.of == "mesh":
+    if data.faces.crop == "face" or data.sequences.source == "mesh":
         crop = Crop(**data.faces.model_dump(exclude={"crop"}))
     return {
         "size": data.size,
@@ -137,18 +137,19 @@ def taking_of(recipe: Recipe) -> Taking:
     """Return how a recipe samples the frames of clips that are stored."""
     settings = recipe.data.clips
     return Taking(
-        frames=settings.keep or settings.frames,
-        take=settings.take,
-        every=settings.every,
-        lost=settings.lost,
-        lost_share=settings.lost_share,
+        frames=settings.stored_frames or settings.frames,
+        take=settings.sampling,
+        every=settings.stride,
+        lost=settings.missing_face,
+        lost_share=settings.max_missing,
     )
 
 
 def sequencing_of(recipe: Recipe) -> Sequencing:
     """Return how a recipe makes landmark sequences."""
-    settings = recipe.data.sequences.model_dump(exclude={"of"})
-    return Sequencing(**settings, lost=recipe.data.clips.lost, lost_share=recipe.data.clips.lost_share)
+    settings = recipe.data.sequences.model_dump(exclude={"source", "sampling", "padding"})
+    settings |= {"take": recipe.data.sequences.sampling, "short": recipe.data.sequences.padding}
+    return Sequencing(**settings, lost=recipe.data.clips.missing_face, lost_share=recipe.data.clips.max_missing)
 
 
 def split_store(recipe: Recipe, store: Store) -> Split:
@@ -162,7 +163,7 @@ def split_store(recipe: Recipe, store: Store) -> Split:
     protocol = recipe.protocol
     store.verify()
     pairs = None
-    if protocol.copies != "keep":
+    if protocol.duplicates != "keep":
         from evenface.data.leakage import copies_across
 
         pairs = copies_across(stored_samples(store), store.manifest)
@@ -198,7 +199,7 @@ def check_training(recipe: Recipe, store: Store, sides: Split) -> None:
 
 def planned_frames(recipe: Recipe, manifest: Manifest) -> int:
     """Return how many frames of each sample the network will see, before samples are prepared; 1 for stills."""
-    check_content(recipe, sequences=manifest.content == "sequences" or recipe.data.sequences.of != "none")
+    check_content(recipe, sequences=manifest.content == "sequences" or recipe.data.sequences.source != "none")
     return recipe.data.clips.frames if manifest.content == "clips" else 1
 
 
@@ -265,4 +266,4 @@ def predictions(
 
 def selection_rows(recipe: Recipe, sides: Split) -> np.ndarray:
     """Return the rows that weights are selected on: validation, or the test set where the recipe says so."""
-    return sides.test if recipe.training.select == "test" else sides.validation
+    return sides.test if recipe.training.checkpoint == "test" else sides.validation

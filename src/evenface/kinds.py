@@ -9,14 +9,14 @@ RECURRENT = "recurrent"
 OPTIMIZERS = ("adam", "adamw", "sgd")
 OF_SEQUENCES = {
     "network": {"name", "recurrent"},
-    "augment": {"flip", "mirror", "added"},
+    "augment": {"flip", "flip_landmarks", "flip_duplicates"},
     "training": {
         "epochs",
         "batch_size",
         "sampling",
         "sampling_beta",
-        "select",
-        "mirror",
+        "checkpoint",
+        "tta_flip",
         "monitor",
         "patience",
         "accelerator",
@@ -82,9 +82,9 @@ def _check_pictures(recipe: Recipe) -> None:
         )
     other = {
         "network.recurrent": recipe.network.recurrent != Recurrent(),
-        "augment.added": recipe.augment.added,
-        "augment.mirror": recipe.augment.mirror != Augment().mirror,
-        "data.sequences": recipe.data.sequences.of != "none",
+        "augment.flip_duplicates": recipe.augment.flip_duplicates,
+        "augment.flip_landmarks": recipe.augment.flip_landmarks != Augment().flip_landmarks,
+        "data.sequences": recipe.data.sequences.source != "none",
     }
     if named := [key for key, given in other.items() if given]:
         raise InputError(
@@ -111,9 +111,9 @@ def check_mirror(recipe: Recipe, points: str, middle: float | None) -> None:
         If sequences shall be mirrored whose mirror is themselves or is not known.
     """
     wanted = {
-        "augment.flip": recipe.augment.flip > 0 and not recipe.augment.added,
-        "augment.added": recipe.augment.added,
-        "training.mirror": recipe.training.mirror,
+        "augment.flip": recipe.augment.flip > 0 and not recipe.augment.flip_duplicates,
+        "augment.flip_duplicates": recipe.augment.flip_duplicates,
+        "training.tta_flip": recipe.training.tta_flip,
     }
     for key, asked in wanted.items():
         if asked and points == "openface-aus":
@@ -156,5 +156,5 @@ def check_content(recipe: Recipe, *, sequences: bool) -> None:
         )
     raise InputError(
         f"the source {recipe.data.source} gives pictures, the network {RECURRENT} takes sequences of numbers",
-        "Set data.sequences.of: mesh to find the face's points on every frame, or take another network.",
+        "Set data.sequences.source: mesh to find the face's points on every frame, or take another network.",
     )

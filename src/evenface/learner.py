@@ -44,7 +44,7 @@ def check_recipe(recipe: Recipe) -> None:
     if recipe.search.trials:
         _check_search(recipe)
     method = find("method", recipe.method.name, METHODS)
-    if recipe.training.features == "stored":
+    if recipe.training.cache_features:
         _check_stored(recipe, method)
     alpha = recipe.loss.options.get("alpha")
     classes: tuple[str, ...] = ("0", "1")
@@ -87,20 +87,20 @@ def _check_sequences(recipe: Recipe, method: "type[Method]", classes: tuple[str,
 
 def _check_stored(recipe: Recipe, method: "type[Method]") -> None:
     """Refuse stored features where training would need the pixels of each step, or other features at another."""
-    what, network = "training.features: stored", recipe.network
+    what, network = "training.cache_features: true", recipe.network
     if network.freeze != "backbone":
         raise InputError(f"{what} needs a backbone that stays as it is", "Set network.freeze: backbone.")
-    changes = recipe.augment.model_dump(exclude={"frames", "erase_area", "mirror"})
+    changes = recipe.augment.model_dump(exclude={"temporal_jitter", "erase_area", "flip_landmarks"})
     if named := [f"augment.{key}" for key, value in changes.items() if value]:
         raise InputError(f"{what} knows no pixels to change: {', '.join(named)}", f"Set {'=0 '.join(named)}=0.")
-    if recipe.training.mirror:
-        raise InputError(f"{what} knows no pixels to mirror: training.mirror", "Set training.mirror: false.")
+    if recipe.training.tta_flip:
+        raise InputError(f"{what} knows no pixels to mirror: training.tta_flip", "Set training.tta_flip: false.")
     if network.temporal.kind != "mean" and network.temporal.over == "spatial":
         raise InputError(f"{what} keeps no maps, which network.temporal.over: spatial reads")
     if not method.cached_features:
         raise InputError(
             f"{what}: method {recipe.method.name!r} changes pictures or looks at their maps",
-            "Set training.features: computed, or take another method.",
+            "Set training.cache_features: false, or take another method.",
         )
 
 
@@ -133,7 +133,7 @@ def _check_reading(recipe: Recipe, method: "type[Method]", frames: int) -> None:
     if frames > 1:
         raise InputError(
             f"method {name!r} looks at the maps of single pictures and cannot learn from clips of {frames} frames",
-            "Set data.clips.take: windows and data.clips.frames: 1 for single frames, or take another method.",
+            "Set data.clips.sampling: windows and data.clips.frames: 1 for single frames, or take another method.",
         )
     if recipe.network.temporal.kind != "mean":
         raise InputError(

@@ -31,13 +31,13 @@ def own_recipe(looked: Looked, overrides: Mapping[str, Any] | None = None) -> Re
         "about": "data of one's own, by a small network from random weights",
         "data": data,
         "protocol": {"kind": "official" if official else "holdout", "validation": 0.1}
-        | ({"copies": "drop-test"} if manifest.content == "stills" else {}),
+        | ({"duplicates": "drop-test"} if manifest.content == "stills" else {}),
         "network": {"name": "compact_vgg_16", "dropout": 0.3} if pixels else {"name": "recurrent"},
         "optimizer": {"lr": 2e-3, "weight_decay": 0.05} if pixels else {},
-        "training": {"epochs": _epochs(looked), "batch_size": 32, "select": "last"},
+        "training": {"epochs": _epochs(looked), "batch_size": 32, "checkpoint": "last"},
     }
     if pixels:
-        content["training"] |= {"average": 0.99, "mirror": True}
+        content["training"] |= {"ema_decay": 0.99, "tta_flip": True}
         content["augment"] = {"rotate": 10, "shift": 0.08, "zoom": 0.1, "brightness": 0.2, "contrast": 0.3}
     wanted = {key: value for key, value in (overrides or {}).items() if key not in ("data.source", "data.root")}
     return load_recipe(content, wanted)

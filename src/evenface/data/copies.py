@@ -83,5 +83,5 @@ class Copies:
                 notes.append(f"copies: {dropped} pictures left out of validation, they stand in training")
             official, test = valid, kept
         if not len(pool) or not len(test):
-            raise InputError("protocol: no picture is left once copies are dropped", "Use copies: keep.")
+            raise InputError("protocol: no picture is left once copies are dropped", "Set protocol.duplicates: keep.")
         return pool, official, test, notes

@@ -126,7 +126,7 @@ class Findings:
         head = "leakage: " + "; ".join(between) if between else self._clean()
         said = [head, self.leaky] if self.leaky else [head]
         if self.across():
-            said.append("leave these copies out with protocol.copies: drop-train, or drop-test")
+            said.append("leave these copies out with protocol.duplicates: drop-train, or drop-test")
         if self.compared:
             mirrored = int(self.near["mirrored"].sum())
             unequal = int((self.near["label_1"] != self.near["label_2"]).sum())

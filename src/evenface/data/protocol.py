@@ -82,15 +82,15 @@ def split(manifest: Manifest, protocol: Protocol, duplicates: NDArray[np.int64] 
     InputError
         If the data cannot be divided so: no official split, too few subjects, counts not there.
     """
-    if protocol.copies != "keep" and duplicates is None:
-        raise InputError(f"protocol: copies: {protocol.copies} needs the pairs that the leakage check finds")
+    if protocol.duplicates != "keep" and duplicates is None:
+        raise InputError(f"protocol.duplicates: {protocol.duplicates} needs the pairs that the leakage check finds")
     names = manifest.table["sample"].astype(str).to_numpy()
     order = np.argsort(names, kind="stable")
     ordered = manifest.take(order)
     rows = cohort_rows(ordered, protocol)
     order, ordered = order[rows], ordered.take(rows)
     pairs = np.empty((0, 2), dtype=np.int64)
-    if protocol.copies != "keep" and duplicates is not None:
+    if protocol.duplicates != "keep" and duplicates is not None:
         place = np.full(len(manifest), -1)
         place[order] = np.arange(len(order))
         pairs = place[np.asarray(duplicates, dtype=np.int64).reshape(-1, 2)]
@@ -157,7 +157,7 @@ class _Divider:
         uneven = self.protocol.imbalance
         rows = self.all_rows()
         pool, official, test = self.official(rows) if self.protocol.kind == "official" else self.held_out(rows)
-        pool, official, test, left_out = self.copies.dropped(self.protocol.copies, pool, official, test)
+        pool, official, test, left_out = self.copies.dropped(self.protocol.duplicates, pool, official, test)
         self.notes += left_out
         if uneven and uneven.on == "train":
             pool = self.thin(pool, uneven)
@@ -299,7 +299,7 @@ class _Divider:
 
     def shared(self, train: Rows) -> Rows:
         """Leave the rest of the training people out where a share of them is asked for."""
-        share = self.protocol.share
+        share = self.protocol.train_fraction
         if share == 1:
             return train
         kept: Rows = train[self.parts(train, [share, 1 - share], SHARE) == 0]

@@ -57,14 +57,16 @@ def ask(run: Run, store: Store, rows: np.ndarray) -> Answers:
     fabric = Fabric(accelerator="cuda" if cuda else "cpu", devices=1, precision=precision)
     method = learner.trained_method(run)
     if store.sequences is not None:
-        mirror = functools.partial(mirrored, points=store.points, kind=run.recipe.augment.mirror, middle=store.middle)
+        mirror = functools.partial(
+            mirrored, points=store.points, kind=run.recipe.augment.flip_landmarks, middle=store.middle
+        )
         method.to("cuda" if cuda else "cpu")
         found = score_sequences(
             method,
             store.sequences,
             rows,
             device="cuda" if cuda else "cpu",
-            mirror=mirror if options.mirror else None,
+            mirror=mirror if options.tta_flip else None,
         )
         return Answers(found, None, method.one_vs_rest, "cuda:0" if cuda else "cpu")
     method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -75,7 +77,7 @@ def ask(run: Run, store: Store, rows: np.ndarray) -> Answers:
     with progress("predicting", len(rows)) as advance:
         for start in range(0, len(rows), length):
             some = rows[start : start + length]
-            found, output = output_rows(fabric, method, faces, some, options.batch_size, mirror=options.mirror)
+            found, output = output_rows(fabric, method, faces, some, options.batch_size, mirror=options.tta_flip)
             parts.append(found)
             outputs += [] if output is None else [output]
             advance(len(some))

@@ -154,7 +154,7 @@ def _check_frames(run: Run, target: Recipe, store: Store) -> None:
     if taken == 1:
         raise InputError(
             f"the run's network takes single pictures, {target.name} gives {given} frames of each clip",
-            "Take its frames one by one: data.clips.take=windows data.clips.frames=1.",
+            "Take its frames one by one: data.clips.sampling=windows data.clips.frames=1.",
         )
     raise InputError(f"the run's network takes clips of {taken} frames, {target.name} gives single pictures")
 
@@ -208,11 +208,11 @@ def _unseen(run: Run, target: Recipe, store: Store, rows: np.ndarray) -> tuple[n
     if not seen.any():
         return rows, []
     what = "pictures" if store.sequences is None else "sequences"
-    if target.protocol.copies == "drop-test":
+    if target.protocol.duplicates == "drop-test":
         return rows[~seen], [f"{int(seen.sum())} {what} left out: the run learnt from them"]
     return rows, [
         f"LEAK: {int(seen.sum())} of {len(rows)} {what} are among those that the run learnt from; "
-        "protocol.copies: drop-test leaves them out"
+        "protocol.duplicates: drop-test leaves them out"
     ]
 
 

@@ -12,7 +12,7 @@ from evenface.faces.points import COUNTS, KINDS, check_normalise, normalised
 from evenface.faces.taking import check_lost, uniform
 
 Array = npt.NDArray[np.float32]
-TAKES, SHORT = ("uniform", "paper", "mean"), ("interpolate", "literal")
+TAKES, SHORT = ("uniform", "paper", "mean"), ("interpolate", "repeat")
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Sequencing:
     take : {"uniform", "paper", "mean"}, default="uniform"
         See :func:`places`. ``mean``: the mean of each of equal stretches in place of one frame of it, for files of
         numbers; see :func:`sampled`.
-    short : {"interpolate", "literal"}, default="interpolate"
+    short : {"interpolate", "repeat"}, default="interpolate"
         The same.
     depth : bool, default=False
         Points of a face: z beside x and y.
@@ -121,9 +121,9 @@ def places(count: int, frames: int, take: str = "uniform", short: str = "interpo
     take : {"uniform", "paper"}
         ``uniform``: the middles of equal stretches. ``paper``: frame ``N - (P - h) K`` for h = 1 ... P, counted from 1,
         with ``K = floor(N / P)``: the last frame and every K-th before it.
-    short : {"interpolate", "literal"}
+    short : {"interpolate", "repeat"}
         Of fewer frames than are taken: ``interpolate`` spreads places evenly from the first to the last one, and
-        they lie between frames. ``literal``: ``paper`` then has K = 0 and takes the last frame alone, over and over;
+        they lie between frames. ``repeat``: ``paper`` then has K = 0 and takes the last frame alone, over and over;
         ``uniform`` takes each frame once, and then the last one again and again.
 
     Returns
@@ -137,7 +137,7 @@ def places(count: int, frames: int, take: str = "uniform", short: str = "interpo
 
     Examples
     --------
-    >>> places(25, 4, "paper"), places(3, 5), places(3, 5, "uniform", "literal")
+    >>> places(25, 4, "paper"), places(3, 5), places(3, 5, "uniform", "repeat")
     (array([ 6., 12., 18., 24.]), array([0. , 0.5, 1. , 1.5, 2. ]), array([0., 1., 2., 2., 2.]))
     """
     if count < frames and short == "interpolate":

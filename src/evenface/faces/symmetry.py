@@ -68,7 +68,8 @@ def order(points: str) -> npt.NDArray[np.int64]:
         found[pairs] = pairs[:, ::-1]
     else:
         raise InputError(
-            f"there is no mirror of {points}", "Set augment.flip=0 and augment.added=false for these sequences."
+            f"there is no mirror of {points}",
+            "Set augment.flip=0 and augment.flip_duplicates=false for these sequences.",
         )
     found.flags.writeable = False
     return found
@@ -114,12 +115,12 @@ def mirrored(sequences: Any, points: str, kind: str = "swapped", middle: float |
     partners = order(points).tolist()
     if points == "blendshapes":
         if kind == "literal":
-            raise InputError("blendshapes have no x to mirror", "Set augment.mirror=swapped.")
+            raise InputError("blendshapes have no x to mirror", "Set augment.flip_landmarks=swapped.")
         return sequences[..., partners, :]
     if middle is None:
         raise InputError(
             "x is in pixels of frames of unknown width: there is nothing to mirror about",
-            "Set data.sequences.normalise=position, or augment.flip=0 and augment.added=false.",
+            "Set data.sequences.normalise=position, or augment.flip=0 and augment.flip_duplicates=false.",
         )
     found = sequences[..., partners if kind == "swapped" else range(len(partners)), :]
     found[..., 0] = 2 * middle - found[..., 0]

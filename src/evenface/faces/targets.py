@@ -59,8 +59,8 @@ def sequencing_of(manifest: Manifest, how: Sequencing) -> Sequencing:
     if manifest.content != "sequences":
         if how.take == "mean":
             raise InputError(
-                "data.sequences.take: mean needs the numbers of every frame, which only files of numbers have",
-                "Set data.sequences.take: uniform.",
+                "data.sequences.sampling: mean needs the numbers of every frame, which only files of numbers have",
+                "Set data.sequences.sampling: uniform.",
             )
         return replace(how, of=manifest.content, points="mesh-468", numbers="")
     said = {}

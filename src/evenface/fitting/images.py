@@ -110,7 +110,7 @@ def _begin(run: Run, recipe: Recipe, data: TrainingData, metadata: dict[str, Any
 
 def _images(recipe: Recipe, data: TrainingData, fabric: Fabric, network: Network) -> np.ndarray:
     """Return the stored images, or the features of each that a frozen backbone computes."""
-    if recipe.training.features != "stored":
+    if not recipe.training.cache_features:
         return np.asarray(data.store.images)
     kind = " ".join((recipe.network.name, recipe.network.stem, recipe.network.norm))
     return stored_features(fabric, network, kind, data.store)
@@ -123,7 +123,7 @@ def _build_trainer(
     labels = data.manifest.labels[rows]
 
     def validate() -> dict[str, float]:
-        probabilities = predict_rows(fabric, method, bank, rows, training.batch_size, mirror=training.mirror)
+        probabilities = predict_rows(fabric, method, bank, rows, training.batch_size, mirror=training.tta_flip)
         return validation_metrics(labels, probabilities)
 
     return Trainer(
@@ -145,7 +145,7 @@ def _predict(
     predictions = {}
     for name, rows in ((VALIDATION, data.split.validation), (PREDICTIONS, data.split.test)):
         if len(rows):
-            scores, output = output_rows(fabric, method, bank, rows, training.batch_size, mirror=training.mirror)
+            scores, output = output_rows(fabric, method, bank, rows, training.batch_size, mirror=training.tta_flip)
             own = scores if method.one_vs_rest else None
             predictions[name] = assembly.predictions(data.manifest, rows, shares(scores), scores=own, output=output)
     return predictions

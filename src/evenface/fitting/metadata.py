@@ -52,7 +52,7 @@ def run_metadata(
         "notes": [
             *manifest.notes,
             *split.notes,
-            *([SELECTED_ON_TEST] if recipe.training.select == "test" else []),
+            *([SELECTED_ON_TEST] if recipe.training.checkpoint == "test" else []),
             *([describe_levels(manifest.classes)] if METHODS[recipe.method.name].needs_ordered_classes else []),
         ],
     }

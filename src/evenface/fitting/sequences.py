@@ -73,12 +73,12 @@ class SequenceRun:
     def needs_mirror(self) -> bool:
         """Whether sequences are mirrored in training or testing."""
         augment = self.recipe.augment
-        return augment.flip > 0 or augment.added or self.recipe.training.mirror
+        return augment.flip > 0 or augment.flip_duplicates or self.recipe.training.tta_flip
 
     def mirror(self, sequences: Any) -> Any:
         """Mirror sequences ``(..., P, D)`` as the recipe says."""
         store = self.data.store
-        return mirrored(sequences, store.points, self.recipe.augment.mirror, store.middle)
+        return mirrored(sequences, store.points, self.recipe.augment.flip_landmarks, store.middle)
 
 
 def fit_sequences(
@@ -112,7 +112,7 @@ def fit_sequences(
     for run, recipe in pairs:
         if not run.finished:
             own = sequence_run(run, recipe, stores)
-            alike.setdefault((str(own.data.store.path), own.device, recipe.augment.mirror), []).append(own)
+            alike.setdefault((str(own.data.store.path), own.device, recipe.augment.flip_landmarks), []).append(own)
     done, total = 0, sum(len(runs) for runs in alike.values())
     for runs in alike.values():
 
@@ -180,7 +180,7 @@ def _member(
         schedule=recipe.schedule,
         training=recipe.training,
         flip=recipe.augment.flip,
-        added=recipe.augment.added,
+        added=recipe.augment.flip_duplicates,
         name=name,
     )
 
@@ -323,7 +323,7 @@ def end(run: SequenceRun, trainer: StackedTrainer, members: Sequence[int], secon
     """
     histories = [trainer.histories[member] for member in members]
     best = [trainer.standing(member).best + 1 for member in members]
-    if run.recipe.training.select == "last" or not len(run.data.validation):
+    if run.recipe.training.checkpoint == "last" or not len(run.data.validation):
         best = [len(history) for history in histories]
     _save_weights(run, trainer, members, LAST, "last")
     method = _save_weights(run, trainer, members, WEIGHTS, ", ".join(str(epoch) for epoch in best))
@@ -370,7 +370,7 @@ def _save_weights(run: SequenceRun, trainer: StackedTrainer, members: Sequence[i
 def _predict(run: SequenceRun, method: Method) -> dict[str, Predictions]:
     """Predict validation and test set, each under the name of its file."""
     data, predictions = run.data, {}
-    mirror = run.mirror if run.recipe.training.mirror else None
+    mirror = run.mirror if run.recipe.training.tta_flip else None
     for name, rows in ((VALIDATION, data.split.validation), (PREDICTIONS, data.split.test)):
         if len(rows):
             scores = score_sequences(method, data.store.sequences, rows, device=run.device, mirror=mirror)

@@ -42,7 +42,7 @@ def build_network(
     normalise: Normalise = "weights",
     temporal: Temporal | None = None,
     freeze: Freeze = "none",
-    recompute: bool = False,
+    gradient_checkpointing: bool = False,
     frames: int = 1,
     seed: int = 0,
 ) -> Network:
@@ -78,7 +78,7 @@ def build_network(
         What turns frames into clips; none is the mean.
     freeze : {"none", "backbone"}
         ``backbone`` keeps its weights, and its statistics: it works in evaluation mode, without gradients.
-    recompute : bool
+    gradient_checkpointing : bool
         Keep only each block's input for the gradient and compute the rest again, which takes less memory and more time.
     frames : int
         Pictures in a sample, at least 1. Only whether it is 1 matters.
@@ -124,8 +124,11 @@ def build_network(
             _small_stem(backbone, name, channels)
         if norm == "group":
             use_group_norm(backbone)
-        if recompute and not recompute_blocks(backbone):
-            raise InputError(f"network {name!r} has no blocks that could be computed again", "Set recompute: false.")
+        if gradient_checkpointing and not recompute_blocks(backbone):
+            raise InputError(
+                f"network {name!r} has no blocks that could be computed again",
+                "Set network.gradient_checkpointing: false.",
+            )
         half = weights == "random" or normalise == "half"
         mean, std = (
             _per_channel(value, channels) for value in (((0.5,), (0.5,)) if half else (config.mean, config.std))
@@ -296,7 +299,7 @@ def check_steps(temporal: Temporal, frames: int) -> None:
     if temporal.over == "spatial" and frames > 1:
         raise InputError(
             f"network.temporal.over: spatial reads single pictures, and these samples are of {frames} frames each",
-            "Set data.clips.take: windows and data.clips.frames: 1, or network.temporal.over: frames.",
+            "Set data.clips.sampling: windows and data.clips.frames: 1, or network.temporal.over: frames.",
         )
 
 

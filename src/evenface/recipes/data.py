@@ -28,57 +28,66 @@ class FaceCrop(Section):
 
 
 class Clips(Section):
-    """How samples of frames are made of clips; of no effect on stills."""
+    """Frame sampling of clips; no effect on images."""
 
-    frames: int = Field(16, ge=1, le=1024, description="frames of a sample that the network sees")
-    keep: int | None = Field(
-        None, ge=1, le=4096, description="frames of a sample that are stored, to draw those it sees from; none: as many"
+    frames: int = Field(16, ge=1, le=1024, description="frames per sample given to the network")
+    stored_frames: int | None = Field(
+        None,
+        ge=1,
+        le=4096,
+        description="frames per sample kept in the store, which training draws its frames from; default: frames",
     )
-    take: Literal["uniform", "stride", "windows"] = Field(
+    sampling: Literal["uniform", "stride", "windows"] = Field(
         "uniform",
-        description="uniform: from equal stretches of the whole clip; stride: every so many frames about its middle; "
-        "windows: one stretch after the other, each a sample; with frames 1, every frame",
+        description="uniform: the middle frame of equal segments of the clip; stride: frames at a fixed stride around "
+        "the middle of the clip; windows: consecutive windows, each a sample; with frames: 1, every frame",
     )
-    every: int = Field(1, ge=1, le=MANY, description="stride and windows: take every so many frames")
-    lost: Literal["hold", "skip", "quarantine"] = Field(
-        "hold", description="frames without a face: crop where the face was last, leave them out, or set the clip aside"
+    stride: int = Field(1, ge=1, le=MANY, description="stride and windows: step between sampled frames")
+    missing_face: Literal["hold", "skip", "quarantine"] = Field(
+        "hold",
+        description="frames without a detected face: hold crops where the last face was, skip drops the frame, "
+        "quarantine excludes the clip",
     )
-    lost_share: float = Field(
-        0.5, ge=0, lt=1, description="hold and skip: a clip with a larger share of frames without a face is set aside"
+    max_missing: float = Field(
+        0.5,
+        ge=0,
+        lt=1,
+        description="hold and skip: a clip with a larger share of frames without a face is excluded",
     )
 
     @model_validator(mode="after")
-    def _enough_to_draw_from(self) -> "Clips":
-        if self.keep is not None and self.keep < self.frames:
-            raise ValueError("keep must be at least frames")
+    def _enough_stored(self) -> "Clips":
+        if self.stored_frames is not None and self.stored_frames < self.frames:
+            raise ValueError("stored_frames must be at least frames")
         return self
 
 
 class Sequences(Section):
-    """How samples are made of what each frame says in numbers; of no effect on pictures."""
+    """Sequences of landmarks or other per-frame features; no effect on images and clips of images."""
 
-    of: Literal["none", "mesh"] = Field(
+    source: Literal["none", "mesh"] = Field(
         "none",
-        description="mesh: find MediaPipe's 468 points on every frame of clips or on pictures, and learn from these in "
-        "place of pixels; sources of sequences bring their own numbers",
+        description="mesh: detect MediaPipe's 468 face landmarks in every frame of clips or in images, and learn from "
+        "these instead of pixels; data sets of sequences bring their own features",
     )
-    frames: int = Field(10, ge=1, le=1024, description="frames of a sequence that the network sees")
-    take: Literal["uniform", "paper", "mean"] = Field(
+    frames: int = Field(10, ge=1, le=1024, description="frames per sequence given to the network")
+    sampling: Literal["uniform", "paper", "mean"] = Field(
         "uniform",
-        description="uniform: from equal stretches of the whole sequence; paper: every floor(N/P)-th before the last; "
-        "mean: the mean of each stretch, for files of numbers",
+        description="uniform: the middle frame of equal segments; paper: every floor(N/P)-th frame up to the last; "
+        "mean: the mean of each segment, for files of features",
     )
-    short: Literal["interpolate", "literal"] = Field(
-        "interpolate", description="fewer frames than are seen: interpolate between them, or repeat the last one"
+    padding: Literal["interpolate", "repeat"] = Field(
+        "interpolate",
+        description="sequences shorter than frames: interpolate linearly between frames, or repeat the last frame",
     )
-    depth: bool = Field(False, description="points of a face: z beside x and y")
+    depth: bool = Field(False, description="landmarks: add the z coordinate to x and y")
     blendshapes: bool = Field(
-        False, description="mesh points: openings and raisings measured on them, in place of them"
+        False, description="mesh landmarks: geometric measures of mouth, eyes and brows in place of the landmarks"
     )
     normalise: Literal["none", "position", "scale", "roll"] = Field(
         "none",
-        description="move points so that the eyes' middle is the origin; scale: further, eyes are 1 apart; roll: "
-        "further, eyes are level",
+        description="landmark normalisation: position moves the midpoint of the eyes to the origin; scale also sets "
+        "the distance of the eyes to 1; roll also rotates the eyes level",
     )
 
 
@@ -173,7 +182,7 @@ class Protocol(Section):
         1, ge=1, le=MANY, description="deal people into so many groups that share nobody; a run knows one of them alone"
     )
     cohort: int = Field(0, ge=0, le=MANY, description="which group trains, judges and tests")
-    share: float = Field(
+    train_fraction: float = Field(
         1.0,
         gt=0,
         le=1,
@@ -181,7 +190,7 @@ class Protocol(Section):
         "validation and test stay",
     )
     imbalance: Imbalance | None = Field(None, description="how uneven training shall be made")
-    copies: Literal["keep", "drop-train", "drop-test"] = Field(
+    duplicates: Literal["keep", "drop-train", "drop-test"] = Field(
         "keep", description="what happens to pictures that stand in training and in testing"
     )
 

@@ -3,8 +3,16 @@
 from collections.abc import Iterable
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, Field, SerializerFunctionWrapHandler, WrapSerializer
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    WrapSerializer,
+    field_validator,
+)
 
+from evenface.recipes.renamed import renamed
 from evenface.recipes.section import Section
 
 
@@ -17,6 +25,14 @@ class Deviation(Section):
         alias="while",
         description="dotted keys to the value, or the list of values, that settings must have for the text to be true",
     )
+
+    @field_validator("while_")
+    @classmethod
+    def _keys_are_todays(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        for key in settings:
+            if new := renamed(key):
+                raise ValueError(f"the key {key} was renamed to {new}")
+        return settings
 
     def __hash__(self) -> int:
         return hash(self.text)

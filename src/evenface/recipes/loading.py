@@ -11,6 +11,7 @@ from evenface.errors import InputError
 from evenface.places import user_path
 from evenface.recipes.deviations import in_force
 from evenface.recipes.reading import explained, parse_yaml, read_mapping
+from evenface.recipes.renamed import check_key
 from evenface.recipes.schema import Recipe
 from evenface.recipes.section import merge, part_at
 from evenface.registry import check_renamed, nearest
@@ -66,6 +67,7 @@ def recipe_content(source: str | Path | Mapping[str, Any]) -> dict[str, Any]:
 def override(content: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return a recipe's content with other settings, by dotted key; see :func:`load_recipe`."""
     for key, value in settings.items():
+        check_key(key)
         content = _replaced(content, key.split("."), value, key, Recipe)
     return dict(content)
 

@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from evenface.errors import InputError
+from evenface.recipes.renamed import renamed
 from evenface.tabular import read_text
 
 
@@ -139,6 +140,8 @@ def explained(error: ValidationError, model: type[BaseModel], origin: str) -> In
     more = error.error_count() - 1
     tail = f" ({more} more like this)" if more else ""
     if first["type"] == "extra_forbidden":
+        if new := renamed(".".join(part for part in first["loc"] if isinstance(part, str))):
+            return InputError(f"{origin}: the key {where} was renamed to {new}{tail}")
         name, known = str(first["loc"][-1]), _keys_at(model, first["loc"][:-1])
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.5) or _elsewhere(model, name)
         hint = f"Did you mean {near[0]}?" if near else f"Known here: {', '.join(known)}."

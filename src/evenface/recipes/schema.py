@@ -76,7 +76,7 @@ class Network(Section):
     freeze: Literal["none", "backbone"] = Field(
         "none", description="backbone: only what stands behind it learns; it stays in evaluation mode"
     )
-    recompute: bool = Field(
+    gradient_checkpointing: bool = Field(
         False, description="forget the backbone's inner results and compute them again for the gradient: less memory"
     )
 
@@ -105,7 +105,7 @@ class Optimizer(Section):
     name: Literal["adamw", "adam", "sgd", "lamb", "adabelief", "novograd"] = "adamw"
     lr: float = Field(1e-3, gt=0, le=1000, description="learning rate, before the schedule")
     weight_decay: float = Field(1e-2, ge=0, le=1000, description="weight decay; adam and sgd add it to the gradient")
-    decay: Literal["weights", "all"] = Field(
+    weight_decay_on: Literal["weights", "all"] = Field(
         "weights", description="weights spares biases and normalisation from weight decay"
     )
     momentum: float = Field(0.9, ge=0, lt=1, description="sgd only")
@@ -124,9 +124,9 @@ class Schedule(Section):
 
     name: Literal["constant", "step", "exponential", "plateau", "cosine"] = "cosine"
     warmup_epochs: float = Field(1.0, ge=0, le=MANY, description="cosine: epochs of linear rise before the fall")
-    final: float = Field(0.01, ge=0, le=1, description="cosine: last rate as a share of lr")
+    min_lr_ratio: float = Field(0.01, ge=0, le=1, description="cosine: last rate as a share of lr")
     gamma: float = Field(0.1, gt=0, le=1, description="step, exponential and plateau: factor of each fall")
-    every: int = Field(20, ge=1, le=MANY, description="step: epochs between falls")
+    step_size: int = Field(20, ge=1, le=MANY, description="step: epochs between falls")
     patience: int = Field(
         10, ge=1, le=MANY, description="plateau: epochs without a lower validation loss before a fall"
     )
@@ -144,18 +144,17 @@ class Training(Section):
     sampling_beta: float = Field(
         0.999, ge=0, lt=1, description="effective sampling: beta of the effective number, 0 for none"
     )
-    select: Literal["best", "last", "test"] = Field(
+    checkpoint: Literal["best", "last", "test"] = Field(
         "best",
         description="which weights are tested; best is judged on validation data only; test selects on the test data, "
         "as some papers do, and every result says so",
     )
-    average: float = Field(
+    ema_decay: float = Field(
         0.0, ge=0, lt=1, description="test a moving average of the weights: share of the past at each step, 0 for none"
     )
-    mirror: bool = Field(False, description="average what is predicted of a picture and of its mirror")
-    features: Literal["computed", "stored"] = Field(
-        "computed",
-        description="stored: compute what a frozen backbone says of each frame once, and train only what stands behind",
+    tta_flip: bool = Field(False, description="average what is predicted of a picture and of its mirror")
+    cache_features: bool = Field(
+        False, description="frozen backbone: compute its features of every frame once and train only what follows it"
     )
     monitor: Literal["balanced_accuracy", "accuracy", "macro_f1", "loss"] = Field(
         "balanced_accuracy", description="validation figure that best and early stopping go by"
@@ -177,14 +176,14 @@ class Training(Section):
 class Augment(Section):
     """Random changes of the training pictures, drawn anew for each sample and epoch."""
 
-    frames: Literal["middle", "random"] = Field(
-        "middle", description="clips stored with more frames than are seen: the middle of each stretch, or any of it"
+    temporal_jitter: bool = Field(
+        False, description="clips with more stored frames than are used: sample each frame at random within its segment"
     )
     flip: float = Field(0.5, ge=0, le=1, description="chance of the mirror picture, or of the mirror sequence")
-    mirror: Literal["swapped", "literal"] = Field(
+    flip_landmarks: Literal["swapped", "literal"] = Field(
         "swapped", description="sequences of points: left and right points change places, or only x becomes 1 - x"
     )
-    added: bool = Field(
+    flip_duplicates: bool = Field(
         False, description="sequences: train on each sample and its mirror, twice as many, in place of drawing by flip"
     )
     rotate: float = Field(0.0, ge=0, le=180, description="largest angle, in degrees")
@@ -210,13 +209,13 @@ class Search(Section):
     """Settings that are chosen by a search on validation data before training."""
 
     trials: int = Field(0, ge=0, le=10000, description="how many are tried; 0 searches nothing")
-    over: dict[str, tuple[float, float] | tuple[float, float, Literal["log"]]] = Field(
+    space: dict[str, tuple[float, float] | tuple[float, float, Literal["log"]]] = Field(
         {}, description="dotted key to its lowest and highest value; log: even steps are factors"
     )
-    first: int = Field(
+    startup_trials: int = Field(
         10, ge=1, le=10000, description="trials drawn by chance before the search is guided by the others"
     )
-    together: int = Field(
+    parallel_trials: int = Field(
         5, ge=1, le=10000, description="trials that are proposed, and where shapes allow trained, at a time"
     )
     prune: bool = Field(True, description="end trials early that are worse than the median of the others")

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from evenface.errors import InputError
 from evenface.recipes.loading import load_recipe
+from evenface.recipes.renamed import check_key
 from evenface.recipes.schema import Recipe
 from evenface.recipes.section import OpenSection
 from evenface.registry import nearest
@@ -58,17 +59,17 @@ def ranges(recipe: Recipe) -> tuple[Range, ...]:
         If nothing is searched over, or test data would judge; a key is unknown, is no number or says where the data
         come from; or its range is empty, or reaches beyond what the recipe may say.
     """
-    if not recipe.search.over:
+    if not recipe.search.space:
         raise InputError(
-            "search.trials is above 0, and search.over names nothing",
-            "Name keys with their lowest and highest value: search.over: {network.recurrent.hidden: [32, 128]}.",
+            "search.trials is above 0, and search.space names nothing",
+            "Name keys with their lowest and highest value: search.space: {network.recurrent.hidden: [32, 128]}.",
         )
-    if recipe.training.select == "test":
+    if recipe.training.checkpoint == "test":
         raise InputError(
-            "training.select is test: a search would choose its settings on the test data",
-            "Set training.select: best, or search.trials: 0.",
+            "training.checkpoint is test: a search would choose its settings on the test data",
+            "Set training.checkpoint: best, or search.trials: 0.",
         )
-    found = tuple(_range(key, given) for key, given in recipe.search.over.items())
+    found = tuple(_range(key, given) for key, given in recipe.search.space.items())
     for one in found:
         for end in (one.low, one.high):
             with_settings(recipe, {one.key: end})
@@ -97,7 +98,8 @@ def with_settings(recipe: Recipe, settings: Mapping[str, float], **others: Any) 
 
 
 def _range(key: str, given: tuple[Any, ...]) -> Range:
-    low, high, log, where = float(given[0]), float(given[1]), len(given) > 2, f"search.over: {key}"
+    check_key(key)
+    low, high, log, where = float(given[0]), float(given[1]), len(given) > 2, f"search.space: {key}"
     known = dict(_numbers())
     section, _, option = key.partition(".")
     if key in known:

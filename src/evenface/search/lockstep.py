@@ -209,7 +209,7 @@ def _found(search: Search, recipe: Recipe) -> Found:
             monitor: trial.figure,
             "epochs": len(trial.curve),
             "state": trial.state,
-            "proposed": "by chance" if trial.number < options.first else "guided",
+            "proposed": "by chance" if trial.number < options.startup_trials else "guided",
         }
         for trial in trials
     ]

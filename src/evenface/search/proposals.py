@@ -49,10 +49,10 @@ def round_of(number: int, options: Search) -> range:
 
     A round ends where proposals begin to be guided, so that those see all that were drawn by chance.
     """
-    origin = 0 if number < options.first else options.first
-    start = origin + (number - origin) // options.together * options.together
-    end = min(start + options.together, options.trials)
-    return range(start, min(end, options.first) if number < options.first else end)
+    origin = 0 if number < options.startup_trials else options.startup_trials
+    start = origin + (number - origin) // options.parallel_trials * options.parallel_trials
+    end = min(start + options.parallel_trials, options.trials)
+    return range(start, min(end, options.startup_trials) if number < options.startup_trials else end)
 
 
 def propose(
@@ -89,7 +89,7 @@ def propose(
     from optuna.samplers import GPSampler, RandomSampler
 
     space = distributions(ranges)
-    if numbers.start < options.first:
+    if numbers.start < options.startup_trials:
         return [
             _asked(RandomSampler(seed=key(seed, "trial", number) % 2**32), space, (), 1, larger)[0]
             for number in numbers

@@ -161,7 +161,7 @@ class Candidate:
 
     def trial(self) -> Trial:
         """Give the trial, as it has ended."""
-        last = self.search.wanted.recipe.training.select == "last"
+        last = self.search.wanted.recipe.training.checkpoint == "last"
         figure = figure_of(self.curve, larger=self.search.larger, last=last)
         state: State = "pruned" if self.pruned else "complete" if math.isfinite(figure) else "diverged"
         return Trial(self.number, self.settings, tuple(self.curve), figure, state)

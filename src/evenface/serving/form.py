@@ -111,7 +111,7 @@ def form_of(run: Run) -> Form:
     recipe, known = run.recipe, run.facts.get("sequences")
     settings = recipe.data.faces
     crop = None
-    if settings.crop == "face" or recipe.data.sequences.of == "mesh":
+    if settings.crop == "face" or recipe.data.sequences.source == "mesh":
         crop = Crop(**settings.model_dump(exclude={"crop"}))
     if known is None:
         frames = run.facts.get("frames", 1)
@@ -124,7 +124,7 @@ def form_of(run: Run) -> Form:
             crop,
             settings.crop == "squeeze",
             assembly.taking_of(recipe) if clips else None,
-            mirror="picture" if recipe.training.mirror else "",
+            mirror="picture" if recipe.training.tta_flip else "",
         )
     how, (steps, *shape) = _sequencing(run), known["shape"]
     return Form(
@@ -136,7 +136,7 @@ def form_of(run: Run) -> Form:
         sequencing=replace(how, shape=tuple(shape)),
         points=known["points"],
         middle=known["middle"],
-        mirror=recipe.augment.mirror if recipe.training.mirror else "",
+        mirror=recipe.augment.flip_landmarks if recipe.training.tta_flip else "",
     )
 
 
@@ -149,7 +149,7 @@ def _content(run: Run) -> str:
     except InputError:
         if run.facts.get("frames", 1) > 1:
             return "clips"
-        return "stills" if "sequences" not in run.facts or run.recipe.data.sequences.of == "mesh" else "sequences"
+        return "stills" if "sequences" not in run.facts or run.recipe.data.sequences.source == "mesh" else "sequences"
 
 
 def _sequencing(run: Run) -> Sequencing:

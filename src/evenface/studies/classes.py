@@ -87,7 +87,7 @@ def _cells(
 def _in_print(plan: Plan, metric: str) -> list[tuple[str, list[str], str, dict[str, Any]]]:
     """List figures in print: what was judged, levels, kind, and a value for each class."""
     return [
-        (row.test or OWN, row_labels(plan, row), kind, value)
+        (row.test_set or OWN, row_labels(plan, row), kind, value)
         for kind, given in ((PRINTED, plan.study.printed), (QUOTED, plan.study.quoted))
         for row in given
         if here(plan, row) and row.seed is None and not row.gain and isinstance(value := row.values.get(metric), dict)

@@ -265,7 +265,7 @@ def _in_print(
 
     def value(which: str, gain: bool) -> float:
         for row in plan.study.printed:
-            mine = here(plan, row) and row.gain == gain and row.seed is None and (row.test or OWN) == test
+            mine = here(plan, row) and row.gain == gain and row.seed is None and (row.test_set or OWN) == test
             if mine and metric in row.values and _same(plan, row, {**(setting or {}), factor: which}):
                 found = row.values[metric]
                 return float(found) if isinstance(found, int | float) else float("nan")

@@ -134,7 +134,7 @@ def in_print(plan: Plan, levels: dict[str, str], metric: str, test: str) -> list
     for row in plan.study.printed:
         value = row.values.get(metric)
         mine = here(plan, row) and row.cell == levels and row.seed is None and not row.gain
-        if mine and (row.test or OWN) == test and isinstance(value, int | float):
+        if mine and (row.test_set or OWN) == test and isinstance(value, int | float):
             found.append(float(value))
     return found
 

@@ -40,7 +40,7 @@ def beside_print(plan: Plan, table: Table) -> Table:
     for row in table.rows:
         named = tuple(str(cell).partition(":")[0] for cell in row[: count + 1])
         filled.append((*row, *(_cell(figures.get(named, {}).get(title)) for title in titles)))
-    own = next(iter(plan.study.on), None)
+    own = next(iter(plan.study.datasets), None)
     other = f", on {own}: they do not compare with ours on {plan.choice.on}" if plan.choice.on != own else ""
     note = f"{table.note} Columns called as printed are the paper's{other}."
     return replace(

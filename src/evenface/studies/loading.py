@@ -68,7 +68,9 @@ def _content(path: Path) -> dict[str, Any]:
     name = str(content.pop("extends"))
     under = _content(path.parent / name if (path.parent / name).is_file() else _found(name))
     together = {key: value for key, value in under.items() if key not in ("about", "paper")} | content
-    return together | ({"on": _laid_over(content["on"], under.get("on", {}))} if "on" in content else {})
+    return together | (
+        {"datasets": _laid_over(content["datasets"], under.get("datasets", {}))} if "datasets" in content else {}
+    )
 
 
 def _laid_over(own: Any, under: Any) -> Any:

@@ -22,7 +22,7 @@ from evenface.studies.start import START, start_recipe
 RUNS = "runs"
 LONGEST_FOLDER = 120
 FULL = "full"
-TESTS = "tests."
+TESTS = "test_sets."
 MADE = ("synthetic", "synthetic-clips")
 """Sources that need no folder."""
 UNCOUNTED = "folds: all: one for each person of the data; they are counted once the data is given"
@@ -44,7 +44,7 @@ class Choice:
     protocol : str, default="honest"
         ``paper`` follows the paper where that is not honest.
     overrides : mapping
-        Settings of every run, by dotted key; ``tests.<name>.<key>`` are those of a further data set.
+        Settings of every run, by dotted key; ``test_sets.<name>.<key>`` are those of a further data set.
     """
 
     on: str | None = None
@@ -198,8 +198,8 @@ def make_plan(study: Study, choice: Choice | None = None, count: Count | None = 
         If the study has no such data set, size or protocol, a cell's settings make no valid recipe, or nothing is left.
     """
     choice = choice or Choice()
-    on = choice.on if choice.on is not None else next(iter(study.on), None)
-    data = find(f"data set in the study {study.name}:", on, study.on) if on is not None else OnData()
+    on = choice.on if choice.on is not None else next(iter(study.datasets), None)
+    data = find(f"data set in the study {study.name}:", on, study.datasets) if on is not None else OnData()
     size = choice.size or FULL
     sizes = {FULL: Changes()} | study.sizes | {name: study.sizes.get(name, Changes()) for name in data.sizes}
     parts = [data, find(f"size in the study {study.name}:", size, sizes), data.sizes.get(size, Changes())]
@@ -213,7 +213,7 @@ def make_plan(study: Study, choice: Choice | None = None, count: Count | None = 
     own = {key: value for key, value in choice.overrides.items() if not key.startswith(TESTS)}
     last = [*(literal if choice.protocol == "paper" else []), own]
     rules = [*study.when, *(when for part in parts for when in part.when)]
-    left_out = [*study.leave_out, *(match for part in parts for match in part.leave_out)]
+    left_out = [*study.exclude, *(match for part in parts for match in part.exclude)]
     seeds = next((part.seeds for part in reversed(parts) if part.seeds is not None), study.seeds)
     folds = next((part.folds for part in reversed(parts) if part.folds is not None), study.folds)
     base = [study.set, *(part.set for part in parts)]
@@ -334,7 +334,7 @@ def _placed(runs: Sequence[Planned], factors: Sequence[str]) -> list[Planned]:
 
 def _tests(study: Study, overrides: Mapping[str, Any]) -> tuple[dict[str, Test], list[str]]:
     """Give the further data sets with what was said of them; leave out those of which no folder is known."""
-    own: dict[str, dict[str, Any]] = {name: {} for name in study.tests}
+    own: dict[str, dict[str, Any]] = {name: {} for name in study.test_sets}
     for key, value in overrides.items():
         if key.startswith(TESTS):
             name, _, rest = key.removeprefix(TESTS).partition(".")
@@ -342,13 +342,13 @@ def _tests(study: Study, overrides: Mapping[str, Any]) -> tuple[dict[str, Test],
                 raise InputError(f"{key}: the study has no such further data set", nearest(name, own))
             own[name][rest] = value
     found, notes = {}, []
-    for name, test in study.tests.items():
+    for name, test in study.test_sets.items():
         content = {"data": {"source": name}, "protocol": {"kind": "official"}}
         for settings in (test.set, own[name]):
             content = override(content, settings)
         data = load_recipe({"name": name, **content}).data
         if data.source not in MADE and data.root is None:
-            notes.append(f"not tested on {name}: no folder was given (tests.{name}.data.root=FOLDER)")
+            notes.append(f"not tested on {name}: no folder was given (test_sets.{name}.data.root=FOLDER)")
         else:
             flat = {f"{part}.{key}": value for part, keys in content.items() for key, value in keys.items()}
             found[name] = test.model_copy(update={"set": flat})

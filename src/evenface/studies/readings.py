@@ -185,7 +185,7 @@ def analyse(plan: Plan, reading: Reading, metric: str) -> Analysis:
         )
     except InputError as error:
         trouble.append(str(error))
-    if whole and plan.study.statistics.mixed:
+    if whole and plan.study.statistics.mixed_model:
         try:
             model = mixed(table, name, factors, reading.unit, overlap=reading.overlap)
         except InputError as error:

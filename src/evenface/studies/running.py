@@ -122,7 +122,7 @@ def _check_trust(plan: Plan, own: Path | None, named: Mapping[str, Any]) -> None
         for run in plan.trainings:
             for recipe in (run.recipe, *([run.start.recipe] if run.start else [])):
                 check_trust(recipe, own, trusted=False)
-    for source in (plan.study.recipe, plan.study.start, *(part.start for part in plan.study.on.values())):
+    for source in (plan.study.recipe, plan.study.start, *(part.start for part in plan.study.datasets.values())):
         if isinstance(source, str):
             check_source(source, load_recipe(source), named, trusted=False)
 

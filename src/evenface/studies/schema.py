@@ -8,6 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeI
 from evenface.evaluation.detectors import EACH
 from evenface.evaluation.named import NAMED, PER_CLASS
 from evenface.recipes.deviations import Deviations
+from evenface.recipes.renamed import renamed
 from evenface.recipes.section import Section
 from evenface.registry import nearest
 
@@ -95,7 +96,7 @@ class Changes(Section):
     set: Settings = Field({}, description="settings of every cell, before those of the levels")
     factors: Factors = Field({}, description="levels that take the place of all levels of that factor")
     when: tuple[When, ...] = Field((), description="further settings for combinations")
-    leave_out: tuple[Match, ...] = Field((), description="further combinations that are not run")
+    exclude: tuple[Match, ...] = Field((), description="further combinations that are not run")
     seeds: Repeats | None = Field(None, description="in place of the study's")
     folds: Folds | None = Field(None, description="in place of the study's")
     start: str | Settings | None = Field(None, description="in place of the study's")
@@ -112,7 +113,7 @@ class Statistics(Section):
     margins: dict[Metric, Annotated[float, Field(gt=0)]] = Field(
         {}, description="metric to the difference, to either side, that is of no practical matter"
     )
-    mixed: bool = Field(
+    mixed_model: bool = Field(
         False, description="fit a mixed model too, with what is repeated (fold, cohort, person) as random effect"
     )
 
@@ -142,8 +143,10 @@ class Printed(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     cell: Cell = Field(description="factor to level")
-    on: Word | None = Field(None, description="which of the study's data sets they are of; the first if none is said")
-    test: Word | None = Field(None, description="which of the study's further data sets they are of, or validation")
+    dataset: Word | None = Field(
+        None, description="which of the study's data sets they are of; the first if none is said"
+    )
+    test_set: Word | None = Field(None, description="which of the study's further data sets they are of, or validation")
     seed: int | None = Field(None, description="the figures are of one run, of this seed")
     gain: bool = Field(False, description="the figures are gains over the baseline, as shares of its value")
     source: str = Field("", description="where it stands, if not in the study's paper")
@@ -158,6 +161,8 @@ class Printed(BaseModel):
         if not self.values:
             raise ValueError("figures in print need a metric and its value, such as accuracy: 0.71")
         for name, value in self.values.items():
+            if new := renamed(f"printed.{name}"):
+                raise ValueError(f"the key printed.{name} was renamed to {new}")
             if name not in METRICS:
                 raise ValueError(f"there is no metric {name!r}; {nearest(name, METRICS)}")
             numbers: list[Any] = list(value.values()) if isinstance(value, dict) else [value]
@@ -219,7 +224,7 @@ class Study(Section):
     )
     set: Settings = Field({}, description="settings of every cell")
     factors: Factors = Field(min_length=1, description="factor to its levels, each with its settings by dotted key")
-    leave_out: tuple[Match, ...] = Field((), description="combinations that are not run")
+    exclude: tuple[Match, ...] = Field((), description="combinations that are not run")
     when: tuple[When, ...] = Field((), description="settings for combinations")
     seeds: Repeats = Field((0,), description="how many, from 0, or which")
     folds: Folds | None = Field(
@@ -234,11 +239,11 @@ class Study(Section):
     statistics: Statistics | None = Field(
         None, description="analysis of variance, planned comparisons, equivalence and power over all factors"
     )
-    on: dict[Word, OnData] = Field({}, description="data sets, the paper's own first")
+    datasets: dict[Word, OnData] = Field({}, description="data sets, the paper's own first")
     sizes: dict[Word, Changes] = Field({}, description="how large a study it is; full where none is asked for")
     validation: bool = Field(False, description="set out what runs say of the data held back from training, too")
     paper_protocol: Settings = Field({}, description="settings of the paper's protocol, where it is not an honest one")
-    tests: dict[Word, Test] = Field({}, description="further data sets that every run is tested on")
+    test_sets: dict[Word, Test] = Field({}, description="further data sets that every run is tested on")
     printed: tuple[Printed, ...] = Field((), description="the paper's own figures")
     printed_statistics: tuple[PrintedStatistic, ...] = Field(
         (), description="the paper's own tables of statistics, shown in the reading that takes classes as repeated"
@@ -284,17 +289,21 @@ class Study(Section):
                 for level in named:
                     _known(f"{place}: {factor}", level, levels[factor])
         for row in (*self.printed, *self.quoted):
-            if row.test is not None:
-                _known("printed: test", row.test, {**self.tests, **({VALIDATION: None} if self.validation else {})})
-            if row.on is not None:
-                _known("printed: on", row.on, self.on)
+            if row.test_set is not None:
+                _known(
+                    "printed: test_set",
+                    row.test_set,
+                    {**self.test_sets, **({VALIDATION: None} if self.validation else {})},
+                )
+            if row.dataset is not None:
+                _known("printed: dataset", row.dataset, self.datasets)
         return self
 
     def _changes(self) -> Iterator[tuple[str, Changes]]:
-        for name, data in self.on.items():
-            yield f"on.{name}", data
+        for name, data in self.datasets.items():
+            yield f"datasets.{name}", data
             for size, changes in data.sizes.items():
-                yield f"on.{name}.sizes.{size}", changes
+                yield f"datasets.{name}.sizes.{size}", changes
         for size, changes in self.sizes.items():
             yield f"sizes.{size}", changes
 
@@ -304,7 +313,7 @@ class Study(Section):
             *((f"{place}.", part) for place, part in self._changes()),
         ]
         for place, part in parts:
-            yield from ((f"{place}leave_out", match) for match in part.leave_out)
+            yield from ((f"{place}exclude", match) for match in part.exclude)
             yield from ((f"{place}when", when.if_) for when in part.when)
         yield from (("baseline", {factor: (level,)}) for factor, level in self.baseline.items())
         yield from (("printed", {factor: (level,)}) for row in self.printed for factor, level in row.cell.items())

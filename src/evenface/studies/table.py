@@ -99,7 +99,7 @@ def lower_note(names: Sequence[str]) -> str:
 
 def here(plan: Plan, row: Printed) -> bool:
     """Whether a figure in print is of the data set that the study is run on here."""
-    return (row.on or next(iter(plan.study.on), None)) == plan.choice.on
+    return (row.dataset or next(iter(plan.study.datasets), None)) == plan.choice.on
 
 
 def cell_table(plan: Plan, runs: pd.DataFrame, *, spread: bool = True) -> Table:
@@ -159,7 +159,7 @@ def _rows(
     plan: Plan, runs: pd.DataFrame, test: str, printed: Sequence[Printed], quoted: Sequence[Printed]
 ) -> list[tuple[list[str], pd.DataFrame, dict[str, Printed]]]:
     """Give each row's levels, its runs, and its figures in print; what is only in print comes last."""
-    left = [row for row in printed if (row.test or OWN) == test]
+    left = [row for row in printed if (row.test_set or OWN) == test]
     found: list[tuple[list[str], pd.DataFrame, dict[str, Printed]]] = []
     for cell in plan.cells:
         levels = dict(zip(plan.factors, cell, strict=True))
@@ -169,7 +169,9 @@ def _rows(
         found.append((list(cell), _of(runs, levels, test), {"as printed": row} if row else {}))
     nothing = runs.iloc[:0]
     found += [(row_labels(plan, row), nothing, {"as printed": row}) for row in left]
-    return found + [(row_labels(plan, row), nothing, {"quoted": row}) for row in quoted if (row.test or OWN) == test]
+    return found + [
+        (row_labels(plan, row), nothing, {"quoted": row}) for row in quoted if (row.test_set or OWN) == test
+    ]
 
 
 def _of(runs: pd.DataFrame, levels: dict[str, str], test: str) -> pd.DataFrame:
@@ -198,10 +200,10 @@ def printed_elsewhere(plan: Plan) -> Table | None:
     names = list(dict.fromkeys(name for row in rows for name, v in row.values.items() if not isinstance(v, dict)))
     if not rows or not names:
         return None
-    first = next(iter(plan.study.on), "")
+    first = next(iter(plan.study.datasets), "")
     body: list[tuple[Cell, ...]] = [
         (
-            (row.on or first) + (f", tested on {row.test}" if row.test else ""),
+            (row.dataset or first) + (f", tested on {row.test_set}" if row.test_set else ""),
             ", ".join(f"{k} {v}" for k, v in row.cell.items())
             + ("" if row.seed is None else f", seed {row.seed}")
             + (", gain" if row.gain else ""),
@@ -226,7 +228,7 @@ def run_table(plan: Plan, runs: pd.DataFrame) -> Table:
     for record in runs.to_dict("records"):
         levels = {factor: record[factor] for factor in plan.factors}
         match = [
-            r for r in single if r.cell == levels and r.seed == record["seed"] and (r.test or OWN) == record["test"]
+            r for r in single if r.cell == levels and r.seed == record["seed"] and (r.test_set or OWN) == record["test"]
         ]
         printed = [_number(match[0].values.get(name)) if match else float("nan") for name in extra]
         fold = "" if record["fold"] is None or pd.isna(record["fold"]) else str(int(record["fold"]))

@@ -76,7 +76,7 @@ def flatters(plan: Plan) -> str:
         return ""
     recipes = [run.recipe for run in plan.runs]
     found = {
-        "weights selected on the test data": any(recipe.training.select == "test" for recipe in recipes),
+        "weights selected on the test data": any(recipe.training.checkpoint == "test" for recipe in recipes),
         "frames of one clip and person on both sides": any(
             recipe.protocol.by == "frame" and recipe.protocol.test_clips is None for recipe in recipes
         ),

@@ -190,7 +190,7 @@ class TrainingBatches:
             seed=recipe.seed,
             sampling=training.sampling,
             sampling_beta=training.sampling_beta,
-            random_frames=recipe.augment.frames == "random",
+            random_frames=recipe.augment.temporal_jitter,
             rank=rank,
             world=world,
         )

@@ -51,7 +51,7 @@ def _groups(parameters: list[nn.Parameter], settings: OptimizerSettings) -> list
     # timm's LAMB scales the steps of a layer by its trust ratio only where there is weight decay, unless it is told.
     lamb = settings.name == "lamb"
     decayed: dict[str, Any] = {"weight_decay": settings.weight_decay} | ({"always_adapt": True} if lamb else {})
-    if settings.decay == "all" or not (settings.weight_decay or lamb):
+    if settings.weight_decay_on == "all" or not (settings.weight_decay or lamb):
         return [{"params": parameters, **decayed}]
     # Biases and the scales of normalisation are the parameters of at most one dimension.
     groups = [

@@ -30,7 +30,7 @@ def rate_factor(
     """
     epoch = step // steps_per_epoch
     if settings.name == "step":
-        return float(settings.gamma ** (epoch // settings.every))
+        return float(settings.gamma ** (epoch // settings.step_size))
     if settings.name == "exponential":
         return float(settings.gamma**epoch)
     if settings.name == "plateau":
@@ -40,7 +40,7 @@ def rate_factor(
         if step < rise:
             return (step + 1) / (rise + 1)
         share = (step - rise) / max(1.0, epochs * steps_per_epoch - rise)
-        return settings.final + (1 - settings.final) * (1 + math.cos(math.pi * min(1.0, share))) / 2
+        return settings.min_lr_ratio + (1 - settings.min_lr_ratio) * (1 + math.cos(math.pi * min(1.0, share))) / 2
     return 1.0
 
 

@@ -97,7 +97,7 @@ class Trainer:
         method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model, self.optimizer = fabric.setup(method, build_optimizer([method], recipe.optimizer))
         self._fresh_optimizer = self.optimizer.state_dict()
-        self.average = Average(method, recipe.training.average)
+        self.average = Average(method, recipe.training.ema_decay)
         self.stages = stage_epochs(method.stages, recipe.training.epochs)
         self.state = TrainerState()
         self._saved = time.monotonic()
@@ -130,7 +130,7 @@ class Trainer:
                 raise KeyboardInterrupt
         if self.fabric.is_global_zero:
             self._save_weights(LAST, "last")
-            if self.recipe.training.select == "last" or self.validate is None:
+            if self.recipe.training.checkpoint == "last" or self.validate is None:
                 self._save_weights(WEIGHTS, "last")
         self.fabric.barrier()
         return self.state.history
@@ -229,7 +229,7 @@ class Trainer:
         state.history.append(row)
         state.epoch, state.step, state.loss_sum = state.epoch + 1, 0, 0.0
         if self.fabric.is_global_zero:
-            if self.validate and self.recipe.training.select != "last" and self._standing().best == state.epoch - 1:
+            if self.validate and self.recipe.training.checkpoint != "last" and self._standing().best == state.epoch - 1:
                 self._save_weights(WEIGHTS, f"epoch {state.epoch}")
             self._write_history(row, bar)
         self._save_checkpoint()

@@ -282,7 +282,7 @@ def check_data(recipe: str | Path | Mapping[str, Any], *, out: str | Path | None
     from evenface.data.leakage import check
 
     place = None if out is None else output_path(out, folder=True)
-    settings = load_recipe(recipe, {**overrides, "protocol.copies": "keep", "protocol.imbalance": None})
+    settings = load_recipe(recipe, {**overrides, "protocol.duplicates": "keep", "protocol.imbalance": None})
     store = assembly.prepare_store(settings)
     store.verify()
     # An official division is checked as its authors gave it, before any validation is cut from it.

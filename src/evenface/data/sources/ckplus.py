@@ -59,8 +59,8 @@ def read(
     neutral : bool, default=False
         ``unit: peak``: take the first picture of each sequence, too, as a class of its own.
     features : {"images", "landmarks"}
-        Pictures, of which ``data.sequences.of: mesh`` makes sequences of MediaPipe's points; or the 68 points that come
-        with the set.
+        Images, from which ``data.sequences.source: mesh`` makes sequences of MediaPipe's landmarks; or the 68 landmarks
+        that come with the data set.
 
     Returns
     -------

@@ -139,7 +139,7 @@ class StackedGroup:
                 row |= dict.fromkeys((name for name in row if name.startswith("validation")), np.nan)
                 track.ended = track.epoch + 1
             track.history.append(row)
-            if track.judged and member.training.select != "last" and track.standing().best == track.epoch:
+            if track.judged and member.training.checkpoint != "last" and track.standing().best == track.epoch:
                 track.best = self.weights.take(place, track.shape)
             track.epoch, track.step = track.epoch + 1, 0
         self.sums.zero_()
@@ -153,10 +153,10 @@ class StackedGroup:
         mirrored = np.zeros_like(rows)
         for place, member in enumerate(members):
             rows[place, : len(member.validation)] = self.pool.places(member.validation, False)
-            if member.training.mirror:
+            if member.training.tta_flip:
                 mirrored[place, : len(member.validation)] = self.pool.places(member.validation, True)
         found = self._predict(buffers, rows)
-        mirroring = [place for place, member in enumerate(members) if member.training.mirror]
+        mirroring = [place for place, member in enumerate(members) if member.training.tta_flip]
         if mirroring:
             found[mirroring] = (found[mirroring] + self._predict(buffers, mirrored)[mirroring]) / 2
         return found

@@ -82,7 +82,7 @@ class MemberSpec:
             raise InputError(f"{self.label}: one logit tells two classes apart, not {self.classes}")
         check_optimizer(self.optimizer)
         for unused, setting in (
-            (self.training.average > 0, "training.average"),
+            (self.training.ema_decay > 0, "training.ema_decay"),
             (self.training.precision not in ("auto", "32-true"), "training.precision"),
             (self.training.devices * self.training.nodes > 1, "training.devices"),
         ):
@@ -117,7 +117,7 @@ class MemberSpec:
     @property
     def needs_mirror(self) -> bool:
         """Whether mirrored sequences are asked for."""
-        return self.added or self.flip > 0 or self.training.mirror
+        return self.added or self.flip > 0 or self.training.tta_flip
 
     def order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """Give the places (into ``train``) of an epoch's samples, and which of them are mirrored, (steps * batch,)."""

@@ -115,7 +115,7 @@ class StackedOptimizer:
         """Give weight decay and tensors of each stack for some members, in as few pieces as there can be."""
         if (first, last) not in self._views:
             decay, matrices = self.settings.weight_decay, self.stacks[0].matrices
-            spared = self.settings.decay == "weights" and decay > 0
+            spared = self.settings.weight_decay_on == "weights" and decay > 0
             if (first, last) == (0, self.stacks[0].members):
                 cut = matrices if spared else len(self.stacks[0].flat)
                 halves = [[[stack.flat[:cut]] for stack in self.stacks], [[stack.flat[cut:]] for stack in self.stacks]]

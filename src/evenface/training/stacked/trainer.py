@@ -153,7 +153,7 @@ class StackedTrainer:
         return self.tracks[member].standing()
 
     def network(self, member: int, which: Which = "selected") -> SequenceNetwork:
-        """Give a member's network: of its best epoch where ``training.select`` says so, or of the last.
+        """Give a member's network: of its best epoch where ``training.checkpoint`` says so, or of the last.
 
         Returns
         -------
@@ -180,7 +180,7 @@ class StackedTrainer:
         -------
         ndarray of shape (M, n, C), or list of ndarray of shape (n, C)
             float64; a list where members differ in C. Sigmoids where there is one logit (C = 1), else probabilities.
-            Averaged with the mirror's where the member's ``training.mirror`` says so.
+            Averaged with the mirror's where the member's ``training.tta_flip`` says so.
         """
         found: dict[int, np.ndarray] = {}
         alike = alike_in(self.members, range(len(self.members)))
@@ -189,9 +189,9 @@ class StackedTrainer:
         ):
             networks = [self.network(place, which) for place in some]
             predicted = predict_networks(networks, self.sequences, rows)
-            if self.mirrored is not None and any(self.members[place].training.mirror for place in some):
+            if self.mirrored is not None and any(self.members[place].training.tta_flip for place in some):
                 other = predict_networks(networks, self.mirrored, rows)
-                mirror = np.array([self.members[place].training.mirror for place in some])[:, None, None]
+                mirror = np.array([self.members[place].training.tta_flip for place in some])[:, None, None]
                 predicted = np.where(mirror, (predicted + other) / 2, predicted)
             found |= dict(zip(some, predicted, strict=True))
         values = [found[place] for place in range(len(self.tracks))]
