@@ -80,7 +80,7 @@ def clip_recipe(root: Path, temporal: dict[str, Any], **sections: Any) -> dict[s
     order = {"classes": ["none", "some", "much"], "ordered": True}
     return {
         "name": "golden",
-        "data": {**data, **order, "clips": {"frames": 3, "keep": 6}},
+        "data": {**data, **order, "clips": {"frames": 3, "stored_frames": 6}},
         "protocol": HOLDOUT,
         "network": {"name": "test_resnet", "temporal": temporal},
         "training": TRAINING,
@@ -143,6 +143,9 @@ def as_known(recipe: Mapping[str, Any]) -> dict[str, Any]:
         for new, old in keys.items():
             if new not in known and new in adapted.get(section, {}):
                 adapted[section][old] = adapted[section].pop(new)
+    clips = adapted["data"].get("clips")
+    if clips and "keep" in ef.Recipe.model_fields["data"].annotation.model_fields["clips"].annotation.model_fields:
+        adapted["data"]["clips"] = {"frames": clips["frames"], "keep": clips["stored_frames"]}
     return adapted
 
 
