@@ -14,6 +14,7 @@ from evenface.evaluation.contents import NAMES, known_direction, words
 from evenface.evaluation.metrics import lower_is_better
 from evenface.evaluation.named import NAMED
 from evenface.statistics.analysis import analyse
+from evenface.statistics.drawing import save_analysis
 
 
 def stats(*words):
@@ -73,7 +74,7 @@ def test_one_factor_of_several_levels_is_ranked_as_well(table, tmp_path):
     found = analyse(table, "accuracy", ["loss"], ["fold", "seed"])
     assert found.ranks is not None
     assert found.ranks.methods[0] == "focal"
-    found.save(tmp_path)
+    save_analysis(found, tmp_path)
     assert (tmp_path / "ranks.svg").is_file()
 
 
