@@ -12,7 +12,7 @@ setup: $(STAMP)
 # MediaPipe brings an OpenCV that needs libGL; the headless build of the same version, laid over it last, does not.
 # torch goes first and alone: a plain request for it inside a larger install may pull the CUDA build.
 $(STAMP): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "evenface needs Python 3.11 or newer; say make PYTHON=python3.11")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "evenface needs Python 3.11 or newer; run make PYTHON=python3.11")'
 	@echo "Installing evenface into $(VENV) (once, a few minutes)"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) "$$(grep '^torch==' constraints.txt)"

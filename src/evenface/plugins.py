@@ -73,6 +73,6 @@ def _explained(plugin: Path | str, error: Exception) -> InputError:
 
 
 def _line(plugin: Path | str, error: Exception) -> int | None:
-    """Give the line of the plugin that the error came through; none for a module, whose file is not known."""
+    """Return the line of the plugin in a traceback; None for a module, whose file is unknown."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(plugin)]
     return frames[-1].lineno if frames else None

@@ -75,7 +75,7 @@ class AdaptiveLossSelection:
         }
 
     def choose(self, ratio: float) -> tuple[str, dict[str, Any]]:
-        """Give the name and the options of the loss for a ratio, unrounded, of negatives over positives."""
+        """Return name and options of the loss for an unrounded ratio of negatives to positives."""
         if ratio > self.severe or (self.boundary == "inclusive" and ratio == self.severe):
             alpha = self.alpha
             if self.alpha_rule == "adaptive" and ratio > EXTREME:

@@ -1,4 +1,4 @@
-"""Softmax that knows how uneven training is: balanced softmax."""
+"""Balanced softmax: cross-entropy of a softmax weighted by the training counts."""
 
 import numpy as np
 import numpy.typing as npt
@@ -60,6 +60,6 @@ class BalancedSoftmaxLoss(Loss):
         return FocalForm(shift=self.log_counts)
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Give one value per sample: logits ``(B, C)``, targets ``(B,)`` int64."""
+        """Compute one value per sample: logits ``(B, C)``, targets ``(B,)`` int64."""
         check_logits(logits, targets, self.log_counts)
         return -true_log_probability(logits + self.log_counts, targets)

@@ -123,12 +123,12 @@ def check_logits(logits: Tensor, targets: Tensor, alpha: Tensor | None = None) -
 
 
 def at_least_float32(logits: Tensor) -> Tensor:
-    """Give logits in float32 where they have fewer bits, and as they are where they have as many or more."""
+    """Convert logits to float32, unless they have as many or more bits."""
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 
 def true_log_probability(logits: Tensor, targets: Tensor) -> Tensor:
-    """Give log p of the true class, ``(B,)``: plain softmax, in at least 32 bits whatever the logits have."""
+    """Compute log p of the true class, ``(B,)``: plain softmax, in at least 32 bits whatever the logits have."""
     return at_least_float32(logits).log_softmax(dim=-1).gather(-1, targets[:, None])[:, 0]
 
 
@@ -139,7 +139,7 @@ def subtract_margin(logits: Tensor, targets: Tensor, margin: Tensor | float) -> 
 
 
 def focal_factor(log_p: Tensor, gamma: float) -> Tensor:
-    r"""Give :math:`(1 - p)^\gamma`, with finite gradients also where p rounds to 1."""
+    r"""Compute :math:`(1 - p)^\gamma`, with finite gradients also where p rounds to 1."""
     # expm1 keeps the digits of 1 - p near p = 1; the floor keeps the power's derivative finite there for gamma < 1.
     return (-log_p.expm1()).clamp_min(torch.finfo(log_p.dtype).tiny) ** gamma
 

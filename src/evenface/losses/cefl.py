@@ -47,7 +47,7 @@ class CEFLLoss(Loss):
         self.register_buffer("alpha", alpha)
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Give one value per sample: logits ``(B, C)``, targets ``(B,)`` int64."""
+        """Compute one value per sample: logits ``(B, C)``, targets ``(B,)`` int64."""
         check_logits(logits, targets, self.alpha)
         log_p = true_log_probability(logits, targets)
         share = -log_p.expm1() + log_p.exp() * focal_factor(log_p, self.gamma)

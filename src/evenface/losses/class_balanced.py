@@ -70,6 +70,6 @@ class ClassBalancedLoss(Loss):
         return self.focal.focal_form(classes)
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Give one value per sample: logits ``(B, C)``, targets ``(B,)`` int64."""
+        """Compute one value per sample: logits ``(B, C)``, targets ``(B,)`` int64."""
         loss: Tensor = self.focal(logits, targets)
         return loss

@@ -73,7 +73,7 @@ class CosFaceLoss(Loss):
         return FocalForm(self.gamma, self.alpha, -self.margin * torch.eye(classes))
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Give one value per sample: logits ``(B, C)``, targets ``(B,)`` int64."""
+        """Compute one value per sample: logits ``(B, C)``, targets ``(B,)`` int64."""
         check_logits(logits, targets, self.alpha)
         log_p = true_log_probability(subtract_margin(logits, targets, self.margin), targets)
         return weighted(-focal_factor(log_p, self.gamma) * log_p, targets, self.alpha)

@@ -49,6 +49,6 @@ class CrossEntropyLoss(Loss):
         return FocalForm(alpha=self.alpha)
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Give one value per sample: logits ``(B, C)``, targets ``(B,)`` int64."""
+        """Compute one value per sample: logits ``(B, C)``, targets ``(B,)`` int64."""
         check_logits(logits, targets, self.alpha)
         return weighted(-true_log_probability(logits, targets), targets, self.alpha)

@@ -53,7 +53,7 @@ class FocalLoss(Loss):
         return FocalForm(self.gamma, self.alpha)
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Give one value per sample: logits ``(B, C)``, targets ``(B,)`` int64."""
+        """Compute one value per sample: logits ``(B, C)``, targets ``(B,)`` int64."""
         check_logits(logits, targets, self.alpha)
         log_p = true_log_probability(logits, targets)
         return weighted(-focal_factor(log_p, self.gamma) * log_p, targets, self.alpha)

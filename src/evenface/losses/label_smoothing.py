@@ -50,7 +50,7 @@ class LabelSmoothingLoss(Loss):
         self.register_buffer("alpha", alpha)
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Give one value per sample: logits ``(B, C)``, targets ``(B,)`` int64."""
+        """Compute one value per sample: logits ``(B, C)``, targets ``(B,)`` int64."""
         check_logits(logits, targets, self.alpha)
         log_p = at_least_float32(logits).log_softmax(dim=-1)
         true = log_p.gather(-1, targets[:, None])[:, 0]

@@ -74,7 +74,7 @@ class LDAMLoss(Loss):
         return FocalForm(alpha=self.alpha, shift=-torch.diag(self.margins))
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Give one value per sample: logits ``(B, C)``, targets ``(B,)`` int64."""
+        """Compute one value per sample: logits ``(B, C)``, targets ``(B,)`` int64."""
         check_logits(logits, targets, self.margins)
         log_p = true_log_probability(subtract_margin(logits, targets, self.margins[targets]), targets)
         return weighted(-log_p, targets, self.alpha)

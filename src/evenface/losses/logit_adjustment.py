@@ -65,6 +65,6 @@ class LogitAdjustmentLoss(Loss):
         return FocalForm(shift=self.adjustment)
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Give one value per sample: logits ``(B, C)``, targets ``(B,)`` int64."""
+        """Compute one value per sample: logits ``(B, C)``, targets ``(B,)`` int64."""
         check_logits(logits, targets, self.adjustment)
         return -true_log_probability(logits + self.adjustment, targets)

@@ -48,7 +48,7 @@ class OneVsRestLoss(Loss):
         return np.array([positive / negative for negative, positive in pairs])
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Give one value per sample: logits ``(B, C)``, targets ``(B,)`` int64."""
+        """Compute one value per sample: logits ``(B, C)``, targets ``(B,)`` int64."""
         if logits.ndim != 2 or logits.shape[1] != len(self.losses):
             raise ValueError(f"logits must be of shape (B, {len(self.losses)}), got {tuple(logits.shape)}")
         values = [loss(pair(logits[:, place]), (targets == place).long()) for place, loss in enumerate(self.losses)]

@@ -21,7 +21,7 @@ from evenface.progress import progress
 from evenface.tabular import read_table
 
 LICENCE = (
-    "Given out by its authors for research only, on a signed licence agreement: "
+    "Available from its authors for research only, under a signed licence agreement: "
     "https://mohammadmahoor.com/pages/databases/affectnet/"
 )
 

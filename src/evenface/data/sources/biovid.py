@@ -16,7 +16,7 @@ from evenface.errors import InputError
 from evenface.registry import nearest
 from evenface.tabular import read_table
 
-LICENCE = "For non-commercial research only, on an agreement with its owners: https://www.nit.ovgu.de/BioVid.html"
+LICENCE = "For non-commercial research only, under an agreement with its owners: https://www.nit.ovgu.de/BioVid.html"
 
 PERSON = re.compile(r"[0-9]{6}_(?P<sex>[wmWM])_(?P<age>[0-9]{1,3})")
 """Name of a person: date, sex (w for women, m for men) and age."""

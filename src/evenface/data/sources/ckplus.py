@@ -14,7 +14,9 @@ from evenface.data.sources.number_files import of_numbers
 from evenface.errors import InputError
 from evenface.filetypes import PICTURES
 
-LICENCE = "Given out by its owners for research, on a signed agreement: https://www.pitt.edu/~emotion/ck-spread.htm"
+LICENCE = (
+    "Available from its owners for research, under a signed agreement: https://www.pitt.edu/~emotion/ck-spread.htm"
+)
 
 CODES = {1: "angry", 2: "contempt", 3: "disgust", 4: "fear", 5: "happy", 6: "sad", 7: "surprise"}
 """The number in a file of the folder Emotion, and the class."""

@@ -8,7 +8,7 @@ from evenface.data.sources.folder import rows_of_classes
 from evenface.data.sources.layout import check_scale, clips_below, folders, listed
 from evenface.errors import InputError
 
-LICENCE = "As its owner gave it: evenface does not know its terms."
+LICENCE = "Terms of its owner, unknown to evenface."
 
 EXPECTED = "Expected class/clip or split/class/clip; a clip is a video, or a folder of pictures."
 

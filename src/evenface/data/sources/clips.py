@@ -8,7 +8,7 @@ from evenface.data.manifest import Manifest
 from evenface.data.sources.csv import read_as
 from evenface.data.sources.layout import check_scale
 
-LICENCE = "As its owner gave it: evenface does not know its terms."
+LICENCE = "Terms of its owner, unknown to evenface."
 
 
 def read(

@@ -15,7 +15,7 @@ from evenface.places import user_path
 from evenface.registry import nearest
 from evenface.tabular import read_table
 
-LICENCE = "As its owner gave it: evenface does not know its terms."
+LICENCE = "Terms of its owner, unknown to evenface."
 
 EXPECTED = "Expected the columns path and label, and as you like subject, clip, split, start, end, sample."
 

@@ -10,7 +10,7 @@ from evenface.data.labels import EXPRESSIONS
 from evenface.data.manifest import Manifest, make_table
 from evenface.data.sources.layout import rows_of_sides
 
-LICENCE = "Its terms are not known to evenface: ask those who gave it to you."
+LICENCE = "Terms unknown to evenface: ask the provider of your copy."
 
 CLASSES = EXPRESSIONS[:7]
 

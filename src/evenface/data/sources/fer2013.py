@@ -15,7 +15,7 @@ from evenface.ordering import number_of
 from evenface.tabular import row_index
 
 LICENCE = (
-    "Given out for a contest on Kaggle, whose rules hold; the pictures come from an image search and belong "
+    "Published for a contest on Kaggle, whose rules apply; the images come from an image search and belong "
     "to others: "
     "https://www.kaggle.com/c/challenges-in-representation-learning-facial-expression-recognition-challenge"
 )

@@ -17,9 +17,7 @@ from evenface.errors import InputError
 from evenface.places import user_path
 from evenface.tabular import read_table
 
-LICENCE = (
-    f"The votes are under the MIT licence (https://github.com/microsoft/FERPlus). Of the pictures: {fer2013.LICENCE}"
-)
+LICENCE = f"Votes: MIT licence (https://github.com/microsoft/FERPlus). Images: {fer2013.LICENCE}"
 
 CLASSES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
 COLUMNS = (*CLASSES, "unknown", "NF")

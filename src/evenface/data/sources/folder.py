@@ -11,7 +11,7 @@ from evenface.errors import InputError
 from evenface.filetypes import ANIMATED, file_kind
 from evenface.ordering import natural_order
 
-LICENCE = "As its owner gave it: evenface does not know its terms."
+LICENCE = "Terms of its owner, unknown to evenface."
 
 EXPECTED = "Expected class/file, or split/class/file with splits such as train, validation, test."
 

@@ -7,7 +7,7 @@ from typing import Literal
 from evenface.data.manifest import Manifest
 from evenface.data.sources.number_files import Listing, of_numbers, read_files
 
-LICENCE = "As its owner gave it: evenface does not know its terms."
+LICENCE = "Terms of its owner, unknown to evenface."
 
 ENDINGS = (".npy", ".npz", ".csv", ".parquet")
 EXPECTED = (

@@ -9,9 +9,7 @@ from evenface.data.labels import EXPRESSIONS
 from evenface.data.manifest import Manifest, make_table
 from evenface.data.sources.layout import rows_of_sides
 
-LICENCE = (
-    "Given out on Kaggle without a publication: the terms that are stated there hold; evenface does not know them."
-)
+LICENCE = "Published on Kaggle without a paper: the terms stated there apply; evenface does not know them."
 
 CLASSES = EXPRESSIONS[:7]
 

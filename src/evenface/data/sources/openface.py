@@ -10,7 +10,7 @@ from evenface.data.manifest import Manifest
 from evenface.data.sources.number_files import OPENFACE, Features, Listing, check_column, of_numbers, read_files
 
 LICENCE = (
-    "The videos as their owner gave them, of which evenface does not know the terms; OpenFace is licensed for "
+    "Videos: terms of their owner, unknown to evenface; OpenFace is licensed for "
     "non-commercial research only: https://github.com/TadasBaltrusaitis/OpenFace"
 )
 

@@ -18,9 +18,7 @@ from evenface.filetypes import PICTURES, VIDEOS
 from evenface.places import user_path
 from evenface.registry import nearest
 
-LICENCE = (
-    "Given out by its authors with their paper in Behavior Research Methods: the terms that are stated there hold."
-)
+LICENCE = "Published by its authors with their paper in Behavior Research Methods: the terms stated there apply."
 
 TABLES = (".csv", ".tsv", ".xlsx", ".xls")
 CONDITIONS = {"N": "neutral", "L": "laser", "A": "algometer", "P": "posed"}

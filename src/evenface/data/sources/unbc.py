@@ -17,7 +17,7 @@ from evenface.errors import InputError
 from evenface.filetypes import PICTURES
 from evenface.progress import progress
 
-LICENCE = "Given out by its owners for research, on a signed agreement; see the paper."
+LICENCE = "Available from its owners for research, under a signed agreement; see the paper."
 
 TOP = {"pspi": 16, "opr": 5, "vas": 10, "aff": 15, "sen": 15}
 """Highest value of each scale."""
