@@ -41,7 +41,7 @@ def variants() -> dict[str, dict[str, Any]]:
     for name in LOSSES:
         head = "cosine" if name in COSINE else "linear"
         found[name] = {"loss": {"name": name}, "network": {"name": NETWORK, "head": head}}
-    return found | {name: {"method": {"name": name}} for name in METHODS if name not in ("erm", "votes")}
+    return found | {name: {"method": {"name": name}} for name in METHODS if name not in ("erm", "label-distribution")}
 
 
 def steps_of(made: Path, folder: Path, settings: Settings) -> dict[str, Iterator[None]]:

@@ -202,7 +202,7 @@ def test_a_run_records_its_prior_and_is_read_without_its_plugin(small_recipe, tm
     found, counts = prior_of(Run(run.folder)), np.array(run.facts["counts"]["train"])
     expected = counts / (1 - 0.9**counts)
     np.testing.assert_allclose(found.prior, expected / expected.sum(), rtol=1e-6)
-    assert found.said == "training counts and deferred weights"
+    assert found.reason == "training counts and deferred weights"
     assert not found.exact
 
 
@@ -210,7 +210,7 @@ def test_a_plugin_that_is_not_loaded_is_not_guessed_at():
     found = implied(**{"method.name": "somebodys", "training.sampling": "inverse"})
     np.testing.assert_allclose(found.prior, [1 / 3] * 3)
     assert not found.exact
-    assert "not loaded" in found.said
+    assert "not loaded" in found.reason
     assert not implied(**{"loss.name": "somebodys"}).exact
 
 

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from small import loss_for
 from tiny import clips, network
 
 from evenface import learner
 from evenface.errors import InputError
-from evenface.methods import Task, build_method
+from evenface.methods import METHODS, StepContext, Task, build_method
 from evenface.recipes import load_recipe
 from evenface.recipes.schema import Temporal
 
@@ -16,18 +17,13 @@ COUNTS = np.array([6, 4, 2])
 
 
 def task():
-    return Task(COUNTS, ("a", "b", "c"), batch_size=4, votes=torch.ones(12, 3))
+    return Task(COUNTS, ("a", "b", "c"), batch_size=4, votes=torch.ones(12, 3), ordered=True)
 
 
-@pytest.mark.parametrize(
-    "name", ["erm", "crt", "lws", "tau-norm", "mixup", "remix", "drw", "scn", "rul", "dicc", "votes"]
-)
+@pytest.mark.parametrize("name", sorted(name for name, method in METHODS.items() if "clips" in method.modalities))
 @pytest.mark.parametrize("kind", ["mean", "bilstm"])
 def test_methods_with_a_classifier_learn_from_clips(name, kind):
-    from evenface.losses import build_loss
-    from evenface.methods import StepContext
-
-    method = build_method(name, network(kind), build_loss("cross-entropy", COUNTS), task=task())
+    method = build_method(name, network(kind), loss_for(name), task=task())
     targets = torch.tensor([0, 1, 2, 0])
     for stage in range(len(method.stages)):
         if stage:
@@ -41,7 +37,7 @@ def test_methods_with_a_classifier_learn_from_clips(name, kind):
     torch.testing.assert_close(found.sum(dim=1), torch.ones(4))
 
 
-@pytest.mark.parametrize("name", ["eac", "mek", "rebalanced-attention", "bbn"])
+@pytest.mark.parametrize("name", sorted(name for name, method in METHODS.items() if method.needs_maps))
 def test_methods_on_maps_say_that_they_cannot_take_clips(name):
     recipe = load_recipe({"name": "x", "data": {"source": "folder", "size": 32}, "method": {"name": name}})
     with pytest.raises(InputError, match=f"method '{name}' looks at the maps of single pictures"):

@@ -167,11 +167,11 @@ def test_a_clip_network_starts_from_a_still_one_s_weights(tmp_path):
     net = network("lstm", weights=str(tmp_path / "w.safetensors"))
     ours, theirs = net.backbone.state_dict(), still.backbone.state_dict()
     assert all(torch.equal(ours[name], value) for name, value in theirs.items())
-    assert net.loaded.matched > 10
+    assert net.load_report.matched > 10
     save_file(dict(net.state_dict()), tmp_path / "c.safetensors")
     again = network("lstm", weights=str(tmp_path / "c.safetensors"), seed=9)
     assert torch.equal(again.temporal.weight_ih_l0, net.temporal.weight_ih_l0)
-    assert not again.loaded.unused
+    assert not again.load_report.unused
 
 
 def test_half_makes_minus_one_to_one_of_bytes_whatever_the_weights(tmp_path):

@@ -229,4 +229,4 @@ def test_a_subclass_implies_what_its_parent_does_whatever_it_is_called(name, mon
     )
     np.testing.assert_array_equal(own.prior, other.prior)
     assert own.exact == other.exact
-    assert own.said == other.said
+    assert own.reason == other.reason

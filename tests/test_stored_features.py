@@ -63,7 +63,7 @@ def test_a_run_on_stored_features_predicts_from_pixels(store, tmp_path):
         ({"augment.flip": 0.5, "augment.erase": 0.1}, "augment.flip=0 augment.erase=0"),
         ({"training.tta_flip": True}, "training.tta_flip"),
         ({"network.temporal.over": "spatial"}, "spatial"),
-        ({"method.name": "mixup"}, "method 'mixup' changes pictures"),
+        ({"method.name": "mixup"}, "method 'mixup' changes images"),
     ],
 )
 def test_stored_features_refuse_what_needs_pixels(tmp_path, change, said):

@@ -11,7 +11,7 @@ from evenface.errors import InputError
 from evenface.losses import build_loss
 from evenface.methods import StepContext, Task, build_method
 
-ALL = ("majority", "multi", "drawn", "distribution")
+ALL = ("majority", "multi-label", "label-drawing", "distribution")
 
 
 def voted(votes, loss="cross-entropy", **options):
@@ -20,7 +20,7 @@ def voted(votes, loss="cross-entropy", **options):
     counts = [len(votes), 0, 0]
     torch.manual_seed(0)
     known = Task(counts, CLASSES, batch_size=8, votes=votes)
-    method = build_method("votes", Small(), build_loss(loss, COUNTS), task=known, **options).eval()
+    method = build_method("label-distribution", Small(), build_loss(loss, COUNTS), task=known, **options).eval()
     method.ctx = StepContext(0, 0, 10, 5, torch.arange(len(votes)))
     return method, *batch(len(votes))
 
@@ -48,7 +48,7 @@ def test_single_votes_do_not_count_unless_told():
     logits = method.network(images).logits
     soft = torch.tensor([[6 / 9, 0, 3 / 9], torch.eye(3)[targets[1]].tolist()])  # no vote counts: the label does
     torch.testing.assert_close(method(images, targets), cross_entropy(logits, soft, reduction="none"))
-    method, images, targets = voted(votes, least=1)
+    method, images, targets = voted(votes, min_votes=1)
     soft = torch.tensor([[0.6, 0.1, 0.3], [1 / 3] * 3])
     torch.testing.assert_close(method(images, targets), cross_entropy(logits, soft, reduction="none"))
 
@@ -61,19 +61,19 @@ def test_majority_is_more_than_half_or_the_label():
 
 def test_multi_is_the_most_probable_of_the_accepted():
     votes = [[3, 7, 0], [4, 3, 3], [2, 8, 0], [10, 0, 0]]
-    method, images, targets = voted(votes, scheme="multi")
+    method, images, targets = voted(votes, scheme="multi-label")
     accepted = [[0, 1], [0, 1, 2], [1], [0]]
     p = method.predict(images).tolist()
     expected = [-math.log(max(row[k] for k in allowed)) for row, allowed in zip(p, accepted, strict=True)]
     assert method(images, targets).tolist() == pytest.approx(expected, rel=1e-5)
-    method, images, targets = voted(votes, scheme="multi", threshold=0.9)  # none reaches it but in the last
+    method, images, targets = voted(votes, scheme="multi-label", threshold=0.9)  # none reaches it but in the last
     label = targets.clone()
     label[3] = 0
     torch.testing.assert_close(method(images, targets), method.loss(method.network(images).logits, label))
 
 
 def test_drawn_labels_follow_the_votes_and_the_seed():
-    method, images, targets = voted([[7, 0, 3]] * 8, scheme="drawn")
+    method, images, targets = voted([[7, 0, 3]] * 8, scheme="label-drawing")
     each = [method.loss(method.network(images).logits, torch.full((8,), k)) for k in range(3)]
     torch.manual_seed(1)
     drawn = torch.stack([method(images, targets) for _ in range(250)])
@@ -95,24 +95,24 @@ def test_votes_are_found_by_place():
 def test_a_data_set_without_votes_is_told_what_it_lacks():
     known = Task(COUNTS, CLASSES, batch_size=8)
     with pytest.raises(InputError, match="no votes of annotators") as error:
-        build_method("votes", Small(), build_loss("focal", COUNTS), task=known)
+        build_method("label-distribution", Small(), build_loss("focal", COUNTS), task=known)
     assert "votes_<class>" in error.value.hint
 
 
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"scheme": "all"}, "'majority', 'multi', 'drawn' or 'distribution'"),
-        ({"least": -1}, "least must"),
+        ({"scheme": "all"}, "'majority', 'multi-label', 'label-drawing' or 'distribution'"),
+        ({"min_votes": -1}, "min_votes must"),
         ({"threshold": 0}, "threshold must"),
     ],
 )
 def test_options_out_of_range_are_refused(options, says):
     with pytest.raises(InputError, match=says):
-        build_method("votes", Small(), build_loss("focal", COUNTS), task=task(), **options)
+        build_method("label-distribution", Small(), build_loss("focal", COUNTS), task=task(), **options)
 
 
 @pytest.mark.parametrize("votes", [torch.ones(59, 3), torch.ones(60, 2), -torch.ones(60, 3), torch.ones(60, 3) / 0])
 def test_votes_that_cannot_be_are_refused(votes):
     with pytest.raises(InputError, match=r"votes must be finite numbers >= 0 of shape \(60, 3\)"):
-        build_method("votes", Small(), build_loss("focal", COUNTS), task=task(votes=votes))
+        build_method("label-distribution", Small(), build_loss("focal", COUNTS), task=task(votes=votes))

@@ -1,4 +1,4 @@
-"""Class prior implied by a training: for which class frequencies the probabilities of a network hold."""
+"""Class prior implied by sampling, loss and method: the class frequencies that a network's probabilities assume."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Implied:
-    """The class prior that a run's probabilities imply: shares ``(C,)``, why, whether that is exact."""
+class ImpliedPrior:
+    """Class prior that a run's probabilities imply: shares ``(C,)``, its reason, whether it is exact."""
 
     prior: np.ndarray
-    said: str
+    reason: str
     exact: bool
 
 
@@ -31,7 +31,7 @@ def implied_prior(
     *,
     names: Sequence[str] | None = None,
     method: "Method | None" = None,
-) -> Implied:
+) -> ImpliedPrior:
     r"""Compute for which class prior the probabilities of a trained network hold.
 
     .. math:: \pi_y \propto n_y \, d_y \, l_y \, m_y
@@ -55,7 +55,7 @@ def implied_prior(
 
     Returns
     -------
-    Implied
+    ImpliedPrior
         Shares sum to 1; a class without training samples has 0. ``exact`` is false where loss or method do not declare
         that their minimum is the posterior under that prior, up to a temperature.
 
@@ -71,33 +71,33 @@ def implied_prior(
         raise InputError("no class has a training sample")
     known = tuple(names or (str(place) for place in range(len(n))))
     if method is None:
-        factor, reasons, exact = _asked(recipe, n, there, known)
+        factor, reasons, exact = _of_recipe(recipe, n, there, known)
     else:
         factor, reasons, exact = _declared(recipe, method, n)
         factor = factor[there]
     prior = np.zeros_like(n)
     prior[there] = n[there] * factor
-    return Implied(prior / prior.sum(), " and ".join(["training counts", *reasons]), exact)
+    return ImpliedPrior(prior / prior.sum(), " and ".join(["training counts", *reasons]), exact)
 
 
-def prior_of(run: Run) -> Implied:
+def prior_of(run: Run) -> ImpliedPrior:
     """Return the class prior that a run's probabilities imply, as the run recorded it; computed for older runs."""
     known = run.facts.get("implied_prior")
     if known is not None:
-        return Implied(np.array(known["shares"]), known["said"], known["exact"])
+        return ImpliedPrior(np.array(known["shares"]), known["reason"], known["exact"])
     return implied_prior(run.recipe, run.facts["counts"]["train"], names=run.facts["classes"])
 
 
-def _asked(
+def _of_recipe(
     recipe: Recipe, n: np.ndarray, there: np.ndarray, names: tuple[str, ...]
 ) -> tuple[np.ndarray, list[str], bool]:
     """Compute the factors of the classes that have samples, from a method that is built for it."""
-    from evenface.losses import LOSSES
+    from evenface.losses import LOSS_SELECTIONS, LOSSES
     from evenface.methods import METHODS
     from evenface.methods.building import method_on_stand_in
 
-    if recipe.method.name not in METHODS or recipe.loss.name not in {*LOSSES, "adaptive"}:
-        drawn, reason = _drawn(recipe, recipe.training.sampling, n[there])
+    if recipe.method.name not in METHODS or recipe.loss.name not in {*LOSSES, *LOSS_SELECTIONS}:
+        drawn, reason = _sampling_factor(recipe, recipe.training.sampling, n[there])
         return drawn, [*reason, "what a plugin does, which is not loaded"], False
     alpha = recipe.loss.options.get("alpha")
     if isinstance(alpha, list | tuple) and len(alpha) == len(n):  # of all classes; those without samples are left out
@@ -112,7 +112,7 @@ def _declared(recipe: Recipe, method: "Method", n: np.ndarray) -> tuple[np.ndarr
     """Multiply the factors of sampling, loss and method; say what changes the prior, and whether that is exact."""
     from evenface.losses.base import declared_factor
 
-    factor, reasons = _drawn(recipe, method.stages[-1].sampling or recipe.training.sampling, n)
+    factor, reasons = _sampling_factor(recipe, method.stages[-1].sampling or recipe.training.sampling, n)
     for declared, reason in (
         (declared_factor(method.loss, n), getattr(method.loss, "prior_reason", "class weights")),
         (method.prior_factor(n), method.prior_reason),
@@ -123,7 +123,7 @@ def _declared(recipe: Recipe, method: "Method", n: np.ndarray) -> tuple[np.ndarr
     return factor, reasons, method.exact_prior and getattr(method.loss, "exact_prior", False)
 
 
-def _drawn(recipe: Recipe, rule: str, n: np.ndarray) -> tuple[np.ndarray, list[str]]:
+def _sampling_factor(recipe: Recipe, rule: str, n: np.ndarray) -> tuple[np.ndarray, list[str]]:
     """Compute how often one sample of each class is drawn, up to a factor."""
     some = np.maximum(n, 1)
     effective = effective_number_weights(some, beta=recipe.training.sampling_beta)

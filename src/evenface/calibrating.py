@@ -36,7 +36,7 @@ def fit(run: Run) -> Calibration | None:
         (run.folder / FILE).unlink(missing_ok=True)
         return None
     implied = prior_of(run)
-    found = Calibration.fit(validation, implied.prior, implied.said, exact=implied.exact)
+    found = Calibration.fit(validation, implied.prior, implied.reason, exact=implied.exact)
     found.save(run.folder)
     return found
 

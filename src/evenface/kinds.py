@@ -1,4 +1,4 @@
-"""Pictures or sequences: what a recipe learns from, and which of its keys mean something to which."""
+"""Modality: images and clips, or sequences of numbers; which recipe keys have an effect on which."""
 
 from evenface.errors import InputError
 from evenface.recipes import Recipe
@@ -30,7 +30,7 @@ SAME_AS_UNSET = {"training.precision": "32-true"}
 
 
 def of_sequences(recipe: Recipe) -> bool:
-    """Whether the recipe learns from sequences of numbers, not from pictures."""
+    """Return whether the recipe learns from sequences of numbers, not from images."""
     return recipe.network.name == RECURRENT
 
 

@@ -99,7 +99,7 @@ def _check_stored(recipe: Recipe, method: "type[Method]") -> None:
         raise InputError(f"{what} keeps no maps, which network.temporal.over: spatial reads")
     if not method.cached_features:
         raise InputError(
-            f"{what}: method {recipe.method.name!r} changes pictures or looks at their maps",
+            f"{what}: method {recipe.method.name!r} changes images, needs their maps or trains the backbone",
             "Set training.cache_features: false, or take another method.",
         )
 
@@ -206,7 +206,7 @@ def build_method(
 
 
 def is_one_vs_rest(recipe: Recipe) -> bool:
-    """Whether the recipe's method judges each class by itself, against the rest."""
+    """Return whether the recipe's method classifies each class against the rest."""
     from evenface.methods import METHODS
 
     return find("method", recipe.method.name, METHODS).one_vs_rest

@@ -9,7 +9,7 @@ from evenface.errors import InputError
 
 Thing = TypeVar("Thing")
 
-RENAMED = {("method", "plain"): "erm"}
+RENAMED = {("method", "plain"): "erm", ("method", "votes"): "label-distribution"}
 """Former names of registered classes, by kind and name."""
 
 

@@ -39,7 +39,7 @@ def run_metadata(
         "seed": recipe.seed,
         "device": device,
         "precision": precision,
-        "implied_prior": {"shares": implied.prior.tolist(), "said": implied.said, "exact": implied.exact},
+        "implied_prior": {"shares": implied.prior.tolist(), "reason": implied.reason, "exact": implied.exact},
         "environment": environment(),
         "manifest": manifest.hash,
         "store": str(store.path),

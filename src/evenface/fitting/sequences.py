@@ -21,7 +21,7 @@ from evenface.faces.symmetry import mirrored
 from evenface.files import atomic_write, csv_safe
 from evenface.fitting.metadata import peak_memory, run_metadata, split_table
 from evenface.kinds import check_mirror
-from evenface.losses import binary_loss_specs, build_loss, build_one_vs_rest
+from evenface.losses import LOSS_SELECTIONS, binary_loss_specs, build_loss, build_one_vs_rest
 from evenface.methods.base import Method
 from evenface.recipes import Recipe
 from evenface.runs import HISTORY, HISTORY_CLASS, PREDICTIONS, VALIDATION, WEIGHTS, Run
@@ -346,7 +346,7 @@ def _metadata(run: SequenceRun) -> dict[str, Any]:
     """Return what ``run.json`` holds before training."""
     store = run.data.store
     metadata = run_metadata(run.recipe, run.data, run.device)
-    if run.recipe.loss.name == "adaptive":
+    if run.recipe.loss.name in LOSS_SELECTIONS:
         metadata["notes"].append(f"losses by imbalance: {'; '.join(network.note for network in run.networks)}")
     if run.searched:
         metadata["search"] = {name: result.facts for name, result in run.searched.items()}

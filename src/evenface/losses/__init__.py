@@ -21,11 +21,12 @@ from evenface.losses.focal import FocalLoss
 from evenface.losses.label_smoothing import LabelSmoothingLoss
 from evenface.losses.ldam import LDAMLoss
 from evenface.losses.logit_adjustment import LogitAdjustmentLoss
-from evenface.losses.one_vs_rest import BinaryLossSpec, OneVsRestLoss, binary_loss_specs
+from evenface.losses.one_vs_rest import LOSS_SELECTIONS, BinaryLossSpec, OneVsRestLoss, binary_loss_specs
 from evenface.registry import check_options, checked_options, find, register
 
 __all__ = [
     "LOSSES",
+    "LOSS_SELECTIONS",
     "AdaptiveLossSelection",
     "BalancedSoftmaxLoss",
     "BinaryLossSpec",
@@ -59,7 +60,7 @@ LOSSES: dict[str, type[nn.Module]] = {
 
 
 def register_loss(name: str, loss: type[nn.Module]) -> None:
-    """Make a loss known by a name.
+    """Register a loss under a name.
 
     Parameters
     ----------

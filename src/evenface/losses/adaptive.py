@@ -1,4 +1,4 @@
-"""The loss of a detector chosen by how rare its class is."""
+"""Adaptive loss selection: the loss of a binary classifier chosen by class imbalance."""
 
 from dataclasses import dataclass
 from typing import Any, Literal

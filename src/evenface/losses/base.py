@@ -1,4 +1,4 @@
-"""What all losses share: the check of their input and safe logarithms."""
+"""Base of losses: what a loss declares, input checks, and numerically safe logarithms."""
 
 from typing import Any, NamedTuple
 
@@ -133,7 +133,7 @@ def true_log_probability(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def subtract_margin(logits: Tensor, targets: Tensor, margin: Tensor | float) -> Tensor:
-    """Take a margin, one for all or one per sample, from the logit of the true class, ``(B, C)``, in 32 bits."""
+    """Subtract a margin, one for all or one per sample, from the logit of the true class, ``(B, C)``, in 32 bits."""
     true = torch.arange(logits.shape[1], device=logits.device) == targets[:, None]
     return at_least_float32(logits) - true * (margin[:, None] if isinstance(margin, Tensor) else margin)
 

@@ -1,4 +1,4 @@
-"""Cross-entropy for hard samples, focal loss for easy ones: CEFL."""
+"""Cross-entropy focal loss (CEFL): cross-entropy for hard samples, focal loss for easy ones."""
 
 from torch import Tensor
 

@@ -1,4 +1,4 @@
-"""Cross-entropy or focal loss, weighted by the effective number of samples: class-balanced loss."""
+"""Class-balanced loss: cross-entropy or focal loss weighted by the effective number of samples."""
 
 import numpy as np
 import numpy.typing as npt

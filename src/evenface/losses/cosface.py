@@ -1,4 +1,4 @@
-"""One margin for all classes: large margin cosine loss, CosFace; focal and weighted where asked for."""
+"""Large margin cosine loss (CosFace): one margin for all classes; optionally focal and weighted."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Cross-entropy that attends to hard samples: focal loss."""
+"""Focal loss."""
 
 from torch import Tensor
 

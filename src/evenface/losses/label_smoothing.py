@@ -1,4 +1,4 @@
-"""Cross-entropy with targets that are never quite sure: label smoothing."""
+"""Label smoothing: cross-entropy against smoothed labels."""
 
 from torch import Tensor
 

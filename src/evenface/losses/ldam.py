@@ -1,4 +1,4 @@
-"""Larger margins for rarer classes: label-distribution-aware margin loss, LDAM."""
+"""Label-distribution-aware margin loss (LDAM): larger margins for rarer classes."""
 
 import numpy.typing as npt
 import torch

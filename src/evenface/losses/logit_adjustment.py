@@ -1,4 +1,4 @@
-"""Logits that have to be right beyond what class frequency explains: logit-adjusted cross-entropy."""
+"""Logit-adjusted cross-entropy."""
 
 import numpy as np
 import numpy.typing as npt

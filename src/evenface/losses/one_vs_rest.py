@@ -1,4 +1,4 @@
-"""Losses of detectors: each class against the rest, as a problem of two classes."""
+"""One-vs-rest loss: each class against the rest, as a binary problem."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,6 +53,10 @@ class OneVsRestLoss(Loss):
             raise ValueError(f"logits must be of shape (B, {len(self.losses)}), got {tuple(logits.shape)}")
         values = [loss(pair(logits[:, place]), (targets == place).long()) for place, loss in enumerate(self.losses)]
         return torch.stack(values).sum(dim=0)
+
+
+LOSS_SELECTIONS = {"adaptive": AdaptiveLossSelection}
+"""Rules that select a loss for each class against the rest, by the name that recipes give as the loss."""
 
 
 def pair(logit: Tensor) -> Tensor:
@@ -122,9 +126,10 @@ def binary_loss_specs(
     n = np.asarray(counts, dtype=np.int64)
     alpha = options.get("alpha")
     chosen = [(name, options)] * len(n)
-    if name == "adaptive":
-        check_options("loss", name, options, AdaptiveLossSelection.__dataclass_fields__)
-        rule = AdaptiveLossSelection(**options)
+    if name in LOSS_SELECTIONS:
+        selection = LOSS_SELECTIONS[name]
+        check_options("loss", name, options, selection.__dataclass_fields__)
+        rule = selection(**options)
         chosen = [rule.choose(float(ratio)) for ratio in ratios]
     elif isinstance(alpha, int | float):
         if not 0 <= alpha <= 1:

@@ -16,6 +16,7 @@ from evenface.methods.drw import DRW
 from evenface.methods.eac import EAC
 from evenface.methods.erm import ERM
 from evenface.methods.frozen_then_tuned import FrozenThenTuned
+from evenface.methods.label_distribution import LabelDistribution
 from evenface.methods.lws import LWS
 from evenface.methods.mek import MEK
 from evenface.methods.mixup import Mixup
@@ -27,7 +28,6 @@ from evenface.methods.remix import Remix
 from evenface.methods.rul import RUL
 from evenface.methods.scn import SCN
 from evenface.methods.tau_norm import TauNorm
-from evenface.methods.votes import Votes
 from evenface.registry import check_options, checked_options, find, register
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "RUL",
     "SCN",
     "FrozenThenTuned",
+    "LabelDistribution",
     "Method",
     "Mixup",
     "OneVsAll",
@@ -54,7 +55,6 @@ __all__ = [
     "StepContext",
     "Task",
     "TauNorm",
-    "Votes",
     "build_method",
     "register_method",
 ]
@@ -66,6 +66,7 @@ METHODS: dict[str, type[Method]] = {
     "drw": DRW,
     "eac": EAC,
     "frozen-then-tuned": FrozenThenTuned,
+    "label-distribution": LabelDistribution,
     "lws": LWS,
     "mek": MEK,
     "mixup": Mixup,
@@ -78,12 +79,11 @@ METHODS: dict[str, type[Method]] = {
     "rul": RUL,
     "scn": SCN,
     "tau-norm": TauNorm,
-    "votes": Votes,
 }
 
 
 def register_method(name: str, method: type[Method]) -> None:
-    """Make a method known by a name.
+    """Register a method under a name.
 
     Parameters
     ----------

@@ -41,7 +41,7 @@ def horizontal_flip(images: Tensor) -> View:
 
 
 def vertical_flip(images: Tensor) -> View:
-    """Turn upside down."""
+    """Flip upside down."""
     return View(images.flip(-2), lambda maps: maps.flip(-2))
 
 
@@ -83,7 +83,7 @@ TRANSFORMS: dict[str, Callable[[Tensor], View]] = {
 
 
 def class_maps(maps: Tensor, classifier: nn.Linear, *, detach: bool = True) -> Tensor:
-    r"""Give the class-activation map of every class.
+    r"""Return the class-activation map of every class.
 
     .. math:: A(i, l, h, w) = \sum_c W(l, c) \, F(i, c, h, w)
 
@@ -140,7 +140,7 @@ def map_distance(first: Tensor, second: Tensor, distance: Distance = "squared") 
 
 
 def two_views(network: nn.Module, images: Tensor, transform: str = "horizontal-flip") -> tuple[Outputs, Outputs, Align]:
-    """Look at images and at a changed view of them, in one pass.
+    """Run the network on images and on a transformed view of them, in one pass.
 
     Parameters
     ----------
@@ -171,7 +171,7 @@ def two_views(network: nn.Module, images: Tensor, transform: str = "horizontal-f
 
 
 def classifier_of(network: nn.Module) -> nn.Linear:
-    """Give the layer from features to logits.
+    """Return the layer from features to logits.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What a method is: a network, a loss, and how one learns from the other."""
+"""Base of methods: a network, a loss, the training loss made of them, and what a method declares."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -178,7 +178,7 @@ class Method(nn.Module, ABC):
 
     @abstractmethod
     def training_loss(self, images: Tensor, targets: Tensor) -> Tensor:
-        """Give what training makes small, one value per sample.
+        """Compute the training loss of each sample.
 
         Parameters
         ----------
@@ -193,7 +193,7 @@ class Method(nn.Module, ABC):
         """
 
     def begin_stage(self, stage: int) -> None:
-        """Get ready for the stage of that number, from 1; a place to set weights anew."""
+        """Prepare stage number ``stage`` >= 1, for example by resetting weights."""
 
     def prior_factor(self, counts: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Return the factor by which the method, beyond its loss and its last stage's sampling, changes the prior.
@@ -221,11 +221,11 @@ class Method(nn.Module, ABC):
         return []
 
     def forward(self, images: Tensor, targets: Tensor) -> Tensor:
-        """Give :meth:`training_loss`; wrappers for several devices work on this call."""
+        """Compute :meth:`training_loss`; wrappers for several devices work on this call."""
         return self.training_loss(images, targets)
 
     def predict(self, images: Tensor) -> Tensor:
-        """Give the probability of each class.
+        """Compute the probability of each class.
 
         The caller chooses evaluation mode and switches gradients off (or keeps them, to explain).
 
@@ -244,12 +244,12 @@ class Method(nn.Module, ABC):
         return probabilities(self.logits(images))
 
     def logits(self, images: Tensor) -> Tensor:
-        """Give what :meth:`predict` takes the softmax of, ``(B, C)``; of no use where it is made in another way."""
+        """Compute the logits that :meth:`predict` takes the softmax of, ``(B, C)``; unused where it is overridden."""
         logits: Tensor = self.network(images).logits
         return logits
 
     def class_scores(self, images: Tensor) -> Tensor:
-        """Give what speaks for each class, to explain: it grows with what is said of the class at inference.
+        """Compute the score of each class to be explained, increasing in what is predicted for the class.
 
         Parameters
         ----------
@@ -269,7 +269,7 @@ class Method(nn.Module, ABC):
         return self.predict(images).clamp_min(1e-12).log()
 
     def scores(self, images: Tensor) -> Tensor:
-        """Give what is said of each class, ``(B, C)``: the probabilities, unless the method detects each by itself."""
+        """Compute the scores, ``(B, C)``: probabilities, or each binary classifier's own if ``one_vs_rest``."""
         return self.predict(images)
 
     def outputs(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -281,11 +281,11 @@ class Method(nn.Module, ABC):
         return self.scores(images), None
 
     def inference_state(self) -> dict[str, Tensor]:
-        """Give the tensors that prediction needs, by name."""
+        """Return the tensors that prediction needs, by name."""
         return {name: value for name, value in self.state_dict().items() if not name.startswith(self.training_only)}
 
     def load_inference_state(self, state: Mapping[str, Tensor]) -> None:
-        """Take the tensors that :meth:`inference_state` gave; those of training alone keep their values.
+        """Load the tensors of :meth:`inference_state`; training-only ones keep their values.
 
         Raises
         ------
@@ -304,7 +304,7 @@ class Method(nn.Module, ABC):
 
 
 def probabilities(logits: Tensor) -> Tensor:
-    """Give softmax probabilities in at least 32 bits, ``(B, C) -> (B, C)``."""
+    """Compute softmax probabilities in at least 32 bits, ``(B, C) -> (B, C)``."""
     if logits.dtype in (torch.float16, torch.bfloat16):
         logits = logits.float()
     return logits.softmax(dim=-1)

@@ -1,4 +1,4 @@
-"""Two branches, one for the classes as they are and one for the rare, and a slow shift between them (BBN)."""
+"""Bilateral-branch network (BBN): a conventional and a re-balancing branch with cumulative learning."""
 
 import torch
 from torch import Tensor, nn
@@ -57,7 +57,7 @@ class BBN(Method):
         network.classifier = nn.Identity()
 
     def training_loss(self, images: Tensor, targets: Tensor) -> Tensor:
-        """Give the loss of both batches' joined features against the labels of both, one value per pair."""
+        """Compute the loss of both batches' joined features against the labels of both, one value per pair."""
         if self.ctx.second is None:
             raise ValueError("bbn trains on two batches, only one was given")
         others, rare = self.ctx.second
@@ -67,7 +67,7 @@ class BBN(Method):
         return loss
 
     def logits(self, images: Tensor) -> Tensor:
-        """Give both branches' answer to the same images, ``(B, C)``."""
+        """Compute the logits of both branches on the same images, ``(B, C)``."""
         maps = self.network(images).maps
         return self._join(maps, maps, 0.5)
 
@@ -78,7 +78,7 @@ class BBN(Method):
 
 
 def share(epoch: int, epochs: int) -> float:
-    """Give alpha, the conventional branch's share in an epoch counted from 0.
+    """Compute alpha, the conventional branch's share in an epoch counted from 0.
 
     Examples
     --------

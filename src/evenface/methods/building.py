@@ -1,4 +1,4 @@
-"""The loss of a recipe, and its method on a stand-in network: for what is asked of a recipe without any data."""
+"""Build a recipe's loss, and its method on a stand-in network, without any data."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from evenface.errors import InputError
-from evenface.losses import binary_loss_specs, build_loss, build_one_vs_rest
+from evenface.losses import LOSS_SELECTIONS, binary_loss_specs, build_loss, build_one_vs_rest
 from evenface.methods import METHODS, build_method
 from evenface.methods.base import Method, Task
 from evenface.networks.backbone import Outputs, build_head, fresh_head
@@ -35,10 +35,12 @@ def loss_of(recipe: Recipe, counts: np.ndarray, names: Sequence[str]) -> nn.Modu
     method = find("method", recipe.method.name, METHODS)
     if method.one_vs_rest:
         return build_one_vs_rest(binary_loss_specs(recipe.loss.name, counts, names, **recipe.loss.options))
-    if recipe.loss.name == "adaptive":
+    if recipe.loss.name in LOSS_SELECTIONS:
+        able = [name for name, known in METHODS.items() if known.one_vs_rest]
         raise InputError(
-            f"loss 'adaptive' is chosen for each class against the rest, method {recipe.method.name!r} has one for all",
-            "Set method.name=one-vs-all, or take another loss.",
+            f"loss {recipe.loss.name!r} selects a loss for each class against the rest, method {recipe.method.name!r} "
+            "has one for all classes",
+            f"Set method.name={' or '.join(able)}, or take another loss.",
         )
     scale = recipe.network.head_scale if recipe.network.head == "cosine" else None
     absent = method.allows_absent_classes

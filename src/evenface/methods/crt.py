@@ -1,4 +1,4 @@
-"""A new classifier on features that stay: classifier re-training, cRT."""
+"""Classifier re-training (cRT): a new classifier on frozen features."""
 
 from torch import Tensor
 
@@ -16,7 +16,7 @@ class CRT(Decoupled):
 
     Notes
     -----
-    The network rests as a whole, so the new classifier learns without dropout.
+    The network is frozen as a whole, in eval mode, so the new classifier learns without dropout.
 
     References
     ----------
@@ -26,11 +26,11 @@ class CRT(Decoupled):
     exact_prior = True
 
     def begin_stage(self, stage: int) -> None:
-        """Rest the network and draw the classifier's weights anew, in place: the optimiser knows them already."""
+        """Freeze the network and redraw the classifier's weights, in place, as the optimiser holds them."""
         super().begin_stage(stage)
         self.network.classifier.reset_parameters()  # type: ignore[union-attr,operator]
 
     def head_logits(self, outputs: Outputs) -> Tensor:
-        """Give the new classifier's logits."""
+        """Return the new classifier's logits."""
         logits: Tensor = self.network.classifier(outputs.features)  # type: ignore[operator]
         return logits

@@ -1,4 +1,4 @@
-"""First the features, then the classifier: what methods of decoupled training share."""
+"""Base of decoupled training: representation first, then the classifier."""
 
 from abc import abstractmethod
 
@@ -46,11 +46,11 @@ class Decoupled(Method):
         self.register_buffer("second", torch.zeros((), dtype=torch.bool))
 
     def begin_stage(self, stage: int) -> None:  # noqa: ARG002, there is but one
-        """Rest the network from here on."""
+        """Freeze the network from here on."""
         self.second.fill_(True)
 
     def training_loss(self, images: Tensor, targets: Tensor) -> Tensor:
-        """Give the loss of the logits, one value per sample."""
+        """Compute the loss of the logits, one value per sample."""
         if self.second:
             with frozen_eval(self.network):
                 outputs = self.network(images)
@@ -62,4 +62,4 @@ class Decoupled(Method):
 
     @abstractmethod
     def head_logits(self, outputs: Outputs) -> Tensor:
-        """Give the logits of the second stage, ``(B, C)``, from what the resting network gives."""
+        """Return the logits of the second stage, ``(B, C)``, from the outputs of the frozen network."""

@@ -21,7 +21,7 @@ MOST = 20
 
 
 def subclass_counts(subclasses: Subclasses, task: Task) -> tuple[int, ...]:
-    r"""Say into how many subclasses each class is divided.
+    r"""Compute the number of subclasses of each class.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def _automatic(task: Task) -> tuple[int, ...]:
 
 
 def intervals(distances: Tensor, targets: Tensor, sizes: Tensor) -> Tensor:
-    r"""Cut each class's range of distances, 0 to its largest, into intervals of equal width.
+    r"""Divide each class's range of distances, 0 to its largest, into intervals of equal width.
 
     .. math:: d = \max_i |F_i - \mu| / N, \qquad F_i \in P_n \text{ if } |F_i - \mu| \in (n d, (n + 1) d)
 
@@ -177,7 +177,7 @@ class Clusters(nn.Module):
 
     @torch.no_grad()
     def forward(self, features: Tensor, targets: Tensor) -> Tensor:
-        """Move the centres by a batch, and say which subclass each of its samples belongs to.
+        """Update the centres by a batch, and return the subclass of each of its samples.
 
         Parameters
         ----------
@@ -289,7 +289,7 @@ class DICC(Method):
         self.mapping = _mlp([sum(sizes), *hidden, len(sizes)])
 
     def training_loss(self, images: Tensor, targets: Tensor) -> Tensor:
-        """Give the loss of the phases that are due, one value per sample."""
+        """Compute the loss of the phases that are due, one value per sample."""
         if self.clusters is None:
             return self._loss(self.network(images).logits, targets)
         if self.by_epoch and self.ctx.epoch % 2:
@@ -302,7 +302,7 @@ class DICC(Method):
         return first if self.by_epoch else first + self._loss(self.mapping(outputs.logits.detach()), targets)
 
     def logits(self, images: Tensor) -> Tensor:
-        """Give the logits of the true classes, ``(B, C)``."""
+        """Return the logits of the true classes, ``(B, C)``."""
         logits: Tensor = self.network(images).logits
         return logits if self.clusters is None else self.mapping(logits)
 

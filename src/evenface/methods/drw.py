@@ -1,4 +1,4 @@
-"""The loss as it is first, weighted by class later: deferred re-weighting, DRW."""
+"""Deferred re-weighting (DRW): class weights for the last part of training."""
 
 import numpy as np
 import numpy.typing as npt
@@ -63,6 +63,6 @@ class DRW(Method):
         return super().prior_factor(counts) if self.start >= 1 else self.weights.double().cpu().numpy()
 
     def training_loss(self, images: Tensor, targets: Tensor) -> Tensor:
-        """Give the loss of the network's logits, weighted by class once the start has passed."""
+        """Compute the loss of the network's logits, weighted by class once the start has passed."""
         loss: Tensor = self.loss(self.network(images).logits, targets)
         return loss if self.ctx.progress < self.start else self.weights[targets] * loss

@@ -1,4 +1,4 @@
-"""Attention that must agree between an image and its mirror: erasing attention consistency (EAC)."""
+"""Erasing attention consistency (EAC): attention maps of an image and its mirror must agree."""
 
 from torch import Tensor, nn
 
@@ -67,7 +67,7 @@ class EAC(Method):
         classifier_of(network)
 
     def training_loss(self, images: Tensor, targets: Tensor) -> Tensor:
-        """Give the loss of the images plus what their mirrors' maps differ by, one value per sample."""
+        """Compute the loss of the images plus what their mirrors' maps differ by, one value per sample."""
         first, second, align = two_views(self.network, images)
         classifier = classifier_of(self.network)
         ours, theirs = class_maps(first.maps, classifier), align(class_maps(second.maps, classifier))

@@ -12,6 +12,6 @@ class ERM(Method):
     exact_prior = True
 
     def training_loss(self, images: Tensor, targets: Tensor) -> Tensor:
-        """Give the loss of the network's logits, one value per sample."""
+        """Compute the loss of the network's logits, one value per sample."""
         loss: Tensor = self.loss(self.network(images).logits, targets)
         return loss

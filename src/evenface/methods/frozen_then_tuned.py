@@ -1,4 +1,4 @@
-"""First what stands behind the backbone, then everything: transfer in two stages."""
+"""Transfer learning in two stages: frozen backbone first, then fine-tuning of the whole network."""
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,7 @@ class FrozenThenTuned(Method):
     Communications in Mathematical Biology and Neuroscience 2026, section 2.4. It does not say how long the stages are.
     """
 
+    cached_features = False  # the backbone is trained
     uses_all_parameters = False
     exact_prior = True
     tuned: Tensor
@@ -46,11 +47,11 @@ class FrozenThenTuned(Method):
         self.register_buffer("tuned", torch.zeros((), dtype=torch.bool))
 
     def begin_stage(self, stage: int) -> None:  # noqa: ARG002, there is but one
-        """Let everything learn from here on."""
+        """Unfreeze the backbone."""
         self.tuned.fill_(True)
 
     def training_loss(self, images: Tensor, targets: Tensor) -> Tensor:
-        """Give the loss of the network's logits, one value per sample."""
+        """Compute the loss of the network's logits, one value per sample."""
         frozen_backbone = not self.tuned
         if self.network.frozen_backbone != frozen_backbone:
             self.network.frozen_backbone = frozen_backbone  # type: ignore[assignment]

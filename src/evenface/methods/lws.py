@@ -1,4 +1,4 @@
-"""One scale per class on a classifier that stays: learnable weight scaling, LWS."""
+"""Learnable weight scaling (LWS): one scale per class on a frozen classifier."""
 
 import torch
 from torch import Tensor, nn
@@ -26,9 +26,9 @@ class LWS(Decoupled):
         self.scales = nn.Parameter(torch.ones(network.classifier.out_features))  # type: ignore[union-attr,arg-type]
 
     def head_logits(self, outputs: Outputs) -> Tensor:
-        """Give the scaled logits."""
+        """Return the scaled logits."""
         return outputs.logits * self.scales
 
     def logits(self, images: Tensor) -> Tensor:
-        """Give the scaled logits, ``(B, C)``."""
+        """Return the scaled logits, ``(B, C)``."""
         return self.head_logits(self.network(images))

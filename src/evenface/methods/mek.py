@@ -1,4 +1,4 @@
-"""Attention consistency and smoothed labels, both in favour of rare classes: mine extra knowledge (MEK)."""
+"""Mine extra knowledge (MEK): rebalanced attention consistency and rebalanced smooth labels."""
 
 import torch
 from torch import Tensor, nn
@@ -72,7 +72,7 @@ class MEK(Method):
         self.register_buffer("labels", smoothed_labels(weights, smoothing), persistent=False)
 
     def training_loss(self, images: Tensor, targets: Tensor) -> Tensor:
-        """Give the loss against smoothed labels plus what the weighted maps differ by, one value per sample."""
+        """Compute the loss against smoothed labels plus what the weighted maps differ by, one value per sample."""
         first, second, align = two_views(self.network, images)
         classifier = classifier_of(self.network)
         ours, theirs = class_maps(first.maps, classifier), align(class_maps(second.maps, classifier))
@@ -82,7 +82,7 @@ class MEK(Method):
 
 
 def smoothed_labels(weights: Tensor, smoothing: float) -> Tensor:
-    """Give the label of each true class: what it leaves goes to the others in proportion to their weights.
+    """Return the label of each true class: what it leaves goes to the others in proportion to their weights.
 
     Parameters
     ----------

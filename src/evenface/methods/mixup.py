@@ -1,4 +1,4 @@
-"""Training between samples: mixup."""
+"""Mixup: convex combinations of two images and of their losses."""
 
 import torch
 from torch import Tensor, nn
@@ -62,5 +62,5 @@ class Mixup(Method):
         return torch.lerp(second, first, self.label_share(share, targets, others).to(first.dtype))
 
     def label_share(self, share: float, targets: Tensor, others: Tensor) -> Tensor:  # noqa: ARG002, for Remix
-        """Give the first label's share of each sample's loss, ``(B,)``: that of its image."""
+        """Return the first label's share of each sample's loss, ``(B,)``: that of its image."""
         return torch.full(targets.shape, share, device=targets.device)

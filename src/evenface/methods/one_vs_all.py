@@ -1,4 +1,4 @@
-"""As many detectors as classes, each for one class against the rest."""
+"""One-vs-rest classification: a binary classifier for each class."""
 
 from torch import Tensor
 
@@ -30,14 +30,14 @@ class OneVsAll(Method):
     one_vs_rest = True
 
     def training_loss(self, images: Tensor, targets: Tensor) -> Tensor:
-        """Give the sum of the detectors' losses, one value per sample."""
+        """Compute the sum of the binary losses, one value per sample."""
         value: Tensor = self.loss(self.network(images).logits, targets)
         return value
 
     def scores(self, images: Tensor) -> Tensor:
-        """Give what each detector says by itself, 0 to 1, ``(B, C)``; rows need not sum to 1."""
+        """Compute the probability of each binary classifier, 0 to 1, ``(B, C)``; rows need not sum to 1."""
         return at_least_float32(self.logits(images)).sigmoid()
 
     def class_scores(self, images: Tensor) -> Tensor:
-        """Give the detectors' logits, which are log-odds, ``(B, C)``."""
+        """Return the binary classifiers' logits, which are log-odds, ``(B, C)``."""
         return self.logits(images)

@@ -1,4 +1,4 @@
-"""One score and a row of thresholds: cumulative-link ordinal regression, CORAL."""
+"""Cumulative-link ordinal regression (CORAL): one score and ordered thresholds."""
 
 import math
 from typing import Literal
@@ -68,18 +68,18 @@ class Ordinal(OrdinalMethod):
         self.register_buffer("importance", _importance(task, importance), persistent=False)
 
     def biases(self) -> Tensor:
-        """Give the biases in falling order, ``(C - 1,)``."""
+        """Compute the biases in falling order, ``(C - 1,)``."""
         return torch.cat([self.first, self.first - F.softplus(self.gaps).cumsum(0)])
 
     def training_loss(self, images: Tensor, targets: Tensor) -> Tensor:
-        """Give the sum over all steps of the scale, one value per sample."""
+        """Compute the sum over all steps of the scale, one value per sample."""
         answers = self.output(images)[:, None] + self.biases()
         above = targets[:, None] > torch.arange(self.classes - 1, device=targets.device)
         values = F.binary_cross_entropy_with_logits(answers, above.to(answers.dtype), reduction="none")
         return self.weighted((values * self.importance).sum(dim=1), targets)
 
     def predict(self, images: Tensor) -> Tensor:
-        r"""Give the probability of each class.
+        r"""Compute the probability of each class.
 
         Written as :math:`\sigma(a) - \sigma(b) = \sigma(a)\,\sigma(-b)\,(1 - e^{b-a})`, which keeps its digits where
         both are near 0 or near 1.

@@ -1,4 +1,4 @@
-"""What methods share that learn the place of a sample on one scale, not its class."""
+"""Base of methods for ordered classes: a network of one output."""
 
 import torch
 from torch import Tensor, nn
@@ -61,6 +61,6 @@ class OrdinalMethod(Method):
         return found, (found * self.values).sum(dim=1)  # autocast would make a product of matrices in 16 bits
 
     def output(self, images: Tensor) -> Tensor:
-        """Give the network's one output for each sample, in at least 32 bits, ``(B,)``."""
+        """Return the network's one output for each sample, in at least 32 bits, ``(B,)``."""
         logits: Tensor = self.network(images).logits
         return at_least_float32(logits)[:, 0]

@@ -1,4 +1,4 @@
-"""Attention that must agree between two views, and focal loss, both weighted for rare classes (RBC and RBF)."""
+"""Rebalanced attention consistency (RBC) and rebalanced focal loss (RBF)."""
 
 from typing import Literal
 
@@ -110,7 +110,7 @@ class RebalancedAttention(Method):
         self.register_buffer("weights", torch.tensor(weights, dtype=torch.float32), persistent=False)
 
     def training_loss(self, images: Tensor, targets: Tensor) -> Tensor:
-        """Give eq. 7, one value per sample; its mean over the batch is the paper's."""
+        """Compute eq. 7, one value per sample; its mean over the batch is the paper's."""
         first, second, align = two_views(self.network, images, self.transform)
         loss: Tensor = self.loss(first.logits, targets) + self.loss(second.logits, targets)
         if self.lam:
@@ -124,6 +124,6 @@ class RebalancedAttention(Method):
         return loss
 
     def rebalanced_maps(self, outputs: Outputs) -> Tensor:
-        """Give the class-activation maps times the weights of their classes (eq. 2), ``(B, C, h, w)``."""
+        """Return the class-activation maps times the weights of their classes (eq. 2), ``(B, C, h, w)``."""
         maps = class_maps(outputs.maps, classifier_of(self.network), detach=self.detach)
         return self.weights[:, None, None] * maps

@@ -1,4 +1,4 @@
-"""Mixup whose labels lean to the rare class: Remix."""
+"""Remix: mixup whose labels favour the rarer class."""
 
 import numpy as np
 import torch
@@ -60,7 +60,7 @@ class Remix(Mixup):
         self.register_buffer("counts", torch.tensor(np.asarray(task.counts), dtype=torch.int64), persistent=False)
 
     def label_share(self, share: float, targets: Tensor, others: Tensor) -> Tensor:
-        """Give the first label's share of each sample's loss, ``(B,)``: the rarer class may take all of it."""
+        """Return the first label's share of each sample's loss, ``(B,)``: the rarer class may take all of it."""
         first, second = self.counts[targets], self.counts[others]
         shares = super().label_share(share, targets, others)
         # Written as products: a ratio of 3 exactly is 3 exactly, and 1 / kappa is not rounded.

@@ -1,4 +1,4 @@
-"""Learn how uncertain a face is by mixing it with another (RUL)."""
+"""Relative uncertainty learning (RUL): features mixed by their uncertainties."""
 
 import torch
 import torch.nn.functional as F
@@ -54,7 +54,7 @@ class RUL(Method):
         network.classifier = nn.Identity()
 
     def training_loss(self, images: Tensor, targets: Tensor) -> Tensor:
-        """Give the loss of mixed features against the labels of both faces, one value per mixture."""
+        """Compute the loss of mixed features against the labels of both faces, one value per mixture."""
         features = self.network(images).features
         partner = torch.randperm(len(images), device=images.device)
         mixed = mix(self.mu(features).float(), self.uncertainty(features).float().exp().mean(dim=1), partner)
@@ -63,7 +63,7 @@ class RUL(Method):
         return loss
 
     def logits(self, images: Tensor) -> Tensor:
-        """Give what the classifier says of unmixed features, ``(B, C)``."""
+        """Compute the logits of unmixed features, ``(B, C)``."""
         logits: Tensor = self.classifier(self.mu(self.network(images).features))
         return logits
 

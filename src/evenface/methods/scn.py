@@ -1,4 +1,4 @@
-"""Suppress what is uncertain: weigh samples by attention, and relabel those that look wrong (SCN)."""
+"""Self-cure network (SCN): attention weights, rank regularisation and relabelling."""
 
 from typing import Literal
 
@@ -132,11 +132,11 @@ class SCN(Method):
         ]
 
     def logits(self, images: Tensor) -> Tensor:
-        """Give the weighted logits, ``(B, C)``."""
+        """Return the weighted logits, ``(B, C)``."""
         return self._look(images)[1]
 
     def _look(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Give the attention weights (B,) and the logits times these (B, C)."""
+        """Return the attention weights (B,) and the logits times these (B, C)."""
         out = self.network(images)
         weights = self.attention(out.features)[:, 0].float().sigmoid()
         return weights, weights[:, None] * out.logits

@@ -1,4 +1,4 @@
-"""Classifier weights divided by a power of their norm, at prediction: tau-normalisation."""
+"""Tau-normalisation: classifier weights divided by a power of their norm, after training."""
 
 import torch
 import torch.nn.functional as F
@@ -46,7 +46,7 @@ class TauNorm(ERM):
         self.tau, self.bias = tau, bias
 
     def logits(self, images: Tensor) -> Tensor:
-        """Give the logits of the normalised classifier, ``(B, C)``."""
+        """Return the logits of the normalised classifier, ``(B, C)``."""
         classifier: nn.Linear = self.network.classifier  # type: ignore[assignment]
         norms = torch.linalg.vector_norm(classifier.weight, dim=1, keepdim=True)
         weight = classifier.weight / norms.clamp_min(torch.finfo(norms.dtype).tiny) ** self.tau

@@ -1,4 +1,4 @@
-"""Any timm network as one that returns logits, pooled features and last maps."""
+"""A timm backbone with a classifier, returning logits, pooled features and last maps."""
 
 import math
 from typing import Any, Literal, NamedTuple, cast
@@ -107,11 +107,11 @@ class Network(nn.Module):
         return self
 
     def reset_classifier(self, classes: int | None = None) -> None:
-        """Put a new classifier of the same kind and freshly drawn weights in place; of as many classes, if not said."""
+        """Replace the classifier by a new one of the same kind; by default of as many classes."""
         self.classifier = fresh_head(self.classifier, classes or self.classifier.out_features)
 
     def forward(self, images: Tensor) -> Outputs:
-        """Look at a batch.
+        """Compute the outputs of a batch.
 
         Parameters
         ----------
@@ -127,7 +127,7 @@ class Network(nn.Module):
         return Outputs(self.classifier(self.dropout(features)), features, maps)
 
     def forward_backbone(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Give the backbone's features (N, D) and maps (N, D', h, w) of N pictures.
+        """Return the backbone's features (N, D) and maps (N, D', h, w) of N pictures.
 
         Stored features pass as they are, with empty maps. Parameters and errors as for :meth:`forward`.
         """
@@ -147,7 +147,7 @@ class Network(nn.Module):
 
 
 def as_maps(raw: Tensor, backbone: nn.Module, other: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Give a backbone's last output as (B, D, h, w), and the same again in its own layout, computed from the maps.
+    """Return a backbone's last output as (B, D, h, w), and the same again in its own layout, computed from the maps.
 
     Other maps, where they are given, take the place of its own.
     """
@@ -189,7 +189,7 @@ class CosineClassifier(nn.Linear):
         self.scale = scale
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002, the name that nn.Linear gives it
-        """Give logits from ``-scale`` to ``scale``, ``(B, D) -> (B, C)``."""
+        """Return logits from ``-scale`` to ``scale``, ``(B, D) -> (B, C)``."""
         return self.scale * F.linear(F.normalize(input), F.normalize(self.weight))
 
 

@@ -1,4 +1,4 @@
-"""A network by its name and settings."""
+"""Build a network by its name and settings."""
 
 import math
 import os
@@ -158,7 +158,7 @@ def build_network(
 
 
 def licence(name: str) -> str:
-    """Say what timm states of the licence of a network's weights on the hub; an InputError for an unknown tag."""
+    """Return what timm states about the licence of a network's weights on the hub; an InputError for an unknown tag."""
     config = _config(name)
     return f"{config.hf_hub_id or name}: {config.license or 'timm states no licence'}"
 
@@ -304,6 +304,6 @@ def check_steps(temporal: Temporal, frames: int) -> None:
 
 
 def _cannot_build(error: Exception, name: str, size: int) -> InputError:
-    """Say why a network cannot be built for a size, in the first line of what went wrong."""
+    """Return the error of a network that cannot be built for a size."""
     reason = str(error).strip().split("\n")[0]
     return InputError(f"network {name!r} cannot be built for images of {size} pixels ({reason})")

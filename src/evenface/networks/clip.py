@@ -1,4 +1,4 @@
-"""From pictures to clips: frames through the backbone together, then their mean or a recurrent network's last state."""
+"""Networks of clips: the backbone's features of all frames, averaged or through a recurrent network."""
 
 from typing import Any
 
@@ -86,7 +86,7 @@ class ClipNetwork(Network):
             draw_recurrent(self.temporal)
 
     def forward(self, images: Tensor) -> Outputs:
-        """Look at a batch.
+        """Compute the outputs of a batch.
 
         Parameters
         ----------
@@ -119,7 +119,7 @@ class ClipNetwork(Network):
         return Outputs(self.classifier(self.dropout(features)), features, maps)
 
     def _joined(self, steps: Tensor) -> Tensor:
-        """Make one of the features of all steps, ``(B, T, D) -> (B, D')``."""
+        """Aggregate the features of all steps, ``(B, T, D) -> (B, D')``."""
         if self.temporal is None:
             return steps.mean(dim=1)
         with torch.autocast(steps.device.type, enabled=False):

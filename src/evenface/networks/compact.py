@@ -1,4 +1,4 @@
-"""A network for faces of 48 pixels: most of its work is done before the picture becomes small."""
+"""Compact VGG networks for faces of 48 pixels."""
 
 from typing import Any, cast
 
@@ -37,7 +37,7 @@ class CompactVGG(nn.Module):
         self.head = nn.Linear(channels, num_classes) if num_classes else nn.Identity()
 
     def forward_features(self, images: Tensor) -> Tensor:
-        """Give the last maps, (B, 8 * width, H / 8, W / 8)."""
+        """Return the last maps, (B, 8 * width, H / 8, W / 8)."""
         return cast(Tensor, self.layers(images))
 
     def forward_head(self, maps: Tensor) -> Tensor:
@@ -45,7 +45,7 @@ class CompactVGG(nn.Module):
         return cast(Tensor, self.head(maps.mean(dim=(2, 3))))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Give pooled features, or logits where there are classes."""
+        """Return pooled features, or logits where there are classes."""
         return self.forward_head(self.forward_features(images))
 
 
@@ -57,19 +57,19 @@ def _convolution(channels: int, out: int) -> tuple[nn.Module, ...]:
 
 @register_model
 def compact_vgg_16(pretrained: bool = False, **options: Any) -> CompactVGG:
-    """Give the network with 16 channels in its first pair: 0.3 million parameters."""
+    """Return the network with 16 channels in its first pair: 0.3 million parameters."""
     return _built(16, pretrained, **options)
 
 
 @register_model
 def compact_vgg_24(pretrained: bool = False, **options: Any) -> CompactVGG:
-    """Give the network with 24 channels in its first pair: 0.7 million parameters."""
+    """Return the network with 24 channels in its first pair: 0.7 million parameters."""
     return _built(24, pretrained, **options)
 
 
 @register_model
 def compact_vgg_32(pretrained: bool = False, **options: Any) -> CompactVGG:
-    """Give the network with 32 channels in its first pair: 1.2 million parameters."""
+    """Return the network with 32 channels in its first pair: 1.2 million parameters."""
     return _built(32, pretrained, **options)
 
 

@@ -1,4 +1,4 @@
-"""Less memory for more work: inner results are forgotten, and computed again when the gradient needs them."""
+"""Gradient checkpointing: recompute activations of blocks in the backward pass to save memory."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -62,7 +62,7 @@ def _recomputed(block: nn.Module, forward: Callable[..., Any], *inputs: Any) -> 
 
 @contextmanager
 def statistics_kept(module: nn.Module) -> Iterator[None]:
-    """Let batch norms work on copies of their running statistics: a second look at a batch must not count twice."""
+    """Run batch norms on copies of their running statistics: a second look at a batch must not count twice."""
     norms = [part for part in module.modules() if isinstance(part, _BatchNorm) and part.training]
     kept = [dict(norm.named_buffers(recurse=False)) for norm in norms]
     for norm, buffers in zip(norms, kept, strict=True):

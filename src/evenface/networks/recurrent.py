@@ -43,7 +43,7 @@ class SequenceNetwork(nn.Module):
         self.classifier = nn.Linear(settings.top, outputs)
 
     def forward(self, sequences: Tensor) -> Outputs:
-        """Give logits ``(B, C)`` and features ``(B, R)`` of sequences ``(B, T, D')`` or ``(B, T, P, D)``."""
+        """Return logits ``(B, C)`` and features ``(B, R)`` of sequences ``(B, T, D')`` or ``(B, T, P, D)``."""
         steps = self.dense(sequences.flatten(2))
         if self.settings.norm == "shared":
             steps = self.norm(steps.flatten(0, 1)).view_as(steps)
@@ -83,7 +83,7 @@ class OneVsRestNetwork(nn.Module):
         self.networks = nn.ModuleList(networks)
 
     def forward(self, sequences: Tensor) -> Outputs:
-        """Give logits ``(B, C)`` and all features, joined, of sequences ``(B, T, P, D)``."""
+        """Return logits ``(B, C)`` and all features, joined, of sequences ``(B, T, P, D)``."""
         found = [network(sequences) for network in self.networks]
         features = torch.cat([one.features for one in found], dim=1)
         return Outputs(torch.cat([one.logits for one in found], dim=1), features, features.new_empty(0))

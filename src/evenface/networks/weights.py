@@ -1,4 +1,4 @@
-"""Starting weights: a safetensors file on this machine, or from the hub."""
+"""Initial weights: a local safetensors file or a download from the Hugging Face hub."""
 
 from dataclasses import dataclass
 from pathlib import Path

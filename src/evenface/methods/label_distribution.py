@@ -1,4 +1,4 @@
-"""Learn from what each annotator said, not from one label."""
+"""Label distribution learning: train on the votes of all annotators, not on one label."""
 
 from typing import Literal
 
@@ -7,18 +7,18 @@ from torch import Tensor, nn
 
 from evenface.methods.base import Method, Task
 
-SCHEMES = ("majority", "multi", "drawn", "distribution")
+SCHEMES = ("majority", "multi-label", "label-drawing", "distribution")
 
 
-class Votes(Method):
+class LabelDistribution(Method):
     r"""Training on the votes of annotators, in one of four schemes.
 
     With :math:`\mu_{ik}` the share of votes that sample i has for class k:
 
     .. math::
         \text{majority:}\; \ell(z_i, y), \; \mu_{iy} > \tfrac12 \qquad
-        \text{multi:}\; \min_{k: \mu_{ik} \ge \theta} \ell(z_i, k) \qquad
-        \text{drawn:}\; \ell(z_i, k), \; k \sim \mu_i \qquad
+        \text{multi-label:}\; \min_{k: \mu_{ik} \ge \theta} \ell(z_i, k) \qquad
+        \text{label-drawing:}\; \ell(z_i, k), \; k \sim \mu_i \qquad
         \text{distribution:}\; \sum_k \mu_{ik} \, \ell(z_i, k)
 
     Parameters
@@ -27,12 +27,12 @@ class Votes(Method):
         See :class:`~evenface.methods.base.Method`.
     task : Task
         Of which the votes are used.
-    scheme : {"majority", "multi", "drawn", "distribution"}, default="distribution"
-        ``drawn`` draws anew whenever a sample is shown.
-    least : float, default=2
+    scheme : {"majority", "multi-label", "label-drawing", "distribution"}, default="distribution"
+        ``label-drawing`` draws anew whenever a sample is shown.
+    min_votes : float, default=2
         A class with fewer votes for a sample counts as having none.
     threshold : float, default=0.3
-        :math:`\theta`, smallest share that ``multi`` accepts, above 0 up to 1.
+        :math:`\theta`, smallest share that ``multi-label`` accepts, above 0 up to 1.
 
     Raises
     ------
@@ -59,30 +59,30 @@ class Votes(Method):
         network: nn.Module,
         loss: nn.Module,
         task: Task,
-        scheme: Literal["majority", "multi", "drawn", "distribution"] = "distribution",
-        least: float = 2,
+        scheme: Literal["majority", "multi-label", "label-drawing", "distribution"] = "distribution",
+        min_votes: float = 2,
         threshold: float = 0.3,
     ) -> None:
         super().__init__(network, loss)
         if scheme not in SCHEMES:
             raise ValueError(f"scheme must be one of {', '.join(SCHEMES)}, got {scheme!r}")
-        if not least >= 0:
-            raise ValueError(f"least must be >= 0, got {least}")
+        if not min_votes >= 0:
+            raise ValueError(f"min_votes must be >= 0, got {min_votes}")
         if not 0 < threshold <= 1:
             raise ValueError(f"threshold must be above 0 up to 1, got {threshold}")
         if task.votes is None:
             raise ValueError("task.votes are needed")
         self.scheme, self.threshold = scheme, threshold
         # From the data set on every start, so not part of what is stored.
-        self.register_buffer("shares", _shares(task, task.votes, least), persistent=False)
+        self.register_buffer("shares", _shares(task, task.votes, min_votes), persistent=False)
 
     def training_loss(self, images: Tensor, targets: Tensor) -> Tensor:
-        """Give the loss against the votes of the samples shown, one value per sample."""
+        """Compute the loss against the votes of the samples shown, one value per sample."""
         logits: Tensor = self.network(images).logits
         shares = self.shares[self.ctx.indices]
         own = nn.functional.one_hot(targets, shares.shape[1]).to(shares.dtype)
         shares = torch.where(shares.sum(dim=1, keepdim=True) > 0, shares, own)
-        if self.scheme in ("majority", "drawn"):
+        if self.scheme in ("majority", "label-drawing"):
             if self.scheme == "majority":
                 most, first = shares.max(dim=1)
                 labels = torch.where(most > 0.5, first, targets)
@@ -98,18 +98,18 @@ class Votes(Method):
         return values.masked_fill(~accepted, torch.inf).amin(dim=1)
 
     def _against_all(self, logits: Tensor) -> Tensor:
-        """Give the loss as if each class in turn were the true one, (B, C)."""
+        """Compute the loss as if each class in turn were the true one, (B, C)."""
         rows, classes = logits.shape
         each = torch.arange(classes, device=logits.device).repeat(rows)
         values: Tensor = self.loss(logits.repeat_interleave(classes, dim=0), each)
         return values.view(rows, classes)
 
 
-def _shares(task: Task, votes: Tensor, least: float) -> Tensor:
-    """Turn votes into shares that sum to 1, or to 0 where no class has votes enough."""
+def _shares(task: Task, votes: Tensor, min_votes: float) -> Tensor:
+    """Convert votes to shares that sum to 1, or to 0 where no class has votes enough."""
     expected = (task.samples, len(task.counts))
     if votes.shape != expected or not votes.isfinite().all() or (votes < 0).any():
         raise ValueError(f"votes must be finite numbers >= 0 of shape {expected}, one per training sample and class")
-    counted = torch.where(votes >= least, votes, 0).float()
+    counted = torch.where(votes >= min_votes, votes, 0).float()
     total = counted.sum(dim=1, keepdim=True)
     return torch.where(total > 0, counted / total, 0)
