@@ -57,8 +57,8 @@ def predicted(recipe: Recipe, store: Store, left_out: Sequence[Sequence[str]], s
     for seed, out in itertools.product(range(seeds), left_out):
         rows = np.flatnonzero(~np.isin(actors, out))
         own = recipe.model_copy(update={"seed": seed})
-        split = Split(rows, rows[:0], rows[:0], ())
-        data = TrainingData(store, split, store.sequences.shape[1], split.validation)
+        data = TrainingData(own, store)
+        data.split = Split(rows, rows[:0], rows[:0], ())
         members += [network.member for network in network_specs(own, data)]
     together = StackedTrainer(members, np.asarray(store.sequences), quiet=True)
     together.fit()

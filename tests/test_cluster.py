@@ -13,10 +13,9 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from evenface import workflows
+from evenface import fitting, workflows
 from evenface.cli import app
 from evenface.errors import InputError
-from evenface.fitting import sequences
 from evenface.progress import Bar
 from evenface.runs import Run
 from evenface.studies import cluster, load_study, worker
@@ -77,7 +76,7 @@ def test_one_run_that_fails_does_not_lose_those_that_train_with_it(monkeypatch, 
             raise InputError("the fifth is bad")
         trained.extend((recipe.seed, len(runs)) for _, recipe in runs)
 
-    monkeypatch.setattr(sequences, "fit_sequences", fit_sequences)
+    monkeypatch.setattr(fitting, "fit_sequences", fit_sequences)
     monkeypatch.setattr(worker.learner, "check_recipe", lambda recipe: None)
     request = [
         {

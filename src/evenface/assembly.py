@@ -1,6 +1,6 @@
 """The data pipeline of a recipe: manifest, store and split; and predictions as a table of samples."""
 
-from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,39 +27,53 @@ MADE = ("synthetic", "synthetic-clips")
 """Sources that make their data."""
 
 
-@dataclass(frozen=True)
 class TrainingData:
-    """Prepared samples of a run, their split, the frames the network sees of each, and rows that select the weights."""
+    """Data of a recipe: read, prepared and split when first needed; of a store where that is prepared already."""
 
-    store: Store
-    split: Split
-    frames: int
-    validation: np.ndarray
+    def __init__(self, recipe: Recipe, store: Store | None = None) -> None:
+        self.recipe = recipe
+        if store is not None:
+            self.store = store
+
+    def check(self) -> None:
+        """Refuse data that do not suit the network or cannot be trained on; an InputError."""
+        seen_frames(self.recipe, self.store)
+        check_training(self.recipe, self.store, self.split)
+
+    @cached_property
+    def listed(self) -> Manifest:
+        """Samples as the source lists them, before they are prepared."""
+        return read_manifest(self.recipe)
+
+    @cached_property
+    def store(self) -> Store:
+        """Prepared samples."""
+        return prepare_store(self.recipe, self.listed)
 
     @property
     def manifest(self) -> Manifest:
         """A row per prepared sample."""
         return self.store.manifest
 
+    @cached_property
+    def split(self) -> Split:
+        """Rows of the training, validation and test set."""
+        return split_store(self.recipe, self.store)
+
+    @property
+    def frames(self) -> int:
+        """Frames of each sample that the network sees."""
+        return seen_frames(self.recipe, self.store)
+
+    @property
+    def validation(self) -> np.ndarray:
+        """Rows that weights are selected on."""
+        return selection_rows(self.recipe, self.split)
+
     @property
     def counts(self) -> np.ndarray:
         """Training samples of each class, (C,)."""
         return self.manifest.counts(self.split.train)
-
-
-def load_training_data(recipe: Recipe, *, manifest: Manifest | None = None, store: Store | None = None) -> TrainingData:
-    """Prepare and split the data of a recipe; of its manifest or store where those are read already.
-
-    Raises
-    ------
-    InputError
-        If the data cannot be read, do not suit the network, or cannot be trained on.
-    """
-    store = store or prepare_store(recipe, manifest)
-    frames = seen_frames(recipe, store)
-    split = split_store(recipe, store)
-    check_training(recipe, store, split)
-    return TrainingData(store, split, frames, selection_rows(recipe, split))
 
 
 def read_manifest(recipe: Recipe) -> Manifest:

@@ -29,10 +29,9 @@ from evenface.training.trainer import CHECKPOINT, Trainer, keep_freed_memory
 def fit_images(run: Run, recipe: Recipe) -> None:
     """Train, and write weights, predictions and metadata."""
     keep_freed_memory()
-    manifest = assembly.read_manifest(recipe)
-    frames = assembly.planned_frames(recipe, manifest)
-    network = learner.build_network(recipe, len(manifest.classes), frames)  # before preparing, which may take hours
-    data = assembly.load_training_data(recipe, manifest=manifest)
+    data = TrainingData(recipe)
+    network = _build_network(recipe, data)  # before samples are prepared, which may take hours
+    data.check()
     method = _build_method(recipe, data, network)
     fabric = _launch_fabric(recipe.training, run, uses_all_parameters=method.uses_all_parameters)
     metadata = run_metadata(recipe, data, str(fabric.device), fabric.strategy.precision.precision, method)
@@ -57,6 +56,11 @@ def fit_images(run: Run, recipe: Recipe) -> None:
         (run.folder / CHECKPOINT).unlink(missing_ok=True)
         run.log("ended")
     fabric.barrier()
+
+
+def _build_network(recipe: Recipe, data: TrainingData) -> Network:
+    frames = assembly.planned_frames(recipe, data.listed)
+    return learner.build_network(recipe, len(data.listed.classes), frames)
 
 
 def _build_method(recipe: Recipe, data: TrainingData, network: Network) -> Method:

@@ -127,7 +127,8 @@ def fit_sequences(
 def sequence_run(run: Run, recipe: Recipe, stores: dict[str, Store]) -> SequenceRun:
     """Load the data of a run, by its settings from ``stores`` where they are there, and specify its networks."""
     source = recipe.data.model_dump_json()
-    data = assembly.load_training_data(recipe, store=stores.get(source))
+    data = TrainingData(recipe, stores.get(source))
+    data.check()
     stores[source] = data.store
     check_mirror(recipe, data.store.points, data.store.middle)
     return SequenceRun(run, recipe, data, network_specs(recipe, data))

@@ -87,7 +87,8 @@ def train(
     """
     settings = load_recipe(recipe, overrides)
     check_source(recipe, settings, overrides, trusted=trust_plugins)
-    folder = output_path(_default_folder(recipe, settings, overrides) if out is None else out, folder=True)
+    out = _default_folder(recipe, settings, overrides) if out is None else out
+    folder = output_path(out, folder=True)
     # Of several processes that train together the first one holds the folder for all.
     with lock_folder(folder) if is_first_process() else nullcontext():
         run = Run.create(folder, settings, resume=resume or not is_first_process())
