@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 import evenface as ef
+from evenface import assembly
 from evenface.data.manifest import Manifest, make_table
 from evenface.faces.store import Store
 
@@ -49,6 +50,12 @@ RECIPE = {
 }
 RESTING = {"network.freeze": "backbone", "augment.flip": 0, "augment.rotate": 0}
 STORED = {**RESTING, "training.cache_features": True}
+
+
+def prepared_as(patch, store: Store) -> None:
+    """Let every recipe be of these samples."""
+    patch.setattr(assembly, "read_manifest", lambda _recipe: store.manifest)
+    patch.setattr(assembly, "prepare_store", lambda _recipe, _manifest=None: store)
 
 
 def train(folder, **overrides):

@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from clip_runs import RECIPE, STORED, rising_and_falling, train
+from clip_runs import RECIPE, STORED, prepared_as, rising_and_falling, train
 from PIL import Image
 from processes import in_process, same_run, train_and_die
 from typer.testing import CliRunner
 
 import evenface as ef
-from evenface import assembly, learner, reporting
+from evenface import learner, reporting
 from evenface.augment import to_float
 from evenface.cli import app
 from evenface.errors import InputError
@@ -28,13 +28,13 @@ def store(tmp_path_factory) -> Store:
 
 @pytest.fixture(autouse=True)
 def prepared(store, monkeypatch):
-    monkeypatch.setattr(assembly, "prepare_store", lambda _recipe: store)
+    prepared_as(monkeypatch, store)
 
 
 @pytest.fixture(scope="module")
 def whole(store, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(assembly, "prepare_store", lambda _recipe: store)
+        prepared_as(patch, store)
         return train(tmp_path_factory.mktemp("whole") / "run")
 
 
@@ -93,12 +93,12 @@ def test_clips_that_hold_too_few_frames_are_refused(tmp_path):
 
 def test_a_run_of_clips_is_tested_on_clips_of_as_many_frames_only(whole, store, tmp_path, monkeypatch):
     other = replace(store, manifest=replace(store.manifest, source="other"))
-    monkeypatch.setattr(assembly, "prepare_store", lambda _recipe: other)
+    prepared_as(monkeypatch, other)
     on = {**RECIPE, "name": "elsewhere", "data": {**RECIPE["data"], "source": "clips", "clips": {"frames": 5}}}
     run = ef.transfer(whole.folder, on, out=tmp_path / "there", faces=False)
     assert run.predictions.probabilities == pytest.approx(whole.predictions.probabilities, abs=1e-6)
     stills = replace(other, images=other.images[:, :1])
-    monkeypatch.setattr(assembly, "prepare_store", lambda _recipe: stills)
+    prepared_as(monkeypatch, stills)
     with pytest.raises(InputError, match="takes clips of 3 frames, elsewhere gives single pictures"):
         ef.transfer(whole.folder, on, out=tmp_path / "stills", faces=False)
 

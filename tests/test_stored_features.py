@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from clip_runs import RECIPE, RESTING, STORED, rising_and_falling, train
+from clip_runs import RECIPE, RESTING, STORED, prepared_as, rising_and_falling, train
 from lightning_fabric import Fabric
 from processes import as_rank, in_process
 from safetensors.torch import load_file
 
 import evenface as ef
-from evenface import assembly, learner
+from evenface import learner
 from evenface.augment import to_float
 from evenface.errors import InputError
 from evenface.faces.store import Store
@@ -31,7 +31,7 @@ def store(tmp_path_factory) -> Store:
 
 @pytest.fixture(autouse=True)
 def prepared(store, monkeypatch):
-    monkeypatch.setattr(assembly, "prepare_store", lambda _recipe: store)
+    prepared_as(monkeypatch, store)
 
 
 @pytest.mark.parametrize(("kind", "frames"), [("mean", False), ("bilstm", True)])
@@ -86,7 +86,7 @@ def computed(store, **options):
 
 @pytest.mark.slow
 def test_two_processes_train_on_stored_features_as_one(fresh, monkeypatch, tmp_path):
-    monkeypatch.setattr(assembly, "prepare_store", lambda _recipe: fresh)
+    prepared_as(monkeypatch, fresh)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
