@@ -1,6 +1,7 @@
 """Damage to what is kept is noticed and told in a sentence: single bits, half files, files of old versions."""
 
 import json
+import math
 import random
 import shutil
 import sqlite3
@@ -23,8 +24,7 @@ from evenface.integrity import Content, checksums, damaged_block, read_json, wri
 from evenface.networks.weights import _read
 from evenface.recipes.reading import parse_yaml
 from evenface.runs import Run
-from evenface.search.keeping import Kept
-from evenface.search.trials import Trial
+from evenface.search.trials import Trial, TrialStorage
 from evenface.training.checkpoint import load_state, save_state
 
 KEPT = Path(__file__).parents[1] / "benchmarks/results"
@@ -275,7 +275,7 @@ def test_a_large_array_is_looked_at_in_a_few_places_when_opened_and_whole_before
 
 
 def _trials(path):
-    kept = Kept(path)
+    kept = TrialStorage(path)
     kept.begin("one", "told", larger=True)
     return kept.trials("one")
 
@@ -285,8 +285,8 @@ def test_trials_of_a_search_are_as_they_were_written(tmp_path):
     from evenface.recipes.space import Range
 
     path = tmp_path / "search.sqlite"
-    trial = Trial(0, {"optimizer.lr": 0.125}, (0.5, 0.75), 0.75, "complete")
-    kept = Kept(path)
+    trial = Trial(0, {"optimizer.lr": 0.125}, (0.5, math.inf, 0.75), 0.75, "complete")
+    kept = TrialStorage(path)
     kept.begin("one", "told", larger=True)
     kept.add("one", [Range("optimizer.lr", 0.001, 1.0, log=True, whole=False)], [trial])
     assert kept.trials("one") == [trial]
@@ -295,7 +295,7 @@ def test_trials_of_a_search_are_as_they_were_written(tmp_path):
     with sqlite3.connect(path) as base:
         base.execute("UPDATE trial_params SET param_value = 0.25")
     base.close()
-    changed = Kept(path)
+    changed = TrialStorage(path)
     with pytest.raises(InputError, match=r"search\.sqlite is damaged, or cannot be used: trial 0 is not as"):
         changed.trials("one")
     changed.close()

@@ -1,4 +1,4 @@
-"""Proposals stay within their ranges, rounds cover all trials, and hopeless is worse than the median."""
+"""Proposals stay within their ranges, rounds cover all trials, and should_prune is worse than the median."""
 
 import math
 from types import SimpleNamespace
@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from searching import OVER, recipe
 
 from evenface.recipes.space import ranges
-from evenface.search.proposals import propose, round_of
-from evenface.search.trials import Trial, best_of, figure_of, hopeless
+from evenface.search.sampler import propose, round_of
+from evenface.search.trials import Trial, best_of, figure_of, should_prune
 
 
 @given(st.integers(0, 2**40), st.integers(1, 20))
@@ -59,14 +59,14 @@ curves = st.lists(st.floats(-3, 3, width=16), min_size=1, max_size=6)
 
 
 @given(curves, st.lists(curves, max_size=8), st.integers(0, 4), st.booleans())
-def test_hopeless_is_worse_than_the_median_of_the_best_so_far(curve, others, start, larger):
+def test_pruned_is_worse_than_the_median_of_the_best_so_far(curve, others, start, larger):
     best = max if larger else min
     reached = [best(other[: len(curve)]) for other in others]
     expected = False
     if len(curve) >= start and len(others) >= 4:
         middle = median_of(reached)
         expected = best(curve) < middle if larger else best(curve) > middle
-    assert hopeless(curve, others, start, larger=larger) == expected
+    assert should_prune(curve, others, start, larger=larger) == expected
 
 
 def test_the_figure_is_that_of_the_weights_that_are_tested_and_no_number_is_never_best():

@@ -11,7 +11,7 @@ from searching import OVER, recipe
 from evenface import learner
 from evenface.errors import InputError
 from evenface.recipes.space import with_settings
-from evenface.search import Wanted, found_settings, trial_table
+from evenface.search import SearchRequest, run_searches, trial_table
 
 
 def loss(member):
@@ -25,7 +25,7 @@ STOPPED = {"search.prune": True, "search.trials": 11, "search.startup_trials": 6
 
 
 class Toy:
-    """Trains nothing: the figure falls from 1 above the bowl to the bowl; counts what it is asked."""
+    """StackedTraining nothing: the figure falls from 1 above the bowl to the bowl; counts what it is asked."""
 
     asked: list = []  # noqa: RUF012  one list for all, cleared by the fixture
     epochs = 0
@@ -78,7 +78,7 @@ def basis(name, one):
 
 
 def wanted(one, folder, names=("all",), file="search.sqlite"):
-    return Wanted(one, names, basis, member_of, folder / file)
+    return SearchRequest(one, names, basis, member_of, folder / file)
 
 
 def settings_of(found):
@@ -87,7 +87,7 @@ def settings_of(found):
 
 def test_the_lowest_point_of_a_bowl_is_found_closer_than_by_chance(tmp_path):
     one = recipe(**{"search.startup_trials": 8, "search.trials": 16, "search.parallel_trials": 2})
-    [found] = found_settings([wanted(one, tmp_path)], Toy)
+    [found] = run_searches([wanted(one, tmp_path)], Toy)
     random = np.random.default_rng(0)
     dense, hidden = random.integers(16, 65, (4000, 16)), random.integers(32, 129, (4000, 16))
     rate = random.uniform(-4, -1, (4000, 16))
@@ -97,7 +97,7 @@ def test_the_lowest_point_of_a_bowl_is_found_closer_than_by_chance(tmp_path):
 
 def test_what_is_found_is_the_best_trial_with_the_runs_own_seed(tmp_path):
     one = recipe(**{"seed": 7, "search.trials": 9})
-    [found] = found_settings([wanted(one, tmp_path)], Toy)
+    [found] = run_searches([wanted(one, tmp_path)], Toy)
     result = found["all"]
     rows = result.table
     assert len(rows) == 9
@@ -113,7 +113,7 @@ def test_what_is_found_is_the_best_trial_with_the_runs_own_seed(tmp_path):
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """Nine trials by chance and two rounds of guided ones, which nothing disturbed."""
-    [found] = found_settings([wanted(recipe(**STOPPED), tmp_path_factory.mktemp("whole"))], Toy)
+    [found] = run_searches([wanted(recipe(**STOPPED), tmp_path_factory.mktemp("whole"))], Toy)
     return found
 
 
@@ -122,33 +122,33 @@ def test_a_search_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path, whole
     one = recipe(**STOPPED)
     Toy.dies_after = dies_after
     with pytest.raises(KeyboardInterrupt):
-        found_settings([wanted(one, tmp_path)], Toy)
+        run_searches([wanted(one, tmp_path)], Toy)
     lost, Toy.dies_after = len(Toy.asked[-1]), math.inf
-    [again] = found_settings([wanted(one, tmp_path)], Toy)
+    [again] = run_searches([wanted(one, tmp_path)], Toy)
     assert settings_of(again) == settings_of(whole)
     assert sum(len(trials) for trials in Toy.asked) == 11 + lost
     asked = len(Toy.asked)
-    found_settings([wanted(one, tmp_path)], Toy)
+    run_searches([wanted(one, tmp_path)], Toy)
     assert len(Toy.asked) == asked
 
 
 def test_a_round_of_which_half_is_kept_is_made_whole_and_more_trials_go_on_from_fewer(tmp_path, whole):
     few = recipe(**{**STOPPED, "search.trials": 10})
-    found_settings([wanted(few, tmp_path)], Toy)
+    run_searches([wanted(few, tmp_path)], Toy)
     Toy.asked = []
-    [again] = found_settings([wanted(recipe(**STOPPED), tmp_path)], Toy)
+    [again] = run_searches([wanted(recipe(**STOPPED), tmp_path)], Toy)
     assert settings_of(again) == settings_of(whole)
     assert [len(trials) for trials in Toy.asked] == [1]
-    [back] = found_settings([wanted(few, tmp_path)], Toy)
+    [back] = run_searches([wanted(few, tmp_path)], Toy)
     assert len(back["all"].table) == 10
 
 
 def test_searches_side_by_side_find_what_each_finds_alone_and_train_as_one(tmp_path):
     one, other = recipe(**{"search.trials": 9}), recipe(**{"search.trials": 8, "training.epochs": 30})
     pair = [wanted(one, tmp_path, ("a", "bb")), wanted(other, tmp_path, ("a",))]
-    together = found_settings(pair, Toy)
+    together = run_searches(pair, Toy)
     assert len(Toy.asked[0]) == 9
-    [alone] = found_settings([wanted(one, tmp_path, ("bb",), "alone.sqlite")], Toy)
+    [alone] = run_searches([wanted(one, tmp_path, ("bb",), "alone.sqlite")], Toy)
     assert settings_of({"bb": together[0]["bb"]}) == settings_of(alone)
     assert settings_of({"a": together[0]["a"]}) != settings_of(alone)
     assert [len(part["a"].table) for part in together] == [9, 8]
@@ -156,13 +156,13 @@ def test_searches_side_by_side_find_what_each_finds_alone_and_train_as_one(tmp_p
 
 def test_runs_that_differ_in_seed_or_protocols_words_alone_share_a_search(tmp_path):
     runs = [recipe(**{"search.trials": 4, "seed": seed, "name": f"run{seed}"}) for seed in range(3)]
-    found = found_settings([wanted(one, tmp_path) for one in runs], Toy)
+    found = run_searches([wanted(one, tmp_path) for one in runs], Toy)
     assert sum(len(trials) for trials in Toy.asked) == 4
     assert len({one["all"].facts["search"] for one in found}) == 1
     assert [one["all"].recipe.seed for one in found] == [0, 1, 2]
     others = [{"loss.name": "focal"}, {"network.recurrent.kind": "lstm"}, {"training.epochs": 13}, {"search.seed": 1}]
     keys = {
-        found_settings([wanted(recipe(**{"search.trials": 1, **one}), tmp_path)], Toy)[0]["all"].facts["search"]
+        run_searches([wanted(recipe(**{"search.trials": 1, **one}), tmp_path)], Toy)[0]["all"].facts["search"]
         for one in [{}, *others, {"network.recurrent.dense": 20}, {"loss.name": "adaptive"}]
     }
     # What is searched over has no value of its own, and adaptive comes to focal here.
@@ -171,7 +171,7 @@ def test_runs_that_differ_in_seed_or_protocols_words_alone_share_a_search(tmp_pa
 
 def test_ending_hopeless_trials_saves_epochs_and_keeps_the_best(tmp_path):
     one = recipe(**{"search.prune": True, "search.startup_trials": 20, "training.epochs": 40})
-    [found] = found_settings([wanted(one, tmp_path)], Toy)
+    [found] = run_searches([wanted(one, tmp_path)], Toy)
     rows = found["all"].table
     bowl = [loss(SimpleNamespace(**sections(dict(zip(OVER, row, strict=True))))) for row in rows[list(OVER)].to_numpy()]
     assert set(rows["state"]) == {"complete", "pruned"}
@@ -189,13 +189,16 @@ def test_optunas_own_tools_can_read_the_trials(tmp_path):
     import optuna
 
     one = recipe(**{"search.trials": 6})
-    [found] = found_settings([wanted(one, tmp_path)], Toy)
+    [found] = run_searches([wanted(one, tmp_path)], Toy)
     study = optuna.load_study(
         study_name=found["all"].facts["search"], storage=f"sqlite:///{tmp_path / 'search.sqlite'}"
     )
     assert study.best_params == found["all"].settings
     assert study.best_value == found["all"].figure
     assert study.user_attrs == {"of": "toy: all"}
+    curve = study.best_trial.intermediate_values
+    assert list(curve) == list(range(1, one.training.epochs + 1))
+    assert min(curve.values()) == study.best_value
 
 
 WRONG = {
@@ -246,4 +249,4 @@ def test_without_validation_data_nothing_is_searched(tmp_path):
         return member
 
     with pytest.raises(InputError, match=r"protocol\.validation"):
-        found_settings([Wanted(recipe(), ("all",), basis, blind, tmp_path / "search.sqlite")], Toy)
+        run_searches([SearchRequest(recipe(), ("all",), basis, blind, tmp_path / "search.sqlite")], Toy)

@@ -25,7 +25,7 @@ from evenface.losses import LOSS_SELECTIONS, binary_loss_specs, build_loss, buil
 from evenface.methods.base import Method
 from evenface.recipes import Recipe
 from evenface.runs import HISTORY, HISTORY_CLASS, PREDICTIONS, VALIDATION, WEIGHTS, Run
-from evenface.search import Found, Trains, Wanted, found_settings, trial_table
+from evenface.search import SearchRequest, SearchResult, StackedTraining, run_searches, trial_table
 from evenface.training.checkpoint import load_state, save_state, save_weights
 from evenface.training.inference import score_sequences
 from evenface.training.loggers import build_loggers
@@ -59,7 +59,7 @@ class SequenceRun:
     recipe: Recipe
     data: TrainingData
     networks: tuple[NetworkSpec, ...]
-    searched: Mapping[str, Found] = field(default_factory=dict)
+    searched: Mapping[str, SearchResult] = field(default_factory=dict)
 
     @property
     def device(self) -> str:
@@ -250,7 +250,7 @@ class StackedRuns:
 
 def search_settings(
     runs: Sequence[SequenceRun],
-    trial_trainer: Callable[[Sequence[MemberSpec]], Trains],
+    trial_trainer: Callable[[Sequence[MemberSpec]], StackedTraining],
     searches: Path | None = None,
     report: Report | None = None,
 ) -> list[SequenceRun]:
@@ -276,7 +276,7 @@ def search_settings(
     after = list(runs)
     if not places:
         return after
-    results = found_settings([_wanted(runs[place], searches) for place in places], trial_trainer, report)
+    results = run_searches([_search_request(runs[place], searches) for place in places], trial_trainer, report)
     for place, searched in zip(places, results, strict=True):
         run = runs[place]
         networks = tuple(network_spec(name, result.recipe, run.data) for name, result in searched.items())
@@ -285,7 +285,7 @@ def search_settings(
     return after
 
 
-def _wanted(run: SequenceRun, searches: Path | None) -> Wanted:
+def _search_request(run: SequenceRun, searches: Path | None) -> SearchRequest:
     store = run.data.store
 
     def member(name: str, recipe: Recipe) -> MemberSpec:
@@ -297,7 +297,7 @@ def _wanted(run: SequenceRun, searches: Path | None) -> Wanted:
         return f"{store.path.name} {store.manifest.hash} {loss}"
 
     names = network_names(run.recipe, run.data)
-    return Wanted(run.recipe, names, basis, member, searches or run.run.folder / TRIALS)
+    return SearchRequest(run.recipe, names, basis, member, searches or run.run.folder / TRIALS)
 
 
 def begin(run: SequenceRun, count: int) -> None:

@@ -1,6 +1,11 @@
-"""Settings found by a search on validation data, before training: a Gaussian process and expected improvement."""
+"""Hyperparameter search on validation data before training: a Gaussian process and expected improvement."""
 
-from evenface.search.lockstep import Found, Trains, found_settings, trial_table
-from evenface.search.searches import Wanted
+from evenface.search.hyperparameter_search import (
+    SearchRequest,
+    SearchResult,
+    StackedTraining,
+    run_searches,
+    trial_table,
+)
 
-__all__ = ["Found", "Trains", "Wanted", "found_settings", "trial_table"]
+__all__ = ["SearchRequest", "SearchResult", "StackedTraining", "run_searches", "trial_table"]

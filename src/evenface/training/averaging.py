@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 
 
+# own code: torch's AveragedModel and timm's ModelEmaV3 deep-copy the method with all it holds, torch's takes the first
+# weights whole and has no warm-up, and timm's warm-up is another: averages, and the results of runs, would differ
 class Average:
     """Exponential moving average of a module's parameters and buffers.
 

@@ -1,0 +1,87 @@
+"""Propose trials: random ones first, then by a Gaussian process and expected improvement."""
+
+import contextlib
+import math
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from evenface.recipes.schema import Search
+from evenface.recipes.space import Range
+from evenface.training.randomness import key
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.samplers import BaseSampler
+
+    from evenface.search.trials import Trial
+
+WORST = 1e6
+"""Value of a trial without a finite one, on the worse side: optuna takes no other."""
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Silence optuna's log of every study and trial."""
+    import optuna
+
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
+def distributions(ranges: Sequence[Range]) -> "dict[str, BaseDistribution]":
+    """Return optuna's distributions of search ranges."""
+    from optuna.distributions import FloatDistribution, IntDistribution
+
+    return {
+        r.key: IntDistribution(int(r.low), int(r.high), log=r.log)
+        if r.whole
+        else FloatDistribution(r.low, r.high, log=r.log)
+        for r in ranges
+    }
+
+
+def round_of(number: int, options: Search) -> range:
+    """Return the numbers of the trials proposed at once; a round ends where guided proposals begin."""
+    origin = 0 if number < options.startup_trials else options.startup_trials
+    start = origin + (number - origin) // options.parallel_trials * options.parallel_trials
+    end = min(start + options.parallel_trials, options.trials)
+    return range(start, min(end, options.startup_trials) if number < options.startup_trials else end)
+
+
+def propose(
+    ranges: Sequence[Range], done: "Sequence[Trial]", numbers: range, options: Search, seed: int, *, larger: bool
+) -> list[dict[str, float]]:
+    """Propose a round's settings by optuna's ``GPSampler``, a pure function of the arguments: resuming is exact."""
+    from optuna.samplers import GPSampler, RandomSampler
+
+    space = distributions(ranges)
+    if numbers.start < options.startup_trials:
+        return [
+            _ask(RandomSampler(seed=key(seed, "trial", number) % 2**32), space, (), 1, larger)[0] for number in numbers
+        ]
+    guided = GPSampler(seed=key(seed, "round", numbers.start) % 2**32, n_startup_trials=1)
+    return _ask(guided, space, done, len(numbers), larger)
+
+
+def _ask(
+    sampler: "BaseSampler", space: "dict[str, BaseDistribution]", done: "Sequence[Trial]", count: int, larger: bool
+) -> list[dict[str, float]]:
+    """Ask an in-memory study that holds the finished trials."""
+    import optuna
+
+    known: list[Any] = [
+        optuna.trial.create_trial(params=trial.settings, distributions=space, value=_finite(trial.figure, larger))
+        for trial in done
+    ]
+    with quiet():
+        study = optuna.create_study(direction="maximize" if larger else "minimize", sampler=sampler)
+        study.add_trials(known)
+        return [study.ask(space).params for _ in range(count)]
+
+
+def _finite(figure: float, larger: bool) -> float:
+    return figure if math.isfinite(figure) else -WORST if larger else WORST
