@@ -1,47 +1,21 @@
 """Propose trials: random ones first, then by a Gaussian process and expected improvement."""
 
-import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from evenface.recipes.schema import Search
 from evenface.recipes.space import Range
+from evenface.search.trials import Trial, distributions, quiet
 from evenface.training.randomness import key
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.samplers import BaseSampler
 
-    from evenface.search.trials import Trial
 
 WORST = 1e6
 """Value of a trial without a finite one, on the worse side: optuna takes no other."""
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Silence optuna's log of every study and trial."""
-    import optuna
-
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        yield
-    finally:
-        optuna.logging.set_verbosity(before)
-
-
-def distributions(ranges: Sequence[Range]) -> "dict[str, BaseDistribution]":
-    """Return optuna's distributions of search ranges."""
-    from optuna.distributions import FloatDistribution, IntDistribution
-
-    return {
-        r.key: IntDistribution(int(r.low), int(r.high), log=r.log)
-        if r.whole
-        else FloatDistribution(r.low, r.high, log=r.log)
-        for r in ranges
-    }
 
 
 def round_of(number: int, options: Search) -> range:
@@ -53,7 +27,7 @@ def round_of(number: int, options: Search) -> range:
 
 
 def propose(
-    ranges: Sequence[Range], done: "Sequence[Trial]", numbers: range, options: Search, seed: int, *, larger: bool
+    ranges: Sequence[Range], done: Sequence[Trial], numbers: range, options: Search, seed: int, *, larger: bool
 ) -> list[dict[str, float]]:
     """Propose a round's settings by optuna's ``GPSampler``, a pure function of the arguments: resuming is exact."""
     from optuna.samplers import GPSampler, RandomSampler
@@ -68,7 +42,7 @@ def propose(
 
 
 def _ask(
-    sampler: "BaseSampler", space: "dict[str, BaseDistribution]", done: "Sequence[Trial]", count: int, larger: bool
+    sampler: "BaseSampler", space: "dict[str, BaseDistribution]", done: Sequence[Trial], count: int, larger: bool
 ) -> list[dict[str, float]]:
     """Ask an in-memory study that holds the finished trials."""
     import optuna

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -14,7 +14,9 @@ from evenface.errors import InputError
 from evenface.files import digest, exclusive
 from evenface.integrity import SEAL
 from evenface.recipes.space import Range
-from evenface.search.sampler import distributions, quiet
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
 
 State = Literal["complete", "pruned", "diverged"]
 STATES: dict[str, State] = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "diverged"}
@@ -72,6 +74,31 @@ def _score(figure: float, larger: bool) -> float:
     if math.isnan(figure):
         return -math.inf
     return figure if larger else -figure
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Silence optuna's log of every study and trial."""
+    import optuna
+
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
+def distributions(ranges: Sequence[Range]) -> "dict[str, BaseDistribution]":
+    """Return optuna's distributions of search ranges."""
+    from optuna.distributions import FloatDistribution, IntDistribution
+
+    return {
+        r.key: IntDistribution(int(r.low), int(r.high), log=r.log)
+        if r.whole
+        else FloatDistribution(r.low, r.high, log=r.log)
+        for r in ranges
+    }
 
 
 class TrialStorage:
