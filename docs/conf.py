@@ -1,4 +1,4 @@
-"""Settings of the documentation, and the tables that are made from the code so that they cannot go stale."""
+"""Configuration of the documentation, and the tables of recipe keys generated from the code."""
 
 import types
 import typing
@@ -51,11 +51,11 @@ html_copy_source = False
 html_math_renderer = "mathml"
 
 
-# --- the tables of recipe keys -------------------------------------------------------------------------------------
+# --- the tables of recipe keys ---
 
 
 def write_recipe_tables():
-    """Write a table of keys per section of a recipe; files whose content is the same stay untouched."""
+    """Write a table of keys per section of a recipe; unchanged files are not rewritten."""
     _write("recipe", _table(Recipe, ""))
     for name, info in Recipe.model_fields.items():
         section = _section(info.annotation)
@@ -66,7 +66,7 @@ def write_recipe_tables():
 def _table(model, prefix):
     lines = ["| key | value | default | meaning |", "|---|---|---|---|", *_rows(model, prefix)]
     if issubclass(model, OpenSection):
-        lines.append(f"| `{prefix}…` | | | options of what `{prefix}{next(iter(model.model_fields))}` names |")
+        lines.append(f"| `{prefix}…` | | | options of the selected `{prefix}{next(iter(model.model_fields))}` |")
     return "\n".join(lines) + "\n"
 
 
@@ -77,7 +77,7 @@ def _rows(model, prefix):
             meaning = (info.description or "").replace("|", "\\|")
             yield f"| `{prefix}{name}` | {_kind(info)} | {_default(info)} | {meaning} |"
         elif prefix:
-            yield f"| `{prefix}{name}` | section | {_default(info)} | the keys below |"
+            yield f"| `{prefix}{name}` | section | {_default(info)} | keys below |"
             yield from _rows(section, f"{prefix}{name}.")
 
 
@@ -96,7 +96,9 @@ def _default(info):
     if info.default in (None, "", ()):
         return "none"
     shown = list(info.default) if isinstance(info.default, tuple) else info.default
-    return f"`{shown:g}`" if isinstance(shown, float) else f"`{shown}`"
+    return (
+        f"`{shown:g}`" if isinstance(shown, float) else f"`{str(shown).lower() if isinstance(shown, bool) else shown}`"
+    )
 
 
 def _kind(info):
@@ -111,7 +113,7 @@ def _named(annotation):
     if origin is typing.Annotated:
         return _named(arguments[0])
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return "text or mapping of " + ", ".join(f"`{one.alias or n}`" for n, one in annotation.model_fields.items())
+        return "string or mapping of " + ", ".join(f"`{one.alias or n}`" for n, one in annotation.model_fields.items())
     if origin is typing.Literal:
         return " · ".join(f"`{value}`" for value in arguments)
     if origin in (typing.Union, types.UnionType):
@@ -120,7 +122,7 @@ def _named(annotation):
         return f"list of {_named(arguments[0])}" if arguments[-1] is Ellipsis else f"{len(arguments)} numbers"
     if origin is dict:
         return "mapping of name to number"
-    return {str: "text", int: "whole number", float: "number", bool: "`true` · `false`"}[annotation]
+    return {str: "string", int: "integer", float: "number", bool: "`true` · `false`"}[annotation]
 
 
 def _write(name, text):
@@ -133,15 +135,15 @@ def _write(name, text):
 write_recipe_tables()
 
 
-# --- formulas as MathML, which browsers draw themselves: no script from elsewhere ----------------------------------
+# --- formulas as MathML, rendered by the browser without external scripts ---
 
 
 def _mathml(tex, where, block):
     try:
-        # Without the space browsers write "log p" as one word.
+        # Without the space browsers render "log p" as one word.
         return tex2mathml(tex, as_block=block).replace("<mi>log</mi>", '<mi>log</mi><mspace width="0.17em"/>')
     except MathError as error:
-        raise ValueError(f"{where}: cannot write the formula {tex!r}: {error}") from error
+        raise ValueError(f"{where}: cannot convert the formula {tex!r}: {error}") from error
 
 
 def visit_inline(self, node):
@@ -155,7 +157,7 @@ def visit_block(self, node):
     raise nodes.SkipNode
 
 
-# --- what autodoc would say at length and to no use -------------------------------------------------------------------
+# --- members that autodoc omits ---
 
 
 def without_settings(_app, _what, _name, thing, *_rest):

@@ -12,18 +12,19 @@ class FaceCrop(Section):
 
     crop: Literal["none", "face", "squeeze"] = Field(
         "none",
-        description="none keeps the middle square; face looks for faces and turns their eyes level; squeeze keeps the "
-        "whole picture, squeezed to a square",
+        description=(
+            "none: central square; face: detected face, rotated to level eyes; squeeze: the whole "
+            "image, resized to a square"
+        ),
     )
-    detector: str = Field("mediapipe", description="who finds them: mediapipe or mtcnn")
-    margin: float = Field(
-        0.25, ge=0, le=2, description="what is added around the detector's box, as a share of its longer side"
-    )
+    detector: str = Field("mediapipe", description="face detector: mediapipe or mtcnn")
+    margin: float = Field(0.25, ge=0, le=2, description="margin around the bounding box, relative to its longer side")
     which: Literal["largest", "all"] = Field(
-        "largest", description="all makes a sample of every face, with the label and the subject of its picture"
+        "largest",
+        description=("faces of an image to use; all: one sample per face, with the label and subject of the image"),
     )
     landmarks: Literal["detector", "dlib"] = Field(
-        "detector", description="what eyes are levelled by: the detector's own points, or dlib's 68"
+        "detector", description="landmarks for alignment: the detector's own, or dlib's 68"
     )
 
 
@@ -96,14 +97,16 @@ class Data(OpenSection):
 
     identity: ClassVar[tuple[str, ...]] = ("source",)
 
-    source: str = Field(description="name of a source, such as folder, csv, fer2013, synthetic; see the page on data")
-    root: str | None = Field(
-        None, description="folder of the data set; synthetic people are made in a cache folder when none is given"
+    source: str = Field(
+        description="name of a source, such as folder, csv, fer2013, synthetic; see the page on datasets"
     )
-    size: int = Field(112, ge=32, le=1024, description="side of the prepared square faces, in pixels")
+    root: str | None = Field(
+        None, description="directory of the dataset; synthetic people default to the cache directory"
+    )
+    size: int = Field(112, ge=32, le=1024, description="side of the preprocessed square images, in pixels")
     channels: Literal[1, 3] = Field(3, description="1 for grey, 3 for colour")
-    faces: FaceCrop = Field(FaceCrop(), description="finding and aligning faces in raw pictures")
-    clips: Clips = Field(Clips(), description="taking frames from clips")
+    faces: FaceCrop = Field(FaceCrop(), description="face detection and alignment")
+    clips: Clips = Field(Clips(), description="frame sampling of clips")
     sequences: Sequences = Field(Sequences(), description="numbers of frames in place of pixels")
 
 
@@ -116,18 +119,21 @@ class Imbalance(Section):
         None,
         ge=1,
         allow_inf_nan=False,
-        description="largest class over smallest, by n = n_i u^i in falling order",
+        description="imbalance ratio: largest class over smallest, with counts n = n_i u^i in descending order",
     )
     counts: dict[str, NonNegativeInt] | None = Field(
-        None, description="samples to keep of each class, by name; a class that is not named keeps all"
+        None, description="samples to keep per class, by name; other classes keep all"
     )
     by: Literal["samples", "subjects"] = Field(
         "samples",
-        description="leave out samples one by one; or with all that a person has of the class, so that rare classes "
-        "are shown by few people, which confounds identity with class",
+        description=(
+            "remove single samples; or all samples of a subject and class, so that rare classes have "
+            "few subjects, which confounds identity with class"
+        ),
     )
     on: Literal["train", "all"] = Field(
-        "train", description="train leaves the test untouched; all is what some papers do, and results say so"
+        "train",
+        description="train: training set only; all: also the test set, as in some papers, marked in all results",
     )
 
     @field_validator("counts", mode="before")
@@ -150,48 +156,53 @@ class Protocol(Section):
 
     kind: Literal["official", "holdout", "kfold", "leave-one-out"] = Field(
         "holdout",
-        description="as the authors divide it; one part held out; each of several parts in turn; each person in turn",
+        description="official split of the dataset, hold-out, k-fold cross-validation, or leave-one-subject-out",
     )
-    test: float = Field(0.2, gt=0, lt=1, description="holdout: share that tests, of people where they are known")
+    test: float = Field(
+        0.2, gt=0, lt=1, description="holdout: share of the test set, of subjects if known, otherwise of samples"
+    )
     validation: float = Field(
         0.1,
         ge=0,
         lt=1,
-        description="share of training held back to judge weights, 0 for none; an official one is kept",
+        description=("share of the training set used for validation, 0 for none; an official validation set is kept"),
     )
     test_clips: int | None = Field(
         None,
         ge=2,
         le=MANY,
-        description="holdout by frame: so many whole clips test, evenly over the classes, in place of the share test; "
-        "all other frames are divided into training and validation",
+        description=(
+            "holdout by frame: number of whole clips in the test set, balanced over classes, in place "
+            "of test; all other frames are split into training and validation"
+        ),
     )
     folds: int = Field(5, ge=2, le=MANY, description="kfold: number of folds")
-    fold: int = Field(
-        0, ge=0, le=MANY, description="kfold and leave-one-out: which fold, or which person in order, tests"
-    )
+    fold: int = Field(0, ge=0, le=MANY, description="kfold and leave-one-out: index of the test fold or test subject")
     by: Literal["auto", "subject", "clip", "frame"] = Field(
         "auto",
-        description="holdout and kfold: what stays together; auto takes people where all are known, else clips; frame "
-        "tears people and clips apart, as some papers do, and results say so",
+        description=(
+            "holdout and kfold: unit that is kept in one set; auto: subjects if all are known, "
+            "otherwise clips; frame: splits clips and subjects, a leaky split that some papers use and "
+            "that is marked in all results"
+        ),
     )
     seed: int = Field(
-        0, ge=0, le=SEED, description="seed of the split and of the imbalance; the run's own does not touch them"
+        0, ge=0, le=SEED, description="seed of the split and of the induced imbalance, independent of the run's seed"
     )
-    cohorts: int = Field(
-        1, ge=1, le=MANY, description="deal people into so many groups that share nobody; a run knows one of them alone"
-    )
-    cohort: int = Field(0, ge=0, le=MANY, description="which group trains, judges and tests")
+    cohorts: int = Field(1, ge=1, le=MANY, description="number of disjoint groups of subjects; a run uses one of them")
+    cohort: int = Field(0, ge=0, le=MANY, description="index of the group that the run uses")
     train_fraction: float = Field(
         1.0,
         gt=0,
         le=1,
-        description="share of the training people (samples, where people are not known) that are trained on; "
-        "validation and test stay",
+        description=(
+            "share of the training subjects (samples, if subjects are unknown) to use; validation and "
+            "test sets are unchanged"
+        ),
     )
     imbalance: Imbalance | None = Field(None, description="how uneven training shall be made")
     duplicates: Literal["keep", "drop-train", "drop-test"] = Field(
-        "keep", description="what happens to pictures that stand in training and in testing"
+        "keep", description="images that are in both training and test set"
     )
 
     @model_validator(mode="after")

@@ -27,10 +27,11 @@ class Temporal(Section):
     identity: ClassVar[tuple[str, ...]] = ("kind",)
 
     kind: Literal["mean", "lstm", "bilstm", "gru", "bigru"] = Field(
-        "mean", description="mean over frames, or the last state of a recurrent network; of bi..., of both directions"
+        "mean", description="mean over frames, or last state of a recurrent network, bidirectional with bi"
     )
     over: Literal["frames", "spatial"] = Field(
-        "frames", description="recurrent: steps are frames, or the places of a still's last maps"
+        "frames",
+        description="recurrent: time steps are frames, or spatial positions of the last feature maps of a still",
     )
     hidden: int = Field(256, ge=1, le=65536, description="recurrent: width of the state in each direction")
     layers: int = Field(2, ge=1, le=64, description="recurrent: number of layers")
@@ -44,9 +45,9 @@ class Recurrent(Section):
     dense: int = Field(32, ge=1, le=1024, description="F, width of the dense layer on each step")
     hidden: int = Field(64, ge=1, le=1024, description="Q, width of the recurrent layer's state")
     top: int = Field(64, ge=1, le=1024, description="R, width of the dense layer before the classifier")
-    dropout: float = Field(0.2, ge=0, lt=1, description="share of the last state that is dropped, in training")
+    dropout: float = Field(0.2, ge=0, lt=1, description="dropout of the last state")
     norm: Literal["shared", "step", "none"] = Field(
-        "shared", description="batch norm by statistics of all steps together, of each step on its own, or none"
+        "shared", description="batch norm over all time steps jointly, per time step, or none"
     )
 
 
@@ -59,25 +60,28 @@ class Network(Section):
     weights: str = Field("random", description="random, hub (downloads), or the path of a .safetensors file")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the classifier")
     stem: Literal["timm", "small"] = Field(
-        "timm", description="small: a first layer that keeps the size, for ResNets on small pictures"
+        "timm", description="small: a first layer of stride 1 without pooling, for ResNets on small images"
     )
     norm: Literal["batch", "group", "frozen"] = Field(
-        "batch", description="group and frozen do not depend on the other samples of a batch"
+        "batch", description="normalisation; group and frozen do not depend on the other samples of a batch"
     )
     head: Literal["linear", "cosine"] = Field(
-        "linear", description="cosine: logits by the angle of features and class weights alone, for LDAM and CosFace"
+        "linear", description="cosine: logits are scaled cosines of features and class weights, for LDAM and CosFace"
     )
-    head_scale: float = Field(30.0, gt=0, le=1000, description="the logit of a cosine of 1, cosine head only")
+    head_scale: float = Field(30.0, gt=0, le=1000, description="cosine head: scale, the logit of a cosine of 1")
     normalise: Literal["weights", "half"] = Field(
-        "weights", description="weights: as those it starts from were trained; half: pixels become -1 to 1"
+        "weights",
+        description=(
+            "input normalisation; weights: that of the pretrained weights; half: pixels are mapped to -1 to 1"
+        ),
     )
     temporal: Temporal = Field(Temporal(), description="from frames to clips")
     recurrent: Recurrent = Field(Recurrent(), description="the network of sequences")
     freeze: Literal["none", "backbone"] = Field(
-        "none", description="backbone: only what stands behind it learns; it stays in evaluation mode"
+        "none", description="backbone: train only the layers after it; the backbone is in evaluation mode"
     )
     gradient_checkpointing: bool = Field(
-        False, description="forget the backbone's inner results and compute them again for the gradient: less memory"
+        False, description="recompute the backbone's activations in the backward pass to save memory"
     )
 
 
@@ -106,15 +110,15 @@ class Optimizer(Section):
     lr: float = Field(1e-3, gt=0, le=1000, description="learning rate, before the schedule")
     weight_decay: float = Field(1e-2, ge=0, le=1000, description="weight decay; adam and sgd add it to the gradient")
     weight_decay_on: Literal["weights", "all"] = Field(
-        "weights", description="weights spares biases and normalisation from weight decay"
+        "weights", description="weights: no weight decay for biases and normalisation"
     )
     momentum: float = Field(0.9, ge=0, lt=1, description="sgd only")
-    nesterov: bool = Field(True, description="sgd only: Nesterov's momentum; false for plain momentum")
+    nesterov: bool = Field(True, description="sgd only: Nesterov momentum; false: classical momentum")
     betas: tuple[Share, Share] | None = Field(
-        None, description="all but sgd; the optimiser's own where none are given, see the page on training"
+        None, description="all but sgd; the optimiser's defaults if not set, see the page on training"
     )
-    eps: float | None = Field(None, gt=0, le=1, description="all but sgd; the optimiser's own where none is given")
-    clip_norm: float | None = Field(None, gt=0, description="largest norm of the whole gradient")
+    eps: float | None = Field(None, gt=0, le=1, description="all but sgd; the optimiser's default if not set")
+    clip_norm: float | None = Field(None, gt=0, description="maximum norm of the gradient (clipping)")
 
 
 class Schedule(Section):
@@ -123,52 +127,60 @@ class Schedule(Section):
     identity: ClassVar[tuple[str, ...]] = ("name",)
 
     name: Literal["constant", "step", "exponential", "plateau", "cosine"] = "cosine"
-    warmup_epochs: float = Field(1.0, ge=0, le=MANY, description="cosine: epochs of linear rise before the fall")
-    min_lr_ratio: float = Field(0.01, ge=0, le=1, description="cosine: last rate as a share of lr")
-    gamma: float = Field(0.1, gt=0, le=1, description="step, exponential and plateau: factor of each fall")
-    step_size: int = Field(20, ge=1, le=MANY, description="step: epochs between falls")
+    warmup_epochs: float = Field(1.0, ge=0, le=MANY, description="cosine: epochs of linear warm-up")
+    min_lr_ratio: float = Field(0.01, ge=0, le=1, description="cosine: final learning rate relative to lr")
+    gamma: float = Field(0.1, gt=0, le=1, description="step, exponential and plateau: decay factor")
+    step_size: int = Field(20, ge=1, le=MANY, description="step: epochs between decays")
     patience: int = Field(
-        10, ge=1, le=MANY, description="plateau: epochs without a lower validation loss before a fall"
+        10, ge=1, le=MANY, description="plateau: epochs without a lower validation loss before a decay"
     )
 
 
 class Training(Section):
     """How long, in what portions, on what."""
 
-    epochs: int = Field(20, ge=1, le=MANY, description="passes over the training samples, or as many draws")
-    batch_size: int = Field(64, ge=2, le=MANY, description="samples of one step over all devices together")
+    epochs: int = Field(
+        20, ge=1, le=MANY, description="passes over the training samples, or as many draws with replacement"
+    )
+    batch_size: int = Field(64, ge=2, le=MANY, description="global batch size, over all devices")
     sampling: Literal["none", "inverse", "effective", "reversed"] = Field(
         "none",
-        description="draw rare classes more often, by inverse frequency, effective number or inverse frequency squared",
+        description=("class-balanced sampling: by inverse frequency, effective number or squared inverse frequency"),
     )
     sampling_beta: float = Field(
         0.999, ge=0, lt=1, description="effective sampling: beta of the effective number, 0 for none"
     )
     checkpoint: Literal["best", "last", "test"] = Field(
         "best",
-        description="which weights are tested; best is judged on validation data only; test selects on the test data, "
-        "as some papers do, and every result says so",
+        description=(
+            "weights to test; best: best epoch on validation data; test: best epoch on the test data, "
+            "as in some papers, which biases results and is marked in all of them"
+        ),
     )
     ema_decay: float = Field(
-        0.0, ge=0, lt=1, description="test a moving average of the weights: share of the past at each step, 0 for none"
+        0.0, ge=0, lt=1, description="decay of the exponential moving average of the weights, 0 for none"
     )
-    tta_flip: bool = Field(False, description="average what is predicted of a picture and of its mirror")
+    tta_flip: bool = Field(
+        False, description="test-time augmentation: average the predictions of an image and its horizontal flip"
+    )
     cache_features: bool = Field(
-        False, description="frozen backbone: compute its features of every frame once and train only what follows it"
+        False, description="frozen backbone: compute its features once per frame and train only the layers after it"
     )
     monitor: Literal["balanced_accuracy", "accuracy", "macro_f1", "loss"] = Field(
-        "balanced_accuracy", description="validation figure that best and early stopping go by"
+        "balanced_accuracy", description="validation metric for best and early stopping"
     )
-    patience: int | None = Field(None, ge=1, le=MANY, description="stop after so many epochs without a better monitor")
+    patience: int | None = Field(
+        None, ge=1, le=MANY, description="early stopping: epochs without improvement of the monitor"
+    )
     precision: Literal["auto", "32-true", "16-mixed", "bf16-mixed"] = Field(
         "auto",
-        description="auto: bf16-mixed where the hardware has bfloat16 units, else 32-true; the run says which",
+        description="auto: bf16-mixed on hardware with bfloat16 units, otherwise 32-true; recorded in the run",
     )
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     devices: int = Field(1, ge=1, le=65536, description="devices of each node; on the CPU, processes")
     nodes: int = Field(1, ge=1, le=65536)
     checkpoint_minutes: float = Field(
-        5.0, gt=0, le=MANY, description="longest time that a kill can cost; every epoch's end is kept anyway"
+        5.0, gt=0, le=MANY, description="interval of checkpoints within an epoch, in minutes"
     )
     loggers: Annotated[tuple[Literal["tensorboard", "mlflow"], ...], BeforeValidator(_listed)] = ()
 
@@ -179,24 +191,22 @@ class Augment(Section):
     temporal_jitter: bool = Field(
         False, description="clips with more stored frames than are used: sample each frame at random within its segment"
     )
-    flip: float = Field(0.5, ge=0, le=1, description="chance of the mirror picture, or of the mirror sequence")
+    flip: float = Field(0.5, ge=0, le=1, description="probability of a horizontal flip, or of the mirrored sequence")
     flip_landmarks: Literal["swapped", "literal"] = Field(
-        "swapped", description="sequences of points: left and right points change places, or only x becomes 1 - x"
+        "swapped", description="landmark sequences: exchange left and right landmarks, or only map x to 1 - x"
     )
     flip_duplicates: bool = Field(
-        False, description="sequences: train on each sample and its mirror, twice as many, in place of drawing by flip"
+        False, description="sequences: train on each sample and its mirror, in place of random flips"
     )
-    rotate: float = Field(0.0, ge=0, le=180, description="largest angle, in degrees")
-    shift: float = Field(0.0, ge=0, le=1, description="largest shift, as a share of the side")
-    zoom: float = Field(0.0, ge=0, lt=1, description="largest change of scale, as a share")
-    shear: float = Field(0.0, ge=0, le=1, description="largest shear, as a share of the side")
-    brightness: float = Field(0.0, ge=0, le=1, description="largest change, as a share")
-    contrast: float = Field(0.0, ge=0, le=1, description="largest change, as a share")
-    saturation: float = Field(0.0, ge=0, le=1, description="largest change, as a share; colour only")
-    erase: float = Field(0.0, ge=0, le=1, description="chance that a rectangle is erased")
-    erase_area: tuple[Share, Share] = Field(
-        (0.02, 0.25), description="smallest and largest share of the picture that is erased"
-    )
+    rotate: float = Field(0.0, ge=0, le=180, description="maximum rotation, in degrees")
+    shift: float = Field(0.0, ge=0, le=1, description="maximum translation, relative to the side")
+    zoom: float = Field(0.0, ge=0, lt=1, description="maximum change of scale")
+    shear: float = Field(0.0, ge=0, le=1, description="maximum shear, relative to the side")
+    brightness: float = Field(0.0, ge=0, le=1, description="maximum relative change")
+    contrast: float = Field(0.0, ge=0, le=1, description="maximum relative change")
+    saturation: float = Field(0.0, ge=0, le=1, description="maximum relative change; colour images only")
+    erase: float = Field(0.0, ge=0, le=1, description="probability of random erasing")
+    erase_area: tuple[Share, Share] = Field((0.02, 0.25), description="minimum and maximum erased share of the image")
 
     @model_validator(mode="after")
     def _in_order(self) -> "Augment":
@@ -208,17 +218,13 @@ class Augment(Section):
 class Search(Section):
     """Settings that are chosen by a search on validation data before training."""
 
-    trials: int = Field(0, ge=0, le=10000, description="how many are tried; 0 searches nothing")
+    trials: int = Field(0, ge=0, le=10000, description="number of trials; 0: no search")
     space: dict[str, tuple[float, float] | tuple[float, float, Literal["log"]]] = Field(
-        {}, description="dotted key to its lowest and highest value; log: even steps are factors"
+        {}, description="search space: dotted key with its lower and upper bound; log: logarithmic scale"
     )
-    startup_trials: int = Field(
-        10, ge=1, le=10000, description="trials drawn by chance before the search is guided by the others"
-    )
-    parallel_trials: int = Field(
-        5, ge=1, le=10000, description="trials that are proposed, and where shapes allow trained, at a time"
-    )
-    prune: bool = Field(True, description="end trials early that are worse than the median of the others")
+    startup_trials: int = Field(10, ge=1, le=10000, description="number of random trials before the Gaussian process")
+    parallel_trials: int = Field(5, ge=1, le=10000, description="trials proposed, and if possible trained, in parallel")
+    prune: bool = Field(True, description="stop trials early that are worse than the median of the others")
     seed: int = Field(0, ge=0, le=SEED, description="seed of the search and of its trials")
 
 
@@ -230,16 +236,22 @@ class Recipe(Section):
 
     name: str = Field(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$",
-        description="letters, digits and . _ + - only: it names the run folder",
+        description="name of the run folder; letters, digits and . _ + - only",
     )
     about: str = ""
-    paper: str = Field("", description="where the setting comes from")
+    paper: str = Field("", description="source of the settings")
     deviations: Annotated[Deviations, BeforeValidator(_listed)] = Field(
-        (), description="what differs from the paper: sentences, or {text, while}, true only while settings are such"
+        (),
+        description=(
+            "differences from the paper: sentences, or {text, while} for those that apply only with certain settings"
+        ),
     )
-    seed: int = Field(0, ge=0, le=SEED, description="seed of the weights, of the order and of the random changes")
+    seed: int = Field(0, ge=0, le=SEED, description="seed of initial weights, sample order and augmentation")
     plugins: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
-        (), description="Python files, from the working directory, or modules that register further losses and methods"
+        (),
+        description=(
+            "Python files, relative to the working directory, or modules that register additional losses and methods"
+        ),
     )
     data: Data
     protocol: Protocol = Protocol()
