@@ -19,7 +19,7 @@ import yaml
 from benchmarks.common import commit, hardware
 from evenface.files import write_json
 from evenface.runs import FACTS, HISTORY, PREDICTIONS, VALIDATION
-from evenface.studies.start import START
+from evenface.studies.plan import START
 
 MANY = 90
 """Runs beyond which a folder for each would bury everything else."""

@@ -13,16 +13,14 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from evenface import fitting, workflows
+from evenface import fitting, learner, workflows
 from evenface.cli import app
 from evenface.errors import InputError
 from evenface.progress import Bar
 from evenface.runs import Run
-from evenface.studies import cluster, load_study, worker
-from evenface.studies.cluster import TRIES, Cluster
-from evenface.studies.groups import MOST, grouped
-from evenface.studies.plan import make_plan
-from evenface.studies.underway import tell_share, under_way
+from evenface.studies import executors, load_study
+from evenface.studies.executors import MAX_ATTEMPTS, ProgressFiles, RayExecutor, train_request, write_progress
+from evenface.studies.plan import MOST, grouped, make_plan
 
 SEQUENCES = {
     "name": "s",
@@ -77,18 +75,18 @@ def test_one_run_that_fails_does_not_lose_those_that_train_with_it(monkeypatch, 
         trained.extend((recipe.seed, len(runs)) for _, recipe in runs)
 
     monkeypatch.setattr(fitting, "fit_sequences", fit_sequences)
-    monkeypatch.setattr(worker.learner, "check_recipe", lambda recipe: None)
+    monkeypatch.setattr(learner, "check_recipe", lambda recipe: None)
     request = [
         {
             "recipe": {**SEQUENCES, "seed": seed},
             "folder": str(tmp_path / str(seed)),
             "tests": {},
-            "share": str(tmp_path / "share.txt"),
+            "progress": str(tmp_path / "progress.txt"),
             "searches": str(tmp_path / "search.sqlite"),
         }
         for seed in range(8)
     ]
-    answers = worker.answer(request)
+    answers = train_request(request)
     assert ["failed" in answer for answer in answers] == [seed == 5 for seed in range(8)]
     assert answers[5]["failed"].startswith("the fifth is bad")
     assert trained == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 1), (6, 2), (7, 2)]
@@ -96,19 +94,19 @@ def test_one_run_that_fails_does_not_lose_those_that_train_with_it(monkeypatch, 
 
 def test_the_bar_moves_by_what_groups_say_and_ends_at_the_number_of_runs(tmp_path):
     moved = []
-    with under_way(tmp_path / "shares", [10, 4], Bar(moved.append, print)) as shares:
-        shares.look()
+    with ProgressFiles(tmp_path / "progress", [10, 4], Bar(moved.append, print)) as files:
+        files.update()
         assert sum(moved) == 0
-        tell_share(shares.file(0), 0.55)
-        tell_share(shares.file(1), 0.5)
-        shares.look()
-        shares.look()
+        write_progress(files.file(0), 0.55)
+        write_progress(files.file(1), 0.5)
+        files.update()
+        files.update()
         assert sum(moved) == 5 + 2
-        tell_share(shares.file(0), 0.2)  # trained again after it was lost
-        shares.look()
+        write_progress(files.file(0), 0.2)  # trained again after it was lost
+        files.update()
         assert sum(moved) == 5 + 2
-        shares.ended(1)
-        shares.ended(0)
+        files.finish(1)
+        files.finish(0)
     assert sum(moved) == 14
     assert min(moved) >= 0
     assert list(tmp_path.iterdir()) == []
@@ -140,7 +138,7 @@ def test_a_cluster_that_does_not_start_is_said_in_a_sentence(monkeypatch, addres
     if address:
         monkeypatch.setenv("RAY_ADDRESS", address)
     with pytest.raises(InputError, match=f"{address or 'here'}.*timed out"):
-        Cluster(None, 3, cores=2, gpu=False, log=Path("log.txt"))
+        RayExecutor(None, 3, cores=2, gpu=False, log=Path("log.txt"))
     assert begun == [address or "local"] * tries
 
 
@@ -177,29 +175,29 @@ class FakeRay:
 
 
 def test_a_lost_worker_costs_another_try_and_no_more_than_some(monkeypatch, tmp_path):
-    fake = FakeRay({"b": 1, "c": TRIES})
-    monkeypatch.setattr(cluster, "_connected", lambda cores, gpu: (fake, False))
+    fake = FakeRay({"b": 1, "c": MAX_ATTEMPTS})
+    monkeypatch.setattr(executors, "_connect", lambda cores, gpu: (fake, False))
     requests = [[{"folder": name}] for name in "abc"]
     said = []
-    with Cluster(None, 3, cores=2, gpu=False, log=tmp_path / "log.txt") as crew:
-        assert crew.count == 2
-        answers = dict(crew.work(requests, lambda: None, said.append))
+    with RayExecutor(None, 3, cores=2, gpu=False, log=tmp_path / "log.txt") as executor:
+        assert executor.count == 2
+        answers = dict(executor.train(requests, lambda: None, said.append))
     assert answers[0] == answers[1] == [{"seconds": 1.0}]
-    assert f"lost {TRIES} times" in answers[2][0]["failed"]
-    assert sorted(fake.begun) == ["a", "b", "b", *["c"] * TRIES]
-    assert len(said) == TRIES
+    assert f"lost {MAX_ATTEMPTS} times" in answers[2][0]["failed"]
+    assert sorted(fake.begun) == ["a", "b", "b", *["c"] * MAX_ATTEMPTS]
+    assert len(said) == MAX_ATTEMPTS
     assert fake.cancelled == []
 
 
 def test_ctrl_c_cancels_what_is_under_way_gently_first(monkeypatch, tmp_path):
     fake = FakeRay({})
-    monkeypatch.setattr(cluster, "_connected", lambda cores, gpu: (fake, False))
+    monkeypatch.setattr(executors, "_connect", lambda cores, gpu: (fake, False))
 
     def press():
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt), Cluster(2, 3, cores=2, gpu=False, log=tmp_path / "log.txt") as crew:
-        list(crew.work([[{"folder": name}] for name in "abc"], press, print))
+    with pytest.raises(KeyboardInterrupt), RayExecutor(2, 3, cores=2, gpu=False, log=tmp_path / "log.txt") as executor:
+        list(executor.train([[{"folder": name}] for name in "abc"], press, print))
     assert fake.cancelled == [(0, False), (1, False), (0, True), (1, True)]
 
 

@@ -17,7 +17,7 @@ from evenface.evaluation.predictions import Predictions
 from evenface.imbalance import class_weights
 from evenface.recipes import load_recipe
 from evenface.studies.plan import Choice
-from evenface.studies.running import described
+from evenface.studies.run import described
 
 PAIN = {"042-aa042": [0, 0, 1, 2, 4, 8], "043-bb043": [0, 1, 2, 2, 4, 4], "044-cc044": [0, 0, 1, 1, 2, 4]}
 """PSPI of the frames of three people; 8 is one person's alone."""

@@ -9,9 +9,8 @@ from evenface.evaluation.tables import Table
 from evenface.learner import build_method, check_recipe
 from evenface.losses.one_vs_rest import binary_loss_specs
 from evenface.studies import load_study, shipped_studies
-from evenface.studies.groups import grouped
 from evenface.studies.in_print import beside_print
-from evenface.studies.plan import Choice, make_plan
+from evenface.studies.plan import Choice, grouped, make_plan
 from evenface.studies.readings import comparisons
 
 CELLS = {  # cells of the full and of the quick size

@@ -4,6 +4,7 @@ import csv
 import itertools
 import math
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from evenface import workflows
 from evenface.cli import app
 from evenface.errors import InputError
 from evenface.evaluation.predictions import Predictions
-from evenface.studies import load_study, processes, shipped_studies
+from evenface.studies import load_study, shipped_studies
 from evenface.studies.plan import make_plan
 
 FACTORS = {
@@ -161,7 +162,7 @@ def test_a_finished_study_is_set_out_again_without_training(studied, definition,
     kept = {path: path.stat().st_mtime_ns for path in studied.folder.glob("runs/*/*/*")}
     for name in ("report.html", "table.csv", "table.md", "differences.csv", "runs.csv"):
         (studied.folder / name).unlink()
-    monkeypatch.setattr(processes.subprocess, "Popen", None)
+    monkeypatch.setattr(subprocess, "Popen", None)
     again = workflows.study(definition, out=studied.folder)
     assert again.lines == studied.lines
     assert workflows.study(studied.folder).lines == studied.lines

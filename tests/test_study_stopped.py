@@ -79,7 +79,7 @@ def child_of(parent: int) -> int:
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             fields = (folder / "stat").read_text().rpartition(")")[2].split()
-            if int(fields[1]) == parent and "studies.worker" in (folder / "cmdline").read_text():
+            if int(fields[1]) == parent and "evenface-study" in (folder / "cmdline").read_text():
                 return int(folder.name)
         except (FileNotFoundError, ProcessLookupError):
             continue

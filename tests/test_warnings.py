@@ -16,8 +16,8 @@ from evenface.evaluation.summary import metrics_of
 from evenface.files import write_json
 from evenface.recipes import dump_recipe, load_recipe
 from evenface.runs import FACTS, HISTORY, METRICS, PREDICTIONS, RECIPE, SPLIT, Run
-from evenface.studies.claim import claim
 from evenface.studies.plan import make_plan
+from evenface.studies.run import claim
 from evenface.studies.schema import Study
 
 LEVELS = ("BL1", "PA1", "PA2", "PA3", "PA4")

@@ -11,7 +11,7 @@ from typing import Literal
 
 from evenface.errors import InputError
 from evenface.runs import RECIPE, Run
-from evenface.studies.claim import STUDY
+from evenface.studies.schema import STUDY
 
 DEEPEST = 6
 """Folders below a named one that are looked into."""

@@ -18,7 +18,7 @@ from evenface.recipes.reading import read_mapping
 from evenface.runs import FACTS, METRICS, REPORT, WEIGHTS, Run
 from evenface.serving.form import Form, finds_points, form_of
 from evenface.serving.model import Model
-from evenface.studies.claim import STUDY
+from evenface.studies.schema import STUDY
 
 TABLE = "table.csv"
 Taken = Literal["picture", "video", "numbers"]

@@ -25,7 +25,7 @@ from evenface.recipes.data import Protocol
 from evenface.registry import find
 from evenface.statistics.assumptions import with_p
 from evenface.studies.plan import Choice as Form
-from evenface.studies.running import Studied, run_study
+from evenface.studies.run import Studied, run_study
 
 TRAINING, CHOSEN, FACTS, STUDY = "training.csv", "recipe.yaml", "choice.json", "choice"
 EVEN = 1.5

@@ -81,7 +81,7 @@ def study(
     overrides = parse_overrides(settings or [])
     if plan:
         from evenface.studies.plan import Choice
-        from evenface.studies.running import described
+        from evenface.studies.run import described
 
         echo(described(source, Choice(on, size, protocol, overrides), jobs))
         return

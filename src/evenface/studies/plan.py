@@ -1,8 +1,8 @@
-"""From a study to its runs: factors crossed with seeds and folds, each run with its recipe and its folder."""
+"""From a study to its runs: factors crossed with seeds and folds, what they start from, and what trains as one."""
 
 import itertools
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -11,13 +11,13 @@ import yaml
 
 from evenface.errors import InputError
 from evenface.files import digest
+from evenface.kinds import of_sequences
 from evenface.recipes import Recipe, load_recipe
 from evenface.recipes.deviations import Deviation, in_force
 from evenface.recipes.loading import override, recipe_content
 from evenface.registry import find, nearest
-from evenface.runs import PLACE, WEIGHTS
+from evenface.runs import PLACE, WEIGHTS, Run
 from evenface.studies.schema import VALIDATION, Changes, OnData, Study, Test
-from evenface.studies.start import START, start_recipe
 
 RUNS = "runs"
 LONGEST_FOLDER = 120
@@ -27,6 +27,24 @@ MADE = ("synthetic", "synthetic-clips")
 """Sources that need no folder."""
 UNCOUNTED = "folds: all: one for each person of the data; they are counted once the data is given"
 """Note of a plan of the first fold alone, as the others are not counted yet."""
+START = "start"
+"""Value of ``network.weights`` in a study: those of its start."""
+MOST = 192
+"""Networks of a group at most: more do not train faster, and less is lost when a group fails."""
+CLASSES = 6
+"""Networks that a run of one class against the rest is counted as; how many it has is known from its data alone."""
+FREE: dict[str, Any] = {
+    "name": True,
+    "about": True,
+    "paper": True,
+    "deviations": True,
+    "seed": True,
+    "loss": True,
+    "protocol": True,
+    "search": True,
+    "network": {"recurrent": {"dense", "hidden", "top"}},
+}
+"""Settings in which runs that train as one may differ."""
 OWN = ""
 """What the data set that the runs were trained on is called among those they are tested on."""
 
@@ -165,6 +183,11 @@ class Plan:
         ]
         parts = [*chosen, "paper" if self.choice.protocol == "paper" else None, *words]
         return "-".join(part for part in parts if part)[:200]
+
+    def ended(self, run: Planned, out: Path) -> bool:
+        """Whether a run in the study's folder ``out`` has its predictions, of the further data sets too."""
+        folder = out / run.folder
+        return Run(folder).finished and all(Run(folder / f"on-{name}").finished for name in self.tests)
 
     def said(self, cell: Sequence[str]) -> str:
         """Name a cell in words, leaving out factors of one level."""
@@ -353,3 +376,85 @@ def _tests(study: Study, overrides: Mapping[str, Any]) -> tuple[dict[str, Test],
             flat = {f"{part}.{key}": value for part, keys in content.items() for key, value in keys.items()}
             found[name] = test.model_copy(update={"set": flat})
     return found, notes
+
+
+def start_recipe(recipe: Recipe, source: str | Mapping[str, Any] | None, study: str) -> Recipe | None:
+    """Return the recipe of the run that a run of this recipe starts from; None where it starts from something else.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Of a run of the study.
+    source : str or mapping, optional
+        The study's ``start``: a shipped recipe, or content.
+    study : str
+        Name of the study, for messages.
+
+    Returns
+    -------
+    Recipe or None
+        The start's, with the backbone, the size and the channels that the run has.
+
+    Raises
+    ------
+    InputError
+        If the run shall start from the study's start and there is none.
+    """
+    if recipe.network.weights != START:
+        return None
+    if source is None:
+        raise InputError(
+            f"the study {study} has no start, which network.weights: {START} asks for",
+            "Say in the study what to start from, or take random, hub or a file.",
+        )
+    content = load_recipe(source).model_dump(mode="json")
+    for key in ("name", "stem", "norm", "normalise"):
+        content["network"][key] = getattr(recipe.network, key)
+    content["data"] |= {"size": recipe.data.size, "channels": recipe.data.channels}
+    return load_recipe(content)
+
+
+def grouped(trainings: Sequence[Planned], waiting: Collection[str], count: int) -> list[list[Planned]]:
+    """Divide runs into those that train as one, in the order in which they are planned.
+
+    Parameters
+    ----------
+    trainings : sequence of Planned
+        All runs of the study. Groups are made of all of them, so that they are the same when a study goes on.
+    waiting : collection of str
+        Folders of the runs that have not ended.
+    count : int
+        How many groups are trained at a time; runs are shared out so that each worker has some.
+
+    Returns
+    -------
+    list of list of Planned
+        Only runs that wait; those of pictures each on their own.
+    """
+    alike: dict[str, list[Planned]] = {}
+    for run in trainings:
+        alike.setdefault(_key(run), []).append(run)
+    groups = []
+    for runs in alike.values():
+        size = min(_most(runs[0]), -(-len(runs) // count))
+        groups += [runs[start : start + size] for start in range(0, len(runs), size)]
+    place = {run.folder: number for number, run in enumerate(trainings)}
+    left = [[run for run in group if run.folder in waiting] for group in groups]
+    return sorted((group for group in left if group), key=lambda group: place[group[0].folder])
+
+
+def _key(run: Planned) -> str:
+    """Name what runs must share to train as one; a run that trains alone shares it with none."""
+    recipe = run.recipe
+    if not of_sequences(recipe):
+        return run.folder
+    content = recipe.model_dump(mode="json", exclude=FREE)
+    content["method"] = recipe.method.name
+    return digest(yaml.safe_dump(content, sort_keys=True))
+
+
+def _most(run: Planned) -> int:
+    """Give how many runs like this one a group has at most."""
+    from evenface.learner import is_one_vs_rest
+
+    return max(1, MOST // (CLASSES if is_one_vs_rest(run.recipe) else 1))

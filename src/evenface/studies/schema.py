@@ -12,6 +12,8 @@ from evenface.recipes.renamed import renamed
 from evenface.recipes.section import Section
 from evenface.registry import nearest
 
+STUDY = "study.yaml"
+"""File of a study's folder that holds its definition."""
 COSTS = ("training_seconds",)
 CONFUSION = "confusion"
 """Counts by true and by predicted class: a value for each pair of classes."""

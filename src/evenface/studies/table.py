@@ -17,7 +17,6 @@ from evenface.progress import progress
 from evenface.reporting import leaks
 from evenface.runs import VALIDATION as HELD_BACK
 from evenface.runs import Run
-from evenface.studies.execute import ended
 from evenface.studies.plan import OWN, Plan
 from evenface.studies.repeats import OVERLAP, REPEAT, by_fold, estimate_over, parts, train_overlap, unit_note
 from evenface.studies.schema import CONFUSION, COSTS, VALIDATION, Printed
@@ -45,7 +44,7 @@ def measure(plan: Plan, out: Path) -> pd.DataFrame:
     with progress("reading predictions", len(plan.runs)) as bar:
         for run in plan.runs:
             bar(1)
-            if not ended(run, out, plan):
+            if not plan.ended(run, out):
                 continue
             for test in plan.sides:
                 folder = f"{run.folder}/on-{test}" if test in plan.tests else run.folder

@@ -11,13 +11,13 @@ from evenface.evaluation.comparison import Comparison
 from evenface.files import lock_folder, output_path
 from evenface.progress import progress
 from evenface.runs import RECIPE, REPORT, Run
-from evenface.studies.claim import STUDY
+from evenface.studies.schema import STUDY
 from evenface.workflows.learning import train
 
 if TYPE_CHECKING:
     from evenface.audit import Audit
-    from evenface.studies.crew import Executor
-    from evenface.studies.running import Studied
+    from evenface.studies.executors import ExecutorName
+    from evenface.studies.run import Studied
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def study(
     size: str | None = None,
     protocol: Literal["honest", "paper"] = "honest",
     jobs: int | None = None,
-    executor: "Executor" = "local",
+    executor: "ExecutorName" = "local",
     out: str | Path | None = None,
     trust_plugins: bool = False,
     **overrides: Any,
@@ -153,7 +153,7 @@ def study(
         After Ctrl-C, when all runs are put away. The same call goes on with them.
     """
     from evenface.studies.plan import Choice
-    from evenface.studies.running import run_study
+    from evenface.studies.run import run_study
 
     return run_study(
         source,

@@ -1,0 +1,370 @@
+"""Executors that train the runs of a study: worker processes of this machine, or a Ray cluster."""
+
+import contextlib
+import gc
+import logging
+import os
+import shutil
+import signal
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Protocol, Self
+
+from evenface.errors import InputError
+from evenface.files import disk_error, lock_folder
+from evenface.progress import Bar, progress
+from evenface.workers import TICK_SECONDS, WorkerDiedError, WorkerPool, thread_environment
+
+ExecutorName = Literal["local", "ray"]
+Request = list[dict[str, Any]]
+"""Runs that are trained as one, each by its ``recipe``, its ``folder`` and the ``tests`` on further data.
+
+``progress`` is the file that takes the share that is done, ``searches`` the one that keeps the trials of searches.
+"""
+Answer = list[dict[str, Any]]
+"""For each run its ``seconds``, or under ``failed`` the sentence that says why it was not trained."""
+GRACE_SECONDS = 20.0
+"""Time in which a worker saves its runs when it is stopped."""
+MAX_ATTEMPTS = 3
+"""Times that runs are started whose Ray worker was lost each time."""
+OBJECT_STORE_BYTES = 100 * 2**20
+"""Object store of a local Ray cluster; runs exchange little."""
+ADDRESS = "RAY_ADDRESS"
+
+
+class Executor(Protocol):
+    """Workers that train; leaving the block lets each save its runs."""
+
+    count: int
+    """How many work at a time."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def train(
+        self, requests: Sequence[Request], tick: Callable[[], None], log: Callable[[str], None]
+    ) -> Iterator[tuple[int, Answer]]:
+        """Yield the index of each request with its answer, in order of completion.
+
+        Parameters
+        ----------
+        requests : sequence of Request
+            What to train.
+        tick : callable
+            Called every half second.
+        log : callable
+            Takes a line for the screen.
+        """
+        ...
+
+
+class LocalExecutor:
+    """Worker processes of this machine, each with its share of the cores, or its GPU.
+
+    Parameters
+    ----------
+    count : int
+        How many at a time.
+    cores : int
+        Processor cores to share.
+    gpus : sequence of str
+        Names of the GPUs to share, empty where the processor trains.
+    log : Path
+        Receives what the processes print.
+    """
+
+    def __init__(self, count: int, cores: int, gpus: Sequence[str], log: Path) -> None:
+        self.count = count
+        self._log = log.open("a", encoding="utf-8")
+        self._pool = WorkerPool(
+            count,
+            name="evenface-study",
+            threads=max(1, cores // count),
+            environment=[{"CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus],
+            grace=GRACE_SECONDS,
+            log=self._log,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._log:
+            self._pool.close()
+
+    def train(
+        self, requests: Sequence[Request], tick: Callable[[], None], log: Callable[[str], None]
+    ) -> Iterator[tuple[int, Answer]]:
+        """Yield the index of each request with its answer; see :meth:`Executor.train`."""
+        del log  # a process that died is reported in the answer
+        return self._pool.map_unordered(self._train, requests, tick)
+
+    def _train(self, request: Request) -> Answer:
+        try:
+            return self._pool.call(train_request, request)
+        except WorkerDiedError as error:
+            hint = "try fewer --jobs" if error.killed else f"see {Path(self._log.name).name}"
+            return [{"failed": f"{error}; {hint}"}] * len(request)
+
+
+class RayExecutor:
+    """Workers of a Ray cluster: of the one that is connected, of the one at ``RAY_ADDRESS``, or of one started here.
+
+    Parameters
+    ----------
+    jobs : int, optional
+        Requests at a time; by default one for each GPU, or for each processor core where there is none.
+    most : int
+        Requests there are at most.
+    cores : int
+        Processor cores of this machine that a cluster started here may use.
+    gpu : bool
+        Whether runs may use GPUs.
+    log : Path
+        Receives what workers print.
+
+    Raises
+    ------
+    InputError
+        If Ray is not installed, or there is no cluster at the address.
+
+    Notes
+    -----
+    Workers read and write the study's folder themselves: all machines must see it under the same path.
+    A cluster started here ends with the block. Its usage statistics and its dashboard are off.
+    """
+
+    def __init__(self, jobs: int | None, most: int, *, cores: int, gpu: bool, log: Path) -> None:
+        self._ray, self._own = _connect(cores, gpu)
+        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        gpus = sum(int(node.get("GPU", 0)) for node in nodes) if gpu else 0
+        every = sum(int(node.get("CPU", 0)) for node in nodes)
+        self.count = max(1, min(jobs or gpus or every, most))
+        threads = max(1, min(every // self.count, *(int(node.get("CPU", 1)) for node in nodes)))
+        kept = {key: value for key, value in os.environ.items() if key.startswith("EVENFACE_")}
+        self._train = self._ray.remote(_train).options(
+            num_cpus=threads,
+            num_gpus=1 / -(-self.count // gpus) if gpus else 0,
+            max_retries=0,
+            runtime_env={"env_vars": {**kept, **thread_environment(threads)}},
+        )
+        self._log = str(log.resolve())
+        self._running: dict[Any, int] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let every worker save its runs; one that takes too long, or a second Ctrl-C, ends that."""
+        try:
+            for reference in self._running:
+                self._ray.cancel(reference)
+            if self._running:
+                self._ray.wait(list(self._running), num_returns=len(self._running), timeout=GRACE_SECONDS)
+        finally:
+            for reference in self._running:
+                self._ray.cancel(reference, force=True)
+            if self._own:
+                self._ray.shutdown()
+
+    def train(
+        self, requests: Sequence[Request], tick: Callable[[], None], log: Callable[[str], None]
+    ) -> Iterator[tuple[int, Answer]]:
+        """Yield the index of each request with its answer; see :meth:`Executor.train`."""
+        waiting, attempts = list(range(len(requests)))[::-1], [0] * len(requests)
+        while waiting or self._running:
+            while waiting and len(self._running) < self.count:
+                place = waiting.pop()
+                attempts[place] += 1
+                self._running[self._train.remote(requests[place], str(Path.cwd()), self._log)] = place
+            ended, _ = self._ray.wait(list(self._running), timeout=TICK_SECONDS)
+            tick()
+            for reference in ended:
+                place = self._running.pop(reference)
+                answer = self._answer(reference, requests[place])
+                if isinstance(answer, list):
+                    yield place, answer
+                elif attempts[place] < MAX_ATTEMPTS:
+                    log(f"a worker was lost ({answer}); its runs are started again")
+                    waiting.append(place)
+                else:
+                    why = f"its worker was lost {MAX_ATTEMPTS} times, at last: {answer}"
+                    yield place, [{"failed": why}] * len(requests[place])
+
+    def _answer(self, reference: Any, request: Request) -> Answer | str:
+        """Return what a worker answered, or in a word how it was lost."""
+        from ray.exceptions import RayError, RayTaskError
+
+        try:
+            answer: Answer = self._ray.get(reference)
+        except RayTaskError as error:
+            why = str(error.cause or error).splitlines()[-1]
+            return [{"failed": f"a worker could not begin: {why}"}] * len(request)
+        except RayError as error:
+            return type(error).__name__
+        return answer
+
+
+def _connect(cores: int, gpu: bool) -> tuple[Any, bool]:
+    """Return Ray connected to a cluster, and whether the cluster is of this study alone."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        import ray
+    except ImportError:
+        raise InputError(
+            "--executor ray needs Ray, which is not installed", "Install it: pip install 'evenface[cluster]'."
+        ) from None
+    if ray.is_initialized():
+        return ray, False
+    address = os.environ.get(ADDRESS)
+    own = {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES, **({} if gpu else {"num_gpus": 0})}
+    kind: dict[str, Any] = {"address": address} if address else {"address": "local", "num_cpus": cores, **own}
+    with progress("starting a Ray cluster" if not address else "connecting to the Ray cluster", 1):
+        for last in (False, False, True):
+            try:
+                ray.init(**kind, log_to_driver=False, logging_level=logging.ERROR)
+                break
+            except Exception as error:  # what it raises has no class of its own, and on a busy machine it is impatient
+                ray.shutdown()
+                if address or last:
+                    where = f"the Ray cluster at {address} ({ADDRESS})" if address else "a Ray cluster here"
+                    raise InputError(
+                        f"{where} does not start or answer: {str(error).splitlines()[0]}",
+                        "Its own command tells more: ray status. Or leave out --executor ray.",
+                    ) from error
+    return ray, True
+
+
+def _train(request: Request, place: str, log: str) -> Answer:
+    """Train in the directory of the caller, so that relative paths mean the same; runs in a Ray worker."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # how Ray cancels
+    try:
+        output = Path(log).open("a", encoding="utf-8")  # noqa: SIM115
+        os.chdir(place)
+    except OSError as error:
+        why = f"{error.filename} is not there on {os.uname().nodename}: all machines must see the same folders"
+        return [{"failed": why}] * len(request)
+    with output, contextlib.redirect_stderr(output):
+        return train_request(request)
+
+
+def train_request(request: Request) -> Answer:
+    """Train runs as one and test them on further data; return how long each took, or why it failed.
+
+    A run that fails does not lose the others: they are trained by halves, until it is alone.
+    """
+    start = time.monotonic()
+    try:
+        _train_together(request)
+    except Exception as error:
+        if len(request) > 1:
+            middle = len(request) // 2
+            return train_request(request[:middle]) + train_request(request[middle:])
+        return [{"failed": _sentence(error, Path(request[0]["folder"]))}]
+    finally:
+        gc.collect()
+    return [{"seconds": (time.monotonic() - start) / len(request)}] * len(request)
+
+
+def _sentence(error: Exception, folder: Path) -> str:
+    shown = disk_error(error, Path(error.filename or folder)) if isinstance(error, OSError) else error
+    if isinstance(shown, InputError):
+        return str(shown)
+    traceback.print_exception(error)
+    return str(shown) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+
+
+def _train_together(request: Request) -> None:
+    """Train or resume runs, without reports of their own; then test each on each further data set."""
+    from evenface import learner
+    from evenface.elsewhere import predict_on
+    from evenface.fitting import fit
+    from evenface.kinds import of_sequences
+    from evenface.recipes import load_recipe
+    from evenface.runs import Run
+
+    with ExitStack() as locks:
+        runs = []
+        for item in request:
+            settings = load_recipe(item["recipe"])
+            locks.enter_context(lock_folder(Path(item["folder"]), wait=GRACE_SECONDS))
+            run = Run.create(Path(item["folder"]), settings, resume=True)
+            if not run.finished:
+                learner.check_recipe(settings)
+                runs.append((run, settings))
+        if runs and of_sequences(runs[0][1]):
+            from evenface.fitting import fit_sequences
+
+            file, searches = Path(request[0]["progress"]), Path(request[0]["searches"])
+            fit_sequences(runs, report=lambda done: write_progress(file, done), searches=searches)
+        elif runs:
+            fit(*runs[0])
+    for item in request:
+        for name, test in item["tests"].items():
+            predict_on(
+                Path(item["folder"]),
+                {"name": name},
+                classes=test["classes"],
+                merge=test["merge"],
+                overrides=test["set"],
+                trust_plugins=True,
+            )
+
+
+def write_progress(file: Path, share: float) -> None:
+    """Write the share that is done, 0 to 1, into a progress file; a failure to do so is ignored."""
+    with contextlib.suppress(OSError):
+        beside = file.with_suffix(".new")
+        beside.write_text(f"{share:.4f}", encoding="utf-8")
+        beside.replace(file)
+
+
+class ProgressFiles:
+    """Progress files of groups of runs, in a folder that is removed in the end; they move a bar of runs.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the groups write.
+    sizes : sequence of int
+        Runs of each group.
+    bar : Bar
+        Counts runs.
+    """
+
+    def __init__(self, folder: Path, sizes: Sequence[int], bar: Bar) -> None:
+        self.folder, self.bar = folder, bar
+        self.left = dict(enumerate(sizes))
+        self.shown = dict.fromkeys(self.left, 0)
+
+    def __enter__(self) -> Self:
+        shutil.rmtree(self.folder, ignore_errors=True)  # what a kill left
+        self.folder.mkdir()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def file(self, group: int) -> Path:
+        """Return the file that a group writes to."""
+        return self.folder / f"{group}.txt"
+
+    def update(self) -> None:
+        """Count for each group as many runs as its share comes to."""
+        for group, size in self.left.items():
+            with contextlib.suppress(OSError, ValueError):
+                done = int(size * min(1.0, float(self.file(group).read_text(encoding="utf-8"))))
+                self.bar(max(0, done - self.shown[group]))
+                self.shown[group] = max(done, self.shown[group])
+
+    def finish(self, group: int) -> None:
+        """Count all runs of a group."""
+        self.bar(self.left.pop(group) - self.shown[group])
