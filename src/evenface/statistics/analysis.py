@@ -40,7 +40,7 @@ class PlannedComparisons:
 
     @property
     def sentence(self) -> str:
-        """Say which differences hold."""
+        """Summarise which comparisons are significant, in a sentence."""
         first, n = self.contrasts[0], len(self.contrasts)
         held = [
             f"{c.level} against {c.baseline} ({signed_interval(Estimate(c.difference.value))})"
@@ -55,7 +55,7 @@ class PlannedComparisons:
         return f"{said}{corrected}{': ' if held else ''}{', '.join(held)}. {units}"
 
     def frame(self) -> pd.DataFrame:
-        """Give a row for each comparison, every digit."""
+        """Return a row per comparison, unrounded."""
         return pd.DataFrame(
             {
                 "metric": c.metric,
@@ -245,7 +245,7 @@ class Analysis:
 
     @property
     def lines(self) -> list[str]:
-        """Say all of it, the answer first."""
+        """Render the whole analysis as sentences, the answer first."""
         whole = self.variance or self.mixed
         effects = self.variance.effects if self.variance else self.mixed.terms if self.mixed else ()
         parts = [whole.sentence] if whole else []
@@ -363,7 +363,7 @@ def load(path: Path) -> pd.DataFrame:
 
 
 def _power(first: Contrast) -> list[str]:
-    """Say what so many units can show, where a t test of pairs or groups is near the one that was made."""
+    """Return the smallest detectable effect in a sentence; empty for mixed models."""
     kind = first.effects[0].kind
     if kind == "d_total":
         return []
@@ -373,7 +373,7 @@ def _power(first: Contrast) -> list[str]:
 
 
 def _row(result: Equivalence) -> dict[str, object]:
-    """Lay out an equivalence test for a table, every digit."""
+    """Return the row of an equivalence test, unrounded."""
     names = ("metric", "factor", "level", "baseline", "low", "high", "alpha", "p_low", "p_high", "p", "equivalent")
     found = {name: getattr(result, name) for name in (*names, "equivalent_wide", "changes", "unit", "units", "count")}
     for name, estimate in (("test", result.interval), ("wide", result.wide)):

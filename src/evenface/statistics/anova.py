@@ -91,7 +91,7 @@ class Effect:
 
     @property
     def sentence(self) -> str:
-        """Say F, p, and how large the effect is."""
+        """Render F, p and effect size."""
         if math.isnan(self.f):
             return f"{self.name}: not defined, as nothing spreads."
         said = verdict(self.p, self.units, self.unit, "of an effect", "of an effect")
@@ -135,7 +135,7 @@ class Factorial:
     checks: tuple[Check, ...]
 
     def effect(self, name: str) -> Effect:
-        """Give an effect by its name, such as ``loss`` or ``architecture:loss``; the order of factors is free."""
+        """Return an effect by its name, such as ``loss`` or ``architecture:loss``; the order of factors is free."""
         return next(
             effect
             for effect in self.effects
@@ -144,7 +144,7 @@ class Factorial:
 
     @property
     def sentence(self) -> str:
-        """Say the design, which effects there is evidence of, and which assumptions fail."""
+        """Render the design, the significant effects and the failed assumptions."""
         shape = " × ".join(str(len(levels)) for levels in self.factors.values())
         over = (
             f"each of {counted(self.units, self.unit)} measured in all cells"
@@ -167,7 +167,7 @@ class Factorial:
         return f"{with_p(best.p)}, {best.name}" if best else "none is defined"
 
     def frame(self) -> pd.DataFrame:
-        """Give a row for each effect, every digit."""
+        """Return a row per effect, unrounded."""
         rows = [
             {"metric": self.metric, **{name: value for name, value in vars(e).items() if name != "factors"}}
             for e in self.effects

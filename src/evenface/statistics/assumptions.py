@@ -105,7 +105,7 @@ def equal_spread(cells: Sequence[np.ndarray], instead: str) -> Check:
 
 
 def balance(counts: Iterable[int], left_out: int, missing: int, unit: str) -> Check:
-    """Say whether each cell has as many values, and what was left out."""
+    """Check that each cell has as many values, and state what was left out."""
     sizes = sorted(set(counts))
     parts = [f"cells have {sizes[0]} to {sizes[-1]} values"] if len(sizes) > 1 else []
     parts += [f"{counted(left_out, unit)} not measured in every cell left out"] if left_out else []
@@ -117,7 +117,7 @@ def balance(counts: Iterable[int], left_out: int, missing: int, unit: str) -> Ch
 
 
 def independent_pairs(given: Pairs) -> Check:
-    """Say whether each unit brings one pair."""
+    """Check that each unit brings one pair."""
     if given.overlap:
         return Check(
             "independence",
@@ -136,7 +136,7 @@ def independent_pairs(given: Pairs) -> Check:
 
 
 def overlapping(unit: str, overlap: float, what: str = "F is") -> list[Check]:
-    """Say that tests over folds are corrected; nothing where units share no training samples."""
+    """Return a check that folds share training samples; empty without overlap."""
     if not overlap:
         return []
     said = f"{plural(unit).capitalize()} share training samples: {what} corrected for that"
@@ -144,7 +144,7 @@ def overlapping(unit: str, overlap: float, what: str = "F is") -> list[Check]:
 
 
 def replicated(given: DesignTable | Pairs | Groups) -> Check:
-    """Say what was averaged, and whether rows of one unit and cell contradict each other."""
+    """Check that rows of one unit and cell agree, and state what was averaged."""
     found = given.replicates
     if found is None:
         return Check("replicates", None, "The values are as given.")
@@ -152,7 +152,7 @@ def replicated(given: DesignTable | Pairs | Groups) -> Check:
 
 
 def failed(checks: Iterable[Check]) -> list[str]:
-    """Give the sentences of the checks that fail."""
+    """Return the sentences of failed checks."""
     return [check.sentence for check in checks if check.holds is False]
 
 
@@ -162,5 +162,5 @@ def _p(p: float) -> str:
 
 
 def with_p(p: float, name: str = "p") -> str:
-    """Write ``p = 0.035`` or ``p < 0.001``."""
+    """Format a p-value as ``p = 0.035`` or ``p < 0.001``."""
     return f"{name} {_p(p)}"

@@ -55,7 +55,7 @@ class Bootstrap:
 
     @property
     def sentence(self) -> str:
-        """Give value, interval, and what was drawn."""
+        """Render value, interval and resampled unit."""
         name = {"bca": "BCa", "percentile": "percentile"}[self.method]
         said = f"{with_interval(self.estimate)}: {self.level:.0%} {name} interval from {self.resamples:,} draws"
         return " ".join([f"{said} of {counted(self.count, self.unit)}.", *failed(self.checks)])

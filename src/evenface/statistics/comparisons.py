@@ -69,13 +69,13 @@ class LevelComparison(ABC):
 
     @property
     def named(self) -> str:
-        """Name the comparison."""
+        """Label of the comparison."""
         return f"{self.metric}: {self.level} against {self.baseline}"
 
     @property
     @abstractmethod
     def answer(self) -> str:
-        """Say the difference, how sure it is, and over what."""
+        """Render the difference, its interval and the units."""
 
     @property
     @abstractmethod
@@ -84,7 +84,7 @@ class LevelComparison(ABC):
 
     @property
     def beside(self) -> list[str]:
-        """State p of the test beside where it is worth a word, and where it cannot reach 0.05 whatever the values."""
+        """Render p of the robust test where it matters, and its floor where that is above 0.05."""
         if math.isnan(self.robust_p) or not self._doubted:
             return []
         said = f"{self.robust}: {with_p(self.robust_p)}"
@@ -94,18 +94,18 @@ class LevelComparison(ABC):
 
     @property
     def sentence(self) -> str:
-        """Say the difference, how sure it is, over what, and which assumptions fail."""
+        """Render the comparison and the failed assumptions."""
         return " ".join([self.answer, *failed(self.checks), *self.beside])
 
     @property
     def over(self) -> str:
-        """Say over how many units, and over how many pairs where those are more."""
+        """Render the number of units, and of pairs where those are more."""
         units = counted(self.units, self.unit)
         return f"{self.count:,} {self.counts} of {units}" if self.count > self.units else units
 
 
 def named_by(given: Pairs | Groups) -> dict[str, Any]:
-    """Give the fields of :class:`LevelComparison` that the values themselves say."""
+    """Return the fields of :class:`LevelComparison` that the data determine."""
     names = ("metric", "factor", "level", "baseline", "unit", "units")
     replication = given.units if isinstance(given, Pairs) else max(len(given.values), len(given.base))
     return {name: getattr(given, name) for name in names} | {"count": len(given), "replication": replication}
@@ -172,7 +172,7 @@ class Contrast(LevelComparison):
         return rejects(self.holm, self.replication)
 
     def effect(self, kind: Kind) -> EffectSize:
-        """Give the effect size of a kind."""
+        """Return the effect size of a kind."""
         return next(effect for effect in self.effects if effect.kind == kind)
 
     @property
@@ -182,7 +182,7 @@ class Contrast(LevelComparison):
 
     @property
     def answer(self) -> str:
-        """Say the difference, how sure it is, how large, and over what."""
+        """Render difference, interval, test, effect size and units."""
         tests = [with_p(self.p)] if not math.isnan(self.p) else ["without noise to judge it by"]
         if self.family > 1 and not math.isnan(self.p):
             tests += [f"{with_p(self.holm)} by Holm over {self.family} comparisons"]
@@ -201,7 +201,7 @@ class Contrast(LevelComparison):
 
     @property
     def verdict(self) -> str:
-        """State what follows of p by Holm's correction; see :func:`evenface.evaluation.verdict.verdict`."""
+        """Render the verdict by Holm's p; see :func:`evenface.evaluation.verdict.verdict`."""
         word = "higher" if self.difference.value > 0 else "lower"
         if self.higher_is_better is not None:
             word += ", which is better" if (word == "higher") == self.higher_is_better else ", which is worse"

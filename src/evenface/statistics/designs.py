@@ -19,13 +19,13 @@ IRREGULAR = {"person": "people", "class": "classes", "study": "studies", "catego
 
 
 def plural(unit: str) -> str:
-    """Name several of a unit: folds, people, seeds × folds."""
+    """Return the plural of a unit: folds, people, seeds × folds."""
     parts = unit.split(JOIN)
     return JOIN.join(IRREGULAR.get(part, part if part.endswith("s") else f"{part}s") for part in parts)
 
 
 def counted(count: int, unit: str) -> str:
-    """Write how many of a unit there are.
+    """Format a count of units.
 
     Examples
     --------
@@ -63,7 +63,7 @@ class Replicates:
 
     @property
     def sentence(self) -> str:
-        """State what was averaged."""
+        """Render what was averaged."""
         if self.rows[1] == 1:
             return "One row for each unit and cell."
         if not self.differing:
@@ -446,7 +446,7 @@ def pairs_of(
 def groups(
     table: pd.DataFrame, value: str, factor: str, level: str, baseline: str, unit: str | Sequence[str]
 ) -> Groups:
-    """Take two levels of a factor as measured on different units; several values of a unit are averaged first.
+    """Select two levels of a factor measured on different units; several values of a unit are averaged first.
 
     Other factors are ignored: where cells differ in size, they distort the difference. Use
     :func:`~evenface.statistics.analysis.planned` there.

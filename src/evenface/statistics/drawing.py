@@ -27,7 +27,7 @@ ROW = 0.26
 
 
 def _grouped(names: Iterable[str]) -> dict[str, list[int]]:
-    """Give the places of each name, in the order of first appearance."""
+    """Return the indices of each name, in order of first appearance."""
     groups: dict[str, list[int]] = {}
     for place, name in enumerate(names):
         groups.setdefault(name, []).append(place)

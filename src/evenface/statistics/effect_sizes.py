@@ -63,7 +63,7 @@ class EffectSize:
 
     @property
     def sentence(self) -> str:
-        """Say how large it is, in what, and over how many."""
+        """Render size, measure and number of values."""
         if math.isnan(self.value):
             return f"{self.kind} is not defined, as nothing spreads."
         word = f"{self.word}; " if self.word else ""
@@ -75,7 +75,7 @@ class EffectSize:
 
 
 def plural_values(unit: str) -> str:
-    """Name units without their number."""
+    """Return the plural of a unit."""
     return counted(0, unit).removeprefix("0 ")
 
 

@@ -66,7 +66,7 @@ class TOST:
 
     @property
     def verdict(self) -> str:
-        """Say whether it is equivalent by either reading."""
+        """Render whether it is equivalent, by both intervals."""
         levels = f"{1 - 2 * self.alpha:.0%}", f"{1 - self.alpha:.0%}"
         bounds = [f"[{signed_interval(e).partition(' [')[2]}" for e in (self.interval, self.wide)]
         margin = f"±{self.high:g}" if self.low == -self.high else f"[{self.low:g}, {self.high:g}]"
@@ -89,7 +89,7 @@ class Equivalence(TOST, LevelComparison):
 
     @property
     def answer(self) -> str:
-        """Say the difference, whether it is equivalent, and over what."""
+        """Render the difference, the verdict and the units."""
         head = f"{self.named} {signed_interval(Estimate(self.interval.value))} over {self.over}"
         enough = self.replication >= FEWEST
         return f"{head}: {self.verdict if enough else verdict(self.p, self.replication, self.unit, '')}."

@@ -115,7 +115,7 @@ def _confounded(given: DesignTable, factor: str) -> str:
 
 
 def absent(given: DesignTable, factors: Sequence[str]) -> str:
-    """State how many combinations of factors have no value, and name one."""
+    """Render how many combinations of factors lack a value, with an example."""
     places = [list(given.factors).index(name) for name in factors]
     seen = {tuple(row) for row in given.codes[:, places].tolist()}
     sizes = [given.shape[place] for place in places]

@@ -45,7 +45,7 @@ class McNemarResult:
 
     @property
     def sentence(self) -> str:
-        """Say who is right where the other is not, and how surprising that would be of equals."""
+        """Render the discordant counts and the p-values."""
         mine, other = self.test.only_candidate, self.test.only_baseline
         held = f"that {self.candidate if mine > other else self.baseline} is right more often"
         judged = verdict(self.test.mid_p, self.count, self.unit, held)

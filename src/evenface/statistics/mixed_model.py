@@ -76,12 +76,12 @@ class FixedEffect:
 
     @property
     def test(self) -> str:
-        """Write ``F(2, 13) = 3.98, p = 0.045``."""
+        """Format as ``F(2, 13) = 3.98, p = 0.045``."""
         return f"F({self.df:g}, {self.df_error:g}) = {self.f:.2f}, {with_p(self.p)}"
 
     @property
     def sentence(self) -> str:
-        """Say F and p."""
+        """Render F and p."""
         if math.isnan(self.f):
             return f"{self.name}: not defined, as nothing spreads within units."
         said = verdict(self.p, self.units, self.unit, "of an effect", "of an effect")
@@ -142,7 +142,7 @@ class MixedModel:
 
     @property
     def sentence(self) -> str:
-        """Say which effects there is evidence of, how much units differ, and which assumptions fail."""
+        """Render the significant effects, the share of variance between units and the failed assumptions."""
         held = [term for term in self.terms if term.certain]
         found = "of " + listed([f"{term.name} ({term.test})" for term in held])
         said = verdict(min((term.p for term in held), default=math.nan), self.units, self.unit, found, "of any effect")

@@ -57,7 +57,7 @@ class Power:
 
     @property
     def sentence(self) -> str:
-        """Say what was found."""
+        """Render the result."""
         name = "corrected resampled" if self.overlap else "paired" if self.paired else "two-sample"
         test = f"{name} t test at {self.alpha:g}"
         units = counted(self.count, self.unit) + ("" if self.paired else " in each group")

@@ -104,7 +104,7 @@ class Ranks:
 
     @property
     def sentence(self) -> str:
-        """Say whether methods differ, which pairs do, and over what."""
+        """Render whether methods differ, which pairs do, and over what."""
         ranked = ", ".join(f"{m} {rank:.2f}" for m, rank in zip(self.methods, self.average, strict=True))
         over = f"{self.metric}, {len(self.methods)} methods on {counted(self.units, self.unit)}"
         if math.isnan(self.p):
@@ -118,7 +118,7 @@ class Ranks:
         return " ".join([said, f"Average ranks ({way} is better): {ranked}.", *failed(self.checks)])
 
     def frame(self) -> pd.DataFrame:
-        """Give a row for each pair, every digit."""
+        """Return a row per pair, unrounded."""
         rank = dict(zip(self.methods, self.average, strict=True))
         return pd.DataFrame(
             [

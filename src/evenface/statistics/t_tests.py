@@ -21,7 +21,7 @@ def estimate(
     within: tuple[float, float] = (-math.inf, math.inf),
     overlap: float = 0.0,
 ) -> tuple[Estimate, float, int]:
-    """Give mean with t-interval, standard deviation, and number of values; what is not defined is left out.
+    """Compute mean with t-interval, standard deviation and number of values; NaN is left out.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def standard_error(sd: float, n: int, overlap: float = 0.0) -> float:
 
 
 def student(mean: float, error: float, df: float, level: float = LEVEL) -> Estimate:
-    """Give the t-interval of a mean, from its standard error and degrees of freedom."""
+    """Compute the t-interval of a mean from its standard error and degrees of freedom."""
     from scipy.stats import t
 
     half = float(t.ppf((1 + level) / 2, df)) * error
