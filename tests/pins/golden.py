@@ -84,7 +84,7 @@ def clip_recipe(root: Path, temporal: dict[str, Any], **sections: Any) -> dict[s
         "protocol": HOLDOUT,
         "network": {"name": "test_resnet", "temporal": temporal},
         "training": TRAINING,
-        "augment": {"frames": "random", "rotate": 5},
+        "augment": {"temporal_jitter": True, "rotate": 5},
         **sections,
     }
 
@@ -143,6 +143,9 @@ def as_known(recipe: Mapping[str, Any]) -> dict[str, Any]:
         for new, old in keys.items():
             if new not in known and new in adapted.get(section, {}):
                 adapted[section][old] = adapted[section].pop(new)
+    augment = adapted.get("augment", {})
+    if "temporal_jitter" in augment and "frames" in ef.Recipe.model_fields["augment"].annotation.model_fields:
+        augment["frames"] = "random" if augment.pop("temporal_jitter") else "middle"
     clips = adapted["data"].get("clips")
     if clips and "keep" in ef.Recipe.model_fields["data"].annotation.model_fields["clips"].annotation.model_fields:
         adapted["data"]["clips"] = {"frames": clips["frames"], "keep": clips["stored_frames"]}
