@@ -174,7 +174,7 @@ def training(design: Design, batch: int, steps: int) -> Callable[[], None]:
         for seed in range(design.networks)
     ]
     together = StackedTrainer(members, sequences, threads=1, quiet=True)
-    return lambda: together.run(together.tracks[0].epoch + 1)
+    return lambda: together.run(together.states[0].epoch + 1)
 
 
 def memory(design: Design, batch: int, work: str) -> dict[str, float]:

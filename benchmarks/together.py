@@ -83,7 +83,7 @@ def our_epoch(kind: str, sequences: np.ndarray, targets: np.ndarray, count: int)
     together = StackedTrainer(members, sequences, threads=cores())
 
     def epoch() -> None:
-        together.run(together.tracks[0].epoch + 1)
+        together.run(together.states[0].epoch + 1)
 
     return epoch
 

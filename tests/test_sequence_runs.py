@@ -151,7 +151,7 @@ def test_a_killed_run_resumes_bit_for_bit(whole, root, tmp_path, calls):
 
 
 def test_a_run_that_was_stopped_goes_on_and_an_ended_one_is_left_alone(whole, root, tmp_path, monkeypatch):
-    settings, say = recipe(root, **DETECTORS), StackedTrainer._say
+    settings, say = recipe(root, **DETECTORS), StackedTrainer._report_epoch
 
     def press(self, epoch, *rest):
         say(self, epoch, *rest)
@@ -159,7 +159,7 @@ def test_a_run_that_was_stopped_goes_on_and_an_ended_one_is_left_alone(whole, ro
             os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(StackedTrainer, "_say", press)
+        patch.setattr(StackedTrainer, "_report_epoch", press)
         with pytest.raises(KeyboardInterrupt):
             trained(settings, tmp_path / "run")
     run = trained(settings, tmp_path / "run")

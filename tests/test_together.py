@@ -79,7 +79,7 @@ def trained_plainly(one, epochs):
             some = slice(step * one.batch, (step + 1) * one.batch)
             rows = one.train[places[some]]
             batch = np.where(mirrored[some, None, None, None], MIRRORED[rows], SEQUENCES[rows])
-            kept = torch.from_numpy(one.kept(epoch, step // DRAWN_STEPS)[step % DRAWN_STEPS])
+            kept = torch.from_numpy(one.dropout_mask(epoch, step // DRAWN_STEPS)[step % DRAWN_STEPS])
             network.dropout.forward = lambda last, kept=kept: last * kept
             logits = network(torch.from_numpy(batch)).logits
             pair = torch.cat([torch.zeros_like(logits), logits], dim=1) if one.one_output else logits
@@ -280,7 +280,7 @@ def test_added_mirrors_are_met_once_each_and_flips_as_often_as_asked():
 
 
 def test_dropout_keeps_its_share_and_the_mean():
-    kept = member(0, network={"dropout": 0.2, "hidden": 64}).kept(1, 0)
+    kept = member(0, network={"dropout": 0.2, "hidden": 64}).dropout_mask(1, 0)
     assert set(np.unique(kept)) == {np.float32(0), np.float32(1.25)}
     assert kept.mean() == pytest.approx(1, abs=0.02)
 

@@ -73,7 +73,7 @@ class GRUSteps:
         self.sums = new(members, 4 * width)
 
     def forward(self) -> Tensor:
-        """Give the last state, (M, B, Q), of what stands in the input."""
+        """Return the last state, (M, B, Q), of what stands in the input."""
         weights, minus_one = self.weights, self.minus_one
         two = 2 * self.last.shape[2]
         self.bias.copy_(weights["bias_ih"])
@@ -163,7 +163,7 @@ class LSTMSteps:
         self.rows_hh = (self.back[:, batch:].mT, states.flatten(1, 2)[:, batch:rows])
 
     def forward(self) -> Tensor:
-        """Give the last state, (M, B, Q), of what stands in the input."""
+        """Return the last state, (M, B, Q), of what stands in the input."""
         weights, minus_one = self.weights, self.minus_one
         torch.add(weights["bias_ih"], weights["bias_hh"], out=self.bias)
         torch.baddbmm(self.bias[:, None].expand_as(self.gates), self.inputs, weights["weight_ih"].mT, out=self.gates)

@@ -44,7 +44,7 @@ class StackedLosses:
         self.signs = torch.tensor([[-1.0, 1.0]], device=device)
 
     def __call__(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Give the mean loss of each network's batch, and its gradient.
+        """Return the mean loss of each network's batch, and its gradient.
 
         Parameters
         ----------
@@ -87,7 +87,7 @@ class StackedLosses:
         return means, gradient.scatter_add_(-1, targets[..., None], slope[..., None])
 
     def _weighted(self, true: Tensor, rest: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Give the mean losses and their slopes from log p and 1 - p of the true classes, (M', B)."""
+        """Return the mean losses and their slopes from log p and 1 - p of the true classes, (M', B)."""
         count = len(true)
         alpha = self.alpha[:count].gather(1, targets)
         if not self.focused:
@@ -100,7 +100,7 @@ class StackedLosses:
 
 
 def _alone(loss: nn.Module, logits: Tensor, targets: Tensor, *, one_output: bool) -> tuple[Tensor, Tensor]:
-    """Give a batch's mean loss, and the gradient of the sum."""
+    """Return a batch's mean loss, and the gradient of the sum."""
     with torch.enable_grad():
         leaf = logits.detach().requires_grad_()
         values = loss(torch.cat([torch.zeros_like(leaf), leaf], dim=1) if one_output else leaf, targets)

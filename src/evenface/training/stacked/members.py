@@ -120,7 +120,7 @@ class MemberSpec:
         return self.added or self.flip > 0 or self.training.tta_flip
 
     def order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Give the places (into ``train``) of an epoch's samples, and which of them are mirrored, (steps * batch,)."""
+        """Return the places (into ``train``) of an epoch's samples, and which are mirrored, (steps * batch,)."""
         rule = self.training.sampling
         if rule == "none":
             drawn = permutation(self.seed, epoch, self.samples)
@@ -135,8 +135,8 @@ class MemberSpec:
             return drawn, np.zeros(len(drawn), dtype=bool)
         return drawn, uniforms(self.seed, "flip", epoch, self.samples)[: len(drawn), 0] < self.flip
 
-    def kept(self, epoch: int, part: int) -> np.ndarray:
-        """Give what the last state is multiplied by: 0, or 1 / (1 - dropout).
+    def dropout_mask(self, epoch: int, part: int) -> np.ndarray:
+        """Return what the last state is multiplied by: 0, or 1 / (1 - dropout).
 
         Returns
         -------
@@ -152,34 +152,15 @@ class MemberSpec:
         return scaled.reshape(steps, self.batch, width)
 
     def weights_seed(self) -> int:
-        """Give the seed of the first weights."""
+        """Return the seed of the first weights."""
         return key(self.seed, "weights")
 
 
 @dataclass
 class MemberState:
-    """How far a member has come; everything that a checkpoint keeps of it.
+    """How far a member has come: all that a checkpoint saves of it.
 
-    Parameters
-    ----------
-    member : MemberSpec
-        Whose.
-    shape : NetworkShape
-        Of its network.
-    weights : dict of str to Tensor
-        Its network's arrays.
-    moments : list of dict
-        The optimiser's, named like the weights; none before the first step.
-    best : dict of str to Tensor
-        The weights of the best epoch so far; empty where the last ones count.
-    epoch, step : int
-        Epoch under way, and steps of it that are done.
-    loss_sum : float
-        Of these steps.
-    history : list of dict
-        A row per epoch that has ended.
-    ended : int or None
-        Epoch after which somebody ended it.
+    ``best`` are the weights of the best epoch, empty where the last ones count; ``ended`` is where it was ended early.
     """
 
     member: MemberSpec
@@ -194,35 +175,35 @@ class MemberState:
     ended: int | None = None
 
     @property
-    def judged(self) -> bool:
+    def validated(self) -> bool:
         """Whether there are validation samples."""
         return len(self.member.validation) > 0
 
     def standing(self, epoch: int | None = None) -> Standing:
         """Judge the epochs so far, or those before ``epoch``."""
         history, training = self.history[:epoch], self.member.training
-        if not self.judged or not history:
+        if not self.validated or not history:
             return Standing(len(history) - 1, stop=False)
         monitored = [row[f"validation_{training.monitor}"] for row in history]
         return standing(monitored, larger_is_better=training.monitor != "loss", patience=training.patience)
 
     def trains(self, epoch: int) -> bool:
-        """Tell whether it takes part in an epoch; known as soon as the epochs before have ended."""
+        """Whether it takes part in an epoch; known as soon as the epochs before have ended."""
         if epoch >= self.member.training.epochs or (self.ended is not None and epoch >= self.ended):
             return False
         return not self.standing(epoch).stop
 
     def rate(self, step: int) -> float:
-        """Give the learning rate of a step of the epoch under way."""
+        """Return the learning rate of a step of the epoch under way."""
         member = self.member
-        losses = [row["validation_loss" if self.judged else "train_loss"] for row in self.history]
+        losses = [row["validation_loss" if self.validated else "train_loss"] for row in self.history]
         done = self.epoch * member.steps + step
         factor = rate_factor(member.schedule, done, member.steps, member.training.epochs, losses)
         return member.optimizer.lr * factor
 
 
 def alike_in(members: Sequence[MemberSpec], places: Iterable[int]) -> list[list[int]]:
-    """Part the members at some places into groups that can be stacked."""
+    """Group the members at some places by what must be equal to be stacked."""
     groups: dict[tuple[object, ...], list[int]] = {}
     for place in places:
         one = members[place]

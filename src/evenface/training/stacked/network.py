@@ -50,11 +50,11 @@ class NetworkShape:
 
     @classmethod
     def of(cls, settings: Recurrent, inputs: int, steps: int, outputs: int) -> "NetworkShape":
-        """Give the shape of the network of these settings."""
+        """Return the shape of the network of these settings."""
         return cls(settings.kind, settings.norm, inputs, steps, outputs, settings.dense, settings.hidden, settings.top)
 
     def around(self, others: Sequence["NetworkShape"]) -> "NetworkShape":
-        """Give the narrowest shape that this one and others fit into, which must differ in F, Q and R alone."""
+        """Return the narrowest shape that this one and others fit into, which must differ in F, Q and R alone."""
         all_of = (self, *others)
         wide = {name: max(getattr(shape, name) for shape in all_of) for name in ("dense", "hidden", "top")}
         found = replace(self, **wide)
@@ -63,7 +63,7 @@ class NetworkShape:
         return found
 
     def arrays(self) -> dict[str, tuple[int, ...]]:
-        """Give each parameter's and statistic's shape, those of two dimensions first; gates have an axis of their own.
+        """Return the shape of each parameter and statistic, matrices first; gates have an axis of their own.
 
         Returns
         -------
@@ -89,7 +89,7 @@ class NetworkShape:
 
     @property
     def products(self) -> tuple[tuple[int, int], ...]:
-        """Give (how often, multiplications) of each matrix product of a training step, per sample.
+        """Return (how often, multiplications) of each matrix product of a training step, per sample.
 
         How often: forward, for the weights' gradient and for the input's gradient. The first dense layer's input
         needs none; nothing flows from the zero state before the first step.
@@ -146,7 +146,7 @@ class StackedArrays:
 
     @staticmethod
     def is_matrix(name: str) -> bool:
-        """Tell whether a lone network's parameter of that name has two dimensions."""
+        """Whether a lone network's parameter of that name has two dimensions."""
         return "weight" in name and not name.startswith("norm")
 
     def put(self, member: int, shape: NetworkShape, state: Mapping[str, Tensor]) -> None:
@@ -156,7 +156,7 @@ class StackedArrays:
             place.copy_(lone.view(place.shape)[order] if order else lone.view(place.shape))
 
     def take(self, member: int, shape: NetworkShape) -> dict[str, Tensor]:
-        """Give copies of a member's arrays, named and shaped as those of its :class:`SequenceNetwork`."""
+        """Return copies of a member's arrays, named and shaped as those of its :class:`SequenceNetwork`."""
         found = {}
         for name, place, order in self._places(member, shape):
             lone = place[[order.index(gate) for gate in range(len(order))]] if order else place.clone()
@@ -164,7 +164,7 @@ class StackedArrays:
         return found
 
     def _places(self, member: int, shape: NetworkShape) -> list[tuple[str, Tensor, list[int]]]:
-        """Give name, place and order of gates of each array of a member; no order where there are no gates."""
+        """Return name, place and order of gates of each array of a member; no order where there are no gates."""
         found = []
         arrays = shape.arrays()
         for name, block in (self.blocks | self.statistics).items():
@@ -237,7 +237,7 @@ class StackedNetwork:
         torch.index_select(sequences, 0, rows.flatten(), out=self.sequences)
 
     def forward(self, mask: Tensor | None) -> Tensor:
-        """Give logits, (M, B, C), of what was gathered.
+        """Return logits, (M, B, C), of what was gathered.
 
         Parameters
         ----------
@@ -350,7 +350,7 @@ def stacked(networks: Sequence[SequenceNetwork], device: torch.device | str = "c
 
 
 def shape_of(network: SequenceNetwork) -> NetworkShape:
-    """Give the shape of a network."""
+    """Return the shape of a network."""
     return NetworkShape.of(network.settings, network.inputs, network.steps, network.outputs)
 
 
@@ -370,7 +370,7 @@ def _counter(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def probabilities(logits: Tensor) -> Tensor:
-    """Give probabilities of logits (..., C), float64: sigmoids where C is 1."""
+    """Return probabilities of logits (..., C), float64: sigmoids where C is 1."""
     return logits.double().sigmoid() if logits.shape[-1] == 1 else logits.double().softmax(dim=-1)
 
 

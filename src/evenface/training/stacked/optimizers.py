@@ -112,7 +112,7 @@ class StackedOptimizer:
         )
 
     def _parts(self, first: int, last: int) -> list[tuple[float, list[list[Tensor]]]]:
-        """Give weight decay and tensors of each stack for some members, in as few pieces as there can be."""
+        """Return weight decay and tensors of each stack for some members, in as few pieces as there can be."""
         if (first, last) not in self._views:
             decay, matrices = self.settings.weight_decay, self.stacks[0].matrices
             spared = self.settings.weight_decay_on == "weights" and decay > 0

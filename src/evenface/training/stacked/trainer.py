@@ -20,26 +20,26 @@ from evenface.training.stacked.network import NetworkShape, network_of, predict_
 from evenface.training.trainer import Interrupt, deferred_interrupt
 
 CHECKPOINT = "together.safetensors"
-LARGEST_CHUNK = 12
-_UNSEEN = Bar(lambda _done: None, lambda _text: None)
-_KEPT = ("weights", "moments", "best", "epoch", "step", "loss_sum", "history", "ended")
+LARGEST_GROUP = 12
+_NO_BAR = Bar(lambda _done: None, lambda _text: None)
+_SAVED = ("weights", "moments", "best", "epoch", "step", "loss_sum", "history", "ended")
 
 Which = Literal["selected", "last"]
 
 
 class StackedTrainer:
-    """Trains members, of any settings, on the same sequences.
+    """Train many sequence networks, of any settings, on the same sequences.
 
     Parameters
     ----------
     members : sequence of MemberSpec
         M of them.
     sequences : ndarray of shape (N, T, P, D)
-        float32, possibly memory-mapped; what members need of it is held in memory.
+        float32, possibly memory-mapped; what members need is held in memory.
     mirrored : ndarray of the same shape, optional
-        Mirrors of all, see :func:`evenface.faces.symmetry.mirrored`; where a member asks for them.
+        Mirrors of all, see :func:`evenface.faces.symmetry.mirrored`; where a member needs them.
     folder : Path, optional
-        Where the checkpoint is written; none is if not given.
+        Where the checkpoint is written; no checkpoint if not given.
     minutes : float
         Longest time that a kill can cost.
     device : str or torch.device
@@ -47,13 +47,13 @@ class StackedTrainer:
     threads : int, optional
         Stacks that are trained at the same time on the CPU, each on one core; as many as torch uses if not given.
     log : callable, optional
-        Takes a line for each epoch.
+        Called with a line for each epoch.
     keep : callable, optional
         Called whenever a checkpoint is due, to keep :meth:`state` elsewhere.
     quiet : bool
         Show neither a bar nor a line for each epoch.
     diverged : {"raise", "end"}
-        What a loss that is not finite does: end all, or end the member, whose figures of that epoch are then NaN.
+        On a loss that is not finite: raise, or end that member, whose metrics of that epoch are then NaN.
 
     Raises
     ------
@@ -93,9 +93,9 @@ class StackedTrainer:
             member.check()
         if mirrored is None and any(member.needs_mirror for member in members):
             raise InputError("members ask for mirrored sequences, and none were given")
-        self.tracks = [self._start(member) for member in members]
-        self._chunks: dict[tuple[int, ...], StackedGroup] = {}
-        self._pool: SequenceBank | None = None
+        self.states = [self._start(member) for member in members]
+        self._groups: dict[tuple[int, ...], StackedGroup] = {}
+        self._bank: SequenceBank | None = None
         self._restored = folder is None
 
     def fit(self) -> None:
@@ -113,7 +113,7 @@ class StackedTrainer:
     def run(self, until: int) -> None:
         """Train all that have not finished up to an epoch, as :meth:`fit` does to the end."""
         self._restore()
-        steps = [(track.member.steps, track.epoch, track.step) for track in self.tracks]
+        steps = [(state.member.steps, state.epoch, state.step) for state in self.states]
         limits = [min(until, member.training.epochs) for member in self.members]
         total = sum(own * limit for (own, _, _), limit in zip(steps, limits, strict=True))
         done = sum(own * epoch + step for own, epoch, step in steps)
@@ -121,7 +121,7 @@ class StackedTrainer:
         with ExitStack() as stack:
             interrupt = stack.enter_context(deferred_interrupt())
             title = f"training {len(self.members)} networks"
-            shown = nullcontext(_UNSEEN) if self.quiet else progress(title, total, done)
+            shown = nullcontext(_NO_BAR) if self.quiet else progress(title, total, done)
             bar = stack.enter_context(shown)
             workers = stack.enter_context(TrainingThreads(self.threads))
             while (epoch := self._epoch()) is not None and epoch < until:
@@ -130,41 +130,41 @@ class StackedTrainer:
 
     def end(self, member: int) -> None:
         """End a member after the epochs that it has: it takes no part in later ones."""
-        self.tracks[member].ended = self.tracks[member].epoch
+        self.states[member].ended = self.states[member].epoch
 
     @property
     def share(self) -> float:
         """Share of the training that is done, 0 to 1; a member that has finished early is done."""
-        ended = [not track.trains(track.epoch) for track in self.tracks]
-        shares = [track.epoch / track.member.training.epochs for track in self.tracks]
+        ended = [not state.trains(state.epoch) for state in self.states]
+        shares = [state.epoch / state.member.training.epochs for state in self.states]
         return float(np.mean(np.where(ended, 1.0, shares))) if shares else 1.0
 
     @property
     def histories(self) -> list[list[dict[str, float]]]:
-        """Figures of each member and epoch.
+        """Metrics of each member and epoch.
 
         A row holds ``epoch``, ``lr`` and ``train_loss`` and, where there are validation samples, ``validation_`` and
         each of ``loss``, ``accuracy``, ``balanced_accuracy`` and ``macro_f1``.
         """
-        return [track.history for track in self.tracks]
+        return [state.history for state in self.states]
 
     def standing(self, member: int) -> Standing:
-        """Give a member's best epoch, and whether its patience has run out."""
-        return self.tracks[member].standing()
+        """Return a member's best epoch, and whether its patience has run out."""
+        return self.states[member].standing()
 
     def network(self, member: int, which: Which = "selected") -> SequenceNetwork:
-        """Give a member's network: of its best epoch where ``training.checkpoint`` says so, or of the last.
+        """Return a member's network: of its best epoch where ``training.checkpoint`` says so, or of the last.
 
         Returns
         -------
         SequenceNetwork
             In evaluation mode, of the member's own widths.
         """
-        self._settle()
-        track = self.tracks[member]
-        state = track.best if which == "selected" and track.best else track.weights
-        shape = track.shape
-        return network_of(track.member.network, shape.inputs, shape.steps, shape.outputs, state)
+        self._write_back()
+        own = self.states[member]
+        weights = own.best if which == "selected" and own.best else own.weights
+        shape = own.shape
+        return network_of(own.member.network, shape.inputs, shape.steps, shape.outputs, weights)
 
     def predict(self, rows: np.ndarray, which: Which = "selected") -> list[np.ndarray] | np.ndarray:
         """Predict sequences with every member.
@@ -182,10 +182,10 @@ class StackedTrainer:
             float64; a list where members differ in C. Sigmoids where there is one logit (C = 1), else probabilities.
             Averaged with the mirror's where the member's ``training.tta_flip`` says so.
         """
-        found: dict[int, np.ndarray] = {}
+        predictions: dict[int, np.ndarray] = {}
         alike = alike_in(self.members, range(len(self.members)))
         for some in (
-            places[first : first + LARGEST_CHUNK] for places in alike for first in range(0, len(places), LARGEST_CHUNK)
+            places[first : first + LARGEST_GROUP] for places in alike for first in range(0, len(places), LARGEST_GROUP)
         ):
             networks = [self.network(place, which) for place in some]
             predicted = predict_networks(networks, self.sequences, rows)
@@ -193,15 +193,15 @@ class StackedTrainer:
                 other = predict_networks(networks, self.mirrored, rows)
                 mirror = np.array([self.members[place].training.tta_flip for place in some])[:, None, None]
                 predicted = np.where(mirror, (predicted + other) / 2, predicted)
-            found |= dict(zip(some, predicted, strict=True))
-        values = [found[place] for place in range(len(self.tracks))]
+            predictions |= dict(zip(some, predicted, strict=True))
+        values = [predictions[place] for place in range(len(self.states))]
         return np.stack(values) if len({value.shape for value in values}) == 1 else values
 
     def state(self, indices: Iterable[int] | None = None) -> list[dict[str, Any]]:
-        """Give all that has to be kept of some members, or of all, to go on exactly; see :func:`save_state`."""
-        self._settle()
-        chosen = range(len(self.tracks)) if indices is None else indices
-        return [{name: getattr(self.tracks[place], name) for name in _KEPT} for place in chosen]
+        """Return what a checkpoint needs of some members, or of all, to resume exactly; see :func:`save_state`."""
+        self._write_back()
+        chosen = range(len(self.states)) if indices is None else indices
+        return [{name: getattr(self.states[place], name) for name in _SAVED} for place in chosen]
 
     def restore(self, state: Sequence[Mapping[str, Any]], indices: Iterable[int] | None = None) -> None:
         """Go back to what :meth:`state` gave of the same members.
@@ -211,18 +211,18 @@ class StackedTrainer:
         InputError
             If it is of members of other shapes.
         """
-        places = list(range(len(self.tracks)) if indices is None else indices)
+        places = list(range(len(self.states)) if indices is None else indices)
         if len(places) != len(state) or any(
-            {name: value.shape for name, value in self.tracks[place].weights.items()}
-            != {name: value.shape for name, value in kept["weights"].items()}
-            for place, kept in zip(places, state, strict=False)
+            {name: value.shape for name, value in self.states[place].weights.items()}
+            != {name: value.shape for name, value in saved["weights"].items()}
+            for place, saved in zip(places, state, strict=False)
         ):
             raise InputError("the checkpoint is of other networks", "Start anew in another folder.")
-        self._settle()
-        self._chunks = {}
-        for place, kept in zip(places, state, strict=True):
-            for name in _KEPT:
-                setattr(self.tracks[place], name, kept[name])
+        self._write_back()
+        self._groups = {}
+        for place, saved in zip(places, state, strict=True):
+            for name in _SAVED:
+                setattr(self.states[place], name, saved[name])
 
     def _start(self, member: MemberSpec) -> MemberState:
         _, steps, *rest = self.sequences.shape
@@ -232,80 +232,78 @@ class StackedTrainer:
         return MemberState(member, NetworkShape.of(member.network, inputs, steps, member.outputs), weights)
 
     def _epoch(self) -> int | None:
-        """Give the earliest epoch that a member has yet to take part in."""
-        return min((track.epoch for track in self.tracks if track.trains(track.epoch)), default=None)
+        """Return the earliest epoch that a member has yet to take part in."""
+        return min((state.epoch for state in self.states if state.trains(state.epoch)), default=None)
 
     def _run_epoch(self, epoch: int, workers: TrainingThreads, interrupt: Interrupt, bar: Bar) -> None:
-        chunks = self._stacked(epoch)
+        groups = self._stacked(epoch)
         failed = False
 
         def paused() -> bool:
             return failed or interrupt.pressed or time.monotonic() > self._due
 
-        def run(chunk: StackedGroup) -> None:
+        def run(group: StackedGroup) -> None:
             nonlocal failed
             try:
-                chunk.run(epoch, paused, bar, self.diverged)
+                group.run(epoch, paused, bar, self.diverged)
             except BaseException:
                 failed = True
                 raise
 
-        workers.run(run, chunks)
+        workers.run(run, groups)
         if interrupt.pressed or time.monotonic() > self._due:
             self._save()
         if interrupt.pressed:
             raise KeyboardInterrupt
-        if all(track.epoch > epoch for chunk in chunks for track in chunk.tracks):
-            self._say(epoch, chunks, bar)
+        if all(state.epoch > epoch for group in groups for state in group.states):
+            self._report_epoch(epoch, groups, bar)
 
-    def _say(self, epoch: int, chunks: Iterable[StackedGroup], bar: Bar) -> None:
-        rows = [track.history[-1] for chunk in chunks for track in chunk.tracks]
+    def _report_epoch(self, epoch: int, groups: Iterable[StackedGroup], bar: Bar) -> None:
+        rows = [state.history[-1] for group in groups for state in group.states]
         count = f"{len(rows)} network{'s' if len(rows) > 1 else ''}"
         text = f"epoch {epoch + 1}  {count}  loss {np.mean([row['train_loss'] for row in rows]):.4f}"
         judged = [row["validation_loss"] for row in rows if "validation_loss" in row]
         if judged:
             text += f"  validation: loss {np.mean(judged):.4f}"
-        for track in (track for chunk in chunks for track in chunk.tracks if not track.trains(epoch + 1)):
-            bar((track.member.training.epochs - track.epoch) * track.member.steps)
+        for state in (state for group in groups for state in group.states if not state.trains(epoch + 1)):
+            bar((state.member.training.epochs - state.epoch) * state.member.steps)
         bar.say(text)
         self.log(text)
 
     def _stacked(self, epoch: int) -> list[StackedGroup]:
-        """Stack those who take part in an epoch; who has not changed neighbours stays as it is."""
-        taking = [place for place, track in enumerate(self.tracks) if track.trains(epoch)]
-        wanted = [group for some in alike_in(self.members, taking) for group in self._cut(some)]
-        old, self._chunks = self._chunks, {}
-        for group, chunk in old.items():
-            if group not in wanted:
-                chunk.settle()
-        for group in wanted:
-            self._chunks[group] = old.get(group) or StackedGroup(
-                [self.tracks[place] for place in group], self._gathered()
-            )
-        return list(self._chunks.values())
+        """Return the stacks of those who take part in an epoch; who has not changed neighbours stays as it is."""
+        training = [place for place, state in enumerate(self.states) if state.trains(epoch)]
+        wanted = [places for alike in alike_in(self.members, training) for places in self._cut(alike)]
+        old, self._groups = self._groups, {}
+        for places, group in old.items():
+            if places not in wanted:
+                group.write_back()
+        for places in wanted:
+            self._groups[places] = old.get(places) or StackedGroup([self.states[i] for i in places], self._sequences())
+        return list(self._groups.values())
 
     def _cut(self, places: list[int]) -> list[tuple[int, ...]]:
-        """Cut members into chunks for all threads alike, similar widths together, those of most steps first."""
+        """Cut members into groups for all threads alike, similar widths together, those of most steps first."""
 
         def widths(place: int) -> tuple[int, int, int]:
-            shape = self.tracks[place].shape
+            shape = self.states[place].shape
             return (shape.dense, shape.hidden, shape.top)
 
-        count = -(-len(places) // LARGEST_CHUNK) if self.device.type == "cpu" else 1
+        count = -(-len(places) // LARGEST_GROUP) if self.device.type == "cpu" else 1
         count = min(len(places), -(-count // self.threads) * self.threads)
         parts = np.array_split(sorted(places, key=lambda place: (widths(place), place)), count)
         return [tuple(sorted(part.tolist(), key=lambda place: (-self.members[place].steps, place))) for part in parts]
 
-    def _gathered(self) -> SequenceBank:
-        if self._pool is None:
-            rows = np.unique(np.concatenate([rows for one in self.members for rows in (one.train, one.validation)]))
+    def _sequences(self) -> SequenceBank:
+        if self._bank is None:
+            rows = [rows for member in self.members for rows in (member.train, member.validation)]
             mirrored = self.mirrored if any(member.needs_mirror for member in self.members) else None
-            self._pool = SequenceBank(self.sequences, mirrored, rows, self.device)
-        return self._pool
+            self._bank = SequenceBank(self.sequences, mirrored, np.unique(np.concatenate(rows)), self.device)
+        return self._bank
 
-    def _settle(self) -> None:
-        for chunk in self._chunks.values():
-            chunk.settle()
+    def _write_back(self) -> None:
+        for group in self._groups.values():
+            group.write_back()
 
     def _save(self) -> None:
         self._due = time.monotonic() + self.seconds
