@@ -1,5 +1,6 @@
 """What all tests share: where real data lies, quiet threads, reproducible hypothesis runs."""
 
+import io
 import os
 import signal
 from pathlib import Path
@@ -22,6 +23,27 @@ def one_thread_per_worker():
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def empty_figures():
+    """Leave the figures of pages empty: drawing them takes two thirds of the time of a tiny run.
+
+    What they show is tested in ``test_report.py`` and ``test_statistics_figures.py``.
+    """
+    from matplotlib.figure import Figure
+
+    savefig = Figure.savefig
+
+    def write(self, target, **options):
+        if isinstance(target, io.StringIO):
+            target.write('<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1" viewBox="0 0 1 1"></svg>')
+        else:
+            savefig(self, target, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", write)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,8 @@ from evenface.cli import app
 from evenface.errors import InputError
 from evenface.recipes import load_recipe
 
+pytestmark = pytest.mark.usefixtures("empty_figures")
+
 QUICK = {
     "network.name": "test_resnet",
     "network.dropout": 0,

@@ -24,6 +24,8 @@ from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.subgroups import subgroups
 from evenface.runs import METRICS, REPORT, Run
 
+pytestmark = pytest.mark.usefixtures("empty_figures")
+
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_every_source_states_its_terms(name):

@@ -18,6 +18,8 @@ from evenface.cli import app
 from evenface.evaluation.predictions import Predictions
 from evenface.recipes import parse_overrides
 
+pytestmark = pytest.mark.usefixtures("empty_figures")
+
 
 def call(*words):
     result = CliRunner().invoke(app, [str(word) for word in words])

@@ -20,6 +20,8 @@ from evenface.cli import app
 from evenface.errors import InputError
 from evenface.faces.store import Store
 
+pytestmark = pytest.mark.usefixtures("empty_figures")
+
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory) -> Store:

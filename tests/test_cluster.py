@@ -22,6 +22,8 @@ from evenface.studies import executors, load_study
 from evenface.studies.executors import MAX_ATTEMPTS, ProgressFiles, RayExecutor, train_request, write_progress
 from evenface.studies.plan import MOST, grouped, make_plan
 
+pytestmark = pytest.mark.usefixtures("empty_figures")
+
 SEQUENCES = {
     "name": "s",
     "data": {"source": "sequences", "root": "/nowhere"},

@@ -27,6 +27,8 @@ from evenface.runs import Run
 from evenface.search.trials import Trial, TrialStorage
 from evenface.training.checkpoint import load_state, save_state
 
+pytestmark = pytest.mark.usefixtures("empty_figures")
+
 KEPT = Path(__file__).parents[1] / "benchmarks/results"
 
 

@@ -27,6 +27,8 @@ from evenface.serving.opening import open_model
 from evenface.serving.samples import prepared
 from evenface.serving.settings import Settings
 
+pytestmark = pytest.mark.usefixtures("empty_figures")
+
 
 def test_what_goes_goes_in_order_and_no_more_than_its_share():
     sample = pictures(1, size=16)[0]

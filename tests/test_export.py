@@ -25,6 +25,8 @@ from evenface.runs import Run
 from evenface.serving.onnx_model import DIGITS, SEAL, OnnxModel, sealed
 from evenface.serving.opening import open_model
 
+pytestmark = pytest.mark.usefixtures("empty_figures")
+
 BLOCKED = ("torch", "torchvision", "timm", "lightning_fabric", "safetensors", "sklearn", "statsmodels", "onnx")
 
 

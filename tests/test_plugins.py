@@ -16,6 +16,8 @@ from evenface.errors import InputError
 from evenface.losses import LOSSES, build_loss
 from evenface.plugins import load_plugins
 
+pytestmark = pytest.mark.usefixtures("empty_figures")
+
 EXAMPLE = Path(__file__).parents[1] / "examples/custom_loss.py"
 
 

@@ -33,6 +33,8 @@ from evenface.serving.settings import Settings
 from evenface.serving.table import read_table
 from evenface.serving.using import predict_inputs
 
+pytestmark = pytest.mark.usefixtures("empty_figures")
+
 
 @pytest.fixture(scope="module")
 def stills(small_recipe, tmp_path_factory):

@@ -19,6 +19,8 @@ from evenface.augment import to_float
 from evenface.faces.store import Store
 from evenface.learner import trained_method
 
+pytestmark = pytest.mark.usefixtures("empty_figures")
+
 
 @pytest.fixture(scope="module")
 def whole(small_recipe, tmp_path_factory):

@@ -25,6 +25,8 @@ from evenface.files import is_vacant, lock_folder
 from evenface.recipes import load_recipe
 from evenface.runs import Run
 
+pytestmark = pytest.mark.usefixtures("empty_figures")
+
 HOLD = "import sys, time\nfrom pathlib import Path\nfrom evenface.files import lock_folder\n"
 HOLD += "with lock_folder(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(60)\n"
 

@@ -17,6 +17,8 @@ from evenface.recipes import load_recipe
 from evenface.runs import Run
 from evenface.training.stacked import StackedTrainer
 
+pytestmark = pytest.mark.usefixtures("empty_figures")
+
 OVER = {"network.recurrent.dense": [2, 5], "network.recurrent.hidden": [3, 8]}
 CLASSES = ("calm", "fear", "joy")
 

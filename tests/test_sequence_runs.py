@@ -24,6 +24,8 @@ from evenface.runs import Run
 from evenface.training.inference import score_sequences
 from evenface.training.stacked import StackedTrainer
 
+pytestmark = pytest.mark.usefixtures("empty_figures")
+
 CLASSES = ("calm", "fear", "joy")
 COUNTS = {"calm": 3, "fear": 1, "joy": 5}
 SUBJECT = "^(p[0-9]+)-"

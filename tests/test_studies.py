@@ -25,6 +25,8 @@ from evenface.evaluation.predictions import Predictions
 from evenface.studies import load_study, shipped_studies
 from evenface.studies.plan import make_plan
 
+pytestmark = pytest.mark.usefixtures("empty_figures")
+
 FACTORS = {
     "loss": {"plain": {}, "balanced": {"loss": {"name": "class-balanced"}}},
     "rule": {"none": {}, "inverse": {"training.sampling": "inverse"}},

@@ -23,6 +23,8 @@ from evenface.learner import trained_method
 from evenface.methods import METHODS
 from evenface.recipes.data import Data
 
+pytestmark = pytest.mark.usefixtures("empty_figures")
+
 
 def draw(path, brightness, seed):
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,8 @@ from evenface.integrity import SEAL, digest_file
 from evenface.losses import LOSSES
 from evenface.runs import Run
 
+pytestmark = pytest.mark.usefixtures("empty_figures")
+
 EXAMPLE = Path(__file__).parents[1] / "examples/custom_loss.py"
 EVIL = "from pathlib import Path\nPath({!r}).touch()\n"
 

@@ -20,6 +20,8 @@ from evenface.studies.plan import make_plan
 from evenface.studies.run import claim
 from evenface.studies.schema import Study
 
+pytestmark = pytest.mark.usefixtures("empty_figures")
+
 LEVELS = ("BL1", "PA1", "PA2", "PA3", "PA4")
 LEAKY = "LEAKY: divided by frame as asked: frames of {} clips and of 4 people stand on both sides"
 RECIPE_OF = {"name": "r", "data": {"source": "biovid", "root": "x"}, "training": {"epochs": 1}}

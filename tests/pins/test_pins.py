@@ -26,6 +26,8 @@ from typer.testing import CliRunner
 import evenface as ef
 from evenface.cli import app
 
+pytestmark = pytest.mark.usefixtures("empty_figures")
+
 FOLDER = Path(__file__).parent
 MODULES = [name for name in ef.__all__ if inspect.ismodule(getattr(ef, name))]
 
@@ -127,7 +129,7 @@ def contents(path: Path) -> list[str]:
     if path.suffix in (".json", ".yaml"):
         return keys(yaml.safe_load(path.read_text("utf-8")))
     if path.suffix == ".parquet":
-        return [f"{name} {kind}" for name, kind in pd.read_parquet(path).dtypes.items()]
+        return list(pd.read_parquet(path).columns)
     if path.suffix == ".csv":
         return next(csv.reader(path.read_text("utf-8").splitlines()), [])
     return []
