@@ -281,7 +281,7 @@ def test_a_card_can_be_shown_without_torch(run, tmp_path):
 def test_sources_name_no_licence_by_guess():
     """Sources of a user's own files say that evenface does not know."""
     for name in ("folder", "csv", "clips", "clip-folder", "landmarks", "sequences"):
-        assert "does not know" in inspect.getmodule(import_module(SOURCES[name])).LICENCE
+        assert "unknown to evenface" in inspect.getmodule(import_module(SOURCES[name])).LICENCE
 
 
 @pytest.mark.parametrize(
