@@ -142,7 +142,7 @@ class Run:
         return (self.folder / PREDICTIONS).is_file() and (self.folder / FACTS).is_file()
 
     def file(self, name: str) -> Path:
-        """Give the path of a file of the run, which is as it was written.
+        """Return the path of a file of the run, which is as it was written.
 
         Raises
         ------

@@ -102,7 +102,7 @@ def _join(value: Any, tensors: Mapping[str, Tensor]) -> Any:
 
 
 def lay_out_like_parameters(optimizer: Optimizer) -> None:
-    """Give restored moments the memory layout of their parameters, which files do not keep.
+    """Return restored moments the memory layout of their parameters, which files do not keep.
 
     Fused optimisers walk through both in the order of memory: another layout would pair wrong numbers.
     """

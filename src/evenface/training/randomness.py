@@ -33,7 +33,7 @@ def uniforms(seed: int, purpose: str, epoch: int, rows: int, columns: int = 1) -
 
 
 def permutation(seed: int, epoch: int, rows: int) -> np.ndarray:
-    """Give the order of one epoch, int64, shape (rows,)."""
+    """Return the order of one epoch, int64, shape (rows,)."""
     return np.random.default_rng(key(seed, "order", epoch)).permutation(rows)
 
 

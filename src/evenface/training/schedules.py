@@ -10,7 +10,7 @@ from evenface.recipes.schema import Schedule
 def rate_factor(
     settings: Schedule, step: int, steps_per_epoch: int, epochs: int, losses: Sequence[float] = ()
 ) -> float:
-    """Give the learning rate of one step as a share of the recipe's.
+    """Return the learning rate of one step as a share of the recipe's.
 
     Parameters
     ----------
