@@ -20,11 +20,11 @@ from benchmarks.common import Figure, Result, cores, parser, report, summary
 from evenface.faces.detector import find_faces
 from evenface.faces.read import read_picture
 from evenface.faces.video import open_film
+from evenface.recipes.predict import PredictSettings
 from evenface.serving.inputs import Source, find_sources
 from evenface.serving.model import Model
 from evenface.serving.opening import open_model
 from evenface.serving.samples import prepared
-from evenface.serving.settings import Settings
 from evenface.serving.using import predict_inputs
 
 
@@ -67,7 +67,7 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=5)
     given = options.parse_args()
     model = open_model(given.run)
-    settings = Settings(faces="all", every=given.every, batch=given.batch)
+    settings = PredictSettings(faces="all", every=given.every, batch=given.batch)
     sources, _ = find_sources([given.clips])
     samples = [sample for source in sources for sample in prepared(source, model.form, settings)]
     arrays = [sample.array for sample in samples if sample.array is not None]

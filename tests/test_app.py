@@ -18,11 +18,11 @@ from pages import ended, failure, judged, models, picture
 from evenface.app.catalogue import Catalogue
 from evenface.errors import InputError
 from evenface.evaluation.comparison import compare
+from evenface.recipes.predict import PredictSettings
 from evenface.runs import Run
 from evenface.serving.inputs import Source
 from evenface.serving.opening import open_model
 from evenface.serving.pipeline import predicted
-from evenface.serving.settings import Settings
 
 PEOPLE = Path(__file__).parent / "pictures" / "two-made-up-people.jpg"
 
@@ -51,7 +51,7 @@ def test_the_page_and_the_card_state_the_same_of_the_law(client, two_runs):
 def test_a_picture_is_judged_as_predict_judges_it(client, two_runs, tmp_path):
     (tmp_path / "a.png").write_bytes(picture())
     model = open_model(two_runs / "plain")
-    row, _ = predicted(model, [Source(str(tmp_path / "a.png"), "picture")], Settings())
+    row, _ = predicted(model, [Source(str(tmp_path / "a.png"), "picture")], PredictSettings())
     job = judged(client)
     assert job["state"] == "done"
     (got,) = job["prediction"]["rows"]

@@ -21,8 +21,8 @@ pytest.importorskip("av")
 
 from evenface.app.api import create_app
 from evenface.app.catalogue import Catalogue, identify
-from evenface.app.limits import Limits
 from evenface.app.telling import INSIDE
+from evenface.recipes.limits import Limits
 
 QUICK, FULL = 150, 2_400
 SETTINGS = ["every", "window", "overlap", "smooth", "abstain", "prior", "margin", "model", "wait", "explain"]

@@ -26,12 +26,12 @@ from evenface.app.catalogue import Catalogue, Entry
 from evenface.app.guard import COOKIE
 from evenface.app.judging import Asked, check_archive, judge, picture_size
 from evenface.app.keeping import suffix_of
-from evenface.app.limits import Limits
 from evenface.errors import InputError
 from evenface.faces import read
 from evenface.faces.read import read_picture
 from evenface.faces.tables import read_table
 from evenface.faces.trouble import UnusableError
+from evenface.recipes.limits import Limits
 from evenface.serving import samples
 from evenface.serving.opening import open_model
 
@@ -229,7 +229,7 @@ def test_bad_json_and_settings_are_told(client):
         answer = client.post("/api/v1/predictions", files=sent, data={"model": key, field: value})
         assert field in failure(answer, 422)
     sent = client.post("/api/v1/predictions", files=sent, data={"model": key, "overlap": "0.5"})
-    assert failure(sent, 400) == "overlap is of windows, and no window is said"
+    assert failure(sent, 400) == "predict: overlap needs window, in seconds"
     assert judged(client, window="2")["error"]["what"].startswith("window is for models of clips")
     assert "nobody" in judged(client, prior="nobody=1")["error"]["what"]
 

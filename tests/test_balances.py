@@ -257,9 +257,9 @@ def test_a_method_of_unknown_balance_is_corrected_by_the_one_that_was_fitted():
 def test_prediction_corrects_from_the_models_own_certainty():
     from types import SimpleNamespace
 
+    from evenface.recipes.predict import PredictSettings
     from evenface.serving.model import Model
     from evenface.serving.pipeline import decided
-    from evenface.serving.settings import Settings
 
     p, y = sample(500, seed=30)
     even = np.full(3, 1 / 3)
@@ -267,7 +267,10 @@ def test_prediction_corrects_from_the_models_own_certainty():
     for calibration in (made, None):
         model = SimpleNamespace(calibration=calibration, prior=TRAINED, classes=CLASSES)
         model.calibrated = lambda *given, model=model: Model.calibrated(model, *given)
-        plain, there = decided(model, p, Settings()), decided(model, p, Settings(prior="angry=0.2,fear=0.3,happy=0.5"))
+        plain, there = (
+            decided(model, p, PredictSettings()),
+            decided(model, p, PredictSettings(prior="angry=0.2,fear=0.3,happy=0.5")),
+        )
         temperature, own = (made.shifted_temperature, even) if calibration else (1.0, TRAINED)
         np.testing.assert_allclose(there, with_prior(tempered(p, temperature), own, np.array([0.2, 0.3, 0.5])))
         np.testing.assert_allclose(plain, tempered(p, made.temperature if calibration else 1.0))

@@ -21,11 +21,11 @@ from evenface.explaining import Explanation, explain_samples
 from evenface.explaining.checking import SHARES, Curves, Frames, Places, Points, area, check, checked
 from evenface.explaining.choosing import peaks
 from evenface.explaining.drawing import Drawn, draw
+from evenface.recipes.predict import PredictSettings
 from evenface.serving.form import Form
 from evenface.serving.inputs import Source
 from evenface.serving.opening import open_model
 from evenface.serving.samples import prepared
-from evenface.serving.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("empty_figures")
 
@@ -186,7 +186,7 @@ def test_files_are_explained_into_a_folder_and_not_twice(run, people_folder, tmp
     table = pd.read_csv(out / "explanations.csv")
     model = open_model(run.folder)
     assert len(table) == 5 * len(model.classes)
-    arrays = np.stack([next(prepared(Source(str(p), "picture"), model.form, Settings())).array for p in given])
+    arrays = np.stack([next(prepared(Source(str(p), "picture"), model.form, PredictSettings())).array for p in given])
     shares = model.calibrated(model.scores(arrays))
     np.testing.assert_allclose(table["probability"].to_numpy().reshape(5, -1), shares, atol=1e-6)
     assert table.loc[table["predicted"], "class"].tolist() == [model.classes[i] for i in shares.argmax(axis=1)]
@@ -224,7 +224,7 @@ def test_the_command_says_what_was_found_and_what_was_wrong(run, people_folder, 
     with pytest.raises(InputError, match="nothing could be explained"):
         workflows.explain(run.folder, [tmp_path / "none.png"], out=tmp_path / "q")
     assert not (tmp_path / "p").exists()
-    with pytest.raises(InputError, match="orders must be"):
+    with pytest.raises(InputError, match="explain: orders: input should be greater than or equal to 1"):
         workflows.explain(run.folder, [picture], out=tmp_path / "p", orders=0)
 
 

@@ -22,6 +22,7 @@ from evenface.faces.store import Store
 from evenface.faces.taking import Taking
 from evenface.faces.trouble import UnusableError
 from evenface.faces.video import open_film
+from evenface.recipes.predict import PredictSettings
 from evenface.serving.balance import with_balance
 from evenface.serving.following import spans
 from evenface.serving.form import Form
@@ -29,7 +30,6 @@ from evenface.serving.inputs import Source, camera_source
 from evenface.serving.opening import open_model
 from evenface.serving.pipeline import Ended, predicted
 from evenface.serving.samples import prepared
-from evenface.serving.settings import Settings
 from evenface.serving.table import read_table
 from evenface.serving.using import predict_inputs
 
@@ -105,7 +105,7 @@ def test_a_run_is_given_what_it_learnt_from_and_says_what_it_said(kind, request)
     given, said = [], run.predictions
     for name in said.sample:
         path = store.manifest.root / store.manifest.table["path"].iloc[places[name]]
-        (sample,) = prepared(Source(str(path), source), model.form, Settings())
+        (sample,) = prepared(Source(str(path), source), model.form, PredictSettings())
         assert sample.array.dtype == arrays.dtype
         np.testing.assert_array_equal(sample.array, arrays[places[name]])
         given.append(sample.array)
@@ -118,7 +118,7 @@ def test_a_kind_of_file_that_the_run_does_not_take_is_set_aside(stills, clips, n
     wrong = [(clips, "a.png", "picture"), (stills, "a.csv", "numbers"), (numbers, "a.png", "picture")]
     for run, name, kind in wrong:
         with pytest.raises(UnusableError):
-            list(prepared(Source(str(tmp_path / name), kind), open_model(run.folder).form, Settings()))
+            list(prepared(Source(str(tmp_path / name), kind), open_model(run.folder).form, PredictSettings()))
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
@@ -127,27 +127,27 @@ def test_the_table_holds_what_was_said_and_what_is_in_it_is_not_done_again(still
     first = sorted((people_folder / "fear").iterdir())[:3]
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"no picture")
-    found = predict_inputs(model, [*first, bad], Settings(batch=2), out)
+    found = predict_inputs(model, [*first, bad], PredictSettings(batch=2), out)
     assert (found.files, found.rows, found.faces, found.before) == (3, 3, 3, 0)
     assert found.troubles == [f"{bad}: not an image: text"]
     more = sorted((people_folder / "calm").iterdir())[:2]
-    assert predict_inputs(model, [*first, *more], Settings(), out).before == 3
+    assert predict_inputs(model, [*first, *more], PredictSettings(), out).before == 3
     table = pd.concat(read_table(out))
     assert table["file"].tolist() == [str(path) for path in (*first, *more)]
-    arrays = [next(prepared(Source(name, "picture"), model.form, Settings())).array for name in table["file"]]
+    arrays = [next(prepared(Source(name, "picture"), model.form, PredictSettings())).array for name in table["file"]]
     p = model.calibrated(model.scores(np.stack(arrays)))
     np.testing.assert_allclose(table[[f"p_{name}" for name in model.classes]], p, atol=1e-6)
     assert table["label"].tolist() == [model.classes[i] for i in p.argmax(axis=1)]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["bad.png", out.name])
     with pytest.raises(InputError, match="other settings"):
-        predict_inputs(model, first, Settings(smooth=1.0), out)
+        predict_inputs(model, first, PredictSettings(smooth=1.0), out)
 
 
 def test_a_balance_is_estimated_from_the_inputs_alone_and_then_stands_still(stills, people_folder, tmp_path):
     model, files = open_model(stills.folder), sorted((people_folder / "fear").iterdir())[:6]
-    found = predict_inputs(model, files, Settings(prior="estimate"), tmp_path / "estimated.csv")
+    found = predict_inputs(model, files, PredictSettings(prior="estimate"), tmp_path / "estimated.csv")
     [told] = [note.rpartition(" ")[2] for note in found.notes if "estimated" in note]
-    predict_inputs(model, files, Settings(prior=told), tmp_path / "given.csv")
+    predict_inputs(model, files, PredictSettings(prior=told), tmp_path / "given.csv")
     estimated, given_so = (
         pd.read_csv(tmp_path / name).drop(columns="model") for name in ("estimated.csv", "given.csv")
     )
@@ -157,7 +157,7 @@ def test_a_balance_is_estimated_from_the_inputs_alone_and_then_stands_still(stil
     np.testing.assert_allclose(estimated[[f"p_{name}" for name in model.classes]].mean(), shares, atol=2e-3)
     assert np.abs(shares - model.prior).max() > 0.02
     with pytest.raises(InputError, match="camera"):
-        with_balance(model, [camera_source(0, 1, opener=lambda _: None)], Settings(prior="estimate"))
+        with_balance(model, [camera_source(0, 1, opener=lambda _: None)], PredictSettings(prior="estimate"))
 
 
 class Fake:
@@ -177,11 +177,11 @@ class Fake:
 def test_a_camera_gives_rows_until_its_time_is_over(stills, clips):
     ticks = iter(np.arange(0, 10, 0.5))
     source = camera_source(0, 1.6, Fake, lambda: float(next(ticks)))
-    rows = list(predicted(open_model(stills.folder), [source], Settings()))
+    rows = list(predicted(open_model(stills.folder), [source], PredictSettings()))
     assert [row.sample.time for row in rows[:-1]] == [0.0, 0.5, 1.0, 1.5]
     assert isinstance(rows[-1], Ended)
     source = camera_source(0, None, Fake, iter(np.arange(0, 10, 0.5)).__next__)
-    rows = list(predicted(open_model(clips.folder), [source], Settings(window=1.0)))
+    rows = list(predicted(open_model(clips.folder), [source], PredictSettings(window=1.0)))
     assert [(row.sample.frame, row.sample.end) for row in rows[:-1]] == [(0, 2), (2, 4)]
 
 
@@ -216,10 +216,10 @@ def forms():
 def test_real_faces_come_as_prepare_reads_them(real_data, kind, window):
     form, file = forms()[kind], real_data / "clips" / ("single_face.jpg" if kind == "stills" else "single_face.mp4")
     if kind == "stills":
-        (sample,) = prepared(Source(str(file), "picture"), form, Settings(faces="largest"))
+        (sample,) = prepared(Source(str(file), "picture"), form, PredictSettings(faces="largest"))
         assert sample.array.tobytes() == read_sample(str(file), None, form.target)
         return
-    settings = Settings(faces="largest", window=window, overlap=0.5 if window else 0)
+    settings = PredictSettings(faces="largest", window=window, overlap=0.5 if window else 0)
     found = list(prepared(Source(str(file), "clip"), form, settings))
     read = read_mesh if kind == "mesh" else read_clip
     for first, last in spans(open_film(str(file)).times, window, settings.overlap):
@@ -239,7 +239,7 @@ def test_real_pictures_and_videos_give_faces(stills, real_data, tmp_path):
             real_data / "clips" / name
             for name in ("multi_face.jpg", "single_face.jpg", "single_face.mp4", "no_face.mp4")
         ],
-        Settings(faces="all", every=20),
+        PredictSettings(faces="all", every=20),
         tmp_path / "t.parquet",
     )
     table = pd.concat(read_table(found.out))

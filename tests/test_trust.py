@@ -116,8 +116,8 @@ def test_the_page_runs_no_code_unless_it_was_started_so(foreign, trusted):
 
     from evenface.app.catalogue import Entry
     from evenface.app.judging import Asked
-    from evenface.app.limits import Limits
     from evenface.app.worker import _model, answer
+    from evenface.recipes.limits import Limits
 
     _model.cache_clear()
     Path("a.png").write_bytes(picture())

@@ -18,11 +18,11 @@ from evenface.app.catalogue import Catalogue
 from evenface.app.guard import Door, Guard
 from evenface.app.jobs import BusyError, Jobs
 from evenface.app.keeping import Keeper
-from evenface.app.limits import Limits
 from evenface.app.routes import listing, working
 from evenface.app.telling import problem
 from evenface.cards.limits import STATEMENT
 from evenface.errors import InputError
+from evenface.recipes.limits import Limits
 
 KINDS = {
     "html": "text/html; charset=utf-8",

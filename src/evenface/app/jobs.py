@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from evenface.app.limits import Limits
 from evenface.app.shapes import Job as Shown
 from evenface.app.telling import problem
 from evenface.app.worker import Task, answer, job_pool
 from evenface.errors import InputError
+from evenface.recipes.limits import Limits
 from evenface.workers import MEMORY, WorkerDiedError
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]

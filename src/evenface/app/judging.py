@@ -12,7 +12,6 @@ import numpy as np
 from PIL import Image
 
 from evenface.app.catalogue import Entry
-from evenface.app.limits import Limits
 from evenface.app.shapes import Explained, Prediction, Row, finite
 from evenface.errors import InputError
 from evenface.faces.numbers import count_frames
@@ -20,12 +19,14 @@ from evenface.faces.read import FORMATS, quiet_pillow, read_picture, shown_size
 from evenface.faces.tables import unpacked_size
 from evenface.faces.trouble import UnusableError
 from evenface.faces.video import RATE, open_film
+from evenface.recipes.limits import Limits
+from evenface.recipes.predict import PredictSettings
 from evenface.serving.inputs import Source, find_sources
 from evenface.serving.model import Model
 from evenface.serving.pipeline import Ended, label_of, predicted
 from evenface.serving.pipeline import Row as Said
 from evenface.serving.samples import Sample
-from evenface.serving.settings import Settings
+from evenface.serving.settings import check_settings
 from evenface.serving.using import notes_of
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Asked:
     upload : Path
         What was uploaded.
     settings : dict
-        Of :class:`~evenface.serving.settings.Settings`.
+        Of :class:`~evenface.recipes.predict.PredictSettings`.
     explain : bool
         Whether to say what spoke for each class.
     """
@@ -96,8 +97,8 @@ def judge(asked: Asked, model: Model, limits: Limits, step: Step) -> dict[str, A
     InputError
         If the upload cannot be used, is larger than the limits, or a setting is of no effect.
     """
-    settings = Settings(**asked.settings, batch=8)
-    settings.check(model.form)
+    settings = PredictSettings(**asked.settings, batch=8)
+    check_settings(settings, model.form)
     (source,), _ = find_sources([asked.upload])
     try:
         size = _measured(source, model, limits)
@@ -213,7 +214,12 @@ def _check_pixels(width: int, height: int, most: int) -> None:
 
 
 def _said(
-    model: Model, source: Source, settings: Settings, frames: int, step: Step, seen: Callable[[Sample], None] | None
+    model: Model,
+    source: Source,
+    settings: PredictSettings,
+    frames: int,
+    step: Step,
+    seen: Callable[[Sample], None] | None,
 ) -> Iterator[Said]:
     for item in predicted(model, [source], settings, seen):
         if isinstance(item, Ended):
@@ -224,7 +230,7 @@ def _said(
         yield item
 
 
-def _row(item: Said, model: Model, settings: Settings) -> Row:
+def _row(item: Said, model: Model, settings: PredictSettings) -> Row:
     sample, p = item.sample, item.probabilities
     return Row(
         frame=sample.frame,

@@ -1,13 +1,14 @@
 """The routes of the interface: those that look, and those of jobs."""
 
 import asyncio
+import inspect
 import re
 import shutil
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from fastapi import APIRouter, File, Form, HTTPException, Query, Response, UploadFile
+from fastapi import APIRouter, Depends, File, Form, HTTPException, Query, Response, UploadFile
 from fastapi.responses import FileResponse, HTMLResponse
-from pydantic import Field
+from pydantic.fields import FieldInfo
 
 import evenface
 from evenface.app import describing
@@ -16,13 +17,14 @@ from evenface.app.guard import REPORT_POLICY
 from evenface.app.jobs import Job, Jobs
 from evenface.app.judging import Asked
 from evenface.app.keeping import Keeper, suffix_of
-from evenface.app.limits import Limits
 from evenface.app.shapes import About, Chosen, Detail, Error, Id, Studied, StudyDetail
 from evenface.app.shapes import Catalogue as Found
 from evenface.app.shapes import Job as Shown
 from evenface.cards.limits import STATEMENT
+from evenface.recipes.limits import Limits
+from evenface.recipes.predict import PredictSettings
+from evenface.recipes.reading import checked
 from evenface.runs import REPORT
-from evenface.serving.settings import Settings
 
 LONGEST_WAIT = 20.0
 """Seconds that a request may wait for a job."""
@@ -30,7 +32,6 @@ PIECE = 1 << 20
 TABLE = re.compile(r"[\w.-]{1,120}\.(csv|tex)")
 PAGE: dict[int | str, dict[str, Any]] = {200: {"content": {"text/html": {}}, "description": "A page."}}
 TEXT: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {}}, "description": "A file."}}
-Number = Annotated[float, Field(allow_inf_nan=False)]
 Wait = Annotated[float, Query(ge=0, le=LONGEST_WAIT, description="Seconds to wait for its end before the answer.")]
 ANSWERS: dict[int | str, dict[str, Any]] = {
     code: {"model": Error, "description": said}
@@ -77,7 +78,7 @@ def listing(catalogue: Catalogue, limits: Limits, *, keeps: bool) -> APIRouter:
     @router.get("/about", tags=["look"])
     def about() -> About:
         """Say what serves here, and what it refuses."""
-        said = {name: float(value) for name, value in vars(limits).items() if name != "trust_plugins"}
+        said = {name: float(value) for name, value in limits.model_dump(exclude={"trust_plugins"}).items()}
         return About(version=evenface.__version__, statement=STATEMENT, limits=said, keeps=keeps)
 
     @router.get("/models", tags=["look"])
@@ -141,6 +142,24 @@ def _table(entry: Entry, name: str) -> Response:
     return FileResponse(path, media_type="text/plain; charset=utf-8", filename=name)
 
 
+def _predict_settings(**values: Any) -> PredictSettings:
+    return checked(PredictSettings, values, "predict")
+
+
+def _form_field(field: FieldInfo) -> Any:
+    return Annotated[field.annotation, *field.metadata, Form(description=field.description)]
+
+
+# FastAPI reads from the signature which fields a form has: those of the settings model.
+vars(_predict_settings)["__signature__"] = inspect.Signature(
+    [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=_form_field(field))
+        for name, field in PredictSettings.model_fields.items()
+        if name != "batch"
+    ]
+)
+
+
 def working(catalogue: Catalogue, jobs: Jobs, keeper: Keeper | None) -> APIRouter:
     """Make the routes of jobs.
 
@@ -159,28 +178,12 @@ def working(catalogue: Catalogue, jobs: Jobs, keeper: Keeper | None) -> APIRoute
     async def predict(
         file: Annotated[UploadFile, File(description="A picture, a video, or a file of numbers.")],
         model: Annotated[Id, Form(description="Id of a run or a file.")],
-        faces: Annotated[Literal["all", "largest", "none"] | None, Form(description="Whose.")] = None,
-        margin: Annotated[Number, Form(ge=0, le=2, description="Around a face, where the run does not say.")] = 0.25,
-        every: Annotated[int, Form(ge=1, le=1000, description="Models of stills: every so many frames.")] = 1,
-        window: Annotated[Number | None, Form(gt=0, le=3600, description="Models of clips: seconds.")] = None,
-        overlap: Annotated[Number, Form(ge=0, lt=1, description="Share of a window that the next shows again.")] = 0.0,
-        smooth: Annotated[Number, Form(ge=0, le=3600, description="Seconds to average over; 0 for none.")] = 0.0,
-        prior: Annotated[str | None, Form(max_length=2000, description="Balance: uniform, a=0.5,b=0.5.")] = None,
-        abstain: Annotated[Number | None, Form(ge=0, le=1, description="No label below this probability.")] = None,
+        settings: Annotated[PredictSettings, Depends(_predict_settings)],
         explain: Annotated[bool, Form(description="Also say what spoke for each class.")] = False,
         wait: Wait = 0.0,
     ) -> Shown:
         """Judge the faces of an upload. The answer is a job; its result is there when it is done."""
         entry = await asyncio.to_thread(_entry, catalogue, model, "run", "file")
-        settings: dict[str, Any] = {
-            "faces": faces,
-            "margin": margin,
-            "every": every,
-            "window": window,
-            "overlap": overlap,
-        }
-        settings |= {"smooth": smooth, "prior": prior, "abstain": abstain}
-        Settings(**settings)
         folder = jobs.upload_folder()
         try:
             path = folder / f"upload{suffix_of(file.filename or '')}"
@@ -188,7 +191,9 @@ def working(catalogue: Catalogue, jobs: Jobs, keeper: Keeper | None) -> APIRoute
                 while piece := await file.read(PIECE):
                     target.write(piece)
             keep = None if keeper is None else keeper.of(file.filename or "")
-            job = jobs.add(Job("prediction", Asked(entry, path, settings, explain), folder, keep))
+            job = jobs.add(
+                Job("prediction", Asked(entry, path, settings.model_dump(exclude={"batch"}), explain), folder, keep)
+            )
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise

@@ -8,8 +8,8 @@ from pathlib import Path
 from types import FrameType
 
 from evenface.app.catalogue import Catalogue
-from evenface.app.limits import Limits
 from evenface.errors import InputError
+from evenface.recipes.limits import Limits
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 CONNECTIONS = 64

@@ -11,9 +11,9 @@ from typing import Any
 
 from evenface.app.catalogue import Entry
 from evenface.app.judging import Asked, judge
-from evenface.app.limits import Limits
 from evenface.app.telling import problem
 from evenface.errors import InputError
+from evenface.recipes.limits import Limits
 from evenface.runs import WEIGHTS
 from evenface.workers import WorkerPool
 

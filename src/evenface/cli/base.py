@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from evenface.cli.settings import complete
 from evenface.errors import InputError
 from evenface.files import disk_error
 from evenface.progress import printable
@@ -31,6 +32,11 @@ class Verbs(TyperGroup):
             if not isinstance(told, InputError):
                 raise
             raise self._ended(str(told), 2) from None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command that is called, with the options of its settings."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, complete(command, _QUIET), rest
 
     @staticmethod
     def _ended(text: str, code: int) -> typer.Exit:

@@ -9,12 +9,12 @@ from evenface.explaining.base import Array
 from evenface.faces.blendshapes import NAMES
 from evenface.faces.numbers import column_names
 from evenface.faces.points import COUNTS
+from evenface.recipes.predict import PredictSettings
 from evenface.serving.form import Form
 from evenface.serving.inputs import Source
 from evenface.serving.model import Model
 from evenface.serving.pipeline import decided
 from evenface.serving.samples import Sample, prepared
-from evenface.serving.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Chosen:
     shares: Array
 
 
-def choose(model: Model, source: Source, settings: Settings, most: int) -> tuple[list[Chosen], int]:
+def choose(model: Model, source: Source, settings: PredictSettings, most: int) -> tuple[list[Chosen], int]:
     """Walk through a source and keep what is explained; no more than that and a batch is held in memory.
 
     Parameters
@@ -42,7 +42,7 @@ def choose(model: Model, source: Source, settings: Settings, most: int) -> tuple
         Who is asked.
     source : Source
         A picture, of which all faces are kept; or a clip or file of numbers.
-    settings : Settings
+    settings : PredictSettings
         How samples are prepared.
     most : int
         Samples of a clip or file that are kept, those where each class is most probable first.

@@ -12,9 +12,9 @@ from evenface.evaluation.page import Page, Picture, Section, Shown, Tile, Verdic
 from evenface.evaluation.style import MUTED, colour, panels, save, styled
 from evenface.evaluation.tables import Table
 from evenface.explaining.checking import SHARES, Checked
-from evenface.explaining.choice import Choice
 from evenface.explaining.drawing import KEY
 from evenface.explaining.parts import Part, curves_of
+from evenface.recipes.explain import ExplainSettings
 from evenface.serving.model import Model
 
 if TYPE_CHECKING:
@@ -37,7 +37,12 @@ WAYS = {
 
 
 def page_of(
-    model: Model, made: Sequence[Part], checks: Sequence[Checked], said: Sequence[str], choice: Choice, path: Path
+    model: Model,
+    made: Sequence[Part],
+    checks: Sequence[Checked],
+    said: Sequence[str],
+    choice: ExplainSettings,
+    path: Path,
 ) -> None:
     """Write the page, and the figure of the curves beside it.
 
@@ -51,7 +56,7 @@ def page_of(
         What their curves say.
     said : sequence of str
         What was set aside, and what a reader must know.
-    choice : Choice
+    choice : ExplainSettings
         How it was done.
     path : Path
         The HTML file.

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +13,17 @@ from evenface.explaining import parts
 from evenface.explaining.asking import explain_samples, method_for
 from evenface.explaining.base import Explanation
 from evenface.explaining.checking import Checked, Curves, check, checked
-from evenface.explaining.choice import Choice
 from evenface.explaining.choosing import Chosen, choose, names_of
 from evenface.explaining.drawing import Drawn, draw, stacked
 from evenface.explaining.page import page_of
 from evenface.faces.trouble import UnusableError
 from evenface.files import atomic_write, check_place, csv_safe, digest
 from evenface.progress import Bar, progress
+from evenface.recipes.explain import ExplainSettings
+from evenface.recipes.predict import PredictSettings
 from evenface.serving.inputs import Source, find_sources
 from evenface.serving.model import Model
-from evenface.serving.settings import Settings
+from evenface.serving.settings import check_settings
 from evenface.serving.using import wanted_of
 
 PAGE, TABLE, VALUES = "index.html", "explanations.csv", "importance.parquet"
@@ -81,8 +82,8 @@ class Explained:
 def explain_inputs(
     model: Model,
     inputs: Sequence[str | Path],
-    settings: Settings,
-    choice: Choice,
+    settings: PredictSettings,
+    choice: ExplainSettings,
     out: Path,
     *,
     folders: str | None = None,
@@ -95,9 +96,9 @@ def explain_inputs(
         Whose answers.
     inputs : sequence of str or Path
         See :func:`~evenface.serving.inputs.find_sources`.
-    settings : Settings
+    settings : PredictSettings
         How samples are prepared.
-    choice : Choice
+    choice : ExplainSettings
         How they are explained.
     out : Path
         The folder. Files that were explained in it before are not explained again.
@@ -112,13 +113,13 @@ def explain_inputs(
     KeyboardInterrupt
         After Ctrl-C, with the files that were done in the folder; the same call goes on with the others.
     """
-    settings.check(model.form)
+    check_settings(settings, model.form)
     check_place(out, folder=True)
     if settings.smooth or settings.prior is not None or settings.abstain is not None:
         raise InputError("smooth, prior and abstain do not change an explanation", "Leave them out.")
-    shown, method = choice.shown(model.classes), method_for(model, choice.method)
+    shown, method = _drawn(choice.classes, model.classes), method_for(model, choice.method)
     sources, troubles = find_sources(inputs, wanted_of(model, folders), out)
-    said = [model.key, model.form.as_dict(), settings.facts, asdict(choice), method]
+    said = [model.key, model.form.as_dict(), settings.facts, choice.model_dump(), method]
     key = digest(json.dumps(said, sort_keys=True, default=str))[:12]
     parts.check_folder(out, key)
     found, made = Explained(out, method), []
@@ -168,11 +169,19 @@ def _set_aside(found: Explained, line: str, bar: Bar) -> None:
     bar.say(f"set aside  {line}")
 
 
+def _drawn(names: tuple[str, ...] | None, classes: Sequence[str]) -> tuple[int, ...]:
+    """Return the places of the classes to explain; default all."""
+    for name in names or ():
+        if name not in classes:
+            raise InputError(f"there is no class {name!r}", f"The model's classes are {', '.join(classes)}.")
+    return tuple(classes.index(name) for name in names or classes)
+
+
 def _explained(
     model: Model,
     source: Source,
-    settings: Settings,
-    choice: Choice,
+    settings: PredictSettings,
+    choice: ExplainSettings,
     shown: tuple[int, ...],
     out: Path,
     key: str,

@@ -2,9 +2,10 @@
 
 import difflib
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -12,6 +13,8 @@ from pydantic import BaseModel, ValidationError
 from evenface.errors import InputError
 from evenface.recipes.renamed import renamed
 from evenface.tabular import read_text
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class UniqueKeys:
@@ -131,6 +134,14 @@ def not_yaml(path: Path, error: yaml.YAMLError) -> InputError:
     if mark is None or not problem:
         return InputError(f"{path} is no YAML: {' '.join(str(error).split())}")
     return InputError(f"{path}, line {mark.line + 1}: {problem}", "Mend the line.")
+
+
+def checked(model: type[Model], values: Mapping[str, Any], origin: str) -> Model:
+    """Return a model of these values; an InputError says the first thing that is wrong."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise explained(error, model, origin) from None
 
 
 def explained(error: ValidationError, model: type[BaseModel], origin: str) -> InputError:

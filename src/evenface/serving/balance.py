@@ -1,22 +1,22 @@
 """The balance of classes where a model is used, estimated from what it says of all inputs, without labels."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
 from evenface.errors import InputError
 from evenface.evaluation.priors import estimate_prior
 from evenface.progress import progress
+from evenface.recipes.predict import PredictSettings
 from evenface.serving.inputs import Source
 from evenface.serving.model import Model
 from evenface.serving.pipeline import Row, predicted
-from evenface.serving.settings import ESTIMATE, Settings
+from evenface.serving.settings import ESTIMATE
 
 DIGITS = 4
 
 
-def with_balance(model: Model, sources: Sequence[Source], settings: Settings) -> Settings:
+def with_balance(model: Model, sources: Sequence[Source], settings: PredictSettings) -> PredictSettings:
     """Put an estimated balance in the place of the wish for one.
 
     Parameters
@@ -25,7 +25,7 @@ def with_balance(model: Model, sources: Sequence[Source], settings: Settings) ->
         Who is asked, once of every sample.
     sources : sequence of Source
         Where the balance holds. All faces and windows count alike.
-    settings : Settings
+    settings : PredictSettings
         As given back, less the balance where ``estimate`` stands for it.
 
     Raises
@@ -38,7 +38,7 @@ def with_balance(model: Model, sources: Sequence[Source], settings: Settings) ->
     if any(source.kind == "camera" for source in sources):
         raise InputError("a camera's balance cannot be estimated before it is looked at", "Give the shares.")
     # Corrected for the balance that it has anyway, a model gives what an estimate begins with.
-    own = replace(settings, prior=said(model.classes, model.prior), smooth=0.0)
+    own = settings.model_copy(update={"prior": said(model.classes, model.prior), "smooth": 0.0})
     found = []
     with progress("estimating the balance", len(sources)) as bar:
         for item in predicted(model, sources, own):
@@ -49,7 +49,7 @@ def with_balance(model: Model, sources: Sequence[Source], settings: Settings) ->
     if not found:
         raise InputError("no face was found, so no balance can be estimated")
     estimated = estimate_prior(np.stack(found), model.prior)
-    return replace(settings, prior=said(model.classes, np.round(estimated.prior, DIGITS)))
+    return settings.model_copy(update={"prior": said(model.classes, np.round(estimated.prior, DIGITS))})
 
 
 def said(classes: Sequence[str], shares: np.ndarray) -> str:

@@ -8,11 +8,12 @@ import numpy as np
 
 from evenface.evaluation.priors import parse_prior
 from evenface.faces.trouble import UnusableError
+from evenface.recipes.predict import PredictSettings
 from evenface.serving.ahead import ahead
 from evenface.serving.inputs import Source
 from evenface.serving.model import Model
 from evenface.serving.samples import Sample, prepared
-from evenface.serving.settings import Settings
+from evenface.serving.settings import check_settings
 
 AHEAD = 16
 """Samples that are prepared while the model is busy, at most."""
@@ -54,7 +55,7 @@ class Ended:
 
 
 def predicted(
-    model: Model, sources: Sequence[Source], settings: Settings, seen: Callable[[Sample], None] | None = None
+    model: Model, sources: Sequence[Source], settings: PredictSettings, seen: Callable[[Sample], None] | None = None
 ) -> Iterator[Row | Ended]:
     """Predict sources one after the other.
 
@@ -64,7 +65,7 @@ def predicted(
         Who is asked.
     sources : sequence of Source
         Of what.
-    settings : Settings
+    settings : PredictSettings
         How.
     seen : callable, optional
         Called with each sample while it still has its array, in the thread that prepares them.
@@ -84,12 +85,12 @@ def predicted(
     Samples are found and cropped in a thread of their own, while the model judges those before them. No more than
     :data:`AHEAD` wait for it, and two batches' rows for each other.
     """
-    settings.check(model.form)
+    check_settings(settings, model.form)
     rows = _asked(model, ahead(_samples(model, sources, settings, seen), AHEAD), settings)
     return smoothed(rows, settings.smooth) if settings.smooth else rows
 
 
-def decided(model: Model, scores: np.ndarray, settings: Settings) -> np.ndarray:
+def decided(model: Model, scores: np.ndarray, settings: PredictSettings) -> np.ndarray:
     """Turn what :meth:`Model.scores` gave into the probabilities that are written, (B, C): calibrated, corrected."""
     prior = None if settings.prior is None else parse_prior(settings.prior, model.classes)
     return model.calibrated(scores, prior)
@@ -102,7 +103,7 @@ def label_of(probabilities: np.ndarray, classes: Sequence[str], abstain: float |
 
 
 def _samples(
-    model: Model, sources: Sequence[Source], settings: Settings, seen: Callable[[Sample], None] | None
+    model: Model, sources: Sequence[Source], settings: PredictSettings, seen: Callable[[Sample], None] | None
 ) -> Iterator[tuple[Source, Sample] | Ended]:
     for source in sources:
         try:
@@ -116,7 +117,9 @@ def _samples(
             yield Ended(source)
 
 
-def _asked(model: Model, items: Iterable[tuple[Source, Sample] | Ended], settings: Settings) -> Iterator[Row | Ended]:
+def _asked(
+    model: Model, items: Iterable[tuple[Source, Sample] | Ended], settings: PredictSettings
+) -> Iterator[Row | Ended]:
     """Ask in batches; what needs no answer waits in its place."""
     waiting: list[tuple[Source, Sample] | Ended] = []
     arrays: list[np.ndarray] = []
@@ -136,7 +139,7 @@ def _live(item: tuple[Source, Sample] | Ended) -> bool:
 
 
 def _answered(
-    model: Model, waiting: list[tuple[Source, Sample] | Ended], arrays: list[np.ndarray], settings: Settings
+    model: Model, waiting: list[tuple[Source, Sample] | Ended], arrays: list[np.ndarray], settings: PredictSettings
 ) -> Iterator[Row | Ended]:
     answers = iter(decided(model, model.scores(np.stack(arrays)), settings)) if arrays else iter(())
     for item in waiting:

@@ -16,10 +16,11 @@ from evenface.faces.read import Target, cropped, decoded, quiet_pillow
 from evenface.faces.track import Track, kept
 from evenface.faces.trouble import NoFaceError, UnusableError
 from evenface.faces.video import RATE, Film, open_film
+from evenface.recipes.predict import PredictSettings
 from evenface.serving.following import Looks, Numbers, Times, spans
 from evenface.serving.form import Form, finds_points
 from evenface.serving.inputs import Recorded, Source
-from evenface.serving.settings import Settings
+from evenface.serving.settings import target_of
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Sample:
         return self.found.score if self.found else None
 
 
-def prepared(source: Source, form: Form, settings: Settings) -> Iterator[Sample]:
+def prepared(source: Source, form: Form, settings: PredictSettings) -> Iterator[Sample]:
     """Prepare the samples of a source.
 
     Parameters
@@ -73,7 +74,7 @@ def prepared(source: Source, form: Form, settings: Settings) -> Iterator[Sample]
         Where frames come from.
     form : Form
         Of the model that is asked.
-    settings : Settings
+    settings : PredictSettings
         Whose faces, which windows.
 
     Yields
@@ -88,7 +89,7 @@ def prepared(source: Source, form: Form, settings: Settings) -> Iterator[Sample]
     InputError
         If a package is missing or a camera cannot be opened.
     """
-    target = settings.target(form, files=source.kind == "numbers")
+    target = target_of(settings, form, files=source.kind == "numbers")
     if source.kind == "numbers":
         yield from _numbers(source.path, form, settings)
     elif form.sequencing and not finds_points(form):
@@ -157,7 +158,7 @@ def _frame(frame: int, time: float, image: Image.Image, target: Target, numbers:
         yield Sample(frame, frame + 1, time, time)
 
 
-def _live(frames: Iterator[tuple[float, Image.Image]], target: Target, settings: Settings) -> Iterator[Sample]:
+def _live(frames: Iterator[tuple[float, Image.Image]], target: Target, settings: PredictSettings) -> Iterator[Sample]:
     """Take a camera's frames as they come; windows are held in memory, one at a time."""
     numbers = Numbers()
     if not _over_time(target):
@@ -179,7 +180,7 @@ def _live(frames: Iterator[tuple[float, Image.Image]], target: Target, settings:
         held.append((frame, time, image))
 
 
-def _windows(film: Film, target: Target, settings: Settings) -> Iterator[Sample]:
+def _windows(film: Film, target: Target, settings: PredictSettings) -> Iterator[Sample]:
     numbers, looks = Numbers(), Looks()
     for first, last in spans(film.times, settings.window, settings.overlap):
         yield from _window(film, first, last, target, numbers, looks)
@@ -225,7 +226,7 @@ def _arrays(plan: Plan[Any], target: Target) -> Iterator[tuple[int, np.ndarray]]
             yield row, made.pop(row)
 
 
-def _numbers(path: str, form: Form, settings: Settings) -> Iterator[Sample]:
+def _numbers(path: str, form: Form, settings: PredictSettings) -> Iterator[Sample]:
     how = form.sequencing
     if how is None or how.of != "files":
         raise UnusableError("a file of numbers, and the model takes pictures or videos")

@@ -12,10 +12,10 @@ import pandas as pd
 
 from evenface.errors import InputError
 from evenface.files import atomic_write, csv_safe, csv_text, digest, from_csv_text
+from evenface.recipes.predict import PredictSettings
 from evenface.serving.inputs import Source
 from evenface.serving.model import Model
 from evenface.serving.pipeline import Row, label_of
-from evenface.serving.settings import Settings
 
 PLACES = ("frame", "end", "time", "until", "face", "left", "top", "right", "bottom", "score")
 CHUNK = 20_000
@@ -49,7 +49,7 @@ class Columns:
     abstain: float | None = None
 
     @classmethod
-    def of(cls, model: Model, settings: Settings) -> "Columns":
+    def of(cls, model: Model, settings: PredictSettings) -> "Columns":
         """Say what a model's rows hold."""
         said = [model.key, model.form.as_dict(), settings.facts, model.temperature]
         key = digest(json.dumps(said, sort_keys=True, default=str))[:12]

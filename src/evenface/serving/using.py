@@ -10,12 +10,13 @@ from evenface.faces.trouble import UnusableError
 from evenface.faces.video import open_film
 from evenface.files import check_place
 from evenface.progress import Bar, progress
+from evenface.recipes.predict import PredictSettings
 from evenface.serving.balance import with_balance
 from evenface.serving.drawing import draw_all
 from evenface.serving.inputs import Source, Wanted, find_sources
 from evenface.serving.model import Model
 from evenface.serving.pipeline import Ended, predicted
-from evenface.serving.settings import ESTIMATE, Settings
+from evenface.serving.settings import ESTIMATE, check_settings
 from evenface.serving.table import SUFFIXES, Columns, Table, read_table
 from evenface.serving.timeline import timeline as draw_timeline
 
@@ -124,7 +125,7 @@ def wanted_of(model: Model, folders: str | None) -> Wanted:
 def predict_inputs(
     model: Model,
     inputs: Sequence[str | Path],
-    settings: Settings,
+    settings: PredictSettings,
     out: Path,
     *,
     folders: str | None = None,
@@ -139,7 +140,7 @@ def predict_inputs(
         Who is asked.
     inputs : sequence of str or Path
         See :func:`~evenface.serving.inputs.find_sources`.
-    settings : Settings
+    settings : PredictSettings
         How.
     out : Path
         The table. Files that are in it are not predicted again.
@@ -157,7 +158,7 @@ def predict_inputs(
     KeyboardInterrupt
         After Ctrl-C, with the files that were done in the table.
     """
-    settings.check(model.form)
+    check_settings(settings, model.form)
     check_outputs(out)
     sources, troubles = ([camera], []) if camera else find_sources(inputs, wanted_of(model, folders), skip)
     estimated = settings.prior == ESTIMATE
@@ -179,7 +180,7 @@ def predict_inputs(
     return found
 
 
-def notes_of(model: Model, settings: Settings) -> list[str]:
+def notes_of(model: Model, settings: PredictSettings) -> list[str]:
     """Say what a reader of the table must know."""
     form = model.form
     notes = []
@@ -217,7 +218,7 @@ def _set_aside(found: Predicted, line: str, bar: Bar) -> None:
 def _fill(
     model: Model,
     sources: Sequence[Source],
-    settings: Settings,
+    settings: PredictSettings,
     table: Table,
     found: Predicted,
     lengths: Mapping[str, int],

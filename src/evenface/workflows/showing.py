@@ -40,8 +40,8 @@ def serve(
     InputError
         If a package is missing, no run that has ended is found, or the port cannot be used.
     """
-    from evenface.app.limits import Limits
     from evenface.app.serving import serve as begin
+    from evenface.recipes.limits import Limits
 
     places = [user_path(run) for run in runs] or [Path("runs")]
     if not runs and not places[0].is_dir():

@@ -50,7 +50,7 @@ def predict(
     trust_plugins : bool, default=False
         Whether code that the run names under ``plugins`` is run; see :meth:`evenface.runs.Run.open`.
     **settings
-        See :class:`evenface.serving.settings.Settings`.
+        See :class:`evenface.recipes.predict.PredictSettings`.
 
     Raises
     ------
@@ -59,9 +59,9 @@ def predict(
     KeyboardInterrupt
         After Ctrl-C, with the files that were done in the table; the same call goes on with the others.
     """
+    from evenface.recipes.predict import PredictSettings
     from evenface.serving.inputs import camera_source
     from evenface.serving.opening import open_model
-    from evenface.serving.settings import Settings
     from evenface.serving.using import check_outputs, draw, predict_inputs
 
     if camera is None and not inputs:
@@ -75,7 +75,9 @@ def predict(
     source = None if camera is None else camera_source(camera, seconds)
     folder, figure = (None if place is None else user_path(place) for place in (annotate, timeline))
     table = user_path(out)
-    chosen = Settings(**settings)
+    from evenface.recipes.reading import checked
+
+    chosen = checked(PredictSettings, settings, "predict")
     check_outputs(table, folder, figure)
     model = open_model(run, trust_plugins=trust_plugins)
     found = predict_inputs(model, inputs, chosen, table, folders=folders, skip=folder, camera=source)
@@ -88,12 +90,6 @@ def explain(
     inputs: Sequence[str | Path],
     *,
     out: str | Path = "explanations",
-    classes: Sequence[str] | None = None,
-    method: Literal["gradcam", "cam", "gradients", "occlusion"] | None = None,
-    samples: int = 8,
-    check: bool = True,
-    orders: int = 5,
-    baseline: Literal["blur", "mean"] = "blur",
     folders: Literal["pictures", "clips"] | None = None,
     trust_plugins: bool = False,
     **settings: Any,
@@ -109,26 +105,13 @@ def explain(
     out : str or Path
         Folder for a picture of each file, tables, curves and a page of all. Files that were explained in it before are
         not explained again.
-    classes : sequence of str, optional
-        Which are drawn; by default all.
-    method : {"gradcam", "cam", "gradients", "occlusion"}, optional
-        See :func:`evenface.explaining.explain_samples`.
-    samples : int
-        Frames or windows of a video, or of a file of numbers, that are explained: those where each class is most
-        probable first.
-    check : bool
-        Whether explanations are held against random orders.
-    orders : int
-        Random orders of each sample.
-    baseline : {"blur", "mean"}
-        What places that are taken out become when it is checked.
     folders : {"pictures", "clips"}, optional
         What a folder of pictures is; by default what the run learnt from.
     trust_plugins : bool, default=False
         Whether code that the run names under ``plugins`` is run; see :meth:`evenface.runs.Run.open`.
     **settings
-        ``faces``, ``margin``, ``every``, ``window``, ``overlap`` and ``batch`` of
-        :class:`evenface.serving.settings.Settings`.
+        Those of :class:`evenface.recipes.explain.ExplainSettings`; and ``faces``, ``margin``, ``every``, ``window``,
+        ``overlap`` and ``batch`` of :class:`evenface.recipes.predict.PredictSettings`.
 
     Raises
     ------
@@ -137,15 +120,18 @@ def explain(
     KeyboardInterrupt
         After Ctrl-C, with the files that were done in the folder; the same call goes on with the others.
     """
-    from evenface.explaining.choice import Choice
     from evenface.explaining.using import explain_inputs
+    from evenface.recipes.explain import ExplainSettings
+    from evenface.recipes.predict import PredictSettings
+    from evenface.recipes.reading import checked
     from evenface.serving.opening import open_model
-    from evenface.serving.settings import Settings
 
-    chosen = Choice(method, tuple(classes) if classes else None, samples, check, orders, baseline)
+    own = {name: settings.pop(name) for name in ExplainSettings.model_fields if name in settings}
+    chosen = checked(ExplainSettings, own, "explain")
+    prediction = checked(PredictSettings, settings, "explain")
     place = output_path(out, folder=True)
     model = open_model(run, trust_plugins=trust_plugins)
-    return explain_inputs(model, inputs, Settings(**settings), chosen, place, folders=folders)
+    return explain_inputs(model, inputs, prediction, chosen, place, folders=folders)
 
 
 def export(
