@@ -16,6 +16,7 @@ from pydantic import BaseModel
 import evenface as ef
 from evenface.audit import audit
 from evenface.cli import app
+from evenface.cli.settings import complete
 from evenface.data.sources import SOURCES
 from evenface.losses import LOSSES
 from evenface.methods import METHODS
@@ -62,7 +63,7 @@ def command_of(words):
         if words[0] == "--help":
             return command, words
         assert words[0] in command.commands, f"there is no command {words[0]!r}"
-        command, words = command.commands[words[0]], words[1:]
+        command, words = complete(command.commands[words[0]], {"add_completion": False}), words[1:]
     return command, words
 
 
