@@ -203,6 +203,7 @@ def integrated(model: TorchModel, sample: np.ndarray, usual: np.ndarray, steps: 
     Sundararajan, Taly and Yan, *Axiomatic attribution for deep networks*, ICML 2017.
     """
     end, begin = (torch.from_numpy(np.array(one, dtype=np.float32)).to(model.device) for one in (sample, usual))
+    # own code: one forward serves all classes; captum, a second library beside grad-cam, repeats it per class
     shares = (torch.arange(steps, device=model.device) + 0.5) / steps
     way = (begin + shares.view(-1, 1, 1, 1) * (end - begin)).requires_grad_()
     with torch.backends.cudnn.flags(enabled=False), torch.enable_grad():

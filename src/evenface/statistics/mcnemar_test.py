@@ -84,6 +84,7 @@ def mcnemar(
     (first,), (second,) = align({names[0]: (baseline,), names[1]: (candidate,)}).values()
     test = count_apart(*(run.predicted == run.labels for run in (first, second)))
     apart = test.only_baseline + test.only_candidate
+    # own code: statsmodels has no mid-p, and corrects equal counts to 1/n; R, as here, to 0
     statistic = max(0, abs(test.only_baseline - test.only_candidate) - 1) ** 2 / apart if apart else 0.0
     corrected = float(chi2.sf(statistic, 1)) if apart else 1.0
     units = units_of(first)
