@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 import evenface
+from evenface.evaluation.metric_registry import METRICS
 from evenface.recipes.schema import Recipe
 from evenface.recipes.section import OpenSection
 
@@ -133,6 +134,24 @@ def _write(name, text):
 
 
 write_recipe_tables()
+
+
+# --- the table of metrics, from the registry --------------------------------------------------------------------------
+
+
+def metric_table():
+    """Return a table with a row for each registered metric."""
+    lines = ["| name | label | value | range | better | task |", "|---|---|---|---|---|---|"]
+    for name, entry in METRICS.items():
+        low, high = (f"{bound:g}".replace("inf", "∞") for bound in entry.range)
+        better = "higher" if entry.higher_is_better else "lower"
+        value = entry.summary.replace("|", "\\|").replace("``", "`")
+        kind = f"{entry.task}, of each class" if entry.per_class else entry.task
+        lines.append(f"| `{name}` | {entry.label} | {value} | {low} to {high} | {better} | {kind} |")
+    return "\n".join(lines) + "\n"
+
+
+_write("metrics", metric_table())
 
 
 # --- formulas as MathML, rendered by the browser without external scripts ---

@@ -44,7 +44,7 @@ PAPER1 = {  # accuracy, precision, recall, F score, Bal; typed from the paper a 
     ("p1-table6", "ResNet-BiLSTM"): (84.89, 84.76, 83.47, 84.40),
     ("p1-folds", "ResNet-BiLSTM"): (85.30, 84.70, 84.90, 85.36, 87.40),
 }
-COLUMNS = ("accuracy", "macro_precision", "balanced_accuracy", "macro_f1", "macro_balance")
+COLUMNS = ("accuracy", "macro_precision", "balanced_accuracy", "macro_f1", "macro_pd_pf_balance")
 TABLE4 = """
 AdamW 0.2068 0.2068 0.8331 0.8429
 LAMB 0.2068 0.4046 0.8489 0.7038

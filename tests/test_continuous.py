@@ -14,14 +14,14 @@ from sklearn import metrics as sk
 from test_ordered import graded
 
 from evenface.evaluation.comparison import compare
-from evenface.evaluation.continuous import CONTINUOUS, unit_moments
+from evenface.evaluation.continuous import unit_moments
 from evenface.evaluation.intervals import Units, draws, units_of
-from evenface.evaluation.metrics import limits, lower_is_better
-from evenface.evaluation.named import NAMED, measured, measured_each
+from evenface.evaluation.metric_registry import METRICS, limits, lower_is_better, metric_names
 from evenface.evaluation.predictions import Predictions
-from evenface.evaluation.summary import metrics_of
+from evenface.evaluation.summary import measured, measured_each, metrics_of
 from evenface.levels import describe_levels, level_values, numeric
 
+CONTINUOUS = tuple(name for name, entry in METRICS.items() if entry.task == "regression")
 SCALE = ("0", "1", "2", "4", "8")
 
 
@@ -178,7 +178,7 @@ def test_areas_under_curves_are_metrics_of_studies_as_scikit_learn_has_them():
 
 def test_all_that_a_run_reports_can_be_asked_for_by_a_study():
     result = metrics_of(replace(regressed(), output=None), resamples=0)
-    assert set(NAMED) >= {*result["overall"], *result["levels"]}
+    assert set(metric_names()) >= {*result["overall"], *result["levels"]}
     for name, entry in itertools.chain(result["overall"].items(), result["levels"].items()):
         assert measured(name, replace(regressed(), output=None)) == pytest.approx(entry["value"], nan_ok=True), name
         low, high = limits(name)

@@ -12,8 +12,8 @@ import evenface as ef
 from evenface import assembly, learner
 from evenface.data.protocol import split
 from evenface.errors import InputError
-from evenface.evaluation.named import measured
 from evenface.evaluation.predictions import Predictions
+from evenface.evaluation.summary import measured
 from evenface.imbalance import class_weights
 from evenface.recipes import load_recipe
 from evenface.studies.plan import Choice

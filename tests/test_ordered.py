@@ -15,13 +15,15 @@ from sklearn import metrics as sk
 
 from evenface.errors import InputError
 from evenface.evaluation import contents, metrics, report, wording
-from evenface.evaluation.comparison import COMPARED, compare
-from evenface.evaluation.continuous import CONTINUOUS
+from evenface.evaluation.comparison import compare
 from evenface.evaluation.intervals import units_of
-from evenface.evaluation.named import NAMED, measured
+from evenface.evaluation.metric_registry import HEADLINE, METRICS, label, lower_is_better, metric_names, reported
 from evenface.evaluation.predictions import Predictions
-from evenface.evaluation.summary import metrics_of
+from evenface.evaluation.summary import measured, metrics_of
 
+ORDERED = tuple(name for name, entry in METRICS.items() if entry.task == "ordinal")
+CONTINUOUS = tuple(name for name, entry in METRICS.items() if entry.task == "regression")
+NAMES = [name for name in metric_names() if METRICS[name.removeprefix("clip_")].needs not in ("run", "training_counts")]
 LEVELS = ("BL1", "PA1", "PA2", "PA3", "PA4")
 
 
@@ -88,7 +90,7 @@ def test_a_constant_shift_costs_kappa_but_not_icc(truth):
 @given(levelled())
 def test_turning_the_scale_round_changes_nothing(drawn):
     matrix = matrix_of(*drawn)
-    for name, function in metrics.ORDERED.items():
+    for name, function in ((name, METRICS[name].function) for name in ORDERED):
         value, low, high = float(function(matrix)), 0 if name == "mae" else -1, 4 if name == "mae" else 1
         np.testing.assert_allclose(function(matrix[::-1, ::-1]), value, atol=1e-9, err_msg=name)
         assert math.isnan(value) or low - 1e-9 <= value <= high + 1e-9, name
@@ -97,14 +99,14 @@ def test_turning_the_scale_round_changes_nothing(drawn):
 @given(st.lists(levelled(), min_size=2, max_size=4))
 def test_a_stack_gives_what_its_matrices_give(drawn):
     stack = [matrix_of(*one) for one in drawn]
-    for name, function in metrics.ORDERED.items():
+    for name, function in ((name, METRICS[name].function) for name in ORDERED):
         np.testing.assert_allclose(
             function(np.stack(stack).astype(np.float32)), [function(one) for one in stack], rtol=1e-12, err_msg=name
         )
 
 
 def test_nobody_gives_no_number():
-    for name, function in metrics.ORDERED.items():
+    for name, function in ((name, METRICS[name].function) for name in ORDERED):
         assert np.isnan(function(np.zeros((5, 5)))), name
 
 
@@ -134,7 +136,7 @@ def test_the_expected_level_is_the_mean_of_levels():
 def test_every_name_is_measured_by_sample_and_by_clip():
     given_ = graded(120, clips=4)
     joined = given_.by_clip()
-    for name in NAMED:
+    for name in NAMES:
         whole = measured(name, given_)
         assert math.isfinite(whole), name
         if not name.startswith("clip_"):
@@ -148,7 +150,9 @@ def test_recall_is_detection_whatever_the_mean_and_means_are_weighted_by_support
     assert measured("macro_recall", given_) == measured("macro_pd", given_) == measured("balanced_accuracy", given_)
     assert measured("weighted_recall", given_) == measured("weighted_pd", given_)
     matrix = matrix_of(given_.labels, given_.predicted)
-    for name, each in metrics.PER_CLASS.items():
+    for name, each in ((entry.name, entry.function) for entry in METRICS.values() if entry.per_class):
+        if METRICS[name].needs != "confusion":
+            continue
         expected = np.average(each(matrix), weights=given_.support)
         assert measured(f"weighted_{name}", given_) == pytest.approx(expected), name
     weighted = sum(
@@ -159,10 +163,10 @@ def test_recall_is_detection_whatever_the_mean_and_means_are_weighted_by_support
 
 def test_small_is_good_of_errors_and_alarms_only():
     given_, better = graded(200, skill=0.5), graded(200, skill=3.0)
-    for name in (*NAMED, *metrics.PER_CLASS):
-        if name in NAMED and not name.startswith("clip_"):
+    for name in NAMES:
+        if not name.startswith("clip_"):
             gain = measured(name, better) - measured(name, given_)
-            assert (gain < 0) == metrics.lower_is_better(name) == metrics.lower_is_better(f"clip_{name}"), name
+            assert (gain < 0) == lower_is_better(name) == lower_is_better(f"clip_{name}"), name
 
 
 def test_a_result_says_of_levels_and_clips_what_the_metrics_say_of_them():
@@ -171,7 +175,7 @@ def test_a_result_says_of_levels_and_clips_what_the_metrics_say_of_them():
     clips = given_.by_clip()
     assert result["levels"] == {
         name: {"value": pytest.approx(measured(name, given_)), "low": ANY, "high": ANY}
-        for name in (*metrics.ORDERED, *CONTINUOUS)
+        for name in (*ORDERED, *CONTINUOUS)
     }
     for entry in (*result["levels"].values(), *result["by_clip"]["levels"].values()):
         assert entry["low"] < entry["value"] < entry["high"]
@@ -213,22 +217,25 @@ def test_screens_say_levels_and_clips_in_a_line_each():
 def test_methods_are_compared_by_level_and_by_clip():
     weak, strong = graded(240, clips=4, skill=0.2), graded(240, clips=4, seed=1, skill=1.5)
     found = compare({"weak": weak, "strong": strong}, resamples=200)
-    keys = [prefix + name for prefix in ("", "clip_") for name in (*COMPARED, *metrics.ORDERED, *CONTINUOUS)]
-    assert list(found.pairs[0].overall) == keys
+    every = [entry.name for entry in reported(weak)]
+    assert {*HEADLINE, *ORDERED, *CONTINUOUS} <= set(every)
+    assert list(found.pairs[0].overall) == [*every, *(f"clip_{name}" for name in every)]
+    keys = [key for key in found.pairs[0].overall if key.removeprefix("clip_") in (*HEADLINE, *ORDERED, *CONTINUOUS)]
     for key in keys:
         d = found.pairs[0].overall[key]
         assert d.value == pytest.approx(measured(key, strong) - measured(key, weak)), key
         assert d.certain, key
         assert (d.value < 0) == key.endswith(("mae", "rmse"))
     joined = compare({"weak": weak.by_clip(), "strong": strong.by_clip()}, resamples=200)
-    for key in (*COMPARED, *metrics.ORDERED):  # people are the units of both
+    for key in (*HEADLINE, *ORDERED):  # people are the units of both
         assert replace(found.pairs[0].overall[f"clip_{key}"], name=key) == joined.pairs[0].overall[key]
     assert "by clip, difference +" in wording.screen(found)
     assert wording.screen(found).splitlines()[-1].endswith("strong is better")
     lower = contents.pairs_table(found).note.partition("Lower is better: ")[2].rstrip(".").split("; ")
-    assert lower == [contents.name_of(key) for key in keys if key.endswith(("mae", "rmse"))]
+    assert lower == [label(key) for key in keys if key.endswith(("mae", "rmse"))]
     plain = compare({"weak": replace(weak, ordered=False), "strong": strong}, resamples=20)
-    assert list(plain.pairs[0].overall) == [*COMPARED, *(f"clip_{name}" for name in COMPARED)]
+    assert not any(METRICS[key.removeprefix("clip_")].task != "classification" for key in plain.pairs[0].overall)
+    assert {f"{prefix}{name}" for prefix in ("", "clip_") for name in HEADLINE} <= set(plain.pairs[0].overall)
     with pytest.raises(InputError, match="disagree on the clips"):
         compare({"weak": weak, "strong": replace(strong, clip=np.roll(strong.clip, 4))}, resamples=20)
 
@@ -248,4 +255,4 @@ def test_pages_show_levels_and_clips(tmp_path):
     both = {"a": given_, "b": graded(240, clips=4, seed=2)}
     report.comparison_report(tmp_path / "both" / "report.html", both, title="two")
     table = pd.read_csv(tmp_path / "both" / "tables" / "methods-further.csv").set_index("method")
-    assert table.loc["a", "quadratic-weighted kappa, by clip"] == pytest.approx(measured("clip_qwk", given_))
+    assert table.loc["a", "quadratic kappa by clip"] == pytest.approx(measured("clip_qwk", given_))

@@ -14,6 +14,7 @@ from evenface.errors import InputError
 from evenface.evaluation import contents, figures, page, report, style, tables
 from evenface.evaluation.comparison import Difference, compare
 from evenface.evaluation.intervals import Estimate
+from evenface.evaluation.metric_registry import METRICS
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.summary import metrics_of
 
@@ -215,7 +216,7 @@ def test_tables_hold_what_was_computed():
     assert len(contents.overall_table(result).rows) == len(result["overall"])
     counts = contents.counts_table({"train": [1, 2, 3], "test": [4, 5, 6]}, CLASSES)
     assert counts.rows[-1] == ("all", 6, 15)
-    assert set(result["overall"]) | (set(result["per_class"]["angry"]) - {"support"}) <= set(contents.NAMES)
+    assert set(result["overall"]) | (set(result["per_class"]["angry"]) - {"support"}) <= set(METRICS)
 
 
 def test_seeds_are_shown_with_their_spread():

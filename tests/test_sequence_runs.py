@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 import evenface as ef
 from evenface import learner, workflows
 from evenface.errors import InputError
-from evenface.evaluation.named import measured
+from evenface.evaluation.summary import measured
 from evenface.faces.store import Store
 from evenface.fitting import fit_sequences
 from evenface.fitting.sequences import StackedRuns

@@ -10,9 +10,7 @@ from typer.testing import CliRunner
 from evenface import statistics as ef
 from evenface.cli import app
 from evenface.errors import InputError
-from evenface.evaluation.contents import NAMES, known_direction, words
-from evenface.evaluation.metrics import lower_is_better
-from evenface.evaluation.named import NAMED
+from evenface.evaluation.metric_registry import known_direction, label, lower_is_better, metric_names
 from evenface.statistics.analysis import analyse
 from evenface.statistics.drawing import save_analysis
 
@@ -248,10 +246,8 @@ def test_an_unknown_direction_is_asked_for(tmp_path):
 
 
 def test_every_metric_of_the_package_has_a_direction():
-    for name in NAMED:
-        assert known_direction(name) is known_direction(words(name)) is not lower_is_better(name)
-    for name, label in NAMES.items():
-        assert known_direction(label) is known_direction(name)
+    for name in (*metric_names(), *metric_names(per_class=True)):
+        assert known_direction(name) is known_direction(label(name)) is not lower_is_better(name)
     assert known_direction("yield") is None
 
 

@@ -10,9 +10,8 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from evenface import reporting, workflows
-from evenface.evaluation.named import measured
 from evenface.evaluation.predictions import Predictions
-from evenface.evaluation.summary import metrics_of
+from evenface.evaluation.summary import measured, metrics_of
 from evenface.files import write_json
 from evenface.recipes import dump_recipe, load_recipe
 from evenface.runs import FACTS, HISTORY, METRICS, PREDICTIONS, RECIPE, SPLIT, Run

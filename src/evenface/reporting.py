@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from evenface.errors import InputError
-from evenface.evaluation.named import measured
+from evenface.evaluation.summary import measured
 from evenface.evaluation.wording import run_screen
 from evenface.kinds import of_sequences
 from evenface.runs import PLACE, REPORT, Run, differing_keys

@@ -5,7 +5,7 @@ import os
 import platform
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -210,14 +210,20 @@ class Run:
 
     @cached_property
     def predictions(self) -> Predictions:
-        """Predictions of the test samples."""
-        return Predictions.load(self.file(PREDICTIONS))
+        """Predictions of the test samples, with the training samples of each class."""
+        return self._with_training_counts(Predictions.load(self.file(PREDICTIONS)))
 
     @cached_property
     def validation(self) -> Predictions | None:
         """Predictions of the validation samples; none where nothing validates."""
         there = (self.folder / VALIDATION).is_file() or VALIDATION in self.facts.get("digests", {})
-        return Predictions.load(self.file(VALIDATION)) if there else None
+        return self._with_training_counts(Predictions.load(self.file(VALIDATION))) if there else None
+
+    def _with_training_counts(self, predictions: Predictions) -> Predictions:
+        counts = self.facts.get("counts", {}).get("train") if (self.folder / FACTS).is_file() else None
+        if counts is None or list(predictions.classes) != self.facts.get("classes"):
+            return predictions
+        return replace(predictions, training_counts=tuple(counts))
 
     @property
     def split(self) -> pd.DataFrame:

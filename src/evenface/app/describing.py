@@ -11,8 +11,7 @@ from evenface.app.shapes import ClassResult, Detail, Listed, Studied, StudyDetai
 from evenface.app.telling import told
 from evenface.errors import InputError
 from evenface.evaluation.fitted import Calibration
-from evenface.evaluation.named import measured
-from evenface.evaluation.summary import metrics_of
+from evenface.evaluation.summary import measured, metrics_of
 from evenface.files import from_csv_text
 from evenface.recipes.reading import read_mapping
 from evenface.runs import FACTS, METRICS, REPORT, WEIGHTS, Run

@@ -195,13 +195,17 @@ def _subgroups(run: Run) -> list[dict[str, Any]]:
 
 
 def _plain(group: Subgroup) -> dict[str, Any]:
-    estimates = {
-        key: _figures(getattr(group, key))
-        for key in ("accuracy", "balanced_accuracy", "difference")
-        if getattr(group, key) is not None
+    if not group.metrics:
+        return {"name": group.name, "absent": list(group.absent)}
+    change = {} if group.difference is None else {"difference": _figures(group.difference)}
+    return {
+        "name": group.name,
+        "samples": group.samples,
+        "units": group.units,
+        "metrics": {name: _figures(estimate) for name, estimate in group.metrics.items()},
+        **change,
+        "absent": list(group.absent),
     }
-    counted = {"samples": group.samples, "units": group.units} if estimates else {}
-    return {"name": group.name, **counted, **estimates, "absent": list(group.absent)}
 
 
 def _figures(estimate: Estimate) -> dict[str, float | None]:

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evenface.evaluation.comparison import Difference
-from evenface.evaluation.contents import name_of
 from evenface.evaluation.formatting import UNITS
 from evenface.evaluation.intervals import estimate
+from evenface.evaluation.metric_registry import label, lower_note
 from evenface.evaluation.page import Section
 from evenface.evaluation.tables import Cell, Table
 from evenface.evaluation.wording import ALONE
@@ -71,7 +71,7 @@ def section(card: Mapping[str, Any]) -> Section:
         "intended for": card["intended"],
         "not for": card["not_intended"],
     }
-    return Section("Model card", card["statement"], tables=group_tables(card), told=told)
+    return Section("Model card", card["statement"], tables=group_tables(card), folded=group_metrics(card), told=told)
 
 
 def counts_table(card: Mapping[str, Any]) -> Table:
@@ -84,10 +84,10 @@ def counts_table(card: Mapping[str, Any]) -> Table:
 def overall_table(card: Mapping[str, Any]) -> Table:
     """Show the main metrics with intervals; of levels and of clips where there are such."""
     results = card["results"]
-    entries = {name_of(key): entry for key, entry in results["overall"].items()}
-    entries |= {name_of(key): entry for key, entry in results.get("levels", {}).items()}
+    entries = {label(key): entry for key, entry in results["overall"].items()}
+    entries |= {label(key): entry for key, entry in results.get("levels", {}).items()}
     if "by_clip" in results:
-        entries |= {f"{name_of(key)}, by clip": entry for key, entry in results["by_clip"]["overall"].items()}
+        entries |= {f"{label(key)} by clip": entry for key, entry in results["by_clip"]["overall"].items()}
     rows = tuple((name, estimate(entry)) for name, entry in entries.items())
     return Table("card-overall", "Metrics", ("metric", "value"), rows)
 
@@ -105,18 +105,37 @@ def group_tables(card: Mapping[str, Any]) -> tuple[Table, ...]:
     return tuple(_group_table(one) for one in card["subgroups"])
 
 
+def group_metrics(card: Mapping[str, Any]) -> tuple[Table, ...]:
+    """Show every metric of the groups of each attribute that are large enough."""
+    tables = []
+    for attribute in card["subgroups"]:
+        groups = [group for group in attribute["groups"] if "metrics" in group]
+        names = list(dict.fromkeys(name for group in groups for name in group["metrics"]))
+        rows: list[tuple[Cell, ...]] = [
+            (label(name), *(estimate(group["metrics"][name]) if name in group["metrics"] else "–" for group in groups))
+            for name in names
+        ]
+        title = f"People by {attribute['attribute'].replace('_', ' ')}, every metric"
+        header = ("metric", *(group["name"] for group in groups))
+        if rows:
+            tables.append(
+                Table(f"people-{attribute['attribute']}-metrics", title, header, tuple(rows), lower_note(names))
+            )
+    return tuple(tables)
+
+
 def _group_table(given: Mapping[str, Any]) -> Table:
     attribute, unit = given["attribute"].replace("_", " "), given["unit"]
     rows: list[tuple[Cell, ...]] = []
     for one in given["groups"]:
-        if "accuracy" not in one:
+        if "metrics" not in one:
             rows.append((one["name"], f"fewer than {given['at_least']}", "–", "–", "–", "–"))
             continue
         change: Cell = "–"
         if "difference" in one:
             found = estimate(one["difference"])
             change = Difference("", found.value, found.low, found.high, float("nan"), float("nan"))
-        accuracies = (estimate(one[key]) for key in ("balanced_accuracy", "accuracy"))
+        accuracies = (estimate(one["metrics"][key]) for key in ("balanced_accuracy", "accuracy"))
         rows.append((one["name"], one["units"], one["samples"], *accuracies, change))
     lacking = [f"{one['name']} shows no {', '.join(one['absent'])}" for one in given["groups"] if one["absent"]]
     unknown = [f"{given['unknown']:,} samples tell no {attribute}"] if given["unknown"] else []

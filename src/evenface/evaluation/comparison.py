@@ -8,25 +8,16 @@ import numpy as np
 from evenface.errors import InputError
 from evenface.evaluation import metrics
 from evenface.evaluation.alignment import align
-from evenface.evaluation.continuous import CONTINUOUS, unit_moments
-from evenface.evaluation.intervals import (
-    LEVEL,
-    RESAMPLES,
-    Estimate,
-    Units,
-    percentile,
-    recall_intervals,
-    resample_sums,
-    unit_matrices,
-    units_of,
-)
-from evenface.evaluation.paired import McNemar, holm, mcnemar, swap_differences, swap_p
+from evenface.evaluation.intervals import LEVEL, RESAMPLES, Estimate, Units, percentile, recall_intervals, units_of
+from evenface.evaluation.metric_registry import CLIP, METRICS, Metric, find_metric, reported
+from evenface.evaluation.paired import CHUNK, McNemar, holm, mcnemar, swap_differences, swap_p
 from evenface.evaluation.predictions import Predictions
+from evenface.evaluation.summary import RANKING_SAMPLES, Measures, input_of
 from evenface.evaluation.verdict import ALPHA
 
-COMPARED = ("balanced_accuracy", "accuracy", "macro_f1")
-"""What is always compared; where all runs say that classes are ordered, :data:`~.metrics.ORDERED` and
-:data:`~.continuous.CONTINUOUS` too."""
+RECALL = METRICS["recall"]
+RANKING_SWAPS, FEWEST_SWAPS = 499, 199
+"""Most and fewest swaps for metrics of every sample's probabilities, which cost far more than those of sums."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +101,7 @@ def compare(
     resamples: int = RESAMPLES,
     seed: int = 0,
     level: float = LEVEL,
+    names: Sequence[str] | None = None,
 ) -> Comparison:
     """Compare methods on the same samples, each with the first one.
 
@@ -123,6 +115,8 @@ def compare(
         Seed of the draws.
     level : float, default=0.95
         Confidence level of the intervals.
+    names : sequence of str, optional
+        Metrics to compare, with ``clip_`` before those of clips; by default every registered one that all runs have.
 
     Returns
     -------
@@ -142,21 +136,21 @@ def compare(
     in ``per_run``.
 
     *p* is a swap (permutation) test: what two methods said about a unit changes hands by a coin, 4,999 times; for
-    macro F1 it is applied to the matrices averaged over runs. Holm's correction runs over the pairs for overall
-    metrics, and over the classes of one pair for recall. A difference is called certain if its interval leaves out
-    zero *and* its corrected p is at most 0.05.
+    macro F1 it is applied to the matrices averaged over runs, for areas under curves and the calibration error to the
+    predictions of all runs pooled, 499 times at most (199 on many samples). Holm's correction runs over the pairs for
+    overall metrics, and over the classes of one pair for recall. A difference is called certain if its interval leaves
+    out zero *and* its corrected p is at most 0.05.
 
     *Clips*: where several samples make a clip and have its label, metrics called ``clip_...`` are of the clips, by
-    :meth:`~evenface.evaluation.predictions.Predictions.by_clip`. Where every run says that classes are ordered, mean
-    absolute error, quadratic-weighted kappa and ICC(3,1), and the metrics of the continuous output, are compared as
-    well.
+    :meth:`~evenface.evaluation.predictions.Predictions.by_clip`. Metrics of ordered classes are compared where the
+    classes of every run are ordered, those of training counts where all runs have the same ones.
     """
     if len(runs) < 2:
         raise InputError(f"a comparison needs two or more methods, found {len(runs)}")
     groups = {name: (given,) if isinstance(given, Predictions) else tuple(given) for name, given in runs.items()}
     groups = align(groups)
     first = next(iter(groups.values()))[0]
-    views = _views(groups, resamples, seed)
+    views = _views(groups, resamples, seed, names)
     units = views[0].units
     methods = tuple(_method(name, groups[name], views, level) for name in groups)
     pairs = [_pair(methods[0], other, views, seed, level) for other in methods[1:]]
@@ -176,34 +170,36 @@ def compare(
 
 @dataclass(frozen=True)
 class _View:
-    """What is compared: the samples, or the clips that they make together.
+    """The samples, or the clips that they make together (prefix ``clip_``): metrics, units, measures of each run."""
 
-    ``stacks`` holds of each method the matrices (U, runs, C, C) or moments (U, runs, 8) of its units, ``drawn`` those
-    of the draws (R, runs, ...), ``functions`` the metrics by the names they have in the comparison.
-    """
-
-    functions: dict[str, metrics.Metric]
+    prefix: str
+    entries: tuple[Metric, ...]
     units: Units
-    stacks: dict[str, np.ndarray]
-    drawn: dict[str, np.ndarray]
+    runs: dict[str, tuple[Measures, ...]]
 
 
-def _views(groups: Mapping[str, tuple[Predictions, ...]], resamples: int, seed: int) -> list[_View]:
-    """Give the samples, and the clips where several samples make one and have its label."""
+def _views(
+    groups: Mapping[str, tuple[Predictions, ...]], resamples: int, seed: int, names: Sequence[str] | None
+) -> list[_View]:
+    """Return the samples, and the clips where several samples make one and have its label."""
     runs = [run for group in groups.values() for run in group]
     sides = {"": groups}
     if runs[0].in_parts and runs[0].mixed is None and all(run.clip is not None for run in runs):
-        sides[metrics.CLIP] = {name: tuple(run.by_clip() for run in group) for name, group in groups.items()}
-    ordered = all(run.ordered for run in runs)
-    functions = {name: metrics.OVERALL[name] for name in COMPARED}
-    functions |= metrics.ordered(runs[0].levels) if ordered else {}
+        sides[CLIP] = {name: tuple(run.by_clip() for run in group) for name, group in groups.items()}
+    shared = set.intersection(*({entry.name for entry in reported(run)} for run in runs))
+    if len({run.training_counts for run in runs}) > 1:
+        shared -= {entry.name for entry in METRICS.values() if entry.needs == "training_counts"}
+    for name in names or ():
+        find_metric(name)
     views = []
-    for prefix, given in sides.items():
-        units = units_of(next(iter(given.values()))[0])
-        for sums, named in ((unit_matrices, functions), *([(unit_moments, CONTINUOUS)] if ordered else [])):
-            stacks = {name: np.stack([sums(run, units) for run in group], 1) for name, group in given.items()}
-            drawn = {name: resample_sums(stack, resamples, seed) for name, stack in stacks.items()}
-            views.append(_View({prefix + name: named[name] for name in named}, units, stacks, drawn))
+    for prefix, side in sides.items():
+        units = units_of(next(iter(side.values()))[0])
+        samples = len(runs) * len(units.codes)
+        measures = {
+            name: tuple(Measures(run, units, resamples, seed, samples) for run in group) for name, group in side.items()
+        }
+        entries = (m for m in METRICS.values() if m.name in shared and (names is None or prefix + m.name in names))
+        views.append(_View(prefix, tuple(entries), units, measures))
     return views
 
 
@@ -211,32 +207,47 @@ def _method(name: str, group: tuple[Predictions, ...], views: Sequence[_View], l
     """Values of one method."""
     per_run, overall = {}, {}
     for view in views:
-        whole = view.stacks[name].sum(axis=0)
-        for key, function in view.functions.items():
-            per_run[key] = tuple(float(value) for value in function(whole))
-            low, high = percentile(function(view.drawn[name]).mean(axis=1), level)
+        for entry in view.entries:
+            key = view.prefix + entry.name
+            per_run[key] = tuple(float(run.value(entry)) for run in view.runs[name])
+            low, high = percentile(_drawn(view, name, entry), level)
             overall[key] = Estimate(float(np.mean(per_run[key])), float(low), float(high))
-    stack, drawn = views[0].stacks[name], views[0].drawn[name]
+    stack, drawn = _unit_sums(views[0], name, RECALL), _drawn_sums(views[0], name, RECALL)
     value = metrics.recall(stack.sum(axis=0)).mean(axis=0)
     low, high = recall_intervals(stack.mean(axis=1), drawn.mean(axis=1), views[0].units, level)
     recall = tuple(Estimate(float(v), float(a), float(b)) for v, a, b in zip(value, low, high, strict=True))
     return Method(name, group, overall, per_run, recall)
 
 
+def _drawn(view: _View, name: str, entry: Metric) -> np.ndarray:
+    """Mean of a metric over the runs of a method, in each draw, shape (R,)."""
+    return np.asarray(np.stack([run.drawn(entry) for run in view.runs[name]], axis=-1).mean(axis=-1))
+
+
+def _unit_sums(view: _View, name: str, entry: Metric) -> np.ndarray:
+    """Stack what units add to the input of a metric in each run of a method, shape (U, runs, ...)."""
+    return np.stack([run.unit_sums(entry) for run in view.runs[name]], axis=1)
+
+
+def _drawn_sums(view: _View, name: str, entry: Metric) -> np.ndarray:
+    return np.stack([run.drawn_sums(entry) for run in view.runs[name]], axis=1)
+
+
 def _pair(baseline: Method, candidate: Method, views: Sequence[_View], seed: int, level: float) -> Pair:
     """Differences of two methods, all metrics and the recall of each class."""
-    overall = {}
-    sides = [_sides(view, baseline.name, candidate.name, seed) for view in views]
-    for view, (swapped, whole, drawn) in zip(views, sides, strict=True):
-        for key, function in view.functions.items():
-            low, high = percentile(function(drawn[1]).mean(axis=1) - function(drawn[0]).mean(axis=1), level)
-            p = float(swap_p(function(whole[1]) - function(whole[0]), function(swapped[1]) - function(swapped[0])))
+    names, overall = (baseline.name, candidate.name), {}
+    for view in views:
+        swaps = _Swaps(view, names, seed)
+        for entry in view.entries:
+            key = view.prefix + entry.name
+            low, high = percentile(_drawn(view, names[1], entry) - _drawn(view, names[0], entry), level)
+            p = float(swap_p(*swaps.differences(entry)))
             value = candidate.overall[key].value - baseline.overall[key].value
             overall[key] = Difference(key, value, float(low), float(high), p, p)
-    swapped, whole, drawn = sides[0]
-    low, high = percentile(metrics.recall(drawn[1]).mean(axis=1) - metrics.recall(drawn[0]).mean(axis=1), level)
-    seen = metrics.recall(whole[1]) - metrics.recall(whole[0])
-    p_class = swap_p(seen, metrics.recall(swapped[1]) - metrics.recall(swapped[0]))
+    drawn = [metrics.recall(_drawn_sums(views[0], name, RECALL)).mean(axis=1) for name in names]
+    low, high = percentile(drawn[1] - drawn[0], level)
+    seen, swapped = _Swaps(views[0], names, seed).differences(RECALL)
+    p_class = swap_p(seen, swapped)
     columns = zip(baseline.runs[0].classes, seen, low, high, p_class, holm(p_class), strict=True)
     classes = tuple(Difference(name, *(float(value) for value in values)) for name, *values in columns)
     single = len(baseline.runs) == len(candidate.runs) == 1
@@ -244,11 +255,50 @@ def _pair(baseline: Method, candidate: Method, views: Sequence[_View], seed: int
     return Pair(baseline.name, candidate.name, overall, classes, mcnemar(*right) if single else None)
 
 
-def _sides(view: _View, baseline: str, candidate: str, seed: int) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
-    """Matrices of both methods, averaged over runs: after swapping, whole; and drawn, of each run."""
-    means = [view.stacks[name].mean(axis=1, dtype=np.float64) for name in (baseline, candidate)]
-    whole = means[0].sum(axis=0), means[1].sum(axis=0)
-    return swap_differences(means[0], means[1], seed), whole, (view.drawn[baseline], view.drawn[candidate])
+class _Swaps:
+    """Paired permutation of two methods: each unit's predictions change hands by a coin; equal sums are made once."""
+
+    def __init__(self, view: _View, names: tuple[str, str], seed: int) -> None:
+        self.view, self.names, self.seed = view, names, seed
+        self._known: dict[str, tuple[tuple[np.ndarray, ...], tuple[np.ndarray, np.ndarray]]] = {}
+
+    def differences(self, entry: Metric) -> tuple[np.ndarray, np.ndarray]:
+        """Return candidate minus baseline as seen, shape (...), and after each swap, shape (S, ...)."""
+        if entry.needs == "probabilities":
+            return self._of_pooled(entry)
+        function = self.view.runs[self.names[0]][0].of_sums(entry)
+        whole, swapped = self._sums(entry)
+        return function(whole[1]) - function(whole[0]), function(swapped[1]) - function(swapped[0])
+
+    def _sums(self, entry: Metric) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, np.ndarray]]:
+        """Sum up the inputs of both methods, averaged over runs: whole, and after each swap."""
+        key = input_of(entry)
+        if key not in self._known:
+            means = [_unit_sums(self.view, name, entry).mean(axis=1, dtype=np.float64) for name in self.names]
+            whole = tuple(mean.sum(axis=0) for mean in means)
+            self._known[key] = whole, swap_differences(means[0], means[1], self.seed)
+        return self._known[key]
+
+    def _of_pooled(self, entry: Metric) -> tuple[np.ndarray, np.ndarray]:
+        """Differences of a metric of the predictions of all runs of a method together, each run weighing alike."""
+        sides = [self.view.runs[name] for name in self.names]
+        runs = [run for side in sides for run in side]
+        p = np.concatenate([run.predictions.probabilities for run in runs])
+        labels = np.concatenate([run.predictions.labels for run in runs])
+        codes, n = np.tile(self.view.units.codes, len(runs)), len(self.view.units.codes)
+        share = np.repeat([1 / len(side) for side in sides], [n * len(side) for side in sides])
+        candidate = np.repeat([False, True], [n * len(side) for side in sides])
+
+        def differences(kept: np.ndarray) -> np.ndarray:
+            own = np.where(candidate == kept[:, codes], share, 0.0)
+            return np.asarray(entry.function(p, labels, own) - entry.function(p, labels, share - own))
+
+        swaps = min(RANKING_SWAPS, max(FEWEST_SWAPS, RANKING_SAMPLES // len(labels)))
+        random, rows = np.random.default_rng(self.seed), max(1, CHUNK // len(labels))
+        sizes = [min(rows, swaps - start) for start in range(0, swaps, rows)]
+        count = self.view.units.count
+        swapped = [differences(random.integers(0, 2, size=(size, count)).astype(bool)) for size in sizes]
+        return differences(np.ones((1, count), dtype=bool))[0], np.concatenate(swapped)
 
 
 def _correct(pairs: Sequence[Pair]) -> tuple[Pair, ...]:

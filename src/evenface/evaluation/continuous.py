@@ -4,10 +4,13 @@ Each metric is a function of eight sums over the samples, ``(..., 8) -> (...)``,
 bring and every value has an interval. NaN where a metric is not defined.
 """
 
+import math
+
 import numpy as np
 
 from evenface.evaluation.intervals import Units
-from evenface.evaluation.metrics import Metric, divide
+from evenface.evaluation.metric_entry import metric
+from evenface.evaluation.metrics import divide
 from evenface.evaluation.predictions import Predictions
 
 EPSILON = 1e-12
@@ -32,28 +35,52 @@ def unit_moments(predictions: Predictions, units: Units) -> np.ndarray:
     return sums
 
 
+@metric(
+    "expected_mae",
+    label="MAE (continuous)",
+    task="regression",
+    higher_is_better=False,
+    range=(0, math.inf),
+    needs="moments",
+)
 def mean_absolute_error(moments: np.ndarray) -> np.ndarray:
-    """Mean distance of the output from the true value, in the unit of the levels."""
+    """Mean of abs(z - t), in the unit of the levels."""
     return divide(moments[..., 6], moments[..., 0])
 
 
+@metric(
+    "rmse",
+    label="RMSE (continuous)",
+    task="regression",
+    higher_is_better=False,
+    range=(0, math.inf),
+    needs="moments",
+)
 def root_mean_squared_error(moments: np.ndarray) -> np.ndarray:
-    """Root of the mean squared distance of the output from the true value, in the unit of the levels."""
+    """Root of the mean of (z - t)², in the unit of the levels."""
     return np.asarray(np.sqrt(divide(moments[..., 7], moments[..., 0])))
 
 
+@metric(
+    "pearson",
+    label="Pearson (continuous)",
+    task="regression",
+    higher_is_better=True,
+    range=(-1, 1),
+    needs="moments",
+    aliases=("pcc", "pearson correlation"),
+)
 def pearson(moments: np.ndarray) -> np.ndarray:
-    """Pearson's correlation of output and true value, -1 to 1; NaN where either is constant."""
+    """Pearson correlation, cov(t, z) / √(var t · var z); NaN where either is constant."""
     _, t, z, covariance = _spread(moments)
     return divide(covariance, np.sqrt(t * z)).clip(-1, 1)
 
 
+@metric("ccc", label="CCC (continuous)", task="regression", higher_is_better=True, range=(-1, 1), needs="moments")
 def concordance(moments: np.ndarray) -> np.ndarray:
-    r"""Lin's concordance correlation coefficient, -1 to 1.
+    """Concordance correlation coefficient, 2 cov(t, z) / (var t + var z + (mean t - mean z)²).
 
-    .. math:: \rho_c = \frac{2 s_{tz}}{s_t^2 + s_z^2 + (\bar t - \bar z)^2}
-
-    with variances over n. NaN where neither varies and both have the same mean.
+    Variances are over n. NaN where neither varies and both have the same mean.
 
     References
     ----------
@@ -63,14 +90,20 @@ def concordance(moments: np.ndarray) -> np.ndarray:
     return divide(2 * covariance, t + z + shift**2)
 
 
+@metric(
+    "icc_3_1", label="ICC(3,1) (continuous)", task="regression", higher_is_better=True, range=(-1, 1), needs="moments"
+)
 def icc_3_1(moments: np.ndarray) -> np.ndarray:
-    """ICC(3,1) of output and true value: two-way mixed, single, consistency (Shrout and Fleiss 1979)."""
+    """ICC(3,1), 2 cov(t, z) / (var t + var z): two-way mixed, single, consistency (Shrout and Fleiss 1979)."""
     _, t, z, covariance = _spread(moments)
     return divide(2 * covariance, t + z)
 
 
+@metric(
+    "icc_2_1", label="ICC(2,1) (continuous)", task="regression", higher_is_better=True, range=(-1, 1), needs="moments"
+)
 def icc_2_1(moments: np.ndarray) -> np.ndarray:
-    """ICC(2,1) of output and true value: two-way random, single, absolute agreement (Shrout and Fleiss 1979).
+    """ICC(2,1): two-way random, single, absolute agreement (Shrout and Fleiss 1979).
 
     With two raters it is (BMS - EMS) / (BMS + EMS + 2 (JMS - EMS) / n), in which a constant shift counts.
     """
@@ -79,17 +112,6 @@ def icc_2_1(moments: np.ndarray) -> np.ndarray:
     t, z, covariance = (divide(part * n, n - 1) for part in (t, z, covariance))
     rest = (t + z) / 2 - covariance
     return divide(2 * covariance, t + z + shift**2 - divide(2 * rest, n))
-
-
-CONTINUOUS: dict[str, Metric] = {
-    "expected_mae": mean_absolute_error,
-    "rmse": root_mean_squared_error,
-    "pearson": pearson,
-    "ccc": concordance,
-    "icc_3_1": icc_3_1,
-    "icc_2_1": icc_2_1,
-}
-"""Metrics of the continuous output where classes are ordered; functions of :func:`unit_moments`."""
 
 
 def _spread(moments: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

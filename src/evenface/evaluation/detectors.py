@@ -1,43 +1,32 @@
-"""Each class's detector by itself: whether it fires on its class and is silent on the rest, at a threshold of 0.5.
+"""One-vs-rest classifiers by themselves: each class's own score at a threshold of 0.5.
 
-With scores, as one-vs-all keeps them, a detector fires where its score is 0.5 or more, and several may fire on a
-sample, or none. Without scores the detector of the predicted class fires, and no other: one-vs-rest of the prediction.
+With scores, as one-vs-all keeps them, the classifier of a class says yes where its score is 0.5 or more; several may
+on a sample, or none. Without scores that of the predicted class says yes, and no other: one-vs-rest of the prediction.
 
-A table of a detector is its confusion matrix of two classes, rest and own: ``[[TN, FP], [FN, TP]]``.
+The table of a class is a confusion matrix of two classes, rest and own: ``[[TN, FP], [FN, TP]]``.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from evenface.evaluation import metrics
-from evenface.evaluation.intervals import Estimate, Units, percentile, resample_sums
+from evenface.evaluation.intervals import Units
+from evenface.evaluation.metric_entry import metric
 from evenface.evaluation.predictions import Predictions
 
 THRESHOLD = 0.5
-EACH = "class_"
-"""Begins the name of a metric of detectors that has one value for each class; without it, it is their mean."""
-
-DETECTORS: dict[str, metrics.Metric] = {
-    f"{metrics.DETECTOR}accuracy": metrics.accuracy,
-    f"{metrics.DETECTOR}precision": lambda table: metrics.precision(table)[..., 1],
-    f"{metrics.DETECTOR}recall": lambda table: metrics.recall(table)[..., 1],
-    f"{metrics.DETECTOR}f1": lambda table: metrics.f1(table)[..., 1],
-    f"{metrics.DETECTOR}specificity": lambda table: metrics.specificity(table)[..., 1],
-}
-"""Name to a function of tables of detectors, ``(..., C, 2, 2) -> (..., C)``; NaN where it is not defined."""
 
 
 def fired(predictions: Predictions) -> np.ndarray:
-    """Say which detectors fire on which samples, bool, shape (N, C)."""
+    """Return which classes' own classifiers say yes to which samples, bool, shape (N, C)."""
     if predictions.scores is not None:
         return np.asarray(predictions.scores >= THRESHOLD)
     return np.asarray(predictions.predicted[:, None] == np.arange(len(predictions.classes)))
 
 
 def unit_tables(predictions: Predictions, units: Units) -> np.ndarray:
-    """Give the tables of all detectors for each unit, float32, shape (U, C, 2, 2)."""
+    """Count the table of each class for each unit, float32, shape (U, C, 2, 2)."""
     c = len(predictions.classes)
     own = predictions.labels[:, None] == np.arange(c)
     stack = np.zeros((units.count, c, 2, 2), dtype=np.float32)
@@ -45,42 +34,40 @@ def unit_tables(predictions: Predictions, units: Units) -> np.ndarray:
     return stack
 
 
-def per_class(predictions: Predictions) -> dict[str, np.ndarray]:
-    """Give every metric of :data:`DETECTORS` for each class, each of shape (C,)."""
-    tables = unit_tables(predictions, Units(np.zeros(len(predictions), dtype=np.int64), 1, "samples"))[0]
-    return {name: metric(tables) for name, metric in DETECTORS.items()}
-
-
 def mean(values: np.ndarray, tables: np.ndarray) -> np.ndarray:
     """Average over the classes that are present in the truth, leaving out what is not defined: (..., C) -> (...)."""
-    known = ~np.isnan(values) & (tables[..., 1, :].sum(axis=-1) > 0)
-    return metrics.divide(np.where(known, values, 0).sum(axis=-1), known.sum(axis=-1))
+    return metrics.mean_over(values, (tables[..., 1, :].sum(axis=-1) > 0).astype(np.float64))
 
 
-def measured(name: str, predictions: Predictions) -> float:
-    """Compute the mean over classes of a metric of :data:`DETECTORS`."""
-    tables = unit_tables(predictions, Units(np.zeros(len(predictions), dtype=np.int64), 1, "samples"))[0]
-    return float(mean(DETECTORS[name](tables), tables))
+def _register(name: str, label: str, of_class: Callable[[np.ndarray], np.ndarray], summary: str) -> None:
+    """Register a metric of each class's table and, without the prefix ``class_``, its mean over classes."""
+
+    def each(tables: np.ndarray) -> np.ndarray:
+        return of_class(tables)
+
+    def averaged(tables: np.ndarray) -> np.ndarray:
+        return mean(of_class(tables), tables)
+
+    each.__doc__ = f"{summary} of the one-vs-rest classifier of each class, whose score is cut at 0.5."
+    averaged.__doc__ = f"Macro mean of `class_{name}` over the classes present in the truth."
+    each.__qualname__, averaged.__qualname__ = f"class_{name}", name
+    metric(
+        f"class_{name}",
+        label=f"class {label}",
+        higher_is_better=True,
+        range=(0, 1),
+        needs="one_vs_rest",
+        per_class=True,
+    )(each)
+    metric(name, label=label, higher_is_better=True, range=(0, 1), needs="one_vs_rest", mean_of=f"class_{name}")(
+        averaged
+    )
 
 
-def detector_metrics(
-    predictions: Predictions, units: Units, resamples: int, seed: int, level: float, plain: Callable[[Estimate], Any]
-) -> dict[str, Any]:
-    """Compute all of them with intervals, for ``metrics.json``.
-
-    Returns
-    -------
-    dict
-        ``mean`` (metric to estimate) and ``per_class`` (class to such metrics), estimates as ``plain`` gives them.
-    """
-    stack = unit_tables(predictions, units)
-    whole, drawn = stack.sum(axis=0), resample_sums(stack, resamples, seed)
-    means: dict[str, Any] = {}
-    each: dict[str, dict[str, Any]] = {name: {} for name in predictions.classes}
-    for name, metric in DETECTORS.items():
-        values, spread = metric(whole), metric(drawn)
-        low, high = percentile(mean(spread, drawn), level)
-        means[name] = plain(Estimate(float(mean(values, whole)), float(low), float(high)))
-        for label, *entry in zip(predictions.classes, values, *percentile(spread, level), strict=True):
-            each[label][name] = plain(Estimate(*(float(part) for part in entry)))
-    return {"mean": means, "per_class": each}
+_register("detector_accuracy", "detector accuracy", metrics.accuracy, "Accuracy, true negatives included,")
+_register("detector_precision", "detector precision", lambda tables: metrics.precision(tables)[..., 1], "Precision")
+_register("detector_recall", "detector recall", lambda tables: metrics.recall(tables)[..., 1], "Recall")
+_register("detector_f1", "detector F1", lambda tables: metrics.f1(tables)[..., 1], "F1")
+_register(
+    "detector_specificity", "detector specificity", lambda tables: metrics.specificity(tables)[..., 1], "Specificity"
+)

@@ -10,6 +10,7 @@ import pandas as pd
 from evenface.evaluation import metrics, scores
 from evenface.evaluation.comparison import Comparison
 from evenface.evaluation.intervals import Estimate
+from evenface.evaluation.metric_registry import HEADLINE, label
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.style import GRID, INK, MARKERS, MUTED, SERIES, WIDTH, colour, panels, styled
 
@@ -186,8 +187,8 @@ def _dots(axis: "Axes", estimates: Sequence[Estimate], heights: np.ndarray, plac
 
 @styled
 def overall(comparison: Comparison) -> "Figure":
-    """Draw balanced accuracy, accuracy and macro F1 of each method, with intervals and each seed as a small ring."""
-    names = {"balanced_accuracy": "balanced accuracy", "accuracy": "accuracy", "macro_f1": "macro F1"}
+    """Draw the main metrics of each method, with intervals and each seed as a small ring."""
+    names = {name: label(name) for name in HEADLINE if name in comparison.methods[0].overall}
     methods = comparison.methods
     figure, axes = panels(len(names), 1, height=0.5 + len(names) * (0.36 + 0.2 * len(methods)), sharex=True)
     for axis, (key, title) in zip(axes, names.items(), strict=True):

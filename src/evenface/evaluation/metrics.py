@@ -7,15 +7,24 @@ What is not defined is NaN, never zero: the recall of a class without samples, t
 never predicted. Means over classes run over the classes *present in the truth*, and skip what is not defined.
 A class that is present but never predicted has F1 = 0 (it is defined: 2TP + FP + FN > 0) and no precision; the
 mean precision is over the other classes, which the report says whenever it happens.
+
+Each metric is one entry of the registry; see :func:`evenface.evaluation.metric_entry.metric` to add one.
 """
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-Metric = Callable[[np.ndarray], np.ndarray]
+from evenface.evaluation.metric_entry import metric
+
+if TYPE_CHECKING:
+    from evenface.evaluation.predictions import Predictions
+
+MANY_SHOT, FEW_SHOT = 100, 20
+"""Classes with more training samples than the first are many-shot, with fewer than the second few-shot, the rest
+medium-shot (Liu et al., *Large-scale long-tailed recognition in an open world*, CVPR 2019)."""
 
 
 def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.ndarray:
@@ -48,80 +57,152 @@ def _parts(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, n
 
 
 def macro(values: np.ndarray, confusion: np.ndarray) -> np.ndarray:
-    """Mean over the classes present in the truth; a value that is not defined is left out. Shape (...)."""
-    return _mean(values, (support(confusion) > 0).astype(np.float64))
+    """Average over the classes present in the truth; a value that is not defined is left out. Shape (...)."""
+    return mean_over(values, (support(confusion) > 0).astype(np.float64))
 
 
 def weighted(values: np.ndarray, confusion: np.ndarray) -> np.ndarray:
-    """Mean weighted by the samples of each true class; a value that is not defined is left out. Shape (...)."""
-    return _mean(values, support(confusion).astype(np.float64))
+    """Average weighted by the samples of each true class; a value that is not defined is left out. Shape (...)."""
+    return mean_over(values, support(confusion).astype(np.float64))
 
 
-def _mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def mean_over(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Average over the last axis by weights; a value that is not defined is left out."""
     known = ~np.isnan(values)
     weights = weights * known
     return divide((np.where(known, values, 0) * weights).sum(axis=-1), weights.sum(axis=-1))
 
 
+BOTH = {"macro": macro, "weighted": weighted}
+"""Both means over classes, for ``averages`` of a metric of each class."""
+
+
+@metric(
+    "balanced_accuracy",
+    label="balanced accuracy",
+    higher_is_better=True,
+    range=(0, 1),
+    mean_of="recall",
+    aliases=("bal_acc", "uar"),
+)
+def balanced_accuracy(confusion: np.ndarray) -> np.ndarray:
+    """Mean recall over the classes present in the truth. Shape (...)."""
+    return macro(recall(confusion), confusion)
+
+
+@metric("accuracy", label="accuracy", higher_is_better=True, range=(0, 1), aliases=("acc", "war"))
 def accuracy(confusion: np.ndarray) -> np.ndarray:
     """Share of samples given their true class, over all classes. Shape (...)."""
     return divide(np.trace(confusion, axis1=-2, axis2=-1), confusion.sum(axis=(-2, -1)))
 
 
+@metric(
+    "recall",
+    label="recall",
+    higher_is_better=True,
+    range=(0, 1),
+    per_class=True,
+    averages=BOTH,
+    interval="proportion",
+)
 def recall(confusion: np.ndarray) -> np.ndarray:
     """TP / (TP + FN) per class (p1 eq 9), which is also PD, the probability of detection (p1 eq 11)."""
     tp, _, fn, _ = _parts(confusion)
     return divide(tp, tp + fn)
 
 
+@metric("precision", label="precision", higher_is_better=True, range=(0, 1), per_class=True, averages=BOTH)
 def precision(confusion: np.ndarray) -> np.ndarray:
     """TP / (TP + FP) per class (p1 eq 8); NaN for a class that was never predicted."""
     tp, fp, _, _ = _parts(confusion)
     return divide(tp, tp + fp)
 
 
+@metric("f1", label="F1", higher_is_better=True, range=(0, 1), per_class=True, averages=BOTH)
 def f1(confusion: np.ndarray) -> np.ndarray:
     """2TP / (2TP + FP + FN) per class (p1 eq 10); NaN for a class absent from the truth."""
     tp, fp, fn, _ = _parts(confusion)
     return np.where(tp + fn > 0, divide(2 * tp, 2 * tp + fp + fn), np.nan)
 
 
+@metric("specificity", label="specificity", higher_is_better=True, range=(0, 1), per_class=True, averages=BOTH)
 def specificity(confusion: np.ndarray) -> np.ndarray:
     """TN / (TN + FP) per class: the share of the other classes' samples kept out of it."""
     _, fp, _, tn = _parts(confusion)
     return divide(tn, tn + fp)
 
 
+@metric("macro_pd", label="macro PD", higher_is_better=True, range=(0, 1), mean_of="recall")
+def macro_pd(confusion: np.ndarray) -> np.ndarray:
+    """Macro mean of PD, the probability of detection (p1 eq 11), which is recall."""
+    return macro(recall(confusion), confusion)
+
+
+@metric("weighted_pd", label="weighted PD", higher_is_better=True, range=(0, 1))
+def weighted_pd(confusion: np.ndarray) -> np.ndarray:
+    """Weighted mean of PD, the probability of detection (p1 eq 11), which is recall."""
+    return weighted(recall(confusion), confusion)
+
+
+@metric("pf", label="PF", higher_is_better=False, range=(0, 1), per_class=True, averages=BOTH)
 def false_alarm(confusion: np.ndarray) -> np.ndarray:
     """PF, the probability of a false alarm: FP / (FP + TN) per class (p1 eq 12)."""
     _, fp, _, tn = _parts(confusion)
     return divide(fp, fp + tn)
 
 
-def balance(confusion: np.ndarray) -> np.ndarray:
-    """1 - sqrt(PF^2 + (1 - PD)^2) / sqrt 2 per class (p1 eq 13): 1 is perfect, 0 is wrong on every sample."""
+@metric(
+    "pd_pf_balance",
+    label="PD/PF balance",
+    higher_is_better=True,
+    range=(0, 1),
+    per_class=True,
+    averages=BOTH,
+    formerly="balance",
+)
+def pd_pf_balance(confusion: np.ndarray) -> np.ndarray:
+    """1 - sqrt(PF² + (1 - PD)²) / sqrt 2 per class (p1 eq 13): 1 is perfect, 0 is wrong on every sample."""
     bal: np.ndarray = 1 - np.hypot(false_alarm(confusion), 1 - recall(confusion)) / np.sqrt(2)
     return bal
 
 
+@metric(
+    "accuracy_one_vs_rest",
+    label="accuracy one-vs-rest",
+    higher_is_better=True,
+    range=(0, 1),
+    per_class=True,
+    averages=BOTH,
+)
 def accuracy_one_vs_rest(confusion: np.ndarray) -> np.ndarray:
-    """(TP + TN) / all, per class: p1 eq 7 taken literally.
+    """(TP + TN) / all, per class (p1 eq 7); high for every rare class, as true negatives of the others count.
 
-    True negatives of the other classes count as successes, so it is high for a rare class even if that class is
-    never found. It is not the accuracy of the model; see :func:`accuracy`.
+    It is not the accuracy of the model; see :func:`accuracy`.
     """
     tp, fp, fn, tn = _parts(confusion)
     return divide(tp + tn, tp + fp + fn + tn)
 
 
-def balanced_accuracy(confusion: np.ndarray) -> np.ndarray:
-    """Mean recall over the classes present in the truth. Shape (...)."""
-    return macro(recall(confusion), confusion)
+@metric(
+    "skew_normalized_f1",
+    label="skew-normalised F1",
+    higher_is_better=True,
+    range=(0, 1),
+    per_class=True,
+    averages=BOTH,
+)
+def skew_normalized_f1(confusion: np.ndarray) -> np.ndarray:
+    """F1 of each class as if it had as many samples as the rest: 2 TPR / (TPR + FPR + 1); Jeni et al. 2013.
 
+    The negatives are scaled by the skew, negatives over positives, so that the value does not depend on how rare a
+    class is. NaN where a class, or everything else, is absent from the truth.
 
-def macro_precision(confusion: np.ndarray) -> np.ndarray:
-    """Mean precision over the classes that are present and were predicted at least once. Shape (...)."""
-    return macro(precision(confusion), confusion)
+    References
+    ----------
+    Jeni, Cohn and De la Torre, *Facing imbalanced data: recommendations for the use of performance metrics*, ACII 2013.
+    """
+    tpr, fpr = recall(confusion), false_alarm(confusion)
+    return divide(2 * tpr, tpr + fpr + 1)
 
 
 def macro_f1(confusion: np.ndarray) -> np.ndarray:
@@ -129,8 +210,84 @@ def macro_f1(confusion: np.ndarray) -> np.ndarray:
     return macro(f1(confusion), confusion)
 
 
+@metric("g_mean", label="geometric mean of recalls", higher_is_better=True, range=(0, 1), aliases=("gmean", "g-mean"))
+def g_mean(confusion: np.ndarray) -> np.ndarray:
+    """Geometric mean of the recall of the classes present in the truth; 0 where one class is never found.
+
+    References
+    ----------
+    Kubat and Matwin, *Addressing the curse of imbalanced training sets: one-sided selection*, ICML 1997;
+    of several classes: Sun, Kamel and Wang, *Boosting for learning multiple classes with imbalanced class
+    distribution*, ICDM 2006.
+    """
+    recalls = recall(confusion)
+    present = ~np.isnan(recalls)
+    count = present.sum(axis=-1)
+    mean: np.ndarray = np.prod(np.where(present, recalls, 1.0), axis=-1) ** (1 / np.maximum(count, 1))
+    return np.where(count > 0, mean, np.nan)
+
+
+def _shot_group(training_counts: np.ndarray, group: str) -> np.ndarray:
+    """Select the classes of a group by their training samples, bool, shape (C,)."""
+    counts = np.asarray(training_counts)
+    many, few = counts > MANY_SHOT, counts < FEW_SHOT
+    return {"many": many, "medium": ~many & ~few, "few": few}[group]
+
+
+def _has_shot_group(group: str) -> "Callable[[Predictions], bool]":
+    return lambda predictions: bool(_shot_group(np.array(predictions.training_counts), group).any())
+
+
+def _shot_accuracy(confusion: np.ndarray, training_counts: np.ndarray, group: str) -> np.ndarray:
+    """Accuracy over the samples whose true class is of a group. Shape (...)."""
+    chosen = _shot_group(training_counts, group)
+    return divide(
+        np.diagonal(confusion, axis1=-2, axis2=-1)[..., chosen].sum(-1), support(confusion)[..., chosen].sum(-1)
+    )
+
+
+@metric(
+    "many_shot_accuracy",
+    label="many-shot accuracy",
+    higher_is_better=True,
+    range=(0, 1),
+    needs="training_counts",
+    applies=_has_shot_group("many"),
+)
+def many_shot_accuracy(confusion: np.ndarray, training_counts: np.ndarray) -> np.ndarray:
+    """Accuracy over the samples of classes with more than 100 training samples (Liu et al. 2019)."""
+    return _shot_accuracy(confusion, training_counts, "many")
+
+
+@metric(
+    "medium_shot_accuracy",
+    label="medium-shot accuracy",
+    higher_is_better=True,
+    range=(0, 1),
+    needs="training_counts",
+    applies=_has_shot_group("medium"),
+)
+def medium_shot_accuracy(confusion: np.ndarray, training_counts: np.ndarray) -> np.ndarray:
+    """Accuracy over the samples of classes with 20 to 100 training samples (Liu et al. 2019)."""
+    return _shot_accuracy(confusion, training_counts, "medium")
+
+
+@metric(
+    "few_shot_accuracy",
+    label="few-shot accuracy",
+    higher_is_better=True,
+    range=(0, 1),
+    needs="training_counts",
+    applies=_has_shot_group("few"),
+)
+def few_shot_accuracy(confusion: np.ndarray, training_counts: np.ndarray) -> np.ndarray:
+    """Accuracy over the samples of classes with fewer than 20 training samples (Liu et al. 2019)."""
+    return _shot_accuracy(confusion, training_counts, "few")
+
+
+@metric("mcc", label="Matthews correlation", higher_is_better=True, range=(-1, 1))
 def mcc(confusion: np.ndarray) -> np.ndarray:
-    """Matthews correlation coefficient for several classes, -1 to 1; NaN if truth or prediction is one class.
+    """Matthews correlation coefficient for several classes; NaN if truth or prediction is one class.
 
     References
     ----------
@@ -143,6 +300,7 @@ def mcc(confusion: np.ndarray) -> np.ndarray:
     return divide(joint, np.sqrt(spread))
 
 
+@metric("kappa", label="Cohen's kappa", higher_is_better=True, range=(-1, 1))
 def kappa(confusion: np.ndarray) -> np.ndarray:
     """Cohen's kappa, unweighted: agreement beyond chance; NaN where chance alone agrees always."""
     matrix = np.asarray(confusion, dtype=np.float64)
@@ -158,16 +316,24 @@ def _levels(confusion: np.ndarray, levels: Sequence[float] | None = None) -> tup
     return matrix, place[:, None], place
 
 
+@metric(
+    "mae",
+    label="MAE",
+    task="ordinal",
+    higher_is_better=False,
+    range=(0, math.inf),
+    needs="levels",
+    aliases=("mean absolute error",),
+)
 def mean_absolute_error(confusion: np.ndarray, levels: Sequence[float] | None = None) -> np.ndarray:
-    """Mean distance between the values of predicted and true class, 0 to C - 1 by default. Shape (...)."""
+    """Mean of abs(g - t), the values of predicted and true class, which are 0 to C - 1 by default."""
     matrix, truth, guess = _levels(confusion, levels)
     return divide((matrix * np.abs(truth - guess)).sum(axis=(-2, -1)), matrix.sum(axis=(-2, -1)))
 
 
+@metric("qwk", label="quadratic kappa", task="ordinal", higher_is_better=True, range=(-1, 1))
 def quadratic_weighted_kappa(confusion: np.ndarray) -> np.ndarray:
-    """Cohen's kappa for levels, a confusion weighing the square of its distance, -1 to 1. Shape (...).
-
-    NaN where chance alone agrees always.
+    """Cohen's kappa with quadratic weights of the distance in levels; NaN where chance alone agrees always.
 
     References
     ----------
@@ -181,12 +347,13 @@ def quadratic_weighted_kappa(confusion: np.ndarray) -> np.ndarray:
     return 1 - divide(seen * matrix.sum(axis=(-2, -1)), expected)
 
 
+@metric("icc", label="ICC(3,1)", task="ordinal", higher_is_better=True, range=(-1, 1), needs="levels")
 def icc_3_1(confusion: np.ndarray, levels: Sequence[float] | None = None) -> np.ndarray:
-    """Intraclass correlation ICC(3,1) of the values of true and predicted class, -1 to 1. Shape (...).
+    """ICC(3,1) of the values of true and predicted class, 2 cov(t, g) / (var t + var g).
 
-    Two-way mixed, single rating, consistency, with truth and prediction as the two raters. With two raters
-    (BMS - EMS) / (BMS + EMS) is 2 cov(t, p) / (var t + var p). A constant shift of all predictions costs nothing.
-    NaN where neither the truth nor the prediction varies.
+    Two-way mixed, single rating, consistency, with truth and prediction as the two raters: with two raters
+    (BMS - EMS) / (BMS + EMS) is the above. A constant shift of all predictions costs nothing. NaN where neither the
+    truth nor the prediction varies.
 
     References
     ----------
@@ -200,86 +367,13 @@ def icc_3_1(confusion: np.ndarray, levels: Sequence[float] | None = None) -> np.
     return divide(2 * covariance, variances)
 
 
-def averaged(metric: Metric, mean: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Metric:
-    """Turn a per-class metric into its mean over classes; ``mean`` is :func:`macro` or :func:`weighted`."""
-    return lambda confusion: mean(metric(confusion), confusion)
-
-
-PER_CLASS: dict[str, Metric] = {
-    "recall": recall,
-    "precision": precision,
-    "f1": f1,
-    "specificity": specificity,
-    "pf": false_alarm,
-    "balance": balance,
-    "accuracy_one_vs_rest": accuracy_one_vs_rest,
-}
-
-OVERALL: dict[str, Metric] = {
-    "balanced_accuracy": balanced_accuracy,
-    "accuracy": accuracy,
-    "macro_recall": balanced_accuracy,
-    "macro_precision": macro_precision,
-    "macro_f1": macro_f1,
-    "macro_specificity": averaged(specificity, macro),
-    "macro_pd": averaged(recall, macro),
-    "macro_pf": averaged(false_alarm, macro),
-    "macro_balance": averaged(balance, macro),
-    "weighted_precision": averaged(precision, weighted),
-    "weighted_recall": averaged(recall, weighted),
-    "weighted_f1": averaged(f1, weighted),
-    "weighted_specificity": averaged(specificity, weighted),
-    "weighted_pd": averaged(recall, weighted),
-    "weighted_pf": averaged(false_alarm, weighted),
-    "weighted_balance": averaged(balance, weighted),
-    "macro_accuracy_one_vs_rest": averaged(accuracy_one_vs_rest, macro),
-    "weighted_accuracy_one_vs_rest": averaged(accuracy_one_vs_rest, weighted),
-    "mcc": mcc,
-    "kappa": kappa,
-}
-
-ORDERED: dict[str, Metric] = {
-    "mae": mean_absolute_error,
-    "qwk": quadratic_weighted_kappa,
-    "icc": icc_3_1,
-}
-"""Metrics of classes that are steps of one scale; see :attr:`~evenface.evaluation.predictions.Predictions.ordered`."""
-
-
-def ordered(levels: Sequence[float] | None) -> dict[str, Metric]:
-    """Return :data:`ORDERED` for levels of these values; quadratic kappa weighs by the number of levels between."""
-    valued = {"mae": partial(mean_absolute_error, levels=levels), "icc": partial(icc_3_1, levels=levels)}
-    return ORDERED | valued
-
-
-CLIP = "clip_"
-"""Begins the name of a metric that is measured after the samples of each clip are joined."""
-
-DETECTOR = "detector_"
-"""Begins the name of a metric of detectors, each of one class against the rest."""
-
-LOWER_IS_BETTER = frozenset(
-    ("mae", "expected_mae", "rmse", "pf", "macro_pf", "weighted_pf", "log_loss", "brier", "ece", "training_seconds")
+@metric(
+    "training_seconds",
+    label="training seconds",
+    higher_is_better=False,
+    range=(0, math.inf),
+    needs="run",
 )
-
-
-def lower_is_better(name: str) -> bool:
-    """Whether a smaller value of this metric is the better one."""
-    return name.removeprefix(CLIP) in LOWER_IS_BETTER
-
-
-AGREEMENTS = frozenset(("mcc", "kappa", "qwk", "icc", "pearson", "ccc", "icc_3_1", "icc_2_1"))
-"""Metrics from -1 to 1."""
-AREAS = ("average_precision", "roc_auc")
-"""Areas under curves of each class against the rest."""
-
-
-def limits(name: str) -> tuple[float, float]:
-    """Smallest and largest value that a metric can have; infinite where that is not known."""
-    bare = name.removeprefix(CLIP).removeprefix(DETECTOR)
-    if bare in AGREEMENTS:
-        return -1.0, 1.0
-    shares = bare in PER_CLASS or bare in OVERALL or bare.removeprefix("macro_") in AREAS or bare == "ece"
-    if bare in LOWER_IS_BETTER and not shares:
-        return 0.0, math.inf
-    return (0.0, 1.0) if shares else (-math.inf, math.inf)
+def training_seconds(facts: "dict[str, float]") -> float:
+    """Seconds that training took."""
+    return float(facts.get("training_seconds", math.nan))

@@ -55,6 +55,9 @@ class Predictions:
     levels : tuple of float, or None
         Value of each class on the scale where they are ordered; none takes
         :func:`~evenface.levels.level_values`. None where classes are not ordered.
+    training_counts : tuple of int, or None
+        Training samples of each class, for metrics of many-, medium- and few-shot classes. Of a run they come from
+        ``run.json``; the file has them only where they were given.
 
     Raises
     ------
@@ -72,6 +75,7 @@ class Predictions:
     scores: np.ndarray | None = None
     output: np.ndarray | None = None
     levels: tuple[float, ...] | None = None
+    training_counts: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         fixed: dict[str, Any] = {
@@ -87,6 +91,7 @@ class Predictions:
         }
         values = level_values(self.classes).tolist() if self.levels is None else map(float, self.levels)
         fixed["levels"] = tuple(values) if self.ordered else None
+        fixed["training_counts"] = None if self.training_counts is None else tuple(map(int, self.training_counts))
         for name, value in fixed.items():
             object.__setattr__(self, name, value)
         self._check_shapes()
@@ -221,11 +226,10 @@ class Predictions:
             }
         )
         written = pa.Table.from_pandas(table, preserve_index=False)
-        facts = {
-            **(written.schema.metadata or {}),
-            META: json.dumps({"ordered": self.ordered, "levels": self.levels}).encode(),
-        }
-        write_parquet(written.replace_schema_metadata(facts), path)
+        facts: dict[str, Any] = {"ordered": self.ordered, "levels": self.levels}
+        facts |= {} if self.training_counts is None else {"training_counts": self.training_counts}
+        metadata = {**(written.schema.metadata or {}), META: json.dumps(facts).encode()}
+        write_parquet(written.replace_schema_metadata(metadata), path)
 
     @classmethod
     def load(cls, path: Path) -> "Predictions":
@@ -263,6 +267,7 @@ class Predictions:
                 table[scores].to_numpy(dtype=np.float64) if set(scores) <= set(names) else None,
                 table[OUTPUT].to_numpy(dtype=np.float64) if OUTPUT in names else None,
                 facts.get("levels"),
+                facts.get("training_counts"),
             )
         except InputError as error:
             raise InputError(f"{path}: {error.message}", error.hint) from error
@@ -280,6 +285,8 @@ class Predictions:
             raise InputError(f"{n} labels and {c} classes need scores of shape {n} x {c}")
         if self.levels is not None and len(self.levels) != c:
             raise InputError(f"{c} ordered classes need {c} values of levels, found {len(self.levels)}")
+        if self.training_counts is not None and len(self.training_counts) != c:
+            raise InputError(f"{c} classes need {c} training counts, found {len(self.training_counts)}")
         columns = {"sample": self.sample, "subject": self.subject, "clip": self.clip, OUTPUT: self.output}
         for name, values in columns.items():
             if values is not None and values.shape != (n,):

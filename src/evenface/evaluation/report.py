@@ -14,6 +14,7 @@ from evenface.evaluation.comparison import Comparison, Pair, compare
 from evenface.evaluation.fitted import Calibration
 from evenface.evaluation.formatting import UNITS, listed, number, with_interval
 from evenface.evaluation.intervals import Estimate, estimate
+from evenface.evaluation.metric_registry import HEADLINE, label
 from evenface.evaluation.page import Page, Picture, Section, Tile, Verdict, write
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.summary import metrics_of
@@ -30,7 +31,7 @@ from evenface.evaluation.wording import (
 )
 
 FEW_SAMPLES = 10
-TOP = (("balanced_accuracy", "Balanced accuracy"), ("accuracy", "Accuracy"), ("macro_f1", "Macro F1"))
+TOP = tuple((name, label(name)[0].upper() + label(name)[1:]) for name in HEADLINE)
 
 
 def run_report(
@@ -201,7 +202,7 @@ def comparison_report(
         sections.probabilities(groups),
         *sections.training(histories or {}),
         *sections.data(counts, faces, found.classes),
-        Section("All metrics", tables=(contents.metrics_table(results),)),
+        Section("All metrics", tables=(contents.metrics_table(found),), folded=(contents.all_pairs_table(found),)),
     )
     main = "balanced_accuracy"
     tiles = tuple(Tile(m.name, *_top(m.overall[main]), i) for i, m in enumerate(found.methods))

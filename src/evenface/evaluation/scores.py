@@ -4,13 +4,18 @@ Every function that takes ``weights`` counts a sample as often as its weight say
 axes; a bootstrap draw is such a set of weights. What is not defined (a class without samples) is NaN.
 """
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from evenface.evaluation.metrics import divide
+from evenface.evaluation.metric_entry import metric
+from evenface.evaluation.metrics import divide, mean_over
 
 TINY = 1e-12
+BINS = 15
+"""Bins of the calibration error."""
 
 
 @dataclass(frozen=True)
@@ -32,17 +37,31 @@ class Reliability:
     accuracy: np.ndarray
 
 
-def _steps(positive: np.ndarray, score: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, ...]:
-    """Count true and false positives at each distinct threshold, shape (..., T), and the thresholds, falling.
+@dataclass(frozen=True)
+class _Ranked:
+    """What weighted samples add up to at each sample of the class, from the highest score down; shapes (..., P).
 
-    Samples with equal scores fall on the same side of any threshold, so they make one step together.
+    ``own`` is its weight, ``hits`` and ``alarms`` the weights of the class and of the rest that score as high or
+    higher, ``above`` those of the rest that score higher. Equal scores fall on the same side of any threshold.
     """
+
+    own: np.ndarray
+    hits: np.ndarray
+    alarms: np.ndarray
+    above: np.ndarray
+    rest: np.ndarray
+
+
+def _ranked(positive: np.ndarray, score: np.ndarray, weights: np.ndarray | None) -> _Ranked:
     order = np.argsort(-score, kind="stable")
-    ranked = score[order]
-    ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
-    count = np.ones(len(score)) if weights is None else np.asarray(weights, dtype=np.float64)[..., order]
-    hits = np.cumsum(count * positive[order], axis=-1)[..., ends]
-    return hits, np.cumsum(count, axis=-1)[..., ends] - hits, ranked[ends]
+    falling, place = -score[order], np.flatnonzero(positive[order])
+    count = np.ones(len(score)) if weights is None else np.asarray(weights)[..., order]
+    start, end = (np.searchsorted(falling, falling[place], side) for side in ("left", "right"))
+    total = np.cumsum(np.concatenate([np.zeros_like(count[..., :1]), count], axis=-1), axis=-1)
+    own = count[..., place]
+    hits = np.cumsum(np.concatenate([np.zeros_like(count[..., :1]), own], axis=-1), axis=-1)
+    before, upto = (hits[..., np.searchsorted(place, edge)] for edge in (start, end))
+    return _Ranked(own, upto, total[..., end] - upto, total[..., start] - before, total[..., -1] - hits[..., -1])
 
 
 def precision_recall_curve(positive: np.ndarray, score: np.ndarray) -> Curve:
@@ -60,8 +79,11 @@ def precision_recall_curve(positive: np.ndarray, score: np.ndarray) -> Curve:
     Curve
         Recall is NaN where no sample is of the class.
     """
-    hits, alarms, thresholds = _steps(positive, score, None)
-    return Curve(divide(hits, hits[-1:]), divide(hits, hits + alarms), thresholds)
+    order = np.argsort(-score, kind="stable")
+    ranked = score[order]
+    ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))  # equal scores make one step together
+    hits = np.cumsum(positive[order].astype(np.float64))[ends]
+    return Curve(divide(hits, hits[-1:]), divide(hits, ends + 1), ranked[ends])
 
 
 def average_precision(positive: np.ndarray, score: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
@@ -78,10 +100,9 @@ def average_precision(positive: np.ndarray, score: np.ndarray, weights: np.ndarr
     -------
     array of shape (...)
     """
-    hits, alarms, _ = _steps(positive, score, weights)
-    gain = np.diff(hits, axis=-1, prepend=0)
-    reached = np.nan_to_num(divide(hits, hits + alarms))
-    return divide((gain * reached).sum(axis=-1), hits[..., -1])
+    ranked = _ranked(positive, score, weights)
+    reached = np.nan_to_num(divide(ranked.hits, ranked.hits + ranked.alarms))
+    return divide((ranked.own * reached).sum(axis=-1), ranked.own.sum(axis=-1))
 
 
 def roc_auc(positive: np.ndarray, score: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
@@ -89,13 +110,78 @@ def roc_auc(positive: np.ndarray, score: np.ndarray, weights: np.ndarray | None 
 
     NaN where either side is empty. Parameters as in :func:`average_precision`.
     """
-    hits, alarms, _ = _steps(positive, score, weights)
-    before = np.concatenate([np.zeros_like(hits[..., :1]), hits[..., :-1]], axis=-1)
-    area = (np.diff(alarms, axis=-1, prepend=0) * (hits + before) / 2).sum(axis=-1)
-    return divide(area, hits[..., -1] * alarms[..., -1])
+    ranked = _ranked(positive, score, weights)
+    below = ranked.rest[..., None] - (ranked.alarms + ranked.above) / 2
+    area = (ranked.own * below).sum(axis=-1, dtype=np.float64)
+    return divide(area, ranked.own.sum(axis=-1, dtype=np.float64) * ranked.rest)
 
 
-def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = 15) -> Reliability:
+def over_defined(values: np.ndarray, _probabilities: np.ndarray) -> np.ndarray:
+    """Average over classes what is defined. Shape (..., C) -> (...)."""
+    return mean_over(values, np.ones(values.shape[-1]))
+
+
+def _of_each_class(
+    area: Callable[..., np.ndarray], probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray | None
+) -> np.ndarray:
+    """Area under a curve of each class against the rest, shape (..., C)."""
+    own = labels[:, None] == np.arange(probabilities.shape[1])
+    sides = zip(own.T, probabilities.T, strict=True)
+    return np.stack([area(positive, score, weights) for positive, score in sides], axis=-1)
+
+
+@metric(
+    "average_precision",
+    label="average precision",
+    higher_is_better=True,
+    range=(0, 1),
+    needs="probabilities",
+    per_class=True,
+    averages={"macro": over_defined},
+    aliases=("auprc", "map"),
+)
+def class_average_precision(
+    probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None
+) -> np.ndarray:
+    """Average precision of each class against the rest, without interpolation; NaN for a class without samples."""
+    return _of_each_class(average_precision, probabilities, labels, weights)
+
+
+@metric(
+    "roc_auc",
+    label="ROC-AUC",
+    higher_is_better=True,
+    range=(0, 1),
+    needs="probabilities",
+    per_class=True,
+    averages={"macro": over_defined},
+    aliases=("auc", "auroc"),
+)
+def class_roc_auc(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """Area under the ROC curve of each class against the rest; NaN where either side is empty."""
+    return _of_each_class(roc_auc, probabilities, labels, weights)
+
+
+@metric(
+    "ece",
+    label="calibration error",
+    higher_is_better=False,
+    range=(0, 1),
+    needs="probabilities",
+    interval="none",
+    aliases=("calibration error (ECE)", "expected calibration error"),
+)
+def calibration_error(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """Calibration error (ECE) of the highest probability in 15 equal bins (Guo et al. 2017, eq. 3)."""
+    confidence, correct = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    if weights is None:
+        return np.asarray(expected_calibration_error(reliability(confidence, correct)))
+    member = reliability_bin(confidence)[:, None] == np.arange(BINS)
+    gaps = np.abs(weights @ ((confidence - correct)[:, None] * member)).sum(axis=-1)
+    return divide(gaps, weights.sum(axis=-1))
+
+
+def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -> Reliability:
     """Sort samples by their highest probability into ``bins`` equal bins ``(low, high]`` from 0 to 1.
 
     Parameters
@@ -114,7 +200,7 @@ def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = 15) -> 
     return Reliability(np.linspace(0, 1, bins + 1), count, divide(promised, count), divide(kept, count))
 
 
-def reliability_bin(confidence: np.ndarray, bins: int = 15) -> np.ndarray:
+def reliability_bin(confidence: np.ndarray, bins: int = BINS) -> np.ndarray:
     """Index of the bin ``(low, high]`` that each confidence falls into; exactly 0 falls into the first."""
     place: np.ndarray = np.ceil(confidence * bins).astype(np.int64) - 1
     return place.clip(0, bins - 1)
@@ -134,14 +220,23 @@ def expected_calibration_error(bins: Reliability) -> float:
     return float((gaps * bins.count).sum() / bins.count.sum())
 
 
+@metric(
+    "log_loss",
+    label="log loss",
+    higher_is_better=False,
+    range=(0, math.inf),
+    needs="losses",
+    aliases=("nll", "cross_entropy"),
+)
 def log_loss(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """-log of the true class's probability per sample, shape (N,); probabilities below 1e-12 count as 1e-12."""
     loss: np.ndarray = -np.log(np.clip(probabilities[np.arange(len(labels)), labels], TINY, None))
     return loss
 
 
+@metric("brier", label="Brier score", higher_is_better=False, range=(0, 2), needs="losses")
 def brier(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Squared distance to the truth summed over the classes, per sample, shape (N,); 0 to 2 (Brier 1950)."""
+    """Squared distance to the truth summed over the classes, per sample, shape (N,) (Brier 1950)."""
     distance: np.ndarray = np.sum((probabilities - np.eye(probabilities.shape[1])[labels]) ** 2, axis=1)
     return distance
 

@@ -1,23 +1,18 @@
-"""How a model does on groups of people, with intervals, where there are enough of them to say."""
+"""Metrics of groups of people, with intervals, where the groups are large enough."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 
-from evenface.evaluation import metrics
-from evenface.evaluation.intervals import (
-    LEVEL,
-    RESAMPLES,
-    Estimate,
-    percentile,
-    resample_sums,
-    unit_matrices,
-    units_of,
-)
+from evenface.evaluation.intervals import LEVEL, RESAMPLES, Estimate, percentile, units_of
+from evenface.evaluation.metric_registry import METRICS, reported
+from evenface.evaluation.metrics import mean_over, recall
 from evenface.evaluation.predictions import Predictions
+from evenface.evaluation.summary import Measures
+
+RECALL = METRICS["recall"]
 
 PEOPLE_AT_LEAST = 10
 """People of a group below whom nothing is said of it: intervals of so few are too narrow, and it says who they are."""
@@ -27,7 +22,7 @@ SAMPLES_AT_LEAST = 100
 
 @dataclass(frozen=True)
 class Subgroup:
-    """What is known of one group.
+    """Metrics of one group.
 
     Parameters
     ----------
@@ -35,8 +30,9 @@ class Subgroup:
         The group.
     samples, units : int
         How many samples, and how many people (clips, samples) these are of.
-    accuracy, balanced_accuracy : Estimate or None
-        With intervals over units; balanced over the classes that the group shows. None where there are too few.
+    metrics : dict of str to Estimate
+        Every metric of one value, with intervals over units; means over classes are over those that the group shows.
+        Empty where there are too few units.
     difference : Estimate or None
         Mean recall less that of everybody else, over the classes that both show. None where one of them has too few.
     absent : tuple of str
@@ -46,21 +42,20 @@ class Subgroup:
     name: str
     samples: int
     units: int
-    accuracy: Estimate | None = None
-    balanced_accuracy: Estimate | None = None
+    metrics: dict[str, Estimate] = field(default_factory=dict)
     difference: Estimate | None = None
     absent: tuple[str, ...] = ()
 
 
 def at_least(unit: str) -> int:
-    """Say how many units a group must have; ``unit`` as in :class:`evenface.evaluation.intervals.Units`."""
+    """Return how many units a group must have."""
     return PEOPLE_AT_LEAST if unit == "people" else SAMPLES_AT_LEAST
 
 
 def subgroups(
     predictions: Predictions, groups: Sequence[object], *, seed: int = 0, resamples: int = RESAMPLES
 ) -> list[Subgroup]:
-    """Judge each group by itself and against everybody else.
+    """Compute every metric of each group, and compare its mean recall with everybody else's.
 
     Parameters
     ----------
@@ -90,38 +85,29 @@ def _judge(name: str, own: Predictions, whole: Predictions, others: np.ndarray, 
     judged = Subgroup(name, len(own), units.count)
     if units.count < at_least(units.name):
         return judged
-    mine, drawn = _matrices(own, seed, resamples)
-    estimates: dict[str, Any] = {
-        key: Estimate(float(metrics.OVERALL[key](mine)), *map(float, percentile(metrics.OVERALL[key](drawn), LEVEL)))
-        for key in ("accuracy", "balanced_accuracy")
-    }
-    absent = tuple(one for one, n in zip(own.classes, own.support, strict=True) if not n)
+    measures = Measures(own, units, resamples, seed)
+    estimates = {entry.name: measures.estimates(entry)[0] for entry in reported(own)}
+    absent = tuple(label for label, n in zip(own.classes, own.support, strict=True) if not n)
     difference = None
     if others.any():
         rest = whole.take(others)
         apart = units_of(rest)
         if apart.count >= at_least(apart.name):
-            difference = _difference((mine, drawn), _matrices(rest, seed + 1, resamples))
-    return replace(judged, difference=difference, absent=absent, **estimates)
+            difference = _difference(measures, Measures(rest, apart, resamples, seed + 1))
+    return replace(judged, difference=difference, absent=absent, metrics=estimates)
 
 
-def _matrices(given: Predictions, seed: int, resamples: int) -> tuple[np.ndarray, np.ndarray]:
-    """Give the confusion matrix, (C, C), and those of resampled units, (R, C, C)."""
-    whole = metrics.confusion_matrix(given.labels, given.predicted, len(given.classes))
-    return whole, resample_sums(unit_matrices(given, units_of(given)), resamples, seed)
-
-
-def _difference(own: tuple[np.ndarray, np.ndarray], rest: tuple[np.ndarray, np.ndarray]) -> Estimate | None:
+def _difference(own: Measures, rest: Measures) -> Estimate | None:
     """Compare mean recall over the classes that both sides show; none where there is no such class."""
-    shared = (own[0].sum(axis=1) > 0) & (rest[0].sum(axis=1) > 0)
+    shared = (own.confusion.sum(axis=1) > 0) & (rest.confusion.sum(axis=1) > 0)
     if not shared.any():
         return None
-    value, drawn = (_mean_recall(own[at], shared) - _mean_recall(rest[at], shared) for at in (0, 1))
+    value = _mean_recall(own.confusion, shared) - _mean_recall(rest.confusion, shared)
+    drawn = _mean_recall(own.drawn_sums(RECALL), shared) - _mean_recall(rest.drawn_sums(RECALL), shared)
     return Estimate(float(value), *map(float, percentile(drawn, LEVEL)))
 
 
 def _mean_recall(matrices: np.ndarray, shared: np.ndarray) -> np.ndarray:
-    """Average recall over the given classes, of those that a draw has; shape of ``matrices`` without its last two."""
-    recall = metrics.recall(matrices)[..., shared]
-    known = ~np.isnan(recall)
-    return metrics.divide(np.where(known, recall, 0).sum(axis=-1), known.sum(axis=-1))
+    """Average recall over the given classes, leaving out what a draw lacks: (..., C, C) -> (...)."""
+    values = recall(matrices)[..., shared]
+    return mean_over(values, np.ones(values.shape[-1]))

@@ -1,13 +1,14 @@
-"""All numbers of one run with their intervals, ready for ``metrics.json``."""
+"""Values of metrics by name, and all metrics of one run with their intervals, ready for ``metrics.json``."""
 
 import math
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 
-from evenface.evaluation import metrics, scores
-from evenface.evaluation.continuous import CONTINUOUS, unit_moments
-from evenface.evaluation.detectors import detector_metrics
+from evenface.evaluation.continuous import unit_moments
+from evenface.evaluation.detectors import unit_tables
 from evenface.evaluation.intervals import (
     LEVEL,
     RESAMPLES,
@@ -20,21 +21,201 @@ from evenface.evaluation.intervals import (
     unit_matrices,
     units_of,
 )
+from evenface.evaluation.metric_registry import CLIP, METRICS, Metric, find_metric, reported
+from evenface.evaluation.metrics import confusion_matrix, divide
 from evenface.evaluation.predictions import Predictions
 
-RANKING_RESAMPLES = 400
+RANKING_RESAMPLES, FEWEST_RESAMPLES = 400, 100
+"""Most and fewest draws of metrics of every sample's probabilities, which cost far more than those of sums."""
 RANKING_SAMPLES = 2_000_000
+
+_UNIT_SUMS: dict[str, Callable[[Predictions, Units], np.ndarray]] = {
+    "confusion": unit_matrices,
+    "levels": unit_matrices,
+    "training_counts": unit_matrices,
+    "moments": unit_moments,
+    "one_vs_rest": unit_tables,
+}
+"""What a metric is computed from to what each unit adds to it."""
+
+
+class Measures:
+    """Values and bootstrap draws of metrics, of one run's predictions; what several metrics need is computed once.
+
+    Parameters
+    ----------
+    predictions : Predictions
+        Of N samples.
+    units : Units, optional
+        What is resampled as a whole; by default people where they are known, else clips, else samples.
+    resamples, seed : int
+        Of the bootstrap. The same seed gives the same draws, so that differences of runs are paired.
+    samples : int, optional
+        Samples of all runs that are measured together, by which draws of areas under curves are limited; default N.
+    """
+
+    def __init__(
+        self,
+        predictions: Predictions,
+        units: Units | None = None,
+        resamples: int = RESAMPLES,
+        seed: int = 0,
+        samples: int | None = None,
+    ) -> None:
+        self.predictions, self.resamples, self.seed = predictions, resamples, seed
+        few = max(FEWEST_RESAMPLES, RANKING_SAMPLES // (samples or len(predictions)))
+        self._few = min(resamples, RANKING_RESAMPLES, few)
+        self.units = units_of(predictions) if units is None else units
+        self._unit_sums: dict[str, np.ndarray] = {}
+        self._drawn_sums: dict[str, np.ndarray] = {}
+        self._drawn: dict[str, np.ndarray] = {}
+
+    @cached_property
+    def confusion(self) -> np.ndarray:
+        """The confusion matrix, int64, shape (C, C)."""
+        return confusion_matrix(self.predictions.labels, self.predictions.predicted, len(self.predictions.classes))
+
+    def value(self, entry: Metric) -> np.ndarray:
+        """Compute a metric, shape () or (C,)."""
+        p, labels = self.predictions.probabilities, self.predictions.labels
+        if entry.needs == "losses":
+            return np.asarray(entry.function(p, labels).mean())
+        if entry.needs == "probabilities":
+            return np.asarray(entry.function(p, labels))
+        if input_of(entry) == "confusion":
+            return np.asarray(self.of_sums(entry)(self.confusion))
+        whole = Units(np.zeros(len(self.predictions), dtype=np.int64), 1, "samples")
+        return np.asarray(self.of_sums(entry)(_UNIT_SUMS[entry.needs](self.predictions, whole)[0]))
+
+    def drawn(self, entry: Metric) -> np.ndarray:
+        """Compute a metric in each draw, shape (R,) or (R, C); no draws where its interval is none."""
+        if entry.name not in self._drawn:
+            self._drawn[entry.name] = self._draw(entry)
+        return self._drawn[entry.name]
+
+    def of_sums(self, entry: Metric) -> Callable[[np.ndarray], np.ndarray]:
+        """Return the metric as a function of what units add up to, such as confusion matrices."""
+        if entry.needs == "losses":
+            column = 1 + list(self._loss_names).index(entry.name)
+            return lambda sums: divide(sums[..., column], sums[..., 0])
+        if entry.needs == "levels":
+            return partial(entry.function, levels=self.predictions.levels)
+        if entry.needs == "training_counts":
+            return partial(entry.function, training_counts=np.array(self.predictions.training_counts))
+        return entry.function
+
+    def unit_sums(self, entry: Metric) -> np.ndarray:
+        """Compute what each unit adds to the input of a metric, shape (U, ...)."""
+        key = input_of(entry)
+        if key not in self._unit_sums:
+            self._unit_sums[key] = (
+                self._losses() if key == "losses" else _UNIT_SUMS[entry.needs](self.predictions, self.units)
+            )
+        return self._unit_sums[key]
+
+    def drawn_sums(self, entry: Metric) -> np.ndarray:
+        """Add up the units of each draw, shape (R, ...)."""
+        key = input_of(entry)
+        if key not in self._drawn_sums:
+            self._drawn_sums[key] = resample_sums(self.unit_sums(entry), self.resamples, self.seed)
+        return self._drawn_sums[key]
+
+    def estimates(self, entry: Metric, level: float = LEVEL) -> list[Estimate]:
+        """Compute a metric with its interval, of each class; a metric of one value gives one estimate."""
+        values = np.atleast_1d(self.value(entry))
+        if entry.interval == "proportion":
+            low, high = recall_intervals(self.unit_sums(entry), self.drawn_sums(entry), self.units, level)
+        else:
+            low, high = (np.atleast_1d(bound) for bound in percentile(self.drawn(entry), level))
+        low, high = np.broadcast_to(low, values.shape), np.broadcast_to(high, values.shape)
+        return [Estimate(float(v), float(a), float(b)) for v, a, b in zip(values, low, high, strict=True)]
+
+    @cached_property
+    def _loss_names(self) -> tuple[str, ...]:
+        return tuple(name for name, entry in METRICS.items() if entry.needs == "losses")
+
+    def _losses(self) -> np.ndarray:
+        """Count the samples of each unit and sum their losses, each metric in a column, shape (U, 1 + L)."""
+        p, labels = self.predictions.probabilities, self.predictions.labels
+        losses = [METRICS[name].function(p, labels) for name in self._loss_names]
+        sums = np.zeros((self.units.count, 1 + len(losses)))
+        np.add.at(sums, self.units.codes, np.stack([np.ones(len(labels)), *losses], axis=1))
+        return sums
+
+    def _draw(self, entry: Metric) -> np.ndarray:
+        if entry.interval == "none":
+            return np.empty(0)
+        if entry.needs != "probabilities":
+            return np.asarray(self.of_sums(entry)(self.drawn_sums(entry)))
+        p, labels = self.predictions.probabilities, self.predictions.labels
+        if entry.mean is not None and entry.mean_of is not None:  # curves cost much: they are drawn once
+            return np.asarray(entry.mean(self.drawn(METRICS[entry.mean_of]), p))
+        chunks = [
+            entry.function(p, labels, weights[:, self.units.codes])
+            for weights in draws(self.units.count, self._few, self.seed, width=len(labels))
+        ]
+        return np.concatenate(chunks) if chunks else np.empty((0, *np.shape(self.value(entry))))
+
+
+def input_of(entry: Metric) -> str:
+    """Name the sums over units that a metric is a function of; metrics of one name share them."""
+    return "confusion" if _UNIT_SUMS.get(entry.needs) is unit_matrices else entry.needs
+
+
+def measured(name: str, predictions: Predictions) -> float:
+    """Compute a metric by its name.
+
+    Parameters
+    ----------
+    name : str
+        A registered metric of one value. With ``clip_`` before it, the samples of each clip are joined first, by
+        :meth:`~evenface.evaluation.predictions.Predictions.by_clip`.
+    predictions : Predictions
+        Predictions of one run.
+
+    Returns
+    -------
+    float
+        NaN where the metric is not defined: of a continuous output where classes are not ordered, of training counts
+        where they are not known, of clips where they are not known or samples of one differ in label or subject.
+
+    Examples
+    --------
+    >>> labels, p = np.array([0, 1, 1]), np.array([[0.9, 0.1], [0.4, 0.6], [0.8, 0.2]])
+    >>> given = Predictions(np.array(["a", "b", "c"]), None, labels, p, ("calm", "pain"), np.array(["A", "B", "B"]))
+    >>> round(measured("accuracy", given), 3), measured("clip_accuracy", given)
+    (0.667, 0.5)
+    """
+    if name.startswith(CLIP):
+        if predictions.clip is None or predictions.mixed is not None:
+            return float("nan")
+        return measured(name.removeprefix(CLIP), predictions.by_clip())
+    return float(_value(name, predictions))
+
+
+def measured_each(name: str, predictions: Predictions) -> np.ndarray:
+    """Compute a metric of each class by its name, shape (C,); NaN where it is not defined."""
+    return np.broadcast_to(_value(name, predictions), len(predictions.classes))
+
+
+def _value(name: str, predictions: Predictions) -> np.ndarray:
+    entry = find_metric(name)
+    # A study may ask for more than reports show: one-vs-rest without scores, distances of classes not known as ordered.
+    lacking = {"moments": not predictions.ordered, "training_counts": predictions.training_counts is None, "run": True}
+    if lacking.get(entry.needs, False):
+        return np.asarray(np.nan)
+    return Measures(predictions, resamples=0).value(entry)
 
 
 def metrics_of(
     predictions: Predictions, seed: int = 0, resamples: int = RESAMPLES, level: float = LEVEL
 ) -> dict[str, Any]:
-    """Compute every metric and its interval.
+    """Compute every registered metric and its interval.
 
     Parameters
     ----------
     predictions : Predictions
-        What the model said.
+        Predictions of one run.
     seed : int, default=0
         Seed of the resampling; the same predictions and seed give the same numbers.
     resamples : int, default=2000
@@ -50,108 +231,70 @@ def metrics_of(
         high); ``per_class`` (class to ``support`` and such metrics); ``confusion`` (rows: true class);
         ``absent`` (classes not in the truth); ``never_predicted`` (classes in the truth but never predicted).
         What is not defined is None. Of ordered classes also ``levels`` (metric to value, low, high). Where there are
-        scores also ``detectors``, see :func:`evenface.evaluation.detectors.detector_metrics`. Where several
+        scores also ``detectors``: ``mean`` and ``per_class``. Where several
         samples make a clip also ``by_clip``, all of this of the clips; or ``mixed``, the first clip whose samples
-        differ in label or subject, so that nothing is said by clip.
+        differ in label or subject, so that there is no result by clip.
     """
-    units = units_of(predictions)
-    matrices = unit_matrices(predictions, units)
-    whole = metrics.confusion_matrix(predictions.labels, predictions.predicted, len(predictions.classes))
-    drawn = resample_sums(matrices, resamples, seed)
-    overall = {name: _estimate(f(whole), f(drawn), level) for name, f in metrics.OVERALL.items()}
-    by_class = {name: _estimates(f(whole), percentile(f(drawn), level)) for name, f in metrics.PER_CLASS.items()}
-    by_class["recall"] = _estimates(metrics.recall(whole), recall_intervals(matrices, drawn, units, level))
-    few = min(resamples, RANKING_RESAMPLES, max(100, RANKING_SAMPLES // len(predictions)))
-    for name, (classwise, mean) in _ranking(predictions, units, few, seed, level).items():
-        by_class[name], overall[f"macro_{name}"] = classwise, mean
-    p, labels = predictions.probabilities, predictions.labels
-    losses = {"log_loss": scores.log_loss(p, labels), "brier": scores.brier(p, labels)}
-    overall |= _means(losses, units, resamples, seed, level)
-    bins = scores.reliability(p.max(axis=1), predictions.predicted == labels)
-    overall["ece"] = Estimate(scores.expected_calibration_error(bins))
+    measures = Measures(predictions, None, resamples, seed)
+    scalars, classwise = reported(predictions), reported(predictions, per_class=True)
     further: dict[str, Any] = {}
     if predictions.ordered:
-        functions = metrics.ordered(predictions.levels)
-        levels = {name: _estimate(f(whole), f(drawn), level) for name, f in functions.items()}
-        moments = unit_moments(predictions, units)
-        total, spread = moments.sum(axis=0), resample_sums(moments, resamples, seed)
-        levels |= {name: _estimate(f(total), f(spread), level) for name, f in CONTINUOUS.items()}
-        further["levels"] = {name: _plain(value) for name, value in levels.items()}
+        further["levels"] = _scalars(measures, [m for m in scalars if m.task != "classification"], level)
     if predictions.scores is not None:
-        further["detectors"] = detector_metrics(predictions, units, resamples, seed, level, _plain)
+        means = [m for m in scalars if m.needs == "one_vs_rest"]
+        names = {m.mean_of: m.name for m in means if m.mean_of}
+        each = _classwise(measures, [m for m in classwise if m.needs == "one_vs_rest"], level)
+        further["detectors"] = {
+            "mean": _scalars(measures, means, level),
+            "per_class": {
+                cls: {names.get(key, key): value for key, value in entries.items()} for cls, entries in each.items()
+            },
+        }
     if predictions.in_parts and predictions.mixed is None:
         further["by_clip"] = metrics_of(predictions.by_clip(), seed, resamples, level)
     elif predictions.in_parts:
         further["mixed"] = predictions.mixed
+    whole = measures.confusion
+    overall = [m for m in scalars if m.task == "classification" and m.needs != "one_vs_rest"]
+    by_class = _classwise(measures, [m for m in classwise if m.needs != "one_vs_rest"], level)
     present, guessed = whole.sum(axis=1) > 0, whole.sum(axis=0) > 0
     return {
-        "unit": units.name,
-        "units": units.count,
+        "unit": measures.units.name,
+        "units": measures.units.count,
         "samples": len(predictions),
         "seed": seed,
         "resamples": resamples,
         "level": level,
-        "overall": {name: _plain(value) for name, value in overall.items()},
+        "overall": _scalars(measures, overall, level),
         "per_class": {
-            name: {"support": int(whole[i].sum())} | {key: _plain(values[i]) for key, values in by_class.items()}
-            for i, name in enumerate(predictions.classes)
+            name: {"support": int(whole[i].sum())} | by_class[name] for i, name in enumerate(predictions.classes)
         },
         "confusion": whole.tolist(),
         "absent": [name for name, there in zip(predictions.classes, present, strict=True) if not there],
         "never_predicted": [
-            name for name, there, said in zip(predictions.classes, present, guessed, strict=True) if there and not said
+            name
+            for name, there, chosen in zip(predictions.classes, present, guessed, strict=True)
+            if there and not chosen
         ],
         **further,
     }
 
 
-def _estimate(value: Any, drawn: np.ndarray, level: float) -> Estimate:
-    low, high = percentile(drawn, level)
-    return Estimate(float(value), float(low), float(high))
+def _scalars(measures: Measures, entries: Sequence[Metric], level: float) -> dict[str, dict[str, float | None]]:
+    return {entry.name: _plain(measures.estimates(entry, level)[0]) for entry in entries}
 
 
-def _estimates(values: np.ndarray, interval: tuple[np.ndarray, np.ndarray]) -> list[Estimate]:
-    return [Estimate(float(v), float(a), float(b)) for v, a, b in zip(values, *interval, strict=True)]
+def _classwise(
+    measures: Measures, entries: Sequence[Metric], level: float
+) -> dict[str, dict[str, dict[str, float | None]]]:
+    """Map each class to the metrics of each class."""
+    columns = {entry.name: measures.estimates(entry, level) for entry in entries}
+    return {
+        name: {key: _plain(column[i]) for key, column in columns.items()}
+        for i, name in enumerate(measures.predictions.classes)
+    }
 
 
 def _plain(estimate: Estimate) -> dict[str, float | None]:
     parts = {"value": estimate.value, "low": estimate.low, "high": estimate.high}
     return {name: None if math.isnan(part) else part for name, part in parts.items()}
-
-
-def _ranking(
-    predictions: Predictions, units: Units, resamples: int, seed: int, level: float
-) -> dict[str, tuple[list[Estimate], Estimate]]:
-    """Average precision and ROC-AUC of each class against the rest, and their means over classes present."""
-    functions = {"average_precision": scores.average_precision, "roc_auc": scores.roc_auc}
-    sides = [(predictions.labels == k, predictions.probabilities[:, k]) for k in range(len(predictions.classes))]
-    chunks = [
-        np.stack([[f(*side, weights[:, units.codes]) for side in sides] for f in functions.values()])
-        for weights in draws(units.count, resamples, seed, width=len(predictions))
-    ]
-    drawn = np.concatenate([np.empty((len(functions), len(sides), 0)), *chunks], axis=-1)
-    present = predictions.support > 0
-    result = {}
-    for name, f, sample in zip(functions, functions.values(), drawn, strict=True):
-        values = np.array([float(f(*side)) for side in sides])
-        mean = _estimate(_mean_known(values[present]), _mean_known(sample[present]), level)
-        result[name] = (_estimates(values, percentile(sample.T, level)), mean)
-    return result
-
-
-def _mean_known(values: np.ndarray) -> np.ndarray:
-    """Mean over the first axis of what is defined."""
-    known = ~np.isnan(values)
-    return metrics.divide(np.where(known, values, 0).sum(axis=0), known.sum(axis=0))
-
-
-def _means(losses: dict[str, np.ndarray], units: Units, resamples: int, seed: int, level: float) -> dict[str, Estimate]:
-    """Means over samples of what each of them costs, shape (N,) each."""
-    columns = np.stack([np.ones(len(units.codes)), *losses.values()], axis=1)
-    sums = np.zeros((units.count, columns.shape[1]))
-    np.add.at(sums, units.codes, columns)
-    drawn = resample_sums(sums, resamples, seed)
-    return {
-        name: _estimate(values.mean(), drawn[:, i] / drawn[:, 0], level)
-        for i, (name, values) in enumerate(losses.items(), start=1)
-    }

@@ -6,7 +6,7 @@ from typing import Any
 from evenface.evaluation.comparison import Comparison, Difference, Pair
 from evenface.evaluation.formatting import UNITS, listed, signed, units_said, with_interval
 from evenface.evaluation.intervals import estimate
-from evenface.evaluation.metrics import CLIP
+from evenface.evaluation.metric_registry import CLIP, HEADLINE, label
 from evenface.evaluation.paired import swap_floor
 from evenface.evaluation.verdict import ALPHA, NOTHING
 
@@ -16,17 +16,14 @@ NARROW = "With so few people the intervals are somewhat too narrow."
 ALONE = "All test samples are of one {}: how much others would differ is not known, so there are no intervals."
 TOGETHER = "All samples of a {} are drawn together, as they resemble each other."
 UNKNOWN = "Whom the samples show is not known. If they show some people often, the intervals are too narrow."
-LEVELS = {"mae": "MAE", "qwk": "quadratic kappa", "icc": "ICC(3,1)"}
-"""Short names of metrics of ordered classes."""
-CONTINUOUS = {"rmse": "RMSE", "pearson": "Pearson", "ccc": "CCC", "icc_3_1": "ICC(3,1)"}
-"""Short names of metrics of the continuous output."""
+LEVELS, CONTINUOUS = ("mae", "qwk", "icc"), ("rmse", "pearson", "ccc", "icc_3_1")
+"""Metrics of the last screen, where classes are ordered."""
 
 
 def run_screen(result: Mapping[str, Any]) -> str:
     """Write the last screen of one run; ``result`` is what ``metrics_of`` gives."""
     overall, units = result["overall"], units_said(result)
-    top = [("balanced accuracy", "balanced_accuracy"), ("accuracy", "accuracy"), ("macro F1", "macro_f1")]
-    line = "   ".join(f"{name} {with_interval(estimate(overall[key]))}" for name, key in top)
+    line = "   ".join(f"{label(key)} {with_interval(estimate(overall[key]))}" for key in HEADLINE)
     found = {name: entry["recall"]["value"] for name, entry in result["per_class"].items() if entry["support"]}
     best, worst = max(found, key=lambda name: found[name]), min(found, key=lambda name: found[name])
     lines = [line, *_levels(result), *_clips(result)]
@@ -42,9 +39,13 @@ def _levels(result: Mapping[str, Any]) -> list[str]:
         return []
     lines = {"": LEVELS, "continuous   ": CONTINUOUS}
     return [
-        start + "   ".join(f"{name} {with_interval(estimate(result['levels'][key]))}" for key, name in names.items())
-        for start, names in lines.items()
+        start + "   ".join(f"{_short(key)} {with_interval(estimate(result['levels'][key]))}" for key in keys)
+        for start, keys in lines.items()
     ]
+
+
+def _short(name: str) -> str:
+    return label(name).removesuffix(" (continuous)")
 
 
 def _clips(result: Mapping[str, Any]) -> list[str]:
@@ -55,7 +56,7 @@ def _clips(result: Mapping[str, Any]) -> list[str]:
         return []
     clips = result["by_clip"]
     said = [("balanced accuracy", clips["overall"]["balanced_accuracy"]), ("accuracy", clips["overall"]["accuracy"])]
-    said += [(LEVELS["mae"], clips["levels"]["mae"])] if "levels" in clips else []
+    said += [(label("mae"), clips["levels"]["mae"])] if "levels" in clips else []
     return [f"by clip ({clips['samples']:,})   " + "   ".join(f"{n} {with_interval(estimate(e))}" for n, e in said)]
 
 

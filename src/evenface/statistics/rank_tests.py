@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from evenface.errors import InputError
-from evenface.evaluation.contents import known_direction
 from evenface.evaluation.formatting import listed
+from evenface.evaluation.metric_registry import known_direction
 from evenface.evaluation.verdict import FEWEST, verdict
 from evenface.statistics.assumptions import ALPHA, Check, balance, failed, replicated, with_p
 from evenface.statistics.designs import counted, design_table

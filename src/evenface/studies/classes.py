@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from evenface.evaluation.metrics import limits
+from evenface.evaluation.metric_registry import limits
 from evenface.evaluation.tables import Cell, Table
 from evenface.studies.drawing import chosen
 from evenface.studies.plan import OWN, Plan

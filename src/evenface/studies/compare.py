@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from evenface.errors import InputError
-from evenface.evaluation.comparison import COMPARED, Difference
+from evenface.evaluation.comparison import Difference
 from evenface.evaluation.comparison import compare as compare_predictions
-from evenface.evaluation.metrics import CLIP, ORDERED
+from evenface.evaluation.metric_registry import CLIP, HEADLINE, METRICS
 from evenface.evaluation.paired import holm
 from evenface.evaluation.verdict import FEWEST
 from evenface.runs import Run
@@ -195,7 +195,7 @@ def _change(
     unit, difference, plain = parts(plan) if folded else RUNS, _difference(tested, metric), tested.plain.p
     test = str(pairs["test"].iloc[0])
     silent = len(pairs) == 1 or (math.isnan(difference.p) and not folded)
-    if silent and metric.removeprefix(CLIP) in (*COMPARED, *ORDERED) and setting is not None:
+    if silent and setting is not None and _resampled(metric):
         unit, difference = _on_samples(pairs, metric, out) or (unit, difference)
         plain = difference.p
     printed, gain = _in_print(plan, factor, level, baseline, setting, test, metric)
@@ -203,6 +203,12 @@ def _change(
     noise = "training noise" if unit == RUNS or (folded and test in plan.tests) else "noise"
     told = (difference, unit, len(base), noise, plain, 0, float("nan"), relative, printed, gain)
     return Change(factor, level, baseline, setting, test, metric, *told)
+
+
+def _resampled(metric: str) -> bool:
+    """Whether a metric is compared over people where runs show no spread: few, as Holm's correction is over them."""
+    own = metric.removeprefix(CLIP)
+    return own in HEADLINE or (own in METRICS and METRICS[own].task == "ordinal")
 
 
 def _difference(tested: ResampledT, metric: str) -> Difference:
@@ -219,9 +225,9 @@ def _on_samples(pairs: pd.DataFrame, metric: str, out: Path) -> tuple[str, Diffe
         side: [Run(out / str(folder)).predictions for folder in pairs[f"folder_{side}"]] for side in ("base", "value")
     }
     try:
-        found = compare_predictions(sides)
+        found = compare_predictions(sides, names=(metric,))
         return found.unit, found.pairs[0].overall[metric]
-    except (InputError, KeyError):  # other samples, or no clips or order that the metric asks for
+    except (InputError, KeyError):  # other samples, or the runs do not have the metric
         return None
 
 

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from evenface.evaluation.contents import words
 from evenface.evaluation.figures import recalls, training_curves
 from evenface.evaluation.intervals import Estimate
-from evenface.evaluation.metrics import limits, lower_is_better
+from evenface.evaluation.metric_registry import label, limits, lower_is_better
 from evenface.evaluation.style import MARKERS, MUTED, colour, panels, styled
 from evenface.studies.compare import Change
 from evenface.studies.plan import OWN, Plan
@@ -34,7 +33,7 @@ def series_factor(plan: Plan) -> str | None:
 
 def scale(metric: str) -> str:
     """Name a metric beside its axis; of an error or a false alarm, which way is better."""
-    return words(metric) + (" (lower is better)" if lower_is_better(metric) else "")
+    return label(metric) + (" (lower is better)" if lower_is_better(metric) else "")
 
 
 def settings(plan: Plan, series: str | None) -> list[dict[str, str]]:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from evenface.evaluation.contents import words
+from evenface.evaluation.metric_registry import label
 from evenface.evaluation.tables import Cell, Table
 from evenface.studies.plan import Plan
 from evenface.studies.readings import factors_of
@@ -50,7 +50,7 @@ def beside_print(plan: Plan, table: Table) -> Table:
 
 def _key(row: PrintedStatistic, factors: list[str]) -> tuple[str, ...]:
     named = [row.factor] if row.factor is not None else [row.cell[factor] for factor in factors]
-    return (words(row.metric), *named)
+    return (label(row.metric), *named)
 
 
 def _cell(value: bool | float | str | None) -> Cell:

@@ -8,7 +8,7 @@ from typing import Literal
 import pandas as pd
 
 from evenface.errors import InputError
-from evenface.evaluation.contents import words
+from evenface.evaluation.metric_registry import label
 from evenface.statistics import (
     Contrast,
     Equivalence,
@@ -175,7 +175,7 @@ def analyse(plan: Plan, reading: Reading, metric: str) -> Analysis:
     """
     assert plan.study.statistics is not None
     factors, trouble = factors_of(plan), list[str]()
-    table, name = reading.table.rename(columns={metric: words(metric)}), words(metric)
+    table, name = reading.table.rename(columns={metric: label(metric)}), label(metric)
     whole = reading.name == "repetitions"
     variance: Factorial | None = None
     model: MixedModel | None = None

@@ -8,11 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 from evenface import reporting
-from evenface.evaluation.contents import words
 from evenface.evaluation.figures import confusion
 from evenface.evaluation.formatting import number, signed
-from evenface.evaluation.metrics import limits
-from evenface.evaluation.named import PER_CLASS
+from evenface.evaluation.metric_registry import is_per_class, label, limits
 from evenface.evaluation.page import Page, Picture, Section, Tile, Verdict, write
 from evenface.evaluation.tables import Cell, Table
 from evenface.runs import HISTORY, REPORT, Run
@@ -65,7 +63,7 @@ def study_report(
     page = Page(
         f"study · {flatters(plan)}" if flatters(plan) else "study",
         plan.study.name + (f" on {plan.choice.on}" if plan.choice.on else ""),
-        f"{_capital(words(names[0]))}, mean over {parts(plan) if by_fold(runs) else RUNS}" if names else "",
+        f"{_capital(label(names[0]))}, mean over {parts(plan) if by_fold(runs) else RUNS}" if names else "",
         tuple(_tiles(plan, runs)),
         tuple(_verdicts(plan, runs, found)),
         tuple(_sure(plan, runs, found)),
@@ -207,7 +205,7 @@ def _caption(plan: Plan, metric: str, test: str) -> str:
     where = f", tested on {test}" if test else ""
     printed = any(drawing.in_print(plan, levels, metric, test) for levels in drawing.all_levels(plan))
     crosses = " Crosses: as printed in the paper." if printed else ""
-    return f"{_capital(words(metric))}{where}. Each ring is a run, each bar the interval of the mean.{crosses}"
+    return f"{_capital(label(metric))}{where}. Each ring is a run, each bar the interval of the mean.{crosses}"
 
 
 def _differences(plan: Plan, found: Sequence[Change]) -> Section:
@@ -218,7 +216,7 @@ def _differences(plan: Plan, found: Sequence[Change]) -> Section:
         Picture(
             f"differences-{metric}-{test or 'own'}",
             drawing.changes(group),
-            f"Change in {words(metric)}{f', tested on {test}' if test else ''}. Filled marks are larger than "
+            f"Change in {label(metric)}{f', tested on {test}' if test else ''}. Filled marks are larger than "
             f"{group[0].noise}."
             + (" Crosses: as printed." if any(not math.isnan(change.printed) for change in group) else ""),
         )
@@ -227,13 +225,13 @@ def _differences(plan: Plan, found: Sequence[Change]) -> Section:
     text = "Each level less its factor's baseline, the other factors being equal."
     best = max(found, key=lambda c: abs(c.difference.value) if c.certain else -1)
     if best.certain:
-        text += f" The largest one that is larger than noise: {signed(best.difference.value)} in {words(best.metric)}."
+        text += f" The largest one that is larger than noise: {signed(best.difference.value)} in {label(best.metric)}."
     tables = (change_table(plan, found, whole=False),), (change_table(plan, found),)
     return Section("Differences", text, pictures, *tables)
 
 
 def _classes(plan: Plan, runs: pd.DataFrame, opened: Mapping[str, Run]) -> list[Section]:
-    tables = [class_table(plan, runs, name) for name in plan.study.metrics if name in PER_CLASS]
+    tables = [class_table(plan, runs, name) for name in plan.study.metrics if is_per_class(name)]
     series = drawing.series_factor(plan)
     pictures: list[Picture] = []
     own = runs[runs["test"] == OWN]

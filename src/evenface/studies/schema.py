@@ -5,8 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt, model_validator
 
-from evenface.evaluation.detectors import EACH
-from evenface.evaluation.named import NAMED, PER_CLASS
+from evenface.evaluation.metric_registry import each_class, is_per_class, limits, metric_names, unknown_metric
 from evenface.recipes.deviations import Deviations
 from evenface.recipes.renamed import renamed
 from evenface.recipes.section import Section
@@ -14,19 +13,8 @@ from evenface.registry import nearest
 
 STUDY = "study.yaml"
 """File of a study's folder that holds its definition."""
-COSTS = ("training_seconds",)
 CONFUSION = "confusion"
 """Counts by true and by predicted class: a value for each pair of classes."""
-METRICS = (*NAMED, *COSTS, *PER_CLASS, CONFUSION)
-"""What a study may measure; those of :data:`PER_CLASS` give one value for each class."""
-MEANS = {
-    "balanced_accuracy": "recall",
-    "macro_f1": "f1",
-    "macro_precision": "precision",
-    "macro_average_precision": "average_precision",
-    "macro_roc_auc": "roc_auc",
-}
-"""Metric of one value to that of each class whose mean it is; those of detectors are named alike."""
 VALIDATION = "validation"
 """What the data held back from training are called among those that runs are tested on."""
 
@@ -76,9 +64,14 @@ Repeats = Annotated[tuple[NonNegativeInt, ...], BeforeValidator(_repeats)]
 Folds = Annotated[tuple[NonNegativeInt, ...] | Literal["all"], BeforeValidator(_folds)]
 
 
+def study_metrics() -> tuple[str, ...]:
+    """Return all that a study may measure; metrics of each class give one value for each class."""
+    return (*metric_names(), *metric_names(per_class=True), CONFUSION)
+
+
 def _metric(name: Any) -> Any:
-    if name not in METRICS:
-        raise ValueError(f"there is no such metric; {nearest(str(name), METRICS)}")
+    if name not in study_metrics():
+        raise ValueError(f"there is no such metric; {unknown_metric(str(name), study_metrics())}")
     return name
 
 
@@ -165,19 +158,19 @@ class Printed(BaseModel):
         for name, value in self.values.items():
             if new := renamed(f"printed.{name}"):
                 raise ValueError(f"the key printed.{name} was renamed to {new}")
-            if name not in METRICS:
-                raise ValueError(f"there is no metric {name!r}; {nearest(name, METRICS)}")
+            if name not in study_metrics():
+                raise ValueError(f"there is no metric {name!r}; {unknown_metric(name, study_metrics())}")
             numbers: list[Any] = list(value.values()) if isinstance(value, dict) else [value]
             if name == CONFUSION and all(isinstance(row, dict) for row in numbers):
                 numbers = [count for row in numbers for count in row.values()]
-            if isinstance(value, dict) != (name in (*PER_CLASS, CONFUSION)):
-                form = "one value for each class" if name in PER_CLASS else "one value"
+            if isinstance(value, dict) != (is_per_class(name) or name == CONFUSION):
+                form = "one value for each class" if is_per_class(name) else "one value"
                 raise ValueError(f"{name} needs {'counts by true and predicted class' if name == CONFUSION else form}")
             if not all(isinstance(one, int | float) and not isinstance(one, bool) for one in numbers):
                 raise ValueError(f"{name} is no number: {value!r}")
-            shares = name in ("accuracy", "balanced_accuracy", "macro_f1", "recall") and not self.gain
-            if shares and any(not 0 <= one <= 1 for one in numbers):
-                raise ValueError(f"{name} must be a share from 0 to 1, got {value!r}")
+            low, high = limits(name)
+            if not self.gain and any(not low <= number <= high for number in numbers):
+                raise ValueError(f"{name} must be {low:g} to {high:g}, got {value!r}")
         return self
 
 
@@ -257,8 +250,8 @@ class Study(Section):
         """Metrics that the statistics are of, each with its name for one class."""
         if self.statistics is None:
             return {}
-        each = {name: MEANS.get(name, EACH + name) for name in self.statistics.metrics or self.metrics}
-        return {name: own for name, own in each.items() if own in PER_CLASS}
+        names = self.statistics.metrics or self.metrics
+        return {name: own for name in names if (own := each_class(name)) is not None}
 
     @model_validator(mode="after")
     def _statistics_are_of_metrics_with_classes(self) -> "Study":
@@ -267,7 +260,7 @@ class Study(Section):
                 if name not in self.metrics:
                     raise ValueError(f"statistics names {name!r}, which is not among the metrics")
                 if name not in self.tested:
-                    known = ", ".join((*MEANS, *(own.removeprefix(EACH) for own in PER_CLASS if own.startswith(EACH))))
+                    known = ", ".join(other for other in metric_names() if each_class(other) is not None)
                     raise ValueError(f"statistics: {name} has no value for each class; there are {known}")
         return self
 

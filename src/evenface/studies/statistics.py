@@ -6,9 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from evenface.evaluation.contents import words
 from evenface.evaluation.formatting import p_value
-from evenface.evaluation.metrics import limits
+from evenface.evaluation.metric_registry import label, limits
 from evenface.evaluation.tables import Cell, Table
 from evenface.statistics.assumptions import Check
 from evenface.statistics.designs import counted, plural
@@ -98,7 +97,7 @@ def descriptive(plan: Plan, reading: Reading) -> Table | None:
                 part.groupby(reading.unit)[metric].mean(), within=limits(metric), overlap=reading.overlap
             )
             middle = float(part.groupby(reading.unit)[metric].mean().median())
-            rows.append([words(metric), *map(str, levels), n, value, sd, middle])
+            rows.append([label(metric), *map(str, levels), n, value, sd, middle])
     header = ("metric", *factors, "n", "mean [95 % interval]", "sd", "median")
     note = (
         f"Intervals are Student's, over {counted(reading.units, reading.unit)}."
@@ -246,7 +245,7 @@ def per_class(plan: Plan, runs: pd.DataFrame) -> Table | None:
         for label in classes_of(own, next(iter(names.values())))
     ]
     note = "Means over the runs of a cell; where a metric is not defined in a run, that run is left out."
-    header = (*factors, "class", *map(words, names))
+    header = (*factors, "class", *map(label, names))
     return Table("4-classes", "Table 4. Each class", header, tuple(rows), note)
 
 

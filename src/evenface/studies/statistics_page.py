@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from evenface.evaluation.contents import words
+from evenface.evaluation.metric_registry import label
 from evenface.evaluation.page import Picture, Section
 from evenface.statistics.designs import counted
 from evenface.studies.plan import OWN, Plan
@@ -44,7 +44,7 @@ def _section(plan: Plan, statistics: Statistics) -> Section:
 
     assert plan.study.statistics is not None
     reading = statistics.reading
-    margins = {words(name): margin for name, margin in plan.study.statistics.margins.items()}
+    margins = {label(name): margin for name, margin in plan.study.statistics.margins.items()}
     contrasts = [contrast for analysis in statistics.analyses for contrast in analysis.contrasts]
     equal = [result for analysis in statistics.analyses for result in analysis.equivalences]
     over = f"over {counted(reading.units, reading.unit)}"
@@ -80,7 +80,7 @@ def _heat(plan: Plan, runs: pd.DataFrame) -> pd.DataFrame:
     each = plan.study.tested
     return pd.DataFrame(
         {
-            words(name): {
+            label(name): {
                 label: float(own[f"{partner}{CLASSWISE}{label}"].mean())
                 for label in classes_of(own, next(iter(each.values())))
             }

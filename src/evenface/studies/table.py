@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from evenface.evaluation import metrics, named
-from evenface.evaluation.contents import words
-from evenface.evaluation.metrics import limits, lower_is_better
+from evenface.evaluation.metric_registry import find_metric, is_per_class, label, limits, lower_note
+from evenface.evaluation.metrics import confusion_matrix
 from evenface.evaluation.predictions import Predictions
+from evenface.evaluation.summary import measured, measured_each
 from evenface.evaluation.tables import Cell, Table
 from evenface.files import atomic_write
 from evenface.progress import progress
@@ -19,7 +18,7 @@ from evenface.runs import VALIDATION as HELD_BACK
 from evenface.runs import Run
 from evenface.studies.plan import OWN, Plan
 from evenface.studies.repeats import OVERLAP, REPEAT, by_fold, estimate_over, parts, train_overlap, unit_note
-from evenface.studies.schema import CONFUSION, COSTS, VALIDATION, Printed
+from evenface.studies.schema import CONFUSION, VALIDATION, Printed
 
 CLASSWISE, AS = " of ", " as "
 LEAKS = "(leaky)"
@@ -52,7 +51,8 @@ def measure(plan: Plan, out: Path) -> pd.DataFrame:
                     continue
                 if (folder, test) not in known:
                     opened = Run(out / folder)
-                    judged = Predictions.load(out / folder / HELD_BACK) if test == VALIDATION else opened.predictions
+                    judged = opened.validation if test == VALIDATION else opened.predictions
+                    assert judged is not None  # the file is there
                     names = dict.fromkeys((*plan.study.metrics, *plan.study.tested.values()))
                     values = values_of(opened, tuple(names), judged)
                     share = train_overlap(run.recipe.protocol, opened.facts)
@@ -66,11 +66,11 @@ def measure(plan: Plan, out: Path) -> pd.DataFrame:
 
 def values_of(run: Run, names: Sequence[str], predictions: Predictions) -> dict[str, float]:
     """Give the metrics of what a run said; those of classes for each class."""
-    matrix = metrics.confusion_matrix(predictions.labels, predictions.predicted, len(predictions.classes))
+    matrix = confusion_matrix(predictions.labels, predictions.predicted, len(predictions.classes))
     found: dict[str, float] = {}
     for name in names:
-        if name in named.PER_CLASS:
-            each = named.measured_each(name, predictions)
+        if is_per_class(name):
+            each = measured_each(name, predictions)
             found |= {f"{name}{CLASSWISE}{c}": float(v) for c, v in zip(predictions.classes, each, strict=True)}
         elif name == CONFUSION:
             for true, counts in zip(predictions.classes, matrix.tolist(), strict=True):
@@ -78,22 +78,16 @@ def values_of(run: Run, names: Sequence[str], predictions: Predictions) -> dict[
                     f"{name}{CLASSWISE}{true}{AS}{guess}": float(count)
                     for guess, count in zip(predictions.classes, counts, strict=True)
                 }
-        elif name in COSTS:
-            found[name] = float(run.facts.get(name, np.nan))
+        elif find_metric(name).needs == "run":
+            found[name] = float(find_metric(name).function(run.facts))
         else:
-            found[name] = named.measured(name, predictions)
+            found[name] = measured(name, predictions)
     return found
 
 
 def scalar_metrics(plan: Plan) -> list[str]:
     """List the metrics that give one value."""
-    return [name for name in plan.study.metrics if name not in (*named.PER_CLASS, CONFUSION)]
-
-
-def lower_note(names: Sequence[str]) -> str:
-    """Say of which metrics less is better; empty where there are none."""
-    named = [words(name) for name in names if lower_is_better(name)]
-    return f" Lower is better: {', '.join(named)}." if named else ""
+    return [name for name in plan.study.metrics if not is_per_class(name) and name != CONFUSION]
 
 
 def here(plan: Plan, row: Printed) -> bool:
@@ -141,10 +135,11 @@ def cell_table(plan: Plan, runs: pd.DataFrame, *, spread: bool = True) -> Table:
     header = [*(["tested on"] if len(plan.sides) > 1 else []), *plan.factors]
     header += [*(["warning"] if leaky else []), *([parts(plan)] if folded else []), "runs"]
     for name in names:
-        header += [words(name), *([f"{words(name)} sd"] if spread else [])]
-        header += [f"{words(name)} {side}" for side in sides if shown[name, side]]
+        header += [label(name), *([f"{label(name)} sd"] if spread else [])]
+        header += [f"{label(name)} {side}" for side in sides if shown[name, side]]
     note = LEAKY_NOTE if leaky else ""
-    note += unit_note(plan, runs, spread=spread) + lower_note(names)
+    note += unit_note(plan, runs, spread=spread)
+    note = f"{note} {lower_note(names)}".strip()
     return Table(
         "table" if spread else "cells",
         "Cells, with standard deviations" if spread else "Cells",
@@ -212,7 +207,7 @@ def printed_elsewhere(plan: Plan) -> Table | None:
         )
         for row in rows
     ]
-    header = ("data", "cell", "kind", *map(words, names), "source")
+    header = ("data", "cell", "kind", *map(label, names), "source")
     note = "These figures are not of the data here: they do not compare with the table above."
     return Table("in-print", "Figures in print, of other data", header, tuple(body), note)
 
@@ -236,7 +231,7 @@ def run_table(plan: Plan, runs: pd.DataFrame) -> Table:
         fixed: list[Cell] = [*where, str(record["seed"]), fold]
         rows.append((*fixed, *(float(record[name]) for name in names), *printed, str(record["folder"])))
     head = [*(["tested on"] if len(plan.sides) > 1 else []), *plan.factors, *(["warning"] if leaky else []), *REPEAT]
-    header = (*head, *map(words, names), *(f"{words(name)} as printed" for name in extra), "folder")
+    header = (*head, *map(label, names), *(f"{label(name)} as printed" for name in extra), "folder")
     return Table("runs", "Every run", header, tuple(rows), LEAKY_NOTE.strip() if leaky else "")
 
 

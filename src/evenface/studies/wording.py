@@ -3,14 +3,13 @@
 import math
 from collections.abc import Sequence
 
-from evenface.evaluation.contents import words
 from evenface.evaluation.formatting import UNITS, signed
-from evenface.evaluation.metrics import lower_is_better
+from evenface.evaluation.metric_registry import label, lower_is_better, lower_note
 from evenface.evaluation.tables import Cell, Table
 from evenface.studies.compare import Change
 from evenface.studies.plan import Plan
 from evenface.studies.repeats import COHORTS, FOLDS, RUNS
-from evenface.studies.table import lower_note, scalar_metrics
+from evenface.studies.table import scalar_metrics
 
 MOST_SHOWN = 8
 """Differences that are not larger than noise, on the screen."""
@@ -38,7 +37,7 @@ def change_table(plan: Plan, found: Sequence[Change], *, whole: bool = True) -> 
             *where,
             f"{change.factor}: {change.level} less {change.baseline}",
             change.where or "–",
-            words(change.metric),
+            label(change.metric),
         ]
         row += [change.count, change.unit, change.difference] if whole else [change.difference]
         row += [change.relative, change.difference.p, *([change.plain_p] if plain else [])] if whole else []
@@ -52,7 +51,7 @@ def change_table(plan: Plan, found: Sequence[Change], *, whole: bool = True) -> 
     header += ["difference as printed"] if inprint else []
     header += ["share as printed"] if gains and whole else []
     title = "Differences from the baseline" + (", with pairs and shares" if whole else "")
-    note = f"{families(found)}{lower_note(list(dict.fromkeys(change.metric for change in found)))}".strip()
+    note = f"{families(found)} {lower_note(dict.fromkeys(change.metric for change in found))}".strip()
     return Table("differences-whole" if whole else "differences", title, tuple(header), tuple(rows), note)
 
 
@@ -123,7 +122,7 @@ def verdict(mine: Sequence[Change]) -> str:
     certain = sum(change.certain for change in mine)
     are = f"{certain} of {len(mine)} differences" if certain else f"none of {len(mine)} differences"
     noise = mine[0].noise if len({change.noise for change in mine}) == 1 else "noise"
-    return f"{words(mine[0].metric)}: {are} {'is' if certain in (0, 1) else 'are'} larger than {noise}"
+    return f"{label(mine[0].metric)}: {are} {'is' if certain in (0, 1) else 'are'} larger than {noise}"
 
 
 def sentence(change: Change) -> str:
