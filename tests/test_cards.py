@@ -63,9 +63,9 @@ def test_a_group_is_judged_by_its_own_samples():
         own = groups == name
         truth, said = predictions.labels[own], predictions.predicted[own]
         assert (one.samples, one.units) == (own.sum(), 15)
-        assert one.accuracy.value == pytest.approx(accuracy_score(truth, said))
-        assert one.balanced_accuracy.value == pytest.approx(balanced_accuracy_score(truth, said))
-    gap = found["even"].balanced_accuracy.value - found["odd"].balanced_accuracy.value
+        assert one.metrics["accuracy"].value == pytest.approx(accuracy_score(truth, said))
+        assert one.metrics["balanced_accuracy"].value == pytest.approx(balanced_accuracy_score(truth, said))
+    gap = found["even"].metrics["balanced_accuracy"].value - found["odd"].metrics["balanced_accuracy"].value
     assert found["even"].difference.value == pytest.approx(gap)
     assert found["odd"].difference.value == pytest.approx(-gap)
     assert found["even"].difference.low > 0 > found["odd"].difference.high
@@ -78,20 +78,22 @@ def test_intervals_of_a_group_resample_its_people():
     by_person = pd.Series(own.predicted == own.labels).groupby(own.subject).mean().to_numpy()
     random = np.random.default_rng(1)
     means = by_person[random.integers(0, len(by_person), (4000, len(by_person)))].mean(axis=1)
-    assert (one.accuracy.low, one.accuracy.high) == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=0.01)
+    assert (one.metrics["accuracy"].low, one.metrics["accuracy"].high) == pytest.approx(
+        np.quantile(means, [0.025, 0.975]), abs=0.01
+    )
 
 
 @pytest.mark.parametrize(("people", "shown"), [(18, False), (20, True)])
 def test_groups_of_fewer_than_ten_people_have_no_figures(people, shown):
     predictions, groups = made_up(people)
-    assert all((one.accuracy is not None) == shown for one in subgroups(predictions, groups))
+    assert all(bool(one.metrics) == shown for one in subgroups(predictions, groups))
 
 
 def test_where_people_are_not_known_a_hundred_samples_are_asked_for():
     few, groups = made_up(30, known=False)
-    assert all(one.accuracy is None for one in subgroups(few, groups))
+    assert all(not one.metrics for one in subgroups(few, groups))
     many, groups = made_up(40, known=False)
-    assert all(one.accuracy is not None and one.units == one.samples for one in subgroups(many, groups))
+    assert all(one.metrics and one.units == one.samples for one in subgroups(many, groups))
 
 
 def test_those_of_no_known_group_are_nobody_else():
@@ -221,11 +223,11 @@ def test_groups_of_a_card_are_those_of_the_table(run):
         own = tested[tested["sex"] == name]
         people = own["subject"].nunique()
         if people < 10:
-            assert "accuracy" not in sexes[name]
+            assert "metrics" not in sexes[name]
             assert "units" not in sexes[name]
         else:
             assert sexes[name]["units"] == people
-            assert sexes[name]["accuracy"]["value"] == pytest.approx(said[own.index].mean())
+            assert sexes[name]["metrics"]["accuracy"]["value"] == pytest.approx(said[own.index].mean())
     assert any("accuracy" in one for one in sexes.values())
     assert any("accuracy" not in one for one in groups["age"]["groups"])
     assert "fewer than 10" in cards.markdown(cards.card_of(run))
