@@ -29,8 +29,8 @@ from evenface.evaluation.subgroups import subgroups
 from evenface.evaluation.summary import Measures, measured, measured_each, metrics_of
 from evenface.runs import Run
 from evenface.studies import load_study
-from evenface.studies.claim import claim
 from evenface.studies.plan import make_plan
+from evenface.studies.run import claim
 from evenface.studies.schema import Study
 
 ROOT = Path(__file__).parents[1]
