@@ -175,7 +175,7 @@ def trained(folder: Path, names: Iterable[str] | None = None) -> dict[str, np.nd
             run = ef.train(as_known(recipe), out=folder / "runs" / name, faces=False)
             found[name] = probabilities(run.folder)
     if names is None:
-        ef.study(as_known(sequence_study(folder)), out=folder / "study", jobs=1)
+        ef.study(sequence_study(folder), out=folder / "study", jobs=1)
         for run in sorted(path.parent for path in (folder / "study").rglob("predictions.parquet")):
             found[f"sequences-one-vs-rest/{run.parent.name}/{run.name}"] = probabilities(run)
     return found
