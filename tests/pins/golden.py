@@ -146,7 +146,7 @@ def as_known(recipe: Mapping[str, Any]) -> dict[str, Any]:
     augment = adapted.get("augment", {})
     if "temporal_jitter" in augment and "frames" in ef.Recipe.model_fields["augment"].annotation.model_fields:
         augment["frames"] = "random" if augment.pop("temporal_jitter") else "middle"
-    clips = adapted["data"].get("clips")
+    clips = adapted.get("data", {}).get("clips")
     if clips and "keep" in ef.Recipe.model_fields["data"].annotation.model_fields["clips"].annotation.model_fields:
         adapted["data"]["clips"] = {"frames": clips["frames"], "keep": clips["stored_frames"]}
     return adapted
