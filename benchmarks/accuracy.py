@@ -15,14 +15,15 @@ import numpy as np
 import yaml
 
 from benchmarks.common import commit, hardware
-from evenface.evaluation import figures, metrics, style
+from evenface.evaluation import metrics
 from evenface.evaluation.comparison import compare
 from evenface.evaluation.summary import metrics_of
-from evenface.evaluation.wording import screen, sureness
-from evenface.files import write_json
-from evenface.reporting import groups
+from evenface.reporting import figures, style
+from evenface.reporting.summary import groups
+from evenface.reporting.wording import screen, sureness
 from evenface.runs import HISTORY, METRICS, PREDICTIONS, VALIDATION, Run
 from evenface.statistics.t_tests import estimate
+from evenface.utils.files import write_json
 
 FACTS = ("seed", "device", "environment", "manifest", "counts", "notes", "epochs", "training_seconds", "peak_memory_mb")
 

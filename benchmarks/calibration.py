@@ -13,17 +13,16 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import RESULTS, Figure, Result, parser, report
-from evenface.balance import implied_prior
-from evenface.evaluation import figures, style
-from evenface.evaluation.calibration import fit_balance
-from evenface.evaluation.calibration_errors import calibration_error, error_estimates
-from evenface.evaluation.calibration_section import risk_coverage_figure
-from evenface.evaluation.fitted import Calibration
-from evenface.evaluation.intervals import Estimate
+from evenface.config import load_recipe
+from evenface.evaluation.bootstrap import Estimate
+from evenface.evaluation.calibration import Calibration, fit_balance
+from evenface.evaluation.calibration_error import calibration_error, error_estimates
+from evenface.evaluation.label_shift import correction, estimate_prior, with_prior
 from evenface.evaluation.predictions import Predictions
-from evenface.evaluation.priors import correction, estimate_prior, with_prior
-from evenface.evaluation.scores import log_loss
-from evenface.recipes import load_recipe
+from evenface.evaluation.probability_metrics import log_loss
+from evenface.reporting import figures, style
+from evenface.reporting.report import risk_coverage_figure
+from evenface.training.class_prior import implied_prior
 
 RUNS = (
     *(f"fer2013-best/seed-{seed}" for seed in range(3)),
@@ -46,7 +45,7 @@ def loaded(folder: Path) -> tuple[Any, np.ndarray]:
 def fitted(folder: Path, validation: Predictions) -> Calibration:
     """Fit a calibration."""
     implied = implied_prior(*loaded(folder))
-    return Calibration.fit(validation, implied.prior, implied.said, exact=implied.exact)
+    return Calibration.fit(validation, implied.prior, implied.reason, exact=implied.exact)
 
 
 def triple(found: tuple[Estimate, Estimate, Estimate]) -> dict[str, list[float]]:
@@ -183,7 +182,7 @@ def methods() -> dict[str, Any]:
         implied = implied_prior(*loaded(folder))
         means = {key: round(float(np.mean([row[key] for row in rows])), 4) for key in rows[0]}
         table[folder.parent.name.removeprefix("method-")] = {
-            "trained for": implied.said,
+            "trained for": implied.reason,
             "exact": implied.exact,
             **means,
         }

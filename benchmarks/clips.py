@@ -22,8 +22,8 @@ from benchmarks.common import Figure, Result, parser, report, summary
 if TYPE_CHECKING:
     import numpy as np
 
-    from evenface.faces.store import Store
-    from evenface.recipes import Recipe
+    from evenface.config import Recipe
+    from evenface.preprocessing.store import Store
 
 TARGET = 20
 CLASSES = 5
@@ -55,7 +55,7 @@ SIDES: dict[str, dict[str, Any]] = {
 
 def recipe_of(settings: Settings, side: str, epochs: int) -> "Recipe":
     """Give the recipe of one side, that of p1-biovid but for what is said in the settings."""
-    from evenface.recipes import load_recipe
+    from evenface.config import load_recipe
 
     temporal = {"kind": "bilstm", "hidden": settings.hidden, "layers": settings.layers}
     content = {
@@ -76,7 +76,7 @@ def make_store(folder: Path, settings: Settings) -> "Store":
     import pandas as pd
 
     from evenface.data.manifest import Manifest, make_table
-    from evenface.faces.store import Store
+    from evenface.preprocessing.store import Store
 
     names = [f"clip{number}" for number in range(settings.clips)]
     rows = [{"sample": name, "path": name, "clip": name, "label": i % CLASSES} for i, name in enumerate(names)]
@@ -95,7 +95,7 @@ def epoch(settings: Settings, store: "Store", side: str, epochs: int) -> tuple[f
     import numpy as np
     from lightning_fabric import Fabric
 
-    from evenface import learner
+    from evenface.training import build
     from evenface.training.batches import ImageBank, TrainingBatches
     from evenface.training.features import stored_features
     from evenface.training.trainer import Trainer
@@ -104,7 +104,7 @@ def epoch(settings: Settings, store: "Store", side: str, epochs: int) -> tuple[f
     fabric = Fabric(accelerator="cpu", devices=1, precision=settings.precision)  # type: ignore[arg-type]
     fabric.launch()
     manifest = store.manifest
-    method = learner.build_method(recipe, manifest.counts(), manifest.classes, frames=settings.frames)
+    method = build.build_method(recipe, manifest.counts(), manifest.classes, frames=settings.frames)
     began = time.perf_counter()
     pictures = store.images
     if side == "stored":

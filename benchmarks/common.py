@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from evenface.files import write_json
+from evenface.utils.files import write_json
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("evenface", "torch", "torchvision", "timm", "lightning-fabric", "numpy", "pandas", "pillow", "typer")

@@ -28,9 +28,9 @@ import torch
 from torch import nn
 
 from benchmarks.common import Figure, Result, cores, parser, report, summary
+from evenface.config.recipe import Optimizer, Recurrent, Schedule, Training
 from evenface.losses import CrossEntropyLoss
-from evenface.networks.recurrent import OneVsRestNetwork, initialised
-from evenface.recipes.schema import Optimizer, Recurrent, Schedule, Training
+from evenface.models.sequence import OneVsRestNetwork, initialised
 from evenface.training.checkpoint import save_weights
 from evenface.training.stacked import MemberSpec, StackedTrainer
 from evenface.training.stacked.network import NetworkShape

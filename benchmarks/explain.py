@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import Figure, Result, parser, report
-from evenface.errors import InputError
-from evenface.evaluation.intervals import Estimate
-from evenface.explaining import METHODS, explain_samples
-from evenface.explaining.asking import method_for
-from evenface.explaining.checking import STEPS, check, checked
-from evenface.faces.store import Store
-from evenface.progress import progress
+from evenface.evaluation.bootstrap import Estimate
+from evenface.explanation import METHODS, explain_samples
+from evenface.explanation.explain import method_for
+from evenface.explanation.faithfulness import STEPS, check, faithfulness
+from evenface.inference.run_model import TorchModel
+from evenface.preprocessing.store import Store
 from evenface.runs import Run
-from evenface.serving.torch_model import TorchModel
+from evenface.utils.errors import InputError
+from evenface.utils.progress import progress
 
 
 def samples_of(run: Run, count: int) -> tuple[np.ndarray, list[str], str]:
@@ -50,7 +50,7 @@ def measured(model: TorchModel, arrays: np.ndarray, whose: list[str], method: st
             for one in check(model, sample, found, int(found.probabilities.argmax()), orders=orders, seed=number):
                 areas.setdefault(one.what, []).append(one.areas)
             bar(1)
-    summed = {what: checked(what, np.stack(found), whose) for what, found in areas.items()}
+    summed = {what: faithfulness(what, np.stack(found), whose) for what, found in areas.items()}
     return {
         what: {
             "taken out": round(one.deletion, 4),

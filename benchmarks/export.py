@@ -18,13 +18,11 @@ from typing import Any
 import torch
 
 from benchmarks.common import Figure, Result, cores, parser, report
-from evenface.errors import InputError
-from evenface.exporting.comparing import latencies
-from evenface.exporting.running import TOLERANCE, Exported, export_run
-from evenface.exporting.samples import Samples
+from evenface.inference import open_model
+from evenface.inference.export import TOLERANCE, ExportResult, StoredSamples, export_run, latencies
+from evenface.inference.onnx_model import OnnxModel
 from evenface.runs import Run
-from evenface.serving.onnx_model import OnnxModel
-from evenface.serving.opening import open_model
+from evenface.utils.errors import InputError
 
 STARTED = """
 import sys
@@ -52,7 +50,7 @@ def measured(run: Run, folder: Path, rounds: int, seconds: float) -> dict[str, A
     """Export a run both ways, and measure."""
     whole = export_run(run, out=folder / "whole.onnx")
     places = {"run": run.folder, "32 bits": whole.path}
-    small: Exported | None = None
+    small: ExportResult | None = None
     why = ""
     try:
         small = export_run(run, out=folder / "small.onnx", int8=True, limit=1.0)
@@ -64,7 +62,7 @@ def measured(run: Run, folder: Path, rounds: int, seconds: float) -> dict[str, A
         name: open_model(place) if name == "run" else OnnxModel(place, threads=threads)
         for name, place in places.items()
     }
-    samples = Samples.of(run)
+    samples = StoredSamples.of(run)
     rows = samples.rows("test", "validation", most=32)
     batch = models["run"].form.seen(samples.take(rows))
     sizes = {"run": run.weights.stat().st_size, **{n: p.stat().st_size for n, p in places.items() if n != "run"}}

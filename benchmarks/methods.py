@@ -46,9 +46,9 @@ def variants() -> dict[str, dict[str, Any]]:
 
 def steps_of(made: Path, folder: Path, settings: Settings) -> dict[str, Iterator[None]]:
     """Set up one training loop for each variant."""
-    from evenface.assembly import read_manifest
-    from evenface.faces.prepare import prepare
-    from evenface.recipes import Recipe
+    from evenface.config import Recipe
+    from evenface.preprocessing.prepare import prepare
+    from evenface.training.data import read_manifest
 
     base = recipe_of(made, settings)
     store = prepare(read_manifest(base), folder / "stores", size=settings.size, channels=1)

@@ -17,15 +17,15 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.common import Figure, Result, cores, parser, report, summary
-from evenface.faces.detector import find_faces
-from evenface.faces.read import read_picture
-from evenface.faces.video import open_film
-from evenface.recipes.predict import PredictSettings
-from evenface.serving.inputs import Source, find_sources
-from evenface.serving.model import Model
-from evenface.serving.opening import open_model
-from evenface.serving.samples import prepared
-from evenface.serving.using import predict_inputs
+from evenface.config.predict import PredictSettings
+from evenface.inference import open_model
+from evenface.inference.model import Model
+from evenface.inference.pipeline import prepared
+from evenface.inference.predict import predict_inputs
+from evenface.inference.sources import Source, find_sources
+from evenface.preprocessing.detect import find_faces
+from evenface.preprocessing.image import read_picture
+from evenface.preprocessing.video import open_film
 
 
 def seconds(task: Callable[[], object]) -> float:

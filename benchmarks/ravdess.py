@@ -18,14 +18,14 @@ from scipy import stats
 from sklearn.linear_model import LogisticRegression
 
 from benchmarks.common import Figure, Result, parser, report
-from evenface import assembly
-from evenface.assembly import TrainingData
-from evenface.data.protocol import Split
+from evenface.config import Recipe, load_recipe
+from evenface.data.splits import Split
 from evenface.evaluation.metrics import confusion_matrix, macro_f1
-from evenface.evaluation.scores import shares
-from evenface.faces.store import Store
-from evenface.fitting.sequences import network_specs
-from evenface.recipes import Recipe, load_recipe
+from evenface.evaluation.probability_metrics import shares
+from evenface.preprocessing.store import Store
+from evenface.training import data as assembly
+from evenface.training.data import TrainingData
+from evenface.training.fit_sequences import network_specs
 from evenface.training.stacked import StackedTrainer
 
 RECIPE, RESAMPLES = "ravdess-au", 2000

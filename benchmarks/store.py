@@ -17,7 +17,7 @@ from PIL import Image
 
 from benchmarks.common import Figure, Result, cores, make_faces, parser, report
 from evenface.data.manifest import Manifest, make_table
-from evenface.faces.prepare import prepare
+from evenface.preprocessing.prepare import prepare
 
 Times = tuple[float, float]
 

@@ -17,9 +17,9 @@ import pandas as pd
 import yaml
 
 from benchmarks.common import commit, hardware
-from evenface.files import write_json
 from evenface.runs import FACTS, HISTORY, PREDICTIONS, VALIDATION
 from evenface.studies.plan import START
+from evenface.utils.files import write_json
 
 MANY = 90
 """Runs beyond which a folder for each would bury everything else."""

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.common import Figure, Result, make_faces, parser, report, summary
 
 if TYPE_CHECKING:
-    from evenface.faces.store import Store
-    from evenface.recipes import Recipe
+    from evenface.config import Recipe
+    from evenface.preprocessing.store import Store
 
 TO_CEILING, TO_PLAIN = 0.93, 1.25
 PLAIN_TARGET_SIZE = 48
@@ -49,7 +49,7 @@ class Settings:
 
 def recipe_of(faces: Path, settings: Settings) -> "Recipe":
     """Give the recipe that the pipeline trains by."""
-    from evenface.recipes import load_recipe
+    from evenface.config import load_recipe
 
     return load_recipe(
         {
@@ -72,14 +72,14 @@ def pipeline_steps(recipe: "Recipe", store: "Store", folder: Path) -> Iterator[N
     """Train for ever as :func:`evenface.train` does, one step at a time."""
     import numpy as np
 
-    from evenface import learner
+    from evenface.training import build
     from evenface.training.batches import ImageBank, TrainingBatches
     from evenface.training.trainer import Trainer, TrainerState
 
     manifest, fabric = store.manifest, _fabric(recipe)
     trainer = Trainer(
         fabric,
-        learner.build_method(recipe, manifest.counts(), manifest.classes),
+        build.build_method(recipe, manifest.counts(), manifest.classes),
         TrainingBatches.of_recipe(recipe, ImageBank(store.images, fabric.device), manifest, np.arange(len(manifest))),
         recipe,
         folder,
@@ -96,11 +96,11 @@ def ceiling_steps(recipe: "Recipe", store: "Store") -> Iterator[None]:
     """Train for ever on one batch of constant numbers: nothing is read, changed or logged."""
     import torch
 
-    from evenface import learner
+    from evenface.training import build
     from evenface.training.optimizers import build_optimizer
 
     manifest, fabric = store.manifest, _fabric(recipe)
-    method = learner.build_method(recipe, manifest.counts(), manifest.classes)
+    method = build.build_method(recipe, manifest.counts(), manifest.classes)
     method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     model, optimizer = fabric.setup(method, build_optimizer([method], recipe.optimizer))
     count, size = recipe.training.batch_size, recipe.data.size
@@ -128,8 +128,8 @@ def _fabric(recipe: "Recipe") -> Any:
 
 def ours(faces: Path, folder: Path, settings: Settings) -> dict[str, Iterator[None]]:
     """Set up pipeline and ceiling, with the settings that evenface trains under."""
-    from evenface.assembly import read_manifest
-    from evenface.faces.prepare import prepare
+    from evenface.preprocessing.prepare import prepare
+    from evenface.training.data import read_manifest
     from evenface.training.trainer import keep_freed_memory
 
     keep_freed_memory()

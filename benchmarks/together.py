@@ -18,8 +18,8 @@ import torch
 from torch import nn
 
 from benchmarks.common import Figure, Result, cores, parser, report, summary
+from evenface.config.recipe import Optimizer, Recurrent, Schedule, Training
 from evenface.losses import CrossEntropyLoss
-from evenface.recipes.schema import Optimizer, Recurrent, Schedule, Training
 from evenface.training.stacked import MemberSpec, StackedTrainer
 from evenface.training.stacked.network import NetworkShape
 from evenface.training.trainer import keep_freed_memory

@@ -24,10 +24,10 @@ import numpy as np
 from benchmarks.common import Figure, Result, parser, report, summary
 from benchmarks.store import cpu_seconds
 from evenface.data.manifest import Manifest, make_table
-from evenface.faces.detector import Crop
-from evenface.faces.prepare import prepare
-from evenface.faces.taking import Taking
-from evenface.faces.video import open_film
+from evenface.preprocessing.detect import Crop
+from evenface.preprocessing.frame_sampling import Taking
+from evenface.preprocessing.prepare import prepare
+from evenface.preprocessing.video import open_film
 
 SUFFIXES = {".mp4", ".mov", ".avi", ".mkv", ".webm"}
 RATE, SIDES = 25, (640, 480)

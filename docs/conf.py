@@ -11,9 +11,9 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 import evenface
+from evenface.config.recipe import Recipe
+from evenface.config.section import OpenSection
 from evenface.evaluation.metric_registry import METRICS
-from evenface.recipes.schema import Recipe
-from evenface.recipes.section import OpenSection
 
 HERE = Path(__file__).parent
 

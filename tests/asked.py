@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 
-from evenface.augment import to_float
-from evenface.serving.form import Form
-from evenface.serving.model import Model
+from evenface.inference.input_spec import InputSpec
+from evenface.inference.model import Model
+from evenface.preprocessing.augmentation import to_float
 
 CLASSES = ("happy", "sad", "fear")
 
@@ -40,11 +40,11 @@ def inputs_of(form, batch):
 
 
 def stills(size=32, **options):
-    return Form("stills", size, 1, **options)
+    return InputSpec("stills", size, 1, **options)
 
 
 def pictures(count=2, frames=1, size=32, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (count, frames, size, size, 1), dtype=np.uint8)
 
 
-SEQUENCE = Form("sequences", 1, 1, 6, points="features")
+SEQUENCE = InputSpec("sequences", 1, 1, 6, points="features")

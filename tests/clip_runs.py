@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 import evenface as ef
-from evenface import assembly
 from evenface.data.manifest import Manifest, make_table
-from evenface.faces.store import Store
+from evenface.preprocessing.store import Store
+from evenface.training import data
 
 
 def rising_and_falling(folder: Path) -> Store:
@@ -54,8 +54,8 @@ STORED = {**RESTING, "training.cache_features": True}
 
 def prepared_as(patch, store: Store) -> None:
     """Let every recipe be of these samples."""
-    patch.setattr(assembly, "read_manifest", lambda _recipe: store.manifest)
-    patch.setattr(assembly, "prepare_store", lambda _recipe, _manifest=None: store)
+    patch.setattr(data, "read_manifest", lambda _recipe: store.manifest)
+    patch.setattr(data, "prepare_store", lambda _recipe, _manifest=None: store)
 
 
 def train(folder, **overrides):

@@ -10,7 +10,7 @@ import pytest
 import stores
 from PIL import Image
 
-from evenface.faces.align import Face
+from evenface.preprocessing.detect import Face
 
 av = pytest.importorskip("av")
 

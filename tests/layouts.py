@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from evenface.assembly import prepare_store
-from evenface.errors import InputError
-from evenface.recipes import Recipe
+from evenface.config import Recipe
+from evenface.training.data import prepare_store
+from evenface.utils.errors import InputError
 
 
 def plant(root: Path, *names: str) -> Path:

@@ -6,9 +6,9 @@ import numpy as np
 import stores
 
 from evenface.data.manifest import Manifest
-from evenface.faces.prepare import prepare
-from evenface.faces.sequences import Sequencing
-from evenface.faces.store import Store
+from evenface.preprocessing.prepare import prepare
+from evenface.preprocessing.sequences import Sequencing
+from evenface.preprocessing.store import Store
 
 
 def manifest_of(

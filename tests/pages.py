@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 
 from evenface.app.api import create_app
 from evenface.app.catalogue import Catalogue
-from evenface.recipes.limits import Limits
+from evenface.config.limits import Limits
 
 LOCAL = "http://127.0.0.1:8420"
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from evenface.fitting import fit
-from evenface.recipes import load_recipe
+from evenface.api import is_first_process
+from evenface.config import load_recipe
 from evenface.runs import Run
+from evenface.training.fit import fit
 from evenface.training.trainer import Trainer
-from evenface.workflows import is_first_process
 
 FORK = multiprocessing.get_context("fork")  # imports need not be paid again in every process
 

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from evenface.integrity import SEAL
+from evenface.utils.digests import SEAL
 
 
 def unsealed(run: Path) -> None:

@@ -1,6 +1,6 @@
 """What tests of searches share: a recipe that searches."""
 
-from evenface.recipes import load_recipe
+from evenface.config import load_recipe
 
 OVER = {
     "network.recurrent.dense": [16, 64],

@@ -5,7 +5,7 @@ from torch import nn
 
 from evenface.losses import binary_loss_specs, build_loss, build_one_vs_rest
 from evenface.methods import Method, StepContext, Task, build_method
-from evenface.networks.backbone import Outputs
+from evenface.models.backbone import Outputs
 
 COUNTS = [30, 20, 10]
 CLASSES = ("happy", "sad", "fear")

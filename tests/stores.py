@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from evenface.data.manifest import Manifest, make_table
-from evenface.faces import worker
-from evenface.faces.read import Target, read_sample
+from evenface.preprocessing import worker
+from evenface.preprocessing.image import Target, read_sample
 
 
 def save(path: Path, image: Image.Image, **options) -> Path:

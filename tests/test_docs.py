@@ -17,13 +17,13 @@ import evenface as ef
 from evenface.audit import audit
 from evenface.cli import app
 from evenface.cli.settings import complete
-from evenface.data.sources import SOURCES
+from evenface.config import Recipe, load_recipe, parse_overrides, shipped_recipes
+from evenface.data.datasets import SOURCES
 from evenface.losses import LOSSES
 from evenface.methods import METHODS
-from evenface.recipes import Recipe, load_recipe, parse_overrides, shipped_recipes
 from evenface.studies import load_study
+from evenface.studies.definition import Study
 from evenface.studies.plan import make_plan
-from evenface.studies.schema import Study
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -179,7 +179,7 @@ def test_targets_of_make_and_modules_that_are_run_exist(page):
 
 
 def test_the_readme_has_the_section_that_the_doctor_names():
-    from evenface import doctor
+    from evenface.utils import doctor
 
     (named,) = set(re.findall(r"see '(\w+)' in the README", Path(doctor.__file__).read_text("utf-8")))
     assert re.search(rf"^#+ {named}$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from evenface.networks.recurrent import SequenceNetwork
+from evenface.models.sequence import SequenceNetwork
 
 DESIGNS = [(kind, way) for kind in ("gru", "lstm") for way in ("one-vs-all", "multi-class")]
 

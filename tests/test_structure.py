@@ -1,8 +1,9 @@
-"""A room imports only what stands below it, and the page of public names lists all of them and no other."""
+"""The house: which package may import which, its bounds, its map in CONTRIBUTING, and its public names."""
 
 import ast
 import importlib.util
 import re
+from collections import defaultdict
 from graphlib import TopologicalSorter
 from pathlib import Path
 from types import ModuleType
@@ -16,30 +17,24 @@ from evenface.methods import METHODS
 ROOT = Path(ef.__file__).parent
 FLOORS = """
 cli
-workflows
+api
 app
-explaining exporting auto
-studies serving
-elsewhere fitting cards
-search
-training assembly learner reporting calibrating
-balance
-runs
-methods faces
-data losses
-augment statistics kinds
-evaluation synthesis networks imbalance plugins doctor audit
-recipes
-tabular integrity
-workers files registry levels
-places ordering filetypes
-errors progress torchvision_cpu
+studies explanation
+inference
+training reporting
+methods statistics runs
+losses preprocessing evaluation
+data models audit
+config synthesis
+utils
 """
-FLOOR = {room: -floor for floor, rooms in enumerate(FLOORS.split("\n")) for room in rooms.split()}
+FLOOR = {package: -floor for floor, packages in enumerate(FLOORS.split("\n")) for package in packages.split()}
+MOST_PACKAGES, MOST_FLOORS, MOST_ARROWS, MOST_FILES, MOST_LINES = 20, 11, 140, 269, 48_000
+FILES = sorted(ROOT.rglob("*.py"))
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
-    for path in ROOT.rglob("*.py")
-    if path != ROOT / "__init__.py"  # gives names of all floors, each when it is asked for
+    for path in FILES
+    if path != ROOT / "__init__.py"  # loads names of all floors, each when it is first used
 }
 
 
@@ -50,57 +45,95 @@ def imports(text):
         if isinstance(node, ast.ImportFrom):
             inner = [f"{node.module}.{name}" for name in names]
             names = [name if name.removeprefix("evenface.") in MODULES else str(node.module) for name in inner]
-        yield from (name.removeprefix("evenface.") for name in names if name.startswith("evenface."))
+        yield from (name.removeprefix("evenface.") for name in names if name.partition(".")[0] == "evenface")
 
 
 IMPORTS = {module: set(imports(path.read_text("utf-8"))) for module, path in MODULES.items()}
 
 
-def test_imports_are_found_wherever_they_stand():
-    text = "from evenface import runs\nif x:\n    import evenface.data.folds\ndef f():\n  from evenface.files import x"
-    assert set(imports(text)) == {"runs", "data.folds", "files"}
+def package_of(module):
+    return module.partition(".")[0]
+
+
+ARROWS = {
+    (package_of(module), package_of(other))
+    for module, others in IMPORTS.items()
+    for other in others
+    if package_of(other) != package_of(module)
+}
+
+
+def test_imports_are_found_wherever_they_are():
+    text = (
+        "from evenface import runs\nif x:\n  import evenface.data.splits\ndef f():\n  from evenface.utils import files"
+    )
+    assert set(imports(text)) == {"runs", "data.splits", "utils.files"}
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_a_room_imports_only_what_stands_below_it(module):
-    room = module.split(".")[0]
-    others = {name.split(".")[0] for name in IMPORTS[module]} - {room}
-    assert all(FLOOR[other] < FLOOR[room] for other in others), f"{room} must not import {others}"
+def test_a_package_imports_only_packages_below_it(module):
+    package = package_of(module)
+    others = {package_of(name) for name in IMPORTS[module]} - {package}
+    assert "evenface" not in others, "the version is in utils.version; evenface itself is for users"
+    assert all(FLOOR[other] < FLOOR[package] for other in others), f"{package} must not import {others}"
 
 
-def test_no_module_imports_itself_by_way_of_others():
+def test_no_module_imports_itself_through_others():
     TopologicalSorter(IMPORTS).prepare()
 
 
-def test_the_map_of_the_packages_names_all_of_them_and_no_other_in_the_order_of_the_floors():
+def test_the_house_keeps_its_bounds():
+    assert len({package_of(module) for module in MODULES}) <= MOST_PACKAGES
+    assert len(FLOORS.strip().split("\n")) <= MOST_FLOORS
+    assert len(ARROWS) <= MOST_ARROWS
+    assert len(FILES) <= MOST_FILES
+    assert sum(len(path.read_text("utf-8").splitlines()) for path in FILES) <= MOST_LINES
+
+
+def test_no_class_name_exists_twice():
+    places = defaultdict(list)
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                places[node.name].append(str(path.relative_to(ROOT)))
+    assert {name: files for name, files in places.items() if len(files) > 1} == {}
+
+
+def drawn_map():
+    """The map of CONTRIBUTING: packages from the top floor down, each with the first line of its docstring."""
+    lines = []
+    for package in FLOORS.split():
+        path = MODULES[package]
+        name = f"{package}/" if path.name == "__init__.py" else path.name
+        summary = ast.get_docstring(ast.parse(path.read_text("utf-8"))).partition("\n")[0].removesuffix(".")
+        lines.append(f"{name:<15} {summary}")
+    return "\n".join(lines)
+
+
+def test_the_map_of_the_packages_is_that_of_the_tree():
     text = (ROOT.parents[1] / "CONTRIBUTING.md").read_text("utf-8")
-    drawn = text.partition("## Where things are")[2].split("```")[1]
-    named = re.findall(r"(?:^|\s)(\w+(?:/|\.py))(?=\s)", drawn)
-    packages = {f"{path.parent.name}/" for path in ROOT.glob("*/__init__.py")}
-    modules = {path.name for path in ROOT.glob("*.py") if path.name != "__init__.py"}
-    assert sorted(named) == sorted(packages | modules), "CONTRIBUTING.md: where things are"
-    floors = [FLOOR[name.removesuffix("/").removesuffix(".py")] for name in named]
-    assert floors == sorted(floors, reverse=True), "CONTRIBUTING.md: what is imported stands below"
+    shown = text.partition("## Where things are")[2].split("```")[1].strip("\n")
+    assert shown == drawn_map(), "copy the map into CONTRIBUTING.md, below 'Where things are'"
 
 
 LISTED = re.findall(r"^   ([A-Za-z_][\w.]*)$", (ROOT.parents[1] / "docs" / "api.md").read_text("utf-8"), re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", LISTED)
-def test_a_listed_name_is_there_and_says_what_it_is(name):
+def test_a_listed_name_exists_and_is_documented(name):
     module, _, last = f"evenface.{name}".rpartition(".")
     assert getattr(importlib.import_module(module), last).__doc__
 
 
 def test_every_public_name_is_listed():
-    own = [name for name in ef.__all__ if not isinstance(getattr(ef, name), ModuleType)]
+    own = [name for name in ef.__all__ if not isinstance(getattr(ef, name), ModuleType | str)]
     classes = [thing for thing in (*LOSSES.values(), *METHODS.values()) if thing.__module__.startswith("evenface.")]
     last = {name.rpartition(".")[2] for name in LISTED}
     assert last >= {*own, *(thing.__name__ for thing in classes)}
     assert {*ef.losses.__all__, *ef.methods.__all__} >= {thing.__name__ for thing in classes}
 
 
-@pytest.mark.parametrize("name", [name for name in ef.__all__ if name.islower()])
-def test_no_room_hides_a_public_function(name):
-    room = importlib.util.find_spec(f"evenface.{name}")
-    assert isinstance(getattr(ef, name), ModuleType) == (room is not None)
+@pytest.mark.parametrize("name", [name for name in ef.__all__ if name.islower() and not name.startswith("_")])
+def test_no_package_hides_a_public_function(name):
+    hidden = importlib.util.find_spec(f"evenface.{name}") is not None
+    assert not hidden or isinstance(getattr(ef, name), ModuleType)

@@ -2,8 +2,8 @@
 
 import torch
 
-from evenface.networks import build_network
-from evenface.recipes.schema import Temporal
+from evenface.config.recipe import Temporal
+from evenface.models import build_network
 
 TINY = {"name": "test_resnet", "classes": 3, "channels": 1, "size": 32}
 

@@ -1,4 +1,4 @@
-"""Facial expression and pain from uneven classes, with honest evaluation.
+"""Facial expression, action unit and pain recognition under class imbalance, with honest evaluation.
 
 >>> import evenface as ef
 >>> ef.losses.FocalLoss(gamma=2.0)
@@ -8,16 +8,12 @@ FocalLoss()
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from evenface.torchvision_cpu import install as _install
+from evenface.utils.torchvision_cpu import install as _install
+from evenface.utils.version import __version__
 
 if TYPE_CHECKING:
-    from evenface import evaluation, imbalance, losses, methods, networks, statistics
-    from evenface.data.manifest import Manifest
-    from evenface.errors import InputError
-    from evenface.faces.store import Store
-    from evenface.recipes import Recipe, load_recipe
-    from evenface.runs import Run
-    from evenface.workflows import (
+    from evenface import evaluation, losses, methods, models, statistics
+    from evenface.api import (
         calibrate,
         check_data,
         compare,
@@ -33,35 +29,32 @@ if TYPE_CHECKING:
         train_own,
         transfer,
     )
-
-__version__ = "0.1.0"
+    from evenface.config import Recipe, load_recipe
+    from evenface.data import imbalance
+    from evenface.data.manifest import Manifest
+    from evenface.preprocessing.store import Store
+    from evenface.runs import Run
+    from evenface.utils.errors import InputError
 
 _install()
 
-_MODULES = ("evaluation", "imbalance", "losses", "methods", "networks", "statistics")
-_PLACES = {
-    "InputError": "errors",
-    "Manifest": "data.manifest",
-    "Recipe": "recipes",
-    "Run": "runs",
-    "Store": "faces.store",
-    "calibrate": "workflows",
-    "check_data": "workflows",
-    "compare": "workflows",
-    "demo": "workflows",
-    "evaluate": "workflows",
-    "explain": "workflows",
-    "export": "workflows",
-    "load_recipe": "recipes",
-    "predict": "workflows",
-    "prepare": "workflows",
-    "serve": "workflows",
-    "study": "workflows",
-    "train": "workflows",
-    "train_own": "workflows",
-    "transfer": "workflows",
+_MODULES = {
+    "evaluation": "evaluation",
+    "imbalance": "data.imbalance",
+    "losses": "losses",
+    "methods": "methods",
+    "models": "models",
+    "statistics": "statistics",
 }
-__all__ = [  # noqa: RUF022  functions, then what they give, then rooms
+_ORIGINS = {
+    "InputError": "utils.errors",
+    "Manifest": "data.manifest",
+    "Recipe": "config",
+    "Run": "runs",
+    "Store": "preprocessing.store",
+    "load_recipe": "config",
+}
+__all__ = [  # noqa: RUF022  functions, then what they return, then modules
     "train",
     "train_own",
     "evaluate",
@@ -86,17 +79,18 @@ __all__ = [  # noqa: RUF022  functions, then what they give, then rooms
     "imbalance",
     "losses",
     "methods",
-    "networks",
+    "models",
     "statistics",
+    "__version__",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """Import a part when it is first asked for, so that importing the package costs nothing."""
+    """Import a part when it is first used, so that importing the package costs nothing."""
     if name in _MODULES:
-        return importlib.import_module(f"evenface.{name}")
-    if name in _PLACES:
-        return getattr(importlib.import_module(f"evenface.{_PLACES[name]}"), name)
+        return importlib.import_module(f"evenface.{_MODULES[name]}")
+    if name in __all__:
+        return getattr(importlib.import_module(f"evenface.{_ORIGINS.get(name, 'api')}"), name)
     raise AttributeError(f"module 'evenface' has no attribute {name!r}")
 
 

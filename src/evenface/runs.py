@@ -1,4 +1,4 @@
-"""Run folders: one trained model with everything that is needed to judge, repeat and use it."""
+"""Run folder: its files, their digests, its lock."""
 
 import datetime
 import os
@@ -14,14 +14,14 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from evenface.errors import InputError
+from evenface.config import Recipe, dump_recipe, load_recipe
 from evenface.evaluation.predictions import Predictions
-from evenface.faces.store import Store
-from evenface.files import LOCK, atomic_write, disk_error, is_vacant, leftovers
-from evenface.integrity import digest_file, read_frame, read_json, write_parquet, write_sealed
-from evenface.places import user_path
-from evenface.plugins import load_plugins
-from evenface.recipes import Recipe, dump_recipe, load_recipe
+from evenface.preprocessing.store import Store
+from evenface.utils.digests import digest_file, read_frame, read_json, write_parquet, write_sealed
+from evenface.utils.errors import InputError
+from evenface.utils.files import LOCK, atomic_write, disk_error, is_vacant, leftovers
+from evenface.utils.paths import user_path
+from evenface.utils.plugins import load_plugins
 
 RECIPE, FACTS, SPLIT, PREDICTIONS, VALIDATION = (
     "recipe.yaml",
@@ -316,13 +316,7 @@ class Run:
 
 
 def check_trust(recipe: Recipe, source: str | Path, *, trusted: bool) -> None:
-    """Refuse a recipe of a folder that names code, unless it is trusted.
-
-    Raises
-    ------
-    InputError
-        Naming the code.
-    """
+    """Refuse a recipe of a folder that names code, unless it is trusted."""
     if recipe.plugins and not trusted:
         raise InputError(
             f"{source} names code, which is not run unasked: {', '.join(recipe.plugins)}",
@@ -335,11 +329,6 @@ def check_source(source: object, recipe: Recipe, overrides: Mapping[str, Any], *
 
     A recipe file that is named, or content that is given, is the caller's own, and so is code that is named by the
     setting ``plugins``; a run folder may be anybody's.
-
-    Raises
-    ------
-    InputError
-        Naming the code.
     """
     if "plugins" in overrides or not isinstance(source, str | Path):
         return
@@ -368,10 +357,10 @@ def environment() -> dict[str, str]:
     import timm
     import torch
 
-    import evenface
+    from evenface.utils.version import __version__
 
     return {
-        "evenface": evenface.__version__,
+        "evenface": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "timm": timm.__version__,

@@ -1,1 +1,1 @@
-"""The local page: runs to browse and compare, pictures, videos and a camera to try them on; and its interface."""
+"""Local web page and HTTP API: browse and compare runs, predict on images, videos and a camera."""

@@ -1,17 +1,43 @@
 """Which runs, studies and files of models there are."""
 
+import csv
 import hashlib
 import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from evenface.errors import InputError
-from evenface.runs import RECIPE, Run
-from evenface.studies.schema import STUDY
+from evenface.app.access import redact
+from evenface.app.schemas import (
+    ChangeResponse,
+    ClassResult,
+    ComparedRunResponse,
+    ComparisonResponse,
+    Detail,
+    Listed,
+    PairResponse,
+    StudyDetail,
+    StudySummaryResponse,
+    Value,
+    finite,
+    value_of,
+)
+from evenface.config.yaml import read_mapping
+from evenface.evaluation import comparison as comparing
+from evenface.evaluation.calibration import Calibration
+from evenface.evaluation.summary import measured, metrics_of
+from evenface.inference.input_spec import InputSpec, finds_points, input_spec_of
+from evenface.inference.model import Model
+from evenface.reporting import model_card, summary
+from evenface.reporting.wording import screen, verdict
+from evenface.runs import FACTS, METRICS, RECIPE, REPORT, WEIGHTS, Run
+from evenface.studies.definition import STUDY
+from evenface.utils.errors import InputError
+from evenface.utils.files import from_csv_text
 
 DEEPEST = 6
 """Folders below a named one that are looked into."""
@@ -23,21 +49,7 @@ Kind = Literal["run", "file", "study"]
 
 @dataclass(frozen=True)
 class Entry:
-    """Something that was found.
-
-    Parameters
-    ----------
-    id : str
-        16 hexadecimal digits: a digest of where it lies, so it stays the same. All that a request can name.
-    kind : {"run", "file", "study"}
-        What it is.
-    path : Path
-        Where it lies.
-    name : str
-        What it is called: its path below the folder that the user named.
-    study : str or None
-        The study that a run is part of.
-    """
+    """Something that was found."""
 
     id: str
     kind: Kind
@@ -158,3 +170,202 @@ def _outside_link(folder: Path) -> Path | None:
 def _name(path: Path, root: Path) -> str:
     found = path.resolve()
     return found.name if found == root else found.relative_to(root).as_posix()
+
+
+TABLE = "table.csv"
+Taken = Literal["picture", "video", "numbers"]
+
+
+def takes_of(form: InputSpec) -> list[Taken]:
+    """Say what can be judged by a model that is prepared for in this form."""
+    how = form.sequencing
+    if how is None:
+        return ["picture", "video"] if form.kind == "stills" else ["video"]
+    if how.of == "files":
+        return ["numbers", "video"] if finds_points(form) else ["numbers"]
+    return ["picture", "video"] if how.of == "stills" else ["video"]
+
+
+def listed(entry: Entry) -> Listed | None:
+    """Say in short what a model is; nothing where it cannot be read at all."""
+    try:
+        file = entry.path / FACTS if entry.kind == "run" else entry.path
+        return _listed(entry, file.stat().st_mtime_ns)
+    except (OSError, InputError, ValueError, KeyError, TypeError):
+        return None
+
+
+@lru_cache(maxsize=4_000)
+def _listed(entry: Entry, _changed: int) -> Listed:
+    base: dict[str, Any] = {"id": entry.id, "name": entry.name, "kind": entry.kind, "study": entry.study}
+    if entry.kind == "file":
+        model = _file(entry.path, _changed)
+        return Listed(
+            **base, classes=list(model.classes), takes=takes_of(model.form), usable=True, balanced_accuracy=None
+        )
+    run = Run(entry.path)
+    try:
+        takes: list[Taken] = takes_of(input_spec_of(run))
+    except (InputError, KeyError):  # of an older version, or what finds faces is not installed
+        takes = []
+    usable = bool(takes) and (run.folder / WEIGHTS).is_file()
+    return Listed(**base, classes=run.facts["classes"], takes=takes, usable=usable, balanced_accuracy=_main(run))
+
+
+def _main(run: Run) -> Value:
+    """Give balanced accuracy; runs of studies have no metrics of their own, and intervals take long."""
+    if (run.folder / METRICS).is_file():
+        return value_of(run.metrics["overall"]["balanced_accuracy"])
+    return Value(value=finite(measured("balanced_accuracy", run.predictions)))
+
+
+@lru_cache(maxsize=8)
+def _file(path: Path, _changed: int) -> Model:
+    from evenface.inference import open_model
+
+    return open_model(path)
+
+
+def detail(entry: Entry) -> Detail:
+    """Say all that is known of a model."""
+    known = listed(entry)
+    if known is None:
+        raise InputError(f"{entry.name} cannot be read", "Its files are damaged, or gone; evaluate or train it anew.")
+    return _of_run(entry, known) if entry.kind == "run" else _of_file(entry, known)
+
+
+def _of_run(entry: Entry, known: Listed) -> Detail:
+    run = Run(entry.path)
+    result = run.metrics if (run.folder / METRICS).is_file() else metrics_of(run.predictions)
+    calibration = Calibration.load(run.folder)
+    return Detail(
+        **known.model_dump(),
+        about=run.recipe.about,
+        calibrated=calibration is not None,
+        temperature=calibration.temperature if calibration else None,
+        ordered=run.predictions.ordered,
+        warnings=summary.warnings(run),
+        notes=summary.notes({"": [run]}),
+        overall={name: value_of(value) for name, value in result["overall"].items()},
+        per_class=[_class(name, found) for name, found in result["per_class"].items()],
+        confusion=result["confusion"],
+        units=f"{result['units']:,} {result['unit']}",
+        card=redact(_card(run), run.folder),
+        report=(run.folder / REPORT).is_file(),
+    )
+
+
+def _card(run: Run) -> str:
+    """Give the model card; runs of studies, and those of older versions, have none in their folder."""
+    if (run.folder / model_card.CARD).is_file():
+        return (run.folder / model_card.CARD).read_text(encoding="utf-8")
+    try:
+        return model_card.markdown(model_card.card_of(run))
+    except (InputError, OSError, KeyError):  # its store is gone, or it does not say what a card tells
+        return ""
+
+
+def _class(name: str, found: dict[str, Any]) -> ClassResult:
+    values: dict[str, Value] = {key: value_of(found[key]) for key in ("recall", "precision", "f1")}
+    return ClassResult(name=name, support=found["support"], **values)
+
+
+def _of_file(entry: Entry, known: Listed) -> Detail:
+    model = _file(entry.path, entry.path.stat().st_mtime_ns)
+    return Detail(
+        **known.model_dump(),
+        about=str(model.card.get("about", "")),
+        calibrated=model.calibration is not None,
+        temperature=model.calibration.temperature if model.calibration else None,
+        ordered=model.ordered,
+        warnings=[],
+        notes=[],
+        overall={},
+        per_class=[],
+        confusion=[],
+        units="",
+        card=redact(model_card.markdown(model.card)),
+        report=False,
+    )
+
+
+def studied(entry: Entry, catalogue: Catalogue) -> StudyDetail:
+    """Say what a study is, and give its table."""
+    models = [other.id for other in catalogue.entries().values() if other.study == entry.id and other.kind == "run"]
+    try:
+        about = str(read_mapping(entry.path / STUDY, "study").get("study", {}).get("about", ""))
+    except (InputError, AttributeError):
+        about = ""
+    table = entry.path / TABLE
+    rows: list[list[str]] = []
+    if table.is_file():
+        with table.open(encoding="utf-8", newline="") as file:
+            rows = [[from_csv_text(cell) for cell in row] for row in csv.reader(file)]
+    report = (entry.path / REPORT).is_file()
+    header = rows[0] if rows else []
+    return StudyDetail(
+        id=entry.id,
+        name=entry.name,
+        about=about,
+        runs=len(models),
+        report=report,
+        header=header,
+        rows=rows[1:],
+        models=models,
+    )
+
+
+def short(study: StudyDetail) -> StudySummaryResponse:
+    """Leave the table out."""
+    return StudySummaryResponse(**study.model_dump(include=set(StudySummaryResponse.model_fields)))
+
+
+def compare(entries: Sequence[Entry], *, trust_plugins: bool = False) -> dict[str, Any]:
+    """Compare runs on the same test samples, as ``evenface compare`` does.
+
+    Returns
+    -------
+    dict
+        A :class:`~evenface.app.schemas.Comparison`.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two methods, a run names code that is not trusted, or they were not tested on the same
+        samples.
+    """
+    opened = [Run.open(entry.path, trust_plugins=trust_plugins) for entry in entries]
+    groups = summary.groups(opened)
+    found = comparing.compare({name: [run.predictions for run in group] for name, group in groups.items()})
+    return ComparisonResponse(
+        lines=[*summary.warned(opened), *screen(found).splitlines()],
+        classes=list(found.classes),
+        support=list(found.support),
+        unit=found.unit,
+        units=found.units,
+        methods=[
+            ComparedRunResponse(
+                name=method.name,
+                runs=len(method.runs),
+                overall={name: value_of(value) for name, value in method.overall.items()},
+                recall=[value_of(value) for value in method.recall],
+            )
+            for method in found.methods
+        ],
+        pairs=[
+            PairResponse(
+                baseline=pair.baseline,
+                candidate=pair.candidate,
+                said=verdict(pair, found),
+                overall=[_change(one) for one in pair.overall.values()],
+                classes=[_change(one) for one in pair.classes],
+            )
+            for pair in found.pairs
+        ],
+        notes=summary.notes(groups),
+    ).model_dump()
+
+
+def _change(found: comparing.Difference) -> ChangeResponse:
+    value, low, high, p = (finite(one) for one in (found.value, found.low, found.high, found.p_holm))
+    return ChangeResponse(name=found.name, value=value, low=low, high=high, p=p, certain=bool(found.certain))

@@ -4,20 +4,84 @@ import contextlib
 import queue
 import secrets
 import shutil
+import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
-from evenface.app.shapes import Job as Shown
-from evenface.app.telling import problem
-from evenface.app.worker import Task, answer, job_pool
-from evenface.errors import InputError
-from evenface.recipes.limits import Limits
-from evenface.workers import MEMORY, WorkerDiedError
+from evenface.app.access import problem
+from evenface.app.catalogue import Entry
+from evenface.app.predict_job import PredictRequest, judge
+from evenface.app.schemas import JobResponse as Shown
+from evenface.config.limits import Limits
+from evenface.runs import WEIGHTS
+from evenface.utils.errors import InputError
+from evenface.utils.workers import MEMORY, WorkerDiedError, WorkerPool
+
+Task = PredictRequest | tuple[Entry, ...]
+"""An upload to judge, or runs to compare."""
+
+
+def job_pool(limits: Limits, folder: Path) -> WorkerPool:
+    """Build the pool of the one process that does the jobs; it removes the uploads if the server ends without it."""
+    return WorkerPool(
+        1,
+        name="evenface-jobs",
+        threads=None,
+        initializer=partial(_limit_memory, limits.memory),
+        finalizer=partial(shutil.rmtree, folder, ignore_errors=True),
+    )
+
+
+def answer(task: Task, limits: Limits, step: Callable[[float], None]) -> dict[str, Any]:
+    """Do a job in the worker process: ``{"done": result}`` or ``{"failed": {"what", "do"}, "spoiled": bool}``."""
+    places = (task.entry.path, task.upload) if isinstance(task, PredictRequest) else tuple(entry.path for entry in task)
+    try:
+        if isinstance(task, PredictRequest):
+            return {
+                "done": judge(
+                    task, _model(task.entry.path, _changed(task.entry.path), trusted=limits.trust_plugins), limits, step
+                )
+            }
+        from evenface.app.catalogue import compare
+
+        return {"done": compare(task, trust_plugins=limits.trust_plugins)}
+    except Exception as error:  # whatever a file did to a decoder, the next one must find a worker
+        if not isinstance(error, InputError | MemoryError):
+            traceback.print_exc(file=sys.stderr)
+        # What such an error leaves behind, memory above all, is not for the next one: it gets a fresh process.
+        return {"failed": problem(error, *places), "spoiled": not isinstance(error, InputError)}
+
+
+def _changed(path: Path) -> int:
+    file = path / WEIGHTS if path.is_dir() else path
+    return file.stat().st_mtime_ns if file.is_file() else 0
+
+
+@lru_cache(maxsize=2)
+def _model(path: Path, _changed: int, *, trusted: bool) -> Any:
+    from evenface.inference import open_model
+
+    return open_model(path, trust_plugins=trusted)
+
+
+def _limit_memory(memory: int) -> None:
+    """Limit the memory of this process, where the system can and no GPU needs more of its addresses."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    if any(Path("/dev").glob("nvidia[0-9]*")):
+        return
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 
@@ -28,19 +92,7 @@ class BusyError(Exception):
 
 @dataclass(eq=False)
 class Job:
-    """A piece of work.
-
-    Parameters
-    ----------
-    kind : {"prediction", "comparison"}
-        What comes of it.
-    task : Asked or tuple of Entry
-        What to do.
-    folder : Path or None
-        Where its upload lies; removed when it ends.
-    keep : callable or None
-        Told of the upload's folder and the result before that.
-    """
+    """A piece of work."""
 
     kind: Literal["prediction", "comparison"]
     task: Task
@@ -57,13 +109,7 @@ class Job:
 
 
 class Jobs:
-    """The queue, the thread that takes from it, and the folder of uploads.
-
-    Parameters
-    ----------
-    limits : Limits
-        How many wait, how long one may take.
-    """
+    """The queue, the thread that takes from it, and the folder of uploads."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -80,13 +126,7 @@ class Jobs:
         return Path(tempfile.mkdtemp(dir=self.folder))
 
     def add(self, job: Job) -> Job:
-        """Put a job into the queue.
-
-        Raises
-        ------
-        BusyError
-            If too many wait.
-        """
+        """Put a job into the queue."""
         if self._stopped.is_set():
             raise BusyError
         with self._lock:

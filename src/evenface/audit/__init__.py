@@ -1,7 +1,7 @@
-"""Audit of a paper's printed numbers: what cannot be, with the arithmetic."""
+"""Consistency checks of the numbers that a paper prints (GRIM and its kin), with the arithmetic."""
 
-from evenface.audit.auditing import audit
-from evenface.audit.findings import Audit, Finding
-from evenface.audit.loading import load_claims, shipped_claims
+from evenface.audit.audit import audit
+from evenface.audit.grid import Audit, Finding
+from evenface.audit.schema import load_claims, shipped_claims
 
 __all__ = ["Audit", "Finding", "audit", "load_claims", "shipped_claims"]

@@ -12,8 +12,47 @@ from math import ceil, floor
 import numpy as np
 
 from evenface.audit.counts import Integers, harmonic, hits
-from evenface.audit.numbers import Printed, Range
-from evenface.audit.search import UndecidedError, choose
+from evenface.audit.printed import PrintedNumber, Range
+
+
+class UndecidedError(Exception):
+    """The search was given up: nothing can be said."""
+
+
+def choose(options: Sequence[Integers], bounds: Integers, budget: int = 6_000) -> list[int] | None:
+    """Choose one option for each class so that all sums lie within their bounds."""
+    order = sorted(range(len(options)), key=lambda k: len(options[k]))
+    if any(len(option) == 0 for option in options):
+        return None
+    least, most = (np.zeros((len(order) + 1, len(bounds)), np.int64) for _ in range(2))
+    for level in reversed(range(len(order))):
+        least[level] = least[level + 1] + options[order[level]][:, :, 0].min(0)
+        most[level] = most[level + 1] + options[order[level]][:, :, 1].max(0)
+    middle, scale = bounds.sum(1) / 2, np.maximum(bounds[:, 1] - bounds[:, 0], 1).astype(float)
+    left = budget
+
+    def down(level: int, low: Integers, high: Integers) -> list[int] | None:
+        nonlocal left
+        if level == len(order):
+            return []
+        lows = options[order[level]][:, :, 0] + low
+        highs = options[order[level]][:, :, 1] + high
+        after = lows + least[level + 1], highs + most[level + 1]
+        fits = np.flatnonzero(((after[0] <= bounds[:, 1]) & (after[1] >= bounds[:, 0])).all(1))
+        off = np.abs((after[0][fits] + after[1][fits]) / 2 - middle) / scale
+        for option in fits[np.argsort(off.max(1, initial=0), kind="stable")]:
+            left -= 1
+            if left < 0:
+                raise UndecidedError
+            rest = down(level + 1, lows[option], highs[option])
+            if rest is not None:
+                return [int(option), *rest]
+        return None
+
+    zero = np.zeros(len(bounds), np.int64)
+    found = down(0, zero, zero)
+    return None if found is None else [found[order.index(k)] for k in range(len(order))]
+
 
 # Fractions are held between neighbours on this grid; far finer than any printed digit.
 GRID = 10**9
@@ -24,29 +63,11 @@ Pick = Callable[[Integers], tuple[Integers, Integers]]
 
 @dataclass(frozen=True)
 class Sheet:
-    """Printed figures of one classifier on one test set.
-
-    Parameters
-    ----------
-    sizes : dict of str to sequence of int
-        For each class the numbers of samples that it may have.
-    total : range or None
-        Numbers of samples that all classes may have together.
-    figures : dict
-        Printed numbers by (class, ``recall`` | ``precision`` | ``f1``), and for all classes by
-        ("", ``accuracy`` | ``mean`` | ``precision`` | ``recall`` | ``f1``).
-    average : str
-        How precision, recall and F1 of all classes are averaged; ``any`` if that is not known.
-    truncation : bool
-        Whether digits may have been cut off.
-    runs : int
-        Of how many runs the figures are means. Sizes and counts are then those of all runs together, and of precision
-        and F1, whose denominators differ from run to run, no counts follow.
-    """
+    """Printed figures of one classifier on one test set."""
 
     sizes: dict[str, Sequence[int]]
     total: range | None
-    figures: dict[Key, Printed]
+    figures: dict[Key, PrintedNumber]
     average: str = "any"
     truncation: bool = False
     runs: int = 1
@@ -65,11 +86,6 @@ def options(sheet: Sheet, name: str) -> Integers:
     """List (n, t, m) of one class, one a row, that give its own figures.
 
     m is 0 where nothing printed depends on it.
-
-    Raises
-    ------
-    UndecidedError
-        If there are too many to list.
     """
     recall, precision, f1 = (sheet.range((name, figure)) for figure in ("recall", "precision", "f1"))
     others = sum(max(sizes) for other, sizes in sheet.sizes.items() if other != name)
@@ -107,17 +123,7 @@ def _called(among: range, n: int, t: int, precision: Range | None, f1: Range | N
 
 @dataclass(frozen=True)
 class Rule:
-    """A sum over the classes that must lie in a range.
-
-    Parameters
-    ----------
-    name : str
-        What it is about, such as ``accuracy``.
-    part : callable
-        Least and most that each option of a class (its index, its rows) adds.
-    lo, hi : int
-        Where the sum must lie.
-    """
+    """A sum over the classes that must lie in a range."""
 
     name: str
     part: Callable[[int, Integers], tuple[Integers, Integers]]
@@ -211,25 +217,7 @@ def _landing(k: int) -> Callable[[int, Integers], tuple[Integers, Integers]]:
 
 
 def solve(bound: Iterable[Rule], listed: Sequence[Integers]) -> list[tuple[int, int, int]] | None:
-    """Find counts of each class that obey some rules.
-
-    Parameters
-    ----------
-    bound : iterable of Rule
-        What binds the classes.
-    listed : sequence of ndarray of shape (options, 3)
-        (n, t, m) of each class.
-
-    Returns
-    -------
-    list of (n, t, m) or None
-        Counts of each class; None if it is proved that there are none.
-
-    Raises
-    ------
-    UndecidedError
-        If that would take too long to find out.
-    """
+    """Find counts of each class that obey some rules."""
     chosen = list(bound)
     if any(len(rows) == 0 for rows in listed):
         return None

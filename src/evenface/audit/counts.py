@@ -1,6 +1,6 @@
 """Shares that must be a count of a known number of samples (GRIM: Brown and Heathers, 2017)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, floor, sqrt
@@ -8,7 +8,9 @@ from math import ceil, floor, sqrt
 import numpy as np
 import numpy.typing as npt
 
-from evenface.audit.numbers import Printed, Range, shown
+from evenface.audit.grid import Finding, listed
+from evenface.audit.printed import PrintedNumber, Range, Size, exactly, shown, span
+from evenface.audit.schema import Accuracies, Averages, Ratios
 
 Integers = npt.NDArray[np.int64]
 Share = tuple[Range, int]
@@ -18,16 +20,9 @@ Share = tuple[Range, int]
 def hits(share: Range, size: int) -> range:
     """Give the counts k of ``size`` samples with k / size in a range.
 
-    Parameters
-    ----------
-    share : Range
-        Share of the samples.
-    size : int
-        Number of samples, at least 1.
-
     Examples
     --------
-    >>> from evenface.audit.numbers import read_number
+    >>> from evenface.audit.printed import read_number
     >>> list(hits(read_number("0.429").range(), 7))
     [3]
     >>> list(hits(read_number("0.429").range(), 6))
@@ -63,19 +58,7 @@ class SizeFit:
 
 
 def best_sizes(shares: Sequence[Share], among: range, near: int | None = None, most: int = 3) -> list[SizeFit]:
-    """Return the sizes with which most shares are a count, and the one that is furthest beyond chance.
-
-    Parameters
-    ----------
-    shares : sequence of (Range, int)
-        Shares, and of how many runs each is the mean.
-    among : range
-        Sizes to try.
-    near : int, optional
-        Size to which ties are nearest; the smallest first where there is none. It is part of the answer.
-    most : int, default=3
-        How many of those with the highest number of shares to return at most.
-    """
+    """Return the sizes with which most shares are a count, and the one that is furthest beyond chance."""
     tried = np.arange(among.start, among.stop, among.step, dtype=np.int64)
     given, chance = np.zeros(len(tried), np.int64), np.zeros(len(tried))
     for share, runs in shares:
@@ -107,20 +90,20 @@ def nearby(shares: Sequence[Share], size: int, most: int = 3) -> list[int]:
     return sorted(found[:most])
 
 
-def nearest(share: Printed, size: int) -> str:
+def nearest(share: PrintedNumber, size: int) -> str:
     """Write the two counts that come nearest to a share, such as ``635/748 = 0.84893, 636/748 = 0.85027``."""
     below = max(min(int(share.value * size), size - 1), 0)
     return ", ".join(told(k, size, share) for k in (below, below + 1))
 
 
-def told(top: int, bottom: int, like: Printed) -> str:
+def told(top: int, bottom: int, like: PrintedNumber) -> str:
     """Write a quotient of counts with enough digits to tell it from the number that it is held against."""
     value = Fraction(top, bottom)
     more = next((more for more in (1, 2, 3) if abs(value - like.value) > like.step / 10**more), 3)
     return f"{top:,}/{bottom:,} = {shown(value, like, more)}"
 
 
-def around(top: Integers, bottom: Integers, like: Printed) -> str:
+def around(top: Integers, bottom: Integers, like: PrintedNumber) -> str:
     """Write the quotients of counts nearest to a printed number, below and above it."""
     off = top / bottom - float(like.value)
     sides = ((off <= 0, -off), (off > 0, off))
@@ -157,3 +140,217 @@ def harmonic(one: Range, other: Range) -> Range:
         return 2 * a * b / (a + b) if a + b else Fraction(0)
 
     return Range(mean(max(one.lo, Fraction(0)), max(other.lo, Fraction(0))), mean(one.hi, other.hi))
+
+
+def averages(section: Averages, truncation: bool) -> Iterator[Finding]:
+    """Check averaged precision, recall and F1 of each classifier."""
+    for name, cells in section.cells().items():
+        where = f"{section.where}, {name}"
+        flaws = list(bounded(where, cells))
+        yield from flaws or averaged(where, cells, section.average, truncation)
+
+
+def averaged(where: str, cells: dict[str, PrintedNumber], average: str, truncation: bool) -> Iterator[Finding]:
+    """Hold an averaged F1 against averaged precision and recall.
+
+    The harmonic mean H is concave, so by Jensen's inequality no mean of F1 over classes, weighted or not, nor over
+    folds, exceeds H of the mean precision and the mean recall; F1 of those means and the micro average equal it. From
+    below, F1 >= precision + recall - 1 holds for each class and hence for every mean.
+    """
+    if average == "micro":
+        yield from _micro(where, cells, truncation)
+    if not {"precision", "recall", "f1"} <= cells.keys():
+        return
+    p, r, f = (cells[name].range(truncation) for name in ("precision", "recall", "f1"))
+    most = harmonic(p, r).hi
+    least = max(p.lo + r.lo - 1, Fraction(0))
+    given = f"precision {cells['precision']} and recall {cells['recall']}"
+    if f.lo > most:
+        mean = (cells["precision"].value + cells["recall"].value) / 2
+        middle = f"their arithmetic mean, {shown(mean, cells['f1'])}"
+        above = f"above even {middle}" if f.lo > (p.hi + r.hi) / 2 else middle
+        bound = f"at most {shown(most, cells['f1'])} under any averaging"
+        yield Finding(
+            where,
+            f"F1 {cells['f1']} cannot be with {given}: {bound} ({above})",
+            (
+                told_harmonic(cells),
+                "A mean of F1 over classes or folds, weighted or not, never exceeds the harmonic mean of precision",
+                "and recall so averaged; micro-F1 and F1 of the means equal it.",
+            ),
+        )
+    elif f.hi < least:
+        yield Finding(
+            where,
+            f"F1 {cells['f1']} cannot be with {given}: at least {shown(least, cells['f1'])} under any averaging",
+            (
+                f"{cells['precision']} + {cells['recall']} - {'100%' if '%' in cells['f1'].text else 1} = "
+                f"{shown(cells['precision'].value + cells['recall'].value - 1, cells['f1'])}",
+                "F1 >= precision + recall - 1 holds for each class, so for every mean.",
+            ),
+        )
+
+
+def _micro(where: str, cells: dict[str, PrintedNumber], truncation: bool) -> Iterator[Finding]:
+    names = [name for name in ("accuracy", "precision", "recall", "f1") if name in cells]
+    ranges = [cells[name].range(truncation) for name in names]
+    if ranges and max(one.lo for one in ranges) > min(one.hi for one in ranges):
+        told = ", ".join(f"{name} {cells[name]}" for name in names)
+        yield Finding(where, f"micro averages are all the same number, printed are {told}")
+
+
+def one_class(where: str, cells: dict[str, PrintedNumber], truncation: bool) -> Iterator[Finding]:
+    """Hold F1 of one class against its precision and recall: it is their harmonic mean."""
+    if not {"precision", "recall", "f1"} <= cells.keys():
+        return
+    p, r, f = (cells[name].range(truncation) for name in ("precision", "recall", "f1"))
+    mean = harmonic(p, r)
+    if not f.meets(mean):
+        yield Finding(
+            where,
+            f"F1 {cells['f1']} does not fit precision {cells['precision']} and recall {cells['recall']}: "
+            f"2pr/(p+r) is {span(mean, cells['f1'])}",
+            (told_harmonic(cells),),
+        )
+
+
+def told_harmonic(cells: dict[str, PrintedNumber]) -> str:
+    """Write the harmonic mean of printed precision and recall, with its arithmetic."""
+    p, r = cells["precision"], cells["recall"]
+    mean = 2 * p.value * r.value / (p.value + r.value) if p.value + r.value else Fraction(0)
+    return f"2 x {p} x {r} / ({p} + {r}) = {shown(mean, cells['f1'], 2)}"
+
+
+def bounded(where: str, cells: dict[str, PrintedNumber]) -> Iterator[Finding]:
+    """Find what is no share: shares lie between 0 and 1."""
+    for name, cell in cells.items():
+        if not cell.range().meets(Range(Fraction(0), Fraction(1))):
+            end = "100%" if "%" in cell.text else "1"
+            yield Finding(where, f"{name} {cell} is no share: it must lie between 0 and {end}", percent_hint(cell))
+
+
+def percent_hint(cell: PrintedNumber) -> tuple[str, ...]:
+    """Return what to write where a number without % looks like a percentage; nothing where it does not."""
+    if "%" in cell.text or not 1 < cell.value <= 100:
+        return ()
+    return (f"If percent is meant, write {cell}%, or unit: '%' for the whole table.",)
+
+
+def share_hint(cells: Iterable[PrintedNumber]) -> tuple[str, ...]:
+    """Return what to write where all percentages look like shares; nothing where they do not."""
+    if all("%" in cell.text and cell.value <= Fraction(1, 100) for cell in cells):
+        return ("All of them are at most 1%. If shares of 1 are meant, write them without %, and leave out unit.",)
+    return ()
+
+
+_AT_MOST = 20_000
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """One printed share, and of how many runs it is the mean."""
+
+    name: str
+    printed: PrintedNumber
+    runs: int
+    share: Share
+
+    def fits(self, size: int) -> bool:
+        return bool(hits(self.share[0], self.runs * size))
+
+
+def accuracies(section: Accuracies, truncation: bool) -> Iterator[Finding]:
+    """Find the shares that no count of the test set gives, and the sizes that give all, or most."""
+    by_size: dict[Size | None, list[_Cell]] = {}
+    for name, row in section.cells().items():
+        own = section.count(name, "size")
+        cells = by_size.setdefault(Size(own, own) if own else section.size, [])
+        for column, cell in row.items():
+            place, runs = f"{name}, {column}" if len(row) > 1 else name, section.runs_in(name, column)
+            cells.append(_Cell(place, cell, runs, (cell.range(truncation), runs)))
+    for size, cells in by_size.items():
+        flaws = list(bounded(section.where, {cell.name: cell.printed for cell in cells}))
+        yield from flaws
+        if flaws or not cells:
+            continue
+        if size is None:
+            yield from _any_size(section, cells)
+        else:
+            yield from _of_size(section, size, cells)
+
+
+def _of_size(section: Accuracies, size: Size, cells: list[_Cell]) -> Iterator[Finding]:
+    missing = {one: [cell for cell in cells if not cell.fits(one)] for one in size.all}
+    best = min(missing, key=lambda one: len(missing[one]))
+    missed = missing[best]
+    if not missed:
+        return
+    figures = listed([f"{cell.printed} ({cell.name})" for cell in missed], 4)
+    if len(missed) == 1:
+        line = f"no count of {_counted(missed[0], size)} gives {figures}"
+    else:
+        line = f"{len(missed)} of {len(cells)} figures are no count of {_counted(missed[0], size)}: {figures}"
+    details = dict.fromkeys(f"{cell.printed}: {nearest(cell.printed, cell.runs * best)}" for cell in missed[:4])
+    hint = share_hint(cell.printed for cell in cells)
+    yield Finding(section.where, line, (*details, *_would(section, cells, missed, best), *hint))
+
+
+def _counted(cell: _Cell, size: Size) -> str:
+    return f"{size}" if cell.runs == 1 else f"{size} in the mean of {cell.runs} runs"
+
+
+def _would(section: Accuracies, cells: list[_Cell], missed: list[_Cell], size: int) -> Iterator[str]:
+    most, shares = section.at_most or max(_AT_MOST, size), [cell.share for cell in cells]
+    if len(cells) > 1:
+        found = sizes(shares, range(1, most + 1))
+        named = ", ".join(f"{one:,}" for one in found[:3])
+        if found:
+            yield f"Sizes that give all {len(cells)}: {named}{' ...' if len(found) > 3 else ''}"
+        else:
+            yield f"No size up to {most:,} gives all: {told_best(shares, range(1, most + 1), size)}"
+    else:
+        named = ", ".join(f"{one:,}" for one in nearby(shares, size))
+        yield f"The nearest sizes that would: {named}" if named else "No size near it would."
+    if all(cell.runs == 1 for cell in missed):
+        yield from told_runs([(cell.share[0], size) for cell in missed])
+    coarse = [
+        str(short) for cell in missed if (short := cell.printed.coarser) and hits(short.range(), cell.runs * size)
+    ]
+    if coarse:
+        yield f"With fewer digits it would fit: {listed(coarse)}"
+
+
+def _any_size(section: Accuracies, cells: list[_Cell]) -> Iterator[Finding]:
+    most, shares = section.at_most or _AT_MOST, [cell.share for cell in cells]
+    found = sizes(shares, range(1, most + 1))
+    named = ", ".join(f"{one:,}" for one in found[:4])
+    if found:
+        line = f"all {len(cells)} figures are counts of {named}{' ...' if len(found) > 4 else ''}"
+        yield Finding(section.where, line, cannot=False)
+    else:
+        # Only who says at_most rules out that the test set is larger.
+        line = f"no test set of up to {most:,} samples gives all {len(cells)} figures"
+        yield Finding(
+            section.where, f"{line}: {told_best(shares, range(1, most + 1))}", cannot=section.at_most is not None
+        )
+
+
+def ratios(section: Ratios, truncation: bool) -> Iterator[Finding]:
+    """Check that classes with these ratios of negatives to positives make up a whole.
+
+    With ratio r a class is 1 / (1 + r) of the samples; classes that exclude each other add up to 1, or to less where
+    there are others.
+    """
+    total, parts = exactly(0), []
+    for name, cells in section.cells().items():
+        share = exactly(1) / (exactly(1) + cells["ratio"].range(truncation))
+        total += share
+        parts.append(f"{name} 1/(1+{cells['ratio']}) = {float(1 / (1 + cells['ratio'].value)):.3f}")
+    if total.lo > 1 or (section.every and total.hi < 1):
+        middle = sum((1 / (1 + cells["ratio"].value) for cells in section.cells().values()), Fraction(0))
+        yield Finding(
+            section.where,
+            f"ratios of negatives to positives make the classes {float(middle):.2f} of the samples, not "
+            f"{'1' if section.every else 'at most 1'}",
+            (", ".join(parts), f"With rounding: {float(total.lo):.3f} to {float(total.hi):.3f}."),
+        )

@@ -2,22 +2,23 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PlainValidator, model_validator
 
-from evenface.audit.numbers import Printed, Size, read_bound, read_number, read_row, read_size
-from evenface.recipes.section import Section
+from evenface.audit.printed import PrintedNumber, Size, read_bound, read_number, read_row, read_size
+from evenface.config.section import Section
 
 
-def _read_row(given: Any) -> list[Printed | None]:
+def _read_row(given: Any) -> list[PrintedNumber | None]:
     cells = read_row(given) if isinstance(given, str) else given
     if not isinstance(cells, list):
         raise ValueError("must be a row of numbers, such as 0.793 0.591 -")
     return [None if cell == "-" else read_bound(cell) for cell in cells]
 
 
-def _read_level(given: Any) -> Printed:
+def _read_level(given: Any) -> PrintedNumber:
     level = read_number(given)
     if not 0 < level.value < 1:
         raise ValueError("must be between 0 and 1, such as 0.95 or 95%")
@@ -28,10 +29,10 @@ def _read_class(given: Any) -> Size | None:
     return None if given in (None, "?") else read_size(given)
 
 
-Number = Annotated[Printed, PlainValidator(read_number)]
-Level = Annotated[Printed, PlainValidator(_read_level)]
+Number = Annotated[PrintedNumber, PlainValidator(read_number)]
+Level = Annotated[PrintedNumber, PlainValidator(_read_level)]
 Count = Annotated[Size, PlainValidator(read_size)]
-Row = Annotated[list[Printed | None], PlainValidator(_read_row)]
+Row = Annotated[list[PrintedNumber | None], PlainValidator(_read_row)]
 Classes = dict[str, Annotated[Size | None, PlainValidator(_read_class)]]
 Average = Literal["any", "macro", "weighted", "micro"]
 
@@ -43,7 +44,7 @@ class Place(Section):
     note: str = ""
 
 
-class Grid(Place):
+class TableGrid(Place):
     """A table as printed."""
 
     KNOWN: ClassVar[tuple[str, ...]] = ()
@@ -57,7 +58,7 @@ class Grid(Place):
     rows: dict[str, Row] = Field(min_length=1)
 
     @model_validator(mode="after")
-    def _fits(self) -> "Grid":
+    def _fits(self) -> "TableGrid":
         known = self.known()
         for column in self.columns:
             if known and column not in known:
@@ -83,7 +84,7 @@ class Grid(Place):
         """Columns that it may have; none for any."""
         return (*self.KNOWN, *self.COUNTS) if self.KNOWN else ()
 
-    def cells(self) -> dict[str, dict[str, Printed]]:
+    def cells(self) -> dict[str, dict[str, PrintedNumber]]:
         """Return the figures of each row by column; those of a table of percentages as such."""
         return {
             name: {
@@ -100,7 +101,9 @@ class Grid(Place):
         return None if cell is None else int(cell.value)
 
 
-def check_cell(where: str, column: str, cell: Printed | None, bounds: Sequence[str], counts: Mapping[str, int]) -> None:
+def check_cell(
+    where: str, column: str, cell: PrintedNumber | None, bounds: Sequence[str], counts: Mapping[str, int]
+) -> None:
     """Raise ValueError where a bound, or a count that is none, stands in a column."""
     if cell is None:
         return
@@ -120,7 +123,7 @@ _MEAN_OF_RUNS = re.compile(
 _WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
-class Repeated(Grid):
+class Repeated(TableGrid):
     """A table whose figures may be means of several runs on one test set."""
 
     COUNTS: ClassVar[dict[str, int]] = {"runs": 1}
@@ -140,7 +143,7 @@ class Repeated(Grid):
         return _WORDS.index(word) if word in _WORDS else max(int(word), 1)
 
 
-class Counted(Grid):
+class Counted(TableGrid):
     """A table of statistics of ``n`` values, the same n for all rows or a column ``n``."""
 
     COUNTS: ClassVar[dict[str, int]] = {"n": 2}
@@ -159,3 +162,67 @@ class Counted(Grid):
         if n is None:
             raise ValueError(f"{self.where}: row {row} needs an n: one of the table, or a column n")
         return n
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing in a paper that cannot be as printed, or one that is worth knowing.
+
+    Parameters
+    ----------
+    where : str
+        Place in the paper, such as ``"Table 4, Anger"``.
+    line : str
+        What cannot be, with its arithmetic, in one line.
+    details : tuple of str
+        More arithmetic, a line each.
+    cannot : bool, default=True
+        Whether it is impossible; False for a remark.
+    """
+
+    where: str
+    line: str
+    details: tuple[str, ...] = ()
+    cannot: bool = True
+
+    def lines(self) -> list[str]:
+        """Give what is printed: the line, its details beneath it."""
+        mark = "x" if self.cannot else "-"
+        return [f"{mark} {self.where}: {self.line}", *(f"    {detail}" for detail in self.details)]
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What was found in one file of claims.
+
+    Parameters
+    ----------
+    name : str
+        The file's name for itself.
+    about : str
+        The paper.
+    findings : list of Finding
+        What cannot be.
+    remarks : list of Finding
+        What fits, but only by a reading that one should know of.
+    figures : int
+        How many printed numbers were looked at.
+    """
+
+    name: str
+    about: str
+    findings: list[Finding] = field(default_factory=list)
+    remarks: list[Finding] = field(default_factory=list)
+    figures: int = 0
+
+    def lines(self) -> list[str]:
+        """Give the screen: the answer first."""
+        count = len(self.findings)
+        verdict = f"{count} finding{'s' * (count != 1)}" if count else "nothing found that cannot be"
+        told = [line for one in [*self.findings, *self.remarks] for line in one.lines()]
+        return [f"{self.name}  {verdict} in {self.figures:,} printed numbers · {self.about}", *told]
+
+
+def listed(words: list[str], most: int = 6) -> str:
+    """Write a list, cut short where it is long."""
+    return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")

@@ -4,16 +4,16 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from math import sqrt
 
-from evenface.audit.averages import percent_hint
-from evenface.audit.findings import Finding, listed
-from evenface.audit.numbers import Printed, Range, exactly, shown, span
-from evenface.audit.quantiles import about, interval_factor
-from evenface.audit.schema import Samples
+from evenface.audit.counts import percent_hint
+from evenface.audit.grid import Finding, listed
+from evenface.audit.printed import PrintedNumber, Range, exactly, shown, span
+from evenface.audit.schema import SampleValues
+from evenface.audit.tests import about, interval_factor
 
 _SLACK = 1e-9
 
 
-def samples(section: Samples, truncation: bool) -> Iterator[Finding]:
+def samples(section: SampleValues, truncation: bool) -> Iterator[Finding]:
     """Check each row: intervals against mean and sd, sd against the range of values, all against printed values."""
     zs: dict[int, int] = {}
     for name, cells in section.cells().items():
@@ -39,7 +39,9 @@ def samples(section: Samples, truncation: bool) -> Iterator[Finding]:
         yield Finding(section.where, line, cannot=False)
 
 
-def _spread(where: str, section: Samples, n: int, cells: dict[str, Printed], truncation: bool) -> Iterator[Finding]:
+def _spread(
+    where: str, section: SampleValues, n: int, cells: dict[str, PrintedNumber], truncation: bool
+) -> Iterator[Finding]:
     """Values between two ends have var <= (mean - least)(most - mean), times n / (n - 1) for a sample's."""
     if section.least is None or section.most is None:
         return
@@ -68,7 +70,7 @@ def _spread(where: str, section: Samples, n: int, cells: dict[str, Printed], tru
         )
 
 
-def _whole(where: str, n: int, cells: dict[str, Printed], truncation: bool) -> Iterator[Finding]:
+def _whole(where: str, n: int, cells: dict[str, PrintedNumber], truncation: bool) -> Iterator[Finding]:
     """Whole numbers: n times the mean is whole, and so is the sum of squares, odd or even as the sum is (GRIMMER)."""
     if "mean" not in cells:
         return
@@ -99,7 +101,7 @@ def _whole(where: str, n: int, cells: dict[str, Printed], truncation: bool) -> I
 
 
 def _values(
-    where: str, n: int, cells: dict[str, Printed], values: Sequence[Printed], truncation: bool
+    where: str, n: int, cells: dict[str, PrintedNumber], values: Sequence[PrintedNumber], truncation: bool
 ) -> Iterator[Finding]:
     """Recompute from printed values, each of which is known to its last digit only."""
     ranges = [cell.range(truncation) for cell in values]
@@ -136,7 +138,7 @@ def _sd(ranges: Sequence[Range]) -> Range:
 
 
 def _interval(
-    where: str, section: Samples, n: int, cells: dict[str, Printed], truncation: bool
+    where: str, section: SampleValues, n: int, cells: dict[str, PrintedNumber], truncation: bool
 ) -> tuple[str, Finding | None]:
     """Hold an interval against mean -+ q sd / sqrt(n), with Student's and with the normal quantile."""
     mean, sd, low, high = (cells[name].range(truncation) for name in ("mean", "sd", "low", "high"))

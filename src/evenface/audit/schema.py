@@ -5,25 +5,32 @@ line of numbers for each row, ``-`` where none is printed. Digits are kept as pr
 """
 
 import re
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+import yaml
+from pydantic import Field, ValidationError, model_validator
 
 from evenface.audit.grid import (
     Average,
     Classes,
     Count,
     Counted,
-    Grid,
     Level,
     Number,
     Place,
     Repeated,
     Row,
+    TableGrid,
     check_cell,
 )
-from evenface.audit.numbers import read_number
-from evenface.recipes.section import Section
+from evenface.audit.printed import read_number
+from evenface.config.section import Section
+from evenface.config.yaml import Bounded, UniqueKeys, explained, not_yaml
+from evenface.utils.errors import InputError
+from evenface.utils.paths import user_path
+from evenface.utils.tables import read_text
 
 NO_SHARES = ("precision", "f1", "auc", "roc_auc", "mcc", "kappa", "balanced_accuracy", "sd", "std")
 """Columns of which no size of the test set makes a count."""
@@ -69,7 +76,7 @@ class Recalls(Repeated):
         return (*self.classes, *AVERAGED, *self.COUNTS)
 
 
-class Averages(Grid):
+class Averages(TableGrid):
     """A classifier a row, its averaged precision, recall and F1 in the columns."""
 
     KNOWN = ("accuracy", "precision", "recall", "f1")
@@ -124,7 +131,7 @@ class Binaries(Repeated):
     exclusive: bool = False
 
 
-class Ratios(Grid):
+class Ratios(TableGrid):
     """Negatives to positives of classes that exclude each other; ``all: false`` where there are further classes."""
 
     KNOWN = ("ratio",)
@@ -138,7 +145,7 @@ class Ratios(Grid):
         return self
 
 
-class Samples(Counted):
+class SampleValues(Counted):
     """Means, standard deviations, medians, intervals of n values; ``values`` holds printed values of a row."""
 
     KNOWN = ("mean", "sd", "median", "low", "high")
@@ -149,14 +156,14 @@ class Samples(Counted):
     values: dict[str, Row] = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _numbers(self) -> "Samples":
+    def _numbers(self) -> "SampleValues":
         for name, row in self.values.items():
             for cell in row:
                 check_cell(f"{self.where}: values of {name}", "each", cell, (), {})
         return self
 
 
-class Effects(Grid):
+class Effects(TableGrid):
     """F tests: F, p, partial eta squared and observed power on ``df`` degrees of freedom."""
 
     KNOWN = ("f", "p", "eta2", "power")
@@ -190,7 +197,7 @@ class Comparisons(Place):
         return self
 
 
-class Powers(Grid):
+class Powers(TableGrid):
     """Power of a t test to find an effect d with n pairs (or n in each of two groups); ``smallest`` n for a power."""
 
     KNOWN = ("n", "d", "power")
@@ -218,7 +225,7 @@ class Equivalences(Counted):
     equivalent: tuple[str, ...] = ()
 
 
-class Differences(Grid):
+class Differences(TableGrid):
     """Differences between the means of two ``sides``, of which the text calls one the ``higher``.
 
     ``means`` holds for some rows the printed values that are averaged on each side: they tell which side is subtracted
@@ -270,7 +277,7 @@ class Sums(Place):
         return self
 
 
-class Gains(Grid):
+class Gains(TableGrid):
     """What something gained: ``points`` of difference, ``relative`` to where it came from, or ``either``."""
 
     KNOWN = ("from", "to", "gain")
@@ -280,14 +287,14 @@ class Gains(Grid):
     reading: Literal["points", "relative", "either"] = "either"
 
 
-class Bests(Grid):
+class Bests(TableGrid):
     """The ``best`` of several runs, or their ``mean``, and a column ``run`` for each run."""
 
     KNOWN = ("best", "mean", "run")
     NEEDED = ("run",)
 
 
-class Orders(Grid):
+class Orders(TableGrid):
     """What the paper says is larger than something else."""
 
     KNOWN = ("larger", "smaller")
@@ -334,7 +341,7 @@ class Claims(Section):
     reports: list[Report] = Field(default_factory=list)
     binaries: list[Binaries] = Field(default_factory=list)
     ratios: list[Ratios] = Field(default_factory=list)
-    samples: list[Samples] = Field(default_factory=list)
+    samples: list[SampleValues] = Field(default_factory=list)
     effects: list[Effects] = Field(default_factory=list)
     comparisons: list[Comparisons] = Field(default_factory=list)
     powers: list[Powers] = Field(default_factory=list)
@@ -347,3 +354,52 @@ class Claims(Section):
     repeats: list[Repeats] = Field(default_factory=list)
     products: list[Products] = Field(default_factory=list)
     parameters: list[Parameters] = Field(default_factory=list)
+
+
+SHIPPED = Path(__file__).parent / "claims"
+
+
+class _ExactNumberLoader(Bounded, UniqueKeys, yaml.BaseLoader):
+    """Leaves all as text: 0.40 stays 0.40."""
+
+
+def shipped_claims() -> dict[str, Path]:
+    """Give the file of every paper's claims that comes with evenface, by name."""
+    return {path.stem: path for path in sorted(SHIPPED.glob("*.yaml"))}
+
+
+def load_claims(source: str | Path | Mapping[str, Any]) -> Claims:
+    """Read a file of claims and check every key.
+
+    Parameters
+    ----------
+    source : str, Path or mapping
+        Name of a shipped file, path of a YAML file, or the content itself. Numbers of a mapping are given as text,
+        so that their digits are kept.
+
+    Raises
+    ------
+    InputError
+        If it is not there, is no YAML, or has an unknown key or a number that is none.
+    """
+    if isinstance(source, Mapping):
+        return _checked(dict(source), "the claims given")
+    path = shipped_claims().get(str(source)) or user_path(source)
+    if not path.is_file():
+        raise InputError(
+            f"{source}: no such file of claims", f"Give a YAML file, or one of: {', '.join(shipped_claims())}."
+        )
+    try:
+        content = yaml.load(read_text(path), Loader=_ExactNumberLoader)
+    except yaml.YAMLError as error:
+        raise not_yaml(path, error) from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds no claims", "A file of claims is a mapping of keys to values.")
+    return _checked(content, str(path))
+
+
+def _checked(content: dict[str, Any], origin: str) -> Claims:
+    try:
+        return Claims.model_validate(content)
+    except ValidationError as error:
+        raise explained(error, Claims, origin) from None

@@ -1,9 +1,9 @@
-"""The command line: parses, calls, prints; everything else happens in :mod:`evenface.workflows`."""
+"""Command line: parse, call :mod:`evenface.api`, print."""
 
 import io
 import sys
 
-from evenface.cli import learning, showing, studying, using  # noqa: F401  each hangs its verbs on the app
+from evenface.cli import commands as _commands  # noqa: F401  registers the verbs
 from evenface.cli.base import app
 
 

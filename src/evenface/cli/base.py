@@ -10,9 +10,9 @@ import typer
 from typer.core import TyperGroup
 
 from evenface.cli.settings import complete
-from evenface.errors import InputError
-from evenface.files import disk_error
-from evenface.progress import printable
+from evenface.utils.errors import InputError
+from evenface.utils.files import disk_error
+from evenface.utils.progress import printable
 
 
 class Verbs(TyperGroup):

@@ -1,1 +1,1 @@
-"""Manifests, where they come from, and who trains and who tests."""
+"""Manifest, splits, leakage checks, class imbalance, and one file per data set."""

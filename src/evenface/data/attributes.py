@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from evenface.errors import InputError
-from evenface.tabular import read_table
+from evenface.utils.errors import InputError
+from evenface.utils.tables import read_table
 
 ATTRIBUTES = ("age", "age_group", "sex", "gender", "ancestry", "ethnicity", "race", "skin_tone")
 """Columns of a manifest that are taken for attributes of the person who is shown."""
@@ -24,27 +24,7 @@ SEXES = {"f": "female", "w": "female", "woman": "female", "m": "male", "man": "m
 
 
 def read_people(path: Path, people: Collection[str]) -> pd.DataFrame:
-    """Load a table of people and their attributes.
-
-    Parameters
-    ----------
-    path : Path
-        CSV or TSV, a row per person: one column with the names of the people, in any case, and one or several of
-        :data:`ATTRIBUTES`, whose names may be in any case too.
-    people : collection of str
-        Whom the data show.
-
-    Returns
-    -------
-    DataFrame
-        Attributes by name of person, of those of ``people`` that the table has. Ages are numbers; f, w and woman are
-        female, m and man male.
-
-    Raises
-    ------
-    InputError
-        If no column names people, one stands twice, or there is no attribute.
-    """
+    """Load a table of people and their attributes."""
     table = read_table(path)
     known = {name.casefold(): name for name in people}
     named = {column: table[column].str.casefold().map(known) for column in table.columns}
@@ -71,21 +51,7 @@ def read_people(path: Path, people: Collection[str]) -> pd.DataFrame:
 
 
 def groups_of(values: pd.Series, name: str) -> pd.Series:
-    """Say to which group of an attribute each value belongs.
-
-    Parameters
-    ----------
-    values : Series
-        What is known of each sample.
-    name : str
-        The attribute. Ages in years are put into bands: under 18, 18 to 29, 30 to 44, 45 to 59, 60 and over. All other
-        values are groups as they are.
-
-    Returns
-    -------
-    Series of str
-        Missing where the value is.
-    """
+    """Say to which group of an attribute each value belongs."""
     if name == "age" and pd.api.types.is_numeric_dtype(values):
         bands = pd.cut(
             values.astype("float64"), [-1.0, *AGES, float("inf")], right=False, labels=[*AGES.values(), OLDEST]

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
-from evenface.errors import InputError
+from evenface.utils.errors import InputError
+from evenface.utils.natural_order import number_of
 
 EXPRESSIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "contempt")
 """The words that evenface's own sources use, in the order of FER2013, contempt last."""
@@ -34,17 +36,7 @@ def canonical(name: str) -> str:
 
 @dataclass(frozen=True)
 class ClassMap:
-    """How the classes of a data set answer to those of a model that was trained on another.
-
-    Parameters
-    ----------
-    model : tuple of str
-        The C classes of the model, in their order.
-    target : tuple of str
-        The D classes of the data set, in their order.
-    partners : tuple of int or None
-        For each target class the place of its class in ``model``, or None: its samples are left out.
-    """
+    """How the classes of a data set answer to those of a model that was trained on another."""
 
     model: tuple[str, ...]
     target: tuple[str, ...]
@@ -85,16 +77,6 @@ class ClassMap:
         """Keep the shared classes and let each row sum to 1 again.
 
         What the model says is then the answer to: which of the shared classes is it, given that it is one of them?
-
-        Parameters
-        ----------
-        probabilities : ndarray of shape (N, C)
-            Rows that sum to 1.
-
-        Returns
-        -------
-        ndarray of shape (N, S)
-            A row that has nothing on the shared classes becomes even.
         """
         kept = np.asarray(probabilities, dtype=np.float64)[:, list(self.used)]
         total = kept.sum(axis=1, keepdims=True)
@@ -105,17 +87,7 @@ class ClassMap:
 
 @dataclass(frozen=True)
 class Merge:
-    """Classes of a model that are joined to fewer.
-
-    Parameters
-    ----------
-    model : tuple of str
-        The C classes of the model, in their order.
-    classes : tuple of str
-        The M classes that they become; a joined one stands at the place of the first of those that it is made of.
-    places : tuple of int
-        For each of the C classes its place among the M.
-    """
+    """Classes of a model that are joined to fewer."""
 
     model: tuple[str, ...]
     classes: tuple[str, ...]
@@ -148,19 +120,6 @@ class Merge:
 def merge_classes(model: Sequence[str], classes: Mapping[str, str | Sequence[str]] | None = None) -> Merge:
     """Join classes of a model, such as four strengths of pain to ``pain``.
 
-    Parameters
-    ----------
-    model : sequence of str
-        Class names.
-    classes : mapping of str to str or sequence of str, optional
-        Name of the joined class to the model's classes that it is made of; those not named stay as they are.
-
-    Raises
-    ------
-    InputError
-        If a class is not the model's or is named twice, a name is that of a class that stays, or fewer than two classes
-        are left.
-
     Examples
     --------
     >>> merge_classes(["BL1", "PA1", "PA2"], {"pain": ["PA1", "PA2"]}).sum([[0.5, 0.2, 0.3]])
@@ -191,26 +150,7 @@ def merge_classes(model: Sequence[str], classes: Mapping[str, str | Sequence[str
 
 
 def match(model: Sequence[str], target: Sequence[str], classes: Mapping[str, str | None] | None = None) -> ClassMap:
-    """Find for each class of a data set its class of the model.
-
-    Parameters
-    ----------
-    model, target : sequence of str
-        Class names.
-    classes : mapping of str to str or None, optional
-        Target class to the model's class, or to None to leave it out. Several target classes may go to one. Those not
-        named are matched by name: the very same one, else the same word in another form or case (:func:`canonical`).
-
-    Returns
-    -------
-    ClassMap
-
-    Raises
-    ------
-    InputError
-        If ``classes`` names a class that is not there, a name answers to several classes of the model, or fewer than
-        two classes are shared.
-    """
+    """Find for each class of a data set its class of the model."""
     if not isinstance(classes, Mapping | None):
         raise InputError(
             f"classes cannot be {classes!r}", "Give a map, other data's class first: {joy: happy, calm: null}."
@@ -246,3 +186,30 @@ def _same(name: str, model: Sequence[str]) -> str | None:
             f"the class {name} may be {' or '.join(alike)} of the model", "Say which in classes, or null for none."
         )
     return alike[0] if alike else None
+
+
+def numeric(names: Sequence[str]) -> bool:
+    """Whether the names are finite numbers in rising order."""
+    values = [number_of(name) for name in names]
+    return all(a is not None and b is not None and a < b for a, b in pairwise(values))
+
+
+def level_values(names: Sequence[str]) -> npt.NDArray[np.float64]:
+    """Return the value of each level: the number that its name is, or its index.
+
+    Examples
+    --------
+    >>> level_values(["0", "1", "2", "4", "8"]), level_values(["mild", "severe"])
+    (array([0., 1., 2., 4., 8.]), array([0., 1.]))
+    """
+    if numeric(names):
+        return np.array([float(name) for name in names])
+    return np.arange(len(names), dtype=np.float64)
+
+
+def describe_levels(names: Sequence[str]) -> str:
+    """Describe in one sentence what value each level has."""
+    values = ", ".join(f"{name} {value:g}" for name, value in zip(names, level_values(names), strict=True))
+    if numeric(names):
+        return f"levels have the values of their names: {', '.join(names)}"
+    return f"the names of the levels are not numbers in rising order: their indices are their values ({values})"

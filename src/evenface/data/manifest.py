@@ -9,9 +9,9 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from evenface.errors import InputError
-from evenface.files import digest
-from evenface.integrity import read_parquet, to_frame, write_parquet
+from evenface.utils.digests import read_parquet, to_frame, write_parquet
+from evenface.utils.errors import InputError
+from evenface.utils.files import digest
 
 COLUMNS = ("sample", "path", "start", "end", "label", "subject", "clip", "split")
 SIDES = ("train", "validation", "test")

@@ -1,1 +1,1 @@
-"""Everything that is said about predictions."""
+"""Metrics, bootstrap intervals, comparison, calibration, label shift."""

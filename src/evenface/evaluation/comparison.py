@@ -5,15 +5,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from evenface.errors import InputError
 from evenface.evaluation import metrics
-from evenface.evaluation.alignment import align
-from evenface.evaluation.intervals import LEVEL, RESAMPLES, Estimate, Units, percentile, recall_intervals, units_of
+from evenface.evaluation.bootstrap import LEVEL, RESAMPLES, Estimate, Units, percentile, recall_intervals, units_of
 from evenface.evaluation.metric_registry import CLIP, METRICS, Metric, find_metric, reported
-from evenface.evaluation.paired import CHUNK, McNemar, holm, mcnemar, swap_differences, swap_p
-from evenface.evaluation.predictions import Predictions
+from evenface.evaluation.paired_tests import ALPHA, CHUNK, McNemar, holm, mcnemar, swap_differences, swap_p
+from evenface.evaluation.predictions import Predictions, align
 from evenface.evaluation.summary import RANKING_SAMPLES, Measures, input_of
-from evenface.evaluation.verdict import ALPHA
+from evenface.utils.errors import InputError
 
 RECALL = METRICS["recall"]
 RANKING_SWAPS, FEWEST_SWAPS = 499, 199
@@ -21,7 +19,7 @@ RANKING_SWAPS, FEWEST_SWAPS = 499, 199
 
 
 @dataclass(frozen=True)
-class Method:
+class MethodResult:
     """One method: its runs (seeds), its metrics as means over them, and each run's own values."""
 
     name: str
@@ -49,7 +47,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Pair:
+class MethodPair:
     """A candidate against the baseline; ``mcnemar`` only where both have one run."""
 
     baseline: str
@@ -83,8 +81,8 @@ class Comparison:
         Of the resampling.
     """
 
-    methods: tuple[Method, ...]
-    pairs: tuple[Pair, ...]
+    methods: tuple[MethodResult, ...]
+    pairs: tuple[MethodPair, ...]
     classes: tuple[str, ...]
     support: tuple[int, ...]
     unit: str
@@ -203,7 +201,7 @@ def _views(
     return views
 
 
-def _method(name: str, group: tuple[Predictions, ...], views: Sequence[_View], level: float) -> Method:
+def _method(name: str, group: tuple[Predictions, ...], views: Sequence[_View], level: float) -> MethodResult:
     """Values of one method."""
     per_run, overall = {}, {}
     for view in views:
@@ -216,7 +214,7 @@ def _method(name: str, group: tuple[Predictions, ...], views: Sequence[_View], l
     value = metrics.recall(stack.sum(axis=0)).mean(axis=0)
     low, high = recall_intervals(stack.mean(axis=1), drawn.mean(axis=1), views[0].units, level)
     recall = tuple(Estimate(float(v), float(a), float(b)) for v, a, b in zip(value, low, high, strict=True))
-    return Method(name, group, overall, per_run, recall)
+    return MethodResult(name, group, overall, per_run, recall)
 
 
 def _drawn(view: _View, name: str, entry: Metric) -> np.ndarray:
@@ -233,7 +231,9 @@ def _drawn_sums(view: _View, name: str, entry: Metric) -> np.ndarray:
     return np.stack([run.drawn_sums(entry) for run in view.runs[name]], axis=1)
 
 
-def _pair(baseline: Method, candidate: Method, views: Sequence[_View], seed: int, level: float) -> Pair:
+def _pair(
+    baseline: MethodResult, candidate: MethodResult, views: Sequence[_View], seed: int, level: float
+) -> MethodPair:
     """Differences of two methods, all metrics and the recall of each class."""
     names, overall = (baseline.name, candidate.name), {}
     for view in views:
@@ -252,7 +252,7 @@ def _pair(baseline: Method, candidate: Method, views: Sequence[_View], seed: int
     classes = tuple(Difference(name, *(float(value) for value in values)) for name, *values in columns)
     single = len(baseline.runs) == len(candidate.runs) == 1
     right = [method.runs[0].predicted == method.runs[0].labels for method in (baseline, candidate)]
-    return Pair(baseline.name, candidate.name, overall, classes, mcnemar(*right) if single else None)
+    return MethodPair(baseline.name, candidate.name, overall, classes, mcnemar(*right) if single else None)
 
 
 class _Swaps:
@@ -301,7 +301,7 @@ class _Swaps:
         return differences(np.ones((1, count), dtype=bool))[0], np.concatenate(swapped)
 
 
-def _correct(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
+def _correct(pairs: Sequence[MethodPair]) -> tuple[MethodPair, ...]:
     """Correct each overall metric's p for the number of pairs."""
     corrected = {key: holm(np.array([pair.overall[key].p for pair in pairs])) for key in pairs[0].overall}
     return tuple(

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from evenface.evaluation.intervals import Estimate
+from evenface.evaluation.bootstrap import Estimate
 
 UNITS = {"people": "person", "clips": "clip", "samples": "sample"}
 FIXED = (-4, 6)

@@ -29,15 +29,7 @@ Mean = Callable[[Any, Any], Any]
 
 @dataclass(frozen=True)
 class Metric:
-    """A registered metric; see :func:`metric` for the fields that are not here.
-
-    Parameters
-    ----------
-    summary : str
-        First line of the function's docstring, for the documentation.
-    mean : callable, optional
-        Mean over classes, ``mean(values, input)``, that makes it of the metric ``mean_of``.
-    """
+    """A registered metric; see :func:`metric` for the fields that are not here."""
 
     name: str
     label: str

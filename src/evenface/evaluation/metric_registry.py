@@ -4,15 +4,15 @@ import math
 import re
 from collections.abc import Iterable
 
-from evenface.errors import InputError
-from evenface.evaluation import continuous, detectors, metrics, scores
+from evenface.evaluation import metrics, one_vs_rest, probability_metrics, regression_metrics
 from evenface.evaluation.metric_entry import CLIP, METRICS, RENAMED, Metric, metric
 from evenface.evaluation.predictions import Predictions
-from evenface.registry import nearest
+from evenface.utils.errors import InputError
+from evenface.utils.registry import nearest
 
 __all__ = ["CLIP", "METRICS", "Metric", "find_metric", "known_direction", "metric", "metric_names"]
 
-DEFINED_IN = (metrics, scores, continuous, detectors)
+DEFINED_IN = (metrics, probability_metrics, regression_metrics, one_vs_rest)
 """Modules whose import registers the metrics of the package."""
 HEADLINE = ("balanced_accuracy", "accuracy", "macro_f1")
 """Metrics that reports and comparisons show first, above the table of all of them."""
@@ -24,13 +24,7 @@ ELSEWHERE = {
 
 
 def find_metric(name: str) -> Metric:
-    """Return the metric of a name; one of clips is that of the samples.
-
-    Raises
-    ------
-    InputError
-        If there is none.
-    """
+    """Return the metric of a name; one of clips is that of the samples."""
     bare = name.removeprefix(CLIP)
     if bare not in METRICS:
         raise InputError(f"there is no metric {name!r}", unknown_metric(name, METRICS))

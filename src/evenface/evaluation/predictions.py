@@ -1,7 +1,7 @@
 """Predictions: what a model said about each sample; every reported number is a function of them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -9,9 +9,9 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from evenface.errors import InputError
-from evenface.integrity import read_parquet, to_frame, write_parquet
-from evenface.levels import level_values
+from evenface.data.labels import level_values
+from evenface.utils.digests import read_parquet, to_frame, write_parquet
+from evenface.utils.errors import InputError
 
 COLUMNS = ("sample", "subject", "label")
 PREFIX = "p_"
@@ -54,7 +54,7 @@ class Predictions:
         levels. It may lie beyond the lowest and the highest level.
     levels : tuple of float, or None
         Value of each class on the scale where they are ordered; none takes
-        :func:`~evenface.levels.level_values`. None where classes are not ordered.
+        :func:`~evenface.data.labels.level_values`. None where classes are not ordered.
     training_counts : tuple of int, or None
         Training samples of each class, for metrics of many-, medium- and few-shot classes. Of a run they come from
         ``run.json``; the file has them only where they were given.
@@ -344,3 +344,51 @@ def _integers(labels: np.ndarray) -> np.ndarray:
     if values.ndim != 1 or not np.issubdtype(values.dtype, np.integer):
         raise InputError(f"labels must be a row of whole numbers, found {values.dtype} of {values.ndim} dimensions")
     return values.astype(np.int64)
+
+
+def align(groups: Mapping[str, tuple[Predictions, ...]]) -> dict[str, tuple[Predictions, ...]]:
+    """Bring every run into the order of the first."""
+    for name, group in groups.items():
+        if not group:
+            raise InputError(f"{name} has no run")
+    first_name, first = next((name, group[0]) for name, group in groups.items())
+    place = {sample: row for row, sample in enumerate(first.sample)}
+    return {
+        name: tuple(_in_order(run, name, first, first_name, place) for run in group) for name, group in groups.items()
+    }
+
+
+def _in_order(run: Predictions, name: str, first: Predictions, first_name: str, place: dict[str, int]) -> Predictions:
+    if run.classes != first.classes:
+        raise InputError(
+            f"{name} knows the classes {', '.join(run.classes)}; {first_name} knows {', '.join(first.classes)}",
+            "Compare runs of one data set with the classes in one order.",
+        )
+    strange = [sample for sample in run.sample if sample not in place]
+    lacking = set(place) - set(run.sample)
+    if strange or lacking:
+        example = f"{strange[0]!r} is not in {first_name}" if strange else f"{min(lacking)!r} is only in {first_name}"
+        raise InputError(
+            f"{name} and {first_name} were tested on other samples: {example} "
+            f"({len(strange) + len(lacking)} such samples)",
+            "Compare runs with the same protocol and the same fold.",
+        )
+    rows = np.empty(len(run), dtype=np.int64)
+    rows[[place[sample] for sample in run.sample]] = np.arange(len(run))
+    run = run.take(rows)
+    differ = np.flatnonzero(run.labels != first.labels)
+    if len(differ):
+        row = int(differ[0])
+        raise InputError(
+            f"{name} and {first_name} disagree on the true class of {len(differ)} samples; {run.sample[row]!r} is "
+            f"{run.classes[run.labels[row]]} and {first.classes[first.labels[row]]}"
+        )
+    if _names(run.subject) != _names(first.subject):
+        raise InputError(f"{name} and {first_name} disagree on whom the samples show")
+    if run.clip is not None and first.clip is not None and _names(run.clip) != _names(first.clip):
+        raise InputError(f"{name} and {first_name} disagree on the clips that samples were taken from")
+    return run
+
+
+def _names(names: np.ndarray | None) -> list[str] | None:
+    return None if names is None else [str(name) for name in names]

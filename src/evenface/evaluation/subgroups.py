@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 
-from evenface.evaluation.intervals import LEVEL, RESAMPLES, Estimate, percentile, units_of
+from evenface.evaluation.bootstrap import LEVEL, RESAMPLES, Estimate, percentile, units_of
 from evenface.evaluation.metric_registry import METRICS, reported
 from evenface.evaluation.metrics import mean_over, recall
 from evenface.evaluation.predictions import Predictions
@@ -22,22 +22,7 @@ SAMPLES_AT_LEAST = 100
 
 @dataclass(frozen=True)
 class Subgroup:
-    """Metrics of one group.
-
-    Parameters
-    ----------
-    name : str
-        The group.
-    samples, units : int
-        How many samples, and how many people (clips, samples) these are of.
-    metrics : dict of str to Estimate
-        Every metric of one value, with intervals over units; means over classes are over those that the group shows.
-        Empty where there are too few units.
-    difference : Estimate or None
-        Mean recall less that of everybody else, over the classes that both show. None where one of them has too few.
-    absent : tuple of str
-        Classes that the group does not show.
-    """
+    """Metrics of one group."""
 
     name: str
     samples: int

@@ -7,9 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from evenface.evaluation.continuous import unit_moments
-from evenface.evaluation.detectors import unit_tables
-from evenface.evaluation.intervals import (
+from evenface.evaluation.bootstrap import (
     LEVEL,
     RESAMPLES,
     Estimate,
@@ -23,7 +21,9 @@ from evenface.evaluation.intervals import (
 )
 from evenface.evaluation.metric_registry import CLIP, METRICS, Metric, find_metric, reported
 from evenface.evaluation.metrics import confusion_matrix, divide
+from evenface.evaluation.one_vs_rest import unit_tables
 from evenface.evaluation.predictions import Predictions
+from evenface.evaluation.regression_metrics import unit_moments
 
 RANKING_RESAMPLES, FEWEST_RESAMPLES = 400, 100
 """Most and fewest draws of metrics of every sample's probabilities, which cost far more than those of sums."""
@@ -40,19 +40,7 @@ _UNIT_SUMS: dict[str, Callable[[Predictions, Units], np.ndarray]] = {
 
 
 class Measures:
-    """Values and bootstrap draws of metrics, of one run's predictions; what several metrics need is computed once.
-
-    Parameters
-    ----------
-    predictions : Predictions
-        Of N samples.
-    units : Units, optional
-        What is resampled as a whole; by default people where they are known, else clips, else samples.
-    resamples, seed : int
-        Of the bootstrap. The same seed gives the same draws, so that differences of runs are paired.
-    samples : int, optional
-        Samples of all runs that are measured together, by which draws of areas under curves are limited; default N.
-    """
+    """Values and bootstrap draws of metrics, of one run's predictions; what several metrics need is computed once."""
 
     def __init__(
         self,

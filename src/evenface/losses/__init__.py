@@ -1,4 +1,4 @@
-"""Losses, one value per sample, one short file each."""
+"""Loss functions, one file each; every loss returns one value per sample."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -8,8 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from evenface.errors import InputError
-from evenface.imbalance import class_weights
+from evenface.data.imbalance import class_weights
 from evenface.losses.adaptive import AdaptiveLossSelection
 from evenface.losses.balanced_softmax import BalancedSoftmaxLoss
 from evenface.losses.base import Loss
@@ -22,7 +21,8 @@ from evenface.losses.label_smoothing import LabelSmoothingLoss
 from evenface.losses.ldam import LDAMLoss
 from evenface.losses.logit_adjustment import LogitAdjustmentLoss
 from evenface.losses.one_vs_rest import LOSS_SELECTIONS, BinaryLossSpec, OneVsRestLoss, binary_loss_specs
-from evenface.registry import check_options, checked_options, find, register
+from evenface.utils.errors import InputError
+from evenface.utils.registry import check_options, checked_options, find, register
 
 __all__ = [
     "LOSSES",
@@ -106,7 +106,7 @@ def build_loss(
     **options
         The loss's own parameters. Where it takes ``alpha``: None (default), ``inverse``, ``effective``, ``ratio``, one
         weight per class, or a mapping of class names to weights; with a rule, ``normalise`` (default ``classes``: mean
-        weight 1) and, with ``effective``, ``beta`` (default 0.999) as in :func:`evenface.imbalance.class_weights`.
+        weight 1) and, with ``effective``, ``beta`` (default 0.999) as in :func:`evenface.data.imbalance.class_weights`.
 
     Returns
     -------

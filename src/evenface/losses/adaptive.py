@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from evenface.errors import InputError
+from evenface.utils.errors import InputError
 
 EXTREME = 12.0
 """Ratio above which equation 9 changes the weight of focal loss."""

@@ -98,22 +98,7 @@ def focal_form(loss: nn.Module, classes: int) -> FocalForm | None:
 
 
 def check_logits(logits: Tensor, targets: Tensor, alpha: Tensor | None = None) -> None:
-    """Check shapes and types, without looking at values (that would make an accelerator wait).
-
-    Parameters
-    ----------
-    logits : Tensor of shape (B, C)
-        Floating point.
-    targets : Tensor of shape (B,)
-        int64, each from 0 to C - 1.
-    alpha : Tensor of shape (C,), optional
-        A weight, or another number, of each class.
-
-    Raises
-    ------
-    ValueError
-        If a shape or a type is another.
-    """
+    """Check shapes and types, without looking at values (that would make an accelerator wait)."""
     if logits.ndim != 2 or not logits.is_floating_point():
         raise ValueError(f"logits must be floating point of shape (B, C), got {logits.dtype} {tuple(logits.shape)}")
     if targets.shape != logits.shape[:1] or targets.dtype != torch.int64:

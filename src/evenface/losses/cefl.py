@@ -17,7 +17,7 @@ class CEFLLoss(Loss):
     gamma : float, default=2.0
         Focusing strength, >= 0. Zero gives (weighted) cross-entropy.
     alpha : Tensor of shape (C,), optional
-        Weight of each true class; none, as in the formula's source, means 1. See :mod:`evenface.imbalance`.
+        Weight of each true class; none, as in the formula's source, means 1. See :mod:`evenface.data.imbalance`.
 
     Raises
     ------

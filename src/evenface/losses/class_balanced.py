@@ -5,7 +5,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from evenface.imbalance import effective_number_weights
+from evenface.data.imbalance import effective_number_weights
 from evenface.losses.base import FocalForm, Loss
 from evenface.losses.focal import FocalLoss
 
@@ -26,7 +26,7 @@ class ClassBalancedLoss(Loss):
     gamma : float, default=0.0
         Focusing strength, >= 0. Zero gives class-balanced cross-entropy.
     normalise : {"classes", "sum-one", "none"}
-        See :func:`evenface.imbalance.effective_number_weights`.
+        See :func:`evenface.data.imbalance.effective_number_weights`.
 
     Raises
     ------

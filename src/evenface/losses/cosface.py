@@ -30,7 +30,7 @@ class CosFaceLoss(Loss):
     gamma : float, default=0.0
         Focusing strength, >= 0. The source has none; above 0 this is focal loss behind the margin.
     alpha : Tensor of shape (C,), optional
-        Weight of each true class; none, as in the source, means 1. See :mod:`evenface.imbalance`.
+        Weight of each true class; none, as in the source, means 1. See :mod:`evenface.data.imbalance`.
 
     Raises
     ------

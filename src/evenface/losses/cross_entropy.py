@@ -13,7 +13,7 @@ class CrossEntropyLoss(Loss):
     Parameters
     ----------
     alpha : Tensor of shape (C,), optional
-        Weight of each true class; none means 1. See :mod:`evenface.imbalance`.
+        Weight of each true class; none means 1. See :mod:`evenface.data.imbalance`.
 
     Raises
     ------

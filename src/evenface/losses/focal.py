@@ -15,7 +15,7 @@ class FocalLoss(Loss):
     gamma : float, default=2.0
         Focusing strength, >= 0. Zero gives (weighted) cross-entropy.
     alpha : Tensor of shape (C,), optional
-        Weight of each true class; none means 1. See :mod:`evenface.imbalance`.
+        Weight of each true class; none means 1. See :mod:`evenface.data.imbalance`.
 
     Raises
     ------

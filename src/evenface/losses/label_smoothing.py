@@ -16,7 +16,7 @@ class LabelSmoothingLoss(Loss):
         Share of the label that is spread over all classes, the true one too; from 0 to below 1. Zero gives (weighted)
         cross-entropy.
     alpha : Tensor of shape (C,), optional
-        Weight of each true class; none, as in the source, means 1. See :mod:`evenface.imbalance`.
+        Weight of each true class; none, as in the source, means 1. See :mod:`evenface.data.imbalance`.
 
     Raises
     ------

@@ -4,7 +4,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from evenface.imbalance import inverse_frequency_weights
+from evenface.data.imbalance import inverse_frequency_weights
 from evenface.losses.base import FocalForm, Loss, check_logits, subtract_margin, true_log_probability, weighted
 
 
@@ -26,7 +26,7 @@ class LDAMLoss(Loss):
     scale : float, default=30.0
         The logits of a cosine of 1, above 0; a recipe with a cosine head passes the head's.
     alpha : Tensor of shape (C,), optional
-        Weight of each true class; none means 1. See :mod:`evenface.imbalance`.
+        Weight of each true class; none means 1. See :mod:`evenface.data.imbalance`.
 
     Raises
     ------

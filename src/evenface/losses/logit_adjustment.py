@@ -5,7 +5,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from evenface.imbalance import ratio
+from evenface.data.imbalance import ratio
 from evenface.losses.base import FocalForm, Loss, check_logits, true_log_probability
 
 

@@ -9,11 +9,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from evenface import imbalance
-from evenface.errors import InputError
+from evenface.data import imbalance
 from evenface.losses.adaptive import AdaptiveLossSelection
 from evenface.losses.base import Loss, declared_factor
-from evenface.registry import check_options
+from evenface.utils.errors import InputError
+from evenface.utils.registry import check_options
 
 
 class OneVsRestLoss(Loss):

@@ -1,4 +1,4 @@
-"""Imbalance methods, one file each."""
+"""Imbalance methods, one file each: what they change about training, and what stays at inference."""
 
 import inspect
 from typing import Any
@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from evenface.errors import InputError
 from evenface.losses.base import focal_form
 from evenface.methods.base import Method, Stage, StepContext, Task
 from evenface.methods.bbn import BBN
@@ -28,7 +27,8 @@ from evenface.methods.remix import Remix
 from evenface.methods.rul import RUL
 from evenface.methods.scn import SCN
 from evenface.methods.tau_norm import TauNorm
-from evenface.registry import check_options, checked_options, find, register
+from evenface.utils.errors import InputError
+from evenface.utils.registry import check_options, checked_options, find, register
 
 __all__ = [
     "BBN",

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from evenface.augment import COLUMNS, augment
-from evenface.errors import InputError
-from evenface.networks.backbone import Outputs
-from evenface.recipes.schema import Augment
+from evenface.config.recipe import Augment
+from evenface.models.backbone import Outputs
+from evenface.preprocessing.augmentation import COLUMNS, augment
+from evenface.utils.errors import InputError
 
 Distance = Literal["squared", "absolute"]
 SMALLEST, DARKEST = 0.5, 0.5
@@ -87,26 +87,6 @@ def class_maps(maps: Tensor, classifier: nn.Linear, *, detach: bool = True) -> T
 
     .. math:: A(i, l, h, w) = \sum_c W(l, c) \, F(i, c, h, w)
 
-    Parameters
-    ----------
-    maps : Tensor of shape (B, D, h, w)
-        Maps of the last stage.
-    classifier : nn.Linear
-        From D features to C classes. Its bias plays no part.
-    detach : bool, default=True
-        Whether gradients stop before the classifier's weights. They always flow into the maps.
-
-    Returns
-    -------
-    Tensor of shape (B, C, h, w)
-        In at least 32 bits. Where features are the mean of the maps, the mean of a class's map plus its bias is its
-        logit.
-
-    Raises
-    ------
-    InputError
-        If the maps do not have D channels.
-
     References
     ----------
     Zhou et al., *Learning deep features for discriminative localization*, CVPR 2016, eq. 2. Zhu et al., *A facial
@@ -126,37 +106,13 @@ def class_maps(maps: Tensor, classifier: nn.Linear, *, detach: bool = True) -> T
 
 
 def map_distance(first: Tensor, second: Tensor, distance: Distance = "squared") -> Tensor:
-    """Compare maps place by place, ``(B, C, h, w) -> (B, C)``.
-
-    Parameters
-    ----------
-    first, second : Tensor of shape (B, C, h, w)
-        Maps of two views, laid over each other.
-    distance : {"squared", "absolute"}
-        Of one place; its mean over all places is given.
-    """
+    """Compare maps place by place, ``(B, C, h, w) -> (B, C)``."""
     difference = first - second
     return (difference.square() if distance == "squared" else difference.abs()).mean(dim=(2, 3))
 
 
 def two_views(network: nn.Module, images: Tensor, transform: str = "horizontal-flip") -> tuple[Outputs, Outputs, Align]:
     """Run the network on images and on a transformed view of them, in one pass.
-
-    Parameters
-    ----------
-    network : nn.Module
-        See :class:`~evenface.methods.base.Method`.
-    images : Tensor of shape (B, channels, H, W)
-        The first view.
-    transform : str
-        How the second is made, one of :data:`~evenface.methods.attention_consistency.TRANSFORMS`.
-
-    Returns
-    -------
-    first, second : Outputs
-        Of B samples each.
-    align : callable
-        Lays maps (B, C, h, w) of the second view over those of the first.
 
     Notes
     -----
@@ -171,39 +127,21 @@ def two_views(network: nn.Module, images: Tensor, transform: str = "horizontal-f
 
 
 def classifier_of(network: nn.Module) -> nn.Linear:
-    """Return the layer from features to logits.
-
-    Raises
-    ------
-    InputError
-        If it is not linear: with one by angles alone, maps do not add up to logits.
-    """
+    """Return the layer from features to logits."""
     if type(network.classifier) is not nn.Linear:
         raise InputError("class-activation maps need a linear classifier", "Set network.head: linear.")
     return network.classifier
 
 
 def check_share(name: str, value: float) -> float:
-    """Refuse a share that is not from 0 to 1.
-
-    Raises
-    ------
-    ValueError
-        Naming the option.
-    """
+    """Refuse a share that is not from 0 to 1."""
     if not 0 <= value <= 1:
         raise ValueError(f"{name} must be from 0 to 1, got {value}")
     return value
 
 
 def check_weight(name: str, value: float) -> float:
-    """Refuse a term's weight that is no number >= 0.
-
-    Raises
-    ------
-    ValueError
-        Naming the option.
-    """
+    """Refuse a term's weight that is no number >= 0."""
     if not 0 <= value < float("inf"):
         raise ValueError(f"{name} must be a number >= 0, got {value}")
     return value

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from evenface.errors import InputError
+from evenface.utils.errors import InputError
 
 Modality = Literal["images", "clips", "sequences"]
 
@@ -114,7 +114,7 @@ class Method(nn.Module, ABC):
     stages : tuple of Stage
         One after the other; :meth:`begin_stage` is called before each but the first. Weights are selected in the last.
     second_sampling : str or None
-        How a second batch is drawn for each step, by a name of :func:`evenface.imbalance.sampling_probabilities`.
+        How a second batch is drawn for each step, by a name of :func:`evenface.data.imbalance.sampling_probabilities`.
     uses_all_parameters : bool
         Whether every step gives every parameter a gradient. Several devices have to know.
     modalities : tuple of {"images", "clips", "sequences"}
@@ -276,7 +276,7 @@ class Method(nn.Module, ABC):
         """Return the :meth:`scores`, ``(B, C)``, and the place on the scale of the classes, ``(B,)``.
 
         The second is what regression and ordinal methods predict, in the values of the levels
-        (:func:`evenface.levels.level_values`); other methods have None.
+        (:func:`evenface.data.labels.level_values`); other methods have None.
         """
         return self.scores(images), None
 

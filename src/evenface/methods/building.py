@@ -6,32 +6,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from evenface.errors import InputError
+from evenface.config import Recipe
 from evenface.losses import LOSS_SELECTIONS, binary_loss_specs, build_loss, build_one_vs_rest
 from evenface.methods import METHODS, build_method
 from evenface.methods.base import Method, Task
-from evenface.networks.backbone import Outputs, build_head, fresh_head
-from evenface.recipes import Recipe
-from evenface.registry import find
+from evenface.models.backbone import Outputs, build_head, fresh_head
+from evenface.utils.errors import InputError
+from evenface.utils.registry import find
 
 
 def loss_of(recipe: Recipe, counts: np.ndarray, names: Sequence[str]) -> nn.Module:
-    """Build the loss of a recipe; where each class is detected by itself, of one of two classes for each.
-
-    Parameters
-    ----------
-    recipe : Recipe
-        Whose method is registered.
-    counts : ndarray of shape (C,)
-        Training samples of each class.
-    names : sequence of str
-        The classes.
-
-    Raises
-    ------
-    InputError
-        If the loss cannot be built, or does not suit the method.
-    """
+    """Build the loss of a recipe; where each class is detected by itself, of one of two classes for each."""
     method = find("method", recipe.method.name, METHODS)
     if method.one_vs_rest:
         return build_one_vs_rest(binary_loss_specs(recipe.loss.name, counts, names, **recipe.loss.options))

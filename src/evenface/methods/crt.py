@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from evenface.methods.decoupled import Decoupled
-from evenface.networks.backbone import Outputs
+from evenface.models.backbone import Outputs
 
 
 class CRT(Decoupled):

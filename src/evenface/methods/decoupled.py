@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from evenface.methods.base import Method, Stage
 from evenface.methods.helpers import frozen_eval
-from evenface.networks.backbone import Outputs
+from evenface.models.backbone import Outputs
 
 
 class Decoupled(Method):

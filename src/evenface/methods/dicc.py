@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from evenface.errors import InputError
 from evenface.losses.base import true_log_probability, weighted
 from evenface.methods.base import Method, Task
 from evenface.methods.helpers import all_gather_cat, frozen_eval, rank_slice
-from evenface.registry import find, nearest
+from evenface.utils.errors import InputError
+from evenface.utils.registry import find, nearest
 
 Subclasses = Literal["auto"] | Mapping[str, int] | Sequence[int]
 
@@ -22,25 +22,6 @@ MOST = 20
 
 def subclass_counts(subclasses: Subclasses, task: Task) -> tuple[int, ...]:
     r"""Compute the number of subclasses of each class.
-
-    Parameters
-    ----------
-    subclasses : "auto", mapping or sequence
-        Numbers by class name, where a class that is not named stays whole; one number per class, in their order; or
-        ``auto``: :math:`round(n_c / n_{min})`, at most :data:`MOST` and never more than the samples of the class that
-        a batch holds on average.
-    task : Task
-        Classes, their training samples and the batch size.
-
-    Returns
-    -------
-    tuple of int
-        One per class, each at least 1.
-
-    Raises
-    ------
-    InputError
-        If a class is unknown, numbers are missing, or a number is not whole or below 1.
 
     Examples
     --------
@@ -80,21 +61,6 @@ def intervals(distances: Tensor, targets: Tensor, sizes: Tensor) -> Tensor:
     r"""Divide each class's range of distances, 0 to its largest, into intervals of equal width.
 
     .. math:: d = \max_i |F_i - \mu| / N, \qquad F_i \in P_n \text{ if } |F_i - \mu| \in (n d, (n + 1) d)
-
-    Parameters
-    ----------
-    distances : Tensor of shape (B,)
-        Of each sample to the centre of its class.
-    targets : Tensor of shape (B,)
-        Class of each sample, int64.
-    sizes : Tensor of shape (C,)
-        Number N of intervals of each class, int64.
-
-    Returns
-    -------
-    Tensor of shape (B,)
-        int64, from 0 to N - 1. The furthest sample is in the last interval; where all distances are 0, all are in
-        the first.
     """
     furthest = distances.new_zeros(len(sizes)).scatter_reduce(0, targets, distances, "amax")
     own = sizes[targets]

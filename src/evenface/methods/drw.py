@@ -5,7 +5,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from evenface.imbalance import effective_number_weights
+from evenface.data.imbalance import effective_number_weights
 from evenface.methods.base import Method, Task
 
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from evenface.methods.decoupled import Decoupled
-from evenface.networks.backbone import Outputs
+from evenface.models.backbone import Outputs
 
 
 class LWS(Decoupled):

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from evenface.imbalance import inverse_frequency_weights
+from evenface.data.imbalance import inverse_frequency_weights
 from evenface.methods.attention_consistency import check_weight, class_maps, classifier_of, map_distance, two_views
 from evenface.methods.base import Method, Task
 
@@ -82,20 +82,7 @@ class MEK(Method):
 
 
 def smoothed_labels(weights: Tensor, smoothing: float) -> Tensor:
-    """Return the label of each true class: what it leaves goes to the others in proportion to their weights.
-
-    Parameters
-    ----------
-    weights : Tensor of shape (C,)
-        All above 0.
-    smoothing : float
-        What the true class leaves, from 0 to below 1.
-
-    Returns
-    -------
-    Tensor of shape (C, C)
-        A row per true class, each summing to 1.
-    """
+    """Return the label of each true class: what it leaves goes to the others in proportion to their weights."""
     others = weights.repeat(len(weights), 1).fill_diagonal_(0)
     spread = smoothing * others / others.sum(dim=1, keepdim=True)
     return spread + (1 - smoothing) * torch.eye(len(weights))

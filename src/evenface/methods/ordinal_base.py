@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor, nn
 
-from evenface.errors import InputError
-from evenface.levels import level_values
+from evenface.data.labels import level_values
 from evenface.losses.base import at_least_float32, focal_form
 from evenface.methods.base import Method, Task
+from evenface.utils.errors import InputError
 
 
 class OrdinalMethod(Method):
@@ -26,7 +26,7 @@ class OrdinalMethod(Method):
     Attributes
     ----------
     values : Tensor of shape (C,)
-        Value of each level, see :func:`evenface.levels.level_values`.
+        Value of each level, see :func:`evenface.data.labels.level_values`.
 
     Raises
     ------

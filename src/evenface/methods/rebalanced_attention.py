@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from evenface.imbalance import effective_number_weights
+from evenface.data.imbalance import effective_number_weights
 from evenface.losses.focal import FocalLoss
 from evenface.methods.attention_consistency import (
     TRANSFORMS,
@@ -17,8 +17,8 @@ from evenface.methods.attention_consistency import (
     two_views,
 )
 from evenface.methods.base import Method, Task
-from evenface.networks.backbone import Outputs
-from evenface.registry import find
+from evenface.models.backbone import Outputs
+from evenface.utils.registry import find
 
 
 class RebalancedAttention(Method):
@@ -46,7 +46,7 @@ class RebalancedAttention(Method):
     beta : float, default=0.999
         From 0 (all weights equal) to below 1.
     normalise : {"classes", "sum-one", "none"}
-        What the weights sum to, see :func:`~evenface.imbalance.effective_number_weights`; ``none`` is eq. 6 as it
+        What the weights sum to, see :func:`~evenface.data.imbalance.effective_number_weights`; ``none`` is eq. 6 as it
         stands, about 1e-3 with thousands of samples.
     distance : {"squared", "absolute"}
         Of two maps at one place. The norm in eq. 3, read literally, is the absolute difference.

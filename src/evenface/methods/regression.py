@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from evenface.errors import InputError
 from evenface.methods.base import Task
 from evenface.methods.ordinal_base import OrdinalMethod
+from evenface.utils.errors import InputError
 
 ERRORS = {"squared": F.mse_loss, "absolute": F.l1_loss, "smooth": F.smooth_l1_loss}
 

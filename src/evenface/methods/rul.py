@@ -69,20 +69,7 @@ class RUL(Method):
 
 
 def mix(features: Tensor, uncertainty: Tensor, partner: Tensor) -> Tensor:
-    """Mix each sample with its partner, each weighted by its share of their uncertainties.
-
-    Parameters
-    ----------
-    features : Tensor of shape (B, D)
-    uncertainty : Tensor of shape (B,)
-        Above 0.
-    partner : Tensor of shape (B,)
-        Place of each sample's partner, int64.
-
-    Returns
-    -------
-    Tensor of shape (B, D)
-    """
+    """Mix each sample with its partner, each weighted by its share of their uncertainties."""
     share = (uncertainty / (uncertainty + uncertainty[partner]))[:, None]
     return share * features + (1 - share) * features[partner]
 

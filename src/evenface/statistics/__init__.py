@@ -1,6 +1,6 @@
-"""Statistics of tidy tables: tests, sizes of effects, equivalence, power; each result says its unit of replication."""
+"""Tests, effect sizes, equivalence and power for tables of results; every result states its unit of replication."""
 
-from evenface.evaluation.paired import benjamini_hochberg, bonferroni
+from evenface.evaluation.paired_tests import benjamini_hochberg, bonferroni
 from evenface.statistics.analysis import PlannedComparisons, correct, planned
 from evenface.statistics.anova import Effect, Factorial, factorial
 from evenface.statistics.assumptions import Check

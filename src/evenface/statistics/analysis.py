@@ -9,11 +9,9 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from evenface.errors import InputError
+from evenface.evaluation.bootstrap import LEVEL, Estimate
 from evenface.evaluation.formatting import signed_interval
-from evenface.evaluation.intervals import LEVEL, Estimate
-from evenface.evaluation.paired import benjamini_hochberg, bonferroni, holm
-from evenface.evaluation.verdict import repeats_training
+from evenface.evaluation.paired_tests import benjamini_hochberg, bonferroni, holm, repeats_training
 from evenface.statistics.anova import Factorial, between, within
 from evenface.statistics.assumptions import failed
 from evenface.statistics.bootstrap_intervals import RESAMPLES, Method
@@ -25,7 +23,8 @@ from evenface.statistics.mixed_model import MixedModel, random_intercept
 from evenface.statistics.power import smallest_effect
 from evenface.statistics.rank_tests import LEAST, Ranks, direction_of, friedman
 from evenface.statistics.t_tests import fold_overlap
-from evenface.tabular import read_table
+from evenface.utils.errors import InputError
+from evenface.utils.tables import read_table
 
 Model = Literal["between", "within", "mixed"]
 FOLD = "fold"
@@ -137,21 +136,7 @@ def planned(
 
 @dataclass(frozen=True, eq=False)
 class FittedDesign:
-    """A grid with the model that its effects and its comparisons come from.
-
-    Parameters
-    ----------
-    given : DesignTable
-        The values.
-    variance : Factorial or None
-        Analysis of variance, of independent values or within units.
-    mixed : MixedModel or None
-        A mixed model, where units stand in several cells but not in all.
-    model : CellMeans or None
-        What comparisons are contrasts of; None within units, where they are of pairs.
-    overlap : float
-        n_test / n_train where units are folds, else 0.
-    """
+    """A grid with the model that its effects and its comparisons come from."""
 
     given: DesignTable
     variance: Factorial | None
@@ -178,20 +163,7 @@ class FittedDesign:
 
 
 def fit_design(given: DesignTable, kind: Model | None = None, overlap: float = 0.0) -> FittedDesign:
-    """Fit the model that a design asks for.
-
-    Parameters
-    ----------
-    given : DesignTable
-        The values.
-    kind : {"between", "within", "mixed"}, optional
-        ``between``: all values are independent (least squares). ``within``: units stand in every cell, and each
-        comparison is tested against how much it differs between units. ``mixed``: a random intercept for each unit. By
-        default what the table shows: ``between`` where each unit stands in one cell, ``within`` where each stands in
-        all, else ``mixed``, as for factors that vary between units, blocks, and units that lack cells.
-    overlap : float, default=0
-        n_test / n_train where units are folds; of no effect on independent values.
-    """
+    """Fit the model that a design asks for."""
     chosen = kind or ("between" if not given.repeated else "within" if given.complete else "mixed")
     if chosen == "mixed":
         found = random_intercept(given, overlap=overlap)
@@ -214,19 +186,7 @@ def correct(contrasts: Sequence[Contrast]) -> PlannedComparisons:
 
 @dataclass(frozen=True)
 class Analysis:
-    """What was found in a table.
-
-    Parameters
-    ----------
-    analysed : FittedDesign
-        The analysis of variance or mixed model, which comparisons are contrasts of.
-    comparisons : PlannedComparisons
-        Each level against the baseline of its factor.
-    equivalences : tuple of Equivalence
-        The same comparisons against the margin; empty where none was given.
-    ranks : Ranks or None
-        Where there is one factor of three or more levels, measured in the same units.
-    """
+    """What was found in a table."""
 
     analysed: FittedDesign
     comparisons: PlannedComparisons
@@ -345,13 +305,7 @@ def _overlap(table: pd.DataFrame, unit: str | Sequence[str]) -> float:
 
 
 def load(path: Path) -> pd.DataFrame:
-    """Load a table of CSV, TSV or Parquet; cells of text files stay text, so that the levels 1, 1.0 and 01 differ.
-
-    Raises
-    ------
-    InputError
-        If there is no such file, or it is none of these.
-    """
+    """Load a table of CSV, TSV or Parquet; cells of text files stay text, so that the levels 1, 1.0 and 01 differ."""
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     if path.suffix.lower() != ".parquet":

@@ -10,9 +10,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from evenface.errors import InputError
 from evenface.evaluation.formatting import listed
-from evenface.evaluation.verdict import rejects, verdict
+from evenface.evaluation.paired_tests import rejects, verdict
 from evenface.statistics.assumptions import ALPHA, Check, balance, failed, normal, overlapping, replicated, with_p
 from evenface.statistics.designs import DesignTable, counted, design_table
 from evenface.statistics.effect_sizes import ETA_LEVEL, eta_word, partial_eta
@@ -28,6 +27,7 @@ from evenface.statistics.linear_model import (
 )
 from evenface.statistics.rank_tests import signed_rank, signed_rank_floor
 from evenface.statistics.t_tests import FLAT
+from evenface.utils.errors import InputError
 
 Kind = Literal["between", "within"]
 INTERACTING = "Where factors interact, a main effect is the mean of effects that differ."
@@ -35,36 +35,7 @@ INTERACTING = "Where factors interact, a main effect is the mean of effects that
 
 @dataclass(frozen=True)
 class Effect:
-    """A main effect or an interaction.
-
-    Parameters
-    ----------
-    name : str
-        Factors joined by colons.
-    df, df_error : float
-        Degrees of freedom.
-    sum_squares, f, p : float
-        Type III.
-    eta, low, high : float
-        Partial eta squared and its interval.
-    power : float
-        Observed power, of a true effect as large as the one seen. A function of p, of no further use; papers print it.
-    robust : str
-        What ``robust_p`` is of: ``HC3`` (independent values, unequal variances allowed), ``Wilcoxon`` (within, one
-        degree of freedom) or ``Greenhouse–Geisser`` (within, several).
-    robust_p : float
-        NaN where it is not defined.
-    unit : str
-        What was repeated.
-    units : int
-        How many of them, at the level that was measured in most.
-    epsilon : float
-        Greenhouse and Geisser's, 1 if sphericity holds or is not needed.
-    robust_floor : float
-        The smallest p that Wilcoxon's test can reach over so few units; 0 for the others.
-    factors : tuple of str
-        The factors of the effect.
-    """
+    """A main effect or an interaction."""
 
     name: str
     df: float
@@ -105,25 +76,7 @@ class Effect:
 
 @dataclass(frozen=True)
 class Factorial:
-    """A k-way analysis of variance.
-
-    Parameters
-    ----------
-    metric : str
-        What was measured.
-    factors : dict of str to tuple of str
-        Factors and their levels.
-    kind : {"between", "within"}
-        Whether each value stands alone, or each unit was measured in every cell.
-    effects : tuple of Effect
-        Main effects, then interactions.
-    unit : str
-        What was repeated.
-    units, count : int
-        How many of them, and how many values.
-    checks : tuple of Check
-        Assumptions.
-    """
+    """A k-way analysis of variance."""
 
     metric: str
     factors: dict[str, tuple[str, ...]]

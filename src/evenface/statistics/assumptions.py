@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evenface.evaluation import verdict
+from evenface.evaluation import paired_tests
 from evenface.evaluation.formatting import p_value
 from evenface.statistics.designs import DesignTable, Groups, Pairs, counted, plural
 from evenface.statistics.t_tests import FLAT
 
-ALPHA = verdict.ALPHA
+ALPHA = paired_tests.ALPHA
 FEW = 10
 """With fewer values a check of shape or spread hardly ever fails, which says little."""
 UNSEEN = "Whether cells spread equally cannot be seen: too few values"
@@ -19,20 +19,7 @@ UNSEEN = "Whether cells spread equally cannot be seen: too few values"
 
 @dataclass(frozen=True)
 class Check:
-    """An assumption.
-
-    Parameters
-    ----------
-    name : str
-        What is assumed: ``normal``, ``equal spread``, ``balance``, ``independence``, ``sphericity``, ``replicates``,
-        ``interactions``, ``units``.
-    holds : bool or None
-        Whether it does, as far as can be seen; None where it cannot be looked at.
-    sentence : str
-        The finding in words, with what to do where it does not hold.
-    statistic, p : float
-        Of the test behind it; NaN where there is none.
-    """
+    """An assumption."""
 
     name: str
     holds: bool | None
@@ -43,17 +30,6 @@ class Check:
 
 def normal(values: np.ndarray, of: str, instead: str, size: float = 1.0) -> Check:
     """Shapiro and Wilk's test of normality.
-
-    Parameters
-    ----------
-    values : array of shape (N,)
-        Residuals, or differences.
-    of : str
-        What they are, such as ``differences``.
-    instead : str
-        What that means where they are not, as the end of a sentence.
-    size : float
-        Largest absolute value behind them: what counts as rounding is relative to it.
 
     References
     ----------
@@ -76,13 +52,6 @@ def normal(values: np.ndarray, of: str, instead: str, size: float = 1.0) -> Chec
 
 def equal_spread(cells: Sequence[np.ndarray], instead: str) -> Check:
     """Brown and Forsythe's test of equal variances: Levene's, about medians.
-
-    Parameters
-    ----------
-    cells : sequence of arrays
-        The values of each cell.
-    instead : str
-        What to trust where variances differ.
 
     References
     ----------

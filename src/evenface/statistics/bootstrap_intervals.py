@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from evenface.evaluation.bootstrap import LEVEL, Estimate
 from evenface.evaluation.formatting import with_interval
-from evenface.evaluation.intervals import LEVEL, Estimate
 from evenface.statistics.assumptions import Check, failed
 from evenface.statistics.designs import counted
 from evenface.statistics.t_tests import FLAT
@@ -24,25 +24,7 @@ Statistic = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """A value with its bootstrap interval.
-
-    Parameters
-    ----------
-    estimate : Estimate
-        Value and interval; the interval is NaN where it is not defined.
-    method : {"bca", "percentile"}
-        How the interval was taken from the draws.
-    level : float
-        Confidence level.
-    resamples, seed : int
-        Of the draws.
-    unit : str
-        What was drawn.
-    count : int
-        How many of them there are.
-    checks : tuple of Check
-        Whether there are enough of them.
-    """
+    """A value with its bootstrap interval."""
 
     estimate: Estimate
     method: Method

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from evenface.evaluation.bootstrap import LEVEL, Estimate
 from evenface.evaluation.formatting import signed, signed_interval
-from evenface.evaluation.intervals import LEVEL, Estimate
-from evenface.evaluation.verdict import rejects, verdict
+from evenface.evaluation.paired_tests import rejects, verdict
 from evenface.statistics.assumptions import (
     ALPHA,
     Check,
@@ -30,28 +30,7 @@ from evenface.statistics.t_tests import resampled_t_test, standard_error, studen
 
 @dataclass(frozen=True, kw_only=True)
 class LevelComparison(ABC):
-    """One level held against another.
-
-    Parameters
-    ----------
-    metric, factor, level, baseline : str
-        What was measured, and what is compared with what.
-    robust, robust_p
-        Name and p of the test that stands beside, such as a rank test, which takes units as independent; NaN where
-        there is none.
-    robust_floor : float
-        The smallest p that a rank test can reach over so few units; 0 of other tests.
-    unit : str
-        What was repeated.
-    units, count : int
-        How many of them, and how many pairs (or values of both groups).
-    replication : int
-        Units at the level that has more of them: with fewer than three there is no verdict.
-    counts : {"pairs", "values"}
-        What ``count`` is of.
-    checks : tuple of Check
-        Assumptions.
-    """
+    """One level held against another."""
 
     metric: str
     factor: str
@@ -113,39 +92,7 @@ def named_by(given: Pairs | Groups) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class Contrast(LevelComparison):
-    """One level against another; further fields as in :class:`~.comparisons.LevelComparison`.
-
-    Parameters
-    ----------
-    difference : Estimate
-        Level minus baseline, with the interval of the test.
-    error : float
-        Standard error of the difference.
-    sd : float
-        Standard deviation of the differences of pairs; pooled, of groups; of a single value, in a model of cell means.
-    test : str
-        Name of the test.
-    t, df, p : float
-        Of that test.
-    overlap : float
-        n_test / n_train where the units are folds, else 0.
-    plain_p : float
-        Of the paired t test that takes folds as independent; the same as p where units are no folds.
-    holm, bonferroni, fdr : float
-        p corrected for the family: by Holm, which the verdict rests on, by Bonferroni, and by the false discovery
-        rate of Benjamini and Hochberg.
-    family : int
-        How many comparisons were planned together.
-    effects : tuple of EffectSize
-        Pairs: d_z and d_av. Groups and independent values: d_s. Mixed models: d_total.
-    resampled : Bootstrap or None
-        The difference with a bootstrap interval; pairs are drawn as they are tested. None for groups, and for folds,
-        which cannot be drawn as if they were independent.
-    robust_error, robust_df : float
-        Standard error and degrees of freedom of the test beside, where that is a t test.
-    higher_is_better : bool or None
-        Direction of the metric; None where it is not known.
-    """
+    """One level against another; further fields as in :class:`~.comparisons.LevelComparison`."""
 
     difference: Estimate
     error: float
@@ -201,7 +148,7 @@ class Contrast(LevelComparison):
 
     @property
     def verdict(self) -> str:
-        """Render the verdict by Holm's p; see :func:`evenface.evaluation.verdict.verdict`."""
+        """Render the verdict by Holm's p; see :func:`evenface.evaluation.paired_tests.verdict`."""
         word = "higher" if self.difference.value > 0 else "lower"
         if self.higher_is_better is not None:
             word += ", which is better" if (word == "higher") == self.higher_is_better else ", which is worse"

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from evenface.errors import InputError
 from evenface.statistics.t_tests import FLAT
+from evenface.utils.errors import InputError
 
 Others = Literal["averaged", "each"]
 JOIN = " × "
@@ -37,19 +37,7 @@ def counted(count: int, unit: str) -> str:
 
 @dataclass(frozen=True)
 class Replicates:
-    """Several rows of one unit in one cell, which were averaged.
-
-    Parameters
-    ----------
-    rows : tuple of int
-        Fewest and most rows of a unit in a cell.
-    differing : int
-        How many combinations of unit and cell have several rows that differ.
-    combinations : int
-        How many combinations of unit and cell there are.
-    example : str
-        One that differs, with its values.
-    """
+    """Several rows of one unit in one cell, which were averaged."""
 
     rows: tuple[int, int]
     differing: int
@@ -80,27 +68,7 @@ class Replicates:
 
 @dataclass(frozen=True, eq=False)
 class DesignTable:
-    """The values of a tidy table, one for each unit in each cell.
-
-    Parameters
-    ----------
-    value, unit : str
-        What was measured, and what was repeated.
-    factors : dict of str to tuple of str
-        Each factor's levels, in the order in which the table first names them.
-    values : array of float, shape (N,)
-        The values.
-    units : array of int, shape (N,)
-        Place of each value's unit in ``names``.
-    codes : array of int, shape (N, F)
-        Place of each value's level in each factor.
-    names : tuple of str
-        The units.
-    missing : int
-        Rows without a value, which were left out.
-    replicates : Replicates
-        What was averaged.
-    """
+    """The values of a tidy table, one for each unit in each cell."""
 
     value: str
     unit: str
@@ -165,13 +133,7 @@ class DesignTable:
         )
 
     def code(self, factor: str, level: str) -> int:
-        """Return the place of a level in its factor.
-
-        Raises
-        ------
-        InputError
-            If there is no such factor or level.
-        """
+        """Return the place of a level in its factor."""
         if factor not in self.factors:
             raise InputError(f"there is no factor {factor!r}", f"The factors are {', '.join(self.factors)}.")
         if level not in self.factors[factor]:
@@ -196,22 +158,6 @@ def design_table(table: pd.DataFrame, value: str, factors: Sequence[str], unit: 
     """Read a tidy table: one value for each unit in each cell.
 
     Several rows of one unit in one cell, such as the seeds of a fold, are averaged first: they are no further units.
-
-    Parameters
-    ----------
-    table : DataFrame
-        A row for each value.
-    value : str
-        Column of numbers.
-    factors : sequence of str
-        Columns that say under which conditions a value was measured; compared as text, blanks at either end ignored.
-    unit : str or sequence of str
-        Column that says what was repeated; several are taken together, such as seed and fold.
-
-    Raises
-    ------
-    InputError
-        If a column is missing or there twice, the values are no numbers or not finite, or nothing is left.
     """
     units = [unit] if isinstance(unit, str) else list(unit)
     wanted = [value, *factors, *units]
@@ -284,26 +230,7 @@ def _replicates(
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Values of two levels that belong together one by one.
-
-    Parameters
-    ----------
-    values, base : array of shape (N,)
-        What the level, and what the baseline reached, in the same units.
-    metric, level, baseline, factor : str
-        What was measured, and what is compared.
-    unit : str
-        What was repeated.
-    units : int
-        How many different units there are: fewer than N where one unit brings several pairs.
-    incomplete : int
-        Units left out because they lack one of the two.
-    overlap : float
-        n_test / n_train where units are folds of a cross-validation, see
-        :func:`~evenface.statistics.t_tests.resampled_t_test`; 0 where they share no training data.
-    replicates : Replicates or None
-        What was averaged, where the values are from a table.
-    """
+    """Values of two levels that belong together one by one."""
 
     values: np.ndarray
     base: np.ndarray

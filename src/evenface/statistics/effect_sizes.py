@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from evenface.evaluation.bootstrap import LEVEL
 from evenface.evaluation.formatting import signed
-from evenface.evaluation.intervals import LEVEL
 from evenface.statistics.designs import Groups, Pairs, counted
 from evenface.statistics.t_tests import FLAT, standard_error
 
@@ -25,24 +25,7 @@ HUGE_T, HUGE_F = 1e4, 1e6
 
 @dataclass(frozen=True)
 class EffectSize:
-    """A standardised difference.
-
-    Parameters
-    ----------
-    kind : {"d_z", "d_av", "d_s", "d_total"}
-        What it is measured in: see :data:`MEANING`. Of pairs d_z and d_av may differ much: d_z grows with the
-        correlation between the levels, and is what the power of a paired test depends on.
-    value, low, high : float
-        Cohen's d and its interval; NaN where nothing spreads.
-    hedges : float
-        Hedges' g: the same, corrected for the bias of few values.
-    level : float
-        Confidence level of the interval.
-    unit : str
-        What was repeated.
-    count : int
-        How many pairs, or values of both groups.
-    """
+    """A standardised difference."""
 
     kind: Kind
     value: float
@@ -151,19 +134,7 @@ def cohens_d(given: Pairs | Groups, kind: Kind | None = None, *, level: float = 
 def standardised(
     kind: Kind, difference: float, error: float, df: float, sd: float, level: float, unit: str, count: int
 ) -> EffectSize:
-    """Divide a difference by a standard deviation; the interval is that of its noncentral t.
-
-    Parameters
-    ----------
-    kind : {"d_z", "d_av", "d_s", "d_total"}
-        What ``sd`` is.
-    difference, error, df : float
-        The difference, its standard error, and its degrees of freedom.
-    sd : float
-        Standard deviation; 0 where nothing spreads.
-    level, unit, count
-        As in :class:`EffectSize`.
-    """
+    """Divide a difference by a standard deviation; the interval is that of its noncentral t."""
     if not sd > 0:
         return EffectSize(kind, math.nan, math.nan, math.nan, math.nan, level, unit, count)
     low, high = (bound * error / sd for bound in noncentral_t(difference / error, df, level))

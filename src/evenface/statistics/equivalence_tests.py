@@ -5,36 +5,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evenface.errors import InputError
+from evenface.evaluation.bootstrap import Estimate
 from evenface.evaluation.formatting import signed_interval
-from evenface.evaluation.intervals import Estimate
-from evenface.evaluation.verdict import FEWEST, verdict
+from evenface.evaluation.paired_tests import FEWEST, verdict
 from evenface.statistics.assumptions import ALPHA, independent_pairs, normal, replicated, with_p
 from evenface.statistics.comparisons import Contrast, LevelComparison, named_by
 from evenface.statistics.designs import Groups, Pairs
 from evenface.statistics.rank_tests import TOO_FEW, rank_sum_floor, signed_rank, signed_rank_floor
 from evenface.statistics.t_tests import FLAT, estimate, standard_error, student, welch
+from evenface.utils.errors import InputError
 
 Margin = float | tuple[float, float]
 
 
 @dataclass(frozen=True)
 class TOST:
-    """Two one-sided tests of one difference.
-
-    Parameters
-    ----------
-    low, high : float
-        The margins.
-    alpha : float
-        Level of each test.
-    p_low, p_high : float
-        One-sided p of "not below the lower margin" and of "not above the upper one".
-    interval : Estimate
-        The difference with its 1 - 2 alpha interval: it lies inside the margins just where both tests reject.
-    wide : Estimate
-        The difference with its 1 - alpha interval, which some papers compare with the margins instead.
-    """
+    """Two one-sided tests of one difference."""
 
     low: float
     high: float

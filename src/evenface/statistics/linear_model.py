@@ -8,14 +8,14 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from evenface.errors import InputError
+from evenface.evaluation.bootstrap import LEVEL, Estimate
 from evenface.evaluation.formatting import listed
-from evenface.evaluation.intervals import LEVEL, Estimate
 from evenface.statistics.assumptions import Check, balance, equal_spread, normal, replicated
 from evenface.statistics.comparisons import Contrast
 from evenface.statistics.designs import DesignTable, counted, plural
 from evenface.statistics.effect_sizes import Kind, standardised
 from evenface.statistics.t_tests import FLAT, student, t_test
+from evenface.utils.errors import InputError
 
 COLON = ":"
 Term = tuple[str, ...]
@@ -40,19 +40,7 @@ def term_names(factors: Sequence[str], *, interactions: bool = True) -> Iterator
 
 @dataclass(frozen=True, eq=False)
 class Design:
-    """A design matrix of the factors of a grid.
-
-    Parameters
-    ----------
-    matrix : array of shape (N, K)
-        Its first column is the mean.
-    columns : dict
-        The columns of each term.
-    left_out : tuple
-        Interactions that cannot be estimated, as combinations of levels have no value.
-    given : DesignTable
-        The values.
-    """
+    """A design matrix of the factors of a grid."""
 
     matrix: np.ndarray
     columns: dict[Term, slice]
@@ -72,13 +60,7 @@ class Design:
 
 
 def design(given: DesignTable, *, interactions: bool = True) -> Design:
-    """Code factors and those of their interactions that can be estimated.
-
-    Raises
-    ------
-    InputError
-        If a factor has one level only, or main effects cannot be told apart because combinations are missing.
-    """
+    """Code factors and those of their interactions that can be estimated."""
     for name, levels in given.factors.items():
         if len(levels) < 2:
             raise InputError(f"the factor {name} has one level only, {levels[0]}", "Leave it out.")
@@ -143,19 +125,7 @@ class FTest(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class UnitVariation:
-    """Spread of each effect's own contrasts between units, beside the one spread that a random intercept assumes.
-
-    Parameters
-    ----------
-    covariance : array of shape (cells, cells)
-        Of the values of one unit in all cells, up to what is the same in every cell.
-    contrasts : dict
-        The orthonormal contrasts of each term that varies within units, shape (cells, df).
-    pooled : float
-        Variance within units that the model takes all of them to have.
-    df : float
-        Degrees of freedom of each contrast's variance.
-    """
+    """Spread of each effect's own contrasts between units, beside the one spread that a random intercept assumes."""
 
     covariance: np.ndarray
     contrasts: Mapping[Term, np.ndarray]
@@ -172,31 +142,7 @@ class UnitVariation:
 
 @dataclass(frozen=True, eq=False)
 class CellMeans:
-    """A linear model of the cell means of a grid, by least squares or with a random intercept for each unit.
-
-    Parameters
-    ----------
-    coded : Design
-        The design.
-    kind : {"between", "mixed"}
-        Values independent of each other, or with a random intercept for each unit.
-    beta, cov : array of shape (K,), (K, K)
-        Coefficients and their covariance.
-    free : dict
-        Degrees of freedom of the error of each term.
-    sd : float
-        Standard deviation of a single value in its cell.
-    residual : float
-        Standard deviation that tells whether anything spreads.
-    beside : array of shape (K, K) or None
-        Covariance that allows for unequal variances (HC3).
-    own : UnitVariation or None
-        Spread of each effect's own contrasts, where units stand in several cells often enough.
-    checks : tuple of Check
-        Assumptions.
-    overlap : float
-        n_test / n_train where units are folds: ``cov`` is corrected for it already.
-    """
+    """A linear model of the cell means of a grid, by least squares or with a random intercept for each unit."""
 
     coded: Design
     kind: Literal["between", "mixed"]
@@ -241,13 +187,6 @@ class CellMeans:
 
     def contrast(self, factor: str, level: str, baseline: str, *, confidence: float = LEVEL) -> Contrast:
         """Compare two levels of a factor, the cells of the other factors weighing equally.
-
-        Parameters
-        ----------
-        factor, level, baseline : str
-            What is compared with what.
-        confidence : float, default=0.95
-            Confidence level of the intervals.
 
         Notes
         -----
@@ -314,13 +253,7 @@ class CellMeans:
 
 
 def least_squares(given: DesignTable) -> CellMeans:
-    """Fit cell means by ordinary least squares: every value is independent of all others.
-
-    Raises
-    ------
-    InputError
-        If factors cannot be told apart, or there is nothing left to judge by.
-    """
+    """Fit cell means by ordinary least squares: every value is independent of all others."""
     import statsmodels.api as sm
 
     coded = design(given)

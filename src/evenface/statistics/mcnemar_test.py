@@ -2,13 +2,11 @@
 
 from dataclasses import dataclass
 
-from evenface.evaluation.alignment import align
+from evenface.evaluation.bootstrap import units_of
 from evenface.evaluation.formatting import UNITS
-from evenface.evaluation.intervals import units_of
-from evenface.evaluation.paired import McNemar
-from evenface.evaluation.paired import mcnemar as count_apart
-from evenface.evaluation.predictions import Predictions
-from evenface.evaluation.verdict import verdict
+from evenface.evaluation.paired_tests import McNemar, verdict
+from evenface.evaluation.paired_tests import mcnemar as count_apart
+from evenface.evaluation.predictions import Predictions, align
 from evenface.statistics.assumptions import Check, failed, with_p
 
 FEW = 25
@@ -16,23 +14,7 @@ FEW = 25
 
 @dataclass(frozen=True)
 class McNemarResult:
-    """McNemar's test of two methods.
-
-    Parameters
-    ----------
-    baseline, candidate : str
-        Their names.
-    test : McNemar
-        Samples that one alone gets right, exact p and mid-p.
-    chi2, corrected : float
-        The statistic with Edwards' correction for continuity, and its p.
-    unit : str
-        What is taken as independent: always ``sample``.
-    count : int
-        How many samples there are.
-    checks : tuple of Check
-        Assumptions.
-    """
+    """McNemar's test of two methods."""
 
     baseline: str
     candidate: str
@@ -77,7 +59,7 @@ def mcnemar(
     References
     ----------
     McNemar, *Note on the sampling error of the difference between correlated proportions*, Psychometrika 1947. Edwards,
-    *Note on the correction for continuity*, Psychometrika 1948. See also :func:`evenface.evaluation.paired.mcnemar`.
+    *Note on the correction for continuity*, Psychometrika 1948.
     """
     from scipy.stats import chi2
 

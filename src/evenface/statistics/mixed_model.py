@@ -9,10 +9,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from evenface.errors import InputError
+from evenface.evaluation.bootstrap import LEVEL
 from evenface.evaluation.formatting import listed
-from evenface.evaluation.intervals import LEVEL
-from evenface.evaluation.verdict import FEWEST, rejects, verdict
+from evenface.evaluation.paired_tests import FEWEST, rejects, verdict
 from evenface.statistics.assumptions import ALPHA, Check, balance, failed, normal, overlapping, with_p
 from evenface.statistics.comparisons import Contrast
 from evenface.statistics.designs import DesignTable, counted, design_table, plural
@@ -29,6 +28,7 @@ from evenface.statistics.linear_model import (
     structure,
 )
 from evenface.statistics.t_tests import FLAT
+from evenface.utils.errors import InputError
 
 FEW = 6
 STEPS = 40
@@ -38,26 +38,7 @@ UNEQUAL = 2.0
 
 @dataclass(frozen=True)
 class FixedEffect:
-    """Test of a fixed effect.
-
-    Parameters
-    ----------
-    name : str
-        Factors joined by colons.
-    df, df_error : float
-        Degrees of freedom.
-    f, p : float
-        F test; NaN where nothing spreads.
-    unit : str
-        What was repeated.
-    units : int
-        How many of them, at the level that was measured in most.
-    own_p : float
-        p against the spread of this effect's own differences between units, with Box's epsilon: Greenhouse and
-        Geisser's test where every unit has every cell. NaN where it cannot be seen.
-    epsilon : float
-        Box's, 1 if sphericity holds; NaN as well.
-    """
+    """Test of a fixed effect."""
 
     name: str
     df: int
@@ -92,27 +73,7 @@ class FixedEffect:
 
 @dataclass(frozen=True)
 class MixedModel:
-    """A model with a random intercept for each unit.
-
-    Parameters
-    ----------
-    metric : str
-        What was measured.
-    terms : tuple of FixedEffect
-        Fixed effects.
-    model : CellMeans
-        The fitted cell means, which comparisons are contrasts of.
-    level : float
-        Confidence level of the differences.
-    unit_sd, residual_sd : float
-        Standard deviation between units, and within them.
-    unit : str
-        What was repeated.
-    units, count : int
-        How many of them, and how many values.
-    checks : tuple of Check
-        Assumptions.
-    """
+    """A model with a random intercept for each unit."""
 
     metric: str
     terms: tuple[FixedEffect, ...]
@@ -279,15 +240,6 @@ def reml(y: np.ndarray, x: np.ndarray, units: np.ndarray) -> REML:
     The covariance of one unit's values is :math:`\sigma^2 (I + \gamma 1 1^T)`, its inverse
     :math:`(I - w\, 1 1^T) / \sigma^2` with :math:`w = \gamma / (1 + n \gamma)`, so that sums over units are all that
     is needed, and the likelihood profiled over the one :math:`\gamma`.
-
-    Parameters
-    ----------
-    y : array of shape (N,)
-        Values.
-    x : array of shape (N, K)
-        Design of full rank.
-    units : array of int, shape (N,)
-        Unit of each value, 0 to U - 1.
     """
     from scipy.optimize import minimize_scalar
 

@@ -19,27 +19,7 @@ CERTAIN = 40.0
 
 @dataclass(frozen=True)
 class Power:
-    """Effect, number of units and power of a two-sided t test, one of them found from the others.
-
-    Parameters
-    ----------
-    found : {"power", "effect", "count"}
-        Which of the three was computed.
-    effect : float
-        Cohen's d: of pairs d_z, of groups d_s.
-    count : int
-        Units; of groups, those of each.
-    power, alpha : float
-        Chance to reject, and level of the test.
-    paired : bool
-        Whether of pairs or of two groups.
-    unit : str
-        What is repeated.
-    overlap : float
-        n_test / n_train where the units are folds, whose differences are tested by the corrected resampled t-test.
-    checks : tuple of Check
-        Assumptions.
-    """
+    """Effect, number of units and power of a two-sided t test, one of them found from the others."""
 
     found: Literal["power", "effect", "count"]
     effect: float
@@ -75,19 +55,6 @@ class Power:
 
 def t_power(effect: float, count: int, *, paired: bool = True, alpha: float = ALPHA, overlap: float = 0.0) -> float:
     """Chance that a two-sided t test rejects: a closed form in the noncentral t distribution.
-
-    Parameters
-    ----------
-    effect : float
-        Cohen's d, of either sign.
-    count : int
-        Pairs, or values in each of two groups, 2 or more.
-    paired : bool, default=True
-        Whether of pairs.
-    alpha : float, default=0.05
-        Level of the test.
-    overlap : float, default=0
-        n_test / n_train where the pairs are of folds, for the corrected resampled t-test.
 
     References
     ----------

@@ -9,12 +9,12 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from evenface.errors import InputError
 from evenface.evaluation.formatting import listed
 from evenface.evaluation.metric_registry import known_direction
-from evenface.evaluation.verdict import FEWEST, verdict
+from evenface.evaluation.paired_tests import FEWEST, verdict
 from evenface.statistics.assumptions import ALPHA, Check, balance, failed, replicated, with_p
 from evenface.statistics.designs import counted, design_table
+from evenface.utils.errors import InputError
 
 LEAST = 3
 FEW = 10
@@ -52,35 +52,7 @@ def rank_sum_floor(n: int, m: int, sides: int = 2) -> float:
 
 @dataclass(frozen=True)
 class Ranks:
-    """Average ranks of methods, best first, and which of them differ.
-
-    Parameters
-    ----------
-    metric : str
-        What was measured.
-    methods : tuple of str
-        Best average rank first.
-    average : tuple of float
-        Average rank of each; 1 is best.
-    chi2, p : float
-        Friedman's test, corrected for ties; NaN where all methods tie everywhere.
-    iman_f, iman_p : float
-        Iman and Davenport's version, less conservative.
-    critical : float
-        Nemenyi's critical difference of average ranks at ``alpha``.
-    pairwise : dict of (str, str) to float
-        Nemenyi's p of each pair, in the order of ``methods``; already corrected for all pairs.
-    alpha : float
-        Level of the critical difference.
-    unit : str
-        What was repeated.
-    units : int
-        How many of them.
-    checks : tuple of Check
-        Assumptions.
-    higher_is_better : bool
-        Direction of the metric.
-    """
+    """Average ranks of methods, best first, and which of them differ."""
 
     metric: str
     methods: tuple[str, ...]
@@ -129,13 +101,7 @@ class Ranks:
 
 
 def direction_of(value: str, higher_is_better: bool | None = None) -> bool:
-    """Return whether higher values of a metric are better, as told, or as known of its name.
-
-    Raises
-    ------
-    InputError
-        If it was not told, and the name is none of a known metric.
-    """
+    """Return whether higher values of a metric are better, as told, or as known of its name."""
     known = known_direction(value) if higher_is_better is None else higher_is_better
     if known is None:
         raise InputError(

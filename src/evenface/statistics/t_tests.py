@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from evenface.evaluation.intervals import LEVEL, Estimate
+from evenface.evaluation.bootstrap import LEVEL, Estimate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,17 +22,6 @@ def estimate(
     overlap: float = 0.0,
 ) -> tuple[Estimate, float, int]:
     """Compute mean with t-interval, standard deviation and number of values; NaN is left out.
-
-    Parameters
-    ----------
-    values : array of float, shape (n,)
-        Each of one repetition.
-    level : float
-        Of the interval.
-    within : tuple of float
-        Smallest and largest value that there can be: the interval ends there.
-    overlap : float, default=0
-        n_test / n_train where the values are of folds, see :func:`~evenface.statistics.t_tests.resampled_t_test`.
 
     Examples
     --------
@@ -78,13 +67,6 @@ def t_test(mean: float, error: float, df: float, size: float = 1.0) -> TTest:
     """Test whether a mean is zero.
 
     Without any spread the noise is not known: p is then NaN, or 1 where the mean is zero as well.
-
-    Parameters
-    ----------
-    mean, error, df : float
-        The mean, its standard error and degrees of freedom.
-    size : float
-        Largest absolute value behind them: what counts as rounding is relative to it.
     """
     from scipy.stats import t
 
@@ -106,20 +88,7 @@ def welch(values: np.ndarray, base: np.ndarray) -> tuple[float, float, float]:
 
 @dataclass(frozen=True)
 class ResampledT:
-    """Mean difference over the test sets of a cross-validation.
-
-    Parameters
-    ----------
-    difference : Estimate
-        Mean with the interval of the corrected test.
-    sd : float
-        Standard deviation of the differences, not corrected.
-    count : int
-        How many there are.
-    corrected, plain : TTest
-        The corrected resampled t-test, and the paired t-test that takes the differences as independent. They are the
-        same where training sets do not overlap.
-    """
+    """Mean difference over the test sets of a cross-validation."""
 
     difference: Estimate
     sd: float
@@ -150,20 +119,6 @@ def resampled_t_test(
     pooled: tuple[float, float] | None = None,
 ) -> ResampledT:
     r"""Test whether a mean difference over folds is zero.
-
-    Parameters
-    ----------
-    differences : array of shape (J,)
-        One per fold (or per fold and repetition of the cross-validation); NaN is left out.
-    overlap : float
-        n_test / n_train: :func:`fold_overlap` for folds, 0 where units share no training data.
-    level : float, default=0.95
-        Confidence level of the interval.
-    size : float, default=1
-        As in :func:`~evenface.statistics.t_tests.t_test`.
-    pooled : (float, float), optional
-        Standard deviation of a difference and its degrees of freedom where they are estimated from several comparisons
-        together; by default of these differences, with J - 1.
 
     Notes
     -----

@@ -1,6 +1,5 @@
-"""Studies: many runs that answer one question, planned, trained side by side, and set out in one table."""
+"""Studies: factors, seeds and folds; plan, execution, results; method choice for your own data."""
 
-from evenface.studies.loading import load_study, shipped_studies
-from evenface.studies.schema import Study
+from evenface.studies.definition import Study, load_study, shipped_studies
 
 __all__ = ["Study", "load_study", "shipped_studies"]

@@ -14,10 +14,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self
 
-from evenface.errors import InputError
-from evenface.files import disk_error, lock_folder
-from evenface.progress import Bar, progress
-from evenface.workers import TICK_SECONDS, WorkerDiedError, WorkerPool, thread_environment
+from evenface.utils.errors import InputError
+from evenface.utils.files import disk_error, lock_folder
+from evenface.utils.progress import Bar, progress
+from evenface.utils.workers import TICK_SECONDS, WorkerDiedError, WorkerPool, thread_environment
 
 ExecutorName = Literal["local", "ray"]
 Request = list[dict[str, Any]]
@@ -66,19 +66,7 @@ class Executor(Protocol):
 
 
 class LocalExecutor:
-    """Worker processes of this machine, each with its share of the cores, or its GPU.
-
-    Parameters
-    ----------
-    count : int
-        How many at a time.
-    cores : int
-        Processor cores to share.
-    gpus : sequence of str
-        Names of the GPUs to share, empty where the processor trains.
-    log : Path
-        Receives what the processes print.
-    """
+    """Worker processes of this machine, each with its share of the cores, or its GPU."""
 
     def __init__(self, count: int, cores: int, gpus: Sequence[str], log: Path) -> None:
         self.count = count
@@ -116,24 +104,6 @@ class LocalExecutor:
 
 class RayExecutor:
     """Workers of a Ray cluster: of the one that is connected, of the one at ``RAY_ADDRESS``, or of one started here.
-
-    Parameters
-    ----------
-    jobs : int, optional
-        Requests at a time; by default one for each GPU, or for each processor core where there is none.
-    most : int
-        Requests there are at most.
-    cores : int
-        Processor cores of this machine that a cluster started here may use.
-    gpu : bool
-        Whether runs may use GPUs.
-    log : Path
-        Receives what workers print.
-
-    Raises
-    ------
-    InputError
-        If Ray is not installed, or there is no cluster at the address.
 
     Notes
     -----
@@ -284,12 +254,12 @@ def _sentence(error: Exception, folder: Path) -> str:
 
 def _train_together(request: Request) -> None:
     """Train or resume runs, without reports of their own; then test each on each further data set."""
-    from evenface import learner
-    from evenface.elsewhere import predict_on
-    from evenface.fitting import fit
-    from evenface.kinds import of_sequences
-    from evenface.recipes import load_recipe
+    from evenface.config import load_recipe
+    from evenface.config.modality import of_sequences
+    from evenface.inference.cross_dataset import predict_on
     from evenface.runs import Run
+    from evenface.training import build
+    from evenface.training.fit import fit
 
     with ExitStack() as locks:
         runs = []
@@ -298,10 +268,10 @@ def _train_together(request: Request) -> None:
             locks.enter_context(lock_folder(Path(item["folder"]), wait=GRACE_SECONDS))
             run = Run.create(Path(item["folder"]), settings, resume=True)
             if not run.finished:
-                learner.check_recipe(settings)
+                build.check_recipe(settings)
                 runs.append((run, settings))
         if runs and of_sequences(runs[0][1]):
-            from evenface.fitting import fit_sequences
+            from evenface.training.fit import fit_sequences
 
             file, searches = Path(request[0]["progress"]), Path(request[0]["searches"])
             fit_sequences(runs, report=lambda done: write_progress(file, done), searches=searches)
@@ -328,17 +298,7 @@ def write_progress(file: Path, share: float) -> None:
 
 
 class ProgressFiles:
-    """Progress files of groups of runs, in a folder that is removed in the end; they move a bar of runs.
-
-    Parameters
-    ----------
-    folder : Path
-        Where the groups write.
-    sizes : sequence of int
-        Runs of each group.
-    bar : Bar
-        Counts runs.
-    """
+    """Progress files of groups of runs, in a folder that is removed in the end; they move a bar of runs."""
 
     def __init__(self, folder: Path, sizes: Sequence[int], bar: Bar) -> None:
         self.folder, self.bar = folder, bar

@@ -9,15 +9,15 @@ from typing import Any, Literal
 
 import yaml
 
-from evenface.errors import InputError
-from evenface.files import digest
-from evenface.kinds import of_sequences
-from evenface.recipes import Recipe, load_recipe
-from evenface.recipes.deviations import Deviation, in_force
-from evenface.recipes.loading import override, recipe_content
-from evenface.registry import find, nearest
+from evenface.config import Recipe, load_recipe
+from evenface.config.loading import override, recipe_content
+from evenface.config.modality import of_sequences
+from evenface.config.section import Deviation, in_force
 from evenface.runs import PLACE, WEIGHTS, Run
-from evenface.studies.schema import VALIDATION, Changes, OnData, Study, Test
+from evenface.studies.definition import VALIDATION, Changes, OnData, Study, Test
+from evenface.utils.errors import InputError
+from evenface.utils.files import digest
+from evenface.utils.registry import find, nearest
 
 RUNS = "runs"
 LONGEST_FOLDER = 120
@@ -50,20 +50,8 @@ OWN = ""
 
 
 @dataclass(frozen=True)
-class Choice:
-    """Which form of a study is run.
-
-    Parameters
-    ----------
-    on : str, optional
-        One of its data sets; by default the first.
-    size : str, optional
-        One of its sizes; by default ``full``.
-    protocol : str, default="honest"
-        ``paper`` follows the paper where that is not honest.
-    overrides : mapping
-        Settings of every run, by dotted key; ``test_sets.<name>.<key>`` are those of a further data set.
-    """
+class StudyOptions:
+    """Which form of a study is run."""
 
     on: str | None = None
     size: str | None = None
@@ -72,29 +60,15 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Planned:
-    """A run to be.
-
-    Parameters
-    ----------
-    cell : tuple of str
-        A level of each factor, in order.
-    seed, fold : int
-        Which repetition.
-    recipe : Recipe
-        All settings.
-    folder : str
-        Where it is made, below the study's folder.
-    start : Planned, optional
-        The run whose weights it begins with.
-    """
+class PlannedRun:
+    """A run to be."""
 
     cell: tuple[str, ...]
     seed: int
     fold: int | None
     recipe: Recipe
     folder: str
-    start: "Planned | None" = None
+    start: "PlannedRun | None" = None
 
     @property
     def repeat(self) -> tuple[int, int | None]:
@@ -122,30 +96,13 @@ class Planned:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A study in the form that was chosen.
-
-    Parameters
-    ----------
-    study : Study
-        What it is.
-    choice : Choice
-        What was chosen, with the names of data set and size filled in.
-    factors : dict
-        Factor to the names of its levels, as they are here.
-    runs : tuple of Planned
-        All runs, repetition by repetition. Runs of the same recipe share a folder, and are trained once.
-    tests : dict
-        Further data sets that can be tested on.
-    deviations, notes : tuple of str
-        What differs from the paper in some run, and what else must be known. Each run's recipe has those that are
-        true of it, after its own.
-    """
+class StudyPlan:
+    """A study in the form that was chosen."""
 
     study: Study
-    choice: Choice
+    choice: StudyOptions
     factors: dict[str, tuple[str, ...]]
-    runs: tuple[Planned, ...]
+    runs: tuple[PlannedRun, ...]
     tests: dict[str, Test]
     deviations: tuple[str, ...]
     notes: tuple[str, ...]
@@ -156,12 +113,12 @@ class Plan:
         return list(dict.fromkeys(run.cell for run in sorted(self.runs, key=self._place)))
 
     @property
-    def trainings(self) -> list[Planned]:
+    def trainings(self) -> list[PlannedRun]:
         """The runs that are trained: one of each folder."""
         return list({run.folder: run for run in reversed(self.runs)}.values())[::-1]
 
     @property
-    def starts(self) -> "Plan | None":
+    def starts(self) -> "StudyPlan | None":
         """The runs that others begin with, as a plan of their own; none where no run begins so."""
         first = {run.start.folder: run.start for run in self.runs if run.start is not None}
         if not first:
@@ -184,7 +141,7 @@ class Plan:
         parts = [*chosen, "paper" if self.choice.protocol == "paper" else None, *words]
         return "-".join(part for part in parts if part)[:200]
 
-    def ended(self, run: Planned, out: Path) -> bool:
+    def ended(self, run: PlannedRun, out: Path) -> bool:
         """Whether a run in the study's folder ``out`` has its predictions, of the further data sets too."""
         folder = out / run.folder
         return Run(folder).finished and all(Run(folder / f"on-{name}").finished for name in self.tests)
@@ -194,7 +151,7 @@ class Plan:
         named = zip(self.factors.items(), cell, strict=True)
         return ", ".join(f"{factor} {level}" for (factor, levels), level in named if len(levels) > 1) or "all"
 
-    def _place(self, run: Planned) -> list[int]:
+    def _place(self, run: PlannedRun) -> list[int]:
         return [levels.index(level) for levels, level in zip(self.factors.values(), run.cell, strict=True)]
 
 
@@ -202,25 +159,9 @@ Count = Callable[[Recipe], int]
 """Counts the folds of a recipe's protocol on its data."""
 
 
-def make_plan(study: Study, choice: Choice | None = None, count: Count | None = None) -> Plan:
-    """Cross a study's factors with its seeds and folds.
-
-    Parameters
-    ----------
-    study : Study
-        What to run.
-    choice : Choice, optional
-        Which form of it.
-    count : callable, optional
-        Counts the folds of a recipe where the study asks for all and the data decide how many there are. None plans
-        the first one alone, and notes it.
-
-    Raises
-    ------
-    InputError
-        If the study has no such data set, size or protocol, a cell's settings make no valid recipe, or nothing is left.
-    """
-    choice = choice or Choice()
+def make_plan(study: Study, choice: StudyOptions | None = None, count: Count | None = None) -> StudyPlan:
+    """Cross a study's factors with its seeds and folds."""
+    choice = choice or StudyOptions()
     on = choice.on if choice.on is not None else next(iter(study.datasets), None)
     data = find(f"data set in the study {study.name}:", on, study.datasets) if on is not None else OnData()
     size = choice.size or FULL
@@ -246,7 +187,7 @@ def make_plan(study: Study, choice: Choice | None = None, count: Count | None = 
     stated: set[Deviation] = set()
     source = next((part.start for part in reversed(parts) if part.start is not None), study.start)
     tests, notes = _tests(study, choice.overrides)
-    runs: list[Planned] = []
+    runs: list[PlannedRun] = []
     for cell in itertools.product(*factors.values()):
         levels = dict(zip(factors, cell, strict=True))
         if any(_matches(match, levels) for match in left_out):
@@ -261,16 +202,16 @@ def make_plan(study: Study, choice: Choice | None = None, count: Count | None = 
         numbers, said = _numbers(recipe, folds, count, f"{study.name}, {_words(levels)}")
         notes += [note for note in said if note not in notes]
         repeats = [(seed, fold) for fold in numbers for seed in seeds]
-        runs += [Planned(cell, seed, fold, _repeated(recipe, seed, fold), "", start) for seed, fold in repeats]
+        runs += [PlannedRun(cell, seed, fold, _repeated(recipe, seed, fold), "", start) for seed, fold in repeats]
     if not runs:
         raise InputError(f"the study {study.name} leaves out every cell")
     fold_order, seed_order = (list(dict.fromkeys(getattr(run, name) for run in runs)) for name in ("fold", "seed"))
     placed = sorted(
         _placed(runs, list(factors)), key=lambda run: (fold_order.index(run.fold), seed_order.index(run.seed))
     )
-    return Plan(
+    return StudyPlan(
         study,
-        Choice(on, size, choice.protocol, dict(choice.overrides)),
+        StudyOptions(on, size, choice.protocol, dict(choice.overrides)),
         {name: tuple(levels) for name, levels in factors.items()},
         tuple(placed),
         tests,
@@ -291,12 +232,12 @@ def _recipe(content: Mapping[str, Any], settings: Iterable[Mapping[str, Any]], w
     return recipe
 
 
-def _start(recipe: Recipe, source: str | Mapping[str, Any] | None, study: str) -> Planned | None:
+def _start(recipe: Recipe, source: str | Mapping[str, Any] | None, study: str) -> PlannedRun | None:
     found = start_recipe(recipe, source, study)
     if found is None:
         return None
     name = found.network.name
-    planned = Planned((name,), found.seed, None, found, "")
+    planned = PlannedRun((name,), found.seed, None, found, "")
     return replace(planned, folder=f"{START}/{name}-{planned.digest[:8]}")
 
 
@@ -338,7 +279,7 @@ def _words(levels: Mapping[str, str]) -> str:
     return ", ".join(f"{factor} {level}" for factor, level in levels.items())
 
 
-def _placed(runs: Sequence[Planned], factors: Sequence[str]) -> list[Planned]:
+def _placed(runs: Sequence[PlannedRun], factors: Sequence[str]) -> list[PlannedRun]:
     """Give each run its folder; runs of the same recipe the folder of the first."""
     names: dict[tuple[str, ...], str] = {}
     homes: dict[str, str] = {}
@@ -379,27 +320,7 @@ def _tests(study: Study, overrides: Mapping[str, Any]) -> tuple[dict[str, Test],
 
 
 def start_recipe(recipe: Recipe, source: str | Mapping[str, Any] | None, study: str) -> Recipe | None:
-    """Return the recipe of the run that a run of this recipe starts from; None where it starts from something else.
-
-    Parameters
-    ----------
-    recipe : Recipe
-        Of a run of the study.
-    source : str or mapping, optional
-        The study's ``start``: a shipped recipe, or content.
-    study : str
-        Name of the study, for messages.
-
-    Returns
-    -------
-    Recipe or None
-        The start's, with the backbone, the size and the channels that the run has.
-
-    Raises
-    ------
-    InputError
-        If the run shall start from the study's start and there is none.
-    """
+    """Return the recipe of the run that a run of this recipe starts from; None where it starts from something else."""
     if recipe.network.weights != START:
         return None
     if source is None:
@@ -414,24 +335,9 @@ def start_recipe(recipe: Recipe, source: str | Mapping[str, Any] | None, study: 
     return load_recipe(content)
 
 
-def grouped(trainings: Sequence[Planned], waiting: Collection[str], count: int) -> list[list[Planned]]:
-    """Divide runs into those that train as one, in the order in which they are planned.
-
-    Parameters
-    ----------
-    trainings : sequence of Planned
-        All runs of the study. Groups are made of all of them, so that they are the same when a study goes on.
-    waiting : collection of str
-        Folders of the runs that have not ended.
-    count : int
-        How many groups are trained at a time; runs are shared out so that each worker has some.
-
-    Returns
-    -------
-    list of list of Planned
-        Only runs that wait; those of pictures each on their own.
-    """
-    alike: dict[str, list[Planned]] = {}
+def grouped(trainings: Sequence[PlannedRun], waiting: Collection[str], count: int) -> list[list[PlannedRun]]:
+    """Divide runs into those that train as one, in the order in which they are planned."""
+    alike: dict[str, list[PlannedRun]] = {}
     for run in trainings:
         alike.setdefault(_key(run), []).append(run)
     groups = []
@@ -443,7 +349,7 @@ def grouped(trainings: Sequence[Planned], waiting: Collection[str], count: int) 
     return sorted((group for group in left if group), key=lambda group: place[group[0].folder])
 
 
-def _key(run: Planned) -> str:
+def _key(run: PlannedRun) -> str:
     """Name what runs must share to train as one; a run that trains alone shares it with none."""
     recipe = run.recipe
     if not of_sequences(recipe):
@@ -453,8 +359,8 @@ def _key(run: Planned) -> str:
     return digest(yaml.safe_dump(content, sort_keys=True))
 
 
-def _most(run: Planned) -> int:
+def _most(run: PlannedRun) -> int:
     """Give how many runs like this one a group has at most."""
-    from evenface.learner import is_one_vs_rest
+    from evenface.training.build import is_one_vs_rest
 
     return max(1, MOST // (CLASSES if is_one_vs_rest(run.recipe) else 1))

@@ -7,57 +7,246 @@ from pathlib import Path
 
 import pandas as pd
 
-from evenface import reporting
-from evenface.evaluation.figures import confusion
-from evenface.evaluation.formatting import number, signed
-from evenface.evaluation.metric_registry import is_per_class, label, limits
-from evenface.evaluation.page import Page, Picture, Section, Tile, Verdict, write
-from evenface.evaluation.tables import Cell, Table
+from evenface.evaluation.formatting import UNITS, number, signed
+from evenface.evaluation.metric_registry import is_per_class, label, limits, lower_is_better, lower_note
+from evenface.reporting import summary
+from evenface.reporting.figures import confusion
+from evenface.reporting.page import Page, PageSection, Picture, Tile, Verdict, write
+from evenface.reporting.tables import Cell, Table
 from evenface.runs import HISTORY, REPORT, Run
-from evenface.studies import drawing
-from evenface.studies.classes import class_table, confusion_table
-from evenface.studies.compare import Change
-from evenface.studies.plan import OWN, Plan
-from evenface.studies.repeats import COHORTS, RUNS, by_fold, estimate_over, parts, shared_note
-from evenface.studies.schema import CONFUSION
-from evenface.studies.statistics import Statistics
-from evenface.studies.statistics_page import statistics_sections
-from evenface.studies.table import cell_table, printed_elsewhere, run_table, scalar_metrics
-from evenface.studies.wording import change_table, families, flatters, heading, judged, replication, sentence, verdict
+from evenface.statistics.designs import counted
+from evenface.studies import figures
+from evenface.studies.definition import CONFUSION
+from evenface.studies.figures import class_table, confusion_table
+from evenface.studies.plan import OWN, StudyPlan
+from evenface.studies.statistics import Statistics, classes_of, per_class
+from evenface.studies.tables import (
+    CLASSWISE,
+    COHORTS,
+    FOLDS,
+    RUNS,
+    BaselineDifference,
+    by_fold,
+    cell_table,
+    estimate_over,
+    parts,
+    printed_elsewhere,
+    run_table,
+    scalar_metrics,
+    shared_note,
+)
+
+TITLES = {"repetitions": "Statistics over repetitions", "classes": "Statistics as the paper reads them"}
+
+
+def statistics_sections(plan: StudyPlan, runs: pd.DataFrame, found: Sequence[Statistics]) -> list[PageSection]:
+    """Set out the statistics of a study; nothing where there are none."""
+    if not found:
+        return []
+    from evenface.reporting import statistics as drawing
+
+    parts = [_section(plan, statistics) for statistics in found]
+    table = per_class(plan, runs)
+    if table is not None:
+        picture = Picture("statistics-classes", drawing.class_heat(_heat(plan, runs)), "Mean over all runs of a class.")
+        parts.append(PageSection("Each class", "", (picture,), folded=(table,)))
+    return parts
+
+
+def _section(plan: StudyPlan, statistics: Statistics) -> PageSection:
+    from evenface.reporting import statistics as drawing
+
+    assert plan.study.statistics is not None
+    reading = statistics.reading
+    margins = {label(name): margin for name, margin in plan.study.statistics.margins.items()}
+    contrasts = [contrast for analysis in statistics.analyses for contrast in analysis.contrasts]
+    equal = [result for analysis in statistics.analyses for result in analysis.equivalences]
+    over = f"over {counted(reading.units, reading.unit)}"
+    pictures = []
+    if contrasts:
+        pictures += [
+            Picture(
+                f"effects-{reading.name}",
+                drawing.differences(contrasts, margins),
+                f"Differences with 95 % intervals {over}; bands: margins of equivalence.",
+            ),
+            Picture(
+                f"sizes-{reading.name}",
+                drawing.effect_sizes(contrasts),
+                f"Sizes of effects with 95 % intervals {over}.",
+            ),
+        ]
+    if equal:
+        caption = f"Equivalence {over}: it holds where the 90 % interval lies inside the margins."
+        pictures.append(Picture(f"equivalence-{reading.name}", drawing.equivalence(equal), caption))
+    if contrasts and not reading.overlap:
+        caption = f"Power of a paired t test by number of units; here {counted(reading.units, reading.unit)}."
+        pictures.append(
+            Picture(f"power-{reading.name}", drawing.power_curves(count=reading.units, unit=reading.unit), caption)
+        )
+    text = "\n".join(sentence[:1].upper() + sentence[1:] for sentence in (reading.said, *statistics.sentences))
+    return PageSection(TITLES[reading.name], text, tuple(pictures), statistics.tables, (statistics.assumptions,))
+
+
+def _heat(plan: StudyPlan, runs: pd.DataFrame) -> pd.DataFrame:
+    """Give the mean of each metric of each class: a row for each class, a column for each metric."""
+    own = runs[runs["test"] == OWN]
+    each = plan.study.tested
+    return pd.DataFrame(
+        {
+            label(name): {
+                label: float(own[f"{partner}{CLASSWISE}{label}"].mean())
+                for label in classes_of(own, next(iter(each.values())))
+            }
+            for name, partner in each.items()
+        }
+    )
+
+
+MOST_SHOWN = 8
+"""Differences that are not larger than noise, on the screen."""
+
+
+def change_table(plan: StudyPlan, found: Sequence[BaselineDifference], *, whole: bool = True) -> Table:
+    """Set out all differences."""
+    inprint = any(not math.isnan(change.printed) for change in found)
+    gains = any(not math.isnan(change.printed_gain) for change in found)
+    plain = any(change.plain_p != change.difference.p and not math.isnan(change.plain_p) for change in found)
+    rows: list[tuple[Cell, ...]] = []
+    for change in found:
+        where: list[Cell] = [change.test or plan.choice.on or "own data"] if plan.tests else []
+        row: list[Cell] = [
+            *where,
+            f"{change.factor}: {change.level} less {change.baseline}",
+            change.where or "–",
+            label(change.metric),
+        ]
+        row += [change.count, change.unit, change.difference] if whole else [change.difference]
+        row += [change.relative, change.difference.p, *([change.plain_p] if plain else [])] if whole else []
+        row += [change.difference.p_holm, *([change.p_metrics] if whole else [])]
+        row += [change.verdict, *([change.printed] if inprint else [])]
+        rows.append((*row, *([change.printed_gain] if gains and whole else [])))
+    header = [*(["tested on"] if plan.tests else []), "compared", "setting", "metric"]
+    header += [*(["pairs", "unit"] if whole else []), "difference", *(["as a share", "p"] if whole else [])]
+    header += ["p (plain paired t)"] if plain and whole else []
+    header += ["p (Holm)", *(["p (Holm, all metrics)"] if whole else []), "verdict"]
+    header += ["difference as printed"] if inprint else []
+    header += ["share as printed"] if gains and whole else []
+    title = "Differences from the baseline" + (", with pairs and shares" if whole else "")
+    note = f"{families(found)} {lower_note(dict.fromkeys(change.metric for change in found))}".strip()
+    return Table("differences-whole" if whole else "differences", title, tuple(header), tuple(rows), note)
+
+
+def families(found: Sequence[BaselineDifference]) -> str:
+    """State which comparisons Holm's correction runs over, and that metrics are not among them."""
+    single, overall = (
+        max((change.family for change in found if (change.setting is None) is whole), default=0)
+        for whole in (False, True)
+    )
+    if not single:
+        return ""
+    kinds = f" in single settings, and the {overall} over all settings," if overall else ""
+    metrics = len({change.metric for change in found})
+    rest = f" The {metrics} metrics are not corrected for, but in p (Holm, all metrics)." if metrics > 1 else ""
+    return f"Holm: corrected over the {single}{kinds} of one metric and data set.{rest}"
+
+
+def flatters(plan: StudyPlan) -> str:
+    """Say in what the paper's protocol is not honest, empty where the study does not follow it."""
+    if plan.choice.protocol != "paper":
+        return ""
+    recipes = [run.recipe for run in plan.runs]
+    found = {
+        "weights selected on the test data": any(recipe.training.checkpoint == "test" for recipe in recipes),
+        "frames of one clip and person on both sides": any(
+            recipe.protocol.by == "frame" and recipe.protocol.test_clips is None for recipe in recipes
+        ),
+        "people on both sides, and frames of one clip in training and validation": any(
+            recipe.protocol.test_clips is not None for recipe in recipes
+        ),
+    }
+    said = " and ".join(text for text, so in found.items() if so)
+    return f"{said}, as the paper does: the figures flatter" if said else "the paper's own protocol"
+
+
+def heading(plan: StudyPlan, ended: int) -> str:
+    """Say what was run, and how much of it has ended."""
+    on = f" on {plan.choice.on}" if plan.choice.on else ""
+    size = f", {plan.choice.size}" if plan.study.sizes else ""
+    runs = f"{ended} of {len(plan.runs)}" if ended < len(plan.runs) else f"{ended}"
+    selected = f"; {flatters(plan)}" if flatters(plan) else ""
+    return f"{plan.study.name}{on}{size}: {runs} runs in {len(plan.cells)} cells{selected}"
+
+
+def judged(plan: StudyPlan, found: Sequence[BaselineDifference]) -> list[BaselineDifference]:
+    """Give the differences of the foremost metric, on which the study's answer rests."""
+    names = scalar_metrics(plan)
+    return [change for change in found if names and change.metric == names[0]]
+
+
+def screen(plan: StudyPlan, found: Sequence[BaselineDifference]) -> list[str]:
+    """List the differences of the foremost metric with their verdicts."""
+    mine = judged(plan, found)
+    if not mine:
+        return ["nothing is compared: the study names no baseline, or its runs are missing"]
+    certain = sorted((change for change in mine if change.certain), key=lambda c: -abs(c.difference.value))
+    rest = [change for change in mine if not change.certain]
+    shown = rest if len(rest) <= MOST_SHOWN else [change for change in rest if change.setting is None]
+    hidden = len(rest) - len(shown)
+    lines = [f"{verdict(mine)} ({replication(mine)})"]
+    width = max(len(change.verdict) for change in (*certain, *shown))
+    lines += [f"  {change.verdict:<{width}}  {sentence(change)}" for change in (*certain, *shown)]
+    return lines + ([f"  nor are {hidden} in single settings: see the report"] if hidden else [])
+
+
+def verdict(mine: Sequence[BaselineDifference]) -> str:
+    """Count the differences that are larger than noise, or training noise."""
+    certain = sum(change.certain for change in mine)
+    are = f"{certain} of {len(mine)} differences" if certain else f"none of {len(mine)} differences"
+    noise = mine[0].noise if len({change.noise for change in mine}) == 1 else "noise"
+    return f"{label(mine[0].metric)}: {are} {'is' if certain in (0, 1) else 'are'} larger than {noise}"
+
+
+def sentence(change: BaselineDifference) -> str:
+    """Write a difference in one line."""
+    d = change.difference
+    interval = "" if math.isnan(d.low) else f" [{signed(d.low)}, {signed(d.high)}]"
+    where = f" ({change.where})" if change.where else ""
+    on = f", tested on {change.test}" if change.test else ""
+    over = f", over {change.unit}" if change.unit not in (RUNS, FOLDS, COHORTS) else ""
+    way = f", {'better' if d.value < 0 else 'worse'}" if lower_is_better(change.metric) and change.certain else ""
+    found = f"{signed(d.value)}{interval}{over}{way}"
+    return f"{change.factor} {change.level} instead of {change.baseline}{where}{on}: {found}"
+
+
+def replication(found: Sequence[BaselineDifference]) -> str:
+    """State the unit of replication."""
+    units = {change.unit for change in found if not math.isnan(change.difference.p)}
+    counts = sorted({change.count for change in found})
+    pairs = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    if units == {RUNS}:
+        return f"the unit is the run, {pairs} pairs of the same seed and data"
+    if units in ({FOLDS}, {COHORTS}):
+        one = next(iter(units))[:-1]
+        return f"the unit is the {one}, {pairs} pairs of the same number, seeds of a {one} averaged first"
+    if not units:
+        return f"noise is not known from {pairs} pairs of runs"
+    singular = {**UNITS, RUNS: "run", FOLDS: "fold", COHORTS: "cohort"}
+    return f"the unit is {' or '.join(f'the {singular[unit]}' for unit in sorted(units))}"
+
 
 MOST_TILES, MOST_SETTINGS = 6, 8
 
 
 def study_report(
-    plan: Plan,
+    plan: StudyPlan,
     runs: pd.DataFrame,
-    found: Sequence[Change],
+    found: Sequence[BaselineDifference],
     failed: Mapping[str, str],
     out: Path,
     tested: Sequence[Statistics] = (),
 ) -> Path:
-    """Write the page of a study, and tables beside it.
-
-    Parameters
-    ----------
-    plan : Plan
-        The study.
-    runs : DataFrame
-        What :func:`evenface.studies.table.measure` gave; at least one row.
-    found : sequence of Change
-        What :func:`evenface.studies.compare.changes` gave.
-    failed : mapping of str to str
-        Folder of each run that failed to the reason.
-    out : Path
-        The study's folder.
-    tested : sequence of Statistics
-        What :func:`evenface.studies.statistics.statistics_of` gave.
-
-    Returns
-    -------
-    Path
-        Of the page.
-    """
+    """Write the page of a study, and tables beside it."""
     opened = {folder: Run(out / folder) for folder in dict.fromkeys(runs["folder"])}
     names = scalar_metrics(plan)
     page = Page(
@@ -70,16 +259,16 @@ def study_report(
         tuple(_notes(plan, runs, opened, failed)),
         tuple(_sections(plan, runs, found, opened, tested)),
         _facts(plan, list(opened.values())),
-        tuple(_capital(text) for text in reporting.warned([run for run in opened.values() if "on" not in run.facts])),
+        tuple(_capital(text) for text in summary.warned([run for run in opened.values() if "on" not in run.facts])),
     )
     return write(page, out / REPORT)
 
 
-def _tiles(plan: Plan, runs: pd.DataFrame) -> list[Tile]:
+def _tiles(plan: StudyPlan, runs: pd.DataFrame) -> list[Tile]:
     """Show the foremost metric of each cell, or of each level of the compared factor where there are many cells."""
     names = scalar_metrics(plan)
     own = runs[runs["test"] == OWN]
-    series = drawing.series_factor(plan)
+    series = figures.series_factor(plan)
     if not names:
         return []
     if len(plan.cells) <= MOST_TILES or series is None:
@@ -88,13 +277,13 @@ def _tiles(plan: Plan, runs: pd.DataFrame) -> list[Tile]:
         groups = [(f"{series} {level}", {series: level}) for level in plan.factors[series]]
     tiles = []
     for place, (name, levels) in enumerate(groups[: 2 * MOST_TILES]):
-        mean, _, n = estimate_over(drawing.chosen(own, levels), names[0], limits(names[0]))
+        mean, _, n = estimate_over(figures.chosen(own, levels), names[0], limits(names[0]))
         interval = "" if n < 2 else f"[{number(mean.low)}, {number(mean.high)}]"
         tiles.append(Tile(name, number(mean.value), interval, place if len(groups) <= MOST_TILES else None))
     return tiles
 
 
-def _verdicts(plan: Plan, runs: pd.DataFrame, found: Sequence[Change]) -> list[Verdict]:
+def _verdicts(plan: StudyPlan, runs: pd.DataFrame, found: Sequence[BaselineDifference]) -> list[Verdict]:
     mine = judged(plan, found)
     lines = [Verdict(heading(plan, _ended(runs)) + ".", f"{plan.study.about}." if plan.study.about else "")]
     if not mine:
@@ -113,7 +302,7 @@ def _ended(runs: pd.DataFrame) -> int:
     return int((runs["test"] == OWN).sum())
 
 
-def _sure(plan: Plan, runs: pd.DataFrame, found: Sequence[Change]) -> list[str]:
+def _sure(plan: StudyPlan, runs: pd.DataFrame, found: Sequence[BaselineDifference]) -> list[str]:
     seeds, folds = runs["seed"].nunique(), runs["fold"].nunique()
     some = "1 seed" if seeds == 1 else f"{seeds} seeds"
     lines = [f"Each cell has {some}" + (f" in each of {folds} {parts(plan)}." if folds else ".")]
@@ -142,7 +331,7 @@ def _sure(plan: Plan, runs: pd.DataFrame, found: Sequence[Change]) -> list[str]:
     return lines
 
 
-def _notes(plan: Plan, runs: pd.DataFrame, opened: Mapping[str, Run], failed: Mapping[str, str]) -> list[str]:
+def _notes(plan: StudyPlan, runs: pd.DataFrame, opened: Mapping[str, Run], failed: Mapping[str, str]) -> list[str]:
     lines = [f"{_capital(flatters(plan))}."] if flatters(plan) else []
     missing = len(plan.runs) - _ended(runs)
     if missing:
@@ -150,8 +339,8 @@ def _notes(plan: Plan, runs: pd.DataFrame, opened: Mapping[str, Run], failed: Ma
     lines += [f"Failed: {folder}: {why.splitlines()[0]}" for folder, why in failed.items()]
     lines += [_capital(note) for note in plan.notes]
     lines += [f"Deviation: {text}" for text in plan.deviations]
-    said = [note for run in opened.values() for note in run.facts["notes"] if note not in reporting.warning_notes(run)]
-    said += reporting.mixed_precision(list(opened.values()))
+    said = [note for run in opened.values() for note in run.facts["notes"] if note not in summary.warning_notes(run)]
+    said += summary.mixed_precision(list(opened.values()))
     return lines + [_capital(note) for note in _once(dict.fromkeys(said))]
 
 
@@ -167,21 +356,21 @@ def _once(notes: Iterable[str]) -> list[str]:
 
 
 def _sections(
-    plan: Plan,
+    plan: StudyPlan,
     runs: pd.DataFrame,
-    found: Sequence[Change],
+    found: Sequence[BaselineDifference],
     opened: Mapping[str, Run],
     tested: Sequence[Statistics],
-) -> list[Section]:
+) -> list[PageSection]:
     names = scalar_metrics(plan)
     pictures = [
-        Picture(f"cells-{name}-{test or 'own'}", drawing.cells(plan, runs, name, test), _caption(plan, name, test))
+        Picture(f"cells-{name}-{test or 'own'}", figures.cells(plan, runs, name, test), _caption(plan, name, test))
         for test in plan.sides
         for name in names
     ]
     elsewhere = printed_elsewhere(plan)
     parts = [
-        Section(
+        PageSection(
             "Cells",
             "Values in columns called as printed are the paper's; quoted ones are of others, whom it quotes.",
             tuple(pictures),
@@ -197,25 +386,25 @@ def _sections(
         *_classes(plan, runs, opened),
         *_confusions(plan, runs, opened),
         *_training(plan, runs, opened),
-        Section("Runs", folded=(run_table(plan, runs), _counts(plan, runs, opened))),
+        PageSection("Runs", folded=(run_table(plan, runs), _counts(plan, runs, opened))),
     ]
 
 
-def _caption(plan: Plan, metric: str, test: str) -> str:
+def _caption(plan: StudyPlan, metric: str, test: str) -> str:
     where = f", tested on {test}" if test else ""
-    printed = any(drawing.in_print(plan, levels, metric, test) for levels in drawing.all_levels(plan))
+    printed = any(figures.in_print(plan, levels, metric, test) for levels in figures.all_levels(plan))
     crosses = " Crosses: as printed in the paper." if printed else ""
     return f"{_capital(label(metric))}{where}. Each ring is a run, each bar the interval of the mean.{crosses}"
 
 
-def _differences(plan: Plan, found: Sequence[Change]) -> Section:
-    groups: dict[tuple[str, str], list[Change]] = {}
+def _differences(plan: StudyPlan, found: Sequence[BaselineDifference]) -> PageSection:
+    groups: dict[tuple[str, str], list[BaselineDifference]] = {}
     for change in found:
         groups.setdefault((change.metric, change.test), []).append(change)
     pictures = tuple(
         Picture(
             f"differences-{metric}-{test or 'own'}",
-            drawing.changes(group),
+            figures.changes(group),
             f"Change in {label(metric)}{f', tested on {test}' if test else ''}. Filled marks are larger than "
             f"{group[0].noise}."
             + (" Crosses: as printed." if any(not math.isnan(change.printed) for change in group) else ""),
@@ -227,63 +416,63 @@ def _differences(plan: Plan, found: Sequence[Change]) -> Section:
     if best.certain:
         text += f" The largest one that is larger than noise: {signed(best.difference.value)} in {label(best.metric)}."
     tables = (change_table(plan, found, whole=False),), (change_table(plan, found),)
-    return Section("Differences", text, pictures, *tables)
+    return PageSection("Differences", text, pictures, *tables)
 
 
-def _classes(plan: Plan, runs: pd.DataFrame, opened: Mapping[str, Run]) -> list[Section]:
+def _classes(plan: StudyPlan, runs: pd.DataFrame, opened: Mapping[str, Run]) -> list[PageSection]:
     tables = [class_table(plan, runs, name) for name in plan.study.metrics if is_per_class(name)]
-    series = drawing.series_factor(plan)
+    series = figures.series_factor(plan)
     pictures: list[Picture] = []
     own = runs[runs["test"] == OWN]
-    for setting in drawing.settings(plan, series)[:MOST_SETTINGS]:
-        first = drawing.chosen(own, setting)["folder"]
+    for setting in figures.settings(plan, series)[:MOST_SETTINGS]:
+        first = figures.chosen(own, setting)["folder"]
         if not len(first):
             continue
         facts = opened[first.iloc[0]].facts
         counts = facts["counts"]
-        drawn = drawing.class_recall(plan, own, setting, facts["classes"], counts["test"], counts["train"])
+        drawn = figures.class_recall(plan, own, setting, facts["classes"], counts["test"], counts["train"])
         if drawn is not None:
             place = len(pictures) + 1
-            pictures.append(Picture(f"classes-{place}", drawn, f"Recall of each class{drawing.named(plan, setting)}."))
+            pictures.append(Picture(f"classes-{place}", drawn, f"Recall of each class{figures.named(plan, setting)}."))
     if not pictures and not any(tables):
         return []
     text = "The class rarest in training stands on top; in brackets the test samples." if pictures else ""
-    return [Section("Classes", text, tuple(pictures), folded=tuple(table for table in tables if table))]
+    return [PageSection("Classes", text, tuple(pictures), folded=tuple(table for table in tables if table))]
 
 
-def _confusions(plan: Plan, runs: pd.DataFrame, opened: Mapping[str, Run]) -> list[Section]:
+def _confusions(plan: StudyPlan, runs: pd.DataFrame, opened: Mapping[str, Run]) -> list[PageSection]:
     """Show which class was taken for which, where the study asks for it."""
     table = confusion_table(plan, runs) if CONFUSION in plan.study.metrics else None
     if table is None:
         return []
     pictures: list[Picture] = []
-    for levels in drawing.all_levels(plan)[:MOST_SETTINGS]:
-        folders = drawing.chosen(runs, levels)["folder"]
+    for levels in figures.all_levels(plan)[:MOST_SETTINGS]:
+        folders = figures.chosen(runs, levels)["folder"]
         if len(folders):
             drawn = confusion([opened[folder].predictions for folder in folders])
-            caption = f"Percent of each true class, and samples{drawing.named(plan, levels)}."
+            caption = f"Percent of each true class, and samples{figures.named(plan, levels)}."
             pictures.append(Picture(f"confusion-{len(pictures) + 1}", drawn, caption))
-    return [Section("Confusions", "Means over the runs of a cell.", tuple(pictures), folded=(table,))]
+    return [PageSection("Confusions", "Means over the runs of a cell.", tuple(pictures), folded=(table,))]
 
 
-def _training(plan: Plan, runs: pd.DataFrame, opened: Mapping[str, Run]) -> list[Section]:
+def _training(plan: StudyPlan, runs: pd.DataFrame, opened: Mapping[str, Run]) -> list[PageSection]:
     """Show what was logged per epoch."""
     own = runs[runs["test"] == OWN]
     histories = {name: opened[name].history for name in own["folder"] if (opened[name].folder / HISTORY).is_file()}
     pictures = tuple(
         Picture(f"training-{place}", drawn, f"Training dashed, held-back data solid; means over runs{text}.")
-        for place, (text, drawn) in enumerate(drawing.curves(plan, own, histories)[:MOST_SETTINGS], start=1)
+        for place, (text, drawn) in enumerate(figures.curves(plan, own, histories)[:MOST_SETTINGS], start=1)
     )
-    return [Section("Training", "", pictures)] if pictures else []
+    return [PageSection("Training", "", pictures)] if pictures else []
 
 
-def _counts(plan: Plan, runs: pd.DataFrame, opened: Mapping[str, Run]) -> Table:
+def _counts(plan: StudyPlan, runs: pd.DataFrame, opened: Mapping[str, Run]) -> Table:
     """Set out the training samples of each class, by cell; cells may have classes of their own."""
     own = runs[runs["test"] == OWN]
     classes = list(dict.fromkeys(name for folder in own["folder"] for name in opened[folder].facts["classes"]))
     rows: list[tuple[Cell, ...]] = []
     for cell in plan.cells:
-        mine = drawing.chosen(own, dict(zip(plan.factors, cell, strict=True)))["folder"]
+        mine = figures.chosen(own, dict(zip(plan.factors, cell, strict=True)))["folder"]
         if len(mine):
             facts = opened[mine.iloc[0]].facts
             counts = dict(zip(facts["classes"], facts["counts"]["train"], strict=True))
@@ -293,7 +482,7 @@ def _counts(plan: Plan, runs: pd.DataFrame, opened: Mapping[str, Run]) -> Table:
     )
 
 
-def _facts(plan: Plan, opened: Sequence[Run]) -> dict[str, str]:
+def _facts(plan: StudyPlan, opened: Sequence[Run]) -> dict[str, str]:
     chosen = {
         "paper": plan.study.paper,
         "data set": plan.choice.on or "",
@@ -301,7 +490,7 @@ def _facts(plan: Plan, opened: Sequence[Run]) -> dict[str, str]:
         "study protocol": plan.choice.protocol if plan.study.paper_protocol else "",
         "settings": ", ".join(f"{key}={value}" for key, value in plan.choice.overrides.items() if "root" not in key),
     }
-    whole = reporting.facts([run for run in opened if "on" not in run.facts])
+    whole = summary.facts([run for run in opened if "on" not in run.facts])
     seconds = [run.facts["training_seconds"] for run in opened if "training_seconds" in run.facts]
     whole |= {"training": f"{len(opened)} runs, {sum(seconds) / 60:.0f} minutes of training in all"}
     return {name: value for name, value in {**chosen, **whole}.items() if value}

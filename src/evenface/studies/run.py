@@ -10,32 +10,30 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from evenface import assembly, reporting
-from evenface.data.protocol import fold_count
-from evenface.errors import InputError
-from evenface.files import atomic_write, digest, is_vacant, lock_folder, output_path
-from evenface.places import user_path
-from evenface.progress import Bar, progress
-from evenface.recipes import Recipe, load_recipe
-from evenface.recipes.reading import read_mapping
+from evenface.config import Recipe, load_recipe
+from evenface.config.yaml import read_mapping
+from evenface.data.splits import fold_count
+from evenface.reporting import summary
 from evenface.runs import PLACE, Run, check_source, check_trust, differing_keys
-from evenface.studies.compare import Change, changes
+from evenface.studies.definition import STUDY, load_study
 from evenface.studies.executors import Answer, Executor, ExecutorName, LocalExecutor, ProgressFiles, RayExecutor
-from evenface.studies.loading import load_study
-from evenface.studies.plan import OWN, UNCOUNTED, Choice, Count, Plan, Planned, grouped, make_plan
-from evenface.studies.report import study_report
-from evenface.studies.schema import STUDY
+from evenface.studies.plan import OWN, UNCOUNTED, Count, PlannedRun, StudyOptions, StudyPlan, grouped, make_plan
+from evenface.studies.report import change_table, heading, screen, study_report
 from evenface.studies.statistics import statistics_of, told
-from evenface.studies.table import cell_table, measure, run_table, write_table
-from evenface.studies.wording import change_table, heading, screen
-from evenface.workers import available_cores
+from evenface.studies.tables import BaselineDifference, cell_table, changes, measure, run_table, write_table
+from evenface.training import data
+from evenface.utils.errors import InputError
+from evenface.utils.files import atomic_write, digest, is_vacant, lock_folder, output_path
+from evenface.utils.paths import user_path
+from evenface.utils.progress import Bar, progress
+from evenface.utils.workers import available_cores
 
 TABLE, DIFFERENCES, EACH = "table.csv", "differences.csv", "runs.csv"
 LOG, PROGRESS, SEARCHES = "log.txt", ".progress", "search.sqlite"
 
 
 @dataclass(frozen=True)
-class Studied:
+class StudyResult:
     """What came of a study.
 
     Parameters
@@ -46,7 +44,7 @@ class Studied:
         Where it stands: ``study.yaml``, ``table.csv``, ``table.md``, ``differences.csv``, ``runs.csv``, ``report.html``
         and ``runs/``.
     runs : DataFrame
-        Every run's values, see :func:`evenface.studies.table.measure`.
+        Every run's values, see :func:`evenface.studies.tables.measure`.
     changes : list of Change
         Differences from the baseline.
     failed : dict of str to str
@@ -57,10 +55,10 @@ class Studied:
         The page.
     """
 
-    plan: Plan
+    plan: StudyPlan
     folder: Path
     runs: pd.DataFrame
-    changes: list[Change]
+    changes: list[BaselineDifference]
     failed: dict[str, str]
     lines: list[str]
     report: Path
@@ -73,7 +71,7 @@ def _counter(*, prepared: bool) -> Count:
     def count(recipe: Recipe) -> int:
         key = digest(recipe.data.model_dump_json(), recipe.protocol.model_dump_json())
         if key not in known:
-            manifest = assembly.prepare_store(recipe).manifest if prepared else assembly.read_manifest(recipe)
+            manifest = data.prepare_store(recipe).manifest if prepared else data.read_manifest(recipe)
             known[key] = fold_count(manifest, recipe.protocol)
         return known[key]
 
@@ -81,15 +79,15 @@ def _counter(*, prepared: bool) -> Count:
 
 
 def open_plan(
-    source: str | Path | Mapping[str, Any], choice: Choice, count: Count | None = None
-) -> tuple[Plan, Path | None]:
+    source: str | Path | Mapping[str, Any], choice: StudyOptions, count: Count | None = None
+) -> tuple[StudyPlan, Path | None]:
     """Plan a study, or the one whose folder is given, which then is its own folder."""
     if not isinstance(source, Mapping) and (user_path(source) / STUDY).is_file():
         path = user_path(source) / STUDY
         content = read_mapping(path, "study")
         if not all(isinstance(content.get(key, {}), dict) for key in ("study", "overrides")) or "study" not in content:
             raise InputError(f"{path} is damaged: it does not hold what a study's folder says", "Bring back a copy.")
-        kept = Choice(
+        kept = StudyOptions(
             choice.on or content.get("on"),
             choice.size or content.get("size"),
             "paper" if choice.protocol == "paper" else content.get("protocol", "honest"),
@@ -101,15 +99,15 @@ def open_plan(
 
 def run_study(
     source: str | Path | Mapping[str, Any],
-    choice: Choice | None = None,
+    choice: StudyOptions | None = None,
     *,
     out: str | Path | None = None,
     jobs: int | None = None,
     executor: ExecutorName = "local",
     trust_plugins: bool = False,
-) -> Studied:
-    """Train what a study lacks, and set out what it found; see :func:`evenface.workflows.study`."""
-    chosen = choice or Choice()
+) -> StudyResult:
+    """Train what a study lacks, and set out what it found; see :func:`evenface.api.study`."""
+    chosen = choice or StudyOptions()
     plan, own = open_plan(source, chosen)
     folder = output_path(out or own or Path("runs") / "studies" / plan.name, folder=True)
     if not trust_plugins:
@@ -121,7 +119,7 @@ def run_study(
         return _run(plan, folder, jobs, executor)
 
 
-def _check_trust(plan: Plan, own: Path | None, named: Mapping[str, Any]) -> None:
+def _check_trust(plan: StudyPlan, own: Path | None, named: Mapping[str, Any]) -> None:
     """Refuse code that a study's folder, or a run folder that its runs follow, names; not that of a study file."""
     if own is not None and "plugins" not in named:
         for run in plan.trainings:
@@ -132,7 +130,7 @@ def _check_trust(plan: Plan, own: Path | None, named: Mapping[str, Any]) -> None
             check_source(source, load_recipe(source), named, trusted=False)
 
 
-def _run(plan: Plan, folder: Path, jobs: int | None, executor: ExecutorName) -> Studied:
+def _run(plan: StudyPlan, folder: Path, jobs: int | None, executor: ExecutorName) -> StudyResult:
     """Train and set out a study whose folder is held."""
     claim(plan, folder)
     outcome = execute(plan, folder, jobs, executor)
@@ -149,13 +147,13 @@ def _run(plan: Plan, folder: Path, jobs: int | None, executor: ExecutorName) -> 
     tested = statistics_of(plan, runs)
     report = study_report(plan, runs, found, outcome.failed, folder, tested)
     short = cell_table(plan, runs, spread=False)
-    warned = reporting.warned([Run(folder / name) for name in dict.fromkeys(runs.loc[runs["test"] == OWN, "folder"])])
+    warned = summary.warned([Run(folder / name) for name in dict.fromkeys(runs.loc[runs["test"] == OWN, "folder"])])
     head = heading(plan, int((runs["test"] == OWN).sum()))
     lines = [*warned, *told(plan, runs, tested), head, *short.text().splitlines(), "", *screen(plan, found)]
-    return Studied(plan, folder, runs, found, outcome.failed, lines, report)
+    return StudyResult(plan, folder, runs, found, outcome.failed, lines, report)
 
 
-def described(source: str | Path | Mapping[str, Any], choice: Choice, jobs: int | None = None) -> list[str]:
+def described(source: str | Path | Mapping[str, Any], choice: StudyOptions, jobs: int | None = None) -> list[str]:
     """Say what a study would run, and how long that took where some of it has ended."""
     plan, own = open_plan(source, choice)
     if UNCOUNTED in plan.notes and all(run.recipe.data.root is not None for run in plan.runs):
@@ -174,14 +172,8 @@ def described(source: str | Path | Mapping[str, Any], choice: Choice, jobs: int 
     return [*lines, f"folder  {folder}"]
 
 
-def claim(plan: Plan, out: Path) -> None:
-    """Write what is run into the study's folder, or see that the folder holds the same.
-
-    Raises
-    ------
-    InputError
-        If the folder holds another study, or this one with other settings, or something else.
-    """
+def claim(plan: StudyPlan, out: Path) -> None:
+    """Write what is run into the study's folder, or see that the folder holds the same."""
     runs = {run.folder: run.digest for run in plan.trainings}
     path = out / STUDY
     if path.is_file():
@@ -209,7 +201,7 @@ def claim(plan: Plan, out: Path) -> None:
         temporary.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120), encoding="utf-8")
 
 
-def _difference(plan: Plan, out: Path, folder: str) -> str | None:
+def _difference(plan: StudyPlan, out: Path, folder: str) -> str | None:
     """Say in which settings the run in a folder differs from what is planned there; None if in none.
 
     Recipes of an older version lack keys that have come since: those have their defaults.
@@ -230,32 +222,8 @@ class Outcome:
     failed: dict[str, str] = field(default_factory=dict)
 
 
-def execute(plan: Plan, out: Path, jobs: int | None = None, executor: ExecutorName = "local") -> Outcome:
-    """Train what has not ended yet; a run that fails does not keep the others from going on.
-
-    Parameters
-    ----------
-    plan : Plan
-        What to train.
-    out : Path
-        The study's folder.
-    jobs : int, optional
-        Runs, or groups of runs that train as one, at a time; by default one per GPU, or one per processor core where
-        there is none.
-    executor : {"local", "ray"}, default="local"
-        Processes of this machine, or a Ray cluster.
-
-    Returns
-    -------
-    Outcome
-
-    Raises
-    ------
-    InputError
-        If what runs start from cannot be trained, or there is no cluster.
-    KeyboardInterrupt
-        After all workers have saved their runs.
-    """
+def execute(plan: StudyPlan, out: Path, jobs: int | None = None, executor: ExecutorName = "local") -> Outcome:
+    """Train what has not ended yet; a run that fails does not keep the others from going on."""
     waiting = [run for run in plan.trainings if not plan.ended(run, out)]
     outcome = Outcome()
     if not waiting:
@@ -280,7 +248,9 @@ def execute(plan: Plan, out: Path, jobs: int | None = None, executor: ExecutorNa
     return outcome
 
 
-def _note(plan: Plan, group: Sequence[Planned], answer: Answer, outcome: Outcome, clock: "_Clock", bar: Bar) -> None:
+def _note(
+    plan: StudyPlan, group: Sequence[PlannedRun], answer: Answer, outcome: Outcome, clock: "_Clock", bar: Bar
+) -> None:
     """Keep what came of runs that were trained as one, and say it."""
     named = {run.folder: f"{plan.said(run.cell)}, seed {run.seed}" for run in group}
     named |= {run.folder: f"{named[run.folder]}, fold {run.fold}" for run in group if run.fold is not None}
@@ -300,7 +270,7 @@ def _note(plan: Plan, group: Sequence[Planned], answer: Answer, outcome: Outcome
         bar.say(f"{clock.place}  {what}  ({duration(seconds)}){clock.left}")
 
 
-def _executor(executor: ExecutorName, waiting: Sequence[Planned], jobs: int | None, log: Path) -> Executor:
+def _executor(executor: ExecutorName, waiting: Sequence[PlannedRun], jobs: int | None, log: Path) -> Executor:
     """Return the executor of that name."""
     if executor == "ray":
         gpu = any(run.recipe.training.accelerator != "cpu" for run in waiting)
@@ -309,7 +279,9 @@ def _executor(executor: ExecutorName, waiting: Sequence[Planned], jobs: int | No
     return LocalExecutor(min(jobs or len(gpus) or available_cores(), len(waiting)), available_cores(), gpus, log)
 
 
-def _train_starts(plan: Plan, waiting: Sequence[Planned], out: Path, jobs: int | None, executor: ExecutorName) -> None:
+def _train_starts(
+    plan: StudyPlan, waiting: Sequence[PlannedRun], out: Path, jobs: int | None, executor: ExecutorName
+) -> None:
     """Train first what runs that wait begin with."""
     starts = plan.starts
     if starts is None or all(run.start is None for run in waiting):
@@ -326,14 +298,8 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
-def prepare_data(plan: Plan, out: Path) -> None:
-    """Prepare each data set that runs still ask for once, before several processes do.
-
-    Raises
-    ------
-    InputError
-        If the data are not there or not laid out as their source expects.
-    """
+def prepare_data(plan: StudyPlan, out: Path) -> None:
+    """Prepare each data set that runs still ask for once, before several processes do."""
     seen = set()
     waiting = [run for run in plan.trainings if not plan.ended(run, out)]
     starts = {run.start.folder: run.start for run in waiting if run.start is not None}
@@ -342,12 +308,12 @@ def prepare_data(plan: Plan, out: Path) -> None:
         if key not in seen:
             seen.add(key)
             try:
-                assembly.prepare_store(run.recipe)
+                data.prepare_store(run.recipe)
             except InputError as error:
                 raise InputError(f"{plan.study.name}: {error.message}", error.hint) from error
 
 
-def _gpus(runs: Sequence[Planned]) -> list[str]:
+def _gpus(runs: Sequence[PlannedRun]) -> list[str]:
     """Name the GPUs that runs may have, none where they shall use the processor."""
     if all(run.recipe.training.accelerator == "cpu" for run in runs):
         return []
@@ -359,7 +325,7 @@ def _gpus(runs: Sequence[Planned]) -> list[str]:
     return given.split(",") if given else [str(place) for place in range(torch.cuda.device_count())]
 
 
-def _request(run: Planned, plan: Plan, out: Path, file: Path) -> dict[str, Any]:
+def _request(run: PlannedRun, plan: StudyPlan, out: Path, file: Path) -> dict[str, Any]:
     tests = {name: {"set": test.set, "classes": test.classes, "merge": test.merge} for name, test in plan.tests.items()}
     return {
         "recipe": run.recipe_in(out).model_dump(mode="json"),
@@ -373,7 +339,7 @@ def _request(run: Planned, plan: Plan, out: Path, file: Path) -> dict[str, Any]:
 class _Clock:
     """How many runs have ended, and how long the rest may take, by what runs of their cells took."""
 
-    def __init__(self, plan: Plan, waiting: Sequence[Planned], jobs: int, out: Path) -> None:
+    def __init__(self, plan: StudyPlan, waiting: Sequence[PlannedRun], jobs: int, out: Path) -> None:
         self.total, self.waiting, self.jobs = len(plan.trainings), {run.folder: run for run in waiting}, jobs
         self.times: dict[tuple[str, ...], list[float]] = {}
         for run in plan.trainings:
@@ -381,7 +347,7 @@ class _Clock:
             if opened.finished and "training_seconds" in opened.facts:
                 self.times.setdefault(run.cell, []).append(float(opened.facts["training_seconds"]))
 
-    def gone(self, run: Planned, seconds: float | None) -> None:
+    def gone(self, run: PlannedRun, seconds: float | None) -> None:
         self.waiting.pop(run.folder)
         if seconds is not None:
             self.times.setdefault(run.cell, []).append(seconds)

@@ -56,13 +56,7 @@ PROTOTYPES: dict[str, tuple[dict[int, float], ...]] = {
 
 @dataclass(frozen=True)
 class ActionUnits:
-    """How strongly each facial action is shown, on each side of the face.
-
-    Attributes
-    ----------
-    values : ndarray of shape (len(AUS), 2)
-        Intensities 0 to 1, columns the person's left and right side.
-    """
+    """How strongly each facial action is shown, on each side of the face."""
 
     values: Array
 

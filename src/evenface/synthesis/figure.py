@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evenface.synthesis.actions import AUS, ActionUnits, action_units
-from evenface.synthesis.mesh import PARTS, HeadModel, load_head
+from evenface.synthesis.head import PARTS, HeadModel, load_head
 from evenface.synthesis.people import Person
-from evenface.synthesis.raster import Array
+from evenface.synthesis.rasteriser import Array
 from evenface.synthesis.shapes import ANCESTRIES
 from evenface.synthesis.skin import AXIS_DEPTH, hairline_height, smooth
 
@@ -107,23 +107,7 @@ class State:
 
 @dataclass(frozen=True)
 class Figure:
-    """A person's calm head in space.
-
-    Attributes
-    ----------
-    calm : ndarray of shape (V, 3)
-        Vertices with no action.
-    outward : ndarray of shape (V, 3)
-        How far hair lifts the surface.
-    turning : ndarray of shape (V,)
-        How much a vertex follows the head: 1 on the face, 0 on the chest.
-    eyes : ndarray of shape (2, 3)
-        Centres of the left and the right eyeball.
-    faces, parts : ndarray
-        Triangles of this person, and the part each belongs to.
-    height : float
-        From chin to between the brows; sets how near the camera comes.
-    """
+    """A person's calm head in space."""
 
     calm: Array
     outward: Array

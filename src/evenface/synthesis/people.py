@@ -196,27 +196,7 @@ def habitual(person: Person, label: str, rng: np.random.Generator) -> Array:
 
 
 def expression(person: Person, label: str, rng: np.random.Generator) -> ActionUnits:
-    """Let ``person`` show one expression once.
-
-    Parameters
-    ----------
-    person : Person
-        Who shows it: habits choose the variant, gains and expressiveness the strength of its units.
-    label : str
-        One of :data:`~evenface.synthesis.actions.LABELS`.
-    rng : numpy.random.Generator
-        The source of this one sample's variation.
-
-    Returns
-    -------
-    ActionUnits
-        From weak to strong, somewhat asymmetric, over the person's resting face and with a little unrelated action.
-
-    Raises
-    ------
-    ValueError
-        If ``label`` is unknown.
-    """
+    """Let ``person`` show one expression once."""
     if label not in PROTOTYPES:
         raise ValueError(f"unknown expression {label!r}; there are {', '.join(LABELS)}")
     variant = habitual(person, label, rng)

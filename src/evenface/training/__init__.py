@@ -1,1 +1,1 @@
-"""The loop, its batches, its randomness and its checkpoints."""
+"""Training: build, fit, trainer, batches, checkpoints, hyperparameter search; stacked/ trains many networks as one."""

@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evenface.augment import COLUMNS
+from evenface.config import Recipe
+from evenface.data.imbalance import draw, sampling_probabilities
 from evenface.data.manifest import Manifest
-from evenface.errors import InputError
-from evenface.imbalance import draw, sampling_probabilities
-from evenface.recipes import Recipe
+from evenface.preprocessing.augmentation import COLUMNS
 from evenface.training.randomness import permutation, uniforms
+from evenface.utils.errors import InputError
 
 GPU_SHARE = 0.25
 """Largest share of a GPU's free memory that stored faces may take."""
@@ -20,23 +20,7 @@ GPU_SHARE = 0.25
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples of one step on one device.
-
-    Parameters
-    ----------
-    rows : ndarray of shape (B,)
-        Rows of the store.
-    images : Tensor of shape (B, H, W, C), or (B, T, H, W, C) of clips
-        uint8. Stored features are float32, (B, D) or (B, T, D).
-    targets : Tensor of shape (B,)
-        Class indices, int64.
-    numbers : Tensor of shape (B, COLUMNS)
-        What augmentation draws from.
-    places : Tensor of shape (B,)
-        Place of each sample among those that train, int64.
-    second : Batch, optional
-        As many samples drawn by another rule, for methods that ask for them.
-    """
+    """Samples of one step on one device."""
 
     rows: np.ndarray
     images: Tensor
@@ -47,17 +31,7 @@ class Batch:
 
 
 class ImageBank:
-    """Stored images on the network's device: all in GPU memory where they fit, else read from the store as needed.
-
-    Parameters
-    ----------
-    images : ndarray of shape (N, T', H, W, C)
-        uint8, usually memory-mapped; or stored features (N, T', D), float32.
-    device : torch.device
-        Where the network runs.
-    frames : int
-        How many of the T' stored frames the network sees, 1 to T'.
-    """
+    """Stored images on the network's device: all in GPU memory where they fit, else read from the store as needed."""
 
     def __init__(self, images: np.ndarray, device: torch.device, frames: int = 1) -> None:
         self.images, self.device, self.frames = images, device, frames
@@ -67,20 +41,7 @@ class ImageBank:
             self.resident = torch.from_numpy(np.ascontiguousarray(images)).to(device)
 
     def take(self, rows: np.ndarray, frames: np.ndarray | None = None) -> Tensor:
-        """Return the samples at ``rows`` on the device.
-
-        Parameters
-        ----------
-        rows : ndarray of shape (B,)
-            Which ones.
-        frames : ndarray of shape (B, T), optional
-            Which of the stored frames of each; else the middle of each stretch, see :func:`chosen_frames`.
-
-        Returns
-        -------
-        Tensor of shape (B, H, W, C), or (B, T, H, W, C) of clips
-            uint8; stored features (B, D) or (B, T, D), float32.
-        """
+        """Return the samples at ``rows`` on the device."""
         where: tuple[np.ndarray, ...] = (rows,)
         if self.frames < self.stored:
             where = (rows[:, None], chosen_frames(self.stored, self.frames) if frames is None else frames)
@@ -96,18 +57,6 @@ class ImageBank:
 def chosen_frames(stored: int, frames: int, numbers: np.ndarray | None = None) -> np.ndarray:
     """Choose one of the stored frames from each of equal stretches.
 
-    Parameters
-    ----------
-    stored, frames : int
-        How many there are, and how many stretches.
-    numbers : ndarray of shape (B, frames), optional
-        Where in its stretch each lies, from 0 to below 1; else in the middle.
-
-    Returns
-    -------
-    ndarray of shape (B, frames), or (frames,) of middles
-        In order, 0 to ``stored`` - 1, int64.
-
     Examples
     --------
     >>> chosen_frames(12, 3).tolist()
@@ -119,30 +68,6 @@ def chosen_frames(stored: int, frames: int, numbers: np.ndarray | None = None) -
 
 class TrainingBatches:
     """Batches of one run.
-
-    Parameters
-    ----------
-    bank : ImageBank
-        Images by row of the store.
-    rows : ndarray of shape (N,)
-        Training rows of the store.
-    labels : ndarray of shape (N,)
-        Their classes.
-    names : ndarray of shape (N,), optional
-        Their sample names, for messages.
-    batch_size : int
-        Samples of one step over all processes together.
-    seed : int
-        Seed of the run.
-    sampling : str
-        A rule of :func:`evenface.imbalance.sampling_probabilities`. ``none`` visits no sample twice in an epoch; the
-        others draw as many samples with replacement, rare classes more often.
-    sampling_beta : float
-        Beta of the effective number, for the rule ``effective``.
-    random_frames : bool
-        Whether the frames of a clip that are seen are drawn anew for each sample and epoch; else they are the middles.
-    rank, world : int
-        This process and their number. Each takes an equal share of every batch.
 
     Notes
     -----
@@ -196,17 +121,7 @@ class TrainingBatches:
         )
 
     def order(self, epoch: int, sampling: str | None = None, purpose: str = "sampling") -> np.ndarray:
-        """Return the places (into ``rows``) of one epoch, in order, shape (N,).
-
-        Parameters
-        ----------
-        epoch : int
-            From 0.
-        sampling : str, optional
-            Takes the place of the batches' own rule.
-        purpose : str
-            Keeps the draws of the first and the second batches apart.
-        """
+        """Return the places (into ``rows``) of one epoch, in order, shape (N,)."""
         rule = sampling or self.sampling
         if rule == "none":
             return permutation(self.seed, epoch, len(self.rows))

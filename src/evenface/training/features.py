@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 
-from evenface.augment import to_float
-from evenface.errors import InputError
-from evenface.faces.store import Store
-from evenface.files import digest, disk_error, exclusive, npy_header, write_json
-from evenface.networks import Network
-from evenface.progress import progress
+from evenface.models import Network
+from evenface.preprocessing.augmentation import to_float
+from evenface.preprocessing.store import Store
+from evenface.utils.errors import InputError
+from evenface.utils.files import digest, disk_error, exclusive, npy_header, write_json
+from evenface.utils.progress import progress
 
 FRAMES = 64
 """Pictures that go through the backbone together."""
@@ -26,27 +26,6 @@ def stored_features(fabric: Fabric, network: Network, kind: str, store: Store) -
 
     They stand in the store's folder, under a name that is the digest of the store, the backbone with its weights, the
     precision and the kind of device. A call that was killed is taken up where it stopped.
-
-    Parameters
-    ----------
-    fabric : Fabric
-        Launched. One process computes, the others wait.
-    network : Network
-        Its backbone must be one that stays as it is.
-    kind : str
-        Name and form of the backbone, as weights alone do not say what is done with them.
-    store : Store
-        Of N samples of T' frames.
-
-    Returns
-    -------
-    memmap of shape (N, T', D), float32
-        Read-only.
-
-    Raises
-    ------
-    InputError
-        If the disk is full or the store's folder cannot be written to.
     """
     precision = fabric.strategy.precision.precision
     key = digest(store.key, kind, str(precision), fabric.device.type, *_tensors(network))

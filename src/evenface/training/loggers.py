@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from evenface.errors import InputError
+from evenface.utils.errors import InputError
 
 
 class Logger(Protocol):
@@ -65,13 +65,7 @@ class MLflow:
 def build_loggers(
     names: tuple[str, ...], folder: Path, recipe_name: str, settings: Mapping[str, Any]
 ) -> tuple[Logger, ...]:
-    """Open the loggers that a recipe asks for.
-
-    Raises
-    ------
-    InputError
-        If the library of one is not installed.
-    """
+    """Open the loggers that a recipe asks for."""
     made: list[Logger] = []
     for name in names:
         try:

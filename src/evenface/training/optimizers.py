@@ -1,13 +1,16 @@
 """Optimisers by name, from torch and timm."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import timm.optim
 import torch
 from torch import nn
 
-from evenface.recipes.schema import Optimizer as OptimizerSettings
+from evenface.config.recipe import Optimizer as OptimizerSettings
+from evenface.config.recipe import Schedule
 
 _TIMM = {"lamb": "Lamb", "adabelief": "AdaBelief", "novograd": "NvNovoGrad"}
 
@@ -17,18 +20,6 @@ def build_optimizer(modules: Iterable[nn.Module], settings: OptimizerSettings) -
 
     AdamW, Adam and SGD are torch's; LAMB, AdaBelief and NovoGrad are timm's. What a recipe leaves open is the
     optimiser's own default, but for what would act on the gradient unasked: LAMB's clipping at a norm of 1 is off.
-
-    Parameters
-    ----------
-    modules : iterable of Module
-        What shall be trained.
-    settings : Optimizer
-        The recipe's section.
-
-    Returns
-    -------
-    Optimizer
-        With two groups where biases and normalisation are spared from weight decay, one otherwise.
     """
     groups = _groups([p for module in modules for p in module.parameters() if p.requires_grad], settings)
     options: dict[str, Any] = {"lr": settings.lr}
@@ -59,3 +50,57 @@ def _groups(parameters: list[nn.Parameter], settings: OptimizerSettings) -> list
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
+
+
+def rate_factor(
+    settings: Schedule, step: int, steps_per_epoch: int, epochs: int, losses: Sequence[float] = ()
+) -> float:
+    """Return the learning rate of one step as a share of the recipe's."""
+    epoch = step // steps_per_epoch
+    if settings.name == "step":
+        return float(settings.gamma ** (epoch // settings.step_size))
+    if settings.name == "exponential":
+        return float(settings.gamma**epoch)
+    if settings.name == "plateau":
+        return float(settings.gamma ** _falls(losses, settings.patience))
+    if settings.name == "cosine":
+        rise = settings.warmup_epochs * steps_per_epoch
+        if step < rise:
+            return (step + 1) / (rise + 1)
+        share = (step - rise) / max(1.0, epochs * steps_per_epoch - rise)
+        return settings.min_lr_ratio + (1 - settings.min_lr_ratio) * (1 + math.cos(math.pi * min(1.0, share))) / 2
+    return 1.0
+
+
+def _falls(losses: Sequence[float], patience: int) -> int:
+    """Count the falls of a plateau schedule: one after ``patience`` epochs without a lower loss, as Keras counts.
+
+    Lower means lower by more than 0.0001. Torch's ReduceLROnPlateau falls an epoch later.
+    """
+    best, waited, falls = math.inf, 0, 0
+    for loss in losses:
+        if loss < best - 1e-4:
+            best, waited = loss, 0
+        else:
+            waited += 1
+        if waited >= patience:
+            falls, waited = falls + 1, 0
+    return falls
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a run stands by its monitored figure."""
+
+    best: int
+    stop: bool
+
+
+def standing(figures: Sequence[float], *, larger_is_better: bool, patience: int | None) -> Standing:
+    """Find the best epoch, and whether ``patience`` epochs have gone by since; NaN is never best."""
+    best, value = len(figures) - 1, -math.inf
+    for epoch, figure in enumerate(figures):
+        score = figure if larger_is_better else -figure
+        if score > value:
+            best, value = epoch, score
+    return Standing(best, patience is not None and len(figures) - 1 - best >= patience)

@@ -12,20 +12,7 @@ _X86_UNITS = ("amx_bf16", "avx512_bf16")
 
 
 def choose_precision(asked: str, accelerator: str) -> Precision:
-    """Return the precision to train in.
-
-    Parameters
-    ----------
-    asked : {"auto", "32-true", "16-mixed", "bf16-mixed"}
-        ``training.precision`` of a recipe; all but ``auto`` is returned as it is.
-    accelerator : {"cpu", "cuda"}
-        Where training takes place.
-
-    Returns
-    -------
-    {"32-true", "16-mixed", "bf16-mixed"}
-        Of ``auto``: ``bf16-mixed`` where :func:`has_bf16_units`, else ``32-true``.
-    """
+    """Return the precision to train in."""
     if asked != "auto":
         return cast(Precision, asked)
     return "bf16-mixed" if has_bf16_units(accelerator) else "32-true"
@@ -33,11 +20,6 @@ def choose_precision(asked: str, accelerator: str) -> Precision:
 
 def has_bf16_units(accelerator: str) -> bool:
     """Return whether the hardware computes products of bfloat16 numbers itself, so that they are faster than float32.
-
-    Parameters
-    ----------
-    accelerator : {"cpu", "cuda"}
-        Which device is asked about.
 
     Notes
     -----

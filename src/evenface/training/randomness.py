@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from evenface.files import digest
+from evenface.utils.files import digest
 
 
 def key(seed: int, *parts: object) -> int:
@@ -11,24 +11,7 @@ def key(seed: int, *parts: object) -> int:
 
 
 def uniforms(seed: int, purpose: str, epoch: int, rows: int, columns: int = 1) -> np.ndarray:
-    """Draw the numbers of one epoch.
-
-    Parameters
-    ----------
-    seed : int
-        Seed of the run.
-    purpose : str
-        What they are for, so that two uses never share numbers.
-    epoch : int
-        Epoch, from 0.
-    rows, columns : int
-        Shape. A row belongs to a place in the epoch's order, whoever processes it.
-
-    Returns
-    -------
-    ndarray of shape (rows, columns)
-        Uniform in [0, 1), float32.
-    """
+    """Draw the numbers of one epoch."""
     return np.random.default_rng(key(seed, purpose, epoch)).random((rows, columns), dtype=np.float32)
 
 

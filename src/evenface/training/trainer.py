@@ -18,20 +18,18 @@ import pandas as pd
 import torch
 from lightning_fabric import Fabric
 
-from evenface.augment import augment, to_float
-from evenface.errors import InputError
-from evenface.files import atomic_write
+from evenface.config import Recipe
 from evenface.methods.base import Method, Stage, StepContext
-from evenface.progress import Bar, progress
-from evenface.recipes import Recipe
+from evenface.preprocessing.augmentation import augment, to_float
 from evenface.runs import HISTORY, WEIGHTS
-from evenface.training.averaging import Average
 from evenface.training.batches import Batch, TrainingBatches
-from evenface.training.checkpoint import lay_out_like_parameters, load_state, save_state, save_weights
+from evenface.training.checkpoint import Average, lay_out_like_parameters, load_state, save_state, save_weights
 from evenface.training.loggers import Logger
-from evenface.training.optimizers import build_optimizer
+from evenface.training.optimizers import Standing, build_optimizer, rate_factor, standing
 from evenface.training.randomness import seed_stage, seed_step
-from evenface.training.schedules import Standing, rate_factor, standing
+from evenface.utils.errors import InputError
+from evenface.utils.files import atomic_write
+from evenface.utils.progress import Bar, progress
 
 CHECKPOINT, LAST = "checkpoint.safetensors", "last.safetensors"
 
@@ -58,27 +56,7 @@ class StageEpochs:
 
 
 class Trainer:
-    """Train one method on one split, resumably.
-
-    Parameters
-    ----------
-    fabric : Fabric
-        Launched: devices, precision and processes.
-    method : Method
-        Network and loss.
-    batches : TrainingBatches
-        Samples of each step.
-    recipe : Recipe
-        Its seed and its sections ``training``, ``optimizer``, ``schedule`` and ``augment`` are used.
-    folder : Path
-        Run folder: checkpoint, weights and history are written here.
-    validate : callable, optional
-        Returns the validation metrics of the current weights by name; none where there are no validation samples.
-    log : callable, optional
-        Called with each line for the run's log.
-    loggers : sequence of Logger
-        Further places for the history.
-    """
+    """Train one method on one split, resumably."""
 
     def __init__(
         self,
@@ -103,20 +81,7 @@ class Trainer:
         self._saved = time.monotonic()
 
     def fit(self) -> list[dict[str, float]]:
-        """Train to the end, from the checkpoint in the folder where there is one.
-
-        Returns
-        -------
-        list of dict
-            The history, one row per epoch.
-
-        Raises
-        ------
-        InputError
-            If a loss is not finite, or the disk is full.
-        KeyboardInterrupt
-            After Ctrl-C, with the state saved at the end of the step.
-        """
+        """Train to the end, from the checkpoint in the folder where there is one."""
         self._load_checkpoint()
         epochs, steps = self.recipe.training.epochs, self.batches.steps
         with ExitStack() as stack:
@@ -302,11 +267,6 @@ class Trainer:
 
 def stage_epochs(stages: Sequence[Stage], epochs: int) -> tuple[StageEpochs, ...]:
     """Divide epochs among stages by their shares, each at least one epoch.
-
-    Raises
-    ------
-    InputError
-        If there are fewer epochs than stages.
 
     Examples
     --------

@@ -23,16 +23,6 @@ class GRUSteps:
 
     Input gates stand as n, r, z and recurrent ones as r, z, n, so that in a row of gradients n, r, z, r n either
     side is one slice.
-
-    Parameters
-    ----------
-    weights, gradients : mapping of str to Tensor
-        ``weight_ih`` (M, 3Q, F), ``weight_hh`` (M, 3Q, Q), ``bias_ih`` and ``bias_hh`` (M, 3Q), and where their
-        gradients go.
-    inputs : Tensor of shape (M, T, B, F)
-        Where the input will stand, contiguous.
-    into : Tensor of shape (M, T, B, F)
-        Where the input's gradient goes.
     """
 
     def __init__(self, weights: Tensors, gradients: Tensors, inputs: Tensor, into: Tensor) -> None:
@@ -117,13 +107,7 @@ class GRUSteps:
 
 
 class LSTMSteps:
-    r"""Torch's LSTM: :math:`c' = f c + i g`, :math:`h' = o \tanh c'`; gates stand as o, i, f, g.
-
-    Parameters
-    ----------
-    weights, gradients, inputs, into
-        As of :class:`GRUSteps`, with four gates.
-    """
+    r"""Torch's LSTM: :math:`c' = f c + i g`, :math:`h' = o \tanh c'`; gates stand as o, i, f, g."""
 
     def __init__(self, weights: Tensors, gradients: Tensors, inputs: Tensor, into: Tensor) -> None:
         self.weights, self.gradients = weights, gradients

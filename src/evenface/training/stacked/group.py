@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evenface.errors import InputError
-from evenface.training.inference import validation_metrics
+from evenface.training.scoring import validation_metrics
 from evenface.training.stacked.losses import StackedLosses
 from evenface.training.stacked.members import DRAWN_STEPS, MemberState
 from evenface.training.stacked.network import Buffers, StackedArrays, StackedNetwork, probabilities
 from evenface.training.stacked.optimizers import StackedOptimizer
+from evenface.utils.errors import InputError
 
 
 class SequenceBank:
@@ -66,13 +66,7 @@ class StackedGroup:
     def run(
         self, epoch: int, paused: Callable[[], bool], advance: Callable[[int], None], diverged: str = "raise"
     ) -> None:
-        """Train and validate one epoch, or what is left of it; ``paused`` ends it after a step.
-
-        Raises
-        ------
-        InputError
-            If a loss is not finite, unless ``diverged`` is ``end``.
-        """
+        """Train and validate one epoch, or what is left of it; ``paused`` ends it after a step."""
         states = self.states
         if states[0].epoch > epoch:
             return

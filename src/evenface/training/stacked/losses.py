@@ -11,17 +11,6 @@ from evenface.losses.base import FocalForm, focal_form
 class StackedLosses:
     """One loss for each of M networks.
 
-    Parameters
-    ----------
-    losses : sequence of nn.Module
-        M losses, (logits (B, K), targets (B,)) -> (B,).
-    classes : int
-        K.
-    one_output : bool
-        Whether the networks give one logit z, which losses see as the two logits (0, z).
-    device : torch.device or str
-        Where logits will be.
-
     Notes
     -----
     Losses that can be written as a ``FocalForm`` are computed together; the others, one after the other by autograd.
@@ -44,20 +33,7 @@ class StackedLosses:
         self.signs = torch.tensor([[-1.0, 1.0]], device=device)
 
     def __call__(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the mean loss of each network's batch, and its gradient.
-
-        Parameters
-        ----------
-        logits : Tensor of shape (M', B, C)
-            Of the first M' networks.
-        targets : Tensor of shape (M', B)
-            int64.
-
-        Returns
-        -------
-        tuple of Tensor
-            (M',) and (M', B, C).
-        """
+        """Return the mean loss of each network's batch, and its gradient."""
         means, gradient = (self._one_logit if self.one_output else self._logits)(logits, targets)
         for place in self.others:
             if place < len(logits):

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from torch import Tensor, nn
 
-from evenface.errors import InputError
-from evenface.imbalance import draw, sampling_probabilities
-from evenface.recipes.schema import Optimizer, Recurrent, Schedule, Training
+from evenface.config.recipe import Optimizer, Recurrent, Schedule, Training
+from evenface.data.imbalance import draw, sampling_probabilities
+from evenface.training.optimizers import Standing, rate_factor, standing
 from evenface.training.randomness import key, permutation, uniforms
-from evenface.training.schedules import Standing, rate_factor, standing
 from evenface.training.stacked.network import NetworkShape
 from evenface.training.stacked.optimizers import check_optimizer
+from evenface.utils.errors import InputError
 
 DRAWN_STEPS = 32
 """Steps whose dropout is drawn at a time."""
@@ -21,31 +21,6 @@ DRAWN_STEPS = 32
 @dataclass(frozen=True, eq=False)
 class MemberSpec:
     """A network of sequences, its data and its settings; all that is random is a pure function of its own seed.
-
-    Parameters
-    ----------
-    seed : int
-        Of weights, order, dropout and mirroring.
-    train : ndarray of shape (n,)
-        Rows that it learns from.
-    targets : ndarray of shape (n,)
-        Their classes in this member's problem, int64.
-    validation, validation_targets : ndarray of shape (v,)
-        Rows that judge it, and their classes; may be empty.
-    loss : nn.Module
-        (logits (B, K), targets (B,)) -> (B,).
-    classes : int
-        K, 2 or more.
-    one_output : bool
-        Whether the network gives one logit z, read as the two (0, z): class 1 against the rest.
-    network, optimizer, schedule, training
-        Sections of a recipe. Of training count epochs, batch size, sampling, select, monitor, patience and mirror.
-    flip : float
-        Chance of the mirrored sequence, drawn anew for each sample and epoch.
-    added : bool
-        Train on each sample and its mirror in place of drawing.
-    name : str
-        For messages.
 
     Notes
     -----
@@ -69,13 +44,7 @@ class MemberSpec:
     name: str = ""
 
     def check(self) -> None:
-        """Refuse what cannot be done.
-
-        Raises
-        ------
-        InputError
-            If there are fewer than two training samples, or a setting is not for networks of sequences.
-        """
+        """Refuse what cannot be done."""
         if self.samples < 2:
             raise InputError(f"{self.label} has {self.samples} training samples; two are needed at least")
         if self.one_output and self.classes != 2:
@@ -136,13 +105,7 @@ class MemberSpec:
         return drawn, uniforms(self.seed, "flip", epoch, self.samples)[: len(drawn), 0] < self.flip
 
     def dropout_mask(self, epoch: int, part: int) -> np.ndarray:
-        """Return what the last state is multiplied by: 0, or 1 / (1 - dropout).
-
-        Returns
-        -------
-        ndarray of shape (S, batch, Q)
-            For the epoch's steps from ``part * DRAWN_STEPS`` on, DRAWN_STEPS of them or as many as there are.
-        """
+        """Return what the last state is multiplied by: 0, or 1 / (1 - dropout)."""
         share, width = self.network.dropout, self.network.hidden
         steps = min(DRAWN_STEPS, self.steps - part * DRAWN_STEPS)
         if not share:

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evenface.networks.recurrent import SequenceNetwork
-from evenface.recipes.schema import Recurrent
+from evenface.config.recipe import Recurrent
+from evenface.models.sequence import SequenceNetwork
 from evenface.training.stacked.cells import CELLS, ORDERS
 
 STATISTICS = ("norm.running_mean", "norm.running_var")
@@ -27,17 +27,7 @@ _relu_backward = torch.ops.aten.threshold_backward.grad_input
 
 @dataclass(frozen=True)
 class NetworkShape:
-    """All that fixes the arrays of a network.
-
-    Parameters
-    ----------
-    kind, norm : str
-        As in :class:`evenface.recipes.schema.Recurrent`.
-    inputs, steps, outputs : int
-        D', T and C.
-    dense, hidden, top : int
-        F, Q and R.
-    """
+    """All that fixes the arrays of a network."""
 
     kind: str
     norm: str
@@ -63,13 +53,7 @@ class NetworkShape:
         return found
 
     def arrays(self) -> dict[str, tuple[int, ...]]:
-        """Return the shape of each parameter and statistic, matrices first; gates have an axis of their own.
-
-        Returns
-        -------
-        dict
-            Names are those of :class:`SequenceNetwork`, less the layer's number behind torch's recurrent ones.
-        """
+        """Return the shape of each parameter and statistic, matrices first; gates have an axis of their own."""
         gates = len(ORDERS[self.kind][0])
         found: dict[str, tuple[int, ...]] = {
             "dense.weight": (self.dense, self.inputs),
@@ -109,28 +93,7 @@ class NetworkShape:
 
 
 class StackedArrays:
-    """Arrays of M networks: parameters, gradients or an optimiser's moments, in one piece of memory.
-
-    Parameters
-    ----------
-    shape : NetworkShape
-        Of the widest member.
-    members : int
-        M.
-    device : torch.device or str
-        Where the arrays are.
-
-    Attributes
-    ----------
-    flat : Tensor of shape (n,)
-        All parameters, those of two dimensions first.
-    matrices : int
-        How many numbers of ``flat`` those of two dimensions are.
-    blocks : dict of str to Tensor
-        Views of ``flat``, of shape (M, ...), by the names of :meth:`NetworkShape.arrays`.
-    statistics : dict of str to Tensor
-        The norm's running mean and variance, (M, groups, F).
-    """
+    """Arrays of M networks: parameters, gradients or an optimiser's moments, in one piece of memory."""
 
     def __init__(self, shape: NetworkShape, members: int, device: torch.device | str = "cpu") -> None:
         self.shape, self.members = shape, members
@@ -178,36 +141,14 @@ def _lone(name: str) -> str:
 
 
 class Buffers:
-    """Room for a batch of every member, as sequences and behind the dense layer: what is largest.
-
-    Parameters
-    ----------
-    shape : NetworkShape
-        Of the widest member.
-    members, batch : int
-        M and B.
-    device : torch.device
-        Where.
-    """
+    """Room for a batch of every member, as sequences and behind the dense layer: what is largest."""
 
     def __init__(self, shape: NetworkShape, members: int, batch: int, device: torch.device) -> None:
         self.sequences = torch.empty(members, batch, shape.steps, shape.inputs, device=device)
 
 
 class StackedNetwork:
-    """One batch through the first members of a stack.
-
-    Parameters
-    ----------
-    stack : StackedArrays
-        Parameters and running statistics, which training moves.
-    gradients : StackedArrays
-        Where gradients go; the stack itself where there is no going back.
-    buffers : Buffers
-        Room for at least as many members.
-    members : int
-        How many of the stack's members, from the first.
-    """
+    """One batch through the first members of a stack."""
 
     def __init__(self, stack: StackedArrays, gradients: StackedArrays, buffers: Buffers, members: int) -> None:
         shape, self.members = stack.shape, members
@@ -237,13 +178,7 @@ class StackedNetwork:
         torch.index_select(sequences, 0, rows.flatten(), out=self.sequences)
 
     def forward(self, mask: Tensor | None) -> Tensor:
-        """Return logits, (M, B, C), of what was gathered.
-
-        Parameters
-        ----------
-        mask : Tensor of shape (M, B, Q) or None
-            What the last state is multiplied by, in training; None: evaluation, by running statistics.
-        """
+        """Return logits, (M, B, C), of what was gathered."""
         weights = self.weights
         if _LINEAR is not None and self.x.device.type == "cpu":
             for x, weight, y in self.dense:
@@ -284,17 +219,7 @@ class StackedNetwork:
 
 
 class StackedBatchNorm:
-    """Batch norm of every member, in place: one group of all steps, or one of each step.
-
-    Parameters
-    ----------
-    stack : StackedArrays
-        Whose running statistics move.
-    weights, found : dict of str to Tensor
-        Its first members' parameters, and where their gradients go.
-    y, dy : Tensor of shape (M, T * B, F)
-        What is normalised, and its gradient.
-    """
+    """Batch norm of every member, in place: one group of all steps, or one of each step."""
 
     def __init__(
         self, stack: StackedArrays, weights: dict[str, Tensor], found: dict[str, Tensor], y: Tensor, dy: Tensor
@@ -335,13 +260,7 @@ class StackedBatchNorm:
 
 
 def stacked(networks: Sequence[SequenceNetwork], device: torch.device | str = "cpu") -> StackedArrays:
-    """Stack networks, which may differ in F, Q and R.
-
-    Raises
-    ------
-    ValueError
-        If they differ in anything else.
-    """
+    """Stack networks, which may differ in F, Q and R."""
     shapes = [shape_of(network) for network in networks]
     stack = StackedArrays(shapes[0].around(shapes[1:]), len(networks), device)
     for place, (shape, network) in enumerate(zip(shapes, networks, strict=True)):
@@ -375,24 +294,7 @@ def probabilities(logits: Tensor) -> Tensor:
 
 
 def predict_stack(stack: StackedArrays, sequences: Tensor, rows: np.ndarray, batch: int = 64) -> np.ndarray:
-    """Predict the same rows with all networks of a stack.
-
-    Parameters
-    ----------
-    stack : StackedArrays
-        M networks.
-    sequences : Tensor of shape (N, T, D')
-        float32.
-    rows : ndarray of shape (n,)
-        Which ones.
-    batch : int
-        Sequences at a time.
-
-    Returns
-    -------
-    ndarray of shape (M, n, C)
-        float64; sigmoids where there is one logit, else probabilities that sum to 1.
-    """
+    """Predict the same rows with all networks of a stack."""
     whole = StackedNetwork(stack, stack, Buffers(stack.shape, stack.members, batch, stack.flat.device), stack.members)
     found = np.empty((stack.members, len(rows), stack.shape.outputs))
     for start in range(0, len(rows), batch):
@@ -407,24 +309,7 @@ def predict_stack(stack: StackedArrays, sequences: Tensor, rows: np.ndarray, bat
 def predict_networks(
     networks: Sequence[SequenceNetwork], sequences: np.ndarray, rows: np.ndarray | None = None, batch: int = 64
 ) -> np.ndarray:
-    """Predict sequences with several networks that differ in F, Q and R at most.
-
-    Parameters
-    ----------
-    networks : sequence of SequenceNetwork
-        M of them.
-    sequences : ndarray of shape (N, T, P, D)
-        float32.
-    rows : ndarray of shape (n,), optional
-        Which ones; all if not given.
-    batch : int
-        Sequences at a time.
-
-    Returns
-    -------
-    ndarray of shape (M, n, C)
-        As of :func:`predict_stack`.
-    """
+    """Predict sequences with several networks that differ in F, Q and R at most."""
     some = np.ascontiguousarray(sequences if rows is None else sequences[rows], dtype=np.float32)
     held = torch.from_numpy(some.reshape(*some.shape[:2], -1))
     return predict_stack(stacked(networks), held, np.arange(len(some)), batch)

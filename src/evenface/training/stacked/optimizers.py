@@ -6,22 +6,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from evenface.errors import InputError
-from evenface.recipes.schema import Optimizer
+from evenface.config.recipe import Optimizer
 from evenface.training.stacked.network import StackedArrays
+from evenface.utils.errors import InputError
 
 MOMENTS = {"adam": 2, "adamw": 2, "sgd": 1}
 """How many numbers each optimiser keeps of every parameter."""
 
 
 def check_optimizer(settings: Optimizer) -> None:
-    """Refuse an optimiser that does not train many networks at once.
-
-    Raises
-    ------
-    InputError
-        If it is another than Adam, AdamW and SGD.
-    """
+    """Refuse an optimiser that does not train many networks at once."""
     if settings.name not in MOMENTS:
         raise InputError(
             f"networks of sequences do not train by {settings.name}", "Set optimizer.name to adam, adamw or sgd."
@@ -30,18 +24,6 @@ def check_optimizer(settings: Optimizer) -> None:
 
 class StackedOptimizer:
     """Moves the parameters of M networks; their settings differ in the learning rate alone.
-
-    Parameters
-    ----------
-    weights, gradients : StackedArrays
-        What is moved, and by what.
-    settings : Optimizer
-        The recipe's section.
-
-    Attributes
-    ----------
-    moments : list of StackedArrays
-        What the optimiser keeps of each parameter.
 
     Notes
     -----
@@ -56,15 +38,7 @@ class StackedOptimizer:
         self._views: dict[tuple[int, int], list[tuple[float, list[list[Tensor]]]]] = {}
 
     def step(self, rates: Sequence[float], counts: Sequence[int]) -> None:
-        """Take a step with the first members.
-
-        Parameters
-        ----------
-        rates : sequence of float
-            Learning rate of each.
-        counts : sequence of int
-            The number of this step of each, from 1.
-        """
+        """Take a step with the first members."""
         first = 0
         if self.settings.clip_norm is not None:
             self._clip(len(rates), self.settings.clip_norm)

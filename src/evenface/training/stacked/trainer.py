@@ -9,15 +9,15 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from evenface.errors import InputError
-from evenface.networks.recurrent import SequenceNetwork, initialised
-from evenface.progress import Bar, progress
+from evenface.models.sequence import SequenceNetwork, initialised
 from evenface.training.checkpoint import load_state, save_state
-from evenface.training.schedules import Standing
+from evenface.training.optimizers import Standing
 from evenface.training.stacked.group import SequenceBank, StackedGroup, TrainingThreads
 from evenface.training.stacked.members import MemberSpec, MemberState, alike_in
 from evenface.training.stacked.network import NetworkShape, network_of, predict_networks
 from evenface.training.trainer import Interrupt, deferred_interrupt
+from evenface.utils.errors import InputError
+from evenface.utils.progress import Bar, progress
 
 CHECKPOINT = "together.safetensors"
 LARGEST_GROUP = 12
@@ -29,36 +29,6 @@ Which = Literal["selected", "last"]
 
 class StackedTrainer:
     """Train many sequence networks, of any settings, on the same sequences.
-
-    Parameters
-    ----------
-    members : sequence of MemberSpec
-        M of them.
-    sequences : ndarray of shape (N, T, P, D)
-        float32, possibly memory-mapped; what members need is held in memory.
-    mirrored : ndarray of the same shape, optional
-        Mirrors of all, see :func:`evenface.faces.symmetry.mirrored`; where a member needs them.
-    folder : Path, optional
-        Where the checkpoint is written; no checkpoint if not given.
-    minutes : float
-        Longest time that a kill can cost.
-    device : str or torch.device
-        Where the networks run.
-    threads : int, optional
-        Stacks that are trained at the same time on the CPU, each on one core; as many as torch uses if not given.
-    log : callable, optional
-        Called with a line for each epoch.
-    keep : callable, optional
-        Called whenever a checkpoint is due, to keep :meth:`state` elsewhere.
-    quiet : bool
-        Show neither a bar nor a line for each epoch.
-    diverged : {"raise", "end"}
-        On a loss that is not finite: raise, or end that member, whose metrics of that epoch are then NaN.
-
-    Raises
-    ------
-    InputError
-        If a member cannot be trained so, or mirrors are missing.
 
     Notes
     -----
@@ -99,15 +69,7 @@ class StackedTrainer:
         self._restored = folder is None
 
     def fit(self) -> None:
-        """Train all to their ends, from the checkpoint where there is one.
-
-        Raises
-        ------
-        InputError
-            If a loss is not finite, the disk is full, or the checkpoint is of other members.
-        KeyboardInterrupt
-            After Ctrl-C, with the state saved at the end of a step.
-        """
+        """Train all to their ends, from the checkpoint where there is one."""
         self.run(max((member.training.epochs for member in self.members), default=0))
 
     def run(self, until: int) -> None:
@@ -153,13 +115,7 @@ class StackedTrainer:
         return self.states[member].standing()
 
     def network(self, member: int, which: Which = "selected") -> SequenceNetwork:
-        """Return a member's network: of its best epoch where ``training.checkpoint`` says so, or of the last.
-
-        Returns
-        -------
-        SequenceNetwork
-            In evaluation mode, of the member's own widths.
-        """
+        """Return a member's network: of its best epoch where ``training.checkpoint`` says so, or of the last."""
         self._write_back()
         own = self.states[member]
         weights = own.best if which == "selected" and own.best else own.weights
@@ -204,13 +160,7 @@ class StackedTrainer:
         return [{name: getattr(self.states[place], name) for name in _SAVED} for place in chosen]
 
     def restore(self, state: Sequence[Mapping[str, Any]], indices: Iterable[int] | None = None) -> None:
-        """Go back to what :meth:`state` gave of the same members.
-
-        Raises
-        ------
-        InputError
-            If it is of members of other shapes.
-        """
+        """Go back to what :meth:`state` gave of the same members."""
         places = list(range(len(self.states)) if indices is None else indices)
         if len(places) != len(state) or any(
             {name: value.shape for name, value in self.states[place].weights.items()}

@@ -1,0 +1,203 @@
+"""One class against the rest: tables of hits, false alarms, misses and rejections that give printed figures."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from math import ceil, floor
+
+import numpy as np
+
+from evenface.audit.counts import Integers, around, averaged, bounded, hits
+from evenface.audit.grid import Finding, listed
+from evenface.audit.printed import PrintedNumber, Range
+from evenface.audit.schema import Binaries
+
+# Each figure is a share of two sums of (tp, fp, fn, tn), given by their weights.
+_FIGURES = {
+    "accuracy": ((1, 0, 0, 1), (1, 1, 1, 1)),
+    "precision": ((1, 0, 0, 0), (1, 1, 0, 0)),
+    "recall": ((1, 0, 0, 0), (1, 0, 1, 0)),
+    "sensitivity": ((1, 0, 0, 0), (1, 0, 1, 0)),
+    "specificity": ((0, 0, 0, 1), (0, 1, 0, 1)),
+    "f1": ((2, 0, 0, 0), (2, 1, 1, 0)),
+}
+_MOST_WORK = 60_000_000
+
+
+def binaries(section: Binaries, truncation: bool) -> Iterator[Finding]:
+    """Find the problems that no table of counts solves, with all on one test set."""
+    possible: dict[str, dict[int, Integers]] = {}
+    wrong = False
+    for name, cells in section.cells().items():
+        where, runs = f"{section.where}, {name}", section.runs_of(name)
+        flaws = list(bounded(where, {figure: cell for figure, cell in cells.items() if figure != "positives"}))
+        if runs > 1:
+            # Means of quotients of counts that differ from run to run are bound by each other only.
+            flaws = flaws or list(averaged(where, _named(cells), "any", truncation))
+            cells = {figure: cell for figure, cell in cells.items() if figure not in ("precision", "f1")}
+        ranges = {figure: cell.range(truncation) for figure, cell in cells.items()}
+        found = {size: tables for size in section.size.all if len(tables := solutions(size, ranges, runs))}
+        if not found and not flaws:
+            flaws = [_flaw(where, section, _Row(cells, ranges, runs))]
+        yield from flaws
+        wrong = wrong or bool(flaws)
+        possible[name] = found
+    if wrong:
+        return
+    shared = [size for size in section.size.all if all(size in found for found in possible.values())]
+    if section.exclusive:
+        shared = [size for size in shared if _adds_up(size, [found[size] for found in possible.values()])]
+    if not shared:
+        what = f"{', '.join(possible)}: each could be, but no one test set of {section.size} samples gives all"
+        yield Finding(section.where, what, tuple(_not_shared(section, possible)))
+    elif len(shared) == 1 and len(possible) > 1 and not (section.size.known and "positives" in section.columns):
+        counts = {name: _positives(found[shared[0]]) for name, found in possible.items()}
+        told = ", ".join(f"{name} {'-'.join(map(str, sorted({p[0], p[-1]})))}" for name, p in counts.items())
+        yield Finding(
+            section.where, f"all rows fit one test set of {shared[0]:,} samples; positives: {told}", cannot=False
+        )
+
+
+def _not_shared(section: Binaries, possible: dict[str, dict[int, Integers]]) -> Iterator[str]:
+    """Say which test set gives most rows, and which positives do not add up to it."""
+    rows = {size: [name for name, found in possible.items() if size in found] for size in section.size.all}
+    most = max(map(len, rows.values()))
+    if most < len(possible):
+        best = [size for size, names in rows.items() if len(names) == most]
+        lacking = ", ".join(name for name in possible if name not in rows[best[0]])
+        sizes = listed([f"{size:,}" for size in best])
+        yield f"{sizes} give {most} of {len(possible)} rows: {best[0]:,} all but {lacking}"
+        return
+    size = next(size for size, names in rows.items() if len(names) == most)
+    ends = {name: _positives(found[size]) for name, found in possible.items()}
+    told = " + ".join(f"{p[0]}{f' to {p[-1]}' if p[-1] > p[0] else ''} ({name})" for name, p in ends.items())
+    yield "Classes that exclude each other: their positives must add up to the test set."
+    yield f"{told} = {sum(p[0] for p in ends.values())} to {sum(p[-1] for p in ends.values())}, not {size:,}"
+
+
+def solutions(size: int, ranges: Mapping[str, Range], runs: int = 1) -> Integers:
+    """List the tables (tp, fp, fn, tn) of a number of samples that give all figures."""
+    return np.concatenate([np.empty((0, 4), np.int64), *_solutions(size, ranges, runs)])
+
+
+def _solutions(size: int, ranges: Mapping[str, Range], runs: int = 1) -> Iterator[Integers]:
+    """Give the tables that fit for each number of positives that has some."""
+    positives = ranges["positives"].wholes() if "positives" in ranges else range(size + 1)
+    hit, kept = (ranges.get("recall") or ranges.get("sensitivity")), ranges.get("specificity")
+    work = 0
+    for p in range(max(positives.start, 0), min(positives.stop, size + 1)):
+        found, rejections = _counts(hit, runs * p), _counts(kept, runs * (size - p))
+        work += len(found) * len(rejections)
+        if work > _MOST_WORK:
+            yield np.full((1, 4), -1, np.int64)
+            return
+        if not found or not rejections:
+            continue
+        tp, tn = np.repeat(np.array(found), len(rejections)), np.tile(np.array(rejections), len(found))
+        table = np.stack([tp, runs * (size - p) - tn, runs * p - tp, tn], axis=1)
+        for figure, share in ranges.items():
+            if figure != "positives" and len(table):
+                top, bottom = (table @ np.array(weights) for weights in _FIGURES[figure])
+                table = table[_within(top, bottom, share, runs * size)]
+        if len(table):
+            yield table
+
+
+def _solvable(sizes: Iterable[int], ranges: Mapping[str, Range], runs: int) -> bool:
+    return any(next(_solutions(size, ranges, runs), None) is not None for size in sizes)
+
+
+def _counts(share: Range | None, of: int) -> range:
+    return range(of + 1) if share is None or of == 0 else hits(share, of)
+
+
+def _within(top: Integers, bottom: Integers, share: Range, size: int) -> np.ndarray:
+    """Whether top / bottom lies in a range; nothing of nothing is 0 or 1."""
+    # The ends are rounded outwards to a grid on which whole numbers of 64 bits can hold every product.
+    grid = 2**61 // max(2 * size, 1)
+    lo, hi = max(floor(share.lo * grid), 0), min(ceil(share.hi * grid), 2 * grid)
+    inside = (top * grid >= bottom * lo) & (top * grid <= bottom * hi)
+    return np.where(bottom == 0, 0 in share or 1 in share, inside)
+
+
+def _positives(tables: Integers) -> list[int]:
+    return sorted(set((tables[:, 0] + tables[:, 2]).tolist()))
+
+
+def _adds_up(size: int, tables: Sequence[Integers]) -> bool:
+    """Whether positives of all classes, one choice each, can make the test set."""
+    reached = {0}
+    for rows in tables:
+        if (rows < 0).any():
+            return True
+        reached = {before + p for before in reached for p in _positives(rows) if before + p <= size}
+    return size in reached
+
+
+@dataclass(frozen=True)
+class _Row:
+    """Figures of one problem, the values that each may have, and of how many runs they are means."""
+
+    cells: dict[str, PrintedNumber]
+    ranges: dict[str, Range]
+    runs: int
+
+    def solvable(self, sizes: Iterable[int], figures: Iterable[str]) -> bool:
+        return _solvable(sizes, {figure: self.ranges[figure] for figure in figures}, self.runs)
+
+
+def _flaw(where: str, section: Binaries, row: _Row) -> Finding:
+    """Say which figures exclude each other, what comes nearest, and which sizes would let them be."""
+    smallest = _smallest(section, row)
+    told = ", ".join(f"{figure} {row.cells[figure]}" for figure in smallest)
+    details = list(_nearest(section, row, smallest))
+    near = _near(section.size.lo, section.size.hi, row)
+    details.append(f"Sizes nearby that would: {', '.join(map(str, near))}" if near else "No size nearby would.")
+    alone = [
+        f"{figure} {row.cells[figure]}"
+        for figure in row.ranges
+        if row.solvable(section.size.all, [one for one in row.ranges if one != figure])
+    ]
+    if alone and len(row.ranges) > 1:
+        details.append(f"Without one of these all others fit: {listed(alone)}")
+    few = f" in the mean of {row.runs} runs" if row.runs > 1 else ""
+    return Finding(where, f"no counts of {section.size} samples{few} give {told}", tuple(details))
+
+
+def _smallest(section: Binaries, row: _Row) -> tuple[str, ...]:
+    for count in range(1, len(row.cells)):
+        for kept in combinations(row.cells, count):
+            if not row.solvable(section.size.all, kept):
+                return kept
+    return tuple(row.cells)
+
+
+def _nearest(section: Binaries, row: _Row, smallest: Sequence[str]) -> Iterator[str]:
+    """Write for each figure the values nearest to it that the others leave possible."""
+    for figure in smallest:
+        rest = {one: row.ranges[one] for one in smallest if one != figure}
+        if figure == "positives":
+            continue
+        tables = np.concatenate([solutions(size, rest, row.runs) for size in section.size.all])
+        if (tables < 0).any():
+            continue
+        top, bottom = (tables @ np.array(weights) for weights in _FIGURES[figure])
+        if (bottom > 0).any():
+            found = around(top[bottom > 0], bottom[bottom > 0], row.cells[figure])
+            yield f"{figure} {row.cells[figure]}: with the others it is {found}"
+
+
+def _near(lo: int, hi: int, row: _Row, most: int = 3) -> list[int]:
+    found: list[int] = []
+    for step in range(1, max(10, lo // 10)):
+        found += [size for size in (lo - step, hi + step) if size > 0 and row.solvable([size], row.ranges)]
+        if len(found) >= most:
+            break
+    return sorted(found[:most])
+
+
+def _named(cells: dict[str, PrintedNumber]) -> dict[str, PrintedNumber]:
+    """Call sensitivity recall, where recall is not printed."""
+    if "recall" in cells or "sensitivity" not in cells:
+        return cells
+    return cells | {"recall": cells["sensitivity"]}

@@ -1,0 +1,221 @@
+"""Numbers as a paper prints them, and all the values that they may stand for, exactly."""
+
+import re
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import ceil, floor
+from typing import Any
+
+import numpy as np
+
+_NUMBER = re.compile(
+    r"[+-]?(?P<body>(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.(?P<places>\d+))?)(?:[eE](?P<power>[+-]?\d{1,3}))?%?"
+)
+_BOUND = re.compile(r"(?:p\s*)?([<>≤≥])=?\s*")
+# As scikit-learn's reports have it, a count may be written 179.0.
+_SIZES = re.compile(r"(\d[\d,]*)(?:\.0+)?(?:\s*(?:-|–|to)\s*(\d[\d,]*)(?:\.0+)?)?")
+
+# A number of so many significant digits was written from a float, not rounded by somebody: what was computed before it
+# was written has an error of a few units in the last place of that float.
+_DOUBLE_DIGITS = 15
+# What a float32 needs to be told from its neighbours.
+_SINGLE_DIGITS = range(7, 10)
+_ULPS = 8
+_DOUBLE, _SINGLE = Fraction(1, 2**52), Fraction(1, 2**23)
+
+
+@dataclass(frozen=True)
+class Range:
+    """All values from ``lo`` to ``hi``, both included."""
+
+    lo: Fraction
+    hi: Fraction
+
+    def __add__(self, other: "Range") -> "Range":
+        return Range(self.lo + other.lo, self.hi + other.hi)
+
+    def __sub__(self, other: "Range") -> "Range":
+        return Range(self.lo - other.hi, self.hi - other.lo)
+
+    def __mul__(self, other: "Range") -> "Range":
+        ends = [a * b for a in (self.lo, self.hi) for b in (other.lo, other.hi)]
+        return Range(min(ends), max(ends))
+
+    def __truediv__(self, other: "Range") -> "Range":
+        """Quotients; ``other`` must not hold zero."""
+        return self * Range(1 / other.hi, 1 / other.lo)
+
+    def __contains__(self, value: Fraction | int) -> bool:
+        return self.lo <= value <= self.hi
+
+    def meets(self, other: "Range") -> bool:
+        """Whether some value lies in both."""
+        return self.lo <= other.hi and other.lo <= self.hi
+
+    def wholes(self) -> range:
+        """Whole numbers in it."""
+        return range(ceil(self.lo), floor(self.hi) + 1)
+
+
+def exactly(value: Fraction | int) -> Range:
+    """Range of one value."""
+    return Range(Fraction(value), Fraction(value))
+
+
+@dataclass(frozen=True)
+class PrintedNumber:
+    """A number with the digits that were printed."""
+
+    text: str
+    value: Fraction
+    step: Fraction
+    error: Fraction = Fraction(0)
+    bound: str = ""
+
+    def range(self, truncation: bool = False) -> Range:
+        """Give every value that is printed like this."""
+        if self.bound:
+            return Range(Fraction(0), self.value) if self.bound == "<" else Range(self.value, Fraction(1))
+        half = max(self.step / 2, self.error)
+        lo, hi = self.value - half, self.value + half
+        if truncation:
+            negative = self.text.startswith("-")
+            lo, hi = (min(self.value - self.step, lo), hi) if negative else (lo, max(self.value + self.step, hi))
+        return Range(lo, hi)
+
+    def percent(self) -> "PrintedNumber":
+        """Read a number of a column of percentages; one that has its own % is left as it is."""
+        if self.text.endswith("%"):
+            return self
+        step = (self.step or Fraction(1)) / 100
+        return replace(self, text=f"{self.text}%", value=self.value / 100, step=step, error=self.error / 100)
+
+    @property
+    def coarser(self) -> "PrintedNumber | None":
+        """The same number with its closing zeros left away, if it has such."""
+        body = self.text.rstrip("%")
+        if "e" in body.lower():
+            return None
+        short = body.rstrip("0").rstrip(".") if "." in body else body
+        if short == body:
+            return None
+        digits = len(body) - len(short) - ("." not in short)
+        return replace(self, text=short + self.text[len(body) :], step=self.step * 10**digits)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def read_number(given: Any) -> PrintedNumber:
+    """Read a number as printed."""
+    if isinstance(given, PrintedNumber):
+        return given
+    if isinstance(given, float):
+        raise ValueError("must be text, so that the printed digits are kept")
+    text = str(given).strip().replace("−", "-").replace("–", "-")
+    found = _NUMBER.fullmatch(text)
+    if not found or not any(letter.isdigit() for letter in found["body"]):
+        raise ValueError("must be a number as printed, such as 0.40, 78.1%, 1,340 or 4.0e-18")
+    value, places, power = Fraction(text.rstrip("%").replace(",", "")), found["places"] or "", found["power"]
+    step = Fraction(10) ** (int(power or 0) - len(places)) if places or power else Fraction(0)
+    error = _float_error(value, found["body"]) if places else Fraction(0)
+    if "%" in text:
+        return PrintedNumber(text, value / 100, (step or Fraction(1)) / 100, error / 100)
+    return PrintedNumber(text, value, step, error)
+
+
+def read_bound(given: Any) -> PrintedNumber:
+    """Read a number as printed, or a bound such as ``"<0.001"`` or ``"p < 0.001"``."""
+    found = _BOUND.match(given.strip()) if isinstance(given, str) else None
+    if found is None:
+        return read_number(given)
+    sign = {"≤": "<", "≥": ">"}.get(found[1], found[1])
+    number = read_number(given.strip()[found.end() :])
+    if not 0 <= number.value <= 1:
+        raise ValueError("must bound a probability, such as <0.001")
+    return replace(number, text=f"{sign}{number.text}", bound=sign)
+
+
+def read_row(given: str) -> list[str]:
+    """Split a row of numbers at its blanks, but not within ``p < 0.001``."""
+    return _BOUND.sub(lambda found: found[1], given).split()
+
+
+def _float_error(value: Fraction, body: str) -> Fraction:
+    """Bound the error of the computation behind a number that shows a float's full precision; 0 for all others."""
+    digits = len(body.replace(",", "").replace(".", "").lstrip("0"))
+    # At least that of a number near 1: 1 - 0.9999 has lost as much as 0.9999 had.
+    size = _ULPS * max(abs(value), Fraction(1))
+    if digits in _SINGLE_DIGITS and not body.endswith("0"):
+        return _ULPS * abs(value) * _SINGLE
+    if digits >= _SINGLE_DIGITS.stop and _is_single(value):
+        return size * _SINGLE
+    return size * _DOUBLE if digits >= _DOUBLE_DIGITS else Fraction(0)
+
+
+def _is_single(value: Fraction) -> bool:
+    """Whether a double is a float32 that was written with a double's digits, or its percentage is."""
+    as_single = np.float32(float(value)), np.float32(float(value / 100))
+    return float(value) in (float(as_single[0]), float(as_single[1]) * 100)
+
+
+@dataclass(frozen=True)
+class Size:
+    """A count, or the counts that it may be."""
+
+    lo: int
+    hi: int
+
+    @property
+    def known(self) -> bool:
+        """Whether it is one number."""
+        return self.lo == self.hi
+
+    @property
+    def all(self) -> range:
+        """Every count that it may be."""
+        return range(self.lo, self.hi + 1)
+
+    def __str__(self) -> str:
+        return f"{self.lo:,}" if self.known else f"{self.lo:,} to {self.hi:,}"
+
+
+def read_size(given: Any) -> Size:
+    """Read a count, ``"748"``, or a range of counts, ``"86-88"``."""
+    if isinstance(given, Size):
+        return given
+    found = _SIZES.fullmatch(str(given).strip())
+    if not found:
+        raise ValueError("must be a count such as 748, or a range such as 86-88")
+    ends = [int(end.replace(",", "")) for end in found.groups() if end]
+    if ends[0] > ends[-1] or ends[0] < 1:
+        raise ValueError("must be a count of at least 1, or a range from the smaller to the larger")
+    return Size(ends[0], ends[-1])
+
+
+def shown(value: Fraction | float, like: PrintedNumber | None = None, more: int = 1) -> str:
+    """Write a value with a digit more than the number that it is held against.
+
+    Examples
+    --------
+    >>> shown(Fraction(3, 7), like=read_number("0.43"))
+    '0.429'
+    >>> shown(Fraction(3, 7), like=read_number("43%"))
+    '42.9%'
+    >>> shown(Fraction(3, 7 * 10**18), like=read_number("4.0e-19"))
+    '4.29e-19'
+    """
+    if like is None or like.bound:
+        return f"{float(value):.4g}"
+    body = like.text.rstrip("%").lower()
+    mantissa, _, power = body.partition("e")
+    digits = len(mantissa.partition(".")[2]) + more
+    if power:
+        return f"{float(value):.{digits}e}"
+    return f"{float(value) * 100:.{digits}f}%" if like.text.endswith("%") else f"{float(value):.{digits}f}"
+
+
+def span(values: Range, like: PrintedNumber | None = None) -> str:
+    """Write a range, a digit more than the number that it is held against; one value where both ends read alike."""
+    ends = shown(values.lo, like, 2), shown(values.hi, like, 2)
+    return ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"

@@ -1,0 +1,287 @@
+"""Tests, intervals, effect sizes and powers that do not fit each other."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from math import sqrt
+
+from evenface.audit.grid import Finding
+from evenface.audit.printed import PrintedNumber, Range, shown, span
+from evenface.audit.schema import Comparisons, Effects, Equivalences, Powers
+
+
+def about(value: float) -> Range:
+    """Give a computed value with room for the error of floating point, in the paper's favour."""
+    slack = Fraction(abs(value)) / 10**9 + Fraction(1, 10**12)
+    return Range(Fraction(value) - slack, Fraction(value) + slack)
+
+
+def between(one: float, other: float) -> Range:
+    """Give the values between two computed ones, whichever is larger."""
+    return Range(about(min(one, other)).lo, about(max(one, other)).hi)
+
+
+def _tails(one: float, other: float) -> Range:
+    """Return the values between two tail probabilities, with room in proportion to them: they may be very small."""
+    room = Fraction(1, 10**6)
+    return Range(Fraction(min(one, other)) * (1 - room), Fraction(max(one, other)) * (1 + room))
+
+
+def interval_factor(level: PrintedNumber, n: int, kind: str, freedom: int | None = None) -> float:
+    """Give the quantile of a two-sided interval: ``z``, or ``t`` of n - 1 degrees of freedom unless said otherwise."""
+    from scipy.stats import norm, t
+
+    upper = (1 + float(level.value)) / 2
+    return float(norm.ppf(upper)) if kind == "z" else float(t.ppf(upper, freedom or n - 1))
+
+
+def p_of_f(f: Range, df: tuple[int, int]) -> Range:
+    """p-values of an F test."""
+    from scipy.stats import f as distribution
+
+    return _tails(*(float(distribution.sf(max(float(value), 0.0), *df)) for value in (f.lo, f.hi)))
+
+
+def p_of_t(t: Range, freedom: int) -> Range:
+    """Two-sided p-values of a t test."""
+    from scipy.stats import t as distribution
+
+    p = [2 * float(distribution.sf(abs(float(value)), freedom)) for value in (t.lo, t.hi)]
+    tails = _tails(*p)
+    return Range(tails.lo, Fraction(1)) if 0 in t else tails
+
+
+def critical_f(df: tuple[int, int], alpha: PrintedNumber) -> float:
+    """F above which a test at alpha rejects."""
+    from scipy.stats import f as distribution
+
+    return float(distribution.isf(float(alpha.value), *df))
+
+
+def power_of_f(f: Range, df: tuple[int, int], alpha: PrintedNumber, samples: int) -> Range:
+    """Observed power of an F test of N samples: noncentrality from F df1 up to F df1 N / df2 (both are in use)."""
+    from scipy.stats import ncf
+
+    critical = critical_f(df, alpha)
+    ends = (max(float(f.lo), 0.0) * df[0], float(f.hi) * df[0] * max(samples / df[1], 1.0))
+    return between(*(float(ncf.sf(critical, *df, end)) if end else float(alpha.value) for end in ends))
+
+
+def power_of_t(d: float, n: int, alpha: PrintedNumber, *, paired: bool) -> float:
+    """Power of a two-sided t test with n pairs, or n in each of two groups."""
+    from scipy.stats import nct, t
+
+    freedom = n - 1 if paired else 2 * n - 2
+    away = abs(d) * sqrt(n if paired else n / 2)
+    critical = float(t.isf(float(alpha.value) / 2, freedom))
+    return float(nct.sf(critical, freedom, away) + nct.cdf(-critical, freedom, away))
+
+
+def effects(section: Effects, truncation: bool) -> Iterator[Finding]:
+    """Hold p, partial eta squared and observed power of each F test against F and its degrees of freedom."""
+    one, two = section.df
+    weak = []
+    for name, cells in section.cells().items():
+        where = f"{section.where}, {name}"
+        f = cells["f"].range(truncation)
+        told = f"F({one}, {two}) = {cells['f']}"
+        if f.hi < 0:
+            yield Finding(where, f"{told}: F is never negative")
+            continue
+        f = Range(max(f.lo, Fraction(0)), f.hi)
+        eta = Range(*(value * one / (value * one + two) for value in (f.lo, f.hi)))
+        powers = power_of_f(f, section.df, section.alpha, one + two + 1)
+        for figure, truth in (("p", p_of_f(f, section.df)), ("partial eta squared", eta), ("observed power", powers)):
+            cell = cells.get({"partial eta squared": "eta2", "observed power": "power"}.get(figure, figure))
+            if cell and not truth.meets(cell.range(truncation)):
+                line = f"{told} has {figure} {span(truth, cell)}, printed is {cell}"
+                if figure == "observed power":
+                    weak.append(f"{name}: {line}")
+                elif figure == "p":
+                    yield Finding(where, line)
+                else:
+                    part = f"{cells['f']}" if one == 1 else f"{one} x {cells['f']}"
+                    yield Finding(where, line, (f"{part} / ({part} + {two}), F from {span(f, cells['f'])}",))
+    if weak:
+        count = f"{len(weak)} of {len(section.rows)} observed powers do not fit their F"
+        critical = critical_f(section.df, section.alpha)
+        how = f"Power: F above {critical:.4g} with noncentrality from {one} F to {one} F x {one + two + 1}/{two}"
+        yield Finding(section.where, count, (*weak, how))
+
+
+def comparisons(section: Comparisons, truncation: bool) -> Iterator[Finding]:
+    """Hold intervals and corrected p-values against Cohen's d, the difference and n."""
+    normal: dict[int, int] = {}
+    for family, rows in section.families.items():
+        named = {name: _Comparison.of(section, row, truncation) for name, row in rows.items()}
+        for name, one in named.items():
+            where = f"{section.where}, {family}, {name}"
+            yield from _signs(where, one)
+            kind, flaw = _interval(where, section, one)
+            if flaw:
+                yield flaw
+            elif kind == "z" and one.n < 30:
+                normal[one.n] = normal.get(one.n, 0) + 1
+        yield from _p_values(f"{section.where}, {family}", section, named)
+    for n, count in normal.items():
+        line = f"{count} intervals fit the normal quantile and not Student's t with n = {n}"
+        yield Finding(section.where, f"{line}: a little too narrow", cannot=False)
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """Printed figures of one comparison, the values that they stand for, and its n."""
+
+    cells: dict[str, PrintedNumber]
+    ranges: dict[str, Range]
+    n: int
+    paired: bool
+
+    @classmethod
+    def of(cls, section: Comparisons, row: Sequence[PrintedNumber | None], truncation: bool) -> "_Comparison":
+        cells: dict[str, PrintedNumber] = {
+            column: cell for column, cell in zip(section.columns, row, strict=True) if cell is not None
+        }
+        own = cells.pop("n", None)
+        n = int(own.value) if own else section.n
+        if n is None:
+            raise ValueError(f"{section.where}: a row without n")
+        return cls(cells, {name: cell.range(truncation) for name, cell in cells.items()}, n, section.paired)
+
+    @property
+    def root(self) -> float:
+        """Factor from Cohen's d to t."""
+        return sqrt(self.n if self.paired else self.n / 2)
+
+    @property
+    def freedom(self) -> int:
+        return self.n - 1 if self.paired else 2 * self.n - 2
+
+    @property
+    def root_told(self) -> str:
+        return f"sqrt({self.n})" if self.paired else f"sqrt({self.n}/2)"
+
+
+def _signs(where: str, one: _Comparison) -> Iterator[Finding]:
+    if {"d", "difference"} <= one.cells.keys():
+        d, difference = one.ranges["d"], one.ranges["difference"]
+        if (d.lo > 0 and difference.hi < 0) or (d.hi < 0 and difference.lo > 0):
+            told = f"d {one.cells['d']} and a difference of {one.cells['difference']} have opposite signs"
+            yield Finding(where, told)
+
+
+def _interval(where: str, section: Comparisons, one: _Comparison) -> tuple[str, Finding | None]:
+    """Hold an interval against difference -+ q sd / sqrt(n), where sd = difference / d."""
+    if not {"d", "difference", "low", "high"} <= one.cells.keys():
+        return "t", None
+    d, difference, low, high = (one.ranges[name] for name in ("d", "difference", "low", "high"))
+    if 0 in d or 0 in difference:
+        return "t", None
+    sd, told = difference / d, []
+    if sd.lo < 0:
+        return "t", None
+    for kind in ("t", "z"):
+        factor = interval_factor(section.level, one.n, kind, one.freedom)
+        half = sd * about(factor / one.root)
+        if (difference - half).meets(low) and (difference + half).meets(high):
+            return kind, None
+        told.append(
+            f"{'Student' if kind == 't' else 'normal'}: {one.cells['difference']} -+ {factor:.3f} x "
+            f"{one.cells['difference']}/{one.cells['d']} / {one.root_told}, that is -+{span(half, one.cells['low'])}"
+        )
+    line = f"interval {one.cells['low']} to {one.cells['high']} does not fit d {one.cells['d']}, difference "
+    groups = "" if section.paired else " in each group"
+    return "", Finding(where, f"{line}{one.cells['difference']}, n = {one.n}{groups}", tuple(told))
+
+
+def _p_values(where: str, section: Comparisons, rows: dict[str, _Comparison]) -> Iterator[Finding]:
+    """Hold p against t = d sqrt(n), corrected in the family; corrections rise with each p, so the ends suffice."""
+    if not all("d" in one.cells for one in rows.values()):
+        return
+    raw = {name: p_of_t(one.ranges["d"] * about(one.root), one.freedom) for name, one in rows.items()}
+    low = _corrected([p.lo for p in raw.values()], section.correction)
+    high = _corrected([p.hi for p in raw.values()], section.correction)
+    for (name, one), lo, hi in zip(rows.items(), low, high, strict=True):
+        cell = one.cells.get("p")
+        truth = Range(max(lo, Fraction(0)), min(hi, Fraction(1)))
+        if cell and not truth.meets(one.ranges["p"]):
+            how = {"none": "", "fdr": ", corrected for false discoveries", "bonferroni": ", corrected by Bonferroni"}
+            line = f"d {one.cells['d']} with n = {one.n} has p {span(truth, cell)}{how[section.correction]}, "
+            t = f"t = {one.cells['d']} x {one.root_told} = {float(one.cells['d'].value) * one.root:.4g}"
+            uncorrected = f"with {one.freedom} degrees of freedom p {span(raw[name], cell)} before correction"
+            yield Finding(f"{where}, {name}", f"{line}printed is {cell}", (f"{t}, {uncorrected}",))
+
+
+def _corrected(p: Sequence[Fraction], how: str) -> list[Fraction]:
+    if how == "bonferroni":
+        return [min(Fraction(1), one * len(p)) for one in p]
+    if how == "none":
+        return list(p)
+    # Benjamini and Hochberg: from the largest down, the least of p * count / rank.
+    corrected, least = list(p), Fraction(1)
+    for rank, index in reversed(list(enumerate(sorted(range(len(p)), key=lambda i: p[i]), start=1))):
+        least = min(least, p[index] * len(p) / rank)
+        corrected[index] = least
+    return corrected
+
+
+def powers(section: Powers, truncation: bool) -> Iterator[Finding]:
+    """Hold each power against d and n; where ``smallest``, n must be the first that reaches it."""
+    for name, cells in section.cells().items():
+        where = f"{section.where}, {name}"
+        n, cell = int(cells["n"].value), cells["power"]
+        d, power = cells["d"].range(truncation), cell.range(truncation)
+        # An effect to plan for is a convention, such as 0.5, and exact.
+        ends = (float(cells["d"].value),) * 2 if section.smallest else (float(d.lo), float(d.hi))
+
+        def reached(n: int, ends: tuple[float, float] = ends, within: bool = 0 in d) -> Range:
+            found = between(*(power_of_t(one, n, section.alpha, paired=section.paired) for one in ends))
+            return Range(min(found.lo, section.alpha.value), found.hi) if within else found
+
+        what = f"{n} pairs" if section.paired else f"{n} in each group"
+        if section.smallest:
+            if reached(n).hi < cell.value or (n > 2 and reached(n - 1).lo >= cell.value):
+                first = next(k for k in range(2, 10**6) if reached(k).hi >= cell.value)
+                near = (f"n = {k}: power {float(reached(k).hi):.4f}" for k in sorted({max(first - 1, 2), first, n}))
+                line = f"d {cells['d']} has power {cell} from n = {first} on, printed is {n}"
+                yield Finding(where, line, (", ".join(near),))
+        elif not reached(n).meets(power):
+            root = f"sqrt({n})" if section.paired else f"sqrt({n}/2)"
+            away = float(cells["d"].value) * sqrt(n if section.paired else n / 2)
+            yield Finding(
+                where,
+                f"d {cells['d']} with {what} has power {span(reached(n), cell)}, printed is {cell}",
+                (f"noncentrality {cells['d']} x {root} = {away:.4g}",),
+            )
+
+
+def equivalences(section: Equivalences, truncation: bool) -> Iterator[Finding]:
+    """Hold verdicts of equivalence against intervals and margins.
+
+    Two one-sided tests at 1 - level ask of the interval of level 2 level - 1 (of 90 % at 0.05) to lie within the
+    margins; an interval of the full level is stricter.
+    """
+    changed = []
+    for name, cells in section.cells().items():
+        low, high, margin = cells["low"].range(truncation), cells["high"].range(truncation), cells["margin"].value
+        says = name in section.equivalent
+        outside, inside = low.hi < -margin or high.lo > margin, low.lo > -margin and high.hi < margin
+        told = f"interval {cells['low']} to {cells['high']} against margins of -+{cells['margin']}"
+        if (says and outside) or (not says and inside):
+            verdict = "lies outside, but is called equivalent" if says else "lies within, but is not called equivalent"
+            yield Finding(f"{section.where}, {name}", f"{told}: it {verdict}")
+        elif not says and _narrower(section.level, section.n_of(name), low, high, margin):
+            changed.append(name)
+    if changed:
+        alpha, wide = shown(1 - section.level.value), shown((2 * section.level.value - 1) * 100)
+        line = f"one-sided tests at {alpha} need the interval of {wide} %; by it these would be equivalent too: "
+        yield Finding(section.where, line + ", ".join(changed), cannot=False)
+
+
+def _narrower(level: PrintedNumber, n: int, low: Range, high: Range, margin: Fraction) -> bool:
+    """Whether the interval of level 2 level - 1, cut from that of level, surely lies within the margins."""
+    inner = PrintedNumber("", 2 * level.value - 1, level.step)
+    ratio = Fraction(interval_factor(inner, n, "t") / interval_factor(level, n, "t"))
+    upper = (high.hi * (1 + ratio) + low.hi * (1 - ratio)) / 2
+    lower = (low.lo * (1 + ratio) + high.lo * (1 - ratio)) / 2
+    return -margin < lower and upper < margin

@@ -1,0 +1,126 @@
+"""Modality: images and clips, or sequences of numbers; which recipe keys have an effect on which."""
+
+from evenface.config import Recipe
+from evenface.config.recipe import Augment, Recurrent
+from evenface.utils.errors import InputError
+
+RECURRENT = "recurrent"
+"""The network of sequences."""
+OPTIMIZERS = ("adam", "adamw", "sgd")
+OF_SEQUENCES = {
+    "network": {"name", "recurrent"},
+    "augment": {"flip", "flip_landmarks", "flip_duplicates"},
+    "training": {
+        "epochs",
+        "batch_size",
+        "sampling",
+        "sampling_beta",
+        "checkpoint",
+        "tta_flip",
+        "monitor",
+        "patience",
+        "accelerator",
+        "checkpoint_minutes",
+        "loggers",
+    },
+}
+"""Keys of these sections that training on sequences knows."""
+SAME_AS_UNSET = {"training.precision": "32-true"}
+"""Values other than the default that say what holds of sequences anyway."""
+
+
+def of_sequences(recipe: Recipe) -> bool:
+    """Return whether the recipe learns from sequences of numbers, not from images."""
+    return recipe.network.name == RECURRENT
+
+
+def check_kind(recipe: Recipe) -> None:
+    """Check that no key of images is set in a recipe of sequences, or the other way round."""
+    if of_sequences(recipe):
+        _check_sequences(recipe)
+    else:
+        _check_pictures(recipe)
+
+
+def _check_sequences(recipe: Recipe) -> None:
+    for section, known in OF_SEQUENCES.items():
+        given = getattr(recipe, section)
+        for key, info in type(given).model_fields.items():
+            unset = (info.get_default(call_default_factory=True), SAME_AS_UNSET.get(f"{section}.{key}"))
+            if key not in known and getattr(given, key) not in unset:
+                raise InputError(
+                    f"{section}.{key} is of no effect on sequences (network.name: {RECURRENT})",
+                    _instead(section, key) or f"Leave it out. Sequences know {section}: {', '.join(sorted(known))}.",
+                )
+    if recipe.optimizer.name not in OPTIMIZERS:
+        raise InputError(
+            f"sequences are not trained by the optimiser {recipe.optimizer.name}", f"Take {', '.join(OPTIMIZERS)}."
+        )
+
+
+def _instead(section: str, key: str) -> str:
+    return {
+        "network.dropout": "Set network.recurrent.dropout.",
+        "network.norm": "Set network.recurrent.norm.",
+        "network.temporal": "Set network.recurrent: kind, hidden.",
+        "training.devices": "All networks of sequences are trained on one device, as one.",
+        "training.nodes": "All networks of sequences are trained on one device, as one.",
+    }.get(f"{section}.{key}", "")
+
+
+def _check_pictures(recipe: Recipe) -> None:
+    if recipe.search.trials:
+        raise InputError(
+            f"search tries settings of networks of sequences, the network {recipe.network.name} learns from pictures",
+            "Set search.trials: 0, and compare settings by a study.",
+        )
+    other = {
+        "network.recurrent": recipe.network.recurrent != Recurrent(),
+        "augment.flip_duplicates": recipe.augment.flip_duplicates,
+        "augment.flip_landmarks": recipe.augment.flip_landmarks != Augment().flip_landmarks,
+        "data.sequences": recipe.data.sequences.source != "none",
+    }
+    if named := [key for key, given in other.items() if given]:
+        raise InputError(
+            f"{named[0]} is of no effect on pictures, which the network {recipe.network.name} learns from",
+            f"Set network.name: {RECURRENT} to learn from sequences, or leave it out.",
+        )
+
+
+def check_mirror(recipe: Recipe, points: str, middle: float | None) -> None:
+    """Refuse to mirror what has no mirror image."""
+    wanted = {
+        "augment.flip": recipe.augment.flip > 0 and not recipe.augment.flip_duplicates,
+        "augment.flip_duplicates": recipe.augment.flip_duplicates,
+        "training.tta_flip": recipe.training.tta_flip,
+    }
+    for key, asked in wanted.items():
+        if asked and points == "openface-aus":
+            raise InputError(
+                f"{key}: action units have no left and right: the mirror of a sequence is itself", _off(key)
+            )
+        if asked and middle is None and points != "blendshapes":
+            raise InputError(
+                f"{key}: where the middle of a face is is not known of {points} in these files",
+                f"Set data.sequences.normalise: position. Or: {_off(key)}",
+            )
+
+
+def _off(key: str) -> str:
+    return f"Set {key}: {'0' if key == 'augment.flip' else 'false'}."
+
+
+def check_content(recipe: Recipe, *, sequences: bool) -> None:
+    """Refuse pictures for a network of sequences, and sequences for one of pictures."""
+    if of_sequences(recipe) == sequences:
+        return
+    if sequences:
+        raise InputError(
+            f"the source {recipe.data.source} gives sequences of numbers, the network {recipe.network.name} takes "
+            "pictures",
+            f"Set network.name: {RECURRENT}.",
+        )
+    raise InputError(
+        f"the source {recipe.data.source} gives pictures, the network {RECURRENT} takes sequences of numbers",
+        "Set data.sequences.source: mesh to find the face's points on every frame, or take another network.",
+    )

@@ -1,0 +1,49 @@
+"""Settings of prediction: how a trained model is applied to images, videos and the camera."""
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from evenface.config.section import MANY, Section
+
+DAY = 86_400
+
+
+class PredictSettings(Section):
+    """How a model is applied to new inputs."""
+
+    faces: Literal["all", "largest", "none"] | None = Field(
+        None, description="which faces to use; default all, or none for models trained on uncropped images"
+    )
+    margin: float = Field(
+        0.25,
+        ge=0,
+        le=2,
+        description="margin around a face, as a fraction of its longer side; for models trained on uncropped images",
+    )
+    every: int = Field(1, ge=1, le=MANY, description="image models: use every N-th frame of a video")
+    window: float | None = Field(
+        None, gt=0, le=DAY, description="clip and sequence models: window length in seconds; default the whole video"
+    )
+    overlap: float = Field(0.0, ge=0, lt=1, description="overlap of consecutive windows, as a fraction of their length")
+    smooth: float = Field(
+        0.0, ge=0, le=DAY, description="average the probabilities of a face over this many seconds; 0 for none"
+    )
+    prior: str | None = Field(
+        None,
+        max_length=2000,
+        description="class prior where the model is used: happy=0.5,sad=0.5, or uniform, or estimate",
+    )
+    abstain: float | None = Field(None, ge=0, le=1, description="give no label below this probability")
+    batch: int = Field(32, ge=1, le=MANY, description="batch size")
+
+    @model_validator(mode="after")
+    def _overlap_has_a_window(self) -> "PredictSettings":
+        if self.overlap and self.window is None:
+            raise ValueError("overlap needs window, in seconds")
+        return self
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Every setting that a prediction depends on."""
+        return self.model_dump(exclude={"batch"})

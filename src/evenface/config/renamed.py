@@ -1,0 +1,51 @@
+"""Keys of recipes and studies that were renamed: the old name, and the one that is read today."""
+
+from evenface.utils.errors import InputError
+
+RECIPE_KEYS = {
+    "augment.added": "augment.flip_duplicates",
+    "augment.frames": "augment.temporal_jitter",
+    "augment.mirror": "augment.flip_landmarks",
+    "data.clips.every": "data.clips.stride",
+    "data.clips.keep": "data.clips.stored_frames",
+    "data.clips.lost": "data.clips.missing_face",
+    "data.clips.lost_share": "data.clips.max_missing",
+    "data.clips.take": "data.clips.sampling",
+    "data.sequences.of": "data.sequences.source",
+    "data.sequences.short": "data.sequences.padding",
+    "data.sequences.take": "data.sequences.sampling",
+    "network.recompute": "network.gradient_checkpointing",
+    "optimizer.decay": "optimizer.weight_decay_on",
+    "protocol.copies": "protocol.duplicates",
+    "protocol.share": "protocol.train_fraction",
+    "schedule.every": "schedule.step_size",
+    "schedule.final": "schedule.min_lr_ratio",
+    "search.first": "search.startup_trials",
+    "search.over": "search.space",
+    "search.together": "search.parallel_trials",
+    "training.average": "training.ema_decay",
+    "training.features": "training.cache_features",
+    "training.mirror": "training.tta_flip",
+    "training.select": "training.checkpoint",
+}
+"""Dotted key of a recipe to its name today."""
+STUDY_KEYS = {
+    "leave_out": "exclude",
+    "on": "datasets",
+    "printed.on": "printed.dataset",
+    "printed.test": "printed.test_set",
+    "statistics.mixed": "statistics.mixed_model",
+    "tests": "test_sets",
+}
+"""Key of a study to its name today; numbers of list entries left out."""
+
+
+def renamed(key: str) -> str | None:
+    """Return today's name of a key of a recipe or study that was renamed, else None."""
+    return RECIPE_KEYS.get(key) or STUDY_KEYS.get(key)
+
+
+def check_key(key: str) -> None:
+    """Raise an InputError that names today's key where a dotted key of a recipe was renamed."""
+    if new := RECIPE_KEYS.get(key):
+        raise InputError(f"the key {key} was renamed to {new}")

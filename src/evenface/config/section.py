@@ -1,0 +1,135 @@
+"""What every part of a recipe is."""
+
+from collections.abc import Iterable, Mapping
+from types import UnionType
+from typing import Annotated, Any, ClassVar, Union, get_args, get_origin
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    WrapSerializer,
+    field_validator,
+)
+
+from evenface.config.renamed import renamed
+
+MANY = 1_000_000
+"""Largest count of epochs, frames, units and the like; more is a slip of the pen."""
+SEED = 2**63 - 1
+
+
+class Part(BaseModel):
+    """What every part of a recipe holds to: numbers are finite, and true or false is none."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    identity: ClassVar[tuple[str, ...]] = ()
+    """Keys that say what the section is: settings that have one take its place, others are merged into it."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        kind = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) and {int, float} & {kind, *get_args(kind)}:
+            raise ValueError("input should be a number")
+        return value
+
+
+class Section(Part):
+    """Part of a recipe; keys that it does not know are errors."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class OpenSection(Part):
+    """Part of a recipe whose further keys belong to what it names; the one named checks them."""
+
+    model_config = ConfigDict(extra="allow")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Keys beyond those that every recipe has."""
+        return dict(self.model_extra or {})
+
+
+def part_at(section: type[BaseModel] | None, key: str) -> type[BaseModel] | None:
+    """Return the section that a key of a section holds, or None where the key holds a value."""
+    if section is None or key not in section.model_fields:
+        return None
+    kinds: list[Any] = [section.model_fields[key].annotation]
+    while kinds:
+        kind = kinds.pop()
+        if get_origin(kind) in (Annotated, Union, UnionType):
+            kinds += get_args(kind)
+        elif isinstance(kind, type) and issubclass(kind, Part):
+            return kind
+    return None
+
+
+def merge(section: type[BaseModel] | None, before: Any, settings: Any) -> Any:
+    """Merge settings into a section, key by key, all the way down."""
+    if section is None or not (isinstance(before, Mapping) and isinstance(settings, Mapping)):
+        return settings
+    if issubclass(section, Part) and any(key in settings for key in section.identity):
+        return dict(settings)
+    changed = {key: merge(part_at(section, key), before.get(key), value) for key, value in settings.items()}
+    return {**before, **changed}
+
+
+class Deviation(Section):
+    """A difference from the paper, and the settings under which it is one."""
+
+    text: str = Field(description="what differs, in a sentence")
+    while_: dict[str, Any] = Field(
+        {},
+        alias="while",
+        description="dotted keys to the value, or the list of values, that settings must have for the text to be true",
+    )
+
+    @field_validator("while_")
+    @classmethod
+    def _keys_are_todays(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        for key in settings:
+            if new := renamed(key):
+                raise ValueError(f"the key {key} was renamed to {new}")
+        return settings
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+    def holds(self, recipe: BaseModel) -> bool:
+        """Return whether the text is true of a recipe's settings."""
+        return all(_matches(setting(recipe, key), wanted) for key, wanted in self.while_.items())
+
+
+def _from_text(value: Any) -> Any:
+    return {"text": value} if isinstance(value, str) else value
+
+
+def _to_text(value: Deviation, _: SerializerFunctionWrapHandler) -> Any:
+    """Write a deviation as it is written in a file: a sentence, or with its condition."""
+    return {"text": value.text, "while": value.while_} if value.while_ else value.text
+
+
+Deviations = tuple[Annotated[Deviation, BeforeValidator(_from_text), WrapSerializer(_to_text)], ...]
+
+
+def setting(recipe: BaseModel, key: str) -> Any:
+    """Return the value of a dotted key as a file would hold it; None where the recipe has no such key."""
+    found: Any = recipe.model_dump(mode="json", include={key.partition(".")[0]})
+    for part in key.split("."):
+        found = found.get(part) if isinstance(found, dict) else None
+    return found
+
+
+def in_force(deviations: Iterable[Deviation], recipe: BaseModel) -> Deviations:
+    """Return those deviations that are true of a recipe's settings."""
+    return tuple(deviation for deviation in deviations if deviation.holds(recipe))
+
+
+def _matches(value: Any, wanted: Any) -> bool:
+    return value == wanted or (isinstance(wanted, list) and value in wanted)

@@ -1,0 +1,191 @@
+"""YAML files with known keys, such as recipes and studies: as people mean them, and what is wrong with one."""
+
+import difflib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from evenface.config.renamed import renamed
+from evenface.utils.errors import InputError
+from evenface.utils.tables import read_text
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class UniqueKeys:
+    """Mixin for a YAML loader: a key that stands twice in one mapping, at any depth, is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Construct a mapping after comparing its keys; those that a merge (``<<``) brings may be replaced."""
+        seen: set[Any] = set()
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            # By value, as the mapping has it: 1 and 1.0 are one key.
+            value = key.value if key.tag == "tag:yaml.org,2002:merge" else self.construct_object(key)  # type: ignore[attr-defined]
+            if value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key.value}", key.start_mark)
+            seen.add(value)
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep=deep)  # type: ignore[misc]
+        return mapping
+
+
+DEEPEST, MOST = 64, 100_000
+"""Collections in each other, and values in all, of a YAML file; each alias counts as what it stands for."""
+
+
+class Bounded:
+    """Mixin for a YAML loader: a file that is nested too deep, or unfolds to too much or to itself, is an error."""
+
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node:
+        """Compose a node, and count how many it stands in."""
+        self._depth += 1
+        if self._depth > DEEPEST:
+            mark = self.peek_event().start_mark  # type: ignore[attr-defined]
+            raise yaml.composer.ComposerError(None, None, f"more than {DEEPEST} collections in each other", mark)
+        try:
+            node: yaml.Node = super().compose_node(parent, index)  # type: ignore[misc]
+        finally:
+            self._depth -= 1
+        return node
+
+    def get_single_node(self) -> yaml.Node | None:
+        """Compose the document, and measure it with all aliases unfolded before anything is made of it."""
+        node: yaml.Node | None = super().get_single_node()  # type: ignore[misc]
+        if node is not None:
+            _measure(node, {})
+        return node
+
+
+def _measure(node: yaml.Node, known: dict[int, tuple[int, int] | None]) -> tuple[int, int]:
+    """Count the values of a node and the collections in each other; ``known`` has none for those that are under way."""
+    if id(node) in known:
+        found = known[id(node)]
+        if found is None:
+            raise yaml.composer.ComposerError(None, None, "an alias stands in what it stands for", node.start_mark)
+        return found
+    known[id(node)] = None
+    inner = node.value if isinstance(node, yaml.CollectionNode) else []
+    parts = [part for one in inner for part in (one if isinstance(one, tuple) else (one,))]
+    measured = [_measure(part, known) for part in parts]
+    count, depth = 1 + sum(n for n, _ in measured), 1 + max((d for _, d in measured), default=0)
+    if count > MOST or depth > DEEPEST:
+        what = f"more than {MOST:,} values" if count > MOST else f"more than {DEEPEST} collections in each other"
+        raise yaml.composer.ComposerError(None, None, f"{what}, aliases unfolded", node.start_mark)
+    known[id(node)] = (count, depth)
+    return count, depth
+
+
+class _UniqueKeyLoader(Bounded, UniqueKeys, yaml.SafeLoader):
+    """YAML as people mean it (the core schema of version 1.2): ``on`` is a word, ``1e-3`` a number."""
+
+
+_UniqueKeyLoader.yaml_implicit_resolvers = {
+    first: [
+        (tag, pattern) for tag, pattern in resolvers if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:float")
+    ]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_UniqueKeyLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+_UniqueKeyLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^([-+]?([0-9]+\.[0-9]*|\.?[0-9]+)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"),
+    list("-+.0123456789"),
+)
+
+
+def parse_yaml(text: str) -> Any:
+    """Read YAML as people mean it."""
+    try:
+        return yaml.load(text, Loader=_UniqueKeyLoader)
+    except (ValueError, OverflowError) as error:  # a date or a number that cannot be
+        raise yaml.YAMLError(str(error)) from error
+
+
+def read_mapping(path: Path, what: str) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping."""
+    try:
+        content = parse_yaml(read_text(path))
+    except yaml.YAMLError as error:
+        raise not_yaml(path, error) from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds no {what}", f"A {what} is a mapping of keys to values.")
+    return content
+
+
+def not_yaml(path: Path, error: yaml.YAMLError) -> InputError:
+    """Return what is wrong with a file that should be YAML, and in which line."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    if mark is None or not problem:
+        return InputError(f"{path} is no YAML: {' '.join(str(error).split())}")
+    return InputError(f"{path}, line {mark.line + 1}: {problem}", "Mend the line.")
+
+
+def checked(model: type[Model], values: Mapping[str, Any], origin: str) -> Model:
+    """Return a model of these values; an InputError says the first thing that is wrong."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise explained(error, model, origin) from None
+
+
+def explained(error: ValidationError, model: type[BaseModel], origin: str) -> InputError:
+    """Say the first thing that is wrong with what should be a ``model``, with the nearest right key."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    more = error.error_count() - 1
+    tail = f" ({more} more like this)" if more else ""
+    if first["type"] == "extra_forbidden":
+        if new := renamed(".".join(part for part in first["loc"] if isinstance(part, str))):
+            return InputError(f"{origin}: the key {where} was renamed to {new}{tail}")
+        name, known = str(first["loc"][-1]), _keys_at(model, first["loc"][:-1])
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5) or _elsewhere(model, name)
+        hint = f"Did you mean {near[0]}?" if near else f"Known here: {', '.join(known)}."
+        return InputError(f"{origin}: unknown key {where}{tail}", hint)
+    if first["type"] == "missing":
+        return InputError(f"{origin}: the key {where} is missing{tail}")
+    if first["type"] == "model_type":
+        keys = _keys_at(model, first["loc"])
+        return InputError(
+            f"{origin}: {where} is a section of keys, got {first['input']!r}{tail}",
+            f"Write its keys: {', '.join(f'{where}.{key}' for key in keys[:4])}{' ...' * (len(keys) > 4)}.",
+        )
+    message = first["msg"].removeprefix("Value error, ")
+    given = first["input"]
+    shown = f", got {given!r}" if isinstance(given, str | int | float) or given is None else ""
+    place = f"{origin}: {where}" if where else origin
+    return InputError(f"{place}: {message[0].lower()}{message[1:]}{shown}{tail}")
+
+
+def _keys_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """List the keys that a model knows at a place."""
+    kind: Any = model
+    for part in location:
+        kind = _fields(kind)[str(part)] if _is_model(kind) else get_args(kind)[1 if get_origin(kind) is dict else 0]
+        while get_origin(kind) in (Annotated, Union, UnionType):
+            kind = next(one for one in get_args(kind) if one is not NoneType)
+    return list(_fields(kind))
+
+
+def _elsewhere(model: type[BaseModel], name: str) -> list[str]:
+    """Find sections that do know a key of this name."""
+    return [
+        f"{section}.{name}" for section, kind in _fields(model).items() if _is_model(kind) and name in _fields(kind)
+    ]
+
+
+def _fields(model: type[BaseModel]) -> dict[str, Any]:
+    return {info.alias or name: info.annotation for name, info in model.model_fields.items()}
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)

@@ -1,0 +1,152 @@
+"""BioVid Heat Pain Database, part A: clips of 5.5 s of people under heat pain of four strengths, and under none.
+
+Walter et al., *The BioVid heat pain database*, IEEE CYBCONF 2013.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from evenface.data.datasets.layout import absent_files, check_root, folders, listed
+from evenface.data.manifest import Manifest, make_table
+from evenface.utils.errors import InputError
+from evenface.utils.registry import nearest
+from evenface.utils.tables import read_table
+
+LICENCE = "For non-commercial research only, under an agreement with its owners: https://www.nit.ovgu.de/BioVid.html"
+
+PERSON = re.compile(r"[0-9]{6}_(?P<sex>[wmWM])_(?P<age>[0-9]{1,3})")
+"""Name of a person: date, sex (w for women, m for men) and age."""
+SEX = {"w": "female", "m": "male"}
+LEVELS = ("BL1", "PA1", "PA2", "PA3", "PA4")
+COLUMNS = ("subject_name", "class_id", "sample_name")
+LISTS = ("samples.csv", "starting_point/samples.csv")
+EXPECTED = "Expected part A: samples.csv, or starting_point/samples.csv, and video/<subject_name>/<sample_name>.mp4."
+# fmt: off
+LEAST_EXPRESSIVE = (
+    "082315_w_60", "082414_m_64", "082909_m_47", "083009_w_42", "083013_w_47", "083109_m_60", "083114_w_55",
+    "091914_m_46", "092009_m_54", "092014_m_56", "092509_w_51", "092714_m_64", "100514_w_51", "100914_m_39",
+    "101114_w_37", "101209_w_61", "101809_m_59", "101916_m_40", "111313_m_64", "120614_w_61",
+)
+# fmt: on
+"""The 20 people that public code leaves out as showing no response, after Werner et al., *Analysis of facial
+expressiveness during experimentally induced heat pain*, ACIIW 2017."""
+
+
+def read(
+    root: Path,
+    *,
+    levels: Literal["five", "binary"] = "five",
+    exclude: Literal["none", "least-expressive"] | Sequence[str] = "none",
+) -> Manifest:
+    """Read the official list and the folder ``video`` beside it."""
+    check_root(root, "biovid")
+    root = next((root / name for name in folders(root) if name.lower() == "parta"), root)
+    path = next((root / name for name in LISTS if (root / name).is_file()), None)
+    if path is None:
+        raise InputError(
+            f"biovid: there is no list of samples in {root}, which holds {listed(folders(root))}", EXPECTED
+        )
+    if not (root / "video").is_dir():
+        raise InputError(f"biovid: there is no folder video in {root}, which holds {listed(folders(root))}", EXPECTED)
+    cells, outside = _on_scale(_load(path), path)
+    strange = sorted(set(folders(root / "video")) - set(cells["subject_name"]))
+    cells, notes = _exclude(cells, exclude, path)
+    cells, absent = _with_folder(cells, root / "video", path)
+    if strange:
+        absent.append(f"{len(strange)} folders in video are not in {path.name} and are left out: {listed(strange)}")
+    classes = LEVELS if levels == "five" else (LEVELS[0], LEVELS[-1])
+    rows = [_row(cell, classes) for cell in cells.to_dict("records") if cell["level"] in classes]
+    if not rows:
+        raise InputError(f"biovid: {path.name} has no clips of {' or '.join(classes)} of the people who are left")
+    if len(rows) < len(cells):
+        notes.append(f"clips left out: {len(cells) - len(rows)} of PA1, PA2 and PA3")
+    notes += [*outside, *absent, *absent_files(root, [row["path"] for row in rows], "biovid", path.name, EXPECTED)]
+    return Manifest(make_table(rows), classes, "biovid", root, tuple(notes), "clips", ordered=True)
+
+
+def _row(cell: dict[Any, Any], classes: tuple[str, ...]) -> dict[str, Any]:
+    sample, subject = cell["sample_name"], cell["subject_name"]
+    path = f"video/{subject}/{sample}.mp4"
+    label = classes.index(cell["level"])
+    row = {"sample": sample, "path": path, "label": label, "subject": subject, "clip": sample}
+    if person := PERSON.fullmatch(subject):
+        row |= {"sex": SEX[person["sex"].lower()], "age": int(person["age"])}
+    return row
+
+
+def _load(path: Path) -> pd.DataFrame:
+    """Read the list; the index is the line in the file, ``level`` the class by name."""
+    try:
+        cells = read_table(path)
+    except InputError as error:
+        raise InputError(f"biovid: {error.message}", error.hint or EXPECTED) from None
+    missing = [name for name in COLUMNS if name not in cells]
+    if missing:
+        raise InputError(
+            f"biovid: expected the columns {', '.join(COLUMNS)} in {path.name}, found {listed(cells.columns)}",
+            "The official list is separated by tabs.",
+        )
+    cells = cells.fillna("")
+    if cells.empty:
+        raise InputError(f"biovid: {path} has no lines below its header", EXPECTED)
+    for name in COLUMNS:
+        _refuse(cells, cells[name] == "", path, f"{name} is empty")
+    cells["level"] = cells["class_id"].map({str(code): name for code, name in enumerate(LEVELS)})
+    if "class_name" in cells:
+        other = cells["level"].notna() & (cells["class_name"] != cells["level"]) & (cells["class_name"] != "")
+        _refuse(cells, other, path, "class_id {class_id} is {level}, but class_name says {class_name}")
+    _refuse(cells, cells["sample_name"].duplicated(), path, "{sample_name} stands twice")
+    return cells
+
+
+def _on_scale(cells: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, list[str]]:
+    """Leave out clips whose level is none of the five, and say which; refuse a list that has no others."""
+    off = cells["level"].isna()
+    known = listed(f"{code} {name}" for code, name in enumerate(LEVELS))
+    if off.all():
+        _refuse(cells, off, path, "class_id {class_id} of {sample_name} is none of " + known)
+    lines = listed(f"line {line} ({cell})" for line, cell in cells["class_id"][off].items())
+    said = f"{int(off.sum())} of {len(cells)} clips in {path.name} are left out, their class_id is none of {known}"
+    return cells[~off], [f"{said}: {lines}"] if off.any() else []
+
+
+def _refuse(cells: pd.DataFrame, wrong: "pd.Series[bool]", path: Path, why: str) -> None:
+    """Raise an InputError that names the first line where ``wrong`` holds; ``why`` may name columns in braces."""
+    if wrong.any():
+        line = cells.index[wrong.to_numpy(dtype=bool)][0]
+        said = why.format(**cells.loc[line].to_dict())
+        more = f" ({int(wrong.sum())} such lines)" if wrong.sum() > 1 else ""
+        raise InputError(f"biovid: line {line} of {path.name}: {said}{more}")
+
+
+def _exclude(
+    cells: pd.DataFrame, exclude: Literal["none", "least-expressive"] | Sequence[str], path: Path
+) -> tuple[pd.DataFrame, list[str]]:
+    people = set(cells["subject_name"])
+    if isinstance(exclude, str):
+        out = set(LEAST_EXPRESSIVE) & people if exclude == "least-expressive" else set()
+    else:
+        out = set(exclude)
+        for name in exclude:
+            if name not in people:
+                raise InputError(f"biovid: exclude names {name!r}, who is not in {path.name}", nearest(name, people))
+    if not out:
+        return cells, []
+    return cells[~cells["subject_name"].isin(out)], [f"people left out by exclude: {len(out)} of {len(people)}"]
+
+
+def _with_folder(cells: pd.DataFrame, video: Path, path: Path) -> tuple[pd.DataFrame, list[str]]:
+    """Leave out people who have no folder, and say whom."""
+    people = set(cells["subject_name"])
+    lost = sorted(people - set(folders(video)))
+    if not lost:
+        return cells, []
+    if len(lost) == len(people):
+        raise InputError(f"biovid: none of the {len(lost)} people in {path.name} has a folder in {video}", EXPECTED)
+    kept = cells[~cells["subject_name"].isin(lost)]
+    said = f"{len(lost)} of {len(people)} people in {path.name} have no folder in video and are left out"
+    return kept, [f"{said} with {len(cells) - len(kept)} clips: {listed(lost)}"]

@@ -1,0 +1,194 @@
+"""How uneven classes are, and the weights and sampling that answer it. Needs NumPy only."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from evenface.utils.errors import InputError
+from evenface.utils.registry import find
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+NORMALISATIONS = ("classes", "sum-one", "none")
+WEIGHTS = (
+    "Give a rule (inverse, effective, ratio), a list with one weight per class in their order, or weights by name: "
+    "{happy: 1, sad: 3}."
+)
+SAMPLING_RULES = ("none", "inverse", "effective", "reversed")
+
+
+def counts(labels: npt.ArrayLike, classes: int) -> Integers:
+    """Count the samples of each class.
+
+    Examples
+    --------
+    >>> counts([0, 2, 2], classes=3)
+    array([1, 0, 2])
+    """
+    values = np.asarray(labels)
+    if values.size and not np.issubdtype(values.dtype, np.integer):
+        raise InputError(f"labels must be integers, got {values.dtype}")
+    if values.size and not (values.min() >= 0 and values.max() < classes):
+        raise InputError(f"labels must be from 0 to {classes - 1}, got {values.min()} to {values.max()}")
+    return np.bincount(values.astype(np.int64), minlength=classes)
+
+
+def ratio(counts: npt.ArrayLike, names: Sequence[str] | None = None) -> Floats:
+    """Give the imbalance ratio of each class against the rest: negatives over positives, unrounded."""
+    n = _positive(counts, names)
+    return np.asarray((n.sum() - n) / n)
+
+
+def factor(counts: npt.ArrayLike, names: Sequence[str] | None = None) -> float:
+    """Give the imbalance factor: the largest class over the smallest. See :func:`ratio` for parameters and errors."""
+    n = _positive(counts, names)
+    return float(n.max() / n.min())
+
+
+def inverse_frequency_weights(
+    counts: npt.ArrayLike, *, normalise: str = "sum-one", names: Sequence[str] | None = None
+) -> Floats:
+    r"""Weigh each class by the inverse of its count.
+
+    .. math:: \alpha_i = \frac{1/c_i}{\sum_j 1/c_j}
+
+    References
+    ----------
+    Lu et al., *Handling class imbalance in video-based pain intensity estimation using ResNetBiLSTM*, IJEER 2025,
+    eq. 17.
+
+    Examples
+    --------
+    >>> inverse_frequency_weights([30, 10])
+    array([0.25, 0.75])
+    """
+    return _normalised(1.0 / _positive(counts, names), normalise)
+
+
+def effective_number_weights(
+    counts: npt.ArrayLike, *, beta: float = 0.999, normalise: str = "classes", names: Sequence[str] | None = None
+) -> Floats:
+    r"""Weigh each class by the inverse of its effective number of samples.
+
+    .. math:: B_l = \frac{1 - \beta}{1 - \beta^{n_l}}
+
+    References
+    ----------
+    Cui et al., *Class-balanced loss based on effective number of samples*, CVPR 2019. Zhu et al., *A facial
+    expression recognition network using rebalance-based regulation of attention consistency and focus*, 2025, eq. 6.
+    """
+    n = _positive(counts, names)
+    if not 0 <= beta < 1:
+        raise InputError(f"beta must be from 0 to below 1, got {beta}")
+    # expm1 and log1p keep the digits that 1 - beta ** n loses when beta is close to 1.
+    raw = np.ones_like(n) if beta == 0 else (1 - beta) / -np.expm1(n * np.log1p(beta - 1))
+    return _normalised(raw, normalise)
+
+
+def ratio_weights(counts: npt.ArrayLike, *, normalise: str = "none", names: Sequence[str] | None = None) -> Floats:
+    """Weigh each class by its :func:`ratio`; other parameters and errors as in :func:`inverse_frequency_weights`."""
+    return _normalised(ratio(counts, names), normalise)
+
+
+def class_weights(
+    rule: str | Sequence[float] | Mapping[Any, float] | None,
+    counts: npt.ArrayLike,
+    *,
+    normalise: str = "classes",
+    beta: float = 0.999,
+    names: Sequence[str] | None = None,
+    absent: bool = False,
+) -> Floats | None:
+    """Give class weights by the name of their rule."""
+    if rule is None:
+        return None
+    if isinstance(rule, str):
+        options: dict[str, Any] = {"beta": beta} if rule == "effective" else {}
+        present = np.asarray(counts) > 0
+        if absent and present.any() and not present.all():
+            found = np.zeros(len(present))
+            found[present] = class_weights(rule, np.asarray(counts)[present], normalise=normalise, beta=beta)
+            return found
+        return find("rule for class weights", rule, _RULES)(counts, normalise=normalise, names=names, **options)
+    given = _by_name(rule, names) if isinstance(rule, Mapping) else rule
+    expected = np.asarray(counts).shape
+    try:
+        weights = np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError):
+        weights = np.full(1, np.nan)
+    if isinstance(given, bool | int | float) or not weights.ndim:
+        raise InputError(f"class weights cannot be the single value {given!r}", WEIGHTS)
+    if weights.shape != expected or not np.isfinite(weights).all() or (weights < 0).any() or not weights.sum() > 0:
+        raise InputError(
+            f"class weights must be {expected[0]} finite numbers >= 0, one per class and not all 0, got {given!r}",
+            WEIGHTS,
+        )
+    return weights
+
+
+def sampling_probabilities(labels: npt.ArrayLike, rule: str = "none", *, beta: float = 0.999) -> Floats:
+    """Give the probability with which each sample is drawn."""
+    find("sampling rule", rule, dict.fromkeys(SAMPLING_RULES))
+    _, inverse, present = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
+    if not len(inverse):
+        raise InputError("there are no samples to draw from")
+    if rule == "inverse":
+        weights = 1.0 / present
+    elif rule == "effective":
+        weights = effective_number_weights(present, beta=beta)
+    elif rule == "reversed":
+        weights = 1.0 / present.astype(np.float64) ** 2
+    else:
+        weights = np.ones(len(present))
+    probabilities = weights[inverse]
+    return np.asarray(probabilities / probabilities.sum(), dtype=np.float64)
+
+
+def draw(probabilities: Floats, uniforms: Floats) -> Integers:
+    """Draw samples with replacement, as a pure function of uniform random numbers.
+
+    Examples
+    --------
+    >>> draw(np.array([0.5, 0.0, 0.5]), np.array([0.1, 0.5, 0.9]))
+    array([0, 2, 2])
+    """
+    cumulative = np.cumsum(probabilities)
+    return np.searchsorted(cumulative / cumulative[-1], uniforms, side="right").astype(np.int64)
+
+
+_RULES = {"inverse": inverse_frequency_weights, "effective": effective_number_weights, "ratio": ratio_weights}
+
+
+def _by_name(rule: Mapping[Any, Any], names: Sequence[str] | None) -> list[Any]:
+    """Put weights that are given by class name into the order of the classes."""
+    given = {str(name): weight for name, weight in rule.items()}
+    known = list(names or ())
+    unknown, missing = [name for name in given if name not in known], [name for name in known if name not in given]
+    if unknown or missing:
+        what = f"there is no class {unknown[0]!r}" if unknown else f"the class {missing[0]!r} has none"
+        raise InputError(f"class weights by name: {what}", f"Give one for each of {', '.join(known) or 'no class'}.")
+    return [given[name] for name in known]
+
+
+def _positive(counts: npt.ArrayLike, names: Sequence[str] | None) -> Floats:
+    n = np.asarray(counts, dtype=np.float64)
+    if n.ndim != 1 or not n.size:
+        raise InputError(f"counts must be one number per class, got an array of shape {n.shape}")
+    empty = np.flatnonzero(~(n > 0))
+    if len(empty):
+        which = ", ".join(str(i) if names is None else names[i] for i in empty.tolist())
+        raise InputError(
+            f"no training sample of class {which}: its weight would be infinite",
+            "Leave the class out of the data, or choose a split in which it is trained.",
+        )
+    return n
+
+
+def _normalised(weights: Floats, normalise: str) -> Floats:
+    find("normalisation of class weights", normalise, dict.fromkeys(NORMALISATIONS))
+    if normalise == "none":
+        return weights
+    return np.asarray(weights / weights.sum() * (len(weights) if normalise == "classes" else 1))

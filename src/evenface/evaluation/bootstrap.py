@@ -1,0 +1,126 @@
+"""How sure a number is: intervals by resampling people where they are known, else clips, else samples.
+
+Pictures of one person resemble each other, so they are not so many independent observations. Whoever wants to
+know how a model does on *other people* must resample people, all pictures of a person together.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from evenface.evaluation.metrics import divide
+from evenface.evaluation.predictions import Predictions
+
+LEVEL = 0.95
+RESAMPLES = 2000
+CHUNK = 4_000_000
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value and its interval; NaN where not defined."""
+
+    value: float
+    low: float = float("nan")
+    high: float = float("nan")
+
+
+def estimate(entry: Mapping[str, Any]) -> Estimate:
+    """Turn an entry of ``metrics.json`` (``value``, ``low``, ``high``; None is not defined) into an estimate."""
+    return Estimate(*(float("nan") if entry[part] is None else entry[part] for part in ("value", "low", "high")))
+
+
+@dataclass(frozen=True)
+class Units:
+    """What is resampled as a whole."""
+
+    codes: np.ndarray
+    count: int
+    name: str
+
+
+def units_of(predictions: Predictions) -> Units:
+    """People where every sample says whom it shows, else clips where some have several samples, else the samples."""
+    groups, name = predictions.subject, "people"
+    if groups is None and predictions.in_parts:
+        groups, name = predictions.clip, "clips"
+    if groups is None:
+        return Units(np.arange(len(predictions)), len(predictions), "samples")
+    names, codes = np.unique(groups.astype(str), return_inverse=True)
+    return Units(codes, len(names), name)
+
+
+def unit_matrices(predictions: Predictions, units: Units) -> np.ndarray:
+    """Confusion matrix of each unit, float32, shape (U, C, C). Sums of them are exact up to 16 million samples."""
+    c = len(predictions.classes)
+    stack = np.zeros((units.count, c, c), dtype=np.float32)
+    np.add.at(stack, (units.codes, predictions.labels, predictions.predicted), 1)
+    return stack
+
+
+def draws(count: int, resamples: int, seed: int, width: int | None = None) -> Iterator[np.ndarray]:
+    """Draw ``count`` units with replacement, ``resamples`` times."""
+    if count == 1:
+        yield np.full((resamples, 1), np.nan, dtype=np.float32)
+        return
+    random = np.random.default_rng(seed)
+    rows = max(1, CHUNK // max(count, width or 0))
+    for start in range(0, resamples, rows):
+        r = min(rows, resamples - start)
+        drawn = random.integers(0, count, size=(r, count)) + np.arange(r)[:, None] * count
+        yield np.bincount(drawn.ravel(), minlength=r * count).reshape(r, count).astype(np.float32)
+
+
+def resample_sums(values: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
+    """Sum what units bring, over each draw."""
+    flat = values.reshape(len(values), -1)
+    sums = [weights @ flat for weights in draws(len(values), resamples, seed)]
+    return np.concatenate([flat[:0], *sums]).reshape(resamples, *values.shape[1:])
+
+
+def percentile(drawn: np.ndarray, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray]:
+    """Percentile interval over the first axis; draws where the value is not defined are left out."""
+    if not len(drawn):
+        return np.full(drawn.shape[1:], np.nan), np.full(drawn.shape[1:], np.nan)
+    known = ~np.isnan(drawn)
+    filled = np.where(known.any(axis=0), drawn, 0)
+    low, high = np.nanquantile(filled, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    nothing = ~known.any(axis=0)
+    return np.where(nothing, np.nan, low), np.where(nothing, np.nan, high)
+
+
+def wilson(hits: np.ndarray, n: np.ndarray, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray]:
+    """Score interval of a share, for independent samples; NaN where ``n`` is zero.
+
+    References
+    ----------
+    Wilson, *Probable inference, the law of succession, and statistical inference*, JASA 1927.
+    """
+    from statsmodels.stats.proportion import proportion_confint
+
+    hits, n = np.asarray(hits, dtype=np.float64), np.asarray(n, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        low, high = proportion_confint(hits, n, 1 - level, method="wilson")
+    return np.clip(low, 0, 1), np.clip(high, 0, 1)
+
+
+def recall_intervals(
+    matrices: np.ndarray, drawn: np.ndarray, units: Units, level: float = LEVEL
+) -> tuple[np.ndarray, np.ndarray]:
+    """Interval of each class's recall, shape (C,).
+
+    Where samples are the units it is Wilson's. Else it is the percentile interval over people (or clips); where all
+    samples of a class are right, or all wrong, resampling shows no spread at all, and Wilson's interval with *one
+    observation per person* stands in, as wide as the number of people who show that class warrants.
+    """
+    whole = matrices.sum(axis=0)
+    hits, n = np.diagonal(whole), whole.sum(axis=-1)
+    if units.name == "samples":
+        return wilson(hits, n, level)
+    low, high = percentile(divide(np.diagonal(drawn, axis1=-2, axis2=-1), drawn.sum(axis=-1)), level)
+    persons = (matrices.sum(axis=-1) > 0).sum(axis=0)
+    narrow = wilson(divide(hits, n) * persons, persons, level)
+    flat = (hits == 0) | (hits == n)
+    return np.where(flat, narrow[0], low), np.where(flat, narrow[1], high)

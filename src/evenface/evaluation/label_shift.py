@@ -1,0 +1,215 @@
+"""Other shares of the classes than a model was trained for: correct its probabilities, or estimate the shares."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from evenface.evaluation import metrics
+from evenface.evaluation.bootstrap import LEVEL, RESAMPLES, Estimate, percentile, resample_sums, unit_matrices, units_of
+from evenface.evaluation.predictions import Predictions
+from evenface.utils.errors import InputError
+from evenface.utils.registry import nearest
+
+STEPS, TOLERANCE = 10_000, 1e-9
+SUM = 0.01
+
+
+def with_prior(probabilities: np.ndarray, old: np.ndarray, new: np.ndarray) -> np.ndarray:
+    r"""Turn probabilities that hold for one balance of the classes into those that hold for another.
+
+    .. math:: p'(y \mid x) \propto p(y \mid x) \, \frac{\pi'_y}{\pi_y}
+
+    It is right where only the balance differs and faces of a class look the same.
+
+    Parameters
+    ----------
+    probabilities : array of float, shape (N, C)
+        Calibrated for ``old``.
+    old : array of float, shape (C,)
+        The balance that the probabilities imply; see :func:`evenface.training.class_prior.implied_prior`.
+    new : array of float, shape (C,)
+        The balance where they are used.
+
+    Returns
+    -------
+    array of float64, shape (N, C)
+        A row without probability of any class of ``new`` becomes ``new``.
+
+    Raises
+    ------
+    InputError
+        If shares are not of C classes, negative, sum to 0, or a class of ``new`` has none in ``old``.
+
+    References
+    ----------
+    Saerens, Latinne and Decaestecker, *Adjusting the outputs of a classifier to new a priori probabilities*, Neural
+    Computation 2002, eq. 2.4.
+
+    Examples
+    --------
+    >>> with_prior(np.array([[0.75, 0.25]]), np.array([0.75, 0.25]), np.array([0.5, 0.5]))
+    array([[0.5, 0.5]])
+    """
+    p = np.asarray(probabilities, dtype=np.float64)
+    old, new = (_shares(given, p.shape[1]) for given in (old, new))
+    if ((old == 0) & (new > 0)).any():
+        raise InputError(f"class {int(np.argmax((old == 0) & (new > 0)))} was not trained and cannot be expected")
+    weighted = p * np.divide(new, old, out=np.zeros_like(new), where=old > 0)
+    total = weighted.sum(axis=1, keepdims=True)
+    result: np.ndarray = np.divide(weighted, total, out=np.tile(new, (len(p), 1)), where=total > 0)
+    return result
+
+
+@dataclass(frozen=True)
+class Estimated:
+    """A balance estimated without labels."""
+
+    prior: np.ndarray
+    log_likelihood: np.ndarray
+    converged: bool
+
+    @property
+    def steps(self) -> int:
+        """How many steps were taken."""
+        return len(self.log_likelihood) - 1
+
+
+def estimate_prior(
+    probabilities: np.ndarray, prior: np.ndarray, *, steps: int = STEPS, tolerance: float = TOLERANCE
+) -> Estimated:
+    """Estimate the balance of samples without labels by expectation maximisation.
+
+    Parameters
+    ----------
+    probabilities : array of float, shape (N, C)
+        Calibrated for ``prior``: the estimate is as good as they are.
+    prior : array of float, shape (C,)
+        The balance that they imply; where EM begins. A class of share 0 stays at 0.
+    steps : int, default=10000
+        At most so many.
+    tolerance : float, default=1e-9
+        It ends where no share changes by more.
+
+    Returns
+    -------
+    Estimated
+
+    Raises
+    ------
+    InputError
+        If there is no sample, or shares are not as in :func:`with_prior`.
+
+    References
+    ----------
+    Saerens, Latinne and Decaestecker, *Adjusting the outputs of a classifier to new a priori probabilities*, Neural
+    Computation 2002, eq. 2.9.
+    """
+    p = np.asarray(probabilities, dtype=np.float64)
+    if not len(p):
+        raise InputError("no sample to estimate a balance from")
+    old = _shares(prior, p.shape[1])
+    # Of each class's share at the start; a class without any stays out.
+    ratio = np.divide(p, old, out=np.zeros_like(p), where=old > 0)
+    now, converged = old, False
+    likelihood = [_mean_log(ratio @ now)]
+    for _ in range(steps):
+        joint = ratio * now
+        after = (joint / np.maximum(joint.sum(axis=1, keepdims=True), np.finfo(float).tiny)).mean(axis=0)
+        after = after / after.sum()
+        converged = bool(np.abs(after - now).max() <= tolerance)
+        now = after
+        likelihood.append(_mean_log(ratio @ now))
+        if converged:
+            break
+    return Estimated(now, np.array(likelihood) - likelihood[0], converged)
+
+
+def _mean_log(values: np.ndarray) -> float:
+    return float(np.log(np.maximum(values, np.finfo(float).tiny)).mean())
+
+
+def parse_prior(text: str, classes: Sequence[str]) -> np.ndarray:
+    """Read ``happy=0.5,sad=0.3,fear=0.2``, every class once, summing to 1 (within 0.01); or ``uniform``."""
+    if text.strip() == "uniform":
+        return np.full(len(classes), 1 / len(classes))
+    given: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, value = (piece.strip() for piece in part.rpartition("="))
+        if name not in classes:
+            raise InputError(
+                f"prior: {name or part!r} is no class of the run", nearest(name, classes) or _form(classes)
+            )
+        try:
+            share = float(value)
+        except ValueError:
+            raise InputError(f"prior: the share of {name} is no number: {value!r}", _form(classes)) from None
+        if name in given:
+            raise InputError(f"prior: {name} is given twice")
+        given[name] = share
+    return named_prior(given, classes)
+
+
+def named_prior(shares: Mapping[str, float], classes: Sequence[str]) -> np.ndarray:
+    """Order shares by the classes; errors are those of :func:`parse_prior`."""
+    missing = [name for name in classes if name not in shares]
+    if missing:
+        raise InputError(f"prior: no share of {', '.join(missing)}", _form(classes))
+    values = np.array([shares[name] for name in classes], dtype=np.float64)
+    if not ((values >= 0).all() and abs(values.sum() - 1) <= SUM):
+        raise InputError(f"prior: shares must not be negative and sum to 1, the sum is {values.sum():g}")
+    ordered: np.ndarray = values / values.sum()
+    return ordered
+
+
+def _form(classes: Sequence[str]) -> str:
+    return f"Say a share of every class: {','.join(f'{name}=...' for name in classes)}; or uniform; or estimate."
+
+
+def _shares(given: np.ndarray, classes: int) -> np.ndarray:
+    values = np.asarray(given, dtype=np.float64)
+    if values.shape != (classes,) or not (np.isfinite(values).all() and (values >= 0).all() and values.sum() > 0):
+        raise InputError(f"a balance must be {classes} shares, none below 0 and some above, got {values.tolist()}")
+    whole: np.ndarray = values / values.sum()
+    return whole
+
+
+def accuracy_at(matrix: np.ndarray, prior: np.ndarray) -> np.ndarray:
+    """Accuracy where classes have the shares ``prior``: the recalls weighted by them; ``(..., C, C) -> (...)``.
+
+    NaN where a class that has a share has no sample.
+    """
+    recall = metrics.recall(matrix)
+    value: np.ndarray = np.where(prior > 0, recall * prior, 0.0).sum(axis=-1)
+    return value
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """What a correction changes: metric to before, after and difference (after less before)."""
+
+    accuracy: tuple[Estimate, Estimate, Estimate]
+    balanced_accuracy: tuple[Estimate, Estimate, Estimate]
+
+
+def correction(
+    before: Predictions,
+    after: Predictions,
+    prior: np.ndarray,
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+) -> Corrected:
+    """Say what a correction for a balance changes, with paired intervals."""
+    units = units_of(before)
+    stacks = [unit_matrices(one, units) for one in (before, after)]
+
+    def change(of: Callable[[np.ndarray], np.ndarray]) -> tuple[Estimate, Estimate, Estimate]:
+        values = [float(of(stack.sum(axis=0))) for stack in stacks]
+        drawn = [of(resample_sums(stack, resamples, seed)) for stack in stacks]
+        sides = [*zip(values, drawn, strict=True), (values[1] - values[0], drawn[1] - drawn[0])]
+        first, second, third = (Estimate(v, *(float(end) for end in percentile(d, level))) for v, d in sides)
+        return first, second, third
+
+    return Corrected(change(lambda matrix: accuracy_at(matrix, prior)), change(metrics.balanced_accuracy))

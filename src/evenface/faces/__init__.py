@@ -1,1 +1,0 @@
-"""Faces from files to one array: reading, preparing, storing."""

@@ -1,0 +1,50 @@
+"""How settings of prediction suit a model, and what they make of its inputs."""
+
+from dataclasses import replace
+
+from evenface.config.predict import PredictSettings
+from evenface.inference.input_spec import InputSpec
+from evenface.preprocessing.detect import Crop
+from evenface.preprocessing.face_mesh import MARGIN
+from evenface.preprocessing.image import Target
+from evenface.utils.errors import InputError
+
+ESTIMATE = "estimate"
+"""In place of a class prior: it is estimated from the inputs."""
+DEFAULT_MARGIN = PredictSettings().margin
+
+
+def check_settings(settings: PredictSettings, form: InputSpec) -> None:
+    """Refuse what is of no effect on a model of this form."""
+    if form.kind == "stills" and settings.window is not None:
+        raise InputError("window is for models of clips and sequences; this one judges single pictures")
+    if form.kind != "stills" and settings.every != 1:
+        raise InputError(
+            "every is for models of single pictures; this one takes frames as in training", "Say window instead."
+        )
+    if settings.margin != DEFAULT_MARGIN and (
+        form.kind == "sequences" or form.crop or settings.faces in (None, "none")
+    ):
+        raise InputError(
+            "margin is for runs that learnt from pictures as they are, where faces are looked for nevertheless",
+            "Leave it out, or say faces all or largest.",
+        )
+    if form.crop and form.kind != "sequences" and settings.faces == "none":
+        raise InputError("the model learnt from faces that were cropped: faces cannot be none")
+    if form.sequencing and form.sequencing.of != "files" and settings.faces == "none":
+        raise InputError("points are found on faces: faces cannot be none")
+
+
+def target_of(settings: PredictSettings, form: InputSpec, *, files: bool = False) -> Target:
+    """Say what samples become: the run's own form, with the faces that are wanted."""
+    if files:
+        return form.target
+    if form.sequencing:
+        crop = replace(form.crop or Crop(), which=settings.faces or "all", margin=MARGIN)
+        of = "clips" if form.sequencing.of == "files" else form.sequencing.of
+        return replace(form.target, crop=crop, sequencing=replace(form.sequencing, of=of))
+    if form.crop:
+        return replace(form.target, crop=replace(form.crop, which=settings.faces or "all"))
+    if settings.faces in (None, "none"):
+        return form.target
+    return replace(form.target, crop=Crop(margin=settings.margin, which=str(settings.faces)), squeeze=False)

@@ -1,0 +1,285 @@
+"""Contact sheets: what was taken from a clip, where the face was found in it, and what became of it."""
+
+import contextlib
+import os
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image, ImageDraw, ImageFont
+
+from evenface.data.manifest import Manifest
+from evenface.preprocessing.clips import ClipPlan, ClipRow, crops, plan_clip
+from evenface.preprocessing.detect import Face, Square
+from evenface.preprocessing.errors import SampleError
+from evenface.preprocessing.face_mesh import MeshRow, plan_mesh
+from evenface.preprocessing.frame_sampling import Indices, uniform
+from evenface.preprocessing.image import Target
+from evenface.preprocessing.sequences import Array, held
+from evenface.preprocessing.video import Film
+from evenface.utils.errors import InputError
+from evenface.utils.files import atomic_write
+from evenface.utils.progress import progress
+
+CELLS, COLUMNS = 32, 8
+"""Frames on a sheet, and in a line of it."""
+CELL, CROP, GAP, LINE = 236, 150, 8, 20
+"""Width of a frame, side of a crop, what lies between them, height of a line of text; in pixels."""
+INK, PAPER, RED, YELLOW = "#202020", "#ffffff", "#d03020", "#f0c000"
+KEY = {
+    "seen": ("#1a8f3c", "a face was found in this frame"),
+    "followed": ("#2468c8", "not looked at; followed from the frames about it"),
+    "lost": (RED, "no face was found here; where a crop stands beneath, it is of where the face was last"),
+}
+"""Colour and meaning of what becomes of a frame."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One frame on a sheet."""
+
+    frame: int
+    place: int
+    state: str
+    square: Square | None
+    face: Face | None
+    others: list[Face]
+    caption: str
+
+
+def looked_at(film: Film, looks: Indices, found: list[list[Face]]) -> list[Cell]:
+    """Choose, of a clip that is set aside, frames that were looked at."""
+    cells = []
+    for look in sorted(set(uniform(len(looks), 2 * COLUMNS).tolist())):
+        frame = int(looks[look])
+        state, word = ("seen", "") if found[look] else ("lost", "no face")
+        caption = f"frame {frame}, {film.times[frame]:.2f} s  {word}".rstrip()
+        cells.append(Cell(frame, -1, state, None, None, found[look], caption))
+    return cells
+
+
+def draw_frames(film: Film, cells: list[Cell]) -> list[Image.Image]:
+    """Give a small copy of each cell's frame, with what was found drawn into it."""
+    small = {}
+    for frame, image in film.frames(sorted({cell.frame for cell in cells})):
+        scale = CELL / max(image.size)
+        size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+        small[frame] = image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0), scale
+    return [_marked(small[cell.frame][0].copy(), cell, small[cell.frame][1]) for cell in cells]
+
+
+def _marked(image: Image.Image, cell: Cell, scale: float) -> Image.Image:
+    draw = ImageDraw.Draw(image)
+    for other in cell.others:
+        draw.rectangle([value * scale for value in other.box], outline=YELLOW, width=2)
+    if cell.square:
+        corners = [cell.square.outside(x, y) for x, y in ((0, 0), (1, 0), (1, 1), (0, 1), (0, 0))]
+        draw.line([(x * scale, y * scale) for x, y in corners], fill=KEY[cell.state][0], width=3)
+    if cell.face:
+        draw.rectangle([value * scale for value in cell.face.box], outline=PAPER, width=1)
+        for x, y in cell.face.eyes:
+            draw.ellipse(
+                [x * scale - 3, y * scale - 3, x * scale + 3, y * scale + 3], fill=KEY["seen"][0], outline=PAPER
+            )
+    return image
+
+
+def draw_page(
+    lines: list[str], cells: list[Cell], frames: list[Image.Image], made: dict[int, Image.Image], colour: str
+) -> Image.Image:
+    """Put title, frames, captions and crops on one page, and beneath it what the colours mean."""
+    title, text = (ImageFont.load_default(size) for size in (20, 13))
+    high = max((image.height for image in frames), default=0)
+    block = high + LINE + (CROP + GAP if made else 0) + 2 * GAP
+    top = GAP + 3 * LINE
+    bands = -(-len(cells) // COLUMNS)
+    page = Image.new("RGB", (GAP + COLUMNS * (CELL + GAP), top + bands * block + 2 * LINE), PAPER)
+    draw = ImageDraw.Draw(page)
+    draw.text((GAP, GAP), lines[0], INK, title)
+    draw.text((GAP, GAP + 1.4 * LINE), lines[1], colour, title)
+    for number, (cell, image) in enumerate(zip(cells, frames, strict=True)):
+        x, y = GAP + number % COLUMNS * (CELL + GAP), top + number // COLUMNS * block
+        page.paste(image, (x + (CELL - image.width) // 2, y))
+        ink = KEY[cell.state][0] if cell.state else INK
+        draw.text((x, y + high + 2), cell.caption, ink, text)
+        if cell.place in made:
+            left, upper = x + (CELL - CROP) // 2, y + high + LINE
+            page.paste(made[cell.place].convert("RGB").resize((CROP, CROP)), (left, upper))
+            draw.rectangle([left - 2, upper - 2, left + CROP + 1, upper + CROP + 1], outline=ink, width=2)
+    x = GAP
+    for state in dict.fromkeys(cell.state for cell in cells if cell.state):
+        ink, meaning = KEY[state]
+        draw.text((x, page.height - 1.5 * LINE), f"{state}: {meaning}", ink, text)
+        x += 30 + round(draw.textlength(f"{state}: {meaning}", text))
+    return page
+
+
+ROOM = 0.15
+"""What is shown about the points, as a share of their width or height."""
+DETAIL = 3
+"""How many times finer the face beneath is drawn than it is shown."""
+
+
+def draw_points(path: str, start: int | None, end: int | None, target: Target, title: str) -> Image.Image:
+    """Draw the contact sheet of one clip or image with its landmarks."""
+    try:
+        plan = plan_mesh(path, start, end, target)
+        if plan.trouble:
+            cells = looked_at(plan.film, plan.looks, plan.found)
+            return draw_page([title, f"set aside: {plan.trouble}"], cells, draw_frames(plan.film, cells), {}, RED)
+        return _page(plan, target, title)
+    except SampleError as error:
+        return draw_page([title, f"set aside: {error}"], [], [], {}, RED)
+
+
+def _page(plan: ClipPlan[MeshRow], target: Target, title: str) -> Image.Image:
+    """Put frames with points on one page, those of all samples evenly."""
+    total = len(plan.rows) * target.frames
+    cells = [_cell(plan, place, target) for place in uniform(total, min(total, CELLS)).tolist()]
+    frames, made = {}, {}
+    for frame, image in plan.film.frames(sorted({cell.frame for cell, _ in cells})):
+        scale = CELL / max(image.size)
+        size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+        small = image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+        for cell, points in cells:
+            if cell.frame == frame:
+                frames[cell.place] = _dotted(small.copy(), points * scale, 0.5, KEY[cell.state][0])
+                made[cell.place] = _close(image, points, KEY[cell.state][0])
+    lost = sum(row.facts[3] for row in plan.rows)
+    faces = f" of each of {len(plan.rows)} faces" if len(plan.rows) > 1 else ""
+    told = f"{target.frames:,} taken from {plan.rows[0].facts[2]:,} frames{faces}; without a face: {lost:,}"
+    return draw_page([title, told], [cell for cell, _ in cells], [frames[cell.place] for cell, _ in cells], made, INK)
+
+
+def _cell(plan: ClipPlan[MeshRow], place: int, target: Target) -> tuple[Cell, Array]:
+    """Give what is shown at a place among all frames taken: the frame nearest to it, and the points."""
+    row = plan.rows[place // target.frames]
+    where = float(row.where[place % target.frames])
+    nearest = round(where)
+    frame, state = int(row.frames[nearest]), "seen" if row.seen[nearest] else "lost"
+    face = f"#{row.facts[5]}: " if len(plan.rows) > 1 else ""
+    between = "" if nearest == where else ", nearest to what is taken"
+    caption = f"{face}frame {frame}, {plan.film.times[frame]:.2f} s  {state}{between}"
+    return Cell(frame, place, state, None, None, [], caption), held(row.points, row.seen)[nearest]
+
+
+def _close(image: Image.Image, points: Array, colour: str) -> Image.Image:
+    """Show the face alone, large, with its points."""
+    low, high = points[:, :2].min(axis=0), points[:, :2].max(axis=0)
+    side = float((high - low).max()) * (1 + 2 * ROOM)
+    left, top = (low + high) / 2 - side / 2
+    size = CROP * DETAIL
+    box = (round(left), round(top), round(left + side), round(top + side))
+    face = image.crop(box).resize((size, size), Image.Resampling.BILINEAR)
+    return _dotted(face, (points - np.array([*box[:2], 0])) * size / (box[2] - box[0]), 2.5, colour)
+
+
+def _dotted(image: Image.Image, points: Array, radius: float, colour: str) -> Image.Image:
+    draw = ImageDraw.Draw(image)
+    for x, y in points[:, :2].tolist():
+        draw.ellipse(
+            [x - radius, y - radius, x + radius, y + radius], fill=colour, outline=None if radius < 1 else PAPER
+        )
+    return image
+
+
+CLIPS = 40
+"""Clips of which sheets are made."""
+
+
+def write_sheets(manifest: Manifest, target: Target, folder: Path) -> list[Path]:
+    """Write a contact sheet of each clip, of 40 spread evenly where there are more."""
+    if not target.one_by_one:
+        kind = "numbers" if target.sequencing else "stills"
+        raise InputError(f"{manifest.source}: contact sheets show clips, and these are {kind}", "Leave out --sheets.")
+    chosen = sorted({int(i) for i in uniform(len(manifest), min(CLIPS, len(manifest)))})
+    written = []
+    with _quiet(), progress("drawing contact sheets", len(chosen)) as advance:
+        for i in chosen:
+            row = manifest.table.iloc[i]
+            title = f"{row['sample']}   label {manifest.classes[row['label']]}"
+            path = folder / f"{i:05d}-{re.sub(r'[^A-Za-z0-9._-]+', '_', row['sample'])[:80]}.png"
+            start, end = (None if pd.isna(row[name]) else int(row[name]) for name in ("start", "end"))
+            sheet = draw_sheet(str(manifest.root / row["path"]), start, end, target, title)
+            with atomic_write(path) as temporary:
+                sheet.save(temporary)
+            written.append(path)
+            advance(1)
+    return written
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Let libraries that write to the screen past Python write nowhere, and Python's own messages through."""
+    sys.stderr.flush()
+    try:
+        screen = os.dup(2)
+    except OSError:  # a process without a screen
+        yield
+        return
+    before, nowhere = sys.stderr, os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        # Whoever put something else in its place, such as a test, keeps it.
+        if before is sys.__stderr__:
+            sys.stderr = os.fdopen(os.dup(screen), "w", encoding="utf-8", errors="replace")
+        yield
+    finally:
+        if sys.stderr is not before:
+            sys.stderr.close()
+            sys.stderr = before
+        os.dup2(screen, 2)
+        for handle in (screen, nowhere):
+            os.close(handle)
+
+
+def draw_sheet(path: str, start: int | None, end: int | None, target: Target, title: str) -> Image.Image:
+    """Draw the sheet of one clip."""
+    if target.sequencing:
+        return draw_points(path, start, end, target, title)
+    try:
+        plan = plan_clip(path, start, end, target)
+        cells = looked_at(plan.film, plan.looks, plan.found) if plan.trouble else _taken(plan, target)
+        frames = draw_frames(plan.film, cells)
+        made = dict(crops(plan, target, {cell.place for cell in cells}))
+    except SampleError as error:
+        return draw_page([title, f"set aside: {error}"], [], [], {}, RED)
+    if plan.trouble:
+        return draw_page([title, f"set aside: {plan.trouble}"], cells, frames, made, RED)
+    return draw_page([title, _told(plan, target)], cells, frames, made, INK)
+
+
+def _told(plan: ClipPlan[ClipRow], target: Target) -> str:
+    rows, frames = len(plan.rows), target.frames
+    text = f"{rows * frames:,} of {plan.rows[0].facts[2]:,} frames"
+    text += f" in {rows:,} samples of {frames}" if rows > 1 else ""
+    if target.crop is None:
+        return text
+    lost = sum(row.facts[3] for row in plan.rows)
+    kind = "left out for want of a face" if target.taking and target.taking.lost == "skip" else "without a face"
+    text += f"; faces looked for in {len(plan.looks):,}; {kind}: {lost:,}"
+    if len(plan.tracks) > 1:
+        text += f"; {len(plan.tracks)} faces followed, {max(row.facts[5] for row in plan.rows)} kept"
+    return text
+
+
+def _taken(plan: ClipPlan[ClipRow], target: Target) -> list[Cell]:
+    """Choose frames of all samples evenly."""
+    total = len(plan.rows) * target.frames
+    looks = {frame: look for look, frame in enumerate(plan.looks.tolist())}
+    cells = []
+    for place in uniform(total, min(total, CELLS)).tolist():
+        row, i = plan.rows[place // target.frames], place % target.frames
+        frame = int(row.frames[i])
+        look = looks.get(frame, -1)
+        face = plan.tracks[row.facts[5] - 1].faces.get(look) if plan.tracks else None
+        others = [other for other in plan.found[look] if other is not face] if look >= 0 else []
+        state = "" if target.crop is None else "lost" if not row.seen[i] else "seen" if face else "followed"
+        sample = f"#{place // target.frames + 1}: " if len(plan.rows) > 1 else ""
+        caption = f"{sample}frame {frame}, {plan.film.times[frame]:.2f} s  {state}".rstrip()
+        cells.append(Cell(frame, place, state, row.squares[i] if row.squares else None, face, others, caption))
+    return cells

@@ -1,0 +1,337 @@
+"""One picture, however it was stored, to square 8-bit pixels; or the reason why not."""
+
+import contextlib
+import csv
+import io
+import math
+import os
+import stat
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from evenface.preprocessing.detect import Crop, Face, crop_faces
+from evenface.preprocessing.errors import NoFaceError, SampleError, broken, file_trouble, unidentified
+from evenface.preprocessing.frame_sampling import Taking
+from evenface.preprocessing.sequences import Sequencing
+from evenface.utils.errors import InputError
+from evenface.utils.file_types import HEAD, is_picture, kind_of
+from evenface.utils.tables import row_index
+
+
+def table_row(path: str, row: int | None) -> Image.Image:
+    """Read the picture in a row of a table, from its column ``pixels``."""
+    if row is None:
+        raise SampleError("no row: the manifest does not say which row of the table it is")
+    if not os.path.getsize(path):  # noqa: PTH202 - one call per sample, Path is slow
+        raise SampleError("empty: the file has no bytes")
+    try:
+        index = row_index(path)
+    except InputError as error:
+        raise SampleError(f"not a table: {error.message}") from error
+    names = [name.lower() for name in index.names]
+    if "pixels" not in names:
+        raise SampleError("no column pixels in the table")
+    if not 0 <= row < len(index.starts):
+        raise SampleError(f"no row: the table ends before row {row}")
+    with Path(path).open("rb") as file:
+        file.seek(index.starts[row])
+        line = file.read(index.ends[row] - index.starts[row])
+    try:
+        text = index.cells(line)[names.index("pixels")]
+    except (IndexError, csv.Error) as error:
+        raise SampleError("corrupt: the row has no pixels") from error
+    if not text or text.encode().translate(None, b"0123456789 "):
+        raise SampleError("corrupt: the row's pixels are not whole numbers from 0 to 255")
+    values = np.fromstring(text, dtype=np.int64, sep=" ")  # five times as fast as int() on each
+    if values.max() > 255:
+        raise SampleError("corrupt: the row's pixels are not whole numbers from 0 to 255")
+    side = math.isqrt(len(values))
+    if side * side != len(values):
+        raise SampleError(f"corrupt: {len(values)} pixels make no square")
+    return Image.fromarray(values.astype(np.uint8).reshape(side, side))
+
+
+MEGAPIXELS = 100
+GREY = (128, 128, 128, 255)
+# Only decoders that run inside Pillow: EPS, for one, would start Ghostscript on a stranger's file.
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000", "AVIF")
+TRANSPOSE = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+ORIENTATION = 0x0112
+_SCREEN = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Target:
+    """What every sample becomes."""
+
+    size: int
+    channels: int
+    crop: Crop | None = None
+    squeeze: bool = False
+    taking: Taking | None = None
+    sequencing: Sequencing | None = None
+
+    @property
+    def frames(self) -> int:
+        """Frames of one sample, 1 for a still."""
+        how = self.sequencing or self.taking
+        return how.frames if how else 1
+
+    @property
+    def one_by_one(self) -> bool:
+        """Whether samples are read one at a time, because each takes long."""
+        return bool(self.taking) or bool(self.sequencing and self.sequencing.of != "files")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one sample: (T, H, W, C) of pixels, (T, P, D) of numbers."""
+        each = self.sequencing.shape if self.sequencing else (self.size, self.size, self.channels)
+        return self.frames, *each
+
+    @property
+    def kind(self) -> str:
+        """What stands in the array: bytes of pixels, or 32-bit numbers."""
+        return "<f4" if self.sequencing else "|u1"
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of one sample: a picture, or the frames of a clip."""
+        return math.prod(self.shape) * (4 if self.sequencing else 1)
+
+
+@contextlib.contextmanager
+def quiet_pillow() -> Iterator[None]:
+    """Drop Pillow's warnings for a while.
+
+    They speak of EXIF, odd tags and resolution, which do not touch the pixels, and of large pictures, for which
+    there is a limit of our own. A file cut short is an error to Pillow, not a warning.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def read_sample(path: str, start: int | None, target: Target) -> bytes:
+    """Read one sample and bring it, or each of its faces, to the target's form."""
+    return b"".join(picture.tobytes() for _, picture in cropped(decoded(path, start, target), target))
+
+
+def decoded(path: str, start: int | None, target: Target) -> Image.Image:
+    """Decode what :func:`read_sample` reads; no finer than the target needs, and upright."""
+    try:
+        return _raw(path, start, target)
+    except OSError as error:
+        raise SampleError(file_trouble(error)) from error
+
+
+def cropped(image: Image.Image, target: Target) -> list[tuple[Face | None, Image.Image]]:
+    """Bring a picture, or each of its faces, to the target's form."""
+    try:
+        return list(_faces(image, target)) if target.crop else [(None, fit(image, target))]
+    except OSError as error:
+        raise SampleError(file_trouble(error)) from error
+
+
+def fit(image: Image.Image, target: Target) -> Image.Image:
+    """Crop the central square, convert to 8-bit grey or RGB, resize with antialiasing (bicubic).
+
+    A square crop keeps a face's proportions, which expressions live in; squashing would not, and padding
+    would add edges that are no face. Transparent parts become neutral grey. Where the target says squeeze, the whole
+    picture is resized, bilinearly, and with antialiasing too.
+    """
+    if target.squeeze:
+        image = grey_or_rgb(_eight_bit(image), target)
+        return image.resize((target.size, target.size), Image.Resampling.BILINEAR, reducing_gap=3.0)
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    if image.width != image.height:
+        image = image.crop((left, top, left + side, top + side))
+    image = grey_or_rgb(_eight_bit(image), target)
+    if side != target.size:
+        image = image.resize((target.size, target.size), Image.Resampling.BICUBIC, reducing_gap=3.0)
+    return image
+
+
+def _raw(path: str, start: int | None, target: Target | None) -> Image.Image:
+    return table_row(path, start) if path.lower().endswith(".csv") else _decode(_bytes_of(path), start, target)
+
+
+def read_picture(path: str, start: int | None = None) -> Image.Image:
+    """Read a picture as it is: upright, RGB, 8 bits; ``start`` is as in :func:`read_sample`."""
+    try:
+        return rgb(_raw(path, start, None))
+    except OSError as error:
+        raise SampleError(file_trouble(error)) from error
+
+
+def rgb(image: Image.Image) -> Image.Image:
+    """Convert a decoded picture to RGB of 8 bits; transparent parts become neutral grey."""
+    return _convert(_eight_bit(image), "RGB")
+
+
+def grey_or_rgb(image: Image.Image, target: Target) -> Image.Image:
+    """Convert an 8-bit picture to the target's channels."""
+    return _convert(image, "L" if target.channels == 1 else "RGB")
+
+
+def _faces(image: Image.Image, target: Target) -> Iterator[tuple[Face, Image.Image]]:
+    assert target.crop is not None
+    image = rgb(image)
+    try:
+        faces = crop_faces(image, target.crop, target.size)
+    except InputError:
+        raise
+    except Exception as error:  # what detectors of others raise on odd shapes is not written anywhere
+        raise SampleError(f"the detector failed: {' '.join(str(error).split())}") from error
+    if not faces:
+        raise NoFaceError("no face found")
+    for face, picture in faces:
+        yield face, grey_or_rgb(picture, target)
+
+
+def _bytes_of(path: str) -> bytes:
+    with open(path, "rb", opener=open_regular) as file:
+        head = file.read(HEAD)
+        if not head:
+            raise SampleError("empty: the file has no bytes")
+        # A film or an archive of gigabytes is recognised by its head; it need not be read whole.
+        if not is_picture(head) and (kind := kind_of(head)):
+            raise SampleError(f"not an image: {kind}")
+        return head + file.read()
+
+
+def open_regular(path: str, flags: int) -> int:
+    """Open without waiting, and refuse what is no plain file: reading a pipe would block for ever."""
+    handle = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise SampleError("not a file")
+    return handle
+
+
+def _decode(data: bytes, frame: int | None, target: Target | None) -> Image.Image:
+    try:
+        image: Image.Image = Image.open(io.BytesIO(data), formats=formats())
+        if image.width * image.height > MEGAPIXELS * 1_000_000:
+            raise SampleError(f"huge: {image.width} × {image.height} pixels, the limit is {MEGAPIXELS} megapixels")
+        with _quiet_libtiff() if image.format == "TIFF" else contextlib.nullcontext():
+            if frame:
+                image.seek(frame)
+            if image.format == "TIFF":
+                image.load()
+        if image.format == "JPEG" and target and target.crop is None and not target.squeeze:
+            # The decoder itself may shrink by 2, 4 or 8: twice the target is left for the resize.
+            image.draft("L" if target.channels == 1 else None, (2 * target.size, 2 * target.size))
+        image.load()
+    except SampleError:
+        raise
+    except UnidentifiedImageError as error:
+        raise SampleError(unidentified(data)) from error
+    except Image.DecompressionBombError as error:
+        raise SampleError(f"huge: the limit is {MEGAPIXELS} megapixels") from error
+    except MemoryError as error:
+        raise SampleError("huge: not enough memory to decode it") from error
+    except Exception as error:  # on malformed bytes decoders raise nearly anything
+        raise SampleError(broken(error, frame)) from error
+    return _upright(image)
+
+
+@contextlib.contextmanager
+def _quiet_libtiff() -> Iterator[None]:
+    """Keep off the screen what libtiff prints of damaged files: one thread at a time, as all share the screen."""
+    with _SCREEN:
+        try:
+            screen = os.dup(2)
+        except OSError:  # there is none
+            yield
+            return
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        try:
+            yield
+        finally:
+            os.dup2(screen, 2)
+            os.close(screen)
+            os.close(nowhere)
+
+
+@lru_cache(maxsize=1)
+def formats() -> tuple[str, ...]:
+    """Those of the formats that this build of Pillow knows."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn as the camera's EXIF note says."""
+    turn = TRANSPOSE.get(_orientation(image))
+    return image if turn is None else image.transpose(turn)
+
+
+def shown_size(image: Image.Image) -> tuple[int, int]:
+    """Return width and height of an opened picture once it is turned as its EXIF note says; nothing is decoded."""
+    return (image.height, image.width) if _orientation(image) >= 5 else image.size
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation, 1 to 8; 1 where there is none or it cannot be read."""
+    try:
+        value = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # broken EXIF raises nearly anything and says nothing about the pixels
+        return 1
+    return value if value in TRANSPOSE else 1
+
+
+def bits_in_use(paths: Sequence[str]) -> int:
+    """Return how many bits the largest value of grey pictures of 16 bits takes; 0 where not all are such pictures.
+
+    Thermal, infrared and depth cameras write 10, 12 or 14 bits into files of 16.
+    """
+    largest = 0
+    for path in paths:
+        try:
+            with quiet_pillow(), Image.open(path, formats=formats()) as image:
+                if not image.mode.startswith("I") or image.width * image.height > MEGAPIXELS * 1_000_000:
+                    return 0
+                largest = max(largest, int(np.asarray(image).max()))
+        except Exception:  # on malformed bytes decoders raise nearly anything; reading it says why
+            continue
+    return largest.bit_length()
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """Bring 16-bit grey to 8 bits (65535 becomes 255); wider pixels have no agreed range."""
+    if image.mode != "F" and not image.mode.startswith("I"):
+        return image
+    values = np.asarray(image)
+    if image.mode == "F" or values.min() < 0 or values.max() > 65535:
+        raise SampleError("unclear range: its pixels have more than 16 bits")
+    return Image.fromarray(((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8))
+
+
+def _convert(image: Image.Image, mode: str) -> Image.Image:
+    if image.mode == mode and "transparency" not in image.info:
+        return image
+    try:
+        if image.has_transparency_data:
+            ground = Image.new("RGBA", image.size, GREY)
+            ground.alpha_composite(image.convert("RGBA"))
+            image = ground
+        return image.convert("RGB").convert(mode) if image.mode in ("P", "PA", "CMYK") else image.convert(mode)
+    except (ValueError, AssertionError) as error:  # the latter of a palette that is not there
+        raise SampleError(f"unsupported: no way from {image.mode} pixels to {mode}") from error

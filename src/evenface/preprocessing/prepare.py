@@ -1,0 +1,244 @@
+"""Prepare: from a manifest's files to a store, once, whatever happens on the way."""
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from evenface.data.manifest import Manifest
+from evenface.preprocessing.description import describe, opened, set_aside, settings_of, target_of
+from evenface.preprocessing.detect import Crop
+from evenface.preprocessing.frame_sampling import Taking
+from evenface.preprocessing.image import Target
+from evenface.preprocessing.sequence_files import TEXT, common_shape
+from evenface.preprocessing.sequences import Sequencing
+from evenface.preprocessing.store import FACTS, JOURNAL, Store, StoreWriter
+from evenface.preprocessing.video import parts_of
+from evenface.preprocessing.worker import WORKERS, Answer, ReaderPool, Sample
+from evenface.utils.errors import InputError
+from evenface.utils.file_types import PICTURES
+from evenface.utils.files import atomic_write, digest, disk_error, exclusive
+from evenface.utils.progress import progress
+from evenface.utils.workers import available_cores
+
+HASH_CHUNK = 512
+CHUNK_BYTES = 2 << 20
+CROP_CHUNK = 16
+DETECTOR_START = 64
+"""Pictures that take about as long as to start a detector."""
+
+
+def prepare(
+    manifest: Manifest,
+    folder: Path | str,
+    *,
+    size: int,
+    channels: int = 1,
+    crop: Crop | None = None,
+    squeeze: bool = False,
+    clips: Taking | None = None,
+    sequences: Sequencing | None = None,
+    workers: int | None = None,
+) -> Store:
+    """Read, crop, convert and resize every sample into one array, or find it already made.
+
+    The store stands in ``folder`` under a name that is the digest of the files' bytes, the manifest and the
+    settings. A second call looks only at sizes and times of the files; if those changed, at the bytes; and
+    decodes again only what has no store yet. A call that was killed is taken up where it stopped. Samples that
+    cannot be used are listed with the reason in ``quarantine.csv``.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        Samples to read: pictures, or rows of a ``.csv`` with a column ``pixels`` (``start`` is the row); or clips:
+        videos, or folders of pictures.
+    folder : Path or str
+        Where stores are kept; made if missing.
+    size : int
+        Height and width in pixels, 1 to 2048.
+    channels : {1, 3}, default=1
+        Grey or RGB.
+    crop : Crop, optional
+        How to find faces and crop to them, eyes level; a picture without a face is set aside. None crops pictures
+        to their central square.
+    squeeze : bool, default=False
+        Without ``crop``: the whole picture, squeezed to a square.
+    clips : Taking, optional
+        How frames are taken from clips, by default 16 from equal stretches; of no effect on stills.
+    sequences : Sequencing, optional
+        Store MediaPipe's points of the faces that ``crop`` says, by default those of its own detector, in place of
+        pixels; or how sequences are taken from files of numbers. Then ``size``, ``channels``, ``squeeze`` and ``clips``
+        are of no effect.
+    workers : int, optional
+        Processes that read; none means as many as ``EVENFACE_WORKERS`` says, else one per core that this process may
+        use, and zero reads in this process, as is done for small sets anyway where no faces are looked for.
+
+    Returns
+    -------
+    Store
+        Usable samples only, in the manifest's order. Where all faces of a picture are kept, the second is a sample
+        of its own called ``name#2`` and so on, with the label and the subject of the picture. So are the further
+        windows of a clip. A clip's rows say in ``start`` and ``end`` which of the file's frames a sample is taken
+        from, in ``frames`` how many the clip has, in ``lost`` on how many no face was seen (of those taken, or those
+        left out), and in ``repeated`` how many of its frames stand there again, or between others, because the clip is
+        short. So do those of sequences.
+
+    Raises
+    ------
+    InputError
+        If a setting is out of range, a still spans several frames, no sample is usable, files change
+        meanwhile, the disk is full, the folder cannot be written to, or the face detector is not installed.
+    """
+    target = target_of(
+        manifest, size=size, channels=channels, crop=crop, squeeze=squeeze, clips=clips, sequences=sequences
+    )
+    if workers is not None and workers < 0:
+        raise InputError(f"workers must be >= 0, got {workers}")
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise InputError(f"{folder} is a file", "Give a folder for the stores.") from error
+    except OSError as error:
+        raise disk_error(error, folder) from error
+    samples = _samples(manifest)
+    paths = list(dict.fromkeys(path for path, _, _ in samples))
+    settings = json.dumps(settings_of(target, manifest))
+    if manifest.content != "stills":
+        parts = [parts_of(path, PICTURES if manifest.content == "clips" else (TEXT,)) for path in paths]
+        paths = [file for files in parts for file in files]
+        settings += json.dumps([len(files) for files in parts])
+    stamp = _stamp(paths, settings)
+    note = folder / "index" / stamp
+    key = note.read_text(encoding="utf-8").strip() if note.is_file() else ""
+    if key and (folder / key / FACTS).is_file():
+        return opened(folder / key, manifest)
+    with ReaderPool(_count(workers, len(samples), target)) as readers:
+        key = digest(settings, *_hashes(readers, paths))
+        if not (folder / key / FACTS).is_file():
+            with exclusive(folder / f".{key}.lock", "another process is preparing the same faces"):
+                if not (folder / key / FACTS).is_file():
+                    _build(manifest, samples, folder / key, target, readers)
+                    _unchanged(stamp, paths, settings, folder / key, manifest)
+    with atomic_write(note) as temporary:
+        temporary.write_text(key, encoding="utf-8")
+    return opened(folder / key, manifest)
+
+
+def _samples(manifest: Manifest) -> list[Sample]:
+    root = os.path.abspath(manifest.root)  # noqa: PTH100 - must not follow links, as Path.resolve would
+    paths = manifest.table["path"].fillna("").tolist()
+    starts, ends = (
+        [None if pd.isna(value) else int(value) for value in manifest.table[name].tolist()] for name in ("start", "end")
+    )
+    paths = [os.path.join(root, path) for path in paths]  # noqa: PTH118 - Path is ten times slower
+    return list(zip(paths, starts, ends, strict=True))
+
+
+def _stamp(paths: Sequence[str], settings: str) -> str:
+    """Digest where the files lie and what the file system says of them, without reading any.
+
+    The time of the last change of the entry (ctime) is in it beside that of the content, because an archive
+    unpacked over an older one may restore the old time and size with other bytes.
+    """
+    facts = []
+    for path in paths:
+        try:
+            found = os.stat(path)  # noqa: PTH116 - Path is several times slower
+            facts.append(f"{path}\0{found.st_size}\0{found.st_mtime_ns}\0{found.st_ctime_ns}")
+        except OSError:
+            facts.append(f"{path}\0missing")
+    return digest(settings, "\n".join(facts))
+
+
+def _count(workers: int | None, samples: int, target: Target) -> int:
+    """How many processes: none for what takes less time than to start them.
+
+    A detector always gets its own, and so do videos: they take memory, print to the screen and may crash.
+    """
+    if workers is not None:
+        return workers
+    if given := os.environ.get(WORKERS):
+        if not given.isdigit():
+            raise InputError(f"{WORKERS} must be a number of processes, got {given!r}")
+        return int(given)
+    crop = target.crop
+    if samples <= HASH_CHUNK and crop is None and not target.one_by_one:
+        return 0
+    cores = available_cores()
+    if target.one_by_one:
+        return min(cores, samples)
+    return cores if crop is None else min(cores, 1 + samples // DETECTOR_START)
+
+
+def _hashes(readers: ReaderPool, paths: list[str]) -> Iterator[str]:
+    chunks = [paths[i : i + HASH_CHUNK] for i in range(0, len(paths), HASH_CHUNK)]
+    with progress("looking at the files", len(paths)) as advance:
+        for found in readers.hashes(chunks):
+            yield from found
+            advance(len(found))
+
+
+def _build(manifest: Manifest, samples: list[Sample], path: Path, target: Target, readers: ReaderPool) -> None:
+    """Decode into ``PATH.partial``, finish it and give it its name; keep what is done if this is stopped."""
+    part = path.with_name(path.name + ".partial")
+    what = "faces"
+    if how := target.sequencing:
+        what, target = "sequences", replace(target, sequencing=replace(how, shape=common_shape(samples, how)))
+    with StoreWriter(part, len(samples), target) as building, progress(f"preparing {what}", len(samples)) as advance:
+        advance(building.done)
+        with _answers(samples[building.done :], part, target, readers) as answers:
+            for found, pixels in answers:
+                building.add(found, pixels)
+                advance(len(found))
+        if len(building.reasons) < len(samples):
+            building.finish()
+    if len(building.reasons) == len(samples):
+        shutil.rmtree(part)
+        table = set_aside(manifest, building.reasons)
+        first_ones = "; ".join(f"{row.path}: {row.reason}" for row in table.head(3).itertuples())
+        raise InputError(
+            f"{manifest.source}: none of {len(samples):,} samples is usable ({first_ones})", _advice(manifest)
+        )
+    describe(manifest, building.reasons, building.several, building.clips, part, target)
+
+
+@contextlib.contextmanager
+def _answers(samples: list[Sample], part: Path, target: Target, readers: ReaderPool) -> Iterator[Iterator[Answer]]:
+    """Read samples in order; clips through a folder of their own for what does not fit into memory."""
+    if not target.one_by_one:
+        most = CROP_CHUNK if target.crop or target.sequencing else 512
+        length = max(1, min(most, CHUNK_BYTES // target.nbytes))
+        yield readers.pictures([samples[i : i + length] for i in range(0, len(samples), length)], target)
+        return
+    spill = part.with_name(part.name + ".spill")
+    shutil.rmtree(spill, ignore_errors=True)  # of a call that was killed
+    try:
+        spill.mkdir()
+        yield readers.clips(samples, target, spill)
+    except OSError as error:
+        raise disk_error(error, spill) from error
+    finally:
+        shutil.rmtree(spill, ignore_errors=True)
+
+
+def _advice(manifest: Manifest) -> str:
+    what = {"clips": "clips", "stills": "pictures", "sequences": "files of numbers"}[manifest.content]
+    return f"Check that {manifest.root} is the data set's folder and holds {what}."
+
+
+def _unchanged(stamp: str, paths: Sequence[str], settings: str, path: Path, manifest: Manifest) -> None:
+    """Give the finished folder its name, unless a file changed after its bytes were digested."""
+    part = path.with_name(path.name + ".partial")
+    if _stamp(paths, settings) != stamp:
+        shutil.rmtree(part)
+        raise InputError(f"{manifest.source}: files in {manifest.root} changed while they were read", "Prepare again.")
+    if path.exists():  # a store whose facts were deleted by hand
+        shutil.rmtree(path)
+    part.replace(path)
+    (path / JOURNAL).unlink(missing_ok=True)

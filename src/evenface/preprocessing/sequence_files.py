@@ -1,0 +1,330 @@
+"""Sequences that stand in files of numbers: which frames of a file, and what is kept of them."""
+
+import fnmatch
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from evenface.preprocessing.errors import SampleError, file_trouble
+from evenface.preprocessing.landmarks import COUNTS
+from evenface.preprocessing.sequences import Array, Sequencing, held, needed, places, sampled
+from evenface.preprocessing.video import parts_of
+from evenface.utils.file_types import kind_of
+from evenface.utils.tables import DELIMITERS, encoding_of
+
+Seen = npt.NDArray[np.bool_]
+TEXT = ".txt"
+EXTRA_POINTS = 478
+"""MediaPipe's points with those of the irises, which come last and are left out."""
+
+
+def read_folder(path: str, points: str) -> tuple[Array, Seen]:
+    """Read a folder of texts, one for each frame: numbers, (T, P, D), and that all frames are there."""
+    files = parts_of(path, (TEXT,))
+    if files == [path]:
+        raise SampleError(f"no frames: the folder holds no {TEXT}")
+    frames = []
+    for file in files:
+        try:
+            lines = Path(file).read_text(encoding="utf-8", errors="replace").splitlines()
+            frames.append(np.array([line.split() for line in lines if line.strip()], dtype=np.float32))
+        except ValueError as error:
+            raise SampleError(f"not a number: in {Path(file).name}, or its lines are not equally long") from error
+        if not frames[-1].size:
+            raise SampleError(f"empty: there is nothing in {Path(file).name}")
+        if frames[-1].shape != frames[0].shape:
+            told = " × ".join(map(str, frames[-1].shape))
+            raise SampleError(f"wrong shape: {told} in {Path(file).name}, unlike those before it")
+    values = _shaped(np.stack(frames), points)
+    return values, np.ones(len(values), bool)
+
+
+def read_array(path: str, points: str, numbers: str) -> tuple[Array, Seen]:
+    """Read an array, or that of an archive which ``numbers`` names: as :func:`read_folder` gives it."""
+    try:
+        found: Any = np.load(path, allow_pickle=False, mmap_mode="r" if path.lower().endswith(".npy") else None)
+        if not isinstance(found, np.ndarray):
+            with found as file:
+                found = file[_name(file, numbers)]
+    except SampleError:
+        raise
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged zip archive raises nearly anything
+        said = " ".join(str(error).split())
+        raise SampleError("not numbers: Python objects" if "object" in said.lower() else f"corrupt: {said}") from error
+    if found.dtype.kind not in "fiu":
+        raise SampleError(f"not numbers: an array of {found.dtype}")
+    values = _shaped(found, points)
+    return values, np.ones(len(values), bool)
+
+
+def _name(file: Any, numbers: str) -> str:
+    """Say which array of an archive is meant."""
+    if numbers:
+        if numbers not in file.files:
+            raise SampleError(f"wrong arrays: no {numbers} among {', '.join(file.files)}")
+        return numbers
+    names = [name for name in file.files if file[name].ndim >= 2]
+    if len(names) != 1:
+        raise SampleError(f"wrong arrays: {', '.join(names) or 'none'} of two or more axes, one was expected")
+    return str(names[0])
+
+
+def _shaped(found: npt.NDArray[Any], points: str) -> Array:
+    """Bring an array to the shape (T, P, D)."""
+    if not found.size:
+        raise SampleError("no frames: the array is empty")
+    count, shape = COUNTS.get(points), found.shape
+    if count is None:
+        return _plain(found, points)
+    if points == "mesh-468" and EXTRA_POINTS in (shape[-1] // 2, shape[-1] // 3, *shape[-2:-1]):
+        count = EXTRA_POINTS
+    if len(shape) in (3, 4) and shape[-2] == count and shape[-1] in (2, 3):
+        values = found.reshape(-1, count, shape[-1])
+    elif len(shape) in (2, 3) and shape[-1] in (2 * count, 3 * count):
+        values = found.reshape(-1, count, shape[-1] // count)
+    else:
+        raise SampleError(f"wrong shape: {' × '.join(map(str, shape))}, {COUNTS[points]} points a frame were expected")
+    return np.asarray(values[:, : COUNTS[points]], dtype=np.float32)
+
+
+def _plain(found: npt.NDArray[Any], points: str) -> Array:
+    """Bring an array of numbers that are no points of a face to the shape (T, P, D)."""
+    shape = found.shape
+    if len(shape) == 2:
+        return np.asarray(found[..., None], dtype=np.float32)
+    if points == "openface-aus" and len(shape) == 3:
+        return np.asarray(found.reshape(-1, shape[-1], 1), dtype=np.float32)
+    if points == "features" and len(shape) in (3, 4):
+        return np.asarray(found.reshape(-1, *shape[-2:]), dtype=np.float32)
+    raise SampleError(f"wrong shape: {' × '.join(map(str, shape))}")
+
+
+UNIT = re.compile(r"AU\d+_[rc]")
+
+
+def read_table(path: str, suffix: str, head: bytes, points: str, numbers: str, depth: bool) -> tuple[Array, Seen]:
+    """Read a table, a row for each frame: numbers, (T, P, D), and which frames have a face."""
+    table = parsed(path, suffix, head, lambda header: columns(header, points, numbers, depth))
+    if not len(table):
+        raise SampleError("no frames: the table has no rows")
+    names = columns(table, points, numbers, depth)
+    for name in names:
+        if table[name].dtype.kind not in "fiub":
+            raise SampleError(f"not a number: in the column {name}")
+    values = table[names].to_numpy(dtype=np.float32)
+    seen = table["success"].to_numpy() != 0 if "success" in table else np.ones(len(table), bool)
+    count = COUNTS.get(points)
+    if count is None:
+        return values[..., None], seen
+    # Columns come axis by axis: x of all points, then y.
+    return np.ascontiguousarray(values.reshape(len(values), -1, count).transpose(0, 2, 1)), seen
+
+
+def parsed(path: str, suffix: str, head: bytes, wanted: Callable[[Any], list[str]]) -> Any:
+    """Parse a table, names of columns stripped, or say why that cannot be.
+
+    ``head`` is how the file begins. Of Parquet only those columns are read that ``wanted`` names of an empty table of
+    all: a text that is stored once may stand in a billion rows.
+    """
+    import pandas as pd
+
+    if suffix == ".csv" and (kind := kind_of(head)):
+        raise SampleError(f"not a table: {kind}")
+    encoding = encoding_of(head)
+    line = head.decode(encoding, "replace").partition("\n")[0]
+    separator = max(DELIMITERS, key=line.count)
+    try:
+        if suffix == ".parquet":
+            return _parquet(path, wanted)
+        table = pd.read_csv(
+            path,
+            sep=separator,
+            skipinitialspace=True,
+            low_memory=False,
+            encoding=encoding,
+            encoding_errors="replace",
+        )
+    except pd.errors.EmptyDataError as error:
+        raise SampleError("empty: there is no table in the file") from error
+    except (MemoryError, SampleError):
+        raise
+    except Exception as error:  # parsers raise nearly anything on malformed bytes
+        raise SampleError(f"corrupt: {' '.join(str(error).split())}") from error
+    table.columns = [str(name).strip() for name in table.columns]
+    return table
+
+
+def _parquet(path: str, wanted: Callable[[Any], list[str]]) -> Any:
+    """Read the wanted columns of Parquet, and the one that says where a face was."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        header = file.schema_arrow.empty_table().to_pandas()  # an index is no column
+        stored = {str(name).strip(): name for name in header.columns}
+        header.columns = [str(name).strip() for name in header.columns]
+        names = [*dict.fromkeys([*wanted(header), *(name for name in ("success",) if name in stored)])]
+        table = file.read(columns=[stored[name] for name in names]).to_pandas(ignore_metadata=True)
+    return table.rename(columns=str.strip)[names]
+
+
+def unpacked_size(path: str) -> int:
+    """Return the bytes that a Parquet table of numbers takes in memory, 8 for each, from the file's footer."""
+    import pyarrow.parquet as pq
+
+    facts = pq.read_metadata(path)
+    return int(facts.num_rows) * int(facts.num_columns) * 8
+
+
+def columns(table: Any, points: str, numbers: str, depth: bool) -> list[str]:
+    """Say which columns hold the numbers, in order."""
+    names, count = list(table.columns), COUNTS.get(points)
+    if len(set(names)) < len(names):
+        raise SampleError("wrong columns: two have the same name")
+    if numbers:
+        patterns = [pattern.strip() for pattern in numbers.split(",")]
+        wanted = [name for pattern in patterns for name in names if fnmatch.fnmatchcase(name, pattern)]
+        wanted = list(dict.fromkeys(wanted))
+        absent = [pattern for pattern in patterns if not fnmatch.filter(names, pattern)]
+    elif count is not None:
+        wanted = [f"{axis}_{i}" for axis in ("x", "y", "z")[: 3 if depth else 2] for i in range(count)]
+        absent = [name for name in wanted if name not in table]
+    elif points == "openface-aus":
+        wanted = [name for name in names if UNIT.fullmatch(name)]
+        absent = [] if wanted else ["AU01_r"]
+    else:
+        wanted = [name for name in names if table[name].dtype.kind in "fiub"]
+        absent = [] if wanted else ["a column of numbers"]
+    if absent:
+        more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
+        raise SampleError(f"wrong columns: no {absent[0]}{more}")
+    if count is not None and len(wanted) not in (2 * count, 3 * count):
+        raise SampleError(f"wrong columns: {len(wanted)}, {count} points a frame were expected")
+    return wanted
+
+
+ARRAYS, TABLES = (".npy", ".npz"), (".csv", ".parquet")
+
+
+def read_numbers(path: str, start: int | None, end: int | None, how: Sequencing) -> tuple[list[list[int]], bytes]:
+    """Read a sample from a file of numbers."""
+    values, seen = _checked(_load(path, how), start, end)
+    first, count = start or 0, len(values)
+    if how.lost == "skip":
+        check_missing_face(int((~seen).sum()), count, how)
+    kept = np.flatnonzero(seen) if how.lost == "skip" else np.arange(count)
+    where = places(len(kept), how.frames, how.take, how.short)
+    used = kept if how.take == "mean" else kept[needed(where)]
+    if how.lost != "skip":
+        check_missing_face(int((~seen[used]).sum()), len(used), how)
+    made = sampled(how.made(held(values, seen)[kept]), how.frames, how.take, how.short)
+    if made.shape[1:] != how.shape:
+        told = " × ".join(map(str, made.shape[1:]))
+        raise SampleError(f"wrong shape: {told} numbers a frame, {how.shape[0]} × {how.shape[1]} were expected")
+    lost = int((~(seen if how.lost == "skip" else seen[used])).sum())
+    return [[first, first + count, count, lost, max(0, how.frames - len(kept)), 1]], made.astype("<f4").tobytes()
+
+
+def check_missing_face(lost: int, count: int, how: Sequencing) -> None:
+    """Set a sample aside that has too many frames without a face."""
+    if lost == count or lost > (0 if how.lost == "quarantine" else how.lost_share * count):
+        raise SampleError(f"face lost: on {lost:,} of {count:,} frames")
+
+
+def shape_of(path: str, start: int | None, end: int | None, how: Sequencing) -> tuple[int, int]:
+    """Give points of a frame and numbers of each, as a file has them; errors are those of :func:`read_numbers`."""
+    values, _ = _checked(_load(path, how), start, end)
+    return values.shape[1], values.shape[2]
+
+
+def count_frames(path: str, how: Sequencing) -> int:
+    """Count the frames of a file; errors are those of :func:`read_numbers`."""
+    return len(_load(path, how)[0])
+
+
+def column_names(path: str, how: Sequencing) -> list[str]:
+    """Name the columns that are read of a table, in order; nothing of arrays. Errors are as of :func:`read_numbers`."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in TABLES:
+        return []
+    with Path(path).open("rb") as file:
+        table = parsed(
+            path, suffix, file.read(4096), lambda header: columns(header, how.points, how.numbers, how.depth)
+        )
+    return columns(table, how.points, how.numbers, how.depth)
+
+
+def _load(path: str, how: Sequencing) -> tuple[Array, Seen]:
+    try:
+        changed = Path(path).stat().st_mtime_ns
+    except OSError as error:
+        raise SampleError(file_trouble(error)) from error
+    found = _file(path, changed, how.points, how.numbers, how.depth)
+    if isinstance(found, str):
+        raise SampleError(found)
+    return found
+
+
+@lru_cache(maxsize=2)
+def _file(path: str, _changed: int, points: str, numbers: str, depth: bool) -> tuple[Array, Seen] | str:
+    """Read a whole file, or say why that cannot be; many samples may stand in one."""
+    try:
+        if Path(path).is_dir():
+            return read_folder(path, points)
+        with Path(path).open("rb") as file:
+            head = file.read(4096)
+        if not head:
+            return "empty: the file has no bytes"
+        suffix = Path(path).suffix.lower()
+        if suffix in ARRAYS:
+            return read_array(path, points, numbers)
+        if suffix in TABLES:
+            return read_table(path, suffix, head, points, numbers, depth)
+    except SampleError as error:
+        return str(error)
+    except OSError as error:
+        return file_trouble(error)
+    except MemoryError:
+        return "huge: not enough memory to read it"
+    return f"not a file of numbers: {suffix or 'no suffix'}, known are {', '.join((*ARRAYS, *TABLES))}"
+
+
+def _checked(file: tuple[Array, Seen], start: int | None, end: int | None) -> tuple[Array, Seen]:
+    """Cut out the range, and refuse what is no number where a face was."""
+    values, seen = file
+    first, last = start or 0, len(values) if end is None else end
+    if not 0 <= first < last <= len(values):
+        raise SampleError(f"no frame: the file has {len(values):,} frames, asked for are {first:,} to {last:,}")
+    values, seen = values[first:last], seen[first:last]
+    odd = ~np.isfinite(values).all(axis=(1, 2))
+    nothing = np.isnan(values).all(axis=(1, 2))
+    if nothing.all():
+        raise SampleError("not a number: in all frames")
+    seen = seen & ~nothing
+    if (odd & seen).any():
+        row = int((odd & seen).argmax())
+        if first + row == len(file[0]) - 1:
+            raise SampleError("truncated: the last frame is not whole")
+        raise SampleError(f"not a number: in {int((odd & seen).sum()):,} frames, first in frame {first + row}")
+    return values, seen
+
+
+def common_shape(samples: list[tuple[str, int | None, int | None]], how: Sequencing) -> tuple[int, int]:
+    """Give the shape that most of the first usable samples have; that of points of a face is known without looking."""
+    if how.points in COUNTS:
+        return how.shape
+    found: list[tuple[int, int]] = []
+    for sample in samples:
+        try:
+            found.append(shape_of(*sample, how))
+        except SampleError:
+            continue
+        if len(found) == 9:
+            break
+    return max(dict.fromkeys(found), key=found.count) if found else (1, 1)

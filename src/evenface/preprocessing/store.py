@@ -1,0 +1,326 @@
+"""The store: prepared faces, or sequences of numbers, in one memory-mapped array, beside their manifest."""
+
+import contextlib
+import json
+import os
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from evenface.data.manifest import Manifest
+from evenface.preprocessing.image import Target
+from evenface.preprocessing.worker import Found
+from evenface.utils.digests import BLOCK, damaged_block, digest_file, read_json
+from evenface.utils.errors import InputError
+from evenface.utils.files import disk_error, from_csv_text, npy_header
+
+IMAGES, SEQUENCES = "images.npy", "sequences.npy"
+REMEDY = "Delete that folder and prepare again."
+MANIFEST, QUARANTINE, FACTS = "manifest.parquet", "quarantine.csv", "store.json"
+
+
+@dataclass(frozen=True)
+class Store:
+    """Prepared faces, read from disk as they are needed.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the store.
+    manifest : Manifest
+        Usable samples only; row ``i`` describes ``images[i]`` or ``sequences[i]``.
+    images : memmap of shape (N, T, H, W, C), uint8, or None
+        The faces, values 0 to 255, read-only; T is 1 for stills, the frames taken for clips, C is 1 (grey) or 3 (RGB).
+        None where numbers were stored in place of pixels.
+    quarantine : DataFrame
+        Samples set aside: ``sample``, ``path``, ``reason``.
+    key : str
+        Digest of what the store was made from and how; the same key means the same bytes.
+    lost : tuple of str
+        Names of the classes that the quarantine left without any sample.
+    sequences : memmap of shape (N, T, P, D), float32, or None
+        D numbers of each of P points on T frames, read-only. None where there are pictures.
+    points : str
+        What the points are: one of :data:`evenface.preprocessing.landmarks.KINDS`, or blendshapes, whose names are
+        :data:`evenface.preprocessing.landmarks.NAMES`; empty for pictures.
+    middle : float or None
+        Where x, the first of the D, is mirrored about: 0.5 where x is a share of the frame's width, 0 where points are
+        about the origin. None where there is no x, or it is in pixels.
+    """
+
+    path: Path
+    manifest: Manifest
+    images: Any
+    quarantine: pd.DataFrame
+    key: str
+    lost: tuple[str, ...] = ()
+    sequences: Any = None
+    points: str = ""
+    middle: float | None = None
+
+    def __len__(self) -> int:
+        return len(self.manifest)
+
+    @classmethod
+    def open(cls, path: Path | str) -> "Store":
+        """Open the store in the folder ``path``; nothing is read but the tables, and up to eight blocks of the array.
+
+        Raises
+        ------
+        InputError
+            If the folder is no store, or parts of it are missing, damaged or do not fit each other.
+        """
+        path = Path(path)
+        try:
+            facts = read_json(path / FACTS, REMEDY)
+            _check_tables(path, facts)
+            points = str(facts.get("points", ""))
+            array = np.load(path / (SEQUENCES if points else IMAGES), mmap_mode="r")
+            quarantine = pd.read_csv(path / QUARANTINE, dtype="string", keep_default_na=False).map(from_csv_text)
+            key, lost = str(facts["key"]), tuple(facts["lost"])
+        except FileNotFoundError as error:
+            name = Path(error.filename).name if error.filename else "a file"
+            raise InputError(
+                f"{path} is no whole store: {name} is missing", "Give the folder that prepare made."
+            ) from error
+        except (OSError, EOFError, ValueError, KeyError) as error:
+            raise InputError(f"the store {path} is damaged ({error})", REMEDY) from error
+        manifest = Manifest.load(path / MANIFEST)
+        _check_array(path, facts, whole=False)
+        kind = (np.float32, 4) if points else (np.uint8, 5)
+        if (array.dtype, array.ndim, len(array)) != (*kind, len(manifest)):
+            raise InputError(
+                f"the store {path} is damaged: {len(manifest)} samples for an array of {array.shape} {array.dtype}",
+                REMEDY,
+            )
+        if points:
+            return cls(path, manifest, None, quarantine, key, lost, array, points, facts["middle"])
+        return cls(path, manifest, array, quarantine, key, lost)
+
+    def verify(self) -> None:
+        """Check the whole array against the checksums that were made with it; a store of an older version has none.
+
+        Raises
+        ------
+        InputError
+            If it is damaged.
+        """
+        _check_array(self.path, read_json(self.path / FACTS, REMEDY), whole=True)
+
+    def summary(self) -> str:
+        """One line for the screen: how many faces, how many set aside and why, which classes lost all."""
+        many = "" if len(self) == 1 else "s"
+        line = f"{len(self):,} face{many}"
+        if self.sequences is not None:
+            frames, count, each = self.sequences.shape[1:]
+            length = "1 frame" if frames == 1 else f"{frames} frames"
+            line = f"{len(self):,} sequence{many} of {length}, {self.points} ({count} × {each})"
+        elif self.manifest.content == "clips":
+            line = f"{len(self):,} sample{many} of {self.images.shape[1]} frames"
+        if "lost" in self.manifest.table and (lost := int(self.manifest.table["lost"].sum())):
+            line += f", no face on {lost:,} frames"
+        if len(self.quarantine):
+            line += f", {len(self.quarantine):,} set aside ({QUARANTINE}: {count_reasons(self.quarantine)})"
+        if self.lost:
+            line += f"; no usable sample is left of {', '.join(self.lost)}"
+        return line
+
+
+def _check_tables(path: Path, facts: Mapping[str, Any]) -> None:
+    for name, known in facts.get("files", {}).items():
+        if digest_file(path / name) != known:
+            raise InputError(f"the store {path} is damaged: {name} is not as it was written", REMEDY)
+
+
+def _check_array(path: Path, facts: Mapping[str, Any], *, whole: bool) -> None:
+    if "array" not in facts:
+        return
+    name = SEQUENCES if facts.get("points") else IMAGES
+    block = damaged_block(path / name, facts["array"]["crc32"], whole=whole)
+    if block is not None:
+        place = f"near byte {block * BLOCK:,}"
+        raise InputError(f"the store {path} is damaged: {name} is not as it was written, {place}", REMEDY)
+
+
+def count_reasons(quarantine: pd.DataFrame) -> str:
+    """Say how many samples were set aside for each kind of reason: ``2 truncated, 1 missing``."""
+    kinds = Counter(reason.split(":")[0] for reason in quarantine["reason"])
+    return ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
+
+
+SYNC_SECONDS = 2.0
+JOURNAL = "journal.jsonl"
+PIECE = 4 << 20
+"""Bytes that are copied at a time from a file of pixels."""
+
+
+class StoreWriter:
+    """Append pictures in the samples' order; survive being killed at any moment.
+
+    Only usable pictures are written, one behind the other, so nothing need be moved at the end. Every
+    :data:`SYNC_SECONDS` the array is flushed to the disk and then, in this order, a journal line is written:
+    what a line promises is there. Whatever lies behind the last whole line is written anew.
+    """
+
+    def __init__(self, path: Path, samples: int, target: Target) -> None:
+        self.path, self.target = path, target
+        self.file = path / (SEQUENCES if target.sequencing else IMAGES)
+        self.done, self.written = 0, 0
+        self.reasons: dict[int, str] = {}
+        self.several: dict[int, int] = {}
+        self.clips: dict[int, list[list[int]]] = {}
+        self._news: dict[int, Found] = {}
+        self._synced = time.monotonic()
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            self._replay()
+            self._array = os.open(self.file, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise disk_error(error, path) from error
+        try:
+            _reserve(self._array, len(_header(samples, target)) + samples * target.nbytes)
+            self._journal = (path / JOURNAL).open("ab")
+        except OSError as error:
+            os.close(self._array)
+            if not self.done:
+                shutil.rmtree(path, ignore_errors=True)  # gives back what could be reserved
+            raise disk_error(error, path) from error
+
+    def __enter__(self) -> "StoreWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Note what is done, also on the way out of an interruption."""
+        try:
+            self._sync()
+        finally:
+            os.close(self._array)
+            with contextlib.suppress(OSError):  # what a full disk did not take, which was said already
+                self._journal.close()
+
+    def add(self, found: Sequence[Found], pixels: bytes | Path) -> None:
+        """Take the next samples: for each its pictures or why it is set aside; and the pictures' pixels.
+
+        A file of pixels is deleted when they are taken over.
+        """
+        news = {self.done + i: what for i, what in enumerate(found) if what != 1}
+        usable = sum(_count(what) for what in found)
+        length = pixels.stat().st_size if isinstance(pixels, Path) else len(pixels)
+        if length != usable * self.target.nbytes:
+            raise InputError(f"{length} bytes were read for {usable} pictures of {self.target.nbytes} bytes")
+        try:
+            position = len(_header(0, self.target)) + self.written * self.target.nbytes
+            for piece in _pieces(pixels):
+                _write_all(self._array, piece, position)
+                position += len(piece)
+        except OSError as error:
+            raise disk_error(error, self.path) from error
+        self.done += len(found)
+        self.written += usable
+        self._note(news)
+        self._news.update(news)
+        if time.monotonic() - self._synced >= SYNC_SECONDS:
+            self._sync()
+        if isinstance(pixels, Path):
+            pixels.unlink()
+
+    def finish(self) -> None:
+        """Cut the array to the pictures that are there and write its header."""
+        header = _header(self.written, self.target)
+        try:
+            _write_all(self._array, header, 0)
+            os.ftruncate(self._array, len(header) + self.written * self.target.nbytes)
+            self._sync()
+        except OSError as error:
+            raise disk_error(error, self.path) from error
+
+    def _note(self, news: dict[int, Found]) -> None:
+        for i, what in news.items():
+            if isinstance(what, str):
+                self.reasons[i] = what
+            elif isinstance(what, list):
+                self.clips[i] = what
+            else:
+                self.several[i] = what
+
+    def _sync(self) -> None:
+        several = [(i, what) for i, what in self._news.items() if isinstance(what, int)]
+        aside = [(i, what) for i, what in self._news.items() if isinstance(what, str)]
+        line: dict[str, Any] = {"done": self.done, "written": self.written, "set_aside": aside, "several": several}
+        if clips := [(i, what) for i, what in self._news.items() if isinstance(what, list)]:
+            line["clips"] = clips
+        try:
+            os.fsync(self._array)
+            self._journal.write(json.dumps(line).encode() + b"\n")
+            self._journal.flush()
+            os.fsync(self._journal.fileno())
+        except OSError as error:
+            raise disk_error(error, self.path) from error
+        self._news, self._synced = {}, time.monotonic()
+
+    def _replay(self) -> None:
+        """Believe the journal up to its last whole line, and cut off the rest."""
+        journal = self.path / JOURNAL
+        if not journal.exists() or not self.file.exists():
+            journal.unlink(missing_ok=True)
+            return
+        content = journal.read_bytes()
+        good = 0
+        for line in content.splitlines(keepends=True):
+            try:
+                entry: dict[str, Any] = json.loads(line)
+            except ValueError:
+                break
+            if not line.endswith(b"\n"):
+                break
+            good += len(line)
+            self.done, self.written = entry["done"], entry["written"]
+            self._note({int(i): what for i, what in _noted(entry)})
+        if good < len(content):
+            os.truncate(journal, good)
+
+
+def _count(what: Found) -> int:
+    """Give how many pictures, or samples of a clip, were made."""
+    return 0 if isinstance(what, str) else len(what) if isinstance(what, list) else what
+
+
+def _noted(entry: dict[str, Any]) -> Iterator[tuple[int, Found]]:
+    for name in ("set_aside", "several", "clips"):
+        yield from entry.get(name, [])
+
+
+def _pieces(pixels: bytes | Path) -> Iterator[bytes]:
+    if isinstance(pixels, bytes):
+        yield pixels
+        return
+    with pixels.open("rb") as file:
+        while piece := file.read(PIECE):
+            yield piece
+
+
+def _header(samples: int, target: Target) -> bytes:
+    """Make the header of an array of so many samples."""
+    return npy_header(target.kind, (samples, *target.shape))
+
+
+def _reserve(file: int, length: int) -> None:
+    """Take the whole space now: a disk that is too small says so at once and not after hours of decoding."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file, 0, length)
+    else:
+        os.ftruncate(file, length)
+
+
+def _write_all(file: int, data: bytes, position: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(file, view, position)
+        view, position = view[written:], position + written

@@ -1,0 +1,347 @@
+"""Frames of a clip, upright and in colour, wherever they come from: a video file or a folder of pictures."""
+
+import itertools
+import os
+import re
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from evenface.preprocessing.errors import SampleError, broken, file_trouble, unidentified
+from evenface.preprocessing.image import formats, open_regular, quiet_pillow, read_picture, rgb
+from evenface.utils.errors import InputError
+from evenface.utils.file_types import HEAD, PICTURES, file_kind, is_animated, is_picture, kind_of
+from evenface.utils.files import is_file
+from evenface.utils.natural_order import natural_key
+
+SLACK = 0.02
+"""Share of the frames that may be missing at the end; two always may."""
+# Only containers, of files that lie on this machine: a playlist could name others, elsewhere.
+CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,asf,flv,ogg,m4v,h264,hevc"
+SOUNDS = "mp3,wav,flac,aac,aiff"
+EXTRA = "pip install 'evenface[faces]'."
+
+
+def check_file(path: str) -> None:
+    """Refuse what is no video by its first bytes, where they tell it more plainly than FFmpeg does."""
+    if not Path(path).exists():
+        raise SampleError("missing")
+    if not Path(path).is_file():
+        raise SampleError("not a file")
+    with Path(path).open("rb") as file:
+        head = file.read(HEAD)
+    if not head:
+        raise SampleError("empty: the file has no bytes")
+    if is_picture(head):
+        raise SampleError("not a video: a single picture")
+    kind = kind_of(head)
+    if kind and not any(word in kind for word in ("video", "sound")):
+        raise SampleError(f"not a video: {kind}")
+
+
+def opened(path: str) -> Any:
+    """Open a container with PyAV, silently."""
+    try:
+        import av
+    except ImportError as error:
+        raise InputError("PyAV, which reads videos, is not installed", f"Install it: {EXTRA}") from error
+    av.logging.set_level(None)
+    av.logging.set_libav_level(av.logging.PANIC)
+    options = {"protocol_whitelist": "file", "format_whitelist": f"{CONTAINERS},{SOUNDS}"}
+    try:
+        return av.open("file:" + path, options=options, metadata_errors="replace")
+    except av.FFmpegError as error:
+        raise SampleError(_no_container(path, error)) from error
+
+
+def _no_container(path: str, error: Exception) -> str:
+    """Say why a file could not be opened as a video."""
+    import av
+
+    if isinstance(error, OSError) and not isinstance(error, av.error.InvalidDataError | av.error.EOFError):
+        return file_trouble(error)
+    with Path(path).open("rb") as file:
+        head = file.read(HEAD)
+    if kind_of(head):  # it starts as a video does
+        return "truncated: the file ends before its index, or its header is damaged"
+    return unidentified(head).replace("not an image", "not a video")
+
+
+def video_stream(container: Any) -> Any:
+    """Give the first stream of moving pictures; an SampleError where there is none."""
+    from av.stream import Disposition
+
+    for stream in container.streams.video:
+        if stream.disposition & Disposition.attached_pic:  # the cover of a song is no video
+            continue
+        if stream.codec_context is None:
+            raise SampleError("unsupported: there is no decoder for this video")
+        return stream
+    sound = len(container.streams.audio)
+    raise SampleError(
+        "not a video: it holds only sound" if sound else "empty: there is neither picture nor sound in it"
+    )
+
+
+def count_packets(container: Any, stream: Any) -> tuple[list[int | None], int, int]:
+    """Give the times of the packets that show a frame, the number of all, and the end of the last, without decoding."""
+    import av
+
+    stamps, packets, end = [], 0, 0
+    try:
+        for packet in container.demux(stream):
+            if packet.size:
+                packets += 1
+                if packet.pts is not None:
+                    end = max(end, packet.pts + (packet.duration or 0))
+                if not packet.is_discard:
+                    stamps.append(packet.pts)
+    except av.FFmpegError:
+        pass  # the file ends here; whether too early is judged by the count
+    return stamps, packets, end
+
+
+def check_whole(container: Any, stream: Any, packets: int, end: int) -> None:
+    """Compare what is there with what the header promises: a number of frames, or a length."""
+    if stream.frames > packets + max(2, SLACK * stream.frames):
+        raise SampleError(f"truncated: {packets:,} of {stream.frames:,} frames are there")
+    promised = _seconds(stream.metadata.get("DURATION", ""))
+    if not promised and len(container.streams) == 1:
+        promised = (container.duration or 0) / 1e6
+    there = float(end * stream.time_base)
+    if not stream.frames and there < promised * (1 - SLACK) - 0.1:
+        raise SampleError(f"truncated: {there:.1f} of {promised:.1f} seconds are there")
+
+
+def _seconds(text: str) -> float:
+    """Read ``hours:minutes:seconds``, as Matroska notes them; 0 for anything else."""
+    found = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", text)
+    return sum(float(part) * unit for part, unit in zip(found.groups(), (3600, 60, 1), strict=True)) if found else 0.0
+
+
+def said(error: Exception) -> str:
+    """Give the words of an error of FFmpeg, without number and path."""
+    return getattr(error, "strerror", None) or str(error)
+
+
+SMALLEST = 8
+"""Pixels of the shorter side that a frame must have."""
+MEGAPIXELS = 100
+RATE = 25.0
+"""Frames per second where a clip does not say: folders of pictures, videos without times."""
+HASTE, SLOWED = 0.01, 0.1
+"""Seconds of a frame of an animated picture up to which browsers show it for longer, and how long."""
+FAR = 64
+"""Frames before the first wanted one from which on it pays to seek."""
+
+
+class Film(Protocol):
+    """Frames of a clip."""
+
+    times: npt.NDArray[np.float64]
+    timed: bool
+
+    def frames(self, wanted: Iterable[int]) -> Iterator[tuple[int, Image.Image]]:
+        """Give the frames with these numbers, which must rise, each with its number: upright, RGB."""
+
+
+def open_film(path: str) -> Film:
+    """Look at a clip: a video or an animated picture, told by content, or a folder of pictures in natural order."""
+    try:
+        if Path(path).is_dir():
+            return Pictures(path)
+        return Animation(path) if _animated(path) else Video(path)
+    except OSError as error:
+        raise SampleError(file_trouble(error)) from error
+
+
+def parts_of(path: str, endings: tuple[str, ...] = PICTURES) -> list[str]:
+    """Give the files that a clip consists of: of a folder its pictures in natural order, else ``path`` itself."""
+    if not os.path.isdir(path):  # noqa: PTH112 - one call per clip, on network disks too
+        return [path]
+    entries = [entry for entry in os.scandir(path) if entry.name[0] != "." and is_file(entry)]
+    if endings == PICTURES:
+        names = [entry.name for entry in entries if file_kind(entry.path) == "picture"]
+    else:
+        names = [entry.name for entry in entries if entry.name.lower().endswith(endings)]
+    return [os.path.join(path, name) for name in sorted(names, key=natural_key)] or [path]  # noqa: PTH118
+
+
+def _animated(path: str) -> bool:
+    """Whether a file is an animated picture; one that cannot be read is none."""
+    try:
+        with open(path, "rb", opener=open_regular) as file:
+            head = file.read(HEAD)
+    except (OSError, SampleError):
+        return False
+    return is_picture(head) and is_animated(path, head)
+
+
+class Pictures:
+    """A folder of pictures, 25 a second; see :class:`Film`."""
+
+    def __init__(self, path: str) -> None:
+        self.files = parts_of(path)
+        if self.files == [path]:
+            raise SampleError("no frames: the folder holds no picture")
+        self.times, self.timed = np.arange(len(self.files)) / RATE, False
+
+    def frames(self, wanted: Iterable[int]) -> Iterator[tuple[int, Image.Image]]:
+        """Decode the pictures with these numbers."""
+        for number in wanted:
+            try:
+                with quiet_pillow():
+                    image = read_picture(self.files[number])
+            except SampleError as error:
+                raise SampleError(f"{error} (in {Path(self.files[number]).name})") from error
+            _check_size(*image.size)
+            yield number, image
+
+
+class Animation:
+    """An animated image (GIF, WebP, PNG, AVIF); short and missing delays are read as browsers do."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        delays = [float(image.info.get("duration") or 0) / 1000 for _, image in self._decoded()]
+        shown = [SLOWED if delay <= HASTE else delay for delay in delays]
+        self.times, self.timed = np.concatenate([[0.0], np.cumsum(shown[:-1])]), True
+
+    def frames(self, wanted: Iterable[int]) -> Iterator[tuple[int, Image.Image]]:
+        """Decode up to the last frame wanted, one at a time."""
+        numbers = iter(wanted)
+        number = next(numbers, None)
+        for position, image in self._decoded():
+            while number == position:
+                yield number, rgb(image)
+                number = next(numbers, None)
+            if number is None:
+                return
+
+    def _decoded(self) -> Iterator[tuple[int, Image.Image]]:
+        with quiet_pillow():
+            try:
+                with Image.open(self.path, formats=formats()) as image:
+                    _check_size(*image.size)
+                    for position in range(getattr(image, "n_frames", 1)):
+                        image.seek(position)
+                        image.load()
+                        yield position, image
+            except SampleError:
+                raise
+            except Exception as error:  # on malformed bytes decoders raise nearly anything
+                raise SampleError(broken(error, None)) from error
+
+
+class Video:
+    """A video file; see :class:`Film`.
+
+    Its packets are counted once, without decoding, because headers may be silent or wrong about how many there are.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        check_file(path)
+        with opened(path) as container:
+            stream = video_stream(container)
+            stamps, packets, duration = count_packets(container, stream)
+            check_whole(container, stream, packets, duration)
+            rate = float(stream.average_rate or RATE)
+            base: Fraction = stream.time_base
+            self._shape: Fraction | None = stream.sample_aspect_ratio
+            _check_size(stream.codec_context.width, stream.codec_context.height)
+        if not stamps:
+            raise SampleError("empty: there is no frame in the video")
+        known = sorted(stamp for stamp in stamps if stamp is not None)
+        # Without a time of its own for every frame, they can only be counted.
+        self.timed = len(set(known)) == len(stamps)
+        self._stamps = np.array(known, np.int64) if self.timed else None
+        self.times = (
+            (self._stamps - self._stamps[0]) * float(base)
+            if self._stamps is not None
+            else np.arange(len(stamps)) / rate
+        )
+
+    def frames(self, wanted: Iterable[int]) -> Iterator[tuple[int, Image.Image]]:
+        """Decode up to the last frame wanted, one at a time."""
+        numbers = iter(wanted)
+        number, position, frame = next(numbers, None), -1, None
+        for position, frame in self._from(number or 0):
+            if number is None:
+                return
+            if number <= position:
+                yield number, _upright(frame, self._shape)
+                number = next(numbers, None)
+        there = position + 1
+        while number is not None:  # a few frames fewer than there are packets: the last one is held
+            if frame is None or there < len(self.times) * (1 - SLACK) - 2:
+                raise SampleError(f"truncated: {there:,} of {len(self.times):,} frames can be decoded")
+            yield number, _upright(frame, self._shape)
+            number = next(numbers, None)
+
+    def _from(self, first: int) -> Iterator[tuple[int, Any]]:
+        """Decode from frame ``first`` on or from before it; each frame with its number."""
+        import av
+
+        with opened(self.path) as container:
+            stream = video_stream(container)
+            stream.thread_type = "NONE"  # there are as many processes as cores
+            frames = container.decode(stream)
+            start = 0
+            try:
+                if first >= FAR and self._stamps is not None:
+                    container.seek(int(self._stamps[first]), stream=stream)
+                    head = next(frames, None)
+                    start = -1 if head is None else self._number(head.pts)
+                    if head is not None and 0 <= start <= first:
+                        yield start, head
+                        start += 1
+                    else:  # the seeking went wrong
+                        start = 0
+                        container.seek(0, stream=stream)
+                        frames = container.decode(stream)
+                yield from zip(itertools.count(start), frames)
+            except (av.error.EOFError, StopIteration):
+                return
+            except av.FFmpegError as error:
+                raise SampleError(f"corrupt: {said(error)}") from error
+
+    def _number(self, stamp: int | None) -> int:
+        """Give the number of the frame with this time, -1 if there is none."""
+        assert self._stamps is not None
+        if stamp is None:
+            return -1
+        place = int(np.searchsorted(self._stamps, stamp))
+        return place if place < len(self._stamps) and self._stamps[place] == stamp else -1
+
+
+def _check_size(width: int, height: int) -> None:
+    if min(width, height) < SMALLEST:
+        raise SampleError(f"too small: {width} × {height} pixels")
+    if width * height > MEGAPIXELS * 1_000_000:
+        raise SampleError(f"huge: {width} × {height} pixels, the limit is {MEGAPIXELS} megapixels")
+
+
+def _upright(frame: Any, shape: Fraction | None) -> Image.Image:
+    """Convert to RGB with square pixels, turned and mirrored as the display matrix says."""
+    _check_size(frame.width, frame.height)  # a damaged stream may change it on the way
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    image: Image.Image = frame.to_image()
+    if shape and shape != 1:  # pixels that are not square
+        image = image.resize((max(1, round(image.width * shape)), image.height), Image.Resampling.BILINEAR)
+    if matrix is not None:
+        # A place (x, y) of the frame is shown at (a x + c y, b x + d y), but for shifts.
+        a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()
+        if abs(b) + abs(c) > abs(a) + abs(d):
+            image = image.transpose(Image.Transpose.TRANSPOSE)
+            a, d = c, b
+        if a < 0:
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        if d < 0:
+            image = image.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+    return image

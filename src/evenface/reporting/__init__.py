@@ -1,0 +1,1 @@
+"""Everything that is shown: HTML pages, tables, figures, model card, console summaries."""

@@ -1,0 +1,270 @@
+"""Folders of synthetic faces, drawn in parallel, with the truth beside the pictures."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+import numpy as np
+
+from evenface.synthesis.actions import AUS, LABELS
+from evenface.synthesis.figure import Light, Pose, State
+from evenface.synthesis.head import load_head
+from evenface.synthesis.people import Person, expression, make_person
+from evenface.synthesis.renderer import Renderer, Scene
+from evenface.utils.errors import InputError
+from evenface.utils.files import atomic_write, write_json
+from evenface.utils.progress import progress
+from evenface.utils.workers import WorkerDiedError, WorkerPool
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+Counts = Mapping[str, int] | Sequence[Mapping[str, int]]
+
+
+@dataclass(frozen=True)
+class FacePlan:
+    """One picture to make: the ``number``-th of ``person`` showing ``label``."""
+
+    person: int
+    label: str
+    number: int
+
+    @property
+    def name(self) -> str:
+        """Give the sample's id, its path without ``.png``."""
+        return f"{self.label}/p{self.person:04d}-{self.number:03d}"
+
+
+def spread(counts: Counts, people: int, seed: int) -> list[FacePlan]:
+    """Share out the pictures among the people."""
+    if people < 1:
+        raise InputError(f"synthetic: there must be at least 1 person, got {people}")
+    each = [dict(own) for own in counts] if isinstance(counts, Sequence) else shares(counts, LABELS, people, seed)
+    if len(each) != people:
+        raise InputError(f"synthetic: counts for {len(each)} people, but {people} people were asked for")
+    for own in each:
+        _check_counts(own, LABELS)
+    samples = [
+        FacePlan(p, label, n) for p, own in enumerate(each) for label in LABELS for n in range(own.get(label, 0))
+    ]
+    if not samples:
+        raise InputError("synthetic: all counts are 0", "Ask for at least one picture.")
+    return samples
+
+
+def shares(counts: Mapping[str, int], labels: Sequence[str], people: int, seed: int) -> list[dict[str, int]]:
+    """Share out what there shall be of each class in total; the classes are ``labels``."""
+    _check_counts(counts, labels)
+    each: list[dict[str, int]] = [{} for _ in range(people)]
+    for row, label in enumerate(labels):
+        order = np.random.default_rng([seed, row, 9]).permutation(people)
+        total = counts.get(label, 0)
+        for place, person in enumerate(order):
+            each[person][label] = total // people + (place < total % people)
+    return each
+
+
+def _check_counts(counts: Mapping[str, int], labels: Sequence[str]) -> None:
+    unknown = [name for name in counts if name not in labels]
+    if unknown:
+        raise InputError(f"synthetic: unknown class {unknown[0]!r}", f"There are {', '.join(labels)}.")
+    negative = [name for name, count in counts.items() if count < 0]
+    if negative:
+        raise InputError(f"synthetic: the count of {negative[0]} is negative")
+
+
+def compose(person: Person, sample: FacePlan) -> tuple[State, Scene]:
+    """Draw all that varies between one person's pictures: expression, pose, gaze, light, framing, camera."""
+    row = LABELS.index(sample.label)
+    rng = np.random.default_rng([person.seed, person.index, row, sample.number, 7])
+    units = expression(person, sample.label, rng)
+    down = 5.0 if sample.label == "sad" else 0.0
+    pose = Pose(
+        yaw=float(np.clip(rng.normal(0, 11), -35, 35)),
+        pitch=float(np.clip(rng.normal(0, 7) - down * rng.random(), -22, 18)),
+        roll=float(np.clip(rng.normal(0, 5), -15, 15)),
+    )
+    gaze = (
+        float(np.clip(rng.normal(-0.4 * pose.yaw, 7), -28, 28)),
+        float(np.clip(rng.normal(-0.3 * pose.pitch, 5), -18, 14)),
+    )
+    light = Light(
+        yaw=float(rng.normal(0, 38)),
+        pitch=float(np.clip(rng.normal(35, 16), -5, 75)),
+        key=float(rng.uniform(0.55, 1.35)),
+        ambient=float(rng.uniform(0.35, 0.9)),
+        warmth=float(rng.normal(0, 0.7)),
+    )
+    scene = Scene(
+        seed=(person.seed, person.index, row, sample.number),
+        shift=(float(rng.normal(0, 0.025)), float(rng.normal(0, 0.02))),
+        aim=pose,
+        zoom=float(rng.uniform(0.92, 1.12)),
+        cloth=tint(rng, 0.02, 0.5),
+        backdrop=tint(rng, 0.03, 0.7),
+        clutter=float(rng.uniform(0, 1)),
+        blur=float(rng.gamma(2.0, 0.0013)),
+        grain=float(rng.gamma(2.0, 0.0045)),
+        exposure=float(np.exp(rng.normal(0, 0.16))),
+    )
+    return State(units, pose, gaze, light), scene
+
+
+def tint(rng: np.random.Generator, low: float, high: float) -> tuple[float, float, float]:
+    """Draw a linear RGB colour of a brightness between ``low`` and ``high``, near grey."""
+    red, green, blue = np.clip(np.exp(rng.uniform(np.log(low), np.log(high))) * np.exp(rng.normal(0, 0.13, 3)), 0, 0.9)
+    return float(red), float(green), float(blue)
+
+
+_CHUNK = 24
+
+
+class OfPerson(Protocol):
+    """Anything to draw of one person."""
+
+    @property
+    def person(self) -> int:
+        """The person's number."""
+
+
+Wanted = TypeVar("Wanted", bound=OfPerson)
+
+
+def check_settings(folder: Path, settings: dict[str, object], suffix: str) -> None:
+    """Refuse a folder that holds files of other settings, or files of that suffix and no settings."""
+    path = folder / "settings.json"
+    if not path.exists():
+        if folder.is_dir() and any(folder.glob(f"*/*{suffix}")):
+            raise InputError(f"{folder} holds files that were not made here", "Choose another folder.")
+        return
+    try:
+        old = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} cannot be read", "Delete the folder, or choose another.") from error
+    if old != settings:
+        other = [name for name in settings if not isinstance(old, dict) or old.get(name) != settings[name]]
+        raise InputError(
+            f"{folder} holds what was made with other settings ({', '.join(other)})",
+            "Choose another folder, or delete it.",
+        )
+
+
+def draw_all(draw: Callable[[Sequence[Wanted]], int], wanted: Sequence[Wanted], workers: int) -> Iterator[int]:
+    """Draw all that is wanted, in this process or in several, and say how many are done as they are."""
+    people = (list(own) for _, own in groupby(wanted, key=lambda one: one.person))
+    pieces = [own[at : at + _CHUNK] for own in people for at in range(0, len(own), _CHUNK)]
+    if workers <= 1 or len(pieces) < 2:
+        for one in wanted:
+            yield draw([one])
+        return
+    with WorkerPool(min(workers, len(pieces)), name="evenface-synthesis") as pool:
+        try:
+            for _, done in pool.map_unordered(partial(pool.call, draw), pieces):
+                yield done
+        except WorkerDiedError as error:
+            raise InputError(
+                f"faces are not all drawn: {error}", "Ask for fewer workers. Call again: what is finished is kept."
+            ) from error
+
+
+VERSION = 4
+
+
+def make_faces(
+    folder: Path, *, counts: Counts, people: int, size: int = 112, seed: int = 0, workers: int = 1
+) -> "pd.DataFrame":
+    """Fill a folder with synthetic faces, or finish one that was begun.
+
+    Parameters
+    ----------
+    folder : Path
+        Gets ``<class>/<person>-<number>.png``, ``truth.parquet`` and ``settings.json``.
+    counts : mapping of str to int, or sequence of such mappings
+        Pictures per class in total, or per person; see :func:`spread`.
+    people : int
+        How many people.
+    size : int, default=112
+        Height and width in pixels.
+    seed : int, default=0
+        The population and everything drawn from it.
+    workers : int, default=1
+        Processes. The pictures do not depend on it. With more than 1, a script must start its own work under
+        ``if __name__ == "__main__"``, as Python's ``spawn`` asks.
+
+    Returns
+    -------
+    DataFrame
+        The truth, a row per picture: ``sample``, ``path`` (relative to ``folder``), ``label`` (name), ``subject``,
+        ``au_<number>`` (0 to 1, mean of both sides), ``pose_yaw``, ``pose_pitch``, ``pose_roll`` (degrees, see
+        :class:`~evenface.synthesis.figure.Pose`), ``gaze_yaw``, ``gaze_pitch``, ``age`` (years), ``sex``, ``pspi``.
+
+    Raises
+    ------
+    InputError
+        If the folder holds faces of other settings, the counts make no sense, anny is missing, or the disk is full.
+    """
+    import pandas as pd
+
+    if not 16 <= size <= 2048:
+        raise InputError(f"synthetic: size must be 16 to 2048 pixels, got {size}")
+    if seed < 0:
+        raise InputError(f"synthetic: the seed must be >= 0, got {seed}")
+    samples = spread(counts, people, seed)
+    folder = Path(folder)
+    settings: dict[str, object] = {
+        "version": VERSION,
+        "seed": seed,
+        "size": size,
+        "people": people,
+        "counts": dict(counts) if isinstance(counts, Mapping) else [dict(own) for own in counts],
+    }
+    check_settings(folder, settings, ".png")
+    missing = [sample for sample in samples if not (folder / f"{sample.name}.png").exists()]
+    truth = folder / "truth.parquet"
+    if not missing and truth.exists():
+        return pd.read_parquet(truth)
+    load_head()
+    write_json(folder / "settings.json", settings)
+    with progress("drawing faces", len(samples)) as advance:
+        advance(len(samples) - len(missing))
+        for done in draw_all(partial(_draw, folder, seed, size), missing, workers):
+            advance(done)
+    table = _truth(samples, seed)
+    with atomic_write(truth) as temporary:
+        table.to_parquet(temporary, index=False)
+    return table
+
+
+def _draw(folder: Path, seed: int, size: int, samples: Sequence[FacePlan]) -> int:
+    from PIL import Image
+
+    renderer = Renderer(size)
+    for sample in samples:
+        person = make_person(seed, sample.person)
+        state, scene = compose(person, sample)
+        picture = renderer.render(person, [state], scene)[0]
+        with atomic_write(folder / f"{sample.name}.png") as temporary:
+            Image.fromarray(picture).save(temporary, compress_level=3)
+    return len(samples)
+
+
+def _truth(samples: Sequence[FacePlan], seed: int) -> "pd.DataFrame":
+    import pandas as pd
+
+    rows = []
+    for sample in samples:
+        person = make_person(seed, sample.person)
+        state, _ = compose(person, sample)
+        row: dict[str, object] = {"sample": sample.name, "path": f"{sample.name}.png", "label": sample.label}
+        row |= {"subject": person.name, "age": person.age, "sex": person.sex}
+        row |= {f"au_{unit}": state.units.intensity(unit) for unit in AUS}
+        row |= {"pose_yaw": state.pose.yaw, "pose_pitch": state.pose.pitch, "pose_roll": state.pose.roll}
+        row |= {"gaze_yaw": state.gaze[0], "gaze_pitch": state.gaze[1], "pspi": state.units.pspi()}
+        rows.append(row)
+    return pd.DataFrame(rows)

@@ -1,0 +1,365 @@
+"""Fit sequence recipes: the networks of many runs are trained as one, and each run's folder is written."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from evenface.config import Recipe
+from evenface.config.modality import check_mirror
+from evenface.evaluation.predictions import Predictions
+from evenface.evaluation.probability_metrics import shares
+from evenface.losses import LOSS_SELECTIONS, binary_loss_specs, build_loss, build_one_vs_rest
+from evenface.methods.base import Method
+from evenface.preprocessing.landmarks import mirrored
+from evenface.preprocessing.store import Store
+from evenface.runs import HISTORY, HISTORY_CLASS, PREDICTIONS, VALIDATION, WEIGHTS, Run
+from evenface.training import build
+from evenface.training import data as assembly
+from evenface.training.checkpoint import load_state, save_state, save_weights
+from evenface.training.data import TrainingData
+from evenface.training.loggers import build_loggers
+from evenface.training.randomness import key
+from evenface.training.run_metadata import peak_memory, run_metadata, split_table
+from evenface.training.scoring import score_sequences
+from evenface.training.stacked import MemberSpec, StackedTrainer
+from evenface.training.trainer import CHECKPOINT, LAST, keep_freed_memory
+from evenface.training.tuning import SearchRequest, SearchResult, StackedTraining, run_searches, trial_table
+from evenface.utils.errors import InputError
+from evenface.utils.files import atomic_write, csv_safe
+
+ALL = "all"
+"""Name of the one network of all classes."""
+TRIALS, SEARCHED = "search.sqlite", "search.csv"
+"""Database and table of the trials of a run's searches."""
+
+Report = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """A network to train: its class or ``all``, what it learns and how, its metadata, and a line on its loss."""
+
+    name: str
+    member: MemberSpec
+    metadata: dict[str, Any]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class SequenceRun:
+    """A run to train: its folder, recipe, data and networks, and the search result of each network, if any."""
+
+    run: Run
+    recipe: Recipe
+    data: TrainingData
+    networks: tuple[NetworkSpec, ...]
+    searched: Mapping[str, SearchResult] = field(default_factory=dict)
+
+    @property
+    def device(self) -> str:
+        """Where it is trained; an InputError where there is no such device."""
+        accelerator = self.recipe.training.accelerator
+        if accelerator == "cuda" and not torch.cuda.is_available():
+            raise InputError("training.accelerator is cuda, there is no GPU", "Take auto or cpu.")
+        return "cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu"
+
+    @property
+    def needs_mirror(self) -> bool:
+        """Whether sequences are mirrored in training or testing."""
+        augment = self.recipe.augment
+        return augment.flip > 0 or augment.flip_duplicates or self.recipe.training.tta_flip
+
+    def mirror(self, sequences: Any) -> Any:
+        """Mirror sequences ``(..., P, D)`` as the recipe says."""
+        store = self.data.store
+        return mirrored(sequences, store.points, self.recipe.augment.flip_landmarks, store.middle)
+
+
+def fit_sequences(
+    pairs: Sequence[tuple[Run, Recipe]], *, report: Report | None = None, searches: Path | None = None
+) -> None:
+    """Train runs of sequences, as many as possible as one, and write each one's weights, predictions and metadata.
+
+    Runs on the same prepared data are trained as one; each has its own seed, order, loss, learning rate and end, and
+    its result does not depend on the others, to float tolerance. Each keeps its own state in its folder, so runs that
+    were interrupted may be resumed with other runs, or alone.
+    """
+    keep_freed_memory()
+    stores: dict[str, Store] = {}
+    alike: dict[tuple[str, ...], list[SequenceRun]] = {}
+    for run, recipe in pairs:
+        if not run.finished:
+            own = sequence_run(run, recipe, stores)
+            alike.setdefault((str(own.data.store.path), own.device, recipe.augment.flip_landmarks), []).append(own)
+    done, total = 0, sum(len(runs) for runs in alike.values())
+    for runs in alike.values():
+
+        def report_share(share: float, before: int = done, count: int = len(runs)) -> None:
+            if report is not None:
+                report((before + share * count) / total)
+
+        StackedRuns(runs, searches).fit(report_share)
+        done += len(runs)
+
+
+def sequence_run(run: Run, recipe: Recipe, stores: dict[str, Store]) -> SequenceRun:
+    """Load the data of a run, by its settings from ``stores`` where they are there, and specify its networks."""
+    source = recipe.data.model_dump_json()
+    data = TrainingData(recipe, stores.get(source))
+    data.check()
+    stores[source] = data.store
+    check_mirror(recipe, data.store.points, data.store.middle)
+    return SequenceRun(run, recipe, data, network_specs(recipe, data))
+
+
+def network_specs(recipe: Recipe, data: TrainingData) -> tuple[NetworkSpec, ...]:
+    """Specify the networks of a run."""
+    return tuple(network_spec(name, recipe, data) for name in network_names(recipe, data))
+
+
+def network_names(recipe: Recipe, data: TrainingData) -> tuple[str, ...]:
+    """Return the names of a run's networks: its classes where each has a classifier of its own, else ``all``."""
+    return data.manifest.classes if build.is_one_vs_rest(recipe) else (ALL,)
+
+
+def network_spec(name: str, recipe: Recipe, data: TrainingData) -> NetworkSpec:
+    """Specify one network; the seed of a one-vs-rest classifier follows from the recipe's and its class."""
+    counts, classes, loss = data.counts, data.manifest.classes, recipe.loss
+    if not build.is_one_vs_rest(recipe):
+        module = build_loss(loss.name, counts, names=classes, **loss.options)
+        metadata = _network_metadata(recipe, recipe.seed, {"loss": loss.name, **loss.options})
+        return NetworkSpec(ALL, _member(recipe, data, recipe.seed, module, None, ALL), metadata)
+    place, seed = classes.index(name), key(recipe.seed, "one-vs-all", name)
+    chosen = binary_loss_specs(loss.name, counts, classes, **loss.options)[place]
+    member = _member(recipe, data, seed, build_one_vs_rest([chosen]).losses[0], place, name)
+    return NetworkSpec(name, member, _network_metadata(recipe, seed, chosen.facts), str(chosen))
+
+
+def _network_metadata(recipe: Recipe, seed: int, loss: dict[str, Any]) -> dict[str, Any]:
+    return {"seed": seed, "network": recipe.network.recurrent.model_dump(mode="json"), **loss}
+
+
+def _member(
+    recipe: Recipe, data: TrainingData, seed: int, loss: nn.Module, positive: int | None, name: str
+) -> MemberSpec:
+    """Specify how a network trains; ``positive`` is the class of a one-vs-rest classifier."""
+    labels, train, validation = data.manifest.labels, data.split.train, data.validation
+    targets = labels if positive is None else (labels == positive).astype(np.int64)
+    return MemberSpec(
+        seed=seed,
+        train=train,
+        targets=targets[train],
+        validation=validation,
+        validation_targets=targets[validation],
+        loss=loss,
+        classes=len(data.manifest.classes) if positive is None else 2,
+        one_output=positive is not None,
+        network=recipe.network.recurrent,
+        optimizer=recipe.optimizer,
+        schedule=recipe.schedule,
+        training=recipe.training,
+        flip=recipe.augment.flip,
+        added=recipe.augment.flip_duplicates,
+        name=name,
+    )
+
+
+class StackedRuns:
+    """Runs on the same sequences and device, with the same kind of mirror, that are trained as one."""
+
+    def __init__(self, runs: Sequence[SequenceRun], searches: Path | None = None) -> None:
+        self.runs, self.searches = list(runs), searches
+        self.sequences = np.asarray(runs[0].data.store.sequences)
+        self.mirrored = runs[0].mirror(self.sequences) if any(run.needs_mirror for run in runs) else None
+        ends = np.cumsum([len(run.networks) for run in runs]).tolist()
+        self.members = [range(end - len(run.networks), end) for run, end in zip(runs, ends, strict=True)]
+        self.seconds = [0.0] * len(runs)
+
+    def fit(self, report: Report) -> None:
+        """Train all runs to their ends, from their checkpoints where there are any, and write their folders."""
+        for run in self.runs:
+            begin(run, len(self.runs))
+        trials = sum(run.recipe.search.trials for run in self.runs)
+        searching = trials / (trials + len(self.runs))
+        self.runs = search_settings(self.runs, self._trial_trainer, self.searches, lambda s: report(searching * s))
+        self.trainer = StackedTrainer(
+            [network.member for run in self.runs for network in run.networks],
+            self.sequences,
+            mirrored=self.mirrored,
+            minutes=min(run.recipe.training.checkpoint_minutes for run in self.runs),
+            device=self.runs[0].device,
+            log=lambda _line: report(searching + (1 - searching) * self.trainer.share),
+            keep=self._save_checkpoints,
+        )
+        self._load_checkpoints()
+        self.since = time.monotonic()
+        self.trainer.fit()
+        self._count_seconds()
+        for run, members, seconds in zip(self.runs, self.members, self.seconds, strict=True):
+            end(run, self.trainer, members, seconds, len(self.runs))
+        report(1.0)
+
+    def _trial_trainer(self, members: Sequence[MemberSpec]) -> StackedTrainer:
+        device = self.runs[0].device
+        return StackedTrainer(
+            members, self.sequences, mirrored=self.mirrored, device=device, quiet=True, diverged="end"
+        )
+
+    def _count_seconds(self) -> None:
+        """Divide the time since the last call among the runs."""
+        now = time.monotonic()
+        self.seconds = [seconds + (now - self.since) / len(self.runs) for seconds in self.seconds]
+        self.since = now
+
+    def _save_checkpoints(self) -> None:
+        self._count_seconds()
+        for run, members, seconds in zip(self.runs, self.members, self.seconds, strict=True):
+            state = {"networks": self.trainer.state(members), "seconds": seconds}
+            save_state(run.run.folder / CHECKPOINT, state)
+
+    def _load_checkpoints(self) -> None:
+        for number, (run, members) in enumerate(zip(self.runs, self.members, strict=True)):
+            if (path := run.run.folder / CHECKPOINT).is_file():
+                state = load_state(path)
+                self.trainer.restore(state["networks"], members)
+                self.seconds[number] = state["seconds"]
+                run.run.log(f"resumed at epoch {1 + max(network['epoch'] for network in state['networks'])}")
+
+
+def search_settings(
+    runs: Sequence[SequenceRun],
+    trial_trainer: Callable[[Sequence[MemberSpec]], StackedTraining],
+    searches: Path | None = None,
+    report: Report | None = None,
+) -> list[SequenceRun]:
+    """Search settings for the runs that ask for it, side by side, and specify their networks anew."""
+    places = [place for place, run in enumerate(runs) if run.recipe.search.trials]
+    after = list(runs)
+    if not places:
+        return after
+    results = run_searches([_search_request(runs[place], searches) for place in places], trial_trainer, report)
+    for place, searched in zip(places, results, strict=True):
+        run = runs[place]
+        networks = tuple(network_spec(name, result.recipe, run.data) for name, result in searched.items())
+        after[place] = replace(run, networks=networks, searched=searched)
+        begin(after[place], len(runs))
+    return after
+
+
+def _search_request(run: SequenceRun, searches: Path | None) -> SearchRequest:
+    store = run.data.store
+
+    def member(name: str, recipe: Recipe) -> MemberSpec:
+        return network_spec(name, recipe, run.data).member
+
+    def basis(name: str, recipe: Recipe) -> str:
+        metadata = network_spec(name, recipe, run.data).metadata
+        loss = {key: value for key, value in metadata.items() if key not in ("seed", "network")}
+        return f"{store.path.name} {store.manifest.hash} {loss}"
+
+    names = network_names(run.recipe, run.data)
+    return SearchRequest(run.recipe, names, basis, member, searches or run.run.folder / TRIALS)
+
+
+def begin(run: SequenceRun, count: int) -> None:
+    """Write and log what is known before training; ``count`` runs are trained as one."""
+    folder = run.run
+    folder.begin(_metadata(run), split_table(run.data))
+    with_others = f" with {count - 1} other runs as one" if count > 1 else ""
+    folder.log(f"training {run.recipe.name} on {run.device}{with_others}: {run.data.store.summary()}")
+    for network in run.networks:
+        if network.note:
+            folder.log(network.note)
+    if run.searched:
+        with atomic_write(folder.folder / SEARCHED) as temporary:
+            csv_safe(trial_table(run.searched)).to_csv(temporary, index=False)
+        for name, result in run.searched.items():
+            folder.log(f"search for {name}: {result}")
+
+
+def end(run: SequenceRun, trainer: StackedTrainer, members: Sequence[int], seconds: float, count: int) -> None:
+    """Write weights, history and predictions; the predictions last, as they make the run count as ended.
+
+    ``members`` are the run's places in the trainer, ``seconds`` its share of the time, ``count`` how many runs were
+    trained as one.
+    """
+    histories = [trainer.histories[member] for member in members]
+    best = [trainer.standing(member).best + 1 for member in members]
+    if run.recipe.training.checkpoint == "last" or not len(run.data.validation):
+        best = [len(history) for history in histories]
+    _save_weights(run, trainer, members, LAST, "last")
+    method = _save_weights(run, trainer, members, WEIGHTS, ", ".join(str(epoch) for epoch in best))
+    _write_history(run, histories)
+    metadata = _metadata(run)
+    for network, rows, epoch in zip(run.networks, histories, best, strict=True):
+        metadata["networks"][network.name] = {**network.metadata, "epochs": len(rows), "selected": epoch}
+    metadata |= {
+        "epochs": max(len(rows) for rows in histories),
+        "training_seconds": round(seconds, 3),
+        "together": count,
+        "peak_memory_mb": peak_memory(),
+    }
+    run.run.end(metadata, _predict(run, method))
+    (run.run.folder / CHECKPOINT).unlink(missing_ok=True)
+    run.run.log("ended")
+
+
+def _metadata(run: SequenceRun) -> dict[str, Any]:
+    """Return what ``run.json`` holds before training."""
+    store = run.data.store
+    metadata = run_metadata(run.recipe, run.data, run.device)
+    if run.recipe.loss.name in LOSS_SELECTIONS:
+        metadata["notes"].append(f"losses by imbalance: {'; '.join(network.note for network in run.networks)}")
+    if run.searched:
+        metadata["search"] = {name: result.facts for name, result in run.searched.items()}
+        results = "; ".join(f"{name}: {result}" for name, result in run.searched.items())
+        metadata["notes"].append(f"settings were searched on the validation data, whose figures flatter: {results}")
+    shape = [int(size) for size in store.sequences.shape[1:]]
+    metadata["sequences"] = {"points": store.points, "shape": shape, "middle": store.middle}
+    metadata["networks"] = {network.name: network.metadata for network in run.networks}
+    return metadata
+
+
+def _save_weights(run: SequenceRun, trainer: StackedTrainer, members: Sequence[int], name: str, epochs: str) -> Method:
+    """Write the networks of the last or of the selected epochs, and return the method with them."""
+    networks = [trainer.network(member, "last" if name == LAST else "selected") for member in members]
+    method = build.sequence_method(run.recipe, networks, run.data.counts, run.data.manifest.classes)
+    method = method.eval().to(run.device)
+    save_weights(run.run.folder / name, method.inference_state(), {"selected": f"epochs {epochs}"})
+    return method
+
+
+def _predict(run: SequenceRun, method: Method) -> dict[str, Predictions]:
+    """Predict validation and test set, each under the name of its file."""
+    data, predictions = run.data, {}
+    mirror = run.mirror if run.recipe.training.tta_flip else None
+    for name, rows in ((VALIDATION, data.split.validation), (PREDICTIONS, data.split.test)):
+        if len(rows):
+            scores = score_sequences(method, data.store.sequences, rows, device=run.device, mirror=mirror)
+            own = scores if method.one_vs_rest else None
+            predictions[name] = assembly.predictions(data.manifest, rows, shares(scores), scores=own)
+    return predictions
+
+
+def _write_history(run: SequenceRun, histories: Sequence[Sequence[dict[str, float]]]) -> None:
+    """Write a row per epoch to the history and the loggers; of several networks, a row per epoch and network."""
+    tables = [pd.DataFrame(rows) for rows in histories]
+    for network, table in zip(run.networks, tables, strict=True):
+        if len(tables) > 1:
+            table.insert(0, HISTORY_CLASS, network.name)
+    with atomic_write(run.run.folder / HISTORY) as temporary:
+        pd.concat(tables, ignore_index=True).to_csv(temporary, index=False)
+    recipe = run.recipe
+    for logger in build_loggers(recipe.training.loggers, run.run.folder, recipe.name, {"seed": recipe.seed}):
+        for network, rows in zip(run.networks, histories, strict=True):
+            start = f"{network.name}/" if len(histories) > 1 else ""
+            for row in rows:
+                logger.log(int(row["epoch"]), {f"{start}{name}": value for name, value in row.items()})
+        logger.close()

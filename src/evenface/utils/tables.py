@@ -1,0 +1,199 @@
+"""Text files and delimited tables: encoding, delimiter, blanks, blank lines and ragged rows, read in one place."""
+
+import csv
+import io
+import mmap
+import os
+import re
+from collections.abc import Collection, Iterator
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from evenface.utils.errors import InputError
+from evenface.utils.file_types import kind_of
+
+DELIMITERS = (",", ";", "\t")
+LONGEST = 1 << 24
+"""Characters of a cell; more is no table."""
+_BLANKS = " \t\r\n\f\v\u00a0\u3000\ufeff\u200b"
+_MARKS = (
+    (b"\xef\xbb\xbf", "utf-8-sig"),
+    (b"\xff\xfe\0\0", "utf-32"),
+    (b"\0\0\xfe\xff", "utf-32"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
+_NO_CONTENT = b' \t\r\n\f\v,;"'
+
+
+def encoding_of(head: bytes) -> str:
+    """Return the encoding of a text by its first bytes: its byte order mark, UTF-16 by its zeros, else UTF-8."""
+    for mark, name in _MARKS:
+        if head.startswith(mark):
+            return name
+    zeros = [not byte for byte in head[:256]]
+    odd, even = sum(zeros[1::2]), sum(zeros[::2])
+    if 8 * max(odd, even) > len(zeros) > 4:  # a quarter of every second byte, as in text that is mostly Latin
+        return "utf-16-le" if odd > even else "utf-16-be"
+    return "utf-8"
+
+
+def read_text(path: Path) -> str:
+    """Load a text file as UTF-8, or as UTF-16 or UTF-32 where it says so; line ends become line feeds."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {os.strerror(error.errno) if error.errno else error}") from error
+    return decoded(content, str(path)).replace("\r\n", "\n").replace("\r", "\n")
+
+
+def decoded(content: bytes, name: str) -> str:
+    """Decode the bytes of a text file; ``name`` is for messages. See :func:`read_text`."""
+    if kind := kind_of(content[:64]):
+        raise InputError(f"{name} is no text: it is {kind}", "Save it as text in UTF-8, a table as CSV.")
+    encoding = encoding_of(content)
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise InputError(
+            f"{name}, line {line}: not {encoding.removesuffix('-sig').upper()} (byte 0x{content[error.start]:02x})",
+            "Save it as UTF-8; in a spreadsheet, as CSV UTF-8.",
+        ) from None
+    if "\0" in text:
+        raise InputError(f"{name} is no text: it holds zero bytes", "Save it as text in UTF-8, a table as CSV.")
+    return text
+
+
+def read_table(path: Path, *, delimiter: str | None = None, only: Collection[str] | None = None) -> pd.DataFrame:
+    """Load a delimited table, every cell as text."""
+    if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
+        raise InputError(f"delimiter must be one character, such as ',' or ';', got {delimiter!r}")
+    text = read_text(path)
+    said = re.match(r"sep=(.)\n", text)  # what spreadsheets write before the header
+    delimiter = delimiter or (said[1] if said else _delimiter(text))
+    rows = _rows(text, delimiter, path, skip=1 if said else 0)
+    head = next(rows, None)
+    if head is None:
+        raise InputError(f"{path} is empty: it has no header", "The first line must name the columns.")
+    names = _names(head[1], path)
+    kept = [place for place, name in enumerate(names) if only is None or name in only]
+    lines, cells = [], []
+    for line, row in rows:
+        if any(row[len(names) :]):
+            raise InputError(f"{path}, line {line}: {len(row)} cells, the header has {len(names)} columns")
+        lines.append(line)
+        cells.append([row[place] or None if place < len(row) else None for place in kept])
+    table = pd.DataFrame(
+        cells, columns=[names[place] for place in kept], index=pd.Index(lines, dtype="int64"), dtype="string"
+    )
+    # A delimiter at the end of every line makes a column of nothing.
+    unnamed = [name for name in map(str, table.columns) if name.startswith("Unnamed: ")]
+    return table.drop(columns=[name for name in unnamed if table[name].isna().all()])
+
+
+def _rows(text: str, delimiter: str, path: Path, skip: int) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows that have content, each with the number of its first line."""
+    csv.field_size_limit(LONGEST)
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=delimiter != " ", strict=True)
+    line = 1
+    try:
+        for row in reader:
+            stripped = [cell.strip(_BLANKS) for cell in row]
+            if any(stripped) and line > skip:
+                yield line, stripped
+            line = reader.line_num + 1
+    except csv.Error as error:
+        what = "a quote is not closed" if "end of data" in str(error) else str(error)
+        raise InputError(f"{path}, line {line}: {what}", "Close quotes, and double those within a cell.") from None
+
+
+def _names(cells: list[str], path: Path) -> list[str]:
+    names = [cell or f"Unnamed: {place}" for place, cell in enumerate(cells)]
+    twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
+    if twice is not None:
+        raise InputError(f"{path} has two columns called {twice}", "Rename one of them.")
+    return names
+
+
+def _delimiter(text: str) -> str:
+    """Find what stands between cells: what divides the first lines into equally many cells, else the header best."""
+    lines = list(islice((line for line in text.split("\n") if line.strip(_BLANKS)), 5))
+    if not lines:
+        return DELIMITERS[0]
+    counts = {one: [len(next(csv.reader([line], delimiter=one), [])) for line in lines] for one in DELIMITERS}
+    even = [one for one in DELIMITERS if counts[one][0] > 1 and len(set(counts[one])) == 1]
+    return max(even or DELIMITERS, key=lambda one: counts[one][0])
+
+
+def header_of(path: Path) -> list[str]:
+    """Return the names of a table's columns by its first line; nothing of a file that cannot be read."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(1 << 18)
+    except OSError:
+        return []
+    line = head.decode(encoding_of(head), "replace").lstrip(_BLANKS).partition("\n")[0]
+    names = next(csv.reader([line.rstrip("\r")], delimiter=_delimiter(line), skipinitialspace=True), [])
+    return [name.strip(_BLANKS) for name in names]
+
+
+class RowIndex(NamedTuple):
+    """Byte offsets of the rows of a delimited file that is too large to hold, without header and blank lines."""
+
+    names: list[str]
+    delimiter: str
+    starts: npt.NDArray[np.int64]
+    ends: npt.NDArray[np.int64]
+    lines: npt.NDArray[np.int64]
+
+    def cells(self, row: bytes) -> list[str]:
+        """Split the bytes of a row into its cells, blanks stripped."""
+        found = next(csv.reader([row.decode("utf-8", "replace")], delimiter=self.delimiter, skipinitialspace=True), [])
+        return [cell.strip(_BLANKS) for cell in found]
+
+
+def row_index(path: str | Path) -> RowIndex:
+    """Find the rows of a delimited file without holding it in memory."""
+    try:
+        return _row_index(str(path), os.stat(path).st_mtime_ns)  # noqa: PTH116 - one call per sample
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {os.strerror(error.errno) if error.errno else error}") from error
+
+
+@lru_cache(maxsize=4)
+def _row_index(path: str, _changed: int) -> RowIndex:
+    csv.field_size_limit(LONGEST)
+    with Path(path).open("rb") as file:
+        if not os.fstat(file.fileno()).st_size:
+            raise InputError(f"{path} is empty: it has no header", "The first line must name the columns.")
+        ends, position = [np.zeros(1, np.int64)], 0
+        while block := file.read(LONGEST):
+            ends.append(np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n")) + (position + 1))
+            position += len(block)
+        bounds = np.unique(np.concatenate([*ends, [position]]))
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            encoding = encoding_of(content[:4096])
+            if not encoding.startswith("utf-8"):
+                raise InputError(f"{path} is {encoding.upper()}, expected UTF-8", "Save it as UTF-8.")
+            filled = [
+                bool(content[start : min(start + 64, end)].strip(_NO_CONTENT) or content[start:end].strip(_NO_CONTENT))
+                for start, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)
+            ]
+            rows = np.flatnonzero(filled)
+            head = bytes(content[bounds[rows[0]] : bounds[rows[0] + 1]]) if len(rows) else b""
+    line = decoded(head, path).strip(_BLANKS)
+    if not line:
+        raise InputError(f"{path} is empty: it has no header", "The first line must name the columns.")
+    if "\r" in line:
+        raise InputError(f"the lines of {path} end in carriage returns alone", "Save it with line feeds.")
+    delimiter = _delimiter(line)
+    names = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])
+    below = rows[1:]
+    return RowIndex([name.strip(_BLANKS) for name in names], delimiter, bounds[below], bounds[below + 1], below + 1)

@@ -1,0 +1,148 @@
+"""The page's server: what it shows, judges and compares, what it refuses, and what it keeps to itself."""
+
+import os
+import subprocess
+import sys
+from html import unescape
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("fastapi")
+pytest.importorskip("python_multipart")
+
+
+from pages import ended, failure, judged, models, picture
+
+from evenface.app.catalogue import Catalogue
+from evenface.config.predict import PredictSettings
+from evenface.evaluation.comparison import compare
+from evenface.inference import open_model
+from evenface.inference.pipeline import predicted
+from evenface.inference.sources import Source
+from evenface.runs import Run
+from evenface.utils.errors import InputError
+
+PEOPLE = Path(__file__).parents[1] / "pictures" / "two-made-up-people.jpg"
+
+
+def test_runs_and_what_is_known_of_them_are_listed(client, two_runs):
+    found = models(client)
+    assert set(found) == {"plain", "weighted"}
+    run = Run.open(two_runs / "plain")
+    known = client.get(f"/api/v1/models/{found['plain']['id']}").json()
+    assert known["classes"] == ["calm", "fear", "happy"]
+    assert known["takes"] == ["picture", "video"]
+    assert known["overall"]["accuracy"] == run.metrics["overall"]["accuracy"]
+    assert known["confusion"] == run.metrics["confusion"]
+    assert known["calibrated"] == (run.folder / "calibration.json").is_file()
+    assert "medical device" in known["card"]
+
+
+def test_the_page_and_the_card_state_the_same_of_the_law(client, two_runs):
+    statement = client.get("/api/v1/about").json()["statement"]
+    page = unescape(client.get("/").text)
+    card = client.get(f"/api/v1/models/{models(client)['plain']['id']}").json()["card"]
+    described = client.get("/openapi.json").json()["info"]["description"]
+    assert all(statement in text for text in (page, unescape(card), described))
+
+
+def test_a_picture_is_judged_as_predict_judges_it(client, two_runs, tmp_path):
+    (tmp_path / "a.png").write_bytes(picture())
+    model = open_model(two_runs / "plain")
+    row, _ = predicted(model, [Source(str(tmp_path / "a.png"), "picture")], PredictSettings())
+    job = judged(client)
+    assert job["state"] == "done"
+    (got,) = job["prediction"]["rows"]
+    np.testing.assert_allclose(got["probabilities"], row.probabilities, atol=1e-6)
+    assert got["label"] == model.classes[int(row.probabilities.argmax())]
+    assert (job["prediction"]["width"], job["prediction"]["height"]) == (40, 40)
+    assert client.get(f"/api/v1/jobs/{job['id']}").json() == job
+
+
+def test_an_explanation_has_a_heat_map_for_each_class(client):
+    (one,) = judged(client, explain=True)["prediction"]["explained"]
+    assert one["kind"] == "map"
+    assert [len(maps) for maps in one["maps"]] == [1, 1, 1]
+    assert all(maps[0].startswith("data:image/jpeg;base64,") for maps in one["maps"])
+
+
+def test_faces_of_people_are_found_and_boxed(client):
+    pytest.importorskip("mediapipe")
+    rows = judged(client, PEOPLE.read_bytes(), "two.jpg", faces="all")["prediction"]["rows"]
+    centres = sorted((row["box"][0] + row["box"][2]) / 2 for row in rows)
+    assert centres == [pytest.approx(136, abs=25), pytest.approx(388, abs=25)]
+
+
+def test_runs_are_compared_as_compare_does(client, two_runs):
+    keys = [models(client)[name]["id"] for name in ("plain", "weighted")]
+    job = ended(client, client.post("/api/v1/comparisons?wait=20", json={"models": keys}).json())
+    got = job["comparison"]
+    runs = {name: Run.open(two_runs / name).predictions for name in ("plain", "weighted")}
+    (pair,) = compare(runs).pairs
+    assert [one["value"] for one in got["pairs"][0]["classes"]] == [one.value for one in pair.classes]
+    assert got["pairs"][0]["overall"][0]["low"] == pair.overall["balanced_accuracy"].low
+    assert got["units"] > 0
+    again = client.post("/api/v1/comparisons?wait=20", json={"models": keys[:1] * 2}).json()
+    assert ended(client, again)["error"]["what"] == "the run plain is given twice"
+
+
+def test_reports_and_tables_are_given_and_nothing_beside_them(client, two_runs):
+    key = models(client)["plain"]["id"]
+    report = client.get(f"/api/v1/models/{key}/report.html")
+    assert report.content == (two_runs / "plain" / "report.html").read_bytes()
+    assert "script-src" not in report.headers["content-security-policy"]
+    assert report.headers["content-security-policy"].startswith("default-src 'none'")
+    assert client.get(f"/api/v1/models/{key}/tables/recall.csv").status_code in (200, 404)
+    name = next((two_runs / "plain" / "tables").iterdir()).name
+    assert client.get(f"/api/v1/models/{key}/tables/{name}").status_code == 200
+    for bad in ("..%2frun.json", "%2e%2e/run.json", "..%5crun.json", "run.json", "x.csv"):
+        failure(client.get(f"/api/v1/models/{key}/tables/{bad}"), 404)
+
+
+def test_the_interface_is_described_whole(client):
+    told = client.get("/openapi.json").json()
+    assert len(told["paths"]) == 12
+    for path, methods in told["paths"].items():
+        assert path.startswith("/api/v1/")
+        for one in methods.values():
+            assert one["summary"]
+            assert {"404", "413", "422"} <= set(one["responses"])
+            assert one["responses"]["422"]["content"]["application/json"]["schema"]["$ref"].endswith("/Error")
+
+
+def test_the_server_itself_needs_no_torch():
+    code = "import sys, evenface.app.api, evenface.app.jobs; print(*{'torch', 'timm'} & {*sys.modules})"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"
+
+
+def test_folders_without_runs_are_refused(tmp_path):
+    with pytest.raises(InputError, match="no run that has ended"):
+        Catalogue([tmp_path])
+    (tmp_path / "a.txt").write_text("")
+    with pytest.raises(InputError, match="no trained model"):
+        Catalogue([tmp_path / "a.txt"])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is sent otherwise there")
+def test_the_command_says_where_the_page_is_and_ends_cleanly(two_runs, tmp_path):
+    import signal
+    import urllib.request
+
+    command = [sys.executable, "-c", "from evenface.cli import main; main()", "app", str(two_runs), "--no-open"]
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": env}
+    with subprocess.Popen([*command, "--port", "0"], **pipes) as process:
+        address = process.stdout.readline().split()[1]
+        with urllib.request.urlopen(address) as page:
+            assert b"evenface" in page.read()
+        port = address.rstrip("/").rpartition(":")[2]
+        busy = subprocess.run([*command, "--port", port], capture_output=True, text=True, check=False)
+        assert busy.returncode == 2
+        assert busy.stderr.startswith(f"evenface: port {port} of 127.0.0.1 cannot be used: ")
+        assert any(tmp_path.iterdir())
+        process.send_signal(signal.SIGINT)
+        out, errors = process.communicate(timeout=20)
+    assert (process.returncode, out, errors) == (0, "the page has ended\n", "")
+    assert list(tmp_path.iterdir()) == []

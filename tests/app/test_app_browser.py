@@ -1,0 +1,207 @@
+"""The page in a real browser: what is seen and done, by mouse, by keyboard, on a phone; and what it loads."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("fastapi")
+pytest.importorskip("mediapipe")
+av = pytest.importorskip("av")
+playwright = pytest.importorskip("playwright.sync_api")
+
+PEOPLE = Path(__file__).parents[1] / "pictures" / "two-made-up-people.jpg"
+PATIENCE = 90_000
+"""Milliseconds: the first answer waits for torch and a detector to be loaded."""
+
+
+def chromium() -> str | None:
+    """A browser of this machine; none is downloaded."""
+    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
+    return os.environ.get("EVENFACE_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    path = chromium()
+    if path is None:
+        pytest.skip("no Chromium here: install it, or name it by EVENFACE_CHROMIUM")
+    with playwright.sync_playwright() as driver:
+        options = ["--no-sandbox", "--use-fake-device-for-media-stream"]
+        browser = driver.chromium.launch(executable_path=path, args=options)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def address(two_runs):
+    code = "from evenface.cli import main; main()"
+    command = [sys.executable, "-c", code, "app", str(two_runs), "--port", "0", "--no-open"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+        yield server.stdout.readline().split()[1]
+        server.terminate()
+
+
+@pytest.fixture
+def page(browser, address):
+    """A page of which every request is looked at."""
+    with browser.new_context(viewport={"width": 1280, "height": 900}, permissions=["camera"]) as context:
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE)
+        asked, faults = [], []
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
+        page.goto(address)
+        page.wait_for_selector("#model option", state="attached")
+        yield page
+        assert asked
+        assert [url for url in asked if not url.startswith((address, f"blob:{address}", "data:"))] == []
+        assert faults == []
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory):
+    """Two people who move to the right, 12 frames in 1.2 seconds."""
+    path = tmp_path_factory.mktemp("film") / "film.mp4"
+    people = np.asarray(Image.open(PEOPLE))
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264" if "libx264" in av.codecs_available else "mpeg4", rate=10)
+        stream.height, stream.width, stream.pix_fmt = people.shape[0], people.shape[1], "yuv420p"
+        for shift in range(12):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(np.roll(people, 3 * shift, 1)), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def give(page, path):
+    page.set_input_files("#file", str(path))
+    page.wait_for_selector("#result h2:has-text('What was found')")
+
+
+def test_a_picture_gives_boxes_and_bars_and_heat_maps(page):
+    give(page, PEOPLE)
+    assert page.locator(".stage rect.box").count() == 2
+    assert page.locator(".face").count() == 2
+    shares = page.locator(".face").first.locator(".share").all_inner_texts()
+    shares = [float(text.removesuffix(" %")) for text in shares]
+    assert len(shares) == 3
+    assert sum(shares) == pytest.approx(100, abs=2)
+    picture, box = page.locator(".stage img").bounding_box(), page.locator(".stage rect.box").first.bounding_box()
+    assert picture["x"] < box["x"] < picture["x"] + picture["width"]
+    assert "alibrated" in page.inner_text("#result")
+    assert page.evaluate("document.activeElement.textContent") == "What was found"
+    assert page.inner_text("#status") == "2 faces found."
+    page.check("#explain")
+    give(page, PEOPLE)
+    assert page.locator(".heat figure").count() == 2 * (1 + 3)
+    assert page.locator(".heat img").evaluate_all("all => all.every((one) => one.complete && one.naturalWidth > 0)")
+
+
+def test_a_video_has_a_timeline_that_leads_through_it(page, film):
+    page.click("summary:has-text('Settings')")
+    page.fill("[name=every]", "2")
+    give(page, film)
+    assert page.locator(".timeline svg").count() == 2
+    assert "of 6 frames" in page.inner_text(".timeline >> nth=0")
+    before = page.locator("rect.box").first.get_attribute("x")
+    page.locator(".timeline svg").first.click(position={"x": 700, "y": 40})
+    page.wait_for_function("before => document.querySelector('rect.box').getAttribute('x') !== before", arg=before)
+    page.focus("input[type=range]")
+    page.keyboard.press("Home")
+    page.wait_for_function("before => document.querySelector('rect.box').getAttribute('x') === before", arg=before)
+
+
+def test_runs_can_be_looked_at_and_compared(page, address):
+    page.click("nav a:has-text('Runs')")
+    page.click("#view-runs a:has-text('weighted')")
+    page.wait_for_selector("h2:has-text('Confusions')")
+    assert page.locator("table.confusion td").count() == 9
+    assert "medical device" in page.inner_text(".card")
+    page.click("nav a:has-text('Compare')")
+    page.click("#compare")
+    assert "two or more" in page.inner_text("#compare-error")
+    page.check("#choices label:has-text('plain') input")
+    page.check("#choices label:has-text('weighted') input")
+    page.click("#compare")
+    page.wait_for_selector("#compared h2")
+    assert "difference" in page.inner_text("#compared .answer")
+    assert page.locator("#compared table >> nth=1").locator("tbody tr").count() == 3
+    page.goto(f"{address}api/v1/models/" + page.locator("#choices input").first.get_attribute("value") + "/report.html")
+    assert page.locator("h1").count() == 1
+
+
+def test_what_cannot_be_judged_is_told_and_a_large_file_is_not_even_sent(page, tmp_path):
+    (tmp_path / "notes.txt").write_text("no picture")
+    page.set_input_files("#file", str(tmp_path / "notes.txt"))
+    page.wait_for_selector("#error:not([hidden])")
+    assert page.inner_text("#error") == "The file cannot be used: not an image: text. Give another one."
+    sent = []
+    page.on("request", lambda request: sent.append(request.method))
+    with (tmp_path / "large.jpg").open("wb") as file:
+        file.truncate(100_000_000)
+    page.set_input_files("#file", str(tmp_path / "large.jpg"))
+    page.wait_for_function("document.querySelector('#error').textContent.includes('100 MB')")
+    assert "64 MB are the limit" in page.inner_text("#error")
+    assert "POST" not in sent
+    give(page, PEOPLE)
+    assert page.locator("#error").is_hidden()
+
+
+def test_all_of_it_can_be_reached_by_keyboard_and_has_a_name(page):
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to content"
+    reached = []
+    for _ in range(8):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("(document.activeElement.id || document.activeElement.textContent).trim()"))
+        assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    assert reached == ["Try", "Runs", "Compare", "model", "explain", "Settings", "file", "camera"]
+    page.focus("#file")
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Space")
+    chooser.value.set_files(str(PEOPLE))
+    page.wait_for_selector("#result .face")
+    page.focus("nav a:has-text('Compare')")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#view-compare:not([hidden])")
+    for box in page.locator("#choices input").all():
+        box.focus()
+        page.keyboard.press("Space")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#compared h2")
+    named = "(one) => one.labels?.length || one.ariaLabel || one.textContent.trim()"
+    elements = page.locator("input, select, button, a, svg[role=img], video")
+    assert elements.count() > 10
+    assert elements.evaluate_all(f"all => all.every({named})")
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_phone_shows_it_without_scrolling_sideways(page, dark):
+    page.emulate_media(color_scheme="dark" if dark else "light", reduced_motion="reduce")
+    page.set_viewport_size({"width": 390, "height": 844})
+    give(page, PEOPLE)
+    for part in ("try", "runs", "compare"):
+        page.click(f"nav a[href='#{part}']")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert ground == ("rgb(20, 23, 26)" if dark else "rgb(255, 255, 255)")
+    assert page.evaluate("getComputedStyle(document.querySelector('.fill')).transitionDuration") == "0s"
+    assert re.search("not a medical device.*prohibited in the European Union", page.inner_text("footer"), re.DOTALL)
+
+
+def test_the_camera_is_judged_until_it_is_stopped(page):
+    page.click("#camera")
+    page.wait_for_selector("#result video")
+    page.wait_for_selector("#result .found p:has-text('No face here'), #result .found .face")
+    page.click("#camera")
+    assert page.inner_text("#status") == "The camera is off."
+    tracks = "document.querySelector('#result video').srcObject.getTracks()"
+    assert page.evaluate(f"{tracks}.map((one) => one.readyState)") == ["ended"]

@@ -1,0 +1,226 @@
+"""The registry, folders, tables and synthetic people: read as they are laid out, and said exactly what is wrong."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from layouts import plant, refused
+
+from evenface.data.datasets import SOURCES, read
+from evenface.data.datasets.synthetic import FALLING, long_tail
+
+# --- the registry
+
+
+def test_every_registered_source_reads():
+    from importlib import import_module
+
+    assert all(callable(import_module(module).read) for module in SOURCES.values())
+
+
+def test_unknown_names_and_options_are_answered_with_the_nearest(tmp_path):
+    with refused("Did you mean fer2013?"):
+        read("fer2031", tmp_path)
+    with refused("source 'folder' has no option 'subject'\n  Did you mean subjects?"):
+        read("folder", tmp_path, {"subject": "x"})
+    with refused("source 'fer2013': the option test cannot be 'both'"):
+        read("fer2013", tmp_path, {"test": "both"})
+    with refused("source 'csv': the option columns cannot be 3"):
+        read("csv", tmp_path, {"columns": 3})
+
+
+# --- folder
+
+
+def test_folder_of_classes(tmp_path):
+    plant(tmp_path, "pain/S2_a.png", "calm/S1_b.jpg", "calm/deep/S3_c.png", "calm/.hidden", ".git/x", "calm/notes.txt")
+    got = read("folder", tmp_path)
+    assert got.classes == ("calm", "pain")
+    assert got.table["path"].tolist() == ["calm/S1_b.jpg", "calm/deep/S3_c.png", "calm/notes.txt", "pain/S2_a.png"]
+    assert got.labels.tolist() == [0, 0, 0, 1]
+    assert got.table["split"].isna().all()
+    assert not got.has_subjects
+
+
+def test_folder_of_sides_knows_their_usual_names(tmp_path):
+    plant(tmp_path, "Training/1/a.png", "val/1/a.png", "PrivateTest/10/a.png", "Training/2/a.png", "__MACOSX/x/y")
+    got = read("folder", tmp_path)
+    assert got.classes == ("1", "2", "10")
+    sides = dict(zip(got.table["path"], got.table["split"], strict=True))
+    assert sides == {
+        "Training/1/a.png": "train",
+        "Training/2/a.png": "train",
+        "val/1/a.png": "validation",
+        "PrivateTest/10/a.png": "test",
+    }
+
+
+def test_folder_finds_subjects_in_file_names(tmp_path):
+    plant(tmp_path, "pain/S2_a.png", "calm/S1_b.png", "calm/other.png")
+    got = read("folder", tmp_path, {"subjects": "^(S[0-9]+)_"})
+    assert dict(zip(got.table["path"], got.table["subject"].fillna("-"), strict=True)) == {
+        "calm/S1_b.png": "S1",
+        "calm/other.png": "-",
+        "pain/S2_a.png": "S2",
+    }
+    assert got.notes == ("the subject is not found in 1 of 3 file names, such as calm/other.png",)
+    for pattern, words in [
+        ("^(X)_", "finds nobody in the file names, such as calm/S1_b.png"),
+        ("S1", "must have one group in parentheses, 'S1' has 0"),
+        ("(", "is no regular expression"),
+    ]:
+        with refused(words):
+            read("folder", tmp_path, {"subjects": pattern})
+
+
+def test_folder_says_what_is_wrong(tmp_path):
+    with refused(f"there is no folder {tmp_path / 'none'}\n  {tmp_path} exists; it holds nothing."):
+        read("folder", tmp_path / "none")
+    with refused(f"no folders in {tmp_path}, found nothing"):
+        read("folder", tmp_path)
+    plant(tmp_path, "a.png")
+    with refused(f"no folders in {tmp_path}, found a.png"):
+        read("folder", tmp_path)
+    with refused("is a file, a folder was expected"):
+        read("folder", tmp_path / "a.png")
+    (tmp_path / "calm").mkdir()
+    with refused("has files of nothing only"):
+        read("folder", tmp_path)
+    plant(tmp_path, "calm/a.png")
+    with refused("at least two classes are needed"):
+        read("folder", tmp_path)
+    plant(tmp_path, "train/pain/a.png")
+    with refused("mixes sides (train) and other folders (calm)"):
+        read("folder", tmp_path)
+    plant(tmp_path / "flat", "train/a.png", "test/a.png")
+    with refused("no class folders in"):
+        read("folder", tmp_path / "flat")
+
+
+def test_folder_notes_empty_classes(tmp_path):
+    plant(tmp_path, "calm/a.png", "pain/a.png")
+    (tmp_path / "fear").mkdir()
+    got = read("folder", tmp_path)
+    assert got.classes == ("calm", "pain")
+    assert got.notes == ("folders without files: fear",)
+
+
+# --- csv
+
+
+def write_table(root: Path, text: str, *files: str) -> Path:
+    plant(root, *files)
+    (root / "samples.csv").write_text(text, encoding="utf-8")
+    return root
+
+
+def test_csv_reads_all_columns_and_renames(tmp_path):
+    header = "file,emotion,subject,clip,split,start,end,age"
+    text = f"{header}\na.mp4,pain,p1,c1,Training,0,10,31\na.mp4,calm,p1,c1,test,10,20,\n"
+    write_table(tmp_path, text, "a.mp4")
+    columns = {"path": "file", "label": "emotion"}
+    got = read("csv", tmp_path, {"columns": columns})
+    assert got.classes == ("calm", "pain")
+    assert got.table["sample"].tolist() == ["a.mp4#0", "a.mp4#10"]
+    assert got.table[["start", "end"]].to_numpy().tolist() == [[0, 10], [10, 20]]
+    assert got.table["split"].tolist() == ["train", "test"]
+    assert got.labels.tolist() == [1, 0]
+    assert got.table["age"].iloc[0] == 31
+    other = read(
+        "csv", tmp_path / "samples.csv", {"columns": {"path": "file", "label": "emotion"}, "classes": ["pain", "calm"]}
+    )
+    assert other.labels.tolist() == [0, 1]
+    got.save(tmp_path / "m.parquet")
+    assert got.load(tmp_path / "m.parquet").hash == got.hash
+
+
+def test_csv_takes_absolute_paths_below_root_and_numbered_classes(tmp_path):
+    write_table(tmp_path, f"path;label\n{tmp_path}/a.png;10\nsub\\b.png;2\n", "a.png", "sub/b.png")
+    got = read("csv", tmp_path, {"delimiter": ";"})
+    assert got.table["path"].tolist() == ["a.png", "sub/b.png"]
+    assert got.classes == ("2", "10")
+
+
+def test_csv_takes_a_class_called_none(tmp_path):
+    write_table(tmp_path, "path,label\na.png,None\nb.png,NA\n", "a.png", "b.png")
+    assert read("csv", tmp_path).classes == ("NA", "None")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("path,emotion\na,b\n", "expected the columns path, label in samples.csv, found path, emotion"),
+        ("path,label\n", "has no lines below its header"),
+        ("", "samples.csv is empty: it has no header"),
+        ("path,label\na.png,x\n,y\n", "line 3 of samples.csv: path is empty"),
+        ("path,label\na.png,x\na.png,\n", "line 3 of samples.csv: label is empty"),
+        ("path,label\na.png,x\na.png,y\n", "line 3 of samples.csv: sample 'a.png' stands twice"),
+        ("path,label\na.png,x\nb.png,x\n", "at least two classes are needed, samples.csv has x only"),
+        ("path,label,split\na.png,x,train\nb.png,y,holdout\n", "split 'holdout' is none of train, validation, test"),
+        ("path,label,start\na.png,x,0\nb.png,y,inf\n", "line 3 of samples.csv: start 'inf' is no whole number"),
+        ("path,label,start\na.png,x,0\nb.png,y,1e30\n", "line 3 of samples.csv: start '1e30' is no whole number"),
+        (f"path,label\n{'c' * 5000}.png,x\nd.png,y\n", "none of the 2 files in samples.csv is there"),
+        ("path,label,start\na.png,x,0\nb.png,y,1.5\n", "line 3 of samples.csv: start '1.5' is no whole number"),
+        ("path,label,start,end\na.png,x,5,5\nb.png,y,1,2\n", "line 2 of samples.csv: end '5' is not above start"),
+        ("path,label\n../a.png,x\nb.png,y\n", "line 2 of samples.csv: path '../a.png' lies outside"),
+        ("path,label\nc.png,x\nd.png,y\n", "none of the 2 files in samples.csv is there"),
+    ],
+)
+def test_csv_says_which_line_is_wrong(tmp_path, text, words):
+    write_table(tmp_path, text, "a.png", "b.png")
+    with refused(words):
+        read("csv", tmp_path)
+
+
+def test_csv_says_which_table_or_column_is_missing(tmp_path):
+    with refused("expected one *.csv in"):
+        read("csv", tmp_path)
+    write_table(tmp_path, "path,label\na.png,x\nc.png,y\n", "a.png")
+    for options, words in [
+        ({"table": "other.csv"}, "holds samples.csv"),
+        ({"columns": {"path": "file"}}, "expected the column file in samples.csv, found path, label"),
+        ({"columns": {"labels": "label"}}, "Did you mean label?"),
+        ({"classes": ["x", "z"]}, "line 3 of samples.csv: label 'y' is none of x, z"),
+    ]:
+        with refused(words):
+            read("csv", tmp_path, options)
+    assert read("csv", tmp_path).notes == ("1 of 2 files in samples.csv are not there, such as c.png",)
+
+
+# --- synthetic people
+
+
+@given(st.integers(70, 5000), st.floats(1, 20))
+def test_long_tail_has_the_total_and_the_factor(total, factor):
+    counts = list(long_tail(total, factor).values())
+    assert counts == sorted(counts, reverse=True)
+    assert abs(sum(counts) - total) <= len(FALLING)
+    assert abs(counts[-1] - counts[0] / factor) <= 0.5
+
+
+def test_synthetic_refuses_what_cannot_be(tmp_path):
+    for options, words in [
+        ({"total": 3}, "total must be 7 or more"),
+        ({"factor": 0.5}, "factor must be >= 1"),
+        ({"counts": {"happy": 1, "joy": 1}}, "unknown class 'joy'"),
+        ({"people": 0}, "at least 1 person"),
+        ({"counts": {"happy": 1}, "total": "many"}, "the option total cannot be 'many'"),
+    ]:
+        with refused(words):
+            read("synthetic", tmp_path, options)
+
+
+def test_synthetic_people_come_with_their_truth(tmp_path):
+    pytest.importorskip("anny")
+    options = {"people": 2, "counts": {"happy": 2, "sad": 2, "fear": 0}, "size": 32}
+    got = read("synthetic", tmp_path, options)
+    assert got.classes == ("happy", "sad")
+    assert got.counts().tolist() == [2, 2]
+    assert got.has_subjects
+    assert got.table["subject"].nunique() == 2
+    assert {"au_12", "pose_yaw", "age", "sex"} <= set(got.table)
+    assert all((got.root / path).is_file() for path in got.table["path"])
+    assert got.notes[0].startswith("synthetic people, not real faces")
+    assert read("synthetic", tmp_path, options).hash == got.hash
+    assert read("synthetic", tmp_path, {**options, "seed": 1}).root != got.root

@@ -1,0 +1,132 @@
+"""What is planted for a network to look at is found, and what is left out is what is said to be lost."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from asked import SEQUENCE, Asked, Held, stills
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from evenface.explanation import explain_samples
+from evenface.explanation.gradients import integrated
+from evenface.explanation.occlusion import frames_held, usual_sequence
+from evenface.inference.input_spec import InputSpec
+from evenface.losses import build_loss
+from evenface.methods.base import Method
+from evenface.methods.erm import ERM
+from evenface.models.backbone import Network, Outputs
+from evenface.utils.errors import InputError
+
+FRAME, POINT = 4, 2
+
+
+class Bright(nn.Module):
+    """Maps of how bright each of 4 x 4 places is."""
+
+    def forward_features(self, images):
+        return F.avg_pool2d(images, 8)
+
+    def forward_head(self, maps):
+        return maps.mean(dim=(2, 3))
+
+
+@pytest.mark.parametrize("method", ["gradcam", "cam", "occlusion"])
+def test_a_planted_square_is_found(method):
+    network = Network(Bright(), 1, 2, mean=(0.0,), std=(1.0,))
+    with torch.no_grad():
+        network.classifier.weight.copy_(torch.tensor([[40.0], [0.0]]))
+    given = np.zeros((1, 1, 32, 32, 1), np.uint8)
+    given[0, 0, 16:24, 8:16] = 255
+    model = Held(ERM(network, build_loss("cross-entropy", [1, 1])), stills(), ("light", "dark"))
+    (found,) = explain_samples(model, given, method)
+    heat = found.maps[0]
+    row, column = np.unravel_index(heat.argmax(), heat.shape)
+    assert (row * 4 // heat.shape[0], column * 4 // heat.shape[1]) == (2, 1)
+    if method == "gradcam":
+        assert heat.sum() == pytest.approx(1)
+        assert found.maps[1].max() == 0, "nothing of the maps moves the other logit"
+
+
+class Watching(nn.Module):
+    """Says only what one number of one point on one frame is."""
+
+    def forward(self, sequences):
+        value = sequences[:, FRAME, POINT, 0]
+        logits = torch.stack([2 * value + value**2 / 5, -value, 0 * value], dim=1)
+        return Outputs(logits, logits, logits.new_empty(0))
+
+
+class Watched(Method):
+    sequences = True
+
+    def training_loss(self, images, targets):
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("method", ["occlusion", "gradients"])
+def test_a_planted_frame_and_point_are_found(method):
+    model = Held(Watched(Watching(), nn.Identity()), SEQUENCE)
+    given = np.random.default_rng(0).normal(0, 0.3, (1, 6, 5, 2)).astype(np.float32)
+    given[0, FRAME, POINT, 0] = 3
+    (found,) = explain_samples(model, given, method)
+    assert (found.kind, found.maps) == ("points", None)
+    assert (np.abs(found.frames[0]).argmax(), np.abs(found.points[0]).argmax()) == (FRAME, POINT)
+    assert found.points[0, POINT] > 0 > found.points[1, POINT]
+    others = np.delete(found.points, POINT, axis=1)
+    np.testing.assert_allclose(others, 0, atol=1e-9)
+
+
+@given(st.integers(0, 100))
+def test_integrated_gradients_sum_to_what_they_explain(seed):
+    random = np.random.default_rng(seed)
+    sample, usual = random.normal(size=(2, 6, 5, 2)).astype(np.float32)
+    model = Held(Watched(Watching(), nn.Identity()), SEQUENCE)
+    said = model.method.class_scores(torch.from_numpy(np.stack([sample, usual]))).numpy()
+    np.testing.assert_allclose(integrated(model, sample, usual).sum(axis=(1, 2, 3)), said[0] - said[1], atol=1e-3)
+
+
+def test_leaving_out_is_the_loss_of_log_probability():
+    random = np.random.default_rng(1)
+    weight = random.normal(size=(6 * 4, 3))
+
+    def says(batch):
+        p = np.exp(batch.reshape(len(batch), -1) @ weight)
+        return p / p.sum(axis=1, keepdims=True)
+
+    model, sample = Asked(InputSpec("sequences", 1, 1, 6, points="features"), says), random.normal(size=(6, 4, 1))
+    (found,) = explain_samples(model, sample[None])
+    for point in range(4):
+        changed = sample.copy()
+        changed[:, point] = sample[:, point].mean()
+        expected = np.log(says(sample[None])[0]) - np.log(says(changed[None])[0])
+        np.testing.assert_allclose(found.points[:, point], expected, atol=1e-9)
+    for frame in range(6):
+        changed = sample.copy()
+        changed[frame] = sample[frame - 1 if frame else 1]
+        expected = np.log(says(sample[None])[0]) - np.log(says(changed[None])[0])
+        np.testing.assert_allclose(found.frames[:, frame], expected, atol=1e-9)
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=9).filter(any))
+def test_frames_that_are_gone_give_way_to_the_nearest(kept):
+    there = [i for i, one in enumerate(kept) if one]
+    expected = [min(there, key=lambda j: (abs(i - j), j)) for i in range(len(kept))]
+    assert frames_held(np.arange(len(kept)), np.array(kept)).tolist() == expected
+
+
+def test_what_is_usual_is_the_mean_of_the_runs_sequences_else_the_samples_own():
+    sample = np.random.default_rng(0).normal(size=(3, 2, 1)).astype(np.float32)
+    model = SimpleNamespace()
+    np.testing.assert_allclose(usual_sequence(model, sample), np.repeat(sample.mean(axis=0)[None], 3, axis=0))
+
+    class Gone:
+        @property
+        def store(self):
+            raise InputError("the store is not there")
+
+    with pytest.raises(InputError, match="gone"):
+        usual_sequence(SimpleNamespace(run=Gone()), sample[:1])

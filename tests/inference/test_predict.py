@@ -1,0 +1,285 @@
+"""Using a run: what it is given is what it learnt from, bit by bit, and the table says what it says."""
+
+import json
+import os
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+import evenface as ef
+from evenface.cli import app
+from evenface.config.predict import PredictSettings
+from evenface.inference import open_model
+from evenface.inference.input_spec import InputSpec
+from evenface.inference.pipeline import Ended, predicted, prepared, spans, with_balance
+from evenface.inference.predict import predict_inputs
+from evenface.inference.sources import Source, camera_source
+from evenface.inference.table import read_table
+from evenface.preprocessing.clips import read_clip
+from evenface.preprocessing.detect import Crop
+from evenface.preprocessing.errors import SampleError
+from evenface.preprocessing.face_mesh import MARGIN, read_mesh
+from evenface.preprocessing.frame_sampling import Taking
+from evenface.preprocessing.image import read_sample
+from evenface.preprocessing.sequences import Sequencing
+from evenface.preprocessing.store import Store
+from evenface.preprocessing.video import open_film
+from evenface.utils.errors import InputError
+
+pytestmark = pytest.mark.usefixtures("empty_figures")
+
+
+@pytest.fixture(scope="module")
+def stills(small_recipe, tmp_path_factory):
+    return ef.train(small_recipe, out=tmp_path_factory.mktemp("stills") / "run", faces=False)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    """A run on folders of pictures, each a clip of 5 to 7 frames, three of which are stored and two seen."""
+    folder = tmp_path_factory.mktemp("clips")
+    random = np.random.default_rng(0)
+    for label, name in enumerate(("calm", "joy")):
+        for person in range(8):
+            clip = folder / name / f"p{person}-a"
+            clip.mkdir(parents=True)
+            for frame in range(5 + person % 3):
+                pixels = random.normal(80 + 80 * label, 30, (40, 36, 3)).clip(0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(clip / f"{frame}.png")
+    data = {"source": "clip-folder", "root": str(folder), "size": 32, "channels": 1, "subjects": "^(p[0-9]+)-"}
+    recipe = {
+        "name": "clips",
+        "data": {**data, "clips": {"frames": 2, "stored_frames": 3}},
+        "protocol": {"test": 0.3, "validation": 0.0},
+        "network": {"name": "test_resnet"},
+        "training": {
+            "epochs": 1,
+            "batch_size": 8,
+            "accelerator": "cpu",
+            "precision": "32-true",
+            "checkpoint": "last",
+            "tta_flip": True,
+        },
+    }
+    return ef.train(recipe, out=tmp_path_factory.mktemp("run") / "clips", faces=False)
+
+
+@pytest.fixture(scope="module")
+def numbers(tmp_path_factory):
+    """A run on action units in files."""
+    folder = tmp_path_factory.mktemp("units")
+    random = np.random.default_rng(0)
+    for label, name in enumerate(("calm", "joy")):
+        (folder / name).mkdir()
+        for actor in range(8):
+            values = random.random((9 + actor, 3)) + label
+            pd.DataFrame(values, columns=["AU01_r", "AU04_r", "AU12_r"]).to_csv(
+                folder / name / f"p{actor}-1.csv", index=False
+            )
+    recipe = {
+        "name": "units",
+        "data": {"source": "openface", "root": str(folder), "subjects": "^(p[0-9]+)-", "sequences": {"frames": 6}},
+        "protocol": {"test": 0.3, "validation": 0.0},
+        "network": {"name": "recurrent", "recurrent": {"dense": 4, "hidden": 4, "top": 4}},
+        "training": {"epochs": 2, "batch_size": 8, "accelerator": "cpu", "precision": "32-true", "checkpoint": "last"},
+        "augment": {"flip": 0},
+    }
+    return ef.train(recipe, out=tmp_path_factory.mktemp("run") / "units", faces=False)
+
+
+@pytest.mark.parametrize("kind", ["stills", "clips", "numbers"])
+def test_a_run_is_given_what_it_learnt_from_and_says_what_it_said(kind, request):
+    run = request.getfixturevalue(kind)
+    model, store = open_model(run.folder), Store.open(run.facts["store"])
+    arrays = store.images if store.sequences is None else store.sequences
+    assert model.form == InputSpec.from_dict(json.loads(json.dumps(model.form.as_dict())))
+    places = {name: i for i, name in enumerate(store.manifest.table["sample"])}
+    source = {"stills": "picture", "clips": "clip", "numbers": "numbers"}[kind]
+    given, said = [], run.predictions
+    for name in said.sample:
+        path = store.manifest.root / store.manifest.table["path"].iloc[places[name]]
+        (sample,) = prepared(Source(str(path), source), model.form, PredictSettings())
+        assert sample.array.dtype == arrays.dtype
+        np.testing.assert_array_equal(sample.array, arrays[places[name]])
+        given.append(sample.array)
+    np.testing.assert_allclose(model.probabilities(np.stack(given)), said.probabilities, atol=1e-6)
+
+
+def test_a_kind_of_file_that_the_run_does_not_take_is_set_aside(stills, clips, numbers, tmp_path):
+    Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
+    pd.DataFrame({"AU01_r": [1.0]}).to_csv(tmp_path / "a.csv")
+    wrong = [(clips, "a.png", "picture"), (stills, "a.csv", "numbers"), (numbers, "a.png", "picture")]
+    for run, name, kind in wrong:
+        with pytest.raises(SampleError):
+            list(prepared(Source(str(tmp_path / name), kind), open_model(run.folder).form, PredictSettings()))
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_the_table_holds_what_was_said_and_what_is_in_it_is_not_done_again(stills, people_folder, tmp_path, suffix):
+    model, out = open_model(stills.folder), tmp_path / f"found{suffix}"
+    first = sorted((people_folder / "fear").iterdir())[:3]
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no picture")
+    found = predict_inputs(model, [*first, bad], PredictSettings(batch=2), out)
+    assert (found.files, found.rows, found.faces, found.before) == (3, 3, 3, 0)
+    assert found.troubles == [f"{bad}: not an image: text"]
+    more = sorted((people_folder / "calm").iterdir())[:2]
+    assert predict_inputs(model, [*first, *more], PredictSettings(), out).before == 3
+    table = pd.concat(read_table(out))
+    assert table["file"].tolist() == [str(path) for path in (*first, *more)]
+    arrays = [next(prepared(Source(name, "picture"), model.form, PredictSettings())).array for name in table["file"]]
+    p = model.calibrated(model.scores(np.stack(arrays)))
+    np.testing.assert_allclose(table[[f"p_{name}" for name in model.classes]], p, atol=1e-6)
+    assert table["label"].tolist() == [model.classes[i] for i in p.argmax(axis=1)]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["bad.png", out.name])
+    with pytest.raises(InputError, match="other settings"):
+        predict_inputs(model, first, PredictSettings(smooth=1.0), out)
+
+
+def test_a_balance_is_estimated_from_the_inputs_alone_and_then_stands_still(stills, people_folder, tmp_path):
+    model, files = open_model(stills.folder), sorted((people_folder / "fear").iterdir())[:6]
+    found = predict_inputs(model, files, PredictSettings(prior="estimate"), tmp_path / "estimated.csv")
+    [told] = [note.rpartition(" ")[2] for note in found.notes if "estimated" in note]
+    predict_inputs(model, files, PredictSettings(prior=told), tmp_path / "given.csv")
+    estimated, given_so = (
+        pd.read_csv(tmp_path / name).drop(columns="model") for name in ("estimated.csv", "given.csv")
+    )
+    pd.testing.assert_frame_equal(estimated, given_so)
+    # Once a balance is the one with which samples are most probable, their mean probabilities are that balance.
+    shares = np.array([float(part.partition("=")[2]) for part in told.split(",")])
+    np.testing.assert_allclose(estimated[[f"p_{name}" for name in model.classes]].mean(), shares, atol=2e-3)
+    assert np.abs(shares - model.prior).max() > 0.02
+    with pytest.raises(InputError, match="camera"):
+        with_balance(model, [camera_source(0, 1, opener=lambda _: None)], PredictSettings(prior="estimate"))
+
+
+class Fake:
+    """A camera of five pictures."""
+
+    def __init__(self, _number):
+        self.left, self.closed = 5, False
+
+    def read(self):
+        self.left -= 1
+        return Image.new("RGB", (40, 40), (self.left * 40,) * 3) if self.left >= 0 else None
+
+    def close(self):
+        self.closed = True
+
+
+def test_a_camera_gives_rows_until_its_time_is_over(stills, clips):
+    ticks = iter(np.arange(0, 10, 0.5))
+    source = camera_source(0, 1.6, Fake, lambda: float(next(ticks)))
+    rows = list(predicted(open_model(stills.folder), [source], PredictSettings()))
+    assert [row.sample.time for row in rows[:-1]] == [0.0, 0.5, 1.0, 1.5]
+    assert isinstance(rows[-1], Ended)
+    source = camera_source(0, None, Fake, iter(np.arange(0, 10, 0.5)).__next__)
+    rows = list(predicted(open_model(clips.folder), [source], PredictSettings(window=1.0)))
+    assert [(row.sample.frame, row.sample.end) for row in rows[:-1]] == [(0, 2), (2, 4)]
+
+
+def test_the_command_writes_draws_and_refuses(clips, tmp_path):
+    store = Store.open(clips.facts["store"])
+    clip = store.manifest.root / store.manifest.table["path"].iloc[0]
+    words = ["predict", str(clips.folder), str(clip), "--out", str(tmp_path / "t.csv")]
+    more = ["--annotate", str(tmp_path / "drawn"), "--timeline", str(tmp_path / "t.svg"), "--window", "0.12"]
+    result = CliRunner().invoke(app, [*words, *more])
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "drawn" / f"{clip.name}.mp4").is_file()
+    assert "seconds" in (tmp_path / "t.svg").read_text()
+    refused = CliRunner().invoke(app, ["predict", str(clips.folder), str(tmp_path / "none.png")])
+    assert refused.exit_code == 2
+    assert CliRunner().invoke(app, [*words, "--every", "2"]).exit_code == 2
+
+
+def forms():
+    crop = Crop(which="largest")
+    mesh = Sequencing(frames=3, normalise="scale")
+    return {
+        "stills": InputSpec("stills", 48, 3, crop=crop),
+        "clips": InputSpec("clips", 48, 1, 4, crop=crop, taking=Taking(4)),
+        "windows": InputSpec("clips", 32, 1, 8, crop=crop, taking=Taking(8, "windows", every=2)),
+        "mesh": InputSpec(
+            "sequences", 1, 1, 3, replace(crop, margin=MARGIN), sequencing=mesh, points="mesh-468", middle=0.0
+        ),
+    }
+
+
+@pytest.mark.parametrize(("kind", "window"), [("stills", None), ("clips", 1.0), ("windows", None), ("mesh", None)])
+def test_real_faces_come_as_prepare_reads_them(real_data, kind, window):
+    form, file = forms()[kind], real_data / "clips" / ("single_face.jpg" if kind == "stills" else "single_face.mp4")
+    if kind == "stills":
+        (sample,) = prepared(Source(str(file), "picture"), form, PredictSettings(faces="largest"))
+        assert sample.array.tobytes() == read_sample(str(file), None, form.target)
+        return
+    settings = PredictSettings(faces="largest", window=window, overlap=0.5 if window else 0)
+    found = list(prepared(Source(str(file), "clip"), form, settings))
+    read = read_mesh if kind == "mesh" else read_clip
+    for first, last in spans(open_film(str(file)).times, window, settings.overlap):
+        facts, values = read(str(file), first, last, form.target)
+        mine, found = found[: len(facts)], found[len(facts) :]
+        assert [[one.frame, one.end] for one in mine] == [row[:2] for row in facts]
+        assert b"".join(one.array.tobytes() for one in mine) == values
+        assert {one.face for one in mine} == {1}
+    assert not found
+
+
+def test_real_pictures_and_videos_give_faces(stills, real_data, tmp_path):
+    model = open_model(stills.folder)
+    found = predict_inputs(
+        model,
+        [
+            real_data / "clips" / name
+            for name in ("multi_face.jpg", "single_face.jpg", "single_face.mp4", "no_face.mp4")
+        ],
+        PredictSettings(faces="all", every=20),
+        tmp_path / "t.parquet",
+    )
+    table = pd.concat(read_table(found.out))
+    counts = table.dropna(subset=["face"]).groupby(table["file"].map(os.path.basename))["face"].nunique()
+    assert counts["multi_face.jpg"] >= 3
+    assert counts["single_face.jpg"] == counts["single_face.mp4"] == 1
+    assert "no_face.mp4" not in counts
+    assert found.empty > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--out", "folder.csv"], "folder.csv is a folder"),
+        (["--out", "file.txt/t.csv"], "file.txt is a file"),
+        (["--out", "t.xlsx"], "must end in .csv or .parquet"),
+        (["--out", f"{'x' * 300}.csv"], "name too long"),
+        (["--annotate", "file.txt"], "file.txt is a file"),
+        (["--timeline", "t.txt"], "cannot be written as t.txt"),
+        (["--timeline", "folder.csv/no/t.svg", "--annotate", "file.txt/a"], "file.txt is a file"),
+        (["--seconds", "3"], "none was named"),
+        (["--camera", "-1"], "counted from 0"),
+        (["--camera", "0"], "both were named"),
+        (["--margin", "0.4"], "looked for nevertheless"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_anything_is_done(stills, people_folder, tmp_path, words, said):
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "file.txt").write_text("here first")
+    before = sorted(tmp_path.rglob("*"))
+    words = [word if word[0] == "-" or word.isdigit() or word == "0.4" else str(tmp_path / word) for word in words]
+    named = [] if "-1" in words else [str(people_folder)]
+    out = [] if "--out" in words else ["--out", str(tmp_path / "t.csv")]
+    result = CliRunner().invoke(app, ["predict", str(stills.folder), *named, *out, *words])
+    assert result.exit_code == 2, result.output
+    assert said in result.output
+    assert "Traceback" not in result.output
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_pictures_alone_give_no_timeline_and_the_screen_says_so(stills, people_folder, tmp_path):
+    out = [f"--out={tmp_path / 't.csv'}", f"--timeline={tmp_path / 't.svg'}"]
+    result = CliRunner().invoke(app, ["predict", str(stills.folder), str(people_folder), *out])
+    assert result.exit_code == 0, result.output
+    assert "no timeline is drawn" in result.output
+    assert not (tmp_path / "t.svg").exists()

@@ -1,0 +1,148 @@
+"""Studies are planned: everything crossed once, later settings over earlier ones, wrong definitions refused."""
+
+import itertools
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evenface.studies import load_study
+from evenface.studies.plan import StudyOptions, make_plan
+from evenface.utils.errors import InputError
+
+RECIPE = {"name": "r", "data": {"source": "folder", "root": "/nowhere"}}
+
+names = st.text("abcXYZ019.+-_ /ä", min_size=1, max_size=8)
+
+
+@given(
+    st.dictionaries(names, st.lists(names, min_size=1, max_size=3, unique=True), min_size=1, max_size=3),
+    st.integers(1, 3),
+    st.none() | st.integers(1, 3),
+    st.data(),
+)
+def test_plans_cross_everything_once(factors, seeds, folds, data):
+    levels = {
+        name: {level: {"optimizer.lr": 0.1 / (1 + place), f"data.{f}": level} for place, level in enumerate(own)}
+        for f, (name, own) in enumerate(factors.items())
+    }
+    left_out = data.draw(
+        st.lists(
+            st.fixed_dictionaries({}, optional={name: st.sampled_from(own) for name, own in factors.items()}),
+            max_size=2,
+        )
+    )
+    study = load_study(
+        {
+            "name": "s",
+            "recipe": RECIPE,
+            "factors": levels,
+            "seeds": seeds,
+            "exclude": left_out,
+            **({} if folds is None else {"folds": folds, "set": {"protocol.kind": "kfold"}}),
+        }
+    )
+    cells = [dict(zip(factors, cell, strict=True)) for cell in itertools.product(*factors.values())]
+    kept = [cell for cell in cells if not any(match.items() <= cell.items() for match in left_out)]
+    if not kept:
+        with pytest.raises(InputError, match="leaves out every cell"):
+            make_plan(study)
+        return
+    plan = make_plan(study)
+    assert plan.cells == [tuple(cell.values()) for cell in kept]
+    assert len(plan.runs) == len(kept) * seeds * (folds or 1)
+    assert len({(run.cell, run.repeat) for run in plan.runs}) == len(plan.runs)
+    folders = [run.folder for run in plan.trainings]
+    assert len({folder.lower() for folder in folders}) >= len({run.folder.lower() for run in plan.runs})
+    assert len(set(folders)) == len(folders) == len(plan.runs)
+    assert all(run.recipe.seed == run.seed and run.recipe.protocol.fold == (run.fold or 0) for run in plan.runs)
+
+
+def test_later_settings_win_over_earlier_ones():
+    study = load_study(
+        {
+            "name": "s",
+            "recipe": RECIPE,
+            "set": {"optimizer.lr": 1, "network.dropout": 0.1, "loss.name": "focal", "loss.gamma": 3},
+            "factors": {
+                "a": {"1": {"loss": {"name": "cross-entropy"}}, "2": {"loss.gamma": 4}},
+                "b": {"x": {"training.epochs": 7}, "y": {}},
+            },
+            "when": [{"if": {"a": [1, 2], "b": "x"}, "set": {"training.epochs": 8}}],
+            "datasets": {
+                "d": {"set": {"optimizer.lr": 2}, "sizes": {"quick": {"seeds": 4, "set": {"network.dropout": 0.3}}}},
+                "e": {"factors": {"b": {"z": {}}}},
+            },
+            "sizes": {"quick": {"seeds": [7], "set": {"network.dropout": 0.2, "optimizer.lr": 3}}},
+            "paper_protocol": {"training.epochs": 9},
+        }
+    )
+    runs = {run.cell: run.recipe for run in make_plan(study).runs}
+    assert runs["1", "x"].loss.model_dump() == {"name": "cross-entropy"}
+    assert runs["2", "x"].loss.options == {"gamma": 4}
+    assert (runs["1", "x"].training.epochs, runs["1", "y"].training.epochs, runs["1", "y"].optimizer.lr) == (8, 20, 2)
+    quick = make_plan(study, StudyOptions(size="quick", protocol="paper", overrides={"optimizer.lr": 5}))
+    assert {run.seed for run in quick.runs} == {0, 1, 2, 3}
+    assert {(r.recipe.optimizer.lr, r.recipe.network.dropout, r.recipe.training.epochs) for r in quick.runs} == {
+        (5, 0.3, 9)
+    }
+    assert make_plan(study, StudyOptions(on="e")).cells == [("1", "z"), ("2", "z")]
+
+
+def test_a_study_extends_another(tmp_path):
+    under = {
+        "name": "under",
+        "about": "a",
+        "recipe": RECIPE,
+        "factors": {"f": {"1": {}, "2": {}}},
+        "seeds": 3,
+        "datasets": {"d": {"set": {"x": 1, "y": 1}}, "e": {}},
+    }
+    (tmp_path / "under.yaml").write_text(yaml.safe_dump(under, sort_keys=False))
+    over = {"name": "over", "extends": "under.yaml", "seeds": 1, "datasets": {"g": {}, "d": {"set": {"y": 2}}}}
+    (tmp_path / "over.yaml").write_text(yaml.safe_dump(over, sort_keys=False))
+    study = load_study(tmp_path / "over.yaml")
+    assert (study.name, study.about, study.seeds, list(study.factors["f"])) == ("over", "", (0,), ["1", "2"])
+    assert list(study.datasets) == ["g", "d", "e"]
+    assert study.datasets["d"].set == {"x": 1, "y": 2}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"seed": 3}, "unknown key seed\n  Did you mean seeds"),
+        ({"exclude": [{"rul": "none"}]}, "exclude names 'rul'.*Did you mean rule"),
+        ({"when": [{"if": {}, "sett": {}}]}, "unknown key when.0.sett|when.0.set is missing"),
+        ({"metrics": ["acuracy"]}, "Did you mean accuracy"),
+        ({"printed": [{"cell": {}, "accuracy": 61}]}, "share from 0 to 1"),
+        ({"printed": [{"cell": {"rule": "nne"}, "accuracy": 0.6}]}, "printed: rule names 'nne'"),
+        ({"baseline": {"rule": "nne"}}, "Did you mean none"),
+        ({"seeds": 0}, "give a number from 1 on"),
+        ({"factors": {"f": {}}}, "at least 1"),
+    ],
+)
+def test_a_wrong_definition_is_refused_in_a_sentence(change, said):
+    factors = {"loss": {"plain": {}}, "rule": {"none": {}, "inverse": {"training.sampling": "inverse"}}}
+    with pytest.raises(InputError, match=f"(?s){said}"):
+        load_study({"name": "s", "recipe": RECIPE, "factors": factors} | change)
+
+
+def test_all_folds_are_those_of_the_protocol_on_the_data_of_each_cell():
+    people = {"full": {"data.people": "67"}, "small": {"data.people": "3"}}
+    content = {"name": "s", "recipe": RECIPE, "factors": {"data": people}, "folds": "all", "seeds": 2}
+    study = load_study({**content, "set": {"protocol.kind": "leave-one-out"}})
+    plan = make_plan(study, count=lambda recipe: int(recipe.data.options["people"]))
+    folds = {cell: [run.recipe.protocol.fold for run in plan.runs if run.cell == cell] for cell in plan.cells}
+    assert folds == {("full",): [*sorted([*range(67)] * 2)], ("small",): [0, 0, 1, 1, 2, 2]}
+    assert yaml.safe_load(yaml.safe_dump(study.model_dump(mode="json")))["folds"] == "all"
+    unknown = make_plan(study)
+    assert {run.fold for run in unknown.runs} == {0}
+    assert unknown.notes == ("folds: all: one for each person of the data; they are counted once the data is given",)
+    for settings, count in (({"kind": "kfold", "folds": 4}, 4), ({"kind": "kfold", "cohorts": 3}, 3)):
+        plan = make_plan(load_study({**content, "set": {"protocol": settings}}))
+        assert sorted({run.fold for run in plan.runs}) == list(range(count))
+    with pytest.raises(InputError, match=r"folds: all needs a protocol that has folds, protocol\.kind is holdout"):
+        make_plan(load_study(content))
+    with pytest.raises(InputError, match="folds"):
+        load_study({**content, "folds": "every"})

@@ -1,0 +1,230 @@
+"""Statistics of a study: what is repeated, in which reading, and that the tables say what independent sources say."""
+
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.api as sm
+import statsmodels.formula.api as smf
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from evenface.studies import load_study
+from evenface.studies.plan import make_plan
+from evenface.studies.statistics import comparisons, per_class, readings, statistics_of, told
+from evenface.studies.tables import OVERLAP, changes, train_overlap
+from evenface.utils.errors import InputError
+
+METRICS = ("detector_accuracy", "detector_recall")
+CLASSES = ("anger", "fear", "happy")
+STUDY = {
+    "name": "s",
+    "recipe": {
+        "name": "r",
+        "data": {"source": "sequences", "root": "/nowhere"},
+        "protocol": {"cohorts": 40},
+        "network": {"name": "recurrent"},
+    },
+    "factors": {
+        "kind": {"lstm": {"network.recurrent.kind": "lstm"}, "gru": {}},
+        "loss": {"adaptive": {}, "standard": {"optimizer.lr": 0.1}},
+    },
+    "folds": 36,
+    "metrics": [*METRICS, "training_seconds"],
+    "baseline": {"kind": "lstm"},
+    "statistics": {"margins": {"detector_accuracy": 0.02}, "mixed_model": True},
+}
+
+
+def measured(plan, seed=0, gain=0.05):
+    """Runs as `measure` gives them, with values drawn by chance; gru is better by ``gain``."""
+    rng = np.random.default_rng(seed)
+    person = dict(enumerate(rng.normal(0, 0.05, 100)))
+    rows = []
+    for run in plan.runs:
+        row = {**dict(zip(plan.factors, run.cell, strict=True)), "seed": run.seed, "fold": run.fold, "test": ""}
+        row[OVERLAP] = train_overlap(run.recipe.protocol, {})
+        for metric in METRICS:
+            values = 0.7 + person[run.fold] + gain * (run.cell[0] == "gru") + rng.normal(0, 0.05, len(CLASSES))
+            row |= {f"class_{metric} of {label}": value for label, value in zip(CLASSES, values, strict=True)}
+            row[metric] = values.mean()
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def rows_of(table):
+    return list(csv.DictReader(io.StringIO(table.csv())))
+
+
+@pytest.fixture(scope="module")
+def plan():
+    return make_plan(load_study(STUDY))
+
+
+@pytest.fixture(scope="module")
+def found(plan):
+    return {one.reading.name: one for one in statistics_of(plan, measured(plan))}
+
+
+def table_of(found, reading, start):
+    return next(table for table in found[reading].tables if table.title.startswith(f"Table {start}."))
+
+
+def test_folds_of_a_study_with_cohorts_name_cohorts(plan):
+    assert {run.recipe.protocol.cohort for run in plan.runs} == set(range(36))
+    assert {run.recipe.protocol.fold for run in plan.runs} == {0}
+
+
+def test_both_readings_say_what_they_repeat(plan, found):
+    assert list(found) == ["repetitions", "classes"]
+    assert (found["repetitions"].reading.unit, found["repetitions"].reading.units) == ("cohort", 36)
+    assert (found["classes"].reading.unit, found["classes"].reading.units) == ("class", 3)
+    assert "independent" in found["repetitions"].reading.said
+    for reading, statistics in found.items():
+        assert all(statistics.reading.said in table.note for table in statistics.tables)
+        assert f"n = {36 if reading == 'repetitions' else 3}" in statistics.tables[0].title
+        assert len({row[2] for row in statistics.assumptions.rows}) > 2
+
+
+def test_the_comparison_over_cohorts_is_scipys_of_means_over_the_other_factor(plan, found):
+    runs = measured(plan)
+    wide = runs.pivot_table(index="fold", columns="kind", values="detector_recall")
+    test = stats.ttest_rel(wide["gru"], wide["lstm"])
+    row = next(
+        row
+        for row in rows_of(table_of(found, "repetitions", 3))
+        if (row["metric"], row["compared"]) == ("detector recall", "kind: gru less lstm")
+    )
+    change = wide["gru"] - wide["lstm"]
+    assert float(row["difference [95 % interval]"]) == pytest.approx(change.mean())
+    low, high = test.confidence_interval(0.95)
+    assert float(row["difference [95 % interval] low"]) == pytest.approx(low)
+    assert float(row["difference [95 % interval] high"]) == pytest.approx(high)
+    assert float(row["d_z"]) == pytest.approx(change.mean() / change.std())
+    assert row["pairs"] == "36"
+    contrast = found["repetitions"].analyses[1].contrasts[0]
+    assert contrast.p == pytest.approx(test.pvalue)
+    assert contrast.family == 2
+
+
+def test_the_papers_reading_is_a_factorial_of_independent_classes(plan, found):
+    runs = measured(plan)
+    columns = [f"class_detector_recall of {label}" for label in CLASSES]
+    tidy = runs.groupby(["kind", "loss"])[columns].mean().stack().rename("y").reset_index()
+    fitted = smf.ols("y ~ C(kind, Sum) * C(loss, Sum)", tidy).fit()
+    expected = sm.stats.anova_lm(fitted, typ=3)
+    rows = {r["effect"]: r for r in rows_of(table_of(found, "classes", 2)) if r["metric"] == "detector recall"}
+    for name, term in (("kind", "C(kind, Sum)"), ("kind:loss", "C(kind, Sum):C(loss, Sum)")):
+        assert float(rows[name]["F"]) == pytest.approx(expected.loc[term, "F"], rel=1e-6)
+    assert rows["kind"]["df of error"] == "8"
+    assert found["classes"].analyses[0].contrasts[0].count == 6  # two settings of three classes
+
+
+def test_equivalence_is_of_metrics_with_a_margin_alone(plan, found):
+    rows = rows_of(table_of(found, "repetitions", 5))
+    assert {row["metric"] for row in rows} == {"detector accuracy"}
+    said = {row["compared"]: row["equivalent"] for row in rows}
+    assert said == {"kind: gru less lstm": "no", "loss: standard less adaptive": "yes"}
+
+
+def test_power_is_planned_in_units_of_the_reading(plan, found):
+    row = rows_of(table_of(found, "repetitions", 6))[0]
+    assert (row["n"], row["n for d_z = 0.5"], row["n for d_z = 0.2"]) == ("36", "34", "199")
+    assert rows_of(table_of(found, "classes", 6))[0]["n"] == "3"
+
+
+def test_the_mixed_model_stands_beside_where_it_is_asked_for(plan, found):
+    assert table_of(found, "repetitions", "2b").rows
+    assert not any(table.title.startswith("Table 2b") for table in found["classes"].tables)
+    without = load_study({**STUDY, "statistics": {}})
+    assert not any(
+        "2b" in table.title for one in statistics_of(make_plan(without), measured(plan)) for table in one.tables
+    )
+
+
+def test_each_class_has_its_row(plan):
+    table = per_class(plan, measured(plan))
+    assert len(table.rows) == 4 * 3
+    first = measured(plan).query("kind == 'lstm' and loss == 'adaptive'")["class_detector_accuracy of anger"].mean()
+    assert table.rows[0] == ("lstm", "adaptive", "anger", pytest.approx(first), pytest.approx(table.rows[0][4]))
+
+
+def test_the_screen_shows_tables_1_to_6_in_both_readings(plan, found):
+    lines = "\n".join(told(plan, measured(plan), list(found.values())))
+    for number in "12356":
+        assert lines.count(f"Table {number}.") == 2
+    assert lines.count("Table 4.") == 1
+    assert lines.index("Table 3.") < lines.index("Table 4.") < lines.index("Table 5.")
+
+
+def test_a_study_without_statistics_has_none(plan):
+    assert statistics_of(make_plan(load_study({**STUDY, "statistics": None})), measured(plan)) == []
+
+
+def test_what_cannot_be_computed_is_said_and_loses_nothing_else(plan):
+    runs = measured(plan)
+    runs = runs[(runs["fold"] == 0) | (runs["kind"] == "gru")]  # lstm ended in one cohort only
+    found = statistics_of(plan, runs)[0]
+    assert found.tables[0].title.startswith("Table 1.")
+    assert any("cohort" in text for text in found.sentences)
+
+
+@given(st.permutations(range(36)))
+def test_the_order_of_runs_does_not_matter(plan, order):
+    runs = measured(plan)
+    shuffled = pd.concat([runs[runs["fold"] == fold] for fold in order])
+    tables = [
+        readings(plan, given)[0].table.groupby(["kind", "cohort"])[list(METRICS)].mean() for given in (runs, shuffled)
+    ]
+    pd.testing.assert_frame_equal(*tables)
+
+
+def test_comparisons_are_with_the_baseline_or_the_first_level(plan):
+    assert comparisons(plan) == [("kind", "gru", "lstm"), ("loss", "standard", "adaptive")]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"metrics": ["training_seconds"]}, "training_seconds has no value for each class"),
+        ({"metrics": ["detector_f1"]}, "'detector_f1', which is not among the metrics"),
+        ({"margins": {"detector_accuracy": -1}}, "greater than 0"),
+        ({"margin": {}}, "Did you mean margins"),
+    ],
+)
+def test_wrong_statistics_are_refused(change, said):
+    with pytest.raises(InputError, match=said):
+        load_study({**STUDY, "statistics": change})
+
+
+def test_folds_share_training_data_and_every_table_allows_for_it():
+    study = {**STUDY, "folds": 5}
+    study["recipe"] = {**STUDY["recipe"], "protocol": {"kind": "kfold", "folds": 5}}
+    plan = make_plan(load_study(study))
+    runs = measured(plan)
+    found = {one.reading.name: one for one in statistics_of(plan, runs)}
+    wide = runs.pivot_table(index="fold", columns="kind", values="detector_recall")
+    change = wide["gru"] - wide["lstm"]
+    error = change.std() * np.sqrt(1 / 5 + 1 / 4)
+    p = 2 * stats.t.sf(abs(change.mean()) / error, 4)
+    contrast = found["repetitions"].analyses[1].contrasts[0]
+    assert (contrast.p, contrast.plain_p) == pytest.approx((p, stats.ttest_rel(wide["gru"], wide["lstm"]).pvalue))
+    effect = next(e for e in found["repetitions"].analyses[1].factorial.effects if e.name == "kind")
+    assert (effect.f, effect.p) == pytest.approx((contrast.t**2, p))
+    row = rows_of(table_of(found, "repetitions", 3))[2]
+    assert row["metric"] == "detector recall"
+    assert row["verdict"] == contrast.verdict
+    mean = rows_of(table_of(found, "repetitions", 1))[0]
+    low = float(mean["mean [95 % interval]"]) - stats.t.ppf(0.975, 4) * float(mean["sd"]) * np.sqrt(1 / 5 + 1 / 4)
+    assert float(mean["mean [95 % interval] low"]) == pytest.approx(low)
+    assert rows_of(table_of(found, "repetitions", 6))[0]["n for d_z = 0.5"] == "–"
+    assert "Nadeau and Bengio, n_test/n_train = 0.25" in found["repetitions"].reading.said
+    overall = [
+        c for c in changes(plan, runs.assign(folder="", training_seconds=1.0), Path()) if c.metric == "detector_recall"
+    ]
+    same = next(c for c in overall if c.setting is None)
+    assert (same.difference.p, same.plain_p) == pytest.approx((contrast.p, contrast.plain_p))
