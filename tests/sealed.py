@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from evenface.utils.digests import SEAL
+from evenface.utils.files import SEAL
 
 
 def unsealed(run: Path) -> None:

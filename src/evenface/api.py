@@ -16,11 +16,10 @@ from evenface.runs import METRICS, RECIPE, REPORT, Run, check_source
 from evenface.studies.definition import STUDY
 from evenface.training import build, data
 from evenface.training import calibrate as calibrating
-from evenface.utils.digests import write_sealed
 from evenface.utils.errors import InputError
-from evenface.utils.files import atomic_write, csv_safe, file_name, lock_folder, output_path
-from evenface.utils.paths import user_path
+from evenface.utils.files import atomic_write, file_name, lock_folder, output_path, user_path, write_sealed
 from evenface.utils.progress import progress
+from evenface.utils.tables import csv_safe
 
 if TYPE_CHECKING:
     from evenface.audit import Audit

@@ -17,11 +17,21 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from evenface.config import Recipe, dump_recipe, load_recipe
 from evenface.evaluation.predictions import Predictions
 from evenface.preprocessing.store import Store
-from evenface.utils.digests import digest_file, read_frame, read_json, write_parquet, write_sealed
 from evenface.utils.errors import InputError
-from evenface.utils.files import LOCK, atomic_write, disk_error, is_vacant, leftovers
-from evenface.utils.paths import user_path
-from evenface.utils.plugins import load_plugins
+from evenface.utils.files import (
+    LOCK,
+    atomic_write,
+    digest_file,
+    disk_error,
+    is_vacant,
+    leftovers,
+    read_frame,
+    read_json,
+    user_path,
+    write_parquet,
+    write_sealed,
+)
+from evenface.utils.registry import load_plugins
 
 RECIPE, FACTS, SPLIT, PREDICTIONS, VALIDATION = (
     "recipe.yaml",

@@ -24,9 +24,9 @@ from evenface.runs import Run
 from evenface.training import data
 from evenface.training.checkpoint import load_state, save_state
 from evenface.training.tuning import Trial, TrialStorage
-from evenface.utils import digests
-from evenface.utils.digests import Content, checksums, damaged_block, read_json, write_sealed
+from evenface.utils import files
 from evenface.utils.errors import InputError
+from evenface.utils.files import Content, checksums, damaged_block, read_json, write_sealed
 
 pytestmark = pytest.mark.usefixtures("empty_figures")
 
@@ -259,7 +259,7 @@ def test_what_was_changed_on_purpose_can_be_kept(whole, tmp_path):
 def test_a_large_array_is_looked_at_in_a_few_places_when_opened_and_whole_before_training(
     whole, small_recipe, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(digests, "BLOCK", 512)
+    monkeypatch.setattr(files, "BLOCK", 512)
     path = tmp_path / "array"
     path.write_bytes(random.Random(0).randbytes(100 * 512 + 7))
     known = checksums(path)

@@ -14,9 +14,8 @@ from evenface.cli import app
 from evenface.losses import LOSSES
 from evenface.reporting import summary
 from evenface.runs import Run
-from evenface.utils.digests import SEAL, digest_file
 from evenface.utils.errors import InputError
-from evenface.utils.files import file_name
+from evenface.utils.files import SEAL, digest_file, file_name
 
 pytestmark = pytest.mark.usefixtures("empty_figures")
 

@@ -14,7 +14,7 @@ import evenface as ef
 from evenface.cli import app
 from evenface.losses import LOSSES, build_loss
 from evenface.utils.errors import InputError
-from evenface.utils.plugins import load_plugins
+from evenface.utils.registry import load_plugins
 
 pytestmark = pytest.mark.usefixtures("empty_figures")
 

@@ -21,7 +21,7 @@ from evenface.evaluation.summary import metrics_of
 from evenface.inference.cross_dataset import predict_on
 from evenface.methods import METHODS
 from evenface.training.build import trained_method
-from evenface.utils.digests import write_sealed
+from evenface.utils.files import write_sealed
 
 pytestmark = pytest.mark.usefixtures("empty_figures")
 

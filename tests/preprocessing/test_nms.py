@@ -64,7 +64,7 @@ def test_a_plugin_may_import_timm_first(tmp_path):
     """In a new process, where nothing of evenface has imported it before."""
     plugin = tmp_path / "mine.py"
     plugin.write_text("import timm, torchvision\nassert torchvision.__spec__.loader.get_source('torchvision')\n")
-    code = f"from evenface.utils.plugins import load_plugins; load_plugins([{str(plugin)!r}])"
+    code = f"from evenface.utils.registry import load_plugins; load_plugins([{str(plugin)!r}])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evenface.reporting.tables import Table
-from evenface.utils.files import atomic_write, csv_safe, csv_text, from_csv_text
+from evenface.utils.files import atomic_write
 from evenface.utils.progress import printable, progress
+from evenface.utils.tables import csv_safe, csv_text, from_csv_text
 
 FORMULAS = ("=cmd|'/c calc'!A0", "+1+1", "-2+3", "@SUM(A1)", "\t=1", "'=1", "''@x")
 
@@ -67,7 +68,7 @@ def test_what_a_killed_process_was_writing_is_removed(tmp_path):
     code = f"""
 import time
 from pathlib import Path
-from evenface.files import atomic_write
+from evenface.utils.files import atomic_write
 with atomic_write(Path({str(target)!r})) as temporary:
     print(temporary, flush=True)
     time.sleep(60)

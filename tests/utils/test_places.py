@@ -13,7 +13,7 @@ from evenface.config import load_recipe
 from evenface.runs import Run
 from evenface.utils.doctor import examine
 from evenface.utils.errors import InputError
-from evenface.utils.paths import cache_folder, user_path
+from evenface.utils.files import cache_folder, user_path
 
 
 @pytest.fixture

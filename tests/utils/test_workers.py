@@ -151,7 +151,7 @@ from functools import partial
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from tasks import linger, mark, square
-from evenface.workers import WorkerPool
+from evenface.utils.workers import WorkerPool
 folder = Path(sys.argv[1])
 with WorkerPool(2, name="test", finalizer=partial(mark, folder / "left"), grace=float(sys.argv[2])) as pool:
     print(pool.call(square, 3), flush=True)

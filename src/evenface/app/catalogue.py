@@ -37,7 +37,7 @@ from evenface.reporting.wording import screen, verdict
 from evenface.runs import FACTS, METRICS, RECIPE, REPORT, WEIGHTS, Run
 from evenface.studies.definition import STUDY
 from evenface.utils.errors import InputError
-from evenface.utils.files import from_csv_text
+from evenface.utils.tables import from_csv_text
 
 DEEPEST = 6
 """Folders below a named one that are looked into."""

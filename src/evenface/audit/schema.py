@@ -29,7 +29,7 @@ from evenface.audit.printed import read_number
 from evenface.config.section import Section
 from evenface.config.yaml import Bounded, UniqueKeys, explained, not_yaml
 from evenface.utils.errors import InputError
-from evenface.utils.paths import user_path
+from evenface.utils.files import user_path
 from evenface.utils.tables import read_text
 
 NO_SHARES = ("precision", "f1", "auc", "roc_auc", "mcc", "kappa", "balanced_accuracy", "sd", "std")

@@ -23,7 +23,7 @@ from evenface.cli.base import (
 )
 from evenface.cli.settings import with_settings
 from evenface.utils.errors import InputError
-from evenface.utils.paths import user_path
+from evenface.utils.files import user_path
 
 
 @app.command()

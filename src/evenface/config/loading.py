@@ -12,7 +12,7 @@ from evenface.config.renamed import check_key
 from evenface.config.section import in_force, merge, part_at
 from evenface.config.yaml import explained, parse_yaml, read_mapping
 from evenface.utils.errors import InputError
-from evenface.utils.paths import user_path
+from evenface.utils.files import user_path
 from evenface.utils.registry import check_renamed, nearest
 
 SHIPPED = Path(__file__).parent / "recipes"

@@ -9,9 +9,8 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from evenface.utils.digests import read_parquet, to_frame, write_parquet
 from evenface.utils.errors import InputError
-from evenface.utils.files import digest
+from evenface.utils.files import digest, read_parquet, to_frame, write_parquet
 
 COLUMNS = ("sample", "path", "start", "end", "label", "subject", "clip", "split")
 SIDES = ("train", "validation", "test")

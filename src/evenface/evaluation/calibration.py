@@ -16,8 +16,8 @@ from evenface.evaluation.label_shift import with_prior
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.probability_metrics import TINY
 from evenface.evaluation.selective import RiskCoverage, risk_coverage
-from evenface.utils.digests import read_json, write_sealed
 from evenface.utils.errors import InputError
+from evenface.utils.files import read_json, write_sealed
 
 Kind = Literal["probabilities", "scores"]
 LOWEST, HIGHEST = 0.05, 20.0

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from evenface.data.labels import level_values
-from evenface.utils.digests import read_parquet, to_frame, write_parquet
 from evenface.utils.errors import InputError
+from evenface.utils.files import read_parquet, to_frame, write_parquet
 
 COLUMNS = ("sample", "subject", "label")
 PREFIX = "p_"

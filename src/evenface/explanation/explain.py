@@ -30,8 +30,9 @@ from evenface.inference.settings import check_settings
 from evenface.inference.sources import Source, find_sources
 from evenface.preprocessing.errors import SampleError
 from evenface.utils.errors import InputError
-from evenface.utils.files import atomic_write, check_place, csv_safe, digest
+from evenface.utils.files import atomic_write, check_place, digest
 from evenface.utils.progress import Bar, progress
+from evenface.utils.tables import csv_safe
 
 Method = Literal["gradcam", "cam", "gradients", "occlusion"]
 METHODS: dict[str, str] = {

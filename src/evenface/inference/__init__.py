@@ -4,7 +4,7 @@ from pathlib import Path
 
 from evenface.inference.model import Model
 from evenface.utils.errors import InputError
-from evenface.utils.paths import user_path
+from evenface.utils.files import user_path
 
 
 def open_model(path: str | Path, *, trust_plugins: bool = False) -> Model:

@@ -21,10 +21,18 @@ from evenface.preprocessing.landmarks import mirrored
 from evenface.preprocessing.store import Store
 from evenface.runs import FACTS, HISTORY, PREDICTIONS, RECIPE, SPLIT, UNRESTRICTED, Run, differing_keys, environment
 from evenface.training import build, data
-from evenface.utils.digests import write_parquet, write_sealed
 from evenface.utils.errors import InputError
-from evenface.utils.files import atomic_write, digest, file_name, is_vacant, lock_folder, output_path
-from evenface.utils.paths import user_path
+from evenface.utils.files import (
+    atomic_write,
+    digest,
+    file_name,
+    is_vacant,
+    lock_folder,
+    output_path,
+    user_path,
+    write_parquet,
+    write_sealed,
+)
 from evenface.utils.progress import progress
 
 BATCHES = 16

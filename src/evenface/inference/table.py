@@ -15,7 +15,8 @@ from evenface.inference.model import Model
 from evenface.inference.pipeline import FaceResult, label_of
 from evenface.inference.sources import Source
 from evenface.utils.errors import InputError
-from evenface.utils.files import atomic_write, csv_safe, csv_text, digest, from_csv_text
+from evenface.utils.files import atomic_write, digest
+from evenface.utils.tables import csv_safe, csv_text, from_csv_text
 
 PLACES = ("frame", "end", "time", "until", "face", "left", "top", "right", "bottom", "score")
 CHUNK = 20_000

@@ -16,7 +16,7 @@ from evenface.models.backbone import Head, Network, as_maps
 from evenface.models.clip import ClipNetwork
 from evenface.models.weights import download, load_weights
 from evenface.utils.errors import InputError
-from evenface.utils.paths import user_path
+from evenface.utils.files import user_path
 from evenface.utils.registry import nearest
 
 Norm = Literal["batch", "group", "frozen"]

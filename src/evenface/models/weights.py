@@ -9,8 +9,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from evenface.utils.digests import open_metadata
 from evenface.utils.errors import InputError
+from evenface.utils.files import open_metadata
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ from evenface.preprocessing.landmarks import COUNTS
 from evenface.preprocessing.sequences import Sequencing
 from evenface.preprocessing.store import FACTS, IMAGES, MANIFEST, QUARANTINE, SEQUENCES, Store, count_reasons
 from evenface.preprocessing.video import parts_of
-from evenface.utils.digests import BLOCK, checksums, digest_file, write_sealed
 from evenface.utils.errors import InputError
-from evenface.utils.files import atomic_write, csv_safe
+from evenface.utils.files import BLOCK, atomic_write, checksums, digest_file, write_sealed
+from evenface.utils.tables import csv_safe
 
 PREPARATION = 1
 """Version of what reading does to pixels; a change makes new stores."""

@@ -17,9 +17,9 @@ import pandas as pd
 from evenface.data.manifest import Manifest
 from evenface.preprocessing.image import Target
 from evenface.preprocessing.worker import Found
-from evenface.utils.digests import BLOCK, damaged_block, digest_file, read_json
 from evenface.utils.errors import InputError
-from evenface.utils.files import disk_error, from_csv_text, npy_header
+from evenface.utils.files import BLOCK, damaged_block, digest_file, disk_error, npy_header, read_json
+from evenface.utils.tables import from_csv_text
 
 IMAGES, SEQUENCES = "images.npy", "sequences.npy"
 REMEDY = "Delete that folder and prepare again."

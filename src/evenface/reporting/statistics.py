@@ -15,7 +15,8 @@ from evenface.statistics.designs import plural
 from evenface.statistics.equivalence_tests import Equivalence
 from evenface.statistics.power import POWER, smallest_effect, t_power, units_needed
 from evenface.statistics.rank_tests import Ranks
-from evenface.utils.files import atomic_write, csv_safe
+from evenface.utils.files import atomic_write
+from evenface.utils.tables import csv_safe
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

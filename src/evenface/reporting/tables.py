@@ -9,7 +9,8 @@ from typing import Any
 from evenface.evaluation.bootstrap import Estimate
 from evenface.evaluation.comparison import Difference
 from evenface.evaluation.formatting import number, signed, with_interval
-from evenface.utils.files import atomic_write, csv_text
+from evenface.utils.files import atomic_write
+from evenface.utils.tables import csv_text
 
 Cell = str | int | float | Estimate | Difference
 

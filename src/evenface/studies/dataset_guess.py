@@ -13,7 +13,7 @@ from evenface.data.datasets.layout import check_root, files_below, folders, list
 from evenface.data.manifest import Manifest
 from evenface.utils.errors import InputError
 from evenface.utils.file_types import PICTURES, VIDEOS, file_kind
-from evenface.utils.paths import user_path
+from evenface.utils.files import user_path
 from evenface.utils.tables import read_table
 
 NUMBERS = (".csv", ".npy", ".npz", ".parquet")

@@ -11,7 +11,7 @@ from evenface.config.section import Deviations, Section
 from evenface.config.yaml import explained, read_mapping
 from evenface.evaluation.metric_registry import each_class, is_per_class, limits, metric_names, unknown_metric
 from evenface.utils.errors import InputError
-from evenface.utils.paths import user_path
+from evenface.utils.files import user_path
 from evenface.utils.registry import nearest
 
 STUDY = "study.yaml"

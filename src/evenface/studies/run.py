@@ -23,8 +23,7 @@ from evenface.studies.statistics import statistics_of, told
 from evenface.studies.tables import BaselineDifference, cell_table, changes, measure, run_table, write_table
 from evenface.training import data
 from evenface.utils.errors import InputError
-from evenface.utils.files import atomic_write, digest, is_vacant, lock_folder, output_path
-from evenface.utils.paths import user_path
+from evenface.utils.files import atomic_write, digest, is_vacant, lock_folder, output_path, user_path
 from evenface.utils.progress import Bar, progress
 from evenface.utils.workers import available_cores
 

@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from evenface.synthesis.rasteriser import Array, rasterise
 from evenface.synthesis.shapes import read_shape, recipes
 from evenface.utils.errors import InputError
-from evenface.utils.files import atomic_write
-from evenface.utils.paths import cache_folder
+from evenface.utils.files import atomic_write, cache_folder
 from evenface.utils.progress import progress
 
 VERSION = 7

@@ -12,8 +12,7 @@ from evenface.config.recipe import MethodSettings, Recurrent, Training
 from evenface.config.search_space import check_installed, ranges, with_settings
 from evenface.runs import Run
 from evenface.utils.errors import InputError
-from evenface.utils.plugins import load_plugins
-from evenface.utils.registry import check_options, find
+from evenface.utils.registry import check_options, find, load_plugins
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

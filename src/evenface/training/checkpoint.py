@@ -14,9 +14,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from evenface.utils.digests import open_metadata, sealed_metadata
 from evenface.utils.errors import InputError
-from evenface.utils.files import atomic_write
+from evenface.utils.files import atomic_write, open_metadata, sealed_metadata
 
 _TENSOR = "\0tensor"
 ANEW = "Delete it: the run then begins anew."

@@ -20,7 +20,7 @@ from evenface.preprocessing.prepare import prepare
 from evenface.preprocessing.sequences import Sequencing
 from evenface.preprocessing.store import Store
 from evenface.utils.errors import InputError
-from evenface.utils.paths import cache_folder, user_path
+from evenface.utils.files import cache_folder, user_path
 from evenface.utils.registry import find
 
 MADE = ("synthetic", "synthetic-clips")

@@ -32,7 +32,8 @@ from evenface.training.stacked import MemberSpec, StackedTrainer
 from evenface.training.trainer import CHECKPOINT, LAST, keep_freed_memory
 from evenface.training.tuning import SearchRequest, SearchResult, StackedTraining, run_searches, trial_table
 from evenface.utils.errors import InputError
-from evenface.utils.files import atomic_write, csv_safe
+from evenface.utils.files import atomic_write
+from evenface.utils.tables import csv_safe
 
 ALL = "all"
 """Name of the one network of all classes."""

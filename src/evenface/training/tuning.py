@@ -17,9 +17,8 @@ from evenface.config.search_space import SearchRange, check_installed, ranges, w
 from evenface.training.optimizers import standing
 from evenface.training.randomness import key
 from evenface.training.stacked import MemberSpec
-from evenface.utils.digests import SEAL
 from evenface.utils.errors import InputError
-from evenface.utils.files import digest, exclusive
+from evenface.utils.files import SEAL, digest, exclusive
 from evenface.utils.progress import progress
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import shutil
 from dataclasses import dataclass
 
 from evenface.utils.errors import InputError
-from evenface.utils.paths import cache_folder
+from evenface.utils.files import cache_folder
 
 _NEEDED = ("torch", "torchvision", "timm", "lightning-fabric", "numpy", "pandas", "scikit-learn")
 _EXTRAS = {

@@ -9,11 +9,12 @@ from collections.abc import Collection, Iterator
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from evenface.utils.errors import InputError
 from evenface.utils.file_types import kind_of
@@ -197,3 +198,42 @@ def _row_index(path: str, _changed: int) -> RowIndex:
     names = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])
     below = rows[1:]
     return RowIndex([name.strip(_BLANKS) for name in names], delimiter, bounds[below], bounds[below + 1], below + 1)
+
+
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+
+def csv_text(text: str) -> str:
+    """Return a text as a cell of a CSV file that no spreadsheet takes for a formula: with ``'`` before it if need be.
+
+    Examples
+    --------
+    >>> csv_text("=1+1"), csv_text("-2"), csv_text("happy")
+    ("'=1+1", '-2', 'happy')
+    """
+    return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
+
+
+def from_csv_text(cell: str) -> str:
+    """Return the text that :func:`csv_text` made a cell of.
+
+    Examples
+    --------
+    >>> from_csv_text("'=1+1"), from_csv_text("'quoted'")
+    ('=1+1', "'quoted'")
+    """
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+
+
+def csv_safe(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose texts and names of columns are cells as :func:`csv_text` makes them."""
+
+    def made(cell: Any) -> Any:
+        return csv_text(cell) if isinstance(cell, str) else cell
+
+    safe = table.rename(columns=made)
+    for i, kind in enumerate(table.dtypes):
+        if not is_numeric_dtype(kind):
+            safe.isetitem(i, table.iloc[:, i].astype(object).map(made).to_numpy())
+    return safe

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from evenface.data.manifest import Manifest
-from evenface.utils.paths import user_path
+from evenface.utils.files import user_path
 from evenface.utils.registry import check_options, checked_options, find
 
 SOURCES: dict[str, str] = {

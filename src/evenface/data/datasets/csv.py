@@ -10,8 +10,8 @@ import pandas as pd
 from evenface.data.datasets.layout import absent_files, check_root, class_notes, listed, side_of
 from evenface.data.manifest import COLUMNS, Manifest, make_table
 from evenface.utils.errors import InputError
+from evenface.utils.files import user_path
 from evenface.utils.natural_order import natural_order
-from evenface.utils.paths import user_path
 from evenface.utils.registry import nearest
 from evenface.utils.tables import read_table
 

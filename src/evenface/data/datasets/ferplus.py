@@ -14,7 +14,7 @@ from evenface.data.datasets import fer2013
 from evenface.data.datasets.layout import listed
 from evenface.data.manifest import Manifest
 from evenface.utils.errors import InputError
-from evenface.utils.paths import user_path
+from evenface.utils.files import user_path
 from evenface.utils.tables import read_table
 
 LICENCE = f"Votes: MIT licence (https://github.com/microsoft/FERPlus). Images: {fer2013.LICENCE}"

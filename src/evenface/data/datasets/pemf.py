@@ -15,7 +15,7 @@ from evenface.data.datasets.layout import check_root, files_below, folders, list
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
 from evenface.utils.file_types import PICTURES, VIDEOS
-from evenface.utils.paths import user_path
+from evenface.utils.files import user_path
 from evenface.utils.registry import nearest
 
 LICENCE = "Published by its authors with their paper in Behavior Research Methods: the terms stated there apply."
