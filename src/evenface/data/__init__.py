@@ -1,1 +1,1 @@
-"""Manifest, splits, leakage checks, class imbalance, and one file per data set."""
+"""Manifest, splits, leakage checks, class imbalance, and one file per dataset."""
