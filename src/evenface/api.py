@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from evenface.config import Recipe, load_recipe
-from evenface.data.leakage import Findings
+from evenface.data.leakage import LeakageReport
 from evenface.evaluation.comparison import Comparison
 from evenface.preprocessing.store import Store
 from evenface.reporting import summary
@@ -17,9 +17,16 @@ from evenface.studies.definition import STUDY
 from evenface.training import build, data
 from evenface.training import calibrate as calibrating
 from evenface.utils.errors import InputError
-from evenface.utils.files import atomic_write, file_name, lock_folder, output_path, user_path, write_sealed
+from evenface.utils.files import (
+    atomic_write,
+    lock_folder,
+    output_path,
+    safe_file_name,
+    user_path,
+    write_json_with_digest,
+)
 from evenface.utils.progress import progress
-from evenface.utils.tables import csv_safe
+from evenface.utils.tables import escape_csv_table
 
 if TYPE_CHECKING:
     from evenface.audit import Audit
@@ -122,7 +129,7 @@ def _default_folder(recipe: str | Path | Mapping[str, Any], settings: Recipe, ov
     if isinstance(recipe, str | Path) and (user_path(recipe) / "recipe.yaml").is_file():
         return user_path(recipe)
     words = [f"{key}={value}".replace(" ", "") for key, value in overrides.items() if key != "data.root"]
-    return Path("runs") / file_name("-".join([settings.name, *words]))
+    return Path("runs") / safe_file_name("-".join([settings.name, *words]))
 
 
 def evaluate(run: str | Path, *, faces: bool = True, trust_plugins: bool = False) -> Run:
@@ -159,7 +166,7 @@ def _evaluated(opened: Run, *, faces: bool) -> Run:
 
     opened.verify()
     result = metrics_of(opened.predictions)
-    write_sealed(opened.folder / METRICS, result)
+    write_json_with_digest(opened.folder / METRICS, result)
     calibration = calibrating.fit(opened)
     card = model_card.card_of(opened)
     with atomic_write(opened.folder / model_card.CARD) as temporary:
@@ -278,7 +285,9 @@ def transfer(
     return evaluate(found.folder, faces=faces, trust_plugins=trust_plugins)
 
 
-def check_data(recipe: str | Path | Mapping[str, Any], *, out: str | Path | None = None, **overrides: Any) -> Findings:
+def check_data(
+    recipe: str | Path | Mapping[str, Any], *, out: str | Path | None = None, **overrides: Any
+) -> LeakageReport:
     """Look for leaks and flaws in the data of a recipe, divided by its protocol.
 
     Parameters
@@ -293,9 +302,9 @@ def check_data(recipe: str | Path | Mapping[str, Any], *, out: str | Path | None
 
     Returns
     -------
-    Findings
+    LeakageReport
     """
-    from evenface.data.leakage import check
+    from evenface.data.leakage import check_leakage
 
     place = None if out is None else output_path(out, folder=True)
     settings = load_recipe(recipe, {**overrides, "protocol.duplicates": "keep", "protocol.imbalance": None})
@@ -303,12 +312,12 @@ def check_data(recipe: str | Path | Mapping[str, Any], *, out: str | Path | None
     store.verify()
     # An official division is checked as its authors gave it, before any validation is cut from it.
     split = None if settings.protocol.kind == "official" else data.split_store(settings, store)
-    found = check(store.manifest, data.stored_samples(store), split=split, quarantine=store.quarantine)
+    found = check_leakage(store.manifest, data.stored_samples(store), split=split, quarantine=store.quarantine)
     findings = replace(found, notes=store.manifest.notes)
     if place is not None:
         for name, table in findings.tables().items():
             with atomic_write(place / f"{name}.csv") as temporary:
-                csv_safe(table).to_csv(temporary, index=False)
+                escape_csv_table(table).to_csv(temporary, index=False)
     return findings
 
 

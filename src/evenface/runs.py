@@ -24,12 +24,12 @@ from evenface.utils.files import (
     digest_file,
     disk_error,
     is_vacant,
-    leftovers,
     read_frame,
     read_json,
+    stale_files,
     user_path,
+    write_json_with_digest,
     write_parquet,
-    write_sealed,
 )
 from evenface.utils.registry import load_plugins
 
@@ -289,13 +289,13 @@ class Run:
             if self.facts["environment"] != facts["environment"]:
                 self.log(f"resumed in another environment; before: {self.facts['environment']}")
         self.folder.mkdir(parents=True, exist_ok=True)
-        for left in leftovers(self.folder):
+        for left in stale_files(self.folder):
             if left.name != LOCK:
                 left.unlink()
         with atomic_write(self.folder / RECIPE) as temporary:
             temporary.write_text(dump_recipe(load_recipe(facts["recipe"])), encoding="utf-8")
         write_parquet(split, self.folder / SPLIT)
-        write_sealed(self.folder / FACTS, facts)
+        write_json_with_digest(self.folder / FACTS, facts)
 
     def end(self, facts: Mapping[str, Any], said: Mapping[str, Predictions]) -> None:
         """Write predictions, and what is known in the end with the digests of all files that stay as they are.
@@ -313,7 +313,7 @@ class Run:
                 temporary = stack.enter_context(atomic_write(self.folder / name))
                 said[name].save(temporary)
                 digests[name] = digest_file(temporary)
-            write_sealed(self.folder / FACTS, {**facts, "digests": digests})
+            write_json_with_digest(self.folder / FACTS, {**facts, "digests": digests})
 
     def log(self, text: str) -> None:
         """Add a line with the time to the run's log."""

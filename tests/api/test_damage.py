@@ -26,7 +26,7 @@ from evenface.training.checkpoint import load_state, save_state
 from evenface.training.tuning import Trial, TrialStorage
 from evenface.utils import files
 from evenface.utils.errors import InputError
-from evenface.utils.files import Content, checksums, damaged_block, read_json, write_sealed
+from evenface.utils.files import JsonObject, block_checksums, find_damaged_block, read_json, write_json_with_digest
 
 pytestmark = pytest.mark.usefixtures("empty_figures")
 
@@ -226,10 +226,10 @@ def test_runs_that_were_kept_without_all_they_had_end_in_a_sentence(places, monk
 
 
 def test_a_missing_key_is_told_with_its_file(tmp_path):
-    write_sealed(tmp_path / "a.json", {"counts": {"train": [1]}})
+    write_json_with_digest(tmp_path / "a.json", {"counts": {"train": [1]}})
     content = read_json(tmp_path / "a.json")
     assert content == {"counts": {"train": [1]}}
-    assert isinstance(content["counts"], Content)
+    assert isinstance(content["counts"], JsonObject)
     with pytest.raises(InputError, match=r"a\.json lacks 'test'"):
         content["counts"]["test"]
 
@@ -262,14 +262,14 @@ def test_a_large_array_is_looked_at_in_a_few_places_when_opened_and_whole_before
     monkeypatch.setattr(files, "BLOCK", 512)
     path = tmp_path / "array"
     path.write_bytes(random.Random(0).randbytes(100 * 512 + 7))
-    known = checksums(path)
+    known = block_checksums(path)
     assert len(known) == 101
     content = bytearray(path.read_bytes())
     content[50 * 512 + 3] ^= 1
     path.write_bytes(content)
-    assert damaged_block(path, known, whole=False) is None
-    assert damaged_block(path, known, whole=True) == 50
-    assert damaged_block(path, known[:-1], whole=False) == 100
+    assert find_damaged_block(path, known, whole=False) is None
+    assert find_damaged_block(path, known, whole=True) == 50
+    assert find_damaged_block(path, known[:-1], whole=False) == 100
     monkeypatch.undo()
     store, looked = Store.open(whole / "store"), []
     monkeypatch.setattr(Store, "verify", lambda self: looked.append(self.path))

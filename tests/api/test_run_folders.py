@@ -149,7 +149,7 @@ def test_a_kill_during_the_first_writes_leaves_a_folder_that_can_be_trained_in(
     process = in_process(_begin_and_die, small_recipe, out, writes)
     process.join(120)
     assert process.exitcode == -signal.SIGKILL
-    assert files.leftovers(out)
+    assert files.stale_files(out)
     words = ["train", str(small_recipe), "training.epochs=1", "--no-faces", "--out", str(out)]
     if writes > 1 and not resume:
         assert "Add --resume" in CliRunner().invoke(app, words).output
@@ -159,7 +159,7 @@ def test_a_kill_during_the_first_writes_leaves_a_folder_that_can_be_trained_in(
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.output
     assert Run.open(out).facts["recipe"] == load_recipe(out).model_dump(mode="json")
-    assert not files.leftovers(out)
+    assert not files.stale_files(out)
 
 
 def test_a_folder_that_is_no_run_says_what_to_do(tmp_path):

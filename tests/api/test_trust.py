@@ -15,7 +15,7 @@ from evenface.losses import LOSSES
 from evenface.reporting import summary
 from evenface.runs import Run
 from evenface.utils.errors import InputError
-from evenface.utils.files import SEAL, digest_file, file_name
+from evenface.utils.files import SEAL, digest_file, safe_file_name
 
 pytestmark = pytest.mark.usefixtures("empty_figures")
 
@@ -177,6 +177,6 @@ def test_nothing_is_written_through_links_in_a_run_folder(foreign, tmp_path):
 
 
 def test_names_of_recipes_lead_nowhere_else():
-    assert file_name("on-../../x") == "on-.._.._x"
-    assert file_name("../x") == "_x"
-    assert file_name("..") == "_"
+    assert safe_file_name("on-../../x") == "on-.._.._x"
+    assert safe_file_name("../x") == "_x"
+    assert safe_file_name("..") == "_"

@@ -5,8 +5,8 @@ import re
 import pytest
 from layouts import columns_of, named, plant, refused
 
-from evenface.data.attributes import attributes_of, groups_of
-from evenface.data.datasets import read
+from evenface.data.attributes import attribute_columns, attribute_groups
+from evenface.data.datasets import read_dataset
 from evenface.data.datasets.biovid import LEAST_EXPRESSIVE
 
 HEADER = "subject_id\tsubject_name\tclass_id\tclass_name\tsample_id\tsample_name"
@@ -30,7 +30,7 @@ def biovid(root, rows=None, *, newline="\n", start="", where="samples.csv", peop
 
 
 def test_biovid(tmp_path):
-    got = read("biovid", biovid(tmp_path / "PartA"))
+    got = read_dataset("biovid", biovid(tmp_path / "PartA"))
     assert (got.content, got.ordered, got.classes, got.notes) == ("clips", True, NAMES, ())
     assert all(f"-{name}-" in sample for sample, name in named(got).items())
     assert got.table["path"][4] == "video/071309_w_21/071309_w_21-PA4-084.mp4"
@@ -40,27 +40,29 @@ def test_biovid(tmp_path):
     assert got.has_subjects
     told = {"071309_w_21": ("female", 21), "082315_w_60": ("female", 60), "120614_w_61": ("female", 61)}
     assert {who: (sex, age) for who, sex, age in columns_of(got, "subject", "sex", "age")} == told
-    assert read("biovid", tmp_path).hash == got.hash
+    assert read_dataset("biovid", tmp_path).hash == got.hash
 
 
 def test_names_that_do_not_tell_sex_and_age_are_left_as_they_are(tmp_path):
     people = ("071309_m_9", "083009_w_42", "p3")
-    got = read("biovid", biovid(tmp_path, lines(people), people=people))
+    got = read_dataset("biovid", biovid(tmp_path, lines(people), people=people))
     assert columns_of(got, "sex", "age")[::5][:2] == [("male", 9), ("female", 42)]
     assert got.table.loc[got.table["subject"] == "p3", ["sex", "age"]].isna().all(axis=None)
-    assert attributes_of(got.table) == ["age", "sex"]
-    assert groups_of(got.table["age"], "age").dropna().unique().tolist() == ["under 18", "30 to 44"]
+    assert attribute_columns(got.table) == ["age", "sex"]
+    assert attribute_groups(got.table["age"], "age").dropna().unique().tolist() == ["under 18", "30 to 44"]
 
 
 @pytest.mark.parametrize("where", ["samples.csv", "starting_point/samples.csv"])
 @pytest.mark.parametrize(("newline", "start"), [("\r\n", ""), ("\n", "\ufeff"), ("\t\r\n", "\ufeff"), ("\n\n", "")])
 def test_biovid_takes_the_list_in_both_places_and_from_any_editor(tmp_path, where, newline, start):
-    plain = read("biovid", biovid(tmp_path / "plain"))
-    assert read("biovid", biovid(tmp_path / "other", newline=newline, start=start, where=where)).hash == plain.hash
+    plain = read_dataset("biovid", biovid(tmp_path / "plain"))
+    assert (
+        read_dataset("biovid", biovid(tmp_path / "other", newline=newline, start=start, where=where)).hash == plain.hash
+    )
 
 
 def test_biovid_binary_is_no_pain_against_the_strongest(tmp_path):
-    got = read("biovid", biovid(tmp_path), {"levels": "binary"})
+    got = read_dataset("biovid", biovid(tmp_path), {"levels": "binary"})
     assert got.classes == ("BL1", "PA4")
     assert got.counts().tolist() == [3, 3]
     assert all(f"-{name}-" in sample for sample, name in named(got).items())
@@ -71,29 +73,29 @@ def test_biovid_leaves_people_out(tmp_path):
     biovid(tmp_path)
     assert len(set(LEAST_EXPRESSIVE)) == 20
     assert all(re.fullmatch(r"\d{6}_[wm]_\d\d", name) for name in LEAST_EXPRESSIVE)
-    got = read("biovid", tmp_path, {"exclude": "least-expressive"})
+    got = read_dataset("biovid", tmp_path, {"exclude": "least-expressive"})
     assert set(got.table["subject"]) == {"071309_w_21"}
     assert got.notes == ("people left out by exclude: 2 of 3",)
-    named_one = read("biovid", tmp_path, {"exclude": ["082315_w_60"]})
+    named_one = read_dataset("biovid", tmp_path, {"exclude": ["082315_w_60"]})
     assert set(named_one.table["subject"]) == {"071309_w_21", "120614_w_61"}
     with refused("exclude names '082315_w_61', who is not in samples.csv\n  Did you mean 082315_w_60"):
-        read("biovid", tmp_path, {"exclude": ["082315_w_61"]})
+        read_dataset("biovid", tmp_path, {"exclude": ["082315_w_61"]})
     with refused("the option exclude cannot be 'some'"):
-        read("biovid", tmp_path, {"exclude": "some"})
+        read_dataset("biovid", tmp_path, {"exclude": "some"})
 
 
 def test_biovid_says_who_is_in_the_list_or_in_the_folder_alone(tmp_path):
     biovid(tmp_path, [*lines(), "9\t099999_m_30\t0\tBL1\t99\t099999_m_30-BL1-080"])
     (tmp_path / "video" / "082315_w_60" / "082315_w_60-BL1-080.mp4").unlink()
     plant(tmp_path, "video/000000_w_20/x.mp4", "video/.hidden/x.mp4", "biosignals_filtered/x.csv")
-    got = read("biovid", tmp_path)
+    got = read_dataset("biovid", tmp_path)
     assert len(got) == 15
     assert got.notes == (
         "1 of 4 people in samples.csv have no folder in video and are left out with 1 clips: 099999_m_30",
         "1 folders in video are not in samples.csv and are left out: 000000_w_20",
         "1 of 15 files in samples.csv are not there, such as video/082315_w_60/082315_w_60-BL1-080.mp4",
     )
-    assert len(read("biovid", tmp_path, {"exclude": ["099999_m_30"]}).notes) == 3
+    assert len(read_dataset("biovid", tmp_path, {"exclude": ["099999_m_30"]}).notes) == 3
 
 
 @pytest.mark.parametrize(
@@ -116,12 +118,12 @@ def test_biovid_says_who_is_in_the_list_or_in_the_folder_alone(tmp_path):
 )
 def test_biovid_says_which_line_is_wrong(tmp_path, rows, words):
     with refused(words):
-        read("biovid", biovid(tmp_path, rows))
+        read_dataset("biovid", biovid(tmp_path, rows))
 
 
 def test_biovid_leaves_out_and_names_a_level_that_does_not_exist(tmp_path):
-    whole = read("biovid", biovid(tmp_path))
-    got = read("biovid", biovid(tmp_path, [*lines(), "1\t071309_w_21\t5\tPA5\t99\t071309_w_21-PA5-085"]))
+    whole = read_dataset("biovid", biovid(tmp_path))
+    got = read_dataset("biovid", biovid(tmp_path, [*lines(), "1\t071309_w_21\t5\tPA5\t99\t071309_w_21-PA5-085"]))
     assert got.table["sample"].tolist() == whole.table["sample"].tolist()
     (said,) = got.notes
     assert said.startswith("1 of 16 clips in samples.csv are left out, their class_id is none of 0 BL1, 1 PA1,")
@@ -130,14 +132,14 @@ def test_biovid_leaves_out_and_names_a_level_that_does_not_exist(tmp_path):
 
 def test_biovid_says_which_part_is_missing(tmp_path):
     with refused(f"biovid: there is no list of samples in {tmp_path}, which holds nothing\n  Expected part A"):
-        read("biovid", tmp_path)
+        read_dataset("biovid", tmp_path)
     plant(tmp_path, "samples.csv", "biosignals_raw/x.csv")
     with refused(f"biovid: there is no folder video in {tmp_path}, which holds biosignals_raw"):
-        read("biovid", tmp_path)
+        read_dataset("biovid", tmp_path)
     (tmp_path / "video").mkdir()
     (tmp_path / "samples.csv").write_text(HEADER.replace("subject_name", "name") + "\n1\ta\t0\tBL1\t1\tb\n")
     with refused("expected the columns subject_name, class_id, sample_name in samples.csv, found subject_id, name"):
-        read("biovid", tmp_path)
+        read_dataset("biovid", tmp_path)
     (tmp_path / "samples.csv").write_bytes(b"\xff\xfe\x00")
     with refused("samples.csv, line 1: not UTF-16"):
-        read("biovid", tmp_path)
+        read_dataset("biovid", tmp_path)

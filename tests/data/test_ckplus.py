@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from layouts import columns_of, named, plant, prepared, refused
 
-from evenface.data.datasets import read
+from evenface.data.datasets import read_dataset
 from evenface.data.datasets.ckplus import CODES
 
 OFFICIAL = {1: "angry", 2: "contempt", 3: "disgust", 4: "fear", 5: "happy", 6: "sad", 7: "surprise"}
@@ -34,7 +34,7 @@ def cohn(root, emotions, pictures=5, top=""):
 
 
 def test_ckplus_gives_a_clip_for_each_labelled_sequence(tmp_path):
-    got = read("ckplus", cohn(tmp_path, [1, 2, None, 3, 4, 5, 6, 7, None]))
+    got = read_dataset("ckplus", cohn(tmp_path, [1, 2, None, 3, 4, 5, 6, 7, None]))
     assert got.content == "clips"
     assert got.classes == ("angry", "disgust", "fear", "happy", "sad", "surprise", "contempt")
     sequences = ["S005/001", "S005/002", "S006/002", "S007/001", "S007/002", "S008/001", "S008/002"]
@@ -49,18 +49,18 @@ def test_ckplus_gives_a_clip_for_each_labelled_sequence(tmp_path):
 
 
 def test_ckplus_six_emotions_leave_out_contempt(tmp_path):
-    got = read("ckplus", cohn(tmp_path, [2, 1, 3, 4, 5, 6, 7, 2]), {"emotions": 6})
+    got = read_dataset("ckplus", cohn(tmp_path, [2, 1, 3, 4, 5, 6, 7, 2]), {"emotions": 6})
     assert got.classes == ("angry", "disgust", "fear", "happy", "sad", "surprise")
     assert got.counts().tolist() == [1] * 6
     assert got.notes[-1] == "sequences left out: 2 of contempt"
     with refused("the option emotions cannot be 8"):
-        read("ckplus", tmp_path, {"emotions": 8})
+        read_dataset("ckplus", tmp_path, {"emotions": 8})
 
 
 def test_ckplus_of_the_official_size_has_the_official_counts(tmp_path):
     official = {1: 45, 2: 18, 3: 59, 4: 25, 5: 69, 6: 28, 7: 83}
     codes = [code for code, count in official.items() for _ in range(count)] + [None] * 266
-    got = read("ckplus", cohn(tmp_path, codes, pictures=1))
+    got = read_dataset("ckplus", cohn(tmp_path, codes, pictures=1))
     assert got.counts().tolist() == [45, 59, 25, 69, 28, 83, 18]
     assert got.notes == ("266 of 593 sequences have no emotion and are left out",)
 
@@ -75,7 +75,7 @@ def test_ckplus_peaks_are_the_last_pictures_and_neutral_the_first(tmp_path_facto
     if not any(codes):
         codes = [*codes, 7]
     root = cohn(tmp_path_factory.mktemp("ck"), codes, pictures)
-    got = read("ckplus", root, {"unit": "peak", "peaks": peaks, "neutral": neutral})
+    got = read_dataset("ckplus", root, {"unit": "peak", "peaks": peaks, "neutral": neutral})
     assert got.content == "stills"
     expected = {}
     for row, code in enumerate(codes):
@@ -95,12 +95,12 @@ def test_ckplus_peaks_are_the_last_pictures_and_neutral_the_first(tmp_path_facto
 
 
 def test_ckplus_landmarks_are_sequences_of_the_68_points(tmp_path):
-    got = read("ckplus", cohn(tmp_path, [1, None, 7]), {"features": "landmarks"})
+    got = read_dataset("ckplus", cohn(tmp_path, [1, None, 7]), {"features": "landmarks"})
     assert got.content == "sequences"
     assert columns_of(got, "path", "points") == [("Landmarks/S005/001", "dlib-68"), ("Landmarks/S006/001", "dlib-68")]
     assert got.table["numbers"].isna().all()
     shutil.rmtree(tmp_path / "cohn-kanade-images")
-    assert read("ckplus", tmp_path, {"features": "landmarks"}).hash == got.hash
+    assert read_dataset("ckplus", tmp_path, {"features": "landmarks"}).hash == got.hash
 
 
 def test_ckplus_finds_its_parts_where_archives_put_them(tmp_path):
@@ -110,7 +110,7 @@ def test_ckplus_finds_its_parts_where_archives_put_them(tmp_path):
         (tmp_path / "packed" / folder).mkdir()
         shutil.move(tmp_path / "packed" / "extended" / part, tmp_path / "packed" / folder / part)
     shutil.rmtree(tmp_path / "packed" / "extended")
-    plain, packed = read("ckplus", tmp_path / "plain"), read("ckplus", tmp_path / "packed")
+    plain, packed = read_dataset("ckplus", tmp_path / "plain"), read_dataset("ckplus", tmp_path / "packed")
     assert named(plain) == named(packed)
     assert packed.table["path"][0] == "extended-cohn-kanade-images/cohn-kanade-images/S005/001"
 
@@ -129,34 +129,36 @@ def test_ckplus_refuses_other_labels(tmp_path, text, words):
     cohn(tmp_path, [1, 2])
     (tmp_path / "Emotion/S005/001/S005_001_00000005_emotion.txt").write_text(text)
     with refused(words):
-        read("ckplus", tmp_path)
+        read_dataset("ckplus", tmp_path)
 
 
 def test_ckplus_says_what_is_wrong_and_what_is_left_out(tmp_path):
     with refused(f"ckplus: there is no folder cohn-kanade-images in {tmp_path}, which holds nothing\n  Expected"):
-        read("ckplus", tmp_path)
+        read_dataset("ckplus", tmp_path)
     cohn(tmp_path, [1, 0, 7, 2])
-    assert read("ckplus", tmp_path).notes[0] == "1 of 4 sequences have no emotion and are left out"
+    assert read_dataset("ckplus", tmp_path).notes[0] == "1 of 4 sequences have no emotion and are left out"
     for options, words in [
         ({"neutral": True}, "Say unit: peak"),
         ({"unit": "peak", "features": "landmarks"}, "Say unit: clip"),
         ({"unit": "peak", "peaks": 0}, "peaks must be at least 1"),
     ]:
         with refused(words):
-            read("ckplus", tmp_path, options)
+            read_dataset("ckplus", tmp_path, options)
     plant(tmp_path, "Emotion/S099/001/S099_001_00000009_emotion.txt")
     (tmp_path / "Emotion/S099/001/S099_001_00000009_emotion.txt").write_text("3")
-    assert read("ckplus", tmp_path).notes[1] == "1 emotions have no files in cohn-kanade-images, such as S099/001"
-    assert "emotions that do not occur: disgust, fear, happy, sad" in read("ckplus", tmp_path).notes
+    assert (
+        read_dataset("ckplus", tmp_path).notes[1] == "1 emotions have no files in cohn-kanade-images, such as S099/001"
+    )
+    assert "emotions that do not occur: disgust, fear, happy, sad" in read_dataset("ckplus", tmp_path).notes
     plant(tmp_path, "Emotion/S005/001/another_emotion.txt")
     with refused("S005_001_00000005_emotion.txt, another_emotion.txt, expected one file"):
-        read("ckplus", tmp_path)
+        read_dataset("ckplus", tmp_path)
     shutil.rmtree(tmp_path / "Emotion")
     (tmp_path / "Emotion").mkdir()
     with refused("none of the 4 sequences"):
-        read("ckplus", tmp_path)
+        read_dataset("ckplus", tmp_path)
     with refused("are of contempt\n  Say emotions: 7"):
-        read("ckplus", cohn(tmp_path / "two", [2, 2]), {"emotions": 6})
+        read_dataset("ckplus", cohn(tmp_path / "two", [2, 2]), {"emotions": 6})
 
 
 def test_ckplus_landmarks_are_prepared_frame_by_frame(tmp_path):

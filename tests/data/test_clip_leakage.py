@@ -5,8 +5,8 @@ import pytest
 from test_leakage import manifest_of, pictures
 
 from evenface.config.recipe import Protocol
-from evenface.data.leakage import check, copies_across
-from evenface.data.splits import split
+from evenface.data.leakage import check_leakage, copies_across
+from evenface.data.splits import split_manifest
 
 
 def filmed(people=6, clips=2, frames=4, seed=0):
@@ -27,8 +27,8 @@ def torn(manifest, sides, column):
 
 def test_a_frame_wise_split_is_found_out_by_clips_people_and_pictures():
     manifest, images = filmed()
-    sides = split(manifest, Protocol(by="frame", test=0.25, validation=0.2))
-    found = check(manifest, images, split=sides)
+    sides = split_manifest(manifest, Protocol(by="frame", test=0.25, validation=0.2))
+    found = check_leakage(manifest, images, split=sides)
     assert found.leaks
     assert (len(found.clips), len(found.subjects)) == (torn(manifest, sides, "clip"), torn(manifest, sides, "subject"))
     assert found.clips[["train", "validation", "test"]].to_numpy().sum() <= len(manifest)
@@ -46,7 +46,9 @@ def test_a_frame_wise_split_is_found_out_by_clips_people_and_pictures():
 
 def test_by_people_the_same_frames_leak_nothing():
     manifest, images = filmed()
-    found = check(manifest, images, split=split(manifest, Protocol(by="subject", test=0.3, validation=0.2)))
+    found = check_leakage(
+        manifest, images, split=split_manifest(manifest, Protocol(by="subject", test=0.3, validation=0.2))
+    )
     assert not found.leaks
     assert found.leaky == ""
     assert found.lines()[0].startswith("leakage: none found, no subject, clip or picture")
@@ -55,7 +57,7 @@ def test_by_people_the_same_frames_leak_nothing():
 def test_windows_of_one_clip_on_two_sides_are_found():
     manifest, frames = filmed()
     images = np.repeat(frames, 3, axis=1)
-    found = check(manifest, images, split=split(manifest, Protocol(by="frame")))
+    found = check_leakage(manifest, images, split=split_manifest(manifest, Protocol(by="frame")))
     assert len(found.clips) > 0
     assert "(by the middle one of the 3 frames of each sample)" in " ".join(found.lines())
 
@@ -65,11 +67,11 @@ def test_clips_of_different_names_are_held_against_each_other_by_their_middle_fr
     clips = np.stack([pictures(10, seed=s) for s in range(3)], axis=1)
     clips[8, shared] = clips[3, shared]
     side = ["train"] * 5 + ["test"] * 5
-    found = check(manifest_of(10, side), clips)
+    found = check_leakage(manifest_of(10, side), clips)
     assert found.across() == {}
     assert found.near_across() == ({("train", "test"): 1} if shared == 1 else {})
     clips[8] = clips[3]
-    found = check(manifest_of(10, side), clips)
+    found = check_leakage(manifest_of(10, side), clips)
     assert found.across() == {("train", "test"): 1}
     assert "1 test sample also in train, pixel by pixel" in found.lines()[0]
     assert copies_across(clips, manifest_of(10)).tolist() == [[3, 8]]
@@ -81,5 +83,5 @@ def test_copies_of_clips_are_left_out_of_a_split():
     images[-4:] = images[:4]
     protocol = Protocol(test=0.4, validation=0.2, duplicates="drop-train")
     for seed in range(4):
-        sides = split(manifest, protocol.model_copy(update={"seed": seed}), copies_across(images, manifest))
-        assert not check(manifest, images, split=sides).across().get(("train", "test"))
+        sides = split_manifest(manifest, protocol.model_copy(update={"seed": seed}), copies_across(images, manifest))
+        assert not check_leakage(manifest, images, split=sides).across().get(("train", "test"))

@@ -6,9 +6,9 @@ import pytest
 from layouts import named, plant, refused
 
 from evenface.config.recipe import Protocol
-from evenface.data.datasets import read
+from evenface.data.datasets import read_dataset
 from evenface.data.manifest import Manifest
-from evenface.data.splits import split
+from evenface.data.splits import split_manifest
 from evenface.utils.errors import InputError
 
 # --- tables of clips
@@ -23,7 +23,7 @@ def table(root, text, *files, start=""):
 def test_clips_are_files_folders_and_ranges(tmp_path):
     text = "path,label,subject,start,end,clip,split\r\na.mp4,mild,p1,0,40,,train\r\na.mp4,none,p1,40,,,train\r\n"
     table(tmp_path, text + "b,severe,p2,,,b,test\r\nc.mp4,none,p3,,,,\r\n", "a.mp4", "b/1.png", "c.mp4", start="\ufeff")
-    got = read("clips", tmp_path, {"classes": ["none", "mild", "severe"], "ordered": True})
+    got = read_dataset("clips", tmp_path, {"classes": ["none", "mild", "severe"], "ordered": True})
     assert (got.content, got.ordered, got.source, got.notes) == ("clips", True, "clips", ())
     assert named(got) == {"a.mp4#0": "mild", "a.mp4#40": "none", "b": "severe", "c.mp4": "none"}
     assert got.table["clip"].tolist() == ["a.mp4#0", "a.mp4#40", "b", "c.mp4"]
@@ -36,16 +36,16 @@ def test_clips_are_files_folders_and_ranges(tmp_path):
 
 
 def test_clips_need_only_path_and_label(tmp_path):
-    got = read("clips", table(tmp_path, "path,label\na.mp4,1\nb.mp4,10\nc.mp4,2\n", "a.mp4", "b.mp4", "c.mp4"))
+    got = read_dataset("clips", table(tmp_path, "path,label\na.mp4,1\nb.mp4,10\nc.mp4,2\n", "a.mp4", "b.mp4", "c.mp4"))
     assert got.classes == ("1", "2", "10")
     assert not got.ordered
     renamed = {"columns": {"path": "file", "label": "level"}, "delimiter": ";", "table": "clips.csv"}
-    assert len(read("clips", table(tmp_path, "file;level\na.mp4;1\nb.mp4;2\n"), renamed)) == 2
+    assert len(read_dataset("clips", table(tmp_path, "file;level\na.mp4;1\nb.mp4;2\n"), renamed)) == 2
 
 
 def test_clips_warn_of_pieces_of_a_file_that_nobody_holds_together(tmp_path):
     text = "path,label,start,end\na.mp4,x,0,9\na.mp4,y,9,18\nb.mp4,x,,\n"
-    got = read("clips", table(tmp_path, text, "a.mp4", "b.mp4"))
+    got = read_dataset("clips", table(tmp_path, text, "a.mp4", "b.mp4"))
     said = "1 files hold several clips and say neither subject nor clip: pieces of one may be trained on and tested on"
     assert got.notes == (said,)
 
@@ -63,16 +63,16 @@ def test_clips_warn_of_pieces_of_a_file_that_nobody_holds_together(tmp_path):
 )
 def test_clips_say_which_line_is_wrong(tmp_path, text, words):
     with refused(words):
-        read("clips", table(tmp_path, text, "a.mp4", "b.mp4"))
+        read_dataset("clips", table(tmp_path, text, "a.mp4", "b.mp4"))
 
 
 def test_clips_leave_out_and_name_labels_off_the_scale(tmp_path):
     table(tmp_path, "path,label\na.mp4,0\nb.mp4,1\nc.mp4,7\n", "a.mp4", "b.mp4", "c.mp4")
-    got = read("clips", tmp_path, {"classes": [0, 1], "ordered": True})
+    got = read_dataset("clips", tmp_path, {"classes": [0, 1], "ordered": True})
     assert named(got) == {"a.mp4": "0", "b.mp4": "1"}
     assert got.notes == ("1 of 3 lines of clips.csv are left out, their label is none of 0, 1: line 4 (7)",)
     with refused("clips: line 4 of clips.csv: label '7' is none of 0, 1, 4"):  # 7 may be what is meant by 4
-        read("clips", tmp_path, {"classes": [0, 1, 4]})
+        read_dataset("clips", tmp_path, {"classes": [0, 1, 4]})
 
 
 # --- folders of clips
@@ -81,7 +81,7 @@ def test_clips_leave_out_and_name_labels_off_the_scale(tmp_path):
 def test_clip_folder(tmp_path):
     plant(tmp_path, "pain/S2_a.mp4", "calm/S1_b.MOV", "calm/deep/S3_c.avi", "calm/.hidden.mp4", "calm/notes.txt")
     plant(tmp_path, "pain/S4_d/1.png", "pain/S4_d/2.png", "pain/S4_d/faces.txt", "pain/S4_d/.x.png")
-    got = read("clip-folder", tmp_path, {"subjects": r"(?:^|/)(S\d+)_"})
+    got = read_dataset("clip-folder", tmp_path, {"subjects": r"(?:^|/)(S\d+)_"})
     assert (got.content, got.ordered, got.classes) == ("clips", False, ("calm", "pain"))
     paths = ["calm/S1_b.MOV", "calm/deep/S3_c.avi", "calm/notes.txt", "pain/S2_a.mp4", "pain/S4_d"]
     assert got.table["path"].tolist() == paths
@@ -92,32 +92,32 @@ def test_clip_folder(tmp_path):
 
 def test_clip_folder_of_sides_tests_on_the_official_one(tmp_path):
     plant(tmp_path, *(f"{s}/{c}/{n}.mp4" for s in ("train", "test") for c in ("0", "1", "10") for n in range(3)))
-    got = read("clip-folder", tmp_path, {"ordered": True})
+    got = read_dataset("clip-folder", tmp_path, {"ordered": True})
     assert got.classes == ("0", "1", "10")
     assert got.ordered
-    sides = split(got, Protocol(kind="official"))
+    sides = split_manifest(got, Protocol(kind="official"))
     assert got.table["path"].iloc[sides.test].str.startswith("test/").all()
 
 
 def test_clip_folder_keeps_the_order_that_is_given(tmp_path):
     plant(tmp_path, "none/a.mp4", "mild/b.mp4", "severe/c/1.jpg")
-    got = read("clip-folder", tmp_path, {"classes": ["none", "mild", "severe"], "ordered": True})
+    got = read_dataset("clip-folder", tmp_path, {"classes": ["none", "mild", "severe"], "ordered": True})
     assert got.classes == ("none", "mild", "severe")
     assert named(got) == {"none/a.mp4": "none", "mild/b.mp4": "mild", "severe/c": "severe"}
     with refused("clip-folder: the classes in " + str(tmp_path) + " are mild, none, severe, classes says none, mild"):
-        read("clip-folder", tmp_path, {"classes": ["none", "mild"]})
+        read_dataset("clip-folder", tmp_path, {"classes": ["none", "mild"]})
 
 
 def test_clip_folder_says_what_is_no_clip(tmp_path):
     with refused("clip-folder: no folders in"):
-        read("clip-folder", tmp_path)
+        read_dataset("clip-folder", tmp_path)
     plant(tmp_path, "pain/a.png", "pain/b.png", "calm/c.png")
     with refused("of nothing only\n  3 pictures lie in class folders themselves, such as calm/c.png"):
-        read("clip-folder", tmp_path)
+        read_dataset("clip-folder", tmp_path)
     plant(tmp_path, "pain/a.mp4", "calm/c/1.png")
     (tmp_path / "calm" / "d").mkdir()
     (tmp_path / "fear").mkdir()
-    got = read("clip-folder", tmp_path)
+    got = read_dataset("clip-folder", tmp_path)
     assert named(got) == {"calm/c": "calm", "pain/a.mp4": "pain"}
     assert got.notes == (
         "folders without files: fear",
@@ -129,6 +129,6 @@ def test_clip_folder_says_what_is_no_clip(tmp_path):
 def test_no_source_of_clips_is_silent_about_an_empty_folder(tmp_path):
     for name in ("biovid", "pemf", "unbc", "clips", "clip-folder"):
         with pytest.raises(InputError, match=re.escape(str(tmp_path))):
-            read(name, tmp_path)
+            read_dataset(name, tmp_path)
         with refused(f"{name}: there is no folder"):
-            read(name, tmp_path / "none")
+            read_dataset(name, tmp_path / "none")

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from test_protocol import manifest_of, people
 
 from evenface.config.recipe import Protocol
-from evenface.data.splits import cohort_rows, fold_count, split
+from evenface.data.splits import cohort_rows, fold_count, split_manifest
 from evenface.utils.errors import InputError
 
 
@@ -22,7 +22,7 @@ def test_cohorts_share_nobody_and_together_are_all(cohorts, seed, kind):
     seen, met = [], []
     for cohort in range(cohorts):
         protocol = Protocol(kind=kind, seed=seed, cohorts=cohorts, cohort=cohort, folds=2, validation=0.2)
-        rows, who = everybody(manifest, split(manifest, protocol))
+        rows, who = everybody(manifest, split_manifest(manifest, protocol))
         seen.append(rows)
         met.append(who)
     assert sum(len(who) for who in met) == len(set().union(*met)) == 24
@@ -44,7 +44,7 @@ def test_the_order_of_rows_and_the_fold_do_not_matter():
     found = [
         {
             sample
-            for row in everybody(one, split(one, protocol.model_copy(update={"fold": fold})))[0]
+            for row in everybody(one, split_manifest(one, protocol.model_copy(update={"fold": fold})))[0]
             for sample in [one.table["sample"].iloc[row]]
         }
         for one in (manifest, manifest.take(order))
@@ -65,19 +65,19 @@ def test_copies_in_other_cohorts_do_not_count():
     first, second = (cohort_rows(manifest, Protocol(cohorts=2, cohort=place)) for place in range(2))
     across = np.array([[first[0], second[0]]])
     protocol = Protocol(cohorts=2, duplicates="drop-train", validation=0)
-    assert len(everybody(manifest, split(manifest, protocol, across))[0]) == len(first)
-    plain = split(manifest, Protocol(cohorts=2, validation=0))
+    assert len(everybody(manifest, split_manifest(manifest, protocol, across))[0]) == len(first)
+    plain = split_manifest(manifest, Protocol(cohorts=2, validation=0))
     inside = np.array([[plain.train[0], plain.test[0]]])
     assert subjects[plain.train[0]] != subjects[plain.test[0]]
-    assert set(plain.train) - set(split(manifest, protocol, inside).train) == {plain.train[0]}
+    assert set(plain.train) - set(split_manifest(manifest, protocol, inside).train) == {plain.train[0]}
 
 
 def test_the_notes_say_which():
-    assert "cohort 2 of 2: 4 people" in " ".join(split(people(8), Protocol(cohorts=2, cohort=1)).notes)
+    assert "cohort 2 of 2: 4 people" in " ".join(split_manifest(people(8), Protocol(cohorts=2, cohort=1)).notes)
 
 
 def test_cohorts_without_people_enough_or_known_are_refused():
     with pytest.raises(InputError, match="7 cohorts need as many people or more, there are 5"):
-        split(people(5), Protocol(cohorts=7))
+        split_manifest(people(5), Protocol(cohorts=7))
     with pytest.raises(InputError, match="need to know the subject"):
-        split(manifest_of([0, 1, 2] * 9), Protocol(cohorts=2))
+        split_manifest(manifest_of([0, 1, 2] * 9), Protocol(cohorts=2))

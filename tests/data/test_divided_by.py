@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from test_protocol import changed, manifest_of, sides
 
 from evenface.config.recipe import Imbalance, Protocol
-from evenface.data.splits import fold_count, split
+from evenface.data.splits import fold_count, split_manifest
 from evenface.data.subsampling import subsample
 from evenface.utils.errors import InputError
 
@@ -33,7 +33,7 @@ def on_both_sides(manifest, got, column):
 @pytest.mark.parametrize("kind", ["holdout", "kfold"])
 def test_by_frame_every_class_is_dealt_alone_and_the_note_counts_what_is_torn(kind):
     manifest = frames()
-    got = split(manifest, Protocol(kind=kind, by="frame", validation=0.2))
+    got = split_manifest(manifest, Protocol(kind=kind, by="frame", validation=0.2))
     counts = manifest.counts()
     assert np.all(np.abs(manifest.counts(got.test) - counts * 0.2) < 1)
     assert np.all(np.abs(manifest.counts(got.validation) - counts * 0.16) <= 1)
@@ -46,10 +46,10 @@ def test_by_frame_every_class_is_dealt_alone_and_the_note_counts_what_is_torn(ki
 
 
 def test_the_note_of_a_frame_wise_split_is_true_where_nothing_is_known_or_torn():
-    nothing = split(manifest_of(np.arange(60) % 3), Protocol(by="frame")).notes[0]
+    nothing = split_manifest(manifest_of(np.arange(60) % 3), Protocol(by="frame")).notes[0]
     assert "frames of an unknown number of clips and of an unknown number of people stand" in nothing
     alone = manifest_of(np.arange(60) % 3, np.arange(60), clips=[0, 0, *range(2, 60)])
-    found = {split(alone, Protocol(by="frame", seed=seed)).notes[0] for seed in range(20)}
+    found = {split_manifest(alone, Protocol(by="frame", seed=seed)).notes[0] for seed in range(20)}
     assert {re.search(r"frames of (.*) stand", note)[1] for note in found} == {
         "no clip and of no person",
         "1 clip and of no person",
@@ -58,20 +58,20 @@ def test_the_note_of_a_frame_wise_split_is_true_where_nothing_is_known_or_torn()
 
 def test_by_clip_keeps_clips_whole_and_says_how_many_people_it_tears():
     manifest = frames()
-    got = split(manifest, Protocol(by="clip", validation=0.2))
+    got = split_manifest(manifest, Protocol(by="clip", validation=0.2))
     assert on_both_sides(manifest, got, "clip") == 0
     torn = on_both_sides(manifest, got, "subject")
     assert torn > 1
     assert got.notes[0] == f"LEAKY: divided by clip as asked: clips of {torn} people stand on both sides"
     one_each = manifest_of(np.arange(90) // 9 % 3, np.arange(90) // 9, clips=np.arange(90) // 9)
-    assert "no person stands on both sides" in split(one_each, Protocol(by="clip")).notes[0]
+    assert "no person stands on both sides" in split_manifest(one_each, Protocol(by="clip")).notes[0]
     unknown = manifest_of(np.arange(90) // 9 % 3, clips=np.arange(90) // 9)
-    assert split(unknown, Protocol(by="clip")).notes == split(unknown, Protocol()).notes
+    assert split_manifest(unknown, Protocol(by="clip")).notes == split_manifest(unknown, Protocol()).notes
 
 
 def test_by_subject_is_what_auto_does_where_people_are_known():
     manifest = frames()
-    auto, asked = (split(manifest, Protocol(by=by)) for by in ("auto", "subject"))
+    auto, asked = (split_manifest(manifest, Protocol(by=by)) for by in ("auto", "subject"))
     assert [s.tolist() for s in sides(auto)] == [s.tolist() for s in sides(asked)]
     assert auto.notes == asked.notes == ("divided by subject",)
 
@@ -81,7 +81,7 @@ def test_units_that_are_not_known_for_every_sample_cannot_be_asked_for(unit):
     manifest = frames()
     manifest.table.loc[:6, unit] = None
     with pytest.raises(InputError, match=f"by: {unit} needs to know the {unit} of every sample, 7 of 300 lack it"):
-        split(manifest, Protocol(by=unit))
+        split_manifest(manifest, Protocol(by=unit))
 
 
 @pytest.mark.parametrize(("kind", "who"), [("official", "authors divide"), ("leave-one-out", "whole people")])
@@ -105,7 +105,7 @@ def kept_per_person(manifest, rows, label):
 def test_uneven_levels_are_made_of_whole_people_but_for_one_each():
     manifest = biovid()
     uneven = Imbalance(counts=TABLE_1, by="subjects", on="all")
-    got = split(manifest, Protocol(validation=0, imbalance=uneven))
+    got = split_manifest(manifest, Protocol(validation=0, imbalance=uneven))
     rows = np.concatenate(sides(got))
     assert manifest.counts(rows).tolist() == list(TABLE_1.values())
     people = []
@@ -123,7 +123,7 @@ def test_uneven_levels_are_made_of_whole_people_but_for_one_each():
 
 def test_of_training_too_counts_are_met_and_the_test_stays_even():
     manifest = biovid()
-    got = split(manifest, Protocol(imbalance=Imbalance(counts=TABLE_1, by="subjects")))
+    got = split_manifest(manifest, Protocol(imbalance=Imbalance(counts=TABLE_1, by="subjects")))
     pool = np.concatenate([got.train, got.validation])
     assert manifest.counts(pool).tolist() == list(TABLE_1.values())
     assert len(set(manifest.counts(got.test))) == 1
@@ -159,7 +159,7 @@ def test_smaller_counts_by_people_are_part_of_larger_ones():
     kept = []
     for count in (50, 250, 730):
         uneven = Imbalance(counts={"PA4": count}, by="subjects")
-        kept.append(set(split(manifest, Protocol(validation=0, imbalance=uneven)).train.tolist()))
+        kept.append(set(split_manifest(manifest, Protocol(validation=0, imbalance=uneven)).train.tolist()))
     assert kept[0] < kept[1] < kept[2]
 
 
@@ -167,20 +167,20 @@ def test_copies_and_unevenness_go_with_a_frame_wise_split():
     manifest = frames()
     base = Protocol(by="frame", validation=0.2, duplicates="drop-train")
     pairs = np.array([[i, i + 1] for i in range(0, 300, 10)])
-    got = split(manifest, base, pairs)
+    got = split_manifest(manifest, base, pairs)
     side = np.full(300, -1)
     for number, rows in enumerate(sides(got)):
         side[rows] = number
     both = side[pairs]
     assert not ((both == 2).any(axis=1) & ((both == 0) | (both == 1)).any(axis=1)).any()
-    uneven = split(manifest, changed(base, imbalance=Imbalance(counts={"a": 20})), pairs)
+    uneven = split_manifest(manifest, changed(base, imbalance=Imbalance(counts={"a": 20})), pairs)
     assert uneven.notes[0].startswith("LEAKY: ")
 
 
 @given(st.integers(2, 20), st.integers(0, 5))
 def test_whole_clips_test_and_the_frames_of_the_others_are_divided(count, seed):
     manifest = frames()  # 20 clips of each class
-    got = split(manifest, Protocol(by="frame", test_clips=count, validation=0.1, seed=seed))
+    got = split_manifest(manifest, Protocol(by="frame", test_clips=count, validation=0.1, seed=seed))
     tested = set(manifest.table["clip"].iloc[got.test])
     assert len(tested) == count
     assert len(got.test) == 5 * count
@@ -199,20 +199,22 @@ def test_test_clips_are_refused_where_they_cannot_be():
     with pytest.raises(ValueError, match="test_clips is for kind: holdout with by: frame"):
         Protocol(test_clips=12)
     with pytest.raises(InputError, match=r"20 test clips of class . leave none of its 20 clips"):
-        split(frames(), Protocol(by="frame", test_clips=60))
+        split_manifest(frames(), Protocol(by="frame", test_clips=60))
     unknown = frames()
     unknown.table.loc[0, "clip"] = None
     with pytest.raises(InputError, match="test_clips needs to know the clip of every sample"):
-        split(unknown, Protocol(by="frame", test_clips=3))
+        split_manifest(unknown, Protocol(by="frame", test_clips=3))
     mixed = manifest_of([0, 1, 2] * 4, clips=[0, 0, 0, *range(1, 10)])
     with pytest.raises(InputError, match="test_clips needs clips of one class"):
-        split(mixed, Protocol(by="frame", test_clips=3))
+        split_manifest(mixed, Protocol(by="frame", test_clips=3))
 
 
 def test_imbalance_by_subjects_names_how_it_confounds_identity_with_class():
     manifest = biovid()
     for on in ("train", "all"):
-        got = split(manifest, Protocol(validation=0, imbalance=Imbalance(counts=TABLE_1, by="subjects", on=on)))
+        got = split_manifest(
+            manifest, Protocol(validation=0, imbalance=Imbalance(counts=TABLE_1, by="subjects", on=on))
+        )
         rows = got.train if on == "train" else np.concatenate(sides(got))
         note = next(note for note in got.notes if "confounds identity with class" in note)
         for name, left, there in re.findall(r"(\w+) (\d+) of (\d+)", note):
@@ -220,7 +222,7 @@ def test_imbalance_by_subjects_names_how_it_confounds_identity_with_class():
             shown = shown[shown["label"] == LEVELS.index(name)]["subject"].nunique()
             tested = 0 if on == "all" else manifest.table["subject"].iloc[got.test].nunique()
             assert (int(left), int(there)) == (shown, 87 - tested)
-    plain = split(manifest, Protocol(validation=0, imbalance=Imbalance(counts=TABLE_1)))
+    plain = split_manifest(manifest, Protocol(validation=0, imbalance=Imbalance(counts=TABLE_1)))
     assert not any("confounds" in note for note in plain.notes)
     kept = manifest.table.iloc[plain.train]
     assert kept[kept["label"] == 4]["subject"].nunique() > 50  # of 200 clips of 69 people
@@ -231,7 +233,7 @@ def test_leave_one_out_takes_each_person_whom_an_imbalance_of_the_whole_set_leav
     uneven = Imbalance(counts={"BL": 400, "PA1": 40, "PA2": 40, "PA3": 40, "PA4": 40}, by="subjects", on="all")
     protocol = Protocol(kind="leave-one-out", validation=0, imbalance=uneven)
     assert fold_count(manifest, protocol) == 20  # 400 clips of 20 each
-    got = split(manifest, changed(protocol, fold=19))
+    got = split_manifest(manifest, changed(protocol, fold=19))
     assert len(set(manifest.table["subject"].iloc[got.test])) == 1
     with pytest.raises(InputError, match="fold must be 0 to 19, got 20"):
-        split(manifest, changed(protocol, fold=20))
+        split_manifest(manifest, changed(protocol, fold=20))

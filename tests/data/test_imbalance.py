@@ -11,18 +11,18 @@ some_counts = st.lists(st.integers(1, 30_000), min_size=2, max_size=9)
 
 @given(st.lists(st.integers(0, 5), max_size=40))
 def test_counts_are_what_a_loop_counts(labels):
-    assert imbalance.counts(labels, 6).tolist() == [sum(y == c for y in labels) for c in range(6)]
+    assert imbalance.class_counts(labels, 6).tolist() == [sum(y == c for y in labels) for c in range(6)]
 
 
 @pytest.mark.parametrize("labels", [[0, 7], [-1, 0], [0.5, 1.0]])
 def test_labels_out_of_range_or_not_whole_are_refused(labels):
     with pytest.raises(InputError, match="labels must be"):
-        imbalance.counts(labels, 7)
+        imbalance.class_counts(labels, 7)
 
 
 def test_ratio_and_factor_of_known_counts():
-    assert imbalance.ratio([10, 30, 60]).tolist() == pytest.approx([9.0, 70 / 30, 40 / 60])
-    assert imbalance.factor([4300, 430, 1308]) == 10.0
+    assert imbalance.imbalance_ratios([10, 30, 60]).tolist() == pytest.approx([9.0, 70 / 30, 40 / 60])
+    assert imbalance.imbalance_factor([4300, 430, 1308]) == 10.0
 
 
 @given(some_counts)
@@ -63,11 +63,11 @@ def test_rarer_classes_never_weigh_less(n):
 
 
 def test_a_class_without_samples_is_named():
-    for weigh in (imbalance.ratio, imbalance.inverse_frequency_weights, imbalance.effective_number_weights):
+    for weigh in (imbalance.imbalance_ratios, imbalance.inverse_frequency_weights, imbalance.effective_number_weights):
         with pytest.raises(InputError, match="no training sample of class fear"):
             weigh([5, 0, 3], names=["happy", "fear", "sad"])
     with pytest.raises(InputError, match="class 1"):
-        imbalance.factor([5, 0, 3])
+        imbalance.imbalance_factor([5, 0, 3])
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_sampling_rules_against_their_definition():
     st.lists(st.floats(0, 1, exclude_max=True, width=32), max_size=20),
 )
 def test_a_draw_walks_along_the_cumulative_sum(weights, numbers):
-    rows = imbalance.draw(np.array(weights), np.array(numbers))
+    rows = imbalance.draw_samples(np.array(weights), np.array(numbers))
     total = np.cumsum(weights)[-1]
     for u, row in zip(numbers, rows, strict=True):
         walked, place = 0.0, 0
@@ -141,6 +141,6 @@ def test_a_draw_walks_along_the_cumulative_sum(weights, numbers):
 def test_draws_follow_the_probabilities():
     labels = np.array([0] * 950 + [1] * 50)
     p = imbalance.sampling_probabilities(labels, "inverse")
-    rows = imbalance.draw(p, np.random.default_rng(1).random(20_000))
+    rows = imbalance.draw_samples(p, np.random.default_rng(1).random(20_000))
     share = (labels[rows] == 1).mean()
     assert abs(share - 0.5) < 4 * 0.5 / np.sqrt(20_000)

@@ -7,26 +7,26 @@ from hypothesis import strategies as st
 from layouts import refused
 
 from evenface.data.datasets import affectnet, emotion_domestic, fer2013, ferplus, mmafedb, rafdb
-from evenface.data.labels import EXPRESSIONS, FORMS, canonical, match, merge_classes
+from evenface.data.labels import EXPRESSIONS, FORMS, canonical_name, match_classes, merge_classes
 
 
 def test_every_form_leads_to_one_word_and_every_word_to_itself():
     forms = [form for word, others in FORMS.items() for form in (word, *others)]
     assert len(forms) == len(set(forms))
     assert set(FORMS) == set(EXPRESSIONS)
-    assert [canonical(f" {word.upper()} ") for word in EXPRESSIONS] == list(EXPRESSIONS)
-    assert canonical("Happiness") == "happy"
-    assert canonical("Joy") == "joy"
+    assert [canonical_name(f" {word.upper()} ") for word in EXPRESSIONS] == list(EXPRESSIONS)
+    assert canonical_name("Happiness") == "happy"
+    assert canonical_name("Joy") == "joy"
 
 
 @pytest.mark.parametrize("source", [rafdb, mmafedb, emotion_domestic])
 def test_the_seven_expressions_are_the_same_in_all_sources(source):
     assert source.CLASSES == fer2013.CLASSES == EXPRESSIONS[:7]
-    assert {canonical(name) for name in ferplus.CLASSES} == set(affectnet.CODES) == set(EXPRESSIONS)
+    assert {canonical_name(name) for name in ferplus.CLASSES} == set(affectnet.CODES) == set(EXPRESSIONS)
 
 
 def test_classes_are_matched_by_word():
-    found = match(fer2013.CLASSES, ferplus.CLASSES)
+    found = match_classes(fer2013.CLASSES, ferplus.CLASSES)
     assert found.named == {
         "neutral": "neutral",
         "happiness": "happy",
@@ -42,25 +42,25 @@ def test_classes_are_matched_by_word():
     assert found.only_model == ()
     labels = np.arange(8)
     assert [ferplus.CLASSES[i] for i in labels[found.labels(labels) < 0]] == ["contempt"]
-    back = match(ferplus.CLASSES, fer2013.CLASSES)
+    back = match_classes(ferplus.CLASSES, fer2013.CLASSES)
     assert back.only_model == ("contempt",)
     assert back.shared == ferplus.CLASSES[:7]
 
 
 def test_a_map_goes_before_names():
     model, target = ("calm", "happy", "sad"), ("neutral", "joy", "happy", "sad")
-    assert match(model, target).named == {"neutral": None, "joy": None, "happy": "happy", "sad": "sad"}
-    found = match(model, target, {"neutral": "calm", "joy": "happy", "sad": None})
+    assert match_classes(model, target).named == {"neutral": None, "joy": None, "happy": "happy", "sad": "sad"}
+    found = match_classes(model, target, {"neutral": "calm", "joy": "happy", "sad": None})
     assert found.named == {"neutral": "calm", "joy": "happy", "happy": "happy", "sad": None}
     assert found.shared == ("calm", "happy")
     assert found.labels(np.array([0, 1, 2, 3])).tolist() == [0, 1, 1, -1]
-    assert match(("0", "1"), ("0", "2"), {2: 1}).named == {"0": "0", "2": "1"}
+    assert match_classes(("0", "1"), ("0", "2"), {2: 1}).named == {"0": "0", "2": "1"}
 
 
 def test_the_very_same_name_goes_before_another_form():
-    assert match(("anger", "angry", "sad"), ("angry", "sad")).named == {"angry": "angry", "sad": "sad"}
+    assert match_classes(("anger", "angry", "sad"), ("angry", "sad")).named == {"angry": "angry", "sad": "sad"}
     with refused("the class Angry may be anger or angry of the model"):
-        match(("anger", "angry", "sad"), ("Angry", "sad"))
+        match_classes(("anger", "angry", "sad"), ("Angry", "sad"))
 
 
 @pytest.mark.parametrize(
@@ -75,14 +75,14 @@ def test_the_very_same_name_goes_before_another_form():
 )
 def test_what_cannot_be_mapped_is_said(model, target, classes, words):
     with refused(words):
-        match(model, target, classes)
+        match_classes(model, target, classes)
 
 
 @given(st.data())
 def test_restricting_is_conditioning_on_the_shared_classes(data):
     model = tuple("abcdef"[: data.draw(st.integers(2, 6))])
     shared = data.draw(st.lists(st.sampled_from(model), min_size=2, unique=True))
-    found = match(model, shared)
+    found = match_classes(model, shared)
     weights = data.draw(st.lists(st.floats(0, 1), min_size=len(model), max_size=len(model)))
     total = sum(weights)
     row = [w / total for w in weights] if total > 1e-6 else [1 / len(model)] * len(model)

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evenface.config.recipe import Protocol
-from evenface.data.duplicates import grey_thumbnails, near_pairs, perceptual_hashes, same_content
-from evenface.data.leakage import check, copies_across
+from evenface.data.duplicates import first_identical_rows, grey_thumbnails, near_pairs, perceptual_hashes
+from evenface.data.leakage import check_leakage, copies_across
 from evenface.data.manifest import Manifest, make_table
-from evenface.data.splits import split
+from evenface.data.splits import split_manifest
 from evenface.utils.errors import InputError
 
 
@@ -42,7 +42,7 @@ def halves(count):
 
 
 def test_nothing_is_found_where_nothing_is_wrong():
-    found = check(manifest_of(40, halves(40)), pictures(40))
+    found = check_leakage(manifest_of(40, halves(40)), pictures(40))
     assert not found.leaks
     assert (
         found.lines()[0] == "leakage: none found, no subject, clip or picture stands on two sides (train 20, test 20)"
@@ -53,7 +53,7 @@ def test_nothing_is_found_where_nothing_is_wrong():
 def test_planted_copies_are_found_and_counted():
     images = pictures(40)
     images[25], images[30], images[31], images[7] = images[3], images[4], images[4], images[6]
-    found = check(manifest_of(40, halves(40)), images)
+    found = check_leakage(manifest_of(40, halves(40)), images)
     assert found.across() == {("train", "test"): 3}
     assert found.surplus == 4
     assert {name: len(table) for name, table in found.tables().items() if len(table)} == {"copies": 7, "conflicts": 5}
@@ -67,7 +67,7 @@ def test_planted_copies_are_found_and_counted():
 def test_copies_with_different_labels_are_conflicts():
     images, labels = pictures(10), np.arange(10) % 2
     images[5], images[4] = images[2], images[0]  # 2 and 5 differ in label, 0 and 4 do not
-    found = check(manifest_of(10, labels=labels), images)
+    found = check_leakage(manifest_of(10, labels=labels), images)
     assert sorted(found.conflicts["row"]) == [2, 5]
     assert found.lines()[0].startswith("leakage: not looked for")
 
@@ -79,7 +79,7 @@ def test_near_duplicates_and_mirrors_are_found(channels):
     images[21] = np.clip(images[3] * 0.7 + 20 + rng.normal(size=images[3].shape) * 3, 0, 255)
     images[25] = images[5, :, ::-1]
     images[30] = np.clip(images[6, :, ::-1] * 0.8 + rng.normal(size=images[3].shape) * 3, 0, 255)
-    found = check(manifest_of(40, halves(40)), images)
+    found = check_leakage(manifest_of(40, halves(40)), images)
     got = found.near[["row_1", "row_2", "mirrored"]].to_numpy().tolist()
     assert got == [[3, 21, False], [5, 25, True], [6, 30, True]]
     assert found.near_across() == {("train", "test"): 3}
@@ -92,7 +92,7 @@ def test_a_picture_with_an_equal_is_not_counted_again_as_near():
     images = pictures(20)
     images[12] = images[3]
     images[4] = np.clip(images[3] * 0.9, 0, 255)
-    found = check(manifest_of(20, halves(20)), images)
+    found = check_leakage(manifest_of(20, halves(20)), images)
     assert found.across() == {("train", "test"): 1}
     assert found.near_across() == {}
     assert len(found.near) == 2
@@ -101,7 +101,7 @@ def test_a_picture_with_an_equal_is_not_counted_again_as_near():
 def test_pictures_of_one_colour_are_not_near_each_other():
     images = pictures(10)
     images[2], images[7] = 10, 11
-    assert len(check(manifest_of(10), images).near) == 0
+    assert len(check_leakage(manifest_of(10), images).near) == 0
 
 
 def test_frames_of_one_person_on_one_side_are_not_listed():
@@ -109,7 +109,7 @@ def test_frames_of_one_person_on_one_side_are_not_listed():
     for i in (1, 2, 11):
         images[i] = np.clip(images[0] * (1 - i / 50), 0, 255)
     subjects = ["ann"] * 6 + ["bob"] * 5 + ["ann"]
-    found = check(manifest_of(12, halves(12), subjects=subjects), images)
+    found = check_leakage(manifest_of(12, halves(12), subjects=subjects), images)
     assert found.near[["row_1", "row_2"]].to_numpy().tolist() == [[0, 11], [1, 11], [2, 11]]
     assert found.subjects.to_dict("records") == [{"name": "ann", "train": 6, "validation": 0, "test": 1}]
     assert "1 subject on more than one side" in found.lines()[0]
@@ -117,7 +117,7 @@ def test_frames_of_one_person_on_one_side_are_not_listed():
 
 def test_clips_on_both_sides_and_missing_classes_are_found_without_pictures():
     clips = ["a"] * 4 + ["b"] * 6
-    found = check(manifest_of(10, ["train"] * 6 + ["test"] * 4, clips=clips, labels=[0, 1] * 3 + [0] * 4))
+    found = check_leakage(manifest_of(10, ["train"] * 6 + ["test"] * 4, clips=clips, labels=[0, 1] * 3 + [0] * 4))
     assert found.clips["name"].tolist() == ["b"]
     assert found.missing.to_dict("records") == [{"side": "test", "label": "pain"}]
     assert "missing: test has no sample of pain" in found.lines()
@@ -126,37 +126,37 @@ def test_clips_on_both_sides_and_missing_classes_are_found_without_pictures():
 
 def test_unreadable_files_are_counted_by_reason():
     bad = pd.DataFrame({"sample": ["x", "y"], "path": ["x", "y"], "reason": ["truncated: a", "truncated: b"]})
-    assert "unreadable: 2 files (2 truncated)" in check(manifest_of(4), quarantine=bad).lines()
+    assert "unreadable: 2 files (2 truncated)" in check_leakage(manifest_of(4), quarantine=bad).lines()
 
 
 def test_the_sides_of_a_split_are_used_and_dropping_copies_cleans_it():
     images = pictures(60)
     images[40:50] = images[:10]
     manifest = manifest_of(60)
-    dirty = split(manifest, Protocol(test=0.5))
-    assert check(manifest, images, split=dirty).leaks
+    dirty = split_manifest(manifest, Protocol(test=0.5))
+    assert check_leakage(manifest, images, split=dirty).leaks
     pairs = copies_across(images, manifest)
     for copies in ("drop-train", "drop-test"):
-        clean = split(manifest, Protocol(test=0.5, validation=0.2, duplicates=copies), pairs)
-        assert not check(manifest, images, split=clean).leaks
+        clean = split_manifest(manifest, Protocol(test=0.5, validation=0.2, duplicates=copies), pairs)
+        assert not check_leakage(manifest, images, split=clean).leaks
 
 
 def test_clips_of_frames_and_landmarks_are_compared():
     clips = np.stack([pictures(10, seed=s) for s in range(3)], axis=1)
     clips[7] = clips[2]
     clips[8, 1] = np.clip(clips[3, 1] * 0.9, 0, 255)
-    found = check(manifest_of(10), clips)
+    found = check_leakage(manifest_of(10), clips)
     assert found.copies["row"].tolist() == [2, 7]
     assert found.near[["row_1", "row_2"]].to_numpy().tolist() == [[3, 8]]
     points = np.random.default_rng(0).normal(size=(10, 3, 68, 2)).astype(np.float32)
     points[9] = points[1]
-    assert check(manifest_of(10), points).copies["row"].tolist() == [1, 9]
+    assert check_leakage(manifest_of(10), points).copies["row"].tolist() == [1, 9]
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=30))
 def test_same_content_names_the_first_equal(values):
     images = np.array(values, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 1), np.uint8)
-    assert same_content(images).tolist() == [values.index(v) for v in values]
+    assert first_identical_rows(images).tolist() == [values.index(v) for v in values]
 
 
 @pytest.mark.parametrize("size", [20, 32, 48, 101])
@@ -191,9 +191,9 @@ def test_near_pairs_equal_a_naive_search():
 
 def test_wrong_input_is_refused():
     with pytest.raises(InputError, match="3 pictures for 4 samples"):
-        check(manifest_of(4), pictures(3))
+        check_leakage(manifest_of(4), pictures(3))
     with pytest.raises(InputError, match="distance must be"):
-        check(manifest_of(4), pictures(4), distance=65)
+        check_leakage(manifest_of(4), pictures(4), distance=65)
 
 
 @pytest.mark.slow
@@ -205,14 +205,14 @@ def test_fer2013_has_280_test_pictures_in_train(real_data, tmp_path):
 
     from PIL import Image
 
-    from evenface.data.datasets import read
+    from evenface.data.datasets import read_dataset
 
     with tarfile.open(archive) as tar:
         tar.extractall(tmp_path, filter="data")
     root = next(path.parent for path in tmp_path.rglob("train"))
-    manifest = read("fer2013", root)
+    manifest = read_dataset("fer2013", root)
     images = np.stack([np.asarray(Image.open(root / path)) for path in manifest.table["path"]])[..., None]
-    found = check(manifest, images)
+    found = check_leakage(manifest, images)
     assert found.across() == {("train", "test"): 280}
     assert found.surplus == 1532
     assert "47 groups" in " ".join(found.lines())

@@ -11,7 +11,7 @@ from test_unbc import unbc
 import evenface as ef
 from evenface.config import load_recipe
 from evenface.data.imbalance import class_weights
-from evenface.data.splits import split
+from evenface.data.splits import split_manifest
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.summary import measured
 from evenface.studies.plan import StudyOptions
@@ -94,7 +94,7 @@ def checked(what):
 def test_imbalance_by_a_factor_leaves_absent_levels_alone(archive):
     what = recipe(archive, **{"protocol.imbalance": {"factor": 8}})
     store = data.prepare_store(what)
-    sides = split(store.manifest, what.protocol)
+    sides = split_manifest(store.manifest, what.protocol)
     assert store.manifest.counts(sides.train).tolist()[:9] == [6, 3, 2, 0, 1, 0, 0, 0, 0]  # 6, 3, 1.5, 0.75
     assert any("training has no sample of" in note for note in sides.notes)
 

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from layouts import NAMES, columns_of, named, plant, refused, write_fer, write_votes
 
 from evenface.config.recipe import Protocol
-from evenface.data.datasets import read
+from evenface.data.datasets import read_dataset
 from evenface.data.datasets.affectnet import CODES
 from evenface.data.labels import EXPRESSIONS
-from evenface.data.splits import split
+from evenface.data.splits import split_manifest
 from evenface.utils.errors import InputError
 
 # --- RAF-DB
@@ -36,7 +36,7 @@ def raf(root, text=RAF, kind="aligned"):
 
 
 def test_rafdb(tmp_path):
-    got = read("rafdb", raf(tmp_path / "basic"))
+    got = read_dataset("rafdb", raf(tmp_path / "basic"))
     assert got.classes == ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
     assert named(got) == {
         "train_00001": "sad",
@@ -47,7 +47,7 @@ def test_rafdb(tmp_path):
     assert got.table["split"].tolist() == ["train", "train", "test", "test"]
     assert got.table["path"][0] == "Image/aligned/train_00001_aligned.jpg"
     assert got.notes == ()
-    assert read("rafdb", tmp_path).hash == got.hash
+    assert read_dataset("rafdb", tmp_path).hash == got.hash
 
 
 def test_rafdb_knows_every_code(tmp_path):
@@ -56,14 +56,14 @@ def test_rafdb_knows_every_code(tmp_path):
     plant(tmp_path, "EmoLabel/list_patition_label.txt")
     (tmp_path / "EmoLabel" / "list_patition_label.txt").write_text(text)
     official = ["surprise", "fear", "disgust", "happy", "sad", "angry", "neutral"]
-    assert list(named(read("rafdb", tmp_path)).values()) == official
+    assert list(named(read_dataset("rafdb", tmp_path)).values()) == official
 
 
 def test_rafdb_original_pictures(tmp_path):
-    got = read("rafdb", raf(tmp_path, kind="original"), {"images": "original"})
+    got = read_dataset("rafdb", raf(tmp_path, kind="original"), {"images": "original"})
     assert got.table["path"].tolist()[2] == "Image/original/test_0001.jpg"
     with refused("Image/aligned"):
-        read("rafdb", tmp_path)
+        read_dataset("rafdb", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -79,23 +79,23 @@ def test_rafdb_original_pictures(tmp_path):
 )
 def test_rafdb_says_what_is_wrong(tmp_path, text, words):
     with refused(words):
-        read("rafdb", raf(tmp_path, text))
+        read_dataset("rafdb", raf(tmp_path, text))
 
 
 def test_rafdb_notes_pictures_that_are_not_there(tmp_path):
     (raf(tmp_path) / "Image" / "aligned" / "test_0001_aligned.jpg").unlink()
     said = "1 of 4 files in list_patition_label.txt are not there, such as Image/aligned/test_0001_aligned.jpg"
-    assert read("rafdb", tmp_path).notes == (said,)
+    assert read_dataset("rafdb", tmp_path).notes == (said,)
 
 
 def test_rafdb_says_which_part_is_missing(tmp_path):
     with refused("rafdb: there is no folder"):
-        read("rafdb", tmp_path / "none")
+        read_dataset("rafdb", tmp_path / "none")
     with refused("EmoLabel/list_patition_label.txt\n  Expected"):
-        read("rafdb", tmp_path)
+        read_dataset("rafdb", tmp_path)
     shutil.rmtree(raf(tmp_path) / "Image")
     with refused("Image/aligned\n  Expected EmoLabel/list_patition_label.txt and Image/aligned/"):
-        read("rafdb", tmp_path)
+        read_dataset("rafdb", tmp_path)
 
 
 # --- AffectNet
@@ -112,7 +112,7 @@ def annotate(root, side, codes, save=str):
 @pytest.mark.parametrize("save", [str, int, np.uint8, lambda code: [code]])
 def test_affectnet_eight_classes_in_every_form_of_number(tmp_path, save):
     annotate(tmp_path, "train_set", range(8), save)
-    got = read("affectnet", annotate(tmp_path, "val_set", [7, 6], save))
+    got = read_dataset("affectnet", annotate(tmp_path, "val_set", [7, 6], save))
     assert got.classes == ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "contempt")
     official = ["neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt"]
     assert list(named(got).values()) == [*official, "contempt", "angry"]
@@ -123,18 +123,18 @@ def test_affectnet_eight_classes_in_every_form_of_number(tmp_path, save):
 
 def test_affectnet_seven_classes_leave_out_contempt(tmp_path):
     annotate(tmp_path, "train_set", range(8))
-    got = read("affectnet", annotate(tmp_path, "val_set", [7, 6, 7]), {"classes": 7})
+    got = read_dataset("affectnet", annotate(tmp_path, "val_set", [7, 6, 7]), {"classes": 7})
     assert got.classes == EXPRESSIONS[:7]
     assert len(got) == 8
     assert got.notes == ("pictures left out: 3 of contempt",)
     with refused("the option classes cannot be 6"):
-        read("affectnet", tmp_path, {"classes": 6})
+        read_dataset("affectnet", tmp_path, {"classes": 6})
 
 
 @given(st.lists(st.integers(0, 7), min_size=1, max_size=30))
 def test_affectnet_reads_each_annotation_of_its_own_picture(tmp_path_factory, codes):
     root = tmp_path_factory.mktemp("affectnet")
-    got = read("affectnet", annotate(annotate(root, "train_set", codes), "val_set", [0]))
+    got = read_dataset("affectnet", annotate(annotate(root, "train_set", codes), "val_set", [0]))
     assert named(got) == {
         **{f"train_set/images/{number}.jpg": CODES[code] for number, code in enumerate(codes)},
         "val_set/images/0.jpg": "neutral",
@@ -145,7 +145,7 @@ def test_affectnet_notes_pictures_or_annotations_that_are_not_there(tmp_path):
     annotate(annotate(tmp_path, "train_set", [0, 1, 2]), "val_set", [3])
     (tmp_path / "train_set" / "images" / "1.jpg").unlink()
     (tmp_path / "train_set" / "annotations" / "2_exp.npy").unlink()
-    got = read("affectnet", tmp_path)
+    got = read_dataset("affectnet", tmp_path)
     assert got.notes == (
         "1 of 2 pictures of train_set are not there, such as 1.jpg",
         "1 pictures of train_set have no annotation and are left out, such as 2",
@@ -178,20 +178,20 @@ def test_affectnet_refuses_other_annotations(tmp_path, value, words, capsys):
     else:
         np.save(path, value, allow_pickle=True)
     with refused(words):
-        read("affectnet", tmp_path)
+        read_dataset("affectnet", tmp_path)
     assert "unpickled" not in capsys.readouterr().out
 
 
 def test_affectnet_says_which_part_is_missing(tmp_path):
     annotate(tmp_path, "train_set", [0])
     with refused("affectnet: there is no folder " + str(tmp_path / "val_set") + "\n  Expected train_set/ and val_set/"):
-        read("affectnet", tmp_path)
+        read_dataset("affectnet", tmp_path)
     plant(tmp_path, "val_set/images/0.jpg")
     with refused("val_set/annotations"):
-        read("affectnet", tmp_path)
+        read_dataset("affectnet", tmp_path)
     plant(tmp_path, "val_set/annotations/7_val.npy")
     with refused("no picture in val_set/images has an annotation: 1 pictures, 0 files *_exp.npy"):
-        read("affectnet", tmp_path)
+        read_dataset("affectnet", tmp_path)
 
 
 # --- MMAFEDB and Emotion-Domestic
@@ -207,41 +207,41 @@ def test_sides_of_class_folders(tmp_path, name):
     top, sides = LAYOUTS[name]
     for side in sides:
         plant(tmp_path / top, *(f"{side}/{word}/{side}-{word}.png" for word in EXPRESSIONS[:7]))
-    got = read(name, tmp_path)
+    got = read_dataset(name, tmp_path)
     assert got.classes == EXPRESSIONS[:7]
     assert all(f"/{word}/" in sample for sample, word in named(got).items())
     assert got.table.groupby("split").size().to_dict() == {{"valid": "validation"}.get(side, side): 7 for side in sides}
     assert got.notes == ()
-    assert read(name, tmp_path / top).hash == got.hash
+    assert read_dataset(name, tmp_path / top).hash == got.hash
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_sides_of_class_folders_say_what_is_missing(tmp_path, name):
     _, sides = LAYOUTS[name]
     with refused(f"{name}: no folder train of {tmp_path}, which holds nothing\n  Expected the sides train"):
-        read(name, tmp_path)
+        read_dataset(name, tmp_path)
     for side in sides[:-1]:
         plant(tmp_path, f"{side}/Happiness/a.png", f"{side}/sad/b.png")
     with refused(f"{name}: no folder test of {tmp_path}"):
-        read(name, tmp_path)
+        read_dataset(name, tmp_path)
     (tmp_path / "test" / "angry").mkdir(parents=True)
     with refused(f"{name}: no pictures in test of {tmp_path}"):
-        read(name, tmp_path)
+        read_dataset(name, tmp_path)
     plant(tmp_path, "test/angry/a.png", "others/x/y.png")
-    got = read(name, tmp_path)
+    got = read_dataset(name, tmp_path)
     assert set(named(got).values()) == {"happy", "sad", "angry"}
     assert got.notes[0].startswith("classes without pictures: test/disgust, test/fear")
     plant(tmp_path, "train/contempt/c.png")
     with refused(f"{name}: train/contempt is no class\n  Known are angry"):
-        read(name, tmp_path)
+        read_dataset(name, tmp_path)
 
 
 def test_emotion_domestic_is_tested_on_val_where_a_copy_calls_it_so(tmp_path):
     plant(
         tmp_path, *(f"{side}/{word}/{n}.png" for side in ("train", "val") for word in EXPRESSIONS[:7] for n in range(3))
     )
-    got = read("emotion-domestic", tmp_path)
-    sides = split(got, Protocol(kind="official"))
+    got = read_dataset("emotion-domestic", tmp_path)
+    sides = split_manifest(got, Protocol(kind="official"))
     assert set(got.table["path"].iloc[sides.test].str.split("/").str[0]) == {"val"}
     assert "there is no official test set: the official validation is tested on" in sides.notes
 
@@ -255,14 +255,14 @@ def test_ferplus_seven_classes_have_the_papers_counts(real_data, tmp_path):
         pytest.skip(f"{path} is not there")
     usage = pd.read_csv(path, usecols=["Usage"])["Usage"]
     (tmp_path / "fer2013.csv").write_text("emotion,pixels,Usage\n" + "".join(f"0,1,{u}\n" for u in usage))
-    got = read("ferplus", tmp_path, {"votes": str(path), "contempt": False})
+    got = read_dataset("ferplus", tmp_path, {"votes": str(path), "contempt": False})
     counts = got.table["split"].value_counts()
     assert (counts["train"], counts["test"]) == (24941, 3137)
 
 
 def test_ferplus_seven_classes_keep_the_other_labels(tmp_path):
     write_votes(write_fer(tmp_path) / "fer2013new.csv")
-    eight, seven = read("ferplus", tmp_path), read("ferplus", tmp_path, {"contempt": False})
+    eight, seven = read_dataset("ferplus", tmp_path), read_dataset("ferplus", tmp_path, {"contempt": False})
     assert seven.classes == tuple(NAMES.split(",")[:7])
     assert {s: c for s, c in named(eight).items() if c != "contempt"} == named(seven)
 
@@ -270,7 +270,7 @@ def test_ferplus_seven_classes_keep_the_other_labels(tmp_path):
 def test_no_source_is_silent_about_an_empty_folder(tmp_path):
     for name in ("rafdb", "affectnet", "mmafedb", "emotion-domestic"):
         with pytest.raises(InputError, match=re.escape(str(tmp_path))):
-            read(name, tmp_path)
+            read_dataset(name, tmp_path)
 
 
 AFFECT = "subDirectory_filePath,face_x,face_y,face_width,face_height,facial_landmarks,expression,valence,arousal"
@@ -289,23 +289,23 @@ def write_affectnet_2017(root, training, validation, lists=""):
 def test_affectnet_of_2017_is_read_by_its_lists(tmp_path, lists):
     training = [(f"{i}/a{i}.jpg", i) for i in range(11)]
     write_affectnet_2017(tmp_path, training, [("1/v.jpg", 1), ("7/v.jpg", 7)], lists)
-    found = read("affectnet", tmp_path)
+    found = read_dataset("affectnet", tmp_path)
     words = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt")
     assert list(named(found).values()) == [*words, "happy", "contempt"]
     assert list(found.table["split"]) == ["train"] * 8 + ["test"] * 2
     assert found.table["path"].iloc[0] == "Manually_Annotated_Images/0/a0.jpg"
     assert found.notes == ("lines of training.csv left out: 1 none, 1 uncertain, 1 no face",)
-    assert len(read("affectnet", tmp_path, {"classes": 7})) == 8
+    assert len(read_dataset("affectnet", tmp_path, {"classes": 7})) == 8
 
 
 def test_affectnet_of_2017_names_the_line(tmp_path):
     write_affectnet_2017(tmp_path, [("1/a.jpg", 1), ("1/b.jpg", 11)], [("1/v.jpg", 1)])
     with refused("affectnet: line 3 of training.csv has the path 1/b.jpg and the expression 11"):
-        read("affectnet", tmp_path)
+        read_dataset("affectnet", tmp_path)
     (tmp_path / "validation.csv").unlink()
     (tmp_path / "training.csv").write_text(f"{AFFECT}\n1/a.jpg,1,2,3,4,1,1,0,0\n")
     with refused("affectnet: there is no validation.csv"):
-        read("affectnet", tmp_path)
+        read_dataset("affectnet", tmp_path)
 
 
 @pytest.mark.parametrize("above", ["basic", "RAF-DB/basic", "d/RAF-DB/basic"])
@@ -315,7 +315,7 @@ def test_rafdb_is_found_below_folders_that_hold_it(tmp_path, above):
     plant(tmp_path / above.rpartition("/")[0] / "compound", "x.txt")
     (root / "EmoLabel").mkdir()
     (root / "EmoLabel" / "list_patition_label.txt").write_text("train_00001.jpg 5\ntest_0001.jpg 4\n")
-    found = read("rafdb", tmp_path if above.count("/") < 2 else tmp_path / "d")
+    found = read_dataset("rafdb", tmp_path if above.count("/") < 2 else tmp_path / "d")
     assert (len(found), found.root) == (2, root)
 
 
@@ -323,20 +323,20 @@ def test_rafdb_is_found_below_folders_that_hold_it(tmp_path, above):
 def test_adjusted_training_folders_take_the_place_of_the_whole_one(tmp_path, source, side):
     plant(tmp_path, "imbalanced_train_100/happy/1.jpg", f"{side}/sad/2.jpg", "test/happy/3.jpg")
     with refused("train: imbalanced_train_100"):
-        read(source, tmp_path)
+        read_dataset(source, tmp_path)
     plant(tmp_path, *(f"train/happy/{i}.jpg" for i in range(5)))
-    found = read(source, tmp_path, {"train": "imbalanced_train_100"})
+    found = read_dataset(source, tmp_path, {"train": "imbalanced_train_100"})
     assert list(found.table["path"][found.table["split"] == "train"]) == ["imbalanced_train_100/happy/1.jpg"]
     with refused("there is no folder imbalanced_train_10 in"):
-        read(source, tmp_path, {"train": "imbalanced_train_10"})
+        read_dataset(source, tmp_path, {"train": "imbalanced_train_10"})
 
 
 def test_an_adjusted_table_of_fer2013_takes_the_place_of_its_training_rows(tmp_path):
     write_fer(tmp_path)
     (tmp_path / "imbalanced_train_100.csv").write_text("emotion,pixels\n3,1 1 1 1\n\n6,2 2 2 2\n")
     with refused("say train: imbalanced_train_100.csv"):
-        read("fer2013", tmp_path / "imbalanced_train_100.csv")
-    found = read("fer2013", tmp_path, {"train": "imbalanced_train_100.csv"})
+        read_dataset("fer2013", tmp_path / "imbalanced_train_100.csv")
+    found = read_dataset("fer2013", tmp_path, {"train": "imbalanced_train_100.csv"})
     assert columns_of(found, "sample", "path", "split")[:2] == [
         ("imbalanced_train_100-00000", "imbalanced_train_100.csv", "train"),
         ("imbalanced_train_100-00001", "imbalanced_train_100.csv", "train"),
@@ -345,4 +345,4 @@ def test_an_adjusted_table_of_fer2013_takes_the_place_of_its_training_rows(tmp_p
     assert found.counts().sum() == 2 + 5
     assert "row" not in found.table
     with refused("there is no table"):
-        read("fer2013", tmp_path, {"train": "none.csv"})
+        read_dataset("fer2013", tmp_path, {"train": "none.csv"})

@@ -3,8 +3,8 @@
 import pandas as pd
 from layouts import named, plant, refused
 
-from evenface.data.attributes import attributes_of, groups_of
-from evenface.data.datasets import read
+from evenface.data.attributes import attribute_columns, attribute_groups
+from evenface.data.datasets import read_dataset
 
 PLACES = {
     "N": "Neutral/Neutral {}.mp4",
@@ -19,7 +19,7 @@ def pemf(root, places=PLACES, top="Clips/Original", people=("S001", "S002", "S01
 
 
 def test_pemf(tmp_path):
-    got = read("pemf", pemf(tmp_path))
+    got = read_dataset("pemf", pemf(tmp_path))
     assert (got.content, got.ordered, got.classes) == ("clips", False, ("neutral", "phasic", "tonic"))
     assert named(got) == {
         f"{person}{letter}": word
@@ -30,24 +30,26 @@ def test_pemf(tmp_path):
     assert all(s.startswith(who) for s, who in zip(got.table["sample"], got.table["subject"], strict=True))
     assert sorted(set(got.table["condition"])) == ["algometer", "laser", "neutral"]
     assert got.notes == ("clips left out: 3 of posed",)
-    assert read("pemf", tmp_path / "Clips" / "Original").table["sample"].tolist() == got.table["sample"].tolist()
+    assert (
+        read_dataset("pemf", tmp_path / "Clips" / "Original").table["sample"].tolist() == got.table["sample"].tolist()
+    )
 
 
 def test_pemf_reads_one_version_of_each_clip(tmp_path):
-    alone = read("pemf", pemf(tmp_path))
+    alone = read_dataset("pemf", pemf(tmp_path))
     pemf(tmp_path, top="Clips/Modified")
     for version in ("original", "modified"):
-        got = read("pemf", tmp_path, {"version": version})
+        got = read_dataset("pemf", tmp_path, {"version": version})
         assert got.table["path"].str.startswith(f"Clips/{version.title()}").all()
         assert named(got) == named(alone)
         assert got.notes[0] == f"version {version}: 12 clips of the other version are left out"
     with refused("no clips of version modified"):
-        read("pemf", pemf(tmp_path / "one"), {"version": "modified"})
+        read_dataset("pemf", pemf(tmp_path / "one"), {"version": "modified"})
 
 
 def test_pemf_numbers_several_clips_of_a_condition(tmp_path):
     plant(tmp_path, "S019/Algometer Pain/Algometer Pain-2 S019.mp4", "S019/Algometer Pain/Algometer Pain-1 S019.mp4")
-    got = read("pemf", plant(tmp_path, "S019/Neutral/Neutral S019.mp4", "S019/.DS_Store"))
+    got = read_dataset("pemf", plant(tmp_path, "S019/Neutral/Neutral S019.mp4", "S019/.DS_Store"))
     paths = dict(zip(got.table["sample"], got.table["path"], strict=True))
     assert paths["S019A-1"].endswith("Pain-1 S019.mp4")
     assert paths["S019A-2"].endswith("Pain-2 S019.mp4")
@@ -56,16 +58,16 @@ def test_pemf_numbers_several_clips_of_a_condition(tmp_path):
 
 def test_pemf_takes_flat_names_and_folders_of_pictures(tmp_path):
     plant(tmp_path / "flat", "S001/S001N.mp4", "S001/S001A1.mp4", "S002L.mp4")
-    assert named(read("pemf", tmp_path / "flat")) == {"S001A": "tonic", "S001N": "neutral", "S002L": "phasic"}
+    assert named(read_dataset("pemf", tmp_path / "flat")) == {"S001A": "tonic", "S001N": "neutral", "S002L": "phasic"}
     for name in ("Neutral", "Laser Pain"):
         for shade in ("Colour", "Grey"):
             plant(tmp_path / "stills", *(f"Original/S001/{name}/{shade} frames/{n}.jpg" for n in range(3)))
-    got = read("pemf", tmp_path / "stills")
+    got = read_dataset("pemf", tmp_path / "stills")
     assert got.table["path"].tolist() == [f"Original/S001/{n}/Colour frames" for n in ("Laser Pain", "Neutral")]
 
 
 def test_pemf_conditions_become_classes_as_asked(tmp_path):
-    got = read("pemf", pemf(tmp_path), {"conditions": {"posed": "posed", "laser": "real", "algometer": "real"}})
+    got = read_dataset("pemf", pemf(tmp_path), {"conditions": {"posed": "posed", "laser": "real", "algometer": "real"}})
     assert got.classes == ("posed", "real")
     assert got.counts().tolist() == [3, 6]
     assert got.notes == ("clips left out: 3 of neutral",)
@@ -74,38 +76,38 @@ def test_pemf_conditions_become_classes_as_asked(tmp_path):
         ({"laser": "x", "posed": "x"}, "at least two classes are needed, conditions has x"),
     ]:
         with refused(words):
-            read("pemf", tmp_path, {"conditions": conditions})
+            read_dataset("pemf", tmp_path, {"conditions": conditions})
 
 
 def test_pemf_with_other_names(tmp_path):
     plant(tmp_path, "p7_neutral.mp4", "p7_laser.mp4", "talk.mp4")
     with refused("pemf: none of the 3 clips in"):
-        read("pemf", tmp_path)
-    got = read("pemf", tmp_path, {"pattern": r"(?P<subject>p\d+)_(?P<condition>\w+)"})
+        read_dataset("pemf", tmp_path)
+    got = read_dataset("pemf", tmp_path, {"pattern": r"(?P<subject>p\d+)_(?P<condition>\w+)"})
     assert named(got) == {"P7L": "phasic", "P7N": "neutral"}
     assert got.notes == ("1 of 3 clips are left out: pattern does not match, such as talk.mp4",)
     for pattern, words in [("(", "is no regular expression"), ("(?P<subject>.)", "has subject\n  Write them as")]:
         with refused(words):
-            read("pemf", tmp_path, {"pattern": pattern})
+            read_dataset("pemf", tmp_path, {"pattern": pattern})
     with refused("no videos and no folders of pictures in"):
-        read("pemf", plant(tmp_path / "other", "PEMF_Database.xlsx"))
+        read_dataset("pemf", plant(tmp_path / "other", "PEMF_Database.xlsx"))
 
 
 def test_pemf_takes_sex_and_age_from_a_table_of_its_people(tmp_path):
-    alone = read("pemf", pemf(tmp_path))
+    alone = read_dataset("pemf", pemf(tmp_path))
     (tmp_path / "people.csv").write_text("No;Code;Gender;AGE;Remark\n1;s001;F;21;x\n2;S013;male;;y\n3;S099;M;30;z\n")
-    noted = read("pemf", tmp_path).notes[-1]
+    noted = read_dataset("pemf", tmp_path).notes[-1]
     assert noted == "tables that are not read: people.csv; people: FILE.csv adds sex and age of the people"
     for name in ("people.csv", str(tmp_path / "people.csv")):
-        got = read("pemf", tmp_path, {"people": name})
+        got = read_dataset("pemf", tmp_path, {"people": name})
         told = dict(zip(got.table["subject"], zip(got.table["gender"], got.table["age"], strict=True), strict=True))
         assert told["S001"] == ("female", 21)
         assert told["S013"][0] == "male"
         assert all(pd.isna(value) for value in (*told["S002"], told["S013"][1]))
         assert got.notes[-1] == "people who are not in people.csv: S002"
         assert got.table["sample"].tolist() == alone.table["sample"].tolist()
-        assert attributes_of(got.table) == ["age", "gender"]
-    assert groups_of(got.table["age"], "age").dropna().unique().tolist() == ["18 to 29"]
+        assert attribute_columns(got.table) == ["age", "gender"]
+    assert attribute_groups(got.table["age"], "age").dropna().unique().tolist() == ["18 to 29"]
     for text, why in (
         ("who,sex\nx,f\n", "no column names people of the data, such as S001"),
         ("who,height\nS001,f\n", "there is no attribute of people, the columns are who, height"),
@@ -113,4 +115,4 @@ def test_pemf_takes_sex_and_age_from_a_table_of_its_people(tmp_path):
     ):
         (tmp_path / "people.csv").write_text(text)
         with refused(why):
-            read("pemf", tmp_path, {"people": "people.csv"})
+            read_dataset("pemf", tmp_path, {"people": "people.csv"})

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from evenface.config.recipe import Imbalance, Protocol
 from evenface.data.manifest import Manifest, make_table
-from evenface.data.splits import fold_count, split
+from evenface.data.splits import fold_count, split_manifest
 from evenface.data.subsampling import exponential_counts
 from evenface.utils.errors import InputError
 
@@ -57,9 +57,9 @@ def sides(got):
 def test_sides_share_no_sample_and_no_subject_and_cover_all(manifest, kind, seed, validation):
     if kind == "leave-one-out" and not manifest.has_subjects:
         with pytest.raises(InputError, match="leave-one-out needs to know the subject"):
-            split(manifest, Protocol(kind=kind))
+            split_manifest(manifest, Protocol(kind=kind))
         return
-    got = split(manifest, Protocol(kind=kind, folds=3, fold=1, seed=seed, validation=validation))
+    got = split_manifest(manifest, Protocol(kind=kind, folds=3, fold=1, seed=seed, validation=validation))
     assert sorted(np.concatenate(sides(got)).tolist()) == list(range(len(manifest)))
     assert [len(s) > 0 for s in sides(got)] == [True, validation > 0, True]
     if manifest.has_subjects:
@@ -78,13 +78,15 @@ def test_row_order_does_not_matter_and_seeds_repeat(manifest, seed, random, unev
     shuffled = manifest.take(moved)
     names = manifest.table["sample"].to_numpy()
     other = shuffled.table["sample"].to_numpy()
-    for first, again, second in zip(*(sides(split(m, protocol)) for m in (manifest, manifest, shuffled)), strict=True):
+    for first, again, second in zip(
+        *(sides(split_manifest(m, protocol)) for m in (manifest, manifest, shuffled)), strict=True
+    ):
         assert first.tolist() == again.tolist()
         assert names[first].tolist() == other[second].tolist()
 
 
 def test_seeds_give_different_splits():
-    drawn = {tuple(split(people(), Protocol(seed=seed)).test.tolist()) for seed in range(6)}
+    drawn = {tuple(split_manifest(people(), Protocol(seed=seed)).test.tolist()) for seed in range(6)}
     assert len(drawn) == 6
 
 
@@ -94,7 +96,7 @@ def test_every_sample_is_tested_once_over_the_folds(kind):
     protocol = Protocol(kind=kind, folds=4, validation=0.2, seed=3)
     folds = fold_count(manifest, protocol)
     assert folds == (4 if kind == "kfold" else 7)
-    tested = np.concatenate([split(manifest, changed(protocol, fold=f)).test for f in range(folds)])
+    tested = np.concatenate([split_manifest(manifest, changed(protocol, fold=f)).test for f in range(folds)])
     assert sorted(tested.tolist()) == list(range(len(manifest)))
 
 
@@ -103,7 +105,7 @@ def test_stratified_parts_differ_from_their_share_by_less_than_one_sample():
     labels = rng.choice(3, size=500, p=[0.7, 0.25, 0.05])
     manifest = manifest_of(labels)
     for fold in range(5):
-        got = split(manifest, Protocol(kind="kfold", fold=fold, validation=0.1))
+        got = split_manifest(manifest, Protocol(kind="kfold", fold=fold, validation=0.1))
         assert np.all(np.abs(manifest.counts(got.test) - manifest.counts() / 5) < 1)
         pool = manifest.counts(got.train) + manifest.counts(got.validation)
         assert np.all(np.abs(manifest.counts(got.validation) - pool * 0.1) <= 1)
@@ -112,7 +114,7 @@ def test_stratified_parts_differ_from_their_share_by_less_than_one_sample():
 
 
 def test_a_class_of_two_is_on_both_sides():
-    got = split(manifest_of([0] * 30 + [1] * 30 + [2, 2]), Protocol(test=0.1, validation=0))
+    got = split_manifest(manifest_of([0] * 30 + [1] * 30 + [2, 2]), Protocol(test=0.1, validation=0))
     assert 2 in np.r_[[0] * 30, [1] * 30, 2, 2][got.test]
     assert not any("has no sample" in note for note in got.notes)
 
@@ -124,14 +126,14 @@ def test_subject_parts_are_balanced_over_classes_of_uneven_people():
     rare = rng.random(60) < 0.3
     labels = np.where(rare[subjects] & (rng.random(len(subjects)) < 0.4), 2, rng.integers(0, 2, len(subjects)))
     manifest = manifest_of(labels, subjects)
-    got = split(manifest, Protocol(test=0.2, validation=0.1))
+    got = split_manifest(manifest, Protocol(test=0.2, validation=0.1))
     share = manifest.counts(got.test) / manifest.counts()
     assert np.all(np.abs(share - 0.2) < 0.04), share
 
 
 def test_clips_stay_together_where_subjects_are_unknown():
     manifest = manifest_of(np.arange(90) % 3, clips=np.arange(90) // 9)
-    got = split(manifest, Protocol())
+    got = split_manifest(manifest, Protocol())
     clips = [set(manifest.table["clip"].iloc[s]) for s in sides(got)]
     assert sum(map(len, clips)) == len(set.union(*clips)) == 10
 
@@ -139,16 +141,16 @@ def test_clips_stay_together_where_subjects_are_unknown():
 def test_official_sides_are_kept_and_validation_is_cut_only_if_there_is_none():
     splits = ["train"] * 60 + ["validation"] * 15 + ["test"] * 15 + [None] * 3
     manifest = manifest_of(np.arange(93) % 3, splits=splits)
-    got = split(manifest, Protocol(kind="official"))
+    got = split_manifest(manifest, Protocol(kind="official"))
     assert [len(s) for s in sides(got)] == [60, 15, 15]
     assert any("3 samples are on no official side" in note for note in got.notes)
-    none = split(manifest, Protocol(kind="official", validation=0))
+    none = split_manifest(manifest, Protocol(kind="official", validation=0))
     assert [len(s) for s in sides(none)] == [60, 0, 15]
-    two = split(manifest.take(np.r_[:75]), Protocol(kind="official", validation=0.2))
+    two = split_manifest(manifest.take(np.r_[:75]), Protocol(kind="official", validation=0.2))
     assert [len(s) for s in sides(two)] == [48, 12, 15]
     assert any("official validation is tested on" in note for note in two.notes)
     with pytest.raises(InputError, match="no official split"):
-        split(manifest.take(np.r_[:60]), Protocol(kind="official"))
+        split_manifest(manifest.take(np.r_[:60]), Protocol(kind="official"))
 
 
 @given(st.lists(st.integers(1, 5000), min_size=2, max_size=9), st.floats(1, 300))
@@ -178,11 +180,11 @@ def test_exponential_counts_reach_the_factor_and_fall_as_the_formula_says(availa
 @given(manifests(with_subjects=True), st.integers(0, 3), st.booleans())
 def test_counts_are_met_in_training_and_the_test_set_is_untouched(manifest, seed, by_subjects):
     plain = Protocol(seed=seed, validation=0)
-    before = split(manifest, plain)
+    before = split_manifest(manifest, plain)
     pool = manifest.counts(before.train) + manifest.counts(before.validation)
     wanted = {"a": int(pool[0] // 2), "c": int(pool[2] // 3)}
     by = "subjects" if by_subjects else "samples"
-    got = split(manifest, changed(plain, imbalance=Imbalance(counts=wanted, by=by)))
+    got = split_manifest(manifest, changed(plain, imbalance=Imbalance(counts=wanted, by=by)))
     assert got.test.tolist() == before.test.tolist()
     after = manifest.counts(got.train) + manifest.counts(got.validation)
     assert after.tolist() == [wanted["a"], int(pool[1]), wanted["c"]]
@@ -192,7 +194,7 @@ def test_smaller_counts_are_part_of_larger_ones():
     manifest = manifest_of(np.arange(300) % 3)
     kept = []
     for factor in (2, 10, 50):
-        got = split(manifest, Protocol(validation=0, imbalance=Imbalance(factor=factor)))
+        got = split_manifest(manifest, Protocol(validation=0, imbalance=Imbalance(factor=factor)))
         kept.append(set(got.train.tolist()))
     assert kept[2] < kept[1] < kept[0]
 
@@ -200,7 +202,7 @@ def test_smaller_counts_are_part_of_larger_ones():
 def test_whole_subjects_fill_the_counts_as_far_as_they_go():
     manifest = people(20, each=12)  # four samples a class and subject
     uneven = Imbalance(counts={"b": 26}, by="subjects")
-    got = split(manifest, Protocol(validation=0, imbalance=uneven))
+    got = split_manifest(manifest, Protocol(validation=0, imbalance=uneven))
     kept = manifest.table.iloc[got.train]
     per_subject = kept[kept["label"] == 1].groupby("subject").size().tolist()
     assert sorted(per_subject) == [2, 4, 4, 4, 4, 4, 4]
@@ -209,7 +211,7 @@ def test_whole_subjects_fill_the_counts_as_far_as_they_go():
 
 def test_imbalance_on_all_makes_every_side_uneven_and_says_so():
     manifest = people(30)
-    got = split(manifest, Protocol(imbalance=Imbalance(factor=4, on="all")))
+    got = split_manifest(manifest, Protocol(imbalance=Imbalance(factor=4, on="all")))
     total = sum(manifest.counts(s) for s in sides(got))
     assert total.tolist() == [120, 60, 30]
     assert manifest.counts(got.test)[2] < manifest.counts(got.test)[0] / 2
@@ -227,7 +229,7 @@ def test_impossible_imbalance_names_the_class_and_the_numbers():
         (Imbalance(factor=8, by="subjects"), "needs to know the subject"),
     ]:
         with pytest.raises(InputError, match=words):
-            split(manifest, changed(protocol, imbalance=uneven))
+            split_manifest(manifest, changed(protocol, imbalance=uneven))
 
 
 @pytest.mark.parametrize(
@@ -252,11 +254,11 @@ def test_imbalance_out_of_range_is_refused(settings):
 
 def test_too_few_subjects_are_refused():
     with pytest.raises(InputError, match="needs 5 subjects or more to divide, there are 3"):
-        split(people(3), Protocol(kind="kfold"))
+        split_manifest(people(3), Protocol(kind="kfold"))
     with pytest.raises(InputError, match="validation needs 2 subjects"):
-        split(people(2), Protocol())
+        split_manifest(people(2), Protocol())
     with pytest.raises(InputError, match="fold must be 0 to 2"):
-        split(people(3), Protocol(kind="leave-one-out", fold=3))
+        split_manifest(people(3), Protocol(kind="leave-one-out", fold=3))
 
 
 def test_copies_are_left_out_before_the_imbalance_is_applied():
@@ -264,24 +266,26 @@ def test_copies_are_left_out_before_the_imbalance_is_applied():
     manifest = manifest_of(np.arange(120) % 3, splits=splits)
     pairs = np.array([[0, 90], [93, 3], [1, 4], [90, 6]])  # two within a side or repeated
     base = Protocol(kind="official", validation=0)
-    kept = split(manifest, base)
+    kept = split_manifest(manifest, base)
     assert [len(s) for s in sides(kept)] == [90, 0, 30]
-    train = split(manifest, changed(base, duplicates="drop-train", imbalance=Imbalance(counts={"a": 27})), pairs)
+    train = split_manifest(
+        manifest, changed(base, duplicates="drop-train", imbalance=Imbalance(counts={"a": 27})), pairs
+    )
     assert not {0, 3, 6} & set(train.train.tolist())
     assert manifest.counts(train.train).tolist() == [27, 30, 30]
     assert any("3 pictures left out of training" in note for note in train.notes)
-    test = split(manifest, changed(base, duplicates="drop-test"), pairs)
+    test = split_manifest(manifest, changed(base, duplicates="drop-test"), pairs)
     assert set(kept.test) - set(test.test) == {90, 93}
     assert any("2 pictures left out of test" in note for note in test.notes)
     with pytest.raises(InputError, match="needs the pairs"):
-        split(manifest, changed(base, duplicates="drop-test"))
+        split_manifest(manifest, changed(base, duplicates="drop-test"))
 
 
 def test_copies_within_training_are_not_parted_by_validation():
     splits = ["train"] * 200 + ["test"] * 30
     manifest = manifest_of(np.arange(230) % 3, splits=splits)
     pairs = np.array([[i, i + 99] for i in range(99)])
-    got = split(manifest, Protocol(kind="official", duplicates="drop-train", validation=0.25), pairs)
+    got = split_manifest(manifest, Protocol(kind="official", duplicates="drop-train", validation=0.25), pairs)
     held = set(got.validation.tolist())
     assert all((a in held) == (b in held) for a, b in pairs.tolist())
     assert 35 <= len(held) <= 65
@@ -291,20 +295,20 @@ def test_copies_with_official_validation_leave_validation_clean_too():
     splits = ["train"] * 30 + ["validation"] * 15 + ["test"] * 15
     manifest = manifest_of(np.arange(60) % 3, splits=splits)
     pairs = np.array([[0, 30], [1, 45], [31, 46]])
-    train = split(manifest, Protocol(kind="official", duplicates="drop-train"), pairs)
+    train = split_manifest(manifest, Protocol(kind="official", duplicates="drop-train"), pairs)
     assert [len(s) for s in sides(train)] == [28, 14, 15]
-    test = split(manifest, Protocol(kind="official", duplicates="drop-test"), pairs)
+    test = split_manifest(manifest, Protocol(kind="official", duplicates="drop-test"), pairs)
     assert [len(s) for s in sides(test)] == [30, 14, 13]
 
 
 def test_a_class_missing_from_a_side_is_noted():
     manifest = manifest_of([0, 1] * 20 + [2] * 2, subjects=[*np.arange(40) // 4, 0, 0])
-    got = split(manifest, Protocol(validation=0))
+    got = split_manifest(manifest, Protocol(validation=0))
     lost = "test" if 2 not in manifest.labels[got.test] else "training"
     assert any(note == f"{lost} has no sample of c" for note in got.notes)
 
 
 def test_notes_are_plain_sentences():
-    got = split(people(), Protocol(imbalance=Imbalance(factor=2)))
+    got = split_manifest(people(), Protocol(imbalance=Imbalance(factor=2)))
     assert all(isinstance(note, str) and note == note.strip() for note in got.notes)
     assert pd.Series(got.notes).is_unique

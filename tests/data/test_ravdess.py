@@ -5,7 +5,7 @@ import shutil
 import pytest
 from layouts import columns_of, named, plant, prepared, refused, table_of
 
-from evenface.data.datasets import read
+from evenface.data.datasets import read_dataset
 
 
 def code(modality=1, channel=1, emotion=1, intensity=1, statement=1, repetition=1, actor=1):
@@ -22,7 +22,7 @@ def recordings(root, ending=".mp4", modalities=(1, 2), actors=(1, 2)):
 
 
 def test_ravdess_knows_every_code_and_counts_no_performance_twice(tmp_path):
-    got = read("ravdess", recordings(tmp_path))
+    got = read_dataset("ravdess", recordings(tmp_path))
     assert got.content == "clips"
     assert got.classes == ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "calm")
     order = ["neutral", "calm", "happy", "sad", "angry", "fear", "disgust", "surprise"]
@@ -36,17 +36,17 @@ def test_ravdess_knows_every_code_and_counts_no_performance_twice(tmp_path):
 
 def test_ravdess_takes_the_channel_modality_and_emotions_that_are_wanted(tmp_path):
     recordings(tmp_path)
-    song = read("ravdess", tmp_path, {"channel": "song"})
+    song = read_dataset("ravdess", tmp_path, {"channel": "song"})
     assert song.classes == ("angry", "fear", "happy", "sad", "neutral", "calm")
     assert "emotions that do not occur: disgust, surprise" in song.notes
-    assert len(read("ravdess", tmp_path, {"channel": "both"})) == 2 * (8 + 6)
-    silent = read("ravdess", tmp_path, {"modality": "video"})
+    assert len(read_dataset("ravdess", tmp_path, {"channel": "both"})) == 2 * (8 + 6)
+    silent = read_dataset("ravdess", tmp_path, {"modality": "video"})
     assert len(silent) == 16
     assert all(name.startswith("02-") for name in silent.table["sample"])
-    six = read("ravdess", tmp_path, {"emotions": "six"})
+    six = read_dataset("ravdess", tmp_path, {"emotions": "six"})
     assert six.classes == ("angry", "disgust", "fear", "happy", "sad", "surprise")
     assert six.counts().tolist() == [2] * 6
-    two = read("ravdess", tmp_path, {"emotions": ["sad", "fearful"]})
+    two = read_dataset("ravdess", tmp_path, {"emotions": ["sad", "fearful"]})
     assert (two.classes, two.counts().tolist()) == (("sad", "fear"), [2, 2])
     for emotions, words in [
         (["joy", "sad"], "no emotion 'joy'"),
@@ -54,9 +54,9 @@ def test_ravdess_takes_the_channel_modality_and_emotions_that_are_wanted(tmp_pat
         (["sad"], "two or more"),
     ]:
         with refused(words):
-            read("ravdess", tmp_path, {"emotions": emotions})
+            read_dataset("ravdess", tmp_path, {"emotions": emotions})
     with refused("the option emotions cannot be 'seven'"):
-        read("ravdess", tmp_path, {"emotions": "seven"})
+        read_dataset("ravdess", tmp_path, {"emotions": "seven"})
 
 
 def test_ravdess_takes_the_intensity_that_is_wanted(tmp_path):
@@ -64,17 +64,17 @@ def test_ravdess_takes_the_intensity_that_is_wanted(tmp_path):
     plant(tmp_path, *(f"Actor_01/{code(emotion=emotion, intensity=2)}.mp4" for emotion in range(2, 9)))
     counts = {"both": [2, 2, 2, 2, 2, 2, 1, 2], "normal": [1] * 8, "strong": [1] * 7}
     for intensity, expected in counts.items():
-        got = read("ravdess", tmp_path, {"intensity": intensity})
+        got = read_dataset("ravdess", tmp_path, {"intensity": intensity})
         assert sorted(got.counts().tolist()) == sorted(expected)
         wanted = {"normal", "strong"} if intensity == "both" else {intensity}
         assert {value for (value,) in columns_of(got, "intensity")} == wanted
-    assert "neutral" not in read("ravdess", tmp_path, {"intensity": "strong"}).classes
+    assert "neutral" not in read_dataset("ravdess", tmp_path, {"intensity": "strong"}).classes
 
 
 def test_ravdess_takes_what_has_no_sound_where_there_is_no_other(tmp_path):
     plant(tmp_path, f"a/{code(2, emotion=3)}.mp4", f"b/{code(2, emotion=5)}.mp4", f"{code(1, emotion=5)}.mp4")
     plant(tmp_path, f"{code(3, emotion=3)}.mp4")
-    got = read("ravdess", tmp_path)
+    got = read_dataset("ravdess", tmp_path)
     assert sorted(got.table["path"]) == [f"{code(1, emotion=5)}.mp4", f"a/{code(2, emotion=3)}.mp4"]
     assert "1 of sound alone" in got.notes[0]
 
@@ -86,40 +86,40 @@ def test_ravdess_reads_openfaces_tables(tmp_path):
                 tmp_path / f"Actor_{actor:02}/outProcessed/{code(emotion=emotion, actor=actor)}.csv", separator=";"
             )
     plant(tmp_path, "notes.csv")
-    got = read("ravdess", tmp_path)
+    got = read_dataset("ravdess", tmp_path)
     assert (got.content, len(got)) == ("sequences", 16)
     assert got.notes[0] == "files with other names: 1, such as notes.csv"
     assert set(got.table["points"]) == {"openface-aus"}
-    assert set(read("ravdess", tmp_path, {"features": "presences"}).table["numbers"]) == {"AU*_c"}
+    assert set(read_dataset("ravdess", tmp_path, {"features": "presences"}).table["numbers"]) == {"AU*_c"}
     with refused("features: landmarks needs columns such as x_67"):
-        read("ravdess", tmp_path, {"features": "landmarks"})
+        read_dataset("ravdess", tmp_path, {"features": "landmarks"})
     plant(tmp_path, f"Actor_01/{code(emotion=3)}.mp4", f"Actor_01/{code(emotion=4)}.mp4")
     with refused("holds 2 videos and 16 tables\n  Say files: videos or files: openface"):
-        read("ravdess", tmp_path)
-    assert read("ravdess", tmp_path, {"files": "videos"}).content == "clips"
-    assert read("ravdess", tmp_path, {"files": "openface"}).hash == got.hash
+        read_dataset("ravdess", tmp_path)
+    assert read_dataset("ravdess", tmp_path, {"files": "videos"}).content == "clips"
+    assert read_dataset("ravdess", tmp_path, {"files": "openface"}).hash == got.hash
 
 
 def test_ravdess_says_what_is_wrong(tmp_path):
     with refused(
         f"no videos or tables with names of the set in {tmp_path}, which holds nothing\n  Expected files such as"
     ):
-        read("ravdess", tmp_path)
+        read_dataset("ravdess", tmp_path)
     plant(tmp_path, f"Actor_01/{code(emotion=3)}.mp4")
     with refused("at least two classes are needed"):
-        read("ravdess", tmp_path)
+        read_dataset("ravdess", tmp_path)
     with refused("none of the 1 files in"):
-        read("ravdess", tmp_path, {"channel": "song"})
+        read_dataset("ravdess", tmp_path, {"channel": "song"})
     plant(tmp_path, f"again/{code(emotion=3)}.mp4")
     with refused("are the same recording"):
-        read("ravdess", tmp_path)
+        read_dataset("ravdess", tmp_path)
     for wrong, words in [
         ({"emotion": 9}, "emotion 09"),
         ({"channel": 3}, "channel 03"),
         ({"modality": 4}, "modality 04"),
     ]:
         with refused(f"there is no {words}"):
-            read("ravdess", plant(tmp_path / words, f"{code(**wrong)}.mp4"))
+            read_dataset("ravdess", plant(tmp_path / words, f"{code(**wrong)}.mp4"))
 
 
 def test_ravdess_of_five_actors(real_data, tmp_path):
@@ -127,11 +127,11 @@ def test_ravdess_of_five_actors(real_data, tmp_path):
     if not archive.is_file():
         pytest.skip(f"{archive} is not there")
     shutil.unpack_archive(archive, tmp_path, filter="data")
-    got = read("ravdess", tmp_path)
+    got = read_dataset("ravdess", tmp_path)
     counts = dict(zip(got.classes, got.counts().tolist(), strict=True))
     assert counts == dict.fromkeys(got.classes, 40) | {"neutral": 20}
     assert got.table.groupby("subject").size().to_dict() == {f"Actor_0{actor}": 60 for actor in range(1, 6)}
-    six = read("ravdess", tmp_path, {"emotions": "six"})
+    six = read_dataset("ravdess", tmp_path, {"emotions": "six"})
     assert six.counts().tolist() == [40] * 6
     header = (got.root / got.table["path"][0]).read_text().splitlines()[0].split(";")
     assert (sum(name.endswith("_r") for name in header), sum(name.endswith("_c") for name in header)) == (17, 18)

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from layouts import columns_of, named, plant, prepared, refused
 
-from evenface.data.datasets import read
-from evenface.data.leakage import check
+from evenface.data.datasets import read_dataset
+from evenface.data.leakage import check_leakage
 from evenface.utils.errors import InputError
 
 
@@ -29,7 +29,7 @@ def test_ragged_sequences_are_cut_where_their_lengths_say(tmp_path_factory, leng
     labels = [0, 1, *data.draw(st.lists(st.integers(0, 2), min_size=len(lengths) - 2, max_size=len(lengths) - 2))]
     values = np.arange(sum(lengths) * int(np.prod(frame)), dtype=np.float32).reshape(-1, *frame)
     path = arrays(tmp_path_factory.mktemp("npz") / "all.npz", values=values, lengths=lengths, labels=labels)
-    got = read("sequences", path, {"points": kind})
+    got = read_dataset("sequences", path, {"points": kind})
     at = 0
     for (start, end), length in zip(columns_of(got, "start", "end"), lengths, strict=True):
         assert (start, end) == (at, at + length)
@@ -49,7 +49,7 @@ def test_equal_sequences_with_all_that_may_be_said(tmp_path):
         samples=np.array(["w", "x", "y", "z"]),
         splits=np.array(["Training", "train", "test", "val"]),
     )
-    got = read("sequences", tmp_path, {"ordered": True})
+    got = read_dataset("sequences", tmp_path, {"ordered": True})
     assert (got.classes, got.content, got.ordered) == (("calm", "fear", "pain"), "sequences", True)
     assert columns_of(got, "sample", "subject", "clip", "split", "start", "end", "label") == [
         ("w", "a", "7", "train", 0, 6, 2),
@@ -57,7 +57,7 @@ def test_equal_sequences_with_all_that_may_be_said(tmp_path):
         ("y", "b", "8", "test", 12, 18, 2),
         ("z", "b", "9", "validation", 18, 24, 2),
     ]
-    assert read("sequences", tmp_path, {"classes": ["pain", "fear", "calm"]}).labels.tolist() == [0, 2, 0, 0]
+    assert read_dataset("sequences", tmp_path, {"classes": ["pain", "fear", "calm"]}).labels.tolist() == [0, 2, 0, 0]
 
 
 def test_ratings_give_the_class_that_is_rated_highest(tmp_path):
@@ -65,7 +65,7 @@ def test_ratings_give_the_class_that_is_rated_highest(tmp_path):
     path = arrays(
         tmp_path / "r.npz", tracks=np.zeros((3, 10, 68, 2)), ratings=ratings, words=np.array(["sad", "happy"])
     )
-    got = read("sequences", path, {"points": "dlib-68", "label": "ratings", "names": "words"})
+    got = read_dataset("sequences", path, {"points": "dlib-68", "label": "ratings", "names": "words"})
     assert named(got) == {"00000": "happy", "00002": "sad"}
     assert columns_of(got, "start", "end", "numbers") == [(0, 10, "tracks"), (20, 30, "tracks")]
     assert got.notes[1] == "1 sequences without one highest of ratings are left out"
@@ -75,7 +75,7 @@ def test_real_tracks_with_ratings(real_data):
     path = real_data / "sequences" / "plsr_tracking.npz"
     if not path.is_file():
         pytest.skip(f"{path} is not there")
-    got = read("sequences", path, {"points": "dlib-68", "label": "ratings", "names": "rating_names"})
+    got = read_dataset("sequences", path, {"points": "dlib-68", "label": "ratings", "names": "rating_names"})
     assert got.classes == ("happy", "sad", "surprised", "disgusted", "angry", "fearful", "interested")
     assert got.counts().tolist() == [8, 4, 4, 4, 9, 3, 8]
     with np.load(path) as file:
@@ -110,7 +110,7 @@ def test_arrays_that_do_not_fit_are_explained(tmp_path, change, options, words):
     whole = {"sequences": np.zeros((4, 6, 5, 1)), "labels": np.array([0, 1, 1, 0])} | change
     arrays(tmp_path / "all.npz", **{name: array for name, array in whole.items() if array is not None})
     with refused(words):
-        read("sequences", tmp_path, options)
+        read_dataset("sequences", tmp_path, options)
 
 
 def long_form():
@@ -123,7 +123,7 @@ def long_form():
 
 def test_long_form_gives_the_rows_of_each_sequence(tmp_path):
     long_form().to_parquet(tmp_path / "all.parquet", row_group_size=2)
-    got = read("sequences", tmp_path)
+    got = read_dataset("sequences", tmp_path)
     assert columns_of(got, "sample", "start", "end", "subject") == [
         ("b", 0, 3, "2"),
         ("a", 3, 5, "1"),
@@ -131,10 +131,10 @@ def test_long_form_gives_the_rows_of_each_sequence(tmp_path):
     ]
     assert named(got) == {"a": "calm", "b": "pain", "c": "calm"}
     assert set(got.table["numbers"]) == {"AU01_r,AU01_c"}
-    units = read("sequences", tmp_path, {"points": "openface-aus", "numbers": "AU*_r"})
+    units = read_dataset("sequences", tmp_path, {"points": "openface-aus", "numbers": "AU*_r"})
     assert set(columns_of(units, "points", "numbers")) == {("openface-aus", "AU*_r")}
-    assert read("sequences", tmp_path, {"points": "openface-aus"}).table["numbers"].isna().all()
-    assert set(read("sequences", tmp_path, {"label": "subject"}).classes) == {"1", "2"}
+    assert read_dataset("sequences", tmp_path, {"points": "openface-aus"}).table["numbers"].isna().all()
+    assert set(read_dataset("sequences", tmp_path, {"label": "subject"}).classes) == {"1", "2"}
 
 
 @pytest.mark.parametrize(
@@ -159,25 +159,25 @@ def test_long_form_gives_the_rows_of_each_sequence(tmp_path):
 def test_tables_that_do_not_fit_are_explained(tmp_path, change, options, words):
     change(long_form()).to_parquet(tmp_path / "all.parquet")
     with refused(words):
-        read("sequences", tmp_path, options)
+        read_dataset("sequences", tmp_path, options)
 
 
 def test_the_one_file_of_sequences_is_found(tmp_path):
     with refused(f"expected one .npz or .parquet in {tmp_path}, found nothing"):
-        read("sequences", tmp_path)
+        read_dataset("sequences", tmp_path)
     long_form().to_parquet(tmp_path / "a.parquet")
     plant(tmp_path, "b.npz", "c.txt")
     with refused("found a.parquet, b.npz\n  Name it with the option file"):
-        read("sequences", tmp_path)
-    assert len(read("sequences", tmp_path, {"file": "a.parquet"})) == 3
-    assert len(read("sequences", tmp_path / "a.parquet")) == 3
+        read_dataset("sequences", tmp_path)
+    assert len(read_dataset("sequences", tmp_path, {"file": "a.parquet"})) == 3
+    assert len(read_dataset("sequences", tmp_path / "a.parquet")) == 3
     for path, options, words in [
         (tmp_path, {"file": "d.npz"}, "there is no file"),
         (tmp_path / "c.txt", {}, "is no .npz or .parquet"),
         (tmp_path / "b.npz", {}, "cannot read"),
     ]:
         with refused(words):
-            read("sequences", path, options)
+            read_dataset("sequences", path, options)
 
 
 @pytest.mark.parametrize("points", ["features", "openface-aus", "dlib-68"])
@@ -208,18 +208,18 @@ def test_the_check_finds_equal_sequences_and_says_that_it_looks_for_no_others(tm
     values[5] = values[1]
     sides = np.array(["train"] * 4 + ["test"] * 2)
     path = arrays(tmp_path / "all.npz", sequences=values, labels=[0, 1, 0, 1, 0, 0], splits=sides)
-    said = check(read("sequences", path), values).lines()
+    said = check_leakage(read_dataset("sequences", path), values).lines()
     assert said[0] == "leakage: 1 test sequence also in train, number by number"
     assert "copies: 1 of 6 sequences repeat another exactly" in said
     assert "near-duplicates: not looked for among sequences of numbers" in said
     assert "conflicting labels: 1 groups of equal sequences" in said
-    clean = check(read("sequences", path), np.arange(6.0)[:, None, None, None]).lines()
+    clean = check_leakage(read_dataset("sequences", path), np.arange(6.0)[:, None, None, None]).lines()
     assert "no subject, clip or sequence stands on two sides" in clean[0]
 
 
 def test_no_source_of_sequences_is_silent_about_an_empty_folder(tmp_path):
     for name in ("ckplus", "ravdess", "openface", "landmarks", "sequences"):
         with pytest.raises(InputError, match=re.escape(str(tmp_path))):
-            read(name, tmp_path)
+            read_dataset(name, tmp_path)
         with refused(f"{name}: there is no folder"):
-            read(name, tmp_path / "none")
+            read_dataset(name, tmp_path / "none")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from layouts import plant, refused
 
-from evenface.data.datasets import SOURCES, read
+from evenface.data.datasets import DATASETS, read_dataset
 from evenface.data.datasets.synthetic import FALLING, long_tail
 
 # --- the registry
@@ -16,18 +16,18 @@ from evenface.data.datasets.synthetic import FALLING, long_tail
 def test_every_registered_source_reads():
     from importlib import import_module
 
-    assert all(callable(import_module(module).read) for module in SOURCES.values())
+    assert all(callable(import_module(module).read) for module in DATASETS.values())
 
 
 def test_unknown_names_and_options_are_answered_with_the_nearest(tmp_path):
     with refused("Did you mean fer2013?"):
-        read("fer2031", tmp_path)
+        read_dataset("fer2031", tmp_path)
     with refused("source 'folder' has no option 'subject'\n  Did you mean subjects?"):
-        read("folder", tmp_path, {"subject": "x"})
+        read_dataset("folder", tmp_path, {"subject": "x"})
     with refused("source 'fer2013': the option test cannot be 'both'"):
-        read("fer2013", tmp_path, {"test": "both"})
+        read_dataset("fer2013", tmp_path, {"test": "both"})
     with refused("source 'csv': the option columns cannot be 3"):
-        read("csv", tmp_path, {"columns": 3})
+        read_dataset("csv", tmp_path, {"columns": 3})
 
 
 # --- folder
@@ -35,7 +35,7 @@ def test_unknown_names_and_options_are_answered_with_the_nearest(tmp_path):
 
 def test_folder_of_classes(tmp_path):
     plant(tmp_path, "pain/S2_a.png", "calm/S1_b.jpg", "calm/deep/S3_c.png", "calm/.hidden", ".git/x", "calm/notes.txt")
-    got = read("folder", tmp_path)
+    got = read_dataset("folder", tmp_path)
     assert got.classes == ("calm", "pain")
     assert got.table["path"].tolist() == ["calm/S1_b.jpg", "calm/deep/S3_c.png", "calm/notes.txt", "pain/S2_a.png"]
     assert got.labels.tolist() == [0, 0, 0, 1]
@@ -45,7 +45,7 @@ def test_folder_of_classes(tmp_path):
 
 def test_folder_of_sides_knows_their_usual_names(tmp_path):
     plant(tmp_path, "Training/1/a.png", "val/1/a.png", "PrivateTest/10/a.png", "Training/2/a.png", "__MACOSX/x/y")
-    got = read("folder", tmp_path)
+    got = read_dataset("folder", tmp_path)
     assert got.classes == ("1", "2", "10")
     sides = dict(zip(got.table["path"], got.table["split"], strict=True))
     assert sides == {
@@ -58,7 +58,7 @@ def test_folder_of_sides_knows_their_usual_names(tmp_path):
 
 def test_folder_finds_subjects_in_file_names(tmp_path):
     plant(tmp_path, "pain/S2_a.png", "calm/S1_b.png", "calm/other.png")
-    got = read("folder", tmp_path, {"subjects": "^(S[0-9]+)_"})
+    got = read_dataset("folder", tmp_path, {"subjects": "^(S[0-9]+)_"})
     assert dict(zip(got.table["path"], got.table["subject"].fillna("-"), strict=True)) == {
         "calm/S1_b.png": "S1",
         "calm/other.png": "-",
@@ -71,37 +71,37 @@ def test_folder_finds_subjects_in_file_names(tmp_path):
         ("(", "is no regular expression"),
     ]:
         with refused(words):
-            read("folder", tmp_path, {"subjects": pattern})
+            read_dataset("folder", tmp_path, {"subjects": pattern})
 
 
 def test_folder_says_what_is_wrong(tmp_path):
     with refused(f"there is no folder {tmp_path / 'none'}\n  {tmp_path} exists; it holds nothing."):
-        read("folder", tmp_path / "none")
+        read_dataset("folder", tmp_path / "none")
     with refused(f"no folders in {tmp_path}, found nothing"):
-        read("folder", tmp_path)
+        read_dataset("folder", tmp_path)
     plant(tmp_path, "a.png")
     with refused(f"no folders in {tmp_path}, found a.png"):
-        read("folder", tmp_path)
+        read_dataset("folder", tmp_path)
     with refused("is a file, a folder was expected"):
-        read("folder", tmp_path / "a.png")
+        read_dataset("folder", tmp_path / "a.png")
     (tmp_path / "calm").mkdir()
     with refused("has files of nothing only"):
-        read("folder", tmp_path)
+        read_dataset("folder", tmp_path)
     plant(tmp_path, "calm/a.png")
     with refused("at least two classes are needed"):
-        read("folder", tmp_path)
+        read_dataset("folder", tmp_path)
     plant(tmp_path, "train/pain/a.png")
     with refused("mixes sides (train) and other folders (calm)"):
-        read("folder", tmp_path)
+        read_dataset("folder", tmp_path)
     plant(tmp_path / "flat", "train/a.png", "test/a.png")
     with refused("no class folders in"):
-        read("folder", tmp_path / "flat")
+        read_dataset("folder", tmp_path / "flat")
 
 
 def test_folder_notes_empty_classes(tmp_path):
     plant(tmp_path, "calm/a.png", "pain/a.png")
     (tmp_path / "fear").mkdir()
-    got = read("folder", tmp_path)
+    got = read_dataset("folder", tmp_path)
     assert got.classes == ("calm", "pain")
     assert got.notes == ("folders without files: fear",)
 
@@ -120,14 +120,14 @@ def test_csv_reads_all_columns_and_renames(tmp_path):
     text = f"{header}\na.mp4,pain,p1,c1,Training,0,10,31\na.mp4,calm,p1,c1,test,10,20,\n"
     write_table(tmp_path, text, "a.mp4")
     columns = {"path": "file", "label": "emotion"}
-    got = read("csv", tmp_path, {"columns": columns})
+    got = read_dataset("csv", tmp_path, {"columns": columns})
     assert got.classes == ("calm", "pain")
     assert got.table["sample"].tolist() == ["a.mp4#0", "a.mp4#10"]
     assert got.table[["start", "end"]].to_numpy().tolist() == [[0, 10], [10, 20]]
     assert got.table["split"].tolist() == ["train", "test"]
     assert got.labels.tolist() == [1, 0]
     assert got.table["age"].iloc[0] == 31
-    other = read(
+    other = read_dataset(
         "csv", tmp_path / "samples.csv", {"columns": {"path": "file", "label": "emotion"}, "classes": ["pain", "calm"]}
     )
     assert other.labels.tolist() == [0, 1]
@@ -137,14 +137,14 @@ def test_csv_reads_all_columns_and_renames(tmp_path):
 
 def test_csv_takes_absolute_paths_below_root_and_numbered_classes(tmp_path):
     write_table(tmp_path, f"path;label\n{tmp_path}/a.png;10\nsub\\b.png;2\n", "a.png", "sub/b.png")
-    got = read("csv", tmp_path, {"delimiter": ";"})
+    got = read_dataset("csv", tmp_path, {"delimiter": ";"})
     assert got.table["path"].tolist() == ["a.png", "sub/b.png"]
     assert got.classes == ("2", "10")
 
 
 def test_csv_takes_a_class_called_none(tmp_path):
     write_table(tmp_path, "path,label\na.png,None\nb.png,NA\n", "a.png", "b.png")
-    assert read("csv", tmp_path).classes == ("NA", "None")
+    assert read_dataset("csv", tmp_path).classes == ("NA", "None")
 
 
 @pytest.mark.parametrize(
@@ -170,12 +170,12 @@ def test_csv_takes_a_class_called_none(tmp_path):
 def test_csv_says_which_line_is_wrong(tmp_path, text, words):
     write_table(tmp_path, text, "a.png", "b.png")
     with refused(words):
-        read("csv", tmp_path)
+        read_dataset("csv", tmp_path)
 
 
 def test_csv_says_which_table_or_column_is_missing(tmp_path):
     with refused("expected one *.csv in"):
-        read("csv", tmp_path)
+        read_dataset("csv", tmp_path)
     write_table(tmp_path, "path,label\na.png,x\nc.png,y\n", "a.png")
     for options, words in [
         ({"table": "other.csv"}, "holds samples.csv"),
@@ -184,8 +184,8 @@ def test_csv_says_which_table_or_column_is_missing(tmp_path):
         ({"classes": ["x", "z"]}, "line 3 of samples.csv: label 'y' is none of x, z"),
     ]:
         with refused(words):
-            read("csv", tmp_path, options)
-    assert read("csv", tmp_path).notes == ("1 of 2 files in samples.csv are not there, such as c.png",)
+            read_dataset("csv", tmp_path, options)
+    assert read_dataset("csv", tmp_path).notes == ("1 of 2 files in samples.csv are not there, such as c.png",)
 
 
 # --- synthetic people
@@ -208,13 +208,13 @@ def test_synthetic_refuses_what_cannot_be(tmp_path):
         ({"counts": {"happy": 1}, "total": "many"}, "the option total cannot be 'many'"),
     ]:
         with refused(words):
-            read("synthetic", tmp_path, options)
+            read_dataset("synthetic", tmp_path, options)
 
 
 def test_synthetic_people_come_with_their_truth(tmp_path):
     pytest.importorskip("anny")
     options = {"people": 2, "counts": {"happy": 2, "sad": 2, "fear": 0}, "size": 32}
-    got = read("synthetic", tmp_path, options)
+    got = read_dataset("synthetic", tmp_path, options)
     assert got.classes == ("happy", "sad")
     assert got.counts().tolist() == [2, 2]
     assert got.has_subjects
@@ -222,5 +222,5 @@ def test_synthetic_people_come_with_their_truth(tmp_path):
     assert {"au_12", "pose_yaw", "age", "sex"} <= set(got.table)
     assert all((got.root / path).is_file() for path in got.table["path"])
     assert got.notes[0].startswith("synthetic people, not real faces")
-    assert read("synthetic", tmp_path, options).hash == got.hash
-    assert read("synthetic", tmp_path, {**options, "seed": 1}).root != got.root
+    assert read_dataset("synthetic", tmp_path, options).hash == got.hash
+    assert read_dataset("synthetic", tmp_path, {**options, "seed": 1}).root != got.root

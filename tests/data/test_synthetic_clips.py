@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evenface.config import Recipe
-from evenface.data.datasets import read
+from evenface.data.datasets import read_dataset
 from evenface.data.datasets.synthetic_clips import share
 from evenface.synthesis.actions import AUS
 from evenface.synthesis.clips import CLASSES, Clip, compose_clip, make_clips, spread_clips, write_video
@@ -190,17 +190,17 @@ class TestFolders:
 
     def test_the_source_gives_a_manifest_of_clips(self, tmp_path):
         options = {**OPTIONS, "label": "level", "counts": {"1": 1, "4": 2}}
-        manifest = read("synthetic-clips", tmp_path, options)
+        manifest = read_dataset("synthetic-clips", tmp_path, options)
         assert (manifest.content, manifest.ordered, manifest.classes) == ("clips", True, ("1", "4"))
         assert manifest.counts().tolist() == [1, 2]
         assert manifest.has_subjects
         assert manifest.table["clip"].is_unique
         assert "not real faces" in manifest.notes[0]
         assert all((manifest.root / path).is_file() for path in manifest.table["path"])
-        assert manifest.hash == read("synthetic-clips", tmp_path, options).hash
-        assert read("synthetic-clips", tmp_path, {**options, "seed": 1}).root != manifest.root
+        assert manifest.hash == read_dataset("synthetic-clips", tmp_path, options).hash
+        assert read_dataset("synthetic-clips", tmp_path, {**options, "seed": 1}).root != manifest.root
         with pytest.raises(InputError, match="two classes"):
-            read("synthetic-clips", tmp_path, {**OPTIONS, "counts": {"4": 1}})
+            read_dataset("synthetic-clips", tmp_path, {**OPTIONS, "counts": {"4": 1}})
 
     def test_a_recipe_draws_at_its_own_size_in_the_cache(self, tmp_path, monkeypatch):
         load_head()  # stays in memory when the cache moves

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from layouts import plant, refused
 
-from evenface.data.datasets import read
+from evenface.data.datasets import read_dataset
 from evenface.data.labels import level_values
 
 
@@ -35,7 +35,7 @@ ARCHIVE = [
 
 @pytest.mark.parametrize("twice", ["", "twice"])
 def test_unbc_frames_in_six_levels(tmp_path, twice):
-    got = read("unbc", unbc(tmp_path, ARCHIVE, twice))
+    got = read_dataset("unbc", unbc(tmp_path, ARCHIVE, twice))
     assert (got.content, got.ordered, got.classes) == ("stills", True, ("0", "1", "2", "3", "4-5", "6-16"))
     assert got.table["pspi"].tolist() == [0, 0, 1, 2, 3, 4, 5, 6, 15, 0, 1]
     assert got.labels.tolist() == [0, 0, 1, 2, 3, 4, 4, 5, 5, 0, 1]
@@ -50,7 +50,7 @@ def test_unbc_frames_in_six_levels(tmp_path, twice):
 def test_unbc_levels_by_a_plain_loop(tmp_path_factory, pspi, further):
     root = unbc(tmp_path_factory.mktemp("unbc"), [("042-ll042", "a", pspi, {})])
     starts = [0, *sorted(further)]
-    got = read("unbc", root, {"levels": starts})
+    got = read_dataset("unbc", root, {"levels": starts})
     for value, name in zip(pspi, (got.classes[y] for y in got.labels), strict=True):
         low, _, high = name.partition("-")
         assert int(low) in starts
@@ -59,22 +59,22 @@ def test_unbc_levels_by_a_plain_loop(tmp_path_factory, pspi, further):
 
 def test_unbc_all_levels_and_others(tmp_path):
     unbc(tmp_path, ARCHIVE)
-    every = read("unbc", tmp_path, {"levels": "all"})
+    every = read_dataset("unbc", tmp_path, {"levels": "all"})
     assert every.classes == tuple(map(str, range(16)))
     assert level_values(every.classes).tolist() == list(range(16))
     assert every.labels.tolist() == every.table["pspi"].astype(int).tolist()
     unbc(tmp_path, [("044-xx044", "a", [16], {})])
-    assert read("unbc", tmp_path, {"levels": "all"}).classes == tuple(map(str, range(17)))
+    assert read_dataset("unbc", tmp_path, {"levels": "all"}).classes == tuple(map(str, range(17)))
     assert every.notes == ("levels of pspi that do not occur: 7, 8, 9, 10, 11, 12, 13, 14",)
-    assert read("unbc", tmp_path, {"levels": [0, 1]}).classes == ("0", "1-16")
+    assert read_dataset("unbc", tmp_path, {"levels": [0, 1]}).classes == ("0", "1-16")
     for levels in ([0], [1, 2], [0, 2, 2], [0, 17]):
         with refused(f"unbc: levels cannot be {levels}"):
-            read("unbc", tmp_path, {"levels": levels})
+            read_dataset("unbc", tmp_path, {"levels": levels})
 
 
 @pytest.mark.parametrize("scale", ["opr", "vas", "aff", "sen"])
 def test_unbc_clips_are_labelled_by_what_was_rated(tmp_path, scale):
-    got = read("unbc", unbc(tmp_path, ARCHIVE), {"unit": "clip", "scale": scale})
+    got = read_dataset("unbc", unbc(tmp_path, ARCHIVE), {"unit": "clip", "scale": scale})
     expected = [3, 5, 0] if scale == "opr" else [RATED[scale.upper()]] * 3
     assert got.table[scale].tolist() == expected
     assert [got.classes[label] for label in got.labels] == list(map(str, expected))
@@ -85,14 +85,14 @@ def test_unbc_clips_are_labelled_by_what_was_rated(tmp_path, scale):
 
 def test_unbc_clips_are_labelled_by_the_observer_or_by_their_highest_frame(tmp_path):
     unbc(tmp_path, ARCHIVE)
-    observed = read("unbc", tmp_path, {"unit": "clip", "scale": "opr"})
-    assert read("unbc", tmp_path, {"unit": "clip"}).hash == observed.hash
-    got = read("unbc", tmp_path, {"unit": "clip", "scale": "pspi"})
+    observed = read_dataset("unbc", tmp_path, {"unit": "clip", "scale": "opr"})
+    assert read_dataset("unbc", tmp_path, {"unit": "clip"}).hash == observed.hash
+    got = read_dataset("unbc", tmp_path, {"unit": "clip", "scale": "pspi"})
     assert got.table["pspi"].tolist() == [3, 15, 1]
     assert got.table["sample"].tolist() == observed.table["sample"].tolist()
     assert got.table["path"].tolist() == observed.table["path"].tolist()
     with refused("frames are labelled by pspi, not by vas\n  Say unit: clip."):
-        read("unbc", tmp_path, {"scale": "vas"})
+        read_dataset("unbc", tmp_path, {"scale": "vas"})
 
 
 def test_unbc_notes_what_has_no_partner(tmp_path):
@@ -104,14 +104,14 @@ def test_unbc_notes_what_has_no_partner(tmp_path):
     (tmp_path / "Images" / "044-xx044").mkdir()
     plant(tmp_path, "Images/.DS_Store", "Images/042-ll042/ll042t1aaaff/._ll042t1aaaff001.png")
     empty = "folders without pictures: 044-xx044"
-    got = read("unbc", tmp_path)
+    got = read_dataset("unbc", tmp_path)
     assert len(got) == 9
     assert got.notes == (
         empty,
         "1 frames without a label are left out, such as 043-jh043/jh043t1aeaff/jh043t1aeaff002.png",
         "1 labels have no frame, such as ll042t1aaaff/ll042t1aaaff001_facs.txt",
     )
-    rated = read("unbc", tmp_path, {"unit": "clip"})
+    rated = read_dataset("unbc", tmp_path, {"unit": "clip"})
     assert len(rated) == 2
     said = "1 sequences without a label are left out, such as 043-jh043/jh043t1aeaff"
     assert rated.notes[:2] == (empty, said)
@@ -122,17 +122,17 @@ def test_unbc_notes_what_has_no_partner(tmp_path):
     [(b"17", "'17'"), (b"-1", "'-1'"), (b"", "nothing"), (b"nan", "'nan'"), (b"1 2", "'1 2'")],
 )
 def test_unbc_leaves_out_and_names_what_is_off_its_scale(tmp_path, content, shown):
-    whole = read("unbc", unbc(tmp_path, ARCHIVE))
+    whole = read_dataset("unbc", unbc(tmp_path, ARCHIVE))
     name = "042-ll042/ll042t1aaaff/ll042t1aaaff002"
     path = tmp_path / f"Frame_Labels/PSPI/{name}_facs.txt"
     path.write_bytes(content)
-    got = read("unbc", tmp_path)
+    got = read_dataset("unbc", tmp_path)
     assert got.table["sample"].tolist() == [sample for sample in whole.table["sample"] if sample != name]
     said = "1 labels are left out with what they are of, expected one number from 0 to"
     assert f"{said} 16: {name}_facs.txt holds {shown}" in got.notes
     path = tmp_path / "Sequence_Labels/VAS/042-ll042/ll042t1aaaff.txt"
     path.write_bytes(b"11")
-    got = read("unbc", tmp_path, {"unit": "clip", "scale": "vas"})
+    got = read_dataset("unbc", tmp_path, {"unit": "clip", "scale": "vas"})
     assert "042-ll042/ll042t1aaaff" not in set(got.table["sample"])
     assert f"{said} 10: 042-ll042/ll042t1aaaff.txt holds '11'" in got.notes
 
@@ -142,23 +142,23 @@ def test_unbc_refuses_an_archive_without_any_value_of_the_scale(tmp_path):
     for path in (tmp_path / "Frame_Labels").rglob("*.txt"):
         path.write_text("17")
     with refused("_facs.txt holds '17', expected one number from 0 to 16"):
-        read("unbc", tmp_path)
+        read_dataset("unbc", tmp_path)
 
 
 def test_unbc_says_which_part_is_missing(tmp_path):
     with refused(f"unbc: there is no folder Images in {tmp_path}, which holds nothing\n  Expected Images/"):
-        read("unbc", tmp_path)
+        read_dataset("unbc", tmp_path)
     plant(tmp_path, "Images/042-ll042/a/readme.txt")
     with refused("unbc: no sequences with pictures in"):
-        read("unbc", tmp_path)
+        read_dataset("unbc", tmp_path)
     plant(tmp_path, "Images/042-ll042/a/a001.png")
     with refused("unbc: there is no folder Frame_Labels in"):
-        read("unbc", tmp_path)
+        read_dataset("unbc", tmp_path)
     with refused("unbc: there is no folder Sequence_Labels in"):
-        read("unbc", tmp_path, {"unit": "clip"})
+        read_dataset("unbc", tmp_path, {"unit": "clip"})
     (tmp_path / "Frame_Labels").mkdir()
     (tmp_path / "Sequence_Labels").mkdir()
     with refused("unbc: none of the 1 frames has a label in"):
-        read("unbc", tmp_path)
+        read_dataset("unbc", tmp_path)
     with refused("unbc: none of the 1 sequences has a label in"):
-        read("unbc", tmp_path, {"unit": "clip"})
+        read_dataset("unbc", tmp_path, {"unit": "clip"})

@@ -13,7 +13,7 @@ from scipy import stats
 from sklearn import metrics as sk
 from test_ordered import graded
 
-from evenface.data.labels import describe_levels, level_values, numeric
+from evenface.data.labels import describe_levels, has_numeric_names, level_values
 from evenface.evaluation.bootstrap import Units, draws, units_of
 from evenface.evaluation.comparison import compare
 from evenface.evaluation.metric_registry import METRICS, limits, lower_is_better, metric_names
@@ -201,7 +201,9 @@ def test_all_that_a_run_reports_can_be_asked_for_by_a_study():
 )
 def test_levels_have_the_values_of_their_names_where_these_are_rising_numbers(names, values):
     assert level_values(names).tolist() == values
-    assert ("not numbers" in describe_levels(names)) == (not numeric(names)) == (values != [*map(number, names)])
+    assert (
+        ("not numbers" in describe_levels(names)) == (not has_numeric_names(names)) == (values != [*map(number, names)])
+    )
 
 
 def number(name):

@@ -15,13 +15,13 @@ from typer.testing import CliRunner
 import evenface as ef
 from evenface.cli import app
 from evenface.config.recipe import Data
-from evenface.data.duplicates import stand_among
+from evenface.data.duplicates import find_contained
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.summary import metrics_of
 from evenface.inference.cross_dataset import predict_on
 from evenface.methods import METHODS
 from evenface.training.build import trained_method
-from evenface.utils.files import write_sealed
+from evenface.utils.files import write_json_with_digest
 
 pytestmark = pytest.mark.usefixtures("empty_figures")
 
@@ -197,7 +197,7 @@ def test_pictures_that_were_learnt_from_are_told_and_can_be_left_out(run, others
 
 def test_a_run_whose_prepared_faces_are_gone_is_tested_and_says_so(run, others, tmp_path):
     facts = json.loads((run / "run.json").read_text())
-    write_sealed(run / "run.json", {**facts, "store": str(tmp_path / "gone")})
+    write_json_with_digest(run / "run.json", {**facts, "store": str(tmp_path / "gone")})
     got = predicted(run, on(others))
     assert any(note.startswith("not checked whether the run learnt from") for note in got.facts["notes"])
 
@@ -209,7 +209,7 @@ def test_a_second_call_gives_the_first_back_and_other_settings_are_refused(run, 
     assert predicted(run, on(tmp_path / "moved")).folder == first.folder
     facts = json.loads((first.folder / "run.json").read_text())
     del facts["on"]["schedule"]  # as a version wrote it that did not know this key
-    write_sealed(first.folder / "run.json", facts)
+    write_json_with_digest(first.folder / "run.json", facts)
     before[first.folder / "run.json"] = (first.folder / "run.json").stat().st_mtime_ns
     assert predicted(run, on(tmp_path / "moved")).folder == first.folder
     with refused(f"{first.folder} holds another run or test: other map"):
@@ -328,6 +328,6 @@ def test_pictures_found_among_others_are_those_that_a_plain_loop_finds(data):
     images = np.array(data.draw(st.lists(few, min_size=1, max_size=6)), dtype=np.uint8).reshape(-1, 1, 2, 2, 1)
     others = np.array(data.draw(st.lists(few, min_size=1, max_size=6)), dtype=np.uint8).reshape(-1, 1, 2, 2, 1)
     rows = np.array(data.draw(st.lists(st.integers(0, len(images) - 1), unique=True)), dtype=np.int64)
-    found = stand_among(images, rows, others, np.arange(len(others)))
+    found = find_contained(images, rows, others, np.arange(len(others)))
     assert found.tolist() == [any((images[row] == other).all() for other in others) for row in rows]
-    assert not stand_among(images, rows, others[:, :, :1], np.arange(len(others))).any()
+    assert not find_contained(images, rows, others[:, :, :1], np.arange(len(others))).any()

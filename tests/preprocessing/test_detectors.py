@@ -10,7 +10,7 @@ from PIL import Image
 import evenface as ef
 from evenface.config.recipe import Protocol
 from evenface.data.manifest import Manifest, make_table
-from evenface.data.splits import split
+from evenface.data.splits import split_manifest
 from evenface.preprocessing import detect, worker
 from evenface.preprocessing import image as read
 from evenface.preprocessing import store as building
@@ -160,7 +160,7 @@ def test_faces_of_one_picture_are_never_divided(raw, tmp_path):
     store = prepare(nobody, tmp_path, size=32, crop=Crop(which="all"), workers=0)
     assert list(store.manifest.table["clip"]) == ["s0", "s2", "s2", "s4"]
     for fold in range(3):
-        sides = split(store.manifest, Protocol(kind="kfold", folds=3, fold=fold, validation=0))
+        sides = split_manifest(store.manifest, Protocol(kind="kfold", folds=3, fold=fold, validation=0))
         assert ({1, 2} <= set(sides.test)) == bool({1, 2} & set(sides.test))
 
 

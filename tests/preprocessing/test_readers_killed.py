@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evenface.data.datasets import read
+from evenface.data.datasets import read_dataset
 from evenface.preprocessing.prepare import prepare
 from evenface.utils.errors import InputError
 
@@ -46,7 +46,7 @@ def deadly(tmp_path, monkeypatch):
     def prepared(times, by):
         text = DEADLY.format(marks=str(tmp_path / "marks"), times=times, signal=int(by))
         (tmp_path / "site/sitecustomize.py").write_text(text)
-        return prepare(read("folder", pictures), tmp_path / "stores", size=16, workers=2)
+        return prepare(read_dataset("folder", pictures), tmp_path / "stores", size=16, workers=2)
 
     return prepared
 

@@ -15,8 +15,8 @@ from sealed import unsealed
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
 import evenface as ef
-from evenface.data.attributes import attributes_of, groups_of
-from evenface.data.datasets import SOURCES, licence
+from evenface.data.attributes import attribute_columns, attribute_groups
+from evenface.data.datasets import DATASETS, dataset_licence
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.subgroups import subgroups
 from evenface.reporting import model_card
@@ -26,18 +26,18 @@ from evenface.runs import METRICS, REPORT, Run
 pytestmark = pytest.mark.usefixtures("empty_figures")
 
 
-@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("name", DATASETS)
 def test_every_source_states_its_terms(name):
-    said = licence(name)
+    said = dataset_licence(name)
     assert len(said) > 20
-    assert said == import_module(SOURCES[name]).LICENCE
+    assert said == import_module(DATASETS[name]).LICENCE
     if "research only" in said:
         assert "http" in said  # where the terms are to be read
 
 
 def test_the_page_of_the_card_names_the_terms_of_every_source():
     page = (Path(__file__).parents[2] / "docs" / "model-card.md").read_text("utf-8")
-    assert all(licence(name) in page and f"`{name}`" in page for name in SOURCES)
+    assert all(dataset_licence(name) in page and f"`{name}`" in page for name in DATASETS)
 
 
 # --- groups of people
@@ -119,7 +119,7 @@ def test_a_group_that_lacks_a_class_is_compared_on_those_that_both_show():
 
 
 def test_ages_are_put_into_bands_and_other_attributes_stay():
-    ages = groups_of(pd.Series([3, 17.9, 18, 44.9, 45, 99, None]), "age")
+    ages = attribute_groups(pd.Series([3, 17.9, 18, 44.9, 45, 99, None]), "age")
     assert ages.fillna("").tolist() == [
         "under 18",
         "under 18",
@@ -129,9 +129,9 @@ def test_ages_are_put_into_bands_and_other_attributes_stay():
         "60 and over",
         "",
     ]
-    assert groups_of(pd.Series([1.0, 6.0, None]), "skin_tone").fillna("").tolist() == ["1", "6", ""]
+    assert attribute_groups(pd.Series([1.0, 6.0, None]), "skin_tone").fillna("").tolist() == ["1", "6", ""]
     table = pd.DataFrame({"sex": ["female", None], "age": [None, None], "pose": [1, 2]})
-    assert attributes_of(table) == ["sex"]
+    assert attribute_columns(table) == ["sex"]
 
 
 # --- the card of a run
@@ -236,7 +236,7 @@ def test_a_card_says_what_was_done_and_to_what(run):
     card = model_card.card_of(run)
     assert card["treatment"] == ["Loss: focal (gamma 1.5).", "Sampling: inverse."]
     assert card["imbalance"]["ratio"] == pytest.approx(4, abs=0.01)
-    assert card["data"]["licence"] == licence("csv")
+    assert card["data"]["licence"] == dataset_licence("csv")
     assert card["protocol"]["sides"]["test"] == {"samples": len(run.predictions), "people": run.predictions.people}
     assert card["network"]["licence"].startswith("Learnt from this data alone")
     text = model_card.markdown(card)
@@ -282,7 +282,7 @@ def test_a_card_can_be_shown_without_torch(run, tmp_path):
 def test_sources_name_no_licence_by_guess():
     """Sources of a user's own files say that evenface does not know."""
     for name in ("folder", "csv", "clips", "clip-folder", "landmarks", "sequences"):
-        assert "unknown to evenface" in inspect.getmodule(import_module(SOURCES[name])).LICENCE
+        assert "unknown to evenface" in inspect.getmodule(import_module(DATASETS[name])).LICENCE
 
 
 @pytest.mark.parametrize(

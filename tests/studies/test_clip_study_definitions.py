@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from evenface.config import load_recipe
-from evenface.data.datasets import SOURCES
+from evenface.data.datasets import DATASETS
 from evenface.preprocessing.frame_sampling import Taking, stride
 from evenface.studies import load_study, shipped_studies
 from evenface.studies.plan import StudyOptions, make_plan
@@ -109,7 +109,7 @@ def test_every_run_names_a_recipe_and_a_source_that_can_be(name, protocol):
         for run in plan.runs:
             data, uneven = run.recipe.data, run.recipe.protocol.imbalance
             assert data.source == {"synthetic": "synthetic-clips"}.get(on, on)
-            known = inspect.signature(import_module(SOURCES[data.source]).read).parameters
+            known = inspect.signature(import_module(DATASETS[data.source]).read).parameters
             assert set(data.options) - OWN_KEYS <= set(known)
             if uneven is not None:
                 assert set(uneven.counts) == CLASSES[data.source]

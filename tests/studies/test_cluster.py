@@ -21,7 +21,7 @@ from evenface.studies.executors import MAX_ATTEMPTS, ProgressFiles, RayExecutor,
 from evenface.studies.plan import MOST, grouped, make_plan
 from evenface.training import build, fit
 from evenface.utils.errors import InputError
-from evenface.utils.progress import Bar
+from evenface.utils.progress import ProgressBar
 
 pytestmark = pytest.mark.usefixtures("empty_figures")
 
@@ -97,7 +97,7 @@ def test_one_run_that_fails_does_not_lose_those_that_train_with_it(monkeypatch, 
 
 def test_the_bar_moves_by_what_groups_say_and_ends_at_the_number_of_runs(tmp_path):
     moved = []
-    with ProgressFiles(tmp_path / "progress", [10, 4], Bar(moved.append, print)) as files:
+    with ProgressFiles(tmp_path / "progress", [10, 4], ProgressBar(moved.append, print)) as files:
         files.update()
         assert sum(moved) == 0
         write_progress(files.file(0), 0.55)

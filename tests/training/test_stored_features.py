@@ -20,7 +20,7 @@ from evenface.preprocessing.store import Store
 from evenface.training import build, features
 from evenface.training.features import stored_features
 from evenface.utils.errors import InputError
-from evenface.utils.files import exclusive
+from evenface.utils.files import exclusive_lock
 
 
 @pytest.fixture(scope="module")
@@ -149,10 +149,10 @@ def test_who_comes_second_waits_for_the_first(tmp_path, capfd):
     entered = threading.Event()
 
     def second():
-        with exclusive(tmp_path / "lock", "somebody is at it"):
+        with exclusive_lock(tmp_path / "lock", "somebody is at it"):
             entered.set()
 
-    with exclusive(tmp_path / "lock", "somebody is at it"):
+    with exclusive_lock(tmp_path / "lock", "somebody is at it"):
         thread = threading.Thread(target=second)
         thread.start()
         assert not entered.wait(0.3)

@@ -17,34 +17,34 @@ from hypothesis import strategies as st
 from evenface.reporting.tables import Table
 from evenface.utils.files import atomic_write
 from evenface.utils.progress import printable, progress
-from evenface.utils.tables import csv_safe, csv_text, from_csv_text
+from evenface.utils.tables import escape_csv_cell, escape_csv_table, unescape_csv_cell
 
 FORMULAS = ("=cmd|'/c calc'!A0", "+1+1", "-2+3", "@SUM(A1)", "\t=1", "'=1", "''@x")
 
 
 @given(st.text(alphabet="'=+-@\t\rab1. e") | st.text())
 def test_a_cell_is_no_formula_and_gives_its_text_back(text):
-    cell = csv_text(text)
-    assert from_csv_text(cell) == text
+    cell = escape_csv_cell(text)
+    assert unescape_csv_cell(cell) == text
     if cell[:1] in ("=", "+", "-", "@", "\t", "\r"):
         float(cell)  # a number is the only thing that may begin so
 
 
 @pytest.mark.parametrize("number", ["-2", "+1.5", "-1e-9", "-.5", "0", "a=b", "p_=x"])
 def test_numbers_and_signs_inside_stay(number):
-    assert csv_text(number) == number
+    assert escape_csv_cell(number) == number
 
 
 def test_tables_are_safe_for_spreadsheets():
     frame = pd.DataFrame({"=a": FORMULAS, "n": np.arange(len(FORMULAS)), "none": None})
     for text in (
-        csv_safe(frame).to_csv(index=False),
+        escape_csv_table(frame).to_csv(index=False),
         Table("t", "t", ("=a", "n"), tuple(zip(FORMULAS, range(len(FORMULAS)), strict=True))).csv(),
     ):
         rows = list(csv.reader(io.StringIO(text)))
         assert rows[0][0] == "'=a"
         assert all(row[0].startswith("'") for row in rows[1:])
-        assert [from_csv_text(row[0]) for row in rows[1:]] == [*FORMULAS]
+        assert [unescape_csv_cell(row[0]) for row in rows[1:]] == [*FORMULAS]
         assert [int(row[1]) for row in rows[1:]] == [*range(len(FORMULAS))]
     assert list(frame["=a"]) == [*FORMULAS], "the table itself stays as it was"
 

@@ -9,7 +9,7 @@ import pytest
 from layouts import plant, refused
 from PIL import Image
 
-from evenface.data.datasets import read
+from evenface.data.datasets import read_dataset
 from evenface.inference.sources import find_sources
 from evenface.preprocessing.errors import SampleError
 from evenface.preprocessing.image import Target, read_sample
@@ -82,7 +82,7 @@ def test_a_link_back_to_a_folder_above_ends(tmp_path):
         Image.new("L", (16, 16)).save(tmp_path / name)
     (tmp_path / "happy" / "up").symlink_to(tmp_path, target_is_directory=True)
     (tmp_path / "happy" / "self").symlink_to(tmp_path / "happy", target_is_directory=True)
-    assert list(read("folder", tmp_path).table["path"]) == ["happy/a.png", "sad/b.png"]
+    assert list(read_dataset("folder", tmp_path).table["path"]) == ["happy/a.png", "sad/b.png"]
     assert len(find_sources([tmp_path])[0]) == 2
 
 
@@ -91,7 +91,7 @@ def test_names_that_are_no_utf8_are_refused_wherever_they_stand(tmp_path):
     plant(tmp_path, "sad/a.png")
     (tmp_path / os.fsdecode(b"h\xff")).mkdir()
     with refused("the name of the folder 'h\\udcff'"):
-        read("folder", tmp_path)
+        read_dataset("folder", tmp_path)
     with refused("is not valid UTF-8"):
         guess_dataset(tmp_path)
 
@@ -101,7 +101,7 @@ def test_a_folder_that_may_not_be_read_is_refused(tmp_path):
     plant(tmp_path, "happy/a.png", "sad/b.png")
     (tmp_path / "sad").chmod(0)
     with refused("cannot read the folder"):
-        read("folder", tmp_path)
+        read_dataset("folder", tmp_path)
 
 
 @pytest.mark.parametrize("name", ["x.gif", "x.webp", "x.apng", "x"])
@@ -131,10 +131,10 @@ def test_animated_pictures_in_class_folders_are_clips_and_stills_say_so(tmp_path
         (tmp_path / name).mkdir()
         moving(tmp_path / name / "a.gif", [100, 100])
         Image.new("RGB", (16, 16)).save(tmp_path / name / "still.webp")
-    found = read("clip-folder", tmp_path)
+    found = read_dataset("clip-folder", tmp_path)
     assert list(found.table["path"]) == ["happy/a.gif", "sad/a.gif"]
     assert "pictures that lie in class folders themselves are no clips: 2" in found.notes[0]
-    notes = read("folder", tmp_path).notes
+    notes = read_dataset("folder", tmp_path).notes
     assert "animated pictures, of which only the first frame is read: 2, such as happy/a.gif" in notes[0]
 
 
@@ -154,7 +154,7 @@ def test_a_stream_that_is_no_picture_is_named_for_what_it_is(tmp_path):
 
 def test_folders_of_people_are_noted(tmp_path):
     plant(tmp_path, *(f"S{i:03}/x.png" for i in range(4)))
-    notes = read("folder", tmp_path).notes
+    notes = read_dataset("folder", tmp_path).notes
     assert notes == ("folders that are called as people are and are taken for classes: S000, S001, S002, S003",)
 
 
@@ -164,7 +164,7 @@ def test_links_that_lead_in_a_circle_or_nowhere_end_nothing(tmp_path):
         Image.new("L", (16, 16)).save(tmp_path / name)
     (tmp_path / "a" / "loop.png").symlink_to(tmp_path / "a" / "loop.png")
     (tmp_path / "a" / "gone.png").symlink_to(tmp_path / "nothing.png")
-    assert list(read("folder", tmp_path).table["path"]) == ["a/1.png", "a/gone.png", "a/loop.png", "b/1.png"]
+    assert list(read_dataset("folder", tmp_path).table["path"]) == ["a/1.png", "a/gone.png", "a/loop.png", "b/1.png"]
     assert len(find_sources([tmp_path])[0]) == 2
     assert len(open_film(str(tmp_path / "a")).times) == 1
     for name, why in (("loop.png", "unreadable"), ("gone.png", "missing")):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from layouts import plant, refused
 
-from evenface.data.datasets import read
+from evenface.data.datasets import read_dataset
 from evenface.utils.natural_order import natural_key, natural_order, number_of
 
 
@@ -48,14 +48,14 @@ def test_levels_are_in_the_order_of_their_values(tmp_path, labels, order):
     plant(tmp_path, *(f"{label}/x.mp4" for label in labels))
     table = tmp_path / "levels.csv"
     table.write_text("path,label\n" + "".join(f"{label}/x.mp4,{label}\n" for label in labels))
-    assert read("clips", table, {"ordered": True}).classes == order
+    assert read_dataset("clips", table, {"ordered": True}).classes == order
     table.unlink()
-    assert read("clip-folder", tmp_path, {"ordered": True}).classes == order
+    assert read_dataset("clip-folder", tmp_path, {"ordered": True}).classes == order
 
 
 def test_steps_of_a_scale_without_numbers_need_their_order(tmp_path):
     plant(tmp_path, "mild/x.mp4", "none/x.mp4", "severe/x.mp4")
     with refused("the order of the classes mild, none, severe is not known, their names have no numbers"):
-        read("clip-folder", tmp_path, {"ordered": True})
+        read_dataset("clip-folder", tmp_path, {"ordered": True})
     steps = ["none", "mild", "severe"]
-    assert read("clip-folder", tmp_path, {"ordered": True, "classes": steps}).classes == tuple(steps)
+    assert read_dataset("clip-folder", tmp_path, {"ordered": True, "classes": steps}).classes == tuple(steps)

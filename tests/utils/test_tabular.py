@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from layouts import named, plant, refused, write_fer, write_votes
 
 from evenface.config import load_recipe
-from evenface.data.datasets import read
+from evenface.data.datasets import read_dataset
 from evenface.preprocessing.errors import SampleError
 from evenface.preprocessing.image import Target, read_sample
 from evenface.utils.errors import InputError
-from evenface.utils.tables import read_table, read_text, row_index
+from evenface.utils.tables import index_rows, read_delimited, read_text
 
 CELL = st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), max_size=5)
 
@@ -32,7 +32,7 @@ def test_a_table_is_read_as_it_was_written(tmp_path_factory, data, delimiter, en
     path = tmp_path_factory.mktemp("t") / "t.csv"
     path.write_bytes(text.encode(encoding))
     kept = [tuple(cell.strip(" \t\r\n\f\v\u00a0\u3000\ufeff\u200b") or None for cell in row) for row in rows]
-    found = read_table(path, delimiter=delimiter)
+    found = read_delimited(path, delimiter=delimiter)
     assert list(found.columns) == names
     assert [tuple(None if pd.isna(cell) else cell for cell in row) for row in found.to_numpy()] == [
         row for row in kept if any(row)
@@ -44,12 +44,12 @@ def test_a_table_is_read_as_it_was_written(tmp_path_factory, data, delimiter, en
 def test_delimiter_and_line_ends_are_found(tmp_path, delimiter, end):
     lines = [["path", "label"], ["a.png", " happy "], ["b.png ", "sad"]]
     (tmp_path / "t.csv").write_bytes(end.join(map(delimiter.join, lines)).encode())
-    assert read_table(tmp_path / "t.csv").to_dict("list") == {"path": ["a.png", "b.png"], "label": ["happy", "sad"]}
+    assert read_delimited(tmp_path / "t.csv").to_dict("list") == {"path": ["a.png", "b.png"], "label": ["happy", "sad"]}
 
 
 def test_lines_are_counted_as_an_editor_does(tmp_path):
     (tmp_path / "t.csv").write_text('sep=;\npath;label;\n\na.png;"two\nlines";\n;;\nb.png;x\n')
-    found = read_table(tmp_path / "t.csv")
+    found = read_delimited(tmp_path / "t.csv")
     assert list(found.index) == [4, 7]
     assert list(found.columns) == ["path", "label"]
 
@@ -71,7 +71,7 @@ def test_a_line_that_cannot_be_read_is_named(tmp_path, content, words):
     (tmp_path / "t.csv").write_bytes(content)
     for source in ("csv", "clips", "landmarks"):
         with pytest.raises(InputError, match=re.escape(words)) as told:
-            read(source, tmp_path / "t.csv")
+            read_dataset(source, tmp_path / "t.csv")
         assert "\n" not in told.value.message
         assert told.value.hint
 
@@ -82,7 +82,7 @@ def test_every_text_is_read_in_its_encoding(tmp_path, encoding):
     lists = tmp_path / "EmoLabel" / "list_patition_label.txt"
     lists.parent.mkdir()
     lists.write_bytes("train_00001.jpg 5\r\ntest_0001.jpg 4\r\n".encode(encoding))
-    assert named(read("rafdb", tmp_path)) == {"train_00001": "sad", "test_0001": "happy"}
+    assert named(read_dataset("rafdb", tmp_path)) == {"train_00001": "sad", "test_0001": "happy"}
     recipe = tmp_path / "r.yaml"
     recipe.write_bytes("name: q\ndata: {source: folder, root: café}\n".encode(encoding))
     assert load_recipe(recipe).data.root == "café"
@@ -100,15 +100,15 @@ def test_labels_that_differ_by_blanks_are_one_class_and_others_are_noted(tmp_pat
     plant(tmp_path, *"abcdef")
     table = tmp_path / "t.csv"
     table.write_text("path,label\na,happy\nb , sad\nc,sad \nd,happy\u00a0\n")
-    found = read("csv", table)
+    found = read_dataset("csv", table)
     assert (found.classes, found.notes) == (("happy", "sad"), ())
     table.write_text("path,label\na,happy\nb,Happy\nc,HAPPY\nd,nan\ne,caf\u00e9\nf,cafe\u0301\n")
-    notes = " ".join(read("csv", table).notes)
+    notes = " ".join(read_dataset("csv", table).notes)
     assert "'HAPPY', 'Happy', 'happy'" in notes.replace('"', "'") or "'happy'" in notes
     assert "'nan' is taken for a class" in notes
     assert "caf" in notes
     table.write_text("path,label\na,1\nb,1.0\nc,2\n")
-    assert "'1', '1.0'" in read("csv", table).notes[0]
+    assert "'1', '1.0'" in read_dataset("csv", table).notes[0]
 
 
 # A blank or empty line, wherever it stands, belongs to no row.
@@ -119,7 +119,7 @@ def test_a_blank_line_does_not_shift_the_pixels_of_fer2013(tmp_path, blank, plac
     usages = ["Training"] * 4 + ["PrivateTest"]
     lines += [f"{row},{' '.join([str(10 * row + 5)] * 9)},{usages[row]}\n" for row in range(5)]
     (tmp_path / "fer2013.csv").write_text("".join([*lines[:place], blank, *lines[place:]]))
-    found = read("fer2013", tmp_path)
+    found = read_dataset("fer2013", tmp_path)
     assert list(found.table["row"]) == list(range(5))
     assert list(found.labels) == list(range(5))
     values = [read_sample(str(tmp_path / "fer2013.csv"), row, Target(3, 1))[0] for row in range(5)]
@@ -132,13 +132,13 @@ def test_fer2013_names_the_line_that_an_editor_shows(tmp_path):
     lines[3] = lines[3].replace("2,", "9,", 1)
     (tmp_path / "fer2013.csv").write_text("".join([*lines[:2], "\n", *lines[2:]]))
     with refused("line 5 of fer2013.csv has emotion 9 and Usage Training"):
-        read("fer2013", tmp_path)
+        read_dataset("fer2013", tmp_path)
 
 
 def test_rows_of_a_table_with_semicolons_are_found(tmp_path):
     (tmp_path / "f.csv").write_text("Usage; emotion ;pixels\r\nTraining;1;5 5 5 5\r\nPrivateTest;2.0;7 7 7 7\r\n")
-    assert row_index(tmp_path / "f.csv").names == ["Usage", "emotion", "pixels"]
-    assert list(read("fer2013", tmp_path / "f.csv").labels) == [1, 2]
+    assert index_rows(tmp_path / "f.csv").names == ["Usage", "emotion", "pixels"]
+    assert list(read_dataset("fer2013", tmp_path / "f.csv").labels) == [1, 2]
     assert read_sample(str(tmp_path / "f.csv"), 1, Target(2, 1)) == bytes([7] * 4)
 
 
@@ -149,7 +149,7 @@ def test_rows_of_a_table_with_semicolons_are_found(tmp_path):
 def test_a_table_of_pictures_that_cannot_be_indexed_is_told(tmp_path, content, words):
     (tmp_path / "fer2013.csv").write_bytes(content)
     with pytest.raises(InputError, match=words):
-        read("fer2013", tmp_path)
+        read_dataset("fer2013", tmp_path)
     with pytest.raises(SampleError, match=words):
         read_sample(str(tmp_path / "fer2013.csv"), 0, Target(2, 1))
 
@@ -159,15 +159,15 @@ def test_the_whole_table_of_the_challenge_is_chosen(tmp_path):
     (tmp_path / "fer2013.csv").rename(tmp_path / "icml_face_data.csv")
     (tmp_path / "train.csv").write_text("emotion,pixels\n0,1 1 1 1\n")
     (tmp_path / "test.csv").write_text("pixels\n1 1 1 1\n")
-    assert len(read("fer2013", tmp_path)) == 11
+    assert len(read_dataset("fer2013", tmp_path)) == 11
     (tmp_path / "copy.csv").write_bytes((tmp_path / "icml_face_data.csv").read_bytes())
     with refused("holds copy.csv, icml_face_data.csv"):
-        read("fer2013", tmp_path)
+        read_dataset("fer2013", tmp_path)
 
 
 def test_folders_of_fer2013_may_be_called_by_other_forms_of_the_words(tmp_path):
     plant(tmp_path, "train/anger/0.png", "train/happiness/1.png", "test/fearful/2.png", "test/Surprised/3.png")
-    assert named(read("fer2013", tmp_path)) == {
+    assert named(read_dataset("fer2013", tmp_path)) == {
         "00000": "angry",
         "00001": "happy",
         "00002": "fear",
@@ -178,10 +178,10 @@ def test_folders_of_fer2013_may_be_called_by_other_forms_of_the_words(tmp_path):
 def test_a_blank_line_does_not_shift_votes(tmp_path):
     write_fer(tmp_path)
     votes = write_votes(tmp_path / "fer2013new.csv")
-    whole = read("ferplus", tmp_path)
+    whole = read_dataset("ferplus", tmp_path)
     lines = votes.read_text().splitlines(keepends=True)
     votes.write_text("".join([*lines[:4], "  \n", *lines[4:]]))
-    again = read("ferplus", tmp_path)
+    again = read_dataset("ferplus", tmp_path)
     assert np.array_equal(again.labels, whole.labels)
     assert list(again.table["row"]) == list(whole.table["row"])
 

@@ -37,7 +37,7 @@ from evenface.reporting.wording import screen, verdict
 from evenface.runs import FACTS, METRICS, RECIPE, REPORT, WEIGHTS, Run
 from evenface.studies.definition import STUDY
 from evenface.utils.errors import InputError
-from evenface.utils.tables import from_csv_text
+from evenface.utils.tables import unescape_csv_cell
 
 DEEPEST = 6
 """Folders below a named one that are looked into."""
@@ -300,7 +300,7 @@ def studied(entry: Entry, catalogue: Catalogue) -> StudyDetail:
     rows: list[list[str]] = []
     if table.is_file():
         with table.open(encoding="utf-8", newline="") as file:
-            rows = [[from_csv_text(cell) for cell in row] for row in csv.reader(file)]
+            rows = [[unescape_csv_cell(cell) for cell in row] for row in csv.reader(file)]
     report = (entry.path / REPORT).is_file()
     header = rows[0] if rows else []
     return StudyDetail(

@@ -29,7 +29,7 @@ from evenface.preprocessing.image import FORMATS, quiet_pillow, read_picture, sh
 from evenface.preprocessing.sequence_files import ARRAYS, TABLES, count_frames, unpacked_size
 from evenface.preprocessing.video import RATE, open_film
 from evenface.utils.errors import InputError
-from evenface.utils.file_types import PICTURES, VIDEOS
+from evenface.utils.file_types import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from evenface.utils.files import write_json
 
 if TYPE_CHECKING:
@@ -270,7 +270,7 @@ def _uri(picture: np.ndarray) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-KNOWN = (*PICTURES, *VIDEOS, *ARRAYS, *TABLES)
+KNOWN = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES, *ARRAYS, *TABLES)
 
 
 def suffix_of(name: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from evenface.utils.errors import InputError
-from evenface.utils.tables import read_table
+from evenface.utils.tables import read_delimited
 
 ATTRIBUTES = ("age", "age_group", "sex", "gender", "ancestry", "ethnicity", "race", "skin_tone")
 """Columns of a manifest that are taken for attributes of the person who is shown."""
@@ -15,7 +15,7 @@ AGES = {18: "under 18", 30: "18 to 29", 45: "30 to 44", 60: "45 to 59"}
 OLDEST = "60 and over"
 
 
-def attributes_of(table: pd.DataFrame) -> list[str]:
+def attribute_columns(table: pd.DataFrame) -> list[str]:
     """Name the attributes of people that a table has."""
     return [name for name in ATTRIBUTES if name in table.columns and bool(table[name].notna().any())]
 
@@ -23,9 +23,9 @@ def attributes_of(table: pd.DataFrame) -> list[str]:
 SEXES = {"f": "female", "w": "female", "woman": "female", "m": "male", "man": "male"}
 
 
-def read_people(path: Path, people: Collection[str]) -> pd.DataFrame:
+def read_attributes(path: Path, people: Collection[str]) -> pd.DataFrame:
     """Load a table of people and their attributes."""
-    table = read_table(path)
+    table = read_delimited(path)
     known = {name.casefold(): name for name in people}
     named = {column: table[column].str.casefold().map(known) for column in table.columns}
     best = max(named, key=lambda column: int(named[column].notna().sum()), default=None)
@@ -50,7 +50,7 @@ def read_people(path: Path, people: Collection[str]) -> pd.DataFrame:
     return own
 
 
-def groups_of(values: pd.Series, name: str) -> pd.Series:
+def attribute_groups(values: pd.Series, name: str) -> pd.Series:
     """Say to which group of an attribute each value belongs."""
     if name == "age" and pd.api.types.is_numeric_dtype(values):
         bands = pd.cut(

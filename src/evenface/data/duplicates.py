@@ -33,7 +33,7 @@ class DuplicatePairs(NamedTuple):
     complete: bool = True
 
 
-def same_content(images: Any) -> Rows:
+def first_identical_rows(images: Any) -> Rows:
     """Give rows with equal values the same number."""
     first: dict[bytes, int] = {}
     rows = np.empty(len(images), dtype=np.int64)
@@ -46,7 +46,7 @@ def same_content(images: Any) -> Rows:
     return rows
 
 
-def stand_among(images: Any, rows: Rows, others: Any, other_rows: Rows) -> NDArray[np.bool_]:
+def find_contained(images: Any, rows: Rows, others: Any, other_rows: Rows) -> NDArray[np.bool_]:
     """Find the pictures that stand, pixel by pixel, among the pictures of another array."""
     seen = np.zeros(len(rows), dtype=bool)
     if images.shape[1:] != others.shape[1:]:

@@ -20,12 +20,12 @@ WEIGHTS = (
 SAMPLING_RULES = ("none", "inverse", "effective", "reversed")
 
 
-def counts(labels: npt.ArrayLike, classes: int) -> Integers:
+def class_counts(labels: npt.ArrayLike, classes: int) -> Integers:
     """Count the samples of each class.
 
     Examples
     --------
-    >>> counts([0, 2, 2], classes=3)
+    >>> class_counts([0, 2, 2], classes=3)
     array([1, 0, 2])
     """
     values = np.asarray(labels)
@@ -36,13 +36,13 @@ def counts(labels: npt.ArrayLike, classes: int) -> Integers:
     return np.bincount(values.astype(np.int64), minlength=classes)
 
 
-def ratio(counts: npt.ArrayLike, names: Sequence[str] | None = None) -> Floats:
+def imbalance_ratios(counts: npt.ArrayLike, names: Sequence[str] | None = None) -> Floats:
     """Give the imbalance ratio of each class against the rest: negatives over positives, unrounded."""
     n = _positive(counts, names)
     return np.asarray((n.sum() - n) / n)
 
 
-def factor(counts: npt.ArrayLike, names: Sequence[str] | None = None) -> float:
+def imbalance_factor(counts: npt.ArrayLike, names: Sequence[str] | None = None) -> float:
     """Give the imbalance factor: the largest class over the smallest. See :func:`ratio` for parameters and errors."""
     n = _positive(counts, names)
     return float(n.max() / n.min())
@@ -90,7 +90,7 @@ def effective_number_weights(
 
 def ratio_weights(counts: npt.ArrayLike, *, normalise: str = "none", names: Sequence[str] | None = None) -> Floats:
     """Weigh each class by its :func:`ratio`; other parameters and errors as in :func:`inverse_frequency_weights`."""
-    return _normalised(ratio(counts, names), normalise)
+    return _normalised(imbalance_ratios(counts, names), normalise)
 
 
 def class_weights(
@@ -147,12 +147,12 @@ def sampling_probabilities(labels: npt.ArrayLike, rule: str = "none", *, beta: f
     return np.asarray(probabilities / probabilities.sum(), dtype=np.float64)
 
 
-def draw(probabilities: Floats, uniforms: Floats) -> Integers:
+def draw_samples(probabilities: Floats, uniforms: Floats) -> Integers:
     """Draw samples with replacement, as a pure function of uniform random numbers.
 
     Examples
     --------
-    >>> draw(np.array([0.5, 0.0, 0.5]), np.array([0.1, 0.5, 0.9]))
+    >>> draw_samples(np.array([0.5, 0.0, 0.5]), np.array([0.1, 0.5, 0.9]))
     array([0, 2, 2])
     """
     cumulative = np.cumsum(probabilities)

@@ -28,7 +28,7 @@ FORMS = {
 _WORDS = {form: word for word, forms in FORMS.items() for form in (word, *forms)}
 
 
-def canonical(name: str) -> str:
+def canonical_name(name: str) -> str:
     """Bring a class name to the word that stands for it: ``Happiness`` to ``happy``; unknown ones in small letters."""
     plain = name.strip().lower()
     return _WORDS.get(plain, plain)
@@ -86,7 +86,7 @@ class ClassMap:
 
 
 @dataclass(frozen=True)
-class Merge:
+class ClassMerge:
     """Classes of a model that are joined to fewer."""
 
     model: tuple[str, ...]
@@ -117,7 +117,7 @@ class Merge:
         return result
 
 
-def merge_classes(model: Sequence[str], classes: Mapping[str, str | Sequence[str]] | None = None) -> Merge:
+def merge_classes(model: Sequence[str], classes: Mapping[str, str | Sequence[str]] | None = None) -> ClassMerge:
     """Join classes of a model, such as four strengths of pain to ``pain``.
 
     Examples
@@ -146,10 +146,12 @@ def merge_classes(model: Sequence[str], classes: Mapping[str, str | Sequence[str
     merged = tuple(dict.fromkeys(name_of[name] for name in model))
     if len(merged) < 2:
         raise InputError(f"merge leaves only the class {merged[0]}, two are needed", "Merge fewer classes.")
-    return Merge(tuple(model), merged, tuple(merged.index(name_of[name]) for name in model))
+    return ClassMerge(tuple(model), merged, tuple(merged.index(name_of[name]) for name in model))
 
 
-def match(model: Sequence[str], target: Sequence[str], classes: Mapping[str, str | None] | None = None) -> ClassMap:
+def match_classes(
+    model: Sequence[str], target: Sequence[str], classes: Mapping[str, str | None] | None = None
+) -> ClassMap:
     """Find for each class of a data set its class of the model."""
     if not isinstance(classes, Mapping | None):
         raise InputError(
@@ -180,7 +182,7 @@ def _known(name: str, names: Iterable[str], whose: str, key: str = "classes") ->
 def _same(name: str, model: Sequence[str]) -> str | None:
     if name in model:
         return name
-    alike = [other for other in model if canonical(other) == canonical(name)]
+    alike = [other for other in model if canonical_name(other) == canonical_name(name)]
     if len(alike) > 1:
         raise InputError(
             f"the class {name} may be {' or '.join(alike)} of the model", "Say which in classes, or null for none."
@@ -188,7 +190,7 @@ def _same(name: str, model: Sequence[str]) -> str | None:
     return alike[0] if alike else None
 
 
-def numeric(names: Sequence[str]) -> bool:
+def has_numeric_names(names: Sequence[str]) -> bool:
     """Whether the names are finite numbers in rising order."""
     values = [number_of(name) for name in names]
     return all(a is not None and b is not None and a < b for a, b in pairwise(values))
@@ -202,7 +204,7 @@ def level_values(names: Sequence[str]) -> npt.NDArray[np.float64]:
     >>> level_values(["0", "1", "2", "4", "8"]), level_values(["mild", "severe"])
     (array([0., 1., 2., 4., 8.]), array([0., 1.]))
     """
-    if numeric(names):
+    if has_numeric_names(names):
         return np.array([float(name) for name in names])
     return np.arange(len(names), dtype=np.float64)
 
@@ -210,6 +212,6 @@ def level_values(names: Sequence[str]) -> npt.NDArray[np.float64]:
 def describe_levels(names: Sequence[str]) -> str:
     """Describe in one sentence what value each level has."""
     values = ", ".join(f"{name} {value:g}" for name, value in zip(names, level_values(names), strict=True))
-    if numeric(names):
+    if has_numeric_names(names):
         return f"levels have the values of their names: {', '.join(names)}"
     return f"the names of the levels are not numbers in rising order: their indices are their values ({values})"

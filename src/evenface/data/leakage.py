@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from evenface.data.duplicates import Rows, near_pairs, same_content
+from evenface.data.duplicates import Rows, first_identical_rows, near_pairs
 from evenface.data.manifest import SIDES, Manifest
 from evenface.data.splits import Split
 from evenface.utils.errors import InputError
 
 
 @dataclass(frozen=True)
-class Findings:
+class LeakageReport:
     """What the check found; every table is empty where there is nothing to say.
 
     Parameters
@@ -175,15 +175,13 @@ def _many(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
-__all__ = ["Findings", "check", "copies_across"]
-
 Words = NDArray[np.object_]
 
 DISTANCE = 12
 CORRELATION = 0.93
 
 
-def check(
+def check_leakage(
     manifest: Manifest,
     images: Any = None,
     *,
@@ -191,7 +189,7 @@ def check(
     quarantine: pd.DataFrame | None = None,
     distance: int = DISTANCE,
     correlation: float = CORRELATION,
-) -> Findings:
+) -> LeakageReport:
     """Look for everything that would make results untrue.
 
     Parameters
@@ -213,7 +211,7 @@ def check(
 
     Returns
     -------
-    Findings
+    LeakageReport
 
     Raises
     ------
@@ -234,11 +232,11 @@ def check(
             "label": np.array(manifest.classes, dtype=object)[manifest.labels],
         }
     )
-    first = np.arange(len(manifest)) if images is None else same_content(images)
+    first = np.arange(len(manifest)) if images is None else first_identical_rows(images)
     copies = _copies(facts, first)
     near, complete = _near(manifest, images, facts, first, distance, correlation)
     labels = copies.groupby("group")["label"].transform("nunique")
-    return Findings(
+    return LeakageReport(
         sides={name: int((side == name).sum()) for name in SIDES if (side == name).any()},
         subjects=_on_two_sides(manifest, "subject", side),
         clips=_on_two_sides(manifest, "clip", side),
@@ -256,7 +254,7 @@ def check(
 
 
 def copies_across(images: Any, manifest: Manifest, *, near: bool = False) -> Rows:
-    """Find the pairs of rows that show the same picture, as :func:`evenface.data.splits.split` takes them.
+    """Find the pairs of rows that show the same picture, as :func:`evenface.data.splits.split_manifest` takes them.
 
     Parameters
     ----------
@@ -274,8 +272,8 @@ def copies_across(images: Any, manifest: Manifest, *, near: bool = False) -> Row
         validation from training need not part them.
     """
     if near:
-        return check(manifest, images).pairs(near=True)
-    first = same_content(images)
+        return check_leakage(manifest, images).pairs(near=True)
+    first = first_identical_rows(images)
     rows = np.flatnonzero(first != np.arange(len(first)))
     return np.stack([first[rows], rows], axis=1)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from evenface.utils.errors import InputError
-from evenface.utils.files import digest, read_parquet, to_frame, write_parquet
+from evenface.utils.files import digest, read_parquet, table_to_frame, write_parquet
 
 COLUMNS = ("sample", "path", "start", "end", "label", "subject", "clip", "split")
 SIDES = ("train", "validation", "test")
@@ -146,7 +146,7 @@ class Manifest:
         try:
             facts = json.loads(stored.schema.metadata[b"evenface"])
             return cls(
-                to_frame(stored, path, remedy),
+                table_to_frame(stored, path, remedy),
                 tuple(facts["classes"]),
                 facts["source"],
                 Path(facts["root"]),

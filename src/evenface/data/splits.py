@@ -175,8 +175,6 @@ class Copies:
         return pool, official, test, notes
 
 
-__all__ = ["Split", "fold_count", "split"]
-
 SHARE, CLIPS = 4, 5
 """Purposes of the draws of those who are trained on and of test clips; 0 to 3 are sides, validation, imbalance and
 cohorts."""
@@ -208,7 +206,7 @@ def fold_count(manifest: Manifest, protocol: Protocol) -> int:
     return 1
 
 
-def split(manifest: Manifest, protocol: Protocol, duplicates: NDArray[np.int64] | None = None) -> Split:
+def split_manifest(manifest: Manifest, protocol: Protocol, duplicates: NDArray[np.int64] | None = None) -> Split:
     """Divide a manifest into training, validation and test.
 
     The steps, in this order: the cohort, imbalance on the whole set (only if asked for), sides, copies

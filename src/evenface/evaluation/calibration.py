@@ -17,7 +17,7 @@ from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.probability_metrics import TINY
 from evenface.evaluation.selective import RiskCoverage, risk_coverage
 from evenface.utils.errors import InputError
-from evenface.utils.files import read_json, write_sealed
+from evenface.utils.files import read_json, write_json_with_digest
 
 Kind = Literal["probabilities", "scores"]
 LOWEST, HIGHEST = 0.05, 20.0
@@ -308,7 +308,7 @@ class Calibration:
 
     def save(self, folder: Path) -> None:
         """Write ``calibration.json`` into a folder."""
-        write_sealed(folder / FILE, self.as_dict())
+        write_json_with_digest(folder / FILE, self.as_dict())
 
     @classmethod
     def load(cls, folder: Path) -> "Calibration | None":

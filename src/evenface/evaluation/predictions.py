@@ -11,7 +11,7 @@ import pandas as pd
 
 from evenface.data.labels import level_values
 from evenface.utils.errors import InputError
-from evenface.utils.files import read_parquet, to_frame, write_parquet
+from evenface.utils.files import read_parquet, table_to_frame, write_parquet
 
 COLUMNS = ("sample", "subject", "label")
 PREFIX = "p_"
@@ -247,7 +247,7 @@ class Predictions:
             ordered = bool(facts.get("ordered", False))
         except (ValueError, AttributeError) as error:
             raise InputError(f"{path} is damaged: what it says of itself cannot be read") from error
-        table = to_frame(stored, path)
+        table = table_to_frame(stored, path)
         names = [str(name) for name in table.columns]
         missing = [name for name in COLUMNS if name not in names]
         columns = [name for name in names if name.startswith(PREFIX)]

@@ -30,9 +30,9 @@ from evenface.inference.settings import check_settings
 from evenface.inference.sources import Source, find_sources
 from evenface.preprocessing.errors import SampleError
 from evenface.utils.errors import InputError
-from evenface.utils.files import atomic_write, check_place, digest
-from evenface.utils.progress import Bar, progress
-from evenface.utils.tables import csv_safe
+from evenface.utils.files import atomic_write, check_writable, digest
+from evenface.utils.progress import ProgressBar, progress
+from evenface.utils.tables import escape_csv_table
 
 Method = Literal["gradcam", "cam", "gradients", "occlusion"]
 METHODS: dict[str, str] = {
@@ -185,7 +185,7 @@ def explain_inputs(
 ) -> ExplainResult:
     """Explain files into a folder."""
     check_settings(settings, model.form)
-    check_place(out, folder=True)
+    check_writable(out, folder=True)
     if settings.smooth or settings.prior is not None or settings.abstain is not None:
         raise InputError("smooth, prior and abstain do not change an explanation", "Leave them out.")
     shown, method = _drawn(choice.classes, model.classes), method_for(model, choice.method)
@@ -210,7 +210,7 @@ def explain_inputs(
     found.files, found.samples = len(made), sum(len(part["samples"]) for part in made)
     found.checks, found.notes = _checks(made), notes_of(made)
     with atomic_write(out / TABLE) as temporary:
-        csv_safe(storage.table(made, model.classes)).to_csv(temporary, index=False)
+        escape_csv_table(storage.table(made, model.classes)).to_csv(temporary, index=False)
     with atomic_write(out / VALUES) as temporary:
         storage.values(made, model.classes).to_parquet(temporary, index=False)
     page_of(
@@ -235,7 +235,7 @@ def notes_of(made: Sequence[storage.Part]) -> list[str]:
     return [f"the network's last maps have only {high} × {wide} places: too few to point at parts of a face"]
 
 
-def _set_aside(found: ExplainResult, line: str, bar: Bar) -> None:
+def _set_aside(found: ExplainResult, line: str, bar: ProgressBar) -> None:
     found.troubles.append(line)
     bar.say(f"set aside  {line}")
 

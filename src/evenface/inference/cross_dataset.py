@@ -11,10 +11,10 @@ import numpy as np
 
 from evenface.config import Recipe, load_recipe
 from evenface.config.modality import of_sequences
-from evenface.data.attributes import attributes_of
-from evenface.data.datasets import SOURCES
-from evenface.data.duplicates import stand_among
-from evenface.data.labels import ClassMap, Merge, match, merge_classes
+from evenface.data.attributes import attribute_columns
+from evenface.data.datasets import DATASETS
+from evenface.data.duplicates import find_contained
+from evenface.data.labels import ClassMap, ClassMerge, match_classes, merge_classes
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.probability_metrics import shares
 from evenface.preprocessing.landmarks import mirrored
@@ -25,13 +25,13 @@ from evenface.utils.errors import InputError
 from evenface.utils.files import (
     atomic_write,
     digest,
-    file_name,
     is_vacant,
     lock_folder,
     output_path,
+    safe_file_name,
     user_path,
+    write_json_with_digest,
     write_parquet,
-    write_sealed,
 )
 from evenface.utils.progress import progress
 
@@ -121,11 +121,11 @@ def predict_on(
     if "on" in run.facts:
         raise InputError(f"{folder} is a test on other data itself", f"Give the run: {run.facts['run']}.")
     target = _target(run, on, overrides or {})
-    place = output_path(out or run.folder / file_name(f"on-{target.name}"), folder=True)
+    place = output_path(out or run.folder / safe_file_name(f"on-{target.name}"), folder=True)
     store = data.prepare_store(target)
     _check_frames(run, target, store)
     merged = merge_classes(run.facts["classes"], merge)
-    found = match(merged.classes, store.manifest.classes, classes)
+    found = match_classes(merged.classes, store.manifest.classes, classes)
     rows, notes = _rows(run, target, store, everything)
     tested, said = _unseen(run, target, store, rows[found.labels(store.manifest.labels[rows]) >= 0])
     if not len(tested):
@@ -175,7 +175,7 @@ def _target(run: Run, on: str | Path | Mapping[str, Any], overrides: Mapping[str
     """Give the recipe of the other data, prepared as the run's network takes it; only its test side counts."""
     own = run.recipe.data
     content: Any = on
-    if isinstance(on, str) and on in SOURCES:
+    if isinstance(on, str) and on in DATASETS:
         alike = {key: value for key, value in own.model_dump(mode="json").items() if key in type(own).model_fields}
         content = {"name": on, "data": {**alike, "source": on, "root": None}, "protocol": {"kind": "official"}}
     fixed: dict[str, Any] = {"data.size": own.size, "data.channels": own.channels}
@@ -255,7 +255,7 @@ def _unseen(run: Run, target: Recipe, store: Store, rows: np.ndarray) -> tuple[n
         return rows, ["not checked whether the run learnt from some of these pictures: its prepared faces are gone"]
     sides = run.split
     used = sides.loc[sides["side"].isin(["train", "validation"]), "row"].to_numpy(dtype=np.int64)
-    seen = stand_among(data.stored_samples(store), rows, data.stored_samples(learnt), np.sort(used))
+    seen = find_contained(data.stored_samples(store), rows, data.stored_samples(learnt), np.sort(used))
     if not seen.any():
         return rows, []
     what = "pictures" if store.sequences is None else "sequences"
@@ -322,7 +322,7 @@ def _map_notes(
     return notes
 
 
-def _facts(run: Run, store: Store, found: ClassMap, merged: Merge, whole: Predictions) -> dict[str, Any]:
+def _facts(run: Run, store: Store, found: ClassMap, merged: ClassMerge, whole: Predictions) -> dict[str, Any]:
     """Say what a run folder says, with the classes that are shared."""
     used, counts = list(found.used), run.facts["counts"]
     people = {side: number for side, number in run.facts["people"].items() if side != "test"}
@@ -350,12 +350,12 @@ def _write(
     found: ClassMap,
 ) -> None:
     """Write all there is; the predictions last, as they make the test count as ended."""
-    write_sealed(folder / FACTS, facts)  # it makes the folder this test's, whatever comes
+    write_json_with_digest(folder / FACTS, facts)  # it makes the folder this test's, whatever comes
     for name in (RECIPE, HISTORY):
         with atomic_write(folder / name) as temporary:
             shutil.copyfile(run.file(name), temporary)
     kept = restricted(whole, found)
-    columns = ["sample", "subject", *attributes_of(store.manifest.table)]
+    columns = ["sample", "subject", *attribute_columns(store.manifest.table)]
     sides = store.manifest.table.iloc[rows][columns].assign(label=kept.labels, row=rows, side="test")
     write_parquet(sides, folder / SPLIT)
     Run(folder).end(facts, {PREDICTIONS: kept, UNRESTRICTED: whole})

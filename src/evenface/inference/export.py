@@ -26,8 +26,8 @@ from evenface.inference.run_model import TorchModel
 from evenface.runs import PREDICTIONS, VALIDATION, Run
 from evenface.training import build, data
 from evenface.utils.errors import InputError
-from evenface.utils.files import atomic_write, check_place
-from evenface.utils.progress import Bar, progress
+from evenface.utils.files import atomic_write, check_writable
+from evenface.utils.progress import ProgressBar, progress
 from evenface.utils.version import __version__
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Parity:
         ]
 
 
-def parity(run: Run, reference: Model, file: Model, samples: StoredSamples, bar: Bar) -> Parity:
+def parity(run: Run, reference: Model, file: Model, samples: StoredSamples, bar: ProgressBar) -> Parity:
     """Ask a run's network and a file of the same samples."""
     rows = samples.rows("test", "validation", most=MOST)
     known = stored_probabilities(run, samples, rows)
@@ -184,7 +184,7 @@ class Cost:
         return lines
 
 
-def cost(models: Sequence[Model], samples: StoredSamples, bar: Bar) -> Cost:
+def cost(models: Sequence[Model], samples: StoredSamples, bar: ProgressBar) -> Cost:
     """Judge a file in 32 bits and one in 8 on all validation samples."""
     rows = samples.rows("validation")
     scores: list[list[np.ndarray]] = [[], []]
@@ -305,7 +305,7 @@ def export_run(
     path = out or run.folder / ("model-int8.onnx" if int8 else "model.onnx")
     if path.is_dir() or path.suffix != ".onnx":
         raise InputError(f"{path} is no name for such a file", "Give one that ends with .onnx.")
-    check_place(path)
+    check_writable(path)
     samples = StoredSamples.of(run)
     validation = len(samples.rows("validation"))
     if int8 and not validation:
@@ -349,7 +349,7 @@ class _Work:
     asked: GraphMethod
     samples: StoredSamples
     folder: Path
-    bar: Bar
+    bar: ProgressBar
 
     def describe(self) -> Described:
         return Described.of(self.model, shared_recipe(self.run.recipe), __version__)

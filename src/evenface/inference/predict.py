@@ -16,8 +16,8 @@ from evenface.preprocessing.errors import SampleError
 from evenface.preprocessing.video import open_film
 from evenface.reporting.style import check_format
 from evenface.utils.errors import InputError
-from evenface.utils.files import check_place
-from evenface.utils.progress import Bar, progress
+from evenface.utils.files import check_writable
+from evenface.utils.progress import ProgressBar, progress
 
 COUNTED = 100
 """Sources up to which progress is told in frames, which are counted first; else in files."""
@@ -79,12 +79,12 @@ def check_outputs(out: Path, folder: Path | None = None, figure: Path | None = N
     """Refuse what cannot be written, before anything is predicted."""
     if out.suffix.lower() not in SUFFIXES:
         raise InputError(f"{out} must end in {' or '.join(SUFFIXES)}")
-    check_place(out)
+    check_writable(out)
     if folder is not None:
-        check_place(folder, folder=True)
+        check_writable(folder, folder=True)
     if figure is not None:
         check_format(figure)
-        check_place(figure)
+        check_writable(figure)
 
 
 def wanted_of(model: Model, folders: str | None) -> Wanted:
@@ -161,7 +161,7 @@ def _length(source: Source) -> int:
         return 1
 
 
-def _set_aside(found: PredictResult, line: str, bar: Bar) -> None:
+def _set_aside(found: PredictResult, line: str, bar: ProgressBar) -> None:
     found.troubles.append(line)
     bar.say(f"set aside  {line}")
 
@@ -173,7 +173,7 @@ def _fill(
     table: PredictionTable,
     found: PredictResult,
     lengths: Mapping[str, int],
-    bar: Bar,
+    bar: ProgressBar,
 ) -> None:
     """Add the rows of sources to a table, and count."""
     at = rows = faces = 0

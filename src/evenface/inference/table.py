@@ -16,7 +16,7 @@ from evenface.inference.pipeline import FaceResult, label_of
 from evenface.inference.sources import Source
 from evenface.utils.errors import InputError
 from evenface.utils.files import atomic_write, digest
-from evenface.utils.tables import csv_safe, csv_text, from_csv_text
+from evenface.utils.tables import escape_csv_cell, escape_csv_table, unescape_csv_cell
 
 PLACES = ("frame", "end", "time", "until", "face", "left", "top", "right", "bottom", "score")
 CHUNK = 20_000
@@ -185,7 +185,7 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> Iterator[pd.
         with pd.read_csv(path, chunksize=CHUNK, **options) as pieces:
             for piece in pieces:
                 texts = [name for name in ("file", "label") if name in piece]
-                piece[texts] = piece[texts].map(from_csv_text, na_action="ignore")
+                piece[texts] = piece[texts].map(unescape_csv_cell, na_action="ignore")
                 yield piece
         return
     import pyarrow.parquet as pq
@@ -198,9 +198,9 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> Iterator[pd.
 def write_csv(path: Path, tables: Iterable[pd.DataFrame], columns: Columns) -> None:
     """Write tables one under the other; floats so that they are read back as they were."""
     with path.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerow([csv_text(name) for name in columns.names])
+        csv.writer(file, lineterminator="\n").writerow([escape_csv_cell(name) for name in columns.names])
         for table in tables:
-            csv_safe(table).to_csv(file, index=False, header=False, lineterminator="\n")
+            escape_csv_table(table).to_csv(file, index=False, header=False, lineterminator="\n")
 
 
 def write_parquet(path: Path, tables: Iterable[pd.DataFrame], columns: Columns) -> None:

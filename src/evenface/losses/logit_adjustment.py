@@ -5,7 +5,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from evenface.data.imbalance import ratio
+from evenface.data.imbalance import imbalance_ratios
 from evenface.losses.base import FocalForm, Loss, check_logits, true_log_probability
 
 
@@ -53,7 +53,7 @@ class LogitAdjustmentLoss(Loss):
         if not tau >= 0:
             raise ValueError(f"tau must be >= 0, got {tau}")
         self.tau = tau
-        adjustment = -tau * np.log1p(ratio(counts))  # 1 / pi = 1 + negatives over positives
+        adjustment = -tau * np.log1p(imbalance_ratios(counts))  # 1 / pi = 1 + negatives over positives
         self.register_buffer("adjustment", torch.tensor(adjustment, dtype=torch.float32))
 
     def prior_factor(self, counts: npt.ArrayLike) -> npt.NDArray[np.float64]:

@@ -122,7 +122,7 @@ def binary_loss_specs(
         If a class has no sample, or an option of ``adaptive`` cannot be.
     """
     known = tuple(names or (str(place) for place in range(len(np.asarray(counts)))))
-    ratios = imbalance.ratio(counts, known)
+    ratios = imbalance.imbalance_ratios(counts, known)
     n = np.asarray(counts, dtype=np.int64)
     alpha = options.get("alpha")
     chosen = [(name, options)] * len(n)

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from evenface.utils.errors import InputError
-from evenface.utils.files import open_metadata
+from evenface.utils.files import verified_metadata
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def _read(path: Path) -> dict[str, Tensor]:
             "Pickled weights (.pt, .pth, .bin) are never loaded: convert them on a machine that you trust them on.",
         ) from error
     try:
-        open_metadata(tensors, metadata)
+        verified_metadata(tensors, metadata)
     except (AttributeError, TypeError, ValueError) as error:
         raise InputError(f"{path} is damaged: {error}", "Bring back a copy.") from error
     return tensors

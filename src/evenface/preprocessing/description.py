@@ -21,8 +21,8 @@ from evenface.preprocessing.sequences import Sequencing
 from evenface.preprocessing.store import FACTS, IMAGES, MANIFEST, QUARANTINE, SEQUENCES, Store, count_reasons
 from evenface.preprocessing.video import parts_of
 from evenface.utils.errors import InputError
-from evenface.utils.files import BLOCK, atomic_write, checksums, digest_file, write_sealed
-from evenface.utils.tables import csv_safe
+from evenface.utils.files import BLOCK, atomic_write, block_checksums, digest_file, write_json_with_digest
+from evenface.utils.tables import escape_csv_table
 
 PREPARATION = 1
 """Version of what reading does to pixels; a change makes new stores."""
@@ -77,7 +77,7 @@ def describe(
     lost = (manifest.counts() > 0) & (usable.counts() == 0)
     aside = set_aside(manifest, reasons)
     with atomic_write(part / QUARANTINE) as temporary:
-        csv_safe(aside).to_csv(temporary, index=False)
+        escape_csv_table(aside).to_csv(temporary, index=False)
     replace(usable, notes=notes_of(manifest, usable, aside, target.frames)).save(part / MANIFEST)
     facts: dict[str, Any] = {
         "key": part.name.removesuffix(".partial"),
@@ -99,8 +99,8 @@ def describe(
         facts |= {"bits": bits_in_use(_some(usable))}
     array = part / (SEQUENCES if target.sequencing else IMAGES)
     facts["files"] = {name: digest_file(part / name) for name in (MANIFEST, QUARANTINE)}
-    facts["array"] = {"bytes": array.stat().st_size, "block": BLOCK, "crc32": checksums(array)}
-    write_sealed(part / FACTS, facts)
+    facts["array"] = {"bytes": array.stat().st_size, "block": BLOCK, "crc32": block_checksums(array)}
+    write_json_with_digest(part / FACTS, facts)
 
 
 def _middle(part: Path, target: Target) -> float | None:

@@ -4,7 +4,7 @@ import errno
 import os
 import struct
 
-from evenface.utils.file_types import is_picture
+from evenface.utils.file_types import is_image
 
 
 class SampleError(Exception):
@@ -17,7 +17,7 @@ class NoFaceError(SampleError):
 
 def unidentified(data: bytes) -> str:
     """Say what the bytes of a file are that no decoder knows."""
-    if is_picture(data):
+    if is_image(data):
         return "corrupt: it starts like a picture, but its header cannot be read"
     if not data.strip(b"\0"):
         return "not an image: only zero bytes"

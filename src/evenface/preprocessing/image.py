@@ -21,8 +21,8 @@ from evenface.preprocessing.errors import NoFaceError, SampleError, broken, file
 from evenface.preprocessing.frame_sampling import Taking
 from evenface.preprocessing.sequences import Sequencing
 from evenface.utils.errors import InputError
-from evenface.utils.file_types import HEAD, is_picture, kind_of
-from evenface.utils.tables import row_index
+from evenface.utils.file_types import HEAD, describe_content, is_image
+from evenface.utils.tables import index_rows
 
 
 def table_row(path: str, row: int | None) -> Image.Image:
@@ -32,7 +32,7 @@ def table_row(path: str, row: int | None) -> Image.Image:
     if not os.path.getsize(path):  # noqa: PTH202 - one call per sample, Path is slow
         raise SampleError("empty: the file has no bytes")
     try:
-        index = row_index(path)
+        index = index_rows(path)
     except InputError as error:
         raise SampleError(f"not a table: {error.message}") from error
     names = [name.lower() for name in index.names]
@@ -210,7 +210,7 @@ def _bytes_of(path: str) -> bytes:
         if not head:
             raise SampleError("empty: the file has no bytes")
         # A film or an archive of gigabytes is recognised by its head; it need not be read whole.
-        if not is_picture(head) and (kind := kind_of(head)):
+        if not is_image(head) and (kind := describe_content(head)):
             raise SampleError(f"not an image: {kind}")
         return head + file.read()
 

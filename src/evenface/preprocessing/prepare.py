@@ -21,8 +21,8 @@ from evenface.preprocessing.store import FACTS, JOURNAL, Store, StoreWriter
 from evenface.preprocessing.video import parts_of
 from evenface.preprocessing.worker import WORKERS, Answer, ReaderPool, Sample
 from evenface.utils.errors import InputError
-from evenface.utils.file_types import PICTURES
-from evenface.utils.files import atomic_write, digest, disk_error, exclusive
+from evenface.utils.file_types import IMAGE_SUFFIXES
+from evenface.utils.files import atomic_write, digest, disk_error, exclusive_lock
 from evenface.utils.progress import progress
 from evenface.utils.workers import available_cores
 
@@ -110,7 +110,7 @@ def prepare(
     paths = list(dict.fromkeys(path for path, _, _ in samples))
     settings = json.dumps(settings_of(target, manifest))
     if manifest.content != "stills":
-        parts = [parts_of(path, PICTURES if manifest.content == "clips" else (TEXT,)) for path in paths]
+        parts = [parts_of(path, IMAGE_SUFFIXES if manifest.content == "clips" else (TEXT,)) for path in paths]
         paths = [file for files in parts for file in files]
         settings += json.dumps([len(files) for files in parts])
     stamp = _stamp(paths, settings)
@@ -121,7 +121,7 @@ def prepare(
     with ReaderPool(_count(workers, len(samples), target)) as readers:
         key = digest(settings, *_hashes(readers, paths))
         if not (folder / key / FACTS).is_file():
-            with exclusive(folder / f".{key}.lock", "another process is preparing the same faces"):
+            with exclusive_lock(folder / f".{key}.lock", "another process is preparing the same faces"):
                 if not (folder / key / FACTS).is_file():
                     _build(manifest, samples, folder / key, target, readers)
                     _unchanged(stamp, paths, settings, folder / key, manifest)

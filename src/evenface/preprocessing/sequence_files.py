@@ -14,7 +14,7 @@ from evenface.preprocessing.errors import SampleError, file_trouble
 from evenface.preprocessing.landmarks import COUNTS
 from evenface.preprocessing.sequences import Array, Sequencing, held, needed, places, sampled
 from evenface.preprocessing.video import parts_of
-from evenface.utils.file_types import kind_of
+from evenface.utils.file_types import describe_content
 from evenface.utils.tables import DELIMITERS, encoding_of
 
 Seen = npt.NDArray[np.bool_]
@@ -135,7 +135,7 @@ def parsed(path: str, suffix: str, head: bytes, wanted: Callable[[Any], list[str
     """
     import pandas as pd
 
-    if suffix == ".csv" and (kind := kind_of(head)):
+    if suffix == ".csv" and (kind := describe_content(head)):
         raise SampleError(f"not a table: {kind}")
     encoding = encoding_of(head)
     line = head.decode(encoding, "replace").partition("\n")[0]

@@ -18,8 +18,8 @@ from evenface.data.manifest import Manifest
 from evenface.preprocessing.image import Target
 from evenface.preprocessing.worker import Found
 from evenface.utils.errors import InputError
-from evenface.utils.files import BLOCK, damaged_block, digest_file, disk_error, npy_header, read_json
-from evenface.utils.tables import from_csv_text
+from evenface.utils.files import BLOCK, digest_file, disk_error, find_damaged_block, npy_header, read_json
+from evenface.utils.tables import unescape_csv_cell
 
 IMAGES, SEQUENCES = "images.npy", "sequences.npy"
 REMEDY = "Delete that folder and prepare again."
@@ -83,7 +83,7 @@ class Store:
             _check_tables(path, facts)
             points = str(facts.get("points", ""))
             array = np.load(path / (SEQUENCES if points else IMAGES), mmap_mode="r")
-            quarantine = pd.read_csv(path / QUARANTINE, dtype="string", keep_default_na=False).map(from_csv_text)
+            quarantine = pd.read_csv(path / QUARANTINE, dtype="string", keep_default_na=False).map(unescape_csv_cell)
             key, lost = str(facts["key"]), tuple(facts["lost"])
         except FileNotFoundError as error:
             name = Path(error.filename).name if error.filename else "a file"
@@ -143,7 +143,7 @@ def _check_array(path: Path, facts: Mapping[str, Any], *, whole: bool) -> None:
     if "array" not in facts:
         return
     name = SEQUENCES if facts.get("points") else IMAGES
-    block = damaged_block(path / name, facts["array"]["crc32"], whole=whole)
+    block = find_damaged_block(path / name, facts["array"]["crc32"], whole=whole)
     if block is not None:
         place = f"near byte {block * BLOCK:,}"
         raise InputError(f"the store {path} is damaged: {name} is not as it was written, {place}", REMEDY)

@@ -15,7 +15,7 @@ from PIL import Image
 from evenface.preprocessing.errors import SampleError, broken, file_trouble, unidentified
 from evenface.preprocessing.image import formats, open_regular, quiet_pillow, read_picture, rgb
 from evenface.utils.errors import InputError
-from evenface.utils.file_types import HEAD, PICTURES, file_kind, is_animated, is_picture, kind_of
+from evenface.utils.file_types import HEAD, IMAGE_SUFFIXES, describe_content, file_kind, is_animated, is_image
 from evenface.utils.files import is_file
 from evenface.utils.natural_order import natural_key
 
@@ -37,9 +37,9 @@ def check_file(path: str) -> None:
         head = file.read(HEAD)
     if not head:
         raise SampleError("empty: the file has no bytes")
-    if is_picture(head):
+    if is_image(head):
         raise SampleError("not a video: a single picture")
-    kind = kind_of(head)
+    kind = describe_content(head)
     if kind and not any(word in kind for word in ("video", "sound")):
         raise SampleError(f"not a video: {kind}")
 
@@ -67,7 +67,7 @@ def _no_container(path: str, error: Exception) -> str:
         return file_trouble(error)
     with Path(path).open("rb") as file:
         head = file.read(HEAD)
-    if kind_of(head):  # it starts as a video does
+    if describe_content(head):  # it starts as a video does
         return "truncated: the file ends before its index, or its header is damaged"
     return unidentified(head).replace("not an image", "not a video")
 
@@ -160,12 +160,12 @@ def open_film(path: str) -> Film:
         raise SampleError(file_trouble(error)) from error
 
 
-def parts_of(path: str, endings: tuple[str, ...] = PICTURES) -> list[str]:
+def parts_of(path: str, endings: tuple[str, ...] = IMAGE_SUFFIXES) -> list[str]:
     """Give the files that a clip consists of: of a folder its pictures in natural order, else ``path`` itself."""
     if not os.path.isdir(path):  # noqa: PTH112 - one call per clip, on network disks too
         return [path]
     entries = [entry for entry in os.scandir(path) if entry.name[0] != "." and is_file(entry)]
-    if endings == PICTURES:
+    if endings == IMAGE_SUFFIXES:
         names = [entry.name for entry in entries if file_kind(entry.path) == "picture"]
     else:
         names = [entry.name for entry in entries if entry.name.lower().endswith(endings)]
@@ -179,7 +179,7 @@ def _animated(path: str) -> bool:
             head = file.read(HEAD)
     except (OSError, SampleError):
         return False
-    return is_picture(head) and is_animated(path, head)
+    return is_image(head) and is_animated(path, head)
 
 
 class Pictures:

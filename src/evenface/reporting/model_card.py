@@ -8,9 +8,9 @@ import numpy as np
 
 from evenface.config import Recipe
 from evenface.config.recipe import MethodSettings
-from evenface.data.attributes import attributes_of, groups_of
-from evenface.data.datasets import licence
-from evenface.data.imbalance import factor
+from evenface.data.attributes import attribute_columns, attribute_groups
+from evenface.data.datasets import dataset_licence
+from evenface.data.imbalance import imbalance_factor
 from evenface.evaluation.bootstrap import Estimate, estimate, units_of
 from evenface.evaluation.calibration import Calibration
 from evenface.evaluation.comparison import Difference
@@ -150,7 +150,7 @@ def _licences(run: Run) -> str:
     names = [run.recipe.data.source]
     if other := run.facts.get("on"):
         names.append(other["data"]["source"])
-    told = {name: licence(name) for name in dict.fromkeys(names)}
+    told = {name: dataset_licence(name) for name in dict.fromkeys(names)}
     if len(told) == 1:
         return next(iter(told.values()))
     return " ".join(f"{name}: {said}" for name, said in told.items())
@@ -189,7 +189,7 @@ def _imbalance(run: Run) -> dict[str, Any]:
     train = np.asarray(run.facts["counts"]["train"])
     return {
         "counts": {side: dict(zip(classes, values, strict=True)) for side, values in counts.items()},
-        "ratio": factor(train) if train.all() else None,
+        "ratio": imbalance_factor(train) if train.all() else None,
     }
 
 
@@ -242,8 +242,8 @@ def _subgroups(run: Run) -> list[dict[str, Any]]:
     predictions = run.predictions
     unit = units_of(predictions).name
     found = []
-    for name in attributes_of(tested):
-        groups = groups_of(tested[name], name).reindex(predictions.sample)
+    for name in attribute_columns(tested):
+        groups = attribute_groups(tested[name], name).reindex(predictions.sample)
         judged = subgroups(predictions, list(groups))
         found.append(
             {

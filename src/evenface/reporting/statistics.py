@@ -16,7 +16,7 @@ from evenface.statistics.equivalence_tests import Equivalence
 from evenface.statistics.power import POWER, smallest_effect, t_power, units_needed
 from evenface.statistics.rank_tests import Ranks
 from evenface.utils.files import atomic_write
-from evenface.utils.tables import csv_safe
+from evenface.utils.tables import escape_csv_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -288,6 +288,6 @@ def save_analysis(analysis: Analysis, folder: Path) -> None:
         figures["power"] = power_curves(count=first.units, unit=first.unit)
     for name, table in analysis.tables.items():
         with atomic_write(folder / f"{name}.csv") as temporary:
-            csv_safe(table).to_csv(temporary, index=False)
+            escape_csv_table(table).to_csv(temporary, index=False)
     for name, figure in figures.items():
         save(figure, folder / f"{name}.svg")

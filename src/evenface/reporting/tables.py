@@ -10,7 +10,7 @@ from evenface.evaluation.bootstrap import Estimate
 from evenface.evaluation.comparison import Difference
 from evenface.evaluation.formatting import number, signed, with_interval
 from evenface.utils.files import atomic_write
-from evenface.utils.tables import csv_text
+from evenface.utils.tables import escape_csv_cell
 
 Cell = str | int | float | Estimate | Difference
 
@@ -68,10 +68,10 @@ class Table:
         writer = csv.writer(out, lineterminator="\n")
         parts = [_parts(column) for column in zip(*self.rows, strict=True)] if self.rows else [("",)] * len(self.header)
         header = [f"{name} {part}".strip() for name, names in zip(self.header, parts, strict=True) for part in names]
-        writer.writerow([csv_text(name) for name in header])
+        writer.writerow([escape_csv_cell(name) for name in header])
         for row in self.rows:
             values = [v for cell, names in zip(row, parts, strict=True) for v in _values(cell, len(names))]
-            writer.writerow([csv_text(v) if isinstance(v, str) else v for v in values])
+            writer.writerow([escape_csv_cell(v) if isinstance(v, str) else v for v in values])
         return out.getvalue()
 
     def latex(self) -> str:

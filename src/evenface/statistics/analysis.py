@@ -24,7 +24,7 @@ from evenface.statistics.power import smallest_effect
 from evenface.statistics.rank_tests import LEAST, Ranks, direction_of, friedman
 from evenface.statistics.t_tests import fold_overlap
 from evenface.utils.errors import InputError
-from evenface.utils.tables import read_table
+from evenface.utils.tables import read_delimited
 
 Model = Literal["between", "within", "mixed"]
 FOLD = "fold"
@@ -309,7 +309,7 @@ def load(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     if path.suffix.lower() != ".parquet":
-        return read_table(path)
+        return read_delimited(path)
     try:
         return pd.read_parquet(path)
     except (ValueError, OSError) as error:

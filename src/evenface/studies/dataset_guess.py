@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from evenface.data.datasets import read
+from evenface.data.datasets import read_dataset
 from evenface.data.datasets.layout import check_root, files_below, folders, listed, side_of
 from evenface.data.manifest import Manifest
 from evenface.utils.errors import InputError
-from evenface.utils.file_types import PICTURES, VIDEOS, file_kind
+from evenface.utils.file_types import IMAGE_SUFFIXES, VIDEO_SUFFIXES, file_kind
 from evenface.utils.files import user_path
-from evenface.utils.tables import read_table
+from evenface.utils.tables import read_delimited
 
 NUMBERS = (".csv", ".npy", ".npz", ".parquet")
-FORMS = {"picture": PICTURES, "animation": PICTURES, "video": VIDEOS}
+FORMS = {"picture": IMAGE_SUFFIXES, "animation": IMAGE_SUFFIXES, "video": VIDEO_SUFFIXES}
 NEEDED = ("path", "label", "subject")
 TRIED = 120
 """Pictures that are opened to see what they are like."""
@@ -70,7 +70,7 @@ def guess_dataset(root: str | Path, given: Mapping[str, Any] | None = None) -> D
     options |= {
         key: value for key, value in wanted.items() if "." not in key and key not in ("root", "size", "channels")
     }
-    manifest = read(source, root, options)
+    manifest = read_dataset(source, root, options)
     data = {"source": source, "root": str(root.resolve()), **options}
     if manifest.content == "sequences":
         return DatasetGuess(data, manifest, tuple(said))
@@ -101,7 +101,7 @@ def _source(root: Path, wanted: Mapping[str, Any]) -> tuple[str, dict[str, Any],
 def _by_folders(root: Path) -> tuple[str, dict[str, Any], list[str]]:
     """Choose the source by the files in folders."""
     files = [name for name in files_below(root) if "/" in name]
-    kinds: dict[tuple[str, ...], list[str]] = {PICTURES: [], VIDEOS: [], NUMBERS: []}
+    kinds: dict[tuple[str, ...], list[str]] = {IMAGE_SUFFIXES: [], VIDEO_SUFFIXES: [], NUMBERS: []}
     for name in files:
         kind = NUMBERS if name.lower().endswith(NUMBERS) else FORMS.get(file_kind(str(root / name)))
         if kind is not None:
@@ -114,7 +114,7 @@ def _by_folders(root: Path) -> tuple[str, dict[str, Any], list[str]]:
     if kind == NUMBERS:
         source = _of_numbers(root / found[0])
         return source, options, [f"{len(found):,} files of numbers, read as {source}.", *said]
-    source, what = ("folder", "pictures") if kind == PICTURES else ("clip-folder", "videos")
+    source, what = ("folder", "pictures") if kind == IMAGE_SUFFIXES else ("clip-folder", "videos")
     return source, options, [f"{len(found):,} {what} in folders, a class each.", *said]
 
 
@@ -132,7 +132,7 @@ def _people(files: list[str]) -> tuple[dict[str, Any], list[str]]:
 
 def _by_table(path: Path, wanted: Mapping[str, Any]) -> tuple[str, dict[str, Any], list[str]]:
     """Read a table by what its first lines name: pictures, clips or files of numbers; columns may have other names."""
-    cells = read_table(path, delimiter=wanted.get("delimiter"))
+    cells = read_delimited(path, delimiter=wanted.get("delimiter"))
     columns = wanted.get("columns")
     called = {name: str(columns[name]) if isinstance(columns, Mapping) and name in columns else name for name in NEEDED}
     if not {called["path"], called["label"]} <= set(cells.columns):

@@ -16,7 +16,7 @@ from typing import Any, Literal, Protocol, Self
 
 from evenface.utils.errors import InputError
 from evenface.utils.files import disk_error, lock_folder
-from evenface.utils.progress import Bar, progress
+from evenface.utils.progress import ProgressBar, progress
 from evenface.utils.workers import TICK_SECONDS, WorkerDiedError, WorkerPool, thread_environment
 
 ExecutorName = Literal["local", "ray"]
@@ -300,7 +300,7 @@ def write_progress(file: Path, share: float) -> None:
 class ProgressFiles:
     """Progress files of groups of runs, in a folder that is removed in the end; they move a bar of runs."""
 
-    def __init__(self, folder: Path, sizes: Sequence[int], bar: Bar) -> None:
+    def __init__(self, folder: Path, sizes: Sequence[int], bar: ProgressBar) -> None:
         self.folder, self.bar = folder, bar
         self.left = dict(enumerate(sizes))
         self.shown = dict.fromkeys(self.left, 0)

@@ -11,10 +11,10 @@ import pandas as pd
 
 from evenface.config import Recipe, dump_recipe, load_recipe
 from evenface.config.recipe import Protocol
-from evenface.data.attributes import attributes_of
-from evenface.data.imbalance import factor
+from evenface.data.attributes import attribute_columns
+from evenface.data.imbalance import imbalance_factor
 from evenface.data.manifest import Manifest
-from evenface.data.splits import split
+from evenface.data.splits import split_manifest
 from evenface.evaluation.bootstrap import Estimate, estimate
 from evenface.evaluation.comparison import Comparison, Difference, compare
 from evenface.evaluation.formatting import listed, number, signed, with_interval
@@ -250,7 +250,7 @@ def choose(
     counts = dict(zip(training.classes, training.counts().tolist(), strict=True))
     folds = _folds(training)
     tell(_divided(recipe, training, store.manifest.take(sides.test)))
-    ratio = factor(list(counts.values()))
+    ratio = imbalance_factor(list(counts.values()))
     tell(f"Training samples: {', '.join(f'{name} {n:,}' for name, n in counts.items())}.")
     final = recipe if _own_validation(recipe, store.manifest) else _all_trained_on(recipe, overrides or {})
     if ratio < EVEN:
@@ -314,7 +314,7 @@ def _folds(training: Manifest) -> int:
 
 def _whole(training: Manifest, folds: int, number: int) -> bool:
     """Whether all classes stand on both sides of a fold."""
-    sides = split(training, Protocol(kind="kfold", folds=folds, fold=number, validation=0))
+    sides = split_manifest(training, Protocol(kind="kfold", folds=folds, fold=number, validation=0))
     return all(bool(training.counts(rows).all()) for rows in (sides.train, sides.test))
 
 
@@ -367,7 +367,7 @@ def _study(recipe: Recipe, training: Manifest, folds: int, candidates: Sequence[
 
 def _write_table(training: Manifest, path: Path) -> Path:
     """List the training samples as a source of tables reads them."""
-    columns = ["sample", "path", "start", "end", "label", "subject", "clip", *attributes_of(training.table)]
+    columns = ["sample", "path", "start", "end", "label", "subject", "clip", *attribute_columns(training.table)]
     table = training.table[columns].copy()
     table["label"] = [training.classes[label] for label in training.labels]
     table = table.dropna(axis="columns", how="all")

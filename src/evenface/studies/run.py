@@ -24,7 +24,7 @@ from evenface.studies.tables import BaselineDifference, cell_table, changes, mea
 from evenface.training import data
 from evenface.utils.errors import InputError
 from evenface.utils.files import atomic_write, digest, is_vacant, lock_folder, output_path, user_path
-from evenface.utils.progress import Bar, progress
+from evenface.utils.progress import ProgressBar, progress
 from evenface.utils.workers import available_cores
 
 TABLE, DIFFERENCES, EACH = "table.csv", "differences.csv", "runs.csv"
@@ -248,7 +248,7 @@ def execute(plan: StudyPlan, out: Path, jobs: int | None = None, executor: Execu
 
 
 def _note(
-    plan: StudyPlan, group: Sequence[PlannedRun], answer: Answer, outcome: Outcome, clock: "_Clock", bar: Bar
+    plan: StudyPlan, group: Sequence[PlannedRun], answer: Answer, outcome: Outcome, clock: "_Clock", bar: ProgressBar
 ) -> None:
     """Keep what came of runs that were trained as one, and say it."""
     named = {run.folder: f"{plan.said(run.cell)}, seed {run.seed}" for run in group}

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from evenface.config import Recipe
-from evenface.data.imbalance import draw, sampling_probabilities
+from evenface.data.imbalance import draw_samples, sampling_probabilities
 from evenface.data.manifest import Manifest
 from evenface.preprocessing.augmentation import COLUMNS
 from evenface.training.randomness import permutation, uniforms
@@ -126,7 +126,7 @@ class TrainingBatches:
         if rule == "none":
             return permutation(self.seed, epoch, len(self.rows))
         drawn = uniforms(self.seed, purpose, epoch, len(self.rows))[:, 0].astype(np.float64)
-        return draw(sampling_probabilities(self.labels, rule, beta=self.sampling_beta), drawn)
+        return draw_samples(sampling_probabilities(self.labels, rule, beta=self.sampling_beta), drawn)
 
     def epoch(
         self, epoch: int, start: int = 0, *, sampling: str | None = None, second: str | None = None

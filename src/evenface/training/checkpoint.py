@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from evenface.utils.errors import InputError
-from evenface.utils.files import atomic_write, open_metadata, sealed_metadata
+from evenface.utils.files import atomic_write, metadata_with_checksum, verified_metadata
 
 _TENSOR = "\0tensor"
 ANEW = "Delete it: the run then begins anew."
@@ -38,7 +38,7 @@ def load_state(path: Path) -> dict[str, Any]:
         with safe_open(path, framework="pt", device="cpu") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  safe_open is no mapping
-        plain = json.loads(open_metadata(tensors, metadata)["state"])
+        plain = json.loads(verified_metadata(tensors, metadata)["state"])
     except (OSError, SafetensorError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise InputError(f"{path} is damaged, or no checkpoint of evenface ({error})", ANEW) from error
     state: dict[str, Any] = _join(plain, tensors)
@@ -54,7 +54,7 @@ def save_weights(path: Path, weights: Mapping[str, Tensor], facts: Mapping[str, 
 
 def _save_file(tensors: dict[str, Tensor], path: Path, facts: Mapping[str, str]) -> None:
     try:
-        save_file(tensors, path, metadata=sealed_metadata(tensors, facts))
+        save_file(tensors, path, metadata=metadata_with_checksum(tensors, facts))
     except SafetensorError as error:
         # The library says a full disk in words only.
         if "No space left" in str(error) or "os error 28" in str(error):

@@ -8,10 +8,10 @@ import numpy as np
 
 from evenface.config import Recipe
 from evenface.config.modality import check_content
-from evenface.data.datasets import SOURCES, read
+from evenface.data.datasets import DATASETS, read_dataset
 from evenface.data.datasets.layout import check_root
 from evenface.data.manifest import Manifest
-from evenface.data.splits import Split, split
+from evenface.data.splits import Split, split_manifest
 from evenface.evaluation.predictions import Predictions
 from evenface.preprocessing.description import target_of
 from evenface.preprocessing.detect import Crop
@@ -81,8 +81,8 @@ def read_manifest(recipe: Recipe) -> Manifest:
     data = recipe.data
     if data.source in MADE:
         root = user_path(data.root) if data.root else cache_folder() / data.source
-        return read(data.source, root, {"size": data.size, **data.options})
-    return read(data.source, _root(recipe), data.options)
+        return read_dataset(data.source, root, {"size": data.size, **data.options})
+    return read_dataset(data.source, _root(recipe), data.options)
 
 
 def check_data(recipe: Recipe) -> None:
@@ -93,7 +93,7 @@ def check_data(recipe: Recipe) -> None:
     InputError
         Naming the nearest folder that is there.
     """
-    find("source", recipe.data.source, SOURCES)
+    find("source", recipe.data.source, DATASETS)
     if recipe.data.source not in MADE and not (root := _root(recipe)).exists():
         check_root(root, recipe.data.source)
 
@@ -163,7 +163,7 @@ def split_store(recipe: Recipe, store: Store) -> Split:
         from evenface.data.leakage import copies_across
 
         pairs = copies_across(stored_samples(store), store.manifest)
-    return split(store.manifest, protocol, pairs)
+    return split_manifest(store.manifest, protocol, pairs)
 
 
 def stored_samples(store: Store) -> Any:

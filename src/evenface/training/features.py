@@ -13,7 +13,7 @@ from evenface.models import Network
 from evenface.preprocessing.augmentation import to_float
 from evenface.preprocessing.store import Store
 from evenface.utils.errors import InputError
-from evenface.utils.files import digest, disk_error, exclusive, npy_header, write_json
+from evenface.utils.files import digest, disk_error, exclusive_lock, npy_header, write_json
 from evenface.utils.progress import progress
 
 FRAMES = 64
@@ -33,7 +33,7 @@ def stored_features(fabric: Fabric, network: Network, kind: str, store: Store) -
     shape = (*store.images.shape[:2], network.width)
     if not path.is_file():
         try:
-            with exclusive(store.path / f".features-{key}.lock", "another process is computing the same features"):
+            with exclusive_lock(store.path / f".features-{key}.lock", "another process is computing the same features"):
                 if not path.is_file():
                     _compute(fabric, network, store, path, shape)
         except OSError as error:

@@ -33,7 +33,7 @@ from evenface.training.trainer import CHECKPOINT, LAST, keep_freed_memory
 from evenface.training.tuning import SearchRequest, SearchResult, StackedTraining, run_searches, trial_table
 from evenface.utils.errors import InputError
 from evenface.utils.files import atomic_write
-from evenface.utils.tables import csv_safe
+from evenface.utils.tables import escape_csv_table
 
 ALL = "all"
 """Name of the one network of all classes."""
@@ -280,7 +280,7 @@ def begin(run: SequenceRun, count: int) -> None:
             folder.log(network.note)
     if run.searched:
         with atomic_write(folder.folder / SEARCHED) as temporary:
-            csv_safe(trial_table(run.searched)).to_csv(temporary, index=False)
+            escape_csv_table(trial_table(run.searched)).to_csv(temporary, index=False)
         for name, result in run.searched.items():
             folder.log(f"search for {name}: {result}")
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from evenface.config import Recipe
-from evenface.data.attributes import attributes_of
+from evenface.data.attributes import attribute_columns
 from evenface.data.labels import describe_levels
 from evenface.data.manifest import Manifest
 from evenface.methods import METHODS
@@ -65,7 +65,7 @@ def _subjects(manifest: Manifest, rows: np.ndarray) -> int | None:
 def split_table(data: TrainingData) -> pd.DataFrame:
     """Return the split as a table: sample, label, subject, attributes of subjects, row of the store, side."""
     table = data.manifest.table
-    columns = ["sample", "label", "subject", *attributes_of(table)]
+    columns = ["sample", "label", "subject", *attribute_columns(table)]
     sides = [(side, getattr(data.split, side)) for side in SIDES]
     parts = [table.iloc[rows][columns].assign(row=rows, side=side) for side, rows in sides]
     whole: pd.DataFrame = pd.concat(parts, ignore_index=True)

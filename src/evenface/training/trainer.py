@@ -29,7 +29,7 @@ from evenface.training.optimizers import Standing, build_optimizer, rate_factor,
 from evenface.training.randomness import seed_stage, seed_step
 from evenface.utils.errors import InputError
 from evenface.utils.files import atomic_write
-from evenface.utils.progress import Bar, progress
+from evenface.utils.progress import ProgressBar, progress
 
 CHECKPOINT, LAST = "checkpoint.safetensors", "last.safetensors"
 
@@ -118,7 +118,7 @@ class Trainer:
         state.step += 1
         return value
 
-    def _train_epoch(self, bar: Bar, interrupt: "Interrupt") -> None:
+    def _train_epoch(self, bar: ProgressBar, interrupt: "Interrupt") -> None:
         state, stage, began = self.state, self._stage(), time.monotonic()
         first, second = state.step, self.method.second_sampling
         if stage.index and state.epoch == stage.first and not first:
@@ -182,7 +182,7 @@ class Trainer:
         self.average.restart()
         self.log(f"stage {stage.index + 1} of {len(self.stages)} begins")
 
-    def _end_epoch(self, bar: Bar, speed: float) -> None:
+    def _end_epoch(self, bar: ProgressBar, speed: float) -> None:
         state = self.state
         row = {
             "epoch": state.epoch + 1,
@@ -208,7 +208,7 @@ class Trainer:
         with self.average.applied():
             return {f"validation_{name}": value for name, value in self.validate().items()}
 
-    def _write_history(self, row: dict[str, float], bar: Bar) -> None:
+    def _write_history(self, row: dict[str, float], bar: ProgressBar) -> None:
         with atomic_write(self.folder / HISTORY) as temporary:
             pd.DataFrame(self.state.history).to_csv(temporary, index=False)
         for logger in self.loggers:

@@ -18,7 +18,7 @@ from evenface.training.optimizers import standing
 from evenface.training.randomness import key
 from evenface.training.stacked import MemberSpec
 from evenface.utils.errors import InputError
-from evenface.utils.files import SEAL, digest, exclusive
+from evenface.utils.files import SEAL, digest, exclusive_lock
 from evenface.utils.progress import progress
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class TrialStorage:
         with (
             quiet(),
             self._readable(),
-            exclusive(file.with_name(f".{file.stem}.lock"), f"another process begins {file}"),
+            exclusive_lock(file.with_name(f".{file.stem}.lock"), f"another process begins {file}"),
         ):
             self._storage = RDBStorage(f"sqlite:///{file.resolve()}", engine_kwargs={"connect_args": {"timeout": WAIT}})
 

@@ -4,17 +4,17 @@ import os
 from typing import Literal
 
 # fmt: off
-PICTURES = (
+IMAGE_SUFFIXES = (
     ".apng", ".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm",
     ".tif", ".tiff", ".webp",
 )
-VIDEOS = (
+VIDEO_SUFFIXES = (
     ".3g2", ".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv",
     ".webm", ".wmv",
 )
-ANIMATED = (".apng", ".avif", ".gif", ".webp")
+ANIMATED_SUFFIXES = (".apng", ".avif", ".gif", ".webp")
 """Suffixes of pictures that often hold several, shown one after the other."""
-PICTURE_HEADS = (
+IMAGE_SIGNATURES = (
     b"\x89PNG", b"\xff\xd8\xff", b"BM", b"GIF8", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"\0\0\0\x0cjP",
     b"\xff\x4f\xff\x51",
 )
@@ -50,7 +50,7 @@ _RIFF = {b"WEBP": "", b"AVI ": "an AVI video", b"WAVE": "a WAV sound"}
 _ATOMS = (b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 
 
-def kind_of(head: bytes) -> str:
+def describe_content(head: bytes) -> str:
     """Return what the first bytes of a file are that is no picture, in words; an empty string if they tell nothing."""
     for magic, name in (*_DOCUMENTS, *_VIDEOS):
         if head.startswith(magic):
@@ -70,9 +70,9 @@ def kind_of(head: bytes) -> str:
     return ""
 
 
-def is_picture(head: bytes) -> bool:
+def is_image(head: bytes) -> bool:
     """Return whether the first bytes of a file are those of a picture that may be read."""
-    if head.startswith(PICTURE_HEADS):
+    if head.startswith(IMAGE_SIGNATURES):
         return True
     if head[:1] == b"P" and head[1:2] in (b"1", b"2", b"3", b"4", b"5", b"6") and head[2:3].isspace():
         return True
@@ -86,20 +86,20 @@ def file_kind(path: str) -> FileKind:
     opened to see whether they do; other files are told by their first bytes.
     """
     name = path.lower()
-    if name.endswith(VIDEOS):
+    if name.endswith(VIDEO_SUFFIXES):
         return "video"
-    if name.endswith(PICTURES) and not name.endswith(ANIMATED):
+    if name.endswith(IMAGE_SUFFIXES) and not name.endswith(ANIMATED_SUFFIXES):
         return "picture"
     try:
         with open(path, "rb", opener=_without_waiting) as file:
             head = file.read(HEAD)
     except OSError:
         head = b""
-    if is_picture(head):
+    if is_image(head):
         return "animation" if is_animated(path, head) else "picture"
-    if name.endswith(PICTURES):
+    if name.endswith(IMAGE_SUFFIXES):
         return "picture"
-    return "video" if "video" in kind_of(head) else "other"
+    return "video" if "video" in describe_content(head) else "other"
 
 
 def is_animated(path: str, head: bytes) -> bool:

@@ -118,7 +118,7 @@ def _alive(process: int) -> bool:
 
 
 @contextlib.contextmanager
-def exclusive(path: Path, busy: str) -> Iterator[None]:
+def exclusive_lock(path: Path, busy: str) -> Iterator[None]:
     """Lock a block for one process at a time; the system releases the lock when its holder ends, however it ends."""
     from filelock import FileLock, Timeout
 
@@ -178,7 +178,7 @@ def _holder(lock: Path) -> str:
         return "another process"
 
 
-def leftovers(folder: Path) -> list[Path]:
+def stale_files(folder: Path) -> list[Path]:
     """List the files that killed processes left: locks, and what :func:`atomic_write` and safetensors began."""
     return [path for path in folder.iterdir() if LEFT.match(path.name) and path.is_file() and not path.is_symlink()]
 
@@ -187,7 +187,7 @@ def is_vacant(folder: Path) -> bool:
     """Whether a folder is missing or holds nothing, but for what killed processes left."""
     if not folder.is_dir():
         return not folder.exists()
-    return set(folder.iterdir()) <= set(leftovers(folder))
+    return set(folder.iterdir()) <= set(stale_files(folder))
 
 
 def is_folder(entry: "os.DirEntry[str]") -> bool:
@@ -206,7 +206,7 @@ def is_file(entry: "os.DirEntry[str]") -> bool:
         return False
 
 
-def file_name(text: str) -> str:
+def safe_file_name(text: str) -> str:
     """Make a name for a file or folder of a text, which may then lead nowhere else."""
     return re.sub(r"[/\\\0]", "_", text).lstrip(".")[:200] or "_"
 
@@ -226,7 +226,7 @@ def npy_header(kind: str, shape: tuple[int, ...]) -> bytes:
     return buffer.getvalue()
 
 
-def check_place(path: Path, *, folder: bool = False) -> None:
+def check_writable(path: Path, *, folder: bool = False) -> None:
     """Refuse a place that cannot be written to, before work is put into what shall stand there."""
     try:
         if path.is_dir() and not folder:
@@ -243,9 +243,9 @@ def check_place(path: Path, *, folder: bool = False) -> None:
 
 
 def output_path(path: str | Path, *, folder: bool = False) -> Path:
-    """Return where the user wants output, ``~`` expanded; errors are those of :func:`check_place`."""
+    """Return where the user wants output, ``~`` expanded; errors are those of :func:`check_writable`."""
     found = user_path(path)
-    check_place(found, folder=folder)
+    check_writable(found, folder=folder)
     return found
 
 
@@ -286,7 +286,7 @@ def digest(*parts: bytes | str) -> str:
     return state.hexdigest()
 
 
-class Content(dict[str, Any]):
+class JsonObject(dict[str, Any]):
     """What a JSON file holds; a key that is missing is told in a sentence."""
 
     def __init__(self, values: Mapping[str, Any], path: Path) -> None:
@@ -297,20 +297,20 @@ class Content(dict[str, Any]):
         raise InputError(f"{self.path} lacks {key!r}", "It is not whole, or of another version.")
 
 
-def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
+def write_json_with_digest(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON object with a digest of its content, whole or not at all."""
     write_json(path, {**content, SEAL: _seal(content)})
 
 
-def read_json(path: Path, remedy: str = "") -> Content:
+def read_json(path: Path, remedy: str = "") -> JsonObject:
     """Read a JSON object, and see that it is as it was written where it has a digest."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), object_hook=lambda values: Content(values, path))
+        content = json.loads(path.read_text(encoding="utf-8"), object_hook=lambda values: JsonObject(values, path))
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing", remedy) from error
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} is damaged: it cannot be read as JSON", remedy) from error
-    if not isinstance(content, Content):
+    if not isinstance(content, JsonObject):
         raise InputError(f"{path} is damaged: it holds no JSON object", remedy)
     seal = content.pop(SEAL, None)
     if seal is not None and seal != _seal(content):
@@ -343,7 +343,7 @@ def write_parquet(table: Any, path: Path) -> None:
 
 
 def read_parquet(path: Path, remedy: str = "") -> "pa.Table":
-    """Read a table, and see that its pages are as they were written where they have checksums."""
+    """Read a table, and see that its pages are as they were written where they have block_checksums."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -360,10 +360,10 @@ def read_frame(path: Path, columns: Sequence[str], remedy: str = "") -> "pd.Data
     stored = read_parquet(path, remedy)
     if missing := [name for name in columns if name not in stored.column_names]:
         raise InputError(f"{path} is damaged: it has no column {missing[0]!r}", remedy)
-    return to_frame(stored, path, remedy)
+    return table_to_frame(stored, path, remedy)
 
 
-def to_frame(stored: "pa.Table", path: Path, remedy: str = "") -> "pd.DataFrame":
+def table_to_frame(stored: "pa.Table", path: Path, remedy: str = "") -> "pd.DataFrame":
     """Make a DataFrame of a table that was read; an InputError where what it says of itself is damaged."""
     try:
         frame: pd.DataFrame = stored.to_pandas()
@@ -372,7 +372,7 @@ def to_frame(stored: "pa.Table", path: Path, remedy: str = "") -> "pd.DataFrame"
     return frame
 
 
-def sealed_metadata(tensors: Mapping[str, Any], facts: Mapping[str, str]) -> dict[str, str]:
+def metadata_with_checksum(tensors: Mapping[str, Any], facts: Mapping[str, str]) -> dict[str, str]:
     """Make the metadata of a file of safetensors: facts, and a CRC-32 of them and of the tensors, under one key.
 
     Safetensors writes several keys in an order that differs from process to process.
@@ -380,8 +380,8 @@ def sealed_metadata(tensors: Mapping[str, Any], facts: Mapping[str, str]) -> dic
     return {TENSORS: json.dumps({**facts, "crc32": _tensor_checksum(tensors, facts)}, sort_keys=True)}
 
 
-def open_metadata(tensors: Mapping[str, Any], metadata: Mapping[str, str]) -> dict[str, str]:
-    """Give the facts that :func:`sealed_metadata` took; those of other files as they are."""
+def verified_metadata(tensors: Mapping[str, Any], metadata: Mapping[str, str]) -> dict[str, str]:
+    """Give the facts that :func:`metadata_with_checksum` took; those of other files as they are."""
     if TENSORS not in metadata:
         return dict(metadata)
     facts: dict[str, str] = json.loads(metadata[TENSORS])
@@ -401,13 +401,13 @@ def _tensor_checksum(tensors: Mapping[str, Any], facts: Mapping[str, str]) -> st
     return f"{found:08x}"
 
 
-def checksums(path: Path) -> list[int]:
+def block_checksums(path: Path) -> list[int]:
     """Compute the CRC-32 of every block of a file, of :data:`BLOCK` bytes each."""
     with path.open("rb") as file:
         return [zlib.crc32(block) for block in iter(lambda: file.read(BLOCK), b"")]
 
 
-def damaged_block(path: Path, known: Sequence[int], *, whole: bool) -> int | None:
+def find_damaged_block(path: Path, known: Sequence[int], *, whole: bool) -> int | None:
     """Find a block of a file that is not as it was written."""
     count = -(-path.stat().st_size // BLOCK)
     if count != len(known):

@@ -22,7 +22,7 @@ def printable(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class Bar:
+class ProgressBar:
     """A progress bar under way: call it with the number of units done since the last call."""
 
     advance: Callable[[int], None]
@@ -34,10 +34,10 @@ class Bar:
 
 
 @contextlib.contextmanager
-def progress(title: str, total: int, done: int = 0) -> Iterator[Bar]:
+def progress(title: str, total: int, done: int = 0) -> Iterator[ProgressBar]:
     """Show a bar with the time left while the block runs."""
     if not sys.stderr.isatty():
-        yield Bar(lambda _done: None, lambda text: print(printable(text), file=sys.stderr, flush=True))
+        yield ProgressBar(lambda _done: None, lambda text: print(printable(text), file=sys.stderr, flush=True))
         return
     from rich.console import Console
     from rich.progress import (
@@ -59,7 +59,7 @@ def progress(title: str, total: int, done: int = 0) -> Iterator[Bar]:
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=total, completed=done)
-        yield Bar(
+        yield ProgressBar(
             lambda step: bar.update(task, advance=step),
             lambda text: bar.console.print(printable(text), markup=False, highlight=False),
         )

@@ -17,7 +17,7 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from evenface.utils.errors import InputError
-from evenface.utils.file_types import kind_of
+from evenface.utils.file_types import describe_content
 
 DELIMITERS = (",", ";", "\t")
 LONGEST = 1 << 24
@@ -51,12 +51,12 @@ def read_text(path: Path) -> str:
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read {path}: {os.strerror(error.errno) if error.errno else error}") from error
-    return decoded(content, str(path)).replace("\r\n", "\n").replace("\r", "\n")
+    return decode_text(content, str(path)).replace("\r\n", "\n").replace("\r", "\n")
 
 
-def decoded(content: bytes, name: str) -> str:
+def decode_text(content: bytes, name: str) -> str:
     """Decode the bytes of a text file; ``name`` is for messages. See :func:`read_text`."""
-    if kind := kind_of(content[:64]):
+    if kind := describe_content(content[:64]):
         raise InputError(f"{name} is no text: it is {kind}", "Save it as text in UTF-8, a table as CSV.")
     encoding = encoding_of(content)
     try:
@@ -72,7 +72,7 @@ def decoded(content: bytes, name: str) -> str:
     return text
 
 
-def read_table(path: Path, *, delimiter: str | None = None, only: Collection[str] | None = None) -> pd.DataFrame:
+def read_delimited(path: Path, *, delimiter: str | None = None, only: Collection[str] | None = None) -> pd.DataFrame:
     """Load a delimited table, every cell as text."""
     if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
         raise InputError(f"delimiter must be one character, such as ',' or ';', got {delimiter!r}")
@@ -133,7 +133,7 @@ def _delimiter(text: str) -> str:
     return max(even or DELIMITERS, key=lambda one: counts[one][0])
 
 
-def header_of(path: Path) -> list[str]:
+def read_header(path: Path) -> list[str]:
     """Return the names of a table's columns by its first line; nothing of a file that cannot be read."""
     try:
         with path.open("rb") as file:
@@ -160,7 +160,7 @@ class RowIndex(NamedTuple):
         return [cell.strip(_BLANKS) for cell in found]
 
 
-def row_index(path: str | Path) -> RowIndex:
+def index_rows(path: str | Path) -> RowIndex:
     """Find the rows of a delimited file without holding it in memory."""
     try:
         return _row_index(str(path), os.stat(path).st_mtime_ns)  # noqa: PTH116 - one call per sample
@@ -189,7 +189,7 @@ def _row_index(path: str, _changed: int) -> RowIndex:
             ]
             rows = np.flatnonzero(filled)
             head = bytes(content[bounds[rows[0]] : bounds[rows[0] + 1]]) if len(rows) else b""
-    line = decoded(head, path).strip(_BLANKS)
+    line = decode_text(head, path).strip(_BLANKS)
     if not line:
         raise InputError(f"{path} is empty: it has no header", "The first line must name the columns.")
     if "\r" in line:
@@ -204,33 +204,33 @@ _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
-def csv_text(text: str) -> str:
+def escape_csv_cell(text: str) -> str:
     """Return a text as a cell of a CSV file that no spreadsheet takes for a formula: with ``'`` before it if need be.
 
     Examples
     --------
-    >>> csv_text("=1+1"), csv_text("-2"), csv_text("happy")
+    >>> escape_csv_cell("=1+1"), escape_csv_cell("-2"), escape_csv_cell("happy")
     ("'=1+1", '-2', 'happy')
     """
     return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
 
 
-def from_csv_text(cell: str) -> str:
-    """Return the text that :func:`csv_text` made a cell of.
+def unescape_csv_cell(cell: str) -> str:
+    """Return the text that :func:`escape_csv_cell` made a cell of.
 
     Examples
     --------
-    >>> from_csv_text("'=1+1"), from_csv_text("'quoted'")
+    >>> unescape_csv_cell("'=1+1"), unescape_csv_cell("'quoted'")
     ('=1+1', "'quoted'")
     """
     return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
-def csv_safe(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table whose texts and names of columns are cells as :func:`csv_text` makes them."""
+def escape_csv_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose texts and names of columns are cells as :func:`escape_csv_cell` makes them."""
 
     def made(cell: Any) -> Any:
-        return csv_text(cell) if isinstance(cell, str) else cell
+        return escape_csv_cell(cell) if isinstance(cell, str) else cell
 
     safe = table.rename(columns=made)
     for i, kind in enumerate(table.dtypes):

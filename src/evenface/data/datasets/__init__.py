@@ -10,7 +10,7 @@ from evenface.data.manifest import Manifest
 from evenface.utils.files import user_path
 from evenface.utils.registry import check_options, checked_options, find
 
-SOURCES: dict[str, str] = {
+DATASETS: dict[str, str] = {
     "affectnet": "evenface.data.datasets.affectnet",
     "biovid": "evenface.data.datasets.biovid",
     "ckplus": "evenface.data.datasets.ckplus",
@@ -34,13 +34,13 @@ SOURCES: dict[str, str] = {
 }
 
 
-def read(name: str, root: Path | str, options: Mapping[str, Any] | None = None) -> Manifest:
+def read_dataset(name: str, root: Path | str, options: Mapping[str, Any] | None = None) -> Manifest:
     """Read a data set by the name of its source.
 
     Parameters
     ----------
     name : str
-        One of ``SOURCES``.
+        One of ``DATASETS``.
     root : Path or str
         Where the data lies; ``~`` stands for the home folder.
     options : mapping, optional
@@ -56,7 +56,7 @@ def read(name: str, root: Path | str, options: Mapping[str, Any] | None = None) 
         If there is no such source or option, an option has the wrong type, or the data is not laid out
         as the source expects.
     """
-    function = import_module(find("source", name, SOURCES)).read
+    function = import_module(find("source", name, DATASETS)).read
     known = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
     check_options("source", name, options or (), known)
     checked = checked_options("source", name, function, options or {})
@@ -64,7 +64,7 @@ def read(name: str, root: Path | str, options: Mapping[str, Any] | None = None) 
     return manifest
 
 
-def licence(name: str) -> str:
+def dataset_licence(name: str) -> str:
     """Say under what terms a source's data is given out, as far as that is known; an InputError for no such source."""
-    said: str = import_module(find("source", name, SOURCES)).LICENCE
+    said: str = import_module(find("source", name, DATASETS)).LICENCE
     return said

@@ -18,7 +18,7 @@ from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
 from evenface.utils.natural_order import number_of
 from evenface.utils.progress import progress
-from evenface.utils.tables import read_table
+from evenface.utils.tables import read_delimited
 
 LICENCE = (
     "Available from its authors for research only, under a signed licence agreement: "
@@ -88,7 +88,7 @@ def _listed(root: Path, parts: list[Path], images: Path, name: str) -> tuple[lis
     if path is None:
         raise InputError(f"affectnet: there is no {name} in {root} beside {images.name}", EXPECTED)
     try:
-        cells = read_table(path, only=("subDirectory_filePath", "expression"))
+        cells = read_delimited(path, only=("subDirectory_filePath", "expression"))
     except InputError as error:
         raise InputError(f"affectnet: {error.message}", error.hint) from None
     if len(cells.columns) < 2 or cells.empty:

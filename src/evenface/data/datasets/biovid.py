@@ -14,7 +14,7 @@ from evenface.data.datasets.layout import absent_files, check_root, folders, lis
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
 from evenface.utils.registry import nearest
-from evenface.utils.tables import read_table
+from evenface.utils.tables import read_delimited
 
 LICENCE = "For non-commercial research only, under an agreement with its owners: https://www.nit.ovgu.de/BioVid.html"
 
@@ -81,7 +81,7 @@ def _row(cell: dict[Any, Any], classes: tuple[str, ...]) -> dict[str, Any]:
 def _load(path: Path) -> pd.DataFrame:
     """Read the list; the index is the line in the file, ``level`` the class by name."""
     try:
-        cells = read_table(path)
+        cells = read_delimited(path)
     except InputError as error:
         raise InputError(f"biovid: {error.message}", error.hint or EXPECTED) from None
     missing = [name for name in COLUMNS if name not in cells]

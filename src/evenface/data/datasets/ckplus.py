@@ -12,7 +12,7 @@ from evenface.data.datasets.layout import check_root, folders, listed, names_in
 from evenface.data.datasets.sequence_files import of_numbers
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
-from evenface.utils.file_types import PICTURES
+from evenface.utils.file_types import IMAGE_SUFFIXES
 
 LICENCE = (
     "Available from its owners for research, under a signed agreement: https://www.pitt.edu/~emotion/ck-spread.htm"
@@ -78,7 +78,9 @@ def _part(root: Path, name: str) -> Path:
 
 def _labelled(root: Path, features: str) -> tuple[list[_CKPlusSequence], list[str]]:
     """List the sequences that have files and an emotion, and say what was left out."""
-    images, ending = ("cohn-kanade-images", PICTURES) if features == "images" else ("Landmarks", ("_landmarks.txt",))
+    images, ending = (
+        ("cohn-kanade-images", IMAGE_SUFFIXES) if features == "images" else ("Landmarks", ("_landmarks.txt",))
+    )
     top, labels = _part(root, images), _part(root, "Emotion")
     there = {
         f"{subject}/{number}": names_in(top / subject / number, ending)

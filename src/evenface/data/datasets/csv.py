@@ -13,7 +13,7 @@ from evenface.utils.errors import InputError
 from evenface.utils.files import user_path
 from evenface.utils.natural_order import natural_order
 from evenface.utils.registry import nearest
-from evenface.utils.tables import read_table
+from evenface.utils.tables import read_delimited
 
 LICENCE = "Terms of its owner, unknown to evenface."
 
@@ -103,7 +103,7 @@ def _tables(root: Path) -> list[str]:
 
 def _load(table: _Table, delimiter: str | None) -> pd.DataFrame:
     try:
-        cells = read_table(table.path, delimiter=delimiter)
+        cells = read_delimited(table.path, delimiter=delimiter)
     except InputError as error:
         raise InputError(f"{table.source}: {error.message}", error.hint or EXPECTED) from None
     if cells.empty:

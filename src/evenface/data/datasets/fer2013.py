@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evenface.data.datasets.layout import check_root, files_below, folders, listed, side_of
-from evenface.data.labels import canonical
+from evenface.data.labels import canonical_name
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
 from evenface.utils.natural_order import number_of
-from evenface.utils.tables import row_index
+from evenface.utils.tables import index_rows
 
 LICENCE = (
     "Published for a contest on Kaggle, whose rules apply; the images come from an image search and belong "
@@ -70,7 +70,7 @@ def find_table(root: Path) -> Path | None:
 
 def _columns(path: Path) -> list[str]:
     try:
-        return row_index(path).names
+        return index_rows(path).names
     except InputError:
         return []
 
@@ -78,7 +78,7 @@ def _columns(path: Path) -> list[str]:
 def _rows_of_table(path: Path, alone: str | None = None) -> list[dict[str, Any]]:
     """Read the rows of a table; where ``alone`` is given, all are of that usage."""
     try:
-        index = row_index(path)
+        index = index_rows(path)
     except InputError as error:
         raise InputError(f"fer2013: {error.message}", error.hint) from None
     missing = [name for name in COLUMNS if name not in index.names and (name != "Usage" or alone is None)]
@@ -119,9 +119,9 @@ def _rows_of_folders(root: Path) -> list[dict[str, Any]]:
         if side is None:
             continue
         for folder in folders(root / name):
-            if canonical(folder) not in CLASSES:
+            if canonical_name(folder) not in CLASSES:
                 raise InputError(f"fer2013: {name}/{folder} is no class", f"Known are {', '.join(CLASSES)}.")
-            label = CLASSES.index(canonical(folder))
+            label = CLASSES.index(canonical_name(folder))
             for file in files_below(root / name / folder):
                 prefix = file.split("_")[0]
                 usage = prefix if prefix in USAGES else SIDE_USAGE[side]

@@ -15,7 +15,7 @@ from evenface.data.datasets.layout import listed
 from evenface.data.manifest import Manifest
 from evenface.utils.errors import InputError
 from evenface.utils.files import user_path
-from evenface.utils.tables import read_table
+from evenface.utils.tables import read_delimited
 
 LICENCE = f"Votes: MIT licence (https://github.com/microsoft/FERPlus). Images: {fer2013.LICENCE}"
 
@@ -74,7 +74,7 @@ def _read_votes(path: Path) -> pd.DataFrame:
             f"ferplus: there is no file of votes {path}", "Give fer2013new.csv of FERPlus with the option votes."
         )
     try:
-        table = read_table(path)
+        table = read_delimited(path)
     except InputError as error:
         raise InputError(f"ferplus: {error.message}", error.hint) from None
     missing = [name for name in ("Usage", *COLUMNS) if name not in table.columns]

@@ -8,7 +8,7 @@ from typing import Any
 from evenface.data.datasets.layout import check_root, class_notes, files_below, folders, listed, people_notes, side_of
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
-from evenface.utils.file_types import ANIMATED, file_kind
+from evenface.utils.file_types import ANIMATED_SUFFIXES, file_kind
 from evenface.utils.natural_order import natural_order
 
 LICENCE = "Terms of its owner, unknown to evenface."
@@ -22,7 +22,7 @@ def read(root: Path, *, subjects: str | None = None) -> Manifest:
     animated = [
         row["path"]
         for row in rows
-        if row["path"].lower().endswith(ANIMATED) and file_kind(str(root / row["path"])) == "animation"
+        if row["path"].lower().endswith(ANIMATED_SUFFIXES) and file_kind(str(root / row["path"])) == "animation"
     ]
     if animated:
         notes.append(

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from evenface.data.labels import canonical
+from evenface.data.labels import canonical_name
 from evenface.utils.errors import InputError
 from evenface.utils.file_types import file_kind
 from evenface.utils.files import is_folder
@@ -138,9 +138,9 @@ def rows_of_sides(
     for name, side in found.items():
         there = set()
         for folder in folders(root / name):
-            if canonical(folder) not in classes:
+            if canonical_name(folder) not in classes:
                 raise InputError(f"{source}: {name}/{folder} is no class", f"Known are {', '.join(classes)}.")
-            label = classes.index(canonical(folder))
+            label = classes.index(canonical_name(folder))
             paths = [f"{name}/{folder}/{file}" for file in files_below(root / name / folder)]
             rows += [{"sample": path, "path": path, "label": label, "split": side} for path in paths]
             there |= {label} if paths else set()

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from evenface.data.attributes import read_people
+from evenface.data.attributes import read_attributes
 from evenface.data.datasets.layout import check_root, files_below, folders, listed
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
-from evenface.utils.file_types import PICTURES, VIDEOS
+from evenface.utils.file_types import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from evenface.utils.files import user_path
 from evenface.utils.registry import nearest
 
@@ -61,7 +61,7 @@ def read(
 def _with_attributes(rows: list[dict[str, Any]], path: Path) -> list[str]:
     """Add what a table says of the people to their rows, and say whom it lacks."""
     subjects = {row["subject"] for row in rows}
-    table = read_people(path, subjects)
+    table = read_attributes(path, subjects)
     for row in rows:
         row |= {name: table[name].get(row["subject"]) for name in table.columns}
     lacking = sorted(subjects - set(table.index))
@@ -94,9 +94,9 @@ def _compile(pattern: str) -> re.Pattern[str]:
 def _version(root: Path, version: str) -> tuple[list[str], list[str]]:
     """List the clips of one version, and say what else lies there."""
     files = files_below(root)
-    clips = [name for name in files if name.lower().endswith(VIDEOS)]
+    clips = [name for name in files if name.lower().endswith(VIDEO_SUFFIXES)]
     if not clips:
-        clips = sorted({name.rpartition("/")[0] for name in files if name.lower().endswith(PICTURES)} - {""})
+        clips = sorted({name.rpartition("/")[0] for name in files if name.lower().endswith(IMAGE_SUFFIXES)} - {""})
         # Frames lie there in colour and in grey: a clip is read once.
         clips = [name for name in clips if "colour" in name.lower()] or clips
     if not clips:

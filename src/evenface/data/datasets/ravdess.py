@@ -11,10 +11,10 @@ from typing import Any, Literal, NamedTuple
 
 from evenface.data.datasets.layout import check_root, files_below, folders, listed
 from evenface.data.datasets.sequence_files import OPENFACE, Features, check_column, of_numbers
-from evenface.data.labels import canonical
+from evenface.data.labels import canonical_name
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
-from evenface.utils.file_types import VIDEOS
+from evenface.utils.file_types import VIDEO_SUFFIXES
 
 LICENCE = (
     "CC BY-NC-SA 4.0, which forbids commercial use; its owners sell other licences: https://zenodo.org/records/1188976"
@@ -85,7 +85,7 @@ def _classes(emotions: str | Sequence[str]) -> tuple[str, ...]:
     """Name the classes, in their order."""
     if isinstance(emotions, str):
         return CLASSES if emotions == "all" else CLASSES[:6]
-    wanted = tuple(map(canonical, emotions))
+    wanted = tuple(map(canonical_name, emotions))
     unknown = [name for name in wanted if name not in CLASSES]
     if unknown:
         raise InputError(f"ravdess: there is no emotion {unknown[0]!r}", f"There are {', '.join(CLASSES)}.")
@@ -96,8 +96,8 @@ def _classes(emotions: str | Sequence[str]) -> tuple[str, ...]:
 
 def _files(root: Path, files: str) -> tuple[list[_File], list[str]]:
     """List the recordings of the one kind that is wanted or there."""
-    ending = {"videos": VIDEOS, "openface": (".csv",)}
-    every = [name for name in files_below(root) if name.lower().endswith((*VIDEOS, ".csv"))]
+    ending = {"videos": VIDEO_SUFFIXES, "openface": (".csv",)}
+    every = [name for name in files_below(root) if name.lower().endswith((*VIDEO_SUFFIXES, ".csv"))]
     found = [(name, NAME.match(PurePosixPath(name).stem)) for name in every]
     there = {
         kind: [_file(name, match) for name, match in found if match and name.lower().endswith(of)]

@@ -13,7 +13,7 @@ from evenface.data.datasets.folder import rows_of_classes
 from evenface.data.datasets.layout import check_scale, files_below, listed
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
-from evenface.utils.tables import header_of
+from evenface.utils.tables import read_header
 
 Features = Literal["both", "intensities", "presences", "landmarks"]
 
@@ -93,7 +93,7 @@ def check_column(source: str, path: Path, column: str, features: str) -> None:
     """Refuse a table of OpenFace that lacks what is asked for, by its header."""
     if not path.is_file():
         return
-    names = header_of(path)
+    names = read_header(path)
     if column not in names:
         raise InputError(
             f"{source}: features: {features} needs columns such as {column}, {path} has {listed(names)}",

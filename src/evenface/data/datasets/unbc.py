@@ -14,7 +14,7 @@ import numpy as np
 from evenface.data.datasets.layout import check_root, folders, listed, names_in
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
-from evenface.utils.file_types import PICTURES
+from evenface.utils.file_types import IMAGE_SUFFIXES
 from evenface.utils.progress import progress
 
 LICENCE = "Available from its owners for research, under a signed agreement; see the paper."
@@ -104,7 +104,7 @@ def _part(root: Path, name: str) -> Path:
 def _sequences(images: Path) -> tuple[list[_UNBCSequence], list[str]]:
     """List the sequences that have pictures, and say which folders have none."""
     every = [
-        _UNBCSequence(subject, name, images / subject / name, names_in(images / subject / name, PICTURES))
+        _UNBCSequence(subject, name, images / subject / name, names_in(images / subject / name, IMAGE_SUFFIXES))
         for subject in folders(images)
         for name in folders(images / subject)
     ]

@@ -7,7 +7,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from evenface.config.recipe import Optimizer, Recurrent, Schedule, Training
-from evenface.data.imbalance import draw, sampling_probabilities
+from evenface.data.imbalance import draw_samples, sampling_probabilities
 from evenface.training.optimizers import Standing, rate_factor, standing
 from evenface.training.randomness import key, permutation, uniforms
 from evenface.training.stacked.network import NetworkShape
@@ -96,7 +96,7 @@ class MemberSpec:
         else:
             labels = np.tile(self.targets, 2 if self.added else 1)
             numbers = uniforms(self.seed, "sampling", epoch, self.samples)[:, 0].astype(np.float64)
-            drawn = draw(sampling_probabilities(labels, rule, beta=self.training.sampling_beta), numbers)
+            drawn = draw_samples(sampling_probabilities(labels, rule, beta=self.training.sampling_beta), numbers)
         drawn = drawn[: self.steps * self.batch]
         if self.added:
             return drawn % len(self.train), drawn >= len(self.train)

@@ -17,11 +17,11 @@ from evenface.training.stacked.members import MemberSpec, MemberState, alike_in
 from evenface.training.stacked.network import NetworkShape, network_of, predict_networks
 from evenface.training.trainer import Interrupt, deferred_interrupt
 from evenface.utils.errors import InputError
-from evenface.utils.progress import Bar, progress
+from evenface.utils.progress import ProgressBar, progress
 
 CHECKPOINT = "together.safetensors"
 LARGEST_GROUP = 12
-_NO_BAR = Bar(lambda _done: None, lambda _text: None)
+_NO_BAR = ProgressBar(lambda _done: None, lambda _text: None)
 _SAVED = ("weights", "moments", "best", "epoch", "step", "loss_sum", "history", "ended")
 
 Which = Literal["selected", "last"]
@@ -185,7 +185,7 @@ class StackedTrainer:
         """Return the earliest epoch that a member has yet to take part in."""
         return min((state.epoch for state in self.states if state.trains(state.epoch)), default=None)
 
-    def _run_epoch(self, epoch: int, workers: TrainingThreads, interrupt: Interrupt, bar: Bar) -> None:
+    def _run_epoch(self, epoch: int, workers: TrainingThreads, interrupt: Interrupt, bar: ProgressBar) -> None:
         groups = self._stacked(epoch)
         failed = False
 
@@ -208,7 +208,7 @@ class StackedTrainer:
         if all(state.epoch > epoch for group in groups for state in group.states):
             self._report_epoch(epoch, groups, bar)
 
-    def _report_epoch(self, epoch: int, groups: Iterable[StackedGroup], bar: Bar) -> None:
+    def _report_epoch(self, epoch: int, groups: Iterable[StackedGroup], bar: ProgressBar) -> None:
         rows = [state.history[-1] for group in groups for state in group.states]
         count = f"{len(rows)} network{'s' if len(rows) > 1 else ''}"
         text = f"epoch {epoch + 1}  {count}  loss {np.mean([row['train_loss'] for row in rows]):.4f}"
