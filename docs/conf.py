@@ -1,5 +1,6 @@
 """Configuration of the documentation, and the tables of recipe keys generated from the code."""
 
+import re
 import types
 import typing
 from pathlib import Path
@@ -145,7 +146,7 @@ def metric_table():
     for name, entry in METRICS.items():
         low, high = (f"{bound:g}".replace("inf", "∞") for bound in entry.range)
         better = "higher" if entry.higher_is_better else "lower"
-        value = entry.summary.replace("|", "\\|").replace("``", "`")
+        value = re.sub(r" Shape \(.*?\)\.", "", entry.summary).replace("|", "\\|").replace("``", "`")
         kind = f"{entry.task}, of each class" if entry.per_class else entry.task
         lines.append(f"| `{name}` | {entry.label} | {value} | {low} to {high} | {better} | {kind} |")
     return "\n".join(lines) + "\n"
