@@ -8,9 +8,9 @@ import pytest
 from scipy import stats
 
 from evenface.audit import audit, load_claims
+from evenface.audit.inferential import power_of_t
 from evenface.audit.printed import Range, read_number
 from evenface.audit.sums import count
-from evenface.audit.tests import power_of_t
 from evenface.utils.errors import InputError
 
 

@@ -5,36 +5,45 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from evenface.audit.binary import binaries
-from evenface.audit.counts import accuracies, averages, ratios
+from evenface.audit.binary import check_binaries
+from evenface.audit.counts import check_accuracies, check_averages, check_ratios
 from evenface.audit.grid import Audit, Finding, Repeated
+from evenface.audit.inferential import check_comparisons, check_effects, check_equivalences, check_powers
 from evenface.audit.printed import PrintedNumber
-from evenface.audit.reports import recalls, reports
-from evenface.audit.samples import samples
+from evenface.audit.reports import check_recalls, check_reports
+from evenface.audit.samples import check_samples
 from evenface.audit.schema import Claims, load_claims
-from evenface.audit.sums import bests, differences, gains, orders, parameters, products, repeats, sums
-from evenface.audit.tests import comparisons, effects, equivalences, powers
+from evenface.audit.sums import (
+    check_bests,
+    check_differences,
+    check_gains,
+    check_orders,
+    check_parameters,
+    check_products,
+    check_repeats,
+    check_sums,
+)
 
 _CHECKS: dict[str, Callable[[Any, bool], Iterator[Finding]]] = {
-    "accuracies": accuracies,
-    "recalls": recalls,
-    "averages": averages,
-    "reports": reports,
-    "binaries": binaries,
-    "ratios": ratios,
-    "samples": samples,
-    "effects": effects,
-    "comparisons": comparisons,
-    "powers": powers,
-    "equivalences": equivalences,
-    "sums": sums,
-    "gains": gains,
-    "bests": bests,
-    "orders": orders,
-    "differences": differences,
-    "repeats": repeats,
-    "products": products,
-    "parameters": parameters,
+    "accuracies": check_accuracies,
+    "recalls": check_recalls,
+    "averages": check_averages,
+    "reports": check_reports,
+    "binaries": check_binaries,
+    "ratios": check_ratios,
+    "samples": check_samples,
+    "effects": check_effects,
+    "comparisons": check_comparisons,
+    "powers": check_powers,
+    "equivalences": check_equivalences,
+    "sums": check_sums,
+    "gains": check_gains,
+    "bests": check_bests,
+    "orders": check_orders,
+    "differences": check_differences,
+    "repeats": check_repeats,
+    "products": check_products,
+    "parameters": check_parameters,
 }
 
 

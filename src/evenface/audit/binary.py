@@ -7,8 +7,8 @@ from math import ceil, floor
 
 import numpy as np
 
-from evenface.audit.counts import Integers, around, averaged, bounded, hits
-from evenface.audit.grid import Finding, listed
+from evenface.audit.counts import Integers, check_averaged_f1, check_bounds, format_nearest_quotients, possible_counts
+from evenface.audit.grid import Finding, join_limited
 from evenface.audit.printed import PrintedNumber, Range
 from evenface.audit.schema import Binaries
 
@@ -24,21 +24,21 @@ _FIGURES = {
 _MOST_WORK = 60_000_000
 
 
-def binaries(section: Binaries, truncation: bool) -> Iterator[Finding]:
+def check_binaries(section: Binaries, truncation: bool) -> Iterator[Finding]:
     """Find the problems that no table of counts solves, with all on one test set."""
     possible: dict[str, dict[int, Integers]] = {}
     wrong = False
     for name, cells in section.cells().items():
         where, runs = f"{section.where}, {name}", section.runs_of(name)
-        flaws = list(bounded(where, {figure: cell for figure, cell in cells.items() if figure != "positives"}))
+        flaws = list(check_bounds(where, {figure: cell for figure, cell in cells.items() if figure != "positives"}))
         if runs > 1:
             # Means of quotients of counts that differ from run to run are bound by each other only.
-            flaws = flaws or list(averaged(where, _named(cells), "any", truncation))
+            flaws = flaws or list(check_averaged_f1(where, _with_recall(cells), "any", truncation))
             cells = {figure: cell for figure, cell in cells.items() if figure not in ("precision", "f1")}
         ranges = {figure: cell.range(truncation) for figure, cell in cells.items()}
         found = {size: tables for size in section.size.all if len(tables := solutions(size, ranges, runs))}
         if not found and not flaws:
-            flaws = [_flaw(where, section, _Row(cells, ranges, runs))]
+            flaws = [_contradiction(where, section, _BinaryFigures(cells, ranges, runs))]
         yield from flaws
         wrong = wrong or bool(flaws)
         possible[name] = found
@@ -46,33 +46,33 @@ def binaries(section: Binaries, truncation: bool) -> Iterator[Finding]:
         return
     shared = [size for size in section.size.all if all(size in found for found in possible.values())]
     if section.exclusive:
-        shared = [size for size in shared if _adds_up(size, [found[size] for found in possible.values()])]
+        shared = [size for size in shared if _sums_to_size(size, [found[size] for found in possible.values()])]
     if not shared:
         what = f"{', '.join(possible)}: each could be, but no one test set of {section.size} samples gives all"
-        yield Finding(section.where, what, tuple(_not_shared(section, possible)))
+        yield Finding(section.where, what, tuple(_check_shared_test_set(section, possible)))
     elif len(shared) == 1 and len(possible) > 1 and not (section.size.known and "positives" in section.columns):
         counts = {name: _positives(found[shared[0]]) for name, found in possible.items()}
-        told = ", ".join(f"{name} {'-'.join(map(str, sorted({p[0], p[-1]})))}" for name, p in counts.items())
+        description = ", ".join(f"{name} {'-'.join(map(str, sorted({p[0], p[-1]})))}" for name, p in counts.items())
         yield Finding(
-            section.where, f"all rows fit one test set of {shared[0]:,} samples; positives: {told}", cannot=False
+            section.where, f"all rows fit one test set of {shared[0]:,} samples; positives: {description}", cannot=False
         )
 
 
-def _not_shared(section: Binaries, possible: dict[str, dict[int, Integers]]) -> Iterator[str]:
+def _check_shared_test_set(section: Binaries, possible: dict[str, dict[int, Integers]]) -> Iterator[str]:
     """Say which test set gives most rows, and which positives do not add up to it."""
     rows = {size: [name for name, found in possible.items() if size in found] for size in section.size.all}
     most = max(map(len, rows.values()))
     if most < len(possible):
         best = [size for size, names in rows.items() if len(names) == most]
         lacking = ", ".join(name for name in possible if name not in rows[best[0]])
-        sizes = listed([f"{size:,}" for size in best])
+        sizes = join_limited([f"{size:,}" for size in best])
         yield f"{sizes} give {most} of {len(possible)} rows: {best[0]:,} all but {lacking}"
         return
     size = next(size for size, names in rows.items() if len(names) == most)
     ends = {name: _positives(found[size]) for name, found in possible.items()}
-    told = " + ".join(f"{p[0]}{f' to {p[-1]}' if p[-1] > p[0] else ''} ({name})" for name, p in ends.items())
+    description = " + ".join(f"{p[0]}{f' to {p[-1]}' if p[-1] > p[0] else ''} ({name})" for name, p in ends.items())
     yield "Classes that exclude each other: their positives must add up to the test set."
-    yield f"{told} = {sum(p[0] for p in ends.values())} to {sum(p[-1] for p in ends.values())}, not {size:,}"
+    yield f"{description} = {sum(p[0] for p in ends.values())} to {sum(p[-1] for p in ends.values())}, not {size:,}"
 
 
 def solutions(size: int, ranges: Mapping[str, Range], runs: int = 1) -> Integers:
@@ -98,7 +98,7 @@ def _solutions(size: int, ranges: Mapping[str, Range], runs: int = 1) -> Iterato
         for figure, share in ranges.items():
             if figure != "positives" and len(table):
                 top, bottom = (table @ np.array(weights) for weights in _FIGURES[figure])
-                table = table[_within(top, bottom, share, runs * size)]
+                table = table[_in_range(top, bottom, share, runs * size)]
         if len(table):
             yield table
 
@@ -108,10 +108,10 @@ def _solvable(sizes: Iterable[int], ranges: Mapping[str, Range], runs: int) -> b
 
 
 def _counts(share: Range | None, of: int) -> range:
-    return range(of + 1) if share is None or of == 0 else hits(share, of)
+    return range(of + 1) if share is None or of == 0 else possible_counts(share, of)
 
 
-def _within(top: Integers, bottom: Integers, share: Range, size: int) -> np.ndarray:
+def _in_range(top: Integers, bottom: Integers, share: Range, size: int) -> np.ndarray:
     """Whether top / bottom lies in a range; nothing of nothing is 0 or 1."""
     # The ends are rounded outwards to a grid on which whole numbers of 64 bits can hold every product.
     grid = 2**61 // max(2 * size, 1)
@@ -124,7 +124,7 @@ def _positives(tables: Integers) -> list[int]:
     return sorted(set((tables[:, 0] + tables[:, 2]).tolist()))
 
 
-def _adds_up(size: int, tables: Sequence[Integers]) -> bool:
+def _sums_to_size(size: int, tables: Sequence[Integers]) -> bool:
     """Whether positives of all classes, one choice each, can make the test set."""
     reached = {0}
     for rows in tables:
@@ -135,7 +135,7 @@ def _adds_up(size: int, tables: Sequence[Integers]) -> bool:
 
 
 @dataclass(frozen=True)
-class _Row:
+class _BinaryFigures:
     """Figures of one problem, the values that each may have, and of how many runs they are means."""
 
     cells: dict[str, PrintedNumber]
@@ -146,12 +146,12 @@ class _Row:
         return _solvable(sizes, {figure: self.ranges[figure] for figure in figures}, self.runs)
 
 
-def _flaw(where: str, section: Binaries, row: _Row) -> Finding:
+def _contradiction(where: str, section: Binaries, row: _BinaryFigures) -> Finding:
     """Say which figures exclude each other, what comes nearest, and which sizes would let them be."""
-    smallest = _smallest(section, row)
-    told = ", ".join(f"{figure} {row.cells[figure]}" for figure in smallest)
-    details = list(_nearest(section, row, smallest))
-    near = _near(section.size.lo, section.size.hi, row)
+    smallest = _smallest_contradiction(section, row)
+    description = ", ".join(f"{figure} {row.cells[figure]}" for figure in smallest)
+    details = list(_nearest_values(section, row, smallest))
+    near = _nearest_sizes(section.size.lo, section.size.hi, row)
     details.append(f"Sizes nearby that would: {', '.join(map(str, near))}" if near else "No size nearby would.")
     alone = [
         f"{figure} {row.cells[figure]}"
@@ -159,12 +159,12 @@ def _flaw(where: str, section: Binaries, row: _Row) -> Finding:
         if row.solvable(section.size.all, [one for one in row.ranges if one != figure])
     ]
     if alone and len(row.ranges) > 1:
-        details.append(f"Without one of these all others fit: {listed(alone)}")
+        details.append(f"Without one of these all others fit: {join_limited(alone)}")
     few = f" in the mean of {row.runs} runs" if row.runs > 1 else ""
-    return Finding(where, f"no counts of {section.size} samples{few} give {told}", tuple(details))
+    return Finding(where, f"no counts of {section.size} samples{few} give {description}", tuple(details))
 
 
-def _smallest(section: Binaries, row: _Row) -> tuple[str, ...]:
+def _smallest_contradiction(section: Binaries, row: _BinaryFigures) -> tuple[str, ...]:
     for count in range(1, len(row.cells)):
         for kept in combinations(row.cells, count):
             if not row.solvable(section.size.all, kept):
@@ -172,7 +172,7 @@ def _smallest(section: Binaries, row: _Row) -> tuple[str, ...]:
     return tuple(row.cells)
 
 
-def _nearest(section: Binaries, row: _Row, smallest: Sequence[str]) -> Iterator[str]:
+def _nearest_values(section: Binaries, row: _BinaryFigures, smallest: Sequence[str]) -> Iterator[str]:
     """Write for each figure the values nearest to it that the others leave possible."""
     for figure in smallest:
         rest = {one: row.ranges[one] for one in smallest if one != figure}
@@ -183,11 +183,11 @@ def _nearest(section: Binaries, row: _Row, smallest: Sequence[str]) -> Iterator[
             continue
         top, bottom = (tables @ np.array(weights) for weights in _FIGURES[figure])
         if (bottom > 0).any():
-            found = around(top[bottom > 0], bottom[bottom > 0], row.cells[figure])
+            found = format_nearest_quotients(top[bottom > 0], bottom[bottom > 0], row.cells[figure])
             yield f"{figure} {row.cells[figure]}: with the others it is {found}"
 
 
-def _near(lo: int, hi: int, row: _Row, most: int = 3) -> list[int]:
+def _nearest_sizes(lo: int, hi: int, row: _BinaryFigures, most: int = 3) -> list[int]:
     found: list[int] = []
     for step in range(1, max(10, lo // 10)):
         found += [size for size in (lo - step, hi + step) if size > 0 and row.solvable([size], row.ranges)]
@@ -196,7 +196,7 @@ def _near(lo: int, hi: int, row: _Row, most: int = 3) -> list[int]:
     return sorted(found[:most])
 
 
-def _named(cells: dict[str, PrintedNumber]) -> dict[str, PrintedNumber]:
+def _with_recall(cells: dict[str, PrintedNumber]) -> dict[str, PrintedNumber]:
     """Call sensitivity recall, where recall is not printed."""
     if "recall" in cells or "sensitivity" not in cells:
         return cells

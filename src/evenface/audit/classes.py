@@ -11,7 +11,7 @@ from math import ceil, floor
 
 import numpy as np
 
-from evenface.audit.counts import Integers, harmonic, hits
+from evenface.audit.counts import Integers, harmonic_mean, possible_counts
 from evenface.audit.printed import PrintedNumber, Range
 
 
@@ -62,7 +62,7 @@ Pick = Callable[[Integers], tuple[Integers, Integers]]
 
 
 @dataclass(frozen=True)
-class Sheet:
+class ClassFigures:
     """Printed figures of one classifier on one test set."""
 
     sizes: dict[str, Sequence[int]]
@@ -82,7 +82,7 @@ class Sheet:
         return self.runs == 1 and any(name in ("precision", "f1") for _, name in self.figures)
 
 
-def options(sheet: Sheet, name: str) -> Integers:
+def class_counts(sheet: ClassFigures, name: str) -> Integers:
     """List (n, t, m) of one class, one a row, that give its own figures.
 
     m is 0 where nothing printed depends on it.
@@ -92,15 +92,15 @@ def options(sheet: Sheet, name: str) -> Integers:
     rows: list[tuple[int, int, int]] = []
     for n in sheet.sizes[name]:
         rest = min(others, sheet.total[-1] - n) if sheet.total else others
-        for t in hits(recall, n) if recall else range(n + 1):
-            called = _called(range(t, t + rest + 1), n, t, precision, f1) if sheet.calls else range(1)
+        for t in possible_counts(recall, n) if recall else range(n + 1):
+            called = _possible_predictions(range(t, t + rest + 1), n, t, precision, f1) if sheet.calls else range(1)
             rows += [(n, t, m) for m in called]
             if len(rows) > MOST_OPTIONS:
                 raise UndecidedError
     return np.array(rows, np.int64).reshape(-1, 3)
 
 
-def _called(among: range, n: int, t: int, precision: Range | None, f1: Range | None) -> Sequence[int]:
+def _possible_predictions(among: range, n: int, t: int, precision: Range | None, f1: Range | None) -> Sequence[int]:
     lo, hi = among.start, among.stop - 1
     if t == 0:
         # F1 is 0; so is precision, which where nothing is called is not defined and printed as 0 or 1.
@@ -122,7 +122,7 @@ def _called(among: range, n: int, t: int, precision: Range | None, f1: Range | N
 
 
 @dataclass(frozen=True)
-class Rule:
+class SumConstraint:
     """A sum over the classes that must lie in a range."""
 
     name: str
@@ -141,7 +141,7 @@ def _fraction(top: Integers, bottom: Integers) -> tuple[Integers, Integers]:
 _FREE = 2**62
 
 
-def _weighted(name: str, share: Range, pick: Pick) -> list[Rule]:
+def _weighted(name: str, share: Range, pick: Pick) -> list[SumConstraint]:
     """Sum of n * share = N * printed, whatever N: two sums, held against both ends."""
 
     def above(_: int, rows: Integers) -> tuple[Integers, Integers]:
@@ -152,14 +152,18 @@ def _weighted(name: str, share: Range, pick: Pick) -> list[Rule]:
         low, high = pick(rows)
         return low - rows[:, 0] * ceil(share.hi * GRID), high - rows[:, 0] * floor(share.hi * GRID)
 
-    return [Rule(name, above, 0, _FREE), Rule(name, below, -_FREE, 0)]
+    return [SumConstraint(name, above, 0, _FREE), SumConstraint(name, below, -_FREE, 0)]
 
 
-def _macro(name: str, share: Range, classes: int, pick: Pick) -> list[Rule]:
-    return [Rule(name, lambda _, rows: pick(rows), floor(share.lo * classes * GRID), ceil(share.hi * classes * GRID))]
+def _macro(name: str, share: Range, classes: int, pick: Pick) -> list[SumConstraint]:
+    return [
+        SumConstraint(
+            name, lambda _, rows: pick(rows), floor(share.lo * classes * GRID), ceil(share.hi * classes * GRID)
+        )
+    ]
 
 
-def _both(values: Integers) -> tuple[Integers, Integers]:
+def _exact(values: Integers) -> tuple[Integers, Integers]:
     return values, values
 
 
@@ -170,30 +174,30 @@ _PLAIN: dict[str, Pick] = {
 }
 
 
-def _times(figure: str) -> Pick:
+def _times_size(figure: str) -> Pick:
     """Figure of a class times its samples; for recall that is a whole number."""
 
     def pick(rows: Integers) -> tuple[Integers, Integers]:
         if figure == "recall":
-            return _both(rows[:, 1] * GRID)
+            return _exact(rows[:, 1] * GRID)
         low, high = _PLAIN[figure](rows)
         return low * rows[:, 0], high * rows[:, 0]
 
     return pick
 
 
-def rules(sheet: Sheet, average: str) -> list[Rule]:
+def constraints(sheet: ClassFigures, average: str) -> list[SumConstraint]:
     """List what binds the classes together, with precision, recall and F1 of all averaged in one way.
 
     ``macro means`` and ``weighted means`` are F1 of averaged precision and recall: no sum over the classes.
     """
-    classes, found = len(sheet.sizes), list[Rule]()
+    classes, found = len(sheet.sizes), list[SumConstraint]()
     way, _, means = average.partition(" ")
     if sheet.total:
-        found.append(Rule("size", lambda _, rows: _both(rows[:, 0]), sheet.total[0], sheet.total[-1]))
+        found.append(SumConstraint("size", lambda _, rows: _exact(rows[:, 0]), sheet.total[0], sheet.total[-1]))
     if sheet.calls:
-        found.append(Rule("calls", lambda _, rows: _both(rows[:, 2] - rows[:, 0]), 0, 0))
-        found += [Rule("errors", _landing(k), -_FREE, 0) for k in range(classes)]
+        found.append(SumConstraint("calls", lambda _, rows: _exact(rows[:, 2] - rows[:, 0]), 0, 0))
+        found += [SumConstraint("errors", _errors_elsewhere(k), -_FREE, 0) for k in range(classes)]
     for name in ("accuracy", "mean", "precision", "recall", "f1"):
         share = sheet.range(("", name))
         if share is None or (name == "f1" and means) or (name in ("precision", "f1") and sheet.runs > 1):
@@ -203,20 +207,20 @@ def rules(sheet: Sheet, average: str) -> list[Rule]:
         if kind == "macro":
             found += _macro(name, share, classes, _PLAIN[figure])
         else:
-            found += _weighted(name, share, _times(figure))
+            found += _weighted(name, share, _times_size(figure))
     return found
 
 
-def _landing(k: int) -> Callable[[int, Integers], tuple[Integers, Integers]]:
+def _errors_elsewhere(k: int) -> Callable[[int, Integers], tuple[Integers, Integers]]:
     """Give the rule that samples wrongly called by one class come from the errors of the others."""
 
     def part(index: int, rows: Integers) -> tuple[Integers, Integers]:
-        return _both(rows[:, 2] - rows[:, 1] if index == k else rows[:, 1] - rows[:, 0])
+        return _exact(rows[:, 2] - rows[:, 1] if index == k else rows[:, 1] - rows[:, 0])
 
     return part
 
 
-def solve(bound: Iterable[Rule], listed: Sequence[Integers]) -> list[tuple[int, int, int]] | None:
+def find_counts(bound: Iterable[SumConstraint], listed: Sequence[Integers]) -> list[tuple[int, int, int]] | None:
     """Find counts of each class that obey some rules."""
     chosen = list(bound)
     if any(len(rows) == 0 for rows in listed):
@@ -232,12 +236,12 @@ def solve(bound: Iterable[Rule], listed: Sequence[Integers]) -> list[tuple[int, 
     return None if found is None else [tuple(rows[i].tolist()) for rows, i in zip(listed, found, strict=True)]
 
 
-def averages_of(sheet: Sheet) -> tuple[str, ...]:
+def possible_averages(sheet: ClassFigures) -> tuple[str, ...]:
     """Ways in which figures of all classes may be averaged."""
     if not any(("", name) in sheet.figures for name in ("precision", "recall", "f1")):
         return ("macro",)
     ways: tuple[str, ...] = ("macro", "weighted", "micro") if sheet.average == "any" else (sheet.average,)
     p, r, f = (sheet.range(("", name)) for name in ("precision", "recall", "f1"))
-    if f is not None and (p is None or r is None or f.meets(harmonic(p, r))):
+    if f is not None and (p is None or r is None or f.meets(harmonic_mean(p, r))):
         ways += tuple(f"{way} means" for way in ways if way != "micro")
     return ways

@@ -8,8 +8,8 @@ from math import ceil, floor, sqrt
 import numpy as np
 import numpy.typing as npt
 
-from evenface.audit.grid import Finding, listed
-from evenface.audit.printed import PrintedNumber, Range, Size, exactly, shown, span
+from evenface.audit.grid import Finding, join_limited
+from evenface.audit.printed import PrintedNumber, Range, Size, exact_range, format_range, format_value
 from evenface.audit.schema import Accuracies, Averages, Ratios
 
 Integers = npt.NDArray[np.int64]
@@ -17,7 +17,7 @@ Share = tuple[Range, int]
 """Values that a share may have, and of how many runs it is the mean."""
 
 
-def hits(share: Range, size: int) -> range:
+def possible_counts(share: Range, size: int) -> range:
     """Give the counts k of ``size`` samples with k / size in a range.
 
     Examples
@@ -32,11 +32,11 @@ def hits(share: Range, size: int) -> range:
     return range(max(-(-a * size // b), 0), min(c * size // d, size) + 1)
 
 
-def sizes(shares: Iterable[Share], among: Iterable[int]) -> list[int]:
+def sizes_giving(shares: Iterable[Share], among: Iterable[int]) -> list[int]:
     """Return those of some sizes with which every share is a count."""
     left = list(among)
     for share, runs in shares:
-        left = [size for size in left if hits(share, runs * size)]
+        left = [size for size in left if possible_counts(share, runs * size)]
     return left
 
 
@@ -75,43 +75,43 @@ def best_sizes(shares: Sequence[Share], among: range, near: int | None = None, m
     return list(dict.fromkeys([*named, max(fits, key=lambda one: one.surprise), *others]))
 
 
-def told_best(shares: Sequence[Share], among: range, near: int | None = None) -> str:
+def format_best_sizes(shares: Sequence[Share], among: range, near: int | None = None) -> str:
     """Write the sizes with which most shares are a count, such as ``5,000 gives 34 (2 by chance)``."""
     return f"of {len(shares)}, " + ", ".join(map(str, best_sizes(shares, among, near)))
 
 
-def nearby(shares: Sequence[Share], size: int, most: int = 3) -> list[int]:
+def nearest_sizes(shares: Sequence[Share], size: int, most: int = 3) -> list[int]:
     """Return the sizes nearest to one that give every share, in rising order; none further off than the size itself."""
     found: list[int] = []
     for step in range(1, size):
-        found += sizes(shares, (size - step, size + step))
+        found += sizes_giving(shares, (size - step, size + step))
         if len(found) >= most:
             break
     return sorted(found[:most])
 
 
-def nearest(share: PrintedNumber, size: int) -> str:
+def format_nearest_counts(share: PrintedNumber, size: int) -> str:
     """Write the two counts that come nearest to a share, such as ``635/748 = 0.84893, 636/748 = 0.85027``."""
     below = max(min(int(share.value * size), size - 1), 0)
-    return ", ".join(told(k, size, share) for k in (below, below + 1))
+    return ", ".join(format_quotient(k, size, share) for k in (below, below + 1))
 
 
-def told(top: int, bottom: int, like: PrintedNumber) -> str:
+def format_quotient(top: int, bottom: int, like: PrintedNumber) -> str:
     """Write a quotient of counts with enough digits to tell it from the number that it is held against."""
     value = Fraction(top, bottom)
     more = next((more for more in (1, 2, 3) if abs(value - like.value) > like.step / 10**more), 3)
-    return f"{top:,}/{bottom:,} = {shown(value, like, more)}"
+    return f"{top:,}/{bottom:,} = {format_value(value, like, more)}"
 
 
-def around(top: Integers, bottom: Integers, like: PrintedNumber) -> str:
+def format_nearest_quotients(top: Integers, bottom: Integers, like: PrintedNumber) -> str:
     """Write the quotients of counts nearest to a printed number, below and above it."""
     off = top / bottom - float(like.value)
     sides = ((off <= 0, -off), (off > 0, off))
     picked = [int(np.flatnonzero(side)[np.argmin(away[side])]) for side, away in sides if side.any()]
-    return ", ".join(told(int(top[k]), int(bottom[k]), like) for k in picked)
+    return ", ".join(format_quotient(int(top[k]), int(bottom[k]), like) for k in picked)
 
 
-def enough_runs(shares: Sequence[tuple[Range, int]], most: int = 10) -> int | None:
+def fewest_runs(shares: Sequence[tuple[Range, int]], most: int = 10) -> int | None:
     """Return the fewest runs of which all shares, each of its own size, could be means; None if there are none.
 
     Only numbers of runs are tried with which a share of these digits is still seldom a count.
@@ -119,21 +119,21 @@ def enough_runs(shares: Sequence[tuple[Range, int]], most: int = 10) -> int | No
     for runs in range(2, most + 1):
         if any((share.hi - share.lo) * runs * size > Fraction(1, 2) for share, size in shares):
             return None
-        if all(hits(share, runs * size) for share, size in shares):
+        if all(possible_counts(share, runs * size) for share, size in shares):
             return runs
     return None
 
 
-def told_runs(shares: Sequence[tuple[Range, int]]) -> tuple[str, ...]:
+def runs_hint(shares: Sequence[tuple[Range, int]]) -> tuple[str, ...]:
     """Write of how many runs shares, each of its own size, could be means; nothing where there is no such number."""
-    runs = enough_runs(shares)
+    runs = fewest_runs(shares)
     if runs is None:
         return ()
     of = ", ".join(f"{runs} x {size:,}" for size in dict.fromkeys(size for _, size in shares))
     return (f"As means of {runs} runs, counts of {of}, they would fit: if they are, the file says runs: {runs}.",)
 
 
-def harmonic(one: Range, other: Range) -> Range:
+def harmonic_mean(one: Range, other: Range) -> Range:
     """Give the harmonic means of two numbers that are not negative; 0 where both are 0."""
 
     def mean(a: Fraction, b: Fraction) -> Fraction:
@@ -142,15 +142,15 @@ def harmonic(one: Range, other: Range) -> Range:
     return Range(mean(max(one.lo, Fraction(0)), max(other.lo, Fraction(0))), mean(one.hi, other.hi))
 
 
-def averages(section: Averages, truncation: bool) -> Iterator[Finding]:
+def check_averages(section: Averages, truncation: bool) -> Iterator[Finding]:
     """Check averaged precision, recall and F1 of each classifier."""
     for name, cells in section.cells().items():
         where = f"{section.where}, {name}"
-        flaws = list(bounded(where, cells))
-        yield from flaws or averaged(where, cells, section.average, truncation)
+        flaws = list(check_bounds(where, cells))
+        yield from flaws or check_averaged_f1(where, cells, section.average, truncation)
 
 
-def averaged(where: str, cells: dict[str, PrintedNumber], average: str, truncation: bool) -> Iterator[Finding]:
+def check_averaged_f1(where: str, cells: dict[str, PrintedNumber], average: str, truncation: bool) -> Iterator[Finding]:
     """Hold an averaged F1 against averaged precision and recall.
 
     The harmonic mean H is concave, so by Jensen's inequality no mean of F1 over classes, weighted or not, nor over
@@ -158,23 +158,23 @@ def averaged(where: str, cells: dict[str, PrintedNumber], average: str, truncati
     below, F1 >= precision + recall - 1 holds for each class and hence for every mean.
     """
     if average == "micro":
-        yield from _micro(where, cells, truncation)
+        yield from _check_micro(where, cells, truncation)
     if not {"precision", "recall", "f1"} <= cells.keys():
         return
     p, r, f = (cells[name].range(truncation) for name in ("precision", "recall", "f1"))
-    most = harmonic(p, r).hi
+    most = harmonic_mean(p, r).hi
     least = max(p.lo + r.lo - 1, Fraction(0))
     given = f"precision {cells['precision']} and recall {cells['recall']}"
     if f.lo > most:
         mean = (cells["precision"].value + cells["recall"].value) / 2
-        middle = f"their arithmetic mean, {shown(mean, cells['f1'])}"
+        middle = f"their arithmetic mean, {format_value(mean, cells['f1'])}"
         above = f"above even {middle}" if f.lo > (p.hi + r.hi) / 2 else middle
-        bound = f"at most {shown(most, cells['f1'])} under any averaging"
+        bound = f"at most {format_value(most, cells['f1'])} under any averaging"
         yield Finding(
             where,
             f"F1 {cells['f1']} cannot be with {given}: {bound} ({above})",
             (
-                told_harmonic(cells),
+                format_harmonic_mean(cells),
                 "A mean of F1 over classes or folds, weighted or not, never exceeds the harmonic mean of precision",
                 "and recall so averaged; micro-F1 and F1 of the means equal it.",
             ),
@@ -182,46 +182,46 @@ def averaged(where: str, cells: dict[str, PrintedNumber], average: str, truncati
     elif f.hi < least:
         yield Finding(
             where,
-            f"F1 {cells['f1']} cannot be with {given}: at least {shown(least, cells['f1'])} under any averaging",
+            f"F1 {cells['f1']} cannot be with {given}: at least {format_value(least, cells['f1'])} under any averaging",
             (
                 f"{cells['precision']} + {cells['recall']} - {'100%' if '%' in cells['f1'].text else 1} = "
-                f"{shown(cells['precision'].value + cells['recall'].value - 1, cells['f1'])}",
+                f"{format_value(cells['precision'].value + cells['recall'].value - 1, cells['f1'])}",
                 "F1 >= precision + recall - 1 holds for each class, so for every mean.",
             ),
         )
 
 
-def _micro(where: str, cells: dict[str, PrintedNumber], truncation: bool) -> Iterator[Finding]:
+def _check_micro(where: str, cells: dict[str, PrintedNumber], truncation: bool) -> Iterator[Finding]:
     names = [name for name in ("accuracy", "precision", "recall", "f1") if name in cells]
     ranges = [cells[name].range(truncation) for name in names]
     if ranges and max(one.lo for one in ranges) > min(one.hi for one in ranges):
-        told = ", ".join(f"{name} {cells[name]}" for name in names)
-        yield Finding(where, f"micro averages are all the same number, printed are {told}")
+        description = ", ".join(f"{name} {cells[name]}" for name in names)
+        yield Finding(where, f"micro averages are all the same number, printed are {description}")
 
 
-def one_class(where: str, cells: dict[str, PrintedNumber], truncation: bool) -> Iterator[Finding]:
+def check_class_f1(where: str, cells: dict[str, PrintedNumber], truncation: bool) -> Iterator[Finding]:
     """Hold F1 of one class against its precision and recall: it is their harmonic mean."""
     if not {"precision", "recall", "f1"} <= cells.keys():
         return
     p, r, f = (cells[name].range(truncation) for name in ("precision", "recall", "f1"))
-    mean = harmonic(p, r)
+    mean = harmonic_mean(p, r)
     if not f.meets(mean):
         yield Finding(
             where,
             f"F1 {cells['f1']} does not fit precision {cells['precision']} and recall {cells['recall']}: "
-            f"2pr/(p+r) is {span(mean, cells['f1'])}",
-            (told_harmonic(cells),),
+            f"2pr/(p+r) is {format_range(mean, cells['f1'])}",
+            (format_harmonic_mean(cells),),
         )
 
 
-def told_harmonic(cells: dict[str, PrintedNumber]) -> str:
+def format_harmonic_mean(cells: dict[str, PrintedNumber]) -> str:
     """Write the harmonic mean of printed precision and recall, with its arithmetic."""
     p, r = cells["precision"], cells["recall"]
     mean = 2 * p.value * r.value / (p.value + r.value) if p.value + r.value else Fraction(0)
-    return f"2 x {p} x {r} / ({p} + {r}) = {shown(mean, cells['f1'], 2)}"
+    return f"2 x {p} x {r} / ({p} + {r}) = {format_value(mean, cells['f1'], 2)}"
 
 
-def bounded(where: str, cells: dict[str, PrintedNumber]) -> Iterator[Finding]:
+def check_bounds(where: str, cells: dict[str, PrintedNumber]) -> Iterator[Finding]:
     """Find what is no share: shares lie between 0 and 1."""
     for name, cell in cells.items():
         if not cell.range().meets(Range(Fraction(0), Fraction(1))):
@@ -256,10 +256,10 @@ class _Cell:
     share: Share
 
     def fits(self, size: int) -> bool:
-        return bool(hits(self.share[0], self.runs * size))
+        return bool(possible_counts(self.share[0], self.runs * size))
 
 
-def accuracies(section: Accuracies, truncation: bool) -> Iterator[Finding]:
+def check_accuracies(section: Accuracies, truncation: bool) -> Iterator[Finding]:
     """Find the shares that no count of the test set gives, and the sizes that give all, or most."""
     by_size: dict[Size | None, list[_Cell]] = {}
     for name, row in section.cells().items():
@@ -269,60 +269,64 @@ def accuracies(section: Accuracies, truncation: bool) -> Iterator[Finding]:
             place, runs = f"{name}, {column}" if len(row) > 1 else name, section.runs_in(name, column)
             cells.append(_Cell(place, cell, runs, (cell.range(truncation), runs)))
     for size, cells in by_size.items():
-        flaws = list(bounded(section.where, {cell.name: cell.printed for cell in cells}))
+        flaws = list(check_bounds(section.where, {cell.name: cell.printed for cell in cells}))
         yield from flaws
         if flaws or not cells:
             continue
         if size is None:
-            yield from _any_size(section, cells)
+            yield from _check_unknown_size(section, cells)
         else:
-            yield from _of_size(section, size, cells)
+            yield from _check_known_size(section, size, cells)
 
 
-def _of_size(section: Accuracies, size: Size, cells: list[_Cell]) -> Iterator[Finding]:
+def _check_known_size(section: Accuracies, size: Size, cells: list[_Cell]) -> Iterator[Finding]:
     missing = {one: [cell for cell in cells if not cell.fits(one)] for one in size.all}
     best = min(missing, key=lambda one: len(missing[one]))
     missed = missing[best]
     if not missed:
         return
-    figures = listed([f"{cell.printed} ({cell.name})" for cell in missed], 4)
+    figures = join_limited([f"{cell.printed} ({cell.name})" for cell in missed], 4)
     if len(missed) == 1:
-        line = f"no count of {_counted(missed[0], size)} gives {figures}"
+        line = f"no count of {_format_size(missed[0], size)} gives {figures}"
     else:
-        line = f"{len(missed)} of {len(cells)} figures are no count of {_counted(missed[0], size)}: {figures}"
-    details = dict.fromkeys(f"{cell.printed}: {nearest(cell.printed, cell.runs * best)}" for cell in missed[:4])
+        line = f"{len(missed)} of {len(cells)} figures are no count of {_format_size(missed[0], size)}: {figures}"
+    details = dict.fromkeys(
+        f"{cell.printed}: {format_nearest_counts(cell.printed, cell.runs * best)}" for cell in missed[:4]
+    )
     hint = share_hint(cell.printed for cell in cells)
-    yield Finding(section.where, line, (*details, *_would(section, cells, missed, best), *hint))
+    yield Finding(section.where, line, (*details, *_suggest_sizes(section, cells, missed, best), *hint))
 
 
-def _counted(cell: _Cell, size: Size) -> str:
+def _format_size(cell: _Cell, size: Size) -> str:
     return f"{size}" if cell.runs == 1 else f"{size} in the mean of {cell.runs} runs"
 
 
-def _would(section: Accuracies, cells: list[_Cell], missed: list[_Cell], size: int) -> Iterator[str]:
+def _suggest_sizes(section: Accuracies, cells: list[_Cell], missed: list[_Cell], size: int) -> Iterator[str]:
     most, shares = section.at_most or max(_AT_MOST, size), [cell.share for cell in cells]
     if len(cells) > 1:
-        found = sizes(shares, range(1, most + 1))
+        found = sizes_giving(shares, range(1, most + 1))
         named = ", ".join(f"{one:,}" for one in found[:3])
         if found:
             yield f"Sizes that give all {len(cells)}: {named}{' ...' if len(found) > 3 else ''}"
         else:
-            yield f"No size up to {most:,} gives all: {told_best(shares, range(1, most + 1), size)}"
+            yield f"No size up to {most:,} gives all: {format_best_sizes(shares, range(1, most + 1), size)}"
     else:
-        named = ", ".join(f"{one:,}" for one in nearby(shares, size))
+        named = ", ".join(f"{one:,}" for one in nearest_sizes(shares, size))
         yield f"The nearest sizes that would: {named}" if named else "No size near it would."
     if all(cell.runs == 1 for cell in missed):
-        yield from told_runs([(cell.share[0], size) for cell in missed])
+        yield from runs_hint([(cell.share[0], size) for cell in missed])
     coarse = [
-        str(short) for cell in missed if (short := cell.printed.coarser) and hits(short.range(), cell.runs * size)
+        str(short)
+        for cell in missed
+        if (short := cell.printed.coarser) and possible_counts(short.range(), cell.runs * size)
     ]
     if coarse:
-        yield f"With fewer digits it would fit: {listed(coarse)}"
+        yield f"With fewer digits it would fit: {join_limited(coarse)}"
 
 
-def _any_size(section: Accuracies, cells: list[_Cell]) -> Iterator[Finding]:
+def _check_unknown_size(section: Accuracies, cells: list[_Cell]) -> Iterator[Finding]:
     most, shares = section.at_most or _AT_MOST, [cell.share for cell in cells]
-    found = sizes(shares, range(1, most + 1))
+    found = sizes_giving(shares, range(1, most + 1))
     named = ", ".join(f"{one:,}" for one in found[:4])
     if found:
         line = f"all {len(cells)} figures are counts of {named}{' ...' if len(found) > 4 else ''}"
@@ -331,19 +335,21 @@ def _any_size(section: Accuracies, cells: list[_Cell]) -> Iterator[Finding]:
         # Only who says at_most rules out that the test set is larger.
         line = f"no test set of up to {most:,} samples gives all {len(cells)} figures"
         yield Finding(
-            section.where, f"{line}: {told_best(shares, range(1, most + 1))}", cannot=section.at_most is not None
+            section.where,
+            f"{line}: {format_best_sizes(shares, range(1, most + 1))}",
+            cannot=section.at_most is not None,
         )
 
 
-def ratios(section: Ratios, truncation: bool) -> Iterator[Finding]:
+def check_ratios(section: Ratios, truncation: bool) -> Iterator[Finding]:
     """Check that classes with these ratios of negatives to positives make up a whole.
 
     With ratio r a class is 1 / (1 + r) of the samples; classes that exclude each other add up to 1, or to less where
     there are others.
     """
-    total, parts = exactly(0), []
+    total, parts = exact_range(0), []
     for name, cells in section.cells().items():
-        share = exactly(1) / (exactly(1) + cells["ratio"].range(truncation))
+        share = exact_range(1) / (exact_range(1) + cells["ratio"].range(truncation))
         total += share
         parts.append(f"{name} 1/(1+{cells['ratio']}) = {float(1 / (1 + cells['ratio'].value)):.3f}")
     if total.lo > 1 or (section.every and total.hi < 1):

@@ -219,10 +219,10 @@ class Audit:
         """Give the screen: the answer first."""
         count = len(self.findings)
         verdict = f"{count} finding{'s' * (count != 1)}" if count else "nothing found that cannot be"
-        told = [line for one in [*self.findings, *self.remarks] for line in one.lines()]
-        return [f"{self.name}  {verdict} in {self.figures:,} printed numbers · {self.about}", *told]
+        description = [line for one in [*self.findings, *self.remarks] for line in one.lines()]
+        return [f"{self.name}  {verdict} in {self.figures:,} printed numbers · {self.about}", *description]
 
 
-def listed(words: list[str], most: int = 6) -> str:
+def join_limited(words: list[str], most: int = 6) -> str:
     """Write a list, cut short where it is long."""
     return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")

@@ -18,7 +18,7 @@ _SIZES = re.compile(r"(\d[\d,]*)(?:\.0+)?(?:\s*(?:-|–|to)\s*(\d[\d,]*)(?:\.0+)
 # A number of so many significant digits was written from a float, not rounded by somebody: what was computed before it
 # was written has an error of a few units in the last place of that float.
 _DOUBLE_DIGITS = 15
-# What a float32 needs to be told from its neighbours.
+# What a float32 needs to be description from its neighbours.
 _SINGLE_DIGITS = range(7, 10)
 _ULPS = 8
 _DOUBLE, _SINGLE = Fraction(1, 2**52), Fraction(1, 2**23)
@@ -57,7 +57,7 @@ class Range:
         return range(ceil(self.lo), floor(self.hi) + 1)
 
 
-def exactly(value: Fraction | int) -> Range:
+def exact_range(value: Fraction | int) -> Range:
     """Range of one value."""
     return Range(Fraction(value), Fraction(value))
 
@@ -193,7 +193,7 @@ def read_size(given: Any) -> Size:
     return Size(ends[0], ends[-1])
 
 
-def shown(value: Fraction | float, like: PrintedNumber | None = None, more: int = 1) -> str:
+def format_value(value: Fraction | float, like: PrintedNumber | None = None, more: int = 1) -> str:
     """Write a value with a digit more than the number that it is held against.
 
     Examples
@@ -215,7 +215,7 @@ def shown(value: Fraction | float, like: PrintedNumber | None = None, more: int 
     return f"{float(value) * 100:.{digits}f}%" if like.text.endswith("%") else f"{float(value):.{digits}f}"
 
 
-def span(values: Range, like: PrintedNumber | None = None) -> str:
+def format_range(values: Range, like: PrintedNumber | None = None) -> str:
     """Write a range, a digit more than the number that it is held against; one value where both ends read alike."""
-    ends = shown(values.lo, like, 2), shown(values.hi, like, 2)
+    ends = format_value(values.lo, like, 2), format_value(values.hi, like, 2)
     return ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"

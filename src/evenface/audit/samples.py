@@ -5,27 +5,27 @@ from fractions import Fraction
 from math import sqrt
 
 from evenface.audit.counts import percent_hint
-from evenface.audit.grid import Finding, listed
-from evenface.audit.printed import PrintedNumber, Range, exactly, shown, span
+from evenface.audit.grid import Finding, join_limited
+from evenface.audit.inferential import interval_factor, with_float_error
+from evenface.audit.printed import PrintedNumber, Range, exact_range, format_range, format_value
 from evenface.audit.schema import SampleValues
-from evenface.audit.tests import about, interval_factor
 
 _SLACK = 1e-9
 
 
-def samples(section: SampleValues, truncation: bool) -> Iterator[Finding]:
+def check_samples(section: SampleValues, truncation: bool) -> Iterator[Finding]:
     """Check each row: intervals against mean and sd, sd against the range of values, all against printed values."""
     zs: dict[int, int] = {}
     for name, cells in section.cells().items():
         where, n = f"{section.where}, {name}", section.n_of(name)
-        yield from _spread(where, section, n, cells, truncation)
+        yield from _check_sd_bound(where, section, n, cells, truncation)
         if section.whole:
-            yield from _whole(where, n, cells, truncation)
+            yield from _check_grimmer(where, n, cells, truncation)
         if name in section.values:
             values = [cell.percent() if section.unit else cell for cell in section.values[name] if cell]
-            yield from _values(where, n, cells, values, truncation)
+            yield from _check_printed_values(where, n, cells, values, truncation)
         if {"mean", "sd", "low", "high"} <= cells.keys():
-            kind, flaw = _interval(where, section, n, cells, truncation)
+            kind, flaw = _check_interval(where, section, n, cells, truncation)
             if flaw:
                 yield flaw
             elif kind == "z" and n < 30:
@@ -39,7 +39,7 @@ def samples(section: SampleValues, truncation: bool) -> Iterator[Finding]:
         yield Finding(section.where, line, cannot=False)
 
 
-def _spread(
+def _check_sd_bound(
     where: str, section: SampleValues, n: int, cells: dict[str, PrintedNumber], truncation: bool
 ) -> Iterator[Finding]:
     """Values between two ends have var <= (mean - least)(most - mean), times n / (n - 1) for a sample's."""
@@ -61,16 +61,16 @@ def _spread(
         line = f"sd {cells['sd']} cannot be with mean {cells['mean']} of {n} values from {section.least} to "
         yield Finding(
             where,
-            f"{line}{section.most}: at most {shown(sqrt(bound), cells['sd'])}",
+            f"{line}{section.most}: at most {format_value(sqrt(bound), cells['sd'])}",
             (
                 "var <= (mean - least)(most - mean) n / (n - 1), when all values lie at the ends: "
                 f"({cells['mean']} - {section.least})({section.most} - {cells['mean']}) x {n}/{n - 1}, "
-                f"with rounding {float(bound):.6g}, of which the root is {shown(sqrt(bound), cells['sd'], 2)}",
+                f"with rounding {float(bound):.6g}, of which the root is {format_value(sqrt(bound), cells['sd'], 2)}",
             ),
         )
 
 
-def _whole(where: str, n: int, cells: dict[str, PrintedNumber], truncation: bool) -> Iterator[Finding]:
+def _check_grimmer(where: str, n: int, cells: dict[str, PrintedNumber], truncation: bool) -> Iterator[Finding]:
     """Whole numbers: n times the mean is whole, and so is the sum of squares, odd or even as the sum is (GRIMMER)."""
     if "mean" not in cells:
         return
@@ -78,8 +78,8 @@ def _whole(where: str, n: int, cells: dict[str, PrintedNumber], truncation: bool
     totals = Range(mean.lo * n, mean.hi * n).wholes()
     if not totals:
         near = int(cells["mean"].value * n)
-        told = ", ".join(f"{k}/{n} = {shown(Fraction(k, n), cells['mean'])}" for k in (near, near + 1))
-        yield Finding(where, f"no sum of {n} whole numbers gives mean {cells['mean']}", (told,))
+        description = ", ".join(f"{k}/{n} = {format_value(Fraction(k, n), cells['mean'])}" for k in (near, near + 1))
+        yield Finding(where, f"no sum of {n} whole numbers gives mean {cells['mean']}", (description,))
     elif "sd" in cells:
         sd = cells["sd"].range(truncation)
         lo, hi = max(sd.lo, Fraction(0)) ** 2 * (n - 1), sd.hi**2 * (n - 1)
@@ -100,7 +100,7 @@ def _whole(where: str, n: int, cells: dict[str, PrintedNumber], truncation: bool
             )
 
 
-def _values(
+def _check_printed_values(
     where: str, n: int, cells: dict[str, PrintedNumber], values: Sequence[PrintedNumber], truncation: bool
 ) -> Iterator[Finding]:
     """Recompute from printed values, each of which is known to its last digit only."""
@@ -108,16 +108,16 @@ def _values(
     if len(values) != n:
         yield Finding(where, f"{len(values)} values are printed for n = {n}")
         return
-    total = exactly(0)
+    total = exact_range(0)
     for one in ranges:
         total += one
-    computed = {"mean": total * exactly(Fraction(1, n)), "median": _median(ranges), "sd": _sd(ranges)}
+    computed = {"mean": total * exact_range(Fraction(1, n)), "median": _median(ranges), "sd": _sd(ranges)}
     for figure, truth in computed.items():
         cell = cells.get(figure)
         if cell and not truth.meets(cell.range(truncation)):
-            line = f"the {figure} of the {n} printed values is {span(truth, cell)}, printed is {cell}"
-            told = listed([str(value) for value in values], 20)
-            yield Finding(where, line, (f"{figure} of {told}",))
+            line = f"the {figure} of the {n} printed values is {format_range(truth, cell)}, printed is {cell}"
+            description = join_limited([str(value) for value in values], 20)
+            yield Finding(where, line, (f"{figure} of {description}",))
 
 
 def _median(ranges: Sequence[Range]) -> Range:
@@ -137,20 +137,20 @@ def _sd(ranges: Sequence[Range]) -> Range:
     return Range(Fraction(max(sd - off, 0.0)), Fraction(sd + off))
 
 
-def _interval(
+def _check_interval(
     where: str, section: SampleValues, n: int, cells: dict[str, PrintedNumber], truncation: bool
 ) -> tuple[str, Finding | None]:
     """Hold an interval against mean -+ q sd / sqrt(n), with Student's and with the normal quantile."""
     mean, sd, low, high = (cells[name].range(truncation) for name in ("mean", "sd", "low", "high"))
-    told = []
+    description = []
     for kind in ("t", "z"):
         factor = interval_factor(section.level, n, kind)
-        half = sd * about(factor / sqrt(n))
+        half = sd * with_float_error(factor / sqrt(n))
         below, above = mean - half, mean + half
         if below.meets(low) and above.meets(high):
             return kind, None
         name, width, like = {"t": "Student", "z": "normal"}[kind], (half.lo + half.hi) / 2, cells["low"]
-        ends = f"{shown(cells['mean'].value - width, like)} to {shown(cells['mean'].value + width, like)}"
-        told.append(f"{name}: {cells['mean']} -+ {factor:.3f} x {cells['sd']} / sqrt({n}) = {ends}")
+        ends = f"{format_value(cells['mean'].value - width, like)} to {format_value(cells['mean'].value + width, like)}"
+        description.append(f"{name}: {cells['mean']} -+ {factor:.3f} x {cells['sd']} / sqrt({n}) = {ends}")
     line = f"interval {cells['low']} to {cells['high']} does not fit mean {cells['mean']}, sd {cells['sd']}, n = {n}"
-    return "", Finding(where, line, tuple(told))
+    return "", Finding(where, line, tuple(description))

@@ -6,19 +6,19 @@ from fractions import Fraction
 from math import sqrt
 
 from evenface.audit.grid import Finding
-from evenface.audit.printed import PrintedNumber, Range, shown, span
+from evenface.audit.printed import PrintedNumber, Range, format_range, format_value
 from evenface.audit.schema import Comparisons, Effects, Equivalences, Powers
 
 
-def about(value: float) -> Range:
+def with_float_error(value: float) -> Range:
     """Give a computed value with room for the error of floating point, in the paper's favour."""
     slack = Fraction(abs(value)) / 10**9 + Fraction(1, 10**12)
     return Range(Fraction(value) - slack, Fraction(value) + slack)
 
 
-def between(one: float, other: float) -> Range:
+def range_between(one: float, other: float) -> Range:
     """Give the values between two computed ones, whichever is larger."""
-    return Range(about(min(one, other)).lo, about(max(one, other)).hi)
+    return Range(with_float_error(min(one, other)).lo, with_float_error(max(one, other)).hi)
 
 
 def _tails(one: float, other: float) -> Range:
@@ -64,7 +64,7 @@ def power_of_f(f: Range, df: tuple[int, int], alpha: PrintedNumber, samples: int
 
     critical = critical_f(df, alpha)
     ends = (max(float(f.lo), 0.0) * df[0], float(f.hi) * df[0] * max(samples / df[1], 1.0))
-    return between(*(float(ncf.sf(critical, *df, end)) if end else float(alpha.value) for end in ends))
+    return range_between(*(float(ncf.sf(critical, *df, end)) if end else float(alpha.value) for end in ends))
 
 
 def power_of_t(d: float, n: int, alpha: PrintedNumber, *, paired: bool) -> float:
@@ -77,16 +77,16 @@ def power_of_t(d: float, n: int, alpha: PrintedNumber, *, paired: bool) -> float
     return float(nct.sf(critical, freedom, away) + nct.cdf(-critical, freedom, away))
 
 
-def effects(section: Effects, truncation: bool) -> Iterator[Finding]:
+def check_effects(section: Effects, truncation: bool) -> Iterator[Finding]:
     """Hold p, partial eta squared and observed power of each F test against F and its degrees of freedom."""
     one, two = section.df
     weak = []
     for name, cells in section.cells().items():
         where = f"{section.where}, {name}"
         f = cells["f"].range(truncation)
-        told = f"F({one}, {two}) = {cells['f']}"
+        description = f"F({one}, {two}) = {cells['f']}"
         if f.hi < 0:
-            yield Finding(where, f"{told}: F is never negative")
+            yield Finding(where, f"{description}: F is never negative")
             continue
         f = Range(max(f.lo, Fraction(0)), f.hi)
         eta = Range(*(value * one / (value * one + two) for value in (f.lo, f.hi)))
@@ -94,14 +94,14 @@ def effects(section: Effects, truncation: bool) -> Iterator[Finding]:
         for figure, truth in (("p", p_of_f(f, section.df)), ("partial eta squared", eta), ("observed power", powers)):
             cell = cells.get({"partial eta squared": "eta2", "observed power": "power"}.get(figure, figure))
             if cell and not truth.meets(cell.range(truncation)):
-                line = f"{told} has {figure} {span(truth, cell)}, printed is {cell}"
+                line = f"{description} has {figure} {format_range(truth, cell)}, printed is {cell}"
                 if figure == "observed power":
                     weak.append(f"{name}: {line}")
                 elif figure == "p":
                     yield Finding(where, line)
                 else:
                     part = f"{cells['f']}" if one == 1 else f"{one} x {cells['f']}"
-                    yield Finding(where, line, (f"{part} / ({part} + {two}), F from {span(f, cells['f'])}",))
+                    yield Finding(where, line, (f"{part} / ({part} + {two}), F from {format_range(f, cells['f'])}",))
     if weak:
         count = f"{len(weak)} of {len(section.rows)} observed powers do not fit their F"
         critical = critical_f(section.df, section.alpha)
@@ -109,20 +109,20 @@ def effects(section: Effects, truncation: bool) -> Iterator[Finding]:
         yield Finding(section.where, count, (*weak, how))
 
 
-def comparisons(section: Comparisons, truncation: bool) -> Iterator[Finding]:
+def check_comparisons(section: Comparisons, truncation: bool) -> Iterator[Finding]:
     """Hold intervals and corrected p-values against Cohen's d, the difference and n."""
     normal: dict[int, int] = {}
     for family, rows in section.families.items():
         named = {name: _Comparison.of(section, row, truncation) for name, row in rows.items()}
         for name, one in named.items():
             where = f"{section.where}, {family}, {name}"
-            yield from _signs(where, one)
-            kind, flaw = _interval(where, section, one)
+            yield from _check_signs(where, one)
+            kind, flaw = _check_interval(where, section, one)
             if flaw:
                 yield flaw
             elif kind == "z" and one.n < 30:
                 normal[one.n] = normal.get(one.n, 0) + 1
-        yield from _p_values(f"{section.where}, {family}", section, named)
+        yield from _check_p_values(f"{section.where}, {family}", section, named)
     for n, count in normal.items():
         line = f"{count} intervals fit the normal quantile and not Student's t with n = {n}"
         yield Finding(section.where, f"{line}: a little too narrow", cannot=False)
@@ -158,47 +158,48 @@ class _Comparison:
         return self.n - 1 if self.paired else 2 * self.n - 2
 
     @property
-    def root_told(self) -> str:
+    def root_text(self) -> str:
         return f"sqrt({self.n})" if self.paired else f"sqrt({self.n}/2)"
 
 
-def _signs(where: str, one: _Comparison) -> Iterator[Finding]:
+def _check_signs(where: str, one: _Comparison) -> Iterator[Finding]:
     if {"d", "difference"} <= one.cells.keys():
         d, difference = one.ranges["d"], one.ranges["difference"]
         if (d.lo > 0 and difference.hi < 0) or (d.hi < 0 and difference.lo > 0):
-            told = f"d {one.cells['d']} and a difference of {one.cells['difference']} have opposite signs"
-            yield Finding(where, told)
+            description = f"d {one.cells['d']} and a difference of {one.cells['difference']} have opposite signs"
+            yield Finding(where, description)
 
 
-def _interval(where: str, section: Comparisons, one: _Comparison) -> tuple[str, Finding | None]:
+def _check_interval(where: str, section: Comparisons, one: _Comparison) -> tuple[str, Finding | None]:
     """Hold an interval against difference -+ q sd / sqrt(n), where sd = difference / d."""
     if not {"d", "difference", "low", "high"} <= one.cells.keys():
         return "t", None
     d, difference, low, high = (one.ranges[name] for name in ("d", "difference", "low", "high"))
     if 0 in d or 0 in difference:
         return "t", None
-    sd, told = difference / d, []
+    sd, description = difference / d, []
     if sd.lo < 0:
         return "t", None
     for kind in ("t", "z"):
         factor = interval_factor(section.level, one.n, kind, one.freedom)
-        half = sd * about(factor / one.root)
+        half = sd * with_float_error(factor / one.root)
         if (difference - half).meets(low) and (difference + half).meets(high):
             return kind, None
-        told.append(
+        description.append(
             f"{'Student' if kind == 't' else 'normal'}: {one.cells['difference']} -+ {factor:.3f} x "
-            f"{one.cells['difference']}/{one.cells['d']} / {one.root_told}, that is -+{span(half, one.cells['low'])}"
+            f"{one.cells['difference']}/{one.cells['d']} / {one.root_text}, "
+            f"that is -+{format_range(half, one.cells['low'])}"
         )
     line = f"interval {one.cells['low']} to {one.cells['high']} does not fit d {one.cells['d']}, difference "
     groups = "" if section.paired else " in each group"
-    return "", Finding(where, f"{line}{one.cells['difference']}, n = {one.n}{groups}", tuple(told))
+    return "", Finding(where, f"{line}{one.cells['difference']}, n = {one.n}{groups}", tuple(description))
 
 
-def _p_values(where: str, section: Comparisons, rows: dict[str, _Comparison]) -> Iterator[Finding]:
+def _check_p_values(where: str, section: Comparisons, rows: dict[str, _Comparison]) -> Iterator[Finding]:
     """Hold p against t = d sqrt(n), corrected in the family; corrections rise with each p, so the ends suffice."""
     if not all("d" in one.cells for one in rows.values()):
         return
-    raw = {name: p_of_t(one.ranges["d"] * about(one.root), one.freedom) for name, one in rows.items()}
+    raw = {name: p_of_t(one.ranges["d"] * with_float_error(one.root), one.freedom) for name, one in rows.items()}
     low = _corrected([p.lo for p in raw.values()], section.correction)
     high = _corrected([p.hi for p in raw.values()], section.correction)
     for (name, one), lo, hi in zip(rows.items(), low, high, strict=True):
@@ -206,9 +207,9 @@ def _p_values(where: str, section: Comparisons, rows: dict[str, _Comparison]) ->
         truth = Range(max(lo, Fraction(0)), min(hi, Fraction(1)))
         if cell and not truth.meets(one.ranges["p"]):
             how = {"none": "", "fdr": ", corrected for false discoveries", "bonferroni": ", corrected by Bonferroni"}
-            line = f"d {one.cells['d']} with n = {one.n} has p {span(truth, cell)}{how[section.correction]}, "
-            t = f"t = {one.cells['d']} x {one.root_told} = {float(one.cells['d'].value) * one.root:.4g}"
-            uncorrected = f"with {one.freedom} degrees of freedom p {span(raw[name], cell)} before correction"
+            line = f"d {one.cells['d']} with n = {one.n} has p {format_range(truth, cell)}{how[section.correction]}, "
+            t = f"t = {one.cells['d']} x {one.root_text} = {float(one.cells['d'].value) * one.root:.4g}"
+            uncorrected = f"with {one.freedom} degrees of freedom p {format_range(raw[name], cell)} before correction"
             yield Finding(f"{where}, {name}", f"{line}printed is {cell}", (f"{t}, {uncorrected}",))
 
 
@@ -225,7 +226,7 @@ def _corrected(p: Sequence[Fraction], how: str) -> list[Fraction]:
     return corrected
 
 
-def powers(section: Powers, truncation: bool) -> Iterator[Finding]:
+def check_powers(section: Powers, truncation: bool) -> Iterator[Finding]:
     """Hold each power against d and n; where ``smallest``, n must be the first that reaches it."""
     for name, cells in section.cells().items():
         where = f"{section.where}, {name}"
@@ -235,7 +236,7 @@ def powers(section: Powers, truncation: bool) -> Iterator[Finding]:
         ends = (float(cells["d"].value),) * 2 if section.smallest else (float(d.lo), float(d.hi))
 
         def reached(n: int, ends: tuple[float, float] = ends, within: bool = 0 in d) -> Range:
-            found = between(*(power_of_t(one, n, section.alpha, paired=section.paired) for one in ends))
+            found = range_between(*(power_of_t(one, n, section.alpha, paired=section.paired) for one in ends))
             return Range(min(found.lo, section.alpha.value), found.hi) if within else found
 
         what = f"{n} pairs" if section.paired else f"{n} in each group"
@@ -250,12 +251,12 @@ def powers(section: Powers, truncation: bool) -> Iterator[Finding]:
             away = float(cells["d"].value) * sqrt(n if section.paired else n / 2)
             yield Finding(
                 where,
-                f"d {cells['d']} with {what} has power {span(reached(n), cell)}, printed is {cell}",
+                f"d {cells['d']} with {what} has power {format_range(reached(n), cell)}, printed is {cell}",
                 (f"noncentrality {cells['d']} x {root} = {away:.4g}",),
             )
 
 
-def equivalences(section: Equivalences, truncation: bool) -> Iterator[Finding]:
+def check_equivalences(section: Equivalences, truncation: bool) -> Iterator[Finding]:
     """Hold verdicts of equivalence against intervals and margins.
 
     Two one-sided tests at 1 - level ask of the interval of level 2 level - 1 (of 90 % at 0.05) to lie within the
@@ -266,14 +267,14 @@ def equivalences(section: Equivalences, truncation: bool) -> Iterator[Finding]:
         low, high, margin = cells["low"].range(truncation), cells["high"].range(truncation), cells["margin"].value
         says = name in section.equivalent
         outside, inside = low.hi < -margin or high.lo > margin, low.lo > -margin and high.hi < margin
-        told = f"interval {cells['low']} to {cells['high']} against margins of -+{cells['margin']}"
+        description = f"interval {cells['low']} to {cells['high']} against margins of -+{cells['margin']}"
         if (says and outside) or (not says and inside):
             verdict = "lies outside, but is called equivalent" if says else "lies within, but is not called equivalent"
-            yield Finding(f"{section.where}, {name}", f"{told}: it {verdict}")
+            yield Finding(f"{section.where}, {name}", f"{description}: it {verdict}")
         elif not says and _narrower(section.level, section.n_of(name), low, high, margin):
             changed.append(name)
     if changed:
-        alpha, wide = shown(1 - section.level.value), shown((2 * section.level.value - 1) * 100)
+        alpha, wide = format_value(1 - section.level.value), format_value((2 * section.level.value - 1) * 100)
         line = f"one-sided tests at {alpha} need the interval of {wide} %; by it these would be equivalent too: "
         yield Finding(section.where, line + ", ".join(changed), cannot=False)
 
