@@ -27,7 +27,6 @@ if TYPE_CHECKING:
         study,
         train,
         train_own,
-        transfer,
     )
     from evenface.config import Recipe, load_recipe
     from evenface.data import imbalance
@@ -59,7 +58,6 @@ __all__ = [  # noqa: RUF022  functions, then what they return, then modules
     "train_own",
     "evaluate",
     "compare",
-    "transfer",
     "calibrate",
     "predict",
     "explain",
@@ -89,6 +87,8 @@ def __getattr__(name: str) -> Any:
     """Import a part when it is first used, so that importing the package costs nothing."""
     if name in _MODULES:
         return importlib.import_module(f"evenface.{_MODULES[name]}")
+    if name == "transfer":
+        raise AttributeError("evenface.transfer was replaced by evenface.evaluate(run, on=...)")
     if name in __all__:
         return getattr(importlib.import_module(f"evenface.{_ORIGINS.get(name, 'api')}"), name)
     raise AttributeError(f"module 'evenface' has no attribute {name!r}")

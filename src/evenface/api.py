@@ -132,27 +132,82 @@ def _default_folder(recipe: str | Path | Mapping[str, Any], settings: Recipe, ov
     return Path("runs") / safe_file_name("-".join([settings.name, *words]))
 
 
-def evaluate(run: str | Path, *, faces: bool = True, trust_plugins: bool = False) -> Run:
-    """Compute metrics, calibration, tables, model card and report of a run anew from its stored predictions.
+def evaluate(
+    run: str | Path,
+    *,
+    on: str | Path | Mapping[str, Any] | None = None,
+    class_map: Mapping[str, str | None] | None = None,
+    merge_classes: Mapping[str, str | Sequence[str]] | None = None,
+    all_samples: bool = False,
+    out: str | Path | None = None,
+    faces: bool = True,
+    trust_plugins: bool = False,
+    **overrides: Any,
+) -> Run:
+    """Evaluate a run: recompute its results from the stored predictions, or predict another dataset.
+
+    Without ``on``, metrics, calibration, tables, model card and report are recomputed from the stored predictions.
+    With ``on``, the run is evaluated on another dataset (cross-dataset evaluation).
 
     Parameters
     ----------
     run : str or Path
         Run folder.
+    on : str, Path or mapping, optional
+        The other dataset: name of a source (its official test set), or a recipe as for :func:`train`, of which the
+        data and the test set of the protocol are used. Image size and channels are always those of the run.
+    class_map : mapping of str to str or None, optional
+        Maps classes of the other dataset to classes of the run, or to None to drop their samples. Other classes are
+        matched by name (``happiness`` is ``happy``). Probabilities are restricted to the shared classes and
+        renormalised.
+    merge_classes : mapping of str to str or sequence of str, optional
+        Classes of the run to merge before they are matched, by the name of the merged class:
+        ``{"pain": ["PA1", "PA2", "PA3", "PA4"]}``. Their probabilities are added.
+    all_samples : bool, default=False
+        Use all samples of the other dataset instead of its test set.
+    out : str or Path, optional
+        Run folder of the cross-dataset evaluation; by default ``on-<name>`` in the folder of ``run``.
     faces : bool, default=True
         Whether the report shows sample faces.
     trust_plugins : bool, default=False
-        Whether code that the run names under ``plugins`` is run; see :meth:`evenface.runs.Run.open`.
+        Whether plugin code named by the run is executed; see :meth:`evenface.runs.Run.open`.
+    **overrides
+        Settings of the other dataset's recipe by dotted key: ``**{"data.root": "~/rafdb"}``.
 
     Returns
     -------
     Run
+        With ``on``, a new run folder that can be evaluated and compared; if it exists, it is returned as it is.
 
     Raises
     ------
     InputError
-        If the folder is no run, the run has not ended, or another process writes to it.
+        If the folder is not a finished run, or another process writes to it. With ``on``, if the data cannot be read
+        or split, fewer than two classes are shared, ``all_samples`` would include the training data, or ``out`` holds
+        something else. Without ``on``, if an argument is given that needs it.
     """
+    if on is not None:
+        from evenface.inference.cross_dataset import predict_on
+
+        result = predict_on(
+            run,
+            on,
+            classes=class_map,
+            merge=merge_classes,
+            everything=all_samples,
+            out=out,
+            overrides=overrides,
+            trust_plugins=trust_plugins,
+        )
+        if (result.folder / REPORT).is_file():
+            return result
+        run = result.folder
+    else:
+        given = {"class_map": class_map, "merge_classes": merge_classes, "all_samples": all_samples, "out": out}
+        if unused := [name for name, value in given.items() if value]:
+            raise InputError(f"{unused[0]} needs the other dataset", "Name it: evenface evaluate RUN --on DATASET.")
+        for key in overrides:
+            raise InputError(f"{key} is a setting of another dataset", "Name it: evenface evaluate RUN --on DATASET.")
     opened = Run.open(run, trust_plugins=trust_plugins)
     with lock_folder(opened.folder):
         return _evaluated(opened, faces=faces)
@@ -217,72 +272,6 @@ def calibrate(
     opened = Run.open(run, trust_plugins=trust_plugins)
     with lock_folder(opened.folder):
         return calibrating.calibrate(opened, risk=risk, prior=prior)
-
-
-def transfer(
-    run: str | Path,
-    on: str | Path | Mapping[str, Any],
-    *,
-    classes: Mapping[str, str | None] | None = None,
-    merge: Mapping[str, str | Sequence[str]] | None = None,
-    everything: bool = False,
-    out: str | Path | None = None,
-    faces: bool = True,
-    trust_plugins: bool = False,
-    **overrides: Any,
-) -> Run:
-    """Test a run on another data set than it learnt from.
-
-    Parameters
-    ----------
-    run : str or Path
-        Run folder.
-    on : str, Path or mapping
-        The other data: name of a source (its official test side), or a recipe as for :func:`train`, of which only the
-        data and the protocol's test side count. Size and channels are always the run's own.
-    classes : mapping of str to str or None, optional
-        Class of the other data to the run's class, or to None to leave it out. Those not named are matched by name
-        (``happiness`` is ``happy``). Probabilities are restricted to the classes that both share and renormalised.
-    merge : mapping of str to str or sequence of str, optional
-        Classes of the run to join before they are matched, by the name of the joined one:
-        ``{"pain": ["PA1", "PA2", "PA3", "PA4"]}``. Their probabilities are added.
-    everything : bool, default=False
-        Test on all samples, whatever their side.
-    out : str or Path, optional
-        Folder; by default ``on-<name>`` in the run's.
-    faces : bool, default=True
-        Whether the report shows sample faces.
-    trust_plugins : bool, default=False
-        Whether code that the run names under ``plugins`` is run; see :meth:`evenface.runs.Run.open`.
-    **overrides
-        Settings of the other data's recipe by dotted key: ``**{"data.root": "~/rafdb"}``.
-
-    Returns
-    -------
-    Run
-        A run folder of its own that can be evaluated and compared. If it is there already it is given back.
-
-    Raises
-    ------
-    InputError
-        If the data cannot be read or divided, fewer than two classes are shared, the run learnt from all of it, or the
-        folder holds something else.
-    """
-    from evenface.inference.cross_dataset import predict_on
-
-    found = predict_on(
-        run,
-        on,
-        classes=classes,
-        merge=merge,
-        everything=everything,
-        out=out,
-        overrides=overrides,
-        trust_plugins=trust_plugins,
-    )
-    if (found.folder / REPORT).is_file():
-        return found
-    return evaluate(found.folder, faces=faces, trust_plugins=trust_plugins)
 
 
 def check_data(

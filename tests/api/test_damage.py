@@ -128,7 +128,7 @@ VERBS = {
     "evaluate": ["evaluate", "run"],
     "calibrate": ["calibrate", "run"],
     "compare": ["compare", "run", "{other}", "--out", "{tmp}/c"],
-    "transfer": ["transfer", "run", "--on", "{recipe}", "--out", "{tmp}/t"],
+    "evaluate --on": ["evaluate", "run", "--on", "{recipe}", "--out", "{tmp}/t"],
     "train": ["train", "run", "--resume"],
 }
 NEEDED = {
@@ -137,7 +137,7 @@ NEEDED = {
     "evaluate": "history.csv",
     "calibrate": "validation.parquet",
     "compare": "predictions.parquet",
-    "transfer": "split.parquet",
+    "evaluate --on": "split.parquet",
     "train": "run.json",
 }
 
@@ -216,7 +216,7 @@ def test_runs_without_digests_end_in_a_sentence_too(whole, tmp_path, name):
         ("fer2013-best/seed-0", "predict"),
         ("p1-heads-synthetic-quick/runs/*/*", "predict"),
         ("p3-tables-synthetic-quick/runs/*/*", "evaluate"),
-        ("p1-heads-synthetic-quick/runs/*/*", "transfer"),
+        ("p1-heads-synthetic-quick/runs/*/*", "evaluate --on"),
     ],
 )
 def test_runs_that_were_kept_without_all_they_had_end_in_a_sentence(places, monkeypatch, tmp_path, folder, verb):

@@ -70,7 +70,7 @@ OPENING = {
     "calibrate": ["calibrate", "theirs"],
     "compare": ["compare", "theirs", "{other}"],
     "compare as second": ["compare", "{other}", "theirs"],
-    "transfer": ["transfer", "theirs", "--on", "{recipe}"],
+    "evaluate --on": ["evaluate", "theirs", "--on", "{recipe}"],
     "train": ["train", "theirs", "--out", "again"],
     "train by its file": ["train", "theirs/recipe.yaml", "--out", "again"],
     "resume": ["train", "begun", "--resume"],

@@ -240,6 +240,14 @@ def test_data_check_says_leaks_first(people_folder, small_recipe, tmp_path):
     assert len(pd.read_csv(tmp_path / "found" / "copies.csv")) == 432
 
 
+def test_renamed_verbs_and_functions_name_the_new_form():
+    assert refused("transfer", "runs/a", "--on", "x") == (
+        "evenface: transfer was replaced by evenface evaluate RUN --on DATASET\n"
+    )
+    with pytest.raises(AttributeError, match="evaluate\\(run, on="):
+        _ = ef.transfer
+
+
 def test_recipes_are_listed_and_printed():
     listed = call("recipes").stdout
     assert "fer2013-factor10" in listed

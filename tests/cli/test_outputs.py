@@ -38,7 +38,7 @@ VERBS = {
     "predict --timeline": ("predict", "{runs}/seed-0", "{people}", "--timeline", "{place}.svg"),
     "explain": ("explain", "{runs}/seed-0", "{people}", "--out", "{place}"),
     "export": ("export", "{runs}/seed-0", "--out", "{place}.onnx"),
-    "transfer": ("transfer", "{runs}/seed-0", "--on", "{recipe}", "--out", "{place}"),
+    "evaluate --on": ("evaluate", "{runs}/seed-0", "--on", "{recipe}", "--out", "{place}"),
     "data check": ("data", "check", "{recipe}", "--out", "{place}"),
     "prepare --sheets": ("prepare", "{recipe}", "--sheets", "{place}"),
     "stats": ("stats", "{table}", "--value", "accuracy", "--factors", "net", "--unit", "fold", "--out", "{place}"),

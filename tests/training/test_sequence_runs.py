@@ -210,12 +210,12 @@ def test_a_run_that_cannot_be_used_is_refused_before_any_folder_is_written(root,
     assert not any(tmp_path.iterdir())
 
 
-def test_transfer_compare_and_check(whole, root, tmp_path):
+def test_cross_dataset_evaluation_compare_and_check(whole, root, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(root / "calm", other / "calm")
     shutil.copytree(root / "joy", other / "happy")
     target = {"name": "there", "data": {"source": "openface", "root": str(other), "subjects": SUBJECT}}
-    there = api.transfer(whole.folder, target, classes={"happy": "joy"}, everything=True, faces=False)
+    there = api.evaluate(whole.folder, on=target, class_map={"happy": "joy"}, all_samples=True, faces=False)
     assert there.predictions.classes == ("calm", "joy")
     assert there.predictions.scores.shape == (14 * 8, 2)
     assert any(note.startswith("LEAK") for note in there.facts["notes"])
@@ -227,7 +227,7 @@ def test_transfer_compare_and_check(whole, root, tmp_path):
     assert findings.compared == 14 * 9
     few = {"name": "few", "data": {**target["data"], "features": "intensities", "sequences": {"frames": 9}}}
     with pytest.raises(InputError, match=r"frames cannot be 9"):
-        api.transfer(whole.folder, few, out=tmp_path / "no", **{"data.sequences.frames": 9})
+        api.evaluate(whole.folder, on=few, out=tmp_path / "no", **{"data.sequences.frames": 9})
 
 
 def test_other_numbers_are_refused_elsewhere(whole, root, tmp_path):
@@ -238,7 +238,7 @@ def test_other_numbers_are_refused_elsewhere(whole, root, tmp_path):
             pd.DataFrame({"AU01_r": [0.0, 1], "AU02_r": [0.0, 2]}).to_csv(other / name / f"{place}.csv", index=False)
     target = {"name": "there", "data": {"source": "openface", "root": str(other)}}
     with pytest.raises(InputError, match=r"takes sequences of shape \[6, 3, 1\], there gives \[6, 2, 1\]"):
-        api.transfer(whole.folder, target, everything=True)
+        api.evaluate(whole.folder, on=target, all_samples=True)
 
 
 @pytest.mark.parametrize(

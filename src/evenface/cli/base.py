@@ -15,6 +15,10 @@ from evenface.utils.files import disk_error
 from evenface.utils.progress import printable
 
 
+RENAMED = {"transfer": "transfer was replaced by evenface evaluate RUN --on DATASET"}
+"""What is printed for a verb that was renamed."""
+
+
 class Verbs(TyperGroup):
     """Commands whose foreseeable failures end in one sentence and an exit code, never in a traceback."""
 
@@ -35,6 +39,8 @@ class Verbs(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command that is called, with the options of its settings."""
+        if sentence := RENAMED.get(args[0]):
+            raise InputError(sentence)
         name, command, rest = super().resolve_command(ctx, args)
         return name, complete(command, _QUIET), rest
 

@@ -154,19 +154,44 @@ def train(
 @app.command()
 def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[key=value]...", help="With --on: settings of the other dataset, as data.root=FOLDER."),
+    ] = None,
     *,
+    on: Annotated[
+        str | None, typer.Option(metavar="DATASET", help="Evaluate on another dataset: name of a source, or a recipe.")
+    ] = None,
+    class_map: Annotated[
+        str | None,
+        typer.Option(metavar="MAP", help="With --on: its classes to the run's: '{joy: happy, calm: null}'; null drops."),
+    ] = None,
+    merge_classes: Annotated[
+        str | None,
+        typer.Option(metavar="MAP", help="With --on: classes of the run to merge: '{pain: [PA1, PA2, PA3, PA4]}'."),
+    ] = None,
+    all_samples: Annotated[
+        bool, typer.Option("--all-samples", help="With --on: use all its samples instead of its test set.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="With --on: output folder; default on-DATASET in RUN.")] = None,
     faces: Faces = True,
     trust_plugins: Trust = False,
 ) -> None:
-    """Compute a run's metrics and report anew.
+    """Recompute a run's metrics and report, or evaluate it on another dataset.
 
-    Everything is computed from the stored predictions.
+    Without --on, everything is computed from the stored predictions.
     """
     from evenface import api
+    from evenface.config import parse_overrides
     from evenface.reporting import summary
 
-    evaluated = api.evaluate(run, faces=faces, trust_plugins=trust_plugins)
+    maps = {"class_map": class_map, "merge_classes": merge_classes}
+    given = parse_overrides([f"{name}={text}" for name, text in maps.items() if text])
+    given |= {"on": on, "all_samples": all_samples, "out": out, "faces": faces, "trust_plugins": trust_plugins}
+    evaluated = api.evaluate(run, **given, **parse_overrides(settings or []))
     echo(summary.screen(evaluated))
+    if on is not None:
+        echo([f"note  {note}" for note in evaluated.facts["notes"]])
 
 
 @app.command()
@@ -190,37 +215,6 @@ def calibrate(
 
     found = api.calibrate(run, risk=risk, prior=prior, trust_plugins=trust_plugins)
     echo(found.lines)
-
-
-@app.command()
-def transfer(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
-    settings: Settings = None,
-    *,
-    on: Annotated[str, typer.Option(metavar="RECIPE", help="The other data: a recipe, or the name of a source.")],
-    classes: Annotated[
-        str | None,
-        typer.Option(metavar="MAP", help="Its classes by the run's: '{joy: happy, calm: null}'; null leaves out."),
-    ] = None,
-    merge: Annotated[
-        str | None,
-        typer.Option(metavar="MAP", help="Classes of the run to join: '{pain: [PA1, PA2, PA3, PA4]}'."),
-    ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Test on all samples, whatever their side.")] = False,
-    out: Out = None,
-    faces: Faces = True,
-    trust_plugins: Trust = False,
-) -> None:
-    """Test a run on another data set than it learnt from."""
-    from evenface import api
-    from evenface.config import parse_overrides
-    from evenface.reporting import summary
-
-    maps = {name: text for name, text in (("classes", classes), ("merge", merge)) if text}
-    given = parse_overrides([f"{name}={text}" for name, text in maps.items()])
-    chosen: dict[str, Any] = {**given, "everything": everything, "out": out, "faces": faces}
-    result = api.transfer(run, on, **chosen, trust_plugins=trust_plugins, **parse_overrides(settings or []))
-    echo([*summary.screen(result), *(f"note  {note}" for note in result.facts["notes"])])
 
 
 @app.command()

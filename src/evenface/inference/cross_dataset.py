@@ -116,7 +116,7 @@ def predict_on(
     overrides: Mapping[str, Any] | None = None,
     trust_plugins: bool = False,
 ) -> Run:
-    """Predict another data set with the weights of a run; see :func:`evenface.api.transfer`."""
+    """Predict another data set with the weights of a run; see :func:`evenface.api.evaluate`."""
     run = Run.open(folder, trust_plugins=trust_plugins)
     if "on" in run.facts:
         raise InputError(f"{folder} is a test on other data itself", f"Give the run: {run.facts['run']}.")
@@ -232,7 +232,7 @@ def _rows(run: Run, target: Recipe, store: Store, everything: bool) -> tuple[np.
         try:
             sides = data.split_store(target, store)
         except InputError as error:
-            hint = f"{error.hint} To test on all there is, whatever its side: --all (everything=True)."
+            hint = f"{error.hint} To evaluate on all samples: --all-samples (all_samples=True)."
             raise InputError(error.message, hint.strip()) from error
         return sides.test, [*manifest.notes, *sides.notes]
     own = run.recipe.data

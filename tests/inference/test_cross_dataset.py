@@ -61,7 +61,7 @@ def on(root):
 
 
 def predicted(run, other, classes=None, everything=False, out=None, **overrides):
-    """Do all of a transfer but its metrics and report."""
+    """Predict another dataset, without metrics and report."""
     return predict_on(run, other, classes=classes, everything=everything, out=out, overrides=overrides)
 
 
@@ -77,7 +77,7 @@ def by_hand(run, path):
 
 
 def test_on_its_own_data_a_run_says_the_same_again(trained, tmp_path):
-    again = ef.transfer(trained.folder, trained.folder, out=tmp_path / "again", faces=False)
+    again = ef.evaluate(trained.folder, on=trained.folder, out=tmp_path / "again", faces=False)
     assert again.predictions.classes == trained.predictions.classes
     assert again.predictions.sample.tolist() == trained.predictions.sample.tolist()
     np.testing.assert_array_equal(again.predictions.probabilities, trained.predictions.probabilities)
@@ -104,7 +104,7 @@ def test_shared_classes_of_the_test_side_are_predicted(run, others, tmp_path):
 
 
 def test_all_that_is_shown_comes_from_the_stored_predictions(run, others):
-    got = ef.transfer(run, on(others))
+    got = ef.evaluate(run, on=on(others))
     kept = Predictions.load(got.folder / "predictions.parquet")
     whole = Predictions.load(got.folder / "unrestricted.parquet")
     assert whole.classes == ("calm", "fear", "happy")
@@ -242,7 +242,7 @@ def test_runs_are_compared_on_the_other_data(run, others, small_recipe, tmp_path
 def test_a_test_that_lost_its_report_gets_it_again(run, others):
     folder = predicted(run, on(others)).folder
     assert not (folder / "report.html").is_file()
-    assert ef.transfer(run, on(others)).metrics == metrics_of(Predictions.load(folder / "predictions.parquet"))
+    assert ef.evaluate(run, on=on(others)).metrics == metrics_of(Predictions.load(folder / "predictions.parquet"))
     assert "data:image/jpeg" in (folder / "report.html").read_text()
 
 
@@ -255,7 +255,7 @@ def test_a_test_that_lost_its_report_gets_it_again(run, others):
         ({"classes": "joy"}, "classes cannot be 'joy'"),
         ({"data.size": 48}, "data.size cannot be 48: the run's network takes 32"),
         ({"data.root": "/nowhere/at/all"}, "there is no folder /nowhere/at/all"),
-        ({"protocol.kind": "leave-one-out"}, "To test on all there is, whatever its side: --all"),
+        ({"protocol.kind": "leave-one-out"}, "To evaluate on all samples: --all-samples"),
         ({"protocl.kind": "official"}, "Did you mean protocol?"),
     ],
 )
@@ -287,17 +287,25 @@ def test_imbalance_of_the_other_recipe_does_not_touch_its_test_side(run, others)
 
 
 def test_the_command_line(run, others):
-    words = ["transfer", run, "--on", "folder", f"data.root={others}", "--classes", "{Joy: happy}", "--no-faces"]
-    joined = [*words, "--merge", "{happy: [calm, happy]}", "--out", run / "joined"]
+    words = ["evaluate", run, "--on", "folder", f"data.root={others}", "--class-map", "{Joy: happy}", "--no-faces"]
+    joined = [*words, "--merge-classes", "{happy: [calm, happy]}", "--out", run / "joined"]
     assert "joined to happy: calm, happy" in CliRunner().invoke(app, [str(word) for word in joined]).stdout
     result = CliRunner().invoke(app, [str(word) for word in words])
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("balanced accuracy")
     assert "Joy is happy" in result.stdout
     assert f"report  {run / 'on-folder' / 'report.html'}" in result.stdout
-    other = CliRunner().invoke(app, [*map(str, words[:5]), "--all"])
+    other = CliRunner().invoke(app, [*map(str, words[:5]), "--all-samples"])
     assert other.exit_code == 2
     assert "holds another run or test" in other.output
+
+
+def test_what_needs_another_dataset_is_refused_without_one(run):
+    for given in ({"all_samples": True}, {"class_map": {"Joy": "happy"}}, {"out": run / "x"}):
+        with refused("needs the other dataset"):
+            ef.evaluate(run, **given)
+    with refused("data.root is a setting of another dataset"):
+        ef.evaluate(run, **{"data.root": "x"})
 
 
 def test_methods_that_learn_from_votes_predict_without_any(tmp_path, people_folder, others):
