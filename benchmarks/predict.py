@@ -62,12 +62,12 @@ def main() -> None:
     options = parser(__doc__)
     options.add_argument("--run", type=Path, required=True, help="run folder, of stills")
     options.add_argument("--clips", type=Path, required=True, help="folder with videos and pictures")
-    options.add_argument("--every", type=int, default=1, help="look at every so many frames")
+    options.add_argument("--frame-stride", type=int, default=1, help="use every N-th frame")
     options.add_argument("--batch", type=int, default=32)
     options.add_argument("--rounds", type=int, default=5)
     given = options.parse_args()
     model = open_model(given.run)
-    settings = PredictSettings(faces="all", every=given.every, batch=given.batch)
+    settings = PredictSettings(faces="all", frame_stride=given.frame_stride, batch=given.batch)
     sources, _ = find_sources([given.clips])
     samples = [sample for source in sources for sample in prepared(source, model.form, settings)]
     arrays = [sample.array for sample in samples if sample.array is not None]
@@ -98,7 +98,12 @@ def main() -> None:
     ]
     overhead = found["overhead"]
     figures.append(Figure("time beyond both", statistics.median(overhead), (min(overhead), max(overhead)), below=0.25))
-    said = {"every": given.every, "batch": given.batch, "rounds": given.rounds, "shape": list(model.form.shape)}
+    said = {
+        "frame_stride": given.frame_stride,
+        "batch": given.batch,
+        "rounds": given.rounds,
+        "shape": list(model.form.shape),
+    }
     results = {name: summary(values) for name, values in found.items()} | {"frames": frames, "faces": len(arrays)}
     data = f"{len(sources)} files, {frames} frames, {len(arrays)} faces, {cores()} cores"
     report(Result("predict", data, said | {"model": model.name}, results, figures), given)

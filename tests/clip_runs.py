@@ -59,4 +59,4 @@ def prepared_as(patch, store: Store) -> None:
 
 
 def train(folder, **overrides):
-    return ef.train(RECIPE, out=folder, faces=False, **overrides)
+    return ef.train(RECIPE, out=folder, sample_faces=False, **overrides)

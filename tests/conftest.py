@@ -100,7 +100,7 @@ def two_runs(small_recipe, tmp_path_factory) -> Path:
 
     folder = tmp_path_factory.mktemp("two-runs")
     for name, loss in {"plain": "cross-entropy", "weighted": "class-balanced"}.items():
-        ef.train(small_recipe, out=folder / name, faces=False, **{"loss.name": loss, "training.epochs": 1})
+        ef.train(small_recipe, out=folder / name, sample_faces=False, **{"loss.name": loss, "training.epochs": 1})
     return folder
 
 
@@ -121,7 +121,7 @@ def client(two_runs, kept):
     """Asks a page of two runs; nothing of it is left in the end."""
     from pages import client_of
 
-    with client_of([two_runs], keep=kept) as client:
+    with client_of([two_runs], save_uploads=kept) as client:
         folder = client.app.state.jobs.folder
         yield client
         assert list(folder.iterdir()) == []

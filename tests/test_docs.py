@@ -16,7 +16,7 @@ from pydantic import BaseModel
 import evenface as ef
 from evenface.audit import audit
 from evenface.cli import app
-from evenface.cli.settings import complete
+from evenface.cli.base import complete
 from evenface.config import Recipe, load_recipe, parse_overrides, shipped_recipes
 from evenface.data.datasets import DATASETS
 from evenface.losses import LOSSES

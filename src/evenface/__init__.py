@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         serve,
         study,
         train,
-        train_own,
+        train_folder,
     )
     from evenface.config import Recipe, load_recipe
     from evenface.data import imbalance
@@ -55,7 +55,7 @@ _ORIGINS = {
 }
 __all__ = [  # noqa: RUF022  functions, then what they return, then modules
     "train",
-    "train_own",
+    "train_folder",
     "evaluate",
     "compare",
     "calibrate",

@@ -15,7 +15,7 @@ from evenface.reporting import summary
 from evenface.runs import METRICS, RECIPE, REPORT, Run, check_source
 from evenface.studies.definition import STUDY
 from evenface.training import build, data
-from evenface.training import calibrate as calibrating
+from evenface.training import calibrate as calibration
 from evenface.utils.errors import InputError
 from evenface.utils.files import (
     atomic_write,
@@ -40,29 +40,35 @@ if TYPE_CHECKING:
 
 
 def is_first_process() -> bool:
-    """Whether this is the process that speaks and writes, where several train together."""
-    # As torchrun, SLURM and Fabric's own launcher say it.
+    """Whether this process prints and writes, if several train together."""
+    # Set by torchrun, SLURM and Fabric's own launcher.
     return all(os.environ.get(name, "0") == "0" for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK"))
 
 
-def prepare(recipe: str | Path | Mapping[str, Any], *, sheets: str | Path | None = None, **overrides: Any) -> Store:
-    """Prepare the faces of a recipe, or find them prepared.
+def prepare(
+    recipe: str | Path | Mapping[str, Any], *, contact_sheets: str | Path | None = None, **overrides: Any
+) -> Store:
+    """Preprocess the data of a recipe into one array, or open the cached result.
 
     Parameters
     ----------
     recipe : str, Path or mapping
-        Name of a shipped recipe, YAML file, run folder, or the content itself.
-    sheets : str or Path, optional
-        Folder for contact sheets of clips: frames taken, faces found, crops; at most 40.
+        Name of a shipped recipe, YAML file, run folder, or the content of a recipe.
+    contact_sheets : str or Path, optional
+        Folder for contact sheets of clips (sampled frames, detected faces, crops); at most 40.
     **overrides
         Settings by dotted key.
+
+    Returns
+    -------
+    Store
 
     Raises
     ------
     InputError
-        If anything given cannot be used, or nothing is usable; contact sheets are written before that.
+        If the recipe or the data are invalid, or no sample is usable; contact sheets are written before that.
     """
-    folder = None if sheets is None else output_path(sheets, folder=True)
+    folder = None if contact_sheets is None else output_path(contact_sheets, folder=True)
     settings = load_recipe(recipe, overrides)
     manifest = data.read_manifest(settings)
     if folder is not None:
@@ -75,26 +81,26 @@ def train(
     *,
     out: str | Path | None = None,
     resume: bool = False,
-    faces: bool = True,
+    sample_faces: bool = True,
     trust_plugins: bool = False,
     **overrides: Any,
 ) -> Run:
-    """Train by a recipe, predict the test side, and report.
+    """Train a model by a recipe, predict the test set, and write metrics and report.
 
     Parameters
     ----------
     recipe : str, Path or mapping
-        Name of a shipped recipe, YAML file, run folder, or the content itself.
+        Name of a shipped recipe, YAML file, run folder, or the content of a recipe.
     out : str or Path, optional
-        Run folder; by default ``runs/`` with the recipe's name and the overrides.
+        Run folder; by default ``runs/`` with the name of the recipe and the overrides.
     resume : bool, default=False
-        Go on with the run in that folder where it was interrupted; on a CPU the result is bit-identical to that of
-        a run that was not. A run that has ended is given back as it is.
-    faces : bool, default=True
+        Resume the interrupted run in that folder. On a CPU the result is bit-identical to an uninterrupted run. A
+        finished run is returned as it is.
+    sample_faces : bool, default=True
         Whether the report shows sample faces.
     trust_plugins : bool, default=False
-        Whether code that a run folder's recipe names under ``plugins`` is run. That of a recipe file, of content, or of
-        the setting ``plugins`` is the caller's own and always run.
+        Whether to execute plugin code named by the recipe of a run folder. Plugins of a recipe file, of content, or of
+        the setting ``plugins`` are the caller's own and always executed.
     **overrides
         Settings by dotted key: ``**{"optimizer.lr": 1e-4}``.
 
@@ -105,13 +111,13 @@ def train(
     Raises
     ------
     InputError
-        If anything given cannot be used; the sentence says what, where and what to do.
+        If the recipe, the data or the output folder are invalid.
     """
     settings = load_recipe(recipe, overrides)
     check_source(recipe, settings, overrides, trusted=trust_plugins)
     out = _default_folder(recipe, settings, overrides) if out is None else out
     folder = output_path(out, folder=True)
-    # Of several processes that train together the first one holds the folder for all.
+    # Of several processes that train together, the first one locks the folder for all.
     with lock_folder(folder) if is_first_process() else nullcontext():
         run = Run.create(folder, settings, resume=resume or not is_first_process())
         if not run.finished:
@@ -122,11 +128,11 @@ def train(
             fit(run, settings)
         elif (folder / REPORT).is_file():
             return run
-        return _evaluated(Run(folder), faces=faces) if is_first_process() else run
+        return _write_results(Run(folder), sample_faces=sample_faces) if is_first_process() else run
 
 
 def _default_folder(recipe: str | Path | Mapping[str, Any], settings: Recipe, overrides: Mapping[str, Any]) -> Path:
-    if isinstance(recipe, str | Path) and (user_path(recipe) / "recipe.yaml").is_file():
+    if isinstance(recipe, str | Path) and (user_path(recipe) / RECIPE).is_file():
         return user_path(recipe)
     words = [f"{key}={value}".replace(" ", "") for key, value in overrides.items() if key != "data.root"]
     return Path("runs") / safe_file_name("-".join([settings.name, *words]))
@@ -140,14 +146,14 @@ def evaluate(
     merge_classes: Mapping[str, str | Sequence[str]] | None = None,
     all_samples: bool = False,
     out: str | Path | None = None,
-    faces: bool = True,
+    sample_faces: bool = True,
     trust_plugins: bool = False,
     **overrides: Any,
 ) -> Run:
-    """Evaluate a run: recompute its results from the stored predictions, or predict another dataset.
+    """Recompute a run's results from the stored predictions, or evaluate it on another dataset.
 
     Without ``on``, metrics, calibration, tables, model card and report are recomputed from the stored predictions.
-    With ``on``, the run is evaluated on another dataset (cross-dataset evaluation).
+    With ``on``, the run predicts another dataset (cross-dataset evaluation).
 
     Parameters
     ----------
@@ -167,10 +173,10 @@ def evaluate(
         Use all samples of the other dataset instead of its test set.
     out : str or Path, optional
         Run folder of the cross-dataset evaluation; by default ``on-<name>`` in the folder of ``run``.
-    faces : bool, default=True
+    sample_faces : bool, default=True
         Whether the report shows sample faces.
     trust_plugins : bool, default=False
-        Whether plugin code named by the run is executed; see :meth:`evenface.runs.Run.open`.
+        Whether to execute plugin code named by the run; see :meth:`evenface.runs.Run.open`.
     **overrides
         Settings of the other dataset's recipe by dotted key: ``**{"data.root": "~/rafdb"}``.
 
@@ -203,62 +209,62 @@ def evaluate(
             return result
         run = result.folder
     else:
-        given = {"class_map": class_map, "merge_classes": merge_classes, "all_samples": all_samples, "out": out}
-        if unused := [name for name, value in given.items() if value]:
+        arguments = {"class_map": class_map, "merge_classes": merge_classes, "all_samples": all_samples, "out": out}
+        if unused := [name for name, value in arguments.items() if value]:
             raise InputError(f"{unused[0]} needs the other dataset", "Name it: evenface evaluate RUN --on DATASET.")
         for key in overrides:
             raise InputError(f"{key} is a setting of another dataset", "Name it: evenface evaluate RUN --on DATASET.")
     opened = Run.open(run, trust_plugins=trust_plugins)
     with lock_folder(opened.folder):
-        return _evaluated(opened, faces=faces)
+        return _write_results(opened, sample_faces=sample_faces)
 
 
-def _evaluated(opened: Run, *, faces: bool) -> Run:
-    """Write metrics, calibration, card and report of a run whose folder is held."""
+def _write_results(run: Run, *, sample_faces: bool) -> Run:
+    """Write metrics, calibration, model card and report of a run whose folder is locked."""
     from evenface.evaluation.summary import metrics_of
     from evenface.reporting import model_card
     from evenface.reporting.report import run_report
 
-    opened.verify()
-    result = metrics_of(opened.predictions)
-    write_json_with_digest(opened.folder / METRICS, result)
-    calibration = calibrating.fit(opened)
-    card = model_card.card_of(opened)
-    with atomic_write(opened.folder / model_card.CARD) as temporary:
+    run.verify()
+    metrics = metrics_of(run.predictions)
+    write_json_with_digest(run.folder / METRICS, metrics)
+    calibrated = calibration.fit(run)
+    card = model_card.card_of(run)
+    with atomic_write(run.folder / model_card.CARD) as temporary:
         temporary.write_text(model_card.markdown(card), encoding="utf-8")
     run_report(
-        opened.folder / REPORT,
-        opened.predictions,
-        title=summary.title(opened),
-        result=result,
-        history=opened.history,
-        warnings=summary.warnings(opened),
-        notes=summary.notes({"": [opened]}),
-        counts=summary.counts(opened),
-        faces=summary.sample_faces(opened) if faces else None,
-        facts=summary.facts([opened]),
-        calibration=calibration,
+        run.folder / REPORT,
+        run.predictions,
+        title=summary.title(run),
+        result=metrics,
+        history=run.history,
+        warnings=summary.warnings(run),
+        notes=summary.notes({"": [run]}),
+        counts=summary.counts(run),
+        faces=summary.sample_faces(run) if sample_faces else None,
+        facts=summary.facts([run]),
+        calibration=calibrated,
         further=[model_card.section(card)],
     )
-    return Run(opened.folder)
+    return Run(run.folder)
 
 
 def calibrate(
-    run: str | Path, *, risk: float | None = None, prior: str | None = None, trust_plugins: bool = False
-) -> calibrating.Calibrated:
-    """Fit a run's calibration on its validation data, and judge it on its test data.
+    run: str | Path, *, max_error_rate: float | None = None, prior: str | None = None, trust_plugins: bool = False
+) -> calibration.Calibrated:
+    """Calibrate a run's probabilities on its validation data, and evaluate them on its test data.
 
     Parameters
     ----------
     run : str or Path
         Run folder. ``calibration.json`` is written into it.
-    risk : float, optional
-        Share of wrong answers that is borne, 0 to 1: a threshold is found for it.
+    max_error_rate : float, optional
+        Selective prediction: maximum error rate you accept, 0 to 1. The confidence threshold for it is determined.
     prior : str, optional
-        Correct for the balance of classes where the model is used: ``happy=0.5,sad=0.5``, ``uniform``, or
-        ``estimate``, from the test data without their labels.
+        Correct for label shift to this class prior: ``happy=0.5,sad=0.5``, ``uniform``, or ``estimate`` (from the test
+        data without their labels).
     trust_plugins : bool, default=False
-        Whether code that the run names under ``plugins`` is run; see :meth:`evenface.runs.Run.open`.
+        Whether to execute plugin code named by the run; see :meth:`evenface.runs.Run.open`.
 
     Returns
     -------
@@ -267,45 +273,50 @@ def calibrate(
     Raises
     ------
     InputError
-        If the folder is no run, too few samples validate, or a given value cannot be.
+        If the folder is not a finished run, there are too few validation samples, no threshold reaches the error rate,
+        or an argument is out of range.
     """
     opened = Run.open(run, trust_plugins=trust_plugins)
     with lock_folder(opened.folder):
-        return calibrating.calibrate(opened, risk=risk, prior=prior)
+        return calibration.calibrate(opened, risk=max_error_rate, prior=prior)
 
 
 def check_data(
     recipe: str | Path | Mapping[str, Any], *, out: str | Path | None = None, **overrides: Any
 ) -> LeakageReport:
-    """Look for leaks and flaws in the data of a recipe, divided by its protocol.
+    """Check the data of a recipe, split by its protocol, for leakage and label errors.
 
     Parameters
     ----------
     recipe : str, Path or mapping
-        As for :func:`train`. Its protocol's ``copies`` and ``imbalance`` do not count: the check looks at everything
-        there is.
+        As for :func:`train`. ``protocol.duplicates`` and ``protocol.imbalance`` are ignored: all samples are checked.
     out : str or Path, optional
-        Folder to write the tables of all findings to, as CSV.
+        Folder for the tables of all findings, as CSV.
     **overrides
         Settings by dotted key.
 
     Returns
     -------
     LeakageReport
+
+    Raises
+    ------
+    InputError
+        If the recipe or the data are invalid.
     """
     from evenface.data.leakage import check_leakage
 
-    place = None if out is None else output_path(out, folder=True)
+    folder = None if out is None else output_path(out, folder=True)
     settings = load_recipe(recipe, {**overrides, "protocol.duplicates": "keep", "protocol.imbalance": None})
     store = data.prepare_store(settings)
     store.verify()
-    # An official division is checked as its authors gave it, before any validation is cut from it.
+    # An official split is checked as published, before validation samples are taken from it.
     split = None if settings.protocol.kind == "official" else data.split_store(settings, store)
-    found = check_leakage(store.manifest, data.stored_samples(store), split=split, quarantine=store.quarantine)
-    findings = replace(found, notes=store.manifest.notes)
-    if place is not None:
+    findings = check_leakage(store.manifest, data.stored_samples(store), split=split, quarantine=store.quarantine)
+    findings = replace(findings, notes=store.manifest.notes)
+    if folder is not None:
         for name, table in findings.tables().items():
-            with atomic_write(place / f"{name}.csv") as temporary:
+            with atomic_write(folder / f"{name}.csv") as temporary:
                 escape_csv_table(table).to_csv(temporary, index=False)
     return findings
 
@@ -314,19 +325,19 @@ AUTO, MODEL = "auto", "model"
 
 
 @dataclass(frozen=True)
-class OwnDataResult:
-    """What :func:`train_own` made.
+class TrainFolderResult:
+    """Result of :func:`train_folder`.
 
     Parameters
     ----------
     run : Run
         The trained and tested run.
-    choice : Choice or None
-        How its method was chosen; none where it was named.
+    choice : MethodChoice or None
+        The comparison that selected the method; None if the method was named.
     lines : list of str
-        The screen: the result, where to look.
+        Summary for the screen.
     report : Path
-        The page.
+        The HTML report.
     """
 
     run: Run
@@ -335,52 +346,56 @@ class OwnDataResult:
     report: Path
 
 
-def train_own(
+def train_folder(
     data: str | Path,
     *,
     method: str = AUTO,
     recipe: str | Path | Mapping[str, Any] | None = None,
     out: str | Path | None = None,
     resume: bool = False,
-    faces: bool = True,
+    sample_faces: bool = True,
     candidates: Sequence[str] | None = None,
     jobs: int | None = None,
-    say: Callable[[str], None] = lambda _text: None,
+    on_message: Callable[[str], None] = lambda _message: None,
     trust_plugins: bool = False,
     **overrides: Any,
-) -> OwnDataResult:
-    """Train on data of one's own.
+) -> TrainFolderResult:
+    """Train a model on your own data: a folder of files, or a table.
 
     Parameters
     ----------
     data : str or Path
-        Folder with a folder of files for each class, or a table.
+        Folder with one subfolder of files per class, or a table.
     method : str, default="auto"
-        ``auto`` tries some methods on folds of the training side and takes one only if it is better than plain
-        training by more than noise. Else the name of a method or a loss.
+        Name of an imbalance method or loss. ``auto`` compares several by cross-validation on the training set, and
+        selects one only if it is better than cross-entropy by more than noise.
     recipe : str, Path or mapping, optional
-        Not with ``auto``: a recipe whose data are replaced by these.
+        Recipe whose data are replaced by these. Not with ``auto``.
     out : str or Path, optional
-        Folder; by default ``runs/`` with the names of data and method.
+        Output folder; by default ``runs/`` with the names of data and method.
     resume : bool, default=False
-        Go on with a run that was interrupted; ``auto`` always does.
-    faces : bool, default=True
-        Whether the run's report shows sample faces.
+        Resume an interrupted run; ``auto`` always does.
+    sample_faces : bool, default=True
+        Whether the report shows sample faces.
     candidates : sequence of str, optional
-        What ``auto`` tries.
+        Methods and losses that ``auto`` compares.
     jobs : int, optional
-        Trainings that ``auto`` does at a time.
-    say : callable
-        Is given each sentence about the data and the choice as soon as it is known.
+        Number of parallel runs with ``auto``.
+    on_message : callable
+        Called with each message about the data and the selection.
     trust_plugins : bool, default=False
-        Whether code that the recipe of a run folder names is run; see :func:`evenface.train`.
+        Whether to execute plugin code named by the recipe of a run folder; see :func:`train`.
     **overrides
         Settings by dotted key.
+
+    Returns
+    -------
+    TrainFolderResult
 
     Raises
     ------
     InputError
-        If there is nothing to learn from, too few samples or people, or anything given cannot be used.
+        If no training data are found, there are too few samples or subjects, or an argument is invalid.
     """
     from evenface.studies.dataset_guess import guess_dataset
     from evenface.studies.own_data import CANDIDATES, choose, named_settings, own_recipe, write_report
@@ -389,30 +404,31 @@ def train_own(
     folder = output_path(out or Path("runs") / f"{name}-{method}", folder=True)
     if method == AUTO:
         if recipe is not None:
-            raise InputError("auto makes a recipe of its own", "Leave the recipe out, or name a method.")
-        tried = tuple(CANDIDATES) if candidates is None else tuple(candidates)
-        choice = choose(data, folder, overrides, candidates=tried, jobs=jobs, say=say)
-        run = train(choice.recipe.model_dump(mode="json"), out=folder / MODEL, resume=True, faces=faces)
+            raise InputError("auto builds its own recipe", "Leave out the recipe, or name a method.")
+        names = tuple(CANDIDATES) if candidates is None else tuple(candidates)
+        choice = choose(data, folder, overrides, candidates=names, jobs=jobs, say=on_message)
+        run = train(choice.recipe.model_dump(mode="json"), out=folder / MODEL, resume=True, sample_faces=sample_faces)
         report = write_report(choice, run)
         lines = [*summary.screen(run)[:-1], f"model   {run.folder}", f"report  {report}"]
-        return OwnDataResult(run, choice, lines, report)
-    looked = guess_dataset(data, overrides)
-    for text in looked.said:
-        say(text)
-    settings = own_recipe(looked, overrides) if recipe is None else _with_data(load_recipe(recipe, overrides), looked)
+        return TrainFolderResult(run, choice, lines, report)
+    guess = guess_dataset(data, overrides)
+    for message in guess.said:
+        on_message(message)
+    settings = own_recipe(guess, overrides) if recipe is None else _with_data(load_recipe(recipe, overrides), guess)
     check_source(recipe, settings, overrides, trusted=trust_plugins)
     final = load_recipe(settings.model_dump(mode="json"), named_settings(method))
-    run = train(final.model_dump(mode="json"), out=folder, resume=resume, faces=faces)
-    return OwnDataResult(run, None, summary.screen(run), run.folder / REPORT)
+    run = train(final.model_dump(mode="json"), out=folder, resume=resume, sample_faces=sample_faces)
+    return TrainFolderResult(run, None, summary.screen(run), run.folder / REPORT)
 
 
-def _with_data(recipe: Recipe, looked: "DatasetGuess") -> Recipe:
-    """Put other data into a recipe; what it says of size, faces and clips stays."""
+def _with_data(recipe: Recipe, guess: "DatasetGuess") -> Recipe:
+    """Replace the data of a recipe; its settings of size, faces and clips stay."""
     content = recipe.model_dump(mode="json")
-    form = type(recipe.data).model_fields
-    kept = {key: value for key, value in content["data"].items() if key in form}
-    content["data"] = kept | {k: v for k, v in looked.data.items() if k in ("source", "root") or k not in form}
-    if content["protocol"]["kind"] == "official" and "train" not in set(looked.manifest.table["split"].dropna()):
+    fields = type(recipe.data).model_fields
+    kept = {key: value for key, value in content["data"].items() if key in fields}
+    new = {key: value for key, value in guess.data.items() if key in ("source", "root") or key not in fields}
+    content["data"] = kept | new
+    if content["protocol"]["kind"] == "official" and "train" not in set(guess.manifest.table["split"].dropna()):
         content["protocol"]["kind"] = "holdout"
     return load_recipe(content)
 
@@ -422,62 +438,61 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 8420,
-    keep: str | Path | None = None,
+    save_uploads: str | Path | None = None,
     trust_plugins: bool = False,
     ready: Callable[[str], None] = print,
 ) -> None:
-    """Serve a page of runs until Ctrl-C.
+    """Serve the local web page and HTTP API until Ctrl-C.
 
     Parameters
     ----------
     runs : sequence of str or Path
         Run folders, study folders, folders of these, and ``.onnx`` files; by default the folder ``runs``.
     host : str, default="127.0.0.1"
-        Address to bind to. By default nobody else can open the page; on any other address a token is needed, which is
-        part of the page's address.
+        Address to bind to. By default only this machine reaches the page; any other address requires a token, which
+        is part of the page's address.
     port : int, default=8420
-        0 takes a free one.
-    keep : str or Path, optional
-        Folder for uploads and results. By default neither is kept.
+        0 selects a free one.
+    save_uploads : str or Path, optional
+        Folder to save uploads and results to. By default neither is saved.
     trust_plugins : bool, default=False
-        Whether code that runs name under ``plugins`` is run; see :meth:`evenface.runs.Run.open`.
+        Whether to execute plugin code named by runs; see :meth:`evenface.runs.Run.open`.
     ready : callable, default=print
-        Told the address of the page when it can be opened.
+        Called with the address of the page once it can be opened.
 
     Raises
     ------
     InputError
-        If a package is missing, no run that has ended is found, or the port cannot be used.
+        If a package is missing, no finished run is found, or the port cannot be used.
     """
-    from evenface.app.server import serve as begin
+    from evenface.app.server import serve as serve_page
     from evenface.config.limits import Limits
 
-    places = [user_path(run) for run in runs] or [Path("runs")]
-    if not runs and not places[0].is_dir():
-        raise InputError("there is no folder runs here", "Name run folders: evenface app RUN...")
-    limits = Limits(trust_plugins=trust_plugins)
-    begin(
-        places,
+    folders = [user_path(run) for run in runs] or [Path("runs")]
+    if not runs and not folders[0].is_dir():
+        raise InputError("there is no folder 'runs' here", "Name run folders: evenface app RUN...")
+    serve_page(
+        folders,
         host=host,
         port=port,
-        keep=None if keep is None else output_path(keep, folder=True),
-        limits=limits,
+        save_uploads=None if save_uploads is None else output_path(save_uploads, folder=True),
+        limits=Limits(trust_plugins=trust_plugins),
         ready=ready,
     )
 
 
 @dataclass(frozen=True)
 class ComparisonResult:
-    """What :func:`compare` found.
+    """Result of :func:`compare`.
 
     Parameters
     ----------
     comparison : Comparison
         Values, differences, intervals, tests.
     lines : list of str
-        The screen: warnings, the answer, how sure.
+        Summary for the screen: warnings, difference, interval.
     report : Path
-        The page.
+        The HTML report.
     """
 
     comparison: Comparison
@@ -490,34 +505,33 @@ def compare(
     *,
     out: str | Path = "runs/comparison",
     names: Sequence[str] | None = None,
-    faces: bool = True,
+    sample_faces: bool = True,
     trust_plugins: bool = False,
 ) -> ComparisonResult:
-    """Compare runs on the same test samples.
+    """Compare runs statistically on the same test samples.
 
     Parameters
     ----------
     runs : sequence of str or Path
-        Run folders, the baseline first. Runs whose recipes differ in the seed only are one method.
+        Run folders, the baseline first. Runs whose recipes differ only in the seed are one method.
     out : str or Path
         Folder of the report and its tables.
     names : sequence of str, optional
-        What to call the run of each folder; runs of the same name are one method. By default
-        what differs in the recipes.
-    faces : bool, default=True
+        A method name per run folder; runs of the same name are one method. By default the differences between the
+        recipes.
+    sample_faces : bool, default=True
         Whether the report shows sample faces.
     trust_plugins : bool, default=False
-        Whether code that runs name under ``plugins`` is run; see :meth:`evenface.runs.Run.open`.
+        Whether to execute plugin code named by runs; see :meth:`evenface.runs.Run.open`.
 
     Returns
     -------
-    Compared
+    ComparisonResult
 
     Raises
     ------
     InputError
-        If there are fewer than two methods, they were not tested on the same samples, or the folder is that of a run or
-        a study.
+        If there are fewer than two methods, the test samples differ, or ``out`` is the folder of a run or study.
     """
     from evenface.evaluation.comparison import compare as compare_predictions
     from evenface.reporting.report import comparison_report
@@ -526,26 +540,26 @@ def compare(
     opened = [Run.open(run, trust_plugins=trust_plugins) for run in runs]
     groups = summary.groups(opened, names)
     predictions = {name: [run.predictions for run in group] for name, group in groups.items()}
-    place = output_path(out, folder=True)
-    for name, what in ((RECIPE, "a run"), (STUDY, "a study")):
-        if (place / name).is_file():
-            raise InputError(f"{out} is the folder of {what}: its report would be lost", "Give another folder: --out.")
+    folder = output_path(out, folder=True)
+    for name, kind in ((RECIPE, "run"), (STUDY, "study")):
+        if (folder / name).is_file():
+            raise InputError(f"{out} is a {kind} folder; its report would be overwritten", "Choose another --out.")
     comparison = compare_predictions(predictions)
-    first, warned = opened[0], summary.warned(opened)
-    with lock_folder(place):
+    first, warnings = opened[0], summary.warned(opened)
+    with lock_folder(folder):
         report = comparison_report(
-            place / REPORT,
+            folder / REPORT,
             predictions,
             title=" against ".join(groups) if len(groups) == 2 else ", ".join(groups),
             comparison=comparison,
-            warnings=warned,
+            warnings=warnings,
             histories={name: group[0].history for name, group in groups.items()},
             notes=summary.notes(groups),
             counts=summary.counts(first),
-            faces=summary.sample_faces(first) if faces else None,
+            faces=summary.sample_faces(first) if sample_faces else None,
             facts=summary.facts(opened),
         )
-    return ComparisonResult(comparison, [*warned, *screen(comparison).splitlines()], report)
+    return ComparisonResult(comparison, [*warnings, *screen(comparison).splitlines()], report)
 
 
 def study(
@@ -560,43 +574,43 @@ def study(
     trust_plugins: bool = False,
     **overrides: Any,
 ) -> "StudyResult":
-    """Train the runs of a study that have not ended, side by side, and set out what they found.
+    """Train the unfinished runs of a study in parallel, and test the differences between its runs.
 
     Parameters
     ----------
     source : str, Path or mapping
-        Name of a shipped study, YAML file, folder of a study that was begun, or the content itself.
+        Name of a shipped study, YAML file, study folder, or the content of a study.
     on : str, optional
-        One of its data sets; by default the first.
+        One of the study's datasets; by default the first.
     size : str, optional
-        One of its sizes, such as ``quick``; by default ``full``.
+        One of the study's sizes, such as ``quick``; by default ``full``.
     protocol : {"honest", "paper"}
-        ``paper`` follows the paper where that is not honest; everything then says so.
+        ``paper`` follows the paper's protocol even where it is biased; all results are marked.
     jobs : int, optional
-        Runs at a time; by default one per GPU, or one per processor core. Small networks of sequences that can train as
-        one are counted as one.
+        Number of parallel runs; by default one per GPU or processor core. Small networks for sequences that train as
+        one stack count as one.
     executor : {"local", "ray"}, default="local"
-        Who trains: processes of this machine, or a Ray cluster: the one that is connected (``ray.init``), the one at
-        ``RAY_ADDRESS``, or one made here. Results are the same.
+        Processes on this machine, or a Ray cluster: the connected one (``ray.init``), the one at ``RAY_ADDRESS``, or a
+        local one. Results are the same.
     out : str or Path, optional
-        The study's folder; by default ``runs/studies/`` with its name and what was chosen.
+        Study folder; by default ``runs/studies/`` with the study's name and the selection.
     trust_plugins : bool, default=False
-        Whether code that a study's folder or a run folder names under ``plugins`` is run. That of a study file, of
-        content, or of the setting ``plugins`` is the caller's own and always run.
+        Whether to execute plugin code named by a study folder or run folder. Plugins of a study file, of content, or
+        of the setting ``plugins`` are the caller's own and always executed.
     **overrides
         Settings of every run by dotted key: ``**{"data.root": "~/fer2013"}``.
 
     Returns
     -------
-    Studied
-        With ``failed``, the runs that failed; the others are set out all the same.
+    StudyResult
+        ``failed`` maps the folders of failed runs to the reason; the others are reported nevertheless.
 
     Raises
     ------
     InputError
-        If anything given cannot be used, every run failed, or the folder holds another definition's runs.
+        If an argument is invalid, every run failed, or the folder holds runs of another definition.
     KeyboardInterrupt
-        After Ctrl-C, when all runs are put away. The same call goes on with them.
+        On Ctrl-C, after all running runs have saved a checkpoint. The same call resumes them.
     """
     from evenface.studies.plan import StudyOptions
     from evenface.studies.run import run_study
@@ -612,7 +626,7 @@ def study(
 
 
 def audit_claims(files: Sequence[str | Path | Mapping[str, Any]]) -> "list[Audit]":
-    """Find what cannot be among the printed numbers of papers.
+    """Find inconsistent numbers among the printed results of papers.
 
     Parameters
     ----------
@@ -622,20 +636,20 @@ def audit_claims(files: Sequence[str | Path | Mapping[str, Any]]) -> "list[Audit
     Returns
     -------
     list of Audit
-        One for each file, with its findings.
+        One per file, with its findings.
 
     Raises
     ------
     InputError
-        If a file is not there, or is none of claims; nothing is then told of the others.
+        If a file is missing or invalid; nothing is audited then.
     """
     from evenface.audit import audit, load_claims
 
     claims = [load_claims(file) for file in files]
+    audits = []
     with progress("auditing claims", len(claims)) as step:
-        audits = []
-        for one in claims:
-            audits.append(audit(one))
+        for claim in claims:
+            audits.append(audit(claim))
             step(1)
     return audits
 
@@ -648,15 +662,19 @@ DEMO: dict[str, dict[str, Any]] = {
 
 
 def demo(out: str | Path = "runs/demo-compared") -> ComparisonResult:
-    """Train a plain and two imbalance-aware models on synthetic people, and compare them.
+    """Train a baseline and two imbalance methods on synthetic people, and compare them.
 
-    Runs that have ended are not trained again; those that were interrupted go on.
+    Finished runs are not repeated; interrupted ones are resumed.
+
+    Parameters
+    ----------
+    out : str or Path, default="runs/demo-compared"
+        Folder of the runs and the comparison.
     """
-    place, runs = output_path(out, folder=True), []
+    folder, runs = output_path(out, folder=True), []
     for name, overrides in DEMO.items():
-        folder = place / name.replace(" ", "-")
-        runs.append(train("demo", out=folder, resume=True, **overrides).folder)
-    return compare(runs, out=place / "comparison", names=list(DEMO))
+        runs.append(train("demo", out=folder / name.replace(" ", "-"), resume=True, **overrides).folder)
+    return compare(runs, out=folder / "comparison", names=list(DEMO))
 
 
 def predict(
@@ -666,68 +684,71 @@ def predict(
     out: str | Path = "predictions.csv",
     annotate: str | Path | None = None,
     timeline: str | Path | None = None,
-    folders: Literal["pictures", "clips"] | None = None,
+    folder_type: Literal["images", "clips"] | None = None,
     camera: int | None = None,
     seconds: float | None = None,
     trust_plugins: bool = False,
     **settings: Any,
 ) -> "PredictResult":
-    """Find faces in pictures, videos or a camera, and say what a run says of them.
+    """Predict on images, videos, feature files or a camera.
 
     Parameters
     ----------
     run : str or Path
-        Run folder, or an ``.onnx`` file that was exported, which needs no torch.
+        Run folder, or an exported ``.onnx`` file, which does not need torch.
     inputs : sequence of str or Path
-        Files, folders and patterns.
+        Files, folders and glob patterns.
     out : str or Path
-        The table, ``.csv`` or ``.parquet``. Files that are in it are not predicted again.
+        Output table, ``.csv`` or ``.parquet``. Files that are already in it are skipped.
     annotate : str or Path, optional
-        Folder for copies of pictures and videos with boxes, numbers of faces, labels and probabilities.
+        Folder for copies of images and videos with boxes, face numbers, labels and probabilities.
     timeline : str or Path, optional
         Figure of probabilities over time: ``.svg``, ``.pdf`` or ``.png``.
-    folders : {"pictures", "clips"}, optional
-        What a folder of pictures is; by default what the run learnt from.
+    folder_type : {"images", "clips"}, optional
+        Whether a folder of images is separate images or one clip; by default as in training.
     camera : int, optional
-        Number of a camera, from 0, in place of inputs.
+        Number of a camera, from 0, instead of inputs.
     seconds : float, optional
-        How long to look at it; by default until Ctrl-C.
+        Duration of the camera's recording in seconds; by default until Ctrl-C.
     trust_plugins : bool, default=False
-        Whether code that the run names under ``plugins`` is run; see :meth:`evenface.runs.Run.open`.
+        Whether to execute plugin code named by the run; see :meth:`evenface.runs.Run.open`.
     **settings
         See :class:`evenface.config.predict.PredictSettings`.
+
+    Returns
+    -------
+    PredictResult
 
     Raises
     ------
     InputError
-        If anything given cannot be used, or nothing could be predicted.
+        If an argument is invalid, or no input could be predicted.
     KeyboardInterrupt
-        After Ctrl-C, with the files that were done in the table; the same call goes on with the others.
+        On Ctrl-C, with the finished files in the table; the same call continues with the others.
     """
     from evenface.config.predict import PredictSettings
+    from evenface.config.yaml import checked
     from evenface.inference import open_model
     from evenface.inference.predict import check_outputs, draw, predict_inputs
     from evenface.inference.sources import camera_source
 
     if camera is None and not inputs:
-        raise InputError("say what to predict", "Name pictures, videos or folders; or a camera.")
+        raise InputError("no input given", "Name images, videos or folders, or a camera.")
     if camera is not None and inputs:
-        raise InputError("a camera stands in place of inputs, and both were named", "Leave one of them out.")
+        raise InputError("inputs and a camera were given", "Leave out one of them.")
     if camera is None and seconds is not None:
-        raise InputError("seconds says how long to look at a camera, and none was named", "Leave it out.")
+        raise InputError("seconds requires a camera", "Leave it out, or name a camera.")
     if camera is not None and annotate is not None:
-        raise InputError("a camera's pictures are not kept, so they cannot be drawn into", "Leave annotate out.")
+        raise InputError("annotate does not apply to a camera, whose frames are not saved", "Leave it out.")
     source = None if camera is None else camera_source(camera, seconds)
-    folder, figure = (None if place is None else user_path(place) for place in (annotate, timeline))
+    folder, figure = (None if path is None else user_path(path) for path in (annotate, timeline))
     table = user_path(out)
-    from evenface.config.yaml import checked
-
     chosen = checked(PredictSettings, settings, "predict")
     check_outputs(table, folder, figure)
     model = open_model(run, trust_plugins=trust_plugins)
-    found = predict_inputs(model, inputs, chosen, table, folders=folders, skip=folder, camera=source)
-    draw(found, model.classes, folder, figure)
-    return found
+    result = predict_inputs(model, inputs, chosen, table, folder_type=folder_type, skip=folder, camera=source)
+    draw(result, model.classes, folder, figure)
+    return result
 
 
 def explain(
@@ -735,35 +756,39 @@ def explain(
     inputs: Sequence[str | Path],
     *,
     out: str | Path = "explanations",
-    folders: Literal["pictures", "clips"] | None = None,
+    folder_type: Literal["images", "clips"] | None = None,
     trust_plugins: bool = False,
     **settings: Any,
 ) -> "ExplainResult":
-    """Draw what a run's answers to pictures, videos or files of numbers rest on, and check that it matters.
+    """Explain predictions with saliency maps, and test their faithfulness by deletion and insertion.
 
     Parameters
     ----------
     run : str or Path
-        Run folder, or exported file, which is explained by occlusion.
+        Run folder, or an exported ``.onnx`` file, which is explained by occlusion.
     inputs : sequence of str or Path
-        Files, folders and patterns.
+        Files, folders and glob patterns.
     out : str or Path
-        Folder for a picture of each file, tables, curves and a page of all. Files that were explained in it before are
-        not explained again.
-    folders : {"pictures", "clips"}, optional
-        What a folder of pictures is; by default what the run learnt from.
+        Output folder: an image per file, tables, curves and a page of all. Files that are already explained in it are
+        skipped.
+    folder_type : {"images", "clips"}, optional
+        Whether a folder of images is separate images or one clip; by default as in training.
     trust_plugins : bool, default=False
-        Whether code that the run names under ``plugins`` is run; see :meth:`evenface.runs.Run.open`.
+        Whether to execute plugin code named by the run; see :meth:`evenface.runs.Run.open`.
     **settings
-        Those of :class:`evenface.config.explain.ExplainSettings`; and ``faces``, ``margin``, ``every``, ``window``,
-        ``overlap`` and ``batch`` of :class:`evenface.config.predict.PredictSettings`.
+        Those of :class:`evenface.config.explain.ExplainSettings`; and ``faces``, ``margin``, ``frame_stride``,
+        ``window``, ``overlap`` and ``batch`` of :class:`evenface.config.predict.PredictSettings`.
+
+    Returns
+    -------
+    ExplainResult
 
     Raises
     ------
     InputError
-        If anything given cannot be used, or nothing could be explained.
+        If an argument is invalid, or no input could be explained.
     KeyboardInterrupt
-        After Ctrl-C, with the files that were done in the folder; the same call goes on with the others.
+        On Ctrl-C, with the finished files in the folder; the same call continues with the others.
     """
     from evenface.config.explain import ExplainSettings
     from evenface.config.predict import PredictSettings
@@ -774,9 +799,9 @@ def explain(
     own = {name: settings.pop(name) for name in ExplainSettings.model_fields if name in settings}
     chosen = checked(ExplainSettings, own, "explain")
     prediction = checked(PredictSettings, settings, "explain")
-    place = output_path(out, folder=True)
+    folder = output_path(out, folder=True)
     model = open_model(run, trust_plugins=trust_plugins)
-    return explain_inputs(model, inputs, prediction, chosen, place, folders=folders)
+    return explain_inputs(model, inputs, prediction, chosen, folder, folder_type=folder_type)
 
 
 def export(
@@ -785,35 +810,38 @@ def export(
     out: str | Path | None = None,
     int8: bool = False,
     tolerance: float = 1e-4,
-    limit: float = 0.01,
+    max_accuracy_loss: float = 0.01,
     trust_plugins: bool = False,
 ) -> "ExportResult":
-    """Write a run as one ONNX file that other programs run, and compare it with the run on the run's own samples.
+    """Export a run to ONNX, and verify the file on the run's own samples.
 
     Parameters
     ----------
     run : str or Path
         Run folder.
     out : str or Path, optional
-        The file; by default ``model.onnx`` or ``model-int8.onnx`` in the run folder.
-    int8 : bool
-        Write it in 8 bits.
-    tolerance : float
-        Largest difference from the run's scores that is borne, of the file in 32 bits.
-    limit : float
-        Largest loss of balanced accuracy on validation data that is borne for 8 bits.
+        Output file; by default ``model.onnx`` or ``model-int8.onnx`` in the run folder.
+    int8 : bool, default=False
+        Quantise to 8 bits.
+    tolerance : float, default=1e-4
+        Maximum allowed difference between the scores of the 32-bit file and of the run.
+    max_accuracy_loss : float, default=0.01
+        Maximum allowed loss of balanced accuracy on validation data by quantisation.
     trust_plugins : bool, default=False
-        Whether code that the run names under ``plugins`` is run; see :meth:`evenface.runs.Run.open`.
+        Whether to execute plugin code named by the run; see :meth:`evenface.runs.Run.open`.
+
+    Returns
+    -------
+    ExportResult
 
     Raises
     ------
     InputError
-        If anything given cannot be used, the file says something else than the run, or 8 bits cost too much; nothing
-        is written then.
+        If an argument is invalid, the file differs from the run, or quantisation costs too much accuracy; no file is
+        written then.
     """
     from evenface.inference.export import export_run
-    from evenface.runs import Run
 
-    place = None if out is None else output_path(out)
+    path = None if out is None else output_path(out)
     opened = Run.open(run, trust_plugins=trust_plugins)
-    return export_run(opened, out=place, int8=int8, tolerance=tolerance, limit=limit)
+    return export_run(opened, out=path, int8=int8, tolerance=tolerance, limit=max_accuracy_loss)

@@ -103,7 +103,7 @@ def test_verbs_that_write_to_a_run_end_with_2_while_another_process_does(two_run
     words = {
         "train": ["train", str(small_recipe), "--out", str(run)],
         "resume": ["train", str(run), "--resume"],
-        "evaluate": ["evaluate", str(run), "--no-faces"],
+        "evaluate": ["evaluate", str(run), "--no-sample-faces"],
         "calibrate": ["calibrate", str(run)],
     }
     before = {path: path.stat().st_mtime_ns for path in run.iterdir()}
@@ -115,7 +115,16 @@ def test_verbs_that_write_to_a_run_end_with_2_while_another_process_does(two_run
 
 
 def test_the_second_of_two_trainings_with_one_folder_ends_with_2(small_recipe, tmp_path):
-    command = [sys.executable, "-m", "evenface.cli", "train", small_recipe, "--no-faces", "--out", tmp_path / "run"]
+    command = [
+        sys.executable,
+        "-m",
+        "evenface.cli",
+        "train",
+        small_recipe,
+        "--no-sample-faces",
+        "--out",
+        tmp_path / "run",
+    ]
     with subprocess.Popen([*command, "training.epochs=300"], stderr=subprocess.PIPE) as first:
         while not (tmp_path / "run/history.csv").exists() and first.poll() is None:
             time.sleep(0.05)
@@ -150,7 +159,7 @@ def test_a_kill_during_the_first_writes_leaves_a_folder_that_can_be_trained_in(
     process.join(120)
     assert process.exitcode == -signal.SIGKILL
     assert files.stale_files(out)
-    words = ["train", str(small_recipe), "training.epochs=1", "--no-faces", "--out", str(out)]
+    words = ["train", str(small_recipe), "training.epochs=1", "--no-sample-faces", "--out", str(out)]
     if writes > 1 and not resume:
         assert "Add --resume" in CliRunner().invoke(app, words).output
         return
@@ -198,8 +207,8 @@ def test_a_comparison_does_not_write_over_the_report_of_a_run_or_study(two_runs,
     out = two_runs / "plain" if which == "run" else tmp_path
     (tmp_path / "study.yaml").touch()
     report = (two_runs / "plain/report.html").read_bytes()
-    with pytest.raises(InputError, match=f"is the folder of a {which}: its report would be lost"):
-        ef.compare([two_runs / "plain", two_runs / "weighted"], out=out, faces=False)
+    with pytest.raises(InputError, match=f"is a {which} folder; its report would be overwritten"):
+        ef.compare([two_runs / "plain", two_runs / "weighted"], out=out, sample_faces=False)
     assert (two_runs / "plain/report.html").read_bytes() == report
 
 

@@ -66,7 +66,7 @@ OPENING = {
     "predict": ["predict", "theirs", "{picture}"],
     "explain": ["explain", "theirs", "{picture}"],
     "export": ["export", "theirs"],
-    "evaluate": ["evaluate", "theirs", "--no-faces"],
+    "evaluate": ["evaluate", "theirs", "--no-sample-faces"],
     "calibrate": ["calibrate", "theirs"],
     "compare": ["compare", "theirs", "{other}"],
     "compare as second": ["compare", "{other}", "theirs"],
@@ -103,7 +103,7 @@ def test_code_that_is_trusted_is_run(foreign, people_folder, verb):
 
 def test_plugins_named_in_the_call_itself_are_the_callers_own(foreign):
     shutil.copy(EXAMPLE, "mine.py")
-    done = CliRunner().invoke(app, ["train", "begun", "plugins=mine.py", "--no-faces", "--out", "again"])
+    done = CliRunner().invoke(app, ["train", "begun", "plugins=mine.py", "--no-sample-faces", "--out", "again"])
     assert done.exit_code == 0, done.output
     assert not Path("mark").exists()
 
@@ -169,7 +169,7 @@ def test_nothing_is_written_through_links_in_a_run_folder(foreign, tmp_path):
     shutil.rmtree(foreign / "tables")
     (tmp_path / "elsewhere").mkdir()
     (foreign / "tables").symlink_to(tmp_path / "elsewhere")
-    done = CliRunner().invoke(app, ["evaluate", "theirs", "--no-faces", "--trust-plugins"])
+    done = CliRunner().invoke(app, ["evaluate", "theirs", "--no-sample-faces", "--trust-plugins"])
     assert done.exit_code == 2
     assert "tables is a link" in done.output
     assert list((tmp_path / "elsewhere").iterdir()) == []

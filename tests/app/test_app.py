@@ -144,5 +144,5 @@ def test_the_command_says_where_the_page_is_and_ends_cleanly(two_runs, tmp_path)
         assert any(tmp_path.iterdir())
         process.send_signal(signal.SIGINT)
         out, errors = process.communicate(timeout=20)
-    assert (process.returncode, out, errors) == (0, "the page has ended\n", "")
+    assert (process.returncode, out, errors) == (0, "the server has stopped\n", "")
     assert list(tmp_path.iterdir()) == []

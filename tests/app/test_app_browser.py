@@ -107,7 +107,7 @@ def test_a_picture_gives_boxes_and_bars_and_heat_maps(page):
 
 def test_a_video_has_a_timeline_that_leads_through_it(page, film):
     page.click("summary:has-text('Settings')")
-    page.fill("[name=every]", "2")
+    page.fill("[name=frame_stride]", "2")
     give(page, film)
     assert page.locator(".timeline svg").count() == 2
     assert "of 6 frames" in page.inner_text(".timeline >> nth=0")

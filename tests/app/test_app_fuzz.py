@@ -25,7 +25,7 @@ from evenface.app.catalogue import Catalogue, identify
 from evenface.config.limits import Limits
 
 QUICK, FULL = 150, 2_400
-SETTINGS = ["every", "window", "overlap", "smooth", "abstain", "prior", "margin", "model", "wait", "explain"]
+SETTINGS = ["frame_stride", "window", "overlap", "smooth", "abstain", "prior", "margin", "model", "wait", "explain"]
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def numbers(tmp_path_factory):
         "training": {"epochs": 1, "batch_size": 8, "accelerator": "cpu", "precision": "32-true", "checkpoint": "last"},
         "augment": {"flip": 0},
     }
-    return ef.train(recipe, out=tmp_path_factory.mktemp("run") / "units", faces=False).folder
+    return ef.train(recipe, out=tmp_path_factory.mktemp("run") / "units", sample_faces=False).folder
 
 
 class Asked:

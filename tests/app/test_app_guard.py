@@ -224,7 +224,7 @@ def test_bad_json_and_settings_are_told(client):
     assert "not understood" not in failure(client.post("/api/v1/comparisons", content=b"{"), 422)
     failure(client.post("/api/v1/comparisons", json={"models": ["a", "b"]}), 422)
     key, sent = models(client)["plain"]["id"], {"file": ("a.png", picture())}
-    wrong = [("every", "0"), ("window", "nan"), ("window", "inf"), ("overlap", "1"), ("prior", "x" * 3000)]
+    wrong = [("frame_stride", "0"), ("window", "nan"), ("window", "inf"), ("overlap", "1"), ("prior", "x" * 3000)]
     for field, value in wrong:
         answer = client.post("/api/v1/predictions", files=sent, data={"model": key, field: value})
         assert field in failure(answer, 422)

@@ -9,12 +9,14 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+import typer
 import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
 import evenface as ef
 from evenface.cli import app
+from evenface.cli.base import RENAMED_OPTIONS, complete
 from evenface.config import parse_overrides
 from evenface.evaluation.predictions import Predictions
 
@@ -94,7 +96,7 @@ def test_evaluate_restores_what_was_deleted(runs):
     before = (run.folder / "metrics.json").read_text()
     for name in ("metrics.json", "report.html"):
         (run.folder / name).unlink()
-    assert call("evaluate", run.folder, "--no-faces").exit_code == 0
+    assert call("evaluate", run.folder, "--no-sample-faces").exit_code == 0
     assert (run.folder / "metrics.json").read_text() == before
     assert "data:image/jpeg" not in (run.folder / "report.html").read_text()
 
@@ -129,7 +131,9 @@ def test_the_same_seed_gives_the_same_weights(small_recipe, runs, tmp_path):
     ],
 )
 def test_settings_train_to_the_end(small_recipe, tmp_path, words):
-    run = ef.train(small_recipe, out=tmp_path / "run", faces=False, **parse_overrides([*words, "training.epochs=2"]))
+    run = ef.train(
+        small_recipe, out=tmp_path / "run", sample_faces=False, **parse_overrides([*words, "training.epochs=2"])
+    )
     sums = run.predictions.probabilities.sum(axis=1)
     assert sums == pytest.approx(np.ones(len(sums)))
     assert ("tensorboard" in words[0]) == (run.folder / "tensorboard").is_dir()
@@ -240,10 +244,20 @@ def test_data_check_says_leaks_first(people_folder, small_recipe, tmp_path):
     assert len(pd.read_csv(tmp_path / "found" / "copies.csv")) == 432
 
 
+def command_named(name):
+    return complete(typer.main.get_command(app).commands[name], {"add_completion": False})
+
+
 def test_renamed_verbs_and_functions_name_the_new_form():
     assert refused("transfer", "runs/a", "--on", "x") == (
-        "evenface: transfer was replaced by evenface evaluate RUN --on DATASET\n"
+        "evenface: the command transfer was replaced by: evenface evaluate RUN --on DATASET\n"
     )
+    for command, options in RENAMED_OPTIONS.items():
+        known = {option for part in command_named(command).params for option in part.opts + part.secondary_opts}
+        for old, new in options.items():
+            assert refused(command, "x", f"{old}=1") == f"evenface: the option {old} was renamed to {new}\n"
+            assert old not in known
+            assert new in known
     with pytest.raises(AttributeError, match="evaluate\\(run, on="):
         _ = ef.transfer
 

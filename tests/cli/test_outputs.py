@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("empty_figures")
 def runs(small_recipe, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     for seed in (0, 1):
-        ef.train(small_recipe, out=folder / f"seed-{seed}", faces=False, seed=seed)
+        ef.train(small_recipe, out=folder / f"seed-{seed}", sample_faces=False, seed=seed)
     return folder
 
 
@@ -40,10 +40,10 @@ VERBS = {
     "export": ("export", "{runs}/seed-0", "--out", "{place}.onnx"),
     "evaluate --on": ("evaluate", "{runs}/seed-0", "--on", "{recipe}", "--out", "{place}"),
     "data check": ("data", "check", "{recipe}", "--out", "{place}"),
-    "prepare --sheets": ("prepare", "{recipe}", "--sheets", "{place}"),
+    "prepare --contact-sheets": ("prepare", "{recipe}", "--contact-sheets", "{place}"),
     "stats": ("stats", "{table}", "--value", "accuracy", "--factors", "net", "--unit", "fold", "--out", "{place}"),
     "demo": ("demo", "--out", "{place}"),
-    "app --keep": ("app", "{runs}", "--no-open", "--port", "0", "--keep", "{place}"),
+    "app --save-uploads": ("app", "{runs}", "--no-open", "--port", "0", "--save-uploads", "{place}"),
 }
 
 
@@ -97,6 +97,6 @@ def test_every_verb_with_an_output_is_asked():
         for name, found in verbs.items()
         for command in found
         for option in command.params
-        if set(option.opts) & {"--out", "--sheets", "--keep", "--annotate", "--timeline"}
+        if set(option.opts) & {"--out", "--contact-sheets", "--save-uploads", "--annotate", "--timeline"}
     }
     assert writing == {words[0] for words in VERBS.values()}

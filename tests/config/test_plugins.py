@@ -70,9 +70,9 @@ def test_two_files_cannot_have_the_same_name_of_a_loss(tmp_path):
 def test_a_recipe_trains_by_it(small_recipe, tmp_path):
     shutil.copy(EXAMPLE, tmp_path)
     own = {"plugins": "custom_loss.py", "loss.name": "poly-1", "training.epochs": 1}
-    plain = ef.train(small_recipe, out=tmp_path / "plain", faces=False, **own, **{"loss.epsilon": 0.0})
-    pushed = ef.train(small_recipe, out=tmp_path / "pushed", faces=False, **own, **{"loss.epsilon": 3.0})
-    usual = ef.train(small_recipe, out=tmp_path / "usual", faces=False, **{"training.epochs": 1})
+    plain = ef.train(small_recipe, out=tmp_path / "plain", sample_faces=False, **own, **{"loss.epsilon": 0.0})
+    pushed = ef.train(small_recipe, out=tmp_path / "pushed", sample_faces=False, **own, **{"loss.epsilon": 3.0})
+    usual = ef.train(small_recipe, out=tmp_path / "usual", sample_faces=False, **{"training.epochs": 1})
     assert plain.history["train_loss"][0] == pytest.approx(usual.history["train_loss"][0], rel=1e-6)
     assert pushed.history["train_loss"][0] > plain.history["train_loss"][0] + 0.5
 

@@ -55,7 +55,7 @@ def recipe(root, method="regression", **settings):
 
 @pytest.mark.parametrize("method", ["regression", "ordinal"])
 def test_a_level_that_only_the_tested_person_shows_is_no_obstacle(archive, tmp_path, method):
-    run = ef.train(recipe(archive, method).model_dump(mode="json"), out=tmp_path / "run", faces=False)
+    run = ef.train(recipe(archive, method).model_dump(mode="json"), out=tmp_path / "run", sample_faces=False)
     said = run.predictions
     assert set(said.subject) == {"042-aa042"}
     assert sum(run.facts["counts"]["train"]) == 24

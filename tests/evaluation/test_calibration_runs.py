@@ -62,7 +62,7 @@ def test_the_report_shows_what_calibration_does(tmp_path):
 @pytest.fixture(scope="module")
 def run(small_recipe, tmp_path_factory):
     folder = tmp_path_factory.mktemp("calibrated") / "run"
-    return api.train(small_recipe, out=folder, faces=False, **{"loss.name": "balanced-softmax"})
+    return api.train(small_recipe, out=folder, sample_faces=False, **{"loss.name": "balanced-softmax"})
 
 
 def test_a_run_is_calibrated_on_validation_data_alone(run):
@@ -88,7 +88,7 @@ def test_the_command_says_error_threshold_and_balance(run):
 
     from evenface.cli import app
 
-    words = ["calibrate", str(run.folder), "--risk", "0.9", "--prior", "estimate"]
+    words = ["calibrate", str(run.folder), "--max-error-rate", "0.9", "--prior", "estimate"]
     said = CliRunner().invoke(app, words)
     assert said.exit_code == 0, said.output
     for word in (
@@ -116,7 +116,7 @@ def test_the_command_says_error_threshold_and_balance(run):
 
 def test_a_run_without_validation_says_so(small_recipe, tmp_path):
     other = ef.train(
-        small_recipe, out=tmp_path / "run", faces=False, **{"protocol.validation": 0.0, "training.epochs": 1}
+        small_recipe, out=tmp_path / "run", sample_faces=False, **{"protocol.validation": 0.0, "training.epochs": 1}
     )
     with pytest.raises(InputError, match="0 validation samples"):
         api.calibrate(other.folder)

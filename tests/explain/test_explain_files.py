@@ -167,7 +167,7 @@ def test_everything_can_be_drawn(kind, shape, names):
 
 @pytest.fixture(scope="module")
 def run(small_recipe, tmp_path_factory):
-    return ef.train(small_recipe, out=tmp_path_factory.mktemp("explained") / "run", faces=False)
+    return ef.train(small_recipe, out=tmp_path_factory.mktemp("explained") / "run", sample_faces=False)
 
 
 def test_files_are_explained_into_a_folder_and_not_twice(run, people_folder, tmp_path):
@@ -175,11 +175,11 @@ def test_files_are_explained_into_a_folder_and_not_twice(run, people_folder, tmp
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"no picture")
     out = tmp_path / "out"
-    found = api.explain(run.folder, [*given[:3], bad], out=out, orders=2)
+    found = api.explain(run.folder, [*given[:3], bad], out=out, random_orders=2)
     assert (found.files, found.before, found.samples, len(found.troubles)) == (3, 0, 3, 1)
     assert "set aside  1" in "\n".join(found.lines())
     kept = {path.name: path.stat().st_mtime_ns for path in (out / "pictures").iterdir()}
-    again = api.explain(run.folder, given, out=out, orders=2)
+    again = api.explain(run.folder, given, out=out, random_orders=2)
     assert (again.files, again.before) == (5, 3)
     assert all((out / "pictures" / name).stat().st_mtime_ns == moment for name, moment in kept.items())
     assert not list(out.rglob(".*")), "nothing half-written is left"
@@ -198,7 +198,7 @@ def test_files_are_explained_into_a_folder_and_not_twice(run, people_folder, tmp
     assert "http" not in text.replace("http://www.w3.org", "")
     assert all(str(path) in text for path in given)
     with pytest.raises(InputError, match="other settings"):
-        api.explain(run.folder, given, out=out, orders=3)
+        api.explain(run.folder, given, out=out, random_orders=3)
 
 
 def test_a_part_that_a_kill_left_half_is_made_again(run, people_folder, tmp_path):
@@ -225,7 +225,7 @@ def test_the_command_says_what_was_found_and_what_was_wrong(run, people_folder, 
         api.explain(run.folder, [tmp_path / "none.png"], out=tmp_path / "q")
     assert not (tmp_path / "p").exists()
     with pytest.raises(InputError, match="explain: orders: input should be greater than or equal to 1"):
-        api.explain(run.folder, [picture], out=tmp_path / "p", orders=0)
+        api.explain(run.folder, [picture], out=tmp_path / "p", random_orders=0)
 
 
 @pytest.mark.parametrize("idle", [{"smooth": 1.0}, {"prior": "uniform"}, {"abstain": 0.5}])

@@ -35,7 +35,7 @@ def draw(path, brightness, seed):
 @pytest.fixture(scope="module")
 def trained(small_recipe, tmp_path_factory):
     """A run that knows calm, fear and happy."""
-    return ef.train(small_recipe, out=tmp_path_factory.mktemp("runs") / "ce", faces=False)
+    return ef.train(small_recipe, out=tmp_path_factory.mktemp("runs") / "ce", sample_faces=False)
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def by_hand(run, path):
 
 
 def test_on_its_own_data_a_run_says_the_same_again(trained, tmp_path):
-    again = ef.evaluate(trained.folder, on=trained.folder, out=tmp_path / "again", faces=False)
+    again = ef.evaluate(trained.folder, on=trained.folder, out=tmp_path / "again", sample_faces=False)
     assert again.predictions.classes == trained.predictions.classes
     assert again.predictions.sample.tolist() == trained.predictions.sample.tolist()
     np.testing.assert_array_equal(again.predictions.probabilities, trained.predictions.probabilities)
@@ -226,15 +226,17 @@ def test_a_second_call_gives_the_first_back_and_other_settings_are_refused(run, 
 def test_training_weights_need_not_be_there_any_more(small_recipe, others, run, tmp_path):
     shutil.copy(run / "weights.safetensors", tmp_path / "start.safetensors")
     settings = {"network.weights": str(tmp_path / "start.safetensors"), "training.epochs": 1}
-    later = ef.train(small_recipe, out=tmp_path / "later", faces=False, **settings)
+    later = ef.train(small_recipe, out=tmp_path / "later", sample_faces=False, **settings)
     (tmp_path / "start.safetensors").unlink()
     assert len(predicted(later.folder, on(others)).predictions) == 11
 
 
 def test_runs_are_compared_on_the_other_data(run, others, small_recipe, tmp_path):
-    focal = ef.train(small_recipe, out=tmp_path / "focal", faces=False, **{"loss.name": "focal", "training.epochs": 1})
+    focal = ef.train(
+        small_recipe, out=tmp_path / "focal", sample_faces=False, **{"loss.name": "focal", "training.epochs": 1}
+    )
     folders = [predicted(folder, on(others)).folder for folder in (run, focal.folder)]
-    found = ef.compare(folders, out=tmp_path / "c", faces=False)
+    found = ef.compare(folders, out=tmp_path / "c", sample_faces=False)
     assert "focal" in found.lines[0]
     assert "11 samples" in found.lines[1]
 
@@ -287,7 +289,16 @@ def test_imbalance_of_the_other_recipe_does_not_touch_its_test_side(run, others)
 
 
 def test_the_command_line(run, others):
-    words = ["evaluate", run, "--on", "folder", f"data.root={others}", "--class-map", "{Joy: happy}", "--no-faces"]
+    words = [
+        "evaluate",
+        run,
+        "--on",
+        "folder",
+        f"data.root={others}",
+        "--class-map",
+        "{Joy: happy}",
+        "--no-sample-faces",
+    ]
     joined = [*words, "--merge-classes", "{happy: [calm, happy]}", "--out", run / "joined"]
     assert "joined to happy: calm, happy" in CliRunner().invoke(app, [str(word) for word in joined]).stdout
     result = CliRunner().invoke(app, [str(word) for word in words])
@@ -301,9 +312,9 @@ def test_the_command_line(run, others):
 
 
 def test_what_needs_another_dataset_is_refused_without_one(run):
-    for given in ({"all_samples": True}, {"class_map": {"Joy": "happy"}}, {"out": run / "x"}):
+    for argument in ({"all_samples": True}, {"class_map": {"Joy": "happy"}}, {"out": run / "x"}):
         with refused("needs the other dataset"):
-            ef.evaluate(run, **given)
+            ef.evaluate(run, **argument)
     with refused("data.root is a setting of another dataset"):
         ef.evaluate(run, **{"data.root": "x"})
 
@@ -326,7 +337,7 @@ def test_methods_that_learn_from_votes_predict_without_any(tmp_path, people_fold
         "method": {"name": "label-distribution"},
         "training": {"epochs": 1, "batch_size": 16, "accelerator": "cpu", "precision": "32-true"},
     }
-    run = ef.train(recipe, out=tmp_path / "votes", faces=False)
+    run = ef.train(recipe, out=tmp_path / "votes", sample_faces=False)
     assert predicted(run.folder, on(others)).predictions.classes == ("fear", "happy")
 
 

@@ -32,7 +32,7 @@ BLOCKED = ("torch", "torchvision", "timm", "lightning_fabric", "safetensors", "s
 @pytest.fixture(scope="module")
 def run(small_recipe, tmp_path_factory) -> Run:
     folder = tmp_path_factory.mktemp("runs") / "small"
-    return ef.train(small_recipe, out=folder, faces=False, **{"training.tta_flip": True, "training.epochs": 5})
+    return ef.train(small_recipe, out=folder, sample_faces=False, **{"training.tta_flip": True, "training.epochs": 5})
 
 
 @pytest.fixture(autouse=True)
@@ -146,7 +146,7 @@ def test_eight_bits_cost_what_they_cost_and_no_more_than_is_borne(run, exported,
 
     monkeypatch.setattr(export, "onnx_graph", lambda _: copy.deepcopy(traced))
     out = tmp_path / "small.onnx"
-    made = api.export(run.folder, out=out, int8=True, limit=1)
+    made = api.export(run.folder, out=out, int8=True, max_accuracy_loss=1)
     table, images = stored(run, "validation")
     small, whole = (OnnxModel(path) for path in (out, exported.path))
     assert small.described.precision == "int8"

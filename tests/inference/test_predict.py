@@ -35,7 +35,7 @@ pytestmark = pytest.mark.usefixtures("empty_figures")
 
 @pytest.fixture(scope="module")
 def stills(small_recipe, tmp_path_factory):
-    return ef.train(small_recipe, out=tmp_path_factory.mktemp("stills") / "run", faces=False)
+    return ef.train(small_recipe, out=tmp_path_factory.mktemp("stills") / "run", sample_faces=False)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def clips(tmp_path_factory):
             "tta_flip": True,
         },
     }
-    return ef.train(recipe, out=tmp_path_factory.mktemp("run") / "clips", faces=False)
+    return ef.train(recipe, out=tmp_path_factory.mktemp("run") / "clips", sample_faces=False)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def numbers(tmp_path_factory):
         "training": {"epochs": 2, "batch_size": 8, "accelerator": "cpu", "precision": "32-true", "checkpoint": "last"},
         "augment": {"flip": 0},
     }
-    return ef.train(recipe, out=tmp_path_factory.mktemp("run") / "units", faces=False)
+    return ef.train(recipe, out=tmp_path_factory.mktemp("run") / "units", sample_faces=False)
 
 
 @pytest.mark.parametrize("kind", ["stills", "clips", "numbers"])
@@ -193,7 +193,7 @@ def test_the_command_writes_draws_and_refuses(clips, tmp_path):
     assert "seconds" in (tmp_path / "t.svg").read_text()
     refused = CliRunner().invoke(app, ["predict", str(clips.folder), str(tmp_path / "none.png")])
     assert refused.exit_code == 2
-    assert CliRunner().invoke(app, [*words, "--every", "2"]).exit_code == 2
+    assert CliRunner().invoke(app, [*words, "--frame-stride", "2"]).exit_code == 2
 
 
 def forms():
@@ -236,7 +236,7 @@ def test_real_pictures_and_videos_give_faces(stills, real_data, tmp_path):
             real_data / "clips" / name
             for name in ("multi_face.jpg", "single_face.jpg", "single_face.mp4", "no_face.mp4")
         ],
-        PredictSettings(faces="all", every=20),
+        PredictSettings(faces="all", frame_stride=20),
         tmp_path / "t.parquet",
     )
     table = pd.concat(read_table(found.out))
@@ -257,9 +257,9 @@ def test_real_pictures_and_videos_give_faces(stills, real_data, tmp_path):
         (["--annotate", "file.txt"], "file.txt is a file"),
         (["--timeline", "t.txt"], "cannot be written as t.txt"),
         (["--timeline", "folder.csv/no/t.svg", "--annotate", "file.txt/a"], "file.txt is a file"),
-        (["--seconds", "3"], "none was named"),
+        (["--seconds", "3"], "seconds requires a camera"),
         (["--camera", "-1"], "counted from 0"),
-        (["--camera", "0"], "both were named"),
+        (["--camera", "0"], "inputs and a camera were given"),
         (["--margin", "0.4"], "looked for nevertheless"),
     ],
 )

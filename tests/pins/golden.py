@@ -172,7 +172,7 @@ def trained(folder: Path, names: Iterable[str] | None = None) -> dict[str, np.nd
     found = {}
     for name, recipe in recipes(folder).items():
         if names is None or name in names:
-            run = ef.train(as_known(recipe), out=folder / "runs" / name, faces=False)
+            run = ef.train(as_known(recipe), out=folder / "runs" / name, sample_faces=False)
             found[name] = probabilities(run.folder)
     if names is None:
         ef.study(sequence_study(folder), out=folder / "study", jobs=1)

@@ -163,7 +163,7 @@ def test_files_of_a_run(pinned, run):
 
 
 def test_files_of_a_comparison(pinned, two_runs, tmp_path):
-    ef.compare([two_runs / "plain", two_runs / "weighted"], out=tmp_path / "out", faces=False)
+    ef.compare([two_runs / "plain", two_runs / "weighted"], out=tmp_path / "out", sample_faces=False)
     pinned("files-of-comparison.txt", listing(tmp_path / "out"))
 
 

@@ -167,7 +167,7 @@ def run(tmp_path_factory):
             "sampling": "inverse",
         },
     }
-    return ef.train(recipe, out=tmp_path_factory.mktemp("run") / "told", faces=False)
+    return ef.train(recipe, out=tmp_path_factory.mktemp("run") / "told", sample_faces=False)
 
 
 def test_a_card_can_be_written_as_json_and_read_back(run):
@@ -258,7 +258,7 @@ def test_a_card_names_a_file_of_weights_but_no_folder_of_this_machine(run, tmp_p
 
 
 def test_plain_training_says_that_nothing_was_done(small_recipe, tmp_path):
-    plain = ef.train(small_recipe, out=tmp_path / "plain", faces=False, **{"training.epochs": 1})
+    plain = ef.train(small_recipe, out=tmp_path / "plain", sample_faces=False, **{"training.epochs": 1})
     card = model_card.card_of(plain)
     assert card["treatment"][-1] == "Nothing was done about uneven classes: plain training."
     assert card["subgroups"] == []

@@ -37,7 +37,7 @@ ASKED = ("--value", "accuracy", "--factors", "network,loss", "--unit", "fold")
 
 
 def test_a_table_is_answered_in_words_and_written(file, table, tmp_path):
-    result = stats(file, *ASKED, "--margin", 0.03, "--out", tmp_path / "out")
+    result = stats(file, *ASKED, "--equivalence-margin", 0.03, "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
     first, *rest = result.stdout.splitlines()
     assert first.startswith(
@@ -91,7 +91,7 @@ def test_each_value_of_its_own_unit_is_compared_in_groups(table, file):
     [
         (("--unit", "person"), "no column 'person'"),
         (("--unit", "loss"), "a column is named twice"),
-        (("--margin", "0"), "do not enclose zero"),
+        (("--equivalence-margin", "0"), "do not enclose zero"),
         (("--value", "loss", "--factors", "network"), "'plain' is no finite number"),
     ],
 )

@@ -90,7 +90,7 @@ def planted(tmp_path_factory):
     units(folder / "train", {"common": 300, "rare": 40}, gap=1.6)
     units(folder / "test", {"common": 40, "rare": 40}, gap=1.6, seed=1)
     out = folder.parent / "auto"
-    own = api.train_own(folder, out=out, faces=False, candidates=("logit-adjustment",), **UNITS)
+    own = api.train_folder(folder, out=out, sample_faces=False, candidates=("logit-adjustment",), **UNITS)
     return folder, out, own
 
 
@@ -143,7 +143,7 @@ def test_other_labels_of_the_test_side_leave_the_choice_as_it_is(planted):
 def test_saying_the_same_again_trains_nothing(planted):
     folder, out, own = planted
     before = {path: path.stat().st_mtime_ns for path in out.rglob("weights.safetensors")}
-    again = api.train_own(folder, out=out, faces=False, candidates=("logit-adjustment",), **UNITS)
+    again = api.train_folder(folder, out=out, sample_faces=False, candidates=("logit-adjustment",), **UNITS)
     assert again.choice.decision == own.choice.decision
     assert {path: path.stat().st_mtime_ns for path in out.rglob("weights.safetensors")} == before
 
@@ -178,7 +178,7 @@ def test_pictures_of_people_are_divided_by_people_in_every_fold(tmp_path):
 
 def test_even_classes_have_nothing_to_balance(tmp_path):
     folder = pictures(tmp_path / "even", {"a": 30, "b": 28}, gap=4)
-    own = api.train_own(folder, out=tmp_path / "auto", faces=False, **(QUICK | {"training.epochs": 1}))
+    own = api.train_folder(folder, out=tmp_path / "auto", sample_faces=False, **(QUICK | {"training.epochs": 1}))
     assert own.choice.decision is None
     assert not (tmp_path / "auto" / "choice").exists()
     assert "nothing to balance" in " ".join(own.choice.said)
@@ -189,7 +189,18 @@ def test_a_named_method_trains_on_the_folder(tmp_path):
     folder = pictures(tmp_path / "faces", {"a": 30, "b": 20})
     words = [f"{key}={value}" for key, value in (QUICK | {"training.epochs": 1}).items()]
     done = CliRunner().invoke(
-        app, ["train", *words, "--data", str(folder), "--method", "focal", "--out", str(tmp_path / "run"), "--no-faces"]
+        app,
+        [
+            "train",
+            *words,
+            "--data",
+            str(folder),
+            "--method",
+            "focal",
+            "--out",
+            str(tmp_path / "run"),
+            "--no-sample-faces",
+        ],
     )
     assert done.exit_code == 0, done.output
     assert load_recipe(tmp_path / "run" / "recipe.yaml").loss.name == "focal"
@@ -199,13 +210,13 @@ def test_a_named_method_trains_on_the_folder(tmp_path):
 @pytest.mark.parametrize(("names", "told"), [(("focl",), "there is no candidate 'focl'"), ((), "no candidate to try")])
 def test_candidates_that_are_not_known_and_none_at_all_are_refused(tmp_path, names, told):
     with pytest.raises(InputError, match=told):
-        api.train_own(pictures(tmp_path, {"a": 30, "b": 10}), out=tmp_path / "o", candidates=names)
+        api.train_folder(pictures(tmp_path, {"a": 30, "b": 10}), out=tmp_path / "o", candidates=names)
 
 
 def test_what_does_not_go_together_is_refused(tmp_path):
     for words, told in (
-        (["train"], "say what to train by"),
-        (["train", "demo", "--method", "auto"], "--method goes with --data"),
+        (["train"], "no recipe given"),
+        (["train", "demo", "--method", "auto"], "--method requires --data"),
         (["train", "demo", "--method", "auto", "--data", str(tmp_path)], "a recipe of its own"),
     ):
         done = CliRunner().invoke(app, words)

@@ -44,7 +44,7 @@ def test_killed_and_failed_runs_do_not_keep_others_from_ending(small_recipe, tmp
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=60)
     assert process.returncode == 130, told
-    assert "say the same again" in told
+    assert "run the same command again" in told
     assert time.monotonic() - start < 20
     assert good.stat().st_mtime_ns == kept
     assert not (log.parent / "predictions.parquet").exists()

@@ -98,12 +98,12 @@ def test_a_run_of_clips_is_tested_on_clips_of_as_many_frames_only(whole, store, 
     other = replace(store, manifest=replace(store.manifest, source="other"))
     prepared_as(monkeypatch, other)
     on = {**RECIPE, "name": "elsewhere", "data": {**RECIPE["data"], "source": "clips", "clips": {"frames": 5}}}
-    run = ef.evaluate(whole.folder, on=on, out=tmp_path / "there", faces=False)
+    run = ef.evaluate(whole.folder, on=on, out=tmp_path / "there", sample_faces=False)
     assert run.predictions.probabilities == pytest.approx(whole.predictions.probabilities, abs=1e-6)
     stills = replace(other, images=other.images[:, :1])
     prepared_as(monkeypatch, stills)
     with pytest.raises(InputError, match="takes clips of 3 frames, elsewhere gives single pictures"):
-        ef.evaluate(whole.folder, on=on, out=tmp_path / "stills", faces=False)
+        ef.evaluate(whole.folder, on=on, out=tmp_path / "stills", sample_faces=False)
 
 
 def test_the_command_line_goes_from_folders_of_frames_to_a_report(store, tmp_path, monkeypatch):

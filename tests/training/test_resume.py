@@ -42,7 +42,7 @@ def test_a_killed_run_resumes_bit_for_bit(small_recipe, whole, tmp_path, kill):
 
 
 def test_ctrl_c_saves_the_step_and_says_how_to_go_on(small_recipe, tmp_path):
-    words = ["train", small_recipe, "training.epochs=400", "--no-faces", "--out", tmp_path / "run"]
+    words = ["train", small_recipe, "training.epochs=400", "--no-sample-faces", "--out", tmp_path / "run"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "evenface.cli", *map(str, words)]
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
@@ -84,7 +84,15 @@ def test_two_processes_train_as_one(small_recipe, tmp_path, norm):
 
 @pytest.mark.slow
 def test_devices_of_the_recipe_start_their_own_processes(small_recipe, tmp_path):
-    words = ["train", small_recipe, "training.devices=2", "network.norm=group", "--no-faces", "--out", tmp_path / "run"]
+    words = [
+        "train",
+        small_recipe,
+        "training.devices=2",
+        "network.norm=group",
+        "--no-sample-faces",
+        "--out",
+        tmp_path / "run",
+    ]
     done = subprocess.run([sys.executable, "-m", "evenface.cli", *map(str, words)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("balanced accuracy") == 1
@@ -98,7 +106,7 @@ def test_weights_hold_what_prediction_needs_and_nothing_else(whole):
 
 def test_selection_on_test_data_takes_the_epoch_best_there_and_says_so(small_recipe, tmp_path):
     settings = {"training.checkpoint": "test", "training.monitor": "loss", "training.epochs": 4}
-    run = ef.train(small_recipe, out=tmp_path / "run", faces=False, **settings)
+    run = ef.train(small_recipe, out=tmp_path / "run", sample_faces=False, **settings)
     predictions = run.predictions
     own = predictions.probabilities[np.arange(len(predictions.labels)), predictions.labels]
     judged = run.history["validation_loss"]

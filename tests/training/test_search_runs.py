@@ -61,7 +61,9 @@ def trained(settings, folder, **more):
 @pytest.fixture(scope="module")
 def whole(root, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole") / "run"
-    return ef.train(recipe(root, **{"search.startup_trials": 5}).model_dump(mode="json"), out=folder, faces=False)
+    return ef.train(
+        recipe(root, **{"search.startup_trials": 5}).model_dump(mode="json"), out=folder, sample_faces=False
+    )
 
 
 def test_each_class_gets_the_sizes_of_its_best_trial_and_the_folder_says_so(whole):

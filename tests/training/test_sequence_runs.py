@@ -67,7 +67,7 @@ def recipe(root, **changes):
 def whole(root, tmp_path_factory):
     """A run of detectors that nothing disturbed."""
     settings = recipe(root, **DETECTORS)
-    return ef.train(settings.model_dump(mode="json"), out=tmp_path_factory.mktemp("whole") / "run", faces=False)
+    return ef.train(settings.model_dump(mode="json"), out=tmp_path_factory.mktemp("whole") / "run", sample_faces=False)
 
 
 def trained(settings, folder):
@@ -122,7 +122,7 @@ def test_stored_weights_say_again_what_is_stored(whole):
 
 
 def test_one_network_of_all_classes_has_no_detectors(root, tmp_path):
-    run = ef.train(recipe(root).model_dump(mode="json"), out=tmp_path / "run", faces=False)
+    run = ef.train(recipe(root).model_dump(mode="json"), out=tmp_path / "run", sample_faces=False)
     assert list(run.facts["networks"]) == ["all"]
     assert run.predictions.scores is None
     assert "class" not in run.history
@@ -215,13 +215,13 @@ def test_cross_dataset_evaluation_compare_and_check(whole, root, tmp_path):
     shutil.copytree(root / "calm", other / "calm")
     shutil.copytree(root / "joy", other / "happy")
     target = {"name": "there", "data": {"source": "openface", "root": str(other), "subjects": SUBJECT}}
-    there = api.evaluate(whole.folder, on=target, class_map={"happy": "joy"}, all_samples=True, faces=False)
+    there = api.evaluate(whole.folder, on=target, class_map={"happy": "joy"}, all_samples=True, sample_faces=False)
     assert there.predictions.classes == ("calm", "joy")
     assert there.predictions.scores.shape == (14 * 8, 2)
     assert any(note.startswith("LEAK") for note in there.facts["notes"])
     assert there.metrics["overall"]["accuracy"]["value"] > 0.8
-    plain = ef.train(recipe(root).model_dump(mode="json"), out=tmp_path / "plain", faces=False)
-    found = ef.compare([plain.folder, whole.folder], out=tmp_path / "compared", faces=False)
+    plain = ef.train(recipe(root).model_dump(mode="json"), out=tmp_path / "plain", sample_faces=False)
+    found = ef.compare([plain.folder, whole.folder], out=tmp_path / "compared", sample_faces=False)
     assert found.report.is_file()
     findings = api.check_data(recipe(root).model_dump(mode="json"))
     assert findings.compared == 14 * 9
@@ -289,7 +289,7 @@ def test_what_means_nothing_to_pictures_is_refused(small_recipe, tmp_path, chang
 
 def test_pictures_may_be_detected_class_by_class_too(small_recipe, tmp_path):
     changes = {"method.name": "one-vs-all", "loss.name": "adaptive", "training.epochs": 1}
-    run = ef.train(small_recipe, out=tmp_path / "run", faces=False, **changes)
+    run = ef.train(small_recipe, out=tmp_path / "run", sample_faces=False, **changes)
     scores = run.predictions.scores
     np.testing.assert_allclose(run.predictions.probabilities, scores / scores.sum(axis=1, keepdims=True))
     assert "detectors" in run.metrics

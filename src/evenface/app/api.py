@@ -242,7 +242,7 @@ def create_app(
     limits: Limits | None = None,
     host: str = "127.0.0.1",
     token: str = "",
-    keep: Path | None = None,
+    save_uploads: Path | None = None,
 ) -> FastAPI:
     """Make the application.
 
@@ -256,8 +256,8 @@ def create_app(
         What the server is bound to.
     token : str
         What has to be shown; empty means nothing.
-    keep : Path, optional
-        Folder for uploads and results. By default neither is kept.
+    save_uploads : Path, optional
+        Folder to save uploads and results to. By default neither is saved.
 
     Returns
     -------
@@ -284,8 +284,8 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.jobs, app.state.limits = jobs, limits
-    app.include_router(listing(catalogue, limits, keeps=keep is not None))
-    app.include_router(working(catalogue, jobs, None if keep is None else Keeper(keep)))
+    app.include_router(listing(catalogue, limits, keeps=save_uploads is not None))
+    app.include_router(working(catalogue, jobs, None if save_uploads is None else Keeper(save_uploads)))
     app.include_router(_pages())
     _errors(app)
     app.add_middleware(Guard, door=AccessPolicy(host, token, limits.upload))

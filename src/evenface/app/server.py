@@ -27,7 +27,7 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 8420,
-    keep: Path | None = None,
+    save_uploads: Path | None = None,
     limits: Limits | None = None,
     ready: Callable[[str], None] | None = None,
 ) -> None:
@@ -41,8 +41,8 @@ def serve(
         Address to bind to. Where it is not of this machine alone, a token is needed.
     port : int
         0 takes a free one.
-    keep : Path, optional
-        Folder for uploads and results.
+    save_uploads : Path, optional
+        Folder to save uploads and results to.
     limits : Limits, optional
         What is refused.
     ready : callable, optional
@@ -66,7 +66,7 @@ def serve(
         print(note, file=sys.stderr)
     token = "" if host in LOOPBACK else secrets.token_urlsafe(24)
     listening = _bound(host, port)
-    app = create_app(catalogue, limits=limits, host=host, token=token, keep=keep)
+    app = create_app(catalogue, limits=limits, host=host, token=token, save_uploads=save_uploads)
 
     class Server(uvicorn.Server):
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:

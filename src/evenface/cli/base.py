@@ -1,105 +1,194 @@
-"""What all verbs share: the command line itself, how it ends, and the arguments that several take."""
+"""The typer application, its error handling, and the arguments and options that several commands share."""
 
+import importlib
+import inspect
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
 
-from evenface.cli.settings import complete
 from evenface.utils.errors import InputError
 from evenface.utils.files import disk_error
 from evenface.utils.progress import printable
 
+RENAMED_COMMANDS = {"transfer": "evenface evaluate RUN --on DATASET"}
+_SAMPLE_FACES = {"--faces": "--sample-faces", "--no-faces": "--no-sample-faces"}
+_INPUTS = {"--every": "--frame-stride", "--folders": "--folder-type"}
+RENAMED_OPTIONS = {
+    "app": {"--keep": "--save-uploads"},
+    "calibrate": {"--risk": "--max-error-rate"},
+    "compare": _SAMPLE_FACES,
+    "evaluate": _SAMPLE_FACES,
+    "explain": {**_INPUTS, "--orders": "--random-orders"},
+    "export": {"--limit": "--max-accuracy-loss"},
+    "predict": _INPUTS,
+    "prepare": {"--sheets": "--contact-sheets"},
+    "stats": {"--margin": "--equivalence-margin", "--overlap": "--test-train-ratio"},
+    "train": _SAMPLE_FACES,
+}
+"""Options that were renamed, by command: the old name is an error that states the new one."""
 
-RENAMED = {"transfer": "transfer was replaced by evenface evaluate RUN --on DATASET"}
-"""What is printed for a verb that was renamed."""
 
-
-class Verbs(TyperGroup):
-    """Commands whose foreseeable failures end in one sentence and an exit code, never in a traceback."""
+class Commands(TyperGroup):
+    """Commands whose foreseeable errors are printed as one sentence, with an exit code instead of a traceback."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run a command; 2 for what the user can mend, 130 for Ctrl-C."""
+        """Run a command; exit with 2 on invalid input, with 130 on Ctrl-C."""
         try:
             return super().invoke(ctx)
         except InputError as error:
-            raise self._ended(str(error), 2) from None
+            raise self._exit(str(error), 2) from None
         except KeyboardInterrupt:
-            again = " with --resume" if ctx.invoked_subcommand == "train" else ""
-            raise self._ended(f"interrupted; say the same again{again} to go on", 130) from None
+            resume = " with --resume" if ctx.invoked_subcommand == "train" else ""
+            raise self._exit(f"interrupted; run the same command again{resume} to continue", 130) from None
         except OSError as error:
-            told = disk_error(error, Path(error.filename or "the output"))
-            if not isinstance(told, InputError):
+            known = disk_error(error, Path(error.filename or "the output"))
+            if not isinstance(known, InputError):
                 raise
-            raise self._ended(str(told), 2) from None
+            raise self._exit(str(known), 2) from None
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Find the command that is called, with the options of its settings."""
-        if sentence := RENAMED.get(args[0]):
-            raise InputError(sentence)
+        """Find the called command and add the options of its settings; refuse names that were changed."""
+        if replacement := RENAMED_COMMANDS.get(args[0]):
+            raise InputError(f"the command {args[0]} was replaced by: {replacement}")
         name, command, rest = super().resolve_command(ctx, args)
-        return name, complete(command, _QUIET), rest
+        for word in rest:
+            option = word.partition("=")[0]
+            if replacement := RENAMED_OPTIONS.get(str(name), {}).get(option):
+                raise InputError(f"the option {option} was renamed to {replacement}")
+        return name, complete(command, _PLAIN), rest
 
     @staticmethod
-    def _ended(text: str, code: int) -> typer.Exit:
-        print(printable(f"evenface: {text}"), file=sys.stderr)
+    def _exit(message: str, code: int) -> typer.Exit:
+        print(printable(f"evenface: {message}"), file=sys.stderr)
         return typer.Exit(code)
 
 
 # Plain help and plain errors: importing rich for them would double the time that --help takes.
-_QUIET: dict[str, Any] = {
+_PLAIN: dict[str, Any] = {
     "rich_markup_mode": None,
     "add_completion": False,
     "pretty_exceptions_enable": False,
     "no_args_is_help": True,
 }
-app = typer.Typer(cls=Verbs, help="Facial expression and pain from uneven classes, with honest evaluation.", **_QUIET)
-data = typer.Typer(help="Look at data before learning from it.", **_QUIET)
+app = typer.Typer(
+    cls=Commands,
+    help="Recognise facial expression, action units and pain under class imbalance, with honest evaluation.",
+    **_PLAIN,
+)
+data = typer.Typer(help="Check a dataset before training.", **_PLAIN)
 app.add_typer(data, name="data")
-audit = typer.Typer(help="Look at what papers print.", **_QUIET)
+audit = typer.Typer(help="Check published results.", **_PLAIN)
 app.add_typer(audit, name="audit")
 
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")]
+TrainedModel = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, or an exported .onnx file.")]
 Source = Annotated[
     str, typer.Argument(metavar="RECIPE", help="Name of a shipped recipe, a YAML file, or a run folder.")
 ]
 Settings = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[key=value]...", help="Settings that replace the recipe's, such as optimizer.lr=1e-4."),
+    typer.Argument(metavar="[key=value]...", help="Settings that override the recipe, such as optimizer.lr=1e-4."),
 ]
-Out = Annotated[Path | None, typer.Option(help="Folder to write to.")]
-Faces = Annotated[
-    bool, typer.Option("--faces/--no-faces", help="Whether reports show sample faces; many data licences forbid it.")
+Out = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Output folder.")]
+SampleFaces = Annotated[
+    bool,
+    typer.Option(
+        "--sample-faces/--no-sample-faces",
+        help="Whether the report shows sample faces; many dataset licences forbid it.",
+    ),
 ]
 Trust = Annotated[
     bool,
-    typer.Option("--trust-plugins", help="Run the code that a run folder names under plugins; read it before."),
+    typer.Option("--trust-plugins", help="Execute plugin code that a run or study folder names; read it first."),
 ]
 Show = Annotated[bool, typer.Option("--open/--no-open", help="Whether to open the report in a browser.")]
+FolderType = Annotated[
+    Literal["images", "clips"] | None,
+    typer.Option(help="Whether a folder of images is separate images or one clip; default as in training."),
+]
+
+OPTIONS = "settings_options"
+
+
+def with_settings(
+    *models: str, leave_out: Sequence[str] = (), flags: Mapping[str, str] | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add an option for each field of settings models, given as ``module:class``, to a command with ``**settings``.
+
+    The models are imported when the command is called, so that ``evenface --help`` stays fast.
+    """
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        own = [part for part in inspect.signature(function).parameters.values() if part.kind is not part.VAR_KEYWORD]
+        vars(function).update({OPTIONS: (models, leave_out, flags or {}), "__signature__": inspect.Signature(own)})
+        function.__annotations__.pop("settings", None)
+        return function
+
+    return decorate
+
+
+def complete(command: Any, typer_options: Mapping[str, Any]) -> Any:
+    """Return a command with the options of its settings models."""
+    function = getattr(command.callback, "__wrapped__", command.callback)
+    if not hasattr(function, OPTIONS):
+        return command
+    parameters = list(inspect.signature(function).parameters.values())
+    models, left_out, flags = getattr(function, OPTIONS)
+    for path in models:
+        module, _, name = path.partition(":")
+        fields = getattr(importlib.import_module(module), name).model_fields
+        parameters += [_option(key, field, flags.get(key)) for key, field in fields.items() if key not in left_out]
+
+    def call(**values: Any) -> None:
+        function(**values)
+
+    call.__name__, call.__doc__ = function.__name__, function.__doc__
+    call.__annotations__ = {part.name: part.annotation for part in parameters}
+    keyword_only = [part.replace(kind=inspect.Parameter.KEYWORD_ONLY) for part in parameters]
+    vars(call)["__signature__"] = inspect.Signature(keyword_only)
+    single = typer.Typer(**typer_options)
+    single.command(command.name)(call)
+    return typer.main.get_command(single)
+
+
+MANY = 1_000_000
+"""Upper bounds from here on only catch slips and are not shown."""
+
+
+def _option(name: str, field: Any, flag: str | None) -> inspect.Parameter:
+    """Turn a field of a settings model into an option with its description, default and bounds."""
+    bounds = {
+        option: getattr(bound, limit)
+        for bound in field.metadata
+        for option, limit in (("min", "ge"), ("max", "le"))
+        if getattr(bound, limit, MANY) != MANY
+    }
+    help_text = field.description[0].upper() + field.description[1:] + "."
+    option = typer.Option(*([flag] if flag else []), help=help_text, **bounds)
+    kind = list[str] | None if field.annotation == tuple[str, ...] | None else field.annotation
+    annotation: Any = Annotated[kind, option]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=annotation)
 
 
 def echo(lines: Iterable[str]) -> None:
-    """Print lines; what names of files and classes could do to a terminal is written out."""
+    """Print lines; characters of file and class names that could control a terminal are escaped."""
     print(printable("\n".join(lines)), flush=True)
 
 
-def print_comparison(result: Any) -> None:
-    """Print what a comparison found, and where its page lies."""
-    echo([*result.lines, f"report  {result.report}"])
-
-
 def open_page(page: Path) -> None:
-    """Open a page in the user's browser, where somebody sits before a screen."""
+    """Open a page in the user's browser if the command runs in a terminal on a machine with a display."""
     open_address(page.resolve().as_uri())
 
 
 def open_address(address: str) -> None:
-    """Open an address in the user's browser, where somebody sits before a screen."""
-    seen = sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-    if seen and sys.stdout.isatty():
+    """Open an address in the user's browser if the command runs in a terminal on a machine with a display."""
+    display = sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    if display and sys.stdout.isatty():
         import webbrowser
 
         webbrowser.open(address)

@@ -1,4 +1,4 @@
-"""Verbs that look at data, train and test."""
+"""The commands: parse, call :mod:`evenface.api`, print."""
 
 import csv
 from pathlib import Path
@@ -7,11 +7,14 @@ from typing import Annotated, Any, Literal
 import typer
 
 from evenface.cli.base import (
-    Faces,
+    FolderType,
     Out,
+    RunFolder,
+    SampleFaces,
     Settings,
     Show,
     Source,
+    TrainedModel,
     Trust,
     app,
     audit,
@@ -19,34 +22,34 @@ from evenface.cli.base import (
     echo,
     open_address,
     open_page,
-    print_comparison,
+    with_settings,
 )
-from evenface.cli.settings import with_settings
 from evenface.utils.errors import InputError
 from evenface.utils.files import user_path
 
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder of the demo's runs.")] = Path("runs/demo-compared"),
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Output folder.")] = Path("runs/demo-compared"),
     *,
     show: Show = True,
 ) -> None:
-    """Train three methods on synthetic people and compare.
+    """Train three methods on synthetic people and compare them.
 
-    Takes under five minutes on two cores; the report says which is better, for which class, and how sure one can be.
+    Takes under five minutes on two cores. The report shows which method is better, on which classes, and the
+    uncertainty.
     """
     from evenface import api
 
     result = api.demo(out)
-    print_comparison(result)
+    echo([*result.lines, f"report  {result.report}"])
     if show:
         open_page(result.report)
 
 
 @app.command()
 def doctor() -> None:
-    """Print versions, devices, and what is missing."""
+    """Print versions, devices and missing packages."""
     from evenface.utils.doctor import examine
 
     for finding in examine():
@@ -54,24 +57,28 @@ def doctor() -> None:
 
 
 @app.command()
-def recipes(name: Annotated[str | None, typer.Argument(help="Print this one whole.")] = None) -> None:
-    """List the recipes that ship, or print one."""
+def recipes(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[RECIPE]", help="Print this recipe: a shipped one or a YAML file.")
+    ] = None,
+) -> None:
+    """List the shipped recipes, or print one."""
     from evenface.config import dump_recipe, load_recipe, shipped_recipes
 
-    if name is not None:
-        recipe = load_recipe(name)
-        shipped = shipped_recipes().get(name)
-        print(shipped.read_text(encoding="utf-8") if shipped else dump_recipe(recipe), end="")
+    shipped = shipped_recipes()
+    if name is None:
+        echo(f"{recipe:24} {load_recipe(recipe).about}" for recipe in shipped)
         return
-    for known in shipped_recipes():
-        echo([f"{known:24} {load_recipe(known).about}"])
+    recipe = load_recipe(name)
+    print(shipped[name].read_text(encoding="utf-8") if name in shipped else dump_recipe(recipe), end="")
 
 
 @data.command("check")
 def check(recipe: Source, settings: Settings = None, *, out: Out = None) -> None:
-    """Look for leaks and flaws.
+    """Check a dataset for leakage and label errors.
 
-    People and pictures on both sides, near-duplicates, conflicting labels, missing classes, unreadable files.
+    Reports subjects and images in both training and test set, near-duplicates, conflicting labels, missing classes
+    and unreadable files. With --out, every finding is written as CSV.
     """
     from evenface import api
     from evenface.config import parse_overrides
@@ -87,21 +94,22 @@ def prepare(
     recipe: Source,
     settings: Settings = None,
     *,
-    sheets: Annotated[
-        Path | None, typer.Option(help="Folder for pictures of what was taken from clips, found in them and cropped.")
+    contact_sheets: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Write contact sheets of clips: sampled frames, detected faces, crops."),
     ] = None,
 ) -> None:
-    """Read, convert and resize the faces of a recipe.
+    """Preprocess the data of a recipe into one array: decode, detect, crop, resize.
 
-    Training does so by itself where it is not done yet; a second call is instant.
+    Training does this itself if necessary. The result is cached.
     """
     from evenface import api
     from evenface.config import parse_overrides
 
-    store = api.prepare(recipe, sheets=sheets, **parse_overrides(settings or []))
+    store = api.prepare(recipe, contact_sheets=contact_sheets, **parse_overrides(settings or []))
     echo([store.summary(), *(f"note  {note}" for note in store.manifest.notes), f"store  {store.path}"])
-    if sheets is not None:
-        echo([f"sheets  {sheets}"])
+    if contact_sheets is not None:
+        echo([f"contact sheets  {contact_sheets}"])
 
 
 @app.command()
@@ -114,18 +122,21 @@ def train(
     *,
     data: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Data of your own: a folder of files for each class, or a table."),
+        typer.Option(metavar="DATA", help="Your own data: a folder with one subfolder per class, or a table."),
     ] = None,
     method: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="A method or loss; auto, with --data, tries some and may recommend one."),
+        typer.Option(
+            metavar="NAME",
+            help="With --data: imbalance method or loss; default erm. auto tries several and may recommend one.",
+        ),
     ] = None,
     out: Out = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where this run was interrupted.")] = False,
-    faces: Faces = True,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted run.")] = False,
+    sample_faces: SampleFaces = True,
     trust_plugins: Trust = False,
 ) -> None:
-    """Train by a recipe, or on your own data, test, write a run folder."""
+    """Train and test a model by a recipe, or on your own data, and write a run folder."""
     from evenface import api
     from evenface.config import parse_overrides
     from evenface.reporting import summary
@@ -135,46 +146,61 @@ def train(
         words.insert(0, recipe)
         recipe = None
     overrides = parse_overrides(words)
-    given: dict[str, Any] = {"out": out, "resume": resume, "faces": faces, "trust_plugins": trust_plugins}
+    options: dict[str, Any] = {
+        "out": out,
+        "resume": resume,
+        "sample_faces": sample_faces,
+        "trust_plugins": trust_plugins,
+    }
     if data is not None:
-        own = api.train_own(
-            data, method=method or "erm", recipe=recipe, say=lambda line: echo([line]), **given, **overrides
+        result = api.train_folder(
+            data,
+            method=method or "erm",
+            recipe=recipe,
+            on_message=lambda message: echo([message]),
+            **options,
+            **overrides,
         )
-        echo(own.lines)
+        echo(result.lines)
         return
     if recipe is None:
-        raise InputError("say what to train by", "Name a recipe (evenface recipes), or your own data: --data FOLDER.")
+        raise InputError("no recipe given", "Name a recipe (see evenface recipes), or your own data: --data FOLDER.")
     if method is not None:
-        raise InputError("--method goes with --data", "With a recipe, say method.name=NAME or loss.name=NAME.")
-    run = api.train(recipe, **given, **overrides)
+        raise InputError("--method requires --data", "With a recipe, set method.name=NAME or loss.name=NAME.")
+    run = api.train(recipe, **options, **overrides)
     if api.is_first_process():
         echo(summary.screen(run))
 
 
 @app.command()
 def evaluate(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
+    run: RunFolder,
     settings: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[key=value]...", help="With --on: settings of the other dataset, as data.root=FOLDER."),
+        typer.Argument(metavar="[key=value]...", help="With --on: settings of that dataset, such as data.root=FOLDER."),
     ] = None,
     *,
     on: Annotated[
-        str | None, typer.Option(metavar="DATASET", help="Evaluate on another dataset: name of a source, or a recipe.")
+        str | None,
+        typer.Option(metavar="DATASET", help="Evaluate on another dataset: the name of a source, or a recipe."),
     ] = None,
     class_map: Annotated[
         str | None,
-        typer.Option(metavar="MAP", help="With --on: its classes to the run's: '{joy: happy, calm: null}'; null drops."),
+        typer.Option(
+            metavar="MAP", help="With --on: its classes to classes of the run: '{joy: happy, calm: null}'; null drops."
+        ),
     ] = None,
     merge_classes: Annotated[
         str | None,
         typer.Option(metavar="MAP", help="With --on: classes of the run to merge: '{pain: [PA1, PA2, PA3, PA4]}'."),
     ] = None,
     all_samples: Annotated[
-        bool, typer.Option("--all-samples", help="With --on: use all its samples instead of its test set.")
+        bool, typer.Option("--all-samples", help="With --on: use all samples instead of the test set.")
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="With --on: output folder; default on-DATASET in RUN.")] = None,
-    faces: Faces = True,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="With --on: output folder; default on-DATASET in RUN.")
+    ] = None,
+    sample_faces: SampleFaces = True,
     trust_plugins: Trust = False,
 ) -> None:
     """Recompute a run's metrics and report, or evaluate it on another dataset.
@@ -186,9 +212,10 @@ def evaluate(
     from evenface.reporting import summary
 
     maps = {"class_map": class_map, "merge_classes": merge_classes}
-    given = parse_overrides([f"{name}={text}" for name, text in maps.items() if text])
-    given |= {"on": on, "all_samples": all_samples, "out": out, "faces": faces, "trust_plugins": trust_plugins}
-    evaluated = api.evaluate(run, **given, **parse_overrides(settings or []))
+    options = parse_overrides([f"{name}={text}" for name, text in maps.items() if text])
+    options |= {"on": on, "all_samples": all_samples, "out": out}
+    options |= {"sample_faces": sample_faces, "trust_plugins": trust_plugins}
+    evaluated = api.evaluate(run, **options, **parse_overrides(settings or []))
     echo(summary.screen(evaluated))
     if on is not None:
         echo([f"note  {note}" for note in evaluated.facts["notes"]])
@@ -196,25 +223,31 @@ def evaluate(
 
 @app.command()
 def calibrate(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
+    run: RunFolder,
     *,
-    risk: Annotated[
-        float | None, typer.Option(help="Share of wrong answers that is borne, such as 0.1: finds a threshold.")
+    max_error_rate: Annotated[
+        float | None,
+        typer.Option(
+            metavar="RATE", help="Selective prediction: find the threshold for this maximum error rate, such as 0.1."
+        ),
     ] = None,
     prior: Annotated[
         str | None,
-        typer.Option(metavar="SHARES", help="Classes where it is used: happy=0.5,sad=0.5; or uniform; or estimate."),
+        typer.Option(
+            metavar="PRIOR",
+            help="Correct for label shift to this class prior: happy=0.5,sad=0.5, or uniform, or estimate.",
+        ),
     ] = None,
     trust_plugins: Trust = False,
 ) -> None:
-    """Say whether a run's probabilities hold.
+    """Calibrate a run's probabilities by temperature scaling, and evaluate them.
 
-    A temperature is fitted on validation data and judged on test data.
+    The temperature is fitted on validation data and evaluated on test data.
     """
     from evenface import api
 
-    found = api.calibrate(run, risk=risk, prior=prior, trust_plugins=trust_plugins)
-    echo(found.lines)
+    result = api.calibrate(run, max_error_rate=max_error_rate, prior=prior, trust_plugins=trust_plugins)
+    echo(result.lines)
 
 
 @app.command()
@@ -222,64 +255,76 @@ def compare(
     runs: Annotated[
         list[Path],
         typer.Argument(
-            metavar="RUN RUN...", help="Run folders; runs that differ in the seed only count as one method."
+            metavar="RUN RUN...",
+            help="Run folders, the baseline first; runs that differ only in the seed are one method.",
         ),
     ],
     *,
-    out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("runs/comparison"),
-    faces: Faces = True,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Output folder.")] = Path("runs/comparison"),
+    sample_faces: SampleFaces = True,
     show: Annotated[bool, typer.Option("--open/--no-open", help="Whether to open the report in a browser.")] = False,
     trust_plugins: Trust = False,
 ) -> None:
-    """Say which run is better, and how sure one can be."""
+    """Compare runs statistically on the same test samples.
+
+    Differences have bootstrap confidence intervals and p-values, per metric and per class.
+    """
     from evenface import api
 
-    result = api.compare(runs, out=out, faces=faces, trust_plugins=trust_plugins)
-    print_comparison(result)
+    result = api.compare(runs, out=out, sample_faces=sample_faces, trust_plugins=trust_plugins)
+    echo([*result.lines, f"report  {result.report}"])
     if show:
         open_page(result.report)
 
 
 @app.command()
-def studies(name: Annotated[str | None, typer.Argument(help="Print this one whole.")] = None) -> None:
-    """List the studies that ship, or print one."""
+def studies(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[STUDY]", help="Print this study: a shipped one or a YAML file.")
+    ] = None,
+) -> None:
+    """List the shipped studies, or print one."""
     from evenface.studies import load_study, shipped_studies
 
     shipped = shipped_studies()
-    if name is not None:
-        load_study(name)
-        print((shipped.get(name) or user_path(name)).read_text(encoding="utf-8"), end="")
+    if name is None:
+        echo(f"{study:24} {load_study(study).about}" for study in shipped)
         return
-    for known in shipped:
-        echo([f"{known:24} {load_study(known).about}"])
+    load_study(name)
+    print((shipped.get(name) or user_path(name)).read_text(encoding="utf-8"), end="")
 
 
 @app.command()
 def study(
     source: Annotated[
-        str, typer.Argument(metavar="STUDY", help="Name of a shipped study, a YAML file, or a study's folder.")
+        str, typer.Argument(metavar="STUDY", help="Name of a shipped study, a YAML file, or a study folder.")
     ],
     settings: Settings = None,
     *,
-    on: Annotated[str | None, typer.Option(metavar="DATA", help="One of its data sets; the first by default.")] = None,
-    size: Annotated[str | None, typer.Option(help="One of its sizes, such as quick; full by default.")] = None,
+    on: Annotated[
+        str | None, typer.Option(metavar="DATASET", help="One of the study's datasets; default the first.")
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="One of the study's sizes, such as quick; default full.")
+    ] = None,
     protocol: Annotated[
-        Literal["honest", "paper"], typer.Option(help="paper follows the paper where that is not honest, and says so.")
+        Literal["honest", "paper"],
+        typer.Option(help="paper follows the paper's protocol even where it is biased; the report states so."),
     ] = "honest",
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Runs at a time; one per GPU, or per processor core, by default.")
+        int | None, typer.Option(min=1, help="Number of parallel runs; default one per GPU or processor core.")
     ] = None,
     executor: Annotated[
         Literal["local", "ray"],
-        typer.Option(help="Processes of this machine; or a Ray cluster, that at RAY_ADDRESS or one made here."),
+        typer.Option(help="Processes on this machine, or a Ray cluster: the one at RAY_ADDRESS, or a local one."),
     ] = "local",
     out: Out = None,
-    plan: Annotated[bool, typer.Option("--plan", help="Only say what would be run.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Only print the planned runs.")] = False,
     trust_plugins: Trust = False,
 ) -> None:
-    """Train the runs of a study side by side, and say which differences are larger than noise.
+    """Train the runs of a study in parallel and test the differences between them.
 
-    Runs that have ended are not trained again; those that were interrupted go on.
+    Finished runs are not repeated; interrupted ones are resumed.
     """
     from evenface import api
     from evenface.config import parse_overrides
@@ -291,12 +336,11 @@ def study(
 
         echo(described(source, StudyOptions(on, size, protocol, overrides), jobs))
         return
-    chosen: dict[str, Any] = {"on": on, "size": size, "protocol": protocol, "jobs": jobs, "executor": executor}
-    chosen["trust_plugins"] = trust_plugins
-    result = api.study(source, out=out, **chosen, **overrides)
+    options: dict[str, Any] = {"on": on, "size": size, "protocol": protocol, "jobs": jobs, "executor": executor}
+    result = api.study(source, out=out, trust_plugins=trust_plugins, **options, **overrides)
     echo([*result.lines, f"report  {result.report}"])
     if result.failed:
-        failed = "\n".join(f"  {folder}: {why}" for folder, why in result.failed.items())
+        failed = "\n".join(f"  {folder}: {reason}" for folder, reason in result.failed.items())
         raise InputError(f"{len(result.failed)} of {len(result.plan.trainings)} runs failed\n{failed}")
 
 
@@ -304,94 +348,104 @@ def study(
 def claims(
     files: Annotated[
         list[str],
-        typer.Argument(metavar="FILE...", help="Files of printed numbers, or names of shipped ones: p1 to p5."),
+        typer.Argument(metavar="FILE...", help="YAML files of printed numbers, or names of shipped ones: p1 to p5."),
     ],
 ) -> None:
-    """Say which of a paper's printed numbers cannot be, with the arithmetic.
+    """Find inconsistent numbers among those that a paper prints, and show the arithmetic.
 
-    What rounding explains is not told. Ends with 0 if all can be, with 1 if something cannot.
+    Discrepancies that rounding explains are not reported. Exit code 0 if all numbers are consistent, 1 otherwise.
     """
     from evenface import api
 
     audits = api.audit_claims(files)
-    echo(["\n\n".join("\n".join(one.lines()) for one in audits)])
-    if any(one.findings for one in audits):
+    echo(["\n\n".join("\n".join(result.lines()) for result in audits)])
+    if any(result.findings for result in audits):
         raise typer.Exit(1)
 
 
 @app.command()
 def stats(
-    table: Annotated[Path, typer.Argument(metavar="FILE", help="A row for each value: CSV, TSV or Parquet.")],
+    table: Annotated[Path, typer.Argument(metavar="FILE", help="Table with one row per result: CSV, TSV or Parquet.")],
     *,
-    value: Annotated[str, typer.Option(metavar="COLUMN", help="What was measured.")],
-    factors: Annotated[str, typer.Option(metavar="A,B", help="Columns of conditions; one with a comma in quotes.")],
-    unit: Annotated[str, typer.Option(metavar="COLUMN[,COLUMN]", help="What was repeated, such as fold or seed,fold.")],
-    margin: Annotated[float | None, typer.Option(help="Differences within ± this are of no practical matter.")] = None,
+    value: Annotated[str, typer.Option(metavar="COLUMN", help="Column of results, such as accuracy.")],
+    factors: Annotated[
+        str,
+        typer.Option(metavar="A,B", help="Columns of compared conditions; quote a name that contains a comma."),
+    ],
+    unit: Annotated[
+        str,
+        typer.Option(
+            metavar="COLUMN[,COLUMN]", help="Columns of the unit of replication, such as fold, subject or seed,fold."
+        ),
+    ],
+    equivalence_margin: Annotated[
+        float | None,
+        typer.Option(metavar="X", help="Test equivalence: differences within ± X are practically irrelevant."),
+    ] = None,
     independent: Annotated[
         bool,
-        typer.Option("--independent", help="Take every value as independent, though units stand in several cells."),
+        typer.Option("--independent", help="Treat all values as independent, even if a unit occurs in several cells."),
     ] = False,
-    overlap: Annotated[
+    test_train_ratio: Annotated[
         float | None,
         typer.Option(
+            metavar="X",
             min=0,
-            help="n_test / n_train where the unit is a fold, for the corrected resampled t-test; by default "
-            "1 / (k - 1) for a column called fold with k values, else 0.",
+            help="n_test / n_train of the corrected resampled t-test if the unit is a fold; default 1 / (k - 1) for a "
+            "column named fold with k values, else 0.",
         ),
     ] = None,
     baseline: Annotated[
         list[str] | None,
-        typer.Option(metavar="A=LEVEL", help="Level that others are compared with; by default the first. Repeatable."),
+        typer.Option(metavar="A=LEVEL", help="Level to compare with; default the first. Repeatable."),
     ] = None,
     higher: Annotated[
         bool | None,
         typer.Option(
-            "--higher-is-better/--lower-is-better", help="Direction of the value; needed unless it is a known metric."
+            "--higher-is-better/--lower-is-better", help="Direction of the value; required unless it is a known metric."
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the tables (CSV) and figures (SVG).")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Write tables (CSV) and figures (SVG) to this folder.")
+    ] = None,
 ) -> None:
-    """Test a table of results: variance, differences, equivalence, power, each in words.
+    """Analyse a table of results: ANOVA, pairwise comparisons, equivalence, power.
 
-    Says over what units, how large each effect is, and which assumptions fail.
+    Reports the unit of replication, effect sizes and violated assumptions.
     """
     from evenface.reporting.statistics import save_analysis
     from evenface.statistics.analysis import analyse
     from evenface.utils.files import output_path
 
     columns, units = (
-        [name.strip() for name in next(csv.reader([given], skipinitialspace=True))] for given in (factors, unit)
+        [name.strip() for name in next(csv.reader([names], skipinitialspace=True))] for names in (factors, unit)
     )
-    place = None if out is None else output_path(out, folder=True)
-    found = analyse(
+    folder = None if out is None else output_path(out, folder=True)
+    analysis = analyse(
         user_path(table),
         value,
         columns,
         units,
-        margin=margin,
+        margin=equivalence_margin,
         kind="between" if independent else None,
-        baselines=dict(_level(given, columns) for given in baseline or []),
+        baselines=dict(_factor_level(text, columns) for text in baseline or []),
         higher_is_better=higher,
-        overlap=overlap,
+        overlap=test_train_ratio,
     )
-    echo(found.lines)
-    if place is not None:
-        save_analysis(found, place)
-        echo([f"tables and figures  {place}"])
+    echo(analysis.lines)
+    if folder is not None:
+        save_analysis(analysis, folder)
+        echo([f"tables and figures  {folder}"])
 
 
-def _level(given: str, factors: list[str]) -> tuple[str, str]:
-    """Read ``FACTOR=LEVEL``; both may hold an equals sign."""
+def _factor_level(text: str, factors: list[str]) -> tuple[str, str]:
+    """Split ``FACTOR=LEVEL``, both of which may contain an equals sign."""
     for factor in sorted(factors, key=len, reverse=True):
-        if given.startswith(f"{factor}="):
-            return factor, given.removeprefix(f"{factor}=").strip()
-    raise InputError(f"--baseline {given!r} names no factor", f"Such as --baseline {factors[0]}=LEVEL.")
+        if text.startswith(f"{factor}="):
+            return factor, text.removeprefix(f"{factor}=").strip()
+    raise InputError(f"--baseline {text!r} names no factor", f"Example: --baseline {factors[0]}=LEVEL.")
 
 
-Folders = Annotated[
-    Literal["pictures", "clips"] | None,
-    typer.Option(help="What a folder of images is: separate images, or the frames of a clip; default as in training."),
-]
 PREDICT = "evenface.config.predict:PredictSettings"
 EXPLAIN = "evenface.config.explain:ExplainSettings"
 
@@ -399,103 +453,120 @@ EXPLAIN = "evenface.config.explain:ExplainSettings"
 @app.command()
 @with_settings(PREDICT)
 def predict(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, or an exported .onnx file.")],
+    run: TrainedModel,
     inputs: Annotated[
-        list[str] | None, typer.Argument(metavar="INPUT...", help="Pictures, videos, folders, files of numbers.")
+        list[str] | None, typer.Argument(metavar="INPUT...", help="Images, videos, folders, feature files.")
     ] = None,
     *,
-    out: Annotated[Path, typer.Option(help="Table to write, .csv or .parquet.")] = Path("predictions.csv"),
-    annotate: Annotated[Path | None, typer.Option(help="Folder for pictures and videos with what was found.")] = None,
-    timeline: Annotated[
-        Path | None, typer.Option(help="Figure of probabilities over time, .svg, .pdf or .png.")
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Output table, .csv or .parquet.")] = Path(
+        "predictions.csv"
+    ),
+    annotate: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Write images and videos with boxes and labels drawn in.")
     ] = None,
-    folders: Folders = None,
-    camera: Annotated[int | None, typer.Option(metavar="N", help="A camera, from 0, in place of inputs.")] = None,
+    timeline: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a figure of probabilities over time: .svg, .pdf or .png.")
+    ] = None,
+    folder_type: FolderType = None,
+    camera: Annotated[
+        int | None, typer.Option(metavar="N", help="Use camera N, counted from 0, instead of inputs.")
+    ] = None,
     seconds: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="How long to look at the camera; else until Ctrl-C.")
+        float | None, typer.Option(metavar="X", help="With --camera: duration in seconds; default until Ctrl-C.")
     ] = None,
     trust_plugins: Trust = False,
     **settings: Any,
 ) -> None:
     """Predict on images, videos or a camera.
 
-    Files that are in the table already are not predicted again; Ctrl-C keeps what is done.
+    Files that are already in the output table are skipped. Ctrl-C keeps finished files.
     """
     from evenface import api
 
-    places: dict[str, Any] = {"out": out, "annotate": annotate, "timeline": timeline}
-    given: dict[str, Any] = {"folders": folders, "camera": camera, "seconds": seconds, "trust_plugins": trust_plugins}
-    echo(api.predict(run, inputs or [], **places, **given, **settings).lines())
+    options: dict[str, Any] = {"out": out, "annotate": annotate, "timeline": timeline, "folder_type": folder_type}
+    options |= {"camera": camera, "seconds": seconds, "trust_plugins": trust_plugins}
+    echo(api.predict(run, inputs or [], **options, **settings).lines())
 
 
 @app.command()
 @with_settings(EXPLAIN, PREDICT, leave_out=("seed", "smooth", "prior", "abstain"), flags={"classes": "--class"})
 def explain(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, or an exported .onnx file.")],
-    inputs: Annotated[
-        list[str], typer.Argument(metavar="INPUT...", help="Pictures, videos, folders, files of numbers.")
-    ],
+    run: TrainedModel,
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Images, videos, folders, feature files.")],
     *,
-    out: Annotated[Path, typer.Option(help="Folder to write into.")] = Path("explanations"),
-    folders: Folders = None,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Output folder.")] = Path("explanations"),
+    folder_type: FolderType = None,
     trust_plugins: Trust = False,
     **settings: Any,
 ) -> None:
-    """Explain predictions with saliency maps, and check them against a random baseline.
+    """Explain predictions with saliency maps, and compare them with a random baseline.
 
-    Maps over faces, bands of frames, points on the face; files that were explained before are not explained again.
+    Images get maps over the face, clips also the evidence per frame, sequences the evidence per landmark or feature.
+    Files that are already explained are skipped.
     """
     from evenface import api
 
-    given: dict[str, Any] = {"out": out, "folders": folders, "trust_plugins": trust_plugins}
-    echo(api.explain(run, inputs, **given, **settings).lines())
+    result = api.explain(run, inputs, out=out, folder_type=folder_type, trust_plugins=trust_plugins, **settings)
+    echo(result.lines())
 
 
 @app.command()
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
+    run: RunFolder,
     *,
-    out: Annotated[Path | None, typer.Option(help="The file; by default model.onnx in the run folder.")] = None,
-    int8: Annotated[bool, typer.Option("--int8", help="In 8 bits; what that costs is measured.")] = False,
-    tolerance: Annotated[float, typer.Option(help="Largest difference from the run's scores that is borne.")] = 1e-4,
-    limit: Annotated[float, typer.Option(help="Largest loss of balanced accuracy that is borne for 8 bits.")] = 0.01,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Output file; default model.onnx in the run folder.")
+    ] = None,
+    int8: Annotated[bool, typer.Option("--int8", help="Quantise to 8 bits; the loss of accuracy is measured.")] = False,
+    tolerance: Annotated[
+        float, typer.Option(metavar="X", help="Maximum allowed difference from the run's scores.")
+    ] = 1e-4,
+    max_accuracy_loss: Annotated[
+        float,
+        typer.Option(metavar="X", help="With --int8: maximum allowed loss of balanced accuracy on validation data."),
+    ] = 0.01,
     trust_plugins: Trust = False,
 ) -> None:
-    """Write a run as one ONNX file, and compare it with the run.
+    """Export a run to ONNX and verify the file.
 
-    Both are asked of the run's own test and validation samples; a file that differs is not kept.
+    The file is compared with the run on its test and validation samples, and deleted if it differs.
     """
     from evenface import api
 
-    chosen: dict[str, Any] = {"out": out, "int8": int8, "tolerance": tolerance, "limit": limit}
-    echo(api.export(run, **chosen, trust_plugins=trust_plugins).lines)
+    options: dict[str, Any] = {"tolerance": tolerance, "max_accuracy_loss": max_accuracy_loss}
+    echo(api.export(run, out=out, int8=int8, trust_plugins=trust_plugins, **options).lines)
 
 
 @app.command("app")
 def serve(
     runs: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[RUN...]", help="Runs, studies, folders of these, .onnx files; by default runs/."),
+        typer.Argument(
+            metavar="[RUN...]", help="Run folders, study folders, folders of these, .onnx files; default runs/."
+        ),
     ] = None,
     *,
     host: Annotated[
-        str, typer.Option(help="Address to bind to; any but this machine's own needs the token that is shown.")
+        str, typer.Option(metavar="ADDRESS", help="Address to bind to; one other than localhost requires a token.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8420,
-    keep: Annotated[Path | None, typer.Option(help="Folder for uploads and results; by default none is kept.")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 selects a free one.")] = 8420,
+    save_uploads: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Save uploads and their results to this folder; default not saved."),
+    ] = None,
     show: Annotated[bool, typer.Option("--open/--no-open", help="Whether to open the page in a browser.")] = True,
     trust_plugins: Trust = False,
 ) -> None:
-    """Show runs on a local page, to browse, compare and try on pictures, videos and the camera.
+    """Open a local web page to browse and compare runs, and to predict on images, videos and the camera.
 
-    Ctrl-C ends it. Nothing leaves the machine.
+    Ctrl-C stops the server. Nothing leaves the machine.
     """
     from evenface import api
 
     def ready(address: str) -> None:
-        print(f"page  {address}   (Ctrl-C ends it)", flush=True)
+        print(f"page  {address}   (Ctrl-C stops the server)", flush=True)
         if show:
             open_address(address)
 
-    api.serve(runs or [], host=host, port=port, keep=keep, trust_plugins=trust_plugins, ready=ready)
-    print("the page has ended")
+    api.serve(runs or [], host=host, port=port, save_uploads=save_uploads, trust_plugins=trust_plugins, ready=ready)
+    print("the server has stopped")

@@ -16,6 +16,6 @@ class ExplainSettings(Section):
     classes: tuple[str, ...] | None = Field(None, description="classes to explain; default all")
     samples: int = Field(8, ge=1, le=MANY, description="frames or windows of a video that are explained")
     check: bool = Field(True, description="compare with a random baseline by deletion and insertion")
-    orders: int = Field(5, ge=1, le=MANY, description="random orders per sample in the check")
+    random_orders: int = Field(5, ge=1, le=MANY, description="random orders per sample in the check")
     baseline: Literal["blur", "mean"] = Field("blur", description="what replaces removed pixels in the check")
     seed: int = Field(0, ge=0, le=SEED, description="seed of the random orders")

@@ -21,7 +21,7 @@ class PredictSettings(Section):
         le=2,
         description="margin around a face, as a fraction of its longer side; for models trained on uncropped images",
     )
-    every: int = Field(1, ge=1, le=MANY, description="image models: use every N-th frame of a video")
+    frame_stride: int = Field(1, ge=1, le=MANY, description="image models: use every N-th frame of a video")
     window: float | None = Field(
         None, gt=0, le=DAY, description="clip and sequence models: window length in seconds; default the whole video"
     )

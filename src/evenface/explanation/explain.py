@@ -181,7 +181,7 @@ def explain_inputs(
     choice: ExplainSettings,
     out: Path,
     *,
-    folders: str | None = None,
+    folder_type: str | None = None,
 ) -> ExplainResult:
     """Explain files into a folder."""
     check_settings(settings, model.form)
@@ -189,7 +189,7 @@ def explain_inputs(
     if settings.smooth or settings.prior is not None or settings.abstain is not None:
         raise InputError("smooth, prior and abstain do not change an explanation", "Leave them out.")
     shown, method = _drawn(choice.classes, model.classes), method_for(model, choice.method)
-    sources, troubles = find_sources(inputs, wanted_of(model, folders), out)
+    sources, troubles = find_sources(inputs, wanted_of(model, folder_type), out)
     said = [model.key, model.form.as_dict(), settings.facts, choice.model_dump(), method]
     key = digest(json.dumps(said, sort_keys=True, default=str))[:12]
     storage.check_folder(out, key)
@@ -268,7 +268,7 @@ def _explained(
     seen = model.form.seen(arrays)
     curves: list[list[Curves]] = [[] for _ in found]
     if choice.check:
-        options = {"orders": choice.orders, "baseline": choice.baseline, "seed": choice.seed}
+        options = {"orders": choice.random_orders, "baseline": choice.baseline, "seed": choice.seed}
         curves = [
             check(model, sample, one, int(one.probabilities.argmax()), **options)  # type: ignore[arg-type]
             for sample, one in zip(seen, found, strict=True)

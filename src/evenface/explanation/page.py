@@ -80,7 +80,7 @@ def page_of(
             "files": f"{len(made):,}",
             "explained": f"{samples:,}",
             "method": made[0]["method"],
-            "random orders": f"{choice.orders} of each sample, seed {choice.seed}" if checks else "not checked",
+            "random orders": f"{choice.random_orders} of each sample, seed {choice.seed}" if checks else "not checked",
             "evenface": __version__,
         },
         source="the files that are named on it",

@@ -389,7 +389,7 @@ def _written(work: _Work, tolerance: float) -> _Made:
         raise InputError(
             f"the exported file differs from the run by {found.largest:.1e} on {found.samples:,} samples, "
             f"more than {tolerance:g}; it is not kept",
-            "If that may be, give a larger --tolerance.",
+            "To accept this difference, raise --tolerance.",
         )
     return _Made(file, model, found, {"run": work.run.weights.stat().st_size, "file": file.stat().st_size}, graph)
 
@@ -408,7 +408,7 @@ def _smaller(work: _Work, whole: _Made, limit: float) -> _Made:
         raise InputError(
             f"8 bits cost {found.balanced_accuracy:.3f} of balanced accuracy on validation data, more than {limit:g}; "
             "nothing was written",
-            "\n  ".join([*found.lines, "If that may be, give a larger --limit."]),
+            "\n  ".join([*found.lines, "To accept this loss, raise --max-accuracy-loss."]),
         )
     sizes = {"run": whole.sizes["run"], "32 bits": whole.sizes["file"], "file": file.stat().st_size}
     return _Made(file, model, whole.parity, sizes, graph, how, found)

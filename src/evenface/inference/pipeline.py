@@ -145,7 +145,7 @@ def prepared(source: Source, form: InputSpec, settings: PredictSettings) -> Iter
     elif _over_time(target):
         yield from _windows(open_film(source.path), target, settings)
     else:
-        yield from _frames(open_film(source.path), target, settings.every)
+        yield from _frames(open_film(source.path), target, settings.frame_stride)
 
 
 def _over_time(target: Target) -> bool:
@@ -211,7 +211,7 @@ def _live_samples(
     numbers = FaceIdTracker()
     if not _over_time(target):
         for frame, (time, image) in enumerate(frames):
-            if frame % settings.every == 0:
+            if frame % settings.frame_stride == 0:
                 yield from _frame(frame, time, image, target, numbers)
         return
     if settings.window is None:

@@ -87,15 +87,15 @@ def check_outputs(out: Path, folder: Path | None = None, figure: Path | None = N
         check_writable(figure)
 
 
-def wanted_of(model: Model, folders: str | None) -> Wanted:
-    """Say what folders are looked through for."""
+def wanted_of(model: Model, folder_type: str | None) -> Wanted:
+    """Return what folders are searched for."""
     form = model.form
     if form.sequencing and form.sequencing.of == "files":
         return "numbers"
-    if folders not in (None, "pictures", "clips"):
-        raise InputError(f"folders must be pictures or clips, got {folders!r}")
+    if folder_type not in (None, "images", "clips"):
+        raise InputError(f"folder_type must be images or clips, got {folder_type!r}")
     single = form.kind == "stills" or (form.sequencing is not None and form.sequencing.of == "stills")
-    return "pictures" if (folders or ("pictures" if single else "clips")) == "pictures" else "clips"
+    return "pictures" if (folder_type or ("images" if single else "clips")) == "images" else "clips"
 
 
 def predict_inputs(
@@ -104,14 +104,14 @@ def predict_inputs(
     settings: PredictSettings,
     out: Path,
     *,
-    folders: str | None = None,
+    folder_type: str | None = None,
     skip: Path | None = None,
     camera: Source | None = None,
 ) -> PredictResult:
     """Predict files, or a camera, into a table."""
     check_settings(settings, model.form)
     check_outputs(out)
-    sources, troubles = ([camera], []) if camera else find_sources(inputs, wanted_of(model, folders), skip)
+    sources, troubles = ([camera], []) if camera else find_sources(inputs, wanted_of(model, folder_type), skip)
     estimated = settings.prior == ESTIMATE
     settings = with_balance(model, sources, settings)
     found = PredictResult(out, sources, notes=notes_of(model, settings))

@@ -18,9 +18,9 @@ def check_settings(settings: PredictSettings, form: InputSpec) -> None:
     """Refuse what is of no effect on a model of this form."""
     if form.kind == "stills" and settings.window is not None:
         raise InputError("window is for models of clips and sequences; this one judges single pictures")
-    if form.kind != "stills" and settings.every != 1:
+    if form.kind != "stills" and settings.frame_stride != 1:
         raise InputError(
-            "every is for models of single pictures; this one takes frames as in training", "Say window instead."
+            "frame_stride is for image models; this one samples frames as in training", "Use window instead."
         )
     if settings.margin != DEFAULT_MARGIN and (
         form.kind == "sequences" or form.crop or settings.faces in (None, "none")

@@ -195,7 +195,9 @@ def write_sheets(manifest: Manifest, target: Target, folder: Path) -> list[Path]
     """Write a contact sheet of each clip, of 40 spread evenly where there are more."""
     if not target.one_by_one:
         kind = "numbers" if target.sequencing else "stills"
-        raise InputError(f"{manifest.source}: contact sheets show clips, and these are {kind}", "Leave out --sheets.")
+        raise InputError(
+            f"{manifest.source}: contact sheets show clips, and these are {kind}", "Leave out --contact-sheets."
+        )
     chosen = sorted({int(i) for i in uniform(len(manifest), min(CLIPS, len(manifest)))})
     written = []
     with _quiet(), progress("drawing contact sheets", len(chosen)) as advance:

@@ -50,7 +50,7 @@ export class Camera {
     while (!signal.aborted) {
       canvas.getContext("2d").drawImage(this.video, 0, 0, canvas.width, canvas.height);
       const picture = await new Promise((done) => canvas.toBlob(done, "image/jpeg", 0.9));
-      const { every, ...chosen } = this.settings();
+      const { frame_stride, ...chosen } = this.settings();
       try {
         const found = await predict(picture, "camera.jpg", this.model.id, chosen, null, signal);
         if (!signal.aborted) draw(this.stage, this.faces, found, found.rows);

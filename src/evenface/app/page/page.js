@@ -42,7 +42,7 @@ async function start() {
     const [about, models] = await Promise.all([get("/about"), get("/models")]);
     known = models;
     byId("keeps").textContent = about.keeps
-      ? "Uploads and results are kept in the folder that --keep named."
+      ? "Uploads and results are saved in the folder named by --save-uploads."
       : "Uploads are removed as soon as they are judged.";
     startTry(known, about.limits);
     startCompare(known);
