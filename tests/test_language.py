@@ -36,12 +36,15 @@ AVOID = {
     r"\banew\b": "again, recompute",
     r"\bwhose;": "which",
     r"what is said of|as (?:is|was) said": "as described",
-    r"\bhalf way house\b|\bto no use\b": "unnecessary",
+    r"\bto no use\b": "unnecessary",
     r"\blearnt from\b": "trained on",
     r"\bnearest right\b": "closest valid",
     r"\bof no effect\b": "has no effect",
     r"\b(?:answers?) to\b (?:doubtful|uneven)": "addresses",
     r"\bgives? back\b": "returns",
+    r"\bdeal(?:s|t)\b": "assign, distribute",
+    r"\bstretch(?:es)?\b": "segment",
+    r"\blook(?:s|ed)? for\b": "detect, search",
 }
 WORDS = re.compile("|".join(f"({pattern})" for pattern in AVOID), re.IGNORECASE)
 OPENING = re.compile(r"(?:Give|Say|Tell|Ask|Hold|Walk)s?\b")
