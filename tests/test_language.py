@@ -63,8 +63,6 @@ OPEN = frozenset(
         "evaluation",
         "explanation",
         "inference",
-        "methods",
-        "models",
         "preprocessing",
         "reporting",
         "statistics",

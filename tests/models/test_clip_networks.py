@@ -122,7 +122,7 @@ def test_stored_features_stand_for_pictures(kind):
 
 @pytest.mark.parametrize(
     ("kind", "over", "frames", "said"),
-    [("lstm", "frames", 1, "reads clips"), ("bigru", "spatial", 4, "reads single pictures")],
+    [("lstm", "frames", 1, "reads clips"), ("bigru", "spatial", 4, "reads single images")],
 )
 def test_a_recurrent_network_needs_something_to_run_over(kind, over, frames, said):
     with pytest.raises(InputError, match=said):

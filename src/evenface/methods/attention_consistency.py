@@ -95,7 +95,7 @@ def class_maps(maps: Tensor, classifier: nn.Linear, *, detach: bool = True) -> T
     if maps.shape[1] != classifier.in_features:
         raise InputError(
             f"this network has no class-activation maps: its maps have {maps.shape[1]} channels, its classifier takes "
-            f"{classifier.in_features}, because layers stand between pooling and classifier",
+            f"{classifier.in_features}, because there are layers between pooling and classifier",
             "Take one without such layers, such as resnet18, resnet50, mobilenetv1_100 or "
             "swin_tiny_patch4_window7_224 (not VGG, not MobileNetV3), or a method that needs no such maps.",
         )

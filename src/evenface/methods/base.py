@@ -50,7 +50,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Stage:
-    """A stretch of training, of whole epochs. Each begins the learning-rate schedule and the optimiser anew.
+    """A stage of training, of whole epochs, with its own learning-rate schedule and optimiser state.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class StepContext:
-    """Where training stands when a step is taken, and what the step is taken on beside images and targets.
+    """Position of a training step, and its inputs beside images and targets.
 
     Parameters
     ----------

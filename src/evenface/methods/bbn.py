@@ -19,7 +19,7 @@ class BBN(Method):
     Parameters
     ----------
     network, loss : nn.Module
-        See :class:`~evenface.methods.base.Method`. Both branches stand on the network's maps; its classifier, and
+        See :class:`~evenface.methods.base.Method`. Both branches use the network's feature maps; its classifier, and
         what a few backbones have between maps and classifier, are not used.
     width : int, optional
         Channels inside a branch's residual block; a quarter of the maps' where none is given.

@@ -1,4 +1,4 @@
-"""Build a recipe's loss, and its method on a stand-in network, without any data."""
+"""Build a recipe's loss, and its method on a placeholder network, without any data."""
 
 from collections.abc import Sequence
 

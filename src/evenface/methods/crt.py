@@ -11,8 +11,8 @@ class CRT(Decoupled):
 
     .. math:: \min_{W, b} \sum \ell(W^T f(x; \theta) + b, y)
 
-    over samples drawn class-balanced, with :math:`\theta` as the first stage left it. The classifier begins anew from
-    random weights. See :class:`~evenface.methods.decoupled.Decoupled` for parameters.
+    over samples drawn class-balanced, with :math:`\theta` as the first stage left it. The classifier is re-initialised
+    with random weights. See :class:`~evenface.methods.decoupled.Decoupled` for parameters.
 
     Notes
     -----

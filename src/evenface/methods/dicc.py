@@ -65,7 +65,7 @@ def intervals(distances: Tensor, targets: Tensor, sizes: Tensor) -> Tensor:
     furthest = distances.new_zeros(len(sizes)).scatter_reduce(0, targets, distances, "amax")
     own = sizes[targets]
     share = distances / furthest[targets].clamp_min(torch.finfo(distances.dtype).tiny)
-    # The lower bound is for features that are not finite: the loss shall tell of them, not a wrong index.
+    # The lower bound is for features that are not finite: the loss reports them, not a wrong index.
     return torch.minimum((share * own).long(), own - 1).clamp_min(0)
 
 

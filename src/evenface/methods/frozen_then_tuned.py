@@ -10,7 +10,7 @@ class FrozenThenTuned(Method):
     """Training in two stages: with the backbone frozen, then of the whole network, both by the loss.
 
     In the first stage the backbone works as at prediction: its weights and the statistics of its normalisation stay
-    as they are, to the bit. What stands behind it (a recurrent network over frames, the classifier) learns.
+    as they are, to the bit. The layers after it (a recurrent network over frames, the classifier) are trained.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ class FrozenThenTuned(Method):
     References
     ----------
     Agam et al., *Hybrid MobileNetV3-LSTM model for detecting phasic and tonic receptor responses in facial images*,
-    Communications in Mathematical Biology and Neuroscience 2026, section 2.4. It does not say how long the stages are.
+    Communications in Mathematical Biology and Neuroscience 2026, section 2.4. The length of the stages is not stated.
     """
 
     cached_features = False  # the backbone is trained

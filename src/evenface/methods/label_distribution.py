@@ -28,7 +28,7 @@ class LabelDistribution(Method):
     task : Task
         Of which the votes are used.
     scheme : {"majority", "multi-label", "label-drawing", "distribution"}, default="distribution"
-        ``label-drawing`` draws anew whenever a sample is shown.
+        ``label-drawing`` draws a label each time a sample is used.
     min_votes : float, default=2
         A class with fewer votes for a sample counts as having none.
     threshold : float, default=0.3

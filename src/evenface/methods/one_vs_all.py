@@ -11,7 +11,7 @@ class OneVsAll(Method):
 
     .. math:: p_c = \sigma(z_c), \qquad \hat y = \arg\max_c p_c
 
-    Of sequences, each detector is a network of its own. Of pictures, one network has a logit for each class.
+    For sequences, each detector is a separate network. For images, one network has a logit for each class.
 
     Parameters
     ----------

@@ -63,7 +63,7 @@ class Ordinal(OrdinalMethod):
             raise InputError(f"importance must be none or counts, got {importance!r}")
         apart = 2 * math.log(3)
         self.first = nn.Parameter(torch.tensor([apart * (self.classes - 2) / 2]))
-        # The inverse of softplus, so that the biases begin as said.
+        # The inverse of softplus, so that the biases have these initial values.
         self.gaps = nn.Parameter(torch.full((self.classes - 2,), math.log(math.expm1(apart))))
         self.register_buffer("importance", _importance(task, importance), persistent=False)
 

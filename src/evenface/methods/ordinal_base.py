@@ -19,7 +19,7 @@ class OrdinalMethod(Method):
     network, loss : nn.Module
         See :class:`~evenface.methods.base.Method`. The loss gives its class weights ``alpha`` and nothing else.
     task : Task
-        Says whether the classes are ordered.
+        States whether the classes are ordered.
     bias : bool
         Whether the output has a bias of its own.
 

@@ -46,8 +46,8 @@ class RebalancedAttention(Method):
     beta : float, default=0.999
         From 0 (all weights equal) to below 1.
     normalise : {"classes", "sum-one", "none"}
-        What the weights sum to, see :func:`~evenface.data.imbalance.effective_number_weights`; ``none`` is eq. 6 as it
-        stands, about 1e-3 with thousands of samples.
+        What the weights sum to, see :func:`~evenface.data.imbalance.effective_number_weights`; ``none`` is eq. 6 as
+        printed, about 1e-3 with thousands of samples.
     distance : {"squared", "absolute"}
         Of two maps at one place. The norm in eq. 3, read literally, is the absolute difference.
     transform : str, default="horizontal-flip"

@@ -44,7 +44,7 @@ class Regression(OrdinalMethod):
 
     Notes
     -----
-    These probabilities are 0 for all but two classes. They say where the level lies, not how sure it is: figures of
+    These probabilities are 0 for all but two classes. They encode the level, not a confidence: metrics of
     probabilities (log loss, calibration, average precision) mean little here. The output itself, not cut to the scale,
     is kept beside them.
     """

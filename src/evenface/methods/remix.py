@@ -21,7 +21,7 @@ class Remix(Mixup):
     network, loss : nn.Module
         See :class:`Method`.
     task : Task
-        Its counts n say which class is the rarer.
+        Its counts n determine which class is the rarer.
     alpha : float, default=1.0
         Of Beta(alpha, alpha), at least 0.01.
     kappa : float, default=3.0

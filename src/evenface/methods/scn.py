@@ -51,7 +51,7 @@ class SCN(Method):
     Notes
     -----
     Prediction is the softmax of the weighted logits, as in the authors' public code: the network is trained on
-    them. The weight changes how sure a prediction is, never which class is first. New labels are kept by training
+    them. The weight changes the confidence of a prediction, never the predicted class. New labels are kept by training
     sample and are the same in all processes; groups are formed within each process's share of the batch.
     :meth:`training_notes` reports how many labels were changed, with a warning where they are more than
     :data:`LARGE_SHARE`.

@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 def recompute_blocks(module: nn.Module) -> int:
     """Make every block inside ``module`` keep no more than its input for the gradient.
 
-    A block is a module of two or more layers that stands in a sequence and holds no such sequence itself: a residual
+    A block is a module of two or more layers, part of a sequence and without such a sequence inside: a residual
     block of a ResNet, an inverted residual of a MobileNet, a layer of a transformer. Outputs, gradients and running
     statistics are those of the plain module.
 

@@ -14,7 +14,7 @@ Head = Literal["linear", "cosine"]
 
 
 class Outputs(NamedTuple):
-    """What a network says about a batch.
+    """Outputs of a network for a batch.
 
     Attributes
     ----------
@@ -26,7 +26,7 @@ class Outputs(NamedTuple):
         The last stage's maps; tokens of a transformer as a grid. Features and logits are computed from them, so
         gradients with respect to them exist (but are zero where a class token alone is pooled). D' is D except where
         a backbone has layers between pooling and classifier (MobileNetV3, VGG). Of clips, (B, T, D', h, w). Empty
-        where stored features were looked at instead of pictures.
+        for cached features in place of images.
     """
 
     logits: Tensor
@@ -127,7 +127,7 @@ class Network(nn.Module):
         return Outputs(self.classifier(self.dropout(features)), features, maps)
 
     def forward_backbone(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the backbone's features (N, D) and maps (N, D', h, w) of N pictures.
+        """Return the backbone's features (N, D) and maps (N, D', h, w) of N images.
 
         Stored features pass as they are, with empty maps. Parameters and errors as for :meth:`forward`.
         """
@@ -181,7 +181,7 @@ class CosineClassifier(nn.Linear):
     References
     ----------
     Wang et al., *CosFace: large margin cosine loss for deep face recognition*, CVPR 2018, eq. 3. There, and in the
-    source of LDAM, the same scale stands in the loss; here the network has it, so that training and prediction agree.
+    source of LDAM, the same scale is part of the loss; here the network has it, so that training and prediction agree.
     """
 
     def __init__(self, in_features: int, out_features: int, scale: float) -> None:
@@ -194,7 +194,7 @@ class CosineClassifier(nn.Linear):
 
 
 def build_head(head: Head, width: int, classes: int, scale: float) -> nn.Linear:
-    """Build a classifier of that kind; ``scale`` is of no effect on a linear one."""
+    """Build a classifier of that kind; ``scale`` has no effect on a linear one."""
     return CosineClassifier(width, classes, scale) if head == "cosine" else nn.Linear(width, classes)
 
 

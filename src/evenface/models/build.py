@@ -71,7 +71,7 @@ def build_network(
         ``cosine`` gives ``head_scale`` times the cosine of features and class weights as logits, as LDAM and CosFace
         have it.
     head_scale : float
-        Above 0; of no effect on a linear head.
+        Above 0; no effect on a linear head.
     normalise : {"weights", "half"}
         ``half`` normalises by 0.5 and 0.5 whatever the weights, which makes x / 127.5 - 1 of a byte x.
     temporal : Temporal, optional
@@ -81,7 +81,7 @@ def build_network(
     gradient_checkpointing : bool
         Keep only each block's input for the gradient and compute the rest again, which takes less memory and more time.
     frames : int
-        Pictures in a sample, at least 1. Only whether it is 1 matters.
+        Frames of a sample, at least 1. Only whether it is 1 matters.
     seed : int
         Fixes the initial weights; the global random state is neither read nor changed.
 
@@ -183,7 +183,7 @@ def _small_stem(backbone: nn.Module, name: str, channels: int) -> None:
 
 
 def _widths(backbone: nn.Module, name: str, channels: int, size: int) -> tuple[int, int]:
-    # One blank image tells the widths of any family, and whether the network can take this size at all.
+    # One blank image determines the widths of any family, and whether the network supports this size at all.
     backbone.eval()
     probe = cast(Any, backbone)
     try:
@@ -275,7 +275,7 @@ def check_steps(temporal: Temporal, frames: int) -> None:
         )
     if temporal.over == "spatial" and frames > 1:
         raise InputError(
-            f"network.temporal.over: spatial reads single pictures, and these samples are of {frames} frames each",
+            f"network.temporal.over: spatial reads single images, and these samples are of {frames} frames each",
             "Set data.clips.sampling: windows and data.clips.frames: 1, or network.temporal.over: frames.",
         )
 

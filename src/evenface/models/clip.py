@@ -71,7 +71,7 @@ class ClipNetwork(Network):
             dropout = 1 - (1 - dropout) * (1 - temporal.dropout)
         features = temporal.hidden * (1 + both) if recurrent else width
         super().__init__(backbone, features, classes, dropout=dropout, **options)
-        self.width = width  # of a frame; the classifier takes what stands for the whole clip
+        self.width = width  # of a frame; the classifier takes the features of the whole clip
         self.spatial = recurrent and temporal.over == "spatial"
         self.temporal: nn.LSTM | nn.GRU | None = None
         if recurrent:
@@ -131,7 +131,7 @@ class ClipNetwork(Network):
 
 
 def draw_recurrent(network: nn.LSTM | nn.GRU) -> None:
-    """Draw the weights anew from the global generator, as :class:`ClipNetwork` says."""
+    """Initialise the weights from the global generator, as described in :class:`ClipNetwork`."""
     with torch.no_grad():
         for name, value in network.named_parameters():
             if name.startswith("weight"):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 class CompactVGG(nn.Module):
     """Four pairs of 3 x 3 convolutions with batch norm, each pair at half the side and twice the width of the last.
 
-    Networks for pictures of 224 pixels reduce them to a quarter of the side in their first two layers; of a face of
+    Networks for images of 224 pixels reduce them to a quarter of the side in their first two layers; of a face of
     48 pixels that leaves too little. Here the first pair works at full size.
     """
 
