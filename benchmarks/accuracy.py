@@ -19,8 +19,7 @@ from evenface.evaluation import metrics
 from evenface.evaluation.comparison import compare
 from evenface.evaluation.summary import metrics_of
 from evenface.reporting import figures, style
-from evenface.reporting.summary import groups
-from evenface.reporting.wording import screen, sureness
+from evenface.reporting.summaries import comparison_summary, comparison_uncertainty, group_runs
 from evenface.runs import HISTORY, METRICS, PREDICTIONS, VALIDATION, Run
 from evenface.statistics.t_tests import estimate
 from evenface.utils.files import write_json
@@ -68,13 +67,13 @@ def _spread(values: list[float]) -> dict[str, float]:
 
 def summarise(runs: list[Run]) -> dict[str, Any]:
     """Compare the runs, the first being the baseline."""
-    methods = {name: [run.predictions for run in group] for name, group in groups(runs).items()}
+    methods = {name: [run.predictions for run in group] for name, group in group_runs(runs).items()}
     if len(methods) == 1:
         return repeated(runs)
     comparison = compare(methods)
     return {
-        "screen": screen(comparison).splitlines(),
-        "how_sure": sureness(comparison),
+        "screen": comparison_summary(comparison).splitlines(),
+        "how_sure": comparison_uncertainty(comparison),
         "methods": {
             method.name: {
                 "overall": {name: vars(estimate) for name, estimate in method.overall.items()},
@@ -100,7 +99,7 @@ def main() -> None:
     runs = [Run.open(folder) for folder in options.runs]
     for run in runs:
         keep(run, options.folder / run.folder.name)
-    if len(groups(runs)) == 1:
+    if len(group_runs(runs)) == 1:
         curves = figures.training_curves({f"seed {run.recipe.seed}": run.history for run in runs})
         assert curves is not None
         style.save(curves, options.folder / "learning-curve.svg")

@@ -21,7 +21,7 @@ from evenface.evaluation.label_shift import correction, estimate_prior, with_pri
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.probability_metrics import log_loss
 from evenface.reporting import figures, style
-from evenface.reporting.report import risk_coverage_figure
+from evenface.reporting.figures import risk_coverage_figure
 from evenface.training.class_prior import implied_prior
 
 RUNS = (

@@ -11,7 +11,7 @@ from evenface.config import Recipe, load_recipe
 from evenface.data.leakage import LeakageReport
 from evenface.evaluation.comparison import Comparison
 from evenface.preprocessing.store import Store
-from evenface.reporting import summary
+from evenface.reporting import summaries
 from evenface.runs import METRICS, RECIPE, REPORT, Run, check_source
 from evenface.studies.definition import STUDY
 from evenface.training import build, data
@@ -235,14 +235,14 @@ def _write_results(run: Run, *, sample_faces: bool) -> Run:
     run_report(
         run.folder / REPORT,
         run.predictions,
-        title=summary.title(run),
+        title=summaries.run_title(run),
         result=metrics,
         history=run.history,
-        warnings=summary.warnings(run),
-        notes=summary.notes({"": [run]}),
-        counts=summary.counts(run),
-        faces=summary.sample_faces(run) if sample_faces else None,
-        facts=summary.facts([run]),
+        warnings=summaries.run_warnings(run),
+        notes=summaries.protocol_notes({"": [run]}),
+        counts=summaries.class_counts(run),
+        faces=summaries.sample_faces(run) if sample_faces else None,
+        provenance=summaries.provenance([run]),
         calibration=calibrated,
         further=[model_card.section(card)],
     )
@@ -409,7 +409,8 @@ def train_folder(
         choice = choose(data, folder, overrides, candidates=names, jobs=jobs, say=on_message)
         run = train(choice.recipe.model_dump(mode="json"), out=folder / MODEL, resume=True, sample_faces=sample_faces)
         report = write_report(choice, run)
-        lines = [*summary.screen(run)[:-1], f"model   {run.folder}", f"report  {report}"]
+        lines = [*summaries.run_warnings(run), *summaries.metrics_summary(run.metrics), f"model   {run.folder}"]
+        lines += [f"report  {report}", summaries.next_step(run)]
         return TrainFolderResult(run, choice, lines, report)
     guess = guess_dataset(data, overrides)
     for message in guess.said:
@@ -418,7 +419,7 @@ def train_folder(
     check_source(recipe, settings, overrides, trusted=trust_plugins)
     final = load_recipe(settings.model_dump(mode="json"), named_settings(method))
     run = train(final.model_dump(mode="json"), out=folder, resume=resume, sample_faces=sample_faces)
-    return TrainFolderResult(run, None, summary.screen(run), run.folder / REPORT)
+    return TrainFolderResult(run, None, summaries.run_summary(run), run.folder / REPORT)
 
 
 def _with_data(recipe: Recipe, guess: "DatasetGuess") -> Recipe:
@@ -535,17 +536,17 @@ def compare(
     """
     from evenface.evaluation.comparison import compare as compare_predictions
     from evenface.reporting.report import comparison_report
-    from evenface.reporting.wording import screen
+    from evenface.reporting.summaries import comparison_summary
 
     opened = [Run.open(run, trust_plugins=trust_plugins) for run in runs]
-    groups = summary.groups(opened, names)
+    groups = summaries.group_runs(opened, names)
     predictions = {name: [run.predictions for run in group] for name, group in groups.items()}
     folder = output_path(out, folder=True)
     for name, kind in ((RECIPE, "run"), (STUDY, "study")):
         if (folder / name).is_file():
             raise InputError(f"{out} is a {kind} folder; its report would be overwritten", "Choose another --out.")
     comparison = compare_predictions(predictions)
-    first, warnings = opened[0], summary.warned(opened)
+    first, warnings = opened[0], summaries.shared_warnings(opened)
     with lock_folder(folder):
         report = comparison_report(
             folder / REPORT,
@@ -554,12 +555,12 @@ def compare(
             comparison=comparison,
             warnings=warnings,
             histories={name: group[0].history for name, group in groups.items()},
-            notes=summary.notes(groups),
-            counts=summary.counts(first),
-            faces=summary.sample_faces(first) if sample_faces else None,
-            facts=summary.facts(opened),
+            notes=summaries.protocol_notes(groups),
+            counts=summaries.class_counts(first),
+            faces=summaries.sample_faces(first) if sample_faces else None,
+            provenance=summaries.provenance(opened),
         )
-    return ComparisonResult(comparison, [*warnings, *screen(comparison).splitlines()], report)
+    return ComparisonResult(comparison, [*warnings, *comparison_summary(comparison).splitlines()], report)
 
 
 def study(

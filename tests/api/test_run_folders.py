@@ -18,7 +18,7 @@ import evenface as ef
 from evenface.cli import app
 from evenface.config import load_recipe
 from evenface.explanation import storage
-from evenface.reporting.page import Page, PageSection, write
+from evenface.reporting.page import Page, PageSection, write_page
 from evenface.reporting.tables import Table
 from evenface.runs import Run
 from evenface.utils import files
@@ -184,21 +184,21 @@ def _page(*names):
 
 
 def test_a_page_leaves_no_table_of_an_earlier_one_behind_and_touches_nothing_else(tmp_path):
-    write(_page("one", "two"), tmp_path / "report.html")
+    write_page(_page("one", "two"), tmp_path / "report.html")
     own = {"mine.csv": "1,2", "mine.tex": r"\begin{table}", "two.txt": "notes"}
     for name, text in own.items():
         (tmp_path / "tables" / name).write_text(text)
-    write(_page("two", "three"), tmp_path / "report.html")
+    write_page(_page("two", "three"), tmp_path / "report.html")
     names = {path.name for path in (tmp_path / "tables").iterdir()}
     assert names == {"two.csv", "two.tex", "three.csv", "three.tex", *own}
     assert {name: (tmp_path / "tables" / name).read_text() for name in own} == own
 
 
 def test_a_page_that_cannot_be_finished_does_not_stand_beside_another_ones_tables(tmp_path, monkeypatch):
-    write(_page("one"), tmp_path / "report.html")
+    write_page(_page("one"), tmp_path / "report.html")
     monkeypatch.setattr(Table, "save", lambda self, folder: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        write(_page("two"), tmp_path / "report.html")
+        write_page(_page("two"), tmp_path / "report.html")
     assert [path.name for path in tmp_path.rglob("*")] == ["tables"]
 
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from evenface.cli import app
 from evenface.losses import LOSSES
-from evenface.reporting import summary
+from evenface.reporting import summaries
 from evenface.runs import Run
 from evenface.utils.errors import InputError
 from evenface.utils.files import SEAL, digest_file, safe_file_name
@@ -153,9 +153,9 @@ def test_pickled_weights_are_not_unpickled(two_runs, people_folder):
 
 
 def test_a_store_that_a_run_names_and_is_not_its_own_is_not_shown(foreign):
-    assert summary.sample_faces(Run(foreign))
+    assert summaries.sample_faces(Run(foreign))
     _change(foreign, manifest="0" * 32)  # of other samples than those of the store
-    assert summary.sample_faces(Run(foreign)) is None
+    assert summaries.sample_faces(Run(foreign)) is None
     assert "holds other samples" in (foreign / "log.txt").read_text()
 
 

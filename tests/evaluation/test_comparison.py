@@ -14,7 +14,7 @@ from evenface.evaluation import bootstrap, formatting, metrics, paired_tests
 from evenface.evaluation.comparison import compare
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.summary import metrics_of
-from evenface.reporting import wording
+from evenface.reporting import summaries
 from evenface.utils.errors import InputError
 
 CLASSES = ("disgust", "fear", "happy")
@@ -160,18 +160,18 @@ def test_a_method_does_not_differ_from_itself():
     result = compare({"a": noisy(1), "b": noisy(1)})
     main = result.pairs[0].overall["balanced_accuracy"]
     assert (main.value, main.low, main.high, main.p) == (0, 0, 0, 1)
-    assert wording.judgement(result.pairs[0]) == "no evidence of a difference"
+    assert summaries.conclusion(result.pairs[0]) == "no evidence of a difference"
 
 
 def test_a_better_method_is_found_and_its_classes_are_named():
     result = compare({"plain": noisy(1, 0.5), "rebalanced": noisy(2, 0.5, on=[1])})
-    assert wording.judgement(result.pairs[0]).startswith("rebalanced is better; most on fear (+0.")
-    lines = wording.screen(result).splitlines()
+    assert summaries.conclusion(result.pairs[0]).startswith("rebalanced is better; most on fear (+0.")
+    lines = summaries.comparison_summary(result).splitlines()
     assert lines[0].startswith("balanced accuracy   plain 0.")
     assert " over 24 people: rebalanced is better" in lines[1]
-    assert "the unit of replication is the person" in " ".join(wording.sureness(result))
+    assert "the unit of replication is the person" in " ".join(summaries.comparison_uncertainty(result))
     worse = compare({"rebalanced": noisy(2, 0.5, on=[1]), "plain": noisy(1, 0.5)})
-    assert "plain is worse; most on fear (-0." in wording.screen(worse)
+    assert "plain is worse; most on fear (-0." in summaries.comparison_summary(worse)
     assert worse.pairs[0].overall["accuracy"].value == pytest.approx(-result.pairs[0].overall["accuracy"].value)
 
 
@@ -197,7 +197,7 @@ def test_a_method_of_several_seeds_is_the_mean_of_its_runs():
     assert result.methods[1].per_run["macro_f1"] == pytest.approx(values)
     assert result.methods[1].overall["macro_f1"].value == pytest.approx(np.mean(values))
     assert result.pairs[0].mcnemar is None
-    assert "mean over its training runs (1, 3 seeds)" in " ".join(wording.sureness(result))
+    assert "mean over its training runs (1, 3 seeds)" in " ".join(summaries.comparison_uncertainty(result))
 
 
 def test_the_order_of_samples_does_not_matter():
@@ -218,19 +218,21 @@ def test_more_comparisons_ask_for_more_evidence():
 def test_few_people_are_never_enough_and_it_is_said():
     result = compare({"a": noisy(1, 0.1, people=5), "b": noisy(2, 1.0, people=5)})
     assert not result.pairs[0].overall["balanced_accuracy"].certain
-    assert "With 5 people no difference can reach p = 0.05" in " ".join(wording.sureness(result))
-    assert "the least p is 0.0625." in " ".join(wording.sureness(result))
+    assert "With 5 people no difference can reach p = 0.05" in " ".join(summaries.comparison_uncertainty(result))
+    assert "the smallest possible p is 0.0625." in " ".join(summaries.comparison_uncertainty(result))
     six = {name: noisy(seed, right, people=6) for name, seed, right in (("a", 1, 0.1), ("b", 2, 1.0), ("c", 3, 1.0))}
     assert "no single class can reach p = 0.05: the least p over 3 classes is 0.0938" in " ".join(
-        wording.sureness(compare({name: six[name] for name in "ab"}))
+        summaries.comparison_uncertainty(compare({name: six[name] for name in "ab"}))
     )
-    assert "the least p is 0.0625 over 2 differences" in " ".join(wording.sureness(compare(six)))
+    assert "the smallest possible p is 0.0625 over 2 differences" in " ".join(
+        summaries.comparison_uncertainty(compare(six))
+    )
     assert (
         paired_tests.swap_floor(5)
         == stats.permutation_test((np.ones(5),), np.mean, permutation_type="samples", n_resamples=np.inf).pvalue
     )
-    assert wording.NARROW in wording.sureness(result)
-    assert wording.NARROW not in wording.sureness(compare({"a": noisy(1), "b": noisy(2)}))
+    assert summaries.NARROW in summaries.comparison_uncertainty(result)
+    assert summaries.NARROW not in summaries.comparison_uncertainty(compare({"a": noisy(1), "b": noisy(2)}))
 
 
 @pytest.mark.parametrize(
@@ -259,9 +261,9 @@ def test_one_method_is_no_comparison():
 
 
 def test_a_run_ends_with_its_answer():
-    lines = wording.run_screen(metrics_of(noisy(2, 0.5, on=[1]))).splitlines()
+    lines = summaries.metrics_summary(metrics_of(noisy(2, 0.5, on=[1])))
     assert lines[0].startswith("balanced accuracy 0.")
-    assert "over 24 people; found best: fear (1.00), least: " in lines[1]
+    assert "over 24 people; highest recall: fear (1.00), lowest: " in lines[1]
 
 
 def test_words_for_numbers():

@@ -12,7 +12,7 @@ import evenface as ef
 from evenface.losses import build_loss
 from evenface.methods import StepContext, build_method, helpers
 from evenface.models.backbone import Outputs
-from evenface.reporting import summary
+from evenface.reporting import summaries
 from evenface.utils.errors import InputError
 
 
@@ -222,7 +222,7 @@ def test_a_run_carries_the_warning_into_its_facts_report_and_model_card(small_re
     run = ef.train(small_recipe, out=tmp_path / "run", **options, **{"training.epochs": 1})
     (note,) = [note for note in run.facts["notes"] if "SCN" in note]
     assert note.startswith("WARNING: SCN overwrote many training labels")
-    assert note in summary.warnings(run)
-    assert note not in summary.notes({"": [run]})
+    assert note in summaries.run_warnings(run)
+    assert note not in summaries.protocol_notes({"": [run]})
     for file in ("log.txt", "model-card.md", "report.html"):
         assert "SCN overwrote many training labels" in (run.folder / file).read_text()

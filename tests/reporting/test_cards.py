@@ -20,7 +20,8 @@ from evenface.data.datasets import DATASETS, dataset_licence
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.subgroups import subgroups
 from evenface.reporting import model_card
-from evenface.reporting.model_card import STATEMENT, _plain_text
+from evenface.reporting.model_card import STATEMENT
+from evenface.reporting.tables import escape_markdown
 from evenface.runs import METRICS, REPORT, Run
 
 pytestmark = pytest.mark.usefixtures("empty_figures")
@@ -238,7 +239,7 @@ def test_a_card_says_what_was_done_and_to_what(run):
     assert card["imbalance"]["ratio"] == pytest.approx(4, abs=0.01)
     assert card["data"]["licence"] == dataset_licence("csv")
     assert card["protocol"]["sides"]["test"] == {"samples": len(run.predictions), "people": run.predictions.people}
-    assert card["network"]["licence"].startswith("Learnt from this data alone")
+    assert card["network"]["licence"].startswith("Trained from random weights on this data only")
     text = model_card.markdown(card)
     assert "joy\\|x" in text  # a class's name breaks no table
     tables = [line for line in text.split("\n") if line.startswith("| joy")]
@@ -260,9 +261,9 @@ def test_a_card_names_a_file_of_weights_but_no_folder_of_this_machine(run, tmp_p
 def test_plain_training_says_that_nothing_was_done(small_recipe, tmp_path):
     plain = ef.train(small_recipe, out=tmp_path / "plain", sample_faces=False, **{"training.epochs": 1})
     card = model_card.card_of(plain)
-    assert card["treatment"][-1] == "Nothing was done about uneven classes: plain training."
+    assert card["treatment"][-1] == "No imbalance method: empirical risk minimisation."
     assert card["subgroups"] == []
-    assert any("not known" in line for line in card["limits"])
+    assert any("unknown" in line for line in card["limits"])
     assert any("people only" in line for line in card["limits"])
 
 
@@ -291,6 +292,6 @@ def test_sources_name_no_licence_by_guess():
 def test_no_text_of_a_card_is_taken_for_markup(text):
     from markdown_it import MarkdownIt
 
-    tokens = MarkdownIt("commonmark").parseInline(_plain_text(text))[0].children
+    tokens = MarkdownIt("commonmark").parseInline(escape_markdown(text))[0].children
     assert [token.type for token in tokens if token.type not in ("text", "text_special")] == []
     assert "".join(token.content for token in tokens) == text

@@ -15,7 +15,7 @@ from evenface.evaluation.comparison import Difference, compare
 from evenface.evaluation.metric_registry import METRICS
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.summary import metrics_of
-from evenface.reporting import contents, figures, page, report, style, tables
+from evenface.reporting import figures, page, report, style, tables
 from evenface.utils.errors import InputError
 
 CLASSES = ("angry", "fear & <awe>", "happy_$100%")
@@ -93,7 +93,7 @@ def comparison_page(tmp_path_factory):
         notes=["These people are synthetic."],
         counts={"train": [300, 20, 3], "test": [40, 40, 40]},
         faces={name: np.full((3, 8, 8), 90, np.uint8) for name in CLASSES},
-        facts={"recipe": "a.yaml"},
+        provenance={"recipe": "a.yaml"},
         formats=("pdf", "png"),
     )
 
@@ -111,7 +111,7 @@ def test_a_page_needs_nothing_from_elsewhere(comparison_page):
 def test_a_page_gives_the_answer_before_the_details(comparison_page):
     _, reader = read(comparison_page)
     words = " ".join(" ".join(reader.words).split())
-    order = ["Two & two", "Re_balanced & co is better", "over 12 people", "How sure", "These people are synthetic."]
+    order = ["Two & two", "Re_balanced & co is better", "over 12 people", "Uncertainty", "These people are synthetic."]
     order += ["Difference from plain <b>", "Recall per class", "Samples per class", "a.yaml"]
     places = [words.index(part) for part in order]
     assert places == sorted(places)
@@ -160,22 +160,22 @@ def test_a_run_page_warns_of_what_its_numbers_hide(tmp_path):
     assert "No test sample is of severe" in words
     assert "Very few test samples: pain (4)" in words
     assert "The run never predicts pain" in words
-    assert "This is not told apart from guessing." in words
-    assert "Whom the samples show is not known." in words
-    assert "Always saying calm would give accuracy 0.88 and balanced accuracy 0.50." in words
+    assert "Balanced accuracy is not significantly above chance." in words
+    assert "The people in the samples are unknown." in words
+    assert "Always predicting calm would give accuracy 0.88 and balanced accuracy 0.50." in words
     assert "nan" not in words.lower().split()
 
 
 def test_a_page_without_extras_has_no_empty_parts(tmp_path):
     text, reader = read(report.run_report(tmp_path / "report.html", make(people=None), title="Bare"))
     assert "Training" not in reader.words
-    assert "How it was made" not in reader.words
+    assert "Provenance" not in reader.words
     assert "<img" not in text
     assert not (tmp_path / "figures").exists()
 
 
 def test_bad_requests_leave_nothing_behind(tmp_path):
-    with pytest.raises(InputError, match="figures cannot be saved as 'gif'"):
+    with pytest.raises(InputError, match="cannot save figures as 'gif'"):
         report.run_report(tmp_path / "report.html", make(), title="x", formats=("gif",))
     with pytest.raises(InputError, match="faces of 'angry' must be uint8"):
         report.run_report(tmp_path / "report.html", make(), title="x", faces={"angry": np.zeros((2, 8, 8))})
@@ -197,7 +197,7 @@ def test_csv_keeps_every_digit_and_gives_intervals_their_own_columns():
     assert rows[0] == ["name", "n", "value", "value low", "value high", "change", "change low", "change high"]
     assert rows[1] == ["a, b", "1234", repr(1 / 3), "0.2", "0.5", "-0.1", "-0.2", ""]
     assert rows[2][2:5] == ["", "", ""]
-    assert table.shown == [
+    assert table.formatted == [
         ["a, b", "1,234", "0.333 [0.200, 0.500]", "-0.100 [-0.200, –]"],
         ["c", "5", "–", "0.000 [0.000, 0.000]"],
     ]
@@ -210,23 +210,23 @@ def test_csv_keeps_every_digit_and_gives_intervals_their_own_columns():
 def test_tables_hold_what_was_computed():
     given = make()
     result = metrics_of(given, resamples=50)
-    rows = {row[0]: row for row in contents.class_table(result).rows}
+    rows = {row[0]: row for row in tables.class_table(result).rows}
     assert rows["angry"][1] == 40
     assert rows["angry"][3] == result["per_class"]["angry"]["precision"]["value"]
-    assert len(contents.overall_table(result).rows) == len(result["overall"])
-    counts = contents.counts_table({"train": [1, 2, 3], "test": [4, 5, 6]}, CLASSES)
+    assert len(tables.overall_table(result).rows) == len(result["overall"])
+    counts = tables.counts_table({"train": [1, 2, 3], "test": [4, 5, 6]}, CLASSES)
     assert counts.rows[-1] == ("all", 6, 15)
     assert set(result["overall"]) | (set(result["per_class"]["angry"]) - {"support"}) <= set(METRICS)
 
 
 def test_seeds_are_shown_with_their_spread():
     runs = {"a": [make(1), make(2), make(3)], "b": make(4)}
-    table = contents.methods_table(compare(runs, resamples=50))
+    table = tables.methods_table(compare(runs, resamples=50))
     assert table.header[:4] == ("method", "seeds", "balanced accuracy", "sd of balanced accuracy")
     values = [metrics_of(run, resamples=0)["overall"]["balanced_accuracy"]["value"] for run in runs["a"]]
     assert table.rows[0][3] == pytest.approx(np.std(values, ddof=1))
-    assert table.shown[1][3] == "–"
-    assert contents.mcnemar_table(compare(runs, resamples=50)) is None
+    assert table.formatted[1][3] == "–"
+    assert tables.mcnemar_table(compare(runs, resamples=50)) is None
 
 
 @pytest.mark.parametrize(("classes", "people"), [(2, 10), (5, None), (11, 10)])
@@ -238,7 +238,7 @@ def test_figures_draw_any_number_of_classes(classes, people):
         figures.confusion([runs["first"]]),
         figures.precision_recall(runs),
         figures.recalls({m.name: m.recall for m in found.methods}, names, found.support),
-        figures.differences(found),
+        figures.recall_differences(found),
     ]
     for figure in drawn:
         ET.fromstring(style.inline_svg(figure, "a figure"))

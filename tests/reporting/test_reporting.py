@@ -3,7 +3,7 @@
 import pytest
 
 from evenface.config import load_recipe
-from evenface.reporting.summary import groups
+from evenface.reporting.summaries import group_runs
 from evenface.runs import RECIPE, Run
 from evenface.utils.errors import InputError
 
@@ -26,7 +26,7 @@ def run(tmp_path):
 def test_seeds_and_machines_do_not_make_methods(run):
     runs = [run("a"), run("b", seed=1), run("c", seed=2, **{"training.loggers": ["tensorboard"], "data.root": "y"})]
     other = run("d", **{"loss.name": "focal", "loss.gamma": 1.0})
-    assert {name: len(found) for name, found in groups([*runs, other]).items()} == {
+    assert {name: len(found) for name, found in group_runs([*runs, other]).items()} == {
         "cross-entropy": 3,
         "focal, gamma 1.0": 1,
     }
@@ -36,13 +36,13 @@ def test_methods_with_long_descriptions_stay_apart_though_folders_share_names(ru
     long = {"loss.name": "focal", "loss.alpha": [0.123456789] * 9}
     longer = {"loss.name": "focal", "loss.alpha": [0.987654321] * 9}
     runs = [run("A/s0", **long), run("A/s1", seed=1, **long), run("B/s0", **longer), run("B/s1", seed=1, **longer)]
-    assert list(groups(runs).values()) == [runs[:2], runs[2:]]
+    assert list(group_runs(runs).values()) == [runs[:2], runs[2:]]
 
 
 def test_names_given_decide(run):
     one, two = run("a"), run("b", seed=1)
-    assert groups([one, two], ["x", "y"]) == {"x": [one], "y": [two]}
+    assert group_runs([one, two], ["x", "y"]) == {"x": [one], "y": [two]}
     with pytest.raises(InputError, match="2 names"):
-        groups([one, two], ["x"])
+        group_runs([one, two], ["x"])
     with pytest.raises(InputError, match="twice"):
-        groups([one, one])
+        group_runs([one, one])

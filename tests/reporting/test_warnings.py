@@ -13,7 +13,7 @@ from evenface import api
 from evenface.config import dump_recipe, load_recipe
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.summary import measured, metrics_of
-from evenface.reporting import summary
+from evenface.reporting import summaries
 from evenface.runs import FACTS, HISTORY, METRICS, PREDICTIONS, RECIPE, SPLIT, Run
 from evenface.studies.definition import Study
 from evenface.studies.plan import make_plan
@@ -78,11 +78,11 @@ def ended(folder, predictions, *, notes=(), source="biovid", trained=("q1", "q2"
 )
 def test_five_levels_of_biovid_beyond_what_is_published_are_doubted(tmp_path, right, source, classes, trained, said):
     run = ended(tmp_path / "run", guesses(right, classes=classes), source=source, trained=trained)
-    found = summary.warnings(run)
+    found = summaries.run_warnings(run)
     assert bool(found) is said
     if said:
         assert all(figure in found[0] for figure in ("30.8 % (Werner 2016)", "31.5 %", "35.4 % (Gkikas 2024)"))
-    assert summary.screen(run)[: len(found)] == found
+    assert summaries.run_summary(run)[: len(found)] == found
 
 
 def test_clips_too_good_are_doubted_though_their_frames_are_not(tmp_path):
@@ -94,18 +94,18 @@ def test_clips_too_good_are_doubted_though_their_frames_are_not(tmp_path):
     p[doubtful, (given.predicted[doubtful] + 1) % 5] = 0.45
     run = ended(tmp_path / "run", replace(given, probabilities=p))
     assert measured("accuracy", run.predictions) < 0.45 < measured("clip_accuracy", run.predictions)
-    assert summary.warnings(run)
+    assert summaries.run_warnings(run)
 
 
 def test_a_leak_is_said_before_anything_else(tmp_path):
     notes = ["made up", LEAKY.format(7)]
     leaky = ended(tmp_path / "leaky", guesses(0.8), notes=notes, trained=("p1",))
     honest = ended(tmp_path / "honest", guesses(0.3, seed=1), notes=["made up"])
-    assert summary.screen(api.evaluate(leaky.folder))[0] == notes[1]
+    assert summaries.run_summary(api.evaluate(leaky.folder))[0] == notes[1]
     page = (leaky.folder / "report.html").read_text("utf-8")
     assert page.count(notes[1]) == 2  # the second time in the model card
     assert page.index(notes[1]) < page.index('class="tiles"') < page.index("made up")
-    assert not summary.warnings(honest)
+    assert not summaries.run_warnings(honest)
     both = api.compare([leaky.folder, honest.folder], out=tmp_path / "both", names=["leaky", "honest"])
     assert both.lines[0] == f"{notes[1]} (1 of 2 runs)"
     page = both.report.read_text("utf-8")
@@ -178,7 +178,7 @@ def test_a_study_marks_what_leaks_and_what_is_better_when_less(studied):
     assert set(each.loc[each["by"] == "frame", "warning"]) == {"LEAKY"}
     page = studied.report.read_text("utf-8")
     assert page.index("LEAKY") < page.index('class="tiles"')
-    assert "Lower is better: MAE, weighted PF." in page
+    assert "Lower is better: MAE; weighted PF." in page
     said = next(line for line in studied.lines if "by frame instead of subject" in line)
     assert said.lstrip().startswith("larger than noise")
     assert said.endswith(", better")

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from evenface import statistics as ef
 from evenface.cli import app
 from evenface.evaluation.metric_registry import known_direction, label, lower_is_better, metric_names
-from evenface.reporting.statistics import save_analysis
+from evenface.reporting.report import save_analysis
 from evenface.statistics.analysis import analyse
 from evenface.utils.errors import InputError
 

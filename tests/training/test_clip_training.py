@@ -17,7 +17,7 @@ import evenface as ef
 from evenface.cli import app
 from evenface.preprocessing.augmentation import to_float
 from evenface.preprocessing.store import Store
-from evenface.reporting import summary
+from evenface.reporting import summaries
 from evenface.training import build
 from evenface.utils.errors import InputError
 
@@ -45,14 +45,14 @@ def test_a_run_on_clips_says_what_it_saw_and_can_be_rebuilt(whole, store):
     assert whole.facts["frames"] == 3
     assert whole.predictions.clip is not None
     assert whole.predictions.ordered
-    assert "bilstm over frames" in summary.facts([whole])["network"]
-    assert "3 frames of each" in summary.facts([whole])["data"]
+    assert "bilstm over frames" in summaries.provenance([whole])["network"]
+    assert "3 frames of each" in summaries.provenance([whole])["data"]
     rows = pd.read_parquet(whole.folder / "split.parquet").query("side == 'test'")["row"].to_numpy()
     method = build.trained_method(whole).eval()
     with torch.inference_mode():
         found = method.predict(to_float(torch.from_numpy(store.images[rows][:, [1, 3, 5]])))
     assert whole.predictions.probabilities == pytest.approx(found.double().numpy(), abs=1e-5)
-    faces = summary.sample_faces(whole)
+    faces = summaries.sample_faces(whole)
     assert any(np.array_equal(faces["rising"][0], clip[3]) for clip in store.images)
 
 

@@ -11,7 +11,7 @@ from processes import fitted, in_process, same_run, train_and_die
 
 import evenface as ef
 from evenface.config import load_recipe, shipped_recipes
-from evenface.reporting import summary
+from evenface.reporting import summaries
 from evenface.training import precision
 from evenface.training.precision import choose_precision, has_bf16_units, inference_precision
 
@@ -94,7 +94,7 @@ def test_auto_trains_as_the_precision_that_it_chooses_and_says_which(
     same_run(run.folder, fixed.folder)
     assert run.recipe.training.precision == "auto"
     assert run.facts["precision"] == run.precision == chosen
-    assert summary.facts([run])["precision"] == f"{chosen}, chosen by the hardware"
+    assert summaries.provenance([run])["precision"] == f"{chosen}, chosen by the hardware"
     assert chosen in (run.folder / "log.txt").read_text()
     if units:
         ef.evaluate(run.folder)
@@ -118,5 +118,5 @@ def test_a_run_goes_on_in_its_precision_on_other_hardware(small_recipe, tmp_path
     other = fitted(small_recipe, out=tmp_path / "other", **often)
     assert other.facts["precision"] == "32-true"
     different = "the runs were trained in different precisions: bf16-mixed, 32-true"
-    assert different in summary.notes({"a": [resumed], "b": [other]})
-    assert different not in summary.notes({"a": [resumed, whole]})
+    assert different in summaries.protocol_notes({"a": [resumed], "b": [other]})
+    assert different not in summaries.protocol_notes({"a": [resumed, whole]})

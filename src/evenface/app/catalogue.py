@@ -32,8 +32,8 @@ from evenface.evaluation.calibration import Calibration
 from evenface.evaluation.summary import measured, metrics_of
 from evenface.inference.input_spec import InputSpec, finds_points, input_spec_of
 from evenface.inference.model import Model
-from evenface.reporting import model_card, summary
-from evenface.reporting.wording import screen, verdict
+from evenface.reporting import model_card, summaries
+from evenface.reporting.summaries import comparison_summary, verdict
 from evenface.runs import FACTS, METRICS, RECIPE, REPORT, WEIGHTS, Run
 from evenface.studies.definition import STUDY
 from evenface.utils.errors import InputError
@@ -244,8 +244,8 @@ def _of_run(entry: Entry, known: Listed) -> Detail:
         calibrated=calibration is not None,
         temperature=calibration.temperature if calibration else None,
         ordered=run.predictions.ordered,
-        warnings=summary.warnings(run),
-        notes=summary.notes({"": [run]}),
+        warnings=summaries.run_warnings(run),
+        notes=summaries.protocol_notes({"": [run]}),
         overall={name: value_of(value) for name, value in result["overall"].items()},
         per_class=[_class(name, found) for name, found in result["per_class"].items()],
         confusion=result["confusion"],
@@ -335,10 +335,10 @@ def compare(entries: Sequence[Entry], *, trust_plugins: bool = False) -> dict[st
         samples.
     """
     opened = [Run.open(entry.path, trust_plugins=trust_plugins) for entry in entries]
-    groups = summary.groups(opened)
+    groups = summaries.group_runs(opened)
     found = comparing.compare({name: [run.predictions for run in group] for name, group in groups.items()})
     return ComparisonResponse(
-        lines=[*summary.warned(opened), *screen(found).splitlines()],
+        lines=[*summaries.shared_warnings(opened), *comparison_summary(found).splitlines()],
         classes=list(found.classes),
         support=list(found.support),
         unit=found.unit,
@@ -362,7 +362,7 @@ def compare(entries: Sequence[Entry], *, trust_plugins: bool = False) -> dict[st
             )
             for pair in found.pairs
         ],
-        notes=summary.notes(groups),
+        notes=summaries.protocol_notes(groups),
     ).model_dump()
 
 

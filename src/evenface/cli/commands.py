@@ -139,7 +139,7 @@ def train(
     """Train and test a model by a recipe, or on your own data, and write a run folder."""
     from evenface import api
     from evenface.config import parse_overrides
-    from evenface.reporting import summary
+    from evenface.reporting import summaries
 
     words = list(settings or [])
     if data is not None and recipe is not None and "=" in recipe:
@@ -169,7 +169,7 @@ def train(
         raise InputError("--method requires --data", "With a recipe, set method.name=NAME or loss.name=NAME.")
     run = api.train(recipe, **options, **overrides)
     if api.is_first_process():
-        echo(summary.screen(run))
+        echo(summaries.run_summary(run))
 
 
 @app.command()
@@ -209,14 +209,14 @@ def evaluate(
     """
     from evenface import api
     from evenface.config import parse_overrides
-    from evenface.reporting import summary
+    from evenface.reporting import summaries
 
     maps = {"class_map": class_map, "merge_classes": merge_classes}
     options = parse_overrides([f"{name}={text}" for name, text in maps.items() if text])
     options |= {"on": on, "all_samples": all_samples, "out": out}
     options |= {"sample_faces": sample_faces, "trust_plugins": trust_plugins}
     evaluated = api.evaluate(run, **options, **parse_overrides(settings or []))
-    echo(summary.screen(evaluated))
+    echo(summaries.run_summary(evaluated))
     if on is not None:
         echo([f"note  {note}" for note in evaluated.facts["notes"]])
 
@@ -413,7 +413,7 @@ def stats(
 
     Reports the unit of replication, effect sizes and violated assumptions.
     """
-    from evenface.reporting.statistics import save_analysis
+    from evenface.reporting.report import save_analysis
     from evenface.statistics.analysis import analyse
     from evenface.utils.files import output_path
 

@@ -12,7 +12,7 @@ from evenface.explanation.drawing import KEY
 from evenface.explanation.faithfulness import SHARES, Faithfulness
 from evenface.explanation.storage import Part, curves_of
 from evenface.inference.model import Model
-from evenface.reporting.page import Page, PageSection, Picture, Shown, Tile, Verdict, write
+from evenface.reporting.page import CaptionedFigure, CaptionedImage, Page, PageSection, Tile, Verdict, write_page
 from evenface.reporting.style import MUTED, colour, panels, save, styled
 from evenface.reporting.tables import Table
 from evenface.utils.version import __version__
@@ -85,7 +85,7 @@ def page_of(
         },
         source="the files that are named on it",
     )
-    write(page, path)
+    write_page(page, path)
 
 
 def _interval(gain: Any) -> str:
@@ -104,13 +104,13 @@ def _pictures(folder: Path, made: Sequence[Part]) -> PageSection:
     shown = []
     for part in made[:MOST]:
         with Image.open(folder / part["picture"]) as image:
-            shown.append(Shown(image.convert("RGB"), part["file"], part["picture"]))
+            shown.append(CaptionedImage(image.convert("RGB"), part["file"], part["picture"]))
     text = "The face comes first, then what speaks for each class, from yellow to red."
     if made[0]["samples"][0]["maps"] is None or made[0]["samples"][0]["frames"] is not None:
         text = f"In bands and bars, {KEY}."
     if len(made) > MOST:
         text += f"\nThe first {MOST} of {len(made):,} files; the others stand in the folder pictures."
-    return PageSection("Explanations", text, shown=tuple(shown))
+    return PageSection("Explanations", text, images=tuple(shown))
 
 
 def _matters(figure: "Figure", checks: Sequence[Faithfulness]) -> PageSection:
@@ -132,7 +132,7 @@ def _matters(figure: "Figure", checks: Sequence[Faithfulness]) -> PageSection:
         "If an explanation is right, the probability falls sooner when what it marks goes first, and rises sooner "
         "when that comes first."
     )
-    return PageSection("Do they matter?", text, (Picture("deletion-insertion", figure, caption),), (table,))
+    return PageSection("Do they matter?", text, (CaptionedFigure("deletion-insertion", figure, caption),), (table,))
 
 
 @styled

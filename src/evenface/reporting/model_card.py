@@ -1,6 +1,5 @@
-"""The model card of a run: what it learnt from, how well it does on whom, and what it is for."""
+"""Model card of a run: training data, results by group of people, limits, and intended use."""
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,15 +12,14 @@ from evenface.data.datasets import dataset_licence
 from evenface.data.imbalance import imbalance_factor
 from evenface.evaluation.bootstrap import Estimate, estimate, units_of
 from evenface.evaluation.calibration import Calibration
-from evenface.evaluation.comparison import Difference
-from evenface.evaluation.formatting import UNITS, listed
+from evenface.evaluation.formatting import UNITS, count_units, listed
 from evenface.evaluation.metric_registry import label, lower_note
 from evenface.evaluation.subgroups import Subgroup, at_least, subgroups
 from evenface.evaluation.summary import metrics_of
-from evenface.reporting import summary
+from evenface.reporting import summaries
 from evenface.reporting.page import PageSection
-from evenface.reporting.tables import Cell, Table
-from evenface.reporting.wording import ALONE, FEW_PEOPLE
+from evenface.reporting.summaries import ALONE, CLUSTERED, FEW_PEOPLE, ONE_RUN
+from evenface.reporting.tables import Cell, Row, Table, escape_markdown, untested
 from evenface.runs import METRICS, Run
 
 STATEMENT = (
@@ -32,78 +30,79 @@ STATEMENT = (
     "physical states, not as emotions. Nor does it concern the mere detection of apparent expressions or movements, "
     "such as a smile or a raised brow, unless it is used to infer emotions. This is no legal advice."
 )
-"""Stands in every model card, at the foot of the page and in the description of its interface."""
+"""Notice in every model card, at the foot of the page and in the description of its interface."""
 INTENDED = (
-    "Research on how expressions and signs of pain can be told from faces where classes are uneven.",
-    "Comparing methods on the same protocol, and repeating a result.",
-    "A start for a product whose makers test it on their own people, for their own purpose, under the law that holds.",
+    "Research on recognising facial expressions and signs of pain under class imbalance.",
+    "Comparing methods under the same protocol, and reproducing a result.",
+    "A starting point for a product that its makers test on their own users, for their purpose, under applicable law.",
 )
 NOT_INTENDED = (
     "Diagnosis, treatment, or any decision about the care of a patient.",
     "Inferring emotions of people at work or in education.",
-    "Decisions about single people: hiring, credit, insurance, policing, migration, proof of a lie.",
-    "Watching people who do not know of it or have not agreed; telling who somebody is.",
-    "People, cameras or situations unlike those it learnt from, without a test on them.",
+    "Decisions about individuals: hiring, credit, insurance, policing, migration, lie detection.",
+    "Surveillance without knowledge or consent; identification of people.",
+    "People, cameras or situations unlike those in the training data, without a test on them.",
 )
 ALWAYS = (
-    "It says what people who labelled such data would have said. What somebody shows is not what somebody feels.",
-    "Results hold for people and pictures like those tested on; elsewhere they are mostly worse.",
-    "One training run: how much another seed would change is not in the intervals.",
+    "It predicts the labels that annotators of such data would give. What somebody shows is not what somebody feels.",
+    "Results are valid for people and images like those in the test set; on others they are usually worse.",
+    ONE_RUN,
 )
 RARE = 20
-"""Test samples of a class below which its figures are uncertain whatever they are."""
+"""Test samples of a class below which its metrics are listed as uncertain."""
 
 
 def limits_of(card: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]:
-    """Say what limits follow from a card; ``result`` is what ``metrics_of`` gives."""
-    found = list(card["protocol"]["warnings"])
+    """Return the limits that follow from a card; ``result`` is what ``metrics_of`` returns."""
+    limits = list(card["protocol"]["warnings"])
     results = card["results"]
     if any("synthetic" in note for note in card["data"]["notes"]):
-        found.append("Learnt from people who were drawn: nothing is known of how it does on real ones.")
+        limits.append("Trained on synthetic people: performance on real ones is unknown.")
     if results["unit"] != "people":
-        found.append("Whom the samples show is not known: the same people may have been trained and tested on.")
+        limits.append("The people in the samples are unknown: the same may be in training and test set.")
     elif results["units"] == 1:
-        found.append("Tested on one person alone: nothing is known of others.")
+        limits.append("Tested on one person only: performance on others is unknown.")
     elif results["units"] < FEW_PEOPLE:
-        found.append(f"Tested on {results['units']} people only: the intervals are somewhat too narrow.")
+        limits.append(f"Tested on {results['units']} people only: the intervals are somewhat too narrow.")
     if result["absent"]:
-        found.append(f"Not tested on {listed(result['absent'])}: no test sample shows it.")
+        limits.append(f"Not tested on {listed(result['absent'])}: no test sample is of it.")
     rare = [
         f"{name} ({entry['support']})" for name, entry in results["per_class"].items() if 0 < entry["support"] < RARE
     ]
     if rare:
-        found.append(f"Few test samples, so little is known of: {listed(rare)}.")
+        limits.append(f"Few test samples, so results are uncertain for: {listed(rare)}.")
     if result["never_predicted"]:
-        found.append(f"It never said {listed(result['never_predicted'])} on the test samples.")
+        limits.append(f"It never predicted {listed(result['never_predicted'])} on the test samples.")
     if not card["subgroups"]:
-        found.append("The data does not tell age, sex or origin of people: how it does on groups of them is not known.")
-    return [*found, *ALWAYS]
+        limits.append("The data has no age, sex or origin of people: performance on such groups is unknown.")
+    return [*limits, *ALWAYS]
 
 
 OVERALL = ("balanced_accuracy", "accuracy", "macro_f1", "log_loss", "ece")
 BY_CLASS = ("recall", "precision", "f1")
 KINDS = {
-    "official": "as the authors of the data divide it",
-    "holdout": "a share of {test:.0%} was held out to test",
-    "kfold": "part {fold} of {folds} was held out to test",
-    "leave-one-out": "one person, number {fold} in order, was left out to test",
+    "official": "the official split of the data",
+    "holdout": "a share of {test:.0%} was held out as test set",
+    "kfold": "fold {fold} of {folds} was held out as test set",
+    "leave-one-out": "one person, number {fold} in order, was left out as test set",
 }
 
 
 def card_of(run: Run) -> dict[str, Any]:
-    """Gather what is known of a run's model.
+    """Build the model card of a run.
 
     Parameters
     ----------
     run : Run
-        One that has ended.
+        A finished run.
 
     Returns
     -------
     dict
         Can be written as JSON. ``name``, ``recipe``, ``about``, ``paper``, ``deviations``, ``evenface``,
-        ``statement``, ``precision``; ``task`` (``classes``, ``ordered``, ``input``), ``network`` (``said``,
-        ``licence``), ``data`` (``said``, ``licence``, ``notes``), ``protocol`` (``said``, ``sides``, ``warnings``),
+        ``statement``, ``precision``; ``task`` (``classes``, ``ordered``, ``input``), ``network`` (``description``,
+        ``licence``), ``data`` (``description``, ``licence``, ``notes``), ``protocol`` (``description``, ``sides``,
+        ``warnings``),
         ``imbalance`` (``counts``, ``ratio``), ``treatment`` (sentences), ``results`` (``unit``, ``units``, ``samples``,
         ``level``, ``overall``, ``per_class``, perhaps ``levels`` and ``by_clip``), ``subgroups`` (for each attribute),
         ``calibration`` or None, and the sentences of ``limits``, ``intended`` and ``not_intended``. Figures have
@@ -111,14 +110,14 @@ def card_of(run: Run) -> dict[str, Any]:
 
     Notes
     -----
-    Every figure is of the test samples and comes from the stored predictions: from ``metrics.json`` where the run has
-    been evaluated, else by the same function.
+    Every number is computed from the stored predictions on the test set: read from ``metrics.json`` where the run has
+    been evaluated, else computed by the same function.
     """
     facts, recipe = run.facts, run.recipe
     result = run.metrics if (run.folder / METRICS).is_file() else metrics_of(run.predictions)
-    said = summary.facts([run])
+    provenance = summaries.provenance([run])
     card: dict[str, Any] = {
-        "name": summary.title(run),
+        "name": summaries.run_title(run),
         "recipe": recipe.name,
         "about": recipe.about,
         "paper": recipe.paper,
@@ -130,9 +129,9 @@ def card_of(run: Run) -> dict[str, Any]:
             "ordered": run.predictions.ordered,
             "input": facts.get("content", "stills"),
         },
-        "network": {"said": said["network"], "licence": _weights(recipe)},
-        "precision": said["precision"],
-        "data": {"said": said["data"], "licence": _licences(run), "notes": list(facts["notes"])},
+        "network": {"description": provenance["network"], "licence": _weights(recipe)},
+        "precision": provenance["precision"],
+        "data": {"description": provenance["data"], "licence": _licences(run), "notes": list(facts["notes"])},
         "protocol": _protocol(run),
         "imbalance": _imbalance(run),
         "treatment": _treatment(recipe),
@@ -146,31 +145,31 @@ def card_of(run: Run) -> dict[str, Any]:
 
 
 def _licences(run: Run) -> str:
-    """Say the terms of the data that was learnt from, and of that which was tested on where it is another."""
+    """Return the licence of the training data, and that of the test data where it is another."""
     names = [run.recipe.data.source]
     if other := run.facts.get("on"):
         names.append(other["data"]["source"])
-    told = {name: dataset_licence(name) for name in dict.fromkeys(names)}
-    if len(told) == 1:
-        return next(iter(told.values()))
-    return " ".join(f"{name}: {said}" for name, said in told.items())
+    terms = {name: dataset_licence(name) for name in dict.fromkeys(names)}
+    if len(terms) == 1:
+        return next(iter(terms.values()))
+    return " ".join(f"{name}: {text}" for name, text in terms.items())
 
 
 def _weights(recipe: Recipe) -> str:
-    """Say what the network started from, and under what terms."""
+    """Return what the weights were initialised from, and their licence."""
     network = recipe.network
     if network.weights == "random":
-        start = "Learnt from this data alone, from random weights: what the terms of the data say of models holds."
+        start = "Trained from random weights on this data only: its terms for models apply."
     elif network.weights == "hub":
-        from evenface.models.build import licence as of_hub
+        from evenface.models.build import licence as hub_licence
 
-        start = f"Started from weights of the hub, {of_hub(network.name)}. What the terms of the data say holds too."
+        start = f"Initialised with weights of the hub, {hub_licence(network.name)}. The terms of the data apply too."
     else:
-        start = "Started from a file of weights of which evenface does not know the terms."
+        start = "Initialised with a file of weights whose licence is unknown to evenface."
     if recipe.data.faces.crop == "face" and recipe.data.faces.landmarks == "dlib":
         from evenface.preprocessing.detect import TERMS
 
-        start += f" Eyes are levelled by dlib's points. {TERMS}"
+        start += f" Faces are aligned by dlib's landmarks. {TERMS}"
     return start
 
 
@@ -178,14 +177,14 @@ def _protocol(run: Run) -> dict[str, Any]:
     own = run.recipe.protocol
     kind = KINDS[own.kind].format(test=own.test, fold=own.fold + 1, folds=own.folds)
     if "on" in run.facts:
-        kind = f"tested on other data than it learnt from; {kind}"
+        kind = f"tested on another data set than the training data; {kind}"
     counts, people = run.facts["counts"], run.facts["people"]
     sides = {side: {"samples": int(sum(counts[side])), "people": people[side]} for side in counts if sum(counts[side])}
-    return {"said": kind, "sides": sides, "warnings": summary.warnings(run)}
+    return {"description": kind, "sides": sides, "warnings": summaries.run_warnings(run)}
 
 
 def _imbalance(run: Run) -> dict[str, Any]:
-    classes, counts = run.facts["classes"], summary.counts(run)
+    classes, counts = run.facts["classes"], summaries.class_counts(run)
     train = np.asarray(run.facts["counts"]["train"])
     return {
         "counts": {side: dict(zip(classes, values, strict=True)) for side, values in counts.items()},
@@ -194,35 +193,35 @@ def _imbalance(run: Run) -> dict[str, Any]:
 
 
 def _treatment(recipe: Recipe) -> list[str]:
-    """Say what was done about uneven classes, a sentence each; nothing is a sentence too."""
+    """Return how class imbalance was treated, a sentence for each measure, or that it was not."""
 
     def with_options(part: Any) -> str:
         options = ", ".join(f"{key} {value}" for key, value in part.options.items())
         return f"{part.name} ({options})" if options else str(part.name)
 
-    said = []
+    lines = []
     if recipe.method != MethodSettings():
-        said.append(f"Method: {with_options(recipe.method)}.")
-    said.append(f"Loss: {with_options(recipe.loss)}.")
+        lines.append(f"Method: {with_options(recipe.method)}.")
+    lines.append(f"Loss: {with_options(recipe.loss)}.")
     if recipe.training.sampling != "none":
-        said.append(f"Sampling: {recipe.training.sampling}.")
-    if said == ["Loss: cross-entropy."]:
-        said.append("Nothing was done about uneven classes: plain training.")
+        lines.append(f"Sampling: {recipe.training.sampling}.")
+    if lines == ["Loss: cross-entropy."]:
+        lines.append("No imbalance method: empirical risk minimisation.")
     if recipe.protocol.imbalance is not None:
-        said.append("The classes of the data were made uneven on purpose; see the notes on the data.")
-    return said
+        lines.append("The training data was subsampled to be imbalanced; see the notes on the data.")
+    return lines
 
 
 def _results(result: dict[str, Any]) -> dict[str, Any]:
-    """Keep of all metrics those that a card shows."""
+    """Return the metrics that a card shows."""
 
-    def few(found: dict[str, Any]) -> dict[str, Any]:
+    def selected(metrics: dict[str, Any]) -> dict[str, Any]:
         return {
-            **{key: found[key] for key in ("unit", "units", "samples", "level", "resamples")},
-            "overall": {key: found["overall"][key] for key in OVERALL},
+            **{key: metrics[key] for key in ("unit", "units", "samples", "level", "resamples")},
+            "overall": {key: metrics["overall"][key] for key in OVERALL},
         }
 
-    kept = few(result) | {
+    kept = selected(result) | {
         "per_class": {
             name: {"support": entry["support"], **{key: entry[key] for key in BY_CLASS}}
             for name, entry in result["per_class"].items()
@@ -231,33 +230,32 @@ def _results(result: dict[str, Any]) -> dict[str, Any]:
     if "levels" in result:
         kept["levels"] = result["levels"]
     if "by_clip" in result:
-        kept["by_clip"] = few(result["by_clip"])
+        kept["by_clip"] = selected(result["by_clip"])
     return kept
 
 
 def _subgroups(run: Run) -> list[dict[str, Any]]:
-    """Judge the groups of every attribute that the data tells of its people."""
+    """Compute metrics of the groups of every attribute of people in the data."""
     sides = run.split
     tested = sides[sides["side"] == "test"].set_index("sample")
     predictions = run.predictions
     unit = units_of(predictions).name
-    found = []
+    attributes = []
     for name in attribute_columns(tested):
         groups = attribute_groups(tested[name], name).reindex(predictions.sample)
-        judged = subgroups(predictions, list(groups))
-        found.append(
+        attributes.append(
             {
                 "attribute": name,
                 "unit": unit,
                 "at_least": at_least(unit),
                 "unknown": int(groups.isna().sum()),
-                "groups": [_plain(one) for one in judged],
+                "groups": [_group(group) for group in subgroups(predictions, list(groups))],
             }
         )
-    return found
+    return attributes
 
 
-def _plain(group: Subgroup) -> dict[str, Any]:
+def _group(group: Subgroup) -> dict[str, Any]:
     if not group.metrics:
         return {"name": group.name, "absent": list(group.absent)}
     change = {} if group.difference is None else {"difference": _figures(group.difference)}
@@ -277,35 +275,35 @@ def _figures(estimate: Estimate) -> dict[str, float | None]:
 
 
 def _calibration(run: Run) -> dict[str, Any] | None:
-    found = Calibration.load(run.folder)
-    if found is None:
+    calibration = Calibration.load(run.folder)
+    if calibration is None:
         return None
     return {
-        "temperature": found.temperature,
-        "of": found.of,
-        "fitted_on": dict(found.fitted_on),
-        "prior": dict(zip(found.classes, map(float, found.prior), strict=True)),
-        "prior_said": found.prior_said,
+        "temperature": calibration.temperature,
+        "of": calibration.of,
+        "fitted_on": dict(calibration.fitted_on),
+        "prior": dict(zip(calibration.classes, map(float, calibration.prior), strict=True)),
+        "prior_source": calibration.prior_said,
     }
 
 
 CARD = "model-card.md"
-"""Its file in a run folder."""
-COMPARED = "Difference is the mean recall less that of everybody else, over the classes that both show."
+"""File of the card in a run folder."""
+COMPARED = "Difference: mean recall minus that of all other people, over the classes that both have."
 
 
 def markdown(card: Mapping[str, Any]) -> str:
-    """Write a card as Markdown.
+    """Return a card as Markdown.
 
     Parameters
     ----------
     card : mapping
-        What :func:`evenface.reporting.model_card.card_of` gave, or what came back from JSON.
+        Result of :func:`evenface.reporting.model_card.card_of`, also after a round trip through JSON.
     """
     results = card["results"]
     parts = [
-        f"# Model card: {_plain_text(card['name'])}",
-        _plain_text(card["about"]),
+        f"# Model card: {escape_markdown(card['name'])}",
+        escape_markdown(card["about"]),
         card["statement"],
         "## Model",
         _bullets(_model(card)),
@@ -316,7 +314,7 @@ def markdown(card: Mapping[str, Any]) -> str:
         "## Imbalance",
         _ratio(card),
         _table(counts_table(card)),
-        "What was done about it:",
+        "Treatment:",
         _bullets(card["treatment"]),
         "## Results",
         _unit(results),
@@ -325,12 +323,12 @@ def markdown(card: Mapping[str, Any]) -> str:
         "## Results by group of people",
         *_groups(card),
         "## Calibration",
-        _plain_text(_calibration_lines(card)),
+        escape_markdown(_calibration_lines(card)),
         "## Limits",
         _bullets(card["limits"]),
         "## Intended use",
         _bullets(card["intended"]),
-        "## Uses that are not intended",
+        "## Uses not intended",
         _bullets(card["not_intended"]),
         f"Written by evenface {card['evenface']} from the run's stored predictions.",
     ]
@@ -338,8 +336,8 @@ def markdown(card: Mapping[str, Any]) -> str:
 
 
 def section(card: Mapping[str, Any]) -> PageSection:
-    """Make the part of a run's report that says what the page does not say elsewhere."""
-    told = {
+    """Return the section of a run's report with what is not in its other sections."""
+    definitions = {
         "model": _model(card),
         "data": _data(card),
         "protocol": _protocol_lines(card),
@@ -349,19 +347,23 @@ def section(card: Mapping[str, Any]) -> PageSection:
         "not for": card["not_intended"],
     }
     return PageSection(
-        "Model card", card["statement"], tables=group_tables(card), folded=group_metrics(card), told=told
+        "Model card",
+        card["statement"],
+        tables=group_tables(card),
+        folded=group_metrics(card),
+        definitions=definitions,
     )
 
 
 def counts_table(card: Mapping[str, Any]) -> Table:
-    """Show samples of each class on each side."""
+    """List the samples of each class in each split."""
     counts = card["imbalance"]["counts"]
     rows = tuple((name, *(side[name] for side in counts.values())) for name in card["task"]["classes"])
     return Table("card-counts", "Samples of each class", ("class", *counts), rows)
 
 
 def overall_table(card: Mapping[str, Any]) -> Table:
-    """Show the main metrics with intervals; of levels and of clips where there are such."""
+    """List the main metrics with intervals; of levels and by clip where there are such."""
     results = card["results"]
     entries = {label(key): entry for key, entry in results["overall"].items()}
     entries |= {label(key): entry for key, entry in results.get("levels", {}).items()}
@@ -372,29 +374,30 @@ def overall_table(card: Mapping[str, Any]) -> Table:
 
 
 def classes_table(card: Mapping[str, Any]) -> Table:
-    """Show each class's metrics with intervals."""
-    found = card["results"]["per_class"]
-    keys = ("recall", "precision", "f1")
-    rows = tuple((name, entry["support"], *(estimate(entry[key]) for key in keys)) for name, entry in found.items())
-    return Table("card-classes", "Classes", ("class", "test samples", *keys), rows)
+    """List per-class metrics with intervals."""
+    rows = tuple(
+        (name, entry["support"], *(estimate(entry[key]) for key in BY_CLASS))
+        for name, entry in card["results"]["per_class"].items()
+    )
+    return Table("card-classes", "Classes", ("class", "test samples", *map(label, BY_CLASS)), rows)
 
 
 def group_tables(card: Mapping[str, Any]) -> tuple[Table, ...]:
-    """Show how it does on the groups of each attribute; of small groups only that they are too small."""
-    return tuple(_group_table(one) for one in card["subgroups"])
+    """List the main metrics of the groups of each attribute; groups that are too small are listed without."""
+    return tuple(_group_table(attribute) for attribute in card["subgroups"])
 
 
 def group_metrics(card: Mapping[str, Any]) -> tuple[Table, ...]:
-    """Show every metric of the groups of each attribute that are large enough."""
+    """List all metrics of the groups of each attribute that are large enough."""
     tables = []
     for attribute in card["subgroups"]:
         groups = [group for group in attribute["groups"] if "metrics" in group]
         names = list(dict.fromkeys(name for group in groups for name in group["metrics"]))
-        rows: list[tuple[Cell, ...]] = [
+        rows: list[Row] = [
             (label(name), *(estimate(group["metrics"][name]) if name in group["metrics"] else "–" for group in groups))
             for name in names
         ]
-        title = f"People by {attribute['attribute'].replace('_', ' ')}, every metric"
+        title = f"People by {attribute['attribute'].replace('_', ' ')}, all metrics"
         header = ("metric", *(group["name"] for group in groups))
         if rows:
             tables.append(
@@ -403,114 +406,100 @@ def group_metrics(card: Mapping[str, Any]) -> tuple[Table, ...]:
     return tuple(tables)
 
 
-def _group_table(given: Mapping[str, Any]) -> Table:
-    attribute, unit = given["attribute"].replace("_", " "), given["unit"]
-    rows: list[tuple[Cell, ...]] = []
-    for one in given["groups"]:
-        if "metrics" not in one:
-            rows.append((one["name"], f"fewer than {given['at_least']}", "–", "–", "–", "–"))
+def _group_table(attribute: Mapping[str, Any]) -> Table:
+    name, unit = attribute["attribute"].replace("_", " "), attribute["unit"]
+    rows: list[Row] = []
+    for group in attribute["groups"]:
+        if "metrics" not in group:
+            rows.append((group["name"], f"fewer than {attribute['at_least']}", "–", "–", "–", "–"))
             continue
-        change: Cell = "–"
-        if "difference" in one:
-            found = estimate(one["difference"])
-            change = Difference("", found.value, found.low, found.high, float("nan"), float("nan"))
-        accuracies = (estimate(one["metrics"][key]) for key in ("balanced_accuracy", "accuracy"))
-        rows.append((one["name"], one["units"], one["samples"], *accuracies, change))
-    lacking = [f"{one['name']} shows no {', '.join(one['absent'])}" for one in given["groups"] if one["absent"]]
-    unknown = [f"{given['unknown']:,} samples tell no {attribute}"] if given["unknown"] else []
+        change: Cell = untested(estimate(group["difference"])) if "difference" in group else "–"
+        accuracies = (estimate(group["metrics"][key]) for key in ("balanced_accuracy", "accuracy"))
+        rows.append((group["name"], group["units"], group["samples"], *accuracies, change))
+    lacking = [f"{g['name']} has no {', '.join(g['absent'])}" for g in attribute["groups"] if g["absent"]]
+    unknown = [f"{attribute['unknown']:,} samples have no {name}"] if attribute["unknown"] else []
     note = (
-        f"Intervals are over {unit}. Groups of fewer than {given['at_least']} {unit} are not shown. {COMPARED} Several "
-        "groups are looked at, and none of the intervals is corrected for that."
+        f"Intervals are over {unit}. Groups of fewer than {attribute['at_least']} {unit} are not shown. {COMPARED} "
+        "The intervals are not corrected for the number of groups."
     )
-    note += "".join(f" {one[0].upper() + one[1:]}." for one in (*lacking, *unknown))
-    header = (attribute, unit, "samples", "balanced accuracy", "accuracy", "difference")
-    return Table(f"people-{given['attribute']}", f"People by {attribute}", header, tuple(rows), note)
+    note += "".join(f" {text[0].upper() + text[1:]}." for text in (*lacking, *unknown))
+    header = (name, unit, "samples", "balanced accuracy", "accuracy", "difference")
+    return Table(f"people-{attribute['attribute']}", f"People by {name}", header, tuple(rows), note)
 
 
 def _groups(card: Mapping[str, Any]) -> list[str]:
     if not card["subgroups"]:
-        return ["The data does not tell age, sex or origin of people, so nothing can be said."]
+        return ["The data has no age, sex or origin of people, so results by group are unknown."]
     return [_table(table) for table in group_tables(card)]
 
 
 def _model(card: Mapping[str, Any]) -> list[str]:
     task = card["task"]
-    order = ", which are steps of one scale" if task["ordered"] else ""
+    order = " (ordered)" if task["ordered"] else ""
     lines = [
-        f"Tells apart {', '.join(task['classes'])}{order}, from {task['input']}.",
-        f"Network: {card['network']['said']}.",
+        f"Classes: {', '.join(task['classes'])}{order}. Input: {task['input']}.",
+        f"Network: {card['network']['description']}.",
         f"Weights: {card['network']['licence']}",
-        *([f"Trained in {card['precision']}."] if "precision" in card else []),  # older cards do not say
+        *([f"Trained in {card['precision']}."] if "precision" in card else []),  # older cards lack it
         f"Recipe: {card['recipe']}" + (f", after {card['paper']}." if card["paper"] else "."),
     ]
-    return [*lines, *(f"Deviation: {said}" for said in card["deviations"])]
+    return [*lines, *(f"Deviation: {text}" for text in card["deviations"])]
 
 
 def _data(card: Mapping[str, Any]) -> list[str]:
-    return [f"Data: {card['data']['said']}.", f"Terms: {card['data']['licence']}"]
+    return [f"Data: {card['data']['description']}.", f"Terms: {card['data']['licence']}"]
 
 
 def _protocol_lines(card: Mapping[str, Any]) -> list[str]:
     own = card["protocol"]
-    lines = [f"Protocol: {own['said']}."]
-    for side, found in own["sides"].items():
-        number = found["people"]
-        people = "people not known" if number is None else "1 person" if number == 1 else f"{number:,} people"
-        lines.append(f"{side.capitalize()}: {found['samples']:,} samples, {people}.")
+    lines = [f"Protocol: {own['description']}."]
+    for side, entry in own["sides"].items():
+        people = "people unknown" if entry["people"] is None else count_units(entry["people"], "people")
+        lines.append(f"{side.capitalize()}: {entry['samples']:,} samples, {people}.")
     return lines
 
 
 def _ratio(card: Mapping[str, Any]) -> str:
     ratio = card["imbalance"]["ratio"]
     if ratio is None:
-        return "Some class has no training sample."
+        return "At least one class has no training sample."
     return f"The largest class has {ratio:.1f} times as many training samples as the smallest."
 
 
 def _unit(results: Mapping[str, Any]) -> str:
     if results["units"] == 1 and results["unit"] != "samples":
-        text = f"On {results['samples']:,} test samples. {ALONE.format(UNITS[results['unit']])}"
+        text = f"On {results['samples']:,} test samples. {ALONE.format(UNITS[results['unit']], results['unit'])}"
         return text + " Probabilities are as trained, not calibrated."
+    units = count_units(results["units"], results["unit"])
     text = (
-        f"On {results['samples']:,} test samples of {results['units']:,} {results['unit']}; {results['level']:.0%} "
-        f"intervals over {results['unit']}."
+        f"On {results['samples']:,} test samples of {units}; {results['level']:.0%} intervals over {results['unit']}."
     )
     if results["unit"] != "samples":
-        text += f" All samples of a {UNITS[results['unit']]} are drawn together."
+        text += f" {CLUSTERED.format(UNITS[results['unit']])}"
     return text + " Probabilities are as trained, not calibrated."
 
 
 def _calibration_lines(card: Mapping[str, Any]) -> str:
-    found = card["calibration"]
-    if found is None:
-        return "Not calibrated: too few samples validate, or none."
-    fitted = found["fitted_on"]
-    prior = ", ".join(f"{name} {share:.3f}" for name, share in found["prior"].items())
+    calibration = card["calibration"]
+    if calibration is None:
+        return "Not calibrated: no or too few validation samples."
+    fitted = calibration["fitted_on"]
+    prior = ", ".join(f"{name} {share:.3f}" for name, share in calibration["prior"].items())
     return (
-        f"A temperature of {found['temperature']:.3f} was fitted on {fitted['samples']:,.0f} validation samples; there "
-        f"it changes the calibration error from {fitted['ece_before']:.3f} to {fitted['ece_after']:.3f}. The "
-        f"probabilities hold for this balance of classes, by {found['prior_said']}: {prior}."
+        f"A temperature of {calibration['temperature']:.3f} was fitted on {fitted['samples']:,.0f} validation samples; "
+        f"there it changes the calibration error from {fitted['ece_before']:.3f} to {fitted['ece_after']:.3f}. The "
+        f"probabilities are calibrated for this class prior, by {calibration['prior_source']}: {prior}."
     )
 
 
 def _bullets(lines: Sequence[str]) -> str:
-    return "\n".join(f"- {_plain_text(line)}" for line in lines)
+    return "\n".join(f"- {escape_markdown(line)}" for line in lines)
 
 
 def _table(table: Table) -> str:
-    """Write a table with pipes."""
-
-    def row(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(map(_plain_text, cells)) + " |"
-
-    rule = "|" + "|".join("---" if words else "---:" for words in table.words) + "|"
-    lines = [f"{_plain_text(table.title)}:", "", row(table.header), rule, *map(row, table.shown)]
-    return "\n".join([*lines, *(["", _plain_text(table.note)] if table.note else [])])
-
-
-def _plain_text(text: str) -> str:
-    """Keep a text from being taken for markup, HTML or Markdown, and on its line."""
-    return re.sub(r"([\\`*<|\[\]]|&(?=#?\w+;))", r"\\\1", " ".join(text.split()))
+    """Return a table with its title and note as Markdown."""
+    lines = [f"{escape_markdown(table.title)}:", "", table.markdown()]
+    return "\n".join([*lines, *(["", escape_markdown(table.note)] if table.note else [])])
 
 
 __all__ = ["CARD", "card_of", "markdown", "section"]

@@ -1,4 +1,4 @@
-"""The page a report is printed on: one HTML file that needs nothing else, and the tables and figures beside it."""
+"""Build a report page: one self-contained HTML file, with its tables and figures as files beside it."""
 
 import base64
 import io
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evenface.evaluation.bootstrap import Estimate
+from evenface.evaluation.formatting import with_interval
 from evenface.reporting.style import FORMATS, inline_svg, save
 from evenface.reporting.tables import Table, clear_tables
 from evenface.utils.errors import InputError
@@ -26,11 +28,12 @@ FACE, GAP = 64, 4
 TABLES = "tables"
 """Folder beside the page."""
 NARROW = 5
+"""Columns up to which tables fit beside a figure."""
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A figure, its file name without suffix, and the sentence under it."""
+class CaptionedFigure:
+    """A figure, its file name without suffix, and its caption."""
 
     name: str
     figure: "Figure"
@@ -38,8 +41,8 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A drawing, RGB, as wide as the page where it is wider, and the sentence under it; ``link`` is the file itself."""
+class CaptionedImage:
+    """An RGB image, shrunk to the page's width if needed, its caption, and the link to its file."""
 
     image: "Image.Image"
     caption: str
@@ -48,17 +51,23 @@ class Shown:
 
 @dataclass(frozen=True)
 class Tile:
-    """A number that stands at the top; ``series`` is the place of its colour, none for a number without one."""
+    """A number at the top of the page; ``series`` is the index of its colour, None for a number without one."""
 
     name: str
     value: str
     interval: str
     series: int | None = None
 
+    @classmethod
+    def of(cls, name: str, estimate: Estimate, series: int | None = None) -> "Tile":
+        """Return the tile of an estimate."""
+        value, _, interval = with_interval(estimate).partition(" ")
+        return cls(name, value, interval, series)
+
 
 @dataclass(frozen=True)
 class Verdict:
-    """A sentence at the top: what comes first in bold, then the rest."""
+    """A statement at the top: the conclusion in bold, then its details."""
 
     head: str
     tail: str = ""
@@ -66,27 +75,27 @@ class Verdict:
 
 @dataclass(frozen=True)
 class PageSection:
-    """A part of the page: a paragraph for each line of text, figures, tables, folded tables (closed first), faces.
+    """A section of the page: a paragraph for each line of text, figures, tables, definitions, images.
 
-    ``told`` stands below the tables: a word and the sentences about it; ``shown`` below that.
+    ``folded`` tables are collapsed; ``faces`` maps classes to uint8 arrays of images; ``definitions`` maps terms to
+    sentences.
     """
 
     title: str
     text: str = ""
-    pictures: tuple[Picture, ...] = ()
+    figures: tuple[CaptionedFigure, ...] = ()
     tables: tuple[Table, ...] = ()
     folded: tuple[Table, ...] = ()
     faces: Mapping[str, np.ndarray] = field(default_factory=dict)
-    told: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    shown: tuple[Shown, ...] = ()
+    definitions: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    images: tuple[CaptionedImage, ...] = ()
 
 
 @dataclass(frozen=True)
 class Page:
-    """All that a report says: the answer first, then how sure, then what to know, then the details.
+    """Content of a report: warnings, results, uncertainty, notes, sections, provenance, in this order.
 
-    ``measure`` says what the tiles show, where they all show the same. ``warnings`` stand before the answer;
-    ``source`` says what the page was made from.
+    ``measure`` names what the tiles show, where they all show the same; ``source`` what the page was made from.
     """
 
     kind: str
@@ -94,23 +103,23 @@ class Page:
     measure: str
     tiles: tuple[Tile, ...]
     verdicts: tuple[Verdict, ...]
-    sure: tuple[str, ...]
+    uncertainty: tuple[str, ...]
     notes: tuple[str, ...]
     sections: tuple[PageSection, ...]
-    facts: Mapping[str, str]
+    provenance: Mapping[str, str]
     warnings: tuple[str, ...] = ()
     source: str = "stored predictions"
 
 
-def write(page: Page, path: Path, formats: Sequence[str] = ()) -> Path:
+def write_page(page: Page, path: Path, formats: Sequence[str] = ()) -> Path:
     """Write the page, ``tables/*.csv|tex`` beside it and, if asked for, ``figures/*.<format>``.
 
-    Tables that an earlier page left there and this one has not are removed, and so is that page, before anything is
-    written: nothing of two pages ever stands side by side. Files of other names and kinds are left alone.
+    The previous page and its tables are removed first, so that files of two pages are never mixed. Files of other
+    names and kinds are kept.
     """
     unknown = [name for name in formats if name not in FORMATS]
     if unknown:
-        raise InputError(f"figures cannot be saved as {unknown[0]!r}", f"Known are {', '.join(FORMATS)}.")
+        raise InputError(f"cannot save figures as {unknown[0]!r}: unknown format", f"Known: {', '.join(FORMATS)}.")
     with progress("writing the report", len(page.sections)) as advance:
         sections = []
         for section in page.sections:
@@ -119,20 +128,11 @@ def write(page: Page, path: Path, formats: Sequence[str] = ()) -> Path:
     html = _template().render(
         version=__version__,
         css=_markup(resources.files("evenface.reporting").joinpath("templates/report.css").read_text(encoding="utf-8")),
-        kind=page.kind,
-        title=page.title,
-        measure=page.measure,
-        tiles=page.tiles,
-        verdicts=page.verdicts,
-        sure=page.sure,
-        notes=page.notes,
-        warnings=page.warnings,
-        facts=page.facts,
-        source=page.source,
+        page=page,
         sections=sections,
     )
     if (path.parent / TABLES).is_symlink():
-        raise InputError(f"{path.parent / TABLES} is a link: nothing is written through it", "Remove it.")
+        raise InputError(f"{path.parent / TABLES} is a symbolic link; reports do not write through links", "Remove it.")
     try:
         path.unlink(missing_ok=True)
         clear_tables(path.parent / TABLES)
@@ -141,9 +141,9 @@ def write(page: Page, path: Path, formats: Sequence[str] = ()) -> Path:
     for section in page.sections:
         for table in (*section.tables, *section.folded):
             table.save(path.parent / TABLES)
-        for picture in section.pictures:
+        for drawn in section.figures:
             for name in formats:
-                save(picture.figure, path.parent / "figures" / f"{picture.name}.{name}")
+                save(drawn.figure, path.parent / "figures" / f"{drawn.name}.{name}")
     with atomic_write(path) as temporary:
         temporary.write_text(html, encoding="utf-8")
     return path
@@ -151,28 +151,26 @@ def write(page: Page, path: Path, formats: Sequence[str] = ()) -> Path:
 
 def _section(section: PageSection) -> dict[str, Any]:
     return {
-        "name": re.sub(r"\W+", "-", section.title.lower()),
-        "title": section.title,
-        "text": section.text,
-        "pictures": [
-            {"svg": _markup(inline_svg(picture.figure, picture.caption)), "caption": picture.caption}
-            for picture in section.pictures
+        "id": re.sub(r"\W+", "-", section.title.lower()),
+        "content": section,
+        "figures": [
+            {"svg": _markup(inline_svg(drawn.figure, drawn.caption)), "caption": drawn.caption}
+            for drawn in section.figures
         ],
-        "tables": section.tables,
-        "beside": len(section.pictures) == 1 and all(len(table.header) <= NARROW for table in section.tables),
-        "folded": section.folded,
-        "told": section.told,
-        "shown": [
+        "beside": bool(section.tables)
+        and len(section.figures) == 1
+        and all(len(table.header) <= NARROW for table in section.tables),
+        "images": [
             {
-                "uri": _jpeg(one.image),
-                "width": one.image.width,
-                "height": one.image.height,
-                "caption": one.caption,
-                "link": one.link,
+                "uri": _jpeg(item.image),
+                "width": item.image.width,
+                "height": item.image.height,
+                "caption": item.caption,
+                "link": item.link,
             }
-            for one in section.shown
+            for item in section.images
         ],
-        "faces": [_strip(name, pictures) for name, pictures in section.faces.items()],
+        "faces": [_strip(name, images) for name, images in section.faces.items()],
     }
 
 
@@ -191,22 +189,22 @@ def _markup(text: str) -> Any:
     return Markup(text)
 
 
-def _strip(name: str, pictures: np.ndarray) -> dict[str, Any]:
-    """Put a class's pictures, uint8 (K, H, W) or (K, H, W, C), side by side into one small JPEG."""
+def _strip(name: str, images: np.ndarray) -> dict[str, Any]:
+    """Join the images of a class, uint8 (K, H, W) or (K, H, W, C), side by side into one small JPEG."""
     from PIL import Image
 
-    if pictures.dtype != np.uint8 or pictures.ndim not in (3, 4) or not len(pictures):
-        raise InputError(f"faces of {name!r} must be uint8 of shape (K, H, W) or (K, H, W, C), found {pictures.shape}")
-    grey = pictures[..., 0] if pictures.ndim == 4 and pictures.shape[-1] == 1 else pictures
-    strip = Image.new("RGB", (len(grey) * (2 * FACE + 2 * GAP) - 2 * GAP, 2 * FACE), "white")
-    for place, picture in enumerate(grey):
-        face = Image.fromarray(picture).convert("RGB").resize((2 * FACE, 2 * FACE), Image.Resampling.BICUBIC)
-        strip.paste(face, (place * (2 * FACE + 2 * GAP), 0))
+    if images.dtype != np.uint8 or images.ndim not in (3, 4) or not len(images):
+        raise InputError(f"faces of {name!r} must be uint8 of shape (K, H, W) or (K, H, W, C), found {images.shape}")
+    squeezed = images[..., 0] if images.ndim == 4 and images.shape[-1] == 1 else images
+    strip = Image.new("RGB", (len(squeezed) * (2 * FACE + 2 * GAP) - 2 * GAP, 2 * FACE), "white")
+    for index, pixels in enumerate(squeezed):
+        face = Image.fromarray(pixels).convert("RGB").resize((2 * FACE, 2 * FACE), Image.Resampling.BICUBIC)
+        strip.paste(face, (index * (2 * FACE + 2 * GAP), 0))
     return {"name": name, "uri": _jpeg(strip), "width": strip.width // 2, "height": strip.height // 2}
 
 
 def _jpeg(image: "Image.Image") -> str:
-    """Write a picture as text that a page can hold."""
+    """Encode an image as a data URI."""
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=85)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

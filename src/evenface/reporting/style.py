@@ -1,4 +1,4 @@
-"""One look for every figure, on screen (light or dark) and on paper."""
+"""One style for all figures, on screen (light or dark) and on paper."""
 
 import re
 import warnings
@@ -18,17 +18,23 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# Okabe and Ito's colours, told apart with any common colour vision; ordered so that the first ones differ most.
+# Okabe and Ito's colours, distinguishable with any common colour vision; the first ones differ most.
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 INK, MUTED, GRID = "#1f2328", "#66707a", "#d8dde2"
+DASHES = (0, (3, 2))
 WIDTH = 4.6
 FORMATS = ("pdf", "png", "svg")
 
 
-def colour(place: int) -> str:
-    """Colour of the series at ``place``; they repeat after seven, markers with them."""
-    return SERIES[place % len(SERIES)]
+def colour(index: int) -> str:
+    """Return the colour of a series by its index; colours repeat after seven, markers with them."""
+    return SERIES[index % len(SERIES)]
+
+
+def marker(index: int) -> str:
+    """Return the marker of a series by its index."""
+    return MARKERS[index % len(MARKERS)]
 
 
 @contextmanager
@@ -66,24 +72,24 @@ def _settings() -> Iterator[None]:
         "pdf.fonttype": 42,
     }
     with matplotlib.rc_context(settings), warnings.catch_warnings():
-        # Letters that Matplotlib's font lacks stay letters in SVG, which the reader's own fonts show.
+        # Text stays text in SVG, so the reader's fonts show glyphs that Matplotlib's font lacks.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield
 
 
 def styled(draw: Callable[P, R]) -> Callable[P, R]:
-    """Run a drawing function under the house's settings, which matplotlib reads whenever something is added."""
+    """Run a drawing function under these settings, which matplotlib reads whenever something is added."""
 
     @wraps(draw)
-    def drawing(*args: P.args, **kwargs: P.kwargs) -> R:
+    def with_settings(*args: P.args, **kwargs: P.kwargs) -> R:
         with _settings():
             return draw(*args, **kwargs)
 
-    return drawing
+    return with_settings
 
 
 def panels(rows: int = 1, columns: int = 1, height: float = 3.0, **options: Any) -> "tuple[Figure, list[Axes]]":
-    """Make a figure as wide as a column of text with ``rows`` × ``columns`` axes, given row by row."""
+    """Create a figure as wide as a column of text with ``rows`` × ``columns`` axes, row by row."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
@@ -91,14 +97,26 @@ def panels(rows: int = 1, columns: int = 1, height: float = 3.0, **options: Any)
     return figure, [axis for row in axes for axis in row]
 
 
+def legend(figure: "Figure", axis: "Axes", *, columns: int | None = None, title: str = "", fewest: int = 2) -> None:
+    """Put the legend of an axis below the figure, where it covers nothing; none for fewer than ``fewest`` entries."""
+    entries = [pair for pair in zip(*axis.get_legend_handles_labels(), strict=True) if pair[1]]
+    if len(entries) < fewest:
+        return
+    handles, names = zip(*entries, strict=True)
+    fitting = max(1, min(len(names), int(60 / (max(map(len, names)) + 6))))
+    figure.legend(handles, names, loc="outside lower center", ncols=columns or fitting, title=title or None)
+
+
 def check_format(path: Path) -> None:
-    """Refuse a suffix that no figure is written with."""
+    """Check that figures can be written with the suffix of a path."""
     if path.suffix.removeprefix(".") not in FORMATS:
-        raise InputError(f"figures cannot be written as {path.name}", f"Known are {', '.join(FORMATS)}.")
+        raise InputError(
+            f"cannot save a figure as {path.name}: unknown format", f"Known formats: {', '.join(FORMATS)}."
+        )
 
 
 def save(figure: "Figure", path: Path) -> None:
-    """Write as PDF, PNG (300 dots per inch) or SVG, by the suffix; the same figure gives the same bytes."""
+    """Write a figure as PDF, PNG (300 dpi) or SVG, by the suffix; the same figure gives the same bytes."""
     check_format(path)
     kind = path.suffix.removeprefix(".")
     fixed = {"pdf": {"CreationDate": None}, "png": {"Software": None}, "svg": {"Date": None}}[kind]
@@ -107,34 +125,34 @@ def save(figure: "Figure", path: Path) -> None:
 
 
 def inline_svg(figure: "Figure", title: str) -> str:
-    """Write as SVG for a page: text stays text, colours follow the page's (dark) style sheet, ids are its own."""
+    """Return a figure as SVG for a page: text stays text, colours are variables of the style sheet, ids are unique."""
     import io
     from html import escape
 
     buffer = io.StringIO()
     with _settings():
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    drawn = buffer.getvalue()
-    drawn = drawn[drawn.index("<svg") :]
-    drawn = re.sub(r"<metadata>.*?</metadata>", "", drawn, flags=re.DOTALL)
-    drawn = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", drawn, count=1)
-    drawn = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", drawn, count=1)
-    drawn = re.sub(r"font: (?:\d+ )?([\d.]+px) [^;\"]*", r"font-size: \1", drawn)
-    drawn = re.sub(r"font-family: [^;\"]*;? ?", "", drawn)
-    drawn = _own_ids(drawn, digest(title, drawn)[:8])
-    for place, value in enumerate(SERIES):
-        drawn = drawn.replace(value, f"var(--series-{place})")
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r"font: (?:\d+ )?([\d.]+px) [^;\"]*", r"font-size: \1", svg)
+    svg = re.sub(r"font-family: [^;\"]*;? ?", "", svg)
+    svg = _unique_ids(svg, digest(title, svg)[:8])
+    for index, value in enumerate(SERIES):
+        svg = svg.replace(value, f"var(--series-{index})")
     for value, name in ((INK, "ink"), (MUTED, "muted"), (GRID, "grid")):
-        drawn = drawn.replace(value, f"var(--{name})")
-    return drawn.replace("<svg", f'<svg role="img" aria-label="{escape(title)}"', 1)
+        svg = svg.replace(value, f"var(--{name})")
+    return svg.replace("<svg", f'<svg role="img" aria-label="{escape(title)}"', 1)
 
 
-def _own_ids(drawn: str, mark: str) -> str:
-    """Make ids that something refers to unique to this figure, drop the others."""
-    used = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', drawn))
+def _unique_ids(svg: str, prefix: str) -> str:
+    """Prefix ids that are referred to, and drop the others."""
+    used = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', svg))
 
-    def renamed(found: re.Match[str]) -> str:
-        return f' id="{mark}-{found[1]}"' if found[1] in used else ""
+    def renamed(match: re.Match[str]) -> str:
+        return f' id="{prefix}-{match[1]}"' if match[1] in used else ""
 
-    drawn = re.sub(r' id="([^"]+)"', renamed, drawn)
-    return re.sub(r'(url\(#|href="#)([^)"]+)', rf"\g<1>{mark}-\g<2>", drawn)
+    svg = re.sub(r' id="([^"]+)"', renamed, svg)
+    return re.sub(r'(url\(#|href="#)([^)"]+)', rf"\g<1>{prefix}-\g<2>", svg)

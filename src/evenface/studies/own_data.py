@@ -20,8 +20,8 @@ from evenface.evaluation.comparison import Comparison, Difference, compare
 from evenface.evaluation.formatting import listed, number, signed, with_interval
 from evenface.evaluation.paired_tests import ALPHA, holm
 from evenface.evaluation.predictions import Predictions
-from evenface.reporting import report, summary
-from evenface.reporting.page import Page, PageSection, Tile, Verdict, write
+from evenface.reporting import report, summaries
+from evenface.reporting.page import Page, PageSection, Tile, Verdict, write_page
 from evenface.reporting.tables import Cell, Table
 from evenface.runs import REPORT, Run
 from evenface.statistics.assumptions import with_p
@@ -132,7 +132,7 @@ def decide(scores: pd.DataFrame, plain: str) -> Decision:
 
 
 PASSES = 24_000
-"""Pictures of 48 pixels, or frames of such, that a network sees in training: about a minute of one core."""
+"""CaptionedFigures of 48 pixels, or frames of such, that a network sees in training: about a minute of one core."""
 EPOCHS = (8, 40)
 SIDE = 48
 
@@ -429,9 +429,9 @@ def write_report(choice: MethodChoice, run: Run) -> Path:
             "final run": f"{run.folder.name}/{REPORT}",
             **({"every candidate": f"{STUDY}/{REPORT}"} if decision else {}),
         },
-        tuple(summary.warnings(run)),
+        tuple(summaries.run_warnings(run)),
     )
-    return write(page, choice.folder / REPORT)
+    return write_page(page, choice.folder / REPORT)
 
 
 def _guessing(run: Run) -> str:

@@ -9,9 +9,9 @@ import pandas as pd
 
 from evenface.evaluation.formatting import UNITS, number, signed
 from evenface.evaluation.metric_registry import is_per_class, label, limits, lower_is_better, lower_note
-from evenface.reporting import summary
+from evenface.reporting import summaries
 from evenface.reporting.figures import confusion
-from evenface.reporting.page import Page, PageSection, Picture, Tile, Verdict, write
+from evenface.reporting.page import CaptionedFigure, Page, PageSection, Tile, Verdict, write_page
 from evenface.reporting.tables import Cell, Table
 from evenface.runs import HISTORY, REPORT, Run
 from evenface.statistics.designs import counted
@@ -43,18 +43,20 @@ def statistics_sections(plan: StudyPlan, runs: pd.DataFrame, found: Sequence[Sta
     """Set out the statistics of a study; nothing where there are none."""
     if not found:
         return []
-    from evenface.reporting import statistics as drawing
+    from evenface.reporting import figures as drawing
 
     parts = [_section(plan, statistics) for statistics in found]
     table = per_class(plan, runs)
     if table is not None:
-        picture = Picture("statistics-classes", drawing.class_heat(_heat(plan, runs)), "Mean over all runs of a class.")
+        picture = CaptionedFigure(
+            "statistics-classes", drawing.class_heat(_heat(plan, runs)), "Mean over all runs of a class."
+        )
         parts.append(PageSection("Each class", "", (picture,), folded=(table,)))
     return parts
 
 
 def _section(plan: StudyPlan, statistics: Statistics) -> PageSection:
-    from evenface.reporting import statistics as drawing
+    from evenface.reporting import figures as drawing
 
     assert plan.study.statistics is not None
     reading = statistics.reading
@@ -65,12 +67,12 @@ def _section(plan: StudyPlan, statistics: Statistics) -> PageSection:
     pictures = []
     if contrasts:
         pictures += [
-            Picture(
+            CaptionedFigure(
                 f"effects-{reading.name}",
                 drawing.differences(contrasts, margins),
                 f"Differences with 95 % intervals {over}; bands: margins of equivalence.",
             ),
-            Picture(
+            CaptionedFigure(
                 f"sizes-{reading.name}",
                 drawing.effect_sizes(contrasts),
                 f"Sizes of effects with 95 % intervals {over}.",
@@ -78,11 +80,13 @@ def _section(plan: StudyPlan, statistics: Statistics) -> PageSection:
         ]
     if equal:
         caption = f"Equivalence {over}: it holds where the 90 % interval lies inside the margins."
-        pictures.append(Picture(f"equivalence-{reading.name}", drawing.equivalence(equal), caption))
+        pictures.append(CaptionedFigure(f"equivalence-{reading.name}", drawing.equivalence(equal), caption))
     if contrasts and not reading.overlap:
         caption = f"Power of a paired t test by number of units; here {counted(reading.units, reading.unit)}."
         pictures.append(
-            Picture(f"power-{reading.name}", drawing.power_curves(count=reading.units, unit=reading.unit), caption)
+            CaptionedFigure(
+                f"power-{reading.name}", drawing.power_curves(count=reading.units, unit=reading.unit), caption
+            )
         )
     text = "\n".join(sentence[:1].upper() + sentence[1:] for sentence in (reading.said, *statistics.sentences))
     return PageSection(TITLES[reading.name], text, tuple(pictures), statistics.tables, (statistics.assumptions,))
@@ -259,9 +263,12 @@ def study_report(
         tuple(_notes(plan, runs, opened, failed)),
         tuple(_sections(plan, runs, found, opened, tested)),
         _facts(plan, list(opened.values())),
-        tuple(_capital(text) for text in summary.warned([run for run in opened.values() if "on" not in run.facts])),
+        tuple(
+            _capital(text)
+            for text in summaries.shared_warnings([run for run in opened.values() if "on" not in run.facts])
+        ),
     )
-    return write(page, out / REPORT)
+    return write_page(page, out / REPORT)
 
 
 def _tiles(plan: StudyPlan, runs: pd.DataFrame) -> list[Tile]:
@@ -339,8 +346,8 @@ def _notes(plan: StudyPlan, runs: pd.DataFrame, opened: Mapping[str, Run], faile
     lines += [f"Failed: {folder}: {why.splitlines()[0]}" for folder, why in failed.items()]
     lines += [_capital(note) for note in plan.notes]
     lines += [f"Deviation: {text}" for text in plan.deviations]
-    said = [note for run in opened.values() for note in run.facts["notes"] if note not in summary.warning_notes(run)]
-    said += summary.mixed_precision(list(opened.values()))
+    said = [note for run in opened.values() for note in run.facts["notes"] if note not in summaries.warning_notes(run)]
+    said += summaries.precision_notes(list(opened.values()))
     return lines + [_capital(note) for note in _once(dict.fromkeys(said))]
 
 
@@ -364,7 +371,9 @@ def _sections(
 ) -> list[PageSection]:
     names = scalar_metrics(plan)
     pictures = [
-        Picture(f"cells-{name}-{test or 'own'}", figures.cells(plan, runs, name, test), _caption(plan, name, test))
+        CaptionedFigure(
+            f"cells-{name}-{test or 'own'}", figures.cells(plan, runs, name, test), _caption(plan, name, test)
+        )
         for test in plan.sides
         for name in names
     ]
@@ -402,7 +411,7 @@ def _differences(plan: StudyPlan, found: Sequence[BaselineDifference]) -> PageSe
     for change in found:
         groups.setdefault((change.metric, change.test), []).append(change)
     pictures = tuple(
-        Picture(
+        CaptionedFigure(
             f"differences-{metric}-{test or 'own'}",
             figures.changes(group),
             f"Change in {label(metric)}{f', tested on {test}' if test else ''}. Filled marks are larger than "
@@ -422,7 +431,7 @@ def _differences(plan: StudyPlan, found: Sequence[BaselineDifference]) -> PageSe
 def _classes(plan: StudyPlan, runs: pd.DataFrame, opened: Mapping[str, Run]) -> list[PageSection]:
     tables = [class_table(plan, runs, name) for name in plan.study.metrics if is_per_class(name)]
     series = figures.series_factor(plan)
-    pictures: list[Picture] = []
+    pictures: list[CaptionedFigure] = []
     own = runs[runs["test"] == OWN]
     for setting in figures.settings(plan, series)[:MOST_SETTINGS]:
         first = figures.chosen(own, setting)["folder"]
@@ -433,7 +442,9 @@ def _classes(plan: StudyPlan, runs: pd.DataFrame, opened: Mapping[str, Run]) -> 
         drawn = figures.class_recall(plan, own, setting, facts["classes"], counts["test"], counts["train"])
         if drawn is not None:
             place = len(pictures) + 1
-            pictures.append(Picture(f"classes-{place}", drawn, f"Recall of each class{figures.named(plan, setting)}."))
+            pictures.append(
+                CaptionedFigure(f"classes-{place}", drawn, f"Recall of each class{figures.named(plan, setting)}.")
+            )
     if not pictures and not any(tables):
         return []
     text = "The class rarest in training stands on top; in brackets the test samples." if pictures else ""
@@ -445,13 +456,13 @@ def _confusions(plan: StudyPlan, runs: pd.DataFrame, opened: Mapping[str, Run]) 
     table = confusion_table(plan, runs) if CONFUSION in plan.study.metrics else None
     if table is None:
         return []
-    pictures: list[Picture] = []
+    pictures: list[CaptionedFigure] = []
     for levels in figures.all_levels(plan)[:MOST_SETTINGS]:
         folders = figures.chosen(runs, levels)["folder"]
         if len(folders):
             drawn = confusion([opened[folder].predictions for folder in folders])
             caption = f"Percent of each true class, and samples{figures.named(plan, levels)}."
-            pictures.append(Picture(f"confusion-{len(pictures) + 1}", drawn, caption))
+            pictures.append(CaptionedFigure(f"confusion-{len(pictures) + 1}", drawn, caption))
     return [PageSection("Confusions", "Means over the runs of a cell.", tuple(pictures), folded=(table,))]
 
 
@@ -460,7 +471,7 @@ def _training(plan: StudyPlan, runs: pd.DataFrame, opened: Mapping[str, Run]) ->
     own = runs[runs["test"] == OWN]
     histories = {name: opened[name].history for name in own["folder"] if (opened[name].folder / HISTORY).is_file()}
     pictures = tuple(
-        Picture(f"training-{place}", drawn, f"Training dashed, held-back data solid; means over runs{text}.")
+        CaptionedFigure(f"training-{place}", drawn, f"Training dashed, held-back data solid; means over runs{text}.")
         for place, (text, drawn) in enumerate(figures.curves(plan, own, histories)[:MOST_SETTINGS], start=1)
     )
     return [PageSection("Training", "", pictures)] if pictures else []
@@ -490,7 +501,7 @@ def _facts(plan: StudyPlan, opened: Sequence[Run]) -> dict[str, str]:
         "study protocol": plan.choice.protocol if plan.study.paper_protocol else "",
         "settings": ", ".join(f"{key}={value}" for key, value in plan.choice.overrides.items() if "root" not in key),
     }
-    whole = summary.facts([run for run in opened if "on" not in run.facts])
+    whole = summaries.provenance([run for run in opened if "on" not in run.facts])
     seconds = [run.facts["training_seconds"] for run in opened if "training_seconds" in run.facts]
     whole |= {"training": f"{len(opened)} runs, {sum(seconds) / 60:.0f} minutes of training in all"}
     return {name: value for name, value in {**chosen, **whole}.items() if value}

@@ -13,7 +13,7 @@ import yaml
 from evenface.config import Recipe, load_recipe
 from evenface.config.yaml import read_mapping
 from evenface.data.splits import fold_count
-from evenface.reporting import summary
+from evenface.reporting import summaries
 from evenface.runs import PLACE, Run, check_source, check_trust, differing_keys
 from evenface.studies.definition import STUDY, load_study
 from evenface.studies.executors import Answer, Executor, ExecutorName, LocalExecutor, ProgressFiles, RayExecutor
@@ -146,7 +146,9 @@ def _run(plan: StudyPlan, folder: Path, jobs: int | None, executor: ExecutorName
     tested = statistics_of(plan, runs)
     report = study_report(plan, runs, found, outcome.failed, folder, tested)
     short = cell_table(plan, runs, spread=False)
-    warned = summary.warned([Run(folder / name) for name in dict.fromkeys(runs.loc[runs["test"] == OWN, "folder"])])
+    warned = summaries.shared_warnings(
+        [Run(folder / name) for name in dict.fromkeys(runs.loc[runs["test"] == OWN, "folder"])]
+    )
     head = heading(plan, int((runs["test"] == OWN).sum()))
     lines = [*warned, *told(plan, runs, tested), head, *short.text().splitlines(), "", *screen(plan, found)]
     return StudyResult(plan, folder, runs, found, outcome.failed, lines, report)

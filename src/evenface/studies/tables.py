@@ -28,7 +28,7 @@ from evenface.evaluation.metrics import confusion_matrix
 from evenface.evaluation.paired_tests import FEWEST, holm
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.summary import measured, measured_each
-from evenface.reporting.summary import leaks
+from evenface.reporting.summaries import leakage_notes
 from evenface.reporting.tables import Cell, Table
 from evenface.runs import VALIDATION as HELD_BACK
 from evenface.runs import Run
@@ -148,7 +148,7 @@ def measure(plan: StudyPlan, out: Path) -> pd.DataFrame:
                     names = dict.fromkeys((*plan.study.metrics, *plan.study.tested.values()))
                     values = values_of(opened, tuple(names), judged)
                     share = train_overlap(run.recipe.protocol, opened.facts)
-                    known[folder, test] = {LEAKS: bool(leaks(opened)), OVERLAP: share, **values}
+                    known[folder, test] = {LEAKS: bool(leakage_notes(opened)), OVERLAP: share, **values}
                 levels = dict(zip(plan.factors, run.cell, strict=True))
                 repeat = {"seed": run.seed, "fold": run.fold}
                 rows.append({**levels, **repeat, "test": test, "folder": folder, **known[folder, test]})
@@ -317,16 +317,10 @@ def run_table(plan: StudyPlan, runs: pd.DataFrame) -> Table:
     return Table("runs", "Every run", header, tuple(rows), LEAKY_NOTE.strip() if leaky else "")
 
 
-def markdown(table: Table) -> str:
-    """Write a table as Markdown."""
-    lines = [table.header, tuple("---" if word else "---:" for word in table.words), *table.shown]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
-
-
 def write_table(table: Table, path: Path) -> None:
     """Write a table as CSV or Markdown, by the suffix."""
     with atomic_write(path) as temporary:
-        temporary.write_text(table.csv() if path.suffix == ".csv" else markdown(table), encoding="utf-8")
+        temporary.write_text(table.csv() if path.suffix == ".csv" else f"{table.markdown()}\n", encoding="utf-8")
 
 
 @dataclass(frozen=True)
