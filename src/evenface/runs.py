@@ -52,11 +52,11 @@ PLACE = (
     "data.root",
     *(f"training.{key}" for key in ("accelerator", "devices", "nodes", "loggers", "checkpoint_minutes")),
 )
-"""Settings that say where a run happens, and may change when it goes on."""
+"""Settings for the place of execution, which may change when a run is resumed."""
 
 
 class _Facts(BaseModel):
-    """Kinds of what ``run.json`` says; all may be absent, as runs of older versions know less."""
+    """Types of the entries of ``run.json``; all may be absent in runs of older versions."""
 
     model_config = ConfigDict(extra="allow")
     recipe: dict[str, Any] | None = None
@@ -82,7 +82,7 @@ class Run:
     Parameters
     ----------
     folder : Path
-        Where it stands. It holds ``recipe.yaml`` (as resolved), ``run.json`` (versions, seed, hashes, counts),
+        Path of the run folder. It holds ``recipe.yaml`` (as resolved), ``run.json`` (versions, seed, hashes, counts),
         ``split.parquet``, ``predictions.parquet`` (test), ``validation.parquet``, ``metrics.json``, ``history.csv``,
         ``weights.safetensors`` (selected), ``last.safetensors``, ``log.txt``, ``report.html``,
         ``model-card.md`` and ``tables/``.
@@ -127,7 +127,7 @@ class Run:
         Raises
         ------
         InputError
-            If the folder holds another run, or this one and ``resume`` was not said, or something else.
+            If the folder holds another run, or this one without ``resume``, or something else.
         """
         run = cls(folder)
         if (folder / RECIPE).is_file():
@@ -199,7 +199,7 @@ class Run:
 
     @property
     def precision(self) -> str:
-        """Precision of training: that chosen on its hardware, where the recipe says ``auto``."""
+        """Precision of training: the one chosen for its hardware if the recipe has ``auto``."""
         return str(self.facts.get("precision", self.recipe.training.precision))  # older runs have it in the recipe only
 
     @property
@@ -256,7 +256,7 @@ class Run:
     @cached_property
     def metrics(self) -> dict[str, Any]:
         """Every metric with its interval, as computed from the predictions."""
-        return read_json(self.folder / METRICS, f"Make it anew: evenface evaluate {self.folder}")
+        return read_json(self.folder / METRICS, f"Recompute it: evenface evaluate {self.folder}")
 
     @property
     def history(self) -> pd.DataFrame:
@@ -279,12 +279,12 @@ class Run:
             If the run has begun already, on other data.
         """
         if (self.folder / FACTS).is_file():
-            # The store's folder is named by a digest of the pictures' bytes.
+            # The store's folder is named by a digest of the images' bytes.
             before, now = ((known["manifest"], Path(known["store"]).name) for known in (self.facts, facts))
             if before != now:
                 raise InputError(
                     f"the data of the run {self.folder} has changed since it began",
-                    "Start anew in another folder: --out.",
+                    "Start in another folder: --out.",
                 )
             if self.facts["environment"] != facts["environment"]:
                 self.log(f"resumed in another environment; before: {self.facts['environment']}")
@@ -297,21 +297,21 @@ class Run:
         write_parquet(split, self.folder / SPLIT)
         write_json_with_digest(self.folder / FACTS, facts)
 
-    def end(self, facts: Mapping[str, Any], said: Mapping[str, Predictions]) -> None:
+    def end(self, facts: Mapping[str, Any], predictions: Mapping[str, Predictions]) -> None:
         """Write predictions, and what is known in the end with the digests of all files that stay as they are.
 
         Parameters
         ----------
         facts : mapping
             For ``run.json``.
-        said : mapping of str to Predictions
+        predictions : mapping of str to Predictions
             File to what it holds. The test predictions are put in place last: they make the run count as ended.
         """
         digests = {name: digest_file(self.folder / name) for name in LASTING if (self.folder / name).is_file()}
         with ExitStack() as stack:  # left in reverse order
-            for name in sorted(said, key=lambda name: name != PREDICTIONS):
+            for name in sorted(predictions, key=lambda name: name != PREDICTIONS):
                 temporary = stack.enter_context(atomic_write(self.folder / name))
-                said[name].save(temporary)
+                predictions[name].save(temporary)
                 digests[name] = digest_file(temporary)
             write_json_with_digest(self.folder / FACTS, {**facts, "digests": digests})
 
@@ -330,7 +330,7 @@ def check_trust(recipe: Recipe, source: str | Path, *, trusted: bool) -> None:
     if recipe.plugins and not trusted:
         raise InputError(
             f"{source} names code, which is not run unasked: {', '.join(recipe.plugins)}",
-            "Read that code; if you trust it, say --trust-plugins (in Python: trust_plugins=True).",
+            "Read that code; if you trust it, pass --trust-plugins (in Python: trust_plugins=True).",
         )
 
 
@@ -363,7 +363,7 @@ def differing_keys(recipes: list[Recipe], ignore: tuple[str, ...] = ()) -> dict[
 
 
 def environment() -> dict[str, str]:
-    """Say what a result depends on besides the recipe: versions and machine."""
+    """Return what a result depends on besides the recipe: versions and machine."""
     import timm
     import torch
 
