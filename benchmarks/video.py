@@ -23,15 +23,14 @@ import numpy as np
 
 from benchmarks.common import Figure, Result, parser, report, summary
 from benchmarks.store import cpu_seconds
+from evenface.config.recipe import FaceCrop, FrameSampler
 from evenface.data.manifest import Manifest, make_table
-from evenface.preprocessing.detect import Crop
-from evenface.preprocessing.frame_sampling import Taking
 from evenface.preprocessing.prepare import prepare
 from evenface.preprocessing.video import open_film
 
 SUFFIXES = {".mp4", ".mov", ".avi", ".mkv", ".webm"}
 RATE, SIDES = 25, (640, 480)
-TAKINGS = {"uniform": Taking(16), "windows": Taking(16, "windows")}
+SAMPLERS = {name: FrameSampler(frames=16, sampling=name) for name in ("uniform", "windows")}
 
 
 def used(task: Callable[[], object]) -> float:
@@ -59,8 +58,10 @@ def speed(paths: list[Path], repeats: int, rounds: int, size: int) -> dict[str, 
     """Frames per CPU second of each way to prepare, and of decoding."""
     manifest = manifest_of(paths, repeats)
     frames = repeats * sum(len(open_film(str(path)).times) for path in paths)
-    ways: dict[str, dict[str, Any]] = {f"face_{name}": {"crop": Crop(), "clips": how} for name, how in TAKINGS.items()}
-    ways["middle_uniform"] = {"clips": TAKINGS["uniform"]}
+    ways: dict[str, dict[str, Any]] = {
+        f"face_{name}": {"faces": FaceCrop(crop="face"), "clips": how} for name, how in SAMPLERS.items()
+    }
+    ways["middle_uniform"] = {"clips": SAMPLERS["uniform"]}
     seconds: dict[str, list[float]] = {name: [] for name in (*ways, "decoding")}
     for _ in range(rounds):
         for name, options in ways.items():
@@ -113,9 +114,11 @@ def long(source: Path, size: int, minutes: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "long.mp4"
         found["long_frames"] = make_long(source, path, minutes)
-        for name, how in TAKINGS.items():
+        for name, how in SAMPLERS.items():
             start = time.perf_counter()
-            prepare(manifest_of([path], 1), folder, size=size, channels=3, crop=Crop(), clips=how, workers=1)
+            prepare(
+                manifest_of([path], 1), folder, size=size, channels=3, faces=FaceCrop(crop="face"), clips=how, workers=1
+            )
             found[f"long_{name}_s"] = round(time.perf_counter() - start, 1)
     peaks = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return {**found, "long_peak_mb": round(max(peaks) / 1024, 1)}

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import stores
 
+from evenface.config.recipe import FrameSampler, MissingFaces, Sequences
 from evenface.data.manifest import Manifest
 from evenface.preprocessing.prepare import prepare
-from evenface.preprocessing.sequences import Sequencing
 from evenface.preprocessing.store import Store
 
 
@@ -18,7 +18,16 @@ def manifest_of(
 
 
 def stored(tmp_path: Path, manifest: Manifest, workers: int = 0, **how) -> Store:
-    return prepare(manifest, tmp_path / "stores", size=8, workers=workers, sequences=Sequencing(**how))
+    missing = {name: how.pop(name) for name in MissingFaces.model_fields if name in how}
+    how.setdefault("source", "none" if manifest.content == "sequences" else "mesh")
+    return prepare(
+        manifest,
+        tmp_path / "stores",
+        size=8,
+        workers=workers,
+        sequences=Sequences(**how),
+        clips=FrameSampler(**missing),
+    )
 
 
 def numbers_of(*shape: int, seed: int = 0) -> np.ndarray:

@@ -10,7 +10,8 @@ from PIL import Image
 
 from evenface.data.manifest import Manifest, make_table
 from evenface.preprocessing import worker
-from evenface.preprocessing.image import Target, read_sample
+from evenface.preprocessing.image import read_sample
+from evenface.preprocessing.target import Target
 
 
 def save(path: Path, image: Image.Image, **options) -> Path:

@@ -2,7 +2,6 @@
 
 import json
 import os
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,6 +12,7 @@ from typer.testing import CliRunner
 import evenface as ef
 from evenface.cli import app
 from evenface.config.predict import PredictSettings
+from evenface.config.recipe import FaceCrop, FrameSampler, MissingFaces, Sequences
 from evenface.inference import open_model
 from evenface.inference.input_spec import InputSpec
 from evenface.inference.pipeline import Ended, predicted, prepared, spans, with_balance
@@ -20,13 +20,11 @@ from evenface.inference.predict import predict_inputs
 from evenface.inference.sources import Source, camera_source
 from evenface.inference.table import read_table
 from evenface.preprocessing.clips import read_clip
-from evenface.preprocessing.detect import Crop
 from evenface.preprocessing.errors import SampleError
-from evenface.preprocessing.face_mesh import MARGIN, read_mesh
-from evenface.preprocessing.frame_sampling import Taking
+from evenface.preprocessing.face_mesh import read_mesh
 from evenface.preprocessing.image import read_sample
-from evenface.preprocessing.sequences import Sequencing
 from evenface.preprocessing.store import Store
+from evenface.preprocessing.target import MESH_MARGIN, SequenceSpec
 from evenface.preprocessing.video import open_film
 from evenface.utils.errors import InputError
 
@@ -197,14 +195,14 @@ def test_the_command_writes_draws_and_refuses(clips, tmp_path):
 
 
 def forms():
-    crop = Crop(which="largest")
-    mesh = Sequencing(frames=3, normalise="scale")
+    crop = FaceCrop(crop="face", which="largest")
+    mesh = SequenceSpec.build(Sequences(frames=3, normalise="scale"), MissingFaces(), origin="clips")
     return {
-        "stills": InputSpec("stills", 48, 3, crop=crop),
-        "clips": InputSpec("clips", 48, 1, 4, crop=crop, taking=Taking(4)),
-        "windows": InputSpec("clips", 32, 1, 8, crop=crop, taking=Taking(8, "windows", every=2)),
+        "stills": InputSpec("stills", 48, 3, faces=crop),
+        "clips": InputSpec("clips", 48, 1, 4, faces=crop, clips=FrameSampler(frames=4)),
+        "windows": InputSpec("clips", 32, 1, 8, faces=crop, clips=FrameSampler(frames=8, sampling="windows", stride=2)),
         "mesh": InputSpec(
-            "sequences", 1, 1, 3, replace(crop, margin=MARGIN), sequencing=mesh, points="mesh-468", middle=0.0
+            "sequences", 1, 1, 3, crop.replace(margin=MESH_MARGIN), sequences=mesh, points="mesh-468", middle=0.0
         ),
     }
 

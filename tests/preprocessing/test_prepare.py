@@ -12,9 +12,10 @@ from stores import folder_of, manifest_of, no_decoding, picture, pixels, save
 
 from evenface.preprocessing import image as read
 from evenface.preprocessing import worker
-from evenface.preprocessing.image import Target, fit
+from evenface.preprocessing.image import fit
 from evenface.preprocessing.prepare import prepare
 from evenface.preprocessing.store import IMAGES, Store
+from evenface.preprocessing.target import Target
 from evenface.utils.errors import InputError
 
 # --- what a picture becomes ---------------------------------------------------------------------------------------

@@ -18,24 +18,24 @@ from stores import (
 from evenface.data.manifest import Manifest
 from evenface.preprocessing import store as building
 from evenface.preprocessing import worker
-from evenface.preprocessing.image import Target
 from evenface.preprocessing.prepare import prepare
 from evenface.preprocessing.store import IMAGES
+from evenface.preprocessing.target import Target
 from evenface.utils.errors import InputError
 
 SLOWLY = """
 import sys, time
 from pathlib import Path
-from evenface.faces import building, prepare, worker
+from evenface.preprocessing import prepare, store as building
 from evenface.data.manifest import Manifest
 building.SYNC_SECONDS = 0
 prepare.CHUNK_BYTES = 10 * 64
-old = building.Building.add
+old = building.StoreWriter.add
 def add(self, *rest):
     old(self, *rest)
     print(self.done, flush=True)
     time.sleep(0.05)
-building.Building.add = add
+building.StoreWriter.add = add
 store = prepare.prepare(Manifest.load(Path(sys.argv[1])), sys.argv[2], size=8, workers=1)
 print("whole", store.key, flush=True)
 """

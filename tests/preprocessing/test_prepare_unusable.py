@@ -21,9 +21,10 @@ from stores import (
 
 from evenface.preprocessing import image, worker
 from evenface.preprocessing.errors import SampleError
-from evenface.preprocessing.image import Target, fit
+from evenface.preprocessing.image import fit
 from evenface.preprocessing.prepare import prepare
 from evenface.preprocessing.store import Store
+from evenface.preprocessing.target import Target
 from evenface.utils.errors import InputError
 
 
@@ -122,7 +123,7 @@ def test_a_picture_that_kills_its_process_is_set_aside_alone(tmp_path, monkeypat
     names = folder_of(tmp_path / "faces", 9).table["path"].tolist()
     (tmp_path / "deadly").mkdir()
     (tmp_path / "deadly" / "sitecustomize.py").write_text(
-        "import os\nfrom evenface.preprocessing import read\nold = read.read_sample\n"
+        "import os\nfrom evenface.preprocessing import image as read\nold = read.read_sample\n"
         "def read_sample(path, *rest):\n"
         "    if path.endswith('0004.png'):\n        os.abort()\n"
         "    return old(path, *rest)\nread.read_sample = read_sample\n"

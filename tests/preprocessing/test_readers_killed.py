@@ -12,7 +12,7 @@ from evenface.utils.errors import InputError
 
 DEADLY = """
 import os, pathlib
-import evenface.faces.worker as worker
+from evenface.preprocessing import worker
 
 whole = worker.read_samples
 
@@ -81,8 +81,8 @@ def test_a_file_that_breaks_the_decoder_again_is_set_aside(deadly, tmp_path):
 
 @pytest.mark.parametrize(("given", "says"), [("2", None), ("many", "EVENFACE_WORKERS must be a number")])
 def test_the_number_of_processes_can_be_set(deadly, monkeypatch, tmp_path, given, says):
-    from evenface.preprocessing.image import Target
     from evenface.preprocessing.prepare import _count
+    from evenface.preprocessing.target import Target
 
     monkeypatch.setenv("EVENFACE_WORKERS", given)
     if says:

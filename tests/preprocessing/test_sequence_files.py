@@ -10,10 +10,10 @@ from numbered import manifest_of, numbers_of, stored
 from evenface.preprocessing import store as building
 from evenface.preprocessing import worker
 from evenface.preprocessing.contact_sheets import write_sheets
-from evenface.preprocessing.description import target_of
 from evenface.preprocessing.landmarks import NAMES
 from evenface.preprocessing.prepare import prepare
 from evenface.preprocessing.store import Store
+from evenface.preprocessing.target import target_of
 from evenface.utils.errors import InputError
 
 UNITS = ["AU01_r", "AU02_r", "AU04_r", "AU01_c", "AU02_c", "AU04_c", "AU28_c"]
@@ -30,7 +30,7 @@ def test_openface_is_read_by_columns_whatever_separates_them(tmp_path):
     values = numbers_of(25, 7)
     write_units(tmp_path / "a.csv", values, frame=range(25), timestamp=range(25), success=[1] * 25)
     write_units(tmp_path / "b.csv", values, ";")
-    store = stored(tmp_path, manifest_of(tmp_path, ["a.csv", "b.csv"], "openface-aus"), frames=5, take="paper")
+    store = stored(tmp_path, manifest_of(tmp_path, ["a.csv", "b.csv"], "openface-aus"), frames=5, sampling="paper")
     assert store.images is None
     assert (store.points, store.middle) == ("openface-aus", None)
     assert store.sequences.shape == (2, 5, 7, 1)
@@ -145,7 +145,7 @@ def test_frames_that_openface_did_not_see_are_lost(tmp_path):
     np.testing.assert_array_equal(hold.sequences[0, :, :, 0], values[[0, 1, 2, 2, 2, 2, 6, 7, 8, 9]])
     assert hold.manifest.table["lost"].tolist() == [3, 0]
     assert "no face on 3 frames" in hold.summary()
-    skip = stored(tmp_path, manifest, frames=7, lost="skip")
+    skip = stored(tmp_path, manifest, frames=7, missing_face="skip")
     np.testing.assert_array_equal(skip.sequences[0, :, :, 0], values[[0, 1, 2, 6, 7, 8, 9]])
     for how in ({"lost": "quarantine"}, {"lost_share": 0.2}, {"lost": "skip", "lost_share": 0.2}):
         assert stored(tmp_path, manifest, **how).quarantine["reason"].tolist() == ["face lost: on 3 of 10 frames"]
@@ -153,7 +153,7 @@ def test_frames_that_openface_did_not_see_are_lost(tmp_path):
 
 def test_a_manifest_must_say_what_its_numbers_are(tmp_path):
     np.save(tmp_path / "a.npy", numbers_of(4, 5))
-    with pytest.raises(InputError, match="does not say what the points"):
+    with pytest.raises(InputError, match="does not state what the points"):
         stored(tmp_path, manifest_of(tmp_path, ["a.npy"], ""))
     with pytest.raises(InputError, match="numbers must be the same in all rows"):
         stored(tmp_path, manifest_of(tmp_path, ["a.npy"] * 2, numbers=["a", "b"]))
@@ -190,7 +190,8 @@ def test_a_stopped_prepare_goes_on_to_the_same_bytes_and_settings_make_other_sto
         assert (resumed.path / name).read_bytes() == (whole.path / name).read_bytes()
     monkeypatch.setattr(worker, "read_numbers", old)
     keys = {
-        stored(tmp_path, manifest, **how).key for how in ({}, {"take": "paper"}, {"short": "repeat"}, {"frames": 9})
+        stored(tmp_path, manifest, **how).key
+        for how in ({}, {"sampling": "paper"}, {"padding": "repeat"}, {"frames": 9})
     }
     assert len(keys | {resumed.key}) == 4
     np.save(tmp_path / "3.npy", numbers_of(12, 5, 2))

@@ -11,14 +11,14 @@ from PIL import Image
 
 from evenface import api
 from evenface.config import load_recipe
+from evenface.config.recipe import Sequences
 from evenface.preprocessing import clips, face_mesh, sequence_files
 from evenface.preprocessing.contact_sheets import write_sheets
-from evenface.preprocessing.description import target_of
 from evenface.preprocessing.detect import Face
 from evenface.preprocessing.landmarks import NAMES
 from evenface.preprocessing.prepare import prepare
-from evenface.preprocessing.sequences import Sequencing
-from evenface.training.data import sequencing_of
+from evenface.preprocessing.target import target_of
+from evenface.training.data import preparation
 
 # --- points found in pictures -------------------------------------------------------------------------------------
 
@@ -87,12 +87,14 @@ def test_frames_without_points_follow_the_clips_rules(tmp_path, fake_mesh):
     assert x[1] == x[2] == x[3] < x[4]
     assert hold.manifest.table["lost"].tolist() == [2, 0]
     assert hold.quarantine["reason"].tolist() == ["no face found"]
-    skip = stored(tmp_path, manifest, frames=4, lost="skip")
+    skip = stored(tmp_path, manifest, frames=4, missing_face="skip")
     np.testing.assert_allclose(skip.sequences[0, :, 0, 0] * 128, [20, 30, 60, 70], atol=6)
     assert skip.manifest.table["lost"].tolist() == [2, 0]
-    aside = stored(tmp_path, manifest, frames=6, lost="quarantine")
+    aside = stored(tmp_path, manifest, frames=6, missing_face="quarantine")
     assert aside.quarantine["reason"].tolist() == ["face lost: on 2 of 6 frames", "no face found"]
-    assert stored(tmp_path, manifest, frames=6, lost_share=0.2).quarantine["reason"].tolist()[0].startswith("face lost")
+    assert (
+        stored(tmp_path, manifest, frames=6, max_missing=0.2).quarantine["reason"].tolist()[0].startswith("face lost")
+    )
 
 
 def test_stills_give_one_frame(tmp_path, fake_mesh):
@@ -105,18 +107,24 @@ def test_stills_give_one_frame(tmp_path, fake_mesh):
     np.testing.assert_allclose(store.sequences[:, 0, 0, 0], [20 / 128, 40 / 128], atol=1e-6)
     assert store.quarantine["reason"].tolist() == ["no face found", "no face found"]
     assert store.summary().startswith("2 sequences of 1 frame, mesh-468 (468 × 2), 2 set aside")
-    (sheet, *_) = write_sheets(manifest, target_of(manifest, size=8, sequences=Sequencing()), tmp_path / "sheets")
+    (sheet, *_) = write_sheets(
+        manifest, target_of(manifest, size=8, sequences=Sequences(source="mesh")), tmp_path / "sheets"
+    )
     assert (np.asarray(Image.open(sheet)) == (0x1A, 0x8F, 0x3C)).all(axis=-1).any()  # points are drawn
 
 
-def test_a_recipe_says_how_sequences_are_made():
+def test_a_recipe_says_how_sequences_are_made(tmp_path):
     recipe = load_recipe(
         {"name": "x", "data": {"source": "folder",
                                "sequences": {"source": "mesh", "sampling": "paper", "padding": "repeat"},
                                "clips": {"missing_face": "skip", "max_missing": 0.25}}},
         {"data.sequences.frames": 7},
     )  # fmt: skip
-    assert sequencing_of(recipe) == Sequencing(7, "paper", "repeat", lost="skip", lost_share=0.25)
+    target = target_of(manifest_of(tmp_path, ["a"], content="clips"), **preparation(recipe))
+    spec = target.sequences
+    assert (spec.frames, spec.sampling, spec.padding, spec.missing_face, spec.max_missing) == (
+        7, "paper", "repeat", "skip", 0.25,
+    )  # fmt: skip
 
 
 # --- real ones ----------------------------------------------------------------------------------------------------
@@ -145,7 +153,9 @@ def test_real_pictures_give_points_by_any_number_of_processes(real_data, tmp_pat
 
 def test_a_smile_widens_the_mouth_of_a_real_face(real_data, tmp_path):
     manifest = manifest_of(real_data / "clips", ["single_face.mp4"] * 2, content="clips", start=[0, 50], end=[2, 52])
-    store = prepare(manifest, tmp_path, size=8, workers=0, sequences=Sequencing(2, blendshapes=True))
+    store = prepare(
+        manifest, tmp_path, size=8, workers=0, sequences=Sequences(source="mesh", frames=2, blendshapes=True)
+    )
     width = store.sequences[:, :, NAMES.index("mouth_width"), 0]
     assert width[1].min() > 1.15 * width[0].max()
 

@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numbered import manifest_of, numbers_of, stored
 
+from evenface.config.recipe import MissingFaces, Sequences
+from evenface.preprocessing.frame_sampling import held, places, sampled
 from evenface.preprocessing.landmarks import NAMES, blendshapes, normalised
-from evenface.preprocessing.sequences import Sequencing, held, places, sampled
+from evenface.preprocessing.target import SequenceSpec
 from evenface.training.batches import chosen_frames
 from evenface.utils.errors import InputError
 
@@ -77,11 +79,11 @@ def test_normalised_points_do_not_know_where_the_head_was(kind, shift, scale, an
 
 def test_what_is_no_face_is_not_normalised():
     with pytest.raises(InputError, match="normalise: roll needs points of a face, and these"):
-        Sequencing(points="openface-aus", normalise="roll")
+        SequenceSpec.build(Sequences(normalise="roll"), MissingFaces(), origin="files", points="openface-aus")
     with pytest.raises(InputError, match="measured on MediaPipe's points"):
-        Sequencing(points="dlib-68", blendshapes=True)
+        SequenceSpec.build(Sequences(blendshapes=True), MissingFaces(), origin="files", points="dlib-68")
     with pytest.raises(InputError, match="there is no z in features"):
-        Sequencing(points="features", depth=True)
+        SequenceSpec.build(Sequences(depth=True), MissingFaces(), origin="files", points="features")
 
 
 def test_openings_follow_the_face_and_not_its_place():
@@ -112,7 +114,7 @@ def test_means_are_those_of_equal_stretches(count, frames):
 def test_means_are_of_files_alone(tmp_path):
     values = numbers_of(7, 3)
     np.save(tmp_path / "a.npy", values)
-    store = stored(tmp_path, manifest_of(tmp_path, ["a.npy"]), frames=1, take="mean")
+    store = stored(tmp_path, manifest_of(tmp_path, ["a.npy"]), frames=1, sampling="mean")
     np.testing.assert_allclose(store.sequences[0, 0, :, 0], values.mean(axis=0), rtol=1e-6)
-    with pytest.raises(InputError, match="take: mean needs the numbers of every frame"):
-        stored(tmp_path, manifest_of(tmp_path, ["a.csv"], content="clips"), take="mean")
+    with pytest.raises(InputError, match="sampling: mean needs the numbers of every frame"):
+        stored(tmp_path, manifest_of(tmp_path, ["a.csv"], content="clips"), sampling="mean")

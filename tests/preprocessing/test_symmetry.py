@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evenface.preprocessing.detect import find_faces, square_of
-from evenface.preprocessing.face_mesh import MARGIN, find_points
+from evenface.preprocessing.face_mesh import find_points
 from evenface.preprocessing.landmarks import COUNTS, NAMES, blendshapes, mirrored, order
+from evenface.preprocessing.target import MESH_MARGIN
 from evenface.preprocessing.video import open_film
 from evenface.utils.errors import InputError
 
@@ -122,7 +123,7 @@ def test_points_of_mirror_pictures_are_those_of_the_partners(real_data):
     plain, turned = [], []
     for _, image in film.frames([0, 30, 60]):
         for found, picture in ((plain, image), (turned, ImageOps.mirror(image))):
-            got = find_points(picture, square_of(find_faces(picture, "mediapipe")[0], MARGIN))
+            got = find_points(picture, square_of(find_faces(picture, "mediapipe")[0], MESH_MARGIN))
             assert got is not None
             found.append(got / image.width)
     truth = np.array(turned)

@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from evenface.config.recipe import FrameSampler
 from evenface.preprocessing.errors import SampleError
-from evenface.preprocessing.frame_sampling import Taking, stride, uniform, windows
+from evenface.preprocessing.frame_sampling import sample_frames, stride, uniform, windows
 from evenface.preprocessing.video import FAR, check_whole, open_film, parts_of
-from evenface.utils.errors import InputError
 from evenface.utils.natural_order import natural_key
 
 
@@ -263,12 +263,14 @@ def test_windows_take_every_frame_once_and_leave_out_only_the_rest(count, frames
 
 
 @given(FRAMES, EVERY, st.sampled_from(["uniform", "stride", "windows"]))
-def test_a_single_frame_is_held(frames, every, take):
-    (taken,) = Taking(frames, take, every).of(1)
+def test_a_single_frame_is_held(frames, every, sampling):
+    (taken,) = sample_frames(FrameSampler(frames=frames, sampling=sampling, stride=every), 1)
     assert taken.tolist() == [0] * frames
 
 
-@pytest.mark.parametrize("wrong", [{"frames": 0}, {"every": 0}, {"take": "some"}, {"lost": "keep"}, {"lost_share": 1}])
+@pytest.mark.parametrize(
+    "wrong", [{"frames": 0}, {"stride": 0}, {"sampling": "some"}, {"missing_face": "keep"}, {"max_missing": 1}]
+)
 def test_settings_out_of_range_are_refused(wrong):
-    with pytest.raises(InputError):
-        Taking(**wrong)
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        FrameSampler(**wrong)

@@ -15,7 +15,8 @@ from layouts import named, plant, refused, write_fer, write_votes
 from evenface.config import load_recipe
 from evenface.data.datasets import read_dataset
 from evenface.preprocessing.errors import SampleError
-from evenface.preprocessing.image import Target, read_sample
+from evenface.preprocessing.image import read_sample
+from evenface.preprocessing.target import Target
 from evenface.utils.errors import InputError
 from evenface.utils.tables import index_rows, read_delimited, read_text
 

@@ -178,12 +178,12 @@ Taken = Literal["picture", "video", "numbers"]
 
 def takes_of(form: InputSpec) -> list[Taken]:
     """Say what can be judged by a model that is prepared for in this form."""
-    how = form.sequencing
+    how = form.sequences
     if how is None:
         return ["picture", "video"] if form.kind == "stills" else ["video"]
-    if how.of == "files":
+    if how.origin == "files":
         return ["numbers", "video"] if finds_points(form) else ["numbers"]
-    return ["picture", "video"] if how.of == "stills" else ["video"]
+    return ["picture", "video"] if how.origin == "stills" else ["video"]
 
 
 def listed(entry: Entry) -> Listed | None:

@@ -98,8 +98,8 @@ def _measured(source: Source, model: Model, limits: Limits) -> _Size:
     if source.kind == "picture":
         return _Size(*picture_size(source.path, limits.pixels))
     if source.kind == "numbers":
-        how = model.form.sequencing
-        if how is None or how.of != "files":
+        how = model.form.sequences
+        if how is None or how.origin != "files":
             raise SampleError("a file of numbers, and the model takes pictures or videos")
         check_archive(source.path, limits.numbers)
         frames = count_frames(source.path, how)

@@ -1,4 +1,4 @@
-"""What a recipe may say: every key, its type, its range and its default; those of data are in another file."""
+"""Recipe: every key, its type, its range and its default."""
 
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -8,7 +8,7 @@ from evenface.config.section import MANY, SEED, Deviations, OpenSection, Section
 
 
 class FaceCrop(Section):
-    """How pictures are cropped to faces."""
+    """How images are cropped."""
 
     crop: Literal["none", "face", "squeeze"] = Field(
         "none",
@@ -28,7 +28,23 @@ class FaceCrop(Section):
     )
 
 
-class Clips(Section):
+class MissingFaces(Section):
+    """What happens to frames without a detected face."""
+
+    missing_face: Literal["hold", "skip", "quarantine"] = Field(
+        "hold",
+        description="frames without a detected face: hold crops where the last face was, skip drops the frame, "
+        "quarantine excludes the clip",
+    )
+    max_missing: float = Field(
+        0.5,
+        ge=0,
+        lt=1,
+        description="hold and skip: a clip with a larger share of frames without a face is excluded",
+    )
+
+
+class FrameSampler(MissingFaces):
     """Frame sampling of clips; no effect on images."""
 
     frames: int = Field(16, ge=1, le=1024, description="frames per sample given to the network")
@@ -44,23 +60,17 @@ class Clips(Section):
         "the middle of the clip; windows: consecutive windows, each a sample; with frames: 1, every frame",
     )
     stride: int = Field(1, ge=1, le=MANY, description="stride and windows: step between sampled frames")
-    missing_face: Literal["hold", "skip", "quarantine"] = Field(
-        "hold",
-        description="frames without a detected face: hold crops where the last face was, skip drops the frame, "
-        "quarantine excludes the clip",
-    )
-    max_missing: float = Field(
-        0.5,
-        ge=0,
-        lt=1,
-        description="hold and skip: a clip with a larger share of frames without a face is excluded",
-    )
 
     @model_validator(mode="after")
-    def _enough_stored(self) -> "Clips":
+    def _enough_stored(self) -> "FrameSampler":
         if self.stored_frames is not None and self.stored_frames < self.frames:
             raise ValueError("stored_frames must be at least frames")
         return self
+
+    @property
+    def stored(self) -> int:
+        """Frames per sample that are kept in the store."""
+        return self.stored_frames or self.frames
 
 
 class Sequences(Section):
@@ -106,7 +116,7 @@ class Data(OpenSection):
     size: int = Field(112, ge=32, le=1024, description="side of the preprocessed square images, in pixels")
     channels: Literal[1, 3] = Field(3, description="1 for grey, 3 for colour")
     faces: FaceCrop = Field(FaceCrop(), description="face detection and alignment")
-    clips: Clips = Field(Clips(), description="frame sampling of clips")
+    clips: FrameSampler = Field(FrameSampler(), description="frame sampling of clips")
     sequences: Sequences = Field(Sequences(), description="numbers of frames in place of pixels")
 
 

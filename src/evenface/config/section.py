@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from types import UnionType
-from typing import Annotated, Any, ClassVar, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Self, Union, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -37,6 +37,10 @@ class Part(BaseModel):
         if isinstance(value, bool) and {int, float} & {kind, *get_args(kind)}:
             raise ValueError("input should be a number")
         return value
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a validated copy with changed settings."""
+        return type(self)(**{**dict(self), **changes})
 
 
 class Section(Part):

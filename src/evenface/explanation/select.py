@@ -64,7 +64,7 @@ def peaks(shares: Array, most: int) -> list[int]:
 
 def names_of(form: InputSpec, source: Source) -> tuple[str, ...]:
     """Name the columns of sequences; nothing of points on a face and of arrays, whose columns have numbers."""
-    how = form.sequencing
+    how = form.sequences
     if how is None or form.points in COUNTS:
         return ()
     if form.points == "blendshapes":

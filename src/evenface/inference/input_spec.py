@@ -1,20 +1,18 @@
 """What a trained model is given: all that preparing needs to know, as it was when the model learnt."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
+from evenface.config.recipe import FaceCrop, FrameSampler
+from evenface.config.section import Section
 from evenface.preprocessing.description import content_of
-from evenface.preprocessing.detect import Crop
-from evenface.preprocessing.face_mesh import MARGIN
-from evenface.preprocessing.frame_sampling import Taking, uniform
-from evenface.preprocessing.image import Target
+from evenface.preprocessing.frame_sampling import uniform
 from evenface.preprocessing.landmarks import mirrored
-from evenface.preprocessing.sequences import Sequencing
+from evenface.preprocessing.target import MESH_MARGIN, SequenceSpec, Target
 from evenface.runs import Run
-from evenface.training import data
 from evenface.utils.errors import InputError
 
 Kind = Literal["stills", "clips", "sequences"]
@@ -32,14 +30,12 @@ class InputSpec:
         Of pictures and frames; 1 by 1 for sequences.
     frames : int
         T, frames of a sample that the network sees.
-    crop : Crop or None
-        How faces are cropped; none where the samples were taken as they are.
-    squeeze : bool
-        Without ``crop``: whole pictures, squeezed to a square.
-    taking : Taking or None
-        How frames are taken from clips: as many as were stored, of which the network may see fewer.
-    sequencing : Sequencing or None
-        How numbers are made.
+    faces : FaceCrop
+        How images are cropped.
+    clips : FrameSampler or None
+        Frame sampling of clips: as many as are stored, of which the network may be given fewer.
+    sequences : SequenceSpec or None
+        How sequences are made.
     points : str
         What the stored points are; empty for pictures.
     middle : float or None
@@ -52,10 +48,9 @@ class InputSpec:
     size: int
     channels: int
     frames: int = 1
-    crop: Crop | None = None
-    squeeze: bool = False
-    taking: Taking | None = None
-    sequencing: Sequencing | None = None
+    faces: FaceCrop = field(default_factory=FaceCrop)
+    clips: FrameSampler | None = None
+    sequences: SequenceSpec | None = None
     points: str = ""
     middle: float | None = None
     mirror: str = ""
@@ -63,7 +58,12 @@ class InputSpec:
     @property
     def target(self) -> Target:
         """What every sample becomes, as :func:`~evenface.preprocessing.prepare.prepare` made it."""
-        return Target(self.size, self.channels, self.crop, self.squeeze, self.taking, self.sequencing)
+        return Target(self.size, self.channels, self.faces, self.clips, self.sequences)
+
+    @property
+    def crop(self) -> FaceCrop | None:
+        """How faces are detected and cropped; None where they are not."""
+        return self.target.crop
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -83,51 +83,46 @@ class InputSpec:
         return found
 
     def as_dict(self) -> dict[str, Any]:
-        """Say all of it in words and numbers that JSON knows."""
-        return asdict(self)
+        """Return values that can be written as JSON."""
+        return {
+            name: value.model_dump(mode="json") if isinstance(value, Section) else value
+            for name, value in vars(self).items()
+        }
 
     @classmethod
-    def from_dict(cls, said: Mapping[str, Any]) -> "InputSpec":
-        """Take what :meth:`as_dict` said.
-
-        Raises
-        ------
-        InputError
-            If a setting is out of range, or the face detector is not installed.
-        """
-        parts = {"crop": Crop, "taking": Taking, "sequencing": Sequencing}
-        made = {name: parts[name](**value) if name in parts and value else value for name, value in said.items()}
-        return cls(**made)
+    def from_dict(cls, content: Mapping[str, Any]) -> "InputSpec":
+        """Build it from what :meth:`as_dict` returned; a ValueError if a setting is out of range."""
+        sections = {"faces": FaceCrop, "clips": FrameSampler, "sequences": SequenceSpec}
+        parts = {name: section(**content[name]) for name, section in sections.items() if content[name] is not None}
+        spec = cls(**{**content, **parts})
+        if spec.sequences:
+            spec.sequences.check()
+        return spec
 
 
 def input_spec_of(run: Run) -> InputSpec:
-    """Say how the samples of a run were prepared."""
+    """Return how the samples of a run were prepared."""
     recipe, known = run.recipe, run.facts.get("sequences")
-    settings = recipe.data.faces
-    crop = None
-    if settings.crop == "face" or recipe.data.sequences.source == "mesh":
-        crop = Crop(**settings.model_dump(exclude={"crop"}))
     if known is None:
-        frames = run.facts.get("frames", 1)
         clips = _content(run) == "clips"
         return InputSpec(
             "clips" if clips else "stills",
             recipe.data.size,
             recipe.data.channels,
-            frames,
-            crop,
-            settings.crop == "squeeze",
-            data.taking_of(recipe) if clips else None,
+            run.facts.get("frames", 1),
+            recipe.data.faces,
+            recipe.data.clips if clips else None,
             mirror="picture" if recipe.training.tta_flip else "",
         )
-    how, (steps, *shape) = _sequencing(run), known["shape"]
+    spec, (frames, *shape) = _sequence_spec(run), known["shape"]
+    faces = FaceCrop() if spec.origin == "files" else recipe.data.faces.replace(crop="face", margin=MESH_MARGIN)
     return InputSpec(
         "sequences",
         1,
         1,
-        steps,
-        None if how.of == "files" else replace(crop or Crop(), margin=MARGIN),
-        sequencing=replace(how, shape=tuple(shape)),
+        frames,
+        faces,
+        sequences=spec.replace(shape=tuple(shape)),
         points=known["points"],
         middle=known["middle"],
         mirror=recipe.augment.flip_landmarks if recipe.training.tta_flip else "",
@@ -146,18 +141,20 @@ def _content(run: Run) -> str:
         return "stills" if "sequences" not in run.facts or run.recipe.data.sequences.source == "mesh" else "sequences"
 
 
-def _sequencing(run: Run) -> Sequencing:
-    how, content = data.sequencing_of(run.recipe), _content(run)
+def _sequence_spec(run: Run) -> SequenceSpec:
+    data, content = run.recipe.data, _content(run)
     if content != "sequences":
-        return replace(how, of=content, points="mesh-468", numbers="")
+        return SequenceSpec.build(data.sequences, data.clips, origin=content)
     files = run.facts.get("files")
     if files is None:
         files = content_of(run.store.manifest)["files"]
-    return replace(how, of="files", points=files["points"], numbers=files["numbers"])
+    return SequenceSpec.build(
+        data.sequences, data.clips, origin="files", points=files["points"], numbers=files["numbers"]
+    )
 
 
 def finds_points(form: InputSpec) -> bool:
-    """Whether what a model of sequences learnt from can be found in pictures and videos."""
-    how = form.sequencing
-    # Of files of points, only where x is a share of the width, or about the eyes' middle, as it is found here.
-    return how is not None and (how.of != "files" or (how.points == "mesh-468" and form.middle is not None))
+    """Return whether what a model of sequences was trained on can be detected in images and videos."""
+    spec = form.sequences
+    # Of files of points, only where x is a share of the width, or about the eyes' middle, as it is detected here.
+    return spec is not None and (spec.origin != "files" or (spec.points == "mesh-468" and form.middle is not None))

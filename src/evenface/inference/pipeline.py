@@ -13,18 +13,20 @@ import numpy.typing as npt
 from PIL import Image
 
 from evenface.config.predict import PredictSettings
+from evenface.config.recipe import FaceCrop
 from evenface.evaluation.label_shift import estimate_prior, parse_prior
 from evenface.inference.input_spec import InputSpec, finds_points
 from evenface.inference.model import Model
 from evenface.inference.settings import ESTIMATE, check_settings, target_of
 from evenface.inference.sources import Recorded, Source
 from evenface.preprocessing.clips import ClipPlan, crops, faces_in, plan_film
-from evenface.preprocessing.detect import Crop, Face
+from evenface.preprocessing.detect import Face
 from evenface.preprocessing.errors import NoFaceError, SampleError
 from evenface.preprocessing.face_mesh import Still, plan_points
 from evenface.preprocessing.frame_sampling import Indices
-from evenface.preprocessing.image import Target, cropped, decoded, quiet_pillow
+from evenface.preprocessing.image import cropped, decoded, quiet_pillow
 from evenface.preprocessing.sequence_files import count_frames, read_numbers
+from evenface.preprocessing.target import Target
 from evenface.preprocessing.track import Track, choose_looks, join, kept
 from evenface.preprocessing.video import RATE, Film, open_film
 from evenface.utils.errors import InputError
@@ -68,7 +70,7 @@ class DetectionCache:
         self._found: dict[int, list[Face]] = {}
 
     def __call__(
-        self, film: Film, first: int, last: int, taken: Indices, crop: Crop
+        self, film: Film, first: int, last: int, taken: Indices, crop: FaceCrop
     ) -> tuple[Indices, list[list[Face]]]:
         """Look as :func:`~evenface.preprocessing.clips.look` does, at what has not been looked at."""
         looks = choose_looks(film.times[first:last], taken, timed=film.timed)
@@ -136,8 +138,8 @@ def prepared(source: Source, form: InputSpec, settings: PredictSettings) -> Iter
     target = target_of(settings, form, files=source.kind == "numbers")
     if source.kind == "numbers":
         yield from _numbers(source.path, form, settings)
-    elif form.sequencing and not finds_points(form):
-        raise SampleError(f"not a file of numbers, of {form.sequencing.points}, which the model takes")
+    elif form.sequences and not finds_points(form):
+        raise SampleError(f"not a file of numbers, of {form.sequences.points}, which the model takes")
     elif source.kind == "picture":
         yield from _picture(source.path, target)
     elif source.frames is not None:
@@ -150,14 +152,14 @@ def prepared(source: Source, form: InputSpec, settings: PredictSettings) -> Iter
 
 def _over_time(target: Target) -> bool:
     """Whether samples are of windows, not of single frames."""
-    return bool(target.taking) or bool(target.sequencing and target.sequencing.of != "stills")
+    return bool(target.clips) or bool(target.sequences and target.sequences.origin != "stills")
 
 
 def _picture(path: str, target: Target) -> Iterator[PreparedSample]:
     if _over_time(target):
         raise SampleError("a single picture, and the model takes clips")
     with quiet_pillow():
-        made = _points(Still(path, None), target) if target.sequencing else _pixels(decoded(path, None, target), target)
+        made = _points(Still(path, None), target) if target.sequences else _pixels(decoded(path, None, target), target)
     for number, (face, array) in enumerate(made, start=1):
         yield PreparedSample(0, 1, None, None, number, array, face)
     if not made:
@@ -175,7 +177,7 @@ def _pixels(image: Image.Image, target: Target) -> list[tuple[Face | None, np.nd
 
 def _points(film: Film, target: Target) -> list[tuple[Face | None, np.ndarray]]:
     """Give the points of the faces of a picture, as arrays of one frame."""
-    plan, how = plan_points(film, 0, 1, target), target.sequencing
+    plan, how = plan_points(film, 0, 1, target), target.sequences
     assert how is not None
     assert target.crop is not None
     tracks = kept(plan.tracks, target.crop.which)
@@ -183,7 +185,7 @@ def _points(film: Film, target: Target) -> list[tuple[Face | None, np.ndarray]]:
 
 
 def _each(image: Image.Image, target: Target) -> list[tuple[Face | None, np.ndarray]]:
-    return _points(Recorded([image], np.zeros(1)), target) if target.sequencing else _pixels(image, target)
+    return _points(Recorded([image], np.zeros(1)), target) if target.sequences else _pixels(image, target)
 
 
 def _frames(film: Film, target: Target, every: int) -> Iterator[PreparedSample]:
@@ -238,7 +240,7 @@ def _window(
     film: Film, first: int, last: int, target: Target, numbers: FaceIdTracker, looks: DetectionCache
 ) -> Iterator[PreparedSample]:
     """Take the samples of the frames ``first`` to ``last``; one without an array where there is no face."""
-    plan: ClipPlan[Any] = (plan_points if target.sequencing else plan_film)(film, first, last, target, looks)
+    plan: ClipPlan[Any] = (plan_points if target.sequences else plan_film)(film, first, last, target, looks)
     if plan.trouble:
         yield PreparedSample(first, last, float(film.times[first]), float(film.times[last - 1]))
         return
@@ -261,8 +263,8 @@ def _seen(track: Track, at: Times, time: float) -> Face:
 
 def _arrays(plan: ClipPlan[Any], target: Target) -> Iterator[tuple[int, np.ndarray]]:
     """Give each row's samples when their last frame is there; few are open at a time, however many there are."""
-    if target.sequencing:
-        yield from ((place, row.made(target.sequencing)) for place, row in enumerate(plan.rows))
+    if target.sequences:
+        yield from ((place, row.made(target.sequences)) for place, row in enumerate(plan.rows))
         return
     made: dict[int, np.ndarray] = {}
     missing: dict[int, int] = {}
@@ -277,8 +279,8 @@ def _arrays(plan: ClipPlan[Any], target: Target) -> Iterator[tuple[int, np.ndarr
 
 
 def _numbers(path: str, form: InputSpec, settings: PredictSettings) -> Iterator[PreparedSample]:
-    how = form.sequencing
-    if how is None or how.of != "files":
+    how = form.sequences
+    if how is None or how.origin != "files":
         raise SampleError("a file of numbers, and the model takes pictures or videos")
     times = np.arange(count_frames(path, how)) / RATE
     for first, last in spans(times, settings.window, settings.overlap):

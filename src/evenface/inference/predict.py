@@ -90,11 +90,11 @@ def check_outputs(out: Path, folder: Path | None = None, figure: Path | None = N
 def wanted_of(model: Model, folder_type: str | None) -> Wanted:
     """Return what folders are searched for."""
     form = model.form
-    if form.sequencing and form.sequencing.of == "files":
+    if form.sequences and form.sequences.origin == "files":
         return "numbers"
     if folder_type not in (None, "images", "clips"):
         raise InputError(f"folder_type must be images or clips, got {folder_type!r}")
-    single = form.kind == "stills" or (form.sequencing is not None and form.sequencing.of == "stills")
+    single = form.kind == "stills" or (form.sequences is not None and form.sequences.origin == "stills")
     return "pictures" if (folder_type or ("images" if single else "clips")) == "images" else "clips"
 
 

@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 from evenface.config.predict import PredictSettings
+from evenface.config.recipe import FaceCrop
 from evenface.inference.input_spec import InputSpec
-from evenface.preprocessing.detect import Crop
-from evenface.preprocessing.face_mesh import MARGIN
-from evenface.preprocessing.image import Target
+from evenface.preprocessing.detect import check_detector
+from evenface.preprocessing.target import MESH_MARGIN, Target
 from evenface.utils.errors import InputError
 
 ESTIMATE = "estimate"
@@ -31,7 +31,7 @@ def check_settings(settings: PredictSettings, form: InputSpec) -> None:
         )
     if form.crop and form.kind != "sequences" and settings.faces == "none":
         raise InputError("the model learnt from faces that were cropped: faces cannot be none")
-    if form.sequencing and form.sequencing.of != "files" and settings.faces == "none":
+    if form.sequences and form.sequences.origin != "files" and settings.faces == "none":
         raise InputError("points are found on faces: faces cannot be none")
 
 
@@ -39,12 +39,15 @@ def target_of(settings: PredictSettings, form: InputSpec, *, files: bool = False
     """Say what samples become: the run's own form, with the faces that are wanted."""
     if files:
         return form.target
-    if form.sequencing:
-        crop = replace(form.crop or Crop(), which=settings.faces or "all", margin=MARGIN)
-        of = "clips" if form.sequencing.of == "files" else form.sequencing.of
-        return replace(form.target, crop=crop, sequencing=replace(form.sequencing, of=of))
-    if form.crop:
-        return replace(form.target, crop=replace(form.crop, which=settings.faces or "all"))
-    if settings.faces in (None, "none"):
-        return form.target
-    return replace(form.target, crop=Crop(margin=settings.margin, which=str(settings.faces)), squeeze=False)
+    target = form.target
+    if form.sequences:
+        faces = form.faces.replace(crop="face", which=settings.faces or "all", margin=MESH_MARGIN)
+        origin = "clips" if form.sequences.origin == "files" else form.sequences.origin
+        target = replace(target, faces=faces, sequences=form.sequences.replace(origin=origin))
+    elif form.crop:
+        target = replace(target, faces=form.crop.replace(which=settings.faces or "all"))
+    elif settings.faces not in (None, "none"):
+        target = replace(target, faces=FaceCrop(crop="face", margin=settings.margin, which=settings.faces))
+    if target.crop:
+        check_detector(target.crop)
+    return target

@@ -12,16 +12,18 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from evenface.preprocessing.detect import Crop, Face, Square, cut, find_faces
+from evenface.config.recipe import FaceCrop, FrameSampler
+from evenface.preprocessing.detect import Face, Square, cut, find_faces
 from evenface.preprocessing.errors import SampleError
-from evenface.preprocessing.frame_sampling import Indices, Taking
-from evenface.preprocessing.image import Target, fit, grey_or_rgb
+from evenface.preprocessing.frame_sampling import Indices, sample_frames
+from evenface.preprocessing.image import fit, grey_or_rgb
+from evenface.preprocessing.target import Target
 from evenface.preprocessing.track import Motion, Track, choose_looks, follow, kept, smooth
 from evenface.preprocessing.video import Film, open_film
 from evenface.utils.errors import InputError
 from evenface.utils.files import disk_error
 
-Find = Callable[[Film, int, int, Indices, Crop], tuple[Indices, list[list[Face]]]]
+Find = Callable[[Film, int, int, Indices, FaceCrop], tuple[Indices, list[list[Face]]]]
 """How faces are looked for: see :func:`look`."""
 INLINE = 16 << 20
 """Bytes of a clip up to which its pixels are kept in memory."""
@@ -64,21 +66,21 @@ def plan_clip(path: str, start: int | None, end: int | None, target: Target) -> 
 
 def plan_film(film: Film, first: int, last: int, target: Target, find: Find | None = None) -> ClipPlan[ClipRow]:
     """Look for faces in the frames ``first`` to ``last`` of a film and decide what to take from them."""
-    assert target.taking is not None
+    assert target.clips is not None
     count = last - first
     if target.crop is None:
         rows = [
-            ClipRow(first + frames, np.ones(len(frames), bool), [], _facts(first, count, frames, target.taking, 0, 1))
-            for frames in target.taking.of(count)
+            ClipRow(first + frames, np.ones(len(frames), bool), [], _facts(first, count, frames, target.clips, 0, 1))
+            for frames in sample_frames(target.clips, count)
         ]
         return ClipPlan(film, rows, np.zeros(0, np.int64), [], [])
     times = film.times[first:last]
-    looks, found = (find or look)(film, first, last, np.concatenate(target.taking.of(count)), target.crop)
+    looks, found = (find or look)(film, first, last, np.concatenate(sample_frames(target.clips, count)), target.crop)
     tracks = follow(found)
     rows, troubles = [], []
     for number, track in enumerate(kept(tracks, target.crop.which), start=1):
         motion = smooth(track, times[looks], target.crop.margin)
-        made = _rows(motion, times, first, target.taking, number)
+        made = _rows(motion, times, first, target.clips, number)
         if isinstance(made, str):
             troubles.append(made)
         else:
@@ -95,13 +97,13 @@ def range_of(start: int | None, end: int | None, count: int) -> tuple[int, int]:
     return first, last
 
 
-def look(film: Film, first: int, last: int, taken: Indices, crop: Crop) -> tuple[Indices, list[list[Face]]]:
+def look(film: Film, first: int, last: int, taken: Indices, crop: FaceCrop) -> tuple[Indices, list[list[Face]]]:
     """Look for faces where it is worth it to follow them through the frames ``first`` to ``last``."""
     looks = choose_looks(film.times[first:last], taken, timed=film.timed)
     return looks, [faces_in(image, crop) for _, image in film.frames((first + looks).tolist())]
 
 
-def faces_in(image: Image.Image, crop: Crop) -> list[Face]:
+def faces_in(image: Image.Image, crop: FaceCrop) -> list[Face]:
     """Find the faces of a frame; whatever a detector raises is an SampleError, but that it cannot be loaded."""
     try:
         return find_faces(image, crop.detector, crop.landmarks)
@@ -111,38 +113,40 @@ def faces_in(image: Image.Image, crop: Crop) -> list[Face]:
         raise SampleError(f"the detector failed: {' '.join(str(error).split())}") from error
 
 
-def _rows(motion: Motion, times: npt.NDArray[np.float64], first: int, taking: Taking, face: int) -> list[ClipRow] | str:
+def _rows(
+    motion: Motion, times: npt.NDArray[np.float64], first: int, sampler: FrameSampler, face: int
+) -> list[ClipRow] | str:
     """Take frames of one face, or say why it cannot be used."""
     seen = motion.sees(times)
     count = len(times)
-    if taking.lost == "skip":
+    if sampler.missing_face == "skip":
         present = np.flatnonzero(seen)
-        if 1 - len(present) / count > taking.lost_share or not len(present):
+        if 1 - len(present) / count > sampler.max_missing or not len(present):
             return f"face lost: on {count - len(present):,} of {count:,} frames"
-        taken = [present[frames] for frames in taking.of(len(present))]
+        taken = [present[frames] for frames in sample_frames(sampler, len(present))]
         bounds = [0, *(int(frames[0]) for frames in taken[1:]), count]
         lost = [int((~seen[low:high]).sum()) for low, high in pairwise(bounds)]
     else:
-        taken = taking.of(count)
+        taken = sample_frames(sampler, count)
         lost = [int((~seen[frames]).sum()) for frames in taken]
-        every = len(taken) * taking.frames
-        if sum(lost) > (0 if taking.lost == "quarantine" else taking.lost_share * every):
+        every = len(taken) * sampler.stored
+        if sum(lost) > (0 if sampler.missing_face == "quarantine" else sampler.max_missing * every):
             return f"face lost: on {sum(lost):,} of {every:,} frames taken"
-        usable = [i for i, gone in enumerate(lost) if gone <= taking.lost_share * taking.frames]
+        usable = [i for i, gone in enumerate(lost) if gone <= sampler.max_missing * sampler.stored]
         taken, lost = [taken[i] for i in usable], [lost[i] for i in usable]
     return [
         ClipRow(
             first + frames,
             seen[frames],
             [motion.at(float(times[frame])) for frame in frames],
-            _facts(first, count, frames, taking, gone, face),
+            _facts(first, count, frames, sampler, gone, face),
         )
         for frames, gone in zip(taken, lost, strict=True)
     ]
 
 
-def _facts(first: int, count: int, frames: Indices, taking: Taking, lost: int, face: int) -> list[int]:
-    low, high = (int(frames[0]), int(frames[-1]) + 1) if taking.take == "windows" else (0, count)
+def _facts(first: int, count: int, frames: Indices, sampler: FrameSampler, lost: int, face: int) -> list[int]:
+    low, high = (int(frames[0]), int(frames[-1]) + 1) if sampler.sampling == "windows" else (0, count)
     return [first + low, first + high, count, lost, len(frames) - len(np.unique(frames)), face]
 
 

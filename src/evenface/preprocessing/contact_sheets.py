@@ -17,9 +17,8 @@ from evenface.preprocessing.clips import ClipPlan, ClipRow, crops, plan_clip
 from evenface.preprocessing.detect import Face, Square
 from evenface.preprocessing.errors import SampleError
 from evenface.preprocessing.face_mesh import MeshRow, plan_mesh
-from evenface.preprocessing.frame_sampling import Indices, uniform
-from evenface.preprocessing.image import Target
-from evenface.preprocessing.sequences import Array, held
+from evenface.preprocessing.frame_sampling import Array, Indices, held, uniform
+from evenface.preprocessing.target import Target
 from evenface.preprocessing.video import Film
 from evenface.utils.errors import InputError
 from evenface.utils.files import atomic_write
@@ -194,7 +193,7 @@ CLIPS = 40
 def write_sheets(manifest: Manifest, target: Target, folder: Path) -> list[Path]:
     """Write a contact sheet of each clip, of 40 spread evenly where there are more."""
     if not target.one_by_one:
-        kind = "numbers" if target.sequencing else "stills"
+        kind = "numbers" if target.sequences else "stills"
         raise InputError(
             f"{manifest.source}: contact sheets show clips, and these are {kind}", "Leave out --contact-sheets."
         )
@@ -241,7 +240,7 @@ def _quiet() -> Iterator[None]:
 
 def draw_sheet(path: str, start: int | None, end: int | None, target: Target, title: str) -> Image.Image:
     """Draw the sheet of one clip."""
-    if target.sequencing:
+    if target.sequences:
         return draw_points(path, start, end, target, title)
     try:
         plan = plan_clip(path, start, end, target)
@@ -262,7 +261,7 @@ def _told(plan: ClipPlan[ClipRow], target: Target) -> str:
     if target.crop is None:
         return text
     lost = sum(row.facts[3] for row in plan.rows)
-    kind = "left out for want of a face" if target.taking and target.taking.lost == "skip" else "without a face"
+    kind = "left out for want of a face" if target.clips and target.clips.missing_face == "skip" else "without a face"
     text += f"; faces looked for in {len(plan.looks):,}; {kind}: {lost:,}"
     if len(plan.tracks) > 1:
         text += f"; {len(plan.tracks)} faces followed, {max(row.facts[5] for row in plan.rows)} kept"

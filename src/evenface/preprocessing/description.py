@@ -1,6 +1,5 @@
 """What stands beside a store's array: its manifest, what was set aside, and the facts."""
 
-import importlib.util
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,48 +11,30 @@ import pandas as pd
 
 from evenface.data.manifest import Manifest
 from evenface.preprocessing.clips import FACTS as CLIP_FACTS
-from evenface.preprocessing.detect import EXTRA, Crop, versions
-from evenface.preprocessing.face_mesh import MARGIN
-from evenface.preprocessing.frame_sampling import Taking
-from evenface.preprocessing.image import Target, bits_in_use
+from evenface.preprocessing.detect import crop_facts
+from evenface.preprocessing.image import bits_in_use
 from evenface.preprocessing.landmarks import COUNTS
-from evenface.preprocessing.sequences import Sequencing
-from evenface.preprocessing.store import FACTS, IMAGES, MANIFEST, QUARANTINE, SEQUENCES, Store, count_reasons
+from evenface.preprocessing.store import FACTS, MANIFEST, QUARANTINE, Store, count_reasons
+from evenface.preprocessing.target import (
+    IMAGES,
+    PREPARATION,
+    SEQUENCES,
+    SequenceSpec,
+    Target,
+    clip_facts,
+    decoder_version,
+    mesh_version,
+)
 from evenface.preprocessing.video import parts_of
-from evenface.utils.errors import InputError
 from evenface.utils.files import BLOCK, atomic_write, block_checksums, digest_file, write_json_with_digest
 from evenface.utils.tables import escape_csv_table
 
-PREPARATION = 1
-"""Version of what reading does to pixels; a change makes new stores."""
 PADDED = 0.1
 """Share of the sampled frames that are padding from which a note warns."""
 LOOKED = 64
 """Pictures that are looked at for the bits they use."""
 SHALLOW = 14
 """Bits in use of pictures of 16 bits up to which they are prepared too dark."""
-
-
-def settings_of(target: Target, manifest: Manifest) -> list[Any]:
-    """Give all that decides what a store holds, beside the bytes of the files."""
-    if target.sequencing:
-        how = [target.sequencing.facts, mesh_version(), decoder_version()] if target.crop else [target.sequencing.facts]
-        return [PREPARATION, manifest.hash, SEQUENCES, *how, target.crop.facts if target.crop else None]
-    # In the order, and with no more words, than stores of stills always had: they are found again by it.
-    further: list[Any] = [target.crop.facts] if target.crop else []
-    further += ["squeeze"] if target.squeeze else []
-    further += [{"clips": target.taking.facts, "decoder": decoder_version()}] if target.taking else []
-    return [PREPARATION, target.size, target.channels, manifest.hash, *further]
-
-
-def decoder_version() -> str:
-    """Give the version of PyAV, which decodes videos; an empty string where it is not installed."""
-    return versions(("av",)).get("av", "")
-
-
-def mesh_version() -> str:
-    """Give the version of MediaPipe, which finds points; an empty string where it is not installed."""
-    return versions(("mediapipe",)).get("mediapipe", "")
 
 
 def describe(
@@ -85,33 +66,31 @@ def describe(
         "samples": len(usable),
         "set_aside": len(aside),
         "lost": [name for name, gone in zip(manifest.classes, lost, strict=True) if gone],
-        "crop": "squeeze" if target.squeeze else target.crop.facts if target.crop else None,
+        "crop": "squeeze" if target.squeeze else crop_facts(target.crop) if target.crop else None,
         "pillow": PIL.__version__,
     }
-    if how := target.sequencing:
-        facts |= {"points": how.stored, "middle": _middle(part, target), "sequences": how.facts}
+    if spec := target.sequences:
+        facts |= {"points": spec.stored_points, "middle": _middle(part, spec), "sequences": spec.facts}
         facts |= {"mediapipe": mesh_version(), "av": decoder_version()} if target.crop else {}
     else:
         facts |= {"size": target.size, "channels": target.channels}
-    if target.taking:
-        facts |= {"clips": target.taking.facts, "av": decoder_version()}
+    if target.clips:
+        facts |= {"clips": clip_facts(target.clips), "av": decoder_version()}
     if manifest.content != "sequences":
         facts |= {"bits": bits_in_use(_some(usable))}
-    array = part / (SEQUENCES if target.sequencing else IMAGES)
+    array = part / (SEQUENCES if target.sequences else IMAGES)
     facts["files"] = {name: digest_file(part / name) for name in (MANIFEST, QUARANTINE)}
     facts["array"] = {"bytes": array.stat().st_size, "block": BLOCK, "crc32": block_checksums(array)}
     write_json_with_digest(part / FACTS, facts)
 
 
-def _middle(part: Path, target: Target) -> float | None:
+def _middle(part: Path, spec: SequenceSpec) -> float | None:
     """Say where x is mirrored about; of points in files that were not normalised, by where they lie."""
-    how = target.sequencing
-    assert how is not None
-    if how.stored not in COUNTS:
+    if spec.stored_points not in COUNTS:
         return None
-    if how.normalise != "none":
+    if spec.normalise != "none":
         return 0.0
-    if how.of != "files":
+    if spec.origin != "files":
         return 0.5
     array = np.load(part / SEQUENCES, mmap_mode="r")
     x = array[:: -(-len(array) // 1000), :, :, 0]
@@ -204,53 +183,6 @@ def opened(path: Path, manifest: Manifest) -> Store:
     return replace(store, manifest=replace(store.manifest, root=manifest.root, notes=notes))
 
 
-LARGEST = 2048
-
-
-def target_of(
-    manifest: Manifest,
-    *,
-    size: int,
-    channels: int = 1,
-    crop: Crop | None = None,
-    squeeze: bool = False,
-    clips: Taking | None = None,
-    sequences: Sequencing | None = None,
-) -> Target:
-    """Return what each sample is prepared to; parameters and errors are those of ``prepare``."""
-    if sequences or manifest.content == "sequences":
-        how = sequencing_of(manifest, sequences or Sequencing())
-        if how.of != "files" and importlib.util.find_spec("mediapipe") is None:
-            raise InputError("MediaPipe, which finds points, is not installed", f"Install it: {EXTRA}")
-        # The square about a face is as wide as the mesh wants it, whatever the margin of pictures is.
-        whose = None if how.of == "files" else replace(crop or Crop(), margin=MARGIN)
-        target = Target(1, 1, whose, sequencing=how)
-    else:
-        target = Target(size, channels, crop, squeeze, (clips or Taking()) if manifest.content == "clips" else None)
-    _check(manifest, target)
-    return target
-
-
-def sequencing_of(manifest: Manifest, how: Sequencing) -> Sequencing:
-    """Say where the numbers of a manifest's samples come from."""
-    if manifest.content != "sequences":
-        if how.take == "mean":
-            raise InputError(
-                "data.sequences.sampling: mean needs the numbers of every frame, which only files of numbers have",
-                "Set data.sequences.sampling: uniform.",
-            )
-        return replace(how, of=manifest.content, points="mesh-468", numbers="")
-    said = {}
-    for name in ("points", "numbers"):
-        values = manifest.table[name].fillna("").unique().tolist() if name in manifest.table else [""]
-        if len(values) > 1:
-            raise InputError(f"{manifest.source}: {name} must be the same in all rows, found {', '.join(values)}")
-        said[name] = str(values[0])
-    if not said["points"]:
-        raise InputError(f"{manifest.source}: the manifest does not say what the points of its sequences are")
-    return replace(how, of="files", points=said["points"], numbers=said["numbers"])
-
-
 def content_of(manifest: Manifest) -> dict[str, Any]:
     """Say what the samples were before they were prepared; of files of numbers, what was read of them."""
     if manifest.content != "sequences":
@@ -258,25 +190,3 @@ def content_of(manifest: Manifest) -> dict[str, Any]:
     names = ("points", "numbers")
     first = {name: manifest.table[name].fillna("").iloc[0] if name in manifest.table else "" for name in names}
     return {"content": manifest.content, "files": {name: str(value) for name, value in first.items()}}
-
-
-def _check(manifest: Manifest, target: Target) -> None:
-    if not 1 <= target.size <= LARGEST:
-        raise InputError(f"size must be 1 to {LARGEST} pixels, got {target.size}")
-    if target.channels not in (1, 3):
-        raise InputError(f"channels must be 1 (grey) or 3 (RGB), got {target.channels}")
-    if target.crop and target.squeeze:
-        raise InputError("pictures are cropped to faces or squeezed, not both")
-    spans = ((manifest.table["end"] - manifest.table["start"]) > 1).fillna(value=False).to_numpy(dtype=bool)
-    if spans.any() and manifest.content == "stills":
-        name = manifest.table["sample"].iloc[int(spans.argmax())]
-        raise InputError(
-            f"{manifest.source}: the sample {name} spans several frames", "Sources of clips must say that they are."
-        )
-    several = (target.crop and target.crop.which == "all") or (target.taking and target.taking.take == "windows")
-    if several and (taken := manifest.table["sample"].str.contains(r"#\d+$")).any():
-        name = manifest.table["sample"][taken].iloc[0]
-        raise InputError(
-            f"{manifest.source}: the sample {name} is named as the further faces or windows are",
-            "Keep only the largest face of each picture, or rename it.",
-        )

@@ -4,7 +4,7 @@ import importlib.metadata
 import importlib.util
 import math
 import warnings
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image, ImageOps
 
+from evenface.config.recipe import FaceCrop
 from evenface.utils.errors import InputError
 from evenface.utils.registry import find
 
@@ -305,54 +306,26 @@ DETECTORS = {
 }
 
 
-@dataclass(frozen=True)
-class Crop:
-    """How pictures are cropped to faces.
+def is_installed(module: str) -> bool:
+    """Return whether a module can be imported, without importing it."""
+    return importlib.util.find_spec(module) is not None
 
-    Parameters
-    ----------
-    detector : str, default="mediapipe"
-        Name of a detector.
-    margin : float, default=0.25
-        What is added around the detector's box on every side, as a share of its longer side, 0 to 2.
-    which : {"largest", "all"}, default="largest"
-        Which faces of a picture are kept.
-    landmarks : {"detector", "dlib"}, default="detector"
-        By what eyes are levelled: the detector's own points, or dlib's 68.
 
-    Raises
-    ------
-    InputError
-        If there is no such detector, it or dlib is not installed, or a setting is out of range.
-    """
+def check_detector(crop: FaceCrop) -> None:
+    """Raise an InputError if the face detector is unknown, or it or dlib is not installed."""
+    if not is_installed(find("face detector", crop.detector, DETECTORS).module):
+        raise InputError(f"the face detector {crop.detector} is not installed", f"Install it: {EXTRA}")
+    if crop.landmarks == "dlib":
+        model_path()
 
-    detector: str = "mediapipe"
-    margin: float = 0.25
-    which: str = "largest"
-    landmarks: str = "detector"
 
-    def __post_init__(self) -> None:
-        kind = find("face detector", self.detector, DETECTORS)
-        if not 0 <= self.margin <= 2:
-            raise InputError(f"margin must be 0 to 2, got {self.margin:g}")
-        if self.which not in ("largest", "all"):
-            raise InputError(f"which must be largest or all, got {self.which!r}")
-        if importlib.util.find_spec(kind.module) is None:
-            raise InputError(f"the face detector {self.detector} is not installed", f"Install it: {EXTRA}")
-        if self.landmarks not in ("detector", "dlib"):
-            raise InputError(f"landmarks must be detector or dlib, got {self.landmarks!r}")
-        if self.landmarks == "dlib":
-            model_path()
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """Everything that decides what a crop looks like, versions included."""
-        packages, settings = DETECTORS[self.detector].packages, asdict(self)
-        if self.landmarks == "dlib":
-            packages += PACKAGES
-        else:  # as it was before there was a choice, so that stores made then are found
-            settings.pop("landmarks")
-        return {**settings, "alignment": ALIGNMENT, "versions": versions(packages)}
+def crop_facts(crop: FaceCrop) -> dict[str, Any]:
+    """Return what a face crop depends on, versions included."""
+    settings, packages = crop.model_dump(include={"detector", "margin", "which"}), DETECTORS[crop.detector].packages
+    if crop.landmarks == "dlib":  # absent otherwise, so that the keys of stores stay as they were
+        settings["landmarks"] = crop.landmarks
+        packages += PACKAGES
+    return {**settings, "alignment": ALIGNMENT, "versions": versions(packages)}
 
 
 def versions(packages: tuple[str, ...]) -> dict[str, str]:
@@ -406,7 +379,7 @@ def find_faces(image: Image.Image, detector: str, landmarks: str = "detector") -
     return sorted(faces, key=lambda face: (-face.side, -face.score, face.box))
 
 
-def crop_faces(image: Image.Image, crop: Crop, size: int) -> list[tuple[Face, Image.Image]]:
+def crop_faces(image: Image.Image, crop: FaceCrop, size: int) -> list[tuple[Face, Image.Image]]:
     """Cut faces out of a picture, eyes level, the largest first."""
     faces = find_faces(image, crop.detector, crop.landmarks)[: 1 if crop.which == "largest" else None]
     return [(face, cut(image, square_of(face, crop.margin), size)) for face in faces]

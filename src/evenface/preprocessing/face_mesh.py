@@ -14,16 +14,14 @@ from PIL import Image
 from evenface.preprocessing.clips import ClipPlan, Find, look, range_of
 from evenface.preprocessing.detect import EXTRA, Square, cut
 from evenface.preprocessing.errors import SampleError
-from evenface.preprocessing.frame_sampling import Indices
-from evenface.preprocessing.image import Target, quiet_pillow, read_picture
+from evenface.preprocessing.frame_sampling import Array, Indices, at, held, needed, places
+from evenface.preprocessing.image import quiet_pillow, read_picture
 from evenface.preprocessing.sequence_files import check_missing_face
-from evenface.preprocessing.sequences import Array, Sequencing, at, held, needed, places
+from evenface.preprocessing.target import MESH_MARGIN, SequenceSpec, Target
 from evenface.preprocessing.track import Motion, follow, kept, smooth
 from evenface.preprocessing.video import Film, open_film
 from evenface.utils.errors import InputError
 
-MARGIN = 0.5
-"""What is added to the detector's box on every side, so that the mesh's own detector finds the face in its square."""
 VIEW = 192
 """Side of that square in pixels, as many as the model of the mesh sees."""
 POINTS = 468
@@ -54,21 +52,21 @@ class MeshRow:
     sizes: Array
     facts: list[int]
 
-    def made(self, how: Sequencing) -> Array:
+    def made(self, spec: SequenceSpec) -> Array:
         """Give the sample as it is stored, (T, P, D)."""
         points, sizes = held(self.points, self.seen), held(self.sizes, self.seen)
-        if how.normalise == "none" and not how.blendshapes:
-            return at(how.made(points / sizes[:, None, [0, 1, 0]]), self.where)
-        return at(how.made(points / sizes[:, None, :1]), self.where)
+        if spec.normalise == "none" and not spec.blendshapes:
+            return at(spec.transform(points / sizes[:, None, [0, 1, 0]]), self.where)
+        return at(spec.transform(points / sizes[:, None, :1]), self.where)
 
 
 def read_mesh(path: str, start: int | None, end: int | None, target: Target) -> tuple[list[list[int]], bytes]:
     """Find the points of a clip or picture."""
-    plan, how = plan_mesh(path, start, end, target), target.sequencing
-    assert how is not None
+    plan, spec = plan_mesh(path, start, end, target), target.sequences
+    assert spec is not None
     if plan.trouble:
         raise SampleError(plan.trouble)
-    return [row.facts for row in plan.rows], b"".join(row.made(how).astype("<f4").tobytes() for row in plan.rows)
+    return [row.facts for row in plan.rows], b"".join(row.made(spec).astype("<f4").tobytes() for row in plan.rows)
 
 
 def plan_mesh(path: str, start: int | None, end: int | None, target: Target) -> ClipPlan[MeshRow]:
@@ -80,8 +78,8 @@ def plan_mesh(path: str, start: int | None, end: int | None, target: Target) -> 
     upright: so points do not depend on which frames were seen before, on the number of processes, or on whom
     MediaPipe would have picked among several, and small faces are found as well as large ones.
     """
-    assert target.sequencing is not None
-    if target.sequencing.of == "stills":
+    assert target.sequences is not None
+    if target.sequences.origin == "stills":
         return plan_points(Still(path, start), 0, 1, target)
     film = open_film(path)
     return plan_points(film, *range_of(start, end, len(film.times)), target)
@@ -92,33 +90,37 @@ def plan_points(film: Film, first: int, last: int, target: Target, find: Find = 
 
     Parameters are those of :func:`~evenface.preprocessing.clips.plan_film`, errors those of :func:`plan_mesh`.
     """
-    crop, how = target.crop, target.sequencing
+    crop, spec = target.crop, target.sequences
     assert crop is not None
-    assert how is not None
+    assert spec is not None
     count = last - first
-    every = np.arange(count) if how.lost == "skip" else needed(places(count, how.frames, how.take, how.short))
-    looks, found = find(film, first, last, every, crop)
+    sampled = np.arange(count)
+    if spec.missing_face != "skip":
+        sampled = needed(places(count, spec.frames, spec.sampling, spec.padding))
+    looks, found = find(film, first, last, sampled, crop)
     tracks = follow(found)
     times = film.times[first:last]
     rows, troubles = [], []
-    motions = [smooth(track, times[looks], MARGIN) for track in kept(tracks, crop.which)]
+    motions = [smooth(track, times[looks], MESH_MARGIN) for track in kept(tracks, crop.which)]
     for number, motion in enumerate(motions, start=1):
         try:
-            rows.append(_row(film, motion, times, first, how, number))
+            rows.append(_row(film, motion, times, first, spec, number))
         except SampleError as error:
             troubles.append(str(error))
     trouble = "" if rows else troubles[0] if troubles else "no face found"
     return ClipPlan(film, rows, first + looks, found, tracks, trouble)
 
 
-def _row(film: Film, motion: Motion, times: npt.NDArray[np.float64], first: int, how: Sequencing, face: int) -> MeshRow:
+def _row(
+    film: Film, motion: Motion, times: npt.NDArray[np.float64], first: int, spec: SequenceSpec, face: int
+) -> MeshRow:
     """Find the points of one face, or raise SampleError if it was lost too often."""
     count, there = len(times), motion.sees(times)
-    present = np.flatnonzero(there) if how.lost == "skip" else np.arange(count)
+    present = np.flatnonzero(there) if spec.missing_face == "skip" else np.arange(count)
     absent = count - len(present)
-    if how.lost == "skip":
-        check_missing_face(absent, count, how)
-    where = places(len(present), how.frames, how.take, how.short)
+    if spec.missing_face == "skip":
+        check_missing_face(absent, count, spec)
+    where = places(len(present), spec.frames, spec.sampling, spec.padding)
     taken = needed(where)
     frames = present[taken]
     points, sizes = np.zeros((len(frames), POINTS, 3), np.float32), np.ones((len(frames), 2), np.float32)
@@ -132,8 +134,8 @@ def _row(film: Film, motion: Motion, times: npt.NDArray[np.float64], first: int,
     if not seen.any():
         raise SampleError("no face found")
     lost = int((~seen).sum())
-    check_missing_face(lost, len(frames), how)
-    facts = [first, first + count, count, lost + absent, max(0, how.frames - len(present)), face]
+    check_missing_face(lost, len(frames), spec)
+    facts = [first, first + count, count, lost + absent, max(0, spec.frames - len(present)), face]
     return MeshRow(first + frames, np.interp(where, taken, np.arange(len(taken))), seen, points, sizes, facts)
 
 

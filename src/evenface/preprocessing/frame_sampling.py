@@ -1,74 +1,21 @@
-"""Which frames are taken from a clip: pure functions of how many it has."""
-
-from dataclasses import asdict, dataclass
-from typing import Any
+"""Frame sampling of clips and sequences: pure functions of how many frames there are."""
 
 import numpy as np
 import numpy.typing as npt
 
-from evenface.utils.errors import InputError
+from evenface.config.recipe import FrameSampler
 
+Array = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
-TAKES = ("uniform", "stride", "windows")
-LOST = ("hold", "skip", "quarantine")
 
 
-@dataclass(frozen=True)
-class Taking:
-    """How samples of frames are taken from clips.
-
-    Parameters
-    ----------
-    frames : int, default=16
-        Frames of a sample, >= 1.
-    take : {"uniform", "stride", "windows"}, default="uniform"
-        See :func:`uniform`, :func:`stride` and :func:`windows`.
-    every : int, default=1
-        ``stride`` and ``windows`` take every so many frames, >= 1.
-    lost : {"hold", "skip", "quarantine"}, default="hold"
-        What becomes of frames without a face: cropped where the face was last, left out, or the clip set aside.
-    lost_share : float, default=0.5
-        ``hold`` and ``skip``: a clip with a larger share of frames without a face is set aside; 0 to below 1.
-
-    Raises
-    ------
-    InputError
-        If a setting is out of range.
-    """
-
-    frames: int = 16
-    take: str = "uniform"
-    every: int = 1
-    lost: str = "hold"
-    lost_share: float = 0.5
-
-    def __post_init__(self) -> None:
-        if self.frames < 1 or self.every < 1:
-            raise InputError(f"frames and every must be >= 1, got {self.frames} and {self.every}")
-        if self.take not in TAKES:
-            raise InputError(f"take must be one of {', '.join(TAKES)}")
-        check_lost(self.lost, self.lost_share)
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """Everything that decides which frames are taken."""
-        return asdict(self)
-
-    def of(self, count: int) -> list[Indices]:
-        """Give the frames of each sample of a clip of ``count`` >= 1 frames, each of shape (frames,)."""
-        if self.take == "uniform":
-            return [uniform(count, self.frames)]
-        if self.take == "stride":
-            return [stride(count, self.frames, self.every)]
-        return windows(count, self.frames, self.every)
-
-
-def check_lost(lost: str, share: float) -> None:
-    """Refuse what cannot become of frames without a face, and a share of them that is out of range."""
-    if lost not in LOST:
-        raise InputError(f"lost must be one of {', '.join(LOST)}")
-    if not 0 <= share < 1:
-        raise InputError(f"lost_share must be 0 to below 1, got {share:g}")
+def sample_frames(sampler: FrameSampler, count: int) -> list[Indices]:
+    """Return the frames of each sample of a clip of ``count`` >= 1 frames, each of shape (T,)."""
+    if sampler.sampling == "uniform":
+        return [uniform(count, sampler.stored)]
+    if sampler.sampling == "stride":
+        return [stride(count, sampler.stored, sampler.stride)]
+    return windows(count, sampler.stored, sampler.stride)
 
 
 def uniform(count: int, frames: int) -> Indices:
@@ -107,3 +54,87 @@ def windows(count: int, frames: int, every: int) -> list[Indices]:
     if not whole:
         return [np.append(taken, np.full(frames - len(taken), taken[-1]))]
     return list(taken[: whole * frames].reshape(whole, frames))
+
+
+def places(count: int, frames: int, take: str = "uniform", short: str = "interpolate") -> npt.NDArray[np.float64]:
+    """Give where in a sequence the frames lie that are taken.
+
+    Parameters
+    ----------
+    count : int
+        Frames that there are, >= 1.
+    frames : int
+        Frames to take, >= 1.
+    take : {"uniform", "paper"}
+        ``uniform``: the middles of equal stretches. ``paper``: frame ``N - (P - h) K`` for h = 1 ... P, counted from 1,
+        with ``K = floor(N / P)``: the last frame and every K-th before it.
+    short : {"interpolate", "repeat"}
+        Of fewer frames than are taken: ``interpolate`` spreads places evenly from the first to the last one, and
+        they lie between frames. ``repeat``: ``paper`` then has K = 0 and takes the last frame alone, over and over;
+        ``uniform`` takes each frame once, and then the last one again and again.
+
+    Returns
+    -------
+    ndarray of shape (frames,), float64
+        Counted from 0, in order; whole numbers unless frames are interpolated.
+
+    References
+    ----------
+    ``paper``: equations 1 and 2 of the paper whose recipes are called p5.
+
+    Examples
+    --------
+    >>> places(25, 4, "paper"), places(3, 5), places(3, 5, "uniform", "repeat")
+    (array([ 6., 12., 18., 24.]), array([0. , 0.5, 1. , 1.5, 2. ]), array([0., 1., 2., 2., 2.]))
+    """
+    if count < frames and short == "interpolate":
+        return np.linspace(0, count - 1, frames)
+    if take == "paper":
+        return np.asarray(count - 1 - np.arange(frames)[::-1] * (count // frames), dtype=np.float64)
+    if count < frames:
+        return np.arange(frames, dtype=np.float64).clip(0, count - 1)
+    return uniform(count, frames).astype(np.float64)
+
+
+def needed(where: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Give the frames that must be known for some places, in order."""
+    return np.unique(np.concatenate([np.floor(where), np.ceil(where)])).astype(np.int64)
+
+
+def at(values: Array, where: npt.NDArray[np.float64]) -> Array:
+    """Give the numbers at places between frames, linearly interpolated; (N, P, D) becomes (frames, P, D)."""
+    low = np.floor(where).astype(np.int64)
+    share = (where - low).astype(np.float32)[:, None, None]
+    if not share.any():
+        return values[low]
+    found: Array = values[low] * (1 - share) + values[np.ceil(where).astype(np.int64)] * share
+    return found
+
+
+def sampled(sequence: Array, frames: int, take: str = "uniform", short: str = "interpolate") -> Array:
+    """Take frames from a sequence.
+
+    Parameters
+    ----------
+    sequence : ndarray of shape (N, P, D)
+        All frames, one at least.
+    frames, take, short
+        As in :func:`places`; or ``mean``: frame k is the mean of frames ``floor(k N / P)`` to ``floor((k + 1) N / P)``,
+        the last not among them. Of fewer frames than are taken it is as ``uniform``.
+
+    Returns
+    -------
+    ndarray of shape (frames, P, D), float32
+    """
+    count = len(sequence)
+    if take == "mean" and count >= frames:
+        bounds = np.arange(frames + 1) * count // frames
+        sums = np.add.reduceat(sequence.astype(np.float64), bounds[:-1], axis=0)
+        return np.asarray(sums / np.diff(bounds)[:, None, None], dtype=np.float32)
+    return at(sequence, places(len(sequence), frames, take, short))
+
+
+def held(values: Array, seen: npt.NDArray[np.bool_]) -> Array:
+    """Give frames without a face the numbers of the last one with a face; before the first one, of that."""
+    last = np.maximum.accumulate(np.where(seen, np.arange(len(seen)), -1))
+    return values[np.where(last < 0, int(np.argmax(seen)), last)]

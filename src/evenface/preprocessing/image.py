@@ -9,17 +9,15 @@ import stat
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from evenface.preprocessing.detect import Crop, Face, crop_faces
+from evenface.preprocessing.detect import Face, crop_faces
 from evenface.preprocessing.errors import NoFaceError, SampleError, broken, file_trouble, unidentified
-from evenface.preprocessing.frame_sampling import Taking
-from evenface.preprocessing.sequences import Sequencing
+from evenface.preprocessing.target import Target
 from evenface.utils.errors import InputError
 from evenface.utils.file_types import HEAD, describe_content, is_image
 from evenface.utils.tables import index_rows
@@ -73,45 +71,6 @@ TRANSPOSE = {
 }
 ORIENTATION = 0x0112
 _SCREEN = threading.Lock()
-
-
-@dataclass(frozen=True)
-class Target:
-    """What every sample becomes."""
-
-    size: int
-    channels: int
-    crop: Crop | None = None
-    squeeze: bool = False
-    taking: Taking | None = None
-    sequencing: Sequencing | None = None
-
-    @property
-    def frames(self) -> int:
-        """Frames of one sample, 1 for a still."""
-        how = self.sequencing or self.taking
-        return how.frames if how else 1
-
-    @property
-    def one_by_one(self) -> bool:
-        """Whether samples are read one at a time, because each takes long."""
-        return bool(self.taking) or bool(self.sequencing and self.sequencing.of != "files")
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of one sample: (T, H, W, C) of pixels, (T, P, D) of numbers."""
-        each = self.sequencing.shape if self.sequencing else (self.size, self.size, self.channels)
-        return self.frames, *each
-
-    @property
-    def kind(self) -> str:
-        """What stands in the array: bytes of pixels, or 32-bit numbers."""
-        return "<f4" if self.sequencing else "|u1"
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of one sample: a picture, or the frames of a clip."""
-        return math.prod(self.shape) * (4 if self.sequencing else 1)
 
 
 @contextlib.contextmanager

@@ -10,14 +10,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from evenface.config.recipe import FaceCrop, FrameSampler, Sequences
 from evenface.data.manifest import Manifest
-from evenface.preprocessing.description import describe, opened, set_aside, settings_of, target_of
-from evenface.preprocessing.detect import Crop
-from evenface.preprocessing.frame_sampling import Taking
-from evenface.preprocessing.image import Target
+from evenface.preprocessing.description import describe, opened, set_aside
 from evenface.preprocessing.sequence_files import TEXT, common_shape
-from evenface.preprocessing.sequences import Sequencing
 from evenface.preprocessing.store import FACTS, JOURNAL, Store, StoreWriter
+from evenface.preprocessing.target import Target, store_settings, target_of
 from evenface.preprocessing.video import parts_of
 from evenface.preprocessing.worker import WORKERS, Answer, ReaderPool, Sample
 from evenface.utils.errors import InputError
@@ -39,10 +37,9 @@ def prepare(
     *,
     size: int,
     channels: int = 1,
-    crop: Crop | None = None,
-    squeeze: bool = False,
-    clips: Taking | None = None,
-    sequences: Sequencing | None = None,
+    faces: FaceCrop | None = None,
+    clips: FrameSampler | None = None,
+    sequences: Sequences | None = None,
     workers: int | None = None,
 ) -> Store:
     """Read, crop, convert and resize every sample into one array, or find it already made.
@@ -63,17 +60,16 @@ def prepare(
         Height and width in pixels, 1 to 2048.
     channels : {1, 3}, default=1
         Grey or RGB.
-    crop : Crop, optional
-        How to find faces and crop to them, eyes level; a picture without a face is set aside. None crops pictures
-        to their central square.
-    squeeze : bool, default=False
-        Without ``crop``: the whole picture, squeezed to a square.
-    clips : Taking, optional
-        How frames are taken from clips, by default 16 from equal stretches; of no effect on stills.
-    sequences : Sequencing, optional
-        Store MediaPipe's points of the faces that ``crop`` says, by default those of its own detector, in place of
-        pixels; or how sequences are taken from files of numbers. Then ``size``, ``channels``, ``squeeze`` and ``clips``
-        are of no effect.
+    faces : FaceCrop, optional
+        How images are cropped: to their central square (the default), to detected faces with level eyes, or not, but
+        resized to a square. With ``crop="face"``, an image without a face is skipped.
+    clips : FrameSampler, optional
+        Frame sampling of clips, by default 16 frames, one of each of 16 equal segments. Its ``missing_face`` and
+        ``max_missing`` hold for sequences too. No effect on images.
+    sequences : Sequences, optional
+        Sampling and normalisation of sequences. With ``source="mesh"``, the face landmarks of images and clips are
+        stored in place of pixels; ``size`` and ``channels`` then have no effect, and of ``faces`` only the detector and
+        which faces are used.
     workers : int, optional
         Processes that read; none means as many as ``EVENFACE_WORKERS`` says, else one per core that this process may
         use, and zero reads in this process, as is done for small sets anyway where no faces are looked for.
@@ -94,9 +90,7 @@ def prepare(
         If a setting is out of range, a still spans several frames, no sample is usable, files change
         meanwhile, the disk is full, the folder cannot be written to, or the face detector is not installed.
     """
-    target = target_of(
-        manifest, size=size, channels=channels, crop=crop, squeeze=squeeze, clips=clips, sequences=sequences
-    )
+    target = target_of(manifest, size=size, channels=channels, faces=faces, clips=clips, sequences=sequences)
     if workers is not None and workers < 0:
         raise InputError(f"workers must be >= 0, got {workers}")
     folder = Path(folder)
@@ -108,7 +102,7 @@ def prepare(
         raise disk_error(error, folder) from error
     samples = _samples(manifest)
     paths = list(dict.fromkeys(path for path, _, _ in samples))
-    settings = json.dumps(settings_of(target, manifest))
+    settings = json.dumps(store_settings(target, manifest))
     if manifest.content != "stills":
         parts = [parts_of(path, IMAGE_SUFFIXES if manifest.content == "clips" else (TEXT,)) for path in paths]
         paths = [file for files in parts for file in files]
@@ -188,8 +182,9 @@ def _build(manifest: Manifest, samples: list[Sample], path: Path, target: Target
     """Decode into ``PATH.partial``, finish it and give it its name; keep what is done if this is stopped."""
     part = path.with_name(path.name + ".partial")
     what = "faces"
-    if how := target.sequencing:
-        what, target = "sequences", replace(target, sequencing=replace(how, shape=common_shape(samples, how)))
+    if spec := target.sequences:
+        what = "sequences"
+        target = replace(target, sequences=spec.replace(shape=common_shape(samples, spec)))
     with StoreWriter(part, len(samples), target) as building, progress(f"preparing {what}", len(samples)) as advance:
         advance(building.done)
         with _answers(samples[building.done :], part, target, readers) as answers:
@@ -212,7 +207,7 @@ def _build(manifest: Manifest, samples: list[Sample], path: Path, target: Target
 def _answers(samples: list[Sample], part: Path, target: Target, readers: ReaderPool) -> Iterator[Iterator[Answer]]:
     """Read samples in order; clips through a folder of their own for what does not fit into memory."""
     if not target.one_by_one:
-        most = CROP_CHUNK if target.crop or target.sequencing else 512
+        most = CROP_CHUNK if target.crop or target.sequences else 512
         length = max(1, min(most, CHUNK_BYTES // target.nbytes))
         yield readers.pictures([samples[i : i + length] for i in range(0, len(samples), length)], target)
         return

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from evenface.preprocessing.errors import SampleError, file_trouble
+from evenface.preprocessing.frame_sampling import Array, held, needed, places, sampled
 from evenface.preprocessing.landmarks import COUNTS
-from evenface.preprocessing.sequences import Array, Sequencing, held, needed, places, sampled
+from evenface.preprocessing.target import SequenceSpec
 from evenface.preprocessing.video import parts_of
 from evenface.utils.file_types import describe_content
 from evenface.utils.tables import DELIMITERS, encoding_of
@@ -212,60 +213,60 @@ def columns(table: Any, points: str, numbers: str, depth: bool) -> list[str]:
 ARRAYS, TABLES = (".npy", ".npz"), (".csv", ".parquet")
 
 
-def read_numbers(path: str, start: int | None, end: int | None, how: Sequencing) -> tuple[list[list[int]], bytes]:
+def read_numbers(path: str, start: int | None, end: int | None, spec: SequenceSpec) -> tuple[list[list[int]], bytes]:
     """Read a sample from a file of numbers."""
-    values, seen = _checked(_load(path, how), start, end)
+    values, seen = _checked(_load(path, spec), start, end)
     first, count = start or 0, len(values)
-    if how.lost == "skip":
-        check_missing_face(int((~seen).sum()), count, how)
-    kept = np.flatnonzero(seen) if how.lost == "skip" else np.arange(count)
-    where = places(len(kept), how.frames, how.take, how.short)
-    used = kept if how.take == "mean" else kept[needed(where)]
-    if how.lost != "skip":
-        check_missing_face(int((~seen[used]).sum()), len(used), how)
-    made = sampled(how.made(held(values, seen)[kept]), how.frames, how.take, how.short)
-    if made.shape[1:] != how.shape:
+    if spec.missing_face == "skip":
+        check_missing_face(int((~seen).sum()), count, spec)
+    kept = np.flatnonzero(seen) if spec.missing_face == "skip" else np.arange(count)
+    where = places(len(kept), spec.frames, spec.sampling, spec.padding)
+    used = kept if spec.sampling == "mean" else kept[needed(where)]
+    if spec.missing_face != "skip":
+        check_missing_face(int((~seen[used]).sum()), len(used), spec)
+    made = sampled(spec.transform(held(values, seen)[kept]), spec.frames, spec.sampling, spec.padding)
+    if made.shape[1:] != spec.shape:
         told = " × ".join(map(str, made.shape[1:]))
-        raise SampleError(f"wrong shape: {told} numbers a frame, {how.shape[0]} × {how.shape[1]} were expected")
-    lost = int((~(seen if how.lost == "skip" else seen[used])).sum())
-    return [[first, first + count, count, lost, max(0, how.frames - len(kept)), 1]], made.astype("<f4").tobytes()
+        raise SampleError(f"wrong shape: {told} numbers a frame, {spec.shape[0]} × {spec.shape[1]} were expected")
+    lost = int((~(seen if spec.missing_face == "skip" else seen[used])).sum())
+    return [[first, first + count, count, lost, max(0, spec.frames - len(kept)), 1]], made.astype("<f4").tobytes()
 
 
-def check_missing_face(lost: int, count: int, how: Sequencing) -> None:
+def check_missing_face(lost: int, count: int, spec: SequenceSpec) -> None:
     """Set a sample aside that has too many frames without a face."""
-    if lost == count or lost > (0 if how.lost == "quarantine" else how.lost_share * count):
+    if lost == count or lost > (0 if spec.missing_face == "quarantine" else spec.max_missing * count):
         raise SampleError(f"face lost: on {lost:,} of {count:,} frames")
 
 
-def shape_of(path: str, start: int | None, end: int | None, how: Sequencing) -> tuple[int, int]:
+def shape_of(path: str, start: int | None, end: int | None, spec: SequenceSpec) -> tuple[int, int]:
     """Give points of a frame and numbers of each, as a file has them; errors are those of :func:`read_numbers`."""
-    values, _ = _checked(_load(path, how), start, end)
+    values, _ = _checked(_load(path, spec), start, end)
     return values.shape[1], values.shape[2]
 
 
-def count_frames(path: str, how: Sequencing) -> int:
+def count_frames(path: str, spec: SequenceSpec) -> int:
     """Count the frames of a file; errors are those of :func:`read_numbers`."""
-    return len(_load(path, how)[0])
+    return len(_load(path, spec)[0])
 
 
-def column_names(path: str, how: Sequencing) -> list[str]:
+def column_names(path: str, spec: SequenceSpec) -> list[str]:
     """Name the columns that are read of a table, in order; nothing of arrays. Errors are as of :func:`read_numbers`."""
     suffix = Path(path).suffix.lower()
     if suffix not in TABLES:
         return []
     with Path(path).open("rb") as file:
         table = parsed(
-            path, suffix, file.read(4096), lambda header: columns(header, how.points, how.numbers, how.depth)
+            path, suffix, file.read(4096), lambda header: columns(header, spec.points, spec.numbers, spec.depth)
         )
-    return columns(table, how.points, how.numbers, how.depth)
+    return columns(table, spec.points, spec.numbers, spec.depth)
 
 
-def _load(path: str, how: Sequencing) -> tuple[Array, Seen]:
+def _load(path: str, spec: SequenceSpec) -> tuple[Array, Seen]:
     try:
         changed = Path(path).stat().st_mtime_ns
     except OSError as error:
         raise SampleError(file_trouble(error)) from error
-    found = _file(path, changed, how.points, how.numbers, how.depth)
+    found = _file(path, changed, spec.points, spec.numbers, spec.depth)
     if isinstance(found, str):
         raise SampleError(found)
     return found
@@ -315,14 +316,14 @@ def _checked(file: tuple[Array, Seen], start: int | None, end: int | None) -> tu
     return values, seen
 
 
-def common_shape(samples: list[tuple[str, int | None, int | None]], how: Sequencing) -> tuple[int, int]:
+def common_shape(samples: list[tuple[str, int | None, int | None]], spec: SequenceSpec) -> tuple[int, int]:
     """Give the shape that most of the first usable samples have; that of points of a face is known without looking."""
-    if how.points in COUNTS:
-        return how.shape
+    if spec.points in COUNTS:
+        return spec.shape
     found: list[tuple[int, int]] = []
     for sample in samples:
         try:
-            found.append(shape_of(*sample, how))
+            found.append(shape_of(*sample, spec))
         except SampleError:
             continue
         if len(found) == 9:

@@ -15,13 +15,12 @@ import numpy as np
 import pandas as pd
 
 from evenface.data.manifest import Manifest
-from evenface.preprocessing.image import Target
+from evenface.preprocessing.target import IMAGES, SEQUENCES, Target
 from evenface.preprocessing.worker import Found
 from evenface.utils.errors import InputError
 from evenface.utils.files import BLOCK, digest_file, disk_error, find_damaged_block, npy_header, read_json
 from evenface.utils.tables import unescape_csv_cell
 
-IMAGES, SEQUENCES = "images.npy", "sequences.npy"
 REMEDY = "Delete that folder and prepare again."
 MANIFEST, QUARANTINE, FACTS = "manifest.parquet", "quarantine.csv", "store.json"
 
@@ -171,7 +170,7 @@ class StoreWriter:
 
     def __init__(self, path: Path, samples: int, target: Target) -> None:
         self.path, self.target = path, target
-        self.file = path / (SEQUENCES if target.sequencing else IMAGES)
+        self.file = path / (SEQUENCES if target.sequences else IMAGES)
         self.done, self.written = 0, 0
         self.reasons: dict[int, str] = {}
         self.several: dict[int, int] = {}
@@ -308,7 +307,7 @@ def _pieces(pixels: bytes | Path) -> Iterator[bytes]:
 
 def _header(samples: int, target: Target) -> bytes:
     """Make the header of an array of so many samples."""
-    return npy_header(target.kind, (samples, *target.shape))
+    return npy_header(target.dtype, (samples, *target.shape))
 
 
 def _reserve(file: int, length: int) -> None:

@@ -9,8 +9,9 @@ from typing import Any, Self
 from evenface.preprocessing.clips import read_clip
 from evenface.preprocessing.errors import SampleError
 from evenface.preprocessing.face_mesh import read_mesh
-from evenface.preprocessing.image import Target, open_regular, quiet_pillow, read_sample
+from evenface.preprocessing.image import open_regular, quiet_pillow, read_sample
 from evenface.preprocessing.sequence_files import read_numbers
+from evenface.preprocessing.target import Target
 from evenface.utils.errors import InputError
 from evenface.utils.workers import MEMORY, WorkerDiedError, WorkerPool
 
@@ -43,8 +44,8 @@ def read_samples(samples: Sequence[Sample], target: Target) -> Answer:
     with quiet_pillow():
         for path, start, end in samples:
             try:
-                if target.sequencing:
-                    facts, values = read_numbers(path, start, end, target.sequencing)
+                if target.sequences:
+                    facts, values = read_numbers(path, start, end, target.sequences)
                     pixels.append(values)
                     found.append(facts)
                 else:
@@ -58,7 +59,7 @@ def read_samples(samples: Sequence[Sample], target: Target) -> Answer:
 def read_one_clip(clip: Sample, target: Target, spill: Path | None) -> Answer:
     """Read one clip, as frames or as landmarks."""
     try:
-        facts, pixels = read_mesh(*clip, target) if target.sequencing else read_clip(*clip, target, spill)
+        facts, pixels = read_mesh(*clip, target) if target.sequences else read_clip(*clip, target, spill)
     except SampleError as error:
         return [str(error)], b""
     return [facts], pixels

@@ -13,12 +13,9 @@ from evenface.data.datasets.layout import check_root
 from evenface.data.manifest import Manifest
 from evenface.data.splits import Split, split_manifest
 from evenface.evaluation.predictions import Predictions
-from evenface.preprocessing.description import target_of
-from evenface.preprocessing.detect import Crop
-from evenface.preprocessing.frame_sampling import Taking
 from evenface.preprocessing.prepare import prepare
-from evenface.preprocessing.sequences import Sequencing
 from evenface.preprocessing.store import Store
+from evenface.preprocessing.target import target_of
 from evenface.utils.errors import InputError
 from evenface.utils.files import cache_folder, user_path
 from evenface.utils.registry import find
@@ -108,50 +105,19 @@ def _root(recipe: Recipe) -> Path:
 def prepare_store(recipe: Recipe, manifest: Manifest | None = None) -> Store:
     """Prepare the samples of a recipe, or open the store where they are prepared already."""
     manifest = manifest or read_manifest(recipe)
-    return prepare(manifest, cache_folder() / "stores", **_settings(recipe, manifest))
+    return prepare(manifest, cache_folder() / "stores", **preparation(recipe))
 
 
 def write_contact_sheets(recipe: Recipe, manifest: Manifest, folder: Path) -> None:
     """Write contact sheets of clips as they will be prepared: frames sampled, faces detected, crops; at most 40."""
     from evenface.preprocessing.contact_sheets import write_sheets
 
-    write_sheets(manifest, target_of(manifest, **_settings(recipe, manifest)), folder)
+    write_sheets(manifest, target_of(manifest, **preparation(recipe)), folder)
 
 
-def _settings(recipe: Recipe, manifest: Manifest) -> dict[str, Any]:
-    """Return the arguments of :func:`~evenface.preprocessing.prepare.prepare`."""
-    data = recipe.data
-    numbers = data.sequences.source == "mesh" or manifest.content == "sequences"
-    crop = None
-    if data.faces.crop == "face" or data.sequences.source == "mesh":
-        crop = Crop(**data.faces.model_dump(exclude={"crop"}))
-    return {
-        "size": data.size,
-        "channels": data.channels,
-        "crop": crop,
-        "squeeze": data.faces.crop == "squeeze",
-        "clips": taking_of(recipe),
-        "sequences": sequencing_of(recipe) if numbers else None,
-    }
-
-
-def taking_of(recipe: Recipe) -> Taking:
-    """Return how a recipe samples the frames of clips that are stored."""
-    settings = recipe.data.clips
-    return Taking(
-        frames=settings.stored_frames or settings.frames,
-        take=settings.sampling,
-        every=settings.stride,
-        lost=settings.missing_face,
-        lost_share=settings.max_missing,
-    )
-
-
-def sequencing_of(recipe: Recipe) -> Sequencing:
-    """Return how a recipe makes landmark sequences."""
-    settings = recipe.data.sequences.model_dump(exclude={"source", "sampling", "padding"})
-    settings |= {"take": recipe.data.sequences.sampling, "short": recipe.data.sequences.padding}
-    return Sequencing(**settings, lost=recipe.data.clips.missing_face, lost_share=recipe.data.clips.max_missing)
+def preparation(recipe: Recipe) -> dict[str, Any]:
+    """Return the arguments of :func:`~evenface.preprocessing.prepare.prepare` in a recipe."""
+    return {name: getattr(recipe.data, name) for name in ("size", "channels", "faces", "clips", "sequences")}
 
 
 def split_store(recipe: Recipe, store: Store) -> Split:
