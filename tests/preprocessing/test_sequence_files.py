@@ -147,7 +147,7 @@ def test_frames_that_openface_did_not_see_are_lost(tmp_path):
     assert "no face on 3 frames" in hold.summary()
     skip = stored(tmp_path, manifest, frames=7, missing_face="skip")
     np.testing.assert_array_equal(skip.sequences[0, :, :, 0], values[[0, 1, 2, 6, 7, 8, 9]])
-    for how in ({"lost": "quarantine"}, {"lost_share": 0.2}, {"lost": "skip", "lost_share": 0.2}):
+    for how in ({"missing_face": "quarantine"}, {"max_missing": 0.2}, {"missing_face": "skip", "max_missing": 0.2}):
         assert stored(tmp_path, manifest, **how).quarantine["reason"].tolist() == ["face lost: on 3 of 10 frames"]
 
 
