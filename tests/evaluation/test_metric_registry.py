@@ -4,20 +4,21 @@ import importlib.util
 import json
 import math
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from finished_run import RECIPE_OF, ended
 from sklearn import metrics as sk
-from test_warnings import RECIPE_OF, ended
 from typer.testing import CliRunner
 
 from evenface import api
 from evenface.cli import app
 from evenface.evaluation.bootstrap import Units, draws
-from evenface.evaluation.comparison import _Swaps, _views, compare
+from evenface.evaluation.comparison import CHEAP_SAMPLES, _Permutations, _views, compare
 from evenface.evaluation.metric_entry import RENAMED
 from evenface.evaluation.metric_registry import METRICS, find_metric, known_direction, label, metric, reported
 from evenface.evaluation.metrics import macro
@@ -35,10 +36,13 @@ from evenface.utils.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 OF_PREDICTIONS = [name for name, entry in METRICS.items() if entry.needs != "run"]
+pytestmark = pytest.mark.usefixtures("empty_figures")
+
 COUNTS = (300, 101, 100, 20, 19)
 """Training samples: two classes are many-shot, two medium-shot and one few-shot."""
 
 
+@cache
 def graded(n=120, seed=0, *, only=None, said=None, perfect=False, people=12):
     """Predictions of five ordered levels with scores, a continuous output and training counts."""
     random = np.random.default_rng(seed)
@@ -277,10 +281,10 @@ def test_every_metric_has_a_reference():
 
 CASES = {
     "ordinary": lambda seed: graded(seed=seed),
-    "classes absent": lambda seed: graded(40, seed, only=[1, 3]),
-    "one class": lambda seed: graded(30, seed, only=[2]),
+    "classes absent": lambda seed: graded(40, seed, only=(1, 3)),
+    "one class": lambda seed: graded(30, seed, only=(2,)),
     "one answer": lambda seed: graded(30, seed, said=4),
-    "one class and one answer": lambda seed: graded(10, seed, only=[0], said=0),
+    "one class and one answer": lambda seed: graded(10, seed, only=(0,), said=0),
 }
 
 
@@ -324,21 +328,27 @@ def test_the_order_of_samples_and_where_declared_of_classes_does_not_matter(name
     np.testing.assert_allclose(value_of(name, turned), expected[order] if METRICS[name].per_class else expected)
 
 
-@pytest.mark.parametrize("name", OF_PREDICTIONS)
-def test_draws_are_the_metric_of_the_people_drawn_with_all_their_samples(name):
-    given, entry = graded(60, people=6), METRICS[name]
+@pytest.fixture(scope="module")
+def resampled():
+    """Measures of twelve draws of six people, and the predictions of each draw, people repeated as they were drawn."""
+    given = graded(60, people=6)
     measures = Measures(given, resamples=12, seed=5)
-    if entry.interval == "none":
-        assert not len(measures.drawn(entry))
+    repeated = []
+    for weights in np.concatenate(list(draws(6, 12, 5))).astype(int)[:, measures.units.codes]:
+        rows = np.repeat(np.arange(60), weights)
+        fields = {field: getattr(given, field)[rows] for field in ("labels", "probabilities", "scores", "output")}
+        repeated.append(replace(given, subject=None, sample=[f"x{i}" for i in range(len(rows))], **fields))
+    return measures, repeated
+
+
+@pytest.mark.parametrize("name", OF_PREDICTIONS)
+def test_draws_are_the_metric_of_the_people_drawn_with_all_their_samples(name, resampled):
+    measures, repeated = resampled
+    got = measures.drawn(METRICS[name])
+    if METRICS[name].interval == "none":
+        assert not len(got)
         return
-    weights = np.concatenate(list(draws(6, 12, 5))).astype(int)[:, measures.units.codes]
-    expected = []
-    for row in weights:
-        rows = np.repeat(np.arange(60), row)
-        rows_of = {field: getattr(given, field)[rows] for field in ("labels", "probabilities", "scores", "output")}
-        again = replace(given, subject=None, sample=[f"x{i}" for i in range(len(rows))], **rows_of)
-        expected.append(value_of(name, again))
-    np.testing.assert_allclose(measures.drawn(entry), expected, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(got, [value_of(name, given) for given in repeated], rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("name", ["macro_roc_auc", "macro_average_precision", "ece", "log_loss", "g_mean", "rmse"])
@@ -346,8 +356,7 @@ def test_swaps_are_the_metric_after_predictions_changed_hands(name):
     first, second = graded(60, people=6), graded(60, people=6, seed=1)
     second = replace(second, labels=first.labels)
     [view] = _views({"a": (first,), "b": (second,)}, 5, 7, None)
-    swaps = _Swaps(view, ("a", "b"), 7)
-    seen, swapped = swaps.differences(METRICS[name])
+    seen, swapped = _Permutations(view, 7).differences(METRICS[name], "b")
     assert seen == pytest.approx(measured(name, second) - measured(name, first))
     possible = []
     for coins in np.ndindex(*[2] * 6):
@@ -359,41 +368,6 @@ def test_swaps_are_the_metric_after_predictions_changed_hands(name):
         possible.append(measured(name, mixed[1]) - measured(name, mixed[0]))
     assert np.abs(np.subtract.outer(swapped, possible)).min(axis=1).max() < 1e-7
     assert len(np.unique(swapped.round(6))) > 40  # of 64
-
-
-def labels_in(folder):
-    """Words of the header and the first column of all tables."""
-    frames = [pd.read_csv(path) for path in folder.glob("*.csv")]
-    return {str(word) for frame in frames for word in (*frame.columns, *frame.iloc[:, 0])}
-
-
-def test_every_metric_stands_in_the_report_the_file_the_comparison_and_among_the_directions(tmp_path):
-    given, other = graded(), replace(graded(seed=1), labels=graded().labels)
-    result = metrics_of(given, resamples=20)
-    run_report(tmp_path / "run" / "report.html", given, title="run", result=result)
-    comparison = compare({"a": given, "b": other}, resamples=20)
-    comparison_report(tmp_path / "both" / "report.html", {"a": given, "b": other}, title="both", comparison=comparison)
-    shown, both = (labels_in(tmp_path / name / "tables") for name in ("run", "both"))
-    detectors = result["detectors"]
-    kept = {**result["overall"], **result["levels"], **detectors["mean"], **result["per_class"]["0"]}
-    group = next(group for group in subgroups(graded(400, people=40), ["x"] * 400, resamples=20))
-    for name in OF_PREDICTIONS:
-        entry = METRICS[name]
-        assert known_direction(name) is known_direction(entry.label) is entry.higher_is_better
-        assert all(known_direction(alias) is entry.higher_is_better for alias in entry.aliases)
-        own = name.removeprefix("class_")
-        holder = detectors["per_class"]["0"] if own != name else kept
-        assert holder[own]["value"] == pytest.approx(np.atleast_1d(value_of(name, given))[0], nan_ok=True)
-        assert {entry.label, own.removeprefix("detector_").replace("f1", "F1")} & shown, name
-        if not entry.per_class:
-            assert entry.label in both
-            assert comparison.pairs[0].overall[name].value == pytest.approx(
-                measured(name, other) - measured(name, given)
-            )
-            assert 0 < comparison.pairs[0].overall[name].p <= 1
-            assert name in group.metrics
-            low, high = comparison.methods[0].overall[name].low, comparison.methods[0].overall[name].high
-            assert (low <= high) != (entry.interval == "none")
 
 
 def test_the_page_of_metrics_lists_every_one():
@@ -442,24 +416,66 @@ def own_metrics():
     METRICS.update(before)
 
 
-def test_an_entry_alone_puts_a_metric_everywhere(own_metrics, tmp_path):
-    given, other = graded(200, people=20), replace(graded(200, seed=1, people=20), labels=graded(200).labels)
-    scalars = [name for name in own_metrics if not METRICS[name].per_class]
+def labels_in(folder):
+    """Words of the header and the first column of all tables."""
+    frames = [pd.read_csv(path) for path in folder.glob("*.csv")]
+    return {str(word) for frame in frames for word in (*frame.columns, *frame.iloc[:, 0])}
+
+
+def test_an_entry_alone_puts_a_metric_into_reports_files_comparisons_and_subgroups(own_metrics, tmp_path):
+    given = graded(200, people=20)
+    other = replace(graded(200, seed=1, people=20), labels=given.labels)
     result = metrics_of(given, resamples=50)
     run_report(tmp_path / "run" / "report.html", given, title="run", result=result)
-    for name in own_metrics:
-        entry = result["per_class"]["2"][name] if METRICS[name].per_class else result["overall"][name]
-        assert entry["low"] <= entry["value"] <= entry["high"]
-        assert label(name) in (tmp_path / "run" / "report.html").read_text("utf-8")
-    both = compare({"a": given, "b": other}, resamples=50)
-    comparison_report(tmp_path / "both" / "report.html", {"a": given, "b": other}, title="both", comparison=both)
+    comparison = compare({"a": given, "b": other}, resamples=50)
+    comparison_report(tmp_path / "both" / "report.html", {"a": given, "b": other}, title="both", comparison=comparison)
+    shown, both = (labels_in(tmp_path / name / "tables") for name in ("run", "both"))
     table = pd.read_csv(tmp_path / "both" / "tables" / "differences-all.csv").set_index("metric")
-    for name in scalars:
-        difference = both.pairs[0].overall[name]
-        assert difference.low <= difference.value <= difference.high
+    detectors = result["detectors"]
+    kept = {**result["overall"], **result["levels"], **detectors["mean"], **result["per_class"]["0"]}
+    group = next(group for group in subgroups(given, ["x"] * 200, resamples=20))
+    for name in [*OF_PREDICTIONS, *own_metrics]:
+        entry = METRICS[name]
+        assert known_direction(name) is known_direction(entry.label) is entry.higher_is_better
+        assert all(known_direction(alias) is entry.higher_is_better for alias in entry.aliases)
+        own = name.removeprefix("class_")
+        stored = (detectors["per_class"]["0"] if own != name else kept)[own]
+        assert stored["value"] == pytest.approx(np.atleast_1d(value_of(name, given))[0], nan_ok=True)
+        assert {entry.label, own.removeprefix("detector_").replace("f1", "F1")} & shown, name
+        if entry.per_class:
+            continue
+        assert entry.label in both
+        difference = comparison.pairs[0].overall[name]
+        assert difference.value == pytest.approx(measured(name, other) - measured(name, given))
         assert 0 < difference.p <= 1
         assert table.filter(like="difference").loc[label(name)].iloc[0] == pytest.approx(difference.value)
-    assert set(scalars) <= set(subgroups(given, ["x"] * 200, resamples=20)[0].metrics)
+        assert name in group.metrics
+        method = comparison.methods[0].overall[name]
+        if entry.interval == "none":
+            assert np.isnan([stored["low"] or np.nan, difference.low, method.low]).all()
+        else:
+            assert stored["low"] <= stored["value"] <= stored["high"]
+            assert difference.low <= difference.value <= difference.high
+            assert method.low <= method.value <= method.high
+    for name in own_metrics:
+        assert label(name) in (tmp_path / "run" / "report.html").read_text("utf-8")
+
+
+def test_curves_of_many_samples_are_resampled_only_where_they_are_named():
+    n = CHEAP_SAMPLES // 2 + 1
+    given = graded(n, people=20)
+    runs = {"a": given, "b": replace(graded(n, seed=1, people=20), labels=given.labels)}
+    values = compare(runs, resamples=20).pairs[0].overall
+    named = compare(runs, resamples=20, metrics=["macro_roc_auc", "ece"]).pairs[0].overall
+    assert list(named) == ["macro_roc_auc", "ece"]
+    for name, entry in METRICS.items():
+        if name in values:
+            assert math.isnan(values[name].p) == math.isnan(values[name].p_holm) == (entry.needs == "probabilities")
+    assert values["macro_roc_auc"].value == named["macro_roc_auc"].value
+    assert math.isnan(values["macro_roc_auc"].low)
+    assert named["macro_roc_auc"].low <= named["macro_roc_auc"].value <= named["macro_roc_auc"].high
+    assert 0 < named["macro_roc_auc"].p <= 1
+    assert 0 < named["ece"].p <= 1
 
 
 def test_an_entry_alone_puts_a_metric_into_studies_and_their_statistics(own_metrics, tmp_path):

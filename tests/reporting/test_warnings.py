@@ -6,25 +6,22 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from finished_run import RECIPE_OF, ended
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from evenface import api
-from evenface.config import dump_recipe, load_recipe
 from evenface.evaluation.predictions import Predictions
-from evenface.evaluation.summary import measured, metrics_of
+from evenface.evaluation.summary import measured
 from evenface.reporting import summaries
-from evenface.runs import FACTS, HISTORY, METRICS, PREDICTIONS, RECIPE, SPLIT, Run
 from evenface.studies.definition import Study
 from evenface.studies.plan import make_plan
 from evenface.studies.run import claim
-from evenface.utils.files import write_json
 
 pytestmark = pytest.mark.usefixtures("empty_figures")
 
 LEVELS = ("BL1", "PA1", "PA2", "PA3", "PA4")
 LEAKY = "LEAKY: divided by frame as asked: frames of {} clips and of 4 people stand on both sides"
-RECIPE_OF = {"name": "r", "data": {"source": "biovid", "root": "x"}, "training": {"epochs": 1}}
 
 
 def guesses(right, seed=0, n=200, people=10, clips=4, classes=LEVELS, ordered=True):
@@ -39,31 +36,6 @@ def guesses(right, seed=0, n=200, people=10, clips=4, classes=LEVELS, ordered=Tr
     numbers = {"s": np.arange(n), "p": unit % people, "c": unit}
     names, subject, clip = (np.array([f"{x}{k}" for k in each], dtype=object) for x, each in numbers.items())
     return Predictions(names, subject, labels, p, classes, clip, ordered)
-
-
-def ended(folder, predictions, *, notes=(), source="biovid", trained=("q1", "q2"), recipe=None):
-    """Write what a run that has ended leaves."""
-    folder.mkdir(parents=True)
-    recipe = recipe or load_recipe(RECIPE_OF, {"data.source": source})
-    (folder / RECIPE).write_text(dump_recipe(recipe))
-    predictions.save(folder / PREDICTIONS)
-    write_json(folder / METRICS, metrics_of(predictions, resamples=9))
-    tested = pd.DataFrame({"sample": predictions.sample, "label": predictions.labels, "subject": predictions.subject})
-    sides = pd.DataFrame({"sample": trained, "label": 0, "subject": trained}).assign(side="train", row=0)
-    pd.concat([sides, tested.assign(side="test", row=0)]).to_parquet(folder / SPLIT)
-    pd.DataFrame({"epoch": [1], "train_loss": [1.0], "validation_loss": [1.0]}).to_csv(folder / HISTORY, index=False)
-    counts = {"train": [9] * len(predictions.classes), "test": predictions.support.tolist()}
-    known = {"manifest": "m", "store": str(folder / "gone"), "prepared": "faces", "device": "cpu", "epochs": 1}
-    known |= {
-        "training_seconds": 1.0,
-        "environment": {"evenface": "0.1.0"},
-        "seed": 0,
-        "people": {"train": len(trained), "test": predictions.people},
-        "counts": counts,
-    }
-    known |= {"recipe": recipe.model_dump(mode="json"), "classes": predictions.classes, "notes": list(notes)}
-    write_json(folder / FACTS, known)
-    return Run(folder)
 
 
 @pytest.mark.parametrize(

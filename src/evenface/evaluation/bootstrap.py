@@ -4,7 +4,7 @@ Pictures of one person resemble each other, so they are not so many independent 
 know how a model does on *other people* must resample people, all pictures of a person together.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,10 +74,21 @@ def draws(count: int, resamples: int, seed: int, width: int | None = None) -> It
 
 
 def resample_sums(values: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
-    """Sum what units bring, over each draw."""
-    flat = values.reshape(len(values), -1)
-    sums = [weights @ flat for weights in draws(len(values), resamples, seed)]
-    return np.concatenate([flat[:0], *sums]).reshape(resamples, *values.shape[1:])
+    """Sum the values of the units, ``(U, ...)``, over each draw: ``(R, ...)``."""
+    return resample_each([values], resamples, seed)[0]
+
+
+def resample_each(values: Sequence[np.ndarray], resamples: int = RESAMPLES, seed: int = 0) -> list[np.ndarray]:
+    """Sum several arrays of values of the same units over the same draws, which are generated once."""
+    flat = [array.reshape(len(array), -1) for array in values]
+    sums: list[list[np.ndarray]] = [[array[:0]] for array in flat]
+    for weights in draws(len(values[0]), resamples, seed):
+        double = weights.astype(np.float64)
+        for parts, array in zip(sums, flat, strict=True):
+            parts.append((weights if array.dtype == np.float32 else double) @ array)
+    return [
+        np.concatenate(parts).reshape(resamples, *array.shape[1:]) for parts, array in zip(sums, values, strict=True)
+    ]
 
 
 def percentile(drawn: np.ndarray, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray]:
@@ -98,11 +109,15 @@ def wilson(hits: np.ndarray, n: np.ndarray, level: float = LEVEL) -> tuple[np.nd
     ----------
     Wilson, *Probable inference, the law of succession, and statistical inference*, JASA 1927.
     """
-    from statsmodels.stats.proportion import proportion_confint
+    from scipy.special import ndtri
 
-    hits, n = np.asarray(hits, dtype=np.float64), np.asarray(n, dtype=np.float64)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        low, high = proportion_confint(hits, n, 1 - level, method="wilson")
+    # own code: importing statsmodels' proportion_confint takes longer than a whole comparison
+    z, n = -ndtri((1 - level) / 2), np.asarray(n, dtype=np.float64)
+    share = divide(hits, n)
+    scale = 1 + divide(z**2, n)
+    middle = (share + divide(z**2, 2 * n)) / scale
+    half = z * np.sqrt(divide(share * (1 - share), n) + divide(z**2, 4 * n**2)) / scale
+    low, high = middle - half, middle + half
     return np.clip(low, 0, 1), np.clip(high, 0, 1)
 
 

@@ -1,21 +1,24 @@
 """Compare methods on the same samples: which is better, for which class, and how sure one can be."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from evenface.evaluation import metrics
 from evenface.evaluation.bootstrap import LEVEL, RESAMPLES, Estimate, Units, percentile, recall_intervals, units_of
 from evenface.evaluation.metric_registry import CLIP, METRICS, Metric, find_metric, reported
-from evenface.evaluation.paired_tests import ALPHA, CHUNK, McNemar, holm, mcnemar, swap_differences, swap_p
+from evenface.evaluation.metrics import recall
+from evenface.evaluation.paired_tests import ALPHA, CHUNK, McNemar, holm, mcnemar, permuted_each, swap_p
 from evenface.evaluation.predictions import Predictions, align
-from evenface.evaluation.summary import RANKING_SAMPLES, Measures, input_of
+from evenface.evaluation.summary import CURVE_SAMPLES, FEWEST_RESAMPLES, Measures, draw_sums, input_of
 from evenface.utils.errors import InputError
 
 RECALL = METRICS["recall"]
-RANKING_SWAPS, FEWEST_SWAPS = 499, 199
-"""Most and fewest swaps for metrics of every sample's probabilities, which cost far more than those of sums."""
+CURVE_SWAPS, FEWEST_SWAPS = 499, 199
+"""Most and fewest permutations for areas under curves and calibration errors, which cost far more than sums."""
+CHEAP_SAMPLES = 2_000
+"""Samples of all runs together up to which these metrics are resampled without being asked for."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ def compare(
     resamples: int = RESAMPLES,
     seed: int = 0,
     level: float = LEVEL,
-    names: Sequence[str] | None = None,
+    metrics: Sequence[str] | None = None,
 ) -> Comparison:
     """Compare methods on the same samples, each with the first one.
 
@@ -113,7 +116,7 @@ def compare(
         Seed of the draws.
     level : float, default=0.95
         Confidence level of the intervals.
-    names : sequence of str, optional
+    metrics : sequence of str, optional
         Metrics to compare, with ``clip_`` before those of clips; by default every registered one that all runs have.
 
     Returns
@@ -134,10 +137,13 @@ def compare(
     in ``per_run``.
 
     *p* is a swap (permutation) test: what two methods said about a unit changes hands by a coin, 4,999 times; for
-    macro F1 it is applied to the matrices averaged over runs, for areas under curves and the calibration error to the
-    predictions of all runs pooled, 499 times at most (199 on many samples). Holm's correction runs over the pairs for
-    overall metrics, and over the classes of one pair for recall. A difference is called certain if its interval leaves
-    out zero *and* its corrected p is at most 0.05.
+    macro F1 it is applied to the matrices averaged over runs. Holm's correction runs over the pairs for overall
+    metrics, and over the classes of one pair for recall. A difference is called certain if its interval leaves out zero
+    *and* its corrected p is at most 0.05.
+
+    *Areas under curves and calibration errors* cost far more than sums over units. Where all runs together have more
+    than 2,000 samples they have values alone, unless ``metrics`` names what to compare; else they have intervals of at
+    most 400 draws and a p of at most 499 permutations of the predictions of all runs pooled.
 
     *Clips*: where several samples make a clip and have its label, metrics called ``clip_...`` are of the clips, by
     :meth:`~evenface.evaluation.predictions.Predictions.by_clip`. Metrics of ordered classes are compared where the
@@ -148,10 +154,11 @@ def compare(
     groups = {name: (given,) if isinstance(given, Predictions) else tuple(given) for name, given in runs.items()}
     groups = align(groups)
     first = next(iter(groups.values()))[0]
-    views = _views(groups, resamples, seed, names)
+    views = _views(groups, resamples, seed, metrics)
     units = views[0].units
     methods = tuple(_method(name, groups[name], views, level) for name in groups)
-    pairs = [_pair(methods[0], other, views, seed, level) for other in methods[1:]]
+    permutations = [_Permutations(view, seed) for view in views]
+    pairs = [_pair(methods[0], other, permutations, level) for other in methods[1:]]
     return Comparison(
         methods,
         _correct(pairs),
@@ -174,10 +181,12 @@ class _View:
     entries: tuple[Metric, ...]
     units: Units
     runs: dict[str, tuple[Measures, ...]]
+    curves: bool
+    """Whether areas under curves and calibration errors are resampled."""
 
 
 def _views(
-    groups: Mapping[str, tuple[Predictions, ...]], resamples: int, seed: int, names: Sequence[str] | None
+    groups: Mapping[str, tuple[Predictions, ...]], resamples: int, seed: int, metrics: Sequence[str] | None
 ) -> list[_View]:
     """Return the samples, and the clips where several samples make one and have its label."""
     runs = [run for group in groups.values() for run in group]
@@ -187,17 +196,22 @@ def _views(
     shared = set.intersection(*({entry.name for entry in reported(run)} for run in runs))
     if len({run.training_counts for run in runs}) > 1:
         shared -= {entry.name for entry in METRICS.values() if entry.needs == "training_counts"}
-    for name in names or ():
+    for name in metrics or ():
         find_metric(name)
     views = []
     for prefix, side in sides.items():
         units = units_of(next(iter(side.values()))[0])
         samples = len(runs) * len(units.codes)
+        curves = metrics is not None or samples <= CHEAP_SAMPLES
+        few = max(FEWEST_RESAMPLES, CURVE_SAMPLES // samples) if curves else 0
         measures = {
-            name: tuple(Measures(run, units, resamples, seed, samples) for run in group) for name, group in side.items()
+            name: tuple(Measures(run, units, resamples, seed, few) for run in group) for name, group in side.items()
         }
-        entries = (m for m in METRICS.values() if m.name in shared and (names is None or prefix + m.name in names))
-        views.append(_View(prefix, tuple(entries), units, measures))
+        entries = tuple(
+            m for m in METRICS.values() if m.name in shared and (metrics is None or prefix + m.name in metrics)
+        )
+        draw_sums([run for group in measures.values() for run in group], [RECALL, *entries])
+        views.append(_View(prefix, entries, units, measures, curves))
     return views
 
 
@@ -211,10 +225,10 @@ def _method(name: str, group: tuple[Predictions, ...], views: Sequence[_View], l
             low, high = percentile(_drawn(view, name, entry), level)
             overall[key] = Estimate(float(np.mean(per_run[key])), float(low), float(high))
     stack, drawn = _unit_sums(views[0], name, RECALL), _drawn_sums(views[0], name, RECALL)
-    value = metrics.recall(stack.sum(axis=0)).mean(axis=0)
+    value = recall(stack.sum(axis=0)).mean(axis=0)
     low, high = recall_intervals(stack.mean(axis=1), drawn.mean(axis=1), views[0].units, level)
-    recall = tuple(Estimate(float(v), float(a), float(b)) for v, a, b in zip(value, low, high, strict=True))
-    return MethodResult(name, group, overall, per_run, recall)
+    recalls = tuple(Estimate(float(v), float(a), float(b)) for v, a, b in zip(value, low, high, strict=True))
+    return MethodResult(name, group, overall, per_run, recalls)
 
 
 def _drawn(view: _View, name: str, entry: Metric) -> np.ndarray:
@@ -232,21 +246,22 @@ def _drawn_sums(view: _View, name: str, entry: Metric) -> np.ndarray:
 
 
 def _pair(
-    baseline: MethodResult, candidate: MethodResult, views: Sequence[_View], seed: int, level: float
+    baseline: MethodResult, candidate: MethodResult, permutations: "Sequence[_Permutations]", level: float
 ) -> MethodPair:
-    """Differences of two methods, all metrics and the recall of each class."""
+    """Compare two methods by all metrics and by the recall of each class."""
     names, overall = (baseline.name, candidate.name), {}
-    for view in views:
-        swaps = _Swaps(view, names, seed)
+    for permuted in permutations:
+        view = permuted.view
         for entry in view.entries:
             key = view.prefix + entry.name
             low, high = percentile(_drawn(view, names[1], entry) - _drawn(view, names[0], entry), level)
-            p = float(swap_p(*swaps.differences(entry)))
+            tested = view.curves or entry.needs != "probabilities"
+            p = float(swap_p(*permuted.differences(entry, candidate.name))) if tested else math.nan
             value = candidate.overall[key].value - baseline.overall[key].value
             overall[key] = Difference(key, value, float(low), float(high), p, p)
-    drawn = [metrics.recall(_drawn_sums(views[0], name, RECALL)).mean(axis=1) for name in names]
+    drawn = [recall(_drawn_sums(permutations[0].view, name, RECALL)).mean(axis=1) for name in names]
     low, high = percentile(drawn[1] - drawn[0], level)
-    seen, swapped = _Swaps(views[0], names, seed).differences(RECALL)
+    seen, swapped = permutations[0].differences(RECALL, candidate.name)
     p_class = swap_p(seen, swapped)
     columns = zip(baseline.runs[0].classes, seen, low, high, p_class, holm(p_class), strict=True)
     classes = tuple(Difference(name, *(float(value) for value in values)) for name, *values in columns)
@@ -255,50 +270,67 @@ def _pair(
     return MethodPair(baseline.name, candidate.name, overall, classes, mcnemar(*right) if single else None)
 
 
-class _Swaps:
-    """Paired permutation of two methods: each unit's predictions change hands by a coin; equal sums are made once."""
+class _Permutations:
+    """Paired permutation of the first method with each other one: each unit's predictions are exchanged by a coin."""
 
-    def __init__(self, view: _View, names: tuple[str, str], seed: int) -> None:
-        self.view, self.names, self.seed = view, names, seed
-        self._known: dict[str, tuple[tuple[np.ndarray, ...], tuple[np.ndarray, np.ndarray]]] = {}
+    def __init__(self, view: _View, seed: int) -> None:
+        self.view, self.seed = view, seed
+        self.baseline, *self.candidates = view.runs
+        self._sums: dict[tuple[str, str], tuple[tuple[np.ndarray, np.ndarray], ...]] = {}
+        self._classwise: dict[tuple[str, str], tuple[tuple[np.ndarray, np.ndarray], ...]] = {}
 
-    def differences(self, entry: Metric) -> tuple[np.ndarray, np.ndarray]:
-        """Return candidate minus baseline as seen, shape (...), and after each swap, shape (S, ...)."""
+    def differences(self, entry: Metric, candidate: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return candidate minus baseline as observed, shape (...), and after each permutation, shape (S, ...)."""
         if entry.needs == "probabilities":
-            return self._of_pooled(entry)
-        function = self.view.runs[self.names[0]][0].of_sums(entry)
-        whole, swapped = self._sums(entry)
-        return function(whole[1]) - function(whole[0]), function(swapped[1]) - function(swapped[0])
+            return self._of_pooled(entry, candidate)
+        (first, first_permuted), (second, second_permuted) = self._values(entry, candidate)
+        return second - first, second_permuted - first_permuted
 
-    def _sums(self, entry: Metric) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, np.ndarray]]:
-        """Sum up the inputs of both methods, averaged over runs: whole, and after each swap."""
+    def _values(self, entry: Metric, candidate: str) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+        """Compute a metric of both methods, each as observed and after each permutation."""
+        sums = self._summed(entry, candidate)
+        if entry.mean is None or entry.classwise is None:
+            function = self.view.runs[self.baseline][0].of_sums(entry)
+            return tuple((function(observed), function(permuted)) for observed, permuted in sums)
+        if (entry.classwise, candidate) not in self._classwise:
+            self._classwise[entry.classwise, candidate] = self._values(METRICS[entry.classwise], candidate)
+        sides = zip(self._classwise[entry.classwise, candidate], sums, strict=True)
+        return tuple(tuple(map(entry.mean, values, inputs)) for values, inputs in sides)
+
+    def _summed(self, entry: Metric, candidate: str) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+        """Sum the input of a metric over the units, averaged over runs: observed, and after each permutation."""
         key = input_of(entry)
-        if key not in self._known:
-            means = [_unit_sums(self.view, name, entry).mean(axis=1, dtype=np.float64) for name in self.names]
-            whole = tuple(mean.sum(axis=0) for mean in means)
-            self._known[key] = whole, swap_differences(means[0], means[1], self.seed)
-        return self._known[key]
+        if (key, candidate) not in self._sums:
+            # losses of nearly all units differ: there, one set of coins serves every candidate
+            others = [candidate] if key == "confusion" else self.candidates
+            base, *means = (
+                _unit_sums(self.view, name, entry).mean(axis=1, dtype=np.float64) for name in (self.baseline, *others)
+            )
+            for name, mean, permuted in zip(others, means, permuted_each(base, means, self.seed), strict=True):
+                observed = base.sum(axis=0), mean.sum(axis=0)
+                self._sums[key, name] = tuple(zip(observed, permuted, strict=True))
+        return self._sums[key, candidate]
 
-    def _of_pooled(self, entry: Metric) -> tuple[np.ndarray, np.ndarray]:
-        """Differences of a metric of the predictions of all runs of a method together, each run weighing alike."""
-        sides = [self.view.runs[name] for name in self.names]
+    def _of_pooled(self, entry: Metric, candidate: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return differences of a metric of the pooled predictions of all runs of a method, runs weighing equally."""
+        sides = [self.view.runs[name] for name in (self.baseline, candidate)]
         runs = [run for side in sides for run in side]
         p = np.concatenate([run.predictions.probabilities for run in runs])
         labels = np.concatenate([run.predictions.labels for run in runs])
         codes, n = np.tile(self.view.units.codes, len(runs)), len(self.view.units.codes)
         share = np.repeat([1 / len(side) for side in sides], [n * len(side) for side in sides])
-        candidate = np.repeat([False, True], [n * len(side) for side in sides])
+        second = np.repeat([False, True], [n * len(side) for side in sides])
 
         def differences(kept: np.ndarray) -> np.ndarray:
-            own = np.where(candidate == kept[:, codes], share, 0.0)
+            own = np.where(second == kept[:, codes], share, 0.0)
             return np.asarray(entry.function(p, labels, own) - entry.function(p, labels, share - own))
 
-        swaps = min(RANKING_SWAPS, max(FEWEST_SWAPS, RANKING_SAMPLES // len(labels)))
+        swaps = min(CURVE_SWAPS, max(FEWEST_SWAPS, CURVE_SAMPLES // len(labels)))
         random, rows = np.random.default_rng(self.seed), max(1, CHUNK // len(labels))
         sizes = [min(rows, swaps - start) for start in range(0, swaps, rows)]
         count = self.view.units.count
-        swapped = [differences(random.integers(0, 2, size=(size, count)).astype(bool)) for size in sizes]
-        return differences(np.ones((1, count), dtype=bool))[0], np.concatenate(swapped)
+        permuted = [differences(random.integers(0, 2, size=(size, count)).astype(bool)) for size in sizes]
+        return differences(np.ones((1, count), dtype=bool))[0], np.concatenate(permuted)
 
 
 def _correct(pairs: Sequence[MethodPair]) -> tuple[MethodPair, ...]:

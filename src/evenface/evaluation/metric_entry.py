@@ -45,6 +45,8 @@ class Metric:
     aliases: tuple[str, ...]
     applies: "Callable[[Predictions], bool] | None"
     summary: str
+    classwise: str | None = None
+    """Metric of each class that this one averages by ``mean``."""
     mean: Mean | None = None
 
 
@@ -138,7 +140,7 @@ def metric(
             derived = (_averaged(function, mean), *shared, False, "bootstrap", even, source, (), applies)
             summary = f"{prefix.capitalize()} mean of `{name}` over the classes present in the truth."
             former = f"{prefix}_{formerly}" if formerly else None
-            _add(Metric(f"{prefix}_{name}", f"{prefix} {label}", *derived, summary, mean), former)  # type: ignore[arg-type]
+            _add(Metric(f"{prefix}_{name}", f"{prefix} {label}", *derived, summary, name, mean), former)  # type: ignore[arg-type]
         return function
 
     return register

@@ -1,5 +1,6 @@
 """Tests for two methods tried on the same samples."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,21 +38,33 @@ def mcnemar(baseline_right: np.ndarray, candidate_right: np.ndarray) -> McNemar:
     return McNemar(b, c, exact, 1.0 if b == c else min(1.0, 2 * tail - point))
 
 
-def swap_differences(baseline: np.ndarray, candidate: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Confusion matrices of two methods after swapping, for each unit by a coin, what the two said about it.
+def permuted_sums(baseline: np.ndarray, candidate: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sum the values of each method's units after exchanging them, for each unit by a coin: two arrays (SWAPS, ...).
 
-    If the methods were equal, whose prediction is whose would not matter, and what is seen would be one draw of these.
+    If the methods were equal, exchanging their predictions would not matter, and the observed sums would be one of
+    these draws.
     """
-    change = (candidate - baseline).reshape(len(baseline), -1).astype(np.float64)
+    return permuted_each(baseline, [candidate], seed)[0]
+
+
+def permuted_each(
+    baseline: np.ndarray, candidates: Sequence[np.ndarray], seed: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Do the same for several candidates, by the same coins."""
+    changes = [(candidate - baseline).reshape(len(baseline), -1).astype(np.float64) for candidate in candidates]
+    change = np.hstack(changes)
     change = change[np.any(change != 0, axis=1)]
     random = np.random.default_rng(seed)
-    moved = np.zeros((SWAPS, baseline[0].size))
+    moved = np.zeros((SWAPS, change.shape[1]))
     rows = max(1, CHUNK // max(1, len(change)))
     for start in range(0, SWAPS, rows):
         r = min(rows, SWAPS - start)
         moved[start : start + r] = random.integers(0, 2, size=(r, len(change))).astype(np.float64) @ change
-    moved = moved.reshape(SWAPS, *baseline.shape[1:])
-    return baseline.sum(axis=0) + moved, candidate.sum(axis=0) - moved
+    parts = [part.reshape(SWAPS, *baseline.shape[1:]) for part in np.split(moved, len(candidates), axis=1)]
+    return [
+        (baseline.sum(axis=0) + part, candidate.sum(axis=0) - part)
+        for part, candidate in zip(parts, candidates, strict=True)
+    ]
 
 
 def swap_floor(units: int) -> float:

@@ -15,7 +15,7 @@ from evenface.evaluation.bootstrap import (
     draws,
     percentile,
     recall_intervals,
-    resample_sums,
+    resample_each,
     unit_matrices,
     units_of,
 )
@@ -25,9 +25,10 @@ from evenface.evaluation.one_vs_rest import unit_tables
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.regression_metrics import unit_moments
 
-RANKING_RESAMPLES, FEWEST_RESAMPLES = 400, 100
-"""Most and fewest draws of metrics of every sample's probabilities, which cost far more than those of sums."""
-RANKING_SAMPLES = 2_000_000
+CURVE_RESAMPLES, FEWEST_RESAMPLES = 400, 100
+"""Most and fewest draws of areas under curves and calibration errors, which cost far more than those of sums."""
+CURVE_SAMPLES = 2_000_000
+"""Samples over all such draws beyond which there are fewer than the most."""
 
 _UNIT_SUMS: dict[str, Callable[[Predictions, Units], np.ndarray]] = {
     "confusion": unit_matrices,
@@ -48,11 +49,11 @@ class Measures:
         units: Units | None = None,
         resamples: int = RESAMPLES,
         seed: int = 0,
-        samples: int | None = None,
+        curve_resamples: int | None = None,
     ) -> None:
         self.predictions, self.resamples, self.seed = predictions, resamples, seed
-        few = max(FEWEST_RESAMPLES, RANKING_SAMPLES // (samples or len(predictions)))
-        self._few = min(resamples, RANKING_RESAMPLES, few)
+        few = max(FEWEST_RESAMPLES, CURVE_SAMPLES // len(predictions)) if curve_resamples is None else curve_resamples
+        self._few = min(resamples, CURVE_RESAMPLES, few)
         self.units = units_of(predictions) if units is None else units
         self._unit_sums: dict[str, np.ndarray] = {}
         self._drawn_sums: dict[str, np.ndarray] = {}
@@ -77,9 +78,7 @@ class Measures:
 
     def drawn(self, entry: Metric) -> np.ndarray:
         """Compute a metric in each draw, shape (R,) or (R, C); no draws where its interval is none."""
-        if entry.name not in self._drawn:
-            self._drawn[entry.name] = self._draw(entry)
-        return self._drawn[entry.name]
+        return np.empty(0) if entry.interval == "none" else self._draw(entry)
 
     def of_sums(self, entry: Metric) -> Callable[[np.ndarray], np.ndarray]:
         """Return the metric as a function of what units add up to, such as confusion matrices."""
@@ -103,10 +102,9 @@ class Measures:
 
     def drawn_sums(self, entry: Metric) -> np.ndarray:
         """Add up the units of each draw, shape (R, ...)."""
-        key = input_of(entry)
-        if key not in self._drawn_sums:
-            self._drawn_sums[key] = resample_sums(self.unit_sums(entry), self.resamples, self.seed)
-        return self._drawn_sums[key]
+        if input_of(entry) not in self._drawn_sums:
+            draw_sums([self], [entry])
+        return self._drawn_sums[input_of(entry)]
 
     def estimates(self, entry: Metric, level: float = LEVEL) -> list[Estimate]:
         """Compute a metric with its interval, of each class; a metric of one value gives one estimate."""
@@ -131,18 +129,36 @@ class Measures:
         return sums
 
     def _draw(self, entry: Metric) -> np.ndarray:
-        if entry.interval == "none":
-            return np.empty(0)
-        if entry.needs != "probabilities":
-            return np.asarray(self.of_sums(entry)(self.drawn_sums(entry)))
+        if entry.name not in self._drawn:
+            p = self.predictions.probabilities
+            curves = entry.needs == "probabilities"
+            if entry.mean is not None and entry.classwise is not None:  # values of each class are computed once
+                each = self._draw(METRICS[entry.classwise])
+                self._drawn[entry.name] = np.asarray(entry.mean(each, p if curves else self.drawn_sums(entry)))
+            elif curves:
+                self._drawn[entry.name] = self._draw_curves(entry)
+            else:
+                self._drawn[entry.name] = np.asarray(self.of_sums(entry)(self.drawn_sums(entry)))
+        return self._drawn[entry.name]
+
+    def _draw_curves(self, entry: Metric) -> np.ndarray:
+        """Compute a metric of weighted probabilities, each draw being a set of weights of the samples."""
         p, labels = self.predictions.probabilities, self.predictions.labels
-        if entry.mean is not None and entry.mean_of is not None:  # curves cost much: they are drawn once
-            return np.asarray(entry.mean(self.drawn(METRICS[entry.mean_of]), p))
-        chunks = [
-            entry.function(p, labels, weights[:, self.units.codes])
-            for weights in draws(self.units.count, self._few, self.seed, width=len(labels))
-        ]
-        return np.concatenate(chunks) if chunks else np.empty((0, *np.shape(self.value(entry))))
+        weights = draws(self.units.count, self._few, self.seed, width=len(labels))
+        shape = (0, len(self.predictions.classes)) if entry.per_class else (0,)
+        return np.concatenate(
+            [np.empty(shape), *(entry.function(p, labels, chunk[:, self.units.codes]) for chunk in weights)]
+        )
+
+
+def draw_sums(runs: Sequence[Measures], entries: Sequence[Metric]) -> None:
+    """Draw the units once for several runs of the same samples and for the inputs of all these metrics."""
+    inputs = {input_of(entry): entry for entry in entries if entry.needs != "probabilities"}
+    wanted = [(run, key, entry) for run in runs for key, entry in inputs.items()]
+    sums = [run.unit_sums(entry) for run, _, entry in wanted]
+    drawn = resample_each(sums, runs[0].resamples, runs[0].seed) if sums else []
+    for (run, key, _), values in zip(wanted, drawn, strict=True):
+        run._drawn_sums[key] = values
 
 
 def input_of(entry: Metric) -> str:
@@ -225,6 +241,7 @@ def metrics_of(
     """
     measures = Measures(predictions, None, resamples, seed)
     scalars, classwise = reported(predictions), reported(predictions, per_class=True)
+    draw_sums([measures], [*scalars, *classwise])
     further: dict[str, Any] = {}
     if predictions.ordered:
         further["levels"] = _scalars(measures, [m for m in scalars if m.task != "classification"], level)

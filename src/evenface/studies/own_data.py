@@ -505,7 +505,7 @@ def _pooled(choice: MethodChoice) -> Comparison:
     for name, rows in runs.groupby("method", sort=False):
         parts = [Run(folder / str(one)).predictions for one in rows["folder"]]
         joined[str(name)] = _join(parts)
-    return compare(joined)
+    return compare(joined, metrics=["balanced_accuracy"])
 
 
 def _join(parts: list[Predictions]) -> Predictions:

@@ -480,7 +480,7 @@ def _on_samples(pairs: pd.DataFrame, metric: str, out: Path) -> tuple[str, Diffe
         side: [Run(out / str(folder)).predictions for folder in pairs[f"folder_{side}"]] for side in ("base", "value")
     }
     try:
-        found = compare_predictions(sides, names=(metric,))
+        found = compare_predictions(sides, metrics=(metric,))
         return found.unit, found.pairs[0].overall[metric]
     except (InputError, KeyError):  # other samples, or the runs do not have the metric
         return None
