@@ -221,7 +221,7 @@ def test_few_people_are_never_enough_and_it_is_said():
     assert "With 5 people no difference can reach p = 0.05" in " ".join(summaries.comparison_uncertainty(result))
     assert "the smallest possible p is 0.0625." in " ".join(summaries.comparison_uncertainty(result))
     six = {name: noisy(seed, right, people=6) for name, seed, right in (("a", 1, 0.1), ("b", 2, 1.0), ("c", 3, 1.0))}
-    assert "no single class can reach p = 0.05: the least p over 3 classes is 0.0938" in " ".join(
+    assert "no single class can reach p = 0.05: the smallest possible p over 3 classes is 0.0938" in " ".join(
         summaries.comparison_uncertainty(compare({name: six[name] for name in "ab"}))
     )
     assert "the smallest possible p is 0.0625 over 2 differences" in " ".join(
