@@ -72,7 +72,10 @@ def prepare(
     settings = load_recipe(recipe, overrides)
     manifest = data.read_manifest(settings)
     if folder is not None:
-        data.write_contact_sheets(settings, manifest, folder)
+        from evenface.preprocessing.target import target_of
+        from evenface.reporting.contact_sheets import write_contact_sheets
+
+        write_contact_sheets(manifest, target_of(manifest, **data.preparation(settings)), folder)
     return data.prepare_store(settings, manifest)
 
 

@@ -30,10 +30,9 @@ from evenface.app.predict_job import PredictRequest, check_archive, judge, pictu
 from evenface.config.limits import Limits
 from evenface.inference import open_model, pipeline
 from evenface.preprocessing import image
-from evenface.preprocessing.errors import SampleError
 from evenface.preprocessing.image import read_picture
 from evenface.preprocessing.sequence_files import read_table
-from evenface.utils.errors import InputError
+from evenface.utils.errors import InputError, SampleError
 
 
 def test_what_is_no_picture_is_told_in_a_sentence(client):

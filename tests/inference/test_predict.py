@@ -20,13 +20,12 @@ from evenface.inference.predict import predict_inputs
 from evenface.inference.sources import Source, camera_source
 from evenface.inference.table import read_table
 from evenface.preprocessing.clips import read_clip
-from evenface.preprocessing.errors import SampleError
 from evenface.preprocessing.face_mesh import read_mesh
 from evenface.preprocessing.image import read_sample
 from evenface.preprocessing.store import Store
 from evenface.preprocessing.target import MESH_MARGIN, SequenceSpec
 from evenface.preprocessing.video import open_film
-from evenface.utils.errors import InputError
+from evenface.utils.errors import InputError, SampleError
 
 pytestmark = pytest.mark.usefixtures("empty_figures")
 

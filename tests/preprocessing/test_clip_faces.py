@@ -12,12 +12,12 @@ from PIL import Image
 from evenface.config.recipe import FaceCrop, FrameSampler
 from evenface.data.manifest import Manifest
 from evenface.preprocessing import clips
-from evenface.preprocessing.contact_sheets import write_sheets
 from evenface.preprocessing.detect import Face, check_detector, find_faces
 from evenface.preprocessing.prepare import prepare
 from evenface.preprocessing.store import Store
 from evenface.preprocessing.target import target_of
 from evenface.preprocessing.video import open_film
+from evenface.reporting.contact_sheets import write_contact_sheets
 from evenface.utils.errors import InputError
 
 # --- frames without a face ----------------------------------------------------------------------------------------
@@ -117,7 +117,7 @@ def test_contact_sheets_show_what_was_taken(tmp_path, fake_detector):
     target = target_of(
         manifest, size=20, channels=1, faces=FaceCrop(crop="face", margin=0), clips=FrameSampler(frames=12)
     )
-    first, broken, without = write_sheets(manifest, target, tmp_path / "sheets")
+    first, broken, without = write_contact_sheets(manifest, target, tmp_path / "sheets")
     assert first.name == "00000-s0.png"
     pixels = np.asarray(Image.open(first).convert("RGB"), int)
 
@@ -129,7 +129,7 @@ def test_contact_sheets_show_what_was_taken(tmp_path, fake_detector):
     assert Image.open(broken).size[1] < Image.open(without).size[1] < pixels.shape[0]
     still = Manifest(manifest.table, manifest.classes, "test", tmp_path)
     with pytest.raises(InputError, match="these are stills"):
-        write_sheets(still, target_of(still, size=20), tmp_path / "sheets")
+        write_contact_sheets(still, target_of(still, size=20), tmp_path / "sheets")
 
 
 # --- real clips ---------------------------------------------------------------------------------------------------

@@ -20,12 +20,11 @@ from stores import (
 )
 
 from evenface.preprocessing import image, worker
-from evenface.preprocessing.errors import SampleError
 from evenface.preprocessing.image import fit
 from evenface.preprocessing.prepare import prepare
 from evenface.preprocessing.store import Store
 from evenface.preprocessing.target import Target
-from evenface.utils.errors import InputError
+from evenface.utils.errors import InputError, SampleError
 
 
 def bomb() -> bytes:

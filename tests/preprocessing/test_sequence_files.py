@@ -9,11 +9,11 @@ from numbered import manifest_of, numbers_of, stored
 
 from evenface.preprocessing import store as building
 from evenface.preprocessing import worker
-from evenface.preprocessing.contact_sheets import write_sheets
 from evenface.preprocessing.landmarks import NAMES
 from evenface.preprocessing.prepare import prepare
 from evenface.preprocessing.store import Store
 from evenface.preprocessing.target import target_of
+from evenface.reporting.contact_sheets import write_contact_sheets
 from evenface.utils.errors import InputError
 
 UNITS = ["AU01_r", "AU02_r", "AU04_r", "AU01_c", "AU02_c", "AU04_c", "AU28_c"]
@@ -159,7 +159,7 @@ def test_a_manifest_must_say_what_its_numbers_are(tmp_path):
         stored(tmp_path, manifest_of(tmp_path, ["a.npy"] * 2, numbers=["a", "b"]))
     manifest = manifest_of(tmp_path, ["a.npy"])
     with pytest.raises(InputError, match="contact sheets show clips, and these are numbers"):
-        write_sheets(manifest, target_of(manifest, size=8), tmp_path / "sheets")
+        write_contact_sheets(manifest, target_of(manifest, size=8), tmp_path / "sheets")
 
 
 def test_a_stopped_prepare_goes_on_to_the_same_bytes_and_settings_make_other_stores(tmp_path, monkeypatch):

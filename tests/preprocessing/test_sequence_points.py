@@ -13,11 +13,11 @@ from evenface import api
 from evenface.config import load_recipe
 from evenface.config.recipe import Sequences
 from evenface.preprocessing import clips, face_mesh, sequence_files
-from evenface.preprocessing.contact_sheets import write_sheets
 from evenface.preprocessing.detect import Face
 from evenface.preprocessing.landmarks import NAMES
 from evenface.preprocessing.prepare import prepare
 from evenface.preprocessing.target import target_of
+from evenface.reporting.contact_sheets import write_contact_sheets
 from evenface.training.data import preparation
 
 # --- points found in pictures -------------------------------------------------------------------------------------
@@ -107,7 +107,7 @@ def test_stills_give_one_frame(tmp_path, fake_mesh):
     np.testing.assert_allclose(store.sequences[:, 0, 0, 0], [20 / 128, 40 / 128], atol=1e-6)
     assert store.quarantine["reason"].tolist() == ["no face found", "no face found"]
     assert store.summary().startswith("2 sequences of 1 frame, mesh-468 (468 × 2), 2 set aside")
-    (sheet, *_) = write_sheets(
+    (sheet, *_) = write_contact_sheets(
         manifest, target_of(manifest, size=8, sequences=Sequences(source="mesh")), tmp_path / "sheets"
     )
     assert (np.asarray(Image.open(sheet)) == (0x1A, 0x8F, 0x3C)).all(axis=-1).any()  # points are drawn

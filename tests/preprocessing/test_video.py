@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from evenface.config.recipe import FrameSampler
-from evenface.preprocessing.errors import SampleError
 from evenface.preprocessing.frame_sampling import sample_frames, stride, uniform, windows
 from evenface.preprocessing.video import FAR, check_whole, open_film, parts_of
+from evenface.utils.errors import SampleError
 from evenface.utils.natural_order import natural_key
 
 
@@ -210,7 +210,7 @@ def test_nothing_of_ffmpeg_reaches_the_screen(tmp_path):
     path.write_bytes(content)
     code = (
         "import sys\nfrom evenface.preprocessing.video import open_film\n"
-        "from evenface.preprocessing.errors import SampleError\n"
+        "from evenface.utils.errors import SampleError\n"
         "try:\n    list(open_film(sys.argv[1]).frames(range(30)))\nexcept SampleError: pass\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)

@@ -14,10 +14,9 @@ from layouts import named, plant, refused, write_fer, write_votes
 
 from evenface.config import load_recipe
 from evenface.data.datasets import read_dataset
-from evenface.preprocessing.errors import SampleError
 from evenface.preprocessing.image import read_sample
 from evenface.preprocessing.target import Target
-from evenface.utils.errors import InputError
+from evenface.utils.errors import InputError, SampleError
 from evenface.utils.tables import index_rows, read_delimited, read_text
 
 CELL = st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), max_size=5)

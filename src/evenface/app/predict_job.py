@@ -24,11 +24,10 @@ from evenface.inference.pipeline import FaceResult as Said
 from evenface.inference.predict import notes_of
 from evenface.inference.settings import check_settings
 from evenface.inference.sources import Source, find_sources
-from evenface.preprocessing.errors import SampleError
 from evenface.preprocessing.image import FORMATS, quiet_pillow, read_picture, shown_size
 from evenface.preprocessing.sequence_files import ARRAYS, TABLES, count_frames, unpacked_size
 from evenface.preprocessing.video import RATE, open_film
-from evenface.utils.errors import InputError
+from evenface.utils.errors import InputError, SampleError
 from evenface.utils.file_types import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from evenface.utils.files import write_json
 

@@ -28,8 +28,7 @@ from evenface.inference.model import Model
 from evenface.inference.predict import wanted_of
 from evenface.inference.settings import check_settings
 from evenface.inference.sources import Source, find_sources
-from evenface.preprocessing.errors import SampleError
-from evenface.utils.errors import InputError
+from evenface.utils.errors import InputError, SampleError
 from evenface.utils.files import atomic_write, check_writable, digest
 from evenface.utils.progress import ProgressBar, progress
 from evenface.utils.tables import escape_csv_table

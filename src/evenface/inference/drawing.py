@@ -11,11 +11,10 @@ import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
 from evenface.inference.sources import Source
-from evenface.preprocessing.errors import SampleError
 from evenface.preprocessing.image import quiet_pillow, read_picture
 from evenface.preprocessing.video import RATE, Film, open_film
 from evenface.reporting.style import GRID, SERIES, colour, panels, save, styled
-from evenface.utils.errors import InputError
+from evenface.utils.errors import InputError, SampleError
 from evenface.utils.files import atomic_write
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ import numpy as np
 
 from evenface.config.recipe import FaceCrop, FrameSampler
 from evenface.config.section import Section
-from evenface.preprocessing.description import content_of
 from evenface.preprocessing.frame_sampling import uniform
 from evenface.preprocessing.landmarks import mirrored
+from evenface.preprocessing.store import content_of
 from evenface.preprocessing.target import MESH_MARGIN, SequenceSpec, Target
 from evenface.runs import Run
 from evenface.utils.errors import InputError

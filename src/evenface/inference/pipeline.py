@@ -21,7 +21,6 @@ from evenface.inference.settings import ESTIMATE, check_settings, target_of
 from evenface.inference.sources import Recorded, Source
 from evenface.preprocessing.clips import ClipPlan, crops, faces_in, plan_film
 from evenface.preprocessing.detect import Face
-from evenface.preprocessing.errors import NoFaceError, SampleError
 from evenface.preprocessing.face_mesh import Still, plan_points
 from evenface.preprocessing.frame_sampling import Indices
 from evenface.preprocessing.image import cropped, decoded, quiet_pillow
@@ -29,7 +28,7 @@ from evenface.preprocessing.sequence_files import count_frames, read_numbers
 from evenface.preprocessing.target import Target
 from evenface.preprocessing.track import Track, choose_looks, join, kept
 from evenface.preprocessing.video import RATE, Film, open_film
-from evenface.utils.errors import InputError
+from evenface.utils.errors import InputError, NoFaceError, SampleError
 from evenface.utils.progress import progress
 
 FORGET = 5.0

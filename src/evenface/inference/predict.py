@@ -12,10 +12,9 @@ from evenface.inference.pipeline import Ended, predicted, with_balance
 from evenface.inference.settings import ESTIMATE, check_settings
 from evenface.inference.sources import Source, Wanted, find_sources
 from evenface.inference.table import SUFFIXES, Columns, PredictionTable, read_table
-from evenface.preprocessing.errors import SampleError
 from evenface.preprocessing.video import open_film
 from evenface.reporting.style import check_format
-from evenface.utils.errors import InputError
+from evenface.utils.errors import InputError, SampleError
 from evenface.utils.files import check_writable
 from evenface.utils.progress import ProgressBar, progress
 

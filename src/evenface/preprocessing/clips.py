@@ -14,13 +14,12 @@ from PIL import Image
 
 from evenface.config.recipe import FaceCrop, FrameSampler
 from evenface.preprocessing.detect import Face, Square, cut, find_faces
-from evenface.preprocessing.errors import SampleError
 from evenface.preprocessing.frame_sampling import Indices, sample_frames
 from evenface.preprocessing.image import fit, grey_or_rgb
 from evenface.preprocessing.target import Target
 from evenface.preprocessing.track import Motion, Track, choose_looks, follow, kept, smooth
 from evenface.preprocessing.video import Film, open_film
-from evenface.utils.errors import InputError
+from evenface.utils.errors import InputError, SampleError
 from evenface.utils.files import disk_error
 
 Find = Callable[[Film, int, int, Indices, FaceCrop], tuple[Indices, list[list[Face]]]]

@@ -13,14 +13,13 @@ from PIL import Image
 
 from evenface.preprocessing.clips import ClipPlan, Find, look, range_of
 from evenface.preprocessing.detect import EXTRA, Square, cut
-from evenface.preprocessing.errors import SampleError
 from evenface.preprocessing.frame_sampling import Array, Indices, at, held, needed, places
 from evenface.preprocessing.image import quiet_pillow, read_picture
 from evenface.preprocessing.sequence_files import check_missing_face
 from evenface.preprocessing.target import MESH_MARGIN, SequenceSpec, Target
 from evenface.preprocessing.track import Motion, follow, kept, smooth
 from evenface.preprocessing.video import Film, open_film
-from evenface.utils.errors import InputError
+from evenface.utils.errors import InputError, SampleError
 
 VIEW = 192
 """Side of that square in pixels, as many as the model of the mesh sees."""

@@ -2,10 +2,12 @@
 
 import contextlib
 import csv
+import errno
 import io
 import math
 import os
 import stat
+import struct
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
@@ -16,9 +18,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from evenface.preprocessing.detect import Face, crop_faces
-from evenface.preprocessing.errors import NoFaceError, SampleError, broken, file_trouble, unidentified
 from evenface.preprocessing.target import Target
-from evenface.utils.errors import InputError
+from evenface.utils.errors import InputError, NoFaceError, SampleError
 from evenface.utils.file_types import HEAD, describe_content, is_image
 from evenface.utils.tables import index_rows
 
@@ -95,7 +96,7 @@ def decoded(path: str, start: int | None, target: Target) -> Image.Image:
     try:
         return _raw(path, start, target)
     except OSError as error:
-        raise SampleError(file_trouble(error)) from error
+        raise SampleError(file_reason(error)) from error
 
 
 def cropped(image: Image.Image, target: Target) -> list[tuple[Face | None, Image.Image]]:
@@ -103,7 +104,7 @@ def cropped(image: Image.Image, target: Target) -> list[tuple[Face | None, Image
     try:
         return list(_faces(image, target)) if target.crop else [(None, fit(image, target))]
     except OSError as error:
-        raise SampleError(file_trouble(error)) from error
+        raise SampleError(file_reason(error)) from error
 
 
 def fit(image: Image.Image, target: Target) -> Image.Image:
@@ -135,7 +136,7 @@ def read_picture(path: str, start: int | None = None) -> Image.Image:
     try:
         return rgb(_raw(path, start, None))
     except OSError as error:
-        raise SampleError(file_trouble(error)) from error
+        raise SampleError(file_reason(error)) from error
 
 
 def rgb(image: Image.Image) -> Image.Image:
@@ -200,13 +201,13 @@ def _decode(data: bytes, frame: int | None, target: Target | None) -> Image.Imag
     except SampleError:
         raise
     except UnidentifiedImageError as error:
-        raise SampleError(unidentified(data)) from error
+        raise SampleError(unidentified_reason(data)) from error
     except Image.DecompressionBombError as error:
         raise SampleError(f"huge: the limit is {MEGAPIXELS} megapixels") from error
     except MemoryError as error:
         raise SampleError("huge: not enough memory to decode it") from error
     except Exception as error:  # on malformed bytes decoders raise nearly anything
-        raise SampleError(broken(error, frame)) from error
+        raise SampleError(decoder_reason(error, frame)) from error
     return _upright(image)
 
 
@@ -294,3 +295,42 @@ def _convert(image: Image.Image, mode: str) -> Image.Image:
         return image.convert("RGB").convert(mode) if image.mode in ("P", "PA", "CMYK") else image.convert(mode)
     except (ValueError, AssertionError) as error:  # the latter of a palette that is not there
         raise SampleError(f"unsupported: no way from {image.mode} pixels to {mode}") from error
+
+
+def unidentified_reason(data: bytes) -> str:
+    """Return the reason why bytes that no decoder knows are not an image."""
+    if is_image(data):
+        return "corrupt: it starts like an image, but its header cannot be read"
+    if not data.strip(b"\0"):
+        return "not an image: only zero bytes"
+    try:
+        text = data[:4096].decode("utf-8", "strict").lstrip().lower()
+    except UnicodeDecodeError as error:
+        # Four kilobytes may end inside a character; anything earlier is no text.
+        if len(data) <= 4096 or error.start < 4092:
+            return "not an image: unknown bytes"
+        text = ""
+    if text.startswith(("<!doctype", "<html")):
+        return "not an image: a web page"
+    return "not an image: an SVG drawing" if "<svg" in text else "not an image: text"
+
+
+def decoder_reason(error: Exception, frame: int | None) -> str:
+    """Return the reason for an error that an image decoder raised."""
+    message = " ".join(str(error).split()) or type(error).__name__
+    if frame and isinstance(error, EOFError):
+        return f"no frame: the image ends before frame {frame}"
+    if "truncated" in message.lower() or isinstance(error, EOFError | struct.error):
+        return f"truncated: {message}"
+    return f"corrupt: {message}"
+
+
+def file_reason(error: OSError) -> str:
+    """Return the reason why a file could not be opened or read."""
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return "missing"
+    if error.errno in (errno.EISDIR, errno.ENXIO):
+        return "not a file"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return "unreadable: no permission"
+    return f"unreadable: {os.strerror(error.errno) if error.errno else error}"

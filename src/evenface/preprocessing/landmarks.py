@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evenface.preprocessing.errors import SampleError
-from evenface.utils.errors import InputError
+from evenface.utils.errors import InputError, SampleError
 
 KINDS = ("mesh-468", "dlib-68", "openface-aus", "features")
 """MediaPipe's 468 points, the 68 of dlib and OpenFace, OpenFace's action units, and any other numbers of each frame."""

@@ -12,9 +12,8 @@ import pandas as pd
 
 from evenface.config.recipe import FaceCrop, FrameSampler, Sequences
 from evenface.data.manifest import Manifest
-from evenface.preprocessing.description import describe, opened, set_aside
 from evenface.preprocessing.sequence_files import TEXT, common_shape
-from evenface.preprocessing.store import FACTS, JOURNAL, Store, StoreWriter
+from evenface.preprocessing.store import FACTS, JOURNAL, Store, StoreWriter, describe, opened, set_aside
 from evenface.preprocessing.target import Target, store_settings, target_of
 from evenface.preprocessing.video import parts_of
 from evenface.preprocessing.worker import WORKERS, Answer, ReaderPool, Sample

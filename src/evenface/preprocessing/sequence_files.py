@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evenface.preprocessing.errors import SampleError, file_trouble
 from evenface.preprocessing.frame_sampling import Array, held, needed, places, sampled
+from evenface.preprocessing.image import file_reason
 from evenface.preprocessing.landmarks import COUNTS
 from evenface.preprocessing.target import SequenceSpec
 from evenface.preprocessing.video import parts_of
+from evenface.utils.errors import SampleError
 from evenface.utils.file_types import describe_content
 from evenface.utils.tables import DELIMITERS, encoding_of
 
@@ -265,7 +266,7 @@ def _load(path: str, spec: SequenceSpec) -> tuple[Array, Seen]:
     try:
         changed = Path(path).stat().st_mtime_ns
     except OSError as error:
-        raise SampleError(file_trouble(error)) from error
+        raise SampleError(file_reason(error)) from error
     found = _file(path, changed, spec.points, spec.numbers, spec.depth)
     if isinstance(found, str):
         raise SampleError(found)
@@ -290,7 +291,7 @@ def _file(path: str, _changed: int, points: str, numbers: str, depth: bool) -> t
     except SampleError as error:
         return str(error)
     except OSError as error:
-        return file_trouble(error)
+        return file_reason(error)
     except MemoryError:
         return "huge: not enough memory to read it"
     return f"not a file of numbers: {suffix or 'no suffix'}, known are {', '.join((*ARRAYS, *TABLES))}"

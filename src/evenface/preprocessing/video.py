@@ -12,9 +12,17 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from evenface.preprocessing.errors import SampleError, broken, file_trouble, unidentified
-from evenface.preprocessing.image import formats, open_regular, quiet_pillow, read_picture, rgb
-from evenface.utils.errors import InputError
+from evenface.preprocessing.image import (
+    decoder_reason,
+    file_reason,
+    formats,
+    open_regular,
+    quiet_pillow,
+    read_picture,
+    rgb,
+    unidentified_reason,
+)
+from evenface.utils.errors import InputError, SampleError
 from evenface.utils.file_types import HEAD, IMAGE_SUFFIXES, describe_content, file_kind, is_animated, is_image
 from evenface.utils.files import is_file
 from evenface.utils.natural_order import natural_key
@@ -64,12 +72,12 @@ def _no_container(path: str, error: Exception) -> str:
     import av
 
     if isinstance(error, OSError) and not isinstance(error, av.error.InvalidDataError | av.error.EOFError):
-        return file_trouble(error)
+        return file_reason(error)
     with Path(path).open("rb") as file:
         head = file.read(HEAD)
     if describe_content(head):  # it starts as a video does
         return "truncated: the file ends before its index, or its header is damaged"
-    return unidentified(head).replace("not an image", "not a video")
+    return unidentified_reason(head).replace("not an image", "not a video")
 
 
 def video_stream(container: Any) -> Any:
@@ -157,7 +165,7 @@ def open_film(path: str) -> Film:
             return Pictures(path)
         return Animation(path) if _animated(path) else Video(path)
     except OSError as error:
-        raise SampleError(file_trouble(error)) from error
+        raise SampleError(file_reason(error)) from error
 
 
 def parts_of(path: str, endings: tuple[str, ...] = IMAGE_SUFFIXES) -> list[str]:
@@ -235,7 +243,7 @@ class Animation:
             except SampleError:
                 raise
             except Exception as error:  # on malformed bytes decoders raise nearly anything
-                raise SampleError(broken(error, None)) from error
+                raise SampleError(decoder_reason(error, None)) from error
 
 
 class Video:

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from evenface.preprocessing.clips import read_clip
-from evenface.preprocessing.errors import SampleError
 from evenface.preprocessing.face_mesh import read_mesh
 from evenface.preprocessing.image import open_regular, quiet_pillow, read_sample
 from evenface.preprocessing.sequence_files import read_numbers
 from evenface.preprocessing.target import Target
-from evenface.utils.errors import InputError
+from evenface.utils.errors import InputError, SampleError
 from evenface.utils.workers import MEMORY, WorkerDiedError, WorkerPool
 
 WORKERS = "EVENFACE_WORKERS"

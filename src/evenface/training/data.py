@@ -15,7 +15,6 @@ from evenface.data.splits import Split, split_manifest
 from evenface.evaluation.predictions import Predictions
 from evenface.preprocessing.prepare import prepare
 from evenface.preprocessing.store import Store
-from evenface.preprocessing.target import target_of
 from evenface.utils.errors import InputError
 from evenface.utils.files import cache_folder, user_path
 from evenface.utils.registry import find
@@ -106,13 +105,6 @@ def prepare_store(recipe: Recipe, manifest: Manifest | None = None) -> Store:
     """Prepare the samples of a recipe, or open the store where they are prepared already."""
     manifest = manifest or read_manifest(recipe)
     return prepare(manifest, cache_folder() / "stores", **preparation(recipe))
-
-
-def write_contact_sheets(recipe: Recipe, manifest: Manifest, folder: Path) -> None:
-    """Write contact sheets of clips as they will be prepared: frames sampled, faces detected, crops; at most 40."""
-    from evenface.preprocessing.contact_sheets import write_sheets
-
-    write_sheets(manifest, target_of(manifest, **preparation(recipe)), folder)
 
 
 def preparation(recipe: Recipe) -> dict[str, Any]:

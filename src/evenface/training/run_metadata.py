@@ -12,7 +12,7 @@ from evenface.data.attributes import attribute_columns
 from evenface.data.labels import describe_levels
 from evenface.data.manifest import Manifest
 from evenface.methods import METHODS
-from evenface.preprocessing.description import content_of
+from evenface.preprocessing.store import content_of
 from evenface.runs import environment
 from evenface.training.class_prior import implied_prior
 from evenface.training.data import TrainingData

@@ -1,4 +1,4 @@
-"""The one error that a user is meant to read."""
+"""Errors: of what a user gave, and of one sample that cannot be used."""
 
 
 class InputError(ValueError):
@@ -23,3 +23,11 @@ class InputError(ValueError):
     def __reduce__(self) -> tuple[type["InputError"], tuple[str, str], dict[str, object]]:
         """Pickle message and hint, so that an error in a worker process arrives as it was."""
         return type(self), (self.message, self.hint), self.__dict__
+
+
+class SampleError(Exception):
+    """A sample cannot be used; the text is the reason, its kind before the first colon."""
+
+
+class NoFaceError(SampleError):
+    """An image is readable, but no face was found in it."""

@@ -15,12 +15,11 @@ from PIL import Image, ImageDraw, ImageFont
 from evenface.data.manifest import Manifest
 from evenface.preprocessing.clips import ClipPlan, ClipRow, crops, plan_clip
 from evenface.preprocessing.detect import Face, Square
-from evenface.preprocessing.errors import SampleError
 from evenface.preprocessing.face_mesh import MeshRow, plan_mesh
 from evenface.preprocessing.frame_sampling import Array, Indices, held, uniform
 from evenface.preprocessing.target import Target
 from evenface.preprocessing.video import Film
-from evenface.utils.errors import InputError
+from evenface.utils.errors import InputError, SampleError
 from evenface.utils.files import atomic_write
 from evenface.utils.progress import progress
 
@@ -190,7 +189,7 @@ CLIPS = 40
 """Clips of which sheets are made."""
 
 
-def write_sheets(manifest: Manifest, target: Target, folder: Path) -> list[Path]:
+def write_contact_sheets(manifest: Manifest, target: Target, folder: Path) -> list[Path]:
     """Write a contact sheet of each clip, of 40 spread evenly where there are more."""
     if not target.one_by_one:
         kind = "numbers" if target.sequences else "stills"
