@@ -65,7 +65,6 @@ OPEN = frozenset(
         "reporting",
         "statistics",
         "studies",
-        "synthesis",
         "training",
         "utils",
     ]

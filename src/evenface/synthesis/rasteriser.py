@@ -1,4 +1,4 @@
-"""Triangles to pixels: a small z-buffer rasteriser in NumPy, without loops over triangles."""
+"""Rasterise triangles with a z-buffer in NumPy, without loops over triangles."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ Keep = Callable[[NDArray[np.int64], Array], NDArray[np.bool_]]
 
 
 class Fragments(NamedTuple):
-    """What is seen: one row per covered pixel."""
+    """Visible fragments: one row per covered pixel."""
 
     pixels: NDArray[np.int64]
     triangles: NDArray[np.int64]
@@ -35,7 +35,7 @@ def rasterise(screen: Array, faces: NDArray[np.int64], height: int, width: int, 
     columns = right[drawn] - left + 1
     counts = columns * (bottom[drawn] - top + 1)
 
-    # The weights of the corners 0 and 1 are planes over the picture; each triangle's start at its own upper left pixel.
+    # Barycentric weights of corners 0 and 1 are linear in x and y, with the origin at each triangle's upper left pixel.
     first = np.stack([(y1 - y2) / area, (x2 - x1) / area], 1)
     second = np.stack([(y2 - y0) / area, (x0 - x2) / area], 1)
     right_of, below = left + 0.5 - x2, top + 0.5 - y2
@@ -48,7 +48,7 @@ def rasterise(screen: Array, faces: NDArray[np.int64], height: int, width: int, 
     w0 = planes[0][own] + planes[1][own] * along + planes[2][own] * down
     w1 = others[0][own] + others[1][own] * along + others[2][own] * down
     w2 = 1 - w0 - w1
-    # A hair's breadth of tolerance, so that no pixel on a shared edge is missed by both triangles.
+    # Small tolerance, so that no pixel on a shared edge is missed by both triangles.
     inside = np.flatnonzero((w0 > -1e-5) & (w1 > -1e-5) & (w2 > -1e-5))
     own = own[inside]
     pixel = (top[own] + down[inside]) * width + left[own] + along[inside]
@@ -63,8 +63,8 @@ def rasterise(screen: Array, faces: NDArray[np.int64], height: int, width: int, 
         solid = keep(triangle, weights)
         pixel, triangle, weights, depth = pixel[solid], triangle[solid], weights[solid], depth[solid]
 
-    # Painter's order: assigning far to near leaves the nearest fragment in each pixel. Triangles come in rising order
-    # and the sort is stable.
+    # Painter's algorithm: assigning far to near leaves the nearest fragment in each pixel. Triangles are in rising
+    # order and the sort is stable.
     order = np.argsort(-depth, kind="stable")
     winner = np.full(height * width, -1, np.int64)
     winner[pixel[order]] = order

@@ -1,7 +1,7 @@
-"""Skin, lips, brows, beard and hairline, painted once per person on a chart wrapped around the head.
+"""Skin texture: albedo and gloss of skin, lips, brows, beard and hairline, computed once per person.
 
-The chart is a cylinder around the head's axis: columns are the angle from straight ahead, rows the height, both on the
-average head. Paint therefore sticks to the face whatever its shape and expression.
+The texture is a cylinder around the head's axis: columns are the angle from straight ahead, rows the height, both on
+the average head. It therefore follows every head shape and expression.
 """
 
 from dataclasses import dataclass
@@ -16,30 +16,30 @@ from evenface.synthesis.rasteriser import Array, rasterise
 AXIS_DEPTH = 0.5
 WIDEST = 2.1
 LOW, HIGH = 5.8, 8.56
-FOLDS = ("brow_middle", "brow_outer", "frown", "crow", "nose", "cheek", "chin", "mouth", "lid")
+WRINKLES = ("brow_middle", "brow_outer", "frown", "crow", "nose", "cheek", "chin", "mouth", "lid")
 
 
 @dataclass(frozen=True)
-class Paint:
-    """One person's chart."""
+class SkinTexture:
+    """Albedo (S, S, 3), hair cover (S, S) and gloss (S, S) of one person."""
 
     albedo: Array
     hair: Array
     gloss: Array
 
 
-def chart_place(points: Array) -> tuple[Array, Array]:
-    """Give column and row on the chart, both 0 to 1 inside it, for points (N, 3) on the average head."""
+def texture_coordinates(points: Array) -> tuple[Array, Array]:
+    """Return texture column and row (0 to 1 inside) of points (N, 3) on the average head."""
     angle = np.arctan2(points[:, 0], points[:, 2] - AXIS_DEPTH)
     return (angle / WIDEST + 1) / 2, (HIGH - points[:, 1]) / (HIGH - LOW)
 
 
 @lru_cache(maxsize=2)
-def chart_points(size: int) -> Array:
-    """Give the point of the average head under each pixel of a square chart, shape (size, size, 3)."""
+def texture_points(size: int) -> Array:
+    """Return the point of the average head under each pixel of a square texture, shape (size, size, 3)."""
     head: HeadModel = load_head()
     faces = head.faces[head.parts == 0]
-    column, row = chart_place(head.vertices)
+    column, row = texture_coordinates(head.vertices)
     out = np.hypot(head.vertices[:, 0], head.vertices[:, 2] - AXIS_DEPTH)
     screen = np.stack([column * size, row * size, 4 - out], 1).astype(np.float32)
     ahead = np.abs(column[faces] - 0.5).max(1) < 0.55
@@ -53,8 +53,8 @@ def chart_points(size: int) -> Array:
     return points
 
 
-def smooth(edge_low: float | Array, edge_high: float | Array, values: Array) -> Array:
-    """Rise smoothly from 0 at ``edge_low`` to 1 at ``edge_high`` (which may be the smaller one)."""
+def smoothstep(edge_low: float | Array, edge_high: float | Array, values: Array) -> Array:
+    """Interpolate smoothly from 0 at ``edge_low`` to 1 at ``edge_high``, which may be smaller."""
     t = np.clip((values - edge_low) / (edge_high - edge_low), 0, 1)
     result: Array = (t * t * (3 - 2 * t)).astype(np.float32)
     return result
@@ -77,7 +77,7 @@ def noise(rng: np.random.Generator, size: int, cells: tuple[int, int]) -> Array:
 
 
 def hairline_height(angle: Array, receding: float) -> Array:
-    """Give the height above which hair grows, by the angle from straight ahead (radians), on the average head."""
+    """Return the height of the hairline by the angle from straight ahead (radians), on the average head."""
     side = np.abs(angle)
     knots = np.array([0.0, 0.35, 0.7, 0.95, 1.18, 1.32, 1.5, 1.62, 1.85, 2.3, 3.2])
     heights = np.array([7.98, 7.99, 7.92, 7.72, 7.60, 7.30, 7.28, 7.40, 7.05, 6.60, 6.50])
@@ -87,11 +87,11 @@ def hairline_height(angle: Array, receding: float) -> Array:
 
 
 @lru_cache(maxsize=2)
-def folds(size: int) -> Array:
-    """Draw where skin folds under each kind of action, shape (size, size, len(FOLDS)), 0 to 1."""
-    points = chart_points(size)
+def wrinkles(size: int) -> Array:
+    """Return masks of each kind of wrinkle, shape (size, size, len(WRINKLES)), 0 to 1."""
+    points = texture_points(size)
     x, y = np.abs(points[..., 0]), points[..., 1]
-    front = smooth(0.6, 0.9, points[..., 2])
+    front = smoothstep(0.6, 0.9, points[..., 2])
 
     def line(distance: Array, width: float) -> Array:
         result: Array = np.exp(-((distance / width) ** 2)).astype(np.float32)
@@ -105,38 +105,38 @@ def folds(size: int) -> Array:
         return result
 
     waves = total([line(y - (base + 0.05 * x) - sway, 0.015) for base in (7.61, 7.70, 7.79)]) * thin
-    middle = waves * smooth(0.34, 0.16, x)
-    outer = waves * smooth(0.12, 0.3, x) * smooth(0.6, 0.45, x)
-    frown = line(x - (0.055 + 0.05 * (y - 7.45)), 0.014) * smooth(7.33, 7.40, y) * smooth(7.58, 7.50, y)
+    middle = waves * smoothstep(0.34, 0.16, x)
+    outer = waves * smoothstep(0.12, 0.3, x) * smoothstep(0.6, 0.45, x)
+    frown = line(x - (0.055 + 0.05 * (y - 7.45)), 0.014) * smoothstep(7.33, 7.40, y) * smoothstep(7.58, 7.50, y)
     frown = frown + 0.5 * line(np.hypot(x - 0.13, (y - 7.42) * 1.2), 0.06)
-    frown = frown + 0.6 * line(y - 7.33, 0.012) * smooth(0.09, 0.05, x)
+    frown = frown + 0.6 * line(y - 7.33, 0.012) * smoothstep(0.09, 0.05, x)
     crow = total(
         [
-            line((y - 7.285) - slope * (x - 0.5), 0.010) * smooth(0.51, 0.545, x) * smooth(0.61, 0.55, x)
+            line((y - 7.285) - slope * (x - 0.5), 0.010) * smoothstep(0.51, 0.545, x) * smoothstep(0.61, 0.55, x)
             for slope in (0.55, 0.1, -0.35)
         ]
     )
-    crow = crow + 0.8 * line(y - (7.155 + 0.5 * np.square(x - 0.3)), 0.014) * smooth(0.16, 0.24, x) * smooth(
+    crow = crow + 0.8 * line(y - (7.155 + 0.5 * np.square(x - 0.3)), 0.014) * smoothstep(0.16, 0.24, x) * smoothstep(
         0.52, 0.42, x
     )
     nose = total([line((y - base) - 0.5 * (x - 0.08), 0.012) for base in (7.16, 7.22, 7.28)])
-    nose = nose * smooth(0.17, 0.12, x) * smooth(0.015, 0.06, x)
+    nose = nose * smoothstep(0.17, 0.12, x) * smoothstep(0.015, 0.06, x)
     nose = nose + 0.6 * line(np.hypot(x - 0.17, y - 7.12), 0.06)
-    path = 0.185 + 0.13 * smooth(6.97, 6.66, y) + 0.02 * smooth(6.66, 6.5, y)
-    cheek = line(x - path, 0.020) * smooth(6.99, 6.93, y) * smooth(6.50, 6.64, y)
-    cheek = cheek + 0.35 * line(x - path - 0.03, 0.05) * smooth(6.99, 6.9, y) * smooth(6.55, 6.66, y)
-    chin = line(y - (6.44 - 0.4 * np.square(x)), 0.020) * smooth(0.2, 0.12, x)
+    path = 0.185 + 0.13 * smoothstep(6.97, 6.66, y) + 0.02 * smoothstep(6.66, 6.5, y)
+    cheek = line(x - path, 0.020) * smoothstep(6.99, 6.93, y) * smoothstep(6.50, 6.64, y)
+    cheek = cheek + 0.35 * line(x - path - 0.03, 0.05) * smoothstep(6.99, 6.9, y) * smoothstep(6.55, 6.66, y)
+    chin = line(y - (6.44 - 0.4 * np.square(x)), 0.020) * smoothstep(0.2, 0.12, x)
     chin = chin + 0.5 * line(np.hypot(x - 0.08, y - 6.36), 0.035)
-    mouth = line(x - (0.275 + 0.25 * (6.6 - y)), 0.017) * smooth(6.62, 6.57, y) * smooth(6.40, 6.5, y)
+    mouth = line(x - (0.275 + 0.25 * (6.6 - y)), 0.017) * smoothstep(6.62, 6.57, y) * smoothstep(6.40, 6.5, y)
     mouth = mouth + 0.7 * line(np.hypot(x - 0.275, y - 6.59), 0.025)
-    lid = line(y - (7.185 + 0.5 * np.square(x - 0.31)), 0.014) * smooth(0.16, 0.22, x) * smooth(0.46, 0.40, x)
+    lid = line(y - (7.185 + 0.5 * np.square(x - 0.31)), 0.014) * smoothstep(0.16, 0.22, x) * smoothstep(0.46, 0.40, x)
     stack = np.stack([middle, outer, frown, crow, nose, cheek, chin, mouth, lid], -1)
     result: Array = np.clip(stack * front[..., None], 0, 1).astype(np.float32)
     return result
 
 
 def lip_mask(points: Array) -> Array:
-    """Say how much each point of the average head belongs to the lips."""
+    """Return the lip mask of points of the average head, 0 to 1."""
     x, y = np.abs(points[..., 0]), points[..., 1]
     bow = (
         6.668
@@ -146,14 +146,16 @@ def lip_mask(points: Array) -> Array:
     )
     lower = 6.488 + 1.75 * x * x
     inside = np.minimum(bow - y, y - lower)
-    result: Array = smooth(-0.010, 0.012, inside) * smooth(0.275, 0.255, x) * smooth(1.1, 1.2, points[..., 2])
+    result: Array = (
+        smoothstep(-0.010, 0.012, inside) * smoothstep(0.275, 0.255, x) * smoothstep(1.1, 1.2, points[..., 2])
+    )
     return result
 
 
-def paint(person: Person, size: int) -> Paint:
-    """Paint one person's chart."""
+def paint_skin(person: Person, size: int) -> SkinTexture:
+    """Compute the skin texture of one person."""
     rng = np.random.default_rng([person.seed, person.index, 2])
-    points = chart_points(size)
+    points = texture_points(size)
     x, y, z = np.abs(points[..., 0]), points[..., 1], points[..., 2]
     angle = np.arctan2(points[..., 0], z - AXIS_DEPTH)
     skin = np.array(person.skin, np.float32)
@@ -164,25 +166,27 @@ def paint(person: Person, size: int) -> Paint:
     )
     albedo = skin * tone[..., None]
     red = 0.55 * np.exp(-(((x - 0.38) / 0.17) ** 2) - ((y - 6.98) / 0.17) ** 2)
-    red += 0.4 * np.exp(-((x / 0.13) ** 2) - ((y - 6.93) / 0.10) ** 2) * smooth(1.3, 1.5, z)
+    red += 0.4 * np.exp(-((x / 0.13) ** 2) - ((y - 6.93) / 0.10) ** 2) * smoothstep(1.3, 1.5, z)
     red = (red * (1 + 0.7 * person.make_up) * (0.75 + 0.2 * noise(rng, size, (12, 18)))).astype(np.float32)
     albedo *= 1 - np.clip(red, 0, 1)[..., None] * np.array([0.02, 0.24, 0.22], np.float32)
-    # Thin, darker skin around the eyes, and a brow ridge that is a little paler.
+    # Thin, darker skin around the eyes.
     ring = np.exp(-((np.hypot((x - 0.31) / 0.22, (y - 7.27) / 0.12)) ** 2)).astype(np.float32)
     albedo *= 1 - ring[..., None] * np.array([0.12, 0.20, 0.17], np.float32) * (1 + 0.4 * person.make_up)
     if person.freckles:
         spots = (
-            smooth(1.5, 2.1, noise(rng, size, (120, 180))) * np.exp(-(((y - 7.03) / 0.2) ** 2)) * smooth(0.7, 0.4, x)
+            smoothstep(1.5, 2.1, noise(rng, size, (120, 180)))
+            * np.exp(-(((y - 7.03) / 0.2) ** 2))
+            * smoothstep(0.7, 0.4, x)
         )
         albedo *= 1 - person.freckles * spots[..., None] * np.array([0.25, 0.4, 0.45], np.float32)
     age = float(np.clip((person.age - 25) / 45, 0, 1))
-    lines = folds(size) @ np.array([0.6, 0.55, 0.45, 0.6, 0.1, 0.75, 0.1, 0.5, 0.6], np.float32)
+    lines = wrinkles(size) @ np.array([0.6, 0.55, 0.45, 0.6, 0.1, 0.75, 0.1, 0.5, 0.6], np.float32)
     albedo *= (1 - 0.34 * age * np.clip(lines, 0, 1))[..., None] ** np.array([0.8, 1.0, 1.05], np.float32)
     if age > 0.4:
-        stains = smooth(1.6, 2.2, noise(rng, size, (30, 45)))
+        stains = smoothstep(1.6, 2.2, noise(rng, size, (30, 45)))
         albedo *= 1 - (age - 0.4) * 0.4 * stains[..., None] * np.array([0.4, 0.6, 0.6], np.float32)
 
-    gloss = np.full((size, size), 0.5, np.float32) + 0.35 * np.exp(-((x / 0.2) ** 2)).astype(np.float32) * smooth(
+    gloss = np.full((size, size), 0.5, np.float32) + 0.35 * np.exp(-((x / 0.2) ** 2)).astype(np.float32) * smoothstep(
         6.7, 7.2, y
     )
     if person.beard:
@@ -191,33 +195,44 @@ def paint(person: Person, size: int) -> Paint:
     colour = np.array(person.lips, np.float32) * (1 - 0.35 * person.make_up * np.array([0.0, 0.8, 0.6], np.float32))
     colour = colour * (1 + 0.05 * noise(rng, size, (60, 300)))[..., None]
     albedo += (colour - albedo) * (lips * 0.85)[..., None]
-    seam = np.exp(-(((y - 6.605) / 0.010) ** 2)).astype(np.float32) * smooth(0.27, 0.24, x) * smooth(1.1, 1.2, z)
+    seam = (
+        np.exp(-(((y - 6.605) / 0.010) ** 2)).astype(np.float32) * smoothstep(0.27, 0.24, x) * smoothstep(1.1, 1.2, z)
+    )
     albedo *= (1 - 0.6 * seam)[..., None]
     gloss = gloss + lips * (0.3 + 0.5 * person.make_up)
 
-    # The lashes' roots darken the rim of both lids, the upper one more.
+    # Lash roots darken the rim of both lids, the upper one more.
     upper = 7.333 - 2.1 * np.square(np.clip(x - 0.31, -1, 0)) - 1.7 * np.square(np.clip(x - 0.31, 0, 1))
-    rim = np.exp(-(((y - upper) / 0.014) ** 2)) * smooth(0.17, 0.2, x) * smooth(0.52, 0.46, x) * smooth(0.8, 1.0, z)
+    rim = (
+        np.exp(-(((y - upper) / 0.014) ** 2))
+        * smoothstep(0.17, 0.2, x)
+        * smoothstep(0.52, 0.46, x)
+        * smoothstep(0.8, 1.0, z)
+    )
     albedo *= (1 - np.clip(0.55 + 0.4 * person.lashes, 0, 0.92) * rim)[..., None].astype(np.float32)
     albedo = _brows(person, rng, points, albedo)
     line = (
         hairline_height(angle, person.hairline) + 0.022 * noise(rng, size, (1, 40)) + 0.011 * noise(rng, size, (1, 160))
     )
-    hair = smooth(-0.035, 0.07, y - line)
+    hair = smoothstep(-0.035, 0.07, y - line)
     if person.hair_style == "bald":
         hair = hair * 0.0
-    return Paint(np.clip(albedo, 0.003, 0.95).astype(np.float32), hair, gloss * (0.8 + 0.5 * max(dark, 0)))
+    return SkinTexture(np.clip(albedo, 0.003, 0.95).astype(np.float32), hair, gloss * (0.8 + 0.5 * max(dark, 0)))
 
 
 def _brows(person: Person, rng: np.random.Generator, points: Array, albedo: Array) -> Array:
-    """Draw both brows as bundles of slanted hairs along an arch."""
+    """Add both brows as slanted hairs along an arch."""
     size = len(points)
     x, y = np.abs(points[..., 0]), points[..., 1]
     arch = 7.435 + 0.055 * person.brow_arch * np.sin(np.clip((x - 0.1) / 0.42, 0, 1) * np.pi * 0.85)
-    arch = arch + 0.020 * smooth(0.1, 0.36, x) - 0.045 * smooth(0.38, 0.56, x)
-    half = 0.036 * person.brow_thickness * smooth(0.07, 0.14, x) * (1 - 0.7 * smooth(0.3, 0.56, x))
-    body = smooth(1.25, 0.55, np.abs(y - arch) / (half + 1e-4)) * smooth(0.075, 0.12, x) * smooth(0.57, 0.53, x)
-    body = body * smooth(0.6, 0.9, points[..., 2])
+    arch = arch + 0.020 * smoothstep(0.1, 0.36, x) - 0.045 * smoothstep(0.38, 0.56, x)
+    half = 0.036 * person.brow_thickness * smoothstep(0.07, 0.14, x) * (1 - 0.7 * smoothstep(0.3, 0.56, x))
+    body = (
+        smoothstep(1.25, 0.55, np.abs(y - arch) / (half + 1e-4))
+        * smoothstep(0.075, 0.12, x)
+        * smoothstep(0.57, 0.53, x)
+    )
+    body = body * smoothstep(0.6, 0.9, points[..., 2])
     strands = np.sin((x * 1.0 - (y - arch) * 0.9) * 190 + 2.5 * noise(rng, size, (20, 40)))
     cover = body * person.brow_density * np.clip(0.86 + 0.12 * strands + 0.12 * noise(rng, size, (80, 120)), 0, 1)
     colour = np.minimum(np.array(person.hair, np.float32) * 0.8, np.array(person.skin, np.float32) * 0.42)
@@ -228,13 +243,13 @@ def _brows(person: Person, rng: np.random.Generator, points: Array, albedo: Arra
 def _beard(person: Person, rng: np.random.Generator, points: Array, albedo: Array) -> Array:
     size = len(points)
     x, y, z = np.abs(points[..., 0]), points[..., 1], points[..., 2]
-    jaw = smooth(6.86, 6.70, y - 0.55 * np.clip(x - 0.35, 0, 0.5)) * smooth(0.2, 0.45, z)
-    lip_gap = smooth(0.10, 0.16, np.hypot(x * 0.35, (y - 6.585) * 1.0) + 0.02)
-    moustache = np.exp(-(((y - 6.745) / 0.045) ** 2)) * smooth(0.26, 0.2, x)
+    jaw = smoothstep(6.86, 6.70, y - 0.55 * np.clip(x - 0.35, 0, 0.5)) * smoothstep(0.2, 0.45, z)
+    lip_gap = smoothstep(0.10, 0.16, np.hypot(x * 0.35, (y - 6.585) * 1.0) + 0.02)
+    moustache = np.exp(-(((y - 6.745) / 0.045) ** 2)) * smoothstep(0.26, 0.2, x)
     jaw = jaw * np.where((x < 0.3) & (y > 6.48) & (y < 6.76), lip_gap, 1) + 0.7 * moustache
     grain = np.clip(0.85 + 0.12 * noise(rng, size, (220, 260)), 0, 1)
     cover = np.clip(jaw * grain, 0, 1) * (0.22 if person.beard < 0.3 else 0.5 if person.beard < 0.7 else 0.85)
-    cover = cover * smooth(5.9, 6.15, y)
+    cover = cover * smoothstep(5.9, 6.15, y)
     colour = np.array(person.hair, np.float32) * 0.9 + np.array(person.skin, np.float32) * 0.06
     result: Array = albedo + (colour - albedo) * cover[..., None].astype(np.float32)
     return result

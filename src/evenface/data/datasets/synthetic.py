@@ -37,16 +37,16 @@ def read(
     counts : mapping of str to int, optional
         Pictures of each class; given, ``total`` and ``factor`` are not looked at.
     total : int, default=2800
-        About how many pictures in all: the nearest whole numbers that have the factor.
+        Approximate number of images: the nearest integers that have the factor.
     factor : float, default=1.0
         Largest over smallest class count, >= 1; the counts fall exponentially in the order happy,
-        neutral, sad, fear, angry, surprise, disgust, about as in pictures found in the wild.
+        neutral, sad, fear, angry, surprise, disgust, about as in images found in the wild.
     size : int, default=112
         Height and width in pixels.
     seed : int, default=0
         The people and all that is drawn of them.
     workers : int, default=1
-        Processes that draw. The pictures do not depend on it.
+        Number of processes, which does not change the images.
 
     Returns
     -------
@@ -76,7 +76,7 @@ def read(
 
 
 def long_tail(total: int, factor: float) -> dict[str, int]:
-    """Share ``total`` pictures among the seven classes so that their counts fall to the factor."""
+    """Distribute ``total`` images over the seven classes so that their counts have the imbalance factor."""
     if total < len(FALLING):
         raise InputError(f"synthetic: total must be {len(FALLING)} or more, got {total}")
     if factor < 1:

@@ -1,4 +1,4 @@
-"""From a person and a state to vertices: head shape, action units, gaze, hair volume, pose."""
+"""Head geometry: vertices of a person in a state, from head shape, action units, gaze, hair volume and pose."""
 
 from dataclasses import dataclass, field
 
@@ -6,15 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evenface.synthesis.actions import AUS, ActionUnits, action_units
-from evenface.synthesis.head import PARTS, HeadModel, load_head
+from evenface.synthesis.head import ANCESTRIES, PARTS, HeadModel, load_head
 from evenface.synthesis.people import Person
 from evenface.synthesis.rasteriser import Array
-from evenface.synthesis.shapes import ANCESTRIES
-from evenface.synthesis.skin import AXIS_DEPTH, hairline_height, smooth
+from evenface.synthesis.skin import AXIS_DEPTH, hairline_height, smoothstep
 
 PIVOT = np.array([0.0, 6.35, 0.35], np.float32)
 
-# Which of the model's facial shapes an action unit moves, and how far; * stands for the side.
+# Blend shapes of the model for each action unit, with weights; * is replaced by the side.
 ACTIONS: dict[int, dict[str, float]] = {
     1: {"browInnerUp": 1.7},
     2: {"browOuterUp*": 1.15},
@@ -42,10 +41,10 @@ THICKNESS = {"bald": 0.0, "buzz": 0.02, "short": 0.09, "medium": 0.16, "tied": 0
 
 @dataclass(frozen=True)
 class Pose:
-    """How the head is turned, in degrees.
+    """Head pose in degrees.
 
-    ``yaw`` > 0 turns to the person's left (the right of the picture), ``pitch`` > 0 lifts the chin, ``roll`` > 0
-    leans the head to the right of the picture.
+    ``yaw`` > 0 turns to the person's left (the right of the image), ``pitch`` > 0 lifts the chin, ``roll`` > 0
+    tilts the head to the right of the image.
     """
 
     yaw: float = 0.0
@@ -53,7 +52,7 @@ class Pose:
     roll: float = 0.0
 
     def matrix(self) -> Array:
-        """Give the rotation (3, 3) that turns points of the upright head."""
+        """Return the rotation matrix (3, 3) applied to points of the upright head."""
         (cy, cp, cr), (sy, sp, sr) = (f(np.deg2rad([self.yaw, self.pitch, self.roll])) for f in (np.cos, np.sin))
         yaw = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
         pitch = np.array([[1, 0, 0], [0, cp, sp], [0, -sp, cp]])
@@ -64,11 +63,11 @@ class Pose:
 
 @dataclass(frozen=True)
 class Light:
-    """One lamp and the light of the surroundings.
+    """One directional lamp and ambient light.
 
-    ``yaw`` and ``pitch`` say where the lamp stands (degrees, 0 is at the camera, yaw > 0 at the right of the
-    picture, pitch > 0 above), ``key`` and ``ambient`` how strong it and the surroundings are, ``warmth`` > 0 makes the
-    lamp yellowish, < 0 bluish.
+    ``yaw`` and ``pitch`` are the direction of the lamp (degrees, 0 at the camera, yaw > 0 at the right of the image,
+    pitch > 0 above), ``key`` and ``ambient`` the intensities of lamp and ambient light; ``warmth`` > 0 makes the lamp
+    yellowish, < 0 bluish.
     """
 
     yaw: float = 25.0
@@ -78,25 +77,25 @@ class Light:
     warmth: float = 0.0
 
     def direction(self) -> Array:
-        """Give the unit vector to the lamp."""
+        """Return the unit vector towards the lamp."""
         yaw, pitch = np.deg2rad([self.yaw, self.pitch])
         return np.array([np.sin(yaw) * np.cos(pitch), np.sin(pitch), np.cos(yaw) * np.cos(pitch)], np.float32)
 
 
 @dataclass(frozen=True)
 class State:
-    """What a person does at one moment; a still has one, a clip one per frame.
+    """Facial expression, pose, gaze and light of one frame.
 
     Attributes
     ----------
     units : ActionUnits
-        What the face does.
+        Facial action units.
     pose : Pose
-        How the head is turned.
+        Head pose.
     gaze : tuple of float
-        Where the eyes look, degrees to the right of the picture and up, relative to the head.
+        Gaze in degrees to the right of the image and up, relative to the head.
     light : Light
-        How it is lit.
+        Lighting.
     """
 
     units: ActionUnits = field(default_factory=lambda: action_units({}))
@@ -106,51 +105,51 @@ class State:
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A person's calm head in space."""
+class HeadGeometry:
+    """A person's head with neutral expression: vertices, hair offsets, neck weights, eye centres and triangles."""
 
-    calm: Array
-    outward: Array
-    turning: Array
+    neutral: Array
+    hair_offsets: Array
+    neck_weights: Array
     eyes: Array
     faces: NDArray[np.int64]
     parts: NDArray[np.int64]
     height: float
 
 
-def build(person: Person) -> Figure:
-    """Shape a person's head from the model's bases and give it hair."""
+def build_head(person: Person) -> HeadGeometry:
+    """Build a person's head from the model's shapes and add hair."""
     head = load_head()
-    calm = head.vertices.copy()
+    neutral = head.vertices.copy()
     for row, weight in _identity(person, head):
-        calm += np.float32(weight) * head.shapes[row]
-    eyes = np.stack([_middle(calm, head, side) for side in ("eye_left", "eye_right")])
+        neutral += np.float32(weight) * head.shapes[row]
+    eyes = np.stack([_middle(neutral, head, side) for side in ("eye_left", "eye_right")])
     shift = np.array([0, 7.284, 1.245], np.float32) - eyes.mean(0) * np.array([0, 1, 1], np.float32)
-    calm += shift
+    neutral += shift
     if person.hair_style in ("bob", "long"):
-        # Loose hair lies over the ears.
-        ears = smooth(0.73, 0.80, np.abs(head.vertices[:, 0])) * (head.parts_of_vertices == 0)
+        # Loose hair covers the ears.
+        ears = smoothstep(0.73, 0.80, np.abs(head.vertices[:, 0])) * (head.parts_of_vertices == 0)
         ears = ears * (head.vertices[:, 1] > 6.7)
-        calm[:, 0] *= 1 - 0.14 * ears
+        neutral[:, 0] *= 1 - 0.14 * ears
     eyes = eyes + shift
     template = head.vertices
-    chin = calm[
+    chin = neutral[
         (head.parts_of_vertices == 0)
         & (np.abs(template[:, 0]) < 0.12)
         & (template[:, 2] > 1.2)
         & (template[:, 1] > 6.1),
         1,
     ].min()
-    worn = np.ones(len(head.faces), bool)
+    visible = np.ones(len(head.faces), bool)
     if person.hair_style not in ("bob", "long"):
-        worn = ~np.isin(head.parts, [PARTS.index("hair"), PARTS.index("hair_inside")])
-    return Figure(
-        calm=calm,
-        outward=_hair_volume(person, head, calm),
-        turning=smooth(5.65, 6.5, template[:, 1] + 0.55 * (template[:, 2] - AXIS_DEPTH)),
+        visible = ~np.isin(head.parts, [PARTS.index("hair"), PARTS.index("hair_inside")])
+    return HeadGeometry(
+        neutral=neutral,
+        hair_offsets=_hair_volume(person, head, neutral),
+        neck_weights=smoothstep(5.65, 6.5, template[:, 1] + 0.55 * (template[:, 2] - AXIS_DEPTH)),
         eyes=eyes,
-        faces=head.faces[worn],
-        parts=head.parts[worn],
+        faces=head.faces[visible],
+        parts=head.parts[visible],
         height=float(7.45 - chin),
     )
 
@@ -162,7 +161,7 @@ def _middle(vertices: Array, head: HeadModel, part: str) -> Array:
 
 
 def _identity(person: Person, head: HeadModel) -> list[tuple[int, float]]:
-    """List rows of the model's shapes with their weights."""
+    """Return rows of the model's shapes with their weights."""
     old = float(np.clip((person.age - 25) / 58, 0, 1))
     ages = (("young", 1 - old), ("old", old))
     chosen = [
@@ -183,38 +182,38 @@ def _identity(person: Person, head: HeadModel) -> list[tuple[int, float]]:
     return [(row, weight) for row, weight in chosen if weight]
 
 
-def _hair_volume(person: Person, head: HeadModel, calm: Array) -> Array:
-    """Lift the scalp along its normals; uneven for loose hair, nothing at the hairline and on the ears."""
+def _hair_volume(person: Person, head: HeadModel, neutral: Array) -> Array:
+    """Compute offsets of the scalp along its normals: irregular for loose hair, zero at the hairline and the ears."""
     rng = np.random.default_rng([person.seed, person.index, 3])
     x, y, z = head.vertices.T
     angle = np.arctan2(x, z - AXIS_DEPTH)
-    cover = smooth(0.0, 0.30, y - hairline_height(angle, person.hairline))
+    cover = smoothstep(0.0, 0.30, y - hairline_height(angle, person.hairline))
     ear = (np.abs(x) > 0.70) & (y < 7.40) & (z > 0.2)
     cover = np.where(ear | (head.parts_of_vertices != 0) | (y < 6.4), 0, cover)
-    lumps = sum(
+    irregularity = sum(
         np.sin(points * scale + rng.uniform(0, 6.3)) for points, scale in ((x, 9.0), (y, 7.0), (z, 8.0), (x - y, 13.0))
     )
     loose = {"medium": 0.22, "short": 0.18, "bob": 0.1, "long": 0.1}.get(person.hair_style, 0.03)
-    amount = THICKNESS[person.hair_style] * cover * (0.65 + 0.5 * smooth(7.5, 8.3, y)) * (1 + loose * lumps)
-    normals = vertex_normals(calm, head.faces[head.parts == 0])
+    amount = THICKNESS[person.hair_style] * cover * (0.65 + 0.5 * smoothstep(7.5, 8.3, y)) * (1 + loose * irregularity)
+    normals = vertex_normals(neutral, head.faces[head.parts == 0])
     result: Array = (normals * amount[:, None]).astype(np.float32)
     return result
 
 
 def vertex_normals(vertices: Array, faces: NDArray[np.int64]) -> Array:
-    """Give unit normals (V, 3), the mean over the triangles around each vertex by their area."""
+    """Compute unit vertex normals (V, 3) as the area-weighted mean over adjacent triangles."""
     corners = vertices[faces]
-    across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     flat = faces.ravel()
-    summed = np.stack([np.bincount(flat, np.repeat(across[:, k], 3), len(vertices)) for k in range(3)], 1)
+    summed = np.stack([np.bincount(flat, np.repeat(cross[:, k], 3), len(vertices)) for k in range(3)], 1)
     result: Array = (summed / (np.linalg.norm(summed, axis=1, keepdims=True) + 1e-12)).astype(np.float32)
     return result
 
 
-def act(figure: Figure, state: State) -> Array:
-    """Move the calm head by a state's action units and gaze; give vertices (V, 3) of the upright head."""
+def deform(head_geometry: HeadGeometry, state: State) -> Array:
+    """Apply action units and gaze to the neutral head; return vertices (V, 3) of the upright head."""
     head = load_head()
-    moved = figure.calm + figure.outward
+    moved = head_geometry.neutral + head_geometry.hair_offsets
     for name, weight in _strengths(state).items():
         if weight > 0.01:
             moved += np.float32(weight) * head.shapes[head.actions[name]]
@@ -222,21 +221,21 @@ def act(figure: Figure, state: State) -> Array:
 
 
 def _strengths(state: State) -> dict[str, float]:
-    # The model's calm mouth and brows look stern; this lifts them.
+    # The model's neutral mouth and brows look stern; this raises them.
     total = {"mouthSmileLeft": 0.08, "mouthSmileRight": 0.08, "browInnerUp": 0.08}
     for unit, (left, right) in zip(AUS, state.units.values, strict=True):
         for name, factor in ACTIONS[unit].items():
             for part, strength in (("Left", left), ("Right", right)) if "*" in name else (("", (left + right) / 2),):
                 key = name.replace("*", part)
                 total[key] = total.get(key, 0.0) + factor * float(strength)
-    aside, up = state.gaze
-    for name, degrees in (("Up", up), ("Down", -up)):
+    yaw, pitch = state.gaze
+    for name, degrees in (("Up", pitch), ("Down", -pitch)):
         for part in ("Left", "Right"):
             total[f"eyeLook{name}{part}"] = max(degrees, 0.0) / 30
-    # Limits of what a face can do at once.
+    # Anatomical limits.
     for name in total:
         total[name] = min(total[name], 1.8 if name.startswith(("brow", "nose")) else 1.25)
-    # The inner brow cannot be drawn up and down at once: with both it goes up and together.
+    # The inner brow cannot move up and down at once: with both it is raised and drawn together.
     lifted = min(total["browInnerUp"] / 1.7, 1.0)
     for part in ("Left", "Right"):
         total[f"browDown{part}"] = total.get(f"browDown{part}", 0.0) * (1 - 0.6 * lifted)
@@ -244,13 +243,13 @@ def _strengths(state: State) -> dict[str, float]:
         total[blink] = min(total.get(blink, 0.0), 1.0)
         for other in (f"eyeSquint{part}", f"eyeWide{part}", f"eyeLookDown{part}"):
             total[other] = total.get(other, 0.0) * (1 - total[blink])
-    total["eyeLookOutLeft"] = total["eyeLookInRight"] = max(aside, 0.0) / 35
-    total["eyeLookOutRight"] = total["eyeLookInLeft"] = max(-aside, 0.0) / 35
+    total["eyeLookOutLeft"] = total["eyeLookInRight"] = max(yaw, 0.0) / 35
+    total["eyeLookOutRight"] = total["eyeLookInLeft"] = max(-yaw, 0.0) / 35
     return total
 
 
-def turn(figure: Figure, points: Array, pose: Pose) -> Array:
-    """Turn the upright head's vertices about the top of the neck; the neck follows by degrees, the chest does not."""
+def rotate(head_geometry: HeadGeometry, points: Array, pose: Pose) -> Array:
+    """Rotate the upright head about the top of the neck; the neck follows gradually, the chest does not."""
     turned = (points - PIVOT) @ pose.matrix().T + PIVOT
-    result: Array = points + figure.turning[:, None] * (turned - points)
+    result: Array = points + head_geometry.neck_weights[:, None] * (turned - points)
     return result
