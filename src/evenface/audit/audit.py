@@ -7,12 +7,17 @@ from typing import Any
 
 from evenface.audit.binary import check_binaries
 from evenface.audit.counts import check_accuracies, check_averages, check_ratios
-from evenface.audit.grid import Audit, Finding, Repeated
-from evenface.audit.inferential import check_comparisons, check_effects, check_equivalences, check_powers
+from evenface.audit.findings import Audit, Finding
+from evenface.audit.inferential import (
+    check_comparisons,
+    check_effects,
+    check_equivalences,
+    check_powers,
+    check_samples,
+)
 from evenface.audit.printed import PrintedNumber
 from evenface.audit.reports import check_recalls, check_reports
-from evenface.audit.samples import check_samples
-from evenface.audit.schema import Claims, load_claims
+from evenface.audit.schema import Claims, Repeated, load_claims
 from evenface.audit.sums import (
     check_bests,
     check_differences,

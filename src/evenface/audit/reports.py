@@ -33,7 +33,7 @@ from evenface.audit.counts import (
     sizes_giving,
 )
 from evenface.audit.counts import format_quotient as quotient
-from evenface.audit.grid import Finding, join_limited
+from evenface.audit.findings import Finding, join_limited
 from evenface.audit.printed import PrintedNumber, Range, Size, exact_range, format_range, format_value
 from evenface.audit.schema import AVERAGED, Recalls, Report
 
