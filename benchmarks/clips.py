@@ -97,7 +97,7 @@ def epoch(settings: Settings, store: "Store", side: str, epochs: int) -> tuple[f
 
     from evenface.training import build
     from evenface.training.batches import ImageBank, TrainingBatches
-    from evenface.training.features import stored_features
+    from evenface.training.prediction import cached_features
     from evenface.training.trainer import Trainer
 
     recipe = recipe_of(settings, side, epochs)
@@ -108,7 +108,7 @@ def epoch(settings: Settings, store: "Store", side: str, epochs: int) -> tuple[f
     began = time.perf_counter()
     pictures = store.images
     if side == "stored":
-        pictures = stored_features(fabric, method.network, settings.network, store)  # type: ignore[arg-type]
+        pictures = cached_features(fabric, method.network, settings.network, store)  # type: ignore[arg-type]
     computing = time.perf_counter() - began
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(

@@ -25,8 +25,8 @@ from evenface.evaluation.probability_metrics import shares
 from evenface.preprocessing.store import Store
 from evenface.training import data as assembly
 from evenface.training.data import TrainingData
-from evenface.training.fit_sequences import network_specs
 from evenface.training.stacked import StackedTrainer
+from evenface.training.stacked.runs import network_specs
 
 RECIPE, RESAMPLES = "ravdess-au", 2000
 CHOICES: dict[str, dict[str, Any]] = {

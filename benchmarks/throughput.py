@@ -118,7 +118,7 @@ def ceiling_steps(recipe: "Recipe", store: "Store") -> Iterator[None]:
 def _fabric(recipe: "Recipe") -> Any:
     from lightning_fabric import Fabric
 
-    from evenface.training.precision import choose_precision
+    from evenface.training.fabric import choose_precision
 
     precision = choose_precision(recipe.training.precision, "cpu")
     fabric = Fabric(accelerator="cpu", devices=1, precision=precision)

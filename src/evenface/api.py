@@ -14,8 +14,8 @@ from evenface.preprocessing.store import Store
 from evenface.reporting import summaries
 from evenface.runs import METRICS, RECIPE, REPORT, Run, check_source
 from evenface.studies.definition import STUDY
-from evenface.training import build, data
 from evenface.training import calibrate as calibration
+from evenface.training import data
 from evenface.utils.errors import InputError
 from evenface.utils.files import (
     atomic_write,
@@ -125,7 +125,6 @@ def train(
         run = Run.create(folder, settings, resume=resume or not is_first_process())
         if not run.finished:
             data.check_data(settings)
-            build.check_recipe(settings)
             from evenface.training.fit import fit
 
             fit(run, settings)

@@ -162,7 +162,7 @@ def test_imbalance_touches_training_only(small_recipe, tmp_path, runs):
         (["data.source=foldr"], "folder"),
         (["protocol.kind=official"], "split"),
         (["protocol.imbalance={counts: {calm: 5000}}"], "calm"),
-        (["training.batch_size=15", "training.devices=2"], "shared equally"),
+        (["training.batch_size=15", "training.devices=2"], "not divisible"),
         (["network.weights=/nowhere/w.safetensors"], "w.safetensors"),
         (["nonsense"], "key=value"),
     ],

@@ -78,17 +78,17 @@ def test_a_level_that_only_the_tested_person_shows_is_no_obstacle(archive, tmp_p
 
 
 def test_validation_and_other_methods_still_need_what_they_need(archive):
-    with pytest.raises(InputError, match="the class 3 has no sample to train on"):
+    with pytest.raises(InputError, match="the class 3 has no training sample"):
         checked(recipe(archive, "erm"))
     only = {"protocol.imbalance": {"counts": {str(level): 0 for level in range(1, 16)}}}
-    with pytest.raises(InputError, match="the class 1 has no sample to train on"):
+    with pytest.raises(InputError, match="the class 1 has no training sample"):
         checked(recipe(archive, **only))
     checked(recipe(archive))
 
 
 def checked(what):
     store = data.prepare_store(what)
-    data.check_training(what, store, data.split_store(what, store))
+    data.TrainingData(what, store).check()
 
 
 def test_imbalance_by_a_factor_leaves_absent_levels_alone(archive):

@@ -106,7 +106,7 @@ def test_networks_answer_as_they_do_in_torch(name):
 
 def sequence_method(method, classes, **settings):
     recipe = load_recipe({**RECIPE, "network": {"name": "recurrent"}, "method": {"name": method}})
-    counts = [5, 4, 3][:classes]
+    counts = np.array([5, 4, 3])[:classes]
     lone = method == "one-vs-all"
     networks = [
         initialised(Recurrent(dense=5 + i, hidden=4, top=3 + i, **settings), 6, 4, 1 if lone else classes, i)
@@ -115,7 +115,8 @@ def sequence_method(method, classes, **settings):
     with torch.no_grad():
         for network in networks:
             network.classifier.weight.mul_(20)
-    return build.sequence_method(recipe, networks, counts, tuple("abc"[:classes])).eval()
+    network = build.sequence_network(networks, one_vs_rest=lone)
+    return build.build_method(recipe, counts, tuple("abc"[:classes]), network=network).eval()
 
 
 class OfNumbers(InputSpec):

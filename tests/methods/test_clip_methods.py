@@ -40,9 +40,9 @@ def test_methods_with_a_classifier_learn_from_clips(name, kind):
 @pytest.mark.parametrize("name", sorted(name for name, method in METHODS.items() if method.needs_maps))
 def test_methods_on_maps_say_that_they_cannot_take_clips(name):
     recipe = load_recipe({"name": "x", "data": {"source": "folder", "size": 32}, "method": {"name": name}})
-    with pytest.raises(InputError, match=f"method '{name}' looks at the maps of single pictures"):
+    with pytest.raises(InputError, match=f"method '{name}' uses feature maps of single images"):
         build.build_method(recipe, COUNTS, frames=4)
-    with pytest.raises(InputError, match="would pass over"):
+    with pytest.raises(InputError, match="would ignore"):
         build.check_recipe(
             load_recipe(recipe.model_dump(), {"network.temporal.kind": "lstm", "network.temporal.over": "spatial"})
         )

@@ -136,7 +136,7 @@ def test_sequences_are_learnt_by_the_loss_of_the_logits_alone(name):
     if "sequences" in method.modalities:
         build.check_recipe(recipe)
     else:
-        with pytest.raises(InputError, match=f"method '{name}' learns from pictures, not from sequences"):
+        with pytest.raises(InputError, match=f"method '{name}' is for images, not for sequences"):
             build.check_recipe(recipe)
 
 

@@ -19,7 +19,7 @@ from evenface.runs import Run
 from evenface.studies import executors, load_study
 from evenface.studies.executors import MAX_ATTEMPTS, ProgressFiles, RayExecutor, train_request, write_progress
 from evenface.studies.plan import MOST, grouped, make_plan
-from evenface.training import build, fit
+from evenface.training.stacked import runs
 from evenface.utils.errors import InputError
 from evenface.utils.progress import ProgressBar
 
@@ -77,8 +77,7 @@ def test_one_run_that_fails_does_not_lose_those_that_train_with_it(monkeypatch, 
             raise InputError("the fifth is bad")
         trained.extend((recipe.seed, len(runs)) for _, recipe in runs)
 
-    monkeypatch.setattr(fit, "fit_sequences", fit_sequences)
-    monkeypatch.setattr(build, "check_recipe", lambda recipe: None)
+    monkeypatch.setattr(runs, "fit_sequences", fit_sequences)
     request = [
         {
             "recipe": {**SEQUENCES, "seed": seed},

@@ -16,7 +16,7 @@ from evenface.config import load_recipe
 from evenface.config.recipe import Optimizer, Schedule
 from evenface.training.batches import ImageBank, TrainingBatches
 from evenface.training.class_prior import implied_prior
-from evenface.training.optimizers import build_optimizer, rate_factor, standing
+from evenface.training.optimizers import build_optimizer, early_stopping, rate_factor
 from evenface.training.trainer import Trainer
 
 
@@ -72,11 +72,11 @@ def test_cosine_rises_linearly_and_ends_at_its_share():
 
 def test_best_is_the_earliest_best_and_patience_counts_from_it():
     figures = [0.1, 0.5, math.nan, 0.5, 0.4]
-    assert standing(figures, larger_is_better=True, patience=4).best == 1
-    assert not standing(figures, larger_is_better=True, patience=4).stop
-    assert standing(figures, larger_is_better=True, patience=3).stop
-    assert standing(figures, larger_is_better=False, patience=None).best == 0
-    assert standing([math.nan], larger_is_better=True, patience=None).best == 0
+    assert early_stopping(figures, larger_is_better=True, patience=4).best_epoch == 1
+    assert not early_stopping(figures, larger_is_better=True, patience=4).stop
+    assert early_stopping(figures, larger_is_better=True, patience=3).stop
+    assert early_stopping(figures, larger_is_better=False, patience=None).best_epoch == 0
+    assert early_stopping([math.nan], larger_is_better=True, patience=None).best_epoch == 0
 
 
 @pytest.mark.parametrize("name", ["adamw", "adam", "sgd", "lamb", "adabelief", "novograd"])
@@ -193,7 +193,7 @@ def test_a_stage_begins_with_an_optimiser_and_an_average_as_new(name, small_reci
     def watched(self, span):
         old = self.optimizer.state_dict()
         begin(self, span)
-        seen.append((self, old, copy.deepcopy(self.optimizer.state_dict()), copy.deepcopy(self.average.state)))
+        seen.append((self, old, copy.deepcopy(self.optimizer.state_dict()), copy.deepcopy(self.ema.state)))
         now = {key: value.clone() for key, value in self.method.state_dict().items()}
         seen.append(now)
 

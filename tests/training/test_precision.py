@@ -12,8 +12,8 @@ from processes import fitted, in_process, same_run, train_and_die
 import evenface as ef
 from evenface.config import load_recipe, shipped_recipes
 from evenface.reporting import summaries
-from evenface.training import precision
-from evenface.training.precision import choose_precision, has_bf16_units, inference_precision
+from evenface.training import fabric
+from evenface.training.fabric import choose_precision, has_bf16_units, inference_precision
 
 ROOT = Path(ef.__file__).parent
 SHIPPED = sorted([*(ROOT / "recipes").glob("*.yaml"), *(ROOT / "studies" / "definitions").glob("*.yaml")])
@@ -80,7 +80,7 @@ def test_the_default_of_every_recipe_is_auto():
 
 
 def with_units(units, monkeypatch):
-    monkeypatch.setattr(precision, "has_bf16_units", lambda _accelerator: units)
+    monkeypatch.setattr(fabric, "has_bf16_units", lambda _accelerator: units)
 
 
 @pytest.mark.parametrize(("units", "chosen"), [(True, "bf16-mixed"), (False, "32-true")])

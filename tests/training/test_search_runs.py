@@ -12,9 +12,8 @@ import evenface as ef
 from evenface.config import load_recipe
 from evenface.runs import Run
 from evenface.training import build
-from evenface.training.fit import fit_sequences
-from evenface.training.fit_sequences import begin, search_settings, sequence_run
 from evenface.training.stacked import StackedTrainer
+from evenface.training.stacked.runs import begin, fit_sequences, search_settings, sequence_run
 from evenface.utils.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("empty_figures")

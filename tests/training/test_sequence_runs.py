@@ -19,10 +19,9 @@ from evenface.evaluation.summary import measured
 from evenface.preprocessing.store import Store
 from evenface.runs import Run
 from evenface.training import build
-from evenface.training.fit import fit_sequences
-from evenface.training.fit_sequences import StackedRuns
-from evenface.training.scoring import score_sequences
+from evenface.training.prediction import score_sequences
 from evenface.training.stacked import StackedTrainer
+from evenface.training.stacked.runs import StackedRuns, fit_sequences
 from evenface.utils.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("empty_figures")
@@ -251,7 +250,7 @@ def test_other_numbers_are_refused_elsewhere(whole, root, tmp_path):
         ({"training.cache_features": True}, "training.cache_features is of no effect"),
         ({"training.precision": "bf16-mixed"}, "training.precision is of no effect"),
         ({"optimizer.name": "lamb"}, "not trained by the optimiser lamb"),
-        ({"method.name": "eac"}, "method 'eac' learns from pictures"),
+        ({"method.name": "eac"}, "method 'eac' is for images, not for sequences"),
         ({"method.name": "one-vs-all", "method.width": 3}, "no option 'width'"),
         ({"loss.name": "adaptive"}, "Set method.name=one-vs-all"),
         ({"loss.name": "focall"}, "no loss 'focall'"),

@@ -17,8 +17,8 @@ import evenface as ef
 from evenface.models import build_network
 from evenface.preprocessing.augmentation import to_float
 from evenface.preprocessing.store import Store
-from evenface.training import build, features
-from evenface.training.features import stored_features
+from evenface.training import build, prediction
+from evenface.training.prediction import cached_features
 from evenface.utils.errors import InputError
 from evenface.utils.files import exclusive_lock
 
@@ -80,7 +80,7 @@ def fresh(store, tmp_path):
 
 def computed(store, **options):
     network = build_network("test_resnet", 2, channels=1, size=32, freeze="backbone", frames=3, **options)
-    return network, stored_features(Fabric(accelerator="cpu", devices=1), network, "test_resnet", store)
+    return network, cached_features(Fabric(accelerator="cpu", devices=1), network, "test_resnet", store)
 
 
 @pytest.mark.slow
@@ -106,7 +106,7 @@ def test_features_are_those_of_each_frame_and_computed_once(store, fresh, monkey
     with torch.inference_mode():
         one = network.eval().forward_backbone(to_float(torch.from_numpy(np.array(store.images[5, 2:3]))))[0]
     assert found[5, 2] == pytest.approx(one[0].numpy(), abs=1e-5)
-    monkeypatch.setattr(features, "_compute", None)
+    monkeypatch.setattr(prediction, "_compute", None)
     assert np.array_equal(computed(fresh)[1], found)
     with pytest.raises(TypeError):
         computed(fresh, seed=1)  # other weights, other features
@@ -116,8 +116,8 @@ def test_a_killed_computation_goes_on_where_it_stopped(fresh, tmp_path, monkeypa
     expected = np.array(computed(fresh)[1])
     (path,) = tmp_path.glob("features-*.npy")
     path.unlink()
-    monkeypatch.setattr(features, "SYNC_SECONDS", 0.0)
-    looked, real = [], features.to_float
+    monkeypatch.setattr(prediction, "SYNC_SECONDS", 0.0)
+    looked, real = [], prediction.to_float
 
     def dies(some):
         looked.append(len(some))
@@ -125,7 +125,7 @@ def test_a_killed_computation_goes_on_where_it_stopped(fresh, tmp_path, monkeypa
             raise KeyboardInterrupt
         return real(some)
 
-    monkeypatch.setattr(features, "to_float", dies)
+    monkeypatch.setattr(prediction, "to_float", dies)
     with pytest.raises(KeyboardInterrupt):
         computed(fresh)
     assert not path.exists()
@@ -139,7 +139,7 @@ def test_a_full_disk_is_said_and_leaves_nothing_that_looks_whole(fresh, tmp_path
     def full(_file):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(features, "_sync", full)
+    monkeypatch.setattr(prediction, "_sync", full)
     with pytest.raises(InputError, match="disk is full"):
         computed(fresh)
     assert not list(tmp_path.glob("features-*.npy"))

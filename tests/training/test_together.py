@@ -10,7 +10,7 @@ from evenface.config.recipe import Optimizer, Recurrent, Schedule, Training
 from evenface.losses import LOSSES, build_loss
 from evenface.models.sequence import initialised
 from evenface.training.optimizers import rate_factor
-from evenface.training.scoring import validation_metrics
+from evenface.training.prediction import validation_metrics
 from evenface.training.stacked import MemberSpec, StackedTrainer
 from evenface.training.stacked import trainer as module
 from evenface.training.stacked.members import DRAWN_STEPS
@@ -168,7 +168,7 @@ def test_the_selected_weights_are_those_of_the_best_epoch():
     one = member(3, settings={"lr": 0.1}, training={"epochs": 6})
     group = fitted(one)
     losses = [row["validation_loss"] for row in group.histories[0]]
-    best = group.standing(0).best
+    best = group.early_stopping(0).best_epoch
     assert losses[best] == min(losses)
     assert best < 5
     p = group.predict(one.validation)[0, :, 0]

@@ -12,7 +12,8 @@ from torch import nn
 
 from evenface.methods.base import Stage
 from evenface.training.batches import ImageBank, TrainingBatches
-from evenface.training.checkpoint import Average, load_state, save_state, save_weights
+from evenface.training.checkpoint import load_state, save_state, save_weights
+from evenface.training.optimizers import EMA
 from evenface.training.randomness import permutation, seed_step, uniforms
 from evenface.training.trainer import stage_epochs
 from evenface.utils.errors import InputError
@@ -175,7 +176,7 @@ def test_more_stages_than_epochs_are_refused():
 
 def test_the_average_is_the_recursion_written_out_and_gives_the_weights_back():
     module = nn.BatchNorm1d(3)
-    average, expected = Average(module, 0.7), {k: v.clone().double() for k, v in module.state_dict().items()}
+    average, expected = EMA(module, 0.7), {k: v.clone().double() for k, v in module.state_dict().items()}
     for step in range(8):
         with torch.no_grad():
             module.weight.normal_()

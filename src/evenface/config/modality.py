@@ -1,11 +1,9 @@
 """Modality: images and clips, or sequences of numbers; which recipe keys have an effect on which."""
 
 from evenface.config import Recipe
-from evenface.config.recipe import Augment, Recurrent
+from evenface.config.recipe import RECURRENT, Augment, Recurrent
 from evenface.utils.errors import InputError
 
-RECURRENT = "recurrent"
-"""The network of sequences."""
 OPTIMIZERS = ("adam", "adamw", "sgd")
 OF_SEQUENCES = {
     "network": {"name", "recurrent"},
@@ -29,14 +27,9 @@ SAME_AS_UNSET = {"training.precision": "32-true"}
 """Values other than the default that say what holds of sequences anyway."""
 
 
-def of_sequences(recipe: Recipe) -> bool:
-    """Return whether the recipe learns from sequences of numbers, not from images."""
-    return recipe.network.name == RECURRENT
-
-
-def check_kind(recipe: Recipe) -> None:
-    """Check that no key of images is set in a recipe of sequences, or the other way round."""
-    if of_sequences(recipe):
+def check_modality(recipe: Recipe) -> None:
+    """Refuse keys that have no effect on the modality of the recipe."""
+    if recipe.modality == "sequences":
         _check_sequences(recipe)
     else:
         _check_pictures(recipe)
@@ -112,7 +105,7 @@ def _off(key: str) -> str:
 
 def check_content(recipe: Recipe, *, sequences: bool) -> None:
     """Refuse pictures for a network of sequences, and sequences for one of pictures."""
-    if of_sequences(recipe) == sequences:
+    if (recipe.modality == "sequences") == sequences:
         return
     if sequences:
         raise InputError(

@@ -461,6 +461,10 @@ class SearchSettings(Section):
     seed: int = Field(0, ge=0, le=SEED, description="seed of the search and of its trials")
 
 
+RECURRENT = "recurrent"
+"""Name of the network of sequences."""
+
+
 class Recipe(Section):
     """Everything that fixes a run.
 
@@ -496,3 +500,8 @@ class Recipe(Section):
     training: Training = Training()
     augment: Augment = Augment()
     search: SearchSettings = SearchSettings()
+
+    @property
+    def modality(self) -> Literal["images", "sequences"]:
+        """What the recipe trains on: images (and clips of them), or sequences of numbers."""
+        return "sequences" if self.network.name == RECURRENT else "images"

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from evenface.config import Recipe, load_recipe
-from evenface.config.modality import of_sequences
 from evenface.data.attributes import attribute_columns
 from evenface.data.datasets import DATASETS
 from evenface.data.duplicates import find_contained
@@ -60,8 +59,8 @@ def ask(run: Run, store: Store, rows: np.ndarray) -> Answers:
     from lightning_fabric import Fabric
 
     from evenface.training.batches import ImageBank
-    from evenface.training.precision import inference_precision
-    from evenface.training.scoring import output_rows, score_sequences
+    from evenface.training.fabric import inference_precision
+    from evenface.training.prediction import output_rows, score_sequences
 
     options = run.recipe.training
     cuda = options.accelerator != "cpu" and torch.cuda.is_available()
@@ -179,7 +178,7 @@ def _target(run: Run, on: str | Path | Mapping[str, Any], overrides: Mapping[str
         alike = {key: value for key, value in own.model_dump(mode="json").items() if key in type(own).model_fields}
         content = {"name": on, "data": {**alike, "source": on, "root": None}, "protocol": {"kind": "official"}}
     fixed: dict[str, Any] = {"data.size": own.size, "data.channels": own.channels}
-    if of_sequences(run.recipe):
+    if run.recipe.modality == "sequences":
         settings = own.sequences
         fixed = {f"data.sequences.{key}": getattr(settings, key) for key in ALIKE}
     elif frames_of(run) > 1:
@@ -199,7 +198,7 @@ def _check_frames(run: Run, target: Recipe, store: Store) -> None:
     if (known := run.facts.get("sequences")) is not None or store.sequences is not None:
         _check_sequences(target, store, known)
         return
-    given, taken = data.seen_frames(target, store), frames_of(run)
+    given, taken = data.TrainingData(target, store).frames, frames_of(run)
     if given == taken:
         return
     if taken == 1:

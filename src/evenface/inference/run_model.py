@@ -16,7 +16,7 @@ from evenface.reporting.model_card import card_of
 from evenface.runs import Run
 from evenface.training import build
 from evenface.training.class_prior import prior_of
-from evenface.training.precision import inference_precision
+from evenface.training.fabric import inference_precision
 
 
 class TorchModel(Model):

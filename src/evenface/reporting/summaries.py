@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from evenface.config.modality import of_sequences
 from evenface.evaluation.bootstrap import estimate
 from evenface.evaluation.comparison import Comparison, Difference, MethodPair
 from evenface.evaluation.formatting import UNITS, count_units, listed, signed, signed_interval, with_interval
@@ -350,7 +349,7 @@ def _data(run: Run) -> str:
     source = run.recipe.data.source
     other = run.facts.get("on")
     tested = f"trained on {source}, tested on {other['data']['source']}" if other else source
-    if of_sequences(run.recipe):
+    if run.recipe.modality == "sequences":
         return f"{tested}, {run.facts['prepared']}"
     frames = run.facts.get("frames", 1)
     per_clip = f", {frames} frames of each" if frames > 1 else ""
@@ -359,7 +358,7 @@ def _data(run: Run) -> str:
 
 def _network(run: Run) -> str:
     network = run.recipe.network
-    if of_sequences(run.recipe):
+    if run.recipe.modality == "sequences":
         networks = [entry["network"] for entry in run.facts["networks"].values()]
         widths = [f"{entry['dense']}-{entry['hidden']}-{entry['top']}" for entry in networks]
         several = f"{len(networks)} of " if len(networks) > 1 else ""

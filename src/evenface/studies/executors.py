@@ -255,11 +255,10 @@ def _sentence(error: Exception, folder: Path) -> str:
 def _train_together(request: Request) -> None:
     """Train or resume runs, without reports of their own; then test each on each further data set."""
     from evenface.config import load_recipe
-    from evenface.config.modality import of_sequences
     from evenface.inference.cross_dataset import predict_on
     from evenface.runs import Run
-    from evenface.training import build
     from evenface.training.fit import fit
+    from evenface.training.stacked.runs import fit_sequences
 
     with ExitStack() as locks:
         runs = []
@@ -268,11 +267,8 @@ def _train_together(request: Request) -> None:
             locks.enter_context(lock_folder(Path(item["folder"]), wait=GRACE_SECONDS))
             run = Run.create(Path(item["folder"]), settings, resume=True)
             if not run.finished:
-                build.check_recipe(settings)
                 runs.append((run, settings))
-        if runs and of_sequences(runs[0][1]):
-            from evenface.training.fit import fit_sequences
-
+        if runs and runs[0][1].modality == "sequences":
             file, searches = Path(request[0]["progress"]), Path(request[0]["searches"])
             fit_sequences(runs, report=lambda done: write_progress(file, done), searches=searches)
         elif runs:

@@ -11,7 +11,6 @@ import yaml
 
 from evenface.config import Recipe, load_recipe
 from evenface.config.loading import override, recipe_content
-from evenface.config.modality import of_sequences
 from evenface.config.section import Deviation, in_force
 from evenface.runs import PLACE, WEIGHTS, Run
 from evenface.studies.definition import VALIDATION, Changes, OnData, Study, Test
@@ -352,7 +351,7 @@ def grouped(trainings: Sequence[PlannedRun], waiting: Collection[str], count: in
 def _key(run: PlannedRun) -> str:
     """Name what runs must share to train as one; a run that trains alone shares it with none."""
     recipe = run.recipe
-    if not of_sequences(recipe):
+    if recipe.modality != "sequences":
         return run.folder
     content = recipe.model_dump(mode="json", exclude=FREE)
     content["method"] = recipe.method.name

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evenface.config import Recipe
+from evenface.config.recipe import Training
 from evenface.data.imbalance import effective_number_weights
 from evenface.runs import Run
 from evenface.utils.errors import InputError
@@ -25,14 +26,8 @@ class ImpliedPrior:
     exact: bool
 
 
-def implied_prior(
-    recipe: Recipe,
-    counts: npt.ArrayLike,
-    *,
-    names: Sequence[str] | None = None,
-    method: "Method | None" = None,
-) -> ImpliedPrior:
-    r"""Compute for which class prior the probabilities of a trained network hold.
+def implied_prior(recipe: Recipe, counts: npt.ArrayLike, *, names: Sequence[str] | None = None) -> ImpliedPrior:
+    r"""Compute the class prior that the probabilities of a trained network imply.
 
     .. math:: \pi_y \propto n_y \, d_y \, l_y \, m_y
 
@@ -44,14 +39,11 @@ def implied_prior(
     Parameters
     ----------
     recipe : Recipe
-        What was trained.
+        What was trained. Of a recipe whose plugins are not loaded only sampling counts, and the result is not exact.
     counts : array_like of shape (C,)
         Training samples of each class.
     names : sequence of str, optional
         The classes, for losses whose options name them.
-    method : Method, optional
-        The method as it was trained. By default one is built of the recipe; of a recipe whose plugins are not loaded
-        only what is known without them counts, and the result is not exact.
 
     Returns
     -------
@@ -59,60 +51,48 @@ def implied_prior(
         Shares sum to 1; a class without training samples has 0. ``exact`` is false where loss or method do not declare
         that their minimum is the posterior under that prior, up to a temperature.
 
+    Raises
+    ------
+    InputError
+        If no class has a training sample.
+
     Notes
     -----
-    A wrong prior makes a correction worse than none: to correct a balanced softmax by training counts takes them out
-    twice. Weighted cross-entropy is least at :math:`p(y \mid x) \propto w_y p(x \mid y) n_y`; drawing acts as a weight
-    does. Focal loss is least at another function of the same posterior, which a temperature takes back.
+    A correction by a wrong prior is worse than none: correcting balanced softmax by training counts removes them
+    twice. Weighted cross-entropy is minimal at :math:`p(y \mid x) \propto w_y p(x \mid y) n_y`; sampling acts as a
+    weight does. Focal loss is minimal at another function of the same posterior, which a temperature corrects.
     """
-    n = np.asarray(counts, dtype=np.float64)
-    there = n > 0
-    if not there.any():
-        raise InputError("no class has a training sample")
-    known = tuple(names or (str(place) for place in range(len(n))))
-    if method is None:
-        factor, reasons, exact = _of_recipe(recipe, n, there, known)
-    else:
-        factor, reasons, exact = _declared(recipe, method, n)
-        factor = factor[there]
-    prior = np.zeros_like(n)
-    prior[there] = n[there] * factor
-    return ImpliedPrior(prior / prior.sum(), " and ".join(["training counts", *reasons]), exact)
-
-
-def prior_of(run: Run) -> ImpliedPrior:
-    """Return the class prior that a run's probabilities imply, as the run recorded it; computed for older runs."""
-    known = run.facts.get("implied_prior")
-    if known is not None:
-        return ImpliedPrior(np.array(known["shares"]), known["reason"], known["exact"])
-    return implied_prior(run.recipe, run.facts["counts"]["train"], names=run.facts["classes"])
-
-
-def _of_recipe(
-    recipe: Recipe, n: np.ndarray, there: np.ndarray, names: tuple[str, ...]
-) -> tuple[np.ndarray, list[str], bool]:
-    """Compute the factors of the classes that have samples, from a method that is built for it."""
     from evenface.losses import LOSS_SELECTIONS, LOSSES
     from evenface.methods import METHODS
-    from evenface.methods.building import method_on_stand_in
+    from evenface.training.build import build_without_backbone
 
+    n = np.asarray(counts, dtype=np.float64)
+    present = n > 0
+    if not present.any():
+        raise InputError("no class has a training sample")
+    training = recipe.training
     if recipe.method.name not in METHODS or recipe.loss.name not in {*LOSSES, *LOSS_SELECTIONS}:
-        drawn, reason = _sampling_factor(recipe, recipe.training.sampling, n[there])
-        return drawn, [*reason, "what a plugin does, which is not loaded"], False
+        factor, reasons = _sampling_factor(training.sampling, training.sampling_beta, n)
+        return _prior(n, factor, [*reasons, "a plugin that is not loaded"], exact=False)
     alpha = recipe.loss.options.get("alpha")
-    if isinstance(alpha, list | tuple) and len(alpha) == len(n):  # of all classes; those without samples are left out
-        some = [weight for weight, present in zip(alpha, there, strict=True) if present]
-        loss = recipe.loss.model_copy(update={"alpha": some})
-        recipe = recipe.model_copy(update={"loss": loss})
-    present = [name for name, has in zip(names, there, strict=True) if has]
-    return _declared(recipe, method_on_stand_in(recipe, n[there].astype(np.int64), present), n[there])
+    if isinstance(alpha, list | tuple) and len(alpha) == len(n):  # a weight for each class, also for absent ones
+        weights = [weight for weight, has in zip(alpha, present, strict=True) if has]
+        recipe = recipe.model_copy(update={"loss": recipe.loss.model_copy(update={"alpha": weights})})
+    classes = names or [str(label) for label in range(len(n))]
+    known = [name for name, has in zip(classes, present, strict=True) if has]
+    method = build_without_backbone(recipe, n[present].astype(np.int64), known)
+    result = prior_of_method(method, training, n[present])
+    prior = np.zeros_like(n)
+    prior[present] = result.prior
+    return ImpliedPrior(prior, result.reason, result.exact)
 
 
-def _declared(recipe: Recipe, method: "Method", n: np.ndarray) -> tuple[np.ndarray, list[str], bool]:
-    """Multiply the factors of sampling, loss and method; say what changes the prior, and whether that is exact."""
+def prior_of_method(method: "Method", training: Training, counts: npt.ArrayLike) -> ImpliedPrior:
+    """Compute the class prior that a method implies by what it and its loss declare; see :func:`implied_prior`."""
     from evenface.losses.base import declared_factor
 
-    factor, reasons = _sampling_factor(recipe, method.stages[-1].sampling or recipe.training.sampling, n)
+    n = np.asarray(counts, dtype=np.float64)
+    factor, reasons = _sampling_factor(method.stages[-1].sampling or training.sampling, training.sampling_beta, n)
     for declared, reason in (
         (declared_factor(method.loss, n), getattr(method.loss, "prior_reason", "class weights")),
         (method.prior_factor(n), method.prior_reason),
@@ -120,12 +100,26 @@ def _declared(recipe: Recipe, method: "Method", n: np.ndarray) -> tuple[np.ndarr
         factor = factor * declared
         if np.ptp(declared[n > 0]) > 1e-9 * np.max(declared):
             reasons.append(reason)
-    return factor, reasons, method.exact_prior and getattr(method.loss, "exact_prior", False)
+    return _prior(n, factor, reasons, exact=method.exact_prior and getattr(method.loss, "exact_prior", False))
 
 
-def _sampling_factor(recipe: Recipe, rule: str, n: np.ndarray) -> tuple[np.ndarray, list[str]]:
+def prior_of(run: Run) -> ImpliedPrior:
+    """Return the class prior that a run's probabilities imply, as the run recorded it; computed for older runs."""
+    recorded = run.facts.get("implied_prior")
+    if recorded is not None:
+        return ImpliedPrior(np.array(recorded["shares"]), recorded["reason"], recorded["exact"])
+    return implied_prior(run.recipe, run.facts["counts"]["train"], names=run.facts["classes"])
+
+
+def _prior(n: np.ndarray, factor: np.ndarray, reasons: Sequence[str], *, exact: bool) -> ImpliedPrior:
+    prior, present = np.zeros_like(n), n > 0
+    prior[present] = n[present] * factor[present]
+    return ImpliedPrior(prior / prior.sum(), " and ".join(["training counts", *reasons]), exact)
+
+
+def _sampling_factor(rule: str, beta: float, n: np.ndarray) -> tuple[np.ndarray, list[str]]:
     """Compute how often one sample of each class is drawn, up to a factor."""
-    some = np.maximum(n, 1)
-    effective = effective_number_weights(some, beta=recipe.training.sampling_beta)
-    rules = {"none": np.ones_like(n), "inverse": 1 / some, "reversed": 1 / some**2, "effective": effective}
-    return rules[rule], [] if rule == "none" else [f"{rule} sampling"]
+    samples = np.maximum(n, 1)
+    effective = effective_number_weights(samples, beta=beta)
+    factors = {"none": np.ones_like(n), "inverse": 1 / samples, "reversed": 1 / samples**2, "effective": effective}
+    return factors[rule], [] if rule == "none" else [f"{rule} sampling"]

@@ -1,4 +1,4 @@
-"""The data pipeline of a recipe: manifest, store and split; and predictions as a table of samples."""
+"""Data of a recipe: manifest, prepared store and split; predictions with the samples they are of."""
 
 from functools import cached_property
 from pathlib import Path
@@ -32,9 +32,18 @@ class TrainingData:
             self.store = store
 
     def check(self) -> None:
-        """Refuse data that do not suit the network or cannot be trained on; an InputError."""
-        seen_frames(self.recipe, self.store)
-        check_training(self.recipe, self.store, self.split)
+        """Refuse data of another modality than the network's, and a split that cannot be trained on."""
+        from evenface.methods import METHODS
+
+        _ = self.frames
+        counts, method = self.counts, METHODS[self.recipe.method.name]
+        if (counts == 0).any() and not (method.allows_absent_classes and (counts > 0).sum() > 1):
+            raise InputError(
+                f"the class {self.manifest.classes[int(counts.argmin())]} has no training sample",
+                "Leave the class out, or change the protocol or its seed.",
+            )
+        if self.recipe.training.patience is not None and not len(self.validation):
+            raise InputError("training.patience needs validation data", "Set protocol.validation above 0.")
 
     @cached_property
     def listed(self) -> Manifest:
@@ -57,14 +66,29 @@ class TrainingData:
         return split_store(self.recipe, self.store)
 
     @property
+    def planned_frames(self) -> int:
+        """Frames of each sample that the network will take, before samples are prepared; 1 for stills."""
+        data, content = self.recipe.data, self.listed.content
+        check_content(self.recipe, sequences=content == "sequences" or data.sequences.source != "none")
+        return data.clips.frames if content == "clips" else 1
+
+    @property
     def frames(self) -> int:
-        """Frames of each sample that the network sees."""
-        return seen_frames(self.recipe, self.store)
+        """Frames of each sample that the network takes; 1 for stills."""
+        check_content(self.recipe, sequences=self.store.sequences is not None)
+        stored, frames = int(stored_samples(self.store).shape[1]), self.recipe.data.clips.frames
+        if self.store.sequences is not None or stored == 1:
+            return stored
+        if frames > stored:
+            raise InputError(
+                f"the store {self.store.path} has {stored} frames of each clip, data.clips.frames is {frames}"
+            )
+        return frames
 
     @property
     def validation(self) -> np.ndarray:
-        """Rows that weights are selected on."""
-        return selection_rows(self.recipe, self.split)
+        """Rows that weights are selected on: validation, or the test set where the recipe selects on it."""
+        return self.split.test if self.recipe.training.checkpoint == "test" else self.split.validation
 
     @property
     def counts(self) -> np.ndarray:
@@ -129,39 +153,6 @@ def stored_samples(store: Store) -> Any:
     return store.images if store.sequences is None else store.sequences
 
 
-def check_training(recipe: Recipe, store: Store, sides: Split) -> None:
-    """Refuse a split that cannot be trained on."""
-    from evenface.methods import METHODS
-
-    counts = store.manifest.counts(sides.train)
-    absent = find("method", recipe.method.name, METHODS).allows_absent_classes and (counts > 0).sum() > 1
-    if (counts == 0).any() and not absent:
-        name = store.manifest.classes[int(counts.argmin())]
-        raise InputError(
-            f"the class {name} has no sample to train on", "Leave the class out, or change the protocol or its seed."
-        )
-    if recipe.training.patience is not None and not len(selection_rows(recipe, sides)):
-        raise InputError("training.patience needs validation data", "Set protocol.validation above 0.")
-
-
-def planned_frames(recipe: Recipe, manifest: Manifest) -> int:
-    """Return how many frames of each sample the network will see, before samples are prepared; 1 for stills."""
-    check_content(recipe, sequences=manifest.content == "sequences" or recipe.data.sequences.source != "none")
-    return recipe.data.clips.frames if manifest.content == "clips" else 1
-
-
-def seen_frames(recipe: Recipe, store: Store) -> int:
-    """Return how many frames of each sample the network sees; 1 for stills."""
-    check_content(recipe, sequences=store.sequences is not None)
-    held = int(stored_samples(store).shape[1])
-    if store.sequences is not None:
-        return held
-    frames = recipe.data.clips.frames if held > 1 else 1
-    if frames > held:
-        raise InputError(f"the store {store.path} holds {held} frames of each clip, data.clips.frames is {frames}")
-    return frames
-
-
 def predictions(
     manifest: Manifest,
     rows: np.ndarray,
@@ -186,8 +177,3 @@ def predictions(
         scores=scores,
         output=output,
     )
-
-
-def selection_rows(recipe: Recipe, sides: Split) -> np.ndarray:
-    """Return the rows that weights are selected on: validation, or the test set where the recipe says so."""
-    return sides.test if recipe.training.checkpoint == "test" else sides.validation

@@ -1,13 +1,14 @@
-"""Optimisers by name, from torch and timm."""
+"""Optimisers from torch and timm, learning-rate schedules, exponential moving average, early stopping."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import timm.optim
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from evenface.config.recipe import Optimizer as OptimizerSettings
 from evenface.config.recipe import Schedule
@@ -88,19 +89,70 @@ def _falls(losses: Sequence[float], patience: int) -> int:
     return falls
 
 
-@dataclass(frozen=True)
-class Standing:
-    """Where a run stands by its monitored figure."""
+# own code: torch's AveragedModel and timm's ModelEmaV3 deep-copy the method with all it holds, torch's takes the first
+# weights whole and has no warm-up, and timm's warm-up is another: averages, and the results of runs, would differ
+class EMA:
+    """Exponential moving average of a module's parameters and buffers.
 
-    best: int
+    Notes
+    -----
+    Running statistics are averaged as well; integers (counters, labels) are copied.
+
+    References
+    ----------
+    Polyak and Juditsky, *Acceleration of stochastic approximation by averaging*, SIAM J. Control Optim. 1992.
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self.module, self.decay = module, decay
+        self.state: dict[str, Tensor] = {}
+        self.restart()
+
+    def restart(self) -> None:
+        """Reset the average to the current weights: before the first step, and when a stage begins."""
+        if self.decay:
+            self.state = {name: value.detach().clone() for name, value in self.module.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, steps: int) -> None:
+        """Update the average after a step; ``steps`` counts from 0."""
+        if not self.decay:
+            return
+        own = self.module.state_dict()
+        weight = 1 - min(self.decay, (1 + steps) / (10 + steps))
+        floating = [name for name, value in own.items() if value.is_floating_point()]
+        torch._foreach_lerp_([self.state[name] for name in floating], [own[name] for name in floating], weight)
+        for name in own.keys() - set(floating):
+            self.state[name].copy_(own[name])
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Replace the weights by their average inside the context."""
+        if not self.decay:
+            yield
+            return
+        own = self.module.state_dict()
+        kept = {name: value.clone() for name, value in own.items()}
+        self.module.load_state_dict(self.state)
+        try:
+            yield
+        finally:
+            self.module.load_state_dict(kept)
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """Best epoch of a monitored metric, from 0, and whether training should stop."""
+
+    best_epoch: int
     stop: bool
 
 
-def standing(figures: Sequence[float], *, larger_is_better: bool, patience: int | None) -> Standing:
-    """Find the best epoch, and whether ``patience`` epochs have gone by since; NaN is never best."""
-    best, value = len(figures) - 1, -math.inf
-    for epoch, figure in enumerate(figures):
-        score = figure if larger_is_better else -figure
-        if score > value:
-            best, value = epoch, score
-    return Standing(best, patience is not None and len(figures) - 1 - best >= patience)
+def early_stopping(values: Sequence[float], *, larger_is_better: bool, patience: int | None) -> EarlyStopping:
+    """Find the best epoch and whether ``patience`` epochs have passed since; NaN is never best."""
+    best_epoch, best = len(values) - 1, -math.inf
+    for epoch, value in enumerate(values):
+        score = value if larger_is_better else -value
+        if score > best:
+            best_epoch, best = epoch, score
+    return EarlyStopping(best_epoch, patience is not None and len(values) - 1 - best_epoch >= patience)

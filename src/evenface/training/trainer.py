@@ -23,10 +23,10 @@ from evenface.methods.base import Method, Stage, StepContext
 from evenface.preprocessing.augmentation import augment, to_float
 from evenface.runs import HISTORY, WEIGHTS
 from evenface.training.batches import Batch, TrainingBatches
-from evenface.training.checkpoint import Average, lay_out_like_parameters, load_state, save_state, save_weights
-from evenface.training.loggers import Logger
-from evenface.training.optimizers import Standing, build_optimizer, rate_factor, standing
+from evenface.training.checkpoint import lay_out_like_parameters, load_state, save_state, save_weights
+from evenface.training.optimizers import EMA, EarlyStopping, build_optimizer, early_stopping, rate_factor
 from evenface.training.randomness import seed_stage, seed_step
+from evenface.training.run_records import Logger
 from evenface.utils.errors import InputError
 from evenface.utils.files import atomic_write
 from evenface.utils.progress import ProgressBar, progress
@@ -75,7 +75,7 @@ class Trainer:
         method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model, self.optimizer = fabric.setup(method, build_optimizer([method], recipe.optimizer))
         self._fresh_optimizer = self.optimizer.state_dict()
-        self.average = Average(method, recipe.training.ema_decay)
+        self.ema = EMA(method, recipe.training.ema_decay)
         self.stages = stage_epochs(method.stages, recipe.training.epochs)
         self.state = TrainerState()
         self._saved = time.monotonic()
@@ -89,7 +89,7 @@ class Trainer:
             bar = stack.enter_context(progress("training", epochs * steps, self.state.epoch * steps + self.state.step))
             for logger in self.loggers:
                 stack.callback(logger.close)
-            while self.state.epoch < epochs and not self._standing().stop:
+            while self.state.epoch < epochs and not self._early_stopping().stop:
                 self._train_epoch(bar, interrupt)
             if interrupt.pressed:
                 raise KeyboardInterrupt
@@ -113,7 +113,7 @@ class Trainer:
         self.fabric.backward(loss)
         self._clip_gradients()
         self.optimizer.step()
-        self.average.update(step)
+        self.ema.update(step)
         state.loss_sum += value
         state.step += 1
         return value
@@ -179,7 +179,7 @@ class Trainer:
         self.method.begin_stage(stage.index)
         # Moments are kept by parameter, but some optimisers count steps by group: both begin anew.
         self.optimizer.load_state_dict(self._fresh_optimizer)
-        self.average.restart()
+        self.ema.restart()
         self.log(f"stage {stage.index + 1} of {len(self.stages)} begins")
 
     def _end_epoch(self, bar: ProgressBar, speed: float) -> None:
@@ -194,7 +194,11 @@ class Trainer:
         state.history.append(row)
         state.epoch, state.step, state.loss_sum = state.epoch + 1, 0, 0.0
         if self.fabric.is_global_zero:
-            if self.validate and self.recipe.training.checkpoint != "last" and self._standing().best == state.epoch - 1:
+            if (
+                self.validate
+                and self.recipe.training.checkpoint != "last"
+                and self._early_stopping().best_epoch == state.epoch - 1
+            ):
                 self._save_weights(WEIGHTS, f"epoch {state.epoch}")
             self._write_history(row, bar)
         self._save_checkpoint()
@@ -205,7 +209,7 @@ class Trainer:
         if self.fabric.world_size > 1:  # the first process's running statistics are saved, so those are validated
             for buffer in self.method.buffers():
                 torch.distributed.broadcast(buffer, 0)
-        with self.average.applied():
+        with self.ema.applied():
             return {f"validation_{name}": value for name, value in self.validate().items()}
 
     def _write_history(self, row: dict[str, float], bar: ProgressBar) -> None:
@@ -221,17 +225,17 @@ class Trainer:
         bar.say(text)
         self.log(text)
 
-    def _standing(self) -> Standing:
+    def _early_stopping(self) -> EarlyStopping:
         """Return the best epoch of the last stage, whose weights alone the method promises, and whether to stop."""
         training, history, first = self.recipe.training, self.state.history, self.stages[-1].first
         if self.validate is None or len(history) <= first:
-            return Standing(len(history) - 1, stop=False)
+            return EarlyStopping(len(history) - 1, stop=False)
         monitored = [row[f"validation_{training.monitor}"] for row in history[first:]]
-        last_stage = standing(monitored, larger_is_better=training.monitor != "loss", patience=training.patience)
-        return Standing(last_stage.best + first, last_stage.stop)
+        result = early_stopping(monitored, larger_is_better=training.monitor != "loss", patience=training.patience)
+        return EarlyStopping(result.best_epoch + first, result.stop)
 
     def _save_weights(self, name: str, selected: str) -> None:
-        with self.average.applied():
+        with self.ema.applied():
             save_weights(self.folder / name, self.method.inference_state(), {"selected": selected})
 
     def _save_checkpoint(self) -> None:
@@ -244,7 +248,7 @@ class Trainer:
                 "method": self.method.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "precision": self.fabric.strategy.precision.state_dict(),
-                "average": self.average.state,
+                "average": self.ema.state,
             }
             save_state(self.folder / CHECKPOINT, state)
 
@@ -255,7 +259,7 @@ class Trainer:
             self.method.load_state_dict(state["method"])
             self.optimizer.load_state_dict(state["optimizer"])
             lay_out_like_parameters(self.optimizer)
-            self.average.state = state["average"]
+            self.ema.state = state["average"]
             self.fabric.strategy.precision.load_state_dict(state["precision"])
             self.log(f"resumed at epoch {self.state.epoch + 1}, step {self.state.step + 1}")
         self._saved = time.monotonic()

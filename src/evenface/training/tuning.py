@@ -14,7 +14,7 @@ import pandas as pd
 from evenface.config import Recipe
 from evenface.config.recipe import SearchSettings
 from evenface.config.search_space import SearchRange, check_installed, ranges, with_settings
-from evenface.training.optimizers import standing
+from evenface.training.optimizers import early_stopping
 from evenface.training.randomness import key
 from evenface.training.stacked import MemberSpec
 from evenface.utils.errors import InputError
@@ -348,8 +348,8 @@ class RunningTrial:
     def should_prune(self) -> bool:
         """Whether it is worse than the median of the trials proposed before it."""
         recipe, training = self.search.request.recipe, self.member.training
-        stands = standing(self.curve, larger_is_better=self.search.larger, patience=training.patience)
-        if self.pruned or not recipe.search.prune or stands.stop or len(self.curve) >= training.epochs:
+        stopping = early_stopping(self.curve, larger_is_better=self.search.larger, patience=training.patience)
+        if self.pruned or not recipe.search.prune or stopping.stop or len(self.curve) >= training.epochs:
             return False
         beside = [other.curve for other in self.search.running if other.number < self.number]
         curves = [trial.curve for trial in self.search.done] + beside

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evenface.training.scoring import validation_metrics
+from evenface.training.prediction import validation_metrics
 from evenface.training.stacked.losses import StackedLosses
 from evenface.training.stacked.members import DRAWN_STEPS, MemberState
 from evenface.training.stacked.network import Buffers, StackedArrays, StackedNetwork, probabilities
@@ -113,7 +113,8 @@ class StackedGroup:
                 row |= dict.fromkeys((name for name in row if name.startswith("validation")), np.nan)
                 state.ended = state.epoch + 1
             state.history.append(row)
-            if state.validated and member.training.checkpoint != "last" and state.standing().best == state.epoch:
+            selects = state.validated and member.training.checkpoint != "last"
+            if selects and state.early_stopping().best_epoch == state.epoch:
                 state.best = self.weights.take(place, state.shape)
             state.epoch, state.step = state.epoch + 1, 0
         self.sums.zero_()

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from evenface.config.recipe import Optimizer, Recurrent, Schedule, Training
 from evenface.data.imbalance import draw_samples, sampling_probabilities
-from evenface.training.optimizers import Standing, rate_factor, standing
+from evenface.training.optimizers import EarlyStopping, early_stopping, rate_factor
 from evenface.training.randomness import key, permutation, uniforms
 from evenface.training.stacked.network import NetworkShape
 from evenface.training.stacked.optimizers import check_optimizer
@@ -142,19 +142,19 @@ class MemberState:
         """Whether there are validation samples."""
         return len(self.member.validation) > 0
 
-    def standing(self, epoch: int | None = None) -> Standing:
-        """Judge the epochs so far, or those before ``epoch``."""
+    def early_stopping(self, epoch: int | None = None) -> EarlyStopping:
+        """Apply early stopping to the epochs so far, or to those before ``epoch``."""
         history, training = self.history[:epoch], self.member.training
         if not self.validated or not history:
-            return Standing(len(history) - 1, stop=False)
+            return EarlyStopping(len(history) - 1, stop=False)
         monitored = [row[f"validation_{training.monitor}"] for row in history]
-        return standing(monitored, larger_is_better=training.monitor != "loss", patience=training.patience)
+        return early_stopping(monitored, larger_is_better=training.monitor != "loss", patience=training.patience)
 
     def trains(self, epoch: int) -> bool:
         """Whether it takes part in an epoch; known as soon as the epochs before have ended."""
         if epoch >= self.member.training.epochs or (self.ended is not None and epoch >= self.ended):
             return False
-        return not self.standing(epoch).stop
+        return not self.early_stopping(epoch).stop
 
     def rate(self, step: int) -> float:
         """Return the learning rate of a step of the epoch under way."""

@@ -11,7 +11,7 @@ import torch
 
 from evenface.models.sequence import SequenceNetwork, initialised
 from evenface.training.checkpoint import load_state, save_state
-from evenface.training.optimizers import Standing
+from evenface.training.optimizers import EarlyStopping
 from evenface.training.stacked.group import SequenceBank, StackedGroup, TrainingThreads
 from evenface.training.stacked.members import MemberSpec, MemberState, alike_in
 from evenface.training.stacked.network import NetworkShape, network_of, predict_networks
@@ -110,9 +110,9 @@ class StackedTrainer:
         """
         return [state.history for state in self.states]
 
-    def standing(self, member: int) -> Standing:
+    def early_stopping(self, member: int) -> EarlyStopping:
         """Return a member's best epoch, and whether its patience has run out."""
-        return self.states[member].standing()
+        return self.states[member].early_stopping()
 
     def network(self, member: int, which: Which = "selected") -> SequenceNetwork:
         """Return a member's network: of its best epoch where ``training.checkpoint`` says so, or of the last."""

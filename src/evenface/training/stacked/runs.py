@@ -1,4 +1,4 @@
-"""Fit sequence recipes: the networks of many runs are trained as one, and each run's folder is written."""
+"""Fit sequence recipes: train the networks of many runs as one stack, and write each run's folder."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,19 +16,20 @@ from evenface.config.modality import check_mirror
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.probability_metrics import shares
 from evenface.losses import LOSS_SELECTIONS, binary_loss_specs, build_loss, build_one_vs_rest
+from evenface.methods import METHODS
 from evenface.methods.base import Method
 from evenface.preprocessing.landmarks import mirrored
 from evenface.preprocessing.store import Store
 from evenface.runs import HISTORY, HISTORY_CLASS, PREDICTIONS, VALIDATION, WEIGHTS, Run
-from evenface.training import build
-from evenface.training import data as assembly
+from evenface.training.build import build_method, check_recipe, sequence_network
 from evenface.training.checkpoint import load_state, save_state, save_weights
-from evenface.training.data import TrainingData
-from evenface.training.loggers import build_loggers
+from evenface.training.class_prior import implied_prior
+from evenface.training.data import TrainingData, predictions
+from evenface.training.prediction import score_sequences
 from evenface.training.randomness import key
-from evenface.training.run_metadata import peak_memory, run_metadata, split_table
-from evenface.training.scoring import score_sequences
-from evenface.training.stacked import MemberSpec, StackedTrainer
+from evenface.training.run_records import build_loggers, peak_memory, run_metadata, split_table
+from evenface.training.stacked.members import MemberSpec
+from evenface.training.stacked.trainer import StackedTrainer
 from evenface.training.trainer import CHECKPOINT, LAST, keep_freed_memory
 from evenface.training.tuning import SearchRequest, SearchResult, StackedTraining, run_searches, trial_table
 from evenface.utils.errors import InputError
@@ -65,10 +66,10 @@ class SequenceRun:
 
     @property
     def device(self) -> str:
-        """Where it is trained; an InputError where there is no such device."""
+        """Device type to train on; an InputError where there is no such device."""
         accelerator = self.recipe.training.accelerator
         if accelerator == "cuda" and not torch.cuda.is_available():
-            raise InputError("training.accelerator is cuda, there is no GPU", "Take auto or cpu.")
+            raise InputError("training.accelerator is cuda, there is no GPU", "Use auto or cpu.")
         return "cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu"
 
     @property
@@ -97,8 +98,9 @@ def fit_sequences(
     alike: dict[tuple[str, ...], list[SequenceRun]] = {}
     for run, recipe in pairs:
         if not run.finished:
-            own = sequence_run(run, recipe, stores)
-            alike.setdefault((str(own.data.store.path), own.device, recipe.augment.flip_landmarks), []).append(own)
+            prepared = sequence_run(run, recipe, stores)
+            shared = (str(prepared.data.store.path), prepared.device, recipe.augment.flip_landmarks)
+            alike.setdefault(shared, []).append(prepared)
     done, total = 0, sum(len(runs) for runs in alike.values())
     for runs in alike.values():
 
@@ -111,7 +113,8 @@ def fit_sequences(
 
 
 def sequence_run(run: Run, recipe: Recipe, stores: dict[str, Store]) -> SequenceRun:
-    """Load the data of a run, by its settings from ``stores`` where they are there, and specify its networks."""
+    """Check a run's recipe, load its data (from ``stores`` if they are there), and specify its networks."""
+    check_recipe(recipe)
     source = recipe.data.model_dump_json()
     data = TrainingData(recipe, stores.get(source))
     data.check()
@@ -127,20 +130,20 @@ def network_specs(recipe: Recipe, data: TrainingData) -> tuple[NetworkSpec, ...]
 
 def network_names(recipe: Recipe, data: TrainingData) -> tuple[str, ...]:
     """Return the names of a run's networks: its classes where each has a classifier of its own, else ``all``."""
-    return data.manifest.classes if build.is_one_vs_rest(recipe) else (ALL,)
+    return data.manifest.classes if METHODS[recipe.method.name].one_vs_rest else (ALL,)
 
 
 def network_spec(name: str, recipe: Recipe, data: TrainingData) -> NetworkSpec:
     """Specify one network; the seed of a one-vs-rest classifier follows from the recipe's and its class."""
     counts, classes, loss = data.counts, data.manifest.classes, recipe.loss
-    if not build.is_one_vs_rest(recipe):
+    if not METHODS[recipe.method.name].one_vs_rest:
         module = build_loss(loss.name, counts, names=classes, **loss.options)
         metadata = _network_metadata(recipe, recipe.seed, {"loss": loss.name, **loss.options})
         return NetworkSpec(ALL, _member(recipe, data, recipe.seed, module, None, ALL), metadata)
-    place, seed = classes.index(name), key(recipe.seed, "one-vs-all", name)
-    chosen = binary_loss_specs(loss.name, counts, classes, **loss.options)[place]
-    member = _member(recipe, data, seed, build_one_vs_rest([chosen]).losses[0], place, name)
-    return NetworkSpec(name, member, _network_metadata(recipe, seed, chosen.facts), str(chosen))
+    label, seed = classes.index(name), key(recipe.seed, "one-vs-all", name)
+    binary_loss = binary_loss_specs(loss.name, counts, classes, **loss.options)[label]
+    member = _member(recipe, data, seed, build_one_vs_rest([binary_loss]).losses[0], label, name)
+    return NetworkSpec(name, member, _network_metadata(recipe, seed, binary_loss.facts), str(binary_loss))
 
 
 def _network_metadata(recipe: Recipe, seed: int, loss: dict[str, Any]) -> dict[str, Any]:
@@ -240,18 +243,18 @@ def search_settings(
     searches: Path | None = None,
     report: Report | None = None,
 ) -> list[SequenceRun]:
-    """Search settings for the runs that ask for it, side by side, and specify their networks anew."""
-    places = [place for place, run in enumerate(runs) if run.recipe.search.trials]
-    after = list(runs)
-    if not places:
-        return after
-    results = run_searches([_search_request(runs[place], searches) for place in places], trial_trainer, report)
-    for place, searched in zip(places, results, strict=True):
-        run = runs[place]
+    """Search settings for the runs whose recipes have a search, in parallel, and specify their networks by the best."""
+    updated = list(runs)
+    searching = [index for index, run in enumerate(runs) if run.recipe.search.trials]
+    if not searching:
+        return updated
+    results = run_searches([_search_request(runs[index], searches) for index in searching], trial_trainer, report)
+    for index, searched in zip(searching, results, strict=True):
+        run = runs[index]
         networks = tuple(network_spec(name, result.recipe, run.data) for name, result in searched.items())
-        after[place] = replace(run, networks=networks, searched=searched)
-        begin(after[place], len(runs))
-    return after
+        updated[index] = replace(run, networks=networks, searched=searched)
+        begin(updated[index], len(runs))
+    return updated
 
 
 def _search_request(run: SequenceRun, searches: Path | None) -> SearchRequest:
@@ -292,7 +295,7 @@ def end(run: SequenceRun, trainer: StackedTrainer, members: Sequence[int], secon
     trained as one.
     """
     histories = [trainer.histories[member] for member in members]
-    best = [trainer.standing(member).best + 1 for member in members]
+    best = [trainer.early_stopping(member).best_epoch + 1 for member in members]
     if run.recipe.training.checkpoint == "last" or not len(run.data.validation):
         best = [len(history) for history in histories]
     _save_weights(run, trainer, members, LAST, "last")
@@ -315,7 +318,9 @@ def end(run: SequenceRun, trainer: StackedTrainer, members: Sequence[int], secon
 def _metadata(run: SequenceRun) -> dict[str, Any]:
     """Return what ``run.json`` holds before training."""
     store = run.data.store
-    metadata = run_metadata(run.recipe, run.data, run.device)
+    data = run.data
+    implied = implied_prior(run.recipe, data.counts, names=data.manifest.classes)
+    metadata = run_metadata(data, implied, run.device)
     if run.recipe.loss.name in LOSS_SELECTIONS:
         metadata["notes"].append(f"losses by imbalance: {'; '.join(network.note for network in run.networks)}")
     if run.searched:
@@ -331,7 +336,8 @@ def _metadata(run: SequenceRun) -> dict[str, Any]:
 def _save_weights(run: SequenceRun, trainer: StackedTrainer, members: Sequence[int], name: str, epochs: str) -> Method:
     """Write the networks of the last or of the selected epochs, and return the method with them."""
     networks = [trainer.network(member, "last" if name == LAST else "selected") for member in members]
-    method = build.sequence_method(run.recipe, networks, run.data.counts, run.data.manifest.classes)
+    network = sequence_network(networks, one_vs_rest=METHODS[run.recipe.method.name].one_vs_rest)
+    method = build_method(run.recipe, run.data.counts, run.data.manifest.classes, network=network)
     method = method.eval().to(run.device)
     save_weights(run.run.folder / name, method.inference_state(), {"selected": f"epochs {epochs}"})
     return method
@@ -339,14 +345,14 @@ def _save_weights(run: SequenceRun, trainer: StackedTrainer, members: Sequence[i
 
 def _predict(run: SequenceRun, method: Method) -> dict[str, Predictions]:
     """Predict validation and test set, each under the name of its file."""
-    data, predictions = run.data, {}
+    data, predicted = run.data, {}
     mirror = run.mirror if run.recipe.training.tta_flip else None
     for name, rows in ((VALIDATION, data.split.validation), (PREDICTIONS, data.split.test)):
         if len(rows):
             scores = score_sequences(method, data.store.sequences, rows, device=run.device, mirror=mirror)
             own = scores if method.one_vs_rest else None
-            predictions[name] = assembly.predictions(data.manifest, rows, shares(scores), scores=own)
-    return predictions
+            predicted[name] = predictions(data.manifest, rows, shares(scores), scores=own)
+    return predicted
 
 
 def _write_history(run: SequenceRun, histories: Sequence[Sequence[dict[str, float]]]) -> None:

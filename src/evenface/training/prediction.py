@@ -1,0 +1,173 @@
+"""Predict stored samples: scores of a method, validation metrics, features of a frozen backbone."""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from evenface.evaluation.metrics import accuracy, balanced_accuracy, confusion_matrix, macro_f1
+from evenface.evaluation.probability_metrics import log_loss, shares
+from evenface.methods.base import Method
+from evenface.models import Network
+from evenface.preprocessing.augmentation import to_float
+from evenface.preprocessing.store import Store
+from evenface.training.batches import ImageBank
+from evenface.utils.errors import InputError
+from evenface.utils.files import digest, disk_error, exclusive_lock, npy_header, write_json
+from evenface.utils.progress import progress
+
+BATCH = 256
+"""Sequences predicted at a time."""
+FEATURE_BATCH = 64
+"""Frames that go through a frozen backbone at a time."""
+SYNC_SECONDS = 5.0
+
+
+def predict_rows(
+    fabric: Fabric, method: Method, bank: ImageBank, rows: np.ndarray, batch_size: int, *, mirror: bool = False
+) -> np.ndarray:
+    """Predict the images at ``rows``, without augmentation; parameters are those of :func:`score_rows`."""
+    return shares(score_rows(fabric, method, bank, rows, batch_size, mirror=mirror))
+
+
+def score_rows(
+    fabric: Fabric, method: Method, bank: ImageBank, rows: np.ndarray, batch_size: int, *, mirror: bool = False
+) -> np.ndarray:
+    """Return the scores of :func:`output_rows` alone, shape (N, C)."""
+    return output_rows(fabric, method, bank, rows, batch_size, mirror=mirror)[0]
+
+
+@torch.inference_mode()
+def output_rows(
+    fabric: Fabric, method: Method, bank: ImageBank, rows: np.ndarray, batch_size: int, *, mirror: bool = False
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Compute a method's scores of the images at ``rows``, without augmentation."""
+    world, rank = fabric.world_size, fabric.global_rank
+    # Every process needs the same number of rows to gather: the list is filled up with its own first row.
+    filled = np.concatenate([rows, np.repeat(rows[:1], -len(rows) % world)])
+    local_rows = filled[rank::world]
+    was_training = method.training
+    method.eval()
+    parts = []
+    has_output = False
+    for start in range(0, len(local_rows), batch_size):
+        images = to_float(bank.take(local_rows[start : start + batch_size]))
+        with fabric.autocast():
+            scores, has_output = _concatenated(*method.outputs(images))
+            parts.append((scores + _concatenated(*method.outputs(images.flip(-1)))[0]) / 2 if mirror else scores)
+    method.train(was_training)
+    gathered = [torch.cat(parts)]
+    if world > 1:
+        gathered = [torch.empty_like(gathered[0]) for _ in range(world)]
+        torch.distributed.all_gather(gathered, torch.cat(parts))
+    values = torch.stack(gathered, dim=1).reshape(len(filled), -1)[: len(rows)].cpu().numpy()
+    return (values[:, :-1], values[:, -1]) if has_output else (values, None)
+
+
+def _concatenated(scores: Tensor, output: Tensor | None) -> tuple[Tensor, bool]:
+    """Concatenate scores and output, so that processes gather once; return whether there is an output."""
+    if output is None:
+        return scores.double(), False
+    return torch.cat([scores.double(), output.double()[:, None]], dim=1), True
+
+
+@torch.inference_mode()
+def score_sequences(
+    method: Method,
+    sequences: np.ndarray,
+    rows: np.ndarray,
+    *,
+    device: torch.device | str = "cpu",
+    mirror: Callable[[Tensor], Tensor] | None = None,
+    batch_size: int = BATCH,
+) -> np.ndarray:
+    """Compute a method's scores of the sequences at ``rows``."""
+    was_training = method.training
+    method.eval()
+    parts = []
+    for start in range(0, len(rows), batch_size):
+        batch = torch.from_numpy(np.array(sequences[rows[start : start + batch_size]])).to(device)
+        scores = method.scores(batch).double()
+        parts.append((scores + method.scores(mirror(batch)).double()) / 2 if mirror else scores)
+    method.train(was_training)
+    return np.asarray(torch.cat(parts).cpu().numpy())
+
+
+def validation_metrics(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
+    """Compute the validation metrics that checkpoints and early stopping can monitor."""
+    confusion = confusion_matrix(labels, probabilities.argmax(axis=1), probabilities.shape[1])
+    return {
+        "loss": float(np.mean(log_loss(probabilities, labels))),
+        "accuracy": float(accuracy(confusion)),
+        "balanced_accuracy": float(balanced_accuracy(confusion)),
+        "macro_f1": float(macro_f1(confusion)),
+    }
+
+
+def cached_features(fabric: Fabric, network: Network, kind: str, store: Store) -> np.ndarray:
+    """Compute a frozen backbone's features of every stored frame once, and load them from the store's folder.
+
+    Their file name has the digest of the store, the backbone with its weights, the precision and the device type. A
+    computation that was killed is resumed where it stopped.
+    """
+    precision = fabric.strategy.precision.precision
+    key = digest(store.key, kind, str(precision), fabric.device.type, *_tensors(network))
+    path = store.path / f"features-{key}.npy"
+    shape = (*store.images.shape[:2], network.width)
+    if not path.is_file():
+        try:
+            with exclusive_lock(store.path / f".features-{key}.lock", "another process is computing the same features"):
+                if not path.is_file():
+                    _compute(fabric, network, store, path, shape)
+        except OSError as error:
+            raise disk_error(error, path) from error
+    features = np.load(path, mmap_mode="r")
+    if features.shape != shape or features.dtype != np.float32:
+        raise InputError(f"{path} is damaged", "Delete it: it is computed again.")
+    return np.asarray(features)
+
+
+def _tensors(network: Network) -> list[bytes | str]:
+    parts: list[bytes | str] = []
+    for name, value in {**network.backbone.state_dict(), "mean": network.mean, "std": network.std}.items():
+        parts += [name, value.detach().cpu().contiguous().numpy().tobytes()]
+    return parts
+
+
+def _compute(fabric: Fabric, network: Network, store: Store, path: Path, shape: tuple[int, ...]) -> None:
+    """Write the features frame by frame after the header, and record regularly how many are safely on disk."""
+    frames = store.images.reshape(-1, *store.images.shape[2:])
+    part, note = path.with_name(f".{path.stem}.part"), path.with_name(f".{path.stem}.done")
+    header = npy_header("<f4", shape)
+    done = int(note.read_text("utf-8")) if note.is_file() and part.is_file() else 0
+    network = network.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    training = network.training
+    with part.open("r+b" if done else "w+b") as file, progress("computing features", len(frames), done) as bar:
+        file.write(header)
+        file.seek(len(header) + done * 4 * shape[2])
+        synced = time.monotonic()
+        for start in range(done, len(frames), FEATURE_BATCH):
+            images = torch.from_numpy(np.array(frames[start : start + FEATURE_BATCH])).to(fabric.device)
+            with torch.inference_mode(), fabric.autocast():
+                features = network.eval().forward_backbone(to_float(images))[0]
+            file.write(features.float().cpu().numpy().tobytes())
+            bar(len(images))
+            if time.monotonic() - synced >= SYNC_SECONDS:
+                _sync(file)
+                write_json(note, start + len(images))
+                synced = time.monotonic()
+        _sync(file)
+    network.train(training)
+    part.replace(path)
+    note.unlink(missing_ok=True)
+
+
+def _sync(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())

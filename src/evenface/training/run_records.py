@@ -1,0 +1,146 @@
+"""Records of a run: metadata (provenance, split, cost), split table, history in TensorBoard and MLflow."""
+
+import os
+import resource
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from evenface.data.attributes import attribute_columns
+from evenface.data.labels import describe_levels
+from evenface.data.manifest import Manifest
+from evenface.methods import METHODS
+from evenface.preprocessing.store import content_of
+from evenface.runs import environment
+from evenface.training.class_prior import ImpliedPrior
+from evenface.training.data import TrainingData
+from evenface.utils.errors import InputError
+
+SIDES = ("train", "validation", "test")
+SELECTED_ON_TEST = (
+    "the weights were selected on the test data, as some papers do: the figures flatter, and curves named validation "
+    "are of the test data"
+)
+
+
+def run_metadata(data: TrainingData, implied: ImpliedPrior, device: str, precision: str = "32-true") -> dict[str, Any]:
+    """Return the content of ``run.json`` before training."""
+    recipe, store, manifest, split = data.recipe, data.store, data.manifest, data.split
+    rows = {side: getattr(split, side) for side in SIDES}
+    return {
+        "recipe": recipe.model_dump(mode="json"),
+        "seed": recipe.seed,
+        "device": device,
+        "precision": precision,
+        "implied_prior": {"shares": implied.prior.tolist(), "reason": implied.reason, "exact": implied.exact},
+        "environment": environment(),
+        "manifest": manifest.hash,
+        "store": str(store.path),
+        "prepared": store.summary(),
+        "frames": data.frames,
+        **content_of(manifest),
+        "classes": list(manifest.classes),
+        "counts": {side: manifest.counts(members).tolist() for side, members in rows.items()},
+        "people": {side: _subjects(manifest, members) for side, members in rows.items()},
+        "notes": [
+            *manifest.notes,
+            *split.notes,
+            *([SELECTED_ON_TEST] if recipe.training.checkpoint == "test" else []),
+            *([describe_levels(manifest.classes)] if METHODS[recipe.method.name].needs_ordered_classes else []),
+        ],
+    }
+
+
+def _subjects(manifest: Manifest, rows: np.ndarray) -> int | None:
+    return manifest.table["subject"].iloc[rows].nunique() if manifest.has_subjects else None
+
+
+def split_table(data: TrainingData) -> pd.DataFrame:
+    """Return the split as a table: sample, label, subject, attributes of subjects, row of the store, side."""
+    table = data.manifest.table
+    columns = ["sample", "label", "subject", *attribute_columns(table)]
+    sides = [(side, getattr(data.split, side)) for side in SIDES]
+    parts = [table.iloc[rows][columns].assign(row=rows, side=side) for side, rows in sides]
+    split: pd.DataFrame = pd.concat(parts, ignore_index=True)
+    return split
+
+
+def peak_memory() -> int:
+    """Return the largest resident size of this process so far, in megabytes."""
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(used // 2**20 if sys.platform == "darwin" else used // 2**10)
+
+
+class Logger(Protocol):
+    """Writer of a run's history."""
+
+    def log(self, epoch: int, row: Mapping[str, float]) -> None:
+        """Write the values of one epoch."""
+
+    def close(self) -> None:
+        """Finish writing."""
+
+
+class TensorBoard:
+    """Event files in ``tensorboard/`` of the run folder."""
+
+    def __init__(self, folder: Path) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(str(folder / "tensorboard"))
+
+    def log(self, epoch: int, row: Mapping[str, float]) -> None:
+        """Write the values as scalars."""
+        for name, value in row.items():
+            self._writer.add_scalar(name, value, epoch)
+
+    def close(self) -> None:
+        """Finish the event file."""
+        self._writer.close()
+
+
+class MLflow:
+    """An MLflow run in ``mlflow.db`` beside the run folder, shared by the runs there; telemetry is off."""
+
+    def __init__(self, folder: Path, name: str, settings: Mapping[str, Any]) -> None:
+        os.environ["MLFLOW_DISABLE_TELEMETRY"] = os.environ["DO_NOT_TRACK"] = "true"
+        import mlflow
+
+        self._client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{(folder.parent / 'mlflow.db').resolve()}")
+        existing = self._client.get_experiment_by_name(name)
+        experiment = (
+            existing.experiment_id
+            if existing
+            else self._client.create_experiment(name, str((folder / "mlflow").resolve()))
+        )
+        self._run = self._client.create_run(experiment, run_name=folder.name).info.run_id
+        for key, value in settings.items():
+            self._client.log_param(self._run, key, value)
+
+    def log(self, epoch: int, row: Mapping[str, float]) -> None:
+        """Write the values as metrics."""
+        for name, value in row.items():
+            self._client.log_metric(self._run, name, value, step=epoch)
+
+    def close(self) -> None:
+        """Mark the run as finished."""
+        self._client.set_terminated(self._run)
+
+
+def build_loggers(
+    names: tuple[str, ...], folder: Path, recipe_name: str, settings: Mapping[str, Any]
+) -> tuple[Logger, ...]:
+    """Open the loggers that a recipe names."""
+    loggers: list[Logger] = []
+    for name in names:
+        try:
+            loggers.append(TensorBoard(folder) if name == "tensorboard" else MLflow(folder, recipe_name, settings))
+        except ImportError as error:
+            raise InputError(
+                f"the logger {name} is not installed ({error})", "Install it: pip install 'evenface[tracking]'."
+            ) from error
+    return tuple(loggers)
