@@ -30,12 +30,12 @@ from evenface.utils.tables import escape_csv_table
 
 if TYPE_CHECKING:
     from evenface.audit import Audit
+    from evenface.data.dataset_guess import DatasetGuess
     from evenface.explanation.explain import ExplainResult
     from evenface.inference.export import ExportResult
     from evenface.inference.predict import PredictResult
-    from evenface.studies.dataset_guess import DatasetGuess
     from evenface.studies.executors import ExecutorName
-    from evenface.studies.own_data import MethodChoice
+    from evenface.studies.method_selection import MethodChoice
     from evenface.studies.run import StudyResult
 
 
@@ -399,8 +399,8 @@ def train_folder(
     InputError
         If no training data are found, there are too few samples or subjects, or an argument is invalid.
     """
-    from evenface.studies.dataset_guess import guess_dataset
-    from evenface.studies.own_data import CANDIDATES, choose, named_settings, own_recipe, write_report
+    from evenface.data.dataset_guess import guess_dataset
+    from evenface.studies.method_selection import CANDIDATES, choose, method_settings, own_recipe, write_report
 
     name = user_path(data).resolve().stem
     folder = output_path(out or Path("runs") / f"{name}-{method}", folder=True)
@@ -408,18 +408,18 @@ def train_folder(
         if recipe is not None:
             raise InputError("auto builds its own recipe", "Leave out the recipe, or name a method.")
         names = tuple(CANDIDATES) if candidates is None else tuple(candidates)
-        choice = choose(data, folder, overrides, candidates=names, jobs=jobs, say=on_message)
+        choice = choose(data, folder, overrides, candidates=names, jobs=jobs, on_message=on_message)
         run = train(choice.recipe.model_dump(mode="json"), out=folder / MODEL, resume=True, sample_faces=sample_faces)
         report = write_report(choice, run)
         lines = [*summaries.run_warnings(run), *summaries.metrics_summary(run.metrics), f"model   {run.folder}"]
         lines += [f"report  {report}", summaries.next_step(run)]
         return TrainFolderResult(run, choice, lines, report)
     guess = guess_dataset(data, overrides)
-    for message in guess.said:
+    for message in guess.messages:
         on_message(message)
     settings = own_recipe(guess, overrides) if recipe is None else _with_data(load_recipe(recipe, overrides), guess)
     check_source(recipe, settings, overrides, trusted=trust_plugins)
-    final = load_recipe(settings.model_dump(mode="json"), named_settings(method))
+    final = load_recipe(settings.model_dump(mode="json"), method_settings(method))
     run = train(final.model_dump(mode="json"), out=folder, resume=resume, sample_faces=sample_faces)
     return TrainFolderResult(run, None, summaries.run_summary(run), run.folder / REPORT)
 

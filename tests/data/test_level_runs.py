@@ -15,7 +15,7 @@ from evenface.data.splits import split_manifest
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.summary import measured
 from evenface.studies.plan import StudyOptions
-from evenface.studies.run import described
+from evenface.studies.run import describe_plan
 from evenface.training import build, data
 from evenface.utils.errors import InputError
 
@@ -118,7 +118,7 @@ def test_files_of_before_have_levels_by_their_classes(tmp_path):
 
 def test_a_study_of_all_people_counts_those_of_the_data(archive):
     content = {"name": "loso", "recipe": recipe(archive).model_dump(mode="json"), "factors": {"a": {"b": {}}}}
-    lines = described({**content, "folds": "all", "metrics": ["rmse", "macro_roc_auc"]}, StudyOptions())
+    lines = describe_plan({**content, "folds": "all", "metrics": ["rmse", "macro_roc_auc"]}, StudyOptions())
     assert any(line.startswith("  3 runs to train") for line in lines)
 
 

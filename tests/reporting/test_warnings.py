@@ -126,17 +126,17 @@ def test_folds_are_the_units_of_replication(studied):
         assert table.loc[by, ["folds", "runs"]].tolist() == [3, 6]
     page = studied.report.read_text("utf-8")
     assert "The unit of replication is the fold." in page
-    change = next(change for change in studied.changes if change.metric == "mae")
+    change = next(change for change in studied.differences if change.metric == "mae")
     assert (change.unit, change.count) == ("folds", 3)
     by_fold = studied.runs.groupby(["by", "fold"])["mae"].mean()
     plain = stats.ttest_rel(by_fold["frame"], by_fold["subject"])
-    assert change.plain_p == pytest.approx(plain.pvalue)
+    assert change.p_paired_t == pytest.approx(plain.pvalue)
     corrected = plain.statistic * np.sqrt((1 / 3) / (1 / 3 + 1 / 2))
     assert change.difference.p == pytest.approx(2 * stats.t.sf(abs(corrected), 2))
     assert "corrected resampled t-test (Nadeau and Bengio, n_test/n_train = 0.5)" in page
     table = pd.read_csv(studied.folder / "differences.csv")
-    assert table["p (plain paired t)"].tolist() == pytest.approx([c.plain_p for c in studied.changes])
-    holm = multipletests([c.difference.p for c in studied.changes], method="holm")[1]
+    assert table["p (plain paired t)"].tolist() == pytest.approx([c.p_paired_t for c in studied.differences])
+    holm = multipletests([c.difference.p for c in studied.differences], method="holm")[1]
     assert table["p (Holm, all metrics)"].tolist() == pytest.approx(holm)
     assert "Holm: corrected over the 1 of one metric and data set. The 5 metrics are not corrected for" in page
 
@@ -190,7 +190,7 @@ def test_where_no_repetition_differs_people_are_compared(tmp_path):
         ended(tmp_path / "s" / run.folder, right, recipe=run.recipe, source="folder")
     (tmp_path / "steady.yaml").write_text(yaml.safe_dump(content))
     found = api.study(tmp_path / "steady.yaml", out=tmp_path / "s")
-    (change,) = found.changes
+    (change,) = found.differences
     assert change.unit == "people"
     assert change.difference.value == pytest.approx(0.5)
     assert change.difference.low < 0.5 < change.difference.high

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 from evenface import api
 from evenface.cli import app
 from evenface.config import load_recipe
-from evenface.studies.dataset_guess import guess_dataset
-from evenface.studies.own_data import choose
+from evenface.data.dataset_guess import guess_dataset
+from evenface.studies.method_selection import choose
 from evenface.utils.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("empty_figures")
@@ -55,7 +55,7 @@ def test_too_few_people_and_files_that_are_no_pictures_are_refused(tmp_path):
     for name in ("x", "y"):
         (tmp_path / "bad" / name).mkdir(parents=True)
         (tmp_path / "bad" / name / "1.png").write_text("no picture")
-    with pytest.raises(InputError, match="none of 2 pictures"):
+    with pytest.raises(InputError, match="none of 2 images"):
         guess_dataset(tmp_path / "bad")
     with pytest.raises(InputError, match="there is no folder"):
         guess_dataset(tmp_path / "absent")
@@ -110,14 +110,14 @@ def test_the_choice_sees_no_test_sample(planted):
     listed = set(pd.read_csv(out / "training.csv")["sample"])
     assert len(listed) == 340
     assert not listed & set(own.run.predictions.sample)
-    judged = {name for one in own.choice.studied.runs["folder"] for name in samples(out / "choice" / one)}
+    judged = {name for one in own.choice.study.runs["folder"] for name in samples(out / "choice" / one)}
     assert judged == listed
 
 
 def test_all_of_the_training_side_is_trained_on_in_the_end(planted):
     _, _, own = planted
     assert own.run.facts["counts"]["train"] == [300, 40]
-    assert "Trained by it on the whole training side and tested once" in own.report.read_text("utf-8")
+    assert "Trained on the whole training set and tested once" in own.report.read_text("utf-8")
 
 
 def samples(folder):
@@ -151,14 +151,14 @@ def test_saying_the_same_again_trains_nothing(planted):
 def test_a_folder_that_was_begun_with_other_data_is_refused(planted, tmp_path):
     _, out, _ = planted
     other = units(tmp_path / "other", {"common": 50, "rare": 20})
-    with pytest.raises(InputError, match="begun with other data"):
+    with pytest.raises(InputError, match="holds a selection on other data"):
         choose(other, out, UNITS, candidates=("logit-adjustment",))
 
 
 def test_where_nothing_can_be_learnt_plain_training_is_recommended(tmp_path):
     folder = units(tmp_path / "noise", {"common": 150, "rare": 30})
     heard = []
-    choice = choose(folder, tmp_path / "auto", UNITS, candidates=("resampling",), say=heard.append)
+    choice = choose(folder, tmp_path / "auto", UNITS, candidates=("resampling",), on_message=heard.append)
     assert choice.decision.recommended is None
     assert (choice.name, choice.recipe.loss.name, choice.recipe.training.sampling) == ("erm", "cross-entropy", "none")
     assert "No candidate is better by more than noise" in heard[-1]
@@ -170,8 +170,8 @@ def test_pictures_of_people_are_divided_by_people_in_every_fold(tmp_path):
         pictures(tmp_path / "faces", {"common": 20, "rare": 4}, 2, person, names=f"p{person}/{{}}.png")
     quick = QUICK | {"training.epochs": 2}
     choice = choose(tmp_path / "faces", tmp_path / "auto", quick, candidates=("resampling", "focal"))
-    assert len(choice.decision.against) == 2
-    for folder in choice.studied.runs["folder"]:
+    assert len(choice.decision.candidates) == 2
+    for folder in choice.study.runs["folder"]:
         sides = pd.read_parquet(tmp_path / "auto" / "choice" / folder / "split.parquet")
         assert not set(sides.query("side == 'test'")["subject"]) & set(sides.query("side == 'train'")["subject"])
 
@@ -181,7 +181,7 @@ def test_even_classes_have_nothing_to_balance(tmp_path):
     own = api.train_folder(folder, out=tmp_path / "auto", sample_faces=False, **(QUICK | {"training.epochs": 1}))
     assert own.choice.decision is None
     assert not (tmp_path / "auto" / "choice").exists()
-    assert "nothing to balance" in " ".join(own.choice.said)
+    assert "The classes are balanced" in " ".join(own.choice.messages)
     assert own.run.facts["counts"]["validation"] == [0, 0]
 
 

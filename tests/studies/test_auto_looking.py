@@ -1,4 +1,4 @@
-"""What is seen in a folder of one's own, and that only more than noise is recommended."""
+"""What is guessed of a folder, and that only differences larger than noise are recommended."""
 
 import numpy as np
 import pandas as pd
@@ -8,60 +8,62 @@ from own import pictures
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from evenface.studies.dataset_guess import guess_dataset
-from evenface.studies.own_data import CANDIDATES, decide, named_settings, own_recipe
+from evenface.data.dataset_guess import guess_dataset
+from evenface.studies.method_selection import CANDIDATES, decide, method_settings, own_recipe
 from evenface.utils.errors import InputError
 
 
 def scores(random, folds=5, gains=(0.0, 0.0, 0.0, 0.0), noise=0.02):
-    """Balanced accuracies of plain training and candidates that gain so much, with good and bad folds."""
+    """Balanced accuracies of ERM and of candidates with gains, with good and bad folds."""
     base = 0.5 + random.normal(0, 0.05, folds)
-    columns = {"plain": base} | {f"c{i}": base + gain for i, gain in enumerate(gains)}
+    columns = {"erm": base} | {f"c{i}": base + gain for i, gain in enumerate(gains)}
     return pd.DataFrame({name: values + random.normal(0, noise, folds) for name, values in columns.items()})
 
 
-def test_the_decision_rests_on_the_residuals_of_a_two_way_table():
+def test_the_decision_uses_the_residuals_of_a_two_way_table():
     table = scores(np.random.default_rng(0), gains=(0.05, 0.0, 0.1))
-    found = decide(table, "plain")
+    found = decide(table)
     long = table.melt(var_name="method", value_name="y", ignore_index=False).reset_index(names="fold")
-    fit = smf.ols("y ~ C(method, Treatment('plain')) + C(fold)", long).fit()
+    fit = smf.ols("y ~ C(method, Treatment('erm')) + C(fold)", long).fit()
     assert fit.df_resid == 4 * 3
     error = np.sqrt(2 * fit.mse_resid * (1 / 5 + 1 / 4))
     alone = {}
-    for one in found.against:
-        assert one.difference == pytest.approx(fit.params[f"C(method, Treatment('plain'))[T.{one.name}]"])
+    for one in found.candidates:
+        assert one.difference == pytest.approx(fit.params[f"C(method, Treatment('erm'))[T.{one.name}]"])
         alone[one.name] = 2 * stats.t.sf(abs(one.difference) / error, fit.df_resid)
         independent = 2 * stats.t.sf(abs(one.difference) / np.sqrt(2 * fit.mse_resid / 5), fit.df_resid)
-        assert one.plain_p == pytest.approx(independent)
+        assert one.p_independent == pytest.approx(independent)
         reach = stats.t.ppf(1 - 0.05 / 6, fit.df_resid) * error
         assert (one.low, one.high) == pytest.approx((one.difference - reach, one.difference + reach))
     corrected = multipletests(list(alone.values()), method="holm")[1]
-    assert [one.p for one in found.against] == pytest.approx(corrected)
-    assert [one.difference for one in found.against] == sorted((o.difference for o in found.against), reverse=True)
+    assert [one.p for one in found.candidates] == pytest.approx(corrected)
+    assert [one.difference for one in found.candidates] == sorted(
+        (o.difference for o in found.candidates), reverse=True
+    )
 
 
 def test_a_difference_that_is_not_there_is_seldom_recommended_and_a_large_one_mostly():
     random = np.random.default_rng(1)
-    noise = [decide(scores(random), "plain").recommended for _ in range(200)]
+    noise = [decide(scores(random)).recommended for _ in range(200)]
     assert np.mean([one is not None for one in noise]) <= 0.05
-    large = [decide(scores(random, gains=(0.0, 0.1, 0.0, 0.0)), "plain").recommended for _ in range(50)]
+    large = [decide(scores(random, gains=(0.0, 0.1, 0.0, 0.0))).recommended for _ in range(50)]
     assert np.mean([one is not None and one.name == "c1" for one in large]) >= 0.9
 
 
 def test_a_candidate_that_is_worse_is_not_recommended_however_sure_that_is():
-    assert decide(scores(np.random.default_rng(2), gains=(-0.3, -0.2)), "plain").recommended is None
+    assert decide(scores(np.random.default_rng(2), gains=(-0.3, -0.2))).recommended is None
 
 
 def test_without_any_spread_the_noise_is_not_known_and_nothing_is_recommended():
-    table = pd.DataFrame({"plain": [0.5, 0.6, 0.7], "c": [0.7, 0.8, 0.9]})
-    assert decide(table, "plain").recommended is None
+    table = pd.DataFrame({"erm": [0.5, 0.6, 0.7], "c": [0.7, 0.8, 0.9]})
+    assert decide(table).recommended is None
 
 
 def test_a_folder_of_classes_is_read_as_pictures_of_its_size_and_colour(tmp_path):
     grey = guess_dataset(pictures(tmp_path / "grey", {"a": 3, "b": 2}, side=48))
     assert (grey.data["source"], grey.data["size"], grey.data["channels"]) == ("folder", 48, 1)
     assert "subjects" not in grey.data
-    assert any("not known" in one for one in grey.said)
+    assert any("Subjects are unknown" in message for message in grey.messages)
     colour = guess_dataset(pictures(tmp_path / "colour", {"a": 3, "b": 2}, side=100, colour=True))
     assert (colour.data["size"], colour.data["channels"]) == (96, 3)
     assert "faces" not in colour.data
@@ -75,7 +77,7 @@ def test_folders_below_the_classes_are_people(tmp_path, below):
         pictures(tmp_path, {f"{below}a": 2, f"{below}b": 1}, names=f"{person}/{{}}.png", seed=ord(person[0]))
     found = guess_dataset(tmp_path)
     assert set(found.manifest.table["subject"]) == {"ann", "bob"}
-    assert any("2 people" in one for one in found.said)
+    assert any("2 people" in message for message in found.messages)
 
 
 def test_a_table_is_read_for_what_its_paths_are(tmp_path):
@@ -115,11 +117,11 @@ def test_a_longer_training_is_given_to_fewer_pictures_within_limits(tmp_path):
 
 
 def test_names_of_methods_and_losses_are_known():
-    assert named_settings("focal") == CANDIDATES["focal"]
-    assert named_settings("ldam") == {"loss": {"name": "ldam"}}
-    assert named_settings("mixup") == {"method": {"name": "mixup"}}
+    assert method_settings("focal") == CANDIDATES["focal"]
+    assert method_settings("ldam") == {"loss": {"name": "ldam"}}
+    assert method_settings("mixup") == {"method": {"name": "mixup"}}
     with pytest.raises(InputError, match="Did you mean focal"):
-        named_settings("focl")
+        method_settings("focl")
 
 
 def test_settings_of_the_user_say_how_a_table_is_read(tmp_path):
@@ -145,6 +147,6 @@ def test_a_table_that_lists_no_files_leaves_the_folders_to_be_read(tmp_path):
     (tmp_path / "labels.csv").write_text(",pth,label\n0,a/0.png,a\n")
     seen = guess_dataset(tmp_path)
     assert seen.data["source"] == "folder"
-    assert any("labels.csv does not say what files show, and is not used" in text for text in seen.said)
+    assert any("labels.csv has no labels of files and is ignored" in message for message in seen.messages)
     with pytest.raises(InputError, match="expected the columns image and label"):
         guess_dataset(tmp_path, {"data.columns": {"path": "image"}})

@@ -9,7 +9,8 @@ from evenface.losses.one_vs_rest import binary_loss_specs
 from evenface.reporting.tables import Table
 from evenface.studies import load_study, shipped_studies
 from evenface.studies.plan import StudyOptions, grouped, make_plan
-from evenface.studies.statistics import beside_print, comparisons
+from evenface.studies.results import comparisons
+from evenface.studies.tables import with_printed
 from evenface.training.build import build_method, check_recipe
 
 CELLS = {  # cells of the full and of the quick size
@@ -48,13 +49,13 @@ def planned(name, on, size):
     study = load_study(name)
     data = {
         key: part.model_copy(update={"seeds": None, "folds": None, "sizes": {}}) if size == "full" else part
-        for key, part in study.on.items()
+        for key, part in study.datasets.items()
     }
     return make_plan(study.model_copy(update={"on": data, "seeds": (0,), "folds": None}), StudyOptions(on, size))
 
 
 def everywhere(name):
-    for on in load_study(name).on:
+    for on in load_study(name).datasets:
         yield on, planned(name, on, "full")
 
 
@@ -64,8 +65,8 @@ def test_a_study_says_what_it_is_and_what_it_deviates_in(name):
     assert study.name == name
     assert study.about
     assert "Winarno" in study.paper
-    assert list(study.on) == ["ckplus", "synthetic", "ravdess"]
-    for on in study.on.values():
+    assert list(study.datasets) == ["ckplus", "synthetic", "ravdess"]
+    for on in study.datasets.values():
         for part in (study, on, *study.sizes.values(), *on.sizes.values()):
             assert all(one.text.strip().endswith(".") for one in part.deviations)
 
@@ -115,9 +116,9 @@ def test_cells_are_those_of_the_factors_and_every_run_can_be(name):
 @names
 def test_quick_is_smaller_and_changes_no_condition(name):
     study = load_study(name)
-    for on in study.on:
-        data = study.on[on].model_copy(update={"seeds": None, "folds": None})
-        once = {"seeds": (0,), "folds": None, "on": {**study.on, on: data}}
+    for on in study.datasets:
+        data = study.datasets[on].model_copy(update={"seeds": None, "folds": None})
+        once = {"seeds": (0,), "folds": None, "datasets": {**study.datasets, on: data}}
         plan = make_plan(study.model_copy(update=once), StudyOptions(on, "quick"))
         assert len(plan.cells) == (6 if (name, on) == ("p5-samples", "ravdess") else CELLS[name][1])
         assert {run.recipe.training.epochs for run in plan.runs} == {60}
@@ -231,14 +232,14 @@ def test_figures_in_print_stand_beside_ours(on):
     plan = planned("p5-factorial", on, "full")
     header = ("metric", "effect", "F")
     rows = (("detector accuracy", "loss", 9.0), ("detector accuracy", "architecture × loss", 8.0))
-    table = beside_print(plan, Table("2-variance-classes", "Table 2", header, rows, "Ours."))
+    table = with_printed(plan, Table("2-variance-classes", "Table 2", header, rows, "Ours."))
     assert table.header == (*header, "F as printed", "p as printed", "partial η² as printed", "power as printed")
     assert table.rows == ((*rows[0], 0.516, 0.477, 0.013, 0.051), (*rows[1], "–", "–", "–", "–"))
     assert ("do not compare" in table.note) == (on == "synthetic")
     cell = ("detector F1", "LSTM", "predefined", "standard")
-    conditions = beside_print(plan, Table("1-conditions-classes", "", ("metric", *plan.factors), (cell,), ""))
+    conditions = with_printed(plan, Table("1-conditions-classes", "", ("metric", *plan.factors), (cell,), ""))
     assert conditions.rows == ((*cell, "0.661 [0.381, 0.941]", 0.35, 0.697),)
     power = Table("6-power-classes", "", ("metric", "compared"), (("detector recall", "architecture: GRU less LSTM"),))
-    assert beside_print(plan, power).rows[0][2:] == (6, -0.306, 0.095, 1.435, 34)
+    assert with_printed(plan, power).rows[0][2:] == (6, -0.306, 0.095, 1.435, 34)
     other = Table("2b-mixed-repetitions", "", header, rows, "")
-    assert beside_print(plan, other) is other
+    assert with_printed(plan, other) is other

@@ -149,7 +149,9 @@ def test_differences_are_paired_by_seed(studied):
             for loss in ("plain", "balanced")
         ]
         change = next(
-            c for c in studied.changes if c.metric == "balanced_accuracy" and c.setting == {"rule": rule} and not c.test
+            c
+            for c in studied.differences
+            if c.metric == "balanced_accuracy" and c.setting == {"rule": rule} and not c.test
         )
         assert change.difference.value == pytest.approx(np.mean(sides[1]) - np.mean(sides[0]), abs=1e-12)
         p = stats.ttest_rel(sides[1], sides[0]).pvalue
@@ -188,9 +190,9 @@ def test_a_changed_definition_is_refused(studied, definition):
         with pytest.raises(InputError, match=f"another definition.*differs in {next(iter(change))}"):
             api.study(definition, out=studied.folder, **change)
     fewer = yaml.safe_load(definition.read_text()) | {"factors": {**FACTORS, "rule": {"none": {}}}, "printed": []}
-    with pytest.raises(InputError, match="is no part of this one"):
+    with pytest.raises(InputError, match="is not among its runs"):
         api.study(fewer, out=studied.folder)
-    with pytest.raises(InputError, match="is no study"):
+    with pytest.raises(InputError, match="is not a study folder"):
         api.study(definition, out=definition.parent)
     assert (studied.folder / "study.yaml").read_bytes() == before
 
@@ -246,7 +248,7 @@ def test_runs_begin_with_the_weights_of_the_studys_start(small_recipe, tmp_path)
 
 def test_without_a_start_nothing_can_begin_with_it(small_recipe):
     study = {"name": "none", "recipe": str(small_recipe), "factors": {"a": {"b": {"network.weights": "start"}}}}
-    with pytest.raises(InputError, match="the study none has no start"):
+    with pytest.raises(InputError, match="the study none has no start run"):
         make_plan(load_study(study))
 
 
@@ -266,7 +268,7 @@ def test_the_papers_protocol_is_said_everywhere(small_recipe, tmp_path):
     assert len(found.plan.runs) == 2
     assert len(list((tmp_path / "one").glob("runs/*/*/predictions.parquet"))) == 1
     assert found.runs["accuracy"].nunique() == 1
-    assert found.changes[0].unit in ("people", "samples")
+    assert found.differences[0].unit in ("people", "samples")
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ from sklearn.metrics import confusion_matrix, recall_score
 
 from evenface.evaluation.predictions import Predictions
 from evenface.studies import load_study
-from evenface.studies.figures import class_table, confusion_table, curves
 from evenface.studies.plan import StudyOptions, make_plan
-from evenface.studies.report import flatters, heading
-from evenface.studies.tables import cell_table, measure
+from evenface.studies.report import heading, protocol_bias, training_figures
+from evenface.studies.results import measure
+from evenface.studies.tables import cell_table, class_table, confusion_table
 from evenface.utils.errors import InputError
 
 SAID = {"calm": 3, "pain": 3}
@@ -59,7 +59,7 @@ def judged(tmp_path):
 
 def test_held_back_data_are_a_side_of_their_own(judged):
     plan, runs, known = judged
-    assert plan.sides == ("", "validation")
+    assert plan.evaluation_sets == ("", "validation")
     rows = {(row[0], row[1]): row for row in cell_table(plan, runs, spread=False).rows}
     for side, file in (("faces", "predictions"), ("validation", "validation")):
         for level in ("high", "low"):
@@ -117,7 +117,7 @@ def test_curves_are_means_over_the_runs_of_a_cell(judged):
         folder: pd.DataFrame({"epoch": [1, 2], "train_loss": [place, 0.0]})
         for place, folder in enumerate(sorted(set(runs["folder"])))
     }
-    ((said, figure),) = curves(plan, runs, histories)
+    ((said, figure),) = training_figures(plan, runs, histories)
     drawn = sorted(float(line.get_ydata()[0]) for line in figure.axes[0].lines if len(line.get_ydata()) == 2)
     assert said == ""
     assert drawn == [0.5, 2.5]  # folders 0 and 1 are the cell high, 2 and 3 low
@@ -128,8 +128,8 @@ def test_curves_are_means_over_the_runs_of_a_cell(judged):
     [
         ({"confusion": 3}, "counts by true and predicted class"),
         ({"recall": 0.3}, "one value for each class"),
-        ({"accuracy": 0.3, "test_set": "validaton"}, "not there"),
-        ({"confusion": {"calm": {"pain": "many"}}}, "is no number"),
+        ({"accuracy": 0.3, "test_set": "validaton"}, "unknown name"),
+        ({"confusion": {"calm": {"pain": "many"}}}, "is not a number"),
     ],
 )
 def test_figures_in_print_of_the_wrong_form_are_errors(row, said):
@@ -137,7 +137,7 @@ def test_figures_in_print_of_the_wrong_form_are_errors(row, said):
         load_study({**STUDY, "printed": [{"cell": {"lr": "high"}, **row}]})
 
 
-def test_a_papers_protocol_differs_by_data_set_and_says_in_what_it_flatters():
+def test_a_papers_protocol_differs_by_data_set_and_states_its_bias():
     study = load_study(
         {
             **STUDY,
@@ -147,6 +147,6 @@ def test_a_papers_protocol_differs_by_data_set_and_says_in_what_it_flatters():
     )
     plans = {on: make_plan(study, StudyOptions(on, protocol="paper")) for on in ("faces", "clips")}
     assert [plan.runs[0].recipe.protocol.by for plan in plans.values()] == ["auto", "frame"]
-    assert "selected on the test data, as" in flatters(plans["faces"])
-    assert "on both sides" in heading(plans["clips"], 4)
-    assert flatters(make_plan(study)) == ""
+    assert "selected on the test data, as" in protocol_bias(plans["faces"])
+    assert "in both training and" in heading(plans["clips"], 4)
+    assert protocol_bias(make_plan(study)) == ""

@@ -46,7 +46,7 @@ def test_plans_cross_everything_once(factors, seeds, folds, data):
     cells = [dict(zip(factors, cell, strict=True)) for cell in itertools.product(*factors.values())]
     kept = [cell for cell in cells if not any(match.items() <= cell.items() for match in left_out)]
     if not kept:
-        with pytest.raises(InputError, match="leaves out every cell"):
+        with pytest.raises(InputError, match="excludes every cell"):
             make_plan(study)
         return
     plan = make_plan(study)
@@ -112,13 +112,13 @@ def test_a_study_extends_another(tmp_path):
     ("change", "said"),
     [
         ({"seed": 3}, "unknown key seed\n  Did you mean seeds"),
-        ({"exclude": [{"rul": "none"}]}, "exclude names 'rul'.*Did you mean rule"),
+        ({"exclude": [{"rul": "none"}]}, "exclude: unknown name 'rul'.*Did you mean rule"),
         ({"when": [{"if": {}, "sett": {}}]}, "unknown key when.0.sett|when.0.set is missing"),
         ({"metrics": ["acuracy"]}, "Did you mean accuracy"),
-        ({"printed": [{"cell": {}, "accuracy": 61}]}, "share from 0 to 1"),
-        ({"printed": [{"cell": {"rule": "nne"}, "accuracy": 0.6}]}, "printed: rule names 'nne'"),
+        ({"printed": [{"cell": {}, "accuracy": 61}]}, "accuracy must be 0 to 1"),
+        ({"printed": [{"cell": {"rule": "nne"}, "accuracy": 0.6}]}, "printed: rule: unknown name 'nne'"),
         ({"baseline": {"rule": "nne"}}, "Did you mean none"),
-        ({"seeds": 0}, "give a number from 1 on"),
+        ({"seeds": 0}, "expected a number of at least 1"),
         ({"factors": {"f": {}}}, "at least 1"),
     ],
 )

@@ -15,8 +15,8 @@ from scipy import stats
 
 from evenface.studies import load_study
 from evenface.studies.plan import make_plan
-from evenface.studies.statistics import comparisons, per_class, readings, statistics_of, told
-from evenface.studies.tables import OVERLAP, changes, train_overlap
+from evenface.studies.results import OVERLAP, baseline_differences, comparisons, replications, train_overlap
+from evenface.studies.tables import per_class_table, statistics_lines, statistics_of
 from evenface.utils.errors import InputError
 
 METRICS = ("detector_accuracy", "detector_recall")
@@ -67,7 +67,7 @@ def plan():
 
 @pytest.fixture(scope="module")
 def found(plan):
-    return {one.reading.name: one for one in statistics_of(plan, measured(plan))}
+    return {one.replication.kind: one for one in statistics_of(plan, measured(plan))}
 
 
 def table_of(found, reading, start):
@@ -81,11 +81,11 @@ def test_folds_of_a_study_with_cohorts_name_cohorts(plan):
 
 def test_both_readings_say_what_they_repeat(plan, found):
     assert list(found) == ["repetitions", "classes"]
-    assert (found["repetitions"].reading.unit, found["repetitions"].reading.units) == ("cohort", 36)
-    assert (found["classes"].reading.unit, found["classes"].reading.units) == ("class", 3)
-    assert "independent" in found["repetitions"].reading.said
+    assert (found["repetitions"].replication.unit, found["repetitions"].replication.units) == ("cohort", 36)
+    assert (found["classes"].replication.unit, found["classes"].replication.units) == ("class", 3)
+    assert "independent" in found["repetitions"].replication.note
     for reading, statistics in found.items():
-        assert all(statistics.reading.said in table.note for table in statistics.tables)
+        assert all(statistics.replication.note in table.note for table in statistics.tables)
         assert f"n = {36 if reading == 'repetitions' else 3}" in statistics.tables[0].title
         assert len({row[2] for row in statistics.assumptions.rows}) > 2
 
@@ -147,14 +147,14 @@ def test_the_mixed_model_stands_beside_where_it_is_asked_for(plan, found):
 
 
 def test_each_class_has_its_row(plan):
-    table = per_class(plan, measured(plan))
+    table = per_class_table(plan, measured(plan))
     assert len(table.rows) == 4 * 3
     first = measured(plan).query("kind == 'lstm' and loss == 'adaptive'")["class_detector_accuracy of anger"].mean()
     assert table.rows[0] == ("lstm", "adaptive", "anger", pytest.approx(first), pytest.approx(table.rows[0][4]))
 
 
 def test_the_screen_shows_tables_1_to_6_in_both_readings(plan, found):
-    lines = "\n".join(told(plan, measured(plan), list(found.values())))
+    lines = "\n".join(statistics_lines(plan, measured(plan), list(found.values())))
     for number in "12356":
         assert lines.count(f"Table {number}.") == 2
     assert lines.count("Table 4.") == 1
@@ -178,7 +178,8 @@ def test_the_order_of_runs_does_not_matter(plan, order):
     runs = measured(plan)
     shuffled = pd.concat([runs[runs["fold"] == fold] for fold in order])
     tables = [
-        readings(plan, given)[0].table.groupby(["kind", "cohort"])[list(METRICS)].mean() for given in (runs, shuffled)
+        replications(plan, given)[0].table.groupby(["kind", "cohort"])[list(METRICS)].mean()
+        for given in (runs, shuffled)
     ]
     pd.testing.assert_frame_equal(*tables)
 
@@ -190,7 +191,7 @@ def test_comparisons_are_with_the_baseline_or_the_first_level(plan):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"metrics": ["training_seconds"]}, "training_seconds has no value for each class"),
+        ({"metrics": ["training_seconds"]}, "training_seconds has no per-class values"),
         ({"metrics": ["detector_f1"]}, "'detector_f1', which is not among the metrics"),
         ({"margins": {"detector_accuracy": -1}}, "greater than 0"),
         ({"margin": {}}, "Did you mean margins"),
@@ -206,7 +207,7 @@ def test_folds_share_training_data_and_every_table_allows_for_it():
     study["recipe"] = {**STUDY["recipe"], "protocol": {"kind": "kfold", "folds": 5}}
     plan = make_plan(load_study(study))
     runs = measured(plan)
-    found = {one.reading.name: one for one in statistics_of(plan, runs)}
+    found = {one.replication.kind: one for one in statistics_of(plan, runs)}
     wide = runs.pivot_table(index="fold", columns="kind", values="detector_recall")
     change = wide["gru"] - wide["lstm"]
     error = change.std() * np.sqrt(1 / 5 + 1 / 4)
@@ -222,9 +223,11 @@ def test_folds_share_training_data_and_every_table_allows_for_it():
     low = float(mean["mean [95 % interval]"]) - stats.t.ppf(0.975, 4) * float(mean["sd"]) * np.sqrt(1 / 5 + 1 / 4)
     assert float(mean["mean [95 % interval] low"]) == pytest.approx(low)
     assert rows_of(table_of(found, "repetitions", 6))[0]["n for d_z = 0.5"] == "–"
-    assert "Nadeau and Bengio, n_test/n_train = 0.25" in found["repetitions"].reading.said
+    assert "Nadeau and Bengio, n_test/n_train = 0.25" in found["repetitions"].replication.note
     overall = [
-        c for c in changes(plan, runs.assign(folder="", training_seconds=1.0), Path()) if c.metric == "detector_recall"
+        c
+        for c in baseline_differences(plan, runs.assign(folder="", training_seconds=1.0), Path())
+        if c.metric == "detector_recall"
     ]
     same = next(c for c in overall if c.setting is None)
-    assert (same.difference.p, same.plain_p) == pytest.approx((contrast.p, contrast.plain_p))
+    assert (same.difference.p, same.p_paired_t) == pytest.approx((contrast.p, contrast.plain_p))

@@ -9,12 +9,12 @@ import pytest
 from layouts import plant, refused
 from PIL import Image
 
+from evenface.data.dataset_guess import guess_dataset
 from evenface.data.datasets import read_dataset
 from evenface.inference.sources import find_sources
 from evenface.preprocessing.image import read_sample
 from evenface.preprocessing.target import Target
 from evenface.preprocessing.video import open_film, parts_of
-from evenface.studies.dataset_guess import guess_dataset
 from evenface.utils.errors import SampleError
 from evenface.utils.file_types import file_kind
 

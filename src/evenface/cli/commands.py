@@ -332,9 +332,9 @@ def study(
     overrides = parse_overrides(settings or [])
     if plan:
         from evenface.studies.plan import StudyOptions
-        from evenface.studies.run import described
+        from evenface.studies.run import describe_plan
 
-        echo(described(source, StudyOptions(on, size, protocol, overrides), jobs))
+        echo(describe_plan(source, StudyOptions(on, size, protocol, overrides), jobs))
         return
     options: dict[str, Any] = {"on": on, "size": size, "protocol": protocol, "jobs": jobs, "executor": executor}
     result = api.study(source, out=out, trust_plugins=trust_plugins, **options, **overrides)

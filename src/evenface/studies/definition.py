@@ -1,4 +1,4 @@
-"""What a study file may say: every key, its type and what it means."""
+"""Definition of a study: every key of a study file, its type and meaning."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,15 +19,15 @@ STUDY = "study.yaml"
 CONFUSION = "confusion"
 """Counts by true and by predicted class: a value for each pair of classes."""
 VALIDATION = "validation"
-"""What the data held back from training are called among those that runs are tested on."""
+"""Name of the validation set among the sets that runs are evaluated on."""
 
 ALL = "all"
-"""Folds of a study that are as many as the protocol has on its data."""
+"""Value of ``folds`` for all folds that the protocol has on its data."""
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
 
 
 def _word(name: Any) -> str:
-    """Take a name that YAML reads as a number or as true or false."""
+    """Convert a name that YAML reads as a number or a boolean to text."""
     return str(name).lower() if isinstance(name, bool) else str(name)
 
 
@@ -38,28 +38,28 @@ Cell = dict[Word, Word]
 """Factor to one of its levels."""
 
 
-def _listed(value: Any) -> Any:
+def _as_list(value: Any) -> Any:
     return value if isinstance(value, list | tuple) else [value]
 
 
-Several = Annotated[tuple[Word, ...], BeforeValidator(_listed)]
+Several = Annotated[tuple[Word, ...], BeforeValidator(_as_list)]
 Match = dict[Word, Several]
-"""Factor to one or several of its levels; factors that are not named match whatever their level."""
+"""Factor to one or several of its levels; factors that are not named match any level."""
 Levels = Annotated[dict[Word, Settings], Field(min_length=1)]
 Factors = dict[Word, Levels]
 
 
 def _repeats(value: Any) -> Any:
-    """Take a number for so many from 0 on."""
+    """Expand a number to that many values from 0."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = list(range(value))
     if not isinstance(value, list | tuple) or not value or len(set(value)) < len(value):
-        raise ValueError("give a number from 1 on, or a list of different ones")
+        raise ValueError("expected a number of at least 1, or a list of distinct numbers")
     return value
 
 
 def _folds(value: Any) -> Any:
-    """Take ``all`` as it is, else what repeats are."""
+    """Keep ``all``; else expand as repeats."""
     return value if value == ALL else _repeats(value)
 
 
@@ -68,13 +68,13 @@ Folds = Annotated[tuple[NonNegativeInt, ...] | Literal["all"], BeforeValidator(_
 
 
 def study_metrics() -> tuple[str, ...]:
-    """Return all that a study may measure; metrics of each class give one value for each class."""
+    """Return all metrics of studies; per-class metrics have one value for each class."""
     return (*metric_names(), *metric_names(per_class=True), CONFUSION)
 
 
 def _metric(name: Any) -> Any:
     if name not in study_metrics():
-        raise ValueError(f"there is no such metric; {unknown_metric(str(name), study_metrics())}")
+        raise ValueError(f"unknown metric; {unknown_metric(str(name), study_metrics())}")
     return name
 
 
@@ -89,21 +89,21 @@ class When(Section):
 
 
 class Changes(Section):
-    """What a data set or a size changes."""
+    """Changes to a study by a data set or a size."""
 
     set: Settings = Field({}, description="settings of every cell, before those of the levels")
-    factors: Factors = Field({}, description="levels that take the place of all levels of that factor")
+    factors: Factors = Field({}, description="levels that take the where of all levels of that factor")
     when: tuple[When, ...] = Field((), description="further settings for combinations")
     exclude: tuple[Match, ...] = Field((), description="further combinations that are not run")
-    seeds: Repeats | None = Field(None, description="in place of the study's")
-    folds: Folds | None = Field(None, description="in place of the study's")
-    start: str | Settings | None = Field(None, description="in place of the study's")
+    seeds: Repeats | None = Field(None, description="in where of the study's")
+    folds: Folds | None = Field(None, description="in where of the study's")
+    start: str | Settings | None = Field(None, description="in where of the study's")
     paper_protocol: Settings = Field({}, description="what the paper's protocol further sets for this choice")
     deviations: Deviations = Field((), description="further deviations, of this choice alone")
 
 
 class StatisticsSettings(Section):
-    """What is tested over all factors at once, and over what."""
+    """Metrics, margins and models of the statistics over all factors."""
 
     metrics: tuple[Metric, ...] = Field(
         (), description="what is tested; by default the study's metrics that have one value for each class as well"
@@ -123,7 +123,7 @@ class OnData(Changes):
 
 
 class Test(Section):
-    """A further data set that every run is tested on."""
+    """A further data set that every run is evaluated on."""
 
     set: Settings = Field({}, description="data and protocol of this data set, by dotted key")
     classes: dict[Word, Word | None] = Field(
@@ -136,41 +136,39 @@ class Test(Section):
 
 
 class PrintedValue(BaseModel):
-    """Figures that stand in print; further keys are metrics."""
+    """Printed results; further keys are metrics."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     cell: Cell = Field(description="factor to level")
-    dataset: Word | None = Field(
-        None, description="which of the study's data sets they are of; the first if none is said"
-    )
+    dataset: Word | None = Field(None, description="data set of the study they are of; by default the first")
     test_set: Word | None = Field(None, description="which of the study's further data sets they are of, or validation")
     seed: int | None = Field(None, description="the figures are of one run, of this seed")
     gain: bool = Field(False, description="the figures are gains over the baseline, as shares of its value")
-    source: str = Field("", description="where it stands, if not in the study's paper")
+    source: str = Field("", description="source, if not the study's paper")
 
     @property
     def values(self) -> dict[str, float | dict[str, Any]]:
-        """Metric to its value, or to class and value for a metric of classes, or to true, predicted class and count."""
+        """Metric to value; per-class metrics to class and value; ``confusion`` to true and predicted class and count."""
         return dict(self.model_extra or {})
 
     @model_validator(mode="after")
     def _are_metrics(self) -> "PrintedValue":
         if not self.values:
-            raise ValueError("figures in print need a metric and its value, such as accuracy: 0.71")
+            raise ValueError("printed results need a metric and its value, such as accuracy: 0.71")
         for name, value in self.values.items():
             if new := renamed(f"printed.{name}"):
                 raise ValueError(f"the key printed.{name} was renamed to {new}")
             if name not in study_metrics():
-                raise ValueError(f"there is no metric {name!r}; {unknown_metric(name, study_metrics())}")
+                raise ValueError(f"unknown metric {name!r}; {unknown_metric(name, study_metrics())}")
             numbers: list[Any] = list(value.values()) if isinstance(value, dict) else [value]
             if name == CONFUSION and all(isinstance(row, dict) for row in numbers):
                 numbers = [count for row in numbers for count in row.values()]
             if isinstance(value, dict) != (is_per_class(name) or name == CONFUSION):
                 form = "one value for each class" if is_per_class(name) else "one value"
                 raise ValueError(f"{name} needs {'counts by true and predicted class' if name == CONFUSION else form}")
-            if not all(isinstance(one, int | float) and not isinstance(one, bool) for one in numbers):
-                raise ValueError(f"{name} is no number: {value!r}")
+            if not all(isinstance(n, int | float) and not isinstance(n, bool) for n in numbers):
+                raise ValueError(f"{name} is not a number: {value!r}")
             low, high = limits(name)
             if not self.gain and any(not low <= number <= high for number in numbers):
                 raise ValueError(f"{name} must be {low:g} to {high:g}, got {value!r}")
@@ -178,7 +176,7 @@ class PrintedValue(BaseModel):
 
 
 class PrintedStatistic(Section):
-    """A row of a table of statistics that stands in print."""
+    """A row of a printed table of statistics."""
 
     table: Literal["conditions", "variance", "comparisons", "equivalence", "power"] = Field(
         description="which of the study's tables of statistics it belongs to"
@@ -193,7 +191,7 @@ class PrintedStatistic(Section):
     @model_validator(mode="after")
     def _factor_or_cell(self) -> "PrintedStatistic":
         if (self.table == "conditions") != bool(self.cell) or (self.factor is None) != bool(self.cell):
-            raise ValueError("statistics in print need a factor, those of conditions a cell")
+            raise ValueError("printed statistics need a factor, those of conditions a cell")
         return self
 
 
@@ -239,7 +237,7 @@ class Study(Section):
     )
     datasets: dict[Word, OnData] = Field({}, description="data sets, the paper's own first")
     sizes: dict[Word, Changes] = Field({}, description="how large a study it is; full where none is asked for")
-    validation: bool = Field(False, description="set out what runs say of the data held back from training, too")
+    validation: bool = Field(False, description="list results on the validation set too")
     paper_protocol: Settings = Field({}, description="settings of the paper's protocol, where it is not an honest one")
     test_sets: dict[Word, Test] = Field({}, description="further data sets that every run is tested on")
     printed: tuple[PrintedValue, ...] = Field((), description="the paper's own figures")
@@ -264,7 +262,7 @@ class Study(Section):
                     raise ValueError(f"statistics names {name!r}, which is not among the metrics")
                 if name not in self.tested:
                     known = ", ".join(other for other in metric_names() if each_class(other) is not None)
-                    raise ValueError(f"statistics: {name} has no value for each class; there are {known}")
+                    raise ValueError(f"statistics: {name} has no per-class values; known are {known}")
         return self
 
     @model_validator(mode="after")
@@ -277,15 +275,15 @@ class Study(Section):
     @model_validator(mode="after")
     def _names_exist(self) -> "Study":
         levels = {name: dict.fromkeys(own) for name, own in self.factors.items()}
-        for place, changes in self._changes():
+        for where, changes in self._changes():
             for factor, own in changes.factors.items():
-                _known(f"{place}.factors", factor, self.factors)
+                _known(f"{where}.factors", factor, self.factors)
                 levels[factor] |= dict.fromkeys(own)
-        for place, match in self._matches():
+        for where, match in self._matches():
             for factor, named in match.items():
-                _known(place, factor, levels)
+                _known(where, factor, levels)
                 for level in named:
-                    _known(f"{place}: {factor}", level, levels[factor])
+                    _known(f"{where}: {factor}", level, levels[factor])
         for row in (*self.printed, *self.quoted):
             if row.test_set is not None:
                 _known(
@@ -308,39 +306,39 @@ class Study(Section):
     def _matches(self) -> Iterator[tuple[str, Mapping[str, tuple[str, ...]]]]:
         parts: list[tuple[str, Study | Changes]] = [
             ("", self),
-            *((f"{place}.", part) for place, part in self._changes()),
+            *((f"{where}.", part) for where, part in self._changes()),
         ]
-        for place, part in parts:
-            yield from ((f"{place}exclude", match) for match in part.exclude)
-            yield from ((f"{place}when", when.if_) for when in part.when)
+        for where, part in parts:
+            yield from ((f"{where}exclude", match) for match in part.exclude)
+            yield from ((f"{where}when", when.if_) for when in part.when)
         yield from (("baseline", {factor: (level,)}) for factor, level in self.baseline.items())
         yield from (("printed", {factor: (level,)}) for row in self.printed for factor, level in row.cell.items())
         for row in self.printed_statistics:
             yield "printed_statistics", {factor: (level,) for factor, level in row.cell.items()}
 
 
-def _known(place: str, name: str, known: Mapping[str, object]) -> None:
+def _known(where: str, name: str, known: Mapping[str, object]) -> None:
     if name not in known:
-        raise ValueError(f"{place} names {name!r}, which is not there; {nearest(name, known)}")
+        raise ValueError(f"{where}: unknown name {name!r}; {nearest(name, known)}")
 
 
 SHIPPED = Path(__file__).parent / "definitions"
 
 
 def shipped_studies() -> dict[str, Path]:
-    """Give the file of every study that comes with evenface, by name."""
+    """Return the files of the shipped studies, by name."""
     return {path.stem: path for path in sorted(SHIPPED.glob("*.yaml"))}
 
 
 def load_study(source: str | Path | Mapping[str, Any]) -> Study:
-    """Read a study and check every key."""
+    """Load a study and validate every key."""
     if isinstance(source, Mapping):
         return _checked(dict(source), "study")
-    return _checked(_content(_found(source)), str(_found(source)))
+    return _checked(_content(_study_file(source)), str(_study_file(source)))
 
 
-def _found(source: str | Path) -> Path:
-    """Give the file of a study that is named by its path or by its name."""
+def _study_file(source: str | Path) -> Path:
+    """Return the file of a study by its path or name."""
     if user_path(source).is_file():
         return user_path(source)
     shipped = shipped_studies()
@@ -348,13 +346,13 @@ def _found(source: str | Path) -> Path:
         near = nearest(str(source), shipped, show=0)
         raise InputError(
             f"no study {str(source)!r}",
-            f"{near} `evenface studies` lists those that ship; or give the path of a YAML file.".strip(),
+            f"{near} `evenface studies` lists the shipped ones; or use the path of a YAML file.".strip(),
         )
     return shipped[str(source)]
 
 
 def _content(path: Path) -> dict[str, Any]:
-    """Read a study's file, laid over that of the study it extends."""
+    """Load a study's file, merged over that of the study it extends."""
     content = read_mapping(path, "study")
     beside = path.parent / str(content.get("recipe"))
     if isinstance(content.get("recipe"), str) and beside.is_file():
@@ -362,18 +360,18 @@ def _content(path: Path) -> dict[str, Any]:
     if "extends" not in content:
         return content
     name = str(content.pop("extends"))
-    under = _content(path.parent / name if (path.parent / name).is_file() else _found(name))
+    under = _content(path.parent / name if (path.parent / name).is_file() else _study_file(name))
     together = {key: value for key, value in under.items() if key not in ("about", "paper")} | content
     return together | (
-        {"datasets": _laid_over(content["datasets"], under.get("datasets", {}))} if "datasets" in content else {}
+        {"datasets": _merged(content["datasets"], under.get("datasets", {}))} if "datasets" in content else {}
     )
 
 
-def _laid_over(own: Any, under: Any) -> Any:
-    """Merge mappings all the way down; whatever is no mapping is replaced."""
+def _merged(own: Any, under: Any) -> Any:
+    """Merge mappings recursively; other values are replaced."""
     if not (isinstance(own, dict) and isinstance(under, dict)):
         return own
-    return {key: _laid_over(value, under[key]) if key in under else value for key, value in own.items()} | {
+    return {key: _merged(value, under[key]) if key in under else value for key, value in own.items()} | {
         key: value for key, value in under.items() if key not in own
     }
 

@@ -21,12 +21,12 @@ from evenface.utils.workers import TICK_SECONDS, WorkerDiedError, WorkerPool, th
 
 ExecutorName = Literal["local", "ray"]
 Request = list[dict[str, Any]]
-"""Runs that are trained as one, each by its ``recipe``, its ``folder`` and the ``tests`` on further data.
+"""Runs that are trained as one stack, each with ``recipe``, ``folder`` and ``tests`` on further data.
 
-``progress`` is the file that takes the share that is done, ``searches`` the one that keeps the trials of searches.
+``progress`` is the progress file, ``searches`` the database of hyperparameter searches.
 """
 Answer = list[dict[str, Any]]
-"""For each run its ``seconds``, or under ``failed`` the sentence that says why it was not trained."""
+"""For each run its ``seconds``, or under ``failed`` the reason why it was not trained."""
 GRACE_SECONDS = 20.0
 """Time in which a worker saves its runs when it is stopped."""
 MAX_ATTEMPTS = 3
@@ -40,7 +40,7 @@ class Executor(Protocol):
     """Workers that train; leaving the block lets each save its runs."""
 
     count: int
-    """How many work at a time."""
+    """Number of parallel workers."""
 
     def __enter__(self) -> Self: ...
 
@@ -56,11 +56,11 @@ class Executor(Protocol):
         Parameters
         ----------
         requests : sequence of Request
-            What to train.
+            Groups of runs to train.
         tick : callable
             Called every half second.
         log : callable
-            Takes a line for the screen.
+            Receives lines for the console.
         """
         ...
 
@@ -132,7 +132,7 @@ class RayExecutor:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let every worker save its runs; one that takes too long, or a second Ctrl-C, ends that."""
+        """Let every worker save its runs; stop waiting after the grace period or a second Ctrl-C."""
         try:
             for reference in self._running:
                 self._ray.cancel(reference)
@@ -151,32 +151,32 @@ class RayExecutor:
         waiting, attempts = list(range(len(requests)))[::-1], [0] * len(requests)
         while waiting or self._running:
             while waiting and len(self._running) < self.count:
-                place = waiting.pop()
-                attempts[place] += 1
-                self._running[self._train.remote(requests[place], str(Path.cwd()), self._log)] = place
+                index = waiting.pop()
+                attempts[index] += 1
+                self._running[self._train.remote(requests[index], str(Path.cwd()), self._log)] = index
             ended, _ = self._ray.wait(list(self._running), timeout=TICK_SECONDS)
             tick()
             for reference in ended:
-                place = self._running.pop(reference)
-                answer = self._answer(reference, requests[place])
+                index = self._running.pop(reference)
+                answer = self._answer(reference, requests[index])
                 if isinstance(answer, list):
-                    yield place, answer
-                elif attempts[place] < MAX_ATTEMPTS:
+                    yield index, answer
+                elif attempts[index] < MAX_ATTEMPTS:
                     log(f"a worker was lost ({answer}); its runs are started again")
-                    waiting.append(place)
+                    waiting.append(index)
                 else:
                     why = f"its worker was lost {MAX_ATTEMPTS} times, at last: {answer}"
-                    yield place, [{"failed": why}] * len(requests[place])
+                    yield index, [{"failed": why}] * len(requests[index])
 
     def _answer(self, reference: Any, request: Request) -> Answer | str:
-        """Return what a worker answered, or in a word how it was lost."""
+        """Return a worker's answer, or the name of the error by which it was lost."""
         from ray.exceptions import RayError, RayTaskError
 
         try:
             answer: Answer = self._ray.get(reference)
         except RayTaskError as error:
             why = str(error.cause or error).splitlines()[-1]
-            return [{"failed": f"a worker could not begin: {why}"}] * len(request)
+            return [{"failed": f"a worker could not start: {why}"}] * len(request)
         except RayError as error:
             return type(error).__name__
         return answer
@@ -202,34 +202,34 @@ def _connect(cores: int, gpu: bool) -> tuple[Any, bool]:
             try:
                 ray.init(**kind, log_to_driver=False, logging_level=logging.ERROR)
                 break
-            except Exception as error:  # what it raises has no class of its own, and on a busy machine it is impatient
+            except Exception as error:  # Ray raises no specific class, and times out on a busy machine
                 ray.shutdown()
                 if address or last:
                     where = f"the Ray cluster at {address} ({ADDRESS})" if address else "a Ray cluster here"
                     raise InputError(
-                        f"{where} does not start or answer: {str(error).splitlines()[0]}",
-                        "Its own command tells more: ray status. Or leave out --executor ray.",
+                        f"{where} does not start or respond: {str(error).splitlines()[0]}",
+                        "Check it with ray status, or leave out --executor ray.",
                     ) from error
     return ray, True
 
 
-def _train(request: Request, place: str, log: str) -> Answer:
+def _train(request: Request, directory: str, log: str) -> Answer:
     """Train in the directory of the caller, so that relative paths mean the same; runs in a Ray worker."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # how Ray cancels
     try:
         output = Path(log).open("a", encoding="utf-8")  # noqa: SIM115
-        os.chdir(place)
+        os.chdir(directory)
     except OSError as error:
-        why = f"{error.filename} is not there on {os.uname().nodename}: all machines must see the same folders"
+        why = f"{error.filename} not found on {os.uname().nodename}: all machines must share the same folders"
         return [{"failed": why}] * len(request)
     with output, contextlib.redirect_stderr(output):
         return train_request(request)
 
 
 def train_request(request: Request) -> Answer:
-    """Train runs as one and test them on further data; return how long each took, or why it failed.
+    """Train a group of runs and test them on further data; return the time of each, or why it failed.
 
-    A run that fails does not lose the others: they are trained by halves, until it is alone.
+    If a group fails, its halves are trained, until the failing run is alone.
     """
     start = time.monotonic()
     try:
@@ -253,7 +253,7 @@ def _sentence(error: Exception, folder: Path) -> str:
 
 
 def _train_together(request: Request) -> None:
-    """Train or resume runs, without reports of their own; then test each on each further data set."""
+    """Train or resume runs, without reports; then test each on each further data set."""
     from evenface.config import load_recipe
     from evenface.inference.cross_dataset import predict_on
     from evenface.runs import Run
@@ -286,7 +286,7 @@ def _train_together(request: Request) -> None:
 
 
 def write_progress(file: Path, share: float) -> None:
-    """Write the share that is done, 0 to 1, into a progress file; a failure to do so is ignored."""
+    """Write the share done, 0 to 1, into a progress file; errors are ignored."""
     with contextlib.suppress(OSError):
         beside = file.with_suffix(".new")
         beside.write_text(f"{share:.4f}", encoding="utf-8")
@@ -294,7 +294,7 @@ def write_progress(file: Path, share: float) -> None:
 
 
 class ProgressFiles:
-    """Progress files of groups of runs, in a folder that is removed in the end; they move a bar of runs."""
+    """Progress files of groups of runs, in a temporary folder; they advance a progress bar."""
 
     def __init__(self, folder: Path, sizes: Sequence[int], bar: ProgressBar) -> None:
         self.folder, self.bar = folder, bar
@@ -302,7 +302,7 @@ class ProgressFiles:
         self.shown = dict.fromkeys(self.left, 0)
 
     def __enter__(self) -> Self:
-        shutil.rmtree(self.folder, ignore_errors=True)  # what a kill left
+        shutil.rmtree(self.folder, ignore_errors=True)  # left by a killed process
         self.folder.mkdir()
         return self
 
@@ -310,11 +310,11 @@ class ProgressFiles:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def file(self, group: int) -> Path:
-        """Return the file that a group writes to."""
+        """Return the progress file of a group."""
         return self.folder / f"{group}.txt"
 
     def update(self) -> None:
-        """Count for each group as many runs as its share comes to."""
+        """Advance the bar by the share done of each group."""
         for group, size in self.left.items():
             with contextlib.suppress(OSError, ValueError):
                 done = int(size * min(1.0, float(self.file(group).read_text(encoding="utf-8"))))
@@ -322,5 +322,5 @@ class ProgressFiles:
                 self.shown[group] = max(done, self.shown[group])
 
     def finish(self, group: int) -> None:
-        """Count all runs of a group."""
+        """Advance the bar by all runs of a group."""
         self.bar(self.left.pop(group) - self.shown[group])

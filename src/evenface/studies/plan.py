@@ -1,4 +1,4 @@
-"""From a study to its runs: factors crossed with seeds and folds, what they start from, and what trains as one."""
+"""Plan of a study: its runs by factors, seeds and folds, their initial weights, and groups trained as one stack."""
 
 import itertools
 import re
@@ -25,13 +25,13 @@ TESTS = "test_sets."
 MADE = ("synthetic", "synthetic-clips")
 """Sources that need no folder."""
 UNCOUNTED = "folds: all: one for each person of the data; they are counted once the data is given"
-"""Note of a plan of the first fold alone, as the others are not counted yet."""
+"""Note of a plan of the first fold only, as the others are not counted yet."""
 START = "start"
-"""Value of ``network.weights`` in a study: those of its start."""
+"""Value of ``network.weights`` in a study: the weights of its ``start`` run."""
 MOST = 192
-"""Networks of a group at most: more do not train faster, and less is lost when a group fails."""
+"""Maximum networks in a group: more do not train faster, and less is lost when a group fails."""
 CLASSES = 6
-"""Networks that a run of one class against the rest is counted as; how many it has is known from its data alone."""
+"""Networks that a one-vs-rest run counts as; the actual number is known only from its data."""
 FREE: dict[str, Any] = {
     "name": True,
     "about": True,
@@ -43,14 +43,14 @@ FREE: dict[str, Any] = {
     "search": True,
     "network": {"recurrent": {"dense", "hidden", "top"}},
 }
-"""Settings in which runs that train as one may differ."""
+"""Settings in which runs trained as one stack may differ."""
 OWN = ""
-"""What the data set that the runs were trained on is called among those they are tested on."""
+"""Name of the test set of the training data, among the test sets."""
 
 
 @dataclass(frozen=True)
 class StudyOptions:
-    """Which form of a study is run."""
+    """Data set, size, protocol and overrides of a study."""
 
     on: str | None = None
     size: str | None = None
@@ -60,7 +60,7 @@ class StudyOptions:
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A run to be."""
+    """A run of a plan."""
 
     cell: tuple[str, ...]
     seed: int
@@ -71,12 +71,12 @@ class PlannedRun:
 
     @property
     def repeat(self) -> tuple[int, int | None]:
-        """What pairs it with runs of other cells."""
+        """Seed and fold, by which it is paired with runs of other cells."""
         return self.seed, self.fold
 
     @property
     def digest(self) -> str:
-        """Names all that fixes its result; where it is made does not count."""
+        """Digest of all settings that determine its result, paths excluded."""
         flat = self.recipe.model_dump(mode="json", exclude={"name", "about", "paper", "deviations"})
         for key in PLACE:
             section, _, last = key.partition(".")
@@ -84,19 +84,19 @@ class PlannedRun:
         return digest(yaml.safe_dump(flat, sort_keys=True), *([self.start.folder] if self.start else []))
 
     def recipe_in(self, out: Path) -> Recipe:
-        """Give the recipe as it is run in the study's folder ``out``: with the place of the weights it begins with."""
+        """Return the recipe for the study's folder ``out``, with the path of the initial weights."""
         if self.start is None:
             return self.recipe
         weights = str((out / self.start.folder / WEIGHTS).resolve())
         network = self.recipe.network.model_copy(update={"weights": weights})
-        # What is true of weights that a run starts with stays true of their place.
+        # Deviations depend on the setting of the weights, which the path replaces.
         stated = tuple(Deviation(text=deviation.text) for deviation in self.recipe.deviations)
         return self.recipe.model_copy(update={"network": network, "deviations": stated})
 
 
 @dataclass(frozen=True)
 class StudyPlan:
-    """A study in the form that was chosen."""
+    """A study with the chosen options, and its runs."""
 
     study: Study
     choice: StudyOptions
@@ -118,7 +118,7 @@ class StudyPlan:
 
     @property
     def starts(self) -> "StudyPlan | None":
-        """The runs that others begin with, as a plan of their own; none where no run begins so."""
+        """The runs whose weights others start from, as a plan; None where there are none."""
         first = {run.start.folder: run.start for run in self.runs if run.start is not None}
         if not first:
             return None
@@ -126,13 +126,13 @@ class StudyPlan:
         return replace(self, factors={START: names}, runs=tuple(first.values()), tests={})
 
     @property
-    def sides(self) -> tuple[str, ...]:
-        """What every run is judged on: the data set's own test, what is held back where asked for, further data."""
+    def evaluation_sets(self) -> tuple[str, ...]:
+        """Names of the sets every run is evaluated on: the test set, the validation set if requested, further data."""
         return (OWN, *([VALIDATION] if self.study.validation else []), *self.tests)
 
     @property
     def name(self) -> str:
-        """Study, data set, size and protocol in one word, for a folder."""
+        """Study, data set, size and protocol, for a folder name."""
         chosen = [self.study.name, self.choice.on, self.choice.size if self.study.sizes else None]
         words = [
             f"{k}={v}".replace("/", "_").replace(" ", "") for k, v in self.choice.overrides.items() if "root" not in k
@@ -141,12 +141,12 @@ class StudyPlan:
         return "-".join(part for part in parts if part)[:200]
 
     def ended(self, run: PlannedRun, out: Path) -> bool:
-        """Whether a run in the study's folder ``out`` has its predictions, of the further data sets too."""
+        """Return whether a run in the study's folder ``out`` has predictions on all test sets."""
         folder = out / run.folder
         return Run(folder).finished and all(Run(folder / f"on-{name}").finished for name in self.tests)
 
-    def said(self, cell: Sequence[str]) -> str:
-        """Name a cell in words, leaving out factors of one level."""
+    def cell_name(self, cell: Sequence[str]) -> str:
+        """Name a cell by its levels, leaving out factors of one level."""
         named = zip(self.factors.items(), cell, strict=True)
         return ", ".join(f"{factor} {level}" for (factor, levels), level in named if len(levels) > 1) or "all"
 
@@ -168,7 +168,7 @@ def make_plan(study: Study, choice: StudyOptions | None = None, count: Count | N
     parts = [data, find(f"size in the study {study.name}:", size, sizes), data.sizes.get(size, Changes())]
     literal = [study.paper_protocol, *(part.paper_protocol for part in parts)]
     if choice.protocol == "paper" and not any(literal):
-        raise InputError(f"the study {study.name} has no protocol of the paper's own", "Leave out --protocol paper.")
+        raise InputError(f"the study {study.name} defines no paper_protocol", "Leave out --protocol paper.")
     factors = {
         name: next((p.factors[name] for p in reversed(parts) if name in p.factors), own)
         for name, own in study.factors.items()
@@ -176,11 +176,11 @@ def make_plan(study: Study, choice: StudyOptions | None = None, count: Count | N
     own = {key: value for key, value in choice.overrides.items() if not key.startswith(TESTS)}
     last = [*(literal if choice.protocol == "paper" else []), own]
     rules = [*study.when, *(when for part in parts for when in part.when)]
-    left_out = [*study.exclude, *(match for part in parts for match in part.exclude)]
+    excluded = [*study.exclude, *(match for part in parts for match in part.exclude)]
     seeds = next((part.seeds for part in reversed(parts) if part.seeds is not None), study.seeds)
     folds = next((part.folds for part in reversed(parts) if part.folds is not None), study.folds)
     base = [study.set, *(part.set for part in parts)]
-    load_recipe(study.recipe, *base)  # so that what is wrong in every cell is said of none
+    load_recipe(study.recipe, *base)  # so that an error common to all cells names no cell
     content = recipe_content(study.recipe)
     deviations = dict.fromkeys((*study.deviations, *(one for part in parts for one in part.deviations)))
     stated: set[Deviation] = set()
@@ -189,7 +189,7 @@ def make_plan(study: Study, choice: StudyOptions | None = None, count: Count | N
     runs: list[PlannedRun] = []
     for cell in itertools.product(*factors.values()):
         levels = dict(zip(factors, cell, strict=True))
-        if any(_matches(match, levels) for match in left_out):
+        if any(_matches(match, levels) for match in excluded):
             continue
         settings = [factors[name][level] for name, level in levels.items()]
         settings += [when.set for when in rules if _matches(when.if_, levels)]
@@ -198,21 +198,21 @@ def make_plan(study: Study, choice: StudyOptions | None = None, count: Count | N
         stated.update(true_here)
         recipe = recipe.model_copy(update={"deviations": tuple(dict.fromkeys((*recipe.deviations, *true_here)))})
         start = _start(recipe, source, study.name)
-        numbers, said = _numbers(recipe, folds, count, f"{study.name}, {_words(levels)}")
-        notes += [note for note in said if note not in notes]
+        numbers, messages = _numbers(recipe, folds, count, f"{study.name}, {_words(levels)}")
+        notes += [note for note in messages if note not in notes]
         repeats = [(seed, fold) for fold in numbers for seed in seeds]
         runs += [PlannedRun(cell, seed, fold, _repeated(recipe, seed, fold), "", start) for seed, fold in repeats]
     if not runs:
-        raise InputError(f"the study {study.name} leaves out every cell")
+        raise InputError(f"the study {study.name} excludes every cell", "Check its exclude key.")
     fold_order, seed_order = (list(dict.fromkeys(getattr(run, name) for run in runs)) for name in ("fold", "seed"))
-    placed = sorted(
-        _placed(runs, list(factors)), key=lambda run: (fold_order.index(run.fold), seed_order.index(run.seed))
+    ordered = sorted(
+        _with_folders(runs, list(factors)), key=lambda run: (fold_order.index(run.fold), seed_order.index(run.seed))
     )
     return StudyPlan(
         study,
         StudyOptions(on, size, choice.protocol, dict(choice.overrides)),
         {name: tuple(levels) for name, levels in factors.items()},
-        tuple(placed),
+        tuple(ordered),
         tests,
         tuple(deviation.text for deviation in deviations if deviation in stated),
         tuple(notes),
@@ -225,9 +225,7 @@ def _recipe(content: Mapping[str, Any], settings: Iterable[Mapping[str, Any]], w
     except InputError as error:
         raise InputError(f"{where}: {error.message.removeprefix('recipe: ')}", error.hint) from None
     if recipe.training.devices * recipe.training.nodes > 1:
-        raise InputError(
-            f"{where}: a study trains its runs side by side, on one device each", "Set training.devices 1."
-        )
+        raise InputError(f"{where}: a study trains its runs in parallel, on one device each", "Set training.devices 1.")
     return recipe
 
 
@@ -243,7 +241,7 @@ def _start(recipe: Recipe, source: str | Mapping[str, Any] | None, study: str) -
 def _numbers(
     recipe: Recipe, folds: tuple[int, ...] | Literal["all"] | None, count: Count | None, where: str
 ) -> tuple[Sequence[int | None], list[str]]:
-    """Return the folds of a cell, and a note where they could not be counted."""
+    """Return the folds of a cell, and a note where they could not be counted yet."""
     if folds is None:
         return (None,), []
     if not isinstance(folds, str):
@@ -278,31 +276,31 @@ def _words(levels: Mapping[str, str]) -> str:
     return ", ".join(f"{factor} {level}" for factor, level in levels.items())
 
 
-def _placed(runs: Sequence[PlannedRun], factors: Sequence[str]) -> list[PlannedRun]:
-    """Give each run its folder; runs of the same recipe the folder of the first."""
+def _with_folders(runs: Sequence[PlannedRun], factors: Sequence[str]) -> list[PlannedRun]:
+    """Assign each run its folder; runs of the same recipe share that of the first."""
     names: dict[tuple[str, ...], str] = {}
-    homes: dict[str, str] = {}
-    placed = []
+    folders: dict[str, str] = {}
+    ordered = []
     for run in runs:
         if run.cell not in names:
-            whole = "_".join(f"{factor}-{level}" for factor, level in zip(factors, run.cell, strict=True))
-            name = re.sub(r"[^A-Za-z0-9._+-]", "-", whole)
-            clear = name == whole and len(name) <= LONGEST_FOLDER
+            full = "_".join(f"{factor}-{level}" for factor, level in zip(factors, run.cell, strict=True))
+            name = re.sub(r"[^A-Za-z0-9._+-]", "-", full)
+            clear = name == full and len(name) <= LONGEST_FOLDER
             names[run.cell] = name if clear else f"{name[:LONGEST_FOLDER]}-{digest(*run.cell)[:6]}"
         last = f"seed-{run.seed}" + ("" if run.fold is None else f"-fold-{run.fold}")
-        folder = homes.setdefault(run.digest, f"{RUNS}/{names[run.cell]}/{last}")
-        placed.append(replace(run, folder=folder))
-    return placed
+        folder = folders.setdefault(run.digest, f"{RUNS}/{names[run.cell]}/{last}")
+        ordered.append(replace(run, folder=folder))
+    return ordered
 
 
 def _tests(study: Study, overrides: Mapping[str, Any]) -> tuple[dict[str, Test], list[str]]:
-    """Give the further data sets with what was said of them; leave out those of which no folder is known."""
+    """Return the further test sets with their settings, and notes on those without a folder, which are skipped."""
     own: dict[str, dict[str, Any]] = {name: {} for name in study.test_sets}
     for key, value in overrides.items():
         if key.startswith(TESTS):
             name, _, rest = key.removeprefix(TESTS).partition(".")
             if name not in own or not rest:
-                raise InputError(f"{key}: the study has no such further data set", nearest(name, own))
+                raise InputError(f"{key}: unknown test set of the study", nearest(name, own))
             own[name][rest] = value
     found, notes = {}, []
     for name, test in study.test_sets.items():
@@ -311,7 +309,7 @@ def _tests(study: Study, overrides: Mapping[str, Any]) -> tuple[dict[str, Test],
             content = override(content, settings)
         data = load_recipe({"name": name, **content}).data
         if data.source not in MADE and data.root is None:
-            notes.append(f"not tested on {name}: no folder was given (test_sets.{name}.data.root=FOLDER)")
+            notes.append(f"not tested on {name}: set its folder by test_sets.{name}.data.root=FOLDER")
         else:
             flat = {f"{part}.{key}": value for part, keys in content.items() for key, value in keys.items()}
             found[name] = test.model_copy(update={"set": flat})
@@ -324,8 +322,8 @@ def start_recipe(recipe: Recipe, source: str | Mapping[str, Any] | None, study: 
         return None
     if source is None:
         raise InputError(
-            f"the study {study} has no start, which network.weights: {START} asks for",
-            "Say in the study what to start from, or take random, hub or a file.",
+            f"the study {study} has no start run, which network.weights: {START} requires",
+            "Add start to the study, or set network.weights to random, hub or a file.",
         )
     content = load_recipe(source).model_dump(mode="json")
     for key in ("name", "stem", "norm", "normalise"):
@@ -335,7 +333,7 @@ def start_recipe(recipe: Recipe, source: str | Mapping[str, Any] | None, study: 
 
 
 def grouped(trainings: Sequence[PlannedRun], waiting: Collection[str], count: int) -> list[list[PlannedRun]]:
-    """Divide runs into those that train as one, in the order in which they are planned."""
+    """Group the runs that are trained as one stack, in the planned order."""
     alike: dict[str, list[PlannedRun]] = {}
     for run in trainings:
         alike.setdefault(_key(run), []).append(run)
@@ -349,7 +347,7 @@ def grouped(trainings: Sequence[PlannedRun], waiting: Collection[str], count: in
 
 
 def _key(run: PlannedRun) -> str:
-    """Name what runs must share to train as one; a run that trains alone shares it with none."""
+    """Return a key that runs of one group share; unique for a run that is trained alone."""
     recipe = run.recipe
     if recipe.modality != "sequences":
         return run.folder
@@ -359,7 +357,7 @@ def _key(run: PlannedRun) -> str:
 
 
 def _most(run: PlannedRun) -> int:
-    """Give how many runs like this one a group has at most."""
+    """Return the maximum number of runs like this one in a group."""
     from evenface.training.build import is_one_vs_rest
 
     return max(1, MOST // (CLASSES if is_one_vs_rest(run.recipe) else 1))

@@ -1,9 +1,9 @@
-"""Run a study: claim its folder, train what it lacks, and write its tables and page."""
+"""Run a study: claim its folder, train its unfinished runs, and write its tables and page."""
 
 import os
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,20 @@ import yaml
 from evenface.config import Recipe, load_recipe
 from evenface.config.yaml import read_mapping
 from evenface.data.splits import fold_count
-from evenface.reporting import summaries
 from evenface.runs import PLACE, Run, check_source, check_trust, differing_keys
 from evenface.studies.definition import STUDY, load_study
 from evenface.studies.executors import Answer, Executor, ExecutorName, LocalExecutor, ProgressFiles, RayExecutor
 from evenface.studies.plan import OWN, UNCOUNTED, Count, PlannedRun, StudyOptions, StudyPlan, grouped, make_plan
-from evenface.studies.report import change_table, heading, screen, study_report
-from evenface.studies.statistics import statistics_of, told
-from evenface.studies.tables import BaselineDifference, cell_table, changes, measure, run_table, write_table
+from evenface.studies.report import console_lines, finished_runs, heading, study_report, study_warnings
+from evenface.studies.results import BaselineDifference, baseline_differences, measure
+from evenface.studies.tables import (
+    cell_table,
+    difference_table,
+    run_table,
+    statistics_lines,
+    statistics_of,
+    write_table,
+)
 from evenface.training import data
 from evenface.utils.errors import InputError
 from evenface.utils.files import atomic_write, digest, is_vacant, lock_folder, output_path, user_path
@@ -33,23 +39,23 @@ LOG, PROGRESS, SEARCHES = "log.txt", ".progress", "search.sqlite"
 
 @dataclass(frozen=True)
 class StudyResult:
-    """What came of a study.
+    """Result of a study.
 
     Parameters
     ----------
-    plan : Plan
-        What was run.
+    plan : StudyPlan
+        The planned runs.
     folder : Path
-        Where it stands: ``study.yaml``, ``table.csv``, ``table.md``, ``differences.csv``, ``runs.csv``, ``report.html``
-        and ``runs/``.
+        Folder of the study: ``study.yaml``, ``table.csv``, ``table.md``, ``differences.csv``, ``runs.csv``,
+        ``report.html`` and ``runs/``.
     runs : DataFrame
-        Every run's values, see :func:`evenface.studies.tables.measure`.
-    changes : list of Change
+        Every run's values, see :func:`evenface.studies.results.measure`.
+    differences : list of BaselineDifference
         Differences from the baseline.
     failed : dict of str to str
-        Folder of each run that failed to the sentence that says why.
+        Folder of each failed run to the reason.
     lines : list of str
-        The screen: warnings, the answer, how sure.
+        Console summary: warnings, cells, verdicts.
     report : Path
         The page.
     """
@@ -57,14 +63,14 @@ class StudyResult:
     plan: StudyPlan
     folder: Path
     runs: pd.DataFrame
-    changes: list[BaselineDifference]
+    differences: list[BaselineDifference]
     failed: dict[str, str]
     lines: list[str]
     report: Path
 
 
 def _counter(*, prepared: bool) -> Count:
-    """Count folds on prepared data, which may lack people whose samples are unusable, or on what the source lists."""
+    """Return a counter of folds on prepared data, which may lack people of rejected samples, or on the manifest."""
     known: dict[str, int] = {}
 
     def count(recipe: Recipe) -> int:
@@ -85,7 +91,7 @@ def open_plan(
         path = user_path(source) / STUDY
         content = read_mapping(path, "study")
         if not all(isinstance(content.get(key, {}), dict) for key in ("study", "overrides")) or "study" not in content:
-            raise InputError(f"{path} is damaged: it does not hold what a study's folder says", "Bring back a copy.")
+            raise InputError(f"{path} is damaged: it lacks the study's definition", "Restore a copy.")
         kept = StudyOptions(
             choice.on or content.get("on"),
             choice.size or content.get("size"),
@@ -105,7 +111,7 @@ def run_study(
     executor: ExecutorName = "local",
     trust_plugins: bool = False,
 ) -> StudyResult:
-    """Train what a study lacks, and set out what it found; see :func:`evenface.api.study`."""
+    """Train the unfinished runs of a study and write its results; see :func:`evenface.api.study`."""
     chosen = choice or StudyOptions()
     plan, own = open_plan(source, chosen)
     folder = output_path(out or own or Path("runs") / "studies" / plan.name, folder=True)
@@ -113,13 +119,13 @@ def run_study(
         _check_trust(plan, own, chosen.overrides)
     if UNCOUNTED in plan.notes:  # counting reads the data, so not before plugins are trusted
         plan, own = open_plan(source, chosen, _counter(prepared=True))
-    prepare_data(plan, folder)  # first of all, so that data that are not there leave no folder behind
+    prepare_data(plan, folder)  # first, so that missing data leaves no folder behind
     with lock_folder(folder):
         return _run(plan, folder, jobs, executor)
 
 
 def _check_trust(plan: StudyPlan, own: Path | None, named: Mapping[str, Any]) -> None:
-    """Refuse code that a study's folder, or a run folder that its runs follow, names; not that of a study file."""
+    """Reject plugins named by a study's folder or by run folders its runs follow, but not those of a study file."""
     if own is not None and "plugins" not in named:
         for run in plan.trainings:
             for recipe in (run.recipe, *([run.start.recipe] if run.start else [])):
@@ -130,32 +136,29 @@ def _check_trust(plan: StudyPlan, own: Path | None, named: Mapping[str, Any]) ->
 
 
 def _run(plan: StudyPlan, folder: Path, jobs: int | None, executor: ExecutorName) -> StudyResult:
-    """Train and set out a study whose folder is held."""
+    """Train a study whose folder is locked, and write its results."""
     claim(plan, folder)
-    outcome = execute(plan, folder, jobs, executor)
+    failed = execute(plan, folder, jobs, executor)
     runs = measure(plan, folder)
     if not len(runs):
-        where, why = next(iter(outcome.failed.items()))
+        where, why = next(iter(failed.items()))
         raise InputError(f"every run of {plan.study.name} failed; {where}: {why}")
-    found = changes(plan, runs, folder)
+    differences = baseline_differences(plan, runs, folder)
     cells = cell_table(plan, runs)
     write_table(cells, folder / TABLE)
     write_table(cells, (folder / TABLE).with_suffix(".md"))
-    write_table(change_table(plan, found), folder / DIFFERENCES)
+    write_table(difference_table(plan, differences), folder / DIFFERENCES)
     write_table(run_table(plan, runs), folder / EACH)
-    tested = statistics_of(plan, runs)
-    report = study_report(plan, runs, found, outcome.failed, folder, tested)
-    short = cell_table(plan, runs, spread=False)
-    warned = summaries.shared_warnings(
-        [Run(folder / name) for name in dict.fromkeys(runs.loc[runs["test"] == OWN, "folder"])]
-    )
-    head = heading(plan, int((runs["test"] == OWN).sum()))
-    lines = [*warned, *told(plan, runs, tested), head, *short.text().splitlines(), "", *screen(plan, found)]
-    return StudyResult(plan, folder, runs, found, outcome.failed, lines, report)
+    analyses = statistics_of(plan, runs)
+    report = study_report(plan, runs, differences, failed, folder, analyses)
+    warnings = study_warnings(Run(folder / name) for name in dict.fromkeys(runs.loc[runs["test"] == OWN, "folder"]))
+    lines = [*warnings, *statistics_lines(plan, runs, analyses), heading(plan, finished_runs(runs))]
+    lines += [*cell_table(plan, runs, spread=False).text().splitlines(), "", *console_lines(plan, differences)]
+    return StudyResult(plan, folder, runs, differences, failed, lines, report)
 
 
-def described(source: str | Path | Mapping[str, Any], choice: StudyOptions, jobs: int | None = None) -> list[str]:
-    """Say what a study would run, and how long that took where some of it has ended."""
+def describe_plan(source: str | Path | Mapping[str, Any], choice: StudyOptions, jobs: int | None = None) -> list[str]:
+    """Return the runs of a study, and the time left where some have finished."""
     plan, own = open_plan(source, choice)
     if UNCOUNTED in plan.notes and all(run.recipe.data.root is not None for run in plan.runs):
         plan, own = open_plan(source, choice, _counter(prepared=False))
@@ -164,7 +167,7 @@ def described(source: str | Path | Mapping[str, Any], choice: StudyOptions, jobs
     lines = [heading(plan, len(plan.runs)), *([plan.study.about] if plan.study.about else [])]
     lines += [f"  {factor}: {', '.join(levels)}" for factor, levels in plan.factors.items()]
     count = jobs or available_cores()
-    lines.append(f"  {len(plan.trainings)} runs to train, {len(ended)} of them ended; {count} at a time")
+    lines.append(f"  {len(plan.trainings)} runs to train, {len(ended)} of them finished; {count} in parallel")
     seconds = [float(run.facts.get("training_seconds", 0)) for run in (Run(folder / run.folder) for run in ended)]
     if seconds and len(ended) < len(plan.trainings):
         rest = sum(seconds) / len(seconds) * (len(plan.trainings) - len(ended)) / count
@@ -174,23 +177,23 @@ def described(source: str | Path | Mapping[str, Any], choice: StudyOptions, jobs
 
 
 def claim(plan: StudyPlan, out: Path) -> None:
-    """Write what is run into the study's folder, or see that the folder holds the same."""
+    """Write the plan into the study's folder, or check that the folder holds the same plan."""
     runs = {run.folder: run.digest for run in plan.trainings}
     path = out / STUDY
     if path.is_file():
         before = read_mapping(path, "study").get("runs", {})
         if not isinstance(before, dict):
-            raise InputError(f"{path} is damaged: runs holds no folders", "Bring back a copy.")
+            raise InputError(f"{path} is damaged: runs lists no folders", "Restore a copy.")
         for folder in before:
             changed = runs.get(folder) != before[folder] and (out / folder).is_dir()
             difference = _difference(plan, out, folder) if changed else None
             if difference:
                 raise InputError(
                     f"{out} holds runs of another definition of the study: {difference}",
-                    "Go on with the definition as it was, or give another folder: --out.",
+                    "Use the former definition, or another folder: --out.",
                 )
     elif not is_vacant(out):
-        raise InputError(f"{out} exists and is no study", "Give another folder: --out.")
+        raise InputError(f"{out} exists and is not a study folder", "Use another folder: --out.")
     chosen = {"on": plan.choice.on, "size": plan.choice.size, "protocol": plan.choice.protocol}
     content = {
         "study": plan.study.model_dump(mode="json", by_alias=True, exclude_defaults=True),
@@ -203,32 +206,25 @@ def claim(plan: StudyPlan, out: Path) -> None:
 
 
 def _difference(plan: StudyPlan, out: Path, folder: str) -> str | None:
-    """Say in which settings the run in a folder differs from what is planned there; None if in none.
+    """Return the settings in which the run in a folder differs from the planned one; None if in none.
 
-    Recipes of an older version lack keys that have come since: those have their defaults.
+    Keys that recipes of an older version lack have their defaults.
     """
     planned = [run for run in plan.trainings if run.folder == folder]
     if not planned:
-        return f"{folder} is no part of this one"
+        return f"{folder} is not among its runs"
     if not (out / folder / "recipe.yaml").is_file():
         return f"{folder} differs in its settings"
     keys = differing_keys([Run(out / folder).recipe, planned[0].recipe_in(out)], ignore=PLACE)
     return f"{folder} differs in {', '.join(keys)}" if keys else None
 
 
-@dataclass
-class Outcome:
-    """What came of training: runs that failed, each with the sentence that says why."""
-
-    failed: dict[str, str] = field(default_factory=dict)
-
-
-def execute(plan: StudyPlan, out: Path, jobs: int | None = None, executor: ExecutorName = "local") -> Outcome:
-    """Train what has not ended yet; a run that fails does not keep the others from going on."""
+def execute(plan: StudyPlan, out: Path, jobs: int | None = None, executor: ExecutorName = "local") -> dict[str, str]:
+    """Train the unfinished runs; return the folders of failed ones, which do not stop the others, with the reason."""
     waiting = [run for run in plan.trainings if not plan.ended(run, out)]
-    outcome = Outcome()
+    failed: dict[str, str] = {}
     if not waiting:
-        return outcome
+        return failed
     _train_starts(plan, waiting, out, jobs, executor)
     if jobs is not None and jobs < 1:
         raise InputError(f"--jobs must be 1 or more, got {jobs}")
@@ -241,38 +237,43 @@ def execute(plan: StudyPlan, out: Path, jobs: int | None = None, executor: Execu
             ProgressFiles(out / PROGRESS, sizes, bar) as files,
         ):
             requests = [
-                [_request(run, plan, out, files.file(place)) for run in group] for place, group in enumerate(groups)
+                [_request(run, plan, out, files.file(index)) for run in group] for index, group in enumerate(groups)
             ]
-            for place, answer in workers.train(requests, files.update, bar.say):
-                files.finish(place)
-                _note(plan, groups[place], answer, outcome, clock, bar)
-    return outcome
+            for index, answer in workers.train(requests, files.update, bar.say):
+                files.finish(index)
+                _record(plan, groups[index], answer, failed, clock, bar)
+    return failed
 
 
-def _note(
-    plan: StudyPlan, group: Sequence[PlannedRun], answer: Answer, outcome: Outcome, clock: "_Clock", bar: ProgressBar
+def _record(
+    plan: StudyPlan,
+    group: Sequence[PlannedRun],
+    answer: Answer,
+    failed: dict[str, str],
+    clock: "_Clock",
+    bar: ProgressBar,
 ) -> None:
-    """Keep what came of runs that were trained as one, and say it."""
-    named = {run.folder: f"{plan.said(run.cell)}, seed {run.seed}" for run in group}
-    named |= {run.folder: f"{named[run.folder]}, fold {run.fold}" for run in group if run.fold is not None}
+    """Record failures and log the outcome of a group of runs that were trained together."""
+    names = {run.folder: f"{plan.cell_name(run.cell)}, seed {run.seed}" for run in group}
+    names |= {run.folder: f"{names[run.folder]}, fold {run.fold}" for run in group if run.fold is not None}
     seconds = 0.0
-    ended = []
-    for run, found in zip(group, answer, strict=True):
-        if "failed" in found:
-            outcome.failed[run.folder] = found["failed"]
-            bar.say(f"failed: {named[run.folder]}: {found['failed']}")
-            clock.gone(run, None)
+    finished = []
+    for run, result in zip(group, answer, strict=True):
+        if "failed" in result:
+            failed[run.folder] = result["failed"]
+            bar.say(f"failed: {names[run.folder]}: {result['failed']}")
+            clock.finish(run, None)
         else:
-            ended.append(named[run.folder])
-            seconds += found["seconds"]
-            clock.gone(run, found["seconds"])
-    if ended:
-        what = ended[0] if len(ended) == 1 else f"{len(ended)} runs as one, {ended[0]} to {ended[-1]}"
-        bar.say(f"{clock.place}  {what}  ({duration(seconds)}){clock.left}")
+            finished.append(names[run.folder])
+            seconds += result["seconds"]
+            clock.finish(run, result["seconds"])
+    if finished:
+        name = finished[0] if len(finished) == 1 else f"{len(finished)} runs together, {finished[0]} to {finished[-1]}"
+        bar.say(f"{clock.position}  {name}  ({duration(seconds)}){clock.left}")
 
 
 def _executor(executor: ExecutorName, waiting: Sequence[PlannedRun], jobs: int | None, log: Path) -> Executor:
-    """Return the executor of that name."""
+    """Return the executor of a name."""
     if executor == "ray":
         gpu = any(run.recipe.training.accelerator != "cpu" for run in waiting)
         return RayExecutor(jobs, len(waiting), cores=available_cores(), gpu=gpu, log=log)
@@ -283,16 +284,16 @@ def _executor(executor: ExecutorName, waiting: Sequence[PlannedRun], jobs: int |
 def _train_starts(
     plan: StudyPlan, waiting: Sequence[PlannedRun], out: Path, jobs: int | None, executor: ExecutorName
 ) -> None:
-    """Train first what runs that wait begin with."""
+    """Train the runs whose weights others start from."""
     starts = plan.starts
     if starts is None or all(run.start is None for run in waiting):
         return
-    for where, why in execute(starts, out, jobs, executor).failed.items():
-        raise InputError(f"{plan.study.name}: what networks start from could not be trained ({where}): {why}")
+    for where, why in execute(starts, out, jobs, executor).items():
+        raise InputError(f"{plan.study.name}: the initial weights could not be trained ({where}): {why}")
 
 
 def duration(seconds: float) -> str:
-    """Write a time as a person says it."""
+    """Write a duration in seconds, minutes or hours."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -300,7 +301,7 @@ def duration(seconds: float) -> str:
 
 
 def prepare_data(plan: StudyPlan, out: Path) -> None:
-    """Prepare each data set that runs still ask for once, before several processes do."""
+    """Prepare each data set of unfinished runs once, before several processes would."""
     seen = set()
     waiting = [run for run in plan.trainings if not plan.ended(run, out)]
     starts = {run.start.folder: run.start for run in waiting if run.start is not None}
@@ -315,7 +316,7 @@ def prepare_data(plan: StudyPlan, out: Path) -> None:
 
 
 def _gpus(runs: Sequence[PlannedRun]) -> list[str]:
-    """Name the GPUs that runs may have, none where they shall use the processor."""
+    """List the GPUs for the runs, none where they use the CPU."""
     if all(run.recipe.training.accelerator == "cpu" for run in runs):
         return []
     import torch
@@ -323,7 +324,7 @@ def _gpus(runs: Sequence[PlannedRun]) -> list[str]:
     if not torch.cuda.is_available():
         return []
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return given.split(",") if given else [str(place) for place in range(torch.cuda.device_count())]
+    return given.split(",") if given else [str(index) for index in range(torch.cuda.device_count())]
 
 
 def _request(run: PlannedRun, plan: StudyPlan, out: Path, file: Path) -> dict[str, Any]:
@@ -338,7 +339,7 @@ def _request(run: PlannedRun, plan: StudyPlan, out: Path, file: Path) -> dict[st
 
 
 class _Clock:
-    """How many runs have ended, and how long the rest may take, by what runs of their cells took."""
+    """Counts finished runs and estimates the time left from the times of their cells."""
 
     def __init__(self, plan: StudyPlan, waiting: Sequence[PlannedRun], jobs: int, out: Path) -> None:
         self.total, self.waiting, self.jobs = len(plan.trainings), {run.folder: run for run in waiting}, jobs
@@ -348,13 +349,13 @@ class _Clock:
             if opened.finished and "training_seconds" in opened.facts:
                 self.times.setdefault(run.cell, []).append(float(opened.facts["training_seconds"]))
 
-    def gone(self, run: PlannedRun, seconds: float | None) -> None:
+    def finish(self, run: PlannedRun, seconds: float | None) -> None:
         self.waiting.pop(run.folder)
         if seconds is not None:
             self.times.setdefault(run.cell, []).append(seconds)
 
     @property
-    def place(self) -> str:
+    def position(self) -> str:
         return f"{self.total - len(self.waiting):>{len(str(self.total))}}/{self.total}"
 
     @property

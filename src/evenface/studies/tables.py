@@ -1,227 +1,95 @@
-"""The table of a study: what the runs' stored predictions say of each cell, and nothing else."""
+"""Tables of a study: cells, runs, differences, classes, and the statistics over all factors."""
 
-import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from evenface.config.recipe import Protocol
-from evenface.evaluation.bootstrap import LEVEL, Estimate
-from evenface.evaluation.comparison import Difference
-from evenface.evaluation.comparison import compare as compare_predictions
-from evenface.evaluation.metric_registry import (
-    CLIP,
-    HEADLINE,
-    METRICS,
-    find_metric,
-    is_per_class,
-    label,
-    limits,
-    lower_note,
-)
-from evenface.evaluation.metrics import confusion_matrix
-from evenface.evaluation.paired_tests import FEWEST, holm
-from evenface.evaluation.predictions import Predictions
-from evenface.evaluation.summary import measured, measured_each
-from evenface.reporting.summaries import leakage_notes
-from evenface.reporting.tables import Cell, Table
-from evenface.runs import VALIDATION as HELD_BACK
+from evenface.evaluation.formatting import p_value
+from evenface.evaluation.metric_registry import label, limits, lower_note
+from evenface.reporting.tables import Cell, Row, Table
 from evenface.runs import Run
-from evenface.statistics.t_tests import ResampledT, estimate, fold_overlap, resampled_t_test
-from evenface.studies.definition import CONFUSION, VALIDATION, PrintedValue
+from evenface.statistics.assumptions import Check
+from evenface.statistics.designs import counted, plural
+from evenface.statistics.t_tests import estimate
+from evenface.studies.definition import CONFUSION, PrintedStatistic, PrintedValue
 from evenface.studies.plan import OWN, StudyPlan
-from evenface.utils.errors import InputError
+from evenface.studies.results import (
+    AS,
+    CLASSWISE,
+    LEAKS,
+    REPEAT,
+    BaselineDifference,
+    MetricAnalysis,
+    Replication,
+    analyse,
+    by_fold,
+    classes_of,
+    estimate_over,
+    factors_of,
+    fold_unit,
+    is_own_data,
+    replications,
+    scalar_metrics,
+    select_runs,
+    unit_note,
+)
 from evenface.utils.files import atomic_write
-from evenface.utils.progress import progress
 
-REPEAT = ("seed", "fold")
-RUNS, FOLDS, COHORTS = "runs", "folds", "cohorts"
-"""What may be repeated."""
-OVERLAP = "(n_test / n_train)"
-"""Column that holds how much the training sets of a run's protocol overlap, see :func:`train_overlap`."""
-SHARED = (
-    "Folds share most of their training data: intervals and p are those of the corrected resampled t-test (Nadeau and "
-    "Bengio, n_test/n_train = {:.3g}). The plain paired t test, which takes folds as independent, stands beside."
-)
-LEFT_OUT = (
-    "Each fold is one person left out: test sets share nobody, training sets all people but two. Intervals and p are "
-    "those of the corrected resampled t-test (Nadeau and Bengio, n_test/n_train = {:.3g}). The plain paired t test, "
-    "which takes the one set of training people as given and asks about other test people alone, stands beside."
-)
+LEAKY_NOTE = "LEAKY: people or clips are in both training and test set of these runs; their results are too high. "
+OURS, PRINTED, QUOTED = "ours", "as printed", "quoted"
 
 
-def by_fold(runs: pd.DataFrame) -> bool:
-    """Whether folds are the units of replication: they are where there are several, as each tests on other samples."""
-    return runs["fold"].nunique() > 1
+def write_table(table: Table, path: Path) -> None:
+    """Write a table as CSV or Markdown, by the suffix."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(table.csv() if path.suffix == ".csv" else f"{table.markdown()}\n", encoding="utf-8")
 
 
-def train_overlap(protocol: Protocol, facts: dict[str, Any]) -> float:
-    """Return n_test / n_train of a run whose fold is one of several; 0 where runs share no training data."""
-    if protocol.cohorts > 1:
-        return 0.0
-    if protocol.kind == "kfold":
-        return fold_overlap(protocol.folds)
-    if protocol.kind == "leave-one-out":
-        people = facts.get("people") or {}
-        trained = (people.get("train") or 0) + (people.get("validation") or 0)
-        return (people.get("test") or 1) / trained if trained else math.nan
-    return 0.0
+def _tested_on(plan: StudyPlan, test: str) -> list[str]:
+    """Return the first column: what was tested on, where there is more than one test set."""
+    return [test or plan.choice.on or "own data"] if len(plan.evaluation_sets) > 1 else []
 
 
-def overlap(runs: pd.DataFrame) -> float:
-    """Return n_test / n_train of the folds that are the units of replication; 0 where they are runs or cohorts."""
-    if not by_fold(runs):
-        return 0.0
-    return float(runs[OVERLAP].fillna(fold_overlap(runs["fold"].nunique())).max())
-
-
-def estimate_over(
-    runs: pd.DataFrame, metric: str, within: tuple[float, float] = (-math.inf, math.inf)
-) -> tuple[Estimate, float, int]:
-    """Return the mean of a cell's units of replication with its interval, their standard deviation and number."""
-    return estimate(replicates(runs, metric), within=within, overlap=overlap(runs))
-
-
-def shared_note(plan: StudyPlan, runs: pd.DataFrame) -> str:
-    """State how tests allow for the training data that folds share; empty where they share none."""
-    share = overlap(runs)
-    alone = all(run.recipe.protocol.kind == "leave-one-out" for run in plan.runs)
-    return (LEFT_OUT if alone else SHARED).format(share) if share else ""
-
-
-def parts(plan: StudyPlan) -> str:
-    """Say what the folds of a study are: of one protocol, or cohorts that share nobody."""
-    return COHORTS if any(run.recipe.protocol.cohorts > 1 for run in plan.runs) else FOLDS
-
-
-def replicates(runs: pd.DataFrame, metric: str) -> "pd.Series[float]":
-    """Give one value for each unit of replication.
-
-    Units are the folds where there are several, else the runs. Seeds of one fold are tested on the same samples, so
-    they are averaged, as are cells of one repetition.
-    """
-    unit = ["fold"] if by_fold(runs) else list(REPEAT)
-    means: pd.Series[float] = runs.groupby(unit, dropna=False)[metric].mean()
-    return means
-
-
-def unit_note(plan: StudyPlan, runs: pd.DataFrame, *, spread: bool = True) -> str:
-    """Say what means, intervals and standard deviations are over."""
-    unit = parts(plan) if by_fold(runs) else RUNS
-    averaged = f"; seeds of a {unit[:-1]} are averaged first" if by_fold(runs) and runs["seed"].nunique() > 1 else ""
-    alone = by_fold(runs) and all(run.recipe.protocol.kind == "leave-one-out" for run in plan.runs)
-    said = f"Mean over the {unit} of a cell with the {LEVEL:.0%} interval of that mean (t over {unit}){averaged}"
-    said += f"; sd: standard deviation over {unit}." if spread else "."
-    if share := overlap(runs):
-        said += f" It allows for the training data that folds share (n_test/n_train = {share:.3g})."
-    return f"{said} The unit of replication is the {unit[:-1]}{', which is one person left out' if alone else ''}."
-
-
-CLASSWISE, AS = " of ", " as "
-LEAKS = "(leaky)"
-"""Column that says whether people or clips stand on both sides of a run's split."""
-LEAKY_NOTE = "LEAKY: people or clips stand on both sides of the split of the runs so marked; their figures flatter. "
-
-
-def measure(plan: StudyPlan, out: Path) -> pd.DataFrame:
-    """Compute every metric of every run that has ended, from its stored predictions."""
-    rows = []
-    known: dict[tuple[str, str], dict[str, Any]] = {}
-    with progress("reading predictions", len(plan.runs)) as bar:
-        for run in plan.runs:
-            bar(1)
-            if not plan.ended(run, out):
-                continue
-            for test in plan.sides:
-                folder = f"{run.folder}/on-{test}" if test in plan.tests else run.folder
-                if test == VALIDATION and not (out / folder / HELD_BACK).is_file():
-                    continue
-                if (folder, test) not in known:
-                    opened = Run(out / folder)
-                    judged = opened.validation if test == VALIDATION else opened.predictions
-                    assert judged is not None  # the file is there
-                    names = dict.fromkeys((*plan.study.metrics, *plan.study.tested.values()))
-                    values = values_of(opened, tuple(names), judged)
-                    share = train_overlap(run.recipe.protocol, opened.facts)
-                    known[folder, test] = {LEAKS: bool(leakage_notes(opened)), OVERLAP: share, **values}
-                levels = dict(zip(plan.factors, run.cell, strict=True))
-                repeat = {"seed": run.seed, "fold": run.fold}
-                rows.append({**levels, **repeat, "test": test, "folder": folder, **known[folder, test]})
-    columns = [*plan.factors, *REPEAT, "test", "folder", LEAKS, OVERLAP]
-    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=[*columns, *plan.study.metrics])
-
-
-def values_of(run: Run, names: Sequence[str], predictions: Predictions) -> dict[str, float]:
-    """Give the metrics of what a run said; those of classes for each class."""
-    matrix = confusion_matrix(predictions.labels, predictions.predicted, len(predictions.classes))
-    found: dict[str, float] = {}
-    for name in names:
-        if is_per_class(name):
-            each = measured_each(name, predictions)
-            found |= {f"{name}{CLASSWISE}{c}": float(v) for c, v in zip(predictions.classes, each, strict=True)}
-        elif name == CONFUSION:
-            for true, counts in zip(predictions.classes, matrix.tolist(), strict=True):
-                found |= {
-                    f"{name}{CLASSWISE}{true}{AS}{guess}": float(count)
-                    for guess, count in zip(predictions.classes, counts, strict=True)
-                }
-        elif find_metric(name).needs == "run":
-            found[name] = float(find_metric(name).function(run.facts))
-        else:
-            found[name] = measured(name, predictions)
-    return found
-
-
-def scalar_metrics(plan: StudyPlan) -> list[str]:
-    """List the metrics that give one value."""
-    return [name for name in plan.study.metrics if not is_per_class(name) and name != CONFUSION]
-
-
-def here(plan: StudyPlan, row: PrintedValue) -> bool:
-    """Whether a figure in print is of the data set that the study is run on here."""
-    return (row.dataset or next(iter(plan.study.datasets), None)) == plan.choice.on
+# Cells, runs and differences
 
 
 def cell_table(plan: StudyPlan, runs: pd.DataFrame, *, spread: bool = True) -> Table:
-    """Set out each cell's mean, interval over runs, standard deviation, and what stands in print."""
+    """List each cell's mean, interval over runs, standard deviation, and printed values."""
     names = scalar_metrics(plan)
-    printed = [row for row in plan.study.printed if here(plan, row) and row.seed is None and not row.gain]
-    quoted = [row for row in plan.study.quoted if here(plan, row)]
-    sides = {"as printed": printed, "quoted": quoted}
-    shown = {(name, side): any(name in row.values for row in given) for side, given in sides.items() for name in names}
+    printed = [row for row in plan.study.printed if is_own_data(plan, row) and row.seed is None and not row.gain]
+    quoted = [row for row in plan.study.quoted if is_own_data(plan, row)]
+    kinds = {PRINTED: printed, QUOTED: quoted}
+    shown = {(name, kind): any(name in row.values for row in rows) for kind, rows in kinds.items() for name in names}
     sources = any(row.source for row in (*printed, *quoted))
     leaky, folded = bool(runs[LEAKS].any()), by_fold(runs)
-    rows: list[tuple[Cell, ...]] = []
-    for test in plan.sides:
-        for labels, mine, inprint in _rows(plan, runs, test, printed, quoted):
+    rows: list[Row] = []
+    for test in plan.evaluation_sets:
+        for labels, own, in_print in _cell_rows(plan, runs, test, printed, quoted):
             cells: list[Cell] = [
-                *([test or plan.choice.on or "own data"] if len(plan.sides) > 1 else []),
+                *_tested_on(plan, test),
                 *labels,
-                *(["LEAKY" if mine[LEAKS].any() else ""] if leaky else []),
-                *([mine["fold"].nunique() or "–"] if folded else []),
-                len(mine) or "–",
+                *(["LEAKY" if own[LEAKS].any() else ""] if leaky else []),
+                *([own["fold"].nunique() or "–"] if folded else []),
+                len(own) or "–",
             ]
             for name in names:
-                value, sd, _ = estimate_over(mine, name, limits(name))
+                value, sd, _ = estimate_over(own, name, limits(name))
                 cells += [value, *([sd] if spread else [])]
-                for side in sides:
-                    if shown[name, side]:
-                        given = inprint.get(side)
-                        cells.append(_number(given.values.get(name)) if given else float("nan"))
-            rows.append((*cells, *([next((row.source for row in inprint.values()), "")] if sources else [])))
-    header = [*(["tested on"] if len(plan.sides) > 1 else []), *plan.factors]
-    header += [*(["warning"] if leaky else []), *([parts(plan)] if folded else []), "runs"]
+                for kind in kinds:
+                    if shown[name, kind]:
+                        row = in_print.get(kind)
+                        cells.append(_number(row.values.get(name)) if row else float("nan"))
+            rows.append((*cells, *([next((row.source for row in in_print.values()), "")] if sources else [])))
+    header = [*(["tested on"] if len(plan.evaluation_sets) > 1 else []), *plan.factors]
+    header += [*(["warning"] if leaky else []), *([fold_unit(plan)] if folded else []), "runs"]
     for name in names:
         header += [label(name), *([f"{label(name)} sd"] if spread else [])]
-        header += [f"{label(name)} {side}" for side in sides if shown[name, side]]
-    note = LEAKY_NOTE if leaky else ""
-    note += unit_note(plan, runs, spread=spread)
-    note = f"{note} {lower_note(names)}".strip()
+        header += [f"{label(name)} {kind}" for kind in kinds if shown[name, kind]]
+    note = f"{LEAKY_NOTE if leaky else ''}{unit_note(plan, runs, spread=spread)} {lower_note(names)}".strip()
     return Table(
         "table" if spread else "cells",
         "Cells, with standard deviations" if spread else "Cells",
@@ -231,34 +99,27 @@ def cell_table(plan: StudyPlan, runs: pd.DataFrame, *, spread: bool = True) -> T
     )
 
 
-def _rows(
+def _cell_rows(
     plan: StudyPlan, runs: pd.DataFrame, test: str, printed: Sequence[PrintedValue], quoted: Sequence[PrintedValue]
 ) -> list[tuple[list[str], pd.DataFrame, dict[str, PrintedValue]]]:
-    """Give each row's levels, its runs, and its figures in print; what is only in print comes last."""
+    """Return each row's levels, its runs, and its printed values; rows that are only printed come last."""
     left = [row for row in printed if (row.test_set or OWN) == test]
-    found: list[tuple[list[str], pd.DataFrame, dict[str, PrintedValue]]] = []
+    rows: list[tuple[list[str], pd.DataFrame, dict[str, PrintedValue]]] = []
     for cell in plan.cells:
         levels = dict(zip(plan.factors, cell, strict=True))
         row = next((row for row in left if row.cell == levels), None)
         if row is not None:
             left.remove(row)
-        found.append((list(cell), _of(runs, levels, test), {"as printed": row} if row else {}))
+        rows.append((list(cell), select_runs(runs, levels, test), {PRINTED: row} if row else {}))
     nothing = runs.iloc[:0]
-    found += [(row_labels(plan, row), nothing, {"as printed": row}) for row in left]
-    return found + [
-        (row_labels(plan, row), nothing, {"quoted": row}) for row in quoted if (row.test_set or OWN) == test
+    rows += [(printed_labels(plan, row), nothing, {PRINTED: row}) for row in left]
+    return rows + [
+        (printed_labels(plan, row), nothing, {QUOTED: row}) for row in quoted if (row.test_set or OWN) == test
     ]
 
 
-def _of(runs: pd.DataFrame, levels: dict[str, str], test: str) -> pd.DataFrame:
-    chosen = runs["test"] == test
-    for factor, level in levels.items():
-        chosen &= runs[factor] == level
-    return runs[chosen]
-
-
-def row_labels(plan: StudyPlan, row: PrintedValue) -> list[str]:
-    """Name a row that is only in print: by its levels, and whatever else it is called in the first free column."""
+def printed_labels(plan: StudyPlan, row: PrintedValue) -> list[str]:
+    """Return the levels of a printed row; levels of other factors go into the first empty column."""
     labels = [row.cell.get(factor, "") for factor in plan.factors]
     others = ", ".join(level for factor, level in row.cell.items() if factor not in plan.factors)
     if others:
@@ -271,36 +132,36 @@ def _number(value: Any) -> float:
 
 
 def printed_elsewhere(plan: StudyPlan) -> Table | None:
-    """Set out figures in print of other data sets than the one here; none where there are none."""
-    rows = [row for row in (*plan.study.printed, *plan.study.quoted) if not here(plan, row)]
+    """List printed values of other data sets than the one of this study; None where there are none."""
+    rows = [row for row in (*plan.study.printed, *plan.study.quoted) if not is_own_data(plan, row)]
     names = list(dict.fromkeys(name for row in rows for name, v in row.values.items() if not isinstance(v, dict)))
     if not rows or not names:
         return None
     first = next(iter(plan.study.datasets), "")
-    body: list[tuple[Cell, ...]] = [
+    body: list[Row] = [
         (
             (row.dataset or first) + (f", tested on {row.test_set}" if row.test_set else ""),
             ", ".join(f"{k} {v}" for k, v in row.cell.items())
             + ("" if row.seed is None else f", seed {row.seed}")
             + (", gain" if row.gain else ""),
-            "quoted" if row in plan.study.quoted else "as printed",
+            QUOTED if row in plan.study.quoted else PRINTED,
             *(_number(row.values.get(name)) for name in names),
             row.source,
         )
         for row in rows
     ]
     header = ("data", "cell", "kind", *map(label, names), "source")
-    note = "These figures are not of the data here: they do not compare with the table above."
-    return Table("in-print", "Figures in print, of other data", header, tuple(body), note)
+    note = "These values are of other data and are not comparable with the table above."
+    return Table("in-print", "Printed values on other data", header, tuple(body), note)
 
 
 def run_table(plan: StudyPlan, runs: pd.DataFrame) -> Table:
-    """Set out every run's own values, and single runs' figures in print."""
+    """List every run's values, and printed values of single runs."""
     names = scalar_metrics(plan)
-    single = [row for row in plan.study.printed if here(plan, row) and row.seed is not None and not row.gain]
+    single = [row for row in plan.study.printed if is_own_data(plan, row) and row.seed is not None and not row.gain]
     extra = [name for name in names if any(name in row.values for row in single)]
     leaky = bool(runs[LEAKS].any())
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[Row] = []
     for record in runs.to_dict("records"):
         levels = {factor: record[factor] for factor in plan.factors}
         match = [
@@ -308,244 +169,405 @@ def run_table(plan: StudyPlan, runs: pd.DataFrame) -> Table:
         ]
         printed = [_number(match[0].values.get(name)) if match else float("nan") for name in extra]
         fold = "" if record["fold"] is None or pd.isna(record["fold"]) else str(int(record["fold"]))
-        where = [record["test"] or plan.choice.on or "own data"] if len(plan.sides) > 1 else []
-        where += [*levels.values(), *(["LEAKY" if record[LEAKS] else ""] if leaky else [])]
-        fixed: list[Cell] = [*where, str(record["seed"]), fold]
+        labels = [*_tested_on(plan, record["test"]), *levels.values()]
+        labels += ["LEAKY" if record[LEAKS] else ""] if leaky else []
+        fixed: list[Cell] = [*labels, str(record["seed"]), fold]
         rows.append((*fixed, *(float(record[name]) for name in names), *printed, str(record["folder"])))
-    head = [*(["tested on"] if len(plan.sides) > 1 else []), *plan.factors, *(["warning"] if leaky else []), *REPEAT]
+    head = [*(["tested on"] if len(plan.evaluation_sets) > 1 else []), *plan.factors]
+    head += [*(["warning"] if leaky else []), *REPEAT]
     header = (*head, *map(label, names), *(f"{label(name)} as printed" for name in extra), "folder")
-    return Table("runs", "Every run", header, tuple(rows), LEAKY_NOTE.strip() if leaky else "")
+    return Table("runs", "All runs", header, tuple(rows), LEAKY_NOTE.strip() if leaky else "")
 
 
-def write_table(table: Table, path: Path) -> None:
-    """Write a table as CSV or Markdown, by the suffix."""
-    with atomic_write(path) as temporary:
-        temporary.write_text(table.csv() if path.suffix == ".csv" else f"{table.markdown()}\n", encoding="utf-8")
+def sample_table(plan: StudyPlan, runs: pd.DataFrame, opened: Mapping[str, Run]) -> Table:
+    """List the training samples of each class, by cell; cells may have classes of their own."""
+    own = runs[runs["test"] == OWN]
+    classes = list(dict.fromkeys(name for folder in own["folder"] for name in opened[folder].facts["classes"]))
+    rows: list[Row] = []
+    for cell in plan.cells:
+        folders = select_runs(own, dict(zip(plan.factors, cell, strict=True)))["folder"]
+        if len(folders):
+            facts = opened[folders.iloc[0]].facts
+            counts = dict(zip(facts["classes"], facts["counts"]["train"], strict=True))
+            rows.append((*cell, *(counts.get(name, "–") for name in classes)))
+    title = "Training samples of each class (first run)"
+    return Table("training-samples", title, (*plan.factors, *classes), tuple(rows))
 
 
-@dataclass(frozen=True)
-class BaselineDifference:
-    """A level of a factor against the factor's baseline, the other factors being equal."""
-
-    factor: str
-    level: str
-    baseline: str
-    setting: dict[str, str] | None
-    test: str
-    metric: str
-    difference: Difference
-    unit: str
-    count: int
-    noise: str
-    plain_p: float
-    family: int
-    p_metrics: float
-    relative: float
-    printed: float
-    printed_gain: float
-
-    @property
-    def certain(self) -> bool:
-        """Whether it is larger than noise: the interval leaves out zero, corrected p is at most 0.05, of 3 pairs up."""
-        return self.difference.certain and not self._too_few
-
-    @property
-    def _too_few(self) -> bool:
-        return self.unit in (RUNS, FOLDS, COHORTS) and self.count < FEWEST
-
-    @property
-    def verdict(self) -> str:
-        """State whether it is larger than noise, and than which."""
-        if math.isnan(self.difference.p) or self._too_few:
-            return f"no verdict from {self.count} {self.unit}"
-        return f"{'larger' if self.certain else 'not larger'} than {self.noise}"
-
-    @property
-    def where(self) -> str:
-        """Name the setting."""
-        if self.setting is None:
-            return "over all settings"
-        return ", ".join(f"{factor} {level}" for factor, level in self.setting.items())
+def difference_table(plan: StudyPlan, differences: Sequence[BaselineDifference], *, complete: bool = True) -> Table:
+    """List all differences; ``complete`` with pairs, units, relative differences and uncorrected p."""
+    in_print = any(not math.isnan(d.printed) for d in differences)
+    gains = complete and any(not math.isnan(d.printed_gain) for d in differences)
+    paired_t = complete and any(d.p_paired_t != d.difference.p and not math.isnan(d.p_paired_t) for d in differences)
+    rows: list[Row] = []
+    for d in differences:
+        row: list[Cell] = [d.test or plan.choice.on or "own data"] if plan.tests else []
+        row += [f"{d.factor}: {d.level} less {d.baseline}", d.where or "–", label(d.metric)]
+        row += [d.count, d.unit, d.difference] if complete else [d.difference]
+        row += [d.relative, d.difference.p, *([d.p_paired_t] if paired_t else [])] if complete else []
+        row += [d.difference.p_holm, *([d.p_metrics] if complete else [])]
+        row += [d.verdict, *([d.printed] if in_print else [])]
+        rows.append((*row, *([d.printed_gain] if gains else [])))
+    header = [*(["tested on"] if plan.tests else []), "compared", "setting", "metric"]
+    header += [*(["pairs", "unit"] if complete else []), "difference", *(["as a share", "p"] if complete else [])]
+    header += ["p (plain paired t)"] if paired_t else []
+    header += ["p (Holm)", *(["p (Holm, all metrics)"] if complete else []), "verdict"]
+    header += ["difference as printed"] if in_print else []
+    header += ["share as printed"] if gains else []
+    title = "Differences from the baseline" + (", with pairs and relative differences" if complete else "")
+    note = f"{correction_note(differences)} {lower_note(dict.fromkeys(d.metric for d in differences))}".strip()
+    return Table("differences-whole" if complete else "differences", title, tuple(header), tuple(rows), note)
 
 
-def changes(plan: StudyPlan, runs: pd.DataFrame, out: Path) -> list[BaselineDifference]:
-    """Compare each level with its factor's baseline, in every setting of the other factors and over all of them.
-
-    Notes
-    -----
-    With two pairs of runs or more the unit of replication is the run: differences are paired by seed, the interval is
-    Student's t, p the paired t test's. Runs of one cell share the test samples, so nothing is said of other samples.
-    With several folds the unit is the fold: the seeds of a fold are averaged first, as they share its test samples.
-    Folds share training samples, so the test is :func:`~evenface.statistics.t_tests.resampled_t_test`; cohorts share
-    none. Two pairs give no verdict.
-    With one pair, or where every pair differs by the same number and so leaves the noise of training unknown, the
-    unit is the person, the clip or the sample, by :func:`evenface.evaluation.comparison.compare`. Over all settings,
-    the settings of one repetition are averaged first, and the repetitions are the unit. Holm's correction runs over all
-    comparisons of one metric and data set: once over those in single settings, once over those over all settings.
-    ``p_metrics`` runs over those of all metrics and data sets.
-    """
-    found = []
-    for test, metric in itertools.product((OWN, *plan.tests), scalar_metrics(plan)):
-        mine = runs[runs["test"] == test]
-        single, overall = [], []
-        for factor, baseline in plan.study.baseline.items():
-            levels = plan.factors[factor]
-            if baseline not in levels:
-                continue
-            for level in levels:
-                if level != baseline:
-                    each = _each(plan, mine, factor, level, baseline, metric, out)
-                    single += each
-                    overall += _together(plan, mine, factor, level, baseline, metric, each)
-        found += _corrected(single) + _corrected(overall)
-    single, overall = ([change for change in found if (change.setting is None) is whole] for whole in (False, True))
-    widest = {id(change): p for kind in (single, overall) for change, p in zip(kind, _holm(kind), strict=True)}
-    return [replace(change, p_metrics=widest[id(change)]) for change in found]
-
-
-def _each(
-    plan: StudyPlan, runs: pd.DataFrame, factor: str, level: str, baseline: str, metric: str, out: Path
-) -> list[BaselineDifference]:
-    """Compare in every setting of the other factors."""
-    others = [name for name in plan.factors if name != factor]
-    found = []
-    for setting in itertools.product(*(plan.factors[name] for name in others)):
-        named = dict(zip(others, setting, strict=True))
-        pairs = _pairs(runs, named, factor, level, baseline, metric)
-        if len(pairs):
-            found.append(_change(plan, pairs, factor, level, baseline, named, metric, out))
-    return found
-
-
-def _pairs(
-    runs: pd.DataFrame, setting: Mapping[str, str], factor: str, level: str, baseline: str, metric: str
-) -> pd.DataFrame:
-    """Give what both levels reached in the same repetition: columns ``base``, ``value`` and their folders."""
-    for name, chosen in setting.items():
-        runs = runs[runs[name] == chosen]
-    base, value = (
-        runs[runs[factor] == which].set_index(list(REPEAT))[[metric, "folder", OVERLAP]].add_suffix(f"_{side}")
-        for which, side in ((baseline, "base"), (level, "value"))
+def correction_note(differences: Sequence[BaselineDifference]) -> str:
+    """State the families of Holm's correction, and that it is not over metrics."""
+    single, overall = (
+        max((d.family for d in differences if (d.setting is None) is whole), default=0) for whole in (False, True)
     )
-    pairs = base.join(value, how="inner").assign(test=runs["test"].iloc[0] if len(runs) else "")
-    pairs[OVERLAP] = pairs[[f"{OVERLAP}_base", f"{OVERLAP}_value"]].max(axis=1)
-    return pairs.dropna(subset=[f"{metric}_base", f"{metric}_value"])
+    if not single:
+        return ""
+    kinds = f" in single settings, and the {overall} over all settings," if overall else ""
+    metrics = len({d.metric for d in differences})
+    rest = f" The {metrics} metrics are not corrected for, except in p (Holm, all metrics)." if metrics > 1 else ""
+    return f"Holm: corrected over the {single}{kinds} of one metric and data set.{rest}"
 
 
-def _change(
-    plan: StudyPlan,
-    pairs: pd.DataFrame,
-    factor: str,
-    level: str,
-    baseline: str,
-    setting: dict[str, str] | None,
-    metric: str,
-    out: Path,
-) -> BaselineDifference:
-    columns = [f"{metric}_base", f"{metric}_value"]
-    folded = pairs.index.get_level_values("fold").nunique() > 1
-    repeated = pairs[columns].groupby(level="fold").mean() if folded else pairs[columns]
-    base, value = repeated.to_numpy(dtype=np.float64).T
-    tested = resampled_t_test(value - base, overlap(pairs.reset_index()))
-    unit, difference, plain = parts(plan) if folded else RUNS, _difference(tested, metric), tested.plain.p
-    test = str(pairs["test"].iloc[0])
-    silent = len(pairs) == 1 or (math.isnan(difference.p) and not folded)
-    if silent and setting is not None and _resampled(metric):
-        unit, difference = _on_samples(pairs, metric, out) or (unit, difference)
-        plain = difference.p
-    printed, gain = _in_print(plan, factor, level, baseline, setting, test, metric)
-    relative = float(difference.value / base.mean()) if base.mean() else float("nan")
-    noise = "training noise" if unit == RUNS or (folded and test in plan.tests) else "noise"
-    told = (difference, unit, len(base), noise, plain, 0, float("nan"), relative, printed, gain)
-    return BaselineDifference(factor, level, baseline, setting, test, metric, *told)
+# Classes
 
 
-def _resampled(metric: str) -> bool:
-    """Whether a metric is compared over people where runs show no spread: few, as Holm's correction is over them."""
-    own = metric.removeprefix(CLIP)
-    return own in HEADLINE or (own in METRICS and METRICS[own].task == "ordinal")
+def class_table(plan: StudyPlan, runs: pd.DataFrame, metric: str) -> Table | None:
+    """List a per-class metric: a row for each cell, a column for each class; None where no run has finished."""
+    classes = classes_of(runs, metric)
+    rows: list[Row] = []
+    for head, own, printed in _class_rows(plan, runs, metric):
+        values: Sequence[Cell] = (
+            [estimate_over(own, f"{metric}{CLASSWISE}{name}", limits(metric))[0] for name in classes]
+            if printed is None
+            else [_number(printed.get(name)) for name in classes]
+        )
+        rows.append((*head, *values))
+    title = f"{metric.replace('_', ' ').capitalize()} of each class".replace("Pf", "PF")
+    return Table(f"classes-{metric}", title, (*_class_header(plan, metric), *classes), tuple(rows)) if classes else None
 
 
-def _difference(tested: ResampledT, metric: str) -> Difference:
-    """Take difference, interval and p of a test; all but the first NaN where noise is not known."""
-    found, p = tested.difference, tested.corrected.p
-    if math.isnan(p):
-        return Difference(metric, found.value, *[float("nan")] * 4)
-    return Difference(metric, found.value, found.low, found.high, p, p)
+def confusion_table(plan: StudyPlan, runs: pd.DataFrame, metric: str = CONFUSION) -> Table | None:
+    """List confusion matrices: a row for each cell and true class; None where no run has finished.
+
+    Our counts of samples are means over the runs of a cell.
+    """
+    classes = list(dict.fromkeys(pair.split(AS)[0] for pair in classes_of(runs, metric)))
+    rows: list[Row] = []
+    for head, own, printed in _class_rows(plan, runs, metric):
+        for true in classes:
+            if printed is None:  # cells may have classes of their own, and then lack the others' columns
+                columns = (f"{metric}{CLASSWISE}{true}{AS}{predicted}" for predicted in classes)
+                values = [float(own.get(column, pd.Series(dtype=float)).mean()) for column in columns]
+            else:
+                values = [_number(printed.get(true, {}).get(predicted)) for predicted in classes]
+            if any(value == value for value in values):
+                rows.append((*head, true, *values))
+    header = (*_class_header(plan, metric), "true", *(f"as {name}" for name in classes))
+    note = "Counts of samples by true and by predicted class; ours are means over the runs of a cell."
+    return Table(metric, "Confusion matrices", header, tuple(rows), note) if classes else None
 
 
-def _on_samples(pairs: pd.DataFrame, metric: str, out: Path) -> tuple[str, Difference] | None:
-    """Compare over people or samples; None where the runs saw other samples."""
-    sides = {
-        side: [Run(out / str(folder)).predictions for folder in pairs[f"folder_{side}"]] for side in ("base", "value")
-    }
-    try:
-        found = compare_predictions(sides, metrics=(metric,))
-        return found.unit, found.pairs[0].overall[metric]
-    except (InputError, KeyError):  # other samples, or the runs do not have the metric
-        return None
+def _class_rows(
+    plan: StudyPlan, runs: pd.DataFrame, metric: str
+) -> Iterator[tuple[list[Cell], pd.DataFrame, dict[str, Any] | None]]:
+    """Yield the first columns of each row, with our runs or with the printed values; by test set."""
+    printed = _printed_classes(plan, metric)
+    for test in plan.evaluation_sets:
+        tested_on = _tested_on(plan, test)
+        left = [entry for entry in printed if entry[0] == test]
+        for cell in plan.cells:
+            own = select_runs(runs, dict(zip(plan.factors, cell, strict=True)), test)
+            if len(own):
+                yield [*tested_on, *cell, *([OURS] if printed else [])], own, None
+            for entry in [entry for entry in left if entry[1] == list(cell)]:
+                left.remove(entry)
+                yield [*tested_on, *cell, entry[2]], own, entry[3]
+        for _, labels, kind, value in left:
+            yield [*tested_on, *labels, kind], runs.iloc[:0], value
 
 
-def _together(
-    plan: StudyPlan,
-    runs: pd.DataFrame,
-    factor: str,
-    level: str,
-    baseline: str,
-    metric: str,
-    each: Sequence[BaselineDifference],
-) -> list[BaselineDifference]:
-    """Compare over all settings where there are several: those of one repetition are averaged first."""
-    if len(each) < 2:
-        return []
-    columns = [f"{metric}_base", f"{metric}_value", OVERLAP]
-    settings = [_pairs(runs, change.setting or {}, factor, level, baseline, metric)[columns] for change in each]
-    stacked = pd.concat(settings)
-    whole = stacked.groupby(level=list(REPEAT), dropna=False).filter(lambda rows: len(rows) == len(each))
-    if not len(whole):
-        return []
-    means = whole.groupby(level=list(REPEAT), dropna=False).mean()
-    pairs = means.assign(test=each[0].test, folder_base="", folder_value="")
-    made = _change(plan, pairs, factor, level, baseline, None, metric, Path())
-    known = [change for change in each if not math.isnan(change.printed)]
-    if len(known) == len(each):
-        made = replace(made, printed=float(np.mean([change.printed for change in known])))
-    return [made]
-
-
-def _corrected(found: Sequence[BaselineDifference]) -> list[BaselineDifference]:
-    family = sum(not math.isnan(change.difference.p) for change in found)
+def _printed_classes(plan: StudyPlan, metric: str) -> list[tuple[str, list[str], str, dict[str, Any]]]:
+    """List printed per-class values: test set, levels, kind, and a value for each class."""
     return [
-        replace(change, difference=replace(change.difference, p_holm=value), family=family)
-        for change, value in zip(found, _holm(found), strict=True)
+        (row.test_set or OWN, printed_labels(plan, row), kind, value)
+        for kind, rows in ((PRINTED, plan.study.printed), (QUOTED, plan.study.quoted))
+        for row in rows
+        if is_own_data(plan, row)
+        and row.seed is None
+        and not row.gain
+        and isinstance(value := row.values.get(metric), dict)
     ]
 
 
-def _holm(found: Sequence[BaselineDifference]) -> list[float]:
-    return [float(p) for p in holm(np.array([change.difference.p for change in found]))]
+def _class_header(plan: StudyPlan, metric: str) -> list[str]:
+    tested_on = ["tested on"] if len(plan.evaluation_sets) > 1 else []
+    return [*tested_on, *plan.factors, *(["figures"] if _printed_classes(plan, metric) else [])]
 
 
-def _in_print(
-    plan: StudyPlan, factor: str, level: str, baseline: str, setting: dict[str, str] | None, test: str, metric: str
-) -> tuple[float, float]:
-    """Give the difference of the figures in print, and their gain as a share."""
+# Statistics over all factors
 
-    def value(which: str, gain: bool) -> float:
-        for row in plan.study.printed:
-            mine = here(plan, row) and row.gain == gain and row.seed is None and (row.test_set or OWN) == test
-            if mine and metric in row.values and _same(plan, row, {**(setting or {}), factor: which}):
-                found = row.values[metric]
-                return float(found) if isinstance(found, int | float) else float("nan")
-        return float("nan")
-
-    if setting is None:
-        return float("nan"), float("nan")
-    base, own, gain = value(baseline, False), value(level, False), value(level, True)
-    return own - base, own / base - 1 if math.isnan(gain) and base else gain
+PRINTED_TABLES = {
+    "1-conditions": "conditions",
+    "2-variance": "variance",
+    "3-comparisons": "comparisons",
+    "5-equivalence": "equivalence",
+    "6-power": "power",
+}
+"""Prefix of a table's name to its name among the printed statistics."""
+HOLDS = {True: "yes", False: "no", None: "untestable"}
 
 
-def _same(plan: StudyPlan, row: PrintedValue, levels: Mapping[str, str]) -> bool:
-    """Whether a figure in print is of these levels; a factor of one level need not be said."""
-    return all(
-        row.cell.get(name, own[0] if len(own) == 1 else None) == levels[name] for name, own in plan.factors.items()
+@dataclass(frozen=True)
+class StudyStatistics:
+    """All analyses of a study with one unit of replication, and their tables."""
+
+    replication: Replication
+    analyses: tuple[MetricAnalysis, ...]
+    tables: tuple[Table, ...]
+    assumptions: Table
+
+    @property
+    def sentences(self) -> list[str]:
+        """Results of the analyses of variance in words, and what could not be computed."""
+        lines = [analysis.factorial.sentence for analysis in self.analyses if analysis.factorial]
+        lines += [f"Mixed model. {analysis.mixed.sentence}" for analysis in self.analyses if analysis.mixed]
+        return lines + list(dict.fromkeys(text for analysis in self.analyses for text in analysis.problems))
+
+
+def statistics_of(plan: StudyPlan, runs: pd.DataFrame) -> list[StudyStatistics]:
+    """Compute a study's statistics with each unit of replication; none where the study requests none."""
+    if plan.study.statistics is None or not factors_of(plan):
+        return []
+    results = []
+    for replication in replications(plan, runs):
+        analyses = tuple(analyse(plan, replication, metric) for metric in plan.study.tested)
+        candidates = (
+            condition_table(plan, replication),
+            variance_table(replication, analyses),
+            mixed_model_table(replication, analyses),
+            comparison_table(replication, analyses),
+            equivalence_table(replication, analyses),
+            power_table(replication, analyses),
+        )
+        tables = tuple(table for table in candidates if table)
+        if replication.kind == "classes":
+            tables = tuple(with_printed(plan, table) for table in tables)
+        results.append(StudyStatistics(replication, analyses, tables, assumption_table(replication, analyses)))
+    return results
+
+
+def statistics_lines(plan: StudyPlan, runs: pd.DataFrame, statistics: Sequence[StudyStatistics]) -> list[str]:
+    """Return all tables of statistics as text for the console, in their order."""
+    classes = per_class_table(plan, runs) if statistics else None
+    tables = [table for entry in statistics for table in entry.tables] + ([classes] if classes else [])
+    lines = []
+    for table in sorted(tables, key=lambda table: table.title.partition(" (")[0]):
+        lines += [table.title, *table.text().splitlines(), *([table.note] if table.note else []), ""]
+    return lines
+
+
+def with_printed(plan: StudyPlan, table: Table) -> Table:
+    """Return a table of statistics with a column for each printed value; unchanged where nothing is printed."""
+    kind = next((kind for start, kind in PRINTED_TABLES.items() if table.name.startswith(start)), None)
+    printed = [row for row in plan.study.printed_statistics if row.table == kind]
+    if not printed:
+        return table
+    factors = factors_of(plan)
+    figures = {_printed_key(row, factors): row.figures for row in printed}
+    titles = list(dict.fromkeys(title for row in printed for title in row.figures))
+    count = len(factors) if kind == "conditions" else 1
+    rows = []
+    for row in table.rows:
+        key = tuple(str(cell).partition(":")[0] for cell in row[: count + 1])
+        rows.append((*row, *(_printed_cell(figures.get(key, {}).get(title)) for title in titles)))
+    own = next(iter(plan.study.datasets), None)
+    other = f", on {own}: they are not comparable with ours on {plan.choice.on}" if plan.choice.on != own else ""
+    note = f"{table.note} Columns called as printed are the paper's{other}."
+    return replace(
+        table, header=(*table.header, *(f"{title} as printed" for title in titles)), rows=tuple(rows), note=note
     )
+
+
+def _printed_key(row: PrintedStatistic, factors: list[str]) -> tuple[str, ...]:
+    levels = [row.factor] if row.factor is not None else [row.cell[factor] for factor in factors]
+    return (label(row.metric), *levels)
+
+
+def _printed_cell(value: bool | float | str | None) -> Cell:
+    if value is None:
+        return "–"
+    return ("yes" if value else "no") if isinstance(value, bool) else value
+
+
+def _statistics_table(
+    replication: Replication, name: str, title: str, header: Sequence[str], rows: Iterable[Any], note: str = ""
+) -> Table | None:
+    body = tuple(tuple(row) for row in rows)
+    if not body:
+        return None
+    return Table(
+        f"{name}-{replication.kind}",
+        f"{title} ({replication.title})",
+        tuple(header),
+        body,
+        f"{note} {replication.note}".strip(),
+    )
+
+
+def condition_table(plan: StudyPlan, replication: Replication) -> Table | None:
+    """List each condition: mean with interval, standard deviation, median."""
+    factors = factors_of(plan)
+    rows: list[list[Cell]] = []
+    for metric in plan.study.tested:
+        for levels, part in replication.table.groupby(factors, sort=False):
+            means = part.groupby(replication.unit)[metric].mean()
+            value, sd, n = estimate(means, within=limits(metric), overlap=replication.overlap)
+            rows.append([label(metric), *map(str, levels), n, value, sd, float(means.median())])
+    header = ("metric", *factors, "n", "mean [95 % interval]", "sd", "median")
+    over = counted(replication.units, replication.unit)
+    note = f"Intervals are Student's, over {over}." if replication.kind == "repetitions" else ""
+    return _statistics_table(replication, "1-conditions", "Table 1. Conditions", header, rows, note)
+
+
+def variance_table(replication: Replication, analyses: Sequence[MetricAnalysis]) -> Table | None:
+    """List the analysis of variance: each main effect and interaction, type III."""
+    rows = [
+        (a.metric, e.name, e.df, e.df_error, e.f, p_value(e.p), e.eta, e.low, e.high, e.power, _robust_p(e))
+        for a in analyses
+        if a.factorial
+        for e in a.factorial.effects
+    ]
+    header = ("metric", "effect", "df", "df of error", "F", "p", "partial η²", "η² low", "η² high", "power", "p beside")
+    note = "Type III. " + (
+        f"Each {replication.unit} was measured in all cells, so effects are tested within units."
+        + (" F is corrected for the training data that folds share." if replication.overlap else "")
+        if replication.kind == "repetitions"
+        else "Every value is treated as independent."
+    )
+    title = "Table 2. Analysis of variance"
+    return _statistics_table(replication, "2-variance", title, header, map(_whole_degrees, rows), note)
+
+
+def _robust_p(effect: Any) -> str:
+    return f"{p_value(effect.robust_p)} ({effect.robust})"
+
+
+def _whole_degrees(row: Sequence[Any]) -> list[Cell]:
+    """Write degrees of freedom as integers where they are."""
+    return [
+        int(cell) if isinstance(cell, float) and index in (2, 3) and cell.is_integer() else cell
+        for index, cell in enumerate(row)
+    ]
+
+
+def mixed_model_table(replication: Replication, analyses: Sequence[MetricAnalysis]) -> Table | None:
+    """List the fixed effects of the mixed models."""
+    rows = [
+        (a.metric, t.name, t.df, t.df_error, t.f, p_value(t.p), a.mixed.share)
+        for a in analyses
+        if a.mixed
+        for t in a.mixed.terms
+    ]
+    share = f"share of variance between {plural(replication.unit)}"
+    header = ("metric", "effect", "df", "df of error", "F", "p", share)
+    note = f"A random intercept for each {replication.unit}."
+    title = "Table 2b. Mixed model"
+    return _statistics_table(replication, "2b-mixed", title, header, map(_whole_degrees, rows), note)
+
+
+def comparison_table(replication: Replication, analyses: Sequence[MetricAnalysis]) -> Table | None:
+    """List planned comparisons: effect sizes, difference, p by Holm over the comparisons of a metric, verdict."""
+    rows = []
+    for a in analyses:
+        for c in a.contrasts:
+            drawn = c.resampled.estimate if c.resampled else None
+            bootstrap = (
+                f"[{drawn.low:+.3f}, {drawn.high:+.3f}]" if drawn is not None and drawn.low == drawn.low else "–"
+            )
+            sizes = (c.effect("d_z").value, c.size.value, c.size.word)
+            row = (a.metric, f"{c.factor}: {c.level} less {c.baseline}", c.count, *sizes)
+            rows.append((*row, c.difference, bootstrap, p_value(c.p), p_value(c.plain_p), p_value(c.holm), c.verdict))
+    header = ("metric", "compared", "pairs", "d_z", "d_av", "size", "difference [95 % interval]", "bootstrap")
+    first = next((a.contrasts[0] for a in analyses if a.contrasts), None)
+    if first is None:
+        return None
+    note = (
+        f"{first.test[0].upper()}{first.test[1:]}s. Holm: corrected over the {counted(first.family, 'comparison')} of "
+        f"a metric; the {counted(len(analyses), 'metric')} are not corrected for. d_z is the mean in sds of the "
+        "differences, d_av in sds of the values; small, medium and large are of d_av."
+    )
+    tests = ("p", "p (plain paired t)", "p (Holm)", "verdict")
+    title = "Table 3. Planned comparisons"
+    return _statistics_table(replication, "3-comparisons", title, (*header, *tests), rows, note)
+
+
+def equivalence_table(replication: Replication, analyses: Sequence[MetricAnalysis]) -> Table | None:
+    """List the two one-sided tests against the margins."""
+    rows = [
+        (
+            *(a.metric, f"{e.factor}: {e.level} less {e.baseline}", e.interval, f"±{e.high:g}", p_value(e.p)),
+            *("yes" if holds else "no" for holds in (e.equivalent, e.equivalent_wide, e.changes)),
+        )
+        for a in analyses
+        for e in a.equivalences
+    ]
+    header = ("metric", "compared", "difference [90 % interval]", "margin", "p", "equivalent")
+    note = "Two one-sided tests at 0.05: the 90 % interval lies within the margins; the paper used the 95 % interval."
+    ends = ("by the 95 % interval", "changed verdict")
+    title = "Table 5. Practical equivalence"
+    return _statistics_table(replication, "5-equivalence", title, (*header, *ends), rows, note)
+
+
+def power_table(replication: Replication, analyses: Sequence[MetricAnalysis]) -> Table | None:
+    """List the power of the number of units, and the numbers needed."""
+    rows = [
+        (
+            *(a.metric, f"{c.factor}: {c.level} less {c.baseline}", c.units, c.effect("d_z").value),
+            *(observed.power, least.effect, *(("–", "–") if replication.overlap else (medium.count, small.count))),
+        )
+        for a in analyses
+        for c, (observed, least, medium, small) in zip(a.contrasts, a.powers, strict=True)
+    ]
+    needed = ("n for d_z = 0.5", "n for d_z = 0.2")
+    header = ("metric", "compared", "n", "d_z seen", "power for it", "least d_z found", *needed)
+    test = "Corrected resampled t test" if replication.overlap else "Paired t test"
+    note = f"{test} at 0.05, 80 % power. Power for the observed effect adds no information to p."
+    note += " More folds of the same data detect no smaller effects." if replication.overlap else ""
+    return _statistics_table(replication, "6-power", "Table 6. Power", header, rows, note)
+
+
+def assumption_table(replication: Replication, analyses: Sequence[MetricAnalysis]) -> Table:
+    """List all checked assumptions."""
+    rows: list[Row] = []
+    for a in analyses:
+        parts: list[tuple[str, Sequence[Check]]] = [("variance", a.factorial.checks)] if a.factorial else []
+        parts += [("mixed model", a.mixed.checks)] if a.mixed else []
+        parts += [(f"{c.factor}: {c.level} less {c.baseline}", c.checks) for c in a.contrasts]
+        rows += [
+            (a.metric, test, check.name, HOLDS[check.holds], check.sentence)
+            for test, checks in parts
+            for check in checks
+        ]
+    header = ("metric", "test", "assumption", "holds", "in words")
+    title = f"Assumptions ({replication.title})"
+    return Table(f"assumptions-{replication.kind}", title, header, tuple(rows), replication.note)
+
+
+def per_class_table(plan: StudyPlan, runs: pd.DataFrame) -> Table | None:
+    """List every tested metric of each class in each condition: means over the runs of a cell."""
+    own, factors = runs[runs["test"] == OWN], factors_of(plan)
+    names = plan.study.tested
+    if not names:
+        return None
+    rows: list[Row] = [
+        (*map(str, levels), name, *(float(part[f"{each}{CLASSWISE}{name}"].mean()) for each in names.values()))
+        for levels, part in own.groupby(factors, sort=False)
+        for name in classes_of(own, next(iter(names.values())))
+    ]
+    note = "Means over the runs of a cell; runs in which a metric is undefined are left out."
+    header = (*factors, "class", *map(label, names))
+    return Table("4-classes", "Table 4. Each class", header, tuple(rows), note)

@@ -1,0 +1,201 @@
+"""Guess the data settings for a folder or table: its source, and the size and crop of its images."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from evenface.data.datasets import read_dataset
+from evenface.data.datasets.layout import check_root, files_below, folders, listed, side_of
+from evenface.data.manifest import Manifest
+from evenface.utils.errors import InputError
+from evenface.utils.file_types import IMAGE_SUFFIXES, VIDEO_SUFFIXES, file_kind
+from evenface.utils.files import user_path
+from evenface.utils.tables import read_delimited
+
+NUMBERS = (".csv", ".npy", ".npz", ".parquet")
+SUFFIXES = {"picture": IMAGE_SUFFIXES, "animation": IMAGE_SUFFIXES, "video": VIDEO_SUFFIXES}
+NEEDED = ("path", "label", "subject")
+TRIED = 120
+"""Images that are opened to determine size and colour."""
+SIZES = {56: 48, 84: 64}
+"""Median shorter side up to which images are prepared at a size; larger ones at :data:`LARGE`."""
+LARGE = 96
+CROPPED = 320
+"""Median longer side up to which images are assumed to be cropped faces."""
+FRAMES = 8
+PERSON = "^([^/]+)/"
+"""Regular expression of the folder below that of the class."""
+EXPECTED = "Use a folder with one folder of files per class, or a table (CSV) with the columns path and label."
+
+
+@dataclass(frozen=True)
+class DatasetGuess:
+    """Settings of ``data``, the manifest read with them, and messages on how they were chosen."""
+
+    data: dict[str, Any]
+    manifest: Manifest
+    messages: tuple[str, ...]
+
+
+def guess_dataset(root: str | Path, given: Mapping[str, Any] | None = None) -> DatasetGuess:
+    """Guess the data settings for a folder or a table.
+
+    Parameters
+    ----------
+    root : str or Path
+        Folder with one folder per class (perhaps below ``train`` and ``test``), with or without a folder per person
+        below them; a folder with one table; or the table itself.
+    given : mapping, optional
+        Settings of the user by dotted key; those of ``data`` replace the guesses.
+
+    Raises
+    ------
+    InputError
+        If there are no files that can be read.
+    """
+    root = user_path(root)
+    source: str
+    options: dict[str, Any]
+    messages: list[str]
+    settings = {key.removeprefix("data."): value for key, value in (given or {}).items() if key.startswith("data.")}
+    if "source" in settings:
+        source, options, messages = str(settings.pop("source")), {}, []
+    else:
+        source, options, messages = _source(root, settings)
+    # Keys that are not settings of data itself are options of the source.
+    options |= {
+        key: value for key, value in settings.items() if "." not in key and key not in ("root", "size", "channels")
+    }
+    manifest = read_dataset(source, root, options)
+    data = {"source": source, "root": str(root.resolve()), **options}
+    if manifest.content == "sequences":
+        return DatasetGuess(data, manifest, tuple(messages))
+    image_settings, more = _image_settings(manifest)
+    return DatasetGuess(data | image_settings, manifest, (*messages, *more))
+
+
+def _source(root: Path, settings: Mapping[str, Any]) -> tuple[str, dict[str, Any], list[str]]:
+    """Choose the source and its options by the files; return messages too."""
+    if root.is_file():
+        return _by_table(root, settings)
+    check_root(root, "auto")
+    tables = sorted(path for path in root.glob("*.csv") if not path.name.startswith("."))
+    if "table" in settings:
+        return _by_table(root / str(user_path(str(settings["table"]))), settings)
+    beside: list[str] = []
+    if len(tables) == 1:
+        try:
+            return _by_table(tables[0], settings)
+        except InputError:
+            if not folders(root) or "columns" in settings or "delimiter" in settings:
+                raise
+            beside = [f"The table {tables[0].name} has no labels of files and is ignored."]
+    source, options, messages = _by_folders(root)
+    return source, options, [*messages, *beside]
+
+
+def _by_folders(root: Path) -> tuple[str, dict[str, Any], list[str]]:
+    """Choose the source by the file types in folders."""
+    files = [name for name in files_below(root) if "/" in name]
+    kinds: dict[tuple[str, ...], list[str]] = {IMAGE_SUFFIXES: [], VIDEO_SUFFIXES: [], NUMBERS: []}
+    for name in files:
+        kind = NUMBERS if name.lower().endswith(NUMBERS) else SUFFIXES.get(file_kind(str(root / name)))
+        if kind is not None:
+            kinds[kind].append(name)
+    kind = max(kinds, key=lambda suffixes: len(kinds[suffixes]))
+    names = kinds[kind]
+    if not names:
+        raise InputError(f"no images, videos or feature files in {root}: {listed(files_below(root), 4)}", EXPECTED)
+    options, messages = _people(names)
+    if kind == NUMBERS:
+        source = _of_numbers(root / names[0])
+        return source, options, [f"{len(names):,} feature files, read as {source}.", *messages]
+    source, what = ("folder", "images") if kind == IMAGE_SUFFIXES else ("clip-folder", "videos")
+    return source, options, [f"{len(names):,} {what} in one folder per class.", *messages]
+
+
+def _people(files: list[str]) -> tuple[dict[str, Any], list[str]]:
+    """Interpret folders below those of the classes as people."""
+    sides = all(side_of(name.split("/")[0]) for name in files)
+    deep = [name.split("/")[2 if sides else 1 :] for name in files]
+    if all(len(parts) > 1 for parts in deep):
+        people = len({parts[0] for parts in deep})
+        hint = "if they are clips, set data.source=clip-folder"
+        return {"subjects": PERSON}, [f"The folders below the classes are interpreted as {people} people; {hint}."]
+    hint = "If file names begin with the subject, set data.subjects='^([^_]+)_'."
+    return {}, [f"Subjects are unknown, so the same people may be in training and test set. {hint}"]
+
+
+def _by_table(path: Path, settings: Mapping[str, Any]) -> tuple[str, dict[str, Any], list[str]]:
+    """Choose the source by the type of the first file in a table; columns may have other names."""
+    cells = read_delimited(path, delimiter=settings.get("delimiter"))
+    columns = settings.get("columns")
+    called = {name: str(columns[name]) if isinstance(columns, Mapping) and name in columns else name for name in NEEDED}
+    if not {called["path"], called["label"]} <= set(cells.columns):
+        found = listed(map(str, cells.columns))
+        raise InputError(
+            f"expected the columns {called['path']} and {called['label']} in {path}, found {found}",
+            f"{EXPECTED} Other names: 'data.columns={{path: ..., label: ...}}'. Other delimiters: 'data.delimiter=;'.",
+        )
+    first = next(iter(cells[called["path"]].dropna()), "")
+    options = {"table": path.name} if path.parent.is_dir() else {}
+    messages = [f"A table, {path.name}, with {len(cells):,} rows."]
+    if called["subject"] not in cells or cells[called["subject"]].isna().any():
+        messages.append("Subjects are unknown, so people may be in both training and test set: add a column subject.")
+    if first.lower().endswith(NUMBERS):
+        return _of_numbers(path.parent / first), options, messages
+    return "csv" if file_kind(str(path.parent / first)) == "picture" else "clips", options, messages
+
+
+def _of_numbers(path: Path) -> str:
+    """Distinguish tables of action units from landmark files."""
+    if path.suffix.lower() == ".csv" and path.is_file():
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return "openface" if "AU01" in file.readline() else "landmarks"
+    return "landmarks"
+
+
+def _image_settings(manifest: Manifest) -> tuple[dict[str, Any], list[str]]:
+    """Choose size, channels and crop by some of the images; return messages too."""
+    clips = manifest.content == "clips"
+    names = manifest.table["path"].unique()
+    picked = [manifest.root / names[i] for i in np.unique(np.linspace(0, len(names) - 1, TRIED).round().astype(int))]
+    if clips:
+        folders = [path for path in picked if path.is_dir()]
+        picked = [
+            next((p for p in sorted(folder.iterdir()) if file_kind(str(p)) == "picture"), folder) for folder in folders
+        ]
+        extra: dict[str, Any] = {"clips": {"frames": FRAMES}}
+        if not folders:
+            message = f"{FRAMES} frames are sampled evenly from each video, and faces are detected in them."
+            return {"size": 64, "channels": 3, "faces": {"crop": "face"}, **extra}, [message]
+    else:
+        extra = {}
+    opened = [image for image in map(_opened, picked) if image is not None]
+    if not opened:
+        raise InputError(f"none of {len(picked)} images tried in {manifest.root} can be read", EXPECTED)
+    side = median(min(image[:2]) for image in opened)
+    size = next((size for most, size in SIZES.items() if side <= most), LARGE)
+    cropped = median(max(image[:2]) for image in opened) <= CROPPED
+    grey = all(image[2] for image in opened)
+    crop = "treated as cropped faces" if cropped else "with face detection"
+    shade = "greyscale" if grey else "in colour"
+    message = f"Images are {shade}, about {side:.0f} pixels wide, {crop}; resized to {size}."
+    faces = {} if cropped else {"faces": {"crop": "face"}}
+    return {"size": size, "channels": 1 if grey else 3, **faces, **extra}, [message]
+
+
+def _opened(path: Path) -> tuple[int, int, bool] | None:
+    """Return width, height and whether an image is greyscale; None where it cannot be read."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            small = np.asarray(image.convert("RGB").resize((16, 16)), dtype=np.int16)
+            return image.width, image.height, bool((np.ptp(small, axis=2) <= 2).all())
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
