@@ -62,9 +62,7 @@ OPEN = frozenset(
         "explanation",
         "inference",
         "preprocessing",
-        "reporting",
         "statistics",
-        "studies",
         "training",
         "utils",
     ]

@@ -36,7 +36,7 @@ SUSPICIOUS = {"biovid": (5, 0.45)}
 PUBLISHED = (
     "accuracy on BioVid's five levels is above 45 % on people who were not trained on. Published results of face video "
     "alone, leaving one person out at a time, are 30.8 % (Werner 2016), 31.5 % (Gkikas and Tsiknakis 2023) and 35.4 % "
-    "(Gkikas 2024): look for a leak (evenface data check) before trusting it"
+    "(Gkikas 2024): check for leakage (evenface data check) before trusting it"
 )
 LONGEST_NAME = 60
 FACES_PER_CLASS = 8

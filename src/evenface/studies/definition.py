@@ -149,7 +149,7 @@ class PrintedValue(BaseModel):
 
     @property
     def values(self) -> dict[str, float | dict[str, Any]]:
-        """Metric to value; per-class metrics to class and value; ``confusion`` to true and predicted class and count."""
+        """Metric to value; per-class metrics to class and value; ``confusion`` to true, predicted class, count."""
         return dict(self.model_extra or {})
 
     @model_validator(mode="after")
