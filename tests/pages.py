@@ -12,8 +12,8 @@ pytest.importorskip("python_multipart")
 
 from starlette.testclient import TestClient
 
-from evenface.app.api import create_app
 from evenface.app.catalogue import Catalogue
+from evenface.app.server import create_app
 from evenface.config.limits import Limits
 
 LOCAL = "http://127.0.0.1:8420"

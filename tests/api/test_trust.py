@@ -114,7 +114,7 @@ def test_the_page_runs_no_code_unless_it_was_started_so(foreign, trusted):
     from pages import picture
 
     from evenface.app.catalogue import Entry
-    from evenface.app.jobs import _model, answer
+    from evenface.app.jobs import _model, run_task
     from evenface.app.predict_job import PredictRequest
     from evenface.config.limits import Limits
 
@@ -122,8 +122,8 @@ def test_the_page_runs_no_code_unless_it_was_started_so(foreign, trusted):
     Path("a.png").write_bytes(picture())
     entry = Entry("0" * 16, "run", foreign, "theirs")
     limits = Limits(trust_plugins=trusted)
-    compared = answer((entry, entry), limits, lambda share: None)
-    judged = answer(PredictRequest(entry, Path("a.png"), {}), limits, lambda share: None)
+    compared = run_task((entry, entry), limits, lambda share: None)
+    judged = run_task(PredictRequest(entry, Path("a.png"), {}), limits, lambda share: None)
     assert Path("mark").exists() == trusted
     assert ("done" in judged) == trusted
     if not trusted:

@@ -85,7 +85,7 @@ def test_runs_are_compared_as_compare_does(client, two_runs):
     assert got["pairs"][0]["overall"][0]["low"] == pair.overall["balanced_accuracy"].low
     assert got["units"] > 0
     again = client.post("/api/v1/comparisons?wait=20", json={"models": keys[:1] * 2}).json()
-    assert ended(client, again)["error"]["what"] == "the run plain is given twice"
+    assert ended(client, again)["error"]["what"] == "the run plain is listed twice"
 
 
 def test_reports_and_tables_are_given_and_nothing_beside_them(client, two_runs):
@@ -109,19 +109,19 @@ def test_the_interface_is_described_whole(client):
         for one in methods.values():
             assert one["summary"]
             assert {"404", "413", "422"} <= set(one["responses"])
-            assert one["responses"]["422"]["content"]["application/json"]["schema"]["$ref"].endswith("/Error")
+            assert one["responses"]["422"]["content"]["application/json"]["schema"]["$ref"].endswith("/ErrorResponse")
 
 
 def test_the_server_itself_needs_no_torch():
-    code = "import sys, evenface.app.api, evenface.app.jobs; print(*{'torch', 'timm'} & {*sys.modules})"
+    code = "import sys, evenface.app.server, evenface.app.jobs; print(*{'torch', 'timm'} & {*sys.modules})"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"
 
 
 def test_folders_without_runs_are_refused(tmp_path):
-    with pytest.raises(InputError, match="no run that has ended"):
+    with pytest.raises(InputError, match="no finished run"):
         Catalogue([tmp_path])
     (tmp_path / "a.txt").write_text("")
-    with pytest.raises(InputError, match="no trained model"):
+    with pytest.raises(InputError, match="not a trained model"):
         Catalogue([tmp_path / "a.txt"])
 
 

@@ -83,7 +83,7 @@ def film(tmp_path_factory):
 
 def give(page, path):
     page.set_input_files("#file", str(path))
-    page.wait_for_selector("#result h2:has-text('What was found')")
+    page.wait_for_selector("#result h2:has-text('Result')")
 
 
 def test_a_picture_gives_boxes_and_bars_and_heat_maps(page):
@@ -97,8 +97,8 @@ def test_a_picture_gives_boxes_and_bars_and_heat_maps(page):
     picture, box = page.locator(".stage img").bounding_box(), page.locator(".stage rect.box").first.bounding_box()
     assert picture["x"] < box["x"] < picture["x"] + picture["width"]
     assert "alibrated" in page.inner_text("#result")
-    assert page.evaluate("document.activeElement.textContent") == "What was found"
-    assert page.inner_text("#status") == "2 faces found."
+    assert page.evaluate("document.activeElement.textContent") == "Result"
+    assert page.inner_text("#status") == "2 faces detected."
     page.check("#explain")
     give(page, PEOPLE)
     assert page.locator(".heat figure").count() == 2 * (1 + 3)
@@ -119,10 +119,30 @@ def test_a_video_has_a_timeline_that_leads_through_it(page, film):
     page.wait_for_function("before => document.querySelector('rect.box').getAttribute('x') === before", arg=before)
 
 
-def test_runs_can_be_looked_at_and_compared(page, address):
+def test_settings_have_the_labels_defaults_and_bounds_of_the_api_schema(page, address):
+    page.click("summary:has-text('Settings')")
+    schema = page.request.get(f"{address}openapi.json").json()["components"]["schemas"]
+    (fields,) = [schema["properties"] for name, schema in schema.items() if name.startswith("Body_predict")]
+    names = [name for name in fields if name not in ("file", "model", "explain")]
+    assert page.locator("#settings [name]").evaluate_all("all => all.map((one) => one.name)") == names
+    for name in names:
+        described = fields[name]["description"]
+        box = page.locator(f"#settings [name={name}]")
+        assert box.evaluate("box => box.closest('label').firstChild.textContent").lower() == described.lower()
+        shown = fields[name].get("page_default", fields[name].get("default", ""))
+        assert box.input_value() == str(shown).removesuffix(".0")
+    stride = page.locator("[name=frame_stride]")
+    assert (stride.get_attribute("min"), stride.get_attribute("step")) == ("1", "1")
+    assert stride.input_value() == "3"
+    assert page.locator("[name=faces]").input_value() == "all"
+    assert page.locator("[name=window]").is_hidden()
+    assert "saliency maps" in page.inner_text("#explain-label")
+
+
+def test_runs_can_be_browsed_and_compared(page, address):
     page.click("nav a:has-text('Runs')")
     page.click("#view-runs a:has-text('weighted')")
-    page.wait_for_selector("h2:has-text('Confusions')")
+    page.wait_for_selector("h2:has-text('Confusion matrix')")
     assert page.locator("table.confusion td").count() == 9
     assert "medical device" in page.inner_text(".card")
     page.click("nav a:has-text('Compare')")
@@ -142,14 +162,14 @@ def test_what_cannot_be_judged_is_told_and_a_large_file_is_not_even_sent(page, t
     (tmp_path / "notes.txt").write_text("no picture")
     page.set_input_files("#file", str(tmp_path / "notes.txt"))
     page.wait_for_selector("#error:not([hidden])")
-    assert page.inner_text("#error") == "The file cannot be used: not an image: text. Give another one."
+    assert page.inner_text("#error") == "The file cannot be used: not an image: text. Use another file."
     sent = []
     page.on("request", lambda request: sent.append(request.method))
     with (tmp_path / "large.jpg").open("wb") as file:
         file.truncate(100_000_000)
     page.set_input_files("#file", str(tmp_path / "large.jpg"))
     page.wait_for_function("document.querySelector('#error').textContent.includes('100 MB')")
-    assert "64 MB are the limit" in page.inner_text("#error")
+    assert "the limit is 64 MB" in page.inner_text("#error")
     assert "POST" not in sent
     give(page, PEOPLE)
     assert page.locator("#error").is_hidden()
@@ -200,7 +220,7 @@ def test_a_phone_shows_it_without_scrolling_sideways(page, dark):
 def test_the_camera_is_judged_until_it_is_stopped(page):
     page.click("#camera")
     page.wait_for_selector("#result video")
-    page.wait_for_selector("#result .found p:has-text('No face here'), #result .found .face")
+    page.wait_for_selector("#result .found p:has-text('No face'), #result .found .face")
     page.click("#camera")
     assert page.inner_text("#status") == "The camera is off."
     tracks = "document.querySelector('#result video').srcObject.getTracks()"

@@ -19,9 +19,9 @@ pytest.importorskip("fastapi")
 pytest.importorskip("python_multipart")
 pytest.importorskip("av")
 
-from evenface.app.access import INSIDE
-from evenface.app.api import create_app
-from evenface.app.catalogue import Catalogue, identify
+from evenface.app.catalogue import Catalogue, entry_id
+from evenface.app.schemas import INTERNAL_ERROR
+from evenface.app.server import create_app
 from evenface.config.limits import Limits
 
 QUICK, FULL = 150, 2_400
@@ -57,7 +57,7 @@ class Asked:
         self.app = create_app(
             Catalogue(places), limits=Limits(upload=4_000_000, pixels=4_000_000, memory=4_000_000_000)
         )
-        self.keys = [identify(places[0] / "plain"), identify(places[0] / "weighted"), identify(places[1])]
+        self.keys = [entry_id(places[0] / "plain"), entry_id(places[0] / "weighted"), entry_id(places[1])]
         self.secret = [str(self.app.state.jobs.folder), *(str(place.parent) for place in places), tempfile.gettempdir()]
         self.secret += ["Traceback", 'File "', "site-packages", "/etc/passwd", "root:"]
         self.loop = asyncio.new_event_loop()
@@ -114,8 +114,8 @@ class Asked:
                 job = json.loads(self("GET", f"/api/v1/jobs/{job['id']}".encode(), b"wait=20")[1])
             self.ended[job["state"]] += 1
             told = job["error"]["what"] if job["error"] else ""
-            assert told != INSIDE, (number, name, data[:60])
-            assert not told.startswith(("A decoder broke down", "This took more")), (number, name, data[:60])
+            assert told != INTERNAL_ERROR, (number, name, data[:60])
+            assert not told.startswith(("A decoder crashed", "The job took more")), (number, name, data[:60])
 
 
 @pytest.fixture

@@ -23,10 +23,9 @@ from pages import LOCAL, client_of, ended, failure, judged, models, picture, png
 
 from evenface.app import access
 from evenface.app import jobs as worker
-from evenface.app import server as connections
 from evenface.app.access import COOKIE
 from evenface.app.catalogue import Catalogue, Entry
-from evenface.app.predict_job import PredictRequest, check_archive, judge, picture_size, suffix_of
+from evenface.app.predict_job import PredictRequest, check_unpacked_size, image_size, known_suffix, predict_upload
 from evenface.config.limits import Limits
 from evenface.inference import open_model, pipeline
 from evenface.preprocessing import image
@@ -66,7 +65,7 @@ def test_what_is_too_large_is_refused_before_it_is_read(client):
 
 def test_a_bomb_of_pixels_is_not_unpacked(client):
     began = time.monotonic()
-    assert "huge" in judged(client, png_of(20000, 20000))["error"]["what"]
+    assert "megapixels" in judged(client, png_of(20000, 20000))["error"]["what"]
     assert time.monotonic() - began < 5
 
 
@@ -74,11 +73,11 @@ def test_an_archive_is_measured_as_it_is_unpacked(tmp_path):
     path = tmp_path / "zeros.npz"
     np.savez_compressed(path, a=np.zeros((1000, 1000)))
     assert path.stat().st_size < 100_000
-    check_archive(str(path), 9_000_000)
+    check_unpacked_size(str(path), 9_000_000)
     with pytest.raises(SampleError, match="8 MB when unpacked"):
-        check_archive(str(path), 7_000_000)
+        check_unpacked_size(str(path), 7_000_000)
     path.write_bytes(b"PK no archive")
-    check_archive(str(path), 1)  # reading it says why
+    check_unpacked_size(str(path), 1)  # reading it says why
 
 
 def test_a_table_that_is_small_until_it_is_unpacked_is_refused(tmp_path):
@@ -89,9 +88,9 @@ def test_a_table_that_is_small_until_it_is_unpacked_is_refused(tmp_path):
     )
     pq.write_table(table, path, compression="zstd")
     assert path.stat().st_size < 100_000
-    check_archive(str(path), 33_000_000)
+    check_unpacked_size(str(path), 33_000_000)
     with pytest.raises(SampleError, match="32 MB when unpacked"):
-        check_archive(str(path), 31_000_000)
+        check_unpacked_size(str(path), 31_000_000)
     numbers, _ = read_table(str(path), ".parquet", b"", "none", "a", depth=False)  # the 20 GB of text are left alone
     assert numbers.shape == (rows, 1, 1)
 
@@ -111,9 +110,9 @@ def test_the_size_of_a_picture_is_told_without_decoding_it(tmp_path, monkeypatch
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.new("RGB", (40, 30)).save(tmp_path / "a.jpg", exif=exif)
-    assert picture_size(str(tmp_path / "a.jpg"), 10_000) == read_picture(str(tmp_path / "a.jpg")).size
+    assert image_size(str(tmp_path / "a.jpg"), 10_000) == read_picture(str(tmp_path / "a.jpg")).size
     monkeypatch.setattr("evenface.app.predict_job.read_picture", None)
-    assert sorted(picture_size(str(tmp_path / "a.jpg"), 10_000)) == [30, 40]
+    assert sorted(image_size(str(tmp_path / "a.jpg"), 10_000)) == [30, 40]
 
 
 def test_a_picture_is_decoded_once_even_where_it_is_explained(two_runs, tmp_path, monkeypatch):
@@ -122,7 +121,7 @@ def test_a_picture_is_decoded_once_even_where_it_is_explained(two_runs, tmp_path
     monkeypatch.setattr(pipeline, "decoded", lambda *asked: decoded.append(asked) or image.decoded(*asked))
     entry = next(iter(Catalogue([two_runs / "plain"]).entries().values()))
     asked = PredictRequest(entry, tmp_path / "a.png", explain=True)
-    found = judge(asked, open_model(two_runs / "plain"), Limits(), lambda share: None)
+    found = predict_upload(asked, open_model(two_runs / "plain"), Limits(), lambda share: None)
     assert len(found["explained"]) == len(decoded) == 1
 
 
@@ -130,7 +129,7 @@ def test_after_an_error_of_its_own_the_worker_is_a_fresh_one(tmp_path, monkeypat
     def answered(error):
         monkeypatch.setattr(worker, "_model", lambda *_, **__: (_ for _ in ()).throw(error))
         entry = Entry("0", "run", tmp_path, "a")
-        return worker.answer(PredictRequest(entry, tmp_path / "a.png"), Limits(), lambda share: None)["spoiled"]
+        return worker.run_task(PredictRequest(entry, tmp_path / "a.png"), Limits(), lambda share: None)["spoiled"]
 
     assert answered(MemoryError())
     assert answered(RuntimeError())
@@ -151,7 +150,7 @@ def test_links_out_of_a_served_folder_are_not_followed(two_runs, tmp_path):
             assert "secret" not in client.get(f"/api/v1/models/{key}/{path}").text
     catalogue = Catalogue([runs])
     assert [entry.name for entry in catalogue.entries().values()] == ["weighted"]
-    assert catalogue.notes == [f"passed over {runs / 'plain'}: report.html is a link to another place"]
+    assert catalogue.notes == [f"skipped {runs / 'plain'}: report.html is a symbolic link to another location"]
 
 
 async def _slow(scope, receive, send):
@@ -163,11 +162,11 @@ async def _slow(scope, receive, send):
 
 @pytest.fixture
 def port(monkeypatch):
-    monkeypatch.setattr(connections, "HEADER_SECONDS", 0.5)
-    monkeypatch.setattr(access, "GRACE", 0.5)
+    monkeypatch.setattr(access, "HEADER_SECONDS", 0.5)
+    monkeypatch.setattr(access, "BODY_SECONDS", 0.5)
     app = access.Guard(_slow, access.AccessPolicy("127.0.0.1", "", 1_000_000))
     config = uvicorn.Config(
-        app, http=connections.TimedProtocol, port=0, limit_concurrency=64, log_level="error", lifespan="off"
+        app, http=access.TimedProtocol, port=0, limit_concurrency=64, log_level="error", lifespan="off"
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
@@ -234,7 +233,7 @@ def test_bad_json_and_settings_are_told(client):
 
 
 def test_another_name_another_page_or_no_token_is_refused(client, two_runs):
-    assert "name" in failure(client.get("/", headers={"host": "evil.example:8420"}), 421)
+    assert "host name" in failure(client.get("/", headers={"host": "evil.example:8420"}), 421)
     assert failure(client.get("/", headers={"host": "192.168.1.9:8420"}), 421)
     for headers in ({"origin": "http://evil.example"}, {"origin": "null"}, {"sec-fetch-site": "cross-site"}):
         assert "another page" in failure(client.post("/api/v1/comparisons", json={}, headers=headers), 403)
@@ -269,7 +268,7 @@ def test_no_more_wait_than_may_one_may_be_given_up_and_one_ends_in_time(two_runs
             refused += sent.status_code == 429
             jobs += [sent.json()] if sent.status_code == 202 else []
         assert refused
-        assert failure(sent, 429) == "Too many jobs wait"
+        assert failure(sent, 429) == "The job queue is full"
         last = client.delete(f"/api/v1/jobs/{jobs[-1]['id']}").json()
         assert last["state"] == "cancelled"
         failure(client.get(f"/api/v1/jobs/{last['id']}"), 404)
@@ -277,7 +276,7 @@ def test_no_more_wait_than_may_one_may_be_given_up_and_one_ends_in_time(two_runs
         assert sent.status_code == 202, "who gives up makes room"
         client.delete(f"/api/v1/jobs/{sent.json()['id']}")
         # A process that has just begun needs longer than half a second to open its first model.
-        assert ended(client, jobs[0])["error"]["what"] == "This took more than 0.5 seconds"
+        assert ended(client, jobs[0])["error"]["what"] == "The job took more than 0.5 seconds"
         assert list(client.app.state.jobs.folder.iterdir()) == []
 
 
@@ -293,7 +292,7 @@ def test_uploads_are_removed_and_kept_only_where_that_was_asked_for(client, kept
 
 
 def test_endings_are_known_ones():
-    assert [suffix_of(name) for name in ("a.MP4", "x.npy", "a.py", "a", "a.png\0.exe", "é.webm", "..")] == [
+    assert [known_suffix(name) for name in ("a.MP4", "x.npy", "a.py", "a", "a.png\0.exe", "é.webm", "..")] == [
         ".mp4",
         ".npy",
         "",

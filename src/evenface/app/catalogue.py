@@ -1,4 +1,4 @@
-"""Which runs, studies and files of models there are."""
+"""Runs, studies and exported models below the served folders, and what the API reports of them."""
 
 import csv
 import hashlib
@@ -8,26 +8,27 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from evenface.app.access import redact
 from evenface.app.schemas import (
     ChangeResponse,
     ClassResult,
     ComparedRunResponse,
     ComparisonResponse,
-    Detail,
-    Listed,
+    MetricValue,
+    ModelDetail,
+    ModelSummary,
     PairResponse,
     StudyDetail,
     StudySummaryResponse,
-    Value,
     finite,
-    value_of,
+    metric_value,
+    redact,
 )
 from evenface.config.yaml import read_mapping
-from evenface.evaluation import comparison as comparing
+from evenface.evaluation import comparison
 from evenface.evaluation.calibration import Calibration
 from evenface.evaluation.summary import measured, metrics_of
 from evenface.inference.input_spec import InputSpec, finds_points, input_spec_of
@@ -39,17 +40,16 @@ from evenface.studies.definition import STUDY
 from evenface.utils.errors import InputError
 from evenface.utils.tables import unescape_csv_cell
 
-DEEPEST = 6
-"""Folders below a named one that are looked into."""
-MOST = 2_000
-FRESH = 2.0
-"""Seconds for which what was found holds."""
+MAX_DEPTH = 6
+"""Levels of folders below a served one that are searched."""
+MAX_ENTRIES = 2_000
+CACHE_SECONDS = 2.0
 Kind = Literal["run", "file", "study"]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Something that was found."""
+    """A run, an exported model or a study."""
 
     id: str
     kind: Kind
@@ -58,126 +58,125 @@ class Entry:
     study: str | None = None
 
     def file(self, *names: str) -> Path | None:
-        """Return the path of a file in the folder; None where there is none, or it is a link to somewhere else."""
+        """Return the path of a file in the folder; None if it is missing or links to another location."""
         path = self.path.joinpath(*names)
         inside = path.resolve().is_relative_to(self.path.resolve())
         return path if inside and path.is_file() else None
 
 
 class Catalogue:
-    """What lies below the folders that the user named, looked for anew whenever it is asked for.
+    """Runs, studies and exported models below the served folders; searched again on request.
 
     Parameters
     ----------
-    places : sequence of Path
+    folders : sequence of Path
         Run folders, study folders, folders of these, and ``.onnx`` files.
 
     Attributes
     ----------
     notes : list of str
-        A line for each run or study that was passed over, as of the last look.
+        A line for each run or study that was skipped in the last search.
 
     Raises
     ------
     InputError
-        If one is not there, or no model at all is found.
+        If a folder is missing, or no model is found.
     """
 
-    def __init__(self, places: Sequence[Path]) -> None:
+    def __init__(self, folders: Sequence[Path]) -> None:
         self.notes: list[str] = []
-        self.places = [Path(place) for place in places]
-        for place in self.places:
-            if not place.exists():
-                raise InputError(f"{place}: missing", "Name run folders, folders of runs, or .onnx files.")
-            if place.is_file() and place.suffix != ".onnx":
-                raise InputError(f"{place} is no trained model", "Name run folders, folders of runs, or .onnx files.")
-        self._lock, self._entries, self._looked = threading.Lock(), dict[str, Entry](), 0.0
+        self.folders = [Path(folder) for folder in folders]
+        for folder in self.folders:
+            if not folder.exists():
+                raise InputError(f"{folder}: missing", "Name run folders, folders of runs, or .onnx files.")
+            if folder.is_file() and folder.suffix != ".onnx":
+                raise InputError(
+                    f"{folder} is not a trained model", "Name run folders, folders of runs, or .onnx files."
+                )
+        self._lock, self._entries, self._searched = threading.Lock(), dict[str, Entry](), 0.0
         if not any(entry.kind != "study" for entry in self.entries().values()):
-            named = ", ".join(map(str, self.places))
-            passed_over = "; ".join(self.notes[:3]) or "Train one (evenface demo), or name others."
-            raise InputError(f"no run that has ended below {named}", passed_over)
+            names = ", ".join(map(str, self.folders))
+            hint = "; ".join(self.notes[:3]) or "Train one (evenface demo), or name other folders."
+            raise InputError(f"no finished run in {names}", hint)
 
     def entries(self) -> dict[str, Entry]:
-        """Give all that is there now, by id."""
+        """Return all entries by id."""
         with self._lock:
-            if not self._entries or time.monotonic() - self._looked > FRESH:
-                several = len(self.places) > 1
+            if not self._entries or time.monotonic() - self._searched > CACHE_SECONDS:
+                several = len(self.folders) > 1
                 notes: list[str] = []
-                found = [entry for place in self.places for entry in _found(place, notes, several=several)]
+                entries = [entry for folder in self.folders for entry in _search(folder, notes, several=several)]
                 self.notes = notes
-                self._entries = {entry.id: entry for entry in found}
-                self._looked = time.monotonic()
+                self._entries = {entry.id: entry for entry in entries}
+                self._searched = time.monotonic()
             return self._entries
 
     def get(self, key: str, *kinds: Kind) -> Entry | None:
-        """Give the entry of an id, if it is of one of these kinds."""
-        found = self.entries().get(key)
-        return found if found and found.kind in kinds else None
+        """Return the entry with an id, if it is of one of these kinds."""
+        entry = self.entries().get(key)
+        return entry if entry and entry.kind in kinds else None
 
 
-def identify(path: Path) -> str:
-    """Make the id of a place."""
+def entry_id(path: Path) -> str:
+    """Return the id of a path."""
     return hashlib.blake2b(os.fsencode(path.resolve()), digest_size=8).hexdigest()
 
 
-def _found(place: Path, notes: list[str], *, several: bool) -> Iterator[Entry]:
-    """Look below a place; names begin with its own where there are several places."""
-    whole = place.resolve()
-    for count, entry in enumerate(_walk(place, whole.parent if several else whole, 0, None, notes)):
-        if count == MOST:
-            return
-        yield entry
+def _search(folder: Path, notes: list[str], *, several: bool) -> Iterator[Entry]:
+    """Search a folder; names of entries start with its own if several folders are served."""
+    root = folder.resolve()
+    yield from islice(_walk(folder, root.parent if several else root, 0, None, notes), MAX_ENTRIES)
 
 
 def _walk(path: Path, root: Path, depth: int, study: str | None, notes: list[str]) -> Iterator[Entry]:
-    """Look at a file or folder, and into it; runs are not looked into."""
+    """Search a file or folder recursively, without the contents of runs."""
     if path.is_file():
         if path.suffix == ".onnx":
-            yield Entry(identify(path), "file", path, _name(path, root), study)
+            yield Entry(entry_id(path), "file", path, _name(path, root), study)
         return
-    known = RECIPE if (path / RECIPE).is_file() else STUDY if (path / STUDY).is_file() else None
-    if known and (link := _outside_link(path)):
-        notes.append(f"passed over {path}: {link.name} is a link to another place")
+    marker = RECIPE if (path / RECIPE).is_file() else STUDY if (path / STUDY).is_file() else None
+    if marker and (link := _outside_link(path)):
+        notes.append(f"skipped {path}: {link.name} is a symbolic link to another location")
         return
-    if known == RECIPE:
+    if marker == RECIPE:
         if Run(path).finished:
-            yield Entry(identify(path), "run", path, _name(path, root), study)
+            yield Entry(entry_id(path), "run", path, _name(path, root), study)
         return
-    if known == STUDY:
-        study = identify(path)
+    if marker == STUDY:
+        study = entry_id(path)
         yield Entry(study, "study", path, _name(path, root))
-    for below in _children(path) if depth < DEEPEST else ():
-        yield from _walk(below, root, depth + 1, study, notes)
+    for child in _children(path) if depth < MAX_DEPTH else ():
+        yield from _walk(child, root, depth + 1, study, notes)
 
 
 def _children(folder: Path) -> list[Path]:
-    """List folders and files of models in a folder, but for links and hidden ones."""
+    """List the folders and .onnx files in a folder, without links and hidden ones."""
     try:
         names = sorted(entry.name for entry in os.scandir(folder) if entry.name[0] != "." and not entry.is_symlink())
     except OSError:
-        return []  # not ours to read
+        return []  # not readable
     return [folder / name for name in names if (folder / name).is_dir() or name.endswith(".onnx")]
 
 
 def _outside_link(folder: Path) -> Path | None:
-    """Return a link that leads out of a run or study: whoever made it chose a file of this machine to be read."""
+    """Return a link that leads out of a run or study, by which its author could have any file of this machine read."""
     root = folder.resolve()
     tables = folder / "tables"
-    inside = [*folder.iterdir(), *(tables.iterdir() if tables.is_dir() and not tables.is_symlink() else ())]
-    return next((one for one in inside if one.is_symlink() and not one.resolve().is_relative_to(root)), None)
+    paths = [*folder.iterdir(), *(tables.iterdir() if tables.is_dir() and not tables.is_symlink() else ())]
+    return next((path for path in paths if path.is_symlink() and not path.resolve().is_relative_to(root)), None)
 
 
 def _name(path: Path, root: Path) -> str:
-    found = path.resolve()
-    return found.name if found == root else found.relative_to(root).as_posix()
+    resolved = path.resolve()
+    return resolved.name if resolved == root else resolved.relative_to(root).as_posix()
 
 
 TABLE = "table.csv"
-Taken = Literal["picture", "video", "numbers"]
+InputKind = Literal["picture", "video", "numbers"]
 
 
-def takes_of(form: InputSpec) -> list[Taken]:
-    """Say what can be judged by a model that is prepared for in this form."""
+def accepted_inputs(form: InputSpec) -> list[InputKind]:
+    """Return the kinds of files that a model with this input can predict on."""
     how = form.sequences
     if how is None:
         return ["picture", "video"] if form.kind == "stills" else ["video"]
@@ -186,59 +185,59 @@ def takes_of(form: InputSpec) -> list[Taken]:
     return ["picture", "video"] if how.origin == "stills" else ["video"]
 
 
-def listed(entry: Entry) -> Listed | None:
-    """Say in short what a model is; nothing where it cannot be read at all."""
+def model_summary(entry: Entry) -> ModelSummary | None:
+    """Return the summary of a model; None if it cannot be read."""
     try:
         file = entry.path / FACTS if entry.kind == "run" else entry.path
-        return _listed(entry, file.stat().st_mtime_ns)
+        return _model_summary(entry, file.stat().st_mtime_ns)
     except (OSError, InputError, ValueError, KeyError, TypeError):
         return None
 
 
 @lru_cache(maxsize=4_000)
-def _listed(entry: Entry, _changed: int) -> Listed:
+def _model_summary(entry: Entry, _changed: int) -> ModelSummary:
     base: dict[str, Any] = {"id": entry.id, "name": entry.name, "kind": entry.kind, "study": entry.study}
     if entry.kind == "file":
-        model = _file(entry.path, _changed)
-        return Listed(
-            **base, classes=list(model.classes), takes=takes_of(model.form), usable=True, balanced_accuracy=None
-        )
+        model = _open_file(entry.path, _changed)
+        takes = accepted_inputs(model.form)
+        return ModelSummary(**base, classes=list(model.classes), takes=takes, usable=True, balanced_accuracy=None)
     run = Run(entry.path)
     try:
-        takes: list[Taken] = takes_of(input_spec_of(run))
-    except (InputError, KeyError):  # of an older version, or what finds faces is not installed
+        takes = accepted_inputs(input_spec_of(run))
+    except (InputError, KeyError):  # written by an older version, or the face detector is not installed
         takes = []
     usable = bool(takes) and (run.folder / WEIGHTS).is_file()
-    return Listed(**base, classes=run.facts["classes"], takes=takes, usable=usable, balanced_accuracy=_main(run))
+    accuracy = _balanced_accuracy(run)
+    return ModelSummary(**base, classes=run.facts["classes"], takes=takes, usable=usable, balanced_accuracy=accuracy)
 
 
-def _main(run: Run) -> Value:
-    """Give balanced accuracy; runs of studies have no metrics of their own, and intervals take long."""
+def _balanced_accuracy(run: Run) -> MetricValue:
+    """Return balanced accuracy; without interval for runs of studies, whose metrics are not stored."""
     if (run.folder / METRICS).is_file():
-        return value_of(run.metrics["overall"]["balanced_accuracy"])
-    return Value(value=finite(measured("balanced_accuracy", run.predictions)))
+        return metric_value(run.metrics["overall"]["balanced_accuracy"])
+    return MetricValue(value=finite(measured("balanced_accuracy", run.predictions)))
 
 
 @lru_cache(maxsize=8)
-def _file(path: Path, _changed: int) -> Model:
+def _open_file(path: Path, _changed: int) -> Model:
     from evenface.inference import open_model
 
     return open_model(path)
 
 
-def detail(entry: Entry) -> Detail:
-    """Say all that is known of a model."""
-    known = listed(entry)
+def model_detail(entry: Entry) -> ModelDetail:
+    """Return the details of a model."""
+    known = model_summary(entry)
     if known is None:
-        raise InputError(f"{entry.name} cannot be read", "Its files are damaged, or gone; evaluate or train it anew.")
-    return _of_run(entry, known) if entry.kind == "run" else _of_file(entry, known)
+        raise InputError(f"{entry.name} cannot be read", "Files are damaged or missing; evaluate or train it again.")
+    return _run_detail(entry, known) if entry.kind == "run" else _file_detail(entry, known)
 
 
-def _of_run(entry: Entry, known: Listed) -> Detail:
+def _run_detail(entry: Entry, known: ModelSummary) -> ModelDetail:
     run = Run(entry.path)
-    result = run.metrics if (run.folder / METRICS).is_file() else metrics_of(run.predictions)
+    metrics = run.metrics if (run.folder / METRICS).is_file() else metrics_of(run.predictions)
     calibration = Calibration.load(run.folder)
-    return Detail(
+    return ModelDetail(
         **known.model_dump(),
         about=run.recipe.about,
         calibrated=calibration is not None,
@@ -246,33 +245,33 @@ def _of_run(entry: Entry, known: Listed) -> Detail:
         ordered=run.predictions.ordered,
         warnings=summaries.run_warnings(run),
         notes=summaries.protocol_notes({"": [run]}),
-        overall={name: value_of(value) for name, value in result["overall"].items()},
-        per_class=[_class(name, found) for name, found in result["per_class"].items()],
-        confusion=result["confusion"],
-        units=f"{result['units']:,} {result['unit']}",
+        overall={name: metric_value(value) for name, value in metrics["overall"].items()},
+        per_class=[_class_result(name, values) for name, values in metrics["per_class"].items()],
+        confusion=metrics["confusion"],
+        units=f"{metrics['units']:,} {metrics['unit']}",
         card=redact(_card(run), run.folder),
         report=(run.folder / REPORT).is_file(),
     )
 
 
 def _card(run: Run) -> str:
-    """Give the model card; runs of studies, and those of older versions, have none in their folder."""
+    """Return the model card, built now if the folder has none: runs of studies and of older versions."""
     if (run.folder / model_card.CARD).is_file():
         return (run.folder / model_card.CARD).read_text(encoding="utf-8")
     try:
         return model_card.markdown(model_card.card_of(run))
-    except (InputError, OSError, KeyError):  # its store is gone, or it does not say what a card tells
+    except (InputError, OSError, KeyError):  # its store or some metadata is missing
         return ""
 
 
-def _class(name: str, found: dict[str, Any]) -> ClassResult:
-    values: dict[str, Value] = {key: value_of(found[key]) for key in ("recall", "precision", "f1")}
-    return ClassResult(name=name, support=found["support"], **values)
+def _class_result(name: str, values: dict[str, Any]) -> ClassResult:
+    metrics = {key: metric_value(values[key]) for key in ("recall", "precision", "f1")}
+    return ClassResult(name=name, support=values["support"], **metrics)
 
 
-def _of_file(entry: Entry, known: Listed) -> Detail:
-    model = _file(entry.path, entry.path.stat().st_mtime_ns)
-    return Detail(
+def _file_detail(entry: Entry, known: ModelSummary) -> ModelDetail:
+    model = _open_file(entry.path, entry.path.stat().st_mtime_ns)
+    return ModelDetail(
         **known.model_dump(),
         about=str(model.card.get("about", "")),
         calibrated=model.calibration is not None,
@@ -289,8 +288,8 @@ def _of_file(entry: Entry, known: Listed) -> Detail:
     )
 
 
-def studied(entry: Entry, catalogue: Catalogue) -> StudyDetail:
-    """Say what a study is, and give its table."""
+def study_detail(entry: Entry, catalogue: Catalogue) -> StudyDetail:
+    """Return a study with its table."""
     models = [other.id for other in catalogue.entries().values() if other.study == entry.id and other.kind == "run"]
     try:
         about = str(read_mapping(entry.path / STUDY, "study").get("study", {}).get("about", ""))
@@ -301,23 +300,22 @@ def studied(entry: Entry, catalogue: Catalogue) -> StudyDetail:
     if table.is_file():
         with table.open(encoding="utf-8", newline="") as file:
             rows = [[unescape_csv_cell(cell) for cell in row] for row in csv.reader(file)]
-    report = (entry.path / REPORT).is_file()
-    header = rows[0] if rows else []
     return StudyDetail(
         id=entry.id,
         name=entry.name,
         about=about,
         runs=len(models),
-        report=report,
-        header=header,
+        report=(entry.path / REPORT).is_file(),
+        header=rows[0] if rows else [],
         rows=rows[1:],
         models=models,
     )
 
 
-def short(study: StudyDetail) -> StudySummaryResponse:
-    """Leave the table out."""
-    return StudySummaryResponse(**study.model_dump(include=set(StudySummaryResponse.model_fields)))
+def study_summary(entry: Entry, catalogue: Catalogue) -> StudySummaryResponse:
+    """Return a study without its table."""
+    detail = study_detail(entry, catalogue)
+    return StudySummaryResponse(**detail.model_dump(include=set(StudySummaryResponse.model_fields)))
 
 
 def compare(entries: Sequence[Entry], *, trust_plugins: bool = False) -> dict[str, Any]:
@@ -326,46 +324,47 @@ def compare(entries: Sequence[Entry], *, trust_plugins: bool = False) -> dict[st
     Returns
     -------
     dict
-        A :class:`~evenface.app.schemas.Comparison`.
+        A :class:`~evenface.app.schemas.ComparisonResponse`.
 
     Raises
     ------
     InputError
-        If there are fewer than two methods, a run names code that is not trusted, or they were not tested on the same
-        samples.
+        If there are fewer than two methods, a run names plugin code that is not trusted, or the test samples differ.
     """
-    opened = [Run.open(entry.path, trust_plugins=trust_plugins) for entry in entries]
-    groups = summaries.group_runs(opened)
-    found = comparing.compare({name: [run.predictions for run in group] for name, group in groups.items()})
+    runs = [Run.open(entry.path, trust_plugins=trust_plugins) for entry in entries]
+    groups = summaries.group_runs(runs)
+    result = comparison.compare({name: [run.predictions for run in group] for name, group in groups.items()})
     return ComparisonResponse(
-        lines=[*summaries.shared_warnings(opened), *comparison_summary(found).splitlines()],
-        classes=list(found.classes),
-        support=list(found.support),
-        unit=found.unit,
-        units=found.units,
+        lines=[*summaries.shared_warnings(runs), *comparison_summary(result).splitlines()],
+        classes=list(result.classes),
+        support=list(result.support),
+        unit=result.unit,
+        units=result.units,
         methods=[
             ComparedRunResponse(
                 name=method.name,
                 runs=len(method.runs),
-                overall={name: value_of(value) for name, value in method.overall.items()},
-                recall=[value_of(value) for value in method.recall],
+                overall={name: metric_value(value) for name, value in method.overall.items()},
+                recall=[metric_value(value) for value in method.recall],
             )
-            for method in found.methods
+            for method in result.methods
         ],
         pairs=[
             PairResponse(
                 baseline=pair.baseline,
                 candidate=pair.candidate,
-                said=verdict(pair, found),
-                overall=[_change(one) for one in pair.overall.values()],
-                classes=[_change(one) for one in pair.classes],
+                said=verdict(pair, result),
+                overall=[_change(difference) for difference in pair.overall.values()],
+                classes=[_change(difference) for difference in pair.classes],
             )
-            for pair in found.pairs
+            for pair in result.pairs
         ],
         notes=summaries.protocol_notes(groups),
     ).model_dump()
 
 
-def _change(found: comparing.Difference) -> ChangeResponse:
-    value, low, high, p = (finite(one) for one in (found.value, found.low, found.high, found.p_holm))
-    return ChangeResponse(name=found.name, value=value, low=low, high=high, p=p, certain=bool(found.certain))
+def _change(difference: comparison.Difference) -> ChangeResponse:
+    interval = {name: finite(getattr(difference, name)) for name in ("value", "low", "high")}
+    return ChangeResponse(
+        name=difference.name, **interval, p=finite(difference.p_holm), certain=bool(difference.certain)
+    )

@@ -1,4 +1,4 @@
-"""Jobs: one is done at a time, some wait, and every one of them ends."""
+"""Job queue of the page: one job runs at a time, in a worker process, with limits on time and memory."""
 
 import contextlib
 import queue
@@ -15,21 +15,20 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
-from evenface.app.access import problem
 from evenface.app.catalogue import Entry
-from evenface.app.predict_job import PredictRequest, judge
-from evenface.app.schemas import JobResponse as Shown
+from evenface.app.predict_job import PredictRequest, predict_upload
+from evenface.app.schemas import JobResponse, error_message
 from evenface.config.limits import Limits
 from evenface.runs import WEIGHTS
 from evenface.utils.errors import InputError
 from evenface.utils.workers import MEMORY, WorkerDiedError, WorkerPool
 
 Task = PredictRequest | tuple[Entry, ...]
-"""An upload to judge, or runs to compare."""
+"""An upload to predict on, or runs to compare."""
 
 
 def job_pool(limits: Limits, folder: Path) -> WorkerPool:
-    """Build the pool of the one process that does the jobs; it removes the uploads if the server ends without it."""
+    """Build the pool of the single worker process, which deletes the uploads if the server dies."""
     return WorkerPool(
         1,
         name="evenface-jobs",
@@ -39,24 +38,25 @@ def job_pool(limits: Limits, folder: Path) -> WorkerPool:
     )
 
 
-def answer(task: Task, limits: Limits, step: Callable[[float], None]) -> dict[str, Any]:
-    """Do a job in the worker process: ``{"done": result}`` or ``{"failed": {"what", "do"}, "spoiled": bool}``."""
-    places = (task.entry.path, task.upload) if isinstance(task, PredictRequest) else tuple(entry.path for entry in task)
+def run_task(task: Task, limits: Limits, step: Callable[[float], None]) -> dict[str, Any]:
+    """Run a task in the worker process.
+
+    Returns ``{"done": result}``, or ``{"failed": {"what", "do"}, "spoiled": bool}``, where spoiled requires a new
+    process.
+    """
+    paths = (task.entry.path, task.upload) if isinstance(task, PredictRequest) else tuple(entry.path for entry in task)
     try:
         if isinstance(task, PredictRequest):
-            return {
-                "done": judge(
-                    task, _model(task.entry.path, _changed(task.entry.path), trusted=limits.trust_plugins), limits, step
-                )
-            }
+            model = _model(task.entry.path, _changed(task.entry.path), trusted=limits.trust_plugins)
+            return {"done": predict_upload(task, model, limits, step)}
         from evenface.app.catalogue import compare
 
         return {"done": compare(task, trust_plugins=limits.trust_plugins)}
-    except Exception as error:  # whatever a file did to a decoder, the next one must find a worker
+    except Exception as error:  # whatever a file does to a decoder, the worker must stay available
         if not isinstance(error, InputError | MemoryError):
             traceback.print_exc(file=sys.stderr)
-        # What such an error leaves behind, memory above all, is not for the next one: it gets a fresh process.
-        return {"failed": problem(error, *places), "spoiled": not isinstance(error, InputError)}
+        # Other errors may leave memory or libraries in a bad state: the next job gets a new process.
+        return {"failed": error_message(error, *paths), "spoiled": not isinstance(error, InputError)}
 
 
 def _changed(path: Path) -> int:
@@ -72,7 +72,7 @@ def _model(path: Path, _changed: int, *, trusted: bool) -> Any:
 
 
 def _limit_memory(memory: int) -> None:
-    """Limit the memory of this process, where the system can and no GPU needs more of its addresses."""
+    """Limit the memory of this process if the system supports it; not with a GPU, which needs more address space."""
     try:
         import resource
     except ImportError:  # Windows
@@ -86,30 +86,30 @@ def _limit_memory(memory: int) -> None:
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 
 
-class BusyError(Exception):
-    """So many jobs wait that no more are taken."""
+class QueueFullError(Exception):
+    """The queue accepts no more jobs."""
 
 
 @dataclass(eq=False)
 class Job:
-    """A piece of work."""
+    """A task with its state, result and upload folder."""
 
     kind: Literal["prediction", "comparison"]
     task: Task
     folder: Path | None = None
-    keep: Callable[[Path, dict[str, Any]], None] | None = None
+    save: Callable[[Path, dict[str, Any]], None] | None = None
     id: str = field(default_factory=lambda: secrets.token_hex(8))
     state: State = "waiting"
     share: float = 0.0
     error: dict[str, str] | None = None
     result: dict[str, Any] | None = None
-    begun: float = 0.0
+    started: float = 0.0
     cancelled: bool = False
     ended: threading.Event = field(default_factory=threading.Event)
 
 
 class Jobs:
-    """The queue, the thread that takes from it, and the folder of uploads."""
+    """The queue, the thread that runs it, and the folder of uploads."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -122,65 +122,66 @@ class Jobs:
         self._thread.start()
 
     def upload_folder(self) -> Path:
-        """Make a folder for an upload."""
+        """Create a folder for an upload."""
         return Path(tempfile.mkdtemp(dir=self.folder))
 
     def add(self, job: Job) -> Job:
-        """Put a job into the queue."""
+        """Add a job to the queue."""
         if self._stopped.is_set():
-            raise BusyError
+            raise QueueFullError
         with self._lock:
-            ended = [key for key, one in self._jobs.items() if one.ended.is_set()]
+            ended = [key for key, other in self._jobs.items() if other.ended.is_set()]
             for key in ended[: max(0, len(ended) - self.limits.kept + 1)]:
                 del self._jobs[key]
             try:
                 self._waiting.put_nowait(job)
             except queue.Full:
-                raise BusyError from None
+                raise QueueFullError from None
             self._jobs[job.id] = job
         return job
 
     def get(self, key: str) -> Job | None:
-        """Give a job."""
+        """Return the job with an id."""
         return self._jobs.get(key)
 
-    def drop(self, job: Job) -> None:
-        """Give a job up if it has not ended, and forget it; who waits for it is told."""
+    def cancel(self, job: Job) -> None:
+        """Cancel a job if it has not ended, and delete it; requests that wait for it are answered."""
         with self._lock:
             job.cancelled = True
             if job.state == "waiting":
                 self._end(job, "cancelled")
-                self._leave(job)
+                self._remove_waiting(job)
             self._jobs.pop(job.id, None)
 
-    def _leave(self, job: Job) -> None:
-        """Make room in the queue for others: jobs that were given up would else fill it."""
+    def _remove_waiting(self, job: Job) -> None:
+        """Remove a cancelled job from the queue, which would otherwise stay full."""
         with self._waiting.mutex, contextlib.suppress(ValueError):
             self._waiting.queue.remove(job)
             self._waiting.not_full.notify()
 
-    def shown(self, job: Job) -> Shown:
-        """Say how far a job is."""
-        others = [one for one in list(self._jobs.values()) if not one.ended.is_set()]
-        before = others.index(job) if job in others else 0
-        said = {"id": job.id, "kind": job.kind, "state": job.state, "before": before, "done": job.share}
-        return Shown.model_validate({**said, "error": job.error, **({job.kind: job.result} if job.result else {})})
+    def response(self, job: Job) -> JobResponse:
+        """Return state, progress and result of a job."""
+        active = [other for other in list(self._jobs.values()) if not other.ended.is_set()]
+        before = active.index(job) if job in active else 0
+        content = {"id": job.id, "kind": job.kind, "state": job.state, "before": before, "done": job.share}
+        result = {job.kind: job.result} if job.result else {}
+        return JobResponse.model_validate({**content, "error": job.error, **result})
 
     @property
     def stopping(self) -> bool:
-        """Whether all jobs are given up."""
+        """Whether all jobs are being cancelled."""
         return self._stopped.is_set()
 
     def stop(self) -> None:
-        """Give all jobs up, without waiting for it."""
+        """Cancel all jobs without waiting."""
         self._stopped.set()
         for job in list(self._jobs.values()):
             job.cancelled = True
 
     def close(self) -> None:
-        """Give all jobs up, and remove all that was uploaded."""
+        """Cancel all jobs, end the worker process and delete all uploads."""
         self.stop()
-        with contextlib.suppress(queue.Full):  # else the thread wakes by what it takes
+        with contextlib.suppress(queue.Full):  # a full queue wakes the thread by itself
             self._waiting.put_nowait(None)
         self._thread.join(10)
         self._pool.close()
@@ -194,53 +195,56 @@ class Jobs:
             with self._lock:
                 if job is None or job.cancelled:
                     continue
-                job.state, job.begun = "running", time.monotonic()
-            self._do(job)
+                job.state, job.started = "running", time.monotonic()
+            self._run_job(job)
         for job in list(self._jobs.values()):
             self._end(job, "cancelled")
 
-    def _do(self, job: Job) -> None:
-        def stopped() -> bool:
-            return job.cancelled or time.monotonic() - job.begun > self.limits.timeout
+    def _run_job(self, job: Job) -> None:
+        def stop() -> bool:
+            return job.cancelled or self._timed_out(job)
 
         def step(share: float) -> None:
             job.share = share
 
         try:
-            answered = self._pool.call(answer, job.task, self.limits, progress=step, stop=stopped, tries=2)
-            if answered.get("spoiled"):
+            answer = self._pool.call(run_task, job.task, self.limits, progress=step, stop=stop, tries=2)
+            if answer.get("spoiled"):
                 self._pool.end_idle()
-            if "failed" in answered:
-                job.error = answered["failed"]
+            if "failed" in answer:
+                job.error = answer["failed"]
                 self._end(job, "failed")
                 return
-            if job.keep is not None and job.folder is not None:
-                job.keep(job.folder, answered["done"])
-            job.result = answered["done"]
+            if job.save is not None and job.folder is not None:
+                job.save(job.folder, answer["done"])
+            job.result = answer["done"]
             self._end(job, "done")
         except WorkerDiedError as error:
-            self._give_up(job, error)
-        except Exception as error:  # the queue goes on whatever happens
-            job.error = problem(error)
+            self._end_after_crash(job, error)
+        except Exception as error:  # the queue must continue
+            job.error = error_message(error)
             self._end(job, "failed")
 
-    def _give_up(self, job: Job, error: WorkerDiedError) -> None:
+    def _timed_out(self, job: Job) -> bool:
+        return time.monotonic() - job.started > self.limits.timeout
+
+    def _end_after_crash(self, job: Job, error: WorkerDiedError) -> None:
         if job.cancelled:
             self._end(job, "cancelled")
             return
-        if time.monotonic() - job.begun > self.limits.timeout:
-            what, do = f"This took more than {self.limits.timeout:g} seconds", "Give something shorter or smaller."
+        if self._timed_out(job):
+            what, do = f"The job took more than {self.limits.timeout:g} seconds", "Use a shorter or smaller file."
         elif error.killed:
-            what, do = f"The process of jobs was killed: {MEMORY}", "Give something smaller."
+            what, do = f"The worker process was killed: {MEMORY}", "Use a smaller file."
         elif job.kind == "prediction":
-            what, do = "A decoder broke down on this file", "Give another one."
+            what, do = "A decoder crashed on this file", "Use another file."
         else:
-            what, do = "The process of jobs ended in the middle of this", "Try again, with fewer runs."
-        job.error = problem(InputError(what, do))
+            what, do = "The worker process ended unexpectedly", "Try again with fewer runs."
+        job.error = error_message(InputError(what, do))
         self._end(job, "failed")
 
     def _end(self, job: Job, state: State) -> None:
-        """Remove the upload, then say how a job ended."""
+        """Delete the upload, then publish how a job ended."""
         if job.ended.is_set():
             return
         if job.folder is not None:

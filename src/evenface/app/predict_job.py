@@ -1,4 +1,4 @@
-"""What is done with an upload: judged by a model, and explained."""
+"""Predict on an upload and explain the predictions, within the limits of the page."""
 
 import base64
 import datetime
@@ -19,8 +19,7 @@ from evenface.app.schemas import ExplainedResponse, FaceResponse, Prediction, fi
 from evenface.config.limits import Limits
 from evenface.config.predict import PredictSettings
 from evenface.inference.model import Model
-from evenface.inference.pipeline import Ended, PreparedSample, label_of, predicted
-from evenface.inference.pipeline import FaceResult as Said
+from evenface.inference.pipeline import Ended, FaceResult, PreparedSample, label_of, predicted
 from evenface.inference.predict import notes_of
 from evenface.inference.settings import check_settings
 from evenface.inference.sources import Source, find_sources
@@ -35,18 +34,19 @@ if TYPE_CHECKING:
     from evenface.explanation import Explanation
 
 
-EXPLAINED, LOOKED = 6, 60
-"""Rows that are explained at most, and samples among which they are looked for."""
-SHOWN = 6
-"""Frames of a clip that are shown with heat maps."""
+MAX_EXPLAINED, MAX_SEARCHED = 6, 60
+"""Rows that are explained, and samples among which they are searched."""
+MAX_FRAMES = 6
+"""Frames of a clip that are returned with saliency maps."""
 SIDE = 168
-"""Pixels of a face that is shown."""
+"""Pixels of a returned crop."""
+BATCH = 8
 Step = Callable[[float], None]
 
 
 @dataclass(frozen=True)
 class PredictRequest:
-    """What to judge, by what, how."""
+    """A model, an upload and the settings of the prediction."""
 
     entry: Entry
     upload: Path
@@ -56,7 +56,7 @@ class PredictRequest:
 
 @dataclass(frozen=True)
 class _Size:
-    """Of an upload: pixels, seconds, frames."""
+    """Pixels, seconds and frames of an upload."""
 
     width: int | None = None
     height: int | None = None
@@ -64,23 +64,25 @@ class _Size:
     frames: int = 1
 
 
-def judge(asked: PredictRequest, model: Model, limits: Limits, step: Step) -> dict[str, Any]:
-    """Judge an upload."""
-    settings = PredictSettings(**asked.settings, batch=8)
+def predict_upload(request: PredictRequest, model: Model, limits: Limits, step: Step) -> dict[str, Any]:
+    """Predict on an upload; return a :class:`~evenface.app.schemas.Prediction` as a dictionary."""
+    settings = PredictSettings(**request.settings, batch=BATCH)
     check_settings(settings, model.form)
-    (source,), _ = find_sources([asked.upload])
+    (source,), _ = find_sources([request.upload])
     try:
-        size = _measured(source, model, limits)
-        faces = _Firsts()
-        seen = faces.add if asked.explain else None
-        rows = [_row(item, model, settings) for item in _said(model, source, settings, size.frames, step, seen)]
-        explained, why = _explained(model, faces.samples, rows) if asked.explain else ([], "")
+        size = _size(source, model, limits)
+        faces = _FirstSamples()
+        observe = faces.add if request.explain else None
+        rows = [
+            _row(result, model, settings) for result in _results(model, source, settings, size.frames, step, observe)
+        ]
+        explained, reason = _explain(model, faces.samples, rows) if request.explain else ([], "")
     except SampleError as error:
-        raise InputError(f"The file cannot be used: {error}", "Give another one.") from error
+        raise InputError(f"The file cannot be used: {error}", "Use another file.") from error
     return Prediction(
         kind=source.kind,
-        model=asked.entry.id,
-        name=asked.entry.name,
+        model=request.entry.id,
+        name=request.entry.name,
         classes=list(model.classes),
         calibrated=model.calibration is not None,
         temperature=model.calibration.temperature if model.calibration else None,
@@ -88,83 +90,83 @@ def judge(asked: PredictRequest, model: Model, limits: Limits, step: Step) -> di
         rows=rows,
         notes=notes_of(model, settings),
         explained=explained,
-        unexplained=why,
+        unexplained=reason,
     ).model_dump()
 
 
-def _measured(source: Source, model: Model, limits: Limits) -> _Size:
-    """Refuse what is too large before it is decoded."""
+def _size(source: Source, model: Model, limits: Limits) -> _Size:
+    """Return the size of an upload; raise SampleError above a limit, before it is decoded."""
     if source.kind == "picture":
-        return _Size(*picture_size(source.path, limits.pixels))
+        return _Size(*image_size(source.path, limits.pixels))
     if source.kind == "numbers":
         how = model.form.sequences
         if how is None or how.origin != "files":
-            raise SampleError("a file of numbers, and the model takes pictures or videos")
-        check_archive(source.path, limits.numbers)
+            raise SampleError("a feature file, but the model expects images or videos")
+        check_unpacked_size(source.path, limits.numbers)
         frames = count_frames(source.path, how)
-        return _Size(None, None, frames / RATE, _few(frames, limits))
+        return _Size(None, None, frames / RATE, _checked_frames(frames, limits))
     film = open_film(source.path)
     seconds = float(film.times[-1])
     if not seconds <= limits.seconds:
         raise SampleError(f"too long: {seconds:.0f} seconds, the limit is {limits.seconds:g}")
-    frames = _few(len(film.times), limits)
+    frames = _checked_frames(len(film.times), limits)
     image = next(film.frames([0]))[1]
     _check_pixels(*image.size, limits.frame_pixels)
     return _Size(image.width, image.height, seconds, frames)
 
 
-def _few(frames: int, limits: Limits) -> int:
+def _checked_frames(frames: int, limits: Limits) -> int:
     if frames > limits.frames:
         raise SampleError(f"too long: {frames:,} frames, the limit is {limits.frames:,}")
     return frames
 
 
-def check_archive(path: str, most: int) -> None:
-    """Refuse an archive of arrays, or a table, that is small until it is unpacked; other files pass."""
+def check_unpacked_size(path: str, limit: int) -> None:
+    """Raise SampleError if an array archive or Parquet table exceeds a number of bytes when unpacked."""
     suffix = Path(path).suffix.lower()
     try:
         if suffix == ".npz":
             with zipfile.ZipFile(path) as archive:
-                size = sum(one.file_size for one in archive.infolist())
+                size = sum(member.file_size for member in archive.infolist())
         elif suffix == ".parquet":
             size = unpacked_size(path)
         else:
             return
-    except Exception:  # parsers raise nearly anything on malformed bytes; reading it says why
+    except Exception:  # parsers raise almost anything on malformed bytes; reading the file reports the reason
         return
-    if size > most:
-        raise SampleError(f"huge: {size / 1e6:,.0f} MB when unpacked, the limit is {most / 1e6:g}")
+    if size > limit:
+        raise SampleError(f"too large: {size / 1e6:,.0f} MB when unpacked, the limit is {limit / 1e6:g}")
 
 
-def picture_size(path: str, most: int) -> tuple[int, int]:
-    """Return width and height of a picture as it is shown, from its header; decoding can take half a minute."""
+def image_size(path: str, limit: int) -> tuple[int, int]:
+    """Return width and height of an upright image from its header, as decoding can take half a minute."""
     Image.init()
     known = [name for name in FORMATS if name in Image.OPEN]
     with quiet_pillow():
         try:
             with Image.open(path, formats=known) as image:
-                _check_pixels(*image.size, most)
+                _check_pixels(*image.size, limit)
                 return shown_size(image)
         except SampleError:
             raise
-        except Exception:  # reading it says why
+        except Exception:  # reading the file reports the reason
             return read_picture(path).size
 
 
-def _check_pixels(width: int, height: int, most: int) -> None:
-    if width * height > most:
-        raise SampleError(f"huge: {width} × {height} pixels, the limit is {most / 1e6:g} megapixels")
+def _check_pixels(width: int, height: int, limit: int) -> None:
+    if width * height > limit:
+        raise SampleError(f"too large: {width} × {height} pixels, the limit is {limit / 1e6:g} megapixels")
 
 
-def _said(
+def _results(
     model: Model,
     source: Source,
     settings: PredictSettings,
     frames: int,
     step: Step,
-    seen: Callable[[PreparedSample], None] | None,
-) -> Iterator[Said]:
-    for item in predicted(model, [source], settings, seen):
+    observe: Callable[[PreparedSample], None] | None,
+) -> Iterator[FaceResult]:
+    for item in predicted(model, [source], settings, observe):
         if isinstance(item, Ended):
             if item.trouble:
                 raise SampleError(item.trouble)
@@ -173,8 +175,8 @@ def _said(
         yield item
 
 
-def _row(item: Said, model: Model, settings: PredictSettings) -> FaceResponse:
-    sample, p = item.sample, item.probabilities
+def _row(result: FaceResult, model: Model, settings: PredictSettings) -> FaceResponse:
+    sample, p = result.sample, result.probabilities
     return FaceResponse(
         frame=sample.frame,
         end=sample.end,
@@ -188,43 +190,46 @@ def _row(item: Said, model: Model, settings: PredictSettings) -> FaceResponse:
     )
 
 
-class _Firsts:
-    """Collect the first sample of each face, of the first samples; so that nothing is decoded again to explain it."""
+class _FirstSamples:
+    """Collects the first sample of each face, so that nothing is decoded again for the explanation."""
 
     def __init__(self) -> None:
         self.samples: list[PreparedSample] = []
-        self._looked = 0
+        self._searched = 0
 
     def add(self, sample: PreparedSample) -> None:
-        self._looked += 1
-        known = {one.face for one in self.samples}
-        if self._looked > LOOKED or len(known) == EXPLAINED or sample.array is None or sample.face in known:
+        self._searched += 1
+        faces = {known.face for known in self.samples}
+        if self._searched > MAX_SEARCHED or len(faces) == MAX_EXPLAINED or sample.array is None or sample.face in faces:
             return
         self.samples.append(sample)
 
 
-def _explained(
-    model: Model, chosen: Sequence[PreparedSample], rows: list[FaceResponse]
+def _explain(
+    model: Model, samples: Sequence[PreparedSample], rows: list[FaceResponse]
 ) -> tuple[list[ExplainedResponse], str]:
-    """Explain the first row of each face; or say why not."""
+    """Explain the first row of each face; return the explanations, or why there are none."""
     from evenface.explanation import explain_samples
 
-    places = {(row.frame, row.face): i for i, row in enumerate(rows)}
-    if not chosen:
-        return [], "There is no face to explain."
+    if not samples:
+        return [], "No face was detected."
     try:
-        arrays = [sample.array for sample in chosen if sample.array is not None]
-        found = explain_samples(model, np.stack(arrays))
+        explanations = explain_samples(
+            model, np.stack([sample.array for sample in samples if sample.array is not None])
+        )
     except InputError as error:
         return [], f"{error.message}."
+    indices = {(row.frame, row.face): index for index, row in enumerate(rows)}
     return [
-        _shown(places[sample.frame, sample.face], sample, given, model)
-        for sample, given in zip(chosen, found, strict=True)
+        _explanation_response(indices[sample.frame, sample.face], sample, explanation, model)
+        for sample, explanation in zip(samples, explanations, strict=True)
     ], ""
 
 
-def _shown(row: int, sample: PreparedSample, given: "Explanation", model: Model) -> ExplainedResponse:
-    """Bring an explanation into a form that a page can show."""
+def _explanation_response(
+    row: int, sample: PreparedSample, explanation: "Explanation", model: Model
+) -> ExplainedResponse:
+    """Convert an explanation into a response, with images as data URIs."""
     from evenface.explanation import overlay
 
     assert sample.array is not None
@@ -233,73 +238,75 @@ def _shown(row: int, sample: PreparedSample, given: "Explanation", model: Model)
     maps: list[list[str]] = []
     shown: list[int] = []
     if model.form.kind != "sequences":
-        shown = np.unique(np.linspace(0, len(array) - 1, min(SHOWN, len(array))).round().astype(int)).tolist()
-        pictures = [_enlarged(array[frame]) for frame in shown]
-        crops = [_uri(picture) for picture in pictures]
-        if given.maps is not None:
-            every = given.maps[:, None] if given.maps.ndim == 3 else given.maps
+        shown = np.unique(np.linspace(0, len(array) - 1, min(MAX_FRAMES, len(array))).round().astype(int)).tolist()
+        images = [_resized(array[frame]) for frame in shown]
+        crops = [_data_uri(image) for image in images]
+        if explanation.maps is not None:
+            per_class = explanation.maps[:, None] if explanation.maps.ndim == 3 else explanation.maps
             maps = [
-                [_uri(overlay(picture, one[frame])) for frame, picture in zip(shown, pictures, strict=True)]
-                for one in every
+                [_data_uri(overlay(image, class_maps[frame])) for frame, image in zip(shown, images, strict=True)]
+                for class_maps in per_class
             ]
-    points = [] if given.points is None else given.points.tolist()
-    where = array[..., :2].mean(axis=0) if points and model.form.points in ("mesh-468", "dlib-68") else np.empty((0, 2))
+    points = [] if explanation.points is None else explanation.points.tolist()
+    positions = (
+        array[..., :2].mean(axis=0) if points and model.form.points in ("mesh-468", "dlib-68") else np.empty((0, 2))
+    )
     return ExplainedResponse(
         row=row,
-        kind=given.kind,
-        method=given.method,
+        kind=explanation.kind,
+        method=explanation.method,
         crops=crops,
         shown=shown,
         maps=maps,
-        frames=[] if given.frames is None else given.frames.tolist(),
+        frames=[] if explanation.frames is None else explanation.frames.tolist(),
         points=points,
-        places=[(float(x), float(y)) for x, y in where],
+        places=[(float(x), float(y)) for x, y in positions],
     )
 
 
-def _enlarged(face: np.ndarray) -> np.ndarray:
-    """Give a face, uint8 (H, W, 1 or 3), as RGB of a size that can be looked at."""
+def _resized(face: np.ndarray) -> np.ndarray:
+    """Resize a face, uint8 (H, W, 1 or 3), to an RGB image for display."""
     image = Image.fromarray(face[..., 0] if face.shape[-1] == 1 else face).convert("RGB")
     return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BICUBIC))
 
 
-def _uri(picture: np.ndarray) -> str:
+def _data_uri(image: np.ndarray) -> str:
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "JPEG", quality=85)
+    Image.fromarray(image).save(buffer, "JPEG", quality=85)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-KNOWN = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES, *ARRAYS, *TABLES)
+KNOWN_SUFFIXES = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES, *ARRAYS, *TABLES)
 
 
-def suffix_of(name: str) -> str:
-    """Give the ending of a file's name, where it is one that says what the file is; nothing else of a name is used.
+def known_suffix(name: str) -> str:
+    """Return the suffix of a file name if it is a known type, else an empty string; the rest of a name is not used.
 
     Examples
     --------
-    >>> suffix_of("../../etc/Holiday.JPG"), suffix_of("a.png/../../x"), suffix_of("run.sh")
+    >>> known_suffix("../../etc/Holiday.JPG"), known_suffix("a.png/../../x"), known_suffix("run.sh")
     ('.jpg', '', '')
     """
-    found = re.search(r"\.[A-Za-z0-9]{1,8}$", name)
-    return found[0].lower() if found and found[0].lower() in KNOWN else ""
+    match = re.search(r"\.[A-Za-z0-9]{1,8}$", name)
+    return match[0].lower() if match and match[0].lower() in KNOWN_SUFFIXES else ""
 
 
-class Keeper:
-    """Keeps uploads, and what was said of them, in a folder."""
+class UploadStorage:
+    """Saves uploads and their results in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def of(self, name: str) -> Callable[[Path, dict[str, Any]], None]:
-        """Give what keeps an upload of this name: a file of a name of our own, beside ``.json`` with the result."""
+    def saver(self, name: str) -> Callable[[Path, dict[str, Any]], None]:
+        """Return a function that saves an upload under a name with the time, and its result beside it as JSON."""
         stem = re.sub(r"[^A-Za-z0-9-]+", "-", name.replace("\\", "/").rpartition("/")[2].rpartition(".")[0]).strip("-")
 
-        def keep(folder: Path, result: dict[str, Any]) -> None:
-            moment = datetime.datetime.now().strftime("%Y%m%d-%H%M%S-%f")
+        def save(folder: Path, result: dict[str, Any]) -> None:
+            timestamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S-%f")
             self.folder.mkdir(parents=True, exist_ok=True)
             (upload,) = folder.iterdir()
-            kept = self.folder / f"{moment}{'-' if stem else ''}{stem[:60]}{upload.suffix}"
-            shutil.copyfile(upload, kept)
-            write_json(kept.with_name(f"{kept.name}.json"), {"file": kept.name, **result})
+            path = self.folder / f"{timestamp}{'-' if stem else ''}{stem[:60]}{upload.suffix}"
+            shutil.copyfile(upload, path)
+            write_json(path.with_name(f"{path.name}.json"), {"file": path.name, **result})
 
-        return keep
+        return save

@@ -1,90 +1,97 @@
-"""What the interface takes and gives, as programs see it in ``/openapi.json``."""
+"""Request and response models of the HTTP API (``/openapi.json``), and what error messages may reveal."""
 
+import os
+import re
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from evenface.utils.errors import InputError
+
 Id = Annotated[str, StringConstraints(pattern="^[0-9a-f]{16}$")]
 
 
-class Shape(BaseModel):
-    """What all shapes share: keys that are not known are refused."""
+class Schema(BaseModel):
+    """Base class: unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-class Problem(Shape):
-    """What went wrong."""
+class ErrorMessage(Schema):
+    """Message and hint."""
 
     what: str = Field(description="What was wrong, in one sentence.")
     do: str = Field(description="What to do about it.")
 
 
-class Error(Shape):
-    """The answer of every request that failed."""
+class ErrorResponse(Schema):
+    """Response to every request that failed."""
 
-    error: Problem
+    error: ErrorMessage
 
 
-class About(Shape):
-    """What serves here."""
+class ServerInfo(Schema):
+    """Version and limits of the server."""
 
     version: str
-    statement: str = Field(description="What it is not for.")
-    limits: dict[str, float] = Field(description="What is refused: bytes, pixels, seconds, frames, waiting jobs.")
-    keeps: bool = Field(description="Whether uploads and results are kept in a folder, by --keep.")
+    statement: str = Field(description="Notice on prohibited uses.")
+    limits: dict[str, float] = Field(description="Limits: bytes, pixels, seconds, frames, waiting jobs.")
+    metrics: dict[str, str] = Field(description="Label of each metric.")
+    headline: list[str] = Field(description="Metrics to show first.")
+    keeps: bool = Field(description="Whether uploads and results are saved, by --save-uploads.")
 
 
-class Value(Shape):
-    """A number and its 95 % interval; null where not defined."""
+class MetricValue(Schema):
+    """A value with its 95 % confidence interval; null if undefined."""
 
     value: float | None
     low: float | None = None
     high: float | None = None
 
 
-class Listed(Shape):
-    """A run, or a file of a model, in the list."""
+class ModelSummary(Schema):
+    """A run or exported model in the list."""
 
     id: Id
     name: str
     kind: Literal["run", "file"] = Field(description="A run folder, or an exported .onnx file.")
     classes: list[str]
-    takes: list[Literal["picture", "video", "numbers"]] = Field(description="What can be judged by it.")
-    usable: bool = Field(description="Whether it has weights: tests on other data have none.")
-    balanced_accuracy: Value | None = Field(description="On the test side; of files as their card says, or null.")
+    takes: list[Literal["picture", "video", "numbers"]] = Field(description="Accepted inputs.")
+    usable: bool = Field(description="Whether it has weights; cross-dataset evaluations have none.")
+    balanced_accuracy: MetricValue | None = Field(description="On the test set; null if unknown.")
     study: Id | None = Field(description="Study that it is part of.")
 
 
-class StudySummaryResponse(Shape):
+class StudySummaryResponse(Schema):
     """A study in the list."""
 
     id: Id
     name: str
     about: str
-    runs: int = Field(description="Of its runs, those that have ended.")
+    runs: int = Field(description="Number of finished runs.")
     report: bool = Field(description="Whether there is a report at /api/v1/studies/ID/report.html.")
 
 
-class CatalogueResponse(Shape):
-    """All that was found."""
+class CatalogueResponse(Schema):
+    """All models and studies."""
 
-    models: list[Listed]
+    models: list[ModelSummary]
     studies: list[StudySummaryResponse]
 
 
-class ClassResult(Shape):
-    """How well one class was found on the test side."""
+class ClassResult(Schema):
+    """Metrics of one class on the test set."""
 
     name: str
-    support: int = Field(description="Test samples of it.")
-    recall: Value
-    precision: Value
-    f1: Value
+    support: int = Field(description="Number of test samples.")
+    recall: MetricValue
+    precision: MetricValue
+    f1: MetricValue
 
 
-class Detail(Listed):
-    """All that is known of a model."""
+class ModelDetail(ModelSummary):
+    """Details of a model."""
 
     about: str
     calibrated: bool
@@ -92,11 +99,11 @@ class Detail(Listed):
     ordered: bool
     warnings: list[str]
     notes: list[str]
-    overall: dict[str, Value]
+    overall: dict[str, MetricValue]
     per_class: list[ClassResult]
-    confusion: list[list[int]] = Field(description="Test samples: a row for each true class. Empty if not known.")
-    units: str = Field(description="What the intervals are over, such as '40 people'.")
-    card: str = Field(description="The model card, Markdown. Empty if there is none.")
+    confusion: list[list[int]] = Field(description="Confusion matrix, a row per true class; empty if unknown.")
+    units: str = Field(description="Units of replication of the intervals, such as '40 people'.")
+    card: str = Field(description="Model card, Markdown; empty if there is none.")
     report: bool = Field(description="Whether there is a report at /api/v1/models/ID/report.html.")
 
 
@@ -108,42 +115,42 @@ class StudyDetail(StudySummaryResponse):
     models: list[Id]
 
 
-class ChosenResponse(Shape):
-    """Which runs to compare."""
+class CompareRequest(Schema):
+    """Runs to compare."""
 
     models: list[Id] = Field(min_length=2, max_length=40, description="Ids of runs; the first is the baseline.")
 
 
-class FaceResponse(Shape):
-    """What was said of a face, on a frame or in a window. Without a face, only frames and times."""
+class FaceResponse(Schema):
+    """Prediction of a face, on a frame or in a window; without a face, only frames and times are set."""
 
     frame: int
     end: int = Field(description="The frame after the last.")
-    time: float | None = Field(description="Seconds of the first frame; null of a picture.")
+    time: float | None = Field(description="Start in seconds; null for images.")
     until: float | None
-    face: int | None = Field(description="The same number throughout a video; in a picture 1 is the largest.")
+    face: int | None = Field(description="Number of the face, constant within a video; in an image, 1 is the largest.")
     box: tuple[float, float, float, float] | None = Field(description="Left, top, right, bottom in pixels.")
-    score: float | None = Field(description="How sure the detector is, 0 to 1.")
-    label: str = Field(description="The most probable class; empty without a face, or below `abstain`.")
-    probabilities: list[float] | None = Field(description="Of each class, in the order of `classes`.")
+    score: float | None = Field(description="Confidence of the face detector, 0 to 1.")
+    label: str = Field(description="Most probable class; empty without a face, or below `abstain`.")
+    probabilities: list[float] | None = Field(description="One per class, in the order of `classes`.")
 
 
-class ExplainedResponse(Shape):
-    """What spoke for each class, in one row."""
+class ExplainedResponse(Schema):
+    """Evidence for each class in one row."""
 
-    row: int = Field(description="Place of the row.")
+    row: int = Field(description="Index of the row.")
     kind: Literal["map", "frames", "points"]
     method: str
-    crops: list[str] = Field(description="What the model was given, as data URIs: a picture, or some frames.")
-    shown: list[int] = Field(description="Places of these frames among those the model sees.")
-    maps: list[list[str]] = Field(description="Of each class, heat maps over the crops, as data URIs.")
-    frames: list[list[float]] = Field(description="Of each class and frame, evidence: above 0 speaks for the class.")
-    points: list[list[float]] = Field(description="Of each class and point, evidence.")
-    places: list[tuple[float, float]] = Field(description="Where the points are, x and y; empty where they have none.")
+    crops: list[str] = Field(description="Input of the model as data URIs: an image, or some frames.")
+    shown: list[int] = Field(description="Indices of these frames among those of the model's input.")
+    maps: list[list[str]] = Field(description="Per class, saliency maps over the crops, as data URIs.")
+    frames: list[list[float]] = Field(description="Per class and frame, evidence; positive values favour the class.")
+    points: list[list[float]] = Field(description="Per class and landmark or feature, evidence.")
+    places: list[tuple[float, float]] = Field(description="Positions of the landmarks, x and y; empty for features.")
 
 
-class Prediction(Shape):
-    """What a model says of an upload."""
+class Prediction(Schema):
+    """Predictions on an upload."""
 
     kind: Literal["picture", "clip", "numbers"]
     model: Id
@@ -151,50 +158,50 @@ class Prediction(Shape):
     classes: list[str]
     calibrated: bool
     temperature: float | None
-    width: int | None = Field(description="Pixels, of the upright picture.")
+    width: int | None = Field(description="Pixels of the upright image.")
     height: int | None
     seconds: float | None
     frames: int
     rows: list[FaceResponse]
     notes: list[str]
     explained: list[ExplainedResponse]
-    unexplained: str = Field(description="Why there are no heat maps, where they were asked for.")
+    unexplained: str = Field(description="Why there are no saliency maps, if they were requested.")
 
 
-class ComparedRunResponse(Shape):
-    """Values of one method."""
+class ComparedRunResponse(Schema):
+    """Metrics of one method."""
 
     name: str
     runs: int
-    overall: dict[str, Value]
-    recall: list[Value]
+    overall: dict[str, MetricValue]
+    recall: list[MetricValue]
 
 
-class ChangeResponse(Shape):
-    """Candidate minus baseline."""
+class ChangeResponse(Schema):
+    """Difference, candidate minus baseline."""
 
     name: str
     value: float | None
     low: float | None
     high: float | None
-    p: float | None = Field(description="After Holm's correction.")
-    certain: bool
+    p: float | None = Field(description="p-value after Holm's correction.")
+    certain: bool = Field(description="Whether the interval excludes zero and p is at most 0.05.")
 
 
-class PairResponse(Shape):
-    """A candidate against the baseline."""
+class PairResponse(Schema):
+    """A candidate compared with the baseline."""
 
     baseline: str
     candidate: str
-    said: str = Field(description="In words.")
+    said: str = Field(description="Summary in words.")
     overall: list[ChangeResponse]
     classes: list[ChangeResponse] = Field(description="Recall of each class.")
 
 
-class ComparisonResponse(Shape):
-    """Which is better, for which class, and how sure one can be."""
+class ComparisonResponse(Schema):
+    """Statistical comparison of runs."""
 
-    lines: list[str] = Field(description="The answer, as `evenface compare` prints it.")
+    lines: list[str] = Field(description="Summary as printed by `evenface compare`.")
     classes: list[str]
     support: list[int]
     unit: str
@@ -204,26 +211,56 @@ class ComparisonResponse(Shape):
     notes: list[str]
 
 
-class JobResponse(Shape):
-    """A piece of work; one is done at a time."""
+class JobResponse(Schema):
+    """A job; one runs at a time."""
 
     id: Id
     kind: Literal["prediction", "comparison"]
     state: Literal["waiting", "running", "done", "failed", "cancelled"]
-    before: int = Field(description="Jobs that are done first.")
-    done: float = Field(description="Share that is done, 0 to 1.")
-    error: Problem | None = Field(description="Where it failed.")
+    before: int = Field(description="Number of jobs that run first.")
+    done: float = Field(description="Progress, 0 to 1.")
+    error: ErrorMessage | None = Field(description="Error, if it failed.")
     prediction: Prediction | None = None
     comparison: ComparisonResponse | None = None
 
 
 def finite(value: Any) -> float | None:
-    """Give a number as JSON knows it: none where it is not finite."""
+    """Return a number as JSON supports it: None if it is not finite."""
     number = None if value is None else float(value)
     return None if number is None or number != number or number in (float("inf"), float("-inf")) else number
 
 
-def value_of(entry: Any) -> Value:
-    """Turn an entry of ``metrics.json``, or an estimate, into a value."""
-    known = entry if isinstance(entry, dict) else vars(entry)
-    return Value(**{part: finite(known.get(part)) for part in ("value", "low", "high")})
+def metric_value(entry: Any) -> MetricValue:
+    """Convert an entry of ``metrics.json``, or an estimate."""
+    values = entry if isinstance(entry, dict) else vars(entry)
+    return MetricValue(**{part: finite(values.get(part)) for part in ("value", "low", "high")})
+
+
+INTERNAL_ERROR = "An internal error occurred in evenface"
+# A slash that does not follow a letter or digit starts a path if folders follow it; so does a drive letter.
+_FOLDERS = re.compile(r"(?<![\w.)\]>/\\])(?:[A-Za-z]:)?[/\\](?:[^\s/\\'\"<>|:*?]+[/\\])+")
+
+
+def redact(text: str, *paths: Path) -> str:
+    """Remove the directories from the paths in a text.
+
+    Examples
+    --------
+    >>> redact("the run /home/ann/runs/a-1 has no weights.safetensors")
+    'the run a-1 has no weights.safetensors'
+    >>> redact("/home/Ann Lee/x.onnx is damaged, 3/4 of it", Path("/home/Ann Lee/x.onnx"))
+    'x.onnx is damaged, 3/4 of it'
+    """
+    for path in paths:
+        text = text.replace(f"{path.parent}{os.sep}", "")
+    return _FOLDERS.sub("", text)
+
+
+def error_message(error: BaseException, *paths: Path) -> dict[str, str]:
+    """Return message and hint of an error for the client, without the details of internal errors."""
+    if isinstance(error, InputError):
+        hint = redact(error.hint, *paths)
+        return {"what": redact(error.message, *paths), "do": hint or "Correct this and try again."}
+    if isinstance(error, MemoryError):
+        return {"what": "Not enough memory", "do": "Use a smaller file."}
+    return {"what": INTERNAL_ERROR, "do": "The terminal of evenface app shows the details."}

@@ -1,29 +1,380 @@
-"""Starting and ending the server."""
+"""The web server: routes of the HTTP API, error responses, files of the page, start and stop."""
 
 import asyncio
+import inspect
+import re
 import secrets
+import shutil
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from html import escape
+from importlib import resources
 from pathlib import Path
 from types import FrameType
-from typing import Any, ClassVar
+from typing import Annotated, Any
 
-import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol
+import python_multipart  # noqa: F401  FastAPI reads forms with it and would fail later without it
+import uvicorn
+from fastapi import APIRouter, Depends, FastAPI, File, Form, HTTPException, Query, Request, Response, UploadFile
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
+from pydantic.fields import FieldInfo
+from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from evenface.app.catalogue import Catalogue
+from evenface.app import catalogue as entries
+from evenface.app.access import REPORT_POLICY, AccessPolicy, Guard, TimedProtocol
+from evenface.app.catalogue import Catalogue, Entry, Kind
+from evenface.app.jobs import Job, Jobs, QueueFullError
+from evenface.app.predict_job import PredictRequest, UploadStorage, known_suffix
+from evenface.app.schemas import (
+    CatalogueResponse,
+    CompareRequest,
+    ErrorResponse,
+    Id,
+    JobResponse,
+    ModelDetail,
+    ServerInfo,
+    StudyDetail,
+    StudySummaryResponse,
+    error_message,
+)
 from evenface.config.limits import Limits
+from evenface.config.predict import PredictSettings
+from evenface.config.yaml import checked
+from evenface.evaluation.metric_registry import HEADLINE, METRICS
+from evenface.reporting.model_card import STATEMENT
+from evenface.runs import REPORT
 from evenface.utils.errors import InputError
+from evenface.utils.version import __version__
+
+LONGEST_WAIT = 20.0
+"""Seconds that a request may wait for a job."""
+CHUNK = 1 << 20
+TABLE = re.compile(r"[\w.-]{1,120}\.(csv|tex)")
+HTML: dict[int | str, dict[str, Any]] = {200: {"content": {"text/html": {}}, "description": "HTML page."}}
+TEXT: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {}}, "description": "File."}}
+Wait = Annotated[float, Query(ge=0, le=LONGEST_WAIT, description="Seconds to wait for the job before responding.")]
+ERRORS: dict[int | str, dict[str, Any]] = {
+    code: {"model": ErrorResponse, "description": description}
+    for code, description in {
+        400: "Invalid request; the error states the reason.",
+        401: "The token is missing or wrong.",
+        403: "Cross-origin request.",
+        404: "Not found.",
+        413: "The request is too large.",
+        421: "Unknown host name.",
+        422: "The request does not match the schema.",
+        429: "The job queue is full.",
+        500: "Internal error.",
+    }.items()
+}
+
+
+def _router() -> APIRouter:
+    return APIRouter(prefix="/api/v1", responses=ERRORS)
+
+
+def _entry(catalogue: Catalogue, key: str, *kinds: Kind) -> Entry:
+    entry = catalogue.get(key, *kinds)
+    if entry is None:
+        raise HTTPException(404, f"There is no {'study' if kinds == ('study',) else 'model'} with this id")
+    return entry
+
+
+def browse_routes(catalogue: Catalogue, limits: Limits, *, keeps: bool) -> APIRouter:
+    """Build the read-only routes."""
+    router = _router()
+
+    @router.get("/about", tags=["browse"])
+    def about() -> ServerInfo:
+        """Return version, limits and the labels of metrics."""
+        values = {name: float(value) for name, value in limits.model_dump(exclude={"trust_plugins"}).items()}
+        return ServerInfo(
+            version=__version__,
+            statement=STATEMENT,
+            limits=values,
+            metrics={name: metric.label for name, metric in METRICS.items()},
+            headline=list(HEADLINE),
+            keeps=keeps,
+        )
+
+    @router.get("/models", tags=["browse"])
+    def models() -> CatalogueResponse:
+        """List runs, exported models and studies."""
+        known = list(catalogue.entries().values())
+        summaries = [entries.model_summary(entry) for entry in known if entry.kind != "study"]
+        studies = [entries.study_summary(entry, catalogue) for entry in known if entry.kind == "study"]
+        return CatalogueResponse(models=[summary for summary in summaries if summary is not None], studies=studies)
+
+    @router.get("/models/{key}", tags=["browse"])
+    def model(key: Id) -> ModelDetail:
+        """Return the details of a model."""
+        return entries.model_detail(_entry(catalogue, key, "run", "file"))
+
+    @router.get("/studies", tags=["browse"])
+    def studies() -> list[StudySummaryResponse]:
+        """List studies."""
+        return models().studies
+
+    @router.get("/studies/{key}", tags=["browse"])
+    def study(key: Id) -> StudyDetail:
+        """Return a study with its table."""
+        return entries.study_detail(_entry(catalogue, key, "study"), catalogue)
+
+    @router.get("/models/{key}/report.html", tags=["browse"], response_class=Response, responses=HTML)
+    def model_report(key: Id) -> Response:
+        """Return the report of a run."""
+        return _report(_entry(catalogue, key, "run"))
+
+    @router.get("/studies/{key}/report.html", tags=["browse"], response_class=Response, responses=HTML)
+    def study_report(key: Id) -> Response:
+        """Return the report of a study."""
+        return _report(_entry(catalogue, key, "study"))
+
+    @router.get("/models/{key}/tables/{name}", tags=["browse"], response_class=Response, responses=TEXT)
+    def model_table(key: Id, name: str) -> Response:
+        """Return a table of a run's report."""
+        return _table(_entry(catalogue, key, "run"), name)
+
+    @router.get("/studies/{key}/tables/{name}", tags=["browse"], response_class=Response, responses=TEXT)
+    def study_table(key: Id, name: str) -> Response:
+        """Return a table of a study's report."""
+        return _table(_entry(catalogue, key, "study"), name)
+
+    return router
+
+
+def _report(entry: Entry) -> Response:
+    path = entry.file(REPORT)
+    if path is None:
+        raise HTTPException(404, "There is no report")
+    return HTMLResponse(path.read_bytes(), headers={"content-security-policy": REPORT_POLICY})
+
+
+def _table(entry: Entry, name: str) -> Response:
+    # Only names without a separator: no other part of a request becomes part of a path.
+    path = entry.file("tables", name) if TABLE.fullmatch(name) else None
+    if path is None:
+        raise HTTPException(404, "There is no table with this name")
+    return FileResponse(path, media_type="text/plain; charset=utf-8", filename=name)
+
+
+PAGE_DEFAULTS: dict[str, str | int] = {"faces": "all", "frame_stride": 3}
+"""Defaults of the page's form that differ from those of the API: it detects faces, and answers sooner on videos."""
+
+
+def _predict_settings(**values: Any) -> PredictSettings:
+    return checked(PredictSettings, values, "predict")
+
+
+def _form_field(name: str, field: FieldInfo) -> Any:
+    extra = dict(field.json_schema_extra) if isinstance(field.json_schema_extra, dict) else {}
+    if name in PAGE_DEFAULTS:
+        extra["page_default"] = PAGE_DEFAULTS[name]
+    return Annotated[field.annotation, *field.metadata, Form(description=field.description, json_schema_extra=extra)]
+
+
+# FastAPI reads the form fields from the signature: those of the settings model. The page builds its form from them.
+vars(_predict_settings)["__signature__"] = inspect.Signature(
+    [
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=_form_field(name, field)
+        )
+        for name, field in PredictSettings.model_fields.items()
+        if name != "batch"
+    ]
+)
+
+
+def job_routes(catalogue: Catalogue, jobs: Jobs, storage: UploadStorage | None) -> APIRouter:
+    """Build the routes that start, watch and cancel jobs."""
+    router = _router()
+
+    @router.post("/predictions", status_code=202, tags=["jobs"])
+    async def predict(
+        file: Annotated[UploadFile, File(description="An image, a video, or a feature file.")],
+        model: Annotated[Id, Form(description="Id of a run or an exported model.")],
+        settings: Annotated[PredictSettings, Depends(_predict_settings)],
+        explain: Annotated[bool, Form(description="show saliency maps for each class (slower)")] = False,
+        wait: Wait = 0.0,
+    ) -> JobResponse:
+        """Predict on an uploaded file. The response is a job, which holds the result when it is done."""
+        entry = await asyncio.to_thread(_entry, catalogue, model, "run", "file")
+        folder = jobs.upload_folder()
+        name = file.filename or ""
+        try:
+            path = folder / f"upload{known_suffix(name)}"
+            with path.open("wb") as target:
+                while chunk := await file.read(CHUNK):
+                    target.write(chunk)
+            request = PredictRequest(entry, path, settings.model_dump(exclude={"batch"}), explain)
+            job = jobs.add(Job("prediction", request, folder, storage.saver(name) if storage else None))
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        return await _response(jobs, job, wait)
+
+    @router.post("/comparisons", status_code=202, tags=["jobs"])
+    async def compare(request: CompareRequest, wait: Wait = 0.0) -> JobResponse:
+        """Compare runs on the same test samples. The response is a job, which holds the result when it is done."""
+        runs = await asyncio.to_thread(lambda: tuple(_entry(catalogue, key, "run") for key in request.models))
+        return await _response(jobs, jobs.add(Job("comparison", runs)), wait)
+
+    @router.get("/jobs/{key}", tags=["jobs"])
+    async def job(key: Id, wait: Wait = 0.0) -> JobResponse:
+        """Return state, progress and result of a job."""
+        return await _response(jobs, _job(jobs, key), wait)
+
+    @router.delete("/jobs/{key}", tags=["jobs"])
+    def cancel(key: Id) -> JobResponse:
+        """Cancel a job, or delete its result."""
+        job = _job(jobs, key)
+        jobs.cancel(job)
+        return jobs.response(job)
+
+    return router
+
+
+def _job(jobs: Jobs, key: str) -> Job:
+    job = jobs.get(key)
+    if job is None:
+        raise HTTPException(404, "There is no job with this id; finished jobs are deleted after a while")
+    return job
+
+
+async def _response(jobs: Jobs, job: Job, seconds: float) -> JobResponse:
+    """Wait until a job has ended, the time is over, or the server stops."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    while not job.ended.is_set() and loop.time() < deadline and not jobs.stopping:
+        await asyncio.sleep(0.02)
+    return jobs.response(job)
+
+
+MEDIA_TYPES = {
+    "html": "text/html; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
+}
+
+
+def create_app(
+    catalogue: Catalogue,
+    *,
+    limits: Limits | None = None,
+    host: str = "127.0.0.1",
+    token: str = "",
+    save_uploads: Path | None = None,
+) -> FastAPI:
+    """Create the web application.
+
+    Parameters
+    ----------
+    catalogue : Catalogue
+        Runs, studies and exported models.
+    limits : Limits, optional
+        Resource limits.
+    host : str
+        Address that the server is bound to.
+    token : str
+        Token that clients must send; empty for none.
+    save_uploads : Path, optional
+        Folder to save uploads and results to. By default neither is saved.
+
+    Returns
+    -------
+    FastAPI
+        With the jobs in ``state.jobs``, which end with its lifespan.
+    """
+    limits = limits or Limits()
+    jobs = Jobs(limits)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(jobs.close)
+
+    app = FastAPI(
+        title="evenface",
+        version=__version__,
+        description=f"Facial expression and pain recognition on images, videos and feature files.\n\n{STATEMENT}",
+        docs_url=None,  # these pages would load scripts from other servers
+        redoc_url=None,
+        lifespan=lifespan,
+        redirect_slashes=False,
+    )
+    app.state.jobs, app.state.limits = jobs, limits
+    app.include_router(browse_routes(catalogue, limits, keeps=save_uploads is not None))
+    app.include_router(job_routes(catalogue, jobs, None if save_uploads is None else UploadStorage(save_uploads)))
+    app.include_router(_page_routes())
+    _handle_errors(app)
+    app.add_middleware(Guard, policy=AccessPolicy(host, token, limits.upload))
+    return app
+
+
+def _page_routes() -> APIRouter:
+    """Build a route for each file of the page, so that no other file can be requested."""
+    router = APIRouter(include_in_schema=False)
+    folder = resources.files("evenface.app").joinpath("page")
+    files = {file.name: file for file in folder.iterdir() if file.name.rpartition(".")[2] in MEDIA_TYPES}
+
+    def handler(name: str) -> Callable[[], Response]:
+        media_type = MEDIA_TYPES[name.rpartition(".")[2]]
+        statement = escape(STATEMENT).encode()
+        return lambda: Response(files[name].read_bytes().replace(b"{{ statement }}", statement), media_type=media_type)
+
+    for name in files:
+        router.add_api_route("/" if name == "index.html" else f"/page/{name}", handler(name), methods=["GET", "HEAD"])
+    return router
+
+
+def _handle_errors(app: FastAPI) -> None:
+    """Return all errors in the same form."""
+
+    def response(status: int, what: str, do: str) -> JSONResponse:
+        return JSONResponse({"error": {"what": what, "do": do}}, status)
+
+    @app.exception_handler(StarletteHTTPException)
+    def http_error(_request: Request, error: StarletteHTTPException) -> JSONResponse:
+        messages = {
+            "Not Found": "There is nothing at this address",
+            "Method Not Allowed": "This address does not accept the method",
+        }
+        answer = response(error.status_code, messages.get(error.detail, error.detail), "See /openapi.json.")
+        answer.headers.update(error.headers or {})
+        return answer
+
+    @app.exception_handler(RequestValidationError)
+    def validation_error(_request: Request, error: RequestValidationError) -> JSONResponse:
+        first: dict[str, Any] = (error.errors() or [{}])[0]
+        location = ".".join(str(part) for part in first.get("loc", ())[1:] if isinstance(part, str))
+        return response(422, f"{location or 'request'}: {first.get('msg', 'invalid')}", "See /openapi.json.")
+
+    @app.exception_handler(InputError)
+    def input_error(_request: Request, error: InputError) -> JSONResponse:
+        return response(400, **error_message(error))
+
+    @app.exception_handler(QueueFullError)
+    def queue_full(_request: Request, _error: QueueFullError) -> JSONResponse:
+        return response(429, "The job queue is full", "Try again when some jobs have ended.")
+
+    @app.exception_handler(Exception)
+    def internal_error(_request: Request, error: Exception) -> JSONResponse:
+        return response(500, **error_message(error))
+
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 CONNECTIONS = 64
-"""That are served at a time; each may bring an upload."""
-EXTRA = "pip install 'evenface[app]'"
+"""Connections that are served at a time; each may send an upload."""
 
 
 def serve(
-    places: Sequence[Path],
+    folders: Sequence[Path],
     *,
     host: str = "127.0.0.1",
     port: int = 8420,
@@ -35,37 +386,29 @@ def serve(
 
     Parameters
     ----------
-    places : sequence of Path
+    folders : sequence of Path
         Run folders, study folders, folders of these, ``.onnx`` files.
     host : str
-        Address to bind to. Where it is not of this machine alone, a token is needed.
+        Address to bind to. One that other machines reach requires a token.
     port : int
-        0 takes a free one.
+        0 selects a free one.
     save_uploads : Path, optional
         Folder to save uploads and results to.
     limits : Limits, optional
-        What is refused.
+        Resource limits.
     ready : callable, optional
-        Told the address of the page when it can be opened.
+        Called with the address of the page once it can be opened.
 
     Raises
     ------
     InputError
-        If a package is missing, nothing is found, or the port cannot be used.
+        If no model is found, or the port cannot be used.
     """
-    try:
-        import python_multipart  # noqa: F401
-        import uvicorn
-
-        from evenface.app.api import create_app
-    except ImportError as error:
-        raise InputError(f"{error.name or 'a package'}, which serves the page, is not installed", EXTRA) from error
-
-    catalogue = Catalogue(places)
+    catalogue = Catalogue(folders)
     for note in catalogue.notes:
         print(note, file=sys.stderr)
     token = "" if host in LOOPBACK else secrets.token_urlsafe(24)
-    listening = _bound(host, port)
+    listening = _bind(host, port)
     app = create_app(catalogue, limits=limits, host=host, token=token, save_uploads=save_uploads)
 
     class Server(uvicorn.Server):
@@ -84,102 +427,39 @@ def serve(
         limit_concurrency=CONNECTIONS,
     )
     if ready is not None:
-        shown = _named(host)
-        ready(f"http://{shown}:{listening.getsockname()[1]}/" + (f"?token={token}" if token else ""))
+        address = f"http://{_reachable_name(host)}:{listening.getsockname()[1]}/"
+        ready(address + (f"?token={token}" if token else ""))
     try:
         Server(config).run(sockets=[listening])
     except KeyboardInterrupt:
-        pass  # the server has ended by then; this is how it says why
+        pass  # raised by uvicorn after the server has stopped
     finally:
         app.state.jobs.close()
         listening.close()
 
 
-def _bound(host: str, port: int) -> socket.socket:
-    """Take the port, or say why not."""
+def _bind(host: str, port: int) -> socket.socket:
+    """Return a socket that listens on a port."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        found = socket.socket(family, kind, protocol)
+        listening = socket.socket(family, kind, protocol)
         if sys.platform != "win32":
-            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        found.bind(address)
-        found.listen(128)
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(128)
     except (OSError, OverflowError) as error:
-        said = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"port {port} of {host} cannot be used: {said}", "Say another one: --port.") from error
-    return found
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"port {port} of {host} cannot be used: {reason}", "Choose another one: --port.") from error
+    return listening
 
 
-def _named(host: str) -> str:
-    """Say how the page is reached from another machine."""
+def _reachable_name(host: str) -> str:
+    """Return the name by which other machines reach the page."""
     if host in ("0.0.0.0", "::"):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             try:
-                asked.connect(("192.0.2.1", 9))  # sends nothing; says which address would be used
-                return str(asked.getsockname()[0])
+                probe.connect(("192.0.2.1", 9))  # sends nothing, but selects the outgoing address
+                return str(probe.getsockname()[0])
             except OSError:
                 return socket.gethostname()
     return f"[{host}]" if ":" in host else host
-
-
-HEADER_SECONDS = 10.0
-"""Seconds in which the header of a request has to be complete."""
-STALLED_SECONDS = 60.0
-"""Seconds for which a client may read nothing of an answer that waits for it."""
-MAX_WAITING = 32
-"""Connections that may be without a complete header at a time; the oldest make room for new ones."""
-
-
-class TimedProtocol(H11Protocol):
-    """HTTP/1.1 with a time limit on a request's header and on reading the answer.
-
-    uvicorn limits neither; the body's limit is in :class:`~evenface.app.access.Guard`.
-    """
-
-    waiting: ClassVar[dict["TimedProtocol", asyncio.TimerHandle]] = {}
-    _stalled: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: Any) -> None:
-        """Start the clock of the first request."""
-        super().connection_made(transport)
-        self._watch()
-
-    def data_received(self, data: bytes) -> None:
-        """Start or stop the clock, whichever the data call for."""
-        super().data_received(data)
-        self._watch()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Stop all clocks."""
-        self._forget()
-        self.resume_writing()
-        super().connection_lost(exc)
-
-    def pause_writing(self) -> None:
-        """Start the clock of a client that does not read."""
-        super().pause_writing()
-        self._stalled = self.loop.call_later(STALLED_SECONDS, self.transport.abort)
-
-    def resume_writing(self) -> None:
-        """Stop that clock."""
-        if self._stalled is not None:
-            self._stalled.cancel()
-            self._stalled = None
-        super().resume_writing()
-
-    def _watch(self) -> None:
-        if self.conn.their_state is not h11.IDLE:
-            self._forget()
-        elif self not in self.waiting:
-            self.waiting[self] = self.loop.call_later(HEADER_SECONDS, self._close)
-            while len(self.waiting) > MAX_WAITING:
-                next(iter(self.waiting))._close()
-
-    def _forget(self) -> None:
-        timer = self.waiting.pop(self, None)
-        if timer is not None:
-            timer.cancel()
-
-    def _close(self) -> None:
-        self._forget()
-        self.transport.abort()

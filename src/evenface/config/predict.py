@@ -21,11 +21,27 @@ class PredictSettings(Section):
         le=2,
         description="margin around a face, as a fraction of its longer side; for models trained on uncropped images",
     )
-    frame_stride: int = Field(1, ge=1, le=MANY, description="image models: use every N-th frame of a video")
-    window: float | None = Field(
-        None, gt=0, le=DAY, description="clip and sequence models: window length in seconds; default the whole video"
+    frame_stride: int = Field(
+        1,
+        ge=1,
+        le=MANY,
+        description="image models: use every N-th frame of a video",
+        json_schema_extra={"models": "images"},
     )
-    overlap: float = Field(0.0, ge=0, lt=1, description="overlap of consecutive windows, as a fraction of their length")
+    window: float | None = Field(
+        None,
+        gt=0,
+        le=DAY,
+        description="clip and sequence models: window length in seconds; default the whole video",
+        json_schema_extra={"models": "clips"},
+    )
+    overlap: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="overlap of consecutive windows, as a fraction of their length",
+        json_schema_extra={"models": "clips"},
+    )
     smooth: float = Field(
         0.0, ge=0, le=DAY, description="average the probabilities of a face over this many seconds; 0 for none"
     )

@@ -1,50 +1,58 @@
-// Asking the server. Every failure becomes an Error with a sentence that says what was wrong and what to do.
+// Requests to the server. Every failure becomes an Error whose message states the problem and what to do.
 
 const ROOT = "/api/v1";
 
-async function asked(path, options = {}) {
+async function request(address, options = {}) {
   let response;
   try {
-    response = await fetch(ROOT + path, { ...options, cache: "no-store" });
+    response = await fetch(address, { ...options, cache: "no-store" });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Error("The server does not answer. Is evenface app still running?");
+    throw new Error("The server does not respond. Is evenface app still running?");
   }
   const body = await response.json().catch(() => null);
   if (response.ok && body) return body;
-  throw new Error(body?.error ? sentence(body.error) : `The server answered with ${response.status}.`);
+  throw new Error(body?.error ? sentence(body.error) : `The server responded with status ${response.status}.`);
 }
 
 const sentence = ({ what, do: todo }) => `${what[0].toUpperCase()}${what.slice(1).replace(/\.$/, "")}. ${todo}`;
 
-export const get = (path) => asked(path);
+export const get = (path) => request(ROOT + path);
 
-export const compare = (models, watch, signal) =>
-  job("/comparisons", { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ models }) }, watch, signal);
+// The fields of the prediction form, by name: JSON Schema with description, default and bounds.
+export async function predictionFields() {
+  const { paths, components } = await request("/openapi.json");
+  const body = paths[`${ROOT}/predictions`].post.requestBody.content["multipart/form-data"].schema;
+  return components.schemas[body.$ref.split("/").pop()].properties;
+}
 
-export function predict(file, name, model, settings, watch, signal) {
+export const compare = (models, onProgress, signal) =>
+  job("/comparisons", { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ models }) }, onProgress, signal);
+
+export function predict(file, name, model, settings, onProgress, signal) {
   const form = new FormData();
   form.append("file", file, name);
   form.append("model", model);
   for (const [key, value] of Object.entries(settings)) if (value !== "") form.append(key, value);
-  return job("/predictions", { method: "POST", body: form }, watch, signal);
+  return job("/predictions", { method: "POST", body: form }, onProgress, signal);
 }
 
-// Wait for a job, which is told to `watch` whenever something is known of it, and forget it on the server.
-async function job(path, options, watch, signal) {
-  let found = await asked(`${path}?wait=2`, { ...options, signal });
-  const give_up = () => asked(`/jobs/${found.id}`, { method: "DELETE" }).catch(() => null);
-  signal?.addEventListener("abort", give_up, { once: true });
+// Wait for a job, report its progress, and delete it on the server.
+async function job(path, options, onProgress, signal) {
+  let current = await request(`${ROOT}${path}?wait=2`, { ...options, signal });
+  const address = `${ROOT}/jobs/${current.id}`;
+  const remove = () => request(address, { method: "DELETE" }).catch(() => null);
+  signal?.addEventListener("abort", remove, { once: true });
   try {
-    while (found.state === "waiting" || found.state === "running") {
-      watch?.(found);
-      found = await asked(`/jobs/${found.id}?wait=1`, { signal });
+    while (current.state === "waiting" || current.state === "running") {
+      onProgress?.(current);
+      current = await request(`${address}?wait=1`, { signal });
     }
   } finally {
-    signal?.removeEventListener("abort", give_up);
+    signal?.removeEventListener("abort", remove);
   }
-  if (!signal?.aborted) give_up();
-  if (found.state === "failed") throw new Error(sentence(found.error));
-  if (found.state === "cancelled") throw new DOMException("cancelled", "AbortError");
-  return found.prediction ?? found.comparison;
+  if (!signal?.aborted) remove();
+  if (current.state === "failed") throw new Error(sentence(current.error));
+  if (current.state === "cancelled") throw new DOMException("cancelled", "AbortError");
+  return current.prediction ?? current.comparison;
 }

@@ -1,40 +1,38 @@
-// Choosing runs, and saying which is better.
+// Select runs and show their statistical comparison.
 
 import { byId, el, interval, number, show, signed, table } from "./dom.js";
 import { compare } from "./api.js";
 
-const NAMES = { balanced_accuracy: "balanced accuracy", accuracy: "accuracy", macro_f1: "macro F1", mae: "MAE", qwk: "quadratic kappa", icc: "ICC(3,1)" };
-const named = (key) => NAMES[key] ?? key.replaceAll("_", " ");
-
-export function startCompare({ models }) {
-  const chosen = [];
-  const runs = models.filter((one) => one.kind === "run");
+export function startCompare({ models }, { metrics, headline }) {
+  const selected = [];
+  const runs = models.filter((model) => model.kind === "run");
   byId("choices").replaceChildren(
-    ...runs.map((one) =>
+    ...runs.map((run) =>
       el("label", { class: "check" },
         el("input", {
           type: "checkbox",
-          value: one.id,
+          value: run.id,
           onchange: ({ target }) => {
-            if (target.checked) chosen.push(one.id);
-            else chosen.splice(chosen.indexOf(one.id), 1);
+            if (target.checked) selected.push(run.id);
+            else selected.splice(selected.indexOf(run.id), 1);
           },
         }),
-        `${one.name}  ${one.balanced_accuracy ? number(one.balanced_accuracy.value) : ""}`),
+        `${run.name}  ${run.balanced_accuracy ? number(run.balanced_accuracy.value) : ""}`),
     ),
   );
-  byId("comparing").addEventListener("submit", async (event) => {
+  byId("compare-form").addEventListener("submit", async (event) => {
     event.preventDefault();
-    show(byId("compare-error"), chosen.length < 2 ? "Choose two or more runs." : "");
-    if (chosen.length < 2) return;
+    show(byId("compare-error"), selected.length < 2 ? "Select two or more runs." : "");
+    if (selected.length < 2) return;
     byId("compare").disabled = true;
     byId("compare-status").textContent = "Comparing…";
     byId("compared").replaceChildren();
     try {
-      shown(await compare([...chosen], ({ before }) => {
+      const result = await compare([...selected], ({ before }) => {
         byId("compare-status").textContent = before ? `Waiting for ${before} other job${before > 1 ? "s" : ""}…` : "Comparing…";
-      }));
-      byId("compare-status").textContent = "Compared.";
+      });
+      showComparison(result, metrics, headline);
+      byId("compare-status").textContent = "Comparison finished.";
     } catch (error) {
       show(byId("compare-error"), error.message);
       byId("compare-status").textContent = "";
@@ -43,30 +41,34 @@ export function startCompare({ models }) {
   });
 }
 
-function shown(found) {
-  const heading = el("h2", { tabindex: "-1" }, "What was found");
-  const keys = Object.keys(found.methods[0].overall);
-  const place = byId("compared");
-  place.replaceChildren(
+function showComparison(result, labels, headline) {
+  const heading = el("h2", { tabindex: "-1" }, "Result");
+  const all = Object.keys(result.methods[0].overall);
+  const first = headline.filter((name) => all.includes(name));
+  const label = (name) => labels[name] ?? name.replaceAll("_", " ");
+  const container = byId("compared");
+  container.replaceChildren(
     heading,
-    ...found.pairs.map((pair) => el("p", { class: "answer" }, el("strong", {}, `${pair.candidate} against ${pair.baseline}: `), pair.said.replace(/(?<![\w.])-(?=\d)/g, "−"))),
-    el("p", { class: "quiet" }, `Over ${found.units.toLocaleString("en")} ${found.unit}, on the same test samples. A difference counts as certain where its interval leaves out zero and its p, after Holm's correction, is at most 0.05.`),
-    table("Methods", ["method", "runs", ...keys.map(named)], found.methods.map((one) => [one.name, String(one.runs), ...keys.map((key) => interval(one.overall[key]))])),
+    ...result.pairs.map((pair) => el("p", { class: "answer" }, el("strong", {}, `${pair.candidate} compared with ${pair.baseline}: `), pair.said.replace(/(?<![\w.])-(?=\d)/g, "−"))),
+    el("p", { class: "quiet" }, `Unit of replication: ${result.units.toLocaleString("en")} ${result.unit}, with the same test samples. A difference is significant if its 95 % interval excludes zero and its p-value, after Holm's correction, is at most 0.05.`),
+    table("Methods", ["method", "runs", ...first.map(label)], result.methods.map((method) => [method.name, String(method.runs), ...first.map((name) => interval(method.overall[name]))])),
   );
-  for (const pair of found.pairs) {
-    const base = found.methods.find((one) => one.name === pair.baseline);
-    const other = found.methods.find((one) => one.name === pair.candidate);
-    place.append(
-      el("h3", {}, `Recall of each class: ${pair.candidate} against ${pair.baseline}`),
-      table("Recall of each class", ["class", "test samples", pair.baseline, pair.candidate, "difference", "p", "certain"],
-        pair.classes.map((one, i) => [one.name, String(found.support[i]), number(base.recall[i].value), number(other.recall[i].value), change(one), number(one.p), one.certain ? "yes" : "no"])),
+  for (const pair of result.pairs) {
+    const base = result.methods.find((method) => method.name === pair.baseline);
+    const candidate = result.methods.find((method) => method.name === pair.candidate);
+    container.append(
+      el("h3", {}, `Recall of each class: ${pair.candidate} compared with ${pair.baseline}`),
+      table("Recall of each class", ["class", "test samples", pair.baseline, pair.candidate, "difference", "p", "significant"],
+        pair.classes.map((row, i) => [row.name, String(result.support[i]), number(base.recall[i].value), number(candidate.recall[i].value), difference(row), number(row.p), row.certain ? "yes" : "no"])),
     );
   }
-  if (found.notes.length) place.append(el("div", { class: "note" }, el("ul", {}, found.notes.map((line) => el("li", {}, line)))));
+  const rows = all.map((name) => [label(name), ...result.methods.map((method) => interval(method.overall[name]))]);
+  container.append(el("details", {}, el("summary", {}, "All metrics"), table("All metrics", ["metric", ...result.methods.map(({ name }) => name)], rows)));
+  if (result.notes.length) container.append(el("div", { class: "note" }, el("ul", {}, result.notes.map((line) => el("li", {}, line)))));
   heading.focus();
 }
 
-function change(one) {
-  const text = one.value === null ? "–" : `${signed(one.value)} [${signed(one.low)}, ${signed(one.high)}]`;
-  return el("span", { class: one.certain ? (one.value > 0 ? "up" : "down") : null }, text);
+function difference(row) {
+  const text = row.value === null ? "–" : `${signed(row.value)} [${signed(row.low)}, ${signed(row.high)}]`;
+  return el("span", { class: row.certain ? (row.value > 0 ? "up" : "down") : null }, text);
 }

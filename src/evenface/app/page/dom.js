@@ -1,8 +1,8 @@
-// Making elements. Text is always text: nothing that comes from a file or a server is read as markup.
+// Create elements. Text is never parsed as markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
-function filled(node, attributes, children) {
+function build(node, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (value === null || value === undefined || value === false) continue;
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
@@ -12,32 +12,32 @@ function filled(node, attributes, children) {
   return node;
 }
 
-export const el = (name, attributes = {}, ...children) => filled(document.createElement(name), attributes, children);
+export const el = (name, attributes = {}, ...children) => build(document.createElement(name), attributes, children);
 export const svg = (name, attributes = {}, ...children) =>
-  filled(document.createElementNS(SVG, name), attributes, children);
+  build(document.createElementNS(SVG, name), attributes, children);
 export const byId = (id) => document.getElementById(id);
 
-export const colour = (place) => `var(--series-${place % 8})`;
+export const colour = (index) => `var(--series-${index % 8})`;
 
-// The style sheet alone may say styles in markup; single ones are set here.
+// The content security policy forbids inline styles in markup; they are set by script.
 export function styled(node, styles) {
   Object.assign(node.style, styles);
   return node;
 }
 
-export const dot = (place) => styled(el("span", { class: "dot", "aria-hidden": "true" }), { background: colour(place) });
+export const dot = (index) => styled(el("span", { class: "dot", "aria-hidden": "true" }), { background: colour(index) });
 
 export const number = (value, digits = 3) =>
   value === null || value === undefined ? "–" : value.toFixed(digits).replace("-", "−");
 export const signed = (value, digits = 3) => (value > 0 ? "+" : "") + number(value, digits);
-export const interval = (one) =>
-  one.low === null || one.low === undefined ? number(one.value) : `${number(one.value)} [${number(one.low)}, ${number(one.high)}]`;
+export const interval = ({ value, low, high }) =>
+  low === null || low === undefined ? number(value) : `${number(value)} [${number(low)}, ${number(high)}]`;
 
 export function table(caption, header, rows, options = {}) {
-  const cell = (content, place) =>
-    place === 0
+  const cell = (content, column) =>
+    column === 0
       ? el("th", { scope: "row", class: "words" }, content)
-      : el("td", { class: options.words?.includes(place) ? "words" : null }, content);
+      : el("td", { class: options.words?.includes(column) ? "words" : null }, content);
   return el(
     "div",
     { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
@@ -47,7 +47,7 @@ export function table(caption, header, rows, options = {}) {
       el(
         "thead",
         {},
-        el("tr", {}, header.map((name, place) => el("th", { scope: "col", class: options.words?.includes(place) ? "words" : null }, name))),
+        el("tr", {}, header.map((name, column) => el("th", { scope: "col", class: options.words?.includes(column) ? "words" : null }, name))),
       ),
       el("tbody", {}, rows.map((row) => el("tr", {}, row.map(cell)))),
     ),

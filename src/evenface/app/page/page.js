@@ -1,19 +1,20 @@
-// Which part of the page is shown, by what stands behind # in the address.
+// Show the section that the fragment of the address names.
 
 import { byId, el, show } from "./dom.js";
-import { get } from "./api.js";
+import { get, predictionFields } from "./api.js";
 import { startCompare } from "./compare.js";
 import { showModel, showRuns, showStudy } from "./runs.js";
 import { choose, leave, startTry } from "./try.js";
 
-const PARTS = ["try", "runs", "compare"];
+const SECTIONS = ["try", "runs", "compare"];
 let known;
+let about;
 
 async function route(event) {
   const [part, id, more] = location.hash.slice(1).split("/");
   if (part === "main") return byId("main").focus();
-  const name = PARTS.includes(part) ? part : part === "studies" ? "runs" : "try";
-  for (const other of PARTS) {
+  const name = SECTIONS.includes(part) ? part : part === "studies" ? "runs" : "try";
+  for (const other of SECTIONS) {
     byId(`view-${other}`).hidden = other !== name;
     const link = document.querySelector(`nav a[href="#${other}"]`);
     if (other === name) link.setAttribute("aria-current", "page");
@@ -27,25 +28,25 @@ async function route(event) {
 }
 
 async function runs(part, id) {
-  const place = byId("view-runs");
+  const container = byId("view-runs");
   try {
-    if (!id) showRuns(place, known);
-    else if (part === "studies") showStudy(place, await get(`/studies/${encodeURIComponent(id)}`), known);
-    else showModel(place, await get(`/models/${encodeURIComponent(id)}`));
+    if (!id) showRuns(container, known);
+    else if (part === "studies") showStudy(container, await get(`/studies/${encodeURIComponent(id)}`), known);
+    else showModel(container, await get(`/models/${encodeURIComponent(id)}`), about);
   } catch (error) {
-    place.replaceChildren(el("p", { class: "alert", role: "alert" }, error.message));
+    container.replaceChildren(el("p", { class: "alert", role: "alert" }, error.message));
   }
 }
 
 async function start() {
   try {
-    const [about, models] = await Promise.all([get("/about"), get("/models")]);
-    known = models;
+    let fields;
+    [about, known, fields] = await Promise.all([get("/about"), get("/models"), predictionFields()]);
     byId("keeps").textContent = about.keeps
-      ? "Uploads and results are saved in the folder named by --save-uploads."
-      : "Uploads are removed as soon as they are judged.";
-    startTry(known, about.limits);
-    startCompare(known);
+      ? "Uploads and results are saved, as requested by --save-uploads."
+      : "Uploads are deleted after prediction.";
+    startTry(known, about.limits, fields);
+    startCompare(known, about);
     for (const title of document.querySelectorAll("h1")) title.tabIndex = -1;
     window.addEventListener("hashchange", route);
     await route();

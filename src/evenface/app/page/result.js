@@ -1,69 +1,69 @@
-// What was said of an upload: the picture or video with boxes, bars, heat maps, a timeline.
+// Show a prediction: the image or video with boxes, probabilities, saliency maps, a timeline.
 
 import { colour, dot, el, number, percent, styled, svg, table } from "./dom.js";
-import { heat } from "./heat.js";
+import { explanations } from "./heat.js";
 import { at, timeline } from "./timeline.js";
 
 let address = null;
 
-export function cleared(place) {
-  place.replaceChildren();
+export function clear(container) {
+  container.replaceChildren();
   if (address) URL.revokeObjectURL(address);
   address = null;
 }
 
-export function showPrediction(place, found, file) {
-  cleared(place);
-  const heading = el("h2", { tabindex: "-1" }, "What was found");
+export function showPrediction(container, prediction, file) {
+  clear(container);
+  const heading = el("h2", { tabindex: "-1" }, "Result");
   const faces = el("div", {});
-  place.append(heading, el("p", { class: "quiet" }, said(found)));
-  if (found.kind === "numbers") place.append(faces);
+  container.append(heading, el("p", { class: "quiet" }, description(prediction)));
+  if (prediction.kind === "numbers") container.append(faces);
   else {
     address = URL.createObjectURL(file);
-    const stage = new Stage(found.width, found.height);
-    place.append(el("div", { class: "found" }, el("div", {}, stage.node), faces));
-    if (found.kind === "clip") film(place, stage, faces, found, file.name);
-    else stage.picture(address, `${file.name}, with boxes around the faces that were found`);
-    if (found.kind === "picture") draw(stage, faces, found, found.rows);
+    const stage = new Stage(prediction.width, prediction.height);
+    container.append(el("div", { class: "found" }, el("div", {}, stage.node), faces));
+    if (prediction.kind === "clip") showVideo(container, stage, faces, prediction, file.name);
+    else stage.showImage(address, `${file.name}, with boxes around the detected faces`);
+    if (prediction.kind === "picture") draw(stage, faces, prediction, prediction.rows);
   }
-  if (found.kind === "numbers") {
-    draw(null, faces, found, found.rows.slice(0, 1));
-    if (found.rows.length > 1) place.append(...timeline(found, () => {}));
+  if (prediction.kind === "numbers") {
+    draw(null, faces, prediction, prediction.rows.slice(0, 1));
+    if (prediction.rows.length > 1) container.append(...timeline(prediction, () => {}));
   }
-  place.append(...heat(found));
-  place.append(saved(found, file.name));
+  container.append(...explanations(prediction));
+  container.append(rowTable(prediction, file.name));
   heading.focus({ preventScroll: true });
   heading.scrollIntoView({ block: "start" });
 }
 
-function said(found) {
-  const scaled = found.calibrated
-    ? `Probabilities are calibrated (temperature ${number(found.temperature, 2)}).`
-    : "Probabilities are not calibrated: they rank, but their size may mislead.";
-  const notes = found.notes.filter((line) => !line.startsWith("probabilities are not calibrated")).map((line) => `${line[0].toUpperCase()}${line.slice(1)}.`);
-  return [`By ${found.name}. ${scaled}`, ...notes].join(" ");
+function description(prediction) {
+  const calibration = prediction.calibrated
+    ? `Probabilities are calibrated (temperature ${number(prediction.temperature, 2)}).`
+    : "Probabilities are not calibrated: their order is meaningful, their values may be too high or too low.";
+  const notes = prediction.notes.filter((line) => !line.startsWith("probabilities are not calibrated")).map((line) => `${line[0].toUpperCase()}${line.slice(1)}.`);
+  return [`Model: ${prediction.name}. ${calibration}`, ...notes].join(" ");
 }
 
-function film(place, stage, faces, found, name) {
-  const now = (seconds) => draw(stage, faces, found, at(found.rows, seconds));
-  const video = stage.film(address, `${name}, with boxes around the faces that were found`);
-  let plays = true;
-  const [seek, ...parts] = timeline(found, (seconds) => {
-    if (plays && video.readyState) video.currentTime = seconds;
-    else now(seconds);
+function showVideo(container, stage, faces, prediction, name) {
+  const showAt = (seconds) => draw(stage, faces, prediction, at(prediction.rows, seconds));
+  const video = stage.showVideo(address, `${name}, with boxes around the detected faces`);
+  let playable = true;
+  const [seek, ...parts] = timeline(prediction, (seconds) => {
+    if (playable && video.readyState) video.currentTime = seconds;
+    else showAt(seconds);
   });
-  place.append(...parts);
+  container.append(...parts);
   const follow = () => {
-    now(video.currentTime);
+    showAt(video.currentTime);
     seek(video.currentTime);
   };
-  const unseen = () => {
-    plays = false;
-    stage.instead("This browser cannot show the video. What was found stands beside and below.");
+  const unplayable = () => {
+    playable = false;
+    stage.replace("This browser cannot show the video. The result is listed beside and below.");
   };
-  video.addEventListener("timeupdate", () => plays && follow());
-  video.addEventListener("loadeddata", () => (video.videoWidth ? follow() : unseen()));
-  video.addEventListener("error", unseen);
+  video.addEventListener("timeupdate", () => playable && follow());
+  video.addEventListener("loadeddata", () => (video.videoWidth ? follow() : unplayable()));
+  video.addEventListener("error", unplayable);
   if (video.requestVideoFrameCallback) {
     const each = () => {
       follow();
@@ -71,10 +71,10 @@ function film(place, stage, faces, found, name) {
     };
     video.requestVideoFrameCallback(each);
   }
-  now(0);
+  showAt(0);
 }
 
-// A picture or video with boxes over it.
+// An image or video with boxes over it.
 export class Stage {
   constructor(width, height) {
     this.size = [width, height];
@@ -82,20 +82,20 @@ export class Stage {
     this.node = el("div", { class: "stage" });
   }
 
-  picture(source, words) {
-    const image = el("img", { src: source, alt: words, width: this.size[0], height: this.size[1] });
+  showImage(source, alt) {
+    const image = el("img", { src: source, alt, width: this.size[0], height: this.size[1] });
     styled(image, { height: "auto" });
-    image.addEventListener("error", () => this.instead("This browser cannot show pictures of this kind. What was found stands beside."));
+    image.addEventListener("error", () => this.replace("This browser cannot show images of this type. The result is listed beside."));
     this.node.replaceChildren(image, this.marks);
   }
 
-  film(source, words) {
-    const video = el("video", { src: source, controls: true, muted: true, playsinline: true, preload: "auto", "aria-label": words });
+  showVideo(source, title) {
+    const video = el("video", { src: source, controls: true, muted: true, playsinline: true, preload: "auto", "aria-label": title });
     this.node.replaceChildren(video, this.marks);
     return video;
   }
 
-  instead(text) {
+  replace(text) {
     this.node.replaceChildren(styled(el("p", { class: "quiet" }, text), { padding: "16px", lineHeight: "1.5" }));
   }
 
@@ -105,7 +105,7 @@ export class Stage {
       const [left, top, right, bottom] = row.box;
       const box = styled(svg("rect", { class: "box", x: left, y: top, width: right - left, height: bottom - top, rx: 3 }), { stroke: colour(row.face - 1) });
       const below = top < 1.2 * high;
-      const text = svg("text", { x: left, y: below ? bottom + high : top - 0.3 * high, "font-size": high }, `${row.face}  ${row.label || "unsure"}`);
+      const text = svg("text", { x: left, y: below ? bottom + high : top - 0.3 * high, "font-size": high }, `${row.face}  ${row.label || "no label"}`);
       return [box, text];
     });
     this.marks.replaceChildren(...marks.flat());
@@ -114,21 +114,21 @@ export class Stage {
 
 const drawn = new WeakMap();
 
-export function draw(stage, place, found, rows) {
+export function draw(stage, container, prediction, rows) {
   stage?.mark(rows);
   const shown = rows.filter((row) => row.probabilities);
   const key = JSON.stringify(shown.map((row) => [row.face, row.frame]));
-  if (drawn.get(place) === key) return;
-  drawn.set(place, key);
-  place.replaceChildren(...(shown.length ? shown.map((row) => face(row, found)) : [el("p", {}, "No face here.")]));
+  if (drawn.get(container) === key) return;
+  drawn.set(container, key);
+  container.replaceChildren(...(shown.length ? shown.map((row) => face(row, prediction)) : [el("p", {}, "No face.")]));
 }
 
-function face(row, found) {
+function face(row, prediction) {
   const best = Math.max(...row.probabilities);
-  const label = row.label ? `${row.label} ${percent(best)}` : "unsure";
-  const name = found.kind === "numbers" ? label : `Face ${row.face}: ${label}`;
-  const head = found.kind === "numbers" ? [] : [dot(row.face - 1)];
-  return el("section", { class: "face", "aria-label": name }, el("h3", {}, head, name), bars(row.probabilities, found.classes));
+  const label = row.label ? `${row.label} ${percent(best)}` : "no label";
+  const name = prediction.kind === "numbers" ? label : `Face ${row.face}: ${label}`;
+  const head = prediction.kind === "numbers" ? [] : [dot(row.face - 1)];
+  return el("section", { class: "face", "aria-label": name }, el("h3", {}, head, name), bars(row.probabilities, prediction.classes));
 }
 
 function bars(probabilities, classes) {
@@ -148,13 +148,13 @@ function bars(probabilities, classes) {
   );
 }
 
-// The rows as a table, and as a file.
-function saved(found, name) {
-  const many = 200;
+// The rows as a table, with a button that saves them as CSV.
+function rowTable(prediction, name) {
+  const maxRows = 200;
   const time = (row) => (row.time === null ? "–" : number(row.time, 2));
-  const shown = found.rows.slice(0, many).map((row) => [String(row.face ?? "–"), time(row), row.label || "–", ...found.classes.map((_, i) => (row.probabilities ? number(row.probabilities[i], 2) : "–"))]);
-  const header = ["frame", "end", "time", "until", "face", "left", "top", "right", "bottom", "score", "label", ...found.classes.map((one) => `p_${one}`)];
-  const rows = found.rows.map((row) => [row.frame, row.end, row.time, row.until, row.face, ...(row.box ?? ["", "", "", ""]), row.score, row.label, ...(row.probabilities ?? found.classes.map(() => ""))]);
+  const shown = prediction.rows.slice(0, maxRows).map((row) => [String(row.face ?? "–"), time(row), row.label || "–", ...prediction.classes.map((_, i) => (row.probabilities ? number(row.probabilities[i], 2) : "–"))]);
+  const header = ["frame", "end", "time", "until", "face", "left", "top", "right", "bottom", "score", "label", ...prediction.classes.map((name) => `p_${name}`)];
+  const rows = prediction.rows.map((row) => [row.frame, row.end, row.time, row.until, row.face, ...(row.box ?? ["", "", "", ""]), row.score, row.label, ...(row.probabilities ?? prediction.classes.map(() => ""))]);
   const quoted = (cell) => (/[",\n]/.test(String(cell ?? "")) ? `"${String(cell).replaceAll('"', '""')}"` : String(cell ?? ""));
   const save = () => {
     const text = [header, ...rows].map((row) => row.map(quoted).join(",")).join("\n");
@@ -165,9 +165,9 @@ function saved(found, name) {
   return el(
     "details",
     {},
-    el("summary", {}, `Table (${found.rows.length.toLocaleString("en")} row${found.rows.length === 1 ? "" : "s"})`),
+    el("summary", {}, `Table (${prediction.rows.length.toLocaleString("en")} row${prediction.rows.length === 1 ? "" : "s"})`),
     el("p", { class: "row" }, el("button", { type: "button", onclick: save }, "Save as CSV")),
-    table("What was found", ["face", "seconds", "label", ...found.classes], shown, { words: [2] }),
-    found.rows.length > many ? el("p", { class: "quiet" }, `The first ${many} rows.`) : null,
+    table("Result", ["face", "seconds", "label", ...prediction.classes], shown, { words: [2] }),
+    prediction.rows.length > maxRows ? el("p", { class: "quiet" }, `The first ${maxRows} rows.`) : null,
   );
 }

@@ -1,132 +1,160 @@
-// Choosing a model and a file or the camera, and asking.
+// Select a model and a file or the camera, and predict.
 
 import { byId, el, number, show } from "./dom.js";
 import { predict } from "./api.js";
 import { Camera } from "./camera.js";
-import { cleared, showPrediction } from "./result.js";
+import { clear, showPrediction } from "./result.js";
 
-const WORDS = { picture: "pictures", video: "videos", numbers: "files of numbers" };
+const INPUTS = { picture: "images", video: "videos", numbers: "feature files" };
+const FILE_FIELDS = ["file", "model", "explain"];
 let models = [];
 let limits;
 let running = null;
 let camera = null;
 
-export function startTry(known, given) {
-  limits = given;
-  models = known.models.filter((one) => one.usable);
+export function startTry(known, serverLimits, fields) {
+  limits = serverLimits;
+  models = known.models.filter((model) => model.usable);
+  byId("explain-label").textContent = sentence(fields.explain.description);
+  byId("settings").replaceChildren(
+    ...Object.entries(fields).filter(([name]) => !FILE_FIELDS.includes(name)).map(([name, schema]) => setting(name, schema)),
+  );
   const select = byId("model");
-  select.replaceChildren(...models.map((one) => el("option", { value: one.id }, one.name)));
-  if (!models.length) return show(byId("error"), "None of the runs has weights, so none can be tried.");
+  select.replaceChildren(...models.map((model) => el("option", { value: model.id }, model.name)));
+  if (!models.length) return show(byId("error"), "No run has weights, so none can predict.");
   select.addEventListener("change", describe);
-  byId("asking").addEventListener("submit", (event) => event.preventDefault());
-  byId("file").addEventListener("change", ({ target }) => target.files[0] && ask(target.files[0]));
+  byId("predict-form").addEventListener("submit", (event) => event.preventDefault());
+  byId("file").addEventListener("change", ({ target }) => target.files[0] && predictFile(target.files[0]));
   byId("cancel").addEventListener("click", () => running?.abort());
-  byId("camera").addEventListener("click", filmed);
-  dropping(byId("drop"));
+  byId("camera").addEventListener("click", toggleCamera);
+  acceptDrops(byId("drop"));
   byId("file-help").textContent = `At most ${Math.round(limits.upload / 1e6)} MB; videos of at most ${limits.seconds} seconds.`;
   describe();
 }
 
 export function choose(id) {
-  if (models.some((one) => one.id === id)) byId("model").value = id;
+  if (models.some((model) => model.id === id)) byId("model").value = id;
   describe();
 }
 
 export function leave() {
   running?.abort();
-  if (camera) filmed();
+  if (camera) toggleCamera();
 }
 
-const model = () => models.find((one) => one.id === byId("model").value);
+const sentence = (text) => text[0].toUpperCase() + text.slice(1);
+
+// A labelled input for a setting, with the type, bounds and default of its JSON Schema.
+function setting(name, schema) {
+  const types = schema.anyOf ?? [schema];
+  const type = types.find((option) => option.type !== "null");
+  const optional = types.length > 1;
+  const value = schema.page_default ?? schema.default ?? "";
+  let input;
+  if (type.enum) {
+    const options = type.enum.map((option) => el("option", { value: option, selected: option === value }, option));
+    input = el("select", { name }, optional ? el("option", { value: "" }, "default") : null, options);
+  } else if (type.type === "string") {
+    input = el("input", { name, type: "text", value, maxlength: type.maxLength, autocomplete: "off", spellcheck: "false" });
+  } else {
+    const bounds = { min: type.minimum ?? type.exclusiveMinimum, max: type.maximum ?? type.exclusiveMaximum };
+    input = el("input", { name, type: "number", value: String(value), ...bounds, step: type.type === "integer" ? 1 : "any", required: !optional });
+  }
+  return el("label", { "data-models": schema.models }, sentence(schema.description), input);
+}
+
+const selectedModel = () => models.find((model) => model.id === byId("model").value);
 
 function describe() {
-  const one = model();
-  if (!one) return;
-  const takes = one.takes.map((word) => WORDS[word]).join(", ");
-  const said = one.balanced_accuracy ? ` Balanced accuracy on its test side ${number(one.balanced_accuracy.value, 2)}.` : "";
-  byId("model-facts").textContent = `Tells apart ${one.classes.join(", ")}. Takes ${takes}.${said}`;
-  const stills = one.takes.includes("picture");
-  for (const label of document.querySelectorAll("[data-for]")) label.hidden = (label.dataset.for === "stills") !== stills;
-  byId("camera").disabled = !one.takes.includes("picture") && !one.takes.includes("video");
-  if (camera) filmed();
+  const model = selectedModel();
+  if (!model) return;
+  const inputs = model.takes.map((kind) => INPUTS[kind]).join(", ");
+  const accuracy = model.balanced_accuracy ? ` Balanced accuracy on its test set: ${number(model.balanced_accuracy.value, 2)}.` : "";
+  byId("model-facts").textContent = `Classes: ${model.classes.join(", ")}. Inputs: ${inputs}.${accuracy}`;
+  const kind = model.takes.includes("picture") ? "images" : "clips";
+  for (const label of document.querySelectorAll("[data-models]")) label.hidden = label.dataset.models !== kind;
+  byId("camera").disabled = !model.takes.includes("picture") && !model.takes.includes("video");
+  if (camera) toggleCamera();
 }
 
-function dropping(zone) {
-  const over = (on) => (event) => {
+function acceptDrops(zone) {
+  const highlight = (on) => (event) => {
     event.preventDefault();
     zone.classList.toggle("over", on);
   };
-  for (const name of ["dragenter", "dragover"]) zone.addEventListener(name, over(true));
-  zone.addEventListener("dragleave", over(false));
+  for (const name of ["dragenter", "dragover"]) zone.addEventListener(name, highlight(true));
+  zone.addEventListener("dragleave", highlight(false));
   zone.addEventListener("drop", (event) => {
-    over(false)(event);
+    highlight(false)(event);
     const [file] = event.dataTransfer.files;
-    if (file) ask(file);
+    if (file) predictFile(file);
   });
-  // A file that is dropped beside the zone must not replace the page.
+  // A file dropped outside the zone must not replace the page.
   for (const name of ["dragover", "drop"]) window.addEventListener(name, (event) => event.preventDefault());
 }
 
 function settings() {
-  const found = {};
-  for (const field of byId("asking").querySelectorAll(".settings [name]")) {
-    if (!field.closest("label").hidden) found[field.name] = field.value;
+  const values = {};
+  for (const input of byId("settings").querySelectorAll("[name]")) {
+    if (!input.closest("label").hidden) values[input.name] = input.value;
   }
-  return found;
+  return values;
 }
 
-async function ask(file) {
+async function predictFile(file) {
   running?.abort();
-  if (camera) filmed();
-  cleared(byId("result"));
+  if (camera) toggleCamera();
+  clear(byId("result"));
   show(byId("error"), "");
-  const fault = trouble(file);
-  if (fault) return show(byId("error"), fault);
+  const problem = invalid(file);
+  if (problem) return show(byId("error"), problem);
   const own = (running = new AbortController());
-  const { name } = model();
-  const chosen = { ...settings(), explain: byId("explain").checked };
-  waiting(true, `Judging ${file.name} by ${name}…`);
+  const values = { ...settings(), explain: byId("explain").checked };
+  busy(true, `Predicting ${file.name} with ${selectedModel().name}…`);
   try {
-    const found = await predict(file, file.name, byId("model").value, chosen, watch, own.signal);
-    const faces = new Set(found.rows.filter((row) => row.probabilities).map((row) => row.face)).size;
-    byId("status").textContent = found.kind === "numbers" ? "Judged." : faces ? `${faces} face${faces > 1 ? "s" : ""} found.` : "No face was found.";
-    showPrediction(byId("result"), found, file);
+    const prediction = await predict(file, file.name, byId("model").value, values, showProgress, own.signal);
+    const faces = new Set(prediction.rows.filter((row) => row.probabilities).map((row) => row.face)).size;
+    const found = faces ? `${faces} face${faces > 1 ? "s" : ""} detected.` : "No face was detected.";
+    byId("status").textContent = prediction.kind === "numbers" ? "Prediction finished." : found;
+    showPrediction(byId("result"), prediction, file);
   } catch (error) {
     if (own !== running) return;
     byId("status").textContent = error.name === "AbortError" ? "Cancelled." : "";
     if (error.name !== "AbortError") show(byId("error"), error.message);
   } finally {
     if (own === running) {
-      waiting(false);
+      busy(false);
       byId("file").value = "";
     }
   }
 }
 
-function trouble(file) {
-  if (!byId("asking").checkValidity()) {
-    byId("asking").querySelector("details").open = true;
-    byId("asking").reportValidity();
-    return "A setting is out of range. Mend it and choose the file again.";
+// Why a file cannot be sent; empty if it can.
+function invalid(file) {
+  if (!byId("predict-form").checkValidity()) {
+    byId("predict-form").querySelector("details").open = true;
+    byId("predict-form").reportValidity();
+    return "A setting is invalid. Correct it and choose the file again.";
   }
-  if (file.size > limits.upload - 100_000) return `${file.name} has ${Math.round(file.size / 1e6)} MB, and ${Math.round(limits.upload / 1e6)} MB are the limit. Give a smaller or shorter file.`;
-  return file.size ? "" : `${file.name} is empty. Give another file.`;
+  const megabytes = (bytes) => Math.round(bytes / 1e6);
+  if (file.size > limits.upload - 100_000) return `${file.name} has ${megabytes(file.size)} MB; the limit is ${megabytes(limits.upload)} MB. Use a smaller or shorter file.`;
+  return file.size ? "" : `${file.name} is empty. Use another file.`;
 }
 
-function watch({ state, before, done }) {
+function showProgress({ state, before, done }) {
   const bar = byId("progress");
   if (state === "running" && done > 0) bar.value = done;
   else bar.removeAttribute("value");
   if (state === "waiting" && before) byId("status").textContent = `Waiting for ${before} other job${before > 1 ? "s" : ""}…`;
 }
 
-function waiting(on, text) {
+function busy(on, text) {
   byId("busy").hidden = !on;
   byId("progress").removeAttribute("value");
   if (on) byId("status").textContent = text;
 }
 
-async function filmed() {
+async function toggleCamera() {
   const button = byId("camera");
   if (camera) {
     camera.stop();
@@ -137,18 +165,18 @@ async function filmed() {
   }
   running?.abort();
   show(byId("error"), "");
-  cleared(byId("result"));
-  const own = (camera = new Camera(byId("result"), model(), settings, limits));
+  clear(byId("result"));
+  const own = (camera = new Camera(byId("result"), selectedModel(), settings));
   button.textContent = "Stop the camera";
   byId("status").textContent = "Opening the camera…";
   try {
-    const film = await own.start();
-    if (film) {
-      if (camera === own) await filmed();
-      await ask(film);
+    const file = await own.start();
+    if (file) {
+      if (camera === own) await toggleCamera();
+      await predictFile(file);
     }
   } catch (error) {
-    if (camera === own) await filmed();
+    if (camera === own) await toggleCamera();
     byId("status").textContent = "";
     show(byId("error"), error.message);
   }
