@@ -177,7 +177,7 @@ def test_every_network_can_be_built():
 
 
 def printed_rows(name):
-    return {(tuple(row.cell.values()), row.test): row.values for row in load_study(name).printed}
+    return {(tuple(row.cell.values()), row.test_set): row.values for row in load_study(name).printed}
 
 
 def test_the_figures_of_paper_1_are_those_in_print():

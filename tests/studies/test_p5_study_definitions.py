@@ -140,7 +140,7 @@ def test_the_factorial_has_36_independent_repetitions_of_eight_conditions():
     assert all(len({run.recipe.network.recurrent.kind for run in group}) == 1 for group in groups)
     searched = [run.recipe.search for run in plan.runs if run.recipe.search.trials]
     assert len(searched) == 4 * 36
-    assert set(searched[0].over) == {f"network.recurrent.{part}" for part in ("dense", "hidden", "top")}
+    assert set(searched[0].space) == {f"network.recurrent.{part}" for part in ("dense", "hidden", "top")}
 
 
 def test_the_figures_are_those_in_print():
