@@ -27,7 +27,7 @@ from evenface.utils.errors import InputError
 STARTED = """
 import sys
 import numpy as np
-from evenface.serving.opening import open_model
+from evenface.inference import open_model
 model = open_model(sys.argv[1])
 kind = "float32" if model.form.kind == "sequences" else "uint8"
 model.ask(np.zeros((1, *model.form.shape), dtype=kind))
