@@ -51,7 +51,7 @@ def test_the_report_shows_what_calibration_does(tmp_path):
     test = predictions(tempered(p, 0.4), y, 20)
     text = run_report(tmp_path / "report.html", test, title="run", calibration=made).read_text("utf-8")
     assert "Calibration and abstention" in text
-    assert "wrong among answers" in text
+    assert "risk: error rate" in text
     table = (tmp_path / "tables" / "calibration.csv").read_text("utf-8").splitlines()
     first = [float(cell) for cell in table[1].split(",")[2:]]  # the name holds a comma
     assert first[0] == pytest.approx(calibration_error(test.probabilities, y))

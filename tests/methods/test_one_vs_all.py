@@ -199,7 +199,7 @@ def test_metrics_and_report_have_detectors_where_there_are_scores(tmp_path):
     assert each["low"] <= each["value"] <= each["high"]
     assert "detectors" not in metrics_of(said(scores=False), resamples=0)
     run_report(tmp_path / "report.html", said(), title="detectors", result=result)
-    assert "Each detector by itself" in (tmp_path / "report.html").read_text()
+    assert "One-vs-rest classifiers at a threshold" in (tmp_path / "report.html").read_text()
     assert (tmp_path / "tables" / "detectors.csv").is_file()
 
 

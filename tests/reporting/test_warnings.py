@@ -76,7 +76,7 @@ def test_a_leak_is_said_before_anything_else(tmp_path):
     assert summaries.run_summary(api.evaluate(leaky.folder))[0] == notes[1]
     page = (leaky.folder / "report.html").read_text("utf-8")
     assert page.count(notes[1]) == 2  # the second time in the model card
-    assert page.index(notes[1]) < page.index('class="tiles"') < page.index("made up")
+    assert page.index(notes[1]) < page.index('class="tiles"') < page.index("Made up")
     assert not summaries.run_warnings(honest)
     both = api.compare([leaky.folder, honest.folder], out=tmp_path / "both", names=["leaky", "honest"])
     assert both.lines[0] == f"{notes[1]} (1 of 2 runs)"

@@ -105,7 +105,7 @@ def test_a_run_of_detectors_learns_and_says_how(whole):
     assert len(whole.history) == 3 * 6
     assert set(whole.history["class"]) == set(CLASSES)
     page = (whole.folder / "report.html").read_text()
-    assert "Each detector by itself" in page
+    assert "One-vs-rest classifiers at a threshold" in page
     assert "3 of gru, widths 4-6-5" in page
     assert not (whole.folder / "checkpoint.safetensors").exists()
 

@@ -29,9 +29,9 @@ CELL, CROP, GAP, LINE = 236, 150, 8, 20
 """Width of a frame, side of a crop, what lies between them, height of a line of text; in pixels."""
 INK, PAPER, RED, YELLOW = "#202020", "#ffffff", "#d03020", "#f0c000"
 KEY = {
-    "seen": ("#1a8f3c", "a face was found in this frame"),
-    "followed": ("#2468c8", "not looked at; followed from the frames about it"),
-    "lost": (RED, "no face was found here; where a crop stands beneath, it is of where the face was last"),
+    "seen": ("#1a8f3c", "a face was detected in this frame"),
+    "followed": ("#2468c8", "no detection; tracked between the frames around it"),
+    "lost": (RED, "no face was detected; a crop below it is at the last position of the face"),
 }
 """Colour and meaning of what becomes of a frame."""
 
@@ -50,7 +50,7 @@ class Cell:
 
 
 def looked_at(film: Film, looks: Indices, found: list[list[Face]]) -> list[Cell]:
-    """Choose, of a clip that is set aside, frames that were looked at."""
+    """Select, from a rejected clip, frames in which faces were searched for."""
     cells = []
     for look in sorted(set(uniform(len(looks), 2 * COLUMNS).tolist())):
         frame = int(looks[look])
@@ -61,7 +61,7 @@ def looked_at(film: Film, looks: Indices, found: list[list[Face]]) -> list[Cell]
 
 
 def draw_frames(film: Film, cells: list[Cell]) -> list[Image.Image]:
-    """Give a small copy of each cell's frame, with what was found drawn into it."""
+    """Return a small copy of each cell's frame with its detections."""
     small = {}
     for frame, image in film.frames(sorted({cell.frame for cell in cells})):
         scale = CELL / max(image.size)
@@ -128,14 +128,14 @@ def draw_points(path: str, start: int | None, end: int | None, target: Target, t
         plan = plan_mesh(path, start, end, target)
         if plan.trouble:
             cells = looked_at(plan.film, plan.looks, plan.found)
-            return draw_page([title, f"set aside: {plan.trouble}"], cells, draw_frames(plan.film, cells), {}, RED)
+            return draw_page([title, f"rejected: {plan.trouble}"], cells, draw_frames(plan.film, cells), {}, RED)
         return _page(plan, target, title)
     except SampleError as error:
-        return draw_page([title, f"set aside: {error}"], [], [], {}, RED)
+        return draw_page([title, f"rejected: {error}"], [], [], {}, RED)
 
 
 def _page(plan: ClipPlan[MeshRow], target: Target, title: str) -> Image.Image:
-    """Put frames with points on one page, those of all samples evenly."""
+    """Draw frames with landmarks on one page, spread evenly over all samples."""
     total = len(plan.rows) * target.frames
     cells = [_cell(plan, place, target) for place in uniform(total, min(total, CELLS)).tolist()]
     frames, made = {}, {}
@@ -154,7 +154,7 @@ def _page(plan: ClipPlan[MeshRow], target: Target, title: str) -> Image.Image:
 
 
 def _cell(plan: ClipPlan[MeshRow], place: int, target: Target) -> tuple[Cell, Array]:
-    """Give what is shown at a place among all frames taken: the frame nearest to it, and the points."""
+    """Return the cell at an index among all sampled frames: the nearest frame, and the landmarks."""
     row = plan.rows[place // target.frames]
     where = float(row.where[place % target.frames])
     nearest = round(where)
@@ -247,9 +247,9 @@ def draw_sheet(path: str, start: int | None, end: int | None, target: Target, ti
         frames = draw_frames(plan.film, cells)
         made = dict(crops(plan, target, {cell.place for cell in cells}))
     except SampleError as error:
-        return draw_page([title, f"set aside: {error}"], [], [], {}, RED)
+        return draw_page([title, f"rejected: {error}"], [], [], {}, RED)
     if plan.trouble:
-        return draw_page([title, f"set aside: {plan.trouble}"], cells, frames, made, RED)
+        return draw_page([title, f"rejected: {plan.trouble}"], cells, frames, made, RED)
     return draw_page([title, _told(plan, target)], cells, frames, made, INK)
 
 
@@ -260,8 +260,8 @@ def _told(plan: ClipPlan[ClipRow], target: Target) -> str:
     if target.crop is None:
         return text
     lost = sum(row.facts[3] for row in plan.rows)
-    kind = "left out for want of a face" if target.clips and target.clips.missing_face == "skip" else "without a face"
-    text += f"; faces looked for in {len(plan.looks):,}; {kind}: {lost:,}"
+    kind = "skipped without a face" if target.clips and target.clips.missing_face == "skip" else "without a face"
+    text += f"; detection in {len(plan.looks):,}; {kind}: {lost:,}"
     if len(plan.tracks) > 1:
         text += f"; {len(plan.tracks)} faces followed, {max(row.facts[5] for row in plan.rows)} kept"
     return text

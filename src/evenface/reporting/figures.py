@@ -36,8 +36,8 @@ LONG_TAIL = 8
 SIDES = ("train", "validation", "test")
 COHEN = (0.2, 0.5, 0.8)
 BELOW = ("negligible", "small", "medium")
-ROW_HEIGHT, SERIES_HEIGHT, MARGIN_HEIGHT, TITLE_HEIGHT = 0.26, 0.14, 0.75, 0.32
-"""Inches of a row, of each of its series, of axis and labels, and of a panel's title."""
+ROW_HEIGHT, SERIES_HEIGHT, MARGIN_HEIGHT, TITLE_HEIGHT, LEGEND_HEIGHT = 0.26, 0.14, 0.5, 0.32, 0.25
+"""Inches of a row, of each of its series, of axis and label, of a panel's title, and of a line of the legend."""
 
 
 def rarest_first(counts: Sequence[int]) -> list[int]:
@@ -101,7 +101,9 @@ def intervals(
     sharex : bool, default=False
         Whether panels share the horizontal axis.
     """
-    figure, axes = _interval_panels(groups, sharex=sharex)
+    printed = any(mark.printed for marks in groups.values() for mark in marks)
+    has_legend = printed or sum(map(bool, series)) > 1
+    figure, axes = _interval_panels(groups, sharex=sharex, legend_lines=has_legend * (1 + bool(legend_title)))
     for axis, (title, marks) in zip(axes, groups.items(), strict=True):
         if zero:
             axis.axvline(0, color=MUTED, linewidth=0.9)
@@ -112,21 +114,23 @@ def intervals(
     axes[-1].set_xlabel(xlabel, loc=label_loc)
     for index, name in enumerate(series):
         axes[0].plot([], [], marker(index), color=colour(index), label=name)
-    printed = any(mark.printed for marks in groups.values() for mark in marks)
     if printed:
         axes[0].plot([], [], "x", color=MUTED, markersize=5, label="as printed")
     legend(figure, axes[0], title=legend_title, fewest=1 if printed else 2)
     return figure
 
 
-def _interval_panels(groups: Mapping[str, Sequence[Mark]], *, sharex: bool = False) -> "tuple[Figure, list[Axes]]":
+def _interval_panels(
+    groups: Mapping[str, Sequence[Mark]], *, sharex: bool = False, legend_lines: int = 1
+) -> "tuple[Figure, list[Axes]]":
     """Create one panel above the other, each as high as its rows need."""
     heights = []
     for title, marks in groups.items():
         rows = _rows(marks)
         depth = max(map(len, rows.values()), default=1)
         heights.append(len(rows) * max(ROW_HEIGHT, SERIES_HEIGHT * depth + 0.1) + (TITLE_HEIGHT if title else 0))
-    return panels(len(groups), 1, height=MARGIN_HEIGHT + sum(heights), sharex=sharex, height_ratios=heights)
+    height = MARGIN_HEIGHT + LEGEND_HEIGHT * legend_lines + sum(heights)
+    return panels(len(groups), 1, height=height, sharex=sharex, height_ratios=heights)
 
 
 def _rows(marks: Sequence[Mark]) -> dict[str, list[Mark]]:

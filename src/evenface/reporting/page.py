@@ -179,6 +179,7 @@ def _template() -> Any:
 
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     environment.filters["minus"] = lambda text: re.sub(r"(?<![\w.])-(?=\d)", "\N{MINUS SIGN}", str(text))
+    environment.filters["sentence"] = lambda text: text[:1].upper() + text[1:]
     source = resources.files("evenface.reporting").joinpath("templates/report.html").read_text(encoding="utf-8")
     return environment.from_string(source)
 

@@ -171,7 +171,7 @@ def study_report(
         tuple(_notes(plan, runs, opened, failed)),
         tuple(_sections(plan, runs, differences, opened, statistics)),
         _provenance(plan, list(opened.values())),
-        tuple(_capital(text) for text in study_warnings(opened.values())),
+        tuple(study_warnings(opened.values())),
     )
     return write_page(page, out / REPORT)
 
@@ -204,7 +204,9 @@ def _tiles(plan: StudyPlan, runs: pd.DataFrame) -> list[Tile]:
 
 def _verdicts(plan: StudyPlan, runs: pd.DataFrame, differences: Sequence[BaselineDifference]) -> list[Verdict]:
     main = by_size(main_differences(plan, differences))
-    lines = [Verdict(heading(plan, finished_runs(runs)) + ".", f"{plan.study.about}." if plan.study.about else "")]
+    lines = [
+        Verdict(heading(plan, finished_runs(runs)) + ".", f"{_capital(plan.study.about)}." if plan.study.about else "")
+    ]
     if not main:
         return [*lines, Verdict("Nothing is compared.", "The study has no baseline, or its runs are missing.")]
     lines.append(Verdict(_capital(conclusion(main)) + ".", f"{_capital(replication(main))}."))
@@ -249,16 +251,16 @@ def _uncertainty(plan: StudyPlan, runs: pd.DataFrame, differences: Sequence[Base
 
 
 def _notes(plan: StudyPlan, runs: pd.DataFrame, opened: Mapping[str, Run], failed: Mapping[str, str]) -> list[str]:
-    lines = [f"{_capital(protocol_bias(plan))}."] if protocol_bias(plan) else []
+    lines = [f"{protocol_bias(plan)}."] if protocol_bias(plan) else []
     missing = len(plan.runs) - finished_runs(runs)
     if missing:
         lines.append(f"{missing} of {len(plan.runs)} runs are missing: repeat the command to resume.")
     lines += [f"Failed: {folder}: {reason.splitlines()[0]}" for folder, reason in failed.items()]
-    lines += [_capital(note) for note in plan.notes]
+    lines += plan.notes
     lines += [f"Deviation: {text}" for text in plan.deviations]
     notes = [note for run in opened.values() for note in run.facts["notes"] if note not in summaries.warning_notes(run)]
     notes += summaries.precision_notes(list(opened.values()))
-    return lines + [_capital(note) for note in _distinct(dict.fromkeys(notes))]
+    return lines + _distinct(dict.fromkeys(notes))
 
 
 def _distinct(notes: Iterable[str]) -> list[str]:
