@@ -18,7 +18,7 @@ from evenface.audit import audit
 from evenface.cli import app
 from evenface.cli.base import complete
 from evenface.config import Recipe, load_recipe, parse_overrides, shipped_recipes
-from evenface.data.datasets import DATASETS
+from evenface.data.datasets import DATASETS, dataset_reader
 from evenface.losses import LOSSES
 from evenface.methods import METHODS
 from evenface.studies import load_study
@@ -213,7 +213,7 @@ def test_every_section_of_a_recipe_has_its_table():
 def test_every_source_and_its_options_are_in_the_page_on_data(name):
     page = (ROOT / "docs" / "data.md").read_text("utf-8")
     (row,) = re.findall(rf"^\| `{name}` \|.*$", page, re.MULTILINE)
-    options = inspect.signature(importlib.import_module(DATASETS[name]).read).parameters.values()
+    options = inspect.signature(dataset_reader(name)).parameters.values()
     for option in options:
         if option.kind is option.KEYWORD_ONLY and option.name != "size":  # a key of every recipe
             assert f"`{option.name}`" in row

@@ -311,7 +311,7 @@ def test_who_is_left_out_is_said_on_the_screen(tmp_path):
     lines = [f"{i}.png,{i % 2},p{i}" for i in range(12)]
     (tmp_path / "t.csv").write_text("\n".join(["path,label,subject", *lines, "gone.png,1,p1"]))
     (tmp_path / "r.yaml").write_text(f"name: r\ndata: {{source: csv, root: {tmp_path}, size: 32}}\n")
-    said = "1 of 13 files in t.csv are not there, such as gone.png"
+    said = "1 of 13 files listed in t.csv do not exist, such as gone.png"
     assert f"note  {said}" in call("prepare", tmp_path / "r.yaml").stdout.splitlines()
     assert f"note: {said}" in call("data", "check", tmp_path / "r.yaml").stdout.splitlines()
 

@@ -66,7 +66,7 @@ def test_biovid_binary_is_no_pain_against_the_strongest(tmp_path):
     assert got.classes == ("BL1", "PA4")
     assert got.counts().tolist() == [3, 3]
     assert all(f"-{name}-" in sample for sample, name in named(got).items())
-    assert got.notes == ("clips left out: 9 of PA1, PA2 and PA3",)
+    assert got.notes == ("clips excluded: 9 of PA1, PA2 and PA3",)
 
 
 def test_biovid_leaves_people_out(tmp_path):
@@ -75,10 +75,12 @@ def test_biovid_leaves_people_out(tmp_path):
     assert all(re.fullmatch(r"\d{6}_[wm]_\d\d", name) for name in LEAST_EXPRESSIVE)
     got = read_dataset("biovid", tmp_path, {"exclude": "least-expressive"})
     assert set(got.table["subject"]) == {"071309_w_21"}
-    assert got.notes == ("people left out by exclude: 2 of 3",)
+    assert got.notes == ("subjects excluded by the option exclude: 2 of 3",)
     named_one = read_dataset("biovid", tmp_path, {"exclude": ["082315_w_60"]})
     assert set(named_one.table["subject"]) == {"071309_w_21", "120614_w_61"}
-    with refused("exclude names '082315_w_61', who is not in samples.csv\n  Did you mean 082315_w_60"):
+    with refused(
+        "the option exclude has the subject '082315_w_61', who is not in samples.csv\n  Did you mean 082315_w_60"
+    ):
         read_dataset("biovid", tmp_path, {"exclude": ["082315_w_61"]})
     with refused("the option exclude cannot be 'some'"):
         read_dataset("biovid", tmp_path, {"exclude": "some"})
@@ -91,9 +93,9 @@ def test_biovid_says_who_is_in_the_list_or_in_the_folder_alone(tmp_path):
     got = read_dataset("biovid", tmp_path)
     assert len(got) == 15
     assert got.notes == (
-        "1 of 4 people in samples.csv have no folder in video and are left out with 1 clips: 099999_m_30",
-        "1 folders in video are not in samples.csv and are left out: 000000_w_20",
-        "1 of 15 files in samples.csv are not there, such as video/082315_w_60/082315_w_60-BL1-080.mp4",
+        "1 of 4 subjects in samples.csv have no folder in video and are excluded with 1 clips: 099999_m_30",
+        "1 folders in video are not in samples.csv and are excluded: 000000_w_20",
+        "1 of 15 files listed in samples.csv do not exist, such as video/082315_w_60/082315_w_60-BL1-080.mp4",
     )
     assert len(read_dataset("biovid", tmp_path, {"exclude": ["099999_m_30"]}).notes) == 3
 
@@ -107,12 +109,12 @@ def test_biovid_says_who_is_in_the_list_or_in_the_folder_alone(tmp_path):
         ),
         (["", "1\t071309_w_21\t-1\t\t1\ta"], "line 3 of samples.csv: class_id -1 of a is none of"),
         (["1\t071309_w_21\t2.5\tPA2\t1\ta"], "line 2 of samples.csv: class_id 2.5 of a"),
-        (["1\t071309_w_21\t1\tPA2\t1\ta"], "line 2 of samples.csv: class_id 1 is PA1, but class_name says PA2"),
-        (["1\t071309_w_21\t1\tPA1\t1\ta"] * 2, "line 3 of samples.csv: a stands twice"),
+        (["1\t071309_w_21\t1\tPA2\t1\ta"], "line 2 of samples.csv: class_id 1 is PA1, but class_name is PA2"),
+        (["1\t071309_w_21\t1\tPA1\t1\ta"] * 2, "line 3 of samples.csv: duplicate sample_name a"),
         (["1\t\t1\tPA1\t1\ta"], "line 2 of samples.csv: subject_name is empty"),
         (["1\t071309_w_21\t1"], "line 2 of samples.csv: sample_name is empty"),
-        (["1\t099999_m_30\t1\tPA1\t1\ta"], "none of the 1 people in samples.csv has a folder in"),
-        (["1\t071309_w_21\t1\tPA1\t1\ta"], "none of the 1 files in samples.csv is there, such as"),
+        (["1\t099999_m_30\t1\tPA1\t1\ta"], "none of the 1 subjects in samples.csv has a folder in"),
+        (["1\t071309_w_21\t1\tPA1\t1\ta"], "none of the 1 files listed in samples.csv exists, such as"),
         ([], "has no lines below its header"),
     ],
 )
@@ -126,15 +128,15 @@ def test_biovid_leaves_out_and_names_a_level_that_does_not_exist(tmp_path):
     got = read_dataset("biovid", biovid(tmp_path, [*lines(), "1\t071309_w_21\t5\tPA5\t99\t071309_w_21-PA5-085"]))
     assert got.table["sample"].tolist() == whole.table["sample"].tolist()
     (said,) = got.notes
-    assert said.startswith("1 of 16 clips in samples.csv are left out, their class_id is none of 0 BL1, 1 PA1,")
+    assert said.startswith("1 of 16 clips in samples.csv are excluded, as their class_id is none of 0 BL1, 1 PA1,")
     assert said.endswith(": line 17 (5)")
 
 
 def test_biovid_says_which_part_is_missing(tmp_path):
-    with refused(f"biovid: there is no list of samples in {tmp_path}, which holds nothing\n  Expected part A"):
+    with refused(f"biovid: no list of samples (samples.csv) in {tmp_path}, which has nothing\n  Expected part A"):
         read_dataset("biovid", tmp_path)
     plant(tmp_path, "samples.csv", "biosignals_raw/x.csv")
-    with refused(f"biovid: there is no folder video in {tmp_path}, which holds biosignals_raw"):
+    with refused(f"biovid: no folder video in {tmp_path}, which has biosignals_raw"):
         read_dataset("biovid", tmp_path)
     (tmp_path / "video").mkdir()
     (tmp_path / "samples.csv").write_text(HEADER.replace("subject_name", "name") + "\n1\ta\t0\tBL1\t1\tb\n")

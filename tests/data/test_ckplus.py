@@ -42,8 +42,8 @@ def test_ckplus_gives_a_clip_for_each_labelled_sequence(tmp_path):
     assert columns_of(got, "path", "subject", "clip")[2] == ("cohn-kanade-images/S006/002", "S006", "S006/002")
     assert got.has_subjects
     assert got.notes == (
-        "2 of 9 sequences have no emotion and are left out",
-        "7 sequences with an emotion are here; the whole set has 327",
+        "2 of 9 sequences without emotion are excluded",
+        "found 7 labelled sequences; the complete dataset has 327",
     )
     assert CODES == OFFICIAL
 
@@ -52,7 +52,7 @@ def test_ckplus_six_emotions_leave_out_contempt(tmp_path):
     got = read_dataset("ckplus", cohn(tmp_path, [2, 1, 3, 4, 5, 6, 7, 2]), {"emotions": 6})
     assert got.classes == ("angry", "disgust", "fear", "happy", "sad", "surprise")
     assert got.counts().tolist() == [1] * 6
-    assert got.notes[-1] == "sequences left out: 2 of contempt"
+    assert got.notes[-1] == "sequences excluded: 2 of contempt"
     with refused("the option emotions cannot be 8"):
         read_dataset("ckplus", tmp_path, {"emotions": 8})
 
@@ -62,7 +62,7 @@ def test_ckplus_of_the_official_size_has_the_official_counts(tmp_path):
     codes = [code for code, count in official.items() for _ in range(count)] + [None] * 266
     got = read_dataset("ckplus", cohn(tmp_path, codes, pictures=1))
     assert got.counts().tolist() == [45, 59, 25, 69, 28, 83, 18]
-    assert got.notes == ("266 of 593 sequences have no emotion and are left out",)
+    assert got.notes == ("266 of 593 sequences without emotion are excluded",)
 
 
 @given(
@@ -118,11 +118,11 @@ def test_ckplus_finds_its_parts_where_archives_put_them(tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("8", "holds '8', expected one number\n  Known are 1 angry, 2 contempt"),
-        ("1 2", "holds '1 2'"),
-        ("", "holds nothing"),
-        ("angry", "holds 'angry'"),
-        ("5.5", "holds '5.5'"),
+        ("8", "contains '8', expected one number\n  Known: 1 angry, 2 contempt"),
+        ("1 2", "contains '1 2'"),
+        ("", "contains nothing"),
+        ("angry", "contains 'angry'"),
+        ("5.5", "contains '5.5'"),
     ],
 )
 def test_ckplus_refuses_other_labels(tmp_path, text, words):
@@ -133,13 +133,13 @@ def test_ckplus_refuses_other_labels(tmp_path, text, words):
 
 
 def test_ckplus_says_what_is_wrong_and_what_is_left_out(tmp_path):
-    with refused(f"ckplus: there is no folder cohn-kanade-images in {tmp_path}, which holds nothing\n  Expected"):
+    with refused(f"ckplus: no folder cohn-kanade-images in {tmp_path}, which has nothing\n  Expected"):
         read_dataset("ckplus", tmp_path)
     cohn(tmp_path, [1, 0, 7, 2])
-    assert read_dataset("ckplus", tmp_path).notes[0] == "1 of 4 sequences have no emotion and are left out"
+    assert read_dataset("ckplus", tmp_path).notes[0] == "1 of 4 sequences without emotion are excluded"
     for options, words in [
-        ({"neutral": True}, "Say unit: peak"),
-        ({"unit": "peak", "features": "landmarks"}, "Say unit: clip"),
+        ({"neutral": True}, "Set unit: peak"),
+        ({"unit": "peak", "features": "landmarks"}, "Set unit: clip"),
         ({"unit": "peak", "peaks": 0}, "peaks must be at least 1"),
     ]:
         with refused(words):
@@ -149,15 +149,15 @@ def test_ckplus_says_what_is_wrong_and_what_is_left_out(tmp_path):
     assert (
         read_dataset("ckplus", tmp_path).notes[1] == "1 emotions have no files in cohn-kanade-images, such as S099/001"
     )
-    assert "emotions that do not occur: disgust, fear, happy, sad" in read_dataset("ckplus", tmp_path).notes
+    assert "emotions without samples: disgust, fear, happy, sad" in read_dataset("ckplus", tmp_path).notes
     plant(tmp_path, "Emotion/S005/001/another_emotion.txt")
-    with refused("S005_001_00000005_emotion.txt, another_emotion.txt, expected one file"):
+    with refused("found S005_001_00000005_emotion.txt, another_emotion.txt"):
         read_dataset("ckplus", tmp_path)
     shutil.rmtree(tmp_path / "Emotion")
     (tmp_path / "Emotion").mkdir()
     with refused("none of the 4 sequences"):
         read_dataset("ckplus", tmp_path)
-    with refused("are of contempt\n  Say emotions: 7"):
+    with refused("are of contempt\n  Set emotions: 7"):
         read_dataset("ckplus", cohn(tmp_path / "two", [2, 2]), {"emotions": 6})
 
 

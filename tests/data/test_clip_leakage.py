@@ -39,9 +39,9 @@ def test_a_frame_wise_split_is_found_out_by_clips_people_and_pictures():
     twins = {i for i in sides.test for j in sides.train if clip[i] == clip[j]}
     assert found.near_across()["train", "test"] == len(twins) > 0
     first, second = found.lines()[:2]
-    assert f"{len(found.clips)} clips on more than one side" in first
+    assert f"{len(found.clips)} clips in more than one set" in first
     assert second == sides.notes[0]
-    assert second.startswith("LEAKY: divided by frame")
+    assert second.startswith("LEAKY: split by frame")
 
 
 def test_by_people_the_same_frames_leak_nothing():
@@ -51,7 +51,7 @@ def test_by_people_the_same_frames_leak_nothing():
     )
     assert not found.leaks
     assert found.leaky == ""
-    assert found.lines()[0].startswith("leakage: none found, no subject, clip or picture")
+    assert found.lines()[0].startswith("leakage: none found, no subject, clip or image")
 
 
 def test_windows_of_one_clip_on_two_sides_are_found():

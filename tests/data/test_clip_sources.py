@@ -46,18 +46,18 @@ def test_clips_need_only_path_and_label(tmp_path):
 def test_clips_warn_of_pieces_of_a_file_that_nobody_holds_together(tmp_path):
     text = "path,label,start,end\na.mp4,x,0,9\na.mp4,y,9,18\nb.mp4,x,,\n"
     got = read_dataset("clips", table(tmp_path, text, "a.mp4", "b.mp4"))
-    said = "1 files hold several clips and say neither subject nor clip: pieces of one may be trained on and tested on"
-    assert got.notes == (said,)
+    note = "1 files contain several samples without subject or clip: samples of one file may be in both training and "
+    assert got.notes == (f"{note}test set",)
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("path\na.mp4\n", "clips: expected the columns path, label in clips.csv, found path"),
-        ("path,label\na.mp4,x\na.mp4,y\n", "clips: line 3 of clips.csv: sample 'a.mp4' stands twice"),
-        ("path,label,start,end\na.mp4,x,9,9\nb.mp4,y,,\n", "clips: line 2 of clips.csv: end '9' is not above start"),
-        ("path,label\nx.mp4,x\ny.mp4,y\n", "clips: none of the 2 files in clips.csv is there"),
-        ("path,label\na.mp4,x\n", "clips: at least two classes are needed, clips.csv has x only"),
+        ("path,label\na.mp4,x\na.mp4,y\n", "clips: line 3 of clips.csv: sample 'a.mp4' is a duplicate"),
+        ("path,label,start,end\na.mp4,x,9,9\nb.mp4,y,,\n", "clips: line 2 of clips.csv: end '9' must be above start"),
+        ("path,label\nx.mp4,x\ny.mp4,y\n", "clips: none of the 2 files listed in clips.csv exists"),
+        ("path,label\na.mp4,x\n", "clips: expected at least two classes in clips.csv, found x"),
         ("", "clips.csv is empty: it has no header"),
     ],
 )
@@ -70,7 +70,7 @@ def test_clips_leave_out_and_name_labels_off_the_scale(tmp_path):
     table(tmp_path, "path,label\na.mp4,0\nb.mp4,1\nc.mp4,7\n", "a.mp4", "b.mp4", "c.mp4")
     got = read_dataset("clips", tmp_path, {"classes": [0, 1], "ordered": True})
     assert named(got) == {"a.mp4": "0", "b.mp4": "1"}
-    assert got.notes == ("1 of 3 lines of clips.csv are left out, their label is none of 0, 1: line 4 (7)",)
+    assert got.notes == ("1 of 3 lines of clips.csv are excluded, as their label is none of 0, 1: line 4 (7)",)
     with refused("clips: line 4 of clips.csv: label '7' is none of 0, 1, 4"):  # 7 may be what is meant by 4
         read_dataset("clips", tmp_path, {"classes": [0, 1, 4]})
 
@@ -87,7 +87,7 @@ def test_clip_folder(tmp_path):
     assert got.table["path"].tolist() == paths
     assert got.table["clip"].tolist() == got.table["sample"].tolist() == paths
     assert got.table["subject"].fillna("-").tolist() == ["S1", "S3", "-", "S2", "S4"]
-    assert got.notes == ("the subject is not found in 1 of 5 file names, such as calm/notes.txt",)
+    assert got.notes == ("subject unknown for 1 of 5 files, such as calm/notes.txt",)
 
 
 def test_clip_folder_of_sides_tests_on_the_official_one(tmp_path):
@@ -104,7 +104,11 @@ def test_clip_folder_keeps_the_order_that_is_given(tmp_path):
     got = read_dataset("clip-folder", tmp_path, {"classes": ["none", "mild", "severe"], "ordered": True})
     assert got.classes == ("none", "mild", "severe")
     assert named(got) == {"none/a.mp4": "none", "mild/b.mp4": "mild", "severe/c": "severe"}
-    with refused("clip-folder: the classes in " + str(tmp_path) + " are mild, none, severe, classes says none, mild"):
+    with refused(
+        "clip-folder: the option classes lists none, mild, but the classes in "
+        + str(tmp_path)
+        + " are mild, none, severe"
+    ):
         read_dataset("clip-folder", tmp_path, {"classes": ["none", "mild"]})
 
 
@@ -112,7 +116,7 @@ def test_clip_folder_says_what_is_no_clip(tmp_path):
     with refused("clip-folder: no folders in"):
         read_dataset("clip-folder", tmp_path)
     plant(tmp_path, "pain/a.png", "pain/b.png", "calm/c.png")
-    with refused("of nothing only\n  3 pictures lie in class folders themselves, such as calm/c.png"):
+    with refused("found nothing\n  3 images are directly in class folders, such as calm/c.png"):
         read_dataset("clip-folder", tmp_path)
     plant(tmp_path, "pain/a.mp4", "calm/c/1.png")
     (tmp_path / "calm" / "d").mkdir()
@@ -122,7 +126,7 @@ def test_clip_folder_says_what_is_no_clip(tmp_path):
     assert got.notes == (
         "folders without files: fear",
         "folders without a clip: calm/d",
-        "pictures that lie in class folders themselves are no clips: 3, such as calm/c.png",
+        "images directly in class folders are ignored, as they are no clips: 3, such as calm/c.png",
     )
 
 
@@ -130,5 +134,5 @@ def test_no_source_of_clips_is_silent_about_an_empty_folder(tmp_path):
     for name in ("biovid", "pemf", "unbc", "clips", "clip-folder"):
         with pytest.raises(InputError, match=re.escape(str(tmp_path))):
             read_dataset(name, tmp_path)
-        with refused(f"{name}: there is no folder"):
+        with refused(f"{name}: the folder {tmp_path / 'none'} does not exist"):
             read_dataset(name, tmp_path / "none")

@@ -73,11 +73,11 @@ def test_copies_in_other_cohorts_do_not_count():
 
 
 def test_the_notes_say_which():
-    assert "cohort 2 of 2: 4 people" in " ".join(split_manifest(people(8), Protocol(cohorts=2, cohort=1)).notes)
+    assert "cohort 2 of 2: 4 subjects" in " ".join(split_manifest(people(8), Protocol(cohorts=2, cohort=1)).notes)
 
 
 def test_cohorts_without_people_enough_or_known_are_refused():
-    with pytest.raises(InputError, match="7 cohorts need as many people or more, there are 5"):
+    with pytest.raises(InputError, match="7 cohorts need at least as many subjects, but there are 5"):
         split_manifest(people(5), Protocol(cohorts=7))
-    with pytest.raises(InputError, match="need to know the subject"):
+    with pytest.raises(InputError, match="need the subject"):
         split_manifest(manifest_of([0, 1, 2] * 9), Protocol(cohorts=2))

@@ -40,19 +40,20 @@ def test_by_frame_every_class_is_dealt_alone_and_the_note_counts_what_is_torn(ki
     assert sorted(np.concatenate(sides(got)).tolist()) == list(range(300))
     clips, people = (on_both_sides(manifest, got, column) for column in ("clip", "subject"))
     assert got.notes[0] == (
-        f"LEAKY: divided by frame as asked: frames of {clips} clips and of {people} people stand on both sides"
+        f"LEAKY: split by frame as requested: frames of {clips} clips and of {people} subjects are in both training "
+        "and test set"
     )
     assert (clips > 30, people) == (True, 10)
 
 
 def test_the_note_of_a_frame_wise_split_is_true_where_nothing_is_known_or_torn():
     nothing = split_manifest(manifest_of(np.arange(60) % 3), Protocol(by="frame")).notes[0]
-    assert "frames of an unknown number of clips and of an unknown number of people stand" in nothing
+    assert "frames of an unknown number of clips and of an unknown number of subjects are" in nothing
     alone = manifest_of(np.arange(60) % 3, np.arange(60), clips=[0, 0, *range(2, 60)])
     found = {split_manifest(alone, Protocol(by="frame", seed=seed)).notes[0] for seed in range(20)}
-    assert {re.search(r"frames of (.*) stand", note)[1] for note in found} == {
-        "no clip and of no person",
-        "1 clip and of no person",
+    assert {re.search(r"frames of (.*) are in", note)[1] for note in found} == {
+        "no clip and of no subject",
+        "1 clip and of no subject",
     }
 
 
@@ -62,9 +63,11 @@ def test_by_clip_keeps_clips_whole_and_says_how_many_people_it_tears():
     assert on_both_sides(manifest, got, "clip") == 0
     torn = on_both_sides(manifest, got, "subject")
     assert torn > 1
-    assert got.notes[0] == f"LEAKY: divided by clip as asked: clips of {torn} people stand on both sides"
+    assert (
+        got.notes[0] == f"LEAKY: split by clip as requested: clips of {torn} subjects are in both training and test set"
+    )
     one_each = manifest_of(np.arange(90) // 9 % 3, np.arange(90) // 9, clips=np.arange(90) // 9)
-    assert "no person stands on both sides" in split_manifest(one_each, Protocol(by="clip")).notes[0]
+    assert "no subject is in both training and test set" in split_manifest(one_each, Protocol(by="clip")).notes[0]
     unknown = manifest_of(np.arange(90) // 9 % 3, clips=np.arange(90) // 9)
     assert split_manifest(unknown, Protocol(by="clip")).notes == split_manifest(unknown, Protocol()).notes
 
@@ -73,14 +76,16 @@ def test_by_subject_is_what_auto_does_where_people_are_known():
     manifest = frames()
     auto, asked = (split_manifest(manifest, Protocol(by=by)) for by in ("auto", "subject"))
     assert [s.tolist() for s in sides(auto)] == [s.tolist() for s in sides(asked)]
-    assert auto.notes == asked.notes == ("divided by subject",)
+    assert auto.notes == asked.notes == ("subject-independent split",)
 
 
 @pytest.mark.parametrize("unit", ["subject", "clip"])
 def test_units_that_are_not_known_for_every_sample_cannot_be_asked_for(unit):
     manifest = frames()
     manifest.table.loc[:6, unit] = None
-    with pytest.raises(InputError, match=f"by: {unit} needs to know the {unit} of every sample, 7 of 300 lack it"):
+    with pytest.raises(
+        InputError, match=f"by: {unit} needs the {unit} of every sample, but it is unknown for 7 of 300"
+    ):
         split_manifest(manifest, Protocol(by=unit))
 
 
@@ -115,7 +120,7 @@ def test_uneven_levels_are_made_of_whole_people_but_for_one_each():
         assert sorted(sizes)[: -(count // 20)] == ([count % 20] if count % 20 else [])
         people.append(set(sizes.index))
     assert all(rarer <= more for more, rarer in pairwise(people))
-    assert "3720 samples kept with all that their subject has of the class, 20 with their whole clip, 0 one by one" in (
+    assert "samples kept with all of their subject in the class: 3720, with their whole clip: 20, singly: 0" in (
         got.notes
     )
     assert abs(len(got.test) / 3740 - 0.2) < 0.02
@@ -191,8 +196,10 @@ def test_whole_clips_test_and_the_frames_of_the_others_are_divided(count, seed):
     assert abs(len(got.validation) - rest / 10) <= 3
     assert sorted(np.concatenate(sides(got)).tolist()) == list(range(300))
     torn = on_both_sides(manifest, got, "subject")
-    people = "person" if torn == 1 else "people"
-    assert got.notes[0].startswith(f"LEAKY: {count} whole clips test, as asked: clips of {torn} {people} stand")
+    subjects = "subject" if torn == 1 else "subjects"
+    assert got.notes[0].startswith(
+        f"LEAKY: the test set is {count} whole clips as requested: clips of {torn} {subjects} are"
+    )
 
 
 def test_test_clips_are_refused_where_they_cannot_be():
@@ -202,10 +209,10 @@ def test_test_clips_are_refused_where_they_cannot_be():
         split_manifest(frames(), Protocol(by="frame", test_clips=60))
     unknown = frames()
     unknown.table.loc[0, "clip"] = None
-    with pytest.raises(InputError, match="test_clips needs to know the clip of every sample"):
+    with pytest.raises(InputError, match="test_clips needs the clip of every sample"):
         split_manifest(unknown, Protocol(by="frame", test_clips=3))
     mixed = manifest_of([0, 1, 2] * 4, clips=[0, 0, 0, *range(1, 10)])
-    with pytest.raises(InputError, match="test_clips needs clips of one class"):
+    with pytest.raises(InputError, match="test_clips needs clips with one class"):
         split_manifest(mixed, Protocol(by="frame", test_clips=3))
 
 

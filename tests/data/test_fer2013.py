@@ -26,10 +26,10 @@ def test_fer2013_table(tmp_path):
 def test_fer2013_on_the_public_test(tmp_path):
     got = read_dataset("fer2013", write_fer(tmp_path), {"test": "public"})
     assert got.table["split"].fillna("-").tolist() == ["train"] * 6 + ["test"] * 3 + ["-"] * 2
-    assert got.notes == ("tested on the PublicTest; 2 PrivateTest samples are on no side",)
+    assert got.notes == ("the test set is PublicTest; 2 PrivateTest samples are not used",)
     fewer = read_dataset("fer2013", write_fer(tmp_path, rows=9))
     assert fewer.table["split"].tolist() == ["train"] * 6 + ["test"] * 3
-    with refused("test: private was asked for"):
+    with refused("test: private needs PrivateTest samples"):
         read_dataset("fer2013", tmp_path, {"test": "private"})
 
 
@@ -55,19 +55,19 @@ def test_fer2013_file_names_may_say_the_usage(tmp_path):
 def test_fer2013_says_what_is_wrong(tmp_path):
     write_fer(tmp_path, header="emotion,pixels,usage")
     with refused(
-        "fer2013: expected the columns emotion, pixels, Usage in fer2013.csv, found emotion, pixels, usage.\n"
-        "  Older copies lack Usage; add it, or give a folder of train/<class>/*.png instead."
+        "fer2013: expected the columns emotion, pixels, Usage in fer2013.csv, found emotion, pixels, usage\n"
+        "  Older copies have no column Usage: add it, or give a folder of train/<class>/*.png instead."
     ):
         read_dataset("fer2013", tmp_path)
     (tmp_path / "fer2013.csv").write_text("emotion,pixels,Usage\n0,1,Training\n7,1,Training\n")
     with refused("line 3 of fer2013.csv has emotion 7 and Usage Training"):
         read_dataset("fer2013", tmp_path)
     write_fer(tmp_path, rows=6)
-    with refused("has only Training samples"):
+    with refused("found only Training"):
         read_dataset("fer2013", tmp_path)
-    with refused("holds other"):
+    with refused("neither fer2013.csv nor folders of splits in"):
         read_dataset("fer2013", plant(tmp_path / "x", "other/a.png"))
-    with refused("train/joy is no class"):
+    with refused("the folder train/joy is not a known class"):
         read_dataset("fer2013", plant(tmp_path / "y", "train/joy/a.png"))
     with refused("no files in train"):
         (tmp_path / "z" / "train" / "sad").mkdir(parents=True)
@@ -83,7 +83,7 @@ def test_ferplus_labels_by_majority_and_keeps_the_votes(tmp_path):
     assert got.table["split"].tolist() == ["train"] * 3 + ["validation"] + ["test"] * 2
     kept = got.table[[f"votes_{name}" for name in NAMES.split(",")]].to_numpy().tolist()
     assert kept == [list(VOTES[row]) for row in named]
-    said = "pictures left out: 3 without a majority, 1 with a majority for unknown, 1 that are no face"
+    said = "images excluded: 3 without a majority, 1 with a majority for unknown, 1 with a majority for not a face"
     assert got.notes == (said,)
 
 
@@ -107,19 +107,19 @@ def test_majority_by_a_plain_loop(votes):
 
 def test_ferplus_says_what_is_wrong(tmp_path):
     write_fer(tmp_path)
-    with refused("there is no file of votes"):
+    with refused("ferplus: the file of votes"):
         read_dataset("ferplus", tmp_path)
     write_votes(tmp_path / "fer2013new.csv", VOTES[:5])
-    with refused("ends at row 4, FER2013 here goes to row 10"):
+    with refused("has 5 rows, but FER2013 in"):
         read_dataset("ferplus", tmp_path)
     write_votes(tmp_path / "fer2013new.csv", usages=USAGES[::-1])
-    with refused("row 0 is PrivateTest in fer2013new.csv, but not so in"):
+    with refused("the Usage of row 0 is PrivateTest in fer2013new.csv, but differs in"):
         read_dataset("ferplus", tmp_path)
     (tmp_path / "fer2013new.csv").write_text("Usage,neutral\nTraining,1\n")
     with refused("happiness, surprise"):
         read_dataset("ferplus", tmp_path)
     write_votes(tmp_path / "fer2013new.csv", [("many", *row[1:]) for row in VOTES])
-    with refused("line 2 of fer2013new.csv has votes that are no whole numbers"):
+    with refused("votes in line 2 of fer2013new.csv must be integers >= 0"):
         read_dataset("ferplus", tmp_path)
     named = plant(tmp_path / "named", "train/angry/Training_1.jpg", "test/sad/PrivateTest_1.jpg")
     with refused("file names in"):

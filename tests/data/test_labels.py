@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 from layouts import refused
 
 from evenface.data.datasets import affectnet, emotion_domestic, fer2013, ferplus, mmafedb, rafdb
-from evenface.data.labels import EXPRESSIONS, FORMS, canonical_name, match_classes, merge_classes
+from evenface.data.labels import EXPRESSIONS, SYNONYMS, canonical_name, match_classes, merge_classes
 
 
 def test_every_form_leads_to_one_word_and_every_word_to_itself():
-    forms = [form for word, others in FORMS.items() for form in (word, *others)]
+    forms = [form for word, others in SYNONYMS.items() for form in (word, *others)]
     assert len(forms) == len(set(forms))
-    assert set(FORMS) == set(EXPRESSIONS)
+    assert set(SYNONYMS) == set(EXPRESSIONS)
     assert [canonical_name(f" {word.upper()} ") for word in EXPRESSIONS] == list(EXPRESSIONS)
     assert canonical_name("Happiness") == "happy"
     assert canonical_name("Joy") == "joy"
@@ -59,17 +59,22 @@ def test_a_map_goes_before_names():
 
 def test_the_very_same_name_goes_before_another_form():
     assert match_classes(("anger", "angry", "sad"), ("angry", "sad")).named == {"angry": "angry", "sad": "sad"}
-    with refused("the class Angry may be anger or angry of the model"):
+    with refused("the class Angry of the dataset matches anger and angry of the model"):
         match_classes(("anger", "angry", "sad"), ("Angry", "sad"))
 
 
 @pytest.mark.parametrize(
     ("model", "target", "classes", "words"),
     [
-        (("a", "b"), ("b", "c"), None, "the model (a, b) and the data set (b, c) share only b, two are needed"),
-        (("a", "b"), ("c", "d"), None, "share no class, two are needed"),
-        (("a", "b"), ("c", "d"), {"c": "a", "d": "a"}, "share only a"),
-        (("a", "b"), ("a", "b"), {"x": "a"}, "the data set has no class 'x'\n  It has a, b."),
+        (
+            ("a", "b"),
+            ("b", "c"),
+            None,
+            "the model (a, b) and the dataset (b, c) share only the class b; expected at least two",
+        ),
+        (("a", "b"), ("c", "d"), None, "share no class; expected at least two"),
+        (("a", "b"), ("c", "d"), {"c": "a", "d": "a"}, "share only the class a"),
+        (("a", "b"), ("a", "b"), {"x": "a"}, "the dataset has no class 'x'\n  It has a, b."),
         (("a", "b"), ("a", "b"), {"a": "x"}, "the model has no class 'x'"),
     ],
 )
@@ -107,16 +112,16 @@ def test_joined_classes_have_the_sum_of_their_probabilities(data):
     assert list(found.classes) == sorted(set(names), key=names.index)
     for place, name in enumerate(found.classes):
         np.testing.assert_allclose(found.sum(p)[:, place], sum(p[:, MODEL.index(c)] for c in members[name]))
-    assert found.joined == members
+    assert found.groups == members
     assert found.in_order == (names == sorted(names, key=names.index))
 
 
 def test_classes_that_are_not_named_stay():
     found = merge_classes(MODEL, {"pain": MODEL[1:]})
-    assert (found.classes, found.joined) == (("BL1", "pain"), {"pain": list(MODEL[1:])})
+    assert (found.classes, found.groups) == (("BL1", "pain"), {"pain": list(MODEL[1:])})
     assert found.sum([7, 1, 2, 3, 4]).tolist() == [7, 10]
     assert merge_classes(MODEL).classes == MODEL
-    assert merge_classes(MODEL).joined == {}
+    assert merge_classes(MODEL).groups == {}
     assert merge_classes(MODEL, {"BL1": ["BL1", "PA1"], "none": "PA4"}).classes == ("BL1", "PA2", "PA3", "none")
 
 
@@ -124,12 +129,12 @@ def test_classes_that_are_not_named_stay():
     ("classes", "words"),
     [
         ({"pain": ["PA9"]}, "merge: the model has no class 'PA9'"),
-        ({"pain": ["PA1"], "more": ["PA1"]}, "the class PA1 is named twice"),
-        ({"BL1": ["PA1", "PA2"]}, "BL1 is a class of the model already"),
-        ({"all": MODEL}, "merge leaves only the class all"),
-        ({"pain": []}, "merge cannot be"),
-        ("pain", "merge cannot be 'pain'"),
-        ({"pain": 3}, "merge cannot be"),
+        ({"pain": ["PA1"], "more": ["PA1"]}, "the class PA1 is listed twice"),
+        ({"BL1": ["PA1", "PA2"]}, "the new class BL1 has the name of a class of the model"),
+        ({"all": MODEL}, "after merging, found only all"),
+        ({"pain": []}, "merge must map each new class"),
+        ("pain", "merge must map each new class to classes of the run, got 'pain'"),
+        ({"pain": 3}, "merge must map each new class"),
     ],
 )
 def test_what_cannot_be_joined_is_said(classes, words):

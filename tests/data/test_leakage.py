@@ -44,9 +44,7 @@ def halves(count):
 def test_nothing_is_found_where_nothing_is_wrong():
     found = check_leakage(manifest_of(40, halves(40)), pictures(40))
     assert not found.leaks
-    assert (
-        found.lines()[0] == "leakage: none found, no subject, clip or picture stands on two sides (train 20, test 20)"
-    )
+    assert found.lines()[0] == "leakage: none found, no subject, clip or image is in two sets (train 20, test 20)"
     assert found.surplus == len(found.near) == len(found.missing) == 0
 
 
@@ -60,7 +58,7 @@ def test_planted_copies_are_found_and_counted():
     assert found.copies.groupby("group")["row"].apply(list).tolist() == [[3, 25], [4, 30, 31], [6, 7]]
     assert found.pairs().tolist() == [[6, 7], [3, 25], [4, 30], [4, 31]]
     assert found.pairs().tolist() == copies_across(images, manifest_of(40)).tolist()
-    assert "3 test pictures also in train" in found.lines()[0]
+    assert "3 test images also in train" in found.lines()[0]
     assert len(found.near) == 0
 
 
@@ -69,7 +67,7 @@ def test_copies_with_different_labels_are_conflicts():
     images[5], images[4] = images[2], images[0]  # 2 and 5 differ in label, 0 and 4 do not
     found = check_leakage(manifest_of(10, labels=labels), images)
     assert sorted(found.conflicts["row"]) == [2, 5]
-    assert found.lines()[0].startswith("leakage: not looked for")
+    assert found.lines()[0].startswith("leakage: not checked")
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -112,7 +110,7 @@ def test_frames_of_one_person_on_one_side_are_not_listed():
     found = check_leakage(manifest_of(12, halves(12), subjects=subjects), images)
     assert found.near[["row_1", "row_2"]].to_numpy().tolist() == [[0, 11], [1, 11], [2, 11]]
     assert found.subjects.to_dict("records") == [{"name": "ann", "train": 6, "validation": 0, "test": 1}]
-    assert "1 subject on more than one side" in found.lines()[0]
+    assert "1 subject in more than one set" in found.lines()[0]
 
 
 def test_clips_on_both_sides_and_missing_classes_are_found_without_pictures():
@@ -120,7 +118,7 @@ def test_clips_on_both_sides_and_missing_classes_are_found_without_pictures():
     found = check_leakage(manifest_of(10, ["train"] * 6 + ["test"] * 4, clips=clips, labels=[0, 1] * 3 + [0] * 4))
     assert found.clips["name"].tolist() == ["b"]
     assert found.missing.to_dict("records") == [{"side": "test", "label": "pain"}]
-    assert "missing: test has no sample of pain" in found.lines()
+    assert "missing: the test set has no sample of pain" in found.lines()
     assert found.compared == 0
 
 
@@ -190,7 +188,7 @@ def test_near_pairs_equal_a_naive_search():
 
 
 def test_wrong_input_is_refused():
-    with pytest.raises(InputError, match="3 pictures for 4 samples"):
+    with pytest.raises(InputError, match="3 images for 4 samples"):
         check_leakage(manifest_of(4), pictures(3))
     with pytest.raises(InputError, match="distance must be"):
         check_leakage(manifest_of(4), pictures(4), distance=65)

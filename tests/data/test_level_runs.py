@@ -60,8 +60,8 @@ def test_a_level_that_only_the_tested_person_shows_is_no_obstacle(archive, tmp_p
     assert set(said.subject) == {"042-aa042"}
     assert sum(run.facts["counts"]["train"]) == 24
     assert run.facts["counts"]["train"][8] == 0 < run.facts["counts"]["test"][8]
-    assert any(note.startswith("training has no sample of 3, 5, 6, 7, 8") for note in run.facts["notes"])
-    assert "levels have the values of their names: 0, 1, 2" in "\n".join(run.facts["notes"])
+    assert any(note.startswith("the training set has no sample of 3, 5, 6, 7, 8") for note in run.facts["notes"])
+    assert "values of the levels are their names: 0, 1, 2" in "\n".join(run.facts["notes"])
     assert said.levels == tuple(range(16))
     place = said.probabilities @ np.arange(16)
     if method == "ordinal":
@@ -96,7 +96,7 @@ def test_imbalance_by_a_factor_leaves_absent_levels_alone(archive):
     store = data.prepare_store(what)
     sides = split_manifest(store.manifest, what.protocol)
     assert store.manifest.counts(sides.train).tolist()[:9] == [6, 3, 2, 0, 1, 0, 0, 0, 0]  # 6, 3, 1.5, 0.75
-    assert any("training has no sample of" in note for note in sides.notes)
+    assert any("the training set has no sample of" in note for note in sides.notes)
 
 
 @pytest.mark.parametrize("rule", ["inverse", "effective", "ratio"])
@@ -105,7 +105,7 @@ def test_weights_of_absent_classes_are_nought_and_the_others_as_without_them(rul
     assert found[[1, 3]].tolist() == [0, 0]
     np.testing.assert_allclose(found[[0, 2, 4]], class_weights(rule, [6, 3, 1]))
     np.testing.assert_allclose(class_weights(rule, [6, 3, 1], absent=True), class_weights(rule, [6, 3, 1]))
-    with pytest.raises(InputError, match="no training sample of class 1, 3"):
+    with pytest.raises(InputError, match="the class 1, 3 has no training sample"):
         class_weights(rule, [6, 0, 3, 0, 1])
 
 

@@ -69,12 +69,12 @@ def test_rafdb_original_pictures(tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("train_00001.jpg 8\n", "line 1 of list_patition_label.txt has the label 8\n  Known are 1 surprise, 2 fear"),
-        ("\ntrain_00001.jpg\n", "line 2 of list_patition_label.txt is 'train_00001.jpg', expected such as"),
+        ("train_00001.jpg 8\n", "line 1 of list_patition_label.txt has the label 8\n  Known: 1 surprise, 2 fear"),
+        ("\ntrain_00001.jpg\n", "line 2 of list_patition_label.txt is 'train_00001.jpg', expected a line such as"),
         ("val_00001.jpg 3\n", "line 1 of list_patition_label.txt is 'val_00001.jpg 3'"),
-        ("train_00001.jpg 1\ntrain_00001.jpg 2\n", "train_00001 stands twice in list_patition_label.txt"),
-        ("\n", "has no lines"),
-        ("train_9.jpg 1\ntest_9.jpg 1\n", "none of the 2 files in list_patition_label.txt is there"),
+        ("train_00001.jpg 1\ntrain_00001.jpg 2\n", "duplicate sample name 'train_00001' in list_patition_label.txt"),
+        ("\n", "is empty"),
+        ("train_9.jpg 1\ntest_9.jpg 1\n", "none of the 2 files listed in list_patition_label.txt exists"),
     ],
 )
 def test_rafdb_says_what_is_wrong(tmp_path, text, words):
@@ -84,17 +84,17 @@ def test_rafdb_says_what_is_wrong(tmp_path, text, words):
 
 def test_rafdb_notes_pictures_that_are_not_there(tmp_path):
     (raf(tmp_path) / "Image" / "aligned" / "test_0001_aligned.jpg").unlink()
-    said = "1 of 4 files in list_patition_label.txt are not there, such as Image/aligned/test_0001_aligned.jpg"
+    said = "1 of 4 files listed in list_patition_label.txt do not exist, such as Image/aligned/test_0001_aligned.jpg"
     assert read_dataset("rafdb", tmp_path).notes == (said,)
 
 
 def test_rafdb_says_which_part_is_missing(tmp_path):
-    with refused("rafdb: there is no folder"):
+    with refused("rafdb: the folder"):
         read_dataset("rafdb", tmp_path / "none")
-    with refused("EmoLabel/list_patition_label.txt\n  Expected"):
+    with refused("EmoLabel/list_patition_label.txt does not exist\n  Expected"):
         read_dataset("rafdb", tmp_path)
     shutil.rmtree(raf(tmp_path) / "Image")
-    with refused("Image/aligned\n  Expected EmoLabel/list_patition_label.txt and Image/aligned/"):
+    with refused("Image/aligned does not exist\n  Expected EmoLabel/list_patition_label.txt and Image/aligned/"):
         read_dataset("rafdb", tmp_path)
 
 
@@ -126,7 +126,7 @@ def test_affectnet_seven_classes_leave_out_contempt(tmp_path):
     got = read_dataset("affectnet", annotate(tmp_path, "val_set", [7, 6, 7]), {"classes": 7})
     assert got.classes == EXPRESSIONS[:7]
     assert len(got) == 8
-    assert got.notes == ("pictures left out: 3 of contempt",)
+    assert got.notes == ("images excluded: 3 of contempt",)
     with refused("the option classes cannot be 6"):
         read_dataset("affectnet", tmp_path, {"classes": 6})
 
@@ -147,8 +147,8 @@ def test_affectnet_notes_pictures_or_annotations_that_are_not_there(tmp_path):
     (tmp_path / "train_set" / "annotations" / "2_exp.npy").unlink()
     got = read_dataset("affectnet", tmp_path)
     assert got.notes == (
-        "1 of 2 pictures of train_set are not there, such as 1.jpg",
-        "1 pictures of train_set have no annotation and are left out, such as 2",
+        "1 of 2 images of train_set do not exist, such as 1.jpg",
+        "1 images of train_set without annotation are excluded, such as 2",
     )
     assert list(named(got)) == ["train_set/images/0.jpg", "train_set/images/1.jpg", "val_set/images/0.jpg"]
 
@@ -163,9 +163,9 @@ class Trap:
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        (np.array("8"), "0_exp.npy holds 8, expected 0 to 7\n  Known are 0 neutral, 1 happy"),
-        (np.array(-1), "holds -1"),
-        (np.array([1, 2]), "holds an array of shape (2,)"),
+        (np.array("8"), "0_exp.npy contains 8, expected 0 to 7\n  Known: 0 neutral, 1 happy"),
+        (np.array(-1), "contains -1"),
+        (np.array([1, 2]), "contains an array of shape (2,)"),
         (np.array([Trap()], dtype=object), "cannot read"),
         (None, "cannot read"),
     ],
@@ -184,13 +184,15 @@ def test_affectnet_refuses_other_annotations(tmp_path, value, words, capsys):
 
 def test_affectnet_says_which_part_is_missing(tmp_path):
     annotate(tmp_path, "train_set", [0])
-    with refused("affectnet: there is no folder " + str(tmp_path / "val_set") + "\n  Expected train_set/ and val_set/"):
+    with refused(
+        "affectnet: the folder " + str(tmp_path / "val_set") + " does not exist\n  Expected train_set/ and val_set/"
+    ):
         read_dataset("affectnet", tmp_path)
     plant(tmp_path, "val_set/images/0.jpg")
     with refused("val_set/annotations"):
         read_dataset("affectnet", tmp_path)
     plant(tmp_path, "val_set/annotations/7_val.npy")
-    with refused("no picture in val_set/images has an annotation: 1 pictures, 0 files *_exp.npy"):
+    with refused("no image in val_set/images has an annotation: found 1 images and 0 files *_exp.npy"):
         read_dataset("affectnet", tmp_path)
 
 
@@ -218,21 +220,21 @@ def test_sides_of_class_folders(tmp_path, name):
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_sides_of_class_folders_say_what_is_missing(tmp_path, name):
     _, sides = LAYOUTS[name]
-    with refused(f"{name}: no folder train of {tmp_path}, which holds nothing\n  Expected the sides train"):
+    with refused(f"{name}: no folder train of {tmp_path}, which has nothing\n  Expected folders train"):
         read_dataset(name, tmp_path)
     for side in sides[:-1]:
         plant(tmp_path, f"{side}/Happiness/a.png", f"{side}/sad/b.png")
     with refused(f"{name}: no folder test of {tmp_path}"):
         read_dataset(name, tmp_path)
     (tmp_path / "test" / "angry").mkdir(parents=True)
-    with refused(f"{name}: no pictures in test of {tmp_path}"):
+    with refused(f"{name}: no images in the folder test of {tmp_path}"):
         read_dataset(name, tmp_path)
     plant(tmp_path, "test/angry/a.png", "others/x/y.png")
     got = read_dataset(name, tmp_path)
     assert set(named(got).values()) == {"happy", "sad", "angry"}
-    assert got.notes[0].startswith("classes without pictures: test/disgust, test/fear")
+    assert got.notes[0].startswith("classes without images: test/disgust, test/fear")
     plant(tmp_path, "train/contempt/c.png")
-    with refused(f"{name}: train/contempt is no class\n  Known are angry"):
+    with refused(f"{name}: the folder train/contempt is not a known class\n  Known: angry"):
         read_dataset(name, tmp_path)
 
 
@@ -243,7 +245,7 @@ def test_emotion_domestic_is_tested_on_val_where_a_copy_calls_it_so(tmp_path):
     got = read_dataset("emotion-domestic", tmp_path)
     sides = split_manifest(got, Protocol(kind="official"))
     assert set(got.table["path"].iloc[sides.test].str.split("/").str[0]) == {"val"}
-    assert "there is no official test set: the official validation is tested on" in sides.notes
+    assert "there is no official test set: the official validation set is the test set" in sides.notes
 
 
 # --- FERPlus in seven classes
@@ -294,7 +296,7 @@ def test_affectnet_of_2017_is_read_by_its_lists(tmp_path, lists):
     assert list(named(found).values()) == [*words, "happy", "contempt"]
     assert list(found.table["split"]) == ["train"] * 8 + ["test"] * 2
     assert found.table["path"].iloc[0] == "Manually_Annotated_Images/0/a0.jpg"
-    assert found.notes == ("lines of training.csv left out: 1 none, 1 uncertain, 1 no face",)
+    assert found.notes == ("lines of training.csv excluded: 1 none, 1 uncertain, 1 no face",)
     assert len(read_dataset("affectnet", tmp_path, {"classes": 7})) == 8
 
 
@@ -304,7 +306,7 @@ def test_affectnet_of_2017_names_the_line(tmp_path):
         read_dataset("affectnet", tmp_path)
     (tmp_path / "validation.csv").unlink()
     (tmp_path / "training.csv").write_text(f"{AFFECT}\n1/a.jpg,1,2,3,4,1,1,0,0\n")
-    with refused("affectnet: there is no validation.csv"):
+    with refused("affectnet: validation.csv does not exist"):
         read_dataset("affectnet", tmp_path)
 
 
@@ -327,14 +329,14 @@ def test_adjusted_training_folders_take_the_place_of_the_whole_one(tmp_path, sou
     plant(tmp_path, *(f"train/happy/{i}.jpg" for i in range(5)))
     found = read_dataset(source, tmp_path, {"train": "imbalanced_train_100"})
     assert list(found.table["path"][found.table["split"] == "train"]) == ["imbalanced_train_100/happy/1.jpg"]
-    with refused("there is no folder imbalanced_train_10 in"):
+    with refused("the folder imbalanced_train_10 (option train) does not exist in"):
         read_dataset(source, tmp_path, {"train": "imbalanced_train_10"})
 
 
 def test_an_adjusted_table_of_fer2013_takes_the_place_of_its_training_rows(tmp_path):
     write_fer(tmp_path)
     (tmp_path / "imbalanced_train_100.csv").write_text("emotion,pixels\n3,1 1 1 1\n\n6,2 2 2 2\n")
-    with refused("say train: imbalanced_train_100.csv"):
+    with refused("set train: imbalanced_train_100.csv"):
         read_dataset("fer2013", tmp_path / "imbalanced_train_100.csv")
     found = read_dataset("fer2013", tmp_path, {"train": "imbalanced_train_100.csv"})
     assert columns_of(found, "sample", "path", "split")[:2] == [
@@ -344,5 +346,5 @@ def test_an_adjusted_table_of_fer2013_takes_the_place_of_its_training_rows(tmp_p
     assert list(found.labels[:2]) == [3, 6]
     assert found.counts().sum() == 2 + 5
     assert "row" not in found.table
-    with refused("there is no table"):
+    with refused("fer2013: the table"):
         read_dataset("fer2013", tmp_path, {"train": "none.csv"})

@@ -29,7 +29,7 @@ def test_pemf(tmp_path):
     assert got.table["clip"].equals(got.table["sample"])
     assert all(s.startswith(who) for s, who in zip(got.table["sample"], got.table["subject"], strict=True))
     assert sorted(set(got.table["condition"])) == ["algometer", "laser", "neutral"]
-    assert got.notes == ("clips left out: 3 of posed",)
+    assert got.notes == ("clips excluded: 3 of posed",)
     assert (
         read_dataset("pemf", tmp_path / "Clips" / "Original").table["sample"].tolist() == got.table["sample"].tolist()
     )
@@ -42,7 +42,7 @@ def test_pemf_reads_one_version_of_each_clip(tmp_path):
         got = read_dataset("pemf", tmp_path, {"version": version})
         assert got.table["path"].str.startswith(f"Clips/{version.title()}").all()
         assert named(got) == named(alone)
-        assert got.notes[0] == f"version {version}: 12 clips of the other version are left out"
+        assert got.notes[0] == f"version {version}: 12 clips of the other version are excluded"
     with refused("no clips of version modified"):
         read_dataset("pemf", pemf(tmp_path / "one"), {"version": "modified"})
 
@@ -70,10 +70,10 @@ def test_pemf_conditions_become_classes_as_asked(tmp_path):
     got = read_dataset("pemf", pemf(tmp_path), {"conditions": {"posed": "posed", "laser": "real", "algometer": "real"}})
     assert got.classes == ("posed", "real")
     assert got.counts().tolist() == [3, 6]
-    assert got.notes == ("clips left out: 3 of neutral",)
+    assert got.notes == ("clips excluded: 3 of neutral",)
     for conditions, words in [
-        ({"lazer": "x"}, "conditions names 'lazer'\n  Did you mean laser?"),
-        ({"laser": "x", "posed": "x"}, "at least two classes are needed, conditions has x"),
+        ({"lazer": "x"}, "unknown condition 'lazer' in conditions\n  Did you mean laser?"),
+        ({"laser": "x", "posed": "x"}, "expected at least two classes in conditions, found x"),
     ]:
         with refused(words):
             read_dataset("pemf", tmp_path, {"conditions": conditions})
@@ -85,11 +85,11 @@ def test_pemf_with_other_names(tmp_path):
         read_dataset("pemf", tmp_path)
     got = read_dataset("pemf", tmp_path, {"pattern": r"(?P<subject>p\d+)_(?P<condition>\w+)"})
     assert named(got) == {"P7L": "phasic", "P7N": "neutral"}
-    assert got.notes == ("1 of 3 clips are left out: pattern does not match, such as talk.mp4",)
-    for pattern, words in [("(", "is no regular expression"), ("(?P<subject>.)", "has subject\n  Write them as")]:
+    assert got.notes == ("1 of 3 clips are excluded, as pattern does not match their path, such as talk.mp4",)
+    for pattern, words in [("(", "must be a regular expression"), ("(?P<subject>.)", "has subject\n  Write them as")]:
         with refused(words):
             read_dataset("pemf", tmp_path, {"pattern": pattern})
-    with refused("no videos and no folders of pictures in"):
+    with refused("no videos and no folders of images in"):
         read_dataset("pemf", plant(tmp_path / "other", "PEMF_Database.xlsx"))
 
 
@@ -97,20 +97,20 @@ def test_pemf_takes_sex_and_age_from_a_table_of_its_people(tmp_path):
     alone = read_dataset("pemf", pemf(tmp_path))
     (tmp_path / "people.csv").write_text("No;Code;Gender;AGE;Remark\n1;s001;F;21;x\n2;S013;male;;y\n3;S099;M;30;z\n")
     noted = read_dataset("pemf", tmp_path).notes[-1]
-    assert noted == "tables that are not read: people.csv; people: FILE.csv adds sex and age of the people"
+    assert noted == "tables that are not read: people.csv; people: FILE.csv adds sex and age of subjects"
     for name in ("people.csv", str(tmp_path / "people.csv")):
         got = read_dataset("pemf", tmp_path, {"people": name})
         told = dict(zip(got.table["subject"], zip(got.table["gender"], got.table["age"], strict=True), strict=True))
         assert told["S001"] == ("female", 21)
         assert told["S013"][0] == "male"
         assert all(pd.isna(value) for value in (*told["S002"], told["S013"][1]))
-        assert got.notes[-1] == "people who are not in people.csv: S002"
+        assert got.notes[-1] == "subjects missing in people.csv: S002"
         assert got.table["sample"].tolist() == alone.table["sample"].tolist()
         assert attribute_columns(got.table) == ["age", "gender"]
     assert attribute_groups(got.table["age"], "age").dropna().unique().tolist() == ["18 to 29"]
     for text, why in (
-        ("who,sex\nx,f\n", "no column names people of the data, such as S001"),
-        ("who,height\nS001,f\n", "there is no attribute of people, the columns are who, height"),
+        ("who,sex\nx,f\n", "no column has names of subjects of the dataset, such as S001"),
+        ("who,height\nS001,f\n", "no column is an attribute of subjects, found who, height"),
         ("who,sex\nS001,f\nS001,m\n", "S001 has several rows"),
     ):
         (tmp_path / "people.csv").write_text(text)

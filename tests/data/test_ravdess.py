@@ -29,8 +29,8 @@ def test_ravdess_knows_every_code_and_counts_no_performance_twice(tmp_path):
     assert named(got) == {code(1, 1, e + 1, actor=a): order[e] for e in range(8) for a in (1, 2)}
     assert set(columns_of(got, "subject", "channel")) == {("Actor_01", "speech"), ("Actor_02", "speech")}
     assert got.notes == (
-        "files left out: 24 of another channel, 16 that show a performance again",
-        "2 of the 24 actors are here",
+        "files excluded: 24 of another channel, 16 of a performance in another modality",
+        "found 2 of the 24 actors",
     )
 
 
@@ -38,7 +38,7 @@ def test_ravdess_takes_the_channel_modality_and_emotions_that_are_wanted(tmp_pat
     recordings(tmp_path)
     song = read_dataset("ravdess", tmp_path, {"channel": "song"})
     assert song.classes == ("angry", "fear", "happy", "sad", "neutral", "calm")
-    assert "emotions that do not occur: disgust, surprise" in song.notes
+    assert "emotions without samples: disgust, surprise" in song.notes
     assert len(read_dataset("ravdess", tmp_path, {"channel": "both"})) == 2 * (8 + 6)
     silent = read_dataset("ravdess", tmp_path, {"modality": "video"})
     assert len(silent) == 16
@@ -49,7 +49,7 @@ def test_ravdess_takes_the_channel_modality_and_emotions_that_are_wanted(tmp_pat
     two = read_dataset("ravdess", tmp_path, {"emotions": ["sad", "fearful"]})
     assert (two.classes, two.counts().tolist()) == (("sad", "fear"), [2, 2])
     for emotions, words in [
-        (["joy", "sad"], "no emotion 'joy'"),
+        (["joy", "sad"], "unknown emotion 'joy'"),
         (["sad", "sad"], "each once"),
         (["sad"], "two or more"),
     ]:
@@ -76,7 +76,7 @@ def test_ravdess_takes_what_has_no_sound_where_there_is_no_other(tmp_path):
     plant(tmp_path, f"{code(3, emotion=3)}.mp4")
     got = read_dataset("ravdess", tmp_path)
     assert sorted(got.table["path"]) == [f"{code(1, emotion=5)}.mp4", f"a/{code(2, emotion=3)}.mp4"]
-    assert "1 of sound alone" in got.notes[0]
+    assert "1 audio only" in got.notes[0]
 
 
 def test_ravdess_reads_openfaces_tables(tmp_path):
@@ -88,13 +88,13 @@ def test_ravdess_reads_openfaces_tables(tmp_path):
     plant(tmp_path, "notes.csv")
     got = read_dataset("ravdess", tmp_path)
     assert (got.content, len(got)) == ("sequences", 16)
-    assert got.notes[0] == "files with other names: 1, such as notes.csv"
+    assert got.notes[0] == "files with other names are ignored: 1, such as notes.csv"
     assert set(got.table["points"]) == {"openface-aus"}
     assert set(read_dataset("ravdess", tmp_path, {"features": "presences"}).table["numbers"]) == {"AU*_c"}
     with refused("features: landmarks needs columns such as x_67"):
         read_dataset("ravdess", tmp_path, {"features": "landmarks"})
     plant(tmp_path, f"Actor_01/{code(emotion=3)}.mp4", f"Actor_01/{code(emotion=4)}.mp4")
-    with refused("holds 2 videos and 16 tables\n  Say files: videos or files: openface"):
+    with refused("has 2 videos and 16 OpenFace tables\n  Choose with files: videos or files: openface"):
         read_dataset("ravdess", tmp_path)
     assert read_dataset("ravdess", tmp_path, {"files": "videos"}).content == "clips"
     assert read_dataset("ravdess", tmp_path, {"files": "openface"}).hash == got.hash
@@ -102,13 +102,13 @@ def test_ravdess_reads_openfaces_tables(tmp_path):
 
 def test_ravdess_says_what_is_wrong(tmp_path):
     with refused(
-        f"no videos or tables with names of the set in {tmp_path}, which holds nothing\n  Expected files such as"
+        f"no videos or tables with RAVDESS file names in {tmp_path}, which has nothing\n  Expected files such as"
     ):
         read_dataset("ravdess", tmp_path)
     plant(tmp_path, f"Actor_01/{code(emotion=3)}.mp4")
-    with refused("at least two classes are needed"):
+    with refused("expected at least two classes"):
         read_dataset("ravdess", tmp_path)
-    with refused("none of the 1 files in"):
+    with refused("ravdess: all 1 files in"):
         read_dataset("ravdess", tmp_path, {"channel": "song"})
     plant(tmp_path, f"again/{code(emotion=3)}.mp4")
     with refused("are the same recording"):
@@ -118,7 +118,7 @@ def test_ravdess_says_what_is_wrong(tmp_path):
         ({"channel": 3}, "channel 03"),
         ({"modality": 4}, "modality 04"),
     ]:
-        with refused(f"there is no {words}"):
+        with refused(f"unknown {words} in the file name"):
             read_dataset("ravdess", plant(tmp_path / words, f"{code(**wrong)}.mp4"))
 
 

@@ -68,7 +68,7 @@ def test_ratings_give_the_class_that_is_rated_highest(tmp_path):
     got = read_dataset("sequences", path, {"points": "dlib-68", "label": "ratings", "names": "words"})
     assert named(got) == {"00000": "happy", "00002": "sad"}
     assert columns_of(got, "start", "end", "numbers") == [(0, 10, "tracks"), (20, 30, "tracks")]
-    assert got.notes[1] == "1 sequences without one highest of ratings are left out"
+    assert got.notes[1] == "1 sequences without a unique highest rating in ratings are excluded"
 
 
 def test_real_tracks_with_ratings(real_data):
@@ -89,19 +89,31 @@ def test_real_tracks_with_ratings(real_data):
     [
         ({"sequences": None}, {}, "has no array sequences or values, only labels"),
         ({"labels": None}, {}, "has no array labels, only sequences"),
-        ({"labels": np.zeros(3, int)}, {}, "labels of all.npz has the shape (3,), expected (4,)"),
-        ({"labels": np.full(4, 0.5)}, {}, "neither whole numbers nor words, but float64"),
-        ({"labels": np.array([0, 1, 2, 3]), "classes": np.array(["a", "b"])}, {}, "go from 0 to 3, of a, b"),
-        ({"labels": np.zeros(4, int)}, {}, "at least two classes are needed, all.npz has 0 only"),
-        ({"sequences": np.zeros((4, 6, 5))}, {}, "4 axes\n  An array (N, T, F) of features becomes one of four axes"),
-        ({"sequences": np.zeros((24, 5, 1)), "lengths": np.array([6, 6, 6, 7])}, {}, "whose sum is 24, the frames"),
-        ({"sequences": np.zeros((24, 5, 1)), "lengths": np.array([12, 12, 0, 0])}, {}, "whole numbers >= 1"),
-        ({"samples": np.array(["a", "a", "b", "c"])}, {}, "the sample name 'a' stands twice"),
-        ({"subjects": np.array(["a"])}, {}, "subjects of all.npz has the shape (1,), expected (4,)"),
-        ({"splits": np.array(["train"] * 3 + ["later"])}, {}, "split 'later' is none of train, validation, test"),
-        ({"labels": np.zeros((4, 2))}, {}, "no row of labels in all.npz has one highest rating"),
+        ({"labels": np.zeros(3, int)}, {}, "labels in all.npz has the shape (3,), expected (4,)"),
+        ({"labels": np.full(4, 0.5)}, {}, "must be integers or strings, found float64"),
+        (
+            {"labels": np.array([0, 1, 2, 3]), "classes": np.array(["a", "b"])},
+            {},
+            "must be 0 to 1, the indices of a, b; found 0 to 3",
+        ),
+        ({"labels": np.zeros(4, int)}, {}, "expected at least two classes in all.npz, found 0"),
+        ({"sequences": np.zeros((4, 6, 5))}, {}, "4 axes\n  Turn an array (N, T, F) of features into one of four axes"),
+        (
+            {"sequences": np.zeros((24, 5, 1)), "lengths": np.array([6, 6, 6, 7])},
+            {},
+            "that sum to 24, the number of frames",
+        ),
+        ({"sequences": np.zeros((24, 5, 1)), "lengths": np.array([12, 12, 0, 0])}, {}, "integers >= 1"),
+        ({"samples": np.array(["a", "a", "b", "c"])}, {}, "duplicate sample name 'a'"),
+        ({"subjects": np.array(["a"])}, {}, "subjects in all.npz has the shape (1,), expected (4,)"),
+        (
+            {"splits": np.array(["train"] * 3 + ["later"])},
+            {},
+            "split 'later' in all.npz must be train, validation or test",
+        ),
+        ({"labels": np.zeros((4, 2))}, {}, "no row of labels in all.npz has a unique highest rating"),
         ({}, {"numbers": "tracks"}, "has no array tracks"),
-        ({}, {"numbers": ["a", "b"]}, "numbers names one array"),
+        ({}, {"numbers": ["a", "b"]}, "the option numbers must name one array"),
         ({}, {"classes": ["0", "2"]}, "has the label '1', which is none of 0, 2"),
         ({"sequences": np.array([{}], object)}, {}, "cannot read"),
     ],
@@ -150,10 +162,10 @@ def test_long_form_gives_the_rows_of_each_sequence(tmp_path):
         (lambda t: t.assign(label=list("xyxxxx")), {}, "'b' in all.parquet has several values of label"),
         (lambda t: t.assign(label=["x", None, *"xxxx"]), {}, "rows without sample, frame or label"),
         (lambda t: t.iloc[:0], {}, "has no rows"),
-        (lambda t: t[["sample", "frame", "label"]], {}, "has no columns of numbers"),
-        (lambda t: t.rename(columns={"AU01_r": "a,b"}), {}, "must have no comma"),
-        (lambda t: t, {"numbers": "AU09_r"}, "has no column of numbers AU09_r, only AU01_r, AU01_c"),
-        (lambda t: t.assign(split="later"), {}, "split 'later' is none"),
+        (lambda t: t[["sample", "frame", "label"]], {}, "has no numeric columns"),
+        (lambda t: t.rename(columns={"AU01_r": "a,b"}), {}, "has a comma"),
+        (lambda t: t, {"numbers": "AU09_r"}, "no numeric column of all.parquet matches AU09_r, found AU01_r, AU01_c"),
+        (lambda t: t.assign(split="later"), {}, "split 'later' in all.parquet must be"),
     ],
 )
 def test_tables_that_do_not_fit_are_explained(tmp_path, change, options, words):
@@ -167,13 +179,13 @@ def test_the_one_file_of_sequences_is_found(tmp_path):
         read_dataset("sequences", tmp_path)
     long_form().to_parquet(tmp_path / "a.parquet")
     plant(tmp_path, "b.npz", "c.txt")
-    with refused("found a.parquet, b.npz\n  Name it with the option file"):
+    with refused("found a.parquet, b.npz\n  Name the file with the option file"):
         read_dataset("sequences", tmp_path)
     assert len(read_dataset("sequences", tmp_path, {"file": "a.parquet"})) == 3
     assert len(read_dataset("sequences", tmp_path / "a.parquet")) == 3
     for path, options, words in [
-        (tmp_path, {"file": "d.npz"}, "there is no file"),
-        (tmp_path / "c.txt", {}, "is no .npz or .parquet"),
+        (tmp_path, {"file": "d.npz"}, "d.npz does not exist"),
+        (tmp_path / "c.txt", {}, "expected an .npz or .parquet file"),
         (tmp_path / "b.npz", {}, "cannot read"),
     ]:
         with refused(words):
@@ -210,16 +222,16 @@ def test_the_check_finds_equal_sequences_and_says_that_it_looks_for_no_others(tm
     path = arrays(tmp_path / "all.npz", sequences=values, labels=[0, 1, 0, 1, 0, 0], splits=sides)
     said = check_leakage(read_dataset("sequences", path), values).lines()
     assert said[0] == "leakage: 1 test sequence also in train, number by number"
-    assert "copies: 1 of 6 sequences repeat another exactly" in said
-    assert "near-duplicates: not looked for among sequences of numbers" in said
-    assert "conflicting labels: 1 groups of equal sequences" in said
+    assert "duplicates: 1 of 6 sequences are identical to another" in said
+    assert "near-duplicates: not searched for in sequences of numbers" in said
+    assert "conflicting labels: 1 groups of identical sequences" in said
     clean = check_leakage(read_dataset("sequences", path), np.arange(6.0)[:, None, None, None]).lines()
-    assert "no subject, clip or sequence stands on two sides" in clean[0]
+    assert "no subject, clip or sequence is in two sets" in clean[0]
 
 
 def test_no_source_of_sequences_is_silent_about_an_empty_folder(tmp_path):
     for name in ("ckplus", "ravdess", "openface", "landmarks", "sequences"):
         with pytest.raises(InputError, match=re.escape(str(tmp_path))):
             read_dataset(name, tmp_path)
-        with refused(f"{name}: there is no folder"):
+        with refused(f"{name}: the folder {tmp_path / 'none'} does not exist"):
             read_dataset(name, tmp_path / "none")

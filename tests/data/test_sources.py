@@ -7,16 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from layouts import plant, refused
 
-from evenface.data.datasets import DATASETS, read_dataset
-from evenface.data.datasets.synthetic import FALLING, long_tail
+from evenface.data.datasets import DATASETS, dataset_reader, read_dataset
+from evenface.data.datasets.synthetic import CLASSES_BY_FREQUENCY, long_tailed_counts
 
 # --- the registry
 
 
 def test_every_registered_source_reads():
-    from importlib import import_module
 
-    assert all(callable(import_module(module).read) for module in DATASETS.values())
+    assert all(callable(dataset_reader(name)) for name in DATASETS)
 
 
 def test_unknown_names_and_options_are_answered_with_the_nearest(tmp_path):
@@ -64,34 +63,34 @@ def test_folder_finds_subjects_in_file_names(tmp_path):
         "calm/other.png": "-",
         "pain/S2_a.png": "S2",
     }
-    assert got.notes == ("the subject is not found in 1 of 3 file names, such as calm/other.png",)
+    assert got.notes == ("subject unknown for 1 of 3 files, such as calm/other.png",)
     for pattern, words in [
-        ("^(X)_", "finds nobody in the file names, such as calm/S1_b.png"),
+        ("^(X)_", "matches none of 3 file names, such as calm/S1_b.png"),
         ("S1", "must have one group in parentheses, 'S1' has 0"),
-        ("(", "is no regular expression"),
+        ("(", "must be a regular expression"),
     ]:
         with refused(words):
             read_dataset("folder", tmp_path, {"subjects": pattern})
 
 
 def test_folder_says_what_is_wrong(tmp_path):
-    with refused(f"there is no folder {tmp_path / 'none'}\n  {tmp_path} exists; it holds nothing."):
+    with refused(f"the folder {tmp_path / 'none'} does not exist\n  {tmp_path} exists; it has nothing."):
         read_dataset("folder", tmp_path / "none")
-    with refused(f"no folders in {tmp_path}, found nothing"):
+    with refused(f"no folders in {tmp_path}, only files: nothing"):
         read_dataset("folder", tmp_path)
     plant(tmp_path, "a.png")
-    with refused(f"no folders in {tmp_path}, found a.png"):
+    with refused(f"no folders in {tmp_path}, only files: a.png"):
         read_dataset("folder", tmp_path)
-    with refused("is a file, a folder was expected"):
+    with refused("is a file; expected a folder"):
         read_dataset("folder", tmp_path / "a.png")
     (tmp_path / "calm").mkdir()
-    with refused("has files of nothing only"):
+    with refused("found nothing"):
         read_dataset("folder", tmp_path)
     plant(tmp_path, "calm/a.png")
-    with refused("at least two classes are needed"):
+    with refused("expected at least two classes"):
         read_dataset("folder", tmp_path)
     plant(tmp_path, "train/pain/a.png")
-    with refused("mixes sides (train) and other folders (calm)"):
+    with refused("mixes folders of splits (train) and other folders (calm)"):
         read_dataset("folder", tmp_path)
     plant(tmp_path / "flat", "train/a.png", "test/a.png")
     with refused("no class folders in"):
@@ -155,16 +154,16 @@ def test_csv_takes_a_class_called_none(tmp_path):
         ("", "samples.csv is empty: it has no header"),
         ("path,label\na.png,x\n,y\n", "line 3 of samples.csv: path is empty"),
         ("path,label\na.png,x\na.png,\n", "line 3 of samples.csv: label is empty"),
-        ("path,label\na.png,x\na.png,y\n", "line 3 of samples.csv: sample 'a.png' stands twice"),
-        ("path,label\na.png,x\nb.png,x\n", "at least two classes are needed, samples.csv has x only"),
-        ("path,label,split\na.png,x,train\nb.png,y,holdout\n", "split 'holdout' is none of train, validation, test"),
-        ("path,label,start\na.png,x,0\nb.png,y,inf\n", "line 3 of samples.csv: start 'inf' is no whole number"),
-        ("path,label,start\na.png,x,0\nb.png,y,1e30\n", "line 3 of samples.csv: start '1e30' is no whole number"),
-        (f"path,label\n{'c' * 5000}.png,x\nd.png,y\n", "none of the 2 files in samples.csv is there"),
-        ("path,label,start\na.png,x,0\nb.png,y,1.5\n", "line 3 of samples.csv: start '1.5' is no whole number"),
-        ("path,label,start,end\na.png,x,5,5\nb.png,y,1,2\n", "line 2 of samples.csv: end '5' is not above start"),
-        ("path,label\n../a.png,x\nb.png,y\n", "line 2 of samples.csv: path '../a.png' lies outside"),
-        ("path,label\nc.png,x\nd.png,y\n", "none of the 2 files in samples.csv is there"),
+        ("path,label\na.png,x\na.png,y\n", "line 3 of samples.csv: sample 'a.png' is a duplicate"),
+        ("path,label\na.png,x\nb.png,x\n", "expected at least two classes in samples.csv, found x"),
+        ("path,label,split\na.png,x,train\nb.png,y,holdout\n", "split 'holdout' must be train, validation or test"),
+        ("path,label,start\na.png,x,0\nb.png,y,inf\n", "line 3 of samples.csv: start 'inf' must be an integer >= 0"),
+        ("path,label,start\na.png,x,0\nb.png,y,1e30\n", "line 3 of samples.csv: start '1e30' must be an integer >= 0"),
+        (f"path,label\n{'c' * 5000}.png,x\nd.png,y\n", "none of the 2 files listed in samples.csv exists"),
+        ("path,label,start\na.png,x,0\nb.png,y,1.5\n", "line 3 of samples.csv: start '1.5' must be an integer >= 0"),
+        ("path,label,start,end\na.png,x,5,5\nb.png,y,1,2\n", "line 2 of samples.csv: end '5' must be above start"),
+        ("path,label\n../a.png,x\nb.png,y\n", "line 2 of samples.csv: path '../a.png' is outside"),
+        ("path,label\nc.png,x\nd.png,y\n", "none of the 2 files listed in samples.csv exists"),
     ],
 )
 def test_csv_says_which_line_is_wrong(tmp_path, text, words):
@@ -178,24 +177,24 @@ def test_csv_says_which_table_or_column_is_missing(tmp_path):
         read_dataset("csv", tmp_path)
     write_table(tmp_path, "path,label\na.png,x\nc.png,y\n", "a.png")
     for options, words in [
-        ({"table": "other.csv"}, "holds samples.csv"),
+        ({"table": "other.csv"}, "has samples.csv"),
         ({"columns": {"path": "file"}}, "expected the column file in samples.csv, found path, label"),
         ({"columns": {"labels": "label"}}, "Did you mean label?"),
         ({"classes": ["x", "z"]}, "line 3 of samples.csv: label 'y' is none of x, z"),
     ]:
         with refused(words):
             read_dataset("csv", tmp_path, options)
-    assert read_dataset("csv", tmp_path).notes == ("1 of 2 files in samples.csv are not there, such as c.png",)
+    assert read_dataset("csv", tmp_path).notes == ("1 of 2 files listed in samples.csv do not exist, such as c.png",)
 
 
 # --- synthetic people
 
 
 @given(st.integers(70, 5000), st.floats(1, 20))
-def test_long_tail_has_the_total_and_the_factor(total, factor):
-    counts = list(long_tail(total, factor).values())
+def test_long_tailed_counts_have_the_total_and_the_factor(total, factor):
+    counts = list(long_tailed_counts("synthetic", CLASSES_BY_FREQUENCY, total, factor).values())
     assert counts == sorted(counts, reverse=True)
-    assert abs(sum(counts) - total) <= len(FALLING)
+    assert abs(sum(counts) - total) <= len(CLASSES_BY_FREQUENCY)
     assert abs(counts[-1] - counts[0] / factor) <= 0.5
 
 

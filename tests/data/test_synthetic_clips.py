@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from evenface.config import Recipe
 from evenface.data.datasets import read_dataset
-from evenface.data.datasets.synthetic_clips import share
+from evenface.data.datasets.synthetic import clip_counts
 from evenface.synthesis.actions import AUS
 from evenface.synthesis.clips import CLASSES, Clip, compose_clip, make_clips, plan_clips, write_video
 from evenface.synthesis.head import load_head
@@ -93,19 +93,19 @@ def test_invalid_settings_are_errors(tmp_path, settings, message):
 
 
 def test_shares_follow_factor_and_papers():
-    assert share("level", 374, "p1") == {"0": 134, "1": 105, "2": 70, "3": 40, "4": 25}
-    assert share("course", 2424, "p3") == {"neutral": 1320, "tonic": 725, "phasic": 379}
-    counts = list(share("level", 400, 5.0).values())
+    assert clip_counts("level", 374, "p1") == {"0": 134, "1": 105, "2": 70, "3": 40, "4": 25}
+    assert clip_counts("course", 2424, "p3") == {"neutral": 1320, "tonic": 725, "phasic": 379}
+    counts = list(clip_counts("level", 400, 5.0).values())
     assert counts == sorted(counts, reverse=True)
     assert counts[0] / counts[-1] == pytest.approx(5, rel=0.05)
     assert abs(sum(counts) - 400) <= 3
     official = {"surprise": 83, "happy": 69, "disgust": 59, "angry": 45, "sad": 28, "fear": 25}
-    assert share("expression", 309, "ck+") == official
-    assert share("expression", 3600, "ck+") == {name: round(3600 * n / 309) for name, n in official.items()}
-    assert share("trend", 240, 1.0) == {"rising": 120, "falling": 120}
+    assert clip_counts("expression", 309, "ck+") == official
+    assert clip_counts("expression", 3600, "ck+") == {name: round(3600 * n / 309) for name, n in official.items()}
+    assert clip_counts("trend", 240, 1.0) == {"rising": 120, "falling": 120}
     for wrong in (("trend", 240, "p1"), ("level", 309, "ck+"), ("level", 3, 1.0), ("level", 300, 0.5)):
         with pytest.raises(InputError):
-            share(*wrong)
+            clip_counts(*wrong)
 
 
 def test_each_frame_of_a_video_is_coded_independently(tmp_path):

@@ -65,10 +65,10 @@ def test_unbc_all_levels_and_others(tmp_path):
     assert every.labels.tolist() == every.table["pspi"].astype(int).tolist()
     unbc(tmp_path, [("044-xx044", "a", [16], {})])
     assert read_dataset("unbc", tmp_path, {"levels": "all"}).classes == tuple(map(str, range(17)))
-    assert every.notes == ("levels of pspi that do not occur: 7, 8, 9, 10, 11, 12, 13, 14",)
+    assert every.notes == ("levels of pspi without samples: 7, 8, 9, 10, 11, 12, 13, 14",)
     assert read_dataset("unbc", tmp_path, {"levels": [0, 1]}).classes == ("0", "1-16")
     for levels in ([0], [1, 2], [0, 2, 2], [0, 17]):
-        with refused(f"unbc: levels cannot be {levels}"):
+        with refused(f"unbc: invalid levels {levels}"):
             read_dataset("unbc", tmp_path, {"levels": levels})
 
 
@@ -91,7 +91,7 @@ def test_unbc_clips_are_labelled_by_the_observer_or_by_their_highest_frame(tmp_p
     assert got.table["pspi"].tolist() == [3, 15, 1]
     assert got.table["sample"].tolist() == observed.table["sample"].tolist()
     assert got.table["path"].tolist() == observed.table["path"].tolist()
-    with refused("frames are labelled by pspi, not by vas\n  Say unit: clip."):
+    with refused("frames are labelled with pspi, not with vas\n  Set unit: clip."):
         read_dataset("unbc", tmp_path, {"scale": "vas"})
 
 
@@ -103,17 +103,17 @@ def test_unbc_notes_what_has_no_partner(tmp_path):
     (tmp_path / "Sequence_Labels/OPR/043-jh043/jh043t1aeaff.txt").unlink()
     (tmp_path / "Images" / "044-xx044").mkdir()
     plant(tmp_path, "Images/.DS_Store", "Images/042-ll042/ll042t1aaaff/._ll042t1aaaff001.png")
-    empty = "folders without pictures: 044-xx044"
+    empty = "folders without images: 044-xx044"
     got = read_dataset("unbc", tmp_path)
     assert len(got) == 9
     assert got.notes == (
         empty,
-        "1 frames without a label are left out, such as 043-jh043/jh043t1aeaff/jh043t1aeaff002.png",
+        "1 frames without label are excluded, such as 043-jh043/jh043t1aeaff/jh043t1aeaff002.png",
         "1 labels have no frame, such as ll042t1aaaff/ll042t1aaaff001_facs.txt",
     )
     rated = read_dataset("unbc", tmp_path, {"unit": "clip"})
     assert len(rated) == 2
-    said = "1 sequences without a label are left out, such as 043-jh043/jh043t1aeaff"
+    said = "1 sequences without label are excluded, such as 043-jh043/jh043t1aeaff"
     assert rated.notes[:2] == (empty, said)
 
 
@@ -128,33 +128,33 @@ def test_unbc_leaves_out_and_names_what_is_off_its_scale(tmp_path, content, show
     path.write_bytes(content)
     got = read_dataset("unbc", tmp_path)
     assert got.table["sample"].tolist() == [sample for sample in whole.table["sample"] if sample != name]
-    said = "1 labels are left out with what they are of, expected one number from 0 to"
-    assert f"{said} 16: {name}_facs.txt holds {shown}" in got.notes
+    said = "1 samples with an invalid label are excluded, expected one number from 0 to"
+    assert f"{said} 16: {name}_facs.txt contains {shown}" in got.notes
     path = tmp_path / "Sequence_Labels/VAS/042-ll042/ll042t1aaaff.txt"
     path.write_bytes(b"11")
     got = read_dataset("unbc", tmp_path, {"unit": "clip", "scale": "vas"})
     assert "042-ll042/ll042t1aaaff" not in set(got.table["sample"])
-    assert f"{said} 10: 042-ll042/ll042t1aaaff.txt holds '11'" in got.notes
+    assert f"{said} 10: 042-ll042/ll042t1aaaff.txt contains '11'" in got.notes
 
 
 def test_unbc_refuses_an_archive_without_any_value_of_the_scale(tmp_path):
     unbc(tmp_path, ARCHIVE)
     for path in (tmp_path / "Frame_Labels").rglob("*.txt"):
         path.write_text("17")
-    with refused("_facs.txt holds '17', expected one number from 0 to 16"):
+    with refused("_facs.txt contains '17', expected one number from 0 to 16"):
         read_dataset("unbc", tmp_path)
 
 
 def test_unbc_says_which_part_is_missing(tmp_path):
-    with refused(f"unbc: there is no folder Images in {tmp_path}, which holds nothing\n  Expected Images/"):
+    with refused(f"unbc: no folder Images in {tmp_path}, which has nothing\n  Expected Images/"):
         read_dataset("unbc", tmp_path)
     plant(tmp_path, "Images/042-ll042/a/readme.txt")
-    with refused("unbc: no sequences with pictures in"):
+    with refused("unbc: no sequences of images in"):
         read_dataset("unbc", tmp_path)
     plant(tmp_path, "Images/042-ll042/a/a001.png")
-    with refused("unbc: there is no folder Frame_Labels in"):
+    with refused("unbc: no folder Frame_Labels in"):
         read_dataset("unbc", tmp_path)
-    with refused("unbc: there is no folder Sequence_Labels in"):
+    with refused("unbc: no folder Sequence_Labels in"):
         read_dataset("unbc", tmp_path, {"unit": "clip"})
     (tmp_path / "Frame_Labels").mkdir()
     (tmp_path / "Sequence_Labels").mkdir()

@@ -123,7 +123,7 @@ def test_all_that_is_shown_comes_from_the_stored_predictions(run, others):
         f"before, {elsewhere:.1%}" in notes
     )
     assert f"{likeliest} of {len(whole)} samples were most probably something else" in notes
-    assert "in training: divided by subject" in notes
+    assert "in training: subject-independent split" in notes
     assert got.facts["counts"]["test"] == kept.support.tolist()
     assert got.facts["counts"]["train"] == ef.Run.open(run).facts["counts"]["train"][1:]
     page = (got.folder / "report.html").read_text()
@@ -253,10 +253,10 @@ def test_a_test_that_lost_its_report_gets_it_again(run, others):
     [
         ({"other": "rafdbb"}, "no recipe 'rafdbb'"),
         ({"classes": {"Fearful": "anger"}}, "the model has no class 'anger'"),
-        ({"classes": {"Fearful": None}}, "share only happy, two are needed"),
-        ({"classes": "joy"}, "classes cannot be 'joy'"),
+        ({"classes": {"Fearful": None}}, "share only the class happy; expected at least two"),
+        ({"classes": "joy"}, "classes must map classes of the dataset to classes of the model, got 'joy'"),
         ({"data.size": 48}, "data.size cannot be 48: the run's network takes 32"),
-        ({"data.root": "/nowhere/at/all"}, "there is no folder /nowhere/at/all"),
+        ({"data.root": "/nowhere/at/all"}, "the folder /nowhere/at/all does not exist"),
         ({"protocol.kind": "leave-one-out"}, "To evaluate on all samples: --all-samples"),
         ({"protocl.kind": "official"}, "Did you mean protocol?"),
     ],

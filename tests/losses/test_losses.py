@@ -166,7 +166,7 @@ def test_a_class_without_samples_is_named():
     with pytest.raises(InputError, match="class fear"):
         build_loss("focal", [3, 0], alpha="inverse", names=["happy", "fear"])
     for name in ("ldam", "balanced-softmax", "logit-adjustment"):
-        with pytest.raises(InputError, match="no training sample of class 1"):
+        with pytest.raises(InputError, match="the class 1 has no training sample"):
             build_loss(name, [3, 0])
 
 

@@ -317,7 +317,7 @@ def test_options_that_cannot_be_are_explained(name, options, says):
 
 @pytest.mark.parametrize("name", ["mek", "rebalanced-attention"])
 def test_a_class_without_samples_is_named(name):
-    with pytest.raises(InputError, match="no training sample of class sad"):
+    with pytest.raises(InputError, match="the class sad has no training sample"):
         build_method(name, Small(), nn.Identity(), task=task([3, 0, 1]))
 
 

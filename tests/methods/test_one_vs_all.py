@@ -85,7 +85,7 @@ def test_wrong_options_are_named(name, options, says):
 
 
 def test_a_class_without_samples_is_named():
-    with pytest.raises(InputError, match="no training sample of class b"):
+    with pytest.raises(InputError, match="the class b has no training sample"):
         binary_loss_specs("adaptive", [5, 0], ("a", "b"))
 
 

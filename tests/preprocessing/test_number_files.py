@@ -58,25 +58,25 @@ def test_openface_by_a_table(openface):
         .sum()
         == 3
     )
-    with refused("openface: the option subjects is of no effect with a table"):
+    with refused("openface: the option subjects has no effect with a table"):
         read_dataset("openface", openface, options | {"subjects": "(S1)"})
     for name in ("columns", "delimiter"):
-        with refused(f"openface: the option {name} is of no effect without a table"):
+        with refused(f"openface: the option {name} has no effect without a table"):
             read_dataset("openface", openface, {name: options[name]})
 
 
 def test_openface_says_what_is_wrong(openface, tmp_path_factory):
-    with refused("classes says up, down"):
+    with refused("the option classes lists up, down"):
         read_dataset("openface", openface, {"classes": ["up", "down"]})
     plant(openface, "pain/video.avi")
-    note = "files that are none of .csv are left out: 1, such as pain/video.avi"
+    note = "files other than .csv are ignored: 1, such as pain/video.avi"
     assert read_dataset("openface", openface).notes == (note,)
     other = tmp_path_factory.mktemp("other")
     for name in "ab":
         table_of(other / name / "x.csv", ["time", "smile"])
     with refused("features: both needs columns such as AU01_r,"):
         read_dataset("openface", other)
-    with refused("has files of nothing only\n  Expected class/file.csv"):
+    with refused("found nothing\n  Expected class/file.csv"):
         read_dataset("openface", plant(tmp_path_factory.mktemp("none"), "a/x.txt", "b/y.txt"))
 
 

@@ -55,7 +55,7 @@ BAD = {
     "zeros.png": (bytes(300), "not an image: only zero bytes"),
     "noise.png": (b"\xfe\xed\xfa\xce" * 50, "not an image: unknown bytes"),
     "film.jpg": (b"\0\0\0\x18ftypmp42" + bytes(50), "not an image: an MP4 video"),
-    "phone.jpg": (b"\0\0\0\x18ftypheic" + bytes(50), "not an image: a HEIC picture"),
+    "phone.jpg": (b"\0\0\0\x18ftypheic" + bytes(50), "not an image: a HEIC image"),
     "script.png": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image: a PostScript document"),
     "bomb.png": (bomb(), "huge"),
     "sub": (None, "not a file"),

@@ -21,7 +21,7 @@ from evenface.studies.run import claim
 pytestmark = pytest.mark.usefixtures("empty_figures")
 
 LEVELS = ("BL1", "PA1", "PA2", "PA3", "PA4")
-LEAKY = "LEAKY: divided by frame as asked: frames of {} clips and of 4 people stand on both sides"
+LEAKY = "LEAKY: split by frame as requested: frames of {} clips and of 4 subjects are in both training and test set"
 
 
 def guesses(right, seed=0, n=200, people=10, clips=4, classes=LEVELS, ordered=True):
@@ -103,7 +103,7 @@ def studied(tmp_path_factory):
         by, torn = run.cell[0], run.cell[0] == "frame"
         right = (0.8 if torn else 0.3) + 0.02 * run.seed + 0.04 * run.fold
         predictions = guesses(right, seed=10 * run.fold + run.seed + 100 * torn)
-        note = LEAKY.format(run.fold) if torn else "divided by subject"
+        note = LEAKY.format(run.fold) if torn else "subject-independent split"
         ended(folder / run.folder, predictions, notes=[note], trained=("p1",), recipe=run.recipe)
         assert by in run.folder
     path = folder.parent / "leak.yaml"

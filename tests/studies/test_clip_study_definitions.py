@@ -2,13 +2,12 @@
 
 import functools
 import inspect
-from importlib import import_module
 
 import numpy as np
 import pytest
 
 from evenface.config import load_recipe
-from evenface.data.datasets import DATASETS
+from evenface.data.datasets import dataset_reader
 from evenface.preprocessing.frame_sampling import sample_frames, stride
 from evenface.studies import load_study, shipped_studies
 from evenface.studies.plan import StudyOptions, make_plan
@@ -109,7 +108,7 @@ def test_every_run_names_a_recipe_and_a_source_that_can_be(name, protocol):
         for run in plan.runs:
             data, uneven = run.recipe.data, run.recipe.protocol.imbalance
             assert data.source == {"synthetic": "synthetic-clips"}.get(on, on)
-            known = inspect.signature(import_module(DATASETS[data.source]).read).parameters
+            known = inspect.signature(dataset_reader(data.source)).parameters
             assert set(data.options) - OWN_KEYS <= set(known)
             if uneven is not None:
                 assert set(uneven.counts) == CLASSES[data.source]

@@ -62,7 +62,7 @@ def test_every_video_that_can_be_read_is_known_as_one(tmp_path, name):
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000"])
 def test_every_picture_is_known_by_its_content(tmp_path, form):
     Image.new("RGB", (16, 16)).save(tmp_path / "x", form)
-    assert file_kind(str(tmp_path / "x")) == "picture"
+    assert file_kind(str(tmp_path / "x")) == "image"
     found, _ = find_sources([tmp_path])
     assert [source.kind for source in found] == ["picture"]
 
@@ -134,9 +134,9 @@ def test_animated_pictures_in_class_folders_are_clips_and_stills_say_so(tmp_path
         Image.new("RGB", (16, 16)).save(tmp_path / name / "still.webp")
     found = read_dataset("clip-folder", tmp_path)
     assert list(found.table["path"]) == ["happy/a.gif", "sad/a.gif"]
-    assert "pictures that lie in class folders themselves are no clips: 2" in found.notes[0]
+    assert "images directly in class folders are ignored, as they are no clips: 2" in found.notes[0]
     notes = read_dataset("folder", tmp_path).notes
-    assert "animated pictures, of which only the first frame is read: 2, such as happy/a.gif" in notes[0]
+    assert "animated images, of which only the first frame is read: 2, such as happy/a.gif" in notes[0]
 
 
 def test_pictures_without_a_suffix_make_a_clip(tmp_path):
@@ -156,7 +156,7 @@ def test_a_stream_that_is_no_picture_is_named_for_what_it_is(tmp_path):
 def test_folders_of_people_are_noted(tmp_path):
     plant(tmp_path, *(f"S{i:03}/x.png" for i in range(4)))
     notes = read_dataset("folder", tmp_path).notes
-    assert notes == ("folders that are called as people are and are taken for classes: S000, S001, S002, S003",)
+    assert notes == ("folders named like subjects are read as classes: S000, S001, S002, S003",)
 
 
 def test_links_that_lead_in_a_circle_or_nowhere_end_nothing(tmp_path):

@@ -55,7 +55,7 @@ def test_levels_are_in_the_order_of_their_values(tmp_path, labels, order):
 
 def test_steps_of_a_scale_without_numbers_need_their_order(tmp_path):
     plant(tmp_path, "mild/x.mp4", "none/x.mp4", "severe/x.mp4")
-    with refused("the order of the classes mild, none, severe is not known, their names have no numbers"):
+    with refused("the order of the classes mild, none, severe is unknown, as their names contain no numbers"):
         read_dataset("clip-folder", tmp_path, {"ordered": True})
     steps = ["none", "mild", "severe"]
     assert read_dataset("clip-folder", tmp_path, {"ordered": True, "classes": steps}).classes == tuple(steps)

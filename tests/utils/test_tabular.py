@@ -105,7 +105,7 @@ def test_labels_that_differ_by_blanks_are_one_class_and_others_are_noted(tmp_pat
     table.write_text("path,label\na,happy\nb,Happy\nc,HAPPY\nd,nan\ne,caf\u00e9\nf,cafe\u0301\n")
     notes = " ".join(read_dataset("csv", table).notes)
     assert "'HAPPY', 'Happy', 'happy'" in notes.replace('"', "'") or "'happy'" in notes
-    assert "'nan' is taken for a class" in notes
+    assert "'nan' is read as a class" in notes
     assert "caf" in notes
     table.write_text("path,label\na,1\nb,1.0\nc,2\n")
     assert "'1', '1.0'" in read_dataset("csv", table).notes[0]
@@ -161,7 +161,7 @@ def test_the_whole_table_of_the_challenge_is_chosen(tmp_path):
     (tmp_path / "test.csv").write_text("pixels\n1 1 1 1\n")
     assert len(read_dataset("fer2013", tmp_path)) == 11
     (tmp_path / "copy.csv").write_bytes((tmp_path / "icml_face_data.csv").read_bytes())
-    with refused("holds copy.csv, icml_face_data.csv"):
+    with refused("has several tables: copy.csv, icml_face_data.csv"):
         read_dataset("fer2013", tmp_path)
 
 

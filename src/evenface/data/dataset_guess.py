@@ -17,7 +17,7 @@ from evenface.utils.files import user_path
 from evenface.utils.tables import read_delimited
 
 NUMBERS = (".csv", ".npy", ".npz", ".parquet")
-SUFFIXES = {"picture": IMAGE_SUFFIXES, "animation": IMAGE_SUFFIXES, "video": VIDEO_SUFFIXES}
+SUFFIXES = {"image": IMAGE_SUFFIXES, "animation": IMAGE_SUFFIXES, "video": VIDEO_SUFFIXES}
 NEEDED = ("path", "label", "subject")
 TRIED = 120
 """Images that are opened to determine size and colour."""
@@ -148,7 +148,7 @@ def _by_table(path: Path, settings: Mapping[str, Any]) -> tuple[str, dict[str, A
         messages.append("Subjects are unknown, so people may be in both training and test set: add a column subject.")
     if first.lower().endswith(NUMBERS):
         return _of_numbers(path.parent / first), options, messages
-    return "csv" if file_kind(str(path.parent / first)) == "picture" else "clips", options, messages
+    return "csv" if file_kind(str(path.parent / first)) == "image" else "clips", options, messages
 
 
 def _of_numbers(path: Path) -> str:
@@ -167,7 +167,7 @@ def _image_settings(manifest: Manifest) -> tuple[dict[str, Any], list[str]]:
     if clips:
         folders = [path for path in picked if path.is_dir()]
         picked = [
-            next((p for p in sorted(folder.iterdir()) if file_kind(str(p)) == "picture"), folder) for folder in folders
+            next((p for p in sorted(folder.iterdir()) if file_kind(str(p)) == "image"), folder) for folder in folders
         ]
         extra: dict[str, Any] = {"clips": {"frames": FRAMES}}
         if not folders:

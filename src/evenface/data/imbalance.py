@@ -1,4 +1,7 @@
-"""How uneven classes are, and the weights and sampling that answer it. Needs NumPy only."""
+"""Class imbalance: counts and ratios, and the class weights and sampling that compensate for it.
+
+Induced imbalance is in :mod:`evenface.data.subsampling`.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,8 +16,8 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 NORMALISATIONS = ("classes", "sum-one", "none")
-WEIGHTS = (
-    "Give a rule (inverse, effective, ratio), a list with one weight per class in their order, or weights by name: "
+WEIGHTS_HINT = (
+    "Give a rule (inverse, effective, ratio), a list with one weight per class in order, or weights by class name: "
     "{happy: 1, sad: 3}."
 )
 SAMPLING_RULES = ("none", "inverse", "effective", "reversed")
@@ -37,13 +40,35 @@ def class_counts(labels: npt.ArrayLike, classes: int) -> Integers:
 
 
 def imbalance_ratios(counts: npt.ArrayLike, names: Sequence[str] | None = None) -> Floats:
-    """Give the imbalance ratio of each class against the rest: negatives over positives, unrounded."""
+    """Compute the imbalance ratio of each class against the rest: negatives over positives.
+
+    Parameters
+    ----------
+    counts : array-like of shape (C,)
+        Training samples per class, all above 0.
+    names : sequence of str, optional
+        Class names, for error messages.
+
+    Returns
+    -------
+    float64 array of shape (C,)
+
+    Raises
+    ------
+    InputError
+        If a class has no sample.
+
+    Examples
+    --------
+    >>> imbalance_ratios([90, 10]).round(2)
+    array([0.11, 9.  ])
+    """
     n = _positive(counts, names)
     return np.asarray((n.sum() - n) / n)
 
 
 def imbalance_factor(counts: npt.ArrayLike, names: Sequence[str] | None = None) -> float:
-    """Give the imbalance factor: the largest class over the smallest. See :func:`ratio` for parameters and errors."""
+    """Compute the imbalance factor: largest over smallest class count; parameters as in :func:`imbalance_ratios`."""
     n = _positive(counts, names)
     return float(n.max() / n.min())
 
@@ -51,9 +76,27 @@ def imbalance_factor(counts: npt.ArrayLike, names: Sequence[str] | None = None) 
 def inverse_frequency_weights(
     counts: npt.ArrayLike, *, normalise: str = "sum-one", names: Sequence[str] | None = None
 ) -> Floats:
-    r"""Weigh each class by the inverse of its count.
+    r"""Compute class weights as the inverse of the class count.
 
     .. math:: \alpha_i = \frac{1/c_i}{\sum_j 1/c_j}
+
+    Parameters
+    ----------
+    counts : array-like of shape (C,)
+        Training samples per class, all above 0.
+    normalise : {"classes", "sum-one", "none"}
+        Sum of the weights: the number of classes, 1, or as computed.
+    names : sequence of str, optional
+        Class names, for error messages.
+
+    Returns
+    -------
+    float64 array of shape (C,)
+
+    Raises
+    ------
+    InputError
+        If a class has no sample or the normalisation is unknown.
 
     References
     ----------
@@ -71,9 +114,12 @@ def inverse_frequency_weights(
 def effective_number_weights(
     counts: npt.ArrayLike, *, beta: float = 0.999, normalise: str = "classes", names: Sequence[str] | None = None
 ) -> Floats:
-    r"""Weigh each class by the inverse of its effective number of samples.
+    r"""Compute class weights as the inverse of the effective number of samples.
 
     .. math:: B_l = \frac{1 - \beta}{1 - \beta^{n_l}}
+
+    Parameters and errors are those of :func:`inverse_frequency_weights`; ``beta`` must be >= 0 and < 1, where 0 gives
+    equal weights.
 
     References
     ----------
@@ -82,14 +128,14 @@ def effective_number_weights(
     """
     n = _positive(counts, names)
     if not 0 <= beta < 1:
-        raise InputError(f"beta must be from 0 to below 1, got {beta}")
+        raise InputError(f"beta must be >= 0 and < 1, got {beta}")
     # expm1 and log1p keep the digits that 1 - beta ** n loses when beta is close to 1.
     raw = np.ones_like(n) if beta == 0 else (1 - beta) / -np.expm1(n * np.log1p(beta - 1))
     return _normalised(raw, normalise)
 
 
 def ratio_weights(counts: npt.ArrayLike, *, normalise: str = "none", names: Sequence[str] | None = None) -> Floats:
-    """Weigh each class by its :func:`ratio`; other parameters and errors as in :func:`inverse_frequency_weights`."""
+    """Compute class weights as :func:`imbalance_ratios`; parameters as in :func:`inverse_frequency_weights`."""
     return _normalised(imbalance_ratios(counts, names), normalise)
 
 
@@ -102,16 +148,41 @@ def class_weights(
     names: Sequence[str] | None = None,
     absent: bool = False,
 ) -> Floats | None:
-    """Give class weights by the name of their rule."""
+    """Compute class weights by a rule, or check weights that are given.
+
+    Parameters
+    ----------
+    rule : {"inverse", "effective", "ratio"}, sequence or mapping of weights, or None
+        Rule, or one weight per class, in order or by class name; None for no weights.
+    counts : array-like of shape (C,)
+        Training samples per class.
+    normalise : {"classes", "sum-one", "none"}
+        Sum of the weights of a rule: the number of classes, 1, or as computed.
+    beta : float, default=0.999
+        Of the rule ``effective``.
+    names : sequence of str, optional
+        Class names, for weights by name and for error messages.
+    absent : bool, default=False
+        Whether classes without a training sample are allowed; a rule gives them a weight of 0.
+
+    Returns
+    -------
+    float64 array of shape (C,), or None
+
+    Raises
+    ------
+    InputError
+        If the rule is unknown, a class has no sample, or the given weights are invalid.
+    """
     if rule is None:
         return None
     if isinstance(rule, str):
         options: dict[str, Any] = {"beta": beta} if rule == "effective" else {}
         present = np.asarray(counts) > 0
         if absent and present.any() and not present.all():
-            found = np.zeros(len(present))
-            found[present] = class_weights(rule, np.asarray(counts)[present], normalise=normalise, beta=beta)
-            return found
+            weights = np.zeros(len(present))
+            weights[present] = class_weights(rule, np.asarray(counts)[present], normalise=normalise, beta=beta)
+            return weights
         return find("rule for class weights", rule, _RULES)(counts, normalise=normalise, names=names, **options)
     given = _by_name(rule, names) if isinstance(rule, Mapping) else rule
     expected = np.asarray(counts).shape
@@ -120,21 +191,21 @@ def class_weights(
     except (TypeError, ValueError):
         weights = np.full(1, np.nan)
     if isinstance(given, bool | int | float) or not weights.ndim:
-        raise InputError(f"class weights cannot be the single value {given!r}", WEIGHTS)
+        raise InputError(f"class weights must be one number per class, got the single value {given!r}", WEIGHTS_HINT)
     if weights.shape != expected or not np.isfinite(weights).all() or (weights < 0).any() or not weights.sum() > 0:
         raise InputError(
             f"class weights must be {expected[0]} finite numbers >= 0, one per class and not all 0, got {given!r}",
-            WEIGHTS,
+            WEIGHTS_HINT,
         )
     return weights
 
 
 def sampling_probabilities(labels: npt.ArrayLike, rule: str = "none", *, beta: float = 0.999) -> Floats:
-    """Give the probability with which each sample is drawn."""
+    """Compute the probability of drawing each sample; a float64 array of shape (N,) that sums to 1."""
     find("sampling rule", rule, dict.fromkeys(SAMPLING_RULES))
     _, inverse, present = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
     if not len(inverse):
-        raise InputError("there are no samples to draw from")
+        raise InputError("sampling needs at least one sample")
     if rule == "inverse":
         weights = 1.0 / present
     elif rule == "effective":
@@ -148,7 +219,7 @@ def sampling_probabilities(labels: npt.ArrayLike, rule: str = "none", *, beta: f
 
 
 def draw_samples(probabilities: Floats, uniforms: Floats) -> Integers:
-    """Draw samples with replacement, as a pure function of uniform random numbers.
+    """Draw samples with replacement from uniform random numbers in [0, 1); return their indices.
 
     Examples
     --------
@@ -163,13 +234,15 @@ _RULES = {"inverse": inverse_frequency_weights, "effective": effective_number_we
 
 
 def _by_name(rule: Mapping[Any, Any], names: Sequence[str] | None) -> list[Any]:
-    """Put weights that are given by class name into the order of the classes."""
+    """Return weights that are given by class name in the order of the classes."""
     given = {str(name): weight for name, weight in rule.items()}
     known = list(names or ())
     unknown, missing = [name for name in given if name not in known], [name for name in known if name not in given]
     if unknown or missing:
-        what = f"there is no class {unknown[0]!r}" if unknown else f"the class {missing[0]!r} has none"
-        raise InputError(f"class weights by name: {what}", f"Give one for each of {', '.join(known) or 'no class'}.")
+        problem = f"unknown class {unknown[0]!r}" if unknown else f"the class {missing[0]!r} has no weight"
+        raise InputError(
+            f"class weights by name: {problem}", f"Give a weight for each of {', '.join(known) or 'no class'}."
+        )
     return [given[name] for name in known]
 
 
@@ -181,8 +254,8 @@ def _positive(counts: npt.ArrayLike, names: Sequence[str] | None) -> Floats:
     if len(empty):
         which = ", ".join(str(i) if names is None else names[i] for i in empty.tolist())
         raise InputError(
-            f"no training sample of class {which}: its weight would be infinite",
-            "Leave the class out of the data, or choose a split in which it is trained.",
+            f"the class {which} has no training sample: its weight would be infinite",
+            "Remove the class from the data, or choose a split in which it has training samples.",
         )
     return n
 

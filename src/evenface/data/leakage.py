@@ -1,6 +1,7 @@
-"""The check of a data set: what would make its results look better than they are, or mislead training."""
+"""Check of a dataset for leakage between training and test set, duplicates, conflicting labels and missing classes."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
@@ -13,41 +14,46 @@ from evenface.data.manifest import SIDES, Manifest
 from evenface.data.splits import Split
 from evenface.utils.errors import InputError
 
+Strings = NDArray[np.object_]
+
+DISTANCE = 12
+CORRELATION = 0.93
+
 
 @dataclass(frozen=True)
 class LeakageReport:
-    """What the check found; every table is empty where there is nothing to say.
+    """Result of the check; each table is empty if there is nothing to report.
 
     Parameters
     ----------
     sides : dict of str to int
-        Samples of each side; empty where the data is not divided.
+        Samples of each set; empty if the data is not split.
     subjects, clips : DataFrame
-        Those on more than one side: ``name`` and how many samples on each side.
+        Those in more than one set: ``name`` and the number of samples in each set.
     copies : DataFrame
-        Pictures that are equal, pixel by pixel: ``group``, ``row``, ``sample``, ``path``, ``side``,
-        ``label`` (name of the class). A picture without an equal is not listed.
+        Images that are identical, pixel by pixel, to another: ``group``, ``row``, ``sample``, ``path``, ``side``,
+        ``label`` (class name).
     near : DataFrame
-        Pairs that look nearly alike: ``row``, ``sample``, ``side`` and ``label`` of both, each with
-        ``_1`` and ``_2``, then ``mirrored``, ``distance`` (bits of 64) and ``correlation``.
+        Pairs of near-duplicates: ``row``, ``sample``, ``side`` and ``label`` of both, each with ``_1`` and ``_2``, then
+        ``mirrored``, ``distance`` (bits of 64) and ``correlation``.
     conflicts : DataFrame
-        Those lines of ``copies`` whose group has more than one label.
+        Rows of ``copies`` whose group has more than one label.
     missing : DataFrame
-        ``side`` and ``label`` of classes without a sample there.
+        ``side`` and ``label`` of classes without a sample in a set.
     unreadable : DataFrame
-        ``sample``, ``path``, ``reason`` of what could not be read.
+        ``sample``, ``path``, ``reason`` of samples that could not be read.
     compared : int
-        How many pictures were compared; 0 where only the manifest was checked.
+        Number of images compared; 0 if only the manifest was checked.
     complete : bool
-        False where there were too many near-duplicates to list them all.
+        Whether all near-duplicates are listed; False if there are too many.
     frames : int
-        Frames of each sample; near-duplicates of samples of several are those whose middle frames look alike.
+        Frames per sample; near-duplicates of samples with several frames have similar middle frames.
     numbers : bool
-        Whether samples are sequences of numbers, of which only equal ones are found.
+        Whether samples are sequences of numbers, of which only identical ones are found.
     leaky : str
-        What the split itself says that it tears apart; empty where it does not.
+        The split's own note that it separates clips or subjects; empty if there is none.
     notes : tuple of str
-        What the source and the preparation say, such as who is missing.
+        Notes of the source and the preparation.
     """
 
     sides: dict[str, int]
@@ -59,7 +65,7 @@ class LeakageReport:
     missing: pd.DataFrame
     unreadable: pd.DataFrame
     compared: int = 0
-    complete: bool = field(default=True)
+    complete: bool = True
     frames: int = 1
     numbers: bool = False
     leaky: str = ""
@@ -67,47 +73,47 @@ class LeakageReport:
 
     @property
     def surplus(self) -> int:
-        """Number of pictures that repeat another one exactly."""
+        """Number of images that are identical to an earlier one."""
         return len(self.copies) - int(self.copies["group"].nunique())
 
     @property
     def leaks(self) -> bool:
-        """Whether anything stands on two sides: a subject, a clip, a picture or its near-duplicate."""
+        """Whether a subject, a clip, an image or a near-duplicate is in two sets."""
         return bool(len(self.subjects) or len(self.clips) or self.across() or self.near_across())
 
     def across(self) -> dict[tuple[str, str], int]:
-        """Count, for two sides, the pictures of the second that stand in the first too; zeros are left out."""
+        """Count, for each pair of sets, the images of the second that are also in the first; zeros are omitted."""
         by_side = {side: self.copies[self.copies["side"] == side] for side in self.sides}
-        found = {
-            (one, other): int(by_side[other]["group"].isin(by_side[one]["group"]).sum())
-            for one, other in combinations(by_side, 2)
+        counts = {
+            (first, second): int(by_side[second]["group"].isin(by_side[first]["group"]).sum())
+            for first, second in combinations(by_side, 2)
         }
-        return {pair: count for pair, count in found.items() if count}
+        return {pair: count for pair, count in counts.items() if count}
 
     def near_across(self) -> dict[tuple[str, str], int]:
-        """Count, for two sides, the pictures of the second that look like one of the first but equal none."""
-        found = {}
-        for one, other in combinations(self.sides, 2):
-            there = self.copies[self.copies["side"] == one]["group"]
-            equal = self.copies[(self.copies["side"] == other) & self.copies["group"].isin(there)]["row"]
-            forth = self.near[(self.near["side_1"] == one) & (self.near["side_2"] == other)]["row_2"]
-            back = self.near[(self.near["side_2"] == one) & (self.near["side_1"] == other)]["row_1"]
-            if count := len({*forth, *back} - set(equal)):
-                found[one, other] = count
-        return found
+        """Count, for each pair of sets, the images of the second that are near-duplicates only of one in the first."""
+        counts = {}
+        for first, second in combinations(self.sides, 2):
+            groups = self.copies[self.copies["side"] == first]["group"]
+            identical = self.copies[(self.copies["side"] == second) & self.copies["group"].isin(groups)]["row"]
+            forward = self.near[(self.near["side_1"] == first) & (self.near["side_2"] == second)]["row_2"]
+            backward = self.near[(self.near["side_2"] == first) & (self.near["side_1"] == second)]["row_1"]
+            if count := len({*forward, *backward} - set(identical)):
+                counts[first, second] = count
+        return counts
 
     def pairs(self, near: bool = False) -> Rows:
-        """Pairs of rows that show the same picture, for the protocol's ``copies``.
+        """Return pairs of rows with the same image, for ``protocol.duplicates``.
 
         Parameters
         ----------
         near : bool
-            Whether near-duplicates count too.
+            Whether to include near-duplicates.
 
         Returns
         -------
         int64 array of shape (P, 2)
-            Each copy with the first of its group; a copy of a copy is to be taken as one.
+            Each duplicate with the first of its group; the relation is taken to be transitive.
         """
         first = self.copies.groupby("group")["row"].transform("min").to_numpy(dtype=np.int64)
         exact = np.stack([first, self.copies["row"].to_numpy(dtype=np.int64)], axis=1)
@@ -116,69 +122,67 @@ class LeakageReport:
         return np.concatenate([exact, self.near[["row_1", "row_2"]].to_numpy(dtype=np.int64)]) if near else exact
 
     def tables(self) -> dict[str, pd.DataFrame]:
-        """All tables by name, such as for writing them to files."""
+        """Return all tables by name."""
         names = ("subjects", "clips", "copies", "near", "conflicts", "missing", "unreadable")
         return {name: getattr(self, name) for name in names}
 
     def lines(self) -> list[str]:
-        """Say it for the screen: the answer first, then what it rests on."""
-        what, by = self._what(), "number by number" if self.numbers else "pixel by pixel"
-        between = [
-            *(f"{_many(n, f'{b} {what}')} also in {a}, {by}" for (a, b), n in self.across().items()),
-            *(f"{_many(n, f'more {b} {what}')} nearly like one in {a}" for (a, b), n in self.near_across().items()),
-            *(f"{_many(len(table), name)} on more than one side" for name, table in self._groups() if len(table)),
-        ]
-        head = "leakage: " + "; ".join(between) if between else self._clean()
-        said = [head, self.leaky] if self.leaky else [head]
+        """Return the lines of a console summary, leakage first."""
+        lines = [self._leakage_line()]
+        if self.leaky:
+            lines.append(self.leaky)
         if self.across():
-            said.append("leave these copies out with protocol.duplicates: drop-train, or drop-test")
+            lines.append("to remove these duplicates, set protocol.duplicates: drop-train or drop-test")
         if self.compared:
-            mirrored = int(self.near["mirrored"].sum())
-            unequal = int((self.near["label_1"] != self.near["label_2"]).sum())
-            said.append(f"copies: {self.surplus:,} of {self.compared:,} {what}s repeat another exactly")
-            more = "" if self.complete else "; there are more, the search stopped"
-            more += "" if self.frames == 1 else f" (by the middle one of the {self.frames} frames of each sample)"
-            groups = int(self.conflicts["group"].nunique())
-            conflicting = f"conflicting labels: {groups:,} groups of equal {what}s"
-            if self.numbers:
-                said += ["near-duplicates: not looked for among sequences of numbers", conflicting]
-            else:
-                said.append(f"near-duplicates: {len(self.near):,} pairs, {mirrored:,} of them mirrored{more}")
-                said.append(f"{conflicting}, {unequal:,} pairs of near-duplicates")
-        for side, lost in self.missing.groupby("side", sort=False):
-            said.append(f"missing: {side} has no sample of {', '.join(lost['label'])}")
+            lines += self._duplicate_lines()
+        for side, absent in self.missing.groupby("side", sort=False):
+            lines.append(f"missing: the {_SET[str(side)]} has no sample of {', '.join(absent['label'])}")
         if len(self.unreadable):
             kinds = self.unreadable["reason"].astype(str).str.split(":").str[0].value_counts()
             reasons = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items())
-            said.append(f"unreadable: {_many(len(self.unreadable), 'file')} ({reasons})")
-        return [*said, *(f"note: {note}" for note in self.notes)]
+            lines.append(f"unreadable: {_plural(len(self.unreadable), 'file')} ({reasons})")
+        return [*lines, *(f"note: {note}" for note in self.notes)]
 
-    def _what(self) -> str:
-        return "sequence" if self.numbers else "picture" if self.frames == 1 else "sample"
-
-    def _groups(self) -> tuple[tuple[str, pd.DataFrame], ...]:
-        return ("subject", self.subjects), ("clip", self.clips)
-
-    def _clean(self) -> str:
+    def _leakage_line(self) -> str:
+        unit, by = self._unit(), "number by number" if self.numbers else "pixel by pixel"
+        groups = (("subject", self.subjects), ("clip", self.clips))
+        leaks = [
+            *(f"{_plural(n, f'{b} {unit}')} also in {a}, {by}" for (a, b), n in self.across().items()),
+            *(f"{_plural(n, f'{b} {unit}')} similar to one in {a}" for (a, b), n in self.near_across().items()),
+            *(f"{_plural(len(table), name)} in more than one set" for name, table in groups if len(table)),
+        ]
+        if leaks:
+            return "leakage: " + "; ".join(leaks)
         if len(self.sides) < 2:
-            return "leakage: not looked for, the data is not divided into sides"
-        sides = ", ".join(f"{side} {count:,}" for side, count in self.sides.items())
-        none = (
-            f"no subject, clip or {self._what()}"
-            if self.compared
-            else "no subject or clip (pictures were not compared)"
-        )
-        return f"leakage: none found, {none} stands on two sides ({sides})"
+            return "leakage: not checked, as the data is not split"
+        sizes = ", ".join(f"{side} {count:,}" for side, count in self.sides.items())
+        if self.compared:
+            return f"leakage: none found, no subject, clip or {unit} is in two sets ({sizes})"
+        return f"leakage: none found, no subject or clip is in two sets, images not compared ({sizes})"
+
+    def _duplicate_lines(self) -> list[str]:
+        unit = self._unit()
+        duplicates = f"duplicates: {self.surplus:,} of {self.compared:,} {unit}s are identical to another"
+        conflicts = f"conflicting labels: {int(self.conflicts['group'].nunique()):,} groups of identical {unit}s"
+        if self.numbers:
+            return [duplicates, "near-duplicates: not searched for in sequences of numbers", conflicts]
+        near = f"near-duplicates: {len(self.near):,} pairs, {int(self.near['mirrored'].sum()):,} of them mirrored"
+        if not self.complete:
+            near += "; there are more, as the search stopped at the limit"
+        if self.frames > 1:
+            near += f" (by the middle one of the {self.frames} frames of each sample)"
+        unequal = int((self.near["label_1"] != self.near["label_2"]).sum())
+        return [duplicates, near, f"{conflicts}, {unequal:,} pairs of near-duplicates"]
+
+    def _unit(self) -> str:
+        return "sequence" if self.numbers else "image" if self.frames == 1 else "sample"
 
 
-def _many(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
+_SET = {"train": "training set", "validation": "validation set", "test": "test set"}
 
 
-Words = NDArray[np.object_]
-
-DISTANCE = 12
-CORRELATION = 0.93
+def _plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def check_leakage(
@@ -190,40 +194,41 @@ def check_leakage(
     distance: int = DISTANCE,
     correlation: float = CORRELATION,
 ) -> LeakageReport:
-    """Look for everything that would make results untrue.
+    """Check a dataset for leakage, duplicates, conflicting labels and missing classes.
 
     Parameters
     ----------
     manifest : Manifest
-        What there is.
+        Samples to check.
     images : uint8 array of shape (N, H, W, C) or (N, T, H, W, C), optional
-        The pictures, row by row, such as ``store.images``. Samples of several frames are copies if all frames are
-        equal, and near-duplicates if their middle frames are. Arrays of other kinds are compared for equal content
-        only; none leaves out the comparison.
+        Images in the order of the rows, such as ``store.images``. Samples with several frames are duplicates if all
+        frames are identical, and near-duplicates if their middle frames are. Arrays of other types are compared for
+        identical content only. Without images, only the manifest is checked.
     split : Split, optional
-        Who trains and who tests; none takes the sides that the data set's authors gave.
+        Training, validation and test set; default the official split.
     quarantine : DataFrame, optional
-        ``sample``, ``path``, ``reason`` of what could not be read, such as ``store.quarantine``.
+        ``sample``, ``path``, ``reason`` of samples that could not be read, such as ``store.quarantine``.
     distance, correlation : int, float
-        Near-duplicates differ in at most ``distance`` of 64 bits of their perceptual hashes and their
-        pixels correlate at least by ``correlation``. The defaults were set by eye on FER2013. Pairs of the
-        same subject or clip on the same side are not listed: they are bound to look alike.
+        Near-duplicates differ in at most ``distance`` of 64 bits of their perceptual hashes, and their pixels
+        correlate at least by ``correlation``. The defaults were set by eye on FER2013. Pairs of the same subject or
+        clip in the same set are not listed, as they always look alike.
 
     Returns
     -------
     LeakageReport
+        Tables of what was found.
 
     Raises
     ------
     InputError
-        If there are not as many pictures as samples or a threshold is out of its range.
+        If the number of images differs from that of samples, or a threshold is out of its range.
     """
     if images is not None and len(images) != len(manifest):
-        raise InputError(f"check: {len(images)} pictures for {len(manifest)} samples")
+        raise InputError(f"check: {len(images)} images for {len(manifest)} samples", "Pass one image per sample.")
     if not 0 <= distance <= 64 or not -1 <= correlation <= 1:
         raise InputError(f"check: distance must be 0 to 64 and correlation -1 to 1, got {distance} and {correlation:g}")
     side = _sides(manifest, split)
-    facts = pd.DataFrame(
+    samples = pd.DataFrame(
         {
             "row": np.arange(len(manifest)),
             "sample": manifest.table["sample"].astype(str).to_numpy(dtype=object),
@@ -233,13 +238,13 @@ def check_leakage(
         }
     )
     first = np.arange(len(manifest)) if images is None else first_identical_rows(images)
-    copies = _copies(facts, first)
-    near, complete = _near(manifest, images, facts, first, distance, correlation)
+    copies = _copies(samples, first)
+    near, complete = _near(manifest, images, samples, first, distance, correlation)
     labels = copies.groupby("group")["label"].transform("nunique")
     return LeakageReport(
         sides={name: int((side == name).sum()) for name in SIDES if (side == name).any()},
-        subjects=_on_two_sides(manifest, "subject", side),
-        clips=_on_two_sides(manifest, "clip", side),
+        subjects=_in_several_sets(manifest, "subject", side),
+        clips=_in_several_sets(manifest, "clip", side),
         copies=copies,
         near=near,
         conflicts=copies[labels > 1].reset_index(drop=True),
@@ -249,27 +254,31 @@ def check_leakage(
         complete=complete,
         frames=images.shape[1] if images is not None and images.ndim == 5 else 1,
         numbers=images is not None and images.dtype.kind == "f",
-        leaky=next((note for note in split.notes if note.startswith("LEAKY")), "") if split else "",
+        leaky=_leaky_note(split.notes) if split else "",
     )
 
 
+def _leaky_note(notes: Sequence[str]) -> str:
+    return next((note for note in notes if note.startswith("LEAKY")), "")
+
+
 def copies_across(images: Any, manifest: Manifest, *, near: bool = False) -> Rows:
-    """Find the pairs of rows that show the same picture, as :func:`evenface.data.splits.split_manifest` takes them.
+    """Find the pairs of rows with the same image, for :func:`evenface.data.splits.split_manifest`.
 
     Parameters
     ----------
     images : array of shape (N, ...)
-        The pictures, row by row.
+        Images in the order of the rows.
     manifest : Manifest
-        What they show.
+        Their samples.
     near : bool
-        Whether near-duplicates count too; without, only pictures that are equal pixel by pixel.
+        Whether to include near-duplicates; by default only images that are identical pixel by pixel.
 
     Returns
     -------
     int64 array of shape (P, 2)
-        A copy of a copy is to be taken as one. Pairs within a side are among them, so that cutting
-        validation from training need not part them.
+        The relation is taken to be transitive. Pairs within a set are included, so that splitting off a validation set
+        does not separate them.
     """
     if near:
         return check_leakage(manifest, images).pairs(near=True)
@@ -278,7 +287,7 @@ def copies_across(images: Any, manifest: Manifest, *, near: bool = False) -> Row
     return np.stack([first[rows], rows], axis=1)
 
 
-def _sides(manifest: Manifest, split: Split | None) -> Words:
+def _sides(manifest: Manifest, split: Split | None) -> Strings:
     if split is None:
         return np.asarray(manifest.table["split"].to_numpy(dtype=object, na_value=""))
     side = np.full(len(manifest), "", dtype=object)
@@ -287,32 +296,32 @@ def _sides(manifest: Manifest, split: Split | None) -> Words:
     return side
 
 
-def _copies(facts: pd.DataFrame, first: Rows) -> pd.DataFrame:
+def _copies(samples: pd.DataFrame, first: Rows) -> pd.DataFrame:
     repeated = np.bincount(first, minlength=len(first))[first] > 1
-    listed = facts[repeated].copy()
-    listed.insert(0, "group", np.unique(first[repeated], return_inverse=True)[1])
-    return listed.sort_values(["group", "row"], ignore_index=True)
+    copies = samples[repeated].copy()
+    copies.insert(0, "group", np.unique(first[repeated], return_inverse=True)[1])
+    return copies.sort_values(["group", "row"], ignore_index=True)
 
 
 def _near(
-    manifest: Manifest, images: Any, facts: pd.DataFrame, first: Rows, distance: int, correlation: float
+    manifest: Manifest, images: Any, samples: pd.DataFrame, first: Rows, distance: int, correlation: float
 ) -> tuple[pd.DataFrame, bool]:
     names = ["row", "sample", "side", "label"]
     if images is None or images.dtype != np.uint8 or images.ndim not in (4, 5):
         empty = [f"{name}_{i}" for i in (1, 2) for name in names]
         return pd.DataFrame(columns=[*empty, "mirrored", "distance", "correlation"]), True
-    side = pd.factorize(facts["side"])[0]
+    side = pd.factorize(samples["side"])[0]
     groups = [pd.factorize(manifest.table[name])[0] for name in ("subject", "clip")]
 
-    def skip(one: Rows, other: Rows) -> NDArray[np.bool_]:
-        skipped: NDArray[np.bool_] = first[one] == first[other]
+    def skip(a: Rows, b: Rows) -> NDArray[np.bool_]:
+        skipped: NDArray[np.bool_] = first[a] == first[b]
         for group in groups:
-            skipped |= (group[one] == group[other]) & (group[one] >= 0) & (side[one] == side[other])
+            skipped |= (group[a] == group[b]) & (group[a] >= 0) & (side[a] == side[b])
         return skipped
 
     pairs = near_pairs(images, distance, correlation, skip)
     parts = [
-        facts[names].iloc[rows].add_suffix(suffix).reset_index(drop=True)
+        samples[names].iloc[rows].add_suffix(suffix).reset_index(drop=True)
         for rows, suffix in ((pairs.first, "_1"), (pairs.second, "_2"))
     ]
     table = pd.concat(parts, axis=1)
@@ -320,8 +329,8 @@ def _near(
     return table, pairs.complete
 
 
-def _on_two_sides(manifest: Manifest, column: str, side: Words) -> pd.DataFrame:
-    """Count samples per side for every subject (or clip) that stands on more than one."""
+def _in_several_sets(manifest: Manifest, column: str, side: Strings) -> pd.DataFrame:
+    """Count samples per set for every subject (or clip) in more than one set."""
     known = manifest.table[column].notna().to_numpy() & (side != "")
     names = manifest.table[column].astype(str).to_numpy(dtype=object)[known]
     table = pd.crosstab(pd.Series(names, name="name"), pd.Series(side[known], name="side"))
@@ -330,12 +339,12 @@ def _on_two_sides(manifest: Manifest, column: str, side: Words) -> pd.DataFrame:
     return table[(table > 0).sum(axis=1) > 1].reset_index()
 
 
-def _missing(manifest: Manifest, side: Words) -> pd.DataFrame:
-    lost = [
+def _missing(manifest: Manifest, side: Strings) -> pd.DataFrame:
+    absent = [
         {"side": name, "label": label}
         for name in SIDES
         if (side == name).any()
         for label, count in zip(manifest.classes, manifest.counts(side == name), strict=True)
         if count == 0
     ]
-    return pd.DataFrame(lost, columns=["side", "label"])
+    return pd.DataFrame(absent, columns=["side", "label"])

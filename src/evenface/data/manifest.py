@@ -1,4 +1,4 @@
-"""The manifest: one table, a row per sample, that says what there is to learn from."""
+"""Manifest of a dataset: a validated table with one row per sample."""
 
 import json
 from collections.abc import Sequence
@@ -18,35 +18,35 @@ SIDES = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Manifest:
-    """Samples of one data set, as its source found them.
+    """Samples of one dataset, as read by its source.
 
     Parameters
     ----------
     table : DataFrame
         One row per sample with the columns ``sample`` (unique name), ``path`` (relative to ``root``),
-        ``start`` and ``end`` (range of frames or rows in that file, missing for a whole picture), ``label``
+        ``start`` and ``end`` (range of frames or rows in that file, missing for a whole file), ``label``
         (index into ``classes``), ``subject``, ``clip`` and ``split`` (``train``, ``validation`` or ``test``,
-        as the data set's authors give it), the last three missing where unknown. Further columns (votes,
-        action units, pose) travel along.
+        the official split), the last three missing if unknown. Additional columns (votes, action units, pose) are
+        kept.
     classes : tuple of str
-        Names of the classes, in the order of the labels.
+        Class names, in the order of the labels.
     source : str
-        Name of the source that made it.
+        Name of the source.
     root : Path
-        Folder that ``path`` starts from.
+        Folder that ``path`` is relative to.
     notes : tuple of str
-        What a reader of results must know: samples left out and why, synthetic origin, and so on.
+        Notes for readers of the results, such as excluded samples and synthetic origin.
     content : {"stills", "clips", "sequences"}
-        What ``path`` is: a picture (or a row of a table); or a video file, or a folder of pictures in the order of
-        their names, of which ``start`` and ``end`` give the range of frames, missing for all; or a file of numbers, a
-        row per frame, with ``start`` and ``end`` likewise.
+        Type of ``path``. Stills: an image, or a row of a table. Clips: a video, or a folder of images in the order of
+        their names; ``start`` and ``end`` are the range of frames, missing for all. Sequences: a file of numbers with
+        one row per frame; ``start`` and ``end`` likewise.
     ordered : bool
-        Whether the classes are steps of one scale, in the order of the labels, as levels of pain are.
+        Whether the classes are levels of an ordinal scale in the order of the labels, such as pain intensity.
 
     Raises
     ------
     InputError
-        If a column is missing, a name stands twice, a label has no class or a split is unknown.
+        If a column is missing, a sample name is a duplicate, a label has no class or a split is unknown.
     """
 
     table: pd.DataFrame
@@ -60,12 +60,14 @@ class Manifest:
     def __post_init__(self) -> None:
         missing = [name for name in COLUMNS if name not in self.table.columns]
         if missing:
-            raise InputError(f"{self.source}: the manifest lacks the columns {', '.join(missing)}")
+            raise InputError(f"{self.source}: the columns {', '.join(missing)} are missing in the manifest")
         if self.table.empty:
-            raise InputError(f"{self.source}: no samples found in {self.root}")
-        twice = self.table["sample"][self.table["sample"].duplicated()]
-        if len(twice):
-            raise InputError(f"{self.source}: the sample name {twice.iloc[0]!r} stands twice", "Names must be unique.")
+            raise InputError(f"{self.source}: no samples in {self.root}")
+        duplicates = self.table["sample"][self.table["sample"].duplicated()]
+        if len(duplicates):
+            raise InputError(
+                f"{self.source}: duplicate sample name {duplicates.iloc[0]!r}", "Give each sample its own name."
+            )
         labels = self.table["label"].to_numpy()
         if labels.min() < 0 or labels.max() >= len(self.classes):
             raise InputError(
@@ -73,35 +75,35 @@ class Manifest:
             )
         unknown = set(self.table["split"].dropna()) - set(SIDES)
         if unknown:
-            raise InputError(f"{self.source}: unknown split {sorted(unknown)[0]!r}; known are {', '.join(SIDES)}")
+            raise InputError(f"{self.source}: unknown split {sorted(unknown)[0]!r}", f"Known: {', '.join(SIDES)}.")
 
     def __len__(self) -> int:
         return len(self.table)
 
     @property
     def labels(self) -> np.ndarray:
-        """Class index of every sample, int64, shape (N,)."""
+        """Class index of every sample, int64 array of shape (N,)."""
         return self.table["label"].to_numpy(dtype=np.int64)
 
     @property
     def has_subjects(self) -> bool:
-        """Whether every sample says whom it shows."""
+        """Whether the subject of every sample is known."""
         return bool(self.table["subject"].notna().all())
 
     @property
     def hash(self) -> str:
-        """Digest of the table and the classes; two manifests with the same hash describe the same samples."""
+        """Digest of table, classes and source; manifests with the same hash describe the same samples."""
         rows = self.table.to_csv(index=False).encode()
-        further = [] if self.content == "stills" else [self.content]
-        return digest(rows, json.dumps([self.classes, self.source, *further]))
+        content = [] if self.content == "stills" else [self.content]
+        return digest(rows, json.dumps([self.classes, self.source, *content]))
 
     def counts(self, rows: np.ndarray | None = None) -> np.ndarray:
-        """Count samples per class, int64, shape (C,); of ``rows`` only where given."""
+        """Count samples per class, of all rows or of ``rows``; int64 array of shape (C,)."""
         labels = self.labels if rows is None else self.labels[rows]
         return np.bincount(labels, minlength=len(self.classes))
 
     def votes(self, rows: np.ndarray) -> np.ndarray | None:
-        """Give the annotators' votes for each class, float32, shape (len(rows), C); None where there are none."""
+        """Return the annotators' votes for each class, float32 of shape (len(rows), C); None if there are none."""
         columns = [f"votes_{name}" for name in self.classes]
         if not set(columns) <= set(self.table.columns):
             return None
@@ -109,13 +111,13 @@ class Manifest:
         return votes
 
     def take(self, rows: np.ndarray | Sequence[int], note: str = "") -> "Manifest":
-        """Keep the given rows (positions or mask), and say why in ``note``."""
-        chosen = np.asarray(rows)
-        table = self.table.iloc[chosen.nonzero()[0] if chosen.dtype == bool else chosen.astype(np.int64)]
+        """Return a manifest of the given rows (positions or mask), with a note added."""
+        index = np.asarray(rows)
+        table = self.table.iloc[index.nonzero()[0] if index.dtype == bool else index.astype(np.int64)]
         return replace(self, table=table.reset_index(drop=True), notes=(*self.notes, note) if note else self.notes)
 
     def save(self, path: Path) -> None:
-        """Write as Parquet; classes, source, root and notes go into the file's own metadata."""
+        """Write as Parquet; all but the table is stored in the metadata of the file."""
         import pyarrow as pa
 
         facts = {
@@ -134,19 +136,19 @@ class Manifest:
 
     @classmethod
     def load(cls, path: Path) -> "Manifest":
-        """Read what :meth:`save` wrote.
+        """Read a file written by :meth:`save`.
 
         Raises
         ------
         InputError
-            If the file is missing or is no manifest.
+            If the file does not exist or is not a manifest.
         """
-        remedy = "Prepare again."
-        stored = read_parquet(path, remedy)
+        hint = "Remove the folder and run the command again to prepare the samples."
+        stored = read_parquet(path, hint)
         try:
             facts = json.loads(stored.schema.metadata[b"evenface"])
             return cls(
-                table_to_frame(stored, path, remedy),
+                table_to_frame(stored, path, hint),
                 tuple(facts["classes"]),
                 facts["source"],
                 Path(facts["root"]),
@@ -157,11 +159,11 @@ class Manifest:
         except InputError:
             raise
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{path} is no manifest of evenface ({type(error).__name__})", remedy) from error
+            raise InputError(f"{path} is not a manifest written by evenface ({type(error).__name__})", hint) from error
 
 
 def make_table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """Make a manifest's table from one dict per sample; columns that a source does not know stay missing."""
+    """Build the table of a manifest from one dict per sample; columns without values are missing."""
     table = pd.DataFrame(list(rows))
     for name in COLUMNS:
         if name not in table.columns:

@@ -136,7 +136,7 @@ def predict_on(
         "on": target.model_dump(mode="json"),
         "map": found.named,
         "everything": everything,
-        **({"merge": merged.joined} if merged.joined else {}),
+        **({"merge": merged.groups} if merged.groups else {}),
     }
     with lock_folder(place):
         if _claim(place, facts):
@@ -144,7 +144,7 @@ def predict_on(
         answers = ask(run, store, tested)
         labels = found.labels(store.manifest.labels[tested])
         # A joined class has no detector of its own, and its value on a scale is not known.
-        alone = not merged.joined
+        alone = not merged.groups
         whole = data.predictions(
             store.manifest,
             tested,
@@ -157,7 +157,7 @@ def predict_on(
         whole = replace(whole, ordered=whole.ordered and merged.in_order)
         notes = [
             *_map_notes(run, target, store, found, rows, whole),
-            *(f"classes of the run joined to {name}: {', '.join(own)}" for name, own in merged.joined.items()),
+            *(f"classes of the run joined to {name}: {', '.join(own)}" for name, own in merged.groups.items()),
             *said,
             *(f"{target.name}: {one}" for one in notes),
         ]

@@ -117,7 +117,7 @@ def _kind(path: str) -> Content | Literal["other"]:
     if _ends(path, (*ARRAYS, *TABLES)):
         return "numbers"
     kind = file_kind(path)
-    return "clip" if kind in ("animation", "video") else "picture" if kind == "picture" else "other"
+    return "clip" if kind in ("animation", "video") else "picture" if kind == "image" else "other"
 
 
 class Recorded:

@@ -174,7 +174,7 @@ def parts_of(path: str, endings: tuple[str, ...] = IMAGE_SUFFIXES) -> list[str]:
         return [path]
     entries = [entry for entry in os.scandir(path) if entry.name[0] != "." and is_file(entry)]
     if endings == IMAGE_SUFFIXES:
-        names = [entry.name for entry in entries if file_kind(entry.path) == "picture"]
+        names = [entry.name for entry in entries if file_kind(entry.path) == "image"]
     else:
         names = [entry.name for entry in entries if entry.name.lower().endswith(endings)]
     return [os.path.join(path, name) for name in sorted(names, key=natural_key)] or [path]  # noqa: PTH118

@@ -1,4 +1,4 @@
-"""Kinds of files: pictures, animated pictures and videos, by suffix where that is clear, else by their first bytes."""
+"""File types: images, animated images and videos, by suffix where that is unambiguous, else by the first bytes."""
 
 import os
 from typing import Literal
@@ -13,16 +13,16 @@ VIDEO_SUFFIXES = (
     ".webm", ".wmv",
 )
 ANIMATED_SUFFIXES = (".apng", ".avif", ".gif", ".webp")
-"""Suffixes of pictures that often hold several, shown one after the other."""
+"""Suffixes of image formats that can have several frames."""
 IMAGE_SIGNATURES = (
     b"\x89PNG", b"\xff\xd8\xff", b"BM", b"GIF8", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"\0\0\0\x0cjP",
     b"\xff\x4f\xff\x51",
 )
 # fmt: on
 HEAD = 4096
-"""Bytes that tell a file's kind."""
+"""Number of bytes that determine a file's type."""
 
-FileKind = Literal["picture", "animation", "video", "other"]
+FileKind = Literal["image", "animation", "video", "other"]
 
 _DOCUMENTS = (
     (b"%PDF", "a PDF document"),
@@ -44,17 +44,17 @@ _VIDEOS = (
     (b"\0\0\x01\xba", "an MPEG video"),
     (b"\0\0\x01\xb3", "an MPEG video"),
 )
-_HEIC = "a HEIC picture; convert it to JPEG or PNG"
+_HEIC = "a HEIC image; convert it to JPEG or PNG"
 _BRANDS = {b"avif": "", b"avis": "", b"he": _HEIC, b"mi": _HEIC, b"M4A ": "an MP4 sound", b"M4B ": "an MP4 sound"}
 _RIFF = {b"WEBP": "", b"AVI ": "an AVI video", b"WAVE": "a WAV sound"}
 _ATOMS = (b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 
 
 def describe_content(head: bytes) -> str:
-    """Return what the first bytes of a file are that is no picture, in words; an empty string if they tell nothing."""
-    for magic, name in (*_DOCUMENTS, *_VIDEOS):
-        if head.startswith(magic):
-            return name
+    """Describe the type of a file that is not an image by its first bytes; an empty string if they are unknown."""
+    for signature, description in (*_DOCUMENTS, *_VIDEOS):
+        if head.startswith(signature):
+            return description
     if head[4:8] == b"ftyp":
         return _BRANDS.get(head[8:12], _BRANDS.get(head[8:10], "an MP4 video"))
     if head[4:8] in _ATOMS:
@@ -63,7 +63,7 @@ def describe_content(head: bytes) -> str:
         return _RIFF.get(head[8:12], "a RIFF file")
     if head[:4] == b"OggS":
         return "an Ogg video" if b"theora" in head or b"OVP80" in head else "an Ogg sound"
-    # Packets of 188 bytes begin with the same byte; camcorders put a time of four bytes before each.
+    # Packets of 188 bytes start with the same byte; camcorders add a timestamp of four bytes before each.
     for first, step in ((0, 188), (4, 192)):
         if len(head) > first + 2 * step and all(head[first + i * step] == 0x47 for i in range(3)):
             return "an MPEG transport stream, which is a video"
@@ -71,7 +71,7 @@ def describe_content(head: bytes) -> str:
 
 
 def is_image(head: bytes) -> bool:
-    """Return whether the first bytes of a file are those of a picture that may be read."""
+    """Return whether a file starts like an image of a supported format."""
     if head.startswith(IMAGE_SIGNATURES):
         return True
     if head[:1] == b"P" and head[1:2] in (b"1", b"2", b"3", b"4", b"5", b"6") and head[2:3].isspace():
@@ -80,50 +80,49 @@ def is_image(head: bytes) -> bool:
 
 
 def file_kind(path: str) -> FileKind:
-    """Return what a file is.
+    """Return the type of a file.
 
-    The suffix decides where it is that of a picture or a video, but pictures of formats that can hold several are
-    opened to see whether they do; other files are told by their first bytes.
+    The suffix decides for images and videos, except that images of formats with several frames are opened to count
+    their frames; other files are identified by their first bytes.
     """
     name = path.lower()
     if name.endswith(VIDEO_SUFFIXES):
         return "video"
     if name.endswith(IMAGE_SUFFIXES) and not name.endswith(ANIMATED_SUFFIXES):
-        return "picture"
+        return "image"
     try:
-        with open(path, "rb", opener=_without_waiting) as file:
+        with open(path, "rb", opener=_open_nonblocking) as file:
             head = file.read(HEAD)
     except OSError:
         head = b""
     if is_image(head):
-        return "animation" if is_animated(path, head) else "picture"
+        return "animation" if is_animated(path, head) else "image"
     if name.endswith(IMAGE_SUFFIXES):
-        return "picture"
+        return "image"
     return "video" if "video" in describe_content(head) else "other"
 
 
 def is_animated(path: str, head: bytes) -> bool:
-    """Return whether a picture holds several, shown one after the other, by its first bytes ``head``."""
+    """Return whether an image file, which starts with ``head``, has several frames."""
     if head[4:12] == b"ftypavis":
         return True
     if head[:4] == b"RIFF" and head[12:16] == b"VP8X":
         return bool(head[20] & 2) if len(head) > 20 else False
     if head.startswith(b"\x89PNG"):
         return b"acTL" in head.partition(b"IDAT")[0]
-    return head.startswith(b"GIF8") and _second_frame(path)
+    return head.startswith(b"GIF8") and _is_animated_gif(path)
 
 
-def _second_frame(path: str) -> bool:
-    """Return whether a GIF has more than one frame, which its first bytes need not tell."""
+def _is_animated_gif(path: str) -> bool:
     from PIL import Image
 
     try:
-        with Image.open(path, formats=("GIF",)) as picture:
-            return bool(getattr(picture, "is_animated", False))
-    except Exception:  # on malformed bytes decoders raise nearly anything; reading it says why
+        with Image.open(path, formats=("GIF",)) as image:
+            return bool(getattr(image, "is_animated", False))
+    except Exception:  # decoders raise nearly any exception on malformed bytes; reading the file reports it
         return False
 
 
-def _without_waiting(path: str, flags: int) -> int:
-    """Open without waiting: reading a pipe would block for ever."""
+def _open_nonblocking(path: str, flags: int) -> int:
+    """Open a file without blocking, as reading a named pipe would block for ever."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

@@ -1,7 +1,7 @@
-"""One file per data set: each turns an official layout on disk into a manifest."""
+"""Dataset readers, one file per dataset: each turns an official layout on disk into a manifest."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -11,60 +11,67 @@ from evenface.utils.files import user_path
 from evenface.utils.registry import check_options, checked_options, find
 
 DATASETS: dict[str, str] = {
-    "affectnet": "evenface.data.datasets.affectnet",
-    "biovid": "evenface.data.datasets.biovid",
-    "ckplus": "evenface.data.datasets.ckplus",
-    "clip-folder": "evenface.data.datasets.clip_folder",
-    "clips": "evenface.data.datasets.clips",
-    "csv": "evenface.data.datasets.csv",
-    "emotion-domestic": "evenface.data.datasets.emotion_domestic",
-    "fer2013": "evenface.data.datasets.fer2013",
-    "ferplus": "evenface.data.datasets.ferplus",
-    "folder": "evenface.data.datasets.folder",
-    "landmarks": "evenface.data.datasets.landmarks",
-    "mmafedb": "evenface.data.datasets.mmafedb",
-    "openface": "evenface.data.datasets.openface",
-    "pemf": "evenface.data.datasets.pemf",
-    "rafdb": "evenface.data.datasets.rafdb",
-    "ravdess": "evenface.data.datasets.ravdess",
-    "sequences": "evenface.data.datasets.sequences",
-    "synthetic": "evenface.data.datasets.synthetic",
-    "synthetic-clips": "evenface.data.datasets.synthetic_clips",
-    "unbc": "evenface.data.datasets.unbc",
+    "affectnet": "affectnet:read",
+    "biovid": "biovid:read",
+    "ckplus": "ckplus:read",
+    "clip-folder": "clips:read_folder",
+    "clips": "clips:read",
+    "csv": "csv:read",
+    "emotion-domestic": "emotion_domestic:read",
+    "fer2013": "fer2013:read",
+    "ferplus": "ferplus:read",
+    "folder": "folder:read",
+    "landmarks": "sequence_files:read_landmarks",
+    "mmafedb": "mmafedb:read",
+    "openface": "openface:read",
+    "pemf": "pemf:read",
+    "rafdb": "rafdb:read",
+    "ravdess": "ravdess:read",
+    "sequences": "sequences:read",
+    "synthetic": "synthetic:read",
+    "synthetic-clips": "synthetic:read_clips",
+    "unbc": "unbc:read",
 }
+"""Name of a source, as in ``data.source``, to its reader: module of this package, and function."""
+
+
+def dataset_reader(name: str) -> Callable[..., Manifest]:
+    """Return the function that reads a source; an InputError where there is none of this name."""
+    module, _, function = find("source", name, DATASETS).partition(":")
+    reader: Callable[..., Manifest] = getattr(import_module(f"evenface.data.datasets.{module}"), function)
+    return reader
 
 
 def read_dataset(name: str, root: Path | str, options: Mapping[str, Any] | None = None) -> Manifest:
-    """Read a data set by the name of its source.
+    """Read a dataset by the name of its source.
 
     Parameters
     ----------
     name : str
         One of ``DATASETS``.
     root : Path or str
-        Where the data lies; ``~`` stands for the home folder.
+        Folder or file of the dataset; ``~`` is expanded to the home directory.
     options : mapping, optional
-        What the source can be told; see the page of the source.
+        Options of the source, listed in the documentation under *Data*.
 
     Returns
     -------
     Manifest
+        One row per sample.
 
     Raises
     ------
     InputError
-        If there is no such source or option, an option has the wrong type, or the data is not laid out
-        as the source expects.
+        If the source or an option is unknown, an option has the wrong type, or the files do not have the expected
+        layout.
     """
-    function = import_module(find("source", name, DATASETS)).read
-    known = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    reader = dataset_reader(name)
+    known = [p.name for p in inspect.signature(reader).parameters.values() if p.kind is p.KEYWORD_ONLY]
     check_options("source", name, options or (), known)
-    checked = checked_options("source", name, function, options or {})
-    manifest: Manifest = function(user_path(root), **checked)
-    return manifest
+    return reader(user_path(root), **checked_options("source", name, reader, options or {}))
 
 
 def dataset_licence(name: str) -> str:
-    """Say under what terms a source's data is given out, as far as that is known; an InputError for no such source."""
-    said: str = import_module(find("source", name, DATASETS)).LICENCE
-    return said
+    """Return the terms of use of a source's data, as far as they are known; an InputError for an unknown source."""
+    licence: str = dataset_reader(name).__globals__["LICENCE"]
+    return licence

@@ -1,4 +1,4 @@
-"""AffectNet, the manually annotated faces: about 290,000 from the internet, eight expressions.
+"""AffectNet, manually annotated part: about 290,000 faces from the internet, eight expressions.
 
 Mollahosseini, Hasani and Mahoor, *AffectNet: a database for facial expression, valence, and arousal computing
 in the wild*, IEEE Transactions on Affective Computing 10(1), 2019.
@@ -27,9 +27,9 @@ LICENCE = (
 
 CODES = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt")
 SIDES = {"train_set": "train", "val_set": "test"}
-ENDING = "_exp.npy"
+SUFFIX = "_exp.npy"
 EXPECTED = (
-    "Expected train_set/ and val_set/ with images/<n>.jpg and annotations/<n>_exp.npy each; or, as given out in 2017, "
+    "Expected train_set/ and val_set/ with images/<n>.jpg and annotations/<n>_exp.npy each; or, as of 2017, "
     "Manually_Annotated_Images/ with training.csv and validation.csv."
 )
 LISTS = {"training.csv": "train", "validation.csv": "test"}
@@ -45,48 +45,50 @@ def read(root: Path, *, classes: Literal[7, 8] = 8) -> Manifest:
     parts = [root, *(root / name for name in folders(root))]
     images = next((part / IMAGES for part in parts if (part / IMAGES).is_dir()), None)
     for (folder, side), name in zip(SIDES.items(), LISTS, strict=True):
-        found, said = _side(root, folder) if images is None else _listed(root, parts, images, name)
-        rows += [{**row, "split": side} for row in found]
-        notes += said
+        side_rows, side_notes = (
+            _rows_of_side(root, folder) if images is None else _rows_of_list(root, parts, images, name)
+        )
+        rows += [{**row, "split": side} for row in side_rows]
+        notes += side_notes
     if classes == 7:
         contempt = EXPRESSIONS.index("contempt")
         kept = [row for row in rows if row["label"] != contempt]
         if len(kept) < len(rows):
-            notes.append(f"pictures left out: {len(rows) - len(kept)} of contempt")
+            notes.append(f"images excluded: {len(rows) - len(kept)} of contempt")
         rows = kept
     return Manifest(make_table(rows), EXPRESSIONS[:classes], "affectnet", root, tuple(notes))
 
 
-def _side(root: Path, folder: str) -> tuple[list[dict[str, Any]], list[str]]:
+def _rows_of_side(root: Path, folder: str) -> tuple[list[dict[str, Any]], list[str]]:
     for part in (root / folder, root / folder / "images", root / folder / "annotations"):
         if not part.is_dir():
-            raise InputError(f"affectnet: there is no folder {part}", EXPECTED)
-    pictures = {Path(name).stem: name for name in names_in(root / folder / "images", (".jpg", ".jpeg", ".png"))}
-    annotated = [name.removesuffix(ENDING) for name in names_in(root / folder / "annotations", (ENDING,))]
-    absent, bare = [n for n in annotated if n not in pictures], sorted(pictures.keys() - set(annotated))
+            raise InputError(f"affectnet: the folder {part} does not exist", EXPECTED)
+    images = {Path(name).stem: name for name in names_in(root / folder / "images", (".jpg", ".jpeg", ".png"))}
+    annotated = [name.removesuffix(SUFFIX) for name in names_in(root / folder / "annotations", (SUFFIX,))]
+    absent, unannotated = [n for n in annotated if n not in images], sorted(images.keys() - set(annotated))
     if len(absent) == len(annotated):
         raise InputError(
-            f"affectnet: no picture in {folder}/images has an annotation: {len(pictures)} pictures, "
-            f"{len(annotated)} files *{ENDING}",
+            f"affectnet: no image in {folder}/images has an annotation: found {len(images)} images and "
+            f"{len(annotated)} files *{SUFFIX}",
             EXPECTED,
         )
     rows = []
     for name, label in zip(annotated, _labels(root / folder / "annotations", annotated), strict=True):
-        path = f"{folder}/images/{pictures.get(name, f'{name}.jpg')}"
+        path = f"{folder}/images/{images.get(name, f'{name}.jpg')}"
         rows.append({"sample": path, "path": path, "label": label})
     notes = []
     if absent:
-        notes.append(f"{len(absent)} of {len(annotated)} pictures of {folder} are not there, such as {absent[0]}.jpg")
-    if bare:
-        notes.append(f"{len(bare)} pictures of {folder} have no annotation and are left out, such as {bare[0]}")
+        notes.append(f"{len(absent)} of {len(annotated)} images of {folder} do not exist, such as {absent[0]}.jpg")
+    if unannotated:
+        notes.append(f"{len(unannotated)} images of {folder} without annotation are excluded, such as {unannotated[0]}")
     return rows, notes
 
 
-def _listed(root: Path, parts: list[Path], images: Path, name: str) -> tuple[list[dict[str, Any]], list[str]]:
-    """Make the rows of a side from one of the lists of 2017."""
+def _rows_of_list(root: Path, parts: list[Path], images: Path, name: str) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the rows of a split from one of the lists of 2017, and the notes."""
     path = next((part / name for part in parts if (part / name).is_file()), None)
     if path is None:
-        raise InputError(f"affectnet: there is no {name} in {root} beside {images.name}", EXPECTED)
+        raise InputError(f"affectnet: {name} does not exist in {root} beside {images.name}", EXPECTED)
     try:
         cells = read_delimited(path, only=("subDirectory_filePath", "expression"))
     except InputError as error:
@@ -96,30 +98,31 @@ def _listed(root: Path, parts: list[Path], images: Path, name: str) -> tuple[lis
             f"affectnet: expected the columns subDirectory_filePath and expression in {path.name}", EXPECTED
         )
     rows: list[dict[str, Any]] = []
-    left: Counter[str] = Counter()
-    for line, (file, said) in zip(cells.index, cells.itertuples(index=False, name=None), strict=True):
-        code = None if pd.isna(said) else number_of(said)
+    excluded: Counter[str] = Counter()
+    for line, (file, cell) in zip(cells.index, cells.itertuples(index=False, name=None), strict=True):
+        code = None if pd.isna(cell) else number_of(cell)
         if pd.isna(file) or code not in range(11):
             raise InputError(
-                f"affectnet: line {line} of {path.name} has the path {file} and the expression {said}",
-                "Known are 0 to 10.",
+                f"affectnet: line {line} of {path.name} has the path {file} and the expression {cell}",
+                "Expected a path and an expression from 0 to 10.",
             )
         if code in NO_EXPRESSION:
-            left[NO_EXPRESSION[int(code or 0)]] += 1
+            excluded[NO_EXPRESSION[int(code or 0)]] += 1
             continue
-        where = (images / file.replace("\\", "/")).relative_to(root).as_posix()
-        rows.append({"sample": where, "path": where, "label": EXPRESSIONS.index(CODES[int(code or 0)])})
-    notes = [f"lines of {name} left out: {', '.join(f'{n} {why}' for why, n in left.items())}"] if left else []
+        relative = (images / file.replace("\\", "/")).relative_to(root).as_posix()
+        rows.append({"sample": relative, "path": relative, "label": EXPRESSIONS.index(CODES[int(code or 0)])})
+    reasons = ", ".join(f"{count} {reason}" for reason, count in excluded.items())
+    notes = [f"lines of {name} excluded: {reasons}"] if reasons else []
     return rows, [*notes, *absent_files(root, [row["path"] for row in rows], "affectnet", name, EXPECTED)]
 
 
 def _labels(folder: Path, names: list[str]) -> list[int]:
-    """Read one annotation per name; as there are few different ones, equal bytes are understood once."""
+    """Read one annotation per name; files with the same bytes are parsed once."""
     known: dict[bytes, int] = {}
     labels = []
     with progress(f"reading annotations of {folder.parent.name}", len(names)) as advance:
         for number, name in enumerate(names, 1):
-            path = folder / f"{name}{ENDING}"
+            path = folder / f"{name}{SUFFIX}"
             content = path.read_bytes()
             if content not in known:
                 known[content] = _label(path, content)
@@ -134,9 +137,9 @@ def _label(path: Path, content: bytes) -> int:
         value = np.load(io.BytesIO(content), allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise InputError(f"affectnet: cannot read {path} as an array: {error}") from error
-    # The authors' files hold the number as text, some copies as an integer.
-    text = str(value.item()) if value.size == 1 else f"an array of shape {value.shape}"
-    if text not in map(str, range(len(CODES))):
-        known = listed(f"{code} {word}" for code, word in enumerate(CODES))
-        raise InputError(f"affectnet: {path} holds {text}, expected 0 to 7", f"Known are {known}.")
-    return EXPRESSIONS.index(CODES[int(text)])
+    # The authors' files store the number as a string, some copies as an integer.
+    code = str(value.item()) if value.size == 1 else f"an array of shape {value.shape}"
+    if code not in map(str, range(len(CODES))):
+        known = listed(f"{number} {name}" for number, name in enumerate(CODES))
+        raise InputError(f"affectnet: {path} contains {code}, expected 0 to 7", f"Known: {known}.")
+    return EXPRESSIONS.index(CODES[int(code)])

@@ -1,4 +1,4 @@
-"""BioVid Heat Pain Database, part A: clips of 5.5 s of people under heat pain of four strengths, and under none.
+"""BioVid Heat Pain Database, part A: clips of 5.5 s at four levels of heat pain and without pain.
 
 Walter et al., *The BioVid heat pain database*, IEEE CYBCONF 2013.
 """
@@ -19,7 +19,7 @@ from evenface.utils.tables import read_delimited
 LICENCE = "For non-commercial research only, under an agreement with its owners: https://www.nit.ovgu.de/BioVid.html"
 
 PERSON = re.compile(r"[0-9]{6}_(?P<sex>[wmWM])_(?P<age>[0-9]{1,3})")
-"""Name of a person: date, sex (w for women, m for men) and age."""
+"""Subject name: date, sex (w for women, m for men) and age."""
 SEX = {"w": "female", "m": "male"}
 LEVELS = ("BL1", "PA1", "PA2", "PA3", "PA4")
 COLUMNS = ("subject_name", "class_id", "sample_name")
@@ -32,7 +32,7 @@ LEAST_EXPRESSIVE = (
     "101114_w_37", "101209_w_61", "101809_m_59", "101916_m_40", "111313_m_64", "120614_w_61",
 )
 # fmt: on
-"""The 20 people that public code leaves out as showing no response, after Werner et al., *Analysis of facial
+"""The 20 subjects that public code excludes because they show no response, after Werner et al., *Analysis of facial
 expressiveness during experimentally induced heat pain*, ACIIW 2017."""
 
 
@@ -48,23 +48,29 @@ def read(
     path = next((root / name for name in LISTS if (root / name).is_file()), None)
     if path is None:
         raise InputError(
-            f"biovid: there is no list of samples in {root}, which holds {listed(folders(root))}", EXPECTED
+            f"biovid: no list of samples (samples.csv) in {root}, which has {listed(folders(root))}", EXPECTED
         )
     if not (root / "video").is_dir():
-        raise InputError(f"biovid: there is no folder video in {root}, which holds {listed(folders(root))}", EXPECTED)
-    cells, outside = _on_scale(_load(path), path)
-    strange = sorted(set(folders(root / "video")) - set(cells["subject_name"]))
+        raise InputError(f"biovid: no folder video in {root}, which has {listed(folders(root))}", EXPECTED)
+    cells, level_notes = _drop_unknown_levels(_load(path), path)
+    unlisted = sorted(set(folders(root / "video")) - set(cells["subject_name"]))
     cells, notes = _exclude(cells, exclude, path)
-    cells, absent = _with_folder(cells, root / "video", path)
-    if strange:
-        absent.append(f"{len(strange)} folders in video are not in {path.name} and are left out: {listed(strange)}")
+    cells, folder_notes = _with_folder(cells, root / "video", path)
+    if unlisted:
+        folder_notes.append(
+            f"{len(unlisted)} folders in video are not in {path.name} and are excluded: {listed(unlisted)}"
+        )
     classes = LEVELS if levels == "five" else (LEVELS[0], LEVELS[-1])
     rows = [_row(cell, classes) for cell in cells.to_dict("records") if cell["level"] in classes]
     if not rows:
-        raise InputError(f"biovid: {path.name} has no clips of {' or '.join(classes)} of the people who are left")
+        raise InputError(f"biovid: {path.name} has no clips of {' or '.join(classes)} after the exclusions")
     if len(rows) < len(cells):
-        notes.append(f"clips left out: {len(cells) - len(rows)} of PA1, PA2 and PA3")
-    notes += [*outside, *absent, *absent_files(root, [row["path"] for row in rows], "biovid", path.name, EXPECTED)]
+        notes.append(f"clips excluded: {len(cells) - len(rows)} of PA1, PA2 and PA3")
+    notes += [
+        *level_notes,
+        *folder_notes,
+        *absent_files(root, [row["path"] for row in rows], "biovid", path.name, EXPECTED),
+    ]
     return Manifest(make_table(rows), classes, "biovid", root, tuple(notes), "clips", ordered=True)
 
 
@@ -79,7 +85,7 @@ def _row(cell: dict[Any, Any], classes: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _load(path: Path) -> pd.DataFrame:
-    """Read the list; the index is the line in the file, ``level`` the class by name."""
+    """Read the list, indexed by line number, and add the column ``level``, the name of the class."""
     try:
         cells = read_delimited(path)
     except InputError as error:
@@ -88,65 +94,73 @@ def _load(path: Path) -> pd.DataFrame:
     if missing:
         raise InputError(
             f"biovid: expected the columns {', '.join(COLUMNS)} in {path.name}, found {listed(cells.columns)}",
-            "The official list is separated by tabs.",
+            "The columns of the official list are separated by tabs.",
         )
     cells = cells.fillna("")
     if cells.empty:
         raise InputError(f"biovid: {path} has no lines below its header", EXPECTED)
     for name in COLUMNS:
-        _refuse(cells, cells[name] == "", path, f"{name} is empty")
+        _check_lines(cells, cells[name] == "", path, f"{name} is empty")
     cells["level"] = cells["class_id"].map({str(code): name for code, name in enumerate(LEVELS)})
     if "class_name" in cells:
         other = cells["level"].notna() & (cells["class_name"] != cells["level"]) & (cells["class_name"] != "")
-        _refuse(cells, other, path, "class_id {class_id} is {level}, but class_name says {class_name}")
-    _refuse(cells, cells["sample_name"].duplicated(), path, "{sample_name} stands twice")
+        _check_lines(cells, other, path, "class_id {class_id} is {level}, but class_name is {class_name}")
+    _check_lines(cells, cells["sample_name"].duplicated(), path, "duplicate sample_name {sample_name}")
     return cells
 
 
-def _on_scale(cells: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, list[str]]:
-    """Leave out clips whose level is none of the five, and say which; refuse a list that has no others."""
-    off = cells["level"].isna()
+def _drop_unknown_levels(cells: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, list[str]]:
+    """Exclude clips whose class_id is not one of the five levels, with a note; an InputError if no others are left."""
+    unknown = cells["level"].isna()
     known = listed(f"{code} {name}" for code, name in enumerate(LEVELS))
-    if off.all():
-        _refuse(cells, off, path, "class_id {class_id} of {sample_name} is none of " + known)
-    lines = listed(f"line {line} ({cell})" for line, cell in cells["class_id"][off].items())
-    said = f"{int(off.sum())} of {len(cells)} clips in {path.name} are left out, their class_id is none of {known}"
-    return cells[~off], [f"{said}: {lines}"] if off.any() else []
+    if unknown.all():
+        _check_lines(cells, unknown, path, "class_id {class_id} of {sample_name} is none of " + known)
+    if not unknown.any():
+        return cells, []
+    lines = listed(f"line {line} ({cell})" for line, cell in cells["class_id"][unknown].items())
+    note = (
+        f"{int(unknown.sum())} of {len(cells)} clips in {path.name} are excluded, as their class_id is none of {known}"
+    )
+    return cells[~unknown], [f"{note}: {lines}"]
 
 
-def _refuse(cells: pd.DataFrame, wrong: "pd.Series[bool]", path: Path, why: str) -> None:
-    """Raise an InputError that names the first line where ``wrong`` holds; ``why`` may name columns in braces."""
+def _check_lines(cells: pd.DataFrame, wrong: "pd.Series[bool]", path: Path, problem: str) -> None:
+    """Raise an InputError that names the first line where ``wrong`` is true; ``problem`` may use columns in braces."""
     if wrong.any():
         line = cells.index[wrong.to_numpy(dtype=bool)][0]
-        said = why.format(**cells.loc[line].to_dict())
+        message = problem.format(**cells.loc[line].to_dict())
         more = f" ({int(wrong.sum())} such lines)" if wrong.sum() > 1 else ""
-        raise InputError(f"biovid: line {line} of {path.name}: {said}{more}")
+        raise InputError(f"biovid: line {line} of {path.name}: {message}{more}")
 
 
 def _exclude(
     cells: pd.DataFrame, exclude: Literal["none", "least-expressive"] | Sequence[str], path: Path
 ) -> tuple[pd.DataFrame, list[str]]:
-    people = set(cells["subject_name"])
+    subjects = set(cells["subject_name"])
     if isinstance(exclude, str):
-        out = set(LEAST_EXPRESSIVE) & people if exclude == "least-expressive" else set()
+        excluded = set(LEAST_EXPRESSIVE) & subjects if exclude == "least-expressive" else set()
     else:
-        out = set(exclude)
+        excluded = set(exclude)
         for name in exclude:
-            if name not in people:
-                raise InputError(f"biovid: exclude names {name!r}, who is not in {path.name}", nearest(name, people))
-    if not out:
+            if name not in subjects:
+                raise InputError(
+                    f"biovid: the option exclude has the subject {name!r}, who is not in {path.name}",
+                    nearest(name, subjects),
+                )
+    if not excluded:
         return cells, []
-    return cells[~cells["subject_name"].isin(out)], [f"people left out by exclude: {len(out)} of {len(people)}"]
+    note = f"subjects excluded by the option exclude: {len(excluded)} of {len(subjects)}"
+    return cells[~cells["subject_name"].isin(excluded)], [note]
 
 
 def _with_folder(cells: pd.DataFrame, video: Path, path: Path) -> tuple[pd.DataFrame, list[str]]:
-    """Leave out people who have no folder, and say whom."""
-    people = set(cells["subject_name"])
-    lost = sorted(people - set(folders(video)))
-    if not lost:
+    """Exclude subjects without a folder of videos, with a note."""
+    subjects = set(cells["subject_name"])
+    absent = sorted(subjects - set(folders(video)))
+    if not absent:
         return cells, []
-    if len(lost) == len(people):
-        raise InputError(f"biovid: none of the {len(lost)} people in {path.name} has a folder in {video}", EXPECTED)
-    kept = cells[~cells["subject_name"].isin(lost)]
-    said = f"{len(lost)} of {len(people)} people in {path.name} have no folder in video and are left out"
-    return kept, [f"{said} with {len(cells) - len(kept)} clips: {listed(lost)}"]
+    if len(absent) == len(subjects):
+        raise InputError(f"biovid: none of the {len(absent)} subjects in {path.name} has a folder in {video}", EXPECTED)
+    kept = cells[~cells["subject_name"].isin(absent)]
+    note = f"{len(absent)} of {len(subjects)} subjects in {path.name} have no folder in video and are excluded"
+    return kept, [f"{note} with {len(cells) - len(kept)} clips: {listed(absent)}"]

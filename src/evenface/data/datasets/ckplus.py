@@ -1,4 +1,4 @@
-"""CK+, the Extended Cohn-Kanade set: 593 sequences of 123 people from the calm face to a peak, 327 with an emotion.
+"""CK+, the Extended Cohn-Kanade set: 593 sequences of 123 people from neutral to peak expression, 327 labelled.
 
 Lucey et al., *The Extended Cohn-Kanade Dataset (CK+): a complete dataset for action unit and emotion-specified
 expression*, CVPR Workshops 2010; the layout is that of the readme that comes with it.
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from evenface.data.datasets.layout import check_root, folders, listed, names_in
-from evenface.data.datasets.sequence_files import of_numbers
+from evenface.data.datasets.sequence_files import as_sequences
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
 from evenface.utils.file_types import IMAGE_SUFFIXES
@@ -19,10 +19,10 @@ LICENCE = (
 )
 
 CODES = {1: "angry", 2: "contempt", 3: "disgust", 4: "fear", 5: "happy", 6: "sad", 7: "surprise"}
-"""The number in a file of the folder Emotion, and the class."""
+"""Number in a file of the folder Emotion to its class."""
 CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "contempt")
 LABELLED = 327
-"""Sequences with an emotion in the whole set."""
+"""Labelled sequences in the complete dataset."""
 EXPECTED = (
     "Expected cohn-kanade-images/S005/001/S005_001_00000001.png, Emotion/S005/001/S005_001_00000011_emotion.txt and, "
     "for features: landmarks, Landmarks/S005/001/S005_001_00000001_landmarks.txt."
@@ -45,108 +45,110 @@ def read(
     neutral: bool = False,
     features: Literal["images", "landmarks"] = "images",
 ) -> Manifest:
-    """Read the sequences that have an emotion."""
+    """Read the labelled sequences."""
     check_root(root, "ckplus")
     if unit == "clip" and neutral:
-        raise InputError("ckplus: neutral is for stills, and a sequence begins calm by itself", "Say unit: peak.")
+        raise InputError("ckplus: neutral: true is for single images, as each clip starts neutral", "Set unit: peak.")
     if unit == "peak" and features == "landmarks":
-        raise InputError("ckplus: features: landmarks are of sequences", "Say unit: clip.")
+        raise InputError("ckplus: features: landmarks is for sequences, not for unit: peak", "Set unit: clip.")
     if peaks < 1:
         raise InputError(f"ckplus: peaks must be at least 1, got {peaks}")
-    found, notes = _labelled(root, features)
+    labelled, notes = _labelled_sequences(root, features)
     classes = (*CLASSES[:emotions], *(["neutral"] if neutral else []))
-    chosen = [one for one in found if one.emotion in classes]
-    if len(chosen) < len(found):
-        notes.append(f"sequences left out: {len(found) - len(chosen)} of contempt")
-    rows = [row for one in chosen for row in _rows(one, root, unit, peaks, neutral, classes)]
+    used = [sequence for sequence in labelled if sequence.emotion in classes]
+    if len(used) < len(labelled):
+        notes.append(f"sequences excluded: {len(labelled) - len(used)} of contempt")
+    rows = [row for sequence in used for row in _rows(sequence, root, unit, peaks, neutral, classes)]
     if not rows:
-        raise InputError(f"ckplus: all {len(found)} sequences with an emotion are of contempt", "Say emotions: 7.")
-    bare = [name for label, name in enumerate(classes) if all(row["label"] != label for row in rows)]
-    notes += [f"emotions that do not occur: {listed(bare)}"] if bare else []
+        raise InputError(f"ckplus: all {len(labelled)} labelled sequences are of contempt", "Set emotions: 7.")
+    absent = [name for label, name in enumerate(classes) if all(row["label"] != label for row in rows)]
+    notes += [f"emotions without samples: {listed(absent)}"] if absent else []
     content: Literal["stills", "clips"] = "clips" if unit == "clip" else "stills"
     manifest = Manifest(make_table(rows), classes, "ckplus", root, tuple(notes), content)
-    return of_numbers(manifest, "dlib-68") if features == "landmarks" else manifest
+    return as_sequences(manifest, "dlib-68") if features == "landmarks" else manifest
 
 
 def _part(root: Path, name: str) -> Path:
-    """Find a part of the set, in ``root`` or one folder deeper; unpacked copies often have its folder twice."""
+    """Return a folder of the dataset in ``root`` or one level deeper; some copies nest it twice."""
     for top in (root, *(root / inner for inner in folders(root))):
         if (top / name).is_dir():
             return top / name / name if (top / name / name).is_dir() else top / name
-    raise InputError(f"ckplus: there is no folder {name} in {root}, which holds {listed(folders(root))}", EXPECTED)
+    raise InputError(f"ckplus: no folder {name} in {root}, which has {listed(folders(root))}", EXPECTED)
 
 
-def _labelled(root: Path, features: str) -> tuple[list[_CKPlusSequence], list[str]]:
-    """List the sequences that have files and an emotion, and say what was left out."""
-    images, ending = (
+def _labelled_sequences(root: Path, features: str) -> tuple[list[_CKPlusSequence], list[str]]:
+    """List the sequences that have files and an emotion, and notes on the others."""
+    part, suffixes = (
         ("cohn-kanade-images", IMAGE_SUFFIXES) if features == "images" else ("Landmarks", ("_landmarks.txt",))
     )
-    top, labels = _part(root, images), _part(root, "Emotion")
-    there = {
-        f"{subject}/{number}": names_in(top / subject / number, ending)
+    top, labels = _part(root, part), _part(root, "Emotion")
+    files = {
+        f"{subject}/{number}": names_in(top / subject / number, suffixes)
         for subject in folders(top)
         for number in folders(top / subject)
     }
-    known = {
+    emotions = {
         f"{subject}/{number}": emotion
         for subject in folders(labels)
         for number in folders(labels / subject)
         if (emotion := _emotion(labels / subject / number))
     }
-    found = [
-        _CKPlusSequence(name, top / name, files, known[name])
-        for name, files in there.items()
-        if name in known and files
+    labelled = [
+        _CKPlusSequence(name, top / name, own, emotions[name])
+        for name, own in files.items()
+        if name in emotions and own
     ]
-    if not found:
+    if not labelled:
         raise InputError(
-            f"ckplus: none of the {len(there)} sequences in {top} has files and one of the {len(known)} emotions "
+            f"ckplus: none of the {len(files)} sequences in {top} has files and one of the {len(emotions)} emotions "
             f"in {labels}",
             EXPECTED,
         )
-    bare = [name for name in there if name not in known]
-    absent = [name for name in known if not there.get(name)]
-    notes = [f"{len(bare)} of {len(there)} sequences have no emotion and are left out"] if bare else []
-    notes += [f"{len(absent)} emotions have no files in {images}, such as {absent[0]}"] if absent else []
-    if len(found) != LABELLED:
-        notes.append(f"{len(found)} sequences with an emotion are here; the whole set has {LABELLED}")
-    return found, notes
+    unlabelled = [name for name in files if name not in emotions]
+    absent = [name for name in emotions if not files.get(name)]
+    notes = [f"{len(unlabelled)} of {len(files)} sequences without emotion are excluded"] if unlabelled else []
+    notes += [f"{len(absent)} emotions have no files in {part}, such as {absent[0]}"] if absent else []
+    if len(labelled) != LABELLED:
+        notes.append(f"found {len(labelled)} labelled sequences; the complete dataset has {LABELLED}")
+    return labelled, notes
 
 
 def _emotion(folder: Path) -> str | None:
-    """Read the emotion of a sequence; None where there is no file, or its number is the 0 of none."""
+    """Return the emotion of a sequence; None if there is no file, or its number is 0."""
     files = names_in(folder, ("_emotion.txt",))
     if not files:
         return None
     if len(files) > 1:
-        raise InputError(f"ckplus: {folder} holds {listed(files)}, expected one file")
+        raise InputError(f"ckplus: expected one file *_emotion.txt in {folder}, found {listed(files)}")
+    path = folder / files[0]
     try:
-        text = (folder / files[0]).read_text(encoding="utf-8-sig").strip()
+        content = path.read_text(encoding="utf-8-sig").strip()
     except (UnicodeDecodeError, OSError) as error:
-        raise InputError(f"ckplus: cannot read {folder / files[0]}: {error}") from error
-    code = float(text) if re.fullmatch(r"\d(\.0*)?(e[+-]?0+)?", text) else -1.0
+        raise InputError(f"ckplus: cannot read {path}: {error}") from error
+    code = float(content) if re.fullmatch(r"\d(\.0*)?(e[+-]?0+)?", content) else -1.0
     if code == 0:
         return None
     if code not in CODES:
-        shown = repr(text[:40]) if text else "nothing"
-        known = ", ".join(f"{number} {word}" for number, word in CODES.items())
-        raise InputError(f"ckplus: {folder / files[0]} holds {shown}, expected one number", f"Known are {known}.")
+        shown = repr(content[:40]) if content else "nothing"
+        known = ", ".join(f"{number} {name}" for number, name in CODES.items())
+        raise InputError(f"ckplus: {path} contains {shown}, expected one number", f"Known: {known}.")
     return CODES[int(code)]
 
 
 def _rows(
-    one: _CKPlusSequence, root: Path, unit: str, peaks: int, neutral: bool, classes: tuple[str, ...]
+    sequence: _CKPlusSequence, root: Path, unit: str, peaks: int, neutral: bool, classes: tuple[str, ...]
 ) -> list[dict[str, Any]]:
-    """Make the rows of one sequence: one, or one for each of its pictures that is taken."""
-    path = one.folder.relative_to(root).as_posix()
-    common = {"subject": one.name.partition("/")[0], "clip": one.name}
-    label = classes.index(one.emotion)
+    """Return the rows of one sequence: one for the clip, or one for each image used."""
+    path = sequence.folder.relative_to(root).as_posix()
+    common = {"subject": sequence.name.partition("/")[0], "clip": sequence.name}
+    label = classes.index(sequence.emotion)
     if unit == "clip":
-        return [{"sample": one.name, "path": path, "label": label, **common}]
-    # A picture is never both calm and peak.
-    first = one.files[:1] if neutral and len(one.files) > peaks else []
-    taken = [(name, classes.index("neutral")) for name in first] + [(name, label) for name in one.files[-peaks:]]
+        return [{"sample": sequence.name, "path": path, "label": label, **common}]
+    # No image is both neutral and peak.
+    first = sequence.files[:1] if neutral and len(sequence.files) > peaks else []
+    images = [(file, classes.index("neutral")) for file in first]
+    images += [(file, label) for file in sequence.files[-peaks:]]
     return [
-        {"sample": f"{one.name}/{Path(name).stem}", "path": f"{path}/{name}", "label": of, **common}
-        for name, of in taken
+        {"sample": f"{sequence.name}/{Path(file).stem}", "path": f"{path}/{file}", "label": image_label, **common}
+        for file, image_label in images
     ]

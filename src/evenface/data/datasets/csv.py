@@ -1,4 +1,4 @@
-"""Any data set that a table describes: one line per sample."""
+"""Any dataset listed in a table with one line per sample."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -17,11 +17,11 @@ from evenface.utils.tables import read_delimited
 
 LICENCE = "Terms of its owner, unknown to evenface."
 
-EXPECTED = "Expected the columns path and label, and as you like subject, clip, split, start, end, sample."
+EXPECTED = "Expected the columns path and label; subject, clip, split, start, end and sample are optional."
 
 
 class _Table(NamedTuple):
-    """The table that is read, and the name of the source that reads it."""
+    """File that is read, and the name of the source that reads it."""
 
     source: str
     path: Path
@@ -47,54 +47,60 @@ def read_as(
     classes: Sequence[str] | None,
     delimiter: str | None,
 ) -> Manifest:
-    """Read a table of samples for a source of the given name; see :func:`read`."""
-    found = _Table(source, _find(source, root, table))
-    root = found.path.parent if root.is_file() else root
-    cells = _load(found, delimiter)
-    cells = _rename(cells, columns or {}, found)
+    """Read a table of samples for the source of the given name; options as in :func:`read`."""
+    file = _Table(source, _find_table(source, root, table))
+    root = file.path.parent if root.is_file() else root
+    cells = _rename(_load(file, delimiter), columns or {}, file)
     for name in ("path", "label"):
-        _refuse(cells, cells[name].isna(), name, found, "is empty")
-    cells["path"] = [_below(cell, root, found, line) for line, cell in cells["path"].items()]
-    _read_cells(cells, found)
+        _check_lines(cells, cells[name].isna(), name, file, "is empty")
+    cells["path"] = [_path_below(cell, root, file, line) for line, cell in cells["path"].items()]
+    _convert_cells(cells, file)
     names = list(map(str, classes)) if classes else natural_order(cells["label"])
-    cells, outside = _on_scale(cells, names, found)
+    cells, unknown_notes = _drop_unknown_labels(cells, names, file)
     if len(names) < 2:
-        raise InputError(f"{source}: at least two classes are needed, {found.path.name} has {listed(names)} only")
+        raise InputError(f"{source}: expected at least two classes in {file.path.name}, found {listed(names)}")
     cells["label"] = cells["label"].map({name: label for label, name in enumerate(names)}).astype("int64")
-    hint = "Paths in the table start from the folder that is given as root."
-    notes = absent_files(root, cells["path"].unique().tolist(), source, found.path.name, hint)
+    hint = "Paths in the table are relative to the folder that is given as root."
+    notes = absent_files(root, cells["path"].unique().tolist(), source, file.path.name, hint)
     rows = make_table([{str(k): v for k, v in row.items()} for row in cells.to_dict("records")])
-    return Manifest(rows, tuple(names), source, root, (*class_notes(names), *outside, *notes))
+    return Manifest(rows, tuple(names), source, root, (*class_notes(names), *unknown_notes, *notes))
 
 
-def _on_scale(cells: pd.DataFrame, names: list[str], table: _Table) -> tuple[pd.DataFrame, list[str]]:
-    """Leave out lines whose label is no class, and say which.
+def _drop_unknown_labels(cells: pd.DataFrame, names: list[str], table: _Table) -> tuple[pd.DataFrame, list[str]]:
+    """Exclude lines whose label is not a class, and list them in a note.
 
-    Where a class has no line at all either, it may be these that are meant, spelt otherwise: they are refused.
+    If a class has no line either, the unknown labels may be other spellings of it: this is an error.
     """
-    off = ~cells["label"].isin(names)
+    unknown = ~cells["label"].isin(names)
     if not set(names) <= set(cells["label"]):
-        _refuse(cells, off, "label", table, f"is none of {listed(names)}")
-    lines = listed(f"line {line} ({label})" for line, label in cells["label"][off].items())
-    said = f"{int(off.sum())} of {len(cells)} lines of {table.path.name} are left out, their label is none of"
-    return cells[~off].copy(), [f"{said} {listed(names)}: {lines}"] if off.any() else []
+        _check_lines(cells, unknown, "label", table, f"is none of {listed(names)}")
+    if not unknown.any():
+        return cells.copy(), []
+    lines = listed(f"line {line} ({label})" for line, label in cells["label"][unknown].items())
+    note = (
+        f"{int(unknown.sum())} of {len(cells)} lines of {table.path.name} are excluded, as their label is none of "
+        f"{listed(names)}: {lines}"
+    )
+    return cells[~unknown].copy(), [note]
 
 
-def _find(source: str, root: Path, table: str | None) -> Path:
+def _find_table(source: str, root: Path, table: str | None) -> Path:
     if root.is_file():
         return root
     check_root(root, source)
     if table is not None:
         table = str(user_path(table))
         if not (root / table).is_file():
-            raise InputError(f"{source}: there is no table {root / table}", f"{root} holds {listed(_tables(root))}.")
+            raise InputError(
+                f"{source}: the table {root / table} does not exist", f"{root} has {listed(_tables(root))}."
+            )
         return root / table
-    found = _tables(root)
-    if len(found) != 1:
+    tables = _tables(root)
+    if len(tables) != 1:
         raise InputError(
-            f"{source}: expected one *.csv in {root}, found {listed(found)}", "Name it with the option table."
+            f"{source}: expected one *.csv in {root}, found {listed(tables)}", "Name the file with the option table."
         )
-    return root / found[0]
+    return root / tables[0]
 
 
 def _tables(root: Path) -> list[str]:
@@ -112,55 +118,54 @@ def _load(table: _Table, delimiter: str | None) -> pd.DataFrame:
 
 
 def _rename(cells: pd.DataFrame, columns: Mapping[str, str], table: _Table) -> pd.DataFrame:
-    found = list(cells.columns)
-    for ours, theirs in columns.items():
-        if ours not in COLUMNS:
+    """Rename the file's columns to those of a manifest, by the option ``columns``."""
+    names = list(cells.columns)
+    for column, name in columns.items():
+        if column not in COLUMNS:
             raise InputError(
-                f"{table.source}: columns names {ours!r}, which is no column of a manifest", nearest(ours, COLUMNS)
+                f"{table.source}: {column!r} in the option columns is not a column of a manifest",
+                nearest(column, COLUMNS),
             )
-        if theirs not in found:
-            raise InputError(
-                f"{table.source}: expected the column {theirs} in {table.path.name}, found {listed(found)}"
-            )
-    taken = set(columns.values())
-    cells = cells.drop(columns=[ours for ours in columns if ours in found and ours not in taken])
-    cells = cells.rename(columns={theirs: ours for ours, theirs in columns.items()})
+        if name not in names:
+            raise InputError(f"{table.source}: expected the column {name} in {table.path.name}, found {listed(names)}")
+    used = set(columns.values())
+    cells = cells.drop(columns=[column for column in columns if column in names and column not in used])
+    cells = cells.rename(columns={name: column for column, name in columns.items()})
     missing = [name for name in ("path", "label") if name not in cells.columns]
     if missing:
         raise InputError(
-            f"{table.source}: expected the columns path, label in {table.path.name}, found {listed(found)}",
-            f"Say what {missing[0]} is called there: columns: {{{missing[0]}: ...}}."
-            + (" Or what stands between its cells: delimiter." if len(found) == 1 else ""),
+            f"{table.source}: expected the columns path, label in {table.path.name}, found {listed(names)}",
+            f"Map the file's column with the option columns: {{{missing[0]}: ...}}."
+            + (" Or set the character between cells with the option delimiter." if len(names) == 1 else ""),
         )
     return cells
 
 
-def _refuse(cells: pd.DataFrame, wrong: "pd.Series[bool]", name: str, table: _Table, why: str) -> None:
-    """Raise an InputError that names the first line where ``wrong`` holds."""
+def _check_lines(cells: pd.DataFrame, wrong: "pd.Series[bool]", name: str, table: _Table, problem: str) -> None:
+    """Raise an InputError that names the first line where ``wrong`` is true."""
     if wrong.any():
         row = int(wrong.to_numpy(dtype=bool).argmax())
         cell = cells[name].iloc[row]
         shown = "" if pd.isna(cell) else f" {str(cell)!r}"
         more = f" ({int(wrong.sum())} such lines)" if wrong.sum() > 1 else ""
-        line = cells.index[row]
-        raise InputError(f"{table.source}: line {line} of {table.path.name}: {name}{shown} {why}{more}")
+        raise InputError(f"{table.source}: line {cells.index[row]} of {table.path.name}: {name}{shown} {problem}{more}")
 
 
-def _below(cell: str, root: Path, table: _Table, line: Any) -> str:
-    """Path below ``root`` with forward slashes; an absolute one is accepted where it leads there."""
-    text = os.path.normpath(cell.replace("\\", "/"))
-    if Path(text).is_absolute():
-        text = os.path.relpath(text, root.absolute())
-    if text.startswith(".."):
+def _path_below(cell: str, root: Path, table: _Table, line: Any) -> str:
+    """Return a path relative to ``root`` with forward slashes; absolute paths are accepted if they are below it."""
+    path = os.path.normpath(cell.replace("\\", "/"))
+    if Path(path).is_absolute():
+        path = os.path.relpath(path, root.absolute())
+    if path.startswith(".."):
         raise InputError(
-            f"{table.source}: line {line} of {table.path.name}: path {cell!r} lies outside {root}",
-            "Give the folder above.",
+            f"{table.source}: line {line} of {table.path.name}: path {cell!r} is outside {root}",
+            "Give a parent folder of all files as root.",
         )
-    return PurePosixPath(text).as_posix()
+    return PurePosixPath(path).as_posix()
 
 
-def _read_cells(cells: pd.DataFrame, table: _Table) -> None:
-    """Turn cells of known columns into what they mean, and numbers of others into numbers."""
+def _convert_cells(cells: pd.DataFrame, table: _Table) -> None:
+    """Convert known columns to their types, and other columns to numbers where all cells are numbers."""
     for name in ("start", "end"):
         if name in cells:
             numbers = pd.to_numeric(cells[name], errors="coerce")
@@ -170,21 +175,21 @@ def _read_cells(cells: pd.DataFrame, table: _Table) -> None:
                 | (numbers > 2**53)
                 | (numbers % 1 != 0) & numbers.notna()
             )
-            _refuse(cells, bad.fillna(False), name, table, "is no whole number >= 0")
+            _check_lines(cells, bad.fillna(False), name, table, "must be an integer >= 0")
             cells[name] = numbers.astype("Int64")
     if {"start", "end"} <= set(cells):
-        _refuse(cells, (cells["end"] <= cells["start"]).fillna(False), "end", table, "is not above start")
+        _check_lines(cells, (cells["end"] <= cells["start"]).fillna(False), "end", table, "must be above start")
     if "split" in cells:
-        known = cells["split"].map(side_of, na_action="ignore")
-        _refuse(cells, known.isna() & cells["split"].notna(), "split", table, "is none of train, validation, test")
-        cells["split"] = known
+        sides = cells["split"].map(side_of, na_action="ignore")
+        _check_lines(cells, sides.isna() & cells["split"].notna(), "split", table, "must be train, validation or test")
+        cells["split"] = sides
     if "sample" not in cells:
         cells["sample"] = cells["path"]
         if "start" in cells:
-            some = cells["start"].notna()
-            cells.loc[some, "sample"] = cells["path"] + "#" + cells["start"].astype("string")
-    _refuse(cells, cells["sample"].isna(), "sample", table, "is empty")
-    _refuse(cells, cells["sample"].duplicated(), "sample", table, "stands twice")
+            ranged = cells["start"].notna()
+            cells.loc[ranged, "sample"] = cells["path"] + "#" + cells["start"].astype("string")
+    _check_lines(cells, cells["sample"].isna(), "sample", table, "is empty")
+    _check_lines(cells, cells["sample"].duplicated(), "sample", table, "is a duplicate")
     for name in sorted(set(map(str, cells.columns)) - set(COLUMNS)):
         numbers = pd.to_numeric(cells[name], errors="coerce")
         if (numbers.notna() == cells[name].notna()).all():

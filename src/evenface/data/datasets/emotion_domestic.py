@@ -1,4 +1,4 @@
-"""Emotion-Domestic: some 54,000 faces of Asian people from online videos, seven expressions, in folders.
+"""Emotion-Domestic: about 54,000 faces of Asian people from online videos, seven expressions, in folders.
 
 Used by Li et al., *Optimizing class imbalance in facial expression recognition using dynamic intra-class
 clustering*, Biomimetics 10(5), 2025.

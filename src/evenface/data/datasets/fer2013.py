@@ -30,7 +30,7 @@ Test = Literal["auto", "public", "private"]
 
 
 def read(root: Path, *, test: Test = "auto", train: str | None = None) -> Manifest:
-    """Read the official table, or its pictures in folders."""
+    """Read the official table, or its images in folders."""
     if test not in ("auto", "public", "private"):
         raise InputError(f"fer2013: test must be auto, public or private, got {test!r}")
     table = find_table(root)
@@ -40,17 +40,19 @@ def read(root: Path, *, test: Test = "auto", train: str | None = None) -> Manife
         rows = _rows_of_folders(root)
     if train is not None:
         if table is None or not (root / train).is_file():
-            raise InputError(f"fer2013: there is no table {root / train} beside fer2013.csv", EXPECTED)
+            raise InputError(
+                f"fer2013: the table {root / train} (option train) does not exist beside fer2013.csv", EXPECTED
+            )
         stem = Path(train).stem
-        own = [{**row, "sample": f"{stem}-{row['sample']}"} for row in _rows_of_table(root / train, "Training")]
+        training = [{**row, "sample": f"{stem}-{row['sample']}"} for row in _rows_of_table(root / train, "Training")]
         rows = [row for row in rows if row["usage"] != "Training"]
-        rows = [{key: value for key, value in row.items() if key != "row"} for row in (*own, *rows)]
-    notes = set_sides(rows, test, root)
+        rows = [{key: value for key, value in row.items() if key != "row"} for row in (*training, *rows)]
+    notes = set_splits(rows, test, root)
     return Manifest(make_table(rows), CLASSES, "fer2013", root, tuple(notes))
 
 
 def find_table(root: Path) -> Path | None:
-    """Find ``fer2013.csv``, or another table of faces in the folder; None where there is none."""
+    """Return the path of ``fer2013.csv``, or of another table of faces in the folder; None if there is none."""
     if root.is_file():
         return root
     check_root(root, "fer2013")
@@ -59,13 +61,14 @@ def find_table(root: Path) -> Path | None:
     if any(map(side_of, folders(root))):
         return None
     others = [path for path in sorted(root.glob("*.csv")) if path.name != "fer2013new.csv"]
-    # What the contest hands out holds tables without Usage and without labels beside the whole one.
-    whole = [path for path in others if set(COLUMNS) <= set(_columns(path))]
-    if len(whole) > 1:
+    # The contest also distributes tables without Usage and without labels.
+    complete = [path for path in others if set(COLUMNS) <= set(_columns(path))]
+    if len(complete) > 1:
         raise InputError(
-            f"fer2013: {root} holds {listed(path.name for path in whole)}", "Give one of the files as root."
+            f"fer2013: {root} has several tables: {listed(path.name for path in complete)}",
+            "Give the path of one of them as root.",
         )
-    return whole[0] if whole else others[0] if len(others) == 1 else None
+    return complete[0] if complete else others[0] if len(others) == 1 else None
 
 
 def _columns(path: Path) -> list[str]:
@@ -75,44 +78,45 @@ def _columns(path: Path) -> list[str]:
         return []
 
 
-def _rows_of_table(path: Path, alone: str | None = None) -> list[dict[str, Any]]:
-    """Read the rows of a table; where ``alone`` is given, all are of that usage."""
+def _rows_of_table(path: Path, fixed_usage: str | None = None) -> list[dict[str, Any]]:
+    """Read the rows of a table, whose usage is in its column Usage or is ``fixed_usage``."""
     try:
         index = index_rows(path)
     except InputError as error:
         raise InputError(f"fer2013: {error.message}", error.hint) from None
-    missing = [name for name in COLUMNS if name not in index.names and (name != "Usage" or alone is None)]
+    missing = [name for name in COLUMNS if name not in index.names and (name != "Usage" or fixed_usage is None)]
     if missing:
         raise InputError(
-            f"fer2013: expected the columns {', '.join(COLUMNS)} in {path.name}, found {listed(index.names)}.",
-            "Older copies lack Usage; add it, or give a folder of train/<class>/*.png instead. To train on this table "
-            f"beside the official one, say train: {path.name}."
+            f"fer2013: expected the columns {', '.join(COLUMNS)} in {path.name}, found {listed(index.names)}",
+            "Older copies have no column Usage: add it, or give a folder of train/<class>/*.png instead. To train on "
+            f"this table and test on the official one, set train: {path.name}."
             if missing == ["Usage"]
             else "Give the official fer2013.csv.",
         )
-    emotion = index.names.index("emotion")
-    usage = index.names.index("Usage") if alone is None else len(index.names)
+    emotion_column = index.names.index("emotion")
+    usage_column = index.names.index("Usage") if fixed_usage is None else len(index.names)
     rows: list[dict[str, Any]] = []
     with path.open("rb") as file:
         for row, (start, end, line) in enumerate(zip(index.starts, index.ends, index.lines, strict=True)):
             file.seek(start)
             cells = index.cells(file.read(end - start))
-            said, named = (cells[place] if place < len(cells) else "" for place in (emotion, usage))
-            label, side = number_of(said), alone or named
-            if label is None or label not in range(len(CLASSES)) or side not in USAGES:
+            emotion, cell = (cells[i] if i < len(cells) else "" for i in (emotion_column, usage_column))
+            label, usage = number_of(emotion), fixed_usage or cell
+            if label is None or label not in range(len(CLASSES)) or usage not in USAGES:
                 raise InputError(
-                    f"fer2013: line {line} of {path.name} has emotion {said or 'nothing'} and Usage "
-                    f"{side or 'nothing'}; expected 0 to 6 and one of {', '.join(USAGES)}"
+                    f"fer2013: line {line} of {path.name} has emotion {emotion or 'nothing'} and Usage "
+                    f"{usage or 'nothing'}; expected 0 to 6 and one of {', '.join(USAGES)}"
                 )
-            name = {"sample": f"{row:05d}", "path": path.name, "start": row, "end": row + 1}
-            rows.append({**name, "label": int(label), "row": row, "usage": side})
+            location = {"sample": f"{row:05d}", "path": path.name, "start": row, "end": row + 1}
+            rows.append({**location, "label": int(label), "row": row, "usage": usage})
     return rows
 
 
 def _rows_of_folders(root: Path) -> list[dict[str, Any]]:
     top = folders(root)
     if not any(map(side_of, top)):
-        raise InputError(f"fer2013: {root} holds {listed([*top, *(p.name for p in root.glob('*.csv'))])}", EXPECTED)
+        found = listed([*top, *(path.name for path in root.glob("*.csv"))])
+        raise InputError(f"fer2013: neither fer2013.csv nor folders of splits in {root}, which has {found}", EXPECTED)
     rows: list[dict[str, Any]] = []
     for name in top:
         side = side_of(name)
@@ -120,7 +124,9 @@ def _rows_of_folders(root: Path) -> list[dict[str, Any]]:
             continue
         for folder in folders(root / name):
             if canonical_name(folder) not in CLASSES:
-                raise InputError(f"fer2013: {name}/{folder} is no class", f"Known are {', '.join(CLASSES)}.")
+                raise InputError(
+                    f"fer2013: the folder {name}/{folder} is not a known class", f"Known: {', '.join(CLASSES)}."
+                )
             label = CLASSES.index(canonical_name(folder))
             for file in files_below(root / name / folder):
                 prefix = file.split("_")[0]
@@ -131,28 +137,32 @@ def _rows_of_folders(root: Path) -> list[dict[str, Any]]:
     stems = [Path(row["path"]).stem for row in rows]
     numbered = all(stem.isdecimal() for stem in stems) and len(set(map(int, stems))) == len(stems)
     for row, stem in zip(rows, stems, strict=True):
-        # Rows name the same picture in the table and in folders, so both forms are split alike.
+        # The same sample names as in the table, so that both forms are split in the same way.
         row["sample"] = f"{int(stem):05d}" if numbered else row["path"]
         if numbered:
             row["row"] = int(stem)
     return rows
 
 
-def set_sides(rows: list[dict[str, Any]], test: Test, root: Path) -> list[str]:
-    """Turn each row's ``usage`` into its ``split``, and say in notes what that means."""
-    there = {row["usage"] for row in rows}
-    if "Training" not in there or len(there) < 2:
-        raise InputError(f"fer2013: {root} has only {listed(sorted(there))} samples, training and test are needed")
-    chosen = ("private" if "PrivateTest" in there else "public") if test == "auto" else test
-    wanted = {"private": "PrivateTest", "public": "PublicTest"}[chosen]
-    if wanted not in there:
-        raise InputError(f"fer2013: test: {chosen} was asked for, {root} has no {wanted}", "Use test: auto.")
+def set_splits(rows: list[dict[str, Any]], test: Test, root: Path) -> list[str]:
+    """Replace each row's ``usage`` by its ``split``, and return notes on it."""
+    present = {row["usage"] for row in rows}
+    if "Training" not in present or len(present) < 2:
+        raise InputError(
+            f"fer2013: expected Training samples and PublicTest or PrivateTest samples in {root}, found only "
+            f"{listed(sorted(present))}",
+            EXPECTED,
+        )
+    chosen = ("private" if "PrivateTest" in present else "public") if test == "auto" else test
+    usage = {"private": "PrivateTest", "public": "PublicTest"}[chosen]
+    if usage not in present:
+        raise InputError(f"fer2013: test: {chosen} needs {usage} samples, but {root} has none", "Use test: auto.")
     sides: dict[str, str | None] = {"Training": "train", "PublicTest": "validation", "PrivateTest": "test"}
     notes = []
     if chosen == "public":
         sides = {"Training": "train", "PublicTest": "test", "PrivateTest": None}
         unused = sum(row["usage"] == "PrivateTest" for row in rows)
-        notes.append("tested on the PublicTest" + (f"; {unused} PrivateTest samples are on no side" if unused else ""))
+        notes.append("the test set is PublicTest" + (f"; {unused} PrivateTest samples are not used" if unused else ""))
     for row in rows:
         row["split"] = sides[row.pop("usage")]
     return notes

@@ -1,6 +1,6 @@
-"""MMAFEDB: some 127,000 faces, grey and colour, seven expressions, in folders.
+"""MMAFEDB: about 127,000 faces, grey and colour, seven expressions, in folders.
 
-Given out as *MMA facial expression recognition* on Kaggle, without a publication.
+Distributed as *MMA facial expression recognition* on Kaggle, without a publication.
 """
 
 from pathlib import Path

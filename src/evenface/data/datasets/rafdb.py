@@ -34,37 +34,39 @@ def read(root: Path, *, images: Images = "aligned") -> Manifest:
     for part in (path, root / "Image" / images):
         if not part.exists():
             raise InputError(
-                f"rafdb: there is no {part}", f"Expected {LABELS} and Image/{images}/ of the official folder basic."
+                f"rafdb: {part} does not exist", f"Expected {LABELS} and Image/{images}/ of the official folder basic."
             )
     rows = [_row(line, number, path.name, images) for number, line in _lines(path)]
     if not rows:
-        raise InputError(f"rafdb: {path} has no lines")
-    seen: set[str] = set()
+        raise InputError(f"rafdb: {path} is empty")
+    names: set[str] = set()
     for row in rows:
-        if row["sample"] in seen:
-            raise InputError(f"rafdb: {row['sample']} stands twice in {path.name}")
-        seen.add(row["sample"])
+        if row["sample"] in names:
+            raise InputError(f"rafdb: duplicate sample name {row['sample']!r} in {path.name}")
+        names.add(row["sample"])
     notes = absent_files(root, [row["path"] for row in rows], "rafdb", path.name)
     return Manifest(make_table(rows), CLASSES, "rafdb", root, tuple(notes))
 
 
 def _lines(path: Path) -> list[tuple[int, str]]:
     try:
-        text = read_text(path)
+        content = read_text(path)
     except InputError as error:
         raise InputError(f"rafdb: {error.message}", error.hint) from None
-    return [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    return [(number, line) for number, line in enumerate(content.split("\n"), 1) if line.strip()]
 
 
-def _row(line: str, number: int, name: str, images: Images) -> dict[str, Any]:
-    words = line.split()
-    side = words[0].split("_")[0]
-    if len(words) != 2 or side not in ("train", "test"):
-        raise InputError(f"rafdb: line {number} of {name} is {line.strip()!r}, expected such as 'train_00001.jpg 5'")
-    if words[1] not in map(str, CODES):
-        known = listed(f"{code} {word}" for code, word in CODES.items())
-        raise InputError(f"rafdb: line {number} of {name} has the label {words[1]}", f"Known are {known}.")
-    stem, suffix = Path(words[0]).stem, Path(words[0]).suffix
-    file = f"{stem}_aligned{suffix}" if images == "aligned" else words[0]
-    label = CLASSES.index(CODES[int(words[1])])
-    return {"sample": stem, "path": f"Image/{images}/{file}", "label": label, "split": side}
+def _row(line: str, number: int, file: str, images: Images) -> dict[str, Any]:
+    cells = line.split()
+    side = cells[0].split("_")[0]
+    if len(cells) != 2 or side not in ("train", "test"):
+        raise InputError(
+            f"rafdb: line {number} of {file} is {line.strip()!r}, expected a line such as 'train_00001.jpg 5'"
+        )
+    if cells[1] not in map(str, CODES):
+        known = listed(f"{code} {name}" for code, name in CODES.items())
+        raise InputError(f"rafdb: line {number} of {file} has the label {cells[1]}", f"Known: {known}.")
+    stem, suffix = Path(cells[0]).stem, Path(cells[0]).suffix
+    image = f"{stem}_aligned{suffix}" if images == "aligned" else cells[0]
+    label = CLASSES.index(CODES[int(cells[1])])
+    return {"sample": stem, "path": f"Image/{images}/{image}", "label": label, "split": side}

@@ -1,4 +1,4 @@
-"""RAVDESS: 24 actors speak and sing two sentences in eight emotions; videos, or OpenFace's tables of them.
+"""RAVDESS: 24 actors speak and sing two sentences in eight emotions; videos, or OpenFace tables of them.
 
 Livingstone and Russo, *The Ryerson audio-visual database of emotional speech and song (RAVDESS)*, PLoS ONE 13, 2018.
 """
@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NamedTuple
 
 from evenface.data.datasets.layout import check_root, files_below, folders, listed
-from evenface.data.datasets.sequence_files import OPENFACE, Features, check_column, of_numbers
+from evenface.data.datasets.openface import Features, as_openface
 from evenface.data.labels import canonical_name
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
@@ -21,7 +21,7 @@ LICENCE = (
 )
 
 CODES = {1: "neutral", 2: "calm", 3: "happy", 4: "sad", 5: "angry", 6: "fear", 7: "disgust", 8: "surprise"}
-"""The third number of a file name, and the class."""
+"""Third number of a file name to its class."""
 CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "calm")
 MODALITIES = {1: "audio-video", 2: "video"}
 CHANNELS = {1: "speech", 2: "song"}
@@ -34,7 +34,7 @@ EXPECTED = (
 )
 
 
-class _File(NamedTuple):
+class _Recording(NamedTuple):
     path: str
     modality: int
     channel: int
@@ -55,119 +55,126 @@ def read(
     modality: Literal["any", "audio-video", "video"] = "any",
     intensity: Literal["both", "normal", "strong"] = "both",
 ) -> Manifest:
-    """Read the recordings by their names."""
+    """Read the recordings, whose file names state what they show."""
     check_root(root, "ravdess")
     classes = _classes(emotions)
-    found, notes = _files(root, files)
-    kept, left = _kept(found, classes, channel, modality, intensity)
-    if left:
-        notes.append("files left out: " + ", ".join(f"{count} {why}" for why, count in left.items()))
-    if not kept:
-        raise InputError(f"ravdess: none of the {len(found)} files in {root} is left: {notes[-1]}")
-    actors = {one.actor for one in kept}
+    recordings, notes = _recordings(root, files)
+    selected, excluded = _select(recordings, classes, channel, modality, intensity)
+    if excluded:
+        notes.append("files excluded: " + ", ".join(f"{count} {reason}" for reason, count in excluded.items()))
+    if not selected:
+        raise InputError(
+            f"ravdess: all {len(recordings)} files in {root} are excluded: {notes[-1]}",
+            "Change the options emotions, channel, modality or intensity.",
+        )
+    actors = {recording.actor for recording in selected}
     if len(actors) < ACTORS:
-        notes.append(f"{len(actors)} of the {ACTORS} actors are here")
-    bare = [name for name in classes if all(CODES[one.emotion] != name for one in kept)]
-    classes = tuple(name for name in classes if name not in bare)
+        notes.append(f"found {len(actors)} of the {ACTORS} actors")
+    present = {CODES[recording.emotion] for recording in selected}
+    absent = [name for name in classes if name not in present]
+    classes = tuple(name for name in classes if name in present)
     if len(classes) < 2:
-        raise InputError(f"ravdess: at least two classes are needed, {root} has {listed(classes)} only")
-    notes += [f"emotions that do not occur: {listed(bare)}"] if bare else []
-    table = make_table([_row(one, classes) for one in kept])
+        raise InputError(f"ravdess: expected at least two classes in {root}, found {listed(classes)}")
+    notes += [f"emotions without samples: {listed(absent)}"] if absent else []
+    table = make_table([_row(recording, classes) for recording in selected])
     manifest = Manifest(table, classes, "ravdess", root, tuple(notes), "clips")
-    if not kept[0].path.lower().endswith(".csv"):
-        return manifest
-    kind = OPENFACE[features]
-    check_column("ravdess", root / kept[0].path, kind.column, features)
-    return of_numbers(manifest, kind.points, kind.numbers)
+    first = selected[0].path
+    return as_openface(manifest, root / first, features) if first.lower().endswith(".csv") else manifest
 
 
 def _classes(emotions: str | Sequence[str]) -> tuple[str, ...]:
-    """Name the classes, in their order."""
+    """Return the classes in order."""
     if isinstance(emotions, str):
         return CLASSES if emotions == "all" else CLASSES[:6]
     wanted = tuple(map(canonical_name, emotions))
     unknown = [name for name in wanted if name not in CLASSES]
     if unknown:
-        raise InputError(f"ravdess: there is no emotion {unknown[0]!r}", f"There are {', '.join(CLASSES)}.")
+        raise InputError(f"ravdess: unknown emotion {unknown[0]!r}", f"Known: {', '.join(CLASSES)}.")
     if len(set(wanted)) < max(len(wanted), 2):
-        raise InputError(f"ravdess: emotions must name two or more, each once, got {listed(wanted)}")
+        raise InputError(f"ravdess: emotions must list two or more, each once, got {listed(wanted)}")
     return wanted
 
 
-def _files(root: Path, files: str) -> tuple[list[_File], list[str]]:
-    """List the recordings of the one kind that is wanted or there."""
-    ending = {"videos": VIDEO_SUFFIXES, "openface": (".csv",)}
-    every = [name for name in files_below(root) if name.lower().endswith((*VIDEO_SUFFIXES, ".csv"))]
-    found = [(name, NAME.match(PurePosixPath(name).stem)) for name in every]
-    there = {
-        kind: [_file(name, match) for name, match in found if match and name.lower().endswith(of)]
-        for kind, of in ending.items()
+def _recordings(root: Path, files: str) -> tuple[list[_Recording], list[str]]:
+    """List the recordings of the requested kind of files, or of the only kind that is there."""
+    suffixes = {"videos": VIDEO_SUFFIXES, "openface": (".csv",)}
+    paths = [name for name in files_below(root) if name.lower().endswith((*VIDEO_SUFFIXES, ".csv"))]
+    matches = [(path, NAME.match(PurePosixPath(path).stem)) for path in paths]
+    recordings = {
+        kind: [_parse(path, match) for path, match in matches if match and path.lower().endswith(suffix)]
+        for kind, suffix in suffixes.items()
     }
     if files == "auto":
-        filled = [kind for kind, own in there.items() if own]
-        if len(filled) > 1:
-            count = {kind: len(own) for kind, own in there.items()}
+        present = [kind for kind, own in recordings.items() if own]
+        if len(present) > 1:
             raise InputError(
-                f"ravdess: {root} holds {count['videos']} videos and {count['openface']} tables",
-                "Say files: videos or files: openface.",
+                f"ravdess: {root} has {len(recordings['videos'])} videos and {len(recordings['openface'])} OpenFace "
+                "tables",
+                "Choose with files: videos or files: openface.",
             )
-        files = filled[0] if filled else files
-    if not there.get(files):
+        files = present[0] if present else files
+    if not recordings.get(files):
         raise InputError(
-            f"ravdess: no videos or tables with names of the set in {root}, which holds {listed(folders(root))}",
+            f"ravdess: no videos or tables with RAVDESS file names in {root}, which has {listed(folders(root))}",
             EXPECTED,
         )
-    others = [name for name, match in found if not match and name.lower().endswith(ending[files])]
-    return there[files], [f"files with other names: {len(others)}, such as {others[0]}"] if others else []
+    others = [path for path, match in matches if not match and path.lower().endswith(suffixes[files])]
+    notes = [f"files with other names are ignored: {len(others)}, such as {others[0]}"] if others else []
+    return recordings[files], notes
 
 
-def _file(name: str, match: re.Match[str]) -> _File:
-    one = _File(name, *map(int, match.groups()))
-    known = {
-        "modality": one.modality in (1, 2, 3),
-        "channel": one.channel in CHANNELS,
-        "emotion": one.emotion in CODES,
-        "intensity": one.intensity in INTENSITIES,
+def _parse(path: str, match: re.Match[str]) -> _Recording:
+    recording = _Recording(path, *map(int, match.groups()))
+    valid = {
+        "modality": recording.modality in (1, 2, 3),
+        "channel": recording.channel in CHANNELS,
+        "emotion": recording.emotion in CODES,
+        "intensity": recording.intensity in INTENSITIES,
     }
-    wrong = [part for part, right in known.items() if not right]
-    if wrong:
-        raise InputError(f"ravdess: {name}: there is no {wrong[0]} {getattr(one, wrong[0]):02}", EXPECTED)
-    return one
+    invalid = [field for field, known in valid.items() if not known]
+    if invalid:
+        raise InputError(
+            f"ravdess: unknown {invalid[0]} {getattr(recording, invalid[0]):02} in the file name {path}", EXPECTED
+        )
+    return recording
 
 
-def _kept(
-    found: list[_File], classes: tuple[str, ...], channel: str, modality: str, intensity: str
-) -> tuple[list[_File], dict[str, int]]:
-    """Take each performance once, and count what is left out by reason."""
-    kept: dict[tuple[int, ...], _File] = {}
-    left: Counter[str] = Counter()
-    for one in sorted(found, key=lambda one: (one.modality, one.path)):
-        performance = tuple(one[2:])
-        if one.modality == 3:
-            left["of sound alone"] += 1
-        elif modality not in ("any", MODALITIES[one.modality]):
-            left["of another modality"] += 1
-        elif channel not in ("both", CHANNELS[one.channel]):
-            left["of another channel"] += 1
-        elif intensity not in ("both", INTENSITIES[one.intensity]):
-            left["of another intensity"] += 1
-        elif CODES[one.emotion] not in classes:
-            left["of other emotions"] += 1
-        elif performance not in kept:
-            kept[performance] = one
-        elif kept[performance].modality == one.modality:
-            raise InputError(f"ravdess: {kept[performance].path} and {one.path} are the same recording")
+def _select(
+    recordings: list[_Recording], classes: tuple[str, ...], channel: str, modality: str, intensity: str
+) -> tuple[list[_Recording], dict[str, int]]:
+    """Select each performance once, and count the excluded files by reason."""
+    selected: dict[tuple[int, ...], _Recording] = {}
+    excluded: Counter[str] = Counter()
+    for recording in sorted(recordings, key=lambda recording: (recording.modality, recording.path)):
+        performance = tuple(recording[2:])
+        if recording.modality == 3:
+            excluded["audio only"] += 1
+        elif modality not in ("any", MODALITIES[recording.modality]):
+            excluded["of another modality"] += 1
+        elif channel not in ("both", CHANNELS[recording.channel]):
+            excluded["of another channel"] += 1
+        elif intensity not in ("both", INTENSITIES[recording.intensity]):
+            excluded["of another intensity"] += 1
+        elif CODES[recording.emotion] not in classes:
+            excluded["of other emotions"] += 1
+        elif performance not in selected:
+            selected[performance] = recording
+        elif selected[performance].modality == recording.modality:
+            raise InputError(
+                f"ravdess: {selected[performance].path} and {recording.path} are the same recording", "Remove one."
+            )
         else:
-            left["that show a performance again"] += 1
-    return sorted(kept.values(), key=lambda one: one.path), dict(left)
+            excluded["of a performance in another modality"] += 1
+    return sorted(selected.values(), key=lambda recording: recording.path), dict(excluded)
 
 
-def _row(one: _File, classes: tuple[str, ...]) -> dict[str, Any]:
-    name = PurePosixPath(one.path).stem
-    row = {"sample": name, "path": one.path, "label": classes.index(CODES[one.emotion]), "clip": name}
-    row |= {"subject": f"Actor_{one.actor:02}", "channel": CHANNELS[one.channel]}
+def _row(recording: _Recording, classes: tuple[str, ...]) -> dict[str, Any]:
+    name = PurePosixPath(recording.path).stem
+    row = {"sample": name, "path": recording.path, "label": classes.index(CODES[recording.emotion]), "clip": name}
     return row | {
-        "intensity": INTENSITIES[one.intensity],
-        "statement": one.statement,
-        "repetition": one.repetition,
+        "subject": f"Actor_{recording.actor:02}",
+        "channel": CHANNELS[recording.channel],
+        "intensity": INTENSITIES[recording.intensity],
+        "statement": recording.statement,
+        "repetition": recording.repetition,
     }

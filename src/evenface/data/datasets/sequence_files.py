@@ -1,4 +1,4 @@
-"""What sources of numbers share: saying what their files hold, and finding them in class folders or by a table."""
+"""Files of per-frame numbers, one per sequence, in class folders or a table; the source ``landmarks`` reads them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -9,34 +9,22 @@ import pandas as pd
 
 from evenface.data.datasets.clips import with_own_clips
 from evenface.data.datasets.csv import read_as
-from evenface.data.datasets.folder import rows_of_classes
-from evenface.data.datasets.layout import check_scale, files_below, listed
+from evenface.data.datasets.folder import clips_of_classes
+from evenface.data.datasets.layout import check_scale, files_below
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
-from evenface.utils.tables import read_header
 
-Features = Literal["both", "intensities", "presences", "landmarks"]
+LICENCE = "Terms of its owner, unknown to evenface."
 
-
-class SequenceFileKind(NamedTuple):
-    """What files hold: the points, which of the numbers (none: what is usual), and a column that shows it is there."""
-
-    points: str
-    numbers: str | None
-    column: str
-
-
-OPENFACE: dict[str, SequenceFileKind] = {
-    "both": SequenceFileKind("openface-aus", None, "AU01_r"),
-    "intensities": SequenceFileKind("openface-aus", "AU*_r", "AU01_r"),
-    "presences": SequenceFileKind("openface-aus", "AU*_c", "AU01_c"),
-    "landmarks": SequenceFileKind("dlib-68", None, "x_67"),
-}
-"""What may be taken from tables of OpenFace."""
+SUFFIXES = (".npy", ".npz", ".csv", ".parquet")
+EXPECTED = (
+    "Expected class/file or split/class/file, or a table with the columns path and label; a file is .npy, .npz, .csv "
+    "or .parquet with the landmarks of each frame."
+)
 
 
 class Listing(NamedTuple):
-    """How a user says where files are and what they show; see :func:`evenface.data.datasets.openface.read`."""
+    """Options that state where the files are and what they show."""
 
     table: str | None
     columns: Mapping[str, str] | None
@@ -46,8 +34,25 @@ class Listing(NamedTuple):
     ordered: bool
 
 
-def of_numbers(manifest: Manifest, points: str, numbers: str | None = None) -> Manifest:
-    """Say of a manifest's files what numbers they hold: the same in all rows, in columns ``points`` and ``numbers``."""
+def read_landmarks(
+    root: Path,
+    *,
+    points: Literal["mesh-468", "dlib-68"] = "mesh-468",
+    array: str | None = None,
+    table: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    delimiter: str | None = None,
+    subjects: str | None = None,
+    classes: Sequence[str] | None = None,
+    ordered: bool = False,
+) -> Manifest:
+    """Read files of MediaPipe's 468 or dlib's 68 face landmarks, detected by another tool."""
+    listing = Listing(table, columns, delimiter, subjects, classes, ordered)
+    return as_sequences(read_sequence_files("landmarks", root, SUFFIXES, EXPECTED, listing), points, array)
+
+
+def as_sequences(manifest: Manifest, points: str, numbers: str | None = None) -> Manifest:
+    """Declare a manifest's files as sequences, with the columns ``points`` and ``numbers`` equal in all rows."""
     table = manifest.table.assign(
         points=pd.array([points] * len(manifest), dtype="string"),
         numbers=pd.array([numbers] * len(manifest), dtype="string"),
@@ -55,47 +60,31 @@ def of_numbers(manifest: Manifest, points: str, numbers: str | None = None) -> M
     return replace(manifest, table=table, content="sequences")
 
 
-def read_files(source: str, root: Path, endings: tuple[str, ...], expected: str, said: Listing) -> Manifest:
-    """List the files of numbers that lie in class folders, or that a table names; a file or range of it is a sample."""
-    by_table = said.table is not None or root.is_file()
-    useless = ["subjects"] if by_table and said.subjects is not None else []
-    if not by_table:
-        useless = [name for name in ("columns", "delimiter") if getattr(said, name) is not None]
-    if useless:
-        way = "with a table" if by_table else "without a table"
-        raise InputError(f"{source}: the option {useless[0]} is of no effect {way}", expected)
+def read_sequence_files(
+    source: str, root: Path, suffixes: tuple[str, ...], expected: str, listing: Listing
+) -> Manifest:
+    """List the files in class folders or in a table; a file, or a range of its frames, is a sample."""
+    by_table = listing.table is not None or root.is_file()
+    unused = ("subjects",) if by_table else ("columns", "delimiter")
+    for option in unused:
+        if getattr(listing, option) is not None:
+            condition = "with a table" if by_table else "without a table"
+            raise InputError(f"{source}: the option {option} has no effect {condition}", expected)
     if by_table:
-        found = read_as(source, root, said.table, said.columns, said.classes, said.delimiter)
-        check_scale(source, found.classes, said.classes, said.ordered)
-        return replace(with_own_clips(found), ordered=said.ordered)
+        manifest = read_as(source, root, listing.table, listing.columns, listing.classes, listing.delimiter)
+        check_scale(source, manifest.classes, listing.classes, listing.ordered)
+        return replace(with_own_clips(manifest), ordered=listing.ordered)
     others: list[str] = []
 
-    def look(folder: Path) -> list[str]:
+    def list_sequences(folder: Path) -> list[str]:
         files = files_below(folder)
-        fitting = [name for name in files if name.lower().endswith(endings)]
-        others.extend((folder / name).relative_to(root).as_posix() for name in sorted(set(files) - set(fitting)))
-        return fitting
+        sequences = [name for name in files if name.lower().endswith(suffixes)]
+        others.extend((folder / name).relative_to(root).as_posix() for name in sorted(set(files) - set(sequences)))
+        return sequences
 
-    rows, names, notes = rows_of_classes(root, source, expected, said.subjects, look)
-    check_scale(source, names, said.classes, said.ordered)
-    order = tuple(map(str, said.classes)) if said.classes else names
-    if sorted(order) != sorted(names):
-        raise InputError(f"{source}: the classes in {root} are {listed(names)}, classes says {listed(order)}")
-    for row in rows:
-        row["clip"] = row["sample"]
-        row["label"] = order.index(names[row["label"]])
+    rows, order, notes = clips_of_classes(
+        root, source, expected, listing.subjects, listing.classes, listing.ordered, list_sequences
+    )
     if others:
-        notes.append(f"files that are none of {', '.join(endings)} are left out: {len(others)}, such as {others[0]}")
-    return Manifest(make_table(rows), order, source, root, tuple(notes), ordered=said.ordered)
-
-
-def check_column(source: str, path: Path, column: str, features: str) -> None:
-    """Refuse a table of OpenFace that lacks what is asked for, by its header."""
-    if not path.is_file():
-        return
-    names = read_header(path)
-    if column not in names:
-        raise InputError(
-            f"{source}: features: {features} needs columns such as {column}, {path} has {listed(names)}",
-            "Expected what OpenFace's FeatureExtraction writes: AU01_r, AU01_c ... (-aus), x_0 ... y_67 (-2Dfp).",
-        )
+        notes.append(f"files other than {', '.join(suffixes)} are ignored: {len(others)}, such as {others[0]}")
+    return Manifest(make_table(rows), order, source, root, tuple(notes), ordered=listing.ordered)

@@ -1,4 +1,4 @@
-"""Sequences of any numbers in one file: arrays in an ``.npz``, or a table in long form as Parquet."""
+"""Sequences of any per-frame numbers in one file: arrays in an ``.npz``, or a long-format Parquet table."""
 
 import fnmatch
 import glob
@@ -13,228 +13,37 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from evenface.data.datasets.layout import check_root, check_scale, class_notes, listed, names_in, side_of
-from evenface.data.datasets.sequence_files import of_numbers
+from evenface.data.datasets.sequence_files import as_sequences
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
 from evenface.utils.natural_order import natural_order
 
+LICENCE = "Terms of its owner, unknown to evenface."
+
+SUFFIXES = (".npz", ".parquet")
 EXPECTED_ARRAYS = (
-    "Expected arrays sequences (N, T, P, D), or values (frames, P, D) and lengths (N,); labels (N,); as you like "
-    "classes, subjects, clips, samples, splits."
+    "Expected arrays sequences (N, T, P, D), or values (frames, P, D) and lengths (N,); and labels (N,); classes, "
+    "subjects, clips, samples and splits are optional."
 )
 ARRAY_OPTIONS = {"subjects": "subject", "clips": "clip", "splits": "split"}
-# Axes of an array of equal sequences, and of one with the frames of all in one line.
-EQUAL = {"features": (4,), "openface-aus": (3,), "mesh-468": (3, 4), "dlib-68": (3, 4)}
-IN_LINE = {"features": (2, 3), "openface-aus": (2,), "mesh-468": (2, 3), "dlib-68": (2, 3)}
+# Number of axes of an array of sequences of equal length, and of one with the frames of all sequences concatenated.
+PADDED_AXES = {"features": (4,), "openface-aus": (3,), "mesh-468": (3, 4), "dlib-68": (3, 4)}
+CONCATENATED_AXES = {"features": (2, 3), "openface-aus": (2,), "mesh-468": (2, 3), "dlib-68": (2, 3)}
+EXPECTED_TABLE = (
+    "Expected the columns sample, frame, label and columns of numbers; subject, clip and split are optional."
+)
+REQUIRED, OPTIONAL = ("sample", "frame"), ("subject", "clip", "split")
 
 Arrays = Mapping[str, NDArray[Any]]
 
 
-def read_arrays(
-    path: Path, points: str, numbers: str | Sequence[str] | None, label: str, names: str
-) -> tuple[pd.DataFrame, tuple[str, ...] | None, str, list[str]]:
-    """Read what an ``.npz`` says of its sequences; see :func:`evenface.data.datasets.sequences.read`."""
-    try:
-        # Arrays of Python objects are never read: they could run anything.
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (ValueError, OSError, EOFError, AttributeError, BadZipFile) as error:
-        raise InputError(f"sequences: cannot read {path} as arrays: {error}", EXPECTED_ARRAYS) from error
-    if not isinstance(numbers, str | None):
-        raise InputError("sequences: numbers names one array of an .npz", f"There are {listed(arrays)}.")
-    name = _name(path, arrays, numbers)
-    starts, ends = _ranges(path, arrays, name, points)
-    table = pd.DataFrame({"sample": _texts(path, arrays, "samples", len(ends)), "start": starts, "end": ends})
-    for array, column in ARRAY_OPTIONS.items():
-        if array in arrays:
-            table[column] = _texts(path, arrays, array, len(ends))
-    if label not in arrays:
-        raise InputError(f"sequences: {path.name} has no array {label}, only {listed(arrays)}", EXPECTED_ARRAYS)
-    classes = tuple(map(str, arrays[names].tolist())) if names in arrays else None
-    given = arrays[label]
-    if len(given) != len(ends) or given.ndim > 2:
-        raise InputError(f"sequences: {label} of {path.name} has the shape {given.shape}, expected ({len(ends)},)")
-    if given.ndim == 2:
-        return _highest(path, table, given, label, classes, name)
-    table["class"] = _named(path, given, label, classes)
-    return table, classes, name, []
-
-
-def _name(path: Path, arrays: Arrays, wanted: str | None) -> str:
-    """Say which array holds the numbers."""
-    if wanted is not None:
-        if wanted not in arrays:
-            raise InputError(f"sequences: {path.name} has no array {wanted}, only {listed(arrays)}", EXPECTED_ARRAYS)
-        return wanted
-    usual = [name for name in ("sequences", "values") if name in arrays]
-    found = usual[:1] or [name for name, array in arrays.items() if array.ndim >= 3]
-    if len(found) != 1:
-        raise InputError(
-            f"sequences: {path.name} has no array sequences or values, only {listed(arrays)}",
-            f"{EXPECTED_ARRAYS} Or name it with the option numbers.",
-        )
-    return found[0]
-
-
-def _ranges(path: Path, arrays: Arrays, name: str, points: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Give the first frame of each sequence, and the one after its last."""
-    values, one_line = arrays[name], "lengths" in arrays
-    axes = (IN_LINE if one_line else EQUAL)[points]
-    if values.ndim not in axes or not values.size:
-        hint = "An array (N, T, F) of features becomes one of four axes by array[..., None]." if not one_line else ""
-        raise InputError(
-            f"sequences: {name} of {path.name} has the shape {values.shape}, {points} "
-            f"{'with lengths ' if one_line else ''}need {' or '.join(map(str, axes))} axes",
-            hint,
-        )
-    if not one_line:
-        lengths = np.full(len(values), values.shape[1], np.int64)
-    else:
-        lengths = arrays["lengths"]
-        if lengths.ndim != 1 or lengths.dtype.kind not in "iu" or (lengths < 1).any() or lengths.sum() != len(values):
-            raise InputError(
-                f"sequences: lengths of {path.name} must be whole numbers >= 1 whose sum is {len(values)}, the frames "
-                f"of {name}"
-            )
-    ends = np.cumsum(lengths, dtype=np.int64)
-    return ends - lengths, ends
-
-
-def _texts(path: Path, arrays: Arrays, name: str, count: int) -> list[str]:
-    """Give an array's entries as text; without it, numbers from 0."""
-    if name not in arrays:
-        return [f"{i:05}" for i in range(count)]
-    if arrays[name].shape != (count,):
-        raise InputError(f"sequences: {name} of {path.name} has the shape {arrays[name].shape}, expected ({count},)")
-    return [str(entry) for entry in arrays[name].tolist()]
-
-
-def _named(path: Path, given: NDArray[Any], label: str, classes: tuple[str, ...] | None) -> list[str]:
-    """Give the class of each label; numbers count the classes where they are named."""
-    entries = given.tolist()
-    if given.dtype.kind == "U":
-        return [str(entry) for entry in entries]
-    if given.dtype.kind not in "iub":
-        raise InputError(f"sequences: {label} of {path.name} are neither whole numbers nor words, but {given.dtype}")
-    if classes is None:
-        return [str(int(entry)) for entry in entries]
-    if given.min() < 0 or given.max() >= len(classes):
-        raise InputError(
-            f"sequences: {label} of {path.name} go from {given.min()} to {given.max()}, of {listed(classes)}"
-        )
-    return [classes[int(entry)] for entry in entries]
-
-
-def _highest(
-    path: Path, table: pd.DataFrame, ratings: NDArray[Any], label: str, classes: tuple[str, ...] | None, name: str
-) -> tuple[pd.DataFrame, tuple[str, ...], str, list[str]]:
-    """Take the class with the highest rating, where there is one."""
-    classes = classes or tuple(map(str, range(ratings.shape[1])))
-    if ratings.dtype.kind not in "fiu" or ratings.shape[1] != len(classes):
-        raise InputError(
-            f"sequences: {label} of {path.name} has the shape {ratings.shape} of {ratings.dtype}, expected a number "
-            f"for each of {listed(classes)}"
-        )
-    clear = (ratings == ratings.max(axis=1, keepdims=True)).sum(axis=1) == 1
-    if not clear.any():
-        raise InputError(f"sequences: no row of {label} in {path.name} has one highest rating")
-    chosen = table[clear].assign(**{"class": [classes[i] for i in ratings[clear].argmax(axis=1)]})
-    notes = [f"a sequence's class is the highest of its {label}, which are ratings and no labels"]
-    if not clear.all():
-        notes.append(f"{int((~clear).sum())} sequences without one highest of {label} are left out")
-    return chosen, classes, name, notes
-
-
-EXPECTED_TABLE = "Expected the columns sample, frame, label, as you like subject, clip, split, and columns of numbers."
-NEEDED, TABLE_OPTIONS = ("sample", "frame"), ("subject", "clip", "split")
-
-
-def read_rows(
-    path: Path, points: str, numbers: str | Sequence[str] | None, label: str
-) -> tuple[pd.DataFrame, None, str | None, list[str]]:
-    """Read what a Parquet table says of its sequences; see :func:`evenface.data.datasets.sequences.read`."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        schema = pq.read_schema(path)
-        missing = [name for name in (*NEEDED, label) if name not in schema.names]
-        if missing:
-            raise InputError(
-                f"sequences: expected the columns {', '.join((*NEEDED, label))} in {path.name}, found "
-                f"{listed(schema.names)}",
-                EXPECTED_TABLE,
-            )
-        said = [name for name in TABLE_OPTIONS if name in schema.names and name != label]
-        rows = pq.read_table(path, columns=[*NEEDED, label, *said]).to_pandas()
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"sequences: cannot read {path} as Parquet: {error}", EXPECTED_TABLE) from error
-    if rows.empty:
-        raise InputError(f"sequences: {path} has no rows", EXPECTED_TABLE)
-    known = {*NEEDED, *TABLE_OPTIONS, label}
-    counted = [
-        field.name
-        for field in schema
-        if field.name not in known
-        and (pa.types.is_integer(field.type) or pa.types.is_floating(field.type) or pa.types.is_boolean(field.type))
-    ]
-    return _samples(path, rows, [label, *said], label), None, _numbers(path, counted, points, numbers), []
-
-
-def _samples(path: Path, rows: pd.DataFrame, said: list[str], label: str) -> pd.DataFrame:
-    """Make a row of each sequence from those of its frames."""
-    if rows[[*NEEDED, label]].replace("", pd.NA).isna().to_numpy().any():
-        raise InputError(f"sequences: {path.name} has rows without sample, frame or {label}")
-    names = rows["sample"].astype(str).to_numpy()
-    starts = np.flatnonzero(np.r_[True, names[1:] != names[:-1]])
-    ends = np.r_[starts[1:], len(rows)]
-    falls = np.flatnonzero((np.diff(rows["frame"].to_numpy()) <= 0) & (names[1:] == names[:-1]))
-    if len(set(names[starts])) < len(starts) or len(falls):
-        where = names[falls[0]] if len(falls) else pd.Series(names[starts]).mode()[0]
-        raise InputError(
-            f"sequences: the rows of {where!r} in {path.name} are not in order", "Sort by sample and frame."
-        )
-    table = pd.DataFrame({"sample": names[starts], "start": starts, "end": ends})
-    for column in said:
-        values = rows[column].astype("string").fillna("").to_numpy()
-        torn = np.flatnonzero(values != np.repeat(values[starts], ends - starts))
-        if len(torn):
-            raise InputError(f"sequences: {names[torn[0]]!r} in {path.name} has several values of {column}")
-        table["class" if column == label else column] = [value or None for value in values[starts]]
-    return table
-
-
-def _numbers(path: Path, counted: list[str], points: str, numbers: str | Sequence[str] | None) -> str | None:
-    """Name the columns of numbers."""
-    if numbers is not None:
-        patterns = [numbers] if isinstance(numbers, str) else list(numbers)
-        absent = [one for pattern in patterns for one in pattern.split(",") if not fnmatch.filter(counted, one.strip())]
-        if absent:
-            raise InputError(f"sequences: {path.name} has no column of numbers {absent[0]}, only {listed(counted)}")
-        return ",".join(patterns)
-    if points != "features":
-        return None
-    if not counted:
-        raise InputError(f"sequences: {path.name} has no columns of numbers", EXPECTED_TABLE)
-    if odd := [name for name in counted if "," in name or name != name.strip()]:
-        raise InputError(
-            f"sequences: the name of the column {odd[0]!r} in {path.name} must have no comma or blank ends"
-        )
-    return ",".join(glob.escape(name) for name in counted)
-
-
-LICENCE = "Terms of its owner, unknown to evenface."
-
-ENDINGS = (".npz", ".parquet")
-
-
 class SequenceColumns(NamedTuple):
-    """What a file of sequences says: a row per sequence, the classes in order, which numbers, and notes."""
+    """Content of a file: one row per sequence, classes in order if stated, names of the numbers, notes."""
 
     table: pd.DataFrame
     classes: tuple[str, ...] | None
     numbers: str | None
-    notes: list[str]
+    notes: Sequence[str] = ()
 
 
 def read(
@@ -252,54 +61,255 @@ def read(
 
     Notes
     -----
-    An ``.npz`` holds ``sequences`` of shape (N, T, P, D) (``openface-aus``: (N, T, P)), or, for sequences of unequal
-    length, ``values`` of shape (frames, P, D) or (frames, P) with ``lengths`` (N,); ``labels`` (N,); and as you like
-    ``classes`` (C,), ``subjects``, ``clips``, ``samples``, ``splits`` (N,). Parquet has a row per frame with
-    ``sample``, ``frame``, ``label``, and as you like ``subject``, ``clip``, ``split``, sorted by sample and frame.
+    An ``.npz`` has ``sequences`` of shape (N, T, P, D) (``openface-aus``: (N, T, P)), or, for sequences of different
+    lengths, ``values`` of shape (frames, P, D) or (frames, P) with ``lengths`` (N,); ``labels`` (N,); and optionally
+    ``classes`` (C,), ``subjects``, ``clips``, ``samples``, ``splits`` (N,). Parquet has one row per frame with
+    ``sample``, ``frame``, ``label``, and optionally ``subject``, ``clip``, ``split``, sorted by sample and frame.
     """
-    path = _find(root, file)
+    path = _find_file(root, file)
     if path.suffix.lower() == ".npz":
-        found = SequenceColumns(*read_arrays(path, points, numbers, label or "labels", names))
+        content = _read_arrays(path, points, numbers, label or "labels", names)
     else:
-        found = SequenceColumns(*read_rows(path, points, numbers, label or "label"))
-    table = found.table
-    there = set(table["class"])
-    order = list(map(str, classes)) if classes else [*(found.classes or natural_order(there))]
-    check_scale("sequences", order, classes or found.classes, ordered)
-    unknown = sorted(there - set(order))
+        content = _read_rows(path, points, numbers, label or "label")
+    table = content.table
+    present = set(table["class"])
+    order = list(map(str, classes)) if classes else [*(content.classes or natural_order(present))]
+    check_scale("sequences", order, classes or content.classes, ordered)
+    unknown = sorted(present - set(order))
     if unknown:
         raise InputError(f"sequences: {path.name} has the label {unknown[0]!r}, which is none of {listed(order)}")
     if len(order) < 2:
-        raise InputError(f"sequences: at least two classes are needed, {path.name} has {listed(order)} only")
+        raise InputError(f"sequences: expected at least two classes in {path.name}, found {listed(order)}")
     table = table.assign(path=path.name, label=[order.index(name) for name in table["class"]])
     if "split" in table:
         sides = [None if pd.isna(name) else side_of(str(name)) for name in table["split"]]
-        odd = [name for name, side in zip(table["split"], sides, strict=True) if side is None and not pd.isna(name)]
-        if odd:
-            raise InputError(f"sequences: split {odd[0]!r} is none of train, validation, test")
+        wrong = [name for name, side in zip(table["split"], sides, strict=True) if side is None and not pd.isna(name)]
+        if wrong:
+            raise InputError(f"sequences: split {wrong[0]!r} in {path.name} must be train, validation or test")
         table = table.assign(split=pd.array(sides, dtype="string"))
     rows = [{str(key): value for key, value in row.items()} for row in table.drop(columns="class").to_dict("records")]
-    manifest = Manifest(make_table(rows), tuple(order), "sequences", path.parent, (*class_notes(order), *found.notes))
-    own = manifest.table["clip"].fillna(manifest.table["sample"])
-    manifest = replace(manifest, table=manifest.table.assign(clip=own), ordered=ordered)
-    return of_numbers(manifest, points, found.numbers)
+    notes = (*class_notes(order), *content.notes)
+    manifest = Manifest(make_table(rows), tuple(order), "sequences", path.parent, notes)
+    clips = manifest.table["clip"].fillna(manifest.table["sample"])
+    manifest = replace(manifest, table=manifest.table.assign(clip=clips), ordered=ordered)
+    return as_sequences(manifest, points, content.numbers)
 
 
-def _find(root: Path, file: str | None) -> Path:
-    """Find the one file."""
+def _find_file(root: Path, file: str | None) -> Path:
     if root.is_file() and file is None:
         path = root
     else:
         check_root(root, "sequences")
-        there = names_in(root, ENDINGS)
-        if file is None and len(there) != 1:
+        files = names_in(root, SUFFIXES)
+        if file is None and len(files) != 1:
             raise InputError(
-                f"sequences: expected one .npz or .parquet in {root}, found {listed(there)}",
-                "Name it with the option file.",
+                f"sequences: expected one .npz or .parquet in {root}, found {listed(files)}",
+                "Name the file with the option file.",
             )
-        path = root / (file or there[0])
+        path = root / (file or files[0])
         if not path.is_file():
-            raise InputError(f"sequences: there is no file {path}", f"{root} holds {listed(there)}.")
-    if path.suffix.lower() not in ENDINGS:
-        raise InputError(f"sequences: {path} is no .npz or .parquet", "See the sources landmarks and openface.")
+            raise InputError(f"sequences: the file {path} does not exist", f"{root} has {listed(files)}.")
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(
+            f"sequences: expected an .npz or .parquet file, got {path}",
+            "For one file per sequence, use the sources landmarks and openface.",
+        )
     return path
+
+
+# --- arrays
+
+
+def _read_arrays(
+    path: Path, points: str, numbers: str | Sequence[str] | None, label: str, names: str
+) -> SequenceColumns:
+    try:
+        # Arrays of Python objects are never read: unpickling them could run any code.
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (ValueError, OSError, EOFError, AttributeError, BadZipFile) as error:
+        raise InputError(f"sequences: cannot read {path} as arrays: {error}", EXPECTED_ARRAYS) from error
+    if not isinstance(numbers, str | None):
+        raise InputError(
+            "sequences: for an .npz the option numbers must name one array", f"{path.name} has {listed(arrays)}."
+        )
+    values = _values_name(path, arrays, numbers)
+    starts, ends = _ranges(path, arrays, values, points)
+    table = pd.DataFrame({"sample": _strings(path, arrays, "samples", len(ends)), "start": starts, "end": ends})
+    for array, column in ARRAY_OPTIONS.items():
+        if array in arrays:
+            table[column] = _strings(path, arrays, array, len(ends))
+    if label not in arrays:
+        raise InputError(f"sequences: {path.name} has no array {label}, only {listed(arrays)}", EXPECTED_ARRAYS)
+    classes = tuple(map(str, arrays[names].tolist())) if names in arrays else None
+    labels = arrays[label]
+    if len(labels) != len(ends) or labels.ndim > 2:
+        raise InputError(f"sequences: {label} in {path.name} has the shape {labels.shape}, expected ({len(ends)},)")
+    if labels.ndim == 2:
+        return _label_by_rating(path, table, labels, label, classes, values)
+    table["class"] = _class_names(path, labels, label, classes)
+    return SequenceColumns(table, classes, values)
+
+
+def _values_name(path: Path, arrays: Arrays, wanted: str | None) -> str:
+    """Return the name of the array of sequences."""
+    if wanted is not None:
+        if wanted not in arrays:
+            raise InputError(f"sequences: {path.name} has no array {wanted}, only {listed(arrays)}", EXPECTED_ARRAYS)
+        return wanted
+    usual = [name for name in ("sequences", "values") if name in arrays]
+    candidates = usual[:1] or [name for name, array in arrays.items() if array.ndim >= 3]
+    if len(candidates) != 1:
+        raise InputError(
+            f"sequences: {path.name} has no array sequences or values, only {listed(arrays)}",
+            f"{EXPECTED_ARRAYS} Or name the array with the option numbers.",
+        )
+    return candidates[0]
+
+
+def _ranges(path: Path, arrays: Arrays, name: str, points: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the first frame of each sequence, and the frame after its last."""
+    values, concatenated = arrays[name], "lengths" in arrays
+    axes = (CONCATENATED_AXES if concatenated else PADDED_AXES)[points]
+    if values.ndim not in axes or not values.size:
+        hint = "" if concatenated else "Turn an array (N, T, F) of features into one of four axes: array[..., None]."
+        raise InputError(
+            f"sequences: {name} in {path.name} has the shape {values.shape}, but {points} "
+            f"{'with lengths ' if concatenated else ''}need {' or '.join(map(str, axes))} axes",
+            hint,
+        )
+    if not concatenated:
+        lengths = np.full(len(values), values.shape[1], np.int64)
+    else:
+        lengths = arrays["lengths"]
+        if lengths.ndim != 1 or lengths.dtype.kind not in "iu" or (lengths < 1).any() or lengths.sum() != len(values):
+            raise InputError(
+                f"sequences: lengths in {path.name} must be integers >= 1 that sum to {len(values)}, the number of "
+                f"frames in {name}"
+            )
+    ends = np.cumsum(lengths, dtype=np.int64)
+    return ends - lengths, ends
+
+
+def _strings(path: Path, arrays: Arrays, name: str, count: int) -> list[str]:
+    """Return the entries of an array as strings; consecutive numbers if there is no such array."""
+    if name not in arrays:
+        return [f"{i:05}" for i in range(count)]
+    if arrays[name].shape != (count,):
+        raise InputError(f"sequences: {name} in {path.name} has the shape {arrays[name].shape}, expected ({count},)")
+    return [str(entry) for entry in arrays[name].tolist()]
+
+
+def _class_names(path: Path, labels: NDArray[Any], label: str, classes: tuple[str, ...] | None) -> list[str]:
+    """Return the class name of each label; integers are indices into ``classes`` if these are given."""
+    entries = labels.tolist()
+    if labels.dtype.kind == "U":
+        return [str(entry) for entry in entries]
+    if labels.dtype.kind not in "iub":
+        raise InputError(f"sequences: {label} in {path.name} must be integers or strings, found {labels.dtype}")
+    if classes is None:
+        return [str(int(entry)) for entry in entries]
+    if labels.min() < 0 or labels.max() >= len(classes):
+        raise InputError(
+            f"sequences: {label} in {path.name} must be 0 to {len(classes) - 1}, the indices of {listed(classes)}; "
+            f"found {labels.min()} to {labels.max()}"
+        )
+    return [classes[int(entry)] for entry in entries]
+
+
+def _label_by_rating(
+    path: Path, table: pd.DataFrame, ratings: NDArray[Any], label: str, classes: tuple[str, ...] | None, values: str
+) -> SequenceColumns:
+    """Label each sequence by its highest rating; sequences with a tie are excluded."""
+    classes = classes or tuple(map(str, range(ratings.shape[1])))
+    if ratings.dtype.kind not in "fiu" or ratings.shape[1] != len(classes):
+        raise InputError(
+            f"sequences: {label} in {path.name} has the shape {ratings.shape} and type {ratings.dtype}, expected one "
+            f"number for each of {listed(classes)}"
+        )
+    unique = (ratings == ratings.max(axis=1, keepdims=True)).sum(axis=1) == 1
+    if not unique.any():
+        raise InputError(f"sequences: no row of {label} in {path.name} has a unique highest rating")
+    labelled = table[unique].assign(**{"class": [classes[i] for i in ratings[unique].argmax(axis=1)]})
+    notes = [f"{label} are ratings: a sequence's class is the one with the highest rating"]
+    if not unique.all():
+        notes.append(f"{int((~unique).sum())} sequences without a unique highest rating in {label} are excluded")
+    return SequenceColumns(labelled, classes, values, notes)
+
+
+# --- tables
+
+
+def _read_rows(path: Path, points: str, numbers: str | Sequence[str] | None, label: str) -> SequenceColumns:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        schema = pq.read_schema(path)
+        missing = [name for name in (*REQUIRED, label) if name not in schema.names]
+        if missing:
+            raise InputError(
+                f"sequences: expected the columns {', '.join((*REQUIRED, label))} in {path.name}, found "
+                f"{listed(schema.names)}",
+                EXPECTED_TABLE,
+            )
+        optional = [name for name in OPTIONAL if name in schema.names and name != label]
+        rows = pq.read_table(path, columns=[*REQUIRED, label, *optional]).to_pandas()
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"sequences: cannot read {path} as Parquet: {error}", EXPECTED_TABLE) from error
+    if rows.empty:
+        raise InputError(f"sequences: {path} has no rows", EXPECTED_TABLE)
+    known = {*REQUIRED, *OPTIONAL, label}
+    numeric = [
+        field.name
+        for field in schema
+        if field.name not in known
+        and (pa.types.is_integer(field.type) or pa.types.is_floating(field.type) or pa.types.is_boolean(field.type))
+    ]
+    table = _sequences_of_frames(path, rows, [label, *optional], label)
+    return SequenceColumns(table, None, _number_columns(path, numeric, points, numbers))
+
+
+def _sequences_of_frames(path: Path, rows: pd.DataFrame, columns: list[str], label: str) -> pd.DataFrame:
+    """Return one row per sequence from one row per frame."""
+    if rows[[*REQUIRED, label]].replace("", pd.NA).isna().to_numpy().any():
+        raise InputError(f"sequences: {path.name} has rows without sample, frame or {label}")
+    names = rows["sample"].astype(str).to_numpy()
+    starts = np.flatnonzero(np.r_[True, names[1:] != names[:-1]])
+    ends = np.r_[starts[1:], len(rows)]
+    unsorted = np.flatnonzero((np.diff(rows["frame"].to_numpy()) <= 0) & (names[1:] == names[:-1]))
+    if len(set(names[starts])) < len(starts) or len(unsorted):
+        name = names[unsorted[0]] if len(unsorted) else pd.Series(names[starts]).mode()[0]
+        raise InputError(
+            f"sequences: the rows of {name!r} in {path.name} are not in order", "Sort by sample and frame."
+        )
+    table = pd.DataFrame({"sample": names[starts], "start": starts, "end": ends})
+    for column in columns:
+        values = rows[column].astype("string").fillna("").to_numpy()
+        differing = np.flatnonzero(values != np.repeat(values[starts], ends - starts))
+        if len(differing):
+            raise InputError(f"sequences: {names[differing[0]]!r} in {path.name} has several values of {column}")
+        table["class" if column == label else column] = [value or None for value in values[starts]]
+    return table
+
+
+def _number_columns(path: Path, numeric: list[str], points: str, numbers: str | Sequence[str] | None) -> str | None:
+    """Return patterns of the columns that are features, joined by commas; None for all that ``points`` imply."""
+    if numbers is not None:
+        patterns = [numbers] if isinstance(numbers, str) else list(numbers)
+        unmatched = [p for pattern in patterns for p in pattern.split(",") if not fnmatch.filter(numeric, p.strip())]
+        if unmatched:
+            raise InputError(
+                f"sequences: no numeric column of {path.name} matches {unmatched[0]}, found {listed(numeric)}"
+            )
+        return ",".join(patterns)
+    if points != "features":
+        return None
+    if not numeric:
+        raise InputError(f"sequences: {path.name} has no numeric columns", EXPECTED_TABLE)
+    if invalid := [name for name in numeric if "," in name or name != name.strip()]:
+        raise InputError(
+            f"sequences: the column name {invalid[0]!r} in {path.name} has a comma, or blanks at an end",
+            "Rename the column.",
+        )
+    return ",".join(glob.escape(name) for name in numeric)

