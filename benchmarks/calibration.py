@@ -15,8 +15,7 @@ import numpy as np
 from benchmarks.common import RESULTS, Figure, Result, parser, report
 from evenface.config import load_recipe
 from evenface.evaluation.bootstrap import Estimate
-from evenface.evaluation.calibration import Calibration, fit_balance
-from evenface.evaluation.calibration_error import calibration_error, error_estimates
+from evenface.evaluation.calibration import Calibration, calibration_error, error_estimates, fit_balance
 from evenface.evaluation.label_shift import correction, estimate_prior, with_prior
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.probability_metrics import log_loss

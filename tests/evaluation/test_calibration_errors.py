@@ -11,12 +11,12 @@ from promises import matrices, predictions, sample
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import accuracy_score
 
-from evenface.evaluation.calibration import tempered
-from evenface.evaluation.calibration_error import (
+from evenface.evaluation.calibration import (
     calibration_error,
     error_estimates,
     loss_estimates,
     reliability_by_mass,
+    tempered,
 )
 from evenface.evaluation.probability_metrics import brier
 from evenface.evaluation.selective import answered, risk_coverage

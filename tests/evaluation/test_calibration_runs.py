@@ -6,8 +6,7 @@ from promises import predictions, sample
 
 import evenface as ef
 from evenface import api
-from evenface.evaluation.calibration import Calibration, fit_temperature, tempered
-from evenface.evaluation.calibration_error import calibration_error
+from evenface.evaluation.calibration import Calibration, calibration_error, fit_temperature, tempered
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.probability_metrics import shares
 from evenface.reporting.report import run_report

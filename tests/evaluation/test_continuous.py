@@ -14,11 +14,10 @@ from sklearn import metrics as sk
 from test_ordered import graded
 
 from evenface.data.labels import describe_levels, has_numeric_names, level_values
-from evenface.evaluation.bootstrap import Units, draws, units_of
+from evenface.evaluation.bootstrap import Units, draws, unit_moments, units_of
 from evenface.evaluation.comparison import compare
 from evenface.evaluation.metric_registry import METRICS, limits, lower_is_better, metric_names
 from evenface.evaluation.predictions import Predictions
-from evenface.evaluation.regression_metrics import unit_moments
 from evenface.evaluation.summary import measured, measured_each, metrics_of
 
 CONTINUOUS = tuple(name for name, entry in METRICS.items() if entry.task == "regression")

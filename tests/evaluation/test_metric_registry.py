@@ -24,8 +24,7 @@ from evenface.evaluation.metric_registry import METRICS, find_metric, known_dire
 from evenface.evaluation.metrics import macro
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.probability_metrics import over_defined
-from evenface.evaluation.subgroups import subgroups
-from evenface.evaluation.summary import Measures, measured, measured_each, metrics_of
+from evenface.evaluation.summary import Measures, measured, measured_each, metrics_of, subgroups
 from evenface.reporting.report import comparison_report, run_report
 from evenface.runs import Run
 from evenface.studies import load_study

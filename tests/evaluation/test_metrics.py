@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 from sklearn import metrics as sk
 
 from evenface.evaluation import metrics, probability_metrics
-from evenface.evaluation.calibration_error import error_estimates
+from evenface.evaluation.calibration import error_estimates
 from evenface.evaluation.comparison import compare
 from evenface.evaluation.metric_registry import METRICS
 from evenface.evaluation.predictions import Predictions

@@ -17,7 +17,7 @@ import evenface as ef
 from evenface.data.attributes import attribute_columns, attribute_groups
 from evenface.data.datasets import DATASETS, dataset_licence, dataset_reader
 from evenface.evaluation.predictions import Predictions
-from evenface.evaluation.subgroups import subgroups
+from evenface.evaluation.summary import subgroups
 from evenface.reporting import model_card
 from evenface.reporting.model_card import STATEMENT
 from evenface.reporting.tables import escape_markdown

@@ -173,9 +173,9 @@ def test_wilcoxons_test_states_the_smallest_p_it_can_reach():
     found = ef.compare(five, resamples=50)
     assert found.p < 0.001
     assert (found.robust_p, found.robust_floor) == (0.0625, 0.0625)
-    assert "the smallest it can reach over 5 people is 0.0625" in found.sentence
+    assert "the smallest possible p over 5 people is 0.0625" in found.sentence
     effect = ef.factorial(tidy(five), "accuracy", ["m"], "fold").effects[0]
-    assert "Wilcoxon p = 0.062, the least that so few units allow" in effect.sentence
+    assert "Wilcoxon p = 0.062, the smallest possible with so few units" in effect.sentence
 
 
 def test_words_for_sizes_are_of_d_av():

@@ -34,7 +34,10 @@ def test_a_changed_verdict_is_pointed_out():
     change = stats.norm.ppf((np.arange(24) + 0.5) / 24) * 0.0314 + 0.008
     found = ef.equivalence(ef.Pairs(change, np.zeros(24), "accuracy", "GRU", "LSTM"), 0.02)
     assert (found.equivalent, found.equivalent_wide, found.changes) == (True, False, True)
-    assert "the 95% interval [-0.005, +0.021] reaches beyond, so that reading says otherwise" in found.sentence
+    assert (
+        "the 95% interval [-0.005, +0.021] reaches beyond, so by that criterion equivalence is not shown"
+        in found.sentence
+    )
     assert found.robust_p < 0.05
 
 

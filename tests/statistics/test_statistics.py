@@ -51,7 +51,7 @@ def test_a_difference_without_any_spread_has_no_p():
     assert math.isnan(same.p)
     assert math.isnan(same.difference.low)
     assert math.isnan(same.effect("d_z").value)
-    assert "without noise to judge it by" in same.sentence
+    assert "no variance to test against" in same.sentence
     assert ef.compare(ef.Pairs(FIRST, FIRST), **SMALL).p == 1
 
 
@@ -131,7 +131,7 @@ def test_several_columns_make_a_unit_and_incomplete_units_are_left_out():
 
 def test_groups_must_not_share_units():
     table = pd.DataFrame({"who": list("abcdabcd"), "side": list("xxxxyyyy"), "value": np.arange(8.0)})
-    with pytest.raises(InputError, match="4 whos stand in both x and y, such as a"):
+    with pytest.raises(InputError, match="4 whos are in both x and y, such as a"):
         ef.groups(table, "value", "side", "x", "y", "who")
     table["who"] = list("abcdefgh")
     assert ef.groups(table, "value", "side", "x", "y", "who").values.tolist() == [0, 1, 2, 3]
@@ -141,10 +141,10 @@ def test_groups_must_not_share_units():
     ("change", "message"),
     [
         ({"value": "score"}, "no column 'score'"),
-        ({"factor": "fold"}, "named twice"),
+        ({"factor": "fold"}, "specified twice"),
         ({"level": "z"}, "a has no level 'z'"),
         ({"rows": 2}, "a has no level 'y'"),
-        ({"rows": 4}, "1 fold; two are the least"),
+        ({"rows": 4}, "1 fold; at least two are required"),
     ],
 )
 def test_what_a_table_lacks_is_named(change, message):
@@ -157,7 +157,7 @@ def test_what_a_table_lacks_is_named(change, message):
 def test_words_are_no_numbers():
     table = tidy().astype({"value": object})
     table.loc[3, "value"] = "good"
-    with pytest.raises(InputError, match="'good' is no finite number"):
+    with pytest.raises(InputError, match="'good' is not a finite number"):
         ef.pairs(table, "value", "a", "x", "y", "fold")
 
 
@@ -175,15 +175,15 @@ def test_mcnemar_equals_statsmodels_and_says_whose_samples_they_are():
     found = ef.mcnemar(predictions(first), predictions(second), names=("plain", "new"))
     table = [[30, 12], [3, 15]]
     theirs = contingency(table, exact=False, correction=True)
-    assert (found.chi2, found.corrected) == pytest.approx((theirs.statistic, theirs.pvalue))
+    assert (found.test.chi2, found.test.corrected) == pytest.approx((theirs.statistic, theirs.pvalue))
     assert found.test.exact == pytest.approx(contingency(table, exact=True).pvalue)
     mid = contingency(table, exact=True).pvalue - stats.binom.pmf(3, 15, 0.5)
     assert found.test.mid_p == pytest.approx(mid)
-    assert found.sentence.startswith("Of 60 samples new alone is right on 3, plain alone on 12: evidence that plain is")
+    assert found.sentence.startswith("Of 60 samples only new is correct on 3, only plain on 12: evidence that plain is")
     people = np.array([f"p{i % 5}" for i in range(60)])
     shared = ef.mcnemar(predictions(first, people), predictions(second, people))
     assert "60 of them come from 5 people" in shared.sentence
-    assert ef.mcnemar(predictions(first), predictions(first)).corrected == 1
+    assert ef.mcnemar(predictions(first), predictions(first)).test.corrected == 1
 
 
 # --- assumption checks -----------------------------------------------------------------------------------------------

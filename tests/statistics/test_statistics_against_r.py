@@ -120,7 +120,7 @@ def test_an_interaction_without_values_is_left_out_and_named():
     assert [term.name for term in found.terms] == ["Sex", "age"]
     assert [term.f for term in found.terms] == [term.f for term in again.terms]
     assert "Sex:age cannot be estimated, as 1 combination of Sex, age has no value, such as Male, a8" in found.sentence
-    with pytest.raises(InputError, match="the effect of b cannot be told from that of a: 2 combinations"):
+    with pytest.raises(InputError, match="the effects of b and a cannot be separated: 2 combinations"):
         ef.factorial(data.assign(a=data["Sex"], b=data["Sex"] + "s"), "value", ["a", "b"], "unit", kind="between")
 
 
@@ -160,7 +160,7 @@ def test_of_complete_units_the_p_beside_is_that_of_the_analysis_within_units():
     for term in model.terms:
         effect = within.effect(term.name)
         p = effect.p if effect.df == 1 else effect.robust_p  # Greenhouse and Geisser's
-        assert (term.own_p, term.epsilon) == pytest.approx((p, effect.epsilon), rel=1e-4)
+        assert (term.robust_p, term.epsilon) == pytest.approx((p, effect.epsilon), rel=1e-4)
     check = next(check for check in model.checks if check.name == "sphericity")
     assert check.holds is False
     pair = ef.compare(ef.pairs(data, "value", "a", "y", "x", "unit", among=["b"]), resamples=50)
@@ -176,7 +176,7 @@ def test_slopes_that_differ_between_units_deceive_a_random_intercept_but_not_the
         slopes = random.normal(size=14)[design.units] * second
         values = slopes + 0.7 * random.normal(size=len(slopes))
         effect = random_intercept(replace(design, values=values)).terms[0]
-        hits.append((effect.p <= 0.05, effect.own_p <= 0.05))
+        hits.append((effect.p <= 0.05, effect.robust_p <= 0.05))
     plain, own = np.mean(hits, axis=0)
     assert own < 0.12
     assert plain > own + 0.08

@@ -162,7 +162,7 @@ def test_taking_repeated_units_as_independent_is_possible_and_said():
     paper = ef.factorial(table, "value", ["a", "b", "c"], "unit", kind="between")
     ours = ef.factorial(table, "value", ["a", "b", "c"], "unit")
     assert "72 values taken as independent, of 6 units" in paper.sentence
-    assert "The same 6 units stand in several cells" in paper.sentence
+    assert "The same 6 units were measured in several cells" in paper.sentence
     assert "each of 6 units measured in all cells" in ours.sentence
     assert ours.effect("a").p < paper.effect("a").p
 
@@ -182,7 +182,7 @@ def test_what_does_not_allow_an_analysis_is_said():
 def test_units_that_lack_a_cell_are_left_out_and_counted():
     found = ef.factorial(crossed(9).drop(index=3), "value", ["a", "b", "c"], "unit")
     assert (found.units, found.count) == (5, 60)
-    assert "1 unit not measured in every cell left out" in found.sentence
+    assert "1 unit not measured in every cell excluded" in found.sentence
 
 
 # --- a mixed model ---------------------------------------------------------------------------------------------------
@@ -237,7 +237,7 @@ def test_units_that_do_not_differ_leave_estimates_of_least_squares_and_it_is_sai
     theirs = anova_lm(smf.ols("value ~ C(a, Sum) * C(c, Sum)", table).fit(), typ=3)
     assert [term.f for term in found.terms] == pytest.approx(theirs["F"].to_numpy()[1:4])
     assert {term.df_error for term in found.terms} == {24 - 6 - 3}
-    assert "variance between units was found to be zero" in found.sentence
+    assert "estimated variance between units is zero" in found.sentence
 
 
 def test_what_differs_between_units_has_their_degrees_of_freedom():
@@ -300,6 +300,6 @@ def test_ranks_see_order_only(seed, random):
 
 def test_ties_and_too_few_methods():
     table = ranked(1).assign(value=1.0)
-    assert "all methods tie" in ef.friedman(table, "value", "method", "data", higher_is_better=True).sentence
-    with pytest.raises(InputError, match="ranks are for three or more"):
+    assert "all methods are tied" in ef.friedman(table, "value", "method", "data", higher_is_better=True).sentence
+    with pytest.raises(InputError, match="a rank test requires three or more"):
         ef.friedman(ranked(1, k=2), "value", "method", "data")

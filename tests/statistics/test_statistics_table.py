@@ -90,9 +90,9 @@ def test_each_value_of_its_own_unit_is_compared_in_groups(table, file):
     ("words", "said"),
     [
         (("--unit", "person"), "no column 'person'"),
-        (("--unit", "loss"), "a column is named twice"),
+        (("--unit", "loss"), "a column is specified twice"),
         (("--equivalence-margin", "0"), "do not enclose zero"),
-        (("--value", "loss", "--factors", "network"), "'plain' is no finite number"),
+        (("--value", "loss", "--factors", "network"), "'plain' is not a finite number"),
     ],
 )
 def test_mistakes_end_in_a_sentence(file, words, said):
@@ -239,7 +239,7 @@ def test_an_unknown_direction_is_asked_for(tmp_path):
     path = losses(tmp_path, "result")
     refused = stats(path, "--value", "result", "--factors", "method", "--unit", "fold")
     assert refused.exit_code == 2
-    assert "result: is a higher or a lower value better?" in refused.stderr
+    assert "result: the direction of this metric is not known" in refused.stderr
     assert "--lower-is-better" in refused.stderr
     assert "good 1.00, baseline" in answer(path, "--lower-is-better", value="result", factors="method")
     assert "bad 1.00, baseline" in answer(path, "--higher-is-better", value="result", factors="method")
@@ -273,18 +273,18 @@ def test_two_units_are_no_evidence_in_any_design():
 
 def test_reasons_are_true(table):
     few = table.query("fold < 2 and network == 'GRU'").iloc[:-1]
-    with pytest.raises(InputError, match="no degree of freedom is left"):
+    with pytest.raises(InputError, match="no degrees of freedom are left"):
         analyse(few.drop_duplicates(["fold", "loss"]).iloc[:4], "accuracy", ["loss"], "fold")
     one = table.assign(loss="plain")
     with pytest.raises(InputError, match="the factor loss has one level only, plain"):
         analyse(one, "accuracy", ["network", "loss"], "fold")
     same = table.assign(accuracy=0.5)
-    assert "nothing spreads" in " ".join(analyse(same, "accuracy", ["network", "loss"], "fold").lines)
+    assert "there is no variance" in " ".join(analyse(same, "accuracy", ["network", "loss"], "fold").lines)
     shifts = table.assign(accuracy=0.1 * table["fold"] + 0.2 * (table["loss"] == "focal"))
     lacking = shifts.query("not (fold == 3 and loss == 'focal')")
     found = analyse(lacking, "accuracy", ["network", "loss"], "fold")
-    assert "nothing spreads within units" in " ".join(found.lines)
+    assert "there is no variance" in " ".join(found.lines)
     assert not any(contrast.certain for contrast in found.comparisons.contrasts)
-    with pytest.raises(InputError, match="0,95' is no finite number") as raised:
+    with pytest.raises(InputError, match="0,95' is not a finite number") as raised:
         analyse(table.assign(accuracy="0,95"), "accuracy", ["loss"], "fold")
     assert "decimal mark" in str(raised.value)

@@ -16,6 +16,8 @@ from evenface.evaluation.predictions import Predictions
 LEVEL = 0.95
 RESAMPLES = 2000
 CHUNK = 4_000_000
+THRESHOLD = 0.5
+"""Score from which on a one-vs-rest classifier predicts its class."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,34 @@ def unit_matrices(predictions: Predictions, units: Units) -> np.ndarray:
     c = len(predictions.classes)
     stack = np.zeros((units.count, c, c), dtype=np.float32)
     np.add.at(stack, (units.codes, predictions.labels, predictions.predicted), 1)
+    return stack
+
+
+def unit_moments(predictions: Predictions, units: Units) -> np.ndarray:
+    r"""Sum over the samples of each unit, with t the true value, z the output, both less the mean of t."""
+    truth, output = predictions.true_values, predictions.place
+    centre = truth.mean()
+    t, z = truth - centre, output - centre
+    error = output - truth
+    columns = np.stack([np.ones(len(t)), t, z, t**2, z**2, t * z, np.abs(error), error**2], axis=1)
+    sums = np.zeros((units.count, columns.shape[1]))
+    np.add.at(sums, units.codes, columns)
+    return sums
+
+
+def fired(predictions: Predictions) -> np.ndarray:
+    """Return which classes' own classifiers say yes to which samples, bool, shape (N, C)."""
+    if predictions.scores is not None:
+        return np.asarray(predictions.scores >= THRESHOLD)
+    return np.asarray(predictions.predicted[:, None] == np.arange(len(predictions.classes)))
+
+
+def unit_tables(predictions: Predictions, units: Units) -> np.ndarray:
+    """Count the table of each class for each unit, float32, shape (U, C, 2, 2)."""
+    c = len(predictions.classes)
+    own = predictions.labels[:, None] == np.arange(c)
+    stack = np.zeros((units.count, c, 2, 2), dtype=np.float32)
+    np.add.at(stack, (units.codes[:, None], np.arange(c), own.astype(int), fired(predictions).astype(int)), 1)
     return stack
 
 

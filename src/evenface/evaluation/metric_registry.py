@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Iterable
 
-from evenface.evaluation import metrics, one_vs_rest, probability_metrics, regression_metrics
+from evenface.evaluation import metrics, probability_metrics
 from evenface.evaluation.metric_entry import CLIP, METRICS, RENAMED, Metric, metric
 from evenface.evaluation.predictions import Predictions
 from evenface.utils.errors import InputError
@@ -12,7 +12,7 @@ from evenface.utils.registry import nearest
 
 __all__ = ["CLIP", "METRICS", "Metric", "find_metric", "known_direction", "metric", "metric_names"]
 
-DEFINED_IN = (metrics, probability_metrics, regression_metrics, one_vs_rest)
+DEFINED_IN = (metrics, probability_metrics)
 """Modules whose import registers the metrics of the package."""
 HEADLINE = ("balanced_accuracy", "accuracy", "macro_f1")
 """Metrics that reports and comparisons show first, above the table of all of them."""

@@ -393,3 +393,134 @@ def icc_3_1(confusion: np.ndarray, levels: Sequence[float] | None = None) -> np.
 def training_seconds(facts: "dict[str, float]") -> float:
     """Seconds that training took."""
     return float(facts.get("training_seconds", math.nan))
+
+
+EPSILON = 1e-12
+"""Variances below this share of the mean square are rounding."""
+
+
+@metric(
+    "expected_mae",
+    label="MAE (continuous)",
+    task="regression",
+    higher_is_better=False,
+    range=(0, math.inf),
+    needs="moments",
+)
+def expected_mae(moments: np.ndarray) -> np.ndarray:
+    """Mean of abs(z - t), in the unit of the levels."""
+    return divide(moments[..., 6], moments[..., 0])
+
+
+@metric(
+    "rmse",
+    label="RMSE (continuous)",
+    task="regression",
+    higher_is_better=False,
+    range=(0, math.inf),
+    needs="moments",
+)
+def root_mean_squared_error(moments: np.ndarray) -> np.ndarray:
+    """Root of the mean of (z - t)², in the unit of the levels."""
+    return np.asarray(np.sqrt(divide(moments[..., 7], moments[..., 0])))
+
+
+@metric(
+    "pearson",
+    label="Pearson (continuous)",
+    task="regression",
+    higher_is_better=True,
+    range=(-1, 1),
+    needs="moments",
+    aliases=("pcc", "pearson correlation"),
+)
+def pearson(moments: np.ndarray) -> np.ndarray:
+    """Pearson correlation, cov(t, z) / √(var t · var z); NaN where either is constant."""
+    _, t, z, covariance = _spread(moments)
+    return divide(covariance, np.sqrt(t * z)).clip(-1, 1)
+
+
+@metric("ccc", label="CCC (continuous)", task="regression", higher_is_better=True, range=(-1, 1), needs="moments")
+def concordance(moments: np.ndarray) -> np.ndarray:
+    """Concordance correlation coefficient, 2 cov(t, z) / (var t + var z + (mean t - mean z)²).
+
+    Variances are over n. NaN where neither varies and both have the same mean.
+
+    References
+    ----------
+    Lin, *A concordance correlation coefficient to evaluate reproducibility*, Biometrics 1989.
+    """
+    shift, t, z, covariance = _spread(moments)
+    return divide(2 * covariance, t + z + shift**2)
+
+
+@metric(
+    "icc_3_1", label="ICC(3,1) (continuous)", task="regression", higher_is_better=True, range=(-1, 1), needs="moments"
+)
+def expected_icc_3_1(moments: np.ndarray) -> np.ndarray:
+    """ICC(3,1), 2 cov(t, z) / (var t + var z): two-way mixed, single, consistency (Shrout and Fleiss 1979)."""
+    _, t, z, covariance = _spread(moments)
+    return divide(2 * covariance, t + z)
+
+
+@metric(
+    "icc_2_1", label="ICC(2,1) (continuous)", task="regression", higher_is_better=True, range=(-1, 1), needs="moments"
+)
+def expected_icc_2_1(moments: np.ndarray) -> np.ndarray:
+    """ICC(2,1): two-way random, single, absolute agreement (Shrout and Fleiss 1979).
+
+    With two raters it is (BMS - EMS) / (BMS + EMS + 2 (JMS - EMS) / n), in which a constant shift counts.
+    """
+    n = moments[..., 0]
+    shift, t, z, covariance = _spread(moments)
+    t, z, covariance = (divide(part * n, n - 1) for part in (t, z, covariance))
+    rest = (t + z) / 2 - covariance
+    return divide(2 * covariance, t + z + shift**2 - divide(2 * rest, n))
+
+
+def _spread(moments: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Difference of the means, variance of the truth, variance of the output, covariance; each over n."""
+    n, t, z, tt, zz, tz = np.moveaxis(np.asarray(moments[..., :6], dtype=np.float64), -1, 0)
+    mean_t, mean_z = divide(t, n), divide(z, n)
+    variances = []
+    for square, mean in ((divide(tt, n), mean_t), (divide(zz, n), mean_z)):
+        variance = square - mean**2
+        variances.append(np.where(variance <= EPSILON * square, 0.0, variance))
+    return mean_t - mean_z, variances[0], variances[1], divide(tz, n) - mean_t * mean_z
+
+
+def mean_of_tables(values: np.ndarray, tables: np.ndarray) -> np.ndarray:
+    """Average over the classes that are present in the truth, leaving out what is not defined: (..., C) -> (...)."""
+    return mean_over(values, (tables[..., 1, :].sum(axis=-1) > 0).astype(np.float64))
+
+
+def _register(name: str, label: str, of_class: Callable[[np.ndarray], np.ndarray], summary: str) -> None:
+    """Register a metric of each class's table and, without the prefix ``class_``, its mean over classes."""
+
+    def each(tables: np.ndarray) -> np.ndarray:
+        return of_class(tables)
+
+    def averaged(tables: np.ndarray) -> np.ndarray:
+        return mean_of_tables(of_class(tables), tables)
+
+    each.__doc__ = f"{summary} of the one-vs-rest classifier of each class, whose score is cut at 0.5."
+    averaged.__doc__ = f"Macro mean of `class_{name}` over the classes present in the truth."
+    each.__qualname__, averaged.__qualname__ = f"class_{name}", name
+    metric(
+        f"class_{name}",
+        label=f"class {label}",
+        higher_is_better=True,
+        range=(0, 1),
+        needs="one_vs_rest",
+        per_class=True,
+    )(each)
+    metric(name, label=label, higher_is_better=True, range=(0, 1), needs="one_vs_rest", mean_of=f"class_{name}")(
+        averaged
+    )
+
+
+_register("detector_accuracy", "detector accuracy", accuracy, "Accuracy, true negatives included,")
+_register("detector_precision", "detector precision", lambda tables: precision(tables)[..., 1], "Precision")
+_register("detector_recall", "detector recall", lambda tables: recall(tables)[..., 1], "Recall")
+_register("detector_f1", "detector F1", lambda tables: f1(tables)[..., 1], "F1")
+_register("detector_specificity", "detector specificity", lambda tables: specificity(tables)[..., 1], "Specificity")

@@ -1,4 +1,4 @@
-"""Tests for two methods tried on the same samples."""
+"""Paired tests, corrections for multiple comparisons, and the wording of verdicts: declared here once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,30 +12,37 @@ EPSILON = 1e-9
 
 @dataclass(frozen=True)
 class McNemar:
-    """Samples that one method alone gets right, and how surprising their split would be if both were equal."""
+    """Samples that one method alone classifies correctly, and exact, mid-p and continuity-corrected p-values."""
 
     only_baseline: int
     only_candidate: int
     exact: float
     mid_p: float
+    chi2: float
+    corrected: float
 
 
 def mcnemar(baseline_right: np.ndarray, candidate_right: np.ndarray) -> McNemar:
-    """McNemar's test on paired outcomes, arrays of bool of shape (N,); it takes samples as independent.
+    """Compute McNemar's test of paired outcomes, arrays of bool of shape (N,); samples are assumed to be independent.
 
     References
     ----------
+    McNemar, *Note on the sampling error of the difference between correlated proportions*, Psychometrika 1947. Edwards,
+    *Note on the correction for continuity*, Psychometrika 1948.
     Fagerland, Lydersen and Laake, *The McNemar test for binary matched-pairs data*, BMC Med Res Methodol 2013.
     """
-    from scipy.stats import binom
+    from scipy.stats import binom, chi2
 
     b, c = int((baseline_right & ~candidate_right).sum()), int((candidate_right & ~baseline_right).sum())
     if b + c == 0:
-        return McNemar(b, c, 1.0, 1.0)
+        return McNemar(b, c, 1.0, 1.0, 0.0, 1.0)
     tail, point = float(binom.cdf(min(b, c), b + c, 0.5)), float(binom.pmf(min(b, c), b + c, 0.5))
     exact = min(1.0, 2 * tail)
-    # With as many on either side the two tails share their middle term: nothing could be less surprising.
-    return McNemar(b, c, exact, 1.0 if b == c else min(1.0, 2 * tail - point))
+    # where both counts are equal the two tails share their middle term
+    mid_p = 1.0 if b == c else min(1.0, 2 * tail - point)
+    # own code: statsmodels has no mid-p, and corrects equal counts to 1/n; R, as here, to 0
+    statistic = max(0, abs(b - c) - 1) ** 2 / (b + c)
+    return McNemar(b, c, exact, mid_p, statistic, float(chi2.sf(statistic, 1)))
 
 
 def permuted_sums(baseline: np.ndarray, candidate: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -50,7 +57,7 @@ def permuted_sums(baseline: np.ndarray, candidate: np.ndarray, seed: int) -> tup
 def permuted_each(
     baseline: np.ndarray, candidates: Sequence[np.ndarray], seed: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Do the same for several candidates, by the same coins."""
+    """Compute :func:`permuted_sums` for several candidates with the same coins."""
     changes = [(candidate - baseline).reshape(len(baseline), -1).astype(np.float64) for candidate in candidates]
     change = np.hstack(changes)
     change = change[np.any(change != 0, axis=1)]
@@ -78,15 +85,15 @@ def swap_floor(units: int) -> float:
     return max(min(1.0, 2 * 0.5**units), 1 / (SWAPS + 1))
 
 
-def swap_p(seen: np.ndarray, swapped: np.ndarray) -> np.ndarray:
-    """Two-sided p: share of swaps with a difference as large as the one seen, which counts as one of them."""
-    larger = (np.abs(swapped) >= np.abs(seen) - EPSILON).sum(axis=0)
-    p: np.ndarray = np.where(np.isnan(seen), np.nan, (larger + 1) / (len(swapped) + 1))
+def swap_p(observed: np.ndarray, permuted: np.ndarray) -> np.ndarray:
+    """Compute the two-sided p: the share of permutations with a difference at least as large as the observed one."""
+    larger = (np.abs(permuted) >= np.abs(observed) - EPSILON).sum(axis=0)
+    p: np.ndarray = np.where(np.isnan(observed), np.nan, (larger + 1) / (len(permuted) + 1))
     return p
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """Holm's correction for several tests, shape (K,); NaN is no test and stays NaN.
+    """Correct p, shape (K,), for several tests by Holm's method; NaN is no test and stays NaN.
 
     References
     ----------
@@ -125,25 +132,25 @@ def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
 
 ALPHA = 0.05
 NOTHING = "no evidence of a difference"
-""""No difference" is never said: a test that does not reject is no evidence of equality."""
+"""A test that does not reject is no evidence of equality, so "no difference" is never reported."""
 FEWEST = 3
-"""Units below which no verdict is given: two differences always lie on one line through their mean."""
+"""Fewest units for a verdict."""
 TRAINING = ("seed", "run")
-"""Units that repeat training on the same samples: their spread is training noise and says nothing of other people."""
+"""Units that repeat training on the same samples: their variance is training noise, not variance between people."""
 
 
 def repeats_training(unit: str) -> bool:
-    """Whether all that a unit repeats is training; the names of joint units are written as ``seed × run``."""
+    """Return whether a unit repeats training only; names of combined units are written as ``seed × run``."""
     return all(part in TRAINING for part in unit.split(" × "))
 
 
 def rejects(p: float, units: int) -> bool:
-    """Whether a test rejects at 0.05 over enough units for a verdict."""
+    """Return whether a test rejects at 0.05 over enough units for a verdict."""
     return units >= FEWEST and p <= ALPHA
 
 
-def verdict(p: float, units: int, unit: str, found: str, missing: str = "of a difference") -> str:
-    """Word the verdict of a test.
+def verdict(p: float, units: int, unit: str, finding: str, missing: str = "of a difference") -> str:
+    """Render the verdict of a test.
 
     A test that does not reject is no evidence of equality, and none is claimed; a test over seeds is about training
     noise, not about people; two units are too few for any verdict.
@@ -162,6 +169,6 @@ def verdict(p: float, units: int, unit: str, found: str, missing: str = "of a di
     if units < FEWEST:
         return f"no verdict, as {units} unit{'s are' if units != 1 else ' is'} too few"
     if repeats_training(unit):
-        named = found.partition(" ")[2]
-        return f"larger than training noise: {named}" if rejects(p, units) else "not larger than training noise"
-    return f"evidence {found}" if rejects(p, units) else f"no evidence {missing}"
+        finding_text = finding.partition(" ")[2]
+        return f"larger than training noise: {finding_text}" if rejects(p, units) else "not larger than training noise"
+    return f"evidence {finding}" if rejects(p, units) else f"no evidence {missing}"

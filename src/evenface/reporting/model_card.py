@@ -14,8 +14,7 @@ from evenface.evaluation.bootstrap import Estimate, estimate, units_of
 from evenface.evaluation.calibration import Calibration
 from evenface.evaluation.formatting import UNITS, count_units, listed
 from evenface.evaluation.metric_registry import label, lower_note
-from evenface.evaluation.subgroups import Subgroup, at_least, subgroups
-from evenface.evaluation.summary import metrics_of
+from evenface.evaluation.summary import Subgroup, at_least, metrics_of, subgroups
 from evenface.reporting import summaries
 from evenface.reporting.page import PageSection
 from evenface.reporting.summaries import ALONE, CLUSTERED, FEW_PEOPLE, ONE_RUN

@@ -9,8 +9,7 @@ import pandas as pd
 
 from evenface.evaluation import probability_metrics as scoring
 from evenface.evaluation.bootstrap import estimate, units_of
-from evenface.evaluation.calibration import Calibration
-from evenface.evaluation.calibration_error import Binning, Side, error_estimates, loss_estimates
+from evenface.evaluation.calibration import Binning, Calibration, Side, error_estimates, loss_estimates
 from evenface.evaluation.comparison import Comparison, compare
 from evenface.evaluation.formatting import UNITS, count_units, listed, number, with_interval
 from evenface.evaluation.metric_registry import HEADLINE, label

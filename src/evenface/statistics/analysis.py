@@ -1,4 +1,4 @@
-"""Planned comparisons corrected as a family, and the full analysis of a tidy table."""
+"""Planned comparisons corrected as a family, and the complete analysis of a tidy table."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -41,17 +41,17 @@ class PlannedComparisons:
     def sentence(self) -> str:
         """Summarise which comparisons are significant, in a sentence."""
         first, n = self.contrasts[0], len(self.contrasts)
-        held = [
+        significant = [
             f"{c.level} against {c.baseline} ({signed_interval(Estimate(c.difference.value))})"
             for c in self.contrasts
             if c.certain
         ]
-        found = f"{len(held)} of {n}" if n > 1 else "the" if held else "no"
-        what = "larger than training noise" if repeats_training(first.unit) else "with evidence of a difference"
-        said = f"{first.metric}: {found} planned comparison{'s' * (n > 1)} {what} at 0.05"
+        share = f"{len(significant)} of {n}" if n > 1 else "the" if significant else "no"
+        kind = "larger than training noise" if repeats_training(first.unit) else "with evidence of a difference"
+        answer = f"{first.metric}: {share} planned comparison{'s' * (n > 1)} {kind} at 0.05"
         corrected = f" after Holm's correction for {first.family}" if n > 1 else ""
         units = f"The unit of replication is the {first.unit} ({first.units})."
-        return f"{said}{corrected}{': ' if held else ''}{', '.join(held)}. {units}"
+        return f"{answer}{corrected}{': ' if significant else ''}{', '.join(significant)}. {units}"
 
     def frame(self) -> pd.DataFrame:
         """Return a row per comparison, unrounded."""
@@ -122,7 +122,7 @@ def planned(
         As in :func:`compare`.
     """
     if not contrasts:
-        raise ValueError("no comparison is planned")
+        raise ValueError("no planned comparison was given")
     factors = list(dict.fromkeys([*(among or ()), *(factor for factor, _, _ in contrasts)]))
     given = design_table(table, value, factors, unit)
     drawn: dict[str, Any] = {"level": level, "resamples": resamples, "method": method, "seed": seed}
@@ -151,9 +151,9 @@ class FittedDesign:
         return compare(self.pairs(factor, candidate, baseline), **drawn)
 
     def pairs(self, factor: str, candidate: str, baseline: str) -> Pairs:
-        """Pair two levels within the units that stand in every cell, as the analysis of variance does."""
-        found = pairs_of(self.given.whole(), factor, candidate, baseline, overlap=self.overlap)
-        return replace(found, incomplete=self.given.count - found.units)
+        """Pair two levels within the units that were measured in every cell, as the analysis of variance does."""
+        complete = pairs_of(self.given.whole(), factor, candidate, baseline, overlap=self.overlap)
+        return replace(complete, incomplete=self.given.count - complete.units)
 
     def equivalence(self, contrast: Contrast, margin: Margin) -> Equivalence:
         """Test a comparison of this model against margins."""
@@ -163,11 +163,11 @@ class FittedDesign:
 
 
 def fit_design(given: DesignTable, kind: Model | None = None, overlap: float = 0.0) -> FittedDesign:
-    """Fit the model that a design asks for."""
+    """Fit the model that a design requires."""
     chosen = kind or ("between" if not given.repeated else "within" if given.complete else "mixed")
     if chosen == "mixed":
-        found = random_intercept(given, overlap=overlap)
-        return FittedDesign(given, None, found, found.model, overlap)
+        fitted = random_intercept(given, overlap=overlap)
+        return FittedDesign(given, None, fitted, fitted.model, overlap)
     if chosen == "within":
         return FittedDesign(given, within(given, overlap), None, None, overlap)
     model = least_squares(given)
@@ -186,7 +186,7 @@ def correct(contrasts: Sequence[Contrast]) -> PlannedComparisons:
 
 @dataclass(frozen=True)
 class Analysis:
-    """What was found in a table."""
+    """Results of the analysis of a table."""
 
     analysed: FittedDesign
     comparisons: PlannedComparisons
@@ -195,7 +195,7 @@ class Analysis:
 
     @property
     def variance(self) -> Factorial | None:
-        """Analysis of variance; None where a mixed model stands in."""
+        """Analysis of variance; None where a mixed model is used instead."""
         return self.analysed.variance
 
     @property
@@ -206,14 +206,14 @@ class Analysis:
     @property
     def lines(self) -> list[str]:
         """Render the whole analysis as sentences, the answer first."""
-        whole = self.variance or self.mixed
+        model = self.variance or self.mixed
         effects = self.variance.effects if self.variance else self.mixed.terms if self.mixed else ()
-        parts = [whole.sentence] if whole else []
+        parts = [model.sentence] if model else []
         parts += [effect.sentence for effect in effects]
-        told = failed(whole.checks) if whole else []
-        for found in (*self.comparisons.contrasts, *self.equivalences):
-            fresh = [said for said in failed(found.checks) if said not in told]
-            parts.append(" ".join([found.answer, *fresh, *found.beside]))
+        reported = failed(model.checks) if model else []
+        for result in (*self.comparisons.contrasts, *self.equivalences):
+            new = [text for text in failed(result.checks) if text not in reported]
+            parts.append(" ".join([result.answer, *new, *result.beside]))
         return parts + ([self.ranks.sentence] if self.ranks else []) + _power(self.comparisons.contrasts[0])
 
     @property
@@ -271,26 +271,28 @@ def analyse(
         allow an analysis.
     """
     if not factors:
-        raise InputError("there is no factor to compare by", "Name the columns of the conditions.")
+        raise InputError("no factor was given", "Specify the columns of the conditions.")
     table = source if isinstance(source, pd.DataFrame) else load(source)
     given = design_table(table, value, factors, unit)
     higher = direction_of(value, higher_is_better)
     bases = {name: levels[0] for name, levels in given.factors.items()} | dict(baselines or {})
     for name, base in bases.items():
-        given.code(name, base)  # says what is wrong with it
+        given.code(name, base)  # raises if the level is unknown
     plan = [(name, level, bases[name]) for name, levels in given.factors.items() for level in levels]
     plan = [(name, level, base) for name, level, base in plan if level != base]
     if not plan:
         raise InputError(f"no factor of {', '.join(factors)} has more than one level", "There is nothing to compare.")
     shared = _overlap(table, unit) if overlap is None else overlap
-    found = fit_design(given, kind, shared if given.repeated else 0.0)
-    compared = correct([replace(found.compare(*three), higher_is_better=higher) for three in plan])
-    whole = given.whole()
-    single = len(factors) == 1 and len(plan) + 1 >= LEAST and whole.complete and whole.count > 1 and given.repeated
+    fitted = fit_design(given, kind, shared if given.repeated else 0.0)
+    compared = correct([replace(fitted.compare(*contrast), higher_is_better=higher) for contrast in plan])
+    complete = given.whole()
+    single = (
+        len(factors) == 1 and len(plan) + 1 >= LEAST and complete.complete and complete.count > 1 and given.repeated
+    )
     return Analysis(
-        found,
+        fitted,
         compared,
-        tuple(found.equivalence(contrast, margin) for contrast in compared.contrasts) if margin is not None else (),
+        tuple(fitted.equivalence(contrast, margin) for contrast in compared.contrasts) if margin is not None else (),
         friedman(table, value, factors[0], unit, higher_is_better=higher) if single else None,
     )
 
@@ -329,7 +331,7 @@ def _power(first: Contrast) -> list[str]:
 def _row(result: Equivalence) -> dict[str, object]:
     """Return the row of an equivalence test, unrounded."""
     names = ("metric", "factor", "level", "baseline", "low", "high", "alpha", "p_low", "p_high", "p", "equivalent")
-    found = {name: getattr(result, name) for name in (*names, "equivalent_wide", "changes", "unit", "units", "count")}
+    row = {name: getattr(result, name) for name in (*names, "equivalent_wide", "changes", "unit", "units", "count")}
     for name, estimate in (("test", result.interval), ("wide", result.wide)):
-        found |= {f"{name} low": estimate.low, f"{name} high": estimate.high}
-    return {"difference": result.interval.value, **found}
+        row |= {f"{name} low": estimate.low, f"{name} high": estimate.high}
+    return {"difference": result.interval.value, **row}

@@ -11,14 +11,15 @@ import numpy as np
 import pandas as pd
 
 from evenface.evaluation.formatting import listed
-from evenface.evaluation.paired_tests import rejects, verdict
+from evenface.evaluation.paired_tests import verdict
 from evenface.statistics.assumptions import ALPHA, Check, balance, failed, normal, overlapping, replicated, with_p
 from evenface.statistics.designs import DesignTable, counted, design_table
-from evenface.statistics.effect_sizes import ETA_LEVEL, eta_word, partial_eta
+from evenface.statistics.effect_sizes import ETA_LEVEL, partial_eta
 from evenface.statistics.linear_model import (
     COLON,
     SPHERICAL,
     CellMeans,
+    Effect,
     absent,
     design,
     least_squares,
@@ -30,48 +31,11 @@ from evenface.statistics.t_tests import FLAT
 from evenface.utils.errors import InputError
 
 Kind = Literal["between", "within"]
-INTERACTING = "Where factors interact, a main effect is the mean of effects that differ."
-
-
-@dataclass(frozen=True)
-class Effect:
-    """A main effect or an interaction."""
-
-    name: str
-    df: float
-    df_error: float
-    sum_squares: float
-    f: float
-    p: float
-    eta: float
-    low: float
-    high: float
-    power: float
-    robust: str
-    robust_p: float
-    unit: str
-    units: int
-    epsilon: float = 1.0
-    robust_floor: float = 0.0
-    factors: tuple[str, ...] = ()
-
-    @property
-    def certain(self) -> bool:
-        """Whether p is at most 0.05, over three units or more."""
-        return rejects(self.p, self.units)
-
-    @property
-    def sentence(self) -> str:
-        """Render F, p and effect size."""
-        if math.isnan(self.f):
-            return f"{self.name}: not defined, as nothing spreads."
-        said = verdict(self.p, self.units, self.unit, "of an effect", "of an effect")
-        size = f"partial η² = {self.eta:.3f} [{self.low:.3f}, {self.high:.3f}], {eta_word(self.eta)}"
-        other = (self.robust_p <= ALPHA) != (self.p <= ALPHA)
-        least = ", the least that so few units allow" if self.robust_floor > ALPHA else ""
-        beside = f"; {self.robust} {with_p(self.robust_p)}{least}" if other else ""
-        test = f"F({self.df:g}, {self.df_error:g}) = {self.f:.2f}, {with_p(self.p)}"
-        return f"{self.name}: {said} ({test}, {size}{beside})."
+COLUMNS = (
+    *("name", "df", "df_error", "sum_squares", "f", "p", "eta", "low", "high", "power"),
+    *("robust", "robust_p", "unit", "units", "epsilon", "robust_floor"),
+)
+INTERACTING = "Where factors interact, a main effect is the mean of different simple effects."
 
 
 @dataclass(frozen=True)
@@ -104,27 +68,24 @@ class Factorial:
             if self.kind == "within"
             else f"{self.count:,} values taken as independent, of {counted(self.units, self.unit)}"
         )
-        found = [e for e in self.effects if e.certain]
-        held = "of " + listed([f"{e.name} ({with_p(e.p)}, partial η² = {e.eta:.3f})" for e in found])
-        least = min((e.p for e in found), default=math.nan)
-        said = verdict(least, self.units, self.unit, held, "of any effect")
-        said += "" if found else f" (least p: {self._least})"
-        head = f"{self.metric}, {shape} factorial of {', '.join(self.factors)}, {over}: {said}."
-        mixed = any(len(effect.factors) > 1 for effect in found)
-        return " ".join([head, *([INTERACTING] if mixed else []), *failed(self.checks)])
+        significant = [e for e in self.effects if e.certain]
+        named = "of " + listed([f"{e.name} ({with_p(e.p)}, partial η² = {e.eta:.3f})" for e in significant])
+        smallest = min((e.p for e in significant), default=math.nan)
+        answer = verdict(smallest, self.units, self.unit, named, "of any effect")
+        answer += "" if significant else f" (smallest p: {self._smallest})"
+        head = f"{self.metric}, {shape} factorial of {', '.join(self.factors)}, {over}: {answer}."
+        interacting = any(len(effect.factors) > 1 for effect in significant)
+        return " ".join([head, *([INTERACTING] if interacting else []), *failed(self.checks)])
 
     @property
-    def _least(self) -> str:
+    def _smallest(self) -> str:
         known = [effect for effect in self.effects if not math.isnan(effect.p)]
         best = min(known, key=lambda effect: effect.p, default=None)
         return f"{with_p(best.p)}, {best.name}" if best else "none is defined"
 
     def frame(self) -> pd.DataFrame:
         """Return a row per effect, unrounded."""
-        rows = [
-            {"metric": self.metric, **{name: value for name, value in vars(e).items() if name != "factors"}}
-            for e in self.effects
-        ]
+        rows = [{"metric": self.metric, **{name: getattr(effect, name) for name in COLUMNS}} for effect in self.effects]
         return pd.DataFrame(rows).rename(columns={"name": "effect", "eta": "partial_eta_squared"})
 
 
@@ -147,7 +108,7 @@ def factorial(
     kind : {"between", "within"}, optional
         ``between``: each value is independent of all others, the error is the spread within cells. ``within``: each
         unit was measured in every cell, and each effect is tested against how much it differs between units; units
-        that lack a cell are left out. By default ``within`` where a unit stands in several cells.
+        that lack a cell are left out. By default ``within`` where a unit was measured in several cells.
     overlap : float, default=0
         Within units: n_test / n_train where units are folds of a cross-validation. F is divided by
         1 + units × overlap, which with two levels is the square of
@@ -164,7 +125,7 @@ def factorial(
     -----
     Sum-to-zero contrasts: a main effect is the mean over cells, whatever their sizes (type III). With two levels, the
     test within units is the paired t test of their means, and sphericity is not asked for; with more, the p of
-    Greenhouse and Geisser stands beside.
+    Greenhouse and Geisser is given too.
 
     References
     ----------
@@ -173,7 +134,7 @@ def factorial(
     covariance matrix estimators*, J Econometrics 1985 (HC3).
     """
     if not factors:
-        raise InputError("an analysis of variance needs a factor")
+        raise InputError("an analysis of variance requires a factor")
     given = design_table(table, value, factors, unit)
     chosen = kind or ("within" if given.repeated else "between")
     return within(given, overlap, level) if chosen == "within" else between(least_squares(given), level)
@@ -183,13 +144,11 @@ def between(model: CellMeans, level: float = ETA_LEVEL) -> Factorial:
     """Analyse the variance of independent values from the model of their cell means."""
     given, effects = model.coded.given, []
     for term in model.coded.columns:
-        found = model.f_test(term)
+        test = model.f_test(term)
         robust = model.f_test(term, model.beside).p if model.beside is not None else math.nan
-        squares = found.f * found.df * model.sd**2
+        squares = test.f * test.df * model.sd**2
         effects.append(
-            _effect(
-                given, term, found.df, found.df_error, squares, found.f, level, "HC3", robust, given.replication(term)
-            )
+            _effect(given, term, test.df, test.df_error, squares, test.f, level, "HC3", robust, given.replication(term))
         )
     return Factorial(
         *(given.value, given.factors, "between", tuple(effects), given.unit, given.count, len(given.values)),
@@ -205,13 +164,15 @@ def within(given: DesignTable, overlap: float = 0.0, level: float = ETA_LEVEL) -
     n = len(values)
     if n < 2:
         empty = not known.any(axis=0).all()
-        hint = "A mixed model takes incomplete units as well." + (
-            f" Yet {absent(given, list(given.factors))}." if empty else ""
+        hint = "A mixed model accepts incomplete units." + (
+            f" However, {absent(given, list(given.factors))}." if empty else ""
         )
         raise InputError(
-            f"{given.value}: {counted(n, given.unit)} measured in all {len(given.cells)} cells; two are the least", hint
+            f"{given.value}: {counted(n, given.unit)} measured in all {len(given.cells)} cells; at least two are "
+            "required",
+            hint,
         )
-    design(given)  # says what is wrong with the factors
+    design(given)  # raises if the factors are not valid
     effects, spherical = [], []
     for term in term_names(list(given.factors)):
         scores = values @ _contrasts(given, term)
@@ -221,12 +182,12 @@ def within(given: DesignTable, overlap: float = 0.0, level: float = ETA_LEVEL) -
         f = squares / (error / (n - 1)) / (1 + n * overlap) if error > (FLAT * given.size) ** 2 else math.nan
         epsilon, robust, beside = _beside(scores, f)
         floor = signed_rank_floor(scores[:, 0]) if df == 1 else 0.0
-        found = _effect(given, term, df, df * (n - 1.0), squares, f, level, robust, beside, n)
-        effects.append(replace(found, epsilon=epsilon, robust_floor=floor))
+        effect = _effect(given, term, df, df * (n - 1.0), squares, f, level, robust, beside, n)
+        effects.append(replace(effect, epsilon=epsilon, robust_floor=floor))
         spherical += [(COLON.join(term), epsilon)] if df > 1 and not math.isnan(f) else []
     residuals = values - values.mean(axis=1, keepdims=True) - values.mean(axis=0) + values.mean()
     checks = [
-        normal(residuals.ravel(), "residuals", "F is then approximate; Wilcoxon's p stands beside it", given.size),
+        normal(residuals.ravel(), "residuals", "F is then approximate; Wilcoxon's p is given too", given.size),
         balance([n], given.count - n, given.missing, given.unit),
         *[_sphericity(name, epsilon) for name, epsilon in spherical],
         *overlapping(given.unit, overlap),
@@ -245,7 +206,7 @@ def _contrasts(given: DesignTable, term: tuple[str, ...]) -> np.ndarray:
 
 
 def _beside(scores: np.ndarray, f: float) -> tuple[float, str, float]:
-    """Greenhouse and Geisser's epsilon, and what stands beside F: its name and p."""
+    """Compute Greenhouse and Geisser's epsilon, and the robust test: its name and p."""
     from scipy.stats import f as central
 
     n, df = scores.shape
@@ -258,10 +219,10 @@ def _beside(scores: np.ndarray, f: float) -> tuple[float, str, float]:
 
 
 def _sphericity(name: str, epsilon: float) -> Check:
-    said = f"{name}: Greenhouse and Geisser's epsilon is {epsilon:.2f}"
+    measured = f"{name}: Greenhouse and Geisser's epsilon is {epsilon:.2f}"
     if epsilon < SPHERICAL:
-        return Check("sphericity", False, f"{said}, far from sphericity: trust the p by Greenhouse–Geisser.", epsilon)
-    return Check("sphericity", True, f"{said}, near sphericity.", epsilon)
+        return Check("sphericity", False, f"{measured}, far from sphericity: use the p by Greenhouse–Geisser.", epsilon)
+    return Check("sphericity", True, f"{measured}, near sphericity.", epsilon)
 
 
 def _effect(
@@ -286,5 +247,20 @@ def _effect(
         else (ALPHA if f == 0 else math.nan)
     )
     eta = partial_eta(f, df, df_error, level)
-    numbers = (df, df_error, squares, f, p, *eta, power)
-    return Effect(COLON.join(term), *numbers, robust, beside, given.unit, units, factors=term)
+    return Effect(
+        COLON.join(term),
+        df,
+        df_error,
+        f,
+        p,
+        given.unit,
+        units,
+        robust,
+        beside,
+        sum_squares=squares,
+        eta=eta[0],
+        low=eta[1],
+        high=eta[2],
+        power=power,
+        factors=term,
+    )

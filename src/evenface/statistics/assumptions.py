@@ -1,4 +1,4 @@
-"""What a test takes for granted, looked at: each check says in words what a failure means and what stands beside it."""
+"""Checks of the assumptions of tests: what a failure means and which result to use instead."""
 
 import warnings
 from collections.abc import Iterable, Sequence
@@ -13,8 +13,8 @@ from evenface.statistics.t_tests import FLAT
 
 ALPHA = paired_tests.ALPHA
 FEW = 10
-"""With fewer values a check of shape or spread hardly ever fails, which says little."""
-UNSEEN = "Whether cells spread equally cannot be seen: too few values"
+"""Fewest values with which a check of normality or of equal variances has some power."""
+UNTESTED = "Equal variances cannot be checked: too few values"
 
 
 @dataclass(frozen=True)
@@ -39,15 +39,15 @@ def normal(values: np.ndarray, of: str, instead: str, size: float = 1.0) -> Chec
 
     n = len(values)
     if n < 3 or np.std(values) <= FLAT * size:
-        return Check("normal", None, f"Whether the {of} are normal cannot be seen: too few, or all the same.")
+        return Check("normal", None, f"Normality of the {of} cannot be checked: too few values, or all equal.")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # beyond 5,000 values p is less exact
         w, p = (float(part) for part in shapiro(values))
-    said = f"Shapiro–Wilk W = {w:.3f}, p {_p(p)}"
+    tested = f"Shapiro–Wilk W = {w:.3f}, p {_p(p)}"
     if p <= ALPHA:
-        return Check("normal", False, f"The {of} are not normal ({said}): {instead}.", w, p)
-    few = f"; with {n} values that says little" if n < FEW else ""
-    return Check("normal", True, f"Nothing speaks against normal {of} ({said}{few}).", w, p)
+        return Check("normal", False, f"The {of} are not normal ({tested}): {instead}.", w, p)
+    few = f"; with {n} values the test has little power" if n < FEW else ""
+    return Check("normal", True, f"No evidence against normal {of} ({tested}{few}).", w, p)
 
 
 def equal_spread(cells: Sequence[np.ndarray], instead: str) -> Check:
@@ -62,27 +62,28 @@ def equal_spread(cells: Sequence[np.ndarray], instead: str) -> Check:
     size = max(np.abs(cell).max() for cell in cells)
     # two values lie equally far from their median, which looks as if the distances did not vary
     if min(len(cell) for cell in cells) < 3 or max(np.ptp(cell) for cell in cells) <= FLAT * size:
-        return Check("equal spread", None, f"{UNSEEN}, or all the same.")
+        return Check("equal spread", None, f"{UNTESTED}, or all equal.")
     with np.errstate(divide="ignore", invalid="ignore"):
         w, p = (float(part) for part in levene(*cells, center="median"))
     if not np.isfinite(w):
-        return Check("equal spread", None, f"{UNSEEN} that differ.")
-    said = f"Brown–Forsythe F = {w:.2f}, p {_p(p)}"
+        return Check("equal spread", None, f"{UNTESTED} that differ.")
+    tested = f"Brown–Forsythe F = {w:.2f}, p {_p(p)}"
     if p <= ALPHA:
-        return Check("equal spread", False, f"The cells spread unequally ({said}): trust {instead}.", w, p)
-    return Check("equal spread", True, f"Nothing speaks against equal spread ({said}).", w, p)
+        return Check("equal spread", False, f"The variances of the cells differ ({tested}): use {instead}.", w, p)
+    return Check("equal spread", True, f"No evidence against equal variances ({tested}).", w, p)
 
 
 def balance(counts: Iterable[int], left_out: int, missing: int, unit: str) -> Check:
     """Check that each cell has as many values, and state what was left out."""
     sizes = sorted(set(counts))
     parts = [f"cells have {sizes[0]} to {sizes[-1]} values"] if len(sizes) > 1 else []
-    parts += [f"{counted(left_out, unit)} not measured in every cell left out"] if left_out else []
-    parts += [f"{missing:,} row{'s' * (missing > 1)} without a value left out"] if missing else []
+    parts += [f"{counted(left_out, unit)} not measured in every cell excluded"] if left_out else []
+    parts += [f"{missing:,} row{'s' * (missing > 1)} without a value excluded"] if missing else []
     if not parts:
         return Check("balance", True, f"Balanced: {sizes[0]:,} values in every cell.")
-    said = "; ".join(parts)
-    return Check("balance", False, f"Not balanced: {said}. If values are missing for a reason, results are biased.")
+    return Check(
+        "balance", False, f"Not balanced: {'; '.join(parts)}. If values are not missing at random, results are biased."
+    )
 
 
 def independent_pairs(given: Pairs) -> Check:
@@ -99,8 +100,8 @@ def independent_pairs(given: Pairs) -> Check:
     return Check(
         "independence",
         False,
-        f"{len(given):,} pairs come from {counted(given.units, given.unit)}: pairs of one {given.unit} resemble each "
-        f"other, so the interval may be too narrow and p too small. Average within each {given.unit} first.",
+        f"{len(given):,} pairs come from {counted(given.units, given.unit)}: pairs of one {given.unit} are "
+        f"correlated, so the interval may be too narrow and p too small. Average within each {given.unit} first.",
     )
 
 
@@ -108,16 +109,16 @@ def overlapping(unit: str, overlap: float, what: str = "F is") -> list[Check]:
     """Return a check that folds share training samples; empty without overlap."""
     if not overlap:
         return []
-    said = f"{plural(unit).capitalize()} share training samples: {what} corrected for that"
-    return [Check("independence", False, f"{said} (Nadeau and Bengio, n_test/n_train = {overlap:.3g}).")]
+    cause = f"{plural(unit).capitalize()} share training samples: {what} corrected for that"
+    return [Check("independence", False, f"{cause} (Nadeau and Bengio, n_test/n_train = {overlap:.3g}).")]
 
 
 def replicated(given: DesignTable | Pairs | Groups) -> Check:
     """Check that rows of one unit and cell agree, and state what was averaged."""
-    found = given.replicates
-    if found is None:
-        return Check("replicates", None, "The values are as given.")
-    return Check("replicates", found.regular or not found.differing, found.sentence)
+    replicates = given.replicates
+    if replicates is None:
+        return Check("replicates", None, "No rows were averaged.")
+    return Check("replicates", replicates.regular or not replicates.differing, replicates.sentence)
 
 
 def failed(checks: Iterable[Check]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Bootstrap intervals: units are drawn with replacement, never single values of one unit."""
+"""Bootstrap intervals: whole units are drawn with replacement, not single values of a unit."""
 
 import warnings
 from collections.abc import Callable
@@ -39,8 +39,8 @@ class Bootstrap:
     def sentence(self) -> str:
         """Render value, interval and resampled unit."""
         name = {"bca": "BCa", "percentile": "percentile"}[self.method]
-        said = f"{with_interval(self.estimate)}: {self.level:.0%} {name} interval from {self.resamples:,} draws"
-        return " ".join([f"{said} of {counted(self.count, self.unit)}.", *failed(self.checks)])
+        interval = f"{with_interval(self.estimate)}: {self.level:.0%} {name} interval from {self.resamples:,} draws"
+        return " ".join([f"{interval} of {counted(self.count, self.unit)}.", *failed(self.checks)])
 
 
 def bootstrap(
@@ -53,7 +53,7 @@ def bootstrap(
     seed: int = 0,
     unit: str = "unit",
 ) -> Bootstrap:
-    """Interval of a statistic by drawing units.
+    """Compute the bootstrap interval of a statistic.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def bootstrap(
 def _enough(count: int, unit: str) -> Check:
     if count >= FEW:
         return Check("units", True, f"{counted(count, unit)} were drawn.")
-    return Check("units", False, f"With only {counted(count, unit)} a bootstrap interval is somewhat too narrow.")
+    return Check("units", False, f"With only {counted(count, unit)} a bootstrap interval is slightly too narrow.")
 
 
 def _interval(

@@ -1,4 +1,4 @@
-"""Compare two levels: difference, intervals, test, effect size and assumptions."""
+"""Comparison of two levels: difference, intervals, test, effect size and assumptions."""
 
 import math
 from abc import ABC, abstractmethod
@@ -30,7 +30,7 @@ from evenface.statistics.t_tests import resampled_t_test, standard_error, studen
 
 @dataclass(frozen=True, kw_only=True)
 class LevelComparison(ABC):
-    """One level held against another."""
+    """Comparison of one level with another."""
 
     metric: str
     factor: str
@@ -59,17 +59,17 @@ class LevelComparison(ABC):
     @property
     @abstractmethod
     def _doubted(self) -> bool:
-        """Whether the test beside is worth a word."""
+        """Whether the robust test is reported."""
 
     @property
     def beside(self) -> list[str]:
         """Render p of the robust test where it matters, and its floor where that is above 0.05."""
         if math.isnan(self.robust_p) or not self._doubted:
             return []
-        said = f"{self.robust}: {with_p(self.robust_p)}"
+        test = f"{self.robust}: {with_p(self.robust_p)}"
         if self.robust_floor > ALPHA:
-            return [f"{said}, where the smallest it can reach over {self.over} is {self.robust_floor:.3g}."]
-        return [f"{said}."]
+            return [f"{test}, where the smallest possible p over {self.over} is {self.robust_floor:.3g}."]
+        return [f"{test}."]
 
     @property
     def sentence(self) -> str:
@@ -124,27 +124,27 @@ class Contrast(LevelComparison):
 
     @property
     def size(self) -> EffectSize:
-        """The effect size that Cohen's words are for: d_av of pairs, d_s of groups."""
+        """The effect size that Cohen's labels apply to: d_av of pairs, d_s of groups."""
         return self.effects[-1]
 
     @property
     def answer(self) -> str:
         """Render difference, interval, test, effect size and units."""
-        tests = [with_p(self.p)] if not math.isnan(self.p) else ["without noise to judge it by"]
+        tests = [with_p(self.p)] if not math.isnan(self.p) else ["no variance to test against"]
         if self.family > 1 and not math.isnan(self.p):
             tests += [f"{with_p(self.holm)} by Holm over {self.family} comparisons"]
         if self.plain_p != self.p and not math.isnan(self.p):
             plain = "plain paired t test" if self.counts == "pairs" else "without that correction"
             tests += [f"{plain} {with_p(self.plain_p)}"]
         sizes = [
-            f"; {one.kind} = {signed(one.value, 2)} [{signed(one.low, 2)}, {signed(one.high, 2)}]"
-            for one in self.effects
-            if not math.isnan(one.value)
+            f"; {effect.kind} = {signed(effect.value, 2)} [{signed(effect.low, 2)}, {signed(effect.high, 2)}]"
+            for effect in self.effects
+            if not math.isnan(effect.value)
         ]
         word = f", {self.size.word}" if sizes else ""
         tested = f"{self.test}, {', '.join(tests)}{''.join(sizes)}{word}"
-        said = f"{self.named}: {signed_interval(self.difference)} over {self.over} ({tested})"
-        return f"{said}: {self.verdict}."
+        answer = f"{self.named}: {signed_interval(self.difference)} over {self.over} ({tested})"
+        return f"{answer}: {self.verdict}."
 
     @property
     def verdict(self) -> str:
@@ -153,8 +153,8 @@ class Contrast(LevelComparison):
         if self.higher_is_better is not None:
             word += ", which is better" if (word == "higher") == self.higher_is_better else ", which is worse"
         lost = not self.certain and rejects(self.p, self.replication)
-        said = verdict(self.holm, self.replication, self.unit, f"that {self.level} is {word}")
-        return said + (" once several comparisons are reckoned with" if lost else "")
+        text = verdict(self.holm, self.replication, self.unit, f"that {self.level} is {word}")
+        return text + (" after correction for multiple comparisons" if lost else "")
 
     @property
     def _doubted(self) -> bool:
@@ -171,7 +171,7 @@ def compare(
     method: Method = "bca",
     seed: int = 0,
 ) -> Contrast:
-    """Compare two levels: paired t test, or Welch's for independent groups, with Wilcoxon's rank test beside it.
+    """Compare two levels: paired t test, or Welch's for independent groups, with Wilcoxon's rank test as a check.
 
     Pairs of folds (``given.overlap`` > 0) are compared by the corrected resampled t-test, see
     :func:`~evenface.statistics.t_tests.resampled_t_test`.
@@ -199,7 +199,7 @@ def compare(
                 given.change, method=method, resamples=resamples, level=level, seed=seed, unit=_drawn_unit(given)
             )
         )
-        instead = f"trust {robust}{'' if given.overlap else ' and the bootstrap interval'} rather than t"
+        instead = f"use {robust}{'' if given.overlap else ' and the bootstrap interval'} rather than t"
         shape = normal(given.change, "differences", TOO_FEW if floor > ALPHA else instead, given.size)
         checks = [shape, independent_pairs(given), replicated(given)]
         checks += [balance([n], given.incomplete, 0, given.unit)] if given.incomplete else []
@@ -217,7 +217,7 @@ def compare(
         plain_p = found.p
         residuals = np.concatenate([side - side.mean() for side in (given.values, given.base)])
         checks = [
-            normal(residuals, "residuals", TOO_FEW if floor > ALPHA else f"trust {robust} rather than t", given.size),
+            normal(residuals, "residuals", TOO_FEW if floor > ALPHA else f"use {robust} rather than t", given.size),
             equal_spread([given.values, given.base], "Welch's test, which allows for it"),
             replicated(given),
         ]

@@ -1,4 +1,4 @@
-"""Tidy tables, a row per value: what was repeated, in which cells, and what is paired with what."""
+"""Designs read from tidy tables with a row per value: factors, cells, units, pairs and groups."""
 
 import itertools
 import re
@@ -37,7 +37,7 @@ def counted(count: int, unit: str) -> str:
 
 @dataclass(frozen=True)
 class Replicates:
-    """Several rows of one unit in one cell, which were averaged."""
+    """Rows of one unit in one cell, which were averaged."""
 
     rows: tuple[int, int]
     differing: int
@@ -61,14 +61,14 @@ class Replicates:
         return (
             f"Contradictory rows: {self.differing:,} of {self.combinations:,} combinations of unit and cell have "
             f"several rows with different values, such as {self.example}; others have {self.rows[0]}. They were "
-            "averaged. If another column tells them apart, name it as a factor or as part of the unit; if one is a "
-            "mistake, remove it."
+            "averaged. If another column distinguishes them, specify it as a factor or as part of the unit; if one is "
+            "a mistake, remove it."
         )
 
 
 @dataclass(frozen=True, eq=False)
 class DesignTable:
-    """The values of a tidy table, one for each unit in each cell."""
+    """The values of a tidy table, one per unit and cell."""
 
     value: str
     unit: str
@@ -82,17 +82,17 @@ class DesignTable:
 
     @property
     def count(self) -> int:
-        """How many units there are."""
+        """Number of units."""
         return len(self.names)
 
     @property
     def repeated(self) -> bool:
-        """Whether some unit stands in several cells."""
+        """Whether some unit was measured in several cells."""
         return len(self.values) > self.count
 
     @property
     def complete(self) -> bool:
-        """Whether every unit stands in every cell."""
+        """Whether every unit was measured in every cell."""
         return len(self.values) == self.count * int(np.prod(self.shape))
 
     @property
@@ -112,7 +112,7 @@ class DesignTable:
 
     @property
     def places(self) -> np.ndarray:
-        """Place of each value's cell in ``cells``, shape (N,)."""
+        """Index of each value's cell in ``cells``, shape (N,)."""
         return np.asarray(np.ravel_multi_index(tuple(self.codes.T), self.shape))
 
     def wide(self) -> np.ndarray:
@@ -122,7 +122,7 @@ class DesignTable:
         return wide
 
     def whole(self) -> "DesignTable":
-        """Return the units that stand in every cell, where there are any."""
+        """Return the units that were measured in every cell, where there are any."""
         kept = np.bincount(self.units) == int(np.prod(self.shape))
         if self.complete or not kept.any():
             return self
@@ -133,7 +133,7 @@ class DesignTable:
         )
 
     def code(self, factor: str, level: str) -> int:
-        """Return the place of a level in its factor."""
+        """Return the index of a level in its factor."""
         if factor not in self.factors:
             raise InputError(f"there is no factor {factor!r}", f"The factors are {', '.join(self.factors)}.")
         if level not in self.factors[factor]:
@@ -161,24 +161,24 @@ def design_table(table: pd.DataFrame, value: str, factors: Sequence[str], unit: 
     """
     units = [unit] if isinstance(unit, str) else list(unit)
     wanted = [value, *factors, *units]
-    lost = [name for name in wanted if name not in table.columns]
-    if lost:
+    absent = [name for name in wanted if name not in table.columns]
+    if absent:
         known = ", ".join(map(str, table.columns))
-        raise InputError(f"the table has no column {lost[0]!r}", f"Its columns are {known}.")
+        raise InputError(f"the table has no column {absent[0]!r}", f"Its columns are {known}.")
     if len(set(wanted)) < len(wanted):
         raise InputError(
-            f"a column is named twice: {', '.join(wanted)}", "Value, factors and unit are different columns."
+            f"a column is specified twice: {', '.join(wanted)}", "Value, factors and unit are different columns."
         )
-    twice = [name for name in wanted if list(table.columns).count(name) > 1]
-    if twice:
-        raise InputError(f"the table has two columns {twice[0]!r}", "Rename one of them.")
+    duplicated = [name for name in wanted if list(table.columns).count(name) > 1]
+    if duplicated:
+        raise InputError(f"the table has two columns {duplicated[0]!r}", "Rename one of them.")
     numbers = pd.to_numeric(table[value], errors="coerce").astype(float)
-    wrong = (numbers.isna() & table[value].notna()) | np.isinf(numbers)
-    if wrong.any():
-        first = table.loc[wrong, value].iloc[0]
+    invalid = (numbers.isna() & table[value].notna()) | np.isinf(numbers)
+    if invalid.any():
+        first = table.loc[invalid, value].iloc[0]
         decimal = isinstance(first, str) and re.fullmatch(r"[-+]?\d+,\d+", first.strip())
         raise InputError(
-            f"{value}: {first if isinstance(first, float) else repr(first)} is no finite number",
+            f"{value}: {first if isinstance(first, float) else repr(first)} is not a finite number",
             "Write the decimal mark as a point." if decimal else "Leave the cell empty where there is no value.",
         )
     texts = [table[name].astype(str).str.strip() for name in (*factors, *units)]
@@ -187,7 +187,7 @@ def design_table(table: pd.DataFrame, value: str, factors: Sequence[str], unit: 
     ]
     kept = numbers.notna().to_numpy() & ~np.any(blank, axis=0)
     if not kept.any():
-        raise InputError(f"no row has {value}, {', '.join([*factors, *units])} all filled in")
+        raise InputError(f"no row has values of all of {value}, {', '.join([*factors, *units])}")
     coded = [pd.factorize(text.to_numpy()[kept]) for text in texts]
     levels = {name: tuple(map(str, found)) for name, (_, found) in zip(factors, coded, strict=False)}
     unit_rows = np.column_stack([codes for codes, _ in coded[len(factors) :]])
@@ -230,7 +230,7 @@ def _replicates(
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Values of two levels that belong together one by one."""
+    """Paired values of two levels."""
 
     values: np.ndarray
     base: np.ndarray
@@ -288,7 +288,7 @@ class Groups:
 
     @property
     def units(self) -> int:
-        """How many units there are, both levels together."""
+        """Number of units of both levels together."""
         return len(self)
 
     @property
@@ -335,38 +335,38 @@ def pairs(
 
 
 def pairs_of(
-    found: DesignTable, factor: str, level: str, baseline: str, *, others: Others = "averaged", overlap: float = 0.0
+    design: DesignTable, factor: str, level: str, baseline: str, *, others: Others = "averaged", overlap: float = 0.0
 ) -> Pairs:
     """Pair two levels of a factor of a grid within each unit; see :func:`pairs`."""
-    place = list(found.factors).index(factor)
-    chosen = [found.code(factor, level), found.code(factor, baseline)]
+    axis = list(design.factors).index(factor)
+    chosen = [design.code(factor, level), design.code(factor, baseline)]
     # (units, settings of the other factors, level and baseline)
-    wide = np.moveaxis(found.wide().reshape(found.count, *found.shape), 1 + place, -1)
-    sides = wide.reshape(found.count, -1, found.shape[place])[:, :, chosen]
+    wide = np.moveaxis(design.wide().reshape(design.count, *design.shape), 1 + axis, -1)
+    sides = wide.reshape(design.count, -1, design.shape[axis])[:, :, chosen]
     whole = ~np.isnan(sides).any(axis=2)
     complete = whole.all(axis=1)
     values = sides[complete].mean(axis=1) if others == "averaged" else sides[whole]
     kept = int(complete.sum() if others == "averaged" else whole.any(axis=1).sum())
     if len(values) < LEAST:
-        rest = [name for name in found.factors if name != factor]
+        rest = [name for name in design.factors if name != factor]
         every = f" with every {JOIN.join(rest)}" if rest and others == "averaged" else ""
         raise InputError(
-            f"{factor}: {level} and {baseline} were both measured{every} in {counted(kept, found.unit)}; two are the "
-            "least",
-            f"Check the column of the unit ({found.unit}), or compare independent groups where nothing is paired.",
+            f"{factor}: {level} and {baseline} were both measured{every} in {counted(kept, design.unit)}; at "
+            "least two are required",
+            f"Check the column of the unit ({design.unit}), or compare independent groups where nothing is paired.",
         )
     return Pairs(
         values[:, 0],
         values[:, 1],
-        found.value,
+        design.value,
         level,
         baseline,
         factor,
-        found.unit,
+        design.unit,
         kept,
-        found.count - kept,
+        design.count - kept,
         overlap,
-        found.replicates,
+        design.replicates,
     )
 
 
@@ -383,19 +383,20 @@ def groups(
     InputError
         If a level is not in the table, has fewer than two units, or both levels share units, as values are then paired.
     """
-    found = design_table(table, value, [factor], unit)
-    sides = {name: found.of(factor, name) for name in (level, baseline)}
-    shared = set(found.units[sides[level]]) & set(found.units[sides[baseline]])
+    design = design_table(table, value, [factor], unit)
+    sides = {name: design.of(factor, name) for name in (level, baseline)}
+    shared = set(design.units[sides[level]]) & set(design.units[sides[baseline]])
     if shared:
         raise InputError(
-            f"{factor}: {counted(len(shared), found.unit)} stand in both {level} and {baseline}, such as "
-            f"{found.names[min(shared)]}",
-            "Independent groups share no unit; compare them in pairs.",
+            f"{factor}: {counted(len(shared), design.unit)} are in both {level} and {baseline}, such as "
+            f"{design.names[min(shared)]}",
+            "Independent groups must not share units; compare them in pairs.",
         )
     few = [name for name, chosen in sides.items() if chosen.sum() < LEAST]
     if few:
         raise InputError(
-            f"{factor}: {few[0]} was measured in {counted(int(sides[few[0]].sum()), found.unit)}; two are the least"
+            f"{factor}: {few[0]} was measured in {counted(int(sides[few[0]].sum()), design.unit)}; at least two are "
+            "required"
         )
-    taken = [found.values[chosen] for chosen in sides.values()]
-    return Groups(taken[0], taken[1], value, level, baseline, factor, found.unit, found.replicates)
+    taken = [design.values[chosen] for chosen in sides.values()]
+    return Groups(taken[0], taken[1], value, level, baseline, factor, design.unit, design.replicates)

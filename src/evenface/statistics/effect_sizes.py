@@ -1,4 +1,4 @@
-"""Sizes of effects: Cohen's d of pairs and of groups, with Hedges' correction; partial eta squared; intervals."""
+"""Effect sizes with intervals: Cohen's d of pairs and groups, Hedges' correction, partial eta squared."""
 
 import math
 from collections.abc import Callable
@@ -38,9 +38,9 @@ class EffectSize:
 
     @property
     def word(self) -> str:
-        """Cohen's word for d_av and d_s: negligible below 0.2, small below 0.5, medium below 0.8, else large.
+        """Cohen's label of d_av and d_s: negligible below 0.2, small below 0.5, medium below 0.8, else large.
 
-        Empty for d_z, which the correlation of the levels makes arbitrarily large, so that the words do not fit it.
+        Empty for d_z, which the correlation of the levels makes arbitrarily large, so that the labels do not apply.
         """
         return "" if self.kind == "d_z" else size_word(self.value)
 
@@ -48,7 +48,7 @@ class EffectSize:
     def sentence(self) -> str:
         """Render size, measure and number of values."""
         if math.isnan(self.value):
-            return f"{self.kind} is not defined, as nothing spreads."
+            return f"{self.kind} is not defined, as there is no variance."
         word = f"{self.word}; " if self.word else ""
         of = "pairs" if self.kind in ("d_z", "d_av") else plural_values(self.unit)
         return (
@@ -63,17 +63,17 @@ def plural_values(unit: str) -> str:
 
 
 def size_word(d: float) -> str:
-    """Cohen's word for a d."""
+    """Return Cohen's label of a d."""
     return "undefined" if math.isnan(d) else next(word for bound, word in D_WORDS if abs(d) < bound)
 
 
 def eta_word(eta: float) -> str:
-    """Cohen's word for a (partial) eta squared: bounds 0.01, 0.06 and 0.14."""
+    """Return Cohen's label of a (partial) eta squared: bounds 0.01, 0.06 and 0.14."""
     return "undefined" if math.isnan(eta) else next(word for bound, word in ETA_WORDS if eta < bound)
 
 
 def hedges_factor(df: float) -> float:
-    r"""Factor that takes the bias out of d: :math:`J = \Gamma(m/2) / (\sqrt{m/2}\,\Gamma((m-1)/2))`.
+    r"""Compute the factor that removes the bias of d: :math:`J = \Gamma(m/2) / (\sqrt{m/2}\,\Gamma((m-1)/2))`.
 
     References
     ----------
@@ -90,7 +90,7 @@ def hedges_factor(df: float) -> float:
 
 
 def cohens_d(given: Pairs | Groups, kind: Kind | None = None, *, level: float = LEVEL) -> EffectSize:
-    """Cohen's d with Hedges' correction and an interval from the noncentral t distribution.
+    """Compute Cohen's d with Hedges' correction and an interval from the noncentral t distribution.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ def standardised(
 
 
 def noncentral_t(t: float, df: float, level: float = LEVEL) -> tuple[float, float]:
-    """Interval of the noncentrality of a t distribution, of which ``t`` was drawn."""
+    """Compute the interval of the noncentrality of the t distribution that ``t`` was drawn from."""
     from scipy.stats import chi2, nct
 
     if abs(t) > HUGE_T:  # SciPy's distribution is NaN there; the normal part is nothing beside the error's
@@ -156,7 +156,7 @@ def noncentral_t(t: float, df: float, level: float = LEVEL) -> tuple[float, floa
 
 
 def noncentral_f(f: float, df: float, df_error: float, level: float = ETA_LEVEL) -> tuple[float, float]:
-    """Interval of the noncentrality of an F distribution, of which ``f`` was drawn; bounds are 0 where none fits."""
+    """Compute the interval of the noncentrality of the F distribution of ``f``; bounds are 0 where none fits."""
     from scipy.stats import chi2, ncf
     from scipy.stats import f as central
 
@@ -176,10 +176,10 @@ def noncentral_f(f: float, df: float, df_error: float, level: float = ETA_LEVEL)
 
 
 def partial_eta(f: float, df: float, df_error: float, level: float = ETA_LEVEL) -> tuple[float, float, float]:
-    r"""Partial eta squared of an F, and its interval :math:`\lambda / (\lambda + df + df_e + 1)`.
+    r"""Compute partial eta squared of an F, and its interval :math:`\lambda / (\lambda + df + df_e + 1)`.
 
-    The level is 0.90 by default, as the test looks at one side only: the interval then leaves out zero just where
-    p is below 0.05.
+    The level is 0.90 by default, as the test is one-sided: the interval then excludes zero exactly where p is below
+    0.05.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Practical equivalence: two one-sided tests against margins that were fixed before."""
+"""Practical equivalence: two one-sided tests against margins fixed in advance."""
 
 import math
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ class TOST:
 
     @property
     def changes(self) -> bool:
-        """Whether the two readings disagree."""
+        """Whether the two criteria disagree."""
         return self.equivalent != self.equivalent_wide
 
     @property
@@ -58,10 +58,12 @@ class TOST:
         margin = f"±{self.high:g}" if self.low == -self.high else f"[{self.low:g}, {self.high:g}]"
         lies = "lies inside" if self.equivalent else "reaches beyond"
         word = "equivalent" if self.equivalent else "equivalence not shown"
-        said = f"{word} within {margin}: the {levels[0]} interval {bounds[0]} {lies} ({with_p(self.p)})"
+        text = f"{word} within {margin}: the {levels[0]} interval {bounds[0]} {lies} ({with_p(self.p)})"
         if self.changes:
-            said += f"; the {levels[1]} interval {bounds[1]} reaches beyond, so that reading says otherwise"
-        return said
+            text += (
+                f"; the {levels[1]} interval {bounds[1]} reaches beyond, so by that criterion equivalence is not shown"
+            )
+        return text
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ def margins(margin: Margin) -> tuple[float, float]:
     low, high = (-abs(margin), abs(margin)) if isinstance(margin, int | float) else margin
     if not low < 0 < high:
         raise InputError(
-            f"the margins of equivalence {low:g} and {high:g} do not enclose zero", "Such as 0.02, or -0.01,0.03."
+            f"the margins of equivalence {low:g} and {high:g} do not enclose zero", "For example 0.02, or -0.01,0.03."
         )
     return float(low), float(high)
 
@@ -152,10 +154,10 @@ def equivalence(given: Pairs | Groups | Contrast, margin: Margin, *, alpha: floa
             robust_p = two_one_sided(value, given.robust_error, given.robust_df, margin, alpha=alpha).p
         names = {name: getattr(given, name) for name in LevelComparison.__dataclass_fields__}
     elif isinstance(given, Pairs):
-        found, sd, n = estimate(given.change)
-        tested = two_one_sided(found.value, standard_error(sd, n, given.overlap), n - 1, margin, alpha=alpha)
+        mean, sd, n = estimate(given.change)
+        tested = two_one_sided(mean.value, standard_error(sd, n, given.overlap), n - 1, margin, alpha=alpha)
         floor = max(signed_rank_floor(given.change - edge, 1) for edge in (tested.low, tested.high))
-        instead = TOO_FEW if floor > alpha else "trust Wilcoxon's test rather than t"
+        instead = TOO_FEW if floor > alpha else "use Wilcoxon's test rather than t"
         checks = (
             normal(given.change, "differences", instead, given.size),
             independent_pairs(given),
@@ -167,7 +169,7 @@ def equivalence(given: Pairs | Groups | Contrast, margin: Margin, *, alpha: floa
         tested = two_one_sided(*welch(given.values, given.base), margin, alpha=alpha)
         residuals = np.concatenate([side - side.mean() for side in (given.values, given.base)])
         floor = rank_sum_floor(len(given.values), len(given.base), 1)
-        instead = TOO_FEW if floor > alpha else "trust Mann and Whitney's test rather than t"
+        instead = TOO_FEW if floor > alpha else "use Mann and Whitney's test rather than t"
         names = named_by(given)
         checks = (normal(residuals, "residuals", instead, given.size), replicated(given))
         robust, robust_p = "Mann and Whitney's test against both margins", _rank_sums(given, tested)
@@ -185,6 +187,6 @@ def _rank_sums(given: Groups, tested: TOST) -> float:
     from scipy.stats import mannwhitneyu
 
     return max(
-        float(mannwhitneyu(given.values, given.base + margin, alternative=way).pvalue)
-        for margin, way in ((tested.low, "greater"), (tested.high, "less"))
+        float(mannwhitneyu(given.values, given.base + margin, alternative=side).pvalue)
+        for margin, side in ((tested.low, "greater"), (tested.high, "less"))
     )

@@ -10,10 +10,11 @@ import numpy as np
 
 from evenface.evaluation.bootstrap import LEVEL, Estimate
 from evenface.evaluation.formatting import listed
-from evenface.statistics.assumptions import Check, balance, equal_spread, normal, replicated
+from evenface.evaluation.paired_tests import ALPHA, rejects, verdict
+from evenface.statistics.assumptions import Check, balance, equal_spread, normal, replicated, with_p
 from evenface.statistics.comparisons import Contrast
 from evenface.statistics.designs import DesignTable, counted, plural
-from evenface.statistics.effect_sizes import Kind, standardised
+from evenface.statistics.effect_sizes import Kind, eta_word, standardised
 from evenface.statistics.t_tests import FLAT, student, t_test
 from evenface.utils.errors import InputError
 
@@ -83,7 +84,9 @@ def design(given: DesignTable, *, interactions: bool = True) -> Design:
                 matrix, columns[term] = wider, slice(start, start + width)
                 continue
         if len(term) == 1:
-            raise InputError(_confounded(given, term[0]), "Leave out one of the factors, or measure what is missing.")
+            raise InputError(
+                _confounded(given, term[0]), "Leave out one of the factors, or measure the missing combinations."
+            )
         left_out.append(term)
     return Design(matrix[cell_of.ravel()], columns, tuple(left_out), given)
 
@@ -91,8 +94,8 @@ def design(given: DesignTable, *, interactions: bool = True) -> Design:
 def _confounded(given: DesignTable, factor: str) -> str:
     others = listed([name for name in given.factors if name != factor])
     return (
-        f"the effect of {factor} cannot be told from that of {others}: {absent(given, list(given.factors))}, and what "
-        "there is does not tell them apart"
+        f"the effects of {factor} and {others} cannot be separated: {absent(given, list(given.factors))}, and the "
+        "remaining values do not determine them"
     )
 
 
@@ -101,21 +104,69 @@ def absent(given: DesignTable, factors: Sequence[str]) -> str:
     places = [list(given.factors).index(name) for name in factors]
     seen = {tuple(row) for row in given.codes[:, places].tolist()}
     sizes = [given.shape[place] for place in places]
-    lost = int(np.prod(sizes)) - len(seen)
+    count = int(np.prod(sizes)) - len(seen)
     cell = next(cell for cell in itertools.product(*map(range, sizes)) if cell not in seen)
     named = ", ".join(given.factors[name][code] for name, code in zip(factors, cell, strict=True))
-    combinations = f"{lost:,} combination{'s' * (lost != 1)} of {', '.join(factors)}"
-    return f"{combinations} {'have' if lost != 1 else 'has'} no value, such as {named}"
+    combinations = f"{count:,} combination{'s' * (count != 1)} of {', '.join(factors)}"
+    return f"{combinations} {'have' if count != 1 else 'has'} no value, such as {named}"
 
 
 APPROXIMATE = "F and t are then approximate"
 SPHERICAL = 0.75
 HC3 = "HC3, which allows for unequal variances"
-OWN = "t test against the spread of this difference alone"
+OWN = "t test against the variance of this difference alone"
+
+
+@dataclass(frozen=True)
+class Effect:
+    """F test of a main effect or an interaction; values that the design does not define are NaN."""
+
+    name: str
+    df: float
+    df_error: float
+    f: float
+    p: float
+    unit: str
+    units: int
+    robust: str
+    robust_p: float
+    epsilon: float = 1.0
+    robust_floor: float = 0.0
+    sum_squares: float = math.nan
+    eta: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    power: float = math.nan
+    factors: tuple[str, ...] = ()
+
+    @property
+    def certain(self) -> bool:
+        """Whether p is at most 0.05, over three units or more."""
+        return rejects(self.p, self.units)
+
+    @property
+    def test(self) -> str:
+        """Format as ``F(2, 13) = 3.98, p = 0.045``."""
+        return f"F({self.df:g}, {self.df_error:g}) = {self.f:.2f}, {with_p(self.p)}"
+
+    @property
+    def sentence(self) -> str:
+        """Render the verdict, F, p and effect size, and p of the robust test where it leads to another verdict."""
+        if math.isnan(self.f):
+            return f"{self.name}: not defined, as there is no variance."
+        parts = [self.test]
+        if not math.isnan(self.eta):
+            size = f"partial η² = {self.eta:.3f} [{self.low:.3f}, {self.high:.3f}]"
+            parts += [size, eta_word(self.eta)]
+        text = ", ".join(parts)
+        if not math.isnan(self.robust_p) and (self.robust_p <= ALPHA) != (self.p <= ALPHA):
+            floor = ", the smallest possible with so few units" if self.robust_floor > ALPHA else ""
+            text += f"; {self.robust} {with_p(self.robust_p)}{floor}"
+        return f"{self.name}: {verdict(self.p, self.units, self.unit, 'of an effect', 'of an effect')} ({text})."
 
 
 class FTest(NamedTuple):
-    """F test of an effect; NaN where nothing spreads."""
+    """F test of an effect; NaN where there is no variance."""
 
     f: float
     df: int
@@ -125,7 +176,7 @@ class FTest(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class UnitVariation:
-    """Spread of each effect's own contrasts between units, beside the one spread that a random intercept assumes."""
+    """Variance of each effect's own contrasts between units, where a random intercept assumes one variance for all."""
 
     covariance: np.ndarray
     contrasts: Mapping[Term, np.ndarray]
@@ -158,7 +209,7 @@ class CellMeans:
 
     @property
     def flat(self) -> bool:
-        """Whether nothing spreads within cells."""
+        """Whether there is no variance within cells."""
         return self.residual <= FLAT * self.coded.given.size
 
     def f_test(self, term: Term, cov: np.ndarray | None = None) -> FTest:
@@ -240,7 +291,7 @@ class CellMeans:
         )
 
     def _beside(self, row: np.ndarray, factor: str, levels: tuple[str, str], error: float) -> tuple[str, float, float]:
-        """Name, standard error and degrees of freedom of the test that stands beside a contrast's."""
+        """Return name, standard error and degrees of freedom of the robust test of a contrast."""
         if self.beside is not None:
             return HC3, math.sqrt(float(row @ self.beside @ row)), self.free[(factor,)]
         if self.own is None or (factor,) not in self.own.contrasts or self.flat:
@@ -260,9 +311,9 @@ def least_squares(given: DesignTable) -> CellMeans:
     free = len(given.values) - coded.matrix.shape[1]
     if free < 1:
         raise InputError(
-            f"{given.value}: {len(given.values)} values in {len(np.unique(given.places))} cells leave no error to "
-            "judge by",
-            "Each cell needs a second value, or leave out a factor.",
+            f"{given.value}: {len(given.values)} values in {len(np.unique(given.places))} cells leave no "
+            "degrees of freedom for the error",
+            "Add a second value per cell, or leave out a factor.",
         )
     fitted = sm.OLS(given.values, coded.matrix).fit()
     cells = [given.values[given.places == place] for place in np.unique(given.places)]
@@ -298,9 +349,10 @@ def independent_values(given: DesignTable) -> Check:
     return Check(
         "independence",
         False,
-        f"The same {counted(given.count, given.unit)} stand in several cells, so the values are not independent: what "
-        f"differs between {plural(given.unit)} is counted as error. Tested within {plural(given.unit)}, p may be quite "
-        "different.",
+        f"The same {counted(given.count, given.unit)} were measured in several cells, so the values are not "
+        "independent: the "
+        f"variance between {plural(given.unit)} is counted as error. A test within {plural(given.unit)} may give a "
+        "very different p.",
     )
 
 
@@ -310,9 +362,9 @@ def structure(coded: Design) -> list[Check]:
     if coded.left_out:
         names = listed([COLON.join(term) for term in coded.left_out])
         why = absent(coded.given, list(coded.given.factors))
-        said = (
-            f"{names} cannot be estimated, as {why}: left out. The other effects and the comparisons hold only where "
+        message = (
+            f"{names} cannot be estimated, as {why}: left out. The other effects and the comparisons are valid only if "
             "these factors do not interact."
         )
-        checks.append(Check("interactions", False, said))
+        checks.append(Check("interactions", False, message))
     return checks

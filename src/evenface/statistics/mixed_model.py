@@ -11,8 +11,8 @@ import pandas as pd
 
 from evenface.evaluation.bootstrap import LEVEL
 from evenface.evaluation.formatting import listed
-from evenface.evaluation.paired_tests import FEWEST, rejects, verdict
-from evenface.statistics.assumptions import ALPHA, Check, balance, failed, normal, overlapping, with_p
+from evenface.evaluation.paired_tests import FEWEST, verdict
+from evenface.statistics.assumptions import Check, balance, failed, normal, overlapping
 from evenface.statistics.comparisons import Contrast
 from evenface.statistics.designs import DesignTable, counted, design_table, plural
 from evenface.statistics.linear_model import (
@@ -21,6 +21,7 @@ from evenface.statistics.linear_model import (
     SPHERICAL,
     CellMeans,
     Design,
+    Effect,
     Term,
     UnitVariation,
     design,
@@ -30,45 +31,12 @@ from evenface.statistics.linear_model import (
 from evenface.statistics.t_tests import FLAT
 from evenface.utils.errors import InputError
 
+COLUMNS = ("name", "df", "df_error", "f", "p", "unit", "units", "robust_p", "epsilon")
+OWN_SPREAD = "against the variance of its own differences"
 FEW = 6
 STEPS = 40
 UNEQUAL = 2.0
-"""Variance of an effect's own differences, in shares of the model's, beyond which its F is not to be trusted."""
-
-
-@dataclass(frozen=True)
-class FixedEffect:
-    """Test of a fixed effect."""
-
-    name: str
-    df: int
-    df_error: float
-    f: float
-    p: float
-    unit: str
-    units: int
-    own_p: float
-    epsilon: float
-
-    @property
-    def certain(self) -> bool:
-        """Whether p is at most 0.05, over three units or more."""
-        return rejects(self.p, self.units)
-
-    @property
-    def test(self) -> str:
-        """Format as ``F(2, 13) = 3.98, p = 0.045``."""
-        return f"F({self.df:g}, {self.df_error:g}) = {self.f:.2f}, {with_p(self.p)}"
-
-    @property
-    def sentence(self) -> str:
-        """Render F and p."""
-        if math.isnan(self.f):
-            return f"{self.name}: not defined, as nothing spreads within units."
-        said = verdict(self.p, self.units, self.unit, "of an effect", "of an effect")
-        other = not math.isnan(self.own_p) and (self.own_p <= ALPHA) != (self.p <= ALPHA)
-        beside = f"; against the spread of its own differences {with_p(self.own_p)}" if other else ""
-        return f"{self.name}: {said} ({self.test}{beside})."
+"""Ratio of the variance of an effect's own differences to the model's beyond which its F is not reliable."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +44,7 @@ class MixedModel:
     """A model with a random intercept for each unit."""
 
     metric: str
-    terms: tuple[FixedEffect, ...]
+    terms: tuple[Effect, ...]
     model: CellMeans = field(repr=False)
     level: float
     unit_sd: float
@@ -104,16 +72,18 @@ class MixedModel:
     @property
     def sentence(self) -> str:
         """Render the significant effects, the share of variance between units and the failed assumptions."""
-        held = [term for term in self.terms if term.certain]
-        found = "of " + listed([f"{term.name} ({term.test})" for term in held])
-        said = verdict(min((term.p for term in held), default=math.nan), self.units, self.unit, found, "of any effect")
+        significant = [term for term in self.terms if term.certain]
+        named = "of " + listed([f"{term.name} ({term.test})" for term in significant])
+        smallest = min((term.p for term in significant), default=math.nan)
+        answer = verdict(smallest, self.units, self.unit, named, "of any effect")
         over = f"{counted(self.count, 'value')} of {counted(self.units, self.unit)} as random effect"
         share = f"; {self.share:.0%} of the remaining variance lies between them"
-        return " ".join([f"{self.metric}, {over}: {said}{share}.", *failed(self.checks)])
+        return " ".join([f"{self.metric}, {over}: {answer}{share}.", *failed(self.checks)])
 
     def frame(self) -> pd.DataFrame:
-        """Return a row for each term, every digit."""
-        return pd.DataFrame([{"metric": self.metric, **vars(term)} for term in self.terms])
+        """Return a row per term, unrounded."""
+        rows = [{"metric": self.metric, **{name: getattr(term, name) for name in COLUMNS}} for term in self.terms]
+        return pd.DataFrame(rows).rename(columns={"robust_p": "own_p"})
 
 
 def mixed(
@@ -133,7 +103,7 @@ def mixed(
     table, value, factors, unit
         As in :func:`~evenface.statistics.designs.design_table`.
     interactions : bool, default=True
-        Whether factors may interact. Interactions that cannot be estimated are left out, and a check says which.
+        Whether factors may interact. Interactions that cannot be estimated are left out and listed by a check.
     overlap : float, default=0
         n_test / n_train where units are folds of a cross-validation: F and intervals are corrected as in
         :func:`~evenface.statistics.anova.factorial`.
@@ -143,7 +113,7 @@ def mixed(
     Raises
     ------
     InputError
-        If there are too few units or values, or effects cannot be told apart.
+        If there are too few units or values, or effects cannot be separated.
 
     Notes
     -----
@@ -153,7 +123,7 @@ def mixed(
     contrasts. Where units turn out not to differ (their variance is zero), estimates are those of least squares.
 
     A random intercept takes all differences within units as equally variable (sphericity). The check of that name
-    looks at the differences of cells over the units that have both, and ``own_p`` stands beside.
+    looks at the differences of cells over the units that have both, and the p against their own variance is given too.
 
     References
     ----------
@@ -178,12 +148,12 @@ def random_intercept(
         short = [COLON.join(term) for term, df in free.items() if df < 1] or list(given.factors)
         raise InputError(
             f"{given.value}: {len(given.values)} values of {counted(given.count, given.unit)} are too few for "
-            f"{listed(short)}: no degree of freedom is left to judge by",
-            f"{several:,} of {counted(given.count, given.unit)} stand in several cells. Leave out a factor, measure "
-            "more, or, where all values are independent, say so (--independent).",
+            f"{listed(short)}: no degrees of freedom are left for the error",
+            f"{several:,} of {counted(given.count, given.unit)} were measured in several cells. Leave out a "
+            "factor, add values, or, where all values are independent, use --independent.",
         )
     if np.ptp(given.values) <= FLAT * given.size:
-        raise InputError(f"{given.value}: all values are the same, {given.values[0]:g}")
+        raise InputError(f"{given.value}: all values are equal, {given.values[0]:g}")
     scale = float(given.values.std())
     found = reml(given.values / scale, coded.matrix, given.units)
     unit_sd, residual_sd = math.sqrt(found.between) * scale, math.sqrt(found.within) * scale
@@ -215,14 +185,15 @@ def random_intercept(
         checks,
         overlap,
     )
-    effects = tuple(
-        FixedEffect(
-            COLON.join(term), test.df, test.df_error, test.f, test.p, given.unit, given.replication(term), *own_test
-        )
-        for term, test, own_test in ((t, model.f_test(t), model.own_f_test(t)) for t in coded.columns)
-    )
+    effects = []
+    for term in coded.columns:
+        test, (own_p, epsilon) = model.f_test(term), model.own_f_test(term)
+        numbers = (test.df, test.df_error, test.f, test.p, given.unit, given.replication(term))
+        effects.append(Effect(COLON.join(term), *numbers, OWN_SPREAD, own_p, epsilon, factors=term))
     spread = (unit_sd, residual_sd)
-    return MixedModel(given.value, effects, model, level, *spread, given.unit, given.count, len(given.values), checks)
+    return MixedModel(
+        given.value, tuple(effects), model, level, *spread, given.unit, given.count, len(given.values), checks
+    )
 
 
 class REML(NamedTuple):
@@ -360,22 +331,21 @@ def _sphericity(own: UnitVariation | None, inner: Mapping[Term, bool], given: De
     if not terms or (len(terms) == 1 and len(given.factors[terms[0][0]]) == 2):
         return []  # one difference within units has one variance
     if own is None:
-        why = f"too few {plural(given.unit)} were measured in both of some two cells"
-        said = f"Whether differences vary equally between {plural(given.unit)} (sphericity) cannot be seen: {why}."
-        return [Check("sphericity", None, said)]
+        why = f"too few {plural(given.unit)} were measured in both cells of some pair"
+        return [Check("sphericity", None, f"Sphericity cannot be checked: {why}.")]
     found = {COLON.join(term): own.of(own.contrasts[term]) for term in terms}
     bad = {name: parts for name, parts in found.items() if parts[1] < SPHERICAL or parts[0] > UNEQUAL}
     if not bad:
         return [Check("sphericity", True, f"Differences vary about equally between {plural(given.unit)}.")]
-    said = listed(
+    named = listed(
         [f"{name} (epsilon {parts[1]:.2f}, variance {parts[0]:.1f} × the model's)" for name, parts in bad.items()]
     )
     return [
         Check(
             "sphericity",
             False,
-            f"Differences do not vary equally between {plural(given.unit)}, as a random intercept has it: {said}. "
-            "Trust the p against the spread of their own differences.",
+            f"Differences do not vary equally between {plural(given.unit)}, as a random intercept assumes: {named}. "
+            "Use the p against the variance of their own differences.",
             min(parts[1] for parts in bad.values()),
         )
     ]
@@ -387,7 +357,7 @@ def _boundary(found: REML, given: DesignTable) -> Check:
     return Check(
         "boundary",
         False,
-        f"The variance between {plural(given.unit)} was found to be zero: estimates are those of least squares, with "
+        f"The estimated variance between {plural(given.unit)} is zero: estimates are those of least squares, with "
         f"degrees of freedom as within and between {plural(given.unit)}.",
     )
 
@@ -395,4 +365,4 @@ def _boundary(found: REML, given: DesignTable) -> Check:
 def _units(count: int, unit: str) -> Check:
     if count >= FEW:
         return Check("units", True, f"{counted(count, unit)}.")
-    return Check("units", False, f"With only {counted(count, unit)} the variance between them is hardly known.")
+    return Check("units", False, f"With only {counted(count, unit)} the variance between them is estimated poorly.")

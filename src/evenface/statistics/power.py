@@ -1,4 +1,4 @@
-"""Power of t tests: what a number of units can show, and how many are needed to show something."""
+"""Power of t tests: power, smallest detectable effect and required number of units."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from evenface.statistics.effect_sizes import size_word
 POWER = 0.80
 MOST = 100_000_000
 CERTAIN = 40.0
-"""Noncentrality beyond which a tail is nothing, and the noncentral t can no longer be computed."""
+"""Noncentrality beyond which a tail vanishes and the noncentral t can no longer be computed."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,9 @@ class Power:
     overlap: float = 0.0
     checks: tuple[Check, ...] = (
         Check(
-            "independence", None, "Units are taken as independent, differences as normal; a plan cannot look at them."
+            "independence",
+            None,
+            "Units are assumed to be independent and differences normal; a plan cannot check this.",
         ),
     )
 
@@ -54,7 +56,7 @@ class Power:
 
 
 def t_power(effect: float, count: int, *, paired: bool = True, alpha: float = ALPHA, overlap: float = 0.0) -> float:
-    """Chance that a two-sided t test rejects: a closed form in the noncentral t distribution.
+    """Compute the probability that a two-sided t test rejects: a closed form in the noncentral t distribution.
 
     References
     ----------
@@ -84,9 +86,9 @@ def power_of(
     unit: str = "unit",
     overlap: float = 0.0,
 ) -> Power:
-    """Power of a t test for a true effect.
+    """Compute the power of a t test for a true effect.
 
-    Put in the effect that was *observed*, and it says no more than p did; papers print it all the same.
+    The power at the *observed* effect adds no information to p, although papers print it.
     """
     power = t_power(effect, count, paired=paired, alpha=alpha, overlap=overlap)
     return Power("power", effect, count, power, alpha, paired, unit, overlap)
@@ -101,7 +103,7 @@ def smallest_effect(
     unit: str = "unit",
     overlap: float = 0.0,
 ) -> Power:
-    """Smallest true effect that a t test with so many units finds with a power.
+    """Compute the smallest true effect that a t test with a number of units detects with a given power.
 
     Examples
     --------
@@ -125,7 +127,7 @@ def smallest_effect(
 def units_needed(
     effect: float, *, power: float = POWER, paired: bool = True, alpha: float = ALPHA, unit: str = "unit"
 ) -> Power:
-    """Fewest units (of groups, in each) with which a t test finds a true effect with at least a power.
+    """Compute the fewest units (per group) with which a t test detects a true effect with at least a given power.
 
     Raises
     ------
@@ -148,11 +150,11 @@ def units_needed(
 
 def _shares(power: float, alpha: float) -> None:
     if not 0 < alpha < power < 1:
-        raise ValueError(f"0 < alpha < power < 1 must hold, got alpha {alpha} and power {power}")
+        raise ValueError(f"expected 0 < alpha < power < 1, got alpha {alpha} and power {power}")
 
 
 def _first(holds: Callable[[int], bool]) -> int:
-    """Smallest whole number from 2 on for which something holds that then holds for all larger ones."""
+    """Return the smallest integer from 2 on that satisfies a condition which all larger ones satisfy too."""
     high = 2
     while not holds(high):
         high *= 2
@@ -168,7 +170,7 @@ def _first(holds: Callable[[int], bool]) -> int:
 def power_curve(
     effects: Sequence[float], counts: Sequence[int], *, paired: bool = True, alpha: float = ALPHA
 ) -> pd.DataFrame:
-    """Power for each effect and number of units: columns ``effect``, ``count``, ``power``."""
+    """Compute the power for each effect and number of units: columns ``effect``, ``count``, ``power``."""
     return pd.DataFrame(
         [(d, n, t_power(d, n, paired=paired, alpha=alpha)) for d in effects for n in counts],
         columns=["effect", "count", "power"],

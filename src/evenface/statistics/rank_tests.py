@@ -1,4 +1,4 @@
-"""Many methods on the same units, by ranks: Friedman's test, Nemenyi's comparisons of all pairs."""
+"""Rank tests: Wilcoxon's, and Friedman's with Nemenyi's comparisons of several methods on the same units."""
 
 import itertools
 import math
@@ -80,14 +80,14 @@ class Ranks:
         ranked = ", ".join(f"{m} {rank:.2f}" for m, rank in zip(self.methods, self.average, strict=True))
         over = f"{self.metric}, {len(self.methods)} methods on {counted(self.units, self.unit)}"
         if math.isnan(self.p):
-            return f"{over}: all methods tie in every {self.unit}."
+            return f"{over}: all methods are tied in every {self.unit}."
         better = [f"{first} over {second}" for first, second in self.certain]
-        pairs = f"better by Nemenyi's test: {listed(better)}" if better else "no pair is told apart by Nemenyi's test"
+        pairs = f"better by Nemenyi's test: {listed(better)}" if better else "no pair differs by Nemenyi's test"
         judged = verdict(self.p, self.units, self.unit, "that methods differ", "that methods differ")
         head = f"{over}: {judged} (Friedman χ² = {self.chi2:.2f}, {with_p(self.p)})"
-        said = f"{head}; {pairs} (critical difference of ranks {self.critical:.2f})."
-        way = "higher" if self.higher_is_better else "lower"
-        return " ".join([said, f"Average ranks ({way} is better): {ranked}.", *failed(self.checks)])
+        answer = f"{head}; {pairs} (critical difference of ranks {self.critical:.2f})."
+        direction = "higher" if self.higher_is_better else "lower"
+        return " ".join([answer, f"Average ranks ({direction} is better): {ranked}.", *failed(self.checks)])
 
     def frame(self) -> pd.DataFrame:
         """Return a row per pair, unrounded."""
@@ -101,12 +101,12 @@ class Ranks:
 
 
 def direction_of(value: str, higher_is_better: bool | None = None) -> bool:
-    """Return whether higher values of a metric are better, as told, or as known of its name."""
+    """Return whether higher values of a metric are better, as specified or as known from its name."""
     known = known_direction(value) if higher_is_better is None else higher_is_better
     if known is None:
         raise InputError(
-            f"{value}: is a higher or a lower value better? The name is none of a known metric",
-            "Say --higher-is-better or --lower-is-better (in Python: higher_is_better=True or False).",
+            f"{value}: the direction of this metric is not known",
+            "Specify --higher-is-better or --lower-is-better (in Python: higher_is_better=True or False).",
         )
     return known
 
@@ -150,13 +150,15 @@ def friedman(
     given = design_table(table, value, [method], unit)
     names = given.factors[method]
     if len(names) < LEAST:
-        raise InputError(f"{method} has {len(names)} levels; ranks are for three or more", "Compare two in pairs.")
+        raise InputError(
+            f"{method} has {len(names)} levels; a rank test requires three or more", "Compare two levels in pairs."
+        )
     higher = direction_of(value, higher_is_better)
     values = given.wide()
     values = values[~np.isnan(values).any(axis=1)]
     n, k = values.shape
     if n < 2:
-        raise InputError(f"{counted(n, given.unit)} measured with all {k} methods; two are the least")
+        raise InputError(f"{counted(n, given.unit)} measured with all {k} methods; at least two are required")
     ranks = rankdata(-values if higher else values, axis=1)
     mean = ranks.mean(axis=0)
     tied = bool((ranks == ranks[:, :1]).all())
@@ -182,5 +184,7 @@ def friedman(
 
 def _enough(n: int, unit: str) -> Check:
     if n >= FEW:
-        return Check("units", True, f"{counted(n, unit)} suffice for the test's approximation.")
-    return Check("units", False, f"With only {counted(n, unit)} the p of Friedman and Nemenyi are rough.")
+        return Check("units", True, f"{counted(n, unit)} are enough for the approximation of the test.")
+    return Check(
+        "units", False, f"With only {counted(n, unit)} the p-values of Friedman's and Nemenyi's tests are approximate."
+    )

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FLAT = 1e-12
-"""Standard deviations up to this share of the largest value are rounding: the values are the same."""
+"""Standard deviations up to this share of the largest value are rounding errors."""
 
 
 def estimate(
@@ -56,7 +56,7 @@ def student(mean: float, error: float, df: float, level: float = LEVEL) -> Estim
 
 
 class TTest(NamedTuple):
-    """Student's t, its degrees of freedom and its two-sided p; NaN where the noise is not known."""
+    """Student's t, its degrees of freedom and its two-sided p; NaN where the variance is not known."""
 
     t: float
     df: float
@@ -66,7 +66,7 @@ class TTest(NamedTuple):
 def t_test(mean: float, error: float, df: float, size: float = 1.0) -> TTest:
     """Test whether a mean is zero.
 
-    Without any spread the noise is not known: p is then NaN, or 1 where the mean is zero as well.
+    Without variance p is NaN, or 1 where the mean is zero as well.
     """
     from scipy.stats import t
 
@@ -78,7 +78,7 @@ def t_test(mean: float, error: float, df: float, size: float = 1.0) -> TTest:
 
 
 def welch(values: np.ndarray, base: np.ndarray) -> tuple[float, float, float]:
-    """Difference of two independent means, its standard error, and Welch's degrees of freedom."""
+    """Compute the difference of two independent means, its standard error, and Welch's degrees of freedom."""
     parts = [float(side.var(ddof=1)) / len(side) for side in (values, base)]
     error = sum(parts) ** 0.5
     share = sum(part**2 / (len(side) - 1) for part, side in zip(parts, (values, base), strict=True))
@@ -130,8 +130,8 @@ def resampled_t_test(
 
     with J - 1 degrees of freedom. Repeated cross-validation of r times k folds is J = rk with the same ratio,
     1 / (k - 1). In leave-one-subject-out the test sets are single people, who share nothing, while any two training
-    sets share all people but two: the ratio is 1 / (people - 1), and the variance about doubles. The plain test, which
-    stands beside, takes the one set of training people as given and asks about other test people alone.
+    sets share all people but two: the ratio is 1 / (people - 1), and the variance about doubles. The plain test,
+    which is given too, takes the training set as fixed and generalises to other test people only.
 
     References
     ----------

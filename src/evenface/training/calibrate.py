@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from evenface.evaluation.bootstrap import Estimate, units_of
-from evenface.evaluation.calibration import AT_LEAST, FILE, Calibration
-from evenface.evaluation.calibration_error import error_estimates
+from evenface.evaluation.calibration import AT_LEAST, FILE, Calibration, error_estimates
 from evenface.evaluation.formatting import signed, with_interval
 from evenface.evaluation.label_shift import Corrected, Estimated, correction, estimate_prior, parse_prior
 from evenface.evaluation.predictions import Predictions
