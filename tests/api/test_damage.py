@@ -67,6 +67,14 @@ def whole(two_runs, tmp_path_factory):
     return folder
 
 
+def test_a_changed_letter_in_the_key_of_the_digest_is_noticed(tmp_path):
+    path = tmp_path / "a.json"
+    write_json_with_digest(path, {"value": 1})
+    path.write_text(path.read_text().replace('"digest"', '"dkgest"').replace("1", "3"))
+    with pytest.raises(InputError, match="damaged"):
+        read_json(path)
+
+
 def _flips(path, read, flips):
     """Flip single bits of a file, one at a time; say how often that was noticed."""
     content, drawn, noticed = path.read_bytes(), random.Random(path.name), 0
