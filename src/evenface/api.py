@@ -500,11 +500,14 @@ class ComparisonResult:
         Summary for the screen: warnings, difference, interval.
     report : Path
         The HTML report.
+    next_step : str
+        Line that names the command to go on with.
     """
 
     comparison: Comparison
     lines: list[str]
     report: Path
+    next_step: str
 
 
 def compare(
@@ -566,7 +569,8 @@ def compare(
             faces=summaries.sample_faces(first) if sample_faces else None,
             provenance=summaries.provenance(opened),
         )
-    return ComparisonResult(comparison, [*warnings, *comparison_summary(comparison).splitlines()], report)
+    next_step = summaries.next_step(groups[summaries.best_method(comparison)][0])
+    return ComparisonResult(comparison, [*warnings, *comparison_summary(comparison).splitlines()], report, next_step)
 
 
 def study(

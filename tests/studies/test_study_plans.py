@@ -138,7 +138,7 @@ def test_all_folds_are_those_of_the_protocol_on_the_data_of_each_cell():
     assert yaml.safe_load(yaml.safe_dump(study.model_dump(mode="json")))["folds"] == "all"
     unknown = make_plan(study)
     assert {run.fold for run in unknown.runs} == {0}
-    assert unknown.notes == ("folds: all: one for each person of the data; they are counted once the data is given",)
+    assert unknown.notes == ("folds: all: one for each person of the data; counted when the data is available",)
     for settings, count in (({"kind": "kfold", "folds": 4}, 4), ({"kind": "kfold", "cohorts": 3}, 3)):
         plan = make_plan(load_study({**content, "set": {"protocol": settings}}))
         assert sorted({run.fold for run in plan.runs}) == list(range(count))

@@ -42,7 +42,7 @@ def demo(
     from evenface import api
 
     result = api.demo(out)
-    echo([*result.lines, f"report  {result.report}"])
+    echo([*result.lines, f"report  {result.report}", result.next_step])
     if show:
         open_page(result.report)
 
@@ -272,7 +272,7 @@ def compare(
     from evenface import api
 
     result = api.compare(runs, out=out, sample_faces=sample_faces, trust_plugins=trust_plugins)
-    echo([*result.lines, f"report  {result.report}"])
+    echo([*result.lines, f"report  {result.report}", result.next_step])
     if show:
         open_page(result.report)
 
@@ -338,7 +338,7 @@ def study(
         return
     options: dict[str, Any] = {"on": on, "size": size, "protocol": protocol, "jobs": jobs, "executor": executor}
     result = api.study(source, out=out, trust_plugins=trust_plugins, **options, **overrides)
-    echo([*result.lines, f"report  {result.report}"])
+    echo([*result.lines, f"report  {result.report}", result.next_step])
     if result.failed:
         failed = "\n".join(f"  {folder}: {reason}" for folder, reason in result.failed.items())
         raise InputError(f"{len(result.failed)} of {len(result.plan.trainings)} runs failed\n{failed}")

@@ -355,7 +355,7 @@ def run_report(
     )
     tiles = tuple(Tile.of(name, estimate(result["overall"][key])) for key, name in TOP)
     page = Page(
-        "one run",
+        "run report",
         title,
         "",
         tiles,
@@ -411,12 +411,12 @@ def comparison_report(
     InputError
         As :func:`run_report`, and if the runs cannot be compared.
     """
-    found = compare(runs, seed=seed) if comparison is None else comparison
-    groups = {method.name: method.runs for method in found.methods}
+    comparison = compare(runs, seed=seed) if comparison is None else comparison
+    groups = {method.name: method.runs for method in comparison.methods}
     results = {name: [metrics_of(run, seed, resamples=0) for run in group] for name, group in groups.items()}
     parts = (
-        overall(found),
-        classes(found, counts),
+        overall(comparison),
+        classes(comparison, counts),
         PageSection(
             "Confusion matrices",
             "Each row is a true class: percent of its samples, and counts."
@@ -429,10 +429,12 @@ def comparison_report(
         ),
         probabilities(groups),
         *training(histories or {}),
-        *data(counts, faces, found.classes),
-        PageSection("All metrics", tables=(tables.metrics_table(found),), folded=(tables.all_pairs_table(found),)),
+        *data(counts, faces, comparison.classes),
+        PageSection(
+            "All metrics", tables=(tables.metrics_table(comparison),), folded=(tables.all_pairs_table(comparison),)
+        ),
     )
-    tiles = tuple(Tile.of(method.name, method.overall[MAIN], i) for i, method in enumerate(found.methods))
+    tiles = tuple(Tile.of(method.name, method.overall[MAIN], i) for i, method in enumerate(comparison.methods))
     page = Page(
         f"comparison of {len(groups)} methods",
         title,
@@ -440,13 +442,13 @@ def comparison_report(
         tiles,
         tuple(
             Verdict(
-                _sentence(conclusion(pair), pair.candidate, len(found.pairs)),
-                f"Balanced accuracy differs from {pair.baseline} by {main_difference(pair, found)}.",
+                _sentence(conclusion(pair), pair.candidate, len(comparison.pairs)),
+                f"Balanced accuracy differs from {pair.baseline} by {main_difference(pair, comparison)}.",
             )
-            for pair in found.pairs
+            for pair in comparison.pairs
         ),
-        tuple(comparison_uncertainty(found)),
-        (*notes, *_result_notes(results, found.support)),
+        tuple(comparison_uncertainty(comparison)),
+        (*notes, *_result_notes(results, comparison.support)),
         parts,
         provenance or {},
         tuple(warnings),

@@ -57,6 +57,13 @@ def next_step(run: Run) -> str:
     return f"next    evenface predict {run.facts['run'] if 'on' in run.facts else run.folder} {file}"
 
 
+def best_method(comparison: Comparison) -> str:
+    """Return the method with the largest significant gain in balanced accuracy, or the baseline where there is none."""
+    gains = {pair.candidate: pair.overall[MAIN] for pair in comparison.pairs}
+    better = [name for name, gain in gains.items() if gain.certain and gain.value > 0]
+    return max(better, key=lambda name: gains[name].value) if better else comparison.methods[0].name
+
+
 def metrics_summary(result: Mapping[str, Any]) -> list[str]:
     """Return the metrics of one run in a few lines; ``result`` is what ``metrics_of`` returns."""
     best, worst = (f"{name} ({recall:.2f})" for name, recall in extreme_recalls(result))

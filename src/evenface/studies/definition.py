@@ -229,7 +229,9 @@ class Study(Section):
         "crossed with the seeds",
     )
     metrics: tuple[Metric, ...] = Field(
-        ("balanced_accuracy", "accuracy"), min_length=1, description="what is measured, the first one foremost"
+        ("balanced_accuracy", "accuracy"),
+        min_length=1,
+        description="metrics; the first decides",
     )
     baseline: Cell = Field({}, description="factor to the level that its others are compared with")
     statistics: StatisticsSettings | None = Field(

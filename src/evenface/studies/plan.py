@@ -24,7 +24,7 @@ FULL = "full"
 TESTS = "test_sets."
 MADE = ("synthetic", "synthetic-clips")
 """Sources that need no folder."""
-UNCOUNTED = "folds: all: one for each person of the data; they are counted once the data is given"
+UNCOUNTED = "folds: all: one for each person of the data; counted when the data is available"
 """Note of a plan of the first fold only, as the others are not counted yet."""
 START = "start"
 """Value of ``network.weights`` in a study: the weights of its ``start`` run."""
@@ -182,7 +182,7 @@ def make_plan(study: Study, choice: StudyOptions | None = None, count: Count | N
     base = [study.set, *(part.set for part in parts)]
     load_recipe(study.recipe, *base)  # so that an error common to all cells names no cell
     content = recipe_content(study.recipe)
-    deviations = dict.fromkeys((*study.deviations, *(one for part in parts for one in part.deviations)))
+    deviations = dict.fromkeys((*study.deviations, *(text for part in parts for text in part.deviations)))
     stated: set[Deviation] = set()
     source = next((part.start for part in reversed(parts) if part.start is not None), study.start)
     tests, notes = _tests(study, choice.overrides)
@@ -230,11 +230,11 @@ def _recipe(content: Mapping[str, Any], settings: Iterable[Mapping[str, Any]], w
 
 
 def _start(recipe: Recipe, source: str | Mapping[str, Any] | None, study: str) -> PlannedRun | None:
-    found = start_recipe(recipe, source, study)
-    if found is None:
+    settings = start_recipe(recipe, source, study)
+    if settings is None:
         return None
-    name = found.network.name
-    planned = PlannedRun((name,), found.seed, None, found, "")
+    name = settings.network.name
+    planned = PlannedRun((name,), settings.seed, None, settings, "")
     return replace(planned, folder=f"{START}/{name}-{planned.digest[:8]}")
 
 
@@ -302,7 +302,7 @@ def _tests(study: Study, overrides: Mapping[str, Any]) -> tuple[dict[str, Test],
             if name not in own or not rest:
                 raise InputError(f"{key}: unknown test set of the study", nearest(name, own))
             own[name][rest] = value
-    found, notes = {}, []
+    tests, notes = {}, []
     for name, test in study.test_sets.items():
         content = {"data": {"source": name}, "protocol": {"kind": "official"}}
         for settings in (test.set, own[name]):
@@ -312,8 +312,8 @@ def _tests(study: Study, overrides: Mapping[str, Any]) -> tuple[dict[str, Test],
             notes.append(f"not tested on {name}: set its folder by test_sets.{name}.data.root=FOLDER")
         else:
             flat = {f"{part}.{key}": value for part, keys in content.items() for key, value in keys.items()}
-            found[name] = test.model_copy(update={"set": flat})
-    return found, notes
+            tests[name] = test.model_copy(update={"set": flat})
+    return tests, notes
 
 
 def start_recipe(recipe: Recipe, source: str | Mapping[str, Any] | None, study: str) -> Recipe | None:
@@ -341,9 +341,9 @@ def grouped(trainings: Sequence[PlannedRun], waiting: Collection[str], count: in
     for runs in alike.values():
         size = min(_most(runs[0]), -(-len(runs) // count))
         groups += [runs[start : start + size] for start in range(0, len(runs), size)]
-    place = {run.folder: number for number, run in enumerate(trainings)}
+    position = {run.folder: index for index, run in enumerate(trainings)}
     left = [[run for run in group if run.folder in waiting] for group in groups]
-    return sorted((group for group in left if group), key=lambda group: place[group[0].folder])
+    return sorted((group for group in left if group), key=lambda group: position[group[0].folder])
 
 
 def _key(run: PlannedRun) -> str:

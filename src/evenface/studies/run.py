@@ -13,6 +13,7 @@ import yaml
 from evenface.config import Recipe, load_recipe
 from evenface.config.yaml import read_mapping
 from evenface.data.splits import fold_count
+from evenface.reporting.summaries import next_step
 from evenface.runs import PLACE, Run, check_source, check_trust, differing_keys
 from evenface.studies.definition import STUDY, load_study
 from evenface.studies.executors import Answer, Executor, ExecutorName, LocalExecutor, ProgressFiles, RayExecutor
@@ -67,6 +68,13 @@ class StudyResult:
     failed: dict[str, str]
     lines: list[str]
     report: Path
+
+    @property
+    def next_step(self) -> str:
+        """Line that names the command to go on with: the study itself where runs are missing."""
+        if finished_runs(self.runs) < len(self.plan.runs):
+            return f"next    evenface study {self.folder}"
+        return next_step(Run(self.folder / str(self.runs["folder"].iloc[0])))
 
 
 def _counter(*, prepared: bool) -> Count:
