@@ -55,7 +55,6 @@ VERBATIM = re.compile(r"inferred\s+from what\s+they\s+say")  # the notice on the
 OPEN = frozenset(
     [
         "app",
-        "audit",
         "config",
         "data",
         "evaluation",

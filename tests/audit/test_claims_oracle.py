@@ -1,4 +1,4 @@
-"""The audit of printed numbers against an oracle that tries all counts and shares no code with it."""
+"""The audit against an exhaustive search over all counts, which shares no code with it."""
 
 import itertools
 import random
@@ -11,12 +11,12 @@ from evenface.audit import audit
 
 
 def printed(value, digits, percent):
-    """A share as Python rounds it: that is half to even of what floating point makes of it."""
+    """Format a proportion as Python does."""
     return f"{float(value) * 100:.{digits}f}%" if percent else f"{float(value):.{digits}f}"
 
 
 def rounds(top, bottom, text):
-    """Whether top / bottom may be printed so: no further from it than half a unit of its last digit."""
+    """Return whether top / bottom rounds to a printed number, with ties in either direction."""
     body, scale = text.rstrip("%"), 100 if text.endswith("%") else 1
     unit = 10 ** len(body.partition(".")[2])
     number = int(body.replace(".", ""))
@@ -24,13 +24,13 @@ def rounds(top, bottom, text):
 
 
 def fits(top, bottom, text):
-    """The same for arrays; a share of nothing is 0."""
+    """The same for arrays; 0 / 0 is 0."""
     top, bottom = np.where(bottom == 0, 0, top), np.where(bottom == 0, 1, bottom)
     return rounds(top, bottom, text)
 
 
 class Binary:
-    """One class against the rest: accuracy, precision, recall, specificity, F1 of n samples."""
+    """A binary problem: accuracy, precision, recall, specificity and F1 of n samples."""
 
     def __init__(self, draw):
         self.n = draw.randint(8, 60)
@@ -61,7 +61,7 @@ class Binary:
     def possible(self):
         tp, fp, fn = (axis.ravel() for axis in np.indices((self.n + 1,) * 3))
         tn = self.n - tp - fp - fn
-        tp, fp, fn, tn = (one[tn >= 0] for one in (tp, fp, fn, tn))
+        tp, fp, fn, tn = (counts[tn >= 0] for counts in (tp, fp, fn, tn))
         good = np.ones(len(tp), bool)
         for name, text in self.figures.items():
             top, bottom = self.shares(tp, fp, fn, tn)[name]
@@ -79,7 +79,7 @@ class Recalls:
         shares = [Fraction(hit, size) for hit, size in zip(hits, self.sizes, strict=True)]
         whole = [Fraction(sum(hits), sum(self.sizes)), sum(shares) / len(shares)]
         names = [f"c{k}" for k in range(len(shares))] + ["accuracy", "mean"]
-        self.figures = {name: printed(one, digits, True) for name, one in zip(names, shares + whole, strict=True)}
+        self.figures = {name: printed(value, digits, True) for name, value in zip(names, shares + whole, strict=True)}
 
     def claims(self):
         classes = {f"c{k}": size for k, size in enumerate(self.sizes)}
@@ -112,8 +112,8 @@ def matrices(sizes):
     for size in sizes:
         cells = np.array([row for row in itertools.product(range(size + 1), repeat=len(sizes)) if sum(row) == size])
         rows.append(cells)
-    index = np.indices([len(one) for one in rows]).reshape(len(rows), -1)
-    return np.stack([one[at] for one, at in zip(rows, index, strict=True)], axis=1)
+    index = np.indices([len(options) for options in rows]).reshape(len(rows), -1)
+    return np.stack([options[chosen] for options, chosen in zip(rows, index, strict=True)], axis=1)
 
 
 class Report:
@@ -137,15 +137,15 @@ class Report:
         n, m = tables.sum(2), tables.sum(1)
         t = np.diagonal(tables, axis1=1, axis2=2)
         safe = np.maximum
-        found = {}
+        metrics = {}
         for k in range(len(self.sizes)):
-            found[f"c{k}", "precision"] = t[:, k] / safe(m[:, k], 1)
-            found[f"c{k}", "recall"] = t[:, k] / n[:, k]
-            found[f"c{k}", "f1"] = 2 * t[:, k] / (n[:, k] + m[:, k])
-        found["", "accuracy"] = t.sum(1) / n.sum(1)
+            metrics[f"c{k}", "precision"] = t[:, k] / safe(m[:, k], 1)
+            metrics[f"c{k}", "recall"] = t[:, k] / n[:, k]
+            metrics[f"c{k}", "f1"] = 2 * t[:, k] / (n[:, k] + m[:, k])
+        metrics["", "accuracy"] = t.sum(1) / n.sum(1)
         for figure in ("precision", "recall", "f1"):
-            found["", figure] = sum(found[f"c{k}", figure] for k in range(len(self.sizes))) / len(self.sizes)
-        return found
+            metrics["", figure] = sum(metrics[f"c{k}", figure] for k in range(len(self.sizes))) / len(self.sizes)
+        return metrics
 
     def claims(self):
         columns = ["precision", "recall", "f1"]
@@ -165,7 +165,7 @@ class Report:
             close = abs(shares[key] - float(text)) <= half + 1e-9
             name, figure = key
             if figure == "precision" and name:
-                # A class that is never called may have precision 1.
+                # Precision of a class without predictions may be printed as 1.
                 k = int(name[1:])
                 close |= (tables.sum(1)[:, k] == 0) & (float(text) == 1)
             good &= close
@@ -173,7 +173,7 @@ class Report:
 
 
 class Accuracies:
-    """Several accuracies of one test set."""
+    """Several accuracies on one test set."""
 
     def __init__(self, draw):
         self.n = draw.randint(20, 900)
@@ -191,7 +191,7 @@ class Accuracies:
 
 
 class Ratings:
-    """Mean and sd of a few whole numbers."""
+    """Mean and sd of a few integers."""
 
     def __init__(self, draw):
         self.n, self.most = draw.randint(2, 7), draw.randint(3, 6)
@@ -214,7 +214,7 @@ class Ratings:
 
 
 class Shares:
-    """Parts, their total and their shares of it."""
+    """Parts, their total and their proportions."""
 
     def __init__(self, draw):
         parts = [draw.randint(1, 2000) for _ in range(draw.randint(2, 6))]
@@ -242,7 +242,7 @@ KINDS = (Binary, Recalls, Report, Accuracies, Ratings, Shares)
 
 
 def altered(text, draw):
-    """The same number with another last digit or two."""
+    """Return the number with its last digits changed."""
     body, percent = text.rstrip("%"), text[len(text.rstrip("%")) :]
     digits = len(body.partition(".")[2])
     top = 10 ** (digits + 2) if percent else 10**digits if digits else 10**9
@@ -258,37 +258,37 @@ def findings(table):
 
 
 def trial(tables, seed):
-    """Honest tables that were accused; altered ones that are impossible, and those of them found, by kind."""
+    """Return false findings, and numbers of impossible altered tables and of those found, by kind."""
     draw = random.Random(seed)
-    accused, impossible, found = [], dict.fromkeys(KINDS, 0), dict.fromkeys(KINDS, 0)
+    false_findings, impossible, found = [], dict.fromkeys(KINDS, 0), dict.fromkeys(KINDS, 0)
     for number in range(tables):
         kind = KINDS[number % len(KINDS)]
         table = kind(draw)
-        accused += [(kind.__name__, table.__dict__, told) for told in findings(table)]
+        false_findings += [(kind.__name__, table.__dict__, finding) for finding in findings(table)]
         key = draw.choice(sorted(table.figures))
         table.figures[key] = altered(table.figures[key], draw)
-        told = findings(table)
+        results = findings(table)
         if table.possible():
-            accused += [(kind.__name__, table.__dict__, one) for one in told]
+            false_findings += [(kind.__name__, table.__dict__, finding) for finding in results]
         else:
             impossible[kind] += 1
-            found[kind] += bool(told)
-    return accused, impossible, found
+            found[kind] += bool(results)
+    return false_findings, impossible, found
 
 
 def check(tables, seed):
-    accused, impossible, found = trial(tables, seed)
-    assert not accused
+    false_findings, impossible, found = trial(tables, seed)
+    assert not false_findings
     assert sum(impossible.values()) > tables / 4
     missed = {kind.__name__: (found[kind], impossible[kind]) for kind in KINDS}
     assert sum(found.values()) >= 0.95 * sum(impossible.values()), missed
     assert all(found[kind] >= 0.9 * impossible[kind] for kind in KINDS), missed
 
 
-def test_honest_tables_are_not_accused_and_altered_ones_are_found():
+def test_consistent_tables_have_no_findings_and_altered_ones_are_found():
     check(1002, seed=0)
 
 
 @pytest.mark.slow
-def test_honest_tables_are_not_accused_however_many():
+def test_many_consistent_tables_have_no_findings():
     check(12_000, seed=1)

@@ -1,4 +1,4 @@
-"""The audit of a file: every section to its check, findings in the order of the file."""
+"""Audit a claims file: run the check of every section."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -53,12 +53,12 @@ _CHECKS: dict[str, Callable[[Any, bool], Iterator[Finding]]] = {
 
 
 def audit(source: str | Path | Mapping[str, Any] | Claims) -> Audit:
-    """Find what cannot be among a paper's printed numbers.
+    """Find inconsistent numbers among those that a paper prints.
 
     Parameters
     ----------
     source : str, Path, mapping or Claims
-        Name of a shipped file of claims, path of a YAML file, or the content itself.
+        Name of a shipped claims file, path of a YAML file, or the content of one.
 
     Returns
     -------
@@ -67,52 +67,56 @@ def audit(source: str | Path | Mapping[str, Any] | Claims) -> Audit:
     Raises
     ------
     InputError
-        If the file is not there, or not one of claims.
+        If the file does not exist or is not a valid claims file.
 
     Notes
     -----
-    A printed number stands for every value that rounds to it, half up or half to even alike; a finding is what none
-    of them explains. Where cutting digits off would explain it, the finding says so; ``truncation: true`` in the file
-    takes that as honest.
+    A printed number represents every value that rounds to it, with ties in either direction; a finding is reported if
+    no such values are consistent. If truncation would explain it, the finding states this; ``truncation: true`` in the
+    file allows truncation.
     """
     claims = source if isinstance(source, Claims) else load_claims(source)
-    found = [
+    results = [
         finding
         for kind, check in _CHECKS.items()
         for part in getattr(claims, kind)
-        for finding in _of(check, part, claims)
+        for finding in _check_section(check, part, claims)
     ]
     return Audit(
         claims.name,
         claims.about,
-        [one for one in found if one.cannot],
-        [one for one in found if not one.cannot],
+        [result for result in results if result.impossible],
+        [result for result in results if not result.impossible],
         _figures(claims),
     )
 
 
-def _of(check: Callable[[Any, bool], Iterator[Finding]], part: Any, claims: Claims) -> Iterator[Finding]:
+def _check_section(check: Callable[[Any, bool], Iterator[Finding]], part: Any, claims: Claims) -> Iterator[Finding]:
     if isinstance(part, Repeated) and part.runs is None:
-        said = {part.where: part.runs_said()} if part.runs_said() else {row: part.runs_said(row) for row in part.rows}
-        for place, runs in said.items():
+        section_runs = part.runs_in_text()
+        inferred = {part.where: section_runs} if section_runs else {row: part.runs_in_text(row) for row in part.rows}
+        for name, runs in inferred.items():
             if runs:
-                where = place if place == part.where else f"{part.where}, {place}"
+                where = name if name == part.where else f"{part.where}, {name}"
                 line = (
-                    f"read as means of {runs} runs, as the text there says; the key runs, or a column, says it surely"
+                    f"interpreted as means of {runs} runs, from the text; set the key runs, or a column, to be explicit"
                 )
-                yield Finding(where, line, cannot=False)
-    found = list(check(part, claims.truncation))
-    cut = {one.where for one in check(part, True) if one.cannot} if found and not claims.truncation else set()
-    for index, one in enumerate(found):
-        details = one.details
-        if one.cannot and not claims.truncation and one.where not in cut:
-            details += ("Digits cut off instead of rounded would explain it.",)
-        # What holds for the whole section is said once.
-        yield replace(one, details=(*details, part.note) if part.note and index == 0 else details)
+                yield Finding(where, line, impossible=False)
+    findings = list(check(part, claims.truncation))
+    # Sections that stay inconsistent if digits were truncated.
+    unexplained = set()
+    if findings and not claims.truncation:
+        unexplained = {finding.where for finding in check(part, True) if finding.impossible}
+    for index, finding in enumerate(findings):
+        details = finding.details
+        if finding.impossible and not claims.truncation and finding.where not in unexplained:
+            details += ("Truncation instead of rounding would explain it.",)
+        # The note of a section is printed once.
+        yield replace(finding, details=(*details, part.note) if part.note and index == 0 else details)
 
 
 def _figures(part: Any) -> int:
-    """Count the printed numbers in a section and all that it holds."""
+    """Count the printed numbers in a section, including nested ones."""
     if isinstance(part, PrintedNumber):
         return 1
     if isinstance(part, list | tuple):

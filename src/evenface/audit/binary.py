@@ -1,4 +1,4 @@
-"""One class against the rest: tables of hits, false alarms, misses and rejections that give printed figures."""
+"""Check binary problems: search for confusion counts (TP, FP, FN, TN) consistent with printed metrics."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from evenface.audit.findings import Finding, join_limited
 from evenface.audit.printed import PrintedNumber, Range
 from evenface.audit.schema import Binaries
 
-# Each figure is a share of two sums of (tp, fp, fn, tn), given by their weights.
+# Each metric is a quotient of two sums of (tp, fp, fn, tn), given by their weights.
 _FIGURES = {
     "accuracy": ((1, 0, 0, 1), (1, 1, 1, 1)),
     "precision": ((1, 0, 0, 0), (1, 1, 0, 0)),
@@ -25,75 +25,80 @@ _MOST_WORK = 60_000_000
 
 
 def check_binaries(section: Binaries, truncation: bool) -> Iterator[Finding]:
-    """Find the problems that no table of counts solves, with all on one test set."""
+    """Find problems without consistent counts, alone or all on one test set."""
     possible: dict[str, dict[int, Integers]] = {}
-    wrong = False
+    inconsistent = False
     for name, cells in section.cells().items():
         where, runs = f"{section.where}, {name}", section.runs_of(name)
         flaws = list(check_bounds(where, {figure: cell for figure, cell in cells.items() if figure != "positives"}))
         if runs > 1:
-            # Means of quotients of counts that differ from run to run are bound by each other only.
+            # Means over runs of quotients with varying denominators are only checked against bounds.
             flaws = flaws or list(check_averaged_f1(where, _with_recall(cells), "any", truncation))
             cells = {figure: cell for figure, cell in cells.items() if figure not in ("precision", "f1")}
         ranges = {figure: cell.range(truncation) for figure, cell in cells.items()}
-        found = {size: tables for size in section.size.all if len(tables := solutions(size, ranges, runs))}
-        if not found and not flaws:
+        solved = {size: tables for size in section.size.all if len(tables := solutions(size, ranges, runs))}
+        if not solved and not flaws:
             flaws = [_contradiction(where, section, _BinaryFigures(cells, ranges, runs))]
         yield from flaws
-        wrong = wrong or bool(flaws)
-        possible[name] = found
-    if wrong:
+        inconsistent = inconsistent or bool(flaws)
+        possible[name] = solved
+    if inconsistent:
         return
-    shared = [size for size in section.size.all if all(size in found for found in possible.values())]
+    shared = [size for size in section.size.all if all(size in solved for solved in possible.values())]
     if section.exclusive:
-        shared = [size for size in shared if _sums_to_size(size, [found[size] for found in possible.values()])]
+        shared = [size for size in shared if _sums_to_size(size, [solved[size] for solved in possible.values()])]
     if not shared:
-        what = f"{', '.join(possible)}: each could be, but no one test set of {section.size} samples gives all"
+        what = (
+            f"{', '.join(possible)}: each is possible, but no test set of {section.size} samples is consistent with all"
+        )
         yield Finding(section.where, what, tuple(_check_shared_test_set(section, possible)))
     elif len(shared) == 1 and len(possible) > 1 and not (section.size.known and "positives" in section.columns):
-        counts = {name: _positives(found[shared[0]]) for name, found in possible.items()}
-        description = ", ".join(f"{name} {'-'.join(map(str, sorted({p[0], p[-1]})))}" for name, p in counts.items())
+        counts = {name: _positives(solved[shared[0]]) for name, solved in possible.items()}
+        positives = ", ".join(f"{name} {'-'.join(map(str, sorted({p[0], p[-1]})))}" for name, p in counts.items())
         yield Finding(
-            section.where, f"all rows fit one test set of {shared[0]:,} samples; positives: {description}", cannot=False
+            section.where,
+            f"all rows are consistent with one test set of {shared[0]:,} samples; positives: {positives}",
+            impossible=False,
         )
 
 
 def _check_shared_test_set(section: Binaries, possible: dict[str, dict[int, Integers]]) -> Iterator[str]:
-    """Say which test set gives most rows, and which positives do not add up to it."""
-    rows = {size: [name for name, found in possible.items() if size in found] for size in section.size.all}
+    """Describe the test set consistent with most rows, and positives that do not sum to it."""
+    rows = {size: [name for name, solved in possible.items() if size in solved] for size in section.size.all}
     most = max(map(len, rows.values()))
     if most < len(possible):
         best = [size for size, names in rows.items() if len(names) == most]
-        lacking = ", ".join(name for name in possible if name not in rows[best[0]])
+        missing = ", ".join(name for name in possible if name not in rows[best[0]])
         sizes = join_limited([f"{size:,}" for size in best])
-        yield f"{sizes} give {most} of {len(possible)} rows: {best[0]:,} all but {lacking}"
+        yield f"{sizes} are consistent with {most} of {len(possible)} rows: {best[0]:,} with all but {missing}"
         return
     size = next(size for size, names in rows.items() if len(names) == most)
-    ends = {name: _positives(found[size]) for name, found in possible.items()}
-    description = " + ".join(f"{p[0]}{f' to {p[-1]}' if p[-1] > p[0] else ''} ({name})" for name, p in ends.items())
-    yield "Classes that exclude each other: their positives must add up to the test set."
-    yield f"{description} = {sum(p[0] for p in ends.values())} to {sum(p[-1] for p in ends.values())}, not {size:,}"
+    ends = {name: _positives(solved[size]) for name, solved in possible.items()}
+    terms = " + ".join(f"{p[0]}{f' to {p[-1]}' if p[-1] > p[0] else ''} ({name})" for name, p in ends.items())
+    yield "For disjoint classes, positives must sum to the test set."
+    yield f"{terms} = {sum(p[0] for p in ends.values())} to {sum(p[-1] for p in ends.values())}, not {size:,}"
 
 
 def solutions(size: int, ranges: Mapping[str, Range], runs: int = 1) -> Integers:
-    """List the tables (tp, fp, fn, tn) of a number of samples that give all figures."""
+    """Return the tables (tp, fp, fn, tn) of a number of samples that are consistent with all metrics."""
     return np.concatenate([np.empty((0, 4), np.int64), *_solutions(size, ranges, runs)])
 
 
 def _solutions(size: int, ranges: Mapping[str, Range], runs: int = 1) -> Iterator[Integers]:
-    """Give the tables that fit for each number of positives that has some."""
-    positives = ranges["positives"].wholes() if "positives" in ranges else range(size + 1)
-    hit, kept = (ranges.get("recall") or ranges.get("sensitivity")), ranges.get("specificity")
+    """Yield the consistent tables for each number of positives that has any."""
+    positives = ranges["positives"].integers() if "positives" in ranges else range(size + 1)
+    recall, specificity = (ranges.get("recall") or ranges.get("sensitivity")), ranges.get("specificity")
     work = 0
     for p in range(max(positives.start, 0), min(positives.stop, size + 1)):
-        found, rejections = _counts(hit, runs * p), _counts(kept, runs * (size - p))
-        work += len(found) * len(rejections)
+        true_positives, true_negatives = _counts(recall, runs * p), _counts(specificity, runs * (size - p))
+        work += len(true_positives) * len(true_negatives)
         if work > _MOST_WORK:
             yield np.full((1, 4), -1, np.int64)
             return
-        if not found or not rejections:
+        if not true_positives or not true_negatives:
             continue
-        tp, tn = np.repeat(np.array(found), len(rejections)), np.tile(np.array(rejections), len(found))
+        tp = np.repeat(np.array(true_positives), len(true_negatives))
+        tn = np.tile(np.array(true_negatives), len(true_positives))
         table = np.stack([tp, runs * (size - p) - tn, runs * p - tp, tn], axis=1)
         for figure, share in ranges.items():
             if figure != "positives" and len(table):
@@ -112,8 +117,8 @@ def _counts(share: Range | None, of: int) -> range:
 
 
 def _in_range(top: Integers, bottom: Integers, share: Range, size: int) -> np.ndarray:
-    """Whether top / bottom lies in a range; nothing of nothing is 0 or 1."""
-    # The ends are rounded outwards to a grid on which whole numbers of 64 bits can hold every product.
+    """Return whether top / bottom is in a range; 0 / 0 may be 0 or 1."""
+    # Ends are rounded outwards to a grid on which every product fits 64-bit integers.
     grid = 2**61 // max(2 * size, 1)
     lo, hi = max(floor(share.lo * grid), 0), min(ceil(share.hi * grid), 2 * grid)
     inside = (top * grid >= bottom * lo) & (top * grid <= bottom * hi)
@@ -125,7 +130,7 @@ def _positives(tables: Integers) -> list[int]:
 
 
 def _sums_to_size(size: int, tables: Sequence[Integers]) -> bool:
-    """Whether positives of all classes, one choice each, can make the test set."""
+    """Return whether positives of all classes can sum to the test set."""
     reached = {0}
     for rows in tables:
         if (rows < 0).any():
@@ -136,7 +141,7 @@ def _sums_to_size(size: int, tables: Sequence[Integers]) -> bool:
 
 @dataclass(frozen=True)
 class _BinaryFigures:
-    """Figures of one problem, the values that each may have, and of how many runs they are means."""
+    """Metrics of one problem, their ranges, and the number of runs they are averaged over."""
 
     cells: dict[str, PrintedNumber]
     ranges: dict[str, Range]
@@ -147,21 +152,21 @@ class _BinaryFigures:
 
 
 def _contradiction(where: str, section: Binaries, row: _BinaryFigures) -> Finding:
-    """Say which figures exclude each other, what comes nearest, and which sizes would let them be."""
+    """Describe which metrics are inconsistent, the nearest values, and sizes for which all are consistent."""
     smallest = _smallest_contradiction(section, row)
-    description = ", ".join(f"{figure} {row.cells[figure]}" for figure in smallest)
+    values = ", ".join(f"{figure} {row.cells[figure]}" for figure in smallest)
     details = list(_nearest_values(section, row, smallest))
     near = _nearest_sizes(section.size.lo, section.size.hi, row)
-    details.append(f"Sizes nearby that would: {', '.join(map(str, near))}" if near else "No size nearby would.")
+    details.append(f"Consistent sizes nearby: {', '.join(map(str, near))}" if near else "No size nearby is consistent.")
     alone = [
         f"{figure} {row.cells[figure]}"
         for figure in row.ranges
-        if row.solvable(section.size.all, [one for one in row.ranges if one != figure])
+        if row.solvable(section.size.all, [other for other in row.ranges if other != figure])
     ]
     if alone and len(row.ranges) > 1:
-        details.append(f"Without one of these all others fit: {join_limited(alone)}")
-    few = f" in the mean of {row.runs} runs" if row.runs > 1 else ""
-    return Finding(where, f"no counts of {section.size} samples{few} give {description}", tuple(details))
+        details.append(f"Consistent without one of: {join_limited(alone)}")
+    averaged = f" averaged over {row.runs} runs" if row.runs > 1 else ""
+    return Finding(where, f"no counts of {section.size} samples{averaged} give {values}", tuple(details))
 
 
 def _smallest_contradiction(section: Binaries, row: _BinaryFigures) -> tuple[str, ...]:
@@ -173,9 +178,9 @@ def _smallest_contradiction(section: Binaries, row: _BinaryFigures) -> tuple[str
 
 
 def _nearest_values(section: Binaries, row: _BinaryFigures, smallest: Sequence[str]) -> Iterator[str]:
-    """Write for each figure the values nearest to it that the others leave possible."""
+    """Describe for each metric the nearest values that are consistent with the others."""
     for figure in smallest:
-        rest = {one: row.ranges[one] for one in smallest if one != figure}
+        rest = {other: row.ranges[other] for other in smallest if other != figure}
         if figure == "positives":
             continue
         tables = np.concatenate([solutions(size, rest, row.runs) for size in section.size.all])
@@ -183,21 +188,21 @@ def _nearest_values(section: Binaries, row: _BinaryFigures, smallest: Sequence[s
             continue
         top, bottom = (tables @ np.array(weights) for weights in _FIGURES[figure])
         if (bottom > 0).any():
-            found = format_nearest_quotients(top[bottom > 0], bottom[bottom > 0], row.cells[figure])
-            yield f"{figure} {row.cells[figure]}: with the others it is {found}"
+            nearest = format_nearest_quotients(top[bottom > 0], bottom[bottom > 0], row.cells[figure])
+            yield f"{figure} {row.cells[figure]}: with the others it is {nearest}"
 
 
 def _nearest_sizes(lo: int, hi: int, row: _BinaryFigures, most: int = 3) -> list[int]:
-    found: list[int] = []
+    sizes: list[int] = []
     for step in range(1, max(10, lo // 10)):
-        found += [size for size in (lo - step, hi + step) if size > 0 and row.solvable([size], row.ranges)]
-        if len(found) >= most:
+        sizes += [size for size in (lo - step, hi + step) if size > 0 and row.solvable([size], row.ranges)]
+        if len(sizes) >= most:
             break
-    return sorted(found[:most])
+    return sorted(sizes[:most])
 
 
 def _with_recall(cells: dict[str, PrintedNumber]) -> dict[str, PrintedNumber]:
-    """Call sensitivity recall, where recall is not printed."""
+    """Use sensitivity as recall if recall is not printed."""
     if "recall" in cells or "sensitivity" not in cells:
         return cells
     return cells | {"recall": cells["sensitivity"]}

@@ -1,8 +1,8 @@
-"""Figures of several classes at once: one set of counts must give them all.
+"""Search for counts of several classes that are jointly consistent with all printed metrics.
 
-A class with n samples, t of them found, m samples called by its name has recall t/n, precision t/m and F1 2t/(n+m).
-What binds the classes together: sizes add up to the test set, correct ones to the accuracy, called ones to all, errors
-of one class must land in others, and averages are averages.
+A class with n samples, t true positives and m predictions has recall t/n, precision t/m and F1 2t/(n+m). Constraints
+over classes: sizes sum to the test set, true positives to the accuracy, predictions to all samples, false positives of
+a class are errors of others, and averages are those of the classes.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -16,11 +16,11 @@ from evenface.audit.printed import PrintedNumber, Range
 
 
 class UndecidedError(Exception):
-    """The search was given up: nothing can be said."""
+    """The search exceeded its budget without a result."""
 
 
 def choose(options: Sequence[Integers], bounds: Integers, budget: int = 6_000) -> list[int] | None:
-    """Choose one option for each class so that all sums lie within their bounds."""
+    """Choose one option per class so that all sums are within their bounds."""
     order = sorted(range(len(options)), key=lambda k: len(options[k]))
     if any(len(option) == 0 for option in options):
         return None
@@ -50,11 +50,11 @@ def choose(options: Sequence[Integers], bounds: Integers, budget: int = 6_000) -
         return None
 
     zero = np.zeros(len(bounds), np.int64)
-    found = down(0, zero, zero)
-    return None if found is None else [found[order.index(k)] for k in range(len(order))]
+    chosen = down(0, zero, zero)
+    return None if chosen is None else [chosen[order.index(k)] for k in range(len(order))]
 
 
-# Fractions are held between neighbours on this grid; far finer than any printed digit.
+# Fractions are enclosed by neighbours on this grid, which is much finer than any printed digit.
 GRID = 10**9
 MOST_OPTIONS = 200_000
 Key = tuple[str, str]
@@ -63,7 +63,7 @@ Pick = Callable[[Integers], tuple[Integers, Integers]]
 
 @dataclass(frozen=True)
 class ClassFigures:
-    """Printed figures of one classifier on one test set."""
+    """Printed metrics of one classifier on one test set."""
 
     sizes: dict[str, Sequence[int]]
     total: range | None
@@ -73,19 +73,19 @@ class ClassFigures:
     runs: int = 1
 
     def range(self, key: Key) -> Range | None:
-        """Give the values that a printed number stands for; none where it is not printed."""
+        """Return the range of a printed number; None if it is not printed."""
         return self.figures[key].range(self.truncation) if key in self.figures else None
 
     @property
     def calls(self) -> bool:
-        """Whether numbers of called samples matter."""
+        """Return whether numbers of predictions matter."""
         return self.runs == 1 and any(name in ("precision", "f1") for _, name in self.figures)
 
 
 def class_counts(sheet: ClassFigures, name: str) -> Integers:
-    """List (n, t, m) of one class, one a row, that give its own figures.
+    """Return (n, t, m) of one class, one per row, that are consistent with its own metrics.
 
-    m is 0 where nothing printed depends on it.
+    m is 0 if no printed number depends on it.
     """
     recall, precision, f1 = (sheet.range((name, figure)) for figure in ("recall", "precision", "f1"))
     others = sum(max(sizes) for other, sizes in sheet.sizes.items() if other != name)
@@ -93,8 +93,10 @@ def class_counts(sheet: ClassFigures, name: str) -> Integers:
     for n in sheet.sizes[name]:
         rest = min(others, sheet.total[-1] - n) if sheet.total else others
         for t in possible_counts(recall, n) if recall else range(n + 1):
-            called = _possible_predictions(range(t, t + rest + 1), n, t, precision, f1) if sheet.calls else range(1)
-            rows += [(n, t, m) for m in called]
+            predictions = (
+                _possible_predictions(range(t, t + rest + 1), n, t, precision, f1) if sheet.calls else range(1)
+            )
+            rows += [(n, t, m) for m in predictions]
             if len(rows) > MOST_OPTIONS:
                 raise UndecidedError
     return np.array(rows, np.int64).reshape(-1, 3)
@@ -103,7 +105,7 @@ def class_counts(sheet: ClassFigures, name: str) -> Integers:
 def _possible_predictions(among: range, n: int, t: int, precision: Range | None, f1: Range | None) -> Sequence[int]:
     lo, hi = among.start, among.stop - 1
     if t == 0:
-        # F1 is 0; so is precision, which where nothing is called is not defined and printed as 0 or 1.
+        # F1 is 0; so is precision, which without predictions is undefined and printed as 0 or 1.
         if f1 is not None and 0 not in f1:
             return ()
         if precision is None or 0 in precision:
@@ -123,7 +125,7 @@ def _possible_predictions(among: range, n: int, t: int, precision: Range | None,
 
 @dataclass(frozen=True)
 class SumConstraint:
-    """A sum over the classes that must lie in a range."""
+    """A sum over classes that must be within a range."""
 
     name: str
     part: Callable[[int, Integers], tuple[Integers, Integers]]
@@ -132,7 +134,7 @@ class SumConstraint:
 
 
 def _fraction(top: Integers, bottom: Integers) -> tuple[Integers, Integers]:
-    """Put top / bottom between two points of the grid; 0 / 0 is 0."""
+    """Enclose top / bottom by two points of the grid; 0 / 0 is 0."""
     safe = np.maximum(bottom, 1)
     low = top * GRID // safe
     return low, low + (top * GRID % safe != 0)
@@ -142,7 +144,7 @@ _FREE = 2**62
 
 
 def _weighted(name: str, share: Range, pick: Pick) -> list[SumConstraint]:
-    """Sum of n * share = N * printed, whatever N: two sums, held against both ends."""
+    """Return constraints for sum of n * share = N * printed for any N, one for each end of the range."""
 
     def above(_: int, rows: Integers) -> tuple[Integers, Integers]:
         low, high = pick(rows)
@@ -175,7 +177,7 @@ _PLAIN: dict[str, Pick] = {
 
 
 def _times_size(figure: str) -> Pick:
-    """Figure of a class times its samples; for recall that is a whole number."""
+    """Return the metric of a class times its samples; an integer for recall."""
 
     def pick(rows: Integers) -> tuple[Integers, Integers]:
         if figure == "recall":
@@ -187,32 +189,32 @@ def _times_size(figure: str) -> Pick:
 
 
 def constraints(sheet: ClassFigures, average: str) -> list[SumConstraint]:
-    """List what binds the classes together, with precision, recall and F1 of all averaged in one way.
+    """Return the constraints over classes for one kind of average of precision, recall and F1.
 
-    ``macro means`` and ``weighted means`` are F1 of averaged precision and recall: no sum over the classes.
+    ``macro means`` and ``weighted means`` are F1 of averaged precision and recall: not sums over classes.
     """
-    classes, found = len(sheet.sizes), list[SumConstraint]()
-    way, _, means = average.partition(" ")
+    classes, result = len(sheet.sizes), list[SumConstraint]()
+    base, _, means = average.partition(" ")
     if sheet.total:
-        found.append(SumConstraint("size", lambda _, rows: _exact(rows[:, 0]), sheet.total[0], sheet.total[-1]))
+        result.append(SumConstraint("size", lambda _, rows: _exact(rows[:, 0]), sheet.total[0], sheet.total[-1]))
     if sheet.calls:
-        found.append(SumConstraint("calls", lambda _, rows: _exact(rows[:, 2] - rows[:, 0]), 0, 0))
-        found += [SumConstraint("errors", _errors_elsewhere(k), -_FREE, 0) for k in range(classes)]
+        result.append(SumConstraint("calls", lambda _, rows: _exact(rows[:, 2] - rows[:, 0]), 0, 0))
+        result += [SumConstraint("errors", _errors_elsewhere(k), -_FREE, 0) for k in range(classes)]
     for name in ("accuracy", "mean", "precision", "recall", "f1"):
         share = sheet.range(("", name))
         if share is None or (name == "f1" and means) or (name in ("precision", "f1") and sheet.runs > 1):
             continue
-        kind = {"accuracy": "micro", "mean": "macro"}.get(name, way)
+        kind = {"accuracy": "micro", "mean": "macro"}.get(name, base)
         figure = "recall" if name in ("accuracy", "mean") or kind == "micro" else name
         if kind == "macro":
-            found += _macro(name, share, classes, _PLAIN[figure])
+            result += _macro(name, share, classes, _PLAIN[figure])
         else:
-            found += _weighted(name, share, _times_size(figure))
-    return found
+            result += _weighted(name, share, _times_size(figure))
+    return result
 
 
 def _errors_elsewhere(k: int) -> Callable[[int, Integers], tuple[Integers, Integers]]:
-    """Give the rule that samples wrongly called by one class come from the errors of the others."""
+    """Return the sum by which false positives of a class are at most the errors of the others."""
 
     def part(index: int, rows: Integers) -> tuple[Integers, Integers]:
         return _exact(rows[:, 2] - rows[:, 1] if index == k else rows[:, 1] - rows[:, 0])
@@ -221,7 +223,7 @@ def _errors_elsewhere(k: int) -> Callable[[int, Integers], tuple[Integers, Integ
 
 
 def find_counts(bound: Iterable[SumConstraint], listed: Sequence[Integers]) -> list[tuple[int, int, int]] | None:
-    """Find counts of each class that obey some rules."""
+    """Find counts of each class that satisfy all constraints."""
     chosen = list(bound)
     if any(len(rows) == 0 for rows in listed):
         return None
@@ -230,18 +232,18 @@ def find_counts(bound: Iterable[SumConstraint], listed: Sequence[Integers]) -> l
     parts = []
     for k, rows in enumerate(listed):
         sums = [rule.part(k, rows) for rule in chosen]
-        parts.append(np.stack([np.stack(one, axis=-1) for one in sums], axis=1))
+        parts.append(np.stack([np.stack(bounds, axis=-1) for bounds in sums], axis=1))
     limits = np.array([[rule.lo, rule.hi] for rule in chosen], np.int64)
-    found = choose(parts, limits)
-    return None if found is None else [tuple(rows[i].tolist()) for rows, i in zip(listed, found, strict=True)]
+    options = choose(parts, limits)
+    return None if options is None else [tuple(rows[i].tolist()) for rows, i in zip(listed, options, strict=True)]
 
 
 def possible_averages(sheet: ClassFigures) -> tuple[str, ...]:
-    """Ways in which figures of all classes may be averaged."""
+    """Return the possible kinds of averages over classes."""
     if not any(("", name) in sheet.figures for name in ("precision", "recall", "f1")):
         return ("macro",)
-    ways: tuple[str, ...] = ("macro", "weighted", "micro") if sheet.average == "any" else (sheet.average,)
+    averages: tuple[str, ...] = ("macro", "weighted", "micro") if sheet.average == "any" else (sheet.average,)
     p, r, f = (sheet.range(("", name)) for name in ("precision", "recall", "f1"))
     if f is not None and (p is None or r is None or f.meets(harmonic_mean(p, r))):
-        ways += tuple(f"{way} means" for way in ways if way != "micro")
-    return ways
+        averages += tuple(f"{name} means" for name in averages if name != "micro")
+    return averages

@@ -5,47 +5,47 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing in a paper that cannot be as printed, or one that is worth knowing.
+    """One inconsistency among printed numbers, or a remark.
 
     Parameters
     ----------
     where : str
-        Place in the paper, such as ``"Table 4, Anger"``.
-    line : str
-        What cannot be, with its arithmetic, in one line.
+        Location in the paper, such as ``"Table 4, Anger"``.
+    message : str
+        The inconsistency with its arithmetic, in one line.
     details : tuple of str
-        More arithmetic, a line each.
-    cannot : bool, default=True
-        Whether it is impossible; False for a remark.
+        Further arithmetic, one line each.
+    impossible : bool, default=True
+        Whether the numbers are impossible; False for a remark.
     """
 
     where: str
-    line: str
+    message: str
     details: tuple[str, ...] = ()
-    cannot: bool = True
+    impossible: bool = True
 
     def lines(self) -> list[str]:
-        """Give what is printed: the line, its details beneath it."""
-        mark = "x" if self.cannot else "-"
-        return [f"{mark} {self.where}: {self.line}", *(f"    {detail}" for detail in self.details)]
+        """Return the printed lines: the message and its details."""
+        mark = "x" if self.impossible else "-"
+        return [f"{mark} {self.where}: {self.message}", *(f"    {detail}" for detail in self.details)]
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What was found in one file of claims.
+    """Result of the audit of one claims file.
 
     Parameters
     ----------
     name : str
-        The file's name for itself.
+        Name given in the file.
     about : str
-        The paper.
+        Description of the paper.
     findings : list of Finding
-        What cannot be.
+        Impossible numbers.
     remarks : list of Finding
-        What fits, but only by a reading that one should know of.
+        Numbers that are possible only under an interpretation that readers should know.
     figures : int
-        How many printed numbers were looked at.
+        Number of printed numbers checked.
     """
 
     name: str
@@ -55,13 +55,13 @@ class Audit:
     figures: int = 0
 
     def lines(self) -> list[str]:
-        """Give the screen: the answer first."""
+        """Return the printed lines: the number of findings first."""
         count = len(self.findings)
-        verdict = f"{count} finding{'s' * (count != 1)}" if count else "nothing found that cannot be"
-        description = [line for one in [*self.findings, *self.remarks] for line in one.lines()]
-        return [f"{self.name}  {verdict} in {self.figures:,} printed numbers · {self.about}", *description]
+        verdict = f"{count} finding{'s' * (count != 1)}" if count else "no inconsistencies"
+        details = [line for finding in [*self.findings, *self.remarks] for line in finding.lines()]
+        return [f"{self.name}  {verdict} in {self.figures:,} printed numbers · {self.about}", *details]
 
 
 def join_limited(words: list[str], most: int = 6) -> str:
-    """Write a list, cut short where it is long."""
+    """Join words with commas; state how many are left out of a long list."""
     return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")

@@ -1,4 +1,4 @@
-"""Numbers as a paper prints them, and all the values that they may stand for, exactly."""
+"""Printed numbers, and the exact range of values that each may represent."""
 
 import re
 from dataclasses import dataclass, replace
@@ -12,13 +12,12 @@ _NUMBER = re.compile(
     r"[+-]?(?P<body>(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.(?P<places>\d+))?)(?:[eE](?P<power>[+-]?\d{1,3}))?%?"
 )
 _BOUND = re.compile(r"(?:p\s*)?([<>≤≥])=?\s*")
-# As scikit-learn's reports have it, a count may be written 179.0.
+# A count may be written 179.0, as in scikit-learn's reports.
 _SIZES = re.compile(r"(\d[\d,]*)(?:\.0+)?(?:\s*(?:-|–|to)\s*(\d[\d,]*)(?:\.0+)?)?")
 
-# A number of so many significant digits was written from a float, not rounded by somebody: what was computed before it
-# was written has an error of a few units in the last place of that float.
+# A number with this many significant digits is an unrounded float, with an error of a few units in its last place.
 _DOUBLE_DIGITS = 15
-# What a float32 needs to be description from its neighbours.
+# Significant digits that identify a float32.
 _SINGLE_DIGITS = range(7, 10)
 _ULPS = 8
 _DOUBLE, _SINGLE = Fraction(1, 2**52), Fraction(1, 2**23)
@@ -26,7 +25,7 @@ _DOUBLE, _SINGLE = Fraction(1, 2**52), Fraction(1, 2**23)
 
 @dataclass(frozen=True)
 class Range:
-    """All values from ``lo`` to ``hi``, both included."""
+    """Closed interval from ``lo`` to ``hi``."""
 
     lo: Fraction
     hi: Fraction
@@ -42,23 +41,23 @@ class Range:
         return Range(min(ends), max(ends))
 
     def __truediv__(self, other: "Range") -> "Range":
-        """Quotients; ``other`` must not hold zero."""
+        """Return the range of quotients; ``other`` must not contain zero."""
         return self * Range(1 / other.hi, 1 / other.lo)
 
     def __contains__(self, value: Fraction | int) -> bool:
         return self.lo <= value <= self.hi
 
     def meets(self, other: "Range") -> bool:
-        """Whether some value lies in both."""
+        """Return whether both ranges have a common value."""
         return self.lo <= other.hi and other.lo <= self.hi
 
-    def wholes(self) -> range:
-        """Whole numbers in it."""
+    def integers(self) -> range:
+        """Return the integers in the range."""
         return range(ceil(self.lo), floor(self.hi) + 1)
 
 
 def exact_range(value: Fraction | int) -> Range:
-    """Range of one value."""
+    """Return the range of one value."""
     return Range(Fraction(value), Fraction(value))
 
 
@@ -73,7 +72,7 @@ class PrintedNumber:
     bound: str = ""
 
     def range(self, truncation: bool = False) -> Range:
-        """Give every value that is printed like this."""
+        """Return the range of values that are printed like this."""
         if self.bound:
             return Range(Fraction(0), self.value) if self.bound == "<" else Range(self.value, Fraction(1))
         half = max(self.step / 2, self.error)
@@ -84,7 +83,7 @@ class PrintedNumber:
         return Range(lo, hi)
 
     def percent(self) -> "PrintedNumber":
-        """Read a number of a column of percentages; one that has its own % is left as it is."""
+        """Return the number as a percentage, unless it already is one."""
         if self.text.endswith("%"):
             return self
         step = (self.step or Fraction(1)) / 100
@@ -92,7 +91,7 @@ class PrintedNumber:
 
     @property
     def coarser(self) -> "PrintedNumber | None":
-        """The same number with its closing zeros left away, if it has such."""
+        """Return the number without trailing zeros; None if it has none."""
         body = self.text.rstrip("%")
         if "e" in body.lower():
             return None
@@ -106,45 +105,45 @@ class PrintedNumber:
         return self.text
 
 
-def read_number(given: Any) -> PrintedNumber:
+def read_number(source: Any) -> PrintedNumber:
     """Read a number as printed."""
-    if isinstance(given, PrintedNumber):
-        return given
-    if isinstance(given, float):
+    if isinstance(source, PrintedNumber):
+        return source
+    if isinstance(source, float):
         raise ValueError("must be text, so that the printed digits are kept")
-    text = str(given).strip().replace("−", "-").replace("–", "-")
-    found = _NUMBER.fullmatch(text)
-    if not found or not any(letter.isdigit() for letter in found["body"]):
+    text = str(source).strip().replace("−", "-").replace("–", "-")
+    match = _NUMBER.fullmatch(text)
+    if not match or not any(letter.isdigit() for letter in match["body"]):
         raise ValueError("must be a number as printed, such as 0.40, 78.1%, 1,340 or 4.0e-18")
-    value, places, power = Fraction(text.rstrip("%").replace(",", "")), found["places"] or "", found["power"]
+    value, places, power = Fraction(text.rstrip("%").replace(",", "")), match["places"] or "", match["power"]
     step = Fraction(10) ** (int(power or 0) - len(places)) if places or power else Fraction(0)
-    error = _float_error(value, found["body"]) if places else Fraction(0)
+    error = _float_error(value, match["body"]) if places else Fraction(0)
     if "%" in text:
         return PrintedNumber(text, value / 100, (step or Fraction(1)) / 100, error / 100)
     return PrintedNumber(text, value, step, error)
 
 
-def read_bound(given: Any) -> PrintedNumber:
+def read_bound(source: Any) -> PrintedNumber:
     """Read a number as printed, or a bound such as ``"<0.001"`` or ``"p < 0.001"``."""
-    found = _BOUND.match(given.strip()) if isinstance(given, str) else None
-    if found is None:
-        return read_number(given)
-    sign = {"≤": "<", "≥": ">"}.get(found[1], found[1])
-    number = read_number(given.strip()[found.end() :])
+    match = _BOUND.match(source.strip()) if isinstance(source, str) else None
+    if match is None:
+        return read_number(source)
+    sign = {"≤": "<", "≥": ">"}.get(match[1], match[1])
+    number = read_number(source.strip()[match.end() :])
     if not 0 <= number.value <= 1:
         raise ValueError("must bound a probability, such as <0.001")
     return replace(number, text=f"{sign}{number.text}", bound=sign)
 
 
-def read_row(given: str) -> list[str]:
-    """Split a row of numbers at its blanks, but not within ``p < 0.001``."""
-    return _BOUND.sub(lambda found: found[1], given).split()
+def read_row(text: str) -> list[str]:
+    """Split a row of numbers at blanks, but not within ``p < 0.001``."""
+    return _BOUND.sub(lambda match: match[1], text).split()
 
 
 def _float_error(value: Fraction, body: str) -> Fraction:
-    """Bound the error of the computation behind a number that shows a float's full precision; 0 for all others."""
+    """Return the error bound of a number printed in the full precision of a float; 0 for all others."""
     digits = len(body.replace(",", "").replace(".", "").lstrip("0"))
-    # At least that of a number near 1: 1 - 0.9999 has lost as much as 0.9999 had.
+    # At least that of a number near 1: 1 - 0.9999 has the absolute error of 0.9999.
     size = _ULPS * max(abs(value), Fraction(1))
     if digits in _SINGLE_DIGITS and not body.endswith("0"):
         return _ULPS * abs(value) * _SINGLE
@@ -154,55 +153,55 @@ def _float_error(value: Fraction, body: str) -> Fraction:
 
 
 def _is_single(value: Fraction) -> bool:
-    """Whether a double is a float32 that was written with a double's digits, or its percentage is."""
+    """Return whether a number, or its hundredth, is a float32 printed with the digits of a double."""
     as_single = np.float32(float(value)), np.float32(float(value / 100))
     return float(value) in (float(as_single[0]), float(as_single[1]) * 100)
 
 
 @dataclass(frozen=True)
 class Size:
-    """A count, or the counts that it may be."""
+    """A count, or a range of possible counts."""
 
     lo: int
     hi: int
 
     @property
     def known(self) -> bool:
-        """Whether it is one number."""
+        """Return whether it is a single count."""
         return self.lo == self.hi
 
     @property
     def all(self) -> range:
-        """Every count that it may be."""
+        """Return all possible counts."""
         return range(self.lo, self.hi + 1)
 
     def __str__(self) -> str:
         return f"{self.lo:,}" if self.known else f"{self.lo:,} to {self.hi:,}"
 
 
-def read_size(given: Any) -> Size:
+def read_size(source: Any) -> Size:
     """Read a count, ``"748"``, or a range of counts, ``"86-88"``."""
-    if isinstance(given, Size):
-        return given
-    found = _SIZES.fullmatch(str(given).strip())
-    if not found:
+    if isinstance(source, Size):
+        return source
+    match = _SIZES.fullmatch(str(source).strip())
+    if not match:
         raise ValueError("must be a count such as 748, or a range such as 86-88")
-    ends = [int(end.replace(",", "")) for end in found.groups() if end]
+    ends = [int(end.replace(",", "")) for end in match.groups() if end]
     if ends[0] > ends[-1] or ends[0] < 1:
         raise ValueError("must be a count of at least 1, or a range from the smaller to the larger")
     return Size(ends[0], ends[-1])
 
 
 def format_value(value: Fraction | float, like: PrintedNumber | None = None, more: int = 1) -> str:
-    """Write a value with a digit more than the number that it is held against.
+    """Format a value with one digit more than the printed number it is compared with.
 
     Examples
     --------
-    >>> shown(Fraction(3, 7), like=read_number("0.43"))
+    >>> format_value(Fraction(3, 7), like=read_number("0.43"))
     '0.429'
-    >>> shown(Fraction(3, 7), like=read_number("43%"))
+    >>> format_value(Fraction(3, 7), like=read_number("43%"))
     '42.9%'
-    >>> shown(Fraction(3, 7 * 10**18), like=read_number("4.0e-19"))
+    >>> format_value(Fraction(3, 7 * 10**18), like=read_number("4.0e-19"))
     '4.29e-19'
     """
     if like is None or like.bound:
@@ -216,6 +215,6 @@ def format_value(value: Fraction | float, like: PrintedNumber | None = None, mor
 
 
 def format_range(values: Range, like: PrintedNumber | None = None) -> str:
-    """Write a range, a digit more than the number that it is held against; one value where both ends read alike."""
+    """Format a range with two digits more than a printed number; as one value if both ends are formatted alike."""
     ends = format_value(values.lo, like, 2), format_value(values.hi, like, 2)
     return ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"

@@ -1,7 +1,7 @@
-"""The file of a paper's printed numbers: its sections and their keys.
+"""Schema of claims files: sections of a paper's printed numbers and their keys.
 
-Most sections are tables, copied as they are printed: ``columns`` names what stands in each column, ``rows`` holds a
-line of numbers for each row, ``-`` where none is printed. Digits are kept as printed.
+Most sections are tables, copied as printed: ``columns`` are the column names, ``rows`` contain a line of numbers for
+each row, with ``-`` for an empty cell. Digits are kept as printed.
 """
 
 import re
@@ -20,22 +20,22 @@ from evenface.utils.files import user_path
 from evenface.utils.tables import read_text
 
 
-def _read_row(given: Any) -> list[PrintedNumber | None]:
-    cells = read_row(given) if isinstance(given, str) else given
+def _read_row(value: Any) -> list[PrintedNumber | None]:
+    cells = read_row(value) if isinstance(value, str) else value
     if not isinstance(cells, list):
         raise ValueError("must be a row of numbers, such as 0.793 0.591 -")
     return [None if cell == "-" else read_bound(cell) for cell in cells]
 
 
-def _read_level(given: Any) -> PrintedNumber:
-    level = read_number(given)
+def _read_level(value: Any) -> PrintedNumber:
+    level = read_number(value)
     if not 0 < level.value < 1:
         raise ValueError("must be between 0 and 1, such as 0.95 or 95%")
     return level
 
 
-def _read_class(given: Any) -> Size | None:
-    return None if given in (None, "?") else read_size(given)
+def _read_class(value: Any) -> Size | None:
+    return None if value in (None, "?") else read_size(value)
 
 
 Number = Annotated[PrintedNumber, PlainValidator(read_number)]
@@ -47,7 +47,7 @@ Average = Literal["any", "macro", "weighted", "micro"]
 
 
 class Place(Section):
-    """Where numbers stand in the paper."""
+    """A section with its location in the paper."""
 
     where: str
     note: str = ""
@@ -71,30 +71,32 @@ class TableGrid(Place):
         known = self.known()
         for column in self.columns:
             if known and column not in known:
-                raise ValueError(f"{self.where}: unknown column {column}; known here: {', '.join(known)}")
+                raise ValueError(f"{self.where}: unknown column {column}; allowed: {', '.join(known)}")
         for column in self.NEEDED:
             if column not in self.columns:
-                raise ValueError(f"{self.where}: the column {column} is missing")
-        twice = [column for column in self.columns if column != "run" and self.columns.count(column) > 1]
-        if twice:
-            raise ValueError(f"{self.where}: duplicate column {twice[0]}")
+                raise ValueError(f"{self.where}: missing column {column}")
+        duplicates = [column for column in self.columns if column != "run" and self.columns.count(column) > 1]
+        if duplicates:
+            raise ValueError(f"{self.where}: duplicate column {duplicates[0]}")
         for name, row in self.rows.items():
             if len(row) != len(self.columns):
                 raise ValueError(
-                    f"{self.where}: row {name} has {len(row)} numbers for {len(self.columns)} columns; - where none is"
+                    f"{self.where}: row {name} has {len(row)} numbers for {len(self.columns)} columns; use - if empty"
                 )
             if any(cell is None and column in self.NEEDED for cell, column in zip(row, self.columns, strict=True)):
-                raise ValueError(f"{self.where}: row {name} needs a number in each of: {', '.join(self.NEEDED)}")
+                raise ValueError(
+                    f"{self.where}: row {name} needs a number in each of the columns {', '.join(self.NEEDED)}"
+                )
             for cell, column in zip(row, self.columns, strict=True):
                 check_cell(f"{self.where}: row {name}", column, cell, self.BOUNDS, self.COUNTS)
         return self
 
     def known(self) -> tuple[str, ...]:
-        """Columns that it may have; none for any."""
+        """Return the allowed columns; empty if any are."""
         return (*self.KNOWN, *self.COUNTS) if self.KNOWN else ()
 
     def cells(self) -> dict[str, dict[str, PrintedNumber]]:
-        """Return the figures of each row by column; those of a table of percentages as such."""
+        """Return the numbers of each row by column, as percentages if the table has them."""
         return {
             name: {
                 column: cell.percent() if self.unit and column not in self.PLAIN else cell
@@ -113,7 +115,7 @@ class TableGrid(Place):
 def check_cell(
     where: str, column: str, cell: PrintedNumber | None, bounds: Sequence[str], counts: Mapping[str, int]
 ) -> None:
-    """Raise ValueError where a bound, or a count that is none, stands in a column."""
+    """Raise ValueError if a cell is a bound or an invalid count in a column that does not allow it."""
     if cell is None:
         return
     if cell.bound and column not in bounds:
@@ -121,7 +123,7 @@ def check_cell(
         raise ValueError(f"{where}: {column} must be a number, got {cell}; {allowed}")
     least = counts.get(column)
     if least is not None and (cell.step or cell.value < least):
-        raise ValueError(f"{where}: {column} must be a whole number of at least {least}, got {cell}")
+        raise ValueError(f"{where}: {column} must be an integer of at least {least}, got {cell}")
 
 
 _MEAN_OF_RUNS = re.compile(
@@ -133,22 +135,22 @@ _WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight"
 
 
 class Repeated(TableGrid):
-    """A table whose figures may be means of several runs on one test set."""
+    """A table whose numbers may be means over several runs on one test set."""
 
     COUNTS: ClassVar[dict[str, int]] = {"runs": 1}
 
     runs: int | None = Field(default=None, ge=1)
 
     def runs_of(self, row: str) -> int:
-        """Return of how many runs a row holds the means: its own count, the table's, or what name and place say."""
-        return self.count(row, "runs") or self.runs or self.runs_said(row) or 1
+        """Return the number of runs averaged in a row: its own, the table's, or one stated in the text."""
+        return self.count(row, "runs") or self.runs or self.runs_in_text(row) or 1
 
-    def runs_said(self, row: str = "") -> int | None:
-        """Return the runs that a row's name, ``where`` or ``note`` speak of, as in "mean of 5 runs"."""
-        found = _MEAN_OF_RUNS.search(f"{row}. {self.where}. {self.note}")
-        if found is None:
+    def runs_in_text(self, row: str = "") -> int | None:
+        """Return the number of runs stated in a row's name, ``where`` or ``note``, as in "mean of 5 runs"."""
+        match = _MEAN_OF_RUNS.search(f"{row}. {self.where}. {self.note}")
+        if match is None:
             return None
-        word = found[1].lower()
+        word = match[1].lower()
         return _WORDS.index(word) if word in _WORDS else max(int(word), 1)
 
 
@@ -166,20 +168,20 @@ class Counted(TableGrid):
         return self
 
     def n_of(self, row: str) -> int:
-        """Return the number of values of a row; ValueError where neither it nor the table has one."""
+        """Return the number of values of a row; ValueError if neither the row nor the table has one."""
         n = self.count(row, "n") or self.n
         if n is None:
-            raise ValueError(f"{self.where}: row {row} needs an n: one of the table, or a column n")
+            raise ValueError(f"{self.where}: row {row} has no n: set n for the table, or add a column n")
         return n
 
 
 NO_SHARES = ("precision", "f1", "auc", "roc_auc", "mcc", "kappa", "balanced_accuracy", "sd", "std")
-"""Columns of which no size of the test set makes a count."""
+"""Columns that are not counts out of the test set."""
 _RUN = re.compile(r"(?:run|seed|trial|repetition)\b", re.IGNORECASE)
 
 
 class Accuracies(Repeated):
-    """Shares of one test set: every number is a count of its ``size`` samples, or the mean of ``runs`` such counts.
+    """Proportions of one test set: every number is a count out of ``size`` samples, or a mean of ``runs`` such counts.
 
     A column ``mean`` beside columns of runs or seeds is their mean.
     """
@@ -191,41 +193,43 @@ class Accuracies(Repeated):
 
     @model_validator(mode="after")
     def _shares(self) -> "Accuracies":
-        wrong = [one for one in self.columns if one.lower().replace(" ", "_").replace("-", "_") in NO_SHARES]
+        wrong = [name for name in self.columns if name.lower().replace(" ", "_").replace("-", "_") in NO_SHARES]
         if wrong:
-            raise ValueError(f"{self.where}: {wrong[0]} is no share of all samples; use averages, recalls or reports")
+            raise ValueError(
+                f"{self.where}: {wrong[0]} is not a proportion of all samples; use averages, recalls or reports"
+            )
         return self
 
     def runs_in(self, row: str, column: str) -> int:
-        """Return of how many runs a number is the mean: as the row is, and times the runs beside a column ``mean``."""
-        beside = [one for one in self.columns if one not in self.COUNTS and _RUN.match(one)]
-        return self.runs_of(row) * (len(beside) or 1 if column.lower() in ("mean", "average") else 1)
+        """Return the number of runs averaged in a cell: that of the row; in a column ``mean``, times run columns."""
+        run_columns = [name for name in self.columns if name not in self.COUNTS and _RUN.match(name)]
+        return self.runs_of(row) * (len(run_columns) or 1 if column.lower() in ("mean", "average") else 1)
 
 
 AVERAGED = ("accuracy", "mean", "precision", "recall", "f1")
 
 
 class Recalls(Repeated):
-    """A classifier a row, recall of each class in the columns; ``accuracy`` overall, ``mean`` over the classes."""
+    """A classifier per row, recall of each class in the columns; ``accuracy`` overall, ``mean`` over the classes."""
 
     size: Count | None = None
     classes: Classes
     average: Average = "any"
 
     def known(self) -> tuple[str, ...]:
-        """Classes, and what is averaged over them."""
+        """Return the classes and the averages over them."""
         return (*self.classes, *AVERAGED, *self.COUNTS)
 
 
 class Averages(TableGrid):
-    """A classifier a row, its averaged precision, recall and F1 in the columns."""
+    """A classifier per row, its averaged precision, recall and F1 in the columns."""
 
     KNOWN = ("accuracy", "precision", "recall", "f1")
     average: Average = "any"
 
 
 class Report(Repeated):
-    """One classifier: a class a row, its precision, recall and F1 in the columns; a confusion matrix (true x found)."""
+    """One classifier: precision, recall and F1 of one class per row; a confusion matrix (true x predicted)."""
 
     KNOWN = ("precision", "recall", "f1")
     COUNTS: ClassVar[dict[str, int]] = {}
@@ -246,14 +250,14 @@ class Report(Repeated):
     def _names(self) -> "Report":
         unknown = [name for name in self.rows if name not in self.classes]
         if unknown:
-            raise ValueError(f"{self.where}: {unknown[0]} is none of the classes: {', '.join(self.classes)}")
+            raise ValueError(f"{self.where}: {unknown[0]} is not one of the classes: {', '.join(self.classes)}")
         count = len(self.classes)
         if self.matrix is not None and [len(row) for row in self.matrix] != [count] * count:
             raise ValueError(f"{self.where}: the matrix must have {count} rows and columns, one for each class")
         if self.matrix is not None and (any(cell < 0 for row in self.matrix for cell in row) or not self.total):
-            raise ValueError(f"{self.where}: the matrix must hold counts, and not only zeros")
+            raise ValueError(f"{self.where}: the matrix must contain counts >= 0, not all of them zero")
         if self.matrix is not None and self.runs_of("") > 1:
-            raise ValueError(f"{self.where}: a matrix is of one run, not of the mean of {self.runs_of('')}")
+            raise ValueError(f"{self.where}: a matrix belongs to one run, but runs is {self.runs_of('')}")
         return self
 
     @property
@@ -263,7 +267,7 @@ class Report(Repeated):
 
 
 class Binaries(Repeated):
-    """One class against the rest, a problem a row, all on one test set."""
+    """Binary problems (one class against the rest), one per row, all on one test set."""
 
     KNOWN = ("accuracy", "precision", "recall", "sensitivity", "specificity", "f1", "positives")
     PLAIN = ("positives",)
@@ -273,7 +277,7 @@ class Binaries(Repeated):
 
 
 class Ratios(TableGrid):
-    """Negatives to positives of classes that exclude each other; ``all: false`` where there are further classes."""
+    """Negative-to-positive ratios of disjoint classes; ``all: false`` if there are further classes."""
 
     KNOWN = ("ratio",)
     NEEDED = ("ratio",)
@@ -282,12 +286,12 @@ class Ratios(TableGrid):
     @model_validator(mode="after")
     def _positive(self) -> "Ratios":
         if any(cells["ratio"].value < 0 for cells in self.cells().values()):
-            raise ValueError(f"{self.where}: a ratio of counts is never negative")
+            raise ValueError(f"{self.where}: a ratio must not be negative")
         return self
 
 
 class SampleValues(Counted):
-    """Means, standard deviations, medians, intervals of n values; ``values`` holds printed values of a row."""
+    """Means, standard deviations, medians and intervals of n values; ``values`` are the printed values of a row."""
 
     KNOWN = ("mean", "sd", "median", "low", "high")
     least: Number | None = None
@@ -334,12 +338,12 @@ class Comparisons(Place):
                 for cell, column in zip(row, self.columns, strict=True):
                     check_cell(f"{self.where}: {family}, {name}", column, cell, ("p",), {"n": 2})
                 if self.n is None and ("n" not in self.columns or row[self.columns.index("n")] is None):
-                    raise ValueError(f"{self.where}: {family}, {name} needs an n: one of the table, or a column n")
+                    raise ValueError(f"{self.where}: {family}, {name} has no n: set n for the table, or add a column n")
         return self
 
 
 class Powers(TableGrid):
-    """Power of a t test to find an effect d with n pairs (or n in each of two groups); ``smallest`` n for a power."""
+    """Power of a t test to detect an effect d with n pairs (or n in each of two groups); ``smallest`` n for a power."""
 
     KNOWN = ("n", "d", "power")
     NEEDED = ("n", "d", "power")
@@ -353,12 +357,14 @@ class Powers(TableGrid):
     def _whole(self) -> "Powers":
         for name, cells in self.cells().items():
             if cells["n"].value < 2 or cells["n"].value.denominator != 1 or not 0 < cells["power"].value < 1:
-                raise ValueError(f"{self.where}: row {name} needs a whole n of at least 2 and a power between 0 and 1")
+                raise ValueError(
+                    f"{self.where}: row {name} needs an integer n of at least 2 and a power between 0 and 1"
+                )
         return self
 
 
 class Equivalences(Counted):
-    """Intervals of differences against margins; ``equivalent`` names the rows that the paper calls so."""
+    """Intervals of differences and margins; ``equivalent`` lists the rows that the paper calls equivalent."""
 
     KNOWN = ("difference", "low", "high", "margin")
     NEEDED = ("low", "high", "margin")
@@ -367,10 +373,10 @@ class Equivalences(Counted):
 
 
 class Differences(TableGrid):
-    """Differences between the means of two ``sides``, of which the text calls one the ``higher``.
+    """Differences between the means of two ``sides``, of which the text calls one ``higher``.
 
-    ``means`` holds for some rows the printed values that are averaged on each side: they tell which side is subtracted
-    from which, in all rows of the table.
+    ``means`` contains, for some rows, the printed values that are averaged on each side. They determine the direction
+    of subtraction in all rows of the table.
     """
 
     KNOWN = ("difference",)
@@ -382,24 +388,24 @@ class Differences(TableGrid):
 
     @model_validator(mode="after")
     def _named(self) -> "Differences":
-        for key, given in (("means", self.means), ("higher", self.higher)):
-            unknown = [name for name in given if name not in self.rows]
+        for key, names in (("means", self.means), ("higher", self.higher)):
+            unknown = [name for name in names if name not in self.rows]
             if unknown:
-                raise ValueError(f"{self.where}: {key} of {unknown[0]}, which is no row: {', '.join(self.rows)}")
+                raise ValueError(f"{self.where}: {key} has {unknown[0]}, which is not a row: {', '.join(self.rows)}")
         for name, sides in self.means.items():
             if set(sides) != set(self.sides) or any(not row or None in row for row in sides.values()):
-                raise ValueError(f"{self.where}: means of {name} need values for each of: {', '.join(self.sides)}")
+                raise ValueError(f"{self.where}: means of {name} need values for each side: {', '.join(self.sides)}")
             for row in sides.values():
                 for cell in row:
                     check_cell(f"{self.where}: means of {name}", "each", cell, (), {})
         wrong = [side for side in self.higher.values() if side not in self.sides]
         if wrong:
-            raise ValueError(f"{self.where}: {wrong[0]} is none of the sides: {', '.join(self.sides)}")
+            raise ValueError(f"{self.where}: {wrong[0]} is not one of the sides: {', '.join(self.sides)}")
         return self
 
 
 class Sums(Place):
-    """Parts of a total, and their shares of it."""
+    """Parts of a total, and their proportions."""
 
     total: Number | None = None
     parts: dict[str, Number]
@@ -409,7 +415,9 @@ class Sums(Place):
     def _named(self) -> "Sums":
         unknown = [name for name in self.shares if name not in self.parts]
         if unknown:
-            raise ValueError(f"{self.where}: the share of {unknown[0]} is of no part; parts: {', '.join(self.parts)}")
+            raise ValueError(
+                f"{self.where}: shares has {unknown[0]}, which is not one of the parts: {', '.join(self.parts)}"
+            )
         counted = [*self.parts.values(), *([self.total] if self.total else [])]
         if any(cell.value < 0 for cell in counted) or sum(cell.range().lo for cell in self.parts.values()) <= 0:
             raise ValueError(f"{self.where}: parts and total must not be negative, nor all zero")
@@ -419,7 +427,7 @@ class Sums(Place):
 
 
 class Gains(TableGrid):
-    """What something gained: ``points`` of difference, ``relative`` to where it came from, or ``either``."""
+    """Gains: difference in ``points``, ``relative`` to the start, or ``either``."""
 
     KNOWN = ("from", "to", "gain")
     NEEDED = ("from", "to", "gain")
@@ -436,21 +444,21 @@ class Bests(TableGrid):
 
 
 class Orders(TableGrid):
-    """What the paper says is larger than something else."""
+    """Values that the paper calls larger than others."""
 
     KNOWN = ("larger", "smaller")
     NEEDED = ("larger", "smaller")
 
 
 class Repeats(Place):
-    """The same thing, printed in several places."""
+    """A value printed in several places."""
 
     unit: Literal["", "%"] = ""
     values: dict[str, Number] = Field(min_length=2)
 
 
 class Products(Place):
-    """A number and the factors that it is said to be made of."""
+    """A number and its stated factors."""
 
     product: Number
     factors: dict[str, Number] = Field(min_length=2)
@@ -501,41 +509,41 @@ SHIPPED = Path(__file__).parent / "claims"
 
 
 class _ExactNumberLoader(Bounded, UniqueKeys, yaml.BaseLoader):
-    """Leaves all as text: 0.40 stays 0.40."""
+    """YAML loader that keeps scalars as text: 0.40 stays 0.40."""
 
 
 def shipped_claims() -> dict[str, Path]:
-    """Give the file of every paper's claims that comes with evenface, by name."""
+    """Return the shipped claims files by name."""
     return {path.stem: path for path in sorted(SHIPPED.glob("*.yaml"))}
 
 
 def load_claims(source: str | Path | Mapping[str, Any]) -> Claims:
-    """Read a file of claims and check every key.
+    """Read and validate a claims file.
 
     Parameters
     ----------
     source : str, Path or mapping
-        Name of a shipped file, path of a YAML file, or the content itself. Numbers of a mapping are given as text,
+        Name of a shipped file, path of a YAML file, or the content of one. Numbers of a mapping must be text,
         so that their digits are kept.
 
     Raises
     ------
     InputError
-        If it is not there, is no YAML, or has an unknown key or a number that is none.
+        If the file does not exist, is not valid YAML, or has an unknown key or an invalid number.
     """
     if isinstance(source, Mapping):
-        return _checked(dict(source), "the claims given")
+        return _checked(dict(source), "the claims")
     path = shipped_claims().get(str(source)) or user_path(source)
     if not path.is_file():
         raise InputError(
-            f"{source}: no such file of claims", f"Give a YAML file, or one of: {', '.join(shipped_claims())}."
+            f"claims file not found: {source}", f"Use a YAML file, or one of: {', '.join(shipped_claims())}."
         )
     try:
         content = yaml.load(read_text(path), Loader=_ExactNumberLoader)
     except yaml.YAMLError as error:
         raise not_yaml(path, error) from None
     if not isinstance(content, dict):
-        raise InputError(f"{path} holds no claims", "A file of claims is a mapping of keys to values.")
+        raise InputError(f"{path} is not a claims file", "A claims file is a mapping of keys to values.")
     return _checked(content, str(path))
 
 

@@ -1,4 +1,4 @@
-"""Sums, shares, gains, bests and repetitions that do not add up."""
+"""Check sums, proportions, gains, best runs, differences, orders, repetitions, products and parameter counts."""
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -10,61 +10,63 @@ from evenface.audit.schema import Bests, Differences, Gains, Orders, Parameters,
 
 
 def check_sums(section: Sums, truncation: bool) -> Iterator[Finding]:
-    """Check that parts make the total, and shares are theirs."""
+    """Check that parts sum to the total, and proportions are those of the parts."""
     parts = {name: cell.range(truncation) for name, cell in section.parts.items()}
-    made = exact_range(0)
+    computed = exact_range(0)
     for part in parts.values():
-        made += part
-    total = section.total.range(truncation) if section.total else made
-    if section.total and not made.meets(total):
-        description = " + ".join(map(str, section.parts.values()))
-        yield Finding(section.where, f"{description} = {format_range(made, section.total)}, printed is {section.total}")
-    middle = section.total.value if section.total else (made.lo + made.hi) / 2
+        computed += part
+    total = section.total.range(truncation) if section.total else computed
+    if section.total and not computed.meets(total):
+        terms = " + ".join(map(str, section.parts.values()))
+        yield Finding(section.where, f"{terms} = {format_range(computed, section.total)}, printed is {section.total}")
+    middle = section.total.value if section.total else (computed.lo + computed.hi) / 2
     for name, cell in section.shares.items():
         share = parts[name] / total
         if not share.meets(cell.range(truncation)):
-            whole = str(section.total or f"{float(made.lo):,.0f}")
-            line = f"{section.parts[name]} of {whole} is {format_range(share, cell)}, printed is {cell}"
-            description = f"{section.parts[name]}/{whole} = {format_value(section.parts[name].value / middle, cell, 2)}"
-            yield Finding(f"{section.where}, {name}", line, (description,))
+            total_text = str(section.total or f"{float(computed.lo):,.0f}")
+            line = f"{section.parts[name]} of {total_text} is {format_range(share, cell)}, printed is {cell}"
+            quotient = (
+                f"{section.parts[name]}/{total_text} = {format_value(section.parts[name].value / middle, cell, 2)}"
+            )
+            yield Finding(f"{section.where}, {name}", line, (quotient,))
     if section.shares.keys() == parts.keys():
-        whole_of = exact_range(0)
+        share_sum = exact_range(0)
         for cell in section.shares.values():
-            whole_of += cell.range(truncation)
-        if 1 not in whole_of:
-            description, like = " + ".join(map(str, section.shares.values())), next(iter(section.shares.values()))
-            made_up = format_value((whole_of.lo + whole_of.hi) / 2, like, 0)
+            share_sum += cell.range(truncation)
+        if 1 not in share_sum:
+            terms, like = " + ".join(map(str, section.shares.values())), next(iter(section.shares.values()))
+            total_share = format_value((share_sum.lo + share_sum.hi) / 2, like, 0)
             yield Finding(
                 section.where,
-                f"the shares {description} = {made_up}, with rounding {format_range(whole_of, like)}, not 100%",
+                f"the shares {terms} = {total_share}, with rounding {format_range(share_sum, like)}, not 100%",
             )
 
 
 def check_gains(section: Gains, truncation: bool) -> Iterator[Finding]:
-    """Hold gains against what they are of, as a difference in points, relative to where they came from, or either."""
+    """Check gains as differences in points, relative to the start, or either."""
     rows = section.cells()
     truths = {name: _gains(cells, section.reading, truncation) for name, cells in rows.items()}
     wrong = [name for name in rows if not any(_fits(rows[name]["gain"], truth) for truth in truths[name].values())]
     for name in wrong:
-        cell, given = rows[name]["gain"], f"from {rows[name]['from']} to {rows[name]['to']}"
-        description = " or ".join(f"{format_range(truth, cell)} {how}" for how, truth in truths[name].items())
+        cell, change = rows[name]["gain"], f"from {rows[name]['from']} to {rows[name]['to']}"
+        alternatives = " or ".join(f"{format_range(truth, cell)} {how}" for how, truth in truths[name].items())
         others = [
             other for other in wrong if other != name and any(_fits(cell, truth) for truth in truths[other].values())
         ]
-        more = tuple(f"It is that of: {other}; the two seem to be exchanged." for other in others[:1])
-        line = f"{given} is a gain of {description}, printed is {cell}"
+        more = tuple(f"This is the gain of {other}; the two seem to be exchanged." for other in others[:1])
+        line = f"{change} is a gain of {alternatives}, printed is {cell}"
         yield Finding(f"{section.where}, {name}", line, (*more, *_subtracted(rows[name], truths[name])))
 
 
 def _gains(cells: dict[str, PrintedNumber], reading: str, truncation: bool) -> dict[str, Range]:
     start, end = cells["from"].range(truncation), cells["to"].range(truncation)
-    found = {}
+    gains = {}
     if reading in ("points", "either"):
-        found["in points"] = end - start
+        gains["in points"] = end - start
     if reading in ("relative", "either") and start.lo > 0:
-        # (end - start) / start = end / start - 1, where each number stands once: the range is exact.
-        found["relative"] = end / start - exact_range(1)
-    return found
+        # (end - start) / start = end / start - 1, where each number occurs once, so that the range is exact.
+        gains["relative"] = end / start - exact_range(1)
+    return gains
 
 
 def _subtracted(cells: dict[str, PrintedNumber], truths: dict[str, Range]) -> Iterator[str]:
@@ -80,102 +82,104 @@ def _fits(cell: PrintedNumber, truth: Range) -> bool:
 
 
 def check_bests(section: Bests, truncation: bool) -> Iterator[Finding]:
-    """Hold the best, or the mean, of several runs against the runs."""
+    """Check the best, or the mean, of several runs."""
     runs_at = [k for k, column in enumerate(section.columns) if column == "run"]
     for name, row in section.rows.items():
         runs = [cell for k in runs_at if (cell := row[k])]
         ranges = [cell.range(truncation) for cell in runs]
         cells = section.cells()[name]
-        most = Range(max(one.lo for one in ranges), max(one.hi for one in ranges))
+        most = Range(max(values.lo for values in ranges), max(values.hi for values in ranges))
         for figure, truth in (("best", most), ("mean", _mean(runs, truncation))):
             cell = cells.get(figure)
             if cell and section.unit:
                 truth *= exact_range(Fraction(1, 100))
             if cell and not truth.meets(cell.range(truncation)):
-                description = ", ".join(map(str, runs))
-                line = f"the {figure} of {description} is {format_range(truth, cell)}, printed is {cell}"
+                values = ", ".join(map(str, runs))
+                line = f"the {figure} of {values} is {format_range(truth, cell)}, printed is {cell}"
                 yield Finding(f"{section.where}, {name}", line)
 
 
 def check_differences(section: Differences, truncation: bool) -> Iterator[Finding]:
-    """Find which side is subtracted from which, and hold what the text calls higher against the signs."""
+    """Infer the direction of subtraction, and check which side the text calls higher against the signs."""
     first, second = section.sides
-    open_ways = {f"{first} - {second}": 1, f"{second} - {first}": -1}
+    directions = {f"{first} - {second}": 1, f"{second} - {first}": -1}
     proof: list[str] = []
     for name, cells in section.cells().items():
         if name not in section.means:
             continue
         cell, means = cells["difference"], section.means[name]
-        values = {side: [one for one in means[side] if one] for side in section.sides}
+        values = {side: [number for number in means[side] if number] for side in section.sides}
         if section.unit:
-            values = {side: [one.percent() for one in row] for side, row in values.items()}
-        made = _mean(values[first], truncation) - _mean(values[second], truncation)
+            values = {side: [number.percent() for number in row] for side, row in values.items()}
+        computed = _mean(values[first], truncation) - _mean(values[second], truncation)
         printed = cell.range(truncation)
-        ways = {way for way, sign in open_ways.items() if (made * exact_range(sign)).meets(printed)}
-        description = f"{_averaged(values[first])} - {_averaged(values[second])} = {format_range(made, cell)}"
-        if not ways:
-            line = f"{first} less {second} is {format_range(made, cell)}" + (
-                "" if len(open_ways) > 1 else ", as in other rows"
+        consistent = {
+            direction for direction, sign in directions.items() if (computed * exact_range(sign)).meets(printed)
+        }
+        arithmetic = f"{_averaged(values[first])} - {_averaged(values[second])} = {format_range(computed, cell)}"
+        if not consistent:
+            line = f"{first} less {second} is {format_range(computed, cell)}" + (
+                "" if len(directions) > 1 else ", as in other rows"
             )
-            yield Finding(f"{section.where}, {name}", f"{line}, printed is {cell}", (description, *proof))
+            yield Finding(f"{section.where}, {name}", f"{line}, printed is {cell}", (arithmetic, *proof))
             continue
-        if len(ways) < len(open_ways):
-            proof.append(f"{name}: {description}, printed is {cell}: differences are {next(iter(ways))}.")
-        open_ways = {way: sign for way, sign in open_ways.items() if way in ways}
-    if len(open_ways) > 1:
+        if len(consistent) < len(directions):
+            proof.append(f"{name}: {arithmetic}, printed is {cell}: differences are {next(iter(consistent))}.")
+        directions = {direction: sign for direction, sign in directions.items() if direction in consistent}
+    if len(directions) > 1:
         return
-    way, sign = next(iter(open_ways.items()))
+    direction, sign = next(iter(directions.items()))
     for name, side in section.higher.items():
         cell = section.cells()[name]["difference"]
         gap = cell.range(truncation) * exact_range(sign if side == first else -sign)
         if gap.hi < 0:
-            line = f"{way} is {cell}, so {side} is lower, but the text calls it higher"
+            line = f"{direction} is {cell}, so {side} is lower, but the text calls it higher"
             yield Finding(f"{section.where}, {name}", line, tuple(proof))
 
 
 def _mean(values: Sequence[PrintedNumber], truncation: bool) -> Range:
     total = exact_range(0)
-    for one in values:
-        total += one.range(truncation)
+    for number in values:
+        total += number.range(truncation)
     return total * exact_range(Fraction(1, len(values)))
 
 
 def _averaged(values: Sequence[PrintedNumber]) -> str:
-    description = " + ".join(map(str, values))
-    return f"({description})/{len(values)}" if len(values) > 1 else description
+    terms = " + ".join(map(str, values))
+    return f"({terms})/{len(values)}" if len(values) > 1 else terms
 
 
 def check_orders(section: Orders, truncation: bool) -> Iterator[Finding]:
-    """Check what is said to be larger."""
+    """Check stated orders of two values."""
     for name, cells in section.cells().items():
         if cells["larger"].range(truncation).hi < cells["smaller"].range(truncation).lo:
             yield Finding(f"{section.where}, {name}", f"{cells['larger']} is less than {cells['smaller']}")
 
 
 def check_repeats(section: Repeats, truncation: bool) -> Iterator[Finding]:
-    """Hold what is printed in several places against itself."""
-    cells = {place: cell.percent() if section.unit else cell for place, cell in section.values.items()}
+    """Check that repeated values agree."""
+    cells = {location: cell.percent() if section.unit else cell for location, cell in section.values.items()}
     ranges = [cell.range(truncation) for cell in cells.values()]
-    if max(one.lo for one in ranges) > min(one.hi for one in ranges):
-        description = ", ".join(f"{cell} ({place})" for place, cell in cells.items())
-        yield Finding(section.where, f"printed differently: {description}")
+    if max(values.lo for values in ranges) > min(values.hi for values in ranges):
+        values = ", ".join(f"{cell} ({location})" for location, cell in cells.items())
+        yield Finding(section.where, f"printed differently: {values}")
 
 
 def check_products(section: Products, truncation: bool) -> Iterator[Finding]:
-    """Hold a number against its factors."""
-    made = exact_range(1)
+    """Check a number against its factors."""
+    computed = exact_range(1)
     for cell in section.factors.values():
-        made *= cell.range(truncation)
-    if not made.meets(section.product.range(truncation)):
-        description = " x ".join(f"{cell} {name}" for name, cell in section.factors.items())
-        over = section.product.value / made.lo if made.lo else Fraction(0)
-        # A count that is a whole multiple of the others may have a factor that the paper does not name.
+        computed *= cell.range(truncation)
+    if not computed.meets(section.product.range(truncation)):
+        factors = " x ".join(f"{cell} {name}" for name, cell in section.factors.items())
+        over = section.product.value / computed.lo if computed.lo else Fraction(0)
+        # A count that is an integer multiple may have a factor that the paper does not mention.
         counts = all(not cell.step for cell in (section.product, *section.factors.values()))
         yield Finding(
             section.where,
-            f"{description} = {format_range(made, section.product)}, printed is {section.product}",
+            f"{factors} = {format_range(computed, section.product)}, printed is {section.product}",
             (f"A further factor of {format_value(over)} would be needed.",),
-            cannot=not (counts and over > 1 and over.denominator == 1),
+            impossible=not (counts and over > 1 and over.denominator == 1),
         )
 
 
@@ -183,7 +187,7 @@ _GATES = {"gru": 3, "lstm": 4}
 
 
 def check_parameters(section: Parameters, truncation: bool) -> Iterator[Finding]:
-    """Hold a mean number of parameters against the fewest and the most that the stated widths have."""
+    """Check a mean number of parameters against the range for the stated widths."""
     least, most = (
         count(
             section.inputs,
@@ -206,15 +210,15 @@ def check_parameters(section: Parameters, truncation: bool) -> Iterator[Finding]
     details = [_arithmetic(section, end) for end in ("lo", "hi")]
     if least <= section.count.value * 1000 <= most:
         details.append(_thousands(section, least, most))
-    line = f"{section.count} parameters cannot be with {section.inputs} inputs, {widths}: {least:,} to {most:,}"
+    line = f"{section.count} parameters are impossible with {section.inputs} inputs, {widths}: {least:,} to {most:,}"
     yield Finding(section.where, line, tuple(details))
 
 
 def count(inputs: int, dense: int | None, cell: str, hidden: int, head: int | None, outputs: int) -> int:
     """Count the parameters of dense (on each step), recurrent, dense and output layers.
 
-    Weights and one bias for each gate's unit; a second bias and batch normalisation, which some libraries add, are
-    left out: they add less than 1 %, and the count is the fewest that the layers can have.
+    Weights and one bias per gate and unit. A second bias and batch normalisation, which some libraries add, are not
+    counted: they add less than 1 %.
 
     Examples
     --------
@@ -244,11 +248,11 @@ def _arithmetic(section: Parameters, end: str) -> str:
 
 def _thousands(section: Parameters, least: int, most: int) -> str:
     mean = section.count.value * 1000
-    description = f"Read as thousands, {section.count} lies within"
+    message = f"Interpreted as thousands, {section.count} is within the range"
     if section.sd is None or section.n is None:
-        return f"{description}."
+        return f"{message}."
     bound = sqrt((mean - least) * (most - mean) * Fraction(section.n, section.n - 1)) / 1000
     if section.sd.value <= bound:
-        return f"{description}."
+        return f"{message}."
     largest = format_value(bound, section.sd)
-    return f"{description}, but then an sd of {section.sd} is too large: at most {largest} with this mean."
+    return f"{message}, but then an sd of {section.sd} is too large: at most {largest} with this mean."
