@@ -192,7 +192,7 @@ def test_bad_pictures_among_good_ones_are_set_aside(small_recipe, people_folder,
     (folder / "calm" / "p01-93.jpg").write_bytes(b"%PDF-1.4 not a picture")
     result = call("prepare", small_recipe, f"data.root={folder}")
     assert result.exit_code == 0
-    assert "216 faces, 3 set aside" in result.stdout
+    assert "216 faces, 3 skipped" in result.stdout
 
 
 def test_an_existing_run_is_not_overwritten(small_recipe, runs, tmp_path):

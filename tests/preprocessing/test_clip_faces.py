@@ -128,7 +128,7 @@ def test_contact_sheets_show_what_was_taken(tmp_path, fake_detector):
     assert drawn(pixels, green) > drawn(pixels, red) > 200
     assert Image.open(broken).size[1] < Image.open(without).size[1] < pixels.shape[0]
     still = Manifest(manifest.table, manifest.classes, "test", tmp_path)
-    with pytest.raises(InputError, match="these are stills"):
+    with pytest.raises(InputError, match="these are images"):
         write_contact_sheets(still, target_of(still, size=20), tmp_path / "sheets")
 
 

@@ -1,4 +1,4 @@
-"""What a clip becomes in a store."""
+"""Stores of clips."""
 
 import os
 
@@ -37,7 +37,7 @@ def test_a_store_of_clips_holds_their_frames(tmp_path):
     assert table["end"].tolist() == [30, 4, 9, 30]
     assert table["repeated"].tolist() == [0, 1, 0, 0]
     assert store.summary() == "4 samples of 5 frames"
-    assert any("fewer frames than are taken" in note for note in store.manifest.notes)
+    assert any("fewer frames than are sampled" in note for note in store.manifest.notes)
     assert Store.open(store.path).manifest.content == "clips"
 
 
@@ -53,7 +53,7 @@ def test_windows_are_samples_of_their_own_that_share_the_clip(tmp_path):
     assert table["subject"].tolist() == ["x", "x", "y"]
     assert table[["start", "end"]].to_numpy().tolist() == [[2, 9], [10, 17], [0, 3]]
     assert np.abs(store.images[1, :, 13, 8, 0] - [shade(i) for i in (10, 12, 14, 16)]).max() <= 3
-    assert "3 samples were taken from 2 clips" in store.manifest.notes
+    assert "3 samples are from 2 clips" in store.manifest.notes
     frames = prepare(
         manifest, tmp_path / "stores", size=16, clips=FrameSampler(frames=1, sampling="windows"), workers=0
     )
@@ -131,7 +131,7 @@ def test_processes_and_files_for_large_clips_do_not_change_a_byte(tmp_path, monk
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_bad_clips_are_set_aside_and_the_rest_goes_on(tmp_path, workers):
+def test_unusable_clips_are_skipped_with_a_reason_each(tmp_path, workers):
     make_video(tmp_path / "good.mp4", 12)
     make_video(tmp_path / "one.mkv", 1)
     cut = make_video(tmp_path / "cut.mp4", 12)

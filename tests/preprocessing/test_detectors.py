@@ -130,13 +130,13 @@ def raw(portraits, tmp_path_factory) -> Manifest:
 
 
 @pytest.mark.parametrize(("name", "alike"), [("mediapipe", 0.85), ("mtcnn", 0.7)])
-def test_the_largest_face_is_kept_level_and_what_shows_none_is_set_aside(raw, tmp_path, name, alike):
+def test_the_largest_face_is_kept_level_and_images_without_one_are_skipped(raw, tmp_path, name, alike):
     store = prepare(raw, tmp_path, size=64, channels=3, faces=FaceCrop(crop="face", detector=name), workers=0)
     assert list(store.manifest.table["sample"]) == ["s0", "s2", "s4"]
     assert list(store.quarantine["sample"]) == ["s1", "s3"]
     assert store.quarantine["reason"][0] == "no face found"
-    assert store.summary().startswith("3 faces, 2 set aside (quarantine.csv: 1 no face found, 1 not an image)")
-    assert store.manifest.notes == ("2 samples were set aside while preparing: 1 no face found, 1 not an image",)
+    assert store.summary().startswith("3 faces, 2 skipped (quarantine.csv: 1 no face found, 1 not an image)")
+    assert store.manifest.notes == ("2 samples were skipped in preprocessing: 1 no face found, 1 not an image",)
     alone, larger, leaning = store.images[:, 0].astype(float)
     for other in (larger, leaning):  # the same person elsewhere, and leaning; not levelled, 0.75 and 0.6 are reached
         assert np.corrcoef(alone[8:56, 8:56].ravel(), other[8:56, 8:56].ravel())[0, 1] > alike
@@ -150,7 +150,7 @@ def test_every_face_becomes_a_sample_with_label_and_subject_of_its_picture(raw, 
     assert list(table["sample"]) == ["s0", "s2", "s2#2", "s4"]
     assert list(table["subject"]) == ["p0", "p2", "p2", "p4"]
     assert list(table["label"]) == [0, 0, 0, 0]
-    assert store.manifest.notes[1:] == ("further faces of a picture, given its label and subject: 1",)
+    assert store.manifest.notes[1:] == ("further faces of an image, with its label and subject: 1",)
     np.testing.assert_array_equal(store.images[[0, 1, 3]], largest.images)
     again = prepare(raw, tmp_path, size=48, faces=FaceCrop(crop="face", detector=name, which="all"), workers=0)
     assert (again.key, again.manifest.notes) == (store.key, store.manifest.notes)

@@ -1,4 +1,4 @@
-"""Pictures and settings that cannot be used are set aside or refused, each with its reason."""
+"""Unusable images are skipped and invalid settings refused, each with its reason."""
 
 import contextlib
 import os
@@ -65,7 +65,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_every_kind_of_bad_file_is_set_aside_with_its_reason(tmp_path, workers):
+def test_every_kind_of_bad_file_is_skipped_with_its_reason(tmp_path, workers):
     root = tmp_path / "faces"
     (root / "sub").mkdir(parents=True)
     for name, (content, _) in BAD.items():
@@ -84,8 +84,8 @@ def test_every_kind_of_bad_file_is_set_aside_with_its_reason(tmp_path, workers):
     for name, (_, expected) in BAD.items():
         assert reasons[name].startswith(expected), (name, reasons[name])
     assert reasons["pipe.png"] == "not a file"
-    assert store.summary().startswith(f"3 faces, {len(BAD) + 1} set aside (quarantine.csv: ")
-    assert "were set aside" in store.manifest.notes[-1]
+    assert store.summary().startswith(f"3 faces, {len(BAD) + 1} skipped (quarantine.csv: ")
+    assert "were skipped" in store.manifest.notes[-1]
 
 
 def test_a_wrong_suffix_on_a_real_picture_is_no_harm(tmp_path):
@@ -107,7 +107,7 @@ def test_a_class_without_any_usable_sample_is_named(tmp_path):
     (tmp_path / "b.png").write_bytes(b"")
     store = prepare(manifest_of(tmp_path, ["a.png", "b.png"], [0, 1]), tmp_path / "stores", size=8)
     assert store.lost == ("pain",)
-    assert store.summary() == "1 face, 1 set aside (quarantine.csv: 1 empty); no usable sample is left of pain"
+    assert store.summary() == "1 face, 1 skipped (quarantine.csv: 1 empty); no usable sample is left of pain"
     assert Store.open(store.path).lost == ("pain",)
 
 
@@ -118,7 +118,7 @@ def test_nothing_usable_is_an_error_with_the_first_reasons(tmp_path):
     assert not list((tmp_path / "stores").glob("*.partial"))
 
 
-def test_a_picture_that_kills_its_process_is_set_aside_alone(tmp_path, monkeypatch):
+def test_an_image_that_crashes_its_process_is_skipped_alone(tmp_path, monkeypatch):
     names = folder_of(tmp_path / "faces", 9).table["path"].tolist()
     (tmp_path / "deadly").mkdir()
     (tmp_path / "deadly" / "sitecustomize.py").write_text(

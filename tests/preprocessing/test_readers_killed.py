@@ -1,4 +1,4 @@
-"""A process that reads files dies: a healthy file is never set aside for it."""
+"""A process that reads files dies: a readable file is never skipped because of it."""
 
 import signal
 
@@ -71,7 +71,7 @@ def test_memory_that_is_used_up_stops_with_the_file_and_drops_nothing(deadly, tm
     assert (len(store), len(store.quarantine)) == (4, 0)
 
 
-def test_a_file_that_breaks_the_decoder_again_is_set_aside(deadly, tmp_path):
+def test_a_file_that_crashes_the_decoder_again_is_skipped(deadly, tmp_path):
     store = deadly(99, signal.SIGSEGV)
     assert store.quarantine[["sample", "reason"]].to_numpy().tolist() == [
         ["b/bomb.png", "corrupt: it crashes the decoder"]

@@ -1,4 +1,4 @@
-"""Files of numbers: what is read, what is set aside, and stores of them."""
+"""Files of numbers: reading, skipping of unusable ones, and stores of them."""
 
 from pathlib import Path
 
@@ -83,7 +83,7 @@ def test_where_x_is_mirrored_about_is_seen_from_where_points_lie(tmp_path):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_broken_files_are_set_aside_with_a_reason_each(tmp_path, workers):
+def test_broken_files_are_skipped_with_a_reason_each(tmp_path, workers):
     good = numbers_of(12, 7)
     write_units(tmp_path / "good.csv", good)
     write_units(tmp_path / "nan.csv", np.where(np.arange(84).reshape(12, 7) == 30, np.nan, good))
@@ -108,10 +108,10 @@ def test_broken_files_are_set_aside_with_a_reason_each(tmp_path, workers):
         "nan.csv": "not a number: in 1 frames, first in frame 4", "all_nan.csv": "not a number: in all frames",
         "empty.csv": "empty", "no_rows.csv": "no frames", "columns.csv": "wrong columns: no AU01_r",
         "words.csv": "not a number: in the column AU01_r", "cut.csv": "truncated",
-        "fewer.csv": "wrong shape: 2 × 1 numbers a frame, 7 × 1 were expected", "ragged.csv": "corrupt",
+        "fewer.csv": "wrong shape: 2 × 1 values per frame, expected 7 × 1", "ragged.csv": "corrupt",
         "note.txt": "not a file of numbers", "folder": "no frames", "two.npz": "wrong arrays: a, b",
         "cut.npy": "corrupt", "zip.npz": "corrupt", "objects.npy": "not numbers", "letters.npy": "not numbers",
-        "gone.csv": "missing", "good.csv": "no frame: the file has 12 frames, asked for are 6 to 40",
+        "gone.csv": "missing", "good.csv": "no frame: the file has 12 frames, requested are 6 to 40",
     }  # fmt: skip
     names = ["good.csv", "good.csv", *expected]
     manifest = manifest_of(
@@ -122,17 +122,17 @@ def test_broken_files_are_set_aside_with_a_reason_each(tmp_path, workers):
     reasons = dict(zip(store.quarantine["path"], store.quarantine["reason"], strict=True))
     assert {name: reason[: len(expected[name])] for name, reason in reasons.items()} == expected
     assert store.manifest.table["repeated"].tolist() == [0, 4]
-    assert any("fewer frames than are taken" in note for note in store.manifest.notes)
-    assert store.summary().startswith("2 sequences of 10 frames, openface-aus (7 × 1), 18 set aside")
+    assert any("fewer frames than are sampled" in note for note in store.manifest.notes)
+    assert store.summary().startswith("2 sequences of 10 frames, openface-aus (7 × 1), 18 skipped")
 
 
 def test_too_few_points_and_no_z_are_told(tmp_path):
     np.save(tmp_path / "a.npy", numbers_of(4, 68, 2))
     np.save(tmp_path / "b.npy", numbers_of(4, 67, 2))
     assert stored(tmp_path, manifest_of(tmp_path, ["a.npy", "b.npy"], "dlib-68")).quarantine["reason"].tolist() == [
-        "wrong shape: 4 × 67 × 2, 68 points a frame were expected"
+        "wrong shape: 4 × 67 × 2, expected 68 points per frame"
     ]
-    with pytest.raises(InputError, match=r"none of 1 samples is usable .*68 × 2 numbers a frame, 68 × 3 were expected"):
+    with pytest.raises(InputError, match=r"none of 1 samples is usable .*68 × 2 values per frame, expected 68 × 3"):
         stored(tmp_path, manifest_of(tmp_path, ["a.npy"], "dlib-68"), depth=True)
 
 
@@ -158,7 +158,7 @@ def test_a_manifest_must_say_what_its_numbers_are(tmp_path):
     with pytest.raises(InputError, match="numbers must be the same in all rows"):
         stored(tmp_path, manifest_of(tmp_path, ["a.npy"] * 2, numbers=["a", "b"]))
     manifest = manifest_of(tmp_path, ["a.npy"])
-    with pytest.raises(InputError, match="contact sheets show clips, and these are numbers"):
+    with pytest.raises(InputError, match="contact sheets show clips, and these are sequences"):
         write_contact_sheets(manifest, target_of(manifest, size=8), tmp_path / "sheets")
 
 

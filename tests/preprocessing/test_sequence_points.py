@@ -49,7 +49,7 @@ def fake_mesh(monkeypatch):
 
 
 def filmed(folder: Path, places: list[int | None]) -> str:
-    """Write a folder of pictures, 128 by 64, with a bright square about each of these columns, or none."""
+    """Write a folder of images, 128 by 64, with a bright square about each of these columns, or none."""
     folder.mkdir()
     for i, place in enumerate(places):
         pixels = np.full((64, 128, 3), 20, np.uint8)
@@ -106,7 +106,7 @@ def test_stills_give_one_frame(tmp_path, fake_mesh):
     assert store.sequences.shape == (2, 1, 468, 2)
     np.testing.assert_allclose(store.sequences[:, 0, 0, 0], [20 / 128, 40 / 128], atol=1e-6)
     assert store.quarantine["reason"].tolist() == ["no face found", "no face found"]
-    assert store.summary().startswith("2 sequences of 1 frame, mesh-468 (468 × 2), 2 set aside")
+    assert store.summary().startswith("2 sequences of 1 frame, mesh-468 (468 × 2), 2 skipped")
     (sheet, *_) = write_contact_sheets(
         manifest, target_of(manifest, size=8, sequences=Sequences(source="mesh")), tmp_path / "sheets"
     )

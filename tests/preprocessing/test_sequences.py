@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numbered import manifest_of, numbers_of, stored
 
 from evenface.config.recipe import MissingFaces, Sequences
-from evenface.preprocessing.frame_sampling import held, places, sampled
+from evenface.preprocessing.frame_sampling import hold_last_face, sample_positions, sample_sequence
 from evenface.preprocessing.landmarks import NAMES, blendshapes, normalised
 from evenface.preprocessing.target import SequenceSpec
 from evenface.training.batches import chosen_frames
@@ -21,7 +21,7 @@ from evenface.utils.errors import InputError
 @given(st.integers(1, 60), st.integers(1, 20), st.sampled_from(["uniform", "paper"]), st.booleans())
 def test_frames_are_taken_as_a_loop_over_the_definition_takes_them(count, frames, take, literal):
     values = numbers_of(count, 3, 2, seed=count)
-    got = sampled(values, frames, take, "repeat" if literal else "interpolate")
+    got = sample_sequence(values, frames, take, "repeat" if literal else "interpolate")
     for h in range(1, frames + 1):
         if count < frames and not literal:
             place = (h - 1) * (count - 1) / (frames - 1) if frames > 1 else 0.0
@@ -38,7 +38,7 @@ def test_frames_are_taken_as_a_loop_over_the_definition_takes_them(count, frames
 
 @given(st.integers(1, 60), st.integers(1, 20), st.sampled_from(["uniform", "paper"]))
 def test_places_rise_lie_within_and_end_where_they_must(count, frames, take):
-    where = places(count, frames, take)
+    where = sample_positions(count, frames, take)
     assert (np.diff(where) >= 0).all()
     assert where.min() >= 0
     assert where.max() <= count - 1
@@ -49,7 +49,7 @@ def test_places_rise_lie_within_and_end_where_they_must(count, frames, take):
 def test_a_frame_without_a_face_has_the_last_one_or_the_first():
     values = np.arange(6.0)[:, None, None]
     seen = np.array([False, True, False, False, True, False])
-    assert held(values, seen)[:, 0, 0].tolist() == [1, 1, 1, 1, 4, 4]
+    assert hold_last_face(values, seen)[:, 0, 0].tolist() == [1, 1, 1, 1, 4, 4]
 
 
 # --- position, scale, roll ----------------------------------------------------------------------------------------
@@ -78,7 +78,7 @@ def test_normalised_points_do_not_know_where_the_head_was(kind, shift, scale, an
 
 
 def test_what_is_no_face_is_not_normalised():
-    with pytest.raises(InputError, match="normalise: roll needs points of a face, and these"):
+    with pytest.raises(InputError, match="normalise: roll needs face landmarks, and these"):
         SequenceSpec.build(Sequences(normalise="roll"), MissingFaces(), origin="files", points="openface-aus")
     with pytest.raises(InputError, match="measured on MediaPipe's points"):
         SequenceSpec.build(Sequences(blendshapes=True), MissingFaces(), origin="files", points="dlib-68")
@@ -102,9 +102,9 @@ def test_openings_follow_the_face_and_not_its_place():
 @given(st.integers(1, 40), st.integers(1, 12))
 def test_means_are_those_of_equal_stretches(count, frames):
     sequence = np.random.default_rng(count).normal(size=(count, 3, 2)).astype(np.float32)
-    got = sampled(sequence, frames, "mean")
+    got = sample_sequence(sequence, frames, "mean")
     if count < frames:
-        np.testing.assert_array_equal(got, sampled(sequence, frames))
+        np.testing.assert_array_equal(got, sample_sequence(sequence, frames))
         return
     for place in range(frames):
         frame = sequence[place * count // frames : (place + 1) * count // frames]

@@ -100,7 +100,7 @@ def test_a_mirror_picture_of_a_mirror_picture_is_the_picture(points, kind, middl
 def test_units_have_no_side_and_unknown_numbers_no_mirror():
     units = np.ones((2, 3, 35, 1), np.float32)
     assert mirrored(units, "openface-aus", "literal", None) is units
-    with pytest.raises(InputError, match="no mirror of features"):
+    with pytest.raises(InputError, match="features cannot be mirrored"):
         mirrored(units, "features")
     with pytest.raises(InputError, match="no x to mirror"):
         mirrored(units[:, :, :15], "blendshapes", "literal")

@@ -156,17 +156,17 @@ def test_every_kind_of_bad_clip_has_its_reason(tmp_path):
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe.mp4")
     expected = {
-        "sound.mp4": "not a video: it holds only sound",
-        "sound.wav": "not a video: it holds only sound",
+        "sound.mp4": "not a video: it has only sound",
+        "sound.wav": "not a video: it has only sound",
         "dot.avi": "too small: 1 × 1 pixels",
-        "picture.mp4": "not a video: a single picture",
+        "picture.mp4": "not a video: a single image",
         "list.mp4": "not a video: text",
         "stream.mp4": "not a video: text",
         "empty.mp4": "empty: the file has no bytes",
         "paper.mp4": "not a video: a PDF document",
         "head.mp4": "truncated: the file ends before its index, or its header is damaged",
         "noise.mp4": "not a video: unknown bytes",
-        "folder": "no frames: the folder holds no picture",
+        "folder": "no frames: the folder has no image",
         "pipe.mp4": "not a file",
         "gone.mp4": "missing",
     }

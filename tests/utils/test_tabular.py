@@ -213,10 +213,10 @@ def test_pictures_that_use_few_of_their_bits_are_told(tmp_path, top, told):
         Image.fromarray(np.roll(grey, i, axis=1)).save(tmp_path / "d" / name / f"{i}.png")
     data = {"source": "folder", "root": str(tmp_path / "d"), "size": 32, "channels": 1}
     for _ in range(2):  # prepared, and found prepared
-        notes = [note for note in ef.prepare({"name": "q", "data": data}).manifest.notes if "16 bits" in note]
+        notes = [note for note in ef.prepare({"name": "q", "data": data}).manifest.notes if "16-bit" in note]
         assert bool(notes) == told
     if told:
-        assert f"more than {top.bit_length()}: they are prepared {65536 // (top + 1)} times darker" in notes[0]
+        assert f"use only {top.bit_length()} bits: they are prepared {65536 // (top + 1)} times too dark" in notes[0]
 
 
 def test_eight_bits_and_mixed_sets_are_not_told(tmp_path):

@@ -103,7 +103,7 @@ class Sequences(Section):
 
 
 class Data(OpenSection):
-    """Where the faces come from. Further keys are options of the source."""
+    """Source of the samples, and how they are preprocessed. Further keys are options of the source."""
 
     identity: ClassVar[tuple[str, ...]] = ("source",)
 
@@ -117,11 +117,11 @@ class Data(OpenSection):
     channels: Literal[1, 3] = Field(3, description="1 for grey, 3 for colour")
     faces: FaceCrop = Field(FaceCrop(), description="face detection and alignment")
     clips: FrameSampler = Field(FrameSampler(), description="frame sampling of clips")
-    sequences: Sequences = Field(Sequences(), description="numbers of frames in place of pixels")
+    sequences: Sequences = Field(Sequences(), description="landmarks or features of frames in place of pixels")
 
 
 class Imbalance(Section):
-    """How uneven the training classes shall be; give one of factor and counts."""
+    """Induced class imbalance of the training set; set either factor or counts."""
 
     identity: ClassVar[tuple[str, ...]] = ("factor", "counts")
 
@@ -210,7 +210,7 @@ class Protocol(Section):
             "test sets are unchanged"
         ),
     )
-    imbalance: Imbalance | None = Field(None, description="how uneven training shall be made")
+    imbalance: Imbalance | None = Field(None, description="induced class imbalance of the training set")
     duplicates: Literal["keep", "drop-train", "drop-test"] = Field(
         "keep", description="images that are in both training and test set"
     )
@@ -419,7 +419,7 @@ class Training(Section):
 
 
 class Augment(Section):
-    """Random changes of the training pictures, drawn anew for each sample and epoch."""
+    """Random augmentation of the training samples, drawn for each sample and epoch."""
 
     temporal_jitter: bool = Field(
         False, description="clips with more stored frames than are used: sample each frame at random within its segment"

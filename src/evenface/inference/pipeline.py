@@ -19,14 +19,14 @@ from evenface.inference.input_spec import InputSpec, finds_points
 from evenface.inference.model import Model
 from evenface.inference.settings import ESTIMATE, check_settings, target_of
 from evenface.inference.sources import Recorded, Source
-from evenface.preprocessing.clips import ClipPlan, crops, faces_in, plan_film
+from evenface.preprocessing.clips import ClipPlan, crop_frames, faces_in, plan_film
 from evenface.preprocessing.detect import Face
 from evenface.preprocessing.face_mesh import Still, plan_points
 from evenface.preprocessing.frame_sampling import Indices
 from evenface.preprocessing.image import cropped, decoded, quiet_pillow
 from evenface.preprocessing.sequence_files import count_frames, read_numbers
 from evenface.preprocessing.target import Target
-from evenface.preprocessing.track import Track, choose_looks, join, kept
+from evenface.preprocessing.track import Track, choose_detection_frames, match_faces, select_tracks
 from evenface.preprocessing.video import RATE, Film, open_film
 from evenface.utils.errors import InputError, NoFaceError, SampleError
 from evenface.utils.progress import progress
@@ -53,7 +53,7 @@ class FaceIdTracker:
         self._last = {number: seen for number, seen in self._last.items() if time - seen[0] <= FORGET}
         known = list(self._last)
         numbers = []
-        for place in join([self._last[number][1] for number in known], faces):
+        for place in match_faces([self._last[number][1] for number in known], faces):
             if place is None:
                 self._given += 1
             numbers.append(self._given if place is None else known[place])
@@ -72,7 +72,7 @@ class DetectionCache:
         self, film: Film, first: int, last: int, taken: Indices, crop: FaceCrop
     ) -> tuple[Indices, list[list[Face]]]:
         """Look as :func:`~evenface.preprocessing.clips.look` does, at what has not been looked at."""
-        looks = choose_looks(film.times[first:last], taken, timed=film.timed)
+        looks = choose_detection_frames(film.times[first:last], taken, timed=film.timed)
         wanted = (first + looks).tolist()
         self._found = {number: faces for number, faces in self._found.items() if number >= first}
         for number, image in film.frames([number for number in wanted if number not in self._found]):
@@ -179,8 +179,8 @@ def _points(film: Film, target: Target) -> list[tuple[Face | None, np.ndarray]]:
     plan, how = plan_points(film, 0, 1, target), target.sequences
     assert how is not None
     assert target.crop is not None
-    tracks = kept(plan.tracks, target.crop.which)
-    return [(tracks[row.facts[-1] - 1].last, row.made(how)) for row in plan.rows]
+    tracks = select_tracks(plan.tracks, target.crop.which)
+    return [(tracks[row.facts[-1] - 1].last, row.stored_values(how)) for row in plan.rows]
 
 
 def _each(image: Image.Image, target: Target) -> list[tuple[Face | None, np.ndarray]]:
@@ -240,13 +240,13 @@ def _window(
 ) -> Iterator[PreparedSample]:
     """Take the samples of the frames ``first`` to ``last``; one without an array where there is no face."""
     plan: ClipPlan[Any] = (plan_points if target.sequences else plan_film)(film, first, last, target, looks)
-    if plan.trouble:
+    if plan.error:
         yield PreparedSample(first, last, float(film.times[first]), float(film.times[last - 1]))
         return
-    tracks = kept(plan.tracks, target.crop.which) if target.crop else []
+    tracks = select_tracks(plan.tracks, target.crop.which) if target.crop else []
     begins, ends = float(film.times[first]), float(film.times[last - 1])
     near = min(max(numbers.latest, begins), ends)
-    at = film.times[plan.looks]
+    at = film.times[plan.detection_frames]
     names = numbers.of([_seen(track, at, near) for track in tracks], ends, [track.last for track in tracks])
     for place, array in _arrays(plan, target):
         low, high, *_, face = plan.rows[place].facts
@@ -263,11 +263,11 @@ def _seen(track: Track, at: Times, time: float) -> Face:
 def _arrays(plan: ClipPlan[Any], target: Target) -> Iterator[tuple[int, np.ndarray]]:
     """Give each row's samples when their last frame is there; few are open at a time, however many there are."""
     if target.sequences:
-        yield from ((place, row.made(target.sequences)) for place, row in enumerate(plan.rows))
+        yield from ((place, row.stored_values(target.sequences)) for place, row in enumerate(plan.rows))
         return
     made: dict[int, np.ndarray] = {}
     missing: dict[int, int] = {}
-    for place, image in crops(plan, target):
+    for place, image in crop_frames(plan, target):
         row, frame = divmod(place, target.frames)
         array = made.setdefault(row, np.empty(target.shape, np.uint8))
         array[frame] = np.asarray(image).reshape(target.shape[1:])

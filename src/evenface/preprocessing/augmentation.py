@@ -1,4 +1,4 @@
-"""Random changes of a batch of pictures or clips, on its device, from numbers drawn beforehand."""
+"""Random augmentation of a batch of images or clips, on its device, from numbers drawn beforehand."""
 
 import math
 
@@ -9,11 +9,11 @@ from torch import Tensor
 from evenface.config.recipe import Augment
 
 COLUMNS = 14
-"""Random numbers that one picture, or one clip, takes."""
+"""Random numbers used for one image or clip."""
 
 
 def to_float(images: Tensor) -> Tensor:
-    """Turn stored pictures (B, H, W, C) uint8 into network input (B, C, H, W) float32 in [0, 1].
+    """Convert stored images (B, H, W, C) uint8 into network input (B, C, H, W) float32 in [0, 1].
 
     Clips (B, T, H, W, C) become (B, T, C, H, W). Stored features, which are floating point already, pass as they are.
     """
@@ -25,7 +25,7 @@ def to_float(images: Tensor) -> Tensor:
 
 
 def augment(images: Tensor, numbers: Tensor, settings: Augment) -> Tensor:
-    """Change each picture, or all frames of each clip alike, by its own numbers."""
+    """Augment each image, or all frames of a clip alike, by its own random numbers."""
     u = numbers.to(images.device)
     if images.ndim == 5:
         frames = images.shape[1]
@@ -41,7 +41,7 @@ def _changed(images: Tensor, u: Tensor, settings: Augment, frames: int) -> Tenso
 
 
 def _means(images: Tensor, frames: int) -> Tensor:
-    """Give the mean of each sample, for each of its frames, (B * T, 1, 1, 1)."""
+    """Return the mean of each sample, for each of its frames, (B * T, 1, 1, 1)."""
     means = images.mean(dim=(1, 2, 3), keepdim=True)
     return means.view(-1, frames).mean(dim=1).repeat_interleave(frames).view_as(means) if frames > 1 else means
 
@@ -66,14 +66,14 @@ def _move(images: Tensor, u: Tensor, s: Augment) -> Tensor:
 
 
 def _grid(maps: Tensor, height: int, width: int) -> Tensor:
-    """Give what ``F.affine_grid`` gives for maps (B, 2, 3), as rows plus columns: many times faster on CPUs."""
+    """Compute ``F.affine_grid`` of maps (B, 2, 3) as rows plus columns, which is much faster on CPUs."""
     rows = maps[:, :, 1:2] * _centres(height, maps.device) + maps[:, :, 2:]
     columns = maps[:, :, 0:1] * _centres(width, maps.device)
     return (rows[:, :, :, None] + columns[:, :, None, :]).permute(0, 2, 3, 1)
 
 
 def _centres(length: int, device: torch.device) -> Tensor:
-    """Give the centres of pixels along a side that reaches from -1 to 1."""
+    """Return the centres of pixels along a side from -1 to 1."""
     return (2 * torch.arange(length, device=device) + 1) / length - 1
 
 

@@ -1,4 +1,4 @@
-"""One clip, from its file to the frames of its samples: what is looked at, what is kept, where it is cropped."""
+"""Clips: detect and track faces, sample frames, crop them."""
 
 import os
 import tempfile
@@ -17,19 +17,19 @@ from evenface.preprocessing.detect import Face, Square, cut, find_faces
 from evenface.preprocessing.frame_sampling import Indices, sample_frames
 from evenface.preprocessing.image import fit, grey_or_rgb
 from evenface.preprocessing.target import Target
-from evenface.preprocessing.track import Motion, Track, choose_looks, follow, kept, smooth
+from evenface.preprocessing.track import Motion, Track, choose_detection_frames, link_faces, select_tracks, smooth_track
 from evenface.preprocessing.video import Film, open_film
 from evenface.utils.errors import InputError, SampleError
 from evenface.utils.files import disk_error
 
-Find = Callable[[Film, int, int, Indices, FaceCrop], tuple[Indices, list[list[Face]]]]
-"""How faces are looked for: see :func:`look`."""
+DetectFaces = Callable[[Film, int, int, Indices, FaceCrop], tuple[Indices, list[list[Face]]]]
+"""Function that detects faces; see :func:`detect_faces`."""
 INLINE = 16 << 20
 """Bytes of a clip up to which its pixels are kept in memory."""
 
 FACTS = ("start", "end", "frames", "lost", "repeated", "face")
-"""What is noted of each sample: its range of frames in the file, frames of the clip, frames without a face, frames that
-stand there again because the clip is short, and the number of the face."""
+"""Columns of each sample: range of frames in the file, frames of the clip, frames without a face, frames repeated
+because the clip is short, and number of the face."""
 
 
 @dataclass(frozen=True)
@@ -47,24 +47,24 @@ RowT = TypeVar("RowT")
 
 @dataclass(frozen=True)
 class ClipPlan(Generic[RowT]):
-    """What becomes of a clip, or of a picture taken for one."""
+    """Detections, tracks and samples of a clip or image."""
 
     film: Film
     rows: list[RowT]
-    looks: Indices
-    found: list[list[Face]]
+    detection_frames: Indices
+    detections: list[list[Face]]
     tracks: list[Track]
-    trouble: str = ""
+    error: str = ""
 
 
 def plan_clip(path: str, start: int | None, end: int | None, target: Target) -> ClipPlan[ClipRow]:
-    """Look for faces in a clip and decide what to take from it."""
+    """Detect faces in a clip and sample its frames."""
     film = open_film(path)
-    return plan_film(film, *range_of(start, end, len(film.times)), target)
+    return plan_film(film, *frame_range(start, end, len(film.times)), target)
 
 
-def plan_film(film: Film, first: int, last: int, target: Target, find: Find | None = None) -> ClipPlan[ClipRow]:
-    """Look for faces in the frames ``first`` to ``last`` of a film and decide what to take from them."""
+def plan_film(film: Film, first: int, last: int, target: Target, find: DetectFaces | None = None) -> ClipPlan[ClipRow]:
+    """Detect faces in the frames ``first`` to ``last`` of a clip and sample them."""
     assert target.clips is not None
     count = last - first
     if target.crop is None:
@@ -74,49 +74,51 @@ def plan_film(film: Film, first: int, last: int, target: Target, find: Find | No
         ]
         return ClipPlan(film, rows, np.zeros(0, np.int64), [], [])
     times = film.times[first:last]
-    looks, found = (find or look)(film, first, last, np.concatenate(sample_frames(target.clips, count)), target.crop)
-    tracks = follow(found)
-    rows, troubles = [], []
-    for number, track in enumerate(kept(tracks, target.crop.which), start=1):
-        motion = smooth(track, times[looks], target.crop.margin)
+    detection_frames, detections = (find or detect_faces)(
+        film, first, last, np.concatenate(sample_frames(target.clips, count)), target.crop
+    )
+    tracks = link_faces(detections)
+    rows, errors = [], []
+    for number, track in enumerate(select_tracks(tracks, target.crop.which), start=1):
+        motion = smooth_track(track, times[detection_frames], target.crop.margin)
         made = _rows(motion, times, first, target.clips, number)
         if isinstance(made, str):
-            troubles.append(made)
+            errors.append(made)
         else:
             rows += made
-    trouble = "" if rows else troubles[0] if troubles else "no face found"
-    return ClipPlan(film, rows, first + looks, found, tracks, trouble)
+    error = "" if rows else errors[0] if errors else "no face found"
+    return ClipPlan(film, rows, first + detection_frames, detections, tracks, error)
 
 
-def range_of(start: int | None, end: int | None, count: int) -> tuple[int, int]:
-    """Give the range of frames of a clip of ``count``; an SampleError if it has no such frames."""
+def frame_range(start: int | None, end: int | None, count: int) -> tuple[int, int]:
+    """Return the range of frames of a clip of ``count`` frames; a SampleError if it has no such frames."""
     first, last = start or 0, count if end is None else end
     if not 0 <= first < last <= count:
-        raise SampleError(f"no frame: the clip has {count:,} frames, asked for are {first:,} to {last:,}")
+        raise SampleError(f"no frame: the clip has {count:,} frames, requested are {first:,} to {last:,}")
     return first, last
 
 
-def look(film: Film, first: int, last: int, taken: Indices, crop: FaceCrop) -> tuple[Indices, list[list[Face]]]:
-    """Look for faces where it is worth it to follow them through the frames ``first`` to ``last``."""
-    looks = choose_looks(film.times[first:last], taken, timed=film.timed)
-    return looks, [faces_in(image, crop) for _, image in film.frames((first + looks).tolist())]
+def detect_faces(film: Film, first: int, last: int, taken: Indices, crop: FaceCrop) -> tuple[Indices, list[list[Face]]]:
+    """Detect faces in as many of the frames ``first`` to ``last`` as tracking needs."""
+    detection_frames = choose_detection_frames(film.times[first:last], taken, timed=film.timed)
+    return detection_frames, [faces_in(image, crop) for _, image in film.frames((first + detection_frames).tolist())]
 
 
 def faces_in(image: Image.Image, crop: FaceCrop) -> list[Face]:
-    """Find the faces of a frame; whatever a detector raises is an SampleError, but that it cannot be loaded."""
+    """Detect the faces of a frame; an error inside the detector is a SampleError, one of loading it an InputError."""
     try:
         return find_faces(image, crop.detector, crop.landmarks)
     except InputError:
         raise
-    except Exception as error:  # what detectors of others raise on odd shapes is not written anywhere
+    except Exception as error:  # which errors third-party detectors raise is undocumented
         raise SampleError(f"the detector failed: {' '.join(str(error).split())}") from error
 
 
 def _rows(
     motion: Motion, times: npt.NDArray[np.float64], first: int, sampler: FrameSampler, face: int
 ) -> list[ClipRow] | str:
-    """Take frames of one face, or say why it cannot be used."""
-    seen = motion.sees(times)
+    """Sample the frames of one face, or return the reason why it cannot be used."""
+    seen = motion.seen_at(times)
     count = len(times)
     if sampler.missing_face == "skip":
         present = np.flatnonzero(seen)
@@ -149,13 +151,12 @@ def _facts(first: int, count: int, frames: Indices, sampler: FrameSampler, lost:
     return [first + low, first + high, count, lost, len(frames) - len(np.unique(frames)), face]
 
 
-def crops(
+def crop_frames(
     plan: ClipPlan[ClipRow], target: Target, only: Container[int] | None = None
 ) -> Iterator[tuple[int, Image.Image]]:
-    """Give the finished pictures of a plan, each with its place in all rows' frames one behind the other.
+    """Yield the cropped images of a plan, each with its index among the frames of all rows; only some if given.
 
-    They come in the order of the film, so that it is decoded once, however many samples there are of it; at the places
-    ``only`` where given.
+    They are in the order of the clip, so that it is decoded once, however many samples it has.
     """
     places: dict[int, list[tuple[int, Square | None]]] = {}
     for number, row in enumerate(plan.rows):
@@ -173,25 +174,25 @@ def read_clip(
 ) -> tuple[list[list[int]], bytes | Path]:
     """Read the samples of a clip."""
     plan = plan_clip(path, start, end, target)
-    if plan.trouble:
-        raise SampleError(plan.trouble)
+    if plan.error:
+        raise SampleError(plan.error)
     facts, length = [row.facts for row in plan.rows], target.nbytes // target.frames
     if spill is None or len(facts) * target.nbytes <= INLINE:
         pixels = bytearray(len(facts) * target.nbytes)
-        for place, image in crops(plan, target):
+        for place, image in crop_frames(plan, target):
             pixels[place * length : (place + 1) * length] = image.tobytes()
         return facts, bytes(pixels)
     return facts, _spilled(plan, target, spill, length)
 
 
 def _spilled(plan: ClipPlan[ClipRow], target: Target, spill: Path, length: int) -> Path:
-    """Write pictures to a file as they come: a long clip would not fit into memory."""
+    """Write images to a file one by one: a long clip would not fit into memory."""
     try:
         handle, name = tempfile.mkstemp(dir=spill)
     except OSError as error:
         raise disk_error(error, spill) from error
     try:
-        for place, image in crops(plan, target):
+        for place, image in crop_frames(plan, target):
             try:
                 if os.pwrite(handle, image.tobytes(), place * length) != length:
                     raise InputError(f"the disk is full: cannot write {name}", "Free some space.")

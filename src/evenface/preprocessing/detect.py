@@ -1,4 +1,4 @@
-"""Who finds faces: detectors by name, what they need installed, and how a picture is cropped with them."""
+"""Face detection and alignment: detectors by name, the packages they need, and aligned crops."""
 
 import importlib.metadata
 import importlib.util
@@ -24,16 +24,16 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Face:
-    """A face that was found.
+    """A detected face.
 
     Parameters
     ----------
     box : tuple of float
-        Left, top, right and bottom; may reach beyond the picture.
+        Left, top, right and bottom; may extend beyond the image.
     score : float
-        How sure the detector is, 0 to 1.
+        Confidence of the detector, 0 to 1.
     eyes : tuple of two points
-        The person's right eye first: the left one in a picture that stands upright.
+        The person's right eye first: the left one in an upright image.
     """
 
     box: tuple[float, float, float, float]
@@ -53,7 +53,7 @@ class Face:
         return max(right - left, bottom - top)
 
     def overlap(self, other: "Face") -> float:
-        """Area that both boxes share, as a share of what they cover together."""
+        """Return the intersection over union of both boxes."""
         width = min(self.box[2], other.box[2]) - max(self.box[0], other.box[0])
         height = min(self.box[3], other.box[3]) - max(self.box[1], other.box[1])
         shared = max(width, 0) * max(height, 0)
@@ -63,35 +63,35 @@ class Face:
 
 @dataclass(frozen=True)
 class Square:
-    """A square of a picture, turned by ``angle`` radians, clockwise as one sees it."""
+    """A square of an image, rotated clockwise by ``angle`` radians."""
 
     centre: Point
     side: float
     angle: float
 
-    def outside(self, x: float, y: float) -> Point:
-        """Give the place in the picture of a place in the square, which reaches from (0, 0) to (1, 1)."""
+    def to_image(self, x: float, y: float) -> Point:
+        """Return the image coordinates of a point of the square, which extends from (0, 0) to (1, 1)."""
         right, down = (x - 0.5) * self.side, (y - 0.5) * self.side
         cos, sin = math.cos(self.angle), math.sin(self.angle)
         return self.centre[0] + cos * right - sin * down, self.centre[1] + sin * right + cos * down
 
 
 def square_of(face: Face, margin: float) -> Square:
-    """Give the square around a face whose upper side runs along the eyes."""
+    """Return the square around a face, aligned with the line of the eyes."""
     (x1, y1), (x2, y2) = face.eyes
     return Square(face.centre, face.side * (1 + 2 * margin), math.atan2(y2 - y1, x2 - x1))
 
 
 def cut(image: Image.Image, square: Square, size: int) -> Image.Image:
-    """Cut a square out of a picture and bring it to ``size`` × ``size`` pixels.
+    """Crop a square of an image and resize it to ``size`` × ``size`` pixels.
 
     Notes
     -----
-    A pixel is the mean of places spread evenly over its area, no further apart than the pixels of the picture,
-    and every place is interpolated bilinearly. So fine patterns do not turn into coarse ones when shrunk.
+    A pixel is the mean of points spaced evenly over its area, no further apart than the pixels of the image, each
+    interpolated bilinearly. So reduction does not alias.
     """
-    corners = [square.outside(x, y) for x in (0, 1) for y in (0, 1)]
-    # Where many pixels fall into one, a plain mean over blocks goes ahead; at least two are left for each.
+    corners = [square.to_image(x, y) for x in (0, 1) for y in (0, 1)]
+    # For large reductions, a mean over blocks comes first; at least two blocks are left for each pixel.
     blocks = max(1, int(square.side / size / 2))
     left, top = (math.floor(min(values)) - blocks for values in zip(*corners, strict=True))
     right, bottom = (math.ceil(max(values)) + blocks for values in zip(*corners, strict=True))
@@ -100,18 +100,18 @@ def cut(image: Image.Image, square: Square, size: int) -> Image.Image:
     spread = math.ceil(square.side / size / blocks)
     step = square.side / blocks / (size * spread)
     cos, sin = step * math.cos(square.angle), step * math.sin(square.angle)
-    x, y = square.outside(0, 0)
-    found = part.transform(
+    x, y = square.to_image(0, 0)
+    result = part.transform(
         (size * spread, size * spread),
         Image.Transform.AFFINE,
         (cos, -sin, (x - left) / blocks, sin, cos, (y - top) / blocks),
         Image.Resampling.BILINEAR,
     )
-    return found.reduce(spread) if spread > 1 else found
+    return result.reduce(spread) if spread > 1 else result
 
 
 def _part(image: Image.Image, left: int, top: int, right: int, bottom: int) -> Image.Image:
-    """Crop, and repeat the outermost pixels where the box reaches beyond the picture."""
+    """Crop; repeat the outermost pixels where the box extends beyond the image."""
     columns = np.arange(left, right).clip(0, image.width - 1)
     rows = np.arange(top, bottom).clip(0, image.height - 1)
     inside = image.crop((columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))
@@ -123,18 +123,18 @@ def _part(image: Image.Image, left: int, top: int, right: int, bottom: int) -> I
 MODEL = "shape_predictor_68_face_landmarks.dat"
 PACKAGES = ("dlib-bin", "dlib", "face_recognition_models")
 EYES = (slice(36, 42), slice(42, 48))
-"""Points of the person's right eye and left eye."""
-TERMS = "The model was learnt from data for non-commercial use only (iBUG 300-W)."
+"""Landmarks of the person's right and left eye."""
+TERMS = "The model was trained on data for non-commercial use only (iBUG 300-W)."
 
 
 def model_path() -> Path:
-    """Give the place of dlib's 68-point model."""
-    # Only the file is wanted: the package that brings it does not import any more.
-    found = importlib.util.find_spec("face_recognition_models")
-    path = Path(found.origin).parent / "models" / MODEL if found and found.origin else Path(MODEL)
+    """Return the path of dlib's 68-landmark model; an InputError where it is not installed."""
+    # Only its file is used: the package itself can no longer be imported.
+    package = importlib.util.find_spec("face_recognition_models")
+    path = Path(package.origin).parent / "models" / MODEL if package and package.origin else Path(MODEL)
     if importlib.util.find_spec("dlib") is None or not path.is_file():
         raise InputError(
-            "faces.landmarks: dlib and its model of 68 points are not installed",
+            "faces.landmarks: dlib and its model of 68 landmarks are not installed",
             f"Install them: pip install 'evenface[dlib]'. {TERMS}",
         )
     return path
@@ -152,7 +152,7 @@ def _predictor() -> Any:
 
 
 def with_dlib_eyes(image: Image.Image, faces: list[Face]) -> list[Face]:
-    """Put each face's eyes where dlib sees them: the mean of the six points around each.
+    """Replace the eyes of each face by those of dlib: the mean of the six landmarks around each.
 
     References
     ----------
@@ -167,31 +167,31 @@ def _eyes(predictor: Any, pixels: np.ndarray, face: Face) -> tuple[Point, Point]
     import dlib
 
     shape = predictor(pixels, dlib.rectangle(*(round(value) for value in face.box)))
-    # dlib gives whole pixels, and a pixel's middle lies at half of it.
+    # dlib returns whole pixels; the centre of a pixel is at half of it.
     points = np.array([(part.x, part.y) for part in shape.parts()], float) + 0.5
     first, second = (points[eye].mean(axis=0) for eye in EYES)
     return (float(first[0]), float(first[1])), (float(second[0]), float(second[1]))
 
 
 SAME = 0.3
-"""Boxes that share more than this of their area show one face."""
+"""Boxes with a larger intersection over union are of one face."""
 EXTRA = "pip install 'evenface[faces]', with Python 3.11 or 3.12."
 
 
 class Detector(Protocol):
-    """Finds faces in an upright RGB picture."""
+    """Function that detects faces in an upright RGB image."""
 
     def __call__(self, image: Image.Image) -> list[Face]:
-        """Give the faces in any order, an empty list where there is none."""
+        """Return the faces in any order; an empty list without a face."""
 
 
 class MediaPipe:
-    """MediaPipe's face detection: fast, finds turned heads and faces that fill the picture.
+    """MediaPipe's face detection: fast, also for turned heads and faces that fill the image.
 
-    Two models propose: the near one sees the picture with a border, because a face that fills it is missed
-    otherwise, and the far one finds the small faces. The near one then looks at each proposal again, upright and
-    large, and drops what it does not confirm. So boxes and eyes come from one model at one scale, however large
-    the face is in the picture, and fewer things that are no faces come through.
+    Two models propose faces: the short-range one on the image with a border, because it would miss a face that fills
+    the image, and the full-range one, which detects small faces. The short-range model then refines each proposal,
+    upright and enlarged, and rejects those that it does not confirm. So boxes and eyes come from one model at one
+    scale, and there are fewer false detections.
 
     References
     ----------
@@ -206,48 +206,49 @@ class MediaPipe:
         self._near, self._far = (FaceDetection(model_selection=number) for number in (0, 1))
 
     def __call__(self, image: Image.Image) -> list[Face]:
-        """Give the faces of an upright RGB picture."""
+        """Return the faces of an upright RGB image."""
         scale = min(1.0, self.VIEW / max(image.size))
         view = _resized(image, scale)
         border = max(view.size) // 4
-        near = self._look(self._near, ImageOps.expand(view, border), 1 / scale, border)
+        near = self._detect(self._near, ImageOps.expand(view, border), 1 / scale, border)
         faces: list[Face] = []
-        for rough in [*near, *self._look(self._far, view, 1 / scale, 0)]:
-            face = None if _seen(rough, faces) else self._again(image, rough)
+        for rough in [*near, *self._detect(self._far, view, 1 / scale, 0)]:
+            face = None if _seen(rough, faces) else self._refined(image, rough)
             if face and not _seen(face, faces):
                 faces.append(face)
         return faces
 
-    def _again(self, image: Image.Image, rough: Face) -> Face | None:
-        """Look closer; none where no face is seen then."""
+    def _refined(self, image: Image.Image, rough: Face) -> Face | None:
+        """Detect the face again in an enlarged crop; None where it is not confirmed."""
         square = square_of(rough, 0.5)
-        found = self._look(self._near, cut(image, square, self.CLOSE), 1 / self.CLOSE, 0)
+        found = self._detect(self._near, cut(image, square, self.CLOSE), 1 / self.CLOSE, 0)
         if not found:
             return None
-        face = min(found, key=lambda one: math.dist(one.centre, (0.5, 0.5)))
-        x, y = square.outside(*face.centre)
+        face = min(found, key=lambda face: math.dist(face.centre, (0.5, 0.5)))
+        x, y = square.to_image(*face.centre)
         width, height = ((face.box[i + 2] - face.box[i]) * square.side / 2 for i in (0, 1))
-        eyes = square.outside(*face.eyes[0]), square.outside(*face.eyes[1])
+        eyes = square.to_image(*face.eyes[0]), square.to_image(*face.eyes[1])
         return Face((x - width, y - height, x + width, y + height), face.score, eyes)
 
     @staticmethod
-    def _look(model: Any, view: Image.Image, scale: float, border: int) -> list[Face]:
-        """Ask a model about a view with a border; places are multiplied by ``scale``."""
+    def _detect(model: Any, view: Image.Image, scale: float, border: int) -> list[Face]:
+        """Run a model on a view with a border; coordinates are multiplied by ``scale``."""
 
-        def place(x: float, y: float) -> Point:
+        def to_image(x: float, y: float) -> Point:
             return (x * view.width - border) * scale, (y * view.height - border) * scale
 
         faces = []
-        for found in model.process(np.asarray(view)).detections or []:
-            box, points = found.location_data.relative_bounding_box, found.location_data.relative_keypoints
-            corners = place(box.xmin, box.ymin), place(box.xmin + box.width, box.ymin + box.height)
-            eyes = place(points[0].x, points[0].y), place(points[1].x, points[1].y)
-            faces.append(Face((*corners[0], *corners[1]), float(found.score[0]), eyes))
+        for detection in model.process(np.asarray(view)).detections or []:
+            location = detection.location_data
+            box, points = location.relative_bounding_box, location.relative_keypoints
+            corners = to_image(box.xmin, box.ymin), to_image(box.xmin + box.width, box.ymin + box.height)
+            eyes = to_image(points[0].x, points[0].y), to_image(points[1].x, points[1].y)
+            faces.append(Face((*corners[0], *corners[1]), float(detection.score[0]), eyes))
         return faces
 
 
 class Mtcnn:
-    """MTCNN: three small networks one after the other; slower, for faces that stand about upright.
+    """MTCNN: a cascade of three small networks; slower, for faces that are about upright.
 
     References
     ----------
@@ -263,20 +264,20 @@ class Mtcnn:
         self._model = MTCNN()
 
     def __call__(self, image: Image.Image) -> list[Face]:
-        """Give the faces of an upright RGB picture."""
-        # It gives whole pixels only. In an enlarged view those are finer, and the smallest face grows along,
-        # so that the networks have no more to do.
+        """Return the faces of an upright RGB image."""
+        # Its coordinates are whole pixels, which are finer in an enlarged view. The smallest face grows with the view,
+        # so that the networks take no longer.
         scale = self.VIEW / max(image.size)
         view = _resized(image, scale)
         self._model.min_face_size = max(self.SMALLEST, round(self.SMALLEST * scale))
         faces = []
-        for found in self._model.detect_faces(np.asarray(view)):
-            left, top, width, height = found["box"]
+        for detection in self._model.detect_faces(np.asarray(view)):
+            left, top, width, height = detection["box"]
             box = (left / scale, top / scale, (left + width) / scale, (top + height) / scale)
-            # What was cut down to whole pixels lies in their middle on average.
-            points = [found["keypoints"][name] for name in ("left_eye", "right_eye")]
+            # Coordinates rounded down to whole pixels are at their centre on average.
+            points = [detection["keypoints"][name] for name in ("left_eye", "right_eye")]
             eyes = [((x + 0.5) / scale, (y + 0.5) / scale) for x, y in points]
-            faces.append(Face(box, float(found["confidence"]), (eyes[0], eyes[1])))
+            faces.append(Face(box, float(detection["confidence"]), (eyes[0], eyes[1])))
         return faces
 
 
@@ -291,14 +292,14 @@ def _resized(image: Image.Image, scale: float) -> Image.Image:
 
 @dataclass(frozen=True)
 class DetectorSpec:
-    """How a detector is made, and the packages that it comes from."""
+    """Class of a detector, and the packages that it needs."""
 
     make: type[Detector]
     module: str
     packages: tuple[str, ...]
 
 
-# Several distributions bring the same cv2; whichever is there counts.
+# Several distributions contain the same cv2.
 OPENCV = tuple(f"opencv-{name}" for name in ("python", "python-headless", "contrib-python", "contrib-python-headless"))
 DETECTORS = {
     "mediapipe": DetectorSpec(MediaPipe, "mediapipe", ("mediapipe",)),
@@ -329,14 +330,14 @@ def crop_facts(crop: FaceCrop) -> dict[str, Any]:
 
 
 def versions(packages: tuple[str, ...]) -> dict[str, str]:
-    """Give the version of each of these packages that is installed."""
-    found = {}
+    """Return the version of each of these packages that is installed."""
+    installed = {}
     for name in packages:
         try:
-            found[name] = importlib.metadata.version(name)
+            installed[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 @lru_cache(maxsize=1)
@@ -350,7 +351,7 @@ def load_detector(name: str) -> Detector:
 
 
 def find_faces(image: Image.Image, detector: str, landmarks: str = "detector") -> list[Face]:
-    """Find the faces of an upright RGB picture, the largest first.
+    """Detect the faces of an upright RGB image, the largest first.
 
     Parameters
     ----------
@@ -359,7 +360,7 @@ def find_faces(image: Image.Image, detector: str, landmarks: str = "detector") -
     detector : str
         Name of a detector.
     landmarks : {"detector", "dlib"}, default="detector"
-        Who says where the eyes are.
+        Landmarks that the eyes are taken from.
 
     Returns
     -------
@@ -369,10 +370,10 @@ def find_faces(image: Image.Image, detector: str, landmarks: str = "detector") -
     Raises
     ------
     InputError
-        As :func:`load_detector` does, or if dlib is asked for and is not installed.
+        As :func:`load_detector` does, or if dlib is requested and not installed.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of deprecated names and odd spellings inside the packages
+        warnings.simplefilter("ignore")  # about deprecated names inside the packages
         faces = load_detector(detector)(image)
     if landmarks == "dlib":
         faces = with_dlib_eyes(image, faces)
@@ -380,6 +381,6 @@ def find_faces(image: Image.Image, detector: str, landmarks: str = "detector") -
 
 
 def crop_faces(image: Image.Image, crop: FaceCrop, size: int) -> list[tuple[Face, Image.Image]]:
-    """Cut faces out of a picture, eyes level, the largest first."""
+    """Crop the faces of an image with level eyes, the largest first."""
     faces = find_faces(image, crop.detector, crop.landmarks)[: 1 if crop.which == "largest" else None]
     return [(face, cut(image, square_of(face, crop.margin), size)) for face in faces]

@@ -1,4 +1,4 @@
-"""MediaPipe's 468 points of a face, in pictures and on the frames of clips."""
+"""Landmarks of MediaPipe's face mesh in images and in the frames of clips."""
 
 import math
 import warnings
@@ -11,13 +11,20 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from evenface.preprocessing.clips import ClipPlan, Find, look, range_of
+from evenface.preprocessing.clips import ClipPlan, DetectFaces, detect_faces, frame_range
 from evenface.preprocessing.detect import EXTRA, Square, cut
-from evenface.preprocessing.frame_sampling import Array, Indices, at, held, needed, places
+from evenface.preprocessing.frame_sampling import (
+    Array,
+    Indices,
+    hold_last_face,
+    interpolate,
+    required_frames,
+    sample_positions,
+)
 from evenface.preprocessing.image import quiet_pillow, read_picture
 from evenface.preprocessing.sequence_files import check_missing_face
 from evenface.preprocessing.target import MESH_MARGIN, SequenceSpec, Target
-from evenface.preprocessing.track import Motion, follow, kept, smooth
+from evenface.preprocessing.track import Motion, link_faces, select_tracks, smooth_track
 from evenface.preprocessing.video import Film, open_film
 from evenface.utils.errors import InputError, SampleError
 
@@ -27,14 +34,14 @@ POINTS = 468
 
 
 class Still:
-    """An image, or a row of a table of images, as a film of one frame."""
+    """An image, or a row of a table of images, as a clip of one frame."""
 
     def __init__(self, path: str, start: int | None) -> None:
         self.path, self.start = path, start
         self.times, self.timed = np.zeros(1), False
 
     def frames(self, wanted: Iterable[int]) -> Iterator[tuple[int, Image.Image]]:
-        """Decode it, if it is wanted."""
+        """Decode it for each frame number."""
         for number in wanted:
             with quiet_pillow():
                 yield number, read_picture(self.path, self.start)
@@ -42,7 +49,7 @@ class Still:
 
 @dataclass(frozen=True)
 class MeshRow:
-    """One sample: a face on the frames that it is made of."""
+    """One sample: landmarks of a face on the sampled frames."""
 
     frames: Indices
     where: npt.NDArray[np.float64]
@@ -51,41 +58,45 @@ class MeshRow:
     sizes: Array
     facts: list[int]
 
-    def made(self, spec: SequenceSpec) -> Array:
-        """Give the sample as it is stored, (T, P, D)."""
-        points, sizes = held(self.points, self.seen), held(self.sizes, self.seen)
+    def stored_values(self, spec: SequenceSpec) -> Array:
+        """Return the sample as it is stored, (T, P, D)."""
+        points, sizes = hold_last_face(self.points, self.seen), hold_last_face(self.sizes, self.seen)
         if spec.normalise == "none" and not spec.blendshapes:
-            return at(spec.transform(points / sizes[:, None, [0, 1, 0]]), self.where)
-        return at(spec.transform(points / sizes[:, None, :1]), self.where)
+            return interpolate(spec.transform(points / sizes[:, None, [0, 1, 0]]), self.where)
+        return interpolate(spec.transform(points / sizes[:, None, :1]), self.where)
 
 
 def read_mesh(path: str, start: int | None, end: int | None, target: Target) -> tuple[list[list[int]], bytes]:
-    """Find the points of a clip or picture."""
+    """Detect the landmarks of a clip or image."""
     plan, spec = plan_mesh(path, start, end, target), target.sequences
     assert spec is not None
-    if plan.trouble:
-        raise SampleError(plan.trouble)
-    return [row.facts for row in plan.rows], b"".join(row.made(spec).astype("<f4").tobytes() for row in plan.rows)
+    if plan.error:
+        raise SampleError(plan.error)
+    return [row.facts for row in plan.rows], b"".join(
+        row.stored_values(spec).astype("<f4").tobytes() for row in plan.rows
+    )
 
 
 def plan_mesh(path: str, start: int | None, end: int | None, target: Target) -> ClipPlan[MeshRow]:
-    """Follow the faces of a clip and find their points on the frames that are taken.
+    """Track the faces of a clip and detect their landmarks in the sampled frames.
 
     Notes
     -----
-    Each frame is looked at for itself (``static_image_mode``), in the square about the face that is followed, turned
-    upright: so points do not depend on which frames were seen before, on the number of processes, or on whom
-    MediaPipe would have picked among several, and small faces are found as well as large ones.
+    Each frame is processed independently (``static_image_mode``), in the upright square around the tracked face. So
+    landmarks depend neither on earlier frames nor on the number of processes nor on which of several faces MediaPipe
+    would choose, and small faces are detected as well as large ones.
     """
     assert target.sequences is not None
     if target.sequences.origin == "stills":
         return plan_points(Still(path, start), 0, 1, target)
     film = open_film(path)
-    return plan_points(film, *range_of(start, end, len(film.times)), target)
+    return plan_points(film, *frame_range(start, end, len(film.times)), target)
 
 
-def plan_points(film: Film, first: int, last: int, target: Target, find: Find = look) -> ClipPlan[MeshRow]:
-    """Follow the faces in the frames ``first`` to ``last`` of a film and find their points.
+def plan_points(
+    film: Film, first: int, last: int, target: Target, find: DetectFaces = detect_faces
+) -> ClipPlan[MeshRow]:
+    """Track the faces in the frames ``first`` to ``last`` of a clip and detect their landmarks.
 
     Parameters are those of :func:`~evenface.preprocessing.clips.plan_film`, errors those of :func:`plan_mesh`.
     """
@@ -95,32 +106,32 @@ def plan_points(film: Film, first: int, last: int, target: Target, find: Find = 
     count = last - first
     sampled = np.arange(count)
     if spec.missing_face != "skip":
-        sampled = needed(places(count, spec.frames, spec.sampling, spec.padding))
-    looks, found = find(film, first, last, sampled, crop)
-    tracks = follow(found)
+        sampled = required_frames(sample_positions(count, spec.frames, spec.sampling, spec.padding))
+    detection_frames, detections = find(film, first, last, sampled, crop)
+    tracks = link_faces(detections)
     times = film.times[first:last]
-    rows, troubles = [], []
-    motions = [smooth(track, times[looks], MESH_MARGIN) for track in kept(tracks, crop.which)]
+    rows, errors = [], []
+    motions = [smooth_track(track, times[detection_frames], MESH_MARGIN) for track in select_tracks(tracks, crop.which)]
     for number, motion in enumerate(motions, start=1):
         try:
             rows.append(_row(film, motion, times, first, spec, number))
         except SampleError as error:
-            troubles.append(str(error))
-    trouble = "" if rows else troubles[0] if troubles else "no face found"
-    return ClipPlan(film, rows, first + looks, found, tracks, trouble)
+            errors.append(str(error))
+    reason = "" if rows else errors[0] if errors else "no face found"
+    return ClipPlan(film, rows, first + detection_frames, detections, tracks, reason)
 
 
 def _row(
     film: Film, motion: Motion, times: npt.NDArray[np.float64], first: int, spec: SequenceSpec, face: int
 ) -> MeshRow:
-    """Find the points of one face, or raise SampleError if it was lost too often."""
-    count, there = len(times), motion.sees(times)
+    """Detect the landmarks of one face; a SampleError if it is missing in too many frames."""
+    count, there = len(times), motion.seen_at(times)
     present = np.flatnonzero(there) if spec.missing_face == "skip" else np.arange(count)
     absent = count - len(present)
     if spec.missing_face == "skip":
         check_missing_face(absent, count, spec)
-    where = places(len(present), spec.frames, spec.sampling, spec.padding)
-    taken = needed(where)
+    where = sample_positions(len(present), spec.frames, spec.sampling, spec.padding)
+    taken = required_frames(where)
     frames = present[taken]
     points, sizes = np.zeros((len(frames), POINTS, 3), np.float32), np.ones((len(frames), 2), np.float32)
     seen = np.zeros(len(frames), bool)
@@ -149,33 +160,33 @@ def _model() -> Any:
 
 
 def find_points(image: Image.Image, square: Square) -> Array | None:
-    """Find the points of the face in a square of a picture.
+    """Detect the landmarks of the face in a square of an image.
 
     Parameters
     ----------
     image : Image
         RGB.
     square : Square
-        Where the face is, upright, with room about it.
+        Where the face is, upright, with a margin around it.
 
     Returns
     -------
     ndarray of shape (468, 3), float32, or None
-        x and y in pixels of the picture, from its upper left corner; z in the same unit, about 0 at the middle of the
-        head, smaller where nearer. Of several faces in the square, the one nearest to its middle; None of none.
+        x and y in pixels of the image, from its upper left corner; z in the same unit, about 0 at the middle of the
+        head, smaller where nearer. Of several faces in the square, the one nearest to its centre; None without a face.
 
     References
     ----------
     Kartynnik et al., *Real-time facial surface geometry from monocular video on mobile GPUs*, 2019, arXiv:1907.06724.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of deprecated names inside the package
-        found = _model().process(np.asarray(cut(image, square, VIEW))).multi_face_landmarks
-    if not found:
+        warnings.simplefilter("ignore")  # about deprecated names inside the package
+        faces = _model().process(np.asarray(cut(image, square, VIEW))).multi_face_landmarks
+    if not faces:
         return None
-    faces = np.array([[(point.x, point.y, point.z) for point in face.landmark] for face in found])
-    middles = faces[:, :, :2].mean(axis=1)
-    x, y, z = faces[int(np.argmin(np.hypot(*(middles - 0.5).T)))].T
+    points = np.array([[(point.x, point.y, point.z) for point in face.landmark] for face in faces])
+    middles = points[:, :, :2].mean(axis=1)
+    x, y, z = points[int(np.argmin(np.hypot(*(middles - 0.5).T)))].T
     right, down = (x - 0.5) * square.side, (y - 0.5) * square.side
     cos, sin = math.cos(square.angle), math.sin(square.angle)
     across, along = square.centre[0] + cos * right - sin * down, square.centre[1] + sin * right + cos * down

@@ -1,4 +1,4 @@
-"""One picture, however it was stored, to square 8-bit pixels; or the reason why not."""
+"""Images: decoding of any format to square 8-bit pixels, or the reason why a file cannot be used."""
 
 import contextlib
 import csv
@@ -25,9 +25,9 @@ from evenface.utils.tables import index_rows
 
 
 def table_row(path: str, row: int | None) -> Image.Image:
-    """Read the picture in a row of a table, from its column ``pixels``."""
+    """Read the image in a row of a table, from its column ``pixels``."""
     if row is None:
-        raise SampleError("no row: the manifest does not say which row of the table it is")
+        raise SampleError("no row: the manifest does not state the row of the table")
     if not os.path.getsize(path):  # noqa: PTH202 - one call per sample, Path is slow
         raise SampleError("empty: the file has no bytes")
     try:
@@ -76,10 +76,10 @@ _SCREEN = threading.Lock()
 
 @contextlib.contextmanager
 def quiet_pillow() -> Iterator[None]:
-    """Drop Pillow's warnings for a while.
+    """Suppress Pillow's warnings.
 
-    They speak of EXIF, odd tags and resolution, which do not touch the pixels, and of large pictures, for which
-    there is a limit of our own. A file cut short is an error to Pillow, not a warning.
+    They are about EXIF, odd tags and resolution, which do not affect pixels, and about large images, which have a limit
+    here. For a truncated file Pillow raises an error.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -87,12 +87,12 @@ def quiet_pillow() -> Iterator[None]:
 
 
 def read_sample(path: str, start: int | None, target: Target) -> bytes:
-    """Read one sample and bring it, or each of its faces, to the target's form."""
+    """Read one sample; crop and resize it, or each of its faces, to the target."""
     return b"".join(picture.tobytes() for _, picture in cropped(decoded(path, start, target), target))
 
 
 def decoded(path: str, start: int | None, target: Target) -> Image.Image:
-    """Decode what :func:`read_sample` reads; no finer than the target needs, and upright."""
+    """Decode what :func:`read_sample` reads, upright, at no higher resolution than the target needs."""
     try:
         return _raw(path, start, target)
     except OSError as error:
@@ -100,7 +100,7 @@ def decoded(path: str, start: int | None, target: Target) -> Image.Image:
 
 
 def cropped(image: Image.Image, target: Target) -> list[tuple[Face | None, Image.Image]]:
-    """Bring a picture, or each of its faces, to the target's form."""
+    """Crop and resize an image, or each of its faces, to the target."""
     try:
         return list(_faces(image, target)) if target.crop else [(None, fit(image, target))]
     except OSError as error:
@@ -110,9 +110,8 @@ def cropped(image: Image.Image, target: Target) -> list[tuple[Face | None, Image
 def fit(image: Image.Image, target: Target) -> Image.Image:
     """Crop the central square, convert to 8-bit grey or RGB, resize with antialiasing (bicubic).
 
-    A square crop keeps a face's proportions, which expressions live in; squashing would not, and padding
-    would add edges that are no face. Transparent parts become neutral grey. Where the target says squeeze, the whole
-    picture is resized, bilinearly, and with antialiasing too.
+    A square crop keeps the proportions of a face, on which expressions depend; padding would add edges. Transparent
+    parts become neutral grey. With ``squeeze``, the whole image is resized, bilinearly and with antialiasing.
     """
     if target.squeeze:
         image = grey_or_rgb(_eight_bit(image), target)
@@ -132,7 +131,7 @@ def _raw(path: str, start: int | None, target: Target | None) -> Image.Image:
 
 
 def read_picture(path: str, start: int | None = None) -> Image.Image:
-    """Read a picture as it is: upright, RGB, 8 bits; ``start`` is as in :func:`read_sample`."""
+    """Read a whole image: upright, RGB, 8 bits; ``start`` is as in :func:`read_sample`."""
     try:
         return rgb(_raw(path, start, None))
     except OSError as error:
@@ -140,12 +139,12 @@ def read_picture(path: str, start: int | None = None) -> Image.Image:
 
 
 def rgb(image: Image.Image) -> Image.Image:
-    """Convert a decoded picture to RGB of 8 bits; transparent parts become neutral grey."""
+    """Convert a decoded image to 8-bit RGB; transparent parts become neutral grey."""
     return _convert(_eight_bit(image), "RGB")
 
 
 def grey_or_rgb(image: Image.Image, target: Target) -> Image.Image:
-    """Convert an 8-bit picture to the target's channels."""
+    """Convert an 8-bit image to the target's channels."""
     return _convert(image, "L" if target.channels == 1 else "RGB")
 
 
@@ -156,7 +155,7 @@ def _faces(image: Image.Image, target: Target) -> Iterator[tuple[Face, Image.Ima
         faces = crop_faces(image, target.crop, target.size)
     except InputError:
         raise
-    except Exception as error:  # what detectors of others raise on odd shapes is not written anywhere
+    except Exception as error:  # which errors third-party detectors raise is undocumented
         raise SampleError(f"the detector failed: {' '.join(str(error).split())}") from error
     if not faces:
         raise NoFaceError("no face found")
@@ -169,14 +168,14 @@ def _bytes_of(path: str) -> bytes:
         head = file.read(HEAD)
         if not head:
             raise SampleError("empty: the file has no bytes")
-        # A film or an archive of gigabytes is recognised by its head; it need not be read whole.
+        # A video or an archive of gigabytes is recognised by its first bytes; it need not be read completely.
         if not is_image(head) and (kind := describe_content(head)):
             raise SampleError(f"not an image: {kind}")
         return head + file.read()
 
 
 def open_regular(path: str, flags: int) -> int:
-    """Open without waiting, and refuse what is no plain file: reading a pipe would block for ever."""
+    """Open without waiting, and reject what is not a regular file: reading a pipe would block for ever."""
     handle = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
@@ -195,7 +194,7 @@ def _decode(data: bytes, frame: int | None, target: Target | None) -> Image.Imag
             if image.format == "TIFF":
                 image.load()
         if image.format == "JPEG" and target and target.crop is None and not target.squeeze:
-            # The decoder itself may shrink by 2, 4 or 8: twice the target is left for the resize.
+            # The decoder itself can reduce by 2, 4 or 8; twice the target size is left for the resize.
             image.draft("L" if target.channels == 1 else None, (2 * target.size, 2 * target.size))
         image.load()
     except SampleError:
@@ -213,7 +212,7 @@ def _decode(data: bytes, frame: int | None, target: Target | None) -> Image.Imag
 
 @contextlib.contextmanager
 def _quiet_libtiff() -> Iterator[None]:
-    """Keep off the screen what libtiff prints of damaged files: one thread at a time, as all share the screen."""
+    """Suppress what libtiff prints about damaged files: one thread at a time, as all share the stream."""
     with _SCREEN:
         try:
             screen = os.dup(2)
@@ -232,19 +231,19 @@ def _quiet_libtiff() -> Iterator[None]:
 
 @lru_cache(maxsize=1)
 def formats() -> tuple[str, ...]:
-    """Those of the formats that this build of Pillow knows."""
+    """Return the formats that this build of Pillow supports."""
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Turn as the camera's EXIF note says."""
+    """Rotate an image by its EXIF orientation."""
     turn = TRANSPOSE.get(_orientation(image))
     return image if turn is None else image.transpose(turn)
 
 
 def shown_size(image: Image.Image) -> tuple[int, int]:
-    """Return width and height of an opened picture once it is turned as its EXIF note says; nothing is decoded."""
+    """Return width and height of an opened image after EXIF orientation, without decoding it."""
     return (image.height, image.width) if _orientation(image) >= 5 else image.size
 
 
@@ -252,13 +251,13 @@ def _orientation(image: Image.Image) -> int:
     """Return the EXIF orientation, 1 to 8; 1 where there is none or it cannot be read."""
     try:
         value = image.getexif().get(ORIENTATION, 1)
-    except Exception:  # broken EXIF raises nearly anything and says nothing about the pixels
+    except Exception:  # broken EXIF raises nearly anything, whatever the pixels are
         return 1
     return value if value in TRANSPOSE else 1
 
 
 def bits_in_use(paths: Sequence[str]) -> int:
-    """Return how many bits the largest value of grey pictures of 16 bits takes; 0 where not all are such pictures.
+    """Return how many bits the largest value of 16-bit grey images has; 0 where not all are such images.
 
     Thermal, infrared and depth cameras write 10, 12 or 14 bits into files of 16.
     """
@@ -269,13 +268,13 @@ def bits_in_use(paths: Sequence[str]) -> int:
                 if not image.mode.startswith("I") or image.width * image.height > MEGAPIXELS * 1_000_000:
                     return 0
                 largest = max(largest, int(np.asarray(image).max()))
-        except Exception:  # on malformed bytes decoders raise nearly anything; reading it says why
+        except Exception:  # on malformed bytes decoders raise nearly anything; reading it reports the reason
             continue
     return largest.bit_length()
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
-    """Bring 16-bit grey to 8 bits (65535 becomes 255); wider pixels have no agreed range."""
+    """Convert 16-bit grey to 8 bits (65535 becomes 255); wider pixels have no standard range."""
     if image.mode != "F" and not image.mode.startswith("I"):
         return image
     values = np.asarray(image)
@@ -293,8 +292,8 @@ def _convert(image: Image.Image, mode: str) -> Image.Image:
             ground.alpha_composite(image.convert("RGBA"))
             image = ground
         return image.convert("RGB").convert(mode) if image.mode in ("P", "PA", "CMYK") else image.convert(mode)
-    except (ValueError, AssertionError) as error:  # the latter of a palette that is not there
-        raise SampleError(f"unsupported: no way from {image.mode} pixels to {mode}") from error
+    except (ValueError, AssertionError) as error:  # the latter without a palette
+        raise SampleError(f"unsupported: cannot convert {image.mode} pixels to {mode}") from error
 
 
 def unidentified_reason(data: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Points of a face: what kinds there are, and bringing their position, scale and roll into one form."""
+"""Face landmarks: kinds, normalisation, blendshapes and mirroring."""
 
 from functools import lru_cache
 from typing import Any
@@ -12,22 +12,22 @@ KINDS = ("mesh-468", "dlib-68", "openface-aus", "features")
 """MediaPipe's 468 points, the 68 of dlib and OpenFace, OpenFace's action units, and any other numbers of each frame."""
 COUNTS = {"mesh-468": 468, "dlib-68": 68}
 EYES = {"mesh-468": ((33, 133), (362, 263)), "dlib-68": ((36, 39), (42, 45))}
-"""Corners of the person's right eye and left eye: unlike lids, they stay where they are when eyes close."""
+"""Corners of the person's right and left eye, which do not move when eyes close, unlike lids."""
 STEPS = ("none", "position", "scale", "roll")
 
 
 def normalised(points: npt.NDArray[np.float32], kind: str, how: str) -> npt.NDArray[np.float32]:
-    """Move, scale and turn the points of each frame by where its eyes are.
+    """Normalise position, scale and roll of the landmarks of each frame by the eyes.
 
     Parameters
     ----------
     points : ndarray of shape (T, P, D)
         x, y and, with D = 3, z, in one unit.
     kind : {"mesh-468", "dlib-68"}
-        What the points are. An eye's place is the middle of its corners.
+        Kind of landmarks. The position of an eye is the midpoint of its corners.
     how : {"none", "position", "scale", "roll"}
-        ``position``: the eyes' middle becomes the origin. ``scale``: further, eyes are 1 apart, measured in x and y.
-        ``roll``: further, turned in the picture so that the line from the person's right eye to the left one runs
+        ``position``: the midpoint of the eyes becomes the origin. ``scale``: also, the distance of the eyes in x and y
+        becomes 1. ``roll``: also, rotated in the image plane so that the line from the person's right to left eye is
         along x.
 
     Returns
@@ -37,9 +37,9 @@ def normalised(points: npt.NDArray[np.float32], kind: str, how: str) -> npt.NDAr
     Raises
     ------
     InputError
-        If these are no points of a face.
+        If these are not landmarks.
     SampleError
-        If both eyes are in one place.
+        If both eyes are at one point.
     """
     if how == "none":
         return points
@@ -52,7 +52,7 @@ def normalised(points: npt.NDArray[np.float32], kind: str, how: str) -> npt.NDAr
     x, y = (left - right)[:, :2].T
     apart = np.hypot(x, y)
     if not (apart > 0).all():
-        raise SampleError("no eyes: both are in one place")
+        raise SampleError("no eyes: both are at one point")
     values /= apart[:, None, None]
     if how == "roll":
         cos, sin = x / apart, y / apart
@@ -62,12 +62,12 @@ def normalised(points: npt.NDArray[np.float32], kind: str, how: str) -> npt.NDAr
 
 
 def check_normalise(kind: str, how: str) -> None:
-    """Refuse to normalise what are no points of a face, with an InputError."""
+    """Raise an InputError if values of this kind cannot be normalised."""
     if how not in STEPS:
         raise InputError(f"normalise must be one of {', '.join(STEPS)}, got {how!r}")
     if how != "none" and kind not in EYES:
         raise InputError(
-            f"data.sequences.normalise: {how} needs points of a face, and these sequences are {kind}",
+            f"data.sequences.normalise: {how} needs face landmarks, and these sequences are {kind}",
             "Set data.sequences.normalise=none.",
         )
 
@@ -79,9 +79,9 @@ OPENINGS = {
     "left_eye_open": ((386, 374), (263, 362)),
     "mouth_open": ((13, 14), (61, 291)),
 }
-"""A distance as a share of another one: between the lids of that between an eye's corners, and so of the mouth."""
+"""Ratio of two distances: between the lids and between the corners of an eye; likewise for the mouth."""
 WIDTHS = {"mouth_width": (61, 291), "brow_gap": (107, 336), "upper_lip": (2, 0), "chin_drop": (2, 152)}
-"""Distances, in distances of the eyes: mouth, inner ends of the brows, nose to upper lip, nose to chin."""
+"""Distances relative to that of the eyes: mouth, inner ends of the brows, nose to upper lip, nose to chin."""
 RAISINGS = {
     "right_brow_inner_raise": ((107, 55), (33, 133)),
     "left_brow_inner_raise": ((336, 285), (263, 362)),
@@ -92,39 +92,40 @@ RAISINGS = {
     "right_cheek_raise": ((50,), (33, 133)),
     "left_cheek_raise": ((280,), (263, 362)),
 }
-"""How far the mean of some points stands above that of others, across the eyes' line, in distances of the eyes."""
+"""Height of the mean of some landmarks above that of others, perpendicular to the line of the eyes, relative to their
+distance."""
 NAMES = (*OPENINGS, *WIDTHS, *RAISINGS)
 
 
 def blendshapes(points: Array) -> Array:
-    """Measure openings and raisings.
+    """Compute geometric measures of mouth, eyes and brows.
 
     Parameters
     ----------
     points : ndarray of shape (T, 468, D)
-        x and y in one unit, y down; z is not looked at.
+        x and y in one unit, y down; z is ignored.
 
     Returns
     -------
     ndarray of shape (T, 15, 1), float32
-        In the order of :data:`NAMES`. They do not change where the whole face is moved, turned in the picture or
-        enlarged. They are plain distances, not MediaPipe's learnt blendshapes, and change when a head turns aside.
+        In the order of :data:`NAMES`. They are invariant to translation, rotation in the image plane and scale. They
+        are plain distances, not MediaPipe's learned blendshapes, and change when the head turns.
 
     Raises
     ------
     SampleError
-        If the eyes are in one place.
+        If both eyes are at one point.
     """
     level = normalised(points[..., :2], "mesh-468", "roll")
-    found = [_distance(level, *over) / _distance(level, *under).clip(1e-6) for over, under in OPENINGS.values()]
-    found += [_distance(level, *ends) for ends in WIDTHS.values()]
-    found += [level[:, base, 1].mean(axis=1) - level[:, top, 1].mean(axis=1) for top, base in RAISINGS.values()]
-    return np.stack(found, axis=1)[..., None].astype(np.float32)
+    measures = [_distance(level, *over) / _distance(level, *under).clip(1e-6) for over, under in OPENINGS.values()]
+    measures += [_distance(level, *ends) for ends in WIDTHS.values()]
+    measures += [level[:, base, 1].mean(axis=1) - level[:, top, 1].mean(axis=1) for top, base in RAISINGS.values()]
+    return np.stack(measures, axis=1)[..., None].astype(np.float32)
 
 
 def _distance(points: Array, first: int, second: int) -> Array:
-    found: Array = np.linalg.norm(points[:, first] - points[:, second], axis=-1)
-    return found
+    distance: Array = np.linalg.norm(points[:, first] - points[:, second], axis=-1)
+    return distance
 
 
 MESH_PAIRS = """
@@ -144,23 +145,23 @@ MESH_PAIRS = """
 221-441 222-442 223-443 224-444 225-445 226-446 227-447 228-448 229-449 230-450 231-451 232-452 233-453 234-454
 235-455 236-456 237-457 238-458 239-459 240-460 241-461 242-462 243-463 244-464 245-465 246-466 247-467
 """
-"""Partners among MediaPipe's 468 points; points that are not named lie on the midline."""
+"""Mirrored pairs of MediaPipe's 468 landmarks; those not listed are on the midline."""
 DLIB_PAIRS = """
 0-16 1-15 2-14 3-13 4-12 5-11 6-10 7-9 17-26 18-25 19-24 20-23 21-22 31-35 32-34 36-45 37-44 38-43 39-42 40-47 41-46
 48-54 49-53 50-52 55-59 56-58 60-64 61-63 65-67
 """
-"""Partners among the 68 points of dlib and OpenFace."""
+"""Mirrored pairs of the 68 landmarks of dlib and OpenFace."""
 
 
 @lru_cache
 def order(points: str) -> npt.NDArray[np.int64]:
-    """Give the partner of each point.
+    """Return the index of the mirrored landmark of each landmark.
 
     Notes
     -----
-    The 468 pairs were found on faces of videos: the mean of their points, brought onto its own mirror picture, gives
-    each point the nearest one, each taken once. The mesh's own edges agree, but for three squares that it divides by
-    the other diagonal.
+    The 468 pairs were determined on faces of videos: their mean was aligned with its mirror image, and each landmark
+    was assigned the nearest one, each once. The edges of the mesh agree, except for three squares with the other
+    diagonal.
     """
     if points == "blendshapes":
         found = np.array([NAMES.index(_other_side(name)) for name in NAMES])
@@ -171,7 +172,7 @@ def order(points: str) -> npt.NDArray[np.int64]:
         found[pairs] = pairs[:, ::-1]
     else:
         raise InputError(
-            f"there is no mirror of {points}",
+            f"{points} cannot be mirrored",
             "Set augment.flip=0 and augment.flip_duplicates=false for these sequences.",
         )
     found.flags.writeable = False
@@ -184,32 +185,31 @@ def _other_side(name: str) -> str:
 
 
 def mirrored(sequences: Any, points: str, kind: str = "swapped", middle: float | None = 0.5) -> Any:
-    """Give the mirror sequences.
+    """Mirror sequences.
 
     Parameters
     ----------
     sequences : ndarray or Tensor of shape (..., P, D)
-        Numbers of each frame; the first of the D is x.
+        Values of each frame; the first of the D is x.
     points : str
-        What the points are, see :attr:`evenface.preprocessing.store.Store.points`.
+        Kind of values, see :attr:`evenface.preprocessing.store.Store.points`.
     kind : {"swapped", "literal"}, default="swapped"
-        ``swapped``: partners change places, and x becomes ``2 * middle - x``: what would be found on the mirror
-        picture. ``literal``: only x is changed, as a paper writes it; what was the right eye's point is now where a
-        left eye would be, under the right eye's number.
+        ``swapped``: left and right landmarks are exchanged, and x becomes ``2 * middle - x``, as detected on the
+        mirrored image. ``literal``: only x is changed, as in one paper; the landmark of the right eye is then where a
+        left eye would be, with the index of the right eye.
     middle : float or None, default=0.5
-        About which x is mirrored: 0.5 (``1 - x``) where x is a share of the frame's width, 0 (``-x``) where the eyes'
-        middle is the origin. See :attr:`evenface.preprocessing.store.Store.middle`.
+        x of the mirror axis: 0.5 (``1 - x``) where x is relative to the frame's width, 0 (``-x``) where the midpoint of
+        the eyes is the origin. See :attr:`evenface.preprocessing.store.Store.middle`.
 
     Returns
     -------
     ndarray or Tensor
-        A new one, of the shape of ``sequences``. Action units do not say on which side of a face they are: they are
-        given back as they came.
+        A copy of the shape of ``sequences``. Action units have no side of the face and are returned unchanged.
 
     Raises
     ------
     InputError
-        If there is no mirror of such numbers, or x is in pixels, so that nobody knows about what to mirror.
+        If such values cannot be mirrored, or x is in pixels, so that the mirror axis is unknown.
     """
     if kind not in ("swapped", "literal"):
         raise InputError(f"mirror must be swapped or literal, got {kind!r}")
@@ -222,7 +222,7 @@ def mirrored(sequences: Any, points: str, kind: str = "swapped", middle: float |
         return sequences[..., partners, :]
     if middle is None:
         raise InputError(
-            "x is in pixels of frames of unknown width: there is nothing to mirror about",
+            "x is in pixels of frames of unknown width: the mirror axis is unknown",
             "Set data.sequences.normalise=position, or augment.flip=0 and augment.flip_duplicates=false.",
         )
     found = sequences[..., partners if kind == "swapped" else range(len(partners)), :]

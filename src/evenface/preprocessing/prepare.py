@@ -1,4 +1,4 @@
-"""Prepare: from a manifest's files to a store, once, whatever happens on the way."""
+"""Prepare the samples of a manifest into a store: cached, resumable, in several processes."""
 
 import contextlib
 import json
@@ -13,7 +13,7 @@ import pandas as pd
 from evenface.config.recipe import FaceCrop, FrameSampler, Sequences
 from evenface.data.manifest import Manifest
 from evenface.preprocessing.sequence_files import TEXT, common_shape
-from evenface.preprocessing.store import FACTS, JOURNAL, Store, StoreWriter, describe, opened, set_aside
+from evenface.preprocessing.store import FACTS, JOURNAL, Store, StoreWriter, describe, open_store, skipped_samples
 from evenface.preprocessing.target import Target, store_settings, target_of
 from evenface.preprocessing.video import parts_of
 from evenface.preprocessing.worker import WORKERS, Answer, ReaderPool, Sample
@@ -27,7 +27,7 @@ HASH_CHUNK = 512
 CHUNK_BYTES = 2 << 20
 CROP_CHUNK = 16
 DETECTOR_START = 64
-"""Pictures that take about as long as to start a detector."""
+"""Number of images that take about as long as the start of a detector."""
 
 
 def prepare(
@@ -41,20 +41,19 @@ def prepare(
     sequences: Sequences | None = None,
     workers: int | None = None,
 ) -> Store:
-    """Read, crop, convert and resize every sample into one array, or find it already made.
+    """Read, crop, convert and resize every sample into one array, or open the cached result.
 
-    The store stands in ``folder`` under a name that is the digest of the files' bytes, the manifest and the
-    settings. A second call looks only at sizes and times of the files; if those changed, at the bytes; and
-    decodes again only what has no store yet. A call that was killed is taken up where it stopped. Samples that
-    cannot be used are listed with the reason in ``quarantine.csv``.
+    The store is a subfolder of ``folder``, named by the digest of the files' bytes, the manifest and the settings. A
+    later call compares only sizes and times of the files, and their bytes if these changed. A call that was stopped is
+    resumed. Samples that cannot be used are skipped and listed with the reason in ``quarantine.csv``.
 
     Parameters
     ----------
     manifest : Manifest
-        Samples to read: pictures, or rows of a ``.csv`` with a column ``pixels`` (``start`` is the row); or clips:
-        videos, or folders of pictures.
+        Samples to read: images, or rows of a ``.csv`` with a column ``pixels`` (``start`` is the row); clips: videos or
+        folders of images; or files of sequences.
     folder : Path or str
-        Where stores are kept; made if missing.
+        Folder of the stores; created if missing.
     size : int
         Height and width in pixels, 1 to 2048.
     channels : {1, 3}, default=1
@@ -70,24 +69,23 @@ def prepare(
         stored in place of pixels; ``size`` and ``channels`` then have no effect, and of ``faces`` only the detector and
         which faces are used.
     workers : int, optional
-        Processes that read; none means as many as ``EVENFACE_WORKERS`` says, else one per core that this process may
-        use, and zero reads in this process, as is done for small sets anyway where no faces are looked for.
+        Number of reading processes; default ``EVENFACE_WORKERS``, else one per available core. 0 reads in this process,
+        which is also the default for small sets of images without face detection.
 
     Returns
     -------
     Store
-        Usable samples only, in the manifest's order. Where all faces of a picture are kept, the second is a sample
-        of its own called ``name#2`` and so on, with the label and the subject of the picture. So are the further
-        windows of a clip. A clip's rows say in ``start`` and ``end`` which of the file's frames a sample is taken
-        from, in ``frames`` how many the clip has, in ``lost`` on how many no face was seen (of those taken, or those
-        left out), and in ``repeated`` how many of its frames stand there again, or between others, because the clip is
-        short. So do those of sequences.
+        Usable samples only, in the manifest's order. If all faces of an image are used, the second is a sample named
+        ``name#2`` and so on, with the label and the subject of the image; likewise further windows of a clip. Of clips
+        and sequences, the columns ``start`` and ``end`` are the range of the file's frames, ``frames`` the number of
+        frames of the clip, ``lost`` the number of frames without a face (of those sampled, or those dropped), and
+        ``repeated`` the number of frames that are repeated or interpolated because the clip is short.
 
     Raises
     ------
     InputError
-        If a setting is out of range, a still spans several frames, no sample is usable, files change
-        meanwhile, the disk is full, the folder cannot be written to, or the face detector is not installed.
+        If a setting is out of range, an image spans several frames, no sample is usable, files change meanwhile, the
+        disk is full, the folder is not writable, or the face detector is not installed.
     """
     target = target_of(manifest, size=size, channels=channels, faces=faces, clips=clips, sequences=sequences)
     if workers is not None and workers < 0:
@@ -96,7 +94,7 @@ def prepare(
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
-        raise InputError(f"{folder} is a file", "Give a folder for the stores.") from error
+        raise InputError(f"{folder} is a file", "Choose a folder for the stores.") from error
     except OSError as error:
         raise disk_error(error, folder) from error
     samples = _samples(manifest)
@@ -110,7 +108,7 @@ def prepare(
     note = folder / "index" / stamp
     key = note.read_text(encoding="utf-8").strip() if note.is_file() else ""
     if key and (folder / key / FACTS).is_file():
-        return opened(folder / key, manifest)
+        return open_store(folder / key, manifest)
     with ReaderPool(_count(workers, len(samples), target)) as readers:
         key = digest(settings, *_hashes(readers, paths))
         if not (folder / key / FACTS).is_file():
@@ -120,7 +118,7 @@ def prepare(
                     _unchanged(stamp, paths, settings, folder / key, manifest)
     with atomic_write(note) as temporary:
         temporary.write_text(key, encoding="utf-8")
-    return opened(folder / key, manifest)
+    return open_store(folder / key, manifest)
 
 
 def _samples(manifest: Manifest) -> list[Sample]:
@@ -134,25 +132,25 @@ def _samples(manifest: Manifest) -> list[Sample]:
 
 
 def _stamp(paths: Sequence[str], settings: str) -> str:
-    """Digest where the files lie and what the file system says of them, without reading any.
+    """Return a digest of paths, sizes and times of files, without reading them.
 
-    The time of the last change of the entry (ctime) is in it beside that of the content, because an archive
-    unpacked over an older one may restore the old time and size with other bytes.
+    It includes the time of the last change of the entry (ctime), because an archive that is extracted over an older one
+    may restore time and size with different content.
     """
     facts = []
     for path in paths:
         try:
-            found = os.stat(path)  # noqa: PTH116 - Path is several times slower
-            facts.append(f"{path}\0{found.st_size}\0{found.st_mtime_ns}\0{found.st_ctime_ns}")
+            status = os.stat(path)  # noqa: PTH116 - Path is several times slower
+            facts.append(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ctime_ns}")
         except OSError:
             facts.append(f"{path}\0missing")
     return digest(settings, "\n".join(facts))
 
 
 def _count(workers: int | None, samples: int, target: Target) -> int:
-    """How many processes: none for what takes less time than to start them.
+    """Return the number of processes: 0 for what takes less time than starting them.
 
-    A detector always gets its own, and so do videos: they take memory, print to the screen and may crash.
+    Detectors and videos always run in processes of their own: they use memory, print and may crash.
     """
     if workers is not None:
         return workers
@@ -171,47 +169,47 @@ def _count(workers: int | None, samples: int, target: Target) -> int:
 
 def _hashes(readers: ReaderPool, paths: list[str]) -> Iterator[str]:
     chunks = [paths[i : i + HASH_CHUNK] for i in range(0, len(paths), HASH_CHUNK)]
-    with progress("looking at the files", len(paths)) as advance:
-        for found in readers.hashes(chunks):
-            yield from found
-            advance(len(found))
+    with progress("hashing files", len(paths)) as advance:
+        for hashes in readers.hashes(chunks):
+            yield from hashes
+            advance(len(hashes))
 
 
 def _build(manifest: Manifest, samples: list[Sample], path: Path, target: Target, readers: ReaderPool) -> None:
-    """Decode into ``PATH.partial``, finish it and give it its name; keep what is done if this is stopped."""
+    """Prepare into ``PATH.partial``, which is kept if this is stopped."""
     part = path.with_name(path.name + ".partial")
     what = "faces"
     if spec := target.sequences:
         what = "sequences"
         target = replace(target, sequences=spec.replace(shape=common_shape(samples, spec)))
-    with StoreWriter(part, len(samples), target) as building, progress(f"preparing {what}", len(samples)) as advance:
-        advance(building.done)
-        with _answers(samples[building.done :], part, target, readers) as answers:
-            for found, pixels in answers:
-                building.add(found, pixels)
-                advance(len(found))
-        if len(building.reasons) < len(samples):
-            building.finish()
-    if len(building.reasons) == len(samples):
+    with StoreWriter(part, len(samples), target) as writer, progress(f"preparing {what}", len(samples)) as advance:
+        advance(writer.done)
+        with _answers(samples[writer.done :], part, target, readers) as answers:
+            for results, pixels in answers:
+                writer.add(results, pixels)
+                advance(len(results))
+        if len(writer.reasons) < len(samples):
+            writer.finish()
+    if len(writer.reasons) == len(samples):
         shutil.rmtree(part)
-        table = set_aside(manifest, building.reasons)
-        first_ones = "; ".join(f"{row.path}: {row.reason}" for row in table.head(3).itertuples())
+        table = skipped_samples(manifest, writer.reasons)
+        examples = "; ".join(f"{row.path}: {row.reason}" for row in table.head(3).itertuples())
         raise InputError(
-            f"{manifest.source}: none of {len(samples):,} samples is usable ({first_ones})", _advice(manifest)
+            f"{manifest.source}: none of {len(samples):,} samples is usable ({examples})", _advice(manifest)
         )
-    describe(manifest, building.reasons, building.several, building.clips, part, target)
+    describe(manifest, writer.reasons, writer.several, writer.clips, part, target)
 
 
 @contextlib.contextmanager
 def _answers(samples: list[Sample], part: Path, target: Target, readers: ReaderPool) -> Iterator[Iterator[Answer]]:
-    """Read samples in order; clips through a folder of their own for what does not fit into memory."""
+    """Read samples in order; large clips through files in a temporary folder."""
     if not target.one_by_one:
         most = CROP_CHUNK if target.crop or target.sequences else 512
         length = max(1, min(most, CHUNK_BYTES // target.nbytes))
-        yield readers.pictures([samples[i : i + length] for i in range(0, len(samples), length)], target)
+        yield readers.images([samples[i : i + length] for i in range(0, len(samples), length)], target)
         return
     spill = part.with_name(part.name + ".spill")
-    shutil.rmtree(spill, ignore_errors=True)  # of a call that was killed
+    shutil.rmtree(spill, ignore_errors=True)  # left by a call that was killed
     try:
         spill.mkdir()
         yield readers.clips(samples, target, spill)
@@ -222,17 +220,17 @@ def _answers(samples: list[Sample], part: Path, target: Target, readers: ReaderP
 
 
 def _advice(manifest: Manifest) -> str:
-    what = {"clips": "clips", "stills": "pictures", "sequences": "files of numbers"}[manifest.content]
-    return f"Check that {manifest.root} is the data set's folder and holds {what}."
+    what = {"clips": "clips", "stills": "images", "sequences": "files of sequences"}[manifest.content]
+    return f"Check that {manifest.root} is the folder of the dataset and contains {what}."
 
 
 def _unchanged(stamp: str, paths: Sequence[str], settings: str, path: Path, manifest: Manifest) -> None:
-    """Give the finished folder its name, unless a file changed after its bytes were digested."""
+    """Rename the finished folder, unless a file changed after its bytes were hashed."""
     part = path.with_name(path.name + ".partial")
     if _stamp(paths, settings) != stamp:
         shutil.rmtree(part)
         raise InputError(f"{manifest.source}: files in {manifest.root} changed while they were read", "Prepare again.")
-    if path.exists():  # a store whose facts were deleted by hand
+    if path.exists():  # a store without its description file
         shutil.rmtree(path)
     part.replace(path)
     (path / JOURNAL).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Sequences that stand in files of numbers: which frames of a file, and what is kept of them."""
+"""Sequences in files: folders of text files, NumPy arrays, CSV and Parquet tables."""
 
 import fnmatch
 import re
@@ -10,7 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evenface.preprocessing.frame_sampling import Array, held, needed, places, sampled
+from evenface.preprocessing.frame_sampling import (
+    Array,
+    hold_last_face,
+    required_frames,
+    sample_positions,
+    sample_sequence,
+)
 from evenface.preprocessing.image import file_reason
 from evenface.preprocessing.landmarks import COUNTS
 from evenface.preprocessing.target import SequenceSpec
@@ -22,14 +28,14 @@ from evenface.utils.tables import DELIMITERS, encoding_of
 Seen = npt.NDArray[np.bool_]
 TEXT = ".txt"
 EXTRA_POINTS = 478
-"""MediaPipe's points with those of the irises, which come last and are left out."""
+"""MediaPipe's landmarks with those of the irises, which are last and are dropped."""
 
 
 def read_folder(path: str, points: str) -> tuple[Array, Seen]:
-    """Read a folder of texts, one for each frame: numbers, (T, P, D), and that all frames are there."""
+    """Read a folder of text files, one per frame: values, (T, P, D), and a mask of frames with a face, all of them."""
     files = parts_of(path, (TEXT,))
     if files == [path]:
-        raise SampleError(f"no frames: the folder holds no {TEXT}")
+        raise SampleError(f"no frames: the folder has no {TEXT}")
     frames = []
     for file in files:
         try:
@@ -38,16 +44,16 @@ def read_folder(path: str, points: str) -> tuple[Array, Seen]:
         except ValueError as error:
             raise SampleError(f"not a number: in {Path(file).name}, or its lines are not equally long") from error
         if not frames[-1].size:
-            raise SampleError(f"empty: there is nothing in {Path(file).name}")
+            raise SampleError(f"empty: nothing in {Path(file).name}")
         if frames[-1].shape != frames[0].shape:
-            told = " × ".join(map(str, frames[-1].shape))
-            raise SampleError(f"wrong shape: {told} in {Path(file).name}, unlike those before it")
+            shape = " × ".join(map(str, frames[-1].shape))
+            raise SampleError(f"wrong shape: {shape} in {Path(file).name}, unlike those before it")
     values = _shaped(np.stack(frames), points)
     return values, np.ones(len(values), bool)
 
 
 def read_array(path: str, points: str, numbers: str) -> tuple[Array, Seen]:
-    """Read an array, or that of an archive which ``numbers`` names: as :func:`read_folder` gives it."""
+    """Read an array, or the one named ``numbers`` of an archive; result as of :func:`read_folder`."""
     try:
         found: Any = np.load(path, allow_pickle=False, mmap_mode="r" if path.lower().endswith(".npy") else None)
         if not isinstance(found, np.ndarray):
@@ -58,8 +64,9 @@ def read_array(path: str, points: str, numbers: str) -> tuple[Array, Seen]:
     except MemoryError:
         raise
     except Exception as error:  # a damaged zip archive raises nearly anything
-        said = " ".join(str(error).split())
-        raise SampleError("not numbers: Python objects" if "object" in said.lower() else f"corrupt: {said}") from error
+        message = " ".join(str(error).split())
+        reason = "not numbers: Python objects" if "object" in message.lower() else f"corrupt: {message}"
+        raise SampleError(reason) from error
     if found.dtype.kind not in "fiu":
         raise SampleError(f"not numbers: an array of {found.dtype}")
     values = _shaped(found, points)
@@ -67,19 +74,19 @@ def read_array(path: str, points: str, numbers: str) -> tuple[Array, Seen]:
 
 
 def _name(file: Any, numbers: str) -> str:
-    """Say which array of an archive is meant."""
+    """Return the name of the array of an archive to read."""
     if numbers:
         if numbers not in file.files:
             raise SampleError(f"wrong arrays: no {numbers} among {', '.join(file.files)}")
         return numbers
     names = [name for name in file.files if file[name].ndim >= 2]
     if len(names) != 1:
-        raise SampleError(f"wrong arrays: {', '.join(names) or 'none'} of two or more axes, one was expected")
+        raise SampleError(f"wrong arrays: {', '.join(names) or 'none'} of two or more axes, expected one")
     return str(names[0])
 
 
 def _shaped(found: npt.NDArray[Any], points: str) -> Array:
-    """Bring an array to the shape (T, P, D)."""
+    """Reshape an array to (T, P, D)."""
     if not found.size:
         raise SampleError("no frames: the array is empty")
     count, shape = COUNTS.get(points), found.shape
@@ -92,12 +99,12 @@ def _shaped(found: npt.NDArray[Any], points: str) -> Array:
     elif len(shape) in (2, 3) and shape[-1] in (2 * count, 3 * count):
         values = found.reshape(-1, count, shape[-1] // count)
     else:
-        raise SampleError(f"wrong shape: {' × '.join(map(str, shape))}, {COUNTS[points]} points a frame were expected")
+        raise SampleError(f"wrong shape: {' × '.join(map(str, shape))}, expected {COUNTS[points]} points per frame")
     return np.asarray(values[:, : COUNTS[points]], dtype=np.float32)
 
 
 def _plain(found: npt.NDArray[Any], points: str) -> Array:
-    """Bring an array of numbers that are no points of a face to the shape (T, P, D)."""
+    """Reshape an array of features other than landmarks to (T, P, D)."""
     shape = found.shape
     if len(shape) == 2:
         return np.asarray(found[..., None], dtype=np.float32)
@@ -112,8 +119,8 @@ UNIT = re.compile(r"AU\d+_[rc]")
 
 
 def read_table(path: str, suffix: str, head: bytes, points: str, numbers: str, depth: bool) -> tuple[Array, Seen]:
-    """Read a table, a row for each frame: numbers, (T, P, D), and which frames have a face."""
-    table = parsed(path, suffix, head, lambda header: columns(header, points, numbers, depth))
+    """Read a table with a row per frame: values, (T, P, D), and a mask of frames with a face."""
+    table = parse_table(path, suffix, head, lambda header: columns(header, points, numbers, depth))
     if not len(table):
         raise SampleError("no frames: the table has no rows")
     names = columns(table, points, numbers, depth)
@@ -125,15 +132,15 @@ def read_table(path: str, suffix: str, head: bytes, points: str, numbers: str, d
     count = COUNTS.get(points)
     if count is None:
         return values[..., None], seen
-    # Columns come axis by axis: x of all points, then y.
+    # Columns are ordered by axis: x of all points, then y.
     return np.ascontiguousarray(values.reshape(len(values), -1, count).transpose(0, 2, 1)), seen
 
 
-def parsed(path: str, suffix: str, head: bytes, wanted: Callable[[Any], list[str]]) -> Any:
-    """Parse a table, names of columns stripped, or say why that cannot be.
+def parse_table(path: str, suffix: str, head: bytes, wanted: Callable[[Any], list[str]]) -> Any:
+    """Parse a table with column names stripped; a SampleError where that is impossible.
 
-    ``head`` is how the file begins. Of Parquet only those columns are read that ``wanted`` names of an empty table of
-    all: a text that is stored once may stand in a billion rows.
+    ``head`` is the start of the file. Of Parquet files, only the columns are read that ``wanted`` selects from an empty
+    table: a single stored text can expand to a billion rows.
     """
     import pandas as pd
 
@@ -154,7 +161,7 @@ def parsed(path: str, suffix: str, head: bytes, wanted: Callable[[Any], list[str
             encoding_errors="replace",
         )
     except pd.errors.EmptyDataError as error:
-        raise SampleError("empty: there is no table in the file") from error
+        raise SampleError("empty: no table in the file") from error
     except (MemoryError, SampleError):
         raise
     except Exception as error:  # parsers raise nearly anything on malformed bytes
@@ -164,11 +171,11 @@ def parsed(path: str, suffix: str, head: bytes, wanted: Callable[[Any], list[str
 
 
 def _parquet(path: str, wanted: Callable[[Any], list[str]]) -> Any:
-    """Read the wanted columns of Parquet, and the one that says where a face was."""
+    """Read the wanted columns of Parquet, and the one that marks frames with a face."""
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path) as file:
-        header = file.schema_arrow.empty_table().to_pandas()  # an index is no column
+        header = file.schema_arrow.empty_table().to_pandas()  # an index is not a column
         stored = {str(name).strip(): name for name in header.columns}
         header.columns = [str(name).strip() for name in header.columns]
         names = [*dict.fromkeys([*wanted(header), *(name for name in ("success",) if name in stored)])]
@@ -177,7 +184,7 @@ def _parquet(path: str, wanted: Callable[[Any], list[str]]) -> Any:
 
 
 def unpacked_size(path: str) -> int:
-    """Return the bytes that a Parquet table of numbers takes in memory, 8 for each, from the file's footer."""
+    """Return the memory of a Parquet table in bytes, 8 per value, from the file's footer."""
     import pyarrow.parquet as pq
 
     facts = pq.read_metadata(path)
@@ -185,7 +192,7 @@ def unpacked_size(path: str) -> int:
 
 
 def columns(table: Any, points: str, numbers: str, depth: bool) -> list[str]:
-    """Say which columns hold the numbers, in order."""
+    """Return the columns to read, in order."""
     names, count = list(table.columns), COUNTS.get(points)
     if len(set(names)) < len(names):
         raise SampleError("wrong columns: two have the same name")
@@ -207,7 +214,7 @@ def columns(table: Any, points: str, numbers: str, depth: bool) -> list[str]:
         more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
         raise SampleError(f"wrong columns: no {absent[0]}{more}")
     if count is not None and len(wanted) not in (2 * count, 3 * count):
-        raise SampleError(f"wrong columns: {len(wanted)}, {count} points a frame were expected")
+        raise SampleError(f"wrong columns: {len(wanted)}, expected {count} points per frame")
     return wanted
 
 
@@ -221,42 +228,43 @@ def read_numbers(path: str, start: int | None, end: int | None, spec: SequenceSp
     if spec.missing_face == "skip":
         check_missing_face(int((~seen).sum()), count, spec)
     kept = np.flatnonzero(seen) if spec.missing_face == "skip" else np.arange(count)
-    where = places(len(kept), spec.frames, spec.sampling, spec.padding)
-    used = kept if spec.sampling == "mean" else kept[needed(where)]
+    where = sample_positions(len(kept), spec.frames, spec.sampling, spec.padding)
+    used = kept if spec.sampling == "mean" else kept[required_frames(where)]
     if spec.missing_face != "skip":
         check_missing_face(int((~seen[used]).sum()), len(used), spec)
-    made = sampled(spec.transform(held(values, seen)[kept]), spec.frames, spec.sampling, spec.padding)
+    made = sample_sequence(spec.transform(hold_last_face(values, seen)[kept]), spec.frames, spec.sampling, spec.padding)
     if made.shape[1:] != spec.shape:
-        told = " × ".join(map(str, made.shape[1:]))
-        raise SampleError(f"wrong shape: {told} numbers a frame, {spec.shape[0]} × {spec.shape[1]} were expected")
+        shape = " × ".join(map(str, made.shape[1:]))
+        expected = f"{spec.shape[0]} × {spec.shape[1]}"
+        raise SampleError(f"wrong shape: {shape} values per frame, expected {expected}")
     lost = int((~(seen if spec.missing_face == "skip" else seen[used])).sum())
     return [[first, first + count, count, lost, max(0, spec.frames - len(kept)), 1]], made.astype("<f4").tobytes()
 
 
 def check_missing_face(lost: int, count: int, spec: SequenceSpec) -> None:
-    """Set a sample aside that has too many frames without a face."""
+    """Raise a SampleError if too many frames are without a face."""
     if lost == count or lost > (0 if spec.missing_face == "quarantine" else spec.max_missing * count):
         raise SampleError(f"face lost: on {lost:,} of {count:,} frames")
 
 
 def shape_of(path: str, start: int | None, end: int | None, spec: SequenceSpec) -> tuple[int, int]:
-    """Give points of a frame and numbers of each, as a file has them; errors are those of :func:`read_numbers`."""
+    """Return the shape of a frame in a file, (P, D); errors are those of :func:`read_numbers`."""
     values, _ = _checked(_load(path, spec), start, end)
     return values.shape[1], values.shape[2]
 
 
 def count_frames(path: str, spec: SequenceSpec) -> int:
-    """Count the frames of a file; errors are those of :func:`read_numbers`."""
+    """Return the number of frames of a file; errors are those of :func:`read_numbers`."""
     return len(_load(path, spec)[0])
 
 
 def column_names(path: str, spec: SequenceSpec) -> list[str]:
-    """Name the columns that are read of a table, in order; nothing of arrays. Errors are as of :func:`read_numbers`."""
+    """Return the columns of a table that are read, in order; none for arrays. Errors are as of :func:`read_numbers`."""
     suffix = Path(path).suffix.lower()
     if suffix not in TABLES:
         return []
     with Path(path).open("rb") as file:
-        table = parsed(
+        table = parse_table(
             path, suffix, file.read(4096), lambda header: columns(header, spec.points, spec.numbers, spec.depth)
         )
     return columns(table, spec.points, spec.numbers, spec.depth)
@@ -275,7 +283,7 @@ def _load(path: str, spec: SequenceSpec) -> tuple[Array, Seen]:
 
 @lru_cache(maxsize=2)
 def _file(path: str, _changed: int, points: str, numbers: str, depth: bool) -> tuple[Array, Seen] | str:
-    """Read a whole file, or say why that cannot be; many samples may stand in one."""
+    """Read a whole file, cached as it may have many samples; return the reason if that is impossible."""
     try:
         if Path(path).is_dir():
             return read_folder(path, points)
@@ -298,11 +306,11 @@ def _file(path: str, _changed: int, points: str, numbers: str, depth: bool) -> t
 
 
 def _checked(file: tuple[Array, Seen], start: int | None, end: int | None) -> tuple[Array, Seen]:
-    """Cut out the range, and refuse what is no number where a face was."""
+    """Select the range of frames; a SampleError for missing values in frames with a face."""
     values, seen = file
     first, last = start or 0, len(values) if end is None else end
     if not 0 <= first < last <= len(values):
-        raise SampleError(f"no frame: the file has {len(values):,} frames, asked for are {first:,} to {last:,}")
+        raise SampleError(f"no frame: the file has {len(values):,} frames, requested are {first:,} to {last:,}")
     values, seen = values[first:last], seen[first:last]
     odd = ~np.isfinite(values).all(axis=(1, 2))
     nothing = np.isnan(values).all(axis=(1, 2))
@@ -312,21 +320,21 @@ def _checked(file: tuple[Array, Seen], start: int | None, end: int | None) -> tu
     if (odd & seen).any():
         row = int((odd & seen).argmax())
         if first + row == len(file[0]) - 1:
-            raise SampleError("truncated: the last frame is not whole")
+            raise SampleError("truncated: the last frame is incomplete")
         raise SampleError(f"not a number: in {int((odd & seen).sum()):,} frames, first in frame {first + row}")
     return values, seen
 
 
 def common_shape(samples: list[tuple[str, int | None, int | None]], spec: SequenceSpec) -> tuple[int, int]:
-    """Give the shape that most of the first usable samples have; that of points of a face is known without looking."""
+    """Return the most frequent frame shape of the first usable samples; that of landmarks is known."""
     if spec.points in COUNTS:
         return spec.shape
-    found: list[tuple[int, int]] = []
+    shapes: list[tuple[int, int]] = []
     for sample in samples:
         try:
-            found.append(shape_of(*sample, spec))
+            shapes.append(shape_of(*sample, spec))
         except SampleError:
             continue
-        if len(found) == 9:
+        if len(shapes) == 9:
             break
-    return max(dict.fromkeys(found), key=found.count) if found else (1, 1)
+    return max(dict.fromkeys(shapes), key=shapes.count) if shapes else (1, 1)

@@ -30,7 +30,7 @@ from evenface.preprocessing.target import (
     mesh_version,
 )
 from evenface.preprocessing.video import parts_of
-from evenface.preprocessing.worker import Found
+from evenface.preprocessing.worker import ReadResult
 from evenface.utils.errors import InputError
 from evenface.utils.files import (
     BLOCK,
@@ -51,7 +51,7 @@ MANIFEST, QUARANTINE, FACTS = "manifest.parquet", "quarantine.csv", "store.json"
 
 @dataclass(frozen=True)
 class Store:
-    """Prepared faces, read from disk as they are needed.
+    """Prepared samples, read from disk when they are accessed.
 
     Parameters
     ----------
@@ -60,22 +60,22 @@ class Store:
     manifest : Manifest
         Usable samples only; row ``i`` describes ``images[i]`` or ``sequences[i]``.
     images : memmap of shape (N, T, H, W, C), uint8, or None
-        The faces, values 0 to 255, read-only; T is 1 for stills, the frames taken for clips, C is 1 (grey) or 3 (RGB).
-        None where numbers were stored in place of pixels.
+        Images with values 0 to 255, read-only; T is 1 for images, the number of sampled frames for clips; C is 1 (grey)
+        or 3 (RGB). None for sequences.
     quarantine : DataFrame
-        Samples set aside: ``sample``, ``path``, ``reason``.
+        Skipped samples: ``sample``, ``path``, ``reason``.
     key : str
-        Digest of what the store was made from and how; the same key means the same bytes.
+        Digest of the files and settings; stores with the same key have the same bytes.
     lost : tuple of str
-        Names of the classes that the quarantine left without any sample.
+        Names of the classes without a usable sample.
     sequences : memmap of shape (N, T, P, D), float32, or None
-        D numbers of each of P points on T frames, read-only. None where there are pictures.
+        D values of each of P points in T frames, read-only. None for images.
     points : str
         What the points are: one of :data:`evenface.preprocessing.landmarks.KINDS`, or blendshapes, whose names are
-        :data:`evenface.preprocessing.landmarks.NAMES`; empty for pictures.
+        :data:`evenface.preprocessing.landmarks.NAMES`; empty for images.
     middle : float or None
-        Where x, the first of the D, is mirrored about: 0.5 where x is a share of the frame's width, 0 where points are
-        about the origin. None where there is no x, or it is in pixels.
+        Value of x, the first of the D, on the mirror axis: 0.5 where x is relative to the width of the frame, 0 where
+        points are centred on the origin. None without x, or where it is in pixels.
     """
 
     path: Path
@@ -93,12 +93,12 @@ class Store:
 
     @classmethod
     def open(cls, path: Path | str) -> "Store":
-        """Open the store in the folder ``path``; nothing is read but the tables, and up to eight blocks of the array.
+        """Open the store in the folder ``path``; only the tables and up to eight blocks of the array are read.
 
         Raises
         ------
         InputError
-            If the folder is no store, or parts of it are missing, damaged or do not fit each other.
+            If the folder is not a store, or parts of it are missing, damaged or inconsistent.
         """
         path = Path(path)
         try:
@@ -111,7 +111,7 @@ class Store:
         except FileNotFoundError as error:
             name = Path(error.filename).name if error.filename else "a file"
             raise InputError(
-                f"{path} is no whole store: {name} is missing", "Give the folder that prepare made."
+                f"{path} is not a complete store: {name} is missing", "Choose a folder that prepare created."
             ) from error
         except (OSError, EOFError, ValueError, KeyError) as error:
             raise InputError(f"the store {path} is damaged ({error})", REMEDY) from error
@@ -128,7 +128,7 @@ class Store:
         return cls(path, manifest, array, quarantine, key, lost)
 
     def verify(self) -> None:
-        """Check the whole array against the checksums that were made with it; a store of an older version has none.
+        """Verify the checksums of the whole array; a store of an older version has none.
 
         Raises
         ------
@@ -138,19 +138,19 @@ class Store:
         _check_array(self.path, read_json(self.path / FACTS, REMEDY), whole=True)
 
     def summary(self) -> str:
-        """One line for the screen: how many faces, how many set aside and why, which classes lost all."""
-        many = "" if len(self) == 1 else "s"
-        line = f"{len(self):,} face{many}"
+        """Return one line: number of samples, of skipped samples by reason, and classes without a usable sample."""
+        plural = "" if len(self) == 1 else "s"
+        line = f"{len(self):,} face{plural}"
         if self.sequences is not None:
             frames, count, each = self.sequences.shape[1:]
             length = "1 frame" if frames == 1 else f"{frames} frames"
-            line = f"{len(self):,} sequence{many} of {length}, {self.points} ({count} × {each})"
+            line = f"{len(self):,} sequence{plural} of {length}, {self.points} ({count} × {each})"
         elif self.manifest.content == "clips":
-            line = f"{len(self):,} sample{many} of {self.images.shape[1]} frames"
+            line = f"{len(self):,} sample{plural} of {self.images.shape[1]} frames"
         if "lost" in self.manifest.table and (lost := int(self.manifest.table["lost"].sum())):
             line += f", no face on {lost:,} frames"
         if len(self.quarantine):
-            line += f", {len(self.quarantine):,} set aside ({QUARANTINE}: {count_reasons(self.quarantine)})"
+            line += f", {len(self.quarantine):,} skipped ({QUARANTINE}: {count_reasons(self.quarantine)})"
         if self.lost:
             line += f"; no usable sample is left of {', '.join(self.lost)}"
         return line
@@ -159,7 +159,7 @@ class Store:
 def _check_tables(path: Path, facts: Mapping[str, Any]) -> None:
     for name, known in facts.get("files", {}).items():
         if digest_file(path / name) != known:
-            raise InputError(f"the store {path} is damaged: {name} is not as it was written", REMEDY)
+            raise InputError(f"the store {path} is damaged: {name} has changed since it was written", REMEDY)
 
 
 def _check_array(path: Path, facts: Mapping[str, Any], *, whole: bool) -> None:
@@ -168,12 +168,12 @@ def _check_array(path: Path, facts: Mapping[str, Any], *, whole: bool) -> None:
     name = SEQUENCES if facts.get("points") else IMAGES
     block = find_damaged_block(path / name, facts["array"]["crc32"], whole=whole)
     if block is not None:
-        place = f"near byte {block * BLOCK:,}"
-        raise InputError(f"the store {path} is damaged: {name} is not as it was written, {place}", REMEDY)
+        position = f"near byte {block * BLOCK:,}"
+        raise InputError(f"the store {path} is damaged: {name} has changed since it was written, {position}", REMEDY)
 
 
 def count_reasons(quarantine: pd.DataFrame) -> str:
-    """Say how many samples were set aside for each kind of reason: ``2 truncated, 1 missing``."""
+    """Return the number of skipped samples by kind of reason: ``2 truncated, 1 missing``."""
     kinds = Counter(reason.split(":")[0] for reason in quarantine["reason"])
     return ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
 
@@ -181,15 +181,15 @@ def count_reasons(quarantine: pd.DataFrame) -> str:
 SYNC_SECONDS = 2.0
 JOURNAL = "journal.jsonl"
 PIECE = 4 << 20
-"""Bytes that are copied at a time from a file of pixels."""
+"""Bytes copied at a time from a file of pixels."""
 
 
 class StoreWriter:
-    """Append pictures in the samples' order; survive being killed at any moment.
+    """Append samples in order, and resume after being killed at any moment.
 
-    Only usable pictures are written, one behind the other, so nothing need be moved at the end. Every
-    :data:`SYNC_SECONDS` the array is flushed to the disk and then, in this order, a journal line is written:
-    what a line promises is there. Whatever lies behind the last whole line is written anew.
+    Only usable samples are written, consecutively, so that nothing has to be moved at the end. Every
+    :data:`SYNC_SECONDS` the array is flushed to the disk, and then a journal line is written: what a line lists is on
+    disk. What is after the last complete line is written again.
     """
 
     def __init__(self, path: Path, samples: int, target: Target) -> None:
@@ -199,7 +199,7 @@ class StoreWriter:
         self.reasons: dict[int, str] = {}
         self.several: dict[int, int] = {}
         self.clips: dict[int, list[list[int]]] = {}
-        self._news: dict[int, Found] = {}
+        self._unsynced: dict[int, ReadResult] = {}
         self._synced = time.monotonic()
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -213,31 +213,31 @@ class StoreWriter:
         except OSError as error:
             os.close(self._array)
             if not self.done:
-                shutil.rmtree(path, ignore_errors=True)  # gives back what could be reserved
+                shutil.rmtree(path, ignore_errors=True)  # frees the reserved space
             raise disk_error(error, path) from error
 
     def __enter__(self) -> "StoreWriter":
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Note what is done, also on the way out of an interruption."""
+        """Flush what is done, also after an interruption."""
         try:
             self._sync()
         finally:
             os.close(self._array)
-            with contextlib.suppress(OSError):  # what a full disk did not take, which was said already
+            with contextlib.suppress(OSError):  # the full disk was reported already
                 self._journal.close()
 
-    def add(self, found: Sequence[Found], pixels: bytes | Path) -> None:
-        """Take the next samples: for each its pictures or why it is set aside; and the pictures' pixels.
+    def add(self, results: Sequence[ReadResult], pixels: bytes | Path) -> None:
+        """Append the next samples: for each its number of images or the reason why it is skipped, and their pixels.
 
-        A file of pixels is deleted when they are taken over.
+        A file of pixels is deleted once it is copied.
         """
-        news = {self.done + i: what for i, what in enumerate(found) if what != 1}
-        usable = sum(_count(what) for what in found)
+        news = {self.done + i: result for i, result in enumerate(results) if result != 1}
+        usable = sum(_count(result) for result in results)
         length = pixels.stat().st_size if isinstance(pixels, Path) else len(pixels)
         if length != usable * self.target.nbytes:
-            raise InputError(f"{length} bytes were read for {usable} pictures of {self.target.nbytes} bytes")
+            raise InputError(f"{length} bytes were read for {usable} samples of {self.target.nbytes} bytes")
         try:
             position = len(_header(0, self.target)) + self.written * self.target.nbytes
             for piece in _pieces(pixels):
@@ -245,17 +245,17 @@ class StoreWriter:
                 position += len(piece)
         except OSError as error:
             raise disk_error(error, self.path) from error
-        self.done += len(found)
+        self.done += len(results)
         self.written += usable
-        self._note(news)
-        self._news.update(news)
+        self._record(news)
+        self._unsynced.update(news)
         if time.monotonic() - self._synced >= SYNC_SECONDS:
             self._sync()
         if isinstance(pixels, Path):
             pixels.unlink()
 
     def finish(self) -> None:
-        """Cut the array to the pictures that are there and write its header."""
+        """Truncate the array to the samples written and write its header."""
         header = _header(self.written, self.target)
         try:
             _write_all(self._array, header, 0)
@@ -264,20 +264,20 @@ class StoreWriter:
         except OSError as error:
             raise disk_error(error, self.path) from error
 
-    def _note(self, news: dict[int, Found]) -> None:
-        for i, what in news.items():
-            if isinstance(what, str):
-                self.reasons[i] = what
-            elif isinstance(what, list):
-                self.clips[i] = what
+    def _record(self, news: dict[int, ReadResult]) -> None:
+        for i, result in news.items():
+            if isinstance(result, str):
+                self.reasons[i] = result
+            elif isinstance(result, list):
+                self.clips[i] = result
             else:
-                self.several[i] = what
+                self.several[i] = result
 
     def _sync(self) -> None:
-        several = [(i, what) for i, what in self._news.items() if isinstance(what, int)]
-        aside = [(i, what) for i, what in self._news.items() if isinstance(what, str)]
-        line: dict[str, Any] = {"done": self.done, "written": self.written, "set_aside": aside, "several": several}
-        if clips := [(i, what) for i, what in self._news.items() if isinstance(what, list)]:
+        several = [(i, result) for i, result in self._unsynced.items() if isinstance(result, int)]
+        skipped = [(i, result) for i, result in self._unsynced.items() if isinstance(result, str)]
+        line: dict[str, Any] = {"done": self.done, "written": self.written, "set_aside": skipped, "several": several}
+        if clips := [(i, result) for i, result in self._unsynced.items() if isinstance(result, list)]:
             line["clips"] = clips
         try:
             os.fsync(self._array)
@@ -286,16 +286,16 @@ class StoreWriter:
             os.fsync(self._journal.fileno())
         except OSError as error:
             raise disk_error(error, self.path) from error
-        self._news, self._synced = {}, time.monotonic()
+        self._unsynced, self._synced = {}, time.monotonic()
 
     def _replay(self) -> None:
-        """Believe the journal up to its last whole line, and cut off the rest."""
+        """Restore the state from the journal up to its last complete line, and truncate the rest."""
         journal = self.path / JOURNAL
         if not journal.exists() or not self.file.exists():
             journal.unlink(missing_ok=True)
             return
         content = journal.read_bytes()
-        good = 0
+        complete = 0
         for line in content.splitlines(keepends=True):
             try:
                 entry: dict[str, Any] = json.loads(line)
@@ -303,19 +303,21 @@ class StoreWriter:
                 break
             if not line.endswith(b"\n"):
                 break
-            good += len(line)
+            complete += len(line)
             self.done, self.written = entry["done"], entry["written"]
-            self._note({int(i): what for i, what in _noted(entry)})
-        if good < len(content):
-            os.truncate(journal, good)
+            self._record({int(i): result for i, result in _recorded(entry)})
+        if complete < len(content):
+            os.truncate(journal, complete)
 
 
-def _count(what: Found) -> int:
-    """Give how many pictures, or samples of a clip, were made."""
-    return 0 if isinstance(what, str) else len(what) if isinstance(what, list) else what
+def _count(result: ReadResult) -> int:
+    """Return the number of images, or of samples of a clip."""
+    if isinstance(result, str):
+        return 0
+    return len(result) if isinstance(result, list) else result
 
 
-def _noted(entry: dict[str, Any]) -> Iterator[tuple[int, Found]]:
+def _recorded(entry: dict[str, Any]) -> Iterator[tuple[int, ReadResult]]:
     for name in ("set_aside", "several", "clips"):
         yield from entry.get(name, [])
 
@@ -330,12 +332,12 @@ def _pieces(pixels: bytes | Path) -> Iterator[bytes]:
 
 
 def _header(samples: int, target: Target) -> bytes:
-    """Make the header of an array of so many samples."""
+    """Return the header of an array of so many samples."""
     return npy_header(target.dtype, (samples, *target.shape))
 
 
 def _reserve(file: int, length: int) -> None:
-    """Take the whole space now: a disk that is too small says so at once and not after hours of decoding."""
+    """Reserve the whole space now, so that too small a disk fails at once and not after hours of decoding."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(file, 0, length)
     else:
@@ -351,10 +353,10 @@ def _write_all(file: int, data: bytes, position: int) -> None:
 
 PADDED = 0.1
 """Share of the sampled frames that are padding from which a note warns."""
-LOOKED = 64
-"""Pictures that are looked at for the bits they use."""
+BIT_DEPTH_SAMPLES = 64
+"""Images whose bit depth is examined."""
 SHALLOW = 14
-"""Bits in use of pictures of 16 bits up to which they are prepared too dark."""
+"""Used bits of 16-bit images up to which they are prepared too dark."""
 
 
 def describe(
@@ -365,47 +367,47 @@ def describe(
     part: Path,
     target: Target,
 ) -> None:
-    """Write everything that stands beside the array."""
+    """Write the files beside the array: manifest, skipped samples and description."""
     import PIL
 
     each = np.ones(len(manifest), np.int64)
     each[list(pictures)] = list(pictures.values())
     each[list(clips)] = [len(rows) for rows in clips.values()]
     each[list(reasons)] = 0
-    usable = _repeated(manifest, each)
+    usable = _expand_rows(manifest, each)
     if clips:
-        usable = _with_facts(usable, [row for i in sorted(clips) for row in clips[i]])
+        usable = _add_clip_columns(usable, [row for i in sorted(clips) for row in clips[i]])
     lost = (manifest.counts() > 0) & (usable.counts() == 0)
-    aside = set_aside(manifest, reasons)
+    skipped = skipped_samples(manifest, reasons)
     with atomic_write(part / QUARANTINE) as temporary:
-        escape_csv_table(aside).to_csv(temporary, index=False)
-    replace(usable, notes=notes_of(manifest, usable, aside, target.frames)).save(part / MANIFEST)
+        escape_csv_table(skipped).to_csv(temporary, index=False)
+    replace(usable, notes=notes_of(manifest, usable, skipped, target.frames)).save(part / MANIFEST)
     facts: dict[str, Any] = {
         "key": part.name.removesuffix(".partial"),
         "preparation": PREPARATION,
         "samples": len(usable),
-        "set_aside": len(aside),
+        "set_aside": len(skipped),
         "lost": [name for name, gone in zip(manifest.classes, lost, strict=True) if gone],
         "crop": "squeeze" if target.squeeze else crop_facts(target.crop) if target.crop else None,
         "pillow": PIL.__version__,
     }
     if spec := target.sequences:
-        facts |= {"points": spec.stored_points, "middle": _middle(part, spec), "sequences": spec.facts}
+        facts |= {"points": spec.stored_points, "middle": _mirror_axis(part, spec), "sequences": spec.facts}
         facts |= {"mediapipe": mesh_version(), "av": decoder_version()} if target.crop else {}
     else:
         facts |= {"size": target.size, "channels": target.channels}
     if target.clips:
         facts |= {"clips": clip_facts(target.clips), "av": decoder_version()}
     if manifest.content != "sequences":
-        facts |= {"bits": bits_in_use(_some(usable))}
+        facts |= {"bits": bits_in_use(_spread_paths(usable))}
     array = part / (SEQUENCES if target.sequences else IMAGES)
     facts["files"] = {name: digest_file(part / name) for name in (MANIFEST, QUARANTINE)}
     facts["array"] = {"bytes": array.stat().st_size, "block": BLOCK, "crc32": block_checksums(array)}
     write_json_with_digest(part / FACTS, facts)
 
 
-def _middle(part: Path, spec: SequenceSpec) -> float | None:
-    """Say where x is mirrored about; of points in files that were not normalised, by where they lie."""
+def _mirror_axis(part: Path, spec: SequenceSpec) -> float | None:
+    """Return x of the mirror axis, estimated for landmarks of files that are not normalised; None if unknown."""
     if spec.stored_points not in COUNTS:
         return None
     if spec.normalise != "none":
@@ -420,24 +422,24 @@ def _middle(part: Path, spec: SequenceSpec) -> float | None:
     return 0.5 if low > -0.25 and high < 1.25 else None
 
 
-def set_aside(manifest: Manifest, reasons: Mapping[int, str]) -> pd.DataFrame:
-    """Give the table of what cannot be used."""
+def skipped_samples(manifest: Manifest, reasons: Mapping[int, str]) -> pd.DataFrame:
+    """Return the table of skipped samples."""
     return manifest.table[["sample", "path"]].iloc[list(reasons)].assign(reason=list(reasons.values()))
 
 
-def _repeated(manifest: Manifest, each: np.ndarray) -> Manifest:
-    """Give every sample as many rows as it gave pictures, and each its own name."""
+def _expand_rows(manifest: Manifest, each: np.ndarray) -> Manifest:
+    """Repeat the row of each sample by its number of images, each with a unique name."""
     table = manifest.table.iloc[np.repeat(np.arange(len(manifest)), each)].reset_index(drop=True)
     number = table.groupby("sample").cumcount() + 1
     if number.max() > 1 or manifest.content != "stills":
-        # Faces of one picture have much in common; what divides by clips must not tear them apart.
+        # Faces of one image are alike, so a split by clips must keep them together.
         table["clip"] = table["clip"].fillna(table["sample"])
     if number.max() > 1:
         table["sample"] = table["sample"].where(number == 1, table["sample"] + "#" + number.astype("string"))
     return replace(manifest, table=table)
 
 
-def _with_facts(usable: Manifest, facts: list[list[int]]) -> Manifest:
+def _add_clip_columns(usable: Manifest, facts: list[list[int]]) -> Manifest:
     table = usable.table.copy()
     for name, values in zip(CLIP_FACTS, np.array(facts).T, strict=True):
         table[name] = pd.array(values, dtype="Int64") if name in ("start", "end") else values
@@ -446,50 +448,49 @@ def _with_facts(usable: Manifest, facts: list[list[int]]) -> Manifest:
     return replace(usable, table=table)
 
 
-def notes_of(manifest: Manifest, usable: Manifest, aside: pd.DataFrame, frames: int) -> tuple[str, ...]:
-    """Say what a reader of results must know of the preparation, of samples of so many frames, after the manifest's."""
+def notes_of(manifest: Manifest, usable: Manifest, skipped: pd.DataFrame, frames: int) -> tuple[str, ...]:
+    """Return the notes of the manifest and of its preparation into samples of so many frames."""
     notes = list(manifest.notes)
-    if len(aside):
-        count = f"{len(aside):,} samples were" if len(aside) > 1 else "1 sample was"
-        notes.append(f"{count} set aside while preparing: {count_reasons(aside)}")
-    further = len(usable) + len(aside) - len(manifest)
+    if len(skipped):
+        count = f"{len(skipped):,} samples were" if len(skipped) > 1 else "1 sample was"
+        notes.append(f"{count} skipped in preprocessing: {count_reasons(skipped)}")
+    further = len(usable) + len(skipped) - len(manifest)
     if manifest.content == "clips" or "lost" in usable.table:
-        notes += _clip_notes(usable.table, len(manifest) - len(aside), manifest.content, frames)
+        notes += _clip_notes(usable.table, len(manifest) - len(skipped), manifest.content, frames)
     elif further:
-        notes.append(f"further faces of a picture, given its label and subject: {further:,}")
+        notes.append(f"further faces of an image, with its label and subject: {further:,}")
     return tuple(notes)
 
 
 def _clip_notes(table: pd.DataFrame, clips: int, content: str, frames: int) -> list[str]:
     notes = []
     if "face" in table and (further := int((table["face"] > 1).sum())):
-        what = "picture" if content == "stills" else "clip"
-        notes.append(f"samples of further faces of a {what}, given its label and subject: {further:,}")
+        what = "an image" if content == "stills" else "a clip"
+        notes.append(f"samples of further faces of {what}, with its label and subject: {further:,}")
     if len(table) > clips and content == "clips":
-        notes.append(f"{len(table):,} samples were taken from {clips:,} clips")
+        notes.append(f"{len(table):,} samples are from {clips:,} clips")
     if lost := int(table["lost"].sum()):
         notes.append(f"frames of clips without a face: {lost:,}, in {int((table['lost'] > 0).sum()):,} samples")
     if short := int((table["repeated"] > 0).sum()):
         notes.append(
-            f"samples of clips with fewer frames than are taken, filled up by repeating or interpolating: {short:,}"
+            f"samples of clips with fewer frames than are sampled, padded by repeating or interpolating: {short:,}"
         )
         if (share := table["repeated"].sum() / (len(table) * frames)) >= PADDED:
             notes.append(
-                f"WARNING: padding: {share:.0%} of the sampled frames are repeated or interpolated, as clips are "
-                "shorter than what is taken of them; take fewer frames, or closer ones (frames, every of data.clips; "
-                "frames of data.sequences)"
+                f"WARNING: padding: {share:.0%} of the sampled frames are repeated or interpolated, as clips have "
+                "fewer frames than are sampled; reduce data.clips.frames, data.clips.stride or data.sequences.frames"
             )
     return notes
 
 
-def _some(usable: Manifest) -> list[str]:
-    """Name some of the pictures, from all over the table."""
-    places = np.unique(np.linspace(0, len(usable) - 1, LOOKED).round().astype(int))
-    return [parts_of(str(usable.root / path))[0] for path in usable.table["path"].iloc[places].unique()]
+def _spread_paths(usable: Manifest) -> list[str]:
+    """Return paths of some images, evenly spaced in the table."""
+    rows = np.unique(np.linspace(0, len(usable) - 1, BIT_DEPTH_SAMPLES).round().astype(int))
+    return [parts_of(str(usable.root / path))[0] for path in usable.table["path"].iloc[rows].unique()]
 
 
-def opened(path: Path, manifest: Manifest) -> Store:
-    """Open the store, with root and notes as the caller's manifest has them today."""
+def open_store(path: Path, manifest: Manifest) -> Store:
+    """Open a store, with root and notes of the caller's manifest."""
     store = Store.open(path)
     stored = store.images if store.sequences is None else store.sequences
     frames = 1 if stored is None else int(stored.shape[1])
@@ -497,14 +498,14 @@ def opened(path: Path, manifest: Manifest) -> Store:
     bits = int(json.loads((path / FACTS).read_text(encoding="utf-8")).get("bits", 0))
     if 0 < bits <= SHALLOW:
         notes += (
-            f"pictures of 16 bits in which no value has more than {bits}: they are prepared {2 ** (16 - bits)} times "
-            f"darker than they are meant to be; multiply them by {2 ** (16 - bits)}, or convert them to 8 bits",
+            f"16-bit images that use only {bits} bits: they are prepared {2 ** (16 - bits)} times too dark; multiply "
+            f"their values by {2 ** (16 - bits)}, or convert them to 8 bits",
         )
     return replace(store, manifest=replace(store.manifest, root=manifest.root, notes=notes))
 
 
 def content_of(manifest: Manifest) -> dict[str, Any]:
-    """Say what the samples were before they were prepared; of files of numbers, what was read of them."""
+    """Return what the samples were before preparation; for files of sequences, also what was read of them."""
     if manifest.content != "sequences":
         return {"content": manifest.content}
     names = ("points", "numbers")

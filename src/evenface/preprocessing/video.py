@@ -1,4 +1,4 @@
-"""Frames of a clip, upright and in colour, wherever they come from: a video file or a folder of pictures."""
+"""Frames of clips, upright and RGB: of video files, animated images and folders of images."""
 
 import itertools
 import os
@@ -29,14 +29,14 @@ from evenface.utils.natural_order import natural_key
 
 SLACK = 0.02
 """Share of the frames that may be missing at the end; two always may."""
-# Only containers, of files that lie on this machine: a playlist could name others, elsewhere.
+# Only containers and local files: a playlist could refer to other files or hosts.
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,asf,flv,ogg,m4v,h264,hevc"
 SOUNDS = "mp3,wav,flac,aac,aiff"
 EXTRA = "pip install 'evenface[faces]'."
 
 
 def check_file(path: str) -> None:
-    """Refuse what is no video by its first bytes, where they tell it more plainly than FFmpeg does."""
+    """Reject what is not a video by its first bytes, where the reason is clearer than that of FFmpeg."""
     if not Path(path).exists():
         raise SampleError("missing")
     if not Path(path).is_file():
@@ -46,13 +46,13 @@ def check_file(path: str) -> None:
     if not head:
         raise SampleError("empty: the file has no bytes")
     if is_image(head):
-        raise SampleError("not a video: a single picture")
+        raise SampleError("not a video: a single image")
     kind = describe_content(head)
     if kind and not any(word in kind for word in ("video", "sound")):
         raise SampleError(f"not a video: {kind}")
 
 
-def opened(path: str) -> Any:
+def open_container(path: str) -> Any:
     """Open a container with PyAV, silently."""
     try:
         import av
@@ -68,7 +68,7 @@ def opened(path: str) -> Any:
 
 
 def _no_container(path: str, error: Exception) -> str:
-    """Say why a file could not be opened as a video."""
+    """Return the reason why a file could not be opened as a video."""
     import av
 
     if isinstance(error, OSError) and not isinstance(error, av.error.InvalidDataError | av.error.EOFError):
@@ -81,7 +81,7 @@ def _no_container(path: str, error: Exception) -> str:
 
 
 def video_stream(container: Any) -> Any:
-    """Give the first stream of moving pictures; an SampleError where there is none."""
+    """Return the first video stream; a SampleError where there is none."""
     from av.stream import Disposition
 
     for stream in container.streams.video:
@@ -91,13 +91,11 @@ def video_stream(container: Any) -> Any:
             raise SampleError("unsupported: there is no decoder for this video")
         return stream
     sound = len(container.streams.audio)
-    raise SampleError(
-        "not a video: it holds only sound" if sound else "empty: there is neither picture nor sound in it"
-    )
+    raise SampleError("not a video: it has only sound" if sound else "empty: it has neither video nor sound")
 
 
 def count_packets(container: Any, stream: Any) -> tuple[list[int | None], int, int]:
-    """Give the times of the packets that show a frame, the number of all, and the end of the last, without decoding."""
+    """Return the times of packets with a frame, the number of packets, and the end of the last, without decoding."""
     import av
 
     stamps, packets, end = [], 0, 0
@@ -110,12 +108,12 @@ def count_packets(container: Any, stream: Any) -> tuple[list[int | None], int, i
                 if not packet.is_discard:
                     stamps.append(packet.pts)
     except av.FFmpegError:
-        pass  # the file ends here; whether too early is judged by the count
+        pass  # the file ends here; check_whole decides whether it is truncated
     return stamps, packets, end
 
 
 def check_whole(container: Any, stream: Any, packets: int, end: int) -> None:
-    """Compare what is there with what the header promises: a number of frames, or a length."""
+    """Compare the packets with the number of frames or the duration in the header; a SampleError if truncated."""
     if stream.frames > packets + max(2, SLACK * stream.frames):
         raise SampleError(f"truncated: {packets:,} of {stream.frames:,} frames are there")
     promised = _seconds(stream.metadata.get("DURATION", ""))
@@ -127,13 +125,13 @@ def check_whole(container: Any, stream: Any, packets: int, end: int) -> None:
 
 
 def _seconds(text: str) -> float:
-    """Read ``hours:minutes:seconds``, as Matroska notes them; 0 for anything else."""
-    found = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", text)
-    return sum(float(part) * unit for part, unit in zip(found.groups(), (3600, 60, 1), strict=True)) if found else 0.0
+    """Return the seconds of ``hours:minutes:seconds``, as in Matroska; 0 for anything else."""
+    match = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", text)
+    return sum(float(part) * unit for part, unit in zip(match.groups(), (3600, 60, 1), strict=True)) if match else 0.0
 
 
-def said(error: Exception) -> str:
-    """Give the words of an error of FFmpeg, without number and path."""
+def ffmpeg_message(error: Exception) -> str:
+    """Return the message of an FFmpeg error, without number and path."""
     return getattr(error, "strerror", None) or str(error)
 
 
@@ -141,11 +139,11 @@ SMALLEST = 8
 """Pixels of the shorter side that a frame must have."""
 MEGAPIXELS = 100
 RATE = 25.0
-"""Frames per second where a clip does not say: folders of pictures, videos without times."""
+"""Frames per second of clips without times: folders of images, some videos."""
 HASTE, SLOWED = 0.01, 0.1
-"""Seconds of a frame of an animated picture up to which browsers show it for longer, and how long."""
+"""Delay of a frame of an animated image, in seconds, up to which browsers show it for longer, and for how long."""
 FAR = 64
-"""Frames before the first wanted one from which on it pays to seek."""
+"""Index of the first requested frame from which seeking is faster than decoding."""
 
 
 class Film(Protocol):
@@ -155,21 +153,21 @@ class Film(Protocol):
     timed: bool
 
     def frames(self, wanted: Iterable[int]) -> Iterator[tuple[int, Image.Image]]:
-        """Give the frames with these numbers, which must rise, each with its number: upright, RGB."""
+        """Yield the frames with these increasing indices, upright and RGB, each with its index."""
 
 
 def open_film(path: str) -> Film:
-    """Look at a clip: a video or an animated picture, told by content, or a folder of pictures in natural order."""
+    """Open a clip: a video or an animated image, recognised by content, or a folder of images in natural order."""
     try:
         if Path(path).is_dir():
-            return Pictures(path)
+            return ImageFolder(path)
         return Animation(path) if _animated(path) else Video(path)
     except OSError as error:
         raise SampleError(file_reason(error)) from error
 
 
 def parts_of(path: str, endings: tuple[str, ...] = IMAGE_SUFFIXES) -> list[str]:
-    """Give the files that a clip consists of: of a folder its pictures in natural order, else ``path`` itself."""
+    """Return the files of a clip: of a folder its images in natural order, else ``path`` itself."""
     if not os.path.isdir(path):  # noqa: PTH112 - one call per clip, on network disks too
         return [path]
     entries = [entry for entry in os.scandir(path) if entry.name[0] != "." and is_file(entry)]
@@ -181,7 +179,7 @@ def parts_of(path: str, endings: tuple[str, ...] = IMAGE_SUFFIXES) -> list[str]:
 
 
 def _animated(path: str) -> bool:
-    """Whether a file is an animated picture; one that cannot be read is none."""
+    """Return whether a file is an animated image; False if it cannot be read."""
     try:
         with open(path, "rb", opener=open_regular) as file:
             head = file.read(HEAD)
@@ -190,17 +188,17 @@ def _animated(path: str) -> bool:
     return is_image(head) and is_animated(path, head)
 
 
-class Pictures:
-    """A folder of pictures, 25 a second; see :class:`Film`."""
+class ImageFolder:
+    """A folder of images, as a clip of 25 frames per second; see :class:`Film`."""
 
     def __init__(self, path: str) -> None:
         self.files = parts_of(path)
         if self.files == [path]:
-            raise SampleError("no frames: the folder holds no picture")
+            raise SampleError("no frames: the folder has no image")
         self.times, self.timed = np.arange(len(self.files)) / RATE, False
 
     def frames(self, wanted: Iterable[int]) -> Iterator[tuple[int, Image.Image]]:
-        """Decode the pictures with these numbers."""
+        """Decode the images with these indices."""
         for number in wanted:
             try:
                 with quiet_pillow():
@@ -221,7 +219,7 @@ class Animation:
         self.times, self.timed = np.concatenate([[0.0], np.cumsum(shown[:-1])]), True
 
     def frames(self, wanted: Iterable[int]) -> Iterator[tuple[int, Image.Image]]:
-        """Decode up to the last frame wanted, one at a time."""
+        """Decode up to the last requested frame, one at a time."""
         numbers = iter(wanted)
         number = next(numbers, None)
         for position, image in self._decoded():
@@ -249,13 +247,13 @@ class Animation:
 class Video:
     """A video file; see :class:`Film`.
 
-    Its packets are counted once, without decoding, because headers may be silent or wrong about how many there are.
+    Its packets are counted once, without decoding, because the number of frames in headers may be missing or wrong.
     """
 
     def __init__(self, path: str) -> None:
         self.path = path
         check_file(path)
-        with opened(path) as container:
+        with open_container(path) as container:
             stream = video_stream(container)
             stamps, packets, duration = count_packets(container, stream)
             check_whole(container, stream, packets, duration)
@@ -266,7 +264,7 @@ class Video:
         if not stamps:
             raise SampleError("empty: there is no frame in the video")
         known = sorted(stamp for stamp in stamps if stamp is not None)
-        # Without a time of its own for every frame, they can only be counted.
+        # Without a distinct time for every frame, frames can only be counted.
         self.timed = len(set(known)) == len(stamps)
         self._stamps = np.array(known, np.int64) if self.timed else None
         self.times = (
@@ -276,7 +274,7 @@ class Video:
         )
 
     def frames(self, wanted: Iterable[int]) -> Iterator[tuple[int, Image.Image]]:
-        """Decode up to the last frame wanted, one at a time."""
+        """Decode up to the last requested frame, one at a time."""
         numbers = iter(wanted)
         number, position, frame = next(numbers, None), -1, None
         for position, frame in self._from(number or 0):
@@ -285,18 +283,18 @@ class Video:
             if number <= position:
                 yield number, _upright(frame, self._shape)
                 number = next(numbers, None)
-        there = position + 1
-        while number is not None:  # a few frames fewer than there are packets: the last one is held
-            if frame is None or there < len(self.times) * (1 - SLACK) - 2:
-                raise SampleError(f"truncated: {there:,} of {len(self.times):,} frames can be decoded")
+        decoded = position + 1
+        while number is not None:  # a few frames fewer than packets: the last one is repeated
+            if frame is None or decoded < len(self.times) * (1 - SLACK) - 2:
+                raise SampleError(f"truncated: {decoded:,} of {len(self.times):,} frames can be decoded")
             yield number, _upright(frame, self._shape)
             number = next(numbers, None)
 
     def _from(self, first: int) -> Iterator[tuple[int, Any]]:
-        """Decode from frame ``first`` on or from before it; each frame with its number."""
+        """Decode from frame ``first`` on, or from before it; yield each frame with its index."""
         import av
 
-        with opened(self.path) as container:
+        with open_container(self.path) as container:
             stream = video_stream(container)
             stream.thread_type = "NONE"  # there are as many processes as cores
             frames = container.decode(stream)
@@ -309,7 +307,7 @@ class Video:
                     if head is not None and 0 <= start <= first:
                         yield start, head
                         start += 1
-                    else:  # the seeking went wrong
+                    else:  # seeking failed
                         start = 0
                         container.seek(0, stream=stream)
                         frames = container.decode(stream)
@@ -317,15 +315,15 @@ class Video:
             except (av.error.EOFError, StopIteration):
                 return
             except av.FFmpegError as error:
-                raise SampleError(f"corrupt: {said(error)}") from error
+                raise SampleError(f"corrupt: {ffmpeg_message(error)}") from error
 
     def _number(self, stamp: int | None) -> int:
-        """Give the number of the frame with this time, -1 if there is none."""
+        """Return the index of the frame with this time, -1 if there is none."""
         assert self._stamps is not None
         if stamp is None:
             return -1
-        place = int(np.searchsorted(self._stamps, stamp))
-        return place if place < len(self._stamps) and self._stamps[place] == stamp else -1
+        index = int(np.searchsorted(self._stamps, stamp))
+        return index if index < len(self._stamps) and self._stamps[index] == stamp else -1
 
 
 def _check_size(width: int, height: int) -> None:
@@ -336,14 +334,14 @@ def _check_size(width: int, height: int) -> None:
 
 
 def _upright(frame: Any, shape: Fraction | None) -> Image.Image:
-    """Convert to RGB with square pixels, turned and mirrored as the display matrix says."""
+    """Convert to RGB with square pixels, rotated and mirrored by the display matrix."""
     _check_size(frame.width, frame.height)  # a damaged stream may change it on the way
     matrix = frame.side_data.get("DISPLAYMATRIX")
     image: Image.Image = frame.to_image()
     if shape and shape != 1:  # pixels that are not square
         image = image.resize((max(1, round(image.width * shape)), image.height), Image.Resampling.BILINEAR)
     if matrix is not None:
-        # A place (x, y) of the frame is shown at (a x + c y, b x + d y), but for shifts.
+        # A point (x, y) of the frame is displayed at (a x + c y, b x + d y), apart from shifts.
         a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()
         if abs(b) + abs(c) > abs(a) + abs(d):
             image = image.transpose(Image.Transpose.TRANSPOSE)

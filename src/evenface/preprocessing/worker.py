@@ -1,4 +1,4 @@
-"""Processes that read and decode: threads would wait for each other, since small pictures are mostly Python."""
+"""Pool of processes that read and decode: threads would wait for each other, as small images are mostly Python work."""
 
 import hashlib
 import subprocess
@@ -15,30 +15,30 @@ from evenface.utils.errors import InputError, SampleError
 from evenface.utils.workers import MEMORY, WorkerDiedError, WorkerPool
 
 WORKERS = "EVENFACE_WORKERS"
-"""Environment variable: how many processes read."""
+"""Environment variable: number of reading processes."""
 Sample = tuple[str, int | None, int | None]
 """Path, start and end."""
-Found = str | int | list[list[int]]
-Answer = tuple[list[Found], bytes | Path]
-"""For each sample how many pictures came of it (of a clip or a sequence: the facts of each), or why none did; and their
-pixels or numbers in one run, or the file that holds them."""
+ReadResult = str | int | list[list[int]]
+Answer = tuple[list[ReadResult], bytes | Path]
+"""For each sample the number of its images (of a clip or sequence: the columns of each of its samples), or the reason
+why there is none; and their values in one block, or the file that contains them."""
 
 
 def hash_files(paths: Sequence[str]) -> list[str]:
-    """Digest each file's bytes; a file that cannot be read gives a word instead, which is content as well."""
-    found = []
+    """Return the digest of each file's bytes; ``unreadable`` for a file that cannot be read."""
+    results = []
     for path in paths:
         try:
             with open(path, "rb", opener=open_regular) as file:
-                found.append(hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest())
+                results.append(hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest())
         except (OSError, SampleError):
-            found.append("unreadable")
-    return found
+            results.append("unreadable")
+    return results
 
 
 def read_samples(samples: Sequence[Sample], target: Target) -> Answer:
-    """Read samples: for each how many pictures it gave, or the reason why none; and their pixels in one run."""
-    found: list[Found] = []
+    """Read samples; see :data:`Answer`."""
+    results: list[ReadResult] = []
     pixels: list[bytes] = []
     with quiet_pillow():
         for path, start, end in samples:
@@ -46,17 +46,17 @@ def read_samples(samples: Sequence[Sample], target: Target) -> Answer:
                 if target.sequences:
                     facts, values = read_numbers(path, start, end, target.sequences)
                     pixels.append(values)
-                    found.append(facts)
+                    results.append(facts)
                 else:
                     pixels.append(read_sample(path, start, target))
-                    found.append(len(pixels[-1]) // target.nbytes)
+                    results.append(len(pixels[-1]) // target.nbytes)
             except SampleError as error:
-                found.append(str(error))
-    return found, b"".join(pixels)
+                results.append(str(error))
+    return results, b"".join(pixels)
 
 
 def read_one_clip(clip: Sample, target: Target, spill: Path | None) -> Answer:
-    """Read one clip, as frames or as landmarks."""
+    """Read one clip, as frames or as landmarks; see :data:`Answer`."""
     try:
         facts, pixels = read_mesh(*clip, target) if target.sequences else read_clip(*clip, target, spill)
     except SampleError as error:
@@ -65,7 +65,7 @@ def read_one_clip(clip: Sample, target: Target, spill: Path | None) -> Answer:
 
 
 class ReaderPool:
-    """Processes that hash and read; with ``count`` zero the caller's own process does it."""
+    """Pool of processes that hash and read files; with ``count`` 0, this process does it."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -75,21 +75,21 @@ class ReaderPool:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop at once: what the processes still do is worth nothing any more."""
+        """Stop at once: unfinished work is not needed."""
         self._pool.close()
 
     def hashes(self, chunks: Sequence[list[str]]) -> Iterator[list[str]]:
         """Digest the files of each chunk, in order."""
         return self._pool.map(self._hash, chunks) if self.count else map(hash_files, chunks)
 
-    def pictures(self, chunks: Sequence[list[Sample]], target: Target) -> Iterator[Answer]:
+    def images(self, chunks: Sequence[list[Sample]], target: Target) -> Iterator[Answer]:
         """Read the samples of each chunk, in order; see :func:`read_samples`."""
         if not self.count:
             return (read_samples(chunk, target) for chunk in chunks)
         return self._pool.map(lambda chunk: self._read(chunk, target), chunks)
 
     def clips(self, clips: Sequence[Sample], target: Target, spill: Path) -> Iterator[Answer]:
-        """Read clip by clip, in order; what is large lies in files in the folder ``spill``."""
+        """Read clip by clip, in order; large clips are written to files in the folder ``spill``."""
         if not self.count:
             return (read_one_clip(clip, target, spill) for clip in clips)
         return self._pool.map(lambda clip: self._read_clip(clip, target, spill), clips)
@@ -101,7 +101,7 @@ class ReaderPool:
             return hash_files(paths)
 
     def _read(self, chunk: list[Sample], target: Target) -> Answer:
-        """Read a chunk; if its process dies, read the halves, down to the one sample that kills, alone once more."""
+        """Read a chunk; if its process dies, read its halves, down to the sample that crashes it, which is retried."""
         try:
             return self._pool.call(read_samples, chunk, target)
         except WorkerDiedError:
@@ -126,8 +126,8 @@ class ReaderPool:
             if not error.killed:
                 return ["corrupt: it crashes the decoder"], b""
             raise InputError(
-                f"the process that read {path} was killed (signal 9) twice, at last while nothing else was read: "
-                f"{MEMORY}",
-                "Nothing was set aside. Free memory, leave that file out, or read fewer files at a time "
-                f"({WORKERS}=1); the same call then goes on.",
+                f"the process that read {path} was killed (signal 9) twice, the second time while nothing else was "
+                f"read: {MEMORY}",
+                "No sample was skipped. Free memory, remove that file, or read fewer files at a time "
+                f"({WORKERS}=1), and repeat the call to resume.",
             ) from error

@@ -1,4 +1,4 @@
-"""Contact sheets: what was taken from a clip, where the face was found in it, and what became of it."""
+"""Contact sheets of clips: sampled frames, detected faces and crops."""
 
 import contextlib
 import os
@@ -13,10 +13,10 @@ import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
 from evenface.data.manifest import Manifest
-from evenface.preprocessing.clips import ClipPlan, ClipRow, crops, plan_clip
+from evenface.preprocessing.clips import ClipPlan, ClipRow, crop_frames, plan_clip
 from evenface.preprocessing.detect import Face, Square
 from evenface.preprocessing.face_mesh import MeshRow, plan_mesh
-from evenface.preprocessing.frame_sampling import Array, Indices, held, uniform
+from evenface.preprocessing.frame_sampling import Array, Indices, hold_last_face, uniform
 from evenface.preprocessing.target import Target
 from evenface.preprocessing.video import Film
 from evenface.utils.errors import InputError, SampleError
@@ -24,16 +24,16 @@ from evenface.utils.files import atomic_write
 from evenface.utils.progress import progress
 
 CELLS, COLUMNS = 32, 8
-"""Frames on a sheet, and in a line of it."""
+"""Frames per sheet and per row."""
 CELL, CROP, GAP, LINE = 236, 150, 8, 20
-"""Width of a frame, side of a crop, what lies between them, height of a line of text; in pixels."""
+"""Width of a frame, side of a crop, gap between them and height of a line of text, in pixels."""
 INK, PAPER, RED, YELLOW = "#202020", "#ffffff", "#d03020", "#f0c000"
 KEY = {
-    "seen": ("#1a8f3c", "a face was detected in this frame"),
-    "followed": ("#2468c8", "no detection; tracked between the frames around it"),
-    "lost": (RED, "no face was detected; a crop below it is at the last position of the face"),
+    "seen": ("#1a8f3c", "face detected in this frame"),
+    "followed": ("#2468c8", "no detection in this frame; interpolated between others"),
+    "lost": (RED, "no face detected; a crop below is at the position of the last detection"),
 }
-"""Colour and meaning of what becomes of a frame."""
+"""Colour and meaning of the state of a frame."""
 
 
 @dataclass(frozen=True)
@@ -49,19 +49,19 @@ class Cell:
     caption: str
 
 
-def looked_at(film: Film, looks: Indices, found: list[list[Face]]) -> list[Cell]:
-    """Select, from a rejected clip, frames in which faces were searched for."""
+def detection_cells(film: Film, frames: Indices, detections: list[list[Face]]) -> list[Cell]:
+    """Choose some detection frames of a skipped clip."""
     cells = []
-    for look in sorted(set(uniform(len(looks), 2 * COLUMNS).tolist())):
-        frame = int(looks[look])
-        state, word = ("seen", "") if found[look] else ("lost", "no face")
+    for i in sorted(set(uniform(len(frames), 2 * COLUMNS).tolist())):
+        frame = int(frames[i])
+        state, word = ("seen", "") if detections[i] else ("lost", "no face")
         caption = f"frame {frame}, {film.times[frame]:.2f} s  {word}".rstrip()
-        cells.append(Cell(frame, -1, state, None, None, found[look], caption))
+        cells.append(Cell(frame, -1, state, None, None, detections[i], caption))
     return cells
 
 
 def draw_frames(film: Film, cells: list[Cell]) -> list[Image.Image]:
-    """Return a small copy of each cell's frame with its detections."""
+    """Return a small copy of the frame of each cell, with detections drawn."""
     small = {}
     for frame, image in film.frames(sorted({cell.frame for cell in cells})):
         scale = CELL / max(image.size)
@@ -75,7 +75,7 @@ def _marked(image: Image.Image, cell: Cell, scale: float) -> Image.Image:
     for other in cell.others:
         draw.rectangle([value * scale for value in other.box], outline=YELLOW, width=2)
     if cell.square:
-        corners = [cell.square.outside(x, y) for x, y in ((0, 0), (1, 0), (1, 1), (0, 1), (0, 0))]
+        corners = [cell.square.to_image(x, y) for x, y in ((0, 0), (1, 0), (1, 1), (0, 1), (0, 0))]
         draw.line([(x * scale, y * scale) for x, y in corners], fill=KEY[cell.state][0], width=3)
     if cell.face:
         draw.rectangle([value * scale for value in cell.face.box], outline=PAPER, width=1)
@@ -89,13 +89,13 @@ def _marked(image: Image.Image, cell: Cell, scale: float) -> Image.Image:
 def draw_page(
     lines: list[str], cells: list[Cell], frames: list[Image.Image], made: dict[int, Image.Image], colour: str
 ) -> Image.Image:
-    """Put title, frames, captions and crops on one page, and beneath it what the colours mean."""
+    """Draw title, frames, captions, crops and a legend on one page."""
     title, text = (ImageFont.load_default(size) for size in (20, 13))
     high = max((image.height for image in frames), default=0)
     block = high + LINE + (CROP + GAP if made else 0) + 2 * GAP
     top = GAP + 3 * LINE
-    bands = -(-len(cells) // COLUMNS)
-    page = Image.new("RGB", (GAP + COLUMNS * (CELL + GAP), top + bands * block + 2 * LINE), PAPER)
+    rows = -(-len(cells) // COLUMNS)
+    page = Image.new("RGB", (GAP + COLUMNS * (CELL + GAP), top + rows * block + 2 * LINE), PAPER)
     draw = ImageDraw.Draw(page)
     draw.text((GAP, GAP), lines[0], INK, title)
     draw.text((GAP, GAP + 1.4 * LINE), lines[1], colour, title)
@@ -117,25 +117,25 @@ def draw_page(
 
 
 ROOM = 0.15
-"""What is shown about the points, as a share of their width or height."""
+"""Margin around landmarks, relative to their width or height."""
 DETAIL = 3
-"""How many times finer the face beneath is drawn than it is shown."""
+"""Oversampling of the enlarged face."""
 
 
 def draw_points(path: str, start: int | None, end: int | None, target: Target, title: str) -> Image.Image:
     """Draw the contact sheet of one clip or image with its landmarks."""
     try:
         plan = plan_mesh(path, start, end, target)
-        if plan.trouble:
-            cells = looked_at(plan.film, plan.looks, plan.found)
-            return draw_page([title, f"rejected: {plan.trouble}"], cells, draw_frames(plan.film, cells), {}, RED)
+        if plan.error:
+            cells = detection_cells(plan.film, plan.detection_frames, plan.detections)
+            return draw_page([title, f"skipped: {plan.error}"], cells, draw_frames(plan.film, cells), {}, RED)
         return _page(plan, target, title)
     except SampleError as error:
-        return draw_page([title, f"rejected: {error}"], [], [], {}, RED)
+        return draw_page([title, f"skipped: {error}"], [], [], {}, RED)
 
 
 def _page(plan: ClipPlan[MeshRow], target: Target, title: str) -> Image.Image:
-    """Draw frames with landmarks on one page, spread evenly over all samples."""
+    """Draw frames with landmarks on one page, evenly from all samples."""
     total = len(plan.rows) * target.frames
     cells = [_cell(plan, place, target) for place in uniform(total, min(total, CELLS)).tolist()]
     frames, made = {}, {}
@@ -149,24 +149,26 @@ def _page(plan: ClipPlan[MeshRow], target: Target, title: str) -> Image.Image:
                 made[cell.place] = _close(image, points, KEY[cell.state][0])
     lost = sum(row.facts[3] for row in plan.rows)
     faces = f" of each of {len(plan.rows)} faces" if len(plan.rows) > 1 else ""
-    told = f"{target.frames:,} taken from {plan.rows[0].facts[2]:,} frames{faces}; without a face: {lost:,}"
-    return draw_page([title, told], [cell for cell, _ in cells], [frames[cell.place] for cell, _ in cells], made, INK)
+    summary = f"{target.frames:,} sampled of {plan.rows[0].facts[2]:,} frames{faces}; without a face: {lost:,}"
+    return draw_page(
+        [title, summary], [cell for cell, _ in cells], [frames[cell.place] for cell, _ in cells], made, INK
+    )
 
 
 def _cell(plan: ClipPlan[MeshRow], place: int, target: Target) -> tuple[Cell, Array]:
-    """Return the cell at an index among all sampled frames: the nearest frame, and the landmarks."""
+    """Return the cell of a sampled position, with the nearest frame, and its landmarks."""
     row = plan.rows[place // target.frames]
     where = float(row.where[place % target.frames])
     nearest = round(where)
     frame, state = int(row.frames[nearest]), "seen" if row.seen[nearest] else "lost"
     face = f"#{row.facts[5]}: " if len(plan.rows) > 1 else ""
-    between = "" if nearest == where else ", nearest to what is taken"
+    between = "" if nearest == where else ", nearest to the sampled position"
     caption = f"{face}frame {frame}, {plan.film.times[frame]:.2f} s  {state}{between}"
-    return Cell(frame, place, state, None, None, [], caption), held(row.points, row.seen)[nearest]
+    return Cell(frame, place, state, None, None, [], caption), hold_last_face(row.points, row.seen)[nearest]
 
 
 def _close(image: Image.Image, points: Array, colour: str) -> Image.Image:
-    """Show the face alone, large, with its points."""
+    """Return the enlarged face with its landmarks."""
     low, high = points[:, :2].min(axis=0), points[:, :2].max(axis=0)
     side = float((high - low).max()) * (1 + 2 * ROOM)
     left, top = (low + high) / 2 - side / 2
@@ -186,13 +188,13 @@ def _dotted(image: Image.Image, points: Array, radius: float, colour: str) -> Im
 
 
 CLIPS = 40
-"""Clips of which sheets are made."""
+"""Largest number of sheets."""
 
 
 def write_contact_sheets(manifest: Manifest, target: Target, folder: Path) -> list[Path]:
-    """Write a contact sheet of each clip, of 40 spread evenly where there are more."""
+    """Write a contact sheet of each clip; of 40 evenly spaced ones where there are more."""
     if not target.one_by_one:
-        kind = "numbers" if target.sequences else "stills"
+        kind = "sequences" if target.sequences else "images"
         raise InputError(
             f"{manifest.source}: contact sheets show clips, and these are {kind}", "Leave out --contact-sheets."
         )
@@ -214,17 +216,17 @@ def write_contact_sheets(manifest: Manifest, target: Target, folder: Path) -> li
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Let libraries that write to the screen past Python write nowhere, and Python's own messages through."""
+    """Suppress what libraries write to stderr directly; Python's own messages are kept."""
     sys.stderr.flush()
     try:
         screen = os.dup(2)
-    except OSError:  # a process without a screen
+    except OSError:  # a process without stderr
         yield
         return
     before, nowhere = sys.stderr, os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
-        # Whoever put something else in its place, such as a test, keeps it.
+        # A replacement, such as that of a test, is kept.
         if before is sys.__stderr__:
             sys.stderr = os.fdopen(os.dup(screen), "w", encoding="utf-8", errors="replace")
         yield
@@ -243,41 +245,45 @@ def draw_sheet(path: str, start: int | None, end: int | None, target: Target, ti
         return draw_points(path, start, end, target, title)
     try:
         plan = plan_clip(path, start, end, target)
-        cells = looked_at(plan.film, plan.looks, plan.found) if plan.trouble else _taken(plan, target)
+        cells = (
+            detection_cells(plan.film, plan.detection_frames, plan.detections)
+            if plan.error
+            else _sampled_cells(plan, target)
+        )
         frames = draw_frames(plan.film, cells)
-        made = dict(crops(plan, target, {cell.place for cell in cells}))
+        made = dict(crop_frames(plan, target, {cell.place for cell in cells}))
     except SampleError as error:
-        return draw_page([title, f"rejected: {error}"], [], [], {}, RED)
-    if plan.trouble:
-        return draw_page([title, f"rejected: {plan.trouble}"], cells, frames, made, RED)
-    return draw_page([title, _told(plan, target)], cells, frames, made, INK)
+        return draw_page([title, f"skipped: {error}"], [], [], {}, RED)
+    if plan.error:
+        return draw_page([title, f"skipped: {plan.error}"], cells, frames, made, RED)
+    return draw_page([title, _summary(plan, target)], cells, frames, made, INK)
 
 
-def _told(plan: ClipPlan[ClipRow], target: Target) -> str:
+def _summary(plan: ClipPlan[ClipRow], target: Target) -> str:
     rows, frames = len(plan.rows), target.frames
     text = f"{rows * frames:,} of {plan.rows[0].facts[2]:,} frames"
     text += f" in {rows:,} samples of {frames}" if rows > 1 else ""
     if target.crop is None:
         return text
     lost = sum(row.facts[3] for row in plan.rows)
-    kind = "skipped without a face" if target.clips and target.clips.missing_face == "skip" else "without a face"
-    text += f"; detection in {len(plan.looks):,}; {kind}: {lost:,}"
+    kind = "dropped without a face" if target.clips and target.clips.missing_face == "skip" else "without a face"
+    text += f"; faces detected in {len(plan.detection_frames):,}; {kind}: {lost:,}"
     if len(plan.tracks) > 1:
-        text += f"; {len(plan.tracks)} faces followed, {max(row.facts[5] for row in plan.rows)} kept"
+        text += f"; {len(plan.tracks)} faces tracked, {max(row.facts[5] for row in plan.rows)} kept"
     return text
 
 
-def _taken(plan: ClipPlan[ClipRow], target: Target) -> list[Cell]:
-    """Choose frames of all samples evenly."""
+def _sampled_cells(plan: ClipPlan[ClipRow], target: Target) -> list[Cell]:
+    """Choose sampled frames evenly from all samples."""
     total = len(plan.rows) * target.frames
-    looks = {frame: look for look, frame in enumerate(plan.looks.tolist())}
+    detections = {frame: i for i, frame in enumerate(plan.detection_frames.tolist())}
     cells = []
     for place in uniform(total, min(total, CELLS)).tolist():
         row, i = plan.rows[place // target.frames], place % target.frames
         frame = int(row.frames[i])
-        look = looks.get(frame, -1)
-        face = plan.tracks[row.facts[5] - 1].faces.get(look) if plan.tracks else None
-        others = [other for other in plan.found[look] if other is not face] if look >= 0 else []
+        detection = detections.get(frame, -1)
+        face = plan.tracks[row.facts[5] - 1].faces.get(detection) if plan.tracks else None
+        others = [other for other in plan.detections[detection] if other is not face] if detection >= 0 else []
         state = "" if target.crop is None else "lost" if not row.seen[i] else "seen" if face else "followed"
         sample = f"#{place // target.frames + 1}: " if len(plan.rows) > 1 else ""
         caption = f"{sample}frame {frame}, {plan.film.times[frame]:.2f} s  {state}".rstrip()
