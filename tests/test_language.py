@@ -57,11 +57,9 @@ OPEN = frozenset(
         "app",
         "config",
         "data",
-        "evaluation",
         "explanation",
         "inference",
         "preprocessing",
-        "statistics",
         "training",
         "utils",
     ]

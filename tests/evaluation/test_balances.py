@@ -75,9 +75,9 @@ def test_em_stays_where_nothing_changed_and_says_when_it_stopped_early():
 def test_balances_that_cannot_be_are_refused():
     p = np.array([[0.5, 0.5]])
     for bad in ([1.0], [-1.0, 2.0], [0.0, 0.0], [np.nan, 1.0]):
-        with pytest.raises(InputError, match="balance"):
+        with pytest.raises(InputError, match="class prior must have"):
             with_prior(p, np.array(bad), np.array([0.5, 0.5]))
-    with pytest.raises(InputError, match="not trained"):
+    with pytest.raises(InputError, match="has no training samples"):
         with_prior(p, np.array([1.0, 0.0]), np.array([0.5, 0.5]))
     with pytest.raises(InputError, match="no sample"):
         estimate_prior(np.empty((0, 2)), np.array([0.5, 0.5]))
@@ -88,10 +88,10 @@ def test_priors_are_read_by_name():
     assert parse_prior("uniform", CLASSES).tolist() == [1 / 3] * 3
     assert parse_prior("a=b=0.5,c=0.5", ("a=b", "c")).tolist() == [0.5, 0.5]
     for text, said in {
-        "happi=1": "no class",
-        "happy=0.5": "no share of angry, fear",
-        "happy=x,angry=0,fear=0": "no number",
-        "happy=0.5,happy=0.5": "twice",
+        "happi=1": "is not a class",
+        "happy=0.5": "no value for angry, fear",
+        "happy=x,angry=0,fear=0": "is not a number",
+        "happy=0.5,happy=0.5": "duplicate class happy",
         "happy=0.9,angry=0.9,fear=0.1": "sum to 1",
         "happy=nan,angry=0.9,fear=0.1": "sum to 1",
     }.items():

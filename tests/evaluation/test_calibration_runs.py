@@ -109,7 +109,7 @@ def test_the_command_says_error_threshold_and_balance(run):
     np.testing.assert_allclose(corrected.probabilities, tempered(same, found.calibration.shifted_temperature))
     assert test.probabilities.shape == corrected.probabilities.shape
     assert found.corrected.accuracy[2].value == 0
-    with pytest.raises(InputError, match="no class"):
+    with pytest.raises(InputError, match="is not a class"):
         calibrate(run, prior="x=1", resamples=5)
 
 

@@ -244,9 +244,9 @@ def test_few_people_are_never_enough_and_it_is_said():
             certain((np.arange(240) + 1) % 3, np.arange(240) % 3),
             "true class of 240 samples; 's0' is fear and",
         ),
-        (noisy(1, people=23), "b and a disagree on whom the samples show"),
-        (noisy(1, people=None), "b and a disagree on whom the samples show"),
-        (certain([0], [0], classes=("x", "y")), "b knows the classes x, y; a knows disgust, fear, happy"),
+        (noisy(1, people=23), "b and a disagree on the subjects of the samples"),
+        (noisy(1, people=None), "b and a disagree on the subjects of the samples"),
+        (certain([0], [0], classes=("x", "y")), "b has the classes x, y; a has disgust, fear, happy"),
         ([], "b has no run"),
     ],
 )

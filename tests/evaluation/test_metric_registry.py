@@ -527,11 +527,11 @@ def test_an_entry_alone_gives_stats_the_direction(own_metrics, tmp_path):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"name": "clip_x"}, "stands for metrics of clips"),
+        ({"name": "clip_x"}, "is reserved for metrics of clips"),
         ({"needs": "faces"}, "unknown input 'faces'"),
-        ({"needs": "losses", "per_class": True}, "give no value for each class"),
+        ({"needs": "losses", "per_class": True}, "gives no value for each class"),
         ({"averages": {"macro": over_defined}}, "only a metric of each class"),
-        ({"name": "accuracy"}, "there already is a metric 'accuracy'"),
+        ({"name": "accuracy"}, "duplicate metric 'accuracy'"),
     ],
 )
 def test_an_entry_that_contradicts_itself_is_refused(options, says):

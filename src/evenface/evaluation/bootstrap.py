@@ -1,7 +1,7 @@
-"""How sure a number is: intervals by resampling people where they are known, else clips, else samples.
+"""Confidence intervals by the bootstrap: people are resampled where they are known, else clips, else samples.
 
-Pictures of one person resemble each other, so they are not so many independent observations. Whoever wants to
-know how a model does on *other people* must resample people, all pictures of a person together.
+Images of one person are correlated, so they are not independent observations. An interval for performance on *other
+people* requires resampling people, with all their images.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,7 +36,7 @@ def estimate(entry: Mapping[str, Any]) -> Estimate:
 
 @dataclass(frozen=True)
 class Units:
-    """What is resampled as a whole."""
+    """Units of resampling: the unit of each sample, their number, and their name."""
 
     codes: np.ndarray
     count: int
@@ -44,7 +44,7 @@ class Units:
 
 
 def units_of(predictions: Predictions) -> Units:
-    """People where every sample says whom it shows, else clips where some have several samples, else the samples."""
+    """Return people where every subject is known, else clips where some have several samples, else samples."""
     groups, name = predictions.subject, "people"
     if groups is None and predictions.in_parts:
         groups, name = predictions.clip, "clips"
@@ -55,7 +55,7 @@ def units_of(predictions: Predictions) -> Units:
 
 
 def unit_matrices(predictions: Predictions, units: Units) -> np.ndarray:
-    """Confusion matrix of each unit, float32, shape (U, C, C). Sums of them are exact up to 16 million samples."""
+    """Compute the confusion matrix of each unit, float32, shape (U, C, C); sums are exact up to 16 million samples."""
     c = len(predictions.classes)
     stack = np.zeros((units.count, c, c), dtype=np.float32)
     np.add.at(stack, (units.codes, predictions.labels, predictions.predicted), 1)
@@ -63,7 +63,7 @@ def unit_matrices(predictions: Predictions, units: Units) -> np.ndarray:
 
 
 def unit_moments(predictions: Predictions, units: Units) -> np.ndarray:
-    r"""Sum over the samples of each unit, with t the true value, z the output, both less the mean of t."""
+    """Sum 1, t, z, t², z², tz, abs(z - t), (z - t)² over each unit: true value t and output z, less the mean of t."""
     truth, output = predictions.true_values, predictions.place
     centre = truth.mean()
     t, z = truth - centre, output - centre
@@ -75,14 +75,17 @@ def unit_moments(predictions: Predictions, units: Units) -> np.ndarray:
 
 
 def fired(predictions: Predictions) -> np.ndarray:
-    """Return which classes' own classifiers say yes to which samples, bool, shape (N, C)."""
+    """Return which samples the one-vs-rest classifier of each class assigns to it, bool, shape (N, C).
+
+    With scores that is where the score is 0.5 or more, for several classes or none; else the predicted class.
+    """
     if predictions.scores is not None:
         return np.asarray(predictions.scores >= THRESHOLD)
     return np.asarray(predictions.predicted[:, None] == np.arange(len(predictions.classes)))
 
 
 def unit_tables(predictions: Predictions, units: Units) -> np.ndarray:
-    """Count the table of each class for each unit, float32, shape (U, C, 2, 2)."""
+    """Count ``[[TN, FP], [FN, TP]]`` of each class for each unit, float32, shape (U, C, 2, 2)."""
     c = len(predictions.classes)
     own = predictions.labels[:, None] == np.arange(c)
     stack = np.zeros((units.count, c, 2, 2), dtype=np.float32)
@@ -91,7 +94,7 @@ def unit_tables(predictions: Predictions, units: Units) -> np.ndarray:
 
 
 def draws(count: int, resamples: int, seed: int, width: int | None = None) -> Iterator[np.ndarray]:
-    """Draw ``count`` units with replacement, ``resamples`` times."""
+    """Draw ``count`` units with replacement, ``resamples`` times; yield their multiplicities, float32, (r, count)."""
     if count == 1:
         yield np.full((resamples, 1), np.nan, dtype=np.float32)
         return
@@ -122,18 +125,18 @@ def resample_each(values: Sequence[np.ndarray], resamples: int = RESAMPLES, seed
 
 
 def percentile(drawn: np.ndarray, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray]:
-    """Percentile interval over the first axis; draws where the value is not defined are left out."""
+    """Compute the percentile interval over the first axis; draws where the value is not defined are skipped."""
     if not len(drawn):
         return np.full(drawn.shape[1:], np.nan), np.full(drawn.shape[1:], np.nan)
     known = ~np.isnan(drawn)
     filled = np.where(known.any(axis=0), drawn, 0)
     low, high = np.nanquantile(filled, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    nothing = ~known.any(axis=0)
-    return np.where(nothing, np.nan, low), np.where(nothing, np.nan, high)
+    undefined = ~known.any(axis=0)
+    return np.where(undefined, np.nan, low), np.where(undefined, np.nan, high)
 
 
 def wilson(hits: np.ndarray, n: np.ndarray, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray]:
-    """Score interval of a share, for independent samples; NaN where ``n`` is zero.
+    """Compute Wilson's score interval of a proportion of independent samples; NaN where ``n`` is zero.
 
     References
     ----------
@@ -154,14 +157,14 @@ def wilson(hits: np.ndarray, n: np.ndarray, level: float = LEVEL) -> tuple[np.nd
 def recall_intervals(
     matrices: np.ndarray, drawn: np.ndarray, units: Units, level: float = LEVEL
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Interval of each class's recall, shape (C,).
+    """Compute the interval of each class's recall, shape (C,).
 
     Where samples are the units it is Wilson's. Else it is the percentile interval over people (or clips); where all
-    samples of a class are right, or all wrong, resampling shows no spread at all, and Wilson's interval with *one
-    observation per person* stands in, as wide as the number of people who show that class warrants.
+    samples of a class are correct, or all wrong, resampling shows no variance, and Wilson's interval with *one
+    observation per person* is used.
     """
-    whole = matrices.sum(axis=0)
-    hits, n = np.diagonal(whole), whole.sum(axis=-1)
+    total = matrices.sum(axis=0)
+    hits, n = np.diagonal(total), total.sum(axis=-1)
     if units.name == "samples":
         return wilson(hits, n, level)
     low, high = percentile(divide(np.diagonal(drawn, axis1=-2, axis2=-1), drawn.sum(axis=-1)), level)

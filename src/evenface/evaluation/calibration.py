@@ -1,6 +1,6 @@
-"""Probabilities that hold: a temperature fitted on validation data, alone or with the balance of classes implied.
+"""Probability calibration: temperature scaling, bias-corrected temperature scaling, calibration error.
 
-A temperature changes how sure a model says it is, never which class it names.
+A temperature changes the confidence of a prediction, not the predicted class.
 """
 
 import math
@@ -25,12 +25,12 @@ Kind = Literal["probabilities", "scores"]
 Binning = Literal["width", "mass"]
 Side = Literal["top", "classes"]
 LOWEST, HIGHEST = 0.05, 20.0
-"""Temperatures that are looked at. Where every sample is right, ever lower ones would be better without end."""
+"""Range of temperatures: where every sample is correct, the best one would be 0."""
 GRID = 61
 
 
 def tempered(values: np.ndarray, temperature: float, of: Kind = "probabilities") -> np.ndarray:
-    r"""Divide the logits behind probabilities, or behind each detector's score, by a temperature.
+    r"""Divide the logits of probabilities, or of one-vs-rest scores, by a temperature.
 
     .. math:: p'_c = \frac{p_c^{1/T}}{\sum_j p_j^{1/T}}, \qquad s'_c = \sigma(\mathrm{logit}(s_c) / T)
 
@@ -54,15 +54,15 @@ def tempered(values: np.ndarray, temperature: float, of: Kind = "probabilities")
 
 
 def calibrated(values: np.ndarray, temperature: float, of: Kind = "probabilities") -> np.ndarray:
-    """Give calibrated class probabilities, shape (N, C): tempered; scores are then divided by their sum."""
-    found = tempered(values, temperature, of)
-    return scoring.shares(found) if of == "scores" else found
+    """Compute calibrated class probabilities, shape (N, C); scores are divided by their sum after scaling."""
+    scaled = tempered(values, temperature, of)
+    return scoring.shares(scaled) if of == "scores" else scaled
 
 
 def fit_temperature(
     values: np.ndarray, labels: np.ndarray, *, of: Kind = "probabilities", shift: np.ndarray | None = None
 ) -> float:
-    """Find the temperature at which the true classes are most probable.
+    """Fit the temperature that minimises the log loss.
 
     Parameters
     ----------
@@ -73,8 +73,8 @@ def fit_temperature(
     of : {"probabilities", "scores"}
         What ``values`` are. Of scores, the probabilities are their shares.
     shift : array of float, shape (C,), optional
-        Factor of each class's probability after the temperature: the balance of these samples over the balance that
-        the model implies. Without it, a model that was trained for another balance would look unsure of itself.
+        Factor of each class's probability after scaling: the class prior of these samples over the prior implied by
+        the model. Without it, a difference in priors would be fitted as a temperature.
 
     Returns
     -------
@@ -107,13 +107,13 @@ def fit_temperature(
 
 
 def fit_balance(values: np.ndarray, labels: np.ndarray, *, of: Kind = "probabilities") -> tuple[float, np.ndarray]:
-    r"""Find a temperature together with the balance of classes that the model has in mind.
+    r"""Fit a temperature together with the class prior implied by the model (bias-corrected temperature scaling).
 
     .. math:: p'_c \propto p_c^{1/T} e^{b_c}, \qquad \pi_c \propto q_c e^{-b_c}
 
     with the share q of each class in these samples.
 
-    For methods whose balance does not follow from what was trained.
+    For methods whose implied prior does not follow from the training set.
 
     Parameters
     ----------
@@ -125,11 +125,11 @@ def fit_balance(values: np.ndarray, labels: np.ndarray, *, of: Kind = "probabili
     temperature : float
         T, 0.05 to 20.
     prior : array of float, shape (C,)
-        The balance; a class without samples has 0.
+        The implied class prior; 0 for a class without samples.
 
     Notes
     -----
-    The mean of -log p' is made small, with ``sum(b ** 2) / 2`` added once over all samples, which keeps b finite.
+    The mean of -log p' is minimised, with ``sum(b ** 2) / 2`` added once over all samples, which keeps b finite.
 
     References
     ----------
@@ -162,33 +162,31 @@ def _softmax(logits: np.ndarray) -> np.ndarray:
 
 FILE = "calibration.json"
 AT_LEAST = 20
-"""Validation samples below which a temperature is too uncertain to be of use; such a run is left as it is."""
+"""Fewest validation samples for calibration; a run with fewer is not calibrated."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """How a run's probabilities are made to hold.
+    """Calibration of a run's probabilities.
 
     Parameters
     ----------
     temperature : float
-        Of probabilities that are used as they are, on a balance like that of the validation data; see
-        :func:`evenface.evaluation.calibration.tempered`.
+        For the class prior of the validation data; see :func:`evenface.evaluation.calibration.tempered`.
     shifted_temperature : float
-        Of probabilities that are then corrected for another balance: that of the model itself, whose certainty the
-        first one mixes with what a difference in balance looks like.
+        For probabilities that are then corrected for another class prior: fitted for the prior implied by the model.
     of : {"probabilities", "scores"}
-        What it is applied to: scores where classes were learnt one against the rest.
+        Input: scores for one-vs-rest classifiers.
     classes : tuple of str
         The C classes.
     prior : array of float, shape (C,)
-        The balance of classes that the probabilities imply, which a correction divides by.
+        Class prior implied by the probabilities, which a correction divides by.
     prior_said : str
-        Where that balance comes from.
+        Origin of the prior.
     exact : bool
-        Whether that follows from what was trained; else it was fitted on validation data.
+        Whether the prior follows from the training set; else it was fitted on validation data.
     curve : RiskCoverage
-        Of the calibrated validation predictions, at most 201 points.
+        Risk–coverage curve of the calibrated validation predictions, at most 201 points.
     fitted_on : mapping of str to float
         ``samples``, and ``log_loss``, ``ece`` of these each ``_before`` and ``_after``.
     """
@@ -204,15 +202,15 @@ class Calibration:
     fitted_on: Mapping[str, float]
 
     @classmethod
-    def fit(cls, validation: Predictions, prior: np.ndarray, said: str, *, exact: bool) -> "Calibration":
+    def fit(cls, validation: Predictions, prior: np.ndarray, origin: str, *, exact: bool) -> "Calibration":
         """Fit both temperatures.
 
         Parameters
         ----------
         validation : Predictions
-            Of samples that the model was not trained on.
-        prior, said, exact
-            The balance that follows from what was trained. Where that is not exact, a balance is fitted instead.
+            Predictions of samples that the model was not trained on.
+        prior, origin, exact
+            Class prior implied by the training set. Where it is not exact, a prior is fitted instead.
         """
         of: Kind = "probabilities" if validation.scores is None else "scores"
         values = validation.probabilities if validation.scores is None else validation.scores
@@ -223,51 +221,51 @@ class Calibration:
             shifted = fit_temperature(values, validation.labels, of=of, shift=shift)
         else:
             shifted, prior = fit_balance(values, validation.labels, of=of)
-            said = f"a fit on validation data, as it does not follow from {said}"
+            origin = f"a fit on validation data, as it does not follow from {origin}"
         p = calibrated(values, temperature, of)
         facts: dict[str, float] = {"samples": len(validation)}
-        for when, found in (("before", validation.probabilities), ("after", p)):
-            facts[f"log_loss_{when}"] = float(scoring.log_loss(found, validation.labels).mean())
-            facts[f"ece_{when}"] = calibration_error(found, validation.labels)
+        for when, probabilities in (("before", validation.probabilities), ("after", p)):
+            facts[f"log_loss_{when}"] = float(scoring.log_loss(probabilities, validation.labels).mean())
+            facts[f"ece_{when}"] = calibration_error(probabilities, validation.labels)
         curve = risk_coverage(p.max(axis=1), p.argmax(axis=1) == validation.labels).thinned()
-        return cls(temperature, shifted, of, validation.classes, prior, said, exact, curve, facts)
+        return cls(temperature, shifted, of, validation.classes, prior, origin, exact, curve, facts)
 
     def apply(
         self, probabilities: np.ndarray, scores: np.ndarray | None = None, prior: np.ndarray | None = None
     ) -> np.ndarray:
-        """Give calibrated probabilities ``(N, C)``; of a run with detectors, from their scores.
+        """Compute calibrated probabilities ``(N, C)``; of one-vs-rest classifiers, from their scores.
 
         Parameters
         ----------
         probabilities, scores : arrays of float, shape (N, C)
-            As the run gives them.
+            Outputs of the run.
         prior : array of float, shape (C,), optional
-            The balance of classes to correct for.
+            Class prior to correct for.
 
         Raises
         ------
         InputError
-            If the temperature is one of scores and there are none, or the balance cannot be.
+            If scores are required and missing, or the prior is not valid.
         """
         values = probabilities if self.of == "probabilities" else scores
         if values is None:
-            raise InputError("this run was calibrated by its detectors' scores, and there are none")
+            raise InputError("this run was calibrated on one-vs-rest scores, but scores are missing")
         if prior is None:
             return calibrated(values, self.temperature, self.of)
         return with_prior(self.shifted(probabilities, scores), self.prior, prior)
 
     def shifted(self, probabilities: np.ndarray, scores: np.ndarray | None = None) -> np.ndarray:
-        """Give what holds for the model's own balance, ``(N, C)``: what a correction or an estimate begins with."""
+        """Compute probabilities ``(N, C)`` calibrated for the prior implied by the model, before a correction."""
         return replace(self, temperature=self.shifted_temperature).apply(probabilities, scores)
 
     def predictions(self, given: Predictions, prior: np.ndarray | None = None) -> Predictions:
-        """Calibrate predictions, and correct them for a balance of classes where one is given."""
+        """Calibrate predictions, and correct them for a class prior where one is given."""
         p = self.apply(given.probabilities, given.scores, prior)
         scores = None if given.scores is None else tempered(given.scores, self.temperature, "scores")
         return replace(given, probabilities=p, scores=scores)
 
     def as_dict(self) -> dict[str, Any]:
-        """Give what the file holds."""
+        """Return the content of ``calibration.json``."""
         return {
             "temperature": self.temperature,
             "shifted_temperature": self.shifted_temperature,
@@ -282,16 +280,16 @@ class Calibration:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "Calibration":
-        """Take what :meth:`as_dict` gave.
+        """Build from the result of :meth:`as_dict`.
 
         Raises
         ------
         InputError
-            If anything is missing or cannot be.
+            If a value is missing or invalid.
         """
         try:
             curve = content["risk_coverage"]
-            found = cls(
+            calibration = cls(
                 float(content["temperature"]),
                 float(content["shifted_temperature"]),
                 content["of"],
@@ -303,12 +301,12 @@ class Calibration:
                 dict(content["fitted_on"]),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"this is no calibration: {type(error).__name__} {error}") from error
-        right = found.of in ("probabilities", "scores") and found.prior.shape == (len(found.classes),)
-        both = (found.temperature, found.shifted_temperature)
-        if not (right and all(np.isfinite(one) and one > 0 for one in both)):
-            raise InputError("this is no calibration: temperature, kind or prior cannot be")
-        return found
+            raise InputError(f"invalid calibration: {type(error).__name__} {error}") from error
+        valid = calibration.of in ("probabilities", "scores") and calibration.prior.shape == (len(calibration.classes),)
+        temperatures = (calibration.temperature, calibration.shifted_temperature)
+        if not (valid and all(np.isfinite(value) and value > 0 for value in temperatures)):
+            raise InputError("invalid calibration: invalid temperature, kind or prior")
+        return calibration
 
     def save(self, folder: Path) -> None:
         """Write ``calibration.json`` into a folder."""
@@ -316,44 +314,43 @@ class Calibration:
 
     @classmethod
     def load(cls, folder: Path) -> "Calibration | None":
-        """Read ``calibration.json`` of a folder; none where there is no such file.
+        """Load ``calibration.json`` of a folder; None where there is no such file.
 
         Raises
         ------
         InputError
-            If it is there and cannot be read.
+            If it exists and cannot be read.
         """
-        path, remedy = folder / FILE, f"Make it anew: evenface evaluate {folder}"
+        path, hint = folder / FILE, f"Recompute it: evenface evaluate {folder}"
         if not path.is_file():
             return None
         try:
-            return cls.from_dict(read_json(path, remedy))
+            return cls.from_dict(read_json(path, hint))
         except InputError as error:
             raise InputError(
-                error.message if str(path) in error.message else f"{path}: {error.message}", remedy
+                error.message if str(path) in error.message else f"{path}: {error.message}", hint
             ) from None
 
 
 def reliability_by_mass(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -> Reliability:
-    """Sort samples into bins of equally many, as far as equal confidences, which stay together, allow.
+    """Bin samples into bins of equal mass; equal confidences share a bin, so there may be fewer bins.
 
-    Parameters and result are those of ``reliability``; the edges are quantiles, and
-    there are fewer bins where quantiles are equal.
+    Parameters and result are those of ``reliability``; the edges are quantiles.
     """
     edges = np.unique(np.quantile(confidence, np.linspace(0, 1, bins + 1)[1:-1], method="inverted_cdf"))
     edges = edges[edges < np.max(confidence)]
-    place = np.searchsorted(edges, confidence, side="left")
+    index = np.searchsorted(edges, confidence, side="left")
     size = len(edges) + 1
-    count = np.bincount(place, minlength=size)
-    weights = (np.asarray(one, dtype=np.float64) for one in (confidence, correct))
-    promised, kept = (divide(np.bincount(place, weights=one, minlength=size), count) for one in weights)
-    return Reliability(np.concatenate([[0.0], edges, [1.0]]), count, promised, kept)
+    count = np.bincount(index, minlength=size)
+    weights = (np.asarray(values, dtype=np.float64) for values in (confidence, correct))
+    means = (divide(np.bincount(index, weights=values, minlength=size), count) for values in weights)
+    return Reliability(np.concatenate([[0.0], edges, [1.0]]), count, *means)
 
 
 def calibration_error(
     probabilities: np.ndarray, labels: np.ndarray, *, bins: int = BINS, binning: Binning = "width", of: Side = "top"
 ) -> float:
-    """Give the expected calibration error: mean distance between what was promised and what was kept, over bins.
+    """Compute the expected calibration error: mean absolute difference of confidence and accuracy over bins.
 
     Parameters
     ----------
@@ -362,16 +359,16 @@ def calibration_error(
     labels : array of int, shape (N,)
         True classes.
     bins : int, default=15
-        How many.
+        Number of bins.
     binning : {"width", "mass"}
         Bins of equal width, or of equally many samples.
     of : {"top", "classes"}
-        The predicted class's probability, or the mean over all classes, each one's probability on all samples.
+        Probability of the predicted class, or the mean over the probabilities of all classes.
 
     Returns
     -------
     float
-        0 to 1. Chance alone makes it larger than 0.
+        0 to 1; sampling noise alone makes it larger than 0.
 
     References
     ----------
@@ -385,23 +382,23 @@ def calibration_error(
 
 
 def _sides(probabilities: np.ndarray, labels: np.ndarray, of: Side) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Give pairs of what was promised and what came true."""
+    """Return pairs of confidence and outcome."""
     if of == "top":
         return [(probabilities.max(axis=1), probabilities.argmax(axis=1) == labels)]
     return [(probabilities[:, c], labels == c) for c in range(probabilities.shape[1])]
 
 
 def _unit_gaps(predictions: Predictions, binning: Binning, of: Side) -> np.ndarray:
-    """Sum promised less kept by unit, side and bin, shape (U, sides * bins + 1); the last column counts samples."""
+    """Sum confidence less outcome by unit, class and bin, shape (U, sides * bins + 1); last column: samples."""
     units = units_of(predictions)
     sides = _sides(predictions.probabilities, predictions.labels, of)
     sums = np.zeros((units.count, len(sides) * BINS + 1))
     for number, (confidence, correct) in enumerate(sides):
         if binning == "width":
-            place = scoring.reliability_bin(confidence, BINS)
+            index = scoring.reliability_bin(confidence, BINS)
         else:
-            place = np.searchsorted(reliability_by_mass(confidence, correct).edges[1:-1], confidence, side="left")
-        np.add.at(sums, (units.codes, number * BINS + place), confidence - correct)
+            index = np.searchsorted(reliability_by_mass(confidence, correct).edges[1:-1], confidence, side="left")
+        np.add.at(sums, (units.codes, number * BINS + index), confidence - correct)
     sums[:, -1] = np.bincount(units.codes, minlength=units.count)
     return sums
 
@@ -475,7 +472,7 @@ def loss_estimates(
 
 
 def _error_draws(sums: np.ndarray, resamples: int, seed: int) -> tuple[float, np.ndarray]:
-    """Give the error of the sums by unit, and by how much samples of such a size miss the truth, shape (R,)."""
+    """Return the error of the sums by unit, and the sampling error of each draw, shape (R,)."""
     sides = (sums.shape[1] - 1) // BINS
     whole, drawn = sums.sum(axis=0), resample_sums(sums, resamples, seed)
     gaps, noise = whole[:-1] / whole[-1], drawn[:, :-1] / drawn[:, -1:]
@@ -488,7 +485,7 @@ def _error_draws(sums: np.ndarray, resamples: int, seed: int) -> tuple[float, np
 
 
 def _turned(value: float, around: np.ndarray, level: float) -> Estimate:
-    """Turn by how much samples miss the truth into where the truth lies."""
+    """Turn draws of the sampling error into a basic bootstrap interval."""
     low, high = percentile(around, level)
     return Estimate(value, *(float(end) for end in (np.minimum(value, value - high), np.maximum(value, value - low))))
 

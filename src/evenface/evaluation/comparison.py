@@ -1,4 +1,4 @@
-"""Compare methods on the same samples: which is better, for which class, and how sure one can be."""
+"""Comparison of methods on the same samples: differences with intervals and p-values, overall and per class."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -34,7 +34,7 @@ class MethodResult:
 
 @dataclass(frozen=True)
 class Difference:
-    """Candidate minus baseline: value, interval, p of the swap test, p after Holm's correction."""
+    """Candidate minus baseline: value, interval, p of the paired permutation test, p after Holm's correction."""
 
     name: str
     value: float
@@ -45,7 +45,7 @@ class Difference:
 
     @property
     def certain(self) -> bool:
-        """Whether the interval leaves out zero and the corrected p is at most 0.05."""
+        """Whether the interval excludes zero and the corrected p is at most 0.05."""
         return (self.low > 0 or self.high < 0) and self.p_holm <= ALPHA
 
 
@@ -111,7 +111,7 @@ def compare(
     runs : mapping of str to Predictions or a sequence of them
         Name of each method and its predictions; several are runs of that method with other seeds.
     resamples : int, default=2000
-        Bootstrap draws.
+        Bootstrap samples.
     seed : int, default=0
         Seed of the draws.
     level : float, default=0.95
@@ -133,19 +133,19 @@ def compare(
     *Intervals* are percentile intervals over one set of draws for all methods, so differences are paired. A draw takes
     people (all their samples together) where subjects are known, else clips so, else samples. Within a draw a
     method's value is the mean over its runs: the unit of replication is the person (or clip, or sample), and the
-    interval says how the result would vary over other people, for these trained networks. How it varies over seeds is
-    in ``per_run``.
+    interval describes how the result would vary over other people, for these trained networks. The
+    values of single seeds are in ``per_run``.
 
-    *p* is a swap (permutation) test: what two methods said about a unit changes hands by a coin, 4,999 times; for
-    macro F1 it is applied to the matrices averaged over runs. Holm's correction runs over the pairs for overall
-    metrics, and over the classes of one pair for recall. A difference is called certain if its interval leaves out zero
+    *p* is that of a paired permutation test: the predictions of the two methods for a unit are exchanged at random,
+    4,999 times, on confusion matrices averaged over runs. Holm's correction runs over the pairs for overall
+    metrics, and over the classes of one pair for recall. A difference is called certain if its interval excludes zero
     *and* its corrected p is at most 0.05.
 
     *Areas under curves and calibration errors* cost far more than sums over units. Where all runs together have more
     than 2,000 samples they have values alone, unless ``metrics`` names what to compare; else they have intervals of at
     most 400 draws and a p of at most 499 permutations of the predictions of all runs pooled.
 
-    *Clips*: where several samples make a clip and have its label, metrics called ``clip_...`` are of the clips, by
+    *Clips*: where clips have several samples of one label, metrics called ``clip_...`` are of the clips, by
     :meth:`~evenface.evaluation.predictions.Predictions.by_clip`. Metrics of ordered classes are compared where the
     classes of every run are ordered, those of training counts where all runs have the same ones.
     """
@@ -175,7 +175,7 @@ def compare(
 
 @dataclass(frozen=True)
 class _View:
-    """The samples, or the clips that they make together (prefix ``clip_``): metrics, units, measures of each run."""
+    """Metrics, units and measures of the samples, or of the clips that they form (prefix ``clip_``)."""
 
     prefix: str
     entries: tuple[Metric, ...]
@@ -216,7 +216,7 @@ def _views(
 
 
 def _method(name: str, group: tuple[Predictions, ...], views: Sequence[_View], level: float) -> MethodResult:
-    """Values of one method."""
+    """Compute the metrics of one method with their intervals."""
     per_run, overall = {}, {}
     for view in views:
         for entry in view.entries:
@@ -232,16 +232,17 @@ def _method(name: str, group: tuple[Predictions, ...], views: Sequence[_View], l
 
 
 def _drawn(view: _View, name: str, entry: Metric) -> np.ndarray:
-    """Mean of a metric over the runs of a method, in each draw, shape (R,)."""
+    """Compute the mean of a metric over the runs of a method in each draw, shape (R,)."""
     return np.asarray(np.stack([run.drawn(entry) for run in view.runs[name]], axis=-1).mean(axis=-1))
 
 
 def _unit_sums(view: _View, name: str, entry: Metric) -> np.ndarray:
-    """Stack what units add to the input of a metric in each run of a method, shape (U, runs, ...)."""
+    """Stack the contributions of units to the input of a metric for each run of a method, shape (U, runs, ...)."""
     return np.stack([run.unit_sums(entry) for run in view.runs[name]], axis=1)
 
 
 def _drawn_sums(view: _View, name: str, entry: Metric) -> np.ndarray:
+    """Stack the input of a metric in each draw for each run of a method, shape (R, runs, ...)."""
     return np.stack([run.drawn_sums(entry) for run in view.runs[name]], axis=1)
 
 

@@ -1,4 +1,4 @@
-"""Other shares of the classes than a model was trained for: correct its probabilities, or estimate the shares."""
+"""Label shift: correct probabilities for another class prior, or estimate the prior of unlabelled samples."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,20 +16,20 @@ SUM = 0.01
 
 
 def with_prior(probabilities: np.ndarray, old: np.ndarray, new: np.ndarray) -> np.ndarray:
-    r"""Turn probabilities that hold for one balance of the classes into those that hold for another.
+    r"""Correct probabilities calibrated for one class prior to another.
 
     .. math:: p'(y \mid x) \propto p(y \mid x) \, \frac{\pi'_y}{\pi_y}
 
-    It is right where only the balance differs and faces of a class look the same.
+    It assumes label shift: only the class prior differs, not the distribution of images within a class.
 
     Parameters
     ----------
     probabilities : array of float, shape (N, C)
         Calibrated for ``old``.
     old : array of float, shape (C,)
-        The balance that the probabilities imply; see :func:`evenface.training.class_prior.implied_prior`.
+        The class prior implied by the probabilities; see :func:`evenface.training.class_prior.implied_prior`.
     new : array of float, shape (C,)
-        The balance where they are used.
+        The class prior to correct for.
 
     Returns
     -------
@@ -39,7 +39,7 @@ def with_prior(probabilities: np.ndarray, old: np.ndarray, new: np.ndarray) -> n
     Raises
     ------
     InputError
-        If shares are not of C classes, negative, sum to 0, or a class of ``new`` has none in ``old``.
+        If a prior does not have C values, is negative or sums to 0, or a class of ``new`` has none in ``old``.
 
     References
     ----------
@@ -54,7 +54,9 @@ def with_prior(probabilities: np.ndarray, old: np.ndarray, new: np.ndarray) -> n
     p = np.asarray(probabilities, dtype=np.float64)
     old, new = (_shares(given, p.shape[1]) for given in (old, new))
     if ((old == 0) & (new > 0)).any():
-        raise InputError(f"class {int(np.argmax((old == 0) & (new > 0)))} was not trained and cannot be expected")
+        raise InputError(
+            f"class {int(np.argmax((old == 0) & (new > 0)))} has no training samples, so its prior cannot be above 0"
+        )
     weighted = p * np.divide(new, old, out=np.zeros_like(new), where=old > 0)
     total = weighted.sum(axis=1, keepdims=True)
     result: np.ndarray = np.divide(weighted, total, out=np.tile(new, (len(p), 1)), where=total > 0)
@@ -63,7 +65,7 @@ def with_prior(probabilities: np.ndarray, old: np.ndarray, new: np.ndarray) -> n
 
 @dataclass(frozen=True)
 class Estimated:
-    """A balance estimated without labels."""
+    """A class prior estimated without labels."""
 
     prior: np.ndarray
     log_likelihood: np.ndarray
@@ -71,25 +73,25 @@ class Estimated:
 
     @property
     def steps(self) -> int:
-        """How many steps were taken."""
+        """Number of EM steps."""
         return len(self.log_likelihood) - 1
 
 
 def estimate_prior(
     probabilities: np.ndarray, prior: np.ndarray, *, steps: int = STEPS, tolerance: float = TOLERANCE
 ) -> Estimated:
-    """Estimate the balance of samples without labels by expectation maximisation.
+    """Estimate the class prior of unlabelled samples by expectation maximisation.
 
     Parameters
     ----------
     probabilities : array of float, shape (N, C)
-        Calibrated for ``prior``: the estimate is as good as they are.
+        Calibrated for ``prior``; the estimate depends on their calibration.
     prior : array of float, shape (C,)
-        The balance that they imply; where EM begins. A class of share 0 stays at 0.
+        The class prior implied by the probabilities; start of EM. A class of prior 0 stays at 0.
     steps : int, default=10000
-        At most so many.
+        Maximum number of steps.
     tolerance : float, default=1e-9
-        It ends where no share changes by more.
+        Convergence: no class prior changes by more.
 
     Returns
     -------
@@ -98,7 +100,7 @@ def estimate_prior(
     Raises
     ------
     InputError
-        If there is no sample, or shares are not as in :func:`with_prior`.
+        If there is no sample, or the prior is not as in :func:`with_prior`.
 
     References
     ----------
@@ -107,9 +109,9 @@ def estimate_prior(
     """
     p = np.asarray(probabilities, dtype=np.float64)
     if not len(p):
-        raise InputError("no sample to estimate a balance from")
+        raise InputError("no sample to estimate a class prior from")
     old = _shares(prior, p.shape[1])
-    # Of each class's share at the start; a class without any stays out.
+    # a class of prior 0 stays at 0
     ratio = np.divide(p, old, out=np.zeros_like(p), where=old > 0)
     now, converged = old, False
     likelihood = [_mean_log(ratio @ now)]
@@ -138,46 +140,46 @@ def parse_prior(text: str, classes: Sequence[str]) -> np.ndarray:
         name, _, value = (piece.strip() for piece in part.rpartition("="))
         if name not in classes:
             raise InputError(
-                f"prior: {name or part!r} is no class of the run", nearest(name, classes) or _form(classes)
+                f"prior: {name or part!r} is not a class of the run", nearest(name, classes) or _form(classes)
             )
         try:
             share = float(value)
         except ValueError:
-            raise InputError(f"prior: the share of {name} is no number: {value!r}", _form(classes)) from None
+            raise InputError(f"prior: the value of {name} is not a number: {value!r}", _form(classes)) from None
         if name in given:
-            raise InputError(f"prior: {name} is given twice")
+            raise InputError(f"prior: duplicate class {name}")
         given[name] = share
     return named_prior(given, classes)
 
 
 def named_prior(shares: Mapping[str, float], classes: Sequence[str]) -> np.ndarray:
-    """Order shares by the classes; errors are those of :func:`parse_prior`."""
+    """Order values by the classes; errors are those of :func:`parse_prior`."""
     missing = [name for name in classes if name not in shares]
     if missing:
-        raise InputError(f"prior: no share of {', '.join(missing)}", _form(classes))
+        raise InputError(f"prior: no value for {', '.join(missing)}", _form(classes))
     values = np.array([shares[name] for name in classes], dtype=np.float64)
     if not ((values >= 0).all() and abs(values.sum() - 1) <= SUM):
-        raise InputError(f"prior: shares must not be negative and sum to 1, the sum is {values.sum():g}")
+        raise InputError(f"prior: values must be non-negative and sum to 1, the sum is {values.sum():g}")
     ordered: np.ndarray = values / values.sum()
     return ordered
 
 
 def _form(classes: Sequence[str]) -> str:
-    return f"Say a share of every class: {','.join(f'{name}=...' for name in classes)}; or uniform; or estimate."
+    return f"Specify a value for every class: {','.join(f'{name}=...' for name in classes)}; or uniform; or estimate."
 
 
 def _shares(given: np.ndarray, classes: int) -> np.ndarray:
     values = np.asarray(given, dtype=np.float64)
     if values.shape != (classes,) or not (np.isfinite(values).all() and (values >= 0).all() and values.sum() > 0):
-        raise InputError(f"a balance must be {classes} shares, none below 0 and some above, got {values.tolist()}")
-    whole: np.ndarray = values / values.sum()
-    return whole
+        raise InputError(f"a class prior must have {classes} non-negative values, not all 0, got {values.tolist()}")
+    prior: np.ndarray = values / values.sum()
+    return prior
 
 
 def accuracy_at(matrix: np.ndarray, prior: np.ndarray) -> np.ndarray:
-    """Accuracy where classes have the shares ``prior``: the recalls weighted by them; ``(..., C, C) -> (...)``.
+    """Compute the accuracy under a class prior: recalls weighted by it; ``(..., C, C) -> (...)``.
 
-    NaN where a class that has a share has no sample.
+    NaN where a class of positive prior has no sample.
     """
     recall = metrics.recall(matrix)
     value: np.ndarray = np.where(prior > 0, recall * prior, 0.0).sum(axis=-1)
@@ -186,7 +188,7 @@ def accuracy_at(matrix: np.ndarray, prior: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Corrected:
-    """What a correction changes: metric to before, after and difference (after less before)."""
+    """Effect of a label-shift correction on each metric: before, after, difference (after less before)."""
 
     accuracy: tuple[Estimate, Estimate, Estimate]
     balanced_accuracy: tuple[Estimate, Estimate, Estimate]
@@ -201,9 +203,9 @@ def correction(
     resamples: int = RESAMPLES,
     level: float = LEVEL,
 ) -> Corrected:
-    """Say what a correction for a balance changes, with paired intervals."""
+    """Compute the effect of a label-shift correction with paired intervals."""
     units = units_of(before)
-    stacks = [unit_matrices(one, units) for one in (before, after)]
+    stacks = [unit_matrices(predictions, units) for predictions in (before, after)]
 
     def change(of: Callable[[np.ndarray], np.ndarray]) -> tuple[Estimate, Estimate, Estimate]:
         values = [float(of(stack.sum(axis=0))) for stack in stacks]

@@ -1,4 +1,4 @@
-"""One entry of the metric registry: what a metric is called, what it is computed from, its direction and its range."""
+"""Entry of the metric registry: name, label, function, input, direction and range of a metric."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -122,11 +122,11 @@ def metric(
     'hit rate'
     """
     if name.startswith(CLIP):
-        raise ValueError(f"metric {name!r}: the prefix {CLIP!r} stands for metrics of clips")
+        raise ValueError(f"metric {name!r}: the prefix {CLIP!r} is reserved for metrics of clips")
     if needs not in NEEDS:
         raise ValueError(f"metric {name!r}: unknown input {needs!r}, known are {', '.join(NEEDS)}")
     if per_class and needs in ("losses", "moments", "run"):
-        raise ValueError(f"metric {name!r}: {needs} give no value for each class")
+        raise ValueError(f"metric {name!r}: the input {needs!r} gives no value for each class")
     if averages and not per_class:
         raise ValueError(f"metric {name!r}: only a metric of each class has means over classes")
 
@@ -149,7 +149,7 @@ def metric(
 def _add(entry: Metric, formerly: str | None) -> None:
     old = METRICS.get(entry.name)
     if old is not None and _origin(old.function) != _origin(entry.function):
-        raise ValueError(f"there already is a metric {entry.name!r}, of {old.function.__module__}")
+        raise ValueError(f"duplicate metric {entry.name!r}, defined in {old.function.__module__}")
     METRICS[entry.name] = entry
     if formerly:
         RENAMED[formerly] = entry.name

@@ -81,13 +81,13 @@ def label(name: str) -> str:
 
 
 def lower_note(names: Iterable[str]) -> str:
-    """Name the metrics of which less is better; empty where there are none."""
+    """List the metrics that are better when lower; empty where there are none."""
     labels = [label(name) for name in names if lower_is_better(name)]
     return f"Lower is better: {'; '.join(labels)}." if labels else ""
 
 
 def applies(entry: Metric, predictions: Predictions) -> bool:
-    """Return whether reports of these predictions have a metric."""
+    """Return whether a metric is defined for these predictions."""
     if entry.needs == "run" or (entry.task != "classification" and not predictions.ordered):
         return False
     if entry.needs == "one_vs_rest" and predictions.scores is None:

@@ -1,12 +1,14 @@
-"""Metrics of a confusion matrix, all of them vectorised over any number of leading axes.
+"""Metrics of sums over samples: confusion matrices, one-vs-rest tables, moments of a continuous output.
 
-A confusion matrix has the shape ``(..., C, C)``: rows are the true class, columns the predicted one. A bootstrap
-is a stack of such matrices, so each function here serves the value and its interval alike.
+All functions are vectorised over leading axes, so that a function of one matrix also takes a stack of bootstrap draws.
+A confusion matrix has the shape ``(..., C, C)``: rows are the true class, columns the predicted one. A one-vs-rest
+table of a class is ``[[TN, FP], [FN, TP]]``. Moments are the eight sums of
+:func:`evenface.evaluation.bootstrap.unit_moments`.
 
-What is not defined is NaN, never zero: the recall of a class without samples, the precision of a class that was
-never predicted. Means over classes run over the classes *present in the truth*, and skip what is not defined.
-A class that is present but never predicted has F1 = 0 (it is defined: 2TP + FP + FN > 0) and no precision; the
-mean precision is over the other classes, which the report says whenever it happens.
+Undefined values are NaN, not zero: the recall of a class without samples, the precision of a class that was never
+predicted. Means over classes are over the classes *present in the truth*, as in scikit-learn's balanced accuracy, and
+skip undefined values. A class that is present but never predicted has F1 = 0 (2TP + FP + FN > 0) and no precision; the
+mean precision is then over the other classes, and the report notes it.
 
 Each metric is one entry of the registry; see :func:`evenface.evaluation.metric_entry.metric` to add one.
 """
@@ -90,7 +92,7 @@ def mean_over(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 BOTH = {"macro": macro, "weighted": weighted}
-"""Both means over classes, for ``averages`` of a metric of each class."""
+"""Means over classes, for ``averages`` of a metric of each class."""
 
 
 @metric(
@@ -228,7 +230,11 @@ def macro_f1(confusion: np.ndarray) -> np.ndarray:
 
 @metric("g_mean", label="geometric mean of recalls", higher_is_better=True, range=(0, 1), aliases=("gmean", "g-mean"))
 def g_mean(confusion: np.ndarray) -> np.ndarray:
-    """Geometric mean of the recall of the classes present in the truth; 0 where one class is never found.
+    """Geometric mean of the recall of the classes present in the truth; 0 where one of these recalls is 0.
+
+    Classes absent from the truth are skipped, as in balanced accuracy; NaN only where there is no sample. On test sets
+    where every predicted class has samples that is ``imblearn.metrics.geometric_mean_score``, which returns 0 where a
+    class without samples is predicted.
 
     References
     ----------
@@ -328,8 +334,8 @@ def kappa(confusion: np.ndarray) -> np.ndarray:
 def _levels(confusion: np.ndarray, levels: Sequence[float] | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Matrix as float64, and the value of each row, shape (C, 1), and of each column, shape (C,)."""
     matrix = np.asarray(confusion, dtype=np.float64)
-    place = np.arange(matrix.shape[-1], dtype=np.float64) if levels is None else np.asarray(levels, dtype=np.float64)
-    return matrix, place[:, None], place
+    values = np.arange(matrix.shape[-1], dtype=np.float64) if levels is None else np.asarray(levels, dtype=np.float64)
+    return matrix, values[:, None], values
 
 
 @metric(
@@ -503,7 +509,7 @@ def _register(name: str, label: str, of_class: Callable[[np.ndarray], np.ndarray
     def averaged(tables: np.ndarray) -> np.ndarray:
         return mean_of_tables(of_class(tables), tables)
 
-    each.__doc__ = f"{summary} of the one-vs-rest classifier of each class, whose score is cut at 0.5."
+    each.__doc__ = f"{summary} of the one-vs-rest classifier of each class at a threshold of 0.5."
     averaged.__doc__ = f"Macro mean of `class_{name}` over the classes present in the truth."
     each.__qualname__, averaged.__qualname__ = f"class_{name}", name
     metric(

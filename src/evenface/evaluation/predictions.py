@@ -1,4 +1,4 @@
-"""Predictions: what a model said about each sample; every reported number is a function of them."""
+"""Predictions of a model for each sample; every reported number is computed from them."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ OUTPUT = "output"
 META = b"evenface"
 TOLERANCE = 1e-3
 TIE = 1e-3
-"""What the mean probabilities of a clip weigh against one vote: enough to part classes of equally many votes."""
+"""Weight of the mean probabilities of a clip relative to a vote: enough to break ties."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class Predictions:
     Parameters
     ----------
     sample : array of str, shape (N,)
-        Name of each sample; no name stands twice.
+        Unique name of each sample.
     subject : array of str, shape (N,), or None
-        Whom each sample shows; none where that is not known of every sample.
+        Subject of each sample; None where it is not known for every sample.
     labels : array of int64, shape (N,)
         True class, 0 to C - 1.
     probabilities : array of float64, shape (N, C)
@@ -42,13 +42,11 @@ class Predictions:
     classes : tuple of str
         Names of the C classes, in the order of the columns.
     clip : array of str, shape (N,), or None
-        Clip that each sample (a frame, or a window of frames) was taken from; none where that is not known of every
-        sample.
+        Clip of each sample (a frame or a window of frames); None where it is not known for every sample.
     ordered : bool, default=False
-        Whether the classes are steps of one scale, in their order, as levels of pain are.
+        Whether the classes are ordered levels, such as levels of pain.
     scores : array of float64, shape (N, C), or None
-        What the detector of each class said by itself, 0 to 1, where classes were learnt one against the rest; the
-        probabilities are these divided by their sum.
+        Scores of one-vs-rest classifiers, 0 to 1; the probabilities are these divided by their sum.
     output : array of float64, shape (N,), or None
         Continuous output of a regression or ordinal method: the predicted place on the scale, in the values of the
         levels. It may lie beyond the lowest and the highest level.
@@ -62,7 +60,7 @@ class Predictions:
     Raises
     ------
     InputError
-        If shapes do not fit, a label has no class, a name stands twice, or a row holds no probabilities.
+        If shapes do not match, a label has no class, a name is duplicated, or a row is not a probability vector.
     """
 
     sample: np.ndarray
@@ -126,17 +124,17 @@ class Predictions:
 
     def _scale(self) -> np.ndarray:
         if self.levels is None:
-            raise InputError("the classes are not known to be steps of one scale: they have no values")
+            raise InputError("the classes are not ordered, so they have no values")
         return np.array(self.levels)
 
     @property
     def people(self) -> int | None:
-        """Number of different subjects; none where subjects are not known."""
+        """Number of subjects; None where subjects are not known."""
         return None if self.subject is None else len(set(self.subject))
 
     @property
     def clips(self) -> int | None:
-        """Number of different clips; none where clips are not known."""
+        """Number of clips; None where clips are not known."""
         return None if self.clip is None else len(set(self.clip))
 
     @property
@@ -146,7 +144,7 @@ class Predictions:
 
     @property
     def mixed(self) -> str | None:
-        """First clip whose samples differ in label or subject, so that nothing can be said of it as a whole."""
+        """First clip whose samples differ in label or subject, for which clip-level metrics are not defined."""
         if self.clip is None:
             return None
         columns = {"label": self.labels, **({} if self.subject is None else {"subject": self.subject})}
@@ -154,7 +152,7 @@ class Predictions:
         return str(differ.idxmax()) if differ.any() else None
 
     def take(self, rows: np.ndarray | Sequence[int]) -> "Predictions":
-        """Keep the given rows, in the given order (positions or mask)."""
+        """Select rows by index or mask, in the given order."""
         kept = np.asarray(rows)
         subject, clip = (None if names is None else names[kept] for names in (self.subject, self.clip))
         return replace(
@@ -169,7 +167,7 @@ class Predictions:
         )
 
     def by_clip(self, how: Literal["mean", "vote"] = "mean") -> "Predictions":
-        """Join what was said of the samples of each clip.
+        """Aggregate the predictions of each clip.
 
         Parameters
         ----------
@@ -190,20 +188,20 @@ class Predictions:
             If clips are not known, or the samples of one differ in label or subject.
         """
         if self.clip is None:
-            raise InputError("the clip of each sample is not known: results by clip need it")
+            raise InputError("the clip of each sample is not known, but results by clip require it")
         mixed = self.mixed
         if mixed is not None:
-            raise InputError(f"the samples of the clip {mixed!r} differ in label or subject: nothing holds of it whole")
+            raise InputError(f"the samples of the clip {mixed!r} differ in label or subject")
         codes, names = pd.factorize(self.clip)
         _, first = np.unique(codes, return_index=True)
-        said = _means(self.probabilities, codes)
+        p = _means(self.probabilities, codes)
         if how == "vote":
-            votes = np.zeros_like(said)
+            votes = np.zeros_like(p)
             np.add.at(votes, (codes, self.predicted), 1)
-            said = (votes + TIE * said) / (votes.sum(axis=1, keepdims=True) + TIE)
+            p = (votes + TIE * p) / (votes.sum(axis=1, keepdims=True) + TIE)
         scores = None if self.scores is None else _means(self.scores, codes)
         output = None if self.output is None else _means(self.output[:, None], codes)[:, 0]
-        return replace(self.take(first), sample=names, clip=names, probabilities=said, scores=scores, output=output)
+        return replace(self.take(first), sample=names, clip=names, probabilities=p, scores=scores, output=output)
 
     def save(self, path: Path) -> None:
         """Write as Parquet: ``sample``, ``subject``, ``clip`` if known, ``label`` and a column ``p_<class>`` per class.
@@ -238,15 +236,15 @@ class Predictions:
         Raises
         ------
         InputError
-            If the file is missing, cannot be read, lacks a column or breaks a rule above.
+            If the file is missing or cannot be read, lacks a column or is not valid.
         """
-        remedy = "Train the run first, or give another folder."
-        stored = read_parquet(path, remedy)
+        hint = "Train the run first, or specify another folder."
+        stored = read_parquet(path, hint)
         try:
             facts = json.loads((stored.schema.metadata or {}).get(META, b"{}"))
             ordered = bool(facts.get("ordered", False))
         except (ValueError, AttributeError) as error:
-            raise InputError(f"{path} is damaged: what it says of itself cannot be read") from error
+            raise InputError(f"{path} is damaged: invalid metadata") from error
         table = table_to_frame(stored, path)
         names = [str(name) for name in table.columns]
         missing = [name for name in COLUMNS if name not in names]
@@ -275,7 +273,7 @@ class Predictions:
     def _check_shapes(self) -> None:
         n, c = len(self.labels), len(self.classes)
         if n == 0:
-            raise InputError("the predictions hold no sample")
+            raise InputError("the predictions contain no sample")
         if c < 2 or len(set(self.classes)) < c:
             raise InputError(f"predictions need two or more different classes, found {', '.join(self.classes)}")
         if self.probabilities.shape != (n, c):
@@ -294,21 +292,21 @@ class Predictions:
 
     def _check_values(self) -> None:
         names = pd.Series(self.sample)
-        twice = names[names.duplicated()]
-        if len(twice):
-            raise InputError(f"the sample {twice.iloc[0]!r} stands twice in the predictions")
+        duplicated = names[names.duplicated()]
+        if len(duplicated):
+            raise InputError(f"duplicate sample {duplicated.iloc[0]!r} in the predictions")
         last = len(self.classes) - 1
         outside = (self.labels < 0) | (self.labels > last)
         if outside.any():
             row = int(outside.argmax())
             raise InputError(f"sample {self.sample[row]!r} has the label {self.labels[row]}; known are 0 to {last}")
-        given = {"a probability": self.probabilities, "an output": self.output}
-        for what, values in given.items():
+        arrays = {"a probability": self.probabilities, "an output": self.output}
+        for kind, values in arrays.items():
             if values is None or (finite := np.isfinite(values.reshape(len(self), -1)).all(axis=1)).all():
                 continue
             row = int((~finite).argmax())
             raise InputError(
-                f"sample {self.sample[row]!r} has {what} that is not a finite number, as have "
+                f"sample {self.sample[row]!r} has {kind} that is not a finite number, as have "
                 f"{int((~finite).sum())} of {len(self)} samples",
                 "The model has diverged: a smaller learning rate or gradient clipping may help.",
             )
@@ -325,7 +323,7 @@ class Predictions:
 
 
 def _whole(names: np.ndarray | None) -> np.ndarray | None:
-    """Subjects or clips as text; none if any is missing, as such a sample could belong to any of the others."""
+    """Return subjects or clips as an array; None if any is missing, as it could be any of the others."""
     if names is None or bool(pd.isna(names).any()):
         return None
     return np.asarray(names, dtype=object)
@@ -342,12 +340,12 @@ def _means(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
 def _integers(labels: np.ndarray) -> np.ndarray:
     values = np.asarray(labels)
     if values.ndim != 1 or not np.issubdtype(values.dtype, np.integer):
-        raise InputError(f"labels must be a row of whole numbers, found {values.dtype} of {values.ndim} dimensions")
+        raise InputError(f"labels must be a 1-D array of integers, found {values.dtype} of {values.ndim} dimensions")
     return values.astype(np.int64)
 
 
 def align(groups: Mapping[str, tuple[Predictions, ...]]) -> dict[str, tuple[Predictions, ...]]:
-    """Bring every run into the order of the first."""
+    """Reorder every run as the first."""
     for name, group in groups.items():
         if not group:
             raise InputError(f"{name} has no run")
@@ -361,7 +359,7 @@ def align(groups: Mapping[str, tuple[Predictions, ...]]) -> dict[str, tuple[Pred
 def _in_order(run: Predictions, name: str, first: Predictions, first_name: str, place: dict[str, int]) -> Predictions:
     if run.classes != first.classes:
         raise InputError(
-            f"{name} knows the classes {', '.join(run.classes)}; {first_name} knows {', '.join(first.classes)}",
+            f"{name} has the classes {', '.join(run.classes)}; {first_name} has {', '.join(first.classes)}",
             "Compare runs of one data set with the classes in one order.",
         )
     strange = [sample for sample in run.sample if sample not in place]
@@ -369,7 +367,7 @@ def _in_order(run: Predictions, name: str, first: Predictions, first_name: str, 
     if strange or lacking:
         example = f"{strange[0]!r} is not in {first_name}" if strange else f"{min(lacking)!r} is only in {first_name}"
         raise InputError(
-            f"{name} and {first_name} were tested on other samples: {example} "
+            f"{name} and {first_name} were tested on different samples: {example} "
             f"({len(strange) + len(lacking)} such samples)",
             "Compare runs with the same protocol and the same fold.",
         )
@@ -384,7 +382,7 @@ def _in_order(run: Predictions, name: str, first: Predictions, first_name: str, 
             f"{run.classes[run.labels[row]]} and {first.classes[first.labels[row]]}"
         )
     if _names(run.subject) != _names(first.subject):
-        raise InputError(f"{name} and {first_name} disagree on whom the samples show")
+        raise InputError(f"{name} and {first_name} disagree on the subjects of the samples")
     if run.clip is not None and first.clip is not None and _names(run.clip) != _names(first.clip):
         raise InputError(f"{name} and {first_name} disagree on the clips that samples were taken from")
     return run

@@ -1,7 +1,7 @@
 """Metrics of the probabilities themselves: ranking (curves, areas) and calibration.
 
-Every function that takes ``weights`` counts a sample as often as its weight says, over any number of leading
-axes; a bootstrap draw is such a set of weights. What is not defined (a class without samples) is NaN.
+Every function that takes ``weights`` weights the samples, over any number of leading axes; a
+bootstrap draw is such a set of weights. Undefined values (a class without samples) are NaN.
 """
 
 import math
@@ -29,7 +29,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Reliability:
-    """What was promised and what was kept, in equal bins of the highest probability; arrays of shape (B,)."""
+    """Mean confidence and accuracy in bins of the highest probability; arrays of shape (B,)."""
 
     edges: np.ndarray
     count: np.ndarray
@@ -81,7 +81,7 @@ def average_precision(positive: np.ndarray, score: np.ndarray, weights: np.ndarr
 
 
 def roc_auc(positive: np.ndarray, score: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """Chance that a sample of the class scores higher than one of the rest, ties counting half.
+    """Compute the probability that a sample of the class scores higher than one of the rest, ties counting half.
 
     NaN where either side is empty. Parameters as in :func:`average_precision`.
     """
@@ -158,24 +158,23 @@ def calibration_error(probabilities: np.ndarray, labels: np.ndarray, weights: np
 
 def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -> Reliability:
     """Sort samples by their highest probability into ``bins`` equal bins ``(low, high]`` from 0 to 1."""
-    place = reliability_bin(confidence, bins)
-    count = np.bincount(place, minlength=bins)
-    promised = np.bincount(place, weights=confidence, minlength=bins)
-    kept = np.bincount(place, weights=correct.astype(np.float64), minlength=bins)
-    return Reliability(np.linspace(0, 1, bins + 1), count, divide(promised, count), divide(kept, count))
+    index = reliability_bin(confidence, bins)
+    count = np.bincount(index, minlength=bins)
+    sums = (np.bincount(index, weights=values, minlength=bins) for values in (confidence, correct.astype(np.float64)))
+    return Reliability(np.linspace(0, 1, bins + 1), count, *(divide(values, count) for values in sums))
 
 
 def reliability_bin(confidence: np.ndarray, bins: int = BINS) -> np.ndarray:
     """Index of the bin ``(low, high]`` that each confidence falls into; exactly 0 falls into the first."""
-    place: np.ndarray = np.ceil(confidence * bins).astype(np.int64) - 1
-    return place.clip(0, bins - 1)
+    index: np.ndarray = np.ceil(confidence * bins).astype(np.int64) - 1
+    return index.clip(0, bins - 1)
 
 
 def expected_calibration_error(bins: Reliability) -> float:
     """ECE: mean over samples of the distance between confidence and accuracy of their bin.
 
-    It comes without an interval on purpose: chance alone makes the distances larger, more so in a resample, and a
-    percentile interval would lie above the value.
+    It has no percentile interval: sampling noise biases it upwards, more so in a resample, so the interval would lie
+    above the value.
 
     References
     ----------
@@ -207,7 +206,7 @@ def brier(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def shares(scores: np.ndarray) -> np.ndarray:
-    """Divide the scores of each sample by their sum, ``(N, C) -> (N, C)``; where all are 0, every class alike."""
+    """Divide the scores of each sample by their sum, ``(N, C) -> (N, C)``; where all are 0, uniform."""
     total = scores.sum(axis=1, keepdims=True)
     alike = np.full_like(scores, 1 / scores.shape[1])
     result: np.ndarray = np.divide(scores, total, out=alike, where=total != 0)

@@ -1,4 +1,4 @@
-"""Saying nothing where one is not sure: how much is answered, and how often the answers are wrong."""
+"""Selective prediction: risk–coverage curve and thresholds."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ POINTS = 201
 
 @dataclass(frozen=True)
 class Point:
-    """Answer from a probability of ``threshold`` on: ``coverage`` of the samples, ``risk`` of the answers wrong."""
+    """Risk (error rate of the accepted predictions) and coverage (share accepted) at a threshold."""
 
     threshold: float
     risk: float
@@ -23,10 +23,10 @@ class Point:
 
 @dataclass(frozen=True)
 class RiskCoverage:
-    """What each threshold gives, from the strictest to the loosest; arrays of shape (K,).
+    """Risk and coverage at each threshold, from the strictest to the loosest; arrays of shape (K,).
 
-    ``risk`` is the share of wrong ones among the answers, ``coverage`` the share of samples that are answered: those
-    whose highest probability is at least ``threshold``. The last threshold is 0: everything is answered.
+    ``coverage`` is the share of accepted samples, those whose highest probability is at least ``threshold``, and
+    ``risk`` their error rate. The last threshold is 0, which accepts all samples.
     """
 
     threshold: np.ndarray
@@ -35,7 +35,7 @@ class RiskCoverage:
 
     @property
     def area(self) -> float:
-        """AURC: the mean risk over all coverages, 0 to 1; guessing which answers to hold back gives the error rate.
+        """Area under the risk–coverage curve (AURC), 0 to 1; rejecting at random gives the error rate.
 
         References
         ----------
@@ -44,19 +44,19 @@ class RiskCoverage:
         return float((np.diff(self.coverage, prepend=0.0) * self.risk).sum())
 
     def at_risk(self, risk: float) -> Point | None:
-        """Find the loosest threshold whose answers are wrong at most so often; none where there is none."""
+        """Return the loosest threshold whose risk is at most a maximum; None where there is none."""
         if not 0 <= risk <= 1:
-            raise InputError(f"a risk must be from 0 to 1, got {risk}", "0.1 bears one wrong answer in ten.")
+            raise InputError(f"a risk must be from 0 to 1, got {risk}", "For example 0.1 for an error rate of 10 %.")
         kept = np.flatnonzero(self.risk <= risk)
         return self._point(int(kept[-1])) if len(kept) else None
 
     def at_threshold(self, threshold: float) -> Point | None:
-        """Give what answering from a probability on does to these samples; none where none is answered."""
+        """Return risk and coverage at a threshold; None where no sample is accepted."""
         kept = np.flatnonzero(self.threshold >= threshold)
         return Point(threshold, float(self.risk[kept[-1]]), float(self.coverage[kept[-1]])) if len(kept) else None
 
     def thinned(self, points: int = POINTS) -> "RiskCoverage":
-        """Keep at most so many thresholds, evenly spread, the strictest and the loosest among them."""
+        """Keep at most ``points`` thresholds, evenly spaced, including the strictest and the loosest."""
         rows = np.unique(np.linspace(0, len(self.threshold) - 1, points).round().astype(int))
         return RiskCoverage(self.threshold[rows], self.risk[rows], self.coverage[rows])
 
@@ -65,21 +65,21 @@ class RiskCoverage:
 
 
 def risk_coverage(confidence: np.ndarray, correct: np.ndarray, weights: np.ndarray | None = None) -> RiskCoverage:
-    """Give risk and coverage at every threshold.
+    """Compute risk and coverage at every threshold.
 
     Parameters
     ----------
     confidence : array of float, shape (N,)
         Highest probability of each sample.
     correct : array of bool, shape (N,)
-        Whether its class was the true one.
+        Whether the predicted class is the true one.
     weights : array of float, shape (N,), optional
-        How much each sample counts, above 0 in sum, as where classes are to count by another balance than theirs.
+        Weight of each sample, for example for another class prior; the sum must be above 0.
 
     Returns
     -------
     RiskCoverage
-        Samples of equal confidence are answered together.
+        Samples of equal confidence are accepted together.
     """
     order = np.argsort(-confidence, kind="stable")
     ranked = confidence[order]
@@ -94,7 +94,7 @@ def risk_coverage(confidence: np.ndarray, correct: np.ndarray, weights: np.ndarr
 
 @dataclass(frozen=True)
 class Answered:
-    """What a threshold does to samples: risk and coverage, and of each class how much is answered and found."""
+    """Risk and coverage at a threshold, and of each class its coverage and its recall among accepted samples."""
 
     threshold: float
     risk: Estimate
@@ -112,20 +112,22 @@ def answered(
     resamples: int = RESAMPLES,
     level: float = LEVEL,
 ) -> Answered:
-    """Say what a threshold that was found elsewhere does to these samples."""
+    """Compute risk and coverage at a threshold that was chosen on other samples, with intervals."""
     units = units_of(predictions)
-    told = predictions.probabilities.max(axis=1) >= threshold
-    right = predictions.predicted == predictions.labels
+    accepted = predictions.probabilities.max(axis=1) >= threshold
+    correct = predictions.predicted == predictions.labels
     sums = np.zeros((units.count, 3))
-    counted = np.ones(len(told)) if weights is None else np.asarray(weights, dtype=np.float64)
-    np.add.at(sums, units.codes, counted[:, None] * np.stack([told | True, told, told & ~right], axis=1))
-    whole, drawn = sums.sum(axis=0), resample_sums(sums, resamples, seed)
+    counted = np.ones(len(accepted)) if weights is None else np.asarray(weights, dtype=np.float64)
+    np.add.at(sums, units.codes, counted[:, None] * np.stack([accepted | True, accepted, accepted & ~correct], axis=1))
+    total, drawn = sums.sum(axis=0), resample_sums(sums, resamples, seed)
     shares = []
     for top, bottom in ((2, 1), (1, 0)):
         low, high = percentile(divide(drawn[:, top], drawn[:, bottom]), level)
-        shares.append(Estimate(float(divide(whole[top], whole[bottom])), float(low), float(high)))
+        shares.append(Estimate(float(divide(total[top], total[bottom])), float(low), float(high)))
     c = len(predictions.classes)
-    of, said, found = (np.bincount(predictions.labels[rows], minlength=c) for rows in (told | True, told, told & right))
+    every, kept, hits = (
+        np.bincount(predictions.labels[rows], minlength=c) for rows in (accepted | True, accepted, accepted & correct)
+    )
     return Answered(
-        threshold, shares[0], shares[1], tuple(divide(said, of).tolist()), tuple(divide(found, said).tolist())
+        threshold, shares[0], shares[1], tuple(divide(kept, every).tolist()), tuple(divide(hits, kept).tolist())
     )

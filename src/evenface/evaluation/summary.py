@@ -1,4 +1,4 @@
-"""Values of metrics by name, and all metrics of one run with their intervals, ready for ``metrics.json``."""
+"""Metrics by name, all metrics of a run with intervals (``metrics.json``), and metrics of subgroups."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -39,7 +39,7 @@ _UNIT_SUMS: dict[str, Callable[[Predictions, Units], np.ndarray]] = {
     "moments": unit_moments,
     "one_vs_rest": unit_tables,
 }
-"""What a metric is computed from to what each unit adds to it."""
+"""Input of a metric to the function that computes each unit's contribution to it."""
 
 
 class Measures:
@@ -206,7 +206,7 @@ def measured_each(name: str, predictions: Predictions) -> np.ndarray:
 
 def _value(name: str, predictions: Predictions) -> np.ndarray:
     entry = find_metric(name)
-    # A study may ask for more than reports show: one-vs-rest without scores, distances of classes not known as ordered.
+    # studies may request more than reports have: one-vs-rest without scores, distances of unordered classes
     lacking = {"moments": not predictions.ordered, "training_counts": predictions.training_counts is None, "run": True}
     if lacking.get(entry.needs, False):
         return np.asarray(np.nan)
@@ -236,7 +236,7 @@ def metrics_of(
         ``unit``, ``units``, ``samples``, ``seed``, ``resamples``, ``level``; ``overall`` (metric to value, low,
         high); ``per_class`` (class to ``support`` and such metrics); ``confusion`` (rows: true class);
         ``absent`` (classes not in the truth); ``never_predicted`` (classes in the truth but never predicted).
-        What is not defined is None. Of ordered classes also ``levels`` (metric to value, low, high). Where there are
+        Undefined values are None. Of ordered classes also ``levels`` (metric to value, low, high). Where there are
         scores also ``detectors``: ``mean`` and ``per_class``. Where several
         samples make a clip also ``by_clip``, all of this of the clips; or ``mixed``, the first clip whose samples
         differ in label or subject, so that there is no result by clip.
@@ -310,9 +310,9 @@ def _plain(estimate: Estimate) -> dict[str, float | None]:
 RECALL = METRICS["recall"]
 
 PEOPLE_AT_LEAST = 10
-"""People of a group below whom nothing is said of it: intervals of so few are too narrow, and it says who they are."""
+"""Fewest people of a subgroup with metrics: below, intervals are too narrow and people could be identified."""
 SAMPLES_AT_LEAST = 100
-"""The same where people are not known: samples, or clips."""
+"""Fewest samples, or clips, of a subgroup where people are not known."""
 
 
 @dataclass(frozen=True)
@@ -328,21 +328,21 @@ class Subgroup:
 
 
 def at_least(unit: str) -> int:
-    """Return how many units a group must have."""
+    """Return the fewest units of a subgroup with metrics."""
     return PEOPLE_AT_LEAST if unit == "people" else SAMPLES_AT_LEAST
 
 
 def subgroups(
     predictions: Predictions, groups: Sequence[object], *, seed: int = 0, resamples: int = RESAMPLES
 ) -> list[Subgroup]:
-    """Compute every metric of each group, and compare its mean recall with everybody else's.
+    """Compute every metric of each group, and compare its mean recall with that of all other samples.
 
     Parameters
     ----------
     predictions : Predictions
         Of N samples.
     groups : sequence of N str or missing
-        To which group each sample belongs; those of no known group are in none, and not among everybody else.
+        Group of each sample; samples without a group are excluded.
     seed, resamples : int
         Of the intervals, which resample people where they are known, else clips, else samples.
 
@@ -353,32 +353,34 @@ def subgroups(
     """
     names = pd.Series(list(groups), dtype="string")
     known = names.notna().to_numpy(dtype=bool)
-    found = []
+    results = []
     for name in sorted(names.dropna().unique()):
         own = (names == name).fillna(False).to_numpy(dtype=bool)
-        found.append(_judge(str(name), predictions.take(own), predictions, known & ~own, seed, resamples))
-    return found
+        results.append(_subgroup(str(name), predictions.take(own), predictions, known & ~own, seed, resamples))
+    return results
 
 
-def _judge(name: str, own: Predictions, whole: Predictions, others: np.ndarray, seed: int, resamples: int) -> Subgroup:
+def _subgroup(
+    name: str, own: Predictions, predictions: Predictions, others: np.ndarray, seed: int, resamples: int
+) -> Subgroup:
     units = units_of(own)
-    judged = Subgroup(name, len(own), units.count)
+    result = Subgroup(name, len(own), units.count)
     if units.count < at_least(units.name):
-        return judged
+        return result
     measures = Measures(own, units, resamples, seed)
     estimates = {entry.name: measures.estimates(entry)[0] for entry in reported(own)}
     absent = tuple(label for label, n in zip(own.classes, own.support, strict=True) if not n)
     difference = None
     if others.any():
-        rest = whole.take(others)
-        apart = units_of(rest)
-        if apart.count >= at_least(apart.name):
-            difference = _difference(measures, Measures(rest, apart, resamples, seed + 1))
-    return replace(judged, difference=difference, absent=absent, metrics=estimates)
+        rest = predictions.take(others)
+        rest_units = units_of(rest)
+        if rest_units.count >= at_least(rest_units.name):
+            difference = _difference(measures, Measures(rest, rest_units, resamples, seed + 1))
+    return replace(result, difference=difference, absent=absent, metrics=estimates)
 
 
 def _difference(own: Measures, rest: Measures) -> Estimate | None:
-    """Compare mean recall over the classes that both sides show; none where there is no such class."""
+    """Compare mean recall over the classes that both have; None where there is none."""
     shared = (own.confusion.sum(axis=1) > 0) & (rest.confusion.sum(axis=1) > 0)
     if not shared.any():
         return None
@@ -388,6 +390,6 @@ def _difference(own: Measures, rest: Measures) -> Estimate | None:
 
 
 def _mean_recall(matrices: np.ndarray, shared: np.ndarray) -> np.ndarray:
-    """Average recall over the given classes, leaving out what a draw lacks: (..., C, C) -> (...)."""
+    """Average recall over the given classes, skipping those absent from a draw: (..., C, C) -> (...)."""
     values = recall(matrices)[..., shared]
     return mean_over(values, np.ones(values.shape[-1]))
