@@ -200,9 +200,9 @@ def test_all_that_a_run_reports_can_be_asked_for_by_a_study():
 )
 def test_levels_have_the_values_of_their_names_where_these_are_rising_numbers(names, values):
     assert level_values(names).tolist() == values
-    assert (
-        ("not increasing numbers" in describe_levels(names)) == (not has_numeric_names(names)) == (values != [*map(number, names)])
-    )
+    named = values == [*map(number, names)]
+    assert has_numeric_names(names) == named
+    assert ("not increasing numbers" in describe_levels(names)) == (not named)
 
 
 def number(name):
