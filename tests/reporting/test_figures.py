@@ -1,4 +1,4 @@
-"""Figures of statistics are drawn from results, show what those say, and the same results give the same bytes."""
+"""Figures of statistics show the results they are drawn from, and are identical for identical results."""
 
 import numpy as np
 import pandas as pd

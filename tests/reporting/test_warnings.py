@@ -1,4 +1,4 @@
-"""What must be read before a number: leaky splits, results too good to be true, and what a study's spread is over."""
+"""Warnings before results: leaky splits, implausible results; and units of replication of a study."""
 
 from dataclasses import replace
 
@@ -48,7 +48,7 @@ def guesses(right, seed=0, n=200, people=10, clips=4, classes=LEVELS, ordered=Tr
         (0.48, "biovid", LEVELS, ("q1", "p3"), False),  # a person on both sides: another matter
     ],
 )
-def test_five_levels_of_biovid_beyond_what_is_published_are_doubted(tmp_path, right, source, classes, trained, said):
+def test_implausible_results_on_biovid_get_a_warning(tmp_path, right, source, classes, trained, said):
     run = ended(tmp_path / "run", guesses(right, classes=classes), source=source, trained=trained)
     found = summaries.run_warnings(run)
     assert bool(found) is said
@@ -57,7 +57,7 @@ def test_five_levels_of_biovid_beyond_what_is_published_are_doubted(tmp_path, ri
     assert summaries.run_summary(run)[: len(found)] == found
 
 
-def test_clips_too_good_are_doubted_though_their_frames_are_not(tmp_path):
+def test_implausible_results_by_clip_get_a_warning(tmp_path):
     given = guesses(0.8)
     p = given.probabilities.copy()
     doubtful = np.arange(200) % 4 > 0  # of each clip three windows just miss what the fourth one is sure of
@@ -69,7 +69,7 @@ def test_clips_too_good_are_doubted_though_their_frames_are_not(tmp_path):
     assert summaries.run_warnings(run)
 
 
-def test_a_leak_is_said_before_anything_else(tmp_path):
+def test_a_leakage_warning_comes_before_any_result(tmp_path):
     notes = ["made up", LEAKY.format(7)]
     leaky = ended(tmp_path / "leaky", guesses(0.8), notes=notes, trained=("p1",))
     honest = ended(tmp_path / "honest", guesses(0.3, seed=1), notes=["made up"])

@@ -1,4 +1,4 @@
-"""The studies of clips that ship: they load, plan and build everywhere, and print what the papers print."""
+"""Shipped studies on clips load, plan and build, and their printed values are those of the papers."""
 
 import functools
 import inspect
@@ -81,7 +81,7 @@ def everywhere(name, protocol="honest"):
 
 
 @names
-def test_a_study_says_what_it_is_and_what_it_deviates_in(name):
+def test_a_study_has_a_description_and_its_deviations(name):
     study = load_study(name)
     assert name in shipped_studies()
     assert study.name == name
@@ -179,7 +179,7 @@ def printed_rows(name):
     return {(tuple(row.cell.values()), row.test_set): row.values for row in load_study(name).printed}
 
 
-def test_the_figures_of_paper_1_are_those_in_print():
+def test_printed_values_of_paper_1_are_those_of_the_paper():
     for (name, level), figures in PAPER1.items():
         rows = {cell[-1]: values for (cell, _), values in printed_rows(name).items()}
         assert [rows[level][column] for column in COLUMNS[: len(figures)]] == pytest.approx(

@@ -1,4 +1,4 @@
-"""A study on a Ray cluster: the same results as here, whatever becomes of a worker; and what runs train as one."""
+"""Studies on a Ray cluster give the same results as local ones, also when workers die; groups trained as one stack."""
 
 import os
 import signal
@@ -37,7 +37,7 @@ def plan_of(recipe, factors, **more):
     return make_plan(load_study({"name": "s", "recipe": recipe, "factors": factors, **more}))
 
 
-def test_runs_of_pictures_train_alone_and_sequences_of_one_shape_together():
+def test_image_runs_train_alone_and_sequences_of_one_shape_as_one_stack():
     pictures = {"name": "p", "data": {"source": "folder", "root": "/nowhere"}}
     plan = plan_of(pictures, {"rate": {"a": {}, "b": {"optimizer.lr": 0.1}}}, seeds=3)
     everything = {run.folder for run in plan.trainings}
@@ -114,7 +114,7 @@ def test_the_bar_moves_by_what_groups_say_and_ends_at_the_number_of_runs(tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_ray_a_sentence_says_what_to_install(monkeypatch, small_recipe, tmp_path):
+def test_an_error_without_ray_names_the_package_to_install(monkeypatch, small_recipe, tmp_path):
     monkeypatch.setitem(sys.modules, "ray", None)
     study = tmp_path / "s.yaml"
     study.write_text(yaml.safe_dump({"name": "s", "recipe": str(small_recipe), "factors": {"a": {"b": {}}}}))
@@ -126,7 +126,7 @@ def test_without_ray_a_sentence_says_what_to_install(monkeypatch, small_recipe, 
 
 
 @pytest.mark.parametrize(("address", "tries"), [(None, 3), ("nowhere:1", 1)])
-def test_a_cluster_that_does_not_start_is_said_in_a_sentence(monkeypatch, address, tries):
+def test_a_cluster_that_does_not_start_gives_an_error(monkeypatch, address, tries):
     import ray
 
     begun = []

@@ -1,4 +1,4 @@
-"""The study that shows what a leaky split pretends: nothing differs between its runs but the division."""
+"""The study of leaky splits: its runs differ in the split only."""
 
 import pytest
 

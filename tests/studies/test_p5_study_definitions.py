@@ -1,4 +1,4 @@
-"""The studies of p5: they plan everywhere, their groups train as one, and what they print is what the paper prints."""
+"""Studies of p5 plan everywhere, train as stacks, and their printed values are those of the paper."""
 
 import functools
 
@@ -60,7 +60,7 @@ def everywhere(name):
 
 
 @names
-def test_a_study_says_what_it_is_and_what_it_deviates_in(name):
+def test_a_study_has_a_description_and_its_deviations(name):
     study = load_study(name)
     assert study.name == name
     assert study.about
@@ -143,7 +143,7 @@ def test_the_factorial_has_36_independent_repetitions_of_eight_conditions():
     assert set(searched[0].space) == {f"network.recurrent.{part}" for part in ("dense", "hidden", "top")}
 
 
-def test_the_figures_are_those_in_print():
+def test_printed_values_are_those_of_the_paper():
     study = load_study("p5-factorial")
     rows = {tuple(row.cell.values()): row.values for row in study.printed}
     lines = [line.split() for line in TABLE1.split("\n") if line]
@@ -193,7 +193,7 @@ comparisons recall -0.306 -0.069 0.171 / -0.288 -0.053 0.171 / -0.787 -0.145 0.0
 """Of Tables 2 and 3, by architecture, optimization and loss; typed from the paper a second time."""
 
 
-def test_printed_statistics_are_those_in_print():
+def test_printed_statistics_are_those_of_the_paper():
     rows = load_study("p5-factorial").printed_statistics
     found = {
         (row.table, row.metric, row.factor): [float(str(value).split()[0]) for value in row.figures.values()]
@@ -215,7 +215,7 @@ def test_printed_statistics_are_those_in_print():
             assert row.figures["d"] == found["comparisons", row.metric, row.factor][0]
 
 
-def test_means_and_deviations_in_print_are_those_of_table_1():
+def test_printed_means_and_deviations_are_those_of_table_1():
     study = load_study("p5-factorial")
     means = {tuple(row.cell.values()): row.values for row in study.printed}
     conditions = [row for row in study.printed_statistics if row.table == "conditions"]
@@ -228,7 +228,7 @@ def test_means_and_deviations_in_print_are_those_of_table_1():
 
 
 @pytest.mark.parametrize("on", ["ckplus", "synthetic"])
-def test_figures_in_print_stand_beside_ours(on):
+def test_printed_statistics_are_in_columns_of_their_own(on):
     plan = planned("p5-factorial", on, "full")
     header = ("metric", "effect", "F")
     rows = (("detector accuracy", "loss", 9.0), ("detector accuracy", "architecture × loss", 8.0))

@@ -1,4 +1,4 @@
-"""Studies: trained side by side, set out, compared."""
+"""Studies: parallel training, tables, comparisons."""
 
 import csv
 import itertools
@@ -126,7 +126,7 @@ def test_the_table_is_that_of_the_predictions(studied):
             assert got == pytest.approx([mean, low, high, sd], abs=1e-9)
 
 
-def test_figures_in_print_stand_in_columns_of_their_own(studied):
+def test_printed_values_are_in_columns_of_their_own(studied):
     table = {(row["tested on"], row["loss"], row["rule"]): row for row in rows_of(studied.folder / "table.csv")}
     assert table["own data", "plain", "none"]["accuracy as printed"] == "0.6"
     assert table["own data", "plain", "inverse"]["accuracy as printed"] == ""
@@ -252,7 +252,7 @@ def test_without_a_start_nothing_can_begin_with_it(small_recipe):
         make_plan(load_study(study))
 
 
-def test_the_papers_protocol_is_said_everywhere(small_recipe, tmp_path):
+def test_the_papers_protocol_is_stated_in_every_output(small_recipe, tmp_path):
     study = {
         "name": "one",
         "recipe": str(small_recipe),
@@ -283,7 +283,7 @@ def test_the_papers_protocol_is_said_everywhere(small_recipe, tmp_path):
         (["{study}", "data.root=/no/such/folder"], "/no/such/folder"),
     ],
 )
-def test_wrong_words_end_in_a_sentence(definition, tmp_path, words, said):
+def test_invalid_arguments_give_an_error_message(definition, tmp_path, words, said):
     filled = [word.format(study=definition) for word in words]
     result = CliRunner().invoke(app, ["study", *filled, "--out", str(tmp_path / "out")])
     assert result.exit_code == 2

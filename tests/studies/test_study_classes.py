@@ -1,4 +1,4 @@
-"""Tables of classes in a study: what is judged, ours and in print, against counts made by hand."""
+"""Per-class tables of a study, ours and printed, against counts made by hand."""
 
 import json
 
@@ -57,7 +57,7 @@ def judged(tmp_path):
     return plan, measure(plan, tmp_path), known
 
 
-def test_held_back_data_are_a_side_of_their_own(judged):
+def test_the_validation_set_is_an_evaluation_set_of_its_own(judged):
     plan, runs, known = judged
     assert plan.evaluation_sets == ("", "validation")
     rows = {(row[0], row[1]): row for row in cell_table(plan, runs, spread=False).rows}
@@ -69,7 +69,7 @@ def test_held_back_data_are_a_side_of_their_own(judged):
     assert rows["validation", "low"][4] == 0.7
 
 
-def test_recall_of_classes_is_that_of_the_predictions_with_the_figures_in_print_beneath(judged):
+def test_per_class_recall_is_that_of_the_predictions_followed_by_printed_values(judged):
     plan, runs, known = judged
     table = class_table(plan, runs, "recall")
     assert table.header == ("tested on", "lr", "figures", "calm", "pain", "rising", "falling")
@@ -98,7 +98,7 @@ def test_confusions_are_mean_counts_of_the_classes_that_a_cell_has(judged):
     assert ("faces", "high", "as printed", "pain") not in rows
 
 
-def test_a_run_without_held_back_data_is_no_row_of_that_side(tmp_path):
+def test_a_run_without_validation_set_has_no_row_for_it(tmp_path):
     plan = make_plan(load_study(STUDY))
     for run in plan.trainings:
         (tmp_path / run.folder).mkdir(parents=True)
@@ -132,7 +132,7 @@ def test_curves_are_means_over_the_runs_of_a_cell(judged):
         ({"confusion": {"calm": {"pain": "many"}}}, "is not a number"),
     ],
 )
-def test_figures_in_print_of_the_wrong_form_are_errors(row, said):
+def test_printed_values_of_the_wrong_form_are_errors(row, said):
     with pytest.raises(InputError, match=said):
         load_study({**STUDY, "printed": [{"cell": {"lr": "high"}, **row}]})
 

@@ -1,4 +1,4 @@
-"""The studies that ship: they load, plan and build everywhere, and what they print is what the papers print."""
+"""Shipped studies load, plan and build, and their printed values are those of the papers."""
 
 import functools
 from typing import Any
@@ -82,7 +82,7 @@ def test_every_table_of_both_papers_ships():
 
 
 @names
-def test_a_study_says_what_it_is_and_what_it_deviates_in(name):
+def test_a_study_has_a_description_and_its_deviations(name):
     study = study_of(name)
     assert study.name == name
     assert study.about
@@ -143,7 +143,7 @@ def test_nothing_is_held_back_and_nothing_selected_but_by_the_papers_protocol(na
 
 
 @pytest.mark.parametrize("name", [name for name in TABLES if name.startswith("p2")])
-def test_pictures_are_changed_alike_in_all_rows_and_a_control_has_both_views_without_the_terms(name):
+def test_images_are_augmented_alike_in_all_rows_and_a_control_has_both_views_without_the_terms(name):
     for _, _, plan in everywhere(name):
         augments = {run.recipe.augment for run in plan.runs}
         assert {(augment.flip, augment.erase, augment.erase_area) for augment in augments} == {(0.5, 0.5, (0.02, 0.25))}

@@ -1,4 +1,4 @@
-"""Studies are planned: everything crossed once, later settings over earlier ones, wrong definitions refused."""
+"""Plans of studies: full crossing, precedence of settings, rejected definitions."""
 
 import itertools
 
@@ -122,7 +122,7 @@ def test_a_study_extends_another(tmp_path):
         ({"factors": {"f": {}}}, "at least 1"),
     ],
 )
-def test_a_wrong_definition_is_refused_in_a_sentence(change, said):
+def test_an_invalid_definition_gives_an_error_message(change, said):
     factors = {"loss": {"plain": {}}, "rule": {"none": {}, "inverse": {"training.sampling": "inverse"}}}
     with pytest.raises(InputError, match=f"(?s){said}"):
         load_study({"name": "s", "recipe": RECIPE, "factors": factors} | change)

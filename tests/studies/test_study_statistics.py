@@ -1,4 +1,4 @@
-"""Statistics of a study: what is repeated, in which reading, and that the tables say what independent sources say."""
+"""Statistics of a study: units of replication, and tables against independent implementations."""
 
 import csv
 import io
@@ -79,7 +79,7 @@ def test_folds_of_a_study_with_cohorts_name_cohorts(plan):
     assert {run.recipe.protocol.fold for run in plan.runs} == {0}
 
 
-def test_both_readings_say_what_they_repeat(plan, found):
+def test_both_replications_name_their_unit(plan, found):
     assert list(found) == ["repetitions", "classes"]
     assert (found["repetitions"].replication.unit, found["repetitions"].replication.units) == ("cohort", 36)
     assert (found["classes"].replication.unit, found["classes"].replication.units) == ("class", 3)
@@ -111,7 +111,7 @@ def test_the_comparison_over_cohorts_is_scipys_of_means_over_the_other_factor(pl
     assert contrast.family == 2
 
 
-def test_the_papers_reading_is_a_factorial_of_independent_classes(plan, found):
+def test_with_classes_as_units_the_analysis_is_a_factorial_of_independent_values(plan, found):
     runs = measured(plan)
     columns = [f"class_detector_recall of {label}" for label in CLASSES]
     tidy = runs.groupby(["kind", "loss"])[columns].mean().stack().rename("y").reset_index()
@@ -131,13 +131,13 @@ def test_equivalence_is_of_metrics_with_a_margin_alone(plan, found):
     assert said == {"kind: gru less lstm": "no", "loss: standard less adaptive": "yes"}
 
 
-def test_power_is_planned_in_units_of_the_reading(plan, found):
+def test_power_is_planned_in_units_of_replication(plan, found):
     row = rows_of(table_of(found, "repetitions", 6))[0]
     assert (row["n"], row["n for d_z = 0.5"], row["n for d_z = 0.2"]) == ("36", "34", "199")
     assert rows_of(table_of(found, "classes", 6))[0]["n"] == "3"
 
 
-def test_the_mixed_model_stands_beside_where_it_is_asked_for(plan, found):
+def test_the_mixed_model_is_fitted_where_it_is_requested(plan, found):
     assert table_of(found, "repetitions", "2b").rows
     assert not any(table.title.startswith("Table 2b") for table in found["classes"].tables)
     without = load_study({**STUDY, "statistics": {}})
@@ -153,7 +153,7 @@ def test_each_class_has_its_row(plan):
     assert table.rows[0] == ("lstm", "adaptive", "anger", pytest.approx(first), pytest.approx(table.rows[0][4]))
 
 
-def test_the_screen_shows_tables_1_to_6_in_both_readings(plan, found):
+def test_the_console_shows_tables_1_to_6_for_both_replications(plan, found):
     lines = "\n".join(statistics_lines(plan, measured(plan), list(found.values())))
     for number in "12356":
         assert lines.count(f"Table {number}.") == 2
@@ -165,7 +165,7 @@ def test_a_study_without_statistics_has_none(plan):
     assert statistics_of(make_plan(load_study({**STUDY, "statistics": None})), measured(plan)) == []
 
 
-def test_what_cannot_be_computed_is_said_and_loses_nothing_else(plan):
+def test_what_cannot_be_computed_is_reported_and_the_rest_is_kept(plan):
     runs = measured(plan)
     runs = runs[(runs["fold"] == 0) | (runs["kind"] == "gru")]  # lstm ended in one cohort only
     found = statistics_of(plan, runs)[0]
@@ -197,7 +197,7 @@ def test_comparisons_are_with_the_baseline_or_the_first_level(plan):
         ({"margin": {}}, "Did you mean margins"),
     ],
 )
-def test_wrong_statistics_are_refused(change, said):
+def test_invalid_statistics_settings_are_rejected(change, said):
     with pytest.raises(InputError, match=said):
         load_study({**STUDY, "statistics": change})
 

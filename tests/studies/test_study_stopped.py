@@ -1,4 +1,4 @@
-"""A study whose runs are killed or fail goes on with the others, and resumes."""
+"""A study whose runs are killed or fail continues with the others, and resumes."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""What is guessed of a folder, and that only differences larger than noise are recommended."""
+"""Guessed data settings of a folder; only differences larger than noise are recommended."""
 
 import numpy as np
 import pandas as pd
@@ -59,7 +59,7 @@ def test_without_any_spread_the_noise_is_not_known_and_nothing_is_recommended():
     assert decide(table).recommended is None
 
 
-def test_a_folder_of_classes_is_read_as_pictures_of_its_size_and_colour(tmp_path):
+def test_size_and_colour_of_images_are_guessed_from_a_folder(tmp_path):
     grey = guess_dataset(pictures(tmp_path / "grey", {"a": 3, "b": 2}, side=48))
     assert (grey.data["source"], grey.data["size"], grey.data["channels"]) == ("folder", 48, 1)
     assert "subjects" not in grey.data
@@ -102,7 +102,7 @@ def test_tables_of_action_units_are_sequences(tmp_path):
     assert own_recipe(found).network.name == "recurrent"
 
 
-def test_own_sides_are_kept_and_settings_of_the_user_come_first(tmp_path):
+def test_official_splits_are_kept_and_user_settings_take_precedence(tmp_path):
     for side in ("train", "test"):
         pictures(tmp_path / side, {"a": 2, "b": 2})
     found = guess_dataset(tmp_path)
@@ -110,7 +110,7 @@ def test_own_sides_are_kept_and_settings_of_the_user_come_first(tmp_path):
     assert own_recipe(found, {"training.epochs": 3, "data.size": 64}).training.epochs == 3
 
 
-def test_a_longer_training_is_given_to_fewer_pictures_within_limits(tmp_path):
+def test_fewer_images_are_trained_for_more_epochs_within_limits(tmp_path):
     few, more = pictures(tmp_path / "few", {"a": 5, "b": 5}), pictures(tmp_path / "more", {"a": 500, "b": 500})
     epochs = [own_recipe(guess_dataset(folder)).training.epochs for folder in (few, more)]
     assert epochs == [40, 24]
@@ -124,7 +124,7 @@ def test_names_of_methods_and_losses_are_known():
         method_settings("focl")
 
 
-def test_settings_of_the_user_say_how_a_table_is_read(tmp_path):
+def test_user_settings_define_how_a_table_is_read(tmp_path):
     pictures(tmp_path, {"a": 3, "b": 3})
     rows = [f"{name}/{i}.png{{}}{name}" for name in "ab" for i in range(3)]
     for delimiter in ";\t,|":

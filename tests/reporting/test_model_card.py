@@ -1,4 +1,4 @@
-"""The model card: its figures are the run's own, its groups are judged by hand, and what is too small is not told."""
+"""Model cards: numbers are those of the run, groups are recomputed by hand, and small groups are not listed."""
 
 import inspect
 import json
@@ -186,7 +186,7 @@ def test_training_writes_the_card_and_shows_it_in_the_report(run):
     assert all(f"People by {one}" in page for one in ("age", "sex"))
 
 
-def test_the_law_is_said_alike_and_pain_is_no_emotion():
+def test_the_legal_notice_is_the_same_everywhere_and_pain_is_no_emotion():
     """AI Act, Article 5(1)(f) and recital 18: emotions at work and in education, not physical states."""
     root = Path(__file__).parents[2]
     for name in ("README.md", "docs/model-card.md"):
@@ -232,7 +232,7 @@ def test_groups_of_a_card_are_those_of_the_table(run):
     assert "fewer than 10" in model_card.markdown(model_card.card_of(run))
 
 
-def test_a_card_says_what_was_done_and_to_what(run):
+def test_a_card_lists_treatment_imbalance_and_licence(run):
     card = model_card.card_of(run)
     assert card["treatment"] == ["Loss: focal (gamma 1.5).", "Sampling: inverse."]
     assert card["imbalance"]["ratio"] == pytest.approx(4, abs=0.01)
@@ -257,7 +257,7 @@ def test_a_card_names_a_file_of_weights_but_no_folder_of_this_machine(run, tmp_p
     assert run.recipe.data.root not in text
 
 
-def test_plain_training_says_that_nothing_was_done(small_recipe, tmp_path):
+def test_erm_is_listed_as_no_imbalance_method(small_recipe, tmp_path):
     plain = ef.train(small_recipe, out=tmp_path / "plain", sample_faces=False, **{"training.epochs": 1})
     card = model_card.card_of(plain)
     assert card["treatment"][-1] == "No imbalance method: empirical risk minimisation."

@@ -1,4 +1,4 @@
-"""Training on one's own folder: what is tried, that the test side has no part in it, and what is refused."""
+"""Method selection on own data: candidates, independence of the test set, and rejected inputs."""
 
 import json
 
@@ -32,7 +32,7 @@ QUICK = {
     ("counts", "told"),
     [
         ({"a": 30}, "at least two classes"),
-        ({}, "nothing that can be learnt from"),
+        ({}, "no images, videos or feature files"),
         ({"a": 60, "b": 9}, "too few training samples: b has"),
     ],
 )
@@ -47,7 +47,7 @@ def test_too_little_ends_in_one_sentence_and_exit_code_2(tmp_path, counts, told)
     assert not (tmp_path / "o").exists()
 
 
-def test_too_few_people_and_files_that_are_no_pictures_are_refused(tmp_path):
+def test_too_few_people_and_files_that_are_not_images_are_rejected(tmp_path):
     for person in "abc":
         pictures(tmp_path / "few", {"x": 30, "y": 30}, names=f"{person}/{{}}.png", seed=ord(person))
     with pytest.raises(InputError, match="too few people"):
@@ -105,7 +105,7 @@ def test_a_large_difference_is_recommended_and_trained_by(planted):
     assert own.run.metrics["overall"]["balanced_accuracy"]["value"] > 0.6
 
 
-def test_the_choice_sees_no_test_sample(planted):
+def test_the_selection_uses_no_test_sample(planted):
     _, out, own = planted
     listed = set(pd.read_csv(out / "training.csv")["sample"])
     assert len(listed) == 340
@@ -114,7 +114,7 @@ def test_the_choice_sees_no_test_sample(planted):
     assert judged == listed
 
 
-def test_all_of_the_training_side_is_trained_on_in_the_end(planted):
+def test_the_final_run_is_trained_on_the_whole_training_set(planted):
     _, _, own = planted
     assert own.run.facts["counts"]["train"] == [300, 40]
     assert "Trained on the whole training set and tested once" in own.report.read_text("utf-8")
@@ -124,7 +124,7 @@ def samples(folder):
     return pd.read_parquet(folder / "split.parquet")["sample"]
 
 
-def test_other_labels_of_the_test_side_leave_the_choice_as_it_is(planted):
+def test_labels_of_the_test_set_do_not_change_the_selection(planted):
     folder, out, own = planted
     before = {path: path.read_bytes() for path in (out / "choice").rglob("*.parquet")}
     moved = [folder / "test" / "common" / f"{number}.csv" for number in range(20)]
@@ -140,7 +140,7 @@ def test_other_labels_of_the_test_side_leave_the_choice_as_it_is(planted):
     assert {path: path.read_bytes() for path in (out / "choice").rglob("*.parquet")} == before
 
 
-def test_saying_the_same_again_trains_nothing(planted):
+def test_a_repeated_call_trains_nothing(planted):
     folder, out, own = planted
     before = {path: path.stat().st_mtime_ns for path in out.rglob("weights.safetensors")}
     again = api.train_folder(folder, out=out, sample_faces=False, candidates=("logit-adjustment",), **UNITS)
@@ -148,14 +148,14 @@ def test_saying_the_same_again_trains_nothing(planted):
     assert {path: path.stat().st_mtime_ns for path in out.rglob("weights.safetensors")} == before
 
 
-def test_a_folder_that_was_begun_with_other_data_is_refused(planted, tmp_path):
+def test_a_folder_with_a_selection_on_other_data_is_rejected(planted, tmp_path):
     _, out, _ = planted
     other = units(tmp_path / "other", {"common": 50, "rare": 20})
     with pytest.raises(InputError, match="holds a selection on other data"):
         choose(other, out, UNITS, candidates=("logit-adjustment",))
 
 
-def test_where_nothing_can_be_learnt_plain_training_is_recommended(tmp_path):
+def test_erm_is_recommended_where_labels_are_random(tmp_path):
     folder = units(tmp_path / "noise", {"common": 150, "rare": 30})
     heard = []
     choice = choose(folder, tmp_path / "auto", UNITS, candidates=("resampling",), on_message=heard.append)
@@ -165,7 +165,7 @@ def test_where_nothing_can_be_learnt_plain_training_is_recommended(tmp_path):
 
 
 @pytest.mark.slow
-def test_pictures_of_people_are_divided_by_people_in_every_fold(tmp_path):
+def test_folds_are_subject_independent(tmp_path):
     for person in range(12):
         pictures(tmp_path / "faces", {"common": 20, "rare": 4}, 2, person, names=f"p{person}/{{}}.png")
     quick = QUICK | {"training.epochs": 2}
@@ -176,7 +176,7 @@ def test_pictures_of_people_are_divided_by_people_in_every_fold(tmp_path):
         assert not set(sides.query("side == 'test'")["subject"]) & set(sides.query("side == 'train'")["subject"])
 
 
-def test_even_classes_have_nothing_to_balance(tmp_path):
+def test_balanced_classes_need_no_candidate(tmp_path):
     folder = pictures(tmp_path / "even", {"a": 30, "b": 28}, gap=4)
     own = api.train_folder(folder, out=tmp_path / "auto", sample_faces=False, **(QUICK | {"training.epochs": 1}))
     assert own.choice.decision is None
@@ -208,7 +208,7 @@ def test_a_named_method_trains_on_the_folder(tmp_path):
 
 
 @pytest.mark.parametrize(("names", "told"), [(("focl",), "there is no candidate 'focl'"), ((), "no candidate to try")])
-def test_candidates_that_are_not_known_and_none_at_all_are_refused(tmp_path, names, told):
+def test_unknown_candidates_and_an_empty_list_are_rejected(tmp_path, names, told):
     with pytest.raises(InputError, match=told):
         api.train_folder(pictures(tmp_path, {"a": 30, "b": 10}), out=tmp_path / "o", candidates=names)
 

@@ -1,4 +1,4 @@
-"""Runs gathered into methods: by their settings, never by chance of a folder's name."""
+"""Runs are grouped into methods by their settings, never by the names of their folders."""
 
 import pytest
 
