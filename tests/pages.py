@@ -34,7 +34,7 @@ def models(client):
     return {one["name"]: one for one in client.get("/api/v1/models").json()["models"]}
 
 
-def judged(client, data=None, name="a.png", **fields):
+def predict_file(client, data=None, name="a.png", **fields):
     fields = {"model": models(client)["plain"]["id"]} | fields
     response = client.post(
         "/api/v1/predictions?wait=20", files={"file": (name, picture() if data is None else data)}, data=fields

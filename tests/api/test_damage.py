@@ -1,4 +1,4 @@
-"""Damage to what is kept is noticed and told in a sentence: single bits, half files, files of old versions."""
+"""Damaged files are detected and reported in a sentence: single bits, truncated files, files of old versions."""
 
 import json
 import math
@@ -60,7 +60,7 @@ STORED = {
 
 @pytest.fixture(scope="module")
 def whole(two_runs, tmp_path_factory):
-    """A run folder and its store, which tests damage and mend."""
+    """A run folder and its store, which tests damage and restore."""
     folder = tmp_path_factory.mktemp("damaged")
     shutil.copytree(two_runs / "plain", folder / "run")
     shutil.copytree(Run(folder / "run").store.path, folder / "store")
@@ -76,7 +76,7 @@ def test_a_changed_letter_in_the_key_of_the_digest_is_noticed(tmp_path):
 
 
 def _flips(path, read, flips):
-    """Flip single bits of a file, one at a time; say how often that was noticed."""
+    """Flip single bits of a file, one at a time; return how often that was detected."""
     content, drawn, noticed = path.read_bytes(), random.Random(path.name), 0
     before = read()
     try:
@@ -95,17 +95,17 @@ def _flips(path, read, flips):
 
 
 @pytest.mark.parametrize("name", READ)
-def test_a_flipped_bit_of_a_run_is_noticed_or_harmless(whole, name):
+def test_a_flipped_bit_of_a_run_is_detected_or_harmless(whole, name):
     noticed = _flips(whole / "run" / name, lambda: READ[name](Run(whole / "run")), 4 if "safetensors" in name else 25)
     assert noticed
 
 
 @pytest.mark.parametrize("name", STORED)
-def test_a_flipped_bit_of_a_store_is_noticed_or_harmless(whole, name):
+def test_a_flipped_bit_of_a_store_is_detected_or_harmless(whole, name):
     assert _flips(whole / "store" / name, lambda: STORED[name](Store.open(whole / "store")), 25)
 
 
-def test_a_flipped_bit_of_a_checkpoint_or_of_weights_alone_is_noticed(tmp_path):
+def test_a_flipped_bit_of_a_checkpoint_or_weights_file_is_detected(tmp_path):
     state = {"step": 3, "moments": [torch.arange(6.0).reshape(2, 3), torch.ones(2, dtype=torch.bfloat16)], "rate": 0.1}
     path = tmp_path / "checkpoint.safetensors"
     save_state(path, state)
@@ -113,7 +113,7 @@ def test_a_flipped_bit_of_a_checkpoint_or_of_weights_alone_is_noticed(tmp_path):
     assert _flips(path, lambda: str(_read(path)), 200) > 100
 
 
-def test_weights_of_others_have_no_checksum_and_are_read(tmp_path):
+def test_weights_without_checksum_are_read(tmp_path):
     save_file({"a": torch.ones(2)}, tmp_path / "a.safetensors", metadata={"digest": "of their own"})
     assert _read(tmp_path / "a.safetensors")["a"].tolist() == [1, 1]
 
@@ -166,7 +166,7 @@ def places(two_runs, small_recipe, people_folder, tmp_path):
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_tells_of_damage_in_a_sentence(whole, places, monkeypatch, verb):
+def test_every_command_reports_damage_in_a_sentence(whole, places, monkeypatch, verb):
     path = whole / "run" / NEEDED[verb]
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
@@ -179,7 +179,7 @@ def test_every_verb_tells_of_damage_in_a_sentence(whole, places, monkeypatch, ve
 
 
 @pytest.mark.parametrize("name", READ)
-def test_files_that_were_cut_off_emptied_or_replaced_are_told(whole, name):
+def test_truncated_empty_or_replaced_files_are_reported(whole, name):
     path = whole / "run" / name
     content = path.read_bytes()
     try:
@@ -198,8 +198,8 @@ def test_files_that_were_cut_off_emptied_or_replaced_are_told(whole, name):
 
 
 @pytest.mark.parametrize("name", [name for name in READ if name != "last.safetensors"])
-def test_runs_without_digests_end_in_a_sentence_too(whole, tmp_path, name):
-    """Those of older versions have none; whatever is read of them is right or told to be damaged."""
+def test_damaged_runs_without_digests_are_reported_in_a_sentence(whole, tmp_path, name):
+    """Runs of older versions have none; what is read of them is correct or reported as damaged."""
     run = tmp_path / "run"
     shutil.copytree(whole / "run", run)
     for file in ("run.json", "metrics.json", "calibration.json"):
@@ -227,13 +227,13 @@ def test_runs_without_digests_end_in_a_sentence_too(whole, tmp_path, name):
         ("p1-heads-synthetic-quick/runs/*/*", "evaluate --on"),
     ],
 )
-def test_runs_that_were_kept_without_all_they_had_end_in_a_sentence(places, monkeypatch, tmp_path, folder, verb):
+def test_runs_with_missing_files_are_reported_in_a_sentence(places, monkeypatch, tmp_path, folder, verb):
     run = next(KEPT.glob(folder))
     shutil.copytree(run, tmp_path / "run")
     _said(verb, monkeypatch, tmp_path, places)
 
 
-def test_a_missing_key_is_told_with_its_file(tmp_path):
+def test_a_missing_key_is_reported_with_its_file(tmp_path):
     write_json_with_digest(tmp_path / "a.json", {"counts": {"train": [1]}})
     content = read_json(tmp_path / "a.json")
     assert content == {"counts": {"train": [1]}}
@@ -245,7 +245,7 @@ def test_a_missing_key_is_told_with_its_file(tmp_path):
 @pytest.mark.parametrize(
     ("key", "value"), [("classes", "abc"), ("counts", {"train": "many"}), ("store", 5), ("notes", 7), ("people", [])]
 )
-def test_facts_of_another_kind_are_told(whole, tmp_path, key, value):
+def test_metadata_of_a_wrong_type_are_reported(whole, tmp_path, key, value):
     shutil.copytree(whole / "run", tmp_path / "run")
     known = json.loads((tmp_path / "run/run.json").read_text())
     known.pop("digest")
@@ -254,7 +254,7 @@ def test_facts_of_another_kind_are_told(whole, tmp_path, key, value):
         str(Run(tmp_path / "run").facts)
 
 
-def test_what_was_changed_on_purpose_can_be_kept(whole, tmp_path):
+def test_files_changed_on_purpose_can_be_accepted(whole, tmp_path):
     path = tmp_path / "run.json"
     known = json.loads((whole / "run/run.json").read_text()) | {"seed": 99}
     path.write_text(json.dumps(known))
@@ -264,9 +264,7 @@ def test_what_was_changed_on_purpose_can_be_kept(whole, tmp_path):
     assert read_json(path)["seed"] == 99
 
 
-def test_a_large_array_is_looked_at_in_a_few_places_when_opened_and_whole_before_training(
-    whole, small_recipe, tmp_path, monkeypatch
-):
+def test_a_large_array_is_sampled_when_opened_and_verified_before_training(whole, small_recipe, tmp_path, monkeypatch):
     monkeypatch.setattr(files, "BLOCK", 512)
     path = tmp_path / "array"
     path.write_bytes(random.Random(0).randbytes(100 * 512 + 7))
@@ -291,7 +289,7 @@ def _trials(path):
     return kept.trials("one")
 
 
-def test_trials_of_a_search_are_as_they_were_written(tmp_path):
+def test_damaged_trials_of_a_search_are_detected(tmp_path):
     pytest.importorskip("optuna")
     from evenface.config.search_space import SearchRange
 
@@ -339,7 +337,7 @@ def test_yaml_is_bounded(tmp_path, name):
         assert len(done.output.splitlines()) <= 2
 
 
-def test_aliases_that_people_write_are_read():
+def test_ordinary_yaml_aliases_are_read():
     assert parse_yaml("a: &a {x: 1}\nb: *a\nc: {<<: *a, y: 2}") == {"a": {"x": 1}, "b": {"x": 1}, "c": {"x": 1, "y": 2}}
     nested = 1
     for _ in range(40):
@@ -347,7 +345,7 @@ def test_aliases_that_people_write_are_read():
     assert parse_yaml(yaml.safe_dump(nested)) == nested
 
 
-def test_links_that_lead_back_are_walked_once(people_folder, two_runs, tmp_path):
+def test_cyclic_links_are_followed_once(people_folder, two_runs, tmp_path):
     (tmp_path / "data").mkdir()
     for name in ("calm", "fear", "happy"):
         shutil.copytree(people_folder / name, tmp_path / "data" / name)

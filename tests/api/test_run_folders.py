@@ -1,4 +1,4 @@
-"""Run folders belong to one process at a time, and to one comparison; a kill at any moment leaves them usable."""
+"""Run folders are locked by one process at a time, and stay usable after a kill at any moment."""
 
 import os
 import platform
@@ -40,7 +40,7 @@ def holder(tmp_path):
         process.kill()
 
 
-def test_a_held_folder_is_refused_at_once_with_who_holds_it(holder, tmp_path):
+def test_a_locked_folder_is_refused_at_once_with_its_process(holder, tmp_path):
     start = time.monotonic()
     with pytest.raises(InputError) as told, lock_folder(tmp_path / "run"):
         pytest.fail("two hold it")
@@ -66,7 +66,7 @@ def test_waiting_for_a_lock(holder, tmp_path):
         assert not is_vacant(tmp_path)
 
 
-def test_folders_made_for_a_lock_go_where_nothing_was_written(tmp_path):
+def test_folders_created_for_a_lock_are_removed_if_nothing_was_written(tmp_path):
     with lock_folder(tmp_path / "a/b"):
         pass
     assert is_vacant(tmp_path / "a")
@@ -88,7 +88,7 @@ def _raced(folder, counter, times):
                 time.sleep(0.001)
 
 
-def test_nobody_else_is_in_there_though_each_removes_the_file_of_the_lock(tmp_path):
+def test_the_lock_excludes_others_though_each_process_removes_its_file(tmp_path):
     counter = tmp_path / "counter"
     counter.write_text("0")
     processes = [in_process(_raced, tmp_path / "run", counter, 40) for _ in range(3)]
@@ -98,7 +98,7 @@ def test_nobody_else_is_in_there_though_each_removes_the_file_of_the_lock(tmp_pa
 
 
 @pytest.mark.parametrize("verb", ["train", "resume", "evaluate", "calibrate"])
-def test_verbs_that_write_to_a_run_end_with_2_while_another_process_does(two_runs, small_recipe, verb):
+def test_commands_that_write_to_a_locked_run_exit_with_2(two_runs, small_recipe, verb):
     run = two_runs / "plain"
     words = {
         "train": ["train", str(small_recipe), "--out", str(run)],
@@ -114,7 +114,7 @@ def test_verbs_that_write_to_a_run_end_with_2_while_another_process_does(two_run
     assert {path: path.stat().st_mtime_ns for path in run.iterdir()} == before
 
 
-def test_the_second_of_two_trainings_with_one_folder_ends_with_2(small_recipe, tmp_path):
+def test_the_second_of_two_trainings_in_one_folder_exits_with_2(small_recipe, tmp_path):
     command = [
         sys.executable,
         "-m",
@@ -151,9 +151,7 @@ def _begin_and_die(recipe, out, writes):
 
 @pytest.mark.parametrize("writes", [1, 2, 3])
 @pytest.mark.parametrize("resume", [False, True])
-def test_a_kill_during_the_first_writes_leaves_a_folder_that_can_be_trained_in(
-    small_recipe, two_runs, tmp_path, writes, resume
-):
+def test_a_kill_during_the_first_writes_leaves_a_usable_folder(small_recipe, two_runs, tmp_path, writes, resume):
     out = tmp_path / "run"
     process = in_process(_begin_and_die, small_recipe, out, writes)
     process.join(120)
@@ -171,7 +169,7 @@ def test_a_kill_during_the_first_writes_leaves_a_folder_that_can_be_trained_in(
     assert not files.stale_files(out)
 
 
-def test_a_folder_that_is_no_run_says_what_to_do(tmp_path):
+def test_a_folder_that_is_not_a_run_is_refused_with_a_hint(tmp_path):
     (tmp_path / "run").mkdir()
     done = CliRunner().invoke(app, ["train", str(tmp_path / "run"), "--resume"])
     assert done.exit_code == 2
@@ -183,7 +181,7 @@ def _page(*names):
     return Page("a page", "Title", "", (), (), (), (), (PageSection("Tables", tables=tables),), {})
 
 
-def test_a_page_leaves_no_table_of_an_earlier_one_behind_and_touches_nothing_else(tmp_path):
+def test_a_report_replaces_the_tables_of_an_earlier_one_and_nothing_else(tmp_path):
     write_page(_page("one", "two"), tmp_path / "report.html")
     own = {"mine.csv": "1,2", "mine.tex": r"\begin{table}", "two.txt": "notes"}
     for name, text in own.items():
@@ -194,7 +192,7 @@ def test_a_page_leaves_no_table_of_an_earlier_one_behind_and_touches_nothing_els
     assert {name: (tmp_path / "tables" / name).read_text() for name in own} == own
 
 
-def test_a_page_that_cannot_be_finished_does_not_stand_beside_another_ones_tables(tmp_path, monkeypatch):
+def test_an_unfinished_report_is_not_left_beside_tables_of_another(tmp_path, monkeypatch):
     write_page(_page("one"), tmp_path / "report.html")
     monkeypatch.setattr(Table, "save", lambda self, folder: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -226,7 +224,7 @@ def test_a_study_is_run_by_one_process_at_a_time(small_recipe, tmp_path):
         ef.study(study, out=tmp_path / "out", jobs=1)
 
 
-def test_threads_of_one_process_count_as_others(tmp_path):
+def test_threads_of_one_process_exclude_each_other(tmp_path):
     with (
         lock_folder(tmp_path / "run"),
         ThreadPool(1) as pool,

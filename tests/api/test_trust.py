@@ -1,4 +1,4 @@
-"""Run folders are data: nothing that somebody else's folder names is run, unpickled, shown or written through."""
+"""Untrusted run folders: no code is executed or unpickled, no link followed, no foreign data shown."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def here(monkeypatch, tmp_path):
 
 @pytest.fixture
 def foreign(two_runs, small_recipe, tmp_path):
-    """Somebody's run folder, whose recipe names a file that leaves the file ``mark`` when it is run."""
+    """An untrusted run folder, whose recipe names a plugin that creates the file ``mark`` when it is executed."""
     run = tmp_path / "theirs"
     shutil.copytree(two_runs / "plain", run)
     plugin = str(run / "nice.py")
@@ -54,7 +54,7 @@ def foreign(two_runs, small_recipe, tmp_path):
 
 
 def _change(run, **facts):
-    """Change what a run says of itself, as somebody would who knows how it is kept."""
+    """Change the metadata of a run, with valid digests."""
     known = {key: value for key, value in json.loads((run / "run.json").read_text()).items() if key != SEAL}
     files = {
         name: of for name, of in known["digests"].items() if (run / name).is_file() and digest_file(run / name) == of
@@ -81,7 +81,7 @@ OPENING = {
 
 
 @pytest.mark.parametrize("verb", OPENING)
-def test_code_that_a_folder_names_is_never_run_unasked(foreign, two_runs, small_recipe, people_folder, verb):
+def test_plugin_code_of_a_run_folder_is_not_executed_by_default(foreign, two_runs, small_recipe, people_folder, verb):
     picture = next((people_folder / "calm").iterdir())
     places = {"picture": picture, "other": two_runs / "weighted", "recipe": small_recipe, "data": people_folder}
     before = sorted(map(str, foreign.parent.rglob("*")))
@@ -93,7 +93,7 @@ def test_code_that_a_folder_names_is_never_run_unasked(foreign, two_runs, small_
 
 
 @pytest.mark.parametrize("verb", ["predict", "evaluate", "resume"])
-def test_code_that_is_trusted_is_run(foreign, people_folder, verb):
+def test_trusted_plugin_code_is_executed(foreign, people_folder, verb):
     picture = next((people_folder / "calm").iterdir())
     words = [word.format(picture=picture) for word in OPENING[verb]]
     done = CliRunner().invoke(app, [*words, "--trust-plugins"])
@@ -109,7 +109,7 @@ def test_plugins_named_in_the_call_itself_are_the_callers_own(foreign):
 
 
 @pytest.mark.parametrize("trusted", [False, True])
-def test_the_page_runs_no_code_unless_it_was_started_so(foreign, trusted):
+def test_the_page_executes_plugin_code_only_if_started_so(foreign, trusted):
     pytest.importorskip("fastapi")
     from pages import picture
 
@@ -131,7 +131,7 @@ def test_the_page_runs_no_code_unless_it_was_started_so(foreign, trusted):
 
 
 @pytest.mark.parametrize("text", ["!!python/object/apply:os.mkdir [mark]", "plugins: !!python/name:os.mkdir"])
-def test_tags_of_yaml_make_no_objects(foreign, text):
+def test_yaml_tags_create_no_objects(foreign, text):
     (foreign / "recipe.yaml").write_text(text)
     done = CliRunner().invoke(app, ["evaluate", "theirs"])
     assert done.exit_code == 2
@@ -152,7 +152,7 @@ def test_pickled_weights_are_not_unpickled(two_runs, people_folder):
     assert not Path("mark").exists()
 
 
-def test_a_store_that_a_run_names_and_is_not_its_own_is_not_shown(foreign):
+def test_faces_of_a_store_with_other_samples_are_not_shown(foreign):
     assert summaries.sample_faces(Run(foreign))
     _change(foreign, manifest="0" * 32)  # of other samples than those of the store
     assert summaries.sample_faces(Run(foreign)) is None
@@ -171,12 +171,12 @@ def test_nothing_is_written_through_links_in_a_run_folder(foreign, tmp_path):
     (foreign / "tables").symlink_to(tmp_path / "elsewhere")
     done = CliRunner().invoke(app, ["evaluate", "theirs", "--no-sample-faces", "--trust-plugins"])
     assert done.exit_code == 2
-    assert "tables is a link" in done.output
+    assert "tables is a symbolic link" in done.output
     assert list((tmp_path / "elsewhere").iterdir()) == []
     assert {(tmp_path / name).read_text() for name in ("log.txt", "metrics.json")} == {"mine"}
 
 
-def test_names_of_recipes_lead_nowhere_else():
+def test_recipe_names_cannot_leave_the_output_folder():
     assert safe_file_name("on-../../x") == "on-.._.._x"
     assert safe_file_name("../x") == "_x"
     assert safe_file_name("..") == "_"

@@ -1,4 +1,4 @@
-"""The page's server: what it shows, judges and compares, what it refuses, and what it keeps to itself."""
+"""The web server: it lists and compares runs, predicts on uploads, and serves no other files."""
 
 import os
 import subprocess
@@ -13,8 +13,9 @@ pytest.importorskip("fastapi")
 pytest.importorskip("python_multipart")
 
 
-from pages import ended, failure, judged, models, picture
+from pages import ended, failure, models, picture, predict_file
 
+import evenface as ef
 from evenface.app.catalogue import Catalogue
 from evenface.config.predict import PredictSettings
 from evenface.evaluation.comparison import compare
@@ -27,20 +28,20 @@ from evenface.utils.errors import InputError
 PEOPLE = Path(__file__).parents[1] / "pictures" / "two-made-up-people.jpg"
 
 
-def test_runs_and_what_is_known_of_them_are_listed(client, two_runs):
+def test_runs_are_listed_with_their_details(client, two_runs):
     found = models(client)
     assert set(found) == {"plain", "weighted"}
     run = Run.open(two_runs / "plain")
     known = client.get(f"/api/v1/models/{found['plain']['id']}").json()
     assert known["classes"] == ["calm", "fear", "happy"]
-    assert known["takes"] == ["picture", "video"]
+    assert known["takes"] == ["image", "video"]
     assert known["overall"]["accuracy"] == run.metrics["overall"]["accuracy"]
     assert known["confusion"] == run.metrics["confusion"]
     assert known["calibrated"] == (run.folder / "calibration.json").is_file()
     assert "medical device" in known["card"]
 
 
-def test_the_page_and_the_card_state_the_same_of_the_law(client, two_runs):
+def test_page_and_model_card_state_the_same_notice_on_the_law(client, two_runs):
     statement = client.get("/api/v1/about").json()["statement"]
     page = unescape(client.get("/").text)
     card = client.get(f"/api/v1/models/{models(client)['plain']['id']}").json()["card"]
@@ -48,11 +49,11 @@ def test_the_page_and_the_card_state_the_same_of_the_law(client, two_runs):
     assert all(statement in text for text in (page, unescape(card), described))
 
 
-def test_a_picture_is_judged_as_predict_judges_it(client, two_runs, tmp_path):
+def test_an_upload_gets_the_same_prediction_as_from_predict(client, two_runs, tmp_path):
     (tmp_path / "a.png").write_bytes(picture())
     model = open_model(two_runs / "plain")
     row, _ = predicted(model, [Source(str(tmp_path / "a.png"), "picture")], PredictSettings())
-    job = judged(client)
+    job = predict_file(client)
     assert job["state"] == "done"
     (got,) = job["prediction"]["rows"]
     np.testing.assert_allclose(got["probabilities"], row.probabilities, atol=1e-6)
@@ -61,16 +62,16 @@ def test_a_picture_is_judged_as_predict_judges_it(client, two_runs, tmp_path):
     assert client.get(f"/api/v1/jobs/{job['id']}").json() == job
 
 
-def test_an_explanation_has_a_heat_map_for_each_class(client):
-    (one,) = judged(client, explain=True)["prediction"]["explained"]
+def test_an_explanation_has_a_saliency_map_per_class(client):
+    (one,) = predict_file(client, explain=True)["prediction"]["explained"]
     assert one["kind"] == "map"
     assert [len(maps) for maps in one["maps"]] == [1, 1, 1]
     assert all(maps[0].startswith("data:image/jpeg;base64,") for maps in one["maps"])
 
 
-def test_faces_of_people_are_found_and_boxed(client):
+def test_faces_are_detected_with_boxes(client):
     pytest.importorskip("mediapipe")
-    rows = judged(client, PEOPLE.read_bytes(), "two.jpg", faces="all")["prediction"]["rows"]
+    rows = predict_file(client, PEOPLE.read_bytes(), "two.jpg", faces="all")["prediction"]["rows"]
     centres = sorted((row["box"][0] + row["box"][2]) / 2 for row in rows)
     assert centres == [pytest.approx(136, abs=25), pytest.approx(388, abs=25)]
 
@@ -88,7 +89,7 @@ def test_runs_are_compared_as_compare_does(client, two_runs):
     assert ended(client, again)["error"]["what"] == "the run plain is listed twice"
 
 
-def test_reports_and_tables_are_given_and_nothing_beside_them(client, two_runs):
+def test_reports_and_tables_are_served_and_no_other_files(client, two_runs):
     key = models(client)["plain"]["id"]
     report = client.get(f"/api/v1/models/{key}/report.html")
     assert report.content == (two_runs / "plain" / "report.html").read_bytes()
@@ -101,7 +102,7 @@ def test_reports_and_tables_are_given_and_nothing_beside_them(client, two_runs):
         failure(client.get(f"/api/v1/models/{key}/tables/{bad}"), 404)
 
 
-def test_the_interface_is_described_whole(client):
+def test_the_api_is_documented_completely(client):
     told = client.get("/openapi.json").json()
     assert len(told["paths"]) == 12
     for path, methods in told["paths"].items():
@@ -112,9 +113,18 @@ def test_the_interface_is_described_whole(client):
             assert one["responses"]["422"]["content"]["application/json"]["schema"]["$ref"].endswith("/ErrorResponse")
 
 
-def test_the_server_itself_needs_no_torch():
+def test_the_server_process_does_not_import_torch():
     code = "import sys, evenface.app.server, evenface.app.jobs; print(*{'torch', 'timm'} & {*sys.modules})"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"
+
+
+@pytest.mark.parametrize("package", ["fastapi", "uvicorn", "python_multipart", "h11"])
+def test_a_missing_package_is_named_with_its_extra(monkeypatch, two_runs, package):
+    for name in ("server", "access"):
+        monkeypatch.delitem(sys.modules, f"evenface.app.{name}", raising=False)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(InputError, match=r"evenface\[app\]"):
+        ef.serve([two_runs])
 
 
 def test_folders_without_runs_are_refused(tmp_path):
@@ -126,7 +136,7 @@ def test_folders_without_runs_are_refused(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is sent otherwise there")
-def test_the_command_says_where_the_page_is_and_ends_cleanly(two_runs, tmp_path):
+def test_the_command_prints_the_address_and_stops_cleanly(two_runs, tmp_path):
     import signal
     import urllib.request
 

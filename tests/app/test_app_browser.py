@@ -1,4 +1,4 @@
-"""The page in a real browser: what is seen and done, by mouse, by keyboard, on a phone; and what it loads."""
+"""The page in a real browser: by mouse, by keyboard, on a phone; and what it loads."""
 
 import os
 import re
@@ -50,7 +50,7 @@ def address(two_runs):
 
 @pytest.fixture
 def page(browser, address):
-    """A page of which every request is looked at."""
+    """A page whose requests and errors are recorded."""
     with browser.new_context(viewport={"width": 1280, "height": 900}, permissions=["camera"]) as context:
         page = context.new_page()
         page.set_default_timeout(PATIENCE)
@@ -86,7 +86,7 @@ def give(page, path):
     page.wait_for_selector("#result h2:has-text('Result')")
 
 
-def test_a_picture_gives_boxes_and_bars_and_heat_maps(page):
+def test_an_image_gets_boxes_probabilities_and_saliency_maps(page):
     give(page, PEOPLE)
     assert page.locator(".stage rect.box").count() == 2
     assert page.locator(".face").count() == 2
@@ -105,7 +105,7 @@ def test_a_picture_gives_boxes_and_bars_and_heat_maps(page):
     assert page.locator(".heat img").evaluate_all("all => all.every((one) => one.complete && one.naturalWidth > 0)")
 
 
-def test_a_video_has_a_timeline_that_leads_through_it(page, film):
+def test_a_video_has_a_timeline_for_navigation(page, film):
     page.click("summary:has-text('Settings')")
     page.fill("[name=frame_stride]", "2")
     give(page, film)
@@ -158,7 +158,7 @@ def test_runs_can_be_browsed_and_compared(page, address):
     assert page.locator("h1").count() == 1
 
 
-def test_what_cannot_be_judged_is_told_and_a_large_file_is_not_even_sent(page, tmp_path):
+def test_an_unusable_file_is_reported_and_a_large_one_is_not_sent(page, tmp_path):
     (tmp_path / "notes.txt").write_text("no picture")
     page.set_input_files("#file", str(tmp_path / "notes.txt"))
     page.wait_for_selector("#error:not([hidden])")
@@ -175,7 +175,7 @@ def test_what_cannot_be_judged_is_told_and_a_large_file_is_not_even_sent(page, t
     assert page.locator("#error").is_hidden()
 
 
-def test_all_of_it_can_be_reached_by_keyboard_and_has_a_name(page):
+def test_all_controls_are_reachable_by_keyboard_and_labelled(page):
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to content"
     reached = []
@@ -204,7 +204,7 @@ def test_all_of_it_can_be_reached_by_keyboard_and_has_a_name(page):
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_a_phone_shows_it_without_scrolling_sideways(page, dark):
+def test_a_phone_shows_the_page_without_horizontal_scrolling(page, dark):
     page.emulate_media(color_scheme="dark" if dark else "light", reduced_motion="reduce")
     page.set_viewport_size({"width": 390, "height": 844})
     give(page, PEOPLE)
@@ -217,7 +217,7 @@ def test_a_phone_shows_it_without_scrolling_sideways(page, dark):
     assert re.search("not a medical device.*prohibited in the European Union", page.inner_text("footer"), re.DOTALL)
 
 
-def test_the_camera_is_judged_until_it_is_stopped(page):
+def test_camera_frames_are_predicted_until_it_is_stopped(page):
     page.click("#camera")
     page.wait_for_selector("#result video")
     page.wait_for_selector("#result .found p:has-text('No face'), #result .found .face")

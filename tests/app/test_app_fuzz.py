@@ -1,4 +1,4 @@
-"""Whatever is sent to the page: it goes on, answers in its own form, and says nothing of where things lie."""
+"""Damaged uploads and requests: the server continues, responds in its own form, and discloses no paths."""
 
 import asyncio
 import json
@@ -50,7 +50,7 @@ def numbers(tmp_path_factory):
 
 
 class Asked:
-    """An application that is asked without a client, which would mend what is sent."""
+    """An application that is called without a client, which would correct what is sent."""
 
     def __init__(self, places):
         # A picture of 48 megapixels, or an array of gigabytes, would only take long.
@@ -142,17 +142,17 @@ def throw(asked, count, seed):
     assert min(asked.ended.values()) > 0
 
 
-def test_damaged_files_and_requests_crash_nothing_and_learn_nothing(asked):
+def test_damaged_files_and_requests_crash_nothing_and_disclose_nothing(asked):
     throw(asked, QUICK, 0)
 
 
 @pytest.mark.slow
-def test_thousands_of_damaged_files_and_requests_crash_nothing_and_learn_nothing(asked):
+def test_thousands_of_damaged_files_and_requests_crash_nothing_and_disclose_nothing(asked):
     throw(asked, FULL, 1)
 
 
 @pytest.mark.slow
-def test_bytes_that_are_no_request_do_not_stop_the_server(two_runs):
+def test_invalid_http_does_not_stop_the_server(two_runs):
     code = "from evenface.cli import main; main()"
     command = [sys.executable, "-c", code, "app", str(two_runs), "--port", "0", "--no-open"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:

@@ -1,4 +1,4 @@
-"""What the page refuses, what it keeps to itself, and how much of its machine it takes."""
+"""The web server under hostile use: limits, access control, redaction, deletion of uploads."""
 
 import contextlib
 import json
@@ -19,7 +19,7 @@ pytest.importorskip("python_multipart")
 
 
 import uvicorn
-from pages import LOCAL, client_of, ended, failure, judged, models, picture, png_of
+from pages import LOCAL, client_of, ended, failure, models, picture, png_of, predict_file
 
 from evenface.app import access
 from evenface.app import jobs as worker
@@ -34,16 +34,16 @@ from evenface.preprocessing.sequence_files import read_table
 from evenface.utils.errors import InputError, SampleError
 
 
-def test_what_is_no_picture_is_told_in_a_sentence(client):
+def test_an_undecodable_file_is_reported_in_a_sentence(client):
     broken = b"\x89PNG\r\n\x1a\n" + bytes(50)
     for data, name in ((b"hello", "a.png"), (broken, "a.png"), (bytes(99), "a.mp4"), (b"x,y\n1,2", "a.csv")):
-        job = judged(client, data, name)
+        job = predict_file(client, data, name)
         assert job["state"] == "failed"
         assert job["error"]["what"].startswith("The file cannot be used: ")
         assert "/" not in job["error"]["what"]
 
 
-def test_what_is_too_large_is_refused_before_it_is_read(client):
+def test_an_upload_above_the_limit_is_refused_before_it_is_read(client):
     most = 2_000_000
     sent = client.post("/api/v1/predictions", content=b"x", headers={"content-length": "100000000"})
     assert "larger than 2 MB" in failure(sent, 413)
@@ -59,17 +59,17 @@ def test_what_is_too_large_is_refused_before_it_is_read(client):
     head = b'--b\r\ncontent-disposition: form-data; name="file"; filename="a.png"\r\n\r\n'
     for content in (pieces(), (part for part in (head, b"x" * most, b"x" * most))):
         failure(client.post("/api/v1/predictions", content=content, headers=kind), 413)
-    assert judged(client)["state"] == "done"
-    assert "megapixels" in judged(client, png_of(3000, 2000))["error"]["what"]
+    assert predict_file(client)["state"] == "done"
+    assert "megapixels" in predict_file(client, png_of(3000, 2000))["error"]["what"]
 
 
-def test_a_bomb_of_pixels_is_not_unpacked(client):
+def test_a_decompression_bomb_is_not_decoded(client):
     began = time.monotonic()
-    assert "megapixels" in judged(client, png_of(20000, 20000))["error"]["what"]
+    assert "megapixels" in predict_file(client, png_of(20000, 20000))["error"]["what"]
     assert time.monotonic() - began < 5
 
 
-def test_an_archive_is_measured_as_it_is_unpacked(tmp_path):
+def test_archives_are_limited_by_their_unpacked_size(tmp_path):
     path = tmp_path / "zeros.npz"
     np.savez_compressed(path, a=np.zeros((1000, 1000)))
     assert path.stat().st_size < 100_000
@@ -80,7 +80,7 @@ def test_an_archive_is_measured_as_it_is_unpacked(tmp_path):
     check_unpacked_size(str(path), 1)  # reading it says why
 
 
-def test_a_table_that_is_small_until_it_is_unpacked_is_refused(tmp_path):
+def test_tables_are_limited_by_their_unpacked_size(tmp_path):
     path = tmp_path / "a.parquet"
     rows = 2_000_000
     table = pa.table(
@@ -95,7 +95,7 @@ def test_a_table_that_is_small_until_it_is_unpacked_is_refused(tmp_path):
     assert numbers.shape == (rows, 1, 1)
 
 
-def test_an_index_that_pandas_stored_is_no_column(tmp_path):
+def test_an_index_stored_by_pandas_is_not_a_column(tmp_path):
     table = pd.DataFrame({" b ": [1.0, 2.0], "a": [3, 4], "success": [1, 0]}, index=[7, 9])
     table.to_parquet(tmp_path / "a.parquet")
     numbers, seen = read_table(str(tmp_path / "a.parquet"), ".parquet", b"", "none", "b,a", depth=False)
@@ -106,7 +106,7 @@ def test_an_index_that_pandas_stored_is_no_column(tmp_path):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_size_of_a_picture_is_told_without_decoding_it(tmp_path, monkeypatch, orientation):
+def test_the_size_of_an_image_is_read_without_decoding_it(tmp_path, monkeypatch, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.new("RGB", (40, 30)).save(tmp_path / "a.jpg", exif=exif)
@@ -115,7 +115,7 @@ def test_the_size_of_a_picture_is_told_without_decoding_it(tmp_path, monkeypatch
     assert sorted(image_size(str(tmp_path / "a.jpg"), 10_000)) == [30, 40]
 
 
-def test_a_picture_is_decoded_once_even_where_it_is_explained(two_runs, tmp_path, monkeypatch):
+def test_an_image_is_decoded_once_even_if_it_is_explained(two_runs, tmp_path, monkeypatch):
     (tmp_path / "a.png").write_bytes(picture())
     decoded = []
     monkeypatch.setattr(pipeline, "decoded", lambda *asked: decoded.append(asked) or image.decoded(*asked))
@@ -125,7 +125,7 @@ def test_a_picture_is_decoded_once_even_where_it_is_explained(two_runs, tmp_path
     assert len(found["explained"]) == len(decoded) == 1
 
 
-def test_after_an_error_of_its_own_the_worker_is_a_fresh_one(tmp_path, monkeypatch):
+def test_the_worker_process_is_replaced_after_an_internal_error(tmp_path, monkeypatch):
     def answered(error):
         monkeypatch.setattr(worker, "_model", lambda *_, **__: (_ for _ in ()).throw(error))
         entry = Entry("0", "run", tmp_path, "a")
@@ -178,7 +178,7 @@ def port(monkeypatch):
     thread.join(10)
 
 
-def test_half_open_connections_hold_nobody_up(port):
+def test_half_open_connections_do_not_block_others(port):
     head = b"POST / HTTP/1.1\r\nhost: 127.0.0.1\r\n"
     lines = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(100)]
     for line in lines[50:]:
@@ -191,7 +191,7 @@ def test_half_open_connections_hold_nobody_up(port):
             assert line.recv(99) == b""
 
 
-def test_a_body_that_does_not_come_is_not_waited_for(port):
+def test_a_body_that_does_not_arrive_times_out(port):
     with socket.create_connection(("127.0.0.1", port), timeout=10) as line:
         line.sendall(b"POST / HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 9\r\n\r\nab")
         assert line.recv(9999).startswith(b"HTTP/1.1 408")
@@ -214,11 +214,11 @@ def test_a_body_that_does_not_come_is_not_waited_for(port):
         ("GET", "/api/v1/jobs/0123456789abcdef?wait=1e9", 422),
     ],
 )
-def test_every_failure_has_the_same_form(client, method, path, status):
+def test_every_error_response_has_the_same_form(client, method, path, status):
     failure(client.request(method, path), status)
 
 
-def test_bad_json_and_settings_are_told(client):
+def test_invalid_json_and_settings_are_reported(client):
     assert "not understood" not in failure(client.post("/api/v1/comparisons", content=b"{"), 422)
     failure(client.post("/api/v1/comparisons", json={"models": ["a", "b"]}), 422)
     key, sent = models(client)["plain"]["id"], {"file": ("a.png", picture())}
@@ -228,11 +228,11 @@ def test_bad_json_and_settings_are_told(client):
         assert field in failure(answer, 422)
     sent = client.post("/api/v1/predictions", files=sent, data={"model": key, "overlap": "0.5"})
     assert failure(sent, 400) == "predict: overlap needs window, in seconds"
-    assert judged(client, window="2")["error"]["what"].startswith("window is for models of clips")
-    assert "nobody" in judged(client, prior="nobody=1")["error"]["what"]
+    assert predict_file(client, window="2")["error"]["what"].startswith("window is for models of clips")
+    assert "nobody" in predict_file(client, prior="nobody=1")["error"]["what"]
 
 
-def test_another_name_another_page_or_no_token_is_refused(client, two_runs):
+def test_wrong_host_name_origin_or_token_is_refused(client, two_runs):
     assert "host name" in failure(client.get("/", headers={"host": "evil.example:8420"}), 421)
     assert failure(client.get("/", headers={"host": "192.168.1.9:8420"}), 421)
     for headers in ({"origin": "http://evil.example"}, {"origin": "null"}, {"sec-fetch-site": "cross-site"}):
@@ -250,7 +250,7 @@ def test_another_name_another_page_or_no_token_is_refused(client, two_runs):
         assert other.get("/").status_code == 200
 
 
-def test_every_answer_tells_the_browser_to_load_nothing_from_elsewhere(client):
+def test_every_response_has_a_strict_content_security_policy(client):
     for path in ("/", "/page/page.js", "/api/v1/about", "/nothing", "/openapi.json"):
         headers = client.get(path).headers
         assert headers["x-content-type-options"] == "nosniff"
@@ -258,7 +258,7 @@ def test_every_answer_tells_the_browser_to_load_nothing_from_elsewhere(client):
         assert headers["referrer-policy"] == "no-referrer"
 
 
-def test_no_more_wait_than_may_one_may_be_given_up_and_one_ends_in_time(two_runs):
+def test_the_queue_is_bounded_jobs_can_be_cancelled_and_time_out(two_runs):
     limits = Limits(waiting=1, timeout=0.5)
     with client_of([two_runs], limits=limits) as client:
         data = {"model": models(client)["plain"]["id"]}
@@ -280,18 +280,18 @@ def test_no_more_wait_than_may_one_may_be_given_up_and_one_ends_in_time(two_runs
         assert list(client.app.state.jobs.folder.iterdir()) == []
 
 
-def test_uploads_are_removed_and_kept_only_where_that_was_asked_for(client, kept):
+def test_uploads_are_deleted_and_saved_only_on_request(client, kept):
     before = set(kept.iterdir()) if kept.is_dir() else set()
-    assert judged(client, name="../../Ann's holiday.PNG")["state"] == "done"
-    assert judged(client, b"no", "b.png")["state"] == "failed"
+    assert predict_file(client, name="../../Ann's holiday.PNG")["state"] == "done"
+    assert predict_file(client, b"no", "b.png")["state"] == "failed"
     assert list(client.app.state.jobs.folder.iterdir()) == []
     upload, result = sorted(set(kept.iterdir()) - before)
     assert upload.read_bytes() == picture()
     assert upload.name.endswith("Ann-s-holiday.png")
-    assert json.loads(result.read_text())["kind"] == "picture"
+    assert json.loads(result.read_text())["kind"] == "image"
 
 
-def test_endings_are_known_ones():
+def test_only_known_suffixes_are_used():
     assert [known_suffix(name) for name in ("a.MP4", "x.npy", "a.py", "a", "a.png\0.exe", "é.webm", "..")] == [
         ".mp4",
         ".npy",

@@ -1,4 +1,4 @@
-"""The whole command line on small data: what it prints, writes, refuses, and how it ends."""
+"""The command line on small data: output, files, errors, exit codes."""
 
 import json
 import os
@@ -72,7 +72,7 @@ def test_a_run_folder_stands_alone(runs):
     assert run.facts["environment"]["torch"]
 
 
-def test_sides_share_nobody_and_predictions_are_of_the_test_side(runs):
+def test_splits_share_no_subject_and_predictions_are_of_the_test_set(runs):
     run = ef.Run.open(runs / "ce-0")
     sides = pd.read_parquet(run.folder / "split.parquet")
     people = {side: set(part["subject"]) for side, part in sides.groupby("side")}
@@ -101,7 +101,7 @@ def test_evaluate_restores_what_was_deleted(runs):
     assert "data:image/jpeg" not in (run.folder / "report.html").read_text()
 
 
-def test_compare_takes_seeds_as_one_method(runs, tmp_path):
+def test_compare_treats_seeds_as_one_method(runs, tmp_path):
     result = call("compare", runs / "ce-0", runs / "ce-1", runs / "focal", "--out", tmp_path / "c")
     assert result.exit_code == 0, result.output
     first, second, *_ = result.stdout.splitlines()
@@ -130,7 +130,7 @@ def test_the_same_seed_gives_the_same_weights(small_recipe, runs, tmp_path):
         ["training.loggers=[tensorboard]", "loss.name=class-balanced", "optimizer.name=sgd", "network.norm=frozen"],
     ],
 )
-def test_settings_train_to_the_end(small_recipe, tmp_path, words):
+def test_training_completes_with_many_settings(small_recipe, tmp_path, words):
     run = ef.train(
         small_recipe, out=tmp_path / "run", sample_faces=False, **parse_overrides([*words, "training.epochs=2"])
     )
@@ -139,7 +139,7 @@ def test_settings_train_to_the_end(small_recipe, tmp_path, words):
     assert ("tensorboard" in words[0]) == (run.folder / "tensorboard").is_dir()
 
 
-def test_imbalance_touches_training_only(small_recipe, tmp_path, runs):
+def test_induced_imbalance_affects_the_training_set_only(small_recipe, tmp_path, runs):
     run = ef.train(small_recipe, out=tmp_path / "r", **{"protocol.imbalance": {"factor": 8}, "training.epochs": 1})
     whole = ef.Run.open(runs / "ce-0").facts["counts"]
     counts = run.facts["counts"]
@@ -167,13 +167,13 @@ def test_imbalance_touches_training_only(small_recipe, tmp_path, runs):
         (["nonsense"], "key=value"),
     ],
 )
-def test_mistakes_before_training_leave_nothing_behind(small_recipe, tmp_path, words, said):
+def test_invalid_settings_are_refused_before_anything_is_written(small_recipe, tmp_path, words, said):
     out = tmp_path / "run"
     assert said in refused("train", small_recipe, *words, "--out", out)
     assert not out.exists()
 
 
-def test_folders_that_cannot_be_learnt_from(small_recipe, tmp_path):
+def test_folders_without_two_classes_are_refused(small_recipe, tmp_path):
     empty, single = tmp_path / "empty", tmp_path / "single"
     empty.mkdir()
     (single / "happy").mkdir(parents=True)
@@ -183,7 +183,7 @@ def test_folders_that_cannot_be_learnt_from(small_recipe, tmp_path):
     assert not (tmp_path / "r").exists()
 
 
-def test_bad_pictures_among_good_ones_are_set_aside(small_recipe, people_folder, tmp_path):
+def test_unreadable_images_are_rejected_and_counted(small_recipe, people_folder, tmp_path):
     folder = tmp_path / "people"
     shutil.copytree(people_folder, folder)
     good = (folder / "happy" / "p00-0.png").read_bytes()
@@ -233,7 +233,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_samples(small_recipe, tmp_path
     assert not (tmp_path / "r" / "predictions.parquet").exists()
 
 
-def test_data_check_says_leaks_first(people_folder, small_recipe, tmp_path):
+def test_data_check_reports_leakage_first(people_folder, small_recipe, tmp_path):
     folder = tmp_path / "split"
     for side in ("train", "test"):
         shutil.copytree(people_folder, folder / side)
@@ -248,7 +248,7 @@ def command_named(name):
     return complete(typer.main.get_command(app).commands[name], {"add_completion": False})
 
 
-def test_renamed_verbs_and_functions_name_the_new_form():
+def test_renamed_commands_options_and_functions_name_the_new_form():
     assert refused("transfer", "runs/a", "--on", "x") == (
         "evenface: the command transfer was replaced by: evenface evaluate RUN --on DATASET\n"
     )
@@ -304,7 +304,7 @@ def test_metrics_file_is_plain_json(runs):
     assert content["unit"] == "people"
 
 
-def test_who_is_left_out_is_said_on_the_screen(tmp_path):
+def test_skipped_files_are_reported_on_the_screen(tmp_path):
     rng = np.random.default_rng(0)
     for i in range(12):
         Image.fromarray(rng.integers(0, 255, (32, 32), np.uint8)).save(tmp_path / f"{i}.png")
@@ -316,7 +316,7 @@ def test_who_is_left_out_is_said_on_the_screen(tmp_path):
     assert f"note: {said}" in call("data", "check", tmp_path / "r.yaml").stdout.splitlines()
 
 
-def test_letters_that_the_screen_lacks_are_written_as_escapes(tmp_path):
+def test_characters_outside_the_screens_encoding_are_escaped(tmp_path):
     (tmp_path / "r.yaml").write_text("name: q\nabout: 悲しい\ndata: {source: folder}\n", encoding="utf-8")
     code = (
         f"import sys; sys.argv[1:] = ['recipes', {str(tmp_path / 'r.yaml')!r}]; from evenface.cli import main; main()"

@@ -1,4 +1,4 @@
-"""Places that cannot be written to: one sentence in every verb, before any work, and nothing half-written."""
+"""Outputs that cannot be written: one sentence in every command, before any work, and no incomplete files."""
 
 import sys
 
@@ -63,7 +63,7 @@ def call(runs, small_recipe, people_folder, table, tmp_path, monkeypatch):
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs a file system in which nothing can be made")
 @pytest.mark.parametrize("verb", VERBS)
-def test_a_place_where_nothing_can_be_made_is_told(
+def test_an_output_that_cannot_be_created_is_refused(
     verb, runs, small_recipe, people_folder, table, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
@@ -76,7 +76,7 @@ def test_a_place_where_nothing_can_be_made_is_told(
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_a_file_in_the_place_of_a_folder_is_told(verb, call, tmp_path):
+def test_a_file_where_a_folder_is_expected_is_refused(verb, call, tmp_path):
     (tmp_path / "file").write_text("mine")
     result = call(verb, "file/x")
     assert "file" in result.output
@@ -84,7 +84,7 @@ def test_a_file_in_the_place_of_a_folder_is_told(verb, call, tmp_path):
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_every_verb_with_an_output_is_asked():
+def test_every_command_with_an_output_is_tested():
     from typer.main import get_command
 
     commands = get_command(app).commands

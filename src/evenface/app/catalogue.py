@@ -172,17 +172,17 @@ def _name(path: Path, root: Path) -> str:
 
 
 TABLE = "table.csv"
-InputKind = Literal["picture", "video", "numbers"]
+InputKind = Literal["image", "video", "features"]
 
 
 def accepted_inputs(form: InputSpec) -> list[InputKind]:
     """Return the kinds of files that a model with this input can predict on."""
     how = form.sequences
     if how is None:
-        return ["picture", "video"] if form.kind == "stills" else ["video"]
+        return ["image", "video"] if form.kind == "stills" else ["video"]
     if how.origin == "files":
-        return ["numbers", "video"] if finds_points(form) else ["numbers"]
-    return ["picture", "video"] if how.origin == "stills" else ["video"]
+        return ["features", "video"] if finds_points(form) else ["features"]
+    return ["image", "video"] if how.origin == "stills" else ["video"]
 
 
 def model_summary(entry: Entry) -> ModelSummary | None:
@@ -353,7 +353,7 @@ def compare(entries: Sequence[Entry], *, trust_plugins: bool = False) -> dict[st
             PairResponse(
                 baseline=pair.baseline,
                 candidate=pair.candidate,
-                said=verdict(pair, result),
+                summary=verdict(pair, result),
                 overall=[_change(difference) for difference in pair.overall.values()],
                 classes=[_change(difference) for difference in pair.classes],
             )

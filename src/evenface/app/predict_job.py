@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -41,6 +41,8 @@ MAX_FRAMES = 6
 SIDE = 168
 """Pixels of a returned crop."""
 BATCH = 8
+UPLOAD_KINDS: dict[str, Literal["video", "features"]] = {"clip": "video", "numbers": "features"}
+"""Kinds of uploads other than images, by the kind of their source."""
 Step = Callable[[float], None]
 
 
@@ -80,7 +82,7 @@ def predict_upload(request: PredictRequest, model: Model, limits: Limits, step: 
     except SampleError as error:
         raise InputError(f"The file cannot be used: {error}", "Use another file.") from error
     return Prediction(
-        kind=source.kind,
+        kind=UPLOAD_KINDS.get(source.kind, "image"),
         model=request.entry.id,
         name=request.entry.name,
         classes=list(model.classes),
@@ -96,8 +98,6 @@ def predict_upload(request: PredictRequest, model: Model, limits: Limits, step: 
 
 def _size(source: Source, model: Model, limits: Limits) -> _Size:
     """Return the size of an upload; raise SampleError above a limit, before it is decoded."""
-    if source.kind == "picture":
-        return _Size(*image_size(source.path, limits.pixels))
     if source.kind == "numbers":
         how = model.form.sequences
         if how is None or how.origin != "files":
@@ -105,6 +105,8 @@ def _size(source: Source, model: Model, limits: Limits) -> _Size:
         check_unpacked_size(source.path, limits.numbers)
         frames = count_frames(source.path, how)
         return _Size(None, None, frames / RATE, _checked_frames(frames, limits))
+    if source.kind != "clip":
+        return _Size(*image_size(source.path, limits.pixels))
     film = open_film(source.path)
     seconds = float(film.times[-1])
     if not seconds <= limits.seconds:

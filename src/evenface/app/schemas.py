@@ -57,7 +57,7 @@ class ModelSummary(Schema):
     name: str
     kind: Literal["run", "file"] = Field(description="A run folder, or an exported .onnx file.")
     classes: list[str]
-    takes: list[Literal["picture", "video", "numbers"]] = Field(description="Accepted inputs.")
+    takes: list[Literal["image", "video", "features"]] = Field(description="Accepted inputs.")
     usable: bool = Field(description="Whether it has weights; cross-dataset evaluations have none.")
     balanced_accuracy: MetricValue | None = Field(description="On the test set; null if unknown.")
     study: Id | None = Field(description="Study that it is part of.")
@@ -152,7 +152,7 @@ class ExplainedResponse(Schema):
 class Prediction(Schema):
     """Predictions on an upload."""
 
-    kind: Literal["picture", "clip", "numbers"]
+    kind: Literal["image", "video", "features"]
     model: Id
     name: str
     classes: list[str]
@@ -193,7 +193,7 @@ class PairResponse(Schema):
 
     baseline: str
     candidate: str
-    said: str = Field(description="Summary in words.")
+    summary: str = Field(description="Summary in words.")
     overall: list[ChangeResponse]
     classes: list[ChangeResponse] = Field(description="Recall of each class.")
 

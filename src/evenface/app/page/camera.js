@@ -32,7 +32,7 @@ export class Camera {
     this.stage.node.append(this.video, this.stage.marks);
     this.faces = el("div", {});
     this.container.replaceChildren(el("h2", {}, "Camera"), el("div", { class: "found" }, this.stage.node, this.faces));
-    return this.model.takes.includes("picture") ? this.predictFrames(width, height) : this.record();
+    return this.model.takes.includes("image") ? this.predictFrames(width, height) : this.record();
   }
 
   stop() {

@@ -49,7 +49,7 @@ function showComparison(result, labels, headline) {
   const container = byId("compared");
   container.replaceChildren(
     heading,
-    ...result.pairs.map((pair) => el("p", { class: "answer" }, el("strong", {}, `${pair.candidate} compared with ${pair.baseline}: `), pair.said.replace(/(?<![\w.])-(?=\d)/g, "−"))),
+    ...result.pairs.map((pair) => el("p", { class: "answer" }, el("strong", {}, `${pair.candidate} compared with ${pair.baseline}: `), pair.summary.replace(/(?<![\w.])-(?=\d)/g, "−"))),
     el("p", { class: "quiet" }, `Unit of replication: ${result.units.toLocaleString("en")} ${result.unit}, with the same test samples. A difference is significant if its 95 % interval excludes zero and its p-value, after Holm's correction, is at most 0.05.`),
     table("Methods", ["method", "runs", ...first.map(label)], result.methods.map((method) => [method.name, String(method.runs), ...first.map((name) => interval(method.overall[name]))])),
   );

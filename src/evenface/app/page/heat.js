@@ -23,7 +23,7 @@ const caption = ({ kind, method }) =>
 
 function explanation(item, prediction) {
   const row = prediction.rows[item.row];
-  const name = prediction.kind === "numbers" ? "The sequence" : `Face ${row.face}`;
+  const name = prediction.kind === "features" ? "The sequence" : `Face ${row.face}`;
   const label = (i) => `${prediction.classes[i]} ${percent(row.probabilities[i])}`;
   const parts = [el("h3", {}, name)];
   if (item.kind === "map") {

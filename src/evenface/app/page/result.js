@@ -17,16 +17,16 @@ export function showPrediction(container, prediction, file) {
   const heading = el("h2", { tabindex: "-1" }, "Result");
   const faces = el("div", {});
   container.append(heading, el("p", { class: "quiet" }, description(prediction)));
-  if (prediction.kind === "numbers") container.append(faces);
+  if (prediction.kind === "features") container.append(faces);
   else {
     address = URL.createObjectURL(file);
     const stage = new Stage(prediction.width, prediction.height);
     container.append(el("div", { class: "found" }, el("div", {}, stage.node), faces));
-    if (prediction.kind === "clip") showVideo(container, stage, faces, prediction, file.name);
+    if (prediction.kind === "video") showVideo(container, stage, faces, prediction, file.name);
     else stage.showImage(address, `${file.name}, with boxes around the detected faces`);
-    if (prediction.kind === "picture") draw(stage, faces, prediction, prediction.rows);
+    if (prediction.kind === "image") draw(stage, faces, prediction, prediction.rows);
   }
-  if (prediction.kind === "numbers") {
+  if (prediction.kind === "features") {
     draw(null, faces, prediction, prediction.rows.slice(0, 1));
     if (prediction.rows.length > 1) container.append(...timeline(prediction, () => {}));
   }
@@ -126,8 +126,8 @@ export function draw(stage, container, prediction, rows) {
 function face(row, prediction) {
   const best = Math.max(...row.probabilities);
   const label = row.label ? `${row.label} ${percent(best)}` : "no label";
-  const name = prediction.kind === "numbers" ? label : `Face ${row.face}: ${label}`;
-  const head = prediction.kind === "numbers" ? [] : [dot(row.face - 1)];
+  const name = prediction.kind === "features" ? label : `Face ${row.face}: ${label}`;
+  const head = prediction.kind === "features" ? [] : [dot(row.face - 1)];
   return el("section", { class: "face", "aria-label": name }, el("h3", {}, head, name), bars(row.probabilities, prediction.classes));
 }
 

@@ -3,7 +3,7 @@
 import { el, interval, number, styled, table } from "./dom.js";
 import { renderCard } from "./card.js";
 
-const INPUTS = { picture: "images", video: "videos", numbers: "feature files" };
+const INPUTS = { image: "images", video: "videos", features: "feature files" };
 const title = (text) => el("h1", { tabindex: "-1" }, text);
 const link = (href, text, more = {}) => el("a", { href, ...more }, text);
 

@@ -85,6 +85,6 @@ function summary(rows, prediction) {
   const counts = new Map();
   for (const row of rows) counts.set(row.label || "no label", (counts.get(row.label || "no label") ?? 0) + 1);
   const parts = [...counts].sort((a, b) => b[1] - a[1]).slice(0, 3).map(([label, count]) => `${label} ${percent(count / rows.length)}`);
-  const who = prediction.kind === "numbers" ? "" : `Face ${rows[0].face}: `;
+  const who = prediction.kind === "features" ? "" : `Face ${rows[0].face}: `;
   return `${who}${parts.join(", ")} of ${rows.length.toLocaleString("en")} ${rows[0].end - rows[0].frame > 1 ? "window" : "frame"}${rows.length > 1 ? "s" : ""}`;
 }

@@ -5,7 +5,7 @@ import { predict } from "./api.js";
 import { Camera } from "./camera.js";
 import { clear, showPrediction } from "./result.js";
 
-const INPUTS = { picture: "images", video: "videos", numbers: "feature files" };
+const INPUTS = { image: "images", video: "videos", features: "feature files" };
 const FILE_FIELDS = ["file", "model", "explain"];
 let models = [];
 let limits;
@@ -71,9 +71,9 @@ function describe() {
   const inputs = model.takes.map((kind) => INPUTS[kind]).join(", ");
   const accuracy = model.balanced_accuracy ? ` Balanced accuracy on its test set: ${number(model.balanced_accuracy.value, 2)}.` : "";
   byId("model-facts").textContent = `Classes: ${model.classes.join(", ")}. Inputs: ${inputs}.${accuracy}`;
-  const kind = model.takes.includes("picture") ? "images" : "clips";
+  const kind = model.takes.includes("image") ? "images" : "clips";
   for (const label of document.querySelectorAll("[data-models]")) label.hidden = label.dataset.models !== kind;
-  byId("camera").disabled = !model.takes.includes("picture") && !model.takes.includes("video");
+  byId("camera").disabled = !model.takes.includes("image") && !model.takes.includes("video");
   if (camera) toggleCamera();
 }
 
@@ -115,7 +115,7 @@ async function predictFile(file) {
     const prediction = await predict(file, file.name, byId("model").value, values, showProgress, own.signal);
     const faces = new Set(prediction.rows.filter((row) => row.probabilities).map((row) => row.face)).size;
     const found = faces ? `${faces} face${faces > 1 ? "s" : ""} detected.` : "No face was detected.";
-    byId("status").textContent = prediction.kind === "numbers" ? "Prediction finished." : found;
+    byId("status").textContent = prediction.kind === "features" ? "Prediction finished." : found;
     showPrediction(byId("result"), prediction, file);
   } catch (error) {
     if (own !== running) return;
