@@ -41,7 +41,8 @@ def target_of(settings: PredictSettings, form: InputSpec, *, files: bool = False
         return form.target
     target = form.target
     if form.sequences:
-        faces = form.faces.replace(crop="face", which=settings.faces or "all", margin=MESH_MARGIN)
+        which = "largest" if settings.faces == "largest" else "all"  # "none" concerns feature files, not videos
+        faces = form.faces.replace(crop="face", which=which, margin=MESH_MARGIN)
         origin = "clips" if form.sequences.origin == "files" else form.sequences.origin
         target = replace(target, faces=faces, sequences=form.sequences.replace(origin=origin))
     elif form.crop:
