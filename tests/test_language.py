@@ -59,7 +59,6 @@ OPEN = frozenset(
         "explanation",
         "inference",
         "preprocessing",
-        "training",
         "utils",
     ]
 )

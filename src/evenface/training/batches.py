@@ -15,7 +15,7 @@ from evenface.training.randomness import permutation, uniforms
 from evenface.utils.errors import InputError
 
 GPU_SHARE = 0.25
-"""Largest share of a GPU's free memory that stored faces may take."""
+"""Largest share of a GPU's free memory that stored images may take."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Batch:
     images: Tensor
     targets: Tensor
     numbers: Tensor
-    places: Tensor
+    indices: Tensor
     second: "Batch | None" = None
 
 
@@ -42,28 +42,28 @@ class ImageBank:
 
     def take(self, rows: np.ndarray, frames: np.ndarray | None = None) -> Tensor:
         """Return the samples at ``rows`` on the device."""
-        where: tuple[np.ndarray, ...] = (rows,)
+        index: tuple[np.ndarray, ...] = (rows,)
         if self.frames < self.stored:
-            where = (rows[:, None], chosen_frames(self.stored, self.frames) if frames is None else frames)
+            index = (rows[:, None], chosen_frames(self.stored, self.frames) if frames is None else frames)
         if self.resident is not None:
-            images = self.resident[tuple(torch.from_numpy(index).to(self.device) for index in where)]
+            images = self.resident[tuple(torch.from_numpy(axis).to(self.device) for axis in index)]
         else:
-            # Of whole samples, take is quicker than an index.
-            read = np.take(self.images, rows, axis=0) if len(where) == 1 else self.images[where]
+            # For whole samples, np.take is faster than indexing.
+            read = np.take(self.images, rows, axis=0) if len(index) == 1 else self.images[index]
             images = torch.from_numpy(np.asarray(read)).to(self.device, non_blocking=True)
         return images[:, 0] if self.frames == 1 else images
 
 
 def chosen_frames(stored: int, frames: int, numbers: np.ndarray | None = None) -> np.ndarray:
-    """Choose one of the stored frames from each of equal stretches.
+    """Choose one of the stored frames from each of equal segments.
 
     Examples
     --------
     >>> chosen_frames(12, 3).tolist()
     [2, 6, 10]
     """
-    inside = np.float64(0.5) if numbers is None else numbers.astype(np.float64)
-    return np.asarray(np.floor((np.arange(frames) + inside) * stored / frames), dtype=np.int64)
+    offset = np.float64(0.5) if numbers is None else numbers.astype(np.float64)
+    return np.asarray(np.floor((np.arange(frames) + offset) * stored / frames), dtype=np.int64)
 
 
 class TrainingBatches:
@@ -71,8 +71,8 @@ class TrainingBatches:
 
     Notes
     -----
-    The last, smaller batch of an epoch is left out (another one each epoch, as the order changes), unless it is
-    the only one: a batch of few samples would spoil batch normalisation's averages.
+    The last, smaller batch of an epoch is dropped (other samples each epoch, as the order changes), unless it is the
+    only one: few samples give poor batch-norm statistics.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class TrainingBatches:
         )
 
     def order(self, epoch: int, sampling: str | None = None, purpose: str = "sampling") -> np.ndarray:
-        """Return the places (into ``rows``) of one epoch, in order, shape (N,)."""
+        """Return the order of an epoch as indices into ``rows``, shape (N,)."""
         rule = sampling or self.sampling
         if rule == "none":
             return permutation(self.seed, epoch, len(self.rows))
@@ -152,15 +152,15 @@ class TrainingBatches:
         device = self.bank.device
         for step in range(start, self.steps):
             first = step * self.batch_size + self.rank * share
-            places = order[first : first + share]
-            rows = self.rows[places]
-            targets = torch.from_numpy(self.labels[places]).to(device, non_blocking=True)
+            indices = order[first : first + share]
+            rows = self.rows[indices]
+            targets = torch.from_numpy(self.labels[indices]).to(device, non_blocking=True)
             yield Batch(
                 rows,
                 self.bank.take(rows, None if frames is None else frames[first : first + share]),
                 targets,
                 numbers[first : first + share],
-                torch.from_numpy(places).to(device, non_blocking=True),
+                torch.from_numpy(indices).to(device, non_blocking=True),
             )
 
     def _frames(self, epoch: int, purpose: str) -> np.ndarray | None:

@@ -30,7 +30,7 @@ from evenface.utils.registry import check_options, find, load_plugins
 def check_recipe(recipe: Recipe) -> None:
     """Refuse a recipe whose model, loss or method cannot be built.
 
-    What only the network itself can tell, such as whether it takes images of that size, is left to :func:`build_model`.
+    What depends on the network itself, such as whether it takes images of that size, is left to :func:`build_model`.
     """
     load_plugins(recipe.plugins)
     check_modality(recipe)

@@ -1,4 +1,4 @@
-"""Calibration of a run: what is fitted on its validation data, and what that does to its test data."""
+"""Calibrate a run on its validation data: temperature, threshold, label shift; and evaluate that on its test data."""
 
 import math
 from dataclasses import dataclass
@@ -17,30 +17,25 @@ from evenface.training.class_prior import prior_of
 from evenface.utils.errors import InputError
 
 
-def validation_of(run: Run) -> Predictions | None:
-    """Predictions of the validation samples; none where nothing validates."""
-    return run.validation
-
-
 def fit(run: Run) -> Calibration | None:
-    """Fit a run's calibration on its validation predictions, and write it into its folder."""
-    validation = validation_of(run)
+    """Fit a run's calibration on its validation predictions and write it into the run folder; None if too few."""
+    validation = run.validation
     if validation is None or len(validation) < AT_LEAST:
         (run.folder / FILE).unlink(missing_ok=True)
         return None
     implied = prior_of(run)
-    found = Calibration.fit(validation, implied.prior, implied.reason, exact=implied.exact)
-    found.save(run.folder)
-    return found
+    calibration = Calibration.fit(validation, implied.prior, implied.reason, exact=implied.exact)
+    calibration.save(run.folder)
+    return calibration
 
 
-TRUSTED = 0.1
-"""An estimate of a balance that misses the known one of the validation data by more is not to be relied on."""
+MAX_PRIOR_ERROR = 0.1
+"""Largest error of a prior estimated on validation data, where it is known, for the estimate to be reliable."""
 
 
 @dataclass(frozen=True)
 class Calibrated:
-    """What :func:`calibrate` found on the test data of a run."""
+    """Result of :func:`calibrate` on the test data of a run."""
 
     calibration: Calibration
     error: tuple[Estimate, Estimate, Estimate]
@@ -48,160 +43,176 @@ class Calibrated:
     answered: Answered | None
     prior: np.ndarray | None
     estimated: Estimated | None
-    missed: float | None
-    own: np.ndarray
+    prior_error: float | None
+    test_prior: np.ndarray
     corrected: Corrected | None
     unit: str
 
     @property
     def lines(self) -> list[str]:
-        """The screen."""
-        return [*self._fitted(), *self._abstaining(), *self._correcting()]
+        """Console output."""
+        return [*self._fit_lines(), *self._threshold_lines(), *self._label_shift_lines()]
 
-    def _fitted(self) -> list[str]:
-        own = self.calibration
-        first, second, change = self.error
+    def _fit_lines(self) -> list[str]:
+        calibration = self.calibration
+        before, after, change = self.error
         return [
-            f"temperature {own.temperature:.3f}, fitted on {own.fitted_on['samples']:,} validation samples",
-            f"calibration error on test data {with_interval(first)}, calibrated {with_interval(second)}, "
+            f"temperature {calibration.temperature:.3f}, fitted on {calibration.fitted_on['samples']:,} validation "
+            "samples",
+            f"calibration error on test data: {with_interval(before)} uncalibrated, {with_interval(after)} calibrated, "
             f"difference {_difference(change)}, over {self.unit}",
         ]
 
-    def _abstaining(self) -> list[str]:
+    def _threshold_lines(self) -> list[str]:
         if self.threshold is None or self.answered is None:
             return []
-        point, found = self.threshold, self.answered
-        each = zip(self.calibration.classes, found.class_coverage, strict=True)
-        where = " at that balance" if self.prior is not None and self.estimated is None else ""
+        point, test = self.threshold, self.answered
+        by_class = zip(self.calibration.classes, test.class_coverage, strict=True)
+        under = " under that prior" if self.prior is not None and self.estimated is None else ""
         return [
-            f"answer from a probability of {point.threshold:.3f} on: in validation {point.coverage:.0%} are answered, "
-            f"{point.risk:.1%} of them wrong",
-            f"on test data{where} answered {with_interval(found.coverage)}, wrong of these {with_interval(found.risk)}",
-            "answered of each class  " + "  ".join(f"{name} {share:.2f}" for name, share in each),
+            f"threshold {point.threshold:.3f} on the highest probability; on validation data {point.coverage:.0%} of "
+            f"samples are accepted, {point.risk:.1%} of them wrong",
+            f"on test data{under}: accepted {with_interval(test.coverage)}, error rate of accepted samples "
+            f"{with_interval(test.risk)}",
+            "accepted by class  " + "  ".join(f"{name} {share:.2f}" for name, share in by_class),
         ]
 
-    def _correcting(self) -> list[str]:
+    def _label_shift_lines(self) -> list[str]:
         if self.prior is None or self.corrected is None:
             return []
-        own, lines = self.calibration, []
+        calibration, lines = self.calibration, []
         if self.estimated is not None:
             state = "converged" if self.estimated.converged else "did NOT converge"
             lines.append(
-                f"balance estimated without labels: EM {state} after {self.estimated.steps:,} steps, log-likelihood "
-                f"{self.estimated.log_likelihood[-1]:+.4f} per sample"
+                f"class prior estimated without labels: EM {state} after {self.estimated.steps:,} steps, "
+                f"log-likelihood {self.estimated.log_likelihood[-1]:+.4f} per sample"
             )
-            lines += self._checked()
-        where = "accuracy" if self.estimated is not None else "accuracy at that balance"
+            lines += self._estimate_check_lines()
+        accuracy = "accuracy" if self.estimated is not None else "accuracy under that prior"
         lines += [
-            f"balance          {_named(own.classes, self.prior)}",
-            f"trained for      {_named(own.classes, own.prior)}, by {own.prior_said}",
+            f"class prior      {_by_class(calibration.classes, self.prior)}",
+            f"implied prior    {_by_class(calibration.classes, calibration.prior)}, from {calibration.prior_said}",
         ]
-        for name, sides in ((where, self.corrected.accuracy), ("balanced accuracy", self.corrected.balanced_accuracy)):
+        for name, (before, after, change) in (
+            (accuracy, self.corrected.accuracy),
+            ("balanced accuracy", self.corrected.balanced_accuracy),
+        ):
             lines.append(
-                f"{name} {with_interval(sides[0])}, corrected {with_interval(sides[1])}, "
-                f"difference {_difference(sides[2])}"
+                f"{name} {with_interval(before)} uncorrected, {with_interval(after)} corrected, "
+                f"difference {_difference(change)}"
             )
         return lines
 
-    def _checked(self) -> list[str]:
-        """Say how well the estimate does where the balance is known."""
-        lines = [f"test data's own  {_named(self.calibration.classes, self.own)}"]
-        if self.missed is not None:
-            trust = f": more than {TRUSTED:g}, do NOT rely on the estimate" if self.missed > TRUSTED else ""
-            lines.append(f"the same estimate on validation data misses their balance by {self.missed:.3f}{trust}")
+    def _estimate_check_lines(self) -> list[str]:
+        """Report the error of the estimate where the class frequencies are known."""
+        lines = [f"test data        {_by_class(self.calibration.classes, self.test_prior)}"]
+        if self.prior_error is not None:
+            reliable = self.prior_error <= MAX_PRIOR_ERROR
+            warning = "" if reliable else f": more than {MAX_PRIOR_ERROR:g}, do NOT rely on the estimate"
+            lines.append(f"error of the same estimate on validation data {self.prior_error:.3f}{warning}")
         return lines
 
 
 def calibrate(run: Run, *, risk: float | None = None, prior: str | None = None, **options: Any) -> Calibrated:
-    """Fit on validation data, judge on test data.
+    """Fit on validation data, evaluate on test data.
 
     Parameters
     ----------
     run : Run
         With validation predictions.
     risk : float, optional
-        Share of wrong answers that is borne, 0 to 1: a threshold is found for it.
+        Maximum error rate of accepted samples, 0 to 1; a threshold on the highest probability is found for it.
     prior : str, optional
-        ``estimate`` for the balance of the test data, by EM without its labels; ``uniform``; or a share of every class
-        as :func:`evenface.evaluation.label_shift.parse_prior` reads them.
+        Class prior to correct for: ``estimate`` for that of the test data, by EM without its labels; ``uniform``; or a
+        share of every class as :func:`evenface.evaluation.label_shift.parse_prior` reads them.
     **options
         ``seed``, ``resamples`` of the bootstrap.
 
     Raises
     ------
     InputError
-        If too few samples validate, a given value cannot be, or no threshold keeps the risk.
+        If there are too few validation samples, a value is invalid, or no threshold has that error rate.
     """
-    validation = validation_of(run)
-    found = fit(run)
-    if validation is None or found is None:
+    validation, calibration = run.validation, fit(run)
+    if validation is None or calibration is None:
         number = 0 if validation is None else len(validation)
         raise InputError(
             f"the run {run.folder} has {number} validation samples; calibration needs {AT_LEAST}",
             "Train with protocol.validation=0.1.",
         )
     test = run.predictions
-    plain = found.predictions(test)
-    aimed, estimated = _aimed(found, test, prior)
-    own = test.support / len(test)
-    judged = own if aimed is None or estimated is not None else aimed
-    point = told = None
+    calibrated = calibration.predictions(test)
+    target, estimated = _target_prior(calibration, test, prior)
+    test_prior = test.support / len(test)
+    # An estimated prior is that of the test data, so these are evaluated as they are.
+    evaluated_prior = test_prior if target is None or estimated is not None else target
+    point = accepted = None
     if risk is not None:
-        point = _threshold(found, validation, risk, aimed)
-        weights = None if aimed is None else _weights(test, judged)
-        told = answered(found.predictions(test, aimed), point.threshold, weights=weights, **options)
+        point = _threshold(calibration, validation, risk, target)
+        weights = None if target is None else _weights(test, evaluated_prior)
+        accepted = answered(calibration.predictions(test, target), point.threshold, weights=weights, **options)
+    corrected = None
+    if target is not None:
+        corrected = correction(calibrated, calibration.predictions(test, target), evaluated_prior, **options)
     return Calibrated(
-        found,
-        error_estimates(test, plain, **options),
+        calibration,
+        error_estimates(test, calibrated, **options),
         point,
-        told,
-        aimed,
+        accepted,
+        target,
         estimated,
-        None if estimated is None else _missed(found, validation),
-        own,
-        None if aimed is None else correction(plain, found.predictions(test, aimed), judged, **options),
+        None if estimated is None else _prior_error(calibration, validation),
+        test_prior,
+        corrected,
         units_of(test).name,
     )
 
 
-def _aimed(found: Calibration, test: Predictions, prior: str | None) -> tuple[np.ndarray | None, Estimated | None]:
-    """Read or estimate the balance that is corrected for."""
+def _target_prior(
+    calibration: Calibration, test: Predictions, prior: str | None
+) -> tuple[np.ndarray | None, Estimated | None]:
+    """Parse or estimate the class prior to correct for."""
     if prior is None:
         return None, None
     if prior == "estimate":
-        estimated = estimate_prior(found.shifted(test.probabilities, test.scores), found.prior)
+        estimated = estimate_prior(calibration.shifted(test.probabilities, test.scores), calibration.prior)
         return estimated.prior, estimated
-    return parse_prior(prior, found.classes), None
+    return parse_prior(prior, calibration.classes), None
 
 
-def _missed(found: Calibration, validation: Predictions) -> float:
-    """Estimate the balance of the validation samples, which is known, and say by how much that misses."""
-    again = estimate_prior(found.shifted(validation.probabilities, validation.scores), found.prior).prior
-    return float(np.abs(again - validation.support / len(validation)).sum() / 2)
+def _prior_error(calibration: Calibration, validation: Predictions) -> float:
+    """Compute the total variation distance of the prior estimated on validation data from the known one."""
+    shifted = calibration.shifted(validation.probabilities, validation.scores)
+    estimate = estimate_prior(shifted, calibration.prior).prior
+    return float(np.abs(estimate - validation.support / len(validation)).sum() / 2)
 
 
-def _threshold(found: Calibration, validation: Predictions, risk: float, prior: np.ndarray | None) -> Point:
-    """Find the threshold on validation data, whose classes count by the balance that is aimed at."""
-    said = found.predictions(validation, prior)
-    weights = None if prior is None else _weights(said, prior)
-    curve = risk_coverage(said.probabilities.max(axis=1), said.predicted == said.labels, weights)
+def _threshold(calibration: Calibration, validation: Predictions, risk: float, prior: np.ndarray | None) -> Point:
+    """Find the threshold on validation data, weighted to the prior that is corrected for."""
+    predictions = calibration.predictions(validation, prior)
+    weights = None if prior is None else _weights(predictions, prior)
+    correct = predictions.predicted == predictions.labels
+    curve = risk_coverage(predictions.probabilities.max(axis=1), correct, weights)
     point = curve.at_risk(risk)
     if point is None:
         raise InputError(
-            f"no threshold keeps the risk to {risk:g}: the lowest on validation data is {np.nanmin(curve.risk):.3f}",
-            "Bear a larger risk.",
+            f"no threshold has an error rate of {risk:g} or less: the lowest on validation data is "
+            f"{np.nanmin(curve.risk):.3f}",
+            "Accept a higher error rate.",
         )
     return point
 
 
-def _weights(given: Predictions, prior: np.ndarray) -> np.ndarray:
-    """Weigh samples so that classes have the shares ``prior``, ``(N,)``."""
-    share = given.support / len(given)
+def _weights(predictions: Predictions, prior: np.ndarray) -> np.ndarray:
+    """Compute sample weights under which classes have the shares ``prior``, ``(N,)``."""
+    share = predictions.support / len(predictions)
     if ((share == 0) & (prior > 0)).any():
-        name = given.classes[int(np.argmax((share == 0) & (prior > 0)))]
-        raise InputError(f"no sample is of {name}: nothing can be said of that balance", f"Give {name} a share of 0.")
+        name = predictions.classes[int(np.argmax((share == 0) & (prior > 0)))]
+        raise InputError(
+            f"no sample is of class {name}, so that class prior cannot be evaluated", f"Set the share of {name} to 0."
+        )
     by_class = np.divide(prior, share, out=np.zeros(len(share)), where=share > 0)
-    weights: np.ndarray = by_class[given.labels]
+    weights: np.ndarray = by_class[predictions.labels]
     return weights
 
 
@@ -211,5 +222,5 @@ def _difference(change: Estimate) -> str:
     return f"{signed(change.value)} [{signed(change.low)}, {signed(change.high)}]"
 
 
-def _named(classes: tuple[str, ...], shares: np.ndarray) -> str:
+def _by_class(classes: tuple[str, ...], shares: np.ndarray) -> str:
     return "  ".join(f"{name} {share:.3f}" for name, share in zip(classes, shares, strict=True))

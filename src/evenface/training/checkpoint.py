@@ -17,11 +17,11 @@ from evenface.utils.errors import InputError
 from evenface.utils.files import atomic_write, metadata_with_checksum, verified_metadata
 
 _TENSOR = "\0tensor"
-ANEW = "Delete it: the run then begins anew."
+RESTART = "Delete it: the run then starts from the beginning."
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:
-    """Write a nested state (dicts, lists, numbers, texts, tensors), whole or not at all.
+    """Write a nested state (dicts, lists, numbers, strings, tensors) atomically.
 
     Tensors are stored as safetensors; the rest as JSON in the file's metadata.
     """
@@ -39,13 +39,13 @@ def load_state(path: Path) -> dict[str, Any]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  safe_open is no mapping
         plain = json.loads(verified_metadata(tensors, metadata)["state"])
     except (OSError, SafetensorError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} is damaged, or no checkpoint of evenface ({error})", ANEW) from error
+        raise InputError(f"{path} is damaged, or no checkpoint of evenface ({error})", RESTART) from error
     state: dict[str, Any] = _join(plain, tensors)
     return state
 
 
 def save_weights(path: Path, weights: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:
-    """Write a network's weights with facts that any reader of safetensors sees, whole or not at all."""
+    """Write a network's weights atomically, with metadata that any reader of safetensors sees."""
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
     with atomic_write(path) as temporary:
         _save_file(plain, temporary, facts)
@@ -55,7 +55,7 @@ def _save_file(tensors: dict[str, Tensor], path: Path, facts: Mapping[str, str])
     try:
         save_file(tensors, path, metadata=metadata_with_checksum(tensors, facts))
     except SafetensorError as error:
-        # The library says a full disk in words only.
+        # The library reports a full disk only in its message.
         if "No space left" in str(error) or "os error 28" in str(error):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
         raise
@@ -69,7 +69,7 @@ def _split(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, Mapping):
         return {"pairs": [[key, _split(inner, f"{name}/{key}", tensors)] for key, inner in value.items()]}
     if isinstance(value, list | tuple):
-        return [_split(inner, f"{name}/{place}", tensors) for place, inner in enumerate(value)]
+        return [_split(inner, f"{name}/{index}", tensors) for index, inner in enumerate(value)]
     return value
 
 
@@ -84,7 +84,7 @@ def _join(value: Any, tensors: Mapping[str, Tensor]) -> Any:
 
 
 def lay_out_like_parameters(optimizer: Optimizer) -> None:
-    """Return restored moments the memory layout of their parameters, which files do not keep.
+    """Lay out restored moments in memory like their parameters, which files do not record.
 
     Fused optimisers walk through both in the order of memory: another layout would pair wrong numbers.
     """

@@ -19,8 +19,8 @@ from evenface.utils.errors import InputError
 from evenface.utils.files import cache_folder, user_path
 from evenface.utils.registry import find
 
-MADE = ("synthetic", "synthetic-clips")
-"""Sources that make their data."""
+GENERATED = ("synthetic", "synthetic-clips")
+"""Sources that generate their data."""
 
 
 class TrainingData:
@@ -99,7 +99,7 @@ class TrainingData:
 def read_manifest(recipe: Recipe) -> Manifest:
     """Read the samples of a recipe's source."""
     data = recipe.data
-    if data.source in MADE:
+    if data.source in GENERATED:
         root = user_path(data.root) if data.root else cache_folder() / data.source
         return read_dataset(data.source, root, {"size": data.size, **data.options})
     return read_dataset(data.source, _root(recipe), data.options)
@@ -114,13 +114,13 @@ def check_data(recipe: Recipe) -> None:
         Naming the nearest folder that is there.
     """
     find("source", recipe.data.source, DATASETS)
-    if recipe.data.source not in MADE and not (root := _root(recipe)).exists():
+    if recipe.data.source not in GENERATED and not (root := _root(recipe)).exists():
         check_root(root, recipe.data.source)
 
 
 def _root(recipe: Recipe) -> Path:
     if recipe.data.root is None:
-        hint = f"Say where {recipe.data.source} lies: data.root=FOLDER."
+        hint = f"Set the folder of {recipe.data.source}: data.root=FOLDER."
         raise InputError(f"recipe {recipe.name}: data.root is missing", hint)
     return user_path(recipe.data.root)
 

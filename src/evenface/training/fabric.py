@@ -70,7 +70,7 @@ def launch_fabric(training: Training, precision: str | None, *, uses_all_paramet
         raise InputError("training.precision 16-mixed needs a GPU", "Set training.precision to auto or 32-true.")
     if accelerator == "cuda" and torch.cuda.device_count() < training.devices:
         raise InputError(f"training.devices is {training.devices}, there are {torch.cuda.device_count()} GPUs")
-    # Several processes wait for the gradient of every parameter, unless told that some steps leave some out.
+    # Several processes wait for the gradient of every parameter, unless some may be unused in a step.
     several = training.devices * training.nodes > 1
     fabric = Fabric(
         strategy="ddp_find_unused_parameters_true" if several and not uses_all_parameters else "auto",

@@ -19,8 +19,8 @@ _TIMM = {"lamb": "Lamb", "adabelief": "AdaBelief", "novograd": "NvNovoGrad"}
 def build_optimizer(modules: Iterable[nn.Module], settings: OptimizerSettings) -> torch.optim.Optimizer:
     """Build the optimiser of all parameters of ``modules`` that take a gradient.
 
-    AdamW, Adam and SGD are torch's; LAMB, AdaBelief and NovoGrad are timm's. What a recipe leaves open is the
-    optimiser's own default, but for what would act on the gradient unasked: LAMB's clipping at a norm of 1 is off.
+    AdamW, Adam and SGD are torch's; LAMB, AdaBelief and NovoGrad are timm's. Options that a recipe does not set
+    have the optimiser's own default, except that LAMB's gradient clipping at a norm of 1 is off.
     """
     groups = _groups([p for module in modules for p in module.parameters() if p.requires_grad], settings)
     options: dict[str, Any] = {"lr": settings.lr}
@@ -34,13 +34,13 @@ def build_optimizer(modules: Iterable[nn.Module], settings: OptimizerSettings) -
         return torch.optim.Adam(groups, fused=True, **options)
     if settings.name == "lamb":
         options["max_grad_norm"] = None  # timm would clip at 1; clipping is optimizer.clip_norm
-    made: torch.optim.Optimizer = getattr(timm.optim, _TIMM[settings.name])(groups, **options)
-    return made
+    optimizer: torch.optim.Optimizer = getattr(timm.optim, _TIMM[settings.name])(groups, **options)
+    return optimizer
 
 
 def _groups(parameters: list[nn.Parameter], settings: OptimizerSettings) -> list[dict[str, Any]]:
-    """Divide parameters into those with weight decay and those without."""
-    # timm's LAMB scales the steps of a layer by its trust ratio only where there is weight decay, unless it is told.
+    """Split parameters into those with weight decay and those without."""
+    # Without always_adapt, timm's LAMB scales the steps of a layer by its trust ratio only where there is weight decay.
     lamb = settings.name == "lamb"
     decayed: dict[str, Any] = {"weight_decay": settings.weight_decay} | ({"always_adapt": True} if lamb else {})
     if settings.weight_decay_on == "all" or not (settings.weight_decay or lamb):
@@ -63,30 +63,30 @@ def rate_factor(
     if settings.name == "exponential":
         return float(settings.gamma**epoch)
     if settings.name == "plateau":
-        return float(settings.gamma ** _falls(losses, settings.patience))
+        return float(settings.gamma ** _reductions(losses, settings.patience))
     if settings.name == "cosine":
-        rise = settings.warmup_epochs * steps_per_epoch
-        if step < rise:
-            return (step + 1) / (rise + 1)
-        share = (step - rise) / max(1.0, epochs * steps_per_epoch - rise)
+        warmup = settings.warmup_epochs * steps_per_epoch
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        share = (step - warmup) / max(1.0, epochs * steps_per_epoch - warmup)
         return settings.min_lr_ratio + (1 - settings.min_lr_ratio) * (1 + math.cos(math.pi * min(1.0, share))) / 2
     return 1.0
 
 
-def _falls(losses: Sequence[float], patience: int) -> int:
-    """Count the falls of a plateau schedule: one after ``patience`` epochs without a lower loss, as Keras counts.
+def _reductions(losses: Sequence[float], patience: int) -> int:
+    """Count the reductions of a plateau schedule: one after ``patience`` epochs without a lower loss, as in Keras.
 
-    Lower means lower by more than 0.0001. Torch's ReduceLROnPlateau falls an epoch later.
+    Lower means lower by more than 0.0001. Torch's ReduceLROnPlateau reduces an epoch later.
     """
-    best, waited, falls = math.inf, 0, 0
+    best, waited, reductions = math.inf, 0, 0
     for loss in losses:
         if loss < best - 1e-4:
             best, waited = loss, 0
         else:
             waited += 1
         if waited >= patience:
-            falls, waited = falls + 1, 0
-    return falls
+            reductions, waited = reductions + 1, 0
+    return reductions
 
 
 # own code: torch's AveragedModel and timm's ModelEmaV3 deep-copy the method with all it holds, torch's takes the first

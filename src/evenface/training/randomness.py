@@ -1,4 +1,4 @@
-"""Random numbers as a pure function of (seed, purpose, epoch, step): nothing to save, nothing to restore."""
+"""Random numbers as a pure function of (seed, purpose, epoch, step), so that resuming needs no saved state."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from evenface.utils.files import digest
 
 
 def key(seed: int, *parts: object) -> int:
-    """Make one 63-bit seed of a run's seed and what the numbers are for."""
+    """Derive a 63-bit seed from a run's seed and the purpose of the numbers."""
     return int(digest(str(seed), *(str(part) for part in parts))[:15], 16)
 
 
@@ -21,14 +21,14 @@ def permutation(seed: int, epoch: int, rows: int) -> np.ndarray:
 
 
 def seed_stage(seed: int, stage: int) -> None:
-    """Seed torch for weights that a stage of a method draws anew, alike in all processes."""
+    """Seed torch for weights that a stage of a method initialises, the same in all processes."""
     import torch
 
     torch.manual_seed(key(seed, "stage", stage))
 
 
 def seed_step(seed: int, epoch: int, step: int, rank: int = 0) -> None:
-    """Seed torch for one training step, for dropout and whatever else a network draws."""
+    """Seed torch for one training step, for dropout and everything else that a network draws."""
     import torch
 
     torch.manual_seed(key(seed, "step", epoch, step, rank))

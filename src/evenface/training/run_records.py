@@ -20,17 +20,17 @@ from evenface.training.class_prior import ImpliedPrior
 from evenface.training.data import TrainingData
 from evenface.utils.errors import InputError
 
-SIDES = ("train", "validation", "test")
+SETS = ("train", "validation", "test")
 SELECTED_ON_TEST = (
-    "the weights were selected on the test data, as some papers do: the figures flatter, and curves named validation "
-    "are of the test data"
+    "the weights were selected on the test data, as in some papers: results are optimistic, and validation curves are "
+    "those of the test data"
 )
 
 
 def run_metadata(data: TrainingData, implied: ImpliedPrior, device: str, precision: str = "32-true") -> dict[str, Any]:
     """Return the content of ``run.json`` before training."""
     recipe, store, manifest, split = data.recipe, data.store, data.manifest, data.split
-    rows = {side: getattr(split, side) for side in SIDES}
+    rows = {side: getattr(split, side) for side in SETS}
     return {
         "recipe": recipe.model_dump(mode="json"),
         "seed": recipe.seed,
@@ -63,7 +63,7 @@ def split_table(data: TrainingData) -> pd.DataFrame:
     """Return the split as a table: sample, label, subject, attributes of subjects, row of the store, side."""
     table = data.manifest.table
     columns = ["sample", "label", "subject", *attribute_columns(table)]
-    sides = [(side, getattr(data.split, side)) for side in SIDES]
+    sides = [(side, getattr(data.split, side)) for side in SETS]
     parts = [table.iloc[rows][columns].assign(row=rows, side=side) for side, rows in sides]
     split: pd.DataFrame = pd.concat(parts, ignore_index=True)
     return split

@@ -36,7 +36,7 @@ CHECKPOINT, LAST = "checkpoint.safetensors", "last.safetensors"
 
 @dataclass
 class TrainerState:
-    """How far a run has come: epoch and step under way, loss sum of that epoch, rows of ended epochs, time spent."""
+    """Progress of a run: current epoch and step, loss sum of that epoch, history of finished epochs, seconds spent."""
 
     epoch: int = 0
     step: int = 0
@@ -101,7 +101,7 @@ class Trainer:
         return self.state.history
 
     def step(self, batch: Batch) -> float:
-        """Take the next step of the epoch under way and return the loss; an InputError if that is not finite."""
+        """Take the next step of the current epoch and return the loss; an InputError if that is not finite."""
         state, stage = self.state, self._stage()
         step = (state.epoch - stage.first) * self.batches.steps + state.step
         self._set_learning_rate(step, stage)
@@ -150,7 +150,7 @@ class Trainer:
     def _step_context(self, batch: Batch) -> StepContext:
         epoch, step, epochs = self.state.epoch, self.state.step, self.recipe.training.epochs
         second = None if batch.second is None else (self._augmented(batch.second), batch.second.targets)
-        return StepContext(epoch, step, epochs, self.batches.steps, batch.places, second)
+        return StepContext(epoch, step, epochs, self.batches.steps, batch.indices, second)
 
     def _finite(self, loss: torch.Tensor) -> float:
         """Return the mean loss of all processes, which must stop together, or those left would wait for the others."""
@@ -159,10 +159,10 @@ class Trainer:
             return value
         epoch, step = self.state.epoch, self.state.step
         names = self.batches.names_of(epoch, step, self._stage().sampling)
-        what = f"the loss became {value} at epoch {epoch + 1}, step {step + 1}"
-        self.log(f"{what}, on the samples {' '.join(names)}")
+        problem = f"the loss became {value} at epoch {epoch + 1}, step {step + 1}"
+        self.log(f"{problem}, on the samples {' '.join(names)}")
         raise InputError(
-            f"{what}, on the samples {', '.join(names[:4])}, ...",
+            f"{problem}, on the samples {', '.join(names[:4])}, ...",
             f"All {len(names)} are in {self.folder / 'log.txt'}. "
             "Try a lower optimizer.lr, optimizer.clip_norm=5, or training.precision=32-true.",
         )
@@ -177,7 +177,7 @@ class Trainer:
     def _begin_stage(self, stage: StageEpochs) -> None:
         seed_stage(self.recipe.seed, stage.index)
         self.method.begin_stage(stage.index)
-        # Moments are kept by parameter, but some optimisers count steps by group: both begin anew.
+        # Moments are kept by parameter, but some optimisers count steps by group: both are reset.
         self.optimizer.load_state_dict(self._fresh_optimizer)
         self.ema.restart()
         self.log(f"stage {stage.index + 1} of {len(self.stages)} begins")
@@ -217,16 +217,16 @@ class Trainer:
             pd.DataFrame(self.state.history).to_csv(temporary, index=False)
         for logger in self.loggers:
             logger.log(self.state.epoch, row)
-        text = f"epoch {self.state.epoch}/{self.recipe.training.epochs}  loss {row['train_loss']:.4f}"
+        line = f"epoch {self.state.epoch}/{self.recipe.training.epochs}  loss {row['train_loss']:.4f}"
         if self.validate:
             balanced, loss = row["validation_balanced_accuracy"], row["validation_loss"]
-            text += f"  validation: balanced accuracy {balanced:.3f}, loss {loss:.4f}"
-        text += f"  ({row['images_per_second']:.0f} images/s)"
-        bar.say(text)
-        self.log(text)
+            line += f"  validation: balanced accuracy {balanced:.3f}, loss {loss:.4f}"
+        line += f"  ({row['images_per_second']:.0f} images/s)"
+        bar.say(line)
+        self.log(line)
 
     def _early_stopping(self) -> EarlyStopping:
-        """Return the best epoch of the last stage, whose weights alone the method promises, and whether to stop."""
+        """Return the best epoch of the last stage, the only one that weights are selected in, and whether to stop."""
         training, history, first = self.recipe.training, self.state.history, self.stages[-1].first
         if self.validate is None or len(history) <= first:
             return EarlyStopping(len(history) - 1, stop=False)
@@ -321,7 +321,7 @@ def deferred_interrupt() -> Iterator[Interrupt]:
 def keep_freed_memory() -> bool:
     """Make glibc keep freed blocks for the rest of this process; return whether it took the settings (Linux only).
 
-    Networks free and allocate the same large blocks at every step. By default each is mapped anew and every page of it
+    Networks free and allocate the same large blocks at every step. By default each is mapped again and every page of it
     faults, which costs a third of the training speed.
     """
     mmap_threshold, trim_threshold = -3, -1

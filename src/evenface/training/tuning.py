@@ -186,7 +186,8 @@ class TrialStorage:
         except Exception as error:
             why = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise InputError(
-                f"{self.file} is damaged, or cannot be used: {why}", "Delete it: the search then begins anew."
+                f"{self.file} is damaged, or cannot be used: {why}",
+                "Delete it: the search then starts from the beginning.",
             ) from error
 
     def close(self) -> None:
@@ -236,7 +237,7 @@ def propose(
 def _ask(
     sampler: "BaseSampler", space: "dict[str, BaseDistribution]", done: Sequence[Trial], count: int, larger: bool
 ) -> list[dict[str, float]]:
-    """Ask an in-memory study that holds the finished trials."""
+    """Propose settings by an in-memory study of the finished trials."""
     import optuna
 
     known: list[Any] = [

@@ -1,8 +1,8 @@
-"""GRU and LSTM of many networks at once, forward and backward by hand, on buffers that are made once.
+"""GRU and LSTM of many networks at once, with manual forward and backward passes on preallocated buffers.
 
-All steps' input products are one product, as are all steps' weight gradients. What a step's gradient is multiplied
-by does not depend on that gradient, so it is found for all steps at once; going back through time is then two or
-three operations a step. Layout: (members, steps, samples, gates * width), rows of all steps after one another.
+The input products of all steps are one product, as are the weight gradients. The factors of a step's gradient do not
+depend on that gradient, so they are computed for all steps at once; backpropagation through time is then two or three
+operations a step. Layout: (members, steps, samples, gates * width), rows of all steps after one another.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,14 +15,14 @@ _sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
 _tanh_backward = torch.ops.aten.tanh_backward.grad_input
 
 ORDERS = {"gru": ((2, 0, 1), (0, 1, 2)), "lstm": ((3, 0, 1, 2), (3, 0, 1, 2))}
-"""Which of torch's gates (GRU: r z n, LSTM: i f g o) stand where here, of input and of recurrent weights."""
+"""Order of torch's gates (GRU: r z n, LSTM: i f g o) here, of input and of recurrent weights."""
 
 
 class GRUSteps:
     r"""Torch's GRU: :math:`n = \tanh(a_n + r h_n)`, :math:`h' = (1 - z) n + z h`.
 
-    Input gates stand as n, r, z and recurrent ones as r, z, n, so that in a row of gradients n, r, z, r n either
-    side is one slice.
+    The order is n, r, z for input gates and r, z, n for recurrent ones, so that in a row of gradients n, r, z, r n each
+    of them is one slice.
     """
 
     def __init__(self, weights: Tensors, gradients: Tensors, inputs: Tensor, into: Tensor) -> None:
@@ -63,7 +63,7 @@ class GRUSteps:
         self.sums = new(members, 4 * width)
 
     def forward(self) -> Tensor:
-        """Return the last state, (M, B, Q), of what stands in the input."""
+        """Compute the last state, (M, B, Q), from the input buffer."""
         weights, minus_one = self.weights, self.minus_one
         two = 2 * self.last.shape[2]
         self.bias.copy_(weights["bias_ih"])
@@ -83,7 +83,7 @@ class GRUSteps:
         return self.last
 
     def backward(self, gradient: Tensor) -> None:
-        """Find all gradients from that of the last state, (M, B, Q)."""
+        """Compute all gradients from that of the last state, (M, B, Q)."""
         n, r, z, hidden, before = self.all
         back_n, back_r, back_z, back_hidden = self.back_parts
         _tanh_backward(torch.sub(self.one, z, out=back_n), n, grad_input=back_n)
@@ -96,18 +96,18 @@ class GRUSteps:
             parts.mul_(spread)
             if t < last:
                 torch.mul(dh, z_t, out=earlier).baddbmm_(gates, recurrent)
-        found = self.gradients
-        torch.bmm(*self.rows_hh, out=found["weight_hh"])
-        torch.bmm(self.rows_ih.mT, self.inputs, out=found["weight_ih"])
+        gradients = self.gradients
+        torch.bmm(*self.rows_hh, out=gradients["weight_hh"])
+        torch.bmm(self.rows_ih.mT, self.inputs, out=gradients["weight_ih"])
         torch.bmm(self.rows_ih, self.weights["weight_ih"], out=self.into)
         torch.sum(self.back, 1, out=self.sums)
         width = back_n.shape[-1]
-        found["bias_ih"].copy_(self.sums[:, : 3 * width])
-        found["bias_hh"].copy_(self.sums[:, width:])
+        gradients["bias_ih"].copy_(self.sums[:, : 3 * width])
+        gradients["bias_hh"].copy_(self.sums[:, width:])
 
 
 class LSTMSteps:
-    r"""Torch's LSTM: :math:`c' = f c + i g`, :math:`h' = o \tanh c'`; gates stand as o, i, f, g."""
+    r"""Torch's LSTM: :math:`c' = f c + i g`, :math:`h' = o \tanh c'`; the order of gates is o, i, f, g."""
 
     def __init__(self, weights: Tensors, gradients: Tensors, inputs: Tensor, into: Tensor) -> None:
         self.weights, self.gradients = weights, gradients
@@ -147,7 +147,7 @@ class LSTMSteps:
         self.rows_hh = (self.back[:, batch:].mT, states.flatten(1, 2)[:, batch:rows])
 
     def forward(self) -> Tensor:
-        """Return the last state, (M, B, Q), of what stands in the input."""
+        """Compute the last state, (M, B, Q), from the input buffer."""
         weights, minus_one = self.weights, self.minus_one
         torch.add(weights["bias_ih"], weights["bias_hh"], out=self.bias)
         torch.baddbmm(self.bias[:, None].expand_as(self.gates), self.inputs, weights["weight_ih"].mT, out=self.gates)
@@ -163,7 +163,7 @@ class LSTMSteps:
         return self.last
 
     def backward(self, gradient: Tensor) -> None:
-        """Find all gradients from that of the last state, (M, B, Q)."""
+        """Compute all gradients from that of the last state, (M, B, Q)."""
         o, i, f, g, squashed, before = self.all
         back_o, back_i, back_f, back_g = self.back_parts
         _sigmoid_backward(squashed, o, grad_input=back_o)
@@ -179,16 +179,16 @@ class LSTMSteps:
             parts.mul_(spread)
             if t < last:
                 torch.bmm(gates, recurrent, out=dh)
-        found = self.gradients
-        torch.bmm(*self.rows_hh, out=found["weight_hh"])
-        torch.bmm(self.back.mT, self.inputs, out=found["weight_ih"])
+        gradients = self.gradients
+        torch.bmm(*self.rows_hh, out=gradients["weight_hh"])
+        torch.bmm(self.back.mT, self.inputs, out=gradients["weight_ih"])
         torch.bmm(self.back, self.weights["weight_ih"], out=self.into)
-        torch.sum(self.back, 1, out=found["bias_ih"])
-        found["bias_hh"].copy_(found["bias_ih"])
+        torch.sum(self.back, 1, out=gradients["bias_ih"])
+        gradients["bias_hh"].copy_(gradients["bias_ih"])
 
 
 def squash(doubled: Tensor, minus_one: Tensor) -> None:
-    """Put tanh(x) in the place of 2x: 2 sigmoid(2x) - 1, several times faster than torch's tanh on a CPU."""
+    """Replace 2x by tanh(x) = 2 sigmoid(2x) - 1, in place; several times faster than torch's tanh on a CPU."""
     torch.add(minus_one, doubled.sigmoid_(), alpha=2, out=doubled)
 
 

@@ -1,4 +1,4 @@
-"""Members stacked as one network, few enough to stay in the processor's cache, trained epoch by epoch."""
+"""Members stacked as one network, few enough to fit in the processor's cache, trained epoch by epoch."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -16,7 +16,7 @@ from evenface.utils.errors import InputError
 
 
 class SequenceBank:
-    """The sequences that members need, and their mirrors, on the device: ``rows`` are sorted."""
+    """Sequences of all members, and their mirrors, on the device; ``rows`` are sorted."""
 
     def __init__(
         self, sequences: np.ndarray, mirrored: np.ndarray | None, rows: np.ndarray, device: torch.device
@@ -28,8 +28,8 @@ class SequenceBank:
             np.take(source, rows, axis=0, out=held[side * len(rows) : (side + 1) * len(rows)], mode="clip")
         self.sequences = torch.from_numpy(held.reshape(*held.shape[:2], -1)).to(device)
 
-    def places(self, rows: np.ndarray, mirrored: np.ndarray | bool) -> np.ndarray:
-        """Return where in ``sequences`` these rows, or their mirrors, stand."""
+    def indices(self, rows: np.ndarray, mirrored: np.ndarray | bool) -> np.ndarray:
+        """Return the indices into ``sequences`` of these rows, or of their mirrors."""
         return np.asarray(np.searchsorted(self.rows, rows) + mirrored * len(self.rows), dtype=np.int64)
 
 
@@ -82,7 +82,7 @@ class StackedGroup:
             advance(count)
             if paused():
                 return
-        self._close(buffers, diverged)
+        self._end_epoch(buffers, diverged)
 
     def _step(self, batches: "EpochBatches", buffers: Buffers, step: int, count: int) -> None:
         network = batches.network(self.weights, self.gradients, buffers, count)
@@ -95,8 +95,8 @@ class StackedGroup:
         counts = [state.epoch * state.member.steps + step + 1 for state in some]
         self.optimizer.step([batches.rate(state, step) for state in some], counts)
 
-    def _close(self, buffers: Buffers, diverged: str) -> None:
-        """Validate, keep the weights of the best epoch so far, and go to the next epoch."""
+    def _end_epoch(self, buffers: Buffers, diverged: str) -> None:
+        """Validate, keep the weights of the best epoch so far, and advance to the next epoch."""
         validated = self._validate(buffers)
         for place, (state, total) in enumerate(zip(self.states, self.sums.tolist(), strict=True)):
             member = state.member
@@ -127,9 +127,9 @@ class StackedGroup:
         rows = np.zeros((len(members), -(-longest // batch) * batch), dtype=np.int64)
         mirrored = np.zeros_like(rows)
         for place, member in enumerate(members):
-            rows[place, : len(member.validation)] = self.bank.places(member.validation, False)
+            rows[place, : len(member.validation)] = self.bank.indices(member.validation, False)
             if member.training.tta_flip:
-                mirrored[place, : len(member.validation)] = self.bank.places(member.validation, True)
+                mirrored[place, : len(member.validation)] = self.bank.indices(member.validation, True)
         predicted = self._predict(buffers, rows)
         mirroring = [place for place, member in enumerate(members) if member.training.tta_flip]
         if mirroring:
@@ -160,7 +160,7 @@ class EpochBatches:
         for place, state in enumerate(states):
             member = state.member
             places, mirrored = member.order(epoch)
-            rows[place, : len(places)] = bank.places(member.train[places], mirrored)
+            rows[place, : len(places)] = bank.indices(member.train[places], mirrored)
             targets[place, : len(places)] = member.targets[places]
         shape = (len(states), longest, self.batch)
         self.rows = torch.from_numpy(rows.reshape(shape)).to(device)
@@ -176,7 +176,7 @@ class EpochBatches:
         return state.rate(step) if known is None else known
 
     def dropout_mask(self, step: int) -> Tensor:
-        """Return what the last states are multiplied by, (M, B, Q)."""
+        """Return the dropout masks of a step, scaled, (M, B, Q)."""
         part, place = divmod(step, DRAWN_STEPS)
         if part != self._part:
             self._part = part
@@ -194,7 +194,7 @@ class EpochBatches:
 
 
 class TrainingThreads:
-    """Threads that train one group after the other, each on one core; a context."""
+    """Context with threads that train groups, each on one core."""
 
     def __init__(self, threads: int) -> None:
         self.before = torch.get_num_threads()
@@ -205,11 +205,11 @@ class TrainingThreads:
 
     def __exit__(self, *_: object) -> None:
         self.pool.shutdown()
-        # The last thread that says so decides for all threads that torch has yet to see.
+        # torch applies the last setting to all threads that it has not seen yet.
         torch.set_num_threads(self.before)
 
     def run(self, work: Callable[[StackedGroup], None], groups: Sequence[StackedGroup]) -> None:
-        """Work through all groups, and raise what the first that failed raised."""
+        """Train all groups, and raise the exception of the first that failed."""
         futures = [self.pool.submit(work, group) for group in groups]
         wait(futures)
         for future in futures:

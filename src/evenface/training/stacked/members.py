@@ -1,4 +1,4 @@
-"""One of many networks that train together: what it learns from, and how far it has come."""
+"""One of many networks trained as a stack: its specification and its training state."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ class MemberSpec:
 
     Notes
     -----
-    As with pictures, the last, smaller batch of an epoch is left out, unless it is the only one.
+    As with images, the last, smaller batch of an epoch is dropped, unless it is the only one.
     """
 
     seed: int
@@ -44,11 +44,11 @@ class MemberSpec:
     name: str = ""
 
     def check(self) -> None:
-        """Refuse what cannot be done."""
+        """Refuse settings and data that cannot be trained on."""
         if self.samples < 2:
-            raise InputError(f"{self.label} has {self.samples} training samples; two are needed at least")
+            raise InputError(f"{self.label} has {self.samples} training samples, at least 2 are needed")
         if self.one_output and self.classes != 2:
-            raise InputError(f"{self.label}: one logit tells two classes apart, not {self.classes}")
+            raise InputError(f"{self.label}: one logit is for two classes, not {self.classes}")
         check_optimizer(self.optimizer)
         for unused, setting in (
             (self.training.ema_decay > 0, "training.ema_decay"),
@@ -60,7 +60,7 @@ class MemberSpec:
 
     @property
     def label(self) -> str:
-        """What messages call it."""
+        """Name in messages."""
         return self.name or f"the network of seed {self.seed}"
 
     @property
@@ -70,7 +70,7 @@ class MemberSpec:
 
     @property
     def samples(self) -> int:
-        """Training samples of an epoch, mirrors that are added among them."""
+        """Training samples of an epoch, including added mirrors."""
         return len(self.train) * (2 if self.added else 1)
 
     @property
@@ -85,11 +85,11 @@ class MemberSpec:
 
     @property
     def needs_mirror(self) -> bool:
-        """Whether mirrored sequences are asked for."""
+        """Whether mirrored sequences are needed."""
         return self.added or self.flip > 0 or self.training.tta_flip
 
     def order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the places (into ``train``) of an epoch's samples, and which are mirrored, (steps * batch,)."""
+        """Return the order of an epoch as indices into ``train``, and which are mirrored, both (steps * batch,)."""
         rule = self.training.sampling
         if rule == "none":
             drawn = permutation(self.seed, epoch, self.samples)
@@ -105,7 +105,7 @@ class MemberSpec:
         return drawn, uniforms(self.seed, "flip", epoch, self.samples)[: len(drawn), 0] < self.flip
 
     def dropout_mask(self, epoch: int, part: int) -> np.ndarray:
-        """Return what the last state is multiplied by: 0, or 1 / (1 - dropout)."""
+        """Return the dropout mask of the last state: 0, or 1 / (1 - dropout)."""
         share, width = self.network.dropout, self.network.hidden
         steps = min(DRAWN_STEPS, self.steps - part * DRAWN_STEPS)
         if not share:
@@ -115,15 +115,16 @@ class MemberSpec:
         return scaled.reshape(steps, self.batch, width)
 
     def weights_seed(self) -> int:
-        """Return the seed of the first weights."""
+        """Return the seed of the initial weights."""
         return key(self.seed, "weights")
 
 
 @dataclass
 class MemberState:
-    """How far a member has come: all that a checkpoint saves of it.
+    """Training state of a member, saved in checkpoints.
 
-    ``best`` are the weights of the best epoch, empty where the last ones count; ``ended`` is where it was ended early.
+    ``best`` are the weights of the best epoch, empty where the last ones are used; ``ended`` is the epoch where
+    training was stopped early.
     """
 
     member: MemberSpec
@@ -151,13 +152,13 @@ class MemberState:
         return early_stopping(monitored, larger_is_better=training.monitor != "loss", patience=training.patience)
 
     def trains(self, epoch: int) -> bool:
-        """Whether it takes part in an epoch; known as soon as the epochs before have ended."""
+        """Return whether it trains in an epoch, once the epochs before have ended."""
         if epoch >= self.member.training.epochs or (self.ended is not None and epoch >= self.ended):
             return False
         return not self.early_stopping(epoch).stop
 
     def rate(self, step: int) -> float:
-        """Return the learning rate of a step of the epoch under way."""
+        """Return the learning rate of a step of the current epoch."""
         member = self.member
         losses = [row["validation_loss" if self.validated else "train_loss"] for row in self.history]
         done = self.epoch * member.steps + step
@@ -165,12 +166,12 @@ class MemberState:
         return member.optimizer.lr * factor
 
 
-def alike_in(members: Sequence[MemberSpec], places: Iterable[int]) -> list[list[int]]:
-    """Group the members at some places by what must be equal to be stacked."""
+def stackable_groups(members: Sequence[MemberSpec], indices: Iterable[int]) -> list[list[int]]:
+    """Group the members at some indices by what must be equal to be stacked."""
     groups: dict[tuple[object, ...], list[int]] = {}
-    for place in places:
-        one = members[place]
-        optimizer = one.optimizer.model_copy(update={"lr": 1.0})
-        kind = (one.network.kind, one.network.norm, one.classes, one.one_output, one.batch, str(optimizer))
-        groups.setdefault(kind, []).append(place)
+    for index in indices:
+        member = members[index]
+        network, optimizer = member.network, member.optimizer.model_copy(update={"lr": 1.0})
+        kind = (network.kind, network.norm, member.classes, member.one_output, member.batch, str(optimizer))
+        groups.setdefault(kind, []).append(index)
     return list(groups.values())

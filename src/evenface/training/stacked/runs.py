@@ -79,7 +79,7 @@ class SequenceRun:
         return augment.flip > 0 or augment.flip_duplicates or self.recipe.training.tta_flip
 
     def mirror(self, sequences: Any) -> Any:
-        """Mirror sequences ``(..., P, D)`` as the recipe says."""
+        """Mirror sequences ``(..., P, D)`` by the settings of the recipe."""
         store = self.data.store
         return mirrored(sequences, store.points, self.recipe.augment.flip_landmarks, store.middle)
 

@@ -1,4 +1,4 @@
-"""Many networks of sequences trained as one: each as if it were alone, in a fraction of the time."""
+"""Train many sequence networks as one stack, each as if it were alone, in a fraction of the time."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ from evenface.models.sequence import SequenceNetwork, initialised
 from evenface.training.checkpoint import load_state, save_state
 from evenface.training.optimizers import EarlyStopping
 from evenface.training.stacked.group import SequenceBank, StackedGroup, TrainingThreads
-from evenface.training.stacked.members import MemberSpec, MemberState, alike_in
+from evenface.training.stacked.members import MemberSpec, MemberState, stackable_groups
 from evenface.training.stacked.network import NetworkShape, network_of, predict_networks
 from evenface.training.trainer import Interrupt, deferred_interrupt
 from evenface.utils.errors import InputError
@@ -34,8 +34,8 @@ class StackedTrainer:
     -----
     A member's result is a pure function of its settings, seed and data: to the precision of float32 it does not depend
     on the others. Members of equal kind, norm, outputs, batch and optimiser are stacked, few enough at a time that
-    what they work on stays near the processor; narrower ones are padded with zeros. One that has finished leaves, and
-    the stacks are made anew.
+    what they work on stays near the processor; narrower ones are padded with zeros. Finished ones leave, and the
+    rest are stacked again.
     """
 
     def __init__(
@@ -62,18 +62,18 @@ class StackedTrainer:
         for member in members:
             member.check()
         if mirrored is None and any(member.needs_mirror for member in members):
-            raise InputError("members ask for mirrored sequences, and none were given")
+            raise InputError("members need mirrored sequences, and none were given")
         self.states = [self._start(member) for member in members]
         self._groups: dict[tuple[int, ...], StackedGroup] = {}
         self._bank: SequenceBank | None = None
         self._restored = folder is None
 
     def fit(self) -> None:
-        """Train all to their ends, from the checkpoint where there is one."""
+        """Train all members to the end, from the checkpoint if there is one."""
         self.run(max((member.training.epochs for member in self.members), default=0))
 
     def run(self, until: int) -> None:
-        """Train all that have not finished up to an epoch, as :meth:`fit` does to the end."""
+        """Train all unfinished members up to an epoch, as :meth:`fit` does to the end."""
         self._restore()
         steps = [(state.member.steps, state.epoch, state.step) for state in self.states]
         limits = [min(until, member.training.epochs) for member in self.members]
@@ -91,7 +91,7 @@ class StackedTrainer:
         self._save()
 
     def end(self, member: int) -> None:
-        """End a member after the epochs that it has: it takes no part in later ones."""
+        """Stop training a member after its current epochs."""
         self.states[member].ended = self.states[member].epoch
 
     @property
@@ -115,7 +115,7 @@ class StackedTrainer:
         return self.states[member].early_stopping()
 
     def network(self, member: int, which: Which = "selected") -> SequenceNetwork:
-        """Return a member's network: of its best epoch where ``training.checkpoint`` says so, or of the last."""
+        """Return a member's network: of the epoch that ``training.checkpoint`` selects, or of the last."""
         self._write_back()
         own = self.states[member]
         weights = own.best if which == "selected" and own.best else own.weights
@@ -128,7 +128,7 @@ class StackedTrainer:
         Parameters
         ----------
         rows : ndarray of shape (n,)
-            Which ones.
+            Rows of ``sequences``.
         which : {"selected", "last"}
             As of :meth:`network`.
 
@@ -136,10 +136,10 @@ class StackedTrainer:
         -------
         ndarray of shape (M, n, C), or list of ndarray of shape (n, C)
             float64; a list where members differ in C. Sigmoids where there is one logit (C = 1), else probabilities.
-            Averaged with the mirror's where the member's ``training.tta_flip`` says so.
+            Averaged with those of the mirror if the member's ``training.tta_flip`` is set.
         """
         predictions: dict[int, np.ndarray] = {}
-        alike = alike_in(self.members, range(len(self.members)))
+        alike = stackable_groups(self.members, range(len(self.members)))
         for some in (
             places[first : first + LARGEST_GROUP] for places in alike for first in range(0, len(places), LARGEST_GROUP)
         ):
@@ -154,20 +154,20 @@ class StackedTrainer:
         return np.stack(values) if len({value.shape for value in values}) == 1 else values
 
     def state(self, indices: Iterable[int] | None = None) -> list[dict[str, Any]]:
-        """Return what a checkpoint needs of some members, or of all, to resume exactly; see :func:`save_state`."""
+        """Return the state of some or all members for exact resuming; see :func:`save_state`."""
         self._write_back()
         chosen = range(len(self.states)) if indices is None else indices
         return [{name: getattr(self.states[place], name) for name in _SAVED} for place in chosen]
 
     def restore(self, state: Sequence[Mapping[str, Any]], indices: Iterable[int] | None = None) -> None:
-        """Go back to what :meth:`state` gave of the same members."""
+        """Restore the :meth:`state` of the same members."""
         places = list(range(len(self.states)) if indices is None else indices)
         if len(places) != len(state) or any(
             {name: value.shape for name, value in self.states[place].weights.items()}
             != {name: value.shape for name, value in saved["weights"].items()}
             for place, saved in zip(places, state, strict=False)
         ):
-            raise InputError("the checkpoint is of other networks", "Start anew in another folder.")
+            raise InputError("the checkpoint is of other networks", "Train in another folder.")
         self._write_back()
         self._groups = {}
         for place, saved in zip(places, state, strict=True):
@@ -182,7 +182,7 @@ class StackedTrainer:
         return MemberState(member, NetworkShape.of(member.network, inputs, steps, member.outputs), weights)
 
     def _epoch(self) -> int | None:
-        """Return the earliest epoch that a member has yet to take part in."""
+        """Return the earliest epoch that some member has not trained."""
         return min((state.epoch for state in self.states if state.trains(state.epoch)), default=None)
 
     def _run_epoch(self, epoch: int, workers: TrainingThreads, interrupt: Interrupt, bar: ProgressBar) -> None:
@@ -221,9 +221,9 @@ class StackedTrainer:
         self.log(text)
 
     def _stacked(self, epoch: int) -> list[StackedGroup]:
-        """Return the stacks of those who take part in an epoch; who has not changed neighbours stays as it is."""
+        """Return the stacks of members that train in an epoch; unchanged stacks are kept."""
         training = [place for place, state in enumerate(self.states) if state.trains(epoch)]
-        wanted = [places for alike in alike_in(self.members, training) for places in self._cut(alike)]
+        wanted = [places for alike in stackable_groups(self.members, training) for places in self._cut(alike)]
         old, self._groups = self._groups, {}
         for places, group in old.items():
             if places not in wanted:
@@ -233,7 +233,7 @@ class StackedTrainer:
         return list(self._groups.values())
 
     def _cut(self, places: list[int]) -> list[tuple[int, ...]]:
-        """Cut members into groups for all threads alike, similar widths together, those of most steps first."""
+        """Split members evenly over threads into groups of similar widths, those with most steps first."""
 
         def widths(place: int) -> tuple[int, int, int]:
             shape = self.states[place].shape
