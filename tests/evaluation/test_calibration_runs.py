@@ -94,9 +94,9 @@ def test_the_command_says_error_threshold_and_balance(run):
         "temperature",
         "calibration error",
         "people",
-        "answer from",
+        "threshold",
         "EM",
-        "misses",
+        "error of the same estimate",
         "balanced accuracy",
         "corrected",
     ):

@@ -143,7 +143,7 @@ def test_a_damaged_checkpoint_is_said_to_be_one(tmp_path, content):
 def test_second_batches_come_from_their_own_draws_and_leave_the_first_alone():
     alone, beside = list(batches().epoch(1)), list(batches().epoch(1, second="reversed"))
     for one, two in zip(alone, beside, strict=True):
-        assert one.rows.tolist() == two.rows.tolist() == two.places.tolist()
+        assert one.rows.tolist() == two.rows.tolist() == two.indices.tolist()
         assert len(two.second.rows) == len(two.rows)
         assert two.second.targets.tolist() == (two.second.rows % 3).tolist()
         assert not torch.equal(two.second.numbers, two.numbers)
