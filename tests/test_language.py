@@ -58,7 +58,6 @@ OPEN = frozenset(
         "data",
         "explanation",
         "inference",
-        "preprocessing",
         "utils",
     ]
 )
