@@ -180,8 +180,19 @@ class Run:
 
     @cached_property
     def recipe(self) -> Recipe:
-        """The recipe as resolved."""
-        return load_recipe(self.file(RECIPE))
+        """The recipe as resolved.
+
+        Raises
+        ------
+        InputError
+            If it has keys of an earlier version; the message has their current names.
+        """
+        path = self.file(RECIPE)
+        try:
+            return load_recipe(path)
+        except InputError as error:
+            hint = f"{error.hint} If an earlier version of evenface wrote this run, train it again.".strip()
+            raise InputError(error.message, hint) from None
 
     @cached_property
     def store(self) -> Store:

@@ -238,7 +238,7 @@ def test_a_missing_key_is_reported_with_its_file(tmp_path):
     content = read_json(tmp_path / "a.json")
     assert content == {"counts": {"train": [1]}}
     assert isinstance(content["counts"], JsonObject)
-    with pytest.raises(InputError, match=r"a\.json lacks 'test'"):
+    with pytest.raises(InputError, match=r"a\.json has no key 'test'"):
         content["counts"]["test"]
 
 

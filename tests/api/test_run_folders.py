@@ -173,7 +173,7 @@ def test_a_folder_that_is_not_a_run_is_refused_with_a_hint(tmp_path):
     (tmp_path / "run").mkdir()
     done = CliRunner().invoke(app, ["train", str(tmp_path / "run"), "--resume"])
     assert done.exit_code == 2
-    assert re.search(r"run holds no recipe.yaml\n  .*name the recipe again, with --out", done.output)
+    assert re.search(r"run has no recipe.yaml\n  .*give the recipe again, with --out", done.output)
 
 
 def _page(*names):

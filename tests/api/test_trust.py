@@ -15,7 +15,7 @@ from evenface.losses import LOSSES
 from evenface.reporting import summaries
 from evenface.runs import Run
 from evenface.utils.errors import InputError
-from evenface.utils.files import SEAL, digest_file, safe_file_name
+from evenface.utils.files import DIGEST_KEY, digest_file, safe_file_name
 
 pytestmark = pytest.mark.usefixtures("empty_figures")
 
@@ -55,7 +55,7 @@ def foreign(two_runs, small_recipe, tmp_path):
 
 def _change(run, **facts):
     """Change the metadata of a run, with valid digests."""
-    known = {key: value for key, value in json.loads((run / "run.json").read_text()).items() if key != SEAL}
+    known = {key: value for key, value in json.loads((run / "run.json").read_text()).items() if key != DIGEST_KEY}
     files = {
         name: of for name, of in known["digests"].items() if (run / name).is_file() and digest_file(run / name) == of
     }

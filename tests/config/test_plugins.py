@@ -97,7 +97,7 @@ def test_a_study_compares_with_it(small_recipe, tmp_path):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (None, "there is no plugin .*mine.py"),
+        (None, "the plugin .*mine.py does not exist"),
         ("import torch\n1 / 0\n", "mine.py, line 2: ZeroDivisionError"),
         ("class (:\n", "mine.py, line 1: SyntaxError"),
         (
@@ -120,7 +120,7 @@ def test_modules_go_by_their_dotted_names(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     load_plugins(["field.extra_losses"])
     assert "poly-1" in LOSSES
-    with pytest.raises(InputError, match=r"'field\.fewer_losses': a module of that name is not installed"):
+    with pytest.raises(InputError, match=r"'field\.fewer_losses' is not installed as a module"):
         load_plugins(["field.fewer_losses"])
 
 

@@ -10,6 +10,7 @@ from evenface.config import Recipe, dump_recipe, load_recipe, parse_overrides, s
 from evenface.config.renamed import RECIPE_KEYS, STUDY_KEYS
 from evenface.config.section import part_at
 from evenface.config.yaml import parse_yaml
+from evenface.runs import Run
 from evenface.studies import load_study
 from evenface.utils.errors import InputError
 
@@ -28,7 +29,7 @@ SMALL = {"name": "small", "data": {"source": "folder", "root": "faces"}}
         ({"protocol.imbalance": {}}, "either factor or counts"),
         ({"name": "a/b"}, "name"),
         ({"data": {"source": None}}, "data.source"),
-        ({"seed.x": 1}, "holds a value"),
+        ({"seed.x": 1}, "is a value, not a section"),
     ],
 )
 def test_a_mistake_is_answered_with_where_and_what(overrides, said):
@@ -68,6 +69,24 @@ def test_a_renamed_key_is_answered_with_one_sentence_that_names_the_new_one(tmp_
         with pytest.raises(InputError) as raised:
             load_recipe(source, overrides)
         assert str(raised.value) == where + said
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"training": {"select": "last"}}, "the key training.select was renamed to training.checkpoint"),
+        ({"method": "plain"}, "the method 'plain' was renamed to 'erm'"),
+        ({"training": {"colour": 1}}, "unknown key training.colour"),
+    ],
+)
+def test_an_old_run_folder_is_refused_with_the_new_name_and_what_to_do(tmp_path, change, message):
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({"name": "old", "data": {"source": "folder"}, **change}))
+    (tmp_path / "run.json").write_text("{}")
+    (tmp_path / "predictions.parquet").touch()
+    with pytest.raises(InputError) as raised:
+        Run.open(tmp_path)
+    assert message in raised.value.message
+    assert raised.value.hint.endswith("If an earlier version of evenface wrote this run, train it again.")
 
 
 @pytest.mark.parametrize(("old", "new"), STUDY_KEYS.items())
@@ -188,5 +207,5 @@ def test_a_file_of_claims_and_the_command_line_refuse_keys_that_stand_twice(tmp_
     (tmp_path / "c.yaml").write_text("name: a\nabout: b\nname: c\n")
     with pytest.raises(InputError, match=r"c\.yaml, line 3: duplicate key name"):
         load_claims(tmp_path / "c.yaml")
-    with pytest.raises(InputError, match=r"optimizer\.lr is said twice"):
+    with pytest.raises(InputError, match=r"duplicate setting optimizer\.lr"):
         parse_overrides(["optimizer.lr=1", "seed=0", "optimizer.lr=2"])

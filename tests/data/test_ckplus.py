@@ -53,7 +53,7 @@ def test_ckplus_six_emotions_leave_out_contempt(tmp_path):
     assert got.classes == ("angry", "disgust", "fear", "happy", "sad", "surprise")
     assert got.counts().tolist() == [1] * 6
     assert got.notes[-1] == "sequences excluded: 2 of contempt"
-    with refused("the option emotions cannot be 8"):
+    with refused("invalid option emotions, got 8"):
         read_dataset("ckplus", tmp_path, {"emotions": 8})
 
 

@@ -23,9 +23,9 @@ def test_unknown_names_and_options_are_answered_with_the_nearest(tmp_path):
         read_dataset("fer2031", tmp_path)
     with refused("source 'folder' has no option 'subject'\n  Did you mean subjects?"):
         read_dataset("folder", tmp_path, {"subject": "x"})
-    with refused("source 'fer2013': the option test cannot be 'both'"):
+    with refused("source 'fer2013': invalid option test, got 'both'"):
         read_dataset("fer2013", tmp_path, {"test": "both"})
-    with refused("source 'csv': the option columns cannot be 3"):
+    with refused("source 'csv': invalid option columns, got 3"):
         read_dataset("csv", tmp_path, {"columns": 3})
 
 
@@ -204,7 +204,7 @@ def test_synthetic_refuses_what_cannot_be(tmp_path):
         ({"factor": 0.5}, "factor must be >= 1"),
         ({"counts": {"happy": 1, "joy": 1}}, "unknown class 'joy'"),
         ({"people": 0}, "at least 1 person"),
-        ({"counts": {"happy": 1}, "total": "many"}, "the option total cannot be 'many'"),
+        ({"counts": {"happy": 1}, "total": "many"}, "invalid option total, got 'many'"),
     ]:
         with refused(words):
             read_dataset("synthetic", tmp_path, options)

@@ -239,7 +239,7 @@ def test_files_that_hold_no_predictions_are_named(tmp_path):
         Predictions.load(tmp_path / "nothing.parquet")
     broken = tmp_path / "broken.parquet"
     broken.write_bytes(b"no parquet at all")
-    with pytest.raises(InputError, match=r"broken\.parquet is damaged: it cannot be read as Parquet"):
+    with pytest.raises(InputError, match=r"broken\.parquet is damaged: it is not valid Parquet"):
         Predictions.load(broken)
     other = tmp_path / "other.parquet"
     pd.DataFrame({"sample": ["a"], "label": [0]}).to_parquet(other)

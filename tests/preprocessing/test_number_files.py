@@ -90,5 +90,5 @@ def test_landmarks_are_files_of_points(tmp_path):
     assert "such as test/pain/e.mp4" in got.notes[0]
     other = read_dataset("landmarks", tmp_path, {"points": "dlib-68", "array": "points"})
     assert set(columns_of(other, "points", "numbers")) == {("dlib-68", "points")}
-    with refused("the option points cannot be 'features'"):
+    with refused("invalid option points, got 'features'"):
         read_dataset("landmarks", tmp_path, {"points": "features"})

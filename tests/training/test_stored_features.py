@@ -158,4 +158,4 @@ def test_who_comes_second_waits_for_the_first(tmp_path, capfd):
         assert not entered.wait(0.3)
     thread.join(20)
     assert entered.is_set()
-    assert "somebody is at it; waiting for it" in capfd.readouterr().err
+    assert "somebody is at it; waiting" in capfd.readouterr().err

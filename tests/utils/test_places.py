@@ -57,7 +57,7 @@ def test_verbs_write_at_home(home):
         ef.train(recipe, out="~/f")
     with refused(f"{home}/f must end in .csv"):
         ef.predict("~/run", ["~/a.png"], out="~/f")
-    with refused(f"{home}/t.svg is a folder, and a file shall stand there"):
+    with refused(f"{home}/t.svg is a directory; expected a file"):
         (home / "t.svg").mkdir()
         ef.predict("~/run", ["~/a.png"], timeline="~/t.svg", out="~/p.csv")
 
@@ -94,6 +94,8 @@ def test_data_that_are_not_there_are_told_before_anything_heavy_is_imported(tmp_
         "except ef.InputError as e: print(e.message, 'torch' in sys.modules)"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert said.startswith("recipe q: data.root is missing" if root is None else f"folder: there is no folder {root}")
+    assert said.startswith(
+        "recipe q: data.root is missing" if root is None else f"folder: the folder {root} does not exist"
+    )
     assert said.strip().endswith("False")
     assert not (tmp_path / "r").exists()

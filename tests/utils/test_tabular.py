@@ -60,11 +60,11 @@ def test_lines_are_counted_as_an_editor_does(tmp_path):
         (b"path,label\na.png,x\nb.png,y,z\n", "t.csv, line 3: 3 cells, the header has 2 columns"),
         (b"path,label\na.png,\xe9\n", "t.csv, line 2: not UTF-8 (byte 0xe9)"),
         (b'path,label\na.png,"x\nb.png,y\n', "t.csv, line 2: a quote is not closed"),
-        (b"path,label,label\n", "t.csv has two columns called label"),
+        (b"path,label,label\n", "t.csv has two columns named label"),
         (b"", "t.csv is empty: it has no header"),
         (b" \n\n", "t.csv is empty: it has no header"),
-        (b"PK\x03\x04 and so on", "t.csv is no text: it is a zip archive, as Excel workbooks (.xlsx) are"),
-        (b"path,label\n\0a.png,x\n", "t.csv is no text: it holds zero bytes"),
+        (b"PK\x03\x04 and so on", "t.csv is not a text file: it is a zip archive, as Excel workbooks (.xlsx) are"),
+        (b"path,label\n\0a.png,x\n", "t.csv is not a text file: it contains zero bytes"),
     ],
 )
 def test_a_line_that_cannot_be_read_is_named(tmp_path, content, words):
@@ -144,7 +144,7 @@ def test_rows_of_a_table_with_semicolons_are_found(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(b"a,b\r1,2\r", "carriage returns alone"), (b"\n", "is empty"), ("a,b\n".encode("utf-16"), "UTF-16")],
+    [(b"a,b\r1,2\r", "carriage returns only"), (b"\n", "is empty"), ("a,b\n".encode("utf-16"), "UTF-16")],
 )
 def test_a_table_of_pictures_that_cannot_be_indexed_is_told(tmp_path, content, words):
     (tmp_path / "fer2013.csv").write_bytes(content)

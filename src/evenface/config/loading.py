@@ -1,4 +1,4 @@
-"""Recipes from files, names and ``key=value`` words."""
+"""Load recipes from files, names of shipped recipes, and ``key=value`` overrides."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -8,44 +8,44 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from evenface.config.recipe import Recipe
-from evenface.config.renamed import check_key
+from evenface.config.renamed import check_key, check_method_name
 from evenface.config.section import in_force, merge, part_at
 from evenface.config.yaml import explained, parse_yaml, read_mapping
 from evenface.utils.errors import InputError
 from evenface.utils.files import user_path
-from evenface.utils.registry import check_renamed, nearest
+from evenface.utils.registry import nearest
 
 SHIPPED = Path(__file__).parent / "recipes"
 NAMED = ("network", "method", "loss", "optimizer", "schedule")
-"""Sections that may be written as one word, the name."""
+"""Sections that may be written as a single string, the name."""
 
 
 def shipped_recipes() -> dict[str, Path]:
-    """Give the file of every recipe that comes with evenface, by name."""
+    """Return the file of every shipped recipe, by name."""
     return {path.stem: path for path in sorted(SHIPPED.glob("*.yaml"))}
 
 
 def load_recipe(source: str | Path | Mapping[str, Any], *overrides: Mapping[str, Any] | None) -> Recipe:
-    """Read a recipe and check every key.
+    """Load a recipe and validate every key.
 
     Parameters
     ----------
     source : str, Path or mapping
-        Path of a YAML file or of a run folder, name of a shipped recipe, or the content itself.
+        Path of a YAML file or of a run folder, name of a shipped recipe, or the content of a recipe.
     *overrides : mapping, optional
-        Values that replace the recipe's, by dotted key: ``{"optimizer.lr": 1e-4}``; those of later mappings replace
-        those of earlier ones. A mapping for a section is merged into it, unless it names what the section is
-        (``name``, ``source``, ``kind``): then it takes its place.
+        Values that replace those of the recipe, by dotted key: ``{"optimizer.lr": 1e-4}``; later mappings take
+        precedence. A mapping for a section is merged into it, unless it has the key that identifies the section
+        (``name``, ``source``, ``kind``): then it replaces the section.
 
     Returns
     -------
     Recipe
-        Complete and valid. Deviations whose condition the settings no longer meet are left out.
+        Complete and valid. Deviations whose condition the settings do not meet are removed.
 
     Raises
     ------
     InputError
-        If there is no such recipe, it is no YAML mapping, or a key or value is wrong.
+        If the recipe does not exist, is not a YAML mapping, or has an invalid key or value.
     """
     content, origin = (dict(source), "recipe") if isinstance(source, Mapping) else _read(source)
     for settings in overrides:
@@ -54,17 +54,17 @@ def load_recipe(source: str | Path | Mapping[str, Any], *overrides: Mapping[str,
         recipe = Recipe.model_validate(content)
     except ValidationError as error:
         raise explained(error, Recipe, origin) from None
-    check_renamed("method", recipe.method.name, origin)
+    check_method_name(recipe.method.name, origin)
     return recipe.model_copy(update={"deviations": in_force(recipe.deviations, recipe)})
 
 
 def recipe_content(source: str | Path | Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a recipe's file says, unchecked; ``source`` as in :func:`load_recipe`."""
+    """Return the content of a recipe without validation; ``source`` as in :func:`load_recipe`."""
     return dict(source) if isinstance(source, Mapping) else _read(source)[0]
 
 
 def override(content: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a recipe's content with other settings, by dotted key; see :func:`load_recipe`."""
+    """Return the content of a recipe with settings replaced, by dotted key; see :func:`load_recipe`."""
     for key, value in settings.items():
         check_key(key)
         content = _replaced(content, key.split("."), value, key, Recipe)
@@ -72,28 +72,28 @@ def override(content: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[st
 
 
 def dump_recipe(recipe: Recipe) -> str:
-    """Write a recipe as YAML, every key said."""
+    """Return a recipe as YAML with every key."""
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
 def parse_overrides(words: Iterable[str]) -> dict[str, Any]:
-    """Read ``key=value`` words of the command line; values are YAML (``1e-3``, ``[1, 2]``, ``null``)."""
-    found: dict[str, Any] = {}
+    """Parse ``key=value`` arguments of the command line; values are YAML (``1e-3``, ``[1, 2]``, ``null``)."""
+    settings: dict[str, Any] = {}
     for word in words:
-        key, sign, text = word.partition("=")
+        key, sign, value = word.partition("=")
         if not sign or not key:
-            raise InputError(f"{word!r} is no setting", "Write key=value, such as optimizer.lr=1e-4.")
-        if key in found:
-            raise InputError(f"{key} is said twice on the command line: {word!r} is the second", "Leave one out.")
-        found[key] = _value(text, word)
-    return found
+            raise InputError(f"{word!r} is not a setting", "Write key=value, such as optimizer.lr=1e-4.")
+        if key in settings:
+            raise InputError(f"duplicate setting {key} on the command line, the second is {word!r}", "Remove one.")
+        settings[key] = _value(value, word)
+    return settings
 
 
-def _value(text: str, word: str) -> Any:
+def _value(value: str, word: str) -> Any:
     try:
-        return parse_yaml(text)
+        return parse_yaml(value)
     except yaml.YAMLError:
-        raise InputError(f"the value in {word!r} cannot be read", "Quote it, or write it as YAML.") from None
+        raise InputError(f"the value in {word!r} is not valid YAML", "Quote the value.") from None
 
 
 def _read(source: str | Path) -> tuple[dict[str, Any], str]:
@@ -102,9 +102,9 @@ def _read(source: str | Path) -> tuple[dict[str, Any], str]:
         path = path / "recipe.yaml"
     if path.is_dir():
         raise InputError(
-            f"the folder {source} holds no recipe.yaml",
-            f"Data of your own: --data {source}. A run that was stopped before it began: name the recipe again, with "
-            f"--out {source}.",
+            f"the folder {source} has no recipe.yaml",
+            f"For a folder of images: --data {source}. For a run that was stopped before it started: give the recipe "
+            f"again, with --out {source}.",
         )
     if not path.is_file():
         shipped = shipped_recipes()
@@ -112,14 +112,14 @@ def _read(source: str | Path) -> tuple[dict[str, Any], str]:
             near = nearest(str(source), shipped, show=0)
             raise InputError(
                 f"no recipe {str(source)!r}",
-                f"{near} `evenface recipes` lists those that ship; or give the path of a YAML file.".strip(),
+                f"{near} `evenface recipes` lists the shipped recipes; or give the path of a YAML file.".strip(),
             )
         path = shipped[str(source)]
     return read_mapping(path, "recipe"), str(path)
 
 
 def _replaced(
-    content: Mapping[str, Any], keys: list[str], value: Any, whole: str, section: type[BaseModel] | None
+    content: Mapping[str, Any], keys: list[str], value: Any, dotted: str, section: type[BaseModel] | None
 ) -> dict[str, Any]:
     """Return a copy of ``content`` with one nested key replaced, or a section merged."""
     head, *rest = keys
@@ -130,5 +130,5 @@ def _replaced(
     if isinstance(inner, str) and head in NAMED:
         inner = {"name": inner}
     if not isinstance(inner, dict):
-        raise InputError(f"{whole}: {head} holds a value, not a section")
-    return {**content, head: _replaced(inner, rest, value, whole, part)}
+        raise InputError(f"{dotted}: {head} is a value, not a section with keys")
+    return {**content, head: _replaced(inner, rest, value, dotted, part)}

@@ -1,4 +1,4 @@
-"""Keys of recipes and studies that were renamed: the old name, and the one that is read today."""
+"""Former names of recipe keys, study keys and methods, each with its current name."""
 
 from evenface.utils.errors import InputError
 
@@ -28,7 +28,7 @@ RECIPE_KEYS = {
     "training.mirror": "training.tta_flip",
     "training.select": "training.checkpoint",
 }
-"""Dotted key of a recipe to its name today."""
+"""Former dotted key of a recipe to its current name."""
 STUDY_KEYS = {
     "leave_out": "exclude",
     "on": "datasets",
@@ -37,15 +37,23 @@ STUDY_KEYS = {
     "statistics.mixed": "statistics.mixed_model",
     "tests": "test_sets",
 }
-"""Key of a study to its name today; numbers of list entries left out."""
+"""Former key of a study to its current name, without the indices of list entries."""
+METHODS = {"plain": "erm", "votes": "label-distribution"}
+"""Former name of a method to its current name."""
 
 
 def renamed(key: str) -> str | None:
-    """Return today's name of a key of a recipe or study that was renamed, else None."""
+    """Return the current name of a renamed key of a recipe or study, else None."""
     return RECIPE_KEYS.get(key) or STUDY_KEYS.get(key)
 
 
 def check_key(key: str) -> None:
-    """Raise an InputError that names today's key where a dotted key of a recipe was renamed."""
+    """Raise an InputError if a dotted key of a recipe was renamed."""
     if new := RECIPE_KEYS.get(key):
         raise InputError(f"the key {key} was renamed to {new}")
+
+
+def check_method_name(name: str, origin: str) -> None:
+    """Raise an InputError if a method was renamed; ``origin`` is the file that has its name."""
+    if new := METHODS.get(name):
+        raise InputError(f"{origin}: the method {name!r} was renamed to {new!r}", f"Use method.name: {new}.")

@@ -1,4 +1,4 @@
-"""What every part of a recipe is."""
+"""Base classes of recipe sections, and deviations from a paper."""
 
 from collections.abc import Iterable, Mapping
 from types import UnionType
@@ -18,21 +18,21 @@ from pydantic import (
 from evenface.config.renamed import renamed
 
 MANY = 1_000_000
-"""Largest count of epochs, frames, units and the like; more is a slip of the pen."""
+"""Upper limit of counts such as epochs, frames and units."""
 SEED = 2**63 - 1
 
 
 class Part(BaseModel):
-    """What every part of a recipe holds to: numbers are finite, and true or false is none."""
+    """Base of all sections: numbers are finite, and booleans are not numbers."""
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     identity: ClassVar[tuple[str, ...]] = ()
-    """Keys that say what the section is: settings that have one take its place, others are merged into it."""
+    """Keys that identify the section: overrides with one replace the section, others are merged into it."""
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+    def _boolean_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
         kind = cls.model_fields[str(info.field_name)].annotation
         if isinstance(value, bool) and {int, float} & {kind, *get_args(kind)}:
             raise ValueError("input should be a number")
@@ -44,24 +44,24 @@ class Part(BaseModel):
 
 
 class Section(Part):
-    """Part of a recipe; keys that it does not know are errors."""
+    """Section of a recipe; unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class OpenSection(Part):
-    """Part of a recipe whose further keys belong to what it names; the one named checks them."""
+    """Section of a recipe with additional keys, which are options of the source, method or loss that it names."""
 
     model_config = ConfigDict(extra="allow")
 
     @property
     def options(self) -> dict[str, Any]:
-        """Keys beyond those that every recipe has."""
+        """Additional keys."""
         return dict(self.model_extra or {})
 
 
 def part_at(section: type[BaseModel] | None, key: str) -> type[BaseModel] | None:
-    """Return the section that a key of a section holds, or None where the key holds a value."""
+    """Return the section class of a key, or None if the key has a value."""
     if section is None or key not in section.model_fields:
         return None
     kinds: list[Any] = [section.model_fields[key].annotation]
@@ -75,7 +75,7 @@ def part_at(section: type[BaseModel] | None, key: str) -> type[BaseModel] | None
 
 
 def merge(section: type[BaseModel] | None, before: Any, settings: Any) -> Any:
-    """Merge settings into a section, key by key, all the way down."""
+    """Merge settings into a section recursively."""
     if section is None or not (isinstance(before, Mapping) and isinstance(settings, Mapping)):
         return settings
     if issubclass(section, Part) and any(key in settings for key in section.identity):
@@ -85,7 +85,7 @@ def merge(section: type[BaseModel] | None, before: Any, settings: Any) -> Any:
 
 
 class Deviation(Section):
-    """A difference from the paper, and the settings under which it is one."""
+    """A difference from the paper, and the settings under which it applies."""
 
     text: str = Field(description="what differs, in a sentence")
     while_: dict[str, Any] = Field(
@@ -96,7 +96,7 @@ class Deviation(Section):
 
     @field_validator("while_")
     @classmethod
-    def _keys_are_todays(cls, settings: dict[str, Any]) -> dict[str, Any]:
+    def _keys_are_current(cls, settings: dict[str, Any]) -> dict[str, Any]:
         for key in settings:
             if new := renamed(key):
                 raise ValueError(f"the key {key} was renamed to {new}")
@@ -106,7 +106,7 @@ class Deviation(Section):
         return hash(self.text)
 
     def holds(self, recipe: BaseModel) -> bool:
-        """Return whether the text is true of a recipe's settings."""
+        """Return whether the difference applies to a recipe's settings."""
         return all(_matches(setting(recipe, key), wanted) for key, wanted in self.while_.items())
 
 
@@ -115,7 +115,7 @@ def _from_text(value: Any) -> Any:
 
 
 def _to_text(value: Deviation, _: SerializerFunctionWrapHandler) -> Any:
-    """Write a deviation as it is written in a file: a sentence, or with its condition."""
+    """Serialise a deviation as a sentence, or with its condition."""
     return {"text": value.text, "while": value.while_} if value.while_ else value.text
 
 
@@ -123,15 +123,15 @@ Deviations = tuple[Annotated[Deviation, BeforeValidator(_from_text), WrapSeriali
 
 
 def setting(recipe: BaseModel, key: str) -> Any:
-    """Return the value of a dotted key as a file would hold it; None where the recipe has no such key."""
-    found: Any = recipe.model_dump(mode="json", include={key.partition(".")[0]})
+    """Return the value of a dotted key as in a file; None if the recipe has no such key."""
+    value: Any = recipe.model_dump(mode="json", include={key.partition(".")[0]})
     for part in key.split("."):
-        found = found.get(part) if isinstance(found, dict) else None
-    return found
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
 
 
 def in_force(deviations: Iterable[Deviation], recipe: BaseModel) -> Deviations:
-    """Return those deviations that are true of a recipe's settings."""
+    """Return the deviations that apply to a recipe's settings."""
     return tuple(deviation for deviation in deviations if deviation.holds(recipe))
 
 

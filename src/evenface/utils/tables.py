@@ -1,4 +1,4 @@
-"""Text files and delimited tables: encoding, delimiter, blanks, blank lines and ragged rows, read in one place."""
+"""Text files and delimited tables: encoding, delimiter, blanks, ragged rows; cells that are safe in spreadsheets."""
 
 import csv
 import io
@@ -21,7 +21,7 @@ from evenface.utils.file_types import describe_content
 
 DELIMITERS = (",", ";", "\t")
 LONGEST = 1 << 24
-"""Characters of a cell; more is no table."""
+"""Maximum number of characters of a cell."""
 _BLANKS = " \t\r\n\f\v\u00a0\u3000\ufeff\u200b"
 _MARKS = (
     (b"\xef\xbb\xbf", "utf-8-sig"),
@@ -40,13 +40,13 @@ def encoding_of(head: bytes) -> str:
             return name
     zeros = [not byte for byte in head[:256]]
     odd, even = sum(zeros[1::2]), sum(zeros[::2])
-    if 8 * max(odd, even) > len(zeros) > 4:  # a quarter of every second byte, as in text that is mostly Latin
+    if 8 * max(odd, even) > len(zeros) > 4:  # a quarter of every second byte, as in mostly Latin text
         return "utf-16-le" if odd > even else "utf-16-be"
     return "utf-8"
 
 
 def read_text(path: Path) -> str:
-    """Load a text file as UTF-8, or as UTF-16 or UTF-32 where it says so; line ends become line feeds."""
+    """Load a text file as UTF-8, or as UTF-16 or UTF-32 by its byte order mark; line ends become line feeds."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -57,7 +57,7 @@ def read_text(path: Path) -> str:
 def decode_text(content: bytes, name: str) -> str:
     """Decode the bytes of a text file; ``name`` is for messages. See :func:`read_text`."""
     if kind := describe_content(content[:64]):
-        raise InputError(f"{name} is no text: it is {kind}", "Save it as text in UTF-8, a table as CSV.")
+        raise InputError(f"{name} is not a text file: it is {kind}", "Save it as text in UTF-8, a table as CSV.")
     encoding = encoding_of(content)
     try:
         text = content.decode(encoding)
@@ -68,7 +68,9 @@ def decode_text(content: bytes, name: str) -> str:
             "Save it as UTF-8; in a spreadsheet, as CSV UTF-8.",
         ) from None
     if "\0" in text:
-        raise InputError(f"{name} is no text: it holds zero bytes", "Save it as text in UTF-8, a table as CSV.")
+        raise InputError(
+            f"{name} is not a text file: it contains zero bytes", "Save it as text in UTF-8, a table as CSV."
+        )
     return text
 
 
@@ -77,24 +79,24 @@ def read_delimited(path: Path, *, delimiter: str | None = None, only: Collection
     if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
         raise InputError(f"delimiter must be one character, such as ',' or ';', got {delimiter!r}")
     text = read_text(path)
-    said = re.match(r"sep=(.)\n", text)  # what spreadsheets write before the header
-    delimiter = delimiter or (said[1] if said else _delimiter(text))
-    rows = _rows(text, delimiter, path, skip=1 if said else 0)
+    declared = re.match(r"sep=(.)\n", text)  # spreadsheets write this before the header
+    delimiter = delimiter or (declared[1] if declared else _delimiter(text))
+    rows = _rows(text, delimiter, path, skip=1 if declared else 0)
     head = next(rows, None)
     if head is None:
         raise InputError(f"{path} is empty: it has no header", "The first line must name the columns.")
     names = _names(head[1], path)
-    kept = [place for place, name in enumerate(names) if only is None or name in only]
+    kept = [index for index, name in enumerate(names) if only is None or name in only]
     lines, cells = [], []
     for line, row in rows:
         if any(row[len(names) :]):
             raise InputError(f"{path}, line {line}: {len(row)} cells, the header has {len(names)} columns")
         lines.append(line)
-        cells.append([row[place] or None if place < len(row) else None for place in kept])
+        cells.append([row[index] or None if index < len(row) else None for index in kept])
     table = pd.DataFrame(
-        cells, columns=[names[place] for place in kept], index=pd.Index(lines, dtype="int64"), dtype="string"
+        cells, columns=[names[index] for index in kept], index=pd.Index(lines, dtype="int64"), dtype="string"
     )
-    # A delimiter at the end of every line makes a column of nothing.
+    # A delimiter at the end of every line adds an empty column.
     unnamed = [name for name in map(str, table.columns) if name.startswith("Unnamed: ")]
     return table.drop(columns=[name for name in unnamed if table[name].isna().all()])
 
@@ -116,25 +118,25 @@ def _rows(text: str, delimiter: str, path: Path, skip: int) -> Iterator[tuple[in
 
 
 def _names(cells: list[str], path: Path) -> list[str]:
-    names = [cell or f"Unnamed: {place}" for place, cell in enumerate(cells)]
-    twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
-    if twice is not None:
-        raise InputError(f"{path} has two columns called {twice}", "Rename one of them.")
+    names = [cell or f"Unnamed: {index}" for index, cell in enumerate(cells)]
+    duplicate = next((name for index, name in enumerate(names) if name in names[:index]), None)
+    if duplicate is not None:
+        raise InputError(f"{path} has two columns named {duplicate}", "Rename one of them.")
     return names
 
 
 def _delimiter(text: str) -> str:
-    """Find what stands between cells: what divides the first lines into equally many cells, else the header best."""
+    """Return the delimiter that splits the first lines into equally many cells, else the one with most header cells."""
     lines = list(islice((line for line in text.split("\n") if line.strip(_BLANKS)), 5))
     if not lines:
         return DELIMITERS[0]
-    counts = {one: [len(next(csv.reader([line], delimiter=one), [])) for line in lines] for one in DELIMITERS}
-    even = [one for one in DELIMITERS if counts[one][0] > 1 and len(set(counts[one])) == 1]
-    return max(even or DELIMITERS, key=lambda one: counts[one][0])
+    counts = {char: [len(next(csv.reader([line], delimiter=char), [])) for line in lines] for char in DELIMITERS}
+    constant = [char for char in DELIMITERS if counts[char][0] > 1 and len(set(counts[char])) == 1]
+    return max(constant or DELIMITERS, key=lambda char: counts[char][0])
 
 
 def read_header(path: Path) -> list[str]:
-    """Return the names of a table's columns by its first line; nothing of a file that cannot be read."""
+    """Return the column names in the first line of a table; an empty list if the file cannot be read."""
     try:
         with path.open("rb") as file:
             head = file.read(1 << 18)
@@ -146,7 +148,7 @@ def read_header(path: Path) -> list[str]:
 
 
 class RowIndex(NamedTuple):
-    """Byte offsets of the rows of a delimited file that is too large to hold, without header and blank lines."""
+    """Byte offsets of the rows of a delimited file, without header and blank lines, to read it without loading it."""
 
     names: list[str]
     delimiter: str
@@ -156,12 +158,12 @@ class RowIndex(NamedTuple):
 
     def cells(self, row: bytes) -> list[str]:
         """Split the bytes of a row into its cells, blanks stripped."""
-        found = next(csv.reader([row.decode("utf-8", "replace")], delimiter=self.delimiter, skipinitialspace=True), [])
-        return [cell.strip(_BLANKS) for cell in found]
+        cells = next(csv.reader([row.decode("utf-8", "replace")], delimiter=self.delimiter, skipinitialspace=True), [])
+        return [cell.strip(_BLANKS) for cell in cells]
 
 
 def index_rows(path: str | Path) -> RowIndex:
-    """Find the rows of a delimited file without holding it in memory."""
+    """Index the rows of a delimited file without loading it into memory."""
     try:
         return _row_index(str(path), os.stat(path).st_mtime_ns)  # noqa: PTH116 - one call per sample
     except OSError as error:
@@ -193,7 +195,7 @@ def _row_index(path: str, _changed: int) -> RowIndex:
     if not line:
         raise InputError(f"{path} is empty: it has no header", "The first line must name the columns.")
     if "\r" in line:
-        raise InputError(f"the lines of {path} end in carriage returns alone", "Save it with line feeds.")
+        raise InputError(f"the lines of {path} end with carriage returns only", "Save it with line feeds.")
     delimiter = _delimiter(line)
     names = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])
     below = rows[1:]
@@ -205,7 +207,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 def escape_csv_cell(text: str) -> str:
-    """Return a text as a cell of a CSV file that no spreadsheet takes for a formula: with ``'`` before it if need be.
+    """Return a string as a CSV cell that no spreadsheet evaluates as a formula: prefixed by ``'`` if necessary.
 
     Examples
     --------
@@ -216,7 +218,7 @@ def escape_csv_cell(text: str) -> str:
 
 
 def unescape_csv_cell(cell: str) -> str:
-    """Return the text that :func:`escape_csv_cell` made a cell of.
+    """Return the string that :func:`escape_csv_cell` escaped.
 
     Examples
     --------
@@ -227,13 +229,13 @@ def unescape_csv_cell(cell: str) -> str:
 
 
 def escape_csv_table(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table whose texts and names of columns are cells as :func:`escape_csv_cell` makes them."""
+    """Return a table with strings and column names escaped by :func:`escape_csv_cell`."""
 
-    def made(cell: Any) -> Any:
+    def escape(cell: Any) -> Any:
         return escape_csv_cell(cell) if isinstance(cell, str) else cell
 
-    safe = table.rename(columns=made)
+    safe = table.rename(columns=escape)
     for i, kind in enumerate(table.dtypes):
         if not is_numeric_dtype(kind):
-            safe.isetitem(i, table.iloc[:, i].astype(object).map(made).to_numpy())
+            safe.isetitem(i, table.iloc[:, i].astype(object).map(escape).to_numpy())
     return safe

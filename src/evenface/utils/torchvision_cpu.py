@@ -1,9 +1,9 @@
 """Make ``import torchvision`` work where its wheel was built for CUDA and torch for the CPU.
 
-torchvision's compiled operators then cannot be loaded, and its import ends with ``operator torchvision::nms does
-not exist``; timm falls with it. ``import evenface`` installs a hook that waits for the first import of torchvision,
-whoever makes it: a plugin, timm or a user's script. If that import fails so, the hook declares the two missing
-operators, gives non-maximum suppression in Python, and imports again. Else nothing is changed.
+torchvision's compiled operators then cannot be loaded, and its import, also through timm, fails with ``operator
+torchvision::nms does not exist``. ``import evenface`` installs an import hook for torchvision. If the import fails with
+this message, the hook declares the two missing operators, implements non-maximum suppression in Python, and imports
+again. Otherwise nothing is changed.
 """
 
 import sys
@@ -23,13 +23,13 @@ _libraries: list[Any] = []
 
 
 def install() -> None:
-    """Install the hook, once in a process."""
+    """Install the import hook, once per process."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
 
 
-class _Finder:  # no subclass of importlib.abc's: that module takes longer to import than this package
-    """Finds torchvision as the other finders do, and looks after its import."""
+class _Finder:  # no subclass of importlib.abc, which takes longer to import than this package
+    """Finds torchvision by the other finders, and wraps its loader."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -37,20 +37,20 @@ class _Finder:  # no subclass of importlib.abc's: that module takes longer to im
         if fullname != NAME:
             return None
         others = (finder for finder in sys.meta_path if finder is not self)
-        spec = next((found for one in others if (found := one.find_spec(fullname, path, target)) is not None), None)
+        spec = next((spec for finder in others if (spec := finder.find_spec(fullname, path, target)) is not None), None)
         if spec is not None and spec.loader is not None:
             spec.loader = _TorchvisionLoader(spec.loader)  # type: ignore[assignment]
         return spec
 
 
 class _TorchvisionLoader:
-    """Loads torchvision by its own loader, and again with the missing operators where it fails without."""
+    """Loads torchvision by its own loader, and again with the missing operators if that fails."""
 
     def __init__(self, loader: "Loader") -> None:
         self.loader = loader
 
     def __getattr__(self, name: str) -> Any:
-        if name == "loader":  # of a copy that is being made
+        if name == "loader":  # while the loader is copied
             raise AttributeError(name)
         return getattr(self.loader, name)
 
@@ -75,11 +75,11 @@ class _TorchvisionLoader:
 
 
 def _declare_operators() -> None:
-    """Declare the operators that torchvision's import asks for."""
+    """Declare the operators that the import of torchvision needs."""
     import torch
 
     library: Any = torch.library.Library
-    _libraries.append(library(NAME, "DEF"))  # gone with the object, so it is kept
+    _libraries.append(library(NAME, "DEF"))  # deleted with the object, so it is kept
     _libraries[0].define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     _libraries[0].define(
         "qnms(Tensor dets, Tensor dets_scale, Tensor dets_zero, Tensor scores, float iou_threshold) -> Tensor"
@@ -88,7 +88,7 @@ def _declare_operators() -> None:
 
 
 def nms(dets: "Tensor", scores: "Tensor", iou_threshold: float) -> "Tensor":
-    """Keep the best of overlapping boxes."""
+    """Compute non-maximum suppression: return the indices of the highest-scoring of overlapping boxes."""
     import torch
 
     order = scores.argsort(descending=True, stable=True)

@@ -1,7 +1,8 @@
 """Pool of worker processes: ordered results, a crash that names its input, retries, limits, Ctrl-C.
 
-The workers are plain child processes on pipes. Those of :mod:`multiprocessing`, loky and pebble would import the
-caller's script, which then needs a ``__main__`` guard; and they cannot end a worker gently, so that it saves its work.
+The workers are child processes on pipes. Unlike those of :mod:`multiprocessing` with the start method ``spawn``, they
+do not import the caller's script, which therefore needs no ``__main__`` guard, and they can be asked to save their work
+before they end.
 """
 
 import contextlib
@@ -22,12 +23,12 @@ from typing import IO, Any, Self, TypeVar
 
 from evenface.utils.errors import InputError
 
-MEMORY = "most likely the memory was used up"
+MEMORY = "most likely it ran out of memory"
 LIBRARIES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 POLL_SECONDS = 0.1
 TICK_SECONDS = 0.5
 EXIT_SECONDS = 5.0
-"""Seconds that a process whose pipe broke may take to end."""
+"""Seconds that a process may take to end after its pipe broke."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -42,7 +43,7 @@ class WorkerDiedError(Exception):
 
     @property
     def killed(self) -> bool:
-        """Whether it got signal 9, as from a system that is out of memory."""
+        """Whether it was ended by signal 9, as by a system that is out of memory."""
         return self.code == -signal.SIGKILL
 
 
@@ -52,18 +53,18 @@ def available_cores() -> int:
 
 
 def thread_environment(threads: int) -> dict[str, str]:
-    """Return environment variables that let numerical libraries use so many threads, or as many as the user chose.
+    """Return environment variables that set the number of threads of numerical libraries.
 
-    A number that the user chose for OpenMP holds for the other libraries too: more threads than cores would wait for
-    each other.
+    Values set by the user take precedence; ``OMP_NUM_THREADS`` also applies to the other libraries, as more
+    threads than cores slow each other down.
     """
     count = os.environ.get("OMP_NUM_THREADS", str(threads))
-    found = {name: os.environ.get(name, count) for name in LIBRARIES}
-    return {**found, "OPENCV_FOR_THREADS_NUM": os.environ.get("OPENCV_FOR_THREADS_NUM", str(threads))}
+    variables = {name: os.environ.get(name, count) for name in LIBRARIES}
+    return {**variables, "OPENCV_FOR_THREADS_NUM": os.environ.get("OPENCV_FOR_THREADS_NUM", str(threads))}
 
 
 class WorkerPool:
-    """Processes that run functions, each staying for the next task; leaving the block ends them.
+    """Pool of processes that run functions; each process is reused, and all end with the ``with`` block.
 
     Functions, arguments and results are pickled; functions must be importable from their module. Exceptions of a
     function are raised in the caller.
@@ -99,7 +100,7 @@ class WorkerPool:
         self.close()
 
     def close(self) -> None:
-        """End all processes, gently within ``grace``; a second Ctrl-C kills them."""
+        """End all processes, allowing them ``grace`` seconds to finish; a second Ctrl-C kills them."""
         with self.lock:
             self.closed = True
         running = [(worker.process, worker.tasks) for worker in self._workers if worker.process is not None]
@@ -145,7 +146,7 @@ class WorkerPool:
                 self._idle.put(worker)
 
     def call_alone(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        """Run a function in a fresh process while no other one exists, so that it has all the memory."""
+        """Run a function in a new process while no other process of the pool exists, so that it has all the memory."""
         with self._alone:
             workers = [self._idle.get() for _ in self._workers]
             try:
@@ -160,7 +161,7 @@ class WorkerPool:
     def map(self, task: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Yield ``task(item)`` in order; the tasks run in threads of this process and use :meth:`call`.
 
-        At most ``2 * count`` results wait to be taken, which bounds the memory.
+        At most ``2 * count`` results are buffered, which bounds the memory.
         """
         futures: deque[Future[Result]] = deque()
         for item in items:
@@ -173,21 +174,21 @@ class WorkerPool:
     def map_unordered(
         self, task: Callable[[Item], Result], items: Iterable[Item], tick: Callable[[], None] = lambda: None
     ) -> Iterator[tuple[int, Result]]:
-        """Yield ``(index, task(item))`` as they are done; see :meth:`map`.
+        """Yield ``(index, task(item))`` in order of completion; see :meth:`map`.
 
-        ``tick`` is called every half second. Processes for which nothing is left to do are ended.
+        ``tick`` is called every half second. Processes without remaining tasks are ended.
         """
-        places = {self._threads.submit(task, item): place for place, item in enumerate(items)}
-        while places:
-            done, _ = wait(places, TICK_SECONDS, FIRST_COMPLETED)
+        indices = {self._threads.submit(task, item): index for index, item in enumerate(items)}
+        while indices:
+            done, _ = wait(indices, TICK_SECONDS, FIRST_COMPLETED)
             tick()
             for future in done:
-                yield places.pop(future), future.result()
-            if len(places) < self.count:
+                yield indices.pop(future), future.result()
+            if len(indices) < self.count:
                 self.end_idle()
 
     def end_idle(self) -> None:
-        """End the processes that have nothing to do; the next tasks start fresh ones."""
+        """End idle processes; later tasks start new ones."""
         for _ in range(self._idle.qsize()):
             with contextlib.suppress(queue.Empty):
                 worker = self._idle.get_nowait()
@@ -196,7 +197,7 @@ class WorkerPool:
 
 
 class _Worker:
-    """One process of a pool, started anew after it ended."""
+    """One process of a pool, restarted after it ended."""
 
     tasks: Connection
     answers: Connection
@@ -207,10 +208,10 @@ class _Worker:
         self.ready = False
 
     def run(self, task: bytes, progress: Callable[[Any], None] | None, stop: Callable[[], bool] | None) -> Any:
-        """Send a task and wait for what it returned or raised."""
+        """Send a task, and return its result or raise its exception."""
         self.start()
         try:
-            with contextlib.suppress(OSError):  # a process that died in between shows when its answer is read
+            with contextlib.suppress(OSError):  # a process that died meanwhile is detected when its answer is read
                 self.tasks.send_bytes(task)
             while True:
                 kind, value = self._receive(stop)
@@ -219,7 +220,7 @@ class _Worker:
                 self.ready = True
                 if kind == "progress" and progress is not None:
                     progress(value)
-        except BaseException as error:  # Ctrl-C too: its late answer must not be taken for that of the next task
+        except BaseException as error:  # also on Ctrl-C: a late answer must not be mistaken for that of the next task
             self.end()
             if isinstance(error, WorkerDiedError) and error.code is not None and not self.ready:
                 raise self._not_started() from error
@@ -241,7 +242,7 @@ class _Worker:
         return message
 
     def start(self) -> None:
-        """Start the process if there is none, without waiting until it is ready."""
+        """Start the process if it does not run, without waiting until it is ready."""
         if self.process is not None and self.process.poll() is None:
             return
         self.end()
@@ -262,7 +263,7 @@ class _Worker:
                     stderr=self.pool.log,
                     env={**os.environ, **self.environment, "PYTHONPATH": paths},
                     pass_fds=handles,
-                    start_new_session=True,  # Ctrl-C is the parent's to handle
+                    start_new_session=True,  # the parent handles Ctrl-C
                 )
             except OSError as error:
                 raise self._not_started() from error
@@ -270,10 +271,12 @@ class _Worker:
             self.tasks.send_bytes(self.pool.settings)
 
     def _not_started(self) -> InputError:
-        return InputError(f"{self.pool.name}: a worker process did not start", "Free memory, and call again.")
+        return InputError(
+            f"{self.pool.name}: a worker process did not start", "Free some memory, and run the command again."
+        )
 
     def end(self, wait_seconds: float = 0.0) -> int | None:
-        """Kill the process unless it ends by itself within ``wait_seconds``, and return its exit code."""
+        """Kill the process if it does not end within ``wait_seconds``, and return its exit code."""
         process, self.process = self.process, None
         if process is None:
             return None
@@ -287,9 +290,9 @@ class _Worker:
 
 
 def serve() -> None:
-    """Run tasks from the pipe until it ends; the main function of a worker process."""
+    """Run tasks from the pipe until it is closed; main function of a worker process."""
     tasks, answers = Connection(int(sys.argv[2]), writable=False), Connection(int(sys.argv[3]), readable=False)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent in the background has it ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent in the background ignores it
     waiting: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     leave: Callable[[], object] = int
     try:
@@ -303,11 +306,11 @@ def serve() -> None:
             _run(waiting.get(), answers)
     except (KeyboardInterrupt, BrokenPipeError, EOFError):
         leave()
-        os._exit(130)  # threads of libraries must not hold up the end
+        os._exit(130)  # threads of libraries must not delay the exit
 
 
 def _listen(tasks: Connection, waiting: "queue.SimpleQueue[bytes]", leave: Callable[[], object], grace: float) -> None:
-    """Queue the tasks that come; leave when the pipe ends, because the pool or the parent did."""
+    """Queue incoming tasks; exit when the pipe is closed, as the pool or the parent ended."""
     with contextlib.suppress(EOFError, OSError):
         while True:
             waiting.put(tasks.recv_bytes())
@@ -319,7 +322,7 @@ def _listen(tasks: Connection, waiting: "queue.SimpleQueue[bytes]", leave: Calla
 
 
 def _run(task: bytes, answers: Connection) -> None:
-    """Run a task and send what it returns or raises."""
+    """Run a task, and send its result or exception."""
 
     def report(value: Any) -> None:
         answers.send(("progress", value))
@@ -334,7 +337,7 @@ def _run(task: bytes, answers: Connection) -> None:
 
 
 def _error(error: Exception) -> bytes:
-    """Pickle an exception, or one with its text where it does not survive that."""
+    """Pickle an exception, or a RuntimeError with its message if it cannot be pickled."""
     try:
         answer = pickle.dumps(("error", error))
         pickle.loads(answer)
