@@ -37,7 +37,7 @@ def test_home_is_meant_by_its_sign(home, monkeypatch):
     monkeypatch.delenv("EVENFACE_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "~/xdg")
     assert cache_folder() == home / "xdg" / "evenface"
-    with refused("~nobody-of-this-name/x: the home directory of ~ is not known here"):
+    with refused("~nobody-of-this-name/x: the home directory is unknown"):
         user_path("~nobody-of-this-name/x")
 
 
@@ -46,7 +46,7 @@ def test_recipes_runs_and_tables_are_found_at_home(home):
     assert load_recipe("~/r.yaml").name == "q"
     with refused(f"{home}/run is no run folder"):
         Run.open("~/run")
-    with refused(f"there is no folder {home}/data"):
+    with refused(f"the folder {home}/data"):
         ef.prepare("~/r.yaml", **{"data.root": "~/data"})
 
 
