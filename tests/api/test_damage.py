@@ -258,7 +258,7 @@ def test_files_changed_on_purpose_can_be_accepted(whole, tmp_path):
     path = tmp_path / "run.json"
     known = json.loads((whole / "run/run.json").read_text()) | {"seed": 99}
     path.write_text(json.dumps(known))
-    with pytest.raises(InputError, match="take the key digest out of it"):
+    with pytest.raises(InputError, match="remove the key digest from it"):
         read_json(path)
     path.write_text(json.dumps({name: value for name, value in known.items() if name != "digest"}))
     assert read_json(path)["seed"] == 99
