@@ -240,7 +240,7 @@ def test_data_check_reports_leakage_first(people_folder, small_recipe, tmp_path)
     words = [f"data.root={folder}", "data.subjects=null", "protocol.kind=official"]
     result = call("data", "check", small_recipe, *words, "--out", tmp_path / "found")
     assert result.exit_code == 0, result.output
-    assert result.stdout.startswith("leakage: 216 test pictures also in train")
+    assert result.stdout.startswith("leakage: 216 test images also in train")
     assert len(pd.read_csv(tmp_path / "found" / "copies.csv")) == 432
 
 
