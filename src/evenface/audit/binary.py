@@ -91,6 +91,12 @@ def _solutions(size: int, ranges: Mapping[str, Range], runs: int = 1) -> Iterato
     work = 0
     for p in range(max(positives.start, 0), min(positives.stop, size + 1)):
         true_positives, true_negatives = _counts(recall, runs * p), _counts(specificity, runs * (size - p))
+        if "accuracy" in ranges and true_positives and true_negatives:
+            # Skip counts that no counts of the other class complete to the accuracy.
+            correct = possible_counts(ranges["accuracy"], runs * size)
+            ends = true_positives[0], true_positives[-1], true_negatives[0], true_negatives[-1]
+            true_positives = range(max(ends[0], correct.start - ends[3]), min(ends[1], correct.stop - 1 - ends[2]) + 1)
+            true_negatives = range(max(ends[2], correct.start - ends[1]), min(ends[3], correct.stop - 1 - ends[0]) + 1)
         work += len(true_positives) * len(true_negatives)
         if work > _MOST_WORK:
             yield np.full((1, 4), -1, np.int64)

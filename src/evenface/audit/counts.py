@@ -34,10 +34,16 @@ def possible_counts(share: Range, size: int) -> range:
 
 def sizes_giving(shares: Iterable[Share], among: Iterable[int]) -> list[int]:
     """Return the sizes for which every proportion is a count."""
-    sizes = list(among)
+    sizes = np.array(among, np.int64)
     for share, runs in shares:
-        sizes = [size for size in sizes if possible_counts(share, runs * size)]
-    return sizes
+        (a, b), (c, d) = share.lo.as_integer_ratio(), share.hi.as_integer_ratio()
+        if max(abs(a), b, abs(c), d) * runs * int(sizes.max(initial=0)) < 2**62:
+            total = runs * sizes
+            sizes = sizes[np.maximum(-(-a * total // b), 0) <= np.minimum(c * total // d, total)]
+        else:
+            sizes = np.array([size for size in sizes.tolist() if possible_counts(share, runs * size)], np.int64)
+    result: list[int] = sizes.tolist()
+    return result
 
 
 @dataclass(frozen=True)

@@ -496,13 +496,13 @@ def _format_figure(key: Key, cell: PrintedNumber) -> str:
     return f"{name} {figure} {cell}".strip()
 
 
-def _impossible(sheet: ClassFigures, given: Sequence[Integers]) -> bool:
-    return all(_fails(constraints(sheet, average), given) for average in possible_averages(sheet))
+def _impossible(sheet: ClassFigures, counts: Sequence[Integers]) -> bool:
+    return all(_fails(constraints(sheet, average), counts) for average in possible_averages(sheet))
 
 
-def _fails(bound: Sequence[SumConstraint], given: Sequence[Integers]) -> bool:
+def _fails(bound: Sequence[SumConstraint], counts: Sequence[Integers]) -> bool:
     try:
-        return find_counts(bound, given) is None
+        return find_counts(bound, counts) is None
     except UndecidedError:
         return False
 
@@ -524,8 +524,8 @@ def _possible_without(sheet: ClassFigures, key: Key) -> bool:
 def _counts_of(sheet: ClassFigures) -> list[tuple[int, int, int]] | None:
     """Return counts of each class consistent with all numbers, or None."""
     try:
-        given = [class_counts(sheet, name) for name in sheet.sizes]
-        solved = (find_counts(constraints(sheet, average), given) for average in possible_averages(sheet))
+        options = [class_counts(sheet, name) for name in sheet.sizes]
+        solved = (find_counts(constraints(sheet, average), options) for average in possible_averages(sheet))
         return next((counts for counts in solved if counts is not None), None)
     except UndecidedError:
         return None
