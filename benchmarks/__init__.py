@@ -1,1 +1,1 @@
-"""How fast and how lean evenface is, measured; ``python -m benchmarks.speed`` runs everything."""
+"""Benchmarks of the speed, memory and accuracy of evenface; ``python -m benchmarks.speed`` runs those of speed."""

@@ -1,8 +1,8 @@
-"""Keep what runs found: predictions, recipe, history and metrics of each, and their comparison.
+"""Keep the results of runs: predictions, recipe, history and metrics of each, and their comparison.
 
-``python -m benchmarks.accuracy FOLDER RUN RUN...`` copies them from run folders to FOLDER, without this
-machine's paths. Everything in FOLDER's ``summary.json`` is computed from the predictions beside it. Runs that differ
-in their seed only are not compared: their mean and spread are given, and their learning curves drawn.
+``python -m benchmarks.accuracy FOLDER RUN RUN...`` copies them from run folders to FOLDER, without paths of this
+machine. Everything in FOLDER's ``summary.json`` is computed from the predictions beside it. Runs that differ only in
+their seed are not compared: their mean and interval are reported, and their learning curves drawn.
 """
 
 import argparse
@@ -28,7 +28,7 @@ FACTS = ("seed", "device", "environment", "manifest", "counts", "notes", "epochs
 
 
 def keep(run: Run, folder: Path) -> None:
-    """Copy what is worth keeping of one run."""
+    """Copy predictions, history, metrics, recipe and metadata of one run."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in (PREDICTIONS, HISTORY, METRICS):
         shutil.copyfile(run.folder / name, folder / name)
@@ -41,7 +41,7 @@ def keep(run: Run, folder: Path) -> None:
 
 
 def repeated(runs: list[Run]) -> dict[str, Any]:
-    """Give each run's figures, and their mean over the seeds with Student's interval."""
+    """Return the metrics of each run, and their mean over seeds with Student's interval."""
     each = {run.folder.name: metrics_of(run.predictions) for run in runs}
     values = {
         name: [float(one["overall"][name]["value"]) for one in each.values()]
@@ -61,8 +61,8 @@ def repeated(runs: list[Run]) -> dict[str, Any]:
 
 
 def _spread(values: list[float]) -> dict[str, float]:
-    found, sd, seeds = estimate(np.asarray(values))
-    return {"mean": found.value, "sd": sd, "low": found.low, "high": found.high, "seeds": seeds}
+    mean, sd, seeds = estimate(np.asarray(values))
+    return {"mean": mean.value, "sd": sd, "low": mean.low, "high": mean.high, "seeds": seeds}
 
 
 def summarise(runs: list[Run]) -> dict[str, Any]:

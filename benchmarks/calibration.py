@@ -1,8 +1,8 @@
-"""How far stored probabilities of FER2013 are from the truth, what a temperature and another balance of classes change.
+"""Calibration error of stored probabilities on FER2013, and the effect of temperature scaling and label shift.
 
-``python -m benchmarks.calibration`` reads the predictions in ``benchmarks/results`` and trains nothing. Runs that kept
-their validation predictions are fitted on these. The runs of the study of methods have none: their test predictions
-are divided at random into halves, one to fit and one to judge, five times. ``--figures FOLDER`` draws two figures.
+``python -m benchmarks.calibration`` reads the predictions in ``benchmarks/results`` and trains nothing. Calibrators of
+runs with validation predictions are fitted on these. The runs of the study of methods have none: their test predictions
+are split at random into halves, one to fit and one to test, five times. ``--figures FOLDER`` draws two figures.
 """
 
 import json
@@ -31,32 +31,32 @@ SHIFTED = ("fer2013-best/seed-0", "fer2013-factor10/ce-0", "fer2013-factor10/res
 STUDY = "p2-table1-fer2013-quick"
 HALVES = 5
 BALANCES = {"happy 60 %": ("happy", 0.6), "happy 5 %": ("happy", 0.05), "surprise 45 %": ("surprise", 0.45)}
-"""A class and its share; the others keep their shares of the rest."""
+"""A class and its proportion; the others share the rest in their original proportions."""
 
 
 def loaded(folder: Path) -> tuple[Any, np.ndarray]:
-    """Give the recipe and the training counts of a kept run."""
+    """Load the recipe and the class counts of the training set of a run."""
     name = "facts.json" if (folder / "facts.json").is_file() else "run.json"
     counts = json.loads((folder / name).read_text("utf-8"))["counts"]["train"]
     return load_recipe(folder / "recipe.yaml"), np.array(counts)
 
 
 def fitted(folder: Path, validation: Predictions) -> Calibration:
-    """Fit a calibration."""
+    """Fit a calibrator."""
     implied = implied_prior(*loaded(folder))
     return Calibration.fit(validation, implied.prior, implied.reason, exact=implied.exact)
 
 
-def triple(found: tuple[Estimate, Estimate, Estimate]) -> dict[str, list[float]]:
+def triple(results: tuple[Estimate, Estimate, Estimate]) -> dict[str, list[float]]:
     """Write before, after and difference as value, low, high."""
     return {
         name: [round(v, 4) for v in (one.value, one.low, one.high)]
-        for name, one in zip(("before", "after", "difference"), found, strict=True)
+        for name, one in zip(("before", "after", "difference"), results, strict=True)
     }
 
 
 def temperatures() -> dict[str, Any]:
-    """Fit on validation, judge on test."""
+    """Fit on the validation set, evaluate on the test set."""
     table = {}
     for name in RUNS:
         folder = RESULTS / name
@@ -80,7 +80,7 @@ def temperatures() -> dict[str, Any]:
 
 
 def balance_of(test: Predictions, name: str, share: float) -> np.ndarray:
-    """Give one class a share, the others theirs of the rest."""
+    """Return a class prior with a given proportion of one class."""
     prior = test.support / len(test)
     place = test.classes.index(name)
     prior = prior * (1 - share) / (1 - prior[place])
@@ -89,7 +89,7 @@ def balance_of(test: Predictions, name: str, share: float) -> np.ndarray:
 
 
 def resampled(test: Predictions, prior: np.ndarray, seed: int) -> Predictions:
-    """Draw as many samples of that balance as there are, none twice."""
+    """Draw as many samples with that class prior as possible, without replacement."""
     random = np.random.default_rng(seed)
     size = np.floor(min(n / p for n, p in zip(test.support, prior, strict=True)))
     each = np.floor(size * prior + 1e-9).astype(int)
@@ -98,7 +98,7 @@ def resampled(test: Predictions, prior: np.ndarray, seed: int) -> Predictions:
 
 
 def corrections() -> dict[str, Any]:
-    """Correct for other balances: given, estimated, and from a wrong idea of the training."""
+    """Correct for label shift: with known, estimated, and wrong priors."""
     table: dict[str, Any] = {}
     for name in SHIFTED:
         folder = RESULTS / name
@@ -117,7 +117,7 @@ def corrections() -> dict[str, Any]:
             )
             misled = replace(plain, probabilities=with_prior(made.shifted(test.probabilities), wrong, prior))
             row["given, wrong training balance"] = triple(correction(plain, misled, prior).accuracy)
-            found = []
+            results = []
             for seed in range(HALVES):
                 drawn = resampled(plain, prior, seed)
                 em = estimate_prior(made.shifted(drawn_raw(test, drawn).probabilities), made.prior)
@@ -125,7 +125,7 @@ def corrections() -> dict[str, Any]:
                     drawn, made.predictions(drawn_raw(test, drawn), em.prior), prior, resamples=2000
                 ).accuracy
                 away = [float(np.abs(q - prior).sum() / 2) for q in (em.prior, made.prior)]
-                found.append(
+                results.append(
                     {
                         "samples": len(drawn),
                         "steps": em.steps,
@@ -135,19 +135,19 @@ def corrections() -> dict[str, Any]:
                         **triple(gain),
                     }
                 )
-            row["estimated"] = found
+            row["estimated"] = results
             row["estimated, off on validation data"] = round(off, 4)
     return table
 
 
 def drawn_raw(test: Predictions, drawn: Predictions) -> Predictions:
-    """Give the same samples as trained, before calibration."""
+    """Return the same samples before calibration."""
     places = {name: row for row, name in enumerate(test.sample)}
     return test.take([places[name] for name in drawn.sample])
 
 
 def methods() -> dict[str, Any]:
-    """Fit on one half of the test predictions of each method, judge on the other; and correct for its balance."""
+    """Fit on one half of the test predictions of each method, evaluate on the other, and correct for its prior."""
     table: dict[str, Any] = {}
     for folder in sorted((RESULTS / STUDY / "runs").glob("*/seed-0")):
         test = Predictions.load(folder / "predictions.parquet")
@@ -189,7 +189,7 @@ def methods() -> dict[str, Any]:
 
 
 def draw(folder: Path) -> None:
-    """Draw reliability, and risk against coverage, of the first run."""
+    """Draw reliability diagram and risk-coverage curve of the first run."""
     source = RESULTS / RUNS[0]
     validation, test = (Predictions.load(source / f"{part}.parquet") for part in ("validation", "predictions"))
     made = fitted(source, validation)
@@ -202,18 +202,18 @@ def main() -> None:
     options = parser(__doc__)
     options.add_argument("--figures", type=Path, help="folder to draw two figures into")
     given = options.parse_args()
-    found = {"temperatures": temperatures(), "corrections": corrections(), "methods": methods()}
+    results = {"temperatures": temperatures(), "corrections": corrections(), "methods": methods()}
     shown = [
         Figure(f"{name}: ECE {side}", one["ece"][side][0])
-        for name, one in found["temperatures"].items()
+        for name, one in results["temperatures"].items()
         for side in ("before", "after")
     ]
-    for name, rows in found["corrections"].items():
+    for name, rows in results["corrections"].items():
         shown += [
             Figure(f"{name}, {label}: accuracy gained", row["given"]["difference"][0]) for label, row in rows.items()
         ]
     settings = {"bins": 15, "resamples": 2000, "halves": HALVES}
-    report(Result("calibration", "stored predictions of FER2013's PublicTest", settings, found, shown), given)
+    report(Result("calibration", "stored predictions of FER2013's PublicTest", settings, results, shown), given)
     if given.figures is not None:
         draw(given.figures)
 

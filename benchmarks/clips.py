@@ -1,14 +1,14 @@
-"""What stored features save: an epoch of the head alone, beside an epoch of the whole network on the same clips.
+"""Training time with cached features: an epoch of the head alone, and of the whole network on the same clips.
 
-Run ``python -m benchmarks.clips``. Three sides train on the same made-up clips in turns, round by round, each by
-evenface's own training loop with its checkpoint at the end of the epoch:
+Run ``python -m benchmarks.clips``. Three configurations train on the same synthetic clips in turns, round by round,
+each by evenface's own training loop with its checkpoint at the end of the epoch:
 
-- *whole*: backbone and BiLSTM learn;
-- *frozen*: the BiLSTM learns, the backbone is computed at every step;
-- *stored*: the BiLSTM learns from what was computed once, which is timed by itself.
+- *whole*: backbone and BiLSTM are trained;
+- *frozen*: the BiLSTM is trained, the backbone is computed at every step;
+- *stored*: the BiLSTM is trained on features computed once, which is timed separately.
 
-Clips are noise, as what is in them costs nothing. No augmentation of pixels, no validation. All sides use the CPU.
-How far the weights of *frozen* and *stored* lie apart after the first epoch is noted too.
+Clips are noise, since their content does not affect the time. No image augmentation, no validation. All configurations
+use the CPU. The difference between the weights of *frozen* and *stored* after the first epoch is reported too.
 """
 
 import tempfile
@@ -31,7 +31,7 @@ CLASSES = 5
 
 @dataclass(frozen=True)
 class Settings:
-    """What all sides do alike."""
+    """Settings that are the same for all configurations."""
 
     network: str = "resnet50"
     size: int = 112
@@ -43,7 +43,7 @@ class Settings:
     precision: str = "32-true"
     rounds: int = 3
     epochs: int = 5
-    """Epochs of *stored* in a round; the others take one."""
+    """Epochs of *stored* in a round; the others train for one."""
 
 
 SIDES: dict[str, dict[str, Any]] = {
@@ -54,7 +54,7 @@ SIDES: dict[str, dict[str, Any]] = {
 
 
 def recipe_of(settings: Settings, side: str, epochs: int) -> "Recipe":
-    """Give the recipe of one side, that of p1-biovid but for what is said in the settings."""
+    """Return the recipe of one configuration: p1-biovid with the changes in the settings."""
     from evenface.config import load_recipe
 
     temporal = {"kind": "bilstm", "hidden": settings.hidden, "layers": settings.layers}
@@ -71,7 +71,7 @@ def recipe_of(settings: Settings, side: str, epochs: int) -> "Recipe":
 
 
 def make_store(folder: Path, settings: Settings) -> "Store":
-    """Write clips of noise as a store."""
+    """Write a store of noise clips."""
     import numpy as np
     import pandas as pd
 
@@ -91,7 +91,7 @@ def make_store(folder: Path, settings: Settings) -> "Store":
 
 
 def epoch(settings: Settings, store: "Store", side: str, epochs: int) -> tuple[float, float, dict[str, "np.ndarray"]]:
-    """Train anew; give the seconds of an epoch, those of computing features, and the weights behind the backbone."""
+    """Train from scratch; return seconds per epoch, seconds of feature computation, and weights after the backbone."""
     import numpy as np
     from lightning_fabric import Fabric
 
@@ -129,7 +129,7 @@ def epoch(settings: Settings, store: "Store", side: str, epochs: int) -> tuple[f
 
 
 def measure(settings: Settings) -> Result:
-    """Let the sides train in turns."""
+    """Train the configurations in turns."""
     import numpy as np
     import torch
 
@@ -142,7 +142,7 @@ def measure(settings: Settings) -> Result:
         computing = epoch(settings, store, "stored", 1)[1]
         frozen, stored = (epoch(settings, store, side, 1)[2] for side in ("frozen", "stored"))
         for number in range(settings.rounds):
-            # Whoever comes first in one round comes last in the next.
+            # Reverse the order in every other round.
             for side in list(SIDES) if number % 2 else list(SIDES)[::-1]:
                 seconds[side].append(epoch(settings, store, side, settings.epochs if side == "stored" else 1)[0])
     apart = max(float(np.abs(value - stored[name]).max()) for name, value in frozen.items())
@@ -153,7 +153,7 @@ def measure(settings: Settings) -> Result:
     }
     faster = {side: summary(values, 1) for side, values in times.items()}
     each = {side: summary(values, 3) for side, values in seconds.items()}
-    found = {
+    results = {
         "whole_over": faster,
         "seconds_per_epoch": each,
         "seconds_to_compute_features_once": round(computing, 2),
@@ -172,7 +172,7 @@ def measure(settings: Settings) -> Result:
         Figure("frozen and stored: largest difference of weights", apart),
     ]
     data = f"{settings.clips} made-up clips of {settings.frames} frames of {settings.size} px"
-    return Result("clips", data, asdict(settings) | {"threads": torch.get_num_threads()}, found, figures)
+    return Result("clips", data, asdict(settings) | {"threads": torch.get_num_threads()}, results, figures)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What all benchmarks share: made-up faces, the facts beside a figure, result files and tables."""
+"""Shared by all benchmarks: synthetic faces, metadata of results, result files and tables."""
 
 import argparse
 import datetime
@@ -31,7 +31,7 @@ FER2013 = {
     },
     "validation": {"angry": 467, "disgust": 56, "fear": 496, "happy": 895, "sad": 653, "surprise": 415, "neutral": 607},
 }
-"""Pictures of each class in FER2013's Training and PublicTest."""
+"""Images of each class in FER2013's Training and PublicTest."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Figure:
 
     @property
     def verdict(self) -> str:
-        """Say the target and whether it is met; nothing where there is none."""
+        """Return the target and whether it is met; empty without a target."""
         if self.at_least is not None:
             return f"at least {self.at_least:g}: {'met' if self.value >= self.at_least else 'MISSED'}"
         if self.below is not None:
@@ -68,7 +68,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Result:
-    """What one benchmark found.
+    """Result of one benchmark.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ class Result:
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
-    """Give a parser of the options that every benchmark has: ``--date`` and ``--out``."""
+    """Return a parser with the options of every benchmark: ``--date`` and ``--out``."""
     made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--date", default=datetime.date.today().isoformat(), help="date to note in the results")
     made.add_argument("--out", type=Path, help="JSON file to write")
@@ -106,7 +106,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def report(result: Result, options: argparse.Namespace) -> None:
-    """Print a result, and write it where ``--out`` says so."""
+    """Print a result, and write it to ``--out`` if given."""
     print(f"{result.benchmark}, on {result.data}")
     print_figures(result.figures)
     if options.out is not None:
@@ -123,7 +123,7 @@ def print_figures(figures: Sequence[Figure]) -> None:
 
 
 def summary(values: Sequence[float], digits: int = 4) -> dict[str, float]:
-    """Give median, smallest and largest."""
+    """Return median, minimum and maximum."""
     found = {"median": statistics.median(values), "min": min(values), "max": max(values)}
     return {name: round(value, digits) for name, value in found.items()}
 
@@ -138,7 +138,7 @@ def hardware() -> dict[str, Any]:
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """Return the number of cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -147,14 +147,14 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str:
-    """Name the commit that was measured, ``-dirty`` behind it where files differ from it."""
+    """Return the measured commit, with ``-dirty`` if files differ from it."""
     folder = str(Path(__file__).parent)
     command = ["git", "-C", folder, "describe", "--always", "--dirty", "--exclude", "*"]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def make_fer2013(folder: Path) -> None:
-    """Write made-up pictures in the layout, number and size of FER2013's; none of them stands on both sides."""
+    """Write synthetic images in the layout, number and size of FER2013, without duplicates between splits."""
     for seed, (side, counts) in enumerate(FER2013.items()):
         make_faces(folder / side, counts, 48, seed=seed)
 
@@ -162,7 +162,7 @@ def make_fer2013(folder: Path) -> None:
 def make_faces(
     folder: Path, counts: Mapping[str, int], side: int, suffix: str = ".png", *, grey: bool = True, seed: int = 0
 ) -> None:
-    """Write smooth pictures into one folder per class, about as large on disk as photographs of faces are."""
+    """Write smooth images into one folder per class, with about the file size of photographs of faces."""
     rng = np.random.default_rng(seed)
     small = (side // 8, side // 8) if grey else (side // 8, side // 8, 3)
     options: dict[str, Any] = {"quality": 92} if suffix == ".jpg" else {}

@@ -1,14 +1,14 @@
-"""What GRU and LSTM cost: six networks of one class against the rest each, or one network of all six classes.
+"""Cost of GRU and LSTM: six one-vs-rest networks, or one network for all six classes.
 
 The network is F = 32, Q = 64, R = 64 on 10 steps of 936 numbers. Prediction is a call of the module in evaluation mode,
-the six one after the other, as runs are served. Training is :class:`StackedTrainer` as runs use it, without
-validation. All turns of a round, each batch size with each network, follow one another, and those to be compared are
-neighbours.
+the six one after the other, as in inference on runs. Training is :class:`StackedTrainer` as in runs, without
+validation. All measurements of a round, each batch size with each network, follow one another, with those to be
+compared next to each other.
 
-Memory is the kernel's largest resident size (VmHWM) of a process of its own, which predicts or trains with one network
-and one batch size, less the resident size after its imports; Linux only. Floating-point operations are those of the
-matrix products, a multiplication and an addition each. Energy is that of the processors' RAPL counters, everything else
-on the machine included, where there are such that can be read.
+Memory is the kernel's peak resident size (VmHWM) of a separate process, which predicts or trains with one network and
+one batch size, minus the resident size after its imports; Linux only. Floating-point operations are those of the matrix
+products, counting a multiplication and an addition each. Energy is that of the processors' RAPL counters, including
+everything else on the machine, if they are readable.
 """
 
 import json
@@ -43,47 +43,47 @@ WAYS = ("one-vs-all", "multi-class")
 EACH = {"predict": "a sequence's prediction", "train": "a training step"}
 BATCHES = (1, 8, 32, 128)
 CASES = [(work, batch) for work in EACH for batch in BATCHES if (work, batch) != ("train", 1)]
-"""What is timed: training takes batches of two or more."""
+"""Measured work; training needs batches of two or more."""
 EPOCH = 16
 POWERCAP = Path("/sys/class/powercap")
 
 
 @dataclass(frozen=True)
 class Design:
-    """What is measured: a kind of layer, and six networks or one."""
+    """A measured design: kind of layer, and six networks or one."""
 
     kind: str
     way: str
 
     @property
     def name(self) -> str:
-        """What tables call it."""
+        """Return the name in tables."""
         return f"{self.kind}, {self.way}"
 
     @property
     def networks(self) -> int:
-        """How many networks it takes."""
+        """Return the number of networks."""
         return CLASSES if self.way == "one-vs-all" else 1
 
     @property
     def shape(self) -> NetworkShape:
-        """Shape of each of them."""
+        """Return the shape of each network."""
         return NetworkShape.of(self.settings, INPUTS, STEPS, CLASSES // self.networks)
 
     @property
     def settings(self) -> Recurrent:
-        """A recipe's section for it."""
+        """Return the section of a recipe."""
         sizes = {"dense": DENSE, "hidden": HIDDEN, "top": TOP}
         return Recurrent.model_validate({"kind": self.kind, **sizes})
 
     def build(self) -> nn.Module:
-        """Give what predicts, in evaluation mode."""
+        """Build the networks in evaluation mode."""
         outputs = self.shape.outputs
         made = [initialised(self.settings, INPUTS, STEPS, outputs, seed) for seed in range(self.networks)]
         return (OneVsRestNetwork(made) if self.networks > 1 else made[0]).eval()
 
     def counts(self) -> dict[str, int]:
-        """Count what does not depend on the machine."""
+        """Count parameters and operations, which do not depend on the machine."""
         network = self.build()
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.safetensors"
@@ -98,7 +98,7 @@ class Design:
 
 
 def forward_flops(shape: NetworkShape) -> int:
-    """Count the operations in the matrix products of a sequence's prediction by one network.
+    """Count operations in the matrix products of the prediction of a sequence by one network.
 
     Torch's layers multiply the zero state before the first step too, which training here leaves out.
     """
@@ -107,7 +107,7 @@ def forward_flops(shape: NetworkShape) -> int:
 
 
 def complexity(kind: str) -> dict[str, int]:
-    """Count the multiplications of a step: by the paper's formula, and as they are.
+    """Count multiplications of a step: by the paper's formula, and the actual number.
 
     The formula, gates x Q x (936 + Q), has the 936 inputs enter the recurrent layer. A dense layer stands before it,
     so that F numbers do.
@@ -118,7 +118,7 @@ def complexity(kind: str) -> dict[str, int]:
 
 
 def energy(folder: Path = POWERCAP) -> dict[Path, int]:
-    """Read the counters of whole processors, microjoules; none where there are none that can be read."""
+    """Read the energy counters of the processors in microjoules; empty if none are readable."""
     found = {}
     for counter in folder.glob("intel-rapl:*/energy_uj"):
         try:
@@ -130,7 +130,7 @@ def energy(folder: Path = POWERCAP) -> dict[Path, int]:
 
 
 def joules(before: Mapping[Path, int], after: Mapping[Path, int]) -> float:
-    """Give the energy between two readings; a counter starts anew at its range."""
+    """Return the energy between two readings; a counter wraps around at its range."""
     spent = 0
     for counter, start in before.items():
         used = after[counter] - start
@@ -139,7 +139,7 @@ def joules(before: Mapping[Path, int], after: Mapping[Path, int]) -> float:
 
 
 def predicting(design: Design, batch: int) -> Callable[[], None]:
-    """Give what predicts a batch."""
+    """Return a function that predicts a batch."""
     network = design.build()
     sequences = torch.randn(batch, STEPS, INPUTS, generator=torch.Generator().manual_seed(0))
 
@@ -151,7 +151,7 @@ def predicting(design: Design, batch: int) -> Callable[[], None]:
 
 
 def training(design: Design, batch: int, steps: int) -> Callable[[], None]:
-    """Give what trains for an epoch of that many steps."""
+    """Return a function that trains for an epoch of that many steps."""
     rng = np.random.default_rng(0)
     sequences = rng.normal(size=(steps * batch, STEPS, INPUTS // 2, 2)).astype(np.float32)
     labels, nobody = rng.integers(0, CLASSES, len(sequences)), np.arange(0)
@@ -178,7 +178,7 @@ def training(design: Design, batch: int, steps: int) -> Callable[[], None]:
 
 
 def memory(design: Design, batch: int, work: str) -> dict[str, float]:
-    """Measure the largest resident size of a process that does the work twice, MB."""
+    """Measure the peak resident size of a process that does the work twice, MB."""
     command = [sys.executable, "-m", "benchmarks.efficiency", "--one", design.kind, design.way, str(batch), work]
     folder = Path(__file__).parents[1]
     done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, text=True, check=True)
@@ -187,7 +187,7 @@ def memory(design: Design, batch: int, work: str) -> dict[str, float]:
 
 
 def use_memory(design: Design, batch: int, work: str) -> dict[str, float]:
-    """Do the work twice, and give the process's peak and what of it came after the imports, MB."""
+    """Do the work twice; return the peak of the process, and the part after imports, MB."""
     imported = resident("VmRSS")
     run = predicting(design, batch) if work == "predict" else training(design, batch, 2)
     run()
@@ -197,7 +197,7 @@ def use_memory(design: Design, batch: int, work: str) -> dict[str, float]:
 
 
 def resident(field: str) -> float:
-    """Read a resident size of this process, MB: VmRSS, the present one, or VmHWM, the largest."""
+    """Read a resident size of this process, MB: VmRSS, current, or VmHWM, peak."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:")) * 1024 / 1e6
 
@@ -221,7 +221,7 @@ def measure(designs: list[Design], rounds: int, seconds: float) -> dict[tuple[De
             run()
             turns[design] = run, max(1, round(seconds / (time.perf_counter() - began)))
         for number in range(rounds):
-            # Every other round goes backwards, so that none is always behind the same one.
+            # Reverse the order in every other round, so that no measurement always follows the same one.
             for design, (run, times) in list(turns.items())[:: 1 if number % 2 else -1]:
                 each = times * (batch if work == "predict" else EPOCH)
                 before, began = energy(), time.perf_counter()
@@ -234,9 +234,9 @@ def measure(designs: list[Design], rounds: int, seconds: float) -> dict[tuple[De
 
 
 def compared(rows: Mapping[Design, list[float]], digits: int = 4) -> dict[str, Any]:
-    """Give each design's values, and GRU's over LSTM's and six networks' over one's, round by round."""
+    """Return values of each design, and ratios of GRU to LSTM and of six networks to one, by round."""
 
-    def told(values: list[float], places: int = 4) -> Any:
+    def summarised(values: list[float], places: int = 4) -> Any:
         return summary(values, places) if len(values) > 1 else round(values[0], places)
 
     pairs = {f"gru / lstm, {way}": [Design(kind, way) for kind in KINDS] for way in WAYS}
@@ -245,8 +245,8 @@ def compared(rows: Mapping[Design, list[float]], digits: int = 4) -> dict[str, A
         name: [value / base for value, base in zip(rows[one], rows[other], strict=True)]
         for name, (one, other) in pairs.items()
     }
-    found = {design.name: told(values, digits) for design, values in rows.items()}
-    return found | {name: told(values) for name, values in ratios.items()}
+    found = {design.name: summarised(values, digits) for design, values in rows.items()}
+    return found | {name: summarised(values) for name, values in ratios.items()}
 
 
 def find(designs: list[Design], rounds: int, seconds: float) -> dict[str, Any]:
@@ -273,7 +273,7 @@ def find(designs: list[Design], rounds: int, seconds: float) -> dict[str, Any]:
 
 
 def figures(results: Mapping[str, Mapping[str, Any]]) -> list[Figure]:
-    """Give all ratios."""
+    """Return all ratios."""
     found = []
     for what, row in results.items():
         for name, value in row.items():
@@ -287,8 +287,10 @@ def figures(results: Mapping[str, Mapping[str, Any]]) -> list[Figure]:
 def main() -> None:
     options = parser(__doc__)
     options.add_argument("--rounds", type=int, default=15)
-    options.add_argument("--seconds", type=float, default=0.05, help="shortest turn")
-    options.add_argument("--one", nargs=4, metavar=("KIND", "WAY", "BATCH", "WORK"), help="only this one's memory")
+    options.add_argument("--seconds", type=float, default=0.05, help="minimum duration of a measurement")
+    options.add_argument(
+        "--one", nargs=4, metavar=("KIND", "WAY", "BATCH", "WORK"), help="measure only the memory of this design"
+    )
     given = options.parse_args()
     torch.set_num_threads(1)
     keep_freed_memory()

@@ -1,7 +1,7 @@
-"""Whether explanations matter: deletion and insertion against random orders, for every method that suits a run.
+"""Faithfulness of explanations: deletion and insertion against random orders, for every method applicable to a run.
 
-``python -m benchmarks.explain NAME=RUN...`` takes samples evenly from the validation side of each run, or from its test
-side where it has none, and looks at the class that the run names. The run's prepared samples must be there.
+``python -m benchmarks.explain NAME=RUN...`` selects samples evenly from the validation set of each run, or from its
+test set if it has none, and explains the class predicted by the run. The prepared samples of the run must be available.
 """
 
 from pathlib import Path
@@ -22,7 +22,7 @@ from evenface.utils.progress import progress
 
 
 def samples_of(run: Run, count: int) -> tuple[np.ndarray, list[str], str]:
-    """Give samples of a run, whose they are (person, clip or sample), and of which side."""
+    """Return samples of a run, their groups (person, clip or sample), and the name of their split."""
     import pandas as pd
 
     sides = pd.read_parquet(run.folder / "split.parquet").set_index("sample")["side"]
@@ -36,12 +36,12 @@ def samples_of(run: Run, count: int) -> tuple[np.ndarray, list[str], str]:
 
 
 def spread(gain: Estimate) -> list[float | None]:
-    """Write a gain as value, low, high; JSON knows no interval that is none."""
+    """Format a gain as value, low, high for JSON, without undefined intervals."""
     return [None if np.isnan(value) else round(value, 4) for value in (gain.value, gain.low, gain.high)]
 
 
 def measured(model: TorchModel, arrays: np.ndarray, whose: list[str], method: str, orders: int) -> dict[str, Any]:
-    """Explain samples by one method and check them."""
+    """Explain samples by one method and test the faithfulness."""
     areas: dict[Any, list[np.ndarray]] = {}
     with progress(method, len(arrays)) as bar:
         for number, array in enumerate(arrays):
@@ -68,14 +68,14 @@ def measured(model: TorchModel, arrays: np.ndarray, whose: list[str], method: st
 
 def main() -> None:
     options = parser(__doc__)
-    options.add_argument("runs", nargs="+", metavar="NAME=RUN", help="what to call a run, and its folder")
+    options.add_argument("runs", nargs="+", metavar="NAME=RUN", help="name of a run, and its folder")
     options.add_argument("--samples", type=int, default=200)
     options.add_argument("--orders", type=int, default=5)
     given = options.parse_args()
     results: dict[str, Any] = {}
     figures = []
-    for said in given.runs:
-        name, _, folder = said.partition("=")
+    for argument in given.runs:
+        name, _, folder = argument.partition("=")
         model = TorchModel(Run.open(Path(folder)))
         arrays, whose, side = samples_of(model.run, given.samples)
         results[name] = {"side": side, "recipe": model.run.recipe.name, "methods": {}}

@@ -1,9 +1,9 @@
-"""How far exported files are from their runs: in answers, size, time to the first answer and time of each.
+"""Exported files compared with their runs: differences of predictions, size, start-up time and latency.
 
-Run ``python -m benchmarks.export CNN=RUN SWIN=RUN ...`` with any words before run folders. For each run an ONNX file in
-32 bits and, where the run has validation data, one in 8 are written. Parity is on up to 500 test and validation samples
-of the run. Times are medians in one process, run and files in turns on as many threads. To start is a process of its
-own each time, from its beginning to its first answer, in turns too.
+Run ``python -m benchmarks.export CNN=RUN SWIN=RUN ...`` with any names for run folders. For each run, a 32-bit ONNX
+file and, if the run has validation data, an 8-bit one are written. Parity is computed on up to 500 test and validation
+samples of the run. Latencies are medians in one process, with run and files in turns on equally many threads. Start-up
+time is that of a separate process each time, from its start to its first prediction, also in turns.
 """
 
 import importlib.metadata
@@ -35,7 +35,7 @@ model.ask(np.zeros((1, *model.form.shape), dtype=kind))
 
 
 def started(places: dict[str, Path], rounds: int) -> dict[str, float]:
-    """Median seconds of processes that open each and ask it once."""
+    """Return median seconds of processes that open each model and predict once."""
     spent: dict[str, list[float]] = {name: [] for name in places}
     for number in range(rounds + 1):
         for name, place in places.items():
@@ -47,7 +47,7 @@ def started(places: dict[str, Path], rounds: int) -> dict[str, float]:
 
 
 def measured(run: Run, folder: Path, rounds: int, seconds: float) -> dict[str, Any]:
-    """Export a run both ways, and measure."""
+    """Export a run with 32 and 8 bits, and measure."""
     whole = export_run(run, out=folder / "whole.onnx")
     places = {"run": run.folder, "32 bits": whole.path}
     small: ExportResult | None = None
@@ -85,21 +85,23 @@ def measured(run: Run, folder: Path, rounds: int, seconds: float) -> dict[str, A
 
 def main() -> None:
     options = parser(__doc__)
-    options.add_argument("runs", nargs="+", metavar="NAME=RUN", help="run folders, each with a word for it")
-    options.add_argument("--rounds", type=int, default=3, help="starts of each")
-    options.add_argument("--seconds", type=float, default=3.0, help="of asking, for each size of a batch")
+    options.add_argument("runs", nargs="+", metavar="NAME=RUN", help="name of a run, and its folder")
+    options.add_argument("--rounds", type=int, default=3, help="number of starts of each")
+    options.add_argument("--seconds", type=float, default=3.0, help="duration of prediction for each batch size")
     given = options.parse_args()
     details, figures = {}, []
     for named in given.runs:
         name, _, place = named.partition("=")
         with tempfile.TemporaryDirectory() as folder:
-            found = details[name] = measured(Run.open(place), Path(folder), given.rounds, given.seconds)
-        figures.append(Figure(f"{name}: largest difference", found["parity"]["largest"], below=TOLERANCE))
-        for what, times in found["milliseconds"].items():
+            results = details[name] = measured(Run.open(place), Path(folder), given.rounds, given.seconds)
+        figures.append(Figure(f"{name}: largest difference", results["parity"]["largest"], below=TOLERANCE))
+        for what, times in results["milliseconds"].items():
             figures += [Figure(f"{name}: ms of {what}, {model}", value) for model, value in times.items()]
-        figures += [Figure(f"{name}: s to start, {m}", value) for m, value in found["seconds_to_first_answer"].items()]
-        figures += [Figure(f"{name}: MB, {model}", value) for model, value in found["megabytes"].items()]
-    data = ", ".join(dict.fromkeys(found["data"] for found in details.values()))
+        figures += [
+            Figure(f"{name}: s to start, {m}", value) for m, value in results["seconds_to_first_answer"].items()
+        ]
+        figures += [Figure(f"{name}: MB, {model}", value) for model, value in results["megabytes"].items()]
+    data = ", ".join(dict.fromkeys(results["data"] for results in details.values()))
     settings = {
         "rounds": given.rounds,
         "seconds": given.seconds,

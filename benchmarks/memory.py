@@ -1,11 +1,11 @@
-"""Peak memory of preparing FER2013, training on it for an epoch, testing and reporting.
+"""Peak memory of preprocessing FER2013, training on it for an epoch, testing and reporting.
 
-Run ``python -m benchmarks.memory --faces FOLDER`` with FOLDER as the source fer2013 wants it; without it, as many
-made-up pictures of the same size stand in. Further words are settings of the recipe (``training.batch_size=128``).
+Run ``python -m benchmarks.memory --faces FOLDER`` with FOLDER in the layout of the source fer2013; without it, equally
+many synthetic images of the same size are used. Further arguments are recipe settings (``training.batch_size=128``).
 
-The resident sizes of the command and of all processes that it starts are added up many times a second: pages that
-they share count more than once, and so do the pages of the memory-mapped store, so the sum is on the safe side.
-The kernel's own figure for the largest single process is given beside it. Linux only.
+The resident sizes of the command and of all processes that it starts are summed many times a second. Shared pages
+count more than once, and so do the pages of the memory-mapped store, so the sum is an upper bound.
+The kernel's peak of the largest single process is reported beside it. Linux only.
 """
 
 import os
@@ -23,18 +23,18 @@ RECIPE = "fer2013-factor10"
 
 
 def children() -> dict[int, list[int]]:
-    """Give the processes that each process has started."""
-    found: dict[int, list[int]] = {}
+    """Return the child processes of each process."""
+    results: dict[int, list[int]] = {}
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             try:
                 stat = (folder / "stat").read_text()
-            except OSError:  # it has ended meanwhile
+            except OSError:  # it has ended in the meantime
                 continue
-            # The name, in brackets, may hold spaces and brackets itself.
+            # The name, in brackets, may contain spaces and brackets.
             parent = int(stat.rpartition(")")[2].split()[1])
-            found.setdefault(parent, []).append(int(folder.name))
-    return found
+            results.setdefault(parent, []).append(int(folder.name))
+    return results
 
 
 def resident(process: int) -> int:
@@ -47,12 +47,12 @@ def resident(process: int) -> int:
 
 
 def tree(process: int) -> list[int]:
-    """Give a process and all below it."""
-    below, found, new = children(), [process], [process]
+    """Return a process and all its descendants."""
+    below, results, new = children(), [process], [process]
     while new:
         new = [child for parent in new for child in below.get(parent, [])]
-        found += new
-    return found
+        results += new
+    return results
 
 
 def peak(command: list[str], environment: dict[str, str], log: Path) -> tuple[int, int, int]:
@@ -75,7 +75,7 @@ def peak(command: list[str], environment: dict[str, str], log: Path) -> tuple[in
         running.terminate()
         raise
     _, status, usage = ended
-    running.returncode = os.waitstatus_to_exitcode(status)  # it is waited for already
+    running.returncode = os.waitstatus_to_exitcode(status)  # already waited for
     if running.returncode:
         sys.exit(f"{' '.join(command)} failed:\n{log.read_text()}")
     return largest, usage.ru_maxrss * 1024, most
@@ -91,25 +91,25 @@ def measure(faces: Path | None = None, settings: tuple[str, ...] = ()) -> Result
         began = time.perf_counter()
         largest, single, most = peak(command, {**os.environ, "EVENFACE_CACHE": f"{folder}/cache"}, Path(folder) / "log")
         took = time.perf_counter() - began
-    found = {
+    results = {
         "peak_all_processes_gb": round(largest / 1e9, 3),
         "peak_largest_process_gb": round(single / 1e9, 3),
         "processes": most,
         "wall_s": round(took, 1),
     }
     figures = [
-        Figure("peak memory of training on FER2013, GB", found["peak_all_processes_gb"], below=TARGET_GB),
-        Figure("largest process of it, GB", found["peak_largest_process_gb"]),
+        Figure("peak memory of training on FER2013, GB", results["peak_all_processes_gb"], below=TARGET_GB),
+        Figure("largest process of it, GB", results["peak_largest_process_gb"]),
     ]
     data = faces.name if faces else f"{sum(sum(c.values()) for c in FER2013.values()):,} made-up PNG of 48 px"
     stated = {"recipe": RECIPE, "settings": ["training.epochs=1", *settings], "interval_s": INTERVAL}
-    return Result("memory", data, stated, found, figures)
+    return Result("memory", data, stated, results, figures)
 
 
 def main() -> None:
     options = parser(__doc__)
-    options.add_argument("settings", nargs="*", metavar="key=value", help="settings that replace the recipe's")
-    options.add_argument("--faces", type=Path, help="folder of FER2013; made-up pictures if not given")
+    options.add_argument("settings", nargs="*", metavar="key=value", help="settings that override the recipe")
+    options.add_argument("--faces", type=Path, help="folder of FER2013; synthetic images if not given")
     given = options.parse_args()
     report(measure(given.faces, tuple(given.settings)), given)
 

@@ -1,8 +1,8 @@
-"""What a training step costs by each method and loss, against plain cross-entropy.
+"""Cost of a training step for each method and loss, relative to plain cross-entropy.
 
 All train the same network on the same faces through the whole training loop (reading, augmentation, optimiser), in one
-process, in turns of a few steps each. Right before or after each turn cross-entropy has one, so that other work on the
-machine touches both; their ratio is taken, and its median over rounds is given.
+process, in turns of a few steps each. Directly before or after each turn cross-entropy has one, so that other load on
+the machine affects both; the median of their ratio over rounds is reported.
 Methods with stages are measured in their first. ``python -m benchmarks.methods --out FILE``.
 """
 
@@ -19,7 +19,7 @@ from benchmarks.throughput import MADE, Settings, pipeline_steps, recipe_of
 
 BASE, NETWORK, SIZE = "cross-entropy", "resnet18", 48
 COSINE = ("ldam", "cosface")
-"""Losses whose sources use a classifier of cosines."""
+"""Losses whose sources use a cosine classifier."""
 LOSSES = (
     BASE,
     "class-balanced",
@@ -34,14 +34,14 @@ TARGETS = {"dicc": 1.10} | dict.fromkeys(LOSSES, 1.05) | dict.fromkeys(("eac", "
 
 
 def variants() -> dict[str, dict[str, Any]]:
-    """Give the settings of everything that is measured: every loss under plain training, every method under CE."""
+    """Return the measured settings: every loss with plain training, every method with cross-entropy."""
     from evenface.methods import METHODS
 
-    found: dict[str, dict[str, Any]] = {}
+    results: dict[str, dict[str, Any]] = {}
     for name in LOSSES:
         head = "cosine" if name in COSINE else "linear"
-        found[name] = {"loss": {"name": name}, "network": {"name": NETWORK, "head": head}}
-    return found | {name: {"method": {"name": name}} for name in METHODS if name not in ("erm", "label-distribution")}
+        results[name] = {"loss": {"name": name}, "network": {"name": NETWORK, "head": head}}
+    return results | {name: {"method": {"name": name}} for name in METHODS if name not in ("erm", "label-distribution")}
 
 
 def steps_of(made: Path, folder: Path, settings: Settings) -> dict[str, Iterator[None]]:
@@ -60,7 +60,7 @@ def steps_of(made: Path, folder: Path, settings: Settings) -> dict[str, Iterator
 
 
 def turn(loop: Iterator[None], steps: int) -> float:
-    """Take some steps and give the seconds of one; a first one brings the weights back into the caches."""
+    """Return the seconds per step over some steps, after a warm-up step."""
     next(loop)
     began = time.perf_counter()
     for _ in range(steps):
@@ -85,7 +85,7 @@ def measure(settings: Settings, faces: Path | None) -> Result:
             for name, loop in loops.items():
                 first, second = (base, loop) if number % 2 else (loop, base)
                 pair = {id(one): turn(one, settings.steps) for one in (first, second)}
-                if number:  # the first round fills caches
+                if number:  # the first round is a warm-up
                     seconds[name].append(pair[id(loop)])
                     by_round[name].append(pair[id(loop)] / pair[id(base)])
     ratios = {name: summary(values) for name, values in by_round.items()}
@@ -99,17 +99,17 @@ def measure(settings: Settings, faces: Path | None) -> Result:
         for name, ratio in ratios.items()
     ]
     data = faces.name if faces else f"{sum(MADE.values()):,} made-up PNG of {settings.size} px"
-    found = {
+    results = {
         "step_over_cross_entropy": ratios,
         "milliseconds": {name: summary([1000 * value for value in values], 2) for name, values in seconds.items()},
     }
-    return Result("cost of a training step", data, asdict(settings), found, figures)
+    return Result("cost of a training step", data, asdict(settings), results, figures)
 
 
 def main() -> None:
     """Measure and report."""
     made = parser(__doc__)
-    made.add_argument("--faces", type=Path, help="folder of class folders; made-up pictures where none is given")
+    made.add_argument("--faces", type=Path, help="folder of class folders; synthetic images if not given")
     made.add_argument("--rounds", type=int, default=11)
     made.add_argument("--steps", type=int, default=4)
     options: argparse.Namespace = made.parse_args()

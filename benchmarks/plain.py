@@ -1,7 +1,7 @@
-"""A plain PyTorch training script, as practitioners write it: what evenface's speed is held against.
+"""A plain PyTorch training script, as practitioners write it: the baseline of evenface's training speed.
 
-Pictures are opened one by one in two worker processes, changed by torchvision's transforms and trained on with
-PyTorch's defaults. The changes are those that evenface makes on the whole batch.
+Images are opened one by one in two worker processes, augmented by torchvision's transforms and trained on with
+PyTorch's defaults. The augmentations are those that evenface applies to whole batches.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-import evenface  # noqa: F401, where torchvision's wheel does not suit torch, it cannot be imported without
+import evenface  # noqa: F401, needed to import torchvision where its wheel does not match torch
 
 # isort: split
 import timm
@@ -20,7 +20,7 @@ from torchvision.datasets import ImageFolder
 
 
 def plain_steps(folder: Path, size: int, network: str, batch_size: int, precision: str) -> Iterator[None]:
-    """Train for ever, one step at a time."""
+    """Train endlessly, one step per iteration."""
     augmentation = transforms.Compose(
         [
             transforms.Grayscale(),

@@ -1,10 +1,10 @@
-"""How much prediction takes beyond what cannot be left out: the bare detector and the bare network.
+"""Overhead of prediction relative to its unavoidable parts: the detector alone and the network alone.
 
-Run ``python -m benchmarks.predict --run RUN --clips FOLDER`` with RUN a run of stills and FOLDER holding videos and
-pictures. All three are wall time in one process, in turns, after one round that does not count. The bare detector looks
-at the same frames, decoded beforehand; the bare network is asked of the same faces, cropped beforehand, in batches of
-the same size. Prediction starts from the files: it decodes, finds, follows, crops, judges, and writes the
-table. Sums are over all files; what is per face is divided by the faces that were found.
+Run ``python -m benchmarks.predict --run RUN --clips FOLDER`` with RUN a run on still images and FOLDER with videos and
+images. All three are wall times in one process, in turns, after one warm-up round. The detector alone processes
+the same frames, decoded beforehand; the network alone processes the same faces, cropped beforehand, in batches of
+the same size. Prediction starts from the files: it decodes, detects, tracks, crops, predicts, and writes the
+table. Sums are over all files; times per face are divided by the number of detected faces.
 """
 
 import functools
@@ -29,14 +29,14 @@ from evenface.preprocessing.video import open_film
 
 
 def seconds(task: Callable[[], object]) -> float:
-    """Wall seconds of a task."""
+    """Return wall seconds of a task."""
     start = time.perf_counter()
     task()
     return time.perf_counter() - start
 
 
 def detect(sources: list[Source], every: int) -> tuple[float, int]:
-    """Seconds of the detector alone, a file's frames decoded before its clock runs; and how many frames."""
+    """Return seconds of the detector alone, without decoding, and the number of frames."""
     spent, frames = 0.0, 0
     for source in sources:
         if source.kind == "picture":
@@ -53,15 +53,15 @@ def detect(sources: list[Source], every: int) -> tuple[float, int]:
 
 
 def judge(model: Model, arrays: list[np.ndarray], batch: int) -> float:
-    """Seconds of the network alone."""
+    """Return seconds of the network alone."""
     batches = [np.stack(arrays[i : i + batch]) for i in range(0, len(arrays), batch)]
     return seconds(lambda: [model.scores(one) for one in batches])
 
 
 def main() -> None:
     options = parser(__doc__)
-    options.add_argument("--run", type=Path, required=True, help="run folder, of stills")
-    options.add_argument("--clips", type=Path, required=True, help="folder with videos and pictures")
+    options.add_argument("--run", type=Path, required=True, help="folder of a run on still images")
+    options.add_argument("--clips", type=Path, required=True, help="folder with videos and images")
     options.add_argument("--frame-stride", type=int, default=1, help="use every N-th frame")
     options.add_argument("--batch", type=int, default=32)
     options.add_argument("--rounds", type=int, default=5)
@@ -98,7 +98,7 @@ def main() -> None:
     ]
     overhead = found["overhead"]
     figures.append(Figure("time beyond both", statistics.median(overhead), (min(overhead), max(overhead)), below=0.25))
-    said = {
+    stated = {
         "frame_stride": given.frame_stride,
         "batch": given.batch,
         "rounds": given.rounds,
@@ -106,7 +106,7 @@ def main() -> None:
     }
     results = {name: summary(values) for name, values in found.items()} | {"frames": frames, "faces": len(arrays)}
     data = f"{len(sources)} files, {frames} frames, {len(arrays)} faces, {cores()} cores"
-    report(Result("predict", data, said | {"model": model.name}, results, figures), given)
+    report(Result("predict", data, stated | {"model": model.name}, results, figures), given)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """Emotions of RAVDESS from action units: the recipe ``ravdess-au`` against logistic regression on the means of clips.
 
-Each actor is tested in turn on what was learnt from the others. ``recipe`` is the recipe as it ships; ``chosen`` takes,
-for each tested actor, the one of :data:`CHOICES` that was best when two actors were left out, the tested one and one
-who judges it: so nothing of the tested actor chooses. Networks are trained with several seeds; ``mean of seeds`` is one
-prediction by the mean of their probabilities. The regression is scikit-learn's, with balanced class weights and C = 1;
-``on stretches`` it has the numbers that the recipe's network has, side by side.
+Each actor is tested in turn on models trained on the others. ``recipe`` is the shipped recipe; ``chosen`` uses,
+for each test actor, the one of :data:`CHOICES` that was best with two actors left out, the test actor and one
+validation actor, so that the test actor does not influence the choice. Networks are trained with several seeds;
+``mean of seeds`` is one prediction by the mean of their probabilities. The regression is scikit-learn's, with balanced
+class weights and C = 1; its second variant uses the features of all segments of the recipe's network, concatenated.
 Intervals: over actors, of the paired difference, by Student's t; over clips, by resampling them within each actor.
 ``python -m benchmarks.ravdess DATA --out FILE``.
 """
@@ -46,7 +46,7 @@ CHOICES: dict[str, dict[str, Any]] = {
 
 
 def predicted(recipe: Recipe, store: Store, left_out: Sequence[Sequence[str]], seeds: int) -> np.ndarray:
-    """Train on all actors but those left out, everything as one group; predict everybody.
+    """Train on all actors but those left out, stacked into one group; predict all samples.
 
     Returns
     -------
@@ -64,20 +64,20 @@ def predicted(recipe: Recipe, store: Store, left_out: Sequence[Sequence[str]], s
     together.fit()
     said = np.asarray(together.predict(np.arange(len(store)), "last"))
     said = said.reshape(seeds, len(left_out), -1, *said.shape[1:])
-    # Of detectors, (..., C, N, 1); of one network of all classes, (..., 1, N, C).
+    # One-vs-rest networks: (..., C, N, 1); one network of all classes: (..., 1, N, C).
     whole = np.swapaxes(said[..., 0], -1, -2) if said.shape[-1] == 1 else said[:, :, 0]
     return shares(whole.reshape(-1, whole.shape[-1])).reshape(whole.shape)
 
 
 def tested(folds: np.ndarray, actors: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    """Pick from (seeds, actors, N, C) each sample as predicted by who did not learn from its actor: (seeds, N, C)."""
+    """Select from (seeds, actors, N, C) predictions of models not trained on the actor of the sample: (seeds, N, C)."""
     place = np.searchsorted(names, actors)
     found: np.ndarray = folds[:, place, np.arange(len(actors))]
     return found
 
 
 def regression(store: Store, names: Sequence[str]) -> np.ndarray:
-    """Predict each actor by logistic regression on the others' clips, all stretches side by side, (N,)."""
+    """Predict each actor by logistic regression on the others' clips, features of all segments concatenated, (N,)."""
     actors, labels = store.manifest.table["subject"].to_numpy(), store.manifest.labels
     means, said = np.asarray(store.sequences).reshape(len(labels), -1), np.empty(len(labels), dtype=np.int64)
     for name in names:
@@ -88,14 +88,14 @@ def regression(store: Store, names: Sequence[str]) -> np.ndarray:
 
 
 def judged(said: np.ndarray, labels: np.ndarray, classes: int) -> tuple[float, float]:
-    """Give accuracy and macro F1 of predicted classes (..., N), means over the leading axis."""
+    """Return accuracy and macro F1 of predicted classes (..., N), averaged over the leading axis."""
     rows = np.atleast_2d(said)
     accuracy = float((rows == labels).mean())
     return accuracy, float(np.mean([macro_f1(confusion_matrix(labels, row, classes)) for row in rows]))
 
 
 def differences(right: np.ndarray, base: np.ndarray, actors: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
-    """Compare accuracies: by actor, and over clips; ``right`` and ``base`` are shares of right answers, (N,)."""
+    """Compare accuracies by actor and over clips; ``right`` and ``base`` are proportions correct, (N,)."""
     change = right - base
     each = np.array([change[actors == name].mean() for name in names])
     spread = stats.t.ppf(0.975, len(each) - 1) * each.std(ddof=1) / np.sqrt(len(each))
@@ -113,7 +113,7 @@ def differences(right: np.ndarray, base: np.ndarray, actors: np.ndarray, names: 
 
 
 def measure(root: str, seeds: int, choices: Mapping[str, Mapping[str, Any]] = CHOICES) -> dict[str, Any]:
-    """Measure everything; see the head of this file."""
+    """Measure everything; see the module docstring."""
     base = load_recipe(RECIPE, {"data.root": root, "training.accelerator": "cpu"})
     content = base.model_dump(mode="json")
     means = assembly.prepare_store(load_recipe(content, {"data.sequences.frames": 1}))

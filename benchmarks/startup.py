@@ -1,6 +1,6 @@
-"""How long ``evenface --help`` takes, beside a Python that does nothing.
+"""Start-up time of ``evenface --help``, and of a Python process that does nothing.
 
-Run ``python -m benchmarks.startup``. Both are started in turns; the medians of their wall times are given.
+Run ``python -m benchmarks.startup``. Both are started in turns; the medians of their wall times are reported.
 """
 
 import subprocess
@@ -18,7 +18,7 @@ COMMANDS = {
 
 
 def seconds(command: list[str]) -> float:
-    """Wall time of a command."""
+    """Return the wall time of a command."""
     began = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - began
@@ -26,17 +26,17 @@ def seconds(command: list[str]) -> float:
 
 def measure(rounds: int = 15) -> Result:
     for command in COMMANDS.values():
-        seconds(command)  # the first start reads from the disk and may compile
+        seconds(command)  # warm-up: reads from the disk and may compile
     times: dict[str, list[float]] = {name: [] for name in COMMANDS}
     for _ in range(rounds):
         for name, command in COMMANDS.items():
             times[name].append(seconds(command))
-    found = {f"{name}_s": summary(values) for name, values in times.items()}
+    results = {f"{name}_s": summary(values) for name, values in times.items()}
     figures = []
     for name, label, target in (("help", "evenface --help, s", TARGET), ("python", "python -c pass, s", None)):
-        values = found[f"{name}_s"]
+        values = results[f"{name}_s"]
         figures.append(Figure(label, values["median"], (values["min"], values["max"]), below=target))
-    return Result("startup", "no data", {"rounds": rounds}, found, figures)
+    return Result("startup", "no data", {"rounds": rounds}, results, figures)
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
-"""How fast a store is built, beside the time that Pillow alone takes to decode the same files.
+"""Time to build a store, and time of Pillow alone to decode the same files.
 
-Run ``python -m benchmarks.store --faces FOLDER`` with FOLDER holding ``split/class/file`` or ``class/file``;
-without it the script makes pictures of its own. Each round measures both, one after the other, so that other work
-on the machine touches both; the medians are printed. Wall time depends on who else is at work, CPU time hardly.
+Run ``python -m benchmarks.store --faces FOLDER`` with FOLDER containing ``split/class/file`` or ``class/file``;
+without it the script generates images. Each round measures both, one after the other, so that other load
+on the machine affects both; the medians are printed. Wall time depends on other load, CPU time hardly.
 """
 
 import resource
@@ -23,13 +23,13 @@ Times = tuple[float, float]
 
 
 def cpu_seconds() -> float:
-    """CPU time of this process and of the children that have ended."""
+    """Return the CPU time of this process and its ended children."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(part.ru_utime + part.ru_stime for part in used)
 
 
 def timed(task: Callable[[], Any]) -> Times:
-    """Wall and CPU seconds of a task."""
+    """Return wall and CPU seconds of a task."""
     wall, cpu = time.perf_counter(), cpu_seconds()
     task()
     return time.perf_counter() - wall, cpu_seconds() - cpu
@@ -51,7 +51,7 @@ def manifest_of(folder: Path) -> Manifest:
 
 
 def decode_all(paths: list[Path]) -> None:
-    """Open, read and decode each file, and nothing else: what no preparation can save."""
+    """Open, read and decode each file: the lower bound of preprocessing."""
     for path in paths:
         with Image.open(path) as image:
             image.load()
@@ -93,23 +93,23 @@ def result(faces: Path | None, *, made: int, side: int, size: int, channels: int
         if faces is None:
             counts = {f"class{i}": len(range(i, made, 7)) for i in range(7)}
             make_faces(Path(folder), counts, side, ".jpg", grey=False)
-        found = measure(manifest_of(faces or Path(folder)), size, channels, rounds)
+        results = measure(manifest_of(faces or Path(folder)), size, channels, rounds)
     data = faces.name if faces else f"{made:,} made-up JPEG of {side} px"
     shown = {
         "build_images_per_s": "store building, images/s",
         "decode_images_per_cpu_s": "Pillow's decoding alone, images per CPU s",
         "second_call_s": "finding the store again, s",
     }
-    figures = [Figure(label, found[name]) for name, label in shown.items()]
-    rounded = {name: round(value, 3) for name, value in found.items()}
+    figures = [Figure(label, results[name]) for name, label in shown.items()]
+    rounded = {name: round(value, 3) for name, value in results.items()}
     return Result("store", data, {"size": size, "channels": channels, "rounds": rounds}, rounded, figures)
 
 
 def main() -> None:
     options = parser(__doc__)
-    options.add_argument("--faces", type=Path, help="folder with pictures; made here if not given")
-    options.add_argument("--made", type=int, default=2000, help="how many pictures to make")
-    options.add_argument("--side", type=int, default=400, help="their side in pixels")
+    options.add_argument("--faces", type=Path, help="folder with images; generated if not given")
+    options.add_argument("--made", type=int, default=2000, help="number of images to generate")
+    options.add_argument("--side", type=int, default=400, help="their height and width in pixels")
     options.add_argument("--size", type=int, default=48)
     options.add_argument("--channels", type=int, default=1, choices=(1, 3))
     options.add_argument("--rounds", type=int, default=3)

@@ -1,8 +1,8 @@
-"""Keep what a study found: its tables and, of each run, predictions, recipe, facts and history.
+"""Keep the results of a study: its tables and, of each run, predictions, recipe, metadata and history.
 
-``python -m benchmarks.studies STUDY FOLDER`` copies them from a study's folder, without this machine's paths and
-without weights. What is kept is a study's folder still: ``evenface study FOLDER --out FOLDER`` sets its tables and its
-page out anew from the predictions, which are rounded to 32 bits. Of more than :data:`MANY` runs only the tables are
+``python -m benchmarks.studies STUDY FOLDER`` copies them from a study folder, without paths of this machine and
+without weights. The result is still a study folder: ``evenface study FOLDER --out FOLDER`` recomputes its tables and
+its page from the predictions, which are rounded to 32 bits. Of more than :data:`MANY` runs only the tables are
 kept, and all predictions in one file.
 """
 
@@ -22,12 +22,12 @@ from evenface.studies.plan import START
 from evenface.utils.files import write_json
 
 MANY = 90
-"""Runs beyond which a folder for each would bury everything else."""
+"""Number of runs above which all predictions are kept in one file."""
 TABLES = ("table.csv", "table.md", "differences.csv", "runs.csv")
 
 
 def keep(study: Path, folder: Path) -> list[Path]:
-    """Copy a study; give the runs' folders."""
+    """Copy a study; return the folders of the runs."""
     runs = sorted(path.parent for path in study.rglob(PREDICTIONS))
     folder.mkdir(parents=True, exist_ok=True)
     judged = yaml.safe_load((study / "study.yaml").read_text("utf-8"))["study"].get("validation", False)
@@ -35,7 +35,7 @@ def keep(study: Path, folder: Path) -> list[Path]:
         every = [predictions(run / PREDICTIONS).assign(run=str(run.relative_to(study))) for run in runs]
         pd.concat(every).to_parquet(folder / PREDICTIONS, index=False, compression="zstd")
     for run in runs if len(runs) <= MANY else ():
-        has = judged and (run / VALIDATION).is_file()  # a start may have none
+        has = judged and (run / VALIDATION).is_file()  # initial runs may have none
         keep_run(run, folder / run.relative_to(study), (PREDICTIONS, VALIDATION) if has else (PREDICTIONS,))
     for name in TABLES:
         shutil.copyfile(study / name, folder / name)
@@ -44,7 +44,7 @@ def keep(study: Path, folder: Path) -> list[Path]:
 
 
 def keep_run(run: Path, folder: Path, files: Sequence[str] = (PREDICTIONS,)) -> None:
-    """Copy one run, with those files of predictions."""
+    """Copy one run with the given prediction files."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in files:
         predictions(run / name).to_parquet(folder / name, index=False, compression="zstd")
@@ -56,7 +56,7 @@ def keep_run(run: Path, folder: Path, files: Sequence[str] = (PREDICTIONS,)) -> 
 
 
 def predictions(path: Path) -> pd.DataFrame:
-    """Read predictions, probabilities and scores rounded to 32 bits."""
+    """Read predictions, with probabilities and scores rounded to 32 bits."""
     table = pd.read_parquet(path)
     rounded = [column for column in table.columns if column.startswith(("p_", "s_"))]
     return table.astype(dict.fromkeys(rounded, "float32"))
@@ -68,7 +68,7 @@ def copy_without_paths(source: Path, target: Path) -> None:
 
 
 def without_paths(value: Any) -> Any:
-    """Leave out where the data lay, and say of weights that lay somewhere that they are the study's start."""
+    """Remove the data path, and replace paths of weights by the initial run of the study."""
     if isinstance(value, dict):
         there = value.get("weights")
         started = {"weights": START} if isinstance(there, str) and there.endswith(".safetensors") else {}
@@ -78,12 +78,12 @@ def without_paths(value: Any) -> Any:
 
 
 def main() -> None:
-    """Copy, and say on what the runs were trained."""
+    """Copy, and record hardware, commit and duration."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", type=Path, help="folder of a study that has ended")
+    parser.add_argument("study", type=Path, help="folder of a finished study")
     parser.add_argument("folder", type=Path, help="folder to write to")
     parser.add_argument("--commit", default=commit(), help="commit that the runs were trained at")
-    parser.add_argument("--minutes", type=float, help="how long the study took")
+    parser.add_argument("--minutes", type=float, help="duration of the study")
     options = parser.parse_args()
     runs = keep(options.study, options.folder)
     facts = [json.loads((run / FACTS).read_text("utf-8")) for run in runs]

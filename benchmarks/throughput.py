@@ -1,14 +1,14 @@
-"""How fast a network trains: by evenface, at the ceiling of the same computation, and by a plain script.
+"""Training throughput: of evenface, of the same computation without data loading, and of a plain script.
 
-Run ``python -m benchmarks.throughput --size 48``. Three sides train the same network in turns, round by round:
+Run ``python -m benchmarks.throughput --size 48``. Three configurations train the same network in turns, round by round:
 
 - *pipeline*: evenface's own training, from a memory-mapped store through batches and augmentation to the step;
-- *ceiling*: the same network, optimiser, precision and memory format, fed the same batch again and again;
+- *ceiling*: the same network, optimiser, precision and memory format on the same batch again and again;
 - *plain*: ``benchmarks/plain.py``, PyTorch as practitioners write it, with two loader workers.
 
-Pipeline and ceiling share a process and its allocator's settings; the plain script has a process of its own with
-PyTorch's defaults. Each turn starts with steps that do not count, which also empty what the plain script's loader has
-read ahead. Only steps count: no validation, no checkpoint, no start of an epoch's workers. All sides use the CPU.
+Pipeline and ceiling share a process and its allocator settings; the plain script has a separate process with
+PyTorch's defaults. Each turn starts with uncounted steps, which also consume the batches prefetched by the plain
+script's loader. Only steps count: no validation, no checkpoint, no start of an epoch's workers. All use the CPU.
 """
 
 import multiprocessing
@@ -37,7 +37,7 @@ USUAL = {"flip": 0.5, "rotate": 10, "shift": 0.08, "zoom": 0.1, "brightness": 0.
 
 @dataclass(frozen=True)
 class Settings:
-    """What all sides do alike."""
+    """Settings that are the same for all configurations."""
 
     size: int = 48
     network: str = "resnet18"
@@ -48,7 +48,7 @@ class Settings:
 
 
 def recipe_of(faces: Path, settings: Settings) -> "Recipe":
-    """Give the recipe that the pipeline trains by."""
+    """Return the recipe of the pipeline."""
     from evenface.config import load_recipe
 
     return load_recipe(
@@ -69,7 +69,7 @@ def recipe_of(faces: Path, settings: Settings) -> "Recipe":
 
 
 def pipeline_steps(recipe: "Recipe", store: "Store", folder: Path) -> Iterator[None]:
-    """Train for ever as :func:`evenface.train` does, one step at a time."""
+    """Train endlessly like :func:`evenface.train`, one step per iteration."""
     import numpy as np
 
     from evenface.training import build
@@ -93,7 +93,7 @@ def pipeline_steps(recipe: "Recipe", store: "Store", folder: Path) -> Iterator[N
 
 
 def ceiling_steps(recipe: "Recipe", store: "Store") -> Iterator[None]:
-    """Train for ever on one batch of constant numbers: nothing is read, changed or logged."""
+    """Train endlessly on one constant batch: nothing is read, augmented or logged."""
     import torch
 
     from evenface.training import build
@@ -127,7 +127,7 @@ def _fabric(recipe: "Recipe") -> Any:
 
 
 def ours(faces: Path, folder: Path, settings: Settings) -> dict[str, Iterator[None]]:
-    """Set up pipeline and ceiling, with the settings that evenface trains under."""
+    """Set up pipeline and ceiling, with the settings of evenface's training."""
     from evenface.preprocessing.prepare import prepare
     from evenface.training.data import read_manifest
     from evenface.training.trainer import keep_freed_memory
@@ -153,10 +153,10 @@ def serve(
     folder: Path,
     settings: Settings,
 ) -> None:
-    """Take turns as told, in a process of its own, and send the images per second of each, or what went wrong."""
+    """Run turns on request in a separate process; send images per second, or the error."""
     import torch
 
-    # A spawned process would spawn its loader's workers too; in a script they start as the platform does by default.
+    # A spawned process would also spawn its loader's workers; in a script they start by the platform's default.
     multiprocessing.set_start_method(None, force=True)
     try:
         sides = set_up(faces, folder, settings)
@@ -174,14 +174,14 @@ def serve(
 
 def answer(channel: "Connection[Any, Any]") -> float:
     """Wait for a number from a process; end with its message if it failed."""
-    said = channel.recv()
-    if isinstance(said, str):
-        sys.exit(said)
-    return float(said)
+    reply = channel.recv()
+    if isinstance(reply, str):
+        sys.exit(reply)
+    return float(reply)
 
 
 def turns(faces: Path, folder: Path, settings: Settings) -> tuple[dict[str, list[float]], int]:
-    """Let the sides train in turns; give the images per second of each by round, and the threads they use."""
+    """Train the configurations in turns; return images per second by round, and numbers of threads."""
     context = multiprocessing.get_context("spawn")
     channels: dict[str, Connection[Any, Any]] = {}
     processes, threads = [], 0
@@ -196,11 +196,11 @@ def turns(faces: Path, folder: Path, settings: Settings) -> tuple[dict[str, list
             channels |= dict.fromkeys(names, here)
         speeds: dict[str, list[float]] = {name: [] for name in channels}
         for number in range(settings.rounds + 1):
-            # Whoever comes first in one round comes last in the next.
+            # Reverse the order in every other round.
             for name in list(channels) if number % 2 else list(channels)[::-1]:
                 channels[name].send(name)
                 speed = answer(channels[name])
-                if number:  # the first round loads libraries and fills caches
+                if number:  # the first round is a warm-up
                     speeds[name].append(speed)
         for channel in set(channels.values()):
             channel.send(None)
@@ -223,7 +223,7 @@ def measure(settings: Settings, faces: Path | None = None) -> Result:
     images = {name: summary(values, 1) for name, values in speeds.items()}
     to_ceiling = summary(by_round)
     to_plain = round(images["pipeline"]["median"] / images["plain"]["median"], 4)
-    found = {
+    results = {
         "pipeline_over_ceiling": to_ceiling,
         "pipeline_over_plain": to_plain,
         "images_per_s": images,
@@ -247,18 +247,18 @@ def measure(settings: Settings, faces: Path | None = None) -> Result:
         ),
     ]
     stated = {**asdict(settings), "untimed_steps": UNTIMED, "threads": threads, "augment": USUAL}
-    return Result(f"throughput at {settings.size} px", data, stated, found, figures)
+    return Result(f"throughput at {settings.size} px", data, stated, results, figures)
 
 
 def main() -> None:
     options = parser(__doc__)
-    options.add_argument("--size", type=int, default=48, help="side of the faces in pixels")
+    options.add_argument("--size", type=int, default=48, help="height and width of the faces in pixels")
     options.add_argument("--network", default="resnet18", help="any timm model")
     options.add_argument("--rounds", type=int, default=7)
     options.add_argument("--steps", type=int, default=12, help="timed steps of each turn")
     options.add_argument("--batch-size", type=int, default=64)
     options.add_argument("--precision", choices=("32-true", "bf16-mixed"), default="32-true")
-    options.add_argument("--faces", type=Path, help="folder of class/file or split/class/file; made here if not given")
+    options.add_argument("--faces", type=Path, help="folder of class/file or split/class/file; generated if not given")
     given = options.parse_args()
     settings = Settings(
         given.size, given.network, given.batch_size, given.precision, rounds=given.rounds, steps=given.steps

@@ -1,11 +1,11 @@
-"""Many recurrent networks as one, against eager ``nn.GRU`` or ``nn.LSTM`` networks trained one after the other.
+"""Many recurrent networks trained as one, against eager ``nn.GRU`` or ``nn.LSTM`` networks trained one by one.
 
-Both sides have the same allocator settings and cores. The network is F = 32, Q = 64, R = 64 on 10 steps of 936
+Both have the same allocator settings and cores. The network is F = 32, Q = 64, R = 64 on 10 steps of 936
 numbers, batches of 32, dropout 0.2, one logit. The baseline is plain PyTorch: a module, autograd, ``Adam(fused=True)``;
 it is timed with one thread and with as many as there are cores, and the faster counts. Ours is :class:`StackedTrainer`
-as it is used, with its orders, dropout draws and bookkeeping, but without validation, which the baseline has not
-either. Rounds of all take turns. The machine's rate is that of products of square matrices of 2,048. Leave the
-machine alone meanwhile.
+as in runs, with its sample orders, dropout masks and bookkeeping, but without validation, like the baseline.
+All are measured in turns, round by round. The rate of the machine is that of products of square matrices of 2,048. The
+machine should be idle otherwise.
 """
 
 import statistics
@@ -38,7 +38,7 @@ class Plain(nn.Module):
         self.rest = nn.Sequential(nn.Dropout(0.2), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1))
 
     def forward(self, sequences: torch.Tensor) -> torch.Tensor:
-        """Give logits."""
+        """Return logits."""
         steps = self.dense(sequences)
         steps = self.norm(steps.flatten(0, 1)).view_as(steps)
         out: torch.Tensor = self.rest(self.recurrent(steps)[0][:, -1])
@@ -46,7 +46,7 @@ class Plain(nn.Module):
 
 
 def plain_epoch(kind: str, sequences: torch.Tensor, targets: torch.Tensor, threads: int) -> Callable[[], None]:
-    """Give what trains a plain network for one epoch."""
+    """Return a function that trains a plain network for one epoch."""
     network, wanted = Plain(kind), targets.float()[:, None]
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
 
@@ -63,7 +63,7 @@ def plain_epoch(kind: str, sequences: torch.Tensor, targets: torch.Tensor, threa
 
 
 def our_epoch(kind: str, sequences: np.ndarray, targets: np.ndarray, count: int) -> Callable[[], None]:
-    """Give what trains ``count`` members for one epoch, all together."""
+    """Return a function that trains ``count`` stacked members for one epoch."""
     nobody, everybody = np.arange(0), np.arange(SAMPLES)
     members = [
         MemberSpec(
@@ -89,7 +89,7 @@ def our_epoch(kind: str, sequences: np.ndarray, targets: np.ndarray, count: int)
 
 
 def product_rate() -> float:
-    """Measure large matrix products on all cores, FLOP/s: by torch's threads, or one product a core, what is faster."""
+    """Measure large matrix products on all cores, FLOP/s: the faster of torch's threads and one product per core."""
     side, threads = 2048, cores()
     left, right = torch.randn(2, side, side)
 
@@ -154,9 +154,9 @@ def _figures(
         Figure(f"{kind}: product rate, GFLOP/s", statistics.median(rates) / 1e9, _ends([r / 1e9 for r in rates])),
         Figure(f"{kind}: share of that rate", statistics.median(shares), _ends(shares), at_least=0.45),
     ]
-    found: dict[str, object] = {f"{kind}: {name}, seconds": summary(values, 6) for name, values in seconds.items()}
-    found |= {f"{kind}: {figure.name}": round(figure.value, 4) for figure in figures[len(middle) :]}
-    return figures, found | {f"{kind}: FLOP of a member and step": flops}
+    results: dict[str, object] = {f"{kind}: {name}, seconds": summary(values, 6) for name, values in seconds.items()}
+    results |= {f"{kind}: {figure.name}": round(figure.value, 4) for figure in figures[len(middle) :]}
+    return figures, results | {f"{kind}: FLOP of a member and step": flops}
 
 
 def _ends(values: list[float]) -> tuple[float, float]:
@@ -165,19 +165,19 @@ def _ends(values: list[float]) -> tuple[float, float]:
 
 def main() -> None:
     options = parser(__doc__)
-    options.add_argument("--members", type=int, default=128, help="how many of ours beside six")
+    options.add_argument("--members", type=int, default=128, help="number of stacked members, besides six")
     options.add_argument("--rounds", type=int, default=7)
     options.add_argument("--kinds", nargs="+", choices=("gru", "lstm"), default=("gru", "lstm"))
     given = options.parse_args()
     allocator = keep_freed_memory()
     figures: list[Figure] = []
-    found: dict[str, object] = {}
+    results: dict[str, object] = {}
     for kind in given.kinds:
         some, more = measure(kind, given.members, given.rounds)
         figures += some
-        found |= more
+        results |= more
     settings = {**SETTINGS, "members": given.members, "rounds": given.rounds, "allocator keeps memory": allocator}
-    report(Result("together", "made-up sequences", settings, found, figures), given)
+    report(Result("together", "made-up sequences", settings, results, figures), given)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""How fast clips are prepared beside decoding alone, and how much memory a video of ten minutes takes.
+"""Frames per second of preprocessing clips and of decoding alone, and peak memory for a video of ten minutes.
 
-Run ``python -m benchmarks.video --clips FOLDER`` with FOLDER holding videos that show faces. Each clip stands in the
-manifest several times, so that starting the detector counts as little as it does for a data set. One process reads;
-seconds are of the CPU, of all processes together, since wall time depends on who else is at work. Decoding alone is
-PyAV's with one thread, every frame once, nothing converted. Rounds take both in turns.
+Run ``python -m benchmarks.video --clips FOLDER`` with FOLDER containing videos that show faces. Each clip is in the
+manifest several times, so that starting the detector has as little weight as for a dataset. One process reads;
+seconds are CPU time of all processes together, since wall time depends on other load. Decoding alone is
+PyAV's with one thread, every frame once, without conversion. Rounds measure both in turns.
 
-The long video is the first clip brought to 640 x 480, encoded as H.264 and repeated for ten minutes (``--minutes``) of
+The long video is the first clip resized to 640 x 480, encoded as H.264 and repeated for ten minutes (``--minutes``) of
 25 frames a second. Peak memory is that of the largest process.
 """
 
@@ -34,7 +34,7 @@ SAMPLERS = {name: FrameSampler(frames=16, sampling=name) for name in ("uniform",
 
 
 def used(task: Callable[[], object]) -> float:
-    """CPU seconds of a task and of the processes that it started and ended."""
+    """Return CPU seconds of a task and of the processes that it started and ended."""
     before = cpu_seconds()
     task()
     return cpu_seconds() - before
@@ -55,7 +55,7 @@ def decode(paths: list[Path], repeats: int) -> None:
 
 
 def speed(paths: list[Path], repeats: int, rounds: int, size: int) -> dict[str, Any]:
-    """Frames per CPU second of each way to prepare, and of decoding."""
+    """Return frames per CPU second of each kind of preprocessing, and of decoding."""
     manifest = manifest_of(paths, repeats)
     frames = repeats * sum(len(open_film(str(path)).times) for path in paths)
     ways: dict[str, dict[str, Any]] = {
@@ -72,23 +72,23 @@ def speed(paths: list[Path], repeats: int, rounds: int, size: int) -> dict[str, 
 
                 seconds[name].append(used(build))
         seconds["decoding"].append(used(lambda: decode(paths, repeats)))
-    found: dict[str, Any] = {"frames": frames}
+    results: dict[str, Any] = {"frames": frames}
     for name, times in seconds.items():
-        found[f"{name}_frames_per_cpu_s"] = summary([frames / value for value in times], 1)
+        results[f"{name}_frames_per_cpu_s"] = summary([frames / value for value in times], 1)
     for name in ways:
         ratios = [alone / both for alone, both in zip(seconds["decoding"], seconds[name], strict=True)]
-        found[f"{name}_over_decoding"] = summary(ratios)
-    return found
+        results[f"{name}_over_decoding"] = summary(ratios)
+    return results
 
 
 def make_long(source: Path, path: Path, minutes: float) -> int:
-    """Write the long video: encode the clip once, and copy its packets as often as it takes. Give its frames."""
+    """Write the long video: encode the clip once, and repeat its packets. Return its number of frames."""
     once = path.with_name("once.mp4")
-    pictures = [image.resize(SIDES) for _, image in open_film(str(source)).frames(range(72))]
+    images = [image.resize(SIDES) for _, image in open_film(str(source)).frames(range(72))]
     with av.open(str(once), "w") as container:
         stream = container.add_stream("libx264", rate=RATE, options={"bf": "0", "preset": "veryfast"})
         stream.width, stream.height, stream.pix_fmt = *SIDES, "yuv420p"
-        for image in pictures:
+        for image in images:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(np.asarray(image), format="rgb24")))
         container.mux(stream.encode())
     count, written = round(RATE * 60 * minutes), 0
@@ -109,44 +109,44 @@ def make_long(source: Path, path: Path, minutes: float) -> int:
 
 
 def long(source: Path, size: int, minutes: float) -> dict[str, Any]:
-    """Wall seconds and peak memory of the long video, taken whole and taken every frame."""
-    found: dict[str, Any] = {}
+    """Return wall seconds and peak memory of the long video, with frames sampled uniformly and with every frame."""
+    results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "long.mp4"
-        found["long_frames"] = make_long(source, path, minutes)
+        results["long_frames"] = make_long(source, path, minutes)
         for name, how in SAMPLERS.items():
             start = time.perf_counter()
             prepare(
                 manifest_of([path], 1), folder, size=size, channels=3, faces=FaceCrop(crop="face"), clips=how, workers=1
             )
-            found[f"long_{name}_s"] = round(time.perf_counter() - start, 1)
+            results[f"long_{name}_s"] = round(time.perf_counter() - start, 1)
     peaks = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return {**found, "long_peak_mb": round(max(peaks) / 1024, 1)}
+    return {**results, "long_peak_mb": round(max(peaks) / 1024, 1)}
 
 
 def main() -> None:
     options = parser(__doc__)
     options.add_argument("--clips", type=Path, required=True, help="folder with videos")
     options.add_argument("--size", type=int, default=112)
-    options.add_argument("--repeats", type=int, default=5, help="how often each clip is read in a round")
+    options.add_argument("--repeats", type=int, default=5, help="number of times each clip is read per round")
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--minutes", type=float, default=10, help="length of the long video")
     given = options.parse_args()
     paths = sorted(path for path in given.clips.absolute().iterdir() if path.suffix.lower() in SUFFIXES)
-    found = {**long(paths[-1], given.size, given.minutes), **speed(paths, given.repeats, given.rounds, given.size)}
+    results = {**long(paths[-1], given.size, given.minutes), **speed(paths, given.repeats, given.rounds, given.size)}
     settings = {name: getattr(given, name) for name in ("size", "repeats", "rounds", "minutes")}
     figures = [
         Figure(name.replace("_", " "), value["median"], (value["min"], value["max"]))
-        for name, value in found.items()
+        for name, value in results.items()
         if isinstance(value, dict)
     ]
     figures += [
-        Figure("long video, 16 frames taken, s", found["long_uniform_s"]),
-        Figure("long video, every frame taken, s", found["long_windows_s"]),
-        Figure("long video, peak memory, MB", found["long_peak_mb"], below=1000),
+        Figure("long video, 16 frames taken, s", results["long_uniform_s"]),
+        Figure("long video, every frame taken, s", results["long_windows_s"]),
+        Figure("long video, peak memory, MB", results["long_peak_mb"], below=1000),
     ]
     seen = statistics.fmean(len(open_film(str(path)).times) for path in paths)
-    report(Result("video", f"{len(paths)} clips of {seen:.0f} frames on average", settings, found, figures), given)
+    report(Result("video", f"{len(paths)} clips of {seen:.0f} frames on average", settings, results, figures), given)
 
 
 if __name__ == "__main__":
