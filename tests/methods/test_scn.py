@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 import evenface as ef
 from evenface.losses import build_loss
-from evenface.methods import StepContext, build_method, helpers
+from evenface.methods import StepContext, base, build_method
 from evenface.models.backbone import Outputs
 from evenface.reporting import summaries
 from evenface.utils.errors import InputError
@@ -123,9 +123,9 @@ def test_what_another_process_relabels_is_known_here_too(monkeypatch):
         parts[0].copy_(own)
         parts[1].copy_(next(others))
 
-    monkeypatch.setattr(helpers.distributed, "is_initialized", lambda: True)
-    monkeypatch.setattr(helpers.distributed, "get_world_size", lambda: 2)
-    monkeypatch.setattr(helpers.distributed, "all_gather", all_gather)
+    monkeypatch.setattr(base.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(base.distributed, "get_world_size", lambda: 2)
+    monkeypatch.setattr(base.distributed, "all_gather", all_gather)
     method, images = told(LOGITS[1:3], [0.0, 0.0], [10, 11], relabel="all")
     method(images, torch.zeros(2, dtype=torch.int64))
     assert changed(method) == {10: 1, 50: 2}

@@ -5,8 +5,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
-from evenface.methods.base import Method, Stage
-from evenface.methods.helpers import frozen_eval
+from evenface.methods.base import Method, Stage, frozen_eval
 from evenface.models.backbone import Outputs
 
 

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from evenface.losses.base import true_log_probability, weighted
-from evenface.methods.base import Method, Task
-from evenface.methods.helpers import all_gather_cat, frozen_eval, rank_slice
+from evenface.methods.base import Method, Task, all_gather_cat, frozen_eval, rank_slice
 from evenface.utils.errors import InputError
 from evenface.utils.registry import find, nearest
 

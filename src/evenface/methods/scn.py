@@ -6,8 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from evenface.methods.base import Method, Task, probabilities
-from evenface.methods.helpers import all_gather_cat
+from evenface.methods.base import Method, Task, all_gather_cat, probabilities
 
 LARGE_SHARE = 0.05
 """Share of changed labels above which a run carries a warning."""
