@@ -12,8 +12,8 @@ import numpy as np
 from benchmarks.common import Figure, Result, parser, report
 from evenface.evaluation.bootstrap import Estimate
 from evenface.explanation import METHODS, explain_samples
-from evenface.explanation.explain import method_for
-from evenface.explanation.faithfulness import STEPS, check, faithfulness
+from evenface.explanation.explanation import select_method
+from evenface.explanation.faithfulness import STEPS, deletion_insertion, faithfulness
 from evenface.inference.run_model import TorchModel
 from evenface.preprocessing.store import Store
 from evenface.runs import Run
@@ -46,8 +46,10 @@ def measured(model: TorchModel, arrays: np.ndarray, whose: list[str], method: st
     with progress(method, len(arrays)) as bar:
         for number, array in enumerate(arrays):
             (found,) = explain_samples(model, array[None], method)
-            sample = model.form.seen(array[None])[0]
-            for one in check(model, sample, found, int(found.probabilities.argmax()), orders=orders, seed=number):
+            sample = model.input_spec.select_frames(array[None])[0]
+            for one in deletion_insertion(
+                model, sample, found, int(found.probabilities.argmax()), orders=orders, seed=number
+            ):
                 areas.setdefault(one.what, []).append(one.areas)
             bar(1)
     summed = {what: faithfulness(what, np.stack(found), whose) for what, found in areas.items()}
@@ -56,10 +58,10 @@ def measured(model: TorchModel, arrays: np.ndarray, whose: list[str], method: st
             "taken out": round(one.deletion, 4),
             "put in": round(one.insertion, 4),
             "random": round(one.random, 4),
-            "out, lower by": spread(one.lower),
-            "in, higher by": spread(one.higher),
+            "out, lower by": spread(one.deletion_gain),
+            "in, higher by": spread(one.insertion_gain),
             "samples": one.samples,
-            "units": one.units,
+            "units": one.files,
             "verdict": one.verdict,
         }
         for what, one in summed.items()
@@ -81,7 +83,7 @@ def main() -> None:
         results[name] = {"side": side, "recipe": model.run.recipe.name, "methods": {}}
         for method in METHODS:
             try:
-                found = measured(model, arrays, whose, method_for(model, method), given.orders)
+                found = measured(model, arrays, whose, select_method(model, method), given.orders)
             except InputError as error:
                 print(f"{name}: {method}: {error.message}")
                 continue

@@ -29,8 +29,8 @@ import sys
 import numpy as np
 from evenface.inference import open_model
 model = open_model(sys.argv[1])
-kind = "float32" if model.form.kind == "sequences" else "uint8"
-model.ask(np.zeros((1, *model.form.shape), dtype=kind))
+kind = "float32" if model.input_spec.kind == "sequences" else "uint8"
+model.forward(np.zeros((1, *model.input_spec.shape), dtype=kind))
 """
 
 
@@ -63,15 +63,21 @@ def measured(run: Run, folder: Path, rounds: int, seconds: float) -> dict[str, A
         for name, place in places.items()
     }
     samples = StoredSamples.of(run)
-    rows = samples.rows("test", "validation", most=32)
-    batch = models["run"].form.seen(samples.take(rows))
+    rows = samples.rows("test", "validation", limit=32)
+    batch = models["run"].input_spec.select_frames(samples.arrays_of(rows))
     sizes = {"run": run.weights.stat().st_size, **{n: p.stat().st_size for n, p in places.items() if n != "run"}}
     facts: dict[str, Any] = {
         "data": run.recipe.data.source,
         "network": run.recipe.network.name,
         "method": run.recipe.method.name,
-        "input": list(models["run"].form.shape),
-        "parity": vars(whole.parity),
+        "input": list(models["run"].input_spec.shape),
+        "parity": {
+            "samples": whole.parity.samples,
+            "largest": whole.parity.max_difference,
+            "stored": whole.parity.max_stored_difference,
+            "agreeing": whole.parity.same_class,
+            "precision": whole.parity.precision,
+        },
         "megabytes": {name: round(size / 1e6, 3) for name, size in sizes.items()},
         "milliseconds": {str(len(part)): latencies(models, part, seconds=seconds) for part in (batch[:1], batch)},
         "seconds_to_first_answer": started(places, rounds),

@@ -20,7 +20,7 @@ from benchmarks.common import Figure, Result, cores, parser, report, summary
 from evenface.config.predict import PredictSettings
 from evenface.inference import open_model
 from evenface.inference.model import Model
-from evenface.inference.pipeline import prepared
+from evenface.inference.pipeline import prepare_samples
 from evenface.inference.predict import predict_inputs
 from evenface.inference.sources import Source, find_sources
 from evenface.preprocessing.detect import find_faces
@@ -69,7 +69,7 @@ def main() -> None:
     model = open_model(given.run)
     settings = PredictSettings(faces="all", frame_stride=given.frame_stride, batch=given.batch)
     sources, _ = find_sources([given.clips])
-    samples = [sample for source in sources for sample in prepared(source, model.form, settings)]
+    samples = [sample for source in sources for sample in prepare_samples(source, model.input_spec, settings)]
     arrays = [sample.array for sample in samples if sample.array is not None]
     rounds: dict[str, list[float]] = {"detector": [], "network": [], "whole": [], "overhead": []}
     frames = 0
@@ -102,7 +102,7 @@ def main() -> None:
         "frame_stride": given.frame_stride,
         "batch": given.batch,
         "rounds": given.rounds,
-        "shape": list(model.form.shape),
+        "shape": list(model.input_spec.shape),
     }
     results = {name: summary(values) for name, values in found.items()} | {"frames": frames, "faces": len(arrays)}
     data = f"{len(sources)} files, {frames} frames, {len(arrays)} faces, {cores()} cores"

@@ -740,7 +740,7 @@ def predict(
     from evenface.config.predict import PredictSettings
     from evenface.config.yaml import checked
     from evenface.inference import open_model
-    from evenface.inference.predict import check_outputs, draw, predict_inputs
+    from evenface.inference.predict import check_output_paths, draw, predict_inputs
     from evenface.inference.sources import camera_source
 
     if camera is None and not inputs:
@@ -755,7 +755,7 @@ def predict(
     folder, figure = (None if path is None else user_path(path) for path in (annotate, timeline))
     table = user_path(out)
     chosen = checked(PredictSettings, settings, "predict")
-    check_outputs(table, folder, figure)
+    check_output_paths(table, folder, figure)
     model = open_model(run, trust_plugins=trust_plugins)
     result = predict_inputs(model, inputs, chosen, table, folder_type=folder_type, skip=folder, camera=source)
     draw(result, model.classes, folder, figure)

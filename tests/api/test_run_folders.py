@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 import evenface as ef
 from evenface.cli import app
 from evenface.config import load_recipe
-from evenface.explanation import storage
+from evenface.explanation import results
 from evenface.reporting.page import Page, PageSection, write_page
 from evenface.reporting.tables import Table
 from evenface.runs import Run
@@ -211,10 +211,10 @@ def test_a_comparison_does_not_write_over_the_report_of_a_run_or_study(two_runs,
 
 
 def test_explanations_of_two_models_do_not_share_a_folder(tmp_path):
-    storage.save(tmp_path, {"key": "0123456789ab", "file": "one.png"})
-    storage.check_folder(tmp_path, "0123456789ab")
+    results.save_record(tmp_path, {"key": "0123456789ab", "file": "one.png"})
+    results.check_folder(tmp_path, "0123456789ab")
     with pytest.raises(InputError, match="of another model or of other settings"):
-        storage.check_folder(tmp_path, "ba9876543210")
+        results.check_folder(tmp_path, "ba9876543210")
 
 
 def test_a_study_is_run_by_one_process_at_a_time(small_recipe, tmp_path):

@@ -20,7 +20,7 @@ from evenface.app.catalogue import Catalogue
 from evenface.config.predict import PredictSettings
 from evenface.evaluation.comparison import compare
 from evenface.inference import open_model
-from evenface.inference.pipeline import predicted
+from evenface.inference.pipeline import predict_sources
 from evenface.inference.sources import Source
 from evenface.runs import Run
 from evenface.utils.errors import InputError
@@ -52,7 +52,7 @@ def test_page_and_model_card_state_the_same_notice_on_the_law(client, two_runs):
 def test_an_upload_gets_the_same_prediction_as_from_predict(client, two_runs, tmp_path):
     (tmp_path / "a.png").write_bytes(picture())
     model = open_model(two_runs / "plain")
-    row, _ = predicted(model, [Source(str(tmp_path / "a.png"), "picture")], PredictSettings())
+    row, _ = predict_sources(model, [Source(str(tmp_path / "a.png"), "picture")], PredictSettings())
     job = predict_file(client)
     assert job["state"] == "done"
     (got,) = job["prediction"]["rows"]

@@ -258,7 +258,7 @@ def test_prediction_corrects_from_the_models_own_certainty():
 
     from evenface.config.predict import PredictSettings
     from evenface.inference.model import Model
-    from evenface.inference.pipeline import decided
+    from evenface.inference.pipeline import final_probabilities
 
     p, y = sample(500, seed=30)
     even = np.full(3, 1 / 3)
@@ -267,8 +267,8 @@ def test_prediction_corrects_from_the_models_own_certainty():
         model = SimpleNamespace(calibration=calibration, prior=TRAINED, classes=CLASSES)
         model.calibrated = lambda *given, model=model: Model.calibrated(model, *given)
         plain, there = (
-            decided(model, p, PredictSettings()),
-            decided(model, p, PredictSettings(prior="angry=0.2,fear=0.3,happy=0.5")),
+            final_probabilities(model, p, PredictSettings()),
+            final_probabilities(model, p, PredictSettings(prior="angry=0.2,fear=0.3,happy=0.5")),
         )
         temperature, own = (made.shifted_temperature, even) if calibration else (1.0, TRAINED)
         np.testing.assert_allclose(there, with_prior(tempered(p, temperature), own, np.array([0.2, 0.3, 0.5])))

@@ -1,4 +1,4 @@
-"""A run is tested on other data: who is tested, what the classes answer to, what is written, what is refused."""
+"""Cross-dataset evaluation: test samples, mapping of classes, files, errors."""
 
 import json
 import shutil
@@ -34,7 +34,7 @@ def draw(path, brightness, seed):
 
 @pytest.fixture(scope="module")
 def trained(small_recipe, tmp_path_factory):
-    """A run that knows calm, fear and happy."""
+    """A run with the classes calm, fear and happy."""
     return ef.train(small_recipe, out=tmp_path_factory.mktemp("runs") / "ce", sample_faces=False)
 
 
@@ -47,7 +47,7 @@ def run(trained, tmp_path):
 
 @pytest.fixture(scope="module")
 def others(tmp_path_factory):
-    """Another data set with sides, other forms of the classes, one more and one less."""
+    """Another data set with a split, other class names, one class more and one less."""
     root = tmp_path_factory.mktemp("others")
     for side, count in {"train": 2, "test": 5}.items():
         for number, name in enumerate(("Fearful", "Happiness", "Joy")):
@@ -66,7 +66,7 @@ def predicted(run, other, classes=None, everything=False, out=None, **overrides)
 
 
 def by_hand(run, path):
-    """Predict one picture without any of the tool's data handling."""
+    """Predict one image without the data pipeline."""
     import torch
 
     picture = Image.open(path).convert("L")
@@ -76,7 +76,7 @@ def by_hand(run, path):
         return trained_method(run).eval().predict(image)[0].numpy()
 
 
-def test_on_its_own_data_a_run_says_the_same_again(trained, tmp_path):
+def test_on_its_own_data_a_run_predicts_the_same_again(trained, tmp_path):
     again = ef.evaluate(trained.folder, on=trained.folder, out=tmp_path / "again", sample_faces=False)
     assert again.predictions.classes == trained.predictions.classes
     assert again.predictions.sample.tolist() == trained.predictions.sample.tolist()
@@ -85,9 +85,9 @@ def test_on_its_own_data_a_run_says_the_same_again(trained, tmp_path):
     assert not any("LEAK" in note for note in again.facts["notes"])
 
 
-def test_shared_classes_of_the_test_side_are_predicted(run, others, tmp_path):
+def test_shared_classes_of_the_test_set_are_predicted(run, others, tmp_path):
     plain = tmp_path / "plain"
-    for path in others.rglob("*.png"):  # of the network's size already, so that preparing changes nothing
+    for path in others.rglob("*.png"):  # of the network's size, so that preparation changes nothing
         (plain / path.relative_to(others)).parent.mkdir(parents=True, exist_ok=True)
         Image.open(path).resize((32, 32)).save(plain / path.relative_to(others))
     got = predicted(run, on(plain))
@@ -103,7 +103,7 @@ def test_shared_classes_of_the_test_side_are_predicted(run, others, tmp_path):
         assert row == pytest.approx([fear / (fear + happy), happy / (fear + happy)], rel=1e-4)
 
 
-def test_all_that_is_shown_comes_from_the_stored_predictions(run, others):
+def test_everything_reported_comes_from_the_stored_predictions(run, others):
     got = ef.evaluate(run, on=on(others))
     kept = Predictions.load(got.folder / "predictions.parquet")
     whole = Predictions.load(got.folder / "unrestricted.parquet")
@@ -112,17 +112,17 @@ def test_all_that_is_shown_comes_from_the_stored_predictions(run, others):
     assert kept.probabilities == pytest.approx(expected)
     assert (kept.labels + 1).tolist() == whole.labels.tolist()
     assert ef.Run(got.folder).metrics == metrics_of(ef.Run(got.folder).predictions)
-    elsewhere = whole.probabilities[:, 0].mean()
-    likeliest = int((whole.predicted == 0).sum())
+    outside = whole.probabilities[:, 0].mean()
+    other_class = int((whole.predicted == 0).sum())
     notes = "\n".join(got.facts["notes"])
     assert "trained on folder, tested on others" in notes
-    assert "classes of others by those of the run: Fearful is fear, Happiness is happy" in notes
-    assert "no such class or the map says so: Joy (7 samples)" in notes
+    assert "classes of others mapped to those of the run: Fearful is fear, Happiness is happy" in notes
+    assert "no such class or the map excludes it: Joy (7 samples)" in notes
     assert (
         "others has no calm: probabilities are restricted to the 2 shared classes and renormalised; "
-        f"before, {elsewhere:.1%}" in notes
+        f"before, {outside:.1%}" in notes
     )
-    assert f"{likeliest} of {len(whole)} samples were most probably something else" in notes
+    assert f"the most probable for {other_class} of {len(whole)} samples" in notes
     assert "in training: subject-independent split" in notes
     assert got.facts["counts"]["test"] == kept.support.tolist()
     assert got.facts["counts"]["train"] == ef.Run.open(run).facts["counts"]["train"][1:]
@@ -132,40 +132,40 @@ def test_all_that_is_shown_comes_from_the_stored_predictions(run, others):
     assert "renormalised" in page
 
 
-def test_a_map_goes_before_names(run, others):
+def test_a_class_map_has_precedence_over_names(run, others):
     got = predicted(run, on(others), classes={"Joy": "happy", "Fearful": None, "Happiness": "calm"})
     assert got.facts["map"] == {"Fearful": None, "Happiness": "calm", "Joy": "happy"}
     assert got.predictions.classes == ("calm", "happy")
     assert got.predictions.support.tolist() == [6, 7]
 
 
-def test_classes_of_the_run_are_joined_before_they_are_matched(run, others, tmp_path):
+def test_classes_of_the_run_are_merged_before_they_are_matched(run, others, tmp_path):
     plain = predicted(run, on(others), classes={"Joy": "calm"}, out=tmp_path / "plain")
     classes = {"Joy": "calm", "Fearful": "moved", "Happiness": "moved"}
     joined = {"moved": ["fear", "happy"]}
     got = predict_on(run, on(others), classes=classes, merge=joined, out=tmp_path / "joined", overrides={})
     assert got.predictions.classes == ("calm", "moved")
     assert got.facts["merge"] == joined
-    assert "classes of the run joined to moved: fear, happy" in got.facts["notes"]
+    assert "classes of the run merged to moved: fear, happy" in got.facts["notes"]
     whole = Predictions.load(plain.folder / "unrestricted.parquet").probabilities
     np.testing.assert_allclose(got.predictions.probabilities, np.stack([whole[:, 0], whole[:, 1:].sum(axis=1)], axis=1))
     train = ef.Run.open(run).facts["counts"]["train"]
     assert got.facts["counts"]["train"] == [train[0], sum(train[1:])]
-    with refused("holds another run or test: other map, merge"):
+    with refused("holds another run or evaluation, with other map, merge"):
         predicted(run, on(others), out=got.folder)
 
 
-def test_everything_is_tested_on_only_where_nothing_was_learnt(run, others, people_folder):
+def test_all_samples_are_used_only_of_data_the_run_was_not_trained_on(run, others, people_folder):
     got = predicted(run, on(others), everything=True)
     assert len(got.predictions) == 2 + 3 + 5 + 6
-    assert any("all samples are tested on" in note for note in got.facts["notes"])
-    with refused("the run learnt from small itself: it cannot be tested on all of it"):
+    assert any("evaluated on all samples" in note for note in got.facts["notes"])
+    with refused("the run was trained on small: it cannot be evaluated on all of its samples"):
         predicted(run, run, everything=True, out=run / "x")
-    with refused("the run learnt from folder itself"):
+    with refused("the run was trained on folder"):
         predicted(run, "folder", everything=True, out=run / "x", **{"data.root": str(people_folder)})
 
 
-def test_a_source_is_tested_on_its_official_side(run, others, people_folder):
+def test_a_source_is_tested_on_its_official_test_set(run, others, people_folder):
     got = predicted(run, "folder", **{"data.root": str(others)})
     assert got.folder == run / "on-folder"
     assert len(got.predictions) == 5 + 6
@@ -173,57 +173,54 @@ def test_a_source_is_tested_on_its_official_side(run, others, people_folder):
     assert {key: other[key] for key in Data.model_fields if key not in ("source", "root")} == {
         key: own[key] for key in Data.model_fields if key not in ("source", "root")
     }
-    assert "subjects" not in other  # an option of the run's source, not of preparing
+    assert "subjects" not in other  # an option of the run's source, not of preparation
     with refused("has no official split into training and test"):
         predicted(run, "folder", out=run / "x", **{"data.root": str(people_folder)})
 
 
-def test_pictures_that_were_learnt_from_are_told_and_can_be_left_out(run, others, people_folder, tmp_path):
+def test_training_images_in_the_test_set_are_reported_and_can_be_dropped(run, others, people_folder, tmp_path):
     sides = pd.read_parquet(run / "split.parquet")
     shutil.copytree(others, tmp_path / "others")
     for side in ("train", "test"):
         sample = sides.loc[(sides["side"] == side) & sides["sample"].str.startswith("happy"), "sample"].iloc[0]
         shutil.copy(people_folder / sample, tmp_path / "others" / "test" / "Happiness" / f"copy-of-{side}.png")
     got = predicted(run, on(tmp_path / "others"))
-    assert any(
-        note.startswith("LEAK: 1 of 13 pictures are among those that the run learnt from")
-        for note in got.facts["notes"]
-    )
+    assert any(note.startswith("LEAK: the run was trained on 1 of 13 images") for note in got.facts["notes"])
     clean = predicted(run, on(tmp_path / "others"), out=run / "clean", **{"protocol.duplicates": "drop-test"})
     gone = set(got.predictions.sample) - set(clean.predictions.sample)
     assert gone == {"test/Happiness/copy-of-train.png"}
-    assert "1 pictures left out: the run learnt from them" in clean.facts["notes"]
+    assert "1 images dropped: the run was trained on them" in clean.facts["notes"]
 
 
-def test_a_run_whose_prepared_faces_are_gone_is_tested_and_says_so(run, others, tmp_path):
+def test_without_the_runs_store_a_note_states_that_overlap_was_not_checked(run, others, tmp_path):
     facts = json.loads((run / "run.json").read_text())
     write_json_with_digest(run / "run.json", {**facts, "store": str(tmp_path / "gone")})
     got = predicted(run, on(others))
-    assert any(note.startswith("not checked whether the run learnt from") for note in got.facts["notes"])
+    assert any(note.startswith("overlap with the training data was not checked") for note in got.facts["notes"])
 
 
-def test_a_second_call_gives_the_first_back_and_other_settings_are_refused(run, others, tmp_path):
+def test_a_second_call_returns_the_first_result_and_other_settings_are_refused(run, others, tmp_path):
     first = predicted(run, on(others))
     before = {path: path.stat().st_mtime_ns for path in first.folder.rglob("*")}
     shutil.copytree(others, tmp_path / "moved")
     assert predicted(run, on(tmp_path / "moved")).folder == first.folder
     facts = json.loads((first.folder / "run.json").read_text())
-    del facts["on"]["schedule"]  # as a version wrote it that did not know this key
+    del facts["on"]["schedule"]  # as a version without this key wrote it
     write_json_with_digest(first.folder / "run.json", facts)
     before[first.folder / "run.json"] = (first.folder / "run.json").stat().st_mtime_ns
     assert predicted(run, on(tmp_path / "moved")).folder == first.folder
-    with refused(f"{first.folder} holds another run or test: other map"):
+    with refused(f"{first.folder} holds another run or evaluation, with other map"):
         predicted(run, on(others), classes={"Joy": "happy"})
-    with refused("other everything"):
+    with refused("with other everything"):
         predicted(run, on(others), everything=True)
-    with refused("is a test on other data itself\n  Give the run: "):
+    with refused("is itself a cross-dataset evaluation\n  Specify its run: "):
         predicted(first.folder, on(others))
     assert {path: path.stat().st_mtime_ns for path in first.folder.rglob("*")} == before
-    (first.folder / "predictions.parquet").unlink()  # as a kill would leave it
+    (first.folder / "predictions.parquet").unlink()  # as after a kill
     assert len(predicted(run, on(others)).predictions) == 11
 
 
-def test_training_weights_need_not_be_there_any_more(small_recipe, others, run, tmp_path):
+def test_initial_weights_may_be_deleted(small_recipe, others, run, tmp_path):
     shutil.copy(run / "weights.safetensors", tmp_path / "start.safetensors")
     settings = {"network.weights": str(tmp_path / "start.safetensors"), "training.epochs": 1}
     later = ef.train(small_recipe, out=tmp_path / "later", sample_faces=False, **settings)
@@ -241,7 +238,7 @@ def test_runs_are_compared_on_the_other_data(run, others, small_recipe, tmp_path
     assert "11 samples" in found.lines[1]
 
 
-def test_a_test_that_lost_its_report_gets_it_again(run, others):
+def test_a_missing_report_is_written_again(run, others):
     folder = predicted(run, on(others)).folder
     assert not (folder / "report.html").is_file()
     again = ef.evaluate(run, on=on(others))
@@ -268,12 +265,12 @@ def test_mistakes_leave_nothing_behind(run, others, change, words):
     assert not list(run.glob("on-*"))
 
 
-def test_what_is_no_run_or_has_lost_its_weights_is_refused(run, others, tmp_path):
+def test_a_folder_without_run_or_weights_is_refused(run, others, tmp_path):
     with refused("is no run folder"):
         predicted(tmp_path, on(others))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("keep me")
-    with refused("exists and holds something else"):
+    with refused("exists and is not a run folder"):
         predicted(run, on(others), out=tmp_path / "mine")
     (run / "weights.safetensors").write_bytes(b"half")
     with refused("weights.safetensors is damaged"):
@@ -283,7 +280,7 @@ def test_what_is_no_run_or_has_lost_its_weights_is_refused(run, others, tmp_path
         predicted(run, on(others))
 
 
-def test_imbalance_of_the_other_recipe_does_not_touch_its_test_side(run, others):
+def test_imbalance_of_the_other_recipe_does_not_change_its_test_set(run, others):
     recipe = on(others)
     recipe["protocol"] = {"kind": "official", "imbalance": {"counts": {"Joy": 5000}}}
     assert len(predicted(run, recipe).predictions) == 11
@@ -301,7 +298,7 @@ def test_the_command_line(run, others):
         "--no-sample-faces",
     ]
     joined = [*words, "--merge-classes", "{happy: [calm, happy]}", "--out", run / "joined"]
-    assert "joined to happy: calm, happy" in CliRunner().invoke(app, [str(word) for word in joined]).stdout
+    assert "merged to happy: calm, happy" in CliRunner().invoke(app, [str(word) for word in joined]).stdout
     result = CliRunner().invoke(app, [str(word) for word in words])
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("balanced accuracy")
@@ -309,7 +306,7 @@ def test_the_command_line(run, others):
     assert f"report  {run / 'on-folder' / 'report.html'}" in result.stdout
     other = CliRunner().invoke(app, [*map(str, words[:5]), "--all-samples"])
     assert other.exit_code == 2
-    assert "holds another run or test" in other.output
+    assert "holds another run or evaluation" in other.output
 
 
 def test_what_needs_another_dataset_is_refused_without_one(run):
@@ -320,9 +317,9 @@ def test_what_needs_another_dataset_is_refused_without_one(run):
         ef.evaluate(run, **{"data.root": "x"})
 
 
-def test_methods_that_learn_from_votes_predict_without_any(tmp_path, people_folder, others):
+def test_methods_trained_on_votes_predict_without_them(tmp_path, people_folder, others):
     if "label-distribution" not in METHODS:
-        pytest.skip("the method votes is not there")
+        pytest.skip("the method is not registered")
     table = pd.DataFrame({"path": [str(p.relative_to(people_folder)) for p in sorted(people_folder.rglob("*.png"))]})
     table["label"] = table["path"].str.split("/").str[0]
     for name in ("calm", "fear", "happy"):
@@ -343,7 +340,7 @@ def test_methods_that_learn_from_votes_predict_without_any(tmp_path, people_fold
 
 
 @given(st.data())
-def test_pictures_found_among_others_are_those_that_a_plain_loop_finds(data):
+def test_duplicate_images_are_those_of_a_naive_loop(data):
     few = st.lists(st.integers(0, 2), min_size=4, max_size=4)
     images = np.array(data.draw(st.lists(few, min_size=1, max_size=6)), dtype=np.uint8).reshape(-1, 1, 2, 2, 1)
     others = np.array(data.draw(st.lists(few, min_size=1, max_size=6)), dtype=np.uint8).reshape(-1, 1, 2, 2, 1)

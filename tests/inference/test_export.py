@@ -1,4 +1,4 @@
-"""Exported files: they say what the run says, without torch, and what is wrong with one is told in a sentence."""
+"""Export to ONNX: same predictions as the run, without torch; errors for files and settings that are invalid."""
 
 import copy
 import json
@@ -19,7 +19,7 @@ from evenface.cli import app
 from evenface.config import load_recipe
 from evenface.inference import export, open_model
 from evenface.inference.export import latencies
-from evenface.inference.onnx_model import DIGITS, SEAL, OnnxModel, sealed
+from evenface.inference.onnx_model import DIGEST_LENGTH, HEADER, OnnxModel, with_digest
 from evenface.preprocessing.store import Store
 from evenface.runs import Run
 from evenface.utils.errors import InputError
@@ -36,7 +36,7 @@ def run(small_recipe, tmp_path_factory) -> Run:
 
 
 @pytest.fixture(autouse=True)
-def in_haste(monkeypatch):
+def short_latency_test(monkeypatch):
     monkeypatch.setattr(export, "latencies", partial(latencies, seconds=0.01))
 
 
@@ -47,7 +47,7 @@ def exported(run, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def traced(exported):
-    """The run's graph, for those tests that look at what becomes of it."""
+    """The run's graph."""
     return onnx.load(exported.path)
 
 
@@ -57,32 +57,32 @@ def stored(run, side="test"):
     return table, store.images[table["row"].to_numpy()]
 
 
-def test_the_file_says_what_the_run_said_and_knows_what_the_run_knows(run, exported):
+def test_the_file_predicts_as_the_run_and_holds_its_metadata(run, exported):
     file, model = open_model(exported.path), open_model(run.folder)
     table, images = stored(run)
-    said = dict(zip(run.predictions.sample, run.predictions.probabilities, strict=True))
-    np.testing.assert_allclose(file.probabilities(images), [said[name] for name in table["sample"]], atol=1e-5)
-    for name in ("name", "key", "classes", "ordered", "one_vs_rest", "form", "card"):
+    stored_p = dict(zip(run.predictions.sample, run.predictions.probabilities, strict=True))
+    np.testing.assert_allclose(file.probabilities(images), [stored_p[name] for name in table["sample"]], atol=1e-5)
+    for name in ("name", "key", "classes", "ordered", "one_vs_rest", "input_spec", "card"):
         assert getattr(file, name) == getattr(model, name), name
     np.testing.assert_array_equal(file.prior, model.prior)
     assert file.calibration.as_dict() == model.calibration.as_dict()
-    assert file.described.recipe["network"]["name"] == "test_resnet"
-    assert file.described.precision == "float32"
+    assert file.metadata.recipe["network"]["name"] == "test_resnet"
+    assert file.metadata.precision == "float32"
     parity = exported.parity
     assert parity.samples == len(run.predictions) + len(stored(run, "validation")[0])
-    assert parity.agreeing == parity.samples
-    assert max(parity.largest, parity.stored) < 1e-5
+    assert parity.same_class == parity.samples
+    assert max(parity.max_difference, parity.max_stored_difference) < 1e-5
     assert exported.sizes["file"] == exported.path.stat().st_size
     assert f"file    {exported.path}" in exported.lines
 
 
-def test_the_file_names_no_folder_of_this_machine(run, exported, people_folder):
+def test_the_file_contains_no_path_of_this_machine(run, exported, people_folder):
     content = exported.path.read_bytes()
     for word in (str(people_folder), str(Path(ef.__file__).parent), "site-packages", run.facts["store"]):
         assert word.encode() not in content, word
 
 
-def test_no_option_of_a_source_names_a_folder_of_this_machine(tmp_path):
+def test_the_shared_recipe_contains_no_path_of_this_machine(tmp_path):
     table, plugin = tmp_path / "table.csv", tmp_path / "mine.py"
     recipe = load_recipe(
         {
@@ -92,11 +92,11 @@ def test_no_option_of_a_source_names_a_folder_of_this_machine(tmp_path):
             "network": {"weights": "~/weights.safetensors"},
         }
     )
-    told = export.shared_recipe(recipe)
-    assert str(tmp_path) not in json.dumps(told)
-    assert (told["data"]["root"], told["data"]["table"], told["plugins"]) == (None, "table.csv", ["mine.py"])
-    assert told["network"]["weights"] == "weights.safetensors"
-    assert told["data"]["columns"] == {"path": "sub/file"}
+    shared = export.shared_recipe(recipe)
+    assert str(tmp_path) not in json.dumps(shared)
+    assert (shared["data"]["root"], shared["data"]["table"], shared["plugins"]) == (None, "table.csv", ["mine.py"])
+    assert shared["network"]["weights"] == "weights.safetensors"
+    assert shared["data"]["columns"] == {"path": "sub/file"}
 
 
 WITHOUT = """
@@ -129,19 +129,19 @@ def test_prediction_needs_no_torch(run, exported, people_folder, tmp_path):
     assert refused.returncode != 0, "torch was not blocked"
 
 
-def test_a_file_that_differs_is_not_kept(run, traced, tmp_path, monkeypatch):
+def test_a_file_that_differs_is_not_written(run, traced, tmp_path, monkeypatch):
     another = copy.deepcopy(traced)
     (weight,) = (one for one in another.graph.initializer if "classifier.weight" in one.name)
     weight.CopyFrom(onnx.numpy_helper.from_array(1.02 * onnx.numpy_helper.to_array(weight), weight.name))
     monkeypatch.setattr(export, "onnx_graph", lambda _: another)
     out = tmp_path / "small.onnx"
-    with pytest.raises(InputError, match=r"differs from the run by .* it is not kept"):
+    with pytest.raises(InputError, match=r"differs from the run by .* it was not written"):
         api.export(run.folder, out=out)
     assert not list(tmp_path.iterdir())
     assert api.export(run.folder, out=out, tolerance=0.5).parity.largest > 1e-4
 
 
-def test_eight_bits_cost_what_they_cost_and_no_more_than_is_borne(run, exported, traced, tmp_path, monkeypatch):
+def test_int8_costs_what_is_reported_and_at_most_the_limit(run, exported, traced, tmp_path, monkeypatch):
     from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
     monkeypatch.setattr(export, "onnx_graph", lambda _: copy.deepcopy(traced))
@@ -149,8 +149,8 @@ def test_eight_bits_cost_what_they_cost_and_no_more_than_is_borne(run, exported,
     made = api.export(run.folder, out=out, int8=True, max_accuracy_loss=1)
     table, images = stored(run, "validation")
     small, whole = (OnnxModel(path) for path in (out, exported.path))
-    assert small.described.precision == "int8"
-    assert small.key != whole.key == small.described.key
+    assert small.metadata.precision == "int8"
+    assert small.key != whole.key == small.metadata.key
     assert made.quantised == "static"
     assert "QuantizeLinear" in {node.op_type for node in onnx.load(out).graph.node}
     first, second = (model.probabilities(images).argmax(axis=1) for model in (whole, small))
@@ -158,13 +158,13 @@ def test_eight_bits_cost_what_they_cost_and_no_more_than_is_borne(run, exported,
         expected = score(table["label"], second) - score(table["label"], first)
         assert made.cost.pair.overall[name].value == pytest.approx(expected)
     assert np.abs(small.probabilities(images) - whole.probabilities(images)).max() < 0.2
-    assert len(np.unique(small.probabilities(images))) > 100, "answers themselves were rounded"
+    assert len(np.unique(small.probabilities(images))) > 100, "the probabilities themselves were quantised"
 
-    spoilt = copy.deepcopy(traced)
-    for one in spoilt.graph.initializer:
+    broken = copy.deepcopy(traced)
+    for one in broken.graph.initializer:
         if "classifier" in one.name:
             one.raw_data = bytes(len(one.raw_data))
-    monkeypatch.setattr(export, "quantised", lambda *_: (spoilt, "static"))
+    monkeypatch.setattr(export, "quantise", lambda *_: (broken, "static"))
     before = out.read_bytes()
     result = CliRunner().invoke(app, ["export", str(run.folder), "--int8", "--out", str(out)])
     assert result.exit_code == 2
@@ -185,46 +185,49 @@ def test_ctrl_c_leaves_nothing(run, traced, tmp_path, monkeypatch):
 
 
 def changed(content, **words):
-    model = onnx.load_from_string(content[len(SEAL) + DIGITS :])
+    model = onnx.load_from_string(content[len(HEADER) + DIGEST_LENGTH :])
     props = {one.key: one.value for one in model.metadata_props}
     props |= {f"evenface.{name}": value for name, value in words.items() if value is not None}
     props = {name: value for name, value in props.items() if words.get(name.removeprefix("evenface."), "") is not None}
     onnx.helper.set_model_props(model, props)
-    return sealed(model.SerializeToString())
+    return with_digest(model.SerializeToString())
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("damage", "message"),
     [
-        (lambda content: content[:-7], "damaged or cut short"),
-        (lambda content: content[:20], "no file of evenface's"),
-        (lambda content: content[:5000] + b"\x00\xff" + content[5002:], "damaged or cut short"),
-        (lambda content: content[len(SEAL) + DIGITS :], "no file of evenface's, or another program changed it"),
-        (lambda _: b"", "no file of evenface's"),
-        (lambda _: sealed(b"no protocol buffer"), "cannot run"),
-        (lambda content: changed(content, format="99", version='"9.9"'), "exported by evenface 9.9, .* too old"),
-        (lambda content: changed(content, form=None), "does not say what evenface needs to know"),
-        (lambda content: changed(content, form='{"kind": "stills"}'), "does not say what evenface needs to know"),
-        (lambda content: changed(content, classes="nothing"), "does not say what evenface needs to know"),
-        (lambda content: changed(content, prior="[1.0]"), "3 classes and a balance of"),
+        (lambda content: content[:-7], "damaged or truncated"),
+        (lambda content: content[:20], "not written by evenface"),
+        (lambda content: content[:5000] + b"\x00\xff" + content[5002:], "damaged or truncated"),
+        (
+            lambda content: content[len(HEADER) + DIGEST_LENGTH :],
+            "not written by evenface, or was changed",
+        ),
+        (lambda _: b"", "not written by evenface"),
+        (lambda _: with_digest(b"no protocol buffer"), "cannot run"),
+        (lambda content: changed(content, format="99", version='"9.9"'), "exported by evenface 9.9; .* too old"),
+        (lambda content: changed(content, form=None), "missing or invalid metadata"),
+        (lambda content: changed(content, form='{"kind": "stills"}'), "missing or invalid metadata"),
+        (lambda content: changed(content, classes="nothing"), "missing or invalid metadata"),
+        (lambda content: changed(content, prior="[1.0]"), "3 classes and a class prior of shape"),
     ],
 )
-def test_what_is_wrong_with_a_file_is_told_in_a_sentence(exported, tmp_path, spoil, told):
-    path = tmp_path / "spoilt.onnx"
-    path.write_bytes(spoil(exported.path.read_bytes()))
-    with pytest.raises(InputError, match=told) as raised:
+def test_an_invalid_file_is_refused_with_its_reason(exported, tmp_path, damage, message):
+    path = tmp_path / "damaged.onnx"
+    path.write_bytes(damage(exported.path.read_bytes()))
+    with pytest.raises(InputError, match=message) as raised:
         open_model(path)
     assert "\n" not in raised.value.message
 
 
-def test_settings_that_cannot_be_are_refused_before_anything_is_done(run, tmp_path):
-    for words, told in (
+def test_invalid_settings_are_refused_before_anything_is_done(run, tmp_path):
+    for settings, message in (
         ({"tolerance": 0}, "tolerance must be above 0"),
-        ({"out": tmp_path / "a.txt"}, "no name for such a file"),
-        ({"out": tmp_path / "a.pt2"}, "no name for such a file"),
-        ({"out": tmp_path}, "is a folder"),
+        ({"out": tmp_path / "a.txt"}, "must end in .onnx"),
+        ({"out": tmp_path / "a.pt2"}, "must end in .onnx"),
+        ({"out": tmp_path}, "must end in .onnx"),
     ):
-        with pytest.raises(InputError, match=told):
-            api.export(run.folder, **words)
+        with pytest.raises(InputError, match=message):
+            api.export(run.folder, **settings)
     with pytest.raises(InputError, match="cannot be read"):
         open_model(tmp_path / "missing.onnx")

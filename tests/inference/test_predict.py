@@ -1,4 +1,4 @@
-"""Using a run: what it is given is what it learnt from, bit by bit, and the table says what it says."""
+"""Prediction: samples are prepared exactly as in training, and the table holds the model's probabilities."""
 
 import json
 import os
@@ -15,10 +15,9 @@ from evenface.config.predict import PredictSettings
 from evenface.config.recipe import FaceCrop, FrameSampler, MissingFaces, Sequences
 from evenface.inference import open_model
 from evenface.inference.input_spec import InputSpec
-from evenface.inference.pipeline import Ended, predicted, prepared, spans, with_balance
-from evenface.inference.predict import predict_inputs
+from evenface.inference.pipeline import SourceEnd, predict_sources, prepare_samples, resolve_prior, split_windows
+from evenface.inference.predict import predict_inputs, read_table
 from evenface.inference.sources import Source, camera_source
-from evenface.inference.table import read_table
 from evenface.preprocessing.clips import read_clip
 from evenface.preprocessing.face_mesh import read_mesh
 from evenface.preprocessing.image import read_sample
@@ -37,7 +36,7 @@ def stills(small_recipe, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory):
-    """A run on folders of pictures, each a clip of 5 to 7 frames, three of which are stored and two seen."""
+    """A run on folders of images, each a clip of 5 to 7 frames, three of which are stored and two used."""
     folder = tmp_path_factory.mktemp("clips")
     random = np.random.default_rng(0)
     for label, name in enumerate(("calm", "joy")):
@@ -67,7 +66,7 @@ def clips(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def numbers(tmp_path_factory):
-    """A run on action units in files."""
+    """A run on files of action units."""
     folder = tmp_path_factory.mktemp("units")
     random = np.random.default_rng(0)
     for label, name in enumerate(("calm", "joy")):
@@ -89,46 +88,53 @@ def numbers(tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", ["stills", "clips", "numbers"])
-def test_a_run_is_given_what_it_learnt_from_and_says_what_it_said(kind, request):
+def test_samples_and_probabilities_are_those_of_the_run(kind, request):
     run = request.getfixturevalue(kind)
     model, store = open_model(run.folder), Store.open(run.facts["store"])
     arrays = store.images if store.sequences is None else store.sequences
-    assert model.form == InputSpec.from_dict(json.loads(json.dumps(model.form.as_dict())))
-    places = {name: i for i, name in enumerate(store.manifest.table["sample"])}
+    assert model.input_spec == InputSpec.from_dict(json.loads(json.dumps(model.input_spec.as_dict())))
+    row_of = {name: i for i, name in enumerate(store.manifest.table["sample"])}
     source = {"stills": "picture", "clips": "clip", "numbers": "numbers"}[kind]
-    given, said = [], run.predictions
-    for name in said.sample:
-        path = store.manifest.root / store.manifest.table["path"].iloc[places[name]]
-        (sample,) = prepared(Source(str(path), source), model.form, PredictSettings())
+    prepared, predictions = [], run.predictions
+    for name in predictions.sample:
+        path = store.manifest.root / store.manifest.table["path"].iloc[row_of[name]]
+        (sample,) = prepare_samples(Source(str(path), source), model.input_spec, PredictSettings())
         assert sample.array.dtype == arrays.dtype
-        np.testing.assert_array_equal(sample.array, arrays[places[name]])
-        given.append(sample.array)
-    np.testing.assert_allclose(model.probabilities(np.stack(given)), said.probabilities, atol=1e-6)
+        np.testing.assert_array_equal(sample.array, arrays[row_of[name]])
+        prepared.append(sample.array)
+    np.testing.assert_allclose(model.probabilities(np.stack(prepared)), predictions.probabilities, atol=1e-6)
 
 
-def test_a_kind_of_file_that_the_run_does_not_take_is_set_aside(stills, clips, numbers, tmp_path):
+def test_files_of_the_wrong_kind_are_refused(stills, clips, numbers, tmp_path):
     Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
     pd.DataFrame({"AU01_r": [1.0]}).to_csv(tmp_path / "a.csv")
     wrong = [(clips, "a.png", "picture"), (stills, "a.csv", "numbers"), (numbers, "a.png", "picture")]
     for run, name, kind in wrong:
         with pytest.raises(SampleError):
-            list(prepared(Source(str(tmp_path / name), kind), open_model(run.folder).form, PredictSettings()))
+            list(
+                prepare_samples(
+                    Source(str(tmp_path / name), kind), open_model(run.folder).input_spec, PredictSettings()
+                )
+            )
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-def test_the_table_holds_what_was_said_and_what_is_in_it_is_not_done_again(stills, people_folder, tmp_path, suffix):
+def test_the_table_holds_probabilities_and_its_files_are_not_predicted_again(stills, people_folder, tmp_path, suffix):
     model, out = open_model(stills.folder), tmp_path / f"found{suffix}"
     first = sorted((people_folder / "fear").iterdir())[:3]
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"no picture")
     found = predict_inputs(model, [*first, bad], PredictSettings(batch=2), out)
-    assert (found.files, found.rows, found.faces, found.before) == (3, 3, 3, 0)
-    assert found.troubles == [f"{bad}: not an image: text"]
+    assert (found.files, found.rows, found.faces, found.cached) == (3, 3, 3, 0)
+    assert found.skipped == [f"{bad}: not an image: text"]
     more = sorted((people_folder / "calm").iterdir())[:2]
-    assert predict_inputs(model, [*first, *more], PredictSettings(), out).before == 3
+    assert predict_inputs(model, [*first, *more], PredictSettings(), out).cached == 3
     table = pd.concat(read_table(out))
     assert table["file"].tolist() == [str(path) for path in (*first, *more)]
-    arrays = [next(prepared(Source(name, "picture"), model.form, PredictSettings())).array for name in table["file"]]
+    arrays = [
+        next(prepare_samples(Source(name, "picture"), model.input_spec, PredictSettings())).array
+        for name in table["file"]
+    ]
     p = model.calibrated(model.scores(np.stack(arrays)))
     np.testing.assert_allclose(table[[f"p_{name}" for name in model.classes]], p, atol=1e-6)
     assert table["label"].tolist() == [model.classes[i] for i in p.argmax(axis=1)]
@@ -137,25 +143,25 @@ def test_the_table_holds_what_was_said_and_what_is_in_it_is_not_done_again(still
         predict_inputs(model, first, PredictSettings(smooth=1.0), out)
 
 
-def test_a_balance_is_estimated_from_the_inputs_alone_and_then_stands_still(stills, people_folder, tmp_path):
+def test_a_class_prior_is_estimated_from_the_inputs_and_is_a_fixed_point(stills, people_folder, tmp_path):
     model, files = open_model(stills.folder), sorted((people_folder / "fear").iterdir())[:6]
     found = predict_inputs(model, files, PredictSettings(prior="estimate"), tmp_path / "estimated.csv")
-    [told] = [note.rpartition(" ")[2] for note in found.notes if "estimated" in note]
-    predict_inputs(model, files, PredictSettings(prior=told), tmp_path / "given.csv")
+    [prior] = [note.rpartition(" ")[2] for note in found.notes if "estimated" in note]
+    predict_inputs(model, files, PredictSettings(prior=prior), tmp_path / "given.csv")
     estimated, given_so = (
         pd.read_csv(tmp_path / name).drop(columns="model") for name in ("estimated.csv", "given.csv")
     )
     pd.testing.assert_frame_equal(estimated, given_so)
-    # Once a balance is the one with which samples are most probable, their mean probabilities are that balance.
-    shares = np.array([float(part.partition("=")[2]) for part in told.split(",")])
+    # Under the maximum-likelihood prior the mean of the probabilities is that prior.
+    shares = np.array([float(part.partition("=")[2]) for part in prior.split(",")])
     np.testing.assert_allclose(estimated[[f"p_{name}" for name in model.classes]].mean(), shares, atol=2e-3)
     assert np.abs(shares - model.prior).max() > 0.02
     with pytest.raises(InputError, match="camera"):
-        with_balance(model, [camera_source(0, 1, opener=lambda _: None)], PredictSettings(prior="estimate"))
+        resolve_prior(model, [camera_source(0, 1, opener=lambda _: None)], PredictSettings(prior="estimate"))
 
 
-class Fake:
-    """A camera of five pictures."""
+class FakeCamera:
+    """A camera of five frames."""
 
     def __init__(self, _number):
         self.left, self.closed = 5, False
@@ -168,18 +174,18 @@ class Fake:
         self.closed = True
 
 
-def test_a_camera_gives_rows_until_its_time_is_over(stills, clips):
+def test_a_camera_is_predicted_until_its_time_is_over(stills, clips):
     ticks = iter(np.arange(0, 10, 0.5))
-    source = camera_source(0, 1.6, Fake, lambda: float(next(ticks)))
-    rows = list(predicted(open_model(stills.folder), [source], PredictSettings()))
-    assert [row.sample.time for row in rows[:-1]] == [0.0, 0.5, 1.0, 1.5]
-    assert isinstance(rows[-1], Ended)
-    source = camera_source(0, None, Fake, iter(np.arange(0, 10, 0.5)).__next__)
-    rows = list(predicted(open_model(clips.folder), [source], PredictSettings(window=1.0)))
-    assert [(row.sample.frame, row.sample.end) for row in rows[:-1]] == [(0, 2), (2, 4)]
+    source = camera_source(0, 1.6, FakeCamera, lambda: float(next(ticks)))
+    rows = list(predict_sources(open_model(stills.folder), [source], PredictSettings()))
+    assert [row.sample.start_time for row in rows[:-1]] == [0.0, 0.5, 1.0, 1.5]
+    assert isinstance(rows[-1], SourceEnd)
+    source = camera_source(0, None, FakeCamera, iter(np.arange(0, 10, 0.5)).__next__)
+    rows = list(predict_sources(open_model(clips.folder), [source], PredictSettings(window=1.0)))
+    assert [(row.sample.first_frame, row.sample.end_frame) for row in rows[:-1]] == [(0, 2), (2, 4)]
 
 
-def test_the_command_writes_draws_and_refuses(clips, tmp_path):
+def test_the_command_writes_a_table_annotates_and_refuses_invalid_settings(clips, tmp_path):
     store = Store.open(clips.facts["store"])
     clip = store.manifest.root / store.manifest.table["path"].iloc[0]
     words = ["predict", str(clips.folder), str(clip), "--out", str(tmp_path / "t.csv")]
@@ -193,7 +199,7 @@ def test_the_command_writes_draws_and_refuses(clips, tmp_path):
     assert CliRunner().invoke(app, [*words, "--frame-stride", "2"]).exit_code == 2
 
 
-def forms():
+def input_specs():
     crop = FaceCrop(crop="face", which="largest")
     mesh = SequenceSpec.build(Sequences(frames=3, normalise="scale"), MissingFaces(), origin="clips")
     return {
@@ -207,25 +213,28 @@ def forms():
 
 
 @pytest.mark.parametrize(("kind", "window"), [("stills", None), ("clips", 1.0), ("windows", None), ("mesh", None)])
-def test_real_faces_come_as_prepare_reads_them(real_data, kind, window):
-    form, file = forms()[kind], real_data / "clips" / ("single_face.jpg" if kind == "stills" else "single_face.mp4")
+def test_real_faces_are_prepared_as_for_training(real_data, kind, window):
+    spec, file = (
+        input_specs()[kind],
+        real_data / "clips" / ("single_face.jpg" if kind == "stills" else "single_face.mp4"),
+    )
     if kind == "stills":
-        (sample,) = prepared(Source(str(file), "picture"), form, PredictSettings(faces="largest"))
-        assert sample.array.tobytes() == read_sample(str(file), None, form.target)
+        (sample,) = prepare_samples(Source(str(file), "picture"), spec, PredictSettings(faces="largest"))
+        assert sample.array.tobytes() == read_sample(str(file), None, spec.target)
         return
     settings = PredictSettings(faces="largest", window=window, overlap=0.5 if window else 0)
-    found = list(prepared(Source(str(file), "clip"), form, settings))
+    found = list(prepare_samples(Source(str(file), "clip"), spec, settings))
     read = read_mesh if kind == "mesh" else read_clip
-    for first, last in spans(open_film(str(file)).times, window, settings.overlap):
-        facts, values = read(str(file), first, last, form.target)
-        mine, found = found[: len(facts)], found[len(facts) :]
-        assert [[one.frame, one.end] for one in mine] == [row[:2] for row in facts]
-        assert b"".join(one.array.tobytes() for one in mine) == values
-        assert {one.face for one in mine} == {1}
+    for first, last in split_windows(open_film(str(file)).times, window, settings.overlap):
+        facts, values = read(str(file), first, last, spec.target)
+        window_samples, found = found[: len(facts)], found[len(facts) :]
+        assert [[one.first_frame, one.end_frame] for one in window_samples] == [row[:2] for row in facts]
+        assert b"".join(one.array.tobytes() for one in window_samples) == values
+        assert {one.face_id for one in window_samples} == {1}
     assert not found
 
 
-def test_real_pictures_and_videos_give_faces(stills, real_data, tmp_path):
+def test_faces_are_found_in_real_images_and_videos(stills, real_data, tmp_path):
     model = open_model(stills.folder)
     found = predict_inputs(
         model,
@@ -241,42 +250,45 @@ def test_real_pictures_and_videos_give_faces(stills, real_data, tmp_path):
     assert counts["multi_face.jpg"] >= 3
     assert counts["single_face.jpg"] == counts["single_face.mp4"] == 1
     assert "no_face.mp4" not in counts
-    assert found.empty > 0
+    assert found.without_face > 0
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("options", "message"),
     [
         (["--out", "folder.csv"], "folder.csv is a folder"),
         (["--out", "file.txt/t.csv"], "file.txt is a file"),
         (["--out", "t.xlsx"], "must end in .csv or .parquet"),
         (["--out", f"{'x' * 300}.csv"], "name too long"),
         (["--annotate", "file.txt"], "file.txt is a file"),
-        (["--timeline", "t.txt"], "cannot be written as t.txt"),
+        (["--timeline", "t.txt"], "cannot save a figure as t.txt"),
         (["--timeline", "folder.csv/no/t.svg", "--annotate", "file.txt/a"], "file.txt is a file"),
         (["--seconds", "3"], "seconds requires a camera"),
-        (["--camera", "-1"], "counted from 0"),
+        (["--camera", "-1"], "0 or greater"),
         (["--camera", "0"], "inputs and a camera were given"),
-        (["--margin", "0.4"], "looked for nevertheless"),
+        (["--margin", "0.4"], "trained on uncropped images"),
     ],
 )
-def test_what_cannot_be_done_is_refused_before_anything_is_done(stills, people_folder, tmp_path, words, said):
+def test_invalid_options_are_refused_before_anything_is_written(stills, people_folder, tmp_path, options, message):
     (tmp_path / "folder.csv").mkdir()
     (tmp_path / "file.txt").write_text("here first")
     before = sorted(tmp_path.rglob("*"))
-    words = [word if word[0] == "-" or word.isdigit() or word == "0.4" else str(tmp_path / word) for word in words]
-    named = [] if "-1" in words else [str(people_folder)]
-    out = [] if "--out" in words else ["--out", str(tmp_path / "t.csv")]
-    result = CliRunner().invoke(app, ["predict", str(stills.folder), *named, *out, *words])
+    options = [
+        option if option[0] == "-" or option.isdigit() or option == "0.4" else str(tmp_path / option)
+        for option in options
+    ]
+    inputs = [] if "-1" in options else [str(people_folder)]
+    out = [] if "--out" in options else ["--out", str(tmp_path / "t.csv")]
+    result = CliRunner().invoke(app, ["predict", str(stills.folder), *inputs, *out, *options])
     assert result.exit_code == 2, result.output
-    assert said in result.output
+    assert message in result.output
     assert "Traceback" not in result.output
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_pictures_alone_give_no_timeline_and_the_screen_says_so(stills, people_folder, tmp_path):
+def test_images_alone_give_no_timeline_and_a_note(stills, people_folder, tmp_path):
     out = [f"--out={tmp_path / 't.csv'}", f"--timeline={tmp_path / 't.svg'}"]
     result = CliRunner().invoke(app, ["predict", str(stills.folder), str(people_folder), *out])
     assert result.exit_code == 0, result.output
-    assert "no timeline is drawn" in result.output
+    assert "no timeline" in result.output
     assert not (tmp_path / "t.svg").exists()

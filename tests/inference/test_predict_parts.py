@@ -1,4 +1,4 @@
-"""What prediction is made of: inputs, windows, numbers of faces, smoothing, walking ahead, the journal, words."""
+"""Parts of the prediction pipeline: inputs, windows, face ids, smoothing, prefetching, journal, labels."""
 
 import os
 
@@ -8,28 +8,36 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from evenface.inference.drawing import _free, marked
-from evenface.inference.pipeline import Ended, FaceIdTracker, FaceResult, PreparedSample, prefetch, smoothed, spans
+from evenface.inference.pipeline import (
+    FaceIdTracker,
+    FaceResult,
+    PreparedSample,
+    SourceEnd,
+    prefetch,
+    smooth_probabilities,
+    split_windows,
+)
+from evenface.inference.predict import Columns, PredictionTable, read_table
 from evenface.inference.sources import Source, find_sources
-from evenface.inference.table import Columns, PredictionTable, read_table
 from evenface.preprocessing.detect import Face
+from evenface.reporting.annotation import _label_area, annotated
 from evenface.utils.errors import InputError
 
 
-def test_folders_patterns_and_missing_files_are_understood(tmp_path):
+def test_inputs_are_files_folders_and_patterns(tmp_path):
     for name in ("a2.png", "a10.png", "b/c.mp4", "b/.hidden.png", "t/x.csv"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
-    found, troubles = find_sources([tmp_path, tmp_path / "a2.png", tmp_path / "none.png", tmp_path / "t"])
-    assert [(os.path.relpath(one.path, tmp_path), one.kind) for one in found] == [
+    sources, skipped = find_sources([tmp_path, tmp_path / "a2.png", tmp_path / "none.png", tmp_path / "t"])
+    assert [(os.path.relpath(one.path, tmp_path), one.kind) for one in sources] == [
         ("a2.png", "picture"),
         ("a10.png", "picture"),
         ("b/c.mp4", "clip"),
     ]
-    assert troubles == [
-        f"{tmp_path}: passed over files of other kinds: 1, such as {tmp_path / 't' / 'x.csv'}",
-        f"{tmp_path / 'none.png'}: missing",
-        f"{tmp_path / 't'}: it holds nothing that can be used",
+    assert skipped == [
+        f"{tmp_path}: skipped 1 files of other types, such as {tmp_path / 't' / 'x.csv'}",
+        f"{tmp_path / 'none.png'}: not found",
+        f"{tmp_path / 't'}: contains no usable file",
     ]
     assert [one.kind for one in find_sources([tmp_path], "clips")[0]] == ["clip", "clip"]
     assert [one.kind for one in find_sources([f"{tmp_path}/*/*.csv"], "numbers")[0]] == ["numbers"]
@@ -38,7 +46,7 @@ def test_folders_patterns_and_missing_files_are_understood(tmp_path):
 @given(st.integers(1, 200), st.floats(0.05, 5), st.floats(0, 0.9))
 def test_windows_cover_all_frames_are_equally_long_and_step_evenly(count, window, overlap):
     times = np.arange(count) / 25
-    found = spans(times, window, overlap)
+    found = split_windows(times, window, overlap)
     seen = np.zeros(count, bool)
     for first, last in found:
         assert 0 <= first < last <= count
@@ -54,13 +62,13 @@ def face(x, side=10.0):
     return Face((x, 0.0, x + side, side), 0.9, ((x, 1.0), (x + side, 1.0)))
 
 
-def test_faces_keep_their_numbers_until_they_were_away_for_long():
-    numbers = FaceIdTracker()
-    assert numbers.of([face(0), face(50)], 0.0) == [1, 2]
-    assert numbers.of([face(52), face(1)], 0.1) == [2, 1]
-    assert numbers.of([face(2)], 0.2) == [1]
-    assert numbers.of([face(3), face(51), face(200)], 4.0) == [1, 2, 3]
-    assert numbers.of([face(51)], 9.5) == [4]
+def test_faces_keep_their_ids_over_short_gaps():
+    tracker = FaceIdTracker()
+    assert tracker.assign([face(0), face(50)], 0.0) == [1, 2]
+    assert tracker.assign([face(52), face(1)], 0.1) == [2, 1]
+    assert tracker.assign([face(2)], 0.2) == [1]
+    assert tracker.assign([face(3), face(51), face(200)], 4.0) == [1, 2, 3]
+    assert tracker.assign([face(51)], 9.5) == [4]
 
 
 @given(st.lists(st.tuples(st.integers(1, 2), st.floats(0, 1)), min_size=1, max_size=30), st.floats(0.01, 2))
@@ -71,19 +79,20 @@ def test_smoothing_is_the_mean_of_the_face_within_the_window(drawn, seconds):
         for i, (number, p) in enumerate(drawn)
     ]
     rows.append(FaceResult(source, PreparedSample(99, 100, 9.9, 9.9), None))
-    *got, end = smoothed([*rows, Ended(source)], seconds)
-    assert end == Ended(source)
+    *got, end = smooth_probabilities([*rows, SourceEnd(source)], seconds)
+    assert end == SourceEnd(source)
     assert got[-1].probabilities is None
     for row, other in zip(rows[:-1], got, strict=False):
         near = [
             one.probabilities
             for one in rows[:-1]
-            if one.sample.face == row.sample.face and abs(one.sample.time - row.sample.time) <= seconds / 2 + 1e-9
+            if one.sample.face_id == row.sample.face_id
+            and abs(one.sample.start_time - row.sample.start_time) <= seconds / 2 + 1e-9
         ]
         np.testing.assert_allclose(other.probabilities, np.mean(near, axis=0))
 
 
-def test_walking_ahead_keeps_order_raises_in_place_and_stops():
+def test_prefetching_keeps_order_raises_in_place_and_stops():
     taken = []
 
     def items():
@@ -94,9 +103,9 @@ def test_walking_ahead_keeps_order_raises_in_place_and_stops():
         finally:
             taken.append("closed")
 
-    walk = prefetch(items(), 2)
-    assert [next(walk) for _ in range(3)] == [0, 1, 2]
-    walk.close()
+    prefetched = prefetch(items(), 2)
+    assert [next(prefetched) for _ in range(3)] == [0, 1, 2]
+    prefetched.close()
     assert taken[-1] == "closed"
     assert len(taken) < 12
 
@@ -104,13 +113,13 @@ def test_walking_ahead_keeps_order_raises_in_place_and_stops():
         yield 1
         raise InputError("no")
 
-    walk = prefetch(broken(), 2)
-    assert next(walk) == 1
+    prefetched = prefetch(broken(), 2)
+    assert next(prefetched) == 1
     with pytest.raises(InputError):
-        next(walk)
+        next(prefetched)
 
 
-def test_a_journal_that_a_kill_left_is_taken_up_to_the_last_whole_file(tmp_path):
+def test_the_journal_of_a_killed_process_is_resumed_after_its_last_complete_file(tmp_path):
     columns, sources = Columns(("a", "b"), None, 0.0, "m@1"), [Source(name, "picture") for name in "xyz"]
     rows = [FaceResult(source, PreparedSample(0, 1, None, None, 1), np.array([0.25, 0.75])) for source in sources]
     table = PredictionTable(tmp_path / "t.csv", columns)
@@ -133,11 +142,11 @@ def test_a_journal_that_a_kill_left_is_taken_up_to_the_last_whole_file(tmp_path)
 
 
 @given(st.lists(st.tuples(st.floats(0, 300), st.floats(0, 300)), min_size=1, max_size=4))
-def test_words_stand_inside_the_picture(corners):
+def test_labels_are_inside_the_image(corners):
     image = Image.new("RGB", (320, 320))
     marks = [(i + 1, (x, y, x + 30, y + 30), "1  happy 0.99") for i, (x, y) in enumerate(corners)]
-    assert marked(image, marks).size == image.size
+    assert annotated(image, marks).size == image.size
     for _, box, _ in marks:
-        area = _free(image.size, box, (120.0, 20.0), [other for _, other, _ in marks])
+        area = _label_area(image.size, box, (120.0, 20.0), [other for _, other, _ in marks])
         assert min(area) >= 0
         assert max(area) <= 320.0001

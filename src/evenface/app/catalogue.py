@@ -175,13 +175,13 @@ TABLE = "table.csv"
 InputKind = Literal["image", "video", "features"]
 
 
-def accepted_inputs(form: InputSpec) -> list[InputKind]:
+def accepted_inputs(spec: InputSpec) -> list[InputKind]:
     """Return the kinds of files that a model with this input can predict on."""
-    how = form.sequences
+    how = spec.sequences
     if how is None:
-        return ["image", "video"] if form.kind == "stills" else ["video"]
+        return ["image", "video"] if spec.kind == "stills" else ["video"]
     if how.origin == "files":
-        return ["features", "video"] if finds_points(form) else ["features"]
+        return ["features", "video"] if finds_points(spec) else ["features"]
     return ["image", "video"] if how.origin == "stills" else ["video"]
 
 
@@ -199,7 +199,7 @@ def _model_summary(entry: Entry, _changed: int) -> ModelSummary:
     base: dict[str, Any] = {"id": entry.id, "name": entry.name, "kind": entry.kind, "study": entry.study}
     if entry.kind == "file":
         model = _open_file(entry.path, _changed)
-        takes = accepted_inputs(model.form)
+        takes = accepted_inputs(model.input_spec)
         return ModelSummary(**base, classes=list(model.classes), takes=takes, usable=True, balanced_accuracy=None)
     run = Run(entry.path)
     try:

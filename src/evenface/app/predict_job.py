@@ -18,10 +18,10 @@ from evenface.app.catalogue import Entry
 from evenface.app.schemas import ExplainedResponse, FaceResponse, Prediction, finite
 from evenface.config.limits import Limits
 from evenface.config.predict import PredictSettings
+from evenface.inference.input_spec import check_settings
 from evenface.inference.model import Model
-from evenface.inference.pipeline import Ended, FaceResult, PreparedSample, label_of, predicted
-from evenface.inference.predict import notes_of
-from evenface.inference.settings import check_settings
+from evenface.inference.pipeline import FaceResult, PreparedSample, SourceEnd, label_of, predict_sources
+from evenface.inference.predict import prediction_notes
 from evenface.inference.sources import Source, find_sources
 from evenface.preprocessing.image import FORMATS, quiet_pillow, read_picture, shown_size
 from evenface.preprocessing.sequence_files import ARRAYS, TABLES, count_frames, unpacked_size
@@ -69,7 +69,7 @@ class _Size:
 def predict_upload(request: PredictRequest, model: Model, limits: Limits, step: Step) -> dict[str, Any]:
     """Predict on an upload; return a :class:`~evenface.app.schemas.Prediction` as a dictionary."""
     settings = PredictSettings(**request.settings, batch=BATCH)
-    check_settings(settings, model.form)
+    check_settings(settings, model.input_spec)
     (source,), _ = find_sources([request.upload])
     try:
         size = _size(source, model, limits)
@@ -90,7 +90,7 @@ def predict_upload(request: PredictRequest, model: Model, limits: Limits, step: 
         temperature=model.calibration.temperature if model.calibration else None,
         **vars(size),
         rows=rows,
-        notes=notes_of(model, settings),
+        notes=prediction_notes(model, settings),
         explained=explained,
         unexplained=reason,
     ).model_dump()
@@ -99,7 +99,7 @@ def predict_upload(request: PredictRequest, model: Model, limits: Limits, step: 
 def _size(source: Source, model: Model, limits: Limits) -> _Size:
     """Return the size of an upload; raise SampleError above a limit, before it is decoded."""
     if source.kind == "numbers":
-        how = model.form.sequences
+        how = model.input_spec.sequences
         if how is None or how.origin != "files":
             raise SampleError("a feature file, but the model expects images or videos")
         check_unpacked_size(source.path, limits.numbers)
@@ -168,23 +168,23 @@ def _results(
     step: Step,
     observe: Callable[[PreparedSample], None] | None,
 ) -> Iterator[FaceResult]:
-    for item in predicted(model, [source], settings, observe):
-        if isinstance(item, Ended):
-            if item.trouble:
-                raise SampleError(item.trouble)
+    for item in predict_sources(model, [source], settings, observe):
+        if isinstance(item, SourceEnd):
+            if item.error:
+                raise SampleError(item.error)
             return
-        step(min(1.0, item.sample.end / max(1, frames)))
+        step(min(1.0, item.sample.end_frame / max(1, frames)))
         yield item
 
 
 def _row(result: FaceResult, model: Model, settings: PredictSettings) -> FaceResponse:
     sample, p = result.sample, result.probabilities
     return FaceResponse(
-        frame=sample.frame,
-        end=sample.end,
-        time=sample.time,
-        until=sample.until,
-        face=sample.face,
+        frame=sample.first_frame,
+        end=sample.end_frame,
+        time=sample.start_time,
+        until=sample.end_time,
+        face=sample.face_id,
         box=sample.box,
         score=finite(sample.score),
         label="" if p is None else label_of(p, model.classes, settings.abstain),
@@ -201,8 +201,13 @@ class _FirstSamples:
 
     def add(self, sample: PreparedSample) -> None:
         self._searched += 1
-        faces = {known.face for known in self.samples}
-        if self._searched > MAX_SEARCHED or len(faces) == MAX_EXPLAINED or sample.array is None or sample.face in faces:
+        faces = {known.face_id for known in self.samples}
+        if (
+            self._searched > MAX_SEARCHED
+            or len(faces) == MAX_EXPLAINED
+            or sample.array is None
+            or sample.face_id in faces
+        ):
             return
         self.samples.append(sample)
 
@@ -223,7 +228,7 @@ def _explain(
         return [], f"{error.message}."
     indices = {(row.frame, row.face): index for index, row in enumerate(rows)}
     return [
-        _explanation_response(indices[sample.frame, sample.face], sample, explanation, model)
+        _explanation_response(indices[sample.first_frame, sample.face_id], sample, explanation, model)
         for sample, explanation in zip(samples, explanations, strict=True)
     ], ""
 
@@ -235,11 +240,11 @@ def _explanation_response(
     from evenface.explanation import overlay
 
     assert sample.array is not None
-    array = model.form.seen(sample.array[None])[0]
+    array = model.input_spec.select_frames(sample.array[None])[0]
     crops: list[str] = []
     maps: list[list[str]] = []
     shown: list[int] = []
-    if model.form.kind != "sequences":
+    if model.input_spec.kind != "sequences":
         shown = np.unique(np.linspace(0, len(array) - 1, min(MAX_FRAMES, len(array))).round().astype(int)).tolist()
         images = [_resized(array[frame]) for frame in shown]
         crops = [_data_uri(image) for image in images]
@@ -251,7 +256,9 @@ def _explanation_response(
             ]
     points = [] if explanation.points is None else explanation.points.tolist()
     positions = (
-        array[..., :2].mean(axis=0) if points and model.form.points in ("mesh-468", "dlib-68") else np.empty((0, 2))
+        array[..., :2].mean(axis=0)
+        if points and model.input_spec.points in ("mesh-468", "dlib-68")
+        else np.empty((0, 2))
     )
     return ExplainedResponse(
         row=row,

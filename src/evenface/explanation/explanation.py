@@ -1,42 +1,55 @@
-"""What an explanation is, and laying a map over a picture. Nothing here needs torch."""
+"""Explanations of a model's predictions for prepared samples; imports torch only for gradient-based methods."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+
+from evenface.explanation.occlusion import (
+    baseline_image,
+    baseline_sequence,
+    frame_importance,
+    occlusion_map,
+    point_importance,
+)
+from evenface.inference.model import Model
+from evenface.utils.errors import InputError
 
 Array = npt.NDArray[np.float64]
-Pixels = npt.NDArray[np.uint8]
 Kind = Literal["map", "frames", "points"]
-RAMP = ((255, 236, 90), (250, 140, 20), (190, 10, 30))
-"""Colours of a map over a picture, from little to much: yellow, orange, red."""
+METHODS: dict[str, str] = {
+    "gradcam": "Grad-CAM: saliency maps of images and of the frames of clips",
+    "cam": "class activation maps, for networks that end in a linear classifier on the mean of their maps",
+    "gradients": "integrated gradients: frames and points of sequences",
+    "occlusion": "occlusion: drop of the class score without a region, frame or point; for all models and ONNX files",
+}
+"""Attribution methods."""
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """What the answer to one sample rests on, for every class.
+    """Attribution of a prediction to regions, frames or points of one sample, for every class.
 
     Parameters
     ----------
     kind : {"map", "frames", "points"}
-        Of a still, a clip or a sequence of numbers.
+        Of an image, a clip or a sequence.
     method : str
-        How it was found, one of :data:`evenface.explanation.METHODS`.
+        Attribution method, one of :data:`evenface.explanation.METHODS`.
     probabilities : ndarray of shape (C,)
-        As :meth:`~evenface.inference.model.Model.calibrated` gives them.
+        As :meth:`~evenface.inference.model.Model.calibrated` computes them.
     maps : ndarray of shape (C, h, w), or (C, T, h, w) of clips, float32, or None
-        From 0 to 1: where in the picture lies what speaks for a class. Each class is scaled by its own highest value,
-        over all frames of a clip. All 0 where nothing speaks for it.
+        Saliency maps from 0 to 1 of the evidence for a class. Each class is scaled by its own maximum, over all frames
+        of a clip. All 0 if there is no evidence for it.
     frames : ndarray of shape (C, T) or None
-        What each frame does for each class: above 0 it speaks for the class, below 0 against it.
+        Importance of each frame for each class: positive for the class, negative against it.
     points : ndarray of shape (C, P) or None
-        The same of each point, or each column of numbers.
+        Importance of each landmark, or each feature.
 
     Notes
     -----
-    The unit of ``frames`` and ``points`` is that of the method: see :func:`evenface.explanation.explain_samples`.
+    The unit of ``frames`` and ``points`` depends on the method: see :func:`evenface.explanation.explain_samples`.
     """
 
     kind: Kind
@@ -47,41 +60,100 @@ class Explanation:
     points: Array | None = None
 
 
-def scaled(values: Array, axes: tuple[int, ...], *, lowest: bool = False) -> npt.NDArray[np.float32]:
-    """Bring maps to 0 to 1."""
-    values = values - values.min(axes, keepdims=True) if lowest else np.maximum(values, 0)
-    highest = values.max(axes, keepdims=True)
-    found = np.divide(values, highest, out=np.zeros_like(values), where=highest > 0)
-    return np.asarray(found, dtype=np.float32)
+def select_method(model: Model, method: str | None = None) -> str:
+    """Return the attribution method for a model: the given one, or its default."""
+    gradients = hasattr(model, "method")
+    images = model.input_spec.kind != "sequences"
+    if method is None:
+        return "gradcam" if images and gradients else "occlusion"
+    if method not in METHODS:
+        raise InputError(f"there is no attribution method {method!r}", f"Choose from {', '.join(METHODS)}.")
+    if method != "occlusion" and not gradients:
+        raise InputError(
+            f"{model.name} is an exported file, which has no gradients: {method} requires the run folder",
+            "Specify the run folder, or use --method occlusion.",
+        )
+    applicable = ("gradcam", "cam", "occlusion") if images else ("gradients", "occlusion")
+    if method not in applicable:
+        kind = "image" if images else "sequence"
+        raise InputError(f"{method} does not apply to {kind} models", f"Choose from {', '.join(applicable)}.")
+    return method
 
 
-def enlarged(values: npt.NDArray[np.floating], size: tuple[int, int]) -> npt.NDArray[np.float32]:
-    """Enlarge a map (h, w) to ``size``, rows and columns, by cubic splines between the middles of its places."""
-    image = Image.fromarray(np.asarray(values, dtype=np.float32))
-    return np.asarray(image.resize((size[1], size[0]), Image.Resampling.BICUBIC), dtype=np.float32)
-
-
-def overlay(picture: Pixels, heat: npt.NDArray[np.floating], strength: float = 0.6) -> Pixels:
-    """Lay a map over a picture: the more there is, the less is seen through, from yellow to red.
+def explain_samples(model: Model, arrays: np.ndarray, method: str | None = None) -> list[Explanation]:
+    """Explain the predictions for prepared samples.
 
     Parameters
     ----------
-    picture : ndarray of shape (H, W, 3), (H, W, 1) or (H, W), uint8
-        RGB or grey.
-    heat : ndarray of shape (h, w)
-        From 0 to 1.
-    strength : float, default=0.6
-        How much the highest value hides, 0 to 1.
+    model : Model
+        The model; its scores at inference are explained, averaged over flipped samples where the run does so.
+    arrays : ndarray of shape (B, T', H, W, channels), uint8, or (B, T', P, D), float32
+        As :attr:`evenface.inference.pipeline.PreparedSample.array` holds them.
+    method : str, optional
+        One of :data:`METHODS`; by default Grad-CAM for images and clips, and occlusion for sequences and for models
+        without gradients.
 
     Returns
     -------
-    ndarray of shape (H, W, 3), uint8
-        The picture itself where the map is 0.
+    list of Explanation
+        One for each sample. The importance of frames and points by occlusion is a drop of the log-probability
+        (log-odds for one-vs-rest models); by integrated gradients it is in units of the logit.
+
+    Raises
+    ------
+    InputError
+        If the method does not apply to the model.
+
+    Notes
+    -----
+    Grad-CAM and CAM use the network's last feature maps. The importance of the frames of a clip is always computed by
+    occlusion, replacing each frame by its nearest neighbour.
     """
-    colours = picture if picture.ndim == 3 else picture[..., None]
-    below = np.repeat(colours, 3, axis=2) if colours.shape[2] == 1 else colours
-    values = enlarged(heat, (below.shape[0], below.shape[1])).clip(0, 1)
-    stops = np.linspace(0, 1, len(RAMP))
-    over = np.stack([np.interp(values, stops, [colour[i] for colour in RAMP]) for i in range(3)], axis=-1)
-    share = (strength * np.sqrt(values))[..., None]  # so that a half is seen as half
-    return np.asarray(np.rint(below * (1 - share) + over * share), dtype=np.uint8)
+    method = select_method(model, method)
+    samples = model.input_spec.select_frames(arrays)
+    probabilities = model.calibrated(model.scores(arrays))
+    if model.input_spec.kind == "sequences":
+        return [_explain_sequence(model, *pair, method) for pair in zip(samples, probabilities, strict=True)]
+    clips = model.input_spec.kind == "clips" and model.input_spec.frames > 1
+    axes = (-3, -2, -1)[0 if clips else 1 :]
+    explanations = []
+    for sample, p, maps in zip(samples, probabilities, _raw_maps(model, samples, method), strict=True):
+        saliency = scaled(maps if clips else maps[:, 0], axes, lowest=method == "cam")
+        frames = frame_importance(model, sample) if clips else None
+        explanations.append(Explanation("frames" if clips else "map", method, p, saliency, frames))
+    return explanations
+
+
+def _raw_maps(model: Model, samples: np.ndarray, method: str) -> list[Array]:
+    """Compute maps (C, T, h, w) of each sample, before scaling."""
+    if method == "occlusion":
+        maps = [occlusion_map(model, sample, baseline_image(sample)) for sample in samples]
+        return [np.repeat(each[:, None], samples.shape[1], axis=1) for each in maps]
+    from evenface.explanation.gradients import class_maps
+
+    return [class_maps(_with_gradients(model), sample, method) for sample in samples]
+
+
+def _explain_sequence(model: Model, sample: np.ndarray, probabilities: Array, method: str) -> Explanation:
+    baseline = baseline_sequence(model, sample)
+    if method == "gradients":
+        from evenface.explanation.gradients import integrated_gradients
+
+        attribution = integrated_gradients(_with_gradients(model), sample, baseline)
+        frames, points = attribution.sum(axis=(2, 3)), attribution.sum(axis=(1, 3))
+    else:
+        frames, points = frame_importance(model, sample), point_importance(model, sample, baseline)
+    return Explanation("points", method, probabilities, None, frames, points)
+
+
+def _with_gradients(model: Model) -> Any:
+    """Return the model as TorchModel, which this module must not import: select_method checked that it is one."""
+    return model
+
+
+def scaled(values: Array, axes: tuple[int, ...], *, lowest: bool = False) -> npt.NDArray[np.float32]:
+    """Scale maps to 0 to 1: negative values become 0, or with ``lowest`` the minimum becomes 0."""
+    values = values - values.min(axes, keepdims=True) if lowest else np.maximum(values, 0)
+    maximum = values.max(axes, keepdims=True)
+    result = np.divide(values, maximum, out=np.zeros_like(values), where=maximum > 0)
+    return np.asarray(result, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Whether an explanation matters: what is said as its places, frames or points go in order, and in random orders."""
+"""Faithfulness of explanations: deletion and insertion curves, compared with a random baseline."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -9,43 +9,56 @@ import numpy as np
 import numpy.typing as npt
 
 from evenface.evaluation.bootstrap import Estimate, percentile, resample_sums
-from evenface.explanation.explanation import Array, Explanation, enlarged
-from evenface.explanation.occlusion import asked, blurred, frames_held, usual_sequence
+from evenface.explanation.explanation import Array, Explanation
+from evenface.explanation.occlusion import baseline_image, baseline_sequence, replace_frames, score_samples
 from evenface.inference.model import Model
+from evenface.reporting.saliency import enlarged
 
-What = Literal["places", "frames", "points"]
+Unit = Literal["places", "frames", "points"]
+UNITS: dict[str, str] = {"places": "image regions", "frames": "frames", "points": "points"}
+"""What is perturbed, as in files, and its name for display."""
 STEPS, ORDERS = 10, 5
-SHARES = np.linspace(0, 1, STEPS + 1)
-"""Shares of places, frames or points that are gone."""
-ENOUGH = 6
-"""Files below which there is no verdict: of fewer all may lie on one side by chance more often than once in twenty."""
+FRACTIONS = np.linspace(0, 1, STEPS + 1)
+"""Fractions of regions, frames or points that are perturbed."""
+MIN_FILES = 6
+"""Number of files from which there is a verdict: of fewer, all differences have the same sign by chance in over 5 %."""
 
 
 @dataclass(frozen=True)
 class Curves:
-    """What is said of one class of one sample while more and more of it goes."""
+    """Probability of one class of one sample against the fraction that is deleted or inserted.
 
-    what: What
+    Parameters
+    ----------
+    what : {"places", "frames", "points"}
+        What is perturbed.
+    deletion, insertion : ndarray of shape (S,)
+        Probabilities at :data:`FRACTIONS`.
+    random : ndarray of shape (R, S)
+        Deletion in R random orders.
+    """
+
+    what: Unit
     deletion: Array
     insertion: Array
     random: Array
 
     @property
     def areas(self) -> Array:
-        """Areas under the curves, 0 to 1: deletion, insertion, and the mean of deletion in random orders.
+        """Areas under the curves, 0 to 1: deletion, insertion, and the mean of random deletion.
 
-        What is put in by an order is what is left when the opposite one is taken out, so random insertion has, in the
-        mean, the same area as random deletion.
+        Inserting in one order is deleting in the reverse order, so random insertion has the same expected area as
+        random deletion.
         """
         return np.array([area(self.deletion), area(self.insertion), area(self.random).mean()])
 
 
 def area(curve: Array) -> Array:
-    """Give the area under curves over :data:`SHARES`, ``(..., S) -> (...)``, by trapezes."""
+    """Compute the area under curves over :data:`FRACTIONS`, ``(..., S) -> (...)``, by the trapezoidal rule."""
     return np.asarray((curve[..., 1:] + curve[..., :-1]).mean(axis=-1) / 2)
 
 
-def check(
+def deletion_insertion(
     model: Model,
     sample: np.ndarray,
     explanation: Explanation,
@@ -55,216 +68,218 @@ def check(
     baseline: str = "blur",
     seed: int = 0,
 ) -> list[Curves]:
-    """Take away what an explanation marks, most important first and last, and in random orders.
+    """Compute deletion and insertion curves of an explanation and of random orders.
 
     Parameters
     ----------
     model : Model
-        Who is asked.
+        The model.
     sample : ndarray of shape (T, H, W, channels), uint8, or (T, P, D), float32
-        What was explained, of as many frames as the network sees.
+        The explained sample, with as many frames as the network takes.
     explanation : Explanation
-        Of it.
+        Its explanation.
     label : int
-        The class that is looked at.
+        Index of the class.
     orders : int
-        Random orders, >= 1.
+        Number of random orders, >= 1.
     baseline : {"blur", "mean"}
-        What places of pictures become, see :func:`~evenface.explanation.occlusion.blurred`.
+        What replaces deleted image regions, see :func:`~evenface.explanation.occlusion.baseline_image`.
     seed : int
-        Of the random orders.
+        Seed of the random orders.
 
     Returns
     -------
     list of Curves
-        Of places, frames and points, as far as the explanation has them and there is more than one.
+        For image regions, frames and points, where the explanation has more than one.
 
     Notes
     -----
-    Places of a map are enlarged to the picture's size, and pixels go by their values: a random order is the same map
-    with its places shuffled, as smooth as itself. A frame that is gone is the nearest that is there; the last one
-    stays. A point that is gone is where it usually is.
+    Saliency maps are enlarged to the image size, and pixels are deleted in the order of their saliency. A random order
+    is the same map with its cells shuffled, so it is equally smooth. A deleted frame is replaced by the nearest
+    remaining one; the last one remains. A deleted point is replaced by the baseline sequence.
 
     References
     ----------
     Petsiuk, Das and Saenko, *RISE: randomized input sampling for explanation of black-box models*, BMVC 2018.
     """
     random = np.random.default_rng(seed)
-    found = []
-    parts: list[tuple[What, Array | None, Removing]] = []
+    parts: list[tuple[Unit, Array, Perturbation]] = []
     if explanation.maps is not None:
-        heat = explanation.maps[label].astype(np.float64)
-        values = heat[None] if heat.ndim == 2 else heat
-        parts.append(("places", values, Places(sample, blurred(sample, baseline))))
+        saliency = explanation.maps[label].astype(np.float64)
+        values = saliency[None] if saliency.ndim == 2 else saliency
+        parts.append(("places", values, RegionPerturbation(sample, baseline_image(sample, baseline))))
     if explanation.frames is not None:
-        parts.append(("frames", explanation.frames[label], Frames(sample)))
+        parts.append(("frames", explanation.frames[label], FramePerturbation(sample)))
     if explanation.points is not None:
-        parts.append(("points", explanation.points[label], Points(sample, usual_sequence(model, sample))))
-    for what, values, removing in parts:
-        if values is not None and values.size > 1:
-            found.append(_curves(model, what, values, removing, label, orders, random))
-    return found
+        perturbation = PointPerturbation(sample, baseline_sequence(model, sample))
+        parts.append(("points", explanation.points[label], perturbation))
+    return [
+        _curves(model, what, values, perturbation, label, orders, random)
+        for what, values, perturbation in parts
+        if values.size > 1
+    ]
 
 
-class Removing(ABC):
-    """Samples of which a share is gone."""
+class Perturbation(ABC):
+    """Deletion of a fraction of a sample."""
 
     @abstractmethod
-    def without(self, values: Array) -> Iterator[np.ndarray]:
-        """Give the sample with each of :data:`SHARES` gone, the highest values first."""
+    def deleted(self, values: Array) -> Iterator[np.ndarray]:
+        """Iterate over the sample with each of :data:`FRACTIONS` deleted, highest values first."""
 
 
-class Places(Removing):
-    """Takes places from pictures (T, H, W, channels) and puts those of ``instead`` there."""
+class RegionPerturbation(Perturbation):
+    """Replaces regions of frames (T, H, W, channels) by those of a baseline."""
 
-    def __init__(self, sample: np.ndarray, instead: np.ndarray) -> None:
-        self.sample, self.instead = sample, instead
+    def __init__(self, sample: np.ndarray, baseline: np.ndarray) -> None:
+        self.sample, self.baseline = sample, baseline
 
-    def without(self, values: Array) -> Iterator[np.ndarray]:
-        """Values are of shape (T, h, w); of one frame they count for all."""
+    def deleted(self, values: Array) -> Iterator[np.ndarray]:
+        """Delete pixels in the order of maps (T, h, w), or of one map (1, h, w) for all frames."""
         shape = self.sample.shape[:3]
-        heat = np.stack([enlarged(one, (shape[1], shape[2])) for one in values])
-        order = np.argsort(-np.broadcast_to(heat, shape).ravel(), kind="stable")
-        for share in SHARES:
-            gone = np.zeros(order.size, dtype=bool)
-            gone[order[: round(share * order.size)]] = True
-            yield np.where(gone.reshape(*shape, 1), self.instead, self.sample)
+        saliency = np.stack([enlarged(each, (shape[1], shape[2])) for each in values])
+        order = np.argsort(-np.broadcast_to(saliency, shape).ravel(), kind="stable")
+        for fraction in FRACTIONS:
+            mask = np.zeros(order.size, dtype=bool)
+            mask[order[: round(fraction * order.size)]] = True
+            yield np.where(mask.reshape(*shape, 1), self.baseline, self.sample)
 
 
-class Frames(Removing):
-    """Takes frames from a sample (T, ...); their neighbours stand in."""
+class FramePerturbation(Perturbation):
+    """Replaces frames of a sample (T, ...) by their nearest remaining neighbours."""
 
     def __init__(self, sample: np.ndarray) -> None:
         self.sample = sample
 
-    def without(self, values: Array) -> Iterator[np.ndarray]:
-        """Values are of shape (T,)."""
+    def deleted(self, values: Array) -> Iterator[np.ndarray]:
+        """Delete frames in the order of values (T,)."""
         order, count = np.argsort(-values, kind="stable"), len(self.sample)
-        for share in SHARES:
+        for fraction in FRACTIONS:
             kept = np.ones(count, dtype=bool)
-            kept[order[: min(round(share * count), count - 1)]] = False
-            yield frames_held(self.sample, kept)
+            kept[order[: min(round(fraction * count), count - 1)]] = False
+            yield replace_frames(self.sample, kept)
 
 
-class Points(Removing):
-    """Takes points from a sequence (T, P, D) and puts those of ``instead`` there."""
+class PointPerturbation(Perturbation):
+    """Replaces points of a sequence (T, P, D) by those of a baseline."""
 
-    def __init__(self, sample: np.ndarray, instead: np.ndarray) -> None:
-        self.sample, self.instead = sample, instead
+    def __init__(self, sample: np.ndarray, baseline: np.ndarray) -> None:
+        self.sample, self.baseline = sample, baseline
 
-    def without(self, values: Array) -> Iterator[np.ndarray]:
-        """Values are of shape (P,)."""
+    def deleted(self, values: Array) -> Iterator[np.ndarray]:
+        """Delete points in the order of values (P,)."""
         order = np.argsort(-values, kind="stable")
-        for share in SHARES:
+        for fraction in FRACTIONS:
             changed = self.sample.copy()
-            gone = order[: round(share * len(order))]
-            changed[:, gone] = self.instead[:, gone]
+            indices = order[: round(fraction * len(order))]
+            changed[:, indices] = self.baseline[:, indices]
             yield changed
 
 
 def _curves(
     model: Model,
-    what: What,
+    what: Unit,
     values: Array,
-    removing: Removing,
+    perturbation: Perturbation,
     label: int,
     orders: int,
     random: np.random.Generator,
 ) -> Curves:
-    # Equal values, as many maps have where nothing speaks for a class, are put in a random order, not in that of rows.
-    own = values + 1e-9 * (np.ptp(values) or 1.0) * random.random(values.shape)
+    # Ties, as in maps without evidence for a class, are broken at random, not by position.
+    ranked = values + 1e-9 * (np.ptp(values) or 1.0) * random.random(values.shape)
 
     def samples() -> Iterator[np.ndarray]:
-        yield from removing.without(own)
-        yield from removing.without(-own)
+        yield from perturbation.deleted(ranked)
+        yield from perturbation.deleted(-ranked)
         for _ in range(orders):
-            yield from removing.without(random.permutation(own.ravel()).reshape(own.shape))
+            yield from perturbation.deleted(random.permutation(ranked.ravel()).reshape(ranked.shape))
 
-    scores = np.stack(list(asked(model, samples())))
-    p = model.calibrated(scores)[:, label].reshape(2 + orders, len(SHARES))
+    scores = np.stack(list(score_samples(model, samples())))
+    p = model.calibrated(scores)[:, label].reshape(2 + orders, len(FRACTIONS))
     return Curves(what, p[0], p[1, ::-1], p[2:])
 
 
 @dataclass(frozen=True)
 class Faithfulness:
-    """What many samples' curves say of a method of explaining.
+    """Comparison of explanations with random orders, over many samples.
 
     Parameters
     ----------
     what : {"places", "frames", "points"}
-        Of what they are.
-    samples, units : int
-        How many, and of how many files.
+        What is perturbed.
+    samples, files : int
+        Number of samples, and of the files they come from.
     deletion, insertion, random : float
-        Mean areas; see :attr:`Curves.areas`.
-    lower, higher : Estimate
-        What deletion is lower and insertion higher by than random orders, in the mean, with 95 % intervals over files;
-        no interval of one file.
+        Mean areas under the curves; see :attr:`Curves.areas`.
+    deletion_gain, insertion_gain : Estimate
+        Mean difference from random orders, positive where the explanation is better (a smaller deletion area, a larger
+        insertion area), with 95 % bootstrap intervals over files; NaN bounds for one file.
     """
 
-    what: What
+    what: Unit
     samples: int
-    units: int
+    files: int
     deletion: float
     insertion: float
     random: float
-    lower: Estimate
-    higher: Estimate
+    deletion_gain: Estimate
+    insertion_gain: Estimate
 
     @property
     def verdict(self) -> str:
-        """Say plainly whether it matters."""
-        if self.units < ENOUGH:
-            few = "one file alone shows" if self.units == 1 else f"{self.units} files show"
-            return f"{self.what}: {few} nothing for certain"
-        better = [self.lower.low > 0, self.higher.low > 0]
+        """Conclusion in one sentence."""
+        name = UNITS[self.what]
+        if self.files < MIN_FILES:
+            count = "one file is" if self.files == 1 else f"{self.files} files are"
+            return f"{name}: {count} too few for a conclusion"
+        better = [self.deletion_gain.low > 0, self.insertion_gain.low > 0]
         if all(better):
-            return f"{self.what} that are marked matter more than random ones"
-        if self.lower.high < 0 or self.higher.high < 0:
-            return f"{self.what} that are marked matter LESS than random ones: do not rely on these explanations"
+            return f"salient {name} affect the prediction more than random ones"
+        if self.deletion_gain.high < 0 or self.insertion_gain.high < 0:
+            return f"salient {name} affect the prediction LESS than random ones: do not rely on these explanations"
         if any(better):
-            which, other = ("taken out", "put in") if better[0] else ("put in", "taken out")
-            return (
-                f"{self.what} that are marked matter more than random ones when {which}; when {other} it is not shown"
-            )
+            which, other = ("deletion", "insertion") if better[0] else ("insertion", "deletion")
+            return f"salient {name} affect the prediction more than random ones by {which}, but not clearly by {other}"
         return (
-            f"{self.what} that are marked are not shown to matter more than random ones: do not rely on these "
+            f"no evidence that salient {name} affect the prediction more than random ones: do not rely on these "
             "explanations"
         )
 
     def line(self) -> str:
-        """Give the verdict with its figures."""
-        lower, higher = (_signed(one) for one in (self.lower, self.higher))
+        """Return the verdict with its figures."""
+        deletion, insertion = (_signed(gain) for gain in (self.deletion_gain, self.insertion_gain))
         samples = f"{self.samples:,} sample{'s' * (self.samples != 1)}"
-        files = f"{self.units:,} file{'s' * (self.units != 1)}"
+        files = f"{self.files:,} file{'s' * (self.files != 1)}"
         return (
-            f"{self.verdict}; area under the curve: out {self.deletion:.3f}, {lower} lower than at random; "
-            f"in {self.insertion:.3f}, {higher} higher; over {samples} of {files}"
+            f"{self.verdict}; area under the curve: deletion {self.deletion:.3f}, {deletion} better than random; "
+            f"insertion {self.insertion:.3f}, {insertion} better; over {samples} of {files}"
         )
 
 
-def _signed(one: Estimate) -> str:
-    return f"{one.value:+.3f}" + ("" if np.isnan(one.low) else f" [{one.low:+.3f}, {one.high:+.3f}]")
+def _signed(gain: Estimate) -> str:
+    return f"{gain.value:+.3f}" + ("" if np.isnan(gain.low) else f" [{gain.low:+.3f}, {gain.high:+.3f}]")
 
 
-def faithfulness(what: What, areas: Array, files: Sequence[str]) -> Faithfulness:
-    """Sum up the curves of many samples.
+def faithfulness(what: Unit, areas: Array, files: Sequence[str]) -> Faithfulness:
+    """Compare the areas under the curves of many samples with those of random orders.
 
     Parameters
     ----------
     what : {"places", "frames", "points"}
-        Of what they are.
+        What is perturbed.
     areas : ndarray of shape (N, 3)
         See :attr:`Curves.areas`.
     files : sequence of str
-        Where each sample stands: samples of one file are no independent ones.
+        File of each sample, the unit of resampling: samples of one file are not independent.
     """
     names, codes = np.unique(np.asarray(files), return_inverse=True)
     gains = np.stack([areas[:, 2] - areas[:, 0], areas[:, 1] - areas[:, 2], np.ones(len(areas))], axis=1)
     sums = np.zeros((len(names), 3))
     np.add.at(sums, codes, gains)
-    drawn: npt.NDArray[np.float64] = resample_sums(sums.astype(np.float32)).astype(np.float64)
-    low, high = percentile(drawn[:, :2] / drawn[:, 2:])
-    lower, higher = (Estimate(float(gains[:, i].mean()), float(low[i]), float(high[i])) for i in range(2))
+    resampled: npt.NDArray[np.float64] = resample_sums(sums.astype(np.float32)).astype(np.float64)
+    low, high = percentile(resampled[:, :2] / resampled[:, 2:])
+    deletion_gain, insertion_gain = (
+        Estimate(float(gains[:, i].mean()), float(low[i]), float(high[i])) for i in range(2)
+    )
     deletion, insertion, random = areas.mean(axis=0).tolist()
-    return Faithfulness(what, len(areas), len(names), deletion, insertion, random, lower, higher)
+    return Faithfulness(what, len(areas), len(names), deletion, insertion, random, deletion_gain, insertion_gain)

@@ -1,4 +1,4 @@
-"""What is lost when something is left out: it asks a model and needs no gradients."""
+"""Occlusion: drop of the class score when a region, frame or point is replaced; requires no gradients."""
 
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
@@ -9,129 +9,128 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
 
-from evenface.explanation.explanation import Array
 from evenface.inference.model import Model
 from evenface.utils.errors import InputError
 
+Array = npt.NDArray[np.float64]
 BLUR = 0.12
-"""Deviation of the blur, as a share of a picture's side."""
-MOST = 2000
-"""Sequences that the usual one is the mean of, at most."""
+"""Standard deviation of the blur, as a fraction of the image side."""
+MAX_SEQUENCES = 2000
+"""Maximum number of sequences that the baseline sequence is the mean of."""
+GRID_SIZE = 8
+"""Rows and columns of an occlusion map."""
+BATCH = 32
+EPSILON = 1e-6
 
 
-def blurred(sample: np.ndarray, baseline: str = "blur") -> np.ndarray:
-    """Take everything out of pictures that is smaller than a face."""
+def baseline_image(sample: np.ndarray, baseline: str = "blur") -> np.ndarray:
+    """Return frames (T, H, W, channels) without details: blurred, or each frame's mean colour for ``mean``."""
     if baseline == "mean":
         return np.broadcast_to(np.rint(sample.mean(axis=(1, 2), keepdims=True)), sample.shape).astype(np.uint8)
-    found = np.empty_like(sample)
+    blurred = np.empty_like(sample)
     blur = ImageFilter.GaussianBlur(BLUR * sample.shape[1])
     for frame in range(len(sample)):
         for channel in range(sample.shape[3]):
             plane = Image.fromarray(np.ascontiguousarray(sample[frame, :, :, channel]))
-            found[frame, :, :, channel] = np.asarray(plane.filter(blur))
-    return found
+            blurred[frame, :, :, channel] = np.asarray(plane.filter(blur))
+    return blurred
 
 
-def frames_held(sample: np.ndarray, kept: npt.NDArray[np.bool_]) -> np.ndarray:
-    """Put the nearest frame that is kept, the earlier of two, in place of each that is not, ``(T, ...)``."""
-    there = np.flatnonzero(kept)
-    if not len(there):
-        raise ValueError("at least one frame must be kept")
-    nearest = np.abs(np.arange(len(sample))[:, None] - there).argmin(axis=1)
-    return np.asarray(sample[there[nearest]])
-
-
-def usual_sequence(model: Model, sample: np.ndarray) -> np.ndarray:
-    """Give the sequence that is taken where nothing shall be said, ``(T, P, D)``."""
+def baseline_sequence(model: Model, sample: np.ndarray) -> np.ndarray:
+    """Return the mean of the run's sequences, ``(T, P, D)``; without them the sample's mean over time."""
     run: Any = getattr(model, "run", None)
-    found = None if run is None else _mean(run)
-    if found is not None and found.shape == sample.shape:
-        return found
+    mean = None if run is None else _mean_sequence(run)
+    if mean is not None and mean.shape == sample.shape:
+        return mean
     if len(sample) == 1:
         raise InputError(
-            "the run's prepared sequences are gone, and with them what points are compared to",
-            "Prepare its data again.",
+            "the run's prepared sequences were deleted; their mean is the baseline of the explanation",
+            "Prepare the data again: evenface prepare RUN",
         )
     return np.broadcast_to(sample.mean(axis=0, keepdims=True), sample.shape)
 
 
 @lru_cache(maxsize=4)
-def _mean(run: Any) -> np.ndarray | None:
-    """Give the mean of a run's sequences, of :data:`MOST` evenly chosen ones; none where they are gone."""
+def _mean_sequence(run: Any) -> np.ndarray | None:
+    """Return the mean of at most :data:`MAX_SEQUENCES` evenly spaced sequences of a run; None if they were deleted."""
     try:
         sequences = run.store.sequences
     except InputError:
         return None
     if sequences is None:
         return None
-    rows = np.unique(np.linspace(0, len(sequences) - 1, min(MOST, len(sequences))).astype(np.int64))
+    rows = np.unique(np.linspace(0, len(sequences) - 1, min(MAX_SEQUENCES, len(sequences))).astype(np.int64))
     mean: np.ndarray = sequences[rows].mean(axis=0, dtype=np.float64).astype(np.float32)
     return mean
 
 
-PLACES = 8
-"""Places of a map by occlusion, on each side."""
-BATCH = 32
-TINY = 1e-6
+def replace_frames(sample: np.ndarray, kept: npt.NDArray[np.bool_]) -> np.ndarray:
+    """Replace each frame that is not kept by the nearest one that is, the earlier of two, ``(T, ...)``."""
+    indices = np.flatnonzero(kept)
+    if not len(indices):
+        raise ValueError("at least one frame must be kept")
+    nearest = np.abs(np.arange(len(sample))[:, None] - indices).argmin(axis=1)
+    return np.asarray(sample[indices[nearest]])
 
 
-def class_scores(scores: Array, *, one_vs_rest: bool) -> Array:
-    """Give logarithms of probabilities, or log-odds of scores where each class is judged by itself, ``(B, C)``."""
-    scores = scores.clip(TINY, 1 - TINY)
+def score_samples(model: Model, samples: Iterable[np.ndarray], batch: int = BATCH) -> Iterator[Array]:
+    """Iterate over the scores of samples, computed in batches."""
+    remaining = iter(samples)
+    while chunk := list(islice(remaining, batch)):
+        yield from model.scores(np.stack(chunk))
+
+
+def log_scores(scores: Array, *, one_vs_rest: bool) -> Array:
+    """Compute log-probabilities, or log-odds of the scores of one-vs-rest models, ``(B, C)``."""
+    scores = scores.clip(EPSILON, 1 - EPSILON)
     return np.log(scores) - (np.log1p(-scores) if one_vs_rest else 0)
 
 
-def asked(model: Model, samples: Iterable[np.ndarray], batch: int = BATCH) -> Iterator[Array]:
-    """Give the scores of samples, one after the other, asked for in batches."""
-    items = iter(samples)
-    while several := list(islice(items, batch)):
-        yield from model.scores(np.stack(several))
+def class_score_drop(model: Model, sample: np.ndarray, perturbed: Iterable[np.ndarray]) -> Array:
+    """Compute the drop of each class score by each perturbation, ``(C, N)``."""
+    original = log_scores(model.scores(sample[None]), one_vs_rest=model.one_vs_rest)[0]
+    scores = [log_scores(score[None], one_vs_rest=model.one_vs_rest)[0] for score in score_samples(model, perturbed)]
+    return np.asarray((original - np.stack(scores)).T)
 
 
-def lost(model: Model, sample: np.ndarray, changed: Iterable[np.ndarray]) -> Array:
-    """Say what each class loses by each change."""
-    whole = class_scores(model.scores(sample[None]), one_vs_rest=model.one_vs_rest)[0]
-    found = np.stack([class_scores(one[None], one_vs_rest=model.one_vs_rest)[0] for one in asked(model, changed)])
-    return np.asarray((whole - found).T)
+def occlusion_map(model: Model, sample: np.ndarray, baseline: np.ndarray, size: int = GRID_SIZE) -> Array:
+    """Compute the score drop without a square around each grid cell, on all frames at once, ``(C, size, size)``."""
+    height, width = sample.shape[1:3]
 
-
-def map_by_occlusion(model: Model, sample: np.ndarray, without: np.ndarray, places: int = PLACES) -> Array:
-    """Say what is lost when a square about each place is blurred, on all frames at once, ``(C, places, places)``."""
-    high, wide = sample.shape[1:3]
-
-    def squares() -> Iterator[np.ndarray]:
-        for row in range(places):
-            for column in range(places):
-                top, bottom = _side(row, places, high)
-                left, right = _side(column, places, wide)
+    def perturbed() -> Iterator[np.ndarray]:
+        for row in range(size):
+            for column in range(size):
+                top, bottom = _square(row, size, height)
+                left, right = _square(column, size, width)
                 changed = sample.copy()
-                changed[:, top:bottom, left:right] = without[:, top:bottom, left:right]
+                changed[:, top:bottom, left:right] = baseline[:, top:bottom, left:right]
                 yield changed
 
-    return lost(model, sample, squares()).reshape(-1, places, places)
+    return class_score_drop(model, sample, perturbed()).reshape(-1, size, size)
 
 
-def _side(place: int, places: int, length: int) -> tuple[int, int]:
-    low, high = (place - 0.5) / places * length, (place + 1.5) / places * length
+def _square(index: int, size: int, length: int) -> tuple[int, int]:
+    """Return the sides of a square that is twice as long as its grid cell."""
+    low, high = (index - 0.5) / size * length, (index + 1.5) / size * length
     return max(0, round(low)), min(length, round(high))
 
 
-def frames_by_occlusion(model: Model, sample: np.ndarray) -> Array:
-    """Say what is lost when each frame gives way to its nearest neighbour, ``(C, T)``; zeros of one frame."""
+def frame_importance(model: Model, sample: np.ndarray) -> Array:
+    """Compute the score drop when each frame is replaced by its nearest neighbour, ``(C, T)``; 0 for one frame."""
     count = len(sample)
     if count == 1:
         return np.zeros((len(model.classes), 1))
     kept = ~np.eye(count, dtype=bool)
-    return lost(model, sample, (frames_held(sample, row) for row in kept))
+    return class_score_drop(model, sample, (replace_frames(sample, row) for row in kept))
 
 
-def points_by_occlusion(model: Model, sample: np.ndarray, usual: np.ndarray) -> Array:
-    """Say what is lost when each point, on all frames, is where it usually is, ``(C, P)``."""
+def point_importance(model: Model, sample: np.ndarray, baseline: np.ndarray) -> Array:
+    """Compute the score drop when each point, on all frames, is replaced by the baseline, ``(C, P)``."""
 
-    def changed() -> Iterator[np.ndarray]:
+    def perturbed() -> Iterator[np.ndarray]:
         for point in range(sample.shape[1]):
-            one = sample.copy()
-            one[:, point] = usual[:, point]
-            yield one
+            changed = sample.copy()
+            changed[:, point] = baseline[:, point]
+            yield changed
 
-    return lost(model, sample, changed())
+    return class_score_drop(model, sample, perturbed())

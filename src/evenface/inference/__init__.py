@@ -8,20 +8,21 @@ from evenface.utils.files import user_path
 
 
 def open_model(path: str | Path, *, trust_plugins: bool = False) -> Model:
-    """Open what was trained.
+    """Open a trained model.
 
     Parameters
     ----------
     path : str or Path
-        A run folder, which needs torch; or an ``.onnx`` file that was exported, which does not.
+        A run folder, which requires PyTorch; or an exported ``.onnx`` file, which does not.
     trust_plugins : bool, default=False
-        Whether code that a run names is run; see :meth:`evenface.runs.Run.open`. An ``.onnx`` file names none.
+        Whether to run the code that a run folder names under ``plugins``; see :meth:`evenface.runs.Run.open`. An
+        ``.onnx`` file names none.
 
     Raises
     ------
     InputError
-        If it is neither, the run has not ended or names code that is not trusted, its weights are missing or damaged,
-        or the file is damaged or of a newer evenface.
+        If the path is neither, the run has not ended or names plugins that are not trusted, its weights are missing or
+        damaged, or the file is damaged or of a newer evenface.
     """
     path = user_path(path)
     if path.suffix == ".onnx":
@@ -29,7 +30,7 @@ def open_model(path: str | Path, *, trust_plugins: bool = False) -> Model:
 
         return OnnxModel(path)
     if path.is_file():
-        raise InputError(f"{path} is no trained model", "Give a run folder, or an .onnx file.")
+        raise InputError(f"{path} is not a trained model", "Specify a run folder or an .onnx file.")
     from evenface.inference.run_model import TorchModel
     from evenface.runs import Run
 

@@ -1,4 +1,4 @@
-"""A run tested on other data than it learnt from: which samples, what the classes answer to, what is written."""
+"""Cross-dataset evaluation: predict another data set with a run, with its classes mapped to the run's."""
 
 import functools
 import shutil
@@ -34,74 +34,14 @@ from evenface.utils.files import (
 )
 from evenface.utils.progress import progress
 
-BATCHES = 16
-"""Batches between two moves of the progress bar."""
-
-
-def frames_of(run: Run) -> int:
-    """Give how many frames of a sample the run's network sees."""
-    return int(run.facts.get("frames", 1))  # runs from before there were clips do not say
-
-
-@dataclass(frozen=True)
-class Answers:
-    """Outputs of a run's method for N samples."""
-
-    scores: np.ndarray
-    output: np.ndarray | None
-    one_vs_rest: bool
-    device: str
-
-
-def ask(run: Run, store: Store, rows: np.ndarray) -> Answers:
-    """Compute the outputs of the run's method as when the run itself was tested."""
-    import torch
-    from lightning_fabric import Fabric
-
-    from evenface.training.batches import ImageBank
-    from evenface.training.fabric import inference_precision
-    from evenface.training.prediction import output_rows, score_sequences
-
-    options = run.recipe.training
-    cuda = options.accelerator != "cpu" and torch.cuda.is_available()
-    precision = inference_precision(run.precision, "cuda" if cuda else "cpu")
-    fabric = Fabric(accelerator="cuda" if cuda else "cpu", devices=1, precision=precision)
-    method = build.trained_method(run)
-    if store.sequences is not None:
-        mirror = functools.partial(
-            mirrored, points=store.points, kind=run.recipe.augment.flip_landmarks, middle=store.middle
-        )
-        method.to("cuda" if cuda else "cpu")
-        found = score_sequences(
-            method,
-            store.sequences,
-            rows,
-            device="cuda" if cuda else "cpu",
-            mirror=mirror if options.tta_flip else None,
-        )
-        return Answers(found, None, method.one_vs_rest, "cuda:0" if cuda else "cpu")
-    method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    method.to(fabric.device)
-    faces = ImageBank(store.images, fabric.device, frames_of(run))
-    length = BATCHES * options.batch_size
-    parts, outputs = [], []
-    with progress("predicting", len(rows)) as advance:
-        for start in range(0, len(rows), length):
-            some = rows[start : start + length]
-            found, output = output_rows(fabric, method, faces, some, options.batch_size, mirror=options.tta_flip)
-            parts.append(found)
-            outputs += [] if output is None else [output]
-            advance(len(some))
-    joined = np.concatenate(outputs) if outputs else None
-    return Answers(np.concatenate(parts), joined, method.one_vs_rest, str(fabric.device))
-
-
-SAME = ("weights", "manifest", "on", "map", "everything", "merge")
-"""Facts in which two tests on other data must agree to be the same; of ``on``, all but where the data lies."""
-KEPT = ("recipe", "seed", "epochs", "training_seconds", "sequences", "networks")
-"""Facts of the run that are those of the test too."""
-ALIKE = ("frames", "depth", "blendshapes", "normalise")
-"""How sequences must be made as they were for training."""
+PROGRESS_BATCHES = 16
+"""Number of batches between updates of the progress bar."""
+IDENTITY = ("weights", "manifest", "on", "map", "everything", "merge")
+"""Keys of run.json that identify an evaluation; of ``on``, everything but the path of the data."""
+COPIED = ("recipe", "seed", "epochs", "training_seconds", "sequences", "networks")
+"""Keys of run.json that are copied from the run."""
+SEQUENCE_SETTINGS = ("frames", "depth", "blendshapes", "normalise")
+"""Settings of sequences that must be as in training."""
 
 
 def predict_on(
@@ -115,227 +55,289 @@ def predict_on(
     overrides: Mapping[str, Any] | None = None,
     trust_plugins: bool = False,
 ) -> Run:
-    """Predict another data set with the weights of a run; see :func:`evenface.api.evaluate`."""
+    """Predict another data set with a trained run; see :func:`evenface.api.evaluate`."""
     run = Run.open(folder, trust_plugins=trust_plugins)
     if "on" in run.facts:
-        raise InputError(f"{folder} is a test on other data itself", f"Give the run: {run.facts['run']}.")
-    target = _target(run, on, overrides or {})
-    place = output_path(out or run.folder / safe_file_name(f"on-{target.name}"), folder=True)
+        raise InputError(f"{folder} is itself a cross-dataset evaluation", f"Specify its run: {run.facts['run']}.")
+    target = _target_recipe(run, on, overrides or {})
+    out_folder = output_path(out or run.folder / safe_file_name(f"on-{target.name}"), folder=True)
     store = data.prepare_store(target)
-    _check_frames(run, target, store)
+    _check_input(run, target, store)
     merged = merge_classes(run.facts["classes"], merge)
-    found = match_classes(merged.classes, store.manifest.classes, classes)
-    rows, notes = _rows(run, target, store, everything)
-    tested, said = _unseen(run, target, store, rows[found.labels(store.manifest.labels[rows]) >= 0])
-    if not len(tested):
-        raise InputError(f"{target.name} has no sample to test on of {', '.join(found.shared)}")
+    class_map = match_classes(merged.classes, store.manifest.classes, classes)
+    candidates, notes = _candidate_rows(run, target, store, everything)
+    mapped = candidates[class_map.labels(store.manifest.labels[candidates]) >= 0]
+    rows, overlap_notes = _check_overlap(run, target, store, mapped)
+    if not len(rows):
+        raise InputError(f"{target.name} has no test sample of {', '.join(class_map.shared)}")
     facts = {
         "run": str(run.folder),
         "weights": digest(run.weights.read_bytes()),
         "manifest": store.manifest.hash,
         "on": target.model_dump(mode="json"),
-        "map": found.named,
+        "map": class_map.named,
         "everything": everything,
         **({"merge": merged.groups} if merged.groups else {}),
     }
-    with lock_folder(place):
-        if _claim(place, facts):
-            return Run(place)
-        answers = ask(run, store, tested)
-        labels = found.labels(store.manifest.labels[tested])
-        # A joined class has no detector of its own, and its value on a scale is not known.
-        alone = not merged.groups
-        whole = data.predictions(
+    with lock_folder(out_folder):
+        if _is_finished(out_folder, facts):
+            return Run(out_folder)
+        outputs = compute_outputs(run, store, rows)
+        # A merged class has no one-vs-rest classifier of its own and no value on an ordinal scale.
+        unmerged = not merged.groups
+        predictions = data.predictions(
             store.manifest,
-            tested,
-            merged.sum(shares(answers.scores)),
-            labels=labels,
-            classes=found.model,
-            scores=answers.scores if answers.one_vs_rest and alone else None,
-            output=answers.output if alone else None,
+            rows,
+            merged.sum(shares(outputs.scores)),
+            labels=class_map.labels(store.manifest.labels[rows]),
+            classes=class_map.model,
+            scores=outputs.scores if outputs.one_vs_rest and unmerged else None,
+            output=outputs.output if unmerged else None,
         )
-        whole = replace(whole, ordered=whole.ordered and merged.in_order)
+        predictions = replace(predictions, ordered=predictions.ordered and merged.in_order)
         notes = [
-            *_map_notes(run, target, store, found, rows, whole),
-            *(f"classes of the run joined to {name}: {', '.join(own)}" for name, own in merged.groups.items()),
-            *said,
-            *(f"{target.name}: {one}" for one in notes),
+            *_class_notes(run, target, store, class_map, candidates, predictions),
+            *(f"classes of the run merged to {name}: {', '.join(parts)}" for name, parts in merged.groups.items()),
+            *overlap_notes,
+            *(f"{target.name}: {note}" for note in notes),
         ]
-        facts |= _facts(run, store, found, merged, whole) | {
-            "device": answers.device,
+        facts |= _facts(run, store, class_map, merged, predictions) | {
+            "device": outputs.device,
             "precision": run.precision,
             "notes": [*notes, *(f"in training: {note}" for note in run.facts["notes"])],
         }
-        _write(run, place, facts, store, tested, whole, found)
-    return Run(place)
+        _write(run, out_folder, facts, store, rows, predictions, class_map)
+    return Run(out_folder)
 
 
-def _target(run: Run, on: str | Path | Mapping[str, Any], overrides: Mapping[str, Any]) -> Recipe:
-    """Give the recipe of the other data, prepared as the run's network takes it; only its test side counts."""
+@dataclass(frozen=True)
+class ModelOutputs:
+    """Outputs of a run's method for N samples."""
+
+    scores: np.ndarray
+    output: np.ndarray | None
+    one_vs_rest: bool
+    device: str
+
+
+def compute_outputs(run: Run, store: Store, rows: np.ndarray) -> ModelOutputs:
+    """Compute the outputs of a run's method as for its own test set."""
+    import torch
+
+    from evenface.inference.run_model import inference_fabric
+    from evenface.training.batches import ImageBank
+    from evenface.training.prediction import output_rows, score_sequences
+
+    options = run.recipe.training
+    fabric, method = inference_fabric(run), build.trained_method(run)
+    device = str(fabric.device)
+    if store.sequences is not None:
+        mirror = functools.partial(
+            mirrored, points=store.points, kind=run.recipe.augment.flip_landmarks, middle=store.middle
+        )
+        method.to(device)
+        scores = score_sequences(
+            method, store.sequences, rows, device=device, mirror=mirror if options.tta_flip else None
+        )
+        return ModelOutputs(scores, None, method.one_vs_rest, device)
+    method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    method.to(fabric.device)
+    images = ImageBank(store.images, fabric.device, frames_of(run))
+    length = PROGRESS_BATCHES * options.batch_size
+    parts, outputs = [], []
+    with progress("predicting", len(rows)) as advance:
+        for start in range(0, len(rows), length):
+            batch = rows[start : start + length]
+            scores, output = output_rows(fabric, method, images, batch, options.batch_size, mirror=options.tta_flip)
+            parts.append(scores)
+            outputs += [] if output is None else [output]
+            advance(len(batch))
+    joined = np.concatenate(outputs) if outputs else None
+    return ModelOutputs(np.concatenate(parts), joined, method.one_vs_rest, device)
+
+
+def frames_of(run: Run) -> int:
+    """Return the number of frames that the run's network takes."""
+    return int(run.facts.get("frames", 1))
+
+
+def _target_recipe(run: Run, on: str | Path | Mapping[str, Any], overrides: Mapping[str, Any]) -> Recipe:
+    """Return the recipe of the other data set, with preparation as in training; only its test set is used."""
     own = run.recipe.data
     content: Any = on
     if isinstance(on, str) and on in DATASETS:
-        alike = {key: value for key, value in own.model_dump(mode="json").items() if key in type(own).model_fields}
-        content = {"name": on, "data": {**alike, "source": on, "root": None}, "protocol": {"kind": "official"}}
+        common = {key: value for key, value in own.model_dump(mode="json").items() if key in type(own).model_fields}
+        content = {"name": on, "data": {**common, "source": on, "root": None}, "protocol": {"kind": "official"}}
     fixed: dict[str, Any] = {"data.size": own.size, "data.channels": own.channels}
     if run.recipe.modality == "sequences":
         settings = own.sequences
-        fixed = {f"data.sequences.{key}": getattr(settings, key) for key in ALIKE}
+        fixed = {f"data.sequences.{key}": getattr(settings, key) for key in SEQUENCE_SETTINGS}
     elif frames_of(run) > 1:
         fixed["data.clips.frames"] = own.clips.frames
     for key, value in fixed.items():
         if overrides.get(key, value) != value:
-            raise InputError(f"{key} cannot be {overrides[key]}: the run's network takes {value}", "Leave it out.")
+            raise InputError(f"{key} cannot be {overrides[key]}: the run's network takes {value}", f"Remove {key}.")
     target = load_recipe(content, {**overrides, **fixed, "protocol.validation": 0})
-    uneven = target.protocol.imbalance
-    if uneven is not None and uneven.on == "train":
+    imbalance = target.protocol.imbalance
+    if imbalance is not None and imbalance.on == "train":
         target = load_recipe(target.model_dump(mode="json"), {"protocol.imbalance": None})
     return target
 
 
-def _check_frames(run: Run, target: Recipe, store: Store) -> None:
-    """Refuse stills for a network of clips, clips for one of stills, and sequences of other points or numbers."""
-    if (known := run.facts.get("sequences")) is not None or store.sequences is not None:
-        _check_sequences(target, store, known)
+def _check_input(run: Run, target: Recipe, store: Store) -> None:
+    """Raise InputError if the samples are not of the kind and shape that the run's network takes."""
+    expected = run.facts.get("sequences")
+    if expected is not None or store.sequences is not None:
+        _check_sequences(target, store, expected)
         return
     given, taken = data.TrainingData(target, store).frames, frames_of(run)
     if given == taken:
         return
     if taken == 1:
         raise InputError(
-            f"the run's network takes single pictures, {target.name} gives {given} frames of each clip",
-            "Take its frames one by one: data.clips.sampling=windows data.clips.frames=1.",
+            f"the run's network takes single images; {target.name} has clips of {given} frames",
+            "Use single frames: data.clips.sampling=windows data.clips.frames=1.",
         )
-    raise InputError(f"the run's network takes clips of {taken} frames, {target.name} gives single pictures")
+    raise InputError(f"the run's network takes clips of {taken} frames; {target.name} has single images")
 
 
-def _check_sequences(target: Recipe, store: Store, known: Mapping[str, Any] | None) -> None:
-    if known is None or store.sequences is None:
-        taken, given = ("pictures", "sequences") if known is None else ("sequences", "pictures")
-        raise InputError(f"the run's network takes {taken}, {target.name} gives {given}")
-    now: dict[str, Any] = {"points": store.points, "shape": [int(size) for size in store.sequences.shape[1:]]}
-    if different := [what for what, value in now.items() if value != known[what]]:
-        what = different[0]
-        raise InputError(f"the run's network takes sequences of {what} {known[what]}, {target.name} gives {now[what]}")
-    if store.middle != known["middle"]:
+def _check_sequences(target: Recipe, store: Store, expected: Mapping[str, Any] | None) -> None:
+    if expected is None or store.sequences is None:
+        taken, given = ("images", "sequences") if expected is None else ("sequences", "images")
+        raise InputError(f"the run's network takes {taken}; {target.name} has {given}")
+    actual: dict[str, Any] = {"points": store.points, "shape": [int(size) for size in store.sequences.shape[1:]]}
+    for key, value in actual.items():
+        if value != expected[key]:
+            raise InputError(
+                f"the run's network takes sequences with {key} {expected[key]}; {target.name} has {key} {value}"
+            )
+    if store.middle != expected["middle"]:
         raise InputError(
-            f"points of {target.name} are not about the same middle as those that the run learnt from",
-            "Train on normalised points: data.sequences.normalise=scale.",
+            f"landmarks of {target.name} have another centre than those that the run was trained on",
+            "Train on normalised landmarks: data.sequences.normalise=scale.",
         )
 
 
-def _rows(run: Run, target: Recipe, store: Store, everything: bool) -> tuple[np.ndarray, list[str]]:
-    """Choose the samples to test on, and say how; in the order of their names."""
+def _candidate_rows(run: Run, target: Recipe, store: Store, everything: bool) -> tuple[np.ndarray, list[str]]:
+    """Return the rows of the test set, or of all samples, in the order of their names, and notes."""
     manifest = store.manifest
     if not everything:
         try:
-            sides = data.split_store(target, store)
+            split = data.split_store(target, store)
         except InputError as error:
             hint = f"{error.hint} To evaluate on all samples: --all-samples (all_samples=True)."
             raise InputError(error.message, hint.strip()) from error
-        return sides.test, [*manifest.notes, *sides.notes]
+        return split.test, [*manifest.notes, *split.notes]
     own = run.recipe.data
-    same_place = own.root is not None and target.data.root is not None and _same(own.root, target.data.root)
-    if manifest.hash == run.facts["manifest"] or (own.source == target.data.source and same_place):
-        raise InputError(f"the run learnt from {target.name} itself: it cannot be tested on all of it")
+    same_root = (
+        own.root is not None
+        and target.data.root is not None
+        and user_path(own.root).resolve() == user_path(target.data.root).resolve()
+    )
+    if manifest.hash == run.facts["manifest"] or (own.source == target.data.source and same_root):
+        raise InputError(
+            f"the run was trained on {target.name}: it cannot be evaluated on all of its samples",
+            "Remove --all-samples to evaluate on the test set.",
+        )
     order = np.argsort(manifest.table["sample"].astype(str).to_numpy(), kind="stable").astype(np.int64)
-    return order, [*manifest.notes, "all samples are tested on, whatever their side"]
+    return order, [*manifest.notes, "evaluated on all samples, whatever their split"]
 
 
-def _same(first: str, second: str) -> bool:
-    return user_path(first).resolve() == user_path(second).resolve()
-
-
-def _unseen(run: Run, target: Recipe, store: Store, rows: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """Note how many of the pictures the run learnt from, or leave them out where the protocol says so."""
+def _check_overlap(run: Run, target: Recipe, store: Store, rows: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Count samples that are identical to training or validation samples; drop them where the protocol asks for it."""
     try:
-        learnt = run.store
+        own_store = run.store
     except InputError:
-        return rows, ["not checked whether the run learnt from some of these pictures: its prepared faces are gone"]
-    sides = run.split
-    used = sides.loc[sides["side"].isin(["train", "validation"]), "row"].to_numpy(dtype=np.int64)
-    seen = find_contained(data.stored_samples(store), rows, data.stored_samples(learnt), np.sort(used))
-    if not seen.any():
+        return rows, ["overlap with the training data was not checked: the run's prepared samples were deleted"]
+    split = run.split
+    used = split.loc[split["side"].isin(["train", "validation"]), "row"].to_numpy(dtype=np.int64)
+    overlap = find_contained(data.stored_samples(store), rows, data.stored_samples(own_store), np.sort(used))
+    if not overlap.any():
         return rows, []
-    what = "pictures" if store.sequences is None else "sequences"
+    kind = "images" if store.sequences is None else "sequences"
     if target.protocol.duplicates == "drop-test":
-        return rows[~seen], [f"{int(seen.sum())} {what} left out: the run learnt from them"]
+        return rows[~overlap], [f"{int(overlap.sum())} {kind} dropped: the run was trained on them"]
     return rows, [
-        f"LEAK: {int(seen.sum())} of {len(rows)} {what} are among those that the run learnt from; "
-        "protocol.duplicates: drop-test leaves them out"
+        f"LEAK: the run was trained on {int(overlap.sum())} of {len(rows)} {kind}; "
+        "protocol.duplicates: drop-test drops them"
     ]
 
 
-def _claim(folder: Path, facts: Mapping[str, Any]) -> bool:
-    """Whether the folder holds this very test, ended."""
+def _is_finished(folder: Path, facts: Mapping[str, Any]) -> bool:
+    """Whether the folder holds this evaluation, finished; raise InputError if it holds something else."""
     if (folder / FACTS).is_file():
-        known = Run(folder).facts
-        different = [key for key in SAME if known.get(key) != facts.get(key)]
-        if "on" in different and "on" in known:
-            # Recipes of before may lack keys that there are now, and data may have moved.
-            recipes = [load_recipe(known["on"]), load_recipe(facts["on"])]
-            counting = differing_keys(recipes, ignore=("data.root",))
-            different += [key for key in counting if key.startswith(("data.", "protocol."))]
+        stored = Run(folder).facts
+        different = [key for key in IDENTITY if stored.get(key) != facts.get(key)]
+        if "on" in different and "on" in stored:
+            # Recipes of older versions may lack keys, and the data may have been moved.
+            recipes = [load_recipe(stored["on"]), load_recipe(facts["on"])]
+            keys = differing_keys(recipes, ignore=("data.root",))
+            different += [key for key in keys if key.startswith(("data.", "protocol."))]
             different.remove("on")
         if different:
             raise InputError(
-                f"{folder} holds another run or test: other {', '.join(different)}", "Give another folder: --out."
+                f"{folder} holds another run or evaluation, with other {', '.join(different)}",
+                "Choose another folder with --out.",
             )
         return Run(folder).finished
     if not is_vacant(folder):
-        raise InputError(f"{folder} exists and holds something else", "Give another folder: --out.")
+        raise InputError(f"{folder} exists and is not a run folder", "Choose another folder with --out.")
     return False
 
 
-def restricted(whole: Predictions, found: ClassMap) -> Predictions:
-    """Keep the shared classes of predictions over all classes of the model."""
-    labels = np.searchsorted(found.used, whole.labels)
-    probabilities = found.restrict(whole.probabilities)
-    scores = None if whole.scores is None else whole.scores[:, list(found.used)]
-    levels = None if whole.levels is None else tuple(whole.levels[place] for place in found.used)
+def restricted(predictions: Predictions, class_map: ClassMap) -> Predictions:
+    """Restrict predictions over all classes of the model to the shared classes, renormalised."""
+    used = list(class_map.used)
+    scores, levels = predictions.scores, predictions.levels
     return replace(
-        whole, labels=labels, probabilities=probabilities, classes=found.shared, scores=scores, levels=levels
+        predictions,
+        labels=np.searchsorted(class_map.used, predictions.labels),
+        probabilities=class_map.restrict(predictions.probabilities),
+        classes=class_map.shared,
+        scores=None if scores is None else scores[:, used],
+        levels=None if levels is None else tuple(levels[index] for index in used),
     )
 
 
-def _map_notes(
-    run: Run, target: Recipe, store: Store, found: ClassMap, rows: np.ndarray, whole: Predictions
+def _class_notes(
+    run: Run, target: Recipe, store: Store, class_map: ClassMap, rows: np.ndarray, predictions: Predictions
 ) -> list[str]:
-    """Say what a reader of the numbers must know of the classes."""
+    """Return notes on how classes were mapped and probabilities restricted."""
     notes = [f"trained on {run.recipe.data.source}, tested on {target.name}"]
-    other = [f"{name} is {partner}" for name, partner in found.named.items() if partner not in (None, name)]
-    if other:
-        notes.append(f"classes of {target.name} by those of the run: {', '.join(other)}")
+    renamed = [f"{name} is {partner}" for name, partner in class_map.named.items() if partner not in (None, name)]
+    if renamed:
+        notes.append(f"classes of {target.name} mapped to those of the run: {', '.join(renamed)}")
     counts = dict(zip(store.manifest.classes, store.manifest.counts(rows).tolist(), strict=True))
-    if found.only_target:
-        lost = ", ".join(f"{name} ({counts[name]} samples)" for name in found.only_target)
-        notes.append(f"left out, as the run has no such class or the map says so: {lost}")
-    if found.only_model:
-        elsewhere = 1 - whole.probabilities[:, list(found.used)].sum(axis=1)
-        likeliest = ~np.isin(whole.predicted, found.used)
+    if class_map.only_target:
+        dropped = ", ".join(f"{name} ({counts[name]} samples)" for name in class_map.only_target)
+        notes.append(f"dropped, as the run has no such class or the map excludes it: {dropped}")
+    if class_map.only_model:
+        outside = 1 - predictions.probabilities[:, list(class_map.used)].sum(axis=1)
+        other_class = ~np.isin(predictions.predicted, class_map.used)
         notes.append(
-            f"{target.name} has no {', '.join(found.only_model)}: probabilities are restricted to the "
-            f"{len(found.used)} shared classes and renormalised; before, {elsewhere.mean():.1%} lay elsewhere, and "
-            f"{int(likeliest.sum())} of {len(whole)} samples were most probably something else"
+            f"{target.name} has no {', '.join(class_map.only_model)}: probabilities are restricted to the "
+            f"{len(class_map.used)} shared classes and renormalised; before, {outside.mean():.1%} of the probability "
+            f"was on other classes, which were the most probable for {int(other_class.sum())} of "
+            f"{len(predictions)} samples"
         )
     return notes
 
 
-def _facts(run: Run, store: Store, found: ClassMap, merged: ClassMerge, whole: Predictions) -> dict[str, Any]:
-    """Say what a run folder says, with the classes that are shared."""
-    used, counts = list(found.used), run.facts["counts"]
+def _facts(run: Run, store: Store, class_map: ClassMap, merged: ClassMerge, predictions: Predictions) -> dict[str, Any]:
+    """Return the content of run.json, for the shared classes."""
+    used, counts = list(class_map.used), run.facts["counts"]
     people = {side: number for side, number in run.facts["people"].items() if side != "test"}
     return {
-        **{key: run.facts[key] for key in KEPT if key in run.facts},
+        **{key: run.facts[key] for key in COPIED if key in run.facts},
         "environment": environment(),
         "store": str(store.path),
         "prepared": store.summary(),
-        "classes": list(found.shared),
+        "classes": list(class_map.shared),
         "counts": {
             **{side: merged.sum(counts[side])[used].tolist() for side in ("train", "validation")},
-            "test": whole.support[used].tolist(),
+            "test": predictions.support[used].tolist(),
         },
-        "people": {**people, "test": whole.people},
+        "people": {**people, "test": predictions.people},
     }
 
 
@@ -345,19 +347,16 @@ def _write(
     facts: dict[str, Any],
     store: Store,
     rows: np.ndarray,
-    whole: Predictions,
-    found: ClassMap,
+    predictions: Predictions,
+    class_map: ClassMap,
 ) -> None:
-    """Write all there is; the predictions last, as they make the test count as ended."""
-    write_json_with_digest(folder / FACTS, facts)  # it makes the folder this test's, whatever comes
+    """Write the folder; the predictions last, as they mark it as finished."""
+    write_json_with_digest(folder / FACTS, facts)  # first, so that the folder is this evaluation's if it is interrupted
     for name in (RECIPE, HISTORY):
         with atomic_write(folder / name) as temporary:
             shutil.copyfile(run.file(name), temporary)
-    kept = restricted(whole, found)
+    shared = restricted(predictions, class_map)
     columns = ["sample", "subject", *attribute_columns(store.manifest.table)]
-    sides = store.manifest.table.iloc[rows][columns].assign(label=kept.labels, row=rows, side="test")
-    write_parquet(sides, folder / SPLIT)
-    Run(folder).end(facts, {PREDICTIONS: kept, UNRESTRICTED: whole})
-
-
-__all__ = ["predict_on"]
+    split = store.manifest.table.iloc[rows][columns].assign(label=shared.labels, row=rows, side="test")
+    write_parquet(split, folder / SPLIT)
+    Run(folder).end(facts, {PREDICTIONS: shared, UNRESTRICTED: predictions})

@@ -1,11 +1,12 @@
-"""What a trained model is given: all that preparing needs to know, as it was when the model learnt."""
+"""Input specification of a model: how its samples are prepared, and which prediction settings apply to it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 
+from evenface.config.predict import PredictSettings
 from evenface.config.recipe import FaceCrop, FrameSampler
 from evenface.config.section import Section
 from evenface.preprocessing.frame_sampling import uniform
@@ -16,32 +17,34 @@ from evenface.runs import Run
 from evenface.utils.errors import InputError
 
 Kind = Literal["stills", "clips", "sequences"]
+DEFAULT_MARGIN = PredictSettings().margin
 
 
 @dataclass(frozen=True)
 class InputSpec:
-    """How samples are prepared for a model.
+    """Input specification of a model: shape and preparation of its samples.
 
     Parameters
     ----------
     kind : {"stills", "clips", "sequences"}
-        Pictures, clips, or numbers of frames.
+        Images, clips, or sequences of landmarks or features.
     size, channels : int
-        Of pictures and frames; 1 by 1 for sequences.
+        Height and width in pixels, and channels, of images and frames; 1 and 1 for sequences.
     frames : int
-        T, frames of a sample that the network sees.
+        T, frames of a sample that the network takes.
     faces : FaceCrop
         How images are cropped.
     clips : FrameSampler or None
-        Frame sampling of clips: as many as are stored, of which the network may be given fewer.
+        Frame sampling of clips: as many frames as the store holds, of which the network may take fewer.
     sequences : SequenceSpec or None
-        How sequences are made.
+        How sequences are computed.
     points : str
-        What the stored points are; empty for pictures.
+        Landmark scheme or feature set of the sequences; empty for images.
     middle : float or None
-        Where x of points is mirrored about; see :class:`~evenface.preprocessing.store.Store`.
+        x coordinate about which landmarks are mirrored; see :class:`~evenface.preprocessing.store.Store`.
     mirror : {"", "picture", "swapped", "literal"}
-        What a model's answer is averaged with: nothing, the mirror picture, or that sort of mirror sequence.
+        Test-time augmentation: none, the horizontally flipped image, or the named kind of flipped sequence. The scores
+        of both views are averaged.
     """
 
     kind: Kind
@@ -57,7 +60,7 @@ class InputSpec:
 
     @property
     def target(self) -> Target:
-        """What every sample becomes, as :func:`~evenface.preprocessing.prepare.prepare` made it."""
+        """Target of preparation, as in training; see :func:`~evenface.preprocessing.prepare.prepare`."""
         return Target(self.size, self.channels, self.faces, self.clips, self.sequences)
 
     @property
@@ -67,43 +70,43 @@ class InputSpec:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one sample as the network is given it: (T, H, W, C) uint8, or (T, P, D) float32 of sequences."""
+        """Shape of one sample: (T, H, W, C) for uint8 images and clips, (T, P, D) for float32 sequences."""
         return self.frames, *self.target.shape[1:]
 
-    def seen(self, batch: np.ndarray) -> np.ndarray:
-        """Choose the frames that the network sees of those that are stored, ``(B, T', ...) -> (B, T, ...)``."""
+    def select_frames(self, batch: np.ndarray) -> np.ndarray:
+        """Select the frames that the network takes from those that are stored, ``(B, T', ...) -> (B, T, ...)``."""
         stored = batch.shape[1]
         return batch if stored == self.frames else batch[:, uniform(stored, self.frames)]
 
     def mirrored(self, batch: np.ndarray) -> np.ndarray:
-        """Give the mirror images of pictures (B, T, H, W, C) or sequences (B, T, P, D)."""
+        """Flip images (B, T, H, W, C) or sequences (B, T, P, D) horizontally."""
         if self.kind != "sequences":
             return np.ascontiguousarray(batch[:, :, :, ::-1])
-        found: np.ndarray = mirrored(batch, self.points, self.mirror or "swapped", self.middle)
-        return found
+        flipped: np.ndarray = mirrored(batch, self.points, self.mirror or "swapped", self.middle)
+        return flipped
 
     def as_dict(self) -> dict[str, Any]:
-        """Return values that can be written as JSON."""
+        """Return all fields as values that JSON can hold."""
         return {
             name: value.model_dump(mode="json") if isinstance(value, Section) else value
             for name, value in vars(self).items()
         }
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> "InputSpec":
-        """Build it from what :meth:`as_dict` returned; a ValueError if a setting is out of range."""
+    def from_dict(cls, fields: Mapping[str, Any]) -> "InputSpec":
+        """Restore from the result of :meth:`as_dict`; raises ValueError if a setting is out of range."""
         sections = {"faces": FaceCrop, "clips": FrameSampler, "sequences": SequenceSpec}
-        parts = {name: section(**content[name]) for name, section in sections.items() if content[name] is not None}
-        spec = cls(**{**content, **parts})
+        parts = {name: section(**fields[name]) for name, section in sections.items() if fields[name] is not None}
+        spec = cls(**{**fields, **parts})
         if spec.sequences:
             spec.sequences.check()
         return spec
 
 
 def input_spec_of(run: Run) -> InputSpec:
-    """Return how the samples of a run were prepared."""
-    recipe, known = run.recipe, run.facts.get("sequences")
-    if known is None:
+    """Return the input specification of a run."""
+    recipe, stored = run.recipe, run.facts.get("sequences")
+    if stored is None:
         clips = _content(run) == "clips"
         return InputSpec(
             "clips" if clips else "stills",
@@ -114,23 +117,23 @@ def input_spec_of(run: Run) -> InputSpec:
             recipe.data.clips if clips else None,
             mirror="picture" if recipe.training.tta_flip else "",
         )
-    spec, (frames, *shape) = _sequence_spec(run), known["shape"]
-    faces = FaceCrop() if spec.origin == "files" else recipe.data.faces.replace(crop="face", margin=MESH_MARGIN)
+    sequences, (frames, *shape) = _sequence_spec(run), stored["shape"]
+    files = sequences.origin == "files"
     return InputSpec(
         "sequences",
         1,
         1,
         frames,
-        faces,
-        sequences=spec.replace(shape=tuple(shape)),
-        points=known["points"],
-        middle=known["middle"],
+        FaceCrop() if files else recipe.data.faces.replace(crop="face", margin=MESH_MARGIN),
+        sequences=sequences.replace(shape=tuple(shape)),
+        points=stored["points"],
+        middle=stored["middle"],
         mirror=recipe.augment.flip_landmarks if recipe.training.tta_flip else "",
     )
 
 
 def _content(run: Run) -> str:
-    """Say what the run's manifest held; runs that do not say it themselves are asked by their store, or guessed."""
+    """Return the content of the run's manifest; where run.json lacks it, read it from the store or infer it."""
     if "content" in run.facts:
         return str(run.facts["content"])
     try:
@@ -153,8 +156,47 @@ def _sequence_spec(run: Run) -> SequenceSpec:
     )
 
 
-def finds_points(form: InputSpec) -> bool:
-    """Return whether what a model of sequences was trained on can be detected in images and videos."""
-    spec = form.sequences
-    # Of files of points, only where x is a share of the width, or about the eyes' middle, as it is detected here.
-    return spec is not None and (spec.origin != "files" or (spec.points == "mesh-468" and form.middle is not None))
+def finds_points(spec: InputSpec) -> bool:
+    """Whether the landmarks that a sequence model takes can be detected in images and videos."""
+    sequences = spec.sequences
+    # Landmarks read from files only if x is relative to the width or to the centre of the eyes, as detected here.
+    return sequences is not None and (
+        sequences.origin != "files" or (sequences.points == "mesh-468" and spec.middle is not None)
+    )
+
+
+def check_settings(settings: PredictSettings, spec: InputSpec) -> None:
+    """Raise InputError if a prediction setting does not apply to a model."""
+    if spec.kind == "stills" and settings.window is not None:
+        raise InputError("window applies to clip and sequence models; this model takes single images", "Remove window.")
+    if spec.kind != "stills" and settings.frame_stride != 1:
+        raise InputError(
+            "frame_stride applies to image models; this model samples frames as in training", "Use window instead."
+        )
+    if settings.margin != DEFAULT_MARGIN and (
+        spec.kind == "sequences" or spec.crop or settings.faces in (None, "none")
+    ):
+        raise InputError(
+            "margin applies only to models trained on uncropped images, when faces are cropped at prediction",
+            "Remove margin, or set faces to all or largest.",
+        )
+    if spec.crop and spec.kind != "sequences" and settings.faces == "none":
+        raise InputError("the model was trained on cropped faces: faces cannot be none", "Use all or largest.")
+    if spec.sequences and spec.sequences.origin != "files" and settings.faces == "none":
+        raise InputError("landmarks are detected on faces: faces cannot be none", "Use all or largest.")
+
+
+def target_for(settings: PredictSettings, spec: InputSpec, *, files: bool = False) -> Target:
+    """Return the preparation target of new inputs: as in training, with the faces that the settings select."""
+    if files:
+        return spec.target
+    target = spec.target
+    if spec.sequences:
+        faces = spec.faces.replace(crop="face", which=settings.faces or "all", margin=MESH_MARGIN)
+        origin = "clips" if spec.sequences.origin == "files" else spec.sequences.origin
+        target = replace(target, faces=faces, sequences=spec.sequences.replace(origin=origin))
+    elif spec.crop:
+        target = replace(target, faces=spec.crop.replace(which=settings.faces or "all"))
+    elif settings.faces not in (None, "none"):
+        target = replace(target, faces=FaceCrop(crop="face", margin=settings.margin, which=settings.faces))
+    return target

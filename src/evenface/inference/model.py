@@ -1,4 +1,4 @@
-"""A trained model as those who use it see it, wherever it comes from: a run folder, or an exported file."""
+"""Interface of a trained model, common to run folders and ONNX files, and the metadata of an exported model."""
 
 import json
 from abc import ABC, abstractmethod
@@ -17,109 +17,110 @@ from evenface.utils.errors import InputError
 
 
 class Model(ABC):
-    """What can be asked for probabilities.
+    """A trained model that computes class probabilities.
 
     Attributes
     ----------
     name : str
-        What to call it.
+        Name for display.
     key : str
-        Digest of its weights: another model has another.
+        Digest of the weights; models with different weights have different keys.
     classes : tuple of str
-        What it tells apart.
+        Class names, in the order of the probabilities.
     ordered : bool
-        Whether the classes are steps of one scale, in their order.
-    form : Form
-        How samples are prepared for it.
+        Whether the classes are ordinal levels, in ascending order.
+    input_spec : InputSpec
+        How samples are prepared.
     one_vs_rest : bool
-        Whether it judges each class by itself.
+        Whether each class is scored by a binary classifier of its own.
     calibration : Calibration or None
-        What was fitted on validation data; none where nothing was.
+        Calibration fitted on validation data; None if there is none.
     prior : ndarray of shape (C,)
-        The balance of classes that its probabilities imply; see :func:`evenface.training.class_prior.implied_prior`.
+        Class prior implied by training; see :func:`evenface.training.class_prior.implied_prior`.
     card : dict
-        What is known of it: data, protocol, results.
+        Model card: data, protocol, results.
     """
 
     name: str
     key: str
     classes: tuple[str, ...]
     ordered: bool
-    form: InputSpec
+    input_spec: InputSpec
     one_vs_rest: bool
     calibration: Calibration | None
     prior: np.ndarray
     card: dict[str, Any]
 
     @abstractmethod
-    def ask(self, batch: np.ndarray) -> np.ndarray:
-        """Give the raw answer.
+    def forward(self, batch: np.ndarray) -> np.ndarray:
+        """Compute the scores of one view of each sample.
 
         Parameters
         ----------
-        batch : ndarray of shape (B,) + ``form.shape``
-            uint8 pixels, or float32 numbers.
+        batch : ndarray of shape (B,) + ``input_spec.shape``
+            uint8 pixels, or float32 landmarks or features.
 
         Returns
         -------
         ndarray of shape (B, C), float64
-            Probabilities; or, of a model that judges each class by itself, scores from 0 to 1.
+            Probabilities; of a one-vs-rest model, scores from 0 to 1 that need not sum to 1.
         """
 
     def scores(self, batch: np.ndarray) -> np.ndarray:
-        """Give what is said of prepared samples, as it was said of the test samples of the run.
+        """Compute the scores of prepared samples, as for the test samples of the run.
 
         Parameters
         ----------
         batch : ndarray of shape (B, T', H, W, C), uint8, or (B, T', P, D), float32
-            As a store holds them; of clips of which more frames are stored than are seen, the middles are chosen.
+            Samples as a store holds them. Of more frames than the network takes, evenly spaced ones are used.
 
         Returns
         -------
         ndarray of shape (B, C), float64
-            As :meth:`ask`; averaged with the mirror images where the run did so.
+            As :meth:`forward`; averaged over both views where the run uses flip test-time augmentation.
         """
-        batch = self.form.seen(batch)
-        found = self.ask(batch)
-        return (found + self.ask(self.form.mirrored(batch))) / 2 if self.form.mirror else found
+        batch = self.input_spec.select_frames(batch)
+        scores = self.forward(batch)
+        return (scores + self.forward(self.input_spec.mirrored(batch))) / 2 if self.input_spec.mirror else scores
 
     def probabilities(self, batch: np.ndarray) -> np.ndarray:
-        """Give probabilities of prepared samples, (B, C), as ``predictions.parquet`` holds them: not calibrated."""
+        """Compute uncalibrated probabilities of prepared samples, (B, C), as ``predictions.parquet`` holds them."""
         return shares(self.scores(batch))
 
     def calibrated(self, scores: np.ndarray, prior: np.ndarray | None = None) -> np.ndarray:
-        """Give calibrated probabilities by what :meth:`scores` gave; where nothing was fitted, plain ones.
+        """Convert the result of :meth:`scores` to calibrated probabilities, (B, C).
 
-        They are corrected for a balance of classes, ``(C,)``, where one is given.
+        Without a fitted calibration the probabilities are uncalibrated. They are corrected for the class prior
+        ``(C,)`` if one is given.
         """
-        plain = shares(scores)
+        uncalibrated = shares(scores)
         if self.calibration:
-            return self.calibration.apply(plain, scores, prior)
-        return plain if prior is None else with_prior(plain, self.prior, prior)
+            return self.calibration.apply(uncalibrated, scores, prior)
+        return uncalibrated if prior is None else with_prior(uncalibrated, self.prior, prior)
 
     @property
     def temperature(self) -> float:
-        """The temperature that was fitted on validation data, else 1."""
+        """Calibration temperature; 1 without a fitted calibration."""
         return self.calibration.temperature if self.calibration else 1.0
 
 
 FORMAT = 1
-"""Number of the way in which files say what they say; a later evenface may write another."""
+"""Version of the metadata format; files of a higher one are refused."""
 PREFIX = "evenface."
 
 
 @dataclass(frozen=True)
-class Described:
-    """What is known of an exported model.
+class ModelMetadata:
+    """Metadata of an exported model.
 
     Parameters
     ----------
-    name, key, classes, ordered, one_vs_rest, form, calibration, prior, card
-        As of :class:`~evenface.inference.model.Model`; ``key`` is the digest of the run's weights.
+    name, key, classes, ordered, one_vs_rest, input_spec, calibration, prior, card
+        As in :class:`~evenface.inference.model.Model`; ``key`` is the digest of the run's weights.
     recipe : dict
-        What was trained, without the folders of the machine that trained it.
+        The recipe, without directories of the machine it was trained on.
     version : str
-        Of the evenface that exported it.
+        Version of evenface that exported it.
     precision : str
         ``float32`` or ``int8``.
     """
@@ -129,7 +130,7 @@ class Described:
     classes: tuple[str, ...]
     ordered: bool
     one_vs_rest: bool
-    form: InputSpec
+    input_spec: InputSpec
     calibration: Calibration | None
     prior: np.ndarray
     card: dict[str, Any]
@@ -138,64 +139,64 @@ class Described:
     precision: str = "float32"
 
     @classmethod
-    def of(cls, model: Model, recipe: dict[str, Any], version: str) -> "Described":
-        """Describe a model."""
-        known = ("name", "key", "classes", "ordered", "one_vs_rest", "form", "calibration", "prior", "card")
-        return cls(**{name: getattr(model, name) for name in known}, recipe=recipe, version=version)
+    def of(cls, model: Model, recipe: dict[str, Any], version: str, precision: str = "float32") -> "ModelMetadata":
+        """Collect the metadata of a model."""
+        names = ("name", "key", "classes", "ordered", "one_vs_rest", "input_spec", "calibration", "prior", "card")
+        fields = {name: getattr(model, name) for name in names}
+        return cls(**fields, recipe=recipe, version=version, precision=precision)
 
-    def words(self) -> dict[str, str]:
-        """Say all of it as texts by name; each text is JSON."""
-        said = {
-            **vars(self),
+    def to_properties(self) -> dict[str, str]:
+        """Return the metadata as ONNX properties: JSON by name."""
+        fields = {
+            **{name: value for name, value in vars(self).items() if name != "input_spec"},
             "format": FORMAT,
             "classes": list(self.classes),
-            "form": self.form.as_dict(),
+            "form": self.input_spec.as_dict(),
             "calibration": self.calibration.as_dict() if self.calibration else None,
             "prior": [float(share) for share in self.prior],
         }
-        return {PREFIX + name: json.dumps(value) for name, value in said.items()}
-
-    @staticmethod
-    def in_int8() -> dict[str, str]:
-        """Give the text that differs where a model is in 8 bits."""
-        return {f"{PREFIX}precision": json.dumps("int8")}
+        return {PREFIX + name: json.dumps(value) for name, value in fields.items()}
 
     @classmethod
-    def read(cls, words: Mapping[str, str], path: Path) -> "Described":
-        """Take what :meth:`words` said.
+    def from_properties(cls, properties: Mapping[str, str], path: Path) -> "ModelMetadata":
+        """Restore from the result of :meth:`to_properties`.
 
         Raises
         ------
         InputError
-            If a newer evenface said it, anything is missing or cannot be, or the face detector is not installed.
+            If the file is of a newer evenface, a field is missing or invalid, or the face detector is not installed.
         """
         from evenface.utils.version import __version__
 
         try:
-            said = {
-                name.removeprefix(PREFIX): json.loads(text) for name, text in words.items() if name.startswith(PREFIX)
+            fields = {
+                name.removeprefix(PREFIX): json.loads(value)
+                for name, value in properties.items()
+                if name.startswith(PREFIX)
             }
-            if said["format"] > FORMAT:
+            if fields["format"] > FORMAT:
                 raise InputError(
-                    f"{path} was exported by evenface {said['version']}, this is {__version__} and too old to read it",
+                    f"{path} was exported by evenface {fields['version']}; this is {__version__}, which is too old to "
+                    "read it",
                     "Update evenface.",
                 )
-            calibration = said["calibration"]
-            found = cls(
-                **{name: said[name] for name in ("name", "key", "ordered", "one_vs_rest", "card", "recipe")},
-                classes=tuple(said["classes"]),
-                form=InputSpec.from_dict(said["form"]),
+            calibration = fields["calibration"]
+            metadata = cls(
+                **{name: fields[name] for name in ("name", "key", "ordered", "one_vs_rest", "card", "recipe")},
+                classes=tuple(fields["classes"]),
+                input_spec=InputSpec.from_dict(fields["form"]),
                 calibration=None if calibration is None else Calibration.from_dict(calibration),
-                prior=np.array(said["prior"], dtype=np.float64),
-                version=said["version"],
-                precision=said["precision"],
+                prior=np.array(fields["prior"], dtype=np.float64),
+                version=fields["version"],
+                precision=fields["precision"],
             )
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, InputError):
                 raise
+            raise InputError(f"{path} has missing or invalid metadata ({error})", "Export the run again.") from error
+        if metadata.prior.shape != (len(metadata.classes),):
             raise InputError(
-                f"{path} does not say what evenface needs to know ({error})", "Export it again."
-            ) from error
-        if found.prior.shape != (len(found.classes),):
-            raise InputError(f"{path} has {len(found.classes)} classes and a balance of {found.prior.shape}")
-        return found
+                f"{path} has {len(metadata.classes)} classes and a class prior of shape {metadata.prior.shape}",
+                "Export the run again.",
+            )
+        return metadata

@@ -1,4 +1,4 @@
-"""A trained method as one ONNX graph, from stored samples to scores."""
+"""Export of a trained method to an ONNX graph, from stored samples to scores, and its int8 quantisation."""
 
 import contextlib
 import io
@@ -15,39 +15,43 @@ import torch
 from torch import Tensor, nn
 
 from evenface.inference.input_spec import InputSpec
-from evenface.inference.onnx_model import sealed
+from evenface.inference.onnx_model import with_digest
 from evenface.inference.run_model import as_input
 from evenface.methods.base import Method
 from evenface.utils.errors import InputError
 
 INPUT = "stored"
+MAX_SAMPLES = 256
+"""Training samples that calibrate the activation ranges."""
+BATCH = 16
+MATRIX_PRODUCTS = ["Gemm", "MatMul"]
 
 
-class GraphMethod(nn.Module):
-    """What :meth:`evenface.inference.model.Model.ask` does, in 32 bits."""
+class ExportModule(nn.Module):
+    """:meth:`evenface.inference.model.Model.forward` as a float32 module."""
 
-    def __init__(self, method: Method, form: InputSpec) -> None:
+    def __init__(self, method: Method, spec: InputSpec) -> None:
         super().__init__()
-        self.method, self.form = method, form
+        self.method, self.input_spec = method, spec
         self.eval()
 
     def forward(self, stored: Tensor) -> Tensor:
-        """Give scores (B, C), float32, of uint8 pixels (B, T, H, W, C) or float32 numbers (B, T, P, D)."""
-        return self.method.scores(as_input(stored, self.form))
+        """Compute scores (B, C), float32, of uint8 pixels (B, T, H, W, C) or float32 sequences (B, T, P, D)."""
+        return self.method.scores(as_input(stored, self.input_spec))
 
     def example(self) -> Tensor:
-        """Give two samples to trace with; one would be taken for a fixed size."""
-        kind = torch.float32 if self.form.kind == "sequences" else torch.uint8
-        return torch.zeros(2, *self.form.shape, dtype=kind)
+        """Return two samples for tracing; a batch of one would become a fixed size."""
+        kind = torch.float32 if self.input_spec.kind == "sequences" else torch.uint8
+        return torch.zeros(2, *self.input_spec.shape, dtype=kind)
 
     @property
     def output(self) -> str:
-        """What the scores are called in the file."""
+        """Name of the output in the file."""
         return "scores" if self.method.one_vs_rest else "probabilities"
 
 
-def onnx_graph(asked: GraphMethod) -> Any:
-    """Trace into an ONNX model, an ``onnx.ModelProto`` with a free batch size and nothing of this machine in it."""
+def onnx_graph(module: ExportModule) -> Any:
+    """Trace a module to an ``onnx.ModelProto`` with a dynamic batch size and without paths of this machine."""
     try:
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
@@ -55,80 +59,74 @@ def onnx_graph(asked: GraphMethod) -> Any:
         raise InputError(f"{error.name} is not installed", "Install it: pip install 'evenface[export]'.") from error
     with _tracing():
         program = torch.onnx.export(
-            asked,
-            (asked.example(),),
+            module,
+            (module.example(),),
             dynamo=True,
             verbose=False,
             input_names=[INPUT],
-            output_names=[asked.output],
+            output_names=[module.output],
             dynamic_shapes={INPUT: {0: torch.export.Dim("batch")}},
         )
     if program is None:
-        raise InputError("torch gave no ONNX program")
+        raise InputError("torch.onnx.export returned no ONNX program")
     model = program.model_proto
     for part in (model.graph, *model.functions):
-        _forget_sources(part)
+        _remove_source_metadata(part)
     model.ClearField("metadata_props")
     return model
 
 
-def _forget_sources(part: Any) -> None:
-    """Take out where in the program each node comes from: it names folders of this machine and is half of a file."""
+def _remove_source_metadata(part: Any) -> None:
+    """Remove the source locations of nodes: they contain paths of this machine and are half of the file size."""
     for values in (getattr(part, name, ()) for name in ("node", "value_info", "input", "output", "initializer")):
-        for one in values:
-            if hasattr(one, "metadata_props"):  # names of inputs of functions are plain texts
-                one.ClearField("metadata_props")
-                one.ClearField("doc_string")
+        for value in values:
+            if hasattr(value, "metadata_props"):  # inputs of functions are plain strings
+                value.ClearField("metadata_props")
+                value.ClearField("doc_string")
     for node in part.node:
         for attribute in node.attribute:
             for inner in (attribute.g, *attribute.graphs):
                 if inner.node:
-                    _forget_sources(inner)
+                    _remove_source_metadata(inner)
 
 
-def onnx_bytes(model: Any, words: Mapping[str, str], *, about: str) -> bytes:
-    """Give an ONNX model with its metadata as the content of a file that :class:`OnnxModel` opens."""
+def onnx_bytes(model: Any, properties: Mapping[str, str], *, description: str) -> bytes:
+    """Serialise an ONNX model with its metadata to the content of a file that :class:`OnnxModel` opens."""
     import onnx
 
     from evenface.utils.version import __version__
 
-    model.producer_name, model.producer_version, model.doc_string = "evenface", __version__, about
-    onnx.helper.set_model_props(model, dict(words))
-    return sealed(model.SerializeToString())
+    model.producer_name, model.producer_version, model.doc_string = "evenface", __version__, description
+    onnx.helper.set_model_props(model, dict(properties))
+    return with_digest(model.SerializeToString())
 
 
 @contextmanager
 def _tracing() -> Iterator[None]:
-    """Trace without gradients and in silence; turn what cannot be traced into a sentence."""
+    """Trace without gradients, warnings and log output; convert a failure to an InputError."""
     logging.disable(logging.ERROR)
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             yield
-    except Exception as error:  # torch wraps what happened in errors of many classes
-        why = str(error.__cause__ or error).strip().splitlines()[0]
-        raise InputError(f"this network cannot be written as ONNX ({why})") from error
+    except Exception as error:  # torch raises exceptions of many classes
+        reason = str(error.__cause__ or error).strip().splitlines()[0]
+        raise InputError(f"this network cannot be exported to ONNX ({reason})") from error
     finally:
         logging.disable(logging.NOTSET)
 
 
-SAMPLES = 256
-"""Training samples by which the ranges of activations are found."""
-BATCH = 16
-PRODUCTS = ["Gemm", "MatMul"]
-
-
-def quantised(model: Any, samples: np.ndarray) -> tuple[Any, str]:
-    """Give a model whose large products are of 8-bit integers.
+def quantise(model: Any, samples: np.ndarray) -> tuple[Any, str]:
+    """Quantise a model to int8; return it and ``static`` or ``dynamic``.
 
     Notes
     -----
-    Weights are rounded by a range for each output channel. Where most of them are convolutions', activations are
-    rounded by fixed ranges, which hold 99.999 % of the values that ``samples`` give (static, in ONNX's own QDQ form);
-    ranges found anew at each call made such a network four times slower than in 32 bits. All others, transformers and
-    recurrent networks of sequences, have ranges found at each call (dynamic): fixed ones made a transformer slower and
-    less accurate, and ONNX Runtime has no fixed ones for an LSTM. It has none at all for a GRU, nor for an LSTM behind
-    convolutions; their weights stay in 32 bits. What the classifier gives, and what is made of it, is not rounded.
+    Weights are quantised per output channel. Where most weights belong to convolutions, activations are quantised with
+    fixed ranges (static, ONNX's QDQ format) that cover 99.999 % of the values on ``samples``; dynamic ranges made such
+    a network four times slower than float32. Transformers and recurrent networks get dynamic ranges, computed at each
+    call: static ones made a transformer slower and less accurate, and ONNX Runtime has no static LSTM. It quantises
+    neither a GRU nor an LSTM after convolutions; their weights stay float32. The classifier's output, and everything
+    computed from it, is not quantised.
     """
     try:
         import onnx
@@ -137,64 +135,66 @@ def quantised(model: Any, samples: np.ndarray) -> tuple[Any, str]:
     except ImportError as error:
         raise InputError(f"{error.name} is not installed", "Install it: pip install 'evenface[export]'.") from error
     static = _mostly_convolutions(model.graph)
-    with tempfile.TemporaryDirectory() as folder, _quiet():
-        whole, ready, small = (Path(folder) / name for name in ("whole.onnx", "ready.onnx", "small.onnx"))
-        onnx.save(model, whole)
+    with tempfile.TemporaryDirectory() as folder, _silent():
+        float32, preprocessed, int8 = (
+            Path(folder) / name for name in ("float32.onnx", "preprocessed.onnx", "int8.onnx")
+        )
+        onnx.save(model, float32)
         try:
-            quant_pre_process(whole, ready, skip_symbolic_shape=True)
-            last = _prepared(ready)
-            how: dict[str, Any] = {"per_channel": True, "weight_type": quantization.QuantType.QInt8}
+            quant_pre_process(float32, preprocessed, skip_symbolic_shape=True)
+            output_nodes = _clear_shapes(preprocessed)
+            options: dict[str, Any] = {"per_channel": True, "weight_type": quantization.QuantType.QInt8}
             if static:
-                reader = _Reader(model.graph.input[0].name, samples)
-                how |= {
+                reader = _CalibrationReader(model.graph.input[0].name, samples)
+                options |= {
                     "activation_type": quantization.QuantType.QInt8,
                     "calibrate_method": quantization.CalibrationMethod.Percentile,
-                    "nodes_to_exclude": last,
+                    "nodes_to_exclude": output_nodes,
                     "extra_options": {
-                        "OpTypesToExcludeOutputQuantization": PRODUCTS,
-                        "CalibStridedMinMax": reader.step,  # for percentiles too, whatever its name says
+                        "OpTypesToExcludeOutputQuantization": MATRIX_PRODUCTS,
+                        "CalibStridedMinMax": reader.step,  # applies to percentiles too, despite its name
                     },
                 }
-                quantization.quantize_static(ready, small, reader, **how)
+                quantization.quantize_static(preprocessed, int8, reader, **options)
             else:
-                quantization.quantize_dynamic(ready, small, op_types_to_quantize=["LSTM", "MatMul"], **how)
+                quantization.quantize_dynamic(preprocessed, int8, op_types_to_quantize=["LSTM", "MatMul"], **options)
         except InputError:
             raise
         except Exception as error:  # of many classes
-            why = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise InputError(f"this network cannot be written in 8 bits ({why})", "Leave int8 out.") from error
-        return onnx.load(small), "static" if static else "dynamic"
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise InputError(f"this network cannot be quantised to int8 ({reason})", "Leave int8 out.") from error
+        return onnx.load(int8), "static" if static else "dynamic"
 
 
 def _mostly_convolutions(graph: Any) -> bool:
-    """Whether more weights are multiplied by convolutions than by plain products of matrices and recurrent layers."""
-    sizes = {one.name: int(np.prod(one.dims)) for one in graph.initializer}
+    """Whether convolutions have more weights than matrix products and recurrent layers."""
+    sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in graph.initializer}
     totals = {True: 0, False: 0}
     for node in graph.node:
-        if node.op_type in ("Conv", "GRU", "LSTM", *PRODUCTS):
+        if node.op_type in ("Conv", "GRU", "LSTM", *MATRIX_PRODUCTS):
             totals[node.op_type == "Conv"] += sum(sizes.get(name, 0) for name in node.input)
     return totals[True] > totals[False]
 
 
-def _prepared(path: Path) -> list[str]:
-    """Get a rewritten model ready, and name its nodes behind the last product: those that make answers of logits."""
+def _clear_shapes(path: Path) -> list[str]:
+    """Clear outdated shapes of a preprocessed model; return the names of the nodes after the last product."""
     import onnx
 
     model = onnx.load(path)
-    model.graph.ClearField("value_info")  # left as it was before rewriting; it is found anew
+    model.graph.ClearField("value_info")  # of the model before preprocessing; inferred again
     onnx.save(model, path)
     needed: set[str] = set()
     last = []
     for node in reversed(model.graph.node):
-        if node.op_type in ("Conv", *PRODUCTS) or needed.intersection(node.output):
+        if node.op_type in ("Conv", *MATRIX_PRODUCTS) or needed.intersection(node.output):
             needed.update(node.input)
         else:
             last.append(node.name)
     return last
 
 
-class _Reader:
-    """Samples in the form that ONNX Runtime reads them in, and as many at a time as it then keeps all results of."""
+class _CalibrationReader:
+    """Samples for ONNX Runtime's calibration, in batches of ``step``."""
 
     def __init__(self, name: str, samples: np.ndarray) -> None:
         self.step = min(BATCH, len(samples))
@@ -205,18 +205,18 @@ class _Reader:
         return len(self._samples)
 
     def set_range(self, start_index: int, end_index: int) -> None:
-        """Say which samples are wanted next."""
+        """Select the next batch."""
         self._batches = iter((self._samples[start_index:end_index],))
 
     def get_next(self) -> dict[str, np.ndarray] | None:
-        """Give them, and then none."""
+        """Return the selected batch, then None."""
         batch = next(self._batches, None)
         return None if batch is None else {self._name: batch}
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep ONNX Runtime's advice and tables off the screen."""
+def _silent() -> Iterator[None]:
+    """Suppress the log and standard output of ONNX Runtime's quantisation."""
     logging.disable(logging.WARNING)
     try:
         with contextlib.redirect_stdout(io.StringIO()):

@@ -1,4 +1,4 @@
-"""An exported ONNX file as a model; nothing here needs torch."""
+"""An exported ONNX file as a model, run by ONNX Runtime; never imports torch."""
 
 import hashlib
 from pathlib import Path
@@ -6,62 +6,62 @@ from typing import Any
 
 import numpy as np
 
-from evenface.inference.model import Described, Model
+from evenface.inference.model import Model, ModelMetadata
 from evenface.utils.errors import InputError
 
-SEAL = b"\x72\x33\x0a\x0fevenface_digest\x12\x20"
-"""How exported files begin: the first of ONNX's own ``metadata_props``, whose value, a digest of the rest, follows."""
-DIGITS = 32
+HEADER = b"\x72\x33\x0a\x0fevenface_digest\x12\x20"
+"""First bytes of exported files: an entry of ONNX's ``metadata_props`` whose value, a digest of the rest, follows."""
+DIGEST_LENGTH = 32
 
 
-def sealed(model: bytes) -> bytes:
-    """Put the digest of an ONNX file before it; it is still an ONNX file, as protocol buffers may be joined."""
-    return SEAL + _digest(model) + model
+def with_digest(content: bytes) -> bytes:
+    """Prepend the digest of an ONNX file; the result is a valid ONNX file, as protocol buffers can be concatenated."""
+    return HEADER + _digest(content) + content
 
 
-def _digest(model: bytes) -> bytes:
-    return hashlib.blake2b(model, digest_size=DIGITS // 2).hexdigest().encode()
+def _digest(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=DIGEST_LENGTH // 2).hexdigest().encode()
 
 
 def start_session(content: bytes, path: Path, threads: int | None = None) -> Any:
-    """Start ONNX Runtime on a file's content, on the CPU."""
+    """Create an ONNX Runtime session on the CPU from the content of a file."""
     try:
         import onnxruntime
     except ImportError as error:
         raise InputError("ONNX Runtime is not installed", "Install it: pip install onnxruntime.") from error
-    onnxruntime.disable_telemetry_events()  # of the builds for Windows, which report to their maker
+    onnxruntime.disable_telemetry_events()  # Windows builds send telemetry by default
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors
     options.intra_op_num_threads = threads or 0
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its errors have no class in common but this
-        why = str(error).strip().splitlines()[0]
+    except Exception as error:  # its exceptions share no narrower base class
+        reason = str(error).strip().splitlines()[0]
         raise InputError(
-            f"ONNX Runtime {onnxruntime.__version__} cannot run {path} ({why})",
+            f"ONNX Runtime {onnxruntime.__version__} cannot run {path} ({reason})",
             "Update it: pip install -U onnxruntime.",
         ) from error
 
 
 class OnnxModel(Model):
-    """A file that ``evenface export`` wrote, ready to be asked.
+    """Model of a file that ``evenface export`` wrote.
 
     Parameters
     ----------
     path : str or Path
         The file.
     threads : int, optional
-        That judge together; by default as many as there are cores.
+        Threads of one forward pass; by default one per core.
 
     Attributes
     ----------
-    described : Described
-        All that the file says of itself.
+    metadata : ModelMetadata
+        Metadata of the file.
 
     Raises
     ------
     InputError
-        If it is missing, damaged, of another program or of a newer evenface, or ONNX Runtime is not installed.
+        If the file is missing, damaged, of another program or a newer evenface, or ONNX Runtime is not installed.
     """
 
     def __init__(self, path: str | Path, *, threads: int | None = None) -> None:
@@ -69,24 +69,27 @@ class OnnxModel(Model):
         try:
             content = path.read_bytes()
         except OSError as error:
-            raise InputError(f"{path} cannot be read ({error.strerror})", "Name a file that was exported.") from error
-        start = len(SEAL) + DIGITS
-        if not content.startswith(SEAL):
+            raise InputError(f"{path} cannot be read ({error.strerror})", "Specify an exported .onnx file.") from error
+        start = len(HEADER) + DIGEST_LENGTH
+        if not content.startswith(HEADER):
             raise InputError(
-                f"{path} is no file of evenface's, or another program changed it", "Write it by `evenface export RUN`."
+                f"{path} was not written by evenface, or was changed by another program",
+                "Write it with: evenface export RUN",
             )
-        if content[len(SEAL) : start] != _digest(content[start:]):
-            raise InputError(f"{path} is damaged or cut short", "Copy it again, or export it again.")
+        if content[len(HEADER) : start] != _digest(content[start:]):
+            raise InputError(f"{path} is damaged or truncated", "Copy it again, or export the run again.")
         self._session = start_session(content, path, threads)
-        self.described = said = Described.read(self._session.get_modelmeta().custom_metadata_map, path)
-        self.name, self.form, self.classes = said.name, said.form, said.classes
-        # In 8 bits it is another model than the run, and a table must not hold answers of both.
-        self.key = said.key if said.precision == "float32" else f"{said.key}-{said.precision}"
-        self.ordered, self.one_vs_rest, self.prior = said.ordered, said.one_vs_rest, said.prior
-        self.calibration, self.card = said.calibration, said.card
+        properties = self._session.get_modelmeta().custom_metadata_map
+        self.metadata = metadata = ModelMetadata.from_properties(properties, path)
+        self.name, self.input_spec, self.classes = metadata.name, metadata.input_spec, metadata.classes
+        # An int8 model differs from its run: one table must not mix the predictions of both.
+        float32 = metadata.precision == "float32"
+        self.key = metadata.key if float32 else f"{metadata.key}-{metadata.precision}"
+        self.ordered, self.one_vs_rest, self.prior = metadata.ordered, metadata.one_vs_rest, metadata.prior
+        self.calibration, self.card = metadata.calibration, metadata.card
         self._input = self._session.get_inputs()[0].name
 
-    def ask(self, batch: np.ndarray) -> np.ndarray:
-        """Give the raw answer; see :meth:`Model.ask`."""
-        (found,) = self._session.run(None, {self._input: np.ascontiguousarray(batch)})
-        return np.asarray(found, dtype=np.float64)
+    def forward(self, batch: np.ndarray) -> np.ndarray:
+        """Compute the scores of one view of each sample; see :meth:`Model.forward`."""
+        (scores,) = self._session.run(None, {self._input: np.ascontiguousarray(batch)})
+        return np.asarray(scores, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""From sources to rows: samples prepared ahead, asked of in batches, calibrated, averaged over time."""
+"""Prediction pipeline: prepare samples in a background thread, predict in batches, calibrate, smooth over time."""
 
 import contextlib
 import queue
@@ -15,10 +15,9 @@ from PIL import Image
 from evenface.config.predict import PredictSettings
 from evenface.config.recipe import FaceCrop
 from evenface.evaluation.label_shift import estimate_prior, parse_prior
-from evenface.inference.input_spec import InputSpec, finds_points
+from evenface.inference.input_spec import InputSpec, check_settings, finds_points, target_for
 from evenface.inference.model import Model
-from evenface.inference.settings import ESTIMATE, check_settings, target_of
-from evenface.inference.sources import Recorded, Source
+from evenface.inference.sources import FramesInMemory, Source
 from evenface.preprocessing.clips import ClipPlan, crop_frames, faces_in, plan_film
 from evenface.preprocessing.detect import Face
 from evenface.preprocessing.face_mesh import Still, plan_points
@@ -31,320 +30,46 @@ from evenface.preprocessing.video import RATE, Film, open_film
 from evenface.utils.errors import InputError, NoFaceError, SampleError
 from evenface.utils.progress import progress
 
-FORGET = 5.0
-"""Seconds after which a face that was not seen gets a new number."""
+MAX_GAP = 5.0
+"""Seconds without detection after which a face gets a new id."""
+QUEUE_SIZE = 16
+"""Maximum number of samples that are prepared ahead of the model."""
+PRIOR_DECIMALS = 4
+ESTIMATE = "estimate"
+"""Value of ``prior`` for a class prior estimated from the inputs."""
 Times = npt.NDArray[np.float64]
-
-
-class FaceIdTracker:
-    """Numbers of faces that stay the same while frames go by."""
-
-    def __init__(self) -> None:
-        self._last: dict[int, tuple[float, Face]] = {}
-        self._given = 0
-
-    @property
-    def latest(self) -> float:
-        """When a face was last seen; minus infinity if none was."""
-        return max((time for time, _ in self._last.values()), default=-np.inf)
-
-    def of(self, faces: Sequence[Face], time: float, lasts: Sequence[Face] | None = None) -> list[int]:
-        """Give the number of each face that is seen at a time."""
-        self._last = {number: seen for number, seen in self._last.items() if time - seen[0] <= FORGET}
-        known = list(self._last)
-        numbers = []
-        for place in match_faces([self._last[number][1] for number in known], faces):
-            if place is None:
-                self._given += 1
-            numbers.append(self._given if place is None else known[place])
-        for number, face in zip(numbers, lasts or faces, strict=True):
-            self._last[number] = (time, face)
-        return numbers
-
-
-class DetectionCache:
-    """Faces that were looked for, kept for windows that show the same frames again."""
-
-    def __init__(self) -> None:
-        self._found: dict[int, list[Face]] = {}
-
-    def __call__(
-        self, film: Film, first: int, last: int, taken: Indices, crop: FaceCrop
-    ) -> tuple[Indices, list[list[Face]]]:
-        """Look as :func:`~evenface.preprocessing.clips.look` does, at what has not been looked at."""
-        looks = choose_detection_frames(film.times[first:last], taken, timed=film.timed)
-        wanted = (first + looks).tolist()
-        self._found = {number: faces for number, faces in self._found.items() if number >= first}
-        for number, image in film.frames([number for number in wanted if number not in self._found]):
-            self._found[number] = faces_in(image, crop)
-        return looks, [self._found[number] for number in wanted]
-
-
-def spans(times: Times, window: float | None, overlap: float) -> list[tuple[int, int]]:
-    """Divide a film into windows.
-
-    Examples
-    --------
-    >>> spans(np.arange(10) / 2, 2.0, 0.5)
-    [(0, 4), (2, 6), (4, 8), (6, 10)]
-    >>> spans(np.arange(10) / 2, 2.0, 0.0)
-    [(0, 4), (4, 8), (6, 10)]
-    """
-    count = len(times)
-    if window is None or times[-1] < window:
-        return [(0, count)]
-    found: list[tuple[int, int]] = []
-    slack = 1e-6
-    for number in range(int(times[-1] / (window * (1 - overlap))) + 1):
-        begin = number * window * (1 - overlap)
-        first, last = (int(np.searchsorted(times, time - slack)) for time in (begin, begin + window))
-        if last >= count and found and found[-1][1] == count:
-            break
-        if last >= count:
-            length = count - int(np.searchsorted(times, begin - slack))
-            usual = found[-1][1] - found[-1][0] if found else length
-            first, last = max(0, count - max(usual, 1)), count
-        if last > first and (not found or (first, last) != found[-1]):
-            found.append((first, last))
-    return found
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class PreparedSample:
-    """What a model is asked of: a face in a picture or on a frame, or in a window of frames."""
+    """Input of a model: one face in an image, a frame or a window of frames; ``array`` is None without a face.
 
-    frame: int
-    end: int
-    time: float | None
-    until: float | None
-    face: int | None = None
+    Frames ``first_frame`` to ``end_frame`` (exclusive), seconds ``start_time`` to ``end_time``.
+    """
+
+    first_frame: int
+    end_frame: int
+    start_time: float | None
+    end_time: float | None
+    face_id: int | None = None
     array: np.ndarray | None = None
-    found: Face | None = None
+    detection: Face | None = None
 
     @property
     def box(self) -> tuple[float, float, float, float] | None:
-        """Where the face is."""
-        return self.found.box if self.found else None
+        """Bounding box of the face: left, top, right, bottom in pixels."""
+        return self.detection.box if self.detection else None
 
     @property
     def score(self) -> float | None:
-        """How sure the detector is."""
-        return self.found.score if self.found else None
-
-
-def prepared(source: Source, form: InputSpec, settings: PredictSettings) -> Iterator[PreparedSample]:
-    """Prepare the samples of a source."""
-    target = target_of(settings, form, files=source.kind == "numbers")
-    if source.kind == "numbers":
-        yield from _numbers(source.path, form, settings)
-    elif form.sequences and not finds_points(form):
-        raise SampleError(f"not a file of numbers, of {form.sequences.points}, which the model takes")
-    elif source.kind == "picture":
-        yield from _picture(source.path, target)
-    elif source.frames is not None:
-        yield from _live_samples(source.frames(), target, settings)
-    elif _over_time(target):
-        yield from _windows(open_film(source.path), target, settings)
-    else:
-        yield from _frames(open_film(source.path), target, settings.frame_stride)
-
-
-def _over_time(target: Target) -> bool:
-    """Whether samples are of windows, not of single frames."""
-    return bool(target.clips) or bool(target.sequences and target.sequences.origin != "stills")
-
-
-def _picture(path: str, target: Target) -> Iterator[PreparedSample]:
-    if _over_time(target):
-        raise SampleError("a single picture, and the model takes clips")
-    with quiet_pillow():
-        made = _points(Still(path, None), target) if target.sequences else _pixels(decoded(path, None, target), target)
-    for number, (face, array) in enumerate(made, start=1):
-        yield PreparedSample(0, 1, None, None, number, array, face)
-    if not made:
-        yield PreparedSample(0, 1, None, None)
-
-
-def _pixels(image: Image.Image, target: Target) -> list[tuple[Face | None, np.ndarray]]:
-    """Give the faces of a picture, as arrays of one frame."""
-    try:
-        pairs = cropped(image, target)
-    except NoFaceError:
-        return []
-    return [(face, np.asarray(picture).reshape(target.shape)) for face, picture in pairs]
-
-
-def _points(film: Film, target: Target) -> list[tuple[Face | None, np.ndarray]]:
-    """Give the points of the faces of a picture, as arrays of one frame."""
-    plan, how = plan_points(film, 0, 1, target), target.sequences
-    assert how is not None
-    assert target.crop is not None
-    tracks = select_tracks(plan.tracks, target.crop.which)
-    return [(tracks[row.facts[-1] - 1].last, row.stored_values(how)) for row in plan.rows]
-
-
-def _each(image: Image.Image, target: Target) -> list[tuple[Face | None, np.ndarray]]:
-    return _points(Recorded([image], np.zeros(1)), target) if target.sequences else _pixels(image, target)
-
-
-def _frames(film: Film, target: Target, every: int) -> Iterator[PreparedSample]:
-    numbers = FaceIdTracker()
-    for frame, image in film.frames(range(0, len(film.times), every)):
-        yield from _frame(frame, float(film.times[frame]), image, target, numbers)
-
-
-def _frame(
-    frame: int, time: float, image: Image.Image, target: Target, numbers: FaceIdTracker
-) -> Iterator[PreparedSample]:
-    made = _each(image, target)
-    faces = [face for face, _ in made if face is not None]
-    names = numbers.of(faces, time) if len(faces) == len(made) else [1] * len(made)
-    for number, (face, array) in sorted(zip(names, made, strict=True), key=lambda pair: pair[0]):
-        yield PreparedSample(frame, frame + 1, time, time, number, array, face)
-    if not made:
-        yield PreparedSample(frame, frame + 1, time, time)
-
-
-def _live_samples(
-    frames: Iterator[tuple[float, Image.Image]], target: Target, settings: PredictSettings
-) -> Iterator[PreparedSample]:
-    """Take a camera's frames as they come; windows are held in memory, one at a time."""
-    numbers = FaceIdTracker()
-    if not _over_time(target):
-        for frame, (time, image) in enumerate(frames):
-            if frame % settings.frame_stride == 0:
-                yield from _frame(frame, time, image, target, numbers)
-        return
-    if settings.window is None:
-        raise InputError("a camera has no end: say how long a window is", "Add --window SECONDS.")
-    held: list[tuple[int, float, Image.Image]] = []
-    begin = 0.0
-    for frame, (time, image) in enumerate(frames):
-        while held and time - begin >= settings.window:
-            film = Recorded([image for _, _, image in held], np.array([time for _, time, _ in held]))
-            for sample in _window(film, 0, len(held), target, numbers, DetectionCache()):
-                yield replace(sample, frame=sample.frame + held[0][0], end=sample.end + held[0][0])
-            begin += settings.window * (1 - settings.overlap)
-            held = [one for one in held if one[1] >= begin]
-        held.append((frame, time, image))
-
-
-def _windows(film: Film, target: Target, settings: PredictSettings) -> Iterator[PreparedSample]:
-    numbers, looks = FaceIdTracker(), DetectionCache()
-    for first, last in spans(film.times, settings.window, settings.overlap):
-        yield from _window(film, first, last, target, numbers, looks)
-
-
-def _window(
-    film: Film, first: int, last: int, target: Target, numbers: FaceIdTracker, looks: DetectionCache
-) -> Iterator[PreparedSample]:
-    """Take the samples of the frames ``first`` to ``last``; one without an array where there is no face."""
-    plan: ClipPlan[Any] = (plan_points if target.sequences else plan_film)(film, first, last, target, looks)
-    if plan.error:
-        yield PreparedSample(first, last, float(film.times[first]), float(film.times[last - 1]))
-        return
-    tracks = select_tracks(plan.tracks, target.crop.which) if target.crop else []
-    begins, ends = float(film.times[first]), float(film.times[last - 1])
-    near = min(max(numbers.latest, begins), ends)
-    at = film.times[plan.detection_frames]
-    names = numbers.of([_seen(track, at, near) for track in tracks], ends, [track.last for track in tracks])
-    for place, array in _arrays(plan, target):
-        low, high, *_, face = plan.rows[place].facts
-        time, until = float(film.times[low]), float(film.times[high - 1])
-        found = _seen(tracks[face - 1], at, (time + until) / 2) if tracks else None
-        yield PreparedSample(low, high, time, until, names[face - 1] if tracks else 1, array, found)
-
-
-def _seen(track: Track, at: Times, time: float) -> Face:
-    """Give a face at the look nearest to a time, of those at which it was seen."""
-    return track.faces[min(track.faces, key=lambda look: abs(float(at[look]) - time))]
-
-
-def _arrays(plan: ClipPlan[Any], target: Target) -> Iterator[tuple[int, np.ndarray]]:
-    """Give each row's samples when their last frame is there; few are open at a time, however many there are."""
-    if target.sequences:
-        yield from ((place, row.stored_values(target.sequences)) for place, row in enumerate(plan.rows))
-        return
-    made: dict[int, np.ndarray] = {}
-    missing: dict[int, int] = {}
-    for place, image in crop_frames(plan, target):
-        row, frame = divmod(place, target.frames)
-        array = made.setdefault(row, np.empty(target.shape, np.uint8))
-        array[frame] = np.asarray(image).reshape(target.shape[1:])
-        missing[row] = missing.get(row, target.frames) - 1
-        if not missing[row]:
-            del missing[row]
-            yield row, made.pop(row)
-
-
-def _numbers(path: str, form: InputSpec, settings: PredictSettings) -> Iterator[PreparedSample]:
-    how = form.sequences
-    if how is None or how.origin != "files":
-        raise SampleError("a file of numbers, and the model takes pictures or videos")
-    times = np.arange(count_frames(path, how)) / RATE
-    for first, last in spans(times, settings.window, settings.overlap):
-        facts, values = read_numbers(path, first, last, how)
-        array = np.frombuffer(values, "<f4").reshape(form.target.shape)
-        for low, high, *_ in facts:
-            yield PreparedSample(low, high, float(times[low]), float(times[high - 1]), 1, array)
-
-
-T = TypeVar("T")
-
-
-class _Walk(Generic[T]):
-    """A thread that walks through an iterator and hands on what it gives, or raises."""
-
-    def __init__(self, items: Iterator[T], count: int) -> None:
-        self.items = items
-        self.ready: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(count)
-        self.stopped = threading.Event()
-        self.thread = threading.Thread(target=self._walk, name="evenface-prepare", daemon=True)
-
-    def _put(self, item: T | None, ending: BaseException | None = None) -> None:
-        while not self.stopped.is_set():
-            with contextlib.suppress(queue.Full):
-                self.ready.put((item, ending), timeout=0.1)
-                return
-
-    def _walk(self) -> None:
-        ending: BaseException = StopIteration()
-        try:
-            for item in self.items:
-                self._put(item)
-                if self.stopped.is_set():
-                    break
-            if isinstance(self.items, Generator):
-                self.items.close()  # here, where it was walked through: it may hold a file or a camera
-        except BaseException as error:  # for whoever takes the items to deal with
-            ending = error
-        self._put(None, ending)
-
-
-def prefetch(items: Iterator[T], count: int) -> Iterator[T]:
-    """Walk through an iterator in another thread."""
-    walk = _Walk(items, count)
-    walk.thread.start()
-    try:
-        while True:
-            item, ending = walk.ready.get()
-            if isinstance(ending, StopIteration):
-                return
-            if ending is not None:
-                raise ending
-            yield item  # type: ignore[misc]
-    finally:
-        walk.stopped.set()
-        walk.thread.join()
-
-
-AHEAD = 16
-"""Samples that are prepared while the model is busy, at most."""
+        """Confidence of the detector, 0 to 1."""
+        return self.detection.score if self.detection else None
 
 
 @dataclass(frozen=True)
 class FaceResult:
-    """What was said of a sample."""
+    """Probabilities of a sample; None without a face."""
 
     source: Source
     sample: PreparedSample
@@ -352,180 +77,462 @@ class FaceResult:
 
 
 @dataclass(frozen=True)
-class Ended:
-    """No more rows come of a source."""
+class SourceEnd:
+    """End of a source; ``error`` is the message of a source that could not be read."""
 
     source: Source
-    trouble: str = ""
+    error: str = ""
 
 
-def predicted(
+def predict_sources(
     model: Model,
     sources: Sequence[Source],
     settings: PredictSettings,
-    seen: Callable[[PreparedSample], None] | None = None,
-) -> Iterator[FaceResult | Ended]:
-    """Predict sources one after the other.
+    on_sample: Callable[[PreparedSample], None] | None = None,
+) -> Iterator[FaceResult | SourceEnd]:
+    """Predict one source after another.
 
     Parameters
     ----------
     model : Model
-        Who is asked.
+        The model.
     sources : sequence of Source
-        Of what.
+        What to predict on.
     settings : PredictSettings
-        How.
-    seen : callable, optional
+        How to predict.
+    on_sample : callable, optional
         Called with each sample while it still has its array, in the thread that prepares them.
 
     Yields
     ------
-    Row or Ended
-        The rows of each source in order of time, and then its end. Batches reach over the ends of sources.
+    FaceResult or SourceEnd
+        The results of each source in order of time, then its end. A batch can hold samples of several sources.
 
     Raises
     ------
     InputError
-        If a setting is of no effect on the model, or something is not installed.
+        If a setting does not apply to the model, or a required package is not installed.
 
     Notes
     -----
-    Samples are found and cropped in a thread of their own, while the model judges those before them. No more than
-    :data:`AHEAD` wait for it, and two batches' rows for each other.
+    Faces are detected and cropped in a background thread while the model processes earlier samples. At most
+    :data:`QUEUE_SIZE` samples wait for the model.
     """
-    check_settings(settings, model.form)
-    rows = _asked(model, prefetch(_samples(model, sources, settings, seen), AHEAD), settings)
-    return smoothed(rows, settings.smooth) if settings.smooth else rows
+    check_settings(settings, model.input_spec)
+    samples = prefetch(_prepare_sources(model.input_spec, sources, settings, on_sample), QUEUE_SIZE)
+    results = _predict_batches(model, samples, settings)
+    return smooth_probabilities(results, settings.smooth) if settings.smooth else results
 
 
-def decided(model: Model, scores: np.ndarray, settings: PredictSettings) -> np.ndarray:
-    """Turn what :meth:`Model.scores` gave into the probabilities that are written, (B, C): calibrated, corrected."""
+def final_probabilities(model: Model, scores: np.ndarray, settings: PredictSettings) -> np.ndarray:
+    """Convert the result of :meth:`Model.scores` to calibrated probabilities under the class prior of the settings."""
     prior = None if settings.prior is None else parse_prior(settings.prior, model.classes)
     return model.calibrated(scores, prior)
 
 
 def label_of(probabilities: np.ndarray, classes: Sequence[str], abstain: float | None = None) -> str:
-    """Name the most probable class; nothing where the model shall abstain."""
+    """Return the most probable class; empty if its probability is below the threshold ``abstain``."""
     best = int(probabilities.argmax())
     return "" if abstain is not None and probabilities[best] < abstain else classes[best]
 
 
-def _samples(
-    model: Model, sources: Sequence[Source], settings: PredictSettings, seen: Callable[[PreparedSample], None] | None
-) -> Iterator[tuple[Source, PreparedSample] | Ended]:
-    for source in sources:
-        try:
-            for sample in prepared(source, model.form, settings):
-                if seen is not None:
-                    seen(sample)
-                yield source, sample
-        except SampleError as error:
-            yield Ended(source, str(error))
-        else:
-            yield Ended(source)
-
-
-def _asked(
-    model: Model, items: Iterable[tuple[Source, PreparedSample] | Ended], settings: PredictSettings
-) -> Iterator[FaceResult | Ended]:
-    """Ask in batches; what needs no answer waits in its place."""
-    waiting: list[tuple[Source, PreparedSample] | Ended] = []
-    arrays: list[np.ndarray] = []
-    for item in items:
-        waiting.append(item)
-        if not isinstance(item, Ended) and item[1].array is not None:
-            arrays.append(item[1].array)
-        if len(arrays) == settings.batch or len(waiting) >= 2 * settings.batch or _live(item):
-            yield from _answered(model, waiting, arrays, settings)
-            waiting, arrays = [], []
-    yield from _answered(model, waiting, arrays, settings)
-
-
-def _live(item: tuple[Source, PreparedSample] | Ended) -> bool:
-    """Whether somebody waits for the answer."""
-    return not isinstance(item, Ended) and item[0].kind == "camera"
-
-
-def _answered(
-    model: Model,
-    waiting: list[tuple[Source, PreparedSample] | Ended],
-    arrays: list[np.ndarray],
-    settings: PredictSettings,
-) -> Iterator[FaceResult | Ended]:
-    answers = iter(decided(model, model.scores(np.stack(arrays)), settings)) if arrays else iter(())
-    for item in waiting:
-        if isinstance(item, Ended):
-            yield item
-        else:
-            source, sample = item
-            answer = next(answers) if sample.array is not None else None
-            yield FaceResult(source, replace(sample, array=None), answer)
-
-
-def smoothed(rows: Iterable[FaceResult | Ended], seconds: float) -> Iterator[FaceResult | Ended]:
-    """Average the probabilities of each face over time."""
-    reach = seconds / 2 + 1e-9
-    waiting: deque[FaceResult] = deque()
-    known: deque[FaceResult] = deque()
-    for item in rows:
-        if isinstance(item, Ended):
-            yield from (_mean(row, known, reach) for row in waiting)
-            waiting.clear()
-            known.clear()
-            yield item
-            continue
-        now = _middle(item)
-        waiting.append(item)
-        known.append(item)
-        while waiting and _middle(waiting[0]) + reach < now:
-            yield _mean(waiting.popleft(), known, reach)
-        oldest = _middle(waiting[0])
-        while known and _middle(known[0]) < oldest - 2 * reach:
-            known.popleft()
-
-
-def _middle(row: FaceResult) -> float:
-    sample = row.sample
-    return 0.0 if sample.time is None or sample.until is None else (sample.time + sample.until) / 2
-
-
-def _mean(row: FaceResult, known: Iterable[FaceResult], reach: float) -> FaceResult:
-    if row.probabilities is None or row.sample.time is None:
-        return row
-    near = [
-        other.probabilities
-        for other in known
-        if other.probabilities is not None
-        and other.sample.face == row.sample.face
-        and abs(_middle(other) - _middle(row)) <= reach
-    ]
-    return replace(row, probabilities=np.mean(near, axis=0))
-
-
-DIGITS = 4
-
-
-def with_balance(model: Model, sources: Sequence[Source], settings: PredictSettings) -> PredictSettings:
-    """Put an estimated balance in the place of the wish for one."""
+def resolve_prior(model: Model, sources: Sequence[Source], settings: PredictSettings) -> PredictSettings:
+    """Replace ``prior: estimate`` by the class prior estimated from the sources."""
     if settings.prior != ESTIMATE:
         return settings
     if any(source.kind == "camera" for source in sources):
-        raise InputError("a camera's balance cannot be estimated before it is looked at", "Give the shares.")
-    # Corrected for the balance that it has anyway, a model gives what an estimate begins with.
-    own = settings.model_copy(update={"prior": said(model.classes, model.prior), "smooth": 0.0})
-    found = []
-    with progress("estimating the balance", len(sources)) as bar:
-        for item in predicted(model, sources, own):
+        raise InputError("the class prior cannot be estimated from a camera", "Specify it: --prior a=0.5,b=0.5.")
+    # Correcting for the prior that the model implies anyway gives the probabilities that the estimate starts from.
+    implied = settings.model_copy(update={"prior": format_prior(model.classes, model.prior), "smooth": 0.0})
+    probabilities = []
+    with progress("estimating the class prior", len(sources)) as bar:
+        for item in predict_sources(model, sources, implied):
             if not isinstance(item, FaceResult):
                 bar(1)
             elif item.probabilities is not None:
-                found.append(item.probabilities)
-    if not found:
-        raise InputError("no face was found, so no balance can be estimated")
-    estimated = estimate_prior(np.stack(found), model.prior)
-    return settings.model_copy(update={"prior": said(model.classes, np.round(estimated.prior, DIGITS))})
+                probabilities.append(item.probabilities)
+    if not probabilities:
+        raise InputError("the class prior cannot be estimated: no face was found", "Specify it: --prior a=0.5,b=0.5.")
+    estimated = estimate_prior(np.stack(probabilities), model.prior)
+    return settings.model_copy(update={"prior": format_prior(model.classes, np.round(estimated.prior, PRIOR_DECIMALS))})
 
 
-def said(classes: Sequence[str], shares: np.ndarray) -> str:
-    """Write a balance as :func:`evenface.evaluation.label_shift.parse_prior` reads it."""
-    return ",".join(f"{name}={float(share)!r}" for name, share in zip(classes, shares, strict=True))
+def format_prior(classes: Sequence[str], prior: np.ndarray) -> str:
+    """Format a class prior so that :func:`evenface.evaluation.label_shift.parse_prior` reads it."""
+    return ",".join(f"{name}={float(share)!r}" for name, share in zip(classes, prior, strict=True))
+
+
+def _prepare_sources(
+    spec: InputSpec,
+    sources: Sequence[Source],
+    settings: PredictSettings,
+    on_sample: Callable[[PreparedSample], None] | None,
+) -> Iterator[tuple[Source, PreparedSample] | SourceEnd]:
+    for source in sources:
+        try:
+            for sample in prepare_samples(source, spec, settings):
+                if on_sample is not None:
+                    on_sample(sample)
+                yield source, sample
+        except SampleError as error:
+            yield SourceEnd(source, str(error))
+        else:
+            yield SourceEnd(source)
+
+
+def _predict_batches(
+    model: Model, items: Iterable[tuple[Source, PreparedSample] | SourceEnd], settings: PredictSettings
+) -> Iterator[FaceResult | SourceEnd]:
+    """Predict in batches; samples without a face and ends of sources keep their position."""
+    pending: list[tuple[Source, PreparedSample] | SourceEnd] = []
+    arrays: list[np.ndarray] = []
+    for item in items:
+        pending.append(item)
+        if not isinstance(item, SourceEnd) and item[1].array is not None:
+            arrays.append(item[1].array)
+        live = not isinstance(item, SourceEnd) and item[0].kind == "camera"
+        if len(arrays) == settings.batch or len(pending) >= 2 * settings.batch or live:
+            yield from _predict_batch(model, pending, arrays, settings)
+            pending, arrays = [], []
+    yield from _predict_batch(model, pending, arrays, settings)
+
+
+def _predict_batch(
+    model: Model,
+    pending: list[tuple[Source, PreparedSample] | SourceEnd],
+    arrays: list[np.ndarray],
+    settings: PredictSettings,
+) -> Iterator[FaceResult | SourceEnd]:
+    rows = iter(final_probabilities(model, model.scores(np.stack(arrays)), settings)) if arrays else iter(())
+    for item in pending:
+        if isinstance(item, SourceEnd):
+            yield item
+        else:
+            source, sample = item
+            probabilities = next(rows) if sample.array is not None else None
+            yield FaceResult(source, replace(sample, array=None), probabilities)
+
+
+# ---- smoothing over time
+
+
+def smooth_probabilities(results: Iterable[FaceResult | SourceEnd], seconds: float) -> Iterator[FaceResult | SourceEnd]:
+    """Average the probabilities of each face over a centred window of ``seconds``."""
+    radius = seconds / 2 + 1e-9
+    pending: deque[FaceResult] = deque()
+    recent: deque[FaceResult] = deque()
+    for item in results:
+        if isinstance(item, SourceEnd):
+            yield from (_window_mean(result, recent, radius) for result in pending)
+            pending.clear()
+            recent.clear()
+            yield item
+            continue
+        now = _mid_time(item)
+        pending.append(item)
+        recent.append(item)
+        while pending and _mid_time(pending[0]) + radius < now:
+            yield _window_mean(pending.popleft(), recent, radius)
+        oldest = _mid_time(pending[0])
+        while recent and _mid_time(recent[0]) < oldest - 2 * radius:
+            recent.popleft()
+
+
+def _mid_time(result: FaceResult) -> float:
+    sample = result.sample
+    return 0.0 if sample.start_time is None or sample.end_time is None else (sample.start_time + sample.end_time) / 2
+
+
+def _window_mean(result: FaceResult, recent: Iterable[FaceResult], radius: float) -> FaceResult:
+    if result.probabilities is None or result.sample.start_time is None:
+        return result
+    neighbours = [
+        other.probabilities
+        for other in recent
+        if other.probabilities is not None
+        and other.sample.face_id == result.sample.face_id
+        and abs(_mid_time(other) - _mid_time(result)) <= radius
+    ]
+    return replace(result, probabilities=np.mean(neighbours, axis=0))
+
+
+# ---- preparation of samples
+
+
+def prepare_samples(source: Source, spec: InputSpec, settings: PredictSettings) -> Iterator[PreparedSample]:
+    """Prepare the samples of a source, in order of time."""
+    target = target_for(settings, spec, files=source.kind == "numbers")
+    if source.kind == "numbers":
+        yield from _file_samples(source.path, spec, settings)
+    elif spec.sequences and not finds_points(spec):
+        raise SampleError(f"the model takes files of {spec.sequences.points}")
+    elif source.kind == "picture":
+        yield from _image_samples(source.path, target)
+    elif source.frames is not None:
+        yield from _camera_samples(source.frames(), target, settings)
+    elif _takes_windows(target):
+        yield from _window_samples(open_film(source.path), target, settings)
+    else:
+        yield from _frame_samples(open_film(source.path), target, settings.frame_stride)
+
+
+def _takes_windows(target: Target) -> bool:
+    """Whether samples are windows of frames, not single frames."""
+    return bool(target.clips) or bool(target.sequences and target.sequences.origin != "stills")
+
+
+def _image_samples(path: str, target: Target) -> Iterator[PreparedSample]:
+    if _takes_windows(target):
+        raise SampleError("a single image; the model takes clips")
+    with quiet_pillow():
+        faces = (
+            _landmarks(Still(path, None), target) if target.sequences else _crops(decoded(path, None, target), target)
+        )
+    for face_id, (face, array) in enumerate(faces, start=1):
+        yield PreparedSample(0, 1, None, None, face_id, array, face)
+    if not faces:
+        yield PreparedSample(0, 1, None, None)
+
+
+def _crops(image: Image.Image, target: Target) -> list[tuple[Face | None, np.ndarray]]:
+    """Crop the faces of an image, as arrays of one frame."""
+    try:
+        pairs = cropped(image, target)
+    except NoFaceError:
+        return []
+    return [(face, np.asarray(crop).reshape(target.shape)) for face, crop in pairs]
+
+
+def _landmarks(film: Film, target: Target) -> list[tuple[Face | None, np.ndarray]]:
+    """Detect the landmarks of the faces of an image, as arrays of one frame."""
+    plan, sequences = plan_points(film, 0, 1, target), target.sequences
+    assert sequences is not None
+    assert target.crop is not None
+    tracks = select_tracks(plan.tracks, target.crop.which)
+    return [(tracks[row.facts[-1] - 1].last, row.stored_values(sequences)) for row in plan.rows]
+
+
+def _frame_samples(film: Film, target: Target, every: int) -> Iterator[PreparedSample]:
+    tracker = FaceIdTracker()
+    for frame, image in film.frames(range(0, len(film.times), every)):
+        yield from _faces_of_frame(frame, float(film.times[frame]), image, target, tracker)
+
+
+def _faces_of_frame(
+    frame: int, time: float, image: Image.Image, target: Target, tracker: "FaceIdTracker"
+) -> Iterator[PreparedSample]:
+    pairs = _landmarks(FramesInMemory([image], np.zeros(1)), target) if target.sequences else _crops(image, target)
+    faces = [face for face, _ in pairs if face is not None]
+    ids = tracker.assign(faces, time) if len(faces) == len(pairs) else [1] * len(pairs)
+    for face_id, (face, array) in sorted(zip(ids, pairs, strict=True), key=lambda item: item[0]):
+        yield PreparedSample(frame, frame + 1, time, time, face_id, array, face)
+    if not pairs:
+        yield PreparedSample(frame, frame + 1, time, time)
+
+
+def _camera_samples(
+    frames: Iterator[tuple[float, Image.Image]], target: Target, settings: PredictSettings
+) -> Iterator[PreparedSample]:
+    """Prepare the frames of a camera as they arrive; one window at a time is held in memory."""
+    tracker = FaceIdTracker()
+    if not _takes_windows(target):
+        for frame, (time, image) in enumerate(frames):
+            if frame % settings.frame_stride == 0:
+                yield from _faces_of_frame(frame, time, image, target, tracker)
+        return
+    if settings.window is None:
+        raise InputError("a camera needs a window length for clip and sequence models", "Add --window SECONDS.")
+    held: list[tuple[int, float, Image.Image]] = []
+    start = 0.0
+    for frame, (time, image) in enumerate(frames):
+        while held and time - start >= settings.window:
+            film = FramesInMemory([image for _, _, image in held], np.array([time for _, time, _ in held]))
+            offset = held[0][0]
+            for sample in _window(film, 0, len(held), target, tracker, DetectionCache()):
+                first, end = sample.first_frame + offset, sample.end_frame + offset
+                yield replace(sample, first_frame=first, end_frame=end)
+            start += settings.window * (1 - settings.overlap)
+            held = [item for item in held if item[1] >= start]
+        held.append((frame, time, image))
+
+
+def _window_samples(film: Film, target: Target, settings: PredictSettings) -> Iterator[PreparedSample]:
+    tracker, cache = FaceIdTracker(), DetectionCache()
+    for first, end in split_windows(film.times, settings.window, settings.overlap):
+        yield from _window(film, first, end, target, tracker, cache)
+
+
+def _window(
+    film: Film, first: int, end: int, target: Target, tracker: "FaceIdTracker", cache: "DetectionCache"
+) -> Iterator[PreparedSample]:
+    """Prepare the samples of the frames ``first`` to ``end``; one without an array if there is no face."""
+    plan: ClipPlan[Any] = (plan_points if target.sequences else plan_film)(film, first, end, target, cache)
+    start_time, end_time = float(film.times[first]), float(film.times[end - 1])
+    if plan.error:
+        yield PreparedSample(first, end, start_time, end_time)
+        return
+    tracks = select_tracks(plan.tracks, target.crop.which) if target.crop else []
+    nearest = min(max(tracker.latest, start_time), end_time)
+    times = film.times[plan.detection_frames]
+    ids = tracker.assign([_face_at(track, times, nearest) for track in tracks], end_time, [t.last for t in tracks])
+    for index, array in _window_arrays(plan, target):
+        low, high, *_, face = plan.rows[index].facts
+        start, stop = float(film.times[low]), float(film.times[high - 1])
+        detection = _face_at(tracks[face - 1], times, (start + stop) / 2) if tracks else None
+        yield PreparedSample(low, high, start, stop, ids[face - 1] if tracks else 1, array, detection)
+
+
+def _face_at(track: Track, times: Times, time: float) -> Face:
+    """Return the detection of a track that is nearest to a time."""
+    return track.faces[min(track.faces, key=lambda look: abs(float(times[look]) - time))]
+
+
+def _window_arrays(plan: ClipPlan[Any], target: Target) -> Iterator[tuple[int, np.ndarray]]:
+    """Iterate over the arrays of each row as soon as its last frame is cropped, so that few are held in memory."""
+    if target.sequences:
+        yield from ((index, row.stored_values(target.sequences)) for index, row in enumerate(plan.rows))
+        return
+    arrays: dict[int, np.ndarray] = {}
+    missing: dict[int, int] = {}
+    for index, image in crop_frames(plan, target):
+        row, frame = divmod(index, target.frames)
+        array = arrays.setdefault(row, np.empty(target.shape, np.uint8))
+        array[frame] = np.asarray(image).reshape(target.shape[1:])
+        missing[row] = missing.get(row, target.frames) - 1
+        if not missing[row]:
+            del missing[row]
+            yield row, arrays.pop(row)
+
+
+def _file_samples(path: str, spec: InputSpec, settings: PredictSettings) -> Iterator[PreparedSample]:
+    sequences = spec.sequences
+    if sequences is None or sequences.origin != "files":
+        raise SampleError("a file of landmarks or features; the model takes images or videos")
+    times = np.arange(count_frames(path, sequences)) / RATE
+    for first, end in split_windows(times, settings.window, settings.overlap):
+        facts, values = read_numbers(path, first, end, sequences)
+        array = np.frombuffer(values, "<f4").reshape(spec.target.shape)
+        for low, high, *_ in facts:
+            yield PreparedSample(low, high, float(times[low]), float(times[high - 1]), 1, array)
+
+
+def split_windows(times: Times, window: float | None, overlap: float) -> list[tuple[int, int]]:
+    """Split a video into windows of frames.
+
+    Examples
+    --------
+    >>> split_windows(np.arange(10) / 2, 2.0, 0.5)
+    [(0, 4), (2, 6), (4, 8), (6, 10)]
+    >>> split_windows(np.arange(10) / 2, 2.0, 0.0)
+    [(0, 4), (4, 8), (6, 10)]
+    """
+    count = len(times)
+    if window is None or times[-1] < window:
+        return [(0, count)]
+    windows: list[tuple[int, int]] = []
+    slack = 1e-6
+    for number in range(int(times[-1] / (window * (1 - overlap))) + 1):
+        start = number * window * (1 - overlap)
+        first, end = (int(np.searchsorted(times, time - slack)) for time in (start, start + window))
+        if end >= count and windows and windows[-1][1] == count:
+            break
+        if end >= count:
+            length = count - int(np.searchsorted(times, start - slack))
+            usual = windows[-1][1] - windows[-1][0] if windows else length
+            first, end = max(0, count - max(usual, 1)), count
+        if end > first and (not windows or (first, end) != windows[-1]):
+            windows.append((first, end))
+    return windows
+
+
+class FaceIdTracker:
+    """Assign ids to detected faces that stay the same from frame to frame."""
+
+    def __init__(self) -> None:
+        self._last: dict[int, tuple[float, Face]] = {}
+        self._assigned = 0
+
+    @property
+    def latest(self) -> float:
+        """Time of the last detection; minus infinity before the first."""
+        return max((time for time, _ in self._last.values()), default=-np.inf)
+
+    def assign(self, faces: Sequence[Face], time: float, lasts: Sequence[Face] | None = None) -> list[int]:
+        """Return the id of each face at a time; ``lasts`` are the faces to compare the next ones with."""
+        self._last = {face_id: item for face_id, item in self._last.items() if time - item[0] <= MAX_GAP}
+        known = list(self._last)
+        ids = []
+        for index in match_faces([self._last[face_id][1] for face_id in known], faces):
+            if index is None:
+                self._assigned += 1
+            ids.append(self._assigned if index is None else known[index])
+        for face_id, face in zip(ids, lasts or faces, strict=True):
+            self._last[face_id] = (time, face)
+        return ids
+
+
+class DetectionCache:
+    """Detected faces by frame, reused by overlapping windows."""
+
+    def __init__(self) -> None:
+        self._faces: dict[int, list[Face]] = {}
+
+    def __call__(
+        self, film: Film, first: int, last: int, taken: Indices, crop: FaceCrop
+    ) -> tuple[Indices, list[list[Face]]]:
+        """Detect as :func:`~evenface.preprocessing.clips.detect_faces` does, on frames that are not in the cache."""
+        frames = choose_detection_frames(film.times[first:last], taken, timed=film.timed)
+        wanted = (first + frames).tolist()
+        self._faces = {frame: faces for frame, faces in self._faces.items() if frame >= first}
+        for frame, image in film.frames([frame for frame in wanted if frame not in self._faces]):
+            self._faces[frame] = faces_in(image, crop)
+        return frames, [self._faces[frame] for frame in wanted]
+
+
+# ---- prefetching
+
+
+class _Prefetcher(Generic[T]):
+    """A thread that fills a queue from an iterator, and passes on its exceptions."""
+
+    def __init__(self, items: Iterator[T], count: int) -> None:
+        self.items = items
+        self.ready: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(count)
+        self.stopped = threading.Event()
+        self.thread = threading.Thread(target=self._fill, name="evenface-prepare", daemon=True)
+
+    def _put(self, item: T | None, end: BaseException | None = None) -> None:
+        while not self.stopped.is_set():
+            with contextlib.suppress(queue.Full):
+                self.ready.put((item, end), timeout=0.1)
+                return
+
+    def _fill(self) -> None:
+        end: BaseException = StopIteration()
+        try:
+            for item in self.items:
+                self._put(item)
+                if self.stopped.is_set():
+                    break
+            if isinstance(self.items, Generator):
+                self.items.close()  # in the thread that ran it: it may hold a file or a camera
+        except BaseException as error:  # raised again where the items are consumed
+            end = error
+        self._put(None, end)
+
+
+def prefetch(items: Iterator[T], count: int) -> Iterator[T]:
+    """Prefetch up to ``count`` items of an iterator in a background thread."""
+    prefetcher = _Prefetcher(items, count)
+    prefetcher.thread.start()
+    try:
+        while True:
+            item, end = prefetcher.ready.get()
+            if isinstance(end, StopIteration):
+                return
+            if end is not None:
+                raise end
+            yield item  # type: ignore[misc]
+    finally:
+        prefetcher.stopped.set()
+        prefetcher.thread.join()

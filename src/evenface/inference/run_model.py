@@ -1,4 +1,4 @@
-"""A run folder as a model: the method with the weights that were tested."""
+"""A run folder as a model: the method with its trained weights, in PyTorch."""
 
 import logging
 from functools import cached_property
@@ -20,19 +20,15 @@ from evenface.training.fabric import inference_precision
 
 
 class TorchModel(Model):
-    """A run, ready to be asked."""
+    """Model of a run folder."""
 
     def __init__(self, run: Run) -> None:
         self.run, self.name = run, run.folder.resolve().name
-        self.form = input_spec_of(run)
-        options = run.recipe.training
-        cuda = options.accelerator != "cpu" and torch.cuda.is_available()
-        precision = inference_precision(run.precision, "cuda" if cuda else "cpu")
-        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it would tell its precision on the screen
-        self._fabric = Fabric(accelerator="cuda" if cuda else "cpu", devices=1, precision=precision)
+        self.input_spec = input_spec_of(run)
+        self._fabric = inference_fabric(run)
         self.device = self._fabric.device
         self.method = build.trained_method(run).eval().to(self.device)
-        if self.form.kind != "sequences":
+        if self.input_spec.kind != "sequences":
             self.method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.one_vs_rest, self.classes = self.method.one_vs_rest, tuple(run.facts["classes"])
         self.ordered = run.predictions.ordered
@@ -42,20 +38,28 @@ class TorchModel(Model):
 
     @cached_property
     def card(self) -> dict[str, Any]:  # type: ignore[override]
-        """What is known of the run; see :func:`evenface.reporting.model_card.card_of`."""
+        """Model card of the run; see :func:`evenface.reporting.model_card.card_of`."""
         return card_of(self.run)
 
     @torch.inference_mode()
-    def ask(self, batch: np.ndarray) -> np.ndarray:
-        """Give the raw answer; see :meth:`Model.ask`."""
+    def forward(self, batch: np.ndarray) -> np.ndarray:
+        """Compute the scores of one view of each sample; see :meth:`Model.forward`."""
         stored = torch.from_numpy(np.ascontiguousarray(batch)).to(self.device)
         with self._fabric.autocast():
-            found = self.method.scores(as_input(stored, self.form)).double()
-        return np.asarray(found.cpu().numpy())
+            scores = self.method.scores(as_input(stored, self.input_spec)).double()
+        return np.asarray(scores.cpu().numpy())
 
 
-def as_input(stored: torch.Tensor, form: InputSpec) -> torch.Tensor:
-    """Turn samples as they are stored, (B,) + ``form.shape``, into what a method takes."""
-    if form.kind == "sequences":
+def inference_fabric(run: Run) -> Fabric:
+    """Return device and precision for predicting with a run: the GPU if there is one and the run may use it."""
+    cuda = run.recipe.training.accelerator != "cpu" and torch.cuda.is_available()
+    accelerator = "cuda" if cuda else "cpu"
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it would print its precision
+    return Fabric(accelerator=accelerator, devices=1, precision=inference_precision(run.precision, accelerator))
+
+
+def as_input(stored: torch.Tensor, spec: InputSpec) -> torch.Tensor:
+    """Convert stored samples, (B,) + ``spec.shape``, to the input of a method."""
+    if spec.kind == "sequences":
         return stored
-    return to_float(stored[:, 0] if form.frames == 1 else stored)
+    return to_float(stored[:, 0] if spec.frames == 1 else stored)

@@ -1,4 +1,4 @@
-"""What the user names, as sources of frames: pictures, videos, folders of pictures, files of numbers, a camera."""
+"""Sources of samples: images, videos, folders of images, files of landmarks or features, the camera."""
 
 import datetime
 import glob
@@ -19,167 +19,168 @@ from evenface.utils.file_types import file_kind
 from evenface.utils.files import is_file, is_folder, user_path
 from evenface.utils.natural_order import natural_key
 
-Content = Literal["picture", "clip", "numbers", "camera"]
-Wanted = Literal["pictures", "clips", "numbers"]
+SourceKind = Literal["picture", "clip", "numbers", "camera"]
+FolderContent = Literal["images", "clips", "numbers"]
 
 
 class Camera(Protocol):
-    """Gives pictures as they are taken."""
+    """A camera that returns one frame after another."""
 
     def read(self) -> Image.Image | None:
-        """Wait for the next picture: upright, RGB; none where there will be no more."""
+        """Wait for the next frame, upright and RGB; None after the last one."""
 
     def close(self) -> None:
-        """Let others use it."""
+        """Release the device."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where frames come from."""
+    """A file, a folder of frames, or a camera; ``frames`` iterates over the times and frames of a camera."""
 
     path: str
-    kind: Content
+    kind: SourceKind
     frames: Callable[[], Iterator[tuple[float, Image.Image]]] | None = field(default=None, compare=False)
 
 
 def find_sources(
-    inputs: Sequence[str | Path], wanted: Wanted = "pictures", skip: Path | None = None
+    inputs: Sequence[str | Path], content: FolderContent = "images", skip: Path | None = None
 ) -> tuple[list[Source], list[str]]:
-    """Say what the user's words mean.
+    """Find the sources that files, folders and patterns refer to.
 
     Parameters
     ----------
     inputs : sequence of str or Path
         Files, folders, and patterns such as ``"takes/*.mp4"`` or ``"**/*.png"``.
-    wanted : {"pictures", "clips", "numbers"}
-        What a folder is looked through for, with all folders in it: pictures and videos; videos, and folders of
-        pictures, each a clip; files of numbers, and folders of texts, beside those.
+    content : {"images", "clips", "numbers"}
+        What to collect from a folder and its subfolders: images and videos; videos, and folders of images, each a clip;
+        or videos, files of landmarks or features, and folders of text files.
     skip : Path, optional
-        A folder that is not looked into.
+        A folder that is not searched.
 
     Returns
     -------
     sources : list of Source
-        In the order of the inputs, in natural order of names within a folder; none twice.
-    troubles : list of str
-        A line for each input that is not there, holds nothing, or holds files that are passed over.
+        In the order of the inputs, within a folder in natural order of names; without duplicates.
+    skipped : list of str
+        A message for each input that does not exist, contains no usable file, or contains files of other types.
     """
-    found: dict[str, Source] = {}
-    troubles = []
-    for word in (str(user_path(one)) for one in inputs):
-        paths = [word] if os.path.exists(word) else sorted(glob.glob(word, recursive=True), key=natural_key)  # noqa: PTH110, PTH207
+    sources: dict[str, Source] = {}
+    skipped = []
+    for pattern in (str(user_path(path)) for path in inputs):
+        paths = [pattern] if os.path.exists(pattern) else sorted(glob.glob(pattern, recursive=True), key=natural_key)  # noqa: PTH110, PTH207
         others: list[str] = []
-        sources = [one for path in paths for one in _sources(path, wanted, skip, others)]
+        matches = [source for path in paths for source in _sources(path, content, skip, others)]
         if not paths:
-            troubles.append(f"{word}: missing")
-        elif not sources:
-            troubles.append(f"{word}: it holds nothing that can be used")
+            skipped.append(f"{pattern}: not found")
+        elif not matches:
+            skipped.append(f"{pattern}: contains no usable file")
         elif others:
-            troubles.append(f"{word}: passed over files of other kinds: {len(others):,}, such as {others[0]}")
-        for one in sources:
-            found.setdefault(os.path.realpath(one.path), one)
-    return list(found.values()), troubles
+            skipped.append(f"{pattern}: skipped {len(others):,} files of other types, such as {others[0]}")
+        for source in matches:
+            sources.setdefault(os.path.realpath(source.path), source)
+    return list(sources.values()), skipped
 
 
 def _sources(
-    path: str, wanted: Wanted, skip: Path | None, others: list[str], above: tuple[str, ...] = ()
+    path: str, content: FolderContent, skip: Path | None, others: list[str], parents: tuple[str, ...] = ()
 ) -> Iterator[Source]:
-    """Find what can be used at a path; files in folders that cannot are added to ``others``."""
+    """Find the sources at a path; unusable files in folders are added to ``others``."""
     if not os.path.isdir(path):  # noqa: PTH112
         kind = _kind(path)
-        yield Source(path, "picture" if kind == "other" else kind)  # reading it says why not
+        yield Source(path, "picture" if kind == "other" else kind)  # reading it raises the error
         return
     real = os.path.realpath(path)
-    if real in above or (skip is not None and real == os.path.realpath(skip)):  # a link back to a folder above
+    if real in parents or (skip is not None and real == os.path.realpath(skip)):  # a link to a parent folder
         return
-    entries = sorted((one for one in os.scandir(path) if one.name[0] != "."), key=lambda one: natural_key(one.name))
+    entries = sorted((entry for entry in os.scandir(path) if entry.name[0] != "."), key=lambda e: natural_key(e.name))
     kinds = {entry.path: _kind(entry.path) for entry in entries if is_file(entry)}
-    texts = [file for file in kinds if _ends(file, TEXT)] if wanted == "numbers" else []
-    if texts or (wanted == "clips" and "picture" in kinds.values()):
+    texts = [file for file in kinds if _has_suffix(file, TEXT)] if content == "numbers" else []
+    if texts or (content == "clips" and "picture" in kinds.values()):
         yield Source(path, "numbers" if texts else "clip")
-    use = {"pictures": ("picture", "clip"), "clips": ("clip",), "numbers": ("clip", "numbers")}[wanted]
+    usable = {"images": ("picture", "clip"), "clips": ("clip",), "numbers": ("clip", "numbers")}[content]
     for file, kind in kinds.items():
-        if kind != "other" and kind in use:
+        if kind != "other" and kind in usable:
             yield Source(file, kind)
-        elif file not in texts and not (wanted == "clips" and kind == "picture"):
+        elif file not in texts and not (content == "clips" and kind == "picture"):
             others.append(file)
     for entry in entries:
         if is_folder(entry):
-            yield from _sources(entry.path, wanted, skip, others, (*above, real))
+            yield from _sources(entry.path, content, skip, others, (*parents, real))
 
 
-def _ends(path: str, endings: str | tuple[str, ...]) -> bool:
-    return path.lower().endswith(endings)
+def _has_suffix(path: str, suffixes: str | tuple[str, ...]) -> bool:
+    return path.lower().endswith(suffixes)
 
 
-def _kind(path: str) -> Content | Literal["other"]:
-    """Tell what one file is."""
-    if _ends(path, (*ARRAYS, *TABLES)):
+def _kind(path: str) -> SourceKind | Literal["other"]:
+    if _has_suffix(path, (*ARRAYS, *TABLES)):
         return "numbers"
     kind = file_kind(path)
     return "clip" if kind in ("animation", "video") else "picture" if kind == "image" else "other"
 
 
-class Recorded:
-    """Frames that are held in memory, as a film; see :class:`~evenface.preprocessing.video.Film`."""
+class FramesInMemory:
+    """Frames in memory with the interface of :class:`~evenface.preprocessing.video.Film`."""
 
     def __init__(self, images: Sequence[Image.Image], times: npt.NDArray[np.float64]) -> None:
         self.images, self.times, self.timed = images, times, True
 
     def frames(self, wanted: Iterable[int]) -> Iterator[tuple[int, Image.Image]]:
-        """Give the frames with these numbers."""
-        return ((number, self.images[number]) for number in wanted)
+        """Iterate over the frames with these indices."""
+        return ((index, self.images[index]) for index in wanted)
 
 
 class Webcam:
-    """A camera of this machine, by OpenCV."""
+    """A camera of this machine, read by OpenCV."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, index: int) -> None:
         try:
             import cv2
         except ImportError as error:
             raise InputError(
-                "OpenCV, which reads cameras, is not installed", "pip install 'evenface[faces]'"
+                "OpenCV, which reads cameras, is not installed", "Install it: pip install 'evenface[faces]'"
             ) from error
-        self._device: Any = cv2.VideoCapture(number)
+        self._device: Any = cv2.VideoCapture(index)
         if not self._device.isOpened():
             self._device.release()
-            raise InputError(f"camera {number} cannot be opened", "Is it plugged in, and used by nothing else?")
+            raise InputError(
+                f"camera {index} cannot be opened", "Check that it is connected and not in use by another program."
+            )
 
     def read(self) -> Image.Image | None:
-        """Wait for the next picture."""
-        there, pixels = self._device.read()
-        return Image.fromarray(np.ascontiguousarray(pixels[:, :, ::-1])) if there else None
+        """Wait for the next frame."""
+        received, pixels = self._device.read()
+        return Image.fromarray(np.ascontiguousarray(pixels[:, :, ::-1])) if received else None
 
     def close(self) -> None:
-        """Let others use it."""
+        """Release the device."""
         self._device.release()
 
 
 def camera_source(
-    number: int,
+    index: int,
     seconds: float | None = None,
     opener: Callable[[int], Camera] = Webcam,
     clock: Callable[[], float] = time.monotonic,
 ) -> Source:
-    """Make a source of a camera."""
-    if number < 0:
-        raise InputError(f"cameras are counted from 0, got {number}")
+    """Return a camera as a source, read for ``seconds`` or until it ends."""
+    if index < 0:
+        raise InputError(f"camera must be 0 or greater, got {index}")
     if seconds is not None and not 0 < seconds < float("inf"):
         raise InputError(f"seconds must be above 0, got {seconds:g}")
 
     def frames() -> Iterator[tuple[float, Image.Image]]:
-        camera = opener(number)
+        camera = opener(index)
         try:
-            began = None
+            start = None
             while (image := camera.read()) is not None:
                 now = clock()
-                began = now if began is None else began
-                if seconds is not None and now - began >= seconds:
+                start = now if start is None else start
+                if seconds is not None and now - start >= seconds:
                     return
-                yield now - began, image
+                yield now - start, image
         finally:
             camera.close()
 
-    moment = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
-    return Source(f"camera-{number} {moment}", "camera", frames)
+    opened_at = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+    return Source(f"camera-{index} {opened_at}", "camera", frames)

@@ -1,4 +1,4 @@
-"""What is planted for a network to look at is found, and what is left out is what is said to be lost."""
+"""Explanations find a planted region, frame and point, and occlusion is the drop of the log-probability."""
 
 from types import SimpleNamespace
 
@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from asked import SEQUENCE, Asked, Held, stills
+from function_models import SEQUENCE, FunctionModel, MethodModel, stills
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
 from evenface.explanation import explain_samples
-from evenface.explanation.gradients import integrated
-from evenface.explanation.occlusion import frames_held, usual_sequence
+from evenface.explanation.gradients import integrated_gradients
+from evenface.explanation.occlusion import baseline_sequence, replace_frames
 from evenface.inference.input_spec import InputSpec
 from evenface.losses import build_loss
 from evenface.methods.base import Method
@@ -25,7 +25,7 @@ FRAME, POINT = 4, 2
 
 
 class Bright(nn.Module):
-    """Maps of how bright each of 4 x 4 places is."""
+    """Feature maps with the brightness of 4 x 4 regions."""
 
     def forward_features(self, images):
         return F.avg_pool2d(images, 8)
@@ -41,18 +41,18 @@ def test_a_planted_square_is_found(method):
         network.classifier.weight.copy_(torch.tensor([[40.0], [0.0]]))
     given = np.zeros((1, 1, 32, 32, 1), np.uint8)
     given[0, 0, 16:24, 8:16] = 255
-    model = Held(ERM(network, build_loss("cross-entropy", [1, 1])), stills(), ("light", "dark"))
+    model = MethodModel(ERM(network, build_loss("cross-entropy", [1, 1])), stills(), ("light", "dark"))
     (found,) = explain_samples(model, given, method)
     heat = found.maps[0]
     row, column = np.unravel_index(heat.argmax(), heat.shape)
     assert (row * 4 // heat.shape[0], column * 4 // heat.shape[1]) == (2, 1)
     if method == "gradcam":
         assert heat.sum() == pytest.approx(1)
-        assert found.maps[1].max() == 0, "nothing of the maps moves the other logit"
+        assert found.maps[1].max() == 0, "the other logit does not depend on the maps"
 
 
-class Watching(nn.Module):
-    """Says only what one number of one point on one frame is."""
+class OneValueNetwork(nn.Module):
+    """Logits that depend on one coordinate of one point on one frame."""
 
     def forward(self, sequences):
         value = sequences[:, FRAME, POINT, 0]
@@ -60,7 +60,7 @@ class Watching(nn.Module):
         return Outputs(logits, logits, logits.new_empty(0))
 
 
-class Watched(Method):
+class SequenceClassifier(Method):
     sequences = True
 
     def training_loss(self, images, targets):
@@ -69,7 +69,7 @@ class Watched(Method):
 
 @pytest.mark.parametrize("method", ["occlusion", "gradients"])
 def test_a_planted_frame_and_point_are_found(method):
-    model = Held(Watched(Watching(), nn.Identity()), SEQUENCE)
+    model = MethodModel(SequenceClassifier(OneValueNetwork(), nn.Identity()), SEQUENCE)
     given = np.random.default_rng(0).normal(0, 0.3, (1, 6, 5, 2)).astype(np.float32)
     given[0, FRAME, POINT, 0] = 3
     (found,) = explain_samples(model, given, method)
@@ -81,52 +81,57 @@ def test_a_planted_frame_and_point_are_found(method):
 
 
 @given(st.integers(0, 100))
-def test_integrated_gradients_sum_to_what_they_explain(seed):
+def test_integrated_gradients_sum_to_the_difference_of_scores(seed):
     random = np.random.default_rng(seed)
-    sample, usual = random.normal(size=(2, 6, 5, 2)).astype(np.float32)
-    model = Held(Watched(Watching(), nn.Identity()), SEQUENCE)
-    said = model.method.class_scores(torch.from_numpy(np.stack([sample, usual]))).numpy()
-    np.testing.assert_allclose(integrated(model, sample, usual).sum(axis=(1, 2, 3)), said[0] - said[1], atol=1e-3)
+    sample, baseline = random.normal(size=(2, 6, 5, 2)).astype(np.float32)
+    model = MethodModel(SequenceClassifier(OneValueNetwork(), nn.Identity()), SEQUENCE)
+    scores = model.method.class_scores(torch.from_numpy(np.stack([sample, baseline]))).numpy()
+    np.testing.assert_allclose(
+        integrated_gradients(model, sample, baseline).sum(axis=(1, 2, 3)), scores[0] - scores[1], atol=1e-3
+    )
 
 
-def test_leaving_out_is_the_loss_of_log_probability():
+def test_occlusion_is_the_drop_of_the_log_probability():
     random = np.random.default_rng(1)
     weight = random.normal(size=(6 * 4, 3))
 
-    def says(batch):
+    def probabilities(batch):
         p = np.exp(batch.reshape(len(batch), -1) @ weight)
         return p / p.sum(axis=1, keepdims=True)
 
-    model, sample = Asked(InputSpec("sequences", 1, 1, 6, points="features"), says), random.normal(size=(6, 4, 1))
+    model, sample = (
+        FunctionModel(InputSpec("sequences", 1, 1, 6, points="features"), probabilities),
+        random.normal(size=(6, 4, 1)),
+    )
     (found,) = explain_samples(model, sample[None])
     for point in range(4):
         changed = sample.copy()
         changed[:, point] = sample[:, point].mean()
-        expected = np.log(says(sample[None])[0]) - np.log(says(changed[None])[0])
+        expected = np.log(probabilities(sample[None])[0]) - np.log(probabilities(changed[None])[0])
         np.testing.assert_allclose(found.points[:, point], expected, atol=1e-9)
     for frame in range(6):
         changed = sample.copy()
         changed[frame] = sample[frame - 1 if frame else 1]
-        expected = np.log(says(sample[None])[0]) - np.log(says(changed[None])[0])
+        expected = np.log(probabilities(sample[None])[0]) - np.log(probabilities(changed[None])[0])
         np.testing.assert_allclose(found.frames[:, frame], expected, atol=1e-9)
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=9).filter(any))
-def test_frames_that_are_gone_give_way_to_the_nearest(kept):
-    there = [i for i, one in enumerate(kept) if one]
-    expected = [min(there, key=lambda j: (abs(i - j), j)) for i in range(len(kept))]
-    assert frames_held(np.arange(len(kept)), np.array(kept)).tolist() == expected
+def test_deleted_frames_are_replaced_by_the_nearest(kept):
+    remaining = [i for i, one in enumerate(kept) if one]
+    expected = [min(remaining, key=lambda j: (abs(i - j), j)) for i in range(len(kept))]
+    assert replace_frames(np.arange(len(kept)), np.array(kept)).tolist() == expected
 
 
-def test_what_is_usual_is_the_mean_of_the_runs_sequences_else_the_samples_own():
+def test_the_baseline_sequence_is_the_mean_of_the_run_or_else_of_the_sample():
     sample = np.random.default_rng(0).normal(size=(3, 2, 1)).astype(np.float32)
     model = SimpleNamespace()
-    np.testing.assert_allclose(usual_sequence(model, sample), np.repeat(sample.mean(axis=0)[None], 3, axis=0))
+    np.testing.assert_allclose(baseline_sequence(model, sample), np.repeat(sample.mean(axis=0)[None], 3, axis=0))
 
     class Gone:
         @property
         def store(self):
             raise InputError("the store is not there")
 
-    with pytest.raises(InputError, match="gone"):
-        usual_sequence(SimpleNamespace(run=Gone()), sample[:1])
+    with pytest.raises(InputError, match="deleted"):
+        baseline_sequence(SimpleNamespace(run=Gone()), sample[:1])

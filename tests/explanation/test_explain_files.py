@@ -1,4 +1,4 @@
-"""Explanations of files: checked against random orders, written whole, taken up again, and never half."""
+"""Explanations of files: faithfulness against random orders, resumed folders, tables and drawings."""
 
 import json
 import subprocess
@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from asked import Asked, pictures, stills
+from function_models import FunctionModel, pictures, stills
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -18,119 +18,130 @@ from evenface import api
 from evenface.cli import app
 from evenface.config.predict import PredictSettings
 from evenface.explanation import Explanation, explain_samples
-from evenface.explanation.drawing import DrawnExplanation, draw
-from evenface.explanation.faithfulness import SHARES, Curves, Frames, Places, Points, area, check, faithfulness
-from evenface.explanation.select import peaks
+from evenface.explanation.explain import class_peaks
+from evenface.explanation.faithfulness import (
+    FRACTIONS,
+    Curves,
+    FramePerturbation,
+    PointPerturbation,
+    RegionPerturbation,
+    area,
+    deletion_insertion,
+    faithfulness,
+)
 from evenface.inference import open_model
 from evenface.inference.input_spec import InputSpec
-from evenface.inference.pipeline import prepared
+from evenface.inference.pipeline import prepare_samples
 from evenface.inference.sources import Source
+from evenface.reporting.saliency import SaliencyFigure
 from evenface.utils.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("empty_figures")
 
 
-def test_what_goes_goes_in_order_and_no_more_than_its_share():
+def test_parts_are_deleted_in_order_and_by_fraction():
     sample = pictures(1, size=16)[0]
     values = np.random.default_rng(0).random((1, 16, 16))
     ranks = (-values).ravel().argsort().argsort().reshape(16, 16)
-    for share, one in zip(SHARES, Places(sample, np.zeros_like(sample)).without(values), strict=True):
+    for share, one in zip(FRACTIONS, RegionPerturbation(sample, np.zeros_like(sample)).deleted(values), strict=True):
         np.testing.assert_array_equal(one[0, :, :, 0], np.where(ranks < round(share * 256), 0, sample[0, :, :, 0]))
     frames = np.arange(5.0)[:, None]
-    (first, *_, last) = Frames(frames).without(np.array([0.0, 3.0, 1.0, 4.0, 2.0]))
+    (first, *_, last) = FramePerturbation(frames).deleted(np.array([0.0, 3.0, 1.0, 4.0, 2.0]))
     assert (first.ravel().tolist(), last.ravel().tolist()) == ([0, 1, 2, 3, 4], [0] * 5)
     points = np.ones((2, 10, 1))
-    gone = [int((one == 0).sum()) // 2 for one in Points(points, 0 * points).without(np.arange(10.0))]
+    gone = [int((one == 0).sum()) // 2 for one in PointPerturbation(points, 0 * points).deleted(np.arange(10.0))]
     assert gone == list(range(11))
 
 
 @given(st.lists(st.floats(0, 1), min_size=11, max_size=11))
-def test_areas_are_those_of_trapezes(values):
-    assert area(np.array(values)) == pytest.approx(np.trapezoid(values, SHARES))
+def test_areas_are_those_of_the_trapezoidal_rule(values):
+    assert area(np.array(values)) == pytest.approx(np.trapezoid(values, FRACTIONS))
     curves = Curves("places", np.array(values), np.ones(11), np.array([values, values]))
     np.testing.assert_allclose(curves.areas, [area(np.array(values)), 1, area(np.array(values))])
 
 
 def square_model():
-    """Knows only how bright the upper left quarter is."""
+    """Return a model of the brightness of the upper left quarter."""
 
-    def says(batch):
+    def probabilities(batch):
         p = 0.05 + 0.9 * batch[:, 0, :8, :8, 0].mean(axis=(1, 2)) / 255
         return np.stack([p, 1 - p], axis=1)
 
-    return Asked(stills(16), says, ("light", "dark"))
+    return FunctionModel(stills(16), probabilities, ("light", "dark"))
 
 
-def judged(heat, count=12):
-    """Check the same maps, as ``heat`` gives them, on pictures with a bright quarter."""
+def faithfulness_of(heat, count=12):
+    """Compute the faithfulness of the maps ``heat(seed)`` on images with a bright quarter."""
     areas = []
     for seed in range(count):
         sample = np.zeros((1, 16, 16, 1), np.uint8)
         sample[0, :8, :8] = np.random.default_rng(seed).integers(150, 256, (8, 8, 1))
         maps = np.stack([heat(seed), heat(seed)]).astype(np.float32)
         one = Explanation("map", "gradcam", np.array([0.9, 0.1]), maps)
-        (found,) = check(square_model(), sample, one, 0, seed=seed, baseline="mean")
+        (found,) = deletion_insertion(square_model(), sample, one, 0, seed=seed, baseline="mean")
         assert found.deletion[0] == found.insertion[-1] == pytest.approx(found.random[0, 0])
         assert found.deletion[-1] == found.insertion[0]
         areas.append(found.areas)
     return faithfulness("places", np.stack(areas), [str(i) for i in range(count)])
 
 
-def test_the_true_map_beats_random_orders_a_random_one_does_not_and_the_opposite_loses():
+def test_the_true_map_is_better_than_random_a_random_one_is_not_and_the_opposite_is_worse():
     true = np.zeros((4, 4))
     true[:2, :2] = 1
-    oracle = judged(lambda _: true)
-    assert min(oracle.lower.low, oracle.higher.low) > 0.05
-    assert "matter more than random" in oracle.line()
-    chance = judged(lambda seed: np.random.default_rng(1000 + seed).random((4, 4)))
-    assert chance.lower.low < 0 < chance.lower.high
+    oracle = faithfulness_of(lambda _: true)
+    assert min(oracle.deletion_gain.low, oracle.insertion_gain.low) > 0.05
+    assert "more than random ones" in oracle.line()
+    chance = faithfulness_of(lambda seed: np.random.default_rng(1000 + seed).random((4, 4)))
+    assert chance.deletion_gain.low < 0 < chance.deletion_gain.high
     assert "do not rely" in chance.verdict
-    opposite = judged(lambda _: 1 - true)
-    assert opposite.lower.high < 0
+    opposite = faithfulness_of(lambda _: 1 - true)
+    assert opposite.deletion_gain.high < 0
     assert "LESS" in opposite.verdict
 
 
-def test_planted_frames_and_points_pass_their_own_check():
-    def says(batch):
+def test_explanations_of_planted_frames_and_points_are_faithful():
+    def probabilities(batch):
         p = 1 / (1 + np.exp(-4 * batch[:, 3, 1, 0]))
         return np.stack([p, 1 - p], axis=1)
 
-    model = Asked(InputSpec("sequences", 1, 1, 6, points="features"), says, ("a", "b"))
+    model = FunctionModel(InputSpec("sequences", 1, 1, 6, points="features"), probabilities, ("a", "b"))
     areas = {"frames": [], "points": []}
     for seed in range(10):
         sample = np.random.default_rng(seed).normal(0, 0.1, (6, 4, 1)).astype(np.float32)
         sample[3, 1] = 1
         (found,) = explain_samples(model, sample[None])
-        for one in check(model, sample, found, 0, seed=seed):
+        for one in deletion_insertion(model, sample, found, 0, seed=seed):
             areas[one.what].append(one.areas)
     for what, values in areas.items():
         found = faithfulness(what, np.stack(values), list(map(str, range(10))))
-        assert found.lower.low > 0
-        assert found.higher.low > 0
+        assert found.deletion_gain.low > 0
+        assert found.insertion_gain.low > 0
 
 
 def test_the_same_seed_gives_the_same_random_orders():
     sample = pictures(1, size=16)[0]
     one = Explanation("map", "gradcam", np.ones(2) / 2, np.random.default_rng(0).random((2, 4, 4)).astype(np.float32))
-    first, again, other = (check(square_model(), sample, one, 0, seed=seed)[0].random for seed in (0, 0, 1))
+    first, again, other = (
+        deletion_insertion(square_model(), sample, one, 0, seed=seed)[0].random for seed in (0, 0, 1)
+    )
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
 
 
-def test_samples_of_one_file_are_no_independent_ones():
+def test_samples_of_one_file_are_not_independent():
     areas = np.tile([0.2, 0.6, 0.4], (20, 1)) + np.random.default_rng(0).normal(0, 0.05, (20, 3))
-    assert np.isnan(faithfulness("places", areas, ["a"] * 20).lower.low)
-    assert "one file alone" in faithfulness("places", areas, ["a"] * 20).verdict
-    assert faithfulness("places", areas, list(map(str, range(20)))).lower.low > 0
+    assert np.isnan(faithfulness("places", areas, ["a"] * 20).deletion_gain.low)
+    assert "one file is too few" in faithfulness("places", areas, ["a"] * 20).verdict
+    assert faithfulness("places", areas, list(map(str, range(20)))).deletion_gain.low > 0
     five, six = (faithfulness("places", areas[:count], list("abcdef"[:count])).verdict for count in (5, 6))
-    assert five == "places: 5 files show nothing for certain"
-    assert six == "places that are marked matter more than random ones"
+    assert five == "image regions: 5 files are too few for a conclusion"
+    assert six == "salient image regions affect the prediction more than random ones"
 
 
 @given(st.integers(1, 12), st.integers(1, 30), st.integers(2, 5), st.integers(0, 50))
-def test_of_a_video_those_are_kept_where_each_class_is_most_probable(most, count, classes, seed):
+def test_samples_are_selected_where_each_class_is_most_probable(most, count, classes, seed):
     shares = np.random.default_rng(seed).dirichlet(np.ones(classes), count)
-    chosen = peaks(shares, most)
+    chosen = class_peaks(shares, most)
     assert chosen == sorted(set(chosen))
     assert len(chosen) == min(most, count)
     if most >= classes:
@@ -155,14 +166,14 @@ def test_everything_can_be_drawn(kind, shape, names):
     maps = None if kind == "points" else random.random((2, shape[0], 3, 3) if clip else (2, 3, 3)).astype(np.float32)
     frames = random.normal(size=(2, shape[0])) if kind != "map" else None
     points = random.normal(size=(2, shape[1])) if kind == "points" else None
-    found = Explanation(kind, "occlusion", np.array([0.3, 0.7]), maps, frames, points)
     sample = random.random(shape) if kind == "points" else random.integers(0, 256, shape, dtype=np.uint8)
-    said = DrawnExplanation("one", ("a very long name of a class indeed", "b"), (0, 1), 1, 0, names)
-    image = draw(sample, found, said)
+    classes = ("a very long name of a class indeed", "b")
+    figure = SaliencyFigure("one", classes, (0, 1), np.array([0.3, 0.7]), 0, names, maps, frames, points)
+    image = figure.draw(sample)
     assert image.mode == "RGB"
     assert np.ptp(np.asarray(image)) > 100
-    assert said.title(0, found.probabilities).endswith("0.30 · true")
-    assert said.title(1, found.probabilities) == "b 0.70 · predicted"
+    assert figure.title(0).endswith("0.30 · true")
+    assert figure.title(1) == "b 0.70 · predicted"
 
 
 @pytest.fixture(scope="module")
@@ -176,17 +187,19 @@ def test_files_are_explained_into_a_folder_and_not_twice(run, people_folder, tmp
     bad.write_bytes(b"no picture")
     out = tmp_path / "out"
     found = api.explain(run.folder, [*given[:3], bad], out=out, random_orders=2)
-    assert (found.files, found.before, found.samples, len(found.troubles)) == (3, 0, 3, 1)
-    assert "set aside  1" in "\n".join(found.lines())
+    assert (found.files, found.cached, found.samples, len(found.skipped)) == (3, 0, 3, 1)
+    assert "skipped  1" in "\n".join(found.lines())
     kept = {path.name: path.stat().st_mtime_ns for path in (out / "pictures").iterdir()}
     again = api.explain(run.folder, given, out=out, random_orders=2)
-    assert (again.files, again.before) == (5, 3)
+    assert (again.files, again.cached) == (5, 3)
     assert all((out / "pictures" / name).stat().st_mtime_ns == moment for name, moment in kept.items())
-    assert not list(out.rglob(".*")), "nothing half-written is left"
+    assert not list(out.rglob(".*")), "temporary files are left"
     table = pd.read_csv(out / "explanations.csv")
     model = open_model(run.folder)
     assert len(table) == 5 * len(model.classes)
-    arrays = np.stack([next(prepared(Source(str(p), "picture"), model.form, PredictSettings())).array for p in given])
+    arrays = np.stack(
+        [next(prepare_samples(Source(str(p), "picture"), model.input_spec, PredictSettings())).array for p in given]
+    )
     shares = model.calibrated(model.scores(arrays))
     np.testing.assert_allclose(table["probability"].to_numpy().reshape(5, -1), shares, atol=1e-6)
     assert table.loc[table["predicted"], "class"].tolist() == [model.classes[i] for i in shares.argmax(axis=1)]
@@ -201,7 +214,7 @@ def test_files_are_explained_into_a_folder_and_not_twice(run, people_folder, tmp
         api.explain(run.folder, given, out=out, random_orders=3)
 
 
-def test_a_part_that_a_kill_left_half_is_made_again(run, people_folder, tmp_path):
+def test_damaged_records_and_missing_images_are_written_again(run, people_folder, tmp_path):
     given, out = sorted((people_folder / "happy").iterdir())[:2], tmp_path / "out"
     api.explain(run.folder, given, out=out, check=False)
     first, second = sorted((out / "parts").iterdir())
@@ -209,41 +222,41 @@ def test_a_part_that_a_kill_left_half_is_made_again(run, people_folder, tmp_path
     first.write_text(whole[:100])
     (out / json.loads(second.read_text("utf-8"))["picture"]).unlink()
     found = api.explain(run.folder, given, out=out, check=False)
-    assert (found.before, found.checks) == (0, [])
+    assert (found.cached, found.checks) == (0, [])
     assert first.read_text("utf-8") == whole
 
 
-def test_the_command_says_what_was_found_and_what_was_wrong(run, people_folder, tmp_path):
+def test_the_command_prints_a_summary_and_errors(run, people_folder, tmp_path):
     picture = str(next((people_folder / "calm").iterdir()))
     options = ["explain", str(run.folder), picture, "--out", str(tmp_path / "o"), "--method", "occlusion"]
     result = CliRunner().invoke(app, [*options, "--class", "calm", "--no-check"])
     assert result.exit_code == 0, result.output
-    assert result.output.startswith("1 explained by occlusion, from 1 file")
+    assert result.output.startswith("1 sample explained by occlusion, from 1 file")
     with pytest.raises(InputError, match="no class 'joy'"):
         api.explain(run.folder, [picture], out=tmp_path / "p", classes=["joy"])
-    with pytest.raises(InputError, match="nothing could be explained"):
+    with pytest.raises(InputError, match="no input could be explained"):
         api.explain(run.folder, [tmp_path / "none.png"], out=tmp_path / "q")
     assert not (tmp_path / "p").exists()
-    with pytest.raises(InputError, match="explain: orders: input should be greater than or equal to 1"):
+    with pytest.raises(InputError, match="explain: random_orders: input should be greater than or equal to 1"):
         api.explain(run.folder, [picture], out=tmp_path / "p", random_orders=0)
 
 
 @pytest.mark.parametrize("idle", [{"smooth": 1.0}, {"prior": "uniform"}, {"abstain": 0.5}])
-def test_settings_that_explanations_do_not_follow_are_refused(run, people_folder, tmp_path, idle):
-    with pytest.raises(InputError, match="do not change an explanation"):
+def test_settings_that_do_not_apply_to_explanations_are_refused(run, people_folder, tmp_path, idle):
+    with pytest.raises(InputError, match="do not apply to explanations"):
         api.explain(run.folder, [people_folder], out=tmp_path / "out", **idle)
 
 
-def test_exported_files_are_explained_without_torch():
+def test_the_package_does_not_import_torch():
     code = (
         "import sys, evenface.explanation.explain; print([name for name in ('torch', 'timm') if name in sys.modules])"
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert told == "[]\n"
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert output == "[]\n"
 
 
-def test_a_picture_with_two_faces_has_a_row_for_each_and_one_without_is_set_aside(run, tmp_path, monkeypatch):
-    from evenface.explanation import select
+def test_an_image_with_two_faces_has_rows_for_each_and_one_without_is_skipped(run, tmp_path, monkeypatch):
+    from evenface.explanation import explain
     from evenface.inference.pipeline import PreparedSample
 
     arrays = pictures(2)
@@ -253,7 +266,7 @@ def test_a_picture_with_two_faces_has_a_row_for_each_and_one_without_is_set_asid
     }
     for name in faces:
         Image.new("L", (32, 32)).save(tmp_path / name)
-    monkeypatch.setattr(select, "prepared", lambda source, *_: iter(faces[source.path.rpartition("/")[2]]))
+    monkeypatch.setattr(explain, "prepare_samples", lambda source, *_: iter(faces[source.path.rpartition("/")[2]]))
     found = api.explain(run.folder, [tmp_path / name for name in faces], out=tmp_path / "out", check=False)
-    assert (found.samples, found.troubles) == (2, [f"{tmp_path / 'none.png'}: no face"])
+    assert (found.samples, found.skipped) == (2, [f"{tmp_path / 'none.png'}: no face"])
     assert pd.read_csv(tmp_path / "out" / "explanations.csv")["face"].tolist() == [1] * 3 + [2] * 3
