@@ -208,8 +208,8 @@ WRONG = {
     "a word": ({"network.name": [1, 2]}, "network.name"),
     "a place": ({"training.nodes": [1, 2]}, "training.nodes"),
     "beyond": ({"network.recurrent.hidden": [1, 4096]}, "network.recurrent.hidden: .*1024"),
-    "empty": ({"network.recurrent.hidden": [64, 64]}, "lowest value must be below"),
-    "parts": ({"network.recurrent.hidden": [1.5, 64]}, "whole numbers"),
+    "empty": ({"network.recurrent.hidden": [64, 64]}, "lower bound must be below"),
+    "parts": ({"network.recurrent.hidden": [1.5, 64]}, "must be integers"),
     "log of nothing": ({"augment.flip": [0, 1, "log"]}, "above 0"),
     "of pictures": ({"network.dropout": [0.1, 0.5]}, "no effect on sequences"),
     "no option": ({"loss.gama": [0, 5]}, "gama"),
@@ -226,7 +226,7 @@ def test_what_cannot_be_searched_is_refused_by_name(name):
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        ({"search.space": {}}, "search.space names nothing"),
+        ({"search.space": {}}, "search.space is empty"),
         ({"training.checkpoint": "test"}, "test data"),
         ({"network.name": "resnet18"}, "search"),
     ],

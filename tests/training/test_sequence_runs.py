@@ -243,22 +243,22 @@ def test_other_numbers_are_refused_elsewhere(whole, root, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"augment.rotate": 5}, "augment.rotate is of no effect on sequences"),
-        ({"network.temporal": {"kind": "gru"}}, "network.temporal is of no effect on sequences"),
-        ({"network.weights": "hub"}, "network.weights is of no effect"),
-        ({"training.devices": 2}, "training.devices is of no effect"),
-        ({"training.cache_features": True}, "training.cache_features is of no effect"),
-        ({"training.precision": "bf16-mixed"}, "training.precision is of no effect"),
+        ({"augment.rotate": 5}, "augment.rotate has no effect on sequences"),
+        ({"network.temporal": {"kind": "gru"}}, "network.temporal has no effect on sequences"),
+        ({"network.weights": "hub"}, "network.weights has no effect"),
+        ({"training.devices": 2}, "training.devices has no effect"),
+        ({"training.cache_features": True}, "training.cache_features has no effect"),
+        ({"training.precision": "bf16-mixed"}, "training.precision has no effect"),
         ({"optimizer.name": "lamb"}, "not trained by the optimiser lamb"),
         ({"method.name": "eac"}, "method 'eac' is for images, not for sequences"),
         ({"method.name": "one-vs-all", "method.width": 3}, "no option 'width'"),
         ({"loss.name": "adaptive"}, "Set method.name=one-vs-all"),
         ({"loss.name": "focall"}, "no loss 'focall'"),
-        ({"network.name": "resnet18", "network.recurrent": {}}, "network.recurrent is of no effect on pictures"),
-        ({"network.name": "resnet18"}, "network.recurrent is of no effect on pictures"),
-        ({"augment.flip": 0.5}, "action units have no left and right"),
-        ({"augment.flip_duplicates": True}, "action units have no left and right"),
-        ({"training.tta_flip": True}, "action units have no left and right"),
+        ({"network.name": "resnet18", "network.recurrent": {}}, "network.recurrent has no effect on images"),
+        ({"network.name": "resnet18"}, "network.recurrent has no effect on images"),
+        ({"augment.flip": 0.5}, "action units cannot be mirrored"),
+        ({"augment.flip_duplicates": True}, "action units cannot be mirrored"),
+        ({"training.tta_flip": True}, "action units cannot be mirrored"),
         ({"training.patience": 3, "protocol.validation": 0}, "patience needs validation"),
     ],
 )
@@ -272,10 +272,10 @@ def test_what_means_nothing_to_sequences_is_refused(root, tmp_path, changes, say
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"augment.flip_duplicates": True}, "augment.flip_duplicates is of no effect on pictures"),
-        ({"augment.flip_landmarks": "literal"}, "augment.flip_landmarks is of no effect on pictures"),
-        ({"data.sequences": {"source": "mesh"}}, "data.sequences is of no effect on pictures"),
-        ({"network.name": "recurrent"}, "gives pictures, the network recurrent takes sequences"),
+        ({"augment.flip_duplicates": True}, "augment.flip_duplicates has no effect on images"),
+        ({"augment.flip_landmarks": "literal"}, "augment.flip_landmarks has no effect on images"),
+        ({"data.sequences": {"source": "mesh"}}, "data.sequences has no effect on images"),
+        ({"network.name": "recurrent"}, "gives images, but the network recurrent takes sequences"),
     ],
 )
 def test_what_means_nothing_to_pictures_is_refused(small_recipe, tmp_path, changes, says):

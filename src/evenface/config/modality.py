@@ -22,9 +22,9 @@ OF_SEQUENCES = {
         "loggers",
     },
 }
-"""Keys of these sections that training on sequences knows."""
+"""Keys of these sections that have an effect on sequences."""
 SAME_AS_UNSET = {"training.precision": "32-true"}
-"""Values other than the default that say what holds of sequences anyway."""
+"""Values other than the default that describe sequences correctly."""
 
 
 def check_modality(recipe: Recipe) -> None:
@@ -32,7 +32,7 @@ def check_modality(recipe: Recipe) -> None:
     if recipe.modality == "sequences":
         _check_sequences(recipe)
     else:
-        _check_pictures(recipe)
+        _check_images(recipe)
 
 
 def _check_sequences(recipe: Recipe) -> None:
@@ -42,12 +42,12 @@ def _check_sequences(recipe: Recipe) -> None:
             unset = (info.get_default(call_default_factory=True), SAME_AS_UNSET.get(f"{section}.{key}"))
             if key not in known and getattr(given, key) not in unset:
                 raise InputError(
-                    f"{section}.{key} is of no effect on sequences (network.name: {RECURRENT})",
-                    _instead(section, key) or f"Leave it out. Sequences know {section}: {', '.join(sorted(known))}.",
+                    f"{section}.{key} has no effect on sequences (network.name: {RECURRENT})",
+                    _instead(section, key) or f"Remove it. {section} for sequences: {', '.join(sorted(known))}.",
                 )
     if recipe.optimizer.name not in OPTIMIZERS:
         raise InputError(
-            f"sequences are not trained by the optimiser {recipe.optimizer.name}", f"Take {', '.join(OPTIMIZERS)}."
+            f"sequences are not trained by the optimiser {recipe.optimizer.name}", f"Use {', '.join(OPTIMIZERS)}."
         )
 
 
@@ -56,16 +56,16 @@ def _instead(section: str, key: str) -> str:
         "network.dropout": "Set network.recurrent.dropout.",
         "network.norm": "Set network.recurrent.norm.",
         "network.temporal": "Set network.recurrent: kind, hidden.",
-        "training.devices": "All networks of sequences are trained on one device, as one.",
-        "training.nodes": "All networks of sequences are trained on one device, as one.",
+        "training.devices": "Remove it: networks of sequences are trained together on one device.",
+        "training.nodes": "Remove it: networks of sequences are trained together on one device.",
     }.get(f"{section}.{key}", "")
 
 
-def _check_pictures(recipe: Recipe) -> None:
+def _check_images(recipe: Recipe) -> None:
     if recipe.search.trials:
         raise InputError(
-            f"search tries settings of networks of sequences, the network {recipe.network.name} learns from pictures",
-            "Set search.trials: 0, and compare settings by a study.",
+            f"search is for networks of sequences, but the network {recipe.network.name} learns from images",
+            "Set search.trials: 0, and compare settings in a study.",
         )
     other = {
         "network.recurrent": recipe.network.recurrent != Recurrent(),
@@ -75,13 +75,13 @@ def _check_pictures(recipe: Recipe) -> None:
     }
     if named := [key for key, given in other.items() if given]:
         raise InputError(
-            f"{named[0]} is of no effect on pictures, which the network {recipe.network.name} learns from",
-            f"Set network.name: {RECURRENT} to learn from sequences, or leave it out.",
+            f"{named[0]} has no effect on images, which the network {recipe.network.name} learns from",
+            f"Set network.name: {RECURRENT} to learn from sequences, or remove the key.",
         )
 
 
 def check_mirror(recipe: Recipe, points: str, middle: float | None) -> None:
-    """Refuse to mirror what has no mirror image."""
+    """Check that the data can be mirrored if mirroring is on."""
     wanted = {
         "augment.flip": recipe.augment.flip > 0 and not recipe.augment.flip_duplicates,
         "augment.flip_duplicates": recipe.augment.flip_duplicates,
@@ -90,11 +90,11 @@ def check_mirror(recipe: Recipe, points: str, middle: float | None) -> None:
     for key, asked in wanted.items():
         if asked and points == "openface-aus":
             raise InputError(
-                f"{key}: action units have no left and right: the mirror of a sequence is itself", _off(key)
+                f"{key}: sequences of action units cannot be mirrored, as they have no left and right", _off(key)
             )
         if asked and middle is None and points != "blendshapes":
             raise InputError(
-                f"{key}: where the middle of a face is is not known of {points} in these files",
+                f"{key}: the horizontal centre of the face is unknown for {points} in these files",
                 f"Set data.sequences.normalise: position. Or: {_off(key)}",
             )
 
@@ -104,16 +104,16 @@ def _off(key: str) -> str:
 
 
 def check_content(recipe: Recipe, *, sequences: bool) -> None:
-    """Refuse pictures for a network of sequences, and sequences for one of pictures."""
+    """Check that a network of sequences gets sequences, and a network of images gets images."""
     if (recipe.modality == "sequences") == sequences:
         return
     if sequences:
         raise InputError(
-            f"the source {recipe.data.source} gives sequences of numbers, the network {recipe.network.name} takes "
-            "pictures",
+            f"the source {recipe.data.source} gives sequences of numbers, but the network {recipe.network.name} takes "
+            "images",
             f"Set network.name: {RECURRENT}.",
         )
     raise InputError(
-        f"the source {recipe.data.source} gives pictures, the network {RECURRENT} takes sequences of numbers",
-        "Set data.sequences.source: mesh to find the face's points on every frame, or take another network.",
+        f"the source {recipe.data.source} gives images, but the network {RECURRENT} takes sequences of numbers",
+        "Set data.sequences.source: mesh to detect face landmarks in every frame, or use another network.",
     )

@@ -27,7 +27,7 @@ _EXTRAS = {
 
 @dataclass(frozen=True)
 class Requirement:
-    """One line of the check; ``remedy`` is empty if nothing is to do."""
+    """One line of the check; the third field is empty if nothing is to do."""
 
     name: str
     state: str

@@ -5,7 +5,7 @@ class InputError(ValueError):
     """Something the user gave cannot be used: a file, a folder, a setting.
 
     The command line prints the message after ``evenface:`` and ends with exit code 2, without a
-    traceback. The first line says what was wrong and where; ``hint`` says what to do.
+    traceback. The first line states the problem and its location; ``hint`` states what to do.
 
     Parameters
     ----------
