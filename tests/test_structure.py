@@ -34,7 +34,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
     for path in FILES
-    if path != ROOT / "__init__.py"  # loads names of all floors, each when it is first used
+    if path not in (ROOT / "__init__.py", ROOT / "__main__.py")  # loads names of all floors, each when it is first used
 }
 
 
