@@ -256,7 +256,7 @@ def test_faces_are_found_in_real_images_and_videos(stills, real_data, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--out", "folder.csv"], "folder.csv is a folder"),
+        (["--out", "folder.csv"], "folder.csv is a directory"),
         (["--out", "file.txt/t.csv"], "file.txt is a file"),
         (["--out", "t.xlsx"], "must end in .csv or .parquet"),
         (["--out", f"{'x' * 300}.csv"], "name too long"),
