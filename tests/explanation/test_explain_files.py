@@ -212,6 +212,12 @@ def test_files_are_explained_into_a_folder_and_not_twice(run, people_folder, tmp
     assert all(str(path) in text for path in given)
     with pytest.raises(InputError, match="other settings"):
         api.explain(run.folder, given, out=out, random_orders=3)
+    assert not any("earlier calls" in note for note in again.notes)
+    fewer = api.explain(run.folder, given[:2], out=out, random_orders=2)
+    assert any("3 other files from earlier calls" in note for note in fewer.notes)
+    assert "3 other files from earlier calls" in (out / "index.html").read_text("utf-8")
+    assert pd.read_csv(out / "explanations.csv")["file"].nunique() == 2
+    assert len(list((out / "pictures").iterdir())) == 5
 
 
 def test_damaged_records_and_missing_images_are_written_again(run, people_folder, tmp_path):
