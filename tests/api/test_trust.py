@@ -164,7 +164,7 @@ def test_nothing_is_written_through_links_in_a_run_folder(foreign, tmp_path):
         (tmp_path / name).write_text("mine")
         (foreign / name).unlink()
         (foreign / name).symlink_to(tmp_path / name)
-    with pytest.raises(InputError, match="is a link"):
+    with pytest.raises(InputError, match="is a symbolic link"):
         Run(foreign).log("a line")
     shutil.rmtree(foreign / "tables")
     (tmp_path / "elsewhere").mkdir()

@@ -118,10 +118,10 @@ def test_options_without_hints_or_of_unknown_types_are_left_to_their_author():
 @pytest.mark.parametrize(
     ("alpha", "words"),
     [
-        (0.25, "cannot be the single value 0.25"),
-        (True, "cannot be the single value True"),
-        ({"a": 1}, "the class 'b' has none"),
-        ({"a": 1, "b": 2, "c": 3}, "there is no class 'c'"),
+        (0.25, "got the single value 0.25"),
+        (True, "got the single value True"),
+        ({"a": 1}, "the class 'b' has no weight"),
+        ({"a": 1, "b": 2, "c": 3}, "unknown class 'c'"),
         ({"a": 1, "b": "x"}, "2 finite numbers"),
         ([0, 0], "not all 0"),
         ([1, math.nan], "2 finite numbers"),
