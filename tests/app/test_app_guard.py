@@ -228,7 +228,7 @@ def test_invalid_json_and_settings_are_reported(client):
         assert field in failure(answer, 422)
     sent = client.post("/api/v1/predictions", files=sent, data={"model": key, "overlap": "0.5"})
     assert failure(sent, 400) == "predict: overlap needs window, in seconds"
-    assert predict_file(client, window="2")["error"]["what"].startswith("window is for models of clips")
+    assert predict_file(client, window="2")["error"]["what"].startswith("window applies to clip and sequence models")
     assert "nobody" in predict_file(client, prior="nobody=1")["error"]["what"]
 
 

@@ -210,4 +210,4 @@ class TestFolders:
         manifest = read_manifest(recipe)
         assert manifest.root.parent == tmp_path / "synthetic-clips"
         assert decoded(manifest.root / manifest.table["path"][0]).shape == (2, 34, 34, 3)
-        assert any("by chance" in note for note in manifest.notes)
+        assert any("at random" in note for note in manifest.notes)

@@ -134,7 +134,7 @@ def test_alpha_is_a_rule_a_list_or_nothing():
         ("fokal", {}, "Did you mean focal"),
         ("focal", {"gama": 2}, "Did you mean gamma"),
         ("focal", {"gamma": -1}, "gamma must be >= 0"),
-        ("focal", {"gamma": float("nan")}, "the option gamma cannot be nan"),
+        ("focal", {"gamma": float("nan")}, "invalid option gamma, got nan"),
         ("focal", {"gamma": "two"}, "loss 'focal'"),
         ("cross-entropy", {"alpha": "inverted"}, "inverse"),
         ("cross-entropy", {"alpha": [1, 2, 3]}, "4 finite numbers"),
@@ -149,12 +149,12 @@ def test_alpha_is_a_rule_a_list_or_nothing():
         ("class-balanced", {"beta": 1.5}, "beta must be"),
         ("ldam", {"max_margin": -0.1}, "max_margin must be >= 0"),
         ("ldam", {"scale": 0}, "scale must be above 0"),
-        ("cosface", {"margin": float("nan")}, "the option margin cannot be nan"),
+        ("cosface", {"margin": float("nan")}, "invalid option margin, got nan"),
         ("cosface", {"scale": -1}, "scale must be above 0"),
         ("cosface", {"gamma": -1}, "gamma must be >= 0"),
         ("logit-adjustment", {"tau": -1}, "tau must be >= 0"),
         ("label-smoothing", {"epsilon": 1.0}, "epsilon must be from 0 to below 1"),
-        ("balanced-softmax", {"tau": 1.0}, "It takes none"),
+        ("balanced-softmax", {"tau": 1.0}, "It has none"),
     ],
 )
 def test_what_cannot_be_built_is_explained(name, options, says):

@@ -302,11 +302,11 @@ def test_maps_are_compared_in_32_bits():
     [
         ("rebalanced-attention", {"transform": "flip"}, "consistency transform"),
         ("rebalanced-attention", {"distance": "square"}, "squared"),
-        ("rebalanced-attention", {"rbf": "second"}, "rbf cannot be"),
+        ("rebalanced-attention", {"rbf": "second"}, "invalid option rbf"),
         ("rebalanced-attention", {"mu": -1}, "mu must be"),
         ("rebalanced-attention", {"normalise": "one"}, "sum-one"),
         ("rebalanced-attention", {"gamma": -1}, "gamma"),
-        ("eac", {"lam": float("nan")}, "lam cannot be"),
+        ("eac", {"lam": float("nan")}, "invalid option lam"),
         ("mek", {"smoothing": 1.0}, "smoothing"),
     ],
 )

@@ -212,9 +212,9 @@ def test_only_labels_lean_not_images(monkeypatch):
         ("drw", {"start": 1.5}, "start must be from 0 to 1"),
         ("drw", {"beta": 1.0}, "beta must be"),
         ("mixup", {"alpha": 0.001}, "alpha must be"),
-        ("mixup", {"alpha": float("inf")}, "alpha cannot be"),
+        ("mixup", {"alpha": float("inf")}, "invalid option alpha"),
         ("remix", {"kappa": 0.5}, "kappa must be >= 1"),
-        ("remix", {"tau": float("nan")}, "tau cannot be"),
+        ("remix", {"tau": float("nan")}, "invalid option tau"),
         ("remix", {"capa": 3}, "kappa"),
     ],
 )

@@ -256,7 +256,7 @@ def test_what_they_cannot_learn_from_is_refused(name):
     with pytest.raises(InputError, match="classifier must be linear"):
         build_method(name, angles, plain, task=ordered)
     option = {"ordinal": "importance", "regression": "error"}[name]
-    with pytest.raises(InputError, match=f"the option {option} cannot be"):
+    with pytest.raises(InputError, match=f"invalid option {option}"):
         build_method(name, Small(), plain, task=ordered, **{option: "none at all"})
 
 

@@ -190,13 +190,13 @@ def target_for(settings: PredictSettings, spec: InputSpec, *, files: bool = Fals
     """Return the preparation target of new inputs: as in training, with the faces that the settings select."""
     if files:
         return spec.target
-    target = spec.target
+    target, which = spec.target, "all" if settings.faces in (None, "none") else settings.faces
     if spec.sequences:
-        faces = spec.faces.replace(crop="face", which=settings.faces or "all", margin=MESH_MARGIN)
+        faces = spec.faces.replace(crop="face", which=which, margin=MESH_MARGIN)
         origin = "clips" if spec.sequences.origin == "files" else spec.sequences.origin
         target = replace(target, faces=faces, sequences=spec.sequences.replace(origin=origin))
     elif spec.crop:
-        target = replace(target, faces=spec.crop.replace(which=settings.faces or "all"))
+        target = replace(target, faces=spec.crop.replace(which=which))
     elif settings.faces not in (None, "none"):
-        target = replace(target, faces=FaceCrop(crop="face", margin=settings.margin, which=settings.faces))
+        target = replace(target, faces=FaceCrop(crop="face", margin=settings.margin, which=which))
     return target
