@@ -235,7 +235,7 @@ def test_printed_statistics_are_in_columns_of_their_own(on):
     table = with_printed(plan, Table("2-variance-classes", "Table 2", header, rows, "Ours."))
     assert table.header == (*header, "F as printed", "p as printed", "partial η² as printed", "power as printed")
     assert table.rows == ((*rows[0], 0.516, 0.477, 0.013, 0.051), (*rows[1], "–", "–", "–", "–"))
-    assert ("do not compare" in table.note) == (on == "synthetic")
+    assert ("not comparable" in table.note) == (on == "synthetic")
     cell = ("detector F1", "LSTM", "predefined", "standard")
     conditions = with_printed(plan, Table("1-conditions-classes", "", ("metric", *plan.factors), (cell,), ""))
     assert conditions.rows == ((*cell, "0.661 [0.381, 0.941]", 0.35, 0.697),)

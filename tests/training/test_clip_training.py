@@ -90,7 +90,7 @@ def test_mirrors_of_clips_are_averaged_in(whole, store, tmp_path):
 
 
 def test_clips_that_hold_too_few_frames_are_refused(tmp_path):
-    with pytest.raises(InputError, match="holds 6 frames of each clip"):
+    with pytest.raises(InputError, match="has 6 frames of each clip"):
         train(tmp_path / "run", **{"data.clips.frames": 8, "data.clips.stored_frames": 8})
 
 
@@ -102,7 +102,7 @@ def test_a_run_of_clips_is_tested_on_clips_of_as_many_frames_only(whole, store, 
     assert run.predictions.probabilities == pytest.approx(whole.predictions.probabilities, abs=1e-6)
     stills = replace(other, images=other.images[:, :1])
     prepared_as(monkeypatch, stills)
-    with pytest.raises(InputError, match="takes clips of 3 frames, elsewhere gives single pictures"):
+    with pytest.raises(InputError, match="takes clips of 3 frames; elsewhere has single images"):
         ef.evaluate(whole.folder, on=on, out=tmp_path / "stills", sample_faces=False)
 
 
