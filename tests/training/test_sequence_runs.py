@@ -236,7 +236,7 @@ def test_other_numbers_are_refused_elsewhere(whole, root, tmp_path):
         for place in range(4):
             pd.DataFrame({"AU01_r": [0.0, 1], "AU02_r": [0.0, 2]}).to_csv(other / name / f"{place}.csv", index=False)
     target = {"name": "there", "data": {"source": "openface", "root": str(other)}}
-    with pytest.raises(InputError, match=r"takes sequences of shape \[6, 3, 1\], there gives \[6, 2, 1\]"):
+    with pytest.raises(InputError, match=r"takes sequences with shape \[6, 3, 1\]; there has shape \[6, 2, 1\]"):
         api.evaluate(whole.folder, on=target, all_samples=True)
 
 

@@ -110,7 +110,8 @@ def test_progress_arrives_in_order(pool):
 
 
 def test_each_process_has_its_environment_and_as_many_threads_as_are_said(monkeypatch):
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
     with WorkerPool(2, name="test", threads=3, environment=[{"DEVICE": "0"}, {"DEVICE": "1"}]) as pool:
         assert {pool.call(variable, "DEVICE") for _ in range(4)} == {"0", "1"}
         assert pool.call(variable, "OPENBLAS_NUM_THREADS") == "3"
