@@ -151,7 +151,7 @@ def test_swap_test_equals_all_swaps_counted():
             np.where(swap, b, a).sum(0)
         )
         count += abs(difference) >= abs(seen) - 1e-9
-    swapped = paired_tests.permuted_sums(a, b, seed=0)
+    swapped = paired_tests.permuted_sums(a, [b], seed=0)[0]
     p = paired_tests.swap_p(seen, metrics.balanced_accuracy(swapped[1]) - metrics.balanced_accuracy(swapped[0]))
     assert float(p) == pytest.approx(count / 64, abs=0.025)
 

@@ -9,7 +9,7 @@ import numpy as np
 from evenface.evaluation.bootstrap import LEVEL, RESAMPLES, Estimate, Units, percentile, recall_intervals, units_of
 from evenface.evaluation.metric_registry import CLIP, METRICS, Metric, find_metric, reported
 from evenface.evaluation.metrics import recall
-from evenface.evaluation.paired_tests import ALPHA, CHUNK, McNemar, holm, mcnemar, permuted_each, swap_p
+from evenface.evaluation.paired_tests import ALPHA, CHUNK, McNemar, holm, mcnemar, permuted_sums, swap_p
 from evenface.evaluation.predictions import Predictions, align
 from evenface.evaluation.summary import CURVE_SAMPLES, FEWEST_RESAMPLES, Measures, draw_sums, input_of
 from evenface.utils.errors import InputError
@@ -307,7 +307,7 @@ class _Permutations:
             base, *means = (
                 _unit_sums(self.view, name, entry).mean(axis=1, dtype=np.float64) for name in (self.baseline, *others)
             )
-            for name, mean, permuted in zip(others, means, permuted_each(base, means, self.seed), strict=True):
+            for name, mean, permuted in zip(others, means, permuted_sums(base, means, self.seed), strict=True):
                 observed = base.sum(axis=0), mean.sum(axis=0)
                 self._sums[key, name] = tuple(zip(observed, permuted, strict=True))
         return self._sums[key, candidate]

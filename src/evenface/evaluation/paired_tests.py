@@ -45,19 +45,14 @@ def mcnemar(baseline_right: np.ndarray, candidate_right: np.ndarray) -> McNemar:
     return McNemar(b, c, exact, mid_p, statistic, float(chi2.sf(statistic, 1)))
 
 
-def permuted_sums(baseline: np.ndarray, candidate: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Sum the values of each method's units after exchanging them, for each unit by a coin: two arrays (SWAPS, ...).
-
-    If the methods were equal, exchanging their predictions would not matter, and the observed sums would be one of
-    these draws.
-    """
-    return permuted_each(baseline, [candidate], seed)[0]
-
-
-def permuted_each(
+def permuted_sums(
     baseline: np.ndarray, candidates: Sequence[np.ndarray], seed: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Compute :func:`permuted_sums` for several candidates with the same coins."""
+    """Sum the values of each method's units after exchanging them, for each unit by a coin: two arrays (SWAPS, ...).
+
+    All candidates share the coins. If the methods were equal, exchanging their predictions would not matter, and the
+    observed sums would be one of these draws.
+    """
     changes = [(candidate - baseline).reshape(len(baseline), -1).astype(np.float64) for candidate in candidates]
     change = np.hstack(changes)
     change = change[np.any(change != 0, axis=1)]
