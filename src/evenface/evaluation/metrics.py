@@ -249,62 +249,33 @@ def g_mean(confusion: np.ndarray) -> np.ndarray:
     return np.where(count > 0, mean, np.nan)
 
 
-def _shot_group(training_counts: np.ndarray, group: str) -> np.ndarray:
-    """Select the classes of a group by their training samples, bool, shape (C,)."""
-    counts = np.asarray(training_counts)
-    many, few = counts > MANY_SHOT, counts < FEW_SHOT
-    return {"many": many, "medium": ~many & ~few, "few": few}[group]
+def _shot_accuracy(group: str, meaning: str, members: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Register the accuracy over the samples of the classes that ``members`` selects by their training samples."""
 
+    def has_members(predictions: "Predictions") -> bool:
+        return bool(members(np.array(predictions.training_counts)).any())
 
-def _has_shot_group(group: str) -> "Callable[[Predictions], bool]":
-    return lambda predictions: bool(_shot_group(np.array(predictions.training_counts), group).any())
+    def accuracy_of_group(confusion: np.ndarray, training_counts: np.ndarray) -> np.ndarray:
+        chosen = members(np.asarray(training_counts))
+        hits = np.diagonal(confusion, axis1=-2, axis2=-1)
+        return divide(hits[..., chosen].sum(-1), support(confusion)[..., chosen].sum(-1))
 
-
-def _shot_accuracy(confusion: np.ndarray, training_counts: np.ndarray, group: str) -> np.ndarray:
-    """Accuracy over the samples whose true class is of a group. Shape (...)."""
-    chosen = _shot_group(training_counts, group)
-    return divide(
-        np.diagonal(confusion, axis1=-2, axis2=-1)[..., chosen].sum(-1), support(confusion)[..., chosen].sum(-1)
+    accuracy_of_group.__doc__ = (
+        f"Accuracy over the samples of classes with {meaning} training samples (Liu et al. 2019)."
     )
+    metric(
+        f"{group}_shot_accuracy",
+        label=f"{group}-shot accuracy",
+        higher_is_better=True,
+        range=(0, 1),
+        needs="training_counts",
+        applies=has_members,
+    )(accuracy_of_group)
 
 
-@metric(
-    "many_shot_accuracy",
-    label="many-shot accuracy",
-    higher_is_better=True,
-    range=(0, 1),
-    needs="training_counts",
-    applies=_has_shot_group("many"),
-)
-def many_shot_accuracy(confusion: np.ndarray, training_counts: np.ndarray) -> np.ndarray:
-    """Accuracy over the samples of classes with more than 100 training samples (Liu et al. 2019)."""
-    return _shot_accuracy(confusion, training_counts, "many")
-
-
-@metric(
-    "medium_shot_accuracy",
-    label="medium-shot accuracy",
-    higher_is_better=True,
-    range=(0, 1),
-    needs="training_counts",
-    applies=_has_shot_group("medium"),
-)
-def medium_shot_accuracy(confusion: np.ndarray, training_counts: np.ndarray) -> np.ndarray:
-    """Accuracy over the samples of classes with 20 to 100 training samples (Liu et al. 2019)."""
-    return _shot_accuracy(confusion, training_counts, "medium")
-
-
-@metric(
-    "few_shot_accuracy",
-    label="few-shot accuracy",
-    higher_is_better=True,
-    range=(0, 1),
-    needs="training_counts",
-    applies=_has_shot_group("few"),
-)
-def few_shot_accuracy(confusion: np.ndarray, training_counts: np.ndarray) -> np.ndarray:
-    """Accuracy over the samples of classes with fewer than 20 training samples (Liu et al. 2019)."""
-    return _shot_accuracy(confusion, training_counts, "few")
+_shot_accuracy("many", f"more than {MANY_SHOT}", lambda counts: counts > MANY_SHOT)
+_shot_accuracy("medium", f"{FEW_SHOT} to {MANY_SHOT}", lambda counts: (counts >= FEW_SHOT) & (counts <= MANY_SHOT))
+_shot_accuracy("few", f"fewer than {FEW_SHOT}", lambda counts: counts < FEW_SHOT)
 
 
 @metric("mcc", label="Matthews correlation", higher_is_better=True, range=(-1, 1))
