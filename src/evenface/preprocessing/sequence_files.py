@@ -118,7 +118,7 @@ def _plain(found: npt.NDArray[Any], points: str) -> Array:
 UNIT = re.compile(r"AU\d+_[rc]")
 
 
-def read_table(path: str, suffix: str, head: bytes, points: str, numbers: str, depth: bool) -> tuple[Array, Seen]:
+def read_frame_table(path: str, suffix: str, head: bytes, points: str, numbers: str, depth: bool) -> tuple[Array, Seen]:
     """Read a table with a row per frame: values, (T, P, D), and a mask of frames with a face."""
     table = parse_table(path, suffix, head, lambda header: columns(header, points, numbers, depth))
     if not len(table):
@@ -295,7 +295,7 @@ def _file(path: str, _changed: int, points: str, numbers: str, depth: bool) -> t
         if suffix in ARRAYS:
             return read_array(path, points, numbers)
         if suffix in TABLES:
-            return read_table(path, suffix, head, points, numbers, depth)
+            return read_frame_table(path, suffix, head, points, numbers, depth)
     except SampleError as error:
         return str(error)
     except OSError as error:
