@@ -22,7 +22,7 @@ from evenface.preprocessing.sequence_files import column_names
 from evenface.reporting.saliency import SaliencyFigure, stacked
 from evenface.utils.errors import InputError, SampleError
 from evenface.utils.files import atomic_write, check_writable, digest
-from evenface.utils.progress import ProgressBar, progress
+from evenface.utils.progress import progress
 
 MIN_CELLS = 16
 """Number of cells of a saliency map below which a note warns of its low resolution."""
@@ -62,11 +62,6 @@ class ExplainResult:
         """Path of the report page."""
         return self.folder / results.PAGE
 
-    def skip(self, message: str, bar: ProgressBar) -> None:
-        """Record and show that an input is skipped."""
-        self.skipped.append(message)
-        bar.say(f"skipped  {message}")
-
     def lines(self) -> list[str]:
         """Return the summary for the screen."""
         cached = f", {self.cached:,} of them explained before" if self.cached else ""
@@ -103,14 +98,14 @@ def explain_inputs(
     task = _ExplainTask(model, prediction, settings, shown, out, key)
     with progress("explaining", len(sources)) as bar:
         for message in skipped:
-            result.skip(message, bar)
+            bar.skip(message, result.skipped)
         for source in sources:
             record = results.load_record(out, source.path, key)
             result.cached += record is not None
             try:
                 records.append(record or task.explain(source))
             except SampleError as error:
-                result.skip(f"{source.path}: {error}", bar)
+                bar.skip(f"{source.path}: {error}", result.skipped)
             bar(1)
     if not records:
         reasons = "\n  ".join(result.skipped[:5])

@@ -65,11 +65,6 @@ class PredictResult:
     drawn: list[Path] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def skip(self, message: str, bar: ProgressBar) -> None:
-        """Record and show that an input is skipped."""
-        self.skipped.append(message)
-        bar.say(f"skipped  {message}")
-
     def lines(self) -> list[str]:
         """Return the summary for the screen."""
         cached = f", {self.cached:,} of them predicted before" if self.cached else ""
@@ -135,7 +130,7 @@ def predict_inputs(
         lengths = {source.path: _length(source) if len(pending) <= MAX_COUNTED else 1 for source in pending}
         with progress("predicting", sum(lengths.values())) as bar:
             for message in skipped:
-                result.skip(message, bar)
+                bar.skip(message, result.skipped)
             items = predict_sources(model, pending, settings)
             _fill(table, items, result, lengths, bar)
         result.files = sum(source.path in table.done for source in sources)
@@ -198,7 +193,7 @@ def _fill(
             if isinstance(item, SourceEnd):
                 if item.error:
                     table.drop()
-                    result.skip(f"{source.path}: {item.error}", bar)
+                    bar.skip(f"{source.path}: {item.error}", result.skipped)
                 else:
                     finish(source)
                 bar(max(0, lengths[source.path] - position))
@@ -242,7 +237,7 @@ def _annotate_sources(result: PredictResult, folder: Path, bar: ProgressBar) -> 
             annotate(source.path, rows, path, video=source.kind == "clip")
             result.drawn.append(path)
         except (SampleError, InputError) as error:
-            result.skip(f"{name}: cannot be drawn: {error}", bar)
+            bar.skip(f"{name}: cannot be drawn: {error}", result.skipped)
         bar(1)
 
 

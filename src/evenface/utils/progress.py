@@ -28,6 +28,11 @@ class ProgressBar:
     advance: Callable[[int], None]
     say: Callable[[str], None]
 
+    def skip(self, message: str, skipped: list[str]) -> None:
+        """Show that an input is skipped, and add the message to those of the result."""
+        skipped.append(message)
+        self.say(f"skipped  {message}")
+
     def __call__(self, done: int) -> None:
         """Advance the bar by ``done`` units."""
         self.advance(done)
