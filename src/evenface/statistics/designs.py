@@ -229,8 +229,8 @@ def _replicates(
 
 
 @dataclass(frozen=True, eq=False)
-class Pairs:
-    """Paired values of two levels."""
+class _LevelValues:
+    """Values of two levels, and what they are of."""
 
     values: np.ndarray
     base: np.ndarray
@@ -239,10 +239,16 @@ class Pairs:
     baseline: str = "baseline"
     factor: str = ""
     unit: str = "unit"
+    replicates: Replicates | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs(_LevelValues):
+    """Paired values of two levels."""
+
     units: int = 0
     incomplete: int = 0
     overlap: float = 0.0
-    replicates: Replicates | None = None
 
     def __post_init__(self) -> None:
         if self.values.shape != self.base.shape or self.values.ndim != 1:
@@ -267,17 +273,8 @@ class Pairs:
 
 
 @dataclass(frozen=True, eq=False)
-class Groups:
-    """Values of two levels from different units; fields as in :class:`Pairs`, the two arrays of any lengths."""
-
-    values: np.ndarray
-    base: np.ndarray
-    metric: str = "value"
-    level: str = "candidate"
-    baseline: str = "baseline"
-    factor: str = ""
-    unit: str = "unit"
-    replicates: Replicates | None = None
+class Groups(_LevelValues):
+    """Values of two levels from different units, two arrays of any lengths."""
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.values).all() and np.isfinite(self.base).all()):
@@ -363,10 +360,10 @@ def pairs_of(
         baseline,
         factor,
         design.unit,
-        kept,
-        design.count - kept,
-        overlap,
         design.replicates,
+        units=kept,
+        incomplete=design.count - kept,
+        overlap=overlap,
     )
 
 
