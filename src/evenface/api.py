@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 def is_first_process() -> bool:
-    """Whether this process prints and writes, if several train together."""
+    """Return whether this process prints and writes, if several train together."""
     # Set by torchrun, SLURM and Fabric's own launcher.
     return all(os.environ.get(name, "0") == "0" for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK"))
 

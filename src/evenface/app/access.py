@@ -51,7 +51,7 @@ class AccessPolicy:
     upload: int
 
     def accepts_host(self, name: str) -> bool:
-        """Whether a host name may address this server; DNS rebinding points foreign names here."""
+        """Return whether a host name may address this server; DNS rebinding points foreign names here."""
         host = (_split(f"//{name}").hostname or "").rstrip(".")
         if host in ("localhost", "127.0.0.1", "::1"):
             return True
@@ -60,14 +60,14 @@ class AccessPolicy:
         return _is_address(host) or host in (self.host.lower(), socket.gethostname().lower())
 
     def accepts_origin(self, headers: Headers) -> bool:
-        """Whether a request comes from this server's own page, or from no page."""
+        """Return whether a request comes from this server's own page, or from no page."""
         origin = headers.get("origin")
         if origin is not None:
             return _split(origin).netloc.lower() == headers.get("host", "").lower()
         return headers.get("sec-fetch-site", "none") in ("none", "same-origin")
 
     def accepts_token(self, token: str) -> bool:
-        """Whether this is the token, compared in constant time."""
+        """Return whether this is the token, compared in constant time."""
         return hmac.compare_digest(token.encode(), self.token.encode())
 
 

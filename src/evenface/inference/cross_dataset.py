@@ -264,7 +264,7 @@ def _check_overlap(run: Run, target: Recipe, store: Store, rows: np.ndarray) -> 
 
 
 def _is_finished(folder: Path, facts: Mapping[str, Any]) -> bool:
-    """Whether the folder holds this evaluation, finished; raise InputError if it holds something else."""
+    """Return whether the folder holds this evaluation, finished; raise InputError if it holds something else."""
     if (folder / FACTS).is_file():
         stored = Run(folder).facts
         different = [key for key in IDENTITY if stored.get(key) != facts.get(key)]

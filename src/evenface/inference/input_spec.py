@@ -157,7 +157,7 @@ def _sequence_spec(run: Run) -> SequenceSpec:
 
 
 def finds_points(spec: InputSpec) -> bool:
-    """Whether the landmarks that a sequence model takes can be detected in images and videos."""
+    """Return whether the landmarks that a sequence model takes can be detected in images and videos."""
     sequences = spec.sequences
     # Landmarks read from files only if x is relative to the width or to the centre of the eyes, as detected here.
     return sequences is not None and (

@@ -167,7 +167,7 @@ def quantise(model: Any, samples: np.ndarray) -> tuple[Any, str]:
 
 
 def _mostly_convolutions(graph: Any) -> bool:
-    """Whether convolutions have more weights than matrix products and recurrent layers."""
+    """Return whether convolutions have more weights than matrix products and recurrent layers."""
     sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in graph.initializer}
     totals = {True: 0, False: 0}
     for node in graph.node:

@@ -277,7 +277,7 @@ def prepare_samples(source: Source, spec: InputSpec, settings: PredictSettings) 
 
 
 def _takes_windows(target: Target) -> bool:
-    """Whether samples are windows of frames, not single frames."""
+    """Return whether samples are windows of frames, not single frames."""
     return bool(target.clips) or bool(target.sequences and target.sequences.origin != "stills")
 
 

@@ -248,7 +248,7 @@ def reml(y: np.ndarray, x: np.ndarray, units: np.ndarray) -> REML:
 
 
 def _flat_within(given: DesignTable, matrix: np.ndarray) -> bool:
-    """Whether factors and units leave no spread at all, which a search for the likelihood only comes near to."""
+    """Return whether factors and units leave no spread at all, which a search for the likelihood only comes near to."""
     sizes = np.bincount(given.units)
     both = np.column_stack([given.values, matrix])
     means = np.stack([np.bincount(given.units, column) for column in both.T], axis=1) / sizes[:, None]
@@ -266,7 +266,7 @@ def _predicted(residuals: np.ndarray, given: DesignTable, found: REML) -> np.nda
 
 
 def _varies(columns: np.ndarray, units: np.ndarray) -> bool:
-    """Whether columns change within some unit."""
+    """Return whether columns change within some unit."""
     first = np.unique(units, return_index=True)[1]
     return bool((columns != columns[first][units]).any())
 

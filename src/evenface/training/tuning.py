@@ -347,7 +347,7 @@ class RunningTrial:
         self.curve += [row[monitor] for row in history[len(self.curve) :]]
 
     def should_prune(self) -> bool:
-        """Whether it is worse than the median of the trials proposed before it."""
+        """Return whether it is worse than the median of the trials proposed before it."""
         recipe, training = self.search.request.recipe, self.member.training
         stopping = early_stopping(self.curve, larger_is_better=self.search.larger, patience=training.patience)
         if self.pruned or not recipe.search.prune or stopping.stop or len(self.curve) >= training.epochs:

@@ -109,7 +109,7 @@ class StackedArrays:
 
     @staticmethod
     def is_matrix(name: str) -> bool:
-        """Whether a lone network's parameter of that name has two dimensions."""
+        """Return whether a lone network's parameter of that name has two dimensions."""
         return "weight" in name and not name.startswith("norm")
 
     def put(self, member: int, shape: NetworkShape, state: Mapping[str, Tensor]) -> None:
