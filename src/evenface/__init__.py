@@ -1,4 +1,4 @@
-"""Facial expression, action unit and pain recognition under class imbalance, with honest evaluation.
+"""Facial expression, action unit and pain recognition under class imbalance.
 
 >>> import evenface as ef
 >>> ef.losses.FocalLoss(gamma=2.0)

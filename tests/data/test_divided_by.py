@@ -89,7 +89,7 @@ def test_units_that_are_not_known_for_every_sample_cannot_be_asked_for(unit):
         split_manifest(manifest, Protocol(by=unit))
 
 
-@pytest.mark.parametrize(("kind", "who"), [("official", "authors divide"), ("leave-one-out", "whole people")])
+@pytest.mark.parametrize(("kind", "who"), [("official", "dataset's own"), ("leave-one-out", "whole subjects")])
 @pytest.mark.parametrize("by", ["subject", "clip", "frame"])
 def test_where_it_is_of_no_effect_it_is_refused(kind, by, who):
     with pytest.raises(ValueError, match=rf"by: {by} is for holdout and kfold; with {kind} .*{who}"):

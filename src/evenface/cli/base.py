@@ -77,12 +77,12 @@ _PLAIN: dict[str, Any] = {
 }
 app = typer.Typer(
     cls=Commands,
-    help="Recognise facial expression, action units and pain under class imbalance, with honest evaluation.",
+    help="Recognise facial expression, action units and pain under class imbalance.",
     **_PLAIN,
 )
 data = typer.Typer(help="Check a dataset before training.", **_PLAIN)
 app.add_typer(data, name="data")
-audit = typer.Typer(help="Check published results.", **_PLAIN)
+audit = typer.Typer(help="Check published results for consistency.", **_PLAIN)
 app.add_typer(audit, name="audit")
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")]
@@ -104,7 +104,7 @@ SampleFaces = Annotated[
 ]
 Trust = Annotated[
     bool,
-    typer.Option("--trust-plugins", help="Execute plugin code that a run or study folder names; read it first."),
+    typer.Option("--trust-plugins", help="Execute the plugin files listed in a run or study folder; read them first."),
 ]
 Show = Annotated[bool, typer.Option("--open/--no-open", help="Whether to open the report in a browser.")]
 FolderType = Annotated[

@@ -77,8 +77,8 @@ def recipes(
 def check(recipe: Source, settings: Settings = None, *, out: Out = None) -> None:
     """Check a dataset for leakage and label errors.
 
-    Reports subjects and images in both training and test set, near-duplicates, conflicting labels, missing classes
-    and unreadable files. With --out, every finding is written as CSV.
+    Reports subjects and images in more than one set, near-duplicates, conflicting labels, missing classes and
+    unreadable files. With --out, every finding is written as CSV.
     """
     from evenface import api
     from evenface.config import parse_overrides
@@ -99,7 +99,7 @@ def prepare(
         typer.Option(metavar="FOLDER", help="Write contact sheets of clips: sampled frames, detected faces, crops."),
     ] = None,
 ) -> None:
-    """Preprocess the data of a recipe into one array: decode, detect, crop, resize.
+    """Preprocess the data of a recipe into one array: decode, detect faces, crop, resize.
 
     Training does this itself if necessary. The result is cached.
     """
@@ -128,7 +128,7 @@ def train(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="With --data: imbalance method or loss; default erm. auto tries several and may recommend one.",
+            help="With --data: imbalance method or loss; default erm. auto: select one by cross-validation.",
         ),
     ] = None,
     out: Out = None,
@@ -136,7 +136,7 @@ def train(
     sample_faces: SampleFaces = True,
     trust_plugins: Trust = False,
 ) -> None:
-    """Train and test a model by a recipe, or on your own data, and write a run folder."""
+    """Train and test a model from a recipe, or on your own data, and write a run folder."""
     from evenface import api
     from evenface.config import parse_overrides
     from evenface.reporting import summaries
@@ -187,7 +187,8 @@ def evaluate(
     class_map: Annotated[
         str | None,
         typer.Option(
-            metavar="MAP", help="With --on: its classes to classes of the run: '{joy: happy, calm: null}'; null drops."
+            metavar="MAP",
+            help="With --on: map its classes to classes of the run: '{joy: happy, calm: null}'; null drops a class.",
         ),
     ] = None,
     merge_classes: Annotated[
@@ -309,7 +310,9 @@ def study(
     ] = None,
     protocol: Annotated[
         Literal["honest", "paper"],
-        typer.Option(help="paper follows the paper's protocol even where it is biased; the report states so."),
+        typer.Option(
+            help="paper: also apply the paper's settings that bias results, marked in the report; honest: without them."
+        ),
     ] = "honest",
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Number of parallel runs; default one per GPU or processor core.")
@@ -348,7 +351,9 @@ def study(
 def claims(
     files: Annotated[
         list[str],
-        typer.Argument(metavar="FILE...", help="YAML files of printed numbers, or names of shipped ones: p1 to p5."),
+        typer.Argument(
+            metavar="FILE...", help="YAML files of printed numbers, or p1 to p5 for those of the reproduced papers."
+        ),
     ],
 ) -> None:
     """Find inconsistent numbers among those that a paper prints, and show the arithmetic.
@@ -380,7 +385,7 @@ def stats(
     ],
     equivalence_margin: Annotated[
         float | None,
-        typer.Option(metavar="X", help="Test equivalence: differences within ± X are practically irrelevant."),
+        typer.Option(metavar="X", help="Test equivalence (TOST): differences within ± X count as negligible."),
     ] = None,
     independent: Annotated[
         bool,
@@ -499,9 +504,10 @@ def explain(
     trust_plugins: Trust = False,
     **settings: Any,
 ) -> None:
-    """Explain predictions with saliency maps, and compare them with a random baseline.
+    """Explain predictions with saliency maps, and test their faithfulness.
 
-    Images get maps over the face, clips also the evidence per frame, sequences the evidence per landmark or feature.
+    Images: saliency maps over the face. Clips: also importance per frame. Sequences: importance per frame and per
+    landmark or feature.
     Files that are already explained are skipped.
     """
     from evenface import api

@@ -15,7 +15,9 @@ class ExplainSettings(Section):
     )
     classes: tuple[str, ...] | None = Field(None, description="classes to explain; default all")
     samples: int = Field(8, ge=1, le=MANY, description="frames or windows of a video that are explained")
-    check: bool = Field(True, description="compare with a random baseline by deletion and insertion")
-    random_orders: int = Field(5, ge=1, le=MANY, description="random orders per sample in the check")
-    baseline: Literal["blur", "mean"] = Field("blur", description="what replaces removed pixels in the check")
+    check: bool = Field(True, description="test faithfulness: deletion and insertion compared with random orders")
+    random_orders: int = Field(5, ge=1, le=MANY, description="random orders per sample in the faithfulness test")
+    baseline: Literal["blur", "mean"] = Field(
+        "blur", description="replacement of deleted pixels in the faithfulness test"
+    )
     seed: int = Field(0, ge=0, le=SEED, description="seed of the random orders")

@@ -48,9 +48,11 @@ class PredictSettings(Section):
     prior: str | None = Field(
         None,
         max_length=2000,
-        description="class prior where the model is used: happy=0.5,sad=0.5, or uniform, or estimate",
+        description="correct for label shift to this class prior: happy=0.5,sad=0.5, or uniform, or estimate",
     )
-    abstain: float | None = Field(None, ge=0, le=1, description="give no label below this probability")
+    abstain: float | None = Field(
+        None, ge=0, le=1, description="leave the label empty if no class reaches this probability"
+    )
     batch: int = Field(32, ge=1, le=MANY, description="batch size")
 
     @model_validator(mode="after")

@@ -33,7 +33,7 @@ class MissingFaces(Section):
 
     missing_face: Literal["hold", "skip", "quarantine"] = Field(
         "hold",
-        description="frames without a detected face: hold crops where the last face was, skip drops the frame, "
+        description="frames without a detected face: hold uses the position of the last face, skip drops the frame, "
         "quarantine excludes the clip",
     )
     max_missing: float = Field(
@@ -79,13 +79,13 @@ class Sequences(Section):
     source: Literal["none", "mesh"] = Field(
         "none",
         description="mesh: detect MediaPipe's 468 face landmarks in every frame of clips or in images, and learn from "
-        "these instead of pixels; data sets of sequences bring their own features",
+        "these instead of pixels; no effect on datasets that already contain sequences",
     )
     frames: int = Field(10, ge=1, le=1024, description="frames per sequence given to the network")
     sampling: Literal["uniform", "paper", "mean"] = Field(
         "uniform",
-        description="uniform: the middle frame of equal segments; paper: every floor(N/P)-th frame up to the last; "
-        "mean: the mean of each segment, for files of features",
+        description="uniform: the middle frame of equal segments; paper: every floor(N/P)-th of N frames up to the "
+        "last, for P = frames; mean: the mean of each segment, for files of features",
     )
     padding: Literal["interpolate", "repeat"] = Field(
         "interpolate",
@@ -155,12 +155,12 @@ class Imbalance(Section):
     @model_validator(mode="after")
     def _one_of_two(self) -> "Imbalance":
         if (self.factor is None) == (self.counts is None):
-            raise ValueError("give either factor or counts")
+            raise ValueError("set either factor or counts")
         return self
 
 
 class Protocol(Section):
-    """Who trains and who tests."""
+    """Split into training, validation and test set, and induced imbalance."""
 
     identity: ClassVar[tuple[str, ...]] = ("kind",)
 
@@ -212,7 +212,8 @@ class Protocol(Section):
     )
     imbalance: Imbalance | None = Field(None, description="induced class imbalance of the training set")
     duplicates: Literal["keep", "drop-train", "drop-test"] = Field(
-        "keep", description="images that are in both training and test set"
+        "keep",
+        description="whether images that are in both training and test set are kept, or dropped from one of them",
     )
 
     @model_validator(mode="after")
@@ -236,7 +237,7 @@ class Protocol(Section):
     @model_validator(mode="after")
     def _by_is_of_effect(self) -> "Protocol":
         if self.by != "auto" and self.kind in ("official", "leave-one-out"):
-            who = "the data set's authors divide" if self.kind == "official" else "whole people are left out"
+            who = "the split is the dataset's own" if self.kind == "official" else "whole subjects are held out"
             raise ValueError(f"by: {self.by} is for holdout and kfold; with {self.kind} {who}")
         return self
 
@@ -255,7 +256,7 @@ def _named(value: Any) -> Any:
 
 
 class Temporal(Section):
-    """What turns the features of frames into those of a clip."""
+    """Aggregation of frame features over time."""
 
     identity: ClassVar[tuple[str, ...]] = ("kind",)
 
@@ -264,7 +265,7 @@ class Temporal(Section):
     )
     over: Literal["frames", "spatial"] = Field(
         "frames",
-        description="recurrent: time steps are frames, or spatial positions of the last feature maps of a still",
+        description="recurrent: time steps are frames, or spatial positions of the last feature maps of an image",
     )
     hidden: int = Field(256, ge=1, le=65536, description="recurrent: width of the state in each direction")
     layers: int = Field(2, ge=1, le=64, description="recurrent: number of layers")
@@ -272,7 +273,7 @@ class Temporal(Section):
 
 
 class Recurrent(Section):
-    """The network of sequences: dense, batch norm, recurrent, dropout, dense, classifier."""
+    """The sequence network: dense, batch norm, recurrent, dropout, dense, classifier."""
 
     kind: Literal["gru", "lstm"] = Field("gru", description="the recurrent layer")
     dense: int = Field(32, ge=1, le=1024, description="F, width of the dense layer on each step")
@@ -285,12 +286,15 @@ class Recurrent(Section):
 
 
 class NetworkSettings(Section):
-    """The network and what it starts from."""
+    """Network architecture and initial weights."""
 
     identity: ClassVar[tuple[str, ...]] = ("name",)
 
-    name: str = Field("resnet18", description="any timm model; recurrent, for sequences")
-    weights: str = Field("random", description="random, hub (downloads), or the path of a .safetensors file")
+    name: str = Field("resnet18", description="a timm model or compact CNN, or recurrent for the sequence network")
+    weights: str = Field(
+        "random",
+        description="random; hub: pretrained, from the Hugging Face Hub (download); or path of a .safetensors file",
+    )
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the classifier")
     stem: Literal["timm", "small"] = Field(
         "timm", description="small: a first layer of stride 1 without pooling, for ResNets on small images"
@@ -308,8 +312,8 @@ class NetworkSettings(Section):
             "input normalisation; weights: that of the pretrained weights; half: pixels are mapped to -1 to 1"
         ),
     )
-    temporal: Temporal = Field(Temporal(), description="from frames to clips")
-    recurrent: Recurrent = Field(Recurrent(), description="the network of sequences")
+    temporal: Temporal = Field(Temporal(), description="aggregation of frame features over time")
+    recurrent: Recurrent = Field(Recurrent(), description="settings of the sequence network")
     freeze: Literal["none", "backbone"] = Field(
         "none", description="backbone: train only the layers after it; the backbone is in evaluation mode"
     )
@@ -335,7 +339,7 @@ class MethodSettings(OpenSection):
 
 
 class Optimizer(Section):
-    """How weights move."""
+    """Optimiser and its hyperparameters."""
 
     identity: ClassVar[tuple[str, ...]] = ("name",)
 
@@ -355,7 +359,7 @@ class Optimizer(Section):
 
 
 class Schedule(Section):
-    """How the learning rate changes."""
+    """Learning-rate schedule."""
 
     identity: ClassVar[tuple[str, ...]] = ("name",)
 
@@ -370,7 +374,7 @@ class Schedule(Section):
 
 
 class Training(Section):
-    """How long, in what portions, on what."""
+    """Training: epochs, batches, sampling, checkpoints, devices."""
 
     epochs: int = Field(
         20, ge=1, le=MANY, description="passes over the training samples, or as many draws with replacement"
@@ -444,7 +448,7 @@ class Augment(Section):
     @model_validator(mode="after")
     def _in_order(self) -> "Augment":
         if self.erase_area[0] > self.erase_area[1]:
-            raise ValueError("erase_area must name the smaller share first")
+            raise ValueError("erase_area must be the minimum and the maximum share, in this order")
         return self
 
 
@@ -462,11 +466,11 @@ class SearchSettings(Section):
 
 
 RECURRENT = "recurrent"
-"""Name of the network of sequences."""
+"""Name of the sequence network."""
 
 
 class Recipe(Section):
-    """Everything that fixes a run.
+    """All settings of a run.
 
     See ``docs/recipes.md``. The resolved recipe is written into every run folder.
     """
