@@ -1,4 +1,4 @@
-"""Run folder: its files, their digests, its lock."""
+"""Run folder: its files and their digests."""
 
 import datetime
 import os

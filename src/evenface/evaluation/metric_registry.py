@@ -1,4 +1,4 @@
-"""Registry of metrics: every metric by name, with its label, direction, range and what it is computed from."""
+"""Registry of metrics: every metric by name. New ones are written in metrics.py or probability_metrics.py."""
 
 import math
 import re

@@ -1,1 +1,1 @@
-"""Errors, files, progress, registry, plugins, worker processes, version."""
+"""Errors, files and folder locks, progress, registry, plugins, worker processes, version."""
