@@ -92,12 +92,12 @@ class Changes(Section):
     """Changes to a study by a data set or a size."""
 
     set: Settings = Field({}, description="settings of every cell, before those of the levels")
-    factors: Factors = Field({}, description="levels that take the where of all levels of that factor")
+    factors: Factors = Field({}, description="levels that replace all levels of that factor")
     when: tuple[When, ...] = Field((), description="further settings for combinations")
     exclude: tuple[Match, ...] = Field((), description="further combinations that are not run")
-    seeds: Repeats | None = Field(None, description="in where of the study's")
-    folds: Folds | None = Field(None, description="in where of the study's")
-    start: str | Settings | None = Field(None, description="in where of the study's")
+    seeds: Repeats | None = Field(None, description="in place of the study's")
+    folds: Folds | None = Field(None, description="in place of the study's")
+    start: str | Settings | None = Field(None, description="in place of the study's")
     paper_protocol: Settings = Field({}, description="what the paper's protocol further sets for this choice")
     deviations: Deviations = Field((), description="further deviations, of this choice alone")
 
