@@ -23,7 +23,7 @@ from evenface.inference.model import Model
 from evenface.inference.pipeline import prepare_samples
 from evenface.inference.predict import predict_inputs
 from evenface.inference.sources import Source, find_sources
-from evenface.preprocessing.detect import find_faces
+from evenface.preprocessing.detect_align import find_faces
 from evenface.preprocessing.image import read_picture
 from evenface.preprocessing.video import open_film
 

@@ -10,7 +10,7 @@ import pytest
 import stores
 from PIL import Image
 
-from evenface.preprocessing.detect import Face
+from evenface.preprocessing.detect_align import Face
 
 av = pytest.importorskip("av")
 

@@ -19,7 +19,7 @@ from evenface.inference.pipeline import (
 )
 from evenface.inference.predict import Columns, PredictionTable, read_table
 from evenface.inference.sources import Source, find_sources
-from evenface.preprocessing.detect import Face
+from evenface.preprocessing.detect_align import Face
 from evenface.reporting.annotation import _label_area, annotated
 from evenface.utils.errors import InputError
 

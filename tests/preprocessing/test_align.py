@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from evenface.preprocessing.detect import Face, Square, cut, square_of
+from evenface.preprocessing.detect_align import Face, Square, cut, square_of
 
 
 def spots(places, size=(320, 300), width=4.0) -> Image.Image:

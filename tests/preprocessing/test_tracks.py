@@ -8,7 +8,7 @@ from films import about
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evenface.preprocessing.detect import Face
+from evenface.preprocessing.detect_align import Face
 from evenface.preprocessing.track import (
     FASTEST,
     Track,

@@ -19,7 +19,7 @@ from evenface.inference.input_spec import InputSpec, check_settings, finds_point
 from evenface.inference.model import Model
 from evenface.inference.sources import FramesInMemory, Source
 from evenface.preprocessing.clips import ClipPlan, crop_frames, faces_in, plan_film
-from evenface.preprocessing.detect import Face
+from evenface.preprocessing.detect_align import Face
 from evenface.preprocessing.face_mesh import Still, plan_points
 from evenface.preprocessing.frame_sampling import Indices
 from evenface.preprocessing.image import cropped, decoded, quiet_pillow

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from evenface.config.recipe import FaceCrop, FrameSampler
-from evenface.preprocessing.detect import Face, Square, cut, find_faces
+from evenface.preprocessing.detect_align import Face, Square, cut, find_faces
 from evenface.preprocessing.frame_sampling import Indices, sample_frames
 from evenface.preprocessing.image import fit, grey_or_rgb
 from evenface.preprocessing.target import Target

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from evenface.preprocessing.clips import ClipPlan, DetectFaces, detect_faces, frame_range
-from evenface.preprocessing.detect import EXTRA, Square, cut
+from evenface.preprocessing.detect_align import EXTRA, Square, cut
 from evenface.preprocessing.frame_sampling import (
     Array,
     Indices,

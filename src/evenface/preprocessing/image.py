@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from evenface.preprocessing.detect import Face, crop_faces
+from evenface.preprocessing.detect_align import Face, crop_faces
 from evenface.preprocessing.target import Target
 from evenface.utils.errors import InputError, NoFaceError, SampleError
 from evenface.utils.file_types import HEAD, describe_content, is_image

@@ -16,7 +16,7 @@ import pandas as pd
 
 from evenface.data.manifest import Manifest
 from evenface.preprocessing.clips import FACTS as CLIP_FACTS
-from evenface.preprocessing.detect import crop_facts
+from evenface.preprocessing.detect_align import crop_facts
 from evenface.preprocessing.image import bits_in_use
 from evenface.preprocessing.landmarks import COUNTS
 from evenface.preprocessing.target import (

@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from evenface.config.recipe import FaceCrop, FrameSampler, MissingFaces, Sequences
 from evenface.data.manifest import Manifest
-from evenface.preprocessing.detect import EXTRA, check_detector, crop_facts, is_installed, versions
+from evenface.preprocessing.detect_align import EXTRA, check_detector, crop_facts, is_installed, versions
 from evenface.preprocessing.frame_sampling import Array
 from evenface.preprocessing.landmarks import COUNTS, KINDS, NAMES, blendshapes, check_normalise, normalised
 from evenface.utils.errors import InputError

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from evenface.preprocessing.detect import Face, Square, square_of
+from evenface.preprocessing.detect_align import Face, Square, square_of
 from evenface.preprocessing.frame_sampling import Indices
 
 OVERLAP = 0.2

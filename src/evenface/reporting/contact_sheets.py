@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from evenface.data.manifest import Manifest
 from evenface.preprocessing.clips import ClipPlan, ClipRow, crop_frames, plan_clip
-from evenface.preprocessing.detect import Face, Square
+from evenface.preprocessing.detect_align import Face, Square
 from evenface.preprocessing.face_mesh import MeshRow, plan_mesh
 from evenface.preprocessing.frame_sampling import Array, Indices, hold_last_face, uniform
 from evenface.preprocessing.target import Target

@@ -166,7 +166,7 @@ def _weights(recipe: Recipe) -> str:
     else:
         start = "Initialised with a file of weights whose licence is unknown to evenface."
     if recipe.data.faces.crop == "face" and recipe.data.faces.landmarks == "dlib":
-        from evenface.preprocessing.detect import TERMS
+        from evenface.preprocessing.detect_align import TERMS
 
         start += f" Faces are aligned by dlib's landmarks. {TERMS}"
     return start
