@@ -327,7 +327,7 @@ class LossSettings(OpenSection):
 
     identity: ClassVar[tuple[str, ...]] = ("name",)
 
-    name: str = "cross-entropy"
+    name: str = Field("cross-entropy", description="name of a loss")
 
 
 class MethodSettings(OpenSection):
@@ -335,7 +335,7 @@ class MethodSettings(OpenSection):
 
     identity: ClassVar[tuple[str, ...]] = ("name",)
 
-    name: str = "erm"
+    name: str = Field("erm", description="name of an imbalance method; erm: none")
 
 
 class Optimizer(Section):
@@ -343,7 +343,7 @@ class Optimizer(Section):
 
     identity: ClassVar[tuple[str, ...]] = ("name",)
 
-    name: Literal["adamw", "adam", "sgd", "lamb", "adabelief", "novograd"] = "adamw"
+    name: Literal["adamw", "adam", "sgd", "lamb", "adabelief", "novograd"] = Field("adamw", description="optimiser")
     lr: float = Field(1e-3, gt=0, le=1000, description="learning rate, before the schedule")
     weight_decay: float = Field(1e-2, ge=0, le=1000, description="weight decay; adam and sgd add it to the gradient")
     weight_decay_on: Literal["weights", "all"] = Field(
@@ -363,7 +363,9 @@ class Schedule(Section):
 
     identity: ClassVar[tuple[str, ...]] = ("name",)
 
-    name: Literal["constant", "step", "exponential", "plateau", "cosine"] = "cosine"
+    name: Literal["constant", "step", "exponential", "plateau", "cosine"] = Field(
+        "cosine", description="course of the learning rate"
+    )
     warmup_epochs: float = Field(1.0, ge=0, le=MANY, description="cosine: epochs of linear warm-up")
     min_lr_ratio: float = Field(0.01, ge=0, le=1, description="cosine: final learning rate relative to lr")
     gamma: float = Field(0.1, gt=0, le=1, description="step, exponential and plateau: decay factor")
@@ -413,13 +415,15 @@ class Training(Section):
         "auto",
         description="auto: bf16-mixed on hardware with bfloat16 units, otherwise 32-true; recorded in the run",
     )
-    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    accelerator: Literal["auto", "cpu", "cuda"] = Field("auto", description="device type; auto: a GPU if there is one")
     devices: int = Field(1, ge=1, le=65536, description="devices of each node; on the CPU, processes")
-    nodes: int = Field(1, ge=1, le=65536)
+    nodes: int = Field(1, ge=1, le=65536, description="machines that train together")
     checkpoint_minutes: float = Field(
         5.0, gt=0, le=MANY, description="interval of checkpoints within an epoch, in minutes"
     )
-    loggers: Annotated[tuple[Literal["tensorboard", "mlflow"], ...], BeforeValidator(_listed)] = ()
+    loggers: Annotated[tuple[Literal["tensorboard", "mlflow"], ...], BeforeValidator(_listed)] = Field(
+        (), description="loggers of the training curves; both write to disk only"
+    )
 
 
 class Augment(Section):
@@ -479,7 +483,7 @@ class Recipe(Section):
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$",
         description="name of the run folder; letters, digits and . _ + - only",
     )
-    about: str = ""
+    about: str = Field("", description="one line about the run")
     paper: str = Field("", description="source of the settings")
     deviations: Annotated[Deviations, BeforeValidator(_listed)] = Field(
         (),
