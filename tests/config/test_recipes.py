@@ -216,5 +216,8 @@ def test_every_key_is_described():
             if not inner:
                 yield f"{prefix}{name}", field.description
 
+    schema = Recipe.model_json_schema()
+    assert set(schema["properties"]) >= {"data", "protocol", "network", "method", "loss", "optimizer", "training"}
+    assert all(section.get("description") for name, section in schema["$defs"].items() if name[0].isupper())
     assert len(dict(keys(Recipe))) > 100
     assert [key for key, description in keys(Recipe) if not description] == []
