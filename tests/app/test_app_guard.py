@@ -30,7 +30,7 @@ from evenface.config.limits import Limits
 from evenface.inference import open_model, pipeline
 from evenface.preprocessing import image
 from evenface.preprocessing.image import read_picture
-from evenface.preprocessing.sequence_files import read_table
+from evenface.preprocessing.sequence_files import read_frame_table
 from evenface.utils.errors import InputError, SampleError
 
 
@@ -91,18 +91,18 @@ def test_tables_are_limited_by_their_unpacked_size(tmp_path):
     check_unpacked_size(str(path), 33_000_000)
     with pytest.raises(SampleError, match="32 MB when unpacked"):
         check_unpacked_size(str(path), 31_000_000)
-    numbers, _ = read_table(str(path), ".parquet", b"", "none", "a", depth=False)  # the 20 GB of text are left alone
+    numbers, _ = read_frame_table(str(path), ".parquet", b"", "none", "a", depth=False)  # the 20 GB of text are left alone
     assert numbers.shape == (rows, 1, 1)
 
 
 def test_an_index_stored_by_pandas_is_not_a_column(tmp_path):
     table = pd.DataFrame({" b ": [1.0, 2.0], "a": [3, 4], "success": [1, 0]}, index=[7, 9])
     table.to_parquet(tmp_path / "a.parquet")
-    numbers, seen = read_table(str(tmp_path / "a.parquet"), ".parquet", b"", "none", "b,a", depth=False)
+    numbers, seen = read_frame_table(str(tmp_path / "a.parquet"), ".parquet", b"", "none", "b,a", depth=False)
     np.testing.assert_array_equal(numbers[..., 0], [[1, 3], [2, 4]])
     assert seen.tolist() == [True, False]
     with pytest.raises(SampleError, match="wrong columns: no c"):
-        read_table(str(tmp_path / "a.parquet"), ".parquet", b"", "none", "c", depth=False)
+        read_frame_table(str(tmp_path / "a.parquet"), ".parquet", b"", "none", "c", depth=False)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
