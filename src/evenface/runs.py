@@ -1,5 +1,7 @@
 """Run folder: its files and their digests."""
 
+from __future__ import annotations
+
 import datetime
 import os
 import platform
@@ -8,16 +10,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from evenface.config import Recipe, dump_recipe, load_recipe
 from evenface.evaluation.predictions import Predictions
 from evenface.preprocessing.store import Store
 from evenface.utils.errors import InputError
+from evenface.utils.extras import LazyModule
 from evenface.utils.files import (
     LOCK,
     atomic_write,
@@ -32,6 +34,11 @@ from evenface.utils.files import (
     write_parquet,
 )
 from evenface.utils.registry import load_plugins
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = LazyModule("pandas")
 
 RECIPE, FACTS, SPLIT, PREDICTIONS, VALIDATION = (
     "recipe.yaml",
@@ -91,7 +98,7 @@ class Run:
     folder: Path
 
     @classmethod
-    def open(cls, folder: str | Path, *, trust_plugins: bool = False) -> "Run":
+    def open(cls, folder: str | Path, *, trust_plugins: bool = False) -> Run:
         """Open a run that has ended.
 
         Parameters
@@ -121,7 +128,7 @@ class Run:
         return run
 
     @classmethod
-    def create(cls, folder: Path, recipe: Recipe, *, resume: bool) -> "Run":
+    def create(cls, folder: Path, recipe: Recipe, *, resume: bool) -> Run:
         """Claim a folder for a recipe, without writing to it.
 
         Raises

@@ -91,7 +91,9 @@ def test_tables_are_limited_by_their_unpacked_size(tmp_path):
     check_unpacked_size(str(path), 33_000_000)
     with pytest.raises(SampleError, match="32 MB when unpacked"):
         check_unpacked_size(str(path), 31_000_000)
-    numbers, _ = read_frame_table(str(path), ".parquet", b"", "none", "a", depth=False)  # the 20 GB of text are left alone
+    numbers, _ = read_frame_table(
+        str(path), ".parquet", b"", "none", "a", depth=False
+    )  # the 20 GB of text are left alone
     assert numbers.shape == (rows, 1, 1)
 
 

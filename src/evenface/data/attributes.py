@@ -1,12 +1,19 @@
 """Attributes of subjects in a manifest (age, sex, ancestry, skin tone ...), and the groups formed by them."""
 
+from __future__ import annotations
+
 from collections.abc import Collection
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from evenface.utils.errors import InputError
+from evenface.utils.extras import LazyModule
 from evenface.utils.tables import read_delimited
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = LazyModule("pandas")
 
 ATTRIBUTES = ("age", "age_group", "sex", "gender", "ancestry", "ethnicity", "race", "skin_tone")
 """Columns of a manifest that are attributes of the subject."""

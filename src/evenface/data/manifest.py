@@ -1,16 +1,23 @@
 """Manifest of a dataset: a validated table with one row per sample."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pandas as pd
 
 from evenface.utils.errors import InputError
+from evenface.utils.extras import LazyModule
 from evenface.utils.files import digest, read_parquet, table_to_frame, write_parquet
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = LazyModule("pandas")
 
 COLUMNS = ("sample", "path", "start", "end", "label", "subject", "clip", "split")
 SIDES = ("train", "validation", "test")
@@ -110,7 +117,7 @@ class Manifest:
         votes: np.ndarray = self.table[columns].to_numpy(dtype=np.float32)[rows]
         return votes
 
-    def take(self, rows: np.ndarray | Sequence[int], note: str = "") -> "Manifest":
+    def take(self, rows: np.ndarray | Sequence[int], note: str = "") -> Manifest:
         """Return a manifest of the given rows (positions or mask), with a note added."""
         index = np.asarray(rows)
         table = self.table.iloc[index.nonzero()[0] if index.dtype == bool else index.astype(np.int64)]
@@ -135,7 +142,7 @@ class Manifest:
         write_parquet(table, path)
 
     @classmethod
-    def load(cls, path: Path) -> "Manifest":
+    def load(cls, path: Path) -> Manifest:
         """Read a file written by :meth:`save`.
 
         Raises

@@ -1,17 +1,24 @@
 """Predictions of a model for each sample; every reported number is computed from them."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pandas as pd
 
 from evenface.data.labels import level_values
 from evenface.utils.errors import InputError
+from evenface.utils.extras import LazyModule
 from evenface.utils.files import read_parquet, table_to_frame, write_parquet
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = LazyModule("pandas")
 
 COLUMNS = ("sample", "subject", "label")
 PREFIX = "p_"
@@ -151,7 +158,7 @@ class Predictions:
         differ = pd.DataFrame(columns).groupby(self.clip, sort=False).nunique().gt(1).any(axis=1)
         return str(differ.idxmax()) if differ.any() else None
 
-    def take(self, rows: np.ndarray | Sequence[int]) -> "Predictions":
+    def take(self, rows: np.ndarray | Sequence[int]) -> Predictions:
         """Select rows by index or mask, in the given order."""
         kept = np.asarray(rows)
         subject, clip = (None if names is None else names[kept] for names in (self.subject, self.clip))
@@ -166,7 +173,7 @@ class Predictions:
             output=None if self.output is None else self.output[kept],
         )
 
-    def by_clip(self, how: Literal["mean", "vote"] = "mean") -> "Predictions":
+    def by_clip(self, how: Literal["mean", "vote"] = "mean") -> Predictions:
         """Aggregate the predictions of each clip.
 
         Parameters
@@ -230,7 +237,7 @@ class Predictions:
         write_parquet(written.replace_schema_metadata(metadata), path)
 
     @classmethod
-    def load(cls, path: Path) -> "Predictions":
+    def load(cls, path: Path) -> Predictions:
         """Read what :meth:`save` wrote.
 
         Raises

@@ -1,13 +1,14 @@
 """Metrics by name, all metrics of a run with intervals (``metrics.json``), and metrics of subgroups."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from evenface.evaluation.bootstrap import (
     LEVEL,
@@ -26,6 +27,12 @@ from evenface.evaluation.bootstrap import (
 from evenface.evaluation.metric_registry import CLIP, METRICS, Metric, find_metric, reported
 from evenface.evaluation.metrics import confusion_matrix, divide, mean_over, recall
 from evenface.evaluation.predictions import Predictions
+from evenface.utils.extras import LazyModule
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = LazyModule("pandas")
 
 CURVE_RESAMPLES, FEWEST_RESAMPLES = 400, 100
 """Most and fewest draws of areas under curves and calibration errors, which cost far more than those of sums."""

@@ -1,5 +1,7 @@
 """Folder of explanations: a record per input file, which later calls reuse; tables, figure and report page."""
 
+from __future__ import annotations
+
 import json
 import os
 import re
@@ -8,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from PIL import Image
 
 from evenface.config.explain import ExplainSettings
@@ -21,12 +22,16 @@ from evenface.reporting.saliency import LEGEND
 from evenface.reporting.style import MUTED, colour, panels, save, styled
 from evenface.reporting.tables import Table
 from evenface.utils.errors import InputError
+from evenface.utils.extras import LazyModule
 from evenface.utils.files import atomic_write, digest
 from evenface.utils.tables import escape_csv_table
 from evenface.utils.version import __version__
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
+else:
+    pd = LazyModule("pandas")
 
 RECORDS, IMAGES = "parts", "pictures"
 PAGE, TABLE, VALUES, CURVES = "index.html", "explanations.csv", "importance.parquet", "deletion-insertion.png"
@@ -336,7 +341,7 @@ def _images(folder: Path, records: Sequence[Record]) -> PageSection:
     return PageSection("Explanations", text, images=tuple(shown))
 
 
-def _faithfulness_section(figure: "Figure", checks: Sequence[Faithfulness]) -> PageSection:
+def _faithfulness_section(figure: Figure, checks: Sequence[Faithfulness]) -> PageSection:
     rows = tuple(
         (
             UNITS[check.what],
@@ -368,7 +373,7 @@ def _faithfulness_section(figure: "Figure", checks: Sequence[Faithfulness]) -> P
 
 
 @styled
-def curves_figure(records: Sequence[Record]) -> "Figure":
+def curves_figure(records: Sequence[Record]) -> Figure:
     """Draw mean curves: a row for regions, frames and points, deletion on the left, insertion on the right."""
     by_unit: dict[str, list[Curves]] = {}
     for record in records:

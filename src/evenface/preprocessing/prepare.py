@@ -1,5 +1,7 @@
 """Prepare the samples of a manifest into a store: cached, resumable, in several processes."""
 
+from __future__ import annotations
+
 import contextlib
 import json
 import os
@@ -7,8 +9,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from evenface.config.recipe import FaceCrop, FrameSampler, Sequences
 from evenface.data.manifest import Manifest
@@ -18,10 +19,16 @@ from evenface.preprocessing.target import Target, store_settings, target_of
 from evenface.preprocessing.video import parts_of
 from evenface.preprocessing.worker import WORKERS, Answer, ReaderPool, Sample
 from evenface.utils.errors import InputError
+from evenface.utils.extras import LazyModule
 from evenface.utils.file_types import IMAGE_SUFFIXES
 from evenface.utils.files import atomic_write, digest, disk_error, exclusive_lock
 from evenface.utils.progress import progress
 from evenface.utils.workers import available_cores
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = LazyModule("pandas")
 
 HASH_CHUNK = 512
 CHUNK_BYTES = 2 << 20

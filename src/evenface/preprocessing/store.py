@@ -1,5 +1,7 @@
 """The store: prepared faces, or sequences of numbers, in one memory-mapped array, beside their manifest."""
 
+from __future__ import annotations
+
 import contextlib
 import json
 import os
@@ -9,10 +11,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from evenface.data.manifest import Manifest
 from evenface.preprocessing.clips import FACTS as CLIP_FACTS
@@ -32,6 +33,7 @@ from evenface.preprocessing.target import (
 from evenface.preprocessing.video import parts_of
 from evenface.preprocessing.worker import ReadResult
 from evenface.utils.errors import InputError
+from evenface.utils.extras import LazyModule
 from evenface.utils.files import (
     BLOCK,
     atomic_write,
@@ -44,6 +46,11 @@ from evenface.utils.files import (
     write_json_with_digest,
 )
 from evenface.utils.tables import escape_csv_table, unescape_csv_cell
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = LazyModule("pandas")
 
 REMEDY = "Delete that folder and prepare again."
 MANIFEST, QUARANTINE, FACTS = "manifest.parquet", "quarantine.csv", "store.json"
@@ -92,7 +99,7 @@ class Store:
         return len(self.manifest)
 
     @classmethod
-    def open(cls, path: Path | str) -> "Store":
+    def open(cls, path: Path | str) -> Store:
         """Open the store in the folder ``path``; only the tables and up to eight blocks of the array are read.
 
         Raises
@@ -216,7 +223,7 @@ class StoreWriter:
                 shutil.rmtree(path, ignore_errors=True)  # frees the reserved space
             raise disk_error(error, path) from error
 
-    def __enter__(self) -> "StoreWriter":
+    def __enter__(self) -> StoreWriter:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -4,13 +4,14 @@ They share the style of :mod:`evenface.reporting.style`. Values with intervals, 
 :func:`intervals`.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pandas as pd
 
 from evenface.evaluation import metrics, probability_metrics
 from evenface.evaluation.bootstrap import Estimate
@@ -26,10 +27,14 @@ from evenface.statistics.designs import plural
 from evenface.statistics.equivalence_tests import Equivalence
 from evenface.statistics.power import POWER, smallest_effect, t_power, units_needed
 from evenface.statistics.rank_tests import Ranks
+from evenface.utils.extras import LazyModule
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+else:
+    pd = LazyModule("pandas")
 
 LONG_TAIL = 8
 """Ratio of class counts above which their axis is logarithmic."""
@@ -69,7 +74,7 @@ class Mark:
     printed: tuple[float, ...] = ()
 
     @classmethod
-    def of(cls, row: str, estimate: Estimate | Difference, series: int = 0, **options: Any) -> "Mark":
+    def of(cls, row: str, estimate: Estimate | Difference, series: int = 0, **options: Any) -> Mark:
         """Return the mark of an estimate, or of a difference."""
         return cls(row, estimate.value, estimate.low, estimate.high, series, **options)
 
@@ -85,7 +90,7 @@ def intervals(
     sharex: bool = False,
     legend_title: str = "",
     label_loc: Literal["left", "center", "right"] = "center",
-) -> "Figure":
+) -> Figure:
     """Draw values with intervals, a panel for each group, a row for each name, first on top.
 
     Parameters
@@ -122,7 +127,7 @@ def intervals(
 
 def _interval_panels(
     groups: Mapping[str, Sequence[Mark]], *, sharex: bool = False, legend_lines: int = 1
-) -> "tuple[Figure, list[Axes]]":
+) -> tuple[Figure, list[Axes]]:
     """Create one panel above the other, each as high as its rows need."""
     heights = []
     for title, marks in groups.items():
@@ -141,7 +146,7 @@ def _rows(marks: Sequence[Mark]) -> dict[str, list[Mark]]:
     return rows
 
 
-def _draw_marks(axis: "Axes", marks: Sequence[Mark], title: str = "") -> None:
+def _draw_marks(axis: Axes, marks: Sequence[Mark], title: str = "") -> None:
     rows = _rows(marks)
     depth = max(map(len, rows.values()), default=1)
     step = 0.72 / depth
@@ -164,7 +169,7 @@ def _draw_marks(axis: "Axes", marks: Sequence[Mark], title: str = "") -> None:
     _name_rows(axis, list(rows), title)
 
 
-def _name_rows(axis: "Axes", names: Sequence[str], title: str = "") -> None:
+def _name_rows(axis: Axes, names: Sequence[str], title: str = "") -> None:
     axis.set_yticks(range(len(names)), list(names)[::-1])
     axis.set_ylim(-0.6, len(names) - 0.4)
     axis.tick_params(axis="y", length=0)
@@ -177,7 +182,7 @@ def _name_rows(axis: "Axes", names: Sequence[str], title: str = "") -> None:
 
 
 @styled
-def class_counts(counts: Mapping[str, Sequence[int]], classes: Sequence[str]) -> "Figure":
+def class_counts(counts: Mapping[str, Sequence[int]], classes: Sequence[str]) -> Figure:
     """Draw the number of samples of each class in each split, rarest on top; on a log scale where the tail is long."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -203,7 +208,7 @@ def class_counts(counts: Mapping[str, Sequence[int]], classes: Sequence[str]) ->
 
 
 @styled
-def confusion(runs: Sequence[Predictions]) -> "Figure":
+def confusion(runs: Sequence[Predictions]) -> Figure:
     """Draw the confusion matrix: percent of each true class (shade, upper number) and count (lower number)."""
     classes = runs[0].classes
     counts = np.mean([metrics.confusion_matrix(r.labels, r.predicted, len(classes)) for r in runs], axis=0)
@@ -225,7 +230,7 @@ def confusion(runs: Sequence[Predictions]) -> "Figure":
     return figure
 
 
-def _heatmap(axis: "Axes", shares: np.ndarray) -> list[tuple[tuple[int, int], float, str]]:
+def _heatmap(axis: Axes, shares: np.ndarray) -> list[tuple[tuple[int, int], float, str]]:
     """Shade cells by shares of 0 to 1, shape (rows, columns); return index, shade and text colour of each."""
     from matplotlib.patches import Rectangle
 
@@ -247,7 +252,7 @@ def _heatmap(axis: "Axes", shares: np.ndarray) -> list[tuple[tuple[int, int], fl
 
 
 @styled
-def precision_recall(runs: Mapping[str, Predictions]) -> "Figure":
+def precision_recall(runs: Mapping[str, Predictions]) -> Figure:
     """Draw precision against recall, a panel per class, a line per run; the dashed line is the prevalence."""
     first = next(iter(runs.values()))
     columns = min(4, math.ceil(len(first.classes) / 2)) if len(first.classes) > 3 else len(first.classes)
@@ -283,7 +288,7 @@ def recalls(
     classes: Sequence[str],
     support: Sequence[int],
     counts: Sequence[int] | None = None,
-) -> "Figure":
+) -> Figure:
     """Draw recall and interval of each class and method, the class with the fewest ``counts`` (or samples) on top."""
     marks = [
         Mark.of(f"{classes[i]} ({support[i]:,})", estimates[i], index)
@@ -293,7 +298,7 @@ def recalls(
     return intervals({"": marks}, list(methods), xlabel="recall", xlim=(0, 1))
 
 
-def overall(comparison: Comparison) -> "Figure":
+def overall(comparison: Comparison) -> Figure:
     """Draw the main metrics of each method, with intervals and each seed as a small ring."""
     groups = {
         label(key): [
@@ -306,7 +311,7 @@ def overall(comparison: Comparison) -> "Figure":
     return intervals(groups, sharex=True)
 
 
-def recall_differences(comparison: Comparison, counts: Sequence[int] | None = None) -> "Figure":
+def recall_differences(comparison: Comparison, counts: Sequence[int] | None = None) -> Figure:
     """Draw the difference in recall of each class from the baseline; filled marks are significant."""
     marks = [
         Mark.of(
@@ -323,7 +328,7 @@ def recall_differences(comparison: Comparison, counts: Sequence[int] | None = No
 
 
 @styled
-def training_curves(histories: Mapping[str, pd.DataFrame]) -> "Figure | None":
+def training_curves(histories: Mapping[str, pd.DataFrame]) -> Figure | None:
     """Draw what was logged per epoch, or return None where nothing was.
 
     A panel per quantity, training dashed, validation solid, a colour per run.
@@ -365,7 +370,7 @@ def _quantity(column: str) -> tuple[str, str]:
 
 
 @styled
-def reliability(runs: Mapping[str, Predictions], bins: int = 10) -> "Figure":
+def reliability(runs: Mapping[str, Predictions], bins: int = 10) -> Figure:
     """Draw a reliability diagram with equal-width bins, and below it the share of samples in each bin."""
     figure, (top, bottom) = panels(2, 1, height=3.7, sharex=True, height_ratios=[3, 1])
     top.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, linestyle=DASHES)
@@ -381,7 +386,7 @@ def reliability(runs: Mapping[str, Predictions], bins: int = 10) -> "Figure":
 
 
 @styled
-def risk_coverage_figure(calibrated: Predictions, calibration: Calibration) -> "Figure":
+def risk_coverage_figure(calibrated: Predictions, calibration: Calibration) -> Figure:
     """Draw the error rate of the most confident samples against their share, on validation and on test data."""
     correct = calibrated.predicted == calibrated.labels
     curves = {
@@ -415,7 +420,7 @@ def _contrast_name(contrast: Contrast | Equivalence) -> str:
 
 
 @styled
-def differences(contrasts: Sequence[Contrast], margins: Mapping[str, float] | None = None) -> "Figure":
+def differences(contrasts: Sequence[Contrast], margins: Mapping[str, float] | None = None) -> Figure:
     """Draw differences with their intervals, a panel for each metric; filled marks are significant.
 
     Parameters
@@ -441,13 +446,13 @@ def differences(contrasts: Sequence[Contrast], margins: Mapping[str, float] | No
     return figure
 
 
-def _equivalence_band(axis: "Axes", low: float, high: float) -> None:
+def _equivalence_band(axis: Axes, low: float, high: float) -> None:
     axis.axvspan(low, high, color=SERIES[2], alpha=0.13, linewidth=0, label="practically equivalent")
     for edge in (low, high):
         axis.axvline(edge, color=SERIES[2], linewidth=0.9, linestyle=DASHES)
 
 
-def _centre_zero(axis: "Axes") -> None:
+def _centre_zero(axis: Axes) -> None:
     """Put zero in the middle, with round numbers at the ticks."""
     reach = max(map(abs, axis.get_xlim()))
     axis.set_xlim(-reach, reach)
@@ -458,7 +463,7 @@ def _centre_zero(axis: "Axes") -> None:
 
 
 @styled
-def effect_sizes(contrasts: Sequence[Contrast]) -> "Figure":
+def effect_sizes(contrasts: Sequence[Contrast]) -> Figure:
     """Draw Cohen's d with its interval (d_av of pairs, d_s of groups); bands: negligible, small and medium effects."""
     from matplotlib.patches import Patch
 
@@ -481,7 +486,7 @@ def effect_sizes(contrasts: Sequence[Contrast]) -> "Figure":
 
 
 @styled
-def equivalence(results: Sequence[Equivalence]) -> "Figure":
+def equivalence(results: Sequence[Equivalence]) -> Figure:
     """Draw differences against their margins: the test's interval thick, the wider one thin, the verdict beside."""
     groups: dict[str, list[Equivalence]] = {}
     for result in results:
@@ -512,7 +517,7 @@ def equivalence(results: Sequence[Equivalence]) -> "Figure":
 @styled
 def power_curves(
     effects: Sequence[float] = COHEN, *, count: int | None = None, unit: str = "unit", paired: bool = True
-) -> "Figure":
+) -> Figure:
     """Draw power against the number of units, a curve for each effect size, and mark where each reaches 80 %.
 
     Parameters
@@ -552,7 +557,7 @@ def power_curves(
 
 
 @styled
-def class_heat(table: pd.DataFrame, *, low: float = 0.0, high: float = 1.0) -> "Figure":
+def class_heat(table: pd.DataFrame, *, low: float = 0.0, high: float = 1.0) -> Figure:
     """Draw a heat map with a value for each class (row) and metric or condition (column).
 
     Parameters
@@ -579,7 +584,7 @@ def class_heat(table: pd.DataFrame, *, low: float = 0.0, high: float = 1.0) -> "
 
 
 @styled
-def critical_difference(ranks: Ranks) -> "Figure":
+def critical_difference(ranks: Ranks) -> Figure:
     """Draw average ranks, best on top, with half a critical difference to either side: bars that overlap do not differ.
 
     References

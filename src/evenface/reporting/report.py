@@ -1,11 +1,12 @@
 """Reports: the page of one run, the page of several runs that are compared, and the files of an analysis."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from evenface.evaluation import probability_metrics as scoring
 from evenface.evaluation.bootstrap import estimate, units_of
@@ -35,8 +36,14 @@ from evenface.reporting.summaries import (
 )
 from evenface.reporting.tables import Row, Table, untested
 from evenface.statistics.analysis import Analysis
+from evenface.utils.extras import LazyModule
 from evenface.utils.files import atomic_write
 from evenface.utils.tables import escape_csv_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = LazyModule("pandas")
 
 CLASS = "class"
 """Column of a history that names the network, where a run has one for each class."""

@@ -1,5 +1,7 @@
 """Text files and delimited tables: encoding, delimiter, blanks, ragged rows; cells that are safe in spreadsheets."""
 
+from __future__ import annotations
+
 import csv
 import io
 import mmap
@@ -9,15 +11,19 @@ from collections.abc import Collection, Iterator
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
-from pandas.api.types import is_numeric_dtype
 
 from evenface.utils.errors import InputError
+from evenface.utils.extras import LazyModule
 from evenface.utils.file_types import describe_content
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = LazyModule("pandas")
 
 DELIMITERS = (",", ";", "\t")
 LONGEST = 1 << 24
@@ -236,6 +242,6 @@ def escape_csv_table(table: pd.DataFrame) -> pd.DataFrame:
 
     safe = table.rename(columns=escape)
     for i, kind in enumerate(table.dtypes):
-        if not is_numeric_dtype(kind):
+        if not pd.api.types.is_numeric_dtype(kind):
             safe.isetitem(i, table.iloc[:, i].astype(object).map(escape).to_numpy())
     return safe
