@@ -178,6 +178,30 @@ def test_a_source_is_tested_on_its_official_test_set(run, others, people_folder)
         predicted(run, "folder", out=run / "x", **{"data.root": str(people_folder)})
 
 
+def test_only_the_official_test_set_is_prepared(run, others):
+    def prepared(**settings):
+        return len(ef.Run(predicted(run, on(others), out=run / str(len(settings)), **settings).folder).store)
+
+    assert prepared() == 5 + 6 + 7  # Joy is dropped later, as the run has no such class
+    # These depend on the other samples: copies in the training set, and the unit that is held out.
+    assert prepared(**{"protocol.duplicates": "drop-test"}) == 18 + 2 + 3 + 4
+    assert prepared(**{"protocol.kind": "holdout", "protocol.test": 0.5}) == 18 + 9
+
+
+def test_the_official_test_set_is_that_of_all_samples_prepared(run, others, tmp_path):
+    damaged = tmp_path / "others"
+    shutil.copytree(others, damaged)
+    (damaged / "test" / "Fearful" / "test1.png").write_bytes(b"")
+    (damaged / "train" / "Joy" / "train0.png").write_bytes(b"")
+    got, whole = (
+        predicted(run, on(damaged), out=run / name, **{"protocol.duplicates": name}) for name in ("keep", "drop-test")
+    )
+    assert got.predictions.sample.tolist() == whole.predictions.sample.tolist()
+    np.testing.assert_array_equal(got.predictions.probabilities, whole.predictions.probabilities)
+    assert len(got.predictions) == 4 + 6
+    assert any("1 sample was skipped" in note for note in got.facts["notes"])
+
+
 def test_training_images_in_the_test_set_are_reported_and_can_be_dropped(run, others, people_folder, tmp_path):
     sides = pd.read_parquet(run / "split.parquet")
     shutil.copytree(others, tmp_path / "others")
@@ -211,7 +235,7 @@ def test_a_second_call_returns_the_first_result_and_other_settings_are_refused(r
     assert predicted(run, on(tmp_path / "moved")).folder == first.folder
     with refused(f"{first.folder} holds another run or evaluation, with other map"):
         predicted(run, on(others), classes={"Joy": "happy"})
-    with refused("with other everything"):
+    with refused("with other manifest, everything"):
         predicted(run, on(others), everything=True)
     with refused("is itself a cross-dataset evaluation\n  Specify its run: "):
         predicted(first.folder, on(others))

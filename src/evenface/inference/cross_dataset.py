@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from evenface.config import Recipe, load_recipe
+from evenface.config.recipe import Protocol
 from evenface.data.attributes import attribute_columns
 from evenface.data.datasets import DATASETS
 from evenface.data.duplicates import find_contained
 from evenface.data.labels import ClassMap, ClassMerge, match_classes, merge_classes
+from evenface.data.splits import split_manifest
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.probability_metrics import shares
 from evenface.preprocessing.landmarks import mirrored
@@ -61,11 +63,10 @@ def predict_on(
         raise InputError(f"{folder} is itself a cross-dataset evaluation", f"Specify its run: {run.facts['run']}.")
     target = _target_recipe(run, on, overrides or {})
     out_folder = output_path(out or run.folder / safe_file_name(f"on-{target.name}"), folder=True)
-    store = data.prepare_store(target)
+    store, candidates, notes = _prepare_test_set(run, target, everything)
     _check_input(run, target, store)
     merged = merge_classes(run.facts["classes"], merge)
     class_map = match_classes(merged.classes, store.manifest.classes, classes)
-    candidates, notes = _candidate_rows(run, target, store, everything)
     mapped = candidates[class_map.labels(store.manifest.labels[candidates]) >= 0]
     rows, overlap_notes = _check_overlap(run, target, store, mapped)
     if not len(rows):
@@ -218,29 +219,54 @@ def _check_sequences(target: Recipe, store: Store, expected: Mapping[str, Any] |
         )
 
 
-def _candidate_rows(run: Run, target: Recipe, store: Store, everything: bool) -> tuple[np.ndarray, list[str]]:
-    """Return the rows of the test set, or of all samples, in the order of their names, and notes."""
-    manifest = store.manifest
-    if not everything:
-        try:
+def _prepare_test_set(run: Run, target: Recipe, everything: bool) -> tuple[Store, np.ndarray, list[str]]:
+    """Prepare the test set, or all samples; return the store, their rows in the order of names, and notes.
+
+    Only samples of an official test set are prepared. Other splits depend on which samples are usable.
+    """
+    listed = data.read_manifest(target)
+    if everything:
+        store = data.prepare_store(target, listed)
+        _check_not_trained_on(run, target, store)
+        return store, _in_order(store), [*store.manifest.notes, "evaluated on all samples, whatever their split"]
+    try:
+        if not _split_is_fixed(target.protocol):
+            store = data.prepare_store(target, listed)
             split = data.split_store(target, store)
-        except InputError as error:
-            hint = f"{error.hint} To evaluate on all samples: --all-samples (all_samples=True)."
-            raise InputError(error.message, hint.strip()) from error
-        return split.test, [*manifest.notes, *split.notes]
+            return store, split.test, [*store.manifest.notes, *split.notes]
+        split = split_manifest(listed, target.protocol.replace(duplicates="keep"))
+    except InputError as error:
+        hint = f"{error.hint} To evaluate on all samples: --all-samples (all_samples=True)."
+        raise InputError(error.message, hint.strip()) from error
+    store = data.prepare_store(target, listed.take(np.sort(split.test)))
+    store.verify()
+    return store, _in_order(store), [*store.manifest.notes, *split.notes]
+
+
+def _split_is_fixed(protocol: Protocol) -> bool:
+    """Return whether the test set is known before samples are prepared."""
+    whole = protocol.cohorts == 1 and protocol.imbalance is None and protocol.duplicates != "drop-test"
+    return protocol.kind == "official" and whole
+
+
+def _in_order(store: Store) -> np.ndarray:
+    """Return all rows of a store, in the order of their names."""
+    return np.argsort(store.manifest.table["sample"].astype(str).to_numpy(), kind="stable").astype(np.int64)
+
+
+def _check_not_trained_on(run: Run, target: Recipe, store: Store) -> None:
+    """Raise InputError if the run was trained on the data, all samples of which are to be used."""
     own = run.recipe.data
     same_root = (
         own.root is not None
         and target.data.root is not None
         and user_path(own.root).resolve() == user_path(target.data.root).resolve()
     )
-    if manifest.hash == run.facts["manifest"] or (own.source == target.data.source and same_root):
+    if store.manifest.hash == run.facts["manifest"] or (own.source == target.data.source and same_root):
         raise InputError(
             f"the run was trained on {target.name}: it cannot be evaluated on all of its samples",
             "Remove --all-samples to evaluate on the test set.",
         )
-    order = np.argsort(manifest.table["sample"].astype(str).to_numpy(), kind="stable").astype(np.int64)
-    return order, [*manifest.notes, "evaluated on all samples, whatever their split"]
 
 
 def _check_overlap(run: Run, target: Recipe, store: Store, rows: np.ndarray) -> tuple[np.ndarray, list[str]]:
