@@ -74,7 +74,7 @@ def test_imports_are_found_wherever_they_are():
 def test_a_package_imports_only_packages_below_it(module):
     package = package_of(module)
     others = {package_of(name) for name in IMPORTS[module]} - {package}
-    assert "evenface" not in others, "the version is in utils.version; evenface itself is for users"
+    assert "evenface" not in others, "the version is in utils; evenface itself is for users"
     assert all(FLOOR[other] < FLOOR[package] for other in others), f"{package} must not import {others}"
 
 

@@ -8,8 +8,8 @@ FocalLoss()
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from evenface.utils import __version__
 from evenface.utils.torchvision_cpu import install as _install
-from evenface.utils.version import __version__
 
 if TYPE_CHECKING:
     from evenface import evaluation, losses, methods, models, statistics

@@ -385,7 +385,7 @@ def environment() -> dict[str, str]:
     import timm
     import torch
 
-    from evenface.utils.version import __version__
+    from evenface.utils import __version__
 
     return {
         "evenface": __version__,

@@ -5,9 +5,9 @@ import re
 import pytest
 from layouts import columns_of, named, plant, refused
 
-from evenface.data.attributes import attribute_columns, attribute_groups
 from evenface.data.datasets import read_dataset
 from evenface.data.datasets.biovid import LEAST_EXPRESSIVE
+from evenface.data.manifest import attribute_columns, attribute_groups
 
 HEADER = "subject_id\tsubject_name\tclass_id\tclass_name\tsample_id\tsample_name"
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from test_protocol import changed, manifest_of, sides
 
 from evenface.config.recipe import Imbalance, Protocol
+from evenface.data.imbalance import subsample
 from evenface.data.splits import fold_count, split_manifest
-from evenface.data.subsampling import subsample
 from evenface.utils.errors import InputError
 
 LEVELS = ("BL", "PA1", "PA2", "PA3", "PA4")

@@ -10,8 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evenface.config.recipe import Protocol
-from evenface.data.duplicates import first_identical_rows, grey_thumbnails, near_pairs, perceptual_hashes
-from evenface.data.leakage import check_leakage, copies_across
+from evenface.data.leakage import (
+    check_leakage,
+    copies_across,
+    first_identical_rows,
+    grey_thumbnails,
+    near_pairs,
+    perceptual_hashes,
+)
 from evenface.data.manifest import Manifest, make_table
 from evenface.data.splits import split_manifest
 from evenface.utils.errors import InputError

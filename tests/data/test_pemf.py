@@ -3,8 +3,8 @@
 import pandas as pd
 from layouts import named, plant, refused
 
-from evenface.data.attributes import attribute_columns, attribute_groups
 from evenface.data.datasets import read_dataset
+from evenface.data.manifest import attribute_columns, attribute_groups
 
 PLACES = {
     "N": "Neutral/Neutral {}.mp4",

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evenface.config.recipe import Imbalance, Protocol
+from evenface.data.imbalance import exponential_counts
 from evenface.data.manifest import Manifest, make_table
 from evenface.data.splits import fold_count, split_manifest
-from evenface.data.subsampling import exponential_counts
 from evenface.utils.errors import InputError
 
 KINDS = ("holdout", "kfold", "leave-one-out")

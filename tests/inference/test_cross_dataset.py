@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import evenface as ef
 from evenface.cli import app
 from evenface.config.recipe import Data
-from evenface.data.duplicates import find_contained
+from evenface.data.leakage import find_contained
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.summary import metrics_of
 from evenface.inference.cross_dataset import predict_on

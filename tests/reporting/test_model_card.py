@@ -14,8 +14,8 @@ from sealed import unsealed
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
 import evenface as ef
-from evenface.data.attributes import attribute_columns, attribute_groups
 from evenface.data.datasets import DATASETS, dataset_licence, dataset_reader
+from evenface.data.manifest import attribute_columns, attribute_groups
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.summary import subgroups
 from evenface.reporting import model_card

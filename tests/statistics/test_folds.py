@@ -10,7 +10,7 @@ from scipy import stats
 from evenface import statistics as ef
 from evenface.evaluation.paired_tests import rejects, verdict
 from evenface.statistics.analysis import analyse
-from evenface.statistics.rank_tests import rank_sum_floor, signed_rank, signed_rank_floor
+from evenface.statistics.nonparametric_tests import rank_sum_floor, signed_rank, signed_rank_floor
 from evenface.statistics.t_tests import estimate
 
 pytestmark = pytest.mark.usefixtures("empty_figures")

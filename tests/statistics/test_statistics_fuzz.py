@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from evenface import statistics as ef
 from evenface.statistics.analysis import analyse
+from evenface.statistics.anova import least_squares
 from evenface.statistics.designs import design_table
-from evenface.statistics.linear_model import least_squares
 from evenface.statistics.mixed_model import random_intercept, reml
 from evenface.utils.errors import InputError
 

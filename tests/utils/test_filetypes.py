@@ -16,7 +16,7 @@ from evenface.preprocessing.image import read_sample
 from evenface.preprocessing.target import Target
 from evenface.preprocessing.video import open_film, parts_of
 from evenface.utils.errors import SampleError
-from evenface.utils.file_types import file_kind
+from evenface.utils.files import file_kind
 
 VIDEOS = {
     "00001.MTS": ("mpegts", "mpeg2video"),

@@ -27,8 +27,7 @@ from evenface.preprocessing.image import FORMATS, quiet_pillow, read_picture, sh
 from evenface.preprocessing.sequence_files import ARRAYS, TABLES, count_frames, unpacked_size
 from evenface.preprocessing.video import RATE, open_film
 from evenface.utils.errors import InputError, SampleError
-from evenface.utils.file_types import IMAGE_SUFFIXES, VIDEO_SUFFIXES
-from evenface.utils.files import write_json
+from evenface.utils.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, write_json
 
 if TYPE_CHECKING:
     from evenface.explanation import Explanation

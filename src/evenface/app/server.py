@@ -46,8 +46,8 @@ from evenface.config.yaml import checked
 from evenface.evaluation.metric_registry import HEADLINE, METRICS
 from evenface.reporting.model_card import STATEMENT
 from evenface.runs import REPORT
+from evenface.utils import __version__
 from evenface.utils.errors import InputError
-from evenface.utils.version import __version__
 
 LONGEST_WAIT = 20.0
 """Seconds that a request may wait for a job."""

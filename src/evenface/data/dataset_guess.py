@@ -12,8 +12,7 @@ from evenface.data.datasets import read_dataset
 from evenface.data.datasets.layout import check_root, files_below, folders, listed, side_of
 from evenface.data.manifest import Manifest
 from evenface.utils.errors import InputError
-from evenface.utils.file_types import IMAGE_SUFFIXES, VIDEO_SUFFIXES, file_kind
-from evenface.utils.files import user_path
+from evenface.utils.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, file_kind, user_path
 from evenface.utils.tables import read_delimited
 
 NUMBERS = (".csv", ".npy", ".npz", ".parquet")

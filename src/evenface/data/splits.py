@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evenface.config.recipe import Imbalance, Protocol
+from evenface.data.imbalance import subsample, wanted_counts
 from evenface.data.manifest import Manifest
-from evenface.data.subsampling import subsample, wanted_counts
 from evenface.utils.errors import InputError
 
 Rows = NDArray[np.int64]

@@ -21,11 +21,11 @@ from evenface.reporting.page import CaptionedFigure, CaptionedImage, Page, PageS
 from evenface.reporting.saliency import LEGEND
 from evenface.reporting.style import MUTED, colour, panels, save, styled
 from evenface.reporting.tables import Table
+from evenface.utils import __version__
 from evenface.utils.errors import InputError
 from evenface.utils.extras import LazyModule
 from evenface.utils.files import atomic_write, digest
 from evenface.utils.tables import escape_csv_table
-from evenface.utils.version import __version__
 
 if TYPE_CHECKING:
     import pandas as pd

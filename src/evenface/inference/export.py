@@ -25,10 +25,10 @@ from evenface.inference.onnx_model import OnnxModel
 from evenface.inference.run_model import TorchModel
 from evenface.runs import PREDICTIONS, VALIDATION, Run
 from evenface.training import build, data
+from evenface.utils import __version__
 from evenface.utils.errors import InputError
 from evenface.utils.files import atomic_write, check_writable
 from evenface.utils.progress import ProgressBar, progress
-from evenface.utils.version import __version__
 
 BATCH = 32
 MAX_PARITY_SAMPLES = 500

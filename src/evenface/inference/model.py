@@ -166,7 +166,7 @@ class ModelMetadata:
         InputError
             If the file is of a newer evenface, a field is missing or invalid, or the face detector is not installed.
         """
-        from evenface.utils.version import __version__
+        from evenface.utils import __version__
 
         try:
             fields = {

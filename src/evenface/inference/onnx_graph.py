@@ -94,7 +94,7 @@ def onnx_bytes(model: Any, properties: Mapping[str, str], *, description: str) -
     """Serialise an ONNX model with its metadata to the content of a file that :class:`OnnxModel` opens."""
     import onnx
 
-    from evenface.utils.version import __version__
+    from evenface.utils import __version__
 
     model.producer_name, model.producer_version, model.doc_string = "evenface", __version__, description
     onnx.helper.set_model_props(model, dict(properties))

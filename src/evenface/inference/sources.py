@@ -15,8 +15,7 @@ from PIL import Image
 
 from evenface.preprocessing.sequence_files import ARRAYS, TABLES, TEXT
 from evenface.utils.errors import InputError
-from evenface.utils.file_types import file_kind
-from evenface.utils.files import is_file, is_folder, user_path
+from evenface.utils.files import file_kind, is_file, is_folder, user_path
 from evenface.utils.natural_order import natural_key
 
 SourceKind = Literal["picture", "clip", "numbers", "camera"]

@@ -9,14 +9,13 @@ from torch import nn
 from evenface.losses.base import focal_form
 from evenface.methods.base import Method, Stage, StepContext, Task
 from evenface.methods.bbn import BBN
-from evenface.methods.crt import CRT
+from evenface.methods.decoupled import CRT, LWS
 from evenface.methods.dicc import DICC
 from evenface.methods.drw import DRW
 from evenface.methods.eac import EAC
 from evenface.methods.erm import ERM
 from evenface.methods.frozen_then_tuned import FrozenThenTuned
 from evenface.methods.label_distribution import LabelDistribution
-from evenface.methods.lws import LWS
 from evenface.methods.mek import MEK
 from evenface.methods.mixup import Mixup
 from evenface.methods.one_vs_all import OneVsAll

@@ -1,4 +1,4 @@
-"""Base of decoupled training: representation first, then the classifier."""
+"""Decoupled training: representation first, then the classifier, re-trained (cRT) or re-scaled (LWS)."""
 
 from abc import abstractmethod
 
@@ -62,3 +62,60 @@ class Decoupled(Method):
     @abstractmethod
     def head_logits(self, outputs: Outputs) -> Tensor:
         """Return the logits of the second stage, ``(B, C)``, from the outputs of the frozen network."""
+
+
+class CRT(Decoupled):
+    r"""Classifier re-training, in the last ``share`` of the epochs.
+
+    .. math:: \min_{W, b} \sum \ell(W^T f(x; \theta) + b, y)
+
+    over samples drawn class-balanced, with :math:`\theta` as the first stage left it. The classifier is re-initialised
+    with random weights. See :class:`~evenface.methods.decoupled.Decoupled` for parameters.
+
+    Notes
+    -----
+    The network is frozen as a whole, in eval mode, so the new classifier learns without dropout.
+
+    References
+    ----------
+    Kang et al., *Decoupling representation and classifier for long-tailed recognition*, ICLR 2020, section 4.
+    """
+
+    exact_prior = True
+
+    def begin_stage(self, stage: int) -> None:
+        """Freeze the network and redraw the classifier's weights, in place, as the optimiser holds them."""
+        super().begin_stage(stage)
+        self.network.classifier.reset_parameters()  # type: ignore[union-attr,operator]
+
+    def head_logits(self, outputs: Outputs) -> Tensor:
+        """Return the new classifier's logits."""
+        logits: Tensor = self.network.classifier(outputs.features)  # type: ignore[operator]
+        return logits
+
+
+class LWS(Decoupled):
+    r"""Learnable weight scaling, in the last ``share`` of the epochs.
+
+    .. math:: z_i = s_i (w_i^T f(x; \theta) + b_i), \qquad s_i \text{ learnt from } 1
+
+    with w, b and :math:`\theta` as the first stage left them. See :class:`~evenface.methods.decoupled.Decoupled` for
+    parameters.
+
+    References
+    ----------
+    Kang et al., *Decoupling representation and classifier for long-tailed recognition*, ICLR 2020, section 4, which
+    scales w; the authors' program scales the bias with it, as here.
+    """
+
+    def __init__(self, network: nn.Module, loss: nn.Module, share: float = 0.1) -> None:
+        super().__init__(network, loss, share)
+        self.scales = nn.Parameter(torch.ones(network.classifier.out_features))  # type: ignore[union-attr,arg-type]
+
+    def head_logits(self, outputs: Outputs) -> Tensor:
+        """Return the scaled logits."""
+        return outputs.logits * self.scales
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Return the scaled logits, ``(B, C)``."""
+        return self.head_logits(self.network(images))

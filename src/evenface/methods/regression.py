@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from evenface.methods.base import Task
-from evenface.methods.ordinal_base import OrdinalMethod
+from evenface.methods.ordinal import OrdinalMethod
 from evenface.utils.errors import InputError
 
 ERRORS = {"squared": F.mse_loss, "absolute": F.l1_loss, "smooth": F.smooth_l1_loss}
@@ -40,7 +40,7 @@ class Regression(OrdinalMethod):
     Raises
     ------
     InputError
-        As :class:`~evenface.methods.ordinal_base.OrdinalMethod`, and if ``error`` is unknown.
+        As :class:`~evenface.methods.ordinal.OrdinalMethod`, and if ``error`` is unknown.
 
     Notes
     -----

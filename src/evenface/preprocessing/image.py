@@ -20,7 +20,7 @@ from PIL import Image, UnidentifiedImageError
 from evenface.preprocessing.detect_align import Face, crop_faces
 from evenface.preprocessing.target import Target
 from evenface.utils.errors import InputError, NoFaceError, SampleError
-from evenface.utils.file_types import HEAD, describe_content, is_image
+from evenface.utils.files import HEAD, describe_content, is_image
 from evenface.utils.tables import index_rows
 
 

@@ -20,8 +20,7 @@ from evenface.preprocessing.video import parts_of
 from evenface.preprocessing.worker import WORKERS, Answer, ReaderPool, Sample
 from evenface.utils.errors import InputError
 from evenface.utils.extras import LazyModule
-from evenface.utils.file_types import IMAGE_SUFFIXES
-from evenface.utils.files import atomic_write, digest, disk_error, exclusive_lock
+from evenface.utils.files import IMAGE_SUFFIXES, atomic_write, digest, disk_error, exclusive_lock
 from evenface.utils.progress import progress
 from evenface.utils.workers import available_cores
 

@@ -22,7 +22,7 @@ from evenface.preprocessing.landmarks import COUNTS
 from evenface.preprocessing.target import SequenceSpec
 from evenface.preprocessing.video import parts_of
 from evenface.utils.errors import SampleError
-from evenface.utils.file_types import describe_content
+from evenface.utils.files import describe_content
 from evenface.utils.tables import DELIMITERS, encoding_of
 
 Seen = npt.NDArray[np.bool_]

@@ -23,8 +23,7 @@ from evenface.preprocessing.image import (
     unidentified_reason,
 )
 from evenface.utils.errors import InputError, SampleError
-from evenface.utils.file_types import HEAD, IMAGE_SUFFIXES, describe_content, file_kind, is_animated, is_image
-from evenface.utils.files import is_file
+from evenface.utils.files import HEAD, IMAGE_SUFFIXES, describe_content, file_kind, is_animated, is_file, is_image
 from evenface.utils.natural_order import natural_key
 
 SLACK = 0.02

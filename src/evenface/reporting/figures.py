@@ -22,11 +22,10 @@ from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.selective import risk_coverage
 from evenface.reporting.style import DASHES, GRID, INK, MUTED, SERIES, WIDTH, colour, legend, marker, panels, styled
 from evenface.statistics.assumptions import ALPHA
-from evenface.statistics.comparisons import Contrast
+from evenface.statistics.comparisons import Contrast, Equivalence
 from evenface.statistics.designs import plural
-from evenface.statistics.equivalence_tests import Equivalence
+from evenface.statistics.nonparametric_tests import Ranks
 from evenface.statistics.power import POWER, smallest_effect, t_power, units_needed
-from evenface.statistics.rank_tests import Ranks
 from evenface.utils.extras import LazyModule
 
 if TYPE_CHECKING:

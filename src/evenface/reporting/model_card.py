@@ -7,9 +7,9 @@ import numpy as np
 
 from evenface.config import Recipe
 from evenface.config.recipe import MethodSettings
-from evenface.data.attributes import attribute_columns, attribute_groups
 from evenface.data.datasets import dataset_licence
 from evenface.data.imbalance import imbalance_factor
+from evenface.data.manifest import attribute_columns, attribute_groups
 from evenface.evaluation.bootstrap import Estimate, estimate, units_of
 from evenface.evaluation.calibration import Calibration
 from evenface.evaluation.formatting import UNITS, count_units, listed

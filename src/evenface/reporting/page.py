@@ -15,10 +15,10 @@ from evenface.evaluation.bootstrap import Estimate
 from evenface.evaluation.formatting import with_interval
 from evenface.reporting.style import FORMATS, inline_svg, save
 from evenface.reporting.tables import Table, clear_tables
+from evenface.utils import __version__
 from evenface.utils.errors import InputError
 from evenface.utils.files import atomic_write, disk_error
 from evenface.utils.progress import progress
-from evenface.utils.version import __version__
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

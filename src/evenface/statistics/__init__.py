@@ -2,18 +2,15 @@
 
 from evenface.evaluation.paired_tests import benjamini_hochberg, bonferroni
 from evenface.statistics.analysis import PlannedComparisons, correct, planned
-from evenface.statistics.anova import Factorial, factorial
+from evenface.statistics.anova import Effect, Factorial, factorial
 from evenface.statistics.assumptions import Check
 from evenface.statistics.bootstrap_intervals import Bootstrap, bootstrap
-from evenface.statistics.comparisons import Contrast, compare
+from evenface.statistics.comparisons import TOST, Contrast, Equivalence, compare, equivalence, two_one_sided
 from evenface.statistics.designs import Groups, Pairs, groups, pairs
 from evenface.statistics.effect_sizes import EffectSize, cohens_d, hedges_factor, partial_eta
-from evenface.statistics.equivalence_tests import TOST, Equivalence, equivalence, two_one_sided
-from evenface.statistics.linear_model import Effect
-from evenface.statistics.mcnemar_test import McNemarResult, mcnemar
 from evenface.statistics.mixed_model import MixedModel, mixed
+from evenface.statistics.nonparametric_tests import McNemarResult, Ranks, friedman, mcnemar
 from evenface.statistics.power import Power, power_curve, power_of, smallest_effect, t_power, units_needed
-from evenface.statistics.rank_tests import Ranks, friedman
 from evenface.statistics.t_tests import ResampledT, fold_overlap, resampled_t_test
 
 __all__ = [

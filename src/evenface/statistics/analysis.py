@@ -12,16 +12,14 @@ import pandas as pd
 from evenface.evaluation.bootstrap import LEVEL, Estimate
 from evenface.evaluation.formatting import signed_interval
 from evenface.evaluation.paired_tests import benjamini_hochberg, bonferroni, holm, repeats_training
-from evenface.statistics.anova import Factorial, between, within
+from evenface.statistics.anova import CellMeans, Factorial, between, least_squares, within
 from evenface.statistics.assumptions import failed
 from evenface.statistics.bootstrap_intervals import RESAMPLES, Method
-from evenface.statistics.comparisons import Contrast, compare
+from evenface.statistics.comparisons import Contrast, Equivalence, Margin, compare, equivalence
 from evenface.statistics.designs import DesignTable, Others, Pairs, design_table, pairs_of
-from evenface.statistics.equivalence_tests import Equivalence, Margin, equivalence
-from evenface.statistics.linear_model import CellMeans, least_squares
 from evenface.statistics.mixed_model import MixedModel, random_intercept
+from evenface.statistics.nonparametric_tests import LEAST, Ranks, direction_of, friedman
 from evenface.statistics.power import smallest_effect
-from evenface.statistics.rank_tests import LEAST, Ranks, direction_of, friedman
 from evenface.statistics.t_tests import fold_overlap
 from evenface.utils.errors import InputError
 from evenface.utils.tables import read_delimited

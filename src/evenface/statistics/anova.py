@@ -1,36 +1,396 @@
-"""Factorial analysis of variance, between or within units, with partial eta squared and its interval."""
+"""Factorial analysis of variance, between or within units, and the least-squares model of cell means beneath it."""
 
 import functools
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from evenface.evaluation.bootstrap import LEVEL, Estimate
 from evenface.evaluation.formatting import listed
-from evenface.evaluation.paired_tests import verdict
-from evenface.statistics.assumptions import ALPHA, Check, balance, failed, normal, overlapping, replicated, with_p
-from evenface.statistics.designs import DesignTable, counted, design_table
-from evenface.statistics.effect_sizes import ETA_LEVEL, partial_eta
-from evenface.statistics.linear_model import (
-    COLON,
-    SPHERICAL,
-    CellMeans,
-    Effect,
-    absent,
-    design,
-    least_squares,
-    orthonormal,
-    term_names,
+from evenface.evaluation.paired_tests import rejects, verdict
+from evenface.statistics.assumptions import (
+    ALPHA,
+    Check,
+    balance,
+    equal_spread,
+    failed,
+    normal,
+    overlapping,
+    replicated,
+    with_p,
 )
-from evenface.statistics.rank_tests import signed_rank, signed_rank_floor
-from evenface.statistics.t_tests import FLAT
+from evenface.statistics.comparisons import Contrast
+from evenface.statistics.designs import DesignTable, counted, design_table, plural
+from evenface.statistics.effect_sizes import ETA_LEVEL, Kind, eta_word, partial_eta, standardised
+from evenface.statistics.nonparametric_tests import signed_rank, signed_rank_floor
+from evenface.statistics.t_tests import FLAT, student, t_test
 from evenface.utils.errors import InputError
 
-Kind = Literal["between", "within"]
+COLON = ":"
+Term = tuple[str, ...]
+
+
+def sum_coding(levels: int) -> np.ndarray:
+    """Code of each level, shape (L, L - 1): its own column is 1, the last level is -1 in all."""
+    return np.vstack([np.eye(levels - 1), -np.ones(levels - 1)])
+
+
+def orthonormal(levels: int) -> np.ndarray:
+    """Contrasts of length one at right angles to each other and to the mean, shape (L, L - 1)."""
+    basis = np.linalg.qr(np.column_stack([np.ones(levels), np.eye(levels)[:, : levels - 1]]))[0]
+    return np.asarray(basis[:, 1:])
+
+
+def cell_contrasts(given: DesignTable, term: Term, factors: Sequence[str]) -> np.ndarray:
+    """Orthonormal contrasts of an effect over the cells of some factors, shape (cells, df)."""
+    sizes = {name: len(given.factors[name]) for name in factors}
+    parts = (orthonormal(size) if name in term else np.full((size, 1), size**-0.5) for name, size in sizes.items())
+    return functools.reduce(np.kron, parts)
+
+
+def term_names(factors: Sequence[str], *, interactions: bool = True) -> Iterator[Term]:
+    """Iterate over main effects, then interactions of two, three, and so on."""
+    largest = len(factors) if interactions else 1
+    return (term for size in range(1, largest + 1) for term in itertools.combinations(factors, size))
+
+
+@dataclass(frozen=True, eq=False)
+class Design:
+    """A design matrix of the factors of a grid."""
+
+    matrix: np.ndarray
+    columns: dict[Term, slice]
+    left_out: tuple[Term, ...]
+    given: DesignTable
+
+    def rows(self, term: Term) -> np.ndarray:
+        """Return the matrix (df, K) that picks the coefficients of a term."""
+        return np.eye(self.matrix.shape[1])[self.columns[term]]
+
+    def difference(self, factor: str, level: str, baseline: str) -> np.ndarray:
+        """Return the row (K,) that makes of coefficients a level minus another, averaged over the other factors."""
+        code = sum_coding(len(self.given.factors[factor]))
+        row = np.zeros(self.matrix.shape[1])
+        row[self.columns[(factor,)]] = code[self.given.code(factor, level)] - code[self.given.code(factor, baseline)]
+        return row
+
+
+def design(given: DesignTable, *, interactions: bool = True) -> Design:
+    """Code factors and those of their interactions that can be estimated."""
+    for name, levels in given.factors.items():
+        if len(levels) < 2:
+            raise InputError(f"the factor {name} has one level only, {levels[0]}", "Leave it out.")
+    seen, cell_of = np.unique(given.codes, axis=0, return_inverse=True)
+    codes = {
+        name: sum_coding(len(levels))[seen[:, place]] for place, (name, levels) in enumerate(given.factors.items())
+    }
+    matrix, columns, left_out = np.ones((len(seen), 1)), dict[Term, slice](), list[Term]()
+    for term in term_names(list(given.factors), interactions=interactions):
+        parts = (codes[name] for name in term)
+        width = int(np.prod([len(given.factors[name]) - 1 for name in term]))
+        start = matrix.shape[1]
+        lower = all(part in columns for part in itertools.combinations(term, len(term) - 1)) or len(term) == 1
+        if lower and start + width <= len(seen):
+            block = next(parts)
+            for other in parts:
+                block = (block[:, :, None] * other[:, None, :]).reshape(len(seen), -1)
+            wider = np.hstack([matrix, block])
+            if np.linalg.matrix_rank(wider) == wider.shape[1]:
+                matrix, columns[term] = wider, slice(start, start + width)
+                continue
+        if len(term) == 1:
+            raise InputError(
+                _confounded(given, term[0]), "Leave out one of the factors, or measure the missing combinations."
+            )
+        left_out.append(term)
+    return Design(matrix[cell_of.ravel()], columns, tuple(left_out), given)
+
+
+def _confounded(given: DesignTable, factor: str) -> str:
+    others = listed([name for name in given.factors if name != factor])
+    return (
+        f"the effects of {factor} and {others} cannot be separated: {absent(given, list(given.factors))}, and the "
+        "remaining values do not determine them"
+    )
+
+
+def absent(given: DesignTable, factors: Sequence[str]) -> str:
+    """Render how many combinations of factors lack a value, with an example."""
+    places = [list(given.factors).index(name) for name in factors]
+    seen = {tuple(row) for row in given.codes[:, places].tolist()}
+    sizes = [given.shape[place] for place in places]
+    count = int(np.prod(sizes)) - len(seen)
+    cell = next(cell for cell in itertools.product(*map(range, sizes)) if cell not in seen)
+    named = ", ".join(given.factors[name][code] for name, code in zip(factors, cell, strict=True))
+    combinations = f"{count:,} combination{'s' * (count != 1)} of {', '.join(factors)}"
+    return f"{combinations} {'have' if count != 1 else 'has'} no value, such as {named}"
+
+
+APPROXIMATE = "F and t are then approximate"
+SPHERICAL = 0.75
+HC3 = "HC3, which allows for unequal variances"
+OWN = "t test against the variance of this difference alone"
+
+
+@dataclass(frozen=True)
+class Effect:
+    """F test of a main effect or an interaction; values that the design does not define are NaN."""
+
+    name: str
+    df: float
+    df_error: float
+    f: float
+    p: float
+    unit: str
+    units: int
+    robust: str
+    robust_p: float
+    epsilon: float = 1.0
+    robust_floor: float = 0.0
+    sum_squares: float = math.nan
+    eta: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    power: float = math.nan
+    factors: tuple[str, ...] = ()
+
+    @property
+    def certain(self) -> bool:
+        """Whether p is at most 0.05, over three units or more."""
+        return rejects(self.p, self.units)
+
+    @property
+    def test(self) -> str:
+        """Format as ``F(2, 13) = 3.98, p = 0.045``."""
+        return f"F({self.df:g}, {self.df_error:g}) = {self.f:.2f}, {with_p(self.p)}"
+
+    @property
+    def sentence(self) -> str:
+        """Render the verdict, F, p and effect size, and p of the robust test where it leads to another verdict."""
+        if math.isnan(self.f):
+            return f"{self.name}: not defined, as there is no variance."
+        parts = [self.test]
+        if not math.isnan(self.eta):
+            size = f"partial η² = {self.eta:.3f} [{self.low:.3f}, {self.high:.3f}]"
+            parts += [size, eta_word(self.eta)]
+        text = ", ".join(parts)
+        if not math.isnan(self.robust_p) and (self.robust_p <= ALPHA) != (self.p <= ALPHA):
+            floor = ", the smallest possible with so few units" if self.robust_floor > ALPHA else ""
+            text += f"; {self.robust} {with_p(self.robust_p)}{floor}"
+        return f"{self.name}: {verdict(self.p, self.units, self.unit, 'of an effect', 'of an effect')} ({text})."
+
+
+class FTest(NamedTuple):
+    """F test of an effect; NaN where there is no variance."""
+
+    f: float
+    df: int
+    df_error: float
+    p: float
+
+
+@dataclass(frozen=True, eq=False)
+class UnitVariation:
+    """Variance of each effect's own contrasts between units, where a random intercept assumes one variance for all."""
+
+    covariance: np.ndarray
+    contrasts: Mapping[Term, np.ndarray]
+    pooled: float
+    df: float
+
+    def of(self, rows: np.ndarray) -> tuple[float, float]:
+        """Return the mean variance of contrasts (cells, df) in shares of ``pooled``, and Box's epsilon."""
+        spread = rows.T @ self.covariance @ rows
+        mean, squares = float(np.trace(spread)) / len(spread), float((spread**2).sum())
+        epsilon = len(spread) * mean**2 / squares if squares > 0 else 1.0
+        return mean / self.pooled, min(1.0, max(1 / len(spread), epsilon))
+
+
+@dataclass(frozen=True, eq=False)
+class CellMeans:
+    """A linear model of the cell means of a grid, by least squares or with a random intercept for each unit."""
+
+    coded: Design
+    kind: Literal["between", "mixed"]
+    beta: np.ndarray
+    cov: np.ndarray
+    free: Mapping[Term, float]
+    sd: float
+    residual: float
+    beside: np.ndarray | None
+    own: UnitVariation | None
+    checks: tuple[Check, ...]
+    overlap: float = 0.0
+
+    @property
+    def flat(self) -> bool:
+        """Whether there is no variance within cells."""
+        return self.residual <= FLAT * self.coded.given.size
+
+    def f_test(self, term: Term, cov: np.ndarray | None = None) -> FTest:
+        """Test an effect, by the model's covariance or another one."""
+        from scipy.stats import f as central
+
+        rows, used = self.coded.rows(term), self.cov if cov is None else cov
+        if self.flat:
+            return FTest(math.nan, len(rows), self.free[term], math.nan)
+        chosen = rows @ self.beta
+        f = float(chosen @ np.linalg.solve(rows @ used @ rows.T, chosen)) / len(rows)
+        return FTest(f, len(rows), self.free[term], float(central.sf(f, len(rows), self.free[term])))
+
+    def own_f_test(self, term: Term) -> tuple[float, float]:
+        """Return p of an effect against the spread of its own contrasts (Box), and its epsilon; NaN where unknown."""
+        from scipy.stats import f as central
+
+        found = self.f_test(term)
+        if self.own is None or term not in self.own.contrasts or math.isnan(found.f):
+            return math.nan, math.nan
+        share, epsilon = self.own.of(self.own.contrasts[term])
+        if not share > 0:
+            return math.nan, math.nan
+        df = epsilon * found.df
+        return float(central.sf(found.f / share, df, df * self.own.df)), epsilon
+
+    def contrast(self, factor: str, level: str, baseline: str, *, confidence: float = LEVEL) -> Contrast:
+        """Compare two levels of a factor, the cells of the other factors weighing equally.
+
+        Notes
+        -----
+        The estimated marginal means of R's emmeans, with the error and the degrees of freedom of the analysis of
+        variance: of two levels, t² is the factor's F.
+
+        References
+        ----------
+        Searle, Speed and Milliken, *Population marginal means in the linear model*, Am Stat 1980.
+        """
+        given, row = self.coded.given, self.coded.difference(factor, level, baseline)
+        value, df = float(row @ self.beta), self.free[(factor,)]
+        value = 0.0 if abs(value) <= FLAT * given.size else value
+        error = 0.0 if self.flat else math.sqrt(float(row @ self.cov @ row))
+        found = t_test(value, error, df, given.size)
+        sides = [given.of(factor, name) for name in (level, baseline)]
+        units = [np.unique(given.units[side]) for side in sides]
+        count = int(sides[0].sum() + sides[1].sum())
+        robust, robust_error, robust_df = self._beside(row, factor, (level, baseline), error)
+        kind: Kind = "d_s" if self.kind == "between" else "d_total"
+        spread = 0.0 if self.flat else self.sd
+        return Contrast(
+            metric=given.value,
+            factor=factor,
+            level=level,
+            baseline=baseline,
+            unit=given.unit,
+            units=len(np.union1d(*units)),
+            count=count,
+            counts="values",
+            replication=max(map(len, units)),
+            checks=self.checks,
+            difference=Estimate(value) if math.isnan(found.p) else student(value, error, df, confidence),
+            error=error,
+            sd=self.sd,
+            test="contrast of cell means" + (" in the mixed model" if self.kind == "mixed" else ""),
+            **found._asdict(),
+            overlap=self.overlap,
+            plain_p=t_test(value, error / math.sqrt(1 + given.count * self.overlap), df, given.size).p,
+            holm=found.p,
+            bonferroni=found.p,
+            fdr=found.p,
+            family=1,
+            effects=(standardised(kind, value, error, df, spread, confidence, given.unit, count),),
+            resampled=None,
+            robust=robust,
+            robust_error=robust_error,
+            robust_df=robust_df,
+            robust_floor=0.0,
+            robust_p=t_test(value, robust_error, robust_df, given.size).p,
+        )
+
+    def _beside(self, row: np.ndarray, factor: str, levels: tuple[str, str], error: float) -> tuple[str, float, float]:
+        """Return name, standard error and degrees of freedom of the robust test of a contrast."""
+        if self.beside is not None:
+            return HC3, math.sqrt(float(row @ self.beside @ row)), self.free[(factor,)]
+        if self.own is None or (factor,) not in self.own.contrasts or self.flat:
+            return "", math.nan, math.nan
+        given = self.coded.given
+        above, below = np.eye(len(given.factors[factor]))[[given.code(factor, level) for level in levels]]
+        inner = self.own.contrasts[(factor,)] @ (orthonormal(len(above)).T @ (above - below))
+        share, _ = self.own.of(inner[:, None] / np.linalg.norm(inner))
+        return (OWN, error * math.sqrt(share), self.own.df) if share > 0 else ("", math.nan, math.nan)
+
+
+def least_squares(given: DesignTable) -> CellMeans:
+    """Fit cell means by ordinary least squares: every value is independent of all others."""
+    import statsmodels.api as sm
+
+    coded = design(given)
+    free = len(given.values) - coded.matrix.shape[1]
+    if free < 1:
+        raise InputError(
+            f"{given.value}: {len(given.values)} values in {len(np.unique(given.places))} cells leave no "
+            "degrees of freedom for the error",
+            "Add a second value per cell, or leave out a factor.",
+        )
+    fitted = sm.OLS(given.values, coded.matrix).fit()
+    cells = [given.values[given.places == place] for place in np.unique(given.places)]
+    sd = float(np.sqrt(fitted.mse_resid))
+    hc3 = None
+    if min(map(len, cells)) > 1 and sd > FLAT * given.size:
+        hc3 = np.asarray(fitted.get_robustcov_results("HC3", use_t=True).cov_params())
+    checks = (
+        normal(np.asarray(fitted.resid), "residuals", APPROXIMATE, given.size),
+        equal_spread(cells, "the p by HC3, which allow for it"),
+        balance(map(len, cells), 0, given.missing, given.unit),
+        independent_values(given),
+        *structure(coded),
+    )
+    return CellMeans(
+        coded,
+        "between",
+        np.asarray(fitted.params),
+        np.asarray(fitted.cov_params()),
+        dict.fromkeys(coded.columns, float(free)),
+        sd,
+        sd,
+        hc3,
+        None,
+        checks,
+    )
+
+
+def independent_values(given: DesignTable) -> Check:
+    """Check that each unit brings one value."""
+    if not given.repeated:
+        return Check("independence", True, f"Each {given.unit} brings one value.")
+    return Check(
+        "independence",
+        False,
+        f"The same {counted(given.count, given.unit)} were measured in several cells, so the values are not "
+        "independent: the "
+        f"variance between {plural(given.unit)} is counted as error. A test within {plural(given.unit)} may give a "
+        "very different p.",
+    )
+
+
+def structure(coded: Design) -> list[Check]:
+    """Check that rows do not contradict each other, and that all interactions can be estimated."""
+    checks = [replicated(coded.given)]
+    if coded.left_out:
+        names = listed([COLON.join(term) for term in coded.left_out])
+        why = absent(coded.given, list(coded.given.factors))
+        message = (
+            f"{names} cannot be estimated, as {why}: left out. The other effects and the comparisons are valid only if "
+            "these factors do not interact."
+        )
+        checks.append(Check("interactions", False, message))
+    return checks
+
+
+FactorialKind = Literal["between", "within"]
 COLUMNS = (
     *("name", "df", "df_error", "sum_squares", "f", "p", "eta", "low", "high", "power"),
     *("robust", "robust_p", "unit", "units", "epsilon", "robust_floor"),
@@ -44,7 +404,7 @@ class Factorial:
 
     metric: str
     factors: dict[str, tuple[str, ...]]
-    kind: Kind
+    kind: FactorialKind
     effects: tuple[Effect, ...]
     unit: str
     units: int
@@ -95,7 +455,7 @@ def factorial(
     factors: Sequence[str],
     unit: str | Sequence[str],
     *,
-    kind: Kind | None = None,
+    kind: FactorialKind | None = None,
     overlap: float = 0.0,
     level: float = ETA_LEVEL,
 ) -> Factorial:
@@ -175,7 +535,7 @@ def within(given: DesignTable, overlap: float = 0.0, level: float = ETA_LEVEL) -
     design(given)  # raises if the factors are not valid
     effects, spherical = [], []
     for term in term_names(list(given.factors)):
-        scores = values @ _contrasts(given, term)
+        scores = values @ cell_contrasts(given, term, list(given.factors))
         df, mean = scores.shape[1], scores.mean(axis=0)
         error = float(((scores - mean) ** 2).sum())
         squares = n * float((mean**2).sum())
@@ -194,15 +554,6 @@ def within(given: DesignTable, overlap: float = 0.0, level: float = ETA_LEVEL) -
         replicated(given),
     ]
     return Factorial(given.value, given.factors, "within", tuple(effects), given.unit, n, values.size, tuple(checks))
-
-
-def _contrasts(given: DesignTable, term: tuple[str, ...]) -> np.ndarray:
-    """Orthonormal contrasts of an effect over all cells, shape (cells, df)."""
-    parts = (
-        orthonormal(len(levels)) if name in term else np.full((len(levels), 1), len(levels) ** -0.5)
-        for name, levels in given.factors.items()
-    )
-    return functools.reduce(np.kron, parts)
 
 
 def _beside(scores: np.ndarray, f: float) -> tuple[float, str, float]:

@@ -1,6 +1,5 @@
 """A mixed model: factors as fixed effects, the unit (subject, fold, actor) as a random intercept."""
 
-import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,10 +11,7 @@ import pandas as pd
 from evenface.evaluation.bootstrap import LEVEL
 from evenface.evaluation.formatting import listed
 from evenface.evaluation.paired_tests import FEWEST, verdict
-from evenface.statistics.assumptions import Check, balance, failed, normal, overlapping
-from evenface.statistics.comparisons import Contrast
-from evenface.statistics.designs import DesignTable, counted, design_table, plural
-from evenface.statistics.linear_model import (
+from evenface.statistics.anova import (
     APPROXIMATE,
     COLON,
     SPHERICAL,
@@ -24,10 +20,13 @@ from evenface.statistics.linear_model import (
     Effect,
     Term,
     UnitVariation,
+    cell_contrasts,
     design,
-    orthonormal,
     structure,
 )
+from evenface.statistics.assumptions import Check, balance, failed, normal, overlapping
+from evenface.statistics.comparisons import Contrast
+from evenface.statistics.designs import DesignTable, counted, design_table, plural
 from evenface.statistics.t_tests import FLAT
 from evenface.utils.errors import InputError
 
@@ -307,22 +306,9 @@ def _own(
         if df.min() < FEWEST - 1:
             return None
         spread[i] = squares / df
-    contrasts = {
-        term: _contrasts([name for name in term if name in varying], varying, given) for term in inner if inner[term]
-    }
+    contrasts = {term: cell_contrasts(given, term, varying) for term in inner if inner[term]}
     df_each = next(free[term] for term in inner if inner[term]) / (wide.shape[1] - 1)
     return UnitVariation(-spread / 2, contrasts, within, df_each)
-
-
-def _contrasts(term: Sequence[str], varying: Sequence[str], given: DesignTable) -> np.ndarray:
-    """Orthonormal contrasts of a term over the cells of the factors that vary within units, shape (cells, df)."""
-    parts = (
-        orthonormal(len(given.factors[name]))
-        if name in term
-        else np.full((len(given.factors[name]), 1), len(given.factors[name]) ** -0.5)
-        for name in varying
-    )
-    return functools.reduce(np.kron, parts)
 
 
 def _sphericity(own: UnitVariation | None, inner: Mapping[Term, bool], given: DesignTable) -> list[Check]:

@@ -11,10 +11,9 @@ import pandas as pd
 
 from evenface.config import Recipe, dump_recipe, load_recipe
 from evenface.config.recipe import Protocol
-from evenface.data.attributes import attribute_columns
 from evenface.data.dataset_guess import DatasetGuess, guess_dataset
 from evenface.data.imbalance import imbalance_factor
-from evenface.data.manifest import Manifest
+from evenface.data.manifest import Manifest, attribute_columns
 from evenface.data.splits import split_manifest
 from evenface.evaluation.bootstrap import Estimate, estimate
 from evenface.evaluation.comparison import Comparison, Difference, compare

@@ -10,9 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from evenface.data.attributes import attribute_columns
 from evenface.data.labels import describe_levels
-from evenface.data.manifest import Manifest
+from evenface.data.manifest import Manifest, attribute_columns
 from evenface.methods import METHODS
 from evenface.preprocessing.store import content_of
 from evenface.runs import environment

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from evenface.utils.errors import InputError
 from evenface.utils.extras import LazyModule
-from evenface.utils.file_types import describe_content
+from evenface.utils.files import describe_content
 
 if TYPE_CHECKING:
     import pandas as pd

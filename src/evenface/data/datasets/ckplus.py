@@ -12,7 +12,7 @@ from evenface.data.datasets.layout import check_root, folders, listed, names_in
 from evenface.data.datasets.sequence_files import as_sequences
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
-from evenface.utils.file_types import IMAGE_SUFFIXES
+from evenface.utils.files import IMAGE_SUFFIXES
 
 LICENCE = (
     "Available from its owners for research, under a signed agreement: https://www.pitt.edu/~emotion/ck-spread.htm"

@@ -17,7 +17,7 @@ from evenface.data.datasets.layout import (
 )
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
-from evenface.utils.file_types import ANIMATED_SUFFIXES, file_kind
+from evenface.utils.files import ANIMATED_SUFFIXES, file_kind
 from evenface.utils.natural_order import natural_order
 
 LICENCE = "Terms of its owner, unknown to evenface."

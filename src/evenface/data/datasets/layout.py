@@ -9,8 +9,7 @@ from typing import Any
 
 from evenface.data.labels import canonical_name
 from evenface.utils.errors import InputError
-from evenface.utils.file_types import file_kind
-from evenface.utils.files import is_folder
+from evenface.utils.files import file_kind, is_folder
 from evenface.utils.natural_order import natural_order, number_of
 
 SIDE_NAMES = {

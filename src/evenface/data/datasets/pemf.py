@@ -10,12 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from evenface.data.attributes import read_attributes
 from evenface.data.datasets.layout import check_root, files_below, folders, listed
-from evenface.data.manifest import Manifest, make_table
+from evenface.data.manifest import Manifest, make_table, read_attributes
 from evenface.utils.errors import InputError
-from evenface.utils.file_types import IMAGE_SUFFIXES, VIDEO_SUFFIXES
-from evenface.utils.files import user_path
+from evenface.utils.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, user_path
 from evenface.utils.registry import nearest
 
 LICENCE = "Published by its authors with their paper in Behavior Research Methods: the terms stated there apply."

@@ -14,7 +14,7 @@ from evenface.data.datasets.openface import Features, as_openface
 from evenface.data.labels import canonical_name
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
-from evenface.utils.file_types import VIDEO_SUFFIXES
+from evenface.utils.files import VIDEO_SUFFIXES
 
 LICENCE = (
     "CC BY-NC-SA 4.0, which forbids commercial use; its owners sell other licences: https://zenodo.org/records/1188976"

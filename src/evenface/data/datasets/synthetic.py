@@ -10,8 +10,8 @@ from typing import Literal
 
 import pandas as pd
 
+from evenface.data.imbalance import exponential_counts
 from evenface.data.manifest import Manifest, make_table
-from evenface.data.subsampling import exponential_counts
 from evenface.utils.errors import InputError
 from evenface.utils.files import digest
 

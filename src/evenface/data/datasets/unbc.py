@@ -14,7 +14,7 @@ import numpy as np
 from evenface.data.datasets.layout import check_root, folders, listed, names_in
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
-from evenface.utils.file_types import IMAGE_SUFFIXES
+from evenface.utils.files import IMAGE_SUFFIXES
 from evenface.utils.progress import progress
 
 LICENCE = "Available from its owners for research, under a signed agreement; see the paper."

@@ -1,3 +1,0 @@
-"""Version of evenface."""
-
-__version__ = "0.1.0"
