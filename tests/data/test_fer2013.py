@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from layouts import EMOTIONS, NAMES, USAGES, VOTES, plant, refused, write_fer, write_votes
 
 from evenface.data.datasets import read_dataset
-from evenface.data.datasets.ferplus import majority
+from evenface.data.datasets.fer2013 import majority
 
 
 def test_fer2013_table(tmp_path):

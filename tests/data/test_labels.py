@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from layouts import refused
 
-from evenface.data.datasets import affectnet, emotion_domestic, fer2013, ferplus, mmafedb, rafdb
+from evenface.data.datasets import affectnet, expression_folders, fer2013, rafdb
 from evenface.data.labels import EXPRESSIONS, SYNONYMS, canonical_name, match_classes, merge_classes
 
 
@@ -19,14 +19,14 @@ def test_every_form_leads_to_one_word_and_every_word_to_itself():
     assert canonical_name("Joy") == "joy"
 
 
-@pytest.mark.parametrize("source", [rafdb, mmafedb, emotion_domestic])
+@pytest.mark.parametrize("source", [rafdb, expression_folders])
 def test_the_seven_expressions_are_the_same_in_all_sources(source):
     assert source.CLASSES == fer2013.CLASSES == EXPRESSIONS[:7]
-    assert {canonical_name(name) for name in ferplus.CLASSES} == set(affectnet.CODES) == set(EXPRESSIONS)
+    assert {canonical_name(name) for name in fer2013.PLUS_CLASSES} == set(affectnet.CODES) == set(EXPRESSIONS)
 
 
 def test_classes_are_matched_by_word():
-    found = match_classes(fer2013.CLASSES, ferplus.CLASSES)
+    found = match_classes(fer2013.CLASSES, fer2013.PLUS_CLASSES)
     assert found.named == {
         "neutral": "neutral",
         "happiness": "happy",
@@ -41,10 +41,10 @@ def test_classes_are_matched_by_word():
     assert found.only_target == ("contempt",)
     assert found.only_model == ()
     labels = np.arange(8)
-    assert [ferplus.CLASSES[i] for i in labels[found.labels(labels) < 0]] == ["contempt"]
-    back = match_classes(ferplus.CLASSES, fer2013.CLASSES)
+    assert [fer2013.PLUS_CLASSES[i] for i in labels[found.labels(labels) < 0]] == ["contempt"]
+    back = match_classes(fer2013.PLUS_CLASSES, fer2013.CLASSES)
     assert back.only_model == ("contempt",)
-    assert back.shared == ferplus.CLASSES[:7]
+    assert back.shared == fer2013.PLUS_CLASSES[:7]
 
 
 def test_a_map_goes_before_names():

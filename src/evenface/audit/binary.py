@@ -8,8 +8,7 @@ from math import ceil, floor
 import numpy as np
 
 from evenface.audit.counts import Integers, check_averaged_f1, check_bounds, format_nearest_quotients, possible_counts
-from evenface.audit.findings import Finding, join_limited
-from evenface.audit.printed import PrintedNumber, Range
+from evenface.audit.printed import Finding, PrintedNumber, Range, join_limited
 from evenface.audit.schema import Binaries
 
 # Each metric is a quotient of two sums of (tp, fp, fn, tn), given by their weights.

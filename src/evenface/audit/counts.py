@@ -8,8 +8,16 @@ from math import ceil, floor, sqrt
 import numpy as np
 import numpy.typing as npt
 
-from evenface.audit.findings import Finding, join_limited
-from evenface.audit.printed import PrintedNumber, Range, Size, exact_range, format_range, format_value
+from evenface.audit.printed import (
+    Finding,
+    PrintedNumber,
+    Range,
+    Size,
+    exact_range,
+    format_range,
+    format_value,
+    join_limited,
+)
 from evenface.audit.schema import Accuracies, Averages, Ratios
 
 Integers = npt.NDArray[np.int64]

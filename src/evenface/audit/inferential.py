@@ -6,8 +6,7 @@ from fractions import Fraction
 from math import sqrt
 
 from evenface.audit.counts import percent_hint
-from evenface.audit.findings import Finding, join_limited
-from evenface.audit.printed import PrintedNumber, Range, exact_range, format_range, format_value
+from evenface.audit.printed import Finding, PrintedNumber, Range, exact_range, format_range, format_value, join_limited
 from evenface.audit.schema import Comparisons, Effects, Equivalences, Powers, SampleValues
 
 

@@ -32,8 +32,16 @@ from evenface.audit.counts import (
     runs_hint,
     sizes_giving,
 )
-from evenface.audit.findings import Finding, join_limited
-from evenface.audit.printed import PrintedNumber, Range, Size, exact_range, format_range, format_value
+from evenface.audit.printed import (
+    Finding,
+    PrintedNumber,
+    Range,
+    Size,
+    exact_range,
+    format_range,
+    format_value,
+    join_limited,
+)
 from evenface.audit.schema import AVERAGED, Recalls, Report
 
 Table = tuple[tuple[int, ...], ...]

@@ -4,8 +4,7 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from math import sqrt
 
-from evenface.audit.findings import Finding
-from evenface.audit.printed import PrintedNumber, Range, exact_range, format_range, format_value
+from evenface.audit.printed import Finding, PrintedNumber, Range, exact_range, format_range, format_value
 from evenface.audit.schema import Bests, Differences, Gains, Orders, Parameters, Products, Repeats, Sums
 
 

@@ -1,4 +1,4 @@
-"""Dataset readers, one file per dataset: each turns an official layout on disk into a manifest."""
+"""Dataset readers: each turns an official layout on disk into a manifest."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -14,16 +14,16 @@ DATASETS: dict[str, str] = {
     "affectnet": "affectnet:read",
     "biovid": "biovid:read",
     "ckplus": "ckplus:read",
-    "clip-folder": "clips:read_folder",
-    "clips": "clips:read",
+    "clip-folder": "folder:read_clips",
+    "clips": "csv:read_clips",
     "csv": "csv:read",
-    "emotion-domestic": "emotion_domestic:read",
+    "emotion-domestic": "expression_folders:read_emotion_domestic",
     "fer2013": "fer2013:read",
-    "ferplus": "ferplus:read",
+    "ferplus": "fer2013:read_ferplus",
     "folder": "folder:read",
-    "landmarks": "sequence_files:read_landmarks",
-    "mmafedb": "mmafedb:read",
-    "openface": "openface:read",
+    "landmarks": "sequences:read_landmarks",
+    "mmafedb": "expression_folders:read_mmafedb",
+    "openface": "sequences:read_openface",
     "pemf": "pemf:read",
     "rafdb": "rafdb:read",
     "ravdess": "ravdess:read",
@@ -73,5 +73,5 @@ def read_dataset(name: str, root: Path | str, options: Mapping[str, Any] | None 
 
 def dataset_licence(name: str) -> str:
     """Return the terms of use of a source's data, as far as they are known; an InputError for an unknown source."""
-    licence: str = dataset_reader(name).__globals__["LICENCE"]
-    return licence
+    licence: str | dict[str, str] = dataset_reader(name).__globals__["LICENCE"]
+    return licence if isinstance(licence, str) else licence[name]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from evenface.data.datasets.layout import check_root, folders, listed, names_in
-from evenface.data.datasets.sequence_files import as_sequences
+from evenface.data.datasets.sequences import as_sequences
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
 from evenface.utils.files import IMAGE_SUFFIXES

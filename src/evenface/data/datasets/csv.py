@@ -1,13 +1,14 @@
-"""Any dataset listed in a table with one line per sample."""
+"""Any dataset listed in a table with one line per sample: images (``csv``) or clips (``clips``)."""
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from evenface.data.datasets.layout import absent_files, check_root, class_notes, listed, side_of
+from evenface.data.datasets.layout import absent_files, check_root, check_scale, class_notes, listed, side_of
 from evenface.data.manifest import COLUMNS, Manifest, make_table
 from evenface.utils.errors import InputError
 from evenface.utils.files import user_path
@@ -37,6 +38,34 @@ def read(
 ) -> Manifest:
     """Read a table of samples."""
     return read_as("csv", root, table, columns, classes, delimiter)
+
+
+def read_clips(
+    root: Path,
+    *,
+    table: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    classes: Sequence[str] | None = None,
+    ordered: bool = False,
+    delimiter: str | None = None,
+) -> Manifest:
+    """Read a table with one line per clip: a whole file or folder, or a range of its frames."""
+    manifest = read_as("clips", root, table, columns, classes, delimiter)
+    check_scale("clips", manifest.classes, classes, ordered)
+    return replace(with_own_clips(manifest), content="clips", ordered=ordered)
+
+
+def with_own_clips(manifest: Manifest) -> Manifest:
+    """Make each sample without a clip its own clip, and note samples of one file that a split may separate."""
+    table, notes = manifest.table, list(manifest.notes)
+    shared = table["path"].duplicated(keep=False) & table["clip"].isna() & table["subject"].isna()
+    if shared.any():
+        notes.append(
+            f"{table['path'][shared].nunique()} files contain several samples without subject or clip: samples of one "
+            "file may be in both training and test set"
+        )
+    table = table.assign(clip=table["clip"].fillna(table["sample"]))
+    return replace(manifest, table=table, notes=tuple(notes))
 
 
 def read_as(

@@ -1,24 +1,34 @@
-"""FER2013: 35,887 grey faces of 48 x 48 pixels, seven expressions, no subjects.
+"""FER2013, 35,887 grey faces of 48 x 48 pixels, seven expressions, no subjects; and FERPlus, votes on its images.
 
-Goodfellow et al., *Challenges in representation learning: a report on three machine learning
-contests*, ICONIP 2013.
+Goodfellow et al., *Challenges in representation learning: a report on three machine learning contests*, ICONIP 2013.
+Barsoum et al., *Training deep networks for facial expression recognition with crowd-sourced label distribution*, ICMI
+2016: ten annotators per image, eight expressions.
 """
 
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
 from evenface.data.datasets.layout import check_root, files_below, folders, listed, side_of
 from evenface.data.labels import canonical_name
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
+from evenface.utils.files import user_path
 from evenface.utils.natural_order import number_of
-from evenface.utils.tables import index_rows
+from evenface.utils.tables import index_rows, read_delimited
 
-LICENCE = (
+_IMAGES = (
     "Published for a contest on Kaggle, whose rules apply; the images come from an image search and belong "
     "to others: "
     "https://www.kaggle.com/c/challenges-in-representation-learning-facial-expression-recognition-challenge"
 )
+LICENCE = {
+    "fer2013": _IMAGES,
+    "ferplus": f"Votes: MIT licence (https://github.com/microsoft/FERPlus). Images: {_IMAGES}",
+}
 
 CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 COLUMNS = ("emotion", "pixels", "Usage")
@@ -166,3 +176,94 @@ def set_splits(rows: list[dict[str, Any]], test: Test, root: Path) -> list[str]:
     for row in rows:
         row["split"] = sides[row.pop("usage")]
     return notes
+
+
+# --- FERPlus
+
+
+PLUS_CLASSES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
+VOTES = (*PLUS_CLASSES, "unknown", "NF")
+
+
+def read_ferplus(root: Path, *, votes: str = "fer2013new.csv", contempt: bool = True, test: Test = "auto") -> Manifest:
+    """Join the votes to FER2013 and label each image by majority.
+
+    As in the authors' public code, a class with a single vote counts as zero; of the remaining votes, including
+    unknown and not-a-face (NF), one class needs more than half. Images without such a majority, or with one for
+    unknown or NF, are excluded.
+    """
+    faces = read(root, test=test)
+    if "row" not in faces.table.columns:
+        raise InputError(
+            f"ferplus: file names in {root} are not row numbers of fer2013.csv, such as {faces.table['path'].iloc[0]}",
+            "Votes refer to rows: give fer2013.csv, or images named <row>.png.",
+        )
+    folder = faces.root
+    path = folder / user_path(votes)
+    table = _read_votes(path)
+    rows = faces.table["row"].to_numpy(dtype=np.int64)
+    if rows.max() >= len(table):
+        raise InputError(
+            f"ferplus: {path} has {len(table)} rows, but FER2013 in {folder} has row {rows.max()}",
+            "Give the votes that belong to this fer2013.csv.",
+        )
+    # Training samples must be Training in both files; otherwise the votes are those of other images.
+    same = (table["Usage"].to_numpy(dtype=object)[rows] == "Training") == (faces.table["split"] == "train").to_numpy()
+    if not same.all():
+        row = int(rows[(~same).argmax()])
+        raise InputError(
+            f"ferplus: the Usage of row {row} is {table['Usage'][row]} in {path.name}, but differs in {folder}",
+            "Votes refer to the official fer2013.csv with its rows in the original order.",
+        )
+    counts = table[list(VOTES)].to_numpy(dtype=np.int64)[rows]
+    label = majority(counts)
+    labelled = faces.table.assign(label=label, **{f"votes_{name}": counts[:, i] for i, name in enumerate(VOTES)})
+    classes = PLUS_CLASSES if contempt else PLUS_CLASSES[:-1]
+    use = (label >= 0) & (label < len(classes))
+    if not use.any():
+        raise InputError(f"ferplus: no image in {folder} has a majority for an expression")
+    notes = (*faces.notes, *_notes(label, contempt))
+    return Manifest(labelled[use].reset_index(drop=True), classes, "ferplus", folder, notes)
+
+
+def majority(votes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the index of the class with more than half of the votes, single votes not counted; -1 if there is none."""
+    counted = np.where(votes > 1, votes, 0)
+    most = counted.max(axis=1)
+    return np.where(2 * most > counted.sum(axis=1), counted.argmax(axis=1), -1).astype(np.int64)
+
+
+def _read_votes(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        raise InputError(
+            f"ferplus: the file of votes {path} does not exist", "Give fer2013new.csv of FERPlus with the option votes."
+        )
+    try:
+        table = read_delimited(path)
+    except InputError as error:
+        raise InputError(f"ferplus: {error.message}", error.hint) from None
+    missing = [name for name in ("Usage", *VOTES) if name not in table.columns]
+    if missing:
+        raise InputError(
+            f"ferplus: expected the columns Usage, {', '.join(VOTES)} in {path.name}; missing: {listed(missing)}",
+            "Give fer2013new.csv of FERPlus with the option votes.",
+        )
+    numbers = table[list(VOTES)].apply(pd.to_numeric, errors="coerce")
+    wrong = (numbers.isna() | (numbers < 0) | (numbers % 1 != 0)).any(axis=1).to_numpy()
+    if wrong.any():
+        line = table.index[int(wrong.argmax())]
+        raise InputError(f"ferplus: votes in line {line} of {path.name} must be integers >= 0")
+    table = table.assign(**{name: numbers[name].astype("int64") for name in VOTES})
+    return table.reset_index(drop=True)
+
+
+def _notes(label: NDArray[np.int64], contempt: bool) -> list[str]:
+    excluded = {
+        "without a majority": label == -1,
+        "with a majority for unknown": label == VOTES.index("unknown"),
+        "with a majority for not a face": label == VOTES.index("NF"),
+    }
+    if not contempt:
+        excluded["with a majority for contempt"] = label == PLUS_CLASSES.index("contempt")
+    reasons = [f"{int(mask.sum())} {reason}" for reason, mask in excluded.items() if mask.any()]
+    return [f"images excluded: {', '.join(reasons)}"] if reasons else []

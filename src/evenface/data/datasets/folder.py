@@ -1,4 +1,4 @@
-"""Image folders: ``class/file`` or ``split/class/file``."""
+"""Folders ``class/...`` or ``split/class/...`` of images (``folder``) or clips (``clip-folder``)."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -9,6 +9,7 @@ from evenface.data.datasets.layout import (
     check_root,
     check_scale,
     class_notes,
+    clips_below,
     files_below,
     folders,
     listed,
@@ -22,6 +23,7 @@ from evenface.utils.natural_order import natural_order
 
 LICENCE = "Terms of its owner, unknown to evenface."
 
+EXPECTED_CLIPS = "Expected class/clip or split/class/clip; a clip is a video, or a folder of images."
 EXPECTED = "Expected class/file, or split/class/file with splits such as train, validation, test."
 
 
@@ -39,6 +41,43 @@ def read(root: Path, *, subjects: str | None = None) -> Manifest:
             "the source clip-folder reads all frames"
         )
     return Manifest(make_table(rows), classes, "folder", root, tuple(notes))
+
+
+def read_clips(
+    root: Path, *, subjects: str | None = None, classes: Sequence[str] | None = None, ordered: bool = False
+) -> Manifest:
+    """Read ``class/clip`` or ``split/class/clip``."""
+    single_images: list[str] = []
+    empty: list[str] = []
+
+    def list_clips(folder: Path) -> list[str]:
+        clips, images = clips_below(folder)
+        parent = folder.relative_to(root).as_posix()
+        single_images.extend(f"{parent}/{name}" for name in images)
+        filled = {name.partition("/")[0] for name in clips}
+        empty.extend(f"{parent}/{name}" for name in folders(folder) if name not in filled)
+        return clips
+
+    try:
+        rows, order, notes = clips_of_classes(
+            root, "clip-folder", EXPECTED_CLIPS, subjects, classes, ordered, list_clips
+        )
+    except InputError as error:
+        if single_images:
+            raise InputError(
+                error.message,
+                f"{len(single_images)} images are directly in class folders, such as {single_images[0]}: for single "
+                "images use the source folder.",
+            ) from error
+        raise
+    if empty:
+        notes.append(f"folders without a clip: {listed(empty)}")
+    if single_images:
+        notes.append(
+            f"images directly in class folders are ignored, as they are no clips: {len(single_images)}, such as "
+            f"{single_images[0]}"
+        )
+    return Manifest(make_table(rows), order, "clip-folder", root, tuple(notes), "clips", ordered)
 
 
 def rows_of_classes(

@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from evenface.data.labels import canonical_name
 from evenface.utils.errors import InputError
 from evenface.utils.files import file_kind, is_folder
 from evenface.utils.natural_order import natural_order, number_of
@@ -125,45 +124,6 @@ def absent_files(root: Path, paths: Collection[str], source: str, table: str, hi
     return (
         [f"{len(absent)} of {len(paths)} files listed in {table} do not exist, such as {absent[0]}"] if absent else []
     )
-
-
-def rows_of_sides(
-    root: Path, source: str, classes: Sequence[str], needed: Sequence[tuple[str, ...]], train: str | None = None
-) -> tuple[list[dict[str, Any]], list[str]]:
-    """List the samples in folders ``split/class/file``, and the notes."""
-    check_root(root, source)
-    sides = {name: side for name in folders(root) if (side := side_of(name))}
-    if train is not None:
-        if train not in folders(root):
-            raise InputError(
-                f"{source}: the folder {train} (option train) does not exist in {root}, which has "
-                f"{listed(folders(root))}",
-                "Name one of these folders.",
-            )
-        sides = {name: side for name, side in sides.items() if side != "train"} | {train: "train"}
-    expected = f"Expected folders {', '.join(' or '.join(names) for names in needed)}, each with one folder per class."
-    rows: list[dict[str, Any]] = []
-    empty = []
-    for name, side in sides.items():
-        filled = set()
-        for folder in folders(root / name):
-            if canonical_name(folder) not in classes:
-                raise InputError(
-                    f"{source}: the folder {name}/{folder} is not a known class", f"Known: {', '.join(classes)}."
-                )
-            label = classes.index(canonical_name(folder))
-            paths = [f"{name}/{folder}/{file}" for file in files_below(root / name / folder)]
-            rows += [{"sample": path, "path": path, "label": label, "split": side} for path in paths]
-            filled |= {label} if paths else set()
-        empty += [f"{name}/{class_name}" for label, class_name in enumerate(classes) if label not in filled]
-    present = {row["split"] for row in rows}
-    for names in needed:
-        if not present.intersection(names):
-            problem = "no images in the folder" if set(sides.values()).intersection(names) else "no folder"
-            others = [name for name in folders(root) if "train" in name.lower()] if names == ("train",) else []
-            hint = f"{expected} To train on another folder: train: {others[0]}." if others else expected
-            raise InputError(f"{source}: {problem} {names[0]} of {root}, which has {listed(folders(root))}", hint)
-    return rows, [f"classes without images: {listed(empty)}"] if empty else []
 
 
 def listed(names: Iterable[str], most: int = 8) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NamedTuple
 
 from evenface.data.datasets.layout import check_root, files_below, folders, listed
-from evenface.data.datasets.openface import Features, as_openface
+from evenface.data.datasets.sequences import Features, as_openface
 from evenface.data.labels import canonical_name
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError

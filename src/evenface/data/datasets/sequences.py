@@ -1,4 +1,8 @@
-"""Sequences of any per-frame numbers in one file: arrays in an ``.npz``, or a long-format Parquet table."""
+"""Sequences of per-frame numbers: files of landmarks, OpenFace tables, or any numbers in one .npz or Parquet file.
+
+OpenFace tables have action units or 68 landmarks per frame, one file per video (Baltrusaitis et al., *OpenFace 2.0:
+facial behavior analysis toolkit*, IEEE FG 2018).
+"""
 
 import fnmatch
 import glob
@@ -12,15 +16,155 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from evenface.data.datasets.layout import check_root, check_scale, class_notes, listed, names_in, side_of
-from evenface.data.datasets.sequence_files import as_sequences
+from evenface.data.datasets.csv import read_as, with_own_clips
+from evenface.data.datasets.folder import clips_of_classes
+from evenface.data.datasets.layout import check_root, check_scale, class_notes, files_below, listed, names_in, side_of
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
 from evenface.utils.natural_order import natural_order
+from evenface.utils.tables import read_header
 
-LICENCE = "Terms of its owner, unknown to evenface."
+LICENCE = {
+    "sequences": "Terms of its owner, unknown to evenface.",
+    "landmarks": "Terms of its owner, unknown to evenface.",
+    "openface": "Videos: terms of their owner, unknown to evenface; OpenFace is licensed for "
+    "non-commercial research only: https://github.com/TadasBaltrusaitis/OpenFace",
+}
 
-SUFFIXES = (".npz", ".parquet")
+LANDMARK_SUFFIXES = (".npy", ".npz", ".csv", ".parquet")
+EXPECTED_LANDMARKS = (
+    "Expected class/file or split/class/file, or a table with the columns path and label; a file is .npy, .npz, .csv "
+    "or .parquet with the landmarks of each frame."
+)
+
+
+class Listing(NamedTuple):
+    """Options that state where the files are and what they show."""
+
+    table: str | None
+    columns: Mapping[str, str] | None
+    delimiter: str | None
+    subjects: str | None
+    classes: Sequence[str] | None
+    ordered: bool
+
+
+def read_landmarks(
+    root: Path,
+    *,
+    points: Literal["mesh-468", "dlib-68"] = "mesh-468",
+    array: str | None = None,
+    table: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    delimiter: str | None = None,
+    subjects: str | None = None,
+    classes: Sequence[str] | None = None,
+    ordered: bool = False,
+) -> Manifest:
+    """Read files of MediaPipe's 468 or dlib's 68 face landmarks, detected by another tool."""
+    listing = Listing(table, columns, delimiter, subjects, classes, ordered)
+    return as_sequences(
+        read_sequence_files("landmarks", root, LANDMARK_SUFFIXES, EXPECTED_LANDMARKS, listing), points, array
+    )
+
+
+def as_sequences(manifest: Manifest, points: str, numbers: str | None = None) -> Manifest:
+    """Declare a manifest's files as sequences, with the columns ``points`` and ``numbers`` equal in all rows."""
+    table = manifest.table.assign(
+        points=pd.array([points] * len(manifest), dtype="string"),
+        numbers=pd.array([numbers] * len(manifest), dtype="string"),
+    )
+    return replace(manifest, table=table, content="sequences")
+
+
+def read_sequence_files(
+    source: str, root: Path, suffixes: tuple[str, ...], expected: str, listing: Listing
+) -> Manifest:
+    """List the files in class folders or in a table; a file, or a range of its frames, is a sample."""
+    by_table = listing.table is not None or root.is_file()
+    unused = ("subjects",) if by_table else ("columns", "delimiter")
+    for option in unused:
+        if getattr(listing, option) is not None:
+            condition = "with a table" if by_table else "without a table"
+            raise InputError(f"{source}: the option {option} has no effect {condition}", expected)
+    if by_table:
+        manifest = read_as(source, root, listing.table, listing.columns, listing.classes, listing.delimiter)
+        check_scale(source, manifest.classes, listing.classes, listing.ordered)
+        return replace(with_own_clips(manifest), ordered=listing.ordered)
+    others: list[str] = []
+
+    def list_sequences(folder: Path) -> list[str]:
+        files = files_below(folder)
+        sequences = [name for name in files if name.lower().endswith(suffixes)]
+        others.extend((folder / name).relative_to(root).as_posix() for name in sorted(set(files) - set(sequences)))
+        return sequences
+
+    rows, order, notes = clips_of_classes(
+        root, source, expected, listing.subjects, listing.classes, listing.ordered, list_sequences
+    )
+    if others:
+        notes.append(f"files other than {', '.join(suffixes)} are ignored: {len(others)}, such as {others[0]}")
+    return Manifest(make_table(rows), order, source, root, tuple(notes), ordered=listing.ordered)
+
+
+# --- OpenFace
+
+
+EXPECTED_OPENFACE = "Expected class/file.csv or split/class/file.csv, or a table with the columns path and label."
+
+Features = Literal["both", "intensities", "presences", "landmarks"]
+
+
+class OpenFaceFeatures(NamedTuple):
+    """One choice of features: kind of points, pattern of the columns to read, and a column that must be there."""
+
+    points: str
+    numbers: str | None
+    column: str
+
+
+OPENFACE: dict[str, OpenFaceFeatures] = {
+    "both": OpenFaceFeatures("openface-aus", None, "AU01_r"),
+    "intensities": OpenFaceFeatures("openface-aus", "AU*_r", "AU01_r"),
+    "presences": OpenFaceFeatures("openface-aus", "AU*_c", "AU01_c"),
+    "landmarks": OpenFaceFeatures("dlib-68", None, "x_67"),
+}
+"""Value of the option ``features`` to what it reads."""
+
+
+def read_openface(
+    root: Path,
+    *,
+    features: Features = "both",
+    table: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    delimiter: str | None = None,
+    subjects: str | None = None,
+    classes: Sequence[str] | None = None,
+    ordered: bool = False,
+) -> Manifest:
+    """Read a folder of OpenFace tables, one sequence each."""
+    listing = Listing(table, columns, delimiter, subjects, classes, ordered)
+    manifest = read_sequence_files("openface", root, (".csv",), EXPECTED_OPENFACE, listing)
+    return as_openface(manifest, manifest.root / manifest.table["path"].iloc[0], features)
+
+
+def as_openface(manifest: Manifest, first: Path, features: Features) -> Manifest:
+    """Declare a manifest's files as OpenFace tables, after checking that the header of the first has the features."""
+    kind = OPENFACE[features]
+    if first.is_file() and kind.column not in (names := read_header(first)):
+        raise InputError(
+            f"{manifest.source}: features: {features} needs columns such as {kind.column}, but {first} has "
+            f"{listed(names)}",
+            "Expected the output of OpenFace's FeatureExtraction: AU01_r, AU01_c ... (-aus), x_0 ... y_67 (-2Dfp).",
+        )
+    return as_sequences(manifest, kind.points, kind.numbers)
+
+
+# --- one file
+
+
+FILE_SUFFIXES = (".npz", ".parquet")
 EXPECTED_ARRAYS = (
     "Expected arrays sequences (N, T, P, D), or values (frames, P, D) and lengths (N,); and labels (N,); classes, "
     "subjects, clips, samples and splits are optional."
@@ -100,7 +244,7 @@ def _find_file(root: Path, file: str | None) -> Path:
         path = root
     else:
         check_root(root, "sequences")
-        files = names_in(root, SUFFIXES)
+        files = names_in(root, FILE_SUFFIXES)
         if file is None and len(files) != 1:
             raise InputError(
                 f"sequences: expected one .npz or .parquet in {root}, found {listed(files)}",
@@ -109,7 +253,7 @@ def _find_file(root: Path, file: str | None) -> Path:
         path = root / (file or files[0])
         if not path.is_file():
             raise InputError(f"sequences: the file {path} does not exist", f"{root} has {listed(files)}.")
-    if path.suffix.lower() not in SUFFIXES:
+    if path.suffix.lower() not in FILE_SUFFIXES:
         raise InputError(
             f"sequences: expected an .npz or .parquet file, got {path}",
             "For one file per sequence, use the sources landmarks and openface.",
@@ -117,7 +261,7 @@ def _find_file(root: Path, file: str | None) -> Path:
     return path
 
 
-# --- arrays
+# --- arrays of an .npz
 
 
 def _read_arrays(
@@ -237,7 +381,7 @@ def _label_by_rating(
     return SequenceColumns(labelled, classes, values, notes)
 
 
-# --- tables
+# --- rows of a Parquet table
 
 
 def _read_rows(path: Path, points: str, numbers: str | Sequence[str] | None, label: str) -> SequenceColumns:
