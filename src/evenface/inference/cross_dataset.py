@@ -11,12 +11,11 @@ import numpy as np
 
 from evenface.config import Recipe, load_recipe
 from evenface.config.recipe import Protocol
-from evenface.data.manifest import attribute_columns
 from evenface.data.datasets import DATASETS
 from evenface.data.labels import ClassMap, ClassMerge, match_classes, merge_classes
-from evenface.data.splits import split_manifest
 from evenface.data.leakage import find_contained
 from evenface.data.manifest import attribute_columns
+from evenface.data.splits import split_manifest
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.probability_metrics import shares
 from evenface.preprocessing.landmarks import mirrored
