@@ -275,13 +275,13 @@ def test_doctor_names_what_is_missing(monkeypatch):
     real = importlib.metadata.version
 
     def version(name):
-        if name == "anny":
+        if name == "fastapi":
             raise importlib.metadata.PackageNotFoundError(name)
         return real(name)
 
     monkeypatch.setattr(importlib.metadata, "version", version)
     said = call("doctor").stdout
-    assert "evenface[synthesis]" in said
+    assert "evenface[app]" in said
     assert "torch" in said
 
 

@@ -211,7 +211,6 @@ def test_synthetic_refuses_what_cannot_be(tmp_path):
 
 
 def test_synthetic_people_come_with_their_truth(tmp_path):
-    pytest.importorskip("anny")
     options = {"people": 2, "counts": {"happy": 2, "sad": 2, "fear": 0}, "size": 32}
     got = read_dataset("synthetic", tmp_path, options)
     assert got.classes == ("happy", "sad")

@@ -1,7 +1,5 @@
 """Clips of synthetic people: evenly distributed, correctly labelled, readable after writing."""
 
-import importlib.util
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,13 +11,10 @@ from evenface.data.datasets import read_dataset
 from evenface.data.datasets.synthetic import clip_counts
 from evenface.synthesis.actions import AUS
 from evenface.synthesis.clips import CLASSES, Clip, compose_clip, make_clips, plan_clips, write_video
-from evenface.synthesis.head import load_head
 from evenface.synthesis.people import make_person
 from evenface.synthesis.renderer import Renderer
 from evenface.training.data import read_manifest
 from evenface.utils.errors import InputError
-
-needs_anny = pytest.mark.skipif(importlib.util.find_spec("anny") is None, reason="anny is not installed")
 
 
 def decoded(path):
@@ -121,7 +116,6 @@ def test_each_frame_of_a_video_is_coded_independently(tmp_path):
 OPTIONS = {"people": 2, "frames": 4, "rate": 2.0, "size": 32}
 
 
-@needs_anny
 class TestFolders:
     def test_clips_and_their_truth_are_written(self, tmp_path):
         table = make_clips(tmp_path, label="level", counts={"0": 1, "4": 2}, **OPTIONS)
@@ -203,7 +197,6 @@ class TestFolders:
             read_dataset("synthetic-clips", tmp_path, {**OPTIONS, "counts": {"4": 1}})
 
     def test_a_recipe_draws_at_its_own_size_in_the_cache(self, tmp_path, monkeypatch):
-        load_head()  # stays in memory when the cache moves
         monkeypatch.setenv("EVENFACE_CACHE", str(tmp_path))
         data = {"source": "synthetic-clips", "size": 34, "label": "level", "identity": True, "people": 2, "frames": 2}
         recipe = Recipe.model_validate({"name": "small", "data": data | {"counts": {"0": 1, "3": 1}}})

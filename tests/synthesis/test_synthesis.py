@@ -1,10 +1,6 @@
 """Synthetic people: deterministic, with recognisable expressions; images and folders of images."""
 
-import importlib.util
 import json
-import subprocess
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,15 +11,14 @@ from hypothesis import strategies as st
 from PIL import Image
 from tasks import kill_itself
 
-from evenface.synthesis import head, images
+from evenface.synthesis import images
 from evenface.synthesis.actions import AUS, LABELS, PROTOTYPES, action_units
 from evenface.synthesis.geometry import Pose, State, build_head, rotate
+from evenface.synthesis.head import load_head
 from evenface.synthesis.images import FacePlan, compose_face, draw_all, make_faces, plan_faces
 from evenface.synthesis.people import draw_expression, make_person
 from evenface.synthesis.renderer import Renderer, Scene
 from evenface.utils.errors import InputError
-
-needs_anny = pytest.mark.skipif(importlib.util.find_spec("anny") is None, reason="anny is not installed")
 
 
 def test_people_are_the_same_whenever_drawn_and_differ_from_each_other():
@@ -119,7 +114,6 @@ def difference(first, second):
     return np.abs(first.astype(int) - second.astype(int)).mean(-1)
 
 
-@needs_anny
 class TestImages:
     def test_a_still_is_a_clip_of_one_frame(self):
         person, renderer = make_person(0, 2), Renderer(64)
@@ -158,7 +152,7 @@ class TestImages:
 
     def test_positive_yaw_turns_to_the_right_and_positive_pitch_up(self):
         geometry = build_head(make_person(0, 4))
-        nose = int(np.argmax(geometry.neutral[:, 2] * (head.load_head().parts_of_vertices == 0)))
+        nose = int(np.argmax(geometry.neutral[:, 2] * (load_head().parts_of_vertices == 0)))
         turned = rotate(geometry, geometry.neutral, Pose(yaw=30))[nose] - geometry.neutral[nose]
         lifted = rotate(geometry, geometry.neutral, Pose(pitch=15))[nose] - geometry.neutral[nose]
         leaned = rotate(geometry, geometry.neutral, Pose(roll=10))[nose] - geometry.neutral[nose]
@@ -195,7 +189,6 @@ class TestImages:
 COUNTS = {"happy": 5, "sad": 3, "disgust": 1}
 
 
-@needs_anny
 class TestFolders:
     def test_faces_and_truth_are_written(self, tmp_path):
         table = make_faces(tmp_path, counts=COUNTS, people=3, size=32)
@@ -234,7 +227,6 @@ class TestFolders:
     def test_a_complete_folder_is_not_drawn_again(self, tmp_path, monkeypatch):
         first = make_faces(tmp_path, counts=COUNTS, people=3, size=32)
         monkeypatch.setattr(images, "_draw", None)
-        monkeypatch.setattr(images, "load_head", None)
         pd.testing.assert_frame_equal(first, make_faces(tmp_path, counts=COUNTS, people=3, size=32))
 
     def test_the_number_of_processes_changes_nothing(self, tmp_path):
@@ -264,42 +256,6 @@ class TestFolders:
         with pytest.raises(InputError):
             make_faces(tmp_path, counts={"sad": 1}, people=1, size=size, seed=seed)
         assert not list(tmp_path.iterdir())
-
-
-@needs_anny
-def test_the_head_is_cached_and_loads_without_anny(tmp_path, monkeypatch):
-    monkeypatch.setenv("EVENFACE_CACHE", str(tmp_path))
-    program = (
-        "import sys, time; from evenface.synthesis import head; t = time.perf_counter(); h = head.load_head();"
-        "print(time.perf_counter() - t, len(h.shapes), 'anny' in sys.modules, 'warp' in sys.modules)"
-    )
-    runs = [subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True) for _ in "12"]
-    (_, count, *_), (warm, again, anny, warp) = (run.stdout.split() for run in runs)
-    assert float(warm) < 2
-    assert count == again
-    assert (anny, warp) == ("False", "False")
-
-
-@needs_anny
-def test_a_damaged_cache_of_the_head_is_rebuilt(tmp_path, monkeypatch):
-    monkeypatch.setenv("EVENFACE_CACHE", str(tmp_path))
-    head.load_head.cache_clear()
-    good = head.load_head()
-    (path,) = tmp_path.glob("head-*.npz")
-    path.write_bytes(path.read_bytes()[:5000])
-    head.load_head.cache_clear()
-    np.testing.assert_array_equal(head.load_head().shapes, good.shapes)
-    head.load_head.cache_clear()
-
-
-def test_a_missing_anny_is_an_error_with_an_install_command(tmp_path, monkeypatch):
-    monkeypatch.setenv("EVENFACE_CACHE", str(tmp_path))
-    monkeypatch.setattr(head.importlib.util, "find_spec", lambda name: None)
-    head.load_head.cache_clear()
-    with pytest.raises(InputError, match=r"pip install evenface\[synthesis\]"):
-        make_faces(tmp_path / "faces", counts={"sad": 1}, people=1, size=32)
-    assert not Path(tmp_path / "faces").exists()
-    head.load_head.cache_clear()
 
 
 def test_settings_are_readable(tmp_path):

@@ -22,7 +22,6 @@ from evenface.synthesis.dynamics import (
     pain_style,
 )
 from evenface.synthesis.geometry import Light, Pose, State
-from evenface.synthesis.head import load_head
 from evenface.synthesis.images import check_settings, counts_per_person, draw_all, draw_colour
 from evenface.synthesis.people import Person, make_person
 from evenface.synthesis.renderer import Renderer, Scene
@@ -267,8 +266,7 @@ def make_clips(
     Raises
     ------
     InputError
-        If the folder contains clips with other settings, a setting is out of range, anny is missing or the disk is
-        full.
+        If the folder contains clips with other settings, a setting is out of range or the disk is full.
     """
     import pandas as pd
 
@@ -282,7 +280,6 @@ def make_clips(
     truth = folder / "truth.parquet"
     if not missing and truth.exists():
         return pd.read_parquet(truth)
-    load_head()
     write_json(folder / "settings.json", settings)
     with progress("generating clips", len(clips), len(clips) - len(missing)) as advance:
         for done in draw_all(partial(_draw, folder, seed, size, frames, rate), missing, workers):

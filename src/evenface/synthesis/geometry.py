@@ -121,8 +121,8 @@ def build_head(person: Person) -> HeadGeometry:
     """Build a person's head from the model's shapes and add hair."""
     head = load_head()
     neutral = head.vertices.copy()
-    for row, weight in _identity(person, head):
-        neutral += np.float32(weight) * head.shapes[row]
+    for name, weight in _identity(person, head):
+        head.shapes[name].add_to(neutral, weight)
     eyes = np.stack([_middle(neutral, head, side) for side in ("eye_left", "eye_right")])
     shift = np.array([0, 7.284, 1.245], np.float32) - eyes.mean(0) * np.array([0, 1, 1], np.float32)
     neutral += shift
@@ -160,26 +160,26 @@ def _middle(vertices: Array, head: HeadModel, part: str) -> Array:
     return result
 
 
-def _identity(person: Person, head: HeadModel) -> list[tuple[int, float]]:
-    """Return rows of the model's shapes with their weights."""
+def _identity(person: Person, head: HeadModel) -> list[tuple[str, float]]:
+    """Return names of the model's shapes with their weights."""
     old = float(np.clip((person.age - 25) / 58, 0, 1))
     ages = (("young", 1 - old), ("old", old))
     chosen = [
-        (head.macros[f"{name}-{person.sex}-{age}"], share * part)
+        (f"{name}-{person.sex}-{age}", share * part)
         for name, share in zip(ANCESTRIES, person.ancestry, strict=True)
         for age, part in ages
     ]
     thin, heavy = max(0.0, 1 - 2 * person.weight), max(0.0, 2 * person.weight - 1)
     shares = {"minweight": thin, "averageweight": 1 - thin - heavy, "maxweight": heavy}
     chosen += [
-        (head.macros[f"universal-{person.sex}-{age}-averagemuscle-{weight}"], share * part)
+        (f"universal-{person.sex}-{age}-averagemuscle-{weight}", share * part)
         for weight, share in shares.items()
         for age, part in ages
     ]
     for name, weight in person.shape:
-        signed = name if name in head.locals else ("+" if weight > 0 else "-") + name
-        chosen.append((head.locals[signed], abs(weight)))
-    return [(row, weight) for row, weight in chosen if weight]
+        signed = name if name in head.shapes else ("+" if weight > 0 else "-") + name
+        chosen.append((signed, abs(weight)))
+    return [(name, weight) for name, weight in chosen if weight]
 
 
 def _hair_volume(person: Person, head: HeadModel, neutral: Array) -> Array:
@@ -216,7 +216,7 @@ def deform(head_geometry: HeadGeometry, state: State) -> Array:
     moved = head_geometry.neutral + head_geometry.hair_offsets
     for name, weight in _strengths(state).items():
         if weight > 0.01:
-            moved += np.float32(weight) * head.shapes[head.actions[name]]
+            head.shapes[name].add_to(moved, weight)
     return moved
 
 

