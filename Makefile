@@ -1,5 +1,6 @@
 # evenface: `make demo` shows what it does, `make test` proves it. Both set up `.venv` on first use.
 PYTHON ?= python3
+REFERENCE_PYTHON ?= $(PYTHON)
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
@@ -9,7 +10,6 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 
 setup: $(STAMP)
 
-# MediaPipe brings an OpenCV that needs libGL; the headless build of the same version, laid over it last, does not.
 # torch goes first and alone: a plain request for it inside a larger install may pull the CUDA build.
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "evenface needs Python 3.11 or newer; run make PYTHON=python3.11")'
@@ -17,7 +17,6 @@ $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) "$$(grep '^torch==' constraints.txt)"
 	$(PIP) --editable '.[dev]'
-	$(PIP) --no-deps --force-reinstall "$$(grep '^opencv-python-headless==' constraints.txt)"
 	touch $(STAMP)
 
 demo: $(STAMP)
@@ -29,8 +28,11 @@ test: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2 -q
 
+# MediaPipe itself, to compare with, needs an older Python and protobuf: it has an environment of its own.
 test-slow: $(STAMP)
-	$(BIN)/python -m pytest -n 2 -q -m slow
+	test -x .venv-mediapipe/bin/python || $(REFERENCE_PYTHON) -m venv .venv-mediapipe
+	.venv-mediapipe/bin/python -m pip install --quiet --disable-pip-version-check -r tools/mediapipe-reference.txt
+	EVENFACE_REFERENCE=$(CURDIR)/.venv-mediapipe/bin/python $(BIN)/python -m pytest -n 2 -q -m slow
 
 lint: $(STAMP)
 	$(BIN)/ruff check --fix
@@ -46,4 +48,4 @@ benchmarks: $(STAMP)
 	$(BIN)/python -m benchmarks.speed
 
 clean:
-	rm -rf $(VENV) docs/_build
+	rm -rf $(VENV) .venv-mediapipe docs/_build

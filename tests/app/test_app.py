@@ -70,7 +70,6 @@ def test_an_explanation_has_a_saliency_map_per_class(client):
 
 
 def test_faces_are_detected_with_boxes(client):
-    pytest.importorskip("mediapipe")
     rows = predict_file(client, PEOPLE.read_bytes(), "two.jpg", faces="all")["prediction"]["rows"]
     centres = sorted((row["box"][0] + row["box"][2]) / 2 for row in rows)
     assert centres == [pytest.approx(136, abs=25), pytest.approx(388, abs=25)]

@@ -12,7 +12,6 @@ import pytest
 from PIL import Image
 
 pytest.importorskip("fastapi")
-pytest.importorskip("mediapipe")
 av = pytest.importorskip("av")
 playwright = pytest.importorskip("playwright.sync_api")
 

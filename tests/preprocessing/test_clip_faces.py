@@ -136,7 +136,6 @@ def test_contact_sheets_show_what_was_taken(tmp_path, fake_detector):
 
 
 def test_real_clips_come_out_right(real_data, tmp_path):
-    pytest.importorskip("mediapipe")
     names = ["single_face.mp4", "WolfgangLanger_Pexels.mp4", "face_noface.mov", "no_face.mp4"]
     manifest = manifest_of(real_data / "clips", names)
     sampler = FrameSampler(frames=8, max_missing=0.7)
@@ -151,7 +150,6 @@ def test_real_clips_come_out_right(real_data, tmp_path):
 
 
 def test_a_real_face_that_comes_back_is_the_same_face(real_data, tmp_path):
-    pytest.importorskip("mediapipe")
     face = [
         np.asarray(image) for _, image in open_film(str(real_data / "clips/single_face.mp4")).frames(range(0, 72, 4))
     ]
@@ -173,7 +171,6 @@ def test_a_real_face_that_comes_back_is_the_same_face(real_data, tmp_path):
 
 def test_dlib_and_the_detector_see_the_same_eyes(real_data):
     pytest.importorskip("dlib")
-    pytest.importorskip("mediapipe")
     image = Image.open(real_data / "clips" / "single_face.jpg").convert("RGB")
     (by_detector, *_), (by_dlib, *_) = (find_faces(image, "mediapipe", who) for who in ("detector", "dlib"))
     assert by_dlib.box == by_detector.box

@@ -86,7 +86,6 @@ def test_two_faces_side_by_side_are_both_found_the_larger_first(portraits, name)
 @pytest.mark.parametrize("name", DETECTORS)
 @pytest.mark.parametrize("size", [(64, 64), (1, 1), (900, 3), (3, 900)])
 def test_where_there_is_nothing_nothing_is_found(name, size):
-    pytest.importorskip("mediapipe")
     assert find_faces(Image.new("RGB", size, GREY), name) == []
 
 
@@ -99,7 +98,6 @@ def test_what_the_closer_look_does_not_confirm_is_no_face(portraits, monkeypatch
 
 @pytest.mark.parametrize("name", DETECTORS)
 def test_real_people_are_found(real_data, name):
-    pytest.importorskip("mediapipe")
     folder = real_data / "clips"
     if not (folder / "multi_face.jpg").is_file():
         pytest.skip("needs clips/multi_face.jpg and clips/single_face.jpg")
@@ -202,10 +200,12 @@ def test_settings_and_version_make_another_store(raw, tmp_path, monkeypatch):
         FaceCrop(crop="face", detector="mtcnn"),
     ]
     keys = [prepare(raw, tmp_path, size=32, faces=crop, workers=0).key for crop in crops]
-    monkeypatch.setattr(detect_align.importlib.metadata, "version", lambda name: "99")
+    monkeypatch.setattr(detect_align, "ALIGNMENT", 99)
     keys.append(prepare(raw, tmp_path, size=32, faces=FaceCrop(crop="face"), workers=0).key)
-    assert len(set(keys)) == 6
-    assert prepare(raw, tmp_path, size=32, faces=FaceCrop(crop="face"), workers=0).path.name == keys[-1]
+    monkeypatch.setattr(detect_align.importlib.metadata, "version", lambda name: "99")
+    keys.append(prepare(raw, tmp_path, size=32, faces=FaceCrop(crop="face", detector="mtcnn"), workers=0).key)
+    assert len(set(keys)) == 7
+    assert prepare(raw, tmp_path, size=32, faces=FaceCrop(crop="face"), workers=0).path.name == keys[-2]
 
 
 def test_a_small_face_in_a_large_jpeg_keeps_its_detail(portraits, tmp_path):
@@ -240,15 +240,14 @@ def test_a_detector_that_fails_costs_one_picture(raw, tmp_path, monkeypatch):
     ],
 )
 def test_settings_out_of_range_are_refused(options, words):
-    pytest.importorskip("mediapipe")
     with pytest.raises(ValueError, match=words):
         check_detector(FaceCrop(crop="face", **options))
 
 
 def test_a_missing_package_is_named_with_its_remedy(monkeypatch):
     monkeypatch.setattr(detect_align.importlib.util, "find_spec", lambda _name: None)
-    with pytest.raises(InputError, match=r"mediapipe is not installed\n  Install it: pip install 'evenface\[faces\]'"):
-        check_detector(FaceCrop(crop="face"))
+    with pytest.raises(InputError, match=r"mtcnn is not installed\n  Install it: pip install 'evenface\[mtcnn\]'"):
+        check_detector(FaceCrop(crop="face", detector="mtcnn"))
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -19,7 +19,7 @@ def test_a_lazy_module_is_imported_when_a_name_of_it_is_used():
 
 
 @pytest.mark.parametrize(
-    ("module", "extra"), [("missing_one", "train"), ("missing_one.part", "train"), ("cv2", "faces")]
+    ("module", "extra"), [("missing_one", "train"), ("missing_one.part", "train"), ("cv2", "camera")]
 )
 def test_a_missing_package_names_its_extra(monkeypatch, module, extra):
     monkeypatch.setitem(sys.modules, module, None)
@@ -35,4 +35,4 @@ def test_the_package_that_a_module_lacks_is_named(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(InputError, match="not_there_at_all is not installed"):
         require("broken_inside")
-    assert set(EXTRAS.values()) <= {"app", "explain", "export", "faces"}
+    assert set(EXTRAS.values()) <= {"app", "camera", "explain", "export"}

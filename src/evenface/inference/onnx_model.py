@@ -2,12 +2,12 @@
 
 import hashlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from evenface.inference.model import Model, ModelMetadata
 from evenface.utils.errors import InputError
+from evenface.utils.onnx_session import start_session
 
 HEADER = b"\x72\x33\x0a\x0fevenface_digest\x12\x20"
 """First bytes of exported files: an entry of ONNX's ``metadata_props`` whose value, a digest of the rest, follows."""
@@ -21,26 +21,6 @@ def with_digest(content: bytes) -> bytes:
 
 def _digest(content: bytes) -> bytes:
     return hashlib.blake2b(content, digest_size=DIGEST_LENGTH // 2).hexdigest().encode()
-
-
-def start_session(content: bytes, path: Path, threads: int | None = None) -> Any:
-    """Create an ONNX Runtime session on the CPU from the content of a file."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise InputError("ONNX Runtime is not installed", "Install it: pip install onnxruntime.") from error
-    onnxruntime.disable_telemetry_events()  # Windows builds send telemetry by default
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors
-    options.intra_op_num_threads = threads or 0
-    try:
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its exceptions share no narrower base class
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(
-            f"ONNX Runtime {onnxruntime.__version__} cannot run {path} ({reason})",
-            "Update it: pip install -U onnxruntime.",
-        ) from error
 
 
 class OnnxModel(Model):

@@ -137,7 +137,7 @@ class Webcam:
             import cv2
         except ImportError as error:
             raise InputError(
-                "OpenCV, which reads cameras, is not installed", "Install it: pip install 'evenface[faces]'"
+                "OpenCV, which reads cameras, is not installed", "Install it: pip install 'evenface[camera]'"
             ) from error
         self._device: Any = cv2.VideoCapture(index)
         if not self._device.isOpened():

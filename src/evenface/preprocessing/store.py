@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evenface.data.manifest import Manifest
+from evenface.preprocessing.blazeface import FACE_MODELS
 from evenface.preprocessing.clips import FACTS as CLIP_FACTS
 from evenface.preprocessing.detect_align import crop_facts
 from evenface.preprocessing.image import bits_in_use
@@ -28,7 +29,6 @@ from evenface.preprocessing.target import (
     Target,
     clip_facts,
     decoder_version,
-    mesh_version,
 )
 from evenface.preprocessing.video import parts_of
 from evenface.preprocessing.worker import ReadResult
@@ -400,7 +400,7 @@ def describe(
     }
     if spec := target.sequences:
         facts |= {"points": spec.stored_points, "middle": _mirror_axis(part, spec), "sequences": spec.facts}
-        facts |= {"mediapipe": mesh_version(), "av": decoder_version()} if target.crop else {}
+        facts |= {"mediapipe": FACE_MODELS, "av": decoder_version()} if target.crop else {}
     else:
         facts |= {"size": target.size, "channels": target.channels}
     if target.clips:

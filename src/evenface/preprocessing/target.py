@@ -6,7 +6,8 @@ from typing import Any, Literal, Self
 
 from evenface.config.recipe import FaceCrop, FrameSampler, MissingFaces, Sequences
 from evenface.data.manifest import Manifest
-from evenface.preprocessing.detect_align import EXTRA, check_detector, crop_facts, is_installed, versions
+from evenface.preprocessing.blazeface import FACE_MODELS
+from evenface.preprocessing.detect_align import check_detector, crop_facts, versions
 from evenface.preprocessing.frame_sampling import Array
 from evenface.preprocessing.landmarks import COUNTS, KINDS, NAMES, blendshapes, check_normalise, normalised
 from evenface.utils.errors import InputError
@@ -164,13 +165,8 @@ def target_of(
     faces, clips, sequences = faces or FaceCrop(), clips or FrameSampler(), sequences or Sequences()
     if sequences.source == "mesh" or manifest.content == "sequences":
         spec = sequence_spec(manifest, sequences, clips)
-        if spec.origin == "files":
-            faces = FaceCrop()
-        else:
-            if not is_installed("mediapipe"):
-                raise InputError("MediaPipe, which detects landmarks, is not installed", f"Install it: {EXTRA}")
-            # The mesh needs a square of a certain width around the face, whatever the margin of images is.
-            faces = faces.replace(crop="face", margin=MESH_MARGIN)
+        # The mesh needs a square of a certain width around the face, whatever the margin of images is.
+        faces = FaceCrop() if spec.origin == "files" else faces.replace(crop="face", margin=MESH_MARGIN)
         target = Target(1, 1, faces, sequences=spec)
     else:
         target = Target(size, channels, faces, clips if manifest.content == "clips" else None)
@@ -221,7 +217,7 @@ def store_settings(target: Target, manifest: Manifest) -> list[Any]:
         spec = target.sequences.facts
         if not target.crop:
             return [PREPARATION, manifest.hash, SEQUENCES, spec, None]
-        return [PREPARATION, manifest.hash, SEQUENCES, spec, mesh_version(), decoder_version(), crop_facts(target.crop)]
+        return [PREPARATION, manifest.hash, SEQUENCES, spec, FACE_MODELS, decoder_version(), crop_facts(target.crop)]
     # In the order, and with no more entries, than stores of stills always had: they are found again by it.
     further: list[Any] = [crop_facts(target.crop)] if target.crop else []
     further += ["squeeze"] if target.squeeze else []
@@ -243,8 +239,3 @@ def clip_facts(clips: FrameSampler) -> dict[str, Any]:
 def decoder_version() -> str:
     """Return the version of PyAV, which decodes videos; an empty string where it is not installed."""
     return versions(("av",)).get("av", "")
-
-
-def mesh_version() -> str:
-    """Return the version of MediaPipe, which detects landmarks; an empty string where it is not installed."""
-    return versions(("mediapipe",)).get("mediapipe", "")

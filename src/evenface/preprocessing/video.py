@@ -31,7 +31,7 @@ SLACK = 0.02
 # Only containers and local files: a playlist could refer to other files or hosts.
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,asf,flv,ogg,m4v,h264,hevc"
 SOUNDS = "mp3,wav,flac,aac,aiff"
-EXTRA = "pip install 'evenface[faces]'."
+EXTRA = "pip install av."
 
 
 def check_file(path: str) -> None:

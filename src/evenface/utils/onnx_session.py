@@ -1,0 +1,33 @@
+"""ONNX Runtime sessions."""
+
+from pathlib import Path
+from typing import Any
+
+from evenface.utils.errors import InputError
+
+
+def start_session(content: bytes, path: Path, threads: int | None = None) -> Any:
+    """Create an ONNX Runtime session on the CPU from the content of a file; by default one thread per core."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise InputError(
+            f"ONNX Runtime cannot be loaded ({error})", "Install it: pip install -U onnxruntime."
+        ) from error
+    onnxruntime.disable_telemetry_events()  # Windows builds send telemetry by default
+    onnxruntime.set_default_logger_severity(ERRORS)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = ERRORS
+    options.intra_op_num_threads = threads or 0
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its exceptions share no narrower base class
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"ONNX Runtime {onnxruntime.__version__} cannot run {path} ({reason})",
+            "Update it: pip install -U onnxruntime.",
+        ) from error
+
+
+ERRORS = 3
+"""Severity from which messages of ONNX Runtime are printed."""
