@@ -15,7 +15,7 @@ from evenface.synthesis import images
 from evenface.synthesis.actions import AUS, LABELS, PROTOTYPES, action_units
 from evenface.synthesis.geometry import Pose, State, build_head, rotate
 from evenface.synthesis.head import load_head
-from evenface.synthesis.images import FacePlan, compose_face, draw_all, make_faces, plan_faces
+from evenface.synthesis.images import FacePlan, compose_face, draw_all, draw_faces, make_faces, plan_faces
 from evenface.synthesis.people import draw_expression, make_person
 from evenface.synthesis.renderer import Renderer, Scene
 from evenface.utils.errors import InputError
@@ -225,8 +225,19 @@ class TestFolders:
 
     def test_a_complete_folder_is_not_drawn_again(self, tmp_path, monkeypatch):
         first = make_faces(tmp_path, counts=COUNTS, people=3, size=32)
-        monkeypatch.setattr(images, "_draw", None)
+        monkeypatch.setattr(images, "_write", None)
         pd.testing.assert_frame_equal(first, make_faces(tmp_path, counts=COUNTS, people=3, size=32))
+
+    @pytest.mark.parametrize(("counts", "people"), [(COUNTS, 3), (9, 2), ([{"sad": 2}, {"happy": 1}], 2)])
+    def test_faces_in_memory_are_those_of_a_folder(self, tmp_path, counts, people):
+        faces = draw_faces(counts, people=people, size=32, seed=4)
+        spread = {"angry": 1, "disgust": 1, "fear": 1, "happy": 1, "sad": 1, "surprise": 2, "neutral": 2}
+        table = make_faces(tmp_path, counts=spread if counts == 9 else counts, people=people, size=32, seed=4)
+        assert [LABELS[label] for label in faces.labels] == table["label"].tolist()
+        assert [f"p{person:04d}" for person in faces.people] == table["subject"].tolist()
+        np.testing.assert_array_equal(faces.poses, table[["pose_yaw", "pose_pitch", "pose_roll"]])
+        for image, path in zip(faces.images, table["path"], strict=True):
+            np.testing.assert_array_equal(image, np.asarray(Image.open(tmp_path / path)))
 
     def test_the_number_of_processes_changes_nothing(self, tmp_path):
         alone = make_faces(tmp_path / "1", counts=COUNTS, people=3, size=32)
@@ -255,6 +266,8 @@ class TestFolders:
         with pytest.raises(InputError):
             make_faces(tmp_path, counts={"sad": 1}, people=1, size=size, seed=seed)
         assert not list(tmp_path.iterdir())
+        with pytest.raises(InputError):
+            draw_faces(7, people=1, size=size, seed=seed)
 
 
 def test_settings_are_readable(tmp_path):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evenface.synthesis.actions import AUS, LABELS
 from evenface.synthesis.geometry import Light, Pose, State
@@ -214,10 +215,7 @@ def make_faces(
     """
     import pandas as pd
 
-    if not 16 <= size <= 2048:
-        raise InputError(f"synthetic: size must be 16 to 2048 pixels, got {size}")
-    if seed < 0:
-        raise InputError(f"synthetic: the seed must be >= 0, got {seed}")
+    _check(size, seed)
     samples = plan_faces(counts, people, seed)
     folder = Path(folder)
     settings: dict[str, object] = {
@@ -235,7 +233,7 @@ def make_faces(
     write_json(folder / "settings.json", settings)
     with progress("generating faces", len(samples)) as advance:
         advance(len(samples) - len(missing))
-        for done in draw_all(partial(_draw, folder, seed, size), missing, workers):
+        for done in draw_all(partial(_write, folder, seed, size), missing, workers):
             advance(done)
     table = _truth(samples, seed)
     with atomic_write(truth) as temporary:
@@ -243,14 +241,85 @@ def make_faces(
     return table
 
 
-def _draw(folder: Path, seed: int, size: int, samples: Sequence[FacePlan]) -> int:
+@dataclass(frozen=True)
+class FaceArrays:
+    """Rendered faces with their ground truth, one row each.
+
+    Attributes
+    ----------
+    images : ndarray of shape (N, size, size, 3)
+        sRGB, uint8.
+    labels : ndarray of shape (N,)
+        Index of the expression in :data:`~evenface.synthesis.actions.LABELS`.
+    people : ndarray of shape (N,)
+        Index of the person.
+    poses : ndarray of shape (N, 3)
+        Yaw, pitch and roll in degrees, see :class:`~evenface.synthesis.geometry.Pose`.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    people: NDArray[np.int64]
+    poses: NDArray[np.float64]
+
+
+def draw_faces(counts: int | Counts, *, people: int = 40, size: int = 112, seed: int = 0) -> FaceArrays:
+    """Render synthetic faces in memory; :func:`make_faces` writes the same images to files.
+
+    Parameters
+    ----------
+    counts : int, mapping of str to int, or sequence of such mappings
+        Number of images, as evenly distributed over the expressions as possible; or images per class as in
+        :func:`make_faces`.
+    people : int, default=40
+        Number of people.
+    size : int, default=112
+        Height and width in pixels.
+    seed : int, default=0
+        Seed of the population and of everything drawn from it.
+
+    Returns
+    -------
+    FaceArrays
+        Person by person.
+
+    Raises
+    ------
+    InputError
+        If a setting is out of range.
+    """
+    _check(size, seed)
+    if isinstance(counts, int):
+        counts = {label: (counts + row) // len(LABELS) for row, label in enumerate(LABELS)}
+    samples, renderer = plan_faces(counts, people, seed), Renderer(size)
+    images = np.empty((len(samples), size, size, 3), np.uint8)
+    poses = np.empty((len(samples), 3))
+    for row, sample in enumerate(samples):
+        images[row], pose = _draw(renderer, seed, sample)
+        poses[row] = pose.yaw, pose.pitch, pose.roll
+    labels = np.array([LABELS.index(sample.label) for sample in samples])
+    return FaceArrays(images, labels, np.array([sample.person for sample in samples]), poses)
+
+
+def _check(size: int, seed: int) -> None:
+    if not 16 <= size <= 2048:
+        raise InputError(f"synthetic: size must be 16 to 2048 pixels, got {size}")
+    if seed < 0:
+        raise InputError(f"synthetic: the seed must be >= 0, got {seed}")
+
+
+def _draw(renderer: Renderer, seed: int, sample: FacePlan) -> tuple[NDArray[np.uint8], Pose]:
+    person = make_person(seed, sample.person)
+    state, scene = compose_face(person, sample)
+    return renderer.render(person, [state], scene)[0], state.pose
+
+
+def _write(folder: Path, seed: int, size: int, samples: Sequence[FacePlan]) -> int:
     from PIL import Image
 
     renderer = Renderer(size)
     for sample in samples:
-        person = make_person(seed, sample.person)
-        state, scene = compose_face(person, sample)
-        image = renderer.render(person, [state], scene)[0]
+        image, _ = _draw(renderer, seed, sample)
         with atomic_write(folder / f"{sample.name}.png") as temporary:
             Image.fromarray(image).save(temporary, compress_level=3)
     return len(samples)
