@@ -1,14 +1,20 @@
 """The registry, folders, tables and synthetic people: read as they are laid out, and said exactly what is wrong."""
 
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from layouts import plant, refused
+from PIL import Image
 
 from evenface.data.datasets import DATASETS, dataset_reader, read_dataset
 from evenface.data.datasets.synthetic import CLASSES_BY_FREQUENCY, long_tailed_counts
+from evenface.synthesis.images import FacePlan, compose_face
+from evenface.synthesis.people import make_person
+from evenface.synthesis.renderer import Renderer
 
 # --- the registry
 
@@ -222,3 +228,32 @@ def test_synthetic_people_come_with_their_truth(tmp_path):
     assert got.notes[0].startswith("synthetic people, not real faces")
     assert read_dataset("synthetic", tmp_path, options).hash == got.hash
     assert read_dataset("synthetic", tmp_path, {**options, "seed": 1}).root != got.root
+
+
+def test_the_people_of_the_demo_come_with_the_package(tmp_path):
+    got = read_dataset("synthetic-demo", tmp_path)
+    table = got.table
+    train, test = (table[table["split"] == split] for split in ("train", "test"))
+    assert got.counts(train.index.to_numpy()).max() == 20 * got.counts(train.index.to_numpy()).min()
+    assert len(set(got.counts(test.index.to_numpy()).tolist())) == 1
+    assert not set(train["subject"]) & set(test["subject"])
+    for path in table["path"]:
+        with Image.open(got.root / path) as image:
+            assert (image.size, image.mode) == ((48, 48), "L")
+    first = table["path"].iloc[0]
+    (got.root / first).unlink()  # what was deleted from the cache is unpacked again
+    assert read_dataset("synthetic-demo", tmp_path).hash == got.hash
+    assert (got.root / first).is_file()
+
+
+def test_the_people_of_the_demo_are_drawn_as_others(tmp_path):
+    manifest = read_dataset("synthetic-demo", tmp_path)
+    table = manifest.table
+    row = table[table["split"] == "test"].iloc[0]
+    person, number = map(int, re.fullmatch(r".*/p(\\d+)-(\\d+)", row["sample"]).groups())
+    face = FacePlan(person, row["sample"].partition("/")[0], number)
+    state, scene = compose_face(make_person(0, person), face)
+    drawn = Renderer(48).render(make_person(0, person), [state], scene)[0]
+    with Image.open(manifest.root / row["path"]) as image:
+        difference = np.abs(np.asarray(image, int) - np.asarray(Image.fromarray(drawn).convert("L"), int))
+    assert difference.max() <= 2

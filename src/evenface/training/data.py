@@ -19,7 +19,8 @@ from evenface.utils.errors import InputError
 from evenface.utils.files import cache_folder, user_path
 from evenface.utils.registry import find
 
-GENERATED = ("synthetic", "synthetic-clips")
+RENDERED = ("synthetic", "synthetic-clips")
+GENERATED = (*RENDERED, "synthetic-demo")
 """Sources that generate their data."""
 
 
@@ -101,7 +102,8 @@ def read_manifest(recipe: Recipe) -> Manifest:
     data = recipe.data
     if data.source in GENERATED:
         root = user_path(data.root) if data.root else cache_folder() / data.source
-        return read_dataset(data.source, root, {"size": data.size, **data.options})
+        size = {"size": data.size} if data.source in RENDERED else {}
+        return read_dataset(data.source, root, {**size, **data.options})
     return read_dataset(data.source, _root(recipe), data.options)
 
 

@@ -30,6 +30,7 @@ DATASETS: dict[str, str] = {
     "sequences": "sequences:read",
     "synthetic": "synthetic:read",
     "synthetic-clips": "synthetic:read_clips",
+    "synthetic-demo": "synthetic:read_demo",
     "unbc": "unbc:read",
 }
 """Name of a source, as in ``data.source``, to its reader: module of this package, and function."""

@@ -1,9 +1,14 @@
 """Synthetic people: images (``synthetic``) and clips (``synthetic-clips``) rendered from 3-D models, without any data.
 
+``synthetic-demo`` are images that come with the package.
+
 Clips show levels or courses of pain, trends, or expressions.
 """
 
+import hashlib
+import io
 import json
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -12,8 +17,9 @@ import pandas as pd
 
 from evenface.data.imbalance import exponential_counts
 from evenface.data.manifest import Manifest, make_table
+from evenface.synthesis.actions import LABELS
 from evenface.utils.errors import InputError
-from evenface.utils.files import digest
+from evenface.utils.files import atomic_write, digest
 
 LICENCE = "Rendered by evenface; no real people. The shapes come from MakeHuman (CC0)."
 
@@ -33,6 +39,8 @@ PUBLISHED_COUNTS = {
 }
 """Published class counts: five levels of pain in p1 (its Table 1); neutral, tonic and phasic pain in p3; and labelled
 sequences of CK+ without contempt."""
+DEMO_PEOPLE = Path(__file__).with_name("demo-people.zip")
+"""Grey 48 px images of 80 people and their table; written by ``tools/draw_demo_people.py``."""
 NOTE = "synthetic people, not real faces: results compare methods here and do not predict accuracy on real people"
 LABEL_BY_IDENTITY = (
     "labels were assigned to people at random and are not visible in any clip: only identity predicts the label"
@@ -47,6 +55,7 @@ def read(
     total: int = 2800,
     factor: float = 1.0,
     size: int = 112,
+    render_size: int | None = None,
     seed: int = 0,
     workers: int = 1,
 ) -> Manifest:
@@ -66,7 +75,9 @@ def read(
         Imbalance factor, >= 1: largest over smallest class count. Counts fall exponentially in the order happy,
         neutral, sad, fear, angry, surprise, disgust, similar to images in the wild.
     size : int, default=112
-        Height and width in pixels.
+        Height and width of prepared images, in pixels.
+    render_size : int, optional
+        Height and width of rendered images; by default ``size``. Larger where faces are cropped from them.
     seed : int, default=0
         Seed of people, expressions, poses, light and backgrounds.
     workers : int, default=1
@@ -83,17 +94,31 @@ def read(
     InputError
         If a setting is out of its range, a class is unknown, or the package for rendering is not installed.
     """
-    from evenface.synthesis.actions import LABELS
     from evenface.synthesis.images import VERSION, make_faces
 
     wanted = (
         dict(counts) if counts is not None else long_tailed_counts("synthetic", CLASSES_BY_FREQUENCY, total, factor)
     )
+    size = render_size or size
     settings = [VERSION, people, wanted, size, seed]
     folder = root / f"{people}-people-{size}px-{digest(json.dumps(settings))[:8]}"
     samples = make_faces(folder, counts=wanted, people=people, size=size, seed=seed, workers=workers)
     table, classes = _with_labels("synthetic", samples, LABELS)
     return Manifest(table, classes, "synthetic", folder, (NOTE,))
+
+
+def read_demo(root: Path) -> Manifest:
+    """Read the people that come with the package; their images are unpacked into ``root`` once."""
+    content = DEMO_PEOPLE.read_bytes()
+    folder = root / hashlib.blake2b(content, digest_size=4).hexdigest()
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        samples = pd.read_csv(io.BytesIO(archive.read("faces.csv")))
+        for path in samples["path"]:
+            if not (folder / path).is_file():
+                with atomic_write(folder / path) as temporary:
+                    temporary.write_bytes(archive.read(path))
+    table, classes = _with_labels("synthetic-demo", samples, LABELS)
+    return Manifest(table, classes, "synthetic-demo", folder, (NOTE,))
 
 
 def read_clips(
