@@ -69,12 +69,8 @@ def main() -> None:
     slope = [float(np.polyfit(poses[:, axis], estimated[:, axis], 1)[0]) for axis in range(3)]
     print(f"{len(meshes)} people; mean absolute error of yaw, pitch, roll: {error.mean(axis=0).round(2)} degrees")
     print(f"largest {error.max(axis=0).round(1)}, slope {np.round(slope, 3)}")
-    angle = [
-        np.rad2deg(
-            np.arccos(np.clip((np.trace(best_rotation(mesh, reference).T @ Pose(*pose).matrix()) - 1) / 2, -1, 1))
-        )
-        for mesh, pose in zip(meshes, poses, strict=True)
-    ]
+    turns = [best_rotation(mesh, reference).T @ Pose(*pose).matrix() for mesh, pose in zip(meshes, poses, strict=True)]
+    angle = np.rad2deg(np.arccos(np.clip([(np.trace(turn) - 1) / 2 for turn in turns], -1, 1)))
     print(f"mean angle between rotations {np.mean(angle):.2f} degrees")
 
 

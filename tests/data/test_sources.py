@@ -250,8 +250,8 @@ def test_the_people_of_the_demo_are_drawn_as_others(tmp_path):
     manifest = read_dataset("synthetic-demo", tmp_path)
     table = manifest.table
     row = table[table["split"] == "test"].iloc[0]
-    person, number = map(int, re.fullmatch(r".*/p(\\d+)-(\\d+)", row["sample"]).groups())
-    face = FacePlan(person, row["sample"].partition("/")[0], number)
+    person, number = map(int, re.fullmatch(r"\w+/p(\d+)-(\d+)\.png", row["path"]).groups())
+    face = FacePlan(person, row["path"].partition("/")[0], number)
     state, scene = compose_face(make_person(0, person), face)
     drawn = Renderer(48).render(make_person(0, person), [state], scene)[0]
     with Image.open(manifest.root / row["path"]) as image:
