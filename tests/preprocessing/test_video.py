@@ -18,7 +18,7 @@ from evenface.config.recipe import FrameSampler
 from evenface.preprocessing.frame_sampling import sample_frames, stride, uniform, windows
 from evenface.preprocessing.video import FAR, check_whole, open_film, parts_of
 from evenface.utils.errors import SampleError
-from evenface.utils.natural_order import natural_key
+from evenface.utils.files import natural_key
 
 
 def noise(frames: int) -> list[np.ndarray]:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from layouts import plant, refused
 
 from evenface.data.datasets import read_dataset
-from evenface.utils.natural_order import natural_key, natural_order, number_of
+from evenface.utils.files import natural_key, natural_order, number_of
 
 
 @given(st.lists(st.floats(-1e6, 1e6).map(lambda x: round(x, 2)), min_size=1, unique=True))

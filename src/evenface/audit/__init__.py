@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from evenface.audit.binary import check_binaries
+from evenface.audit.confusion import check_binaries
 from evenface.audit.counts import check_accuracies, check_averages, check_ratios
 from evenface.audit.inferential import (
     check_comparisons,

@@ -21,6 +21,8 @@ from evenface.audit.printed import (
 from evenface.audit.schema import Accuracies, Averages, Ratios
 
 Integers = npt.NDArray[np.int64]
+Key = tuple[str, str]
+"""A class, or an empty string for all classes, and a metric."""
 Share = tuple[Range, int]
 """Possible values of a proportion, and the number of runs it is averaged over."""
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evenface.utils.errors import InputError
-from evenface.utils.natural_order import number_of
+from evenface.utils.files import number_of
 
 EXPRESSIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "contempt")
 """Class names of the built-in dataset readers, in the order of FER2013, contempt last."""

@@ -15,8 +15,7 @@ from PIL import Image
 
 from evenface.preprocessing.sequence_files import ARRAYS, TABLES, TEXT
 from evenface.utils.errors import InputError
-from evenface.utils.files import file_kind, is_file, is_folder, user_path
-from evenface.utils.natural_order import natural_key
+from evenface.utils.files import file_kind, is_file, is_folder, natural_key, user_path
 
 SourceKind = Literal["picture", "clip", "numbers", "camera"]
 FolderContent = Literal["images", "clips", "numbers"]

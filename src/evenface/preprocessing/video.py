@@ -23,8 +23,16 @@ from evenface.preprocessing.image import (
     unidentified_reason,
 )
 from evenface.utils.errors import InputError, SampleError
-from evenface.utils.files import HEAD, IMAGE_SUFFIXES, describe_content, file_kind, is_animated, is_file, is_image
-from evenface.utils.natural_order import natural_key
+from evenface.utils.files import (
+    HEAD,
+    IMAGE_SUFFIXES,
+    describe_content,
+    file_kind,
+    is_animated,
+    is_file,
+    is_image,
+    natural_key,
+)
 
 SLACK = 0.02
 """Share of the frames that may be missing at the end; two always may."""

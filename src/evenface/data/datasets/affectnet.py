@@ -16,7 +16,7 @@ from evenface.data.datasets.layout import absent_files, check_root, folders, lis
 from evenface.data.labels import EXPRESSIONS
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
-from evenface.utils.natural_order import number_of
+from evenface.utils.files import number_of
 from evenface.utils.progress import progress
 from evenface.utils.tables import read_delimited
 

@@ -11,8 +11,7 @@ import pandas as pd
 from evenface.data.datasets.layout import absent_files, check_root, check_scale, class_notes, listed, side_of
 from evenface.data.manifest import COLUMNS, Manifest, make_table
 from evenface.utils.errors import InputError
-from evenface.utils.files import user_path
-from evenface.utils.natural_order import natural_order
+from evenface.utils.files import natural_order, user_path
 from evenface.utils.registry import nearest
 from evenface.utils.tables import read_delimited
 

@@ -16,8 +16,7 @@ from evenface.data.datasets.layout import check_root, files_below, folders, list
 from evenface.data.labels import canonical_name
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
-from evenface.utils.files import user_path
-from evenface.utils.natural_order import number_of
+from evenface.utils.files import number_of, user_path
 from evenface.utils.tables import index_rows, read_delimited
 
 _IMAGES = (

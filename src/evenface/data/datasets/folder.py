@@ -18,8 +18,7 @@ from evenface.data.datasets.layout import (
 )
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
-from evenface.utils.files import ANIMATED_SUFFIXES, file_kind
-from evenface.utils.natural_order import natural_order
+from evenface.utils.files import ANIMATED_SUFFIXES, file_kind, natural_order
 
 LICENCE = "Terms of its owner, unknown to evenface."
 

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evenface.utils.errors import InputError
-from evenface.utils.files import file_kind, is_folder
-from evenface.utils.natural_order import natural_order, number_of
+from evenface.utils.files import file_kind, is_folder, natural_order, number_of
 
 SIDE_NAMES = {
     "train": "train",

@@ -21,7 +21,7 @@ from evenface.data.datasets.folder import clips_of_classes
 from evenface.data.datasets.layout import check_root, check_scale, class_notes, files_below, listed, names_in, side_of
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
-from evenface.utils.natural_order import natural_order
+from evenface.utils.files import natural_order
 from evenface.utils.tables import read_header
 
 LICENCE = {

@@ -1,15 +1,25 @@
-"""Check binary problems: search for confusion counts (TP, FP, FN, TN) consistent with printed metrics."""
+"""Check metrics against confusion matrices: of binary problems by search, of several classes as printed."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from fractions import Fraction
+from itertools import combinations, permutations
 from math import ceil, floor
 
 import numpy as np
 
-from evenface.audit.counts import Integers, check_averaged_f1, check_bounds, format_nearest_quotients, possible_counts
-from evenface.audit.printed import Finding, PrintedNumber, Range, join_limited
-from evenface.audit.schema import Binaries
+from evenface.audit.counts import (
+    Integers,
+    Key,
+    check_averaged_f1,
+    check_bounds,
+    format_nearest_quotients,
+    format_quotient,
+    harmonic_mean,
+    possible_counts,
+)
+from evenface.audit.printed import Finding, PrintedNumber, Range, exact_range, format_value, join_limited
+from evenface.audit.schema import Binaries, Report
 
 # Each metric is a quotient of two sums of (tp, fp, fn, tn), given by their weights.
 _FIGURES = {
@@ -211,3 +221,143 @@ def _with_recall(cells: dict[str, PrintedNumber]) -> dict[str, PrintedNumber]:
     if "recall" in cells or "sensitivity" not in cells:
         return cells
     return cells | {"recall": cells["sensitivity"]}
+
+
+Table = tuple[tuple[int, ...], ...]
+_MOST_CLASSES = 6
+
+
+def check_matrix(section: Report, figures: dict[Key, PrintedNumber], truncation: bool) -> Iterator[Finding]:
+    """Compute every metric from the matrix; search for an exchange that explains differences."""
+    table: Table = tuple(map(tuple, section.matrix or []))
+    names = list(section.classes)
+    total = section.total
+    if section.size is not None and total not in section.size.all:
+        yield Finding(section.where, f"the matrix has {total:,} samples, printed are {section.size}")
+    for name, row in zip(names, table, strict=True):
+        size = section.classes[name]
+        if size is not None and sum(row) not in size.all:
+            yield Finding(
+                f"{section.where}, {name}", f"the matrix has {sum(row):,} samples of this class, printed are {size}"
+            )
+    averages = ("macro", "weighted", "micro", "means") if section.average == "any" else (section.average,)
+    mismatches = {average: _mismatches(table, names, figures, average, truncation) for average in averages}
+    average = min(mismatches, key=lambda name: len(mismatches[name]))
+    if mismatches[average]:
+        lines = [
+            f"{key[0]} {key[1]}".strip()
+            + f" {figures[key]}, not {format_matrix_figure(table, names, key, average, figures[key])}"
+            for key in mismatches[average]
+        ]
+        first = (
+            f"{len(lines)} printed numbers are inconsistent with the matrix, such as {lines[0]}"
+            if len(lines) > 1
+            else (f"the matrix does not give {lines[0].replace(', not', ' but')}")
+        )
+        explained = _explain_by_exchange(table, names, figures, average, truncation)
+        yield Finding(section.where, first, (*lines[1:], *explained))
+
+
+def figures_of_matrix(table: Table, names: list[str], average: str) -> dict[Key, Fraction | None]:
+    """Compute all metrics of a matrix (true x predicted) exactly; None where one is undefined.
+
+    ``mean`` is the mean recall of classes; ``average`` determines how precision, recall and F1 are averaged.
+    """
+    n = [sum(row) for row in table]
+    m = [sum(column) for column in zip(*table, strict=True)]
+    t = [table[k][k] for k in range(len(table))]
+    metrics: dict[Key, Fraction | None] = {}
+    for k, name in enumerate(names):
+        metrics[name, "recall"] = Fraction(t[k], n[k]) if n[k] else None
+        metrics[name, "precision"] = Fraction(t[k], m[k]) if m[k] else None
+        metrics[name, "f1"] = Fraction(2 * t[k], n[k] + m[k]) if n[k] + m[k] else None
+    accuracy = Fraction(sum(t), sum(n))
+    metrics["", "accuracy"] = accuracy
+    present = [k for k in range(len(names)) if n[k]]
+    metrics["", "mean"] = sum((Fraction(t[k], n[k]) for k in present), Fraction(0)) / len(present)
+    for figure in ("precision", "recall", "f1"):
+        values = [metrics[name, figure] or Fraction(0) for name in names]
+        macro = sum(values, Fraction(0)) / len(names)
+        weighted = sum((value * size for value, size in zip(values, n, strict=True)), Fraction(0)) / sum(n)
+        metrics["", figure] = {"weighted": weighted, "micro": accuracy}.get(average, macro)
+    if average == "means":
+        p, r = metrics["", "precision"] or Fraction(0), metrics["", "recall"] or Fraction(0)
+        metrics["", "f1"] = harmonic_mean(exact_range(p), exact_range(r)).lo
+    return metrics
+
+
+def format_matrix_figure(table: Table, names: list[str], key: Key, average: str, cell: PrintedNumber) -> str:
+    """Format a metric of a matrix with its arithmetic, such as ``24/26 = 0.923``."""
+    values = figures_of_matrix(table, names, average)
+    value = values[key]
+    if value is None:
+        return "0/0, undefined"
+    n, m = [sum(row) for row in table], [sum(column) for column in zip(*table, strict=True)]
+    name, figure = key
+    if name:
+        k = names.index(name)
+        top = table[k][k]
+        tops = {"recall": (top, n[k]), "precision": (top, m[k]), "f1": (2 * top, n[k] + m[k])}
+        return format_quotient(*tops[figure], cell)
+    if figure == "accuracy" or average == "micro":
+        return format_quotient(sum(table[k][k] for k in range(len(table))), sum(n), cell)
+    if average == "means" and figure == "f1":
+        return f"of averaged precision and recall {format_value(value, cell)}"
+    each = [values[label, "recall" if figure == "mean" else figure] or Fraction(0) for label in names]
+    if average == "weighted" and figure != "mean":
+        parts = [f"{size} x {format_value(part, cell)}" for size, part in zip(n, each, strict=True)]
+        return f"({' + '.join(parts)})/{sum(n)} = {format_value(value, cell)}"
+    return f"({' + '.join(format_value(part, cell) for part in each)})/{len(each)} = {format_value(value, cell)}"
+
+
+def _mismatches(
+    table: Table, names: list[str], figures: dict[Key, PrintedNumber], average: str, truncation: bool
+) -> list[Key]:
+    values = figures_of_matrix(table, names, average)
+    mismatches = []
+    for key, cell in figures.items():
+        value = values[key]
+        # An undefined 0 / 0 is printed as 0, as 1, or not at all.
+        possible = {value} if value is not None else {Fraction(0), Fraction(1)}
+        if not any(number in cell.range(truncation) for number in possible):
+            mismatches.append(key)
+    return mismatches
+
+
+def _explain_by_exchange(
+    table: Table, names: list[str], figures: dict[Key, PrintedNumber], average: str, truncation: bool
+) -> Iterator[str]:
+    """Describe the exchange of rows, columns, names or metrics that makes everything consistent."""
+
+    def fits(candidate: Table, read: dict[Key, PrintedNumber]) -> bool:
+        return not _mismatches(candidate, names, read, average, truncation)
+
+    if fits(tuple(zip(*table, strict=True)), figures):
+        yield "Consistent if rows and columns are exchanged (transposed matrix)."
+        return
+    swapped = {(name, _OTHER.get(figure, figure)): cell for (name, figure), cell in figures.items()}
+    if fits(table, swapped):
+        yield "Consistent if precision and recall are exchanged."
+        return
+    if len(names) > _MOST_CLASSES:
+        return
+    orders = sorted(permutations(range(len(names))), key=lambda order: sum(i != k for i, k in enumerate(order)))
+    for order in orders[1:]:
+        moved = ", ".join(f"{names[i]} for {names[k]}" for i, k in enumerate(order) if i != k)
+        if fits(tuple(table[k] for k in order), figures):
+            yield f"Consistent if rows of the matrix are exchanged ({moved})."
+            return
+        if fits(tuple(tuple(row[k] for k in order) for row in table), figures):
+            yield f"Consistent if columns of the matrix are exchanged ({moved})."
+            return
+        read = {
+            (names[order[names.index(name)]] if name else "", figure): cell for (name, figure), cell in figures.items()
+        }
+        if fits(table, read):
+            yield "Consistent if rows of the printed numbers are exchanged: " + "; ".join(
+                f"the row {names[i]} is that of {names[k]}" for i, k in enumerate(order) if i != k
+            )
+            return
+
+
+_OTHER = {"precision": "recall", "recall": "precision"}
