@@ -179,9 +179,9 @@ def test_targets_of_make_and_modules_that_are_run_exist(page):
 
 
 def test_the_readme_has_the_section_that_the_doctor_names():
-    from evenface.utils import doctor
+    from evenface.utils import extras
 
-    (named,) = set(re.findall(r"see '(\w+)' in the README", Path(doctor.__file__).read_text("utf-8")))
+    (named,) = set(re.findall(r"see '(\w+)' in the README", Path(extras.__file__).read_text("utf-8")))
     assert re.search(rf"^#+ {named}$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
 
 

@@ -11,8 +11,8 @@ from layouts import refused
 import evenface as ef
 from evenface.config import load_recipe
 from evenface.runs import Run
-from evenface.utils.doctor import examine
 from evenface.utils.errors import InputError
+from evenface.utils.extras import examine
 from evenface.utils.files import cache_folder, user_path
 
 

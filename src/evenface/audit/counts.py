@@ -16,6 +16,7 @@ from evenface.audit.printed import (
     exact_range,
     format_range,
     format_value,
+    have_common_value,
     join_limited,
 )
 from evenface.audit.schema import Accuracies, Averages, Ratios
@@ -213,7 +214,7 @@ def check_averaged_f1(where: str, cells: dict[str, PrintedNumber], average: str,
 def _check_micro(where: str, cells: dict[str, PrintedNumber], truncation: bool) -> Iterator[Finding]:
     names = [name for name in ("accuracy", "precision", "recall", "f1") if name in cells]
     ranges = [cells[name].range(truncation) for name in names]
-    if ranges and max(values.lo for values in ranges) > min(values.hi for values in ranges):
+    if ranges and not have_common_value(ranges):
         values = ", ".join(f"{name} {cells[name]}" for name in names)
         yield Finding(where, f"micro averages are all equal, but printed are {values}")
 

@@ -6,7 +6,15 @@ from fractions import Fraction
 from math import sqrt
 
 from evenface.audit.counts import percent_hint
-from evenface.audit.printed import Finding, PrintedNumber, Range, exact_range, format_range, format_value, join_limited
+from evenface.audit.printed import (
+    Finding,
+    PrintedNumber,
+    Range,
+    format_range,
+    format_value,
+    join_limited,
+    mean_range,
+)
 from evenface.audit.schema import Comparisons, Effects, Equivalences, Powers, SampleValues
 
 
@@ -133,10 +141,7 @@ def _check_printed_values(
     if len(values) != n:
         yield Finding(where, f"{len(values)} values are printed for n = {n}")
         return
-    total = exact_range(0)
-    for values_range in ranges:
-        total += values_range
-    computed = {"mean": total * exact_range(Fraction(1, n)), "median": _median(ranges), "sd": _sd(ranges)}
+    computed = {"mean": mean_range(ranges), "median": _median(ranges), "sd": _sd(ranges)}
     for figure, truth in computed.items():
         cell = cells.get(figure)
         if cell and not truth.meets(cell.range(truncation)):

@@ -1,6 +1,7 @@
 """Printed numbers, the exact range of values that each may represent, and findings on them."""
 
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import ceil, floor
@@ -59,6 +60,21 @@ class Range:
 def exact_range(value: Fraction | int) -> Range:
     """Return the range of one value."""
     return Range(Fraction(value), Fraction(value))
+
+
+def sum_range(ranges: Iterable[Range]) -> Range:
+    """Return the range of the sum of values in ranges."""
+    return sum(ranges, exact_range(0))
+
+
+def mean_range(ranges: Sequence[Range]) -> Range:
+    """Return the range of the mean of values in ranges."""
+    return sum_range(ranges) * exact_range(Fraction(1, len(ranges)))
+
+
+def have_common_value(ranges: Sequence[Range]) -> bool:
+    """Return whether one value is in all ranges."""
+    return max(values.lo for values in ranges) <= min(values.hi for values in ranges)
 
 
 @dataclass(frozen=True)

@@ -31,10 +31,10 @@ from evenface.audit.printed import (
     PrintedNumber,
     Range,
     Size,
-    exact_range,
     format_range,
     format_value,
     join_limited,
+    mean_range,
 )
 from evenface.audit.schema import AVERAGED, Recalls, Report
 
@@ -169,15 +169,14 @@ _FREE = 2**62
 def _weighted(name: str, share: Range, pick: Pick) -> list[SumConstraint]:
     """Return constraints for sum of n * share = N * printed for any N, one for each end of the range."""
 
-    def above(_: int, rows: Integers) -> tuple[Integers, Integers]:
+    def part(end: Fraction, rows: Integers) -> tuple[Integers, Integers]:
         low, high = pick(rows)
-        return low - rows[:, 0] * ceil(share.lo * GRID), high - rows[:, 0] * floor(share.lo * GRID)
+        return low - rows[:, 0] * ceil(end * GRID), high - rows[:, 0] * floor(end * GRID)
 
-    def below(_: int, rows: Integers) -> tuple[Integers, Integers]:
-        low, high = pick(rows)
-        return low - rows[:, 0] * ceil(share.hi * GRID), high - rows[:, 0] * floor(share.hi * GRID)
-
-    return [SumConstraint(name, above, 0, _FREE), SumConstraint(name, below, -_FREE, 0)]
+    return [
+        SumConstraint(name, lambda _, rows: part(share.lo, rows), 0, _FREE),
+        SumConstraint(name, lambda _, rows: part(share.hi, rows), -_FREE, 0),
+    ]
 
 
 def _macro(name: str, share: Range, classes: int, pick: Pick) -> list[SumConstraint]:
@@ -478,10 +477,7 @@ def _check_mean_recall(where: str, sheet: ClassFigures) -> Iterator[Finding]:
     cell, ranges = sheet.figures.get(("", "mean")), _recall_ranges(sheet)
     if cell is None or len(ranges) < len(sheet.sizes):
         return
-    total = exact_range(0)
-    for share in ranges.values():
-        total += share
-    mean = total * exact_range(Fraction(1, len(ranges)))
+    mean = mean_range(list(ranges.values()))
     if not mean.meets(cell.range(sheet.truncation)):
         terms = " + ".join(str(sheet.figures[name, "recall"]) for name in ranges)
         yield Finding(

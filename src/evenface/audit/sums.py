@@ -4,16 +4,24 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from math import sqrt
 
-from evenface.audit.printed import Finding, PrintedNumber, Range, exact_range, format_range, format_value
+from evenface.audit.printed import (
+    Finding,
+    PrintedNumber,
+    Range,
+    exact_range,
+    format_range,
+    format_value,
+    have_common_value,
+    mean_range,
+    sum_range,
+)
 from evenface.audit.schema import Bests, Differences, Gains, Orders, Parameters, Products, Repeats, Sums
 
 
 def check_sums(section: Sums, truncation: bool) -> Iterator[Finding]:
     """Check that parts sum to the total, and proportions are those of the parts."""
     parts = {name: cell.range(truncation) for name, cell in section.parts.items()}
-    computed = exact_range(0)
-    for part in parts.values():
-        computed += part
+    computed = sum_range(parts.values())
     total = section.total.range(truncation) if section.total else computed
     if section.total and not computed.meets(total):
         terms = " + ".join(map(str, section.parts.values()))
@@ -29,9 +37,7 @@ def check_sums(section: Sums, truncation: bool) -> Iterator[Finding]:
             )
             yield Finding(f"{section.where}, {name}", line, (quotient,))
     if section.shares.keys() == parts.keys():
-        share_sum = exact_range(0)
-        for cell in section.shares.values():
-            share_sum += cell.range(truncation)
+        share_sum = sum_range(cell.range(truncation) for cell in section.shares.values())
         if 1 not in share_sum:
             terms, like = " + ".join(map(str, section.shares.values())), next(iter(section.shares.values()))
             total_share = format_value((share_sum.lo + share_sum.hi) / 2, like, 0)
@@ -88,7 +94,7 @@ def check_bests(section: Bests, truncation: bool) -> Iterator[Finding]:
         ranges = [cell.range(truncation) for cell in runs]
         cells = section.cells()[name]
         most = Range(max(values.lo for values in ranges), max(values.hi for values in ranges))
-        for figure, truth in (("best", most), ("mean", _mean(runs, truncation))):
+        for figure, truth in (("best", most), ("mean", mean_range(ranges))):
             cell = cells.get(figure)
             if cell and section.unit:
                 truth *= exact_range(Fraction(1, 100))
@@ -110,7 +116,8 @@ def check_differences(section: Differences, truncation: bool) -> Iterator[Findin
         values = {side: [number for number in means[side] if number] for side in section.sides}
         if section.unit:
             values = {side: [number.percent() for number in row] for side, row in values.items()}
-        computed = _mean(values[first], truncation) - _mean(values[second], truncation)
+        means_of = (mean_range([number.range(truncation) for number in values[side]]) for side in section.sides)
+        computed = next(means_of) - next(means_of)
         printed = cell.range(truncation)
         consistent = {
             direction for direction, sign in directions.items() if (computed * exact_range(sign)).meets(printed)
@@ -136,13 +143,6 @@ def check_differences(section: Differences, truncation: bool) -> Iterator[Findin
             yield Finding(f"{section.where}, {name}", line, tuple(proof))
 
 
-def _mean(values: Sequence[PrintedNumber], truncation: bool) -> Range:
-    total = exact_range(0)
-    for number in values:
-        total += number.range(truncation)
-    return total * exact_range(Fraction(1, len(values)))
-
-
 def _averaged(values: Sequence[PrintedNumber]) -> str:
     terms = " + ".join(map(str, values))
     return f"({terms})/{len(values)}" if len(values) > 1 else terms
@@ -159,7 +159,7 @@ def check_repeats(section: Repeats, truncation: bool) -> Iterator[Finding]:
     """Check that repeated values agree."""
     cells = {location: cell.percent() if section.unit else cell for location, cell in section.values.items()}
     ranges = [cell.range(truncation) for cell in cells.values()]
-    if max(values.lo for values in ranges) > min(values.hi for values in ranges):
+    if not have_common_value(ranges):
         values = ", ".join(f"{cell} ({location})" for location, cell in cells.items())
         yield Finding(section.where, f"printed differently: {values}")
 

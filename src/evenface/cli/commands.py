@@ -50,7 +50,7 @@ def demo(
 @app.command()
 def doctor() -> None:
     """Print versions, devices and missing packages."""
-    from evenface.utils.doctor import examine
+    from evenface.utils.extras import examine
 
     for finding in examine():
         echo([f"{finding.name:18} {finding.state}", *([f"{'':18} -> {finding.remedy}"] if finding.remedy else [])])

@@ -105,6 +105,13 @@ def independent_pairs(given: Pairs) -> Check:
     )
 
 
+def enough(count: int, unit: str, fewest: int, instead: str) -> Check:
+    """Check that there are enough units."""
+    if count >= fewest:
+        return Check("units", True, f"{counted(count, unit)} are enough.")
+    return Check("units", False, f"With only {counted(count, unit)} {instead}.")
+
+
 def overlapping(unit: str, overlap: float, what: str = "F is") -> list[Check]:
     """Return a check that folds share training samples; empty without overlap."""
     if not overlap:

@@ -10,7 +10,7 @@ import numpy as np
 
 from evenface.evaluation.bootstrap import LEVEL, Estimate
 from evenface.evaluation.formatting import with_interval
-from evenface.statistics.assumptions import Check, failed
+from evenface.statistics.assumptions import Check, enough, failed
 from evenface.statistics.designs import counted
 from evenface.statistics.t_tests import FLAT
 
@@ -79,18 +79,12 @@ def bootstrap(
     if values.ndim != 1 or not len(values):
         raise ValueError(f"values must have shape (N,) with N >= 1, got {values.shape}")
     value = float(statistic(values, axis=-1))
-    checks = (_enough(len(values), unit),)
+    checks = (enough(len(values), unit, FEW, "a bootstrap interval is slightly too narrow"),)
     if len(values) < 2 or np.ptp(values) <= FLAT * np.abs(values).max():
         low = high = value if len(values) > 1 else float("nan")
     else:
         low, high = _interval(values, statistic, method, resamples, level, seed)
     return Bootstrap(Estimate(value, low, high), method, level, resamples, seed, unit, len(values), checks)
-
-
-def _enough(count: int, unit: str) -> Check:
-    if count >= FEW:
-        return Check("units", True, f"{counted(count, unit)} were drawn.")
-    return Check("units", False, f"With only {counted(count, unit)} a bootstrap interval is slightly too narrow.")
 
 
 def _interval(

@@ -241,6 +241,11 @@ class _LevelValues:
     unit: str = "unit"
     replicates: Replicates | None = None
 
+    @property
+    def size(self) -> float:
+        """Largest absolute value: what counts as rounding is relative to it."""
+        return float(max(np.abs(self.values).max(), np.abs(self.base).max()))
+
 
 @dataclass(frozen=True, eq=False)
 class Pairs(_LevelValues):
@@ -266,11 +271,6 @@ class Pairs(_LevelValues):
         difference: np.ndarray = self.values - self.base
         return np.where(np.abs(difference) <= FLAT * self.size, 0.0, difference)
 
-    @property
-    def size(self) -> float:
-        """Largest absolute value: what counts as rounding is relative to it."""
-        return float(max(np.abs(self.values).max(), np.abs(self.base).max()))
-
 
 @dataclass(frozen=True, eq=False)
 class Groups(_LevelValues):
@@ -287,11 +287,6 @@ class Groups(_LevelValues):
     def units(self) -> int:
         """Number of units of both levels together."""
         return len(self)
-
-    @property
-    def size(self) -> float:
-        """Largest absolute value: what counts as rounding is relative to it."""
-        return float(max(np.abs(self.values).max(), np.abs(self.base).max()))
 
 
 def pairs(

@@ -7,7 +7,7 @@ from typing import Literal
 
 from evenface.evaluation.bootstrap import LEVEL
 from evenface.evaluation.formatting import signed
-from evenface.statistics.designs import Groups, Pairs, counted
+from evenface.statistics.designs import Groups, Pairs, plural
 from evenface.statistics.t_tests import FLAT, standard_error
 
 Kind = Literal["d_z", "d_av", "d_s", "d_total"]
@@ -50,16 +50,11 @@ class EffectSize:
         if math.isnan(self.value):
             return f"{self.kind} is not defined, as there is no variance."
         word = f"{self.word}; " if self.word else ""
-        of = "pairs" if self.kind in ("d_z", "d_av") else plural_values(self.unit)
+        of = "pairs" if self.kind in ("d_z", "d_av") else plural(self.unit)
         return (
             f"{self.kind} = {signed(self.value, 2)} [{signed(self.low, 2)}, {signed(self.high, 2)}] ({word}"
             f"{MEANING[self.kind]}), Hedges' g = {signed(self.hedges, 2)}, over {self.count:,} {of}."
         )
-
-
-def plural_values(unit: str) -> str:
-    """Return the plural of a unit."""
-    return counted(0, unit).removeprefix("0 ")
 
 
 def size_word(d: float) -> str:

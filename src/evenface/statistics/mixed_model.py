@@ -24,7 +24,7 @@ from evenface.statistics.anova import (
     design,
     structure,
 )
-from evenface.statistics.assumptions import Check, balance, failed, normal, overlapping
+from evenface.statistics.assumptions import Check, balance, enough, failed, normal, overlapping
 from evenface.statistics.comparisons import Contrast
 from evenface.statistics.designs import DesignTable, counted, design_table, plural
 from evenface.statistics.t_tests import FLAT
@@ -164,7 +164,7 @@ def random_intercept(
     checks = (
         _boundary(found, given),
         normal(within_units, "residuals", APPROXIMATE, given.size),
-        _units(given.count, given.unit),
+        enough(given.count, given.unit, FEW, "the variance between them is estimated poorly"),
         balance(np.unique(given.places, return_counts=True)[1].tolist(), 0, given.missing, given.unit),
         *_sphericity(own, inner, given),
         *overlapping(given.unit, overlap, "F and t are"),
@@ -346,9 +346,3 @@ def _boundary(found: REML, given: DesignTable) -> Check:
         f"The estimated variance between {plural(given.unit)} is zero: estimates are those of least squares, with "
         f"degrees of freedom as within and between {plural(given.unit)}.",
     )
-
-
-def _units(count: int, unit: str) -> Check:
-    if count >= FEW:
-        return Check("units", True, f"{counted(count, unit)}.")
-    return Check("units", False, f"With only {counted(count, unit)} the variance between them is estimated poorly.")

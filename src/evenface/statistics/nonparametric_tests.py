@@ -15,7 +15,7 @@ from evenface.evaluation.metric_registry import known_direction
 from evenface.evaluation.paired_tests import FEWEST, McNemar, verdict
 from evenface.evaluation.paired_tests import mcnemar as compare_outcomes
 from evenface.evaluation.predictions import Predictions, align
-from evenface.statistics.assumptions import ALPHA, Check, balance, failed, replicated, with_p
+from evenface.statistics.assumptions import ALPHA, Check, balance, enough, failed, replicated, with_p
 from evenface.statistics.designs import counted, design_table
 from evenface.utils.errors import InputError
 
@@ -177,20 +177,17 @@ def friedman(
         for i, j in itertools.combinations(order, 2)
     }
     critical = float(studentized_range.isf(alpha, k, np.inf)) / math.sqrt(2) * error
-    checks = (balance([n], given.count - n, given.missing, given.unit), _enough(n, given.unit), replicated(given))
+    few = "the p-values of Friedman's and Nemenyi's tests are approximate"
+    checks = (
+        balance([n], given.count - n, given.missing, given.unit),
+        enough(n, given.unit, FEW, few),
+        replicated(given),
+    )
     return Ranks(
         value,
         tuple(names[i] for i in order),
         tuple(float(mean[i]) for i in order),
         *(chi2, p, iman, iman_p, critical, pairwise, alpha, given.unit, n, checks, higher),
-    )
-
-
-def _enough(n: int, unit: str) -> Check:
-    if n >= FEW:
-        return Check("units", True, f"{counted(n, unit)} are enough for the approximation of the test.")
-    return Check(
-        "units", False, f"With only {counted(n, unit)} the p-values of Friedman's and Nemenyi's tests are approximate."
     )
 
 

@@ -1,7 +1,8 @@
 """Power of t tests: power, smallest detectable effect and required number of units."""
 
+import bisect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -141,30 +142,17 @@ def units_needed(
     """
     _shares(power, alpha)
 
-    def enough(count: int) -> bool:
-        return t_power(effect, count, paired=paired, alpha=alpha) >= power
-
-    count = _first(enough)
+    counts = range(2, MOST + 1)
+    place = bisect.bisect_left(counts, power, key=lambda n: t_power(effect, n, paired=paired, alpha=alpha))
+    if place == len(counts):
+        raise ValueError(f"more than {MOST:,} units would be needed")
+    count = counts[place]
     return Power("count", effect, count, t_power(effect, count, paired=paired, alpha=alpha), alpha, paired, unit)
 
 
 def _shares(power: float, alpha: float) -> None:
     if not 0 < alpha < power < 1:
         raise ValueError(f"expected 0 < alpha < power < 1, got alpha {alpha} and power {power}")
-
-
-def _first(holds: Callable[[int], bool]) -> int:
-    """Return the smallest integer from 2 on that satisfies a condition which all larger ones satisfy too."""
-    high = 2
-    while not holds(high):
-        high *= 2
-        if high > MOST:
-            raise ValueError(f"more than {MOST:,} units would be needed")
-    low = high // 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if holds(middle) else (middle, high)
-    return max(2, high)
 
 
 def power_curve(

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from evenface.data.datasets.layout import absent_files, check_root, folders, listed, names_in
+from evenface.data.datasets.layout import absent_files, check_root, folders, listed, names_in, naming
 from evenface.data.labels import EXPRESSIONS
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
@@ -89,10 +89,8 @@ def _rows_of_list(root: Path, parts: list[Path], images: Path, name: str) -> tup
     path = next((part / name for part in parts if (part / name).is_file()), None)
     if path is None:
         raise InputError(f"affectnet: {name} does not exist in {root} beside {images.name}", EXPECTED)
-    try:
+    with naming("affectnet"):
         cells = read_delimited(path, only=("subDirectory_filePath", "expression"))
-    except InputError as error:
-        raise InputError(f"affectnet: {error.message}", error.hint) from None
     if len(cells.columns) < 2 or cells.empty:
         raise InputError(
             f"affectnet: expected the columns subDirectory_filePath and expression in {path.name}", EXPECTED

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from evenface.data.datasets.layout import absent_files, check_root, folders, listed
+from evenface.data.datasets.layout import absent_files, check_root, folders, listed, naming
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
 from evenface.utils.registry import nearest
@@ -86,10 +86,8 @@ def _row(cell: dict[Any, Any], classes: tuple[str, ...]) -> dict[str, Any]:
 
 def _load(path: Path) -> pd.DataFrame:
     """Read the list, indexed by line number, and add the column ``level``, the name of the class."""
-    try:
+    with naming("biovid", EXPECTED):
         cells = read_delimited(path)
-    except InputError as error:
-        raise InputError(f"biovid: {error.message}", error.hint or EXPECTED) from None
     missing = [name for name in COLUMNS if name not in cells]
     if missing:
         raise InputError(

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from evenface.data.datasets.layout import check_root, folders, listed, names_in
+from evenface.data.datasets.layout import check_root, folders, listed, names_in, part_of
 from evenface.data.datasets.sequences import as_sequences
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
@@ -68,20 +68,13 @@ def read(
     return as_sequences(manifest, "dlib-68") if features == "landmarks" else manifest
 
 
-def _part(root: Path, name: str) -> Path:
-    """Return a folder of the dataset in ``root`` or one level deeper; some copies nest it twice."""
-    for top in (root, *(root / inner for inner in folders(root))):
-        if (top / name).is_dir():
-            return top / name / name if (top / name / name).is_dir() else top / name
-    raise InputError(f"ckplus: no folder {name} in {root}, which has {listed(folders(root))}", EXPECTED)
-
-
 def _labelled_sequences(root: Path, features: str) -> tuple[list[_CKPlusSequence], list[str]]:
     """List the sequences that have files and an emotion, and notes on the others."""
     part, suffixes = (
         ("cohn-kanade-images", IMAGE_SUFFIXES) if features == "images" else ("Landmarks", ("_landmarks.txt",))
     )
-    top, labels = _part(root, part), _part(root, "Emotion")
+    tops = [root, *(root / inner for inner in folders(root))]
+    top, labels = (part_of(tops, name, "ckplus", EXPECTED) for name in (part, "Emotion"))
     files = {
         f"{subject}/{number}": names_in(top / subject / number, suffixes)
         for subject in folders(top)

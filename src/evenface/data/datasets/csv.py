@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from evenface.data.datasets.layout import absent_files, check_root, check_scale, class_notes, listed, side_of
+from evenface.data.datasets.layout import absent_files, check_root, check_scale, class_notes, listed, naming, side_of
 from evenface.data.manifest import COLUMNS, Manifest, make_table
 from evenface.utils.errors import InputError
 from evenface.utils.files import natural_order, user_path
@@ -136,10 +136,8 @@ def _tables(root: Path) -> list[str]:
 
 
 def _load(table: _Table, delimiter: str | None) -> pd.DataFrame:
-    try:
+    with naming(table.source, EXPECTED):
         cells = read_delimited(table.path, delimiter=delimiter)
-    except InputError as error:
-        raise InputError(f"{table.source}: {error.message}", error.hint or EXPECTED) from None
     if cells.empty:
         raise InputError(f"{table.source}: {table.path} has no lines below its header", EXPECTED)
     return cells

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from evenface.data.datasets.layout import check_root, files_below, folders, listed, side_of
+from evenface.data.datasets.layout import check_root, files_below, folders, listed, naming, side_of
 from evenface.data.labels import canonical_name
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
@@ -89,10 +89,8 @@ def _columns(path: Path) -> list[str]:
 
 def _rows_of_table(path: Path, fixed_usage: str | None = None) -> list[dict[str, Any]]:
     """Read the rows of a table, whose usage is in its column Usage or is ``fixed_usage``."""
-    try:
+    with naming("fer2013"):
         index = index_rows(path)
-    except InputError as error:
-        raise InputError(f"fer2013: {error.message}", error.hint) from None
     missing = [name for name in COLUMNS if name not in index.names and (name != "Usage" or fixed_usage is None)]
     if missing:
         raise InputError(
@@ -237,10 +235,8 @@ def _read_votes(path: Path) -> pd.DataFrame:
         raise InputError(
             f"ferplus: the file of votes {path} does not exist", "Give fer2013new.csv of FERPlus with the option votes."
         )
-    try:
+    with naming("ferplus"):
         table = read_delimited(path)
-    except InputError as error:
-        raise InputError(f"ferplus: {error.message}", error.hint) from None
     missing = [name for name in ("Usage", *VOTES) if name not in table.columns]
     if missing:
         raise InputError(

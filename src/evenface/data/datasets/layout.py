@@ -3,7 +3,8 @@
 import os
 import re
 import unicodedata
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,24 @@ def check_root(root: Path, source: str) -> None:
     raise InputError(
         f"{source}: the folder {root} does not exist", f"{parent} exists; it has {listed(folders(parent))}."
     )
+
+
+@contextmanager
+def naming(source: str, hint: str = "") -> Iterator[None]:
+    """Name the source in InputErrors of the block, and add a hint to those without one."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{source}: {error.message}", error.hint or hint) from None
+
+
+def part_of(tops: Sequence[Path], name: str, source: str, expected: str) -> Path:
+    """Return a folder of a dataset in the first of ``tops`` that has it; some copies nest it twice."""
+    for top in tops:
+        if (top / name).is_dir():
+            return top / name / name if (top / name / name).is_dir() else top / name
+    root = tops[0]
+    raise InputError(f"{source}: no folder {name} in {root}, which has {listed(folders(root))}", expected)
 
 
 def folders(root: Path) -> list[str]:

@@ -7,7 +7,7 @@ in the wild*, CVPR 2017.
 from pathlib import Path
 from typing import Any, Literal
 
-from evenface.data.datasets.layout import absent_files, check_root, folders, listed
+from evenface.data.datasets.layout import absent_files, check_root, folders, listed, naming
 from evenface.data.labels import EXPRESSIONS
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
@@ -36,7 +36,9 @@ def read(root: Path, *, images: Images = "aligned") -> Manifest:
             raise InputError(
                 f"rafdb: {part} does not exist", f"Expected {LABELS} and Image/{images}/ of the official folder basic."
             )
-    rows = [_row(line, number, path.name, images) for number, line in _lines(path)]
+    with naming("rafdb"):
+        lines = enumerate(read_text(path).split("\n"), 1)
+    rows = [_row(line, number, path.name, images) for number, line in lines if line.strip()]
     if not rows:
         raise InputError(f"rafdb: {path} is empty")
     names: set[str] = set()
@@ -46,14 +48,6 @@ def read(root: Path, *, images: Images = "aligned") -> Manifest:
         names.add(row["sample"])
     notes = absent_files(root, [row["path"] for row in rows], "rafdb", path.name)
     return Manifest(make_table(rows), CLASSES, "rafdb", root, tuple(notes))
-
-
-def _lines(path: Path) -> list[tuple[int, str]]:
-    try:
-        content = read_text(path)
-    except InputError as error:
-        raise InputError(f"rafdb: {error.message}", error.hint) from None
-    return [(number, line) for number, line in enumerate(content.split("\n"), 1) if line.strip()]
 
 
 def _row(line: str, number: int, file: str, images: Images) -> dict[str, Any]:

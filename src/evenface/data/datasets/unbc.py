@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from evenface.data.datasets.layout import check_root, folders, listed, names_in
+from evenface.data.datasets.layout import check_root, folders, listed, names_in, part_of
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
 from evenface.utils.files import IMAGE_SUFFIXES
@@ -63,12 +63,14 @@ def read(
         raise InputError(f"unbc: frames are labelled with pspi, not with {scale}", "Set unit: clip.")
     kind = "pspi" if unit == "frame" else scale or "opr"
     starts = _level_starts(levels, kind)
-    sequences, notes = _sequences(_part(root, "Images"))
+    sequences, notes = _sequences(part_of([root], "Images", "unbc", EXPECTED))
     if kind == "pspi":
-        frames, label_notes = _frames(root, sequences, _part(root, "Frame_Labels") / "PSPI")
+        frames, label_notes = _frames(root, sequences, part_of([root], "Frame_Labels", "unbc", EXPECTED) / "PSPI")
         rows = frames if unit == "frame" else _clip_maximum(frames)
     else:
-        rows, label_notes = _rated_clips(root, sequences, _part(root, "Sequence_Labels") / kind.upper(), kind)
+        rows, label_notes = _rated_clips(
+            root, sequences, part_of([root], "Sequence_Labels", "unbc", EXPECTED) / kind.upper(), kind
+        )
     maximum = MAXIMUM[kind]
     if kind == "pspi" and levels == "all":
         starts, maximum = _every_level(rows)
@@ -103,13 +105,6 @@ def _every_level(rows: Sequence[dict[str, Any]]) -> tuple[list[int], int]:
 def _level_names(starts: list[int], maximum: int) -> tuple[str, ...]:
     """Name levels by their values: ``3``, ``4-5``."""
     return tuple(f"{a}" if a == b - 1 else f"{a}-{b - 1}" for a, b in pairwise([*starts, maximum + 1]))
-
-
-def _part(root: Path, name: str) -> Path:
-    """Return a folder of the archive; some copies nest it twice."""
-    if not (root / name).is_dir():
-        raise InputError(f"unbc: no folder {name} in {root}, which has {listed(folders(root))}", EXPECTED)
-    return root / name / name if (root / name / name).is_dir() else root / name
 
 
 def _sequences(images: Path) -> tuple[list[_UNBCSequence], list[str]]:
