@@ -3,6 +3,7 @@ PYTHON ?= python3
 REFERENCE_PYTHON ?= $(PYTHON)
 VENV   := .venv
 BIN    := $(VENV)/bin
+TRAIN  := $(VENV)/.installed-train
 STAMP  := $(VENV)/.installed
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
@@ -11,15 +12,20 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 setup: $(STAMP)
 
 # torch goes first and alone: a plain request for it inside a larger install may pull the CUDA build.
-$(STAMP): pyproject.toml constraints.txt
+$(TRAIN): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "evenface needs Python 3.11 or newer; run make PYTHON=python3.11")'
-	@echo "Installing evenface into $(VENV) (once, a few minutes)"
+	@echo "Installing evenface into $(VENV) (once, about two minutes)"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) "$$(grep '^torch==' constraints.txt)"
+	$(PIP) --editable '.[train]'
+	touch $(TRAIN)
+
+$(STAMP): $(TRAIN)
+	@echo "Installing what tests and documentation need (once, a few minutes)"
 	$(PIP) --editable '.[dev]'
 	touch $(STAMP)
 
-demo: $(STAMP)
+demo: $(TRAIN)
 	$(BIN)/evenface demo
 
 test: $(STAMP)

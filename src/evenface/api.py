@@ -466,13 +466,9 @@ def serve(
     Raises
     ------
     InputError
-        If a package is missing, no finished run is found, or the port cannot be used.
+        If no finished run is found, or the port cannot be used.
     """
-    try:
-        from evenface.app.server import serve as serve_page
-    except ImportError as error:
-        package = error.name or "a package"
-        raise InputError(f"the page needs {package}, which is not installed", "pip install 'evenface[app]'") from error
+    from evenface.app.server import serve as serve_page
     from evenface.config.limits import Limits
 
     folders = [user_path(run) for run in runs] or [Path("runs")]

