@@ -1,6 +1,5 @@
 """Face detection and alignment: detectors by name, the packages they need, and aligned crops."""
 
-import importlib.metadata
 import importlib.util
 import math
 import warnings
@@ -15,6 +14,7 @@ from PIL import Image, ImageOps
 from evenface.config.recipe import FaceCrop
 from evenface.preprocessing.blazeface import FACE_MODELS, FULL_RANGE, SHORT_RANGE, DetectionModel
 from evenface.utils.errors import InputError
+from evenface.utils.extras import installed_version
 from evenface.utils.registry import find
 
 ALIGNMENT = 2
@@ -326,13 +326,7 @@ def crop_facts(crop: FaceCrop) -> dict[str, Any]:
 
 def versions(packages: tuple[str, ...]) -> dict[str, str]:
     """Return the version of each of these packages that is installed."""
-    installed = {}
-    for name in packages:
-        try:
-            installed[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return installed
+    return {name: version for name in packages if (version := installed_version(name))}
 
 
 @lru_cache(maxsize=1)

@@ -1,6 +1,7 @@
 """Optional packages, imported when they are first used, and the check of what is installed."""
 
 import importlib
+import importlib.metadata
 import importlib.util
 import os
 import platform
@@ -102,20 +103,22 @@ def examine() -> list[Requirement]:
 
 
 def _packages() -> list[Requirement]:
-    versions = [Requirement("evenface", __version__)]
+    lines = [Requirement("evenface", __version__)]
     for extra, packages in _PACKAGES.items():
         remedy = f"for {_USES[extra]}: pip install 'evenface[{extra}]'" if extra else "pip install evenface"
-        versions += [_package(name, remedy) for name in packages]
-    return versions
+        for name in packages:
+            version = installed_version(name)
+            lines.append(Requirement(name, version or "missing", "" if version else remedy))
+            remedy = remedy if version else ""  # once for each extra
+    return lines
 
 
-def _package(name: str, remedy: str) -> Requirement:
-    from importlib.metadata import PackageNotFoundError, version
-
+def installed_version(name: str) -> str | None:
+    """Return the version of a distribution; None if it is not installed."""
     try:
-        return Requirement(name, version(name))
-    except PackageNotFoundError:
-        return Requirement(name, "missing", remedy)
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _devices() -> list[Requirement]:
