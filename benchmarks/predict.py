@@ -78,7 +78,7 @@ def main() -> None:
         network = judge(model, arrays, given.batch)
         with tempfile.TemporaryDirectory() as folder:
             whole = seconds(
-                functools.partial(predict_inputs, model, [given.clips], settings, Path(folder) / "t.parquet")
+                functools.partial(predict_inputs, model, [given.clips], settings, [Path(folder) / "t.parquet"])
             )
         if number:
             for name, value in {"detector": detector, "network": network, "whole": whole}.items():

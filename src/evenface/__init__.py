@@ -5,7 +5,6 @@
 FocalLoss()
 """
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
 from evenface.utils import __version__
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from evenface.config import Recipe, load_recipe
     from evenface.data import imbalance
     from evenface.data.manifest import Manifest
+    from evenface.inference.predictor import load
     from evenface.preprocessing.store import Store
     from evenface.runs import Run
     from evenface.utils.errors import InputError
@@ -51,15 +51,17 @@ _ORIGINS = {
     "Recipe": "config",
     "Run": "runs",
     "Store": "preprocessing.store",
+    "load": "inference.predictor",
     "load_recipe": "config",
 }
 __all__ = [  # noqa: RUF022  functions, then what they return, then modules
+    "load",
+    "predict",
     "train",
     "train_folder",
     "evaluate",
     "compare",
     "calibrate",
-    "predict",
     "explain",
     "export",
     "serve",
@@ -85,12 +87,14 @@ __all__ = [  # noqa: RUF022  functions, then what they return, then modules
 
 def __getattr__(name: str) -> Any:
     """Import a part when it is first used, so that importing the package costs nothing."""
+    from evenface.utils.extras import require
+
     if name in _MODULES:
-        return importlib.import_module(f"evenface.{_MODULES[name]}")
+        return require(f"evenface.{_MODULES[name]}")
     if name == "transfer":
         raise AttributeError("evenface.transfer was replaced by evenface.evaluate(run, on=...)")
     if name in __all__:
-        return getattr(importlib.import_module(f"evenface.{_ORIGINS.get(name, 'api')}"), name)
+        return getattr(require(f"evenface.{_ORIGINS.get(name, 'api')}"), name)
     raise AttributeError(f"module 'evenface' has no attribute {name!r}")
 
 

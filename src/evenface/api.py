@@ -1,5 +1,7 @@
 """Python interface: one function per command."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -8,15 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from evenface.config import Recipe, load_recipe
-from evenface.data.leakage import LeakageReport
-from evenface.evaluation.comparison import Comparison
-from evenface.preprocessing.store import Store
-from evenface.reporting import summaries
+from evenface.evaluation.formatting import signed_interval, with_interval
 from evenface.runs import METRICS, RECIPE, REPORT, Run, check_source
 from evenface.studies.definition import STUDY
-from evenface.training import calibrate as calibration
-from evenface.training import data
 from evenface.utils.errors import InputError
+from evenface.utils.extras import LazyModule, needs
 from evenface.utils.files import (
     atomic_write,
     lock_folder,
@@ -26,17 +24,28 @@ from evenface.utils.files import (
     write_json_with_digest,
 )
 from evenface.utils.progress import progress
-from evenface.utils.tables import escape_csv_table
+from evenface.utils.tables import escape_csv_table, html_table
 
 if TYPE_CHECKING:
     from evenface.audit import Audit
     from evenface.data.dataset_guess import DatasetGuess
+    from evenface.data.leakage import LeakageReport
+    from evenface.evaluation.comparison import Comparison
     from evenface.explanation.explain import ExplainResult
     from evenface.inference.export import ExportResult
-    from evenface.inference.predict import PredictResult
+    from evenface.inference.faces import Faces
+    from evenface.inference.predictor import Predictor
+    from evenface.preprocessing.store import Store
+    from evenface.reporting import summaries
     from evenface.studies.executors import ExecutorName
     from evenface.studies.method_selection import MethodChoice
     from evenface.studies.run import StudyResult
+    from evenface.training import calibrate as calibration
+    from evenface.training import data
+else:  # predicting does without what these import
+    summaries = LazyModule("evenface.reporting.summaries")
+    calibration = LazyModule("evenface.training.calibrate")
+    data = LazyModule("evenface.training.data")
 
 
 def is_first_process() -> bool:
@@ -45,6 +54,7 @@ def is_first_process() -> bool:
     return all(os.environ.get(name, "0") == "0" for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK"))
 
 
+@needs("pandas", "pyarrow")
 def prepare(
     recipe: str | Path | Mapping[str, Any], *, contact_sheets: str | Path | None = None, **overrides: Any
 ) -> Store:
@@ -79,6 +89,7 @@ def prepare(
     return data.prepare_store(settings, manifest)
 
 
+@needs("torch", "pandas", "pyarrow", "scipy")
 def train(
     recipe: str | Path | Mapping[str, Any],
     *,
@@ -140,6 +151,7 @@ def _default_folder(recipe: str | Path | Mapping[str, Any], settings: Recipe, ov
     return Path("runs") / safe_file_name("-".join([settings.name, *words]))
 
 
+@needs("pandas", "pyarrow", "scipy", "matplotlib")
 def evaluate(
     run: str | Path,
     *,
@@ -251,6 +263,7 @@ def _write_results(run: Run, *, sample_faces: bool) -> Run:
     return Run(run.folder)
 
 
+@needs("pandas", "pyarrow", "scipy")
 def calibrate(
     run: str | Path, *, max_error_rate: float | None = None, prior: str | None = None, trust_plugins: bool = False
 ) -> calibration.Calibrated:
@@ -283,6 +296,7 @@ def calibrate(
         return calibration.calibrate(opened, risk=max_error_rate, prior=prior)
 
 
+@needs("pandas", "pyarrow", "scipy")
 def check_data(
     recipe: str | Path | Mapping[str, Any], *, out: str | Path | None = None, **overrides: Any
 ) -> LeakageReport:
@@ -343,11 +357,12 @@ class TrainFolderResult:
     """
 
     run: Run
-    choice: "MethodChoice | None"
+    choice: MethodChoice | None
     lines: list[str]
     report: Path
 
 
+@needs("torch", "pandas", "pyarrow", "scipy")
 def train_folder(
     data: str | Path,
     *,
@@ -424,7 +439,7 @@ def train_folder(
     return TrainFolderResult(run, None, summaries.run_summary(run), run.folder / REPORT)
 
 
-def _with_data(recipe: Recipe, guess: "DatasetGuess") -> Recipe:
+def _with_data(recipe: Recipe, guess: DatasetGuess) -> Recipe:
     """Replace the data of a recipe; its settings of size, faces and clips stay."""
     content = recipe.model_dump(mode="json")
     fields = type(recipe.data).model_fields
@@ -450,7 +465,8 @@ def serve(
     Parameters
     ----------
     runs : sequence of str or Path
-        Run folders, study folders, folders of these, and ``.onnx`` files; by default the folder ``runs``.
+        Run folders, study folders, folders of these, and ``.onnx`` files; by default the folder ``runs`` if there is
+        one. The bundled model is always served.
     host : str, default="127.0.0.1"
         Address to bind to. By default only this machine reaches the page; any other address requires a token, which
         is part of the page's address.
@@ -471,9 +487,7 @@ def serve(
     from evenface.app.server import serve as serve_page
     from evenface.config.limits import Limits
 
-    folders = [user_path(run) for run in runs] or [Path("runs")]
-    if not runs and not folders[0].is_dir():
-        raise InputError("there is no folder 'runs' here", "Name run folders: evenface app RUN...")
+    folders = [user_path(run) for run in runs] or [folder for folder in (Path("runs"),) if folder.is_dir()]
     serve_page(
         folders,
         host=host,
@@ -484,7 +498,7 @@ def serve(
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ComparisonResult:
     """Result of :func:`compare`.
 
@@ -505,7 +519,22 @@ class ComparisonResult:
     report: Path
     next_step: str
 
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name} {value}" for name, value, _ in self._methods())
+        return f"<comparison by {summaries.label(summaries.MAIN)}: {values}>"
 
+    def _repr_html_(self) -> str:
+        """Return a small table for a notebook."""
+        return html_table(["method", summaries.label(summaries.MAIN), "difference from the first"], self._methods())
+
+    def _methods(self) -> list[tuple[str, str, str]]:
+        """Return name, value and difference of each method."""
+        differences = ["", *(signed_interval(pair.overall[summaries.MAIN], 3) for pair in self.comparison.pairs)]
+        methods = [(method.name, with_interval(method.overall[summaries.MAIN])) for method in self.comparison.methods]
+        return [(*method, difference) for method, difference in zip(methods, differences, strict=True)]
+
+
+@needs("pandas", "pyarrow", "scipy", "matplotlib")
 def compare(
     runs: Sequence[str | Path],
     *,
@@ -569,6 +598,7 @@ def compare(
     return ComparisonResult(comparison, [*warnings, *comparison_summary(comparison).splitlines()], report, next_step)
 
 
+@needs("torch", "pandas", "pyarrow", "scipy")
 def study(
     source: str | Path | Mapping[str, Any],
     *,
@@ -576,11 +606,11 @@ def study(
     size: str | None = None,
     protocol: Literal["honest", "paper"] = "honest",
     jobs: int | None = None,
-    executor: "ExecutorName" = "local",
+    executor: ExecutorName = "local",
     out: str | Path | None = None,
     trust_plugins: bool = False,
     **overrides: Any,
-) -> "StudyResult":
+) -> StudyResult:
     """Train the unfinished runs of a study in parallel, and test the differences between its runs.
 
     Parameters
@@ -632,7 +662,7 @@ def study(
     )
 
 
-def audit_claims(files: Sequence[str | Path | Mapping[str, Any]]) -> "list[Audit]":
+def audit_claims(files: Sequence[str | Path | Mapping[str, Any]]) -> list[Audit]:
     """Find inconsistent numbers among the printed results of papers.
 
     Parameters
@@ -668,6 +698,7 @@ DEMO: dict[str, dict[str, Any]] = {
 }
 
 
+@needs("torch", "pandas", "pyarrow", "scipy")
 def demo(out: str | Path = "runs/demo-compared") -> ComparisonResult:
     """Train a baseline and two imbalance methods on synthetic people, and compare them.
 
@@ -685,10 +716,10 @@ def demo(out: str | Path = "runs/demo-compared") -> ComparisonResult:
 
 
 def predict(
-    run: str | Path,
-    inputs: Sequence[str | Path] = (),
+    inputs: Any = (),
+    model: str | Path | Predictor | None = None,
     *,
-    out: str | Path = "predictions.csv",
+    out: str | Path | Sequence[str | Path] = (),
     annotate: str | Path | None = None,
     timeline: str | Path | None = None,
     folder_type: Literal["images", "clips"] | None = None,
@@ -696,17 +727,20 @@ def predict(
     seconds: float | None = None,
     trust_plugins: bool = False,
     **settings: Any,
-) -> "PredictResult":
-    """Predict on images, videos, feature files or a camera.
+) -> Faces:
+    """Predict on images, videos, frames, feature files or a camera.
 
     Parameters
     ----------
-    run : str or Path
-        Run folder, or an exported ``.onnx`` file, which does not need torch.
-    inputs : sequence of str or Path
-        Files, folders and glob patterns.
-    out : str or Path
-        Output table, ``.csv`` or ``.parquet``. Files that are already in it are skipped.
+    inputs : object
+        Files, folders and glob patterns, or images and frames in memory; see
+        :class:`evenface.inference.predictor.Predictor`.
+    model : str, Path or Predictor, optional
+        A run folder, an ``.onnx`` file, the name of a model, or what :func:`evenface.load` returned. By default the
+        bundled model.
+    out : str, Path or sequence of these, optional
+        Tables to write, ``.csv``, ``.parquet`` or ``.json``. Files that are already in them are skipped, unless their
+        content has changed. By default nothing is written.
     annotate : str or Path, optional
         Folder for copies of images and videos with boxes, face numbers, labels and probabilities.
     timeline : str or Path, optional
@@ -724,57 +758,75 @@ def predict(
 
     Returns
     -------
-    PredictResult
+    Faces
+        A sequence with the prediction for each face.
 
     Raises
     ------
     InputError
         If an argument is invalid, or no input could be predicted.
     KeyboardInterrupt
-        On Ctrl-C, with the finished files in the table; the same call continues with the others.
+        On Ctrl-C, with the finished files in the tables; the same call continues with the others.
     """
     from evenface.config.predict import PredictSettings
     from evenface.config.yaml import checked
-    from evenface.inference import open_model
     from evenface.inference.predict import check_output_paths, draw, predict_inputs
+    from evenface.inference.predictor import Predictor, load
     from evenface.inference.sources import camera_source
 
-    if camera is None and not inputs:
+    given = not isinstance(inputs, list | tuple) or bool(inputs)
+    if camera is None and not given:
         raise InputError("no input given", "Name images, videos or folders, or a camera.")
-    if camera is not None and inputs:
+    if camera is not None and given:
         raise InputError("inputs and a camera were given", "Leave out one of them.")
     if camera is None and seconds is not None:
         raise InputError("seconds requires a camera", "Leave it out, or name a camera.")
     if camera is not None and annotate is not None:
         raise InputError("annotate does not apply to a camera, whose frames are not saved", "Leave it out.")
+    check_no_model(inputs, "predict")
     source = None if camera is None else camera_source(camera, seconds)
     folder, figure = (None if path is None else user_path(path) for path in (annotate, timeline))
-    table = user_path(out)
+    tables = [user_path(path) for path in ([out] if isinstance(out, str | Path) else out)]
     chosen = checked(PredictSettings, settings, "predict")
-    check_output_paths(table, folder, figure)
-    model = open_model(run, trust_plugins=trust_plugins)
-    result = predict_inputs(model, inputs, chosen, table, folder_type=folder_type, skip=folder, camera=source)
-    draw(result, model.classes, folder, figure)
+    check_output_paths(tables, folder, figure)
+    predictor = model if isinstance(model, Predictor) else load(model, trust_plugins=trust_plugins)
+    result = predict_inputs(
+        predictor.model, inputs, chosen, tables, folder_type=folder_type, skip=folder, camera=source
+    )
+    draw(result, folder, figure)
     return result
 
 
+def check_no_model(inputs: Any, command: str) -> None:
+    """Raise InputError if the first input is a model: it is an option, and was the first argument once."""
+    first = inputs[0] if isinstance(inputs, list | tuple) and inputs else inputs
+    if isinstance(first, str | Path):
+        path = user_path(first)
+        if (path / RECIPE).is_file() or path.suffix == ".onnx":
+            raise InputError(
+                f"{first} is a model, and no input",
+                f"Name it after the inputs: evenface {command} INPUT --model {first}",
+            )
+
+
 def explain(
-    run: str | Path,
-    inputs: Sequence[str | Path],
+    inputs: str | Path | Sequence[str | Path],
+    model: str | Path | Predictor | None = None,
     *,
     out: str | Path = "explanations",
     folder_type: Literal["images", "clips"] | None = None,
     trust_plugins: bool = False,
     **settings: Any,
-) -> "ExplainResult":
+) -> ExplainResult:
     """Explain predictions with saliency maps, and test their faithfulness by deletion and insertion.
 
     Parameters
     ----------
-    run : str or Path
-        Run folder, or an exported ``.onnx`` file, which is explained by occlusion.
-    inputs : sequence of str or Path
+    inputs : str, Path or sequence of these
         Files, folders and glob patterns.
+    model : str, Path or Predictor, optional
+        A run folder; or an ``.onnx`` file or the name of a model, which are explained by occlusion. By default the
+        bundled model.
     out : str or Path
         Output folder: an image per file, tables, curves and a page of all. Files that are already explained in it are
         skipped.
@@ -801,16 +853,19 @@ def explain(
     from evenface.config.predict import PredictSettings
     from evenface.config.yaml import checked
     from evenface.explanation.explain import explain_inputs
-    from evenface.inference import open_model
+    from evenface.inference.predictor import Predictor, load
 
+    inputs = [inputs] if isinstance(inputs, str | Path) else inputs
+    check_no_model(inputs, "explain")
     own = {name: settings.pop(name) for name in ExplainSettings.model_fields if name in settings}
     chosen = checked(ExplainSettings, own, "explain")
     prediction = checked(PredictSettings, settings, "explain")
     folder = output_path(out, folder=True)
-    model = open_model(run, trust_plugins=trust_plugins)
-    return explain_inputs(model, inputs, prediction, chosen, folder, folder_type=folder_type)
+    predictor = model if isinstance(model, Predictor) else load(model, trust_plugins=trust_plugins)
+    return explain_inputs(predictor.model, inputs, prediction, chosen, folder, folder_type=folder_type)
 
 
+@needs("torch", "onnx")
 def export(
     run: str | Path,
     *,
@@ -819,7 +874,7 @@ def export(
     tolerance: float = 1e-4,
     max_accuracy_loss: float = 0.01,
     trust_plugins: bool = False,
-) -> "ExportResult":
+) -> ExportResult:
     """Export a run to ONNX, and verify the file on the run's own samples.
 
     Parameters

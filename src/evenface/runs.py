@@ -16,6 +16,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from evenface.config import Recipe, dump_recipe, load_recipe
+from evenface.evaluation.bootstrap import estimate
+from evenface.evaluation.formatting import with_interval
+from evenface.evaluation.metric_registry import HEADLINE, label
 from evenface.evaluation.predictions import Predictions
 from evenface.preprocessing.store import Store
 from evenface.utils.errors import InputError
@@ -34,6 +37,7 @@ from evenface.utils.files import (
     write_parquet,
 )
 from evenface.utils.registry import load_plugins
+from evenface.utils.tables import html_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,6 +100,23 @@ class Run:
     """
 
     folder: Path
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{label(name)} {value}" for name, value in self._headline())
+        return f"<run {self.folder}: {values or ('no metrics' if self.finished else 'not finished')}>"
+
+    def _repr_html_(self) -> str:
+        """Return a small table for a notebook."""
+        values = {label(name): value for name, value in self._headline()}
+        return html_table(["run", *values], [[self.folder, *values.values()]])
+
+    def _headline(self) -> list[tuple[str, str]]:
+        """Return the main metrics with their intervals; none of a run that has no metrics, or damaged ones."""
+        try:
+            overall = self.metrics["overall"]
+            return [(name, with_interval(estimate(overall[name]))) for name in HEADLINE]
+        except (InputError, KeyError, TypeError):
+            return []
 
     @classmethod
     def open(cls, folder: str | Path, *, trust_plugins: bool = False) -> Run:

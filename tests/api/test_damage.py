@@ -131,8 +131,8 @@ def _damaged(content):
 
 
 VERBS = {
-    "predict": ["predict", "run", "{picture}", "--out", "{tmp}/p.csv"],
-    "explain": ["explain", "run", "{picture}", "--out", "{tmp}/e", "--method", "occlusion", "--no-check"],
+    "predict": ["predict", "{picture}", "--model", "run", "--csv", "{tmp}/p.csv"],
+    "explain": ["explain", "{picture}", "--model", "run", "--out", "{tmp}/e", "--method", "occlusion", "--no-check"],
     "evaluate": ["evaluate", "run"],
     "calibrate": ["calibrate", "run"],
     "compare": ["compare", "run", "{other}", "--out", "{tmp}/c"],
@@ -355,7 +355,7 @@ def test_cyclic_links_are_followed_once(people_folder, two_runs, tmp_path):
     recipe["data"]["root"] = str(tmp_path / "data")
     for call in (
         lambda: ef.prepare(recipe),
-        lambda: ef.predict(two_runs / "plain", [tmp_path / "data"], out=tmp_path / "p.csv"),
+        lambda: ef.predict(tmp_path / "data", two_runs / "plain", out=tmp_path / "p.csv"),
     ):
         try:
             found = call()

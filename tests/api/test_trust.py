@@ -63,8 +63,8 @@ def _change(run, **facts):
 
 
 OPENING = {
-    "predict": ["predict", "theirs", "{picture}"],
-    "explain": ["explain", "theirs", "{picture}"],
+    "predict": ["predict", "{picture}", "--model", "theirs"],
+    "explain": ["explain", "{picture}", "--model", "theirs"],
     "export": ["export", "theirs"],
     "evaluate": ["evaluate", "theirs", "--no-sample-faces"],
     "calibrate": ["calibrate", "theirs"],
@@ -146,7 +146,7 @@ def test_pickled_weights_are_not_unpickled(two_runs, people_folder):
 
     shutil.copytree(two_runs / "plain", "run")
     Path("run/weights.safetensors").write_bytes(pickle.dumps(Evil()))
-    done = CliRunner().invoke(app, ["predict", "run", str(next((people_folder / "calm").iterdir()))])
+    done = CliRunner().invoke(app, ["predict", str(next((people_folder / "calm").iterdir())), "--model", "run"])
     assert done.exit_code == 2
     assert "weights.safetensors" in done.output
     assert not Path("mark").exists()

@@ -16,7 +16,7 @@ pytest.importorskip("python_multipart")
 from pages import ended, failure, models, picture, predict_file
 
 import evenface as ef
-from evenface.app.catalogue import Catalogue
+from evenface.app.catalogue import Catalogue, model_summary
 from evenface.config.predict import PredictSettings
 from evenface.evaluation.comparison import compare
 from evenface.inference import open_model
@@ -132,6 +132,21 @@ def test_folders_without_runs_are_refused(tmp_path):
     (tmp_path / "a.txt").write_text("")
     with pytest.raises(InputError, match="not a trained model"):
         Catalogue([tmp_path / "a.txt"])
+
+
+def test_named_models_are_served_whatever_the_folders_hold(two_runs, tmp_path):
+    model = tmp_path / "model.onnx"
+    ef.export(two_runs / "plain", out=model)
+    (tmp_path / "empty").mkdir()
+    assert [entry.name for entry in Catalogue([], {"own": model}).entries().values()] == ["own"]
+    empty = Catalogue([tmp_path / "empty"], {"own": model})
+    assert empty.notes == [f"no finished run in {tmp_path / 'empty'}"]
+    both = Catalogue([two_runs], {"own": model})
+    assert [entry.name for entry in both.entries().values()] == ["plain", "weighted", "own"]
+    assert both.notes == []
+    (entry,) = empty.entries().values()
+    summary = model_summary(entry)
+    assert (summary.classes, summary.takes) == (["calm", "fear", "happy"], ["image", "video"])
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is sent otherwise there")

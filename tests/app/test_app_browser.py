@@ -133,7 +133,7 @@ def test_settings_have_the_labels_defaults_and_bounds_of_the_api_schema(page, ad
     stride = page.locator("[name=frame_stride]")
     assert (stride.get_attribute("min"), stride.get_attribute("step")) == ("1", "1")
     assert stride.input_value() == "3"
-    assert page.locator("[name=faces]").input_value() == "all"
+    assert page.locator("[name=faces]").input_value() == ""
     assert page.locator("[name=window]").is_hidden()
     assert "saliency maps" in page.inner_text("#explain-label")
 

@@ -186,11 +186,11 @@ def test_files_are_explained_into_a_folder_and_not_twice(run, people_folder, tmp
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"no picture")
     out = tmp_path / "out"
-    found = api.explain(run.folder, [*given[:3], bad], out=out, random_orders=2)
+    found = api.explain([*given[:3], bad], run.folder, out=out, random_orders=2)
     assert (found.files, found.cached, found.samples, len(found.skipped)) == (3, 0, 3, 1)
     assert "skipped  1" in "\n".join(found.lines())
     kept = {path.name: path.stat().st_mtime_ns for path in (out / "pictures").iterdir()}
-    again = api.explain(run.folder, given, out=out, random_orders=2)
+    again = api.explain(given, run.folder, out=out, random_orders=2)
     assert (again.files, again.cached) == (5, 3)
     assert all((out / "pictures" / name).stat().st_mtime_ns == moment for name, moment in kept.items())
     assert not list(out.rglob(".*")), "temporary files are left"
@@ -211,9 +211,9 @@ def test_files_are_explained_into_a_folder_and_not_twice(run, people_folder, tmp
     assert "http" not in text.replace("http://www.w3.org", "")
     assert all(str(path) in text for path in given)
     with pytest.raises(InputError, match="other settings"):
-        api.explain(run.folder, given, out=out, random_orders=3)
+        api.explain(given, run.folder, out=out, random_orders=3)
     assert not any("earlier calls" in note for note in again.notes)
-    fewer = api.explain(run.folder, given[:2], out=out, random_orders=2)
+    fewer = api.explain(given[:2], run.folder, out=out, random_orders=2)
     assert any("3 other files from earlier calls" in note for note in fewer.notes)
     assert "3 other files from earlier calls" in (out / "index.html").read_text("utf-8")
     assert pd.read_csv(out / "explanations.csv")["file"].nunique() == 2
@@ -222,35 +222,35 @@ def test_files_are_explained_into_a_folder_and_not_twice(run, people_folder, tmp
 
 def test_damaged_records_and_missing_images_are_written_again(run, people_folder, tmp_path):
     given, out = sorted((people_folder / "happy").iterdir())[:2], tmp_path / "out"
-    api.explain(run.folder, given, out=out, check=False)
+    api.explain(given, run.folder, out=out, check=False)
     first, second = sorted((out / "parts").iterdir())
     whole = first.read_text("utf-8")
     first.write_text(whole[:100])
     (out / json.loads(second.read_text("utf-8"))["picture"]).unlink()
-    found = api.explain(run.folder, given, out=out, check=False)
+    found = api.explain(given, run.folder, out=out, check=False)
     assert (found.cached, found.checks) == (0, [])
     assert first.read_text("utf-8") == whole
 
 
 def test_the_command_prints_a_summary_and_errors(run, people_folder, tmp_path):
     picture = str(next((people_folder / "calm").iterdir()))
-    options = ["explain", str(run.folder), picture, "--out", str(tmp_path / "o"), "--method", "occlusion"]
+    options = ["explain", picture, "--model", str(run.folder), "--out", str(tmp_path / "o"), "--method", "occlusion"]
     result = CliRunner().invoke(app, [*options, "--class", "calm", "--no-check"])
     assert result.exit_code == 0, result.output
     assert result.output.startswith("1 sample explained by occlusion, from 1 file")
     with pytest.raises(InputError, match="no class 'joy'"):
-        api.explain(run.folder, [picture], out=tmp_path / "p", classes=["joy"])
+        api.explain([picture], run.folder, out=tmp_path / "p", classes=["joy"])
     with pytest.raises(InputError, match="no input could be explained"):
-        api.explain(run.folder, [tmp_path / "none.png"], out=tmp_path / "q")
+        api.explain([tmp_path / "none.png"], run.folder, out=tmp_path / "q")
     assert not (tmp_path / "p").exists()
     with pytest.raises(InputError, match="explain: random_orders: input should be greater than or equal to 1"):
-        api.explain(run.folder, [picture], out=tmp_path / "p", random_orders=0)
+        api.explain([picture], run.folder, out=tmp_path / "p", random_orders=0)
 
 
 @pytest.mark.parametrize("idle", [{"smooth": 1.0}, {"prior": "uniform"}, {"abstain": 0.5}])
 def test_settings_that_do_not_apply_to_explanations_are_refused(run, people_folder, tmp_path, idle):
     with pytest.raises(InputError, match="do not apply to explanations"):
-        api.explain(run.folder, [people_folder], out=tmp_path / "out", **idle)
+        api.explain(people_folder, run.folder, out=tmp_path / "out", **idle)
 
 
 def test_the_package_does_not_import_torch():
@@ -273,6 +273,6 @@ def test_an_image_with_two_faces_has_rows_for_each_and_one_without_is_skipped(ru
     for name in faces:
         Image.new("L", (32, 32)).save(tmp_path / name)
     monkeypatch.setattr(explain, "prepare_samples", lambda source, *_: iter(faces[source.path.rpartition("/")[2]]))
-    found = api.explain(run.folder, [tmp_path / name for name in faces], out=tmp_path / "out", check=False)
+    found = api.explain([tmp_path / name for name in faces], run.folder, out=tmp_path / "out", check=False)
     assert (found.samples, found.skipped) == (2, [f"{tmp_path / 'none.png'}: no face"])
     assert pd.read_csv(tmp_path / "out" / "explanations.csv")["face"].tolist() == [1] * 3 + [2] * 3

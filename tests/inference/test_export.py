@@ -120,12 +120,12 @@ def without_torch(*words):
 
 def test_prediction_needs_no_torch(run, exported, people_folder, tmp_path):
     pictures = sorted(people_folder.rglob("p0[0-3]-0.png"))
-    found = without_torch("predict", exported.path, *pictures, "--out", tmp_path / "without.csv", "--smooth", "0")
+    found = without_torch("predict", *pictures, "--model", exported.path, "--csv", tmp_path / "without.csv")
     assert found.returncode == 0, found.stderr
-    api.predict(run.folder, pictures, out=tmp_path / "with.csv")
+    api.predict(pictures, run.folder, out=tmp_path / "with.csv")
     one, other = (pd.read_csv(tmp_path / f"{name}.csv") for name in ("without", "with"))
     pd.testing.assert_frame_equal(one.drop(columns="model"), other.drop(columns="model"), atol=1e-5)
-    refused = without_torch("predict", run.folder, pictures[0], "--out", tmp_path / "run.csv")
+    refused = without_torch("predict", pictures[0], "--model", run.folder)
     assert refused.returncode != 0, "torch was not blocked"
 
 
@@ -230,4 +230,4 @@ def test_invalid_settings_are_refused_before_anything_is_done(run, tmp_path):
         with pytest.raises(InputError, match=message):
             api.export(run.folder, **settings)
     with pytest.raises(InputError, match="cannot be read"):
-        open_model(tmp_path / "missing.onnx")
+        OnnxModel(tmp_path / "missing.onnx")

@@ -16,7 +16,8 @@ from evenface.config.recipe import FaceCrop, FrameSampler, MissingFaces, Sequenc
 from evenface.inference import open_model
 from evenface.inference.input_spec import InputSpec
 from evenface.inference.pipeline import SourceEnd, predict_sources, prepare_samples, resolve_prior, split_windows
-from evenface.inference.predict import predict_inputs, read_table
+from evenface.inference.predict import predict_inputs
+from evenface.inference.prediction_table import read_rows
 from evenface.inference.sources import Source, camera_source
 from evenface.preprocessing.clips import read_clip
 from evenface.preprocessing.face_mesh import read_mesh
@@ -118,18 +119,18 @@ def test_files_of_the_wrong_kind_are_refused(stills, clips, numbers, tmp_path):
             )
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".json"])
 def test_the_table_holds_probabilities_and_its_files_are_not_predicted_again(stills, people_folder, tmp_path, suffix):
     model, out = open_model(stills.folder), tmp_path / f"found{suffix}"
     first = sorted((people_folder / "fear").iterdir())[:3]
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"no picture")
-    found = predict_inputs(model, [*first, bad], PredictSettings(batch=2), out)
-    assert (found.files, found.rows, found.faces, found.cached) == (3, 3, 3, 0)
+    found = predict_inputs(model, [*first, bad], PredictSettings(batch=2), [out])
+    assert (found.files, len(found.rows), len(found), found.cached) == (3, 3, 3, 0)
     assert found.skipped == [f"{bad}: not an image: text"]
     more = sorted((people_folder / "calm").iterdir())[:2]
-    assert predict_inputs(model, [*first, *more], PredictSettings(), out).cached == 3
-    table = pd.concat(read_table(out))
+    assert predict_inputs(model, [*first, *more], PredictSettings(), [out]).cached == 3
+    table = pd.DataFrame(read_rows(out))
     assert table["file"].tolist() == [str(path) for path in (*first, *more)]
     arrays = [
         next(prepare_samples(Source(name, "picture"), model.input_spec, PredictSettings())).array
@@ -140,14 +141,14 @@ def test_the_table_holds_probabilities_and_its_files_are_not_predicted_again(sti
     assert table["label"].tolist() == [model.classes[i] for i in p.argmax(axis=1)]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["bad.png", out.name])
     with pytest.raises(InputError, match="other settings"):
-        predict_inputs(model, first, PredictSettings(smooth=1.0), out)
+        predict_inputs(model, first, PredictSettings(smooth=1.0), [out])
 
 
 def test_a_class_prior_is_estimated_from_the_inputs_and_is_a_fixed_point(stills, people_folder, tmp_path):
     model, files = open_model(stills.folder), sorted((people_folder / "fear").iterdir())[:6]
-    found = predict_inputs(model, files, PredictSettings(prior="estimate"), tmp_path / "estimated.csv")
+    found = predict_inputs(model, files, PredictSettings(prior="estimate"), [tmp_path / "estimated.csv"])
     [prior] = [note.rpartition(" ")[2] for note in found.notes if "estimated" in note]
-    predict_inputs(model, files, PredictSettings(prior=prior), tmp_path / "given.csv")
+    predict_inputs(model, files, PredictSettings(prior=prior), [tmp_path / "given.csv"])
     estimated, given_so = (
         pd.read_csv(tmp_path / name).drop(columns="model") for name in ("estimated.csv", "given.csv")
     )
@@ -188,13 +189,13 @@ def test_a_camera_is_predicted_until_its_time_is_over(stills, clips):
 def test_the_command_writes_a_table_annotates_and_refuses_invalid_settings(clips, tmp_path):
     store = Store.open(clips.facts["store"])
     clip = store.manifest.root / store.manifest.table["path"].iloc[0]
-    words = ["predict", str(clips.folder), str(clip), "--out", str(tmp_path / "t.csv")]
+    words = ["predict", str(clip), "--model", str(clips.folder), "--csv", str(tmp_path / "t.csv")]
     more = ["--annotate", str(tmp_path / "drawn"), "--timeline", str(tmp_path / "t.svg"), "--window", "0.12"]
     result = CliRunner().invoke(app, [*words, *more])
     assert result.exit_code == 0, result.output
     assert (tmp_path / "drawn" / f"{clip.name}.mp4").is_file()
     assert "seconds" in (tmp_path / "t.svg").read_text()
-    refused = CliRunner().invoke(app, ["predict", str(clips.folder), str(tmp_path / "none.png")])
+    refused = CliRunner().invoke(app, ["predict", str(tmp_path / "none.png"), "--model", str(clips.folder)])
     assert refused.exit_code == 2
     assert CliRunner().invoke(app, [*words, "--frame-stride", "2"]).exit_code == 2
 
@@ -243,9 +244,9 @@ def test_faces_are_found_in_real_images_and_videos(stills, real_data, tmp_path):
             for name in ("multi_face.jpg", "single_face.jpg", "single_face.mp4", "no_face.mp4")
         ],
         PredictSettings(faces="all", frame_stride=20),
-        tmp_path / "t.parquet",
+        [tmp_path / "t.parquet"],
     )
-    table = pd.concat(read_table(found.out))
+    table = found.to_pandas()
     counts = table.dropna(subset=["face"]).groupby(table["file"].map(os.path.basename))["face"].nunique()
     assert counts["multi_face.jpg"] >= 3
     assert counts["single_face.jpg"] == counts["single_face.mp4"] == 1
@@ -256,17 +257,19 @@ def test_faces_are_found_in_real_images_and_videos(stills, real_data, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--out", "folder.csv"], "folder.csv is a directory"),
-        (["--out", "file.txt/t.csv"], "file.txt is a file"),
-        (["--out", "t.xlsx"], "must end in .csv or .parquet"),
-        (["--out", f"{'x' * 300}.csv"], "name too long"),
+        (["--csv", "folder.csv"], "folder.csv is a directory"),
+        (["--csv", "file.txt/t.csv"], "file.txt is a file"),
+        (["--csv", "t.xlsx"], "must end in .csv"),
+        (["--json", "t.csv"], "must end in .json"),
+        (["--out", "t.csv"], "--out was renamed to --csv"),
+        (["--csv", f"{'x' * 300}.csv"], "name too long"),
         (["--annotate", "file.txt"], "file.txt is a file"),
         (["--timeline", "t.txt"], "cannot save a figure as t.txt"),
         (["--timeline", "folder.csv/no/t.svg", "--annotate", "file.txt/a"], "file.txt is a file"),
         (["--seconds", "3"], "seconds requires a camera"),
         (["--camera", "-1"], "0 or greater"),
         (["--camera", "0"], "inputs and a camera were given"),
-        (["--margin", "0.4"], "trained on uncropped images"),
+        (["--margin", "0.4", "--faces", "none"], "trained on uncropped images"),
     ],
 )
 def test_invalid_options_are_refused_before_anything_is_written(stills, people_folder, tmp_path, options, message):
@@ -274,12 +277,12 @@ def test_invalid_options_are_refused_before_anything_is_written(stills, people_f
     (tmp_path / "file.txt").write_text("here first")
     before = sorted(tmp_path.rglob("*"))
     options = [
-        option if option[0] == "-" or option.isdigit() or option == "0.4" else str(tmp_path / option)
+        option if option[0] == "-" or option in ("0", "3", "0.4", "none") else str(tmp_path / option)
         for option in options
     ]
     inputs = [] if "-1" in options else [str(people_folder)]
-    out = [] if "--out" in options else ["--out", str(tmp_path / "t.csv")]
-    result = CliRunner().invoke(app, ["predict", str(stills.folder), *inputs, *out, *options])
+    out = [] if "--csv" in options else ["--csv", str(tmp_path / "t.csv")]
+    result = CliRunner().invoke(app, ["predict", *inputs, "--model", str(stills.folder), *out, *options])
     assert result.exit_code == 2, result.output
     assert message in result.output
     assert "Traceback" not in result.output
@@ -287,8 +290,8 @@ def test_invalid_options_are_refused_before_anything_is_written(stills, people_f
 
 
 def test_images_alone_give_no_timeline_and_a_note(stills, people_folder, tmp_path):
-    out = [f"--out={tmp_path / 't.csv'}", f"--timeline={tmp_path / 't.svg'}"]
-    result = CliRunner().invoke(app, ["predict", str(stills.folder), str(people_folder), *out])
+    out = [f"--csv={tmp_path / 't.csv'}", f"--timeline={tmp_path / 't.svg'}"]
+    result = CliRunner().invoke(app, ["predict", str(people_folder), f"--model={stills.folder}", *out])
     assert result.exit_code == 0, result.output
     assert "no timeline" in result.output
     assert not (tmp_path / "t.svg").exists()

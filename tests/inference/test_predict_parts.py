@@ -17,7 +17,7 @@ from evenface.inference.pipeline import (
     smooth_probabilities,
     split_windows,
 )
-from evenface.inference.predict import Columns, PredictionTable, read_table
+from evenface.inference.prediction_table import Columns, PredictionTable, read_rows
 from evenface.inference.sources import Source, find_sources
 from evenface.preprocessing.detect_align import Face
 from evenface.reporting.annotation import _label_area, annotated
@@ -119,26 +119,86 @@ def test_prefetching_keeps_order_raises_in_place_and_stops():
         next(prefetched)
 
 
-def test_the_journal_of_a_killed_process_is_resumed_after_its_last_complete_file(tmp_path):
-    columns, sources = Columns(("a", "b"), None, 0.0, "m@1"), [Source(name, "picture") for name in "xyz"]
-    rows = [FaceResult(source, PreparedSample(0, 1, None, None, 1), np.array([0.25, 0.75])) for source in sources]
-    table = PredictionTable(tmp_path / "t.csv", columns)
+def judged(source, columns, p=(0.25, 0.75)):
+    return columns.row(FaceResult(source, PreparedSample(0, 1, None, None, 1), np.array(p)))
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Three files of different content."""
+    for name in "xyz":
+        (tmp_path / name).write_text(name)
+    return [Source(str(tmp_path / name), "picture") for name in "xyz"]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".json"])
+def test_the_journal_of_a_killed_process_is_resumed_after_its_last_complete_file(files, tmp_path, suffix):
+    path, columns = tmp_path / f"t{suffix}", Columns(("a", "b"), None, 0.0, "m@1")
+    rows = [judged(source, columns) for source in files]
+    table = PredictionTable(path, columns)
     table.__enter__()
-    for source, row in zip(sources[:2], rows[:2], strict=True):
+    for source, row in zip(files[:2], rows[:2], strict=True):
         table.add(row)
         table.end(source)
     table.add(rows[2])
     table._file.write('["z", 0')
     table._file.close()
-    with PredictionTable(tmp_path / "t.csv", columns) as again:
-        assert again.done == {"x", "y"}
+    with PredictionTable(path, columns) as again:
+        assert [again.needs(source) for source in files] == [False, False, True]
         again.add(rows[2])
-        again.end(sources[2])
-    (whole,) = read_table(tmp_path / "t.csv")
-    assert whole["file"].tolist() == ["x", "y", "z"]
-    assert whole["label"].tolist() == ["b"] * 3
+        again.end(files[2])
+    whole = list(read_rows(path))
+    assert [row["file"] for row in whole] == [source.path for source in files]
+    assert [{name: value for name, value in row.items() if name != "digest"} for row in whole] == rows
     with pytest.raises(InputError, match="another model"):
-        PredictionTable(tmp_path / "t.csv", Columns(("a", "b"), None, 0.0, "m@2"))
+        PredictionTable(path, Columns(("a", "b"), None, 0.0, "m@2"))
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_file_replaced_under_its_name_is_predicted_again(files, tmp_path, killed):
+    path, columns = tmp_path / "t.csv", Columns(("a", "b"), None, 0.0, "m@1")
+    with PredictionTable(path, columns) as table:
+        for source in files:
+            table.add(judged(source, columns))
+            table.end(source)
+    assert not any(PredictionTable(path, columns).needs(source) for source in files)
+    os.utime(files[0].path, (0, 0))  # the time of a file says nothing of its content
+    (tmp_path / "y").write_text("Y")
+    table = PredictionTable(path, columns)
+    assert [table.needs(source) for source in files] == [False, True, False]
+    table.__enter__()
+    table.add(judged(files[1], columns, (0.75, 0.25)))
+    table.end(files[1])
+    if killed:
+        table._file.close()
+        table = PredictionTable(path, columns).__enter__()
+        assert not any(table.needs(source) for source in files)
+    table.__exit__()
+    assert sorted((row["file"][-1], row["label"]) for row in read_rows(path)) == [("x", "b"), ("y", "a"), ("z", "b")]
+
+
+def test_the_content_of_a_folder_of_frames_and_of_images_in_memory_is_told_apart(tmp_path):
+    (tmp_path / "clip").mkdir()
+    (tmp_path / "clip" / "0.png").write_bytes(b"0")
+    source = Source(str(tmp_path / "clip"), "clip")
+    first = source.content_digest()
+    assert source.content_digest() == first
+    (tmp_path / "clip" / "1.png").write_bytes(b"1")
+    assert source.content_digest() != first
+    grey = [Source("image", "picture", image=np.full((3, 3), value, np.uint8)).content_digest() for value in (1, 1, 2)]
+    assert grey[0] == grey[1] != grey[2]
+    frames = Source("frames", "frames", frames=lambda: iter(()))
+    assert frames.content_digest() != frames.content_digest()  # seen once, never twice
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".json"])
+def test_what_is_no_table_of_predictions_is_refused(tmp_path, suffix):
+    path = tmp_path / f"t{suffix}"
+    path.write_text('[{"a": 1}]' if suffix == ".json" else "a,b\n")
+    before = path.read_bytes()
+    with pytest.raises(InputError, match="is not a table of predictions"):
+        PredictionTable(path, Columns(("a", "b"), None, 0.0, "m@1"))
+    assert path.read_bytes() == before
 
 
 @given(st.lists(st.tuples(st.floats(0, 300), st.floats(0, 300)), min_size=1, max_size=4))

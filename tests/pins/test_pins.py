@@ -183,13 +183,13 @@ def test_inputs_outputs_and_metadata_of_an_exported_file(pinned, run, tmp_path):
 
 
 def test_files_of_predictions(pinned, run, image, tmp_path):
-    ef.predict(run, [image], out=tmp_path / "out/predictions.csv", annotate=tmp_path / "out/annotated")
-    ef.predict(run, [image], out=tmp_path / "out/predictions.parquet")
+    ef.predict(image, run, out=tmp_path / "out/predictions.csv", annotate=tmp_path / "out/annotated")
+    ef.predict(image, run, out=[tmp_path / "out/predictions.parquet", tmp_path / "out/predictions.json"])
     pinned("files-of-predict.txt", listing(tmp_path / "out"))
 
 
 def test_files_of_explanations(pinned, run, image, tmp_path):
-    ef.explain(run, [image], out=tmp_path / "out")
+    ef.explain(image, run, out=tmp_path / "out")
     pinned("files-of-explain.txt", listing(tmp_path / "out"))
 
 

@@ -56,10 +56,10 @@ def test_verbs_write_at_home(home):
     with refused(f"{home}/f"):
         ef.train(recipe, out="~/f")
     with refused(f"{home}/f must end in .csv"):
-        ef.predict("~/run", ["~/a.png"], out="~/f")
+        ef.predict("~/a.png", "~/run", out="~/f")
     with refused(f"{home}/t.svg is a directory; expected a file"):
         (home / "t.svg").mkdir()
-        ef.predict("~/run", ["~/a.png"], timeline="~/t.svg", out="~/p.csv")
+        ef.predict("~/a.png", "~/run", timeline="~/t.svg", out="~/p.csv")
 
 
 def test_tables_of_findings_are_written_at_home(home, tmp_path):

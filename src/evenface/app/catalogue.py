@@ -5,7 +5,7 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -71,11 +71,13 @@ class Catalogue:
     ----------
     folders : sequence of Path
         Run folders, study folders, folders of these, and ``.onnx`` files.
+    named : mapping of str to Path, optional
+        Files of models that are served by name, whatever the folders hold.
 
     Attributes
     ----------
     notes : list of str
-        A line for each run or study that was skipped in the last search.
+        A line for each run or study that was skipped in the last search, or that there is none.
 
     Raises
     ------
@@ -83,8 +85,9 @@ class Catalogue:
         If a folder is missing, or no model is found.
     """
 
-    def __init__(self, folders: Sequence[Path]) -> None:
+    def __init__(self, folders: Sequence[Path], named: Mapping[str, Path] | None = None) -> None:
         self.notes: list[str] = []
+        self.named = [Entry(entry_id(path), "file", path, name) for name, path in (named or {}).items()]
         self.folders = [Path(folder) for folder in folders]
         for folder in self.folders:
             if not folder.exists():
@@ -106,8 +109,10 @@ class Catalogue:
                 several = len(self.folders) > 1
                 notes: list[str] = []
                 entries = [entry for folder in self.folders for entry in _search(folder, notes, several=several)]
+                if self.folders and self.named and not any(entry.kind != "study" for entry in entries):
+                    notes.append(f"no finished run in {', '.join(map(str, self.folders))}")
                 self.notes = notes
-                self._entries = {entry.id: entry for entry in entries}
+                self._entries = {entry.id: entry for entry in (*entries, *self.named)}
                 self._searched = time.monotonic()
             return self._entries
 

@@ -44,6 +44,7 @@ from evenface.config.limits import Limits
 from evenface.config.predict import PredictSettings
 from evenface.config.yaml import checked
 from evenface.evaluation.metric_registry import HEADLINE, METRICS
+from evenface.inference.registry import model_names
 from evenface.reporting.model_card import STATEMENT
 from evenface.runs import REPORT
 from evenface.utils import __version__
@@ -161,8 +162,8 @@ def _table(entry: Entry, name: str) -> Response:
     return FileResponse(path, media_type="text/plain; charset=utf-8", filename=name)
 
 
-PAGE_DEFAULTS: dict[str, str | int] = {"faces": "all", "frame_stride": 3}
-"""Defaults of the page's form that differ from those of the API: it detects faces, and answers sooner on videos."""
+PAGE_DEFAULTS: dict[str, str | int] = {"frame_stride": 3}
+"""Defaults of the page's form that differ from those of the API: it answers sooner on videos."""
 
 
 def _predict_settings(**values: Any) -> PredictSettings:
@@ -387,7 +388,7 @@ def serve(
     Parameters
     ----------
     folders : sequence of Path
-        Run folders, study folders, folders of these, ``.onnx`` files.
+        Run folders, study folders, folders of these, ``.onnx`` files; the bundled model is served beside them.
     host : str
         Address to bind to. One that other machines reach requires a token.
     port : int
@@ -404,7 +405,7 @@ def serve(
     InputError
         If no model is found, or the port cannot be used.
     """
-    catalogue = Catalogue(folders)
+    catalogue = Catalogue(folders, model_names())
     for note in catalogue.notes:
         print(note, file=sys.stderr)
     token = "" if host in LOOPBACK else secrets.token_urlsafe(24)

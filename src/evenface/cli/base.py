@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from evenface.utils.errors import InputError
+from evenface.utils.extras import missing
 from evenface.utils.files import disk_error
 from evenface.utils.progress import printable
 
@@ -25,7 +26,7 @@ RENAMED_OPTIONS = {
     "evaluate": _SAMPLE_FACES,
     "explain": {**_INPUTS, "--orders": "--random-orders"},
     "export": {"--limit": "--max-accuracy-loss"},
-    "predict": _INPUTS,
+    "predict": {**_INPUTS, "--out": "--csv"},
     "prepare": {"--sheets": "--contact-sheets"},
     "stats": {"--margin": "--equivalence-margin", "--overlap": "--test-train-ratio"},
     "train": _SAMPLE_FACES,
@@ -42,6 +43,10 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
         except InputError as error:
             raise self._exit(str(error), 2) from None
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.partition(".")[0] == "evenface":
+                raise
+            raise self._exit(str(missing(error.name)), 2) from None
         except KeyboardInterrupt:
             resume = " with --resume" if ctx.invoked_subcommand == "train" else ""
             raise self._exit(f"interrupted; run the same command again{resume} to continue", 130) from None
@@ -86,7 +91,12 @@ audit = typer.Typer(help="Check published results for consistency.", **_PLAIN)
 app.add_typer(audit, name="audit")
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")]
-TrainedModel = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, or an exported .onnx file.")]
+TrainedModel = Annotated[
+    str | None,
+    typer.Option(
+        "--model", metavar="MODEL", help="Run folder, .onnx file, or name of a model; default the bundled model."
+    ),
+]
 Source = Annotated[
     str, typer.Argument(metavar="RECIPE", help="Name of a shipped recipe, a YAML file, or a run folder.")
 ]

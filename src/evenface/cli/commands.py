@@ -458,14 +458,16 @@ EXPLAIN = "evenface.config.explain:ExplainSettings"
 @app.command()
 @with_settings(PREDICT)
 def predict(
-    run: TrainedModel,
     inputs: Annotated[
         list[str] | None, typer.Argument(metavar="INPUT...", help="Images, videos, folders, feature files.")
     ] = None,
     *,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="Output table, .csv or .parquet.")] = Path(
-        "predictions.csv"
-    ),
+    model: TrainedModel = None,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a table, .csv.")] = None,
+    parquet: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a table, .parquet.")] = None,
+    json: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a list, .json; - prints it instead of the summary.")
+    ] = None,
     annotate: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Write images and videos with boxes and labels drawn in.")
     ] = None,
@@ -482,23 +484,32 @@ def predict(
     trust_plugins: Trust = False,
     **settings: Any,
 ) -> None:
-    """Predict on images, videos or a camera.
+    """Predict on images, videos or a camera, and print label and probability of each face.
 
-    Files that are already in the output table are skipped. Ctrl-C keeps finished files.
+    Files that are already in an output table are skipped, unless they have changed. Ctrl-C keeps finished files.
     """
     from evenface import api
 
-    options: dict[str, Any] = {"out": out, "annotate": annotate, "timeline": timeline, "folder_type": folder_type}
+    tables = {".csv": csv, ".parquet": parquet, ".json": None if json == Path("-") else json}
+    for suffix, path in tables.items():
+        if path is not None and path.suffix.lower() != suffix:
+            raise InputError(f"--{suffix[1:]} {path} must end in {suffix}")
+    options: dict[str, Any] = {"out": [path for path in tables.values() if path is not None]}
+    options |= {"annotate": annotate, "timeline": timeline, "folder_type": folder_type}
     options |= {"camera": camera, "seconds": seconds, "trust_plugins": trust_plugins}
-    echo(api.predict(run, inputs or [], **options, **settings).lines())
+    faces = api.predict(inputs or [], model, **options, **settings)
+    if json == Path("-"):
+        print(faces.to_json(), end="")
+    else:
+        echo(faces.lines())
 
 
 @app.command()
 @with_settings(EXPLAIN, PREDICT, leave_out=("seed", "smooth", "prior", "abstain"), flags={"classes": "--class"})
 def explain(
-    run: TrainedModel,
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Images, videos, folders, feature files.")],
     *,
+    model: TrainedModel = None,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Output folder.")] = Path("explanations"),
     folder_type: FolderType = None,
     trust_plugins: Trust = False,
@@ -512,7 +523,7 @@ def explain(
     """
     from evenface import api
 
-    result = api.explain(run, inputs, out=out, folder_type=folder_type, trust_plugins=trust_plugins, **settings)
+    result = api.explain(inputs, model, out=out, folder_type=folder_type, trust_plugins=trust_plugins, **settings)
     echo(result.lines())
 
 
@@ -548,7 +559,8 @@ def serve(
     runs: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[RUN...]", help="Run folders, study folders, folders of these, .onnx files; default runs/."
+            metavar="[RUN...]",
+            help="Run folders, study folders, folders of these, .onnx files; default runs/.",
         ),
     ] = None,
     *,

@@ -13,7 +13,7 @@ class PredictSettings(Section):
     """How a model is applied to new inputs."""
 
     faces: Literal["all", "largest", "none"] | None = Field(
-        None, description="which faces to use; default all, or none for models trained on uncropped images"
+        None, description="which faces to use; default all, and all of an image that is the crop of a face already"
     )
     margin: float = Field(
         0.25,

@@ -3,17 +3,21 @@
 from pathlib import Path
 
 from evenface.inference.model import Model
+from evenface.inference.registry import resolve_model
 from evenface.utils.errors import InputError
-from evenface.utils.files import user_path
+from evenface.utils.extras import require
+
+__all__ = ["Model", "open_model", "resolve_model"]
 
 
-def open_model(path: str | Path, *, trust_plugins: bool = False) -> Model:
+def open_model(model: str | Path | None = None, *, trust_plugins: bool = False) -> Model:
     """Open a trained model.
 
     Parameters
     ----------
-    path : str or Path
-        A run folder, which requires PyTorch; or an exported ``.onnx`` file, which does not.
+    model : str or Path, optional
+        A run folder, which requires PyTorch; an exported ``.onnx`` file, which does not; or the name of a model. By
+        default the bundled model.
     trust_plugins : bool, default=False
         Whether to run the code that a run folder names under ``plugins``; see :meth:`evenface.runs.Run.open`. An
         ``.onnx`` file names none.
@@ -21,16 +25,18 @@ def open_model(path: str | Path, *, trust_plugins: bool = False) -> Model:
     Raises
     ------
     InputError
-        If the path is neither, the run has not ended or names plugins that are not trusted, its weights are missing or
-        damaged, or the file is damaged or of a newer evenface.
+        If there is no such model, the run has not ended or names plugins that are not trusted, its weights are missing
+        or damaged, or the file is damaged or of a newer evenface.
     """
-    path = user_path(path)
+    path = resolve_model(model)
     if path.suffix == ".onnx":
         from evenface.inference.onnx_model import OnnxModel
 
         return OnnxModel(path)
     if path.is_file():
         raise InputError(f"{path} is not a trained model", "Specify a run folder or an .onnx file.")
+    for package in ("torch", "pandas"):
+        require(package)
     from evenface.inference.run_model import TorchModel
     from evenface.runs import Run
 

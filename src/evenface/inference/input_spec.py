@@ -173,9 +173,7 @@ def check_settings(settings: PredictSettings, spec: InputSpec) -> None:
         raise InputError(
             "frame_stride applies to image models; this model samples frames as in training", "Use window instead."
         )
-    if settings.margin != DEFAULT_MARGIN and (
-        spec.kind == "sequences" or spec.crop or settings.faces in (None, "none")
-    ):
+    if settings.margin != DEFAULT_MARGIN and (spec.kind == "sequences" or spec.crop or settings.faces == "none"):
         raise InputError(
             "margin applies only to models trained on uncropped images, when faces are cropped at prediction",
             "Remove margin, or set faces to all or largest.",
@@ -187,7 +185,11 @@ def check_settings(settings: PredictSettings, spec: InputSpec) -> None:
 
 
 def target_for(settings: PredictSettings, spec: InputSpec, *, files: bool = False) -> Target:
-    """Return the preparation target of new inputs: as in training, with the faces that the settings select."""
+    """Return the preparation target of new inputs: as in training, with the faces that the settings select.
+
+    For models trained on uncropped images, faces are cropped unless ``faces`` is none; see
+    :mod:`evenface.inference.face_crops` for inputs that are crops already.
+    """
     if files:
         return spec.target
     target, which = spec.target, "all" if settings.faces in (None, "none") else settings.faces
@@ -197,6 +199,6 @@ def target_for(settings: PredictSettings, spec: InputSpec, *, files: bool = Fals
         target = replace(target, faces=faces, sequences=spec.sequences.replace(origin=origin))
     elif spec.crop:
         target = replace(target, faces=spec.crop.replace(which=which))
-    elif settings.faces not in (None, "none"):
+    elif settings.faces != "none":
         target = replace(target, faces=FaceCrop(crop="face", margin=settings.margin, which=which))
     return target

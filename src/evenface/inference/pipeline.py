@@ -15,19 +15,20 @@ from PIL import Image
 from evenface.config.predict import PredictSettings
 from evenface.config.recipe import FaceCrop
 from evenface.evaluation.label_shift import estimate_prior, parse_prior
+from evenface.inference.face_crops import clip_target, crop_input
 from evenface.inference.input_spec import InputSpec, check_settings, finds_points, target_for
 from evenface.inference.model import Model
 from evenface.inference.sources import FramesInMemory, Source
 from evenface.preprocessing.clips import ClipPlan, crop_frames, faces_in, plan_film
 from evenface.preprocessing.detect_align import Face
-from evenface.preprocessing.face_mesh import Still, plan_points
+from evenface.preprocessing.face_mesh import plan_points
 from evenface.preprocessing.frame_sampling import Indices
-from evenface.preprocessing.image import cropped, decoded, quiet_pillow
+from evenface.preprocessing.image import decoded, picture_in_memory, quiet_pillow, rgb
 from evenface.preprocessing.sequence_files import count_frames, read_numbers
 from evenface.preprocessing.target import Target
 from evenface.preprocessing.track import Track, choose_detection_frames, match_faces, select_tracks
 from evenface.preprocessing.video import RATE, Film, open_film
-from evenface.utils.errors import InputError, NoFaceError, SampleError
+from evenface.utils.errors import InputError, SampleError
 from evenface.utils.progress import progress
 
 MAX_GAP = 5.0
@@ -140,8 +141,9 @@ def resolve_prior(model: Model, sources: Sequence[Source], settings: PredictSett
     """Replace ``prior: estimate`` by the class prior estimated from the sources."""
     if settings.prior != ESTIMATE:
         return settings
-    if any(source.kind == "camera" for source in sources):
-        raise InputError("the class prior cannot be estimated from a camera", "Specify it: --prior a=0.5,b=0.5.")
+    if any(source.frames is not None for source in sources):
+        kind = "a camera" if sources[0].kind == "camera" else "frames that can be seen only once"
+        raise InputError(f"the class prior cannot be estimated from {kind}", "Specify it: --prior a=0.5,b=0.5.")
     # Correcting for the prior that the model implies anyway gives the probabilities that the estimate starts from.
     implied = settings.model_copy(update={"prior": format_prior(model.classes, model.prior), "smooth": 0.0})
     probabilities = []
@@ -267,13 +269,13 @@ def prepare_samples(source: Source, spec: InputSpec, settings: PredictSettings) 
     elif spec.sequences and not finds_points(spec):
         raise SampleError(f"the model takes files of {spec.sequences.points}")
     elif source.kind == "picture":
-        yield from _image_samples(source.path, target)
+        yield from _image_samples(source, target, spec, settings)
     elif source.frames is not None:
-        yield from _camera_samples(source.frames(), target, settings)
+        yield from _camera_samples(source.frames(), target, spec, settings)
     elif _takes_windows(target):
-        yield from _window_samples(open_film(source.path), target, settings)
+        yield from _window_samples(open_film(source.path), target, spec, settings)
     else:
-        yield from _frame_samples(open_film(source.path), target, settings.frame_stride)
+        yield from _frame_samples(open_film(source.path), target, spec, settings)
 
 
 def _takes_windows(target: Target) -> bool:
@@ -281,26 +283,27 @@ def _takes_windows(target: Target) -> bool:
     return bool(target.clips) or bool(target.sequences and target.sequences.origin != "stills")
 
 
-def _image_samples(path: str, target: Target) -> Iterator[PreparedSample]:
+def _image_samples(
+    source: Source, target: Target, spec: InputSpec, settings: PredictSettings
+) -> Iterator[PreparedSample]:
     if _takes_windows(target):
         raise SampleError("a single image; the model takes clips")
     with quiet_pillow():
-        faces = (
-            _landmarks(Still(path, None), target) if target.sequences else _crops(decoded(path, None, target), target)
-        )
+        image = decoded(source.path, None, target) if source.image is None else picture_in_memory(source.image)
+        faces = _faces(image, target, spec, settings)
     for face_id, (face, array) in enumerate(faces, start=1):
         yield PreparedSample(0, 1, None, None, face_id, array, face)
     if not faces:
         yield PreparedSample(0, 1, None, None)
 
 
-def _crops(image: Image.Image, target: Target) -> list[tuple[Face | None, np.ndarray]]:
-    """Crop the faces of an image, as arrays of one frame."""
-    try:
-        pairs = cropped(image, target)
-    except NoFaceError:
-        return []
-    return [(face, np.asarray(crop).reshape(target.shape)) for face, crop in pairs]
+def _faces(
+    image: Image.Image, target: Target, spec: InputSpec, settings: PredictSettings
+) -> list[tuple[Face | None, np.ndarray]]:
+    """Return the faces of an image or frame as arrays of one frame."""
+    if target.sequences:
+        return _landmarks(FramesInMemory([rgb(image)], np.zeros(1)), target)
+    return crop_input(image, target, spec, settings)
 
 
 def _landmarks(film: Film, target: Target) -> list[tuple[Face | None, np.ndarray]]:
@@ -312,16 +315,15 @@ def _landmarks(film: Film, target: Target) -> list[tuple[Face | None, np.ndarray
     return [(tracks[row.facts[-1] - 1].last, row.stored_values(sequences)) for row in plan.rows]
 
 
-def _frame_samples(film: Film, target: Target, every: int) -> Iterator[PreparedSample]:
+def _frame_samples(film: Film, target: Target, spec: InputSpec, settings: PredictSettings) -> Iterator[PreparedSample]:
     tracker = FaceIdTracker()
-    for frame, image in film.frames(range(0, len(film.times), every)):
-        yield from _faces_of_frame(frame, float(film.times[frame]), image, target, tracker)
+    for frame, image in film.frames(range(0, len(film.times), settings.frame_stride)):
+        yield from _faces_of_frame(frame, float(film.times[frame]), _faces(image, target, spec, settings), tracker)
 
 
 def _faces_of_frame(
-    frame: int, time: float, image: Image.Image, target: Target, tracker: "FaceIdTracker"
+    frame: int, time: float, pairs: list[tuple[Face | None, np.ndarray]], tracker: "FaceIdTracker"
 ) -> Iterator[PreparedSample]:
-    pairs = _landmarks(FramesInMemory([image], np.zeros(1)), target) if target.sequences else _crops(image, target)
     faces = [face for face, _ in pairs if face is not None]
     ids = tracker.assign(faces, time) if len(faces) == len(pairs) else [1] * len(pairs)
     for face_id, (face, array) in sorted(zip(ids, pairs, strict=True), key=lambda item: item[0]):
@@ -331,24 +333,28 @@ def _faces_of_frame(
 
 
 def _camera_samples(
-    frames: Iterator[tuple[float, Image.Image]], target: Target, settings: PredictSettings
+    frames: Iterator[tuple[float, Image.Image]], target: Target, spec: InputSpec, settings: PredictSettings
 ) -> Iterator[PreparedSample]:
-    """Prepare the frames of a camera as they arrive; one window at a time is held in memory."""
+    """Prepare frames as they arrive; one window at a time is held in memory."""
     tracker = FaceIdTracker()
     if not _takes_windows(target):
         for frame, (time, image) in enumerate(frames):
             if frame % settings.frame_stride == 0:
-                yield from _faces_of_frame(frame, time, image, target, tracker)
+                yield from _faces_of_frame(frame, time, _faces(image, target, spec, settings), tracker)
         return
     if settings.window is None:
-        raise InputError("a camera needs a window length for clip and sequence models", "Add --window SECONDS.")
+        raise InputError(
+            "a camera or an iterator of frames needs a window length for clip and sequence models",
+            "Add --window SECONDS.",
+        )
     held: list[tuple[int, float, Image.Image]] = []
     start = 0.0
     for frame, (time, image) in enumerate(frames):
         while held and time - start >= settings.window:
             film = FramesInMemory([image for _, _, image in held], np.array([time for _, time, _ in held]))
             offset = held[0][0]
-            for sample in _window(film, 0, len(held), target, tracker, DetectionCache()):
+            chosen = clip_target(held[len(held) // 2][2], target, spec, settings)
+            for sample in _window(film, 0, len(held), chosen, tracker, DetectionCache()):
                 first, end = sample.first_frame + offset, sample.end_frame + offset
                 yield replace(sample, first_frame=first, end_frame=end)
             start += settings.window * (1 - settings.overlap)
@@ -356,8 +362,11 @@ def _camera_samples(
         held.append((frame, time, image))
 
 
-def _window_samples(film: Film, target: Target, settings: PredictSettings) -> Iterator[PreparedSample]:
+def _window_samples(film: Film, target: Target, spec: InputSpec, settings: PredictSettings) -> Iterator[PreparedSample]:
     tracker, cache = FaceIdTracker(), DetectionCache()
+    if target.crop and not spec.crop and settings.faces is None:
+        ((_, image),) = film.frames([len(film.times) // 2])
+        target = clip_target(image, target, spec, settings)
     for first, end in split_windows(film.times, settings.window, settings.overlap):
         yield from _window(film, first, end, target, tracker, cache)
 

@@ -1,10 +1,11 @@
-"""Sources of samples: images, videos, folders of images, files of landmarks or features, the camera."""
+"""Sources of samples: files and folders, images and frames in memory, the camera."""
 
 import datetime
 import glob
+import itertools
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -13,11 +14,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from evenface.preprocessing.image import checked_pixels, picture_in_memory
 from evenface.preprocessing.sequence_files import ARRAYS, TABLES, TEXT
-from evenface.utils.errors import InputError
-from evenface.utils.files import file_kind, is_file, is_folder, natural_key, user_path
+from evenface.preprocessing.video import RATE
+from evenface.utils.errors import InputError, SampleError
+from evenface.utils.files import digest, digest_file, file_kind, is_file, is_folder, natural_key, user_path
 
-SourceKind = Literal["picture", "clip", "numbers", "camera"]
+SourceKind = Literal["picture", "clip", "numbers", "camera", "frames"]
 FolderContent = Literal["images", "clips", "numbers"]
 
 
@@ -33,11 +36,121 @@ class Camera(Protocol):
 
 @dataclass(frozen=True)
 class Source:
-    """A file, a folder of frames, or a camera; ``frames`` iterates over the times and frames of a camera."""
+    """A file, a folder of frames, a camera, or what is in memory.
+
+    Parameters
+    ----------
+    path : str
+        Path of the file or folder; name of other sources.
+    kind : str
+        What it is. A camera answers frame by frame; ``frames`` are those of a video in memory.
+    frames : callable, optional
+        Of a camera and of frames in memory: returns an iterator over times in seconds, and images.
+    image : bytes, ndarray or Image, optional
+        An image in memory; see :func:`~evenface.preprocessing.image.picture_in_memory`.
+    """
 
     path: str
     kind: SourceKind
     frames: Callable[[], Iterator[tuple[float, Image.Image]]] | None = field(default=None, compare=False)
+    image: bytes | np.ndarray | Image.Image | None = field(default=None, compare=False)
+
+    def content_digest(self) -> str:
+        """Compute a digest of the content, which a file that was replaced does not share with the former one."""
+        if self.frames is not None:  # they are over once they were seen: no later ones are the same
+            return digest(str(time.time_ns()))
+        if self.image is not None:
+            content = self.image if isinstance(self.image, bytes) else picture_in_memory(self.image).tobytes()
+            return digest(content)
+        if not os.path.isdir(self.path):  # noqa: PTH112
+            return digest_file(Path(self.path)) if os.path.isfile(self.path) else ""  # noqa: PTH113
+        files = sorted(entry.name for entry in os.scandir(self.path) if is_file(entry))
+        return digest(*(part for name in files for part in (name, digest_file(Path(self.path, name)))))
+
+
+Pixels = bytes | np.ndarray | Image.Image
+"""An image in memory."""
+
+
+def sources_of(
+    inputs: Any, content: FolderContent = "images", skip: Path | None = None
+) -> tuple[list[Source], list[str]]:
+    """Return what to predict on, from what :class:`~evenface.inference.predictor.Predictor` is called with.
+
+    Returns
+    -------
+    sources, skipped
+        As :func:`find_sources` does.
+
+    Raises
+    ------
+    InputError
+        If it is nothing that can be predicted on.
+    """
+    if isinstance(inputs, str | Path):
+        return find_sources([inputs], content, skip)
+    if hasattr(inputs, "read") and not isinstance(inputs, Image.Image):
+        inputs = inputs.read()
+    if _is_image(inputs):
+        return [Source("image", "picture", image=_pixels(inputs))], []
+    if isinstance(inputs, Sequence):
+        return _listed(inputs, content, skip)
+    if isinstance(inputs, Mapping) or not isinstance(inputs, Iterable):
+        raise _unusable(inputs)
+    frames = iter(inputs)
+    first = next(frames, None)
+    if first is None:
+        return [], ["no frames: the iterator is empty"]
+    if isinstance(first, str | Path):  # such as Path.glob returns
+        return _listed([first, *frames], content, skip)
+    return [Source("frames", "frames", frames=lambda: _timed(itertools.chain([first], frames)))], []
+
+
+def _listed(items: Sequence[Any], content: FolderContent, skip: Path | None) -> tuple[list[Source], list[str]]:
+    """Return the sources of a list of paths and images, in its order."""
+    if all(isinstance(item, str | Path) for item in items):
+        return find_sources(items, content, skip)
+    sources, skipped = [], []
+    for number, item in enumerate(items, start=1):
+        if isinstance(item, str | Path):
+            found, reasons = find_sources([item], content, skip)
+            sources += found
+            skipped += reasons
+        elif _is_image(item):
+            sources.append(Source(f"image {number}", "picture", image=_pixels(item)))
+        else:
+            raise _unusable(item)
+    return sources, skipped
+
+
+def _is_image(item: Any) -> bool:
+    return isinstance(item, bytes | bytearray | memoryview | np.ndarray | Image.Image)
+
+
+def _pixels(item: Any) -> Pixels:
+    pixels: Pixels = bytes(item) if isinstance(item, bytearray | memoryview) else item
+    if isinstance(pixels, np.ndarray):
+        checked_pixels(pixels)  # a wrong array is refused at once
+    return pixels
+
+
+def _timed(frames: Iterator[Any]) -> Iterator[tuple[float, Image.Image]]:
+    """Iterate over times and frames; frames without a time are 25 per second."""
+    for number, item in enumerate(frames):
+        seconds, frame = item if isinstance(item, tuple) and len(item) == 2 else (number / RATE, item)
+        if not _is_image(frame):
+            raise _unusable(frame)
+        try:
+            yield float(seconds), picture_in_memory(_pixels(frame))
+        except SampleError as error:
+            raise SampleError(f"frame {number}: {error}") from error
+
+
+def _unusable(item: Any) -> InputError:
+    return InputError(
+        f"cannot predict on an object of type {type(item).__name__}",
+        "Give paths, Pillow images, NumPy arrays, the bytes of an image file, or an iterator of frames.",
+    )
 
 
 def find_sources(

@@ -138,6 +138,40 @@ def read_picture(path: str, start: int | None = None) -> Image.Image:
         raise SampleError(file_reason(error)) from error
 
 
+def picture_in_memory(content: bytes | np.ndarray | Image.Image) -> Image.Image:
+    """Return an image in memory upright, RGB, 8 bits: the bytes of an image file, an array or a Pillow image.
+
+    Arrays are uint8 of shape (H, W), (H, W, 1), (H, W, 3) in the order red, green, blue, or (H, W, 4) with opacity.
+    """
+    with quiet_pillow():
+        if isinstance(content, np.ndarray):
+            return rgb(Image.fromarray(checked_pixels(content)))
+        if isinstance(content, bytes):
+            if not content:
+                raise SampleError("empty: it has no bytes")
+            return rgb(_decode(content, None, None))
+        try:
+            return rgb(_upright(content))
+        except OSError as error:  # Pillow decodes when the pixels are first used
+            raise SampleError(decoder_reason(error, None)) from error
+
+
+def checked_pixels(pixels: np.ndarray) -> np.ndarray:
+    """Return the pixels of an image array; an InputError if it is none, see :func:`picture_in_memory`."""
+    if pixels.dtype != np.uint8:
+        raise InputError(
+            f"an image array must be uint8, got {pixels.dtype}", "Scale it to 0 to 255 and use .astype('uint8')."
+        )
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[:, :, 0]
+    if not pixels.size or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))):
+        raise InputError(
+            f"an image array must have the shape (height, width, 3) or (height, width), got {pixels.shape}",
+            "Give several images as a list, and the frames of a video as an iterator: iter(array).",
+        )
+    return np.ascontiguousarray(pixels)
+
+
 def rgb(image: Image.Image) -> Image.Image:
     """Convert a decoded image to 8-bit RGB; transparent parts become neutral grey."""
     return _convert(_eight_bit(image), "RGB")

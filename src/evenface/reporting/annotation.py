@@ -1,5 +1,7 @@
 """Predictions drawn into images and videos, and as probabilities over time."""
 
+import importlib.util
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from functools import lru_cache
@@ -7,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
 from evenface.preprocessing.image import quiet_pillow, read_picture
@@ -24,14 +25,18 @@ TIME_BASE = 90_000
 """Ticks per second of the frame times in written videos."""
 MAX_OVERLAPPING = 64
 """Number of preceding windows that are searched for those that contain a frame."""
+UNSURE = "unsure"
+"""Label of a face that is below the abstention threshold."""
 MAX_PANELS = 12
 """Maximum number of faces in the timeline: those with most rows."""
 Box = tuple[float, float, float, float]
 Mark = tuple[int, Box | None, str]
 """Id of a face, its bounding box, and its text."""
+Row = Mapping[str, Any]
+"""Row of a prediction table: values by the name of the column, None where a cell is empty."""
 
 
-def annotate(source: str, rows: pd.DataFrame, path: Path, *, video: bool) -> None:
+def annotate(source: str, rows: Sequence[Row], path: Path, *, video: bool) -> None:
     """Write a copy of an image or video with the boxes and labels of its rows of a prediction table."""
     if video:
         film = open_film(source)
@@ -40,17 +45,19 @@ def annotate(source: str, rows: pd.DataFrame, path: Path, *, video: bool) -> Non
         return
     with quiet_pillow():
         image = read_picture(source)
-    marks = [_mark(row) for row in rows.to_dict("records") if not pd.isna(row["face"])]
     with atomic_write(path) as temporary:
-        annotated(image, marks).save(temporary, quality=92)
+        annotated(image, marks_of(rows)).save(temporary, quality=92)
 
 
-def _mark(row: Mapping[Any, Any]) -> Mark:
-    sides = [row[name] for name in ("left", "top", "right", "bottom")]
-    box = None if pd.isna(sides[0]) else (float(sides[0]), float(sides[1]), float(sides[2]), float(sides[3]))
-    probability = max(float(value) for name, value in row.items() if str(name).startswith("p_"))
-    label = "unsure" if pd.isna(row["label"]) or not row["label"] else row["label"]  # below the abstention threshold
-    return int(row["face"]), box, f"{int(row['face'])}  {label} {probability:.2f}"
+def marks_of(rows: Iterable[Row]) -> list[Mark]:
+    """Return the marks of the rows of an image, one for each face."""
+    return [_mark(row) for row in rows if row["face"] is not None]
+
+
+def _mark(row: Row) -> Mark:
+    box = None if row["left"] is None else (row["left"], row["top"], row["right"], row["bottom"])
+    probability = max(float(value) for name, value in row.items() if name.startswith("p_"))
+    return row["face"], box, f"{row['face']}  {row['label'] or UNSURE} {probability:.2f}"
 
 
 class VideoMarks:
@@ -62,36 +69,44 @@ class VideoMarks:
     two windows of a face its box is interpolated. Frames that ``every`` left out show the preceding row.
     """
 
-    def __init__(self, rows: pd.DataFrame, times: np.ndarray) -> None:
+    def __init__(self, rows: Sequence[Row], times: np.ndarray) -> None:
         self.times = times
-        predicted = rows.dropna(subset="face")
-        predicted = predicted[predicted.filter(like="p_").notna().all(axis=1)]
-        self.faces = [part.reset_index(drop=True) for _, part in predicted.groupby("face")]
-        frames = np.unique(rows["frame"].to_numpy(dtype=np.int64))
-        self.every = int(np.diff(frames).min()) if len(frames) > 1 else 1
-        if (rows["end"] - rows["frame"] > 1).any():
-            self.every = 1
+        self.faces = list(_by_face(row for row in rows if row["face"] is not None).values())
+        frames = sorted({int(row["frame"]) for row in rows})
+        single = all(row["end"] - row["frame"] == 1 for row in rows)
+        self.every = min(np.diff(frames).tolist(), default=1) if single else 1
 
     def at(self, frame: int) -> list[Mark]:
         """Return the marks of a frame."""
         return [mark for rows in self.faces if (mark := self._of(rows, frame)) is not None]
 
-    def _of(self, rows: pd.DataFrame, frame: int) -> Mark | None:
-        starts, ends = rows["frame"].to_numpy(dtype=np.int64), rows["end"].to_numpy(dtype=np.int64)
-        count = int(np.searchsorted(starts, frame, side="right"))
-        inside = [i for i in range(max(0, count - MAX_OVERLAPPING), count) if frame < ends[i] + self.every - 1]
+    def _of(self, rows: Sequence[Row], frame: int) -> Mark | None:
+        count = bisect_right(rows, frame, key=lambda row: row["frame"])
+        inside = [row for row in rows[max(0, count - MAX_OVERLAPPING) : count] if frame < row["end"] + self.every - 1]
         if not inside:
             return None
-        centres = ((rows["time"] + rows["until"]) / 2).to_numpy()
         now = float(self.times[frame])
-        best = min(inside, key=lambda i: abs(centres[i] - now))
-        face, box, text = _mark(rows.iloc[best].to_dict())
-        if box is None or ends[best] - starts[best] == 1:
+        best = min(inside, key=lambda row: abs(_centre(row) - now))
+        face, box, text = _mark(best)
+        if box is None or best["end"] - best["frame"] == 1:
             return face, box, text
+        centres = [_centre(row) for row in rows]
         left, top, right, bottom = (
-            float(np.interp(now, centres, rows[name])) for name in ("left", "top", "right", "bottom")
+            float(np.interp(now, centres, [row[name] for row in rows])) for name in ("left", "top", "right", "bottom")
         )
         return face, (left, top, right, bottom), text
+
+
+def _centre(row: Row) -> float:
+    return float(row["time"] + row["until"]) / 2
+
+
+def _by_face(rows: Iterable[Row]) -> dict[int, list[Row]]:
+    """Group rows by face, faces in order of their ids."""
+    groups: dict[int, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row["face"], []).append(row)
+    return dict(sorted(groups.items()))
 
 
 def annotated(image: Image.Image, marks: Sequence[Mark]) -> Image.Image:
@@ -128,11 +143,12 @@ def _intersection(first: Box, second: Box) -> float:
 
 
 @lru_cache(maxsize=4)
-def font(height: int) -> ImageFont.FreeTypeFont:
-    """Load the font of the figures, ``height`` pixels high."""
-    import matplotlib
-
-    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), height)
+def font(height: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Load the font of the figures, ``height`` pixels high; without Matplotlib that of Pillow, which is Latin only."""
+    package = importlib.util.find_spec("matplotlib")
+    if package is None or package.origin is None:
+        return ImageFont.load_default(height)
+    return ImageFont.truetype(Path(package.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf", height)
 
 
 def _write_video(path: Path, film: Film, marks: VideoMarks) -> None:
@@ -164,31 +180,37 @@ def _write_video(path: Path, film: Film, marks: VideoMarks) -> None:
 
 @styled
 def draw_timeline(
-    tables: Iterable[tuple[str, pd.DataFrame]], files: Sequence[str], classes: Sequence[str], path: Path
+    tables: Iterable[tuple[str, Sequence[Row]]], files: Sequence[str], classes: Sequence[str], path: Path
 ) -> bool:
     """Draw probabilities over time, a panel for each face of each video; False if there is none."""
     wanted = set(files)
-    faces = []
+    faces: list[tuple[str, float, list[Row]]] = []
     for name, rows in tables:
-        if name in wanted:
-            length = float(rows["until"].max())
-            timed = rows.dropna(subset=["time", f"p_{classes[0]}"])
-            faces += [(name, length, part) for _, part in timed.groupby("face")]
+        timed = [row for row in rows if row["time"] is not None]
+        if name in wanted and timed:
+            length = max(row["until"] for row in timed)
+            faces += [
+                (name, length, part) for part in _by_face(row for row in timed if row["face"] is not None).values()
+            ]
     if not faces:
         return False
     largest = sorted(range(len(faces)), key=lambda i: -len(faces[i][2]))[:MAX_PANELS]
     chosen = [faces[i] for i in sorted(largest)]
-    means = pd.concat([rows for *_, rows in chosen])[[f"p_{name}" for name in classes]].mean()
-    order = np.argsort(-means.to_numpy(), kind="stable")
+    means = np.concatenate([_probabilities(rows, classes) for *_, rows in chosen]).mean(axis=0)
+    order = np.argsort(-means, kind="stable")
     shown = sorted(order[: len(SERIES) - 1 if len(classes) > len(SERIES) else len(SERIES)].tolist())
     figure, axes = panels(len(chosen), 1, 0.9 + 1.15 * len(chosen))
     for axis, (name, length, rows) in zip(axes, chosen, strict=True):
         _panel(axis, rows, classes, shown, length)
-        axis.set_title(f"{Path(name).name}, face {int(rows['face'].iloc[0])}", loc="left")
+        axis.set_title(f"{Path(name).name}, face {rows[0]['face']}", loc="left")
     axes[-1].set_xlabel("seconds")
     _legend(figure, axes[0])
     save(figure, path)
     return True
+
+
+def _probabilities(rows: Sequence[Row], classes: Sequence[str]) -> np.ndarray:
+    return np.array([[row[f"p_{name}"] for name in classes] for row in rows])
 
 
 def _legend(figure: "Figure", axis: "Axes") -> None:
@@ -196,10 +218,10 @@ def _legend(figure: "Figure", axis: "Axes") -> None:
     figure.legend(handles, labels, loc="outside upper center", ncols=4)
 
 
-def _panel(axis: "Axes", rows: pd.DataFrame, classes: Sequence[str], shown: Sequence[int], length: float) -> None:
+def _panel(axis: "Axes", rows: Sequence[Row], classes: Sequence[str], shown: Sequence[int], length: float) -> None:
     """Stack the probabilities of a face in a video of ``length`` seconds; empty where it was not detected."""
-    values = rows[[f"p_{name}" for name in classes]].to_numpy()
-    start, end = rows["time"].to_numpy(), rows["until"].to_numpy()
+    values = _probabilities(rows, classes)
+    start, end = (np.array([row[name] for row in rows]) for name in ("time", "until"))
     step = float(np.median(np.diff(start))) if len(rows) > 1 else 0.04
     # A row extends from its first frame to the next row's; the last row before a gap, to its own end.
     ends = np.append(np.where(np.diff(start) > 1.5 * step, np.maximum(end, start + step)[:-1], start[1:]), 0.0)

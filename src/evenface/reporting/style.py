@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from evenface.utils.errors import InputError
+from evenface.utils.extras import require
 from evenface.utils.files import atomic_write, digest
 
 if TYPE_CHECKING:
@@ -39,8 +40,7 @@ def marker(index: int) -> str:
 
 @contextmanager
 def _settings() -> Iterator[None]:
-    import matplotlib
-
+    matplotlib = require("matplotlib")
     settings: Any = {
         "font.size": 9,
         "font.family": "sans-serif",

@@ -54,7 +54,7 @@ def next_step(run: Run) -> str:
     """Return the line that names the command to go on with."""
     content = run.facts.get("content", "stills")
     file = {"stills": "photo.jpg", "clips": "video.mp4"}.get(content, "FILE")
-    return f"next    evenface predict {run.facts['run'] if 'on' in run.facts else run.folder} {file}"
+    return f"next    evenface predict {file} --model {run.facts['run'] if 'on' in run.facts else run.folder}"
 
 
 def best_method(comparison: Comparison) -> str:

@@ -5,14 +5,18 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from types import ModuleType
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from evenface.utils import __version__
 from evenface.utils.errors import InputError
 from evenface.utils.files import cache_folder
 
+P = ParamSpec("P")
+R = TypeVar("R")
 EXTRAS = {
     "cv2": "camera",
     "onnx": "export",
@@ -33,6 +37,22 @@ def require(module: str) -> ModuleType:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise missing(error.name or module) from error
+
+
+def needs(*packages: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Have a function raise an InputError that names the extra if one of these packages is not installed."""
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @wraps(function)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+            for package in packages:
+                if importlib.util.find_spec(package) is None:
+                    raise missing(package)
+            return function(*args, **kwargs)
+
+        return checked
+
+    return decorate
 
 
 class LazyModule(ModuleType):
