@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from evenface.config import Recipe, load_recipe
 from evenface.evaluation.formatting import signed_interval, with_interval
+from evenface.evaluation.metric_registry import label
 from evenface.runs import METRICS, RECIPE, REPORT, Run, check_source
 from evenface.studies.definition import STUDY
 from evenface.utils.errors import InputError
@@ -521,11 +522,11 @@ class ComparisonResult:
 
     def __repr__(self) -> str:
         values = ", ".join(f"{name} {value}" for name, value, _ in self._methods())
-        return f"<comparison by {summaries.label(summaries.MAIN)}: {values}>"
+        return f"<comparison by {label(summaries.MAIN)}: {values}>"
 
     def _repr_html_(self) -> str:
         """Return a small table for a notebook."""
-        return html_table(["method", summaries.label(summaries.MAIN), "difference from the first"], self._methods())
+        return html_table(["method", label(summaries.MAIN), "difference from the first"], self._methods())
 
     def _methods(self) -> list[tuple[str, str, str]]:
         """Return name, value and difference of each method."""
@@ -809,6 +810,7 @@ def check_no_model(inputs: Any, command: str) -> None:
             )
 
 
+@needs("pandas", "matplotlib")
 def explain(
     inputs: str | Path | Sequence[str | Path],
     model: str | Path | Predictor | None = None,

@@ -184,7 +184,7 @@ vars(_predict_settings)["__signature__"] = inspect.Signature(
             name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=_form_field(name, field)
         )
         for name, field in PredictSettings.model_fields.items()
-        if name != "batch"
+        if name not in ("batch", "pose")
     ]
 )
 
@@ -210,7 +210,7 @@ def job_routes(catalogue: Catalogue, jobs: Jobs, storage: UploadStorage | None) 
             with path.open("wb") as target:
                 while chunk := await file.read(CHUNK):
                     target.write(chunk)
-            request = PredictRequest(entry, path, settings.model_dump(exclude={"batch"}), explain)
+            request = PredictRequest(entry, path, settings.model_dump(exclude={"batch", "pose"}), explain)
             job = jobs.add(Job("prediction", request, folder, storage.saver(name) if storage else None))
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)

@@ -505,7 +505,7 @@ def predict(
 
 
 @app.command()
-@with_settings(EXPLAIN, PREDICT, leave_out=("seed", "smooth", "prior", "abstain"), flags={"classes": "--class"})
+@with_settings(EXPLAIN, PREDICT, leave_out=("seed", "smooth", "prior", "abstain", "pose"), flags={"classes": "--class"})
 def explain(
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Images, videos, folders, feature files.")],
     *,

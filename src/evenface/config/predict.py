@@ -53,6 +53,9 @@ class PredictSettings(Section):
     abstain: float | None = Field(
         None, ge=0, le=1, description="leave the label empty if no class reaches this probability"
     )
+    pose: bool = Field(
+        False, description="image models: estimate the head pose, yaw, pitch and roll in degrees, from face landmarks"
+    )
     batch: int = Field(32, ge=1, le=MANY, description="batch size")
 
     @model_validator(mode="after")

@@ -53,6 +53,9 @@ class FacePrediction:
         Time of the first and of the last frame in seconds; None for images.
     score : float or None
         Confidence of the face detector.
+    yaw, pitch, roll : float or None
+        Head pose in degrees, if it was asked for with ``pose``; see
+        :func:`~evenface.preprocessing.head_pose.head_pose`.
     """
 
     label: str
@@ -65,13 +68,16 @@ class FacePrediction:
     time: float | None = None
     until: float | None = None
     score: float | None = None
+    yaw: float | None = None
+    pitch: float | None = None
+    roll: float | None = None
 
     @classmethod
     def of(cls, row: Row) -> "FacePrediction":
         """Return the prediction in a row of a table."""
         probabilities = {name[2:]: value for name, value in row.items() if name.startswith("p_")}
         box = None if row["left"] is None else (row["left"], row["top"], row["right"], row["bottom"])
-        names = ("frame", "end", "time", "until", "score")
+        names = ("frame", "end", "time", "until", "score", "yaw", "pitch", "roll")
         return cls(
             row["label"] or "", probabilities, box, row["face"], row["file"], **{name: row[name] for name in names}
         )

@@ -20,12 +20,13 @@ from evenface.inference.input_spec import InputSpec, check_settings, finds_point
 from evenface.inference.model import Model
 from evenface.inference.sources import FramesInMemory, Source
 from evenface.preprocessing.clips import ClipPlan, crop_frames, faces_in, plan_film
-from evenface.preprocessing.detect_align import Face
-from evenface.preprocessing.face_mesh import plan_points
+from evenface.preprocessing.detect_align import Face, square_of
+from evenface.preprocessing.face_mesh import find_points, plan_points
 from evenface.preprocessing.frame_sampling import Indices
+from evenface.preprocessing.head_pose import head_pose
 from evenface.preprocessing.image import decoded, picture_in_memory, quiet_pillow, rgb
 from evenface.preprocessing.sequence_files import count_frames, read_numbers
-from evenface.preprocessing.target import Target
+from evenface.preprocessing.target import MESH_MARGIN, Target
 from evenface.preprocessing.track import Track, choose_detection_frames, match_faces, select_tracks
 from evenface.preprocessing.video import RATE, Film, open_film
 from evenface.utils.errors import InputError, SampleError
@@ -46,7 +47,8 @@ T = TypeVar("T")
 class PreparedSample:
     """Input of a model: one face in an image, a frame or a window of frames; ``array`` is None without a face.
 
-    Frames ``first_frame`` to ``end_frame`` (exclusive), seconds ``start_time`` to ``end_time``.
+    Frames ``first_frame`` to ``end_frame`` (exclusive), seconds ``start_time`` to ``end_time``; ``pose`` is yaw, pitch
+    and roll in degrees.
     """
 
     first_frame: int
@@ -56,6 +58,7 @@ class PreparedSample:
     face_id: int | None = None
     array: np.ndarray | None = None
     detection: Face | None = None
+    pose: tuple[float, float, float] | None = None
 
     @property
     def box(self) -> tuple[float, float, float, float] | None:
@@ -292,7 +295,7 @@ def _image_samples(
         image = decoded(source.path, None, target) if source.image is None else picture_in_memory(source.image)
         faces = _faces(image, target, spec, settings)
     for face_id, (face, array) in enumerate(faces, start=1):
-        yield PreparedSample(0, 1, None, None, face_id, array, face)
+        yield PreparedSample(0, 1, None, None, face_id, array, face, _pose(image, face, settings))
     if not faces:
         yield PreparedSample(0, 1, None, None)
 
@@ -304,6 +307,14 @@ def _faces(
     if target.sequences:
         return _landmarks(FramesInMemory([rgb(image)], np.zeros(1)), target)
     return crop_input(image, target, spec, settings)
+
+
+def _pose(image: Image.Image, face: Face | None, settings: PredictSettings) -> tuple[float, float, float] | None:
+    """Return the head pose of a detected face, where it is wanted."""
+    if face is None or not settings.pose:
+        return None
+    points = find_points(rgb(image), square_of(face, MESH_MARGIN))
+    return None if points is None else head_pose(points)
 
 
 def _landmarks(film: Film, target: Target) -> list[tuple[Face | None, np.ndarray]]:
@@ -318,7 +329,8 @@ def _landmarks(film: Film, target: Target) -> list[tuple[Face | None, np.ndarray
 def _frame_samples(film: Film, target: Target, spec: InputSpec, settings: PredictSettings) -> Iterator[PreparedSample]:
     tracker = FaceIdTracker()
     for frame, image in film.frames(range(0, len(film.times), settings.frame_stride)):
-        yield from _faces_of_frame(frame, float(film.times[frame]), _faces(image, target, spec, settings), tracker)
+        for sample in _faces_of_frame(frame, float(film.times[frame]), _faces(image, target, spec, settings), tracker):
+            yield replace(sample, pose=_pose(image, sample.detection, settings))
 
 
 def _faces_of_frame(
@@ -340,7 +352,8 @@ def _camera_samples(
     if not _takes_windows(target):
         for frame, (time, image) in enumerate(frames):
             if frame % settings.frame_stride == 0:
-                yield from _faces_of_frame(frame, time, _faces(image, target, spec, settings), tracker)
+                for sample in _faces_of_frame(frame, time, _faces(image, target, spec, settings), tracker):
+                    yield replace(sample, pose=_pose(image, sample.detection, settings))
         return
     if settings.window is None:
         raise InputError(

@@ -19,7 +19,7 @@ from evenface.utils.extras import require
 from evenface.utils.files import atomic_write, check_writable, digest
 from evenface.utils.tables import escape_csv_cell, unescape_csv_cell
 
-POSITION = ("frame", "end", "time", "until", "face", "left", "top", "right", "bottom", "score")
+POSITION = ("frame", "end", "time", "until", "face", "left", "top", "right", "bottom", "score", "yaw", "pitch", "roll")
 CHUNK = 20_000
 SUFFIXES = (".csv", ".parquet", ".json")
 END = "#"
@@ -56,7 +56,8 @@ class Columns:
         box = [None] * 4 if sample.box is None else [round(float(side), 2) for side in sample.box]
         times = [None if time is None else float(time) for time in (sample.start_time, sample.end_time)]
         score = None if sample.score is None else float(sample.score)
-        position = [sample.first_frame, sample.end_frame, *times, sample.face_id, *box, score]
+        pose = [None] * 3 if sample.pose is None else [round(angle, 1) for angle in sample.pose]
+        position = [sample.first_frame, sample.end_frame, *times, sample.face_id, *box, score, *pose]
         scored = (
             [None] * (len(self.classes) + 1) if p is None else [label_of(p, self.classes, self.abstain), *p.tolist()]
         )
