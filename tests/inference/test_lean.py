@@ -10,21 +10,8 @@ import pytest
 import evenface as ef
 from evenface.utils.extras import EXTRAS
 
-HIDDEN = [
-    "torch",
-    "torchvision",
-    "timm",
-    "lightning",
-    "lightning_fabric",
-    "pandas",
-    "scipy",
-    "matplotlib",
-    "pyarrow",
-    "statsmodels",
-    "sklearn",
-    "onnx",
-    "cv2",
-]
+HIDDEN = ["torch", "torchvision", "timm", "lightning", "lightning_fabric", "pandas", "scipy", "matplotlib", "pyarrow"]
+HIDDEN += ["statsmodels", "sklearn", "safetensors", "onnx", "cv2"]
 PEOPLE = Path(__file__).parents[1] / "pictures" / "two-made-up-people.jpg"
 HIDE = f"""
 import sys

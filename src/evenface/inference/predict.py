@@ -19,6 +19,7 @@ from evenface.inference.prediction_table import (
     read_rows,
     rows_by_file,
 )
+from evenface.inference.registry import BUNDLED
 from evenface.inference.sources import FolderContent, Source, sources_of
 from evenface.preprocessing.detect_align import load_detector
 from evenface.preprocessing.video import open_film
@@ -119,7 +120,9 @@ def prediction_notes(model: Model, settings: PredictSettings) -> list[str]:
     """Return notes on how to read the predictions."""
     spec = model.input_spec
     notes = []
-    if model.calibration is None:
+    if model.name == BUNDLED:
+        notes.append(f"{BUNDLED} was trained on synthetic people alone: expect more errors on real faces")
+    elif model.calibration is None:
         notes.append("probabilities are not calibrated: the run has no calibration.json")
     if spec.kind != "sequences" and spec.crop is None:
         crops = f"faces are cropped with margin {settings.margin:g}"

@@ -1,6 +1,5 @@
 """A model that is called with images, videos or frames."""
 
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -117,9 +116,3 @@ def load(model: str | Path | None = None, *, trust_plugins: bool = False) -> Pre
     """
     path = resolve_model(model)
     return Predictor(open_model(path, trust_plugins=trust_plugins))
-
-
-@lru_cache(maxsize=1)
-def load_bundled() -> Predictor:
-    """Open the bundled model, once in a process."""
-    return load()
