@@ -232,6 +232,18 @@ def test_damaged_records_and_missing_images_are_written_again(run, people_folder
     assert first.read_text("utf-8") == whole
 
 
+def test_a_file_replaced_under_its_name_is_explained_again(run, people_folder, tmp_path):
+    file, out = tmp_path / "face.png", tmp_path / "out"
+    shares = {}
+    for label in ("happy", "happy", "fear"):
+        file.write_bytes((people_folder / label / "p00-0.png").read_bytes())
+        found = api.explain(file, run.folder, out=out, check=False)
+        known = label in shares
+        assert found.cached == known
+        shares[label] = pd.read_csv(out / "explanations.csv")["probability"].to_numpy()
+    assert not np.allclose(shares["happy"], shares["fear"])
+
+
 def test_the_command_prints_a_summary_and_errors(run, people_folder, tmp_path):
     picture = str(next((people_folder / "calm").iterdir()))
     options = ["explain", picture, "--model", str(run.folder), "--out", str(tmp_path / "o"), "--method", "occlusion"]

@@ -100,7 +100,7 @@ def explain_inputs(
         for message in skipped:
             bar.skip(message, result.skipped)
         for source in sources:
-            record = results.load_record(out, source.path, key)
+            record = results.load_record(out, source, key)
             result.cached += record is not None
             try:
                 records.append(record or task.explain(source))
@@ -180,7 +180,7 @@ class _ExplainTask:
             images.append(SaliencyFigure(heading, model.classes, self.shown, *parts).draw(array))
         with atomic_write(self.out / results.IMAGES / results.image_name(source.path)) as temporary:
             stacked(images).save(temporary)
-        record = results.record_of(source.path, self.key, samples, explanations, curves, truth, names)
+        record = results.record_of(source, self.key, samples, explanations, curves, truth, names)
         results.save_record(self.out, record)
         return record
 

@@ -17,6 +17,7 @@ from evenface.explanation.explanation import Explanation
 from evenface.explanation.faithfulness import FRACTIONS, UNITS, Curves, Faithfulness, faithfulness
 from evenface.inference.model import Model
 from evenface.inference.pipeline import PreparedSample
+from evenface.inference.sources import Source
 from evenface.reporting.page import CaptionedFigure, CaptionedImage, Page, PageSection, Tile, Verdict, write_page
 from evenface.reporting.saliency import LEGEND
 from evenface.reporting.style import MUTED, colour, panels, save, styled
@@ -55,7 +56,7 @@ def image_name(path: str) -> str:
 
 
 def record_of(
-    path: str,
+    source: Source,
     key: str,
     samples: Sequence[PreparedSample],
     explanations: Sequence[Explanation],
@@ -66,8 +67,9 @@ def record_of(
     """Collect the record of a file."""
     return {
         "key": key,
-        "file": path,
-        "picture": f"{IMAGES}/{image_name(path)}",
+        "file": source.path,
+        "digest": source.content_digest(),
+        "picture": f"{IMAGES}/{image_name(source.path)}",
         "method": explanations[0].method,
         "truth": truth,
         "names": list(names),
@@ -107,12 +109,12 @@ def save_record(folder: Path, record: Record) -> None:
         temporary.write_text(json.dumps(record), encoding="utf-8")
 
 
-def load_record(folder: Path, path: str, key: str) -> Record | None:
-    """Load the record of a file; None if there is none for these settings, it is damaged or its image is missing."""
-    file = folder / RECORDS / f"{file_id(path)}.json"
+def load_record(folder: Path, source: Source, key: str) -> Record | None:
+    """Load the record of a file; None without a valid one for its content and these settings, or without its image."""
+    file = folder / RECORDS / f"{file_id(source.path)}.json"
     try:
         record: Record = json.loads(file.read_text(encoding="utf-8"))
-        valid = record["key"] == key and bool(record["samples"])
+        valid = record["key"] == key and bool(record["samples"]) and record["digest"] == source.content_digest()
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return record if valid and (folder / record["picture"]).is_file() else None
