@@ -8,6 +8,7 @@ import shlex
 import textwrap
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 import yaml
@@ -144,6 +145,20 @@ def test_python_in_the_pages_names_what_there_is(page):
             thing = ef
             for part in dotted.split("."):
                 thing = getattr(thing, part)
+
+
+def test_the_tutorial_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for body in blocks(ROOT / "docs/tutorial.md", "python"):
+        exec(body, names)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["faces.csv", "faces.json", "faces.png"]
+    assert len(names["faces"]) >= 14  # a face in each image that was drawn
+    assert names["correct"] > 14 / 7 + 3  # far more than by chance
+    shown = capsys.readouterr().out
+    assert f"{names['correct']} of 14 correct" in shown
+    turned = [(posed.yaw, posed.roll) for posed in names["posed"]]
+    assert np.abs(np.array(turned) - names["drawn"].poses[:4, [0, 2]]).max() < 10
 
 
 @pytest.mark.parametrize("page", PAGES, ids=by_name)
