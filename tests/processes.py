@@ -9,7 +9,6 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from evenface.api import is_first_process
 from evenface.config import load_recipe
 from evenface.runs import Run
 from evenface.training.fit import fit
@@ -27,8 +26,8 @@ def in_process(target, *arguments, **options):
 def fitted(recipe, *, out, resume=False, **overrides):
     """Train and predict as :func:`evenface.train` does, and leave out the report, which takes longer than both."""
     settings = load_recipe(recipe, overrides)
-    run = Run.create(out, settings, resume=resume or not is_first_process())
-    fit(run, settings)
+    with Run.claim(out, settings, resume=resume) as run:
+        fit(run, settings)
     return Run(run.folder)
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from evenface.config import Recipe, load_recipe
 from evenface.evaluation.formatting import signed_interval, with_interval
 from evenface.evaluation.metric_registry import label
-from evenface.runs import METRICS, RECIPE, REPORT, Run, check_source
+from evenface.runs import METRICS, RECIPE, REPORT, Run, check_source, default_folder, is_first_process
 from evenface.studies.definition import STUDY
 from evenface.utils.errors import InputError
 from evenface.utils.extras import LazyModule, needs
@@ -20,7 +18,6 @@ from evenface.utils.files import (
     atomic_write,
     lock_folder,
     output_path,
-    safe_file_name,
     user_path,
     write_json_with_digest,
 )
@@ -47,12 +44,6 @@ else:  # predicting does without what these import
     summaries = LazyModule("evenface.reporting.summaries")
     calibration = LazyModule("evenface.training.calibrate")
     data = LazyModule("evenface.training.data")
-
-
-def is_first_process() -> bool:
-    """Return whether this process prints and writes, if several train together."""
-    # Set by torchrun, SLURM and Fabric's own launcher.
-    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK"))
 
 
 @needs("pandas", "pyarrow")
@@ -130,26 +121,16 @@ def train(
     """
     settings = load_recipe(recipe, overrides)
     check_source(recipe, settings, overrides, trusted=trust_plugins)
-    out = _default_folder(recipe, settings, overrides) if out is None else out
-    folder = output_path(out, folder=True)
-    # Of several processes that train together, the first one locks the folder for all.
-    with lock_folder(folder) if is_first_process() else nullcontext():
-        run = Run.create(folder, settings, resume=resume or not is_first_process())
+    out = default_folder(recipe, settings, overrides) if out is None else out
+    with Run.claim(out, settings, resume=resume) as run:
         if not run.finished:
             data.check_data(settings)
             from evenface.training.fit import fit
 
             fit(run, settings)
-        elif (folder / REPORT).is_file():
+        elif (run.folder / REPORT).is_file():
             return run
-        return _write_results(Run(folder), sample_faces=sample_faces) if is_first_process() else run
-
-
-def _default_folder(recipe: str | Path | Mapping[str, Any], settings: Recipe, overrides: Mapping[str, Any]) -> Path:
-    if isinstance(recipe, str | Path) and (user_path(recipe) / RECIPE).is_file():
-        return user_path(recipe)
-    words = [f"{key}={value}".replace(" ", "") for key, value in overrides.items() if key != "data.root"]
-    return Path("runs") / safe_file_name("-".join([settings.name, *words]))
+        return _write_results(Run(run.folder), sample_faces=sample_faces) if is_first_process() else run
 
 
 @needs("pandas", "pyarrow", "scipy", "matplotlib")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime
 import os
 import platform
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -29,8 +29,11 @@ from evenface.utils.files import (
     digest_file,
     disk_error,
     is_vacant,
+    lock_folder,
+    output_path,
     read_frame,
     read_json,
+    safe_file_name,
     stale_files,
     user_path,
     write_json_with_digest,
@@ -149,22 +152,33 @@ class Run:
         return run
 
     @classmethod
-    def create(cls, folder: Path, recipe: Recipe, *, resume: bool) -> Run:
-        """Claim a folder for a recipe, without writing to it.
+    @contextmanager
+    def claim(cls, folder: str | Path, recipe: Recipe, *, resume: bool, wait: float = 0) -> Iterator[Run]:
+        """Lock a folder and check that it is free for a recipe, or holds the run that is resumed.
+
+        Of several processes that train together, the first one locks the folder for all.
 
         Raises
         ------
         InputError
-            If the folder holds another run, or this one without ``resume``, or something else.
+            If the folder holds another run, or this one without ``resume``, or something else, or another process
+            uses it for longer than ``wait`` seconds.
         """
-        run = cls(folder)
+        folder = output_path(folder, folder=True)
+        with lock_folder(folder, wait=wait) if is_first_process() else nullcontext():
+            run = cls(folder)
+            run._check_free(recipe, resume=resume or not is_first_process())
+            yield run
+
+    def _check_free(self, recipe: Recipe, *, resume: bool) -> None:
+        folder = self.folder
         if (folder / RECIPE).is_file():
             if not resume:
-                state = "has ended" if run.finished else "has begun"
+                state = "has ended" if self.finished else "has begun"
                 raise InputError(
                     f"the run {folder} {state} already", "Add --resume to go on with it, or --out for another folder."
                 )
-            different = differing_keys([run.recipe, recipe], ignore=PLACE)
+            different = differing_keys([self.recipe, recipe], ignore=PLACE)
             if different:
                 raise InputError(
                     f"the run {folder} was begun with other settings: {', '.join(sorted(different))}",
@@ -172,7 +186,6 @@ class Run:
                 )
         elif not is_vacant(folder):
             raise InputError(f"{folder} exists and is no run folder", "Give another folder: --out.")
-        return run
 
     @property
     def finished(self) -> bool:
@@ -381,10 +394,24 @@ def check_source(source: object, recipe: Recipe, overrides: Mapping[str, Any], *
     """
     if "plugins" in overrides or not isinstance(source, str | Path):
         return
-    path = Path(source)
+    path = Path(source).expanduser()
     folder = path if path.is_dir() else path.parent
     if path in (folder, folder / RECIPE) and ((folder / FACTS).exists() or path == folder):
         check_trust(recipe, source, trusted=trusted)
+
+
+def default_folder(source: object, recipe: Recipe, overrides: Mapping[str, Any]) -> Path:
+    """Return the run folder that a recipe comes from; for others ``runs/`` with its name and the overrides."""
+    if isinstance(source, str | Path) and Path(source).expanduser().is_dir():
+        return Path(source)
+    words = [f"{key}={value}".replace(" ", "") for key, value in overrides.items() if key != "data.root"]
+    return Path("runs") / safe_file_name("-".join([recipe.name, *words]))
+
+
+def is_first_process() -> bool:
+    """Return whether this process prints and writes, if several train together."""
+    # Set by torchrun, SLURM and Fabric's own launcher.
+    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK"))
 
 
 def _no_link(path: str, flags: int) -> int:

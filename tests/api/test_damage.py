@@ -291,7 +291,7 @@ def _trials(path):
 
 def test_damaged_trials_of_a_search_are_detected(tmp_path):
     pytest.importorskip("optuna")
-    from evenface.config.search_space import SearchRange
+    from evenface.config.recipe_checks import SearchRange
 
     path = tmp_path / "search.sqlite"
     trial = Trial(0, {"optimizer.lr": 0.125}, (0.5, math.inf, 0.75), 0.75, "complete")

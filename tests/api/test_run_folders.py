@@ -231,3 +231,21 @@ def test_threads_of_one_process_exclude_each_other(tmp_path):
         pytest.raises(InputError, match="in use"),
     ):
         pool.apply(lock_folder(tmp_path / "run").__enter__)
+
+
+def test_a_claimed_folder_is_locked_and_only_the_first_of_several_processes_locks_it(small_recipe, tmp_path, monkeypatch):
+    recipe, folder = load_recipe(small_recipe), tmp_path / "out" / "run"
+    with Run.claim(folder, recipe, resume=False) as run:
+        assert run.folder == folder
+        with pytest.raises(InputError, match="in use by process"), Run.claim(folder, recipe, resume=True):
+            pass
+        monkeypatch.setenv("RANK", "1")
+        with Run.claim(folder, recipe, resume=False) as same:
+            assert same == run
+        monkeypatch.delenv("RANK")
+    assert not folder.parent.exists()
+    folder.mkdir(parents=True)
+    (folder / "notes.txt").touch()
+    with pytest.raises(InputError, match="exists and is no run folder"), Run.claim(folder, recipe, resume=False):
+        pass
+    assert [path.name for path in folder.iterdir()] == ["notes.txt"]

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+import evenface as ef
 from evenface.cli import app
 from evenface.losses import LOSSES
 from evenface.reporting import summaries
@@ -90,6 +91,14 @@ def test_plugin_code_of_a_run_folder_is_not_executed_by_default(foreign, two_run
     assert "names code, which is not run unasked: " in done.output
     assert "--trust-plugins" in done.output
     assert sorted(map(str, foreign.parent.rglob("*"))) == before
+
+
+def test_a_run_folder_in_the_home_directory_is_not_trusted_either(foreign, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for source in ("~/theirs", "~/theirs/recipe.yaml"):
+        with pytest.raises(InputError, match="names code, which is not run unasked"):
+            ef.train(source, out="again")
+    assert not Path("mark").exists()
 
 
 @pytest.mark.parametrize("verb", ["predict", "evaluate", "resume"])

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from searching import OVER, recipe
 
-from evenface.config.search_space import ranges
+from evenface.config.recipe_checks import ranges
 from evenface.training.tuning import Trial, best_of, figure_of, propose, round_of, should_prune
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from searching import OVER, recipe
 
-from evenface.config.search_space import with_settings
+from evenface.config.recipe_checks import with_settings
 from evenface.training import build
 from evenface.training.tuning import SearchRequest, run_searches, trial_table
 from evenface.utils.errors import InputError

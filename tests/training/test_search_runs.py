@@ -51,9 +51,9 @@ def recipe(root, **changes):
 
 
 def trained(settings, folder, **more):
-    run = Run.create(folder, settings, resume=True)
     build.check_recipe(settings)
-    fit_sequences([(run, settings)], **more)
+    with Run.claim(folder, settings, resume=True) as run:
+        fit_sequences([(run, settings)], **more)
     return Run(folder)
 
 
@@ -90,7 +90,7 @@ def test_each_class_gets_the_sizes_of_its_best_trial_and_the_folder_says_so(whol
 
 def jobs_of(root, folder, **changes):
     settings = recipe(root, **{"search.trials": 3, **changes})
-    run = Run.create(folder, settings, resume=True)
+    run = Run(folder)
     job = sequence_run(run, settings, {})
     begin(job, 1)
     return job
@@ -156,7 +156,7 @@ def test_a_run_whose_search_was_killed_goes_on(root, tmp_path, monkeypatch):
 
 def test_runs_of_other_seeds_share_the_search_in_one_file(root, tmp_path):
     runs = [recipe(root, seed=seed, **{"search.trials": 3}) for seed in (0, 1)]
-    pairs = [(Run.create(tmp_path / str(one.seed), one, resume=False), one) for one in runs]
+    pairs = [(Run(tmp_path / str(one.seed)), one) for one in runs]
     told = []
     fit_sequences(pairs, searches=tmp_path / "search.sqlite", report=told.append)
     facts = [json.loads((tmp_path / name / "run.json").read_text()) for name in ("0", "1")]

@@ -70,9 +70,9 @@ def whole(root, tmp_path_factory):
 
 
 def trained(settings, folder):
-    run = Run.create(folder, settings, resume=True)
     build.check_recipe(settings)
-    fit_sequences([(run, settings)])
+    with Run.claim(folder, settings, resume=True) as run:
+        fit_sequences([(run, settings)])
     return Run(folder)
 
 
@@ -178,7 +178,7 @@ def test_runs_trained_as_one_are_as_if_each_were_alone_and_may_change_company(wh
         recipe(root, **DETECTORS, **{"protocol.cohorts": 2, "protocol.cohort": 1}),
     ]
     settings, said = [recipe(root, **DETECTORS), *others], []
-    runs = [Run.create(tmp_path / f"run-{place}", one, resume=True) for place, one in enumerate(settings)]
+    runs = [Run(tmp_path / f"run-{place}") for place in range(len(settings))]
     with monkeypatch.context() as patch:
         keep = StackedRuns._save_checkpoints
         patch.setattr(StackedRuns, "_save_checkpoints", lambda self: (keep(self), os.kill(os.getpid(), signal.SIGINT)))

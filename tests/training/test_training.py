@@ -11,10 +11,9 @@ from safetensors import SafetensorError
 from torch import nn
 
 from evenface.methods.base import Stage
-from evenface.training.batches import ImageBank, TrainingBatches
+from evenface.training.batches import ImageBank, TrainingBatches, permutation, seed_step, uniforms
 from evenface.training.checkpoint import load_state, save_state, save_weights
 from evenface.training.optimizers import EMA
-from evenface.training.randomness import permutation, seed_step, uniforms
 from evenface.training.trainer import stage_epochs
 from evenface.utils.errors import InputError
 

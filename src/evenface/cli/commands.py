@@ -140,6 +140,7 @@ def train(
     from evenface import api
     from evenface.config import parse_overrides
     from evenface.reporting import summaries
+    from evenface.runs import is_first_process
 
     words = list(settings or [])
     if data is not None and recipe is not None and "=" in recipe:
@@ -168,7 +169,7 @@ def train(
     if method is not None:
         raise InputError("--method requires --data", "With a recipe, set method.name=NAME or loss.name=NAME.")
     run = api.train(recipe, **options, **overrides)
-    if api.is_first_process():
+    if is_first_process():
         echo(summaries.run_summary(run))
 
 

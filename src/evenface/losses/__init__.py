@@ -22,7 +22,7 @@ from evenface.losses.ldam import LDAMLoss
 from evenface.losses.logit_adjustment import LogitAdjustmentLoss
 from evenface.losses.one_vs_rest import LOSS_SELECTIONS, BinaryLossSpec, OneVsRestLoss, binary_loss_specs
 from evenface.utils.errors import InputError
-from evenface.utils.registry import check_options, checked_options, find, register
+from evenface.utils.registry import Registry, check_options, checked_options
 
 __all__ = [
     "LOSSES",
@@ -46,17 +46,20 @@ __all__ = [
     "register_loss",
 ]
 
-LOSSES: dict[str, type[nn.Module]] = {
-    "balanced-softmax": BalancedSoftmaxLoss,
-    "cefl": CEFLLoss,
-    "class-balanced": ClassBalancedLoss,
-    "cosface": CosFaceLoss,
-    "cross-entropy": CrossEntropyLoss,
-    "focal": FocalLoss,
-    "label-smoothing": LabelSmoothingLoss,
-    "ldam": LDAMLoss,
-    "logit-adjustment": LogitAdjustmentLoss,
-}
+LOSSES: Registry[type[nn.Module]] = Registry(
+    "loss",
+    {
+        "balanced-softmax": BalancedSoftmaxLoss,
+        "cefl": CEFLLoss,
+        "class-balanced": ClassBalancedLoss,
+        "cosface": CosFaceLoss,
+        "cross-entropy": CrossEntropyLoss,
+        "focal": FocalLoss,
+        "label-smoothing": LabelSmoothingLoss,
+        "ldam": LDAMLoss,
+        "logit-adjustment": LogitAdjustmentLoss,
+    },
+)
 
 
 def register_loss(name: str, loss: type[nn.Module]) -> None:
@@ -77,7 +80,7 @@ def register_loss(name: str, loss: type[nn.Module]) -> None:
     ValueError
         If the name is taken by another loss. The same class of the same file may come again; the last one counts.
     """
-    register("loss", name, loss, LOSSES)
+    LOSSES.register(name, loss)
 
 
 def build_loss(
@@ -122,7 +125,7 @@ def build_loss(
     >>> build_loss("focal", counts=[30, 10], gamma=1.0, alpha="inverse").alpha
     tensor([0.5000, 1.5000])
     """
-    loss = find("loss", name, LOSSES)
+    loss = LOSSES[name]
     parameters = set(inspect.signature(loss).parameters)
     takes_alpha = "alpha" in parameters
     check_options("loss", name, options, parameters - {"counts"} | ({"normalise", "beta"} if takes_alpha else set()))

@@ -27,7 +27,7 @@ from evenface.methods.rul import RUL
 from evenface.methods.scn import SCN
 from evenface.methods.tau_norm import TauNorm
 from evenface.utils.errors import InputError
-from evenface.utils.registry import check_options, checked_options, find, register
+from evenface.utils.registry import Registry, check_options, checked_options
 
 __all__ = [
     "BBN",
@@ -58,27 +58,30 @@ __all__ = [
     "register_method",
 ]
 
-METHODS: dict[str, type[Method]] = {
-    "bbn": BBN,
-    "crt": CRT,
-    "dicc": DICC,
-    "drw": DRW,
-    "eac": EAC,
-    "frozen-then-tuned": FrozenThenTuned,
-    "label-distribution": LabelDistribution,
-    "lws": LWS,
-    "mek": MEK,
-    "mixup": Mixup,
-    "one-vs-all": OneVsAll,
-    "ordinal": Ordinal,
-    "erm": ERM,
-    "rebalanced-attention": RebalancedAttention,
-    "regression": Regression,
-    "remix": Remix,
-    "rul": RUL,
-    "scn": SCN,
-    "tau-norm": TauNorm,
-}
+METHODS: Registry[type[Method]] = Registry(
+    "method",
+    {
+        "bbn": BBN,
+        "crt": CRT,
+        "dicc": DICC,
+        "drw": DRW,
+        "eac": EAC,
+        "frozen-then-tuned": FrozenThenTuned,
+        "label-distribution": LabelDistribution,
+        "lws": LWS,
+        "mek": MEK,
+        "mixup": Mixup,
+        "one-vs-all": OneVsAll,
+        "ordinal": Ordinal,
+        "erm": ERM,
+        "rebalanced-attention": RebalancedAttention,
+        "regression": Regression,
+        "remix": Remix,
+        "rul": RUL,
+        "scn": SCN,
+        "tau-norm": TauNorm,
+    },
+)
 
 
 def register_method(name: str, method: type[Method]) -> None:
@@ -97,7 +100,7 @@ def register_method(name: str, method: type[Method]) -> None:
     ValueError
         If the name is taken by another method. The same class of the same file may come again; the last one counts.
     """
-    register("method", name, method, METHODS)
+    METHODS.register(name, method)
 
 
 def build_method(
@@ -127,13 +130,13 @@ def build_method(
     InputError
         If the name or an option is unknown, or a value cannot be.
     """
-    method = find("method", name, METHODS)
+    method = METHODS[name]
+    _check_requirements(name, method, loss, task)
     parameters = set(inspect.signature(method).parameters) - {"network", "loss"}
     check_options("method", name, options, parameters - {"task"})
     options = checked_options("method", name, method, options)
     if "task" in parameters:
         options["task"] = task
-    _check_requirements(name, method, loss, task)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from evenface.config.recipe import NetworkSettings
 from evenface.models.weights import LoadReport
 
 Head = Literal["linear", "cosine"]
@@ -203,6 +204,25 @@ def fresh_head(old: nn.Linear, classes: int) -> nn.Linear:
     head: Head = "cosine" if isinstance(old, CosineClassifier) else "linear"
     new = build_head(head, old.in_features, classes, getattr(old, "scale", 1.0))
     return new.to(old.weight.device, old.weight.dtype)
+
+
+class HeadOnly(nn.Module):
+    """A classifier without backbone, which takes the first two numbers of an image for its features."""
+
+    def __init__(self, settings: NetworkSettings, classes: int) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            self.classifier = build_head(settings.head, 2, classes, settings.head_scale)
+        self.frozen_backbone = settings.freeze == "backbone"
+
+    def reset_classifier(self, classes: int | None = None) -> None:
+        """Replace the classifier as that of :class:`Network`."""
+        self.classifier = fresh_head(self.classifier, classes or self.classifier.out_features)
+
+    def forward(self, images: Tensor) -> Outputs:
+        """Compute the outputs of a batch of any images."""
+        features = images.flatten(1)[:, :2]
+        return Outputs(self.classifier(features), features, features[:, :, None, None])
 
 
 def freeze_statistics(module: nn.Module) -> None:

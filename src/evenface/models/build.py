@@ -104,10 +104,18 @@ def build_network(
     """
     import timm
 
-    check_settings(name, classes=classes, channels=channels, size=size, dropout=dropout, head_scale=head_scale)
-    _check_choices(norm=norm, stem=stem, head=head, normalise=normalise, freeze=freeze)
     temporal = temporal or Temporal()
-    check_steps(temporal, frames)
+    check_settings(
+        name,
+        classes=classes,
+        channels=channels,
+        size=size,
+        dropout=dropout,
+        head_scale=head_scale,
+        temporal=temporal,
+        frames=frames,
+    )
+    _check_choices(norm=norm, stem=stem, head=head, normalise=normalise, freeze=freeze)
     config = _config(name)
     options: dict[str, Any] = {"img_size": size} if config.fixed_input_size else {}
     if weights == "hub":
@@ -233,8 +241,18 @@ def use_group_norm(module: nn.Module) -> None:
             use_group_norm(child)
 
 
-def check_settings(name: str, *, classes: int, channels: int, size: int, dropout: float, head_scale: float) -> None:
-    """Refuse a name that timm does not know, and numbers out of their range."""
+def check_settings(
+    name: str,
+    *,
+    classes: int,
+    channels: int,
+    size: int,
+    dropout: float,
+    head_scale: float,
+    temporal: Temporal,
+    frames: int,
+) -> None:
+    """Refuse a name that timm does not know, numbers out of their range, and a temporal head without its input."""
     import timm
 
     from evenface.models import compact  # noqa: F401, makes its networks known to timm
@@ -254,6 +272,7 @@ def check_settings(name: str, *, classes: int, channels: int, size: int, dropout
         raise InputError(f"network: dropout must be from 0 to below 1, got {dropout}")
     if not head_scale > 0:
         raise InputError(f"network: head_scale must be above 0, got {head_scale}")
+    _check_steps(temporal, frames)
 
 
 def _check_choices(**chosen: str) -> None:
@@ -264,7 +283,7 @@ def _check_choices(**chosen: str) -> None:
             raise InputError(f"network: {option} cannot be {value!r}", f"Known: {', '.join(known)}.")
 
 
-def check_steps(temporal: Temporal, frames: int) -> None:
+def _check_steps(temporal: Temporal, frames: int) -> None:
     """Refuse a recurrent network that would have nothing to run over."""
     if temporal.kind == "mean":
         return

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Literal, Protocol, Self
 
 from evenface.utils.errors import InputError
-from evenface.utils.files import disk_error, lock_folder
+from evenface.utils.files import disk_error
 from evenface.utils.progress import ProgressBar, progress
 from evenface.utils.workers import TICK_SECONDS, WorkerDiedError, WorkerPool, thread_environment
 
@@ -264,8 +264,7 @@ def _train_together(request: Request) -> None:
         runs = []
         for item in request:
             settings = load_recipe(item["recipe"])
-            locks.enter_context(lock_folder(Path(item["folder"]), wait=GRACE_SECONDS))
-            run = Run.create(Path(item["folder"]), settings, resume=True)
+            run = locks.enter_context(Run.claim(item["folder"], settings, resume=True, wait=GRACE_SECONDS))
             if not run.finished:
                 runs.append((run, settings))
         if runs and runs[0][1].modality == "sequences":

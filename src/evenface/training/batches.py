@@ -1,4 +1,7 @@
-"""Training batches: a pure function of (seed, epoch, step), the same for any number of processes."""
+"""Training batches, and all random numbers of training: a pure function of (seed, purpose, epoch, step).
+
+So resuming needs no saved state, and batches are the same for any number of processes.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -11,8 +14,8 @@ from evenface.config import Recipe
 from evenface.data.imbalance import draw_samples, sampling_probabilities
 from evenface.data.manifest import Manifest
 from evenface.preprocessing.augmentation import COLUMNS
-from evenface.training.randomness import permutation, uniforms
 from evenface.utils.errors import InputError
+from evenface.utils.files import digest
 
 GPU_SHARE = 0.25
 """Largest share of a GPU's free memory that stored images may take."""
@@ -169,3 +172,28 @@ class TrainingBatches:
             return None
         numbers = uniforms(self.seed, f"{purpose} frames", epoch, len(self.rows), self.bank.frames)
         return chosen_frames(self.bank.stored, self.bank.frames, numbers)
+
+
+def key(seed: int, *parts: object) -> int:
+    """Derive a 63-bit seed from a run's seed and the purpose of the numbers."""
+    return int(digest(str(seed), *(str(part) for part in parts))[:15], 16)
+
+
+def uniforms(seed: int, purpose: str, epoch: int, rows: int, columns: int = 1) -> np.ndarray:
+    """Draw the numbers of one epoch."""
+    return np.random.default_rng(key(seed, purpose, epoch)).random((rows, columns), dtype=np.float32)
+
+
+def permutation(seed: int, epoch: int, rows: int) -> np.ndarray:
+    """Return the order of one epoch, int64, shape (rows,)."""
+    return np.random.default_rng(key(seed, "order", epoch)).permutation(rows)
+
+
+def seed_stage(seed: int, stage: int) -> None:
+    """Seed torch for weights that a stage of a method initialises, the same in all processes."""
+    torch.manual_seed(key(seed, "stage", stage))
+
+
+def seed_step(seed: int, epoch: int, step: int, rank: int = 0) -> None:
+    """Seed torch for one training step, for dropout and everything else that a network draws."""
+    torch.manual_seed(key(seed, "step", epoch, step, rank))

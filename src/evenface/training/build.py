@@ -9,54 +9,64 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
 from evenface import losses, methods, models
 from evenface.config import Recipe
-from evenface.config.modality import check_modality
 from evenface.config.recipe import LossSettings, Recurrent, Training
-from evenface.config.search_space import check_installed, ranges, with_settings
+from evenface.config.recipe_checks import check_modality, with_bounds
 from evenface.losses import LOSS_SELECTIONS, binary_loss_specs, build_one_vs_rest
 from evenface.methods import METHODS
 from evenface.methods.base import Method, Task
-from evenface.models.backbone import Network, Outputs, build_head, fresh_head
-from evenface.models.build import check_settings, check_steps
+from evenface.models.backbone import HeadOnly, Network
+from evenface.models.build import check_settings
 from evenface.models.sequence import OneVsRestNetwork, SequenceNetwork
 from evenface.runs import Run
 from evenface.utils.errors import InputError
-from evenface.utils.registry import check_options, find, load_plugins
+from evenface.utils.registry import check_options, load_plugins
 
 
 def check_recipe(recipe: Recipe) -> None:
-    """Refuse a recipe whose model, loss or method cannot be built.
+    """Refuse a recipe whose model, loss or method cannot be built, also with settings that its search may choose.
 
     What depends on the network itself, such as whether it takes images of that size, is left to :func:`build_model`.
     """
-    load_plugins(recipe.plugins)
-    check_modality(recipe)
-    _check_training(recipe.training)
-    if recipe.search.trials:
-        check_installed()
-        searched = ranges(recipe)
-        for bounds in ({r.key: r.low for r in searched}, {r.key: r.high for r in searched}):
-            check_recipe(with_settings(recipe, bounds))
-    name, options, on_images = recipe.method.name, recipe.method.options, recipe.modality == "images"
-    method = find("method", name, METHODS)
+    for searched in with_bounds(recipe):
+        check_modality(searched)
+        load_plugins(searched.plugins)
+        _check_parts(searched, METHODS[searched.method.name])
+
+
+def _check_parts(recipe: Recipe, method: type[Method]) -> None:
+    """Refuse parts of a recipe that cannot be built or do not suit each other."""
+    training, on_images = recipe.training, recipe.modality == "images"
     if not on_images and "sequences" not in method.modalities:
         usable = ", ".join(sorted(known for known, other in METHODS.items() if "sequences" in other.modalities))
-        raise InputError(f"method {name!r} is for images, not for sequences", f"Use {usable}.")
-    if recipe.training.cache_features:
+        raise InputError(f"method {recipe.method.name!r} is for images, not for sequences", f"Use {usable}.")
+    _check_training(training)
+    if training.cache_features:
         _check_cached_features(recipe, method)
-    parameters = set(inspect.signature(method).parameters) - {"network", "loss"}
-    check_options("method", name, options, parameters - {"task"} if on_images else ())
     classes = _class_names(recipe.loss, method)
-    counts = np.full(len(classes), 2)
+    counts, options = np.full(len(classes), 2), set(inspect.signature(method).parameters) - {"network", "loss"}
     if on_images:
-        _check_network(recipe, method, len(classes))
-    if on_images and "task" not in parameters:
+        network, frames = recipe.network, 2 if recipe.network.temporal.over == "frames" else 1
+        _check_feature_maps(recipe, method, frames if network.temporal.kind != "mean" else 1)
+        head = HeadOnly(network, len(classes))
+        check_settings(
+            network.name,
+            classes=len(classes),
+            channels=recipe.data.channels,
+            size=recipe.data.size,
+            dropout=network.dropout,
+            head_scale=network.head_scale,
+            temporal=network.temporal,
+            frames=frames,
+        )
+    if on_images and "task" not in options:
         with contextlib.suppress(AttributeError):  # a plugin's method may use what only the network has
-            build_without_backbone(recipe, counts, classes)
+            build_on_head(recipe, head, counts, classes)
     else:  # options of the method may depend on the data
+        check_options("method", recipe.method.name, recipe.method.options, options - {"task"} if on_images else ())
         build_loss(recipe, counts, classes)
 
 
@@ -94,16 +104,6 @@ def _class_names(loss: LossSettings, method: type[Method]) -> tuple[str, ...]:
     if method.one_vs_rest or not isinstance(alpha, list | tuple | dict) or not alpha:
         return ("0", "1")
     return tuple(map(str, alpha if isinstance(alpha, dict) else range(len(alpha))))
-
-
-def _check_network(recipe: Recipe, method: type[Method], classes: int) -> None:
-    """Refuse settings of the network that are wrong whatever the data are."""
-    network, data = recipe.network, recipe.data
-    numbers = {"dropout": network.dropout, "head_scale": network.head_scale}
-    check_settings(network.name, classes=classes, channels=data.channels, size=data.size, **numbers)
-    frames = 2 if network.temporal.kind != "mean" and network.temporal.over == "frames" else 1
-    check_steps(network.temporal, frames)
-    _check_feature_maps(recipe, method, frames)
 
 
 def _check_feature_maps(recipe: Recipe, method: type[Method], frames: int) -> None:
@@ -192,33 +192,15 @@ def build_method(
     return methods.build_method(recipe.method.name, network, loss, task=task, seed=recipe.seed, **recipe.method.options)
 
 
-def build_without_backbone(recipe: Recipe, counts: np.ndarray, names: Sequence[str]) -> Method:
+def build_on_head(recipe: Recipe, head: HeadOnly, counts: np.ndarray, names: Sequence[str]) -> Method:
     """Build the method of a recipe on a classifier alone, for what the method declares."""
-    with torch.random.fork_rng(devices=[]):
-        head = build_head(recipe.network.head, 2, len(counts), recipe.network.head_scale)
     votes = np.ones((int(counts.sum()), len(counts)), dtype=np.float32)
-    network = _WithoutBackbone(head, frozen_backbone=recipe.network.freeze == "backbone")
-    return build_method(recipe, counts, tuple(names), votes, ordered=True, network=network)
-
-
-class _WithoutBackbone(nn.Module):
-    """A network that takes the first two numbers of an image for its features."""
-
-    def __init__(self, classifier: nn.Linear, *, frozen_backbone: bool) -> None:
-        super().__init__()
-        self.classifier, self.frozen_backbone = classifier, frozen_backbone
-
-    def reset_classifier(self, classes: int | None = None) -> None:
-        self.classifier = fresh_head(self.classifier, classes or self.classifier.out_features)
-
-    def forward(self, images: Tensor) -> Outputs:
-        features = images.flatten(1)[:, :2]
-        return Outputs(self.classifier(features), features, features[:, :, None, None])
+    return build_method(recipe, counts, tuple(names), votes, ordered=True, network=head)
 
 
 def is_one_vs_rest(recipe: Recipe) -> bool:
     """Return whether the recipe's method classifies each class against the rest."""
-    return find("method", recipe.method.name, METHODS).one_vs_rest
+    return METHODS[recipe.method.name].one_vs_rest
 
 
 def sequence_network(networks: Sequence[SequenceNetwork], *, one_vs_rest: bool) -> nn.Module:

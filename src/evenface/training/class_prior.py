@@ -64,7 +64,8 @@ def implied_prior(recipe: Recipe, counts: npt.ArrayLike, *, names: Sequence[str]
     """
     from evenface.losses import LOSS_SELECTIONS, LOSSES
     from evenface.methods import METHODS
-    from evenface.training.build import build_without_backbone
+    from evenface.models.backbone import HeadOnly
+    from evenface.training.build import build_on_head
 
     n = np.asarray(counts, dtype=np.float64)
     present = n > 0
@@ -80,7 +81,7 @@ def implied_prior(recipe: Recipe, counts: npt.ArrayLike, *, names: Sequence[str]
         recipe = recipe.model_copy(update={"loss": recipe.loss.model_copy(update={"alpha": weights})})
     classes = names or [str(label) for label in range(len(n))]
     known = [name for name, has in zip(classes, present, strict=True) if has]
-    method = build_without_backbone(recipe, n[present].astype(np.int64), known)
+    method = build_on_head(recipe, HeadOnly(recipe.network, len(known)), n[present].astype(np.int64), known)
     result = prior_of_method(method, training, n[present])
     prior = np.zeros_like(n)
     prior[present] = result.prior

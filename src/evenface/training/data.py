@@ -1,15 +1,14 @@
 """Data of a recipe: manifest, prepared store and split; predictions with the samples they are of."""
 
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from evenface.config import Recipe
-from evenface.config.modality import check_content
+from evenface.config.recipe import RECURRENT
 from evenface.data.datasets import DATASETS, read_dataset
-from evenface.data.datasets.layout import check_root
+from evenface.data.datasets.layout import check_exists
 from evenface.data.manifest import Manifest
 from evenface.data.splits import Split, split_manifest
 from evenface.evaluation.predictions import Predictions
@@ -17,7 +16,6 @@ from evenface.preprocessing.prepare import prepare
 from evenface.preprocessing.store import Store
 from evenface.utils.errors import InputError
 from evenface.utils.files import cache_folder, user_path
-from evenface.utils.registry import find
 
 RENDERED = ("synthetic", "synthetic-clips")
 GENERATED = (*RENDERED, "synthetic-demo")
@@ -97,6 +95,22 @@ class TrainingData:
         return self.manifest.counts(self.split.train)
 
 
+def check_content(recipe: Recipe, *, sequences: bool) -> None:
+    """Check that a network of sequences gets sequences, and a network of images gets images."""
+    if (recipe.modality == "sequences") == sequences:
+        return
+    if sequences:
+        raise InputError(
+            f"the source {recipe.data.source} gives sequences of numbers, but the network {recipe.network.name} takes "
+            "images",
+            f"Set network.name: {RECURRENT}.",
+        )
+    raise InputError(
+        f"the source {recipe.data.source} gives images, but the network {RECURRENT} takes sequences of numbers",
+        "Set data.sequences.source: mesh to detect face landmarks in every frame, or use another network.",
+    )
+
+
 def read_manifest(recipe: Recipe) -> Manifest:
     """Read the samples of a recipe's source."""
     data = recipe.data
@@ -115,16 +129,16 @@ def check_data(recipe: Recipe) -> None:
     InputError
         Naming the nearest folder that is there.
     """
-    find("source", recipe.data.source, DATASETS)
-    if recipe.data.source not in GENERATED and not (root := _root(recipe)).exists():
-        check_root(root, recipe.data.source)
+    _ = DATASETS[recipe.data.source]  # an InputError with similar names
+    if recipe.data.source not in GENERATED:
+        check_exists(_root(recipe), recipe.data.source)
 
 
-def _root(recipe: Recipe) -> Path:
+def _root(recipe: Recipe) -> str:
     if recipe.data.root is None:
         hint = f"Set the folder of {recipe.data.source}: data.root=FOLDER."
         raise InputError(f"recipe {recipe.name}: data.root is missing", hint)
-    return user_path(recipe.data.root)
+    return recipe.data.root
 
 
 def prepare_store(recipe: Recipe, manifest: Manifest | None = None) -> Store:

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 from lightning_fabric import Fabric
-from safetensors.torch import load_file
 
 from evenface.config import Recipe
 from evenface.config.recipe import Training
@@ -12,13 +11,13 @@ from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.probability_metrics import shares
 from evenface.methods.base import Method
 from evenface.models import Network
-from evenface.runs import FACTS, PREDICTIONS, VALIDATION, WEIGHTS, Run
+from evenface.runs import FACTS, PREDICTIONS, VALIDATION, Run
 from evenface.training.batches import ImageBank, TrainingBatches
 from evenface.training.build import build_method, build_model, check_recipe
 from evenface.training.class_prior import prior_of_method
 from evenface.training.data import TrainingData, predictions
 from evenface.training.fabric import choose_precision, launch_fabric
-from evenface.training.prediction import cached_features, output_rows, predict_rows, validation_metrics
+from evenface.training.prediction import cached_features, output_rows, validation_metrics
 from evenface.training.run_records import build_loggers, peak_memory, run_metadata, split_table
 from evenface.training.stacked.runs import fit_sequences
 from evenface.training.trainer import CHECKPOINT, Trainer, keep_freed_memory
@@ -26,10 +25,10 @@ from evenface.training.trainer import CHECKPOINT, Trainer, keep_freed_memory
 
 def fit(run: Run, recipe: Recipe) -> None:
     """Check a recipe, train by it, and write weights, predictions and metadata."""
-    if recipe.modality == "sequences":
-        fit_sequences([(run, recipe)])
-    else:
+    if recipe.modality == "images":
         fit_images(run, recipe)
+    else:
+        fit_sequences([(run, recipe)])
 
 
 def fit_images(run: Run, recipe: Recipe) -> None:
@@ -53,16 +52,14 @@ def fit_images(run: Run, recipe: Recipe) -> None:
         _begin(run, data, metadata, network)
     bank = ImageBank(_images(data, fabric, network), fabric.device, data.frames)
     trainer = _build_trainer(fabric, method, bank, data, run)
-    history = trainer.fit()
-    notes = method.training_notes(len(history))
-    method.load_inference_state(load_file(run.folder / WEIGHTS))
+    notes = trainer.fit()
     predicted = _predict(fabric, method, bank, training, data)
     if fabric.is_global_zero:
         for note in notes:
             run.log(note)
         metadata |= {
             "notes": [*metadata["notes"], *notes],
-            "epochs": len(history),
+            "epochs": len(trainer.state.history),
             "training_seconds": round(trainer.state.seconds, 1),
             "peak_memory_mb": peak_memory(),
         }
@@ -98,8 +95,8 @@ def _build_trainer(fabric: Fabric, method: Method, bank: ImageBank, data: Traini
     training, labels = recipe.training, data.manifest.labels[rows]
 
     def validate() -> dict[str, float]:
-        probabilities = predict_rows(fabric, method, bank, rows, training.batch_size, mirror=training.tta_flip)
-        return validation_metrics(labels, probabilities)
+        scores, _ = output_rows(fabric, method, bank, rows, training.batch_size, mirror=training.tta_flip)
+        return validation_metrics(labels, shares(scores))
 
     return Trainer(
         fabric,

@@ -12,14 +12,14 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from evenface.evaluation.metrics import accuracy, balanced_accuracy, confusion_matrix, macro_f1
-from evenface.evaluation.probability_metrics import log_loss, shares
+from evenface.evaluation.probability_metrics import log_loss
 from evenface.methods.base import Method
 from evenface.models import Network
 from evenface.preprocessing.augmentation import to_float
 from evenface.preprocessing.store import Store
 from evenface.training.batches import ImageBank
 from evenface.utils.errors import InputError
-from evenface.utils.files import digest, disk_error, exclusive_lock, npy_header, write_json
+from evenface.utils.files import digest, disk_error, exclusive_lock, write_json
 from evenface.utils.progress import progress
 
 BATCH = 256
@@ -29,25 +29,11 @@ FEATURE_BATCH = 64
 SYNC_SECONDS = 5.0
 
 
-def predict_rows(
-    fabric: Fabric, method: Method, bank: ImageBank, rows: np.ndarray, batch_size: int, *, mirror: bool = False
-) -> np.ndarray:
-    """Predict the images at ``rows``, without augmentation; parameters are those of :func:`score_rows`."""
-    return shares(score_rows(fabric, method, bank, rows, batch_size, mirror=mirror))
-
-
-def score_rows(
-    fabric: Fabric, method: Method, bank: ImageBank, rows: np.ndarray, batch_size: int, *, mirror: bool = False
-) -> np.ndarray:
-    """Return the scores of :func:`output_rows` alone, shape (N, C)."""
-    return output_rows(fabric, method, bank, rows, batch_size, mirror=mirror)[0]
-
-
 @torch.inference_mode()
 def output_rows(
     fabric: Fabric, method: Method, bank: ImageBank, rows: np.ndarray, batch_size: int, *, mirror: bool = False
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Compute a method's scores of the images at ``rows``, without augmentation."""
+    """Compute a method's scores of the images at ``rows``, without augmentation, and its output, if it has one."""
     world, rank = fabric.world_size, fabric.global_rank
     # Every process needs the same number of rows to gather: the list is filled up with its own first row.
     filled = np.concatenate([rows, np.repeat(rows[:1], -len(rows) % world)])
@@ -144,13 +130,12 @@ def _compute(fabric: Fabric, network: Network, store: Store, path: Path, shape: 
     """Write the features frame by frame after the header, and record regularly how many are safely on disk."""
     frames = store.images.reshape(-1, *store.images.shape[2:])
     part, note = path.with_name(f".{path.stem}.part"), path.with_name(f".{path.stem}.done")
-    header = npy_header("<f4", shape)
     done = int(note.read_text("utf-8")) if note.is_file() and part.is_file() else 0
     network = network.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     training = network.training
     with part.open("r+b" if done else "w+b") as file, progress("computing features", len(frames), done) as bar:
-        file.write(header)
-        file.seek(len(header) + done * 4 * shape[2])
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+        file.seek(done * 4 * shape[2], os.SEEK_CUR)
         synced = time.monotonic()
         for start in range(done, len(frames), FEATURE_BATCH):
             images = torch.from_numpy(np.array(frames[start : start + FEATURE_BATCH])).to(fabric.device)

@@ -17,15 +17,15 @@ import numpy as np
 import pandas as pd
 import torch
 from lightning_fabric import Fabric
+from safetensors.torch import load_file
 
 from evenface.config import Recipe
 from evenface.methods.base import Method, Stage, StepContext
 from evenface.preprocessing.augmentation import augment, to_float
 from evenface.runs import HISTORY, WEIGHTS
-from evenface.training.batches import Batch, TrainingBatches
+from evenface.training.batches import Batch, TrainingBatches, seed_stage, seed_step
 from evenface.training.checkpoint import lay_out_like_parameters, load_state, save_state, save_weights
 from evenface.training.optimizers import EMA, EarlyStopping, build_optimizer, early_stopping, rate_factor
-from evenface.training.randomness import seed_stage, seed_step
 from evenface.training.run_records import Logger
 from evenface.utils.errors import InputError
 from evenface.utils.files import atomic_write
@@ -80,8 +80,11 @@ class Trainer:
         self.state = TrainerState()
         self._saved = time.monotonic()
 
-    def fit(self) -> list[dict[str, float]]:
-        """Train to the end, from the checkpoint in the folder where there is one."""
+    def fit(self) -> list[str]:
+        """Train to the end, from the checkpoint in the folder where there is one.
+
+        The method is left with the selected weights. Returns its notes on the training.
+        """
         self._load_checkpoint()
         epochs, steps = self.recipe.training.epochs, self.batches.steps
         with ExitStack() as stack:
@@ -98,7 +101,9 @@ class Trainer:
             if self.recipe.training.checkpoint == "last" or self.validate is None:
                 self._save_weights(WEIGHTS, "last")
         self.fabric.barrier()
-        return self.state.history
+        notes = self.method.training_notes(len(self.state.history))
+        self.method.load_inference_state(load_file(self.folder / WEIGHTS))
+        return notes
 
     def step(self, batch: Batch) -> float:
         """Take the next step of the current epoch and return the loss; an InputError if that is not finite."""

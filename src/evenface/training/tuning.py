@@ -13,9 +13,9 @@ import pandas as pd
 
 from evenface.config import Recipe
 from evenface.config.recipe import SearchSettings
-from evenface.config.search_space import SearchRange, check_installed, ranges, with_settings
+from evenface.config.recipe_checks import SearchRange, check_installed, ranges, with_settings
+from evenface.training.batches import key
 from evenface.training.optimizers import early_stopping
-from evenface.training.randomness import key
 from evenface.training.stacked import MemberSpec
 from evenface.utils.errors import InputError
 from evenface.utils.files import DIGEST_KEY, digest, exclusive_lock

@@ -5,7 +5,7 @@ import importlib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar, get_type_hints
@@ -16,20 +16,28 @@ from evenface.utils.files import digest, user_path
 Item = TypeVar("Item")
 
 
+class Registry(dict[str, Item]):
+    """Items of one kind by name; of a name that there is none of, an InputError has similar ones."""
+
+    def __init__(self, kind: str, items: Mapping[str, Item]) -> None:
+        super().__init__(items)
+        self.kind = kind
+
+    def __missing__(self, name: str) -> Item:
+        raise InputError(f"there is no {self.kind} {name!r}", nearest(name, self))
+
+    def register(self, name: str, item: Item) -> None:
+        """Register a class by name; a ValueError if another class has the name."""
+        old = self.get(name, item)
+        if old is not item and _origin(old) != _origin(item):
+            file, own_name = _origin(old)
+            raise ValueError(f"there already is a {self.kind} {name!r}: {own_name} of {file}")
+        self[name] = item
+
+
 def find(kind: str, name: str, known: Mapping[str, Item]) -> Item:
     """Return the item of a name; an InputError with similar names if there is none."""
-    if name not in known:
-        raise InputError(f"there is no {kind} {name!r}", nearest(name, known))
-    return known[name]
-
-
-def register(kind: str, name: str, item: Item, known: MutableMapping[str, Item]) -> None:
-    """Register a class by name; a ValueError if another class has the name."""
-    old = known.get(name, item)
-    if old is not item and _origin(old) != _origin(item):
-        file, own_name = _origin(old)
-        raise ValueError(f"there already is a {kind} {name!r}: {own_name} of {file}")
-    known[name] = item
+    return Registry(kind, known)[name]
 
 
 def check_options(kind: str, name: str, given: Iterable[str], allowed: Iterable[str]) -> None:

@@ -8,37 +8,40 @@ from typing import Any
 
 from evenface.data.manifest import Manifest
 from evenface.utils.files import user_path
-from evenface.utils.registry import check_options, checked_options, find
+from evenface.utils.registry import Registry, check_options, checked_options
 
-DATASETS: dict[str, str] = {
-    "affectnet": "affectnet:read",
-    "biovid": "biovid:read",
-    "ckplus": "ckplus:read",
-    "clip-folder": "folder:read_clips",
-    "clips": "csv:read_clips",
-    "csv": "csv:read",
-    "emotion-domestic": "expression_folders:read_emotion_domestic",
-    "fer2013": "fer2013:read",
-    "ferplus": "fer2013:read_ferplus",
-    "folder": "folder:read",
-    "landmarks": "sequences:read_landmarks",
-    "mmafedb": "expression_folders:read_mmafedb",
-    "openface": "sequences:read_openface",
-    "pemf": "pemf:read",
-    "rafdb": "rafdb:read",
-    "ravdess": "ravdess:read",
-    "sequences": "sequences:read",
-    "synthetic": "synthetic:read",
-    "synthetic-clips": "synthetic:read_clips",
-    "synthetic-demo": "synthetic:read_demo",
-    "unbc": "unbc:read",
-}
+DATASETS: Registry[str] = Registry(
+    "source",
+    {
+        "affectnet": "affectnet:read",
+        "biovid": "biovid:read",
+        "ckplus": "ckplus:read",
+        "clip-folder": "folder:read_clips",
+        "clips": "csv:read_clips",
+        "csv": "csv:read",
+        "emotion-domestic": "expression_folders:read_emotion_domestic",
+        "fer2013": "fer2013:read",
+        "ferplus": "fer2013:read_ferplus",
+        "folder": "folder:read",
+        "landmarks": "sequences:read_landmarks",
+        "mmafedb": "expression_folders:read_mmafedb",
+        "openface": "sequences:read_openface",
+        "pemf": "pemf:read",
+        "rafdb": "rafdb:read",
+        "ravdess": "ravdess:read",
+        "sequences": "sequences:read",
+        "synthetic": "synthetic:read",
+        "synthetic-clips": "synthetic:read_clips",
+        "synthetic-demo": "synthetic:read_demo",
+        "unbc": "unbc:read",
+    },
+)
 """Name of a source, as in ``data.source``, to its reader: module of this package, and function."""
 
 
 def dataset_reader(name: str) -> Callable[..., Manifest]:
     """Return the function that reads a source; an InputError where there is none of this name."""
-    module, _, function = find("source", name, DATASETS).partition(":")
+    module, _, function = DATASETS[name].partition(":")
     reader: Callable[..., Manifest] = getattr(import_module(f"evenface.data.datasets.{module}"), function)
     return reader
 

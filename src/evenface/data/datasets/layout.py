@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evenface.utils.errors import InputError
-from evenface.utils.files import file_kind, is_folder, natural_order, number_of
+from evenface.utils.files import file_kind, is_folder, natural_order, number_of, user_path
 
 SIDE_NAMES = {
     "train": "train",
@@ -34,10 +34,16 @@ def side_of(name: str) -> str | None:
 
 def check_root(root: Path, source: str) -> None:
     """Check that the root of a dataset is an existing folder."""
-    if root.is_dir():
-        return
-    if root.exists():
+    if root.exists() and not root.is_dir():
         raise InputError(f"{source}: {root} is a file; expected a folder")
+    check_exists(root, source)
+
+
+def check_exists(root: str | Path, source: str) -> None:
+    """Check that the root of a dataset exists."""
+    root = user_path(root)
+    if root.exists():
+        return
     parent = next((p for p in root.absolute().parents if p.is_dir()), Path("/"))
     raise InputError(
         f"{source}: the folder {root} does not exist", f"{parent} exists; it has {listed(folders(parent))}."

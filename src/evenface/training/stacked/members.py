@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from evenface.config.recipe import Optimizer, Recurrent, Schedule, Training
 from evenface.data.imbalance import draw_samples, sampling_probabilities
+from evenface.training.batches import key, permutation, uniforms
 from evenface.training.optimizers import EarlyStopping, early_stopping, rate_factor
-from evenface.training.randomness import key, permutation, uniforms
 from evenface.training.stacked.network import NetworkShape
 from evenface.training.stacked.optimizers import check_optimizer
 from evenface.utils.errors import InputError

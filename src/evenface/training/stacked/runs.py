@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from evenface.config import Recipe
-from evenface.config.modality import check_mirror
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.probability_metrics import shares
 from evenface.losses import LOSS_SELECTIONS, binary_loss_specs, build_loss, build_one_vs_rest
@@ -21,12 +20,12 @@ from evenface.methods.base import Method
 from evenface.preprocessing.landmarks import mirrored
 from evenface.preprocessing.store import Store
 from evenface.runs import HISTORY, HISTORY_CLASS, PREDICTIONS, VALIDATION, WEIGHTS, Run
+from evenface.training.batches import key
 from evenface.training.build import build_method, check_recipe, sequence_network
 from evenface.training.checkpoint import load_state, save_state, save_weights
 from evenface.training.class_prior import implied_prior
 from evenface.training.data import TrainingData, predictions
 from evenface.training.prediction import score_sequences
-from evenface.training.randomness import key
 from evenface.training.run_records import build_loggers, peak_memory, run_metadata, split_table
 from evenface.training.stacked.members import MemberSpec
 from evenface.training.stacked.trainer import StackedTrainer
@@ -123,6 +122,30 @@ def sequence_run(run: Run, recipe: Recipe, stores: dict[str, Store]) -> Sequence
     return SequenceRun(run, recipe, data, network_specs(recipe, data))
 
 
+def check_mirror(recipe: Recipe, points: str, middle: float | None) -> None:
+    """Check that the data can be mirrored if mirroring is on."""
+    wanted = {
+        "augment.flip": recipe.augment.flip > 0 and not recipe.augment.flip_duplicates,
+        "augment.flip_duplicates": recipe.augment.flip_duplicates,
+        "training.tta_flip": recipe.training.tta_flip,
+    }
+    for setting, asked in wanted.items():
+        if asked and points == "openface-aus":
+            raise InputError(
+                f"{setting}: sequences of action units cannot be mirrored, as they have no left and right",
+                _off(setting),
+            )
+        if asked and middle is None and points != "blendshapes":
+            raise InputError(
+                f"{setting}: the horizontal centre of the face is unknown for {points} in these files",
+                f"Set data.sequences.normalise: position. Or: {_off(setting)}",
+            )
+
+
+def _off(setting: str) -> str:
+    return f"Set {setting}: {'0' if setting == 'augment.flip' else 'false'}."
+
+
 def network_specs(recipe: Recipe, data: TrainingData) -> tuple[NetworkSpec, ...]:
     """Specify the networks of a run."""
     return tuple(network_spec(name, recipe, data) for name in network_names(recipe, data))
@@ -134,30 +157,26 @@ def network_names(recipe: Recipe, data: TrainingData) -> tuple[str, ...]:
 
 
 def network_spec(name: str, recipe: Recipe, data: TrainingData) -> NetworkSpec:
-    """Specify one network; the seed of a one-vs-rest classifier follows from the recipe's and its class."""
+    """Specify one network: of all classes, or of one class against the rest."""
     counts, classes, loss = data.counts, data.manifest.classes, recipe.loss
-    if not METHODS[recipe.method.name].one_vs_rest:
+    label = classes.index(name) if METHODS[recipe.method.name].one_vs_rest else None
+    if label is not None:
+        chosen = binary_loss_specs(loss.name, counts, classes, **loss.options)[label]
+        module, facts, note = build_one_vs_rest([chosen]).losses[0], chosen.facts, str(chosen)
+    else:
         module = build_loss(loss.name, counts, names=classes, **loss.options)
-        metadata = _network_metadata(recipe, recipe.seed, {"loss": loss.name, **loss.options})
-        return NetworkSpec(ALL, _member(recipe, data, recipe.seed, module, None, ALL), metadata)
-    label, seed = classes.index(name), key(recipe.seed, "one-vs-all", name)
-    binary_loss = binary_loss_specs(loss.name, counts, classes, **loss.options)[label]
-    member = _member(recipe, data, seed, build_one_vs_rest([binary_loss]).losses[0], label, name)
-    return NetworkSpec(name, member, _network_metadata(recipe, seed, binary_loss.facts), str(binary_loss))
+        facts, note = {"loss": loss.name, **loss.options}, ""
+    member = _member(recipe, data, module, label, name)
+    network = recipe.network.recurrent.model_dump(mode="json")
+    return NetworkSpec(name, member, {"seed": member.seed, "network": network, **facts}, note)
 
 
-def _network_metadata(recipe: Recipe, seed: int, loss: dict[str, Any]) -> dict[str, Any]:
-    return {"seed": seed, "network": recipe.network.recurrent.model_dump(mode="json"), **loss}
-
-
-def _member(
-    recipe: Recipe, data: TrainingData, seed: int, loss: nn.Module, positive: int | None, name: str
-) -> MemberSpec:
-    """Specify how a network trains; ``positive`` is the class of a one-vs-rest classifier."""
+def _member(recipe: Recipe, data: TrainingData, loss: nn.Module, positive: int | None, name: str) -> MemberSpec:
+    """Specify how a network trains; a one-vs-rest classifier has a ``positive`` class, which its seed depends on."""
     labels, train, validation = data.manifest.labels, data.split.train, data.validation
     targets = labels if positive is None else (labels == positive).astype(np.int64)
     return MemberSpec(
-        seed=seed,
+        seed=recipe.seed if positive is None else key(recipe.seed, "one-vs-all", name),
         train=train,
         targets=targets[train],
         validation=validation,

@@ -1,4 +1,4 @@
-"""Search space of a recipe: validated ranges of its keys, and recipes with the settings of a trial."""
+"""Checks across the keys of a recipe: those without effect on its modality, and the search space."""
 
 import importlib.util
 from collections.abc import Iterator, Mapping
@@ -9,16 +9,90 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel
 
 from evenface.config.loading import load_recipe
-from evenface.config.recipe import Recipe
+from evenface.config.recipe import RECURRENT, Augment, Recipe, Recurrent
 from evenface.config.renamed import check_key
 from evenface.config.section import OpenSection
 from evenface.utils.errors import InputError
 from evenface.utils.registry import nearest
 
+OPTIMIZERS = ("adam", "adamw", "sgd")
+OF_SEQUENCES = {
+    "network": {"name", "recurrent"},
+    "augment": {"flip", "flip_landmarks", "flip_duplicates"},
+    "training": {
+        "epochs",
+        "batch_size",
+        "sampling",
+        "sampling_beta",
+        "checkpoint",
+        "tta_flip",
+        "monitor",
+        "patience",
+        "accelerator",
+        "checkpoint_minutes",
+        "loggers",
+    },
+}
+"""Keys of these sections that have an effect on sequences."""
+SAME_AS_UNSET = {"training.precision": "32-true"}
+"""Values other than the default that describe sequences correctly."""
 SECTIONS = ("network", "method", "loss", "optimizer", "schedule", "training", "augment")
 """Sections whose keys can be searched; data and protocol are fixed."""
 PLACES = ("training.devices", "training.nodes", "training.checkpoint_minutes")
 """Numeric keys that do not change results."""
+
+
+def check_modality(recipe: Recipe) -> None:
+    """Refuse keys that have no effect on the modality of the recipe."""
+    if recipe.modality == "sequences":
+        _check_sequences(recipe)
+    else:
+        _check_images(recipe)
+
+
+def _check_sequences(recipe: Recipe) -> None:
+    for section, known in OF_SEQUENCES.items():
+        given = getattr(recipe, section)
+        for key, info in type(given).model_fields.items():
+            unset = (info.get_default(call_default_factory=True), SAME_AS_UNSET.get(f"{section}.{key}"))
+            if key not in known and getattr(given, key) not in unset:
+                raise InputError(
+                    f"{section}.{key} has no effect on sequences (network.name: {RECURRENT})",
+                    _instead(section, key) or f"Remove it. {section} for sequences: {', '.join(sorted(known))}.",
+                )
+    if recipe.optimizer.name not in OPTIMIZERS:
+        raise InputError(
+            f"sequences are not trained by the optimiser {recipe.optimizer.name}", f"Use {', '.join(OPTIMIZERS)}."
+        )
+
+
+def _instead(section: str, key: str) -> str:
+    return {
+        "network.dropout": "Set network.recurrent.dropout.",
+        "network.norm": "Set network.recurrent.norm.",
+        "network.temporal": "Set network.recurrent: kind, hidden.",
+        "training.devices": "Remove it: networks of sequences are trained together on one device.",
+        "training.nodes": "Remove it: networks of sequences are trained together on one device.",
+    }.get(f"{section}.{key}", "")
+
+
+def _check_images(recipe: Recipe) -> None:
+    if recipe.search.trials:
+        raise InputError(
+            f"search is for networks of sequences, but the network {recipe.network.name} learns from images",
+            "Set search.trials: 0, and compare settings in a study.",
+        )
+    other = {
+        "network.recurrent": recipe.network.recurrent != Recurrent(),
+        "augment.flip_duplicates": recipe.augment.flip_duplicates,
+        "augment.flip_landmarks": recipe.augment.flip_landmarks != Augment().flip_landmarks,
+        "data.sequences": recipe.data.sequences.source != "none",
+    }
+    if named := [key for key, given in other.items() if given]:
+        raise InputError(
+            f"{named[0]} has no effect on images, which the network {recipe.network.name} learns from",
+            f"Set network.name: {RECURRENT} to learn from sequences, or remove the key.",
+        )
 
 
 @dataclass(frozen=True)
@@ -67,6 +141,16 @@ def ranges(recipe: Recipe) -> tuple[SearchRange, ...]:
         for bound in (item.low, item.high):
             with_settings(recipe, {item.key: bound})  # validates the bound
     return space
+
+
+def with_bounds(recipe: Recipe) -> Iterator[Recipe]:
+    """Yield a recipe and, if it has a search, its recipes at the lower and at the upper bounds of the search space."""
+    yield recipe
+    if recipe.search.trials:
+        check_installed()
+        searched = ranges(recipe)
+        yield with_settings(recipe, {item.key: item.low for item in searched})
+        yield with_settings(recipe, {item.key: item.high for item in searched})
 
 
 def with_settings(recipe: Recipe, settings: Mapping[str, float], **others: Any) -> Recipe:
