@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from evenface.preprocessing.detect_align import Face, Square, cut, square_of
+from evenface.preprocessing.detect_align import Face, Square, _part, cut, square_of
 
 
 def spots(places, size=(320, 300), width=4.0) -> Image.Image:
@@ -75,6 +75,22 @@ def test_a_fine_pattern_does_not_turn_into_a_coarse_one(angle, side):
     assume(side / 40 > 7)
     found = np.asarray(cut(board, Square((500, 500), side, angle), 40), float)
     assert abs(found - 127.5).max() < 12
+
+
+@given(
+    seed=st.integers(0, 99),
+    shape=st.sampled_from([(30, 40), (30, 40, 3)]),
+    corner=st.tuples(st.integers(-90, 60), st.integers(-90, 60)),
+    size=st.tuples(st.integers(1, 80), st.integers(1, 80)),
+)
+def test_every_pixel_beyond_the_picture_is_the_nearest_one_inside(seed, shape, corner, size):
+    """Also where the box lies wholly outside."""
+    image = Image.fromarray(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8))
+    (left, top), (width, height) = corner, size
+    found = _part(image, left, top, left + width, top + height)
+    assert found.size == size
+    for x, y in {(0, 0), (width - 1, height - 1), (width // 2, height // 2), (width - 1, 0)}:
+        assert found.getpixel((x, y)) == image.getpixel((min(max(left + x, 0), 39), min(max(top + y, 0), 29)))
 
 
 @pytest.mark.parametrize("angle", [0, 0.3])

@@ -118,7 +118,12 @@ def _part(image: Image.Image, left: int, top: int, right: int, bottom: int) -> I
     inside = image.crop((columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))
     if inside.size == (right - left, bottom - top):
         return inside
-    return Image.fromarray(np.asarray(inside)[np.ix_(rows - rows[0], columns - columns[0])])
+    across, down = (
+        [min(max(0, beyond), end - start - 1) for beyond in (-start, end - length)]
+        for start, end, length in ((left, right, image.width), (top, bottom, image.height))
+    )
+    pixels = np.asarray(inside)
+    return Image.fromarray(np.pad(pixels, (down, across, (0, 0))[: pixels.ndim], "edge"))
 
 
 MODEL = "shape_predictor_68_face_landmarks.dat"
