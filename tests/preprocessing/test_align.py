@@ -61,6 +61,14 @@ def test_an_upright_face_is_cropped_as_pillow_would():
     assert square_of(tall, 0) == Square((30, 30), 40, 0)
 
 
+def test_a_shift_moves_the_crop_along_the_face_towards_the_forehead():
+    face = Face((20, 10, 60, 50), 1.0, ((30, 25), (50, 25)))
+    assert square_of(face, 0.25, 0.1) == Square((40, 26), 60, 0)
+    # The person's right eye is above the left one: the head lies on its side, the forehead to the right.
+    lying = Face((20, 10, 60, 50), 1.0, ((45, 20), (45, 40)))
+    assert square_of(lying, 0, 0.1).centre == pytest.approx((44, 30))
+
+
 @pytest.mark.parametrize("factor", [2, 3, 4, 8])
 def test_shrinking_takes_the_mean_over_a_pixels_area(factor):
     pixels = np.random.default_rng(factor).integers(0, 256, (20 * factor, 20 * factor), dtype=np.uint8)

@@ -19,6 +19,12 @@ class FaceCrop(Section):
     )
     detector: str = Field("mediapipe", description="face detector: mediapipe or mtcnn")
     margin: float = Field(0.25, ge=0, le=2, description="margin around the bounding box, relative to its longer side")
+    shift: float = Field(
+        0.0,
+        ge=-1,
+        le=1,
+        description="shift of the square towards the forehead, relative to the longer side of the bounding box",
+    )
     which: Literal["largest", "all"] = Field(
         "largest",
         description=("faces of an image to use; all: one sample per face, with the label and subject of the image"),

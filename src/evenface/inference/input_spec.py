@@ -124,7 +124,7 @@ def input_spec_of(run: Run) -> InputSpec:
         1,
         1,
         frames,
-        FaceCrop() if files else recipe.data.faces.replace(crop="face", margin=MESH_MARGIN),
+        FaceCrop() if files else recipe.data.faces.replace(crop="face", margin=MESH_MARGIN, shift=0.0),
         sequences=sequences.replace(shape=tuple(shape)),
         points=stored["points"],
         middle=stored["middle"],
@@ -196,7 +196,7 @@ def target_for(settings: PredictSettings, spec: InputSpec, *, files: bool = Fals
         return spec.target
     target, which = spec.target, "all" if settings.faces in (None, "none") else settings.faces
     if spec.sequences:
-        faces = spec.faces.replace(crop="face", which=which, margin=MESH_MARGIN)
+        faces = spec.faces.replace(crop="face", which=which, margin=MESH_MARGIN, shift=0.0)
         origin = "clips" if spec.sequences.origin == "files" else spec.sequences.origin
         target = replace(target, faces=faces, sequences=spec.sequences.replace(origin=origin))
     elif spec.crop:

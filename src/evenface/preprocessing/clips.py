@@ -80,7 +80,7 @@ def plan_film(film: Film, first: int, last: int, target: Target, find: DetectFac
     tracks = link_faces(detections)
     rows, errors = [], []
     for number, track in enumerate(select_tracks(tracks, target.crop.which), start=1):
-        motion = smooth_track(track, times[detection_frames], target.crop.margin)
+        motion = smooth_track(track, times[detection_frames], target.crop.margin, target.crop.shift)
         made = _rows(motion, times, first, target.clips, number)
         if isinstance(made, str):
             errors.append(made)

@@ -77,10 +77,11 @@ class Square:
         return self.centre[0] + cos * right - sin * down, self.centre[1] + sin * right + cos * down
 
 
-def square_of(face: Face, margin: float) -> Square:
-    """Return the square around a face, aligned with the line of the eyes."""
-    (x1, y1), (x2, y2) = face.eyes
-    return Square(face.centre, face.side * (1 + 2 * margin), math.atan2(y2 - y1, x2 - x1))
+def square_of(face: Face, margin: float, shift: float = 0.0) -> Square:
+    """Return the square around a face, aligned with the line of the eyes and shifted towards the forehead."""
+    ((x1, y1), (x2, y2)), (x, y) = face.eyes, face.centre
+    angle, up = math.atan2(y2 - y1, x2 - x1), shift * face.side
+    return Square((x + up * math.sin(angle), y - up * math.cos(angle)), face.side * (1 + 2 * margin), angle)
 
 
 def cut(image: Image.Image, square: Square, size: int) -> Image.Image:
@@ -326,6 +327,8 @@ def crop_facts(crop: FaceCrop) -> dict[str, Any]:
     if crop.landmarks == "dlib":  # absent otherwise, so that the keys of stores stay as they were
         settings["landmarks"] = crop.landmarks
         packages += PACKAGES
+    if crop.shift:  # absent otherwise, for the same reason
+        settings["shift"] = crop.shift
     return {**settings, "alignment": ALIGNMENT, "versions": {**dict(kind.models), **versions(packages)}}
 
 
@@ -379,4 +382,4 @@ def find_faces(image: Image.Image, detector: str, landmarks: str = "detector") -
 def crop_faces(image: Image.Image, crop: FaceCrop, size: int) -> list[tuple[Face, Image.Image]]:
     """Crop the faces of an image with level eyes, the largest first."""
     faces = find_faces(image, crop.detector, crop.landmarks)[: 1 if crop.which == "largest" else None]
-    return [(face, cut(image, square_of(face, crop.margin), size)) for face in faces]
+    return [(face, cut(image, square_of(face, crop.margin, crop.shift), size)) for face in faces]

@@ -166,7 +166,7 @@ def target_of(
     if sequences.source == "mesh" or manifest.content == "sequences":
         spec = sequence_spec(manifest, sequences, clips)
         # The mesh needs a square of a certain width around the face, whatever the margin of images is.
-        faces = FaceCrop() if spec.origin == "files" else faces.replace(crop="face", margin=MESH_MARGIN)
+        faces = faces.replace(crop="face", margin=MESH_MARGIN, shift=0.0) if spec.origin != "files" else FaceCrop()
         target = Target(1, 1, faces, sequences=spec)
     else:
         target = Target(size, channels, faces, clips if manifest.content == "clips" else None)

@@ -166,7 +166,7 @@ class Motion:
         return _square(self.squares[past[-1] if len(past) else known[0]])
 
 
-def smooth_track(track: Track, times: Times, margin: float) -> Motion:
+def smooth_track(track: Track, times: Times, margin: float, shift: float = 0.0) -> Motion:
     """Smooth the squares of a track by local linear regression, so that the crop does not jitter.
 
     Notes
@@ -176,7 +176,7 @@ def smooth_track(track: Track, times: Times, margin: float) -> Motion:
     ends and leaves a steady motion unchanged.
     """
     numbers = np.array(list(track.faces), np.int64)
-    raw = np.array([_values(square_of(face, margin)) for face in track.faces.values()])
+    raw = np.array([_values(square_of(face, margin, shift)) for face in track.faces.values()])
     gaps = np.diff(numbers) > 1
     seen, squares = np.zeros(len(times), bool), np.zeros((len(times), 4))
     seen[numbers] = True
