@@ -19,6 +19,7 @@ from evenface.audit import audit
 from evenface.cli import app
 from evenface.cli.base import complete
 from evenface.config import Recipe, load_recipe, parse_overrides, shipped_recipes
+from evenface.config.onnx_spec import load_spec
 from evenface.data.datasets import DATASETS, dataset_reader
 from evenface.losses import LOSSES
 from evenface.methods import METHODS
@@ -61,6 +62,8 @@ def command_of(words):
     """Find the command that words call, and the words left for it."""
     command = typer.main.get_command(app)
     while hasattr(command, "commands"):
+        if not words and command.invoke_without_command:
+            return command, words
         if words[0] == "--help":
             return command, words
         assert words[0] in command.commands, f"there is no command {words[0]!r}"
@@ -126,6 +129,9 @@ def test_recipes_and_parts_of_recipes_in_the_pages_are_valid(page, body, tmp_pat
     if re.search(r"^binaries:", body, re.MULTILINE):
         (tmp_path / "claims.yaml").write_text(body, encoding="utf-8")
         assert audit(tmp_path / "claims.yaml").figures
+        return
+    if re.match(r"labels:", body):
+        assert load_spec(yaml.safe_load(body)).labels
         return
     missing = {key: value for key, value in MINE.items() if not re.search(rf"^{key}:", body, re.MULTILINE)}
     whole = (yaml.safe_dump(missing) if missing else "") + body

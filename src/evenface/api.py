@@ -135,9 +135,12 @@ def train(
 
 @needs("pandas", "pyarrow", "scipy", "matplotlib")
 def evaluate(
-    run: str | Path,
+    run: str | Path | None = None,
     *,
+    model: str | Path | None = None,
+    spec: str | Path | None = None,
     on: str | Path | Mapping[str, Any] | None = None,
+    data: str | Path | None = None,
     class_map: Mapping[str, str | None] | None = None,
     merge_classes: Mapping[str, str | Sequence[str]] | None = None,
     all_samples: bool = False,
@@ -146,18 +149,24 @@ def evaluate(
     trust_plugins: bool = False,
     **overrides: Any,
 ) -> Run:
-    """Recompute a run's results from the stored predictions, or evaluate it on another dataset.
+    """Recompute a run's results from the stored predictions, or evaluate a run or a model file on a dataset.
 
-    Without ``on``, metrics, calibration, tables, model card and report are recomputed from the stored predictions.
-    With ``on``, the run predicts another dataset (cross-dataset evaluation).
+    Without ``on`` and ``data``, metrics, calibration, tables, model card and report are recomputed from the stored
+    predictions. With one of them, the run or the model predicts that dataset (cross-dataset evaluation).
 
     Parameters
     ----------
     run : str or Path
         Run folder.
+    model : str or Path, optional
+        In place of a run: an ``.onnx`` file, or the name of a model; see :func:`evenface.inference.open_model`.
+    spec : str or Path, optional
+        Specification of a model of another project.
     on : str, Path or mapping, optional
         The other dataset: name of a source (its official test set), or a recipe as for :func:`train`, of which the
         data and the test set of the protocol are used. Image size and channels are always those of the run.
+    data : str or Path, optional
+        In place of ``on``: your own data, as for :func:`train_folder`. The test set is the same as there.
     class_map : mapping of str to str or None, optional
         Maps classes of the other dataset to classes of the run, or to None to drop their samples. Other classes are
         matched by name (``happiness`` is ``happy``). Probabilities are restricted to the shared classes and
@@ -179,40 +188,67 @@ def evaluate(
     Returns
     -------
     Run
-        With ``on``, a new run folder that can be evaluated and compared; if it exists, it is returned as it is.
+        With a dataset, a new run folder that can be evaluated and compared; if it exists, it is returned as it is.
 
     Raises
     ------
     InputError
-        If the folder is not a finished run, or another process writes to it. With ``on``, if the data cannot be read
+        If the folder is not a finished run, or another process writes to it. With a dataset, if the data cannot be read
         or split, fewer than two classes are shared, ``all_samples`` would include the training data, or ``out`` holds
-        something else. Without ``on``, if an argument is given that needs it.
+        something else. Without a dataset, if an argument is given that needs it.
     """
-    if on is not None:
-        from evenface.inference.cross_dataset import predict_on
-
-        result = predict_on(
-            run,
-            on,
-            classes=class_map,
-            merge=merge_classes,
-            everything=all_samples,
-            out=out,
-            overrides=overrides,
-            trust_plugins=trust_plugins,
-        )
+    if (run is None) == (model is None):
+        raise InputError("name either a run or a model", "For example: evenface evaluate --model NAME --data FOLDER.")
+    arguments = {"class_map": class_map, "merge_classes": merge_classes, "all_samples": all_samples, "out": out}
+    if on is None and data is None:
+        needed = "Name it: --on DATASET or --data FOLDER."
+        if unused := [name for name, value in {"model": model, "spec": spec, **arguments}.items() if value]:
+            raise InputError(f"{unused[0]} needs the other dataset", needed)
+        for key in overrides:
+            raise InputError(f"{key} is a setting of another dataset", needed)
+    else:
+        result = _predict_dataset(run, model, spec, on, data, arguments, overrides, trust_plugins=trust_plugins)
         if (result.folder / REPORT).is_file():
             return result
         run = result.folder
-    else:
-        arguments = {"class_map": class_map, "merge_classes": merge_classes, "all_samples": all_samples, "out": out}
-        if unused := [name for name, value in arguments.items() if value]:
-            raise InputError(f"{unused[0]} needs the other dataset", "Name it: evenface evaluate RUN --on DATASET.")
-        for key in overrides:
-            raise InputError(f"{key} is a setting of another dataset", "Name it: evenface evaluate RUN --on DATASET.")
-    opened = Run.open(run, trust_plugins=trust_plugins)
+    opened = Run.open(str(run), trust_plugins=trust_plugins)
     with lock_folder(opened.folder):
         return _write_results(opened, sample_faces=sample_faces)
+
+
+def _predict_dataset(
+    run: str | Path | None,
+    model: str | Path | None,
+    spec: str | Path | None,
+    on: str | Path | Mapping[str, Any] | None,
+    own_data: str | Path | None,
+    arguments: Mapping[str, Any],
+    overrides: Mapping[str, Any],
+    *,
+    trust_plugins: bool,
+) -> Run:
+    """Predict a dataset, or own data, with a run or a model file."""
+    from evenface.inference import open_model
+    from evenface.inference.cross_dataset import model_predictor, predict_with, run_predictor
+
+    if on is not None and own_data is not None:
+        raise InputError("both a dataset and own data were given", "Leave out one of --on and --data.")
+    if model is not None:
+        predictor = model_predictor(open_model(model, spec=spec, trust_plugins=trust_plugins), model, spec)
+    elif spec is not None:
+        raise InputError("a specification is for a model, not for a run", "Leave it out, or name the model: --model.")
+    else:
+        predictor = run_predictor(Run.open(str(run), trust_plugins=trust_plugins))
+    return predict_with(
+        predictor,
+        on,
+        own_data=own_data,
+        classes=arguments["class_map"],
+        merge=arguments["merge_classes"],
+        everything=arguments["all_samples"],
+        out=arguments["out"],
+        overrides=overrides,
+    )
 
 
 def _write_results(run: Run, *, sample_faces: bool) -> Run:
@@ -673,6 +709,31 @@ def audit_claims(files: Sequence[str | Path | Mapping[str, Any]]) -> list[Audit]
     return audits
 
 
+def get_model(name: str) -> Path:
+    """Download a model of another project from the catalogue, and verify its size and SHA-256 digest.
+
+    An interrupted download is continued by the next call. A file that differs from the catalogue is not kept.
+
+    Parameters
+    ----------
+    name : str
+        Name of a model, as listed by ``evenface models``.
+
+    Returns
+    -------
+    Path
+        The file. One that is there already is verified, and not downloaded again.
+
+    Raises
+    ------
+    InputError
+        If the name is unknown, no digest of the model is published, the server fails, or the file differs.
+    """
+    from evenface.inference.third_party import download_model
+
+    return download_model(name)
+
+
 DEMO: dict[str, dict[str, Any]] = {
     "cross-entropy": {},
     "class-balanced loss": {"loss.name": "class-balanced"},
@@ -707,6 +768,7 @@ def predict(
     folder_type: Literal["images", "clips"] | None = None,
     camera: int | None = None,
     seconds: float | None = None,
+    spec: str | Path | None = None,
     trust_plugins: bool = False,
     **settings: Any,
 ) -> Faces:
@@ -733,6 +795,8 @@ def predict(
         Number of a camera, from 0, instead of inputs.
     seconds : float, optional
         Duration of the camera's recording in seconds; by default until Ctrl-C.
+    spec : str or Path, optional
+        Specification of a model of another project; see :func:`evenface.inference.open_model`.
     trust_plugins : bool, default=False
         Whether to execute plugin code named by the run; see :meth:`evenface.runs.Run.open`.
     **settings
@@ -771,7 +835,7 @@ def predict(
     tables = [user_path(path) for path in ([out] if isinstance(out, str | Path) else out)]
     chosen = checked(PredictSettings, settings, "predict")
     check_output_paths(tables, folder, figure)
-    predictor = model if isinstance(model, Predictor) else load(model, trust_plugins=trust_plugins)
+    predictor = model if isinstance(model, Predictor) else load(model, spec=spec, trust_plugins=trust_plugins)
     result = predict_inputs(
         predictor.model, inputs, chosen, tables, folder_type=folder_type, skip=folder, camera=source
     )

@@ -87,6 +87,12 @@ app = typer.Typer(
 )
 data = typer.Typer(help="Check a dataset before training.", **_PLAIN)
 app.add_typer(data, name="data")
+models = typer.Typer(
+    help="List models: that of evenface, and known ones of other projects.",
+    invoke_without_command=True,
+    **{**_PLAIN, "no_args_is_help": False},
+)
+app.add_typer(models, name="models")
 audit = typer.Typer(help="Check published results for consistency.", **_PLAIN)
 app.add_typer(audit, name="audit")
 

@@ -20,6 +20,7 @@ from evenface.cli.base import (
     audit,
     data,
     echo,
+    models,
     open_address,
     open_page,
     with_settings,
@@ -71,6 +72,23 @@ def recipes(
         return
     recipe = load_recipe(name)
     print(shipped[name].read_text(encoding="utf-8") if name in shipped else dump_recipe(recipe), end="")
+
+
+@models.callback()
+def list_models(context: typer.Context) -> None:
+    """List models: that of evenface, and known ones of other projects."""
+    if context.invoked_subcommand is None:
+        from evenface.inference.third_party import list_models as lines_of_models
+
+        echo(lines_of_models())
+
+
+@models.command("get")
+def get(name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a model in the list.")]) -> None:
+    """Download a model of another project, and verify its size and SHA-256 digest."""
+    from evenface import api
+
+    echo([f"model  {api.get_model(name)}", f"next    evenface predict photo.jpg --model {name}"])
 
 
 @data.command("check")
@@ -175,51 +193,69 @@ def train(
 
 @app.command()
 def evaluate(
-    run: RunFolder,
+    run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="Run folder.")] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[key=value]...", help="With --on: settings of that dataset, such as data.root=FOLDER."),
+        typer.Argument(metavar="[key=value]...", help="Settings of the dataset, such as data.root=FOLDER."),
     ] = None,
     *,
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="In place of a run: an .onnx file, or the name of a model."),
+    ] = None,
+    spec: Annotated[
+        str | None,
+        typer.Option(metavar="SPEC", help="Specification of a model of another project: a YAML file, or a name."),
+    ] = None,
     on: Annotated[
         str | None,
         typer.Option(metavar="DATASET", help="Evaluate on another dataset: the name of a source, or a recipe."),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DATA", help="Evaluate on your own data: a folder with one subfolder per class, or a table."
+        ),
     ] = None,
     class_map: Annotated[
         str | None,
         typer.Option(
             metavar="MAP",
-            help="With --on: map its classes to classes of the run: '{joy: happy, calm: null}'; null drops a class.",
+            help="Map classes of the dataset to those of the run: '{joy: happy, calm: null}'; null drops a class.",
         ),
     ] = None,
     merge_classes: Annotated[
         str | None,
-        typer.Option(metavar="MAP", help="With --on: classes of the run to merge: '{pain: [PA1, PA2, PA3, PA4]}'."),
+        typer.Option(metavar="MAP", help="Classes of the run to merge: '{pain: [PA1, PA2, PA3, PA4]}'."),
     ] = None,
     all_samples: Annotated[
-        bool, typer.Option("--all-samples", help="With --on: use all samples instead of the test set.")
+        bool, typer.Option("--all-samples", help="Use all samples instead of the test set.")
     ] = False,
     out: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="With --on: output folder; default on-DATASET in RUN.")
+        Path | None, typer.Option(metavar="FOLDER", help="Output folder; default on-DATASET in RUN.")
     ] = None,
     sample_faces: SampleFaces = True,
     trust_plugins: Trust = False,
 ) -> None:
-    """Recompute a run's metrics and report, or evaluate it on another dataset.
+    """Recompute a run's metrics and report, or evaluate a run or a model file on a dataset.
 
-    Without --on, everything is computed from the stored predictions.
+    Without --on and --data, everything is computed from the stored predictions.
     """
     from evenface import api
     from evenface.config import parse_overrides
     from evenface.reporting import summaries
 
+    words = list(settings or [])
+    if run is not None and model is not None and "=" in run:
+        words.insert(0, run)
+        run = None
     maps = {"class_map": class_map, "merge_classes": merge_classes}
     options = parse_overrides([f"{name}={text}" for name, text in maps.items() if text])
-    options |= {"on": on, "all_samples": all_samples, "out": out}
+    options |= {"model": model, "spec": spec, "on": on, "data": data, "all_samples": all_samples, "out": out}
     options |= {"sample_faces": sample_faces, "trust_plugins": trust_plugins}
-    evaluated = api.evaluate(run, **options, **parse_overrides(settings or []))
+    evaluated = api.evaluate(run, **options, **parse_overrides(words))
     echo(summaries.run_summary(evaluated))
-    if on is not None:
+    if on is not None or data is not None:
         echo([f"note  {note}" for note in evaluated.facts["notes"]])
 
 
@@ -482,6 +518,10 @@ def predict(
     seconds: Annotated[
         float | None, typer.Option(metavar="X", help="With --camera: duration in seconds; default until Ctrl-C.")
     ] = None,
+    spec: Annotated[
+        str | None,
+        typer.Option(metavar="SPEC", help="Specification of a model of another project: a YAML file, or a name."),
+    ] = None,
     trust_plugins: Trust = False,
     **settings: Any,
 ) -> None:
@@ -497,7 +537,7 @@ def predict(
             raise InputError(f"--{suffix[1:]} {path} must end in {suffix}")
     options: dict[str, Any] = {"out": [path for path in tables.values() if path is not None]}
     options |= {"annotate": annotate, "timeline": timeline, "folder_type": folder_type}
-    options |= {"camera": camera, "seconds": seconds, "trust_plugins": trust_plugins}
+    options |= {"camera": camera, "seconds": seconds, "spec": spec, "trust_plugins": trust_plugins}
     faces = api.predict(inputs or [], model, **options, **settings)
     if json == Path("-"):
         print(faces.to_json(), end="")

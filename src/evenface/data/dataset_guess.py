@@ -39,6 +39,14 @@ class DatasetGuess:
     manifest: Manifest
     messages: tuple[str, ...]
 
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """Settings of ``protocol``: the official split if there is one, else a hold-out."""
+        splits = set(self.manifest.table["split"].dropna())
+        official = "train" in splits and bool(splits - {"train"})
+        stills = {"duplicates": "drop-test"} if self.manifest.content == "stills" else {}
+        return {"kind": "official" if official else "holdout", "validation": 0.1, **stills}
+
 
 def guess_dataset(root: str | Path, given: Mapping[str, Any] | None = None) -> DatasetGuess:
     """Guess the data settings for a folder or a table.
@@ -160,9 +168,7 @@ def _of_numbers(path: Path) -> str:
 
 def _image_settings(manifest: Manifest) -> tuple[dict[str, Any], list[str]]:
     """Choose size, channels and crop by some of the images; return messages too."""
-    clips = manifest.content == "clips"
-    names = manifest.table["path"].unique()
-    picked = [manifest.root / names[i] for i in np.unique(np.linspace(0, len(names) - 1, TRIED).round().astype(int))]
+    clips, picked = manifest.content == "clips", _picked(manifest)
     if clips:
         folders = [path for path in picked if path.is_dir()]
         picked = [
@@ -179,13 +185,32 @@ def _image_settings(manifest: Manifest) -> tuple[dict[str, Any], list[str]]:
         raise InputError(f"none of {len(picked)} images tried in {manifest.root} can be read", EXPECTED)
     side = median(min(image[:2]) for image in opened)
     size = next((size for most, size in SIZES.items() if side <= most), LARGE)
-    cropped = median(max(image[:2]) for image in opened) <= CROPPED
+    cropped = _are_crops(opened)
     grey = all(image[2] for image in opened)
     crop = "treated as cropped faces" if cropped else "with face detection"
     shade = "greyscale" if grey else "in colour"
     message = f"Images are {shade}, about {side:.0f} pixels wide, {crop}; resized to {size}."
     faces = {} if cropped else {"faces": {"crop": "face"}}
     return {"size": size, "channels": 1 if grey else 3, **faces, **extra}, [message]
+
+
+def is_cropped(manifest: Manifest) -> bool:
+    """Return whether images are assumed to be cropped faces: those in tables, and those of few pixels."""
+    picked = _picked(manifest)
+    if picked[0].suffix.lower() == ".csv":
+        return True
+    opened = [image for image in map(_opened, picked) if image is not None]
+    return bool(opened) and _are_crops(opened)
+
+
+def _are_crops(opened: list[tuple[int, int, bool]]) -> bool:
+    return median(max(image[:2]) for image in opened) <= CROPPED
+
+
+def _picked(manifest: Manifest) -> list[Path]:
+    """Return some of the files of a manifest, evenly spaced."""
+    names = manifest.table["path"].unique()
+    return [manifest.root / names[i] for i in np.unique(np.linspace(0, len(names) - 1, TRIED).round().astype(int))]
 
 
 def _opened(path: Path) -> tuple[int, int, bool] | None:

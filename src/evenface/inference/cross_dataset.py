@@ -1,25 +1,29 @@
-"""Cross-dataset evaluation: predict another data set with a run, with its classes mapped to the run's."""
+"""Cross-dataset evaluation: predict another data set with a run or a model file, with its classes mapped."""
 
 import functools
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from evenface.config import Recipe, load_recipe
+from evenface.config import Recipe, dump_recipe, load_recipe
+from evenface.config.onnx_spec import catalogue
 from evenface.config.recipe import Protocol
+from evenface.data.dataset_guess import guess_dataset, is_cropped
 from evenface.data.datasets import DATASETS
 from evenface.data.labels import ClassMap, ClassMerge, match_classes, merge_classes
 from evenface.data.leakage import find_contained
-from evenface.data.manifest import attribute_columns
+from evenface.data.manifest import Manifest, attribute_columns
 from evenface.data.splits import split_manifest
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.probability_metrics import shares
+from evenface.inference.model import Model
+from evenface.inference.third_party import ThirdPartyModel
 from evenface.preprocessing.landmarks import mirrored
 from evenface.preprocessing.store import Store
+from evenface.reporting.summaries import WARNING
 from evenface.runs import FACTS, HISTORY, PREDICTIONS, RECIPE, SPLIT, UNRESTRICTED, Run, differing_keys, environment
 from evenface.training import build, data
 from evenface.utils.errors import InputError
@@ -38,54 +42,117 @@ from evenface.utils.progress import progress
 
 PROGRESS_BATCHES = 16
 """Number of batches between updates of the progress bar."""
+MODEL_BATCH = 64
+"""Samples of a batch for a model file."""
 IDENTITY = ("weights", "manifest", "on", "map", "everything", "merge")
 """Keys of run.json that identify an evaluation; of ``on``, everything but the path of the data."""
-COPIED = ("recipe", "seed", "epochs", "training_seconds", "sequences", "networks")
+COPIED = ("recipe", "seed", "epochs", "training_seconds", "sequences", "networks", "notes")
 """Keys of run.json that are copied from the run."""
 SEQUENCE_SETTINGS = ("frames", "depth", "blendshapes", "normalise")
 """Settings of sequences that must be as in training."""
 
 
+@dataclass(frozen=True)
+class ModelOutputs:
+    """Outputs of a model for N samples."""
+
+    scores: np.ndarray
+    output: np.ndarray | None
+    one_vs_rest: bool
+    device: str
+    precision: str = "float32"
+
+
+@dataclass(frozen=True)
+class DatasetPredictor:
+    """What predicts a data set: a run, or a model file.
+
+    Parameters
+    ----------
+    noun, name, trained : str
+        Kind, name, and what it was trained on, for notes.
+    folder : Path
+        Folder in which evaluations are saved by default.
+    classes : tuple of str
+        Its classes.
+    outputs : callable
+        Computes its outputs for rows of a store.
+    identity, facts : dict
+        Entries of run.json: those that identify it, and what is known of its training.
+    settings, fixed : dict
+        Settings of ``data`` for a source that is named alone; settings that the network determines, by dotted key.
+    frames : int
+        Frames of a sample that the network takes.
+    run : Run or None
+        The run; None for a model file.
+    sources : tuple of str
+        Sources that a model file was trained on.
+    fits_crop : bool
+        Whether faces are detected only where images are no crops of faces already.
+    """
+
+    noun: str
+    name: str
+    trained: str
+    folder: Path
+    classes: tuple[str, ...]
+    outputs: Callable[[Store, np.ndarray], ModelOutputs]
+    identity: dict[str, Any]
+    facts: dict[str, Any]
+    settings: dict[str, Any]
+    fixed: dict[str, Any]
+    frames: int = 1
+    run: Run | None = None
+    sources: tuple[str, ...] = ()
+    fits_crop: bool = False
+
+
 def predict_on(
-    folder: str | Path,
-    on: str | Path | Mapping[str, Any],
+    folder: str | Path, on: str | Path | Mapping[str, Any], *, trust_plugins: bool = False, **options: Any
+) -> Run:
+    """Predict another data set with a trained run; options are those of :func:`predict_with`."""
+    return predict_with(run_predictor(Run.open(folder, trust_plugins=trust_plugins)), on, **options)
+
+
+def predict_with(
+    predictor: DatasetPredictor,
+    on: str | Path | Mapping[str, Any] | None = None,
     *,
+    own_data: str | Path | None = None,
     classes: Mapping[str, str | None] | None = None,
     merge: Mapping[str, str | Sequence[str]] | None = None,
     everything: bool = False,
     out: str | Path | None = None,
     overrides: Mapping[str, Any] | None = None,
-    trust_plugins: bool = False,
 ) -> Run:
-    """Predict another data set with a trained run; see :func:`evenface.api.evaluate`."""
-    run = Run.open(folder, trust_plugins=trust_plugins)
-    if "on" in run.facts:
-        raise InputError(f"{folder} is itself a cross-dataset evaluation", f"Specify its run: {run.facts['run']}.")
-    target = _target_recipe(run, on, overrides or {})
-    out_folder = output_path(out or run.folder / safe_file_name(f"on-{target.name}"), folder=True)
-    store, candidates, notes = _prepare_test_set(run, target, everything)
-    _check_input(run, target, store)
-    merged = merge_classes(run.facts["classes"], merge)
+    """Predict a data set, or own data in a folder or table; see :func:`evenface.api.evaluate`."""
+    target, listed = _target(predictor, on, own_data, overrides or {})
+    out_folder = output_path(out or predictor.folder / safe_file_name(f"on-{target.name}"), folder=True)
+    store, candidates, notes = _prepare_test_set(predictor, target, listed, everything)
+    _check_input(predictor, target, store)
+    merged = merge_classes(predictor.classes, merge)
     class_map = match_classes(merged.classes, store.manifest.classes, classes)
+    named, groups = class_map.named, merged.groups
+    if predictor.run is None:
+        merged, class_map = _in_order_of_data(merged, class_map)
     mapped = candidates[class_map.labels(store.manifest.labels[candidates]) >= 0]
-    rows, overlap_notes = _check_overlap(run, target, store, mapped)
+    rows, overlap_notes = _check_overlap(predictor, target, store, mapped)
     if not len(rows):
         raise InputError(f"{target.name} has no test sample of {', '.join(class_map.shared)}")
     facts = {
-        "run": str(run.folder),
-        "weights": digest(run.weights.read_bytes()),
+        **predictor.identity,
         "manifest": store.manifest.hash,
         "on": target.model_dump(mode="json"),
-        "map": class_map.named,
+        "map": named,
         "everything": everything,
-        **({"merge": merged.groups} if merged.groups else {}),
+        **({"merge": groups} if groups else {}),
     }
     with lock_folder(out_folder):
         if _is_finished(out_folder, facts):
             return Run(out_folder)
-        outputs = compute_outputs(run, store, rows)
+        outputs = predictor.outputs(store, rows)
         # A merged class has no one-vs-rest classifier of its own and no value on an ordinal scale.
-        unmerged = not merged.groups
+        unmerged = not groups
         predictions = data.predictions(
             store.manifest,
             rows,
@@ -96,29 +163,95 @@ def predict_on(
             output=outputs.output if unmerged else None,
         )
         predictions = replace(predictions, ordered=predictions.ordered and merged.in_order)
+        noun = predictor.noun
         notes = [
-            *_class_notes(run, target, store, class_map, candidates, predictions),
-            *(f"classes of the run merged to {name}: {', '.join(parts)}" for name, parts in merged.groups.items()),
+            *_class_notes(predictor, target, store, class_map, named, candidates, predictions),
+            *(f"classes of the {noun} merged to {name}: {', '.join(parts)}" for name, parts in groups.items()),
             *overlap_notes,
             *(f"{target.name}: {note}" for note in notes),
         ]
-        facts |= _facts(run, store, class_map, merged, predictions) | {
+        used = list(class_map.used)
+        counts = {side: merged.sum(values)[used].tolist() for side, values in predictor.facts["counts"].items()}
+        facts |= predictor.facts | {
+            "environment": environment(),
+            "store": str(store.path),
+            "prepared": store.summary(),
+            "classes": list(class_map.shared),
+            "counts": counts | {"test": predictions.support[used].tolist()},
+            "people": predictor.facts["people"] | {"test": predictions.people},
             "device": outputs.device,
-            "precision": run.precision,
-            "notes": [*notes, *(f"in training: {note}" for note in run.facts["notes"])],
+            "precision": outputs.precision,
+            "notes": [*notes, *(f"in training: {note}" for note in predictor.facts["notes"])],
         }
-        _write(run, out_folder, facts, store, rows, predictions, class_map)
+        _write(predictor, out_folder, facts, store, rows, predictions, class_map)
     return Run(out_folder)
 
 
-@dataclass(frozen=True)
-class ModelOutputs:
-    """Outputs of a run's method for N samples."""
+def run_predictor(run: Run) -> DatasetPredictor:
+    """Return a run as what predicts another data set."""
+    facts, own = run.facts, run.recipe.data
+    if "on" in facts:
+        raise InputError(f"{run.folder} is itself a cross-dataset evaluation", f"Specify its run: {facts['run']}.")
+    fixed: dict[str, Any] = {"data.size": own.size, "data.channels": own.channels}
+    if run.recipe.modality == "sequences":
+        fixed = {f"data.sequences.{key}": getattr(own.sequences, key) for key in SEQUENCE_SETTINGS}
+    elif frames_of(run) > 1:
+        fixed["data.clips.frames"] = own.clips.frames
+    known = {key: facts[key] for key in COPIED if key in facts}
+    for key in ("counts", "people"):
+        known[key] = {side: value for side, value in facts[key].items() if side != "test"}
+    return DatasetPredictor(
+        "run",
+        run.folder.name,
+        f"trained on {own.source}",
+        run.folder,
+        tuple(facts["classes"]),
+        lambda store, rows: compute_outputs(run, store, rows),
+        {"run": str(run.folder), "weights": digest(run.weights.read_bytes())},
+        known,
+        {key: value for key, value in own.model_dump(mode="json").items() if key in type(own).model_fields},
+        fixed,
+        frames_of(run),
+        run,
+    )
 
-    scores: np.ndarray
-    output: np.ndarray | None
-    one_vs_rest: bool
-    device: str
+
+def model_predictor(model: Model, path: str | Path, spec: str | Path | None = None) -> DatasetPredictor:
+    """Return a model file as what predicts a data set: one of another project, or one that evenface exported."""
+    form, other = model.input_spec, model if isinstance(model, ThirdPartyModel) else None
+    if form.kind != "stills":
+        raise InputError(f"{path} takes {form.kind}; --model is for models of images", "Evaluate its run.")
+    entry = other.entry if other else catalogue().get(model.name)
+    about = {
+        "name": model.name,
+        "options": f" --spec {spec}" if spec else "",
+        **{key: getattr(entry, key, "unknown to evenface") for key in ("licence", "training_data", "terms")},
+        **({"spec": other.spec.model_dump(mode="json")} if other else {}),
+    }
+    return DatasetPredictor(
+        "model",
+        model.name,
+        f"training data of {model.name}: {about['training_data']}",
+        Path("runs") / safe_file_name(model.name),
+        model.classes,
+        lambda store, rows: _model_outputs(model, store, rows),
+        {"run": str(path), "weights": model.key},
+        {"model": about, "epochs": 0, "training_seconds": 0.0, "counts": {}, "people": {}, "notes": []},
+        {"size": form.size, "channels": form.channels, "faces": form.faces.model_dump(mode="json")},
+        {"data.size": form.size, "data.channels": form.channels},
+        sources=other.spec.trained_on if other else (),
+        fits_crop=other is not None and form.crop is not None,
+    )
+
+
+def _model_outputs(model: Model, store: Store, rows: np.ndarray) -> ModelOutputs:
+    parts = []
+    with progress("predicting", len(rows)) as advance:
+        for start in range(0, len(rows), MODEL_BATCH):
+            batch = rows[start : start + MODEL_BATCH]
+            parts.append(model.scores(np.asarray(store.images[batch])))
+            advance(len(batch))
+    return ModelOutputs(np.concatenate(parts), None, model.one_vs_rest, "cpu, ONNX Runtime")
 
 
 def compute_outputs(run: Run, store: Store, rows: np.ndarray) -> ModelOutputs:
@@ -140,7 +273,7 @@ def compute_outputs(run: Run, store: Store, rows: np.ndarray) -> ModelOutputs:
         scores = score_sequences(
             method, store.sequences, rows, device=device, mirror=mirror if options.tta_flip else None
         )
-        return ModelOutputs(scores, None, method.one_vs_rest, device)
+        return ModelOutputs(scores, None, method.one_vs_rest, device, run.precision)
     method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     method.to(fabric.device)
     images = ImageBank(store.images, fabric.device, frames_of(run))
@@ -154,7 +287,7 @@ def compute_outputs(run: Run, store: Store, rows: np.ndarray) -> ModelOutputs:
             outputs += [] if output is None else [output]
             advance(len(batch))
     joined = np.concatenate(outputs) if outputs else None
-    return ModelOutputs(np.concatenate(parts), joined, method.one_vs_rest, device)
+    return ModelOutputs(np.concatenate(parts), joined, method.one_vs_rest, device, run.precision)
 
 
 def frames_of(run: Run) -> int:
@@ -162,55 +295,65 @@ def frames_of(run: Run) -> int:
     return int(run.facts.get("frames", 1))
 
 
-def _target_recipe(run: Run, on: str | Path | Mapping[str, Any], overrides: Mapping[str, Any]) -> Recipe:
-    """Return the recipe of the other data set, with preparation as in training; only its test set is used."""
-    own = run.recipe.data
+def _target(
+    predictor: DatasetPredictor,
+    on: str | Path | Mapping[str, Any] | None,
+    own_data: str | Path | None,
+    given: Mapping[str, Any],
+) -> tuple[Recipe, Manifest]:
+    """Return the recipe of the data, with preparation as in training, and its samples; only its test set is used."""
     content: Any = on
-    if isinstance(on, str) and on in DATASETS:
-        common = {key: value for key, value in own.model_dump(mode="json").items() if key in type(own).model_fields}
-        content = {"name": on, "data": {**common, "source": on, "root": None}, "protocol": {"kind": "official"}}
-    fixed: dict[str, Any] = {"data.size": own.size, "data.channels": own.channels}
-    if run.recipe.modality == "sequences":
-        settings = own.sequences
-        fixed = {f"data.sequences.{key}": getattr(settings, key) for key in SEQUENCE_SETTINGS}
-    elif frames_of(run) > 1:
-        fixed["data.clips.frames"] = own.clips.frames
-    for key, value in fixed.items():
+    overrides = dict(given)
+    if own_data is not None:
+        guess = guess_dataset(own_data, overrides)
+        overrides = {key: value for key, value in overrides.items() if key not in ("data.source", "data.root")}
+        source = {key: value for key, value in guess.data.items() if key not in predictor.settings or key == "source"}
+        name = user_path(own_data).resolve().stem
+        content = {"name": name, "data": {**predictor.settings, **source}, "protocol": guess.protocol}
+    elif isinstance(on, str) and on in DATASETS:
+        settings = {**predictor.settings, "source": on, "root": None}
+        content = {"name": on, "data": settings, "protocol": {"kind": "official"}}
+    fits_crop = predictor.fits_crop and content is not on and "data.faces.crop" not in overrides
+    for key, value in predictor.fixed.items():
         if overrides.get(key, value) != value:
-            raise InputError(f"{key} cannot be {overrides[key]}: the run's network takes {value}", f"Remove {key}.")
-    target = load_recipe(content, {**overrides, **fixed, "protocol.validation": 0})
+            noun = predictor.noun
+            raise InputError(f"{key} cannot be {overrides[key]}: the {noun}'s network takes {value}", f"Remove {key}.")
+    target = load_recipe(content, {**overrides, **predictor.fixed, "protocol.validation": 0})
     imbalance = target.protocol.imbalance
     if imbalance is not None and imbalance.on == "train":
         target = load_recipe(target.model_dump(mode="json"), {"protocol.imbalance": None})
-    return target
+    listed = data.read_manifest(target)
+    if fits_crop and is_cropped(listed):
+        target = load_recipe(target.model_dump(mode="json"), {"data.faces.crop": "none"})
+    return target, listed
 
 
-def _check_input(run: Run, target: Recipe, store: Store) -> None:
-    """Raise InputError if the samples are not of the kind and shape that the run's network takes."""
-    expected = run.facts.get("sequences")
+def _check_input(predictor: DatasetPredictor, target: Recipe, store: Store) -> None:
+    """Raise InputError if the samples are not of the kind and shape that the network takes."""
+    expected, noun = predictor.run.facts.get("sequences") if predictor.run else None, predictor.noun
     if expected is not None or store.sequences is not None:
-        _check_sequences(target, store, expected)
+        _check_sequences(target, store, expected, noun)
         return
-    given, taken = data.TrainingData(target, store).frames, frames_of(run)
+    given, taken = data.TrainingData(target, store).frames, predictor.frames
     if given == taken:
         return
     if taken == 1:
         raise InputError(
-            f"the run's network takes single images; {target.name} has clips of {given} frames",
+            f"the {noun}'s network takes single images; {target.name} has clips of {given} frames",
             "Use single frames: data.clips.sampling=windows data.clips.frames=1.",
         )
-    raise InputError(f"the run's network takes clips of {taken} frames; {target.name} has single images")
+    raise InputError(f"the {noun}'s network takes clips of {taken} frames; {target.name} has single images")
 
 
-def _check_sequences(target: Recipe, store: Store, expected: Mapping[str, Any] | None) -> None:
+def _check_sequences(target: Recipe, store: Store, expected: Mapping[str, Any] | None, noun: str) -> None:
     if expected is None or store.sequences is None:
         taken, given = ("images", "sequences") if expected is None else ("sequences", "images")
-        raise InputError(f"the run's network takes {taken}; {target.name} has {given}")
+        raise InputError(f"the {noun}'s network takes {taken}; {target.name} has {given}")
     actual: dict[str, Any] = {"points": store.points, "shape": [int(size) for size in store.sequences.shape[1:]]}
     for key, value in actual.items():
         if value != expected[key]:
             raise InputError(
-                f"the run's network takes sequences with {key} {expected[key]}; {target.name} has {key} {value}"
+                f"the {noun}'s network takes sequences with {key} {expected[key]}; {target.name} has {key} {value}"
             )
     if store.middle != expected["middle"]:
         raise InputError(
@@ -219,15 +362,17 @@ def _check_sequences(target: Recipe, store: Store, expected: Mapping[str, Any] |
         )
 
 
-def _prepare_test_set(run: Run, target: Recipe, everything: bool) -> tuple[Store, np.ndarray, list[str]]:
+def _prepare_test_set(
+    predictor: DatasetPredictor, target: Recipe, listed: Manifest, everything: bool
+) -> tuple[Store, np.ndarray, list[str]]:
     """Prepare the test set, or all samples; return the store, their rows in the order of names, and notes.
 
     Only samples of an official test set are prepared. Other splits depend on which samples are usable.
     """
-    listed = data.read_manifest(target)
     if everything:
         store = data.prepare_store(target, listed)
-        _check_not_trained_on(run, target, store)
+        if predictor.run:
+            _check_not_trained_on(predictor.run, target, store)
         return store, _in_order(store), [*store.manifest.notes, "evaluated on all samples, whatever their split"]
     try:
         if not _split_is_fixed(target.protocol):
@@ -269,8 +414,15 @@ def _check_not_trained_on(run: Run, target: Recipe, store: Store) -> None:
         )
 
 
-def _check_overlap(run: Run, target: Recipe, store: Store, rows: np.ndarray) -> tuple[np.ndarray, list[str]]:
+def _check_overlap(
+    predictor: DatasetPredictor, target: Recipe, store: Store, rows: np.ndarray
+) -> tuple[np.ndarray, list[str]]:
     """Count samples that are identical to training or validation samples; drop them where the protocol asks for it."""
+    run, name, source = predictor.run, predictor.name, target.data.source
+    if run is None and source in predictor.sources:
+        return rows, [f"{WARNING} {name} was trained on {source}: its training data may include these samples"]
+    if run is None:
+        return rows, [f"overlap with the training data of {name} was not checked: evenface does not have them"]
     try:
         own_store = run.store
     except InputError:
@@ -311,6 +463,21 @@ def _is_finished(folder: Path, facts: Mapping[str, Any]) -> bool:
     return False
 
 
+def _in_order_of_data(merged: ClassMerge, class_map: ClassMap) -> tuple[ClassMerge, ClassMap]:
+    """Name and order the classes of a model file as the data do, so that it can be compared with runs on them."""
+    order = list(dict.fromkeys([*(i for i in class_map.indices if i is not None), *range(len(class_map.model))]))
+    partners = [
+        [name for name, i in zip(class_map.target, class_map.indices, strict=True) if i == old] for old in order
+    ]
+    pairs = zip(order, partners, strict=True)
+    classes = tuple(names[0] if len(names) == 1 else class_map.model[old] for old, names in pairs)
+    if len(set(classes)) < len(classes):  # a class of the data has the name of another class of the model
+        classes = tuple(class_map.model[old] for old in order)
+    indices = tuple(None if i is None else order.index(i) for i in class_map.indices)
+    merge = ClassMerge(merged.model, classes, tuple(order.index(i) for i in merged.indices))
+    return merge, ClassMap(classes, class_map.target, indices)
+
+
 def restricted(predictions: Predictions, class_map: ClassMap) -> Predictions:
     """Restrict predictions over all classes of the model to the shared classes, renormalised."""
     used = list(class_map.used)
@@ -326,17 +493,23 @@ def restricted(predictions: Predictions, class_map: ClassMap) -> Predictions:
 
 
 def _class_notes(
-    run: Run, target: Recipe, store: Store, class_map: ClassMap, rows: np.ndarray, predictions: Predictions
+    predictor: DatasetPredictor,
+    target: Recipe,
+    store: Store,
+    class_map: ClassMap,
+    named: Mapping[str, str | None],
+    rows: np.ndarray,
+    predictions: Predictions,
 ) -> list[str]:
     """Return notes on how classes were mapped and probabilities restricted."""
-    notes = [f"trained on {run.recipe.data.source}, tested on {target.name}"]
-    renamed = [f"{name} is {partner}" for name, partner in class_map.named.items() if partner not in (None, name)]
+    notes = [f"{predictor.trained}, tested on {target.name}"]
+    renamed = [f"{name} is {partner}" for name, partner in named.items() if partner not in (None, name)]
     if renamed:
-        notes.append(f"classes of {target.name} mapped to those of the run: {', '.join(renamed)}")
+        notes.append(f"classes of {target.name} mapped to those of the {predictor.noun}: {', '.join(renamed)}")
     counts = dict(zip(store.manifest.classes, store.manifest.counts(rows).tolist(), strict=True))
     if class_map.only_target:
         dropped = ", ".join(f"{name} ({counts[name]} samples)" for name in class_map.only_target)
-        notes.append(f"dropped, as the run has no such class or the map excludes it: {dropped}")
+        notes.append(f"dropped, as the {predictor.noun} has no such class or the map excludes it: {dropped}")
     if class_map.only_model:
         outside = 1 - predictions.probabilities[:, list(class_map.used)].sum(axis=1)
         other_class = ~np.isin(predictions.predicted, class_map.used)
@@ -349,26 +522,8 @@ def _class_notes(
     return notes
 
 
-def _facts(run: Run, store: Store, class_map: ClassMap, merged: ClassMerge, predictions: Predictions) -> dict[str, Any]:
-    """Return the content of run.json, for the shared classes."""
-    used, counts = list(class_map.used), run.facts["counts"]
-    people = {side: number for side, number in run.facts["people"].items() if side != "test"}
-    return {
-        **{key: run.facts[key] for key in COPIED if key in run.facts},
-        "environment": environment(),
-        "store": str(store.path),
-        "prepared": store.summary(),
-        "classes": list(class_map.shared),
-        "counts": {
-            **{side: merged.sum(counts[side])[used].tolist() for side in ("train", "validation")},
-            "test": predictions.support[used].tolist(),
-        },
-        "people": {**people, "test": predictions.people},
-    }
-
-
 def _write(
-    run: Run,
+    predictor: DatasetPredictor,
     folder: Path,
     facts: dict[str, Any],
     store: Store,
@@ -378,11 +533,21 @@ def _write(
 ) -> None:
     """Write the folder; the predictions last, as they mark it as finished."""
     write_json_with_digest(folder / FACTS, facts)  # first, so that the folder is this evaluation's if it is interrupted
-    for name in (RECIPE, HISTORY):
+    recipe, history = _training_files(predictor, facts)
+    for name, text in ((RECIPE, recipe), (HISTORY, history)):
         with atomic_write(folder / name) as temporary:
-            shutil.copyfile(run.file(name), temporary)
+            temporary.write_bytes(text)
     shared = restricted(predictions, class_map)
     columns = ["sample", "subject", *attribute_columns(store.manifest.table)]
     split = store.manifest.table.iloc[rows][columns].assign(label=shared.labels, row=rows, side="test")
     write_parquet(split, folder / SPLIT)
     Run(folder).end(facts, {PREDICTIONS: shared, UNRESTRICTED: predictions})
+
+
+def _training_files(predictor: DatasetPredictor, facts: Mapping[str, Any]) -> tuple[bytes, bytes]:
+    """Return recipe and history of a run; of a model file a recipe of data and protocol, and a history of no epoch."""
+    if predictor.run:
+        return predictor.run.file(RECIPE).read_bytes(), predictor.run.file(HISTORY).read_bytes()
+    content = {key: facts["on"][key] for key in ("data", "protocol")}
+    recipe = load_recipe({"name": predictor.name, "network": {"name": predictor.name}, **content})
+    return dump_recipe(recipe).encode(), b"epoch\n"

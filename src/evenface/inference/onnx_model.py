@@ -23,6 +23,14 @@ def _digest(content: bytes) -> bytes:
     return hashlib.blake2b(content, digest_size=DIGEST_LENGTH // 2).hexdigest().encode()
 
 
+def is_exported(path: Path) -> bool:
+    """Return whether a file begins as those that evenface exports."""
+    if not path.is_file():
+        return True  # its absence is reported when it is opened
+    with path.open("rb") as file:
+        return file.read(len(HEADER)) == HEADER
+
+
 class OnnxModel(Model):
     """Model of a file that ``evenface export`` wrote.
 
@@ -54,7 +62,7 @@ class OnnxModel(Model):
         if not content.startswith(HEADER):
             raise InputError(
                 f"{path} was not written by evenface, or was changed by another program",
-                "Write it with: evenface export RUN",
+                "Write it with: evenface export RUN; or state the form of a model of another project: --spec SPEC.",
             )
         if content[len(HEADER) : start] != _digest(content[start:]):
             raise InputError(f"{path} is damaged or truncated", "Copy it again, or export the run again.")

@@ -95,13 +95,15 @@ class Predictor:
         return html_table(list(facts), [list(facts.values())])
 
 
-def load(model: str | Path | None = None, *, trust_plugins: bool = False) -> Predictor:
+def load(model: str | Path | None = None, *, spec: str | Path | None = None, trust_plugins: bool = False) -> Predictor:
     """Open a trained model, which then is called with images, videos or frames.
 
     Parameters
     ----------
     model : str or Path, optional
         A run folder, which needs PyTorch; an ``.onnx`` file; or the name of a model. By default the bundled model.
+    spec : str or Path, optional
+        Specification of a model of another project; see :func:`evenface.inference.open_model`.
     trust_plugins : bool, default=False
         Whether to execute plugin code named by a run; see :meth:`evenface.runs.Run.open`.
 
@@ -115,4 +117,4 @@ def load(model: str | Path | None = None, *, trust_plugins: bool = False) -> Pre
         If there is no such model, or it cannot be used.
     """
     path = resolve_model(model)
-    return Predictor(open_model(path, trust_plugins=trust_plugins))
+    return Predictor(open_model(path, spec=spec, trust_plugins=trust_plugins))

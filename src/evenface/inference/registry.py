@@ -1,10 +1,10 @@
-"""Models by name: the bundled one."""
+"""Models by name: the bundled one, and those of other projects in the catalogue."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 from evenface.utils.errors import InputError
-from evenface.utils.files import user_path
+from evenface.utils.files import cache_folder, user_path
 from evenface.utils.registry import nearest
 
 BUNDLED = "evenface-synthetic"
@@ -13,8 +13,13 @@ FOLDER = Path(__file__).parent / "bundled"
 
 
 def model_names() -> Mapping[str, Path]:
-    """Return the file of each model that has a name."""
+    """Return the file of each bundled model, by name."""
     return {path.stem: path for path in sorted(FOLDER.glob("*.onnx"))}
+
+
+def model_file(name: str) -> Path:
+    """Return where the file of a model in the catalogue is, or would be, on this machine."""
+    return (FOLDER if name == BUNDLED else cache_folder() / "models") / f"{name}.onnx"
 
 
 def resolve_model(model: str | Path | None = None) -> Path:
@@ -29,7 +34,7 @@ def resolve_model(model: str | Path | None = None) -> Path:
     Raises
     ------
     InputError
-        If there is no such file, folder or name; similar names are suggested.
+        If there is no such file, folder or name; similar names are suggested. If the model was not downloaded.
     """
     name = BUNDLED if model is None else str(model)
     path, names = user_path(name), model_names()
@@ -41,7 +46,15 @@ def resolve_model(model: str | Path | None = None) -> Path:
         raise InputError("the bundled model is missing from this installation", "Install evenface again.")
     if isinstance(model, Path) or "/" in name or "\\" in name or path.suffix == ".onnx":
         raise InputError(f"the model {name} does not exist", "Specify a run folder, an .onnx file, or a name.")
+    from evenface.config.onnx_spec import catalogue
+
+    if name in catalogue():
+        if (file := model_file(name)).is_file():
+            return file
+        entry = catalogue()[name]
+        get = f"Download it: evenface models get {name}" if entry.download else f"Get its file from {entry.page}"
+        raise InputError(f"the model {name} is not on this machine", get)
     raise InputError(
         f"there is no model {name!r}, and no file or folder of this name",
-        f"{nearest(name, {*names, BUNDLED})} A run folder or an .onnx file is a model, too.".strip(),
+        f"{nearest(name, {*names, *catalogue()})} A run folder or an .onnx file is a model, too.".strip(),
     )

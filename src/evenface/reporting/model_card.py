@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from evenface.config import Recipe
 from evenface.config.recipe import MethodSettings
 from evenface.data.datasets import dataset_licence
@@ -128,12 +126,12 @@ def card_of(run: Run) -> dict[str, Any]:
             "ordered": run.predictions.ordered,
             "input": facts.get("content", "stills"),
         },
-        "network": {"description": provenance["network"], "licence": _weights(recipe)},
+        "network": {"description": provenance["network"], "licence": _weights(run)},
         "precision": provenance["precision"],
         "data": {"description": provenance["data"], "licence": _licences(run), "notes": list(facts["notes"])},
         "protocol": _protocol(run),
         "imbalance": _imbalance(run),
-        "treatment": _treatment(recipe),
+        "treatment": ["Unknown to evenface."] if "model" in facts else _treatment(recipe),
         "results": _results(result),
         "subgroups": _subgroups(run),
         "calibration": _calibration(run),
@@ -154,9 +152,11 @@ def _licences(run: Run) -> str:
     return " ".join(f"{name}: {text}" for name, text in terms.items())
 
 
-def _weights(recipe: Recipe) -> str:
+def _weights(run: Run) -> str:
     """Return what the weights were initialised from, and their licence."""
-    network = recipe.network
+    recipe, network = run.recipe, run.recipe.network
+    if model := run.facts.get("model"):
+        return f"Licence {model['licence']}. Trained on: {model['training_data']}. {_sentence(model['terms'])}"
     if network.weights == "random":
         start = "Trained from random weights on this data only: its terms for models apply."
     elif network.weights == "hub":
@@ -172,6 +172,10 @@ def _weights(recipe: Recipe) -> str:
     return start
 
 
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:].rstrip('.')}."
+
+
 def _protocol(run: Run) -> dict[str, Any]:
     own = run.recipe.protocol
     kind = KINDS[own.kind].format(test=own.test, fold=own.fold + 1, folds=own.folds)
@@ -184,10 +188,11 @@ def _protocol(run: Run) -> dict[str, Any]:
 
 def _imbalance(run: Run) -> dict[str, Any]:
     classes, counts = run.facts["classes"], summaries.class_counts(run)
-    train = np.asarray(run.facts["counts"]["train"])
+    train = run.facts["counts"].get("train")
     return {
         "counts": {side: dict(zip(classes, values, strict=True)) for side, values in counts.items()},
-        "ratio": imbalance_factor(train) if train.all() else None,
+        "ratio": imbalance_factor(train) if train and all(train) else None,
+        "known": train is not None,
     }
 
 
@@ -460,6 +465,8 @@ def _protocol_lines(card: Mapping[str, Any]) -> list[str]:
 
 def _ratio(card: Mapping[str, Any]) -> str:
     ratio = card["imbalance"]["ratio"]
+    if not card["imbalance"].get("known", True):  # older cards lack it
+        return "Its training samples are unknown to evenface."
     if ratio is None:
         return "At least one class has no training sample."
     return f"The largest class has {ratio:.1f} times as many training samples as the smallest."

@@ -54,7 +54,8 @@ def next_step(run: Run) -> str:
     """Return the line that names the command to go on with."""
     content = run.facts.get("content", "stills")
     file = {"stills": "photo.jpg", "clips": "video.mp4"}.get(content, "FILE")
-    return f"next    evenface predict {file} --model {run.facts['run'] if 'on' in run.facts else run.folder}"
+    options = run.facts.get("model", {}).get("options", "")
+    return f"next    evenface predict {file} --model {run.facts['run'] if 'on' in run.facts else run.folder}{options}"
 
 
 def best_method(comparison: Comparison) -> str:
@@ -241,6 +242,8 @@ def group_runs(runs: Sequence[Run], names: Sequence[str] | None = None) -> dict[
 
 def _method_names(runs: Sequence[Run]) -> list[str]:
     """Name each run by the settings in which it differs; runs share a name exactly if their settings are equal."""
+    if any("model" in run.facts for run in runs):  # the recipe of a model file states only how it was tested
+        return [run.facts["model"]["name"] if "model" in run.facts else run.recipe.name for run in runs]
     keys = differing_keys([run.recipe for run in runs], ignore=("seed", *PLACE))
     different = dict(sorted(keys.items(), key=lambda item: not item[0].endswith(".name")))
     known: dict[str, str] = {}
@@ -265,7 +268,8 @@ def _setting(key: str, value: object) -> str:
 def run_title(run: Run) -> str:
     """Return the name of a run's folder; of a cross-dataset evaluation, the names of the run and the data."""
     other = run.facts.get("on")
-    return f"{Path(run.facts['run']).name} on {other['name']}" if other else run.folder.name
+    name = run.facts["model"]["name"] if "model" in run.facts else Path(run.facts.get("run", "")).name
+    return f"{name} on {other['name']}" if other else run.folder.name
 
 
 def leakage_notes(run: Run) -> list[str]:
@@ -346,14 +350,21 @@ def provenance(runs: Sequence[Run]) -> dict[str, str]:
         "network": distinct(_network),
         "device": distinct(lambda run: run.facts["device"]),
         "precision": distinct(_precision),
-        "training": distinct(lambda run: f"{run.facts['epochs']} epochs in {run.facts['training_seconds']:.0f} s"),
+        "training": distinct(_training),
         "manifest": distinct(lambda run: run.facts["manifest"]),
         "versions": distinct(lambda run: ", ".join(f"{name} {v}" for name, v in run.facts["environment"].items())),
     }
 
 
+def _training(run: Run) -> str:
+    if "model" in run.facts:
+        return "not by evenface"
+    return f"{run.facts['epochs']} epochs in {run.facts['training_seconds']:.0f} s"
+
+
 def _data(run: Run) -> str:
-    source = run.recipe.data.source
+    model = run.facts.get("model")
+    source = model["training_data"] if model else run.recipe.data.source
     other = run.facts.get("on")
     tested = f"trained on {source}, tested on {other['data']['source']}" if other else source
     if run.recipe.modality == "sequences":
@@ -365,6 +376,8 @@ def _data(run: Run) -> str:
 
 def _network(run: Run) -> str:
     network = run.recipe.network
+    if "model" in run.facts:
+        return network.name
     if run.recipe.modality == "sequences":
         networks = [entry["network"] for entry in run.facts["networks"].values()]
         widths = [f"{entry['dense']}-{entry['hidden']}-{entry['top']}" for entry in networks]

@@ -89,15 +89,12 @@ def own_recipe(guess: DatasetGuess, overrides: Mapping[str, Any] | None = None) 
         Settings of the user, by dotted key.
     """
     manifest, data = guess.manifest, guess.data
-    splits = set(manifest.table["split"].dropna())
-    official = "train" in splits and bool(splits - {"train"})
     pixels = manifest.content != "sequences"
     content: dict[str, Any] = {
         "name": "own",
         "about": "own data, by a small randomly initialised network",
         "data": data,
-        "protocol": {"kind": "official" if official else "holdout", "validation": 0.1}
-        | ({"duplicates": "drop-test"} if manifest.content == "stills" else {}),
+        "protocol": guess.protocol,
         "network": {"name": "compact_vgg_16", "dropout": 0.3} if pixels else {"name": "recurrent"},
         "optimizer": {"lr": 2e-3, "weight_decay": 0.05} if pixels else {},
         "training": {"epochs": _epochs(guess), "batch_size": 32, "checkpoint": "last"},
