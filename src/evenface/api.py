@@ -736,14 +736,18 @@ def get_model(name: str) -> Path:
 
 DEMO: dict[str, dict[str, Any]] = {
     "cross-entropy": {},
-    "class-balanced loss": {"loss.name": "class-balanced"},
     "balanced sampling": {"training.sampling": "inverse"},
+    "logit adjustment": {"loss.name": "logit-adjustment"},
 }
 
 
+PICTURES = Path(__file__).parent / "synthesis" / "pictures"
+"""Two pictures of synthetic people."""
+
+
 @needs("torch", "pandas", "pyarrow", "scipy")
-def demo(out: str | Path = "runs/demo-compared") -> ComparisonResult:
-    """Train a baseline and two imbalance methods on synthetic people, and compare them.
+def demo(out: str | Path = "runs/demo-compared", *, on_message: Callable[[str], None] = print) -> ComparisonResult:
+    """Predict on two pictures, then train a baseline and two imbalance methods on synthetic people and compare them.
 
     Finished runs are not repeated; interrupted ones are resumed.
 
@@ -751,8 +755,19 @@ def demo(out: str | Path = "runs/demo-compared") -> ComparisonResult:
     ----------
     out : str or Path, default="runs/demo-compared"
         Folder of the runs and the comparison.
+    on_message : callable, default=print
+        Called with each line of the predictions before training starts.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be written, or the packages for training are not installed.
     """
+    from evenface.inference.predictor import load
+
     folder, runs = output_path(out, folder=True), []
+    for line in load()(PICTURES).lines():
+        on_message(line)
     for name, overrides in DEMO.items():
         runs.append(train("demo", out=folder / name.replace(" ", "-"), resume=True, **overrides).folder)
     return compare(runs, out=folder / "comparison", names=list(DEMO))

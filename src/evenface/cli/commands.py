@@ -35,14 +35,14 @@ def demo(
     *,
     show: Show = True,
 ) -> None:
-    """Train three methods on synthetic people and compare them.
+    """Predict on two pictures, then train three methods on synthetic people and compare them.
 
-    Takes under five minutes on two cores. The report shows which method is better, on which classes, and the
+    Takes about two minutes on two cores. The report shows which method is better, on which classes, and the
     uncertainty.
     """
     from evenface import api
 
-    result = api.demo(out)
+    result = api.demo(out, on_message=lambda line: echo([line]))
     echo([*result.lines, f"report  {result.report}", result.next_step])
     if show:
         open_page(result.report)
