@@ -742,12 +742,12 @@ DEMO: dict[str, dict[str, Any]] = {
 
 
 PICTURES = Path(__file__).parent / "synthesis" / "pictures"
-"""Two pictures of synthetic people."""
+"""Two images of synthetic people."""
 
 
 @needs("torch", "pandas", "pyarrow", "scipy")
 def demo(out: str | Path = "runs/demo-compared", *, on_message: Callable[[str], None] = print) -> ComparisonResult:
-    """Predict on two pictures, then train a baseline and two imbalance methods on synthetic people and compare them.
+    """Predict on two images, then train a baseline and two imbalance methods on synthetic people and compare them.
 
     Finished runs are not repeated; interrupted ones are resumed.
 

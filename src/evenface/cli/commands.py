@@ -35,7 +35,7 @@ def demo(
     *,
     show: Show = True,
 ) -> None:
-    """Predict on two pictures, then train three methods on synthetic people and compare them.
+    """Predict on two images, then train three methods on synthetic people and compare them.
 
     Takes about two minutes on two cores. The report shows which method is better, on which classes, and the
     uncertainty.
