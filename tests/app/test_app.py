@@ -117,15 +117,6 @@ def test_the_server_process_does_not_import_torch():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"
 
 
-@pytest.mark.parametrize("package", ["fastapi", "uvicorn", "python_multipart", "h11"])
-def test_a_missing_package_is_named_with_its_extra(monkeypatch, two_runs, package):
-    for name in ("server", "access"):
-        monkeypatch.delitem(sys.modules, f"evenface.app.{name}", raising=False)
-    monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(InputError, match=r"evenface\[app\]"):
-        ef.serve([two_runs])
-
-
 def test_folders_without_runs_are_refused(tmp_path):
     with pytest.raises(InputError, match="no finished run"):
         Catalogue([tmp_path])

