@@ -167,7 +167,7 @@ def test_letterboxes_are_bilinear_samples_between_black_borders(size, shape):
 
 def test_boxes_are_decoded_at_the_anchor_of_their_cell():
     """Cells are numbered row by row and have all their anchors in turn; values are in pixels of the input."""
-    model = DetectionModel("none", 40, 0.5, (4, 2), (2, 6))
+    model = DetectionModel("none", 40, 0.5, ((4, 2), (2, 6)))
     boxes, scores = np.zeros((56, 16), np.float32), np.full(56, -9, np.float32)
     chosen = {2 * (4 * 1 + 3) + 1: (3.5 / 4, 1.5 / 4), 32 + 6 * (2 * 1 + 0) + 5: (0.5 / 2, 1.5 / 2)}
     for index in chosen:
@@ -182,7 +182,7 @@ def test_boxes_are_decoded_at_the_anchor_of_their_cell():
 
 
 def test_scores_below_the_smallest_and_inverted_boxes_are_no_detections():
-    model = DetectionModel("none", 40, 0.6, (1, 3))
+    model = DetectionModel("none", 40, 0.6, ((1, 3),))
     boxes = np.tile(np.float32([0, 0, 20, 20, *[0] * 12]), (3, 1))
     boxes[2, 2] = -20
     scores = np.log(np.float32([0.61, 0.59, 0.99]) / (1 - np.float32([0.61, 0.59, 0.99])))

@@ -1,7 +1,8 @@
 """MediaPipe's face detectors and face mesh, run by ONNX Runtime as its own graphs run them."""
 
 import math
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ MESH_VIEW = 192
 """Side of the square that the mesh is detected in, in pixels."""
 
 
+@dataclass(frozen=True)
 class DetectionModel:
     """One of the two face detectors.
 
@@ -35,13 +37,19 @@ class DetectionModel:
         Side of its input in pixels.
     min_score : float
         Smallest score of a detection.
-    anchors : sequence of (int, int)
+    maps : tuple of (int, int)
         For each map, its side and the number of anchors at each place.
     """
 
-    def __init__(self, name: str, size: int, min_score: float, *anchors: tuple[int, int]) -> None:
-        self.name, self.size, self.min_score = name, size, min_score
-        self.anchors = np.concatenate([_grid(side, count) for side, count in anchors])
+    name: str
+    size: int
+    min_score: float
+    maps: tuple[tuple[int, int], ...]
+
+    @cached_property
+    def anchors(self) -> Array:
+        """Places (N, 2) that the boxes are relative to."""
+        return np.concatenate([_grid(side, count) for side, count in self.maps])
 
     def __call__(self, image: Image.Image) -> Array:
         """Detect faces in an RGB image.
@@ -76,8 +84,8 @@ def _grid(side: int, count: int) -> Array:
     return np.stack([x, y], axis=-1).reshape(-1, 2).repeat(count, axis=0).astype(np.float32)
 
 
-SHORT_RANGE = DetectionModel("short_range_detector", 128, 0.5, (16, 2), (8, 6))
-FULL_RANGE = DetectionModel("full_range_detector", 192, 0.6, (48, 1))
+SHORT_RANGE = DetectionModel("short_range_detector", 128, 0.5, ((16, 2), (8, 6)))
+FULL_RANGE = DetectionModel("full_range_detector", 192, 0.6, ((48, 1),))
 
 
 def letterbox(image: Image.Image, size: int) -> npt.NDArray[np.uint8]:
@@ -89,6 +97,8 @@ def letterbox(image: Image.Image, size: int) -> npt.NDArray[np.uint8]:
     1/32 of a pixel, and nothing is averaged: images are reduced by a filter before.
     """
     side = max(image.size)
+    if image.size == (size, size):
+        return np.asarray(image)
     pixels = np.pad(np.asarray(image), ((1, 1), (1, 1), (0, 0)))
     values = pixels.astype(np.float32)
     for axis, length in enumerate((image.height, image.width)):

@@ -3,13 +3,14 @@
 import importlib.util
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from evenface.config.recipe import FaceCrop
 from evenface.preprocessing.blazeface import FACE_MODELS, FULL_RANGE, SHORT_RANGE, DetectionModel
@@ -17,8 +18,11 @@ from evenface.utils.errors import InputError
 from evenface.utils.extras import installed_version
 from evenface.utils.registry import find
 
-ALIGNMENT = 2
+ALIGNMENT = 3
 """Version of what aligning does to pixels; a change makes new stores."""
+
+MAX_STEP = 1.26
+"""Largest distance of samples, in pixels, that bilinear interpolation alone does not alias by much."""
 
 Point = tuple[float, float]
 
@@ -89,18 +93,18 @@ def cut(image: Image.Image, square: Square, size: int) -> Image.Image:
 
     Notes
     -----
-    A pixel is the mean of points spaced evenly over its area, no further apart than the pixels of the image, each
-    interpolated bilinearly. So reduction does not alias.
+    A pixel is the mean over a whole number of pixels of the image, interpolated bilinearly; where more than a quarter
+    of a pixel is left between two of them, it is the mean of four such points. So reduction does not alias.
     """
     corners = [square.to_image(x, y) for x in (0, 1) for y in (0, 1)]
-    # For large reductions, a mean over blocks comes first; at least two blocks are left for each pixel.
-    blocks = max(1, int(square.side / size / 2))
+    scale = square.side / size
+    blocks = max(1, int(scale))
     left, top = (math.floor(min(values)) - blocks for values in zip(*corners, strict=True))
     right, bottom = (math.ceil(max(values)) + blocks for values in zip(*corners, strict=True))
     part = _part(image, left, top, right, bottom)
     part = part.reduce(blocks) if blocks > 1 else part
-    spread = math.ceil(square.side / size / blocks)
-    step = square.side / blocks / (size * spread)
+    spread = 1 if scale / blocks <= MAX_STEP else 2
+    step = scale / blocks / spread
     cos, sin = step * math.cos(square.angle), step * math.sin(square.angle)
     x, y = square.to_image(0, 0)
     result = part.transform(
@@ -191,55 +195,92 @@ class Detector(Protocol):
         """Return the faces in any order; an empty list without a face."""
 
 
-def detect(model: DetectionModel, view: Image.Image, scale: float = 1.0, border: int = 0) -> list[Face]:
-    """Detect faces in a view of an image with a border; coordinates are multiplied by ``scale``."""
-    faces = []
-    for score, *values in model(view).tolist():
-        places = [(value - border) * scale for value in values]
-        eyes = (places[4], places[5]), (places[6], places[7])
-        faces.append(Face((places[0], places[1], places[2], places[3]), score, eyes))
-    return faces
+def detect(model: DetectionModel, view: Image.Image) -> list[Face]:
+    """Detect faces in an RGB image by one model."""
+    rows = model(view).tolist()
+    return [Face((row[1], row[2], row[3], row[4]), row[0], ((row[5], row[6]), (row[7], row[8]))) for row in rows]
 
 
 class BlazeFace:
     """MediaPipe's face detection: fast, also for turned heads and faces that fill the image.
 
-    Two models propose faces: the short-range one on the image with a border, because it would miss a face that fills
-    the image, and the full-range one, which detects small faces. The short-range model then refines each proposal,
-    upright and enlarged, and rejects those that it does not confirm. So boxes and eyes come from one model at one
-    scale, and there are fewer false detections.
+    The full-range model proposes faces, small ones too. Where none of them is large, the short-range model proposes
+    others on the image with a border: faces that fill the image, which the first model misses. The short-range model
+    then refines each proposal, upright and enlarged, and rejects those that it does not confirm. So boxes and eyes come
+    from one model at one scale, there are fewer false detections, and proposals may have a low score.
 
     References
     ----------
     Bazarevsky et al., *BlazeFace: sub-millisecond neural face detection on mobile GPUs*, 2019, arXiv:1907.05047.
     """
 
-    VIEW, CLOSE = 384, 128
+    PROPOSALS = replace(FULL_RANGE, min_score=0.5)
+    SURE = 0.8
+    """Score that confirms a proposal whose own is below that of MediaPipe's full-range detections."""
+    LARGE = 0.35
+    """Share of the shorter side of the image; beside a face of this size there is none that fills the image."""
+    INNER = 96
+    """Longer side of the image inside the border, in pixels; the input has 128."""
 
     def __call__(self, image: Image.Image) -> list[Face]:
         """Return the faces of an upright RGB image."""
-        scale = min(1.0, self.VIEW / max(image.size))
-        view = _resized(image, scale)
-        border = max(view.size) // 4
-        near = detect(SHORT_RANGE, ImageOps.expand(view, border), 1 / scale, border)
-        faces: list[Face] = []
-        for rough in [*near, *detect(FULL_RANGE, view, 1 / scale, 0)]:
-            face = None if _seen(rough, faces) else self._refined(image, rough)
-            if face and not _seen(face, faces):
-                faces.append(face)
+        view = _fitted(image, self.PROPOSALS.size)
+        faces = self._confirmed(image, _propose(self.PROPOSALS, view, image.size), [])
+        if all(face.side < self.LARGE * min(image.size) for face in faces):
+            others = _propose(SHORT_RANGE, _fitted(view, self.INNER), image.size)
+            faces = self._confirmed(image, others, faces)
         return faces
 
-    def _refined(self, image: Image.Image, rough: Face) -> Face | None:
-        """Detect the face again in an enlarged crop; None where it is not confirmed."""
-        square = square_of(rough, 0.5)
-        found = detect(SHORT_RANGE, cut(image, square, self.CLOSE), 1 / self.CLOSE, 0)
-        if not found:
-            return None
-        face = min(found, key=lambda face: math.dist(face.centre, (0.5, 0.5)))
-        x, y = square.to_image(*face.centre)
-        width, height = ((face.box[i + 2] - face.box[i]) * square.side / 2 for i in (0, 1))
-        eyes = square.to_image(*face.eyes[0]), square.to_image(*face.eyes[1])
-        return Face((x - width, y - height, x + width, y + height), face.score, eyes)
+    def _confirmed(self, image: Image.Image, proposals: list[Face], faces: list[Face]) -> list[Face]:
+        """Append the confirmed ones of the proposals that are not among the faces."""
+        for rough in proposals:
+            face = None if _seen(rough, faces) else _refined(image, rough)
+            doubtful = rough.score < FULL_RANGE.min_score and face and face.score < self.SURE
+            if face and not doubtful and not _seen(face, faces):
+                faces = [*faces, face]
+        return faces
+
+
+def _fitted(image: Image.Image, longer: int) -> Image.Image:
+    """Resize an image to a longer side, and an even shorter one, so that it can be in the middle of a square."""
+    scale = longer / max(image.size)
+    width, height = (longer if side == max(image.size) else max(2, 2 * round(side * scale / 2)) for side in image.size)
+    return image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=1.0)
+
+
+def _propose(model: DetectionModel, view: Image.Image, size: tuple[int, int]) -> list[Face]:
+    """Detect faces in a view in the middle of the model's input; coordinates are those of the image of this size."""
+    left, top = ((model.size - side) // 2 for side in view.size)
+    canvas = Image.new("RGB", (model.size, model.size))
+    canvas.paste(view, (left, top))
+
+    def to_image(x: float, y: float) -> Point:
+        return (x - left) * size[0] / view.width, (y - top) * size[1] / view.height
+
+    return [
+        Face((*to_image(*face.box[:2]), *to_image(*face.box[2:])), face.score, _both(to_image, face.eyes))
+        for face in detect(model, canvas)
+    ]
+
+
+def _refined(image: Image.Image, rough: Face) -> Face | None:
+    """Detect a face again in an enlarged upright crop; None where it is not confirmed."""
+    square, size = square_of(rough, 0.5), SHORT_RANGE.size
+    found = detect(SHORT_RANGE, cut(image, square, size))
+    if not found:
+        return None
+
+    def to_image(x: float, y: float) -> Point:
+        return square.to_image(x / size, y / size)
+
+    face = min(found, key=lambda face: math.dist(face.centre, (size / 2, size / 2)))
+    x, y = to_image(*face.centre)
+    width, height = ((face.box[i + 2] - face.box[i]) * square.side / size / 2 for i in (0, 1))
+    return Face((x - width, y - height, x + width, y + height), face.score, _both(to_image, face.eyes))
+
+
+def _both(move: Callable[[float, float], Point], eyes: tuple[Point, Point]) -> tuple[Point, Point]:
+    return move(*eyes[0]), move(*eyes[1])
 
 
 class Mtcnn:

@@ -1,0 +1,117 @@
+"""CPU time of the face detectors and the face mesh, beside MediaPipe itself, and of whole face detection.
+
+Run ``python -m benchmarks.face_detection --picture FILE --reference PYTHON --before FOLDER``. PYTHON is one with
+``tools/mediapipe-reference.txt``; FOLDER is the ``src`` of an evenface whose face detection ran MediaPipe (commit
+30346fe9 was the last), with MediaPipe and its requirements in the environment of ``--before-python``. Each round runs
+every program once, in turns, in processes of their own; figures are CPU times of the process, all its threads together.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.common import Figure, Result, parser, report, summary
+
+REPEATS = """
+import json, statistics, sys, time
+import numpy as np
+from PIL import Image
+
+picture = Image.open(sys.argv[1]).convert("RGB")
+
+def cpu(task):
+    task(), task()
+    spent = []
+    for _ in range(15):
+        start = time.process_time()
+        task()
+        spent.append(1000 * (time.process_time() - start))
+    return statistics.median(spent)
+"""
+MEDIAPIPE = """
+from mediapipe.python.solutions.face_detection import FaceDetection
+from mediapipe.python.solutions.face_mesh import FaceMesh
+
+pixels = np.asarray(picture)
+near, far = (FaceDetection(model_selection=number) for number in (0, 1))
+mesh = FaceMesh(static_image_mode=True)
+models = {"short_range": near, "full_range": far, "detection_and_mesh": mesh}
+print(json.dumps({name: cpu(lambda: model.process(pixels)) for name, model in models.items()}))
+"""
+OWN = """
+from evenface.preprocessing.blazeface import FULL_RANGE, SHORT_RANGE
+from evenface.preprocessing.detect_align import cut, find_faces, square_of
+from evenface.preprocessing.face_mesh import find_points
+
+(face, *_) = find_faces(picture, "mediapipe")
+square = square_of(face, 0.5)
+tasks = {
+    "short_range": lambda: SHORT_RANGE(picture),
+    "full_range": lambda: FULL_RANGE(picture),
+    "detection_and_mesh": lambda: find_points(picture, square),
+}
+print(json.dumps({name: cpu(task) for name, task in tasks.items()}))
+"""
+WHOLE = """
+from evenface.preprocessing.detect_align import cut, find_faces, square_of
+
+(face, *_) = find_faces(picture, "mediapipe")
+tasks = {
+    "find_faces": lambda: find_faces(picture, "mediapipe"),
+    "crop_112": lambda: cut(picture, square_of(face, 0.25), 112),
+}
+print(json.dumps({name: cpu(task) for name, task in tasks.items()}))
+"""
+
+
+def measure(python: str, program: str, picture: Path, source: Path | None = None) -> dict[str, float]:
+    """Return milliseconds of CPU time of each task of a program."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"} | ({"PYTHONPATH": str(source)} if source else {})
+    command = [python, "-W", "ignore", "-c", REPEATS + program, str(picture)]
+    answer = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    found: dict[str, float] = json.loads(answer.stdout.splitlines()[-1])
+    return found
+
+
+def flags() -> list[str]:
+    """Return the vector units of the processor."""
+    words = set(Path("/proc/cpuinfo").read_text("utf-8").split()) if Path("/proc/cpuinfo").exists() else set()
+    return sorted(words & {"avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16"})
+
+
+def main() -> None:
+    options = parser(__doc__)
+    options.add_argument("--picture", type=Path, required=True, help="image with a face")
+    options.add_argument("--reference", required=True, help="Python with MediaPipe")
+    options.add_argument("--before", type=Path, required=True, help="src of an earlier evenface")
+    options.add_argument("--before-python", default=sys.executable, help="Python for it")
+    options.add_argument("--rounds", type=int, default=5)
+    given = options.parse_args()
+    own = Path(__file__).parents[1] / "src"
+    programs = {
+        "mediapipe": (given.reference, MEDIAPIPE, None),
+        "onnx": (sys.executable, OWN, own),
+        "before": (given.before_python, WHOLE, given.before),
+        "now": (sys.executable, WHOLE, own),
+    }
+    rounds: dict[str, list[float]] = {}
+    for _ in range(given.rounds):
+        for name, (python, program, source) in programs.items():
+            for task, value in measure(python, program, given.picture, source).items():
+                rounds.setdefault(f"{name}_{task}_ms", []).append(value)
+    pairs = zip(rounds["now_find_faces_ms"], rounds["before_find_faces_ms"], strict=True)
+    rounds["now_by_before"] = [now / before for now, before in pairs]
+    figures = [
+        Figure(name.replace("_", " "), statistics.median(values), (min(values), max(values)))
+        for name, values in rounds.items()
+    ]
+    stated = {"rounds": given.rounds, "repeats": 15, "threads": 1, "vector_units": flags()}
+    results = {name: summary(values) for name, values in rounds.items()}
+    report(Result("face_detection", "one image with one face", stated, results, figures), given)
+
+
+if __name__ == "__main__":
+    main()
