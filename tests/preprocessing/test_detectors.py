@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -282,3 +283,38 @@ def test_a_recipe_says_how_to_crop(raw, tmp_path, monkeypatch):
         ef.prepare(recipe, **{"data.faces.detectr": "mtcnn"})
     with pytest.raises(InputError, match="no face detector 'dlib'"):
         ef.prepare(recipe, **{"data.faces": {"crop": "face", "detector": "dlib"}})
+
+
+def test_a_doubtful_proposal_needs_a_sure_confirmation_and_large_faces_end_the_search(monkeypatch):
+    """Proposals of each model by score and side, and the score of the second look at each."""
+
+    def detected(proposals, second_look):
+        asked = []
+
+        def propose(model, view, size):
+            asked.append(model.name)
+            return [
+                Face((x, 0, x + side, side), score, ((x, 0), (x + 1, 0))) for x, score, side in proposals[model.name]
+            ]
+
+        monkeypatch.setattr(detect_align, "_propose", propose)
+        monkeypatch.setattr(
+            detect_align, "_refined", lambda image, face: detect_align.replace(face, score=second_look[face.box[0]])
+        )
+        faces = find_faces(Image.new("RGB", (400, 400)), "mediapipe")
+        return [face.box[0] for face in faces], len(asked)
+
+    far, near = "full_range_detector", "short_range_detector"
+    proposals = {far: [(0, 0.7, 40), (100, 0.55, 40), (200, 0.55, 40)], near: [(300, 0.9, 90)]}
+    assert detected(proposals, {0: 0.6, 100: 0.7, 200: 0.9, 300: 0.6}) == ([300, 200, 0], 2)
+    proposals[far].append((0, 0.9, 160))
+    assert detected(proposals, {0: 0.9, 100: 0.9, 200: 0.9})[1] == 1
+
+
+@pytest.mark.parametrize("factor", [0.6, 1, 3])
+def test_people_of_several_sizes_are_all_found(factor):
+    """Faces of 43 to 105 pixels in 400, two of them tilted, however large the picture is."""
+    with Image.open(Path(__file__).parents[1] / "pictures" / "four-made-up-people.jpg") as file:
+        picture = file.convert("RGB").resize((round(400 * factor), round(300 * factor)))
+    faces = find_faces(picture, "mediapipe")
+    assert [face.side / factor for face in faces] == pytest.approx([105, 71, 67, 43], rel=0.15)
