@@ -63,11 +63,12 @@ def rasterise(screen: Array, faces: NDArray[np.int64], height: int, width: int, 
         solid = keep(triangle, weights)
         pixel, triangle, weights, depth = pixel[solid], triangle[solid], weights[solid], depth[solid]
 
-    # Painter's algorithm: assigning far to near leaves the nearest fragment in each pixel. Triangles are in rising
-    # order and the sort is stable.
-    order = np.argsort(-depth, kind="stable")
+    nearest = np.full(height * width, np.inf, np.float32)
+    np.minimum.at(nearest, pixel, depth)
+    # Triangles are in rising order, and of equally near ones the last is kept.
+    front = np.flatnonzero(depth == nearest[pixel])
     winner = np.full(height * width, -1, np.int64)
-    winner[pixel[order]] = order
+    winner[pixel[front]] = front
     seen = np.flatnonzero(winner >= 0)
     chosen = winner[seen]
     return Fragments(seen, triangle[chosen], weights[chosen], depth[chosen])

@@ -139,9 +139,13 @@ class Renderer:
         seen = rasterise(screen, geometry.faces, side, side, keep)
         surface = _surface(geometry, upright, space, seen, state.light, 128 if self.size <= 160 else 320)
         materials = Materials(scene.cloth, _strand_map(person))
-        image = _backdrop(scene, side)
-        image.reshape(-1, 3)[seen.pixels] = shade_points(person, texture, geometry, state, surface, materials, eye)
-        return _to_srgb(image, self.size, scene, number)
+        image = np.empty((side * side, 3), np.float32)
+        image[seen.pixels] = shade_points(person, texture, geometry, state, surface, materials, eye)
+        covered = np.zeros(side * side, bool)
+        covered[seen.pixels] = True
+        behind = np.flatnonzero(~covered)
+        image[behind] = _backdrop(scene, side, behind)
+        return _to_srgb(image.reshape(side, side, 3), self.size, scene, number)
 
 
 @lru_cache(maxsize=4)
@@ -221,18 +225,19 @@ def _shadow(geometry: HeadGeometry, space: Array, points: Array, light: Light, s
     return 0.12 + 0.22 * free
 
 
-def _backdrop(scene: Scene, side: int) -> Array:
+def _backdrop(scene: Scene, side: int, pixels: NDArray[np.int64]) -> Array:
+    """Compute the colours (N, 3) of the pixels that nothing covers."""
     rng = np.random.default_rng([*scene.seed, 5])
-    image = np.empty((side, side, 3), np.float32)
-    image[:] = np.array(scene.backdrop, np.float32)
+    colours = np.tile(np.array(scene.backdrop, np.float32), (len(pixels), 1))
     slope = rng.normal(0, 0.25, 2)
     ramp = np.linspace(-1, 1, side, dtype=np.float32)
-    image *= np.exp(slope[0] * ramp[:, None] + slope[1] * ramp[None, :])[..., None].astype(np.float32)
+    row, column = np.divmod(pixels, side)
+    colours *= np.exp(slope[0] * ramp[row] + slope[1] * ramp[column])[:, None].astype(np.float32)
     for cells in ((2, 3), (5, 4)):
-        blot = noise(rng, side, cells)
+        blot = noise(rng, side, cells).ravel()[pixels]
         tint = rng.normal(0, 0.12, 3).astype(np.float32)
-        image *= np.exp(scene.clutter * np.clip(blot, -2, 2)[..., None] * (0.3 + tint))
-    return image
+        colours *= np.exp(scene.clutter * np.clip(blot, -2, 2)[:, None] * (0.3 + tint))
+    return colours
 
 
 def _to_srgb(image: Array, size: int, scene: Scene, number: int) -> NDArray[np.uint8]:

@@ -6,6 +6,7 @@ the average head. It therefore follows every head shape and expression.
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -152,12 +153,46 @@ def lip_mask(points: Array) -> Array:
     return result
 
 
+class SkinMasks(NamedTuple):
+    """Masks (S, S) that are the same for all people."""
+
+    angle: Array
+    flush: Array
+    eye_ring: Array
+    aged: Array
+    shine: Array
+    lips: Array
+    lip_seam: Array
+    lash_roots: Array
+
+
+@lru_cache(maxsize=2)
+def skin_masks(size: int) -> SkinMasks:
+    """Compute the masks of a texture of ``size`` pixels."""
+    points = texture_points(size)
+    x, y, z = np.abs(points[..., 0]), points[..., 1], points[..., 2]
+    flush = 0.55 * np.exp(-(((x - 0.38) / 0.17) ** 2) - ((y - 6.98) / 0.17) ** 2)
+    flush += 0.4 * np.exp(-((x / 0.13) ** 2) - ((y - 6.93) / 0.10) ** 2) * smoothstep(1.3, 1.5, z)
+    seam = np.exp(-(((y - 6.605) / 0.010) ** 2)).astype(np.float32) * smoothstep(0.27, 0.24, x)
+    upper = 7.333 - 2.1 * np.square(np.clip(x - 0.31, -1, 0)) - 1.7 * np.square(np.clip(x - 0.31, 0, 1))
+    rim = np.exp(-(((y - upper) / 0.014) ** 2)) * smoothstep(0.17, 0.2, x) * smoothstep(0.52, 0.46, x)
+    return SkinMasks(
+        angle=np.arctan2(points[..., 0], z - AXIS_DEPTH),
+        flush=flush,
+        eye_ring=np.exp(-((np.hypot((x - 0.31) / 0.22, (y - 7.27) / 0.12)) ** 2)).astype(np.float32),
+        aged=np.clip(wrinkles(size) @ np.array([0.6, 0.55, 0.45, 0.6, 0.1, 0.75, 0.1, 0.5, 0.6], np.float32), 0, 1),
+        shine=0.35 * np.exp(-((x / 0.2) ** 2)).astype(np.float32) * smoothstep(6.7, 7.2, y),
+        lips=lip_mask(points),
+        lip_seam=seam * smoothstep(1.1, 1.2, z),
+        lash_roots=rim * smoothstep(0.8, 1.0, z),
+    )
+
+
 def paint_skin(person: Person, size: int) -> SkinTexture:
     """Compute the skin texture of one person."""
     rng = np.random.default_rng([person.seed, person.index, 2])
-    points = texture_points(size)
-    x, y, z = np.abs(points[..., 0]), points[..., 1], points[..., 2]
-    angle = np.arctan2(points[..., 0], z - AXIS_DEPTH)
+    points, masks = texture_points(size), skin_masks(size)
+    x, y = np.abs(points[..., 0]), points[..., 1]
     skin = np.array(person.skin, np.float32)
     dark = 1 - float(skin.mean() / 0.6)
 
@@ -165,54 +200,38 @@ def paint_skin(person: Person, size: int) -> SkinTexture:
         1 + 0.035 * noise(rng, size, (9, 13)) + 0.025 * noise(rng, size, (40, 60)) + 0.03 * noise(rng, size, (160, 240))
     )
     albedo = skin * tone[..., None]
-    red = 0.55 * np.exp(-(((x - 0.38) / 0.17) ** 2) - ((y - 6.98) / 0.17) ** 2)
-    red += 0.4 * np.exp(-((x / 0.13) ** 2) - ((y - 6.93) / 0.10) ** 2) * smoothstep(1.3, 1.5, z)
-    red = (red * (1 + 0.7 * person.make_up) * (0.75 + 0.2 * noise(rng, size, (12, 18)))).astype(np.float32)
+    red = (masks.flush * (1 + 0.7 * person.make_up) * (0.75 + 0.2 * noise(rng, size, (12, 18)))).astype(np.float32)
     albedo *= 1 - np.clip(red, 0, 1)[..., None] * np.array([0.02, 0.24, 0.22], np.float32)
     # Thin, darker skin around the eyes.
-    ring = np.exp(-((np.hypot((x - 0.31) / 0.22, (y - 7.27) / 0.12)) ** 2)).astype(np.float32)
-    albedo *= 1 - ring[..., None] * np.array([0.12, 0.20, 0.17], np.float32) * (1 + 0.4 * person.make_up)
+    albedo *= 1 - masks.eye_ring[..., None] * np.array([0.12, 0.20, 0.17], np.float32) * (1 + 0.4 * person.make_up)
     if person.freckles:
-        spots = (
-            smoothstep(1.5, 2.1, noise(rng, size, (120, 180)))
-            * np.exp(-(((y - 7.03) / 0.2) ** 2))
-            * smoothstep(0.7, 0.4, x)
-        )
+        spots = smoothstep(1.5, 2.1, noise(rng, size, (120, 180))) * np.exp(-(((y - 7.03) / 0.2) ** 2))
+        spots = spots * smoothstep(0.7, 0.4, x)
         albedo *= 1 - person.freckles * spots[..., None] * np.array([0.25, 0.4, 0.45], np.float32)
     age = float(np.clip((person.age - 25) / 45, 0, 1))
-    lines = wrinkles(size) @ np.array([0.6, 0.55, 0.45, 0.6, 0.1, 0.75, 0.1, 0.5, 0.6], np.float32)
-    albedo *= (1 - 0.34 * age * np.clip(lines, 0, 1))[..., None] ** np.array([0.8, 1.0, 1.05], np.float32)
+    fade = 1 - 0.34 * age * masks.aged
+    lined = fade < 1
+    albedo[lined] *= fade[lined, None] ** np.array([0.8, 1.0, 1.05], np.float32)
     if age > 0.4:
         stains = smoothstep(1.6, 2.2, noise(rng, size, (30, 45)))
         albedo *= 1 - (age - 0.4) * 0.4 * stains[..., None] * np.array([0.4, 0.6, 0.6], np.float32)
 
-    gloss = np.full((size, size), 0.5, np.float32) + 0.35 * np.exp(-((x / 0.2) ** 2)).astype(np.float32) * smoothstep(
-        6.7, 7.2, y
-    )
+    gloss = 0.5 + masks.shine
     if person.beard:
         albedo = _beard(person, rng, points, albedo)
-    lips = lip_mask(points)
     colour = np.array(person.lips, np.float32) * (1 - 0.35 * person.make_up * np.array([0.0, 0.8, 0.6], np.float32))
     colour = colour * (1 + 0.05 * noise(rng, size, (60, 300)))[..., None]
-    albedo += (colour - albedo) * (lips * 0.85)[..., None]
-    seam = (
-        np.exp(-(((y - 6.605) / 0.010) ** 2)).astype(np.float32) * smoothstep(0.27, 0.24, x) * smoothstep(1.1, 1.2, z)
-    )
-    albedo *= (1 - 0.6 * seam)[..., None]
-    gloss = gloss + lips * (0.3 + 0.5 * person.make_up)
+    albedo += (colour - albedo) * (masks.lips * 0.85)[..., None]
+    albedo *= (1 - 0.6 * masks.lip_seam)[..., None]
+    gloss = gloss + masks.lips * (0.3 + 0.5 * person.make_up)
 
     # Lash roots darken the rim of both lids, the upper one more.
-    upper = 7.333 - 2.1 * np.square(np.clip(x - 0.31, -1, 0)) - 1.7 * np.square(np.clip(x - 0.31, 0, 1))
-    rim = (
-        np.exp(-(((y - upper) / 0.014) ** 2))
-        * smoothstep(0.17, 0.2, x)
-        * smoothstep(0.52, 0.46, x)
-        * smoothstep(0.8, 1.0, z)
-    )
-    albedo *= (1 - np.clip(0.55 + 0.4 * person.lashes, 0, 0.92) * rim)[..., None].astype(np.float32)
-    albedo = _brows(person, rng, points, albedo)
+    albedo *= (1 - np.clip(0.55 + 0.4 * person.lashes, 0, 0.92) * masks.lash_roots)[..., None].astype(np.float32)
+    _brows(person, rng, points, albedo)
     line = (
-        hairline_height(angle, person.hairline) + 0.022 * noise(rng, size, (1, 40)) + 0.011 * noise(rng, size, (1, 160))
+        hairline_height(masks.angle, person.hairline)
+        + 0.022 * noise(rng, size, (1, 40))
+        + 0.011 * noise(rng, size, (1, 160))
     )
     hair = smoothstep(-0.035, 0.07, y - line)
     if person.hair_style == "bald":
@@ -220,9 +239,12 @@ def paint_skin(person: Person, size: int) -> SkinTexture:
     return SkinTexture(np.clip(albedo, 0.003, 0.95).astype(np.float32), hair, gloss * (0.8 + 0.5 * max(dark, 0)))
 
 
-def _brows(person: Person, rng: np.random.Generator, points: Array, albedo: Array) -> Array:
+def _brows(person: Person, rng: np.random.Generator, points: Array, albedo: Array) -> None:
     """Add both brows as slanted hairs along an arch."""
     size = len(points)
+    low, high = (round((HIGH - height) / (HIGH - LOW) * size) for height in (7.75, 7.1))
+    rows = slice(low, high)
+    points = points[rows]
     x, y = np.abs(points[..., 0]), points[..., 1]
     arch = 7.435 + 0.055 * person.brow_arch * np.sin(np.clip((x - 0.1) / 0.42, 0, 1) * np.pi * 0.85)
     arch = arch + 0.020 * smoothstep(0.1, 0.36, x) - 0.045 * smoothstep(0.38, 0.56, x)
@@ -233,11 +255,10 @@ def _brows(person: Person, rng: np.random.Generator, points: Array, albedo: Arra
         * smoothstep(0.57, 0.53, x)
     )
     body = body * smoothstep(0.6, 0.9, points[..., 2])
-    strands = np.sin((x * 1.0 - (y - arch) * 0.9) * 190 + 2.5 * noise(rng, size, (20, 40)))
-    cover = body * person.brow_density * np.clip(0.86 + 0.12 * strands + 0.12 * noise(rng, size, (80, 120)), 0, 1)
+    strands = np.sin((x * 1.0 - (y - arch) * 0.9) * 190 + 2.5 * noise(rng, size, (20, 40))[rows])
+    cover = body * person.brow_density * np.clip(0.86 + 0.12 * strands + 0.12 * noise(rng, size, (80, 120))[rows], 0, 1)
     colour = np.minimum(np.array(person.hair, np.float32) * 0.8, np.array(person.skin, np.float32) * 0.42)
-    result: Array = albedo + (colour - albedo) * np.clip(cover, 0, 0.97)[..., None]
-    return result
+    albedo[rows] += (colour - albedo[rows]) * np.clip(cover, 0, 0.97)[..., None]
 
 
 def _beard(person: Person, rng: np.random.Generator, points: Array, albedo: Array) -> Array:
