@@ -48,6 +48,8 @@ def test_the_numbers_of_a_recipe_are_found():
 def test_no_number_can_be_what_it_cannot(key, value):
     if value == 10**19 and key in ("optimizer.clip_norm", "protocol.imbalance.factor"):
         return  # larger than any norm or imbalance: of no effect, as documented
+    if value == -1 and key == "data.faces.shift":
+        return  # towards the chin
     with pytest.raises(InputError):
         load_recipe(SMALL, {key: value})
 

@@ -11,6 +11,7 @@ from torch import nn
 from evenface.losses import LOSSES, FocalLoss, build_loss, register_loss
 from evenface.losses.base import declared_factor
 from evenface.utils.errors import InputError
+from evenface.utils.registry import Registry
 
 every_loss = pytest.mark.parametrize("name", sorted(LOSSES))
 
@@ -171,7 +172,7 @@ def test_a_class_without_samples_is_named():
 
 
 def test_a_loss_of_ones_own_is_built_by_name(monkeypatch):
-    monkeypatch.setattr("evenface.losses.LOSSES", dict(LOSSES))
+    monkeypatch.setattr("evenface.losses.LOSSES", Registry("loss", LOSSES))
 
     class Margin(nn.Module):
         def __init__(self, counts, margin=0.5):

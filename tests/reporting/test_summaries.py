@@ -4,8 +4,9 @@ import pytest
 
 from evenface.config import load_recipe
 from evenface.reporting.summaries import group_runs
-from evenface.runs import RECIPE, Run
+from evenface.runs import FACTS, RECIPE, Run
 from evenface.utils.errors import InputError
+from evenface.utils.files import write_json_with_digest
 
 
 @pytest.fixture
@@ -13,11 +14,12 @@ def run(tmp_path):
     """Make a run folder that holds a recipe only."""
     from evenface.config import dump_recipe
 
-    def make(name, **overrides):
+    def make(name, facts=None, **overrides):
         folder = tmp_path / name
         folder.mkdir(parents=True)
         recipe = load_recipe({"name": "r", "data": {"source": "folder", "root": "x"}}, overrides)
         (folder / RECIPE).write_text(dump_recipe(recipe))
+        write_json_with_digest(folder / FACTS, facts or {})
         return Run(folder)
 
     return make
@@ -30,6 +32,13 @@ def test_seeds_and_machines_do_not_make_methods(run):
         "cross-entropy": 3,
         "focal, gamma 1.0": 1,
     }
+
+
+def test_a_model_file_keeps_its_name_and_the_runs_beside_it_theirs(run):
+    focal = {"loss.name": "focal", "loss.gamma": 1.0}
+    runs = [run("m", facts={"model": {"name": "other"}}), run("a"), run("b", **focal), run("c", seed=1, **focal)]
+    assert list(group_runs(runs)) == ["other", "cross-entropy", "focal, gamma 1.0"]
+    assert list(group_runs(runs[:2])) == ["other", "r"]
 
 
 def test_methods_with_long_descriptions_stay_apart_though_folders_share_names(run):

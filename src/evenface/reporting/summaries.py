@@ -242,8 +242,13 @@ def group_runs(runs: Sequence[Run], names: Sequence[str] | None = None) -> dict[
 
 def _method_names(runs: Sequence[Run]) -> list[str]:
     """Name each run by the settings in which it differs; runs share a name exactly if their settings are equal."""
-    if any("model" in run.facts for run in runs):  # the recipe of a model file states only how it was tested
-        return [run.facts["model"]["name"] if "model" in run.facts else run.recipe.name for run in runs]
+    trained = [run for run in runs if "model" not in run.facts]
+    names = iter(_names_by_settings(trained) if len(trained) > 1 else [run.recipe.name for run in trained])
+    # The recipe of a model file states only how it was tested.
+    return [run.facts["model"]["name"] if "model" in run.facts else next(names) for run in runs]
+
+
+def _names_by_settings(runs: Sequence[Run]) -> list[str]:
     keys = differing_keys([run.recipe for run in runs], ignore=("seed", *PLACE))
     different = dict(sorted(keys.items(), key=lambda item: not item[0].endswith(".name")))
     known: dict[str, str] = {}
