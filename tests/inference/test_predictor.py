@@ -255,7 +255,7 @@ WHOLE, CROPPED = (0, 0, 255), (255, 0, 0)
 def test_a_small_square_and_an_image_that_one_face_fills_are_not_cropped(
     monkeypatch, size, found, uncropped, trained_on_crops
 ):
-    monkeypatch.setattr(images, "crop_faces", lambda image, crop, target: faces_of(*found))
+    monkeypatch.setattr(images, "crop_faces", lambda image, crop, *_: faces_of(*found))
     picture, settings = Image.new("RGB", size, "blue"), PredictSettings()
     for spec, expected in (
         (InputSpec("stills", 48, 3), uncropped),
@@ -271,10 +271,34 @@ def test_a_small_square_and_an_image_that_one_face_fills_are_not_cropped(
 
 
 def test_faces_that_are_asked_for_are_always_searched_for(monkeypatch):
-    monkeypatch.setattr(images, "crop_faces", lambda image, crop, target: [])
+    monkeypatch.setattr(images, "crop_faces", lambda image, crop, *_: [])
     spec, picture = InputSpec("stills", 48, 3), Image.new("RGB", (48, 48), "blue")
     counts = {}
     for faces in ("all", "largest", "none"):
         settings = PredictSettings(faces=faces)
         counts[faces] = len(crop_input(picture, target_for(settings, spec), spec, settings))
     assert counts == {"all": 0, "largest": 0, "none": 1}
+
+
+def test_a_video_is_searched_in_each_frame_only_without_tracking(model, monkeypatch):
+    """Frames that are one second apart are searched either way."""
+    from evenface.preprocessing import detect_align, track_faces
+
+    searched = []
+    blank = Image.new("RGB", (320, 240), (120, 120, 120))
+    face = detect_align.Face((100.0, 60.0, 200.0, 160.0), 0.9, ((130.0, 90.0), (170.0, 90.0)))
+
+    def find(*_):
+        searched.append(1)
+        return [face]
+
+    monkeypatch.setattr(detect_align, "find_faces", find)
+    monkeypatch.setattr(track_faces, "find_faces", find)
+    monkeypatch.setattr(track_faces, "refine", lambda _, last: last)
+    counts = {}
+    for step, tracking in ((1 / 25, True), (1 / 25, False), (1.0, True)):
+        searched.clear()
+        faces = model(((step * number, blank) for number in range(5)), tracking=tracking)
+        assert [one.face for one in faces] == [1] * 5
+        counts[step, tracking] = len(searched)
+    assert counts == {(1 / 25, True): 1, (1 / 25, False): 5, (1.0, True): 5}

@@ -164,6 +164,8 @@ def _table(entry: Entry, name: str) -> Response:
 
 PAGE_DEFAULTS: dict[str, str | int] = {"frame_stride": 3}
 """Defaults of the page's form that differ from those of the API: it answers sooner on videos."""
+HIDDEN = {"batch", "pose", "tracking"}
+"""Settings that a request cannot change."""
 
 
 def _predict_settings(**values: Any) -> PredictSettings:
@@ -184,7 +186,7 @@ vars(_predict_settings)["__signature__"] = inspect.Signature(
             name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=_form_field(name, field)
         )
         for name, field in PredictSettings.model_fields.items()
-        if name not in ("batch", "pose")
+        if name not in HIDDEN
     ]
 )
 
@@ -210,7 +212,7 @@ def job_routes(catalogue: Catalogue, jobs: Jobs, storage: UploadStorage | None) 
             with path.open("wb") as target:
                 while chunk := await file.read(CHUNK):
                     target.write(chunk)
-            request = PredictRequest(entry, path, settings.model_dump(exclude={"batch", "pose"}), explain)
+            request = PredictRequest(entry, path, settings.model_dump(exclude=HIDDEN), explain)
             job = jobs.add(Job("prediction", request, folder, storage.saver(name) if storage else None))
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)

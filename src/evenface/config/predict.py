@@ -28,6 +28,11 @@ class PredictSettings(Section):
         description="image models: use every N-th frame of a video",
         json_schema_extra={"models": "images"},
     )
+    tracking: bool = Field(
+        True,
+        description="image models: follow faces from frame to frame of a video; otherwise detect them in each frame",
+        json_schema_extra={"models": "images"},
+    )
     window: float | None = Field(
         None,
         gt=0,

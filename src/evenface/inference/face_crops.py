@@ -7,7 +7,7 @@ from PIL import Image
 
 from evenface.config.predict import PredictSettings
 from evenface.inference.input_spec import InputSpec
-from evenface.preprocessing.detect_align import Face, square_of
+from evenface.preprocessing.detect_align import Detector, Face, square_of
 from evenface.preprocessing.image import cropped
 from evenface.preprocessing.target import Target
 from evenface.utils.errors import NoFaceError
@@ -31,23 +31,25 @@ def fills(face: Face, size: tuple[int, int], margin: float) -> bool:
     return max(size) <= ABOUT_SQUARE * min(size) and square_of(face, margin).side >= FILLED * min(size)
 
 
-def crop_input(image: Image.Image, target: Target, spec: InputSpec, settings: PredictSettings) -> Crops:
+def crop_input(
+    image: Image.Image, target: Target, spec: InputSpec, settings: PredictSettings, find: Detector | None = None
+) -> Crops:
     """Crop the faces of an image, as arrays of one frame; an empty list without a face.
 
     Notes
     -----
     Where the settings leave it open which faces are used, a model that was trained on uncropped images takes all of an
     image that is a crop of a face already: a small square, or one that a single face fills. A model that was trained on
-    cropped faces takes all of a small square in which no face is found.
+    cropped faces takes all of a small square in which no face is found. ``find`` replaces the target's detector.
     """
     if settings.faces is not None or target.crop is None:
-        return _crops(image, target)
+        return _crops(image, target, find)
     small = is_small_square(image.size, spec)
     if spec.crop:
-        return _crops(image, target) or (_crops(image, _whole(target, spec)) if small else [])
+        return _crops(image, target, find) or (_crops(image, _whole(target, spec)) if small else [])
     if small:
         return _crops(image, spec.target)
-    faces = _crops(image, target)
+    faces = _crops(image, target, find)
     if len(faces) == 1 and faces[0][0] and fills(faces[0][0], image.size, settings.margin):
         ((_, array),) = _crops(image, spec.target)
         return [(faces[0][0], array)]
@@ -69,9 +71,9 @@ def _whole(target: Target, spec: InputSpec) -> Target:
     return replace(target, faces=spec.faces.replace(crop="none"))
 
 
-def _crops(image: Image.Image, target: Target) -> Crops:
+def _crops(image: Image.Image, target: Target, find: Detector | None = None) -> Crops:
     try:
-        pairs = cropped(image, target)
+        pairs = cropped(image, target, find)
     except NoFaceError:
         return []
     shape = (1, target.size, target.size, target.channels)

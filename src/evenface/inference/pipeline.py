@@ -20,7 +20,7 @@ from evenface.inference.input_spec import InputSpec, check_settings, finds_point
 from evenface.inference.model import Model
 from evenface.inference.sources import FramesInMemory, Source
 from evenface.preprocessing.clips import ClipPlan, crop_frames, faces_in, plan_film
-from evenface.preprocessing.detect_align import Face, square_of
+from evenface.preprocessing.detect_align import Detector, Face, square_of
 from evenface.preprocessing.face_mesh import find_points, plan_points
 from evenface.preprocessing.frame_sampling import Indices
 from evenface.preprocessing.head_pose import head_pose
@@ -28,6 +28,7 @@ from evenface.preprocessing.image import decoded, picture_in_memory, quiet_pillo
 from evenface.preprocessing.sequence_files import count_frames, read_numbers
 from evenface.preprocessing.target import MESH_MARGIN, Target
 from evenface.preprocessing.track import Track, choose_detection_frames, match_faces, select_tracks
+from evenface.preprocessing.track_faces import FOLLOWED, FaceTracker
 from evenface.preprocessing.video import RATE, Film, open_film
 from evenface.utils.errors import InputError, SampleError
 from evenface.utils.progress import progress
@@ -301,12 +302,12 @@ def _image_samples(
 
 
 def _faces(
-    image: Image.Image, target: Target, spec: InputSpec, settings: PredictSettings
+    image: Image.Image, target: Target, spec: InputSpec, settings: PredictSettings, find: Detector | None = None
 ) -> list[tuple[Face | None, np.ndarray]]:
     """Return the faces of an image or frame as arrays of one frame."""
     if target.sequences:
         return _landmarks(FramesInMemory([rgb(image)], np.zeros(1)), target)
-    return crop_input(image, target, spec, settings)
+    return crop_input(image, target, spec, settings, find)
 
 
 def _pose(image: Image.Image, face: Face | None, settings: PredictSettings) -> tuple[float, float, float] | None:
@@ -327,9 +328,20 @@ def _landmarks(film: Film, target: Target) -> list[tuple[Face | None, np.ndarray
 
 
 def _frame_samples(film: Film, target: Target, spec: InputSpec, settings: PredictSettings) -> Iterator[PreparedSample]:
-    tracker = FaceIdTracker()
-    for frame, image in film.frames(range(0, len(film.times), settings.frame_stride)):
-        for sample in _faces_of_frame(frame, float(film.times[frame]), _faces(image, target, spec, settings), tracker):
+    frames = film.frames(range(0, len(film.times), settings.frame_stride))
+    timed = ((frame, float(film.times[frame]), image) for frame, image in frames)
+    yield from _tracked_samples(timed, target, spec, settings.replace(tracking=settings.tracking and film.timed))
+
+
+def _tracked_samples(
+    frames: Iterator[tuple[int, float, Image.Image]], target: Target, spec: InputSpec, settings: PredictSettings
+) -> Iterator[PreparedSample]:
+    """Prepare the faces of each frame, with ids that stay the same; frames have a number and a time."""
+    tracker, crop = FaceIdTracker(), target.crop
+    follow = FaceTracker(crop.landmarks) if settings.tracking and crop and crop.detector == FOLLOWED else None
+    for frame, time, image in frames:
+        pairs = _faces(image, target, spec, settings, follow.at(time) if follow else None)
+        for sample in _faces_of_frame(frame, time, pairs, tracker):
             yield replace(sample, pose=_pose(image, sample.detection, settings))
 
 
@@ -348,18 +360,18 @@ def _camera_samples(
     frames: Iterator[tuple[float, Image.Image]], target: Target, spec: InputSpec, settings: PredictSettings
 ) -> Iterator[PreparedSample]:
     """Prepare frames as they arrive; one window at a time is held in memory."""
-    tracker = FaceIdTracker()
     if not _takes_windows(target):
-        for frame, (time, image) in enumerate(frames):
-            if frame % settings.frame_stride == 0:
-                for sample in _faces_of_frame(frame, time, _faces(image, target, spec, settings), tracker):
-                    yield replace(sample, pose=_pose(image, sample.detection, settings))
+        numbered = ((frame, time, image) for frame, (time, image) in enumerate(frames))
+        yield from _tracked_samples(
+            (item for item in numbered if item[0] % settings.frame_stride == 0), target, spec, settings
+        )
         return
     if settings.window is None:
         raise InputError(
             "a camera or an iterator of frames needs a window length for clip and sequence models",
             "Add --window SECONDS.",
         )
+    tracker = FaceIdTracker()
     held: list[tuple[int, float, Image.Image]] = []
     start = 0.0
     for frame, (time, image) in enumerate(frames):

@@ -234,7 +234,7 @@ class BlazeFace:
     def _confirmed(self, image: Image.Image, proposals: list[Face], faces: list[Face]) -> list[Face]:
         """Append the confirmed ones of the proposals that are not among the faces."""
         for rough in proposals:
-            face = None if _seen(rough, faces) else _refined(image, rough)
+            face = None if _seen(rough, faces) else refine(image, rough)
             doubtful = rough.score < FULL_RANGE.min_score and face and face.score < self.SURE
             if face and not doubtful and not _seen(face, faces):
                 faces = [*faces, face]
@@ -263,7 +263,7 @@ def _propose(model: DetectionModel, view: Image.Image, size: tuple[int, int]) ->
     ]
 
 
-def _refined(image: Image.Image, rough: Face) -> Face | None:
+def refine(image: Image.Image, rough: Face) -> Face | None:
     """Detect a face again in an enlarged upright crop; None where it is not confirmed."""
     square, size = square_of(rough, 0.5), SHORT_RANGE.size
     found = detect(SHORT_RANGE, cut(image, square, size))
@@ -420,7 +420,10 @@ def find_faces(image: Image.Image, detector: str, landmarks: str = "detector") -
     return sorted(faces, key=lambda face: (-face.side, -face.score, face.box))
 
 
-def crop_faces(image: Image.Image, crop: FaceCrop, size: int) -> list[tuple[Face, Image.Image]]:
-    """Crop the faces of an image with level eyes, the largest first."""
-    faces = find_faces(image, crop.detector, crop.landmarks)[: 1 if crop.which == "largest" else None]
+def crop_faces(
+    image: Image.Image, crop: FaceCrop, size: int, find: Detector | None = None
+) -> list[tuple[Face, Image.Image]]:
+    """Crop the faces of an image with level eyes, in the order of ``find``; by default the largest first."""
+    faces = find(image) if find else find_faces(image, crop.detector, crop.landmarks)
+    faces = faces[: 1 if crop.which == "largest" else None]
     return [(face, cut(image, square_of(face, crop.margin, crop.shift), size)) for face in faces]

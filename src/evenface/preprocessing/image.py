@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from evenface.preprocessing.detect_align import Face, crop_faces
+from evenface.preprocessing.detect_align import Detector, Face, crop_faces
 from evenface.preprocessing.target import Target
 from evenface.utils.errors import InputError, NoFaceError, SampleError
 from evenface.utils.files import HEAD, describe_content, is_image
@@ -99,10 +99,10 @@ def decoded(path: str, start: int | None, target: Target) -> Image.Image:
         raise SampleError(file_reason(error)) from error
 
 
-def cropped(image: Image.Image, target: Target) -> list[tuple[Face | None, Image.Image]]:
-    """Crop and resize an image, or each of its faces, to the target."""
+def cropped(image: Image.Image, target: Target, find: Detector | None = None) -> list[tuple[Face | None, Image.Image]]:
+    """Crop and resize an image, or each of its faces, to the target; ``find`` replaces the target's detector."""
     try:
-        return list(_faces(image, target)) if target.crop else [(None, fit(image, target))]
+        return list(_faces(image, target, find)) if target.crop else [(None, fit(image, target))]
     except OSError as error:
         raise SampleError(file_reason(error)) from error
 
@@ -182,11 +182,11 @@ def grey_or_rgb(image: Image.Image, target: Target) -> Image.Image:
     return _convert(image, "L" if target.channels == 1 else "RGB")
 
 
-def _faces(image: Image.Image, target: Target) -> Iterator[tuple[Face, Image.Image]]:
+def _faces(image: Image.Image, target: Target, find: Detector | None) -> Iterator[tuple[Face, Image.Image]]:
     assert target.crop is not None
     image = rgb(image)
     try:
-        faces = crop_faces(image, target.crop, target.size)
+        faces = crop_faces(image, target.crop, target.size, find)
     except InputError:
         raise
     except Exception as error:  # which errors third-party detectors raise is undocumented
