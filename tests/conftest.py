@@ -1,12 +1,40 @@
 """What all tests share: where real data lies, quiet threads, reproducible hypothesis runs."""
 
+import gc
 import io
 import os
 import signal
+from functools import wraps
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from evenface.reporting import style
+
+
+class Drawing:
+    """Whether figures are drawn: two thirds of the time of a tiny run, where a test does not ask for them."""
+
+    on = False
+
+
+def emptied(draw):
+    """Decorate a drawing function as ``styled`` does, so that it draws only where figures are drawn."""
+    from matplotlib.figure import Figure
+
+    class Empty(Figure):
+        def savefig(self, target, **options):
+            if isinstance(target, io.StringIO):
+                target.write('<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1" viewBox="0 0 1 1"></svg>')
+            else:
+                super().savefig(target, **options)
+
+    styled = style_function(draw)
+    return wraps(draw)(lambda *args, **options: styled(*args, **options) if Drawing.on else Empty())
+
+
+style_function, style.styled = style.styled, emptied
 
 settings.register_profile(
     "evenface", deadline=None, max_examples=40, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
@@ -17,6 +45,15 @@ settings.load_profile("evenface")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+gc.disable()  # collecting tests creates millions of objects, few of them garbage
+
+
+def pytest_collection_finish(session):
+    """Leave what was imported and collected out of all later garbage collections."""
+    gc.freeze()
+    gc.enable()
+
+
 @pytest.fixture(autouse=True, scope="session")
 def one_thread_per_worker():
     """Two workers on two cores: one thread each, or they only wait for each other."""
@@ -25,25 +62,10 @@ def one_thread_per_worker():
     torch.set_num_threads(1)
 
 
-@pytest.fixture(scope="module")
-def empty_figures():
-    """Leave the figures of pages empty: drawing them takes two thirds of the time of a tiny run.
-
-    What they show is tested in ``test_report.py`` and ``test_statistics_figures.py``.
-    """
-    from matplotlib.figure import Figure
-
-    savefig = Figure.savefig
-
-    def write(self, target, **options):
-        if isinstance(target, io.StringIO):
-            target.write('<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1" viewBox="0 0 1 1"></svg>')
-        else:
-            savefig(self, target, **options)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "savefig", write)
-        yield
+@pytest.fixture
+def real_figures(monkeypatch):
+    """Draw the figures of pages."""
+    monkeypatch.setattr(Drawing, "on", True)
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from syntax import definitions, statements
 
 import evenface as ef
 from evenface.losses import LOSSES
@@ -38,9 +39,9 @@ MODULES = {
 }
 
 
-def imports(text):
-    """Modules of evenface that a text imports, wherever it does."""
-    for node in ast.walk(ast.parse(text)):
+def imports(body):
+    """Modules of evenface that statements import, wherever they do."""
+    for node in statements(body):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
         if isinstance(node, ast.ImportFrom):
             inner = [f"{node.module}.{name}" for name in names]
@@ -48,44 +49,44 @@ def imports(text):
         yield from (name.removeprefix("evenface.") for name in names if name.partition(".")[0] == "evenface")
 
 
-IMPORTS = {module: set(imports(path.read_text("utf-8"))) for module, path in MODULES.items()}
+def imports_of(module):
+    return set(imports(definitions(MODULES[module])[1:]))
 
 
 def package_of(module):
     return module.partition(".")[0]
 
 
-ARROWS = {
-    (package_of(module), package_of(other))
-    for module, others in IMPORTS.items()
-    for other in others
-    if package_of(other) != package_of(module)
-}
+@pytest.fixture(scope="module")
+def graph():
+    """Modules that each module imports."""
+    return {module: imports_of(module) for module in MODULES}
 
 
 def test_imports_are_found_wherever_they_are():
     text = (
         "from evenface import runs\nif x:\n  import evenface.data.splits\ndef f():\n  from evenface.utils import files"
     )
-    assert set(imports(text)) == {"runs", "data.splits", "utils.files"}
+    assert set(imports(ast.parse(text).body)) == {"runs", "data.splits", "utils.files"}
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_a_package_imports_only_packages_below_it(module):
     package = package_of(module)
-    others = {package_of(name) for name in IMPORTS[module]} - {package}
+    others = {package_of(name) for name in imports_of(module)} - {package}
     assert "evenface" not in others, "the version is in utils; evenface itself is for users"
     assert all(FLOOR[other] < FLOOR[package] for other in others), f"{package} must not import {others}"
 
 
-def test_no_module_imports_itself_through_others():
-    TopologicalSorter(IMPORTS).prepare()
+def test_no_module_imports_itself_through_others(graph):
+    TopologicalSorter(graph).prepare()
 
 
-def test_the_house_keeps_its_bounds():
+def test_the_house_keeps_its_bounds(graph):
+    ends = {(package_of(module), package_of(other)) for module, others in graph.items() for other in others}
     assert len({package_of(module) for module in MODULES}) <= MOST_PACKAGES
     assert len(FLOORS.strip().split("\n")) <= MOST_FLOORS
-    assert len(ARROWS) <= MOST_ARROWS
+    assert len({(package, other) for package, other in ends if package != other}) <= MOST_ARROWS
     assert len(FILES) <= MOST_FILES
     assert sum(len(path.read_text("utf-8").splitlines()) for path in FILES) <= MOST_LINES
 
@@ -93,7 +94,7 @@ def test_the_house_keeps_its_bounds():
 def test_no_class_name_exists_twice():
     places = defaultdict(list)
     for path in FILES:
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        for node in definitions(path):
             if isinstance(node, ast.ClassDef):
                 places[node.name].append(str(path.relative_to(ROOT)))
     assert {name: files for name, files in places.items() if len(files) > 1} == {}
@@ -105,7 +106,7 @@ def drawn_map():
     for package in FLOORS.split():
         path = MODULES[package]
         name = f"{package}/" if path.name == "__init__.py" else path.name
-        summary = ast.get_docstring(ast.parse(path.read_text("utf-8"))).partition("\n")[0].removesuffix(".")
+        summary = ast.get_docstring(definitions(path)[0]).partition("\n")[0].removesuffix(".")
         lines.append(f"{name:<15} {summary}")
     return "\n".join(lines)
 

@@ -28,8 +28,6 @@ from evenface.utils import files
 from evenface.utils.errors import InputError
 from evenface.utils.files import JsonObject, block_checksums, find_damaged_block, read_json, write_json_with_digest
 
-pytestmark = pytest.mark.usefixtures("empty_figures")
-
 KEPT = Path(__file__).parents[2] / "benchmarks/results"
 
 

@@ -25,8 +25,6 @@ from evenface.utils import files
 from evenface.utils.errors import InputError
 from evenface.utils.files import is_vacant, lock_folder
 
-pytestmark = pytest.mark.usefixtures("empty_figures")
-
 HOLD = "import sys, time\nfrom pathlib import Path\nfrom evenface.utils.files import lock_folder\n"
 HOLD += "with lock_folder(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(60)\n"
 

@@ -18,8 +18,6 @@ from evenface.runs import Run
 from evenface.utils.errors import InputError
 from evenface.utils.files import DIGEST_KEY, digest_file, safe_file_name
 
-pytestmark = pytest.mark.usefixtures("empty_figures")
-
 EXAMPLE = Path(__file__).parents[2] / "examples/custom_loss.py"
 EVIL = "from pathlib import Path\nPath({!r}).touch()\n"
 

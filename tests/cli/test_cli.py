@@ -20,8 +20,6 @@ from evenface.cli.base import RENAMED_OPTIONS, complete
 from evenface.config import parse_overrides
 from evenface.evaluation.predictions import Predictions
 
-pytestmark = pytest.mark.usefixtures("empty_figures")
-
 
 def call(*words):
     result = CliRunner().invoke(app, [str(word) for word in words])
@@ -91,6 +89,7 @@ def test_metrics_are_functions_of_the_stored_predictions(runs):
     assert run.metrics["overall"]["balanced_accuracy"]["value"] == pytest.approx(np.mean(by_class))
 
 
+@pytest.mark.usefixtures("real_figures")
 def test_evaluate_restores_what_was_deleted(runs):
     run = ef.Run.open(runs / "ce-1")
     before = (run.folder / "metrics.json").read_text()

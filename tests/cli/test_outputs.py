@@ -8,8 +8,6 @@ from typer.testing import CliRunner
 import evenface as ef
 from evenface.cli import app
 
-pytestmark = pytest.mark.usefixtures("empty_figures")
-
 
 @pytest.fixture(scope="module")
 def runs(small_recipe, tmp_path_factory):

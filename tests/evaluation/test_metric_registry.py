@@ -35,7 +35,6 @@ from evenface.utils.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 OF_PREDICTIONS = [name for name, entry in METRICS.items() if entry.needs != "run"]
-pytestmark = pytest.mark.usefixtures("empty_figures")
 
 COUNTS = (300, 101, 100, 20, 19)
 """Training samples: two classes are many-shot, two medium-shot and one few-shot."""

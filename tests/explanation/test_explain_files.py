@@ -36,8 +36,6 @@ from evenface.inference.sources import Source
 from evenface.reporting.saliency import SaliencyFigure
 from evenface.utils.errors import InputError
 
-pytestmark = pytest.mark.usefixtures("empty_figures")
-
 
 def test_parts_are_deleted_in_order_and_by_fraction():
     sample = pictures(1, size=16)[0]
@@ -181,6 +179,7 @@ def run(small_recipe, tmp_path_factory):
     return ef.train(small_recipe, out=tmp_path_factory.mktemp("explained") / "run", sample_faces=False)
 
 
+@pytest.mark.usefixtures("real_figures")
 def test_files_are_explained_into_a_folder_and_not_twice(run, people_folder, tmp_path):
     given = sorted((people_folder / "fear").iterdir())[:3] + sorted((people_folder / "calm").iterdir())[:2]
     bad = tmp_path / "bad.png"

@@ -23,8 +23,6 @@ from evenface.methods import METHODS
 from evenface.training.build import trained_method
 from evenface.utils.files import write_json_with_digest
 
-pytestmark = pytest.mark.usefixtures("empty_figures")
-
 
 def draw(path, brightness, seed):
     path.parent.mkdir(parents=True, exist_ok=True)

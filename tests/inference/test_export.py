@@ -24,8 +24,6 @@ from evenface.preprocessing.store import Store
 from evenface.runs import Run
 from evenface.utils.errors import InputError
 
-pytestmark = pytest.mark.usefixtures("empty_figures")
-
 BLOCKED = ("torch", "torchvision", "timm", "lightning_fabric", "safetensors", "sklearn", "statsmodels", "onnx")
 
 

@@ -27,8 +27,6 @@ from evenface.preprocessing.target import MESH_MARGIN, SequenceSpec
 from evenface.preprocessing.video import open_film
 from evenface.utils.errors import InputError, SampleError
 
-pytestmark = pytest.mark.usefixtures("empty_figures")
-
 
 @pytest.fixture(scope="module")
 def stills(small_recipe, tmp_path_factory):
@@ -186,6 +184,7 @@ def test_a_camera_is_predicted_until_its_time_is_over(stills, clips):
     assert [(row.sample.first_frame, row.sample.end_frame) for row in rows[:-1]] == [(0, 2), (2, 4)]
 
 
+@pytest.mark.usefixtures("real_figures")
 def test_the_command_writes_a_table_annotates_and_refuses_invalid_settings(clips, tmp_path):
     store = Store.open(clips.facts["store"])
     clip = store.manifest.root / store.manifest.table["path"].iloc[0]

@@ -8,6 +8,8 @@ from evenface import statistics as ef
 from evenface.reporting import figures
 from evenface.reporting.style import inline_svg, save
 
+pytestmark = pytest.mark.usefixtures("real_figures")
+
 
 @pytest.fixture(scope="module")
 def table():

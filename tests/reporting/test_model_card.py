@@ -23,8 +23,6 @@ from evenface.reporting.model_card import STATEMENT
 from evenface.reporting.tables import escape_markdown
 from evenface.runs import METRICS, REPORT, Run
 
-pytestmark = pytest.mark.usefixtures("empty_figures")
-
 
 @pytest.mark.parametrize("name", DATASETS)
 def test_every_source_states_its_terms(name):

@@ -18,6 +18,8 @@ from evenface.evaluation.summary import metrics_of
 from evenface.reporting import figures, page, report, style, tables
 from evenface.utils.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("real_figures")
+
 CLASSES = ("angry", "fear & <awe>", "happy_$100%")
 NAN = float("nan")
 

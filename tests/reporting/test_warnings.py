@@ -18,8 +18,6 @@ from evenface.studies.definition import Study
 from evenface.studies.plan import make_plan
 from evenface.studies.run import claim
 
-pytestmark = pytest.mark.usefixtures("empty_figures")
-
 LEVELS = ("BL1", "PA1", "PA2", "PA3", "PA4")
 LEAKY = "LEAKY: split by frame as requested: frames of {} clips and of 4 subjects are in both training and test set"
 

@@ -13,8 +13,6 @@ from evenface.statistics.analysis import analyse
 from evenface.statistics.nonparametric_tests import rank_sum_floor, signed_rank, signed_rank_floor
 from evenface.statistics.t_tests import estimate
 
-pytestmark = pytest.mark.usefixtures("empty_figures")
-
 CHANGE = np.array([0.03, 0.01, 0.05, 0.02, 0.04])
 BASE = np.array([0.5, 0.6, 0.4, 0.7, 0.3])
 FOLDS = ef.Pairs(BASE + CHANGE, BASE, unit="fold", overlap=0.25)

@@ -14,6 +14,8 @@ from evenface.reporting.report import save_analysis
 from evenface.statistics.analysis import analyse
 from evenface.utils.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("real_figures")
+
 
 def stats(*words):
     return CliRunner().invoke(app, ["stats", *map(str, words)])

@@ -23,8 +23,6 @@ from evenface.training.stacked import runs
 from evenface.utils.errors import InputError
 from evenface.utils.progress import ProgressBar
 
-pytestmark = pytest.mark.usefixtures("empty_figures")
-
 SEQUENCES = {
     "name": "s",
     "data": {"source": "sequences", "root": "/nowhere"},

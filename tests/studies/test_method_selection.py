@@ -15,8 +15,6 @@ from evenface.data.dataset_guess import guess_dataset
 from evenface.studies.method_selection import choose
 from evenface.utils.errors import InputError
 
-pytestmark = pytest.mark.usefixtures("empty_figures")
-
 QUICK = {
     "network.name": "test_resnet",
     "network.dropout": 0,

@@ -25,8 +25,6 @@ from evenface.studies import load_study, shipped_studies
 from evenface.studies.plan import make_plan
 from evenface.utils.errors import InputError
 
-pytestmark = pytest.mark.usefixtures("empty_figures")
-
 FACTORS = {
     "loss": {"plain": {}, "balanced": {"loss": {"name": "class-balanced"}}},
     "rule": {"none": {}, "inverse": {"training.sampling": "inverse"}},
@@ -162,6 +160,7 @@ def test_differences_are_paired_by_seed(studied):
         )
 
 
+@pytest.mark.usefixtures("real_figures")
 def test_a_finished_study_is_set_out_again_without_training(studied, definition, monkeypatch):
     kept = {path: path.stat().st_mtime_ns for path in studied.folder.glob("runs/*/*/*")}
     for name in ("report.html", "table.csv", "table.md", "differences.csv", "runs.csv"):

@@ -21,8 +21,6 @@ from evenface.reporting import summaries
 from evenface.training import build
 from evenface.utils.errors import InputError
 
-pytestmark = pytest.mark.usefixtures("empty_figures")
-
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory) -> Store:

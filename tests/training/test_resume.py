@@ -19,8 +19,6 @@ from evenface.preprocessing.augmentation import to_float
 from evenface.preprocessing.store import Store
 from evenface.training.build import trained_method
 
-pytestmark = pytest.mark.usefixtures("empty_figures")
-
 
 @pytest.fixture(scope="module")
 def whole(small_recipe, tmp_path_factory):

@@ -16,8 +16,6 @@ from evenface.training.stacked import StackedTrainer
 from evenface.training.stacked.runs import begin, fit_sequences, search_settings, sequence_run
 from evenface.utils.errors import InputError
 
-pytestmark = pytest.mark.usefixtures("empty_figures")
-
 OVER = {"network.recurrent.dense": [2, 5], "network.recurrent.hidden": [3, 8]}
 CLASSES = ("calm", "fear", "joy")
 

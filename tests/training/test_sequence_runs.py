@@ -24,8 +24,6 @@ from evenface.training.stacked import StackedTrainer
 from evenface.training.stacked.runs import StackedRuns, fit_sequences
 from evenface.utils.errors import InputError
 
-pytestmark = pytest.mark.usefixtures("empty_figures")
-
 CLASSES = ("calm", "fear", "joy")
 COUNTS = {"calm": 3, "fear": 1, "joy": 5}
 SUBJECT = "^(p[0-9]+)-"
