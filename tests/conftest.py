@@ -4,8 +4,10 @@ import gc
 import io
 import os
 import signal
+import subprocess
 from functools import wraps
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -66,6 +68,19 @@ def one_thread_per_worker():
 def real_figures(monkeypatch):
     """Draw the figures of pages."""
     monkeypatch.setattr(Drawing, "on", True)
+
+
+@pytest.fixture(scope="module")
+def forked_workers():
+    """Fork the processes of worker pools, whose imports take five times as long as what they do in tests."""
+    from processes import ForkedWorker
+
+    from evenface.utils import workers
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workers, "Pipe", ForkedWorker.pipe)
+        patch.setattr(workers, "subprocess", SimpleNamespace(**vars(subprocess) | {"Popen": ForkedWorker}))
+        yield
 
 
 @pytest.fixture(scope="session")

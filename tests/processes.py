@@ -4,7 +4,11 @@ import itertools
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
+from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
+from typing import ClassVar
 
 import pandas as pd
 import torch
@@ -13,6 +17,7 @@ from evenface.config import load_recipe
 from evenface.runs import Run
 from evenface.training.fit import fit
 from evenface.training.trainer import Trainer
+from evenface.utils import workers
 
 FORK = multiprocessing.get_context("fork")  # imports need not be paid again in every process
 
@@ -61,3 +66,52 @@ def as_rank(rank, world, port, *arguments, **options):
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "test"}
     torch.set_num_threads(1)
     fitted(*arguments, **options)
+
+
+class ForkedWorker:
+    """A process of a worker pool, forked where the pool starts a new interpreter: imports need not be paid again.
+
+    Used in place of :class:`subprocess.Popen`, by the fixture ``forked_workers``.
+    """
+
+    pipes: ClassVar[list[Connection]] = []
+
+    def __init__(self, command, *, stdout, env, pass_fds, **_):
+        self._process = in_process(self._serve, ["-c", *command[4:]], env, pass_fds, stdout)
+
+    @classmethod
+    def pipe(cls, duplex=True):
+        pair = Pipe(duplex)
+        cls.pipes = [one for one in cls.pipes if not one.closed] + list(pair)
+        return pair
+
+    @classmethod
+    def _serve(cls, argv, environment, handles, output):
+        os.setsid()
+        if output is not None:
+            file = os.open(os.devnull, os.O_WRONLY) if output == subprocess.DEVNULL else output.fileno()
+            os.dup2(file, 1)
+            os.dup2(file, 2)
+        for pipe in cls.pipes:  # or the worker would not notice that the pool closed its ends
+            if not pipe.closed and pipe.fileno() not in handles:
+                pipe.close()
+        os.environ.clear()
+        os.environ.update(environment)
+        sys.argv = argv
+        workers.serve()
+
+    @property
+    def pid(self):
+        return self._process.pid
+
+    def poll(self):
+        return self._process.exitcode
+
+    def wait(self, timeout=None):
+        self._process.join(timeout)
+        if self.poll() is None:
+            raise subprocess.TimeoutExpired("a forked worker", timeout)
+        return self.poll()
+
+    def kill(self):
+        self._process.kill()

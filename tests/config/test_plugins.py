@@ -16,6 +16,8 @@ from evenface.losses import LOSSES, build_loss
 from evenface.utils.errors import InputError
 from evenface.utils.registry import load_plugins
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 EXAMPLE = Path(__file__).parents[2] / "examples/custom_loss.py"
 
 

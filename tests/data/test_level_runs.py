@@ -19,6 +19,8 @@ from evenface.studies.run import describe_plan
 from evenface.training import build, data
 from evenface.utils.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 PAIN = {"042-aa042": [0, 0, 1, 2, 4, 8], "043-bb043": [0, 1, 2, 2, 4, 4], "044-cc044": [0, 0, 1, 1, 2, 4]}
 """PSPI of the frames of three people; 8 is one person's alone."""
 

@@ -27,6 +27,8 @@ from evenface.preprocessing.target import MESH_MARGIN, SequenceSpec
 from evenface.preprocessing.video import open_film
 from evenface.utils.errors import InputError, SampleError
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 
 @pytest.fixture(scope="module")
 def stills(small_recipe, tmp_path_factory):
@@ -288,6 +290,7 @@ def test_invalid_options_are_refused_before_anything_is_written(stills, people_f
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.usefixtures("real_figures")
 def test_images_alone_give_no_timeline_and_a_note(stills, people_folder, tmp_path):
     out = [f"--csv={tmp_path / 't.csv'}", f"--timeline={tmp_path / 't.svg'}"]
     result = CliRunner().invoke(app, ["predict", str(people_folder), f"--model={stills.folder}", *out])

@@ -26,6 +26,8 @@ from typer.testing import CliRunner
 import evenface as ef
 from evenface.cli import app
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 FOLDER = Path(__file__).parent
 MODULES = [name for name in ef.__all__ if inspect.ismodule(getattr(ef, name))]
 

@@ -16,6 +16,8 @@ from evenface.preprocessing.target import store_settings, target_of
 from evenface.preprocessing.video import open_film
 from evenface.utils.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 
 def test_a_store_of_clips_holds_their_frames(tmp_path):
     make_video(tmp_path / "a.mp4", 30)

@@ -18,6 +18,8 @@ from evenface.preprocessing.store import IMAGES, Store
 from evenface.preprocessing.target import Target
 from evenface.utils.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 # --- what a picture becomes ---------------------------------------------------------------------------------------
 
 

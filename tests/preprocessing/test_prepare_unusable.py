@@ -26,6 +26,8 @@ from evenface.preprocessing.store import Store
 from evenface.preprocessing.target import Target
 from evenface.utils.errors import InputError, SampleError
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 
 def bomb() -> bytes:
     """A valid PNG header of 20,000 by 20,000 pixels, and little else."""
@@ -120,14 +122,8 @@ def test_nothing_usable_is_an_error_with_the_first_reasons(tmp_path):
 
 def test_an_image_that_crashes_its_process_is_skipped_alone(tmp_path, monkeypatch):
     names = folder_of(tmp_path / "faces", 9).table["path"].tolist()
-    (tmp_path / "deadly").mkdir()
-    (tmp_path / "deadly" / "sitecustomize.py").write_text(
-        "import os\nfrom evenface.preprocessing import image as read\nold = read.read_sample\n"
-        "def read_sample(path, *rest):\n"
-        "    if path.endswith('0004.png'):\n        os.abort()\n"
-        "    return old(path, *rest)\nread.read_sample = read_sample\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path / "deadly")
+    read = worker.read_sample
+    monkeypatch.setattr(worker, "read_sample", lambda path, *rest: os.abort() if "0004" in path else read(path, *rest))
     store = prepare(manifest_of(tmp_path / "faces", names), tmp_path / "stores", size=12, workers=1)
     assert list(store.quarantine["sample"]) == ["s4"]
     assert store.quarantine["reason"][0] == "corrupt: it crashes the decoder"

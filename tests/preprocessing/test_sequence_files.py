@@ -16,6 +16,8 @@ from evenface.preprocessing.target import target_of
 from evenface.reporting.contact_sheets import write_contact_sheets
 from evenface.utils.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 UNITS = ["AU01_r", "AU02_r", "AU04_r", "AU01_c", "AU02_c", "AU04_c", "AU28_c"]
 
 

@@ -15,6 +15,8 @@ from evenface.data.dataset_guess import guess_dataset
 from evenface.studies.method_selection import choose
 from evenface.utils.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 QUICK = {
     "network.name": "test_resnet",
     "network.dropout": 0,

@@ -4,7 +4,6 @@ import csv
 import itertools
 import math
 import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,10 @@ from evenface.cli import app
 from evenface.evaluation.predictions import Predictions
 from evenface.studies import load_study, shipped_studies
 from evenface.studies.plan import make_plan
+from evenface.utils import workers
 from evenface.utils.errors import InputError
+
+pytestmark = pytest.mark.usefixtures("forked_workers")
 
 FACTORS = {
     "loss": {"plain": {}, "balanced": {"loss": {"name": "class-balanced"}}},
@@ -165,7 +167,7 @@ def test_a_finished_study_is_set_out_again_without_training(studied, definition,
     kept = {path: path.stat().st_mtime_ns for path in studied.folder.glob("runs/*/*/*")}
     for name in ("report.html", "table.csv", "table.md", "differences.csv", "runs.csv"):
         (studied.folder / name).unlink()
-    monkeypatch.setattr(subprocess, "Popen", None)
+    monkeypatch.setattr(workers, "subprocess", None)
     again = api.study(definition, out=studied.folder)
     assert again.lines == studied.lines
     assert api.study(studied.folder).lines == studied.lines

@@ -20,6 +20,8 @@ from evenface.synthesis.people import draw_expression, make_person
 from evenface.synthesis.renderer import Renderer, Scene
 from evenface.utils.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 
 def test_people_are_the_same_whenever_drawn_and_differ_from_each_other():
     first = [make_person(5, i) for i in range(40)]

@@ -5,6 +5,7 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -174,6 +175,7 @@ def _section(section: PageSection) -> dict[str, Any]:
     }
 
 
+@cache
 def _template() -> Any:
     import jinja2
 
