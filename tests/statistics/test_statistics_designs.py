@@ -240,6 +240,13 @@ def test_units_that_do_not_differ_leave_estimates_of_least_squares_and_it_is_sai
     assert "estimated variance between units is zero" in found.sentence
 
 
+def test_a_table_without_noise_has_no_share_of_it_between_units():
+    rows = [(float(a == "x"), f"u{u}", a, b) for u in range(6) for a in "xy" for b in "pq"]
+    found = ef.mixed(pd.DataFrame(rows, columns=["value", "unit", "a", "b"]), "value", ["a", "b"], "unit")
+    assert np.isnan(found.share)
+    assert "nan" not in found.sentence
+
+
 def test_what_differs_between_units_has_their_degrees_of_freedom():
     table = crossed(13, units=10, names="ac", spread=3)
     table["site"] = np.where(table.unit.str[1:].astype(int) < 5, "here", "there")

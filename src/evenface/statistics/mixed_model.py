@@ -76,7 +76,7 @@ class MixedModel:
         smallest = min((term.p for term in significant), default=math.nan)
         answer = verdict(smallest, self.units, self.unit, named, "of any effect")
         over = f"{counted(self.count, 'value')} of {counted(self.units, self.unit)} as random effect"
-        share = f"; {self.share:.0%} of the remaining variance lies between them"
+        share = "" if math.isnan(self.share) else f"; {self.share:.0%} of the remaining variance lies between them"
         return " ".join([f"{self.metric}, {over}: {answer}{share}.", *failed(self.checks)])
 
     def frame(self) -> pd.DataFrame:
