@@ -182,7 +182,7 @@ def value_of(content, key):
 
 @pytest.mark.parametrize("name", shipped_studies())
 def test_every_deviation_of_a_shipped_study_is_true_of_the_runs_that_state_it(name, monkeypatch):
-    monkeypatch.setattr(plan.yaml, "safe_dump", lambda value, sort_keys: json.dumps(value, sort_keys=sort_keys))
+    monkeypatch.setattr(plan, "_text", lambda settings: json.dumps(settings, sort_keys=True))
     study = study_of(name)
     forms = {
         (on, size, protocol): Form(study, StudyOptions(on, size, protocol))

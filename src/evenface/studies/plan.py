@@ -81,7 +81,7 @@ class PlannedRun:
         for key in PLACE:
             section, _, last = key.partition(".")
             flat[section].pop(last)
-        return digest(yaml.safe_dump(flat, sort_keys=True), *([self.start.folder] if self.start else []))
+        return digest(_text(flat), *([self.start.folder] if self.start else []))
 
     def recipe_in(self, out: Path) -> Recipe:
         """Return the recipe for the study's folder ``out``, with the path of the initial weights."""
@@ -156,6 +156,11 @@ class StudyPlan:
 
 Count = Callable[[Recipe], int]
 """Counts the folds of a recipe's protocol on its data."""
+
+
+def _text(settings: Mapping[str, Any]) -> str:
+    """Write settings as YAML; libyaml does so five times faster than Python."""
+    return str(yaml.dump(settings, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=True))
 
 
 def make_plan(study: Study, choice: StudyOptions | None = None, count: Count | None = None) -> StudyPlan:
@@ -353,7 +358,7 @@ def _key(run: PlannedRun) -> str:
         return run.folder
     content = recipe.model_dump(mode="json", exclude=FREE)
     content["method"] = recipe.method.name
-    return digest(yaml.safe_dump(content, sort_keys=True))
+    return digest(_text(content))
 
 
 def _most(run: PlannedRun) -> int:
