@@ -3,6 +3,8 @@
 import difflib
 import re
 from collections.abc import Mapping
+from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
@@ -105,6 +107,11 @@ _UniqueKeyLoader.add_implicit_resolver(
 
 def parse_yaml(text: str) -> Any:
     """Parse YAML by the core schema of version 1.2."""
+    return deepcopy(_parse(text))
+
+
+@lru_cache(maxsize=128)  # the same recipes are read again for every run, page and check
+def _parse(text: str) -> Any:
     try:
         return yaml.load(text, Loader=_UniqueKeyLoader)
     except (ValueError, OverflowError) as error:  # an invalid date or number
