@@ -1,5 +1,6 @@
 """What tests of killed and shared runs share: processes that train and die, and runs compared to the bit."""
 
+import gc
 import itertools
 import multiprocessing
 import os
@@ -13,6 +14,7 @@ from typing import ClassVar
 import pandas as pd
 import torch
 
+from evenface.cli import main
 from evenface.config import load_recipe
 from evenface.runs import Run
 from evenface.training.fit import fit
@@ -68,6 +70,14 @@ def as_rank(rank, world, port, *arguments, **options):
     fitted(*arguments, **options)
 
 
+def command_line(words, screen: Path):
+    """Run the command line as a shell does, and write what it prints to a file."""
+    sys.argv = ["evenface", *map(str, words)]
+    with screen.open("w") as file:
+        sys.stdout = sys.stderr = file
+        main()
+
+
 class ForkedWorker:
     """A process of a worker pool, forked where the pool starts a new interpreter: imports need not be paid again.
 
@@ -88,6 +98,7 @@ class ForkedWorker:
     @classmethod
     def _serve(cls, argv, environment, handles, output):
         os.setsid()
+        gc.freeze()  # what the tests imported is not searched again
         if output is not None:
             file = os.open(os.devnull, os.O_WRONLY) if output == subprocess.DEVNULL else output.fileno()
             os.dup2(file, 1)

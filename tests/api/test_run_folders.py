@@ -11,7 +11,7 @@ from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import pytest
-from processes import fitted, in_process
+from processes import command_line, fitted, in_process
 from typer.testing import CliRunner
 
 import evenface as ef
@@ -113,21 +113,13 @@ def test_commands_that_write_to_a_locked_run_exit_with_2(two_runs, small_recipe,
 
 
 def test_the_second_of_two_trainings_in_one_folder_exits_with_2(small_recipe, tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "evenface.cli",
-        "train",
-        small_recipe,
-        "--no-sample-faces",
-        "--out",
-        tmp_path / "run",
-    ]
-    with subprocess.Popen([*command, "training.epochs=300"], stderr=subprocess.PIPE) as first:
-        while not (tmp_path / "run/history.csv").exists() and first.poll() is None:
-            time.sleep(0.05)
-        done = CliRunner().invoke(app, ["train", str(small_recipe), "loss.name=focal", "--out", str(tmp_path / "run")])
-        first.kill()
+    words = ["train", small_recipe, "training.epochs=300", "--no-sample-faces", "--out", tmp_path / "run"]
+    first = in_process(command_line, words, tmp_path / "screen.txt")
+    while not (tmp_path / "run/history.csv").exists() and first.is_alive():
+        time.sleep(0.05)
+    done = CliRunner().invoke(app, ["train", str(small_recipe), "loss.name=focal", "--out", str(tmp_path / "run")])
+    first.kill()
+    first.join()
     assert done.exit_code == 2
     assert f"in use by process {first.pid}" in done.output
     assert Run(tmp_path / "run").recipe.loss.name == "cross-entropy"

@@ -20,8 +20,6 @@ from evenface.inference import open_model
 from evenface.inference.onnx_model import OnnxModel
 from evenface.inference.third_party import ThirdPartyModel
 
-pytestmark = pytest.mark.usefixtures("empty_figures")
-
 SUBJECTS = "^(p[0-9]+)-"
 SPEC = {
     "labels": ["happiness", "calm", "dread"],

@@ -109,6 +109,7 @@ def test_a_run_without_validation_set_has_no_row_for_it(tmp_path):
     assert set(measure(plan, tmp_path)["test"]) == {""}
 
 
+@pytest.mark.usefixtures("real_figures")
 def test_curves_are_means_over_the_runs_of_a_cell(judged):
     import pandas as pd
 

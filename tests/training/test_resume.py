@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from processes import as_rank, fitted, in_process, same_run, train_and_die
+from processes import as_rank, command_line, fitted, in_process, same_run, train_and_die
 from safetensors.torch import load_file
 
 import evenface as ef
@@ -41,16 +41,14 @@ def test_a_killed_run_resumes_bit_for_bit(small_recipe, whole, tmp_path, kill):
 
 def test_ctrl_c_saves_the_step_and_says_how_to_go_on(small_recipe, tmp_path):
     words = ["train", small_recipe, "training.epochs=400", "--no-sample-faces", "--out", tmp_path / "run"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "evenface.cli", *map(str, words)]
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
-        history = tmp_path / "run" / "history.csv"
-        deadline = time.monotonic() + 100
-        while not history.exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        said = process.communicate(timeout=60)[1]
-    assert process.returncode == 130
+    process = in_process(command_line, words, tmp_path / "screen.txt")
+    deadline = time.monotonic() + 100
+    while not (tmp_path / "run/history.csv").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGINT)
+    process.join(60)
+    assert process.exitcode == 130
+    said = (tmp_path / "screen.txt").read_text()
     assert "--resume" in said
     assert "Traceback" not in said
     assert (tmp_path / "run" / "checkpoint.safetensors").is_file()
