@@ -21,11 +21,12 @@ pytest.importorskip("python_multipart")
 import uvicorn
 from pages import LOCAL, client_of, ended, failure, models, picture, png_of, predict_file
 
-from evenface.app import access
+from evenface.app import access, server
 from evenface.app import jobs as worker
 from evenface.app.access import COOKIE
 from evenface.app.catalogue import Catalogue, Entry
 from evenface.app.predict_job import PredictRequest, check_unpacked_size, image_size, known_suffix, predict_upload
+from evenface.app.server import create_app
 from evenface.config.limits import Limits
 from evenface.inference import open_model, pipeline
 from evenface.preprocessing import image
@@ -250,6 +251,39 @@ def test_wrong_host_name_origin_or_token_is_refused(client, two_runs):
         assert "HttpOnly" in welcome.headers["set-cookie"]
         assert other.cookies[f"{COOKIE}-8420"] == "s3cret"
         assert other.get("/").status_code == 200
+
+
+def test_health_is_told_without_a_token_until_the_server_stops(two_runs):
+    with client_of([two_runs], "http://192.168.1.9:8420", host="0.0.0.0", token="s3cret") as client:
+        healthy = client.get("/api/v1/health")
+        assert (healthy.status_code, healthy.json()) == (200, {"state": "running"})
+        failure(client.post("/api/v1/health"), 401)
+        failure(client.get("/api/v1/health/"), 401)
+        failure(client.get("/api/v1/health", headers={"host": "evil.example"}), 421)
+        client.app.state.jobs.stop()
+        assert failure(client.get("/api/v1/health"), 503) == "The server accepts no jobs"
+
+
+def test_the_token_of_the_environment_is_required_and_not_printed(two_runs, monkeypatch):
+    made, printed = [], []
+    monkeypatch.setattr(
+        server, "create_app", lambda *_, token, **__: made.append(token) or create_app(Catalogue([two_runs]))
+    )
+    monkeypatch.setattr(uvicorn.Server, "run", lambda *_, **__: None)
+    for host, token in (("0.0.0.0", "a-token_of-16-ch"), ("0.0.0.0", ""), ("127.0.0.1", "a-token_of-16-ch")):
+        monkeypatch.setenv("EVENFACE_TOKEN", token)
+        server.serve([two_runs], host=host, port=0, ready=printed.append)
+    given, drawn, local = made
+    assert given == "a-token_of-16-ch"
+    assert given not in printed[0]
+    assert len(drawn) >= 32
+    assert printed[1].endswith(f"?token={drawn}")
+    assert (local, "token" in printed[2]) == ("", False)
+    for weak in ("fifteen-letters", "sixteen letters ", "sixteen;letters!", "sixteen-letters\n"):
+        monkeypatch.setenv("EVENFACE_TOKEN", weak)
+        with pytest.raises(InputError, match="EVENFACE_TOKEN: a token has at least 16") as error:
+            server.serve([two_runs], host="0.0.0.0", port=0, ready=printed.append)
+        assert weak not in str(error.value)
 
 
 def test_every_response_has_a_strict_content_security_policy(client):

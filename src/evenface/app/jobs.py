@@ -168,6 +168,11 @@ class Jobs:
         return JobResponse.model_validate({**content, "error": job.error, **result})
 
     @property
+    def running(self) -> bool:
+        """Whether jobs are accepted and the thread that runs them is alive."""
+        return self._thread.is_alive() and not self.stopping
+
+    @property
     def stopping(self) -> bool:
         """Whether all jobs are being cancelled."""
         return self._stopped.is_set()

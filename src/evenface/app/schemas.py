@@ -31,6 +31,12 @@ class ErrorResponse(Schema):
     error: ErrorMessage
 
 
+class Health(Schema):
+    """State of a server that accepts jobs."""
+
+    state: Literal["running"] = "running"
+
+
 class ServerInfo(Schema):
     """Version and limits of the server."""
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import os
 import re
 import secrets
 import shutil
@@ -24,7 +25,7 @@ from pydantic.fields import FieldInfo
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from evenface.app import catalogue as entries
-from evenface.app.access import REPORT_POLICY, AccessPolicy, Guard, TimedProtocol
+from evenface.app.access import HEALTH, REPORT_POLICY, AccessPolicy, Guard, TimedProtocol
 from evenface.app.catalogue import Catalogue, Entry, Kind
 from evenface.app.jobs import Job, Jobs, QueueFullError
 from evenface.app.predict_job import PredictRequest, UploadStorage, known_suffix
@@ -32,6 +33,7 @@ from evenface.app.schemas import (
     CatalogueResponse,
     CompareRequest,
     ErrorResponse,
+    Health,
     Id,
     JobResponse,
     ModelDetail,
@@ -69,6 +71,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         422: "The request does not match the schema.",
         429: "The job queue is full.",
         500: "Internal error.",
+        503: "The server accepts no jobs.",
     }.items()
 }
 
@@ -82,6 +85,19 @@ def _entry(catalogue: Catalogue, key: str, *kinds: Kind) -> Entry:
     if entry is None:
         raise HTTPException(404, f"There is no {'study' if kinds == ('study',) else 'model'} with this id")
     return entry
+
+
+def _health_routes(jobs: Jobs) -> APIRouter:
+    router = APIRouter(responses={503: ERRORS[503]})
+
+    @router.get(HEALTH, tags=["browse"])
+    def health() -> Health:
+        """Return whether the server accepts jobs. This address needs no token."""
+        if not jobs.running:
+            raise HTTPException(503, "The server accepts no jobs")
+        return Health()
+
+    return router
 
 
 def browse_routes(catalogue: Catalogue, limits: Limits, *, keeps: bool) -> APIRouter:
@@ -314,6 +330,7 @@ def create_app(
     app.state.jobs, app.state.limits = jobs, limits
     app.include_router(browse_routes(catalogue, limits, keeps=save_uploads is not None))
     app.include_router(job_routes(catalogue, jobs, None if save_uploads is None else UploadStorage(save_uploads)))
+    app.include_router(_health_routes(jobs))
     app.include_router(_page_routes())
     _handle_errors(app)
     app.add_middleware(Guard, policy=AccessPolicy(host, token, limits.upload))
@@ -371,6 +388,8 @@ def _handle_errors(app: FastAPI) -> None:
         return response(500, **error_message(error))
 
 
+TOKEN = "EVENFACE_TOKEN"
+"""Environment variable with the token, for programs that cannot read it from the terminal."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 CONNECTIONS = 64
 """Connections that are served at a time; each may send an upload."""
@@ -392,7 +411,8 @@ def serve(
     folders : sequence of Path
         Run folders, study folders, folders of these, ``.onnx`` files; the bundled model is served beside them.
     host : str
-        Address to bind to. One that other machines reach requires a token.
+        Address to bind to. One that other machines reach requires a token: that of the environment variable
+        ``EVENFACE_TOKEN``, else a random one.
     port : int
         0 selects a free one.
     save_uploads : Path, optional
@@ -400,17 +420,18 @@ def serve(
     limits : Limits, optional
         Resource limits.
     ready : callable, optional
-        Called with the address of the page once it can be opened.
+        Called with the address of the page once it can be opened. It contains the token if that is random.
 
     Raises
     ------
     InputError
-        If no model is found, or the port cannot be used.
+        If no model is found, the port cannot be used, or the token could be guessed.
     """
     catalogue = Catalogue(folders, model_names())
     for note in catalogue.notes:
         print(note, file=sys.stderr)
-    token = "" if host in LOOPBACK else secrets.token_urlsafe(24)
+    given = "" if host in LOOPBACK else _given_token()
+    token = given or ("" if host in LOOPBACK else secrets.token_urlsafe(24))
     listening = _bind(host, port)
     app = create_app(catalogue, limits=limits, host=host, token=token, save_uploads=save_uploads)
 
@@ -431,7 +452,7 @@ def serve(
     )
     if ready is not None:
         address = f"http://{_reachable_name(host)}:{listening.getsockname()[1]}/"
-        ready(address + (f"?token={token}" if token else ""))
+        ready(address + (f"?token={token}" if token and not given else ""))
     try:
         Server(config).run(sockets=[listening])
     except KeyboardInterrupt:
@@ -439,6 +460,17 @@ def serve(
     finally:
         app.state.jobs.close()
         listening.close()
+
+
+def _given_token() -> str:
+    """Return the token of the environment, or an empty string."""
+    token = os.environ.get(TOKEN, "")
+    if token and not re.fullmatch(r"[\w-]{16,}", token, re.ASCII):
+        raise InputError(
+            f"{TOKEN}: a token has at least 16 letters, digits, - or _",
+            "Make one: python3 -c 'import secrets; print(secrets.token_urlsafe(24))'",
+        )
+    return token
 
 
 def _bind(host: str, port: int) -> socket.socket:
