@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from evenface.config import Recipe, load_recipe
+from evenface.config import Recipe, is_own_data, load_recipe
 from evenface.evaluation.formatting import signed_interval, with_interval
 from evenface.evaluation.metric_registry import label
-from evenface.runs import METRICS, RECIPE, REPORT, Run, check_source, default_folder, is_first_process
+from evenface.runs import METRICS, RECIPE, REPORT, Run, check_source, default_folder, is_first_process, numbered_folder
 from evenface.studies.definition import STUDY
 from evenface.utils.errors import InputError
 from evenface.utils.extras import LazyModule, needs
@@ -55,7 +55,8 @@ def prepare(
     Parameters
     ----------
     recipe : str, Path or mapping
-        Name of a shipped recipe, YAML file, run folder, or the content of a recipe.
+        Name of a shipped recipe, YAML file, run folder, or the content of a recipe; or a folder of files or a table of
+        your own, as for :func:`train_folder`.
     contact_sheets : str or Path, optional
         Folder for contact sheets of clips (sampled frames, detected faces, crops); at most 40.
     **overrides
@@ -71,7 +72,7 @@ def prepare(
         If the recipe or the data are invalid, or no sample is usable; contact sheets are written before that.
     """
     folder = None if contact_sheets is None else output_path(contact_sheets, folder=True)
-    settings = load_recipe(recipe, overrides)
+    settings, _ = _settings_for(recipe, overrides)
     manifest = data.read_manifest(settings)
     if folder is not None:
         from evenface.preprocessing.target import target_of
@@ -96,9 +97,11 @@ def train(
     Parameters
     ----------
     recipe : str, Path or mapping
-        Name of a shipped recipe, YAML file, run folder, or the content of a recipe.
+        Name of a shipped recipe, YAML file, run folder, or the content of a recipe; or a folder of files or a table of
+        your own, which :func:`train_folder` trains on.
     out : str or Path, optional
-        Run folder; by default ``runs/`` with the name of the recipe and the overrides.
+        Run folder; by default ``runs/`` with the name of the recipe and the overrides, and a number (``-2``) where a
+        finished run has that name.
     resume : bool, default=False
         Resume the interrupted run in that folder. On a CPU the result is bit-identical to an uninterrupted run. A
         finished run is returned as it is.
@@ -119,9 +122,12 @@ def train(
     InputError
         If the recipe, the data or the output folder are invalid.
     """
+    if is_own_data(recipe):
+        given: dict[str, Any] = {"out": out, "resume": resume, "sample_faces": sample_faces}
+        return train_folder(str(recipe), method="erm", **given, **overrides).run
     settings = load_recipe(recipe, overrides)
     check_source(recipe, settings, overrides, trusted=trust_plugins)
-    out = default_folder(recipe, settings, overrides) if out is None else out
+    out = default_folder(recipe, settings, overrides, resume=resume) if out is None else out
     with Run.claim(out, settings, resume=resume) as run:
         if not run.finished:
             data.check_data(settings)
@@ -131,6 +137,19 @@ def train(
         elif (run.folder / REPORT).is_file():
             return run
         return _write_results(Run(run.folder), sample_faces=sample_faces) if is_first_process() else run
+
+
+def _settings_for(
+    source: str | Path | Mapping[str, Any], overrides: Mapping[str, Any]
+) -> tuple[Recipe, tuple[str, ...]]:
+    """Return the recipe, or one for own data, and messages on how that was chosen."""
+    if not is_own_data(source):
+        return load_recipe(source, overrides), ()
+    from evenface.data.dataset_guess import guess_dataset
+    from evenface.studies.method_selection import own_recipe
+
+    guess = guess_dataset(str(source), overrides)
+    return own_recipe(guess, overrides), guess.messages
 
 
 @needs("pandas", "pyarrow", "scipy", "matplotlib")
@@ -341,13 +360,13 @@ def check_data(
     from evenface.data.leakage import check_leakage
 
     folder = None if out is None else output_path(out, folder=True)
-    settings = load_recipe(recipe, {**overrides, "protocol.duplicates": "keep", "protocol.imbalance": None})
+    settings, messages = _settings_for(recipe, {**overrides, "protocol.duplicates": "keep", "protocol.imbalance": None})
     store = data.prepare_store(settings)
     store.verify()
     # An official split is checked as published, before validation samples are taken from it.
     split = None if settings.protocol.kind == "official" else data.split_store(settings, store)
     findings = check_leakage(store.manifest, data.stored_samples(store), split=split, quarantine=store.quarantine)
-    findings = replace(findings, notes=store.manifest.notes)
+    findings = replace(findings, notes=(*messages, *store.manifest.notes))
     if folder is not None:
         for name, table in findings.tables().items():
             with atomic_write(folder / f"{name}.csv") as temporary:
@@ -407,7 +426,8 @@ def train_folder(
     recipe : str, Path or mapping, optional
         Recipe whose data are replaced by these. Not with ``auto``.
     out : str or Path, optional
-        Output folder; by default ``runs/`` with the names of data and method.
+        Output folder; by default ``runs/`` with the names of data and method, and a number where a finished run has
+        that name.
     resume : bool, default=False
         Resume an interrupted run; ``auto`` always does.
     sample_faces : bool, default=True
@@ -436,7 +456,8 @@ def train_folder(
     from evenface.studies.method_selection import CANDIDATES, choose, method_settings, own_recipe, write_report
 
     name = user_path(data).resolve().stem
-    folder = output_path(out or Path("runs") / f"{name}-{method}", folder=True)
+    default = Path("runs") / f"{name}-{method}"
+    folder = output_path(out or (default if method == AUTO else numbered_folder(default, resume=resume)), folder=True)
     if method == AUTO:
         if recipe is not None:
             raise InputError("auto builds its own recipe", "Leave out the recipe, or name a method.")

@@ -39,6 +39,7 @@ from evenface.utils.files import (
     write_json_with_digest,
     write_parquet,
 )
+from evenface.utils.progress import SCREEN, say
 from evenface.utils.registry import load_plugins
 from evenface.utils.tables import html_table
 
@@ -368,7 +369,9 @@ class Run:
             write_json_with_digest(self.folder / FACTS, {**facts, "digests": digests})
 
     def log(self, text: str) -> None:
-        """Add a line with the time to the run's log."""
+        """Add a line with the time to the run's log; show it too if the screen is verbose."""
+        if SCREEN.verbose:
+            say(text)
         moment = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
         try:
             with open(self.folder / LOG, "a", encoding="utf-8", opener=_no_link) as file:
@@ -400,12 +403,24 @@ def check_source(source: object, recipe: Recipe, overrides: Mapping[str, Any], *
         check_trust(recipe, source, trusted=trusted)
 
 
-def default_folder(source: object, recipe: Recipe, overrides: Mapping[str, Any]) -> Path:
-    """Return the run folder that a recipe comes from; for others ``runs/`` with its name and the overrides."""
-    if isinstance(source, str | Path) and Path(source).expanduser().is_dir():
-        return Path(source)
+def default_folder(source: object, recipe: Recipe, overrides: Mapping[str, Any], *, resume: bool) -> Path:
+    """Return the run folder that a recipe comes from, for others ``runs/`` with its name and the overrides; numbered.
+
+    See :func:`numbered_folder`.
+    """
+    if isinstance(source, str | Path) and (user_path(source) / RECIPE).is_file():
+        return numbered_folder(user_path(source), resume=resume)
     words = [f"{key}={value}".replace(" ", "") for key, value in overrides.items() if key != "data.root"]
-    return Path("runs") / safe_file_name("-".join([recipe.name, *words]))
+    return numbered_folder(Path("runs") / safe_file_name("-".join([recipe.name, *words])), resume=resume)
+
+
+def numbered_folder(folder: Path, *, resume: bool) -> Path:
+    """Return the folder, or with the first number that no finished run has; to resume, the last one that exists."""
+    candidate, last, number = folder, folder, 1
+    while Run(candidate).finished:
+        number, last = number + 1, candidate
+        candidate = folder.with_name(f"{folder.name}-{number}")
+    return last if resume and is_vacant(candidate) else candidate
 
 
 def is_first_process() -> bool:

@@ -63,10 +63,10 @@ def test_a_renamed_key_is_answered_with_one_sentence_that_names_the_new_one(tmp_
     deviation = {"text": "Differs.", "while": {old: 1}}
     for source, overrides, where in (
         (SMALL, {old: 1}, ""),
-        (SMALL, {section: {last: 1}}, "recipe: "),
+        (SMALL, {section: {last: 1}}, ""),
         (path, {}, f"{path}: "),
         (tmp_path, {}, f"{path}: "),  # a run folder
-        (SMALL, {"deviations": [deviation]}, "recipe: deviations.0.while: "),
+        (SMALL, {"deviations": [deviation]}, "deviations.0.while: "),
     ):
         with pytest.raises(InputError) as raised:
             load_recipe(source, overrides)

@@ -4,6 +4,7 @@ import importlib
 import inspect
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,10 +12,11 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
+from evenface.utils import __version__
 from evenface.utils.errors import InputError
 from evenface.utils.extras import missing
 from evenface.utils.files import disk_error
-from evenface.utils.progress import printable
+from evenface.utils.progress import SCREEN, printable
 
 RENAMED_COMMANDS = {"transfer": "evenface evaluate RUN --on DATASET"}
 _SAMPLE_FACES = {"--faces": "--sample-faces", "--no-faces": "--no-sample-faces"}
@@ -39,9 +41,13 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command; exit with 2 on invalid input, with 130 on Ctrl-C."""
+        if ctx.parent is None:
+            SCREEN.quiet = SCREEN.verbose = False
         try:
             return super().invoke(ctx)
         except InputError as error:
+            if SCREEN.verbose:
+                traceback.print_exception(error)
             raise self._exit(str(error), 2) from None
         except ModuleNotFoundError as error:
             if error.name is None or error.name.partition(".")[0] == "evenface":
@@ -61,6 +67,9 @@ class Commands(TyperGroup):
         if replacement := RENAMED_COMMANDS.get(args[0]):
             raise InputError(f"the command {args[0]} was replaced by: {replacement}")
         name, command, rest = super().resolve_command(ctx, args)
+        SCREEN.quiet |= bool({"-q", "--quiet"} & set(rest))
+        SCREEN.verbose |= bool({"-v", "--verbose"} & set(rest))
+        rest = [word for word in rest if word not in ("-q", "--quiet", "-v", "--verbose")]
         for word in rest:
             option = word.partition("=")[0]
             if replacement := RENAMED_OPTIONS.get(str(name), {}).get(option):
@@ -79,12 +88,36 @@ _PLAIN: dict[str, Any] = {
     "add_completion": False,
     "pretty_exceptions_enable": False,
     "no_args_is_help": True,
+    "context_settings": {"help_option_names": ["-h", "--help"]},
 }
-app = typer.Typer(
-    cls=Commands,
-    help="Recognise facial expression, action units and pain under class imbalance.",
-    **_PLAIN,
-)
+app = typer.Typer(cls=Commands, **{**_PLAIN, "add_completion": True})
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"evenface {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def evenface(
+    *,
+    version: Annotated[  # noqa: ARG001  what the callback prints
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print results and errors only; also after the command.")
+    ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option("--verbose", "-v", help="Print the run's log, and tracebacks of errors; also after the command."),
+    ] = False,
+) -> None:
+    """Recognise facial expression, action units and pain under class imbalance."""
+    SCREEN.quiet |= quiet
+    SCREEN.verbose |= verbose
+
+
 data = typer.Typer(help="Check a dataset before training.", **_PLAIN)
 app.add_typer(data, name="data")
 models = typer.Typer(
@@ -96,6 +129,21 @@ app.add_typer(models, name="models")
 audit = typer.Typer(help="Check published results for consistency.", **_PLAIN)
 app.add_typer(audit, name="audit")
 
+
+def recipe_names() -> list[str]:
+    """Return the names of shipped recipes, for the completion of a shell."""
+    from evenface.config import shipped_recipes
+
+    return list(shipped_recipes())
+
+
+def study_names() -> list[str]:
+    """Return the names of shipped studies, for the completion of a shell."""
+    from evenface.studies import shipped_studies
+
+    return list(shipped_studies())
+
+
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")]
 TrainedModel = Annotated[
     str | None,
@@ -104,7 +152,13 @@ TrainedModel = Annotated[
     ),
 ]
 Source = Annotated[
-    str, typer.Argument(metavar="RECIPE", help="Name of a shipped recipe, a YAML file, or a run folder.")
+    str,
+    typer.Argument(
+        metavar="RECIPE|DATA",
+        help="Name of a shipped recipe, a YAML file, a run folder; or your own data: a folder with one subfolder per "
+        "class, or a table.",
+        autocompletion=recipe_names,
+    ),
 ]
 Settings = Annotated[
     list[str] | None,
@@ -194,6 +248,12 @@ def _option(name: str, field: Any, flag: str | None) -> inspect.Parameter:
 def echo(lines: Iterable[str]) -> None:
     """Print lines; characters of file and class names that could control a terminal are escaped."""
     print(printable("\n".join(lines)), flush=True)
+
+
+def note(line: str) -> None:
+    """Print a line that is no result, unless asked to be quiet."""
+    if not SCREEN.quiet:
+        echo([line])
 
 
 def open_page(page: Path) -> None:

@@ -21,8 +21,11 @@ from evenface.cli.base import (
     data,
     echo,
     models,
+    note,
     open_address,
     open_page,
+    recipe_names,
+    study_names,
     with_settings,
 )
 from evenface.utils.errors import InputError
@@ -60,7 +63,10 @@ def doctor() -> None:
 @app.command()
 def recipes(
     name: Annotated[
-        str | None, typer.Argument(metavar="[RECIPE]", help="Print this recipe: a shipped one or a YAML file.")
+        str | None,
+        typer.Argument(
+            metavar="[RECIPE]", help="Print this recipe: a shipped one or a YAML file.", autocompletion=recipe_names
+        ),
     ] = None,
 ) -> None:
     """List the shipped recipes, or print one."""
@@ -134,7 +140,11 @@ def prepare(
 def train(
     recipe: Annotated[
         str | None,
-        typer.Argument(metavar="[RECIPE]", help="Name of a shipped recipe, a YAML file, or a run folder."),
+        typer.Argument(
+            metavar="[RECIPE|DATA]",
+            help="Name of a shipped recipe, a YAML file, a run folder; or your own data, as for --data.",
+            autocompletion=recipe_names,
+        ),
     ] = None,
     settings: Settings = None,
     *,
@@ -156,11 +166,13 @@ def train(
 ) -> None:
     """Train and test a model from a recipe, or on your own data, and write a run folder."""
     from evenface import api
-    from evenface.config import parse_overrides
+    from evenface.config import is_own_data, parse_overrides
     from evenface.reporting import summaries
     from evenface.runs import is_first_process
 
     words = list(settings or [])
+    if data is None and is_own_data(recipe):
+        data, recipe = Path(str(recipe)), None
     if data is not None and recipe is not None and "=" in recipe:
         words.insert(0, recipe)
         recipe = None
@@ -176,14 +188,14 @@ def train(
             data,
             method=method or "erm",
             recipe=recipe,
-            on_message=lambda message: echo([message]),
+            on_message=note,
             **options,
             **overrides,
         )
         echo(result.lines)
         return
     if recipe is None:
-        raise InputError("no recipe given", "Name a recipe (see evenface recipes), or your own data: --data FOLDER.")
+        raise InputError("no recipe given", "Name a recipe (see evenface recipes), or a folder of your own data.")
     if method is not None:
         raise InputError("--method requires --data", "With a recipe, set method.name=NAME or loss.name=NAME.")
     run = api.train(recipe, **options, **overrides)
@@ -335,7 +347,12 @@ def studies(
 @app.command()
 def study(
     source: Annotated[
-        str, typer.Argument(metavar="STUDY", help="Name of a shipped study, a YAML file, or a study folder.")
+        str,
+        typer.Argument(
+            metavar="STUDY",
+            help="Name of a shipped study, a YAML file, or a study folder.",
+            autocompletion=study_names,
+        ),
     ],
     settings: Settings = None,
     *,

@@ -10,12 +10,15 @@ from pydantic import BaseModel, ValidationError
 from evenface.config.recipe import Recipe
 from evenface.config.renamed import check_key, check_method_name
 from evenface.config.section import in_force, merge, part_at
-from evenface.config.yaml import explained, parse_yaml, read_mapping
+from evenface.config.yaml import explained, parse_yaml, read_mapping, setting_of_value
 from evenface.utils.errors import InputError
-from evenface.utils.files import user_path
+from evenface.utils.files import is_vacant, user_path
 from evenface.utils.registry import nearest
 
 SHIPPED = Path(__file__).parent / "recipes"
+STUDIES = Path(__file__).parents[1] / "studies" / "definitions"
+"""Where the files of shipped studies are: a study in place of a recipe is a common slip."""
+TABLES = (".csv", ".tsv")
 NAMED = ("network", "method", "loss", "optimizer", "schedule")
 """Sections that may be written as a single string, the name."""
 
@@ -23,6 +26,16 @@ NAMED = ("network", "method", "loss", "optimizer", "schedule")
 def shipped_recipes() -> dict[str, Path]:
     """Return the file of every shipped recipe, by name."""
     return {path.stem: path for path in sorted(SHIPPED.glob("*.yaml"))}
+
+
+def is_own_data(source: object) -> bool:
+    """Return whether what stands in place of a recipe is a folder of files or a table."""
+    if not isinstance(source, str | Path) or str(source) in shipped_recipes():
+        return False
+    path = user_path(source)
+    if path.is_dir():
+        return not is_vacant(path) and not any((path / name).exists() for name in ("recipe.yaml", "study.yaml"))
+    return path.is_file() and path.suffix.lower() in TABLES
 
 
 def load_recipe(source: str | Path | Mapping[str, Any], *overrides: Mapping[str, Any] | None) -> Recipe:
@@ -53,7 +66,10 @@ def load_recipe(source: str | Path | Mapping[str, Any], *overrides: Mapping[str,
     try:
         recipe = Recipe.model_validate(content)
     except ValidationError as error:
-        raise explained(error, Recipe, origin) from None
+        key = ".".join(str(part) for part in error.errors()[0]["loc"])
+        given = {part for settings in overrides for part in settings or {}}
+        own = any(f"{key}.".startswith(f"{part}.") or f"{part}.".startswith(f"{key}.") for part in given)
+        raise explained(error, Recipe, "" if own and key else origin) from None
     check_method_name(recipe.method.name, origin)
     return recipe.model_copy(update={"deviations": in_force(recipe.deviations, recipe)})
 
@@ -82,7 +98,11 @@ def parse_overrides(words: Iterable[str]) -> dict[str, Any]:
     for word in words:
         key, sign, value = word.partition("=")
         if not sign or not key:
-            raise InputError(f"{word!r} is not a setting", "Write key=value, such as optimizer.lr=1e-4.")
+            meant = setting_of_value(Recipe, word)
+            hint = f"Did you mean {meant}?" if meant else "Write key=value, such as optimizer.lr=1e-4."
+            if user_path(word).exists():
+                hint = f"For data of your own: --data {word}. A folder of other data for a recipe: data.root={word}."
+            raise InputError(f"{word!r} is not a setting", hint)
         if key in settings:
             raise InputError(f"duplicate setting {key} on the command line, the second is {word!r}", "Remove one.")
         settings[key] = _value(value, word)
@@ -100,14 +120,17 @@ def _read(source: str | Path) -> tuple[dict[str, Any], str]:
     path = user_path(source)
     if path.is_dir() and (path / "recipe.yaml").is_file():
         path = path / "recipe.yaml"
-    if path.is_dir():
+    shipped = shipped_recipes()
+    as_study = (STUDIES / f"{source}.yaml").is_file() and str(source) not in shipped
+    if (path / "study.yaml").is_file() or (as_study and not path.exists()):
+        raise not_a_recipe(source)
+    if path.is_dir() and str(source) not in shipped:
         raise InputError(
             f"the folder {source} has no recipe.yaml",
-            f"For a folder of images: --data {source}. For a run that was stopped before it started: give the recipe "
-            f"again, with --out {source}.",
+            f"For a folder of images: evenface train --data {source}. For a run that was stopped before it started: "
+            f"give the recipe again, with --out {source}.",
         )
     if not path.is_file():
-        shipped = shipped_recipes()
         if str(source) not in shipped:
             near = nearest(str(source), shipped, show=0)
             raise InputError(
@@ -115,7 +138,15 @@ def _read(source: str | Path) -> tuple[dict[str, Any], str]:
                 f"{near} `evenface recipes` lists the shipped recipes; or give the path of a YAML file.".strip(),
             )
         path = shipped[str(source)]
-    return read_mapping(path, "recipe"), str(path)
+    content = read_mapping(path, "recipe")
+    if {"factors", "extends"} & set(content):
+        raise not_a_recipe(source)
+    return content, str(path)
+
+
+def not_a_recipe(source: object) -> InputError:
+    """Return the error for a study where a recipe is expected."""
+    return InputError(f"{source} is a study, not a recipe", f"Train its runs: evenface study {source}")
 
 
 def _replaced(

@@ -1,4 +1,4 @@
-"""Former names of recipe keys, study keys and methods, each with its current name."""
+"""Former names of recipe keys, study keys and methods, and those of other tools, each with the current name."""
 
 from evenface.utils.errors import InputError
 
@@ -38,6 +38,40 @@ STUDY_KEYS = {
     "tests": "test_sets",
 }
 """Former key of a study to its current name, without the indices of list entries."""
+SYNONYMS = {
+    "architecture": "network.name",
+    "backbone": "network.name",
+    "batch": "training.batch_size",
+    "bs": "training.batch_size",
+    "device": "training.accelerator",
+    "early_stopping": "training.patience",
+    "folder": "data.root",
+    "gpu": "training.accelerator",
+    "image_size": "data.size",
+    "imgsz": "data.size",
+    "learning_rate": "optimizer.lr",
+    "lr0": "optimizer.lr",
+    "max_epochs": "training.epochs",
+    "model": "network.name",
+    "num_epochs": "training.epochs",
+    "path": "data.root",
+    "pretrained": "network.weights",
+    "random_seed": "seed",
+    "random_state": "seed",
+    "sampler": "training.sampling",
+    "scheduler": "schedule.name",
+}
+"""Key of other tools to the recipe's key for the same."""
+VALUES = {
+    "cross-validation": "kfold",
+    "gpu": "cuda",
+    "k-fold": "kfold",
+    "leave-one-subject-out": "leave-one-out",
+    "loo": "leave-one-out",
+    "lopo": "leave-one-out",
+    "loso": "leave-one-out",
+}
+"""Other words for values of a recipe."""
 METHODS = {"plain": "erm", "votes": "label-distribution"}
 """Former name of a method to its current name."""
 

@@ -2,17 +2,17 @@
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from evenface.config.renamed import renamed
+from evenface.config.renamed import SYNONYMS, VALUES, renamed
 from evenface.utils.errors import InputError
 from evenface.utils.tables import read_text
 
@@ -146,30 +146,37 @@ def checked(model: type[Model], values: Mapping[str, Any], origin: str) -> Model
 
 
 def explained(error: ValidationError, model: type[BaseModel], origin: str) -> InputError:
-    """Return an InputError for the first problem of a validation, with the closest valid key."""
+    """Return an InputError for the first problem of a validation, with the closest valid key.
+
+    ``origin`` is the file, or empty for settings of the command line, whose keys are enough.
+    """
     first = error.errors()[0]
+    prefix = f"{origin}: " if origin else ""
     where = ".".join(str(part) for part in first["loc"])
     more = error.error_count() - 1
     tail = f" ({more} more like this)" if more else ""
     if first["type"] == "extra_forbidden":
         if new := renamed(".".join(part for part in first["loc"] if isinstance(part, str))):
-            return InputError(f"{origin}: the key {where} was renamed to {new}{tail}")
+            return InputError(f"{prefix}the key {where} was renamed to {new}{tail}")
         name, known = str(first["loc"][-1]), _keys_at(model, first["loc"][:-1])
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5) or _in_sections(model, name)
-        hint = f"Did you mean {near[0]}?" if near else f"Known here: {', '.join(known)}."
-        return InputError(f"{origin}: unknown key {where}{tail}", hint)
+        near = similar_keys(model, name, known)
+        hint = f"Did you mean {' or '.join(near)}?" if near else f"Known here: {', '.join(known)}."
+        return InputError(f"{prefix}unknown key {where}{tail}", hint)
     if first["type"] == "missing":
-        return InputError(f"{origin}: the key {where} is missing{tail}")
+        return InputError(f"{prefix}the key {where} is missing{tail}")
     if first["type"] == "model_type":
         keys = _keys_at(model, first["loc"])
+        meant = setting_of_value(model, str(first["input"]), where)
         return InputError(
-            f"{origin}: {where} is a section with keys, got {first['input']!r}{tail}",
-            f"Write its keys: {', '.join(f'{where}.{key}' for key in keys[:4])}{' ...' * (len(keys) > 4)}.",
+            f"{prefix}{where} is a section with keys, got {first['input']!r}{tail}",
+            f"Did you mean {meant}?"
+            if meant
+            else f"Write its keys: {', '.join(f'{where}.{key}' for key in keys[:4])}{' ...' * (len(keys) > 4)}.",
         )
     message = first["msg"].removeprefix("Value error, ")
     given = first["input"]
     shown = f", got {given!r}" if isinstance(given, str | int | float) or given is None else ""
-    place = f"{origin}: {where}" if where else origin
+    place = f"{prefix}{where}" if where else origin
     return InputError(f"{place}: {message[0].lower()}{message[1:]}{shown}{tail}")
 
 
@@ -183,11 +190,50 @@ def _keys_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[st
     return list(_fields(kind))
 
 
-def _in_sections(model: type[BaseModel], name: str) -> list[str]:
-    """Return the dotted keys of this name in sections."""
-    return [
-        f"{section}.{name}" for section, kind in _fields(model).items() if _is_model(kind) and name in _fields(kind)
+def similar_keys(model: type[BaseModel], name: str, known: Sequence[str]) -> list[str]:
+    """Return the keys that an unknown one may mean: of this name in sections, of another tool's name, or similar."""
+    leaves = _leaves(model)
+    same = [key for key in leaves if "." in key and key.rpartition(".")[2] == name]
+    if len(same) in (1, 2):
+        return same
+    if (own := SYNONYMS.get(name)) in leaves:
+        return [own]
+    return difflib.get_close_matches(name, known, n=1, cutoff=0.5) or same[:1]
+
+
+def setting_of_value(model: type[BaseModel], value: str, section: str = "") -> str | None:
+    """Return ``key=value`` for a word that is an allowed value of one key (of a section); None for other words."""
+    word = VALUES.get(value.lower(), value)
+    keys = [
+        key
+        for key, kind in _leaves(model).items()
+        if key.startswith(f"{section}." if section else "") and word in _allowed(kind)
     ]
+    return f"{keys[0]}={word}" if len(keys) == 1 else None
+
+
+def _allowed(kind: Any) -> tuple[Any, ...]:
+    """Return the values of a literal type, also of one among others."""
+    if get_origin(kind) is Literal:
+        return get_args(kind)
+    return tuple(value for option in get_args(kind) for value in _allowed(option)) if get_args(kind) else ()
+
+
+def _leaves(model: type[BaseModel], prefix: str = "") -> dict[str, Any]:
+    """Return the dotted keys that have a value, with its type."""
+    leaves: dict[str, Any] = {}
+    for name, kind in _fields(model).items():
+        part = _section(kind)
+        leaves |= {f"{prefix}{name}": kind} if part is None else _leaves(part, f"{prefix}{name}.")
+    return leaves
+
+
+def _section(kind: Any) -> type[BaseModel] | None:
+    """Return the model of a key that is a section, also of an optional one."""
+    if _is_model(kind):
+        return kind  # type: ignore[no-any-return]
+    options = get_args(kind) if get_origin(kind) in (Annotated, Union, UnionType) else ()
+    return next((part for part in map(_section, options) if part is not None), None)
 
 
 def _fields(model: type[BaseModel]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
 
+from evenface.config.loading import shipped_recipes
 from evenface.config.renamed import renamed
 from evenface.config.section import Deviations, Section
 from evenface.config.yaml import explained, read_mapping
@@ -344,6 +345,10 @@ def _study_file(source: str | Path) -> Path:
     if user_path(source).is_file():
         return user_path(source)
     shipped = shipped_studies()
+    if str(source) not in shipped and (
+        str(source) in shipped_recipes() or (user_path(source) / "recipe.yaml").is_file()
+    ):
+        raise _not_a_study(source)
     if str(source) not in shipped:
         near = nearest(str(source), shipped, show=0)
         raise InputError(
@@ -353,9 +358,15 @@ def _study_file(source: str | Path) -> Path:
     return shipped[str(source)]
 
 
+def _not_a_study(source: object) -> InputError:
+    return InputError(f"{source} is a recipe, not a study", f"Train it: evenface train {source}")
+
+
 def _content(path: Path) -> dict[str, Any]:
     """Load a study's file, merged over that of the study it extends."""
     content = read_mapping(path, "study")
+    if "data" in content and not {"factors", "extends"} & set(content):
+        raise _not_a_study(path)
     beside = path.parent / str(content.get("recipe"))
     if isinstance(content.get("recipe"), str) and beside.is_file():
         content["recipe"] = str(beside.resolve())

@@ -21,6 +21,24 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
+@dataclass
+class Screen:
+    """How much is shown beside results: nothing if quiet; the lines of a run's log and tracebacks too if verbose."""
+
+    quiet: bool = False
+    verbose: bool = False
+
+
+SCREEN = Screen()
+"""Set by the command line for each command."""
+
+
+def say(text: str) -> None:
+    """Print a line that is no result to standard error, unless the screen is quiet."""
+    if not SCREEN.quiet:
+        print(printable(text), file=sys.stderr, flush=True)
+
+
 @dataclass(frozen=True)
 class ProgressBar:
     """A running progress bar: call it with the number of units done since the last call."""
@@ -41,8 +59,8 @@ class ProgressBar:
 @contextlib.contextmanager
 def progress(title: str, total: int, done: int = 0) -> Iterator[ProgressBar]:
     """Show a progress bar with the remaining time while the block runs."""
-    if not sys.stderr.isatty():
-        yield ProgressBar(lambda _done: None, lambda text: print(printable(text), file=sys.stderr, flush=True))
+    if SCREEN.quiet or not sys.stderr.isatty():
+        yield ProgressBar(lambda _done: None, say)
         return
     from rich.console import Console
     from rich.progress import (
