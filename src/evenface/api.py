@@ -18,6 +18,7 @@ from evenface.utils.files import (
     atomic_write,
     lock_folder,
     output_path,
+    safe_file_name,
     user_path,
     write_json_with_digest,
 )
@@ -699,6 +700,64 @@ def study(
         executor=executor,
         trust_plugins=trust_plugins,
     )
+
+
+@needs("torch", "pandas", "pyarrow", "scipy")
+def cross_validate(
+    recipe: str | Path | Mapping[str, Any],
+    folds: int | Literal["subjects"] = 5,
+    *,
+    out: str | Path | None = None,
+    jobs: int | None = None,
+    trust_plugins: bool = False,
+    **overrides: Any,
+) -> StudyResult:
+    """Train and test a recipe on every fold of a cross-validation: mean and interval over the folds.
+
+    Finished folds are not repeated; interrupted ones are resumed.
+
+    Parameters
+    ----------
+    recipe : str, Path or mapping
+        As for :func:`train`, or a folder or table of your own.
+    folds : int or "subjects", default=5
+        Number of folds, which share no subjects if these are known; ``"subjects"`` leaves one out at a time.
+    out : str or Path, optional
+        Output folder; by default ``runs/`` with the names of the recipe and the folds.
+    jobs : int, optional
+        Number of parallel runs, as for :func:`study`.
+    trust_plugins : bool, default=False
+        Whether to execute plugin code named by the recipe of a run folder; see :func:`train`.
+    **overrides
+        Settings by dotted key.
+
+    Returns
+    -------
+    StudyResult
+        A study of one cell; see :func:`study`.
+
+    Raises
+    ------
+    InputError
+        If an argument is invalid, or every fold failed.
+    """
+    if folds != "subjects" and folds < 2:
+        raise InputError(f"cross-validation needs 2 folds or more, got {folds}", "Choose 5, or subjects.")
+    alone = folds == "subjects"
+    protocol = {"protocol.kind": "leave-one-out"} if alone else {"protocol.kind": "kfold", "protocol.folds": folds}
+    settings, _ = _settings_for(recipe, overrides)
+    check_source(recipe, settings, overrides, trusted=trust_plugins)
+    name = user_path(str(recipe)).resolve().stem if is_own_data(recipe) else settings.name
+    name = safe_file_name(f"{name}-cv-{folds}")
+    content = {
+        "name": name,
+        "recipe": settings.model_dump(mode="json"),
+        "set": protocol,
+        "factors": {"method": {settings.method.name: {}}},
+        "folds": "all",
+        "metrics": ["balanced_accuracy", "accuracy", "macro_f1"],
+    }
+    return study(content, out=out or Path("runs") / name, jobs=jobs, trust_plugins=True)
 
 
 def audit_claims(files: Sequence[str | Path | Mapping[str, Any]]) -> list[Audit]:

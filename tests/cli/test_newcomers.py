@@ -7,7 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import scipy.stats
 import yaml
 from typer.testing import CliRunner
 
@@ -147,3 +149,63 @@ def test_quiet_prints_results_only_and_verbose_the_log(small_recipe, tmp_path):
     assert logged not in usual.stderr
     assert "Traceback" in call("train", "demo", "x", "-v").stderr
     assert "Traceback" not in call("train", "demo", "x").stderr
+
+
+def test_a_training_states_its_data_and_network_and_tabulates_epochs(small_recipe, tmp_path):
+    shown = call("train", small_recipe, "training.epochs=2", "--out", tmp_path / "run").stderr.splitlines()
+    run = ef.Run(tmp_path / "run")
+    sides = run.split.groupby("side")
+    sizes, people = sides.size(), sides["subject"].nunique()
+    order = ("train", "validation", "test")
+    assert shown[0] == f"samples   {', '.join(f'{side} {sizes[side]}' for side in order)}"
+    assert shown[1] == f"subjects  {', '.join(f'{side} {people[side]}' for side in order)}"
+    counts = zip(run.facts["classes"], run.facts["counts"]["train"], strict=True)
+    assert shown[2] == f"classes   {', '.join(f'{name} {count}' for name, count in counts)}"
+    network = ef.models.build_network(run.recipe.network.name, classes=3, channels=1, size=run.recipe.data.size)
+    assert f" {sum(part.numel() for part in network.parameters()):,} parameters" in shown[3]
+    assert shown[5].split() == ["epoch", "loss", "validation", "loss", "balanced", "accuracy", "images/s"]
+    rows = [line.split() for line in shown[6:]]
+    history = run.history
+    assert [row[:4] for row in rows] == [
+        [
+            f"{one.epoch}/2",
+            f"{one.train_loss:.4f}",
+            f"{one.validation_loss:.4f}",
+            f"{one.validation_balanced_accuracy:.3f}",
+        ]
+        for one in history.itertuples()
+    ]
+    first = history["validation_balanced_accuracy"]
+    assert [row[-1] == "best" for row in rows] == [True, bool(first[1] > first[0])]
+
+
+def mean_recall(predictions):
+    guessed, labels = predictions.probabilities.argmax(axis=1), predictions.labels
+    return np.mean([np.mean(guessed[labels == one] == one) for one in np.unique(labels)])
+
+
+def test_cross_validation_tabulates_the_mean_over_all_folds(small_recipe, tmp_path):
+    result = ef.cross_validate(small_recipe, 3, out=tmp_path / "cv", jobs=1, **{"training.epochs": 1})
+    runs = [ef.Run(path.parent) for path in sorted((tmp_path / "cv").glob("runs/*/*/predictions.parquet"))]
+    tested = [set(run.predictions.sample) for run in runs]
+    assert len(runs) == 3
+    assert sum(map(len, tested)) == len(set.union(*tested)) == len(runs[0].split), "every sample is tested once"
+    values = np.array([mean_recall(run.predictions) for run in runs])
+    half = scipy.stats.t.ppf(0.975, 2) * values.std(ddof=1) * np.sqrt(1 / 3 + 1 / 2)
+    shown = f"{values.mean():.3f} [{values.mean() - half:.3f}, {values.mean() + half:.3f}]"
+    assert shown in " ".join(result.lines)
+    assert not any("compared" in line for line in result.lines)
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (["demo", "--cv", "1"], "2 folds or more"),
+        (["demo", "--cv", "x"], "no number of folds"),
+        (["--cv", "5"], "--cv needs a recipe"),
+        (["demo", "--cv", "5", "--method", "focal"], "--method does not apply"),
+    ],
+)
+def test_an_invalid_cross_validation_is_refused(words, answer):
+    result = call("train", *words)
+    assert (result.exit_code, answer in result.output) == (2, True)

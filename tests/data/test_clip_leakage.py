@@ -51,7 +51,7 @@ def test_by_people_the_same_frames_leak_nothing():
     )
     assert not found.leaks
     assert found.leaky == ""
-    assert found.lines()[0].startswith("leakage: none found, no subject, clip or image")
+    assert found.lines()[0].startswith("leakage: none found: ")
 
 
 def test_windows_of_one_clip_on_two_sides_are_found():

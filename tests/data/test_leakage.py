@@ -50,8 +50,13 @@ def halves(count):
 def test_nothing_is_found_where_nothing_is_wrong():
     found = check_leakage(manifest_of(40, halves(40)), pictures(40))
     assert not found.leaks
-    assert found.lines()[0] == "leakage: none found, no subject, clip or image is in two sets (train 20, test 20)"
+    assert (
+        found.lines()[0]
+        == "leakage: none found: subjects unknown, not checked; 40 images, none in both sets (train 20, test 20)"
+    )
     assert found.surplus == len(found.near) == len(found.missing) == 0
+    named = check_leakage(manifest_of(40, halves(40), [f"s{i // 4}" for i in range(40)]), pictures(40))
+    assert "none found: 10 subjects, none in both sets; 40 images, none in both sets" in named.lines()[0]
 
 
 def test_planted_copies_are_found_and_counted():

@@ -160,6 +160,14 @@ def train(
         ),
     ] = None,
     out: Out = None,
+    cv: Annotated[
+        str | None,
+        typer.Option(
+            metavar="K|subjects",
+            help="Cross-validate: train every one of K folds, or leave one subject out at a time, and tabulate mean "
+            "and interval.",
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted run.")] = False,
     sample_faces: SampleFaces = True,
     trust_plugins: Trust = False,
@@ -183,6 +191,9 @@ def train(
         "sample_faces": sample_faces,
         "trust_plugins": trust_plugins,
     }
+    if cv is not None:
+        _cross_validate(cv, data, recipe, method, out, overrides, trust_plugins=trust_plugins)
+        return
     if data is not None:
         result = api.train_folder(
             data,
@@ -201,6 +212,30 @@ def train(
     run = api.train(recipe, **options, **overrides)
     if is_first_process():
         echo(summaries.run_summary(run))
+
+
+def _cross_validate(
+    cv: str,
+    data: Path | None,
+    recipe: str | None,
+    method: str | None,
+    out: Path | None,
+    overrides: dict[str, Any],
+    *,
+    trust_plugins: bool,
+) -> None:
+    from evenface import api
+
+    if (data is None) == (recipe is None):
+        raise InputError("--cv needs a recipe, or your own data", "Name one: evenface train RECIPE --cv 5.")
+    if method is not None:
+        raise InputError("--method does not apply to --cv", "Set method.name=NAME or loss.name=NAME.")
+    folds: Any = "subjects" if cv in ("subjects", "loso") else int(cv) if cv.isdecimal() else None
+    if folds is None:
+        raise InputError(f"--cv: {cv!r} is no number of folds", "Example: --cv 5, or --cv subjects.")
+    result = api.cross_validate(data or str(recipe), folds, out=out, trust_plugins=trust_plugins, **overrides)
+    echo([*result.lines, f"report  {result.report}", result.next_step])
+    _raise_failed(result)
 
 
 @app.command()
@@ -396,6 +431,10 @@ def study(
     options: dict[str, Any] = {"on": on, "size": size, "protocol": protocol, "jobs": jobs, "executor": executor}
     result = api.study(source, out=out, trust_plugins=trust_plugins, **options, **overrides)
     echo([*result.lines, f"report  {result.report}", result.next_step])
+    _raise_failed(result)
+
+
+def _raise_failed(result: Any) -> None:
     if result.failed:
         failed = "\n".join(f"  {folder}: {reason}" for folder, reason in result.failed.items())
         raise InputError(f"{len(result.failed)} of {len(result.plan.trainings)} runs failed\n{failed}")

@@ -29,7 +29,7 @@ def shipped_recipes() -> dict[str, Path]:
 
 
 def is_own_data(source: object) -> bool:
-    """Return whether what stands in place of a recipe is a folder of files or a table."""
+    """Return whether a folder of files or a table is given in place of a recipe."""
     if not isinstance(source, str | Path) or str(source) in shipped_recipes():
         return False
     path = user_path(source)

@@ -1,8 +1,8 @@
 """Duplicate images, and the check of a dataset for leakage, duplicates, conflicting labels and missing classes."""
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -222,6 +222,8 @@ class LeakageReport:
         The split's own note that it separates clips or subjects; empty if there is none.
     notes : tuple of str
         Notes of the source and the preparation.
+    known : mapping of str to int
+        Number of subjects and of clips (``subject``, ``clip``) in all sets; 0 if unknown.
     """
 
     sides: dict[str, int]
@@ -238,6 +240,7 @@ class LeakageReport:
     numbers: bool = False
     leaky: str = ""
     notes: tuple[str, ...] = ()
+    known: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def surplus(self) -> int:
@@ -324,9 +327,14 @@ class LeakageReport:
         if len(self.sides) < 2:
             return "leakage: not checked, as the data is not split"
         sizes = ", ".join(f"{side} {count:,}" for side, count in self.sides.items())
-        if self.compared:
-            return f"leakage: none found, no subject, clip or {unit} is in two sets ({sizes})"
-        return f"leakage: none found, no subject or clip is in two sets, images not compared ({sizes})"
+        none = f"none in {'both sets' if len(self.sides) == 2 else 'more than one set'}"
+        separate = [
+            f"{_plural(count, name)}, {none}" if count else f"{name}s unknown, not checked"
+            for name, count in self.known.items()
+            if count or name == "subject"
+        ]
+        images = f"{_plural(self.compared, unit)}, {none}" if self.compared else f"{unit}s not compared"
+        return f"leakage: none found: {'; '.join([*separate, images])} ({sizes})"
 
     def _duplicate_lines(self) -> list[str]:
         unit = self._unit()
@@ -413,6 +421,7 @@ def check_leakage(
         sides={name: int((side == name).sum()) for name in SIDES if (side == name).any()},
         subjects=_in_several_sets(manifest, "subject", side),
         clips=_in_several_sets(manifest, "clip", side),
+        known={name: int(manifest.table[name].nunique()) for name in ("subject", "clip")},
         copies=copies,
         near=near,
         conflicts=copies[labels > 1].reset_index(drop=True),

@@ -86,12 +86,15 @@ def heading(plan: StudyPlan, ended: int) -> str:
     size = f", {plan.choice.size}" if plan.study.sizes else ""
     runs = f"{ended} of {len(plan.runs)}" if ended < len(plan.runs) else f"{ended}"
     bias = f"; {protocol_bias(plan)}" if protocol_bias(plan) else ""
-    return f"{plan.study.name}{on}{size}: {runs} runs in {len(plan.cells)} cells{bias}"
+    cells = "cell" if len(plan.cells) == 1 else "cells"
+    return f"{plan.study.name}{on}{size}: {runs} runs in {len(plan.cells)} {cells}{bias}"
 
 
 def console_lines(plan: StudyPlan, differences: Sequence[BaselineDifference]) -> list[str]:
     """Return the verdicts on the differences of the first metric."""
     main = by_size(main_differences(plan, differences))
+    if len(plan.cells) == 1:
+        return []
     if not main:
         return ["nothing is compared: the study has no baseline, or its runs are missing"]
     certain, rest = [d for d in main if d.certain], [d for d in main if not d.certain]

@@ -19,7 +19,7 @@ from evenface.studies.definition import STUDY, load_study
 from evenface.studies.executors import Answer, Executor, ExecutorName, LocalExecutor, ProgressFiles, RayExecutor
 from evenface.studies.plan import OWN, UNCOUNTED, Count, PlannedRun, StudyOptions, StudyPlan, grouped, make_plan
 from evenface.studies.report import console_lines, finished_runs, heading, study_report, study_warnings
-from evenface.studies.results import BaselineDifference, baseline_differences, measure
+from evenface.studies.results import BaselineDifference, baseline_differences, measure, unit_note
 from evenface.studies.tables import (
     cell_table,
     difference_table,
@@ -162,6 +162,8 @@ def _run(plan: StudyPlan, folder: Path, jobs: int | None, executor: ExecutorName
     warnings = study_warnings(Run(folder / name) for name in dict.fromkeys(runs.loc[runs["test"] == OWN, "folder"]))
     lines = [*warnings, *statistics_lines(plan, runs, analyses), heading(plan, finished_runs(runs))]
     lines += [*cell_table(plan, runs, spread=False).text().splitlines(), "", *console_lines(plan, differences)]
+    if len(plan.cells) == 1:  # nothing is compared, so the values themselves are the result
+        lines[-1] = unit_note(plan, runs, spread=False)
     return StudyResult(plan, folder, runs, differences, failed, lines, report)
 
 

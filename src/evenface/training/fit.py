@@ -18,9 +18,10 @@ from evenface.training.class_prior import prior_of_method
 from evenface.training.data import TrainingData, predictions
 from evenface.training.fabric import choose_precision, launch_fabric
 from evenface.training.prediction import cached_features, output_rows, validation_metrics
-from evenface.training.run_records import build_loggers, peak_memory, run_metadata, split_table
+from evenface.training.run_records import build_loggers, peak_memory, run_metadata, split_table, start_lines
 from evenface.training.stacked.runs import fit_sequences
 from evenface.training.trainer import CHECKPOINT, Trainer, keep_freed_memory
+from evenface.utils.progress import say
 
 
 def fit(run: Run, recipe: Recipe) -> None:
@@ -50,6 +51,9 @@ def fit_images(run: Run, recipe: Recipe) -> None:
     metadata = run_metadata(data, implied, str(fabric.device), fabric.strategy.precision.precision)
     if fabric.is_global_zero:
         _begin(run, data, metadata, network)
+        parameters = sum(weights.numel() for weights in network.parameters())
+        for line in start_lines(metadata, f"{recipe.network.name}, {parameters:,} parameters"):
+            say(line)
     bank = ImageBank(_images(data, fabric, network), fabric.device, data.frames)
     trainer = _build_trainer(fabric, method, bank, data, run)
     notes = trainer.fit()

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
+from evenface.config import Recipe
 from evenface.data.labels import describe_levels
 from evenface.data.manifest import Manifest, attribute_columns
 from evenface.methods import METHODS
@@ -56,6 +57,40 @@ def run_metadata(data: TrainingData, implied: ImpliedPrior, device: str, precisi
 
 def _subjects(manifest: Manifest, rows: np.ndarray) -> int | None:
     return manifest.table["subject"].iloc[rows].nunique() if manifest.has_subjects else None
+
+
+def start_lines(metadata: Mapping[str, Any], network: str) -> list[str]:
+    """Return what is trained on which data, in the lines that a training shows before its epochs."""
+    classes, counts, people = metadata["classes"], metadata["counts"], metadata["people"]
+    sizes = [f"{side} {sum(counts[side]):,}" for side in SETS]
+    subjects = [f"{side} {people[side]:,}" for side in SETS if people[side] is not None]
+    recipe = Recipe.model_validate(metadata["recipe"])
+    return [
+        f"samples   {', '.join(sizes)}",
+        f"subjects  {', '.join(subjects) or 'unknown: the same people may be in training and test set'}",
+        f"classes   {', '.join(f'{name} {count:,}' for name, count in zip(classes, counts['train'], strict=True))}",
+        f"network   {network}; method {recipe.method.name}, loss {recipe.loss.name}",
+        f"training  {recipe.training.epochs} epochs on {metadata['device']} in {metadata['precision']}",
+    ]
+
+
+EPOCH_COLUMNS = ("  epoch", "  loss", "validation loss", "balanced accuracy", "images/s")
+
+
+def epoch_heading(*, validated: bool) -> str:
+    """Return the heading of the table of epochs on the screen."""
+    return "  ".join(EPOCH_COLUMNS if validated else (*EPOCH_COLUMNS[:2], EPOCH_COLUMNS[-1]))
+
+
+def epoch_line(row: Mapping[str, float], epochs: int, *, best: bool) -> str:
+    """Return a row of the table of epochs on the screen, marked if its weights are the best so far."""
+    cells = [f"{row['epoch']:.0f}/{epochs}", f"{row['train_loss']:.4f}"]
+    validated = "validation_loss" in row
+    if validated:
+        cells += [f"{row['validation_loss']:.4f}", f"{row['validation_balanced_accuracy']:.3f}"]
+    cells.append(f"{row['images_per_second']:.0f}")
+    widths = map(len, EPOCH_COLUMNS if validated else (*EPOCH_COLUMNS[:2], EPOCH_COLUMNS[-1]))
+    return "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)) + "  best" * best
 
 
 def split_table(data: TrainingData) -> pd.DataFrame:

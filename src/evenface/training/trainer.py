@@ -26,7 +26,7 @@ from evenface.runs import HISTORY, WEIGHTS
 from evenface.training.batches import Batch, TrainingBatches, seed_stage, seed_step
 from evenface.training.checkpoint import lay_out_like_parameters, load_state, save_state, save_weights
 from evenface.training.optimizers import EMA, EarlyStopping, build_optimizer, early_stopping, rate_factor
-from evenface.training.run_records import Logger
+from evenface.training.run_records import Logger, epoch_heading, epoch_line
 from evenface.utils.errors import InputError
 from evenface.utils.files import atomic_write
 from evenface.utils.progress import ProgressBar, progress
@@ -92,6 +92,8 @@ class Trainer:
             bar = stack.enter_context(progress("training", epochs * steps, self.state.epoch * steps + self.state.step))
             for logger in self.loggers:
                 stack.callback(logger.close)
+            if self.fabric.is_global_zero and self.state.epoch < epochs:
+                bar.say(epoch_heading(validated=self.validate is not None))
             while self.state.epoch < epochs and not self._early_stopping().stop:
                 self._train_epoch(bar, interrupt)
             if interrupt.pressed:
@@ -226,9 +228,10 @@ class Trainer:
         if self.validate:
             balanced, loss = row["validation_balanced_accuracy"], row["validation_loss"]
             line += f"  validation: balanced accuracy {balanced:.3f}, loss {loss:.4f}"
-        line += f"  ({row['images_per_second']:.0f} images/s)"
-        bar.say(line)
-        self.log(line)
+        self.log(f"{line}  ({row['images_per_second']:.0f} images/s)")
+        selects = self.validate is not None and self.recipe.training.checkpoint != "last"
+        best = selects and self._early_stopping().best_epoch == self.state.epoch - 1
+        bar.say(epoch_line(row, self.recipe.training.epochs, best=best))
 
     def _early_stopping(self) -> EarlyStopping:
         """Return the best epoch of the last stage, the only one that weights are selected in, and whether to stop."""

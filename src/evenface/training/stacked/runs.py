@@ -26,13 +26,14 @@ from evenface.training.checkpoint import load_state, save_state, save_weights
 from evenface.training.class_prior import implied_prior
 from evenface.training.data import TrainingData, predictions
 from evenface.training.prediction import score_sequences
-from evenface.training.run_records import build_loggers, peak_memory, run_metadata, split_table
+from evenface.training.run_records import build_loggers, peak_memory, run_metadata, split_table, start_lines
 from evenface.training.stacked.members import MemberSpec
 from evenface.training.stacked.trainer import StackedTrainer
 from evenface.training.trainer import CHECKPOINT, LAST, keep_freed_memory
 from evenface.training.tuning import SearchRequest, SearchResult, StackedTraining, run_searches, trial_table
 from evenface.utils.errors import InputError
 from evenface.utils.files import atomic_write
+from evenface.utils.progress import say
 from evenface.utils.tables import escape_csv_table
 
 ALL = "all"
@@ -294,7 +295,12 @@ def _search_request(run: SequenceRun, searches: Path | None) -> SearchRequest:
 def begin(run: SequenceRun, count: int) -> None:
     """Write and log what is known before training; ``count`` runs are trained as one."""
     folder = run.run
-    folder.begin(_metadata(run), split_table(run.data))
+    metadata = _metadata(run)
+    folder.begin(metadata, split_table(run.data))
+    if count == 1:
+        many = len(run.networks)
+        for line in start_lines(metadata, f"{many} recurrent networks" if many > 1 else "recurrent"):
+            say(line)
     with_others = f" with {count - 1} other runs as one" if count > 1 else ""
     folder.log(f"training {run.recipe.name} on {run.device}{with_others}: {run.data.store.summary()}")
     for network in run.networks:
