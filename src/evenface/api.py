@@ -166,6 +166,7 @@ def evaluate(
     all_samples: bool = False,
     out: str | Path | None = None,
     sample_faces: bool = True,
+    figures: Sequence[str] = (),
     trust_plugins: bool = False,
     **overrides: Any,
 ) -> Run:
@@ -200,6 +201,8 @@ def evaluate(
         Run folder of the cross-dataset evaluation; by default ``on-<name>`` in the folder of ``run``.
     sample_faces : bool, default=True
         Whether the report shows sample faces.
+    figures : sequence of str, optional
+        Formats (``pdf``, ``svg``, ``png``) in which the report's figures are also written, to ``figures/``.
     trust_plugins : bool, default=False
         Whether to execute plugin code named by the run; see :meth:`evenface.runs.Run.open`.
     **overrides
@@ -228,12 +231,12 @@ def evaluate(
             raise InputError(f"{key} is a setting of another dataset", needed)
     else:
         result = _predict_dataset(run, model, spec, on, data, arguments, overrides, trust_plugins=trust_plugins)
-        if (result.folder / REPORT).is_file():
+        if (result.folder / REPORT).is_file() and not figures:
             return result
         run = result.folder
     opened = Run.open(str(run), trust_plugins=trust_plugins)
     with lock_folder(opened.folder):
-        return _write_results(opened, sample_faces=sample_faces)
+        return _write_results(opened, sample_faces=sample_faces, figures=figures)
 
 
 def _predict_dataset(
@@ -271,7 +274,7 @@ def _predict_dataset(
     )
 
 
-def _write_results(run: Run, *, sample_faces: bool) -> Run:
+def _write_results(run: Run, *, sample_faces: bool, figures: Sequence[str] = ()) -> Run:
     """Write metrics, calibration, model card and report of a run whose folder is locked."""
     from evenface.evaluation.summary import metrics_of
     from evenface.reporting import model_card
@@ -297,6 +300,7 @@ def _write_results(run: Run, *, sample_faces: bool) -> Run:
         provenance=summaries.provenance([run]),
         calibration=calibrated,
         further=[model_card.section(card)],
+        formats=figures,
     )
     return Run(run.folder)
 
@@ -581,6 +585,7 @@ def compare(
     out: str | Path = "runs/comparison",
     names: Sequence[str] | None = None,
     sample_faces: bool = True,
+    figures: Sequence[str] = (),
     trust_plugins: bool = False,
 ) -> ComparisonResult:
     """Compare runs statistically on the same test samples.
@@ -596,6 +601,8 @@ def compare(
         recipes.
     sample_faces : bool, default=True
         Whether the report shows sample faces.
+    figures : sequence of str, optional
+        Formats (``pdf``, ``svg``, ``png``) in which the report's figures are also written, to ``figures/``.
     trust_plugins : bool, default=False
         Whether to execute plugin code named by runs; see :meth:`evenface.runs.Run.open`.
 
@@ -633,6 +640,7 @@ def compare(
             counts=summaries.class_counts(first),
             faces=summaries.sample_faces(first) if sample_faces else None,
             provenance=summaries.provenance(opened),
+            formats=figures,
         )
     next_step = summaries.next_step(groups[summaries.best_method(comparison)][0])
     return ComparisonResult(comparison, [*warnings, *comparison_summary(comparison).splitlines()], report, next_step)

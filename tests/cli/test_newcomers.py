@@ -197,6 +197,22 @@ def test_cross_validation_tabulates_the_mean_over_all_folds(small_recipe, tmp_pa
     assert not any("compared" in line for line in result.lines)
 
 
+def test_the_figures_of_a_report_are_written_as_files(small_recipe, tmp_path):
+    runs = [tmp_path / "a", tmp_path / "b"]
+    for run, loss in zip(runs, ("cross-entropy", "focal"), strict=True):
+        ef.train(small_recipe, out=run, **{"training.epochs": 1, "loss.name": loss})
+        assert not (run / "figures").exists()
+    assert call("evaluate", runs[0], "--figures", "pdf", "--figures", "png").exit_code == 0
+    assert call("compare", *runs, "--out", tmp_path / "c", "--figures", "svg").exit_code == 0
+    begins = {".pdf": b"%PDF", ".png": b"\x89PNG", ".svg": b"<?xml"}
+    for folder, kinds in ((runs[0], {".pdf", ".png"}), (tmp_path / "c", {".svg"})):
+        files = list((folder / "figures").iterdir())
+        assert {path.suffix for path in files} == kinds
+        assert len(files) == len(kinds) * (folder / "report.html").read_text("utf-8").count("<svg role")
+        assert all(path.read_bytes().startswith(begins[path.suffix]) for path in files)
+    assert call("evaluate", runs[0], "--figures", "gif").exit_code == 2
+
+
 @pytest.mark.parametrize(
     ("words", "answer"),
     [

@@ -172,6 +172,10 @@ SampleFaces = Annotated[
         help="Whether the report shows sample faces; many dataset licences forbid it.",
     ),
 ]
+Figures = Annotated[
+    list[str] | None,
+    typer.Option(metavar="FORMAT", help="Also write the report's figures to figures/: pdf, svg or png. Repeatable."),
+]
 Trust = Annotated[
     bool,
     typer.Option("--trust-plugins", help="Execute the plugin files listed in a run or study folder; read them first."),

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from evenface.cli.base import (
+    Figures,
     FolderType,
     Out,
     RunFolder,
@@ -282,6 +283,7 @@ def evaluate(
         Path | None, typer.Option(metavar="FOLDER", help="Output folder; default on-DATASET in RUN.")
     ] = None,
     sample_faces: SampleFaces = True,
+    figures: Figures = None,
     trust_plugins: Trust = False,
 ) -> None:
     """Recompute a run's metrics and report, or evaluate a run or a model file on a dataset.
@@ -299,7 +301,7 @@ def evaluate(
     maps = {"class_map": class_map, "merge_classes": merge_classes}
     options = parse_overrides([f"{name}={text}" for name, text in maps.items() if text])
     options |= {"model": model, "spec": spec, "on": on, "data": data, "all_samples": all_samples, "out": out}
-    options |= {"sample_faces": sample_faces, "trust_plugins": trust_plugins}
+    options |= {"sample_faces": sample_faces, "figures": figures or (), "trust_plugins": trust_plugins}
     evaluated = api.evaluate(run, **options, **parse_overrides(words))
     echo(summaries.run_summary(evaluated))
     if on is not None or data is not None:
@@ -347,6 +349,7 @@ def compare(
     *,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Output folder.")] = Path("runs/comparison"),
     sample_faces: SampleFaces = True,
+    figures: Figures = None,
     show: Annotated[bool, typer.Option("--open/--no-open", help="Whether to open the report in a browser.")] = False,
     trust_plugins: Trust = False,
 ) -> None:
@@ -356,7 +359,7 @@ def compare(
     """
     from evenface import api
 
-    result = api.compare(runs, out=out, sample_faces=sample_faces, trust_plugins=trust_plugins)
+    result = api.compare(runs, out=out, sample_faces=sample_faces, figures=figures or (), trust_plugins=trust_plugins)
     echo([*result.lines, f"report  {result.report}", result.next_step])
     if show:
         open_page(result.report)

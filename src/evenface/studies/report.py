@@ -210,6 +210,8 @@ def _verdicts(plan: StudyPlan, runs: pd.DataFrame, differences: Sequence[Baselin
     lines = [
         Verdict(heading(plan, finished_runs(runs)) + ".", f"{_capital(plan.study.about)}." if plan.study.about else "")
     ]
+    if len(plan.cells) == 1:
+        return lines
     if not main:
         return [*lines, Verdict("Nothing is compared.", "The study has no baseline, or its runs are missing.")]
     lines.append(Verdict(_capital(conclusion(main)) + ".", f"{_capital(replication(main))}."))

@@ -1,6 +1,6 @@
 // Show a prediction: the image or video with boxes, probabilities, saliency maps, a timeline.
 
-import { colour, dot, el, number, percent, styled, svg, table } from "./dom.js";
+import { colour, el, number, percent, styled, svg, table } from "./dom.js";
 import { explanations } from "./heat.js";
 import { at, timeline } from "./timeline.js";
 
@@ -103,7 +103,7 @@ export class Stage {
     const high = Math.max(13, this.size[1] / 26);
     const marks = rows.filter((row) => row.box).map((row) => {
       const [left, top, right, bottom] = row.box;
-      const box = styled(svg("rect", { class: "box", x: left, y: top, width: right - left, height: bottom - top, rx: 3 }), { stroke: colour(row.face - 1) });
+      const box = svg("rect", { class: "box", x: left, y: top, width: right - left, height: bottom - top, rx: 3 });
       const below = top < 1.2 * high;
       const text = svg("text", { x: left, y: below ? bottom + high : top - 0.3 * high, "font-size": high }, `${row.face}  ${row.label || "no label"}`);
       return [box, text];
@@ -127,8 +127,7 @@ function face(row, prediction) {
   const best = Math.max(...row.probabilities);
   const label = row.label ? `${row.label} ${percent(best)}` : "no label";
   const name = prediction.kind === "features" ? label : `Face ${row.face}: ${label}`;
-  const head = prediction.kind === "features" ? [] : [dot(row.face - 1)];
-  return el("section", { class: "face", "aria-label": name }, el("h3", {}, head, name), bars(row.probabilities, prediction.classes));
+  return el("section", { class: "face", "aria-label": name }, el("h3", {}, name), bars(row.probabilities, prediction.classes));
 }
 
 function bars(probabilities, classes) {
