@@ -175,6 +175,7 @@ def test_the_container_files_steps_run_and_the_service_predicts(tmp_path):
         finally:
             for process in tree(service.pid)[:0:-1]:  # a process that changed its user outlives its parent
                 os.kill(process, signal.SIGTERM)
+            service.communicate(timeout=60)
     print(f"{size - base} MB on Debian's {base} MB, service {used:.0f} MB")
     assert users == {10001}
     assert used < 300

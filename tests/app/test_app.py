@@ -103,12 +103,12 @@ def test_reports_and_tables_are_served_and_no_other_files(client, two_runs):
 
 def test_the_api_is_documented_completely(client):
     told = client.get("/openapi.json").json()
-    assert len(told["paths"]) == 12
+    assert len(told["paths"]) == 13
     for path, methods in told["paths"].items():
         assert path.startswith("/api/v1/")
         for one in methods.values():
             assert one["summary"]
-            assert {"404", "413", "422"} <= set(one["responses"])
+            assert {"404", "413", "422", "503"} <= set(one["responses"])
             assert one["responses"]["422"]["content"]["application/json"]["schema"]["$ref"].endswith("/ErrorResponse")
 
 

@@ -25,7 +25,7 @@ from pydantic.fields import FieldInfo
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from evenface.app import catalogue as entries
-from evenface.app.access import HEALTH, REPORT_POLICY, AccessPolicy, Guard, TimedProtocol
+from evenface.app.access import REPORT_POLICY, AccessPolicy, Guard, TimedProtocol
 from evenface.app.catalogue import Catalogue, Entry, Kind
 from evenface.app.jobs import Job, Jobs, QueueFullError
 from evenface.app.predict_job import PredictRequest, UploadStorage, known_suffix
@@ -88,9 +88,9 @@ def _entry(catalogue: Catalogue, key: str, *kinds: Kind) -> Entry:
 
 
 def _health_routes(jobs: Jobs) -> APIRouter:
-    router = APIRouter(responses={503: ERRORS[503]})
+    router = _router()
 
-    @router.get(HEALTH, tags=["browse"])
+    @router.get("/health", tags=["browse"])
     def health() -> Health:
         """Return whether the server accepts jobs. This address needs no token."""
         if not jobs.running:
