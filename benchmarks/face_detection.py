@@ -1,4 +1,4 @@
-"""CPU time of the face detectors and the face mesh, beside MediaPipe itself, and of whole face detection.
+"""CPU time of the face detectors and the face mesh, beside MediaPipe itself, and of the way from photo to label.
 
 Run ``python -m benchmarks.face_detection --picture FILE --reference PYTHON --before FOLDER``. PYTHON is one with
 ``tools/mediapipe-reference.txt``; FOLDER is the ``src`` of an evenface whose face detection ran MediaPipe (commit
@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.common import Figure, Result, parser, report, summary
+from evenface.inference.registry import resolve_model
 
 REPEATS = """
 import json, statistics, sys, time
@@ -56,12 +57,25 @@ tasks = {
 print(json.dumps({name: cpu(task) for name, task in tasks.items()}))
 """
 WHOLE = """
+from evenface.config.predict import PredictSettings
+from evenface.inference.onnx_model import OnnxModel
+from evenface.inference.pipeline import predict_sources
+from evenface.inference.sources import find_sources
 from evenface.preprocessing.detect_align import cut, find_faces, square_of
 
 (face, *_) = find_faces(picture, "mediapipe")
+model = OnnxModel(sys.argv[2], threads=1)
+sources, _ = find_sources([sys.argv[1]])
+batch = np.zeros((1, *model.input_spec.shape), np.uint8)
+tiles = np.concatenate([np.concatenate([np.asarray(picture.resize((572, 572)))] * 5, 1)] * 2)
+crowd = Image.fromarray(tiles).resize((4900, 2450))  # ten faces, 12 megapixels
 tasks = {
     "find_faces": lambda: find_faces(picture, "mediapipe"),
+    "find_faces_crowd": lambda: find_faces(crowd, "mediapipe"),
     "crop_112": lambda: cut(picture, square_of(face, 0.25), 112),
+    "decode": lambda: Image.open(sys.argv[1]).convert("RGB"),
+    "network": lambda: model.scores(batch),
+    "photo_to_label": lambda: list(predict_sources(model, sources, PredictSettings())),
 }
 print(json.dumps({name: cpu(task) for name, task in tasks.items()}))
 """
@@ -70,7 +84,7 @@ print(json.dumps({name: cpu(task) for name, task in tasks.items()}))
 def measure(python: str, program: str, picture: Path, source: Path | None = None) -> dict[str, float]:
     """Return milliseconds of CPU time of each task of a program."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"} | ({"PYTHONPATH": str(source)} if source else {})
-    command = [python, "-W", "ignore", "-c", REPEATS + program, str(picture)]
+    command = [python, "-W", "ignore", "-c", REPEATS + program, str(picture), str(resolve_model())]
     answer = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
     found: dict[str, float] = json.loads(answer.stdout.splitlines()[-1])
     return found
@@ -102,8 +116,13 @@ def main() -> None:
         for name, (python, program, source) in programs.items():
             for task, value in measure(python, program, given.picture, source).items():
                 rounds.setdefault(f"{name}_{task}_ms", []).append(value)
-    pairs = zip(rounds["now_find_faces_ms"], rounds["before_find_faces_ms"], strict=True)
-    rounds["now_by_before"] = [now / before for now, before in pairs]
+    for task in ("find_faces", "photo_to_label"):
+        pairs = zip(rounds[f"now_{task}_ms"], rounds[f"before_{task}_ms"], strict=True)
+        rounds[f"now_by_before_{task}"] = [now / before for now, before in pairs]
+    parts = [rounds[f"now_{task}_ms"] for task in ("find_faces", "decode", "network", "photo_to_label")]
+    rounds["now_beyond_parts"] = [
+        whole / (found + read + network) - 1 for found, read, network, whole in zip(*parts, strict=True)
+    ]
     figures = [
         Figure(name.replace("_", " "), statistics.median(values), (min(values), max(values)))
         for name, values in rounds.items()
