@@ -98,8 +98,8 @@ def train(
     Parameters
     ----------
     recipe : str, Path or mapping
-        Name of a shipped recipe, YAML file, run folder, or the content of a recipe; or a folder of files or a table of
-        your own, which :func:`train_folder` trains on.
+        Name of a shipped recipe, YAML file, run folder, or the content of a recipe. For a folder or table of your own,
+        see :func:`train_folder`.
     out : str or Path, optional
         Run folder; by default ``runs/`` with the name of the recipe and the overrides, and a number (``-2``) where a
         finished run has that name.
@@ -123,9 +123,6 @@ def train(
     InputError
         If the recipe, the data or the output folder are invalid.
     """
-    if is_own_data(recipe):
-        given: dict[str, Any] = {"out": out, "resume": resume, "sample_faces": sample_faces}
-        return train_folder(str(recipe), method="erm", **given, **overrides).run
     settings = load_recipe(recipe, overrides)
     check_source(recipe, settings, overrides, trusted=trust_plugins)
     out = default_folder(recipe, settings, overrides, resume=resume) if out is None else out
