@@ -21,7 +21,6 @@ from evenface.config.section import setting
 from evenface.config.yaml import setting_of_value
 from evenface.utils.errors import InputError
 
-pytestmark = pytest.mark.usefixtures("empty_figures")
 SMALL = {"name": "small", "data": {"source": "folder"}}
 QUICK = ("network.name=test_resnet", "training.epochs=1", "data.size=32")
 
