@@ -183,6 +183,7 @@ def mean_recall(predictions):
     return np.mean([np.mean(guessed[labels == one] == one) for one in np.unique(labels)])
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_cross_validation_tabulates_the_mean_over_all_folds(small_recipe, tmp_path):
     result = ef.cross_validate(small_recipe, 3, out=tmp_path / "cv", jobs=1, **{"training.epochs": 1})
     runs = [ef.Run(path.parent) for path in sorted((tmp_path / "cv").glob("runs/*/*/predictions.parquet"))]
