@@ -29,7 +29,7 @@ class PredictSettings(Section):
         json_schema_extra={"models": "images"},
     )
     tracking: bool = Field(
-        True,
+        False,
         description="image models: follow faces from frame to frame of a video; otherwise detect them in each frame",
         json_schema_extra={"models": "images"},
     )

@@ -173,7 +173,7 @@ def check_settings(settings: PredictSettings, spec: InputSpec) -> None:
         raise InputError(
             "frame_stride applies to image models; this model samples frames as in training", "Use window instead."
         )
-    if not settings.tracking and spec.kind != "stills":
+    if settings.tracking and spec.kind != "stills":
         raise InputError("tracking applies to image models; others detect faces in few frames", "Remove tracking.")
     if settings.pose and spec.kind != "stills":
         raise InputError("pose applies to image models; this model takes several frames at once", "Remove pose.")
