@@ -64,7 +64,7 @@ def command_of(words):
     while hasattr(command, "commands"):
         if not words and command.invoke_without_command:
             return command, words
-        if words[0] == "--help":
+        if words[0].startswith("--"):
             return command, words
         assert words[0] in command.commands, f"there is no command {words[0]!r}"
         command, words = complete(command.commands[words[0]], {"add_completion": False}), words[1:]

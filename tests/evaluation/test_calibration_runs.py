@@ -44,7 +44,7 @@ def test_detectors_are_calibrated_by_their_scores():
         made.apply(p)
 
 
-def test_the_report_shows_what_calibration_does(tmp_path):
+def test_the_report_shows_what_calibration_does(tmp_path, real_figures):
     p, y = sample(400, seed=22)
     made = Calibration.fit(predictions(tempered(p, 0.4), y), np.full(3, 1 / 3), "training counts", exact=True)
     test = predictions(tempered(p, 0.4), y, 20)

@@ -299,7 +299,7 @@ def test_a_doubtful_proposal_needs_a_sure_confirmation_and_large_faces_end_the_s
 
         monkeypatch.setattr(detect_align, "_propose", propose)
         monkeypatch.setattr(
-            detect_align, "_refined", lambda image, face: detect_align.replace(face, score=second_look[face.box[0]])
+            detect_align, "refine", lambda image, face: detect_align.replace(face, score=second_look[face.box[0]])
         )
         faces = find_faces(Image.new("RGB", (400, 400)), "mediapipe")
         return [face.box[0] for face in faces], len(asked)
