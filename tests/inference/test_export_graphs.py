@@ -81,7 +81,7 @@ def micro_swin(pretrained=False, in_chans=3, num_classes=0, **_):
     from timm.models.swin_transformer import SwinTransformer
 
     return SwinTransformer(
-        32, 2, in_chans, num_classes=num_classes, embed_dim=16, depths=(2, 2), num_heads=(1, 2), window_size=4
+        32, 2, in_chans, num_classes=num_classes, embed_dim=16, depths=(2, 1), num_heads=(1, 2), window_size=4
     )
 
 

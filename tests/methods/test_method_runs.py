@@ -36,7 +36,7 @@ def facts(monkeypatch):
 
 
 def settings(name):
-    return {"method.name": name, "training.epochs": 4, "training.ema_decay": 0.9, "training.checkpoint_minutes": 1e-4}
+    return {"method.name": name, "training.epochs": 4, "training.ema_decay": 0.9}
 
 
 @every_method(KEEPING)
@@ -45,10 +45,11 @@ def test_a_killed_run_resumes_bit_for_bit(name, small_recipe, tmp_path):
     assert np.isfinite(whole.history["train_loss"]).all()
     steps = sum(whole.facts["counts"]["train"]) // 16
     kill = 3 * steps + 2  # in the last epoch: in the second stage of methods that have two
-    process = in_process(train_and_die, kill, small_recipe, out=tmp_path / "run", **settings(name))
+    often = {**settings(name), "training.checkpoint_minutes": 1e-4}
+    process = in_process(train_and_die, kill, small_recipe, out=tmp_path / "run", **often)
     process.join(120)
     assert process.exitcode == -signal.SIGKILL
-    resumed = fitted(small_recipe, out=tmp_path / "run", resume=True, **settings(name))
+    resumed = fitted(small_recipe, out=tmp_path / "run", resume=True, **often)
     same_run(whole.folder, resumed.folder)
 
 

@@ -21,7 +21,7 @@ def loss(member):
     return sum(one**2 for one in away)
 
 
-STOPPED = {"search.prune": True, "search.trials": 11, "search.startup_trials": 6}
+STOPPED = {"search.prune": True, "search.trials": 8, "search.startup_trials": 4, "search.parallel_trials": 2}
 
 
 class Toy:
@@ -112,7 +112,7 @@ def test_what_is_found_is_the_best_trial_with_the_runs_own_seed(tmp_path):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """Nine trials by chance and two rounds of guided ones, which nothing disturbed."""
+    """Two rounds of trials by chance and two of guided ones, which nothing disturbed."""
     [found] = run_searches([wanted(recipe(**STOPPED), tmp_path_factory.mktemp("whole"))], Toy)
     return found
 
@@ -126,21 +126,21 @@ def test_a_search_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path, whole
     lost, Toy.dies_after = len(Toy.asked[-1]), math.inf
     [again] = run_searches([wanted(one, tmp_path)], Toy)
     assert settings_of(again) == settings_of(whole)
-    assert sum(len(trials) for trials in Toy.asked) == 11 + lost
+    assert sum(len(trials) for trials in Toy.asked) == 8 + lost
     asked = len(Toy.asked)
     run_searches([wanted(one, tmp_path)], Toy)
     assert len(Toy.asked) == asked
 
 
 def test_a_round_of_which_half_is_kept_is_made_whole_and_more_trials_go_on_from_fewer(tmp_path, whole):
-    few = recipe(**{**STOPPED, "search.trials": 10})
+    few = recipe(**{**STOPPED, "search.trials": 7})
     run_searches([wanted(few, tmp_path)], Toy)
     Toy.asked = []
     [again] = run_searches([wanted(recipe(**STOPPED), tmp_path)], Toy)
     assert settings_of(again) == settings_of(whole)
     assert [len(trials) for trials in Toy.asked] == [1]
     [back] = run_searches([wanted(few, tmp_path)], Toy)
-    assert len(back["all"].table) == 10
+    assert len(back["all"].table) == 7
 
 
 def test_searches_side_by_side_find_what_each_finds_alone_and_train_as_one(tmp_path):
