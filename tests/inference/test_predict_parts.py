@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from evenface.inference.pipeline import (
-    FaceIdTracker,
     FaceResult,
     PreparedSample,
     SourceEnd,
@@ -20,6 +19,7 @@ from evenface.inference.pipeline import (
 from evenface.inference.prediction_table import Columns, PredictionTable, read_rows
 from evenface.inference.sources import Source, find_sources
 from evenface.preprocessing.detect_align import Face
+from evenface.preprocessing.track_faces import FaceIdTracker
 from evenface.reporting.annotation import _label_area, annotated
 from evenface.utils.errors import InputError
 

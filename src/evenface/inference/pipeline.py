@@ -27,14 +27,12 @@ from evenface.preprocessing.head_pose import head_pose
 from evenface.preprocessing.image import decoded, picture_in_memory, quiet_pillow, rgb
 from evenface.preprocessing.sequence_files import count_frames, read_numbers
 from evenface.preprocessing.target import MESH_MARGIN, Target
-from evenface.preprocessing.track import Track, choose_detection_frames, match_faces, select_tracks
-from evenface.preprocessing.track_faces import FOLLOWED, FaceTracker
+from evenface.preprocessing.track import Track, choose_detection_frames, select_tracks
+from evenface.preprocessing.track_faces import FOLLOWED, FaceIdTracker, FaceTracker
 from evenface.preprocessing.video import RATE, Film, open_film
 from evenface.utils.errors import InputError, SampleError
 from evenface.utils.progress import progress
 
-MAX_GAP = 5.0
-"""Seconds without detection after which a face gets a new id."""
 QUEUE_SIZE = 16
 """Maximum number of samples that are prepared ahead of the model."""
 PRIOR_DECIMALS = 4
@@ -346,7 +344,7 @@ def _tracked_samples(
 
 
 def _faces_of_frame(
-    frame: int, time: float, pairs: list[tuple[Face | None, np.ndarray]], tracker: "FaceIdTracker"
+    frame: int, time: float, pairs: list[tuple[Face | None, np.ndarray]], tracker: FaceIdTracker
 ) -> Iterator[PreparedSample]:
     faces = [face for face, _ in pairs if face is not None]
     ids = tracker.assign(faces, time) if len(faces) == len(pairs) else [1] * len(pairs)
@@ -397,7 +395,7 @@ def _window_samples(film: Film, target: Target, spec: InputSpec, settings: Predi
 
 
 def _window(
-    film: Film, first: int, end: int, target: Target, tracker: "FaceIdTracker", cache: "DetectionCache"
+    film: Film, first: int, end: int, target: Target, tracker: FaceIdTracker, cache: "DetectionCache"
 ) -> Iterator[PreparedSample]:
     """Prepare the samples of the frames ``first`` to ``end``; one without an array if there is no face."""
     plan: ClipPlan[Any] = (plan_points if target.sequences else plan_film)(film, first, end, target, cache)
@@ -477,32 +475,6 @@ def split_windows(times: Times, window: float | None, overlap: float) -> list[tu
         if end > first and (not windows or (first, end) != windows[-1]):
             windows.append((first, end))
     return windows
-
-
-class FaceIdTracker:
-    """Assign ids to detected faces that stay the same from frame to frame."""
-
-    def __init__(self) -> None:
-        self._last: dict[int, tuple[float, Face]] = {}
-        self._assigned = 0
-
-    @property
-    def latest(self) -> float:
-        """Time of the last detection; minus infinity before the first."""
-        return max((time for time, _ in self._last.values()), default=-np.inf)
-
-    def assign(self, faces: Sequence[Face], time: float, lasts: Sequence[Face] | None = None) -> list[int]:
-        """Return the id of each face at a time; ``lasts`` are the faces to compare the next ones with."""
-        self._last = {face_id: item for face_id, item in self._last.items() if time - item[0] <= MAX_GAP}
-        known = list(self._last)
-        ids = []
-        for index in match_faces([self._last[face_id][1] for face_id in known], faces):
-            if index is None:
-                self._assigned += 1
-            ids.append(self._assigned if index is None else known[index])
-        for face_id, face in zip(ids, lasts or faces, strict=True):
-            self._last[face_id] = (time, face)
-        return ids
 
 
 class DetectionCache:

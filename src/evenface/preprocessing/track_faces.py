@@ -1,14 +1,15 @@
-"""Follow faces from frame to frame of a video, so that the whole frame is searched only now and then."""
+"""Ids of faces that persist through a video, and faces followed from frame to frame without a search of each."""
 
 import cmath
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from PIL import Image
 
 from evenface.preprocessing.detect_align import SAME, Detector, Face, find_faces, refine, square_of, with_dlib_eyes
-from evenface.preprocessing.track import OVERLAP
+from evenface.preprocessing.track import OVERLAP, match_faces
 
 FOLLOWED = "mediapipe"
 """Detector whose faces can be followed: its second stage alone is run at the last place of each face."""
@@ -16,6 +17,36 @@ SEARCH = 0.2
 """Seconds after which the whole frame is searched for faces that have come."""
 KEPT = 1.0
 """Seconds for which a face is followed that the searches miss."""
+
+
+MAX_GAP = 5.0
+"""Seconds without detection after which a face gets a new id."""
+
+
+class FaceIdTracker:
+    """Assign ids to detected faces that stay the same from frame to frame."""
+
+    def __init__(self) -> None:
+        self._last: dict[int, tuple[float, Face]] = {}
+        self._assigned = 0
+
+    @property
+    def latest(self) -> float:
+        """Time of the last detection; minus infinity before the first."""
+        return max((time for time, _ in self._last.values()), default=-math.inf)
+
+    def assign(self, faces: Sequence[Face], time: float, lasts: Sequence[Face] | None = None) -> list[int]:
+        """Return the id of each face at a time; ``lasts`` are the faces to compare the next ones with."""
+        self._last = {face_id: item for face_id, item in self._last.items() if time - item[0] <= MAX_GAP}
+        known = list(self._last)
+        ids = []
+        for index in match_faces([self._last[face_id][1] for face_id in known], faces):
+            if index is None:
+                self._assigned += 1
+            ids.append(self._assigned if index is None else known[index])
+        for face_id, face in zip(ids, lasts or faces, strict=True):
+            self._last[face_id] = (time, face)
+        return ids
 
 
 @dataclass(frozen=True)

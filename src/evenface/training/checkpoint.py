@@ -1,4 +1,7 @@
-"""Checkpoints and weights in safetensors files; from a checkpoint a run resumes bit-exactly."""
+"""Checkpoints and weights in safetensors files; from a checkpoint a run resumes bit-exactly.
+
+Which epoch's weights are selected, and when training stops early, is decided in :mod:`evenface.training.trainer`.
+"""
 
 import errno
 import json
