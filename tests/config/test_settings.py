@@ -85,9 +85,9 @@ def test_one_word_stands_for_a_list_or_for_the_name_of_a_section():
 
 
 def test_a_section_that_is_none_says_how_it_is_written():
-    with refused("recipe: optimizer is a section with keys, got None\n  Write its keys: optimizer.name, optimizer.lr"):
+    with refused("optimizer is a section with keys, got None\n  Write its keys: optimizer.name, optimizer.lr"):
         load_recipe(SMALL, {"optimizer": None})
-    with refused("recipe: training is a section with keys, got 3\n  Write its keys: training.epochs"):
+    with refused("training is a section with keys, got 3\n  Write its keys: training.epochs"):
         load_recipe(SMALL, {"training": 3})
 
 
