@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from evenface.config import Recipe, is_own_data, load_recipe
 from evenface.evaluation.formatting import signed_interval, with_interval
 from evenface.evaluation.metric_registry import label
+from evenface.reporting.style import check_formats
 from evenface.runs import METRICS, RECIPE, REPORT, Run, check_source, default_folder, is_first_process, numbered_folder
 from evenface.studies.definition import STUDY
 from evenface.utils.errors import InputError
@@ -217,6 +218,7 @@ def evaluate(
         or split, fewer than two classes are shared, ``all_samples`` would include the training data, or ``out`` holds
         something else. Without a dataset, if an argument is given that needs it.
     """
+    check_formats(figures)
     if (run is None) == (model is None):
         raise InputError("name either a run or a model", "For example: evenface evaluate --model NAME --data FOLDER.")
     arguments = {"class_map": class_map, "merge_classes": merge_classes, "all_samples": all_samples, "out": out}
@@ -470,12 +472,13 @@ def train_folder(
         lines = [*summaries.run_warnings(run), *summaries.metrics_summary(run.metrics), f"model   {run.folder}"]
         lines += [f"report  {report}", summaries.next_step(run)]
         return TrainFolderResult(run, choice, lines, report)
+    selected = method_settings(method)
     guess = guess_dataset(data, overrides)
     for message in guess.messages:
         on_message(message)
     settings = own_recipe(guess, overrides) if recipe is None else _with_data(load_recipe(recipe, overrides), guess)
     check_source(recipe, settings, overrides, trusted=trust_plugins)
-    final = load_recipe(settings.model_dump(mode="json"), method_settings(method))
+    final = load_recipe(settings.model_dump(mode="json"), selected)
     run = train(final.model_dump(mode="json"), out=folder, resume=resume, sample_faces=sample_faces)
     return TrainFolderResult(run, None, summaries.run_summary(run), run.folder / REPORT)
 
@@ -616,13 +619,14 @@ def compare(
     from evenface.reporting.report import comparison_report
     from evenface.reporting.summaries import comparison_summary
 
-    opened = [Run.open(run, trust_plugins=trust_plugins) for run in runs]
-    groups = summaries.group_runs(opened, names)
-    predictions = {name: [run.predictions for run in group] for name, group in groups.items()}
+    check_formats(figures)
     folder = output_path(out, folder=True)
     for name, kind in ((RECIPE, "run"), (STUDY, "study")):
         if (folder / name).is_file():
             raise InputError(f"{out} is a {kind} folder; its report would be overwritten", "Choose another --out.")
+    opened = [Run.open(run, trust_plugins=trust_plugins) for run in runs]
+    groups = summaries.group_runs(opened, names)
+    predictions = {name: [run.predictions for run in group] for name, group in groups.items()}
     comparison = compare_predictions(predictions)
     first, warnings = opened[0], summaries.shared_warnings(opened)
     with lock_folder(folder):

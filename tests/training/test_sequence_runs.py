@@ -108,6 +108,27 @@ def test_a_run_of_detectors_learns_and_says_how(whole):
     assert not (whole.folder / "checkpoint.safetensors").exists()
 
 
+@pytest.mark.parametrize("networks", [1, 3])
+def test_the_epochs_are_a_table_on_the_screen(root, tmp_path, capsys, networks):
+    run = trained(recipe(root, **(DETECTORS if networks > 1 else {})), tmp_path / "run")
+    said = capsys.readouterr().err.splitlines()
+    first = next(number for number, line in enumerate(said) if line.startswith("  epoch"))
+    assert said[first].split() == ["epoch", "loss", "validation", "loss", "balanced", "accuracy", "sequences/s"]
+    rows, history = said[first + 1 :], run.history
+    assert [row.split()[0] for row in rows] == [f"{epoch}/6" for epoch in range(1, 7)]
+    columns = ["train_loss", "validation_loss", "validation_balanced_accuracy"]
+    means = history.groupby("epoch")[columns].mean()
+    for row, (_, expected) in zip(rows, means.iterrows(), strict=True):
+        assert [float(cell) for cell in row.split()[1:4]] == pytest.approx(expected.tolist(), abs=6e-4)
+        assert float(row.split()[4]) > 0
+        assert row.index("/6") == rows[0].index("/6")
+    if networks == 1:
+        lowest = history["validation_loss"] < history["validation_loss"].cummin().shift(fill_value=np.inf)
+        assert [row.endswith("  best") for row in rows] == lowest.tolist()
+    else:
+        assert rows[0].endswith("best for 3 of 3 networks")
+
+
 def test_stored_weights_say_again_what_is_stored(whole):
     method, store = build.trained_method(whole), Store.open(whole.facts["store"])
     sides = pd.read_parquet(whole.folder / "split.parquet")
@@ -153,9 +174,9 @@ def test_a_killed_run_resumes_bit_for_bit(whole, root, tmp_path, calls):
 def test_a_run_that_was_stopped_goes_on_and_an_ended_one_is_left_alone(whole, root, tmp_path, monkeypatch):
     settings, say = recipe(root, **DETECTORS), StackedTrainer._report_epoch
 
-    def press(self, epoch, *rest):
-        say(self, epoch, *rest)
-        if epoch == 1:
+    def press(self, states, *rest):
+        say(self, states, *rest)
+        if states[0].epoch == 2:
             os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patch:

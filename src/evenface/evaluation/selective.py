@@ -12,6 +12,12 @@ from evenface.utils.errors import InputError
 POINTS = 201
 
 
+def check_risk(risk: float) -> None:
+    """Check that a maximum error rate is one."""
+    if not 0 <= risk <= 1:
+        raise InputError(f"a risk must be from 0 to 1, got {risk}", "For example 0.1 for an error rate of 10 %.")
+
+
 @dataclass(frozen=True)
 class Point:
     """Risk (error rate of the accepted predictions) and coverage (share accepted) at a threshold."""
@@ -45,8 +51,7 @@ class RiskCoverage:
 
     def at_risk(self, risk: float) -> Point | None:
         """Return the loosest threshold whose risk is at most a maximum; None where there is none."""
-        if not 0 <= risk <= 1:
-            raise InputError(f"a risk must be from 0 to 1, got {risk}", "For example 0.1 for an error rate of 10 %.")
+        check_risk(risk)
         kept = np.flatnonzero(self.risk <= risk)
         return self._point(int(kept[-1])) if len(kept) else None
 

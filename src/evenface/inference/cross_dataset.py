@@ -128,9 +128,10 @@ def predict_with(
     """Predict a data set, or own data in a folder or table; see :func:`evenface.api.evaluate`."""
     target, listed = _target(predictor, on, own_data, overrides or {})
     out_folder = output_path(out or predictor.folder / safe_file_name(f"on-{target.name}"), folder=True)
+    merged = merge_classes(predictor.classes, merge)
+    match_classes(merged.classes, listed.classes, classes)  # before hours of preparation
     store, candidates, notes = _prepare_test_set(predictor, target, listed, everything)
     _check_input(predictor, target, store)
-    merged = merge_classes(predictor.classes, merge)
     class_map = match_classes(merged.classes, store.manifest.classes, classes)
     named, groups = class_map.named, merged.groups
     if predictor.run is None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from evenface.config.predict import PredictSettings
+from evenface.evaluation.label_shift import parse_prior
 from evenface.inference.faces import Faces, drawn
 from evenface.inference.input_spec import check_settings
 from evenface.inference.model import Model
@@ -72,6 +73,8 @@ def predict_inputs(
     With ``tables`` the rows are written there; what is in all of them already is not predicted again.
     """
     check_settings(settings, model.input_spec)
+    if settings.prior not in (None, ESTIMATE):
+        parse_prior(settings.prior, model.classes)
     check_output_paths(tables)
     content = folder_content(model, folder_type)
     sources, skipped = ([camera], []) if camera else sources_of(inputs, content, skip)

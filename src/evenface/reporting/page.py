@@ -14,7 +14,7 @@ import numpy as np
 
 from evenface.evaluation.bootstrap import Estimate
 from evenface.evaluation.formatting import with_interval
-from evenface.reporting.style import FORMATS, inline_svg, save
+from evenface.reporting.style import check_formats, inline_svg, save
 from evenface.reporting.tables import Table, clear_tables
 from evenface.utils import __version__
 from evenface.utils.errors import InputError
@@ -118,9 +118,7 @@ def write_page(page: Page, path: Path, formats: Sequence[str] = ()) -> Path:
     The previous page and its tables are removed first, so that files of two pages are never mixed. Files of other
     names and kinds are kept.
     """
-    unknown = [name for name in formats if name not in FORMATS]
-    if unknown:
-        raise InputError(f"cannot save figures as {unknown[0]!r}: unknown format", f"Known: {', '.join(FORMATS)}.")
+    check_formats(formats)
     with progress("writing the report", len(page.sections)) as advance:
         sections = []
         for section in page.sections:

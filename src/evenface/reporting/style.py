@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
@@ -105,6 +105,13 @@ def legend(figure: "Figure", axis: "Axes", *, columns: int | None = None, title:
     handles, names = zip(*entries, strict=True)
     fitting = max(1, min(len(names), int(60 / (max(map(len, names)) + 6))))
     figure.legend(handles, names, loc="outside lower center", ncols=columns or fitting, title=title or None)
+
+
+def check_formats(names: Sequence[str]) -> None:
+    """Check that figures can be written in these formats."""
+    for name in names:
+        if name not in FORMATS:
+            raise InputError(f"cannot save figures as {name!r}: unknown format", f"Known: {', '.join(FORMATS)}.")
 
 
 def check_format(path: Path) -> None:

@@ -182,16 +182,22 @@ class RayExecutor:
         return answer
 
 
-def _connect(cores: int, gpu: bool) -> tuple[Any, bool]:
-    """Return Ray connected to a cluster, and whether the cluster is of this study alone."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+def import_ray() -> Any:
+    """Return Ray; an InputError that names the extra if it is not installed."""
     try:
         import ray
     except ImportError:
         raise InputError(
             "--executor ray needs Ray, which is not installed", "Install it: pip install 'evenface[cluster]'."
         ) from None
+    return ray
+
+
+def _connect(cores: int, gpu: bool) -> tuple[Any, bool]:
+    """Return Ray connected to a cluster, and whether the cluster is of this study alone."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    ray = import_ray()
     if ray.is_initialized():
         return ray, False
     address = os.environ.get(ADDRESS)

@@ -16,7 +16,15 @@ from evenface.data.splits import fold_count
 from evenface.reporting.summaries import next_step
 from evenface.runs import PLACE, Run, check_source, check_trust, differing_keys
 from evenface.studies.definition import STUDY, load_study
-from evenface.studies.executors import Answer, Executor, ExecutorName, LocalExecutor, ProgressFiles, RayExecutor
+from evenface.studies.executors import (
+    Answer,
+    Executor,
+    ExecutorName,
+    LocalExecutor,
+    ProgressFiles,
+    RayExecutor,
+    import_ray,
+)
 from evenface.studies.plan import OWN, UNCOUNTED, Count, PlannedRun, StudyOptions, StudyPlan, grouped, make_plan
 from evenface.studies.report import console_lines, finished_runs, heading, study_report, study_warnings
 from evenface.studies.results import BaselineDifference, baseline_differences, measure, unit_note
@@ -121,6 +129,10 @@ def run_study(
 ) -> StudyResult:
     """Train the unfinished runs of a study and write its results; see :func:`evenface.api.study`."""
     chosen = choice or StudyOptions()
+    if jobs is not None and jobs < 1:
+        raise InputError(f"--jobs must be 1 or more, got {jobs}")
+    if executor == "ray":
+        import_ray()
     plan, own = open_plan(source, chosen)
     folder = output_path(out or own or Path("runs") / "studies" / plan.name, folder=True)
     if not trust_plugins:
@@ -236,8 +248,6 @@ def execute(plan: StudyPlan, out: Path, jobs: int | None = None, executor: Execu
     if not waiting:
         return failed
     _train_starts(plan, waiting, out, jobs, executor)
-    if jobs is not None and jobs < 1:
-        raise InputError(f"--jobs must be 1 or more, got {jobs}")
     with _executor(executor, waiting, jobs, out / LOG) as workers:
         groups = grouped(plan.trainings, {run.folder for run in waiting}, workers.count)
         clock = _Clock(plan, waiting, workers.count, out)

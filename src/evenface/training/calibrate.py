@@ -11,7 +11,7 @@ from evenface.evaluation.calibration import AT_LEAST, FILE, Calibration, error_e
 from evenface.evaluation.formatting import signed, with_interval
 from evenface.evaluation.label_shift import Corrected, Estimated, correction, estimate_prior, parse_prior
 from evenface.evaluation.predictions import Predictions
-from evenface.evaluation.selective import Answered, Point, answered, risk_coverage
+from evenface.evaluation.selective import Answered, Point, answered, check_risk, risk_coverage
 from evenface.runs import Run
 from evenface.training.class_prior import prior_of
 from evenface.utils.errors import InputError
@@ -133,6 +133,10 @@ def calibrate(run: Run, *, risk: float | None = None, prior: str | None = None, 
     InputError
         If there are too few validation samples, a value is invalid, or no threshold has that error rate.
     """
+    if risk is not None:
+        check_risk(risk)
+    if prior not in (None, "estimate"):
+        parse_prior(prior, run.facts["classes"])
     validation, calibration = run.validation, fit(run)
     if validation is None or calibration is None:
         number = 0 if validation is None else len(validation)

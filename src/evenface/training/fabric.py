@@ -56,20 +56,30 @@ def _cpu_capabilities() -> Mapping[str, Any]:
     return {flag: True for line in lines if line.startswith("flags") for flag in line.partition(":")[2].split()}
 
 
+def choose_accelerator(training: Training, precision: str | None = None) -> Literal["cpu", "cuda"]:
+    """Return the kind of device to train on; an InputError where that, or the precision, cannot be had here.
+
+    ``precision`` is that of a run that is resumed.
+    """
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    accelerator: Literal["cpu", "cuda"] = "cuda" if gpus else "cpu"
+    if training.accelerator != "auto":
+        accelerator = training.accelerator
+    if accelerator == "cpu" and (precision or training.precision) == "16-mixed":
+        raise InputError("training.precision 16-mixed needs a GPU", "Set training.precision to auto or 32-true.")
+    if accelerator == "cuda" and not gpus:
+        raise InputError("training.accelerator is cuda, there is no GPU", "Use auto or cpu.")
+    if accelerator == "cuda" and gpus < training.devices:
+        raise InputError(f"training.devices is {training.devices}, there are {gpus} GPUs")
+    return accelerator
+
+
 def launch_fabric(training: Training, precision: str | None, *, uses_all_parameters: bool) -> "Fabric":
     """Choose devices, processes and precision, and start them; ``precision`` is that of a run that is resumed."""
     from lightning_fabric import Fabric
 
-    accelerator: Literal["cpu", "cuda"]
-    if training.accelerator == "auto":
-        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
-    else:
-        accelerator = training.accelerator
+    accelerator = choose_accelerator(training, precision)
     chosen = cast(Precision, precision or choose_precision(training.precision, accelerator))
-    if accelerator == "cpu" and chosen == "16-mixed":
-        raise InputError("training.precision 16-mixed needs a GPU", "Set training.precision to auto or 32-true.")
-    if accelerator == "cuda" and torch.cuda.device_count() < training.devices:
-        raise InputError(f"training.devices is {training.devices}, there are {torch.cuda.device_count()} GPUs")
     # Several processes wait for the gradient of every parameter, unless some may be unused in a step.
     several = training.devices * training.nodes > 1
     fabric = Fabric(

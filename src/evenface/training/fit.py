@@ -16,7 +16,7 @@ from evenface.training.batches import ImageBank, TrainingBatches
 from evenface.training.build import build_method, build_model, check_recipe
 from evenface.training.class_prior import prior_of_method
 from evenface.training.data import TrainingData, predictions
-from evenface.training.fabric import choose_precision, launch_fabric
+from evenface.training.fabric import choose_accelerator, choose_precision, launch_fabric
 from evenface.training.prediction import cached_features, output_rows, validation_metrics
 from evenface.training.run_records import build_loggers, peak_memory, run_metadata, split_table, start_lines
 from evenface.training.stacked.runs import fit_sequences
@@ -35,17 +35,18 @@ def fit(run: Run, recipe: Recipe) -> None:
 def fit_images(run: Run, recipe: Recipe) -> None:
     """Check a recipe of images or clips, train by it, and write weights, predictions and metadata."""
     check_recipe(recipe)
+    # A run that was interrupted resumes in the precision that it began with, on other hardware too.
+    resumed_precision = run.precision if (run.folder / FACTS).is_file() else None
+    choose_accelerator(recipe.training, resumed_precision)  # before hours of preparation
     keep_freed_memory()
     data, training = TrainingData(recipe), recipe.training
-    network = build_model(recipe, len(data.listed.classes), data.planned_frames)  # before hours of preparation
+    network = build_model(recipe, len(data.listed.classes), data.planned_frames)  # likewise
     data.check()
     manifest, counts = data.manifest, data.counts
     votes = manifest.votes(data.split.train)
     method = build_method(
         recipe, counts, manifest.classes, votes, ordered=manifest.ordered, frames=data.frames, network=network
     )
-    # A run that was interrupted resumes in the precision that it began with, on other hardware too.
-    resumed_precision = run.precision if (run.folder / FACTS).is_file() else None
     fabric = launch_fabric(training, resumed_precision, uses_all_parameters=method.uses_all_parameters)
     implied = prior_of_method(method, training, counts)
     metadata = run_metadata(data, implied, str(fabric.device), fabric.strategy.precision.precision)

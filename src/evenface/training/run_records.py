@@ -74,23 +74,22 @@ def start_lines(metadata: Mapping[str, Any], network: str) -> list[str]:
     ]
 
 
-EPOCH_COLUMNS = ("  epoch", "  loss", "validation loss", "balanced accuracy", "images/s")
+EPOCH_COLUMNS = ("  epoch", "  loss", "validation loss", "balanced accuracy")
 
 
-def epoch_heading(*, validated: bool) -> str:
-    """Return the heading of the table of epochs on the screen."""
-    return "  ".join(EPOCH_COLUMNS if validated else (*EPOCH_COLUMNS[:2], EPOCH_COLUMNS[-1]))
+def epoch_heading(*, validated: bool, unit: str = "images") -> str:
+    """Return the heading of the table of epochs on the screen; ``unit`` is what a network is trained on."""
+    return "  ".join((*EPOCH_COLUMNS[: 4 if validated else 2], f"{unit}/s"))
 
 
-def epoch_line(row: Mapping[str, float], epochs: int, *, best: bool) -> str:
-    """Return a row of the table of epochs on the screen, marked if its weights are the best so far."""
+def epoch_line(row: Mapping[str, float], epochs: int, *, unit: str = "images", best: str = "") -> str:
+    """Return a row of the table of epochs on the screen, ended by a mark on the weights that are the best so far."""
     cells = [f"{row['epoch']:.0f}/{epochs}", f"{row['train_loss']:.4f}"]
-    validated = "validation_loss" in row
-    if validated:
+    if "validation_loss" in row:
         cells += [f"{row['validation_loss']:.4f}", f"{row['validation_balanced_accuracy']:.3f}"]
-    cells.append(f"{row['images_per_second']:.0f}")
-    widths = map(len, EPOCH_COLUMNS if validated else (*EPOCH_COLUMNS[:2], EPOCH_COLUMNS[-1]))
-    return "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)) + "  best" * best
+    widths = [*map(len, EPOCH_COLUMNS[: len(cells)]), len(f"{unit}/s")]
+    cells.append(f"{row[f'{unit}_per_second']:.0f}")
+    return "  ".join([*(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)), best]).rstrip()
 
 
 def split_table(data: TrainingData) -> pd.DataFrame:

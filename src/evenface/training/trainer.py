@@ -231,7 +231,7 @@ class Trainer:
         self.log(f"{line}  ({row['images_per_second']:.0f} images/s)")
         selects = self.validate is not None and self.recipe.training.checkpoint != "last"
         best = selects and self._early_stopping().best_epoch == self.state.epoch - 1
-        bar.say(epoch_line(row, self.recipe.training.epochs, best=best))
+        bar.say(epoch_line(row, self.recipe.training.epochs, best="best" if best else ""))
 
     def _early_stopping(self) -> EarlyStopping:
         """Return the best epoch of the last stage, the only one that weights are selected in, and whether to stop."""

@@ -113,8 +113,7 @@ class StackedGroup:
                 row |= dict.fromkeys((name for name in row if name.startswith("validation")), np.nan)
                 state.ended = state.epoch + 1
             state.history.append(row)
-            selects = state.validated and member.training.checkpoint != "last"
-            if selects and state.early_stopping().best_epoch == state.epoch:
+            if state.selects and state.early_stopping().best_epoch == state.epoch:
                 state.best = self.weights.take(place, state.shape)
             state.epoch, state.step = state.epoch + 1, 0
         self.sums.zero_()

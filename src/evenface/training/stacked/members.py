@@ -143,6 +143,11 @@ class MemberState:
         """Whether there are validation samples."""
         return len(self.member.validation) > 0
 
+    @property
+    def selects(self) -> bool:
+        """Whether the weights of the best epoch are used, not the last ones."""
+        return self.validated and self.member.training.checkpoint != "last"
+
     def early_stopping(self, epoch: int | None = None) -> EarlyStopping:
         """Apply early stopping to the epochs so far, or to those before ``epoch``."""
         history, training = self.history[:epoch], self.member.training

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import nn
 
 from evenface.config import Recipe
@@ -25,6 +24,7 @@ from evenface.training.build import build_method, check_recipe, sequence_network
 from evenface.training.checkpoint import load_state, save_state, save_weights
 from evenface.training.class_prior import implied_prior
 from evenface.training.data import TrainingData, predictions
+from evenface.training.fabric import choose_accelerator
 from evenface.training.prediction import score_sequences
 from evenface.training.run_records import build_loggers, peak_memory, run_metadata, split_table, start_lines
 from evenface.training.stacked.members import MemberSpec
@@ -66,11 +66,8 @@ class SequenceRun:
 
     @property
     def device(self) -> str:
-        """Device type to train on; an InputError where there is no such device."""
-        accelerator = self.recipe.training.accelerator
-        if accelerator == "cuda" and not torch.cuda.is_available():
-            raise InputError("training.accelerator is cuda, there is no GPU", "Use auto or cpu.")
-        return "cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu"
+        """Device type to train on."""
+        return choose_accelerator(self.recipe.training)
 
     @property
     def needs_mirror(self) -> bool:
@@ -115,6 +112,7 @@ def fit_sequences(
 def sequence_run(run: Run, recipe: Recipe, stores: dict[str, Store]) -> SequenceRun:
     """Check a run's recipe, load its data (from ``stores`` if they are there), and specify its networks."""
     check_recipe(recipe)
+    choose_accelerator(recipe.training)  # before hours of preparation
     source = recipe.data.model_dump_json()
     data = TrainingData(recipe, stores.get(source))
     data.check()

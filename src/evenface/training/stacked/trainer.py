@@ -12,6 +12,7 @@ import torch
 from evenface.models.sequence import SequenceNetwork, initialised
 from evenface.training.checkpoint import load_state, save_state
 from evenface.training.optimizers import EarlyStopping
+from evenface.training.run_records import epoch_heading, epoch_line
 from evenface.training.stacked.group import SequenceBank, StackedGroup, TrainingThreads
 from evenface.training.stacked.members import MemberSpec, MemberState, stackable_groups
 from evenface.training.stacked.network import NetworkShape, network_of, predict_networks
@@ -86,6 +87,9 @@ class StackedTrainer:
             shown = nullcontext(_NO_BAR) if self.quiet else progress(title, total, done)
             bar = stack.enter_context(shown)
             workers = stack.enter_context(TrainingThreads(self.threads))
+            if self._epoch() is not None:
+                validated = any(state.validated for state in self.states)
+                bar.say(epoch_heading(validated=validated, unit="sequences"))
             while (epoch := self._epoch()) is not None and epoch < until:
                 self._run_epoch(epoch, workers, interrupt, bar)
         self._save()
@@ -186,8 +190,9 @@ class StackedTrainer:
         return min((state.epoch for state in self.states if state.trains(state.epoch)), default=None)
 
     def _run_epoch(self, epoch: int, workers: TrainingThreads, interrupt: Interrupt, bar: ProgressBar) -> None:
-        groups = self._stacked(epoch)
-        failed = False
+        groups, began, failed = self._stacked(epoch), time.monotonic(), False
+        states = [state for group in groups for state in group.states]
+        count = sum((state.member.steps - state.step) * state.member.batch for state in states)
 
         def paused() -> bool:
             return failed or interrupt.pressed or time.monotonic() > self._due
@@ -205,18 +210,22 @@ class StackedTrainer:
             self._save()
         if interrupt.pressed:
             raise KeyboardInterrupt
-        if all(state.epoch > epoch for group in groups for state in group.states):
-            self._report_epoch(epoch, groups, bar)
+        if all(state.epoch > epoch for state in states):
+            self._report_epoch(states, count / (time.monotonic() - began), bar)
 
-    def _report_epoch(self, epoch: int, groups: Iterable[StackedGroup], bar: ProgressBar) -> None:
-        rows = [state.history[-1] for group in groups for state in group.states]
-        count = f"{len(rows)} network{'s' if len(rows) > 1 else ''}"
-        text = f"epoch {epoch + 1}  {count}  loss {np.mean([row['train_loss'] for row in rows]):.4f}"
-        judged = [row["validation_loss"] for row in rows if "validation_loss" in row]
-        if judged:
-            text += f"  validation: loss {np.mean(judged):.4f}"
-        for state in (state for group in groups for state in group.states if not state.trains(epoch + 1)):
-            bar((state.member.training.epochs - state.epoch) * state.member.steps)
+    def _report_epoch(self, states: Sequence[MemberState], speed: float, bar: ProgressBar) -> None:
+        """Show the mean of the networks that trained in an epoch, and log it."""
+        rows = [state.history[-1] for state in states]
+        row: dict[str, float] = {"epoch": rows[0]["epoch"], "sequences_per_second": speed}
+        for name in ("train_loss", "validation_loss", "validation_balanced_accuracy"):
+            if values := [each[name] for each in rows if name in each]:
+                row[name] = float(np.mean(values))
+        best = sum(state.selects and state.early_stopping().best_epoch + 1 == row["epoch"] for state in states)
+        mark = "" if not best else "best" if len(self.members) == 1 else f"best for {best} of {len(states)} networks"
+        for state in states:
+            if not state.trains(state.epoch):
+                bar((state.member.training.epochs - state.epoch) * state.member.steps)
+        text = epoch_line(row, max(state.member.training.epochs for state in states), unit="sequences", best=mark)
         bar.say(text)
         self.log(text)
 
