@@ -140,7 +140,7 @@ class Run:
             If the folder is no run, the run has not ended, or it names code and that is not trusted.
         """
         run = cls(user_path(folder))
-        if not (run.folder / RECIPE).is_file():
+        if not run.begun:
             raise InputError(
                 f"{run.folder} is no run folder: it has no {RECIPE}", "Give a folder that `evenface train` wrote."
             )
@@ -173,7 +173,7 @@ class Run:
 
     def _check_free(self, recipe: Recipe, *, resume: bool) -> None:
         folder = self.folder
-        if (folder / RECIPE).is_file():
+        if self.begun:
             if not resume:
                 state = "has ended" if self.finished else "has begun"
                 raise InputError(
@@ -187,6 +187,11 @@ class Run:
                 )
         elif not is_vacant(folder):
             raise InputError(f"{folder} exists and is no run folder", "Give another folder: --out.")
+
+    @property
+    def begun(self) -> bool:
+        """Whether the folder holds a run, finished or not."""
+        return (self.folder / RECIPE).is_file()
 
     @property
     def finished(self) -> bool:
@@ -395,12 +400,11 @@ def check_source(source: object, recipe: Recipe, overrides: Mapping[str, Any], *
     A recipe file that is named, or content that is given, is the caller's own, and so is code that is named by the
     setting ``plugins``; a run folder may be anybody's.
     """
-    if "plugins" in overrides or not isinstance(source, str | Path):
+    path = _path_of(source)
+    if path is None or "plugins" in overrides:
         return
-    path = Path(source).expanduser()
-    folder = path if path.is_dir() else path.parent
-    if path in (folder, folder / RECIPE) and ((folder / FACTS).exists() or path == folder):
-        check_trust(recipe, source, trusted=trusted)
+    if path.is_dir() or (path.name == RECIPE and (path.parent / FACTS).exists()):
+        check_trust(recipe, str(source), trusted=trusted)
 
 
 def default_folder(source: object, recipe: Recipe, overrides: Mapping[str, Any], *, resume: bool) -> Path:
@@ -408,19 +412,25 @@ def default_folder(source: object, recipe: Recipe, overrides: Mapping[str, Any],
 
     See :func:`numbered_folder`.
     """
-    if isinstance(source, str | Path) and (user_path(source) / RECIPE).is_file():
-        return numbered_folder(user_path(source), resume=resume)
-    words = [f"{key}={value}".replace(" ", "") for key, value in overrides.items() if key != "data.root"]
-    return numbered_folder(Path("runs") / safe_file_name("-".join([recipe.name, *words])), resume=resume)
+    path = _path_of(source)
+    if path is None or not Run(path).begun:
+        words = [f"{key}={value}".replace(" ", "") for key, value in overrides.items() if key != "data.root"]
+        path = Path("runs") / safe_file_name("-".join([recipe.name, *words]))
+    return numbered_folder(path, resume=resume)
 
 
 def numbered_folder(folder: Path, *, resume: bool) -> Path:
-    """Return the folder, or with the first number that no finished run has; to resume, the last one that exists."""
+    """Return the folder, or with the first number that no finished run has; to resume, the last one that has begun."""
     candidate, last, number = folder, folder, 1
     while Run(candidate).finished:
         number, last = number + 1, candidate
         candidate = folder.with_name(f"{folder.name}-{number}")
-    return last if resume and is_vacant(candidate) else candidate
+    return last if resume and not Run(candidate).begun else candidate
+
+
+def _path_of(source: object) -> Path | None:
+    """Return the path that a recipe was read from, or that has the name of a shipped one; None for content."""
+    return Path(source).expanduser() if isinstance(source, str | Path) else None
 
 
 def is_first_process() -> bool:

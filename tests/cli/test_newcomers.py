@@ -94,8 +94,12 @@ def test_data_in_place_of_a_recipe_are_trained_on_and_numbered(people_folder, tm
     folder = Path("runs") / f"{people_folder.name}-erm"
     assert f"report  {folder}/report.html" in first.stdout
     before = (folder / "predictions.parquet").stat().st_mtime_ns
-    assert call("train", people_folder, *words, "--resume").exit_code == 0
-    assert [path.name for path in Path("runs").iterdir()] == [folder.name]
+    foreign = Path(f"{folder}-2")
+    foreign.mkdir()
+    (foreign / "notes.txt").touch()
+    assert call("train", people_folder, *words, "--resume").exit_code == 0, "the run, not a folder that holds none"
+    assert sorted(path.name for path in Path("runs").iterdir()) == [folder.name, foreign.name]
+    shutil.rmtree(foreign)
     table = tmp_path / "mine.csv"
     shutil.copytree(people_folder, tmp_path / "faces")
     with table.open("w", newline="") as file:

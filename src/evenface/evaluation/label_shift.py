@@ -1,6 +1,6 @@
 """Label shift: correct probabilities for another class prior, or estimate the prior of unlabelled samples."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -135,25 +135,19 @@ def parse_prior(text: str, classes: Sequence[str]) -> np.ndarray:
     """Read ``happy=0.5,sad=0.3,fear=0.2``, every class once, summing to 1 (within 0.01); or ``uniform``."""
     if text.strip() == "uniform":
         return np.full(len(classes), 1 / len(classes))
-    given: dict[str, float] = {}
+    shares: dict[str, float] = {}
     for part in text.split(","):
         name, _, value = (piece.strip() for piece in part.rpartition("="))
         if name not in classes:
             raise InputError(
                 f"prior: {name or part!r} is not a class of the run", nearest(name, classes) or _form(classes)
             )
+        if name in shares:
+            raise InputError(f"prior: duplicate class {name}")
         try:
-            share = float(value)
+            shares[name] = float(value)
         except ValueError:
             raise InputError(f"prior: the value of {name} is not a number: {value!r}", _form(classes)) from None
-        if name in given:
-            raise InputError(f"prior: duplicate class {name}")
-        given[name] = share
-    return named_prior(given, classes)
-
-
-def named_prior(shares: Mapping[str, float], classes: Sequence[str]) -> np.ndarray:
-    """Order values by the classes; errors are those of :func:`parse_prior`."""
     missing = [name for name in classes if name not in shares]
     if missing:
         raise InputError(f"prior: no value for {', '.join(missing)}", _form(classes))

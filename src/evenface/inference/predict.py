@@ -80,6 +80,8 @@ def predict_inputs(
     sources, skipped = ([camera], []) if camera else sources_of(inputs, content, skip)
     estimated = settings.prior == ESTIMATE
     settings = resolve_prior(model, sources, settings)
+    if model.input_spec.crop:
+        load_detector(model.input_spec.crop.detector)  # not counted as time of the prediction
     columns, memory = Columns.of(model, settings), RowList()
     paths = {source.path for source in sources}
 
@@ -96,8 +98,6 @@ def predict_inputs(
     )
     if estimated:
         result.notes.append(f"class prior estimated from these files, without labels: {settings.prior}")
-    if model.input_spec.crop:
-        load_detector(model.input_spec.crop.detector)  # not counted as time of the prediction
     start = time.perf_counter()
     with ExitStack() as stack:
         sinks: list[PredictionTable | RowList] = [memory]
