@@ -84,6 +84,8 @@ import evenface as ef
 from importlib.resources import files
 faces = ef.load()(str(files("evenface") / "synthesis/pictures/happy.jpg"))
 assert [face.label for face in faces] == ["happy"], faces
+ef.explain(str(files("evenface") / "synthesis/pictures/happy.jpg"), out="explanations", random_orders=1)
 assert not {"torch", "pandas", "scipy", "matplotlib"} & set(sys.modules)
 """
     subprocess.run([python, "-c", code], check=True, cwd=tmp_path)
+    assert (tmp_path / "explanations" / "index.html").is_file()

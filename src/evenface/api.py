@@ -959,7 +959,6 @@ def check_no_model(inputs: Any, command: str) -> None:
             )
 
 
-@needs("pandas", "matplotlib")
 def explain(
     inputs: str | Path | Sequence[str | Path],
     model: str | Path | Predictor | None = None,

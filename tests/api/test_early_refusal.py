@@ -43,7 +43,7 @@ CASES = {
     "method": (lambda _, data: api.train_folder(data, method="focl"), "Did you mean focal"),
     "graphics card": (lambda run, _: ef.train(run, out="new", **CUDA), "there is no GPU"),
     "precision": (lambda run, _: ef.train(run, out="new", **FLOAT16), "needs a GPU"),
-    "class prior": (lambda run, data: ef.predict(str(data), run, prior="angry=1,x=1"), "x"),
+    "class prior": (lambda run, data: ef.predict(str(data), run, prior="calm=1,furious=1"), "furious"),
     "error rate": (lambda run, _: api.calibrate(run, max_error_rate=7), "from 0 to 1"),
     "target prior": (lambda run, _: api.calibrate(run, prior="nonsense"), "nonsense"),
     "parallel runs": (lambda run, _: api.study("leaky-split", jobs=0), "1 or more"),

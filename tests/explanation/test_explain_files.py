@@ -203,7 +203,7 @@ def test_files_are_explained_into_a_folder_and_not_twice(run, people_folder, tmp
     np.testing.assert_allclose(table["probability"].to_numpy().reshape(5, -1), shares, atol=1e-6)
     assert table.loc[table["predicted"], "class"].tolist() == [model.classes[i] for i in shares.argmax(axis=1)]
     assert table.loc[table["true"], "class"].tolist() == ["fear"] * 3 + ["calm"] * 2
-    values = pd.read_parquet(out / "importance.parquet")
+    values = pd.read_csv(out / "importance.csv")
     maps = np.stack([one.maps for one in explain_samples(model, arrays)])
     np.testing.assert_allclose(values["value"].to_numpy().reshape(maps.shape), maps, atol=1e-5)
     text = (out / "index.html").read_text("utf-8")

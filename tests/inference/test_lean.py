@@ -80,7 +80,7 @@ for words in sys.argv[1:]:
         f"predict|{PEOPLE}|{model}|--parquet|t.parquet": "pyarrow",
         f"predict|{PEOPLE}|{model}|--timeline|t.svg": "matplotlib",
         f"predict|{PEOPLE}|--model|{two_runs / 'plain'}": "torch",
-        f"explain|{PEOPLE}|{model}": "pandas",
+        f"explain|{PEOPLE}|--random-orders|1": 0,
         "train|demo": "torch",
         f"compare|{two_runs / 'plain'}|{two_runs / 'weighted'}": "pandas",
         "stats|t.csv|--value|a|--factors|b|--unit|c": "pandas",
@@ -96,7 +96,11 @@ for words in sys.argv[1:]:
         if name
     ]
     assert done.stderr.endswith("".join(said))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["drawn", "t.csv", "t.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["drawn", "explanations", "t.csv", "t.json"]
+    assert "2 samples explained by occlusion" in done.stdout
+    assert "needs matplotlib: pip install 'evenface[train]'" in done.stdout
+    found = sorted(path.name for path in (tmp_path / "explanations").iterdir() if path.is_file())
+    assert found == ["explanations.csv", "importance.csv", "index.html"]
 
 
 def test_the_page_lists_and_predicts_without_them(file, tmp_path):

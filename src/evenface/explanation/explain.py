@@ -130,6 +130,8 @@ def _class_indices(names: tuple[str, ...] | None, classes: Sequence[str]) -> tup
 def _notes(records: Sequence[results.Record], others: int) -> list[str]:
     """Return notes on how to read the explanations."""
     notes = []
+    if any(sample["curves"] for record in records for sample in record["samples"]) and not results.draws_curves():
+        notes.append("the figure of the deletion and insertion curves needs matplotlib: pip install 'evenface[train]'")
     maps = records[0]["samples"][0]["maps"]
     if maps is not None:
         rows, columns = np.shape(maps)[-2:]

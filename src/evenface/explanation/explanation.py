@@ -71,7 +71,7 @@ def select_method(model: Model, method: str | None = None) -> str:
     if method != "occlusion" and not gradients:
         raise InputError(
             f"{model.name} is an exported file, which has no gradients: {method} requires the run folder",
-            "Specify the run folder, or use --method occlusion.",
+            "Use --method occlusion, or specify the run folder with 'evenface[explain]' installed.",
         )
     applicable = ("gradcam", "cam", "occlusion") if images else ("gradients", "occlusion")
     if method not in applicable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from evenface.explanation.explanation import Explanation
 from evenface.explanation.faithfulness import FRACTIONS, UNITS, Curves, Faithfulness, faithfulness
 from evenface.inference.model import Model
 from evenface.inference.pipeline import PreparedSample
+from evenface.inference.prediction_table import write_csv
 from evenface.inference.sources import Source
 from evenface.reporting.page import CaptionedFigure, CaptionedImage, Page, PageSection, Tile, Verdict, write_page
 from evenface.reporting.saliency import LEGEND
@@ -24,18 +26,13 @@ from evenface.reporting.style import MUTED, colour, panels, save, styled
 from evenface.reporting.tables import Table
 from evenface.utils import __version__
 from evenface.utils.errors import InputError
-from evenface.utils.extras import LazyModule
 from evenface.utils.files import atomic_write, digest
-from evenface.utils.tables import escape_csv_table
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.figure import Figure
-else:
-    pd = LazyModule("pandas")
 
 RECORDS, IMAGES = "parts", "pictures"
-PAGE, TABLE, VALUES, CURVES = "index.html", "explanations.csv", "importance.parquet", "deletion-insertion.png"
+PAGE, TABLE, VALUES, CURVES = "index.html", "explanations.csv", "importance.csv", "deletion-insertion.png"
 POSITION = ("frame", "end", "time", "until", "face", "left", "top", "right", "bottom")
 KEY = re.compile(r'\{"key": "(\w+)"')
 Record = dict[str, Any]
@@ -163,26 +160,31 @@ def faithfulness_of(records: Sequence[Record]) -> list[Faithfulness]:
 # ---- tables
 
 
+COLUMNS = ("file", *POSITION, "class", "probability", "predicted", "true", "method", "picture")
+VALUE_COLUMNS = ("file", "frame", "face", "class", "what", "step", "row", "column", "name", "value")
+
+
 def write_tables(folder: Path, records: Sequence[Record], classes: Sequence[str]) -> None:
     """Write both tables."""
+    rows = list(explanation_rows(records, classes))
+    areas = dict.fromkeys(name for row in rows for name in row if name not in COLUMNS)
     with atomic_write(folder / TABLE) as temporary:
-        escape_csv_table(explanation_table(records, classes)).to_csv(temporary, index=False)
+        write_csv(temporary, (dict.fromkeys(areas) | row for row in rows), (*COLUMNS, *areas))
     with atomic_write(folder / VALUES) as temporary:
-        importance_table(records, classes).to_parquet(temporary, index=False)
+        write_csv(temporary, importance_rows(records, classes), VALUE_COLUMNS)
 
 
-def explanation_table(records: Sequence[Record], classes: Sequence[str]) -> pd.DataFrame:
-    """Build the table with a row per sample and class; areas under the curves in the row of the predicted class."""
-    rows = []
+def explanation_rows(records: Sequence[Record], classes: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Iterate over a row per sample and class; areas under the curves in the row of the predicted class."""
     for record in records:
         for sample in record["samples"]:
             predicted = int(np.argmax(sample["probabilities"]))
             areas: dict[str, float] = {}
             for curves in _sample_curves(sample):
                 names = (f"{curves.what}_{name}" for name in ("out", "in", "random"))
-                areas |= dict(zip(names, curves.areas, strict=True))
-            rows += [
-                {
+                areas |= dict(zip(names, map(float, curves.areas), strict=True))
+            for label, name in enumerate(classes):
+                yield {
                     "file": record["file"],
                     **{name: sample[name] for name in POSITION},
                     "class": name,
@@ -193,53 +195,40 @@ def explanation_table(records: Sequence[Record], classes: Sequence[str]) -> pd.D
                     "picture": record["picture"],
                     **(areas if label == predicted else {}),
                 }
-                for label, name in enumerate(classes)
-            ]
-    table = pd.DataFrame(rows)
-    for name in ("frame", "end", "face"):
-        table[name] = table[name].astype("Int64")
-    return table
 
 
-def importance_table(records: Sequence[Record], classes: Sequence[str]) -> pd.DataFrame:
-    """Build the long table of all values: a row per sample, class and cell of a map, frame or point."""
-    tables = []
+def importance_rows(records: Sequence[Record], classes: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Iterate over all values: a row per sample, class and cell of a map, frame or point."""
     for record in records:
         for sample in record["samples"]:
-            for part in ("maps", "frames", "points"):
+            for part, what in (("maps", "place"), ("frames", "frame"), ("points", "point")):
                 if sample[part] is not None:
-                    values = _long(np.array(sample[part]), part, classes, record["names"])
-                    tables.append(values.assign(file=record["file"], frame=sample["frame"], face=sample["face"]))
-    table = pd.concat(tables, ignore_index=True)
-    table["face"] = table["face"].astype("Int64")
-    return table[["file", "frame", "face", "class", "what", "step", "row", "column", "name", "value"]]
+                    place = {"file": record["file"], "frame": sample["frame"], "face": sample["face"], "what": what}
+                    for cell in _cells(np.array(sample[part]), part, classes, record["names"]):
+                        yield place | cell
 
 
-def _long(values: np.ndarray, part: str, classes: Sequence[str], names: Sequence[str]) -> pd.DataFrame:
-    """Convert an array to long format; -1 for indices that it lacks."""
-    indices = np.indices(values.shape).reshape(values.ndim, -1)
-    missing = np.full(values.size, -1)
-    step, row, column = (missing,) * 3
-    name = np.full(values.size, "", dtype=object)
-    if part == "maps":
-        row, column = indices[-2:]
-        step = indices[1] if values.ndim == 4 else missing
-    elif part == "frames":
-        step = indices[1]
-    else:
-        column = indices[1]
-        name = np.asarray([names[i] if i < len(names) else str(i) for i in column], dtype=object)
-    return pd.DataFrame(
-        {
-            "class": np.asarray(classes, dtype=object)[indices[0]],
-            "what": {"maps": "place", "frames": "frame", "points": "point"}[part],
+def _cells(values: np.ndarray, part: str, classes: Sequence[str], names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Iterate over the values of an array with their indices; -1 for those that it lacks."""
+    for (label, *indices), value in np.ndenumerate(values):
+        step = row = column = -1
+        name = ""
+        if part == "maps":
+            row, column = indices[-2:]
+            step = indices[0] if len(indices) == 3 else -1
+        elif part == "frames":
+            (step,) = indices
+        else:
+            (column,) = indices
+            name = names[column] if column < len(names) else str(column)
+        yield {
+            "class": classes[label],
             "step": step,
             "row": row,
             "column": column,
             "name": name,
-            "value": values.ravel(),
+            "value": float(value),
         }
-    )
 
 
 # ---- report page
@@ -247,6 +236,7 @@ def _long(values: np.ndarray, part: str, classes: Sequence[str], names: Sequence
 MAX_IMAGES = 60
 """Maximum number of images on the page; the others are in the folder."""
 MAX_NOTES = 20
+CURVES_CAPTION = "Probability of the predicted class against the fraction deleted or inserted; means over samples."
 PERTURBATIONS = {
     "places": "Deleted image regions are {baseline}; a random order is the same map with its cells shuffled.",
     "frames": "A deleted frame is replaced by the nearest remaining one; the last one remains.",
@@ -274,8 +264,11 @@ def write_report(
     """Write the report page, and the figure of the curves beside it."""
     sections = [_images(folder, records)]
     if checks:
-        save(curves_figure(records), folder / CURVES)
-        sections.append(_faithfulness_section(curves_figure(records), checks))
+        drawn: tuple[CaptionedFigure, ...] = ()
+        if draws_curves():
+            save(curves_figure(records), folder / CURVES)
+            drawn = (CaptionedFigure("deletion-insertion", curves_figure(records), CURVES_CAPTION),)
+        sections.append(_faithfulness_section(drawn, checks))
     method = records[0]["method"]
     orders = f"{settings.random_orders} of each sample, seed {settings.seed}"
     baseline = "blurred" if settings.baseline == "blur" else "replaced by the mean colour of their frame"
@@ -343,7 +336,12 @@ def _images(folder: Path, records: Sequence[Record]) -> PageSection:
     return PageSection("Explanations", text, images=tuple(shown))
 
 
-def _faithfulness_section(figure: Figure, checks: Sequence[Faithfulness]) -> PageSection:
+def draws_curves() -> bool:
+    """Return whether the figure of the curves can be drawn: everything else does without matplotlib."""
+    return importlib.util.find_spec("matplotlib") is not None
+
+
+def _faithfulness_section(figures: tuple[CaptionedFigure, ...], checks: Sequence[Faithfulness]) -> PageSection:
     rows = tuple(
         (
             UNITS[check.what],
@@ -366,12 +364,11 @@ def _faithfulness_section(figure: Figure, checks: Sequence[Faithfulness]) -> Pag
         "Lower is better for deletion, higher for insertion; a positive gain is better than random. 95 % bootstrap "
         "intervals over files.",
     )
-    caption = "Probability of the predicted class against the fraction deleted or inserted; means over samples."
     text = (
         "If an explanation is faithful, the probability falls sooner when the most salient parts are deleted first, "
         "and rises sooner when they are inserted first."
     )
-    return PageSection("Faithfulness", text, (CaptionedFigure("deletion-insertion", figure, caption),), (table,))
+    return PageSection("Faithfulness", text, figures, (table,))
 
 
 @styled
