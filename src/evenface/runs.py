@@ -20,6 +20,7 @@ from evenface.evaluation.bootstrap import estimate
 from evenface.evaluation.formatting import with_interval
 from evenface.evaluation.metric_registry import HEADLINE, label
 from evenface.evaluation.predictions import Predictions
+from evenface.evaluation.target_predictions import AnyPredictions, TargetPredictions, load_predictions
 from evenface.preprocessing.store import Store
 from evenface.utils.errors import InputError
 from evenface.utils.extras import LazyModule
@@ -278,16 +279,35 @@ class Run:
 
     @cached_property
     def predictions(self) -> Predictions:
-        """Predictions of the test samples, with the training samples of each class."""
-        return self._with_training_counts(Predictions.load(self.file(PREDICTIONS)))
+        """Predictions of the test samples, with the training samples of each class.
+
+        Raises
+        ------
+        InputError
+            If the run predicts targets that are no classes; see :attr:`results`.
+        """
+        return _of_classes(self.results, self.folder)
 
     @cached_property
     def validation(self) -> Predictions | None:
         """Predictions of the validation samples; none where nothing validates."""
-        there = (self.folder / VALIDATION).is_file() or VALIDATION in self.facts.get("digests", {})
-        return self._with_training_counts(Predictions.load(self.file(VALIDATION))) if there else None
+        results = self.validation_results
+        return None if results is None else _of_classes(results, self.folder)
 
-    def _with_training_counts(self, predictions: Predictions) -> Predictions:
+    @cached_property
+    def results(self) -> AnyPredictions:
+        """Predictions of the test samples, of classes or of targets."""
+        return self._with_training_counts(load_predictions(self.file(PREDICTIONS)))
+
+    @cached_property
+    def validation_results(self) -> AnyPredictions | None:
+        """Predictions of the validation samples, of classes or of targets; none where nothing validates."""
+        there = (self.folder / VALIDATION).is_file() or VALIDATION in self.facts.get("digests", {})
+        return self._with_training_counts(load_predictions(self.file(VALIDATION))) if there else None
+
+    def _with_training_counts(self, predictions: AnyPredictions) -> AnyPredictions:
+        if isinstance(predictions, TargetPredictions):
+            return predictions
         counts = self.facts.get("counts", {}).get("train") if (self.folder / FACTS).is_file() else None
         if counts is None or list(predictions.classes) != self.facts.get("classes"):
             return predictions
@@ -355,7 +375,7 @@ class Run:
         write_parquet(split, self.folder / SPLIT)
         write_json_with_digest(self.folder / FACTS, facts)
 
-    def end(self, facts: Mapping[str, Any], predictions: Mapping[str, Predictions]) -> None:
+    def end(self, facts: Mapping[str, Any], predictions: Mapping[str, AnyPredictions]) -> None:
         """Write predictions, and what is known in the end with the digests of all files that stay as they are.
 
         Parameters
@@ -383,6 +403,15 @@ class Run:
                 file.write(f"{moment}  {text}\n")
         except OSError as error:
             raise disk_error(error, self.folder / LOG) from error
+
+
+def _of_classes(predictions: AnyPredictions, folder: Path) -> Predictions:
+    if isinstance(predictions, TargetPredictions):
+        raise InputError(
+            f"the run {folder} predicts {', '.join(predictions.names)} ({predictions.task}), not classes",
+            "This is for runs of classes.",
+        )
+    return predictions
 
 
 def check_trust(recipe: Recipe, source: str | Path, *, trusted: bool) -> None:

@@ -1,5 +1,6 @@
 """Transfer in two stages: what the first leaves untouched to the bit, and that the second moves all."""
 
+import numpy as np
 import pytest
 import torch
 from small import Small, batch, built
@@ -83,7 +84,12 @@ def test_a_backbone_that_is_frozen_for_good_is_refused():
     network = Small()
     network.frozen_backbone = True
     with pytest.raises(InputError, match=r"network.freeze: backbone leaves nothing to tune"):
-        build_method("frozen-then-tuned", network, build_loss("cross-entropy", [2, 2, 2]), task=None)
+        build_method(
+            "frozen-then-tuned",
+            network,
+            build_loss("cross-entropy", [2, 2, 2]),
+            task=Task(np.array([2, 2, 2]), ("a", "b", "c"), 2),
+        )
 
 
 @pytest.mark.parametrize("kind", [None, "bilstm"])

@@ -14,7 +14,7 @@ from small import Small, batch
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.summary import measured, measured_each, metrics_of
 from evenface.losses import AdaptiveLossSelection, binary_loss_specs, build_one_vs_rest
-from evenface.methods import build_method
+from evenface.methods import Task, build_method
 from evenface.reporting.report import run_report
 from evenface.utils.errors import InputError
 
@@ -134,7 +134,10 @@ def test_focal_loss_of_a_detector_is_equation_6_sample_by_sample():
 
 def test_prediction_keeps_the_sigmoids_and_divides_them_by_their_sum():
     method = build_method(
-        "one-vs-all", Small(), build_one_vs_rest(binary_loss_specs("focal", [1, 1, 1])), task=None
+        "one-vs-all",
+        Small(),
+        build_one_vs_rest(binary_loss_specs("focal", [1, 1, 1])),
+        task=Task(np.array([2, 2, 2]), ("a", "b", "c"), 2),
     ).eval()
     images, _ = batch()
     with torch.no_grad():
@@ -146,7 +149,7 @@ def test_prediction_keeps_the_sigmoids_and_divides_them_by_their_sum():
 
 def test_another_loss_is_refused():
     with pytest.raises(InputError, match="OneVsRestLoss"):
-        build_method("one-vs-all", Small(), torch.nn.Identity(), task=None)
+        build_method("one-vs-all", Small(), torch.nn.Identity(), task=Task(np.array([2, 2, 2]), ("a", "b", "c"), 2))
 
 
 def said(scores=True, rows=40, seed=0):

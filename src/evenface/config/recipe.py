@@ -108,6 +108,11 @@ class Sequences(Section):
     )
 
 
+def _listed(value: Any) -> Any:
+    """Take a single word for a list of one."""
+    return (value,) if isinstance(value, str) else value
+
+
 class Data(OpenSection):
     """Source of the samples, and how they are preprocessed. Further keys are options of the source."""
 
@@ -118,6 +123,19 @@ class Data(OpenSection):
     )
     root: str | None = Field(
         None, description="directory of the dataset; synthetic people default to the cache directory"
+    )
+    task: Literal["auto", "classification", "ordinal", "regression", "multilabel"] = Field(
+        "auto",
+        description="what is predicted; auto: that of the dataset, or by data.targets: multilabel for action units and "
+        "columns of 0 and 1, else regression",
+    )
+    targets: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
+        (),
+        description="regression and multilabel: columns that are predicted, such as [AU1, AU4] or pspi; default: those "
+        "that the dataset declares. Missing values are left out of loss and metrics",
+    )
+    positive_from: float = Field(
+        1.0, gt=0, le=MANY, description="multilabel: value from which a target is present, such as an intensity of 2"
     )
     size: int = Field(112, ge=32, le=1024, description="side of the preprocessed square images, in pixels")
     channels: Literal[1, 3] = Field(3, description="1 for grey, 3 for colour")
@@ -249,11 +267,6 @@ class Protocol(Section):
 
 
 Share = Annotated[float, Field(ge=0, lt=1)]
-
-
-def _listed(value: Any) -> Any:
-    """Take a single word for a list of one."""
-    return (value,) if isinstance(value, str) else value
 
 
 def _named(value: Any) -> Any:
@@ -411,8 +424,17 @@ class Training(Section):
     cache_features: bool = Field(
         False, description="frozen backbone: compute its features once per frame and train only the layers after it"
     )
-    monitor: Literal["balanced_accuracy", "accuracy", "macro_f1", "loss"] = Field(
-        "balanced_accuracy", description="validation metric for best and early stopping"
+    monitor: Literal["balanced_accuracy", "accuracy", "macro_f1", "macro_average_precision", "ccc", "mae", "loss"] = (
+        Field(
+            "balanced_accuracy",
+            description="validation metric for best and early stopping; where targets are no classes the default is "
+            "macro_average_precision (multilabel) or ccc (regression)",
+        )
+    )
+    thresholds: Literal["half", "validation"] = Field(
+        "half",
+        description="multilabel: probability from which a target is predicted, 0.5 or the one of highest F1 of each "
+        "target on validation data",
     )
     patience: int | None = Field(
         None, ge=1, le=MANY, description="early stopping: epochs without improvement of the monitor"

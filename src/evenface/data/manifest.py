@@ -22,6 +22,8 @@ else:
 
 COLUMNS = ("sample", "path", "start", "end", "label", "subject", "clip", "split")
 SIDES = ("train", "validation", "test")
+TaskKind = Literal["classification", "ordinal", "regression", "multilabel"]
+"""What is predicted: a class, an ordered level, numbers, or which of several targets are present."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,13 @@ class Manifest:
         Type of ``path``. Stills: an image, or a row of a table. Clips: a video, or a folder of images in the order of
         their names; ``start`` and ``end`` are the range of frames, missing for all. Sequences: a file of numbers with
         one row per frame; ``start`` and ``end`` likewise.
-    ordered : bool
-        Whether the classes are levels of an ordinal scale in the order of the labels, such as pain intensity.
+    task : {"classification", "ordinal", "regression", "multilabel"}
+        What is predicted: the class; the class as a level of an ordinal scale in the order of the labels, such as pain
+        intensity; the values of ``targets``; or which of ``targets`` are present.
+    targets : tuple of str
+        Regression and multi-label: columns of the table that are predicted, such as ``pspi`` or ``AU12``, missing where
+        they are not known. ``label`` and ``classes`` are then strata; see
+        :func:`~evenface.data.targets.select_targets`.
 
     Raises
     ------
@@ -63,7 +70,8 @@ class Manifest:
     root: Path
     notes: tuple[str, ...] = field(default=())
     content: Literal["stills", "clips", "sequences"] = "stills"
-    ordered: bool = False
+    task: TaskKind = "classification"
+    targets: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         missing = [name for name in COLUMNS if name not in self.table.columns]
@@ -84,6 +92,9 @@ class Manifest:
         unknown = set(self.table["split"].dropna()) - set(SIDES)
         if unknown:
             raise InputError(f"{self.source}: unknown split {sorted(unknown)[0]!r}", f"Known: {', '.join(SIDES)}.")
+        if bool(self.targets) != (self.task in ("regression", "multilabel")):
+            given = ", ".join(self.targets) or "none"
+            raise InputError(f"{self.source}: a task of {self.task} cannot have the targets {given}")
 
     def __len__(self) -> int:
         return len(self.table)
@@ -92,6 +103,21 @@ class Manifest:
     def labels(self) -> np.ndarray:
         """Class index of every sample, int64 array of shape (N,)."""
         return self.table["label"].to_numpy(dtype=np.int64)
+
+    @property
+    def ordered(self) -> bool:
+        """Whether the classes are levels of an ordinal scale."""
+        return self.task == "ordinal"
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of what a model of these data puts out: the targets, or the classes."""
+        return self.targets or self.classes
+
+    def target_values(self, rows: np.ndarray) -> np.ndarray:
+        """Return the values of the targets, float32 of shape (len(rows), T), NaN where they are missing."""
+        values = self.table[list(self.targets)].to_numpy(dtype=np.float32, na_value=np.nan)[rows]
+        return np.asarray(values)
 
     @property
     def has_subjects(self) -> bool:
@@ -134,7 +160,8 @@ class Manifest:
             "root": str(self.root),
             "notes": self.notes,
             "content": self.content,
-            "ordered": self.ordered,
+            "task": self.task,
+            "targets": self.targets,
         }
         table = pa.Table.from_pandas(self.table, preserve_index=False)
         table = table.replace_schema_metadata(
@@ -162,7 +189,8 @@ class Manifest:
                 Path(facts["root"]),
                 tuple(facts["notes"]),
                 facts.get("content", "stills"),
-                facts.get("ordered", False),
+                facts.get("task", "ordinal" if facts.get("ordered") else "classification"),
+                tuple(facts.get("targets", ())),
             )
         except InputError:
             raise

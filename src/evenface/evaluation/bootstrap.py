@@ -74,6 +74,14 @@ def unit_moments(predictions: Predictions, units: Units) -> np.ndarray:
     return sums
 
 
+def unit_value_bins(predictions: Predictions, units: Units) -> np.ndarray:
+    """Count the samples of each true level and sum their absolute errors, for each unit, shape (U, C, 2)."""
+    error = np.abs(predictions.place - predictions.true_values)
+    sums = np.zeros((units.count, len(predictions.classes), 2))
+    np.add.at(sums, (units.codes, predictions.labels), np.stack([np.ones(len(error)), error], axis=1))
+    return sums
+
+
 def fired(predictions: Predictions) -> np.ndarray:
     """Return which samples the one-vs-rest classifier of each class assigns to it, bool, shape (N, C).
 

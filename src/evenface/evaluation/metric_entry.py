@@ -8,15 +8,31 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from evenface.evaluation.predictions import Predictions
 
-Needs = Literal["confusion", "levels", "training_counts", "moments", "one_vs_rest", "losses", "probabilities", "run"]
+Needs = Literal[
+    "confusion",
+    "levels",
+    "training_counts",
+    "moments",
+    "value_bins",
+    "one_vs_rest",
+    "losses",
+    "probabilities",
+    "target_tables",
+    "target_scores",
+    "run",
+]
+MetricTask = Literal["classification", "ordinal", "regression", "multilabel"]
 NEEDS: dict[str, str] = {
     "confusion": "the confusion matrix, ``f(confusion)``, ``(..., C, C) -> (...)``",
     "levels": "the confusion matrix and the values of the ordered classes, ``f(confusion, levels)``",
     "training_counts": "the confusion matrix and the training samples per class, ``f(confusion, training_counts)``",
     "moments": "sums over true value and continuous output, ``f(moments)``, ``(..., 8) -> (...)``",
+    "value_bins": "samples and absolute errors by bin of true value, ``f(bins)``, ``(..., B, 2) -> (...)``",
     "one_vs_rest": "the 2 x 2 table of each class's own score at 0.5, ``f(tables)``, ``(..., C, 2, 2) -> (...)``",
     "losses": "probabilities, one value per sample that is averaged, ``f(probabilities, labels)``, ``(N, C) -> (N,)``",
     "probabilities": "probabilities, ``f(probabilities, labels, weights)`` with weights ``(..., N)``, ``-> (...)``",
+    "target_tables": "the 2 x 2 table of each target at its threshold, ``f(tables)``, ``(..., T, 2, 2) -> (..., T)``",
+    "target_scores": "one target, ``f(present, score, weights)`` with weights ``(..., N)``, ``-> (...)``",
     "run": "``run.json``, ``f(facts)``; for studies alone",
 }
 """What a metric is computed from, and the function that it then is. A metric of each class gives ``(..., C)``."""
@@ -34,7 +50,7 @@ class Metric:
     name: str
     label: str
     function: Function
-    task: Literal["classification", "ordinal", "regression"]
+    task: MetricTask
     higher_is_better: bool
     range: tuple[float, float]
     needs: Needs
@@ -62,7 +78,7 @@ def metric(
     label: str,
     higher_is_better: bool,
     range: tuple[float, float],  # noqa: A002
-    task: Literal["classification", "ordinal", "regression"] = "classification",
+    task: MetricTask = "classification",
     needs: Needs = "confusion",
     per_class: bool = False,
     averages: Mapping[str, Mean] | None = None,
@@ -85,8 +101,9 @@ def metric(
         Whether a higher value is better.
     range : tuple of two float
         Smallest and largest value; infinite where there is no bound.
-    task : {"classification", "ordinal", "regression"}
-        Ordinal and regression metrics are defined where the classes are ordered.
+    task : {"classification", "ordinal", "regression", "multilabel"}
+        Ordinal and regression metrics are defined where the classes are ordered, those of regression also for
+        continuous targets, where they are computed for each.
     needs : str
         A key of :data:`NEEDS`: what the function is given.
     per_class : bool, default=False

@@ -4,18 +4,25 @@ import math
 import re
 from collections.abc import Iterable
 
-from evenface.evaluation import metrics, probability_metrics
+from evenface.evaluation import metrics, probability_metrics, target_metrics
 from evenface.evaluation.metric_entry import CLIP, METRICS, RENAMED, Metric, metric
-from evenface.evaluation.predictions import Predictions
+from evenface.evaluation.target_predictions import AnyPredictions, TargetPredictions
 from evenface.utils.errors import InputError
 from evenface.utils.registry import nearest
 
 __all__ = ["CLIP", "METRICS", "Metric", "find_metric", "known_direction", "metric", "metric_names"]
 
-DEFINED_IN = (metrics, probability_metrics)
+DEFINED_IN = (metrics, probability_metrics, target_metrics)
 """Modules whose import registers the metrics of the package."""
 HEADLINE = ("balanced_accuracy", "accuracy", "macro_f1")
 """Metrics that reports and comparisons show first, above the table of all of them."""
+TARGET_HEADLINE = {
+    "multilabel": ("macro_target_average_precision", "macro_target_f1", "macro_target_roc_auc"),
+    "regression": ("ccc", "expected_mae", "macro_mae"),
+}
+"""The same where targets are no classes; the first decides a comparison."""
+OF_TARGETS = {"multilabel": ("target_tables", "target_scores"), "regression": ("moments", "value_bins")}
+"""Inputs of the metrics that a task of targets has."""
 ELSEWHERE = {
     **dict.fromkeys(("r2", "iou"), True),
     **dict.fromkeys(("loss", "error", "error_rate", "mse", "eer", "fpr", "fnr"), False),
@@ -86,8 +93,17 @@ def lower_note(names: Iterable[str]) -> str:
     return f"Lower is better: {'; '.join(labels)}." if labels else ""
 
 
-def applies(entry: Metric, predictions: Predictions) -> bool:
+def headline(predictions: AnyPredictions) -> tuple[str, ...]:
+    """Return the metrics that are shown first of these predictions; the first decides a comparison."""
+    return TARGET_HEADLINE[predictions.task] if isinstance(predictions, TargetPredictions) else HEADLINE
+
+
+def applies(entry: Metric, predictions: AnyPredictions) -> bool:
     """Return whether a metric is defined for these predictions."""
+    if isinstance(predictions, TargetPredictions):
+        return entry.task == predictions.task and entry.needs in OF_TARGETS[predictions.task]
+    if entry.task == "multilabel":
+        return False
     if entry.needs == "run" or (entry.task != "classification" and not predictions.ordered):
         return False
     if entry.needs == "one_vs_rest" and predictions.scores is None:
@@ -97,7 +113,7 @@ def applies(entry: Metric, predictions: Predictions) -> bool:
     return entry.applies is None or entry.applies(predictions)
 
 
-def reported(predictions: Predictions, *, per_class: bool = False) -> list[Metric]:
+def reported(predictions: AnyPredictions, *, per_class: bool = False) -> list[Metric]:
     """Return the metrics that reports of these predictions have."""
     return [entry for entry in METRICS.values() if entry.per_class == per_class and applies(entry, predictions)]
 

@@ -85,11 +85,11 @@ class Predictions:
     def __post_init__(self) -> None:
         fixed: dict[str, Any] = {
             "sample": np.asarray(self.sample, dtype=object),
-            "subject": _whole(self.subject),
+            "subject": whole_names(self.subject),
             "labels": _integers(self.labels),
             "probabilities": np.asarray(self.probabilities, dtype=np.float64),
             "classes": tuple(self.classes),
-            "clip": _whole(self.clip),
+            "clip": whole_names(self.clip),
             "ordered": bool(self.ordered),
             "scores": None if self.scores is None else np.asarray(self.scores, dtype=np.float64),
             "output": None if self.output is None else np.asarray(self.output, dtype=np.float64),
@@ -201,13 +201,13 @@ class Predictions:
             raise InputError(f"the samples of the clip {mixed!r} differ in label or subject")
         codes, names = pd.factorize(self.clip)
         _, first = np.unique(codes, return_index=True)
-        p = _means(self.probabilities, codes)
+        p = group_means(self.probabilities, codes)
         if how == "vote":
             votes = np.zeros_like(p)
             np.add.at(votes, (codes, self.predicted), 1)
             p = (votes + TIE * p) / (votes.sum(axis=1, keepdims=True) + TIE)
-        scores = None if self.scores is None else _means(self.scores, codes)
-        output = None if self.output is None else _means(self.output[:, None], codes)[:, 0]
+        scores = None if self.scores is None else group_means(self.scores, codes)
+        output = None if self.output is None else group_means(self.output[:, None], codes)[:, 0]
         return replace(self.take(first), sample=names, clip=names, probabilities=p, scores=scores, output=output)
 
     def save(self, path: Path) -> None:
@@ -329,14 +329,14 @@ class Predictions:
             )
 
 
-def _whole(names: np.ndarray | None) -> np.ndarray | None:
+def whole_names(names: np.ndarray | None) -> np.ndarray | None:
     """Return subjects or clips as an array; None if any is missing, as it could be any of the others."""
     if names is None or bool(pd.isna(names).any()):
         return None
     return np.asarray(names, dtype=object)
 
 
-def _means(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
+def group_means(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
     """Average the rows of each group; ``codes`` numbers the groups, 0 to K - 1. Shape (K, C)."""
     sums = np.zeros((int(codes.max()) + 1, values.shape[1]))
     np.add.at(sums, codes, values)

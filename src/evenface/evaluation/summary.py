@@ -22,6 +22,7 @@ from evenface.evaluation.bootstrap import (
     unit_matrices,
     unit_moments,
     unit_tables,
+    unit_value_bins,
     units_of,
 )
 from evenface.evaluation.metric_registry import CLIP, METRICS, Metric, find_metric, reported
@@ -44,6 +45,7 @@ _UNIT_SUMS: dict[str, Callable[[Predictions, Units], np.ndarray]] = {
     "levels": unit_matrices,
     "training_counts": unit_matrices,
     "moments": unit_moments,
+    "value_bins": unit_value_bins,
     "one_vs_rest": unit_tables,
 }
 """Input of a metric to the function that computes each unit's contribution to it."""
@@ -214,7 +216,9 @@ def measured_each(name: str, predictions: Predictions) -> np.ndarray:
 def _value(name: str, predictions: Predictions) -> np.ndarray:
     entry = find_metric(name)
     # studies may request more than reports have: one-vs-rest without scores, distances of unordered classes
-    lacking = {"moments": not predictions.ordered, "training_counts": predictions.training_counts is None, "run": True}
+    lacking = dict.fromkeys(("moments", "value_bins"), not predictions.ordered)
+    lacking |= {"training_counts": predictions.training_counts is None, "run": True}
+    lacking |= dict.fromkeys(("target_tables", "target_scores"), True)
     if lacking.get(entry.needs, False):
         return np.asarray(np.nan)
     return Measures(predictions, resamples=0).value(entry)
@@ -295,7 +299,7 @@ def metrics_of(
 
 
 def _scalars(measures: Measures, entries: Sequence[Metric], level: float) -> dict[str, dict[str, float | None]]:
-    return {entry.name: _plain(measures.estimates(entry, level)[0]) for entry in entries}
+    return {entry.name: plain(measures.estimates(entry, level)[0]) for entry in entries}
 
 
 def _classwise(
@@ -304,12 +308,13 @@ def _classwise(
     """Map each class to the metrics of each class."""
     columns = {entry.name: measures.estimates(entry, level) for entry in entries}
     return {
-        name: {key: _plain(column[i]) for key, column in columns.items()}
+        name: {key: plain(column[i]) for key, column in columns.items()}
         for i, name in enumerate(measures.predictions.classes)
     }
 
 
-def _plain(estimate: Estimate) -> dict[str, float | None]:
+def plain(estimate: Estimate) -> dict[str, float | None]:
+    """Return value and interval as in ``metrics.json``; None where not defined."""
     parts = {"value": estimate.value, "low": estimate.low, "high": estimate.high}
     return {name: None if math.isnan(part) else part for name, part in parts.items()}
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from evenface.losses.base import focal_form
-from evenface.methods.base import Method, Stage, StepContext, Task
+from evenface.methods.base import TARGET_TASKS, Method, Stage, StepContext, TargetLink, Task
 from evenface.methods.bbn import BBN
 from evenface.methods.decoupled import CRT, LWS
 from evenface.methods.dicc import DICC
@@ -140,15 +140,21 @@ def build_method(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
-            return method(network, loss, **options)
+            built = method(network, loss, **options)
         except InputError as error:
             raise InputError(f"method {name!r}: {error.message}", error.hint) from error
         except (TypeError, ValueError) as error:
             raise InputError(f"method {name!r}: {error}") from error
+    if task.kind in TARGET_TASKS:
+        built.link = TargetLink(task.kind, len(task.names), task.targets)
+    return built
 
 
 def _check_requirements(name: str, method: type[Method], loss: nn.Module, task: Task) -> None:
-    """Refuse a loss or training data that lack what the method declares to need."""
+    """Refuse a task, a loss or training data that the method declares it cannot have."""
+    if task.kind not in method.tasks:
+        usable = ", ".join(sorted(known for known, other in METHODS.items() if task.kind in other.tasks))
+        raise InputError(f"method {name!r} is not for {task.kind} tasks", f"Use {usable}.")
     if method.one_vs_rest != getattr(loss, "one_vs_rest", False):
         raise InputError(
             f"method {name!r}: the loss must {'' if method.one_vs_rest else 'not '}be a sum over classes, one against "

@@ -4,16 +4,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, distributed, nn
 
+from evenface.data.manifest import TaskKind
 from evenface.utils.errors import InputError
 
 Modality = Literal["images", "clips", "sequences"]
+TARGET_TASKS = ("regression", "multilabel")
+"""Tasks whose samples have a row of targets in place of a class."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,11 @@ class Task:
         Whether the classes are steps of one scale, in the order of the labels.
     random_start : bool
         Whether the network starts from random weights, not from some that were trained.
+    kind : {"classification", "ordinal", "regression", "multilabel"}
+        What is predicted.
+    targets : ndarray of shape (N, T), optional
+        Regression and multi-label: the training targets, NaN where missing; ``names`` are then theirs, and ``counts``
+        those of the strata.
     """
 
     counts: np.ndarray
@@ -42,6 +50,8 @@ class Task:
     votes: Tensor | None = None
     ordered: bool = False
     random_start: bool = False
+    kind: TaskKind = "classification"
+    targets: np.ndarray | None = None
 
     @property
     def samples(self) -> int:
@@ -94,6 +104,41 @@ class StepContext:
         return (self.epoch + self.step / self.steps) / self.epochs
 
 
+class TargetLink(nn.Module):
+    """Link between targets and the network's outputs: standardised values of a regression, or logits of presence.
+
+    Parameters
+    ----------
+    kind : {"regression", "multilabel"}
+        The task.
+    outputs : int
+        Number T of targets.
+    targets : ndarray of shape (N, T), optional
+        Training targets, NaN where missing, whose mean and standard deviation standardise those of a regression.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, kind: TaskKind, outputs: int, targets: np.ndarray | None = None) -> None:
+        super().__init__()
+        self.kind = kind
+        mean, scale = np.zeros(outputs), np.ones(outputs)
+        if targets is not None and kind == "regression":
+            mean, scale = np.nanmean(targets, axis=0), np.nanstd(targets, axis=0)
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
+        self.register_buffer("scale", torch.tensor(np.where(scale > 0, scale, 1), dtype=torch.float32))
+
+    def encode(self, targets: Tensor) -> Tensor:
+        """Return targets in the scale of the network's outputs, ``(B, T)``."""
+        return targets if self.kind == "multilabel" else (targets - self.mean) / self.scale
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """Return probabilities, or values in the unit of the targets, of the network's outputs, ``(B, T)``."""
+        logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+        return logits.sigmoid() if self.kind == "multilabel" else logits * self.scale + self.mean
+
+
 class Method(nn.Module, ABC):
     """A network and the way it is trained. Subclasses give :meth:`training_loss`.
 
@@ -118,6 +163,11 @@ class Method(nn.Module, ABC):
         How a second batch is drawn for each step, by a name of :func:`evenface.data.imbalance.sampling_probabilities`.
     uses_all_parameters : bool
         Whether every step gives every parameter a gradient. Several devices have to know.
+    tasks : tuple of {"classification", "ordinal", "regression", "multilabel"}
+        What it can predict.
+    link : TargetLink or None
+        Of regression and multi-label: from targets to the scale of the network's outputs, and from outputs to
+        predictions.
     modalities : tuple of {"images", "clips", "sequences"}
         What it can learn from. ``sequences`` needs a training loss that is the loss of the network's logits and no
         options, as many networks of sequences are trained as one.
@@ -160,6 +210,7 @@ class Method(nn.Module, ABC):
     stages: tuple[Stage, ...] = (Stage(1.0),)
     second_sampling: str | None = None
     uses_all_parameters: bool = True
+    tasks: tuple[TaskKind, ...] = ("classification", "ordinal")
     modalities: tuple[Modality, ...] = ("images", "clips")
     cached_features: bool = True
     needs_maps: bool = False
@@ -176,6 +227,7 @@ class Method(nn.Module, ABC):
         super().__init__()
         self.network = network
         self.loss = loss
+        self.link: TargetLink | None = None
 
     @abstractmethod
     def training_loss(self, images: Tensor, targets: Tensor) -> Tensor:
@@ -186,12 +238,21 @@ class Method(nn.Module, ABC):
         images : Tensor of shape (B, channels, H, W), or another that the network takes
             Floating point, from 0 to 1.
         targets : Tensor of shape (B,)
-            True classes, int64.
+            True classes, int64. Of regression and multi-label float32 of shape (B, T), NaN where missing.
 
         Returns
         -------
         Tensor of shape (B,)
         """
+
+    def network_loss(self, images: Tensor, targets: Tensor) -> Tensor:
+        """Compute the loss of the network's own logits, one value per sample, ``(B,)``."""
+        loss: Tensor = self.loss(self.network(images).logits, self.encode(targets))
+        return loss
+
+    def encode(self, targets: Tensor) -> Tensor:
+        """Return targets in the scale of the network's outputs; classes as they are."""
+        return targets if self.link is None else self.link.encode(targets)
 
     def begin_stage(self, stage: int) -> None:
         """Prepare stage number ``stage`` >= 1, for example by resetting weights."""
@@ -238,8 +299,11 @@ class Method(nn.Module, ABC):
         Returns
         -------
         Tensor of shape (B, C)
-            At least float32; each row sums to 1.
+            At least float32; each row sums to 1. Of multi-label the probability of each target, of regression its
+            value, ``(B, T)``.
         """
+        if self.link is not None:
+            return cast(Tensor, self.link(self.logits(images)))
         if self.one_vs_rest:
             return shares(self.scores(images))
         return probabilities(self.logits(images))
@@ -265,6 +329,8 @@ class Method(nn.Module, ABC):
         """
         if self.one_vs_rest:
             return self.scores(images).logit(1e-7)
+        if self.link is not None:
+            return self.logits(images)
         if type(self).predict is Method.predict:
             return self.logits(images)
         return self.predict(images).clamp_min(1e-12).log()

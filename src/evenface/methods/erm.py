@@ -9,9 +9,9 @@ class ERM(Method):
     """Empirical risk minimisation (ERM): training by the loss alone, the baseline. Weighted losses need no more."""
 
     modalities = ("images", "clips", "sequences")
+    tasks = ("classification", "ordinal", "regression", "multilabel")
     exact_prior = True
 
     def training_loss(self, images: Tensor, targets: Tensor) -> Tensor:
         """Compute the loss of the network's logits, one value per sample."""
-        loss: Tensor = self.loss(self.network(images).logits, targets)
-        return loss
+        return self.network_loss(images, targets)

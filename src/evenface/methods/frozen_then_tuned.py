@@ -30,6 +30,7 @@ class FrozenThenTuned(Method):
     Communications in Mathematical Biology and Neuroscience 2026, section 2.4. The length of the stages is not stated.
     """
 
+    tasks = ("classification", "ordinal", "regression", "multilabel")
     cached_features = False  # the backbone is trained
     uses_all_parameters = False
     exact_prior = True
@@ -56,5 +57,4 @@ class FrozenThenTuned(Method):
         if self.network.frozen_backbone != frozen_backbone:
             self.network.frozen_backbone = frozen_backbone  # type: ignore[assignment]
             self.network.train(self.network.training)
-        loss: Tensor = self.loss(self.network(images).logits, targets)
-        return loss
+        return self.network_loss(images, targets)

@@ -85,6 +85,7 @@ class TrainingBatches:
         labels: np.ndarray,
         names: np.ndarray | None = None,
         *,
+        targets: np.ndarray | None = None,
         batch_size: int,
         seed: int,
         sampling: str = "none",
@@ -95,6 +96,7 @@ class TrainingBatches:
     ) -> None:
         self.bank, self.rows, self.labels = bank, rows, labels
         self.names = rows if names is None else names
+        self.targets = labels if targets is None else targets
         self.seed, self.sampling, self.rank, self.world = seed, sampling, rank, world
         self.sampling_beta = sampling_beta
         self.random_frames = random_frames and bank.frames < bank.stored
@@ -114,6 +116,7 @@ class TrainingBatches:
             rows,
             manifest.labels[rows],
             manifest.table["sample"].to_numpy()[rows],
+            targets=manifest.target_values(rows) if manifest.targets else None,
             batch_size=training.batch_size,
             seed=recipe.seed,
             sampling=training.sampling,
@@ -157,7 +160,7 @@ class TrainingBatches:
             first = step * self.batch_size + self.rank * share
             indices = order[first : first + share]
             rows = self.rows[indices]
-            targets = torch.from_numpy(self.labels[indices]).to(device, non_blocking=True)
+            targets = torch.from_numpy(self.targets[indices]).to(device, non_blocking=True)
             yield Batch(
                 rows,
                 self.bank.take(rows, None if frames is None else frames[first : first + share]),

@@ -15,15 +15,19 @@ from evenface import losses, methods, models
 from evenface.config import Recipe
 from evenface.config.recipe import LossSettings, Recurrent, Training
 from evenface.config.recipe_checks import check_modality, with_bounds
+from evenface.data.manifest import TaskKind
 from evenface.losses import LOSS_SELECTIONS, binary_loss_specs, build_one_vs_rest
 from evenface.methods import METHODS
-from evenface.methods.base import Method, Task
+from evenface.methods.base import TARGET_TASKS, Method, TargetLink, Task
 from evenface.models.backbone import HeadOnly, Network
 from evenface.models.build import check_settings
 from evenface.models.sequence import OneVsRestNetwork, SequenceNetwork
 from evenface.runs import Run
 from evenface.utils.errors import InputError
 from evenface.utils.registry import check_options, load_plugins
+
+DEFAULT_LOSS = {"regression": "squared-error", "multilabel": "binary-cross-entropy"}
+"""Loss of a task whose targets are no classes, where a recipe has none of its own."""
 
 
 def check_recipe(recipe: Recipe) -> None:
@@ -148,13 +152,21 @@ def build_loss(recipe: Recipe, counts: np.ndarray, names: Sequence[str]) -> nn.M
     return losses.build_loss(loss.name, counts, names=names, head_scale=scale, absent=absent, **loss.options)
 
 
+def build_target_loss(recipe: Recipe, kind: TaskKind, targets: np.ndarray, names: Sequence[str]) -> nn.Module:
+    """Build the loss of a recipe for targets, which are given in the scale of the network's outputs."""
+    name = DEFAULT_LOSS[kind] if recipe.loss.name == "cross-entropy" else recipe.loss.name
+    encoded = TargetLink(kind, len(names), targets).encode(torch.as_tensor(targets, dtype=torch.float32)).numpy()
+    return losses.build_target_loss(name, kind, targets=encoded, names=names, **recipe.loss.options)
+
+
 def build_method(
     recipe: Recipe,
     counts: np.ndarray,
     names: tuple[str, ...] | None = None,
     votes: np.ndarray | None = None,
     *,
-    ordered: bool = False,
+    kind: TaskKind = "classification",
+    targets: np.ndarray | None = None,
     frames: int = 1,
     network: nn.Module | None = None,
 ) -> Method:
@@ -167,11 +179,13 @@ def build_method(
     counts : ndarray of shape (C,)
         Training samples of each class.
     names : tuple of str, optional
-        The classes.
+        The classes, or the targets.
     votes : ndarray of shape (N, C), optional
         Votes of the annotators for each training sample.
-    ordered : bool
-        Whether the classes are steps of one scale.
+    kind : {"classification", "ordinal", "regression", "multilabel"}
+        What is predicted.
+    targets : ndarray of shape (N, T), optional
+        Regression and multi-label: the training targets, NaN where missing.
     frames : int
         Frames of each sample.
     network : nn.Module, optional
@@ -184,18 +198,20 @@ def build_method(
         names,
         recipe.training.batch_size,
         None if votes is None else torch.from_numpy(votes),
-        ordered,
+        kind == "ordinal",
         random_start=recipe.network.weights == "random",
+        kind=kind,
+        targets=targets,
     )
-    network = network or build_model(recipe, len(counts), frames)
-    loss = build_loss(recipe, counts, names)
+    network = network or build_model(recipe, len(names), frames)
+    loss = build_loss(recipe, counts, names) if targets is None else build_target_loss(recipe, kind, targets, names)
     return methods.build_method(recipe.method.name, network, loss, task=task, seed=recipe.seed, **recipe.method.options)
 
 
 def build_on_head(recipe: Recipe, head: HeadOnly, counts: np.ndarray, names: Sequence[str]) -> Method:
     """Build the method of a recipe on a classifier alone, for what the method declares."""
     votes = np.ones((int(counts.sum()), len(counts)), dtype=np.float32)
-    return build_method(recipe, counts, tuple(names), votes, ordered=True, network=head)
+    return build_method(recipe, counts, tuple(names), votes, kind="ordinal", network=head)
 
 
 def is_one_vs_rest(recipe: Recipe) -> bool:
@@ -249,6 +265,11 @@ def trained_method(run: Run) -> Method:
         recipe = recipe.model_copy(update={"network": without_weights})
         votes = np.ones((int(counts.sum()), len(counts)), dtype=np.float32)
         frames = facts.get("frames", 1)  # older runs have none
-        method = build_method(recipe, counts, classes, votes, ordered=True, frames=frames)
+        kind: TaskKind = facts.get("task", "ordinal")  # as are votes
+        targets = None
+        if kind in TARGET_TASKS:  # their statistics are among the weights; the loss is not needed
+            classes = tuple(facts["targets"])
+            targets = np.repeat([[0.0], [1.0]], len(classes), axis=1)
+        method = build_method(recipe, counts, classes, votes, kind=kind, targets=targets, frames=frames)
     method.load_inference_state(weights)
     return method

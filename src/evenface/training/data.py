@@ -1,7 +1,9 @@
 """Data of a recipe: manifest, prepared store and split; predictions with the samples they are of."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -11,9 +13,13 @@ from evenface.data.datasets import DATASETS, read_dataset
 from evenface.data.datasets.layout import check_exists
 from evenface.data.manifest import Manifest
 from evenface.data.splits import Split, split_manifest
+from evenface.data.targets import select_targets
 from evenface.evaluation.predictions import Predictions
+from evenface.evaluation.target_predictions import AnyPredictions, TargetPredictions
+from evenface.evaluation.target_summary import best_thresholds
 from evenface.preprocessing.prepare import prepare
 from evenface.preprocessing.store import Store
+from evenface.runs import VALIDATION
 from evenface.utils.errors import InputError
 from evenface.utils.files import cache_folder, user_path
 
@@ -36,7 +42,9 @@ class TrainingData:
 
         _ = self.frames
         counts, method = self.counts, METHODS[self.recipe.method.name]
-        if (counts == 0).any() and not (method.allows_absent_classes and (counts > 0).sum() > 1):
+        if self.manifest.targets:
+            check_targets(self.manifest, self.split.train)
+        elif (counts == 0).any() and not (method.allows_absent_classes and (counts > 0).sum() > 1):
             raise InputError(
                 f"the class {self.manifest.classes[int(counts.argmin())]} has no training sample",
                 "Leave the class out, or change the protocol or its seed.",
@@ -47,17 +55,22 @@ class TrainingData:
     @cached_property
     def listed(self) -> Manifest:
         """Samples as the source lists them, before they are prepared."""
+        return select(self.recipe, self._files)
+
+    @cached_property
+    def _files(self) -> Manifest:
+        """Samples as the source lists them, which are prepared alike whatever is predicted of them."""
         return read_manifest(self.recipe)
 
     @cached_property
     def store(self) -> Store:
         """Prepared samples."""
-        return prepare_store(self.recipe, self.listed)
+        return prepare_store(self.recipe, self._files)
 
-    @property
+    @cached_property
     def manifest(self) -> Manifest:
         """A row per prepared sample."""
-        return self.store.manifest
+        return select(self.recipe, self.store.manifest)
 
     @cached_property
     def split(self) -> Split:
@@ -91,7 +104,7 @@ class TrainingData:
 
     @property
     def counts(self) -> np.ndarray:
-        """Training samples of each class, (C,)."""
+        """Training samples of each class (or stratum of targets), (C,)."""
         return self.manifest.counts(self.split.train)
 
 
@@ -119,6 +132,24 @@ def read_manifest(recipe: Recipe) -> Manifest:
         size = {"size": data.size} if data.source in RENDERED else {}
         return read_dataset(data.source, root, {**size, **data.options})
     return read_dataset(data.source, _root(recipe), data.options)
+
+
+def select(recipe: Recipe, manifest: Manifest) -> Manifest:
+    """Return the manifest with the targets that a recipe predicts."""
+    data = recipe.data
+    return select_targets(manifest, None if data.task == "auto" else data.task, data.targets, data.positive_from)
+
+
+def check_targets(manifest: Manifest, rows: np.ndarray) -> None:
+    """Refuse targets of which the training samples have but one value."""
+    for name, values in zip(manifest.targets, manifest.target_values(rows).T, strict=True):
+        known = values[~np.isnan(values)]
+        if not len(known) or known.min() == known.max():
+            what = f"only the value {known[0]:g}" if len(known) else "no value"
+            raise InputError(
+                f"the target {name} has {what} in the training samples",
+                "Leave it out of data.targets, or change the protocol or its seed.",
+            )
 
 
 def check_data(recipe: Recipe) -> None:
@@ -154,14 +185,14 @@ def preparation(recipe: Recipe) -> dict[str, Any]:
 
 def split_store(recipe: Recipe, store: Store) -> Split:
     """Split the prepared samples by the recipe's protocol."""
-    protocol = recipe.protocol
+    protocol, manifest = recipe.protocol, select(recipe, store.manifest)
     store.verify()
     pairs = None
     if protocol.duplicates != "keep":
         from evenface.data.leakage import copies_across
 
-        pairs = copies_across(stored_samples(store), store.manifest)
-    return split_manifest(store.manifest, protocol, pairs)
+        pairs = copies_across(stored_samples(store), manifest)
+    return split_manifest(manifest, protocol, pairs)
 
 
 def stored_samples(store: Store) -> Any:
@@ -193,3 +224,23 @@ def predictions(
         scores=scores,
         output=output,
     )
+
+
+def target_predictions(manifest: Manifest, rows: np.ndarray, values: np.ndarray) -> TargetPredictions:
+    """Return predictions of targets with the samples they are of."""
+    table = manifest.table.iloc[rows]
+    sample, subject, clip = (table[name].to_numpy(dtype=object) for name in ("sample", "subject", "clip"))
+    task = cast(Literal["regression", "multilabel"], manifest.task)
+    return TargetPredictions(sample, subject, manifest.target_values(rows), values, manifest.targets, task, clip)
+
+
+def with_thresholds(predicted: Mapping[str, AnyPredictions]) -> dict[str, AnyPredictions]:
+    """Set the thresholds of all multi-label predictions to those of highest F1 on the validation set."""
+    validation = predicted.get(VALIDATION)
+    if not isinstance(validation, TargetPredictions) or validation.task != "multilabel":
+        return dict(predicted)
+    thresholds = best_thresholds(validation)
+    return {
+        name: replace(run, thresholds=thresholds) if isinstance(run, TargetPredictions) else run
+        for name, run in predicted.items()
+    }

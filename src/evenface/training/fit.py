@@ -7,17 +7,23 @@ from lightning_fabric import Fabric
 
 from evenface.config import Recipe
 from evenface.config.recipe import Training
-from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.probability_metrics import shares
+from evenface.evaluation.target_predictions import AnyPredictions
 from evenface.methods.base import Method
 from evenface.models import Network
 from evenface.runs import FACTS, PREDICTIONS, VALIDATION, Run
 from evenface.training.batches import ImageBank, TrainingBatches
 from evenface.training.build import build_method, build_model, check_recipe
 from evenface.training.class_prior import prior_of_method
-from evenface.training.data import TrainingData, predictions
+from evenface.training.data import TrainingData, predictions, target_predictions, with_thresholds
 from evenface.training.fabric import choose_accelerator, choose_precision, launch_fabric
-from evenface.training.prediction import cached_features, output_rows, validation_metrics
+from evenface.training.prediction import (
+    cached_features,
+    monitor_of,
+    output_rows,
+    target_validation_metrics,
+    validation_metrics,
+)
 from evenface.training.run_records import build_loggers, peak_memory, run_metadata, split_table, start_lines
 from evenface.training.stacked.runs import fit_sequences
 from evenface.training.trainer import CHECKPOINT, Trainer, keep_freed_memory
@@ -40,12 +46,18 @@ def fit_images(run: Run, recipe: Recipe) -> None:
     choose_accelerator(recipe.training, resumed_precision)  # before hours of preparation
     keep_freed_memory()
     data, training = TrainingData(recipe), recipe.training
-    network = build_model(recipe, len(data.listed.classes), data.planned_frames)  # likewise
+    network = build_model(recipe, len(data.listed.outputs), data.planned_frames)  # likewise
     data.check()
     manifest, counts = data.manifest, data.counts
-    votes = manifest.votes(data.split.train)
     method = build_method(
-        recipe, counts, manifest.classes, votes, ordered=manifest.ordered, frames=data.frames, network=network
+        recipe,
+        counts,
+        manifest.outputs,
+        manifest.votes(data.split.train),
+        kind=manifest.task,
+        targets=manifest.target_values(data.split.train) if manifest.targets else None,
+        frames=data.frames,
+        network=network,
     )
     fabric = launch_fabric(training, resumed_precision, uses_all_parameters=method.uses_all_parameters)
     implied = prior_of_method(method, training, counts)
@@ -97,11 +109,13 @@ def _images(data: TrainingData, fabric: Fabric, network: Network) -> np.ndarray:
 
 def _build_trainer(fabric: Fabric, method: Method, bank: ImageBank, data: TrainingData, run: Run) -> Trainer:
     recipe, rows, main = data.recipe, data.validation, fabric.is_global_zero
-    training, labels = recipe.training, data.manifest.labels[rows]
+    training, manifest = recipe.training, data.manifest
 
     def validate() -> dict[str, float]:
         scores, _ = output_rows(fabric, method, bank, rows, training.batch_size, mirror=training.tta_flip)
-        return validation_metrics(labels, shares(scores))
+        if manifest.targets:
+            return target_validation_metrics(target_predictions(manifest, rows, scores))
+        return validation_metrics(manifest.labels[rows], shares(scores))
 
     return Trainer(
         fabric,
@@ -110,6 +124,7 @@ def _build_trainer(fabric: Fabric, method: Method, bank: ImageBank, data: Traini
         recipe,
         run.folder,
         validate=validate if len(rows) else None,
+        monitor=monitor_of(training.monitor, manifest.task),
         log=run.log if main else lambda _line: None,
         loggers=build_loggers(training.loggers, run.folder, recipe.name, {"seed": recipe.seed}) if main else (),
     )
@@ -117,12 +132,15 @@ def _build_trainer(fabric: Fabric, method: Method, bank: ImageBank, data: Traini
 
 def _predict(
     fabric: Fabric, method: Method, bank: ImageBank, training: Training, data: TrainingData
-) -> dict[str, Predictions]:
+) -> dict[str, AnyPredictions]:
     """Predict validation and test set, each under the name of its file."""
-    predicted = {}
+    predicted: dict[str, AnyPredictions] = {}
     for name, rows in ((VALIDATION, data.split.validation), (PREDICTIONS, data.split.test)):
         if len(rows):
             scores, output = output_rows(fabric, method, bank, rows, training.batch_size, mirror=training.tta_flip)
+            if data.manifest.targets:
+                predicted[name] = target_predictions(data.manifest, rows, scores)
+                continue
             own = scores if method.one_vs_rest else None
             predicted[name] = predictions(data.manifest, rows, shares(scores), scores=own, output=output)
-    return predicted
+    return with_thresholds(predicted) if training.thresholds == "validation" else predicted

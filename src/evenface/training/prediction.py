@@ -11,8 +11,11 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
+from evenface.data.manifest import TaskKind
 from evenface.evaluation.metrics import accuracy, balanced_accuracy, confusion_matrix, macro_f1
 from evenface.evaluation.probability_metrics import log_loss
+from evenface.evaluation.target_predictions import TargetPredictions
+from evenface.evaluation.target_summary import measured_targets
 from evenface.methods.base import Method
 from evenface.models import Network
 from evenface.preprocessing.augmentation import to_float
@@ -94,6 +97,40 @@ def validation_metrics(labels: np.ndarray, probabilities: np.ndarray) -> dict[st
         "balanced_accuracy": float(balanced_accuracy(confusion)),
         "macro_f1": float(macro_f1(confusion)),
     }
+
+
+MONITORS = {
+    "multilabel": ("macro_average_precision", "macro_f1", "loss"),
+    "regression": ("ccc", "mae", "loss"),
+}
+"""Validation metrics that weights of a task are selected by, the default first."""
+
+
+def monitor_of(monitor: str, task: TaskKind) -> str:
+    """Return the validation metric of a task that weights are selected by."""
+    if task not in MONITORS:
+        if monitor in ("macro_average_precision", "ccc", "mae"):
+            raise InputError(f"training.monitor: {monitor} is not for classes", "Use balanced_accuracy, or loss.")
+        return monitor
+    if monitor == "balanced_accuracy":
+        return MONITORS[task][0]
+    if monitor not in MONITORS[task]:
+        raise InputError(f"training.monitor: {monitor} is not for {task}", f"Use {', '.join(MONITORS[task])}.")
+    return monitor
+
+
+def target_validation_metrics(predictions: TargetPredictions) -> dict[str, float]:
+    """Compute the same of targets: the loss is binary cross-entropy, or squared error in variances of the target."""
+    if predictions.task == "regression":
+        spread = np.nanvar(predictions.targets, axis=0)
+        losses = (predictions.values - predictions.targets) ** 2 / np.where(spread > 0, spread, 1)
+        names = {"mae": "expected_mae", "ccc": "ccc"}
+    else:
+        p = np.clip(predictions.values, 1e-12, 1 - 1e-12)
+        losses = -(predictions.targets * np.log(p) + (1 - predictions.targets) * np.log(1 - p))
+        names = {"macro_f1": "macro_target_f1", "macro_average_precision": "macro_target_average_precision"}
+    measured = {key: measured_targets(name, predictions) for key, name in names.items()}
+    return {"loss": float(np.nanmean(losses)), **{key: float(np.nan_to_num(value)) for key, value in measured.items()}}
 
 
 def cached_features(fabric: Fabric, network: Network, kind: str, store: Store) -> np.ndarray:

@@ -38,12 +38,14 @@ def run_metadata(data: TrainingData, implied: ImpliedPrior, device: str, precisi
         "precision": precision,
         "implied_prior": {"shares": implied.prior.tolist(), "reason": implied.reason, "exact": implied.exact},
         "environment": environment(),
-        "manifest": manifest.hash,
+        "manifest": store.manifest.hash,
         "store": str(store.path),
         "prepared": store.summary(),
         "frames": data.frames,
         **content_of(manifest),
+        "task": manifest.task,
         "classes": list(manifest.classes),
+        **({"targets": list(manifest.targets)} if manifest.targets else {}),
         "counts": {side: manifest.counts(members).tolist() for side, members in rows.items()},
         "people": {side: _subjects(manifest, members) for side, members in rows.items()},
         "notes": [
@@ -65,31 +67,46 @@ def start_lines(metadata: Mapping[str, Any], network: str) -> list[str]:
     sizes = [f"{side} {sum(counts[side]):,}" for side in SETS]
     subjects = [f"{side} {people[side]:,}" for side in SETS if people[side] is not None]
     recipe = Recipe.model_validate(metadata["recipe"])
+    what = "strata" if "targets" in metadata else "classes"
     return [
         f"samples   {', '.join(sizes)}",
         f"subjects  {', '.join(subjects) or 'unknown: the same people may be in training and test set'}",
-        f"classes   {', '.join(f'{name} {count:,}' for name, count in zip(classes, counts['train'], strict=True))}",
+        f"{what:<10}{', '.join(f'{name} {count:,}' for name, count in zip(classes, counts['train'], strict=True))}",
         f"network   {network}; method {recipe.method.name}, loss {recipe.loss.name}",
         f"training  {recipe.training.epochs} epochs on {metadata['device']} in {metadata['precision']}",
     ]
 
 
-EPOCH_COLUMNS = ("  epoch", "  loss", "validation loss", "balanced accuracy")
+def shown_metric(monitor: str) -> str:
+    """Return the metric that the table of epochs shows beside the loss."""
+    return monitor if monitor in ("macro_average_precision", "ccc", "mae") else "balanced_accuracy"
 
 
-def epoch_heading(*, validated: bool, unit: str = "images") -> str:
+def epoch_heading(*, validated: bool, unit: str = "images", metric: str = "balanced_accuracy") -> str:
     """Return the heading of the table of epochs on the screen; ``unit`` is what a network is trained on."""
-    return "  ".join((*EPOCH_COLUMNS[: 4 if validated else 2], f"{unit}/s"))
+    return "  ".join(_epoch_columns(validated, unit, metric))
 
 
-def epoch_line(row: Mapping[str, float], epochs: int, *, unit: str = "images", best: str = "") -> str:
+def _epoch_columns(validated: bool, unit: str, metric: str) -> list[str]:
+    columns = ["validation loss", metric.replace("_", " ")] if validated else []
+    return ["  epoch", "  loss", *columns, f"{unit}/s"]
+
+
+def epoch_line(
+    row: Mapping[str, float],
+    epochs: int,
+    *,
+    unit: str = "images",
+    metric: str = "balanced_accuracy",
+    best: str = "",
+) -> str:
     """Return a row of the table of epochs on the screen, ended by a mark on the weights that are the best so far."""
-    cells = [f"{row['epoch']:.0f}/{epochs}", f"{row['train_loss']:.4f}"]
-    if "validation_loss" in row:
-        cells += [f"{row['validation_loss']:.4f}", f"{row['validation_balanced_accuracy']:.3f}"]
-    widths = [*map(len, EPOCH_COLUMNS[: len(cells)]), len(f"{unit}/s")]
+    cells, validated = [f"{row['epoch']:.0f}/{epochs}", f"{row['train_loss']:.4f}"], "validation_loss" in row
+    if validated:
+        cells += [f"{row['validation_loss']:.4f}", f"{row['validation_' + metric]:.3f}"]
     cells.append(f"{row[f'{unit}_per_second']:.0f}")
-    return "  ".join([*(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)), best]).rstrip()
+    columns = zip(cells, _epoch_columns(validated, unit, metric), strict=True)
+    return "  ".join([*(f"{cell:>{len(column)}}" for cell, column in columns), best]).rstrip()
 
 
 def split_table(data: TrainingData) -> pd.DataFrame:

@@ -26,7 +26,7 @@ from evenface.runs import HISTORY, WEIGHTS
 from evenface.training.batches import Batch, TrainingBatches, seed_stage, seed_step
 from evenface.training.checkpoint import lay_out_like_parameters, load_state, save_state, save_weights
 from evenface.training.optimizers import EMA, EarlyStopping, build_optimizer, early_stopping, rate_factor
-from evenface.training.run_records import Logger, epoch_heading, epoch_line
+from evenface.training.run_records import Logger, epoch_heading, epoch_line, shown_metric
 from evenface.utils.errors import InputError
 from evenface.utils.files import atomic_write
 from evenface.utils.progress import ProgressBar, progress
@@ -67,11 +67,13 @@ class Trainer:
         folder: Path,
         *,
         validate: Callable[[], dict[str, float]] | None = None,
+        monitor: str | None = None,
         log: Callable[[str], None] = lambda _line: None,
         loggers: Sequence[Logger] = (),
     ) -> None:
         self.fabric, self.method, self.batches, self.recipe, self.folder = fabric, method, batches, recipe, folder
         self.validate, self.log, self.loggers = validate, log, loggers
+        self.monitor = monitor or recipe.training.monitor
         method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model, self.optimizer = fabric.setup(method, build_optimizer([method], recipe.optimizer))
         self._fresh_optimizer = self.optimizer.state_dict()
@@ -93,7 +95,8 @@ class Trainer:
             for logger in self.loggers:
                 stack.callback(logger.close)
             if self.fabric.is_global_zero and self.state.epoch < epochs:
-                bar.say(epoch_heading(validated=self.validate is not None))
+                validated = self.validate is not None
+                bar.say(epoch_heading(validated=validated, metric=shown_metric(self.monitor)))
             while self.state.epoch < epochs and not self._early_stopping().stop:
                 self._train_epoch(bar, interrupt)
             if interrupt.pressed:
@@ -226,20 +229,22 @@ class Trainer:
             logger.log(self.state.epoch, row)
         line = f"epoch {self.state.epoch}/{self.recipe.training.epochs}  loss {row['train_loss']:.4f}"
         if self.validate:
-            balanced, loss = row["validation_balanced_accuracy"], row["validation_loss"]
-            line += f"  validation: balanced accuracy {balanced:.3f}, loss {loss:.4f}"
+            name, loss = shown_metric(self.monitor), row["validation_loss"]
+            line += f"  validation: {name.replace('_', ' ')} {row[f'validation_{name}']:.3f}, loss {loss:.4f}"
         self.log(f"{line}  ({row['images_per_second']:.0f} images/s)")
         selects = self.validate is not None and self.recipe.training.checkpoint != "last"
         best = selects and self._early_stopping().best_epoch == self.state.epoch - 1
-        bar.say(epoch_line(row, self.recipe.training.epochs, best="best" if best else ""))
+        epochs, metric = self.recipe.training.epochs, shown_metric(self.monitor)
+        bar.say(epoch_line(row, epochs, metric=metric, best="best" if best else ""))
 
     def _early_stopping(self) -> EarlyStopping:
         """Return the best epoch of the last stage, the only one that weights are selected in, and whether to stop."""
         training, history, first = self.recipe.training, self.state.history, self.stages[-1].first
         if self.validate is None or len(history) <= first:
             return EarlyStopping(len(history) - 1, stop=False)
-        monitored = [row[f"validation_{training.monitor}"] for row in history[first:]]
-        result = early_stopping(monitored, larger_is_better=training.monitor != "loss", patience=training.patience)
+        monitored = [row[f"validation_{self.monitor}"] for row in history[first:]]
+        larger = self.monitor not in ("loss", "mae")
+        result = early_stopping(monitored, larger_is_better=larger, patience=training.patience)
         return EarlyStopping(result.best_epoch + first, result.stop)
 
     def _save_weights(self, name: str, selected: str) -> None:

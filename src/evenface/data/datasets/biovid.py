@@ -71,7 +71,7 @@ def read(
         *folder_notes,
         *absent_files(root, [row["path"] for row in rows], "biovid", path.name, EXPECTED),
     ]
-    return Manifest(make_table(rows), classes, "biovid", root, tuple(notes), "clips", ordered=True)
+    return Manifest(make_table(rows), classes, "biovid", root, tuple(notes), "clips", "ordinal")
 
 
 def _row(cell: dict[Any, Any], classes: tuple[str, ...]) -> dict[str, Any]:

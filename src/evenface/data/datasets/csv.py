@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from evenface.data.datasets.layout import absent_files, check_root, check_scale, class_notes, listed, naming, side_of
+from evenface.data.datasets.layout import absent_files, check_root, class_notes, listed, naming, side_of, task_of_scale
 from evenface.data.manifest import COLUMNS, Manifest, make_table
 from evenface.utils.errors import InputError
 from evenface.utils.files import natural_order, user_path
@@ -50,8 +50,8 @@ def read_clips(
 ) -> Manifest:
     """Read a table with one line per clip: a whole file or folder, or a range of its frames."""
     manifest = read_as("clips", root, table, columns, classes, delimiter)
-    check_scale("clips", manifest.classes, classes, ordered)
-    return replace(with_own_clips(manifest), content="clips", ordered=ordered)
+    task = task_of_scale("clips", manifest.classes, classes, ordered)
+    return replace(with_own_clips(manifest), content="clips", task=task)
 
 
 def with_own_clips(manifest: Manifest) -> Manifest:

@@ -7,7 +7,6 @@ from typing import Any
 
 from evenface.data.datasets.layout import (
     check_root,
-    check_scale,
     class_notes,
     clips_below,
     files_below,
@@ -15,6 +14,7 @@ from evenface.data.datasets.layout import (
     listed,
     people_notes,
     side_of,
+    task_of_scale,
 )
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
@@ -76,7 +76,8 @@ def read_clips(
             f"images directly in class folders are ignored, as they are no clips: {len(single_images)}, such as "
             f"{single_images[0]}"
         )
-    return Manifest(make_table(rows), order, "clip-folder", root, tuple(notes), "clips", ordered)
+    task = task_of_scale("clip-folder", order, classes, ordered)
+    return Manifest(make_table(rows), order, "clip-folder", root, tuple(notes), "clips", task)
 
 
 def rows_of_classes(
@@ -121,7 +122,7 @@ def clips_of_classes(
 ) -> tuple[list[dict[str, Any]], tuple[str, ...], list[str]]:
     """List samples as :func:`rows_of_classes` does, each a clip of its own, with the classes in the given order."""
     rows, names, notes = rows_of_classes(root, source, expected, subjects, list_samples)
-    check_scale(source, names, classes, ordered)
+    task_of_scale(source, names, classes, ordered)
     order = tuple(map(str, classes)) if classes else names
     if sorted(order) != sorted(names):
         raise InputError(

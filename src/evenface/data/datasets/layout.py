@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from evenface.data.manifest import TaskKind
 from evenface.utils.errors import InputError
 from evenface.utils.files import file_kind, is_folder, natural_order, number_of, user_path
 
@@ -176,14 +177,15 @@ def class_notes(names: Iterable[str]) -> list[str]:
     return notes + [f"{name!r} is read as a class; leave the cell empty if the label is missing" for name in missing]
 
 
-def check_scale(source: str, names: Iterable[str], given: Sequence[str] | None, ordered: bool) -> None:
-    """Check that the order of an ordinal scale is known: names without a number need it stated."""
+def task_of_scale(source: str, names: Iterable[str], given: Sequence[str] | None, ordered: bool) -> TaskKind:
+    """Return ordinal for an ordinal scale whose order is known: names without a number need it stated."""
     words = [name for name in names if not any(map(str.isdigit, name))]
     if ordered and not given and words:
         raise InputError(
             f"{source}: the order of the classes {listed(names)} is unknown, as their names contain no numbers",
             "List them, the lowest first: classes: [none, mild, severe].",
         )
+    return "ordinal" if ordered else "classification"
 
 
 def people_notes(names: Collection[str]) -> list[str]:

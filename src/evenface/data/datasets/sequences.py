@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from evenface.data.datasets.csv import read_as, with_own_clips
 from evenface.data.datasets.folder import clips_of_classes
-from evenface.data.datasets.layout import check_root, check_scale, class_notes, files_below, listed, names_in, side_of
+from evenface.data.datasets.layout import check_root, class_notes, files_below, listed, names_in, side_of, task_of_scale
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
 from evenface.utils.files import natural_order
@@ -89,8 +89,8 @@ def read_sequence_files(
             raise InputError(f"{source}: the option {option} has no effect {condition}", expected)
     if by_table:
         manifest = read_as(source, root, listing.table, listing.columns, listing.classes, listing.delimiter)
-        check_scale(source, manifest.classes, listing.classes, listing.ordered)
-        return replace(with_own_clips(manifest), ordered=listing.ordered)
+        task = task_of_scale(source, manifest.classes, listing.classes, listing.ordered)
+        return replace(with_own_clips(manifest), task=task)
     others: list[str] = []
 
     def list_sequences(folder: Path) -> list[str]:
@@ -104,7 +104,8 @@ def read_sequence_files(
     )
     if others:
         notes.append(f"files other than {', '.join(suffixes)} are ignored: {len(others)}, such as {others[0]}")
-    return Manifest(make_table(rows), order, source, root, tuple(notes), ordered=listing.ordered)
+    task = task_of_scale(source, order, listing.classes, listing.ordered)
+    return Manifest(make_table(rows), order, source, root, tuple(notes), task=task)
 
 
 # --- OpenFace
@@ -218,7 +219,7 @@ def read(
     table = content.table
     present = set(table["class"])
     order = list(map(str, classes)) if classes else [*(content.classes or natural_order(present))]
-    check_scale("sequences", order, classes or content.classes, ordered)
+    task = task_of_scale("sequences", order, classes or content.classes, ordered)
     unknown = sorted(present - set(order))
     if unknown:
         raise InputError(f"sequences: {path.name} has the label {unknown[0]!r}, which is none of {listed(order)}")
@@ -235,7 +236,7 @@ def read(
     notes = (*class_notes(order), *content.notes)
     manifest = Manifest(make_table(rows), tuple(order), "sequences", path.parent, notes)
     clips = manifest.table["clip"].fillna(manifest.table["sample"])
-    manifest = replace(manifest, table=manifest.table.assign(clip=clips), ordered=ordered)
+    manifest = replace(manifest, table=manifest.table.assign(clip=clips), task=task)
     return as_sequences(manifest, points, content.numbers)
 
 

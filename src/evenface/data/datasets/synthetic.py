@@ -16,7 +16,7 @@ from typing import Literal
 import pandas as pd
 
 from evenface.data.imbalance import exponential_counts
-from evenface.data.manifest import Manifest, make_table
+from evenface.data.manifest import Manifest, TaskKind, make_table
 from evenface.synthesis.actions import LABELS
 from evenface.utils.errors import InputError
 from evenface.utils.files import atomic_write, digest
@@ -157,7 +157,8 @@ def read_clips(
     )
     table, classes = _with_labels("synthetic-clips", samples, CLASSES[label])
     notes = (NOTE, LABEL_BY_IDENTITY) if identity else (NOTE,)
-    return Manifest(table, classes, "synthetic-clips", folder, notes, "clips", label == "level")
+    task: TaskKind = "ordinal" if label == "level" else "classification"
+    return Manifest(table, classes, "synthetic-clips", folder, notes, "clips", task)
 
 
 def _with_labels(source: str, samples: pd.DataFrame, order: Sequence[str]) -> tuple[pd.DataFrame, tuple[str, ...]]:

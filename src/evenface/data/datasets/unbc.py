@@ -80,7 +80,7 @@ def read(
     absent = [name for label, name in enumerate(names) if all(row["label"] != label for row in rows)]
     notes += [*label_notes, *([f"levels of {kind} without samples: {listed(absent, 16)}"] if absent else [])]
     content: Literal["stills", "clips"] = "stills" if unit == "frame" else "clips"
-    return Manifest(make_table(rows), names, "unbc", root, tuple(notes), content, ordered=True)
+    return Manifest(make_table(rows), names, "unbc", root, tuple(notes), content, "ordinal")
 
 
 def _level_starts(levels: Literal["usual", "all"] | Sequence[int], kind: str) -> list[int]:

@@ -1,0 +1,191 @@
+"""Targets of a task: columns to be predicted, and the strata that splits and sampling balance in place of classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from evenface.data.labels import level_values
+from evenface.data.manifest import ATTRIBUTES, COLUMNS, Manifest, TaskKind
+from evenface.utils.errors import InputError
+from evenface.utils.extras import LazyModule
+from evenface.utils.files import natural_order
+from evenface.utils.registry import nearest
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = LazyModule("pandas")
+
+__all__ = ["TaskKind", "select_targets"]
+
+LEVEL = "level"
+"""Name of the target that ordered classes give to a regression: the value of the level."""
+BINS = 10
+"""Strata of a continuous target, of equal width, so that rare high values are rare strata."""
+FEWEST = 10
+"""Samples of a combination of units that make a stratum of their own; rarer ones are joined by their rarest unit."""
+UNKNOWN = "unknown"
+
+
+def select_targets(
+    manifest: Manifest, task: TaskKind | None = None, targets: Sequence[str] = (), positive_from: float = 1.0
+) -> Manifest:
+    """Return the manifest of a task: which columns are predicted, and the strata of their values.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        Samples with their classes, and with numeric columns such as action units (``AU12``), ``pspi`` or ``valence``.
+    task : {"classification", "ordinal", "regression", "multilabel"}, optional
+        By default that of the dataset; with ``targets``, ``multilabel`` where all of them are action units or have no
+        values but 0 and 1, else ``regression``.
+    targets : sequence of str
+        Columns to be predicted, of numbers; missing values are allowed. By default those that the dataset declares. A
+        regression without any predicts the value of ordered classes, as the target ``level``.
+    positive_from : float, default=1.0
+        Multi-label: the value from which a target is present, such as an intensity of 2 of 0 to 5 in DISFA.
+
+    Returns
+    -------
+    Manifest
+        For regression and multi-label, ``label`` and ``classes`` are strata: bins of equal width of the first target,
+        or combinations of present targets, of which those of fewer than 10 samples are joined by their rarest target.
+        Splits, sampling and induced imbalance balance these as they do classes.
+
+    Raises
+    ------
+    InputError
+        If a column does not exist or has no numbers, a target does not vary, or the classes have no order.
+    """
+    if not targets and task in (None, manifest.task):
+        return manifest
+    if not targets and task in ("classification", "ordinal"):
+        return _of_classes(manifest, task)
+    if task in ("classification", "ordinal"):
+        raise InputError(
+            f"data.task: {task} predicts classes, but data.targets names columns",
+            "Set data.task to regression or multilabel, or leave data.targets out.",
+        )
+    names = list(dict.fromkeys(targets)) or list(manifest.targets)
+    if not names and task == "regression" and manifest.ordered:
+        table = manifest.table.assign(**{LEVEL: level_values(manifest.classes)[manifest.labels]})
+        return _with_strata(replace(manifest, table=table), "regression", [LEVEL], positive_from)
+    if not names:
+        raise InputError(
+            f"{manifest.source}: data.task: {task} needs the columns that are to be predicted",
+            f"Set data.targets, such as data.targets=[{', '.join(target_columns(manifest)[:2]) or 'AU1, AU2'}].",
+        )
+    return _with_strata(manifest, task or _task_of(manifest, names), names, positive_from)
+
+
+def target_columns(manifest: Manifest) -> list[str]:
+    """Return the columns of a manifest that can be predicted: numbers, beside those that every manifest has."""
+    table = manifest.table
+    return [
+        str(name)
+        for name in table.columns
+        if name not in COLUMNS
+        and not str(name).startswith("votes_")
+        and name not in ATTRIBUTES
+        and pd.api.types.is_numeric_dtype(table[name])
+    ]
+
+
+def _of_classes(manifest: Manifest, task: TaskKind) -> Manifest:
+    if manifest.targets:
+        raise InputError(
+            f"{manifest.source} has no classes, so data.task: {task} cannot be",
+            f"It is a {manifest.task} of {', '.join(manifest.targets)}.",
+        )
+    if task == "ordinal" and not manifest.ordered:
+        raise InputError(
+            f"{manifest.source}: the classes {', '.join(manifest.classes)} are not known to be steps of one scale",
+            "Set data.ordered: true where the source has that option, and data.classes from lowest to highest.",
+        )
+    return replace(manifest, task=task)
+
+
+def _task_of(manifest: Manifest, names: Sequence[str]) -> TaskKind:
+    """Return multilabel where every target is an action unit or has no values but 0 and 1."""
+    values = _values(manifest, names)
+    binary = [bool(np.isin(column[~np.isnan(column)], (0, 1)).all()) for column in values.T]
+    units = [name[:2] == "AU" and name[2:].rstrip("LR").isdigit() for name in names]
+    return "multilabel" if all(b or u for b, u in zip(binary, units, strict=True)) else "regression"
+
+
+def _values(manifest: Manifest, names: Sequence[str]) -> np.ndarray:
+    """Return the values of target columns, float64, (N, T), NaN where missing."""
+    known = target_columns(manifest)
+    for name in names:
+        if name not in known:
+            hint = nearest(name, known) if known else f"{manifest.source} has no columns of numbers."
+            raise InputError(f"{manifest.source}: there is no column of numbers {name!r} for data.targets", hint)
+    values: np.ndarray = manifest.table[list(names)].to_numpy(dtype=np.float64, na_value=np.nan)
+    return values
+
+
+def _with_strata(manifest: Manifest, task: TaskKind, names: list[str], positive_from: float) -> Manifest:
+    values = _values(manifest, names)
+    if task == "multilabel":
+        values = np.where(np.isnan(values), np.nan, values >= positive_from)
+    for name, column in zip(names, values.T, strict=True):
+        known = column[~np.isnan(column)]
+        if len(np.unique(known)) < 2:
+            what = f"only the value {known[0]:g}" if len(known) else "no value"
+            change = ", or change data.positive_from" if task == "multilabel" else ""
+            raise InputError(
+                f"{manifest.source}: the target {name} has {what}, so nothing can be learnt of it",
+                f"Leave it out of data.targets{change}.",
+            )
+    strata = combinations(values, names) if task == "multilabel" else value_bins(values[:, 0], names[0])
+    order = natural_order(set(strata))
+    labels = pd.Series(strata).map({name: index for index, name in enumerate(order)}).to_numpy(dtype=np.int64)
+    table = manifest.table.assign(label=labels, **dict(zip(names, values.T, strict=True)))
+    return replace(manifest, table=table, classes=tuple(order), task=task, targets=tuple(names))
+
+
+def combinations(present: np.ndarray, names: Sequence[str]) -> list[str]:
+    """Name the combination of units present in each sample; missing units count as absent.
+
+    Examples
+    --------
+    >>> combinations(np.repeat([[0, 0], [1, 0], [1, 1]], [20, 10, 3], axis=0), ["AU1", "AU9"])[::11]
+    ['none', 'AU1', 'AU9 …']
+    """
+    rows = np.nan_to_num(present) > 0
+    unique, inverse, counts = np.unique(rows, axis=0, return_inverse=True, return_counts=True)
+    frequency = rows.sum(axis=0)
+    called = []
+    for combination, count in zip(unique, counts, strict=True):
+        members = np.flatnonzero(combination)
+        if not len(members):
+            called.append("none")
+        elif count >= FEWEST or len(members) == 1:
+            called.append("+".join(names[index] for index in members))
+        else:
+            rarest = int(members[frequency[members].argmin()])
+            called.append(f"{names[rarest]} …")
+    return [called[index] for index in inverse.ravel()]
+
+
+def value_bins(values: np.ndarray, name: str) -> list[str]:
+    """Name the bin of each value: the value itself where there are few different ones, else one of 10 of equal width.
+
+    Examples
+    --------
+    >>> value_bins(np.array([0.0, 3.0, np.nan]), "pspi")
+    ['pspi 0', 'pspi 3', 'unknown']
+    """
+    known = np.unique(values[~np.isnan(values)])
+    if len(known) <= BINS:
+        return [UNKNOWN if np.isnan(value) else f"{name} {value:g}" for value in values]
+    edges = np.linspace(known[0], known[-1], BINS + 1)
+    index = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, BINS - 1)
+    return [
+        UNKNOWN if np.isnan(value) else f"{name} {edges[i]:.3g} to {edges[i + 1]:.3g}"
+        for value, i in zip(values, index, strict=True)
+    ]
