@@ -14,6 +14,8 @@ from evenface.utils.errors import InputError
 
 BACKBONE = ("network.conv.", "network.norm.")
 
+THREE = Task(np.array([2, 2, 2]), ("a", "b", "c"), 2)
+
 
 def copied(method):
     return {name: value.clone() for name, value in method.state_dict().items()}
@@ -88,7 +90,7 @@ def test_a_backbone_that_is_frozen_for_good_is_refused():
             "frozen-then-tuned",
             network,
             build_loss("cross-entropy", [2, 2, 2]),
-            task=Task(np.array([2, 2, 2]), ("a", "b", "c"), 2),
+            task=THREE,
         )
 
 

@@ -20,6 +20,8 @@ from evenface.utils.errors import InputError
 
 PAPER = {"anger": 5.9, "disgust": 3.2, "fear": 11.5, "happiness": 2.1, "sadness": 3.1, "surprise": 2.8}
 
+THREE = Task(np.array([2, 2, 2]), ("a", "b", "c"), 2)
+
 
 @pytest.mark.parametrize(
     ("ratio", "settings", "expected"),
@@ -137,7 +139,7 @@ def test_prediction_keeps_the_sigmoids_and_divides_them_by_their_sum():
         "one-vs-all",
         Small(),
         build_one_vs_rest(binary_loss_specs("focal", [1, 1, 1])),
-        task=Task(np.array([2, 2, 2]), ("a", "b", "c"), 2),
+        task=THREE,
     ).eval()
     images, _ = batch()
     with torch.no_grad():
@@ -149,7 +151,7 @@ def test_prediction_keeps_the_sigmoids_and_divides_them_by_their_sum():
 
 def test_another_loss_is_refused():
     with pytest.raises(InputError, match="OneVsRestLoss"):
-        build_method("one-vs-all", Small(), torch.nn.Identity(), task=Task(np.array([2, 2, 2]), ("a", "b", "c"), 2))
+        build_method("one-vs-all", Small(), torch.nn.Identity(), task=THREE)
 
 
 def said(scores=True, rows=40, seed=0):
