@@ -1,6 +1,7 @@
 """Parts of the prediction pipeline: inputs, windows, face ids, smoothing, prefetching, journal, labels."""
 
 import os
+import threading
 
 import numpy as np
 import pytest
@@ -8,15 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from evenface.config.predict import PredictSettings
+from evenface.inference import open_model
+from evenface.inference.onnx_model import OnnxModel
 from evenface.inference.pipeline import (
     FaceResult,
     PreparedSample,
     SourceEnd,
+    predict_sources,
     prefetch,
     smooth_probabilities,
     split_windows,
 )
 from evenface.inference.prediction_table import Columns, PredictionTable, read_rows
+from evenface.inference.registry import resolve_model
 from evenface.inference.sources import Source, find_sources
 from evenface.preprocessing.detect_align import Face
 from evenface.preprocessing.track_faces import FaceIdTracker
@@ -117,6 +123,27 @@ def test_prefetching_keeps_order_raises_in_place_and_stops():
     assert next(prefetched) == 1
     with pytest.raises(InputError):
         next(prefetched)
+
+
+def test_a_single_image_is_prepared_without_a_thread_and_several_ahead_of_the_model(tmp_path):
+    model = open_model(resolve_model())
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (40, 40)).save(tmp_path / name)
+
+    def threads(names):
+        seen = []
+        sources = [Source(str(tmp_path / name), "picture") for name in names]
+        results = predict_sources(model, sources, PredictSettings(), lambda _: seen.append(threading.current_thread()))
+        assert sum(isinstance(result, FaceResult) for result in results) == len(names)
+        return {thread is threading.current_thread() for thread in seen}
+
+    assert threads(["a.png"]) == {True}
+    assert threads(["a.png", "b.png"]) == {False}
+
+
+def test_sessions_leave_the_cores_alone_while_they_wait():
+    model = OnnxModel(resolve_model(), threads=2)
+    assert model._session.get_session_options().get_session_config_entry("session.intra_op.allow_spinning") == "0"
 
 
 def judged(source, columns, p=(0.25, 0.75)):

@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from evenface.preprocessing.detect_align import Face, Square, _part, cut, square_of
+from evenface.preprocessing.detect_align import Face, Square, _fitted, _part, _sampled, cut, square_of
 
 
 def spots(places, size=(320, 300), width=4.0) -> Image.Image:
@@ -77,6 +77,16 @@ def test_shrinking_takes_the_mean_over_a_pixels_area(factor):
     np.testing.assert_allclose(np.asarray(found, float), mean, atol=1.01)
 
 
+@pytest.mark.parametrize("factor", [2, 3, 6])
+def test_shrinking_inside_the_picture_reads_the_pixels_of_the_square_alone(factor):
+    pixels = np.random.default_rng(factor).integers(0, 256, (36 * factor, 40 * factor, 3), dtype=np.uint8)
+    left, top, side = 9 * factor + 1, 7 * factor + 1, 20 * factor
+    found = cut(Image.fromarray(pixels), Square((left + side / 2, top + side / 2), side, 0), 20)
+    part = pixels[top : top + side, left : left + side]
+    mean = part.reshape(20, factor, 20, factor, 3).mean((1, 3))
+    np.testing.assert_allclose(np.asarray(found, float), mean, atol=1.01)
+
+
 @given(angle=st.floats(-math.pi, math.pi), side=st.floats(300, 900))
 def test_a_fine_pattern_does_not_turn_into_a_coarse_one(angle, side):
     board = Image.fromarray((np.indices((1000, 1000)).sum(0) % 2 * 255).astype(np.uint8))
@@ -127,3 +137,44 @@ def test_a_turned_picture_gives_the_same_crop(angle):
     first, second = (np.asarray(cut(*one, 64), float) for one in ((picture, square_of(upright, 0.25)),
                                                                   (turned, square_of(leaning, 0.25))))  # fmt: skip
     assert abs(first - second).mean() < 2
+
+
+# --- views of the detector ----------------------------------------------------------------------------------------
+
+
+def soft(shape, seed=3) -> Image.Image:
+    """A picture without fine detail, in which a few pixels tell as much as all of them."""
+    height, width = shape
+    small = np.random.default_rng(seed).integers(0, 256, (7, 9, 3), dtype=np.uint8)
+    return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
+
+
+@given(angle=st.floats(-math.pi, math.pi), side=st.floats(80, 420), x=st.floats(300, 600), y=st.floats(300, 500))
+def test_a_sampled_view_shows_what_a_crop_shows(angle, side, x, y):
+    picture, square = soft((800, 900)), Square((x, y), side, angle)
+    seen, cropped = (np.asarray(function(picture, square, 40), float) for function in (_sampled, cut))
+    assert abs(seen - cropped).mean() < 2
+    assert abs(seen - cropped).max() < 25
+
+
+@pytest.mark.parametrize(
+    "square", [Square((20, 100), 120, 0.0), Square((150, 180), 120, 0.7), Square((90, 90), 50, 0.1)]
+)
+def test_beyond_the_picture_and_where_it_is_enlarged_the_sampled_view_is_the_crop(square):
+    picture = soft((200, 220))
+    np.testing.assert_array_equal(np.asarray(_sampled(picture, square, 40)), np.asarray(cut(picture, square, 40)))
+
+
+@pytest.mark.parametrize(("shape", "samples"), [((450, 600), 2), ((1500, 2000), 3)])
+def test_a_view_of_the_whole_picture_is_a_mean_of_few_pixels(shape, samples):
+    """A naive loop over the pixels that lie in the middle of the cells of a grid."""
+    pixels = np.random.default_rng(4).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    view = np.asarray(_fitted(Image.fromarray(pixels), 96), float)
+    assert view.shape == (72, 96, 3)
+    for row, column in ((0, 0), (71, 95), (30, 41)):
+        rows, columns = (
+            [int((samples * cell + i + 0.5) * length / (samples * count)) for i in range(samples)]
+            for cell, length, count in ((row, shape[0], 72), (column, shape[1], 96))
+        )
+        mean = pixels[np.ix_(rows, columns)].astype(float).mean((0, 1))
+        np.testing.assert_allclose(view[row, column], mean, atol=1)

@@ -93,7 +93,7 @@ def test_where_there_is_nothing_nothing_is_found(name, size):
 def test_what_the_closer_look_does_not_confirm_is_no_face(portraits, monkeypatch):
     picture = on_wall((portraits[0], (200, 80)))
     assert len(find_faces(picture, "mediapipe")) == 1
-    monkeypatch.setattr(detect_align, "cut", lambda image, square, size: Image.new("RGB", (size, size), GREY))
+    monkeypatch.setattr(detect_align, "_sampled", lambda image, square, size: Image.new("RGB", (size, size), GREY))
     assert find_faces(picture, "mediapipe") == []
 
 

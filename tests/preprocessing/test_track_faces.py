@@ -75,7 +75,7 @@ def test_a_face_that_moves_and_tilts_is_cropped_as_detection_would(person, searc
         frame = placed(person, (150 + 9 * number, 170 + 15 * math.sin(number / 3)), turn=number)
         (face,), (detected,) = tracker.at(number / 25)(frame), find_faces(frame, "mediapipe")
         differences.append(apart(detected, face))
-    assert np.median(differences) < 0.04
+    assert np.median(differences) < 0.05
     assert max(differences) < 0.12
     assert len(searches) == 1 + int(19 / 25 / SEARCH)
 

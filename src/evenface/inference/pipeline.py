@@ -118,11 +118,13 @@ def predict_sources(
 
     Notes
     -----
-    Faces are detected and cropped in a background thread while the model processes earlier samples. At most
-    :data:`QUEUE_SIZE` samples wait for the model.
+    Faces are detected and cropped in a background thread while the model processes earlier samples, except of a single
+    image, for which there are none. At most :data:`QUEUE_SIZE` samples wait for the model.
     """
     check_settings(settings, model.input_spec)
-    samples = prefetch(_prepare_sources(model.input_spec, sources, settings, on_sample), QUEUE_SIZE)
+    samples = _prepare_sources(model.input_spec, sources, settings, on_sample)
+    if [source.kind for source in sources] != ["picture"]:
+        samples = prefetch(samples, QUEUE_SIZE)
     results = _predict_batches(model, samples, settings)
     return smooth_probabilities(results, settings.smooth) if settings.smooth else results
 

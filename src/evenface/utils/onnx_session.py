@@ -19,6 +19,8 @@ def start_session(content: bytes, path: Path, threads: int | None = None) -> Any
     options = onnxruntime.SessionOptions()
     options.log_severity_level = ERRORS
     options.intra_op_num_threads = threads or 0
+    # By default the threads keep their cores busy while they wait for the next image.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions share no narrower base class
