@@ -13,7 +13,9 @@ from evenface.losses.base import declared_factor
 from evenface.utils.errors import InputError
 from evenface.utils.registry import Registry
 
-every_loss = pytest.mark.parametrize("name", sorted(LOSSES))
+every_loss = pytest.mark.parametrize(
+    "name", sorted(name for name, loss in LOSSES.items() if "classification" in loss.tasks)
+)
 
 
 def built(name: str, counts=COUNTS, **options) -> nn.Module:
@@ -23,7 +25,7 @@ def built(name: str, counts=COUNTS, **options) -> nn.Module:
     return build_loss(name, counts, **options)
 
 
-# One suite for every registered loss.
+# One suite for every registered loss of classes; tests/losses/test_loss_tasks.py has those of targets too.
 @every_loss
 def test_one_finite_value_per_sample_not_below_zero(name):
     for rows in (1, 6):

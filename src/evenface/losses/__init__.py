@@ -9,55 +9,88 @@ import torch
 from torch import nn
 
 from evenface.data.imbalance import class_weights
+from evenface.losses.absolute_error import AbsoluteErrorLoss
 from evenface.losses.adaptive import AdaptiveLossSelection
+from evenface.losses.asymmetric import AsymmetricLoss
+from evenface.losses.balanced_mse import BalancedMSELoss
 from evenface.losses.balanced_softmax import BalancedSoftmaxLoss
-from evenface.losses.base import Loss
+from evenface.losses.base import Loss, TaskKind
+from evenface.losses.binary_cross_entropy import BinaryCrossEntropyLoss, positive_weights
+from evenface.losses.ccc import CCCLoss
 from evenface.losses.cefl import CEFLLoss
 from evenface.losses.class_balanced import ClassBalancedLoss
 from evenface.losses.cosface import CosFaceLoss
 from evenface.losses.cross_entropy import CrossEntropyLoss
+from evenface.losses.distribution_balanced import DistributionBalancedLoss
 from evenface.losses.focal import FocalLoss
+from evenface.losses.label_density import LabelWeights
 from evenface.losses.label_smoothing import LabelSmoothingLoss
 from evenface.losses.ldam import LDAMLoss
 from evenface.losses.logit_adjustment import LogitAdjustmentLoss
+from evenface.losses.multilabel_focal import MultilabelFocalLoss
 from evenface.losses.one_vs_rest import LOSS_SELECTIONS, BinaryLossSpec, OneVsRestLoss, binary_loss_specs
+from evenface.losses.smooth_l1 import SmoothL1Loss
+from evenface.losses.squared_error import SquaredErrorLoss
+from evenface.losses.target_base import TargetLoss
 from evenface.utils.errors import InputError
 from evenface.utils.registry import Registry, check_options, checked_options
 
 __all__ = [
     "LOSSES",
     "LOSS_SELECTIONS",
+    "AbsoluteErrorLoss",
     "AdaptiveLossSelection",
+    "AsymmetricLoss",
+    "BalancedMSELoss",
     "BalancedSoftmaxLoss",
+    "BinaryCrossEntropyLoss",
     "BinaryLossSpec",
+    "CCCLoss",
     "CEFLLoss",
     "ClassBalancedLoss",
     "CosFaceLoss",
     "CrossEntropyLoss",
+    "DistributionBalancedLoss",
     "FocalLoss",
     "LDAMLoss",
     "LabelSmoothingLoss",
+    "LabelWeights",
     "LogitAdjustmentLoss",
     "Loss",
+    "MultilabelFocalLoss",
     "OneVsRestLoss",
+    "SmoothL1Loss",
+    "SquaredErrorLoss",
+    "TargetLoss",
     "binary_loss_specs",
     "build_loss",
     "build_one_vs_rest",
+    "build_target_loss",
+    "positive_weights",
     "register_loss",
 ]
 
 LOSSES: Registry[type[nn.Module]] = Registry(
     "loss",
     {
+        "absolute-error": AbsoluteErrorLoss,
+        "asymmetric": AsymmetricLoss,
+        "balanced-mse": BalancedMSELoss,
         "balanced-softmax": BalancedSoftmaxLoss,
+        "binary-cross-entropy": BinaryCrossEntropyLoss,
+        "ccc": CCCLoss,
         "cefl": CEFLLoss,
         "class-balanced": ClassBalancedLoss,
         "cosface": CosFaceLoss,
         "cross-entropy": CrossEntropyLoss,
+        "distribution-balanced": DistributionBalancedLoss,
         "focal": FocalLoss,
         "label-smoothing": LabelSmoothingLoss,
         "ldam": LDAMLoss,
         "logit-adjustment": LogitAdjustmentLoss,
+        "multilabel-focal": MultilabelFocalLoss,
+        "smooth-l1": SmoothL1Loss,
+        "squared-error": SquaredErrorLoss,
     },
 )
 
@@ -73,7 +106,10 @@ def register_loss(name: str, loss: type[nn.Module]) -> None:
         A module ``(logits (B, C), targets (B,)) -> (B,)``. If its constructor takes ``counts`` it is given the
         training counts; if it takes ``alpha`` it is given class weights, a float32 tensor of shape (C,) or None. A
         subclass of :class:`Loss` or of a shipped loss declares which class prior it implies; of any other module it
-        is taken for unknown, and fitted on validation data where it is needed.
+        is taken for unknown, and fitted on validation data where it is needed. With a class attribute ``tasks`` that
+        names ``regression`` or ``multilabel``, such as of a subclass of :class:`TargetLoss`, a module
+        ``(outputs (B, T), targets (B, T)) -> (B,)``; if its constructor takes ``targets`` it is given the training
+        targets.
 
     Raises
     ------
@@ -125,7 +161,7 @@ def build_loss(
     >>> build_loss("focal", counts=[30, 10], gamma=1.0, alpha="inverse").alpha
     tensor([0.5000, 1.5000])
     """
-    loss = LOSSES[name]
+    loss = _loss_for(name, "classification")
     parameters = set(inspect.signature(loss).parameters)
     takes_alpha = "alpha" in parameters
     check_options("loss", name, options, parameters - {"counts"} | ({"normalise", "beta"} if takes_alpha else set()))
@@ -143,11 +179,102 @@ def build_loss(
         options["counts"] = counts
     if "scale" in parameters and head_scale is not None:
         options.setdefault("scale", head_scale)
+    return _made(name, loss, options)
+
+
+def build_target_loss(
+    name: str, kind: TaskKind, *, targets: npt.ArrayLike, names: Sequence[str], **options: Any
+) -> nn.Module:
+    """Build a loss for rows of targets by its name.
+
+    Parameters
+    ----------
+    name : str
+        One of :data:`LOSSES` whose ``tasks`` have the kind.
+    kind : {"regression", "multilabel"}
+        The task.
+    targets : array_like of shape (N, T)
+        Training targets in the scale of the network's outputs, NaN where missing.
+    names : sequence of str
+        The targets.
+    **options
+        The loss's own parameters. Where it takes ``weights``: ``none`` (default), ``inverse`` or ``sqrt-inverse``, and
+        with these ``bins``, ``smoothing`` and, with ``smoothing: gaussian``, ``kernel_size`` and ``sigma`` of
+        :class:`LabelWeights`. Where it takes ``positive_weights``: see :func:`positive_weights`.
+
+    Returns
+    -------
+    nn.Module
+
+    Raises
+    ------
+    InputError
+        If the name or an option is unknown, the loss is for another task, a value is invalid, or an option has no
+        effect beside the others.
+
+    Examples
+    --------
+    >>> build_target_loss("squared-error", "regression", targets=[[0.0], [1.0]], names=["pspi"])
+    SquaredErrorLoss()
+    """
+    loss = _loss_for(name, kind)
+    parameters = set(inspect.signature(loss).parameters)
+    density = ("smoothing", "kernel_size", "sigma", "bins") if "weights" in parameters else ()
+    check_options("loss", name, options, parameters - {"targets"} | set(density))
+    given = {key: options.pop(key) for key in density if key in options}
+    if "weights" in parameters:
+        options["weights"] = _label_weights(name, options.pop("weights", None) or "none", targets, given)
+    if "positive_weights" in parameters:
+        weights = positive_weights(options.pop("positive_weights", None), targets, names)
+        options["positive_weights"] = None if weights is None else torch.tensor(weights, dtype=torch.float32)
+    own = {key: value for key, value in options.items() if key not in ("weights", "positive_weights")}
+    options |= checked_options("loss", name, loss, own)
+    return _made(name, loss, {**options, "targets": targets} if "targets" in parameters else options)
+
+
+def _loss_for(name: str, kind: TaskKind) -> type[nn.Module]:
+    """Return a loss by its name, if it is for the task."""
+    loss, usable = LOSSES[name], [known for known, other in LOSSES.items() if kind in _tasks(other)]
+    if kind not in _tasks(loss):
+        tasks = " and ".join(_tasks(loss))
+        raise InputError(f"loss {name!r} is for {tasks}, not for {kind}", f"Use {', '.join(sorted(usable))}.")
+    return loss
+
+
+def _tasks(loss: type[nn.Module]) -> tuple[TaskKind, ...]:
+    """Return what a loss is for; a module that declares nothing is for classes."""
+    tasks: tuple[TaskKind, ...] = getattr(loss, "tasks", Loss.tasks)
+    return tasks
+
+
+def _made(name: str, loss: type[nn.Module], options: Mapping[str, Any]) -> nn.Module:
     try:
         return loss(**options)
     except InputError:
         raise
     except (TypeError, ValueError) as error:
+        raise InputError(f"loss {name!r}: {error}") from error
+
+
+def _label_weights(name: str, rule: Any, targets: npt.ArrayLike, given: Mapping[str, Any]) -> LabelWeights | None:
+    """Build the weights of labels of a loss; refuse options that have no effect."""
+    chosen = checked_options("loss", name, LabelWeights, {"rule": rule, **given} if rule != "none" else given)
+    if rule == "none" and given:
+        raise InputError(
+            f"loss {name!r}: {next(iter(given))} is of the weights of labels and does nothing without them",
+            "Set loss.weights to inverse or sqrt-inverse, or leave it out.",
+        )
+    smooth = [key for key in ("kernel_size", "sigma") if key in given]
+    if smooth and chosen.get("smoothing", "none") == "none":
+        raise InputError(
+            f"loss {name!r}: {smooth[0]} is of smoothing: gaussian and does nothing without it",
+            f"Set loss.smoothing=gaussian, or leave loss.{smooth[0]} out.",
+        )
+    if rule == "none":
+        return None
+    try:
+        return LabelWeights(targets, **chosen)
+    except ValueError as error:
         raise InputError(f"loss {name!r}: {error}") from error
 
 

@@ -1,11 +1,13 @@
 """Base of losses: what a loss declares, input checks, and numerically safe logarithms."""
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+
+TaskKind = Literal["classification", "ordinal", "regression", "multilabel"]
 
 
 class FocalForm(NamedTuple):
@@ -41,8 +43,11 @@ class Loss(nn.Module):
         What changes the prior, in words.
     one_vs_rest : bool
         Whether it is a sum over classes, each a binary problem against the rest.
+    tasks : tuple of {"classification", "ordinal"}
+        What the loss is for.
     """
 
+    tasks: ClassVar[tuple[TaskKind, ...]] = ("classification", "ordinal")
     one_vs_rest: bool = False
     exact_prior: bool = False
     prior_reason: str = "class weights"
