@@ -78,7 +78,7 @@ def summarise(runs: list[Run]) -> dict[str, Any]:
             method.name: {
                 "overall": {name: vars(estimate) for name, estimate in method.overall.items()},
                 "recall": {
-                    label: vars(estimate) for label, estimate in zip(comparison.classes, method.recall, strict=True)
+                    label: vars(estimate) for label, estimate in zip(comparison.classes, method.by_class, strict=True)
                 },
             }
             for method in comparison.methods

@@ -275,32 +275,36 @@ def _predict_dataset(
 
 def _write_results(run: Run, *, sample_faces: bool, figures: Sequence[str] = ()) -> Run:
     """Write metrics, calibration, model card and report of a run whose folder is locked."""
-    from evenface.evaluation.summary import metrics_of
+    from evenface.evaluation.target_predictions import TargetPredictions
+    from evenface.evaluation.target_summary import compute_metrics
     from evenface.reporting import model_card
     from evenface.reporting.report import run_report
+    from evenface.reporting.target_report import target_run_report
 
     run.verify()
-    metrics = metrics_of(run.predictions)
+    results = run.results
+    metrics = compute_metrics(results)
     write_json_with_digest(run.folder / METRICS, metrics)
     calibrated = calibration.fit(run)
     card = model_card.card_of(run)
     with atomic_write(run.folder / model_card.CARD) as temporary:
         temporary.write_text(model_card.markdown(card), encoding="utf-8")
-    run_report(
-        run.folder / REPORT,
-        run.predictions,
-        title=summaries.run_title(run),
-        result=metrics,
-        history=run.history,
-        warnings=summaries.run_warnings(run),
-        notes=summaries.protocol_notes({"": [run]}),
-        counts=summaries.class_counts(run),
-        faces=summaries.sample_faces(run) if sample_faces else None,
-        provenance=summaries.provenance([run]),
-        calibration=calibrated,
-        further=[model_card.section(card)],
-        formats=figures,
-    )
+    shown: dict[str, Any] = {
+        "title": summaries.run_title(run),
+        "result": metrics,
+        "history": run.history,
+        "warnings": summaries.run_warnings(run),
+        "notes": summaries.protocol_notes({"": [run]}),
+        "counts": summaries.class_counts(run),
+        "faces": summaries.sample_faces(run) if sample_faces else None,
+        "provenance": summaries.provenance([run]),
+        "further": [model_card.section(card)],
+        "formats": figures,
+    }
+    if isinstance(results, TargetPredictions):
+        target_run_report(run.folder / REPORT, results, strata=run.facts["classes"], **shown)
+    else:
+        run_report(run.folder / REPORT, results, calibration=calibrated, **shown)
     return Run(run.folder)
 
 
@@ -565,16 +569,18 @@ class ComparisonResult:
 
     def __repr__(self) -> str:
         values = ", ".join(f"{name} {value}" for name, value, _ in self._methods())
-        return f"<comparison by {label(summaries.MAIN)}: {values}>"
+        return f"<comparison by {label(self.comparison.main)}: {values}>"
 
     def _repr_html_(self) -> str:
         """Return a small table for a notebook."""
-        return html_table(["method", label(summaries.MAIN), "difference from the first"], self._methods())
+        return html_table(["method", label(self.comparison.main), "difference from the first"], self._methods())
 
     def _methods(self) -> list[tuple[str, str, str]]:
         """Return name, value and difference of each method."""
-        differences = ["", *(signed_interval(pair.overall[summaries.MAIN], 3) for pair in self.comparison.pairs)]
-        methods = [(method.name, with_interval(method.overall[summaries.MAIN])) for method in self.comparison.methods]
+        differences = ["", *(signed_interval(pair.overall[pair.main], 3) for pair in self.comparison.pairs)]
+        methods = [
+            (method.name, with_interval(method.overall[self.comparison.main])) for method in self.comparison.methods
+        ]
         return [(*method, difference) for method, difference in zip(methods, differences, strict=True)]
 
 
@@ -618,6 +624,7 @@ def compare(
     from evenface.evaluation.comparison import compare as compare_predictions
     from evenface.reporting.report import comparison_report
     from evenface.reporting.summaries import comparison_summary
+    from evenface.reporting.target_report import target_comparison_report
 
     check_formats(figures)
     folder = output_path(out, folder=True)
@@ -626,23 +633,25 @@ def compare(
             raise InputError(f"{out} is a {kind} folder; its report would be overwritten", "Choose another --out.")
     opened = [Run.open(run, trust_plugins=trust_plugins) for run in runs]
     groups = summaries.group_runs(opened, names)
-    predictions = {name: [run.predictions for run in group] for name, group in groups.items()}
+    predictions = {name: [run.results for run in group] for name, group in groups.items()}
     comparison = compare_predictions(predictions)
     first, warnings = opened[0], summaries.shared_warnings(opened)
     with lock_folder(folder):
-        report = comparison_report(
-            folder / REPORT,
-            predictions,
-            title=" against ".join(groups) if len(groups) == 2 else ", ".join(groups),
-            comparison=comparison,
-            warnings=warnings,
-            histories={name: group[0].history for name, group in groups.items()},
-            notes=summaries.protocol_notes(groups),
-            counts=summaries.class_counts(first),
-            faces=summaries.sample_faces(first) if sample_faces else None,
-            provenance=summaries.provenance(opened),
-            formats=figures,
-        )
+        shown: dict[str, Any] = {
+            "title": " against ".join(groups) if len(groups) == 2 else ", ".join(groups),
+            "comparison": comparison,
+            "warnings": warnings,
+            "histories": {name: group[0].history for name, group in groups.items()},
+            "notes": summaries.protocol_notes(groups),
+            "provenance": summaries.provenance(opened),
+            "formats": figures,
+        }
+        if "targets" in first.facts:
+            report = target_comparison_report(folder / REPORT, **shown)
+        else:
+            counts, faces = summaries.class_counts(first), summaries.sample_faces(first) if sample_faces else None
+            of_classes = {name: [run.predictions for run in group] for name, group in groups.items()}
+            report = comparison_report(folder / REPORT, of_classes, counts=counts, faces=faces, **shown)
     next_step = summaries.next_step(groups[summaries.best_method(comparison)][0])
     return ComparisonResult(comparison, [*warnings, *comparison_summary(comparison).splitlines()], report, next_step)
 

@@ -182,7 +182,7 @@ def test_values_of_a_comparison_are_those_of_its_runs():
         alone = metrics_of(runs[method.name], seed=7)
         assert method.overall["macro_f1"].value == pytest.approx(alone["overall"]["macro_f1"]["value"])
         assert method.overall["macro_f1"].low == pytest.approx(alone["overall"]["macro_f1"]["low"])
-        assert method.recall[1].high == pytest.approx(alone["per_class"]["fear"]["recall"]["high"])
+        assert method.by_class[1].high == pytest.approx(alone["per_class"]["fear"]["recall"]["high"])
     difference = result.pairs[0].overall["macro_f1"]
     assert difference.value == pytest.approx(
         result.methods[1].overall["macro_f1"].value - result.methods[0].overall["macro_f1"].value

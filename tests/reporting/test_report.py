@@ -239,7 +239,7 @@ def test_figures_draw_any_number_of_classes(classes, people):
     drawn = [
         figures.confusion([runs["first"]]),
         figures.precision_recall(runs),
-        figures.recalls({m.name: m.recall for m in found.methods}, names, found.support),
+        figures.recalls({m.name: m.by_class for m in found.methods}, names, found.support),
         figures.recall_differences(found),
     ]
     for figure in drawn:

@@ -350,7 +350,7 @@ def compare(entries: Sequence[Entry], *, trust_plugins: bool = False) -> dict[st
                 name=method.name,
                 runs=len(method.runs),
                 overall={name: metric_value(value) for name, value in method.overall.items()},
-                recall=[metric_value(value) for value in method.recall],
+                recall=[metric_value(value) for value in method.by_class],
             )
             for method in result.methods
         ],

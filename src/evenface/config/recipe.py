@@ -501,6 +501,10 @@ RECURRENT = "recurrent"
 """Name of the sequence network."""
 
 
+DEFAULT_LOSS = {"regression": "squared-error", "multilabel": "binary-cross-entropy"}
+"""Loss of a task whose targets are no classes, where a recipe has none of its own."""
+
+
 class Recipe(Section):
     """All settings of a run.
 

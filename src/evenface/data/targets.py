@@ -169,7 +169,7 @@ def combinations(present: np.ndarray, names: Sequence[str]) -> list[str]:
         else:
             rarest = int(members[frequency[members].argmin()])
             called.append(f"{names[rarest]} …")
-    return [called[index] for index in inverse.ravel()]
+    return [called[int(index)] for index in inverse.ravel()]
 
 
 def value_bins(values: np.ndarray, name: str) -> list[str]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from evenface.evaluation.metrics import divide
 from evenface.evaluation.predictions import Predictions
+from evenface.evaluation.target_predictions import TargetPredictions
 
 LEVEL = 0.95
 RESAMPLES = 2000
@@ -43,7 +44,7 @@ class Units:
     name: str
 
 
-def units_of(predictions: Predictions) -> Units:
+def units_of(predictions: Predictions | TargetPredictions) -> Units:
     """Return people where every subject is known, else clips where some have several samples, else samples."""
     groups, name = predictions.subject, "people"
     if groups is None and predictions.in_parts:

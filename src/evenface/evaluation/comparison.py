@@ -1,20 +1,25 @@
 """Comparison of methods on the same samples: differences with intervals and p-values, overall and per class."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 
 from evenface.evaluation.bootstrap import LEVEL, RESAMPLES, Estimate, Units, percentile, recall_intervals, units_of
-from evenface.evaluation.metric_registry import CLIP, METRICS, Metric, find_metric, reported
-from evenface.evaluation.metrics import recall
+from evenface.evaluation.metric_registry import CLIP, METRICS, Metric, find_metric, headline, reported
+from evenface.evaluation.metrics import mean_over, recall
 from evenface.evaluation.paired_tests import ALPHA, CHUNK, McNemar, holm, mcnemar, permuted_sums, swap_p
 from evenface.evaluation.predictions import Predictions, align
 from evenface.evaluation.summary import CURVE_SAMPLES, FEWEST_RESAMPLES, Measures, draw_sums, input_of
+from evenface.evaluation.target_predictions import AnyPredictions, TargetPredictions, align_targets
+from evenface.evaluation.target_summary import TargetMeasures, measures_of
 from evenface.utils.errors import InputError
 
 RECALL = METRICS["recall"]
+CURVES = ("probabilities", "target_scores")
+"""Inputs of areas under curves and calibration errors."""
 CURVE_SWAPS, FEWEST_SWAPS = 499, 199
 """Most and fewest permutations for areas under curves and calibration errors, which cost far more than sums."""
 CHEAP_SAMPLES = 2_000
@@ -23,13 +28,13 @@ CHEAP_SAMPLES = 2_000
 
 @dataclass(frozen=True)
 class MethodResult:
-    """One method: its runs (seeds), its metrics as means over them, and each run's own values."""
+    """One method: its runs (seeds), its metrics as means over them, each run's own values, and one metric by class."""
 
     name: str
-    runs: tuple[Predictions, ...]
+    runs: tuple[AnyPredictions, ...]
     overall: dict[str, Estimate]
     per_run: dict[str, tuple[float, ...]]
-    recall: tuple[Estimate, ...]
+    by_class: tuple[Estimate, ...]
 
 
 @dataclass(frozen=True)
@@ -51,10 +56,11 @@ class Difference:
 
 @dataclass(frozen=True)
 class MethodPair:
-    """A candidate against the baseline; ``mcnemar`` only where both have one run."""
+    """A candidate against the baseline, judged by the metric ``main``; ``mcnemar`` only where both have one run."""
 
     baseline: str
     candidate: str
+    main: str
     overall: dict[str, Difference]
     classes: tuple[Difference, ...]
     mcnemar: McNemar | None
@@ -71,9 +77,11 @@ class Comparison:
     pairs : tuple of Pair
         Every other method against the first.
     classes : tuple of str
-        Names of the classes.
+        Names of the classes, or of the targets.
     support : tuple of int
-        Samples of each class.
+        Samples of each class; those in which a target is present, or known.
+    main, each : str
+        Metric that the comparison is decided by, and the one of each class.
     unit : str
         What was resampled and swapped: ``"people"``, ``"clips"`` or ``"samples"``.
     units, samples : int
@@ -88,6 +96,8 @@ class Comparison:
     pairs: tuple[MethodPair, ...]
     classes: tuple[str, ...]
     support: tuple[int, ...]
+    main: str
+    each: str
     unit: str
     units: int
     samples: int
@@ -97,7 +107,7 @@ class Comparison:
 
 
 def compare(
-    runs: Mapping[str, Predictions | Sequence[Predictions]],
+    runs: Mapping[str, AnyPredictions | Sequence[AnyPredictions]],
     *,
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -108,7 +118,7 @@ def compare(
 
     Parameters
     ----------
-    runs : mapping of str to Predictions or a sequence of them
+    runs : mapping of str to Predictions or TargetPredictions, or a sequence of them
         Name of each method and its predictions; several are runs of that method with other seeds.
     resamples : int, default=2000
         Bootstrap samples.
@@ -151,8 +161,7 @@ def compare(
     """
     if len(runs) < 2:
         raise InputError(f"a comparison needs two or more methods, found {len(runs)}")
-    groups = {name: (given,) if isinstance(given, Predictions) else tuple(given) for name, given in runs.items()}
-    groups = align(groups)
+    groups = _aligned({name: tuple(given) if isinstance(given, Sequence) else (given,) for name, given in runs.items()})
     first = next(iter(groups.values()))[0]
     views = _views(groups, resamples, seed, metrics)
     units = views[0].units
@@ -162,8 +171,10 @@ def compare(
     return Comparison(
         methods,
         _correct(pairs),
-        first.classes,
+        names_of(first),
         tuple(int(n) for n in first.support),
+        headline(first)[0],
+        each_of(first).name,
         units.name,
         units.count,
         len(first),
@@ -171,6 +182,29 @@ def compare(
         seed,
         resamples,
     )
+
+
+def _aligned(groups: Mapping[str, tuple[AnyPredictions, ...]]) -> dict[str, tuple[AnyPredictions, ...]]:
+    """Reorder every run as the first; all predict classes, or all predict targets."""
+    of_targets = {name: [r for r in group if isinstance(r, TargetPredictions)] for name, group in groups.items()}
+    if not any(of_targets.values()):
+        return dict(align({name: cast(tuple[Predictions, ...], group) for name, group in groups.items()}))
+    for name, group in groups.items():
+        if len(of_targets[name]) < len(group):
+            raise InputError(f"{name} predicts classes, others predict targets", "Compare runs of one task.")
+    return dict(align_targets({name: tuple(group) for name, group in of_targets.items()}))
+
+
+def names_of(predictions: AnyPredictions) -> tuple[str, ...]:
+    """Return the names of the classes, or of the targets."""
+    return predictions.names if isinstance(predictions, TargetPredictions) else predictions.classes
+
+
+def each_of(predictions: AnyPredictions) -> Metric:
+    """Return the metric of each class, or of each target, that comparisons show."""
+    if isinstance(predictions, TargetPredictions):
+        return METRICS["target_average_precision" if predictions.task == "multilabel" else "ccc"]
+    return RECALL
 
 
 @dataclass(frozen=True)
@@ -186,15 +220,16 @@ class _View:
 
 
 def _views(
-    groups: Mapping[str, tuple[Predictions, ...]], resamples: int, seed: int, metrics: Sequence[str] | None
+    groups: Mapping[str, tuple[AnyPredictions, ...]], resamples: int, seed: int, metrics: Sequence[str] | None
 ) -> list[_View]:
     """Return the samples, and the clips where several samples make one and have its label."""
     runs = [run for group in groups.values() for run in group]
     sides = {"": groups}
-    if runs[0].in_parts and runs[0].mixed is None and all(run.clip is not None for run in runs):
-        sides[CLIP] = {name: tuple(run.by_clip() for run in group) for name, group in groups.items()}
+    of_classes = [run for run in runs if isinstance(run, Predictions)]
+    if of_classes and of_classes[0].in_parts and all(run.clip is not None and not run.mixed for run in of_classes):
+        sides[CLIP] = {name: tuple(run.by_clip() for run in group) for name, group in groups.items()}  # type: ignore[union-attr]
     shared = set.intersection(*({entry.name for entry in reported(run)} for run in runs))
-    if len({run.training_counts for run in runs}) > 1:
+    if len({run.training_counts for run in of_classes}) > 1:
         shared -= {entry.name for entry in METRICS.values() if entry.needs == "training_counts"}
     for name in metrics or ():
         find_metric(name)
@@ -205,17 +240,17 @@ def _views(
         curves = metrics is not None or samples <= CHEAP_SAMPLES
         few = max(FEWEST_RESAMPLES, CURVE_SAMPLES // samples) if curves else 0
         measures = {
-            name: tuple(Measures(run, units, resamples, seed, few) for run in group) for name, group in side.items()
+            name: tuple(measures_of(run, units, resamples, seed, few) for run in group) for name, group in side.items()
         }
         entries = tuple(
             m for m in METRICS.values() if m.name in shared and (metrics is None or prefix + m.name in metrics)
         )
-        draw_sums([run for group in measures.values() for run in group], [RECALL, *entries])
+        draw_sums([run for group in measures.values() for run in group], [each_of(runs[0]), *entries])
         views.append(_View(prefix, entries, units, measures, curves))
     return views
 
 
-def _method(name: str, group: tuple[Predictions, ...], views: Sequence[_View], level: float) -> MethodResult:
+def _method(name: str, group: tuple[AnyPredictions, ...], views: Sequence[_View], level: float) -> MethodResult:
     """Compute the metrics of one method with their intervals."""
     per_run, overall = {}, {}
     for view in views:
@@ -224,11 +259,26 @@ def _method(name: str, group: tuple[Predictions, ...], views: Sequence[_View], l
             per_run[key] = tuple(float(run.value(entry)) for run in view.runs[name])
             low, high = percentile(_drawn(view, name, entry), level)
             overall[key] = Estimate(float(np.mean(per_run[key])), float(low), float(high))
-    stack, drawn = _unit_sums(views[0], name, RECALL), _drawn_sums(views[0], name, RECALL)
-    value = recall(stack.sum(axis=0)).mean(axis=0)
-    low, high = recall_intervals(stack.mean(axis=1), drawn.mean(axis=1), views[0].units, level)
-    recalls = tuple(Estimate(float(v), float(a), float(b)) for v, a, b in zip(value, low, high, strict=True))
-    return MethodResult(name, group, overall, per_run, recalls)
+    own = views[0].runs[name]
+    if isinstance(own[0], TargetMeasures):
+        entry = each_of(group[0])
+        value = np.mean([run.value_each(entry) for run in own], axis=0)  # type: ignore[attr-defined]
+        low, high = percentile(_drawn_each(views[0], name), level)
+    else:
+        stack, drawn = _unit_sums(views[0], name, RECALL), _drawn_sums(views[0], name, RECALL)
+        value = recall(stack.sum(axis=0)).mean(axis=0)
+        low, high = recall_intervals(stack.mean(axis=1), drawn.mean(axis=1), views[0].units, level)
+    by_class = tuple(Estimate(float(v), float(a), float(b)) for v, a, b in zip(value, low, high, strict=True))
+    return MethodResult(name, group, overall, per_run, by_class)
+
+
+def _drawn_each(view: _View, name: str) -> np.ndarray:
+    """Compute the metric of each class or target, as mean over the runs of a method, in each draw, shape (R, C)."""
+    runs = view.runs[name]
+    if isinstance(runs[0], TargetMeasures):
+        entry = each_of(runs[0].predictions)
+        return np.asarray(np.mean([run.drawn_each(entry) for run in runs], axis=0))  # type: ignore[attr-defined]
+    return np.asarray(recall(_drawn_sums(view, name, RECALL)).mean(axis=1))
 
 
 def _drawn(view: _View, name: str, entry: Metric) -> np.ndarray:
@@ -256,19 +306,21 @@ def _pair(
         for entry in view.entries:
             key = view.prefix + entry.name
             low, high = percentile(_drawn(view, names[1], entry) - _drawn(view, names[0], entry), level)
-            tested = view.curves or entry.needs != "probabilities"
+            tested = view.curves or entry.needs not in CURVES
             p = float(swap_p(*permuted.differences(entry, candidate.name))) if tested else math.nan
             value = candidate.overall[key].value - baseline.overall[key].value
             overall[key] = Difference(key, value, float(low), float(high), p, p)
-    drawn = [recall(_drawn_sums(permutations[0].view, name, RECALL)).mean(axis=1) for name in names]
+    drawn = [_drawn_each(permutations[0].view, name) for name in names]
     low, high = percentile(drawn[1] - drawn[0], level)
-    seen, swapped = permutations[0].differences(RECALL, candidate.name)
+    seen, swapped = permutations[0].differences_each(candidate.name)
     p_class = swap_p(seen, swapped)
-    columns = zip(baseline.runs[0].classes, seen, low, high, p_class, holm(p_class), strict=True)
+    columns = zip(names_of(baseline.runs[0]), seen, low, high, p_class, holm(p_class), strict=True)
     classes = tuple(Difference(name, *(float(value) for value in values)) for name, *values in columns)
     single = len(baseline.runs) == len(candidate.runs) == 1
-    right = [method.runs[0].predicted == method.runs[0].labels for method in (baseline, candidate)]
-    return MethodPair(baseline.name, candidate.name, overall, classes, mcnemar(*right) if single else None)
+    firsts = [method.runs[0] for method in (baseline, candidate)]
+    right = [run.predicted == run.labels for run in firsts if isinstance(run, Predictions)]
+    test = mcnemar(*right) if single and right else None
+    return MethodPair(baseline.name, candidate.name, headline(firsts[0])[0], overall, classes, test)
 
 
 class _Permutations:
@@ -278,12 +330,29 @@ class _Permutations:
         self.view, self.seed = view, seed
         self.baseline, *self.candidates = view.runs
         self._sums: dict[tuple[str, str], tuple[tuple[np.ndarray, np.ndarray], ...]] = {}
+        self._pooled: dict[tuple[str, str], tuple[np.ndarray, np.ndarray]] = {}
         self._classwise: dict[tuple[str, str], tuple[tuple[np.ndarray, np.ndarray], ...]] = {}
 
     def differences(self, entry: Metric, candidate: str) -> tuple[np.ndarray, np.ndarray]:
         """Return candidate minus baseline as observed, shape (...), and after each permutation, shape (S, ...)."""
         if entry.needs == "probabilities":
             return self._of_pooled(entry, candidate)
+        each = self._each(entry, candidate)
+        if isinstance(self.view.runs[self.baseline][0], TargetMeasures) and entry.name != "micro_target_f1":
+            return mean_over(each[0], np.ones(each[0].shape[-1])), mean_over(each[1], np.ones(each[1].shape[-1]))
+        return each
+
+    def differences_each(self, candidate: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return the same of the metric of each class or target, shapes (C,) and (S, C)."""
+        return self._each(each_of(self.view.runs[candidate][0].predictions), candidate)
+
+    def _each(self, entry: Metric, candidate: str) -> tuple[np.ndarray, np.ndarray]:
+        if isinstance(self.view.runs[candidate][0], TargetMeasures) and entry.classwise is not None:
+            entry = METRICS[entry.classwise]
+        if entry.needs == "target_scores":
+            if (entry.name, candidate) not in self._pooled:
+                self._pooled[entry.name, candidate] = self._of_pooled(entry, candidate)
+            return self._pooled[entry.name, candidate]
         (first, first_permuted), (second, second_permuted) = self._values(entry, candidate)
         return second - first, second_permuted - first_permuted
 
@@ -316,22 +385,39 @@ class _Permutations:
         """Return differences of a metric of the pooled predictions of all runs of a method, runs weighing equally."""
         sides = [self.view.runs[name] for name in (self.baseline, candidate)]
         runs = [run for side in sides for run in side]
-        p = np.concatenate([run.predictions.probabilities for run in runs])
-        labels = np.concatenate([run.predictions.labels for run in runs])
+        function, samples = _of_joined(entry, [run.predictions for run in runs])
         codes, n = np.tile(self.view.units.codes, len(runs)), len(self.view.units.codes)
         share = np.repeat([1 / len(side) for side in sides], [n * len(side) for side in sides])
         second = np.repeat([False, True], [n * len(side) for side in sides])
 
         def differences(kept: np.ndarray) -> np.ndarray:
             own = np.where(second == kept[:, codes], share, 0.0)
-            return np.asarray(entry.function(p, labels, own) - entry.function(p, labels, share - own))
+            return np.asarray(function(own) - function(share - own))
 
-        swaps = min(CURVE_SWAPS, max(FEWEST_SWAPS, CURVE_SAMPLES // len(labels)))
-        random, rows = np.random.default_rng(self.seed), max(1, CHUNK // len(labels))
+        swaps = min(CURVE_SWAPS, max(FEWEST_SWAPS, CURVE_SAMPLES // samples))
+        random, rows = np.random.default_rng(self.seed), max(1, CHUNK // samples)
         sizes = [min(rows, swaps - start) for start in range(0, swaps, rows)]
         count = self.view.units.count
         permuted = [differences(random.integers(0, 2, size=(size, count)).astype(bool)) for size in sizes]
         return differences(np.ones((1, count), dtype=bool))[0], np.concatenate(permuted)
+
+
+def _of_joined(entry: Metric, runs: Sequence[AnyPredictions]) -> tuple[Callable[[np.ndarray], np.ndarray], int]:
+    """Return a metric of curves of all these predictions as a function of weights, (S, N), and their number N."""
+    if isinstance(runs[0], TargetPredictions):
+        targets, values = (np.concatenate([getattr(run, name) for run in runs]) for name in ("targets", "values"))
+        known = ~np.isnan(targets)
+
+        def of_targets(weights: np.ndarray) -> np.ndarray:
+            columns = [
+                entry.function(targets[rows, i] > 0, values[rows, i], weights[:, rows])
+                for i, rows in enumerate(known.T)
+            ]
+            return np.stack(columns, axis=-1)
+
+        return of_targets, len(targets)
+    p, labels = (np.concatenate([getattr(run, name) for run in runs]) for name in ("probabilities", "labels"))
+    return lambda weights: np.asarray(entry.function(p, labels, weights)), len(labels)
 
 
 def _correct(pairs: Sequence[MethodPair]) -> tuple[MethodPair, ...]:

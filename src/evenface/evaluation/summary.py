@@ -164,7 +164,7 @@ class Measures:
 
 def draw_sums(runs: Sequence[Measures], entries: Sequence[Metric]) -> None:
     """Draw the units once for several runs of the same samples and for the inputs of all these metrics."""
-    inputs = {input_of(entry): entry for entry in entries if entry.needs != "probabilities"}
+    inputs = {input_of(entry): entry for entry in entries if entry.needs not in ("probabilities", "target_scores")}
     wanted = [(run, key, entry) for run in runs for key, entry in inputs.items()]
     sums = [run.unit_sums(entry) for run, _, entry in wanted]
     drawn = resample_each(sums, runs[0].resamples, runs[0].seed) if sums else []

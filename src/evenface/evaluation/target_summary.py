@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,8 +12,14 @@ from evenface.evaluation.bootstrap import LEVEL, RESAMPLES, Estimate, Units, dra
 from evenface.evaluation.metric_registry import METRICS, Metric, reported
 from evenface.evaluation.metrics import divide, mean_over
 from evenface.evaluation.probability_metrics import precision_recall_curve
-from evenface.evaluation.summary import Measures, draw_sums, metrics_of, plain
+from evenface.evaluation.summary import Measures, Subgroup, at_least, draw_sums, metrics_of, plain, subgroups
 from evenface.evaluation.target_predictions import HALF, AnyPredictions, TargetPredictions, by_clip
+from evenface.utils.extras import LazyModule
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = LazyModule("pandas")
 
 BINS = 10
 """Bins of equal width of a continuous target, where it has more different values."""
@@ -169,7 +176,7 @@ def target_metrics_of(
     measures = TargetMeasures(predictions, units_of(predictions), resamples, seed)  # type: ignore[arg-type]
     scalars, each = reported(predictions), reported(predictions, per_class=True)
     shown = each if predictions.task == "multilabel" else scalars
-    draw_sums([measures], [entry for entry in (*scalars, *each) if entry.needs != "target_scores"])
+    draw_sums([measures], [*scalars, *each])
     columns = {entry.name: measures.estimates_each(entry, level) for entry in shown}
     clips = by_clip(predictions)
     return {
@@ -209,6 +216,28 @@ def per_subject(predictions: TargetPredictions, entries: list[Metric]) -> dict[s
         spread = float(known.std(ddof=1)) if len(known) > 1 else None
         result[name] = {"people": len(known), "mean": float(known.mean()) if len(known) else None, "sd": spread}
     return result
+
+
+def subgroups_of(
+    predictions: AnyPredictions, groups: Sequence[object], *, seed: int = 0, resamples: int = RESAMPLES
+) -> list[Subgroup]:
+    """Compute every metric of each group; see :func:`~evenface.evaluation.summary.subgroups`.
+
+    Of targets no difference from the others is computed.
+    """
+    if not isinstance(predictions, TargetPredictions):
+        return subgroups(predictions, groups, seed=seed, resamples=resamples)
+    names = pd.Series(list(groups), dtype="string")
+    results = []
+    for name in sorted(names.dropna().unique()):
+        own = predictions.take((names == name).fillna(False).to_numpy(dtype=bool))
+        units = units_of(own)
+        group = Subgroup(str(name), len(own), units.count)
+        if units.count >= at_least(units.name):
+            measures = TargetMeasures(own, units, resamples, seed)  # type: ignore[arg-type]
+            group = replace(group, metrics={entry.name: measures.estimates(entry)[0] for entry in reported(own)})
+        results.append(group)
+    return results
 
 
 def measured_targets(name: str, predictions: TargetPredictions) -> float:

@@ -17,9 +17,10 @@ from evenface.evaluation import metrics, probability_metrics
 from evenface.evaluation.bootstrap import Estimate
 from evenface.evaluation.calibration import Calibration
 from evenface.evaluation.comparison import Comparison, Difference
-from evenface.evaluation.metric_registry import HEADLINE, label
+from evenface.evaluation.metric_registry import headline, label, limits
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.selective import risk_coverage
+from evenface.evaluation.target_predictions import AnyPredictions, TargetPredictions
 from evenface.reporting.style import DASHES, GRID, INK, MUTED, SERIES, WIDTH, colour, legend, marker, panels, styled
 from evenface.statistics.assumptions import ALPHA
 from evenface.statistics.comparisons import Contrast, Equivalence
@@ -40,6 +41,8 @@ LONG_TAIL = 8
 SIDES = ("train", "validation", "test")
 COHEN = (0.2, 0.5, 0.8)
 BELOW = ("negligible", "small", "medium")
+MOST_POINTS = 2000
+"""Samples that a scatter plot shows."""
 ROW_HEIGHT, SERIES_HEIGHT, MARGIN_HEIGHT, TITLE_HEIGHT, LEGEND_HEIGHT = 0.26, 0.14, 0.5, 0.32, 0.25
 """Inches of a row, of each of its series, of axis and label, of a panel's title, and of a line of the legend."""
 
@@ -251,29 +254,26 @@ def _heatmap(axis: Axes, shares: np.ndarray) -> list[tuple[tuple[int, int], floa
 
 
 @styled
-def precision_recall(runs: Mapping[str, Predictions]) -> Figure:
-    """Draw precision against recall, a panel per class, a line per run; the dashed line is the prevalence."""
-    first = next(iter(runs.values()))
-    columns = min(4, math.ceil(len(first.classes) / 2)) if len(first.classes) > 3 else len(first.classes)
-    rows = math.ceil(len(first.classes) / columns)
+def precision_recall(runs: Mapping[str, AnyPredictions]) -> Figure:
+    """Draw precision against recall, a panel per class or target, a line per run; dashed is the prevalence."""
+    sides = {run: _binary(predictions) for run, predictions in runs.items()}
+    names = list(next(iter(sides.values())))
+    columns = min(4, math.ceil(len(names) / 2)) if len(names) > 3 else len(names)
+    rows = math.ceil(len(names) / columns)
     figure, axes = panels(rows, columns, height=0.6 + 5.0 / columns * rows, sharex=True, sharey=True)
-    for k, (axis, name) in enumerate(zip(axes, first.classes, strict=False)):
-        positive = first.labels == k
-        for index, (run, predictions) in enumerate(runs.items()):
-            score = predictions.probabilities[:, k]
-            curve = probability_metrics.precision_recall_curve(predictions.labels == k, score)
+    for axis, name in zip(axes, names, strict=False):
+        for index, (run, binary) in enumerate(sides.items()):
+            curve = probability_metrics.precision_recall_curve(*binary[name])
             axis.step(curve.recall, curve.precision, where="pre", color=colour(index), label=run, linewidth=1.3)
-        axis.axhline(positive.mean(), color=MUTED, linestyle=DASHES, linewidth=0.8)
-        values = [
-            float(probability_metrics.average_precision(r.labels == k, r.probabilities[:, k])) for r in runs.values()
-        ]
+        axis.axhline(next(iter(sides.values()))[name][0].mean(), color=MUTED, linestyle=DASHES, linewidth=0.8)
+        values = [float(probability_metrics.average_precision(*binary[name])) for binary in sides.values()]
         area = f" {values[0]:.2f}" if len(values) == 1 and not math.isnan(values[0]) else ""
         axis.set_title(f"{name}{area}", loc="left")
         axis.set(xlim=(0, 1), ylim=(0, 1.03), yticks=[0, 0.5, 1])
         axis.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
-    for axis in axes[len(first.classes) :]:
+    for axis in axes[len(names) :]:
         axis.set_visible(False)
-    for index, axis in enumerate(axes[: len(first.classes)]):
+    for index, axis in enumerate(axes[: len(names)]):
         if index >= columns * (rows - 1):
             axis.set_xlabel("recall")
         if index % columns == 0:
@@ -282,19 +282,78 @@ def precision_recall(runs: Mapping[str, Predictions]) -> Figure:
     return figure
 
 
+def _binary(predictions: AnyPredictions) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Map each class or target to which samples have it, and to its probability, where that is known."""
+    if isinstance(predictions, TargetPredictions):
+        columns = zip(predictions.names, predictions.known.T, predictions.targets.T, predictions.values.T, strict=True)
+        return {name: (truth[known] > 0, score[known]) for name, known, truth, score in columns}
+    columns_of = enumerate(predictions.classes)
+    return {name: (predictions.labels == k, predictions.probabilities[:, k]) for k, name in columns_of}
+
+
+@styled
+def predicted_against_true(predictions: TargetPredictions) -> Figure:
+    """Draw predicted against true values, a panel per target; the dashed line is perfect prediction."""
+    count = len(predictions.names)
+    columns = min(3, count)
+    rows = math.ceil(count / columns)
+    figure, axes = panels(rows, columns, height=0.5 + 5.4 / columns * rows)
+    for index, (axis, name) in enumerate(zip(axes, predictions.names, strict=False)):
+        known = np.flatnonzero(predictions.known[:, index])
+        shown = known[np.linspace(0, len(known) - 1, min(MOST_POINTS, len(known))).astype(int)]
+        truth, value = predictions.targets[shown, index], predictions.values[shown, index]
+        ends = [min(truth.min(), value.min()), max(truth.max(), value.max())] if len(shown) else [0, 1]
+        axis.plot(ends, ends, color=MUTED, linewidth=0.8, linestyle=DASHES)
+        axis.plot(truth, value, "o", color=colour(0), markersize=2.5, alpha=0.35)
+        axis.set_title(name, loc="left")
+        axis.set_xlabel("true")
+        if index % columns == 0:
+            axis.set_ylabel("predicted")
+    for axis in axes[count:]:
+        axis.set_visible(False)
+    return figure
+
+
+@styled
+def target_reliability(predictions: TargetPredictions, bins: int = 10) -> Figure:
+    """Draw how often a target is present by its probability, a panel per target; dashed is calibrated."""
+    binary = _binary(predictions)
+    columns = min(4, len(binary))
+    rows = math.ceil(len(binary) / columns)
+    figure, axes = panels(rows, columns, height=0.6 + 6.0 / columns * rows, sharex=True, sharey=True)
+    for index, (axis, (name, (present, score))) in enumerate(zip(axes, binary.items(), strict=False)):
+        binned = probability_metrics.reliability(score, present, bins)
+        axis.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, linestyle=DASHES)
+        axis.plot(binned.confidence, binned.accuracy, marker=marker(0), color=colour(0))
+        axis.set_title(name, loc="left")
+        axis.set(xlim=(0, 1), ylim=(0, 1.02), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+        if index >= columns * (rows - 1):
+            axis.set_xlabel("probability")
+        if index % columns == 0:
+            axis.set_ylabel("share present")
+    for axis in axes[len(binary) :]:
+        axis.set_visible(False)
+    return figure
+
+
 def recalls(
     methods: Mapping[str, Sequence[Estimate]],
     classes: Sequence[str],
     support: Sequence[int],
     counts: Sequence[int] | None = None,
+    metric: str = "recall",
 ) -> Figure:
-    """Draw recall and interval of each class and method, the class with the fewest ``counts`` (or samples) on top."""
+    """Draw recall and interval of each class and method, the class with the fewest ``counts`` (or samples) on top.
+
+    ``metric`` takes the place of recall, for example of targets.
+    """
     marks = [
         Mark.of(f"{classes[i]} ({support[i]:,})", estimates[i], index)
         for i in rarest_first(support if counts is None else counts)
         for index, estimates in enumerate(methods.values())
     ]
-    return intervals({"": marks}, list(methods), xlabel="recall", xlim=(0, 1))
+    low, high = limits(metric)
+    return intervals({"": marks}, list(methods), xlabel=label(metric), xlim=(max(low, -0.2), high))
 
 
 def overall(comparison: Comparison) -> Figure:
@@ -304,7 +363,7 @@ def overall(comparison: Comparison) -> Figure:
             Mark.of(method.name, method.overall[key], index, runs=method.per_run[key] if len(method.runs) > 1 else ())
             for index, method in enumerate(comparison.methods)
         ]
-        for key in HEADLINE
+        for key in headline(comparison.methods[0].runs[0])
         if key in comparison.methods[0].overall
     }
     return intervals(groups, sharex=True)
@@ -323,7 +382,8 @@ def recall_differences(comparison: Comparison, counts: Sequence[int] | None = No
         for index, pair in enumerate(comparison.pairs, start=1)
     ]
     names = ("", *(pair.candidate for pair in comparison.pairs))
-    return intervals({"": marks}, names, xlabel=f"recall minus that of {comparison.methods[0].name}", zero=True)
+    xlabel = f"{label(comparison.each)} minus that of {comparison.methods[0].name}"
+    return intervals({"": marks}, names, xlabel=xlabel, zero=True)
 
 
 @styled

@@ -4,18 +4,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evenface.config import Recipe
-from evenface.config.recipe import MethodSettings
+from evenface.config.recipe import DEFAULT_LOSS, MethodSettings
 from evenface.data.datasets import dataset_licence
 from evenface.data.imbalance import imbalance_factor
 from evenface.data.manifest import attribute_columns, attribute_groups
 from evenface.evaluation.bootstrap import Estimate, estimate, units_of
 from evenface.evaluation.calibration import Calibration
 from evenface.evaluation.formatting import UNITS, count_units, listed
-from evenface.evaluation.metric_registry import label, lower_note
-from evenface.evaluation.summary import Subgroup, at_least, metrics_of, subgroups
+from evenface.evaluation.metric_registry import HEADLINE, TARGET_HEADLINE, label, lower_note
+from evenface.evaluation.predictions import Predictions
+from evenface.evaluation.summary import Subgroup, at_least
+from evenface.evaluation.target_summary import compute_metrics, subgroups_of
 from evenface.reporting import summaries
 from evenface.reporting.page import PageSection
-from evenface.reporting.summaries import ALONE, CLUSTERED, FEW_PEOPLE, ONE_RUN
+from evenface.reporting.summaries import ALONE, CLUSTERED, FEW_PEOPLE, ONE_RUN, target_label
 from evenface.reporting.tables import Cell, Row, Table, escape_markdown, untested
 from evenface.runs import METRICS, Run
 
@@ -61,6 +63,8 @@ def limits_of(card: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]:
         limits.append("Tested on one person only: performance on others is unknown.")
     elif results["units"] < FEW_PEOPLE:
         limits.append(f"Tested on {results['units']} people only: the intervals are somewhat too narrow.")
+    if "per_target" in result:
+        return [*limits, *_of_targets(result), *ALWAYS]
     if result["absent"]:
         limits.append(f"Not tested on {listed(result['absent'])}: no test sample is of it.")
     rare = [
@@ -75,6 +79,16 @@ def limits_of(card: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]:
     return [*limits, *ALWAYS]
 
 
+def _of_targets(result: Mapping[str, Any]) -> list[str]:
+    rare = [f"{name} ({entry['support']})" for name, entry in result["per_target"].items() if entry["support"] < RARE]
+    lines = [f"Few test samples, so results are uncertain for: {listed(rare)}."] if rare else []
+    if PAIN & set(result["per_target"]):
+        lines.append("A pain score from faces is not validated on patients: it is no measure of felt pain.")
+    return lines
+
+
+PAIN = {"pspi", "vas", "opr", "level"}
+"""Targets that are pain scores."""
 OVERALL = ("balanced_accuracy", "accuracy", "macro_f1", "log_loss", "ece")
 BY_CLASS = ("recall", "precision", "f1")
 KINDS = {
@@ -97,11 +111,12 @@ def card_of(run: Run) -> dict[str, Any]:
     -------
     dict
         Can be written as JSON. ``name``, ``recipe``, ``about``, ``paper``, ``deviations``, ``evenface``,
-        ``statement``, ``precision``; ``task`` (``classes``, ``ordered``, ``input``), ``network`` (``description``,
-        ``licence``), ``data`` (``description``, ``licence``, ``notes``), ``protocol`` (``description``, ``sides``,
+        ``statement``, ``precision``; ``task`` (``kind``, ``classes``, ``ordered``, ``input``), ``network``
+        (``description``, ``licence``), ``data`` (``description``, ``licence``, ``notes``), ``protocol`` (``description``, ``sides``,
         ``warnings``),
         ``imbalance`` (``counts``, ``ratio``), ``treatment`` (sentences), ``results`` (``unit``, ``units``, ``samples``,
-        ``level``, ``overall``, ``per_class``, perhaps ``levels`` and ``by_clip``), ``subgroups`` (for each attribute),
+        ``level``, ``overall``, ``per_class`` (of targets ``per_target``), perhaps ``levels`` and ``by_clip``),
+        ``subgroups`` (for each attribute),
         ``calibration`` or None, and the sentences of ``limits``, ``intended`` and ``not_intended``. Figures have
         ``value``, ``low``, ``high``.
 
@@ -111,7 +126,7 @@ def card_of(run: Run) -> dict[str, Any]:
     been evaluated, else computed by the same function.
     """
     facts, recipe = run.facts, run.recipe
-    result = run.metrics if (run.folder / METRICS).is_file() else metrics_of(run.predictions)
+    result = run.metrics if (run.folder / METRICS).is_file() else compute_metrics(run.results)
     provenance = summaries.provenance([run])
     card: dict[str, Any] = {
         "name": summaries.run_title(run),
@@ -122,8 +137,9 @@ def card_of(run: Run) -> dict[str, Any]:
         "evenface": facts["environment"]["evenface"],
         "statement": STATEMENT,
         "task": {
-            "classes": list(facts["classes"]),
-            "ordered": run.predictions.ordered,
+            "kind": facts.get("task", "classification"),
+            "classes": list(facts.get("targets", facts["classes"])),
+            "ordered": isinstance(run.results, Predictions) and run.results.ordered,
             "input": facts.get("content", "stills"),
         },
         "network": {"description": provenance["network"], "licence": _weights(run)},
@@ -131,7 +147,7 @@ def card_of(run: Run) -> dict[str, Any]:
         "data": {"description": provenance["data"], "licence": _licences(run), "notes": list(facts["notes"])},
         "protocol": _protocol(run),
         "imbalance": _imbalance(run),
-        "treatment": ["Unknown to evenface."] if "model" in facts else _treatment(recipe),
+        "treatment": ["Unknown to evenface."] if "model" in facts else _treatment(recipe, facts.get("loss")),
         "results": _results(result),
         "subgroups": _subgroups(run),
         "calibration": _calibration(run),
@@ -196,8 +212,8 @@ def _imbalance(run: Run) -> dict[str, Any]:
     }
 
 
-def _treatment(recipe: Recipe) -> list[str]:
-    """Return how class imbalance was treated, a sentence for each measure, or that it was not."""
+def _treatment(recipe: Recipe, loss: str | None = None) -> list[str]:
+    """Return how imbalance was treated, a sentence for each measure, or that it was not."""
 
     def with_options(part: Any) -> str:
         options = ", ".join(f"{key} {value}" for key, value in part.options.items())
@@ -206,10 +222,11 @@ def _treatment(recipe: Recipe) -> list[str]:
     lines = []
     if recipe.method != MethodSettings():
         lines.append(f"Method: {with_options(recipe.method)}.")
-    lines.append(f"Loss: {with_options(recipe.loss)}.")
+    used = recipe.loss if loss is None else recipe.loss.model_copy(update={"name": loss})
+    lines.append(f"Loss: {with_options(used)}.")
     if recipe.training.sampling != "none":
         lines.append(f"Sampling: {recipe.training.sampling}.")
-    if lines == ["Loss: cross-entropy."]:
+    if lines in (["Loss: cross-entropy."], *([f"Loss: {name}."] for name in DEFAULT_LOSS.values())):
         lines.append("No imbalance method: empirical risk minimisation.")
     if recipe.protocol.imbalance is not None:
         lines.append("The training data was subsampled to be imbalanced; see the notes on the data.")
@@ -225,6 +242,9 @@ def _results(result: dict[str, Any]) -> dict[str, Any]:
             "overall": {key: metrics["overall"][key] for key in OVERALL},
         }
 
+    if "per_target" in result:
+        keys = ("unit", "units", "samples", "level", "resamples", "overall", "per_target")
+        return {key: result[key] for key in keys}
     kept = selected(result) | {
         "per_class": {
             name: {"support": entry["support"], **{key: entry[key] for key in BY_CLASS}}
@@ -242,7 +262,7 @@ def _subgroups(run: Run) -> list[dict[str, Any]]:
     """Compute metrics of the groups of every attribute of people in the data."""
     sides = run.split
     tested = sides[sides["side"] == "test"].set_index("sample")
-    predictions = run.predictions
+    predictions = run.results
     unit = units_of(predictions).name
     attributes = []
     for name in attribute_columns(tested):
@@ -253,7 +273,7 @@ def _subgroups(run: Run) -> list[dict[str, Any]]:
                 "unit": unit,
                 "at_least": at_least(unit),
                 "unknown": int(groups.isna().sum()),
-                "groups": [_group(group) for group in subgroups(predictions, list(groups))],
+                "groups": [_group(group) for group in subgroups_of(predictions, list(groups))],
             }
         )
     return attributes
@@ -279,7 +299,7 @@ def _figures(estimate: Estimate) -> dict[str, float | None]:
 
 
 def _calibration(run: Run) -> dict[str, Any] | None:
-    calibration = Calibration.load(run.folder)
+    calibration = Calibration.load(run.folder) if isinstance(run.results, Predictions) else None
     if calibration is None:
         return None
     return {
@@ -362,8 +382,10 @@ def section(card: Mapping[str, Any]) -> PageSection:
 def counts_table(card: Mapping[str, Any]) -> Table:
     """List the samples of each class in each split."""
     counts = card["imbalance"]["counts"]
-    rows = tuple((name, *(side[name] for side in counts.values())) for name in card["task"]["classes"])
-    return Table("card-counts", "Samples of each class", ("class", *counts), rows)
+    names = list(next(iter(counts.values()), {}))
+    rows = tuple((name, *(side[name] for side in counts.values())) for name in names)
+    kind = "class" if names == card["task"]["classes"] else "stratum"
+    return Table("card-counts", f"Samples of each {kind}", (kind, *counts), rows)
 
 
 def overall_table(card: Mapping[str, Any]) -> Table:
@@ -378,7 +400,12 @@ def overall_table(card: Mapping[str, Any]) -> Table:
 
 
 def classes_table(card: Mapping[str, Any]) -> Table:
-    """List per-class metrics with intervals."""
+    """List metrics of each class, or of each target, with intervals."""
+    if "per_target" in card["results"]:
+        targets = card["results"]["per_target"]
+        keys = [key for key in next(iter(targets.values())) if key not in ("known", "support", "threshold")]
+        entries = tuple((name, e["support"], *(estimate(e[key]) for key in keys)) for name, e in targets.items())
+        return Table("card-targets", "Targets", ("target", "test samples", *map(target_label, keys)), entries)
     rows = tuple(
         (name, entry["support"], *(estimate(entry[key]) for key in BY_CLASS))
         for name, entry in card["results"]["per_class"].items()
@@ -413,12 +440,14 @@ def group_metrics(card: Mapping[str, Any]) -> tuple[Table, ...]:
 def _group_table(attribute: Mapping[str, Any]) -> Table:
     name, unit = attribute["attribute"].replace("_", " "), attribute["unit"]
     rows: list[Row] = []
+    known: dict[str, Any] = next((group["metrics"] for group in attribute["groups"] if "metrics" in group), {})
+    keys = next((keys for keys in (*TARGET_HEADLINE.values(), HEADLINE) if keys[0] in known), HEADLINE)[:2]
     for group in attribute["groups"]:
         if "metrics" not in group:
             rows.append((group["name"], f"fewer than {attribute['at_least']}", "–", "–", "–", "–"))
             continue
         change: Cell = untested(estimate(group["difference"])) if "difference" in group else "–"
-        accuracies = (estimate(group["metrics"][key]) for key in ("balanced_accuracy", "accuracy"))
+        accuracies = (estimate(group["metrics"][key]) for key in keys)
         rows.append((group["name"], group["units"], group["samples"], *accuracies, change))
     lacking = [f"{g['name']} has no {', '.join(g['absent'])}" for g in attribute["groups"] if g["absent"]]
     unknown = [f"{attribute['unknown']:,} samples have no {name}"] if attribute["unknown"] else []
@@ -427,7 +456,7 @@ def _group_table(attribute: Mapping[str, Any]) -> Table:
         "The intervals are not corrected for the number of groups."
     )
     note += "".join(f" {text[0].upper() + text[1:]}." for text in (*lacking, *unknown))
-    header = (name, unit, "samples", "balanced accuracy", "accuracy", "difference")
+    header = (name, unit, "samples", *map(target_label, keys), "difference")
     return Table(f"people-{attribute['attribute']}", f"People by {name}", header, tuple(rows), note)
 
 
@@ -440,8 +469,9 @@ def _groups(card: Mapping[str, Any]) -> list[str]:
 def _model(card: Mapping[str, Any]) -> list[str]:
     task = card["task"]
     order = " (ordered)" if task["ordered"] else ""
+    what = {"multilabel": "Targets, each present or not", "regression": "Targets, as numbers"}
     lines = [
-        f"Classes: {', '.join(task['classes'])}{order}. Input: {task['input']}.",
+        f"{what.get(task.get('kind', ''), 'Classes')}: {', '.join(task['classes'])}{order}. Input: {task['input']}.",
         f"Network: {card['network']['description']}.",
         f"Weights: {card['network']['licence']}",
         *([f"Trained in {card['precision']}."] if "precision" in card else []),  # older cards lack it
@@ -467,6 +497,8 @@ def _ratio(card: Mapping[str, Any]) -> str:
     ratio = card["imbalance"]["ratio"]
     if not card["imbalance"].get("known", True):  # older cards lack it
         return "Its training samples are unknown to evenface."
+    if card["task"].get("kind") in TARGET_HEADLINE:
+        return "Strata are combinations of targets, or bins of the value, which splits and sampling balance."
     if ratio is None:
         return "At least one class has no training sample."
     return f"The largest class has {ratio:.1f} times as many training samples as the smallest."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -100,7 +100,7 @@ def class_order(counts: Mapping[str, Sequence[int]] | None) -> str:
 
 def classes(comparison: Comparison, counts: Mapping[str, Sequence[int]] | None) -> PageSection:
     """Compare the recall of each class."""
-    recall = {method.name: method.recall for method in comparison.methods}
+    recall = {method.name: method.by_class for method in comparison.methods}
     train = (counts or {}).get("train")
     drawn = figures.recalls(recall, comparison.classes, comparison.support, train)
     return PageSection(
@@ -367,7 +367,7 @@ def run_report(
         "",
         tiles,
         tuple(_run_verdicts(predictions, result)),
-        tuple(_run_uncertainty(result)),
+        tuple(run_uncertainty(result)),
         (*notes, *_result_notes({title: [result]}, support)),
         parts,
         provenance or {},
@@ -419,7 +419,7 @@ def comparison_report(
         As :func:`run_report`, and if the runs cannot be compared.
     """
     comparison = compare(runs, seed=seed) if comparison is None else comparison
-    groups = {method.name: method.runs for method in comparison.methods}
+    groups = {method.name: cast(tuple[Predictions, ...], method.runs) for method in comparison.methods}
     results = {name: [metrics_of(run, seed, resamples=0) for run in group] for name, group in groups.items()}
     parts = (
         overall(comparison),
@@ -449,7 +449,7 @@ def comparison_report(
         tiles,
         tuple(
             Verdict(
-                _sentence(conclusion(pair), pair.candidate, len(comparison.pairs)),
+                sentence(conclusion(pair), pair.candidate, len(comparison.pairs)),
                 f"Balanced accuracy differs from {pair.baseline} by {main_difference(pair, comparison)}.",
             )
             for pair in comparison.pairs
@@ -463,7 +463,7 @@ def comparison_report(
     return write_page(page, path, formats)
 
 
-def _sentence(statement: str, candidate: str, pairs: int) -> str:
+def sentence(statement: str, candidate: str, pairs: int) -> str:
     """Return a conclusion as a sentence that names its candidate, where there are several."""
     if pairs > 1 and statement.startswith("no evidence"):
         statement = f"{candidate}: " + statement.replace(f"yet {candidate} is ", "yet ")
@@ -506,7 +506,8 @@ def _clip_verdict(result: Mapping[str, Any]) -> list[Verdict]:
     return [Verdict(f"By clip: {first}.", f"{second.capitalize()}, over {clips['samples']:,} clips.")]
 
 
-def _run_uncertainty(result: Mapping[str, Any]) -> list[str]:
+def run_uncertainty(result: Mapping[str, Any], *, classes: bool = True) -> list[str]:
+    """State what the intervals of one run are based on, and what they leave out."""
     unit = result["unit"]
     if result["units"] == 1 and unit != "samples":
         return [ALONE.format(UNITS[unit], unit)]
@@ -517,7 +518,7 @@ def _run_uncertainty(result: Mapping[str, Any]) -> list[str]:
         lines.append(CLUSTERED.format(UNITS[unit]))
         if unit == "people" and result["units"] < FEW_PEOPLE:
             lines.append(NARROW)
-    else:
+    elif classes:
         lines.append("Intervals of the recall of a class are Wilson's.")
     if unit != "people":
         lines.append(UNKNOWN)

@@ -9,9 +9,10 @@ import numpy as np
 from evenface.evaluation.bootstrap import estimate
 from evenface.evaluation.comparison import Comparison, Difference, MethodPair
 from evenface.evaluation.formatting import UNITS, count_units, listed, signed, signed_interval, with_interval
-from evenface.evaluation.metric_registry import CLIP, HEADLINE, label
+from evenface.evaluation.metric_registry import CLIP, HEADLINE, TARGET_HEADLINE, label
 from evenface.evaluation.paired_tests import ALPHA, NOTHING, swap_floor
 from evenface.evaluation.summary import measured
+from evenface.evaluation.target_predictions import TargetPredictions
 from evenface.runs import PLACE, REPORT, Run, differing_keys
 from evenface.utils.errors import InputError
 
@@ -38,6 +39,8 @@ PUBLISHED = (
     "alone, leaving one person out at a time, are 30.8 % (Werner 2016), 31.5 % (Gkikas and Tsiknakis 2023) and 35.4 % "
     "(Gkikas 2024): check for leakage (evenface data check) before trusting it"
 )
+BY_TARGET = {"multilabel": "target_average_precision", "regression": "ccc"}
+"""Metric of each target in the console summary."""
 LONGEST_NAME = 60
 FACES_PER_CLASS = 8
 
@@ -59,14 +62,16 @@ def next_step(run: Run) -> str:
 
 
 def best_method(comparison: Comparison) -> str:
-    """Return the method with the largest significant gain in balanced accuracy, or the baseline where there is none."""
-    gains = {pair.candidate: pair.overall[MAIN] for pair in comparison.pairs}
+    """Return the method with the largest significant gain in the main metric, or the baseline where there is none."""
+    gains = {pair.candidate: pair.overall[pair.main] for pair in comparison.pairs}
     better = [name for name, gain in gains.items() if gain.certain and gain.value > 0]
     return max(better, key=lambda name: gains[name].value) if better else comparison.methods[0].name
 
 
 def metrics_summary(result: Mapping[str, Any]) -> list[str]:
-    """Return the metrics of one run in a few lines; ``result`` is what ``metrics_of`` returns."""
+    """Return the metrics of one run in a few lines; ``result`` is the content of ``metrics.json``."""
+    if "per_target" in result:
+        return _of_targets(result)
     best, worst = (f"{name} ({recall:.2f})" for name, recall in extreme_recalls(result))
     return [
         "   ".join(f"{label(key)} {with_interval(estimate(result['overall'][key]))}" for key in HEADLINE),
@@ -74,6 +79,31 @@ def metrics_summary(result: Mapping[str, Any]) -> list[str]:
         *_clips(result),
         f"over {count_units(result['units'], result['unit'])}; highest recall: {best}, lowest: {worst}",
     ]
+
+
+def _of_targets(result: Mapping[str, Any]) -> list[str]:
+    keys, each = TARGET_HEADLINE[result["task"]], BY_TARGET[result["task"]]
+    values = {name: entry[each]["value"] for name, entry in result["per_target"].items()}
+    known = {name: value for name, value in values.items() if value is not None}
+    lines = ["   ".join(f"{target_label(key)} {with_interval(estimate(result['overall'][key]))}" for key in keys)]
+    if len(values) == 1:
+        return [*lines, f"over {count_units(result['units'], result['unit'])}"]
+    shown = sorted(known, key=lambda name: known[name])
+    ends = [f"{name} ({known[name]:.2f})" for name in (shown[-1], shown[0])] if shown else ["none", "none"]
+    what = target_label(each)
+    units = count_units(result["units"], result["unit"])
+    return [*lines, f"over {units}; highest {what}: {ends[0]}, lowest: {ends[1]}"]
+
+
+def target_label(name: str) -> str:
+    """Return a metric's name for readers who know that it is of targets.
+
+    Examples
+    --------
+    >>> target_label("macro_target_f1"), target_label("ccc")
+    ('macro F1', 'CCC')
+    """
+    return label(name).removesuffix(" (continuous)").removesuffix(" of a target").removesuffix(" of targets")
 
 
 def extreme_recalls(result: Mapping[str, Any]) -> tuple[tuple[str, float], tuple[str, float]]:
@@ -117,15 +147,16 @@ def mixed_clips(result: Mapping[str, Any]) -> str:
 
 def comparison_summary(comparison: Comparison) -> str:
     """Return the last lines of a comparison: values of all methods, then the verdict on each pair."""
-    values = [(method.name, with_interval(method.overall[MAIN])) for method in comparison.methods]
+    main = comparison.main
+    values = [(method.name, with_interval(method.overall[main])) for method in comparison.methods]
     if len(values) == 2:
-        lines = [f"{label(MAIN)}   " + "   ".join(f"{name} {value}" for name, value in values)]
+        lines = [f"{label(main)}   " + "   ".join(f"{name} {value}" for name, value in values)]
         return "\n".join([*lines, verdict(comparison.pairs[0], comparison), *_differences_by_clip(comparison)])
     width = max(len(name) for name, _ in values)
-    lines = [label(MAIN), *(f"  {name:<{width}}  {value}" for name, value in values)]
+    lines = [label(main), *(f"  {name:<{width}}  {value}" for name, value in values)]
     lines.append(f"difference from {comparison.methods[0].name} over {count_units(comparison.units, comparison.unit)}")
     for pair in comparison.pairs:
-        lines.append(f"  {pair.candidate:<{width}}  {signed_interval(pair.overall[MAIN], 3)}: {conclusion(pair)}")
+        lines.append(f"  {pair.candidate:<{width}}  {signed_interval(pair.overall[main], 3)}: {conclusion(pair)}")
     return "\n".join([*lines, *_differences_by_clip(comparison)])
 
 
@@ -135,8 +166,8 @@ def verdict(pair: MethodPair, comparison: Comparison) -> str:
 
 
 def main_difference(pair: MethodPair, comparison: Comparison) -> str:
-    """Return the difference of balanced accuracy, its interval and the number of units."""
-    return f"{signed_interval(pair.overall[MAIN], 3)} over {count_units(comparison.units, comparison.unit)}"
+    """Return the difference of the main metric, its interval and the number of units."""
+    return f"{signed_interval(pair.overall[pair.main], 3)} over {count_units(comparison.units, comparison.unit)}"
 
 
 def conclusion(pair: MethodPair) -> str:
@@ -144,7 +175,7 @@ def conclusion(pair: MethodPair) -> str:
 
     Classes are named only where their own difference is significant after Holm's correction.
     """
-    main = pair.overall[MAIN]
+    main = pair.overall[pair.main]
     up = _largest([d for d in pair.classes if d.certain and d.value > 0])
     down = _largest([d for d in pair.classes if d.certain and d.value < 0])
     if not main.certain:
@@ -206,7 +237,8 @@ def _corrections(comparison: Comparison) -> list[str]:
     over = f"over the {pairs} differences of a metric, and " if pairs > 1 else ""
     lines = [
         f"Holm: p is corrected {over}over the {classes} classes of a method. The {metrics} metrics are not corrected "
-        "for: the verdict is based on balanced accuracy alone. No evidence of a difference is no evidence of equality."
+        f"for: the verdict is based on {label(comparison.main)} alone. No evidence of a difference is no evidence of "
+        "equality."
     ]
     least, units = swap_floor(comparison.units), count_units(comparison.units, comparison.unit)
     if least * pairs > ALPHA:
@@ -296,7 +328,9 @@ def _implausible(run: Run) -> bool:
     """Return whether accuracy, by sample or by clip, is far above published results without overlap of people."""
     source = (run.facts["on"] if "on" in run.facts else run.facts["recipe"])["data"]["source"]
     classes, most = SUSPICIOUS.get(source, (0, 1.0))
-    predictions = run.predictions
+    predictions = run.results
+    if isinstance(predictions, TargetPredictions):
+        return False
     if len(predictions.classes) != classes or predictions.subject is None:
         return False
     best = max(measured("accuracy", predictions), np.nan_to_num(measured("clip_accuracy", predictions)))

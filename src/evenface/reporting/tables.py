@@ -12,7 +12,7 @@ from typing import Any
 from evenface.evaluation.bootstrap import Estimate, estimate
 from evenface.evaluation.comparison import Comparison, Difference
 from evenface.evaluation.formatting import UNITS, number, p_value, signed_interval, with_interval
-from evenface.evaluation.metric_registry import CLIP, HEADLINE, METRICS, label, lower_note
+from evenface.evaluation.metric_registry import CLIP, HEADLINE, METRICS, headline, label, lower_note
 from evenface.utils.files import atomic_write
 from evenface.utils.tables import escape_csv_cell
 
@@ -254,18 +254,23 @@ def counts_table(counts: Mapping[str, Sequence[int]], classes: Sequence[str]) ->
 def _first(comparison: Comparison) -> list[str]:
     """Return the metrics listed first: the headline ones, those of levels, and those by clip."""
     keys = comparison.methods[0].overall
-    return [key for key in keys if (own := key.removeprefix(CLIP)) in HEADLINE or METRICS[own].task != "classification"]
+    first = _headline(comparison)
+    return [key for key in keys if (own := key.removeprefix(CLIP)) in first or METRICS[own].task != "classification"]
+
+
+def _headline(comparison: Comparison) -> tuple[str, ...]:
+    return headline(comparison.methods[0].runs[0])
 
 
 def methods_table(comparison: Comparison) -> Table:
     """List the main metrics of each method; with several seeds also their standard deviation."""
-    keys = [key for key in HEADLINE if key in comparison.methods[0].overall]
+    keys = [key for key in _headline(comparison) if key in comparison.methods[0].overall]
     return _methods(comparison, keys, "methods", "Methods")
 
 
 def further_table(comparison: Comparison) -> Table | None:
     """List the metrics of ordered classes and by clip; None where there are none."""
-    keys = [key for key in _first(comparison) if key not in HEADLINE]
+    keys = [key for key in _first(comparison) if key not in _headline(comparison)]
     return _methods(comparison, keys, "methods-further", "Methods, levels and clips") if keys else None
 
 
@@ -336,13 +341,18 @@ def mcnemar_table(comparison: Comparison) -> Table | None:
 
 
 def recall_table(comparison: Comparison) -> Table:
-    """List the recall of each class by each method."""
+    """List the recall of each class, or the metric of each target, by each method."""
     rows: tuple[Row, ...] = tuple(
-        (name, comparison.support[i], *(method.recall[i] for method in comparison.methods))
+        (name, comparison.support[i], *(method.by_class[i] for method in comparison.methods))
         for i, name in enumerate(comparison.classes)
     )
-    header = ("class", "samples", *(method.name for method in comparison.methods))
-    return Table("recall", "Recall per class", header, rows)
+    header = (_kind(comparison), "samples", *(method.name for method in comparison.methods))
+    metric = label(comparison.each)
+    return Table("recall", f"{metric[0].upper()}{metric[1:]} per {_kind(comparison)}", header, rows)
+
+
+def _kind(comparison: Comparison) -> str:
+    return "class" if comparison.each == "recall" else "target"
 
 
 def class_pairs_table(comparison: Comparison) -> Table:
@@ -353,9 +363,12 @@ def class_pairs_table(comparison: Comparison) -> Table:
         for pair in comparison.pairs
         for d in pair.classes
     )
-    note = f"Holm: corrected for the {len(comparison.classes)} classes{' of a method' * several}."
-    header = (*(["method"] * several), "class", f"recall [{comparison.level:.0%} interval]", "p", "p, Holm")
-    return Table("recall-differences", f"Difference in recall from {comparison.methods[0].name}", header, rows, note)
+    kinds = {"class": "classes", "target": "targets"}[_kind(comparison)]
+    note = f"Holm: corrected for the {len(comparison.classes)} {kinds}{' of a method' * several}."
+    metric = label(comparison.each)
+    interval = f"{metric} [{comparison.level:.0%} interval]"
+    header = (*(["method"] * several), _kind(comparison), interval, "p", "p, Holm")
+    return Table("recall-differences", f"Difference in {metric} from {comparison.methods[0].name}", header, rows, note)
 
 
 def metrics_table(comparison: Comparison) -> Table:

@@ -13,7 +13,7 @@ from torch import nn
 
 from evenface import losses, methods, models
 from evenface.config import Recipe
-from evenface.config.recipe import LossSettings, Recurrent, Training
+from evenface.config.recipe import DEFAULT_LOSS, LossSettings, Recurrent, Training
 from evenface.config.recipe_checks import check_modality, with_bounds
 from evenface.data.manifest import TaskKind
 from evenface.losses import LOSS_SELECTIONS, binary_loss_specs, build_one_vs_rest
@@ -25,9 +25,6 @@ from evenface.models.sequence import OneVsRestNetwork, SequenceNetwork
 from evenface.runs import Run
 from evenface.utils.errors import InputError
 from evenface.utils.registry import check_options, load_plugins
-
-DEFAULT_LOSS = {"regression": "squared-error", "multilabel": "binary-cross-entropy"}
-"""Loss of a task whose targets are no classes, where a recipe has none of its own."""
 
 
 def check_recipe(recipe: Recipe) -> None:
@@ -152,9 +149,14 @@ def build_loss(recipe: Recipe, counts: np.ndarray, names: Sequence[str]) -> nn.M
     return losses.build_loss(loss.name, counts, names=names, head_scale=scale, absent=absent, **loss.options)
 
 
+def loss_name(recipe: Recipe, kind: TaskKind) -> str:
+    """Return the loss of a recipe, or that of the task where the recipe has none of its own."""
+    return DEFAULT_LOSS.get(kind, "cross-entropy") if recipe.loss.name == "cross-entropy" else recipe.loss.name
+
+
 def build_target_loss(recipe: Recipe, kind: TaskKind, targets: np.ndarray, names: Sequence[str]) -> nn.Module:
     """Build the loss of a recipe for targets, which are given in the scale of the network's outputs."""
-    name = DEFAULT_LOSS[kind] if recipe.loss.name == "cross-entropy" else recipe.loss.name
+    name = loss_name(recipe, kind)
     encoded = TargetLink(kind, len(names), targets).encode(torch.as_tensor(targets, dtype=torch.float32)).numpy()
     return losses.build_target_loss(name, kind, targets=encoded, names=names, **recipe.loss.options)
 

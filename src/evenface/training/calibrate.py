@@ -12,6 +12,7 @@ from evenface.evaluation.formatting import signed, with_interval
 from evenface.evaluation.label_shift import Corrected, Estimated, correction, estimate_prior, parse_prior
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.selective import Answered, Point, answered, check_risk, risk_coverage
+from evenface.evaluation.target_predictions import TargetPredictions
 from evenface.runs import Run
 from evenface.training.class_prior import prior_of
 from evenface.utils.errors import InputError
@@ -19,6 +20,8 @@ from evenface.utils.errors import InputError
 
 def fit(run: Run) -> Calibration | None:
     """Fit a run's calibration on its validation predictions and write it into the run folder; None if too few."""
+    if isinstance(run.results, TargetPredictions):
+        return None
     validation = run.validation
     if validation is None or len(validation) < AT_LEAST:
         (run.folder / FILE).unlink(missing_ok=True)

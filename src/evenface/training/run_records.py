@@ -16,6 +16,7 @@ from evenface.data.manifest import Manifest, attribute_columns
 from evenface.methods import METHODS
 from evenface.preprocessing.store import content_of
 from evenface.runs import environment
+from evenface.training.build import loss_name
 from evenface.training.class_prior import ImpliedPrior
 from evenface.training.data import TrainingData
 from evenface.utils.errors import InputError
@@ -44,6 +45,7 @@ def run_metadata(data: TrainingData, implied: ImpliedPrior, device: str, precisi
         "frames": data.frames,
         **content_of(manifest),
         "task": manifest.task,
+        "loss": loss_name(recipe, manifest.task),
         "classes": list(manifest.classes),
         **({"targets": list(manifest.targets)} if manifest.targets else {}),
         "counts": {side: manifest.counts(members).tolist() for side, members in rows.items()},
@@ -72,7 +74,7 @@ def start_lines(metadata: Mapping[str, Any], network: str) -> list[str]:
         f"samples   {', '.join(sizes)}",
         f"subjects  {', '.join(subjects) or 'unknown: the same people may be in training and test set'}",
         f"{what:<10}{', '.join(f'{name} {count:,}' for name, count in zip(classes, counts['train'], strict=True))}",
-        f"network   {network}; method {recipe.method.name}, loss {recipe.loss.name}",
+        f"network   {network}; method {recipe.method.name}, loss {metadata['loss']}",
         f"training  {recipe.training.epochs} epochs on {metadata['device']} in {metadata['precision']}",
     ]
 
