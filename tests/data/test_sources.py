@@ -223,7 +223,7 @@ def test_synthetic_people_come_with_their_truth(tmp_path):
     assert got.counts().tolist() == [2, 2]
     assert got.has_subjects
     assert got.table["subject"].nunique() == 2
-    assert {"au_12", "pose_yaw", "age", "sex"} <= set(got.table)
+    assert {"AU12", "pspi", "pose_yaw", "age", "sex"} <= set(got.table)
     assert all((got.root / path).is_file() for path in got.table["path"])
     assert got.notes[0].startswith("synthetic people, not real faces")
     assert read_dataset("synthetic", tmp_path, options).hash == got.hash

@@ -165,7 +165,7 @@ def combinations(present: np.ndarray, names: Sequence[str]) -> list[str]:
         if not len(members):
             called.append("none")
         elif count >= FEWEST or len(members) == 1:
-            called.append("+".join(names[index] for index in members))
+            called.append("+".join(names[int(index)] for index in members))
         else:
             rarest = int(members[frequency[members].argmin()])
             called.append(f"{names[rarest]} …")

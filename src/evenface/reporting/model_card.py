@@ -112,9 +112,8 @@ def card_of(run: Run) -> dict[str, Any]:
     dict
         Can be written as JSON. ``name``, ``recipe``, ``about``, ``paper``, ``deviations``, ``evenface``,
         ``statement``, ``precision``; ``task`` (``kind``, ``classes``, ``ordered``, ``input``), ``network``
-        (``description``, ``licence``), ``data`` (``description``, ``licence``, ``notes``), ``protocol`` (``description``, ``sides``,
-        ``warnings``),
-        ``imbalance`` (``counts``, ``ratio``), ``treatment`` (sentences), ``results`` (``unit``, ``units``, ``samples``,
+        (``description``, ``licence``), ``data`` (``description``, ``licence``, ``notes``),
+        ``protocol`` (``description``, ``sides``, ``warnings``), ``imbalance`` (``counts``, ``ratio``), ``treatment`` (sentences), ``results`` (``unit``, ``units``, ``samples``,
         ``level``, ``overall``, ``per_class`` (of targets ``per_target``), perhaps ``levels`` and ``by_clip``),
         ``subgroups`` (for each attribute),
         ``calibration`` or None, and the sentences of ``limits``, ``intended`` and ``not_intended``. Figures have

@@ -21,6 +21,8 @@ from evenface.synthesis.actions import LABELS
 from evenface.utils.errors import InputError
 from evenface.utils.files import atomic_write, digest
 
+MOST_INTENSE = 5.0
+"""Intensity of an action unit at full strength: grade E of FACS."""
 LICENCE = "Rendered by evenface; no real people. The shapes come from MakeHuman (CC0)."
 
 CLASSES_BY_FREQUENCY = ("happy", "neutral", "sad", "fear", "angry", "surprise", "disgust")
@@ -86,8 +88,8 @@ def read(
     Returns
     -------
     Manifest
-        With the subject of every sample, and the parameters it was rendered with: ``au_<number>`` (0 to 1),
-        ``pose_yaw``, ``pose_pitch``, ``pose_roll`` (degrees), ``age``, ``sex``.
+        With the subject of every sample, and the parameters it was rendered with: ``AU<number>`` (intensity from 0 to
+        5, as FACS grades A to E are numbered), ``pspi`` (0 to 16), ``pose_yaw``, ``pose_pitch``, ``pose_roll`` (degrees), ``age``, ``sex``.
 
     Raises
     ------
@@ -168,7 +170,10 @@ def _with_labels(source: str, samples: pd.DataFrame, order: Sequence[str]) -> tu
     if len(classes) < 2:
         raise InputError(f"{source}: expected at least two classes, counts has only {', '.join(classes)}")
     labels = samples["label"].map({name: index for index, name in enumerate(classes)}).astype("int64")
-    rows = samples.assign(label=labels).to_dict("records")
+    units = {name: f"AU{name[3:]}" for name in samples.columns if str(name).startswith("au_")}
+    samples = samples.assign(label=labels).rename(columns=units)
+    samples[list(units.values())] *= MOST_INTENSE
+    rows = samples.to_dict("records")
     return make_table([{str(key): value for key, value in row.items()} for row in rows]), classes
 
 
