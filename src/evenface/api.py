@@ -302,7 +302,7 @@ def _write_results(run: Run, *, sample_faces: bool, figures: Sequence[str] = ())
         "formats": figures,
     }
     if isinstance(results, TargetPredictions):
-        target_run_report(run.folder / REPORT, results, strata=run.facts["classes"], **shown)
+        target_run_report(run.folder / REPORT, results, counted=summaries.counted_names(run), **shown)
     else:
         run_report(run.folder / REPORT, results, calibration=calibrated, **shown)
     return Run(run.folder)

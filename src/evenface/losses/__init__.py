@@ -241,6 +241,11 @@ def _loss_for(name: str, kind: TaskKind) -> type[nn.Module]:
     return loss
 
 
+def loss_tasks(name: str) -> tuple[TaskKind, ...]:
+    """Return the tasks that a loss is for."""
+    return _tasks(LOSSES[name])
+
+
 def _tasks(loss: type[nn.Module]) -> tuple[TaskKind, ...]:
     """Return what a loss is for; a module that declares nothing is for classes."""
     tasks: tuple[TaskKind, ...] = getattr(loss, "tasks", Loss.tasks)

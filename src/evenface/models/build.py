@@ -262,8 +262,8 @@ def check_settings(
             f"there is no network {name!r}",
             nearest(name, timm.list_models()) or "See timm.list_models() for the names.",
         )
-    if classes < 2:
-        raise InputError(f"network: at least 2 classes are needed, got {classes}")
+    if classes < 1:
+        raise InputError(f"network: at least 1 output is needed, got {classes}")
     if channels not in (1, 3):
         raise InputError(f"network: channels must be 1 or 3, got {channels}")
     if size < 32:

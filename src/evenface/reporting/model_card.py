@@ -113,11 +113,11 @@ def card_of(run: Run) -> dict[str, Any]:
         Can be written as JSON. ``name``, ``recipe``, ``about``, ``paper``, ``deviations``, ``evenface``,
         ``statement``, ``precision``; ``task`` (``kind``, ``classes``, ``ordered``, ``input``), ``network``
         (``description``, ``licence``), ``data`` (``description``, ``licence``, ``notes``),
-        ``protocol`` (``description``, ``sides``, ``warnings``), ``imbalance`` (``counts``, ``ratio``), ``treatment`` (sentences), ``results`` (``unit``, ``units``, ``samples``,
-        ``level``, ``overall``, ``per_class`` (of targets ``per_target``), perhaps ``levels`` and ``by_clip``),
-        ``subgroups`` (for each attribute),
-        ``calibration`` or None, and the sentences of ``limits``, ``intended`` and ``not_intended``. Figures have
-        ``value``, ``low``, ``high``.
+        ``protocol`` (``description``, ``sides``, ``warnings``), ``imbalance`` (``counts``, ``ratio``),
+        ``treatment`` (sentences), ``results`` (``unit``, ``units``, ``samples``, ``level``, ``overall``,
+        ``per_class`` (of targets ``per_target``), perhaps ``levels`` and ``by_clip``), ``subgroups`` (for each
+        attribute), ``calibration`` or None, and the sentences of ``limits``, ``intended`` and ``not_intended``.
+        Figures have ``value``, ``low``, ``high``.
 
     Notes
     -----
@@ -202,7 +202,7 @@ def _protocol(run: Run) -> dict[str, Any]:
 
 
 def _imbalance(run: Run) -> dict[str, Any]:
-    classes, counts = run.facts["classes"], summaries.class_counts(run)
+    classes, counts = summaries.counted_names(run), summaries.class_counts(run)
     train = run.facts["counts"].get("train")
     return {
         "counts": {side: dict(zip(classes, values, strict=True)) for side, values in counts.items()},

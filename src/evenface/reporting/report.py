@@ -181,15 +181,18 @@ def _averaged(history: pd.DataFrame) -> pd.DataFrame:
 
 
 def data(
-    counts: Mapping[str, Sequence[int]] | None, faces: Mapping[str, np.ndarray] | None, classes: Sequence[str]
+    counts: Mapping[str, Sequence[int]] | None,
+    faces: Mapping[str, np.ndarray] | None,
+    classes: Sequence[str],
+    kind: str = "class",
 ) -> list[PageSection]:
     """Show class counts and sample faces, where given."""
     if not counts and not faces:
         return []
     if not counts:
         return [PageSection("Data", faces=faces or {})]
-    drawn = CaptionedFigure("class-counts", figures.class_counts(counts, classes), "Samples per class and split.")
-    return [PageSection("Data", "", (drawn,), (tables.counts_table(counts, classes),), faces=faces or {})]
+    drawn = CaptionedFigure("class-counts", figures.class_counts(counts, classes), f"Samples per {kind} and split.")
+    return [PageSection("Data", "", (drawn,), (tables.counts_table(counts, classes, kind),), faces=faces or {})]
 
 
 BEFORE, AFTER = "as trained", "calibrated"

@@ -1,8 +1,10 @@
 """Console summaries of runs and comparisons, and the names, warnings, notes and provenance that reports show."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +17,9 @@ from evenface.evaluation.summary import measured
 from evenface.evaluation.target_predictions import TargetPredictions
 from evenface.runs import PLACE, REPORT, Run, differing_keys
 from evenface.utils.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MAIN = "balanced_accuracy"
 """Metric that a comparison is decided by."""
@@ -103,7 +108,7 @@ def target_label(name: str) -> str:
     >>> target_label("macro_target_f1"), target_label("ccc")
     ('macro F1', 'CCC')
     """
-    return label(name).removesuffix(" (continuous)").removesuffix(" of a target").removesuffix(" of targets")
+    return label(name).removesuffix(" (continuous)").replace("target ", "")
 
 
 def extreme_recalls(result: Mapping[str, Any]) -> tuple[tuple[str, float], tuple[str, float]]:
@@ -371,8 +376,14 @@ def precision_notes(runs: Sequence[Run]) -> list[str]:
 
 
 def class_counts(run: Run) -> dict[str, list[int]]:
-    """Return the samples per class of the splits that have any."""
-    return {side: values for side, values in run.facts["counts"].items() if any(values)}
+    """Return the samples per class (multi-label: in which a target is present) of the splits that have any."""
+    counts = run.facts.get("target_counts", run.facts["counts"])
+    return {side: values for side, values in counts.items() if any(values)}
+
+
+def counted_names(run: Run) -> list[str]:
+    """Return what :func:`class_counts` counts: the classes, the targets of a multi-label task, or the strata."""
+    return list(run.facts["targets"] if "target_counts" in run.facts else run.facts["classes"])
 
 
 def provenance(runs: Sequence[Run]) -> dict[str, str]:
@@ -430,6 +441,15 @@ def _precision(run: Run) -> str:
     return f"{run.precision}, chosen by the hardware" if run.recipe.training.precision == "auto" else run.precision
 
 
+def _shown_samples(run: Run, tested: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Map each class, or each target of a multi-label task, to its test samples."""
+    results = run.results
+    if isinstance(results, TargetPredictions) and results.task == "multilabel":
+        present = zip(results.names, results.targets.T, strict=True)
+        return {name: tested[tested["sample"].isin(results.sample[values > 0])] for name, values in present}
+    return {name: tested[tested["label"] == index] for index, name in enumerate(run.facts["classes"])}
+
+
 def sample_faces(run: Run) -> dict[str, np.ndarray] | None:
     """Pick some test faces of each class from the store, of clips the middle frame; None where it cannot be used."""
     try:
@@ -442,8 +462,8 @@ def sample_faces(run: Run) -> dict[str, np.ndarray] | None:
     sides = run.split
     tested = sides[sides["side"] == "test"]
     faces = {}
-    for index, name in enumerate(run.facts["classes"]):
-        rows = tested[tested["label"] == index].sort_values("sample")["row"].to_numpy()
+    for name, own in _shown_samples(run, tested).items():
+        rows = own.sort_values("sample")["row"].to_numpy()
         if len(rows):
             picked = rows[np.linspace(0, len(rows) - 1, min(FACES_PER_CLASS, len(rows))).round().astype(int)]
             faces[name] = np.asarray(images[np.unique(picked), images.shape[1] // 2])

@@ -244,11 +244,12 @@ def confusion_table(result: Mapping[str, Any], name: str = "confusion", method: 
     return Table(name, title, ("true \\ predicted", *classes), rows)
 
 
-def counts_table(counts: Mapping[str, Sequence[int]], classes: Sequence[str]) -> Table:
-    """List the samples of each class in each split."""
+def counts_table(counts: Mapping[str, Sequence[int]], classes: Sequence[str], kind: str = "class") -> Table:
+    """List the samples of each class (or target, or stratum) in each split."""
     rows: list[Row] = [(name, *(int(values[i]) for values in counts.values())) for i, name in enumerate(classes)]
-    rows.append(("all", *(int(sum(values)) for values in counts.values())))
-    return Table("class-counts", "Samples per class", ("class", *counts), tuple(rows))
+    if kind != "target":  # several targets may be present in one sample
+        rows.append(("all", *(int(sum(values)) for values in counts.values())))
+    return Table("class-counts", f"Samples per {kind}", (kind, *counts), tuple(rows))
 
 
 def _first(comparison: Comparison) -> list[str]:

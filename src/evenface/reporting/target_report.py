@@ -53,7 +53,7 @@ def target_run_report(
     warnings: Sequence[str] = (),
     notes: Sequence[str] = (),
     counts: Mapping[str, Sequence[int]] | None = None,
-    strata: Sequence[str] = (),
+    counted: Sequence[str] = (),
     faces: Mapping[str, np.ndarray] | None = None,
     provenance: Mapping[str, str] | None = None,
     further: Sequence[PageSection] = (),
@@ -68,7 +68,7 @@ def target_run_report(
     result : mapping
         Result of :func:`~evenface.evaluation.target_summary.target_metrics_of`.
     counts : mapping of str to counts, optional
-        Split to samples of each of ``strata``.
+        Split to samples of each of ``counted``: targets, or strata.
     path, title, history, warnings, notes, faces, provenance, further, formats
         As in :func:`~evenface.reporting.report.run_report`.
 
@@ -97,7 +97,7 @@ def target_run_report(
         *_clips(result),
         *_people(result),
         *training({"": history} if history is not None else {}),
-        *data(counts, faces, strata),
+        *data(counts, faces, counted, "target" if task == "multilabel" else "stratum"),
         PageSection("All metrics", tables=(all_table(result),)),
         *further,
     )

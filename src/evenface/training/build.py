@@ -4,6 +4,7 @@ import contextlib
 import importlib.util
 import inspect
 from collections.abc import Sequence
+from typing import get_args
 
 import numpy as np
 import torch
@@ -13,10 +14,10 @@ from torch import nn
 
 from evenface import losses, methods, models
 from evenface.config import Recipe
-from evenface.config.recipe import DEFAULT_LOSS, LossSettings, Recurrent, Training
+from evenface.config.recipe import DEFAULT_LOSS, Recurrent, Training
 from evenface.config.recipe_checks import check_modality, with_bounds
 from evenface.data.manifest import TaskKind
-from evenface.losses import LOSS_SELECTIONS, binary_loss_specs, build_one_vs_rest
+from evenface.losses import LOSS_SELECTIONS, binary_loss_specs, build_one_vs_rest, loss_tasks
 from evenface.methods import METHODS
 from evenface.methods.base import TARGET_TASKS, Method, TargetLink, Task
 from evenface.models.backbone import HeadOnly, Network
@@ -25,6 +26,8 @@ from evenface.models.sequence import OneVsRestNetwork, SequenceNetwork
 from evenface.runs import Run
 from evenface.utils.errors import InputError
 from evenface.utils.registry import check_options, load_plugins
+
+TASKS: tuple[TaskKind, ...] = get_args(TaskKind)
 
 
 def check_recipe(recipe: Recipe) -> None:
@@ -47,7 +50,8 @@ def _check_parts(recipe: Recipe, method: type[Method]) -> None:
     _check_training(training)
     if training.cache_features:
         _check_cached_features(recipe, method)
-    classes = _class_names(recipe.loss, method)
+    kind = assumed_task(recipe)
+    classes = _class_names(recipe, method, kind)
     counts, options = np.full(len(classes), 2), set(inspect.signature(method).parameters) - {"network", "loss"}
     if on_images:
         network, frames = recipe.network, 2 if recipe.network.temporal.over == "frames" else 1
@@ -65,7 +69,9 @@ def _check_parts(recipe: Recipe, method: type[Method]) -> None:
         )
     if on_images and "task" not in options:
         with contextlib.suppress(AttributeError):  # a plugin's method may use what only the network has
-            build_on_head(recipe, head, counts, classes)
+            build_on_head(recipe, head, counts, classes, kind)
+    elif kind in TARGET_TASKS:
+        build_target_loss(recipe, kind, _unknown_targets(classes), classes)
     else:  # options of the method may depend on the data
         check_options("method", recipe.method.name, recipe.method.options, options - {"task"} if on_images else ())
         build_loss(recipe, counts, classes)
@@ -99,8 +105,37 @@ def _check_cached_features(recipe: Recipe, method: type[Method]) -> None:
         )
 
 
-def _class_names(loss: LossSettings, method: type[Method]) -> tuple[str, ...]:
-    """Return the classes that a loss's weights name or number; two where there are no such weights."""
+def assumed_task(recipe: Recipe) -> TaskKind:
+    """Return the task that a recipe is checked for before its data are known; refuse parts that have none in common."""
+    data, method, loss = recipe.data, recipe.method.name, recipe.loss.name
+    wanted: tuple[TaskKind, ...] = ("ordinal", "classification", "regression", "multilabel")
+    if data.task != "auto":
+        wanted = (data.task,)
+    elif data.targets:
+        wanted = ("regression", "multilabel")
+    of_method = METHODS[method].tasks
+    selects = loss in LOSS_SELECTIONS
+    of_loss = wanted if loss == "cross-entropy" else ("ordinal", "classification") if selects else loss_tasks(loss)
+    for kind in wanted:
+        if kind in of_method and kind in of_loss:
+            return kind
+    known = {f"method {method!r}": of_method, f"loss {loss!r}": of_loss}
+    parts = [f"{name} is for {' and '.join(tasks)}" for name, tasks in known.items()]
+    aim = "" if len(wanted) == len(TASKS) else f", and what is predicted is {' or '.join(wanted)}"
+    raise InputError(f"{', '.join(parts)}{aim}", "Change data.task, data.targets, the method or the loss.")
+
+
+def _unknown_targets(names: Sequence[str]) -> np.ndarray:
+    """Return targets of two samples that have every value of two, where the true ones do not matter."""
+    return np.repeat([[0.0], [1.0]], len(names), axis=1)
+
+
+def _class_names(recipe: Recipe, method: type[Method], kind: TaskKind) -> tuple[str, ...]:
+    """Return the classes that a loss's weights name or number, or the targets; two where there are no such names."""
+    loss = recipe.loss
+    if kind in TARGET_TASKS:
+        weights = loss.options.get("positive_weights")
+        return recipe.data.targets or (tuple(map(str, weights)) if isinstance(weights, dict) else ("0", "1"))
     alpha = loss.options.get("alpha")
     if method.one_vs_rest or not isinstance(alpha, list | tuple | dict) or not alpha:
         return ("0", "1")
@@ -210,10 +245,13 @@ def build_method(
     return methods.build_method(recipe.method.name, network, loss, task=task, seed=recipe.seed, **recipe.method.options)
 
 
-def build_on_head(recipe: Recipe, head: HeadOnly, counts: np.ndarray, names: Sequence[str]) -> Method:
+def build_on_head(
+    recipe: Recipe, head: HeadOnly, counts: np.ndarray, names: Sequence[str], kind: TaskKind = "ordinal"
+) -> Method:
     """Build the method of a recipe on a classifier alone, for what the method declares."""
     votes = np.ones((int(counts.sum()), len(counts)), dtype=np.float32)
-    return build_method(recipe, counts, tuple(names), votes, kind="ordinal", network=head)
+    targets = _unknown_targets(names) if kind in TARGET_TASKS else None
+    return build_method(recipe, counts, tuple(names), votes, kind=kind, targets=targets, network=head)
 
 
 def is_one_vs_rest(recipe: Recipe) -> bool:
@@ -271,7 +309,7 @@ def trained_method(run: Run) -> Method:
         targets = None
         if kind in TARGET_TASKS:  # their statistics are among the weights; the loss is not needed
             classes = tuple(facts["targets"])
-            targets = np.repeat([[0.0], [1.0]], len(classes), axis=1)
+            targets = _unknown_targets(classes)
         method = build_method(recipe, counts, classes, votes, kind=kind, targets=targets, frames=frames)
     method.load_inference_state(weights)
     return method

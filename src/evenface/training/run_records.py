@@ -49,6 +49,7 @@ def run_metadata(data: TrainingData, implied: ImpliedPrior, device: str, precisi
         "classes": list(manifest.classes),
         **({"targets": list(manifest.targets)} if manifest.targets else {}),
         "counts": {side: manifest.counts(members).tolist() for side, members in rows.items()},
+        **_target_counts(manifest, rows),
         "people": {side: _subjects(manifest, members) for side, members in rows.items()},
         "notes": [
             *manifest.notes,
@@ -59,6 +60,14 @@ def run_metadata(data: TrainingData, implied: ImpliedPrior, device: str, precisi
     }
 
 
+def _target_counts(manifest: Manifest, rows: Mapping[str, np.ndarray]) -> dict[str, dict[str, list[int]]]:
+    """Count the samples in which each target of a multi-label task is present; nothing for other tasks."""
+    if manifest.task != "multilabel":
+        return {}
+    present = {side: (manifest.target_values(members) > 0).sum(axis=0).tolist() for side, members in rows.items()}
+    return {"target_counts": present}
+
+
 def _subjects(manifest: Manifest, rows: np.ndarray) -> int | None:
     return manifest.table["subject"].iloc[rows].nunique() if manifest.has_subjects else None
 
@@ -66,10 +75,12 @@ def _subjects(manifest: Manifest, rows: np.ndarray) -> int | None:
 def start_lines(metadata: Mapping[str, Any], network: str) -> list[str]:
     """Return what is trained on which data, in the lines that a training shows before its epochs."""
     classes, counts, people = metadata["classes"], metadata["counts"], metadata["people"]
-    sizes = [f"{side} {sum(counts[side]):,}" for side in SETS]
+    sizes = [f"{side} {sum(counts[side]):,}" for side in SETS]  # before counts of targets take their place
     subjects = [f"{side} {people[side]:,}" for side in SETS if people[side] is not None]
     recipe = Recipe.model_validate(metadata["recipe"])
-    what = "strata" if "targets" in metadata else "classes"
+    what = {"multilabel": "targets", "regression": "strata"}.get(metadata["task"], "classes")
+    if "target_counts" in metadata:
+        classes, counts = metadata["targets"], metadata["target_counts"]
     return [
         f"samples   {', '.join(sizes)}",
         f"subjects  {', '.join(subjects) or 'unknown: the same people may be in training and test set'}",

@@ -89,7 +89,8 @@ def read(
     -------
     Manifest
         With the subject of every sample, and the parameters it was rendered with: ``AU<number>`` (intensity from 0 to
-        5, as FACS grades A to E are numbered), ``pspi`` (0 to 16), ``pose_yaw``, ``pose_pitch``, ``pose_roll`` (degrees), ``age``, ``sex``.
+        5, as FACS grades A to E are numbered), ``pspi`` (0 to 16), ``pose_yaw``, ``pose_pitch``, ``pose_roll``
+        (degrees), ``age``, ``sex``.
 
     Raises
     ------
