@@ -11,8 +11,8 @@ from logits import COUNTS, batch
 from target_batches import LEVELS, NAMES, NAN, built_target_loss, target_batch
 from torch import nn
 
+from evenface.data.manifest import TaskKind
 from evenface.losses import LOSSES, build_loss, build_target_loss, register_loss
-from evenface.losses.base import TaskKind
 from evenface.utils.errors import InputError
 from evenface.utils.registry import Registry
 

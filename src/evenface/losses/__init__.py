@@ -9,12 +9,13 @@ import torch
 from torch import nn
 
 from evenface.data.imbalance import class_weights
+from evenface.data.manifest import TaskKind
 from evenface.losses.absolute_error import AbsoluteErrorLoss
 from evenface.losses.adaptive import AdaptiveLossSelection
 from evenface.losses.asymmetric import AsymmetricLoss
 from evenface.losses.balanced_mse import BalancedMSELoss
 from evenface.losses.balanced_softmax import BalancedSoftmaxLoss
-from evenface.losses.base import Loss, TaskKind
+from evenface.losses.base import Loss
 from evenface.losses.binary_cross_entropy import BinaryCrossEntropyLoss, positive_weights
 from evenface.losses.ccc import CCCLoss
 from evenface.losses.cefl import CEFLLoss

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from evenface.losses.base import TaskKind
+from evenface.data.manifest import TaskKind
 from evenface.losses.target_base import TargetLoss
 
 

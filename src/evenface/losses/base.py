@@ -1,13 +1,13 @@
 """Base of losses: what a loss declares, input checks, and numerically safe logarithms."""
 
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-TaskKind = Literal["classification", "ordinal", "regression", "multilabel"]
+from evenface.data.manifest import TaskKind
 
 
 class FocalForm(NamedTuple):

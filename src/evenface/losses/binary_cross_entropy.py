@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch.nn.functional as F
 from torch import Tensor
 
-from evenface.losses.base import TaskKind
+from evenface.data.manifest import TaskKind
 from evenface.losses.target_base import TargetLoss, check_units
 from evenface.utils.errors import InputError
 

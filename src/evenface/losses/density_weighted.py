@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from evenface.losses.base import TaskKind
+from evenface.data.manifest import TaskKind
 from evenface.losses.label_density import LabelWeights
 from evenface.losses.target_base import TargetLoss
 

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from evenface.losses.base import TaskKind, focal_factor
+from evenface.data.manifest import TaskKind
+from evenface.losses.base import focal_factor
 from evenface.losses.target_base import TargetLoss, check_units
 
 

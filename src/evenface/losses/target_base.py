@@ -6,7 +6,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from evenface.losses.base import TaskKind, at_least_float32
+from evenface.data.manifest import TaskKind
+from evenface.losses.base import at_least_float32
 
 
 class TargetLoss(nn.Module, ABC):
