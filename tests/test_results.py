@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
@@ -10,6 +11,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
+
+from evenface.studies.plan import StudyOptions
+from evenface.studies.run import claim, open_plan
+from evenface.utils.errors import InputError
 
 RESULTS = Path(__file__).parents[1] / "benchmarks/results"
 FILES = {"": "predictions.parquet", "validation": "validation.parquet"}
@@ -58,6 +63,19 @@ def test_the_best_on_fer2013_is_what_its_predictions_say():
     balanced = [balanced_accuracy_score(*one) for one in picked]
     assert summary["mean"]["balanced_accuracy"]["mean"] == pytest.approx(mean(balanced))
     assert summary["mean"]["balanced_accuracy"]["sd"] == pytest.approx(stdev(balanced))
+
+
+def test_a_kept_study_is_reported_again_with_a_note_on_changed_settings(tmp_path):
+    kept = shutil.copytree(RESULTS / "p1-table6-synthetic-quick", tmp_path / "kept")
+    plan, own = open_plan(kept, StudyOptions())
+    assert own == kept
+    (note,) = claim(plan, kept)
+    assert "network.weights" not in note, "kept without the path of this machine"
+    for name in ("data.clips.stored_frames", "optimizer.betas"):
+        assert name in note
+    shutil.rmtree(kept / plan.runs[0].folder)
+    with pytest.raises(InputError, match="another version of evenface"):
+        claim(plan, kept)
 
 
 def test_nothing_kept_names_this_machine():

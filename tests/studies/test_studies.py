@@ -214,7 +214,17 @@ def test_a_folder_of_an_older_version_is_known_again(studied, tmp_path):
     changed = sorted(old.glob("runs/*/*/recipe.yaml"))[0]
     changed.write_text(yaml.safe_dump(yaml.safe_load(changed.read_text()) | {"training": {"epochs": 7}}))
     (old / "study.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
-    with pytest.raises(InputError, match=r"differs in .*training\.epochs"):
+    again = api.study(old)
+    note, *lines = again.lines
+    assert note.startswith("note  the runs were trained by another version of evenface, with other values of ")
+    assert "training.epochs" in note
+    assert lines[:-1] == studied.lines[:-1]
+    assert note.removeprefix("note  t") in again.report.read_text("utf-8")
+    assert yaml.safe_load((old / "study.yaml").read_text()) == content, "what was trained stays on record"
+    with pytest.raises(InputError, match=r"another definition.*differs in .*training\.epochs"):
+        api.study(old, **{"training.epochs": 3})
+    (changed.parent / "predictions.parquet").unlink()
+    with pytest.raises(InputError, match=r"another version of evenface began .*differs in .*training\.epochs"):
         api.study(old)
 
 
@@ -243,8 +253,12 @@ def test_runs_begin_with_the_weights_of_the_studys_start(small_recipe, tmp_path)
     )
     assert len(found.runs) == 2  # what others start from is no run of the study
     before = (first / "weights.safetensors").stat().st_mtime_ns
-    api.study(study, out=tmp_path / "onward", jobs=1)
-    assert (first / "weights.safetensors").stat().st_mtime_ns == before
+    moved = shutil.move(tmp_path / "onward", tmp_path / "moved")
+    record = yaml.safe_load((moved / "study.yaml").read_text())
+    record["runs"] = dict.fromkeys(record["runs"], "of another version")  # so that settings are compared
+    (moved / "study.yaml").write_text(yaml.safe_dump(record, sort_keys=False))
+    assert api.study(moved, jobs=1).lines == found.lines, "without a note: the weights are those of its own start"
+    assert (moved / "start" / first.name / "weights.safetensors").stat().st_mtime_ns == before
 
 
 def test_without_a_start_nothing_can_begin_with_it(small_recipe):

@@ -3,7 +3,7 @@
 import os
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from evenface.studies.executors import (
     RayExecutor,
     import_ray,
 )
-from evenface.studies.plan import OWN, UNCOUNTED, Count, PlannedRun, StudyOptions, StudyPlan, grouped, make_plan
+from evenface.studies.plan import OWN, START, UNCOUNTED, Count, PlannedRun, StudyOptions, StudyPlan, grouped, make_plan
 from evenface.studies.report import console_lines, finished_runs, heading, study_report, study_warnings
 from evenface.studies.results import BaselineDifference, baseline_differences, measure, unit_note
 from evenface.studies.tables import (
@@ -157,7 +157,8 @@ def _check_trust(plan: StudyPlan, own: Path | None, named: Mapping[str, Any]) ->
 
 def _run(plan: StudyPlan, folder: Path, jobs: int | None, executor: ExecutorName) -> StudyResult:
     """Train a study whose folder is locked, and write its results."""
-    claim(plan, folder)
+    notes = claim(plan, folder)
+    plan = replace(plan, notes=(*plan.notes, *notes))
     failed = execute(plan, folder, jobs, executor)
     runs = measure(plan, folder)
     if not len(runs):
@@ -172,7 +173,12 @@ def _run(plan: StudyPlan, folder: Path, jobs: int | None, executor: ExecutorName
     analyses = statistics_of(plan, runs)
     report = study_report(plan, runs, differences, failed, folder, analyses)
     warnings = study_warnings(Run(folder / name) for name in dict.fromkeys(runs.loc[runs["test"] == OWN, "folder"]))
-    lines = [*warnings, *statistics_lines(plan, runs, analyses), heading(plan, finished_runs(runs))]
+    lines = [
+        *(f"note  {note}" for note in notes),
+        *warnings,
+        *statistics_lines(plan, runs, analyses),
+        heading(plan, finished_runs(runs)),
+    ]
     lines += [*cell_table(plan, runs, spread=False).text().splitlines(), "", *console_lines(plan, differences)]
     if len(plan.cells) == 1:  # nothing is compared, so the values themselves are the result
         lines[-1] = unit_note(plan, runs, spread=False)
@@ -198,47 +204,83 @@ def describe_plan(source: str | Path | Mapping[str, Any], choice: StudyOptions, 
     return [*lines, f"folder  {folder}"]
 
 
-def claim(plan: StudyPlan, out: Path) -> None:
-    """Write the plan into the study's folder, or check that the folder holds the same plan."""
-    runs = {run.folder: run.digest for run in plan.trainings}
+def claim(plan: StudyPlan, out: Path) -> list[str]:
+    """Write the plan into the study's folder, or check that the folder holds the same plan.
+
+    Finished runs of the same definition are reported also if another version of evenface, with other defaults or
+    shipped recipes, trained them; returns a note on that.
+    """
     path = out / STUDY
-    if path.is_file():
-        before = read_mapping(path, "study").get("runs", {})
-        if not isinstance(before, dict):
-            raise InputError(f"{path} is damaged: runs lists no folders", "Restore a copy.")
-        for folder in before:
-            changed = runs.get(folder) != before[folder] and (out / folder).is_dir()
-            difference = _difference(plan, out, folder) if changed else None
-            if difference:
-                raise InputError(
-                    f"{out} holds runs of another definition of the study: {difference}",
-                    "Use the former definition, or another folder: --out.",
-                )
-    elif not is_vacant(out):
+    kept = read_mapping(path, "study") if path.is_file() else None
+    if kept is None and not is_vacant(out):
         raise InputError(f"{out} exists and is not a study folder", "Use another folder: --out.")
-    chosen = {"on": plan.choice.on, "size": plan.choice.size, "protocol": plan.choice.protocol}
-    content = {
-        "study": plan.study.model_dump(mode="json", by_alias=True, exclude_defaults=True),
-        **chosen,
-        "overrides": dict(plan.choice.overrides),
-        "runs": runs,
-    }
+    if kept is not None and (keys := _changed_settings(plan, out, kept)):
+        return [f"the runs were trained by another version of evenface, with other values of {', '.join(keys)}"]
+    content = {**_definition(plan), "runs": {run.folder: run.digest for run in plan.trainings}}
     with atomic_write(path) as temporary:
         temporary.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120), encoding="utf-8")
+    return []
 
 
-def _difference(plan: StudyPlan, out: Path, folder: str) -> str | None:
-    """Return the settings in which the run in a folder differs from the planned one; None if in none.
+def _definition(plan: StudyPlan) -> dict[str, Any]:
+    """Return a study's definition and the options chosen for it, as its folder keeps them."""
+    return {
+        "study": plan.study.model_dump(mode="json", by_alias=True, exclude_defaults=True),
+        "on": plan.choice.on,
+        "size": plan.choice.size,
+        "protocol": plan.choice.protocol,
+        "overrides": dict(plan.choice.overrides),
+    }
 
-    Keys that recipes of an older version lack have their defaults.
+
+def _changed_settings(plan: StudyPlan, out: Path, kept: Mapping[str, Any]) -> list[str]:
+    """Return the settings in which a finished study differs from the plan of its own definition.
+
+    Raises
+    ------
+    InputError
+        If the folder holds runs of another definition, or runs are missing and would be trained with other settings.
     """
-    planned = [run for run in plan.trainings if run.folder == folder]
-    if not planned:
-        return f"{folder} is not among its runs"
-    if not (out / folder / "recipe.yaml").is_file():
-        return f"{folder} differs in its settings"
-    keys = differing_keys([Run(out / folder).recipe, planned[0].recipe_in(out)], ignore=PLACE)
-    return f"{folder} differs in {', '.join(keys)}" if keys else None
+    before = kept.get("runs", {})
+    if not isinstance(before, dict):
+        raise InputError(f"{out / STUDY} is damaged: runs lists no folders", "Restore a copy.")
+    own = all(kept.get(key) == value for key, value in _definition(plan).items())
+    finished = own and all(plan.ended(run, out) for run in plan.trainings)
+    planned = {run.folder: run for run in plan.trainings}
+    changed: set[str] = set()
+    for folder in (folder for folder in before if (out / folder).is_dir()):
+        run, difference = planned.get(folder), f"{folder} is not among its runs"
+        if run is not None:
+            keys = [] if run.digest == before[folder] else _differing_settings(run, out)
+            if not keys or finished:
+                changed.update(keys)
+                continue
+            difference = f"{folder} differs in {', '.join(keys)}"
+        if own:
+            raise InputError(
+                f"another version of evenface began the study in {out}, with other settings: {difference}",
+                "Train it anew in another folder: --out.",
+            )
+        raise InputError(
+            f"{out} holds runs of another definition of the study: {difference}",
+            "Use the former definition, or another folder: --out.",
+        )
+    return sorted(changed)
+
+
+def _differing_settings(run: PlannedRun, out: Path) -> list[str]:
+    """Return the settings in which the run in a study's folder differs from the planned one.
+
+    Keys that recipes of an older version lack have their defaults. A study with initial weights may have been moved.
+    """
+    if not Run(out / run.folder).begun:
+        return ["its settings"]
+    trained, planned = Run(out / run.folder).recipe, run.recipe_in(out)
+    keys = list(differing_keys([trained, planned], ignore=PLACE))
+    initial, expected = (Path(recipe.network.weights).parts[-3:] for recipe in (trained, planned))
+    if "network.weights" in keys and run.start is not None and initial in ((START,), expected):
+        keys.remove("network.weights")
+    return keys
 
 
 def execute(plan: StudyPlan, out: Path, jobs: int | None = None, executor: ExecutorName = "local") -> dict[str, str]:
