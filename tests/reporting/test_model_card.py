@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import random
 import shutil
 import subprocess
 import sys
@@ -287,12 +288,35 @@ def test_sources_name_no_licence_by_guess():
         assert "unknown to evenface" in dataset_licence(name)
 
 
-@pytest.mark.parametrize(
-    "text", ["<script>alert(1)</script>", "[x](javascript:alert(1))", "![](http://a/b.png)", "*a*", "a|b", "&lt;"]
-)
-def test_no_text_of_a_card_is_taken_for_markup(text):
+PIECES = [*"[](){}<>*_`~|\\&;:!?/#^+-=.0aX ", "[x]", "](", "&lt;", "http://a", "<b>", "**", "0.3", "\u2212", "é"]
+
+
+def test_no_text_of_a_card_is_taken_for_markup():
     from markdown_it import MarkdownIt
 
-    tokens = MarkdownIt("commonmark").parseInline(escape_markdown(text))[0].children
-    assert [token.type for token in tokens if token.type not in ("text", "text_special")] == []
-    assert "".join(token.content for token in tokens) == text
+    parser = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+    texts = ["<script>alert(1)</script>", "[x](javascript:alert(1))", "![](http://a/b.png)", "12) a", "[a]: b", "a\\"]
+    texts += ["".join(random.Random(seed).choices(PIECES, k=8)) for seed in range(2000)]
+    for text in (" ".join(text.split()) for text in texts if text.strip()):
+        item = parser.parse(f"- {escape_markdown(text)}\n")
+        assert [token.type for token in item if token.level == 2] == ["paragraph_open", "paragraph_close"], text
+        table = parser.parse(f"| a | b |\n|---|---|\n| {escape_markdown(text)} | end |\n")
+        for blocks, position in ((item, 0), (table, 2)):
+            tokens = [token.children for token in blocks if token.type == "inline"][position]
+            assert [token.type for token in tokens if token.type not in ("text", "text_special")] == [], text
+            assert "".join(token.content for token in tokens) == text
+
+
+def test_what_needs_no_escape_has_none():
+    for text in (
+        "0.542 [0.501, 0.583]",
+        "p < 0.05",
+        "2 * 3",
+        "snake_case",
+        r"C:\Users",
+        "Q&A",
+        "(a) [b] c-d",
+        "+0.049",
+        "-1",
+    ):
+        assert escape_markdown(text) == text

@@ -145,9 +145,28 @@ def escape_latex(text: str) -> str:
     return "".join(LATEX.get(character, character) for character in text)
 
 
+_MARKUP = re.compile(
+    r"[`|~]"
+    r"|\\(?=[!-/:-@\[-`{-~]|$)"  # before punctuation
+    r"|(?<!\s)\*|\*(?!\s)"
+    r"|(?<![^\W_])_|_(?![^\W_])"  # not between letters
+    r"|<(?=[a-zA-Z/!?])"
+    r"|&(?=#?\w+;)"
+    r"|\](?=[(\[:])|(?<=\])\[|\[(?=\^)"  # links, references, footnotes; not intervals
+    r"|^(?:[#>]|[+-](?=[ -]|$)|\[(?=[ xX]\]))"  # blocks and tasks
+)
+_NUMBERED = re.compile(r"^(\d{1,9})(?=[.)](?: |$))")
+
+
 def escape_markdown(text: str) -> str:
-    """Escape Markdown and HTML, and join lines."""
-    return re.sub(r"([\\`*<|\[\]]|&(?=#?\w+;))", r"\\\1", " ".join(text.split()))
+    r"""Escape what Markdown or HTML would interpret, and join lines.
+
+    Examples
+    --------
+    >>> print(escape_markdown("happy* [0.3, 0.4], p < 0.05"))
+    happy\* [0.3, 0.4], p < 0.05
+    """
+    return _NUMBERED.sub(r"\1\\", _MARKUP.sub(r"\\\g<0>", " ".join(text.split())))
 
 
 def _parts(column: tuple[Cell, ...]) -> tuple[str, ...]:

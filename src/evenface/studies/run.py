@@ -259,7 +259,7 @@ def _changed_settings(plan: StudyPlan, out: Path, kept: Mapping[str, Any]) -> li
         if own:
             raise InputError(
                 f"another version of evenface began the study in {out}, with other settings: {difference}",
-                "Train it anew in another folder: --out.",
+                "Train it in another folder: --out.",
             )
         raise InputError(
             f"{out} holds runs of another definition of the study: {difference}",
