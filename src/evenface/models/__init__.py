@@ -2,6 +2,6 @@
 
 from evenface.models.backbone import Network, Outputs
 from evenface.models.build import build_network
-from evenface.models.clip import ClipNetwork
+from evenface.models.temporal import ClipNetwork
 
 __all__ = ["ClipNetwork", "Network", "Outputs", "build_network"]

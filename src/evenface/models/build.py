@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from evenface.config.recipe import Temporal
 from evenface.models.activation_checkpointing import recompute_blocks
 from evenface.models.backbone import Head, Network, as_maps
-from evenface.models.clip import ClipNetwork
+from evenface.models.temporal import ClipNetwork
 from evenface.models.weights import download, load_weights
 from evenface.utils.errors import InputError
 from evenface.utils.files import user_path

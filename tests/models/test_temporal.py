@@ -11,7 +11,7 @@ from torch import nn
 
 from evenface.config.recipe import Temporal
 from evenface.models import ClipNetwork, build_network
-from evenface.models.clip import draw_recurrent
+from evenface.models.temporal import draw_recurrent
 from evenface.utils.errors import InputError
 
 KINDS = ("lstm", "bilstm", "gru", "bigru")

@@ -1,4 +1,4 @@
-"""Networks of clips: the backbone's features of all frames, averaged or through a recurrent network."""
+"""Temporal heads: aggregate the features of a clip's frames by their mean or a recurrent network, and classify them."""
 
 from typing import Any
 
