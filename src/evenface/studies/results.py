@@ -14,11 +14,21 @@ from evenface.config.recipe import Protocol
 from evenface.evaluation.bootstrap import LEVEL, Estimate
 from evenface.evaluation.comparison import Difference
 from evenface.evaluation.comparison import compare as compare_predictions
-from evenface.evaluation.metric_registry import CLIP, HEADLINE, METRICS, find_metric, is_per_class, label
+from evenface.evaluation.metric_registry import (
+    CLIP,
+    HEADLINE,
+    METRICS,
+    TARGET_HEADLINE,
+    applies,
+    find_metric,
+    is_per_class,
+    label,
+)
 from evenface.evaluation.metrics import confusion_matrix
 from evenface.evaluation.paired_tests import FEWEST, holm
-from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.summary import measured, measured_each
+from evenface.evaluation.target_predictions import AnyPredictions, TargetPredictions
+from evenface.evaluation.target_summary import TargetMeasures
 from evenface.reporting.summaries import leakage_notes
 from evenface.runs import VALIDATION as VALIDATION_FILE
 from evenface.runs import Run
@@ -85,7 +95,7 @@ def measure(plan: StudyPlan, out: Path) -> pd.DataFrame:
                     continue
                 if (folder, test) not in known:
                     run = Run(out / folder)
-                    predictions = run.validation if test == VALIDATION else run.predictions
+                    predictions = run.validation_results if test == VALIDATION else run.results
                     assert predictions is not None  # the file exists
                     names = dict.fromkeys((*plan.study.metrics, *plan.study.tested.values()))
                     values = metric_values(run, tuple(names), predictions)
@@ -98,8 +108,10 @@ def measure(plan: StudyPlan, out: Path) -> pd.DataFrame:
     return pd.DataFrame(rows) if rows else pd.DataFrame(columns=[*columns, *plan.study.metrics])
 
 
-def metric_values(run: Run, names: Sequence[str], predictions: Predictions) -> dict[str, float]:
-    """Compute metrics of a run's predictions; per-class metrics for each class."""
+def metric_values(run: Run, names: Sequence[str], predictions: AnyPredictions) -> dict[str, float]:
+    """Compute metrics of a run's predictions; per-class metrics for each class, or for each target."""
+    if isinstance(predictions, TargetPredictions):
+        return _target_values(run, names, predictions)
     matrix = confusion_matrix(predictions.labels, predictions.predicted, len(predictions.classes))
     values: dict[str, float] = {}
     for name in names:
@@ -116,6 +128,23 @@ def metric_values(run: Run, names: Sequence[str], predictions: Predictions) -> d
             values[name] = float(find_metric(name).function(run.facts))
         else:
             values[name] = measured(name, predictions)
+    return values
+
+
+def _target_values(run: Run, names: Sequence[str], predictions: TargetPredictions) -> dict[str, float]:
+    measures, known = TargetMeasures(predictions, None, 0), {entry.name for entry in METRICS.values()}  # type: ignore[arg-type]
+    values: dict[str, float] = {}
+    for name in names:
+        entry = find_metric(name)
+        if entry.needs == "run":
+            values[name] = float(entry.function(run.facts))
+        elif not applies(entry, predictions) or name not in known:  # such as metrics of clips
+            values[name] = math.nan
+        elif is_per_class(name):
+            each = measures.value_each(entry)
+            values |= {f"{name}{CLASSWISE}{c}": float(v) for c, v in zip(predictions.names, each, strict=True)}
+        else:
+            values[name] = float(measures.value(entry))
     return values
 
 
@@ -369,7 +398,9 @@ def _difference(
 def _resampled(metric: str) -> bool:
     """Return whether a metric is compared over people where runs do not vary: few, as Holm corrects for them."""
     own = metric.removeprefix(CLIP)
-    return own in HEADLINE or (own in METRICS and METRICS[own].task == "ordinal")
+    return own in {*HEADLINE, *(keys[0] for keys in TARGET_HEADLINE.values())} or (
+        own in METRICS and METRICS[own].task == "ordinal"
+    )
 
 
 def _tested_difference(tested: ResampledT, metric: str) -> Difference:
@@ -383,7 +414,7 @@ def _tested_difference(tested: ResampledT, metric: str) -> Difference:
 def _difference_over_samples(paired: pd.DataFrame, metric: str, out: Path) -> tuple[str, Difference] | None:
     """Compare over people or samples; None where the runs were tested on different samples."""
     predictions = {
-        side: [Run(out / str(folder)).predictions for folder in paired[f"folder_{side}"]] for side in ("base", "value")
+        side: [Run(out / str(folder)).results for folder in paired[f"folder_{side}"]] for side in ("base", "value")
     }
     try:
         comparison = compare_predictions(predictions, metrics=(metric,))
