@@ -71,6 +71,7 @@ def test_they_equal_scikit_learn_scipy_and_an_analysis_of_variance(seed):
         "rmse": sk.root_mean_squared_error(truth, z),
         "pearson": stats.pearsonr(truth, z).statistic,
         "ccc": 2 * np.cov(truth, z, ddof=0)[0, 1] / (truth.var() + z.var() + (truth.mean() - z.mean()) ** 2),
+        "macro_mae": np.mean([np.abs(z - truth)[truth == level].mean() for level in np.unique(truth)]),
         **intraclass(truth, z),
     }
     assert {name: measured(name, given_) for name in CONTINUOUS} == pytest.approx(expected, rel=1e-9)

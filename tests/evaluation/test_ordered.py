@@ -24,7 +24,12 @@ from evenface.utils.errors import InputError
 
 ORDERED = tuple(name for name, entry in METRICS.items() if entry.task == "ordinal")
 CONTINUOUS = tuple(name for name, entry in METRICS.items() if entry.task == "regression")
-NAMES = [name for name in metric_names() if METRICS[name.removeprefix("clip_")].needs not in ("run", "training_counts")]
+NAMES = [
+    name
+    for name in metric_names()
+    if (entry := METRICS[name.removeprefix("clip_")]).task != "multilabel"
+    and entry.needs not in ("run", "training_counts")
+]
 LEVELS = ("BL1", "PA1", "PA2", "PA3", "PA4")
 
 

@@ -390,7 +390,7 @@ def counts_table(card: Mapping[str, Any]) -> Table:
 def overall_table(card: Mapping[str, Any]) -> Table:
     """List the main metrics with intervals; of levels and by clip where there are such."""
     results = card["results"]
-    entries = {label(key): entry for key, entry in results["overall"].items()}
+    entries = {target_label(key): entry for key, entry in results["overall"].items()}
     entries |= {label(key): entry for key, entry in results.get("levels", {}).items()}
     if "by_clip" in results:
         entries |= {f"{label(key)} by clip": entry for key, entry in results["by_clip"]["overall"].items()}

@@ -20,10 +20,8 @@ from evenface.utils.errors import InputError
 
 def fit(run: Run) -> Calibration | None:
     """Fit a run's calibration on its validation predictions and write it into the run folder; None if too few."""
-    if isinstance(run.results, TargetPredictions):
-        return None
-    validation = run.validation
-    if validation is None or len(validation) < AT_LEAST:
+    validation = run.validation_results
+    if validation is None or isinstance(validation, TargetPredictions) or len(validation) < AT_LEAST:
         (run.folder / FILE).unlink(missing_ok=True)
         return None
     implied = prior_of(run)
