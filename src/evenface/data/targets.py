@@ -113,8 +113,12 @@ def _task_of(manifest: Manifest, names: Sequence[str]) -> TaskKind:
     """Return multilabel where every target is an action unit or has no values but 0 and 1."""
     values = _values(manifest, names)
     binary = [bool(np.isin(column[~np.isnan(column)], (0, 1)).all()) for column in values.T]
-    units = [name[:2] == "AU" and name[2:].rstrip("LR").isdigit() for name in names]
-    return "multilabel" if all(b or u for b, u in zip(binary, units, strict=True)) else "regression"
+    return "multilabel" if all(b or is_unit(name) for b, name in zip(binary, names, strict=True)) else "regression"
+
+
+def is_unit(name: str) -> bool:
+    """Return whether a column is named like an action unit: ``AU12``, or ``AU12L`` of the left side."""
+    return name[:2] == "AU" and name[2:].rstrip("LR").isdigit()
 
 
 def _values(manifest: Manifest, names: Sequence[str]) -> np.ndarray:

@@ -4,7 +4,6 @@ import contextlib
 import importlib.util
 import inspect
 from collections.abc import Sequence
-from typing import get_args
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from evenface.config import Recipe
 from evenface.config.recipe import DEFAULT_LOSS, Recurrent, Training
 from evenface.config.recipe_checks import check_modality, with_bounds
 from evenface.data.manifest import TaskKind
+from evenface.data.targets import is_unit
 from evenface.losses import LOSS_SELECTIONS, binary_loss_specs, build_one_vs_rest, loss_tasks
 from evenface.methods import METHODS
 from evenface.methods.base import TARGET_TASKS, Method, TargetLink, Task
@@ -26,8 +26,6 @@ from evenface.models.sequence import OneVsRestNetwork, SequenceNetwork
 from evenface.runs import Run
 from evenface.utils.errors import InputError
 from evenface.utils.registry import check_options, load_plugins
-
-TASKS: tuple[TaskKind, ...] = get_args(TaskKind)
 
 
 def check_recipe(recipe: Recipe) -> None:
@@ -43,15 +41,24 @@ def check_recipe(recipe: Recipe) -> None:
 
 def _check_parts(recipe: Recipe, method: type[Method]) -> None:
     """Refuse parts of a recipe that cannot be built or do not suit each other."""
-    training, on_images = recipe.training, recipe.modality == "images"
-    if not on_images and "sequences" not in method.modalities:
+    training = recipe.training
+    if recipe.modality == "sequences" and "sequences" not in method.modalities:
         usable = ", ".join(sorted(known for known, other in METHODS.items() if "sequences" in other.modalities))
         raise InputError(f"method {recipe.method.name!r} is for images, not for sequences", f"Use {usable}.")
     _check_training(training)
     if training.cache_features:
         _check_cached_features(recipe, method)
-    kind = assumed_task(recipe)
-    classes = _class_names(recipe, method, kind)
+    errors = []
+    for kind in (kinds := assumed_tasks(recipe)):
+        try:
+            return _check_for_task(recipe, method, kind)
+        except InputError as error:
+            errors.append(error)
+    raise errors[0] if len(kinds) == 1 or kinds[0] == "ordinal" else errors[-1]
+
+
+def _check_for_task(recipe: Recipe, method: type[Method], kind: TaskKind) -> None:
+    on_images, classes = recipe.modality == "images", _class_names(recipe, method, kind)
     counts, options = np.full(len(classes), 2), set(inspect.signature(method).parameters) - {"network", "loss"}
     if on_images:
         network, frames = recipe.network, 2 if recipe.network.temporal.over == "frames" else 1
@@ -105,23 +112,22 @@ def _check_cached_features(recipe: Recipe, method: type[Method]) -> None:
         )
 
 
-def assumed_task(recipe: Recipe) -> TaskKind:
-    """Return the task that a recipe is checked for before its data are known; refuse parts that have none in common."""
+def assumed_tasks(recipe: Recipe) -> list[TaskKind]:
+    """Return the tasks that a recipe may have, before its data are known; refuse parts that have none in common."""
     data, method, loss = recipe.data, recipe.method.name, recipe.loss.name
-    wanted: tuple[TaskKind, ...] = ("ordinal", "classification", "regression", "multilabel")
+    wanted: tuple[TaskKind, ...] = ("ordinal", "regression", "multilabel")
     if data.task != "auto":
         wanted = (data.task,)
     elif data.targets:
-        wanted = ("regression", "multilabel")
+        wanted = ("multilabel",) if all(map(is_unit, data.targets)) else ("regression", "multilabel")
     of_method = METHODS[method].tasks
     selects = loss in LOSS_SELECTIONS
-    of_loss = wanted if loss == "cross-entropy" else ("ordinal", "classification") if selects else loss_tasks(loss)
-    for kind in wanted:
-        if kind in of_method and kind in of_loss:
-            return kind
+    of_loss = wanted if loss == "cross-entropy" else ("classification", "ordinal") if selects else loss_tasks(loss)
+    if shared := [kind for kind in wanted if kind in of_method and kind in of_loss]:
+        return shared
     known = {f"method {method!r}": of_method, f"loss {loss!r}": of_loss}
     parts = [f"{name} is for {' and '.join(tasks)}" for name, tasks in known.items()]
-    aim = "" if len(wanted) == len(TASKS) else f", and what is predicted is {' or '.join(wanted)}"
+    aim = f", and what is predicted is {' or '.join(wanted)}" if data.targets or data.task != "auto" else ""
     raise InputError(f"{', '.join(parts)}{aim}", "Change data.task, data.targets, the method or the loss.")
 
 
