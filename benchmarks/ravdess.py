@@ -48,19 +48,22 @@ CHOICES: dict[str, dict[str, Any]] = {
 def predicted(recipe: Recipe, store: Store, left_out: Sequence[Sequence[str]], seeds: int) -> np.ndarray:
     """Train on all actors but those left out, stacked into one group; predict all samples.
 
+    Each actor's baseline, if the recipe has one, is of that actor's own samples, so it is the same in all groups.
+
     Returns
     -------
     ndarray of shape (seeds, len(left_out), N, C)
         Probabilities.
     """
     actors, members = store.manifest.table["subject"].to_numpy(), []
+    sequences = TrainingData(recipe, store).sequences
     for seed, out in itertools.product(range(seeds), left_out):
         rows = np.flatnonzero(~np.isin(actors, out))
         own = recipe.model_copy(update={"seed": seed})
         data = TrainingData(own, store)
-        data.split = Split(rows, rows[:0], rows[:0], ())
+        data.whole_split = Split(rows, rows[:0], rows[:0], ())
         members += [network.member for network in network_specs(own, data)]
-    together = StackedTrainer(members, np.asarray(store.sequences), quiet=True)
+    together = StackedTrainer(members, sequences, quiet=True)
     together.fit()
     said = np.asarray(together.predict(np.arange(len(store)), "last"))
     said = said.reshape(seeds, len(left_out), -1, *said.shape[1:])
@@ -76,10 +79,11 @@ def tested(folds: np.ndarray, actors: np.ndarray, names: Sequence[str]) -> np.nd
     return found
 
 
-def regression(store: Store, names: Sequence[str]) -> np.ndarray:
+def regression(store: Store, names: Sequence[str], sequences: np.ndarray | None = None) -> np.ndarray:
     """Predict each actor by logistic regression on the others' clips, features of all segments concatenated, (N,)."""
     actors, labels = store.manifest.table["subject"].to_numpy(), store.manifest.labels
-    means, said = np.asarray(store.sequences).reshape(len(labels), -1), np.empty(len(labels), dtype=np.int64)
+    values = np.asarray(store.sequences if sequences is None else sequences)
+    means, said = values.reshape(len(labels), -1), np.empty(len(labels), dtype=np.int64)
     for name in names:
         own = actors == name
         model = LogisticRegression(C=1.0, class_weight="balanced", max_iter=5000)

@@ -205,7 +205,8 @@ def _model_summary(entry: Entry, _changed: int) -> ModelSummary:
     if entry.kind == "file":
         model = _open_file(entry.path, _changed)
         takes = accepted_inputs(model.input_spec)
-        return ModelSummary(**base, classes=list(model.classes), takes=takes, usable=True, balanced_accuracy=None)
+        about = {"takes": takes, "baseline": model.input_spec.baseline is not None}
+        return ModelSummary(**base, classes=list(model.classes), **about, usable=True, balanced_accuracy=None)
     run = Run(entry.path)
     try:
         takes = accepted_inputs(input_spec_of(run))
@@ -213,7 +214,8 @@ def _model_summary(entry: Entry, _changed: int) -> ModelSummary:
         takes = []
     usable = bool(takes) and (run.folder / WEIGHTS).is_file()
     accuracy = _balanced_accuracy(run)
-    return ModelSummary(**base, classes=run.facts["classes"], takes=takes, usable=usable, balanced_accuracy=accuracy)
+    about = {"takes": takes, "baseline": run.recipe.data.baseline.kind != "none"}
+    return ModelSummary(**base, classes=run.facts["classes"], **about, usable=usable, balanced_accuracy=accuracy)
 
 
 def _balanced_accuracy(run: Run) -> MetricValue:

@@ -44,7 +44,10 @@ def run_task(task: Task, limits: Limits, step: Callable[[float], None]) -> dict[
     Returns ``{"done": result}``, or ``{"failed": {"what", "do"}, "spoiled": bool}``, where spoiled requires a new
     process.
     """
-    paths = (task.entry.path, task.upload) if isinstance(task, PredictRequest) else tuple(entry.path for entry in task)
+    if isinstance(task, PredictRequest):
+        paths = (task.entry.path, task.upload, *([task.baseline] if task.baseline else []))
+    else:
+        paths = tuple(entry.path for entry in task)
     try:
         if isinstance(task, PredictRequest):
             model = _model(task.entry.path, _changed(task.entry.path), trusted=limits.trust_plugins)

@@ -47,12 +47,13 @@ Step = Callable[[float], None]
 
 @dataclass(frozen=True)
 class PredictRequest:
-    """A model, an upload and the settings of the prediction."""
+    """A model, an upload, the settings of the prediction, and an uploaded baseline of the person."""
 
     entry: Entry
     upload: Path
     settings: dict[str, Any] = field(default_factory=dict)
     explain: bool = False
+    baseline: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,14 @@ class _Size:
 
 def predict_upload(request: PredictRequest, model: Model, limits: Limits, step: Step) -> dict[str, Any]:
     """Predict on an upload; return a :class:`~evenface.app.schemas.Prediction` as a dictionary."""
-    settings = PredictSettings(**request.settings, batch=BATCH)
+    baseline = None if request.baseline is None else str(request.baseline)
+    settings = PredictSettings(**request.settings, batch=BATCH, person_baseline=baseline)
     check_settings(settings, model.input_spec)
-    (source,), _ = find_sources([request.upload])
+    (source, *others), _ = find_sources([request.upload, *([request.baseline] if request.baseline else [])])
     try:
         size = _size(source, model, limits)
+        for other in others:
+            _size(other, model, limits)
         faces = _FirstSamples()
         observe = faces.add if request.explain else None
         rows = [
@@ -239,7 +243,7 @@ def _explanation_response(
     from evenface.explanation import overlay
 
     assert sample.array is not None
-    array = model.input_spec.select_frames(sample.array[None])[0]
+    array = model.input_spec.shown(model.input_spec.select_frames(sample.array[None])[0])
     crops: list[str] = []
     maps: list[list[str]] = []
     shown: list[int] = []
@@ -312,7 +316,7 @@ class UploadStorage:
         def save(folder: Path, result: dict[str, Any]) -> None:
             timestamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S-%f")
             self.folder.mkdir(parents=True, exist_ok=True)
-            (upload,) = folder.iterdir()
+            (upload,) = (path for path in folder.iterdir() if path.stem == "upload")
             path = self.folder / f"{timestamp}{'-' if stem else ''}{stem[:60]}{upload.suffix}"
             shutil.copyfile(upload, path)
             write_json(path.with_name(f"{path.name}.json"), {"file": path.name, **result})

@@ -64,6 +64,7 @@ class ModelSummary(Schema):
     kind: Literal["run", "file"] = Field(description="A run folder, or an exported .onnx file.")
     classes: list[str]
     takes: list[Literal["image", "video", "features"]] = Field(description="Accepted inputs.")
+    baseline: bool = Field(description="Whether it takes a person baseline, a second file of the same person.")
     usable: bool = Field(description="Whether it has weights; cross-dataset evaluations have none.")
     balanced_accuracy: MetricValue | None = Field(description="On the test set; null if unknown.")
     study: Id | None = Field(description="Study that it is part of.")

@@ -180,8 +180,8 @@ def _table(entry: Entry, name: str) -> Response:
 
 PAGE_DEFAULTS: dict[str, str | int] = {"frame_stride": 3}
 """Defaults of the page's form that differ from those of the API: it answers sooner on videos."""
-HIDDEN = {"batch", "pose", "tracking"}
-"""Settings that a request cannot change."""
+HIDDEN = {"batch", "pose", "tracking", "person_baseline"}
+"""Settings that a request cannot change; a person baseline is uploaded, so that no path is read."""
 
 
 def _predict_settings(**values: Any) -> PredictSettings:
@@ -217,6 +217,10 @@ def job_routes(catalogue: Catalogue, jobs: Jobs, storage: UploadStorage | None) 
         model: Annotated[Id, Form(description="Id of a run or an exported model.")],
         settings: Annotated[PredictSettings, Depends(_predict_settings)],
         explain: Annotated[bool, Form(description="show saliency maps for each class (slower)")] = False,
+        baseline: Annotated[
+            UploadFile | None,
+            File(description="Person baseline: a file of the same person, for models trained with one."),
+        ] = None,
         wait: Wait = 0.0,
     ) -> JobResponse:
         """Predict on an uploaded file. The response is a job, which holds the result when it is done."""
@@ -224,11 +228,9 @@ def job_routes(catalogue: Catalogue, jobs: Jobs, storage: UploadStorage | None) 
         folder = jobs.upload_folder()
         name = file.filename or ""
         try:
-            path = folder / f"upload{known_suffix(name)}"
-            with path.open("wb") as target:
-                while chunk := await file.read(CHUNK):
-                    target.write(chunk)
-            request = PredictRequest(entry, path, settings.model_dump(exclude=HIDDEN), explain)
+            path = await _saved(file, folder, "upload")
+            reference = None if baseline is None else await _saved(baseline, folder, "baseline")
+            request = PredictRequest(entry, path, settings.model_dump(exclude=HIDDEN), explain, reference)
             job = jobs.add(Job("prediction", request, folder, storage.saver(name) if storage else None))
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
@@ -254,6 +256,15 @@ def job_routes(catalogue: Catalogue, jobs: Jobs, storage: UploadStorage | None) 
         return jobs.response(job)
 
     return router
+
+
+async def _saved(file: UploadFile, folder: Path, stem: str) -> Path:
+    """Write an uploaded file into a folder; of its name, only a known suffix is kept."""
+    path = folder / f"{stem}{known_suffix(file.filename or '')}"
+    with path.open("wb") as target:
+        while chunk := await file.read(CHUNK):
+            target.write(chunk)
+    return path
 
 
 def _job(jobs: Jobs, key: str) -> Job:

@@ -552,7 +552,7 @@ EXPLAIN = "evenface.config.explain:ExplainSettings"
 
 
 @app.command()
-@with_settings(PREDICT)
+@with_settings(PREDICT, flags={"person_baseline": "--baseline"})
 def predict(
     inputs: Annotated[
         list[str] | None, typer.Argument(metavar="INPUT...", help="Images, videos, folders, feature files.")

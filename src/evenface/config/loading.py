@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from evenface.config.recipe import Recipe
+from evenface.config.recipe import Baseline, Recipe
 from evenface.config.renamed import check_key, check_method_name
 from evenface.config.section import in_force, merge, part_at
 from evenface.config.yaml import explained, parse_yaml, read_mapping, setting_of_value
@@ -160,6 +160,8 @@ def _replaced(
     inner = content.get(head) or {}
     if isinstance(inner, str) and head in NAMED:
         inner = {"name": inner}
+    elif isinstance(inner, str) and part is Baseline:
+        inner = {"kind": inner}
     if not isinstance(inner, dict):
         raise InputError(f"{dotted}: {head} is a value, not a section with keys")
     return {**content, head: _replaced(inner, rest, value, dotted, part)}

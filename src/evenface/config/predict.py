@@ -7,6 +7,8 @@ from pydantic import Field, model_validator
 from evenface.config.section import MANY, Section
 
 DAY = 86_400
+AUTO = "auto"
+"""Person baseline from the inputs themselves."""
 
 
 class PredictSettings(Section):
@@ -60,6 +62,12 @@ class PredictSettings(Section):
     )
     pose: bool = Field(
         False, description="image models: estimate the head pose, yaw, pitch and roll in degrees, from face landmarks"
+    )
+    person_baseline: str | None = Field(
+        None,
+        max_length=2000,
+        description="models trained with data.baseline: file or folder of the same person, such as neutral.jpg; or "
+        "auto, the running mean of each face, or of a feature file's own frames; default auto",
     )
     batch: int = Field(32, ge=1, le=MANY, description="batch size")
 

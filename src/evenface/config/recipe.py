@@ -113,6 +113,48 @@ def _listed(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
+class Baseline(Section):
+    """Person baseline: inputs are relative to what is usual for each person."""
+
+    identity: ClassVar[tuple[str, ...]] = ("kind",)
+
+    kind: Literal["none", "subject-mean", "neutral", "first-seconds"] = Field(
+        "none",
+        description="subject-mean: mean of all of the person's samples, unlabelled; neutral: mean of the person's "
+        "samples of the class neutral, without any unit, or of the lowest level; first-seconds: mean of the first "
+        "frames of each recording, or of each person's first images; sequences are relative to it, images are compared "
+        "with it by network.temporal.kind: difference",
+    )
+    clips: int | None = Field(
+        None,
+        ge=1,
+        le=MANY,
+        description="subject-mean and neutral: number of samples that the baseline of a test person is computed from, "
+        "drawn at random by the recipe's seed; default all",
+    )
+    frames: int = Field(
+        1, ge=1, le=1024, description="first-seconds: number of stored frames of a recording, or of images of a person"
+    )
+    scale: bool = Field(
+        False, description="sequences: also divide by the person's standard deviation over the same samples (z-score)"
+    )
+
+    @model_validator(mode="after")
+    def _is_of_effect(self) -> "Baseline":
+        if self.kind not in ("subject-mean", "neutral") and self.clips is not None:
+            raise ValueError("clips is for kind: subject-mean and neutral")
+        if self.kind != "first-seconds" and self.frames != 1:
+            raise ValueError("frames is for kind: first-seconds")
+        if self.kind == "none" and self.scale:
+            raise ValueError("scale needs a baseline: set kind")
+        return self
+
+
+def _of_kind(value: Any) -> Any:
+    """Take a single word for the kind of a section."""
+    return {"kind": value} if isinstance(value, str) else value
+
+
 class Data(OpenSection):
     """Source of the samples, and how they are preprocessed. Further keys are options of the source."""
 
@@ -142,6 +184,9 @@ class Data(OpenSection):
     faces: FaceCrop = Field(FaceCrop(), description="face detection and alignment")
     clips: FrameSampler = Field(FrameSampler(), description="frame sampling of clips")
     sequences: Sequences = Field(Sequences(), description="landmarks or features of frames in place of pixels")
+    baseline: Annotated[Baseline, BeforeValidator(_of_kind)] = Field(
+        Baseline(), description="what inputs are relative to for each person"
+    )
 
 
 class Imbalance(Section):
@@ -279,8 +324,10 @@ class Temporal(Section):
 
     identity: ClassVar[tuple[str, ...]] = ("kind",)
 
-    kind: Literal["mean", "lstm", "bilstm", "gru", "bigru"] = Field(
-        "mean", description="mean over frames, or last state of a recurrent network, bidirectional with bi"
+    kind: Literal["mean", "difference", "lstm", "bilstm", "gru", "bigru"] = Field(
+        "mean",
+        description="mean over frames; difference of that mean to the features of the person's baseline image (see "
+        "data.baseline); or last state of a recurrent network, bidirectional with bi",
     )
     over: Literal["frames", "spatial"] = Field(
         "frames",

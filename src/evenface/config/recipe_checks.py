@@ -88,11 +88,30 @@ def _check_images(recipe: Recipe) -> None:
         "augment.flip_landmarks": recipe.augment.flip_landmarks != Augment().flip_landmarks,
         "data.sequences": recipe.data.sequences.source != "none",
     }
+    _check_difference(recipe)
     if named := [key for key, given in other.items() if given]:
         raise InputError(
             f"{named[0]} has no effect on images, which the network {recipe.network.name} learns from",
             f"Set network.name: {RECURRENT} to learn from sequences, or remove the key.",
         )
+
+
+def _check_difference(recipe: Recipe) -> None:
+    """Refuse a baseline of images without the head that compares with it, and the head without a baseline."""
+    baseline, difference = recipe.data.baseline, recipe.network.temporal.kind == "difference"
+    if baseline.scale:
+        raise InputError("data.baseline.scale is for sequences, not for images", "Remove it.")
+    if (baseline.kind != "none") == difference:
+        return
+    if difference:
+        raise InputError(
+            "network.temporal.kind: difference compares with each person's baseline, and data.baseline is none",
+            "Set data.baseline: neutral or subject-mean.",
+        )
+    raise InputError(
+        f"data.baseline: {baseline.kind} has no effect on images without a head that compares with it",
+        "Set network.temporal.kind: difference.",
+    )
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ from evenface.explanation.explanation import Array, Explanation, explain_samples
 from evenface.explanation.faithfulness import Curves, Faithfulness, deletion_insertion
 from evenface.inference.input_spec import InputSpec, check_settings
 from evenface.inference.model import Model
-from evenface.inference.pipeline import PreparedSample, final_probabilities, prepare_samples
+from evenface.inference.pipeline import PreparedSample, final_probabilities, load_reference, prepare_samples
 from evenface.inference.predict import folder_content
 from evenface.inference.sources import Source, find_sources
+from evenface.preprocessing.baseline import Reference
 from evenface.preprocessing.landmarks import COUNTS, NAMES
 from evenface.preprocessing.sequence_files import column_names
 from evenface.reporting.saliency import SaliencyFigure, stacked
@@ -95,7 +96,7 @@ def explain_inputs(
     key = digest(json.dumps(facts, sort_keys=True, default=str))[:12]
     results.check_folder(out, key)
     result, records = ExplainResult(out, method), []
-    task = _ExplainTask(model, prediction, settings, shown, out, key)
+    task = _ExplainTask(model, prediction, settings, shown, out, key, load_reference(model.input_spec, prediction))
     with progress("explaining", len(sources)) as bar:
         for message in skipped:
             bar.skip(message, result.skipped)
@@ -158,11 +159,12 @@ class _ExplainTask:
     shown: tuple[int, ...]
     out: Path
     key: str
+    reference: Reference | None = None
 
     def explain(self, source: Source) -> results.Record:
         """Explain a source; write its image, then its record."""
         model, limit = self.model, self.settings.samples
-        samples, count = select_samples(model, source, self.prediction, limit)
+        samples, count = select_samples(model, source, self.prediction, limit, self.reference)
         if not samples:
             raise SampleError("no face")
         arrays = np.stack([sample.array for sample in samples if sample.array is not None])
@@ -179,7 +181,9 @@ class _ExplainTask:
         for sample, array, each in zip(samples, inputs, explanations, strict=True):
             heading = _heading(source, sample, several=len(samples) > 1 or count > 1)
             parts = (each.probabilities, truth, names, each.maps, each.frames, each.points)
-            images.append(SaliencyFigure(heading, model.classes, self.shown, *parts).draw(array))
+            images.append(
+                SaliencyFigure(heading, model.classes, self.shown, *parts).draw(model.input_spec.shown(array))
+            )
         with atomic_write(self.out / results.IMAGES / results.image_name(source.path)) as temporary:
             stacked(images).save(temporary)
         record = results.record_of(source, self.key, samples, explanations, curves, truth, names)
@@ -217,7 +221,7 @@ def _heading(source: Source, sample: PreparedSample, *, several: bool) -> str:
 
 
 def select_samples(
-    model: Model, source: Source, settings: PredictSettings, limit: int
+    model: Model, source: Source, settings: PredictSettings, limit: int, reference: Reference | None = None
 ) -> tuple[list[PreparedSample], int]:
     """Select the samples to explain, and count all.
 
@@ -237,7 +241,7 @@ def select_samples(
         if source.kind != "picture":
             selected[:] = [selected[i] for i in class_peaks(np.stack([p for _, p in selected]), limit)]
 
-    for sample in prepare_samples(source, model.input_spec, settings):
+    for sample in prepare_samples(source, model.input_spec, settings, reference):
         if sample.array is not None:
             pending.append(sample)
             count += 1

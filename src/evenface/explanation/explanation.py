@@ -118,7 +118,7 @@ def explain_samples(model: Model, arrays: np.ndarray, method: str | None = None)
     axes = (-3, -2, -1)[0 if clips else 1 :]
     explanations = []
     for sample, p, maps in zip(samples, probabilities, _raw_maps(model, samples, method), strict=True):
-        saliency = scaled(maps if clips else maps[:, 0], axes, lowest=method == "cam")
+        saliency = scaled(maps if clips else maps[:, -1], axes, lowest=method == "cam")
         frames = frame_importance(model, sample) if clips else None
         explanations.append(Explanation("frames" if clips else "map", method, p, saliency, frames))
     return explanations
@@ -127,7 +127,8 @@ def explain_samples(model: Model, arrays: np.ndarray, method: str | None = None)
 def _raw_maps(model: Model, samples: np.ndarray, method: str) -> list[Array]:
     """Compute maps (C, T, h, w) of each sample, before scaling."""
     if method == "occlusion":
-        maps = [occlusion_map(model, sample, baseline_image(sample)) for sample in samples]
+        keep = int(model.input_spec.has_baseline_image)
+        maps = [occlusion_map(model, sample, baseline_image(sample, keep=keep)) for sample in samples]
         return [np.repeat(each[:, None], samples.shape[1], axis=1) for each in maps]
     from evenface.explanation.gradients import class_maps
 

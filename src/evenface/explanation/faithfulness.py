@@ -107,7 +107,8 @@ def deletion_insertion(
     if explanation.maps is not None:
         saliency = explanation.maps[label].astype(np.float64)
         values = saliency[None] if saliency.ndim == 2 else saliency
-        parts.append(("places", values, RegionPerturbation(sample, baseline_image(sample, baseline))))
+        replacement = baseline_image(sample, baseline, keep=int(model.input_spec.has_baseline_image))
+        parts.append(("places", values, RegionPerturbation(sample, replacement)))
     if explanation.frames is not None:
         parts.append(("frames", explanation.frames[label], FramePerturbation(sample)))
     if explanation.points is not None:

@@ -23,21 +23,31 @@ BATCH = 32
 EPSILON = 1e-6
 
 
-def baseline_image(sample: np.ndarray, baseline: str = "blur") -> np.ndarray:
-    """Return frames (T, H, W, channels) without details: blurred, or each frame's mean colour for ``mean``."""
+def baseline_image(sample: np.ndarray, baseline: str = "blur", *, keep: int = 0) -> np.ndarray:
+    """Return frames (T, H, W, channels) without details: blurred, or each frame's mean colour for ``mean``.
+
+    The first ``keep`` frames stay as they are.
+    """
     if baseline == "mean":
-        return np.broadcast_to(np.rint(sample.mean(axis=(1, 2), keepdims=True)), sample.shape).astype(np.uint8)
-    blurred = np.empty_like(sample)
+        changed = np.broadcast_to(np.rint(sample.mean(axis=(1, 2), keepdims=True)), sample.shape).astype(np.uint8)
+        changed[:keep] = sample[:keep]
+        return changed
+    changed = sample.copy()
     blur = ImageFilter.GaussianBlur(BLUR * sample.shape[1])
-    for frame in range(len(sample)):
+    for frame in range(keep, len(sample)):
         for channel in range(sample.shape[3]):
             plane = Image.fromarray(np.ascontiguousarray(sample[frame, :, :, channel]))
-            blurred[frame, :, :, channel] = np.asarray(plane.filter(blur))
-    return blurred
+            changed[frame, :, :, channel] = np.asarray(plane.filter(blur))
+    return changed
 
 
 def baseline_sequence(model: Model, sample: np.ndarray) -> np.ndarray:
-    """Return the mean of the run's sequences, ``(T, P, D)``; without them the sample's mean over time."""
+    """Return the mean of the run's sequences, ``(T, P, D)``; without them the sample's mean over time.
+
+    Where samples are relative to a person's baseline, the baseline itself: zeros.
+    """
+    if model.input_spec.baseline is not None:
+        return np.zeros_like(sample)
     run: Any = getattr(model, "run", None)
     mean = None if run is None else _mean_sequence(run)
     if mean is not None and mean.shape == sample.shape:

@@ -10,7 +10,7 @@ import numpy as np
 
 from evenface.config import Recipe, dump_recipe, load_recipe
 from evenface.config.onnx_spec import catalogue
-from evenface.config.recipe import Protocol
+from evenface.config.recipe import Baseline, Protocol
 from evenface.data.dataset_guess import guess_dataset, is_cropped
 from evenface.data.datasets import DATASETS
 from evenface.data.labels import ClassMap, ClassMerge, match_classes, merge_classes
@@ -21,6 +21,7 @@ from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.probability_metrics import shares
 from evenface.inference.model import Model
 from evenface.inference.third_party import ThirdPartyModel
+from evenface.preprocessing.baseline import Baselines, compute_baselines, describe_baseline, without
 from evenface.preprocessing.landmarks import mirrored
 from evenface.preprocessing.store import Store
 from evenface.reporting.summaries import WARNING
@@ -76,7 +77,7 @@ class DatasetPredictor:
     classes : tuple of str
         Its classes.
     outputs : callable
-        Computes its outputs for rows of a store.
+        Computes its outputs for rows of a store, relative to the baselines of persons.
     identity, facts : dict
         Entries of run.json: those that identify it, and what is known of its training.
     settings, fixed : dict
@@ -89,6 +90,8 @@ class DatasetPredictor:
         Sources that a model file was trained on.
     fits_crop : bool
         Whether faces are detected only where images are no crops of faces already.
+    baseline : Baseline or None
+        What inputs are relative to for each person.
     """
 
     noun: str
@@ -96,7 +99,7 @@ class DatasetPredictor:
     trained: str
     folder: Path
     classes: tuple[str, ...]
-    outputs: Callable[[Store, np.ndarray], ModelOutputs]
+    outputs: Callable[[Store, np.ndarray, Baselines | None], ModelOutputs]
     identity: dict[str, Any]
     facts: dict[str, Any]
     settings: dict[str, Any]
@@ -105,6 +108,17 @@ class DatasetPredictor:
     run: Run | None = None
     sources: tuple[str, ...] = ()
     fits_crop: bool = False
+    baseline: Baseline | None = None
+
+    def baselines(self, target: Recipe, store: Store, rows: np.ndarray) -> tuple[Baselines | None, list[str]]:
+        """Compute the baselines of the persons of a store, from their samples in it alone, and a note on them."""
+        own, given = self.baseline, target.data.baseline
+        if own is None:
+            return None, []
+        settings = given.replace(scale=own.scale, frames=own.frames) if given.kind == own.kind else own
+        samples, manifest = data.stored_samples(store), store.manifest
+        baselines = compute_baselines(samples, manifest, settings, tested=rows, seed=target.seed)
+        return baselines, [describe_baseline(settings, manifest)]
 
 
 def predict_on(
@@ -138,6 +152,9 @@ def predict_with(
         merged, class_map = _in_order_of_data(merged, class_map)
     mapped = candidates[class_map.labels(store.manifest.labels[candidates]) >= 0]
     rows, overlap_notes = _check_overlap(predictor, target, store, mapped)
+    baselines, baseline_notes = predictor.baselines(target, store, rows)
+    if baselines is not None:
+        rows = without(rows, baselines.reserved)
     if not len(rows):
         raise InputError(f"{target.name} has no test sample of {', '.join(class_map.shared)}")
     facts = {
@@ -151,7 +168,7 @@ def predict_with(
     with lock_folder(out_folder):
         if _is_finished(out_folder, facts):
             return Run(out_folder)
-        outputs = predictor.outputs(store, rows)
+        outputs = predictor.outputs(store, rows, baselines)
         # A merged class has no one-vs-rest classifier of its own and no value on an ordinal scale.
         unmerged = not groups
         predictions = data.predictions(
@@ -169,7 +186,7 @@ def predict_with(
             *_class_notes(predictor, target, store, class_map, named, candidates, predictions),
             *(f"classes of the {noun} merged to {name}: {', '.join(parts)}" for name, parts in groups.items()),
             *overlap_notes,
-            *(f"{target.name}: {note}" for note in notes),
+            *(f"{target.name}: {note}" for note in (*notes, *baseline_notes)),
         ]
         used = list(class_map.used)
         counts = {side: merged.sum(values)[used].tolist() for side, values in predictor.facts["counts"].items()}
@@ -207,13 +224,14 @@ def run_predictor(run: Run) -> DatasetPredictor:
         f"trained on {own.source}",
         run.folder,
         tuple(facts["classes"]),
-        lambda store, rows: compute_outputs(run, store, rows),
+        lambda store, rows, baselines: compute_outputs(run, store, rows, baselines),
         {"run": str(run.folder), "weights": digest(run.weights.read_bytes())},
         known,
         {key: value for key, value in own.model_dump(mode="json").items() if key in type(own).model_fields},
         fixed,
         frames_of(run),
         run,
+        baseline=None if own.baseline.kind == "none" else own.baseline,
     )
 
 
@@ -235,27 +253,29 @@ def model_predictor(model: Model, path: str | Path, spec: str | Path | None = No
         f"training data of {model.name}: {about['training_data']}",
         Path("runs") / safe_file_name(model.name),
         model.classes,
-        lambda store, rows: _model_outputs(model, store, rows),
+        lambda store, rows, baselines: _model_outputs(model, store, rows, baselines),
         {"run": str(path), "weights": model.key},
         {"model": about, "epochs": 0, "training_seconds": 0.0, "counts": {}, "people": {}, "notes": []},
         {"size": form.size, "channels": form.channels, "faces": form.faces.model_dump(mode="json")},
         {"data.size": form.size, "data.channels": form.channels},
         sources=other.spec.trained_on if other else (),
         fits_crop=other is not None and form.crop is not None,
+        baseline=form.baseline,
     )
 
 
-def _model_outputs(model: Model, store: Store, rows: np.ndarray) -> ModelOutputs:
+def _model_outputs(model: Model, store: Store, rows: np.ndarray, baselines: Baselines | None) -> ModelOutputs:
     parts = []
     with progress("predicting", len(rows)) as advance:
         for start in range(0, len(rows), MODEL_BATCH):
             batch = rows[start : start + MODEL_BATCH]
-            parts.append(model.scores(np.asarray(store.images[batch])))
+            images = np.asarray(store.images[batch]) if baselines is None else baselines.relative(store.images, batch)
+            parts.append(model.scores(images))
             advance(len(batch))
     return ModelOutputs(np.concatenate(parts), None, model.one_vs_rest, "cpu, ONNX Runtime")
 
 
-def compute_outputs(run: Run, store: Store, rows: np.ndarray) -> ModelOutputs:
+def compute_outputs(run: Run, store: Store, rows: np.ndarray, baselines: Baselines | None = None) -> ModelOutputs:
     """Compute the outputs of a run's method as for its own test set."""
     import torch
 
@@ -267,17 +287,18 @@ def compute_outputs(run: Run, store: Store, rows: np.ndarray) -> ModelOutputs:
     fabric, method = inference_fabric(run), build.trained_method(run)
     device = str(fabric.device)
     if store.sequences is not None:
-        mirror = functools.partial(
-            mirrored, points=store.points, kind=run.recipe.augment.flip_landmarks, middle=store.middle
-        )
+        middle = store.middle if baselines is None else 0.0  # of differences
+        mirror = functools.partial(mirrored, points=store.points, kind=run.recipe.augment.flip_landmarks, middle=middle)
         method.to(device)
-        scores = score_sequences(
-            method, store.sequences, rows, device=device, mirror=mirror if options.tta_flip else None
-        )
+        sequences, places = store.sequences, rows
+        if baselines is not None:
+            sequences, places = baselines.relative(sequences, rows), np.arange(len(rows))
+        scores = score_sequences(method, sequences, places, device=device, mirror=mirror if options.tta_flip else None)
         return ModelOutputs(scores, None, method.one_vs_rest, device, run.precision)
     method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     method.to(fabric.device)
-    images = ImageBank(store.images, fabric.device, frames_of(run))
+    first, index = (None, None) if baselines is None else (baselines.mean, baselines.index)
+    images = ImageBank(store.images, fabric.device, frames_of(run), first, index)
     length = PROGRESS_BATCHES * options.batch_size
     parts, outputs = [], []
     with progress("predicting", len(rows)) as advance:

@@ -228,7 +228,7 @@ class _ExportTask:
 class StoredSamples:
     """Samples that a run was trained and tested on."""
 
-    arrays: Any
+    inputs: Callable[[np.ndarray], np.ndarray]
     manifest: Manifest
     split: pd.DataFrame
 
@@ -244,7 +244,7 @@ class StoredSamples:
                 f"the data of the run {run.folder} have changed since training",
                 "Restore the original data: the exported file is compared with the run on them.",
             )
-        return cls(data.stored_samples(store), store.manifest, run.split)
+        return cls(data.TrainingData(run.recipe, store).inputs, store.manifest, run.split)
 
     def rows(self, *parts: str, limit: int | None = None) -> np.ndarray:
         """Return the row indices (N,) of parts of the split, ascending; evenly spaced if more than ``limit``."""
@@ -255,8 +255,8 @@ class StoredSamples:
         return spaced
 
     def arrays_of(self, rows: np.ndarray) -> np.ndarray:
-        """Return stored samples."""
-        return np.asarray(self.arrays[rows])
+        """Return samples as the model takes them: relative to the baselines of persons, if it was trained so."""
+        return self.inputs(rows)
 
 
 def _batches(samples: StoredSamples, limit: int | None, *parts: str) -> int:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from evenface.config.predict import PredictSettings
-from evenface.config.recipe import FaceCrop, FrameSampler
+from evenface.config.recipe import Baseline, FaceCrop, FrameSampler
 from evenface.config.section import Section
 from evenface.preprocessing.frame_sampling import uniform
 from evenface.preprocessing.landmarks import mirrored
@@ -45,6 +45,9 @@ class InputSpec:
     mirror : {"", "picture", "swapped", "literal"}
         Test-time augmentation: none, the horizontally flipped image, or the named kind of flipped sequence. The scores
         of both views are averaged.
+    baseline : Baseline or None
+        What samples are relative to for each person. Sequences are differences from the baseline; of images and clips,
+        the first of the ``frames`` is the baseline image.
     """
 
     kind: Kind
@@ -57,6 +60,7 @@ class InputSpec:
     points: str = ""
     middle: float | None = None
     mirror: str = ""
+    baseline: Baseline | None = None
 
     @property
     def target(self) -> Target:
@@ -75,14 +79,27 @@ class InputSpec:
 
     def select_frames(self, batch: np.ndarray) -> np.ndarray:
         """Select the frames that the network takes from those that are stored, ``(B, T', ...) -> (B, T, ...)``."""
-        stored = batch.shape[1]
-        return batch if stored == self.frames else batch[:, uniform(stored, self.frames)]
+        stored, first = batch.shape[1], int(self.has_baseline_image)
+        if stored == self.frames:
+            return batch
+        chosen = first + uniform(stored - first, self.frames - first)
+        return batch[:, np.concatenate([np.arange(first), chosen])]
+
+    @property
+    def has_baseline_image(self) -> bool:
+        """Whether the first frame of a sample is the person's baseline image."""
+        return self.baseline is not None and self.kind != "sequences"
+
+    def shown(self, sample: np.ndarray) -> np.ndarray:
+        """Return the frames of a sample that are of the input itself, ``(T, ...)``: not the baseline of an image."""
+        return sample[1:] if self.has_baseline_image and self.kind == "stills" else sample
 
     def mirrored(self, batch: np.ndarray) -> np.ndarray:
         """Flip images (B, T, H, W, C) or sequences (B, T, P, D) horizontally."""
         if self.kind != "sequences":
             return np.ascontiguousarray(batch[:, :, :, ::-1])
-        flipped: np.ndarray = mirrored(batch, self.points, self.mirror or "swapped", self.middle)
+        middle = self.middle if self.baseline is None else 0.0  # of differences
+        flipped: np.ndarray = mirrored(batch, self.points, self.mirror or "swapped", middle)
         return flipped
 
     def as_dict(self) -> dict[str, Any]:
@@ -90,13 +107,14 @@ class InputSpec:
         return {
             name: value.model_dump(mode="json") if isinstance(value, Section) else value
             for name, value in vars(self).items()
+            if name != "baseline" or value is not None  # digests of models without one do not change
         }
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "InputSpec":
         """Restore from the result of :meth:`as_dict`; raises ValueError if a setting is out of range."""
-        sections = {"faces": FaceCrop, "clips": FrameSampler, "sequences": SequenceSpec}
-        parts = {name: section(**fields[name]) for name, section in sections.items() if fields[name] is not None}
+        sections = {"faces": FaceCrop, "clips": FrameSampler, "sequences": SequenceSpec, "baseline": Baseline}
+        parts = {name: section(**fields[name]) for name, section in sections.items() if fields.get(name) is not None}
         spec = cls(**{**fields, **parts})
         if spec.sequences:
             spec.sequences.check()
@@ -106,16 +124,18 @@ class InputSpec:
 def input_spec_of(run: Run) -> InputSpec:
     """Return the input specification of a run."""
     recipe, stored = run.recipe, run.facts.get("sequences")
+    baseline = None if recipe.data.baseline.kind == "none" else recipe.data.baseline
     if stored is None:
         clips = _content(run) == "clips"
         return InputSpec(
             "clips" if clips else "stills",
             recipe.data.size,
             recipe.data.channels,
-            run.facts.get("frames", 1),
+            run.facts.get("frames", 1) + (baseline is not None),
             recipe.data.faces,
             recipe.data.clips if clips else None,
             mirror="picture" if recipe.training.tta_flip else "",
+            baseline=baseline,
         )
     sequences, (frames, *shape) = _sequence_spec(run), stored["shape"]
     files = sequences.origin == "files"
@@ -129,6 +149,7 @@ def input_spec_of(run: Run) -> InputSpec:
         points=stored["points"],
         middle=stored["middle"],
         mirror=recipe.augment.flip_landmarks if recipe.training.tta_flip else "",
+        baseline=baseline,
     )
 
 
@@ -167,6 +188,11 @@ def finds_points(spec: InputSpec) -> bool:
 
 def check_settings(settings: PredictSettings, spec: InputSpec) -> None:
     """Raise InputError if a prediction setting does not apply to a model."""
+    if settings.person_baseline is not None and spec.baseline is None:
+        raise InputError(
+            "a person baseline applies to models trained with data.baseline; this model was trained without",
+            "Remove it.",
+        )
     if spec.kind == "stills" and settings.window is not None:
         raise InputError("window applies to clip and sequence models; this model takes single images", "Remove window.")
     if spec.kind != "stills" and settings.frame_stride != 1:

@@ -12,13 +12,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from evenface.config.predict import PredictSettings
-from evenface.config.recipe import FaceCrop
+from evenface.config.predict import AUTO, PredictSettings
+from evenface.config.recipe import Baseline, FaceCrop
 from evenface.evaluation.label_shift import estimate_prior, parse_prior
 from evenface.inference.face_crops import clip_target, crop_input
-from evenface.inference.input_spec import InputSpec, check_settings, finds_points, target_for
+from evenface.inference.input_spec import InputSpec, Kind, check_settings, finds_points, target_for
 from evenface.inference.model import Model
-from evenface.inference.sources import FramesInMemory, Source
+from evenface.inference.sources import FramesInMemory, Source, find_sources
+from evenface.preprocessing.baseline import Moments, Reference
 from evenface.preprocessing.clips import ClipPlan, crop_frames, faces_in, plan_film
 from evenface.preprocessing.detect_align import Detector, Face, square_of
 from evenface.preprocessing.face_mesh import find_points, plan_points
@@ -122,7 +123,8 @@ def predict_sources(
     image, for which there are none. At most :data:`QUEUE_SIZE` samples wait for the model.
     """
     check_settings(settings, model.input_spec)
-    samples = _prepare_sources(model.input_spec, sources, settings, on_sample)
+    reference = load_reference(model.input_spec, settings)
+    samples = _prepare_sources(model.input_spec, sources, settings, reference, on_sample)
     if [source.kind for source in sources] != ["picture"]:
         samples = prefetch(samples, QUEUE_SIZE)
     results = _predict_batches(model, samples, settings)
@@ -172,11 +174,12 @@ def _prepare_sources(
     spec: InputSpec,
     sources: Sequence[Source],
     settings: PredictSettings,
+    reference: Reference | None,
     on_sample: Callable[[PreparedSample], None] | None,
 ) -> Iterator[tuple[Source, PreparedSample] | SourceEnd]:
     for source in sources:
         try:
-            for sample in prepare_samples(source, spec, settings):
+            for sample in prepare_samples(source, spec, settings, reference):
                 if on_sample is not None:
                     on_sample(sample)
                 yield source, sample
@@ -265,8 +268,75 @@ def _window_mean(result: FaceResult, recent: Iterable[FaceResult], radius: float
 # ---- preparation of samples
 
 
-def prepare_samples(source: Source, spec: InputSpec, settings: PredictSettings) -> Iterator[PreparedSample]:
-    """Prepare the samples of a source, in order of time."""
+def prepare_samples(
+    source: Source, spec: InputSpec, settings: PredictSettings, reference: Reference | None = None
+) -> Iterator[PreparedSample]:
+    """Prepare the samples of a source, in order of time, relative to ``reference`` or to a baseline of their own."""
+    samples = _samples(source, spec, settings)
+    if spec.baseline is None:
+        return samples
+    if reference is None and source.kind == "picture":
+        raise SampleError("a single image has no baseline of its own: give one of the same person, such as neutral.jpg")
+    return _relative(samples, spec.baseline, reference)
+
+
+def _relative(
+    samples: Iterator[PreparedSample], baseline: Baseline, reference: Reference | None
+) -> Iterator[PreparedSample]:
+    """Make samples relative to a baseline, or to the mean of each face's frames up to then."""
+    limit = baseline.frames if baseline.kind == "first-seconds" else None
+    seen: dict[int | None, Moments] = {}
+    for sample in samples:
+        if sample.array is None:
+            yield sample
+            continue
+        if reference is None:
+            own = seen.setdefault(sample.face_id, Moments(scale=baseline.scale, limit=limit)).add(sample.array)
+        yield replace(sample, array=(reference or own.reference()).relative(sample.array))
+
+
+def load_reference(spec: InputSpec, settings: PredictSettings) -> Reference | None:
+    """Return the baseline of the person whose file or folder the settings name; None if they name none.
+
+    Raises
+    ------
+    InputError
+        If there is no usable sample.
+    """
+    given = settings.person_baseline
+    if spec.baseline is None or given in (None, AUTO):
+        return None
+    files = spec.sequences is not None and spec.sequences.origin == "files"
+    sources, skipped = find_sources([str(given)], "numbers" if files else "images")
+    moments = Moments(scale=spec.baseline.scale)
+    plain = settings.replace(window=None, overlap=0.0, tracking=False, pose=False)
+    reasons = list(skipped)
+    for source in sources:
+        try:
+            for sample in _samples(source, _frame_spec(spec, source), plain):
+                if sample.array is not None and sample.face_id == 1:
+                    moments.add(sample.array)
+        except SampleError as error:
+            reasons.append(f"{source.path}: {error}")
+    if not moments.count:
+        raise InputError(
+            f"the person baseline {given} has no usable sample",
+            "\n  ".join(reasons[:5]) or "Give an image or a video with one face, or a feature file.",
+        )
+    return moments.reference()
+
+
+def _frame_spec(spec: InputSpec, source: Source) -> InputSpec:
+    """Return the specification of the single frames that a baseline is the mean of; of a feature file, of all."""
+    if source.kind == "numbers":
+        return spec
+    sequences = spec.sequences and spec.sequences.replace(origin="stills", frames=1)
+    kind: Kind = "sequences" if sequences else "stills"
+    return replace(spec, kind=kind, clips=None, frames=1, sequences=sequences, baseline=None)
+
+
+def _samples(source: Source, spec: InputSpec, settings: PredictSettings) -> Iterator[PreparedSample]:
+    """Prepare the samples of a source, in order of time, as a store holds them."""
     target = target_for(settings, spec, files=source.kind == "numbers")
     if source.kind == "numbers":
         yield from _file_samples(source.path, spec, settings)

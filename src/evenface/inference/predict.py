@@ -6,7 +6,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from evenface.config.predict import PredictSettings
+from evenface.config.predict import AUTO, PredictSettings
+from evenface.config.recipe import Baseline
 from evenface.evaluation.label_shift import parse_prior
 from evenface.inference.faces import Faces, drawn
 from evenface.inference.input_spec import check_settings
@@ -134,9 +135,20 @@ def prediction_notes(model: Model, settings: PredictSettings) -> list[str]:
         elif settings.faces == "none":
             crops = "faces are not detected"
         notes.append(f"the model was trained on uncropped images; {crops}")
+    if spec.baseline is not None:
+        notes.append(_baseline_note(spec.baseline, settings))
     if settings.smooth:
         notes.append(f"probabilities are averaged over {settings.smooth:g} s for each face")
     return notes
+
+
+def _baseline_note(baseline: Baseline, settings: PredictSettings) -> str:
+    """Return the note on what inputs are relative to."""
+    start = f"the model was trained with the person baseline {baseline.kind}; inputs are relative to"
+    if settings.person_baseline not in (None, AUTO):
+        return f"{start} {Path(str(settings.person_baseline)).name}"
+    own = f"the first {baseline.frames} frames" if baseline.kind == "first-seconds" else "the mean so far"
+    return f"{start} {own} of each face, or feature file, itself; a longer baseline of the person is better"
 
 
 def _length(source: Source) -> int:

@@ -285,8 +285,13 @@ def _check_choices(**chosen: str) -> None:
 
 def _check_steps(temporal: Temporal, frames: int) -> None:
     """Refuse a recurrent network that would have nothing to run over."""
-    if temporal.kind == "mean":
+    if temporal.kind == "mean" or (temporal.kind == "difference" and temporal.over == "frames"):
         return
+    if temporal.kind == "difference":
+        raise InputError(
+            "network.temporal.kind: difference is over frames, the first of which is the person's baseline",
+            "Remove network.temporal.over.",
+        )
     if temporal.over == "frames" and frames == 1:
         raise InputError(
             f"network.temporal.kind {temporal.kind} reads clips, and these samples are of one frame each",

@@ -36,7 +36,9 @@ class ClipNetwork(Network):
     Attributes
     ----------
     temporal : nn.LSTM, nn.GRU or None
-        None for the mean.
+        None for the mean and the difference.
+    difference : bool
+        Whether the first frame is the person's baseline, whose features are subtracted from the mean of the others.
 
     Notes
     -----
@@ -64,7 +66,7 @@ class ClipNetwork(Network):
         dropout: float = 0.0,
         **options: Any,
     ) -> None:
-        recurrent = temporal.kind != "mean"
+        recurrent = temporal.kind not in ("mean", "difference")
         both = temporal.kind.startswith("bi")
         if recurrent:
             # Two droppings one after the other keep what both keep.
@@ -73,6 +75,7 @@ class ClipNetwork(Network):
         super().__init__(backbone, features, classes, dropout=dropout, **options)
         self.width = width  # of a frame; the classifier takes the features of the whole clip
         self.spatial = recurrent and temporal.over == "spatial"
+        self.difference = temporal.kind == "difference"
         self.temporal: nn.LSTM | nn.GRU | None = None
         if recurrent:
             self.temporal = (nn.LSTM if temporal.kind.endswith("lstm") else nn.GRU)(
@@ -120,6 +123,8 @@ class ClipNetwork(Network):
 
     def _joined(self, steps: Tensor) -> Tensor:
         """Aggregate the features of all steps, ``(B, T, D) -> (B, D')``."""
+        if self.difference:
+            return steps[:, 1:].mean(dim=1) - steps[:, 0]
         if self.temporal is None:
             return steps.mean(dim=1)
         with torch.autocast(steps.device.type, enabled=False):

@@ -34,11 +34,23 @@ class Batch:
 
 
 class ImageBank:
-    """Stored images on the network's device: all in GPU memory where they fit, else read from the store as needed."""
+    """Stored images on the network's device: all in GPU memory where they fit, else read from the store as needed.
 
-    def __init__(self, images: np.ndarray, device: torch.device, frames: int = 1) -> None:
+    With ``baselines`` (G, ...), and the position of each sample's in ``index``, samples are clips that start with it.
+    """
+
+    def __init__(
+        self,
+        images: np.ndarray,
+        device: torch.device,
+        frames: int = 1,
+        baselines: np.ndarray | None = None,
+        index: np.ndarray | None = None,
+    ) -> None:
         self.images, self.device, self.frames = images, device, frames
         self.stored = images.shape[1]
+        self.baselines = None if baselines is None else torch.from_numpy(baselines).to(device)
+        self.index = index
         self.resident: Tensor | None = None
         if device.type == "cuda" and images.nbytes < GPU_SHARE * torch.cuda.mem_get_info(device)[0]:
             self.resident = torch.from_numpy(np.ascontiguousarray(images)).to(device)
@@ -54,6 +66,9 @@ class ImageBank:
             # For whole samples, np.take is faster than indexing.
             read = np.take(self.images, rows, axis=0) if len(index) == 1 else self.images[index]
             images = torch.from_numpy(np.asarray(read)).to(self.device, non_blocking=True)
+        if self.baselines is not None and self.index is not None:
+            first = self.baselines[torch.from_numpy(self.index[rows]).to(self.device)]
+            return torch.cat([first[:, None], images], dim=1)
         return images[:, 0] if self.frames == 1 else images
 
 

@@ -62,7 +62,7 @@ def _check_for_task(recipe: Recipe, method: type[Method], kind: TaskKind) -> Non
     counts, options = np.full(len(classes), 2), set(inspect.signature(method).parameters) - {"network", "loss"}
     if on_images:
         network, frames = recipe.network, 2 if recipe.network.temporal.over == "frames" else 1
-        _check_feature_maps(recipe, method, frames if network.temporal.kind != "mean" else 1)
+        _check_feature_maps(recipe, method, 1 if network.temporal.kind in ("mean", "difference") else frames)
         head = HeadOnly(network, len(classes))
         check_settings(
             network.name,

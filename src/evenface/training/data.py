@@ -17,6 +17,7 @@ from evenface.data.targets import select_targets
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.target_predictions import AnyPredictions, TargetPredictions
 from evenface.evaluation.target_summary import best_thresholds
+from evenface.preprocessing.baseline import Baselines, compute_baselines, describe_baseline, without
 from evenface.preprocessing.prepare import prepare
 from evenface.preprocessing.store import Store
 from evenface.runs import VALIDATION
@@ -78,9 +79,60 @@ class TrainingData:
         return select(self.recipe, self.store.manifest)
 
     @cached_property
-    def split(self) -> Split:
-        """Rows of the training, validation and test set."""
+    def whole_split(self) -> Split:
+        """Rows of the training, validation and test set by the protocol."""
         return split_store(self.recipe, self.store)
+
+    @cached_property
+    def split(self) -> Split:
+        """Rows of each set, without test and validation samples whose labels a person baseline depends on."""
+        split, baselines = self.whole_split, self.baselines
+        if baselines is None:
+            return split
+        return replace(
+            split,
+            validation=without(split.validation, baselines.reserved),
+            test=self._tested(split.test, baselines),
+            notes=(*split.notes, describe_baseline(self.recipe.data.baseline, self.manifest)),
+        )
+
+    def _tested(self, rows: np.ndarray, baselines: Baselines) -> np.ndarray:
+        kept = without(rows, baselines.reserved)
+        if len(kept) < len(rows) and not len(kept):
+            raise InputError(
+                "data.baseline: neutral leaves no test sample: all are part of the baseline",
+                "Set data.baseline.clips to a small number, or data.baseline: subject-mean.",
+            )
+        return kept
+
+    @cached_property
+    def baselines(self) -> Baselines | None:
+        """Baselines of persons, from each person's own samples among those of the run; None without."""
+        settings = self.recipe.data.baseline
+        if settings.kind == "none":
+            return None
+        split = self.whole_split
+        used = np.concatenate([split.train, split.validation, split.test])
+        samples = stored_samples(self.store)
+        return compute_baselines(samples, self.manifest, settings, used=used, tested=split.test, seed=self.recipe.seed)
+
+    @property
+    def sequences(self) -> np.ndarray:
+        """All sequences (N, T, P, D) as networks take them: relative to the baselines of persons, if there are any."""
+        assert self.store.sequences is not None
+        if self.baselines is None:
+            return np.asarray(self.store.sequences)
+        return self.baselines.relative(self.store.sequences, np.arange(len(self.store)))
+
+    @property
+    def middle(self) -> float | None:
+        """X of the axis that landmarks are mirrored about; 0 for differences from a baseline."""
+        return self.store.middle if self.baselines is None else 0.0
+
+    def inputs(self, rows: np.ndarray) -> np.ndarray:
+        """Return the samples at ``rows`` as networks take them."""
+        samples = stored_samples(self.store)
+        return np.asarray(samples[rows]) if self.baselines is None else self.baselines.relative(samples, rows)
 
     @property
     def planned_frames(self) -> int:

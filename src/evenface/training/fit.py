@@ -19,6 +19,7 @@ from evenface.training.data import TrainingData, predictions, target_predictions
 from evenface.training.fabric import choose_accelerator, choose_precision, launch_fabric
 from evenface.training.prediction import (
     cached_features,
+    frame_features,
     monitor_of,
     output_rows,
     target_validation_metrics,
@@ -67,7 +68,7 @@ def fit_images(run: Run, recipe: Recipe) -> None:
         parameters = sum(weights.numel() for weights in network.parameters())
         for line in start_lines(metadata, f"{recipe.network.name}, {parameters:,} parameters"):
             say(line)
-    bank = ImageBank(_images(data, fabric, network), fabric.device, data.frames)
+    bank = _image_bank(data, fabric, network)
     trainer = _build_trainer(fabric, method, bank, data, run)
     notes = trainer.fit()
     predicted = _predict(fabric, method, bank, training, data)
@@ -98,13 +99,15 @@ def _begin(run: Run, data: TrainingData, metadata: dict[str, Any], network: Netw
         run.log(f"weights from {recipe.network.weights}: {network.load_report}")
 
 
-def _images(data: TrainingData, fabric: Fabric, network: Network) -> np.ndarray:
-    """Return the stored images, or the features of each that a frozen backbone computes."""
-    settings = data.recipe.network
-    if not data.recipe.training.cache_features:
-        return np.asarray(data.store.images)
-    kind = " ".join((settings.name, settings.stem, settings.norm))
-    return cached_features(fabric, network, kind, data.store)
+def _image_bank(data: TrainingData, fabric: Fabric, network: Network) -> ImageBank:
+    """Return the stored images and baselines, or the features of each that a frozen backbone computes."""
+    settings, images, baselines = data.recipe.network, np.asarray(data.store.images), data.baselines
+    first, index = (None, None) if baselines is None else (baselines.mean, baselines.index)
+    if data.recipe.training.cache_features:
+        kind = " ".join((settings.name, settings.stem, settings.norm))
+        images = cached_features(fabric, network, kind, data.store)
+        first = None if first is None else frame_features(fabric, network, first)
+    return ImageBank(images, fabric.device, data.frames, first, index)
 
 
 def _build_trainer(fabric: Fabric, method: Method, bank: ImageBank, data: TrainingData, run: Run) -> Trainer:

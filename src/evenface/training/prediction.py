@@ -168,26 +168,34 @@ def _compute(fabric: Fabric, network: Network, store: Store, path: Path, shape: 
     frames = store.images.reshape(-1, *store.images.shape[2:])
     part, note = path.with_name(f".{path.stem}.part"), path.with_name(f".{path.stem}.done")
     done = int(note.read_text("utf-8")) if note.is_file() and part.is_file() else 0
-    network = network.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    training = network.training
     with part.open("r+b" if done else "w+b") as file, progress("computing features", len(frames), done) as bar:
         np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
         file.seek(done * 4 * shape[2], os.SEEK_CUR)
         synced = time.monotonic()
         for start in range(done, len(frames), FEATURE_BATCH):
-            images = torch.from_numpy(np.array(frames[start : start + FEATURE_BATCH])).to(fabric.device)
-            with torch.inference_mode(), fabric.autocast():
-                features = network.eval().forward_backbone(to_float(images))[0]
-            file.write(features.float().cpu().numpy().tobytes())
-            bar(len(images))
+            features = frame_features(fabric, network, frames[start : start + FEATURE_BATCH])
+            file.write(features.tobytes())
+            bar(len(features))
             if time.monotonic() - synced >= SYNC_SECONDS:
                 _sync(file)
-                write_json(note, start + len(images))
+                write_json(note, start + len(features))
                 synced = time.monotonic()
         _sync(file)
-    network.train(training)
     part.replace(path)
     note.unlink(missing_ok=True)
+
+
+def frame_features(fabric: Fabric, network: Network, frames: np.ndarray) -> np.ndarray:
+    """Compute a backbone's features (N, D), float32, of images (N, H, W, C); the network keeps its mode."""
+    network = network.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    training, parts = network.training, []
+    for start in range(0, len(frames), FEATURE_BATCH):
+        images = torch.from_numpy(np.array(frames[start : start + FEATURE_BATCH])).to(fabric.device)
+        with torch.inference_mode(), fabric.autocast():
+            features = network.eval().forward_backbone(to_float(images))[0]
+        parts.append(features.float().cpu().numpy())
+    network.train(training)
+    return np.concatenate(parts)
 
 
 def _sync(file: BinaryIO) -> None:

@@ -6,7 +6,7 @@ import { Camera } from "./camera.js";
 import { clear, showPrediction } from "./result.js";
 
 const INPUTS = { image: "images", video: "videos", features: "feature files" };
-const FILE_FIELDS = ["file", "model", "explain"];
+const FILE_FIELDS = ["file", "model", "explain", "baseline"];
 let models = [];
 let limits;
 let running = null;
@@ -73,6 +73,7 @@ function describe() {
   byId("model-facts").textContent = `Classes: ${model.classes.join(", ")}. Inputs: ${inputs}.${accuracy}`;
   const kind = model.takes.includes("image") ? "images" : "clips";
   for (const label of document.querySelectorAll("[data-models]")) label.hidden = label.dataset.models !== kind;
+  byId("baseline-field").hidden = !model.baseline;
   byId("camera").disabled = !model.takes.includes("image") && !model.takes.includes("video");
   if (camera) toggleCamera();
 }
@@ -98,6 +99,8 @@ function settings() {
   for (const input of byId("settings").querySelectorAll("[name]")) {
     if (!input.closest("label").hidden) values[input.name] = input.value;
   }
+  const [baseline] = byId("baseline").files;
+  if (baseline && selectedModel().baseline) values.baseline = baseline;
   return values;
 }
 

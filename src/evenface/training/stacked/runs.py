@@ -77,8 +77,8 @@ class SequenceRun:
 
     def mirror(self, sequences: Any) -> Any:
         """Mirror sequences ``(..., P, D)`` by the settings of the recipe."""
-        store = self.data.store
-        return mirrored(sequences, store.points, self.recipe.augment.flip_landmarks, store.middle)
+        data = self.data
+        return mirrored(sequences, data.store.points, self.recipe.augment.flip_landmarks, data.middle)
 
 
 def fit_sequences(
@@ -96,7 +96,9 @@ def fit_sequences(
     for run, recipe in pairs:
         if not run.finished:
             prepared = sequence_run(run, recipe, stores)
-            shared = (str(prepared.data.store.path), prepared.device, recipe.augment.flip_landmarks)
+            baselines = prepared.data.baselines
+            baseline = "" if baselines is None else baselines.key
+            shared = (str(prepared.data.store.path), prepared.device, recipe.augment.flip_landmarks, baseline)
             alike.setdefault(shared, []).append(prepared)
     done, total = 0, sum(len(runs) for runs in alike.values())
     for runs in alike.values():
@@ -117,7 +119,7 @@ def sequence_run(run: Run, recipe: Recipe, stores: dict[str, Store]) -> Sequence
     data = TrainingData(recipe, stores.get(source))
     data.check()
     stores[source] = data.store
-    check_mirror(recipe, data.store.points, data.store.middle)
+    check_mirror(recipe, data.store.points, data.middle)
     return SequenceRun(run, recipe, data, network_specs(recipe, data))
 
 
@@ -198,7 +200,7 @@ class StackedRuns:
 
     def __init__(self, runs: Sequence[SequenceRun], searches: Path | None = None) -> None:
         self.runs, self.searches = list(runs), searches
-        self.sequences = np.asarray(runs[0].data.store.sequences)
+        self.sequences = runs[0].data.sequences
         self.mirrored = runs[0].mirror(self.sequences) if any(run.needs_mirror for run in runs) else None
         ends = np.cumsum([len(run.networks) for run in runs]).tolist()
         self.members = [range(end - len(run.networks), end) for run, end in zip(runs, ends, strict=True)]
@@ -276,7 +278,8 @@ def search_settings(
 
 
 def _search_request(run: SequenceRun, searches: Path | None) -> SearchRequest:
-    store = run.data.store
+    data, store = run.data, run.data.store
+    baseline = "" if data.baselines is None else f" {data.baselines.key}"
 
     def member(name: str, recipe: Recipe) -> MemberSpec:
         return network_spec(name, recipe, run.data).member
@@ -284,7 +287,7 @@ def _search_request(run: SequenceRun, searches: Path | None) -> SearchRequest:
     def basis(name: str, recipe: Recipe) -> str:
         metadata = network_spec(name, recipe, run.data).metadata
         loss = {key: value for key, value in metadata.items() if key not in ("seed", "network")}
-        return f"{store.path.name} {store.manifest.hash} {loss}"
+        return f"{store.path.name} {store.manifest.hash}{baseline} {loss}"
 
     names = network_names(run.recipe, run.data)
     return SearchRequest(run.recipe, names, basis, member, searches or run.run.folder / TRIALS)
@@ -333,7 +336,7 @@ def end(run: SequenceRun, trainer: StackedTrainer, members: Sequence[int], secon
         "together": count,
         "peak_memory_mb": peak_memory(),
     }
-    run.run.end(metadata, _predict(run, method))
+    run.run.end(metadata, _predict(run, method, trainer.sequences))
     (run.run.folder / CHECKPOINT).unlink(missing_ok=True)
     run.run.log("ended")
 
@@ -366,13 +369,13 @@ def _save_weights(run: SequenceRun, trainer: StackedTrainer, members: Sequence[i
     return method
 
 
-def _predict(run: SequenceRun, method: Method) -> dict[str, Predictions]:
+def _predict(run: SequenceRun, method: Method, sequences: np.ndarray) -> dict[str, Predictions]:
     """Predict validation and test set, each under the name of its file."""
     data, predicted = run.data, {}
     mirror = run.mirror if run.recipe.training.tta_flip else None
     for name, rows in ((VALIDATION, data.split.validation), (PREDICTIONS, data.split.test)):
         if len(rows):
-            scores = score_sequences(method, data.store.sequences, rows, device=run.device, mirror=mirror)
+            scores = score_sequences(method, sequences, rows, device=run.device, mirror=mirror)
             own = scores if method.one_vs_rest else None
             predicted[name] = predictions(data.manifest, rows, shares(scores), scores=own)
     return predicted
