@@ -383,7 +383,7 @@ def counts_table(card: Mapping[str, Any]) -> Table:
     counts = card["imbalance"]["counts"]
     names = list(next(iter(counts.values()), {}))
     rows = tuple((name, *(side[name] for side in counts.values())) for name in names)
-    kind = "class" if names == card["task"]["classes"] else "stratum"
+    kind = {"multilabel": "target", "regression": "stratum"}.get(card["task"].get("kind", ""), "class")
     return Table("card-counts", f"Samples of each {kind}", (kind, *counts), rows)
 
 
