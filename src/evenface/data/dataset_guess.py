@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from evenface.config.recipe import Data
 from evenface.data.datasets import read_dataset
+from evenface.data.datasets.csv import path_column, target_names
 from evenface.data.datasets.layout import check_root, files_below, folders, listed, side_of
 from evenface.data.manifest import Manifest
 from evenface.utils.errors import InputError
@@ -16,6 +18,8 @@ from evenface.utils.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, file_kind, user
 from evenface.utils.tables import read_delimited
 
 NUMBERS = (".csv", ".npy", ".npz", ".parquet")
+OF_COLUMN = {"FaceRectX": "py-feat", "browDownLeft": "mediapipe", "AU01": "openface"}
+"""Column of a table to the source that reads it."""
 SUFFIXES = {"image": IMAGE_SUFFIXES, "animation": IMAGE_SUFFIXES, "video": VIDEO_SUFFIXES}
 NEEDED = ("path", "label", "subject")
 TRIED = 120
@@ -28,7 +32,10 @@ CROPPED = 320
 FRAMES = 8
 PERSON = "^([^/]+)/"
 """Regular expression of the folder below that of the class."""
-EXPECTED = "Use a folder with one folder of files per class, or a table (CSV) with the columns path and label."
+EXPECTED = (
+    "Use a folder with one folder of files per class, or a table (CSV) with the columns path and label, or path and "
+    "targets such as AU1, AU12 or pspi."
+)
 
 
 @dataclass(frozen=True)
@@ -74,15 +81,19 @@ def guess_dataset(root: str | Path, given: Mapping[str, Any] | None = None) -> D
     else:
         source, options, messages = _source(root, settings)
     # Keys that are not settings of data itself are options of the source.
-    options |= {
-        key: value for key, value in settings.items() if "." not in key and key not in ("root", "size", "channels")
-    }
-    manifest = read_dataset(source, root, options)
+    options |= {key: value for key, value in settings.items() if "." not in key and key not in Data.model_fields}
+    manifest = read_dataset(source, root, options, targets=_chosen(settings))
     data = {"source": source, "root": str(root.resolve()), **options}
     if manifest.content == "sequences":
         return DatasetGuess(data, manifest, tuple(messages))
     image_settings, more = _image_settings(manifest)
     return DatasetGuess(data | image_settings, manifest, (*messages, *more))
+
+
+def _chosen(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the targets that are set, one or a list."""
+    targets = settings.get("targets", ())
+    return (targets,) if isinstance(targets, str) else tuple(map(str, targets))
 
 
 def _source(root: Path, settings: Mapping[str, Any]) -> tuple[str, dict[str, Any], list[str]]:
@@ -142,7 +153,10 @@ def _by_table(path: Path, settings: Mapping[str, Any]) -> tuple[str, dict[str, A
     cells = read_delimited(path, delimiter=settings.get("delimiter"))
     columns = settings.get("columns")
     called = {name: str(columns[name]) if isinstance(columns, Mapping) and name in columns else name for name in NEEDED}
-    if not {called["path"], called["label"]} <= set(cells.columns):
+    if called["path"] not in cells and (name := path_column(cells.columns)) is not None:
+        called["path"] = name
+    labelled = called["label"] in cells or bool(target_names(cells.columns, _chosen(settings)))
+    if called["path"] not in cells or not labelled:
         found = listed(map(str, cells.columns))
         raise InputError(
             f"expected the columns {called['path']} and {called['label']} in {path}, found {found}",
@@ -159,10 +173,11 @@ def _by_table(path: Path, settings: Mapping[str, Any]) -> tuple[str, dict[str, A
 
 
 def _of_numbers(path: Path) -> str:
-    """Distinguish tables of action units from landmark files."""
+    """Distinguish tables of other tools from landmark files, by a column that only they have."""
     if path.suffix.lower() == ".csv" and path.is_file():
         with path.open(encoding="utf-8", errors="replace") as file:
-            return "openface" if "AU01" in file.readline() else "landmarks"
+            header = file.readline()
+        return next((source for column, source in OF_COLUMN.items() if column in header), "landmarks")
     return "landmarks"
 
 

@@ -198,9 +198,9 @@ class Manifest:
             raise InputError(f"{path} is not a manifest written by evenface ({type(error).__name__})", hint) from error
 
 
-def make_table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """Build the table of a manifest from one dict per sample; columns without values are missing."""
-    table = pd.DataFrame(list(rows))
+def make_table(rows: Sequence[dict[str, Any]] | pd.DataFrame) -> pd.DataFrame:
+    """Build the table of a manifest from a table, or one dict per sample; columns without values are missing."""
+    table = rows.reset_index(drop=True) if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
     for name in COLUMNS:
         if name not in table.columns:
             table[name] = None

@@ -29,6 +29,8 @@ BINS = 10
 FEWEST = 10
 """Samples of a combination of units that make a stratum of their own; rarer ones are joined by their rarest unit."""
 UNKNOWN = "unknown"
+RAW = "raw_"
+"""Prefix of the column with the values of a multi-label target that is graded, such as intensities of 0 to 5."""
 
 
 def select_targets(
@@ -61,7 +63,8 @@ def select_targets(
     InputError
         If a column does not exist or has no numbers, a target does not vary, or the classes have no order.
     """
-    if not targets and task in (None, manifest.task):
+    graded = manifest.task == "multilabel" and any(RAW + name in manifest.table for name in manifest.targets)
+    if not targets and task in (None, manifest.task) and not graded:
         return manifest
     if not targets and task in ("classification", "ordinal"):
         return _of_classes(manifest, task)
@@ -79,7 +82,8 @@ def select_targets(
             f"{manifest.source}: data.task: {task} needs the columns that are to be predicted",
             f"Set data.targets, such as data.targets=[{', '.join(target_columns(manifest)[:2]) or 'AU1, AU2'}].",
         )
-    return _with_strata(manifest, task or _task_of(manifest, names), names, positive_from)
+    default = manifest.task if not targets else _task_of(manifest, names)
+    return _with_strata(manifest, task or default, names, positive_from)
 
 
 def target_columns(manifest: Manifest) -> list[str]:
@@ -89,7 +93,7 @@ def target_columns(manifest: Manifest) -> list[str]:
         str(name)
         for name in table.columns
         if name not in COLUMNS
-        and not str(name).startswith("votes_")
+        and not str(name).startswith(("votes_", RAW))
         and name not in ATTRIBUTES
         and pd.api.types.is_numeric_dtype(table[name])
     ]
@@ -128,13 +132,17 @@ def _values(manifest: Manifest, names: Sequence[str]) -> np.ndarray:
         if name not in known:
             hint = nearest(name, known) if known else f"{manifest.source} has no columns of numbers."
             raise InputError(f"{manifest.source}: there is no column of numbers {name!r} for data.targets", hint)
-    values: np.ndarray = manifest.table[list(names)].to_numpy(dtype=np.float64, na_value=np.nan)
+    columns = [RAW + name if RAW + name in manifest.table else name for name in names]
+    values: np.ndarray = manifest.table[columns].to_numpy(dtype=np.float64, na_value=np.nan)
     return values
 
 
 def _with_strata(manifest: Manifest, task: TaskKind, names: list[str], positive_from: float) -> Manifest:
     values = _values(manifest, names)
+    raw: dict[str, np.ndarray] = {}
     if task == "multilabel":
+        graded = ~np.isin(values, (0, 1)) & ~np.isnan(values)
+        raw = {RAW + names[index]: values[:, index] for index in np.flatnonzero(graded.any(axis=0)).tolist()}
         values = np.where(np.isnan(values), np.nan, values >= positive_from)
     for name, column in zip(names, values.T, strict=True):
         known = column[~np.isnan(column)]
@@ -148,7 +156,7 @@ def _with_strata(manifest: Manifest, task: TaskKind, names: list[str], positive_
     strata = combinations(values, names) if task == "multilabel" else value_bins(values[:, 0], names[0])
     order = natural_order(set(strata))
     labels = pd.Series(strata).map({name: index for index, name in enumerate(order)}).to_numpy(dtype=np.int64)
-    table = manifest.table.assign(label=labels, **dict(zip(names, values.T, strict=True)))
+    table = manifest.table.assign(label=labels, **raw, **dict(zip(names, values.T, strict=True)))
     return replace(manifest, table=table, classes=tuple(order), task=task, targets=tuple(names))
 
 

@@ -122,8 +122,6 @@ def suppress(found: Array) -> Array:
     ----------
     Bazarevsky et al., *BlazeFace: sub-millisecond neural face detection on mobile GPUs*, 2019, arXiv:1907.05047.
     """
-    if len(found) < 2:
-        return found
     faces = []
     rest = found[np.argsort(-found[:, 0], kind="stable")]
     while len(rest):

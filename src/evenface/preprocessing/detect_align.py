@@ -294,25 +294,14 @@ def refine(image: Image.Image, rough: Face) -> Face | None:
 
 def _sampled(image: Image.Image, square: Square, size: int) -> Image.Image:
     """Crop as :func:`cut` does, for a model that needs no mean over all pixels: over few ones, evenly spaced."""
-    every = int(square.side / (SAMPLES * size))
     corners = [square.to_image(x, y) for x in (0, 1) for y in (0, 1)]
-    (left, right), (top, bottom) = (
-        (max(0, math.floor(min(values))), min(length, math.ceil(max(values))))
-        for values, length in zip(zip(*corners, strict=True), image.size, strict=True)
-    )
-    if every < 1 or min(right - left, bottom - top) < every:
+    inside = all(0 <= x <= image.width and 0 <= y <= image.height for x, y in corners)
+    if square.side < SAMPLES * size or not inside:
         return cut(image, square, size)
-    # Rows are read in order first, as reading a large image in any other order would be slow.
-    columns, rows = (right - left) // every, (bottom - top) // every
-    box = (left, top, left + columns * every, top + rows * every)
-    part = image.resize((columns, rows), Image.Resampling.NEAREST, box)
-    places = [((x - left) / every, (y - top) / every) for x, y in corners]
-    left, top = (math.floor(min(values)) for values in zip(*places, strict=True))
-    part = _part(part, left, top, *(math.ceil(max(values)) for values in zip(*places, strict=True)))
-    (x, y), grid = places[0], SAMPLES * size
-    cos, sin = (square.side / every / grid * turn(square.angle) for turn in (math.cos, math.sin))
-    matrix = cos, -sin, x - left, sin, cos, y - top
-    view = part.transform((grid, grid), Image.Transform.AFFINE, matrix, Image.Resampling.NEAREST)
+    step, (x, y) = square.side / (SAMPLES * size), square.to_image(0, 0)
+    cos, sin = step * math.cos(square.angle), step * math.sin(square.angle)
+    grid = SAMPLES * size, SAMPLES * size
+    view = image.transform(grid, Image.Transform.AFFINE, (cos, -sin, x, sin, cos, y), Image.Resampling.NEAREST)
     return view.reduce(SAMPLES)
 
 

@@ -21,6 +21,7 @@ from evenface.preprocessing.detect_align import Detector, Face, crop_faces
 from evenface.preprocessing.target import Target
 from evenface.utils.errors import InputError, NoFaceError, SampleError
 from evenface.utils.files import HEAD, describe_content, is_image
+from evenface.utils.packed_images import SUFFIXES, packed_image
 from evenface.utils.tables import index_rows
 
 
@@ -127,7 +128,11 @@ def fit(image: Image.Image, target: Target) -> Image.Image:
 
 
 def _raw(path: str, start: int | None, target: Target | None) -> Image.Image:
-    return table_row(path, start) if path.lower().endswith(".csv") else _decode(_bytes_of(path), start, target)
+    if path.lower().endswith(".csv"):
+        return table_row(path, start)
+    if path.lower().endswith(SUFFIXES):
+        return _decode(packed_image(path, start), None, target)
+    return _decode(_bytes_of(path), start, target)
 
 
 def read_picture(path: str, start: int | None = None) -> Image.Image:

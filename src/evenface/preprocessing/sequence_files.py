@@ -123,6 +123,8 @@ def read_frame_table(path: str, suffix: str, head: bytes, points: str, numbers: 
     table = parse_table(path, suffix, head, lambda header: columns(header, points, numbers, depth))
     if not len(table):
         raise SampleError("no frames: the table has no rows")
+    if suffix == ".csv" and "frame" in table and (twice := table["frame"].duplicated()).any():
+        raise SampleError(f"several faces: frame {table['frame'][twice].iloc[0]} has more than one row")
     names = columns(table, points, numbers, depth)
     for name in names:
         if table[name].dtype.kind not in "fiub":

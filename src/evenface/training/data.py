@@ -188,7 +188,7 @@ def read_manifest(recipe: Recipe) -> Manifest:
         root = user_path(data.root) if data.root else cache_folder() / data.source
         size = {"size": data.size} if data.source in RENDERED else {}
         return read_dataset(data.source, root, {**size, **data.options})
-    return read_dataset(data.source, _root(recipe), data.options)
+    return read_dataset(data.source, _root(recipe), data.options, targets=data.targets)
 
 
 def select(recipe: Recipe, manifest: Manifest) -> Manifest:

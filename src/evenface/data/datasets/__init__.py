@@ -1,11 +1,12 @@
 """Dataset readers: each turns an official layout on disk into a manifest."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from evenface.data.datasets.layout import SourceFacts
 from evenface.data.manifest import Manifest
 from evenface.utils.files import user_path
 from evenface.utils.registry import Registry, check_options, checked_options
@@ -14,19 +15,32 @@ DATASETS: Registry[str] = Registry(
     "source",
     {
         "affectnet": "affectnet:read",
+        "affwild2": "affwild2:read",
         "biovid": "biovid:read",
+        "bp4d": "bp4d:read",
         "ckplus": "ckplus:read",
         "clip-folder": "folder:read_clips",
         "clips": "csv:read_clips",
         "csv": "csv:read",
+        "dfew": "expressions_in_films:read_dfew",
+        "disfa": "disfa:read",
+        "disfa-plus": "disfa:read_plus",
         "emotion-domestic": "expression_folders:read_emotion_domestic",
+        "expw": "expw:read",
         "fer2013": "fer2013:read",
         "ferplus": "fer2013:read_ferplus",
+        "ferv39k": "expressions_in_films:read_ferv39k",
         "folder": "folder:read",
+        "huggingface": "huggingface:read",
+        "jaffe": "posed_images:read_jaffe",
+        "kdef": "posed_images:read_kdef",
         "landmarks": "sequences:read_landmarks",
+        "mafw": "expressions_in_films:read_mafw",
+        "mediapipe": "sequences:read_mediapipe",
         "mmafedb": "expression_folders:read_mmafedb",
         "openface": "sequences:read_openface",
         "pemf": "pemf:read",
+        "py-feat": "sequences:read_pyfeat",
         "rafdb": "rafdb:read",
         "ravdess": "ravdess:read",
         "sequences": "sequences:read",
@@ -46,7 +60,9 @@ def dataset_reader(name: str) -> Callable[..., Manifest]:
     return reader
 
 
-def read_dataset(name: str, root: Path | str, options: Mapping[str, Any] | None = None) -> Manifest:
+def read_dataset(
+    name: str, root: Path | str, options: Mapping[str, Any] | None = None, *, targets: Sequence[str] = ()
+) -> Manifest:
     """Read a dataset by the name of its source.
 
     Parameters
@@ -57,6 +73,8 @@ def read_dataset(name: str, root: Path | str, options: Mapping[str, Any] | None 
         Folder or file of the dataset; ``~`` is expanded to the home directory.
     options : mapping, optional
         Options of the source, listed in the documentation under *Data*.
+    targets : sequence of str, optional
+        Columns to be predicted, for sources that read a user's own table; the others declare theirs.
 
     Returns
     -------
@@ -71,11 +89,28 @@ def read_dataset(name: str, root: Path | str, options: Mapping[str, Any] | None 
     """
     reader = dataset_reader(name)
     known = [p.name for p in inspect.signature(reader).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    own = {"targets": tuple(targets)} if targets and "targets" in known else {}
     check_options("source", name, options or (), known)
-    return reader(user_path(root), **checked_options("source", name, reader, options or {}))
+    return reader(user_path(root), **checked_options("source", name, reader, {**(options or {}), **own}))
+
+
+def dataset_facts(name: str) -> SourceFacts:
+    """Return what a source reads, needs and annotates, and its terms of use, as declared beside its reader."""
+    facts: SourceFacts | dict[str, SourceFacts] = dataset_reader(name).__globals__["FACTS"]
+    return facts[name] if isinstance(facts, dict) else facts
 
 
 def dataset_licence(name: str) -> str:
     """Return the terms of use of a source's data, as far as they are known; an InputError for an unknown source."""
-    licence: str | dict[str, str] = dataset_reader(name).__globals__["LICENCE"]
-    return licence if isinstance(licence, str) else licence[name]
+    return dataset_facts(name).licence
+
+
+def list_sources(names: Sequence[str] = ()) -> list[str]:
+    """Return the lines that list sources: what each reads, its targets, the files it needs, its owner and terms."""
+    lines = []
+    for name in names or DATASETS:
+        facts = dataset_facts(name)
+        details = {"targets": facts.targets, "needs": facts.needs.removeprefix("Expected "), "owner": facts.owner}
+        lines.append(f"{name:16} {facts.about}")
+        lines += [f"  {key + ':':13} {text}" for key, text in {**details, "terms": facts.licence}.items()]
+    return lines

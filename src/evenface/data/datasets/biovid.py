@@ -10,13 +10,11 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from evenface.data.datasets.layout import absent_files, check_root, folders, listed, naming
+from evenface.data.datasets.layout import SourceFacts, absent_files, check_root, folders, listed, naming
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
 from evenface.utils.registry import nearest
 from evenface.utils.tables import read_delimited
-
-LICENCE = "For non-commercial research only, under an agreement with its owners: https://www.nit.ovgu.de/BioVid.html"
 
 PERSON = re.compile(r"[0-9]{6}_(?P<sex>[wmWM])_(?P<age>[0-9]{1,3})")
 """Subject name: date, sex (w for women, m for men) and age."""
@@ -25,6 +23,14 @@ LEVELS = ("BL1", "PA1", "PA2", "PA3", "PA4")
 COLUMNS = ("subject_name", "class_id", "sample_name")
 LISTS = ("samples.csv", "starting_point/samples.csv")
 EXPECTED = "Expected part A: samples.csv, or starting_point/samples.csv, and video/<subject_name>/<sample_name>.mp4."
+FACTS = SourceFacts(
+    "BioVid: 87 people at four levels of heat pain and without pain",
+    "5 levels, or none against the highest",
+    EXPECTED,
+    "Otto von Guericke University Magdeburg and Ulm University",
+    "For non-commercial research only, under an agreement with its owners",
+    "https://www.nit.ovgu.de/BioVid.html",
+)
 # fmt: off
 LEAST_EXPRESSIVE = (
     "082315_w_60", "082414_m_64", "082909_m_47", "083009_w_42", "083013_w_47", "083109_m_60", "083114_w_55",

@@ -1,51 +1,77 @@
 """CK+, the Extended Cohn-Kanade set: 593 sequences of 123 people from neutral to peak expression, 327 labelled.
 
 Lucey et al., *The Extended Cohn-Kanade Dataset (CK+): a complete dataset for action unit and emotion-specified
-expression*, CVPR Workshops 2010; the layout is that of the readme that comes with it.
+expression*, CVPR Workshops 2010; the layout is that of the readme that comes with it. A file of the folder FACS lists
+the action units of the last image of its sequence with their intensity, 0 where it was not coded.
 """
 
+import math
 import re
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
-from evenface.data.datasets.layout import check_root, folders, listed, names_in, part_of
+import pandas as pd
+
+from evenface.data.datasets.layout import (
+    SourceFacts,
+    check_root,
+    folders,
+    listed,
+    manifest_of_targets,
+    names_in,
+    part_of,
+    read_numbers,
+)
 from evenface.data.datasets.sequences import as_sequences
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
 from evenface.utils.files import IMAGE_SUFFIXES
 
-LICENCE = (
-    "Available from its owners for research, under a signed agreement: https://www.pitt.edu/~emotion/ck-spread.htm"
-)
-
 CODES = {1: "angry", 2: "contempt", 3: "disgust", 4: "fear", 5: "happy", 6: "sad", 7: "surprise"}
 """Number in a file of the folder Emotion to its class."""
 CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "contempt")
+UNITS = (1, 2, 4, 5, 6, 7, 9, 11, 12, 15, 17, 20, 23, 24, 25, 26, 27)
+"""Action units of the paper's experiments; others in the files are columns too."""
 LABELLED = 327
 """Labelled sequences in the complete dataset."""
 EXPECTED = (
-    "Expected cohn-kanade-images/S005/001/S005_001_00000001.png, Emotion/S005/001/S005_001_00000011_emotion.txt and, "
-    "for features: landmarks, Landmarks/S005/001/S005_001_00000001_landmarks.txt."
+    "Expected cohn-kanade-images/S005/001/S005_001_00000001.png, Emotion/S005/001/S005_001_00000011_emotion.txt, "
+    "FACS/S005/001/S005_001_00000011_facs.txt for labels: units, and "
+    "Landmarks/S005/001/S005_001_00000001_landmarks.txt for features: landmarks."
 )
+FACTS = SourceFacts(
+    "CK+: sequences of posed expressions from neutral to apex",
+    "7 emotions, or 6 without contempt; 17 action units, 0 or 1",
+    EXPECTED,
+    "University of Pittsburgh",
+    "Available from its owners for research, under a signed agreement",
+    "https://www.pitt.edu/~emotion/ck-spread.htm",
+)
+
+FOLDERS = {"emotions": "Emotion", "units": "FACS"}
+LabelT = TypeVar("LabelT")
 
 
 class _CKPlusSequence(NamedTuple):
     name: str
     folder: Path
     files: list[str]
-    emotion: str
+    emotion: str | None
+    units: dict[str, float]
 
 
 def read(
     root: Path,
     *,
+    labels: Literal["emotions", "units"] = "emotions",
     emotions: Literal[6, 7] = 7,
     unit: Literal["clip", "peak"] = "clip",
     peaks: int = 3,
     neutral: bool = False,
     features: Literal["images", "landmarks"] = "images",
 ) -> Manifest:
-    """Read the labelled sequences."""
+    """Read the sequences with an emotion, or those with coded action units."""
     check_root(root, "ckplus")
     if unit == "clip" and neutral:
         raise InputError("ckplus: neutral: true is for single images, as each clip starts neutral", "Set unit: peak.")
@@ -53,14 +79,17 @@ def read(
         raise InputError("ckplus: features: landmarks is for sequences, not for unit: peak", "Set unit: clip.")
     if peaks < 1:
         raise InputError(f"ckplus: peaks must be at least 1, got {peaks}")
-    labelled, notes = _labelled_sequences(root, features)
+    labelled, notes = _labelled_sequences(root, features, labels)
     classes = (*CLASSES[:emotions], *(["neutral"] if neutral else []))
-    used = [sequence for sequence in labelled if sequence.emotion in classes]
+    used = [sequence for sequence in labelled if labels == "units" or sequence.emotion in classes]
     if len(used) < len(labelled):
         notes.append(f"sequences excluded: {len(labelled) - len(used)} of contempt")
     rows = [row for sequence in used for row in _rows(sequence, root, unit, peaks, neutral, classes)]
     if not rows:
         raise InputError(f"ckplus: all {len(labelled)} labelled sequences are of contempt", "Set emotions: 7.")
+    if labels == "units":
+        manifest = _of_units(rows, root, notes, unit)
+        return as_sequences(manifest, "dlib-68") if features == "landmarks" else manifest
     absent = [name for label, name in enumerate(classes) if all(row["label"] != label for row in rows)]
     notes += [f"emotions without samples: {listed(absent)}"] if absent else []
     content: Literal["stills", "clips"] = "clips" if unit == "clip" else "stills"
@@ -68,52 +97,93 @@ def read(
     return as_sequences(manifest, "dlib-68") if features == "landmarks" else manifest
 
 
-def _labelled_sequences(root: Path, features: str) -> tuple[list[_CKPlusSequence], list[str]]:
-    """List the sequences that have files and an emotion, and notes on the others."""
+def _of_units(rows: list[dict[str, Any]], root: Path, notes: list[str], unit: str) -> Manifest:
+    """Build the manifest of a multi-label task."""
+    table = pd.DataFrame(rows).drop(columns="label")
+    names = [name for name in (f"AU{number}" for number in UNITS) if name in table]
+    return manifest_of_targets(
+        table, names, "multilabel", "ckplus", root, notes, "clips" if unit == "clip" else "stills"
+    )
+
+
+def _labelled_sequences(root: Path, features: str, labels: str) -> tuple[list[_CKPlusSequence], list[str]]:
+    """List the sequences that have files and an emotion, or coded units, and notes on the others."""
     part, suffixes = (
         ("cohn-kanade-images", IMAGE_SUFFIXES) if features == "images" else ("Landmarks", ("_landmarks.txt",))
     )
     tops = [root, *(root / inner for inner in folders(root))]
-    top, labels = (part_of(tops, name, "ckplus", EXPECTED) for name in (part, "Emotion"))
+    top, own = (part_of(tops, name, "ckplus", EXPECTED) for name in (part, FOLDERS[labels]))
     files = {
         f"{subject}/{number}": names_in(top / subject / number, suffixes)
         for subject in folders(top)
         for number in folders(top / subject)
     }
-    emotions = {
-        f"{subject}/{number}": emotion
-        for subject in folders(labels)
-        for number in folders(labels / subject)
-        if (emotion := _emotion(labels / subject / number))
-    }
+    emotions = _by_sequence(own, _emotion) if labels == "emotions" else {}
+    coded = any((inner / "FACS").is_dir() for inner in tops)
+    units = _by_sequence(part_of(tops, "FACS", "ckplus", EXPECTED), _units) if coded else {}
+    known: Collection[str] = emotions if labels == "emotions" else units
+    numbers = sorted(set().union(*units.values()))
     labelled = [
-        _CKPlusSequence(name, top / name, own, emotions[name])
-        for name, own in files.items()
-        if name in emotions and own
+        _CKPlusSequence(name, top / name, names, emotions.get(name), _presences(units.get(name), numbers))
+        for name, names in files.items()
+        if name in known and names
     ]
     if not labelled:
         raise InputError(
-            f"ckplus: none of the {len(files)} sequences in {top} has files and one of the {len(emotions)} emotions "
-            f"in {labels}",
+            f"ckplus: none of the {len(files)} sequences in {top} has files and one of the {len(known)} {labels} "
+            f"in {own}",
             EXPECTED,
         )
-    unlabelled = [name for name in files if name not in emotions]
-    absent = [name for name in emotions if not files.get(name)]
-    notes = [f"{len(unlabelled)} of {len(files)} sequences without emotion are excluded"] if unlabelled else []
-    notes += [f"{len(absent)} emotions have no files in {part}, such as {absent[0]}"] if absent else []
-    if len(labelled) != LABELLED:
+    unlabelled = [name for name in files if name not in known]
+    absent = [name for name in known if not files.get(name)]
+    notes = [f"{len(unlabelled)} of {len(files)} sequences without {labels[:-1]} are excluded"] if unlabelled else []
+    notes += [f"{len(absent)} {labels} have no files in {part}, such as {absent[0]}"] if absent else []
+    if labels == "emotions" and len(labelled) != LABELLED:
         notes.append(f"found {len(labelled)} labelled sequences; the complete dataset has {LABELLED}")
     return labelled, notes
 
 
+def _by_sequence(folder: Path, read_label: Callable[[Path], LabelT | None]) -> dict[str, LabelT]:
+    """Read the label of each sequence, without those that have none."""
+    return {
+        f"{subject}/{number}": label
+        for subject in folders(folder)
+        for number in folders(folder / subject)
+        if (label := read_label(folder / subject / number)) is not None
+    }
+
+
+def _presences(units: frozenset[int] | None, numbers: list[int]) -> dict[str, float]:
+    """Return 1 for present and 0 for absent units; NaN where they were not coded."""
+    return {f"AU{number}": math.nan if units is None else float(number in units) for number in numbers}
+
+
+def _units(folder: Path) -> frozenset[int] | None:
+    """Return the units that are present in the last image of a sequence; None if there is no file."""
+    path = _only_file(folder, "_facs.txt")
+    if path is None:
+        return None
+    lines = read_numbers(path, "ckplus", "an action unit and its intensity", columns=(2,))
+    if lines.size and ((lines[:, 0] < 1) | (lines[:, 0] % 1 != 0) | (lines[:, 1] < 0) | (lines[:, 1] > 5)).any():
+        raise InputError(
+            f"ckplus: {path} codes {lines[0].tolist()}, expected action units with intensities from 0 to 5"
+        )
+    return frozenset(lines[:, 0].astype(int).tolist()) if lines.size else frozenset()
+
+
+def _only_file(folder: Path, suffix: str) -> Path | None:
+    """Return the one file with a suffix; None if there is none."""
+    files = names_in(folder, (suffix,))
+    if len(files) > 1:
+        raise InputError(f"ckplus: expected one file *{suffix} in {folder}, found {listed(files)}")
+    return folder / files[0] if files else None
+
+
 def _emotion(folder: Path) -> str | None:
     """Return the emotion of a sequence; None if there is no file, or its number is 0."""
-    files = names_in(folder, ("_emotion.txt",))
-    if not files:
+    path = _only_file(folder, "_emotion.txt")
+    if path is None:
         return None
-    if len(files) > 1:
-        raise InputError(f"ckplus: expected one file *_emotion.txt in {folder}, found {listed(files)}")
-    path = folder / files[0]
     try:
         content = path.read_text(encoding="utf-8-sig").strip()
     except (UnicodeDecodeError, OSError) as error:
@@ -134,14 +204,15 @@ def _rows(
     """Return the rows of one sequence: one for the clip, or one for each image used."""
     path = sequence.folder.relative_to(root).as_posix()
     common = {"subject": sequence.name.partition("/")[0], "clip": sequence.name}
-    label = classes.index(sequence.emotion)
+    label = -1 if sequence.emotion is None else classes.index(sequence.emotion)
     if unit == "clip":
-        return [{"sample": sequence.name, "path": path, "label": label, **common}]
+        return [{"sample": sequence.name, "path": path, "label": label, **common, **sequence.units}]
     # No image is both neutral and peak.
     first = sequence.files[:1] if neutral and len(sequence.files) > peaks else []
-    images = [(file, classes.index("neutral")) for file in first]
-    images += [(file, label) for file in sequence.files[-peaks:]]
+    images = [(file, classes.index("neutral"), dict.fromkeys(sequence.units, 0.0)) for file in first]
+    images += [(file, label, sequence.units) for file in sequence.files[-peaks:]]
     return [
-        {"sample": f"{sequence.name}/{Path(file).stem}", "path": f"{path}/{file}", "label": image_label, **common}
-        for file, image_label in images
+        {"sample": f"{sequence.name}/{Path(file).stem}", "path": f"{path}/{file}", "label": image_label}
+        | {**common, **units}
+        for file, image_label, units in images
     ]

@@ -1,26 +1,58 @@
 """Any dataset listed in a table with one line per sample: images (``csv``) or clips (``clips``)."""
 
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
-from evenface.data.datasets.layout import absent_files, check_root, class_notes, listed, naming, side_of, task_of_scale
-from evenface.data.manifest import COLUMNS, Manifest, make_table
+from evenface.data.datasets.layout import (
+    SourceFacts,
+    absent_files,
+    check_root,
+    class_notes,
+    listed,
+    naming,
+    side_of,
+    task_of_scale,
+)
+from evenface.data.manifest import COLUMNS, Manifest, TaskKind, make_table
+from evenface.data.targets import select_targets
 from evenface.utils.errors import InputError
 from evenface.utils.files import natural_order, user_path
 from evenface.utils.registry import nearest
 from evenface.utils.tables import read_delimited
 
-LICENCE = "Terms of its owner, unknown to evenface."
+EXPECTED = (
+    "Expected the columns path and label, or path and targets such as AU1, AU12 or pspi; subject, clip, split, start, "
+    "end and sample are optional."
+)
+OWN = "Terms of its owner, unknown to evenface"
+FACTS = {
+    "csv": SourceFacts(
+        "Your own images, listed in a table",
+        "classes, or any number of targets: action units, pspi, valence, arousal, vas, or columns you name",
+        EXPECTED,
+        "you",
+        OWN,
+    ),
+    "clips": SourceFacts(
+        "Your own clips, listed in a table", "classes, levels, or targets as of csv", EXPECTED, "you", OWN
+    ),
+}
+PATHS = ("path", "image", "file", "video")
+"""Names of the column of files, the first of which is used."""
+UNIT = re.compile(r"AU\d{1,2}[LR]?", re.IGNORECASE)
+NUMBERS = ("pspi", "valence", "arousal", "vas")
+HIGHEST_UNIT = 5
+"""Highest intensity of an action unit."""
 
-EXPECTED = "Expected the columns path and label; subject, clip, split, start, end and sample are optional."
 
-
-class _Table(NamedTuple):
+class TableFile(NamedTuple):
     """File that is read, and the name of the source that reads it."""
 
     source: str
@@ -34,9 +66,10 @@ def read(
     columns: Mapping[str, str] | None = None,
     classes: Sequence[str] | None = None,
     delimiter: str | None = None,
+    targets: Sequence[str] = (),
 ) -> Manifest:
-    """Read a table of samples."""
-    return read_as("csv", root, table, columns, classes, delimiter)
+    """Read a table of samples, of classes in the column ``label``, or else of targets in columns of numbers."""
+    return read_as("csv", root, table, columns, classes, delimiter, targets)
 
 
 def read_clips(
@@ -47,10 +80,11 @@ def read_clips(
     classes: Sequence[str] | None = None,
     ordered: bool = False,
     delimiter: str | None = None,
+    targets: Sequence[str] = (),
 ) -> Manifest:
     """Read a table with one line per clip: a whole file or folder, or a range of its frames."""
-    manifest = read_as("clips", root, table, columns, classes, delimiter)
-    task = task_of_scale("clips", manifest.classes, classes, ordered)
+    manifest = read_as("clips", root, table, columns, classes, delimiter, targets)
+    task = manifest.task if manifest.targets else task_of_scale("clips", manifest.classes, classes, ordered)
     return replace(with_own_clips(manifest), content="clips", task=task)
 
 
@@ -74,27 +108,78 @@ def read_as(
     columns: Mapping[str, str] | None,
     classes: Sequence[str] | None,
     delimiter: str | None,
+    targets: Sequence[str] = (),
 ) -> Manifest:
     """Read a table of samples for the source of the given name; options as in :func:`read`."""
-    file = _Table(source, _find_table(source, root, table))
+    file = TableFile(source, _find_table(source, root, table))
     root = file.path.parent if root.is_file() else root
-    cells = _rename(_load(file, delimiter), columns or {}, file)
-    for name in ("path", "label"):
+    cells = _rename(_load(file, delimiter), columns or {}, file, targets)
+    predicted = [] if "label" in cells else target_names(cells.columns, targets)
+    for name in ("path",) if predicted else ("path", "label"):
         _check_lines(cells, cells[name].isna(), name, file, "is empty")
     cells["path"] = [_path_below(cell, root, file, line) for line, cell in cells["path"].items()]
     _convert_cells(cells, file)
-    names = list(map(str, classes)) if classes else natural_order(cells["label"])
-    cells, unknown_notes = _drop_unknown_labels(cells, names, file)
-    if len(names) < 2:
-        raise InputError(f"{source}: expected at least two classes in {file.path.name}, found {listed(names)}")
-    cells["label"] = cells["label"].map({name: label for label, name in enumerate(names)}).astype("int64")
+    numeric_targets(cells, predicted or [name for name in targets if name in cells], file)
+    names = ["all"] if predicted else list(map(str, classes)) if classes else natural_order(cells["label"])
+    notes: list[str] = []
+    if predicted:
+        cells["label"] = 0
+    else:
+        cells, notes = _drop_unknown_labels(cells, names, file)
+        notes = [*class_notes(names), *notes]
+        if len(names) < 2:
+            raise InputError(f"{source}: expected at least two classes in {file.path.name}, found {listed(names)}")
+        cells["label"] = cells["label"].map({name: label for label, name in enumerate(names)}).astype("int64")
     hint = "Paths in the table are relative to the folder that is given as root."
-    notes = absent_files(root, cells["path"].unique().tolist(), source, file.path.name, hint)
+    notes += absent_files(root, cells["path"].unique().tolist(), source, file.path.name, hint)
     rows = make_table([{str(k): v for k, v in row.items()} for row in cells.to_dict("records")])
-    return Manifest(rows, tuple(names), source, root, (*class_notes(names), *unknown_notes, *notes))
+    manifest = Manifest(rows, tuple(names), source, root, tuple(notes))
+    if not predicted:
+        return manifest
+    return select_targets(manifest, task_of_targets(cells, predicted, file, chosen=bool(targets)), predicted)
 
 
-def _drop_unknown_labels(cells: pd.DataFrame, names: list[str], table: _Table) -> tuple[pd.DataFrame, list[str]]:
+def path_column(names: Iterable[str]) -> str | None:
+    """Return the name of the column of files: path, image, file or video; None if there is none."""
+    return next((name for name in PATHS if name in set(names)), None)
+
+
+def target_names(names: Iterable[str], chosen: Sequence[str] = ()) -> list[str]:
+    """Return the columns to be predicted: the chosen ones, else action units, pspi, valence, arousal and vas."""
+    return list(chosen) or [name for name in map(str, names) if UNIT.fullmatch(name) or name.lower() in NUMBERS]
+
+
+def numeric_targets(cells: pd.DataFrame, names: Sequence[str], table: TableFile) -> None:
+    """Convert columns to numbers; an InputError names the first line with anything else."""
+    for name in names:
+        numbers = pd.to_numeric(cells[name], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+        wrong = pd.Series(~np.isfinite(numbers), index=cells.index) & cells[name].notna()
+        _check_lines(cells, wrong, name, table, "is not a number; leave a cell empty where the value is not known")
+        if UNIT.fullmatch(name):
+            wrong = pd.Series((numbers < 0) | (numbers > HIGHEST_UNIT), index=cells.index)
+            _check_lines(
+                cells, wrong, name, table, f"must be 0 to {HIGHEST_UNIT}; leave a cell empty where it is not known"
+            )
+        cells[name] = numbers
+
+
+def task_of_targets(cells: pd.DataFrame, names: Sequence[str], table: TableFile, *, chosen: bool) -> TaskKind:
+    """Return multilabel if all values are 0 or 1, else regression; an InputError if units are one, and others not."""
+    binary = {name: bool(cells[name].dropna().isin((0, 1)).all()) for name in names}
+    units = [name for name in names if UNIT.fullmatch(name)]
+    binary |= dict.fromkeys(
+        units, all(binary[name] for name in units)
+    )  # intensities, though a rare unit is never above 1
+    present, valued = ([name for name in names if binary[name] == wanted] for wanted in (True, False))
+    if present and valued and not chosen:
+        raise InputError(
+            f"{table.source}: in {table.path.name}, {listed(present)} are 0 or 1, {listed(valued)} have other values",
+            f"Choose the targets: data.targets=[{', '.join(present[:3])}] or data.targets=[{', '.join(valued[:3])}].",
+        )
+    return "regression" if valued else "multilabel"
+
+
+def _drop_unknown_labels(cells: pd.DataFrame, names: list[str], table: TableFile) -> tuple[pd.DataFrame, list[str]]:
     """Exclude lines whose label is not a class, and list them in a note.
 
     If a class has no line either, the unknown labels may be other spellings of it: this is an error.
@@ -135,7 +220,7 @@ def _tables(root: Path) -> list[str]:
     return sorted(path.name for path in root.glob("*.csv") if not path.name.startswith("."))
 
 
-def _load(table: _Table, delimiter: str | None) -> pd.DataFrame:
+def _load(table: TableFile, delimiter: str | None) -> pd.DataFrame:
     with naming(table.source, EXPECTED):
         cells = read_delimited(table.path, delimiter=delimiter)
     if cells.empty:
@@ -143,7 +228,9 @@ def _load(table: _Table, delimiter: str | None) -> pd.DataFrame:
     return cells
 
 
-def _rename(cells: pd.DataFrame, columns: Mapping[str, str], table: _Table) -> pd.DataFrame:
+def _rename(
+    cells: pd.DataFrame, columns: Mapping[str, str], table: TableFile, targets: Sequence[str] = ()
+) -> pd.DataFrame:
     """Rename the file's columns to those of a manifest, by the option ``columns``."""
     names = list(cells.columns)
     for column, name in columns.items():
@@ -157,7 +244,11 @@ def _rename(cells: pd.DataFrame, columns: Mapping[str, str], table: _Table) -> p
     used = set(columns.values())
     cells = cells.drop(columns=[column for column in columns if column in names and column not in used])
     cells = cells.rename(columns={name: column for column, name in columns.items()})
-    missing = [name for name in ("path", "label") if name not in cells.columns]
+    if (files := path_column(cells.columns)) is not None:
+        cells = cells.rename(columns={files: "path"})
+    _check_targets(cells, table, targets)
+    needed = ("path",) if target_names(cells.columns, targets) else ("path", "label")
+    missing = [name for name in needed if name not in cells.columns]
     if missing:
         raise InputError(
             f"{table.source}: expected the columns path, label in {table.path.name}, found {listed(names)}",
@@ -167,7 +258,18 @@ def _rename(cells: pd.DataFrame, columns: Mapping[str, str], table: _Table) -> p
     return cells
 
 
-def _check_lines(cells: pd.DataFrame, wrong: "pd.Series[bool]", name: str, table: _Table, problem: str) -> None:
+def _check_targets(cells: pd.DataFrame, table: TableFile, targets: Sequence[str]) -> None:
+    """Raise an InputError for a chosen target that is not a column."""
+    for name in targets:
+        if name not in cells.columns:
+            raise InputError(
+                f"{table.source}: expected the column {name} of data.targets in {table.path.name}, found "
+                f"{listed(cells.columns)}",
+                nearest(name, map(str, cells.columns)),
+            )
+
+
+def _check_lines(cells: pd.DataFrame, wrong: "pd.Series[bool]", name: str, table: TableFile, problem: str) -> None:
     """Raise an InputError that names the first line where ``wrong`` is true."""
     if wrong.any():
         row = int(wrong.to_numpy(dtype=bool).argmax())
@@ -177,7 +279,7 @@ def _check_lines(cells: pd.DataFrame, wrong: "pd.Series[bool]", name: str, table
         raise InputError(f"{table.source}: line {cells.index[row]} of {table.path.name}: {name}{shown} {problem}{more}")
 
 
-def _path_below(cell: str, root: Path, table: _Table, line: Any) -> str:
+def _path_below(cell: str, root: Path, table: TableFile, line: Any) -> str:
     """Return a path relative to ``root`` with forward slashes; absolute paths are accepted if they are below it."""
     path = os.path.normpath(cell.replace("\\", "/"))
     if Path(path).is_absolute():
@@ -190,7 +292,7 @@ def _path_below(cell: str, root: Path, table: _Table, line: Any) -> str:
     return PurePosixPath(path).as_posix()
 
 
-def _convert_cells(cells: pd.DataFrame, table: _Table) -> None:
+def _convert_cells(cells: pd.DataFrame, table: TableFile) -> None:
     """Convert known columns to their types, and other columns to numbers where all cells are numbers."""
     for name in ("start", "end"):
         if name in cells:

@@ -9,14 +9,26 @@ a publication. Emotion-Domestic, about 54,000 faces of Asian people from online 
 from collections.abc import Sequence
 from pathlib import Path
 
-from evenface.data.datasets.layout import check_root, files_below, folders, listed, side_of
+from evenface.data.datasets.layout import SourceFacts, check_root, files_below, folders, listed, side_of
 from evenface.data.labels import EXPRESSIONS, canonical_name
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
 
-LICENCE = {
-    "mmafedb": "Published on Kaggle without a paper: the terms stated there apply; evenface does not know them.",
-    "emotion-domestic": "Terms unknown to evenface: ask the provider of your copy.",
+FACTS = {
+    "mmafedb": SourceFacts(
+        "MMAFEDB: about 127,000 faces, grey and colour",
+        "7 expressions",
+        "Expected train/<class>/, valid/<class>/ and test/<class>/.",
+        "Kaggle",
+        "Published on Kaggle without a paper: the terms stated there apply; evenface does not know them",
+    ),
+    "emotion-domestic": SourceFacts(
+        "Emotion-Domestic: about 54,000 faces of Asian people from online videos",
+        "7 expressions",
+        "Expected train/<class>/ and test/<class>/.",
+        "not known",
+        "Terms unknown to evenface: ask the provider of your copy",
+    ),
 }
 
 CLASSES = EXPRESSIONS[:7]

@@ -12,28 +12,35 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from evenface.data.datasets.layout import check_root, files_below, folders, listed, naming, side_of
+from evenface.data.datasets.layout import SourceFacts, check_root, files_below, folders, listed, naming, side_of
 from evenface.data.labels import canonical_name
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
 from evenface.utils.files import number_of, user_path
 from evenface.utils.tables import index_rows, read_delimited
 
-_IMAGES = (
-    "Published for a contest on Kaggle, whose rules apply; the images come from an image search and belong "
-    "to others: "
-    "https://www.kaggle.com/c/challenges-in-representation-learning-facial-expression-recognition-challenge"
-)
-LICENCE = {
-    "fer2013": _IMAGES,
-    "ferplus": f"Votes: MIT licence (https://github.com/microsoft/FERPlus). Images: {_IMAGES}",
-}
-
 CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 COLUMNS = ("emotion", "pixels", "Usage")
 USAGES = ("Training", "PublicTest", "PrivateTest")
 SIDE_USAGE = {"train": "Training", "validation": "PublicTest", "test": "PrivateTest"}
 EXPECTED = "Expected fer2013.csv, or folders train/<class>/, validation/<class>/ and test/<class>/."
+_TERMS = (
+    "Published for a contest on Kaggle, whose rules apply; the images come from an image search and belong to others"
+)
+_ADDRESS = "https://www.kaggle.com/c/challenges-in-representation-learning-facial-expression-recognition-challenge"
+FACTS = {
+    "fer2013": SourceFacts(
+        "FER2013: 35,887 grey faces of an image search", "7 expressions", EXPECTED, "Kaggle", _TERMS, _ADDRESS
+    ),
+    "ferplus": SourceFacts(
+        "FERPlus: FER2013 labelled by ten annotators each",
+        "8 expressions, or 7 without contempt; votes as columns",
+        f"{EXPECTED} And fer2013new.csv.",
+        "Microsoft, and Kaggle",
+        f"Votes: MIT licence (https://github.com/microsoft/FERPlus). Images: {_TERMS}",
+        _ADDRESS,
+    ),
+}
 
 Test = Literal["auto", "public", "private"]
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from evenface.data.datasets.layout import (
+    SourceFacts,
     check_root,
     class_notes,
     clips_below,
@@ -20,10 +21,15 @@ from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
 from evenface.utils.files import ANIMATED_SUFFIXES, file_kind, natural_order
 
-LICENCE = "Terms of its owner, unknown to evenface."
-
 EXPECTED_CLIPS = "Expected class/clip or split/class/clip; a clip is a video, or a folder of images."
 EXPECTED = "Expected class/file, or split/class/file with splits such as train, validation, test."
+OWN = "Terms of its owner, unknown to evenface"
+FACTS = {
+    "folder": SourceFacts("Your own images in one folder per class", "your classes", EXPECTED, "you", OWN),
+    "clip-folder": SourceFacts(
+        "Your own clips in one folder per class", "your classes or levels", EXPECTED_CLIPS, "you", OWN
+    ),
+}
 
 
 def read(root: Path, *, subjects: str | None = None) -> Manifest:

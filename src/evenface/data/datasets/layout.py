@@ -1,16 +1,25 @@
 """Helpers of dataset readers: listing folders and files, names of splits, checks and notes that readers share."""
 
+import math
 import os
 import re
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from evenface.data.manifest import TaskKind
+import numpy as np
+from numpy.typing import NDArray
+
+from evenface.data.manifest import Manifest, TaskKind, make_table
+from evenface.data.targets import select_targets
 from evenface.utils.errors import InputError
 from evenface.utils.files import file_kind, is_folder, natural_order, number_of, user_path
+from evenface.utils.tables import read_text
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SIDE_NAMES = {
     "train": "train",
@@ -26,6 +35,22 @@ SIDE_NAMES = {
 }
 _PEOPLE = "s|su|sub|subj|subject|p|pp|pat|patient|part|participant|per|person|actor|id|user|[abf]?[fmw]"
 _PERSON = re.compile(rf"(?:{_PEOPLE})[-_ ]?[0-9]+", re.IGNORECASE)
+
+
+class SourceFacts(NamedTuple):
+    """What a source reads, what is annotated in it, which files it needs, who provides them, and their terms of use."""
+
+    about: str
+    targets: str
+    needs: str
+    owner: str
+    terms: str
+    address: str = ""
+
+    @property
+    def licence(self) -> str:
+        """Terms of use, and where to read them."""
+        return f"{self.terms}: {self.address}" if self.address else f"{self.terms}."
 
 
 def side_of(name: str) -> str | None:
@@ -139,6 +164,12 @@ def names_in(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
     return sorted(e.name for e in _entries(folder) if e.name.lower().endswith(suffixes) and not e.name.startswith("."))
 
 
+def check_step(source: str, every: int) -> None:
+    """Check the option ``every``: each n-th frame is read."""
+    if every < 1:
+        raise InputError(f"{source}: every must be at least 1, got {every}")
+
+
 def absent_files(root: Path, paths: Collection[str], source: str, table: str, hint: str = "") -> list[str]:
     """Return a note on files that a table lists and that do not exist; preprocessing excludes their samples."""
     absent = [path for path in paths if not os.path.exists(root / path)]  # noqa: PTH110 - Path refuses long names
@@ -193,3 +224,50 @@ def people_notes(names: Collection[str]) -> list[str]:
     if len(names) > 2 and all(_PERSON.fullmatch(name) for name in names):
         return [f"folders named like subjects are read as classes: {listed(sorted(names))}"]
     return []
+
+
+def read_numbers(path: Path, source: str, expected: str, *, columns: Collection[int], skip: int = 0) -> NDArray[Any]:
+    """Load lines of numbers separated by commas or blanks, (lines, columns); an InputError names the first other line.
+
+    ``columns`` are the permitted numbers of cells of a line, equal in all lines; ``skip`` lines are a header.
+    """
+    with naming(source):
+        text = read_text(path)
+    rows: list[list[float]] = []
+    for number, line in enumerate(text.split("\n"), 1):
+        cells = line.replace(",", " ").split()
+        if number <= skip or not cells:
+            continue
+        try:
+            row = [float(cell) for cell in cells]
+        except ValueError:
+            row = []
+        other = len(row) not in columns or (rows and len(row) != len(rows[0]))
+        if other or not all(map(math.isfinite, row)):
+            raise InputError(f"{source}: line {number} of {path} is {line.strip()[:40]!r}, expected {expected}")
+        rows.append(row)
+    return np.array(rows, dtype=np.float64).reshape(len(rows), len(rows[0]) if rows else max(columns))
+
+
+def manifest_of_targets(
+    table: "pd.DataFrame",
+    targets: Sequence[str],
+    task: TaskKind,
+    source: str,
+    root: Path,
+    notes: Iterable[str],
+    content: Literal["stills", "clips", "sequences"] = "stills",
+) -> Manifest:
+    """Build the manifest of a dataset without classes; targets with a single value are left out, with a note.
+
+    Multi-label targets with other values than 0 and 1 are present from 1; see
+    :func:`~evenface.data.targets.select_targets`.
+    """
+    values = {name: table[name].dropna() for name in targets}
+    varying = [name for name, known in values.items() if (known >= 1 if task == "multilabel" else known).nunique() > 1]
+    constant = [name for name in targets if name not in varying]
+    if not varying:
+        raise InputError(f"{source}: none of {listed(targets)} has two different values in {len(table)} samples")
+    every = [*notes, *([f"targets with a single value are left out: {listed(constant, 16)}"] if constant else [])]
+    manifest = Manifest(make_table(table.assign(label=0)), ("all",), source, root, tuple(every), content)
+    return select_targets(manifest, task, varying)

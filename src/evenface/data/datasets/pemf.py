@@ -10,19 +10,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from evenface.data.datasets.layout import check_root, files_below, folders, listed
+from evenface.data.datasets.layout import SourceFacts, check_root, files_below, folders, listed
 from evenface.data.manifest import Manifest, make_table, read_attributes
 from evenface.utils.errors import InputError
 from evenface.utils.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, user_path
 from evenface.utils.registry import nearest
-
-LICENCE = "Published by its authors with their paper in Behavior Research Methods: the terms stated there apply."
 
 TABLES = (".csv", ".tsv", ".xlsx", ".xls")
 CONDITIONS = {"N": "neutral", "L": "laser", "A": "algometer", "P": "posed"}
 CLASSES = {"neutral": "neutral", "laser": "phasic", "algometer": "tonic"}
 PATTERN = r"\b(?P<subject>S\d{3})/?(?P<condition>algom|laser|neutral|posed|[ALNP](?=[-\d]*(?:\.|/|$)))"
 EXPECTED = "Expected paths such as Clips/Original/S001/Laser Pain/Laser Pain S001.mp4, or S001L.mp4."
+FACTS = SourceFacts(
+    "PEMF: 68 people, neutral, in posed pain and in pain by laser and by pressure",
+    "3 classes: neutral, phasic and tonic pain; or others by condition",
+    EXPECTED,
+    "Roy Fernandes-Magalhaes et al., with their paper",
+    "Published by its authors with their paper in Behavior Research Methods: the terms stated there apply",
+)
 
 
 def read(

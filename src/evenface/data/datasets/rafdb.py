@@ -7,17 +7,23 @@ in the wild*, CVPR 2017.
 from pathlib import Path
 from typing import Any, Literal
 
-from evenface.data.datasets.layout import absent_files, check_root, folders, listed, naming
+from evenface.data.datasets.layout import SourceFacts, absent_files, check_root, folders, listed, naming
 from evenface.data.labels import EXPRESSIONS
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
 from evenface.utils.tables import read_text
 
-LICENCE = "For non-commercial research only, on request to its authors: http://whdeng.cn/RAF/model1.html"
-
 CLASSES = EXPRESSIONS[:7]
 CODES = {1: "surprise", 2: "fear", 3: "disgust", 4: "happy", 5: "sad", 6: "angry", 7: "neutral"}
 LABELS = "EmoLabel/list_patition_label.txt"  # the authors' own spelling
+FACTS = SourceFacts(
+    "RAF-DB: faces from the internet, about 40 annotators each",
+    "7 expressions",
+    f"Expected {LABELS} and Image/aligned/ or Image/original/ of the official folder basic.",
+    "W. Deng, Beijing University of Posts and Telecommunications",
+    "For non-commercial research only, on request to its authors",
+    "http://whdeng.cn/RAF/model1.html",
+)
 
 Images = Literal["aligned", "original"]
 

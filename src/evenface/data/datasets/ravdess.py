@@ -9,16 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NamedTuple
 
-from evenface.data.datasets.layout import check_root, files_below, folders, listed
+from evenface.data.datasets.layout import SourceFacts, check_root, files_below, folders, listed
 from evenface.data.datasets.sequences import Features, as_openface
 from evenface.data.labels import canonical_name
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
 from evenface.utils.files import VIDEO_SUFFIXES
-
-LICENCE = (
-    "CC BY-NC-SA 4.0, which forbids commercial use; its owners sell other licences: https://zenodo.org/records/1188976"
-)
 
 CODES = {1: "neutral", 2: "calm", 3: "happy", 4: "sad", 5: "angry", 6: "fear", 7: "disgust", 8: "surprise"}
 """Third number of a file name to its class."""
@@ -31,6 +27,15 @@ NAME = re.compile(r"^(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)$")
 EXPECTED = (
     "Expected files such as Actor_01/01-01-03-02-01-01-01.mp4 or .csv, at any depth: modality, channel, emotion, "
     "intensity, statement, repetition, actor."
+)
+
+FACTS = SourceFacts(
+    "RAVDESS: 24 actors speak and sing two sentences",
+    "8 emotions, or 6",
+    EXPECTED,
+    "S. R. Livingstone and F. A. Russo, Toronto Metropolitan University",
+    "CC BY-NC-SA 4.0, which forbids commercial use; its owners sell other licences",
+    "https://zenodo.org/records/1188976",
 )
 
 

@@ -1,7 +1,10 @@
 """Sequences of per-frame numbers: files of landmarks, OpenFace tables, or any numbers in one .npz or Parquet file.
 
 OpenFace tables have action units or 68 landmarks per frame, one file per video (Baltrusaitis et al., *OpenFace 2.0:
-facial behavior analysis toolkit*, IEEE FG 2018).
+facial behavior analysis toolkit*, IEEE FG 2018). Tables of py-feat (Cheong et al., *Py-Feat: Python facial expression
+analysis toolbox*, Affective Science 4, 2023) have columns such as ``AU01``, ``FaceRectX``, ``x_0`` and ``anger``.
+MediaPipe publishes no file format: its blendshapes are read from columns with the names of its categories, such as
+``browDownLeft``.
 """
 
 import fnmatch
@@ -18,19 +21,22 @@ from numpy.typing import NDArray
 
 from evenface.data.datasets.csv import read_as, with_own_clips
 from evenface.data.datasets.folder import clips_of_classes
-from evenface.data.datasets.layout import check_root, class_notes, files_below, listed, names_in, side_of, task_of_scale
+from evenface.data.datasets.layout import (
+    SourceFacts,
+    check_root,
+    class_notes,
+    files_below,
+    listed,
+    names_in,
+    side_of,
+    task_of_scale,
+)
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
 from evenface.utils.files import natural_order
 from evenface.utils.tables import read_header
 
-LICENCE = {
-    "sequences": "Terms of its owner, unknown to evenface.",
-    "landmarks": "Terms of its owner, unknown to evenface.",
-    "openface": "Videos: terms of their owner, unknown to evenface; OpenFace is licensed for "
-    "non-commercial research only: https://github.com/TadasBaltrusaitis/OpenFace",
-}
-
+OWN = "Terms of its owner, unknown to evenface"
 LANDMARK_SUFFIXES = (".npy", ".npz", ".csv", ".parquet")
 EXPECTED_LANDMARKS = (
     "Expected class/file or split/class/file, or a table with the columns path and label; a file is .npy, .npz, .csv "
@@ -89,8 +95,10 @@ def read_sequence_files(
             raise InputError(f"{source}: the option {option} has no effect {condition}", expected)
     if by_table:
         manifest = read_as(source, root, listing.table, listing.columns, listing.classes, listing.delimiter)
-        task = task_of_scale(source, manifest.classes, listing.classes, listing.ordered)
-        return replace(with_own_clips(manifest), task=task)
+        if not manifest.targets:
+            scale = task_of_scale(source, manifest.classes, listing.classes, listing.ordered)
+            manifest = replace(manifest, task=scale)
+        return with_own_clips(manifest)
     others: list[str] = []
 
     def list_sequences(folder: Path) -> list[str]:
@@ -116,19 +124,19 @@ EXPECTED_OPENFACE = "Expected class/file.csv or split/class/file.csv, or a table
 Features = Literal["both", "intensities", "presences", "landmarks"]
 
 
-class OpenFaceFeatures(NamedTuple):
-    """One choice of features: kind of points, pattern of the columns to read, and a column that must be there."""
+class TableFeatures(NamedTuple):
+    """One choice of features: kind of points, patterns of the columns to read, and a column that must be there."""
 
     points: str
     numbers: str | None
     column: str
 
 
-OPENFACE: dict[str, OpenFaceFeatures] = {
-    "both": OpenFaceFeatures("openface-aus", None, "AU01_r"),
-    "intensities": OpenFaceFeatures("openface-aus", "AU*_r", "AU01_r"),
-    "presences": OpenFaceFeatures("openface-aus", "AU*_c", "AU01_c"),
-    "landmarks": OpenFaceFeatures("dlib-68", None, "x_67"),
+OPENFACE: dict[str, TableFeatures] = {
+    "both": TableFeatures("openface-aus", None, "AU01_r"),
+    "intensities": TableFeatures("openface-aus", "AU*_r", "AU01_r"),
+    "presences": TableFeatures("openface-aus", "AU*_c", "AU01_c"),
+    "landmarks": TableFeatures("dlib-68", None, "x_67"),
 }
 """Value of the option ``features`` to what it reads."""
 
@@ -152,14 +160,85 @@ def read_openface(
 
 def as_openface(manifest: Manifest, first: Path, features: Features) -> Manifest:
     """Declare a manifest's files as OpenFace tables, after checking that the header of the first has the features."""
-    kind = OPENFACE[features]
+    hint = "Expected the output of OpenFace's FeatureExtraction: AU01_r, AU01_c ... (-aus), x_0 ... y_67 (-2Dfp)."
+    return _as_tables(manifest, first, OPENFACE[features], f"features: {features}", hint)
+
+
+def _as_tables(manifest: Manifest, first: Path, kind: TableFeatures, option: str, hint: str) -> Manifest:
     if first.is_file() and kind.column not in (names := read_header(first)):
         raise InputError(
-            f"{manifest.source}: features: {features} needs columns such as {kind.column}, but {first} has "
-            f"{listed(names)}",
-            "Expected the output of OpenFace's FeatureExtraction: AU01_r, AU01_c ... (-aus), x_0 ... y_67 (-2Dfp).",
+            f"{manifest.source}: {option} needs columns such as {kind.column}, but {first} has {listed(names)}", hint
         )
     return as_sequences(manifest, kind.points, kind.numbers)
+
+
+# --- py-feat and MediaPipe
+
+
+PYFEAT: dict[str, TableFeatures] = {
+    "units": TableFeatures("features", "AU*", "AU01"),
+    "emotions": TableFeatures("features", "anger,disgust,fear,happiness,sadness,surprise,neutral", "anger"),
+    "pose": TableFeatures("features", "Pitch,Roll,Yaw", "Pitch"),
+    "landmarks": TableFeatures("dlib-68", None, "x_67"),
+}
+EXPECTED_PYFEAT = (
+    "Expected class/file.csv or split/class/file.csv, or a table with the columns path and label; a file is what "
+    "py-feat's Fex.to_csv writes: AU01, FaceRectX, x_0, anger and so on, with one face per frame."
+)
+# fmt: off
+BLENDSHAPES = (
+    "browDownLeft", "browDownRight", "browInnerUp", "browOuterUpLeft", "browOuterUpRight", "cheekPuff",
+    "cheekSquintLeft", "cheekSquintRight", "eyeBlinkLeft", "eyeBlinkRight", "eyeLookDownLeft", "eyeLookDownRight",
+    "eyeLookInLeft", "eyeLookInRight", "eyeLookOutLeft", "eyeLookOutRight", "eyeLookUpLeft", "eyeLookUpRight",
+    "eyeSquintLeft", "eyeSquintRight", "eyeWideLeft", "eyeWideRight", "jawForward", "jawLeft", "jawOpen", "jawRight",
+    "mouthClose", "mouthDimpleLeft", "mouthDimpleRight", "mouthFrownLeft", "mouthFrownRight", "mouthFunnel",
+    "mouthLeft", "mouthLowerDownLeft", "mouthLowerDownRight", "mouthPressLeft", "mouthPressRight", "mouthPucker",
+    "mouthRight", "mouthRollLower", "mouthRollUpper", "mouthShrugLower", "mouthShrugUpper", "mouthSmileLeft",
+    "mouthSmileRight", "mouthStretchLeft", "mouthStretchRight", "mouthUpperUpLeft", "mouthUpperUpRight",
+    "noseSneerLeft", "noseSneerRight",
+)
+# fmt: on
+"""Categories of MediaPipe's Face Landmarker without ``_neutral``, in its order."""
+EXPECTED_MEDIAPIPE = (
+    "Expected class/file.csv or split/class/file.csv, or a table with the columns path and label; a file has a row per "
+    "frame and the 51 columns browDownLeft to noseSneerRight."
+)
+
+
+def read_pyfeat(
+    root: Path,
+    *,
+    features: Literal["units", "emotions", "pose", "landmarks"] = "units",
+    table: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    delimiter: str | None = None,
+    subjects: str | None = None,
+    classes: Sequence[str] | None = None,
+    ordered: bool = False,
+) -> Manifest:
+    """Read a folder of py-feat tables, one sequence each."""
+    listing = Listing(table, columns, delimiter, subjects, classes, ordered)
+    manifest = read_sequence_files("py-feat", root, (".csv",), EXPECTED_PYFEAT, listing)
+    first = manifest.root / manifest.table["path"].iloc[0]
+    return _as_tables(manifest, first, PYFEAT[features], f"features: {features}", EXPECTED_PYFEAT)
+
+
+def read_mediapipe(
+    root: Path,
+    *,
+    table: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    delimiter: str | None = None,
+    subjects: str | None = None,
+    classes: Sequence[str] | None = None,
+    ordered: bool = False,
+) -> Manifest:
+    """Read a folder of tables of MediaPipe's blendshapes, one sequence each."""
+    listing = Listing(table, columns, delimiter, subjects, classes, ordered)
+    manifest = read_sequence_files("mediapipe", root, (".csv",), EXPECTED_MEDIAPIPE, listing)
+    kind = TableFeatures("features", ",".join(BLENDSHAPES), BLENDSHAPES[0])
+    first = manifest.root / manifest.table["path"].iloc[0]
+    return _as_tables(manifest, first, kind, "a table of blendshapes", EXPECTED_MEDIAPIPE)
 
 
 # --- one file
@@ -178,6 +257,43 @@ EXPECTED_TABLE = (
     "Expected the columns sample, frame, label and columns of numbers; subject, clip and split are optional."
 )
 REQUIRED, OPTIONAL = ("sample", "frame"), ("subject", "clip", "split")
+_OF_VIDEOS = "Videos: terms of their owner, unknown to evenface"
+FACTS = {
+    "sequences": SourceFacts(
+        "One file of sequences of any numbers",
+        "your classes or levels",
+        f"{EXPECTED_ARRAYS} Or Parquet. {EXPECTED_TABLE}",
+        "you",
+        OWN,
+    ),
+    "landmarks": SourceFacts(
+        "Files of face landmarks, one per video", "your classes or levels", EXPECTED_LANDMARKS, "you", OWN
+    ),
+    "openface": SourceFacts(
+        "Tables of OpenFace, one per video",
+        "your classes or levels",
+        EXPECTED_OPENFACE,
+        "you; OpenFace: T. Baltrusaitis",
+        f"{_OF_VIDEOS}; OpenFace is licensed for non-commercial research only",
+        "https://github.com/TadasBaltrusaitis/OpenFace",
+    ),
+    "py-feat": SourceFacts(
+        "Tables of py-feat, one per video",
+        "your classes or levels",
+        EXPECTED_PYFEAT,
+        "you; py-feat: Cosan laboratory, Dartmouth College",
+        f"{_OF_VIDEOS}; py-feat is under the MIT licence, some of its models under others",
+        "https://py-feat.org",
+    ),
+    "mediapipe": SourceFacts(
+        "Tables of MediaPipe's blendshapes, one per video",
+        "your classes or levels",
+        EXPECTED_MEDIAPIPE,
+        "you; MediaPipe: Google",
+        f"{_OF_VIDEOS}; MediaPipe is under the Apache licence 2.0",
+        "https://ai.google.dev/edge/mediapipe/solutions/vision/face_landmarker",
+    ),
+}
 
 Arrays = Mapping[str, NDArray[Any]]
 

@@ -15,6 +15,7 @@ from typing import Literal
 
 import pandas as pd
 
+from evenface.data.datasets.layout import SourceFacts
 from evenface.data.imbalance import exponential_counts
 from evenface.data.manifest import Manifest, TaskKind, make_table
 from evenface.synthesis.actions import LABELS
@@ -23,7 +24,26 @@ from evenface.utils.files import atomic_write, digest
 
 MOST_INTENSE = 5.0
 """Intensity of an action unit at full strength: grade E of FACS."""
-LICENCE = "Rendered by evenface; no real people. The shapes come from MakeHuman (CC0)."
+_TERMS = "Rendered by evenface; no real people. The shapes come from MakeHuman (CC0)"
+FACTS = {
+    "synthetic": SourceFacts(
+        "Images of synthetic people, rendered on your computer",
+        "7 expressions; action units",
+        "Nothing.",
+        "evenface",
+        _TERMS,
+    ),
+    "synthetic-demo": SourceFacts(
+        "Images of 80 synthetic people in the package", "7 expressions; action units", "Nothing.", "evenface", _TERMS
+    ),
+    "synthetic-clips": SourceFacts(
+        "Clips of synthetic people, rendered on your computer",
+        "5 levels of pain, 3 courses of pain, 2 trends, or 6 expressions",
+        "Nothing.",
+        "evenface",
+        _TERMS,
+    ),
+}
 
 CLASSES_BY_FREQUENCY = ("happy", "neutral", "sad", "fear", "angry", "surprise", "disgust")
 """Classes of images from common to rare."""

@@ -1,23 +1,22 @@
 """UNBC-McMaster Shoulder Pain Expression Archive: 200 sequences of 25 people, with facial pain scores of every frame.
 
-Lucey et al., *Painful data: the UNBC-McMaster shoulder pain expression archive database*, IEEE FG 2011.
+Lucey et al., *Painful data: the UNBC-McMaster shoulder pain expression archive database*, IEEE FG 2011. Lines of the
+files in ``Frame_Labels/FACS`` are action unit, intensity, onset and offset, as public programs read them.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from evenface.data.datasets.layout import check_root, folders, listed, names_in, part_of
+from evenface.data.datasets.layout import SourceFacts, check_root, folders, listed, names_in, part_of, read_numbers
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
 from evenface.utils.files import IMAGE_SUFFIXES
 from evenface.utils.progress import progress
-
-LICENCE = "Available from its owners for research, under a signed agreement; see the paper."
 
 MAXIMUM = {"pspi": 16, "opr": 5, "vas": 10, "aff": 15, "sen": 15}
 """Highest value of each scale."""
@@ -26,7 +25,17 @@ SIX_LEVELS = (0, 1, 2, 3, 4, 6)
 SUFFIX = "_facs.txt"
 EXPECTED = (
     "Expected Images/<subject>/<sequence>/<frame>.png, Frame_Labels/PSPI/<subject>/<sequence>/<frame>_facs.txt and "
-    "Sequence_Labels/<OPR, VAS, AFF or SEN>/<subject>/<sequence>.txt."
+    "Sequence_Labels/<OPR, VAS, AFF or SEN>/<subject>/<sequence>.txt; Frame_Labels/FACS is optional."
+)
+UNITS = (4, 6, 7, 9, 10, 12, 20, 25, 26, 27, 43)
+"""Action units that are coded in the archive."""
+FACTS = SourceFacts(
+    "UNBC-McMaster: 25 people with shoulder pain move their arms",
+    "levels of PSPI, 0 to 16, of frames or sequences, or of observers' and self-reported pain; as columns, PSPI and 11 "
+    "action units, 0 to 5",
+    EXPECTED,
+    "University of Pittsburgh",
+    "Available from its owners for research, under a signed agreement; see the paper",
 )
 
 Scale = Literal["pspi", "opr", "vas", "aff", "sen"]
@@ -66,6 +75,7 @@ def read(
     sequences, notes = _sequences(part_of([root], "Images", "unbc", EXPECTED))
     if kind == "pspi":
         frames, label_notes = _frames(root, sequences, part_of([root], "Frame_Labels", "unbc", EXPECTED) / "PSPI")
+        label_notes += _add_units(frames, root / "Frame_Labels" / "FACS")
         rows = frames if unit == "frame" else _clip_maximum(frames)
     else:
         rows, label_notes = _rated_clips(
@@ -154,13 +164,54 @@ def _frames(root: Path, sequences: list[_UNBCSequence], labels: Path) -> tuple[l
     return rows, notes
 
 
+def _add_units(frames: list[dict[str, Any]], labels: Path) -> list[str]:
+    """Add the intensity of each unit to the rows of frames, if there are such labels, and return notes."""
+    if not labels.is_dir():
+        return []
+    absent, others, differing = 0, set(), 0
+    with progress("reading action units", len(frames)) as advance:
+        for row in frames:
+            advance(1)
+            path = labels / row["clip"] / f"{row['sample'].rpartition('/')[2]}{SUFFIX}"
+            if not path.is_file():
+                absent += 1
+                row.update({f"AU{unit}": math.nan for unit in UNITS})
+                continue
+            coded = _units(path)
+            others |= coded.keys() - set(UNITS)
+            row.update({f"AU{unit}": coded.get(unit, 0.0) for unit in UNITS})
+            differing += prkachin_solomon(coded) != row["pspi"]
+    notes = [f"frames without action units: {absent}"] if absent else []
+    notes += [f"action units that are not read: {listed(map(str, sorted(others)))}"] if others else []
+    notes += [f"frames whose PSPI is not that of their action units: {differing}"] if differing else []
+    return notes
+
+
+def _units(path: Path) -> dict[int, float]:
+    """Read the units of a frame and their intensities; an empty file codes none."""
+    lines = read_numbers(path, "unbc", "an action unit and its intensity", columns=(2, 3, 4))
+    if not lines.size:
+        return {}
+    wrong = ~np.isin(lines[:, 1], range(6)) | (lines[:, 0] % 1 != 0)
+    if wrong.any():
+        row = lines[wrong.argmax()]
+        raise InputError(f"unbc: {path} codes AU{row[0]:g} at {row[1]:g}, expected 0 to 5")
+    return {int(unit): float(intensity) for unit, intensity in lines[:, :2]}
+
+
+def prkachin_solomon(units: Mapping[int, float]) -> float:
+    """Return the pain intensity of action units: AU4 + max(AU6, AU7) + max(AU9, AU10) + AU43; absent units are 0."""
+    at = [units.get(unit, 0.0) for unit in (4, 6, 7, 9, 10, 43)]
+    return at[0] + max(at[1:3]) + max(at[3:5]) + at[5]
+
+
 def _clip_maximum(frames: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return a row for each clip, with the highest PSPI of its frames."""
+    """Return a row for each clip, with the highest PSPI and intensities of its frames."""
     clips: dict[str, dict[str, Any]] = {}
     for row in frames:
-        clip = {**row, "sample": row["clip"], "path": row["path"].rpartition("/")[0]}
-        clip["pspi"] = max(row["pspi"], clips.get(row["clip"], row)["pspi"])
-        clips[row["clip"]] = clip
+        highest = clips.get(row["clip"], row)
+        numbers = {name: np.fmax(row[name], highest[name]) for name in row if name == "pspi" or name.startswith("AU")}
+        clips[row["clip"]] = {**row, **numbers, "sample": row["clip"], "path": row["path"].rpartition("/")[0]}
     return list(clips.values())
 
 
