@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from layouts import plant, refused
 from PIL import Image
 
-from evenface.data.datasets import DATASETS, dataset_reader, read_dataset
+from evenface.data.datasets import DATASETS, dataset_reader, list_sources, read_dataset
 from evenface.data.datasets.synthetic import CLASSES_BY_FREQUENCY, long_tailed_counts
 from evenface.synthesis.images import FacePlan, compose_face
 from evenface.synthesis.people import make_person
@@ -33,6 +33,22 @@ def test_unknown_names_and_options_are_answered_with_the_nearest(tmp_path):
         read_dataset("fer2013", tmp_path, {"test": "both"})
     with refused("source 'csv': invalid option columns, got 3"):
         read_dataset("csv", tmp_path, {"columns": 3})
+
+
+def test_sources_are_listed_with_what_is_needed_and_the_terms(capsys):
+    from evenface.cli import app
+
+    lines = list_sources()
+    assert [line.split()[0] for line in lines if not line.startswith(" ")] == list(DATASETS)
+    with pytest.raises(SystemExit) as info:
+        app(["data", "list", "disfa"])
+    assert not info.value.code
+    shown = capsys.readouterr().out
+    assert shown.splitlines() == list_sources(["disfa"])
+    for words in ("12 action units", "ActionUnit_Labels/SN001", "University of Denver", "http://mohammadmahoor.com"):
+        assert words in shown
+    with refused("Did you mean disfa"):
+        list_sources(["disfaa"])
 
 
 # --- folder

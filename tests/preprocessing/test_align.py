@@ -149,19 +149,18 @@ def soft(shape, seed=3) -> Image.Image:
     return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
 
 
-@given(angle=st.floats(-math.pi, math.pi), side=st.floats(80, 600), x=st.floats(-50, 950), y=st.floats(-50, 850))
+@given(angle=st.floats(-math.pi, math.pi), side=st.floats(80, 420), x=st.floats(300, 600), y=st.floats(300, 500))
 def test_a_sampled_view_shows_what_a_crop_shows(angle, side, x, y):
-    """Also where it extends beyond the picture."""
     picture, square = soft((800, 900)), Square((x, y), side, angle)
     seen, cropped = (np.asarray(function(picture, square, 40), float) for function in (_sampled, cut))
-    assert abs(seen - cropped).mean() < 4
-    assert abs(seen - cropped).max() < 50
+    assert abs(seen - cropped).mean() < 2
+    assert abs(seen - cropped).max() < 25
 
 
 @pytest.mark.parametrize(
-    "square", [Square((90, 90), 50, 0.1), Square((-300, 90), 120, 0.3), Square((90, 900), 90, 0.0)]
+    "square", [Square((20, 100), 120, 0.0), Square((150, 180), 120, 0.7), Square((90, 90), 50, 0.1)]
 )
-def test_where_it_is_enlarged_or_sees_nothing_of_the_picture_the_sampled_view_is_the_crop(square):
+def test_beyond_the_picture_and_where_it_is_enlarged_the_sampled_view_is_the_crop(square):
     picture = soft((200, 220))
     np.testing.assert_array_equal(np.asarray(_sampled(picture, square, 40)), np.asarray(cut(picture, square, 40)))
 

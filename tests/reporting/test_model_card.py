@@ -31,9 +31,10 @@ def test_every_source_states_its_terms(name):
     assert len(said) > 20
     module = inspect.getmodule(dataset_reader(name))
     sources = {other for other in DATASETS if inspect.getmodule(dataset_reader(other)) is module}
-    terms = module.LICENCE if isinstance(module.LICENCE, dict) else dict.fromkeys(sources, module.LICENCE)
-    assert set(terms) == sources
-    assert said == terms[name]
+    facts = module.FACTS if isinstance(module.FACTS, dict) else dict.fromkeys(sources, module.FACTS)
+    assert set(facts) == sources
+    assert said == f"{facts[name].terms}{': ' + facts[name].address if facts[name].address else '.'}"
+    assert all(len(fact) > 5 for fact in (facts[name].about, facts[name].targets, facts[name].needs))
     if "research only" in said:
         assert "http" in said  # where the terms are to be read
 

@@ -136,7 +136,7 @@ def test_user_settings_define_how_a_table_is_read(tmp_path):
         guess_dataset(tmp_path / "t.csv", {"data.columns": {"path": "image", "label": "emotion"}}).data["source"]
         == "csv"
     )
-    with pytest.raises(InputError, match="expected the columns path and label") as told:
+    with pytest.raises(InputError, match="expected the columns image and label") as told:
         guess_dataset(tmp_path / "t.csv")
     assert "data.columns" in told.value.hint
     assert "data.delimiter" in told.value.hint

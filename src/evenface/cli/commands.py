@@ -98,6 +98,21 @@ def get(name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a mode
     echo([f"model  {api.get_model(name)}", f"next    evenface predict photo.jpg --model {name}"])
 
 
+@data.command("list")
+def list_data(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[SOURCE]", help="Name of a source; default all of them.")
+    ] = None,
+) -> None:
+    """List the sources of data: targets, files needed, owner and terms of use.
+
+    evenface downloads no dataset: it is obtained from its owner.
+    """
+    from evenface.data.datasets import list_sources
+
+    echo(list_sources([name] if name else []))
+
+
 @data.command("check")
 def check(recipe: Source, settings: Settings = None, *, out: Out = None) -> None:
     """Check a dataset for leakage and label errors.
