@@ -288,17 +288,16 @@ def test_a_video_is_searched_in_each_frame_only_without_tracking(model, monkeypa
     blank = Image.new("RGB", (320, 240), (120, 120, 120))
     face = detect_align.Face((100.0, 60.0, 200.0, 160.0), 0.9, ((130.0, 90.0), (170.0, 90.0)))
 
-    def find(*_):
-        searched.append(1)
-        return [face]
+    def find(_, image, known):
+        searched.append(image)
+        return [] if known else [face]
 
-    monkeypatch.setattr(detect_align, "find_faces", find)
-    monkeypatch.setattr(track_faces, "find_faces", find)
-    monkeypatch.setattr(track_faces, "refine", lambda _, last: last)
+    monkeypatch.setattr(detect_align.BlazeFace, "beside", find)
+    monkeypatch.setattr(track_faces, "detect_mesh", lambda _: np.random.default_rng(0).random((468, 3)))
     counts = {}
-    for step, tracking in ((1 / 25, True), (1 / 25, False), (1.0, True)):
+    for step, tracking in ((1 / 25, {}), (1 / 25, {"tracking": False}), (1.0, {})):
         searched.clear()
-        faces = model(((step * number, blank) for number in range(5)), tracking=tracking)
+        faces = model(((step * number, blank) for number in range(5)), **tracking)
         assert [one.face for one in faces] == [1] * 5
-        counts[step, tracking] = len(searched)
+        counts[step, not tracking] = len(searched)
     assert counts == {(1 / 25, True): 1, (1 / 25, False): 5, (1.0, True): 5}

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from evenface.preprocessing import track_faces
-from evenface.preprocessing.detect_align import Face, find_faces, square_of
-from evenface.preprocessing.track_faces import KEPT, SEARCH, FaceTracker
+from evenface.preprocessing.detect_align import BlazeFace, Face, find_faces, square_of
+from evenface.preprocessing.track_faces import RENEWED, SEARCH, FaceTracker
 
 SIDE = 360
 
@@ -40,15 +40,16 @@ def placed(person: Image.Image, *places: tuple[float, float], turn: float = 0.0)
 
 
 @pytest.fixture
-def searches(monkeypatch) -> list[Image.Image]:
-    """The frames that were searched as a whole."""
-    seen: list[Image.Image] = []
+def searches(monkeypatch) -> list[tuple[Image.Image, int]]:
+    """The frames that were searched as a whole, and the number of faces that were known."""
+    seen: list[tuple[Image.Image, int]] = []
+    search = BlazeFace.beside
 
-    def find(image: Image.Image, detector: str) -> list[Face]:
-        seen.append(image)
-        return find_faces(image, detector)
+    def beside(self: BlazeFace, image: Image.Image, known: list[Face]) -> list[Face]:
+        seen.append((image, len(known)))
+        return search(self, image, known)
 
-    monkeypatch.setattr(track_faces, "find_faces", find)
+    monkeypatch.setattr(BlazeFace, "beside", beside)
     return seen
 
 
@@ -59,25 +60,52 @@ def apart(face: Face, other: Face) -> float:
     return max(math.dist(first.to_image(*corner), second.to_image(*corner)) for corner in corners) / face.side
 
 
+def detected_alone(monkeypatch, *, faces: list[Face]) -> None:
+    """Let searches find these faces, whatever is in a frame."""
+    monkeypatch.setattr(BlazeFace, "beside", lambda *_: list(faces))
+
+
 def test_a_face_that_does_not_move_keeps_the_box_and_eyes_of_the_detector(person, searches):
     frame, tracker = placed(person, (200, 170)), FaceTracker()
-    (detected,) = find_faces(frame, "mediapipe")
     for number in range(4):
         (face,) = tracker.at(number / 25)(frame)
-        np.testing.assert_allclose([*face.box, *np.ravel(face.eyes)], [*detected.box, *np.ravel(detected.eyes)], atol=6)
+        if not number:
+            detected = face
         assert apart(detected, face) < 1e-6
-    assert len(searches) == 1
+    assert searches == [(frame, 0)]
+    assert [detected] == find_faces(frame, "mediapipe")
 
 
 def test_a_face_that_moves_and_tilts_is_cropped_as_detection_would(person, searches):
     tracker, differences = FaceTracker(), []
     for number in range(20):
         frame = placed(person, (150 + 9 * number, 170 + 15 * math.sin(number / 3)), turn=number)
-        (face,), (detected,) = tracker.at(number / 25)(frame), find_faces(frame, "mediapipe")
+        (face,) = tracker.at(number / 25)(frame)
+        count = len(searches)
+        (detected,) = find_faces(frame, "mediapipe")
+        del searches[count:]
         differences.append(apart(detected, face))
     assert np.median(differences) < 0.05
     assert max(differences) < 0.12
     assert len(searches) == 1 + int(19 / 25 / SEARCH)
+
+
+def test_a_moved_mesh_shifts_scales_and_turns_box_and_eyes():
+    rng = np.random.default_rng(3)
+    before = rng.normal(size=468) * 30 + 1j * rng.normal(size=468) * 40 + (200 + 150j)
+    face = Face((150.0, 90.0, 250.0, 210.0), 0.9, ((175.0, 130.0), (225.0, 134.0)))
+    scale, turn, shift = 1.3, 0.4, 25 - 12j
+    moved = track_faces._fitted(face, before, before * scale * np.exp(1j * turn) + shift)
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        cos, sin = scale * math.cos(turn), scale * math.sin(turn)
+        return cos * x - sin * y + shift.real, sin * x + cos * y + shift.imag
+
+    np.testing.assert_allclose(moved.centre, place(200, 150))
+    np.testing.assert_allclose([place(*eye) for eye in face.eyes], moved.eyes)
+    left, top, right, bottom = moved.box
+    np.testing.assert_allclose((right - left, bottom - top), (scale * 100, scale * 120))
+    assert moved.score == face.score
 
 
 def test_a_face_that_comes_is_found_by_the_next_search(person, searches):
@@ -94,23 +122,44 @@ def test_a_face_that_jumps_or_leaves_is_searched_at_once(person, searches):
     for number, places in enumerate([[(150, 170)], [(450, 170)], [], [], [(150, 170)]]):
         frame = placed(person, *places)
         assert len(tracker.at(number / 25)(frame)) == len(places)
-        assert searches[-1] is frame
+        assert searches[-1][0] is frame
 
 
-def test_a_time_before_the_last_one_starts_a_search(person, searches):
+@pytest.mark.parametrize("times", [(5.0, 5.01, 1.0), (0.0, 0.01, 0.02 + SEARCH)])
+def test_after_a_step_back_or_a_gap_the_frame_is_searched_as_a_picture(person, searches, times):
+    tracker, frames = FaceTracker(), [placed(person, (200 + x, 170)) for x in (0, 0, 9)]
+    found = [tracker.at(time)(frame) for time, frame in zip(times, frames, strict=True)]
+    assert [known for _, known in searches] == [0, 0]
+    assert found[-1] == find_faces(frames[-1], "mediapipe")
+
+
+def test_followed_faces_are_detected_again_after_a_while(person, searches):
     tracker, frame = FaceTracker(), placed(person, (200, 170))
-    for time in (5.0, 5.01, 1.0):
-        tracker.at(time)(frame)
-    assert len(searches) == 2
+    for number in range(int(25 * (RENEWED + SEARCH)) + 2):
+        tracker.at(number / 25)(frame)
+    (_, *known) = (count for _, count in searches)
+    again = known.index(0)
+    assert known[:again] == [1] * again
+    assert again * SEARCH <= RENEWED <= (again + 1) * SEARCH + 1e-9
 
 
-def test_a_face_that_searches_miss_is_followed_for_a_while(person, monkeypatch):
-    frame, tracker = placed(person, (200, 170)), FaceTracker()
-    assert tracker.at(0)(frame)
-    monkeypatch.setattr(track_faces, "find_faces", lambda *_: [])
-    seen = [bool(tracker.at(number / 10)(frame)) for number in range(1, 20)]
-    assert all(seen[: int(KEPT * 10) - 1])
-    assert not any(seen[math.ceil((KEPT + SEARCH) * 10) :])
+def test_a_face_that_searches_miss_is_followed_as_long_as_it_is_there(person, monkeypatch):
+    tracker = FaceTracker()
+    assert tracker.at(0)(placed(person, (200, 170)))
+    detected_alone(monkeypatch, faces=[])
+    for number in range(1, 40):
+        (face,) = tracker.at(number / 10)(placed(person, (200 + number, 170)))
+    assert math.dist(face.centre, (239, 170)) < 20
+    assert not tracker.at(4)(placed(person))
+
+
+def test_a_detection_without_a_mesh_is_not_followed(monkeypatch):
+    wall, tracker = placed(Image.new("RGB", (192, 192))), FaceTracker()
+    false = Face((100.0, 100.0, 160.0, 160.0), 0.95, ((118.0, 120.0), (142.0, 120.0)))
+    detected_alone(monkeypatch, faces=[false])
+    assert [tracker.at(number / 25)(wall) for number in range(3)] == [[false]] * 3
+    detected_alone(monkeypatch, faces=[])
+    assert tracker.at(3 / 25)(wall) == []
 
 
 def test_faces_are_in_order_of_size(person):

@@ -31,7 +31,7 @@ class PredictSettings(Section):
         json_schema_extra={"models": "images"},
     )
     tracking: bool = Field(
-        False,
+        True,
         description="image models: follow faces from frame to frame of a video; otherwise detect them in each frame",
         json_schema_extra={"models": "images"},
     )

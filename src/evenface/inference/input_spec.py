@@ -199,8 +199,10 @@ def check_settings(settings: PredictSettings, spec: InputSpec) -> None:
         raise InputError(
             "frame_stride applies to image models; this model samples frames as in training", "Use window instead."
         )
-    if settings.tracking and spec.kind != "stills":
-        raise InputError("tracking applies to image models; others detect faces in few frames", "Remove tracking.")
+    if not settings.tracking and spec.kind != "stills":
+        raise InputError(
+            "only image models can do without tracking; others always track faces", "Remove --no-tracking."
+        )
     if settings.pose and spec.kind != "stills":
         raise InputError("pose applies to image models; this model takes several frames at once", "Remove pose.")
     if settings.margin != DEFAULT_MARGIN and (spec.kind == "sequences" or spec.crop or settings.faces == "none"):

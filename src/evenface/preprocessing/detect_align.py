@@ -230,12 +230,16 @@ class BlazeFace:
 
     def __call__(self, image: Image.Image) -> list[Face]:
         """Return the faces of an upright RGB image."""
+        return self.beside(image, [])
+
+    def beside(self, image: Image.Image, known: list[Face]) -> list[Face]:
+        """Return the faces that are not among the known ones, which need no second detection."""
         view = _fitted(image, self.PROPOSALS.size)
-        faces = self._confirmed(image, _propose(self.PROPOSALS, view, image.size), [])
+        faces = self._confirmed(image, _propose(self.PROPOSALS, view, image.size), known)
         if all(face.side < self.LARGE * min(image.size) for face in faces):
             others = _propose(SHORT_RANGE, _fitted(view, self.INNER), image.size)
             faces = self._confirmed(image, others, faces)
-        return faces
+        return faces[len(known) :]
 
     def _confirmed(self, image: Image.Image, proposals: list[Face], faces: list[Face]) -> list[Face]:
         """Append the confirmed ones of the proposals that are not among the faces."""

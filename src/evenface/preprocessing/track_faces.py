@@ -1,24 +1,34 @@
 """Ids of faces that persist through a video, and faces followed from frame to frame without a search of each."""
 
-import cmath
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
+import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
-from evenface.preprocessing.detect_align import SAME, Detector, Face, find_faces, refine, square_of, with_dlib_eyes
+from evenface.preprocessing.blazeface import MESH_VIEW, detect_mesh
+from evenface.preprocessing.detect_align import (
+    SAME,
+    BlazeFace,
+    Detector,
+    Face,
+    Square,
+    load_detector,
+    square_of,
+    with_dlib_eyes,
+)
+from evenface.preprocessing.face_mesh import REGION_MARGIN
 from evenface.preprocessing.track import OVERLAP, match_faces
 
 FOLLOWED = "mediapipe"
-"""Detector whose faces can be followed: its second stage alone is run at the last place of each face."""
+"""Detector whose faces can be followed."""
 SEARCH = 0.2
 """Seconds after which the whole frame is searched for faces that have come."""
-KEPT = 1.0
-"""Seconds for which a face is followed that the searches miss."""
-
-
+RENEWED = 1.0
+"""Seconds after which a search detects a followed face again."""
 MAX_GAP = 5.0
 """Seconds without detection after which a face gets a new id."""
 
@@ -49,44 +59,60 @@ class FaceIdTracker:
         return ids
 
 
+Points = npt.NDArray[np.complex128]
+
+
 @dataclass(frozen=True)
 class _Followed:
-    """A face, when a search last found it, and what maps the result of following it to that of detecting it."""
+    """A face in the last frame, and as it was last detected: when, where, and its mesh there, if it has one."""
 
     face: Face
-    found: float
-    shift: complex = 0j
-    turn: complex = 1 + 0j
+    time: float
+    detected: Face
+    points: Points | None
 
     def moved(self, image: Image.Image) -> "_Followed | None":
-        """Detect the face at its last place in the next frame; None where it is lost."""
-        face = refine(image, self.face)
-        if face is None or face.overlap(self.face) < OVERLAP:
+        """Move the face to where its mesh is in the next frame; None where it is lost."""
+        points = None if self.points is None else _mesh(image, self.face)
+        if self.points is None or points is None:
             return None
-        return _Followed(self._mapped(face), self.found, self.shift, self.turn)
-
-    def _mapped(self, face: Face) -> Face:
-        """Shift, scale and turn a face, relative to its side and angle."""
-        centre, unit = _frame(face)
-        place, half = centre + self.shift * unit, abs(self.turn) * face.side / 2
-        right, left = (place + (complex(*eye) - centre) * self.turn for eye in face.eyes)
-        box = place.real - half, place.imag - half, place.real + half, place.imag + half
-        return Face(box, face.score, ((right.real, right.imag), (left.real, left.imag)))
+        face = _fitted(self.detected, self.points, points)
+        return replace(self, face=face) if face.overlap(self.face) >= OVERLAP else None
 
 
-def _frame(face: Face) -> tuple[complex, complex]:
-    """Return the centre of a face, and its side and angle, as complex numbers."""
-    square = square_of(face, 0)
-    return complex(*square.centre), cmath.rect(square.side, square.angle)
+def _mesh(image: Image.Image, face: Face) -> Points | None:
+    """Detect the mesh of a face in and around its box, as x + iy of each point; None where no face is present."""
+    square = square_of(face, REGION_MARGIN)
+    points = detect_mesh(_view(image, square))
+    if points is None:
+        return None
+    x, y = square.to_image(*points[:, :2].T.astype(float))
+    return np.asarray(x + 1j * y)
 
 
-def _start(image: Image.Image, face: Face, time: float) -> _Followed:
-    """Follow a detected face; had it not moved, the next frame would give exactly the same box and eyes."""
-    again = refine(image, face)
-    if again is None:
-        return _Followed(face, time)
-    (centre, unit), (centre_again, unit_again) = _frame(face), _frame(again)
-    return _Followed(face, time, (centre - centre_again) / unit_again, unit / unit_again)
+def _view(image: Image.Image, square: Square) -> Image.Image:
+    """Return the nearest pixels of a square, black outside: as good for the mesh as a crop that does not alias."""
+    step = square.side / MESH_VIEW
+    cos, sin = step * math.cos(square.angle), step * math.sin(square.angle)
+    x, y = square.to_image(0, 0)
+    matrix = cos, -sin, x, sin, cos, y
+    return image.transform((MESH_VIEW, MESH_VIEW), Image.Transform.AFFINE, matrix, Image.Resampling.NEAREST)
+
+
+def _fitted(face: Face, before: Points, after: Points) -> Face:
+    """Shift, scale and turn a face as is best, by least squares, for the points of its mesh."""
+    middle = before.mean()
+    spread = before - middle
+    factor = np.vdot(spread, after) / np.vdot(spread, spread)
+
+    def place(x: float, y: float) -> complex:
+        return complex(after.mean() + (complex(x, y) - middle) * factor)
+
+    left, top, right, bottom = face.box
+    centre, half = place(*face.centre), complex(right - left, bottom - top) * abs(factor) / 2
+    first, last, (eye, other) = centre - half, centre + half, (place(*point) for point in face.eyes)
+    box = first.real, first.imag, last.real, last.imag
+    return Face(box, face.score, ((eye.real, eye.imag), (other.real, other.imag)))
 
 
 class FaceTracker:
@@ -99,17 +125,21 @@ class FaceTracker:
 
     Notes
     -----
-    The detector proposes faces in the whole frame and detects each again, upright and enlarged. In the next frame, a
-    face is only detected again, in the square of its last place. Box and eyes depend a little on that square. So each
-    search measures the difference for each face, by detecting it again in the same frame, and the frames up to the next
-    search are corrected by it. The whole frame is searched where no face is followed, where one is lost, and every
-    :data:`SEARCH` seconds. A face that searches miss is followed for :data:`KEPT` seconds.
+    A detected face in which the face mesh finds a face is followed: in the next frame, the mesh is detected in the
+    square around its last place, and box and eyes are those of its detection, shifted, scaled and turned as the points
+    are. A face is lost where the mesh finds none. The whole frame is searched where no face is known, where one is lost
+    or cannot be followed, and every :data:`SEARCH` seconds. Searches detect faces that are not followed, and after
+    :data:`RENEWED` seconds followed ones too. Frames further apart than :data:`SEARCH` are searched alone.
+
+    References
+    ----------
+    Kartynnik et al., *Real-time facial surface geometry from monocular video on mobile GPUs*, 2019, arXiv:1907.06724.
     """
 
     def __init__(self, landmarks: str = "detector") -> None:
         self._landmarks = landmarks
         self._followed: list[_Followed] = []
-        self._searched = -math.inf
+        self._time = self._searched = -math.inf
 
     def at(self, time: float) -> Detector:
         """Return the detector for the frame at a time in seconds."""
@@ -117,17 +147,25 @@ class FaceTracker:
 
     def _find(self, time: float, image: Image.Image) -> list[Face]:
         """Return the faces of a frame, the largest first."""
-        followed = _distinct([moved for one in self._followed if (moved := one.moved(image))])
-        lost = len(followed) < len(self._followed)
-        if lost or not followed or not 0 <= time - self._searched < SEARCH:
-            found = [_start(image, face, time) for face in find_faces(image, FOLLOWED)]
-            followed = _distinct([*found, *(one for one in followed if time - one.found < KEPT)])
-            self._searched = time
-        self._followed = followed
+        last = self._followed if 0 <= time - self._time < SEARCH else []
+        followed = _distinct([moved for one in last if (moved := one.moved(image))])
+        if not followed or len(followed) < len(last) or not 0 <= time - self._searched < SEARCH:
+            followed, self._searched = _search(image, time, followed), time
+        self._followed, self._time = followed, time
         faces = [one.face for one in followed]
         if self._landmarks == "dlib":
             faces = with_dlib_eyes(image, faces)
         return sorted(faces, key=lambda face: (-face.side, -face.score, face.box))
+
+
+def _search(image: Image.Image, time: float, followed: list[_Followed]) -> list[_Followed]:
+    """Search a frame; return its faces, among them those that are followed."""
+    detector = load_detector(FOLLOWED)
+    assert isinstance(detector, BlazeFace)
+    detected = detector.beside(image, [one.face for one in followed if time - one.time < RENEWED])
+    new = [_Followed(face, time, face, _mesh(image, face)) for face in detected]
+    sure, unsure = ([one for one in new if (one.points is None) == absent] for absent in (False, True))
+    return _distinct([*sure, *followed, *unsure])
 
 
 def _distinct(followed: list[_Followed]) -> list[_Followed]:
