@@ -16,7 +16,7 @@ from evenface.config.recipe import FaceCrop
 from evenface.inference import registry, resolve_model
 from evenface.inference.face_crops import clip_target, crop_input
 from evenface.inference.faces import FEW, json_text
-from evenface.inference.input_spec import InputSpec, target_for
+from evenface.inference.input_spec import InputSpec, check_settings, target_for
 from evenface.inference.prediction_table import read_rows
 from evenface.preprocessing import image as images
 from evenface.preprocessing.detect_align import Face
@@ -278,6 +278,15 @@ def test_faces_that_are_asked_for_are_always_searched_for(monkeypatch):
         settings = PredictSettings(faces=faces)
         counts[faces] = len(crop_input(picture, target_for(settings, spec), spec, settings))
     assert counts == {"all": 0, "largest": 0, "none": 1}
+
+
+def test_tracking_can_be_turned_off_for_image_models_only():
+    off = PredictSettings(tracking=False)
+    check_settings(off, InputSpec("stills", 48, 3))
+    for kind in ("clips", "sequences"):
+        check_settings(PredictSettings(), InputSpec(kind, 48, 3, 4))
+        with pytest.raises(InputError, match="for image models only"):
+            check_settings(off, InputSpec(kind, 48, 3, 4))
 
 
 def test_a_video_is_searched_in_each_frame_only_without_tracking(model, monkeypatch):

@@ -95,7 +95,7 @@ def test_a_moved_mesh_shifts_scales_and_turns_box_and_eyes():
     before = rng.normal(size=468) * 30 + 1j * rng.normal(size=468) * 40 + (200 + 150j)
     face = Face((150.0, 90.0, 250.0, 210.0), 0.9, ((175.0, 130.0), (225.0, 134.0)))
     scale, turn, shift = 1.3, 0.4, 25 - 12j
-    moved = track_faces._fitted(face, before, before * scale * np.exp(1j * turn) + shift)
+    moved = track_faces._moved_with(face, before, before * scale * np.exp(1j * turn) + shift)
 
     def place(x: float, y: float) -> tuple[float, float]:
         cos, sin = scale * math.cos(turn), scale * math.sin(turn)

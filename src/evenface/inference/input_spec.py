@@ -200,9 +200,7 @@ def check_settings(settings: PredictSettings, spec: InputSpec) -> None:
             "frame_stride applies to image models; this model samples frames as in training", "Use window instead."
         )
     if not settings.tracking and spec.kind != "stills":
-        raise InputError(
-            "only image models can do without tracking; others always track faces", "Remove --no-tracking."
-        )
+        raise InputError("tracking can be turned off for image models only", "Remove --no-tracking.")
     if settings.pose and spec.kind != "stills":
         raise InputError("pose applies to image models; this model takes several frames at once", "Remove pose.")
     if settings.margin != DEFAULT_MARGIN and (spec.kind == "sequences" or spec.crop or settings.faces == "none"):

@@ -76,7 +76,7 @@ class _Followed:
         points = None if self.points is None else _mesh(image, self.face)
         if self.points is None or points is None:
             return None
-        face = _fitted(self.detected, self.points, points)
+        face = _moved_with(self.detected, self.points, points)
         return replace(self, face=face) if face.overlap(self.face) >= OVERLAP else None
 
 
@@ -99,7 +99,7 @@ def _view(image: Image.Image, square: Square) -> Image.Image:
     return image.transform((MESH_VIEW, MESH_VIEW), Image.Transform.AFFINE, matrix, Image.Resampling.NEAREST)
 
 
-def _fitted(face: Face, before: Points, after: Points) -> Face:
+def _moved_with(face: Face, before: Points, after: Points) -> Face:
     """Shift, scale and turn a face as is best, by least squares, for the points of its mesh."""
     middle = before.mean()
     spread = before - middle
