@@ -1,5 +1,6 @@
 """The web server: it lists and compares runs, predicts on uploads, and serves no other files."""
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -16,11 +17,14 @@ pytest.importorskip("python_multipart")
 from pages import ended, failure, models, picture, predict_file
 
 import evenface as ef
-from evenface.app.catalogue import Catalogue, model_summary
+from evenface.app.catalogue import Catalogue, model_detail, model_summary
+from evenface.config import onnx_spec
+from evenface.config.onnx_spec import Download, OnnxSpec, catalogue
 from evenface.config.predict import PredictSettings
 from evenface.evaluation.comparison import compare
-from evenface.inference import open_model
+from evenface.inference import open_model, third_party
 from evenface.inference.pipeline import predict_sources
+from evenface.inference.registry import BUNDLED, available_models, model_file
 from evenface.inference.sources import Source
 from evenface.runs import Run
 from evenface.utils.errors import InputError
@@ -129,15 +133,49 @@ def test_named_models_are_served_whatever_the_folders_hold(two_runs, tmp_path):
     model = tmp_path / "model.onnx"
     ef.export(two_runs / "plain", out=model)
     (tmp_path / "empty").mkdir()
-    assert [entry.name for entry in Catalogue([], {"own": model}).entries().values()] == ["own"]
-    empty = Catalogue([tmp_path / "empty"], {"own": model})
+    assert [entry.name for entry in Catalogue([], lambda: {"own": model}).entries().values()] == ["own"]
+    empty = Catalogue([tmp_path / "empty"], lambda: {"own": model})
     assert empty.notes == [f"no finished run in {tmp_path / 'empty'}"]
-    both = Catalogue([two_runs], {"own": model})
+    both = Catalogue([two_runs], lambda: {"own": model})
     assert [entry.name for entry in both.entries().values()] == ["plain", "weighted", "own"]
     assert both.notes == []
     (entry,) = empty.entries().values()
     summary = model_summary(entry)
     assert (summary.classes, summary.takes) == (["calm", "fear", "happy"], ["image", "video"])
+
+
+def test_downloaded_models_are_served_by_name_with_their_terms(tmp_path, monkeypatch):
+    helper = pytest.importorskip("onnx").helper
+    monkeypatch.setenv("EVENFACE_CACHE", str(tmp_path))
+    place = model_file("ferplus")
+    place.parent.mkdir(parents=True)
+    shape = [helper.make_tensor_value_info(name, 1, size) for name, size in (("in", [1, 3, 32, 32]), ("out", [1, 3]))]
+    nodes = [helper.make_node("GlobalAveragePool", ["in"], ["mean"]), helper.make_node("Flatten", ["mean"], ["out"])]
+    graph = helper.make_graph(nodes, "means", shape[:1], shape[1:])
+    content = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8).SerializeToString()
+    source = Download(address="https://a.org/a.onnx", size=len(content), sha256=hashlib.sha256(content).hexdigest())
+    spec = OnnxSpec.model_validate({"labels": ["calm", "fear", "happy"], "size": 32, "colour": "rgb", "crop": "none"})
+    entry = catalogue()["ferplus"].replace(download=source, spec=spec)
+    for module in (onnx_spec, third_party):
+        monkeypatch.setattr(module, "catalogue", lambda: {"ferplus": entry})
+    shown = Catalogue([], available_models)
+    assert [each.name for each in shown.entries().values()] == [BUNDLED]
+    place.write_bytes(content)
+    monkeypatch.setattr("evenface.app.catalogue.CACHE_SECONDS", 0)  # a model that is downloaded while the page is open
+    (found,) = [each for each in shown.entries().values() if each.name == "ferplus"]
+    detail = model_detail(found)
+    assert (detail.classes, detail.takes, detail.usable) == (["calm", "fear", "happy"], ["image", "video"], True)
+    assert detail.about == entry.about
+    assert f"Licence: {entry.licence}" in detail.notes
+    assert f"Terms: {entry.terms}" in detail.notes
+
+
+@pytest.mark.parametrize("pose", [False, True])
+def test_the_head_pose_is_estimated_on_request(client, pose):
+    rows = predict_file(client, PEOPLE.read_bytes(), "two.jpg", faces="all", pose=pose)["prediction"]["rows"]
+    expected = [(face.yaw, face.pitch, face.roll) for face in ef.load()(PEOPLE, pose=True)]
+    found = sorted([row["pose"] for row in rows], key=str)
+    assert found == [pytest.approx(angles, abs=0.06) for angles in sorted(expected, key=str)] if pose else [None, None]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is sent otherwise there")

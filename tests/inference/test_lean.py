@@ -112,7 +112,7 @@ from evenface.app.predict_job import PredictRequest, predict_upload
 from evenface.app.server import create_app
 from evenface.config.limits import Limits
 from evenface.inference import open_model
-catalogue = Catalogue([], {{"own": Path(sys.argv[1])}})
+catalogue = Catalogue([], lambda: {{"own": Path(sys.argv[1])}})
 create_app(catalogue)
 (entry,) = catalogue.entries().values()
 request = PredictRequest(entry, Path(sys.argv[2]), explain=True)

@@ -5,7 +5,7 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -33,6 +33,7 @@ from evenface.evaluation.calibration import Calibration
 from evenface.evaluation.summary import measured, metrics_of
 from evenface.inference.input_spec import InputSpec, finds_points, input_spec_of
 from evenface.inference.model import Model
+from evenface.inference.third_party import ThirdPartyModel
 from evenface.reporting import model_card, summaries
 from evenface.reporting.summaries import comparison_summary, verdict
 from evenface.runs import FACTS, METRICS, RECIPE, REPORT, WEIGHTS, Run
@@ -71,8 +72,8 @@ class Catalogue:
     ----------
     folders : sequence of Path
         Run folders, study folders, folders of these, and ``.onnx`` files.
-    named : mapping of str to Path, optional
-        Files of models that are served by name, whatever the folders hold.
+    named : callable, optional
+        Returns the files of models that are served by name, whatever the folders hold.
 
     Attributes
     ----------
@@ -85,9 +86,9 @@ class Catalogue:
         If a folder is missing, or no model is found.
     """
 
-    def __init__(self, folders: Sequence[Path], named: Mapping[str, Path] | None = None) -> None:
+    def __init__(self, folders: Sequence[Path], named: Callable[[], Mapping[str, Path]] = dict) -> None:
         self.notes: list[str] = []
-        self.named = [Entry(entry_id(path), "file", path, name) for name, path in (named or {}).items()]
+        self.named = named
         self.folders = [Path(folder) for folder in folders]
         for folder in self.folders:
             if not folder.exists():
@@ -109,10 +110,11 @@ class Catalogue:
                 several = len(self.folders) > 1
                 notes: list[str] = []
                 entries = [entry for folder in self.folders for entry in _search(folder, notes, several=several)]
-                if self.folders and self.named and not any(entry.kind != "study" for entry in entries):
+                named = [Entry(entry_id(path), "file", path, name) for name, path in self.named().items()]
+                if self.folders and named and not any(entry.kind != "study" for entry in entries):
                     notes.append(f"no finished run in {', '.join(map(str, self.folders))}")
                 self.notes = notes
-                self._entries = {entry.id: entry for entry in (*entries, *self.named)}
+                self._entries = {entry.id: entry for entry in (*entries, *named)}
                 self._searched = time.monotonic()
             return self._entries
 
@@ -278,6 +280,8 @@ def _class_result(name: str, values: dict[str, Any]) -> ClassResult:
 
 def _file_detail(entry: Entry, known: ModelSummary) -> ModelDetail:
     model = _open_file(entry.path, entry.path.stat().st_mtime_ns)
+    source = model.entry if isinstance(model, ThirdPartyModel) else None
+    terms = ("licence", "training_data", "terms", "page") if source else ()
     return ModelDetail(
         **known.model_dump(),
         about=str(model.card.get("about", "")),
@@ -285,12 +289,12 @@ def _file_detail(entry: Entry, known: ModelSummary) -> ModelDetail:
         temperature=model.calibration.temperature if model.calibration else None,
         ordered=model.ordered,
         warnings=[],
-        notes=[],
+        notes=[f"{name.replace('_', ' ').capitalize()}: {getattr(source, name)}" for name in terms],
         overall={},
         per_class=[],
         confusion=[],
         units="",
-        card=redact(model_card.markdown(model.card)),
+        card=redact(model_card.markdown(model.card)) if "results" in model.card else "",
         report=False,
     )
 

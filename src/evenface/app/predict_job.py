@@ -190,6 +190,7 @@ def _row(result: FaceResult, model: Model, settings: PredictSettings) -> FaceRes
         face=sample.face_id,
         box=sample.box,
         score=finite(sample.score),
+        pose=sample.pose,
         label="" if p is None else label_of(p, model.classes, settings.abstain),
         probabilities=None if p is None else p.tolist(),
     )

@@ -138,6 +138,7 @@ class FaceResponse(Schema):
     face: int | None = Field(description="Number of the face, constant within a video; in an image, 1 is the largest.")
     box: tuple[float, float, float, float] | None = Field(description="Left, top, right, bottom in pixels.")
     score: float | None = Field(description="Confidence of the face detector, 0 to 1.")
+    pose: tuple[float, float, float] | None = Field(description="Yaw, pitch and roll of the head in degrees.")
     label: str = Field(description="Most probable class; empty without a face, or below `abstain`.")
     probabilities: list[float] | None = Field(description="One per class, in the order of `classes`.")
 

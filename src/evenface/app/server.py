@@ -46,7 +46,7 @@ from evenface.config.limits import Limits
 from evenface.config.predict import PredictSettings
 from evenface.config.yaml import checked
 from evenface.evaluation.metric_registry import HEADLINE, METRICS
-from evenface.inference.registry import model_names
+from evenface.inference.registry import available_models
 from evenface.reporting.model_card import STATEMENT
 from evenface.runs import REPORT
 from evenface.utils import __version__
@@ -180,7 +180,7 @@ def _table(entry: Entry, name: str) -> Response:
 
 PAGE_DEFAULTS: dict[str, str | int] = {"frame_stride": 3}
 """Defaults of the page's form that differ from those of the API: it answers sooner on videos."""
-HIDDEN = {"batch", "pose", "tracking", "person_baseline"}
+HIDDEN = {"batch", "tracking", "person_baseline"}
 """Settings that a request cannot change; a person baseline is uploaded, so that no path is read."""
 
 
@@ -420,7 +420,8 @@ def serve(
     Parameters
     ----------
     folders : sequence of Path
-        Run folders, study folders, folders of these, ``.onnx`` files; the bundled model is served beside them.
+        Run folders, study folders, folders of these, ``.onnx`` files; the bundled model and those of the catalogue that
+        were downloaded are served beside them.
     host : str
         Address to bind to. One that other machines reach requires a token: that of the environment variable
         ``EVENFACE_TOKEN``, else a random one.
@@ -438,7 +439,7 @@ def serve(
     InputError
         If no model is found, the port cannot be used, or the token could be guessed.
     """
-    catalogue = Catalogue(folders, model_names())
+    catalogue = Catalogue(folders, available_models)
     for note in catalogue.notes:
         print(note, file=sys.stderr)
     given = "" if host in LOOPBACK else _given_token()

@@ -61,7 +61,9 @@ class PredictSettings(Section):
         None, ge=0, le=1, description="leave the label empty if no class reaches this probability"
     )
     pose: bool = Field(
-        False, description="image models: estimate the head pose, yaw, pitch and roll in degrees, from face landmarks"
+        False,
+        description="image models: estimate the head pose, yaw, pitch and roll in degrees, from face landmarks",
+        json_schema_extra={"models": "images"},
     )
     person_baseline: str | None = Field(
         None,

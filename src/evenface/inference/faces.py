@@ -242,7 +242,7 @@ class Faces(Sequence[FacePrediction]):
                 "" if face.time is None else f"{face.time:.2f}",
                 face.face,
                 face.label or UNSURE,
-                f"{face.probability:.2f}",
+                f"{face.probability:.2f}{_pose_text(face)}",
             )
             for face in self[:FEW]
         )
@@ -293,7 +293,13 @@ def _text(row: Row) -> str:
     if row["face"] is None:
         return f"{time}no face"
     face = FacePrediction.of(row)
-    return f"{time}face {face.face}  {face.label or UNSURE} {face.probability:.2f}"
+    return f"{time}face {face.face}  {face.label or UNSURE} {face.probability:.2f}{_pose_text(face)}"
+
+
+def _pose_text(face: FacePrediction) -> str:
+    """Return the head pose in whole degrees, if it was estimated."""
+    angles = {"yaw": face.yaw, "pitch": face.pitch, "roll": face.roll}
+    return "".join(f"  {name} {angle:3.0f}°" for name, angle in angles.items() if angle is not None)
 
 
 def _duration(seconds: float) -> str:

@@ -17,6 +17,14 @@ def model_names() -> Mapping[str, Path]:
     return {path.stem: path for path in sorted(FOLDER.glob("*.onnx"))}
 
 
+def available_models() -> dict[str, Path]:
+    """Return the file of each bundled model, and of each of the catalogue that was downloaded, by name."""
+    from evenface.config.onnx_spec import catalogue
+
+    downloaded = {name: model_file(name) for name, entry in catalogue().items() if entry.download}
+    return {**model_names(), **{name: path for name, path in downloaded.items() if path.is_file()}}
+
+
 def model_file(name: str) -> Path:
     """Return where the file of a model in the catalogue is, or would be, on this machine."""
     return (FOLDER if name == BUNDLED else cache_folder() / "models") / f"{name}.onnx"

@@ -127,7 +127,15 @@ function face(row, prediction) {
   const best = Math.max(...row.probabilities);
   const label = row.label ? `${row.label} ${percent(best)}` : "no label";
   const name = prediction.kind === "features" ? label : `Face ${row.face}: ${label}`;
-  return el("section", { class: "face", "aria-label": name }, el("h3", {}, name), bars(row.probabilities, prediction.classes));
+  return el("section", { class: "face", "aria-label": name }, el("h3", {}, name), posed(row), bars(row.probabilities, prediction.classes));
+}
+
+const ANGLES = ["yaw", "pitch", "roll"];
+
+function posed(row) {
+  if (!row.pose) return null;
+  const text = ANGLES.map((name, i) => `${name} ${number(row.pose[i], 0)}°`).join(", ");
+  return el("p", { class: "quiet" }, `Head: ${text}`);
 }
 
 function bars(probabilities, classes) {
@@ -151,9 +159,10 @@ function bars(probabilities, classes) {
 function rowTable(prediction, name) {
   const maxRows = 200;
   const time = (row) => (row.time === null ? "–" : number(row.time, 2));
-  const shown = prediction.rows.slice(0, maxRows).map((row) => [String(row.face ?? "–"), time(row), row.label || "–", ...prediction.classes.map((_, i) => (row.probabilities ? number(row.probabilities[i], 2) : "–"))]);
-  const header = ["frame", "end", "time", "until", "face", "left", "top", "right", "bottom", "score", "label", ...prediction.classes.map((name) => `p_${name}`)];
-  const rows = prediction.rows.map((row) => [row.frame, row.end, row.time, row.until, row.face, ...(row.box ?? ["", "", "", ""]), row.score, row.label, ...(row.probabilities ?? prediction.classes.map(() => ""))]);
+  const angles = prediction.rows.some((row) => row.pose) ? ANGLES : [];
+  const shown = prediction.rows.slice(0, maxRows).map((row) => [String(row.face ?? "–"), time(row), row.label || "–", ...angles.map((_, i) => (row.pose ? number(row.pose[i], 0) : "–")), ...prediction.classes.map((_, i) => (row.probabilities ? number(row.probabilities[i], 2) : "–"))]);
+  const header = ["frame", "end", "time", "until", "face", "left", "top", "right", "bottom", "score", ...ANGLES, "label", ...prediction.classes.map((name) => `p_${name}`)];
+  const rows = prediction.rows.map((row) => [row.frame, row.end, row.time, row.until, row.face, ...(row.box ?? ["", "", "", ""]), row.score, ...(row.pose?.map((angle) => angle.toFixed(1)) ?? ["", "", ""]), row.label, ...(row.probabilities ?? prediction.classes.map(() => ""))]);
   const quoted = (cell) => (/[",\n]/.test(String(cell ?? "")) ? `"${String(cell).replaceAll('"', '""')}"` : String(cell ?? ""));
   const save = () => {
     const text = [header, ...rows].map((row) => row.map(quoted).join(",")).join("\n");
@@ -166,7 +175,7 @@ function rowTable(prediction, name) {
     {},
     el("summary", {}, `Table (${prediction.rows.length.toLocaleString("en")} row${prediction.rows.length === 1 ? "" : "s"})`),
     el("p", { class: "row" }, el("button", { type: "button", onclick: save }, "Save as CSV")),
-    table("Result", ["face", "seconds", "label", ...prediction.classes], shown, { words: [2] }),
+    table("Result", ["face", "seconds", "label", ...angles, ...prediction.classes], shown, { words: [2] }),
     prediction.rows.length > maxRows ? el("p", { class: "quiet" }, `The first ${maxRows} rows.`) : null,
   );
 }

@@ -51,6 +51,10 @@ function setting(name, schema) {
   const optional = types.length > 1;
   const value = schema.page_default ?? schema.default ?? "";
   let input;
+  if (type.type === "boolean") {
+    input = el("input", { name, type: "checkbox", checked: value === true });
+    return el("label", { class: "check", "data-models": schema.models }, input, el("span", {}, sentence(schema.description)));
+  }
   if (type.enum) {
     const options = type.enum.map((option) => el("option", { value: option, selected: option === value }, option));
     input = el("select", { name }, optional ? el("option", { value: "" }, "default") : null, options);
@@ -97,7 +101,7 @@ function acceptDrops(zone) {
 function settings() {
   const values = {};
   for (const input of byId("settings").querySelectorAll("[name]")) {
-    if (!input.closest("label").hidden) values[input.name] = input.value;
+    if (!input.closest("label").hidden) values[input.name] = input.type === "checkbox" ? input.checked : input.value;
   }
   const [baseline] = byId("baseline").files;
   if (baseline && selectedModel().baseline) values.baseline = baseline;
