@@ -199,9 +199,8 @@ def test_an_unusable_file_is_reported_and_a_large_one_is_not_sent(page, tmp_path
 
 def test_all_controls_are_reachable_by_keyboard_and_labelled(page):
     choosers = []
-    page.on(
-        "filechooser", choosers.append
-    )  # early: a dialog is lost that opens before the browser knows of the listener
+    # Early, as a dialog is lost that opens before the browser knows that it is listened for.
+    page.on("filechooser", lambda chooser: choosers.append(chooser))
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to content"
     reached = []

@@ -400,7 +400,7 @@ def training_curves(histories: Mapping[str, pd.DataFrame]) -> Figure | None:
                 quantities[quantity] = None
     if not quantities:
         return None
-    columns = min(3, len(quantities))
+    columns = min(2, len(quantities))  # more would cut the names of metrics off
     rows = math.ceil(len(quantities) / columns)
     figure, axes = panels(rows, columns, height=0.5 + 1.8 * rows)
     for axis, quantity in zip(axes, quantities, strict=False):
@@ -415,7 +415,7 @@ def training_curves(histories: Mapping[str, pd.DataFrame]) -> Figure | None:
                     axis.plot(
                         *(x, history[column]), color=colour(index), linestyle=line, label=line_label, linewidth=1.4
                     )
-        axis.set_title(quantity.replace("_", " "), loc="left")
+        axis.set_title(label(quantity), loc="left")
         axis.set_xlabel("epoch")
     for axis in axes[len(quantities) :]:
         axis.set_visible(False)

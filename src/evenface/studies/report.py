@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TITLES = {"repetitions": "Statistics over repetitions", "classes": "Statistics over classes, as in the paper"}
+PRINTED = "Columns called as printed are the paper's results; quoted ones are those of others that it quotes."
 MOST_SHOWN = 8
 """Differences that are not larger than noise, on the console."""
 MOST_TILES, MOST_SETTINGS, MOST_SERIES = 6, 8, 7
@@ -297,7 +298,7 @@ def _sections(
     return [
         PageSection(
             "Cells",
-            "Columns called as printed are the paper's results; quoted ones are those of others that it quotes.",
+            PRINTED if plan.study.printed or plan.study.quoted else "",
             tuple(drawn),
             (cell_table(plan, runs, spread=False),),
             (cell_table(plan, runs), *((elsewhere,) if elsewhere else ())),

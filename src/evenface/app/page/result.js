@@ -40,7 +40,7 @@ function description(prediction) {
   const calibration = prediction.calibrated
     ? `Probabilities are calibrated (temperature ${number(prediction.temperature, 2)}).`
     : "Probabilities are not calibrated: their order is meaningful, their values may be too high or too low.";
-  const notes = prediction.notes.filter((line) => !line.startsWith("probabilities are not calibrated")).map((line) => `${line[0].toUpperCase()}${line.slice(1)}.`);
+  const notes = prediction.notes.filter((line) => !line.startsWith("probabilities are not calibrated")).map((line) => `${line.startsWith(prediction.name) ? line[0] : line[0].toUpperCase()}${line.slice(1)}.`);
   return [`Model: ${prediction.name}. ${calibration}`, ...notes].join(" ");
 }
 
