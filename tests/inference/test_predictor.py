@@ -2,6 +2,7 @@
 
 import json
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -310,3 +311,13 @@ def test_a_video_is_searched_in_each_frame_only_without_tracking(model, monkeypa
         assert [one.face for one in faces] == [1] * 5
         counts[step, not tracking] = len(searched)
     assert counts == {(1 / 25, True): 1, (1 / 25, False): 5, (1.0, True): 5}
+
+
+def test_the_head_pose_is_printed_where_it_was_asked_for():
+    people = Path(__file__).parents[1] / "pictures" / "two-made-up-people.jpg"
+    model = ef.load()
+    assert "yaw" not in "".join(model(people).lines())
+    posed = model(people, pose=True)
+    for face, line in zip(posed, posed.lines(), strict=False):
+        assert f"{face.probability:.2f}  yaw {face.yaw:3.0f}°  pitch {face.pitch:3.0f}°  roll {face.roll:3.0f}°" in line
+        assert f"yaw {face.yaw:3.0f}°" in posed._repr_html_()

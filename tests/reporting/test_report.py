@@ -267,6 +267,16 @@ def test_curves_of_what_was_not_logged_are_not_drawn():
     assert titles == ["loss", "accuracy"]
 
 
+def test_names_of_metrics_are_whole_above_their_curves():
+    names = ("loss", "accuracy", "balanced_accuracy", "macro_f1")
+    logged = pd.DataFrame({"epoch": [1, 2], **{f"validation_{name}": [0.1, 0.2] for name in names}})
+    drawn = figures.training_curves({"a": logged})
+    assert drawn.axes[3].get_title(loc="left") == "macro F1"
+    drawn.canvas.draw()
+    for axis in drawn.axes:
+        assert axis._left_title.get_window_extent().x1 <= drawn.bbox.x1
+
+
 def test_inline_figures_take_the_colours_of_the_page():
     drawn = style.inline_svg(figures.reliability({"a": make(), "b": make(1)}), "calibration")
     assert "var(--series-0)" in drawn

@@ -86,9 +86,9 @@ class Catalogue:
         If a folder is missing, or no model is found.
     """
 
-    def __init__(self, folders: Sequence[Path], named: Callable[[], Mapping[str, Path]] = dict) -> None:
+    def __init__(self, folders: Sequence[Path], named: Callable[[], Mapping[str, Path]] | None = None) -> None:
         self.notes: list[str] = []
-        self.named = named
+        self.named = named or dict
         self.folders = [Path(folder) for folder in folders]
         for folder in self.folders:
             if not folder.exists():
