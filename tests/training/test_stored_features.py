@@ -1,5 +1,6 @@
 """Features of clips are stored once, and training on them is training with the frozen backbone."""
 
+import shutil
 import socket
 import threading
 from dataclasses import replace
@@ -75,6 +76,8 @@ def test_stored_features_refuse_what_needs_pixels(tmp_path, change, said):
 @pytest.fixture
 def fresh(store, tmp_path):
     """The store in a folder of its own, without features."""
+    for file in store.path.glob("[!f]*"):
+        shutil.copy(file, tmp_path)
     return replace(store, path=tmp_path)
 
 
