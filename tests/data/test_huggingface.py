@@ -10,6 +10,7 @@ import pytest
 from layouts import named, refused
 from PIL import Image
 
+from evenface.data.dataset_guess import guess_dataset, is_cropped
 from evenface.data.datasets import read_dataset
 from evenface.preprocessing.prepare import prepare
 from evenface.utils.errors import SampleError
@@ -85,6 +86,17 @@ def test_targets_in_place_of_classes(write, tmp_path):
     got = read_dataset("huggingface", write(tmp_path, AU1=[0, 1, 1, 0, None], AU2=[True, False, True, False, True]))
     assert (got.task, got.targets) == ("multilabel", ("AU1", "AU2"))
     np.testing.assert_array_equal(got.target_values(np.arange(2, 7)), [[0, 1], [1, 0], [1, 1], [0, 0], [np.nan, 1]])
+
+
+@WRITTEN
+def test_a_folder_is_recognised_with_the_size_of_its_images(write, tmp_path):
+    guess = guess_dataset(write(tmp_path))
+    assert (guess.data["source"], guess.data["size"], guess.data["channels"]) == ("huggingface", 48, 1)
+    assert guess.protocol["kind"] == "official"
+    assert guess.messages[0].startswith("Images in the rows of ")
+    assert is_cropped(guess.manifest)
+    (file,) = sorted(tmp_path.rglob("test*.parquet")) or sorted(tmp_path.rglob("test/data*.arrow"))
+    assert guess_dataset(file).data["source"] == "huggingface"
 
 
 def test_labels_of_words_and_rows_without_one(tmp_path):

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from layouts import columns_of, named, plant, refused
 
+from evenface.config.recipe import FrameSampler
 from evenface.data.datasets import dataset_facts, read_dataset
 from evenface.data.manifest import Manifest
 from evenface.data.targets import select_targets
+from evenface.preprocessing.prepare import prepare
 from evenface.utils.errors import InputError
 
 UNITS = (1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26)
@@ -252,6 +254,21 @@ def test_disfa_takes_folders_of_frames_if_there_is_one_image_per_label(tmp_path)
     plant(tmp_path, "Videos_LeftCamera/LeftVideoSN002_comp/00007.jpg")
     with refused("LeftVideoSN002_comp has 7 images, but"):
         read_dataset("disfa", tmp_path)
+
+
+def test_disfa_frames_are_those_of_the_video(tmp_path):
+    from films import make_video, shade
+
+    root = disfa(tmp_path / "disfa")
+    for subject, frames in (("SN001", 12), ("SN002", 5)):  # the second video ends a frame early
+        make_video(root / f"Videos_LeftCamera/LeftVideo{subject}_comp.avi", frames)
+    manifest = read_dataset("disfa", root)
+    store = prepare(manifest, tmp_path / "stores", size=32, clips=FrameSampler(frames=1))
+    assert store.manifest.table["sample"].tolist() == manifest.table["sample"].tolist()[:-1]
+    middle = store.images.reshape(17, 32, 32)[:, 20, 16].astype(int)
+    expected = [shade(number) for number in (*range(12), *range(5))]
+    assert np.abs(middle - expected).max() <= 1
+    np.testing.assert_array_equal(store.manifest.target_values(np.arange(17)), manifest.target_values(np.arange(17)))
 
 
 def test_disfa_excludes_what_has_no_counterpart(tmp_path):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -11,10 +12,12 @@ import numpy as np
 from evenface.config.recipe import Data
 from evenface.data.datasets import read_dataset
 from evenface.data.datasets.csv import path_column, target_names
-from evenface.data.datasets.layout import check_root, files_below, folders, listed, side_of
+from evenface.data.datasets.layout import check_root, files_below, folders, listed, names_in, side_of
 from evenface.data.manifest import Manifest
-from evenface.utils.errors import InputError
+from evenface.utils.errors import InputError, SampleError
 from evenface.utils.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, file_kind, user_path
+from evenface.utils.packed_images import SUFFIXES as PACKED
+from evenface.utils.packed_images import is_packed, packed_image
 from evenface.utils.tables import read_delimited
 
 NUMBERS = (".csv", ".npy", ".npz", ".parquet")
@@ -99,8 +102,11 @@ def _chosen(settings: Mapping[str, Any]) -> tuple[str, ...]:
 def _source(root: Path, settings: Mapping[str, Any]) -> tuple[str, dict[str, Any], list[str]]:
     """Choose the source and its options by the files; return messages too."""
     if root.is_file():
-        return _by_table(root, settings)
+        return _by_table(root, settings) if not is_packed(str(root)) else _of_packed(root.name)
     check_root(root, "auto")
+    inner = [root, *(root / name for name in folders(root))]
+    if packed := next((name for top in inner for name in names_in(top, PACKED) if is_packed(str(top / name))), None):
+        return _of_packed(packed)
     tables = sorted(path for path in root.glob("*.csv") if not path.name.startswith("."))
     if "table" in settings:
         return _by_table(root / str(user_path(str(settings["table"]))), settings)
@@ -114,6 +120,10 @@ def _source(root: Path, settings: Mapping[str, Any]) -> tuple[str, dict[str, Any
             beside = [f"The table {tables[0].name} has no labels of files and is ignored."]
     source, options, messages = _by_folders(root)
     return source, options, [*messages, *beside]
+
+
+def _of_packed(name: str) -> tuple[str, dict[str, Any], list[str]]:
+    return "huggingface", {}, [f"Images in the rows of {name} and other files of a Hugging Face dataset."]
 
 
 def _by_folders(root: Path) -> tuple[str, dict[str, Any], list[str]]:
@@ -189,13 +199,17 @@ def _image_settings(manifest: Manifest) -> tuple[dict[str, Any], list[str]]:
         picked = [
             next((p for p in sorted(folder.iterdir()) if file_kind(str(p)) == "image"), folder) for folder in folders
         ]
-        extra: dict[str, Any] = {"clips": {"frames": FRAMES}}
+        lengths = manifest.table["end"] - manifest.table["start"]
+        frames = 1 if bool((lengths == 1).fillna(value=False).all()) else FRAMES
+        extra: dict[str, Any] = {"clips": {"frames": frames}}
         if not folders:
-            message = f"{FRAMES} frames are sampled evenly from each video, and faces are detected in them."
+            message = f"{frames} frames are sampled evenly from each video, and faces are detected in them."
+            if frames == 1:
+                message = "Each sample is one frame of a video, and faces are detected in it."
             return {"size": 64, "channels": 3, "faces": {"crop": "face"}, **extra}, [message]
     else:
         extra = {}
-    opened = [image for image in map(_opened, picked) if image is not None]
+    opened = _opened(manifest, picked)
     if not opened:
         raise InputError(f"none of {len(picked)} images tried in {manifest.root} can be read", EXPECTED)
     side = median(min(image[:2]) for image in opened)
@@ -214,7 +228,7 @@ def is_cropped(manifest: Manifest) -> bool:
     picked = _picked(manifest)
     if picked[0].suffix.lower() == ".csv":
         return True
-    opened = [image for image in map(_opened, picked) if image is not None]
+    opened = _opened(manifest, picked)
     return bool(opened) and _are_crops(opened)
 
 
@@ -228,12 +242,28 @@ def _picked(manifest: Manifest) -> list[Path]:
     return [manifest.root / names[i] for i in np.unique(np.linspace(0, len(names) - 1, TRIED).round().astype(int))]
 
 
-def _opened(path: Path) -> tuple[int, int, bool] | None:
-    """Return width, height and whether an image is greyscale; None where it cannot be read."""
+def _opened(manifest: Manifest, picked: list[Path]) -> list[tuple[int, int, bool]]:
+    """Return width, height and whether it is greyscale, of each image that can be read."""
+    images: list[Path | BytesIO] = [*picked]
+    if is_packed(str(picked[0])):
+        table = manifest.table.iloc[np.unique(np.linspace(0, len(manifest) - 1, TRIED).round().astype(int))]
+        rows = zip(table["path"].tolist(), table["start"].tolist(), strict=True)
+        images = [BytesIO(content) for path, row in rows if (content := _packed(str(manifest.root / path), int(row)))]
+    return [size for size in map(_size, images) if size is not None]
+
+
+def _packed(path: str, row: int) -> bytes:
+    try:
+        return packed_image(path, row)
+    except SampleError:
+        return b""
+
+
+def _size(source: Path | BytesIO) -> tuple[int, int, bool] | None:
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
+        with Image.open(source) as image:
             small = np.asarray(image.convert("RGB").resize((16, 16)), dtype=np.int16)
             return image.width, image.height, bool((np.ptp(small, axis=2) <= 2).all())
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):

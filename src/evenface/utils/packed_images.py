@@ -25,6 +25,16 @@ def image_columns(schema: pa.Schema) -> list[str]:
     return [field.name for field in schema if pa.types.is_struct(field.type) and field.type.get_field_index(BYTES) >= 0]
 
 
+def is_packed(path: str) -> bool:
+    """Return whether a file is Parquet or an Arrow stream with a column of images."""
+    if not path.lower().endswith(SUFFIXES) or not os.path.isfile(path):  # noqa: PTH113 - as paths are strings here
+        return False
+    try:
+        return bool(image_columns(read_schema(path)))
+    except InputError:
+        return False
+
+
 def read_schema(path: str) -> pa.Schema:
     """Return the schema of a Parquet file or Arrow stream; an InputError if it is neither."""
     import pyarrow as pa
