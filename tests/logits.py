@@ -1,7 +1,10 @@
-"""What tests of losses share: counts of classes, and batches of logits and targets."""
+"""What tests of losses share: the losses of classes, counts, and batches of logits and targets."""
 
 import torch
 
+from evenface.losses import LOSSES
+
+CLASS_LOSSES = sorted(name for name, loss in LOSSES.items() if "classification" in loss.tasks)
 COUNTS = [4300, 3488, 2612, 430]
 
 

@@ -4,9 +4,10 @@ import torch
 from torch import nn
 
 from evenface.losses import binary_loss_specs, build_loss, build_one_vs_rest
-from evenface.methods import Method, StepContext, Task, build_method
+from evenface.methods import METHODS, Method, StepContext, Task, build_method
 from evenface.models.backbone import Outputs
 
+CLASS_METHODS = sorted(name for name, method in METHODS.items() if "classification" in method.tasks)
 COUNTS = [30, 20, 10]
 CLASSES = ("happy", "sad", "fear")
 
@@ -60,7 +61,7 @@ def loss_for(name: str, alpha: str | None = None) -> nn.Module:
     """Build a loss that the method accepts."""
     if name == "one-vs-all":
         return build_one_vs_rest(binary_loss_specs("focal", COUNTS, CLASSES, alpha=alpha))
-    return build_loss("cross-entropy" if name in ("ordinal", "regression") else "focal", COUNTS, alpha=alpha)
+    return build_loss("cross-entropy" if name in ("corn", "ordinal", "regression") else "focal", COUNTS, alpha=alpha)
 
 
 def built(name: str = "erm", alpha: str | None = "inverse", votes=None, **options) -> Method:

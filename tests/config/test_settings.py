@@ -9,7 +9,7 @@ from layouts import refused
 from pydantic import BaseModel
 
 from evenface.config import Recipe, load_recipe
-from evenface.losses import LOSSES, build_loss
+from evenface.losses import LOSSES, build_loss, build_target_loss
 from evenface.utils.errors import InputError
 from evenface.utils.registry import checked_options
 
@@ -96,10 +96,14 @@ def test_a_section_that_is_none_says_how_it_is_written():
 def test_no_option_of_a_loss_can_be_what_it_cannot(name, value):
     import inspect
 
-    options = set(inspect.signature(LOSSES[name]).parameters) - {"counts", "alpha"}
-    for option in options:
-        with pytest.raises(InputError):
-            build_loss(name, counts=[3, 1], **{option: value})
+    options = set(inspect.signature(LOSSES[name]).parameters) - {"counts", "targets"}
+    kind = LOSSES[name].tasks[0]
+    for option in options - ({"alpha"} if kind == "classification" else set()):
+        chosen = {option: value}
+        with pytest.raises(InputError, match=f"loss '{name}': |weights of positives|there is no normalisation"):
+            build_loss(name, [3, 1], **chosen) if kind == "classification" else build_target_loss(
+                name, kind, targets=[[0.0], [1.0]], names=["AU1"], **chosen
+            )
 
 
 def test_options_without_hints_or_of_unknown_types_are_left_to_their_author():

@@ -5,7 +5,7 @@ import inspect
 import numpy as np
 import pytest
 import torch
-from logits import COUNTS, batch
+from logits import CLASS_LOSSES, COUNTS, batch
 from torch import nn
 
 from evenface.losses import LOSSES, FocalLoss, build_loss, register_loss
@@ -13,9 +13,7 @@ from evenface.losses.base import declared_factor
 from evenface.utils.errors import InputError
 from evenface.utils.registry import Registry
 
-every_loss = pytest.mark.parametrize(
-    "name", sorted(name for name, loss in LOSSES.items() if "classification" in loss.tasks)
-)
+every_loss = pytest.mark.parametrize("name", CLASS_LOSSES)
 
 
 def built(name: str, counts=COUNTS, **options) -> nn.Module:

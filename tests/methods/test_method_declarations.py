@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from small import COUNTS, Small, batch, built, loss_for, step_context, task
+from small import CLASS_METHODS, COUNTS, Small, batch, built, loss_for, step_context, task
 from torch import nn
 
 from evenface.config import load_recipe
@@ -15,7 +15,7 @@ from evenface.training import build
 from evenface.training.class_prior import implied_prior
 from evenface.utils.errors import InputError
 
-every_method = pytest.mark.parametrize("name", sorted(METHODS))
+every_method = pytest.mark.parametrize("name", CLASS_METHODS)
 
 
 class WithoutMaps(Small):

@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 from processes import as_rank, fitted, in_process, same_run, train_and_die
 from safetensors.torch import load_file, save_file
+from small import CLASS_METHODS
 
 from evenface.data.manifest import Manifest
 from evenface.methods import METHODS
 from evenface.training.trainer import Trainer
 
 # In the plain suite: those that keep more than weights, have stages, or are several networks, and one that is neither.
-KEEPING = ("bbn", "crt", "dicc", "one-vs-all", "erm", "scn")
-# In the plain suite: the two that share more than gradients between processes, and one of those that do not.
-SHARING = ("dicc", "erm", "scn")
+KEEPING = ("bbn", "crt", "dicc", "one-vs-all", "erm", "fds", "scn")
+# In the plain suite: the three that share more than gradients between processes, and one of those that do not.
+SHARING = ("dicc", "erm", "fds", "scn")
 
 
 def every_method(quick):
@@ -32,11 +33,17 @@ def facts(monkeypatch):
         return np.eye(len(manifest.classes), dtype=np.float32)[manifest.labels[rows]] * 8 + 1
 
     monkeypatch.setattr(Manifest, "votes", votes)
-    monkeypatch.setattr(Manifest, "__post_init__", lambda self: object.__setattr__(self, "ordered", True))
+
+    def ordered(manifest):
+        if manifest.task == "classification":
+            object.__setattr__(manifest, "task", "ordinal")
+
+    monkeypatch.setattr(Manifest, "__post_init__", ordered)
 
 
 def settings(name):
-    return {"method.name": name, "training.epochs": 4, "training.ema_decay": 0.9}
+    task = {} if name in CLASS_METHODS else {"data.task": "regression"}
+    return {"method.name": name, "training.epochs": 4, "training.ema_decay": 0.9, **task}
 
 
 @every_method(KEEPING)

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from small import COUNTS, Small, batch, built, loss_for, step_context, task
+from small import CLASS_METHODS, COUNTS, Small, batch, built, loss_for, step_context, task
 from torch import nn
 
 from evenface.config import load_recipe
@@ -13,7 +13,7 @@ from evenface.models import build_network
 from evenface.training.class_prior import implied_prior
 from evenface.utils.errors import InputError
 
-every_method = pytest.mark.parametrize("name", sorted(METHODS))
+every_method = pytest.mark.parametrize("name", CLASS_METHODS)
 
 
 @every_method
@@ -222,7 +222,7 @@ def test_the_declared_prior_is_that_of_the_minimum(name):
 def test_a_subclass_implies_what_its_parent_does_whatever_it_is_called(name, monkeypatch):
     """Class prior of a recipe: sampling of the last stage, loss and method together."""
     monkeypatch.setitem(METHODS, "mine", type("Mine", (METHODS[name],), {}))
-    options = {} if name in ("ordinal", "regression") else {"loss.name": "focal", "loss.alpha": "effective"}
+    options = {} if METHODS[name].class_weights_only else {"loss.name": "focal", "loss.alpha": "effective"}
     recipe = {"name": "r", "data": {"source": "folder", "root": "x"}}
     own, other = (
         implied_prior(load_recipe(recipe, {"method.name": which, **options}), [30, 20, 10]) for which in ("mine", name)

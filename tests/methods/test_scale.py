@@ -215,7 +215,7 @@ def test_regression_begins_near_the_middle_of_the_scale():
     assert method.network.classifier.bias.tolist() == [2.0]
 
 
-@pytest.mark.parametrize("name", ["ordinal", "regression"])
+@pytest.mark.parametrize("name", ["corn", "ordinal", "regression"])
 def test_levels_of_growing_brightness_are_learnt_in_their_order(name):
     images = torch.linspace(0, 1, 30)[:, None, None, None] + 0.05 * torch.rand(30, 1, 16, 16)
     targets = torch.arange(30) // 10
@@ -235,7 +235,7 @@ def trained_on(method, images, targets):
     return method
 
 
-@pytest.mark.parametrize("name", ["ordinal", "regression"])
+@pytest.mark.parametrize("name", ["corn", "ordinal", "regression"])
 def test_mixed_precision_gives_losses_of_32_bits(name):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert built(name)(*batch()).dtype == torch.float32

@@ -5,9 +5,10 @@ import contextlib
 import numpy as np
 import pytest
 import torch
+from logits import CLASS_LOSSES
 
 from evenface.config.recipe import Optimizer, Recurrent, Schedule, Training
-from evenface.losses import LOSSES, build_loss
+from evenface.losses import build_loss
 from evenface.models.sequence import initialised
 from evenface.training.optimizers import rate_factor
 from evenface.training.prediction import validation_metrics
@@ -148,7 +149,7 @@ def test_members_of_all_settings_end_as_each_alone():
 def test_every_loss_trains_in_a_group_as_alone(kind, classes):
     ones = [
         member(seed, loss=loss, classes=classes, network={"kind": kind}, training={"epochs": 2}, name=loss)
-        for seed, loss in enumerate(LOSSES)
+        for seed, loss in enumerate(CLASS_LOSSES)
     ]
     group = fitted(*ones)
     for place, one in enumerate(ones):

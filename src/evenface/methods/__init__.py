@@ -9,17 +9,21 @@ from torch import nn
 from evenface.losses.base import focal_form
 from evenface.methods.base import TARGET_TASKS, Method, Stage, StepContext, TargetLink, Task
 from evenface.methods.bbn import BBN
+from evenface.methods.conr import ConR
+from evenface.methods.corn import CORN
 from evenface.methods.decoupled import CRT, LWS
 from evenface.methods.dicc import DICC
 from evenface.methods.drw import DRW
 from evenface.methods.eac import EAC
 from evenface.methods.erm import ERM
+from evenface.methods.fds import FDS
 from evenface.methods.frozen_then_tuned import FrozenThenTuned
 from evenface.methods.label_distribution import LabelDistribution
 from evenface.methods.mek import MEK
 from evenface.methods.mixup import Mixup
 from evenface.methods.one_vs_all import OneVsAll
 from evenface.methods.ordinal import Ordinal
+from evenface.methods.ranksim import RankSim
 from evenface.methods.rebalanced_attention import RebalancedAttention
 from evenface.methods.regression import Regression
 from evenface.methods.remix import Remix
@@ -31,22 +35,26 @@ from evenface.utils.registry import Registry, check_options, checked_options
 
 __all__ = [
     "BBN",
+    "CORN",
     "CRT",
     "DICC",
     "DRW",
     "EAC",
     "ERM",
+    "FDS",
     "LWS",
     "MEK",
     "METHODS",
     "RUL",
     "SCN",
+    "ConR",
     "FrozenThenTuned",
     "LabelDistribution",
     "Method",
     "Mixup",
     "OneVsAll",
     "Ordinal",
+    "RankSim",
     "RebalancedAttention",
     "Regression",
     "Remix",
@@ -62,10 +70,13 @@ METHODS: Registry[type[Method]] = Registry(
     "method",
     {
         "bbn": BBN,
+        "conr": ConR,
+        "corn": CORN,
         "crt": CRT,
         "dicc": DICC,
         "drw": DRW,
         "eac": EAC,
+        "fds": FDS,
         "frozen-then-tuned": FrozenThenTuned,
         "label-distribution": LabelDistribution,
         "lws": LWS,
@@ -74,6 +85,7 @@ METHODS: Registry[type[Method]] = Registry(
         "one-vs-all": OneVsAll,
         "ordinal": Ordinal,
         "erm": ERM,
+        "ranksim": RankSim,
         "rebalanced-attention": RebalancedAttention,
         "regression": Regression,
         "remix": Remix,

@@ -14,9 +14,9 @@ from evenface.utils.errors import InputError
 
 
 class OrdinalMethod(Method):
-    """A network of one output, for classes that are steps of one scale, such as levels of pain.
+    """A network of one or a few outputs, for classes that are steps of one scale, such as levels of pain.
 
-    The network's classifier is replaced by a linear one of a single output, with newly drawn weights.
+    The network's classifier is replaced by a linear one, of a single output by default, with newly drawn weights.
 
     Parameters
     ----------
@@ -25,7 +25,9 @@ class OrdinalMethod(Method):
     task : Task
         States whether the classes are ordered.
     bias : bool
-        Whether the output has a bias of its own.
+        Whether the outputs have biases of their own.
+    width : int, default=1
+        Number of outputs.
 
     Attributes
     ----------
@@ -43,7 +45,7 @@ class OrdinalMethod(Method):
     class_weights_only = True
     values: Tensor
 
-    def __init__(self, network: nn.Module, loss: nn.Module, task: Task, *, bias: bool) -> None:
+    def __init__(self, network: nn.Module, loss: nn.Module, task: Task, *, bias: bool, width: int = 1) -> None:
         super().__init__(network, loss)
         old = network.classifier
         if type(old) is not nn.Linear:
@@ -52,7 +54,7 @@ class OrdinalMethod(Method):
         values = torch.tensor(level_values(task.names), dtype=torch.float32)
         self.register_buffer("values", values, persistent=False)
         # Drawn on the CPU's generator, which is seeded, then put where the old one was.
-        self.network.classifier = nn.Linear(old.in_features, 1, bias=bias).to(old.weight.device, old.weight.dtype)
+        self.network.classifier = nn.Linear(old.in_features, width, bias=bias).to(old.weight.device, old.weight.dtype)
 
     def weighted(self, values: Tensor, targets: Tensor) -> Tensor:
         """Weigh the value of each sample by its true class, ``(B,), (B,) -> (B,)``."""

@@ -77,11 +77,12 @@ def _check_for_task(recipe: Recipe, method: type[Method], kind: TaskKind) -> Non
     if on_images and "task" not in options:
         with contextlib.suppress(AttributeError):  # a plugin's method may use what only the network has
             build_on_head(recipe, head, counts, classes, kind)
-    elif kind in TARGET_TASKS:
-        build_target_loss(recipe, kind, _unknown_targets(classes), classes)
     else:  # options of the method may depend on the data
         check_options("method", recipe.method.name, recipe.method.options, options - {"task"} if on_images else ())
-        build_loss(recipe, counts, classes)
+        if kind in TARGET_TASKS:
+            build_target_loss(recipe, kind, _unknown_targets(classes), classes)
+        else:
+            build_loss(recipe, counts, classes)
 
 
 def _check_training(training: Training) -> None:
