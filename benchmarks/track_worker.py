@@ -112,7 +112,7 @@ def face_mesh() -> Way:
 
 def fer() -> Way:
     """Detect faces and expressions by the package fer in each frame, with its default detector (Haar cascade)."""
-    from fer import FER
+    from fer import FER  # type: ignore[import-not-found]
 
     detector = FER()
 

@@ -239,7 +239,8 @@ def main() -> None:
         for number, count in enumerate(CROWDS):
             path = Path(folder) / f"crowd-{number}.mp4"
             crowds[str(path)] = draw_crowd(people, number, count, path)
-        videos, first = [shorten(path, Path(folder)) for path in paths], {}
+        videos = [shorten(path, Path(folder)) for path in paths]
+        first: dict[str, Any] = {}
         for number in range(given.rounds):
             for name, way in zip(names, given.way, strict=True):
                 found = run_way(way, [one, *([] if number or name in SPEED_ALONE else [*crowds, *videos])])
