@@ -42,7 +42,9 @@ def task(counts=COUNTS, votes=None) -> Task:
     """Tell of a training set of these counts; annotators' votes are drawn where none are given."""
     if votes is None:
         votes = torch.randint(0, 11, (sum(counts), len(counts)), generator=torch.Generator().manual_seed(5))
-    return Task(counts, CLASSES[: len(counts)], batch_size=8, votes=votes, ordered=True)
+    people = {"subject": [f"p{i % 5}" for i in range(sum(counts))], "sex": ["f", "m"] * (sum(counts) // 2)}
+    names, labels = CLASSES[: len(counts)], [k for k, n in enumerate(counts) for _ in range(n)]
+    return Task(counts, names, batch_size=8, votes=votes, ordered=True, attributes=people, labels=labels, strata=names)
 
 
 def batch(rows: int = 4):

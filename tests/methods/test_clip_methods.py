@@ -17,7 +17,9 @@ COUNTS = np.array([6, 4, 2])
 
 
 def task():
-    return Task(COUNTS, ("a", "b", "c"), batch_size=4, votes=torch.ones(12, 3), ordered=True)
+    names, people = ("a", "b", "c"), {"subject": [f"p{i % 4}" for i in range(12)]}
+    votes, labels = torch.ones(12, 3), [0] * 12
+    return Task(COUNTS, names, 4, votes, ordered=True, attributes=people, labels=labels, strata=names)
 
 
 @pytest.mark.parametrize("name", [name for name in CLASS_METHODS if "clips" in METHODS[name].modalities])

@@ -114,7 +114,7 @@ def test_images_of_another_kind_are_refused(resnet, images):
         ("hf-hub:someone/something", {}, "there is no network"),
         ("resnet18.nonsense", {}, "no weights of that tag"),
         ("resnet18", {"channels": 2}, "channels must be 1 or 3"),
-        ("resnet18", {"classes": 1}, "at least 2 classes"),
+        ("resnet18", {"classes": 0}, "at least 1 output"),
         ("resnet18", {"size": 8}, "size must be"),
         ("resnet18", {"dropout": 1.0}, "dropout must be"),
         ("resnet18", {"norm": "layer"}, "norm cannot be 'layer'"),

@@ -321,3 +321,26 @@ def test_what_needs_no_escape_has_none():
         "-1",
     ):
         assert escape_markdown(text) == text
+
+
+def test_the_worst_group_is_named():
+    def group(name, value):
+        return {
+            "name": name,
+            "units": 12,
+            "samples": 50,
+            "absent": [],
+            "metrics": {"balanced_accuracy": figures(value)},
+        }
+
+    def figures(value):
+        return {"value": value, "low": value, "high": value}
+
+    groups = [group("f", 0.7), group("m", 0.6), {"name": "x", "absent": []}]
+    for each in groups[:2]:
+        each["metrics"]["accuracy"] = figures(0.5)
+    attribute = {"attribute": "sex", "unit": "people", "at_least": 10, "unknown": 0, "groups": groups}
+    (table,) = model_card.group_tables({"subgroups": [attribute]})
+    assert "Worst group: m, balanced accuracy 0.600." in table.note
+    attribute["groups"] = groups[:1]
+    assert "Worst" not in model_card.group_tables({"subgroups": [attribute]})[0].note

@@ -18,6 +18,9 @@ from evenface.methods.eac import EAC
 from evenface.methods.erm import ERM
 from evenface.methods.fds import FDS
 from evenface.methods.frozen_then_tuned import FrozenThenTuned
+from evenface.methods.group_dro import GroupDRO
+from evenface.methods.group_weights import GroupWeights
+from evenface.methods.identity_adversarial import IdentityAdversarial
 from evenface.methods.label_distribution import LabelDistribution
 from evenface.methods.mek import MEK
 from evenface.methods.mixup import Mixup
@@ -49,6 +52,9 @@ __all__ = [
     "SCN",
     "ConR",
     "FrozenThenTuned",
+    "GroupDRO",
+    "GroupWeights",
+    "IdentityAdversarial",
     "LabelDistribution",
     "Method",
     "Mixup",
@@ -78,6 +84,9 @@ METHODS: Registry[type[Method]] = Registry(
         "eac": EAC,
         "fds": FDS,
         "frozen-then-tuned": FrozenThenTuned,
+        "group-dro": GroupDRO,
+        "group-weights": GroupWeights,
+        "identity-adversarial": IdentityAdversarial,
         "label-distribution": LabelDistribution,
         "lws": LWS,
         "mek": MEK,

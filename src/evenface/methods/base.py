@@ -1,9 +1,9 @@
 """Base of methods: a network, a loss, the training loss made of them, and what a method declares."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, cast
 
 import numpy as np
@@ -42,6 +42,13 @@ class Task:
     targets : ndarray of shape (N, T), optional
         Regression and multi-label: the training targets, NaN where missing; ``names`` are then theirs, and ``counts``
         those of the strata.
+    attributes : mapping of str to sequence of N str
+        What is known of the person of each training sample: ``subject``, and attributes such as ``sex``; empty where a
+        value is missing.
+    labels : sequence of N int
+        Class, or stratum of targets, of each training sample.
+    strata : tuple of str
+        Names of these classes or strata.
     """
 
     counts: np.ndarray
@@ -52,6 +59,9 @@ class Task:
     random_start: bool = False
     kind: TaskKind = "classification"
     targets: np.ndarray | None = None
+    attributes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    labels: Sequence[int] = ()
+    strata: tuple[str, ...] = ()
 
     @property
     def samples(self) -> int:

@@ -454,9 +454,22 @@ def _group_table(attribute: Mapping[str, Any]) -> Table:
         f"Intervals are over {unit}. Groups of fewer than {attribute['at_least']} {unit} are not shown. {COMPARED} "
         "The intervals are not corrected for the number of groups."
     )
-    note += "".join(f" {text[0].upper() + text[1:]}." for text in (*lacking, *unknown))
+    note += "".join(f" {text[0].upper() + text[1:]}." for text in (*_worst(attribute, keys[0]), *lacking, *unknown))
     header = (name, unit, "samples", *map(target_label, keys), "difference")
     return Table(f"people-{attribute['attribute']}", f"People by {name}", header, tuple(rows), note)
+
+
+def _worst(attribute: Mapping[str, Any], metric: str) -> list[str]:
+    """Name the group with the lowest value of a metric, where there are several."""
+    values = {
+        group["name"]: group["metrics"][metric]["value"]
+        for group in attribute["groups"]
+        if metric in group.get("metrics", {}) and group["metrics"][metric]["value"] is not None
+    }
+    if len(values) < 2:
+        return []
+    name = min(values, key=lambda group: values[group])
+    return [f"worst group: {name}, {target_label(metric)} {values[name]:.3f}"]
 
 
 def _groups(card: Mapping[str, Any]) -> list[str]:

@@ -3,7 +3,9 @@
 import contextlib
 import importlib.util
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,7 +17,7 @@ from evenface import losses, methods, models
 from evenface.config import Recipe
 from evenface.config.recipe import DEFAULT_LOSS, Recurrent, Training
 from evenface.config.recipe_checks import check_modality, with_bounds
-from evenface.data.manifest import TaskKind
+from evenface.data.manifest import Manifest, TaskKind, attribute_columns, attribute_groups
 from evenface.data.targets import is_unit
 from evenface.losses import LOSS_SELECTIONS, binary_loss_specs, build_one_vs_rest, loss_tasks
 from evenface.methods import METHODS
@@ -26,6 +28,9 @@ from evenface.models.sequence import OneVsRestNetwork, SequenceNetwork
 from evenface.runs import Run
 from evenface.utils.errors import InputError
 from evenface.utils.registry import check_options, load_plugins
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def check_recipe(recipe: Recipe) -> None:
@@ -191,6 +196,36 @@ def build_loss(recipe: Recipe, counts: np.ndarray, names: Sequence[str]) -> nn.M
     return losses.build_loss(loss.name, counts, names=names, head_scale=scale, absent=absent, **loss.options)
 
 
+@dataclass(frozen=True)
+class TrainingPeople:
+    """Subjects and attributes of the people of the training samples, with the samples' classes or strata."""
+
+    attributes: Mapping[str, Sequence[str]]
+    labels: Sequence[int]
+    strata: tuple[str, ...]
+
+    @classmethod
+    def of(cls, manifest: Manifest, rows: np.ndarray) -> "TrainingPeople":
+        """Collect them from the training ``rows`` of a manifest; ages are in groups."""
+        table = manifest.table.iloc[rows]
+        attributes = {name: _texts(attribute_groups(table[name], name)) for name in attribute_columns(table)}
+        if manifest.has_subjects:
+            attributes["subject"] = _texts(table["subject"])
+        return cls(attributes, manifest.labels[rows].tolist(), manifest.classes)
+
+
+def _texts(values: "pd.Series[Any]") -> list[str]:
+    return ["" if missing else str(value) for value, missing in zip(values, values.isna(), strict=True)]
+
+
+def _unknown_people(recipe: Recipe, counts: np.ndarray) -> TrainingPeople:
+    """Return people for which every method can be built, where the true ones do not matter."""
+    by = str(recipe.method.options.get("by", "subject"))
+    samples = max(2, int(counts.sum()))
+    pair = ["a", "b"] * (samples // 2 + 1)
+    return TrainingPeople({"subject": pair[:samples], by: pair[:samples]}, [0] * samples, ("all",))
+
+
 def loss_name(recipe: Recipe, kind: TaskKind) -> str:
     """Return the loss of a recipe, or that of the task where the recipe has none of its own."""
     return DEFAULT_LOSS.get(kind, "cross-entropy") if recipe.loss.name == "cross-entropy" else recipe.loss.name
@@ -211,6 +246,7 @@ def build_method(
     *,
     kind: TaskKind = "classification",
     targets: np.ndarray | None = None,
+    people: TrainingPeople | None = None,
     frames: int = 1,
     network: nn.Module | None = None,
 ) -> Method:
@@ -230,6 +266,8 @@ def build_method(
         What is predicted.
     targets : ndarray of shape (N, T), optional
         Regression and multi-label: the training targets, NaN where missing.
+    people : TrainingPeople, optional
+        What is known of the people of the training samples; by default two of different groups.
     frames : int
         Frames of each sample.
     network : nn.Module, optional
@@ -246,6 +284,7 @@ def build_method(
         random_start=recipe.network.weights == "random",
         kind=kind,
         targets=targets,
+        **vars(people or _unknown_people(recipe, counts)),
     )
     network = network or build_model(recipe, len(names), frames)
     loss = build_loss(recipe, counts, names) if targets is None else build_target_loss(recipe, kind, targets, names)

@@ -93,6 +93,8 @@ def prior_of_method(method: "Method", training: Training, counts: npt.ArrayLike)
     from evenface.losses.base import declared_factor
 
     n = np.asarray(counts, dtype=np.float64)
+    if method.link is not None:
+        return ImpliedPrior(n / n.sum(), "training counts of strata, as targets have no class prior", exact=False)
     factor, reasons = _sampling_factor(method.stages[-1].sampling or training.sampling, training.sampling_beta, n)
     for declared, reason in (
         (declared_factor(method.loss, n), getattr(method.loss, "prior_reason", "class weights")),
