@@ -25,7 +25,7 @@ def rising_and_falling(folder: Path) -> Store:
             who = f"p{person:02}"
             rows.append({"sample": name, "path": name, "label": label, "subject": who, "clip": name, "lost": 0})
             images.append(clip.clip(0, 255).astype(np.uint8)[..., None])
-    manifest = Manifest(make_table(rows), ("rising", "falling"), "made-up", folder, content="clips", ordered=True)
+    manifest = Manifest(make_table(rows), ("rising", "falling"), "made-up", folder, content="clips", task="ordinal")
     manifest.save(folder / "manifest.parquet")
     np.save(folder / "images.npy", np.stack(images))
     (folder / "quarantine.csv").write_text("sample,path,reason\n")
