@@ -24,19 +24,11 @@ from evenface.training.data import TrainingData, prepare_store
 PLAIN, RECIPE = "ravdess-au", "ravdess-baseline"
 CHOICES: dict[str, dict[str, Any]] = {
     "recipe": {},
-    "z-score": {"data.baseline.scale": True},
+    "lstm": {"network.recurrent.kind": "lstm"},
     "ten segments": {"data.sequences.frames": 10},
-    "ten segments, z-score": {"data.sequences.frames": 10, "data.baseline.scale": True},
+    "z-score": {"data.baseline.scale": True},
     "intensities": {"data.features": "intensities"},
     "intensities, z-score": {"data.features": "intensities", "data.baseline.scale": True},
-    "intensities, ten segments, z-score": {
-        "data.features": "intensities",
-        "data.sequences.frames": 10,
-        "data.baseline.scale": True,
-    },
-    "lstm": {"network.recurrent.kind": "lstm"},
-    "weight decay 0.1": {"optimizer.weight_decay": 0.1},
-    "narrow": {"network.recurrent": {"dense": 16, "hidden": 32, "top": 32, "dropout": 0.5, "norm": "none"}},
 }
 
 

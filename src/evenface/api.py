@@ -995,7 +995,7 @@ def explain(
         Whether to execute plugin code named by the run; see :meth:`evenface.runs.Run.open`.
     **settings
         Those of :class:`evenface.config.explain.ExplainSettings`; and ``faces``, ``margin``, ``frame_stride``,
-        ``window``, ``overlap`` and ``batch`` of :class:`evenface.config.predict.PredictSettings`.
+        ``window``, ``overlap``, ``person_baseline`` and ``batch`` of :class:`evenface.config.predict.PredictSettings`.
 
     Returns
     -------
