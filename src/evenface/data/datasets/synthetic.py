@@ -20,7 +20,7 @@ from evenface.data.imbalance import exponential_counts
 from evenface.data.manifest import Manifest, TaskKind, make_table
 from evenface.synthesis.actions import LABELS
 from evenface.utils.errors import InputError
-from evenface.utils.files import atomic_write, digest
+from evenface.utils.files import atomic_write, digest, read_frame
 
 MOST_INTENSE = 5.0
 """Intensity of an action unit at full strength: grade E of FACS."""
@@ -158,8 +158,13 @@ def read_clips(
     seed: int = 0,
     identity: bool = False,
     workers: int = 1,
+    unit: Literal["clip", "frame"] = "clip",
+    every: int = 1,
 ) -> Manifest:
-    """Render synthetic clips, or load those rendered before with the same settings."""
+    """Render synthetic clips, or load those rendered before with the same settings.
+
+    With ``unit: frame`` every so many frames is a sample, with the action units (0 to 5) and PSPI of that frame.
+    """
     from evenface.synthesis.clips import CLASSES, VERSION, make_clips
 
     wanted = dict(counts) if counts is not None else clip_counts(label, total, factor)
@@ -178,10 +183,27 @@ def read_clips(
         identity=identity,
         workers=workers,
     )
+    if unit == "frame":
+        samples = _frames(samples, folder / "frames.parquet", every)
+    elif every != 1:
+        raise InputError("synthetic-clips: every is for unit: frame", "Leave it out, or set data.unit=frame.")
     table, classes = _with_labels("synthetic-clips", samples, CLASSES[label])
     notes = (NOTE, LABEL_BY_IDENTITY) if identity else (NOTE,)
     task: TaskKind = "ordinal" if label == "level" else "classification"
     return Manifest(table, classes, "synthetic-clips", folder, notes, "clips", task)
+
+
+def _frames(clips: pd.DataFrame, path: Path, every: int) -> pd.DataFrame:
+    """Return a row for every so many frames of each clip, with what is true of that frame."""
+    if every < 1:
+        raise InputError(f"synthetic-clips: every must be 1 or more, got {every}")
+    truth = read_frame(path, ("sample", "frame", "pspi"), "Delete the folder: the clips are rendered again.")
+    truth = truth[truth["frame"] % every == 0]
+    of_clip = clips[["sample", "path", "label", "subject", "clip", "age", "sex"]]
+    rows = truth.merge(of_clip, on="sample", suffixes=("_frame", ""))
+    frames = rows["frame"].astype("int64")
+    names = rows["sample"] + "-" + frames.astype(str)
+    return rows.assign(sample=names, start=frames, end=frames + 1).drop(columns=["frame", "time"])
 
 
 def _with_labels(source: str, samples: pd.DataFrame, order: Sequence[str]) -> tuple[pd.DataFrame, tuple[str, ...]]:
