@@ -204,3 +204,20 @@ class TestFolders:
         assert manifest.root.parent == tmp_path / "synthetic-clips"
         assert decoded(manifest.root / manifest.table["path"][0]).shape == (2, 34, 34, 3)
         assert any("at random" in note for note in manifest.notes)
+
+
+def test_frames_are_samples_with_the_units_of_that_frame(tmp_path):
+    settings = {"people": 4, "total": 5, "frames": 8, "size": 64}
+    clips = read_dataset("synthetic-clips", tmp_path, settings)
+    frames = read_dataset("synthetic-clips", tmp_path, {**settings, "unit": "frame", "every": 3})
+    assert len(frames) == 3 * len(clips)
+    truth = pd.read_parquet(next(tmp_path.rglob("frames.parquet"))).set_index(["sample", "frame"])
+    for _, row in frames.table.iterrows():
+        own = truth.loc[(row["clip"], row["start"])]
+        assert row["end"] == row["start"] + 1
+        assert row["pspi"] == pytest.approx(own["pspi"])
+        assert row["AU4"] == pytest.approx(5 * own["au_4"])
+    same = frames.table.drop_duplicates("clip").set_index("clip")["subject"]
+    assert same.to_dict() == clips.table.set_index("sample")["subject"].to_dict()
+    with pytest.raises(InputError, match="every is for unit: frame"):
+        read_dataset("synthetic-clips", tmp_path, {**settings, "every": 3})
