@@ -9,7 +9,8 @@ TINY = {"name": "test_resnet", "classes": 3, "channels": 1, "size": 32}
 
 
 def network(kind="mean", frames=4, over="frames", **options):
-    temporal = Temporal(kind=kind, over=over, hidden=5, layers=2, dropout=options.pop("drop", 0.0))
+    heads = {"hidden": 6, "heads": 2} if kind == "transformer" else {"hidden": 5}
+    temporal = Temporal(kind=kind, over=over, layers=2, dropout=options.pop("drop", 0.0), **heads)
     return build_network(**{**TINY, **options}, temporal=temporal, frames=frames)
 
 

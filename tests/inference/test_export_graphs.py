@@ -93,10 +93,12 @@ NETWORKS = {
     "grey CNN": (1, 1, {"name": "test_resnet", "norm": "group", "head": "cosine"}),
     "colour Swin": (3, 1, {"name": "micro_swin"}),
     "CNN and BiLSTM": (3, 3, {"name": "test_resnet", "temporal": {"kind": "bilstm", "hidden": 4, "layers": 1}}),
+    "CNN and attention": (3, 3, {"name": "test_resnet", "temporal": {"kind": "attention", "hidden": 4}}),
+    "CNN and transformer": (3, 3, {"name": "test_resnet", "temporal": {"kind": "transformer", "hidden": 8}}),
 }
 
 
-@pytest.mark.parametrize("name", [pytest.param("grey CNN", marks=pytest.mark.slow), "colour Swin", "CNN and BiLSTM"])
+@pytest.mark.parametrize("name", [pytest.param("grey CNN", marks=pytest.mark.slow), *list(NETWORKS)[1:]])
 def test_networks_are_as_in_torch(name):
     channels, frames, network = NETWORKS[name]
     recipe = load_recipe({**RECIPE, "network": network}, {"data.channels": channels})

@@ -23,7 +23,7 @@ def task():
 
 
 @pytest.mark.parametrize("name", [name for name in CLASS_METHODS if "clips" in METHODS[name].modalities])
-@pytest.mark.parametrize("kind", ["mean", "bilstm"])
+@pytest.mark.parametrize("kind", ["mean", "bilstm", "attention", "transformer"])
 def test_methods_with_a_classifier_learn_from_clips(name, kind):
     method = build_method(name, network(kind), loss_for(name), task=task())
     targets = torch.tensor([0, 1, 2, 0])

@@ -1,7 +1,9 @@
 """Networks on clips: what a sequence of frames becomes, and what a frozen backbone is."""
 
 import itertools
+import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -15,6 +17,7 @@ from evenface.models.temporal import draw_recurrent
 from evenface.utils.errors import InputError
 
 KINDS = ("lstm", "bilstm", "gru", "bigru")
+ATTENTION = ("attention", "transformer")
 
 
 def by_cells(recurrent, steps):
@@ -49,7 +52,101 @@ def test_features_are_the_last_states_of_torch_s_own_cells(kind):
     assert maps.shape[:2] == (3, 4)
 
 
-@pytest.mark.parametrize("kind", ["mean", "bilstm"])
+def array(value):
+    return value.detach().double().numpy()
+
+
+def pooled(state, steps):
+    """Weights and weighted mean of one sample's steps, frame by frame."""
+    scores = [state["score.2.weight"][0] @ np.tanh(state["score.0.weight"] @ step) for step in steps]
+    total = sum(math.exp(score) for score in scores)
+    weights = np.array([math.exp(score) / total for score in scores])
+    return weights, sum(weight * step for weight, step in zip(weights, steps, strict=True))
+
+
+def normalised(row, state, name):
+    deviation = math.sqrt(((row - row.mean()) ** 2).mean() + 1e-5)
+    return (row - row.mean()) / deviation * state[f"{name}.weight"] + state[f"{name}.bias"]
+
+
+def encoded(state, steps, heads, layers):
+    """Rollout and class token of one sample, token by token and head by head."""
+    width = state["token"].shape[2]
+    tokens = [state["token"][0, 0]]
+    for t, step in enumerate(steps):
+        angles = [t / 10000 ** (2 * (i // 2) / width) for i in range(width)]
+        position = np.array([(math.cos if i % 2 else math.sin)(angle) for i, angle in enumerate(angles)])
+        tokens.append(state["project.weight"] @ step + state["project.bias"] + position)
+    rollout, size = np.eye(len(tokens)), width // heads
+    for layer in range(layers):
+        own = {name.removeprefix(f"layers.{layer}."): value for name, value in state.items()}
+        normed = [normalised(token, own, "norm1") for token in tokens]
+        parts = [own["self_attn.in_proj_weight"] @ row + own["self_attn.in_proj_bias"] for row in normed]
+        query, key, value = (np.stack([part[k * width : (k + 1) * width] for part in parts]) for k in range(3))
+        mixed, attention = np.zeros((len(tokens), width)), np.zeros((len(tokens), len(tokens)))
+        for head in range(heads):
+            part = slice(head * size, (head + 1) * size)
+            for i in range(len(tokens)):
+                scores = np.exp([query[i, part] @ key[j, part] / math.sqrt(size) for j in range(len(tokens))])
+                share = scores / scores.sum()
+                attention[i] += share / heads
+                mixed[i, part] = share @ value[:, part]
+        rollout = (attention + np.eye(len(tokens))) / 2 @ rollout
+        for i, row in enumerate(mixed):
+            token = tokens[i] + own["self_attn.out_proj.weight"] @ row + own["self_attn.out_proj.bias"]
+            inner = own["linear1.weight"] @ normalised(token, own, "norm2") + own["linear1.bias"]
+            inner = np.array([x / 2 * (1 + math.erf(x / math.sqrt(2))) for x in inner])
+            tokens[i] = token + own["linear2.weight"] @ inner + own["linear2.bias"]
+    row = rollout[0, 1:]
+    return row / row.sum(), normalised(tokens[0], state, "norm")
+
+
+@pytest.mark.parametrize("kind", ATTENTION)
+def test_attention_and_transformer_are_loops_over_the_frames(kind):
+    net = network(kind).eval()
+    with torch.no_grad():
+        for value in net.temporal.parameters():  # away from zero biases and even attention
+            value.add_(0.5 * torch.randn(value.shape, generator=torch.Generator().manual_seed(1)))
+        images = clips(frames=5)
+        logits, features, _ = net(images)
+        weights = net.frame_weights(images)
+        frames = torch.stack([net.forward_backbone(clip)[0] for clip in images])
+    state = {name: array(value) for name, value in net.temporal.state_dict().items()}
+    for n, steps in enumerate(array(frames)):
+        expected, result = pooled(state, steps) if kind == "attention" else encoded(state, steps, 2, 2)
+        np.testing.assert_allclose(array(weights[n]), expected, atol=1e-5)
+        np.testing.assert_allclose(array(features[n]), result, atol=1e-4, rtol=1e-4)
+        assert weights[n].sum().item() == pytest.approx(1, abs=1e-6)
+        assert np.ptp(expected) > 0.001
+    torch.testing.assert_close(logits, net.classifier(features))
+    assert network("mean").frame_weights(images) is None
+    assert network("bilstm").frame_weights(images) is None
+
+
+def test_layers_of_a_transformer_start_from_different_weights():
+    first, second = network("transformer").temporal.layers
+    assert not torch.equal(first.linear1.weight, second.linear1.weight)
+    assert not torch.equal(first.self_attn.in_proj_weight, second.self_attn.in_proj_weight)
+
+
+def test_heads_that_do_not_divide_the_width_are_refused():
+    with pytest.raises(InputError, match=r"hidden 10 is not divisible by network\.temporal\.heads 4"):
+        build_network(**TINY, temporal=Temporal(kind="transformer", hidden=10), frames=4)
+
+
+@pytest.mark.parametrize("kind", ATTENTION)
+def test_gradient_checkpointing_leaves_the_gradients_as_they_are(kind):
+    images, gradients = clips(), []
+    for again in (False, True):
+        net = network(kind, norm="frozen", gradient_checkpointing=again)
+        net(images).logits.square().sum().backward()
+        gradients.append({name: value.grad for name, value in net.named_parameters()})
+    assert all(value.abs().sum() > 0 for name, value in gradients[0].items() if name.startswith("temporal."))
+    for name, value in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], value)
+
+
+@pytest.mark.parametrize("kind", ["mean", "bilstm", *ATTENTION])
 def test_frames_of_a_batch_together_are_frames_one_by_one(kind):
     net = network(kind).eval()
     images = clips()
@@ -63,16 +160,17 @@ def test_frames_of_a_batch_together_are_frames_one_by_one(kind):
 
 @settings(max_examples=8)
 @given(st.permutations(range(4)).filter(lambda order: order != list(range(4))))
-def test_the_order_of_frames_counts_for_lstm_and_not_for_the_mean(order):
+def test_the_order_of_frames_counts_but_for_the_mean_and_attention(order):
     images = clips()
     with torch.no_grad():
-        for kind in ("mean", *KINDS):
-            net = MODELS[kind]
+        for kind, net in MODELS.items():
             same = torch.allclose(net(images).features, net(images[:, order]).features, atol=1e-6)
-            assert same == (kind == "mean"), kind
+            assert same == (kind in ("mean", "attention")), kind
+        weights = MODELS["attention"].frame_weights(images)[:, order]
+        torch.testing.assert_close(MODELS["attention"].frame_weights(images[:, order]), weights)
 
 
-MODELS = {kind: network(kind).eval() for kind in ("mean", *KINDS)}
+MODELS = {kind: network(kind).eval() for kind in ("mean", *KINDS, *ATTENTION)}
 
 
 def test_one_frame_and_the_mean_are_the_still_network():
@@ -109,7 +207,18 @@ def test_spatial_reading_takes_maps_that_are_not_as_wide_as_the_features():
     assert net.temporal.input_size != net.width
 
 
-@pytest.mark.parametrize("kind", ["mean", "bilstm"])
+@pytest.mark.parametrize("kind", ATTENTION)
+def test_attention_over_places_is_attention_over_as_many_frames(kind):
+    net = network(kind, frames=1, over="spatial", size=96).eval()
+    images = torch.rand(2, 1, 96, 96)
+    with torch.no_grad():
+        _, features, maps = net(images)
+        steps = maps.flatten(2).transpose(1, 2)
+        torch.testing.assert_close(features, net.temporal(steps))
+        assert net.frame_weights(images).shape == (2, maps.shape[2] * maps.shape[3])
+
+
+@pytest.mark.parametrize("kind", ["mean", "bilstm", *ATTENTION])
 def test_stored_features_stand_for_pictures(kind):
     net = network(kind).eval()
     images = clips()
@@ -122,9 +231,14 @@ def test_stored_features_stand_for_pictures(kind):
 
 @pytest.mark.parametrize(
     ("kind", "over", "frames", "said"),
-    [("lstm", "frames", 1, "reads clips"), ("bigru", "spatial", 4, "reads single images")],
+    [
+        ("lstm", "frames", 1, "reads clips"),
+        ("attention", "frames", 1, "reads clips"),
+        ("bigru", "spatial", 4, "reads single images"),
+        ("transformer", "spatial", 4, "reads single images"),
+    ],
 )
-def test_a_recurrent_network_needs_something_to_run_over(kind, over, frames, said):
+def test_a_temporal_head_needs_something_to_run_over(kind, over, frames, said):
     with pytest.raises(InputError, match=said):
         network(kind, frames=frames, over=over)
 
@@ -193,9 +307,9 @@ def test_both_droppings_before_the_classifier_count():
 
 
 # A backbone that rests.
-@pytest.mark.parametrize("frames", [1, 4])
-def test_a_resting_backbone_neither_learns_nor_counts_and_the_rest_does(frames):
-    net = network("mean" if frames == 1 else "gru", frames=frames, freeze="backbone")
+@pytest.mark.parametrize(("kind", "frames"), [("mean", 1), ("gru", 4), ("attention", 4), ("transformer", 4)])
+def test_a_resting_backbone_neither_learns_nor_counts_and_the_rest_does(kind, frames):
+    net = network(kind, frames=frames, freeze="backbone")
     before = {name: value.clone() for name, value in net.state_dict().items()}
     images = clips(frames=frames) if frames > 1 else clips()[:, 0]
     optimizer = torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=0.1)

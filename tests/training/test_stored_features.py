@@ -34,7 +34,7 @@ def prepared(store, monkeypatch):
     prepared_as(monkeypatch, store)
 
 
-@pytest.mark.parametrize(("kind", "frames"), [("mean", False), ("bilstm", True)])
+@pytest.mark.parametrize(("kind", "frames"), [("mean", False), ("bilstm", True), ("transformer", True)])
 def test_training_on_stored_features_is_training_with_the_frozen_backbone(tmp_path, frames, kind):
     settings = {**RESTING, "augment.temporal_jitter": frames, "network.temporal.kind": kind}
     one = train(tmp_path / "computed", **settings)

@@ -272,6 +272,7 @@ def _explanation_response(
         shown=shown,
         maps=maps,
         frames=[] if explanation.frames is None else explanation.frames.tolist(),
+        attention=[] if explanation.attention is None else explanation.attention.tolist(),
         points=points,
         places=[(float(x), float(y)) for x, y in positions],
     )

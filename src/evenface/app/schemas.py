@@ -153,6 +153,7 @@ class ExplainedResponse(Schema):
     shown: list[int] = Field(description="Indices of these frames among those of the model's input.")
     maps: list[list[str]] = Field(description="Per class, saliency maps over the crops, as data URIs.")
     frames: list[list[float]] = Field(description="Per class and frame, evidence; positive values favour the class.")
+    attention: list[float] = Field(description="Attention weight of each frame; empty where the model has none.")
     points: list[list[float]] = Field(description="Per class and landmark or feature, evidence.")
     places: list[tuple[float, float]] = Field(description="Positions of the landmarks, x and y; empty for features.")
 

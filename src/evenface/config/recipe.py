@@ -324,18 +324,28 @@ class Temporal(Section):
 
     identity: ClassVar[tuple[str, ...]] = ("kind",)
 
-    kind: Literal["mean", "difference", "lstm", "bilstm", "gru", "bigru"] = Field(
+    kind: Literal["mean", "difference", "lstm", "bilstm", "gru", "bigru", "attention", "transformer"] = Field(
         "mean",
         description="mean over frames; difference of that mean to the features of the person's baseline image (see "
-        "data.baseline); or last state of a recurrent network, bidirectional with bi",
+        "data.baseline); last state of a recurrent network, bidirectional with bi; mean weighted by attention; or "
+        "class token of a transformer over the frames",
     )
     over: Literal["frames", "spatial"] = Field(
         "frames",
-        description="recurrent: time steps are frames, or spatial positions of the last feature maps of an image",
+        description="recurrent, attention, transformer: steps are frames, or spatial positions of the last feature "
+        "maps of an image",
     )
-    hidden: int = Field(256, ge=1, le=65536, description="recurrent: width of the state in each direction")
-    layers: int = Field(2, ge=1, le=64, description="recurrent: number of layers")
-    dropout: float = Field(0.3, ge=0, lt=1, description="recurrent: dropout between layers and before the classifier")
+    hidden: int = Field(
+        256,
+        ge=1,
+        le=65536,
+        description="width; recurrent: of the state in each direction",
+    )
+    layers: int = Field(2, ge=1, le=64, description="recurrent, transformer: number of layers")
+    heads: int = Field(4, ge=1, le=64, description="transformer: attention heads of a layer, a divisor of hidden")
+    dropout: float = Field(
+        0.3, ge=0, lt=1, description="all but mean and difference: dropout between layers and before the classifier"
+    )
 
 
 class Recurrent(Section):

@@ -180,7 +180,7 @@ class _ExplainTask:
         images = []
         for sample, array, each in zip(samples, inputs, explanations, strict=True):
             heading = _heading(source, sample, several=len(samples) > 1 or count > 1)
-            parts = (each.probabilities, truth, names, each.maps, each.frames, each.points)
+            parts = (each.probabilities, truth, names, each.maps, each.frames, each.points, each.attention)
             images.append(
                 SaliencyFigure(heading, model.classes, self.shown, *parts).draw(model.input_spec.shown(array))
             )

@@ -46,6 +46,9 @@ class Explanation:
         Importance of each frame for each class: positive for the class, negative against it.
     points : ndarray of shape (C, P) or None
         Importance of each landmark, or each feature.
+    attention : ndarray of shape (T,) or None
+        Share of each frame of a clip in the network's attention, which sums to 1; None for networks without attention
+        over frames, and for exported files.
 
     Notes
     -----
@@ -58,6 +61,7 @@ class Explanation:
     maps: npt.NDArray[np.float32] | None = None
     frames: Array | None = None
     points: Array | None = None
+    attention: Array | None = None
 
 
 def select_method(model: Model, method: str | None = None) -> str:
@@ -107,7 +111,12 @@ def explain_samples(model: Model, arrays: np.ndarray, method: str | None = None)
     Notes
     -----
     Grad-CAM and CAM use the network's last feature maps. The importance of the frames of a clip is always computed by
-    occlusion, replacing each frame by its nearest neighbour.
+    occlusion, replacing each frame by its nearest neighbour. Attention shows which frames the network reads, the same
+    for all classes; it need not agree with their importance.
+
+    References
+    ----------
+    Jain and Wallace, *Attention is not explanation*, NAACL 2019.
     """
     method = select_method(model, method)
     samples = model.input_spec.select_frames(arrays)
@@ -117,11 +126,24 @@ def explain_samples(model: Model, arrays: np.ndarray, method: str | None = None)
     clips = model.input_spec.kind == "clips" and model.input_spec.frames > 1
     axes = (-3, -2, -1)[0 if clips else 1 :]
     explanations = []
-    for sample, p, maps in zip(samples, probabilities, _raw_maps(model, samples, method), strict=True):
+    attention = _attention(model, samples) if clips else [None] * len(samples)
+    parts = zip(samples, probabilities, _raw_maps(model, samples, method), attention, strict=True)
+    for sample, p, maps, weights in parts:
         saliency = scaled(maps if clips else maps[:, -1], axes, lowest=method == "cam")
         frames = frame_importance(model, sample) if clips else None
-        explanations.append(Explanation("frames" if clips else "map", method, p, saliency, frames))
+        kind: Kind = "frames" if clips else "map"
+        explanations.append(Explanation(kind, method, p, saliency, frames, attention=weights))
     return explanations
+
+
+def _attention(model: Model, samples: np.ndarray) -> list[Array] | list[None]:
+    """Compute the attention (T,) of each clip; None where the model has none."""
+    weights = None
+    if hasattr(model, "method"):
+        from evenface.explanation.attention import frame_attention
+
+        weights = frame_attention(_with_gradients(model), samples)
+    return [None] * len(samples) if weights is None else list(weights)
 
 
 def _raw_maps(model: Model, samples: np.ndarray, method: str) -> list[Array]:

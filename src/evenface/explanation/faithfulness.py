@@ -14,8 +14,13 @@ from evenface.explanation.occlusion import baseline_image, baseline_sequence, re
 from evenface.inference.model import Model
 from evenface.reporting.saliency import enlarged
 
-Unit = Literal["places", "frames", "points"]
-UNITS: dict[str, str] = {"places": "image regions", "frames": "frames", "points": "points"}
+Unit = Literal["places", "frames", "attention", "points"]
+UNITS: dict[str, str] = {
+    "places": "image regions",
+    "frames": "frames",
+    "attention": "frames by attention",
+    "points": "points",
+}
 """What is perturbed, as in files, and its name for display."""
 STEPS, ORDERS = 10, 5
 FRACTIONS = np.linspace(0, 1, STEPS + 1)
@@ -30,7 +35,7 @@ class Curves:
 
     Parameters
     ----------
-    what : {"places", "frames", "points"}
+    what : {"places", "frames", "attention", "points"}
         What is perturbed.
     deletion, insertion : ndarray of shape (S,)
         Probabilities at :data:`FRACTIONS`.
@@ -90,7 +95,7 @@ def deletion_insertion(
     Returns
     -------
     list of Curves
-        For image regions, frames and points, where the explanation has more than one.
+        For image regions, frames, frames in the order of attention, and points; where there are more than one.
 
     Notes
     -----
@@ -111,6 +116,8 @@ def deletion_insertion(
         parts.append(("places", values, RegionPerturbation(sample, replacement)))
     if explanation.frames is not None:
         parts.append(("frames", explanation.frames[label], FramePerturbation(sample)))
+    if explanation.attention is not None:
+        parts.append(("attention", explanation.attention, FramePerturbation(sample)))
     if explanation.points is not None:
         perturbation = PointPerturbation(sample, baseline_sequence(model, sample))
         parts.append(("points", explanation.points[label], perturbation))
@@ -206,7 +213,7 @@ class Faithfulness:
 
     Parameters
     ----------
-    what : {"places", "frames", "points"}
+    what : {"places", "frames", "attention", "points"}
         What is perturbed.
     samples, files : int
         Number of samples, and of the files they come from.
@@ -266,7 +273,7 @@ def faithfulness(what: Unit, areas: Array, files: Sequence[str]) -> Faithfulness
 
     Parameters
     ----------
-    what : {"places", "frames", "points"}
+    what : {"places", "frames", "attention", "points"}
         What is perturbed.
     areas : ndarray of shape (N, 3)
         See :attr:`Curves.areas`.

@@ -83,6 +83,7 @@ def _sample_record(sample: PreparedSample, explanation: Explanation, curves: Seq
         "maps": _as_list(explanation.maps),
         "frames": _as_list(explanation.frames),
         "points": _as_list(explanation.points),
+        "attention": _as_list(explanation.attention),
         "curves": [
             {
                 "what": curve.what,
@@ -198,14 +199,17 @@ def explanation_rows(records: Sequence[Record], classes: Sequence[str]) -> Itera
 
 
 def importance_rows(records: Sequence[Record], classes: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Iterate over all values: a row per sample, class and cell of a map, frame or point."""
+    """Iterate over all values: a row per sample, class and cell of a map, frame or point; attention without class."""
     for record in records:
         for sample in record["samples"]:
+            place = {"file": record["file"], "frame": sample["frame"], "face": sample["face"]}
             for part, what in (("maps", "place"), ("frames", "frame"), ("points", "point")):
                 if sample[part] is not None:
-                    place = {"file": record["file"], "frame": sample["frame"], "face": sample["face"], "what": what}
                     for cell in _cells(np.array(sample[part]), part, classes, record["names"]):
-                        yield place | cell
+                        yield place | {"what": what} | cell
+            if sample["attention"] is not None:
+                for cell in _cells(np.array([sample["attention"]]), "frames", ("",), ()):
+                    yield place | {"what": "attention"} | cell
 
 
 def _cells(values: np.ndarray, part: str, classes: Sequence[str], names: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -240,8 +244,13 @@ CURVES_CAPTION = "Probability of the predicted class against the fraction delete
 PERTURBATIONS = {
     "places": "Deleted image regions are {baseline}; a random order is the same map with its cells shuffled.",
     "frames": "A deleted frame is replaced by the nearest remaining one; the last one remains.",
+    "attention": "Frames are also deleted in the order of their attention.",
     "points": "A deleted point is replaced by the mean of the run's prepared sequences.",
 }
+ATTENTION_NOTE = (
+    "Attention is the share of each frame in what the network reads, the same for all classes; it sums to 1. It need "
+    "not agree with the importance of frames."
+)
 METHOD_NOTES = {
     "gradcam": "Grad-CAM of the network's last feature maps. A map shows where, not how much: each class has its own "
     "scale.",
@@ -284,7 +293,11 @@ def write_report(
             )
         ),
         tuple(Verdict(f"{check.verdict[0].upper()}{check.verdict[1:]}.", _areas(check)) for check in checks),
-        (METHOD_NOTES[method], *(PERTURBATIONS[check.what].format(baseline=baseline) for check in checks)),
+        (
+            METHOD_NOTES[method],
+            *([ATTENTION_NOTE] if _has_attention(records) else []),
+            *(PERTURBATIONS[check.what].format(baseline=baseline) for check in checks),
+        ),
         (*notes[:MAX_NOTES], *_reading_notes(model, records, settings)),
         tuple(sections),
         {
@@ -331,9 +344,15 @@ def _images(folder: Path, records: Sequence[Record]) -> PageSection:
     text = "The face is on the left, then the saliency map of each class, from yellow to red."
     if records[0]["samples"][0]["maps"] is None or records[0]["samples"][0]["frames"] is not None:
         text = f"Bars and points: {LEGEND}."
+    if _has_attention(records):
+        text += " Grey bars: attention to each frame."
     if len(records) > MAX_IMAGES:
         text += f"\nThe first {MAX_IMAGES} of {len(records):,} files; the others are in the folder {IMAGES}."
     return PageSection("Explanations", text, images=tuple(shown))
+
+
+def _has_attention(records: Sequence[Record]) -> bool:
+    return records[0]["samples"][0]["attention"] is not None
 
 
 def draws_curves() -> bool:

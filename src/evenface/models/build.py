@@ -89,7 +89,7 @@ def build_network(
     -------
     Network
         In training mode, on the CPU. A :class:`~evenface.models.ClipNetwork` where samples have several frames, or a
-        recurrent network reads the places of a still.
+        temporal head reads the places of a still.
 
     Raises
     ------
@@ -284,13 +284,18 @@ def _check_choices(**chosen: str) -> None:
 
 
 def _check_steps(temporal: Temporal, frames: int) -> None:
-    """Refuse a recurrent network that would have nothing to run over."""
+    """Refuse a temporal head that would have nothing to run over, and a width that its heads cannot share."""
     if temporal.kind == "mean" or (temporal.kind == "difference" and temporal.over == "frames"):
         return
     if temporal.kind == "difference":
         raise InputError(
             "network.temporal.kind: difference is over frames, the first of which is the person's baseline",
             "Remove network.temporal.over.",
+        )
+    if temporal.kind == "transformer" and temporal.hidden % temporal.heads:
+        raise InputError(
+            f"network.temporal.hidden {temporal.hidden} is not divisible by network.temporal.heads {temporal.heads}",
+            "Set heads to a divisor of hidden.",
         )
     if temporal.over == "frames" and frames == 1:
         raise InputError(

@@ -73,6 +73,7 @@ class SaliencyFigure:
     maps: npt.NDArray[np.float32] | None = None
     frames: Array | None = None
     points: Array | None = None
+    attention: Array | None = None
 
     @property
     def predicted(self) -> int:
@@ -95,7 +96,11 @@ class SaliencyFigure:
             if self.frames is not None and self.frames.shape[1] > 1:
                 parts.append(_frame_bars(self, self.frames, CELL // 3))
         elif self.maps is not None and self.frames is not None:
-            parts += [*_clip_rows(self, self.maps, sample), _frame_bars(self, self.frames, _frame_width(sample))]
+            width = _frame_width(sample)
+            parts += _clip_rows(self, self.maps, sample)
+            if self.attention is not None:
+                parts.append(_attention_bars(self.attention, width))
+            parts.append(_frame_bars(self, self.frames, width))
         elif self.maps is not None:
             parts.append(_face_maps(self, self.maps, sample[0]))
         return stacked(parts)
@@ -199,6 +204,18 @@ def _frame_bars(figure: SaliencyFigure, frames: Array, width: int) -> Image.Imag
         x = LABEL_WIDTH + (t + 0.5) * width
         draw.text((x, page.height - 16), f"{t + 1}", MUTED, font(11), anchor="mt")
     draw.text((GAP, page.height - 16), "frame", MUTED, font(11), anchor="lt")
+    return page
+
+
+def _attention_bars(attention: Array, width: int) -> Image.Image:
+    """Draw a bar for the attention to each frame, above a line at 0."""
+    page = Image.new("RGB", (LABEL_WIDTH + len(attention) * width + GAP, BAND + 4), PAPER)
+    draw = ImageDraw.Draw(page)
+    draw.text((GAP, BAND / 2), f"attention, highest {attention.max():.2f}", INK, font(12), anchor="lm")
+    for t, value in enumerate(_relative(attention).tolist()):
+        left = LABEL_WIDTH + t * width
+        draw.rectangle((left + 2, BAND * (1 - value), left + width - 3, BAND), fill=MUTED)
+    draw.line((LABEL_WIDTH, BAND, page.width - GAP, BAND), GRID)
     return page
 
 

@@ -31,6 +31,7 @@ function explanation(item, prediction) {
     parts.push(el("div", { class: "heat" }, figure(item.crops[0], `Face ${row.face}, input of the model`, "input"), ...figures));
     return parts;
   }
+  if (item.attention.length) parts.push(levels(item.attention, "Attention to each frame, the same for all classes", () => colour(2)));
   const order = row.probabilities.map((share, i) => [share, i]).sort((a, b) => b[0] - a[0]).map(([, i]) => i);
   const each = order.map((i) => el("div", {}, el("p", {}, el("strong", {}, label(i))), ...classParts(item, i, prediction)));
   parts.push(...each.slice(0, 1));
@@ -53,12 +54,12 @@ const maximum = (values) => Math.max(...values.map(Math.abs), 1e-12);
 const shade = (value) => colour(value >= 0 ? 0 : 1);
 
 // Bars above and below a centre line.
-function levels(values, title) {
+function levels(values, title, fill = shade) {
   const high = maximum(values);
   const best = values.indexOf(Math.max(...values));
   const bars = values.map((value, k) => {
     const size = (48 * Math.abs(value)) / high;
-    return styled(svg("rect", { x: k + 0.1, width: 0.8, y: value >= 0 ? 50 - size : 50, height: size }), { fill: shade(value) });
+    return styled(svg("rect", { x: k + 0.1, width: 0.8, y: value >= 0 ? 50 - size : 50, height: size }), { fill: fill(value) });
   });
   const label = `${title}; maximum at ${best + 1} of ${values.length} (${values[best].toPrecision(2).replace("-", "−")})`;
   return el("div", { class: "timeline" }, svg("svg", { viewBox: `0 0 ${values.length} 100`, preserveAspectRatio: "none", role: "img", "aria-label": label }, bars), el("p", { class: "quiet" }, `${label}.`));
