@@ -25,6 +25,7 @@ RUNS = {
     "p1-heads": 15,
     "p3-readings": 20,
     "p3-stages": 10,
+    "p3-temporal": 20,
 }
 """Study to the runs at full size on the paper's own data."""
 CLASSES = {
@@ -161,6 +162,15 @@ def test_the_readings_differ_in_what_lstm_runs_over():
             assert (temporal.kind, temporal.over) == ("lstm", run.cell[1])
             assert (clips.frames == 1) == (temporal.over == "spatial")
             assert clips.sampling == "windows"
+
+
+def test_the_heads_of_p3_temporal_differ_in_the_head_alone():
+    for _, _, plan in everywhere("p3-temporal"):
+        heads = {run.recipe.network.temporal.kind: run.recipe.model_dump() for run in plan.runs}
+        assert set(heads) == {"mean", "lstm", "attention", "transformer"}
+        for recipe in heads.values():
+            del recipe["network"]["temporal"]["kind"]
+        assert len({str(recipe) for recipe in heads.values()}) == 1
 
 
 @pytest.mark.slow

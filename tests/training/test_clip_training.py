@@ -54,10 +54,12 @@ def test_a_run_on_clips_says_what_it_saw_and_can_be_rebuilt(whole, store):
     assert any(np.array_equal(faces["rising"][0], clip[3]) for clip in store.images)
 
 
-@pytest.mark.parametrize("stored", [False, True])
-def test_a_killed_run_resumes_bit_for_bit(whole, tmp_path, stored):
-    settings = STORED if stored else {}
-    undisturbed = train(tmp_path / "whole", **settings) if stored else whole
+TRANSFORMER = {"network.temporal": {"kind": "transformer", "hidden": 8, "layers": 1}}
+
+
+@pytest.mark.parametrize("settings", [{}, STORED, {**STORED, **TRANSFORMER}])
+def test_a_killed_run_resumes_bit_for_bit(whole, tmp_path, settings):
+    undisturbed = train(tmp_path / "whole", **settings) if settings else whole
     often = {"training.checkpoint_minutes": 1e-4}
     process = in_process(train_and_die, 5, RECIPE, out=tmp_path / "run", **settings, **often)
     process.join(120)
@@ -66,14 +68,14 @@ def test_a_killed_run_resumes_bit_for_bit(whole, tmp_path, stored):
     same_run(undisturbed.folder, resumed.folder)
 
 
-def test_a_recurrent_network_finds_what_lies_in_time_and_the_mean_cannot(tmp_path):
+def test_recurrent_networks_and_transformers_find_what_lies_in_time_and_what_ignores_order_cannot(tmp_path):
     settings = {**STORED, "training.epochs": 25, "training.checkpoint": "last"}
     found = {
         kind: train(tmp_path / kind, **settings, **{"network.temporal.kind": kind}).metrics["overall"]["accuracy"]
-        for kind in ("mean", "bilstm")
+        for kind in ("mean", "attention", "bilstm", "transformer")
     }
-    assert found["bilstm"]["value"] > 0.9
-    assert found["mean"]["value"] < 0.7
+    assert min(found["bilstm"]["value"], found["transformer"]["value"]) > 0.9
+    assert max(found["mean"]["value"], found["attention"]["value"]) < 0.7
 
 
 def test_mirrors_of_clips_are_averaged_in(whole, store, tmp_path):
