@@ -2,12 +2,15 @@
 
 import re
 
+import numpy as np
 import pytest
 from layouts import columns_of, named, plant, refused
 
+from evenface.config.recipe import Sequences
 from evenface.data.datasets import read_dataset
 from evenface.data.datasets.biovid import LEAST_EXPRESSIVE
 from evenface.data.manifest import attribute_columns, attribute_groups
+from evenface.preprocessing.prepare import prepare
 
 HEADER = "subject_id\tsubject_name\tclass_id\tclass_name\tsample_id\tsample_name"
 
@@ -41,6 +44,26 @@ def test_biovid(tmp_path):
     told = {"071309_w_21": ("female", 21), "082315_w_60": ("female", 60), "120614_w_61": ("female", 61)}
     assert {who: (sex, age) for who, sex, age in columns_of(got, "subject", "sex", "age")} == told
     assert read_dataset("biovid", tmp_path).hash == got.hash
+
+
+def test_biosignals_are_sequences_of_the_same_clips(tmp_path):
+    videos = read_dataset("biovid", biovid(tmp_path))
+    header = "time\tgsr\tecg\temg_trapezius\temg_corrugator\temg_zygomaticus"
+    for number, (subject, sample) in enumerate(columns_of(videos, "subject", "sample")):
+        path = tmp_path / f"biosignals_filtered/{subject}/{sample}_bio.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rows = [f"{1953 * t}\t{number + t / 8}\t{-t}\t1\t2\t{t % 2}" for t in range(8)]
+        path.write_text("\n".join([header, *rows, ""]))
+    signals = read_dataset("biovid", tmp_path, {"modality": "signals"})
+    assert signals.content == "sequences"
+    shared = ["sample", "label", "subject", "clip", "sex", "age"]
+    assert signals.table[shared].equals(videos.table[shared])
+    store = prepare(signals, tmp_path / "stores", size=48, sequences=Sequences(frames=4, sampling="mean"))
+    assert store.sequences.shape == (15, 4, 5, 1)
+    means = [[3 + (2 * k + 0.5) / 8, -(2 * k + 0.5), 1, 2, 0.5] for k in range(4)]
+    np.testing.assert_allclose(store.sequences[3, :, :, 0], means, rtol=1e-6)
+    with refused("biovid: no folder biosignals_filtered in"):
+        read_dataset("biovid", biovid(tmp_path / "other"), {"modality": "signals"})
 
 
 def test_names_that_do_not_tell_sex_and_age_are_left_as_they_are(tmp_path):

@@ -1,6 +1,8 @@
 """BioVid Heat Pain Database, part A: clips of 5.5 s at four levels of heat pain and without pain.
 
-Walter et al., *The BioVid heat pain database*, IEEE CYBCONF 2013.
+Walter et al., *The BioVid heat pain database*, IEEE CYBCONF 2013. Filtered biosignals are tables separated by tabs, one
+per clip, at 512 Hz, with the columns time, gsr, ecg, emg_trapezius, emg_corrugator and emg_zygomaticus, as public
+programs read them.
 """
 
 import re
@@ -11,6 +13,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from evenface.data.datasets.layout import SourceFacts, absent_files, check_root, folders, listed, naming
+from evenface.data.datasets.sequences import as_sequences
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
 from evenface.utils.registry import nearest
@@ -22,10 +25,16 @@ SEX = {"w": "female", "m": "male"}
 LEVELS = ("BL1", "PA1", "PA2", "PA3", "PA4")
 COLUMNS = ("subject_name", "class_id", "sample_name")
 LISTS = ("samples.csv", "starting_point/samples.csv")
-EXPECTED = "Expected part A: samples.csv, or starting_point/samples.csv, and video/<subject_name>/<sample_name>.mp4."
+EXPECTED = (
+    "Expected part A: samples.csv, or starting_point/samples.csv, and video/<subject_name>/<sample_name>.mp4, or "
+    "biosignals_filtered/<subject_name>/<sample_name>_bio.csv for modality: signals."
+)
+FILES = {"video": ("video", ".mp4"), "signals": ("biosignals_filtered", "_bio.csv")}
+"""Folder of the files of a modality, and how their names end."""
+SIGNALS = "gsr,ecg,emg_trapezius,emg_corrugator,emg_zygomaticus"
 FACTS = SourceFacts(
     "BioVid: 87 people at four levels of heat pain and without pain",
-    "5 levels, or none against the highest",
+    "5 levels, or none against the highest; of videos, or of skin conductance, ECG and EMG",
     EXPECTED,
     "Otto von Guericke University Magdeburg and Ulm University",
     "For non-commercial research only, under an agreement with its owners",
@@ -47,8 +56,9 @@ def read(
     *,
     levels: Literal["five", "binary"] = "five",
     exclude: Literal["none", "least-expressive"] | Sequence[str] = "none",
+    modality: Literal["video", "signals"] = "video",
 ) -> Manifest:
-    """Read the official list and the folder ``video`` beside it."""
+    """Read the official list and the folder of videos, or of biosignals, beside it."""
     check_root(root, "biovid")
     root = next((root / name for name in folders(root) if name.lower() == "parta"), root)
     path = next((root / name for name in LISTS if (root / name).is_file()), None)
@@ -56,18 +66,19 @@ def read(
         raise InputError(
             f"biovid: no list of samples (samples.csv) in {root}, which has {listed(folders(root))}", EXPECTED
         )
-    if not (root / "video").is_dir():
-        raise InputError(f"biovid: no folder video in {root}, which has {listed(folders(root))}", EXPECTED)
+    folder, suffix = FILES[modality]
+    if not (root / folder).is_dir():
+        raise InputError(f"biovid: no folder {folder} in {root}, which has {listed(folders(root))}", EXPECTED)
     cells, level_notes = _drop_unknown_levels(_load(path), path)
-    unlisted = sorted(set(folders(root / "video")) - set(cells["subject_name"]))
+    unlisted = sorted(set(folders(root / folder)) - set(cells["subject_name"]))
     cells, notes = _exclude(cells, exclude, path)
-    cells, folder_notes = _with_folder(cells, root / "video", path)
+    cells, folder_notes = _with_folder(cells, root / folder, path)
     if unlisted:
         folder_notes.append(
-            f"{len(unlisted)} folders in video are not in {path.name} and are excluded: {listed(unlisted)}"
+            f"{len(unlisted)} folders in {folder} are not in {path.name} and are excluded: {listed(unlisted)}"
         )
     classes = LEVELS if levels == "five" else (LEVELS[0], LEVELS[-1])
-    rows = [_row(cell, classes) for cell in cells.to_dict("records") if cell["level"] in classes]
+    rows = [_row(cell, classes, folder, suffix) for cell in cells.to_dict("records") if cell["level"] in classes]
     if not rows:
         raise InputError(f"biovid: {path.name} has no clips of {' or '.join(classes)} after the exclusions")
     if len(rows) < len(cells):
@@ -77,12 +88,13 @@ def read(
         *folder_notes,
         *absent_files(root, [row["path"] for row in rows], "biovid", path.name, EXPECTED),
     ]
-    return Manifest(make_table(rows), classes, "biovid", root, tuple(notes), "clips", "ordinal")
+    manifest = Manifest(make_table(rows), classes, "biovid", root, tuple(notes), "clips", "ordinal")
+    return as_sequences(manifest, "features", SIGNALS) if modality == "signals" else manifest
 
 
-def _row(cell: dict[Any, Any], classes: tuple[str, ...]) -> dict[str, Any]:
+def _row(cell: dict[Any, Any], classes: tuple[str, ...], folder: str, suffix: str) -> dict[str, Any]:
     sample, subject = cell["sample_name"], cell["subject_name"]
-    path = f"video/{subject}/{sample}.mp4"
+    path = f"{folder}/{subject}/{sample}{suffix}"
     label = classes.index(cell["level"])
     row = {"sample": sample, "path": path, "label": label, "subject": subject, "clip": sample}
     if person := PERSON.fullmatch(subject):
@@ -166,5 +178,5 @@ def _with_folder(cells: pd.DataFrame, video: Path, path: Path) -> tuple[pd.DataF
     if len(absent) == len(subjects):
         raise InputError(f"biovid: none of the {len(absent)} subjects in {path.name} has a folder in {video}", EXPECTED)
     kept = cells[~cells["subject_name"].isin(absent)]
-    note = f"{len(absent)} of {len(subjects)} subjects in {path.name} have no folder in video and are excluded"
+    note = f"{len(absent)} of {len(subjects)} subjects in {path.name} have no folder in {video.name} and are excluded"
     return kept, [f"{note} with {len(cells) - len(kept)} clips: {listed(absent)}"]
