@@ -133,6 +133,24 @@ def test_stored_state_continues_as_if_it_had_not_been_stored(name, kind):
     assert not any(key.startswith(method.training_only) for key in method.inference_state())
 
 
+@pytest.mark.parametrize(("name", "kind"), OF_TARGETS)
+def test_weights_are_opened_without_the_training_targets(name, kind):
+    """As a stored run is: its targets' statistics are among the weights, and what training held is not needed."""
+    options = {"weights": "inverse"} if name == "conr" else {}
+    method, (images, targets) = target_method(name, kind, **options), batch_of(kind)
+    method(images, targets)
+    state = method.inference_state()
+    assert {key.split(".")[0] for key in state} == {"network", "link"}
+    placeholder = replace(target_task(kind), targets=np.array([[0.0, 0.0], [1.0, 1.0]]))
+    network = Small()
+    network.reset_classifier(2)
+    options |= {"target": NAMES[1]} if name == "fds" else {}
+    loss = build_target_loss(DEFAULT_LOSS[kind], kind, targets=placeholder.targets, names=NAMES)
+    opened = build_method(name, network, loss, task=placeholder, **options)
+    opened.load_inference_state(state)
+    assert torch.equal(opened.eval().predict(images), method.eval().predict(images))
+
+
 # FDS.
 LABELS = torch.tensor([0, 0, 1, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 5])
 

@@ -64,6 +64,7 @@ class ConR(Method):
     """
 
     tasks = ("regression",)
+    training_only = (*Method.training_only, "label_weights.")
     cached_features = False
 
     def __init__(
