@@ -13,6 +13,7 @@ from torch import nn
 
 from evenface.data.manifest import TaskKind
 from evenface.losses import LOSSES, build_loss, build_target_loss, register_loss
+from evenface.losses.base import declared_factor
 from evenface.utils.errors import InputError
 from evenface.utils.registry import Registry
 
@@ -162,6 +163,11 @@ def test_wrong_shapes_and_types_are_refused(name, kind):
     if list(loss.buffers()) and name != "balanced-mse":
         with pytest.raises(ValueError, match=r"must hold 2 numbers, one per target, got 3"):
             loss(outputs[:, :2], targets[:, :2])
+
+
+@every_target_loss
+def test_a_loss_of_targets_implies_the_strata_as_they_are(name, kind):
+    assert declared_factor(built(name, kind), [5, 3, 1]).tolist() == [1, 1, 1]
 
 
 @every_target_loss

@@ -65,8 +65,8 @@ class Loss(nn.Module):
         ndarray of shape (C,), float64
             Up to a common factor. Here the weights of the classes (a buffer ``alpha``), 1 where there are none.
         """
-        alpha: Tensor | None = getattr(self, "alpha", None)
-        return np.ones(len(np.asarray(counts))) if alpha is None else alpha.double().cpu().numpy()
+        alpha = getattr(self, "alpha", None)  # also of modules whose alpha is a number of another meaning
+        return alpha.double().cpu().numpy() if isinstance(alpha, Tensor) else np.ones(len(np.asarray(counts)))
 
     def focal_form(self, classes: int) -> FocalForm | None:  # noqa: ARG002  for subclasses
         """Return the loss in the form in which the losses of many networks are computed as one.
