@@ -125,7 +125,8 @@ def test_deleted_frames_are_replaced_by_the_nearest(kept):
 
 def test_the_baseline_sequence_is_the_mean_of_the_run_or_else_of_the_sample():
     sample = np.random.default_rng(0).normal(size=(3, 2, 1)).astype(np.float32)
-    model = SimpleNamespace()
+    spec = SimpleNamespace(baseline=None)
+    model = SimpleNamespace(input_spec=spec)
     np.testing.assert_allclose(baseline_sequence(model, sample), np.repeat(sample.mean(axis=0)[None], 3, axis=0))
 
     class Gone:
@@ -134,4 +135,4 @@ def test_the_baseline_sequence_is_the_mean_of_the_run_or_else_of_the_sample():
             raise InputError("the store is not there")
 
     with pytest.raises(InputError, match="deleted"):
-        baseline_sequence(SimpleNamespace(run=Gone()), sample[:1])
+        baseline_sequence(SimpleNamespace(run=Gone(), input_spec=spec), sample[:1])

@@ -190,11 +190,15 @@ def _keys_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[st
     return list(_fields(kind))
 
 
+MOST_ALIKE = 3
+"""Keys of one name in several sections that a hint lists."""
+
+
 def similar_keys(model: type[BaseModel], name: str, known: Sequence[str]) -> list[str]:
     """Return the keys that an unknown one may mean: of this name in sections, of another tool's name, or similar."""
     leaves = _leaves(model)
     same = [key for key in leaves if "." in key and key.rpartition(".")[2] == name]
-    if len(same) in (1, 2):
+    if 1 <= len(same) <= MOST_ALIKE:
         return same
     if (own := SYNONYMS.get(name)) in leaves:
         return [own]
