@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import yaml
 
 from benchmarks.common import commit, hardware
@@ -32,7 +34,7 @@ def keep(study: Path, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     judged = yaml.safe_load((study / "study.yaml").read_text("utf-8"))["study"].get("validation", False)
     if len(runs) > MANY:
-        every = [predictions(run / PREDICTIONS).assign(run=str(run.relative_to(study))) for run in runs]
+        every = [predictions(run / PREDICTIONS).to_pandas().assign(run=str(run.relative_to(study))) for run in runs]
         pd.concat(every).to_parquet(folder / PREDICTIONS, index=False, compression="zstd")
     for run in runs if len(runs) <= MANY else ():
         has = judged and (run / VALIDATION).is_file()  # initial runs may have none
@@ -47,7 +49,7 @@ def keep_run(run: Path, folder: Path, files: Sequence[str] = (PREDICTIONS,)) -> 
     """Copy one run with the given prediction files."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in files:
-        predictions(run / name).to_parquet(folder / name, index=False, compression="zstd")
+        pq.write_table(predictions(run / name), folder / name, compression="zstd")
     shutil.copyfile(run / HISTORY, folder / HISTORY)
     copy_without_paths(run / "recipe.yaml", folder / "recipe.yaml")
     facts = json.loads((run / FACTS).read_text("utf-8"))
@@ -55,11 +57,14 @@ def keep_run(run: Path, folder: Path, files: Sequence[str] = (PREDICTIONS,)) -> 
     write_json(folder / FACTS, without_paths(facts))
 
 
-def predictions(path: Path) -> pd.DataFrame:
-    """Read predictions, with probabilities and scores rounded to 32 bits."""
-    table = pd.read_parquet(path)
-    rounded = [column for column in table.columns if column.startswith(("p_", "s_"))]
-    return table.astype(dict.fromkeys(rounded, "float32"))
+def predictions(path: Path) -> pa.Table:
+    """Read predictions with what the file states of them; all numbers of samples are rounded to 32 bits."""
+    table = pq.read_table(path)
+    rounded = [
+        field.with_type(pa.float32()) if field.name.startswith(("p_", "s_", "v_", "y_")) else field
+        for field in table.schema
+    ]
+    return table.cast(pa.schema(rounded, metadata=table.schema.metadata))
 
 
 def copy_without_paths(source: Path, target: Path) -> None:

@@ -38,7 +38,10 @@ def call(*words):
         ("epochs=3", "unknown key epochs\n  Did you mean training.epochs?"),
         ("lr=3", "unknown key lr\n  Did you mean optimizer.lr?"),
         ("crop=face", "unknown key crop\n  Did you mean data.faces.crop?"),
-        ("frames=3", "unknown key frames\n  Did you mean data.clips.frames or data.sequences.frames or data.baseline.frames?"),
+        (
+            "frames=3",
+            "unknown key frames\n  Did you mean data.clips.frames or data.sequences.frames or data.baseline.frames?",
+        ),
         ("device=cuda", "unknown key device\n  Did you mean training.accelerator?"),
         ("optimizer.epochs=3", "unknown key optimizer.epochs\n  Did you mean training.epochs?"),
         ("training.epochs=many", "training.epochs: input should be a valid integer"),
