@@ -69,7 +69,8 @@ def test_a_killed_run_resumes_bit_for_bit(whole, tmp_path, settings):
 
 
 def test_recurrent_networks_and_transformers_find_what_lies_in_time_and_what_ignores_order_cannot(tmp_path):
-    settings = {**STORED, "training.epochs": 25, "training.checkpoint": "last"}
+    small = {"network.temporal.hidden": 16, "network.temporal.heads": 2, "network.temporal.dropout": 0}
+    settings = {**STORED, **small, "training.epochs": 25, "training.checkpoint": "last"}
     found = {
         kind: train(tmp_path / kind, **settings, **{"network.temporal.kind": kind}).metrics["overall"]["accuracy"]
         for kind in ("mean", "attention", "bilstm", "transformer")
