@@ -7,13 +7,18 @@ import pandas as pd
 import pytest
 import torch
 from clip_runs import STORED, prepared_as, rising_and_falling, train
+from films import make_video
 from function_models import FunctionModel, MethodModel, inputs_of, pictures
 from PIL import Image
 from tiny import network
 
 import evenface as ef
+from evenface.app.catalogue import Entry
+from evenface.app.predict_job import PredictRequest, predict_upload
+from evenface.config.limits import Limits
 from evenface.explanation import explain_samples
 from evenface.explanation.results import ATTENTION_NOTE
+from evenface.inference import open_model
 from evenface.inference.input_spec import InputSpec
 from evenface.losses import build_loss
 from evenface.methods.erm import ERM
@@ -94,3 +99,11 @@ def test_a_clip_s_attention_is_in_the_table_the_image_and_on_the_page(run, tmp_p
         assert text in page
     again = ef.explain(folder, run.folder, out=tmp_path / "out", folder_type="clips", random_orders=1)
     assert again.cached == 1
+
+
+def test_the_page_s_answer_has_the_attention_to_an_uploaded_video(run, tmp_path):
+    video = make_video(tmp_path / "a.mp4", 6, size=(32, 32))
+    request = PredictRequest(Entry("0" * 16, "run", run.folder, "a"), video, explain=True)
+    (shown,) = predict_upload(request, open_model(run.folder), Limits(), lambda _: None)["explained"]
+    assert len(shown["attention"]) == 3
+    assert sum(shown["attention"]) == pytest.approx(1)
