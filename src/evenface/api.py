@@ -301,18 +301,21 @@ def _write_results(run: Run, *, sample_faces: bool, figures: Sequence[str] = ())
         "further": [model_card.section(card)],
         "formats": figures,
     }
+    shown["calibration"] = calibrated
     if isinstance(results, TargetPredictions):
         target_run_report(run.folder / REPORT, results, counted=summaries.counted_names(run), **shown)
     else:
-        run_report(run.folder / REPORT, results, calibration=calibrated, **shown)
+        run_report(run.folder / REPORT, results, **shown)
     return Run(run.folder)
 
 
 @needs("pandas", "pyarrow", "scipy")
 def calibrate(
     run: str | Path, *, max_error_rate: float | None = None, prior: str | None = None, trust_plugins: bool = False
-) -> calibration.Calibrated:
+) -> calibration.Calibrated | calibration.CalibratedTargets:
     """Calibrate a run's probabilities on its validation data, and evaluate them on its test data.
+
+    Of a multi-label run each target is calibrated by itself (Platt scaling).
 
     Parameters
     ----------
@@ -328,16 +331,18 @@ def calibrate(
 
     Returns
     -------
-    Calibrated
+    Calibrated or CalibratedTargets
 
     Raises
     ------
     InputError
         If the folder is not a finished run, there are too few validation samples, no threshold reaches the error rate,
-        or an argument is out of range.
+        an argument is out of range, or the run predicts values, which have no probabilities.
     """
     opened = Run.open(run, trust_plugins=trust_plugins)
     with lock_folder(opened.folder):
+        if "targets" in opened.facts:
+            return calibration.calibrate_targets(opened, risk=max_error_rate, prior=prior)
         return calibration.calibrate(opened, risk=max_error_rate, prior=prior)
 
 

@@ -315,16 +315,18 @@ def predicted_against_true(predictions: TargetPredictions) -> Figure:
 
 
 @styled
-def target_reliability(predictions: TargetPredictions, bins: int = 10) -> Figure:
+def target_reliability(runs: Mapping[str, TargetPredictions], bins: int = 10) -> Figure:
     """Draw how often a target is present by its probability, a panel per target; dashed is calibrated."""
-    binary = _binary(predictions)
+    binaries = {name: _binary(predictions) for name, predictions in runs.items()}
+    binary = next(iter(binaries.values()))
     columns = min(4, len(binary))
     rows = math.ceil(len(binary) / columns)
     figure, axes = panels(rows, columns, height=0.6 + 6.0 / columns * rows, sharex=True, sharey=True)
-    for index, (axis, (name, (present, score))) in enumerate(zip(axes, binary.items(), strict=False)):
-        binned = probability_metrics.reliability(score, present, bins)
+    for index, (axis, name) in enumerate(zip(axes, binary, strict=False)):
         axis.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, linestyle=DASHES)
-        axis.plot(binned.confidence, binned.accuracy, marker=marker(0), color=colour(0))
+        for place, (run, targets) in enumerate(binaries.items()):
+            binned = probability_metrics.reliability(targets[name][1], targets[name][0], bins)
+            axis.plot(binned.confidence, binned.accuracy, marker=marker(place), color=colour(place), label=run)
         axis.set_title(name, loc="left")
         axis.set(xlim=(0, 1), ylim=(0, 1.02), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
         if index >= columns * (rows - 1):
@@ -333,6 +335,8 @@ def target_reliability(predictions: TargetPredictions, bins: int = 10) -> Figure
             axis.set_ylabel("share present")
     for axis in axes[len(binary) :]:
         axis.set_visible(False)
+    if len(runs) > 1:
+        legend(figure, axes[0])
     return figure
 
 

@@ -9,11 +9,11 @@ from evenface.data.datasets import dataset_licence
 from evenface.data.imbalance import imbalance_factor
 from evenface.data.manifest import attribute_columns, attribute_groups
 from evenface.evaluation.bootstrap import Estimate, estimate, units_of
-from evenface.evaluation.calibration import Calibration
 from evenface.evaluation.formatting import UNITS, count_units, listed
 from evenface.evaluation.metric_registry import HEADLINE, TARGET_HEADLINE, label, lower_note
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.summary import Subgroup, at_least
+from evenface.evaluation.target_calibration import TargetCalibration, load_calibration
 from evenface.evaluation.target_summary import compute_metrics, subgroups_of
 from evenface.reporting import summaries
 from evenface.reporting.page import PageSection
@@ -298,9 +298,11 @@ def _figures(estimate: Estimate) -> dict[str, float | None]:
 
 
 def _calibration(run: Run) -> dict[str, Any] | None:
-    calibration = Calibration.load(run.folder) if isinstance(run.results, Predictions) else None
+    calibration = load_calibration(run.folder)
     if calibration is None:
         return None
+    if isinstance(calibration, TargetCalibration):
+        return calibration.as_dict()
     return {
         "temperature": calibration.temperature,
         "of": calibration.of,
@@ -507,10 +509,10 @@ def _protocol_lines(card: Mapping[str, Any]) -> list[str]:
 
 def _ratio(card: Mapping[str, Any]) -> str:
     ratio = card["imbalance"]["ratio"]
-    if not card["imbalance"].get("known", True):  # older cards lack it
-        return "Its training samples are unknown to evenface."
     if card["task"].get("kind") in TARGET_HEADLINE:
         return "Strata are combinations of targets, or bins of the value, which splits and sampling balance."
+    if not card["imbalance"].get("known", True):  # older cards lack it
+        return "Its training samples are unknown to evenface."
     if ratio is None:
         return "At least one class has no training sample."
     return f"The largest class has {ratio:.1f} times as many training samples as the smallest."
@@ -531,14 +533,30 @@ def _unit(results: Mapping[str, Any]) -> str:
 
 def _calibration_lines(card: Mapping[str, Any]) -> str:
     calibration = card["calibration"]
+    if card["task"].get("kind") == "regression":
+        return "Values of a regression have no probabilities to calibrate."
     if calibration is None:
         return "Not calibrated: no or too few validation samples."
+    if "targets" in calibration:
+        return _target_calibration_lines(calibration["targets"])
     fitted = calibration["fitted_on"]
     prior = ", ".join(f"{name} {share:.3f}" for name, share in calibration["prior"].items())
     return (
         f"A temperature of {calibration['temperature']:.3f} was fitted on {fitted['samples']:,.0f} validation samples; "
         f"there it changes the calibration error from {fitted['ece_before']:.3f} to {fitted['ece_after']:.3f}. The "
         f"probabilities are calibrated for this class prior, by {calibration['prior_source']}: {prior}."
+    )
+
+
+def _target_calibration_lines(targets: Mapping[str, Mapping[str, float]]) -> str:
+    fitted = {name: entry for name, entry in targets.items() if "ece_after" in entry}
+    changes = [f"{name} from {entry['ece_before']:.3f} to {entry['ece_after']:.3f}" for name, entry in fitted.items()]
+    samples = max(entry["samples"] for entry in fitted.values())
+    left = [f"{name} ({entry['positives']:.0f})" for name, entry in targets.items() if name not in fitted]
+    return (
+        f"Slope and intercept of each target's logit (Platt scaling) were fitted on {samples:,.0f} validation samples; "
+        f"there they change the calibration error of {'; '.join(changes)}."
+        + (f" Not calibrated, by the number of validation samples with them: {', '.join(left)}." if left else "")
     )
 
 

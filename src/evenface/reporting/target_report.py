@@ -13,6 +13,7 @@ from evenface.evaluation.comparison import Comparison
 from evenface.evaluation.formatting import listed
 from evenface.evaluation.metric_registry import METRICS, lower_note
 from evenface.evaluation.metric_registry import TARGET_HEADLINE as HEADLINE
+from evenface.evaluation.target_calibration import TargetCalibration, calibration_changes
 from evenface.evaluation.target_predictions import TargetPredictions
 from evenface.evaluation.target_summary import bin_of
 from evenface.reporting import figures, tables
@@ -25,7 +26,7 @@ from evenface.reporting.summaries import (
     main_difference,
     target_label,
 )
-from evenface.reporting.tables import Row, Table
+from evenface.reporting.tables import Row, Table, untested
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,6 +55,7 @@ def target_run_report(
     notes: Sequence[str] = (),
     counts: Mapping[str, Sequence[int]] | None = None,
     counted: Sequence[str] = (),
+    calibration: TargetCalibration | None = None,
     faces: Mapping[str, np.ndarray] | None = None,
     provenance: Mapping[str, str] | None = None,
     further: Sequence[PageSection] = (),
@@ -69,6 +71,8 @@ def target_run_report(
         Result of :func:`~evenface.evaluation.target_summary.target_metrics_of`.
     counts : mapping of str to counts, optional
         Split to samples of each of ``counted``: targets, or strata.
+    calibration : TargetCalibration, optional
+        Calibration fitted on validation data, whose effect on the test data is shown.
     path, title, history, warnings, notes, faces, provenance, further, formats
         As in :func:`~evenface.reporting.report.run_report`.
 
@@ -96,6 +100,7 @@ def target_run_report(
         section,
         *_clips(result),
         *_people(result),
+        *([] if calibration is None else [calibration_section(predictions, calibration)]),
         *training({"": history} if history is not None else {}),
         *data(counts, faces, counted, "target" if task == "multilabel" else "stratum"),
         PageSection("All metrics", tables=(all_table(result),)),
@@ -231,10 +236,37 @@ def _figures(predictions: TargetPredictions) -> list[CaptionedFigure]:
         CaptionedFigure("precision-recall", curves, "Precision–recall curves with average precision. Dashed: share."),
         CaptionedFigure(
             "reliability",
-            figures.target_reliability(predictions),
+            figures.target_reliability({"": predictions}),
             "How often each target is present, by its probability. Dashed: calibrated.",
         ),
     ]
+
+
+def calibration_section(predictions: TargetPredictions, calibration: TargetCalibration) -> PageSection:
+    """Show the effect of calibration on the test predictions of each target."""
+    runs = {"uncalibrated": predictions, "calibrated": calibration.predictions(predictions)}
+    changes = {change.name: change for change in calibration_changes(predictions, calibration)}
+    rows: list[Row] = []
+    for index, name in enumerate(calibration.names):
+        fitted = calibration.fitted_on[name]
+        positives = f"{fitted['positives']:.0f} of {fitted['samples']:.0f}"
+        if name not in changes:
+            rows.append((name, positives, *["–"] * 8))
+            continue
+        change = changes[name]
+        scale = (f"{calibration.slopes[index]:.2f}", f"{calibration.intercepts[index]:+.2f}")
+        error, loss = change.error, change.log_loss
+        rows.append((name, positives, *scale, *error[:2], untested(error[2]), *loss[:2], untested(loss[2])))
+    header = ("target", "validation", "slope", "intercept", "calibration error", "calibrated", "difference")
+    table = Table("calibration", "Calibration", (*header, "log loss", "calibrated", "difference"), tuple(rows))
+    text = (
+        "Slope and intercept of the logit of each target (Platt scaling) are fitted on validation data; the table has "
+        "how many of its samples have the target. Prediction and export use the calibrated probabilities, and "
+        "thresholds moved with them, so that the same targets are present; the other sections show uncalibrated ones."
+    )
+    drawn = figures.target_reliability(runs)
+    figure = CaptionedFigure("calibration", drawn, "How often each target is present, by its probability.")
+    return PageSection("Calibration", "\n".join([text, *map(_capital, calibration.notes)]), (figure,), (table,))
 
 
 def _people(result: Mapping[str, Any]) -> list[PageSection]:

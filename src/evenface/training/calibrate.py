@@ -1,4 +1,4 @@
-"""Calibrate a run on its validation data: temperature, threshold, label shift; and evaluate that on its test data."""
+"""Calibrate a run on its validation data: temperature, threshold, label shift, targets; and evaluate on test data."""
 
 import math
 from dataclasses import dataclass
@@ -12,21 +12,31 @@ from evenface.evaluation.formatting import signed, with_interval
 from evenface.evaluation.label_shift import Corrected, Estimated, correction, estimate_prior, parse_prior
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.selective import Answered, Point, answered, check_risk, risk_coverage
+from evenface.evaluation.target_calibration import (
+    FEWEST,
+    CalibrationChange,
+    TargetCalibration,
+    calibration_changes,
+)
 from evenface.evaluation.target_predictions import TargetPredictions
 from evenface.runs import Run
 from evenface.training.class_prior import prior_of
 from evenface.utils.errors import InputError
 
 
-def fit(run: Run) -> Calibration | None:
+def fit(run: Run) -> Calibration | TargetCalibration | None:
     """Fit a run's calibration on its validation predictions and write it into the run folder; None if too few."""
     validation = run.validation_results
-    if validation is None or isinstance(validation, TargetPredictions) or len(validation) < AT_LEAST:
+    calibration: Calibration | TargetCalibration | None = None
+    if isinstance(validation, TargetPredictions):
+        calibration = TargetCalibration.fit(validation) if validation.task == "multilabel" else None
+    elif validation is not None and len(validation) >= AT_LEAST:
+        implied = prior_of(run)
+        calibration = Calibration.fit(validation, implied.prior, implied.reason, exact=implied.exact)
+    if calibration is None:
         (run.folder / FILE).unlink(missing_ok=True)
-        return None
-    implied = prior_of(run)
-    calibration = Calibration.fit(validation, implied.prior, implied.reason, exact=implied.exact)
-    calibration.save(run.folder)
+    else:
+        calibration.save(run.folder)
     return calibration
 
 
@@ -114,6 +124,58 @@ class Calibrated:
         return lines
 
 
+@dataclass(frozen=True)
+class CalibratedTargets:
+    """Result of :func:`calibrate` on the test data of a multi-label run."""
+
+    calibration: TargetCalibration
+    changes: list[CalibrationChange]
+    unit: str
+
+    @property
+    def lines(self) -> list[str]:
+        """Console output."""
+        calibration = self.calibration
+        scales = zip(calibration.names, calibration.slopes, calibration.intercepts, strict=True)
+        fitted = {name: f"{name} {a:.2f} {b:+.2f}" for name, a, b in scales}
+        used = [fitted[name] for name, kept in zip(calibration.names, calibration.calibrated, strict=True) if kept]
+        lines = [f"slope and intercept of the logit, fitted on validation data: {', '.join(used)}"]
+        lines += [
+            f"{change.name}: calibration error on test data {with_interval(change.error[0])} uncalibrated, "
+            f"{with_interval(change.error[1])} calibrated, difference {_difference(change.error[2])}; log loss "
+            f"{with_interval(change.log_loss[0])}, {with_interval(change.log_loss[1])}, difference "
+            f"{_difference(change.log_loss[2])}, over {self.unit}"
+            for change in self.changes
+        ]
+        return [*lines, *calibration.notes]
+
+
+def calibrate_targets(run: Run, *, risk: float | None = None, prior: str | None = None) -> CalibratedTargets:
+    """Fit each target on validation data, evaluate on test data; ``risk`` and ``prior`` are for classes.
+
+    Raises
+    ------
+    InputError
+        If the run is no multi-label one or has too few validation samples, or an argument is for classes.
+    """
+    results = run.results
+    assert isinstance(results, TargetPredictions)
+    what = f"the run {run.folder} predicts {', '.join(results.names)} ({results.task})"
+    for name, value in (("--max-error-rate", risk), ("--prior", prior)):
+        if value is not None:
+            raise InputError(f"{name} is for runs of classes; {what}", f"Leave out {name}.")
+    if results.task == "regression":
+        raise InputError(f"{what}: values have no probabilities to calibrate", "Calibrate a run of classes or units.")
+    calibration = fit(run)
+    if not isinstance(calibration, TargetCalibration):
+        raise InputError(
+            f"{what}: no target is in {FEWEST} validation samples and absent in as many, with a relation to its "
+            "probability, so none can be calibrated",
+            "Train with more validation samples: protocol.validation.",
+        )
+    return CalibratedTargets(calibration, calibration_changes(results, calibration), units_of(results).name)
+
+
 def calibrate(run: Run, *, risk: float | None = None, prior: str | None = None, **options: Any) -> Calibrated:
     """Fit on validation data, evaluate on test data.
 
@@ -139,7 +201,7 @@ def calibrate(run: Run, *, risk: float | None = None, prior: str | None = None, 
     if prior not in (None, "estimate"):
         parse_prior(prior, run.facts["classes"])
     validation, calibration = run.validation, fit(run)
-    if validation is None or calibration is None:
+    if validation is None or not isinstance(calibration, Calibration):
         number = 0 if validation is None else len(validation)
         raise InputError(
             f"the run {run.folder} has {number} validation samples; calibration needs {AT_LEAST}",
