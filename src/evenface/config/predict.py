@@ -56,9 +56,14 @@ class PredictSettings(Section):
         None,
         max_length=2000,
         description="correct for label shift to this class prior: happy=0.5,sad=0.5, or uniform, or estimate",
+        json_schema_extra={"tasks": "classes"},
     )
     abstain: float | None = Field(
-        None, ge=0, le=1, description="leave the label empty if no class reaches this probability"
+        None,
+        ge=0,
+        le=1,
+        description="leave the label empty if no class reaches this probability",
+        json_schema_extra={"tasks": "classes"},
     )
     pose: bool = Field(
         False,

@@ -24,6 +24,8 @@ COLUMNS = ("sample", "path", "start", "end", "label", "subject", "clip", "split"
 SIDES = ("train", "validation", "test")
 TaskKind = Literal["classification", "ordinal", "regression", "multilabel"]
 """What is predicted: a class, an ordered level, numbers, or which of several targets are present."""
+TARGET_TASKS: tuple[TaskKind, ...] = ("regression", "multilabel")
+"""Tasks whose samples have a row of targets in place of a class."""
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,16 @@ import numpy as np
 
 from evenface.config.explain import ExplainSettings
 from evenface.config.predict import PredictSettings
+from evenface.data.manifest import TARGET_TASKS
 from evenface.explanation import results
-from evenface.explanation.explanation import Array, Explanation, explain_samples, select_method
+from evenface.explanation.explanation import (
+    Array,
+    Explanation,
+    explain_samples,
+    marked_outputs,
+    select_method,
+    tested_output,
+)
 from evenface.explanation.faithfulness import Curves, Faithfulness, deletion_insertion
 from evenface.inference.input_spec import InputSpec, check_settings
 from evenface.inference.model import Model
@@ -114,7 +122,7 @@ def explain_inputs(
     result.files, result.samples = len(records), sum(len(record["samples"]) for record in records)
     result.checks = results.faithfulness_of(records)
     result.notes = _notes(records, results.other_files(out, records))
-    results.write_tables(out, records, model.classes)
+    results.write_tables(out, records, model)
     notes = [*(f"skipped: {message}" for message in result.skipped), *result.notes]
     results.write_report(out, model, records, result.checks, notes, settings)
     return result
@@ -175,18 +183,18 @@ class _ExplainTask:
         inputs = model.input_spec.select_frames(arrays)
         curves = [self._curves(array, each) for array, each in zip(inputs, explanations, strict=True)]
         folder = Path(source.path).resolve().parent.name
-        truth = model.classes.index(folder) if folder in model.classes else None
+        truth = model.classes.index(folder) if folder in model.classes and model.task not in TARGET_TASKS else None
         names = feature_names(model.input_spec, source)
         images = []
         for sample, array, each in zip(samples, inputs, explanations, strict=True):
             heading = _heading(source, sample, several=len(samples) > 1 or count > 1)
             parts = (each.probabilities, truth, names, each.maps, each.frames, each.points, each.attention)
-            images.append(
-                SaliencyFigure(heading, model.classes, self.shown, *parts).draw(model.input_spec.shown(array))
-            )
+            marks = marked_outputs(model, each.probabilities), "present" if model.thresholds else "predicted"
+            figure = SaliencyFigure(heading, model.classes, self.shown, *parts, *marks)
+            images.append(figure.draw(model.input_spec.shown(array)))
         with atomic_write(self.out / results.IMAGES / results.image_name(source.path)) as temporary:
             stacked(images).save(temporary)
-        record = results.record_of(source, self.key, samples, explanations, curves, truth, names)
+        record = results.record_of(source, self.key, samples, explanations, curves, truth, names, model)
         results.save_record(self.out, record)
         return record
 
@@ -194,7 +202,7 @@ class _ExplainTask:
         settings = self.settings
         if not settings.check:
             return []
-        label = int(explanation.probabilities.argmax())
+        label = tested_output(self.model, explanation.probabilities)
         return deletion_insertion(
             self.model,
             array,

@@ -38,7 +38,7 @@ class Explanation:
     method : str
         Attribution method, one of :data:`evenface.explanation.METHODS`.
     probabilities : ndarray of shape (C,)
-        As :meth:`~evenface.inference.model.Model.calibrated` computes them.
+        As :meth:`~evenface.inference.model.Model.calibrated` computes them; of a regression the values.
     maps : ndarray of shape (C, h, w), or (C, T, h, w) of clips, float32, or None
         Saliency maps from 0 to 1 of the evidence for a class. Each class is scaled by its own maximum, over all frames
         of a clip. All 0 if there is no evidence for it.
@@ -101,7 +101,8 @@ def explain_samples(model: Model, arrays: np.ndarray, method: str | None = None)
     -------
     list of Explanation
         One for each sample. The importance of frames and points by occlusion is a drop of the log-probability
-        (log-odds for one-vs-rest models); by integrated gradients it is in units of the logit.
+        (log-odds for one-vs-rest models and multi-label targets, the value itself of a regression); by integrated
+        gradients it is in units of the logit.
 
     Raises
     ------
@@ -172,6 +173,20 @@ def _explain_sequence(model: Model, sample: np.ndarray, probabilities: Array, me
 def _with_gradients(model: Model) -> Any:
     """Return the model as TorchModel, which this module must not import: select_method checked that it is one."""
     return model
+
+
+def marked_outputs(model: Model, probabilities: Array) -> tuple[int, ...]:
+    """Return what a model predicts: the class, or the targets that are present; nothing for a regression."""
+    if model.task == "regression":
+        return ()
+    if model.task != "multilabel":
+        return (int(probabilities.argmax()),)
+    return tuple(np.flatnonzero(probabilities >= np.array(model.thresholds)).tolist())
+
+
+def tested_output(model: Model, probabilities: Array) -> int:
+    """Return whose explanation is tested: the most probable class or target, or the first value of a regression."""
+    return 0 if model.task == "regression" else int(probabilities.argmax())
 
 
 def scaled(values: Array, axes: tuple[int, ...], *, lowest: bool = False) -> npt.NDArray[np.float32]:

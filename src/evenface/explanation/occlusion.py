@@ -96,10 +96,17 @@ def log_scores(scores: Array, *, one_vs_rest: bool) -> Array:
     return np.log(scores) - (np.log1p(-scores) if one_vs_rest else 0)
 
 
+def evidence(model: Model, scores: Array) -> Array:
+    """Return what is explained: :func:`log_scores`, log-odds of targets, or the values of a regression, ``(B, C)``."""
+    if model.task == "regression":
+        return scores
+    return log_scores(scores, one_vs_rest=model.one_vs_rest or model.task == "multilabel")
+
+
 def class_score_drop(model: Model, sample: np.ndarray, perturbed: Iterable[np.ndarray]) -> Array:
     """Compute the drop of each class score by each perturbation, ``(C, N)``."""
-    original = log_scores(model.scores(sample[None]), one_vs_rest=model.one_vs_rest)[0]
-    scores = [log_scores(score[None], one_vs_rest=model.one_vs_rest)[0] for score in score_samples(model, perturbed)]
+    original = evidence(model, model.scores(sample[None]))[0]
+    scores = [evidence(model, score[None])[0] for score in score_samples(model, perturbed)]
     return np.asarray((original - np.stack(scores)).T)
 
 

@@ -14,7 +14,8 @@ import numpy as np
 from PIL import Image
 
 from evenface.config.explain import ExplainSettings
-from evenface.explanation.explanation import Explanation
+from evenface.data.manifest import TARGET_TASKS
+from evenface.explanation.explanation import Explanation, marked_outputs, tested_output
 from evenface.explanation.faithfulness import FRACTIONS, UNITS, Curves, Faithfulness, faithfulness
 from evenface.inference.model import Model
 from evenface.inference.pipeline import PreparedSample
@@ -60,6 +61,7 @@ def record_of(
     curves: Sequence[Sequence[Curves]],
     truth: int | None,
     names: Sequence[str],
+    model: Model,
 ) -> Record:
     """Collect the record of a file."""
     return {
@@ -70,16 +72,18 @@ def record_of(
         "method": explanations[0].method,
         "truth": truth,
         "names": list(names),
-        "samples": [_sample_record(*each) for each in zip(samples, explanations, curves, strict=True)],
+        "samples": [_sample_record(*each, model) for each in zip(samples, explanations, curves, strict=True)],
     }
 
 
-def _sample_record(sample: PreparedSample, explanation: Explanation, curves: Sequence[Curves]) -> Record:
+def _sample_record(sample: PreparedSample, explanation: Explanation, curves: Sequence[Curves], model: Model) -> Record:
     box = [None] * 4 if sample.box is None else [round(float(side), 2) for side in sample.box]
     position = (sample.first_frame, sample.end_frame, sample.start_time, sample.end_time, sample.face_id, *box)
     return {
         **dict(zip(POSITION, position, strict=True)),
         "probabilities": explanation.probabilities.tolist(),
+        "predicted": list(marked_outputs(model, explanation.probabilities)),
+        "tested": tested_output(model, explanation.probabilities),
         "maps": _as_list(explanation.maps),
         "frames": _as_list(explanation.frames),
         "points": _as_list(explanation.points),
@@ -162,40 +166,40 @@ def faithfulness_of(records: Sequence[Record]) -> list[Faithfulness]:
 
 
 COLUMNS = ("file", *POSITION, "class", "probability", "predicted", "true", "method", "picture")
+OF_VALUES = {"probability": "value"}
+"""Column of a regression, by that of classes."""
 VALUE_COLUMNS = ("file", "frame", "face", "class", "what", "step", "row", "column", "name", "value")
 
 
-def write_tables(folder: Path, records: Sequence[Record], classes: Sequence[str]) -> None:
+def write_tables(folder: Path, records: Sequence[Record], model: Model) -> None:
     """Write both tables."""
-    rows = list(explanation_rows(records, classes))
-    areas = dict.fromkeys(name for row in rows for name in row if name not in COLUMNS)
+    columns = tuple(OF_VALUES.get(name, name) for name in COLUMNS) if model.task == "regression" else COLUMNS
+    rows = list(explanation_rows(records, model.classes, columns))
+    areas = dict.fromkeys(name for row in rows for name in row if name not in columns)
     with atomic_write(folder / TABLE) as temporary:
-        write_csv(temporary, (dict.fromkeys(areas) | row for row in rows), (*COLUMNS, *areas))
+        write_csv(temporary, (dict.fromkeys(areas) | row for row in rows), (*columns, *areas))
     with atomic_write(folder / VALUES) as temporary:
-        write_csv(temporary, importance_rows(records, classes), VALUE_COLUMNS)
+        write_csv(temporary, importance_rows(records, model.classes), VALUE_COLUMNS)
 
 
-def explanation_rows(records: Sequence[Record], classes: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Iterate over a row per sample and class; areas under the curves in the row of the predicted class."""
+def explanation_rows(
+    records: Sequence[Record], classes: Sequence[str], columns: Sequence[str] = COLUMNS
+) -> Iterator[dict[str, Any]]:
+    """Iterate over a row per sample and class or target; areas under the curves in the row of the tested one."""
     for record in records:
         for sample in record["samples"]:
-            predicted = int(np.argmax(sample["probabilities"]))
+            best = int(np.argmax(sample["probabilities"]))  # records of earlier versions are of classes
+            predicted, tested = sample.get("predicted", [best]), sample.get("tested", best)
             areas: dict[str, float] = {}
             for curves in _sample_curves(sample):
                 names = (f"{curves.what}_{name}" for name in ("out", "in", "random"))
                 areas |= dict(zip(names, map(float, curves.areas), strict=True))
             for label, name in enumerate(classes):
-                yield {
-                    "file": record["file"],
-                    **{name: sample[name] for name in POSITION},
-                    "class": name,
-                    "probability": sample["probabilities"][label],
-                    "predicted": label == predicted,
-                    "true": None if record["truth"] is None else label == record["truth"],
-                    "method": record["method"],
-                    "picture": record["picture"],
-                    **(areas if label == predicted else {}),
-                }
+                true = None if record["truth"] is None else label == record["truth"]
+                position = (record["file"], *(sample[place] for place in POSITION))
+                facts = (name, sample["probabilities"][label], label in predicted, true)
+                row = zip(columns, (*position, *facts, record["method"], record["picture"]), strict=True)
+                yield {**dict(row), **(areas if label == tested else {})}
 
 
 def importance_rows(records: Sequence[Record], classes: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -240,7 +244,9 @@ def _cells(values: np.ndarray, part: str, classes: Sequence[str], names: Sequenc
 MAX_IMAGES = 60
 """Maximum number of images on the page; the others are in the folder."""
 MAX_NOTES = 20
-CURVES_CAPTION = "Probability of the predicted class against the fraction deleted or inserted; means over samples."
+CURVES_CAPTION = "{} against the fraction deleted or inserted; means over samples."
+TESTED = {"multilabel": "Probability of the most probable target", "regression": "Value of the first target"}
+"""What is tested for faithfulness; of classes, the probability of the predicted one."""
 PERTURBATIONS = {
     "places": "Deleted image regions are {baseline}; a random order is the same map with its cells shuffled.",
     "frames": "A deleted frame is replaced by the nearest remaining one; the last one remains.",
@@ -257,8 +263,8 @@ METHOD_NOTES = {
     "cam": "Class activation maps of the network's last feature maps, each class scaled from its minimum to its "
     "maximum.",
     "gradients": "Integrated gradients from the mean sequence to this one, in units of the logit.",
-    "occlusion": "Drop of the class score (log-probability; log-odds for one-vs-rest models) without a region, frame "
-    "or point.",
+    "occlusion": "Drop of the class score (log-probability; log-odds for one-vs-rest models and targets that are "
+    "present or not; the value of a regression) without a region, frame or point.",
 }
 
 
@@ -275,9 +281,10 @@ def write_report(
     if checks:
         drawn: tuple[CaptionedFigure, ...] = ()
         if draws_curves():
-            save(curves_figure(records), folder / CURVES)
-            drawn = (CaptionedFigure("deletion-insertion", curves_figure(records), CURVES_CAPTION),)
-        sections.append(_faithfulness_section(drawn, checks))
+            save(curves_figure(records, model), folder / CURVES)
+            caption = CURVES_CAPTION.format(_tested(model))
+            drawn = (CaptionedFigure("deletion-insertion", curves_figure(records, model), caption),)
+        sections.append(_faithfulness_section(drawn, checks, _tested(model)))
     method = records[0]["method"]
     orders = f"{settings.random_orders} of each sample, seed {settings.seed}"
     baseline = "blurred" if settings.baseline == "blur" else "replaced by the mean colour of their frame"
@@ -302,7 +309,7 @@ def write_report(
         tuple(sections),
         {
             "model": model.name,
-            "classes": ", ".join(model.classes),
+            "targets" if model.task in TARGET_TASKS else "classes": ", ".join(model.classes),
             "files": f"{len(records):,}",
             "explained": f"{sum(len(record['samples']) for record in records):,}",
             "method": method,
@@ -312,6 +319,10 @@ def write_report(
         source="the input files",
     )
     write_page(page, folder / PAGE)
+
+
+def _tested(model: Model) -> str:
+    return TESTED.get(model.task, "Probability of the predicted class")
 
 
 def _reading_notes(model: Model, records: Sequence[Record], settings: ExplainSettings) -> Iterator[str]:
@@ -341,7 +352,7 @@ def _images(folder: Path, records: Sequence[Record]) -> PageSection:
     for record in records[:MAX_IMAGES]:
         with Image.open(folder / record["picture"]) as image:
             shown.append(CaptionedImage(image.convert("RGB"), record["file"], record["picture"]))
-    text = "The face is on the left, then the saliency map of each class, from yellow to red."
+    text = "The face is on the left, then the saliency map of each class or target, from yellow to red."
     if records[0]["samples"][0]["maps"] is None or records[0]["samples"][0]["frames"] is not None:
         text = f"Bars and points: {LEGEND}."
     if _has_attention(records):
@@ -360,7 +371,9 @@ def draws_curves() -> bool:
     return importlib.util.find_spec("matplotlib") is not None
 
 
-def _faithfulness_section(figures: tuple[CaptionedFigure, ...], checks: Sequence[Faithfulness]) -> PageSection:
+def _faithfulness_section(
+    figures: tuple[CaptionedFigure, ...], checks: Sequence[Faithfulness], tested: str
+) -> PageSection:
     rows = tuple(
         (
             UNITS[check.what],
@@ -377,21 +390,21 @@ def _faithfulness_section(figures: tuple[CaptionedFigure, ...], checks: Sequence
     header = ("perturbed", "samples", "files", "deletion", "insertion", "random", "deletion gain", "insertion gain")
     table = Table(
         "deletion-insertion",
-        "Areas under the deletion and insertion curves of the predicted class",
+        f"Areas under the deletion and insertion curves: {tested[0].lower()}{tested[1:]}",
         header,
         rows,
         "Lower is better for deletion, higher for insertion; a positive gain is better than random. 95 % bootstrap "
         "intervals over files.",
     )
     text = (
-        "If an explanation is faithful, the probability falls sooner when the most salient parts are deleted first, "
-        "and rises sooner when they are inserted first."
+        f"If an explanation is faithful, the {tested.split()[0].lower()} falls sooner when the most salient parts are "
+        "deleted first, and rises sooner when they are inserted first."
     )
     return PageSection("Faithfulness", text, figures, (table,))
 
 
 @styled
-def curves_figure(records: Sequence[Record]) -> Figure:
+def curves_figure(records: Sequence[Record], model: Model) -> Figure:
     """Draw mean curves: a row for regions, frames and points, deletion on the left, insertion on the right."""
     by_unit: dict[str, list[Curves]] = {}
     for record in records:
@@ -407,9 +420,10 @@ def curves_figure(records: Sequence[Record]) -> Figure:
             axis.plot(FRACTIONS, baseline, color=MUTED, linestyle="--", label="random orders")
             axis.plot(FRACTIONS, mean, color=colour(column), label="most salient first")
             axis.set_title(f"{UNITS[what]}, {name}", loc="left")
-            axis.set_ylim(0, 1)
+            if model.task != "regression":
+                axis.set_ylim(0, 1)
             axis.legend(loc="lower left" if column == 0 and mean[-1] > 0.5 else "best")
     for axis in axes[-2:]:
         axis.set_xlabel("fraction")
-    axes[0].set_ylabel("probability")
+    axes[0].set_ylabel(_tested(model).split()[0].lower())
     return figure

@@ -5,7 +5,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -14,15 +14,18 @@ import pandas as pd
 import torch
 
 from evenface.config import Recipe
-from evenface.data.manifest import Manifest
+from evenface.data.manifest import TARGET_TASKS, Manifest
 from evenface.evaluation.comparison import Comparison, MethodPair, compare
 from evenface.evaluation.formatting import signed, with_interval
+from evenface.evaluation.metric_registry import HEADLINE, TARGET_HEADLINE, lower_is_better
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.probability_metrics import shares
+from evenface.evaluation.target_predictions import AnyPredictions, load_predictions
 from evenface.inference.model import Model, ModelMetadata
 from evenface.inference.onnx_graph import MAX_SAMPLES, ExportModule, onnx_bytes, onnx_graph, quantise
 from evenface.inference.onnx_model import OnnxModel
 from evenface.inference.run_model import TorchModel
+from evenface.reporting.summaries import target_label
 from evenface.runs import PREDICTIONS, VALIDATION, Run
 from evenface.training import build, data
 from evenface.utils import __version__
@@ -102,7 +105,7 @@ def export_run(
     tolerance : float
         Maximum difference from the run's scores that you accept, for the float32 file.
     limit : float
-        Maximum loss of balanced accuracy on validation data that you accept, for int8.
+        Maximum loss of balanced accuracy on validation data that you accept, for int8; of targets, of the main metric.
 
     Returns
     -------
@@ -198,9 +201,9 @@ class _ExportTask:
         self.bar(1)
         file, model = self._write("int8.onnx", graph, self._properties(precision="int8"))
         cost = quantisation_cost((float32.model, model), samples, self.bar)
-        if not cost.balanced_accuracy <= limit:
+        if not cost.loss <= limit:
             raise InputError(
-                f"int8 loses {cost.balanced_accuracy:.3f} of balanced accuracy on validation data, more than "
+                f"int8 loses {cost.loss:.3f} of {target_label(cost.comparison.main)} on validation data, more than "
                 f"{limit:g}; nothing was written",
                 "\n  ".join([*cost.lines, "To accept the loss, raise --max-accuracy-loss."]),
             )
@@ -244,7 +247,8 @@ class StoredSamples:
                 f"the data of the run {run.folder} have changed since training",
                 "Restore the original data: the exported file is compared with the run on them.",
             )
-        return cls(data.TrainingData(run.recipe, store).inputs, store.manifest, run.split)
+        given = data.TrainingData(run.recipe, store)
+        return cls(given.inputs, given.manifest, run.split)
 
     def rows(self, *parts: str, limit: int | None = None) -> np.ndarray:
         """Return the row indices (N,) of parts of the split, ascending; evenly spaced if more than ``limit``."""
@@ -267,7 +271,8 @@ class FunctionModel(Model):
     """A copy of a model whose scores a function computes."""
 
     def __init__(self, like: Model, function: Callable[[np.ndarray], np.ndarray]) -> None:
-        for name in ("name", "key", "classes", "ordered", "input_spec", "one_vs_rest", "calibration", "prior"):
+        names = ("name", "key", "classes", "ordered", "input_spec", "one_vs_rest", "calibration", "prior")
+        for name in (*names, "task", "thresholds"):
             setattr(self, name, getattr(like, name))
         self._function = function
 
@@ -296,9 +301,10 @@ class Parity:
     max_difference : float
         Of scores, from the run's network in float32.
     max_stored_difference : float
-        Of probabilities, from those stored in the run folder, which were computed in ``precision``.
-    same_class : int
-        Number of samples with the same predicted class as stored.
+        Of probabilities, or values of a regression, from those stored in the run folder, which were computed in
+        ``precision``.
+    same_class : int or None
+        Number of samples with the same predicted class as stored; None for targets.
     precision : str
         Precision of the run.
     """
@@ -306,17 +312,20 @@ class Parity:
     samples: int
     max_difference: float
     max_stored_difference: float
-    same_class: int
+    same_class: int | None
     precision: str
 
     @property
     def lines(self) -> list[str]:
         """Two lines for the screen."""
+        what, same = "predictions", ""
+        if self.same_class is not None:
+            what, same = "probabilities", f"; same class for {self.same_class:,} of {self.samples:,}"
         return [
             f"parity  maximum difference of scores from the network in float32: {self.max_difference:.1e}, over "
             f"{self.samples:,} test and validation samples",
-            f"        maximum difference of probabilities from the stored ones ({self.precision}): "
-            f"{self.max_stored_difference:.1e}; same class for {self.same_class:,} of {self.samples:,}",
+            f"        maximum difference of {what} from the stored ones ({self.precision}): "
+            f"{self.max_stored_difference:.1e}{same}",
         ]
 
 
@@ -325,14 +334,15 @@ def parity(run: Run, reference: Model, file: Model, samples: StoredSamples, bar:
     rows = samples.rows("test", "validation", limit=MAX_PARITY_SAMPLES)
     stored = stored_probabilities(run, samples, rows)
     max_difference = max_stored = 0.0
-    same_class = 0
+    same_class = None if file.task in TARGET_TASKS else 0
     for start in range(0, len(rows), BATCH):
         batch, expected = samples.arrays_of(rows[start : start + BATCH]), stored[start : start + BATCH]
         selected = file.input_spec.select_frames(batch)
         max_difference = max(max_difference, _max_difference(reference.forward(selected), file.forward(selected)))
         probabilities = file.probabilities(batch)
         max_stored = max(max_stored, _max_difference(probabilities, expected))
-        same_class += int((probabilities.argmax(axis=1) == expected.argmax(axis=1)).sum())
+        if same_class is not None:
+            same_class += int((probabilities.argmax(axis=1) == expected.argmax(axis=1)).sum())
         bar(1)
     return Parity(len(rows), max_difference, max_stored, same_class, run.precision)
 
@@ -344,12 +354,13 @@ def _max_difference(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def stored_probabilities(run: Run, samples: StoredSamples, rows: np.ndarray) -> np.ndarray:
-    """Return the probabilities (N, C) that the run stored for the samples at ``rows``."""
+    """Return the probabilities, or values of targets, (N, C) that the run stored for the samples at ``rows``."""
     stored: dict[str, np.ndarray] = {}
     for name in (PREDICTIONS, VALIDATION):
         if (run.folder / name).is_file():
-            predictions = Predictions.load(run.folder / name)
-            stored |= dict(zip(predictions.sample, predictions.probabilities, strict=True))
+            predictions = load_predictions(run.folder / name)
+            values = predictions.probabilities if isinstance(predictions, Predictions) else predictions.values
+            stored |= dict(zip(predictions.sample, values, strict=True))
     names = samples.manifest.table["sample"].iloc[rows]
     missing = [name for name in names if name not in stored]
     if missing:
@@ -369,19 +380,21 @@ class QuantisationCost:
         return self.comparison.pairs[0]
 
     @property
-    def balanced_accuracy(self) -> float:
-        """Loss of balanced accuracy; below 0 for a gain."""
-        return -self.pair.overall["balanced_accuracy"].value
+    def loss(self) -> float:
+        """Loss of the main metric, such as balanced accuracy; below 0 for a gain."""
+        gain = self.pair.overall[self.comparison.main].value
+        return gain if lower_is_better(self.comparison.main) else -gain
 
     @property
     def lines(self) -> list[str]:
         """A line for each metric."""
         float32, int8 = self.comparison.methods
         lines = []
-        for name in ("balanced_accuracy", "accuracy"):
+        shown = next(keys for keys in (HEADLINE, *TARGET_HEADLINE.values()) if keys[0] == self.comparison.main)
+        for name in shown[:2]:
             difference = self.pair.overall[name]
             lines.append(
-                f"int8    validation {name.replace('_', ' ')} {with_interval(float32.overall[name])}, in int8 "
+                f"int8    validation {target_label(name)} {with_interval(float32.overall[name])}, in int8 "
                 f"{with_interval(int8.overall[name])}, difference {signed(difference.value)} "
                 f"[{signed(difference.low)}, {signed(difference.high)}] over {self.comparison.units:,} "
                 f"{self.comparison.unit}"
@@ -398,13 +411,15 @@ def quantisation_cost(models: Sequence[Model], samples: StoredSamples, bar: Prog
         for model, parts in zip(models, batches, strict=True):
             parts.append(model.scores(batch))
         bar(1)
-    one_vs_rest = models[0].one_vs_rest
-    predictions = {}
+    model, predictions = models[0], dict[str, AnyPredictions]()
     for name, parts in zip(("32 bits", "8 bits"), batches, strict=True):
         scores = np.concatenate(parts)
-        predictions[name] = data.predictions(
-            samples.manifest, rows, shares(scores), scores=scores if one_vs_rest else None
-        )
+        if model.task in TARGET_TASKS:
+            of_targets = data.target_predictions(samples.manifest, rows, model.calibrated(scores))
+            predictions[name] = replace(of_targets, thresholds=model.thresholds)
+            continue
+        own = scores if model.one_vs_rest else None
+        predictions[name] = data.predictions(samples.manifest, rows, shares(scores), scores=own)
     return QuantisationCost(compare(predictions))
 
 

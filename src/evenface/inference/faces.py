@@ -12,10 +12,23 @@ from typing import TYPE_CHECKING, overload
 
 from PIL import Image
 
+from evenface.data.manifest import TaskKind
 from evenface.inference.sources import Source
 from evenface.preprocessing.image import picture_in_memory, quiet_pillow, read_picture
 from evenface.preprocessing.video import open_film
-from evenface.reporting.annotation import UNSURE, Row, annotated, marks_of
+from evenface.reporting.annotation import (
+    NONE,
+    PROBABILITY,
+    UNSURE,
+    VALUE,
+    Row,
+    annotated,
+    marks_of,
+    output_names,
+    outputs_text,
+    task_of,
+    value_text,
+)
 from evenface.utils.errors import InputError
 from evenface.utils.extras import require
 from evenface.utils.tables import html_table
@@ -38,9 +51,10 @@ class FacePrediction:
     Parameters
     ----------
     label : str
-        The most probable class; empty if it does not reach the probability asked for with ``abstain``.
+        The most probable class; empty if it does not reach the probability asked for with ``abstain``. Of a multi-label
+        model the targets that are present, such as ``AU6+AU12``; of a regression empty.
     probabilities : dict of str to float
-        Probability of each class.
+        Probability of each class or target; empty for a regression.
     box : tuple of float, or None
         Left, top, right and bottom in pixels of the upright image; None where no face was searched for.
     face : int
@@ -56,6 +70,10 @@ class FacePrediction:
     yaw, pitch, roll : float or None
         Head pose in degrees, if it was asked for with ``pose``; see
         :func:`~evenface.preprocessing.head_pose.head_pose`.
+    values : dict of str to float
+        Value of each target of a regression, in its own unit; empty for other models.
+    text : str
+        The prediction as it is printed.
     """
 
     label: str
@@ -71,25 +89,44 @@ class FacePrediction:
     yaw: float | None = None
     pitch: float | None = None
     roll: float | None = None
+    values: dict[str, float] = field(default_factory=dict)
+    text: str = ""
 
     @classmethod
     def of(cls, row: Row) -> "FacePrediction":
         """Return the prediction in a row of a table."""
-        probabilities = {name[2:]: value for name, value in row.items() if name.startswith("p_")}
+        probabilities, values = (
+            {name[2:]: value for name, value in row.items() if name.startswith(start)} for start in (PROBABILITY, VALUE)
+        )
         box = None if row["left"] is None else (row["left"], row["top"], row["right"], row["bottom"])
         names = ("frame", "end", "time", "until", "score", "yaw", "pitch", "roll")
         return cls(
-            row["label"] or "", probabilities, box, row["face"], row["file"], **{name: row[name] for name in names}
+            row["label"] or "",
+            probabilities,
+            box,
+            row["face"],
+            row["file"],
+            **{name: row[name] for name in names},
+            values=values,
+            text=outputs_text(row),
         )
 
     @property
     def probability(self) -> float:
-        """Probability of the most probable class."""
-        return max(self.probabilities.values())
+        """Probability of the most probable class or target; NaN for a regression."""
+        return max(self.probabilities.values(), default=float("nan"))
+
+    @property
+    def present(self) -> tuple[str, ...]:
+        """The class; of a multi-label model, the targets that reach their thresholds."""
+        if self.label in self.probabilities:
+            return (self.label,)
+        parts = self.label.split("+")
+        return tuple(name for name in self.probabilities if name in parts)
 
     def __repr__(self) -> str:
         time = "" if self.time is None else f", {self.time:.2f} s"
-        return f"<face {self.face} in {self.source}{time}: {self.label or UNSURE} {self.probability:.2f}>"
+        return f"<face {self.face} in {self.source}{time}: {self.text}>"
 
 
 @dataclass(eq=False, repr=False)
@@ -152,8 +189,13 @@ class Faces(Sequence[FacePrediction]):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes."""
-        return tuple(name[2:] for name in self.columns if name.startswith("p_"))
+        """Names of the classes, or of the targets."""
+        return tuple(output_names(self.columns))
+
+    @property
+    def task(self) -> TaskKind:
+        """What is predicted; ``classification`` for ordered classes too."""
+        return task_of(self.columns)
 
     @property
     def without_face(self) -> int:
@@ -228,6 +270,8 @@ class Faces(Sequence[FacePrediction]):
     # ---- text
 
     def __repr__(self) -> str:
+        if self.task == "regression":
+            return f"<{self._count()}: {', '.join(self.classes)}>"
         return f"<{self._count()}: {', '.join(f'{label} {count}' for label, count in self._labels().most_common(4))}>"
 
     def _repr_html_(self) -> str:
@@ -241,15 +285,26 @@ class Faces(Sequence[FacePrediction]):
                 Path(face.source).name,
                 "" if face.time is None else f"{face.time:.2f}",
                 face.face,
-                face.label or UNSURE,
-                f"{face.probability:.2f}{_pose_text(face)}",
+                *self._cells(face),
             )
             for face in self[:FEW]
         )
         more = f"<p>{len(self) - FEW:,} more</p>" if len(self) > FEW else ""
-        return image + html_table(("file", "time", "face", "label", "probability"), rows) + more
+        outputs = ("label", "probability") if self.task == "classification" else self.classes
+        return image + html_table(("file", "time", "face", *outputs), rows) + more
+
+    def _cells(self, face: FacePrediction) -> list[str]:
+        """Return the cells of a face in a notebook: label and probability, or the number of each target."""
+        if self.task == "classification":
+            return [face.label or UNSURE, f"{face.probability:.2f}{_pose_text(face)}"]
+        if self.task == "regression":
+            return [value_text(value) for value in face.values.values()]
+        return [f"{p:.2f}" for p in face.probabilities.values()]
 
     def _labels(self) -> Counter[str]:
+        """Count the faces of each class, or those in which each target is present."""
+        if self.task == "multilabel":
+            return Counter(name for face in self for name in face.present or (NONE,))
         return Counter(face.label or UNSURE for face in self)
 
     def _count(self) -> str:
@@ -283,7 +338,13 @@ class Faces(Sequence[FacePrediction]):
             yield count
 
     def _by_label(self) -> Iterator[str]:
-        width = max(map(len, (*self.classes, UNSURE)))
+        width = max(map(len, (*self.classes, NONE if self.task == "multilabel" else UNSURE)))
+        if self.task == "regression":
+            for name in self.classes if len(self) else ():
+                values = [face.values[name] for face in self]
+                low, mean, high = map(value_text, (min(values), sum(values) / len(values), max(values)))
+                yield f"  {name:{width}}  mean {mean}, from {low} to {high}"
+            return
         for label, count in self._labels().most_common():
             yield f"  {label:{width}}  {count:8,}  {count / len(self):6.1%}"
 
@@ -293,7 +354,7 @@ def _text(row: Row) -> str:
     if row["face"] is None:
         return f"{time}no face"
     face = FacePrediction.of(row)
-    return f"{time}face {face.face}  {face.label or UNSURE} {face.probability:.2f}{_pose_text(face)}"
+    return f"{time}face {face.face}  {face.text}{_pose_text(face)}"
 
 
 def _pose_text(face: FacePrediction) -> str:

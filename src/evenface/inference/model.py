@@ -2,22 +2,25 @@
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from evenface.config.predict import PredictSettings
+from evenface.data.manifest import TARGET_TASKS, TaskKind
 from evenface.evaluation.calibration import Calibration
 from evenface.evaluation.label_shift import with_prior
 from evenface.evaluation.probability_metrics import shares
+from evenface.evaluation.target_calibration import TargetCalibration, calibration_from
 from evenface.inference.input_spec import InputSpec
 from evenface.utils.errors import InputError
 
 
 class Model(ABC):
-    """A trained model that computes class probabilities.
+    """A trained model that computes class probabilities, or predicts targets: action units, pain scores, valence.
 
     Attributes
     ----------
@@ -25,29 +28,35 @@ class Model(ABC):
         Name for display.
     key : str
         Digest of the weights; models with different weights have different keys.
+    task : {"classification", "ordinal", "regression", "multilabel"}
+        What is predicted.
     classes : tuple of str
-        Class names, in the order of the probabilities.
+        Class names, in the order of the probabilities; of a regression or multi-label model, the names of the targets.
+    thresholds : tuple of float, or None
+        Multi-label: probability from which each target is present, after calibration.
     ordered : bool
         Whether the classes are ordinal levels, in ascending order.
     input_spec : InputSpec
         How samples are prepared.
     one_vs_rest : bool
         Whether each class is scored by a binary classifier of its own.
-    calibration : Calibration or None
+    calibration : Calibration, TargetCalibration or None
         Calibration fitted on validation data; None if there is none.
     prior : ndarray of shape (C,)
-        Class prior implied by training; see :func:`evenface.training.class_prior.implied_prior`.
+        Class prior implied by training; see :func:`evenface.training.class_prior.implied_prior`. Empty without classes.
     card : dict
         Model card: data, protocol, results.
     """
 
     name: str
     key: str
+    task: TaskKind = "classification"
     classes: tuple[str, ...]
+    thresholds: tuple[float, ...] | None = None
     ordered: bool
     input_spec: InputSpec
     one_vs_rest: bool
-    calibration: Calibration | None
+    calibration: Calibration | TargetCalibration | None
     prior: np.ndarray
     card: dict[str, Any]
 
@@ -63,7 +72,8 @@ class Model(ABC):
         Returns
         -------
         ndarray of shape (B, C), float64
-            Probabilities; of a one-vs-rest model, scores from 0 to 1 that need not sum to 1.
+            Probabilities; of a one-vs-rest model, scores from 0 to 1 that need not sum to 1. Of a multi-label model the
+            probability of each target, of a regression its value in its own unit.
         """
 
     def scores(self, batch: np.ndarray) -> np.ndarray:
@@ -84,15 +94,23 @@ class Model(ABC):
         return (scores + self.forward(self.input_spec.mirrored(batch))) / 2 if self.input_spec.mirror else scores
 
     def probabilities(self, batch: np.ndarray) -> np.ndarray:
-        """Compute uncalibrated probabilities of prepared samples, (B, C), as ``predictions.parquet`` holds them."""
-        return shares(self.scores(batch))
+        """Compute uncalibrated probabilities of prepared samples, (B, C), as ``predictions.parquet`` holds them.
+
+        Of a regression its values.
+        """
+        scores = self.scores(batch)
+        return scores if self.task in TARGET_TASKS else shares(scores)
 
     def calibrated(self, scores: np.ndarray, prior: np.ndarray | None = None) -> np.ndarray:
-        """Convert the result of :meth:`scores` to calibrated probabilities, (B, C).
+        """Convert the result of :meth:`scores` to calibrated probabilities, (B, C); values of a regression stay.
 
-        Without a fitted calibration the probabilities are uncalibrated. They are corrected for the class prior
-        ``(C,)`` if one is given.
+        Without a fitted calibration the probabilities are uncalibrated. Those of classes are corrected for the class
+        prior ``(C,)`` if one is given.
         """
+        if isinstance(self.calibration, TargetCalibration):
+            return self.calibration.apply(scores)
+        if self.task in TARGET_TASKS:
+            return scores
         uncalibrated = shares(scores)
         if self.calibration:
             return self.calibration.apply(uncalibrated, scores, prior)
@@ -100,12 +118,54 @@ class Model(ABC):
 
     @property
     def temperature(self) -> float:
-        """Calibration temperature; 1 without a fitted calibration."""
-        return self.calibration.temperature if self.calibration else 1.0
+        """Calibration temperature; 1 without a fitted calibration of classes."""
+        return self.calibration.temperature if isinstance(self.calibration, Calibration) else 1.0
+
+    def label(self, values: np.ndarray, abstain: float | None = None) -> str:
+        """Return the label of the calibrated outputs of one sample; see :func:`label_of`."""
+        return label_of(values, self.classes, self.task, thresholds=self.thresholds, abstain=abstain)
 
 
-FORMAT = 1
-"""Version of the metadata format; files of a higher one are refused."""
+def label_of(
+    values: np.ndarray,
+    names: Sequence[str],
+    task: TaskKind = "classification",
+    *,
+    thresholds: Sequence[float] | None = None,
+    abstain: float | None = None,
+) -> str:
+    """Return the label of the outputs of one sample.
+
+    The most probable class, or none if its probability is below ``abstain``; the targets of a multi-label model that
+    reach their thresholds, such as ``AU6+AU12``; nothing for a regression, whose values are the prediction.
+
+    Examples
+    --------
+    >>> label_of(np.array([0.71, 0.2, 0.88]), ("AU6", "AU9", "AU12"), "multilabel", thresholds=(0.5, 0.5, 0.5))
+    'AU6+AU12'
+    """
+    if task == "regression":
+        return ""
+    if task == "multilabel":
+        return "+".join(name for name, p, t in zip(names, values, thresholds or (), strict=True) if p >= t)
+    best = int(values.argmax())
+    return "" if abstain is not None and values[best] < abstain else names[best]
+
+
+def check_task(settings: PredictSettings, model: Model) -> None:
+    """Raise InputError if a setting is for classes, and the model has none."""
+    if model.task not in TARGET_TASKS:
+        return
+    for name in ("prior", "abstain"):
+        if getattr(settings, name) is not None:
+            raise InputError(
+                f"{name} is for models of classes; {model.name} predicts {', '.join(model.classes)} ({model.task})",
+                f"Leave out --{name}.",
+            )
+
+
+FORMAT, FORMAT_OF_CLASSES = 2, 1
+"""Version of the metadata format; files of a higher one are refused. Files of classes are as they were in the first."""
 PREFIX = "evenface."
 
 
@@ -115,7 +175,7 @@ class ModelMetadata:
 
     Parameters
     ----------
-    name, key, classes, ordered, one_vs_rest, input_spec, calibration, prior, card
+    name, key, classes, ordered, one_vs_rest, input_spec, calibration, prior, card, task, thresholds
         As in :class:`~evenface.inference.model.Model`; ``key`` is the digest of the run's weights.
     recipe : dict
         The recipe, without directories of the machine it was trained on.
@@ -131,25 +191,29 @@ class ModelMetadata:
     ordered: bool
     one_vs_rest: bool
     input_spec: InputSpec
-    calibration: Calibration | None
+    calibration: Calibration | TargetCalibration | None
     prior: np.ndarray
     card: dict[str, Any]
     recipe: dict[str, Any]
     version: str
     precision: str = "float32"
+    task: TaskKind = "classification"
+    thresholds: tuple[float, ...] | None = None
 
     @classmethod
     def of(cls, model: Model, recipe: dict[str, Any], version: str, precision: str = "float32") -> "ModelMetadata":
         """Collect the metadata of a model."""
         names = ("name", "key", "classes", "ordered", "one_vs_rest", "input_spec", "calibration", "prior", "card")
-        fields = {name: getattr(model, name) for name in names}
+        fields = {name: getattr(model, name) for name in (*names, "task", "thresholds")}
         return cls(**fields, recipe=recipe, version=version, precision=precision)
 
     def to_properties(self) -> dict[str, str]:
         """Return the metadata as ONNX properties: JSON by name."""
+        of_targets = self.task in TARGET_TASKS
+        left = ("input_spec",) if of_targets else ("input_spec", "task", "thresholds")
         fields = {
-            **{name: value for name, value in vars(self).items() if name != "input_spec"},
-            "format": FORMAT,
+            **{name: value for name, value in vars(self).items() if name not in left},
+            "format": FORMAT if of_targets else FORMAT_OF_CLASSES,
             "classes": list(self.classes),
             "form": self.input_spec.as_dict(),
             "calibration": self.calibration.as_dict() if self.calibration else None,
@@ -180,23 +244,31 @@ class ModelMetadata:
                     "read it",
                     "Update evenface.",
                 )
-            calibration = fields["calibration"]
+            calibration, thresholds = fields["calibration"], fields.get("thresholds")
             metadata = cls(
                 **{name: fields[name] for name in ("name", "key", "ordered", "one_vs_rest", "card", "recipe")},
                 classes=tuple(fields["classes"]),
                 input_spec=InputSpec.from_dict(fields["form"]),
-                calibration=None if calibration is None else Calibration.from_dict(calibration),
+                calibration=None if calibration is None else calibration_from(calibration),
                 prior=np.array(fields["prior"], dtype=np.float64),
                 version=fields["version"],
                 precision=fields["precision"],
+                task=fields.get("task", "ordinal" if fields["ordered"] else "classification"),
+                thresholds=None if thresholds is None else tuple(map(float, thresholds)),
             )
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, InputError):
                 raise
             raise InputError(f"{path} has missing or invalid metadata ({error})", "Export the run again.") from error
-        if metadata.prior.shape != (len(metadata.classes),):
-            raise InputError(
-                f"{path} has {len(metadata.classes)} classes and a class prior of shape {metadata.prior.shape}",
-                "Export the run again.",
-            )
+        metadata._check(path)
         return metadata
+
+    def _check(self, path: Path) -> None:
+        """Raise InputError if the number of classes or targets differs within the metadata."""
+        count, again = len(self.classes), "Export the run again."
+        if self.task not in TARGET_TASKS and self.prior.shape != (count,):
+            raise InputError(f"{path} has {count} classes and a class prior of shape {self.prior.shape}", again)
+        if self.task == "multilabel" and len(self.thresholds or ()) != count:
+            raise InputError(f"{path} has {count} targets and {len(self.thresholds or ())} thresholds", again)
+        if isinstance(self.calibration, TargetCalibration) and self.calibration.names != self.classes:
+            raise InputError(f"{path} is calibrated for other targets than it predicts", again)

@@ -36,7 +36,7 @@ class ExportModule(nn.Module):
         self.eval()
 
     def forward(self, stored: Tensor) -> Tensor:
-        """Compute scores (B, C), float32, of uint8 pixels (B, T, H, W, C) or float32 sequences (B, T, P, D)."""
+        """Compute scores, (B, C), float32, of uint8 pixels (B, T, H, W, C) or float32 sequences (B, T, P, D)."""
         return self.method.scores(as_input(stored, self.input_spec))
 
     def example(self) -> Tensor:
@@ -47,6 +47,8 @@ class ExportModule(nn.Module):
     @property
     def output(self) -> str:
         """Name of the output in the file."""
+        if self.method.link is not None and self.method.link.kind == "regression":
+            return "values"
         return "scores" if self.method.one_vs_rest else "probabilities"
 
 

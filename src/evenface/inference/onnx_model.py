@@ -75,6 +75,7 @@ class OnnxModel(Model):
         self.key = metadata.key if float32 else f"{metadata.key}-{metadata.precision}"
         self.ordered, self.one_vs_rest, self.prior = metadata.ordered, metadata.one_vs_rest, metadata.prior
         self.calibration, self.card = metadata.calibration, metadata.card
+        self.task, self.thresholds = metadata.task, metadata.thresholds
         self._input = self._session.get_inputs()[0].name
 
     def forward(self, batch: np.ndarray) -> np.ndarray:

@@ -73,7 +73,7 @@ class PreparedSample:
 
 @dataclass(frozen=True)
 class FaceResult:
-    """Probabilities of a sample; None without a face."""
+    """Probabilities of a sample, or values of a regression; None without a face."""
 
     source: Source
     sample: PreparedSample
@@ -135,12 +135,6 @@ def final_probabilities(model: Model, scores: np.ndarray, settings: PredictSetti
     """Convert the result of :meth:`Model.scores` to calibrated probabilities under the class prior of the settings."""
     prior = None if settings.prior is None else parse_prior(settings.prior, model.classes)
     return model.calibrated(scores, prior)
-
-
-def label_of(probabilities: np.ndarray, classes: Sequence[str], abstain: float | None = None) -> str:
-    """Return the most probable class; empty if its probability is below the threshold ``abstain``."""
-    best = int(probabilities.argmax())
-    return "" if abstain is not None and probabilities[best] < abstain else classes[best]
 
 
 def resolve_prior(model: Model, sources: Sequence[Source], settings: PredictSettings) -> PredictSettings:

@@ -11,7 +11,7 @@ from evenface.config.recipe import Baseline
 from evenface.evaluation.label_shift import parse_prior
 from evenface.inference.faces import Faces, drawn
 from evenface.inference.input_spec import check_settings
-from evenface.inference.model import Model
+from evenface.inference.model import Model, check_task
 from evenface.inference.pipeline import ESTIMATE, FaceResult, SourceEnd, predict_sources, resolve_prior
 from evenface.inference.prediction_table import (
     Columns,
@@ -74,6 +74,7 @@ def predict_inputs(
     With ``tables`` the rows are written there; what is in all of them already is not predicted again.
     """
     check_settings(settings, model.input_spec)
+    check_task(settings, model)
     if settings.prior not in (None, ESTIMATE):
         parse_prior(settings.prior, model.classes)
     check_output_paths(tables)
@@ -126,7 +127,7 @@ def prediction_notes(model: Model, settings: PredictSettings) -> list[str]:
     notes = []
     if model.name == BUNDLED:
         notes.append(f"{BUNDLED} was trained on synthetic people alone: expect more errors on real faces")
-    elif model.calibration is None:
+    elif model.calibration is None and model.task != "regression":
         notes.append("probabilities are not calibrated: the run has no calibration.json")
     if spec.kind != "sequences" and spec.crop is None:
         crops = f"faces are cropped with margin {settings.margin:g}"
@@ -138,7 +139,8 @@ def prediction_notes(model: Model, settings: PredictSettings) -> list[str]:
     if spec.baseline is not None:
         notes.append(_baseline_note(spec.baseline, settings))
     if settings.smooth:
-        notes.append(f"probabilities are averaged over {settings.smooth:g} s for each face")
+        what = "values" if model.task == "regression" else "probabilities"
+        notes.append(f"{what} are averaged over {settings.smooth:g} s for each face")
     return notes
 
 
@@ -214,7 +216,7 @@ def draw(result: Faces, folder: Path | None, figure: Path | None) -> None:
             _annotate_sources(result, folder, bar)
     if figure is not None:
         files = [source.path for source in result.sources]
-        if draw_timeline(rows_by_file(result.load()), files, result.classes, figure):
+        if draw_timeline(rows_by_file(result.load()), files, result.columns, figure):
             result.drawn.append(figure)
         else:
             result.notes.append("no timeline: no face was found in a video")

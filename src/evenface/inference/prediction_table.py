@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from evenface.config.predict import PredictSettings
+from evenface.data.manifest import TARGET_TASKS, TaskKind
 from evenface.inference.faces import INTEGERS, STRINGS
-from evenface.inference.model import Model
-from evenface.inference.pipeline import FaceResult, label_of
+from evenface.inference.model import Model, label_of
+from evenface.inference.pipeline import FaceResult
 from evenface.inference.sources import Source
-from evenface.reporting.annotation import Row
+from evenface.reporting.annotation import PROBABILITY, VALUE, Row
 from evenface.utils.errors import InputError
 from evenface.utils.extras import require
 from evenface.utils.files import atomic_write, check_writable, digest
@@ -35,20 +36,26 @@ class Columns:
     smooth: float
     model: str
     abstain: float | None = None
+    task: TaskKind = "classification"
+    thresholds: tuple[float, ...] | None = None
 
     @classmethod
     def of(cls, model: Model, settings: PredictSettings) -> "Columns":
         """Return the columns for a model; ``model`` identifies weights, input specification and settings."""
         facts = [model.key, model.input_spec.as_dict(), settings.facts, model.temperature]
+        if model.task in TARGET_TASKS:
+            facts += [model.thresholds, model.calibration.as_dict() if model.calibration else None]
         key = digest(json.dumps(facts, sort_keys=True, default=str))[:12]
         temperature = model.temperature if model.calibration else None
-        return cls(model.classes, temperature, settings.smooth, f"{model.name}@{key}", settings.abstain)
+        name, shown = f"{model.name}@{key}", (model.task, model.thresholds)
+        return cls(model.classes, temperature, settings.smooth, name, settings.abstain, *shown)
 
     @property
     def names(self) -> list[str]:
-        """Column names in order; tables in memory lack the last one."""
-        probabilities = [f"p_{name}" for name in self.classes]
-        return ["file", *POSITION, "label", *probabilities, "temperature", "smoothed", "model", "digest"]
+        """Column names in order; tables in memory lack the last one. Only tables of classes have a temperature."""
+        outputs = [f"{VALUE if self.task == 'regression' else PROBABILITY}{name}" for name in self.classes]
+        scaled = [] if self.task in TARGET_TASKS else ["temperature"]
+        return ["file", *POSITION, "label", *outputs, *scaled, "smoothed", "model", "digest"]
 
     def row(self, result: FaceResult) -> dict[str, Any]:
         """Return the row of a result, without the digest of its file; None for missing values."""
@@ -58,10 +65,12 @@ class Columns:
         score = None if sample.score is None else float(sample.score)
         pose = [None] * 3 if sample.pose is None else [round(angle, 1) for angle in sample.pose]
         position = [sample.first_frame, sample.end_frame, *times, sample.face_id, *box, score, *pose]
-        scored = (
-            [None] * (len(self.classes) + 1) if p is None else [label_of(p, self.classes, self.abstain), *p.tolist()]
-        )
-        values = [result.source.path, *position, *scored, self.temperature, float(self.smooth), self.model]
+        scored: list[Any] = [None] * (len(self.classes) + 1)
+        if p is not None:
+            label = label_of(p, self.classes, self.task, thresholds=self.thresholds, abstain=self.abstain)
+            scored = [label, *p.tolist()]
+        scaled = [] if self.task in TARGET_TASKS else [self.temperature]
+        values = [result.source.path, *position, *scored, *scaled, float(self.smooth), self.model]
         return dict(zip(self.names, values, strict=False))
 
 

@@ -8,7 +8,10 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 
+from evenface.data.manifest import TaskKind
 from evenface.evaluation.calibration import Calibration
+from evenface.evaluation.target_calibration import TargetCalibration, load_calibration
+from evenface.evaluation.target_predictions import TargetPredictions
 from evenface.inference.input_spec import InputSpec, input_spec_of
 from evenface.inference.model import Model
 from evenface.preprocessing.augmentation import to_float
@@ -22,6 +25,8 @@ from evenface.training.fabric import inference_precision
 class TorchModel(Model):
     """Model of a run folder."""
 
+    task: TaskKind
+
     def __init__(self, run: Run) -> None:
         self.run, self.name = run, run.folder.resolve().name
         self.input_spec = input_spec_of(run)
@@ -30,11 +35,18 @@ class TorchModel(Model):
         self.method = build.trained_method(run).eval().to(self.device)
         if self.input_spec.kind != "sequences":
             self.method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.one_vs_rest, self.classes = self.method.one_vs_rest, tuple(run.facts["classes"])
-        self.ordered = run.predictions.ordered
-        self.calibration = Calibration.load(run.folder)
-        self.prior = self.calibration.prior if self.calibration else prior_of(run).prior
-        self.key = run.weights_digest
+        self.one_vs_rest, self.key = self.method.one_vs_rest, run.weights_digest
+        self.calibration = load_calibration(run.folder)
+        results = run.results
+        if isinstance(results, TargetPredictions):
+            self.task, self.classes, self.ordered, self.prior = results.task, results.names, False, np.empty(0)
+            if isinstance(self.calibration, TargetCalibration):
+                results = self.calibration.predictions(results)
+            self.thresholds = results.thresholds
+            return
+        self.classes, self.ordered = tuple(run.facts["classes"]), results.ordered
+        self.task = "ordinal" if self.ordered else "classification"
+        self.prior = self.calibration.prior if isinstance(self.calibration, Calibration) else prior_of(run).prior
 
     @cached_property
     def card(self) -> dict[str, Any]:  # type: ignore[override]

@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from evenface.data.manifest import TARGET_TASKS
 from evenface.losses.base import focal_form
-from evenface.methods.base import TARGET_TASKS, Method, Stage, StepContext, TargetLink, Task
+from evenface.methods.base import Method, Stage, StepContext, TargetLink, Task
 from evenface.methods.bbn import BBN
 from evenface.methods.conr import ConR
 from evenface.methods.corn import CORN

@@ -15,8 +15,6 @@ from evenface.data.manifest import TaskKind
 from evenface.utils.errors import InputError
 
 Modality = Literal["images", "clips", "sequences"]
-TARGET_TASKS = ("regression", "multilabel")
-"""Tasks whose samples have a row of targets in place of a class."""
 
 
 @dataclass(frozen=True)

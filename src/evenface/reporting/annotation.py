@@ -1,8 +1,8 @@
-"""Predictions drawn into images and videos, and as probabilities over time."""
+"""Predictions as text, drawn into images and videos, and over time."""
 
 import importlib.util
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from evenface.data.manifest import TaskKind
 from evenface.preprocessing.image import quiet_pillow, read_picture
 from evenface.preprocessing.video import RATE, Film, open_film
 from evenface.reporting.style import GRID, SERIES, colour, panels, save, styled
@@ -25,8 +26,12 @@ TIME_BASE = 90_000
 """Ticks per second of the frame times in written videos."""
 MAX_OVERLAPPING = 64
 """Number of preceding windows that are searched for those that contain a frame."""
-UNSURE = "unsure"
-"""Label of a face that is below the abstention threshold."""
+UNSURE, NONE = "unsure", "none present"
+"""Text of a face whose classes are below the abstention threshold, or whose targets are all below theirs."""
+PROBABILITY, VALUE = "p_", "v_"
+"""Begin the columns of the probability of a class or target, and of the value of a regression."""
+MOST_TARGETS = 3
+"""Targets that are written beside a box, the most probable ones."""
 MAX_PANELS = 12
 """Maximum number of faces in the timeline: those with most rows."""
 Box = tuple[float, float, float, float]
@@ -56,8 +61,52 @@ def marks_of(rows: Iterable[Row]) -> list[Mark]:
 
 def _mark(row: Row) -> Mark:
     box = None if row["left"] is None else (row["left"], row["top"], row["right"], row["bottom"])
-    probability = max(float(value) for name, value in row.items() if name.startswith("p_"))
-    return row["face"], box, f"{row['face']}  {row['label'] or UNSURE} {probability:.2f}"
+    return row["face"], box, f"{row['face']}  {outputs_text(row, MOST_TARGETS)}"
+
+
+def task_of(columns: Collection[str]) -> TaskKind:
+    """Return what a table predicts by its columns: only classes have a temperature, only regressions values."""
+    if any(name.startswith(VALUE) for name in columns):
+        return "regression"
+    return "classification" if "temperature" in columns else "multilabel"
+
+
+def output_names(columns: Iterable[str]) -> list[str]:
+    """Return the classes or targets of a table, from the names of its columns."""
+    return [name[2:] for name in columns if name.startswith((PROBABILITY, VALUE))]
+
+
+def outputs_text(row: Row, most: int | None = None) -> str:
+    """Return what a row predicts: a class with its probability, the targets that are present, or values.
+
+    Examples
+    --------
+    >>> outputs_text({"label": "AU6+AU12", "p_AU1": 0.1, "p_AU6": 0.71, "p_AU12": 0.88})
+    'AU6 0.71  AU12 0.88'
+    >>> outputs_text({"label": "", "v_pspi": 3.21})
+    'pspi 3.2'
+    """
+    task = task_of(row)
+    if task == "regression":
+        return "  ".join(f"{name} {value_text(row[VALUE + name])}" for name in output_names(row))
+    p = {name: float(row[PROBABILITY + name]) for name in output_names(row)}
+    if task == "classification":
+        return f"{row['label'] or UNSURE} {max(p.values()):.2f}"
+    present = [name for name in p if name in row["label"].split("+")]
+    shown = sorted(sorted(present, key=lambda name: -p[name])[:most], key=present.index)
+    text = "  ".join(f"{name} {p[name]:.2f}" for name in shown) or NONE
+    return f"{text}  +{len(present) - len(shown)}" if len(shown) < len(present) else text
+
+
+def value_text(value: float) -> str:
+    """Return a value of a regression with two significant digits, or one digit after the point.
+
+    Examples
+    --------
+    >>> value_text(3.21), value_text(-0.042), value_text(12.34)
+    ('3.2', '-0.042', '12.3')
+    """
+    return f"{value:.2g}" if abs(value) < 1 else f"{value:.1f}"
 
 
 class VideoMarks:
@@ -180,9 +229,12 @@ def _write_video(path: Path, film: Film, marks: VideoMarks) -> None:
 
 @styled
 def draw_timeline(
-    tables: Iterable[tuple[str, Sequence[Row]]], files: Sequence[str], classes: Sequence[str], path: Path
+    tables: Iterable[tuple[str, Sequence[Row]]], files: Sequence[str], columns: Sequence[str], path: Path
 ) -> bool:
-    """Draw probabilities over time, a panel for each face of each video; False if there is none."""
+    """Draw predictions over time, a panel for each face of each video; False if there is none.
+
+    Probabilities of classes are stacked; targets have a line each.
+    """
     wanted = set(files)
     faces: list[tuple[str, float, list[Row]]] = []
     for name, rows in tables:
@@ -196,12 +248,18 @@ def draw_timeline(
         return False
     largest = sorted(range(len(faces)), key=lambda i: -len(faces[i][2]))[:MAX_PANELS]
     chosen = [faces[i] for i in sorted(largest)]
-    means = np.concatenate([_probabilities(rows, classes) for *_, rows in chosen]).mean(axis=0)
-    order = np.argsort(-means, kind="stable")
+    task, classes = task_of(columns), output_names(columns)
+    values = [_outputs(rows, classes, task) for *_, rows in chosen]
+    order = np.argsort(-np.concatenate(values).mean(axis=0), kind="stable")
     shown = sorted(order[: len(SERIES) - 1 if len(classes) > len(SERIES) else len(SERIES)].tolist())
+    limits = (min(0.0, *(v.min() for v in values)), max(0.0, *(v.max() for v in values)) * 1.05 or 1.0)
     figure, axes = panels(len(chosen), 1, 0.9 + 1.15 * len(chosen))
-    for axis, (name, length, rows) in zip(axes, chosen, strict=True):
-        _panel(axis, rows, classes, shown, length)
+    for axis, (name, length, rows), own in zip(axes, chosen, values, strict=True):
+        if task == "classification":
+            _panel(axis, rows, own, classes, shown, length)
+        else:
+            _lines(axis, rows, own, classes, shown, length)
+            axis.set_ylim(*((0, 1) if task == "multilabel" else limits))
         axis.set_title(f"{Path(name).name}, face {rows[0]['face']}", loc="left")
     axes[-1].set_xlabel("seconds")
     _legend(figure, axes[0])
@@ -209,8 +267,9 @@ def draw_timeline(
     return True
 
 
-def _probabilities(rows: Sequence[Row], classes: Sequence[str]) -> np.ndarray:
-    return np.array([[row[f"p_{name}"] for name in classes] for row in rows])
+def _outputs(rows: Sequence[Row], names: Sequence[str], task: TaskKind) -> np.ndarray:
+    start = VALUE if task == "regression" else PROBABILITY
+    return np.array([[row[f"{start}{name}"] for name in names] for row in rows])
 
 
 def _legend(figure: "Figure", axis: "Axes") -> None:
@@ -218,9 +277,34 @@ def _legend(figure: "Figure", axis: "Axes") -> None:
     figure.legend(handles, labels, loc="outside upper center", ncols=4)
 
 
-def _panel(axis: "Axes", rows: Sequence[Row], classes: Sequence[str], shown: Sequence[int], length: float) -> None:
+def _lines(
+    axis: "Axes",
+    rows: Sequence[Row],
+    values: np.ndarray,
+    names: Sequence[str],
+    shown: Sequence[int],
+    length: float,
+) -> None:
+    """Draw a line for each target of a face; interrupted where it was not detected."""
+    times = np.array([_centre(row) for row in rows])
+    steps = np.diff(times)
+    gaps = np.flatnonzero(steps > 1.5 * np.median(steps)) + 1 if len(steps) else np.empty(0, dtype=int)
+    x, mark = np.insert(times, gaps, np.nan), "." if len(rows) == 1 else ""
+    for place, index in enumerate(shown):
+        y = np.insert(values[:, index], gaps, np.nan)
+        axis.plot(x, y, color=SERIES[place], linewidth=1.3, marker=mark, label=names[index])
+    axis.set_xlim(0, max(length, float(times[-1])) or 1)
+
+
+def _panel(
+    axis: "Axes",
+    rows: Sequence[Row],
+    values: np.ndarray,
+    classes: Sequence[str],
+    shown: Sequence[int],
+    length: float,
+) -> None:
     """Stack the probabilities of a face in a video of ``length`` seconds; empty where it was not detected."""
-    values = _probabilities(rows, classes)
     start, end = (np.array([row[name] for row in rows]) for name in ("time", "until"))
     step = float(np.median(np.diff(start))) if len(rows) > 1 else 0.04
     # A row extends from its first frame to the next row's; the last row before a gap, to its own end.

@@ -60,8 +60,9 @@ def overlay(image: Pixels, saliency: npt.NDArray[np.floating], strength: float =
 class SaliencyFigure:
     """Explanation of one sample to draw.
 
-    ``shown`` are the indices of the classes to draw; ``names`` those of features, empty for landmarks. The arrays are
-    those of :class:`evenface.explanation.Explanation`.
+    ``shown`` are the indices of the classes to draw; ``names`` those of features, empty for landmarks. ``marked`` are
+    framed, by default the most probable class, as what ``mark`` says: predicted, or present. The arrays are those of
+    :class:`evenface.explanation.Explanation`.
     """
 
     heading: str
@@ -74,16 +75,18 @@ class SaliencyFigure:
     frames: Array | None = None
     points: Array | None = None
     attention: Array | None = None
+    marked: tuple[int, ...] | None = None
+    mark: str = "predicted"
 
     @property
-    def predicted(self) -> int:
-        """Index of the most probable class."""
-        return int(self.probabilities.argmax())
+    def predicted(self) -> tuple[int, ...]:
+        """Indices of what is predicted: by default the most probable class."""
+        return (int(self.probabilities.argmax()),) if self.marked is None else self.marked
 
     def title(self, label: int) -> str:
-        """Return a class, its probability, and whether it is the true or the predicted one."""
-        marks = [mark for mark, index in (("true", self.truth), ("predicted", self.predicted)) if index == label]
-        if self.truth == self.predicted == label:
+        """Return a class or target, its probability or value, and whether it is true, predicted or present."""
+        marks = ["true"] * (label == self.truth) + [self.mark] * (label in self.predicted)
+        if len(marks) > 1:
             marks = ["correct"]
         return f"{self.classes[label]} {self.probabilities[label]:.2f}" + (f" · {marks[0]}" if marks else "")
 
@@ -164,7 +167,7 @@ def _face_maps(figure: SaliencyFigure, maps: npt.NDArray[np.float32], face: Pixe
     cells = [_titled(_resized(face, CELL), "face")]
     for label in figure.shown:
         image = _with_map(face, maps[label], CELL)
-        cells.append(_titled(image, figure.title(label), framed=label == figure.predicted))
+        cells.append(_titled(image, figure.title(label), framed=label in figure.predicted))
     return _side_by_side(cells)
 
 
@@ -173,8 +176,8 @@ def _frame_width(sample: np.ndarray) -> int:
 
 
 def _clip_rows(figure: SaliencyFigure, maps: npt.NDArray[np.float32], sample: Pixels) -> list[Image.Image]:
-    """Draw the frames of a clip, and below them their maps for the predicted class."""
-    width, predicted = _frame_width(sample), figure.predicted
+    """Draw the frames of a clip, and below them their maps for the predicted class, or the first of the targets."""
+    width, predicted = _frame_width(sample), (figure.predicted or figure.shown)[0]
     frames = [_resized(frame, width) for frame in sample]
     with_maps = [_with_map(frame, maps[predicted][t], width) for t, frame in enumerate(sample)]
     rows = []
@@ -194,7 +197,7 @@ def _frame_bars(figure: SaliencyFigure, frames: Array, width: int) -> Image.Imag
     draw = ImageDraw.Draw(page)
     for row, label in enumerate(figure.shown):
         middle = row * (BAND + 4) + BAND / 2
-        stroke = 0.3 if label == figure.predicted else 0
+        stroke = 0.3 if label in figure.predicted else 0
         draw.text((GAP, middle), figure.title(label), INK, font(12), anchor="lm", stroke_width=stroke, stroke_fill=INK)
         draw.line((LABEL_WIDTH, middle, page.width - GAP, middle), GRID)
         for t, value in enumerate(_relative(frames[label]).tolist()):
@@ -248,7 +251,7 @@ def _landmarks(figure: SaliencyFigure, points: Array, sample: np.ndarray) -> Ima
             x, y = (centres[point] * oversampling).tolist()
             draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=_colour_of(float(values[point])))
         image = image.resize((side, side), Image.Resampling.LANCZOS)
-        cells.append(_titled(image, figure.title(label), framed=label == figure.predicted))
+        cells.append(_titled(image, figure.title(label), framed=label in figure.predicted))
     return _side_by_side(cells)
 
 
@@ -268,7 +271,7 @@ def _feature_bars(figure: SaliencyFigure, points: Array) -> Image.Image:
     page = Image.new("RGB", (LABEL_WIDTH + len(figure.shown) * width + GAP, (len(features) + 1) * BAR + 8), PAPER)
     draw = ImageDraw.Draw(page)
     for column, label in enumerate(figure.shown):
-        stroke = 0.3 if label == figure.predicted else 0
+        stroke = 0.3 if label in figure.predicted else 0
         middle = LABEL_WIDTH + (column + 0.5) * width
         draw.text((middle, 2), figure.title(label), INK, font(11), anchor="mt", stroke_width=stroke, stroke_fill=INK)
         draw.line((middle, BAR + 4, middle, page.height - 4), GRID)

@@ -17,11 +17,11 @@ from evenface import losses, methods, models
 from evenface.config import Recipe
 from evenface.config.recipe import DEFAULT_LOSS, Recurrent, Training
 from evenface.config.recipe_checks import check_modality, with_bounds
-from evenface.data.manifest import Manifest, TaskKind, attribute_columns, attribute_groups
+from evenface.data.manifest import TARGET_TASKS, Manifest, TaskKind, attribute_columns, attribute_groups
 from evenface.data.targets import is_unit
 from evenface.losses import LOSS_SELECTIONS, binary_loss_specs, build_one_vs_rest, loss_tasks
 from evenface.methods import METHODS
-from evenface.methods.base import TARGET_TASKS, Method, TargetLink, Task
+from evenface.methods.base import Method, TargetLink, Task
 from evenface.models.backbone import HeadOnly, Network
 from evenface.models.build import check_settings
 from evenface.models.sequence import OneVsRestNetwork, SequenceNetwork
