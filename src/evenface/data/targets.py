@@ -137,13 +137,29 @@ def _values(manifest: Manifest, names: Sequence[str]) -> np.ndarray:
     return values
 
 
+def predicted_values(manifest: Manifest, names: Sequence[str], task: TaskKind, positive_from: float) -> np.ndarray:
+    """Return targets of samples as a model of the task predicts them, (N, T), NaN where missing; none need vary."""
+    values = _values(manifest, names)
+    return present_from(values, positive_from) if task == "multilabel" else values
+
+
+def present_from(values: np.ndarray, positive_from: float) -> np.ndarray:
+    """Return whether targets are present, 1 or 0, NaN where missing."""
+    return np.where(np.isnan(values), np.nan, values >= positive_from)
+
+
+def strata_of(values: np.ndarray, names: Sequence[str], task: TaskKind) -> list[str]:
+    """Name the stratum of each sample: its combination of present targets, or the bin of the first value."""
+    return combinations(values, names) if task == "multilabel" else value_bins(values[:, 0], names[0])
+
+
 def _with_strata(manifest: Manifest, task: TaskKind, names: list[str], positive_from: float) -> Manifest:
     values = _values(manifest, names)
     raw: dict[str, np.ndarray] = {}
     if task == "multilabel":
         graded = ~np.isin(values, (0, 1)) & ~np.isnan(values)
         raw = {RAW + names[index]: values[:, index] for index in np.flatnonzero(graded.any(axis=0)).tolist()}
-        values = np.where(np.isnan(values), np.nan, values >= positive_from)
+        values = present_from(values, positive_from)
     for name, column in zip(names, values.T, strict=True):
         known = column[~np.isnan(column)]
         if len(np.unique(known)) < 2:
@@ -153,7 +169,7 @@ def _with_strata(manifest: Manifest, task: TaskKind, names: list[str], positive_
                 f"{manifest.source}: the target {name} has {what}, so nothing can be learnt of it",
                 f"Leave it out of data.targets{change}.",
             )
-    strata = combinations(values, names) if task == "multilabel" else value_bins(values[:, 0], names[0])
+    strata = strata_of(values, names, task)
     order = natural_order(set(strata))
     labels = pd.Series(strata).map({name: index for index, name in enumerate(order)}).to_numpy(dtype=np.int64)
     table = manifest.table.assign(label=labels, **raw, **dict(zip(names, values.T, strict=True)))

@@ -1,10 +1,10 @@
 """Cross-dataset evaluation: predict another data set with a run or a model file, with its classes mapped."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -15,10 +15,13 @@ from evenface.data.dataset_guess import guess_dataset, is_cropped
 from evenface.data.datasets import DATASETS
 from evenface.data.labels import ClassMap, ClassMerge, match_classes, merge_classes
 from evenface.data.leakage import find_contained
-from evenface.data.manifest import Manifest, attribute_columns
+from evenface.data.manifest import TARGET_TASKS, Manifest, TaskKind, attribute_columns
 from evenface.data.splits import split_manifest
+from evenface.data.targets import predicted_values, strata_of, target_columns
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.probability_metrics import shares
+from evenface.evaluation.target_calibration import TargetCalibration
+from evenface.evaluation.target_predictions import AnyPredictions, TargetPredictions
 from evenface.inference.model import Model
 from evenface.inference.third_party import ThirdPartyModel
 from evenface.preprocessing.baseline import Baselines, compute_baselines, describe_baseline, without
@@ -33,6 +36,7 @@ from evenface.utils.files import (
     digest,
     is_vacant,
     lock_folder,
+    natural_order,
     output_path,
     safe_file_name,
     user_path,
@@ -47,7 +51,7 @@ MODEL_BATCH = 64
 """Samples of a batch for a model file."""
 IDENTITY = ("weights", "manifest", "on", "map", "everything", "merge")
 """Keys of run.json that identify an evaluation; of ``on``, everything but the path of the data."""
-COPIED = ("recipe", "seed", "epochs", "training_seconds", "sequences", "networks", "notes")
+COPIED = ("recipe", "seed", "loss", "target_counts", "epochs", "training_seconds", "sequences", "networks", "notes")
 """Keys of run.json that are copied from the run."""
 SEQUENCE_SETTINGS = ("frames", "depth", "blendshapes", "normalise")
 """Settings of sequences that must be as in training."""
@@ -75,7 +79,7 @@ class DatasetPredictor:
     folder : Path
         Folder in which evaluations are saved by default.
     classes : tuple of str
-        Its classes.
+        Its classes, or targets.
     outputs : callable
         Computes its outputs for rows of a store, relative to the baselines of persons.
     identity, facts : dict
@@ -90,6 +94,10 @@ class DatasetPredictor:
         Sources that a model file was trained on.
     fits_crop : bool
         Whether faces are detected only where images are no crops of faces already.
+    task : {"classification", "ordinal", "regression", "multilabel"}
+        What it predicts.
+    thresholds : tuple of float, or None
+        Multi-label: uncalibrated probability from which each target is present.
     baseline : Baseline or None
         What inputs are relative to for each person.
     """
@@ -109,6 +117,8 @@ class DatasetPredictor:
     sources: tuple[str, ...] = ()
     fits_crop: bool = False
     baseline: Baseline | None = None
+    task: TaskKind = "classification"
+    thresholds: tuple[float, ...] | None = None
 
     def baselines(self, target: Recipe, store: Store, rows: np.ndarray) -> tuple[Baselines | None, list[str]]:
         """Compute the baselines of the persons of a store, from their samples in it alone, and a note on them."""
@@ -142,6 +152,10 @@ def predict_with(
     """Predict a data set, or own data in a folder or table; see :func:`evenface.api.evaluate`."""
     target, listed = _target(predictor, on, own_data, overrides or {})
     out_folder = output_path(out or predictor.folder / safe_file_name(f"on-{target.name}"), folder=True)
+    if predictor.task in TARGET_TASKS:
+        if classes or merge:
+            raise InputError(f"the {predictor.noun} predicts targets, no classes", "Leave out the map of classes.")
+        return _predict_targets(predictor, target, listed, out_folder, everything=everything)
     merged = merge_classes(predictor.classes, merge)
     match_classes(merged.classes, listed.classes, classes)  # before hours of preparation
     store, candidates, notes = _prepare_test_set(predictor, target, listed, everything)
@@ -201,8 +215,101 @@ def predict_with(
             "precision": outputs.precision,
             "notes": [*notes, *(f"in training: {note}" for note in predictor.facts["notes"])],
         }
-        _write(predictor, out_folder, facts, store, rows, predictions, class_map)
+        shared = restricted(predictions, class_map)
+        written = {PREDICTIONS: shared, UNRESTRICTED: predictions}
+        _write(predictor, out_folder, facts, store, rows, shared.labels, written)
     return Run(out_folder)
+
+
+def _predict_targets(
+    predictor: DatasetPredictor, target: Recipe, listed: Manifest, out_folder: Path, *, everything: bool
+) -> Run:
+    """Predict the targets that the data set has columns of the same names for; all others are reported."""
+    task = cast(Literal["regression", "multilabel"], predictor.task)
+    columns, noun = target_columns(listed), predictor.noun
+    names = [name for name in predictor.classes if name in columns]
+    if not names:
+        raise InputError(
+            f"{target.name} has no column of the targets of the {noun}: {', '.join(predictor.classes)}",
+            f"Its columns of numbers are {', '.join(columns) or 'none'}: name them as the targets are named.",
+        )
+    target = load_recipe(target.model_dump(mode="json"), {"data.task": task, "data.targets": names})
+    store, candidates, notes = _prepare_test_set(predictor, target, listed, everything)
+    _check_input(predictor, target, store)
+    truth = predicted_values(store.manifest, names, task, target.data.positive_from)
+    rows = candidates[~np.isnan(truth[candidates]).all(axis=1)]
+    rows, overlap_notes = _check_overlap(predictor, target, store, rows)
+    baselines, baseline_notes = predictor.baselines(target, store, rows)
+    if baselines is not None:
+        rows = without(rows, baselines.reserved)
+    if not len(rows):
+        raise InputError(f"{target.name} has no test sample whose {', '.join(names)} are known")
+    facts = {
+        **predictor.identity,
+        "manifest": store.manifest.hash,
+        "on": target.model_dump(mode="json"),
+        "map": {name: name for name in names},
+        "everything": everything,
+    }
+    with lock_folder(out_folder):
+        if _is_finished(out_folder, facts):
+            return Run(out_folder)
+        outputs = predictor.outputs(store, rows, baselines)
+        kept = [predictor.classes.index(name) for name in names]
+        table = store.manifest.table.iloc[rows]
+        sample, subject, clip = (table[name].to_numpy(dtype=object) for name in ("sample", "subject", "clip"))
+        thresholds = tuple(predictor.thresholds[index] for index in kept) if predictor.thresholds else None
+        values = outputs.scores[:, kept]
+        predictions = TargetPredictions(
+            sample, subject, truth[rows], values, tuple(names), task, clip=clip, thresholds=thresholds
+        )
+        strata = strata_of(truth[rows], names, task)
+        order = natural_order(set(strata))
+        labels = np.array([order.index(name) for name in strata])
+        facts |= predictor.facts | {
+            "environment": environment(),
+            "store": str(store.path),
+            "prepared": store.summary(),
+            "task": task,
+            "targets": names,
+            "classes": order,
+            "counts": {"test": np.bincount(labels, minlength=len(order)).tolist()},
+            **_target_counts(predictor, predictions, kept),
+            "people": predictor.facts["people"] | {"test": predictions.people},
+            "device": outputs.device,
+            "precision": outputs.precision,
+            "notes": [
+                *_target_notes(predictor, target, names, columns),
+                *overlap_notes,
+                *(f"{target.name}: {note}" for note in (*notes, *baseline_notes)),
+                *(f"in training: {note}" for note in predictor.facts["notes"]),
+            ],
+        }
+        _write(predictor, out_folder, facts, store, rows, labels, {PREDICTIONS: predictions})
+    return Run(out_folder)
+
+
+def _target_counts(
+    predictor: DatasetPredictor, predictions: TargetPredictions, kept: Sequence[int]
+) -> dict[str, dict[str, list[int]]]:
+    """Count the samples in which each target of a multi-label task is present, in training and in the test set."""
+    if predictor.task != "multilabel":
+        return {}
+    trained = predictor.facts.get("target_counts", {})
+    counts = {side: [values[index] for index in kept] for side, values in trained.items() if side != "test"}
+    return {"target_counts": counts | {"test": predictions.support.tolist()}}
+
+
+def _target_notes(
+    predictor: DatasetPredictor, target: Recipe, names: Sequence[str], columns: Sequence[str]
+) -> Iterator[str]:
+    """Yield notes on which targets were matched by their names, and which were not."""
+    yield f"{predictor.trained}, tested on {target.name}"
+    yield f"targets matched by name: {', '.join(names)}"
+    if lacking := [name for name in predictor.classes if name not in names]:
+        yield f"{target.name} has no {', '.join(lacking)}: not evaluated"
+    if other := [name for name in columns if name not in predictor.classes]:
+        yield f"the {predictor.noun} does not predict {', '.join(other)} of {target.name}"
 
 
 def run_predictor(run: Run) -> DatasetPredictor:
@@ -216,6 +323,7 @@ def run_predictor(run: Run) -> DatasetPredictor:
     elif frames_of(run) > 1:
         fixed["data.clips.frames"] = own.clips.frames
     known = {key: facts[key] for key in COPIED if key in facts}
+    results = run.results
     for key in ("counts", "people"):
         known[key] = {side: value for side, value in facts[key].items() if side != "test"}
     return DatasetPredictor(
@@ -223,7 +331,7 @@ def run_predictor(run: Run) -> DatasetPredictor:
         run.folder.name,
         f"trained on {own.source}",
         run.folder,
-        tuple(facts["classes"]),
+        tuple(facts.get("targets", facts["classes"])),
         lambda store, rows, baselines: compute_outputs(run, store, rows, baselines),
         {"run": str(run.folder), "weights": digest(run.weights.read_bytes())},
         known,
@@ -232,6 +340,8 @@ def run_predictor(run: Run) -> DatasetPredictor:
         frames_of(run),
         run,
         baseline=None if own.baseline.kind == "none" else own.baseline,
+        task=facts.get("task", "classification"),
+        thresholds=results.thresholds if isinstance(results, TargetPredictions) else None,
     )
 
 
@@ -261,7 +371,16 @@ def model_predictor(model: Model, path: str | Path, spec: str | Path | None = No
         sources=other.spec.trained_on if other else (),
         fits_crop=other is not None and form.crop is not None,
         baseline=form.baseline,
+        task=model.task,
+        thresholds=_uncalibrated_thresholds(model),
     )
+
+
+def _uncalibrated_thresholds(model: Model) -> tuple[float, ...] | None:
+    """Return the thresholds of a model for the uncalibrated probabilities that evaluations use."""
+    if model.thresholds is None or not isinstance(model.calibration, TargetCalibration):
+        return model.thresholds
+    return tuple(map(float, model.calibration.inverse(np.array(model.thresholds))))
 
 
 def _model_outputs(model: Model, store: Store, rows: np.ndarray, baselines: Baselines | None) -> ModelOutputs:
@@ -344,10 +463,21 @@ def _target(
     imbalance = target.protocol.imbalance
     if imbalance is not None and imbalance.on == "train":
         target = load_recipe(target.model_dump(mode="json"), {"protocol.imbalance": None})
-    listed = data.read_manifest(target)
+    target, listed = _listed(predictor, target)
     if fits_crop and is_cropped(listed):
         target = load_recipe(target.model_dump(mode="json"), {"data.faces.crop": "none"})
     return target, listed
+
+
+def _listed(predictor: DatasetPredictor, target: Recipe) -> tuple[Recipe, Manifest]:
+    """Read the samples of the data; a table without all targets of the model by the columns that it has."""
+    try:
+        return target, data.read_manifest(target)
+    except InputError:
+        if predictor.task not in TARGET_TASKS or not target.data.targets:
+            raise
+    target = load_recipe(target.model_dump(mode="json"), {"data.targets": [], "data.task": "auto"})
+    return target, data.read_manifest(target)
 
 
 def _check_input(predictor: DatasetPredictor, target: Recipe, store: Store) -> None:
@@ -550,8 +680,8 @@ def _write(
     facts: dict[str, Any],
     store: Store,
     rows: np.ndarray,
-    predictions: Predictions,
-    class_map: ClassMap,
+    labels: np.ndarray,
+    predictions: Mapping[str, AnyPredictions],
 ) -> None:
     """Write the folder; the predictions last, as they mark it as finished."""
     write_json_with_digest(folder / FACTS, facts)  # first, so that the folder is this evaluation's if it is interrupted
@@ -559,11 +689,10 @@ def _write(
     for name, text in ((RECIPE, recipe), (HISTORY, history)):
         with atomic_write(folder / name) as temporary:
             temporary.write_bytes(text)
-    shared = restricted(predictions, class_map)
     columns = ["sample", "subject", *attribute_columns(store.manifest.table)]
-    split = store.manifest.table.iloc[rows][columns].assign(label=shared.labels, row=rows, side="test")
+    split = store.manifest.table.iloc[rows][columns].assign(label=labels, row=rows, side="test")
     write_parquet(split, folder / SPLIT)
-    Run(folder).end(facts, {PREDICTIONS: shared, UNRESTRICTED: predictions})
+    Run(folder).end(facts, predictions)
 
 
 def _training_files(predictor: DatasetPredictor, facts: Mapping[str, Any]) -> tuple[bytes, bytes]:
