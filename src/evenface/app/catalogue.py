@@ -23,14 +23,21 @@ from evenface.app.schemas import (
     PairResponse,
     StudyDetail,
     StudySummaryResponse,
+    TargetResult,
     finite,
     metric_value,
     redact,
 )
 from evenface.config.yaml import read_mapping
+from evenface.data.manifest import TaskKind
 from evenface.evaluation import comparison
 from evenface.evaluation.calibration import Calibration
-from evenface.evaluation.summary import measured, metrics_of
+from evenface.evaluation.metric_registry import HEADLINE, TARGET_HEADLINE
+from evenface.evaluation.predictions import Predictions
+from evenface.evaluation.summary import measured
+from evenface.evaluation.target_calibration import load_calibration
+from evenface.evaluation.target_predictions import TargetPredictions
+from evenface.evaluation.target_summary import compute_metrics, measured_targets
 from evenface.inference.input_spec import InputSpec, finds_points, input_spec_of
 from evenface.inference.model import Model
 from evenface.inference.third_party import ThirdPartyModel
@@ -206,25 +213,41 @@ def _model_summary(entry: Entry, _changed: int) -> ModelSummary:
     base: dict[str, Any] = {"id": entry.id, "name": entry.name, "kind": entry.kind, "study": entry.study}
     if entry.kind == "file":
         model = _open_file(entry.path, _changed)
-        takes = accepted_inputs(model.input_spec)
-        about = {"takes": takes, "baseline": model.input_spec.baseline is not None}
-        return ModelSummary(**base, classes=list(model.classes), **about, usable=True, balanced_accuracy=None)
+        takes, main = accepted_inputs(model.input_spec), headline_of(model.task)[0]
+        shown: dict[str, Any] = {"task": model.task, "classes": list(model.classes), "takes": takes, "metric": main}
+        shown["baseline"] = model.input_spec.baseline is not None
+        return ModelSummary(**base, **shown, usable=True, result=None)
     run = Run(entry.path)
     try:
         takes = accepted_inputs(input_spec_of(run))
     except (InputError, KeyError):  # written by an older version, or the face detector is not installed
         takes = []
     usable = bool(takes) and (run.folder / WEIGHTS).is_file()
-    accuracy = _balanced_accuracy(run)
-    about = {"takes": takes, "baseline": run.recipe.data.baseline.kind != "none"}
-    return ModelSummary(**base, classes=run.facts["classes"], **about, usable=usable, balanced_accuracy=accuracy)
+    task = _task(run)
+    names, main = list(run.facts.get("targets", run.facts["classes"])), headline_of(task)[0]
+    shown = {"task": task, "classes": names, "takes": takes, "metric": main}
+    shown["baseline"] = run.recipe.data.baseline.kind != "none"
+    return ModelSummary(**base, **shown, usable=usable, result=_main_result(run, main))
 
 
-def _balanced_accuracy(run: Run) -> MetricValue:
-    """Return balanced accuracy; without interval for runs of studies, whose metrics are not stored."""
+def _task(run: Run) -> TaskKind:
+    """Return the task of a run; runs of older versions are of classes."""
+    task: TaskKind = run.facts.get("task", "classification")
+    return task
+
+
+def headline_of(task: TaskKind) -> tuple[str, ...]:
+    """Return the metrics of a task that are shown first; the first is the main one."""
+    return TARGET_HEADLINE.get(task, HEADLINE)
+
+
+def _main_result(run: Run, name: str) -> MetricValue:
+    """Return the main metric; without interval for runs of studies, whose metrics are not stored."""
     if (run.folder / METRICS).is_file():
-        return metric_value(run.metrics["overall"]["balanced_accuracy"])
-    return MetricValue(value=finite(measured("balanced_accuracy", run.predictions)))
+        return metric_value(run.metrics["overall"][name])
+    results = run.results
+    value = measured_targets(name, results) if isinstance(results, TargetPredictions) else measured(name, results)
+    return MetricValue(value=finite(value))
 
 
 @lru_cache(maxsize=8)
@@ -244,19 +267,20 @@ def model_detail(entry: Entry) -> ModelDetail:
 
 def _run_detail(entry: Entry, known: ModelSummary) -> ModelDetail:
     run = Run(entry.path)
-    metrics = run.metrics if (run.folder / METRICS).is_file() else metrics_of(run.predictions)
-    calibration = Calibration.load(run.folder)
+    metrics = run.metrics if (run.folder / METRICS).is_file() else compute_metrics(run.results)
+    calibration, results = load_calibration(run.folder), run.results
     return ModelDetail(
         **known.model_dump(),
         about=run.recipe.about,
         calibrated=calibration is not None,
-        temperature=calibration.temperature if calibration else None,
-        ordered=run.predictions.ordered,
+        temperature=calibration.temperature if isinstance(calibration, Calibration) else None,
+        ordered=isinstance(results, Predictions) and results.ordered,
         warnings=summaries.run_warnings(run),
         notes=summaries.protocol_notes({"": [run]}),
         overall={name: metric_value(value) for name, value in metrics["overall"].items()},
-        per_class=[_class_result(name, values) for name, values in metrics["per_class"].items()],
-        confusion=metrics["confusion"],
+        per_class=[_class_result(name, values) for name, values in metrics.get("per_class", {}).items()],
+        per_target=[_target_result(name, values) for name, values in metrics.get("per_target", {}).items()],
+        confusion=metrics.get("confusion", []),
         units=f"{metrics['units']:,} {metrics['unit']}",
         card=redact(_card(run), run.folder),
         report=(run.folder / REPORT).is_file(),
@@ -278,6 +302,11 @@ def _class_result(name: str, values: dict[str, Any]) -> ClassResult:
     return ClassResult(name=name, support=values["support"], **metrics)
 
 
+def _target_result(name: str, values: dict[str, Any]) -> TargetResult:
+    metrics = {key: metric_value(value) for key, value in values.items() if isinstance(value, dict)}
+    return TargetResult(name=name, support=values["support"], threshold=values.get("threshold"), metrics=metrics)
+
+
 def _file_detail(entry: Entry, known: ModelSummary) -> ModelDetail:
     model = _open_file(entry.path, entry.path.stat().st_mtime_ns)
     source = model.entry if isinstance(model, ThirdPartyModel) else None
@@ -286,12 +315,13 @@ def _file_detail(entry: Entry, known: ModelSummary) -> ModelDetail:
         **known.model_dump(),
         about=str(model.card.get("about", "")),
         calibrated=model.calibration is not None,
-        temperature=model.calibration.temperature if model.calibration else None,
+        temperature=model.calibration.temperature if isinstance(model.calibration, Calibration) else None,
         ordered=model.ordered,
         warnings=[],
         notes=[f"{name.replace('_', ' ').capitalize()}: {getattr(source, name)}" for name in terms],
         overall={},
         per_class=[],
+        per_target=[],
         confusion=[],
         units="",
         card=redact(model_card.markdown(model.card)) if "results" in model.card else "",
@@ -344,9 +374,11 @@ def compare(entries: Sequence[Entry], *, trust_plugins: bool = False) -> dict[st
     """
     runs = [Run.open(entry.path, trust_plugins=trust_plugins) for entry in entries]
     groups = summaries.group_runs(runs)
-    result = comparison.compare({name: [run.predictions for run in group] for name, group in groups.items()})
+    result = comparison.compare({name: [run.results for run in group] for name, group in groups.items()})
     return ComparisonResponse(
         lines=[*summaries.shared_warnings(runs), *comparison_summary(result).splitlines()],
+        task=_task(runs[0]),
+        each=result.each,
         classes=list(result.classes),
         support=list(result.support),
         unit=result.unit,
@@ -356,7 +388,7 @@ def compare(entries: Sequence[Entry], *, trust_plugins: bool = False) -> dict[st
                 name=method.name,
                 runs=len(method.runs),
                 overall={name: metric_value(value) for name, value in method.overall.items()},
-                recall=[metric_value(value) for value in method.by_class],
+                each=[metric_value(value) for value in method.by_class],
             )
             for method in result.methods
         ],

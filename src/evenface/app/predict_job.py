@@ -18,9 +18,10 @@ from evenface.app.catalogue import Entry
 from evenface.app.schemas import ExplainedResponse, FaceResponse, Prediction, finite
 from evenface.config.limits import Limits
 from evenface.config.predict import PredictSettings
+from evenface.evaluation.calibration import Calibration
 from evenface.inference.input_spec import check_settings
-from evenface.inference.model import Model
-from evenface.inference.pipeline import FaceResult, PreparedSample, SourceEnd, label_of, predict_sources
+from evenface.inference.model import Model, check_task
+from evenface.inference.pipeline import FaceResult, PreparedSample, SourceEnd, predict_sources
 from evenface.inference.predict import prediction_notes
 from evenface.inference.sources import Source, find_sources
 from evenface.preprocessing.image import FORMATS, quiet_pillow, read_picture, shown_size
@@ -71,6 +72,7 @@ def predict_upload(request: PredictRequest, model: Model, limits: Limits, step: 
     baseline = None if request.baseline is None else str(request.baseline)
     settings = PredictSettings(**request.settings, batch=BATCH, person_baseline=baseline)
     check_settings(settings, model.input_spec)
+    check_task(settings, model)
     (source, *others), _ = find_sources([request.upload, *([request.baseline] if request.baseline else [])])
     try:
         size = _size(source, model, limits)
@@ -88,9 +90,11 @@ def predict_upload(request: PredictRequest, model: Model, limits: Limits, step: 
         kind=UPLOAD_KINDS.get(source.kind, "image"),
         model=request.entry.id,
         name=request.entry.name,
+        task=model.task,
         classes=list(model.classes),
+        thresholds=None if model.thresholds is None else list(model.thresholds),
         calibrated=model.calibration is not None,
-        temperature=model.calibration.temperature if model.calibration else None,
+        temperature=model.calibration.temperature if isinstance(model.calibration, Calibration) else None,
         **vars(size),
         rows=rows,
         notes=prediction_notes(model, settings),
@@ -182,6 +186,7 @@ def _results(
 
 def _row(result: FaceResult, model: Model, settings: PredictSettings) -> FaceResponse:
     sample, p = result.sample, result.probabilities
+    outputs = None if p is None else p.tolist()
     return FaceResponse(
         frame=sample.first_frame,
         end=sample.end_frame,
@@ -191,8 +196,9 @@ def _row(result: FaceResult, model: Model, settings: PredictSettings) -> FaceRes
         box=sample.box,
         score=finite(sample.score),
         pose=sample.pose,
-        label="" if p is None else label_of(p, model.classes, settings.abstain),
-        probabilities=None if p is None else p.tolist(),
+        label="" if p is None else model.label(p, settings.abstain),
+        probabilities=None if model.task == "regression" else outputs,
+        values=outputs if model.task == "regression" else None,
     )
 
 

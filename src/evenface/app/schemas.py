@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from evenface.data.manifest import TaskKind
 from evenface.utils.errors import InputError
 
 Id = Annotated[str, StringConstraints(pattern="^[0-9a-f]{16}$")]
@@ -44,7 +45,7 @@ class ServerInfo(Schema):
     statement: str = Field(description="Notice on prohibited uses.")
     limits: dict[str, float] = Field(description="Limits: bytes, pixels, seconds, frames, waiting jobs.")
     metrics: dict[str, str] = Field(description="Label of each metric.")
-    headline: list[str] = Field(description="Metrics to show first.")
+    headline: dict[TaskKind, list[str]] = Field(description="Metrics to show first, by task.")
     keeps: bool = Field(description="Whether uploads and results are saved, by --save-uploads.")
 
 
@@ -62,11 +63,15 @@ class ModelSummary(Schema):
     id: Id
     name: str
     kind: Literal["run", "file"] = Field(description="A run folder, or an exported .onnx file.")
-    classes: list[str]
+    task: TaskKind = Field(
+        description="What is predicted: a class, an ordered level, values, or which targets are present."
+    )
+    classes: list[str] = Field(description="Classes; of regression and multilabel, the targets.")
     takes: list[Literal["image", "video", "features"]] = Field(description="Accepted inputs.")
     baseline: bool = Field(description="Whether it takes a person baseline, a second file of the same person.")
     usable: bool = Field(description="Whether it has weights; cross-dataset evaluations have none.")
-    balanced_accuracy: MetricValue | None = Field(description="On the test set; null if unknown.")
+    metric: str = Field(description="Main metric of the task, by its name in `metrics`.")
+    result: MetricValue | None = Field(description="That metric on the test set; null if unknown.")
     study: Id | None = Field(description="Study that it is part of.")
 
 
@@ -97,6 +102,15 @@ class ClassResult(Schema):
     f1: MetricValue
 
 
+class TargetResult(Schema):
+    """Metrics of one target on the test set."""
+
+    name: str
+    support: int = Field(description="Test samples in which it is present (multilabel) or known (regression).")
+    threshold: float | None = Field(description="Probability from which it is present; null for a regression.")
+    metrics: dict[str, MetricValue]
+
+
 class ModelDetail(ModelSummary):
     """Details of a model."""
 
@@ -107,7 +121,8 @@ class ModelDetail(ModelSummary):
     warnings: list[str]
     notes: list[str]
     overall: dict[str, MetricValue]
-    per_class: list[ClassResult]
+    per_class: list[ClassResult] = Field(description="Empty for targets.")
+    per_target: list[TargetResult] = Field(description="Empty for classes.")
     confusion: list[list[int]] = Field(description="Confusion matrix, a row per true class; empty if unknown.")
     units: str = Field(description="Units of replication of the intervals, such as '40 people'.")
     card: str = Field(description="Model card, Markdown; empty if there is none.")
@@ -139,8 +154,14 @@ class FaceResponse(Schema):
     box: tuple[float, float, float, float] | None = Field(description="Left, top, right, bottom in pixels.")
     score: float | None = Field(description="Confidence of the face detector, 0 to 1.")
     pose: tuple[float, float, float] | None = Field(description="Yaw, pitch and roll of the head in degrees.")
-    label: str = Field(description="Most probable class; empty without a face, or below `abstain`.")
-    probabilities: list[float] | None = Field(description="One per class, in the order of `classes`.")
+    label: str = Field(
+        description="Most probable class, empty below `abstain`; or the targets that are present, such as AU6+AU12. "
+        "Empty without a face, and for a regression."
+    )
+    probabilities: list[float] | None = Field(
+        description="One per class or target, in the order of `classes`; null without a face, and for a regression."
+    )
+    values: list[float] | None = Field(description="One per target of a regression, in its own unit; else null.")
 
 
 class ExplainedResponse(Schema):
@@ -164,7 +185,9 @@ class Prediction(Schema):
     kind: Literal["image", "video", "features"]
     model: Id
     name: str
+    task: TaskKind
     classes: list[str]
+    thresholds: list[float] | None = Field(description="Probability from which each target is present; else null.")
     calibrated: bool
     temperature: float | None
     width: int | None = Field(description="Pixels of the upright image.")
@@ -183,7 +206,7 @@ class ComparedRunResponse(Schema):
     name: str
     runs: int
     overall: dict[str, MetricValue]
-    recall: list[MetricValue]
+    each: list[MetricValue] = Field(description="The metric `each` of every class or target.")
 
 
 class ChangeResponse(Schema):
@@ -204,14 +227,16 @@ class PairResponse(Schema):
     candidate: str
     summary: str = Field(description="Summary in words.")
     overall: list[ChangeResponse]
-    classes: list[ChangeResponse] = Field(description="Recall of each class.")
+    classes: list[ChangeResponse] = Field(description="The metric `each` of every class or target.")
 
 
 class ComparisonResponse(Schema):
     """Statistical comparison of runs."""
 
     lines: list[str] = Field(description="Summary as printed by `evenface compare`.")
-    classes: list[str]
+    task: TaskKind
+    each: str = Field(description="Metric that is compared for every class or target.")
+    classes: list[str] = Field(description="Classes, or targets.")
     support: list[int]
     unit: str
     units: int

@@ -14,7 +14,7 @@ from html import escape
 from importlib import resources
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import python_multipart  # noqa: F401  FastAPI reads forms with it and would fail later without it
 import uvicorn
@@ -45,7 +45,8 @@ from evenface.app.schemas import (
 from evenface.config.limits import Limits
 from evenface.config.predict import PredictSettings
 from evenface.config.yaml import checked
-from evenface.evaluation.metric_registry import HEADLINE, METRICS
+from evenface.data.manifest import TaskKind
+from evenface.evaluation.metric_registry import METRICS
 from evenface.inference.registry import available_models
 from evenface.reporting.model_card import STATEMENT
 from evenface.runs import REPORT
@@ -113,7 +114,7 @@ def browse_routes(catalogue: Catalogue, limits: Limits, *, keeps: bool) -> APIRo
             statement=STATEMENT,
             limits=values,
             metrics={name: metric.label for name, metric in METRICS.items()},
-            headline=list(HEADLINE),
+            headline={task: list(entries.headline_of(task)) for task in get_args(TaskKind)},
             keeps=keeps,
         )
 

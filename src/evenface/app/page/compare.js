@@ -1,6 +1,6 @@
 // Select runs and show their statistical comparison.
 
-import { byId, el, interval, number, show, signed, table } from "./dom.js";
+import { byId, el, interval, isTarget, number, sentence, short, show, signed, table } from "./dom.js";
 import { compare } from "./api.js";
 
 export function startCompare({ models }, { metrics, headline }) {
@@ -17,7 +17,7 @@ export function startCompare({ models }, { metrics, headline }) {
             else selected.splice(selected.indexOf(run.id), 1);
           },
         }),
-        `${run.name}  ${run.balanced_accuracy ? number(run.balanced_accuracy.value) : ""}`),
+        `${run.name}  ${run.result ? `${short(metrics[run.metric])} ${number(run.result.value)}` : ""}`),
     ),
   );
   byId("compare-form").addEventListener("submit", async (event) => {
@@ -44,8 +44,10 @@ export function startCompare({ models }, { metrics, headline }) {
 function showComparison(result, labels, headline) {
   const heading = el("h2", { tabindex: "-1" }, "Result");
   const all = Object.keys(result.methods[0].overall);
-  const first = headline.filter((name) => all.includes(name));
-  const label = (name) => labels[name] ?? name.replaceAll("_", " ");
+  const first = headline[result.task].filter((name) => all.includes(name));
+  const label = (name) => short(labels[name] ?? name.replaceAll("_", " "));
+  const unit = isTarget(result) ? "target" : "class";
+  const each = `${sentence(label(result.each))} of each ${unit}`;
   const container = byId("compared");
   container.replaceChildren(
     heading,
@@ -57,9 +59,9 @@ function showComparison(result, labels, headline) {
     const base = result.methods.find((method) => method.name === pair.baseline);
     const candidate = result.methods.find((method) => method.name === pair.candidate);
     container.append(
-      el("h3", {}, `Recall of each class: ${pair.candidate} compared with ${pair.baseline}`),
-      table("Recall of each class", ["class", "test samples", pair.baseline, pair.candidate, "difference", "p", "significant"],
-        pair.classes.map((row, i) => [row.name, String(result.support[i]), number(base.recall[i].value), number(candidate.recall[i].value), difference(row), number(row.p), row.certain ? "yes" : "no"])),
+      el("h3", {}, `${each}: ${pair.candidate} compared with ${pair.baseline}`),
+      table(each, [unit, "test samples", pair.baseline, pair.candidate, "difference", "p", "significant"],
+        pair.classes.map((row, i) => [row.name, String(result.support[i]), number(base.each[i].value), number(candidate.each[i].value), difference(row), number(row.p), row.certain ? "yes" : "no"])),
     );
   }
   const rows = all.map((name) => [label(name), ...result.methods.map((method) => interval(method.overall[name]))]);

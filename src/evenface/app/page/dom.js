@@ -59,4 +59,23 @@ export function show(node, text) {
   node.hidden = !text;
 }
 
+// What models of each task predict.
+export const OUTPUTS = { classification: "Classes", ordinal: "Levels", regression: "Values", multilabel: "Targets" };
+export const isTarget = ({ task }) => task === "regression" || task === "multilabel";
+export const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}`;
+// The name of a metric for readers who know that it is of targets.
+export const short = (name) => name.replace("target ", "").replace(" (continuous)", "");
+export const calibration = ({ task, calibrated, temperature }) => {
+  if (task === "regression") return "";
+  if (!calibrated) return "Probabilities are not calibrated: their order is meaningful, their values may be too high or too low.";
+  return `Probabilities are calibrated${task === "multilabel" ? ", each target by itself" : ` (temperature ${number(temperature, 2)})`}.`;
+};
+// A value of a regression: two significant digits, or one after the point.
+export const valueText = (value) => (Math.abs(value) < 1 ? String(Number(value.toPrecision(2))) : value.toFixed(1)).replace("-", "−");
+
 export const percent = (share) => `${(100 * share).toFixed(share > 0 && share < 0.095 ? 1 : 0)} %`;
+
+// Probabilities, or values of a regression; null without a face.
+export const outputs = (row) => row.probabilities ?? row.values;
+export const presentTargets = (row, { classes, thresholds }) => classes.filter((_, i) => row.probabilities[i] >= thresholds[i]);
+export const outputText = (value, { task }) => (task === "regression" ? valueText(value) : percent(value));

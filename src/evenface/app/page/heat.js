@@ -1,30 +1,31 @@
 // Explanations: saliency maps on faces, evidence per frame of a clip, per landmark or feature.
 
-import { colour, el, percent, styled, svg } from "./dom.js";
+import { colour, el, isTarget, outputText, outputs, styled, svg } from "./dom.js";
 
 export function explanations(prediction) {
-  if (prediction.unexplained) return [el("h2", {}, "Evidence for each class"), el("p", {}, prediction.unexplained)];
+  const unit = isTarget(prediction) ? "target" : "class";
+  if (prediction.unexplained) return [el("h2", {}, `Evidence for each ${unit}`), el("p", {}, prediction.unexplained)];
   if (!prediction.explained.length) return [];
   return [
-    el("h2", {}, "Evidence for each class"),
-    el("p", { class: "quiet lead" }, `${caption(prediction.explained[0])} It shows what the prediction is based on, not why a person shows an expression, nor that the prediction is correct.`),
+    el("h2", {}, `Evidence for each ${unit}`),
+    el("p", { class: "quiet lead" }, `${caption(prediction.explained[0], unit)} It shows what the prediction is based on, not why a person shows an expression, nor that the prediction is correct.`),
     ...prediction.explained.flatMap((item) => explanation(item, prediction)),
   ];
 }
 
 const METHODS = { gradcam: "Grad-CAM", cam: "class activation mapping", gradients: "gradient × input", occlusion: "occlusion" };
 
-const caption = ({ kind, method }) =>
+const caption = ({ kind, method }, unit) =>
   ({
-    map: `Saliency maps by ${METHODS[method] ?? method}: warm colours favour the class; each class has its own scale.`,
-    frames: `Saliency maps by ${METHODS[method] ?? method}: warm colours favour the class; bars show the evidence of each frame for (up) or against (down) it.`,
-    points: `Attribution by ${METHODS[method] ?? method}: blue is evidence for the class, orange against it.`,
+    map: `Saliency maps by ${METHODS[method] ?? method}: warm colours favour the ${unit}; each ${unit} has its own scale.`,
+    frames: `Saliency maps by ${METHODS[method] ?? method}: warm colours favour the ${unit}; bars show the evidence of each frame for (up) or against (down) it.`,
+    points: `Attribution by ${METHODS[method] ?? method}: blue is evidence for the ${unit}, orange against it.`,
   })[kind];
 
 function explanation(item, prediction) {
   const row = prediction.rows[item.row];
   const name = prediction.kind === "features" ? "The sequence" : `Face ${row.face}`;
-  const label = (i) => `${prediction.classes[i]} ${percent(row.probabilities[i])}`;
+  const label = (i) => `${prediction.classes[i]} ${outputText(outputs(row)[i], prediction)}`;
   const parts = [el("h3", {}, name)];
   if (item.kind === "map") {
     const figures = item.maps.map((maps, i) => figure(maps[0], `Saliency map of ${prediction.classes[i]} on face ${row.face}`, label(i)));
@@ -32,10 +33,10 @@ function explanation(item, prediction) {
     return parts;
   }
   if (item.attention.length) parts.push(levels(item.attention, "Attention to each frame, the same for all classes", () => colour(2)));
-  const order = row.probabilities.map((share, i) => [share, i]).sort((a, b) => b[0] - a[0]).map(([, i]) => i);
+  const order = outputs(row).map((share, i) => [share, i]).sort((a, b) => b[0] - a[0]).map(([, i]) => i);
   const each = order.map((i) => el("div", {}, el("p", {}, el("strong", {}, label(i))), ...classParts(item, i, prediction)));
   parts.push(...each.slice(0, 1));
-  if (each.length > 1) parts.push(el("details", {}, el("summary", {}, "Other classes"), ...each.slice(1)));
+  if (each.length > 1) parts.push(el("details", {}, el("summary", {}, isTarget(prediction) ? "Other targets" : "Other classes"), ...each.slice(1)));
   return parts;
 }
 

@@ -30,7 +30,7 @@ async function route(event) {
 async function runs(part, id) {
   const container = byId("view-runs");
   try {
-    if (!id) showRuns(container, known);
+    if (!id) showRuns(container, known, about);
     else if (part === "studies") showStudy(container, await get(`/studies/${encodeURIComponent(id)}`), known);
     else showModel(container, await get(`/models/${encodeURIComponent(id)}`), about);
   } catch (error) {
@@ -45,7 +45,7 @@ async function start() {
     byId("keeps").textContent = about.keeps
       ? "Uploads and results are saved, as requested by --save-uploads."
       : "Uploads are deleted after prediction.";
-    startTry(known, about.limits, fields);
+    startTry(known, about, fields);
     startCompare(known, about);
     for (const title of document.querySelectorAll("h1")) title.tabIndex = -1;
     window.addEventListener("hashchange", route);

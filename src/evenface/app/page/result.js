@@ -1,6 +1,6 @@
 // Show a prediction: the image or video with boxes, probabilities, saliency maps, a timeline.
 
-import { colour, el, number, percent, styled, svg, table } from "./dom.js";
+import { calibration, colour, el, isTarget, number, outputs, percent, presentTargets, styled, svg, table, valueText } from "./dom.js";
 import { explanations } from "./heat.js";
 import { at, timeline } from "./timeline.js";
 
@@ -37,11 +37,8 @@ export function showPrediction(container, prediction, file) {
 }
 
 function description(prediction) {
-  const calibration = prediction.calibrated
-    ? `Probabilities are calibrated (temperature ${number(prediction.temperature, 2)}).`
-    : "Probabilities are not calibrated: their order is meaningful, their values may be too high or too low.";
   const notes = prediction.notes.filter((line) => !line.startsWith("probabilities are not calibrated")).map((line) => `${line.startsWith(prediction.name) ? line[0] : line[0].toUpperCase()}${line.slice(1)}.`);
-  return [`Model: ${prediction.name}. ${calibration}`, ...notes].join(" ");
+  return [`Model: ${prediction.name}. ${calibration(prediction)}`.trim(), ...notes].join(" ");
 }
 
 function showVideo(container, stage, faces, prediction, name) {
@@ -99,13 +96,13 @@ export class Stage {
     this.node.replaceChildren(styled(el("p", { class: "quiet" }, text), { padding: "16px", lineHeight: "1.5" }));
   }
 
-  mark(rows) {
+  mark(rows, text) {
     const high = Math.max(13, this.size[1] / 26);
     const marks = rows.filter((row) => row.box).map((row) => {
       const [left, top, right, bottom] = row.box;
       const box = svg("rect", { class: "box", x: left, y: top, width: right - left, height: bottom - top, rx: 3 });
       const below = top < 1.2 * high;
-      const text = svg("text", { x: left, y: below ? bottom + high : top - 0.3 * high, "font-size": high }, `${row.face}  ${row.label || "no label"}`);
+      const text = svg("text", { x: left, y: below ? bottom + high : top - 0.3 * high, "font-size": high }, `${row.face}  ${text(row)}`);
       return [box, text];
     });
     this.marks.replaceChildren(...marks.flat());
@@ -115,8 +112,8 @@ export class Stage {
 const drawn = new WeakMap();
 
 export function draw(stage, container, prediction, rows) {
-  stage?.mark(rows);
-  const shown = rows.filter((row) => row.probabilities);
+  stage?.mark(rows, (row) => (isTarget(prediction) ? summaryOf(row, prediction) : row.label || "no label"));
+  const shown = rows.filter(outputs);
   const key = JSON.stringify(shown.map((row) => [row.face, row.frame]));
   if (drawn.get(container) === key) return;
   drawn.set(container, key);
@@ -124,11 +121,21 @@ export function draw(stage, container, prediction, rows) {
 }
 
 function face(row, prediction) {
-  const best = Math.max(...row.probabilities);
-  const label = row.label ? `${row.label} ${percent(best)}` : "no label";
+  const label = summaryOf(row, prediction);
   const name = prediction.kind === "features" ? label : `Face ${row.face}: ${label}`;
-  return el("section", { class: "face", "aria-label": name }, el("h3", {}, name), posed(row), bars(row.probabilities, prediction.classes));
+  const shown = prediction.task === "regression" ? values(row.values, prediction.classes) : bars(row, prediction);
+  return el("section", { class: "face", "aria-label": name }, el("h3", {}, name), posed(row), shown);
 }
+
+// The prediction in a few words.
+function summaryOf(row, prediction) {
+  if (prediction.task === "regression") return prediction.classes.map((name, i) => `${name} ${valueText(row.values[i])}`).slice(0, 2).join(", ");
+  if (prediction.task === "multilabel") return presentTargets(row, prediction).join(", ") || "none present";
+  return row.label ? `${row.label} ${percent(Math.max(...row.probabilities))}` : "no label";
+}
+
+const values = (numbers, names) =>
+  el("dl", { class: "values" }, names.map((name, i) => el("div", {}, el("dt", { class: "quiet" }, name), el("dd", { class: "big" }, valueText(numbers[i])))));
 
 const ANGLES = ["yaw", "pitch", "roll"];
 
@@ -138,31 +145,34 @@ function posed(row) {
   return el("p", { class: "quiet" }, `Head: ${text}`);
 }
 
-function bars(probabilities, classes) {
+// A bar for each class or target; of targets, a mark at the probability from which each is present.
+function bars(row, { classes, thresholds }) {
+  const { probabilities } = row;
   const best = probabilities.indexOf(Math.max(...probabilities));
-  return el(
-    "dl",
-    { class: "bars" },
-    classes.map((name, i) => {
-      const mark = i === best ? " best" : "";
-      const fill = styled(el("div", { class: "fill" }), { width: `${100 * probabilities[i]}%`, background: colour(i) });
-      return [
-        el("dt", { class: mark }, name),
-        el("dd", { class: "track", "aria-hidden": "true" }, fill),
-        el("dd", { class: `share${mark}` }, percent(probabilities[i])),
-      ];
-    }),
-  );
+  const strong = (i) => (thresholds ? probabilities[i] >= thresholds[i] : i === best);
+  const list = classes.map((name, i) => {
+    const mark = strong(i) ? " best" : "";
+    const fill = styled(el("div", { class: thresholds && !mark ? "fill below" : "fill" }), { width: `${100 * probabilities[i]}%`, background: colour(i) });
+    const limit = thresholds ? styled(el("div", { class: "limit" }), { left: `${100 * thresholds[i]}%` }) : null;
+    return [
+      el("dt", { class: mark }, name),
+      el("dd", { class: "track", "aria-hidden": "true" }, fill, limit),
+      el("dd", { class: `share${mark}` }, percent(probabilities[i])),
+    ];
+  });
+  const legend = thresholds ? el("p", { class: "quiet" }, "A target is present from the mark on; those present are in bold.") : null;
+  return [el("dl", { class: "bars" }, list), legend];
 }
 
 // The rows as a table, with a button that saves them as CSV.
 function rowTable(prediction, name) {
   const maxRows = 200;
+  const labelled = prediction.task !== "regression";
   const time = (row) => (row.time === null ? "–" : number(row.time, 2));
   const angles = prediction.rows.some((row) => row.pose) ? ANGLES : [];
-  const shown = prediction.rows.slice(0, maxRows).map((row) => [String(row.face ?? "–"), time(row), row.label || "–", ...angles.map((_, i) => (row.pose ? number(row.pose[i], 0) : "–")), ...prediction.classes.map((_, i) => (row.probabilities ? number(row.probabilities[i], 2) : "–"))]);
-  const header = ["frame", "end", "time", "until", "face", "left", "top", "right", "bottom", "score", ...ANGLES, "label", ...prediction.classes.map((name) => `p_${name}`)];
-  const rows = prediction.rows.map((row) => [row.frame, row.end, row.time, row.until, row.face, ...(row.box ?? ["", "", "", ""]), row.score, ...(row.pose?.map((angle) => angle.toFixed(1)) ?? ["", "", ""]), row.label, ...(row.probabilities ?? prediction.classes.map(() => ""))]);
+  const shown = prediction.rows.slice(0, maxRows).map((row) => [String(row.face ?? "–"), time(row), ...(labelled ? [row.label || "–"] : []), ...angles.map((_, i) => (row.pose ? number(row.pose[i], 0) : "–")), ...prediction.classes.map((_, i) => (outputs(row) ? number(outputs(row)[i], 2) : "–"))]);
+  const header = ["frame", "end", "time", "until", "face", "left", "top", "right", "bottom", "score", ...ANGLES, "label", ...prediction.classes.map((name) => `${labelled ? "p" : "v"}_${name}`)];
+  const rows = prediction.rows.map((row) => [row.frame, row.end, row.time, row.until, row.face, ...(row.box ?? ["", "", "", ""]), row.score, ...(row.pose?.map((angle) => angle.toFixed(1)) ?? ["", "", ""]), row.label, ...(outputs(row) ?? prediction.classes.map(() => ""))]);
   const quoted = (cell) => (/[",\n]/.test(String(cell ?? "")) ? `"${String(cell).replaceAll('"', '""')}"` : String(cell ?? ""));
   const save = () => {
     const text = [header, ...rows].map((row) => row.map(quoted).join(",")).join("\n");
@@ -175,7 +185,7 @@ function rowTable(prediction, name) {
     {},
     el("summary", {}, `Table (${prediction.rows.length.toLocaleString("en")} row${prediction.rows.length === 1 ? "" : "s"})`),
     el("p", { class: "row" }, el("button", { type: "button", onclick: save }, "Save as CSV")),
-    table("Result", ["face", "seconds", "label", ...angles, ...prediction.classes], shown, { words: [2] }),
+    table("Result", ["face", "seconds", ...(labelled ? ["label"] : []), ...angles, ...prediction.classes], shown, { words: labelled ? [2] : [] }),
     prediction.rows.length > maxRows ? el("p", { class: "quiet" }, `The first ${maxRows} rows.`) : null,
   );
 }

@@ -1,29 +1,30 @@
 // List runs and studies, and show the details of one.
 
-import { el, interval, number, styled, table } from "./dom.js";
+import { OUTPUTS, calibration, el, interval, isTarget, number, short, styled, table } from "./dom.js";
 import { renderCard } from "./card.js";
 
 const INPUTS = { image: "images", video: "videos", features: "feature files" };
 const title = (text) => el("h1", { tabindex: "-1" }, text);
 const link = (href, text, more = {}) => el("a", { href, ...more }, text);
 
-export function showRuns(container, { models, studies }) {
+export function showRuns(container, { models, studies }, { metrics }) {
   container.replaceChildren(
     title("Runs"),
     models.length
       ? table(
           "Runs and exported models",
-          ["name", "balanced accuracy", "classes", "inputs"],
+          ["name", "main metric", "result", "predicts", "inputs"],
           models.map((model) => [
             link(`#runs/${model.id}`, model.name),
-            model.balanced_accuracy ? interval(model.balanced_accuracy) : "–",
-            String(model.classes.length),
+            short(metrics[model.metric]),
+            model.result ? interval(model.result) : "–",
+            isTarget(model) && model.classes.length < 4 ? model.classes.join(", ") : `${model.classes.length} ${OUTPUTS[model.task].toLowerCase()}`,
             model.takes.map((kind) => INPUTS[kind]).join(", ") || "–",
           ]),
-          { words: [3] },
+          { words: [1, 3, 4] },
         )
       : el("p", {}, "No runs."),
-    el("p", { class: "quiet" }, "Balanced accuracy is the mean recall over the classes on the test set, with its 95 % confidence interval."),
+    el("p", { class: "quiet" }, "The main metric of each task, on the test set, with its 95 % confidence interval. Balanced accuracy is the mean recall over the classes."),
   );
   if (!studies.length) return;
   container.append(
@@ -53,7 +54,7 @@ export function showStudy(container, study, { models }) {
 const rounded = (text) => (/^-?\d+\.\d{4,}$/.test(text) ? number(Number(text)) : text);
 
 export function showModel(container, model, { metrics, headline }) {
-  const tiles = headline.filter((name) => model.overall[name]);
+  const tiles = headline[model.task].filter((name) => model.overall[name]);
   container.replaceChildren(
     el("p", {}, link("#runs", "All runs")),
     title(model.name),
@@ -61,19 +62,29 @@ export function showModel(container, model, { metrics, headline }) {
     ...model.warnings.map((line) => el("p", { class: "note" }, el("strong", {}, line))),
     el("p", { class: "row" }, model.usable ? link(`#try/${model.id}`, "Try this model") : null,
       model.report ? link(`/api/v1/models/${model.id}/report.html`, "Full report", { target: "_blank", rel: "noopener" }) : null),
-    el("div", { class: "tiles" }, tiles.map((name) => tile(metrics[name], model.overall[name]))),
+    el("div", { class: "tiles" }, tiles.map((name) => tile(short(metrics[name]), model.overall[name]))),
     el("p", { class: "quiet" }, [
       model.units ? `On the test set, with 95 % confidence intervals; unit of replication: ${model.units}. ` : "",
-      model.calibrated ? `Probabilities are calibrated (temperature ${number(model.temperature, 2)}).` : "Probabilities are not calibrated.",
+      calibration(model),
     ].join("")),
   );
   if (model.per_class.length) {
     const rows = model.per_class.map((row) => [row.name, String(row.support), interval(row.recall), interval(row.precision), interval(row.f1)]);
     container.append(el("h2", {}, "Classes"), table("Results of each class", ["class", "test samples", "recall", "precision", "F1"], rows));
   }
+  if (model.per_target.length) container.append(el("h2", {}, "Targets"), targetTable(model, metrics));
   if (model.confusion.length) container.append(el("h2", {}, "Confusion matrix"), ...confusion(model));
   if (model.notes.length) container.append(el("div", { class: "note" }, el("h2", {}, "Notes"), el("ul", {}, model.notes.map((line) => el("li", {}, line)))));
   if (model.card) container.append(el("h2", {}, "Model card"), renderCard(model.card));
+}
+
+// Metrics of each target; of the means over targets, those that are shown first.
+function targetTable(model, metrics) {
+  const [{ metrics: own, threshold }] = model.per_target;
+  const names = Object.keys(own);
+  const counted = threshold === null ? ["test samples"] : ["test samples with it", "threshold"];
+  const rows = model.per_target.map((row) => [row.name, String(row.support), ...(row.threshold === null ? [] : [number(row.threshold, 2)]), ...names.map((name) => interval(row.metrics[name]))]);
+  return table("Results of each target", ["target", ...counted, ...names.map((name) => short(metrics[name]))], rows);
 }
 
 const tile = (name, value) =>

@@ -1,6 +1,6 @@
 // Probabilities over time, a panel for each face, and the position in the video.
 
-import { colour, dot, el, number, percent, styled, svg } from "./dom.js";
+import { colour, dot, el, isTarget, number, outputs, percent, presentTargets, styled, svg, valueText } from "./dom.js";
 
 const WIDTH = 1000;
 const HEIGHT = 100;
@@ -25,7 +25,7 @@ const nearer = (row, known, seconds) =>
     : row.time >= known.time;
 
 export function timeline(prediction, go) {
-  const rows = prediction.rows.filter((row) => row.probabilities && row.time !== null);
+  const rows = prediction.rows.filter((row) => outputs(row) && row.time !== null);
   const length = Math.max(prediction.seconds ?? 0, ...prediction.rows.map((row) => row.until ?? 0), 0.04);
   const faces = [...Map.groupBy(rows, (row) => row.face)].sort((a, b) => b[1].length - a[1].length).slice(0, MAX_FACES).sort((a, b) => a[0] - b[0]);
   const lines = [];
@@ -40,7 +40,8 @@ export function timeline(prediction, go) {
     go(seconds);
   };
   slide.addEventListener("input", () => move(Number(slide.value)));
-  const panels = faces.map(([face, part]) => panel(face, part, prediction, length, lines, move));
+  const scale = range(rows, prediction);
+  const panels = faces.map(([face, part]) => panel(face, part, prediction, length, lines, move, scale));
   if (!panels.length) return [seek];
   return [
     seek,
@@ -52,7 +53,26 @@ export function timeline(prediction, go) {
   ];
 }
 
-function panel(face, rows, prediction, length, lines, move) {
+// Lowest and highest output that is drawn: probabilities from 0 to 1, values as they are.
+function range(rows, { task }) {
+  if (task !== "regression") return [0, 1];
+  const all = rows.flatMap((row) => row.values);
+  const [low, high] = [Math.min(0, ...all), Math.max(0, ...all)];
+  return [low, high > low ? high : low + 1];
+}
+
+// A line for each target, interrupted where the face was not detected.
+function targetLines(rows, prediction, x, [low, high], step) {
+  return prediction.classes.map((_, c) => {
+    const path = rows.map((row, i) => {
+      const y = (HEIGHT * (1 - (outputs(row)[c] - low) / (high - low))).toFixed(1);
+      return `${i && row.time - rows[i - 1].time <= 1.5 * step ? "L" : "M"}${x((row.time + row.until) / 2)} ${y}${rows.length === 1 ? "h4" : ""}`;
+    });
+    return styled(svg("path", { d: path.join(""), fill: "none", "vector-effect": "non-scaling-stroke" }), { stroke: colour(c), strokeWidth: "1.6px" });
+  });
+}
+
+function panel(face, rows, prediction, length, lines, move, scale) {
   const x = (seconds) => ((WIDTH * seconds) / length).toFixed(1);
   const starts = rows.map((row) => row.time);
   const gaps = starts.slice(1).map((start, i) => start - starts[i]).sort((a, b) => a - b);
@@ -62,7 +82,7 @@ function panel(face, rows, prediction, length, lines, move) {
     const own = Math.max(row.until, row.time + step);
     return [row.time, next - row.time > 1.5 * step ? Math.min(own, next) : next];
   });
-  const layers = prediction.classes.map((_, c) => {
+  const layers = isTarget(prediction) ? targetLines(rows, prediction, x, scale, step) : prediction.classes.map((_, c) => {
     const path = rows.map((row, i) => {
       const low = row.probabilities.slice(0, c).reduce((a, b) => a + b, 0);
       const [top, bottom] = [low + row.probabilities[c], low].map((share) => (HEIGHT * (1 - share)).toFixed(1));
@@ -72,7 +92,7 @@ function panel(face, rows, prediction, length, lines, move) {
   });
   const line = svg("line", { class: "now", x1: 0, x2: 0, y1: 0, y2: HEIGHT });
   lines.push(line);
-  const title = summary(rows, prediction);
+  const title = `${summary(rows, prediction)}${prediction.task === "regression" ? `; drawn from ${valueText(scale[0])} to ${valueText(scale[1])}` : ""}`;
   const drawing = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-label": title }, layers, line);
   drawing.addEventListener("click", (event) => {
     const area = drawing.getBoundingClientRect();
@@ -82,9 +102,18 @@ function panel(face, rows, prediction, length, lines, move) {
 }
 
 function summary(rows, prediction) {
-  const counts = new Map();
-  for (const row of rows) counts.set(row.label || "no label", (counts.get(row.label || "no label") ?? 0) + 1);
-  const parts = [...counts].sort((a, b) => b[1] - a[1]).slice(0, 3).map(([label, count]) => `${label} ${percent(count / rows.length)}`);
   const who = prediction.kind === "features" ? "" : `Face ${rows[0].face}: `;
+  if (prediction.task === "regression") {
+    const means = prediction.classes.map((name, c) => `${name} ${valueText(rows.reduce((sum, row) => sum + row.values[c], 0) / rows.length)}`);
+    return `${who}mean ${means.join(", ")}`;
+  }
+  const counts = new Map();
+  const add = (label) => counts.set(label, (counts.get(label) ?? 0) + 1);
+  for (const row of rows) {
+    if (prediction.task === "multilabel") presentTargets(row, prediction).forEach(add);
+    else add(row.label || "no label");
+  }
+  if (!counts.size) return `${who}none present`;
+  const parts = [...counts].sort((a, b) => b[1] - a[1]).slice(0, 3).map(([label, count]) => `${label} ${percent(count / rows.length)}`);
   return `${who}${parts.join(", ")} of ${rows.length.toLocaleString("en")} ${rows[0].end - rows[0].frame > 1 ? "window" : "frame"}${rows.length > 1 ? "s" : ""}`;
 }

@@ -1,6 +1,6 @@
 // Select a model and a file or the camera, and predict.
 
-import { byId, el, number, show } from "./dom.js";
+import { OUTPUTS, byId, el, isTarget, number, sentence, short, show } from "./dom.js";
 import { predict } from "./api.js";
 import { Camera } from "./camera.js";
 import { clear, showPrediction } from "./result.js";
@@ -9,11 +9,12 @@ const INPUTS = { image: "images", video: "videos", features: "feature files" };
 const FILE_FIELDS = ["file", "model", "explain", "baseline"];
 let models = [];
 let limits;
+let metrics;
 let running = null;
 let camera = null;
 
-export function startTry(known, serverLimits, fields) {
-  limits = serverLimits;
+export function startTry(known, about, fields) {
+  ({ limits, metrics } = about);
   models = known.models.filter((model) => model.usable);
   byId("explain-label").textContent = sentence(fields.explain.description);
   byId("settings").replaceChildren(
@@ -42,7 +43,6 @@ export function leave() {
   if (camera) toggleCamera();
 }
 
-const sentence = (text) => text[0].toUpperCase() + text.slice(1);
 
 // A labelled input for a setting, with the type, bounds and default of its JSON Schema.
 function setting(name, schema) {
@@ -64,7 +64,7 @@ function setting(name, schema) {
     const bounds = { min: type.minimum ?? type.exclusiveMinimum, max: type.maximum ?? type.exclusiveMaximum };
     input = el("input", { name, type: "number", value: String(value), ...bounds, step: type.type === "integer" ? 1 : "any", required: !optional });
   }
-  return el("label", { "data-models": schema.models }, sentence(schema.description), input);
+  return el("label", { "data-models": schema.models, "data-tasks": schema.tasks }, sentence(schema.description), input);
 }
 
 const selectedModel = () => models.find((model) => model.id === byId("model").value);
@@ -73,10 +73,12 @@ function describe() {
   const model = selectedModel();
   if (!model) return;
   const inputs = model.takes.map((kind) => INPUTS[kind]).join(", ");
-  const accuracy = model.balanced_accuracy ? ` Balanced accuracy on its test set: ${number(model.balanced_accuracy.value, 2)}.` : "";
-  byId("model-facts").textContent = `Classes: ${model.classes.join(", ")}. Inputs: ${inputs}.${accuracy}`;
+  const label = sentence(short(metrics[model.metric]));
+  const accuracy = model.result ? ` ${label} on its test set: ${number(model.result.value, 2)}.` : "";
+  byId("model-facts").textContent = `${OUTPUTS[model.task]}: ${model.classes.join(", ")}. Inputs: ${inputs}.${accuracy}`;
   const kind = model.takes.includes("image") ? "images" : "clips";
   for (const label of document.querySelectorAll("[data-models]")) label.hidden = label.dataset.models !== kind;
+  for (const label of document.querySelectorAll("[data-tasks=classes]")) label.hidden = isTarget(model);
   byId("baseline-field").hidden = !model.baseline;
   byId("camera").disabled = !model.takes.includes("image") && !model.takes.includes("video");
   if (camera) toggleCamera();
