@@ -61,7 +61,7 @@ class SaliencyFigure:
     """Explanation of one sample to draw.
 
     ``shown`` are the indices of the classes to draw; ``names`` those of features, empty for landmarks. ``marked`` are
-    framed, by default the most probable class, as what ``mark`` says: predicted, or present. The arrays are those of
+    framed and named by ``mark``, predicted or present; by default the most probable class. The arrays are those of
     :class:`evenface.explanation.Explanation`.
     """
 
