@@ -883,6 +883,7 @@ def predict(
     out: str | Path | Sequence[str | Path] = (),
     annotate: str | Path | None = None,
     timeline: str | Path | None = None,
+    pain_change: str | Path | None = None,
     folder_type: Literal["images", "clips"] | None = None,
     camera: int | None = None,
     seconds: float | None = None,
@@ -907,6 +908,9 @@ def predict(
         Folder for copies of images and videos with boxes, face numbers, labels and probabilities.
     timeline : str or Path, optional
         Figure of probabilities over time: ``.svg``, ``.pdf`` or ``.png``.
+    pain_change : str or Path, optional
+        Table (``.csv``) of a pain score like PSPI over time, less each face's own baseline, of a model of action unit
+        intensities; see :func:`evenface.inference.pain_change.pain_changes`.
     folder_type : {"images", "clips"}, optional
         Whether a folder of images is separate images or one clip; by default as in training.
     camera : int, optional
@@ -934,6 +938,7 @@ def predict(
     """
     from evenface.config.predict import PredictSettings
     from evenface.config.yaml import checked
+    from evenface.inference.pain_change import check_units, lines_of, pain_changes, write_changes
     from evenface.inference.predict import check_output_paths, draw, predict_inputs
     from evenface.inference.predictor import Predictor, load
     from evenface.inference.sources import camera_source
@@ -953,11 +958,21 @@ def predict(
     tables = [user_path(path) for path in ([out] if isinstance(out, str | Path) else out)]
     chosen = checked(PredictSettings, settings, "predict")
     check_output_paths(tables, folder, figure)
+    course = None if pain_change is None else user_path(pain_change)
+    if course is not None and course.suffix.lower() != ".csv":
+        raise InputError(f"{course} must end in .csv", "The change of pain over time is written as a table.")
     predictor = model if isinstance(model, Predictor) else load(model, spec=spec, trust_plugins=trust_plugins)
+    if course is not None:
+        check_units(predictor.model.classes, predictor.model.task, predictor.model.name)
     result = predict_inputs(
         predictor.model, inputs, chosen, tables, folder_type=folder_type, skip=folder, camera=source
     )
     draw(result, folder, figure)
+    if course is not None:
+        changes = pain_changes(result)
+        write_changes(changes, course)
+        result.notes += [line.removeprefix("note  ") for line in lines_of(changes)]
+        result.tables.append(course)
     return result
 
 

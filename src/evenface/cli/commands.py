@@ -585,6 +585,13 @@ def predict(
     timeline: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a figure of probabilities over time: .svg, .pdf or .png.")
     ] = None,
+    pain_change: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write a pain score of action units over time, less each face's own baseline, .csv.",
+        ),
+    ] = None,
     folder_type: FolderType = None,
     camera: Annotated[
         int | None, typer.Option(metavar="N", help="Use camera N, counted from 0, instead of inputs.")
@@ -610,7 +617,7 @@ def predict(
         if path is not None and path.suffix.lower() != suffix:
             raise InputError(f"--{suffix[1:]} {path} must end in {suffix}")
     options: dict[str, Any] = {"out": [path for path in tables.values() if path is not None]}
-    options |= {"annotate": annotate, "timeline": timeline, "folder_type": folder_type}
+    options |= {"annotate": annotate, "timeline": timeline, "pain_change": pain_change, "folder_type": folder_type}
     options |= {"camera": camera, "seconds": seconds, "spec": spec, "trust_plugins": trust_plugins}
     faces = api.predict(inputs or [], model, **options, **settings)
     if json == Path("-"):
