@@ -53,7 +53,8 @@ def keep_run(run: Path, folder: Path, files: Sequence[str] = (PREDICTIONS,)) -> 
     shutil.copyfile(run / HISTORY, folder / HISTORY)
     copy_without_paths(run / "recipe.yaml", folder / "recipe.yaml")
     facts = json.loads((run / FACTS).read_text("utf-8"))
-    facts.pop("store", None)
+    for name in ("store", "digest", "digests"):  # of files as they were before they were rounded
+        facts.pop(name, None)
     write_json(folder / FACTS, without_paths(facts))
 
 

@@ -98,7 +98,7 @@ def pain_changes(faces: Faces, baseline: float | None = None) -> list[PainChange
     if not results:
         raise InputError(
             f"no face has {FEWEST} predictions or more, which its own baseline is taken from",
-            "Use a longer video, and a model that predicts every frame: data.clips.frames=1 data.clips.sampling=windows.",
+            "Use a longer video, and a model of every frame: data.clips.frames=1 data.clips.sampling=windows.",
         )
     return results
 
