@@ -66,7 +66,8 @@ class GroupDRO(GroupMethod):
 
     .. math::
         L = \sum_g q_g \, \ell_g, \qquad
-        q_g \leftarrow \frac{q_g \exp\bigl(\eta (\ell_g + C / \sqrt{n_g})\bigr)}{\sum_h q_h \exp\bigl(\eta (\ell_h + C / \sqrt{n_h})\bigr)}
+        q_g \leftarrow \frac{q_g \exp\bigl(\eta (\ell_g + C / \sqrt{n_g})\bigr)}
+        {\sum_h q_h \exp\bigl(\eta (\ell_h + C / \sqrt{n_h})\bigr)}
 
     with the mean loss :math:`\ell_g` of the batch's samples of group g (0 where it has none) and its :math:`n_g`
     training samples.

@@ -239,9 +239,10 @@ def _corrections(comparison: Comparison) -> list[str]:
     """State the families of Holm's correction, and where so few units cannot reach 0.05 whatever the predictions."""
     pairs, classes = len(comparison.pairs), len(comparison.classes)
     metrics = len(comparison.pairs[0].overall)
+    one, many = ("class", "classes") if comparison.each == "recall" else ("target", "targets")
     over = f"over the {pairs} differences of a metric, and " if pairs > 1 else ""
     lines = [
-        f"Holm: p is corrected {over}over the {classes} classes of a method. The {metrics} metrics are not corrected "
+        f"Holm: p is corrected {over}over the {classes} {many} of a method. The {metrics} metrics are not corrected "
         f"for: the verdict is based on {label(comparison.main)} alone. No evidence of a difference is no evidence of "
         "equality."
     ]
@@ -254,7 +255,7 @@ def _corrections(comparison: Comparison) -> list[str]:
         )
     elif least * classes > ALPHA:
         lines.append(
-            f"With {units} no single class can reach p = {ALPHA:g}: the smallest possible p over {classes} classes is "
+            f"With {units} no single {one} can reach p = {ALPHA:g}: the smallest possible p over {classes} {many} is "
             f"{least * classes:.3g}."
         )
     return lines

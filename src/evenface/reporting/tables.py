@@ -272,9 +272,11 @@ def counts_table(counts: Mapping[str, Sequence[int]], classes: Sequence[str], ki
 
 
 def _first(comparison: Comparison) -> list[str]:
-    """Return the metrics listed first: the headline ones, those of levels, and those by clip."""
+    """Return the metrics listed first: the headline ones, and of classes those of levels and those by clip."""
     keys = comparison.methods[0].overall
     first = _headline(comparison)
+    if comparison.each != "recall":
+        return [key for key in first if key in keys]
     return [key for key in keys if (own := key.removeprefix(CLIP)) in first or METRICS[own].task != "classification"]
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from evenface.evaluation.bootstrap import Estimate, estimate
 from evenface.evaluation.comparison import Comparison
 from evenface.evaluation.formatting import listed
-from evenface.evaluation.metric_registry import METRICS, lower_note
 from evenface.evaluation.metric_registry import TARGET_HEADLINE as HEADLINE
+from evenface.evaluation.metric_registry import lower_note
 from evenface.evaluation.target_calibration import TargetCalibration, calibration_changes
 from evenface.evaluation.target_predictions import TargetPredictions
 from evenface.evaluation.target_summary import bin_of
@@ -174,7 +174,7 @@ def target_comparison_report(
     page = Page(
         f"comparison of {len(comparison.methods)} methods",
         title,
-        f"{_capital(main)}: {METRICS[comparison.main].summary}",
+        f"{_capital(main)}: the mean over the targets" if len(comparison.classes) > 1 else _capital(main),
         tuple(Tile.of(m.name, m.overall[comparison.main], i) for i, m in enumerate(comparison.methods)),
         tuple(
             Verdict(
