@@ -378,7 +378,18 @@ def check_data(
     store.verify()
     # An official split is checked as published, before validation samples are taken from it.
     split = None if settings.protocol.kind == "official" else data.split_store(settings, store)
-    findings = check_leakage(store.manifest, data.stored_samples(store), split=split, quarantine=store.quarantine)
+    people = None
+    if store.images is not None and not store.manifest.has_subjects:
+        from evenface.preprocessing.pseudo_subjects import find_pseudo_subjects
+
+        people = find_pseudo_subjects(store)
+    findings = check_leakage(
+        store.manifest,
+        data.stored_samples(store),
+        split=split,
+        quarantine=store.quarantine,
+        pseudo_subjects=people,
+    )
     findings = replace(findings, notes=(*messages, *store.manifest.notes))
     if folder is not None:
         for name, table in findings.tables().items():

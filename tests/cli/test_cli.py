@@ -18,7 +18,9 @@ import evenface as ef
 from evenface.cli import app
 from evenface.cli.base import RENAMED_OPTIONS, complete
 from evenface.config import parse_overrides
+from evenface.data.datasets import read_dataset
 from evenface.evaluation.predictions import Predictions
+from evenface.reporting.model_card import card_of
 
 
 def call(*words):
@@ -324,3 +326,33 @@ def test_characters_outside_the_screens_encoding_are_escaped(tmp_path):
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, env=screen, check=False)
     assert (ended.returncode, ended.stderr) == (0, b"")
     assert b"about: \\u60b2\\u3057\\u3044" in ended.stdout
+
+
+def test_pseudo_subjects_are_proposed_and_a_split_by_them_is_marked(small_recipe, tmp_path):
+    root = read_dataset("synthetic-demo", tmp_path / "demo").root
+    for path in sorted(root.glob("*/*.png")):
+        if int(path.stem[1:5]) > 19:
+            path.unlink()
+    words = [f"data.root={root}", "data.subjects=null", "protocol.test=0.3"]
+    original = min(path.relative_to(root).as_posix() for path in root.glob("happy/*.png"))
+    shutil.copy(root / original, root / "happy" / "copy.png")
+    checked = call("data", "check", small_recipe, *words, "--out", tmp_path / "found")
+    assert checked.exit_code == 0, checked.output
+    lines = checked.stdout.splitlines()
+    (line,) = (line for line in lines if line.startswith("pseudo-subjects: "))
+    assert "a proposal" in lines[lines.index(line) + 1]
+    table = pd.read_csv(tmp_path / "found" / "pseudo_subjects.csv")
+    faces = len(list(root.glob("*/*.png")))
+    clusters = faces - len(table) + table["group"].nunique()
+    assert f"{clusters:,} clusters of similar faces, {table['group'].nunique()} of several faces" in line
+    pair = table[table["group"] == table["group"][table["path"] == "happy/copy.png"].iloc[0]]
+    assert original in set(pair["path"])
+    words += ["protocol.by=pseudo-subject", "training.epochs=1"]
+    trained = call("train", small_recipe, *words, "--out", tmp_path / "run")
+    assert trained.exit_code == 0, trained.output
+    warning = "WARNING: people are clusters of similar faces, not known subjects"
+    assert warning in trained.stdout
+    assert warning in (tmp_path / "run" / "report.html").read_text()
+    split = ef.Run.open(tmp_path / "run").split.set_index("sample")["side"]
+    assert split[pair["sample"]].nunique() == 1
+    assert any(note.startswith(warning) for note in card_of(ef.Run.open(tmp_path / "run"))["protocol"]["warnings"])

@@ -244,3 +244,43 @@ def test_leave_one_out_takes_each_person_whom_an_imbalance_of_the_whole_set_leav
     assert len(set(manifest.table["subject"].iloc[got.test])) == 1
     with pytest.raises(InputError, match="fold must be 0 to 19, got 20"):
         split_manifest(manifest, changed(protocol, fold=20))
+
+
+@st.composite
+def clustered(draw):
+    """Samples without people, and the cluster of each."""
+    n = draw(st.integers(20, 60))
+    labels = draw(st.lists(st.integers(0, 2), min_size=n, max_size=n))
+    clusters = draw(st.lists(st.integers(0, 11), min_size=n, max_size=n).filter(lambda drawn: len(set(drawn)) > 4))
+    return manifest_of(labels), np.array(clusters)
+
+
+@given(clustered(), st.sampled_from(["holdout", "kfold"]), st.integers(0, 5), st.sampled_from([0.0, 0.3]))
+def test_by_pseudo_subject_keeps_clusters_whole_whatever_the_order(data, kind, seed, validation):
+    manifest, clusters = data
+    protocol = Protocol(kind=kind, by="pseudo-subject", folds=3, seed=seed, validation=validation)
+    got = split_manifest(manifest, protocol, pseudo_subjects=clusters)
+    sets = [set(clusters[rows].tolist()) for rows in sides(got)]
+    assert sum(map(len, sets)) == len(set(clusters.tolist()))
+    assert sorted(np.concatenate(sides(got)).tolist()) == list(range(len(manifest)))
+    assert got.notes[0] == (
+        "WARNING: people are clusters of similar faces, not known subjects: the split keeps "
+        f"{len(set(clusters.tolist()))} pseudo-subjects of {len(manifest)} samples together; a person may still be in "
+        "both training and test set"
+    )
+    order = np.random.default_rng(seed).permutation(len(manifest))
+    _, renumbered = np.unique(clusters[order][::-1], return_inverse=True)
+    again = split_manifest(manifest.take(order), protocol, pseudo_subjects=renumbered[::-1] + 7)
+    for rows, shuffled in zip(sides(got), sides(again), strict=True):
+        assert set(rows.tolist()) == set(order[shuffled].tolist())
+
+
+def test_by_pseudo_subject_is_refused_where_people_are_known_or_clusters_are_not():
+    with pytest.raises(InputError, match="is for unknown subjects, but all are known"):
+        split_manifest(frames(), Protocol(by="pseudo-subject"), pseudo_subjects=np.zeros(300, dtype=np.int64))
+    with pytest.raises(InputError, match="needs the clusters of similar faces"):
+        split_manifest(manifest_of(np.arange(60) % 3), Protocol(by="pseudo-subject"))
+    with pytest.raises(InputError, match="pseudo-subjects, but there"):
+        split_manifest(
+            manifest_of(np.arange(60) % 3), Protocol(by="pseudo-subject"), pseudo_subjects=np.zeros(60, np.int64)
+        )

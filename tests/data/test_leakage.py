@@ -225,3 +225,24 @@ def test_fer2013_has_280_test_pictures_in_train(real_data, tmp_path):
     assert found.across() == {("train", "test"): 280}
     assert found.surplus == 1532
     assert "47 groups" in " ".join(found.lines())
+
+
+def test_pseudo_subjects_are_listed_by_size_with_the_sets_they_are_in():
+    clusters = np.arange(40)
+    clusters[[0, 1, 39]] = 0  # two of training, one of test
+    clusters[[5, 6]] = 5
+    clusters[[20, 21, 22, 23]] = 20
+    manifest, images = manifest_of(40, halves(40)), pictures(40)
+    found = check_leakage(manifest, images, pseudo_subjects=clusters)
+    line, proposal = found.lines()[-2:]
+    assert line == (
+        "pseudo-subjects: 34 clusters of similar faces, 3 of several faces (largest 4, 3, 2); 1 in more than one set"
+    )
+    assert "proposal" in proposal
+    assert "protocol.by=pseudo-subject" in proposal
+    table = found.tables()["pseudo_subjects"]
+    assert table.groupby("group")["row"].agg(list).tolist() == [[20, 21, 22, 23], [0, 1, 39], [5, 6]]
+    assert not found.leaks, "a proposal is no evidence of leakage"
+    alone = check_leakage(manifest, images, pseudo_subjects=np.arange(40)).lines()[-1]
+    assert alone == "pseudo-subjects: 40 clusters of similar faces, 0 of several faces; 0 in more than one set"
+    assert "pseudo_subjects" not in check_leakage(manifest, images).tables()

@@ -257,12 +257,13 @@ class Protocol(Section):
     )
     folds: int = Field(5, ge=2, le=MANY, description="kfold: number of folds")
     fold: int = Field(0, ge=0, le=MANY, description="kfold and leave-one-out: index of the test fold or test subject")
-    by: Literal["auto", "subject", "clip", "frame"] = Field(
+    by: Literal["auto", "subject", "clip", "frame", "pseudo-subject"] = Field(
         "auto",
         description=(
             "holdout and kfold: unit that is kept in one set; auto: subjects if all are known, "
             "otherwise clips; frame: splits clips and subjects, a leaky split that some papers use and "
-            "that is marked in all results"
+            "that is marked in all results; pseudo-subject: clusters of similar faces where subjects are unknown, also "
+            "marked"
         ),
     )
     seed: int = Field(

@@ -23,6 +23,7 @@ Fractions = NDArray[np.float64]
 
 TEST, VALIDATION, IMBALANCE, COHORT, TRAIN_FRACTION, TEST_CLIPS = range(6)
 """Second entry of the seed of each random draw, so that the draws of one protocol are independent."""
+PSEUDO_SUBJECT = "pseudo-subject"
 ORDERS = 32
 """Random orders of groups that are tried for a stratified assignment."""
 
@@ -37,7 +38,12 @@ class Split:
     notes: tuple[str, ...]
 
 
-def split_manifest(manifest: Manifest, protocol: Protocol, duplicates: NDArray[np.int64] | None = None) -> Split:
+def split_manifest(
+    manifest: Manifest,
+    protocol: Protocol,
+    duplicates: NDArray[np.int64] | None = None,
+    pseudo_subjects: NDArray[np.int64] | None = None,
+) -> Split:
     """Split a manifest into training, validation and test set.
 
     The counts and factor of an imbalance apply to training and validation together if the validation set is split off
@@ -53,6 +59,9 @@ def split_manifest(manifest: Manifest, protocol: Protocol, duplicates: NDArray[n
     duplicates : int64 array of shape (P, 2), optional
         Pairs of rows with the same image, from :func:`evenface.data.leakage.copies_across`; the relation is taken to
         be transitive. Required unless ``protocol.duplicates`` is ``keep``.
+    pseudo_subjects : int64 array of shape (N,), optional
+        First row of the cluster of each row, from
+        :func:`evenface.preprocessing.pseudo_subjects.find_pseudo_subjects`. Required for ``by: pseudo-subject``.
 
     Returns
     -------
@@ -79,7 +88,11 @@ def split_manifest(manifest: Manifest, protocol: Protocol, duplicates: NDArray[n
         position[order] = np.arange(len(order))
         pairs = position[np.asarray(duplicates, dtype=np.int64).reshape(-1, 2)]
         pairs = pairs[(pairs >= 0).all(axis=1)]
-    split = _Splitter(ordered, protocol, pairs).split()
+    clusters = None
+    if protocol.by == "pseudo-subject" and pseudo_subjects is not None:
+        names = manifest.table["sample"].astype(str).to_numpy(dtype=object)
+        clusters = _first_names(names, pseudo_subjects)[order]
+    split = _Splitter(ordered, protocol, pairs, clusters).split()
     return replace(split, train=order[split.train], validation=order[split.validation], test=order[split.test])
 
 
@@ -127,6 +140,15 @@ def _assign_cohorts(labels: bytes, subjects: tuple[str, ...], cohorts: int, seed
     groups = np.array(subjects, dtype=object)
     seeds = (seed, COHORT, cohorts)
     return assign_groups(np.frombuffer(labels, dtype=np.int64), groups, [1 / cohorts] * cohorts, seeds)
+
+
+def _first_names(names: NDArray[np.object_], groups: Rows) -> NDArray[np.object_]:
+    """Name the group of each row by the first of its names, which does not depend on the order of the rows."""
+    order = np.argsort(names.astype(str), kind="stable")
+    _, first, index = np.unique(groups[order], return_index=True, return_inverse=True)
+    named = np.empty_like(names)
+    named[order] = names[order][first[index]]
+    return named
 
 
 def _in_order_of_names(manifest: Manifest) -> tuple[Rows, Manifest]:
@@ -271,7 +293,9 @@ class _Duplicates:
 class _Splitter:
     """Computes one split of a manifest whose rows are in the order of their names."""
 
-    def __init__(self, manifest: Manifest, protocol: Protocol, pairs: Rows) -> None:
+    def __init__(
+        self, manifest: Manifest, protocol: Protocol, pairs: Rows, clusters: NDArray[np.object_] | None = None
+    ) -> None:
         self.manifest, self.protocol, self.duplicates = manifest, protocol, _Duplicates(pairs, len(manifest))
         self.labels = manifest.labels
         self.notes: list[str] = []
@@ -282,7 +306,9 @@ class _Splitter:
                 "samples; the others are not used"
             )
         self.unit = self._unit()
-        self.groups = self.names(self.unit)
+        if self.unit == PSEUDO_SUBJECT:
+            self._check_clusters(clusters is not None)
+        self.groups = self.names(self.unit) if clusters is None else clusters
 
     def _unit(self) -> str:
         """Return the column whose equal values stay in one set."""
@@ -292,6 +318,8 @@ class _Splitter:
             return next(iter(known), "sample")
         if by == "frame":
             return "sample"
+        if by == PSEUDO_SUBJECT:
+            return by
         if by not in known:
             raise InputError(
                 f"protocol: by: {by} needs the {by} of every sample, but it is unknown for "
@@ -299,6 +327,18 @@ class _Splitter:
                 "Set by: auto, or an option of the source that finds it.",
             )
         return by
+
+    def _check_clusters(self, found: bool) -> None:
+        """Refuse pseudo-subjects where subjects are known, and without the clusters."""
+        if self.manifest.has_subjects:
+            raise InputError(
+                "protocol: by: pseudo-subject is for unknown subjects, but all are known", "Set by: subject."
+            )
+        if not found:
+            raise InputError(
+                "protocol: by: pseudo-subject needs the clusters of similar faces",
+                "Pass the result of evenface.preprocessing.pseudo_subjects.find_pseudo_subjects.",
+            )
 
     def names(self, column: str, rows: Rows | slice = slice(None)) -> NDArray[np.object_]:
         names: NDArray[np.object_] = self.manifest.table[column].astype(str).to_numpy(dtype=object)[rows]
@@ -484,6 +524,12 @@ class _Splitter:
         """Report the unit of the split, and the number of clips and subjects in both training and test set."""
         if self.unit == "subject":
             return "subject-independent split"
+        if self.unit == PSEUDO_SUBJECT:
+            count, total = len(set(self.groups)), len(self.groups)
+            return (
+                f"WARNING: people are clusters of similar faces, not known subjects: the split keeps {count:,} "
+                f"pseudo-subjects of {total:,} samples together; a person may still be in both training and test set"
+            )
         clips, subjects = (self.shared(unit, development, test) for unit in ("clip", "subject"))
         if self.protocol.test_clips is not None:
             return (

@@ -249,7 +249,12 @@ def split_store(recipe: Recipe, store: Store) -> Split:
         from evenface.data.leakage import copies_across
 
         pairs = copies_across(stored_samples(store), manifest)
-    return split_manifest(manifest, protocol, pairs)
+    clusters = None
+    if protocol.by == "pseudo-subject":
+        from evenface.preprocessing.pseudo_subjects import find_pseudo_subjects
+
+        clusters = find_pseudo_subjects(store)
+    return split_manifest(manifest, protocol, pairs, clusters)
 
 
 def stored_samples(store: Store) -> Any:
