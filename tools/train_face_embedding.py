@@ -9,6 +9,7 @@ that separates people best: linear discriminant analysis (Fisher 1936; of faces:
 """
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,11 @@ HELD_OUT = {"name": "others", "data": {"source": "synthetic", "people": 120, "to
 
 class FaceEmbedding(nn.Module):
     """Grey faces (B, 1, 48, 48), 0 to 255, to unit vectors (B, 64); a face and its mirror image have the same one."""
+
+    kernels: Tensor
+    mirrored: Tensor
+    mean: Tensor
+    projection: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -102,7 +108,7 @@ def vary(images: Tensor, random: torch.Generator) -> Tensor:
     return torch.where(hidden, uniform(0, 1, 1, 1, 1), images) * 255
 
 
-def read_faces(*recipes: str | dict[str, object]) -> tuple[Tensor, np.ndarray]:
+def read_faces(*recipes: str | Mapping[str, object]) -> tuple[Tensor, np.ndarray]:
     """Prepare the faces of each recipe and number their people."""
     faces, people, count = [], [], 0
     for recipe in recipes:
@@ -112,6 +118,11 @@ def read_faces(*recipes: str | dict[str, object]) -> tuple[Tensor, np.ndarray]:
         people.append(subjects + count)
         count += int(subjects.max()) + 1
     return torch.cat(faces), np.concatenate(people)
+
+
+def batches(faces: Tensor) -> list[Tensor]:
+    """Cut faces into batches of 256."""
+    return [faces[start : start + 256] for start in range(0, len(faces), 256)]
 
 
 def measure(vectors: np.ndarray, people: np.ndarray) -> None:
@@ -136,7 +147,7 @@ def main() -> None:
     """Fit and write the embedding, and measure it."""
     faces, people = read_faces(*TRAINED)
     network, random = FaceEmbedding(), torch.Generator().manual_seed(SEED)
-    views = [[part, *(vary(part, random) for _ in range(VIEWS))] for part in faces.split(256)]
+    views = [[part, *(vary(part, random) for _ in range(VIEWS))] for part in batches(faces)]
     features = torch.cat([torch.stack([network.features(view) for view in part], dim=1) for part in views])
     network.fit(features.flatten(0, 1).numpy().astype(np.float64), np.repeat(people, VIEWS + 1))
     print(f"fitted to {len(faces)} faces of {people.max() + 1} people", flush=True)
@@ -146,7 +157,7 @@ def main() -> None:
     )  # fmt: skip
     print(f"{OUTPUT}: {OUTPUT.stat().st_size / 1e6:.2f} MB", flush=True)
     others, names = read_faces(HELD_OUT)
-    measure(torch.cat([network(part) for part in others.split(256)]).numpy(), names)
+    measure(torch.cat([network(part) for part in batches(others)]).numpy(), names)
 
 
 if __name__ == "__main__":
