@@ -264,7 +264,7 @@ def test_prediction_corrects_from_the_models_own_certainty():
     even = np.full(3, 1 / 3)
     made = Calibration.fit(predictions(tempered(p, 0.5), y), even, "training counts", exact=True)
     for calibration in (made, None):
-        model = SimpleNamespace(calibration=calibration, prior=TRAINED, classes=CLASSES)
+        model = SimpleNamespace(calibration=calibration, prior=TRAINED, classes=CLASSES, task="classification")
         model.calibrated = lambda *given, model=model: Model.calibrated(model, *given)
         plain, there = (
             final_probabilities(model, p, PredictSettings()),

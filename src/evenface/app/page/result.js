@@ -102,8 +102,8 @@ export class Stage {
       const [left, top, right, bottom] = row.box;
       const box = svg("rect", { class: "box", x: left, y: top, width: right - left, height: bottom - top, rx: 3 });
       const below = top < 1.2 * high;
-      const text = svg("text", { x: left, y: below ? bottom + high : top - 0.3 * high, "font-size": high }, `${row.face}  ${text(row)}`);
-      return [box, text];
+      const written = svg("text", { x: left, y: below ? bottom + high : top - 0.3 * high, "font-size": high }, `${row.face}  ${text(row)}`);
+      return [box, written];
     });
     this.marks.replaceChildren(...marks.flat());
   }
