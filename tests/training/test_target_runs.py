@@ -168,3 +168,10 @@ def test_a_run_of_targets_is_resumed_where_it_was_stopped(tmp_path, monkeypatch)
         api.train(recipe(["AU1", "AU25"], epochs=2), out=tmp_path / "halves", sample_faces=False)
     halves = api.train(recipe(["AU1", "AU25"], epochs=2), out=tmp_path / "halves", resume=True, sample_faces=False)
     np.testing.assert_array_equal(Run.open(halves.folder).results.values, Run.open(whole.folder).results.values)
+
+
+@pytest.mark.parametrize("targets", [(), UNITS])
+def test_what_every_loss_is_given_is_no_option(tmp_path, targets):
+    for key in ("names", "targets", "counts"):
+        with pytest.raises(InputError, match=f"has no option '{key}'"):
+            api.train({**recipe(targets), "loss": {"name": "cross-entropy", key: [1, 2]}}, out=tmp_path / "run")

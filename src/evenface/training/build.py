@@ -193,7 +193,15 @@ def build_loss(recipe: Recipe, counts: np.ndarray, names: Sequence[str]) -> nn.M
             f"Set method.name={' or '.join(usable)}, or use another loss.",
         )
     scale, absent = network.head_scale if network.head == "cosine" else None, method.allows_absent_classes
-    return losses.build_loss(loss.name, counts, names=names, head_scale=scale, absent=absent, **loss.options)
+    return losses.build_loss(loss.name, counts, names=names, head_scale=scale, absent=absent, **_loss_options(recipe))
+
+
+def _loss_options(recipe: Recipe) -> dict[str, Any]:
+    """Return the options of a recipe's loss; refuse those that are given to every loss."""
+    for key in ("counts", "names", "targets", "head_scale", "absent", "kind"):
+        if key in recipe.loss.options:
+            raise InputError(f"loss {recipe.loss.name!r} has no option {key!r}", "Leave it out: the data have it.")
+    return recipe.loss.options
 
 
 @dataclass(frozen=True)
@@ -235,7 +243,7 @@ def build_target_loss(recipe: Recipe, kind: TaskKind, targets: np.ndarray, names
     """Build the loss of a recipe for targets, which are given in the scale of the network's outputs."""
     name = loss_name(recipe, kind)
     encoded = TargetLink(kind, len(names), targets).encode(torch.as_tensor(targets, dtype=torch.float32)).numpy()
-    return losses.build_target_loss(name, kind, targets=encoded, names=names, **recipe.loss.options)
+    return losses.build_target_loss(name, kind, targets=encoded, names=names, **_loss_options(recipe))
 
 
 def build_method(
