@@ -32,8 +32,34 @@ TIE = 1e-3
 """Weight of the mean probabilities of a clip relative to a vote: enough to break ties."""
 
 
+class PredictedSamples:
+    """Samples of predictions of classes or of targets: how many people and clips they are of."""
+
+    sample: np.ndarray
+    subject: np.ndarray | None
+    clip: np.ndarray | None
+
+    def __len__(self) -> int:
+        return len(self.sample)
+
+    @property
+    def people(self) -> int | None:
+        """Number of subjects; None where subjects are not known."""
+        return None if self.subject is None else len(set(self.subject))
+
+    @property
+    def clips(self) -> int | None:
+        """Number of clips; None where clips are not known."""
+        return None if self.clip is None else len(set(self.clip))
+
+    @property
+    def in_parts(self) -> bool:
+        """Whether some clip has several samples, such as its frames or windows."""
+        return self.clips is not None and self.clips < len(self)
+
+
 @dataclass(frozen=True)
-class Predictions:
+class Predictions(PredictedSamples):
     """Class probabilities of samples whose true class is known.
 
     Parameters
@@ -102,9 +128,6 @@ class Predictions:
         self._check_shapes()
         self._check_values()
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
     @property
     def predicted(self) -> np.ndarray:
         """Most probable class, int64, shape (N,); the first one on a tie."""
@@ -133,21 +156,6 @@ class Predictions:
         if self.levels is None:
             raise InputError("the classes are not ordered, so they have no values")
         return np.array(self.levels)
-
-    @property
-    def people(self) -> int | None:
-        """Number of subjects; None where subjects are not known."""
-        return None if self.subject is None else len(set(self.subject))
-
-    @property
-    def clips(self) -> int | None:
-        """Number of clips; None where clips are not known."""
-        return None if self.clip is None else len(set(self.clip))
-
-    @property
-    def in_parts(self) -> bool:
-        """Whether some clip has several samples, such as its frames or windows."""
-        return self.clips is not None and self.clips < len(self)
 
     @property
     def mixed(self) -> str | None:

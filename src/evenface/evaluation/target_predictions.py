@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from evenface.evaluation.predictions import META, Predictions, group_means, whole_names
+from evenface.evaluation.predictions import META, PredictedSamples, Predictions, group_means, whole_names
 from evenface.utils.errors import InputError
 from evenface.utils.extras import LazyModule
 from evenface.utils.files import read_parquet, table_to_frame, write_parquet
@@ -27,7 +27,7 @@ HINT = "Train the run first, or specify another folder."
 
 
 @dataclass(frozen=True)
-class TargetPredictions:
+class TargetPredictions(PredictedSamples):
     """Predicted targets of samples whose true ones are known, or some of them.
 
     Parameters
@@ -79,9 +79,6 @@ class TargetPredictions:
             object.__setattr__(self, name, value)
         self._check()
 
-    def __len__(self) -> int:
-        return len(self.sample)
-
     @property
     def known(self) -> np.ndarray:
         """Whether the true value is known, bool, shape (N, T)."""
@@ -97,21 +94,6 @@ class TargetPredictions:
         """Samples in which each target is present (multi-label) or known (regression), int64, shape (T,)."""
         counted = self.known if self.task == "regression" else np.nan_to_num(self.targets) > 0
         return np.asarray(counted.sum(axis=0))
-
-    @property
-    def people(self) -> int | None:
-        """Number of subjects; None where subjects are not known."""
-        return None if self.subject is None else len(set(self.subject))
-
-    @property
-    def clips(self) -> int | None:
-        """Number of clips; None where clips are not known."""
-        return None if self.clip is None else len(set(self.clip))
-
-    @property
-    def in_parts(self) -> bool:
-        """Whether some clip has several samples, such as its frames or windows."""
-        return self.clips is not None and self.clips < len(self)
 
     def take(self, rows: np.ndarray | Sequence[int]) -> TargetPredictions:
         """Select rows by index or mask, in the given order."""
