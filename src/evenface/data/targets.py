@@ -181,7 +181,7 @@ def combinations(present: np.ndarray, names: Sequence[str]) -> list[str]:
 
     Examples
     --------
-    >>> combinations(np.repeat([[0, 0], [1, 0], [1, 1]], [20, 10, 3], axis=0), ["AU1", "AU9"])[::11]
+    >>> combinations(np.repeat([[0, 0], [1, 0], [1, 1]], [10, 10, 3], axis=0), ["AU1", "AU9"])[::10]
     ['none', 'AU1', 'AU9 …']
     """
     rows = np.nan_to_num(present) > 0
