@@ -175,3 +175,11 @@ def test_what_every_loss_is_given_is_no_option(tmp_path, targets):
     for key in ("names", "targets", "counts"):
         with pytest.raises(InputError, match=f"has no option '{key}'"):
             api.train({**recipe(targets), "loss": {"name": "cross-entropy", key: [1, 2]}}, out=tmp_path / "run")
+
+
+@pytest.mark.parametrize(("targets", "monitor"), [(UNITS, "loss"), (UNITS, "macro_f1"), (["pspi"], "mae")])
+def test_weights_are_selected_by_any_metric_of_the_task(tmp_path, capsys, targets, monitor):
+    run = api.train(recipe(targets, monitor=monitor), out=tmp_path / "run", sample_faces=False)
+    assert f"validation_{monitor}" in run.history
+    shown = "ccc" if targets == ["pspi"] else "macro average precision"
+    assert f"validation loss  {shown}" in capsys.readouterr().err

@@ -22,6 +22,7 @@ from evenface.training.prediction import (
     frame_features,
     monitor_of,
     output_rows,
+    shown_metric,
     target_validation_metrics,
     validation_metrics,
 )
@@ -129,6 +130,7 @@ def _build_trainer(fabric: Fabric, method: Method, bank: ImageBank, data: Traini
         run.folder,
         validate=validate if len(rows) else None,
         monitor=monitor_of(training.monitor, manifest.task),
+        shown=shown_metric(manifest.task),
         log=run.log if main else lambda _line: None,
         loggers=build_loggers(training.loggers, run.folder, recipe.name, {"seed": recipe.seed}) if main else (),
     )

@@ -106,6 +106,11 @@ MONITORS = {
 """Validation metrics that weights of a task are selected by, the default first."""
 
 
+def shown_metric(task: TaskKind) -> str:
+    """Return the validation metric that the table of epochs shows beside the loss."""
+    return MONITORS[task][0] if task in MONITORS else "balanced_accuracy"
+
+
 def monitor_of(monitor: str, task: TaskKind) -> str:
     """Return the validation metric of a task that weights are selected by."""
     if task not in MONITORS:
@@ -113,7 +118,7 @@ def monitor_of(monitor: str, task: TaskKind) -> str:
             raise InputError(f"training.monitor: {monitor} is not for classes", "Use balanced_accuracy, or loss.")
         return monitor
     if monitor == "balanced_accuracy":
-        return MONITORS[task][0]
+        return shown_metric(task)
     if monitor not in MONITORS[task]:
         raise InputError(f"training.monitor: {monitor} is not for {task}", f"Use {', '.join(MONITORS[task])}.")
     return monitor

@@ -90,11 +90,6 @@ def start_lines(metadata: Mapping[str, Any], network: str) -> list[str]:
     ]
 
 
-def shown_metric(monitor: str) -> str:
-    """Return the metric that the table of epochs shows beside the loss."""
-    return monitor if monitor in ("macro_average_precision", "ccc", "mae") else "balanced_accuracy"
-
-
 def epoch_heading(*, validated: bool, unit: str = "images", metric: str = "balanced_accuracy") -> str:
     """Return the heading of the table of epochs on the screen; ``unit`` is what a network is trained on."""
     return "  ".join(_epoch_columns(validated, unit, metric))

@@ -26,7 +26,7 @@ from evenface.runs import HISTORY, WEIGHTS
 from evenface.training.batches import Batch, TrainingBatches, seed_stage, seed_step
 from evenface.training.checkpoint import lay_out_like_parameters, load_state, save_state, save_weights
 from evenface.training.optimizers import EMA, EarlyStopping, build_optimizer, early_stopping, rate_factor
-from evenface.training.run_records import Logger, epoch_heading, epoch_line, shown_metric
+from evenface.training.run_records import Logger, epoch_heading, epoch_line
 from evenface.utils.errors import InputError
 from evenface.utils.files import atomic_write
 from evenface.utils.progress import ProgressBar, progress
@@ -68,12 +68,13 @@ class Trainer:
         *,
         validate: Callable[[], dict[str, float]] | None = None,
         monitor: str | None = None,
+        shown: str = "balanced_accuracy",
         log: Callable[[str], None] = lambda _line: None,
         loggers: Sequence[Logger] = (),
     ) -> None:
         self.fabric, self.method, self.batches, self.recipe, self.folder = fabric, method, batches, recipe, folder
         self.validate, self.log, self.loggers = validate, log, loggers
-        self.monitor = monitor or recipe.training.monitor
+        self.monitor, self.shown = monitor or recipe.training.monitor, shown
         method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model, self.optimizer = fabric.setup(method, build_optimizer([method], recipe.optimizer))
         self._fresh_optimizer = self.optimizer.state_dict()
@@ -95,8 +96,7 @@ class Trainer:
             for logger in self.loggers:
                 stack.callback(logger.close)
             if self.fabric.is_global_zero and self.state.epoch < epochs:
-                validated = self.validate is not None
-                bar.say(epoch_heading(validated=validated, metric=shown_metric(self.monitor)))
+                bar.say(epoch_heading(validated=self.validate is not None, metric=self.shown))
             while self.state.epoch < epochs and not self._early_stopping().stop:
                 self._train_epoch(bar, interrupt)
             if interrupt.pressed:
@@ -229,13 +229,13 @@ class Trainer:
             logger.log(self.state.epoch, row)
         line = f"epoch {self.state.epoch}/{self.recipe.training.epochs}  loss {row['train_loss']:.4f}"
         if self.validate:
-            name, loss = shown_metric(self.monitor), row["validation_loss"]
+            name, loss = self.shown, row["validation_loss"]
             line += f"  validation: {name.replace('_', ' ')} {row[f'validation_{name}']:.3f}, loss {loss:.4f}"
         self.log(f"{line}  ({row['images_per_second']:.0f} images/s)")
         selects = self.validate is not None and self.recipe.training.checkpoint != "last"
         best = selects and self._early_stopping().best_epoch == self.state.epoch - 1
-        epochs, metric = self.recipe.training.epochs, shown_metric(self.monitor)
-        bar.say(epoch_line(row, epochs, metric=metric, best="best" if best else ""))
+        epochs = self.recipe.training.epochs
+        bar.say(epoch_line(row, epochs, metric=self.shown, best="best" if best else ""))
 
     def _early_stopping(self) -> EarlyStopping:
         """Return the best epoch of the last stage, the only one that weights are selected in, and whether to stop."""
