@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -200,6 +201,21 @@ def combinations(present: np.ndarray, names: Sequence[str]) -> list[str]:
     return [called[int(index)] for index in inverse.ravel()]
 
 
+def bin_index(values: np.ndarray) -> np.ndarray:
+    """Return the bin of each value: its place among the different values, or one of 10 of equal width.
+
+    Examples
+    --------
+    >>> bin_index(np.array([0.0, 7.0, 7.0])).tolist(), bin_index(np.arange(12.0)).tolist()
+    ([0, 1, 1], [0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9])
+    """
+    unique = np.unique(values)
+    if len(unique) <= BINS:
+        return np.searchsorted(unique, values)
+    edges = np.linspace(unique[0], unique[-1], BINS + 1)
+    return np.clip(np.searchsorted(edges, values, side="right") - 1, 0, BINS - 1)
+
+
 def value_bins(values: np.ndarray, name: str) -> list[str]:
     """Name the bin of each value: the value itself where there are few different ones, else one of 10 of equal width.
 
@@ -209,11 +225,11 @@ def value_bins(values: np.ndarray, name: str) -> list[str]:
     ['pspi 0', 'pspi 3', 'unknown']
     """
     known = np.unique(values[~np.isnan(values)])
-    if len(known) <= BINS:
-        return [UNKNOWN if np.isnan(value) else f"{name} {value:g}" for value in values]
-    edges = np.linspace(known[0], known[-1], BINS + 1)
-    index = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, BINS - 1)
-    return [
-        UNKNOWN if np.isnan(value) else f"{name} {edges[i]:.3g} to {edges[i + 1]:.3g}"
-        for value, i in zip(values, index, strict=True)
-    ]
+    called = [f"{name} {value:g}" for value in known]
+    if len(known) > BINS:
+        edges = np.linspace(known[0], known[-1], BINS + 1)
+        called = [f"{name} {low:.3g} to {high:.3g}" for low, high in pairwise(edges)]
+    named = np.full(len(values), UNKNOWN, dtype=object)
+    rows = ~np.isnan(values)
+    named[rows] = np.array(called, dtype=object)[bin_index(values[rows])]
+    return list(named)

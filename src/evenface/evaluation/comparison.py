@@ -9,12 +9,13 @@ import numpy as np
 
 from evenface.evaluation.bootstrap import LEVEL, RESAMPLES, Estimate, Units, percentile, recall_intervals, units_of
 from evenface.evaluation.metric_registry import CLIP, METRICS, Metric, find_metric, headline, reported
-from evenface.evaluation.metrics import mean_over, recall
+from evenface.evaluation.metrics import recall
 from evenface.evaluation.paired_tests import ALPHA, CHUNK, McNemar, holm, mcnemar, permuted_sums, swap_p
 from evenface.evaluation.predictions import Predictions, align
+from evenface.evaluation.probability_metrics import over_defined
 from evenface.evaluation.summary import CURVE_SAMPLES, FEWEST_RESAMPLES, Measures, draw_sums, input_of
 from evenface.evaluation.target_predictions import AnyPredictions, TargetPredictions, align_targets
-from evenface.evaluation.target_summary import TargetMeasures, measures_of
+from evenface.evaluation.target_summary import TargetMeasures, measures_of, over_each_target
 from evenface.utils.errors import InputError
 
 RECALL = METRICS["recall"]
@@ -338,9 +339,10 @@ class _Permutations:
         if entry.needs == "probabilities":
             return self._of_pooled(entry, candidate)
         each = self._each(entry, candidate)
-        if isinstance(self.view.runs[self.baseline][0], TargetMeasures) and entry.name != "micro_target_f1":
-            return mean_over(each[0], np.ones(each[0].shape[-1])), mean_over(each[1], np.ones(each[1].shape[-1]))
-        return each
+        joined = isinstance(self.view.runs[self.baseline][0], TargetMeasures) and (
+            entry.classwise is not None or over_each_target(entry)
+        )
+        return (over_defined(each[0], each[0]), over_defined(each[1], each[1])) if joined else each
 
     def differences_each(self, candidate: str) -> tuple[np.ndarray, np.ndarray]:
         """Return the same of the metric of each class or target, shapes (C,) and (S, C)."""

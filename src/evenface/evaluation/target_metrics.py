@@ -8,15 +8,9 @@ import numpy as np
 from evenface.evaluation import metrics
 from evenface.evaluation.metric_entry import metric
 from evenface.evaluation.metrics import divide, mean_over
-from evenface.evaluation.probability_metrics import average_precision, roc_auc
+from evenface.evaluation.probability_metrics import average_precision, over_defined, roc_auc
 
-
-def over_targets(values: np.ndarray, _inputs: np.ndarray) -> np.ndarray:
-    """Average over the targets whose value is defined, (..., T) -> (...)."""
-    return mean_over(values, np.ones(values.shape[-1]))
-
-
-MACRO = {"macro": over_targets}
+MACRO = {"macro": over_defined}
 
 
 def _of_tables(name: str, label: str, low: float, summary: str, function: Callable[[np.ndarray], np.ndarray]) -> None:

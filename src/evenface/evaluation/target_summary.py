@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from evenface.data.targets import BINS, bin_index
 from evenface.evaluation.bootstrap import LEVEL, RESAMPLES, Estimate, Units, draws, percentile, units_of
 from evenface.evaluation.metric_registry import METRICS, Metric, reported
-from evenface.evaluation.metrics import divide, mean_over
-from evenface.evaluation.probability_metrics import precision_recall_curve
+from evenface.evaluation.metrics import divide
+from evenface.evaluation.predictions import Predictions
+from evenface.evaluation.probability_metrics import over_defined, precision_recall_curve
 from evenface.evaluation.summary import Measures, Subgroup, at_least, draw_sums, metrics_of, plain, subgroups
 from evenface.evaluation.target_predictions import HALF, AnyPredictions, TargetPredictions, by_clip
 from evenface.utils.extras import LazyModule
@@ -21,8 +23,6 @@ if TYPE_CHECKING:
 else:
     pd = LazyModule("pandas")
 
-BINS = 10
-"""Bins of equal width of a continuous target, where it has more different values."""
 DECIDED_BY = {"multilabel": "target_f1", "regression": "expected_mae"}
 """Metric of each target that a comparison shows by target."""
 
@@ -47,19 +47,10 @@ def bins_of_targets(predictions: TargetPredictions, units: Units) -> np.ndarray:
     sums = np.zeros((units.count, len(predictions.names), BINS, 2))
     for index, (truth, value) in enumerate(zip(predictions.targets.T, predictions.values.T, strict=True)):
         rows = np.flatnonzero(~np.isnan(truth))
-        bins = bin_of(truth[rows])
+        bins = bin_index(truth[rows])
         added = np.stack([np.ones(len(rows)), np.abs(value[rows] - truth[rows])], axis=1)
         np.add.at(sums[:, index], (units.codes[rows], bins), added)
     return sums
-
-
-def bin_of(values: np.ndarray) -> np.ndarray:
-    """Return the bin of each value: its place among the different values, or one of 10 of equal width."""
-    unique = np.unique(values)
-    if len(unique) <= BINS:
-        return np.searchsorted(unique, values)
-    edges = np.linspace(unique[0], unique[-1], BINS + 1)
-    return np.clip(np.searchsorted(edges, values, side="right") - 1, 0, BINS - 1)
 
 
 def tables_of_targets(predictions: TargetPredictions, units: Units) -> np.ndarray:
@@ -82,6 +73,9 @@ class TargetMeasures(Measures):
     """Values and bootstrap draws of metrics of targets; the value of a run is the mean over its targets."""
 
     predictions: TargetPredictions  # type: ignore[assignment]
+
+    def __init__(self, predictions: TargetPredictions, *arguments: Any, **named: Any) -> None:
+        super().__init__(cast(Predictions, predictions), *arguments, **named)
 
     def value(self, entry: Metric) -> np.ndarray:
         """Compute a metric, shape (); of each target, (T,)."""
@@ -125,9 +119,11 @@ class TargetMeasures(Measures):
             self._unit_sums[entry.needs] = _UNIT_SUMS[entry.needs](self.predictions, self.units)
         return self._unit_sums[entry.needs]
 
-    def _weights(self) -> list[np.ndarray]:
-        chunks = draws(self.units.count, self._few, self.seed, width=len(self.predictions))
-        return [chunk[:, self.units.codes] for chunk in chunks] or [np.empty((0, len(self.predictions)))]
+    def _weights(self) -> Iterator[np.ndarray]:
+        """Yield the weights of the samples in each draw, (r, N); first none, so that there is something to join."""
+        yield np.empty((0, len(self.predictions)))
+        for chunk in draws(self.units.count, self._few, self.seed, width=len(self.predictions)):
+            yield chunk[:, self.units.codes]
 
     def _curves(self, entry: Metric, weights: np.ndarray | None) -> np.ndarray:
         """Compute a metric of scores of each target, over the samples whose target is known."""
@@ -140,16 +136,21 @@ class TargetMeasures(Measures):
         return np.stack(values, axis=-1)
 
 
+def over_each_target(entry: Metric) -> bool:
+    """Return whether the function of a metric has a value for each target, which a run's value is the mean of."""
+    return entry.per_class or entry.needs in ("moments", "value_bins")
+
+
 def _joined(entry: Metric, values: np.ndarray) -> np.ndarray:
-    """Average over targets what a metric of one value computes of each."""
-    joins = entry.per_class or entry.classwise is not None or entry.needs == "target_tables"
-    return values if joins else np.asarray(mean_over(values, np.ones(values.shape[-1])))
+    """Average over targets what is one value of a run but computed of each."""
+    means = not entry.per_class and over_each_target(entry)
+    return np.asarray(over_defined(values, values)) if means else values
 
 
 def measures_of(predictions: AnyPredictions, *arguments: Any) -> Measures:
     """Return the measures of predictions of classes, or of targets; arguments as of :class:`Measures`."""
     if isinstance(predictions, TargetPredictions):
-        return TargetMeasures(predictions, *arguments)  # type: ignore[arg-type]
+        return TargetMeasures(predictions, *arguments)
     return Measures(predictions, *arguments)
 
 
@@ -173,7 +174,7 @@ def target_metrics_of(
         ``per_subject`` of a regression (metric to mean and standard deviation over the people that have it); and
         ``by_clip``, all of this of the clips, where several samples make a clip with the same targets.
     """
-    measures = TargetMeasures(predictions, units_of(predictions), resamples, seed)  # type: ignore[arg-type]
+    measures = TargetMeasures(predictions, units_of(predictions), resamples, seed)
     scalars, each = reported(predictions), reported(predictions, per_class=True)
     shown = each if predictions.task == "multilabel" else scalars
     draw_sums([measures], [*scalars, *each])
@@ -207,7 +208,7 @@ def per_subject(predictions: TargetPredictions, entries: list[Metric]) -> dict[s
     subjects = np.asarray(predictions.subject).astype(str)
     values: dict[str, list[float]] = {entry.name: [] for entry in entries}
     for name in np.unique(subjects):
-        own = TargetMeasures(predictions.take(subjects == name), None, 0)  # type: ignore[arg-type]
+        own = TargetMeasures(predictions.take(subjects == name), None, 0)
         for entry in entries:
             values[entry.name].append(float(own.value(entry)))
     result = {}
@@ -234,7 +235,7 @@ def subgroups_of(
         units = units_of(own)
         group = Subgroup(str(name), len(own), units.count)
         if units.count >= at_least(units.name):
-            measures = TargetMeasures(own, units, resamples, seed)  # type: ignore[arg-type]
+            measures = TargetMeasures(own, units, resamples, seed)
             group = replace(group, metrics={entry.name: measures.estimates(entry)[0] for entry in reported(own)})
         results.append(group)
     return results
@@ -245,7 +246,7 @@ def measured_targets(name: str, predictions: TargetPredictions) -> float:
     entry = METRICS.get(name)
     if entry is None or entry not in reported(predictions):
         return float("nan")
-    return float(TargetMeasures(predictions, None, 0).value(entry))  # type: ignore[arg-type]
+    return float(TargetMeasures(predictions, None, 0).value(entry))
 
 
 def compute_metrics(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evenface.data.targets import bin_index
 from evenface.evaluation.bootstrap import Estimate, estimate
 from evenface.evaluation.comparison import Comparison
 from evenface.evaluation.formatting import listed
@@ -15,7 +16,6 @@ from evenface.evaluation.metric_registry import TARGET_HEADLINE as HEADLINE
 from evenface.evaluation.metric_registry import lower_note
 from evenface.evaluation.target_calibration import TargetCalibration, calibration_changes
 from evenface.evaluation.target_predictions import TargetPredictions
-from evenface.evaluation.target_summary import bin_of
 from evenface.reporting import figures, tables
 from evenface.reporting.page import CaptionedFigure, Page, PageSection, Tile, Verdict, write_page
 from evenface.reporting.report import FEW_SAMPLES, data, overall, run_uncertainty, sentence, training
@@ -210,7 +210,7 @@ def errors_table(predictions: TargetPredictions) -> Table:
     for index, name in enumerate(predictions.names):
         known = predictions.known[:, index]
         truth, error = predictions.targets[known, index], (predictions.values - predictions.targets)[known, index]
-        bins = bin_of(truth)
+        bins = bin_index(truth)
         for place in np.unique(bins):
             own = bins == place
             low, high = truth[own].min(), truth[own].max()

@@ -132,7 +132,7 @@ def metric_values(run: Run, names: Sequence[str], predictions: AnyPredictions) -
 
 
 def _target_values(run: Run, names: Sequence[str], predictions: TargetPredictions) -> dict[str, float]:
-    measures, known = TargetMeasures(predictions, None, 0), {entry.name for entry in METRICS.values()}  # type: ignore[arg-type]
+    measures, known = TargetMeasures(predictions, None, 0), {entry.name for entry in METRICS.values()}
     values: dict[str, float] = {}
     for name in names:
         entry = find_metric(name)
