@@ -33,34 +33,34 @@ def _of_tables(name: str, label: str, low: float, summary: str, function: Callab
 
 
 _of_tables(
-    "f1", "target F1", 0, "2TP / (2TP + FP + FN) of each target at its threshold; NaN for a target that is never "
+    "f1", "F1", 0, "2TP / (2TP + FP + FN) of each target at its threshold; NaN for a target that is never "
     "present.", lambda tables: metrics.f1(tables)[..., 1],
 )  # fmt: skip
 _of_tables(
-    "skew_normalized_f1", "target skew-normalised F1", 0, "F1 of each target as if it were present in half of the "
+    "skew_normalized_f1", "skew-normalised F1", 0, "F1 of each target as if it were present in half of the "
     "samples: 2 TPR / (TPR + FPR + 1); Jeni et al. 2013.", lambda tables: metrics.skew_normalized_f1(tables)[..., 1],
 )  # fmt: skip
 _of_tables(
-    "mcc", "target Matthews correlation", -1, "Matthews correlation of each target at its threshold; NaN if truth "
+    "mcc", "Matthews correlation", -1, "Matthews correlation of each target at its threshold; NaN if truth "
     "or prediction does not vary.", metrics.mcc,
 )  # fmt: skip
 _of_tables(
-    "balanced_accuracy", "target balanced accuracy", 0, "Mean of recall and specificity of each target.",
+    "balanced_accuracy", "balanced accuracy", 0, "Mean of recall and specificity of each target.",
     metrics.balanced_accuracy,
 )  # fmt: skip
 _of_tables(
-    "recall", "target recall", 0, "TP / (TP + FN) of each target at its threshold.",
+    "recall", "recall", 0, "TP / (TP + FN) of each target at its threshold.",
     lambda tables: metrics.recall(tables)[..., 1],
 )  # fmt: skip
 _of_tables(
-    "precision", "target precision", 0, "TP / (TP + FP) of each target; NaN for a target that is never predicted.",
+    "precision", "precision", 0, "TP / (TP + FP) of each target; NaN for a target that is never predicted.",
     lambda tables: metrics.precision(tables)[..., 1],
 )  # fmt: skip
 
 
 @metric(
     "micro_target_f1",
-    label="micro target F1",
+    label="micro F1",
     task="multilabel",
     higher_is_better=True,
     range=(0, 1),
@@ -73,7 +73,7 @@ def micro_f1(tables: np.ndarray) -> np.ndarray:
 
 @metric(
     "target_roc_auc",
-    label="target ROC-AUC",
+    label="ROC-AUC",
     task="multilabel",
     higher_is_better=True,
     range=(0, 1),
@@ -88,7 +88,7 @@ def target_roc_auc(present: np.ndarray, score: np.ndarray, weights: np.ndarray |
 
 @metric(
     "target_average_precision",
-    label="target average precision",
+    label="average precision",
     task="multilabel",
     higher_is_better=True,
     range=(0, 1),

@@ -108,7 +108,7 @@ def target_label(name: str) -> str:
     >>> target_label("macro_target_f1"), target_label("ccc")
     ('macro F1', 'CCC')
     """
-    return label(name).removesuffix(" (continuous)").replace("target ", "")
+    return label(name).removesuffix(" (continuous)")
 
 
 def extreme_recalls(result: Mapping[str, Any]) -> tuple[tuple[str, float], tuple[str, float]]:

@@ -64,7 +64,7 @@ export const OUTPUTS = { classification: "Classes", ordinal: "Levels", regressio
 export const isTarget = ({ task }) => task === "regression" || task === "multilabel";
 export const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}`;
 // The name of a metric for readers who know that it is of targets.
-export const short = (name) => name.replace("target ", "").replace(" (continuous)", "");
+export const short = (name) => name.replace(" (continuous)", "");
 export const calibration = ({ task, calibrated, temperature }) => {
   if (task === "regression") return "";
   if (!calibrated) return "Probabilities are not calibrated: their order is meaningful, their values may be too high or too low.";
