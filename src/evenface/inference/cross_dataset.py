@@ -17,7 +17,7 @@ from evenface.data.labels import ClassMap, ClassMerge, match_classes, merge_clas
 from evenface.data.leakage import find_contained
 from evenface.data.manifest import TARGET_TASKS, Manifest, TaskKind, attribute_columns
 from evenface.data.splits import split_manifest
-from evenface.data.targets import predicted_values, strata_of, target_columns
+from evenface.data.targets import is_unit, predicted_values, strata_of, target_columns
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.probability_metrics import shares
 from evenface.evaluation.target_calibration import TargetCalibration
@@ -44,6 +44,7 @@ from evenface.utils.files import (
     write_parquet,
 )
 from evenface.utils.progress import progress
+from evenface.utils.registry import nearest
 
 PROGRESS_BATCHES = 16
 """Number of batches between updates of the progress bar."""
@@ -122,10 +123,9 @@ class DatasetPredictor:
 
     def baselines(self, target: Recipe, store: Store, rows: np.ndarray) -> tuple[Baselines | None, list[str]]:
         """Compute the baselines of the persons of a store, from their samples in it alone, and a note on them."""
-        own, given = self.baseline, target.data.baseline
-        if own is None:
+        settings = target.data.baseline
+        if settings.kind == "none":
             return None, []
-        settings = given.replace(scale=own.scale, frames=own.frames) if given.kind == own.kind else own
         samples, manifest = data.stored_samples(store), store.manifest
         baselines = compute_baselines(samples, manifest, settings, tested=rows, seed=target.seed)
         return baselines, [describe_baseline(settings, manifest)]
@@ -150,12 +150,12 @@ def predict_with(
     overrides: Mapping[str, Any] | None = None,
 ) -> Run:
     """Predict a data set, or own data in a folder or table; see :func:`evenface.api.evaluate`."""
-    target, listed = _target(predictor, on, own_data, overrides or {})
+    target, listed, wanted = _target(predictor, on, own_data, overrides or {})
     out_folder = output_path(out or predictor.folder / safe_file_name(f"on-{target.name}"), folder=True)
     if predictor.task in TARGET_TASKS:
         if classes or merge:
             raise InputError(f"the {predictor.noun} predicts targets, no classes", "Leave out the map of classes.")
-        return _predict_targets(predictor, target, listed, out_folder, everything=everything)
+        return _predict_targets(predictor, target, listed, wanted, out_folder, everything=everything)
     merged = merge_classes(predictor.classes, merge)
     match_classes(merged.classes, listed.classes, classes)  # before hours of preparation
     store, candidates, notes = _prepare_test_set(predictor, target, listed, everything)
@@ -165,24 +165,13 @@ def predict_with(
     if predictor.run is None:
         merged, class_map = _in_order_of_data(merged, class_map)
     mapped = candidates[class_map.labels(store.manifest.labels[candidates]) >= 0]
-    rows, overlap_notes = _check_overlap(predictor, target, store, mapped)
-    baselines, baseline_notes = predictor.baselines(target, store, rows)
-    if baselines is not None:
-        rows = without(rows, baselines.reserved)
-    if not len(rows):
-        raise InputError(f"{target.name} has no test sample of {', '.join(class_map.shared)}")
-    facts = {
-        **predictor.identity,
-        "manifest": store.manifest.hash,
-        "on": target.model_dump(mode="json"),
-        "map": named,
-        "everything": everything,
-        **({"merge": groups} if groups else {}),
-    }
+    tested = _tested(predictor, target, store, mapped, f"of {', '.join(class_map.shared)}")
+    rows = tested.rows
+    facts = _identity(predictor, target, store, named, everything=everything) | ({"merge": groups} if groups else {})
     with lock_folder(out_folder):
         if _is_finished(out_folder, facts):
             return Run(out_folder)
-        outputs = predictor.outputs(store, rows, baselines)
+        outputs = predictor.outputs(store, rows, tested.baselines)
         # A merged class has no one-vs-rest classifier of its own and no value on an ordinal scale.
         unmerged = not groups
         predictions = data.predictions(
@@ -196,24 +185,15 @@ def predict_with(
         )
         predictions = replace(predictions, ordered=predictions.ordered and merged.in_order)
         noun = predictor.noun
-        notes = [
+        own_notes = [
             *_class_notes(predictor, target, store, class_map, named, candidates, predictions),
             *(f"classes of the {noun} merged to {name}: {', '.join(parts)}" for name, parts in groups.items()),
-            *overlap_notes,
-            *(f"{target.name}: {note}" for note in (*notes, *baseline_notes)),
         ]
         used = list(class_map.used)
         counts = {side: merged.sum(values)[used].tolist() for side, values in predictor.facts["counts"].items()}
-        facts |= predictor.facts | {
-            "environment": environment(),
-            "store": str(store.path),
-            "prepared": store.summary(),
+        facts |= _provenance(predictor, store, predictions, outputs, [*own_notes, *tested.notes_of(target, notes)]) | {
             "classes": list(class_map.shared),
             "counts": counts | {"test": predictions.support[used].tolist()},
-            "people": predictor.facts["people"] | {"test": predictions.people},
-            "device": outputs.device,
-            "precision": outputs.precision,
-            "notes": [*notes, *(f"in training: {note}" for note in predictor.facts["notes"])],
         }
         shared = restricted(predictions, class_map)
         written = {PREDICTIONS: shared, UNRESTRICTED: predictions}
@@ -221,13 +201,79 @@ def predict_with(
     return Run(out_folder)
 
 
+@dataclass(frozen=True)
+class _Tested:
+    """Rows that are tested, the baselines of their persons, and notes on samples that were trained on and on these."""
+
+    rows: np.ndarray
+    baselines: Baselines | None
+    overlap_notes: list[str]
+    baseline_notes: list[str]
+
+    def notes_of(self, target: Recipe, notes: Sequence[str]) -> list[str]:
+        """Return all notes on the data; ``notes`` are those of the data set and its split."""
+        return [*self.overlap_notes, *(f"{target.name}: {note}" for note in (*notes, *self.baseline_notes))]
+
+
+def _tested(predictor: DatasetPredictor, target: Recipe, store: Store, rows: np.ndarray, what: str) -> _Tested:
+    """Drop samples that were trained on or that baselines are computed from; refuse a test set without samples."""
+    rows, overlap_notes = _check_overlap(predictor, target, store, rows)
+    baselines, baseline_notes = predictor.baselines(target, store, rows)
+    if baselines is not None:
+        rows = without(rows, baselines.reserved)
+    if not len(rows):
+        raise InputError(f"{target.name} has no test sample {what}")
+    return _Tested(rows, baselines, overlap_notes, baseline_notes)
+
+
+def _identity(
+    predictor: DatasetPredictor, target: Recipe, store: Store, mapping: Mapping[str, str | None], *, everything: bool
+) -> dict[str, Any]:
+    """Return the entries of run.json that identify an evaluation."""
+    return {
+        **predictor.identity,
+        "manifest": store.manifest.hash,
+        "on": target.model_dump(mode="json"),
+        "map": dict(mapping),
+        "everything": everything,
+    }
+
+
+def _provenance(
+    predictor: DatasetPredictor,
+    store: Store,
+    predictions: AnyPredictions,
+    outputs: ModelOutputs,
+    notes: Sequence[str],
+) -> dict[str, Any]:
+    """Return the entries of run.json on what was predicted, on what, and how."""
+    return predictor.facts | {
+        "environment": environment(),
+        "store": str(store.path),
+        "prepared": store.summary(),
+        "people": predictor.facts["people"] | {"test": predictions.people},
+        "device": outputs.device,
+        "precision": outputs.precision,
+        "notes": [*notes, *(f"in training: {note}" for note in predictor.facts["notes"])],
+    }
+
+
 def _predict_targets(
-    predictor: DatasetPredictor, target: Recipe, listed: Manifest, out_folder: Path, *, everything: bool
+    predictor: DatasetPredictor,
+    target: Recipe,
+    listed: Manifest,
+    wanted: Sequence[str],
+    out_folder: Path,
+    *,
+    everything: bool,
 ) -> Run:
-    """Predict the targets that the data set has columns of the same names for; all others are reported."""
+    """Predict the targets that the data set has columns of the same names for; all others are reported.
+
+    ``wanted`` are the targets that the recipe of the data names itself, none where it names none.
+    """
     task = cast(Literal["regression", "multilabel"], predictor.task)
     columns, noun = target_columns(listed), predictor.noun
-    names = [name for name in predictor.classes if name in columns]
+    names = [name for name in predictor.classes if name in columns and (not wanted or name in wanted)]
     if not names:
         raise InputError(
             f"{target.name} has no column of the targets of the {noun}: {', '.join(predictor.classes)}",
@@ -237,24 +283,14 @@ def _predict_targets(
     store, candidates, notes = _prepare_test_set(predictor, target, listed, everything)
     _check_input(predictor, target, store)
     truth = predicted_values(store.manifest, names, task, target.data.positive_from)
-    rows = candidates[~np.isnan(truth[candidates]).all(axis=1)]
-    rows, overlap_notes = _check_overlap(predictor, target, store, rows)
-    baselines, baseline_notes = predictor.baselines(target, store, rows)
-    if baselines is not None:
-        rows = without(rows, baselines.reserved)
-    if not len(rows):
-        raise InputError(f"{target.name} has no test sample whose {', '.join(names)} are known")
-    facts = {
-        **predictor.identity,
-        "manifest": store.manifest.hash,
-        "on": target.model_dump(mode="json"),
-        "map": {name: name for name in names},
-        "everything": everything,
-    }
+    known = candidates[~np.isnan(truth[candidates]).all(axis=1)]
+    tested = _tested(predictor, target, store, known, f"whose {', '.join(names)} are known")
+    rows = tested.rows
+    facts = _identity(predictor, target, store, {name: name for name in names}, everything=everything)
     with lock_folder(out_folder):
         if _is_finished(out_folder, facts):
             return Run(out_folder)
-        outputs = predictor.outputs(store, rows, baselines)
+        outputs = predictor.outputs(store, rows, tested.baselines)
         kept = [predictor.classes.index(name) for name in names]
         table = store.manifest.table.iloc[rows]
         sample, subject, clip = (table[name].to_numpy(dtype=object) for name in ("sample", "subject", "clip"))
@@ -266,24 +302,14 @@ def _predict_targets(
         strata = strata_of(truth[rows], names, task)
         order = natural_order(set(strata))
         labels = np.array([order.index(name) for name in strata])
-        facts |= predictor.facts | {
-            "environment": environment(),
-            "store": str(store.path),
-            "prepared": store.summary(),
+        annotated = wanted or [name for name in columns if name in listed.targets or is_unit(name)]
+        own_notes = _target_notes(predictor, target, names, annotated)
+        facts |= _provenance(predictor, store, predictions, outputs, [*own_notes, *tested.notes_of(target, notes)]) | {
             "task": task,
             "targets": names,
             "classes": order,
             "counts": {"test": np.bincount(labels, minlength=len(order)).tolist()},
             **_target_counts(predictor, predictions, kept),
-            "people": predictor.facts["people"] | {"test": predictions.people},
-            "device": outputs.device,
-            "precision": outputs.precision,
-            "notes": [
-                *_target_notes(predictor, target, names, columns),
-                *overlap_notes,
-                *(f"{target.name}: {note}" for note in (*notes, *baseline_notes)),
-                *(f"in training: {note}" for note in predictor.facts["notes"]),
-            ],
         }
         _write(predictor, out_folder, facts, store, rows, labels, {PREDICTIONS: predictions})
     return Run(out_folder)
@@ -301,14 +327,14 @@ def _target_counts(
 
 
 def _target_notes(
-    predictor: DatasetPredictor, target: Recipe, names: Sequence[str], columns: Sequence[str]
+    predictor: DatasetPredictor, target: Recipe, names: Sequence[str], annotated: Sequence[str]
 ) -> Iterator[str]:
     """Yield notes on which targets were matched by their names, and which were not."""
     yield f"{predictor.trained}, tested on {target.name}"
     yield f"targets matched by name: {', '.join(names)}"
     if lacking := [name for name in predictor.classes if name not in names]:
-        yield f"{target.name} has no {', '.join(lacking)}: not evaluated"
-    if other := [name for name in columns if name not in predictor.classes]:
+        yield f"not evaluated on {target.name}: {', '.join(lacking)}"
+    if other := [name for name in annotated if name not in predictor.classes]:
         yield f"the {predictor.noun} does not predict {', '.join(other)} of {target.name}"
 
 
@@ -441,8 +467,11 @@ def _target(
     on: str | Path | Mapping[str, Any] | None,
     own_data: str | Path | None,
     given: Mapping[str, Any],
-) -> tuple[Recipe, Manifest]:
-    """Return the recipe of the data, with preparation as in training, and its samples; only its test set is used."""
+) -> tuple[Recipe, Manifest, tuple[str, ...]]:
+    """Return the recipe of the data, with preparation as in training, its samples, and the targets that it names.
+
+    Only its test set is used.
+    """
     content: Any = on
     overrides = dict(given)
     if own_data is not None:
@@ -463,18 +492,35 @@ def _target(
     imbalance = target.protocol.imbalance
     if imbalance is not None and imbalance.on == "train":
         target = load_recipe(target.model_dump(mode="json"), {"protocol.imbalance": None})
-    target, listed = _listed(predictor, target)
+    target = _with_baseline(predictor, target)
+    named = content is on or "data.targets" in given
+    wanted = target.data.targets if named and predictor.task in TARGET_TASKS else ()
+    target, listed = _listed(target, lenient=not named)
+    columns = target_columns(listed)
+    if unknown := [name for name in wanted if name not in columns]:
+        raise InputError(f"{target.name} has no column of numbers {unknown[0]!r}", nearest(unknown[0], columns))
     if fits_crop and is_cropped(listed):
         target = load_recipe(target.model_dump(mode="json"), {"data.faces.crop": "none"})
-    return target, listed
+    return target, listed, wanted
 
 
-def _listed(predictor: DatasetPredictor, target: Recipe) -> tuple[Recipe, Manifest]:
-    """Read the samples of the data; a table without all targets of the model by the columns that it has."""
+def _with_baseline(predictor: DatasetPredictor, target: Recipe) -> Recipe:
+    """Give the recipe of the data the person baseline that inputs were relative to in training; refuse another."""
+    own, given = predictor.baseline or Baseline(), target.data.baseline
+    if given.kind not in ("none", own.kind):
+        raise InputError(
+            f"data.baseline cannot be {given.kind}: the {predictor.noun} takes {own.kind}", "Remove data.baseline."
+        )
+    fixed = own if given.kind == "none" else given.replace(scale=own.scale, frames=own.frames)
+    return load_recipe(target.model_dump(mode="json"), {"data.baseline": fixed.model_dump(mode="json")})
+
+
+def _listed(target: Recipe, *, lenient: bool) -> tuple[Recipe, Manifest]:
+    """Read the samples of the data; if lenient, without the model's own targets where some are not there."""
     try:
         return target, data.read_manifest(target)
     except InputError:
-        if predictor.task not in TARGET_TASKS or not target.data.targets:
+        if not (lenient and target.data.targets):
             raise
     target = load_recipe(target.model_dump(mode="json"), {"data.targets": [], "data.task": "auto"})
     return target, data.read_manifest(target)
