@@ -17,6 +17,7 @@ from evenface.utils.errors import InputError
 from evenface.utils.extras import LazyModule, needs
 from evenface.utils.files import (
     atomic_write,
+    check_writable,
     lock_folder,
     output_path,
     safe_file_name,
@@ -949,7 +950,7 @@ def predict(
     """
     from evenface.config.predict import PredictSettings
     from evenface.config.yaml import checked
-    from evenface.inference.pain_change import check_units, lines_of, pain_changes, write_changes
+    from evenface.inference.pain_change import check_units, notes_of, pain_changes, write_changes
     from evenface.inference.predict import check_output_paths, draw, predict_inputs
     from evenface.inference.predictor import Predictor, load
     from evenface.inference.sources import camera_source
@@ -972,6 +973,8 @@ def predict(
     course = None if pain_change is None else user_path(pain_change)
     if course is not None and course.suffix.lower() != ".csv":
         raise InputError(f"{course} must end in .csv", "The change of pain over time is written as a table.")
+    if course is not None:
+        check_writable(course)
     predictor = model if isinstance(model, Predictor) else load(model, spec=spec, trust_plugins=trust_plugins)
     if course is not None:
         check_units(predictor.model.classes, predictor.model.task, predictor.model.name)
@@ -981,9 +984,10 @@ def predict(
     draw(result, folder, figure)
     if course is not None:
         changes = pain_changes(result)
-        write_changes(changes, course)
-        result.notes += [line.removeprefix("note  ") for line in lines_of(changes)]
-        result.tables.append(course)
+        result.notes += notes_of(changes)
+        if changes:
+            write_changes(changes, course)
+            result.tables.append(course)
     return result
 
 

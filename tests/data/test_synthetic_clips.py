@@ -217,6 +217,7 @@ def test_frames_are_samples_with_the_units_of_that_frame(tmp_path):
         assert row["end"] == row["start"] + 1
         assert row["pspi"] == pytest.approx(own["pspi"])
         assert row["AU4"] == pytest.approx(5 * own["au_4"])
+        assert row["AU43"] == (own["au_43"] >= 0.5)
     same = frames.table.drop_duplicates("clip").set_index("clip")["subject"]
     assert same.to_dict() == clips.table.set_index("sample")["subject"].to_dict()
     with pytest.raises(InputError, match="every is for unit: frame"):

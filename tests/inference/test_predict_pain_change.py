@@ -69,6 +69,10 @@ def test_what_cannot_be_is_refused_and_nothing_is_written(run, video, tmp_path):
     short.mkdir()
     for number in range(3):
         Image.new("L", (64, 64)).save(short / f"{number}.png")
-    with pytest.raises(InputError, match="no face has 8 predictions or more"):
-        api.predict(short, run.folder, faces="none", folder_type="clips", pain_change=course)
+    faces = api.predict(short, run.folder, faces="none", folder_type="clips", pain_change=course)
+    assert any("no face has 8 predictions or more" in note for note in faces.notes)
+    assert len(faces) == 3  # what was predicted is kept
     assert not course.exists()
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(InputError, match="taken"):
+        api.predict(video, run.folder, faces="none", pain_change=tmp_path / "taken" / "pain.csv")

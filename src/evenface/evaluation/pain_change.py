@@ -22,8 +22,8 @@ def pspi_like(units: Mapping[str, np.ndarray]) -> np.ndarray:
     Parameters
     ----------
     units : mapping of str to ndarray of shape (N,)
-        Intensities from 0 to 5 of ``AU4``, ``AU6`` or ``AU7``, ``AU9`` or ``AU10``, and ``AU43`` (eyes closed), which
-        counts from 0 to 1; a missing AU43 counts as 0. Values below 0 count as 0.
+        Intensities from 0 to 5 of ``AU4``, ``AU6`` or ``AU7``, ``AU9`` or ``AU10``; and ``AU43`` (eyes closed) from 0
+        to 1, as UNBC-McMaster codes it. A missing AU43 counts as 0; values beyond these ranges are cut.
 
     Returns
     -------
@@ -41,7 +41,7 @@ def pspi_like(units: Mapping[str, np.ndarray]) -> np.ndarray:
 
     Examples
     --------
-    >>> pspi_like({"AU4": np.array([2.0]), "AU6": np.array([1.0]), "AU9": np.array([0.0]), "AU43": np.array([5.0])})
+    >>> pspi_like({"AU4": np.array([2.0]), "AU6": np.array([1.0]), "AU9": np.array([0.0]), "AU43": np.array([1.0])})
     array([4.])
     """
     groups = (("AU4",), ("AU6", "AU7"), ("AU9", "AU10"))
@@ -52,10 +52,8 @@ def pspi_like(units: Mapping[str, np.ndarray]) -> np.ndarray:
                 f"pain as change needs the intensity of {' or '.join(group)}; the model has {known}",
                 "Train one: evenface train synthetic-pain-units.",
             )
-    given = {name: np.clip(np.asarray(values, dtype=np.float64), 0, 5) for name, values in units.items()}
-    parts = [np.max([given[name] for name in group if name in given], axis=0) for group in groups]
-    closed = np.clip(given["AU43"] / 5, 0, 1) if "AU43" in given else 0.0
-    return np.asarray(sum(parts) + closed)
+    parts = [np.max([np.clip(units[name], 0, 5) for name in group if name in units], axis=0) for group in groups]
+    return np.asarray(sum(parts) + np.clip(units.get("AU43", 0.0), 0, 1))
 
 
 def pain_change(score: np.ndarray, baseline: float | None = None) -> np.ndarray:

@@ -1,7 +1,5 @@
 """Pain as change in a video: the score of each face over time, against the person's own baseline."""
 
-import csv
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +8,11 @@ import numpy as np
 from evenface.data.manifest import TaskKind
 from evenface.evaluation.pain_change import FEWEST, STATEMENT, pain_change, pspi_like
 from evenface.inference.faces import FacePrediction, Faces
+from evenface.inference.prediction_table import write_csv
 from evenface.utils.errors import InputError
 from evenface.utils.files import atomic_write
+
+COLUMNS = ("file", "face", "frame", "time", "score", "change")
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def pain_changes(faces: Faces, baseline: float | None = None) -> list[PainChange
     Raises
     ------
     InputError
-        If the model does not predict the units, or no face has enough predictions.
+        If the model does not predict the units.
     """
     check_units(faces.classes, faces.task, faces.model)
     tracks: dict[tuple[str, int], list[FacePrediction]] = {}
@@ -95,28 +96,26 @@ def pain_changes(faces: Faces, baseline: float | None = None) -> list[PainChange
         frames, times = np.array([face.frame for face in track]), [face.time for face in track]
         seconds = np.array([np.nan if time is None else time for time in times], dtype=np.float64)
         results.append(PainChange(source, number, frames, seconds, score, pain_change(score, baseline)))
-    if not results:
-        raise InputError(
-            f"no face has {FEWEST} predictions or more, which its own baseline is taken from",
-            "Use a longer video, and a model of every frame: data.clips.frames=1 data.clips.sampling=windows.",
-        )
     return results
 
 
-def lines_of(changes: list[PainChange]) -> list[str]:
-    """Return a line for each face, and what the numbers are not."""
-    return [*(change.line for change in changes), f"note  {STATEMENT}"]
+def notes_of(changes: list[PainChange]) -> list[str]:
+    """Return a note for each face, and what the numbers are not."""
+    if not changes:
+        return [f"no change of pain: no face has {FEWEST} predictions or more, which its own baseline is taken from"]
+    return [*(change.line for change in changes), STATEMENT]
 
 
 def write_changes(changes: list[PainChange], path: Path) -> None:
     """Write a row for each prediction: ``file``, ``face``, ``frame``, ``time``, ``score``, ``change``."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["file", "face", "frame", "time", "score", "change"])
-    for own in changes:
-        columns = zip(own.frames, own.times, own.score, own.change, strict=True)
-        for frame, time, score, change in columns:
-            seconds = "" if np.isnan(time) else f"{time:.3f}"
-            writer.writerow([own.source, own.face, int(frame), seconds, f"{score:.4f}", f"{change:.4f}"])
+    rows = (
+        dict(zip(COLUMNS, (own.source, own.face, int(frame), _missing(time), float(score), float(change)), strict=True))
+        for own in changes
+        for frame, time, score, change in zip(own.frames, own.times, own.score, own.change, strict=True)
+    )
     with atomic_write(path) as temporary:
-        temporary.write_text(text.getvalue(), encoding="utf-8")
+        write_csv(temporary, rows, COLUMNS)
+
+
+def _missing(time: float) -> float | None:
+    return None if np.isnan(time) else float(time)

@@ -24,6 +24,8 @@ from evenface.utils.files import atomic_write, digest, read_frame
 
 MOST_INTENSE = 5.0
 """Intensity of an action unit at full strength: grade E of FACS."""
+CLOSED_EYES = "AU43"
+"""Unit that is coded as 0 or 1, as PSPI counts it."""
 _TERMS = "Rendered by evenface; no real people. The shapes come from MakeHuman (CC0)"
 FACTS = {
     "synthetic": SourceFacts(
@@ -109,8 +111,8 @@ def read(
     -------
     Manifest
         With the subject of every sample, and the parameters it was rendered with: ``AU<number>`` (intensity from 0 to
-        5, as FACS grades A to E are numbered), ``pspi`` (0 to 16), ``pose_yaw``, ``pose_pitch``, ``pose_roll``
-        (degrees), ``age``, ``sex``.
+        5, as FACS grades A to E are numbered; closed eyes, ``AU43``, 0 or 1), ``pspi`` (0 to 16), ``pose_yaw``,
+        ``pose_pitch``, ``pose_roll`` (degrees), ``age``, ``sex``.
 
     Raises
     ------
@@ -215,7 +217,10 @@ def _with_labels(source: str, samples: pd.DataFrame, order: Sequence[str]) -> tu
     labels = samples["label"].map({name: index for index, name in enumerate(classes)}).astype("int64")
     units = {name: f"AU{name[3:]}" for name in samples.columns if str(name).startswith("au_")}
     samples = samples.assign(label=labels).rename(columns=units)
-    samples[list(units.values())] *= MOST_INTENSE
+    graded = [name for name in units.values() if name != CLOSED_EYES]
+    samples[graded] *= MOST_INTENSE
+    if CLOSED_EYES in samples:
+        samples[CLOSED_EYES] = (samples[CLOSED_EYES] >= 0.5).astype("float64")
     rows = samples.to_dict("records")
     return make_table([{str(key): value for key, value in row.items()} for row in rows]), classes
 
