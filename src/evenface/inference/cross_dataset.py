@@ -505,7 +505,7 @@ def _target(
 
 
 def _with_baseline(predictor: DatasetPredictor, target: Recipe) -> Recipe:
-    """Set the person baseline of the recipe of the data to the one that inputs were relative to in training; refuse another."""
+    """Set the person baseline of the data to the one of training; refuse another."""
     own, given = predictor.baseline or Baseline(), target.data.baseline
     if given.kind not in ("none", own.kind):
         raise InputError(
