@@ -112,7 +112,7 @@ def test_the_screen_says_targets_metrics_and_what_is_next(tmp_path):
     )
     assert compared.exit_code == 0, compared.output
     assert "macro average precision" in compared.output
-    assert (tmp_path / "compared" / "tables" / "recall-differences.csv").is_file()
+    assert (tmp_path / "compared" / "tables" / "target_average_precision-differences.csv").is_file()
 
 
 def test_a_study_measures_each_target(tmp_path):

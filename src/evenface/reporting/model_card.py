@@ -87,7 +87,7 @@ def _of_targets(result: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-PAIN = {"pspi", "vas", "opr", "level"}
+PAIN = {"pspi", "vas", "opr"}
 """Targets that are pain scores."""
 OVERALL = ("balanced_accuracy", "accuracy", "macro_f1", "log_loss", "ece")
 BY_CLASS = ("recall", "precision", "f1")

@@ -370,7 +370,7 @@ def recall_table(comparison: Comparison) -> Table:
     )
     header = (_kind(comparison), "samples", *(method.name for method in comparison.methods))
     metric = label(comparison.each)
-    return Table("recall", f"{metric[0].upper()}{metric[1:]} per {_kind(comparison)}", header, rows)
+    return Table(comparison.each, f"{metric[0].upper()}{metric[1:]} per {_kind(comparison)}", header, rows)
 
 
 def _kind(comparison: Comparison) -> str:
@@ -390,7 +390,8 @@ def class_pairs_table(comparison: Comparison) -> Table:
     metric = label(comparison.each)
     interval = f"{metric} [{comparison.level:.0%} interval]"
     header = (*(["method"] * several), _kind(comparison), interval, "p", "p, Holm")
-    return Table("recall-differences", f"Difference in {metric} from {comparison.methods[0].name}", header, rows, note)
+    title = f"Difference in {metric} from {comparison.methods[0].name}"
+    return Table(f"{comparison.each}-differences", title, header, rows, note)
 
 
 def metrics_table(comparison: Comparison) -> Table:

@@ -198,8 +198,9 @@ def build_loss(recipe: Recipe, counts: np.ndarray, names: Sequence[str]) -> nn.M
 
 def _loss_options(recipe: Recipe) -> dict[str, Any]:
     """Return the options of a recipe's loss; refuse those that are given to every loss."""
-    for key in ("counts", "names", "targets", "head_scale", "absent", "kind"):
-        if key in recipe.loss.options:
+    given = {*inspect.signature(losses.build_loss).parameters, *inspect.signature(losses.build_target_loss).parameters}
+    for key in recipe.loss.options:
+        if key in given - {"options"}:
             raise InputError(f"loss {recipe.loss.name!r} has no option {key!r}", "Leave it out: the data have it.")
     return recipe.loss.options
 
