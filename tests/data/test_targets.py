@@ -18,6 +18,7 @@ def made(task="classification", classes=("calm", "pain"), **columns):
     return Manifest(table, tuple(classes), "made", "/", task=task)
 
 
+NAN = float("nan")
 UNITS = {"AU1": [0.0, 3.0, np.nan, 1.0] * 10, "AU12": [0.0, 0.0, 5.0, 2.0] * 10}
 
 
@@ -97,6 +98,11 @@ def test_strata_are_the_combinations_or_the_rarest_unit_of_rare_ones(seed, units
         else:
             rarest = min(own, key=lambda i: (present[:, i].sum(), i))
             assert name == f"{names[rarest]} …"
+
+
+def test_samples_of_which_no_unit_is_known_are_of_no_combination():
+    present = np.repeat([[0.0, 0.0], [NAN, NAN], [NAN, 0.0], [NAN, 1.0]], 10, axis=0)
+    assert combinations(present, ["AU1", "AU9"])[::10] == ["none", "unknown", "none", "AU9"]
 
 
 @given(st.lists(st.floats(-5, 20), min_size=1, max_size=80))

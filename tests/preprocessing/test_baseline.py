@@ -109,6 +109,17 @@ def test_the_lowest_value_or_no_unit_is_neutral(task, targets, values):
     assert compute_baselines(sequences(), chosen, Baseline(kind="neutral")).reserved.tolist() == [3, 7, 11]
 
 
+def test_samples_with_missing_units_are_not_neutral():
+    """Of each person: all units missing, one missing and one absent, both absent, one present."""
+    missing = float("nan")
+    units = {
+        "AU1": lambda _, take: (missing, 0.0, 0.0, 1.0)[take],
+        "AU4": lambda _, take: (missing, missing, 0.0, 1.0)[take],
+    }
+    chosen = select_targets(manifest_of(**units), "multilabel", ("AU1", "AU4"))
+    assert compute_baselines(sequences(), chosen, Baseline(kind="neutral")).reserved.tolist() == [2, 6, 10]
+
+
 def test_a_person_without_a_neutral_sample_is_refused():
     manifest = manifest_of(label=lambda name, take: 1 if name == "bob" else take % 2)
     with pytest.raises(InputError, match="the subject bob has no sample of the class neutral"):

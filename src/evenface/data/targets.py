@@ -178,7 +178,7 @@ def _with_strata(manifest: Manifest, task: TaskKind, names: list[str], positive_
 
 
 def combinations(present: np.ndarray, names: Sequence[str]) -> list[str]:
-    """Name the combination of units present in each sample; missing units count as absent.
+    """Name the combination of units present in each sample; missing units count as absent where others are known.
 
     Examples
     --------
@@ -198,7 +198,8 @@ def combinations(present: np.ndarray, names: Sequence[str]) -> list[str]:
         else:
             rarest = int(members[frequency[members].argmin()])
             called.append(f"{names[rarest]} …")
-    return [called[int(index)] for index in inverse.ravel()]
+    unknown = np.isnan(present).all(axis=1)
+    return [UNKNOWN if lost else called[index] for lost, index in zip(unknown, inverse.ravel().tolist(), strict=True)]
 
 
 def bin_index(values: np.ndarray) -> np.ndarray:

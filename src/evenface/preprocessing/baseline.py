@@ -205,6 +205,14 @@ def neutral_class(manifest: Manifest) -> int:
     )
 
 
+def _is_neutral(manifest: Manifest) -> npt.NDArray[np.bool_]:
+    """Return which samples are neutral; one of which a unit is missing may show that unit."""
+    label = neutral_class(manifest)
+    if manifest.task == "multilabel" and manifest.classes[label] == NO_UNIT:
+        return np.asarray((manifest.target_values(np.arange(len(manifest))) == 0).all(axis=1))
+    return np.asarray(manifest.labels == label)
+
+
 def _groups(manifest: Manifest, settings: Baseline) -> npt.NDArray[Any]:
     """Return the name of what each sample's baseline is of: its recording for ``first-seconds``, else its person."""
     table = manifest.table
@@ -226,7 +234,7 @@ def _chosen(rows: Rows, manifest: Manifest, settings: Baseline) -> Rows:
     """Return the rows of one person that the baseline is computed from, in the order of time for ``first-seconds``."""
     order: Rows = np.arange(len(rows))
     if settings.kind == NEUTRAL:
-        order = np.flatnonzero(manifest.labels[rows] == neutral_class(manifest))
+        order = np.flatnonzero(_is_neutral(manifest)[rows])
     if settings.kind == "first-seconds":
         starts = manifest.table["start"].fillna(0).to_numpy(dtype=np.int64)[rows]
         order = np.argsort(starts, kind="stable")
