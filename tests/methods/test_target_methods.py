@@ -291,6 +291,31 @@ def test_ranksim_is_what_the_authors_program_gives(interpolation, gradient):
     torch.testing.assert_close(features.grad.flatten()[:8], torch.tensor(gradient).double(), rtol=1e-5, atol=2e-8)
 
 
+def test_ranksim_has_the_same_gradient_when_losses_are_scaled():
+    """Mixed precision multiplies the loss, and divides the gradient again."""
+    plain, scaled = wave(6, 4).requires_grad_(), wave(6, 4).requires_grad_()
+    rank_difference(plain, AGES, 2.0).backward()
+    (65536 * rank_difference(scaled, AGES, 2.0)).backward()
+    torch.testing.assert_close(scaled.grad / 65536, plain.grad)
+
+
+def test_the_gradient_of_ranksim_is_that_of_the_weighted_term():
+    """Derived by ranks that are counted, of similarities moved by the gradient of the weighted sum."""
+    features, weight, interpolation = wave(6, 4).requires_grad_(), 6.3, 2.0
+    rank_difference(features, AGES, interpolation, weight).backward()
+    unit = torch.nn.functional.normalize(features, dim=1)
+    similar = unit @ unit.T
+    total = 0.0
+    for i, row in enumerate(similar):
+        own = ranked(row.tolist())
+        true = ranked([-abs(float(AGES[i] - AGES[j])) for j in range(6)])
+        step = [interpolation * weight * 2 * (a - b) / 6 for a, b in zip(own, true, strict=True)]
+        moved = ranked([value + change for value, change in zip(row.tolist(), step, strict=True)])
+        total = total + sum((m - o) / interpolation * s for m, o, s in zip(moved, own, row, strict=True))
+    (expected,) = torch.autograd.grad(total, features)
+    torch.testing.assert_close(features.grad, expected)
+
+
 @pytest.mark.parametrize("width", [1, 2])
 def test_ranksim_equals_its_definition(width):
     features, targets = wave(7, 4), wave(7, width, speed=0.77)

@@ -1,7 +1,5 @@
 """RankSim: neighbours in the order of the labels are neighbours in the order of the features."""
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -23,6 +21,9 @@ class RankSim(Method):
 
     .. math:: \frac{\partial \operatorname{rk}}{\partial a} g = -\frac{\operatorname{rk}(a) - \operatorname{rk}(a +
         \lambda g)}{\lambda}
+
+    with the gradient g of the weighted term by the ranks. It is computed with the term, so that the factor by which
+    losses of 16 bits are scaled has no part in it.
 
     Parameters
     ----------
@@ -64,11 +65,11 @@ class RankSim(Method):
         """Compute the loss plus the difference of the ranks in the batch, one value per sample."""
         out, encoded = self.network(images), self.encode(targets)
         loss: Tensor = self.loss(out.logits, encoded)
-        return loss + self.weight * rank_difference(out.features, encoded, self.interpolation)
+        return loss + rank_difference(out.features, encoded, self.interpolation, self.weight)
 
 
-def rank_difference(features: Tensor, targets: Tensor, interpolation: float) -> Tensor:
-    """Compute the sum over samples of the mean squared difference of both ranks.
+def rank_difference(features: Tensor, targets: Tensor, interpolation: float, weight: float = 1.0) -> Tensor:
+    """Compute the weighted sum over samples of the mean squared difference of both ranks.
 
     Parameters
     ----------
@@ -78,6 +79,8 @@ def rank_difference(features: Tensor, targets: Tensor, interpolation: float) -> 
         NaN where missing.
     interpolation : float
         Strength of the interpolation of the gradient, above 0.
+    weight : float, default=1.0
+        Factor of the sum, on which the interpolation depends.
 
     Returns
     -------
@@ -91,8 +94,12 @@ def rank_difference(features: Tensor, targets: Tensor, interpolation: float) -> 
     near: Tensor = (y[:, None] - y[None]).square().sum(dim=2).sqrt()
     with torch.autocast(z.device.type, enabled=False):  # in half precision many similarities would be equal
         similar = z @ z.T
-    ranks: Tensor = _Ranks.apply(similar, interpolation)  # type: ignore[no-untyped-call]
-    return (ranks - _ranks(-near)).square().mean(dim=1).sum()
+    ranks, true = _ranks(similar.detach()), _ranks(-near)
+    value = (ranks - true).square().mean(dim=1).sum()
+    gradient = weight * 2 * (ranks - true) / len(rows)
+    direction = (_ranks(similar.detach() + interpolation * gradient) - ranks) / interpolation
+    linear: Tensor = (direction * similar).sum()
+    return weight * value + linear - linear.detach()
 
 
 def _one_of_each(targets: Tensor) -> Tensor:
@@ -109,20 +116,3 @@ def _ranks(values: Tensor) -> Tensor:
     """Return the rank of each value in its row from the largest, 1, to the smallest, divided by their number."""
     order = values.argsort(dim=1, descending=True, stable=True)
     return (order.argsort(dim=1) + 1).to(values.dtype) / values.shape[1]
-
-
-class _Ranks(torch.autograd.Function):
-    """Ranks with the gradient of their interpolation."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, interpolation: float) -> Tensor:
-        ranks = _ranks(values)
-        ctx.interpolation = interpolation
-        ctx.save_for_backward(values, ranks)
-        return ranks
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        values, ranks = ctx.saved_tensors
-        moved = _ranks(values + ctx.interpolation * gradient)
-        return (moved - ranks) / ctx.interpolation, None
