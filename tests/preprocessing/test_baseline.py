@@ -120,6 +120,15 @@ def test_samples_with_missing_units_are_not_neutral():
     assert compute_baselines(sequences(), chosen, Baseline(kind="neutral")).reserved.tolist() == [2, 6, 10]
 
 
+def test_the_lowest_value_of_a_signed_scale_is_not_neutral():
+    chosen = select_targets(manifest_of(valence=lambda _, take: take - 1.5), "regression", ("valence",))
+    with pytest.raises(InputError, match=r"takes the lowest valence for neutral, but it is -1.5, below 0") as refused:
+        compute_baselines(sequences(), chosen, Baseline(kind="neutral"))
+    assert refused.value.hint == "Set data.baseline=subject-mean."
+    with pytest.raises(InputError, match=r"takes the lowest level for neutral, but it is -1, below 0"):
+        compute_baselines(sequences(), manifest_of(classes=("-1", "1"), task="ordinal"), Baseline(kind="neutral"))
+
+
 def test_a_person_without_a_neutral_sample_is_refused():
     manifest = manifest_of(label=lambda name, take: 1 if name == "bob" else take % 2)
     with pytest.raises(InputError, match="the subject bob has no sample of the class neutral"):

@@ -121,9 +121,9 @@ class Baseline(Section):
     kind: Literal["none", "subject-mean", "neutral", "first-seconds"] = Field(
         "none",
         description="subject-mean: mean of all of the person's samples, unlabelled; neutral: mean of the person's "
-        "samples of the class neutral, without any unit, or of the lowest level; first-seconds: mean of the first "
-        "frames of each recording, or of each person's first images; sequences are relative to it, images are compared "
-        "with it by network.temporal.kind: difference",
+        "samples of the class neutral, without any unit, or of the lowest level or value, which must not be below 0; "
+        "first-seconds: mean of the first frames of each recording, or of each person's first images; sequences are "
+        "relative to it, images are compared with it by network.temporal.kind: difference",
     )
     clips: int | None = Field(
         None,

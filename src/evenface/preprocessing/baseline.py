@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evenface.config.recipe import Baseline
-from evenface.data.labels import canonical_name
+from evenface.data.labels import canonical_name, level_values
 from evenface.data.manifest import Manifest
 from evenface.utils.errors import InputError
 from evenface.utils.files import digest
@@ -189,20 +189,35 @@ def describe_baseline(settings: Baseline, manifest: Manifest) -> str:
 
 
 def neutral_class(manifest: Manifest) -> int:
-    """Return the label of neutral samples: the class of that name, no unit at all, or the lowest level or value."""
+    """Return the label of neutral samples: the class of that name, no unit at all, or the lowest level or value.
+
+    Raises
+    ------
+    InputError
+        If there is no such class, or the lowest value is below 0: on a signed scale such as valence it is an extreme.
+    """
     for label, name in enumerate(manifest.classes):
         if canonical_name(name) == NEUTRAL or (manifest.task == "multilabel" and name == NO_UNIT):
             return label
     if manifest.task == "regression":
         values = manifest.target_values(np.arange(len(manifest)))[:, 0]
-        return int(manifest.labels[np.nanargmin(values)])
+        return _lowest(int(manifest.labels[np.nanargmin(values)]), float(np.nanmin(values)), manifest.targets[0])
     if manifest.ordered:
-        return 0
+        return _lowest(0, float(level_values(manifest.classes)[0]), "level")
     raise InputError(
         f"data.baseline: neutral, but {manifest.source} has no class of that name and no levels, only "
         f"{', '.join(manifest.classes)}",
         "Set data.baseline: subject-mean.",
     )
+
+
+def _lowest(label: int, value: float, name: str) -> int:
+    if value < 0:
+        raise InputError(
+            f"data.baseline: neutral takes the lowest {name} for neutral, but it is {value:g}, below 0",
+            "Set data.baseline=subject-mean.",
+        )
+    return label
 
 
 def _is_neutral(manifest: Manifest) -> npt.NDArray[np.bool_]:
