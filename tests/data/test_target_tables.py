@@ -58,6 +58,12 @@ def test_a_mixed_choice_is_refused_until_columns_are_chosen(tmp_path):
     assert read_dataset("csv", path, targets=["AU1", "pspi"]).task == "regression"
 
 
+def test_naming_the_units_of_a_table_does_not_change_its_task(tmp_path):
+    path = table(tmp_path, "path,AU1,AU2\n0.png,0,1\n1.png,3,0\n2.png,5,1\n")
+    named = read_dataset("csv", path, targets=["AU1", "AU2"])
+    assert select_targets(named, None, ("AU1", "AU2")).task == read_dataset("csv", path).task == "regression"
+
+
 def test_columns_of_any_name_can_be_chosen(tmp_path):
     path = table(tmp_path, "path,joy,tired\n0.png,0.5,1\n1.png,0.25,0\n2.png,1,0\n")
     with refused("csv: expected the columns path, label in faces.csv, found path, joy, tired"):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evenface.data.manifest import Manifest, make_table
-from evenface.data.targets import combinations, select_targets, target_columns, value_bins
+from evenface.data.targets import combinations, is_unit, select_targets, target_columns, value_bins
 from evenface.utils.errors import InputError
 
 
@@ -33,6 +33,24 @@ def test_numbers_become_a_regression_and_columns_of_zero_and_one_multilabel():
     assert select_targets(made(pspi=np.arange(40.0)), targets=["pspi"]).task == "regression"
     assert select_targets(made(smile=[0.0, 1.0] * 20), targets=["smile"]).task == "multilabel"
     assert select_targets(made(smile=[0.0, 1.0] * 20), "regression", ["smile"]).task == "regression"
+
+
+@pytest.mark.parametrize("task", ["regression", "multilabel"])
+@pytest.mark.parametrize("names", [["AU1", "AU12"], ["AU12", "AU1"], ["AU12"]])
+def test_targets_of_the_dataset_keep_its_task_when_they_are_named(task, names):
+    declared = select_targets(made(**UNITS, pspi=np.arange(40.0)), task, ["AU1", "AU12"])
+    got = select_targets(declared, None, names)
+    assert (got.task, got.targets) == (task, tuple(names))
+    assert select_targets(declared, None, ["pspi"]).task == "regression"
+    assert select_targets(declared, "regression", names).target_values(np.array([2]))[0, names.index("AU12")] == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "unit"),
+    [("AU12", True), ("AU12L", True), ("au4R", True), ("AU12LR", False), ("AU", False), ("AU1_r", False)],
+)
+def test_names_of_action_units(name, unit):
+    assert is_unit(name) == unit
 
 
 def test_ordered_classes_become_the_value_of_their_level():

@@ -140,7 +140,7 @@ def test_a_study_measures_each_target(tmp_path):
     [
         ({"method": {"name": "dicc"}}, "method 'dicc' is for classification and ordinal"),
         ({"loss": {"name": "focal"}}, "loss 'focal' is for classification and ordinal"),
-        ({"loss": {"name": "ccc"}}, "loss 'ccc' is for regression, and what is predicted is multilabel"),
+        ({"loss": {"name": "ccc"}}, "loss 'ccc' is for regression, not for multilabel"),
         ({"training": {"monitor": "ccc", "epochs": 1}}, "training.monitor: ccc is not for multilabel"),
         ({"data": {"source": "synthetic", "people": 12, "total": 84, "size": 48, "targets": ["AU99"]}}, "no column of"),
     ],

@@ -168,8 +168,8 @@ class Data(OpenSection):
     )
     task: Literal["auto", "classification", "ordinal", "regression", "multilabel"] = Field(
         "auto",
-        description="what is predicted; auto: that of the dataset, or by data.targets: multilabel for action units and "
-        "columns of 0 and 1, else regression",
+        description="what is predicted; auto: that of the dataset, or, where data.targets names other columns than "
+        "those it declares, multilabel for action units and columns of 0 and 1, else regression",
     )
     targets: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
         (),

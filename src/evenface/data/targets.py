@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -29,6 +30,8 @@ BINS = 10
 """Strata of a continuous target, of equal width, so that rare high values are rare strata."""
 FEWEST = 10
 """Samples of a combination of units that make a stratum of their own; rarer ones are joined by their rarest unit."""
+UNIT = re.compile(r"AU\d{1,2}[LR]?", re.IGNORECASE)
+"""Name of an action unit, or of its left or right side."""
 UNKNOWN = "unknown"
 RAW = "raw_"
 """Prefix of the column with the values of a multi-label target that is graded, such as intensities of 0 to 5."""
@@ -44,8 +47,8 @@ def select_targets(
     manifest : Manifest
         Samples with their classes, and with numeric columns such as action units (``AU12``), ``pspi`` or ``valence``.
     task : {"classification", "ordinal", "regression", "multilabel"}, optional
-        By default that of the dataset; with ``targets``, ``multilabel`` where all of them are action units or have no
-        values but 0 and 1, else ``regression``.
+        By default that of the dataset, also where ``targets`` are of those that it declares; with others,
+        ``multilabel`` where all of them are action units or have no values but 0 and 1, else ``regression``.
     targets : sequence of str
         Columns to be predicted, of numbers; missing values are allowed. By default those that the dataset declares. A
         regression without any predicts the value of ordered classes, as the target ``level``.
@@ -83,8 +86,7 @@ def select_targets(
             f"{manifest.source}: data.task: {task} needs the columns that are to be predicted",
             f"Set data.targets, such as data.targets=[{', '.join(target_columns(manifest)[:2]) or 'AU1, AU2'}].",
         )
-    default = manifest.task if not targets else _task_of(manifest, names)
-    return _with_strata(manifest, task or default, names, positive_from)
+    return _with_strata(manifest, task or _task_of(manifest, names), names, positive_from)
 
 
 def target_columns(manifest: Manifest) -> list[str]:
@@ -115,15 +117,30 @@ def _of_classes(manifest: Manifest, task: TaskKind) -> Manifest:
 
 
 def _task_of(manifest: Manifest, names: Sequence[str]) -> TaskKind:
-    """Return multilabel where every target is an action unit or has no values but 0 and 1."""
-    values = _values(manifest, names)
-    binary = [bool(np.isin(column[~np.isnan(column)], (0, 1)).all()) for column in values.T]
+    """Return the dataset's task for targets that it declares; else multilabel for units and columns of 0 and 1."""
+    if set(names) <= set(manifest.targets):
+        return manifest.task
+    binary = are_binary(_values(manifest, names), names)
     return "multilabel" if all(b or is_unit(name) for b, name in zip(binary, names, strict=True)) else "regression"
+
+
+def are_binary(values: np.ndarray, names: Sequence[str]) -> list[bool]:
+    """Return which targets have no values but 0 and 1; of units all or none, as a rare one may never be above 1.
+
+    Examples
+    --------
+    >>> are_binary(np.array([[0.0, 1.0, 1.0], [np.nan, 3.0, 0.0]]), ["AU9", "AU12", "smile"])
+    [False, False, True]
+    """
+    binary = (np.isin(values, (0, 1)) | np.isnan(values)).all(axis=0)
+    units = [is_unit(name) for name in names]
+    binary[units] = binary[units].all()
+    return [bool(each) for each in binary]
 
 
 def is_unit(name: str) -> bool:
     """Return whether a column is named like an action unit: ``AU12``, or ``AU12L`` of the left side."""
-    return name[:2] == "AU" and name[2:].rstrip("LR").isdigit()
+    return UNIT.fullmatch(name) is not None
 
 
 def _values(manifest: Manifest, names: Sequence[str]) -> np.ndarray:

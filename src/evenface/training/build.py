@@ -18,7 +18,6 @@ from evenface.config import Recipe
 from evenface.config.recipe import DEFAULT_LOSS, Recurrent, Training
 from evenface.config.recipe_checks import check_modality, with_bounds
 from evenface.data.manifest import TARGET_TASKS, Manifest, TaskKind, attribute_columns, attribute_groups
-from evenface.data.targets import is_unit
 from evenface.losses import LOSS_SELECTIONS, binary_loss_specs, build_one_vs_rest, loss_tasks
 from evenface.methods import METHODS
 from evenface.methods.base import Method, TargetLink, Task
@@ -125,7 +124,7 @@ def assumed_tasks(recipe: Recipe) -> list[TaskKind]:
     if data.task != "auto":
         wanted = (data.task,)
     elif data.targets:
-        wanted = ("multilabel",) if all(map(is_unit, data.targets)) else ("regression", "multilabel")
+        wanted = ("regression", "multilabel")
     of_method = METHODS[method].tasks
     selects = loss in LOSS_SELECTIONS
     of_loss = wanted if loss == "cross-entropy" else ("classification", "ordinal") if selects else loss_tasks(loss)

@@ -1,7 +1,6 @@
 """Any dataset listed in a table with one line per sample: images (``csv``) or clips (``clips``)."""
 
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -21,7 +20,7 @@ from evenface.data.datasets.layout import (
     task_of_scale,
 )
 from evenface.data.manifest import COLUMNS, Manifest, TaskKind, make_table
-from evenface.data.targets import select_targets
+from evenface.data.targets import are_binary, is_unit, select_targets
 from evenface.utils.errors import InputError
 from evenface.utils.files import natural_order, user_path
 from evenface.utils.registry import nearest
@@ -46,7 +45,6 @@ FACTS = {
 }
 PATHS = ("path", "image", "file", "video")
 """Names of the column of files, the first of which is used."""
-UNIT = re.compile(r"AU\d{1,2}[LR]?", re.IGNORECASE)
 NUMBERS = ("pspi", "valence", "arousal", "vas")
 HIGHEST_UNIT = 5
 """Highest intensity of an action unit."""
@@ -146,7 +144,7 @@ def path_column(names: Iterable[str]) -> str | None:
 
 def target_names(names: Iterable[str], chosen: Sequence[str] = ()) -> list[str]:
     """Return the columns to be predicted: the chosen ones, else action units, pspi, valence, arousal and vas."""
-    return list(chosen) or [name for name in map(str, names) if UNIT.fullmatch(name) or name.lower() in NUMBERS]
+    return list(chosen) or [name for name in map(str, names) if is_unit(name) or name.lower() in NUMBERS]
 
 
 def numeric_targets(cells: pd.DataFrame, names: Sequence[str], table: TableFile) -> None:
@@ -155,7 +153,7 @@ def numeric_targets(cells: pd.DataFrame, names: Sequence[str], table: TableFile)
         numbers = pd.to_numeric(cells[name], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
         wrong = pd.Series(~np.isfinite(numbers), index=cells.index) & cells[name].notna()
         _check_lines(cells, wrong, name, table, "is not a number; leave a cell empty where the value is not known")
-        if UNIT.fullmatch(name):
+        if is_unit(name):
             wrong = pd.Series((numbers < 0) | (numbers > HIGHEST_UNIT), index=cells.index)
             _check_lines(
                 cells, wrong, name, table, f"must be 0 to {HIGHEST_UNIT}; leave a cell empty where it is not known"
@@ -165,12 +163,10 @@ def numeric_targets(cells: pd.DataFrame, names: Sequence[str], table: TableFile)
 
 def task_of_targets(cells: pd.DataFrame, names: Sequence[str], table: TableFile, *, chosen: bool) -> TaskKind:
     """Return multilabel if all values are 0 or 1, else regression; an InputError if units are one, and others not."""
-    binary = {name: bool(cells[name].dropna().isin((0, 1)).all()) for name in names}
-    units = [name for name in names if UNIT.fullmatch(name)]
-    binary |= dict.fromkeys(
-        units, all(binary[name] for name in units)
-    )  # intensities, though a rare unit is never above 1
-    present, valued = ([name for name in names if binary[name] == wanted] for wanted in (True, False))
+    binary = are_binary(cells[list(names)].to_numpy(dtype=np.float64, na_value=np.nan), names)
+    present, valued = (
+        [name for name, own in zip(names, binary, strict=True) if own == wanted] for wanted in (True, False)
+    )
     if present and valued and not chosen:
         raise InputError(
             f"{table.source}: in {table.path.name}, {listed(present)} are 0 or 1, {listed(valued)} have other values",
