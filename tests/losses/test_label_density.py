@@ -67,6 +67,15 @@ def test_weights_are_inverse_to_counts_with_mean_one(rule, power):
         np.testing.assert_allclose(values[~np.isnan(column)], expected[~np.isnan(column)], rtol=1e-6)
 
 
+def test_weights_fall_with_counts_beyond_a_thousand_too():
+    """Frames of PSPI as in UNBC-McMaster: most show no pain."""
+    counts = [40029, 2909, 2351, 1412, 802, 242]
+    labels = np.repeat(np.arange(6.0), counts)[:, None]
+    found = LabelWeights(labels, "inverse")(torch.arange(6.0)[:, None])[:, 0].double().numpy()
+    np.testing.assert_allclose(found * counts, np.full(6, sum(counts) / 6), rtol=1e-6)
+    assert (np.diff(found) > 0).all()
+
+
 def test_smoothed_density_is_a_sum_over_neighbouring_bins():
     labels = np.repeat([0.0, 1.0, 2.0, 3.0, 4.0, 5.0], [50, 5, 40, 7, 9, 20])[:, None]
     counts = [math.sqrt(n) for n in (50, 5, 40, 7, 9, 20)]
