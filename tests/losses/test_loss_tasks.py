@@ -216,6 +216,7 @@ def test_a_loss_of_continuous_targets_that_cannot_be_built_is_explained(name, op
         ("multilabel-focal", {"alpha": 2}, "alpha must be from 0 to 1"),
         ("multilabel-focal", {"gamma": -1}, "gamma must be >= 0"),
         ("distribution-balanced", {"scale": 0}, "scale must be above 0"),
+        ("distribution-balanced", {"beta": 0}, "beta must be above 0"),
         ("distribution-balanced", {"alpha": -1}, "alpha must be >= 0"),
     ],
 )

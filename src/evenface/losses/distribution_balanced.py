@@ -32,7 +32,7 @@ class DistributionBalancedLoss(TargetLoss):
         Training targets, NaN where missing; 0.5 and more is positive.
     alpha, beta, mu : float, default=0.1, 10.0, 0.3
         Map the ratio r of the weight that sampling by the target alone would give and the one that sampling by all of
-        the sample's targets gives into a range that trains well. Alpha is >= 0.
+        the sample's targets gives into a range that trains well. Alpha is >= 0, beta above 0.
     scale : float, default=5.0
         :math:`\lambda`, above 0: above 1, the loss of negatives grows only near the threshold and not far above.
     kappa : float, default=0.05
@@ -87,7 +87,7 @@ class DistributionBalancedLoss(TargetLoss):
         for name, value in (("alpha", alpha), ("kappa", kappa), ("gamma", gamma)):
             if not value >= 0:
                 raise ValueError(f"{name} must be >= 0, got {value}")
-        for name, value in (("scale", scale), ("balance", balance)):
+        for name, value in (("beta", beta), ("scale", scale), ("balance", balance)):
             if not value > 0:
                 raise ValueError(f"{name} must be above 0, got {value}")
         self.alpha, self.beta, self.mu = alpha, beta, mu
