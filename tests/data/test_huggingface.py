@@ -155,3 +155,16 @@ def test_rows_without_an_image_are_skipped_with_the_reason(tmp_path):
     with pytest.raises(SampleError, match="no row: the manifest"):
         packed_image(str(path), None)
     assert packed_image(str(path), 0) == picture(9)["bytes"]
+
+
+def test_a_damaged_page_is_a_sample_that_is_skipped_with_the_reason(tmp_path):
+    path = tmp_path / "train.parquet"
+    pq.write_table(content([9, 10]), path, use_dictionary=False)
+    start = pq.read_metadata(path).row_group(0).column(0).data_page_offset
+    damaged = bytearray(path.read_bytes())
+    damaged[start : start + 3] = b"\xff\xff\xff"
+    path.write_bytes(damaged)
+    with pytest.raises(SampleError, match="corrupt: Couldn't deserialize thrift"):
+        packed_image(str(path), 0)
+    with pytest.raises(FileNotFoundError):
+        packed_image(str(tmp_path / "test.parquet"), 0)

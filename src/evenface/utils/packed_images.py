@@ -70,12 +70,15 @@ def packed_image(path: str, row: int | None) -> bytes:
     if row is None:
         raise SampleError("no row: the manifest does not state the row of the file")
     try:
-        starts = _starts(path, os.stat(path).st_mtime_ns)  # noqa: PTH116 - one call per sample
+        changed = os.stat(path).st_mtime_ns  # noqa: PTH116 - one call per sample
+        starts = _starts(path, changed)
         group = int(np.searchsorted(starts, row, side="right")) - 1
         if not 0 <= row < starts[-1]:
             raise SampleError(f"no row: the file ends before row {row}")
-        content = _images(path, os.stat(path).st_mtime_ns, group)[row - int(starts[group])].as_py()  # noqa: PTH116
-    except (pa.ArrowException, IndexError, KeyError, ValueError) as error:
+        content = _images(path, changed, group)[row - int(starts[group])].as_py()
+    except (pa.ArrowException, OSError, IndexError, KeyError, ValueError) as error:
+        if getattr(error, "errno", None):  # the file cannot be opened; damaged content has no number
+            raise
         raise SampleError(f"corrupt: {_line(error)}") from error
     if not content:
         raise SampleError("empty: the row has no bytes of an image")
