@@ -168,3 +168,9 @@ def test_a_damaged_page_is_a_sample_that_is_skipped_with_the_reason(tmp_path):
         packed_image(str(path), 0)
     with pytest.raises(FileNotFoundError):
         packed_image(str(tmp_path / "test.parquet"), 0)
+
+
+def test_a_column_of_labels_may_hold_both_none_and_minus_one(tmp_path):
+    got = read_dataset("huggingface", hub(tmp_path, label=[None, -1, 0, 1, 1]))
+    assert list(named(got).values()) == ["calm", "pain", "pain"]
+    assert got.notes == ("rows without label are excluded: 4",)

@@ -92,7 +92,7 @@ def _of_classes(table: pd.DataFrame, label: str, features: Mapping[str, Any], ro
     """Build the manifest of a classification; a label of -1 or none is that of a split published without labels."""
     declared = features.get(label, {}).get("names")
     cells = table[label]
-    unknown = cells.isna() | (cells.astype("string") == "-1") if declared else cells.isna()
+    unknown = cells.isna() | (pd.to_numeric(cells, errors="coerce") == -1) if declared else cells.isna()
     if unknown.all():
         raise InputError(f"huggingface: the column {label} has no label in {len(table)} rows", EXPECTED)
     if unknown.any():
