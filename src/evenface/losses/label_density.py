@@ -134,9 +134,9 @@ class LabelWeights(nn.Module):
     -----
     The least count and the order, square root before smoothing, are those of the authors' program. It also has a
     largest count, 1000, which suits ages; of pain, 40,000 frames without any would weigh as much as 1,400 of PSPI 3,
-    so there is none here. It makes its kernel by filtering five numbers, which folds the tails of the Gaussian back, and rounds smoothed counts down;
-    here the kernel is the paper's and nothing is rounded. A bin without any density has the largest weight of the
-    others; no training label is there.
+    so there is none here. It makes its kernel by filtering five numbers, which folds the tails of the Gaussian back,
+    and rounds smoothed counts down; here the kernel is the paper's and nothing is rounded. A bin without any density
+    has the largest weight of the others; no training label is there.
 
     References
     ----------
