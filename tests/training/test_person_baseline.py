@@ -13,9 +13,11 @@ from safetensors.torch import load_file
 import evenface as ef
 from evenface import api
 from evenface.config import load_recipe
+from evenface.config.predict import PredictSettings
 from evenface.explanation import explain_samples
 from evenface.inference import export, open_model
 from evenface.inference.export import latencies
+from evenface.inference.pipeline import settings_facts
 from evenface.models import ClipNetwork
 from evenface.preprocessing.augmentation import to_float
 from evenface.preprocessing.store import Store
@@ -180,6 +182,28 @@ def test_explanations_are_relative_to_the_baseline(run, units, tmp_path):
     path = next(units.glob("joy/p0-*.csv"))
     shown = ef.explain(str(path), run.folder, out=tmp_path / "out", person_baseline=str(path.parent))
     assert shown.samples == 1
+
+
+def test_a_baseline_file_of_other_content_is_another_setting(run, units, tmp_path):
+    path, own, table = next(units.glob("joy/p0-*.csv")), tmp_path / "own.csv", tmp_path / "t.csv"
+    shutil.copy(next(units.glob("neutral/p0-*.csv")), own)
+    predict = partial(ef.predict, str(path), run.folder, out=table, person_baseline=str(own))
+    explain = partial(ef.explain, str(path), run.folder, out=tmp_path / "out", person_baseline=str(own))
+    assert (predict().cached, explain().cached) == (0, 0)
+    assert (predict().cached, explain().cached) == (1, 1)
+    shutil.copy(next(units.glob("fear/p0-*.csv")), own)
+    with pytest.raises(InputError, match="other settings"):
+        predict()
+    with pytest.raises(InputError, match="other settings"):
+        explain()
+
+
+def test_without_a_baseline_file_tables_depend_on_the_other_settings_alone(run):
+    spec = open_model(run.folder).input_spec
+    left = {"batch", "person_baseline"}
+    for chosen in (PredictSettings(smooth=1.5), PredictSettings(smooth=1.5, person_baseline="auto")):
+        facts = settings_facts(spec, chosen)
+        assert facts == {name: getattr(chosen, name) for name in PredictSettings.model_fields if name not in left}
 
 
 def test_a_baseline_is_refused_where_the_model_has_none(units, tmp_path):

@@ -22,7 +22,13 @@ from evenface.explanation.explanation import (
 from evenface.explanation.faithfulness import Curves, Faithfulness, deletion_insertion
 from evenface.inference.input_spec import InputSpec, check_settings
 from evenface.inference.model import Model
-from evenface.inference.pipeline import PreparedSample, final_probabilities, load_reference, prepare_samples
+from evenface.inference.pipeline import (
+    PreparedSample,
+    final_probabilities,
+    load_reference,
+    prepare_samples,
+    settings_facts,
+)
 from evenface.inference.predict import folder_content
 from evenface.inference.sources import Source, find_sources
 from evenface.preprocessing.baseline import Reference
@@ -100,7 +106,8 @@ def explain_inputs(
         raise InputError("smooth, prior and abstain do not apply to explanations", "Remove them.")
     shown, method = _class_indices(settings.classes, model.classes), select_method(model, settings.method)
     sources, skipped = find_sources(inputs, folder_content(model, folder_type), out)
-    facts = [model.key, model.input_spec.as_dict(), prediction.facts, settings.model_dump(), method]
+    depends = settings_facts(model.input_spec, prediction)
+    facts = [model.key, model.input_spec.as_dict(), depends, settings.model_dump(), method]
     key = digest(json.dumps(facts, sort_keys=True, default=str))[:12]
     results.check_folder(out, key)
     result, records = ExplainResult(out, method), []

@@ -289,6 +289,16 @@ def _relative(
         yield replace(sample, array=(reference or own.reference()).relative(sample.array))
 
 
+def settings_facts(spec: InputSpec, settings: PredictSettings) -> dict[str, Any]:
+    """Return every setting that a prediction depends on; of a person baseline that is given, also its content."""
+    facts = settings.facts
+    given = facts.pop("person_baseline")
+    if given in (None, AUTO):
+        return facts
+    sources, _ = _baseline_sources(spec, given)
+    return {**facts, "person_baseline": [given, *(source.content_digest() for source in sources)]}
+
+
 def load_reference(spec: InputSpec, settings: PredictSettings) -> Reference | None:
     """Return the baseline of the person whose file or folder the settings name; None if they name none.
 
@@ -300,8 +310,7 @@ def load_reference(spec: InputSpec, settings: PredictSettings) -> Reference | No
     given = settings.person_baseline
     if spec.baseline is None or given in (None, AUTO):
         return None
-    files = spec.sequences is not None and spec.sequences.origin == "files"
-    sources, skipped = find_sources([str(given)], "numbers" if files else "images")
+    sources, skipped = _baseline_sources(spec, str(given))
     moments = Moments(scale=spec.baseline.scale)
     plain = settings.replace(window=None, overlap=0.0, tracking=False, pose=False)
     reasons = list(skipped)
@@ -318,6 +327,11 @@ def load_reference(spec: InputSpec, settings: PredictSettings) -> Reference | No
             "\n  ".join(reasons[:5]) or "Give an image or a video with one face, or a feature file.",
         )
     return moments.reference()
+
+
+def _baseline_sources(spec: InputSpec, given: str) -> tuple[list[Source], list[str]]:
+    files = spec.sequences is not None and spec.sequences.origin == "files"
+    return find_sources([given], "numbers" if files else "images")
 
 
 def _frame_spec(spec: InputSpec, source: Source) -> InputSpec:

@@ -12,7 +12,7 @@ from evenface.config.predict import PredictSettings
 from evenface.data.manifest import TARGET_TASKS, TaskKind
 from evenface.inference.faces import INTEGERS, STRINGS
 from evenface.inference.model import Model, label_of
-from evenface.inference.pipeline import FaceResult
+from evenface.inference.pipeline import FaceResult, settings_facts
 from evenface.inference.sources import Source
 from evenface.reporting.annotation import PROBABILITY, VALUE, Row
 from evenface.utils.errors import InputError
@@ -42,7 +42,7 @@ class Columns:
     @classmethod
     def of(cls, model: Model, settings: PredictSettings) -> "Columns":
         """Return the columns for a model; ``model`` identifies weights, input specification and settings."""
-        facts = [model.key, model.input_spec.as_dict(), settings.facts, model.temperature]
+        facts = [model.key, model.input_spec.as_dict(), settings_facts(model.input_spec, settings), model.temperature]
         if model.task in TARGET_TASKS:
             facts += [model.thresholds, model.calibration.as_dict() if model.calibration else None]
         key = digest(json.dumps(facts, sort_keys=True, default=str))[:12]
