@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 import evenface as ef
+from evenface.app.schemas import Prediction
 
 pytest.importorskip("fastapi")
 av = pytest.importorskip("av")
@@ -105,6 +106,69 @@ def test_an_image_gets_boxes_probabilities_and_saliency_maps(page):
     give(page, PEOPLE)
     assert page.locator(".heat figure").count() == 2 * (1 + 3)
     assert page.locator(".heat img").evaluate_all("all => all.every((one) => one.complete && one.naturalWidth > 0)")
+
+
+def respond_with_values(page, values, kind="image"):
+    """Let every prediction be of a regression, with these values of one face in frames of 40 ms."""
+    blank = dict.fromkeys(("box", "score", "pose", "probabilities"))
+    rows = [
+        blank | {"frame": i, "end": i + 1, "time": i / 25, "until": (i + 1) / 25, "face": 1, "label": "", "values": row}
+        for i, row in enumerate(values)
+    ]
+    prediction = Prediction(
+        kind=kind,
+        model="0" * 16,
+        name="a",
+        task="regression",
+        classes=[f"target {i}" for i in range(len(values[0]))],
+        thresholds=None,
+        calibrated=False,
+        temperature=None,
+        width=40,
+        height=40,
+        seconds=None,
+        frames=len(rows),
+        rows=rows,
+        notes=[],
+        explained=[],
+        unexplained="",
+    ).model_dump()
+    job = {"id": "1", "state": "done", "prediction": prediction}
+    page.route("**/api/v1/predictions*", lambda route: route.fulfill(json=job))
+    page.route("**/api/v1/jobs/*", lambda route: route.fulfill(json={}))
+
+
+def test_faces_with_values_count_as_detected(page):
+    respond_with_values(page, [[1.5, -0.25]])
+    give(page, PEOPLE)
+    assert page.locator(".face dl.values").count() == 1
+    assert page.inner_text("#status") == "1 face detected."
+
+
+def test_a_long_sequence_of_values_has_a_timeline(page):
+    """More values than a function of the browser takes as arguments."""
+    respond_with_values(page, [[0.5]] * 149_999 + [[2.0]], kind="features")
+    give(page, PEOPLE)
+    page.wait_for_selector("#result .timeline svg")
+    assert "drawn from 0 to 2.0" in page.inner_text("#result .timeline")
+    assert float(page.get_attribute("#result input[type=range]", "max")) == pytest.approx(150_000 / 25)
+    assert page.locator("#error").is_hidden()
+
+
+def test_a_setting_that_is_on_or_off_can_be_for_classes_alone(page):
+    def of_classes(route):
+        response = route.fetch()
+        schema = response.json()
+        for part in schema["components"]["schemas"].values():
+            part.get("properties", {}).get("pose", {})["tasks"] = "classes"
+        route.fulfill(response=response, json=schema)
+
+    page.route("**/openapi.json", of_classes)
+    page.reload()
+    label = page.locator("label.check:has([name=pose])")
+    label.wait_for(state="attached")
+    assert label.get_attribute("data-tasks") == "classes"
+    assert label.get_attribute("data-models") == "images"
 
 
 def test_the_head_pose_is_shown_on_request(page):

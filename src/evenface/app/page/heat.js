@@ -32,7 +32,7 @@ function explanation(item, prediction) {
     parts.push(el("div", { class: "heat" }, figure(item.crops[0], `Face ${row.face}, input of the model`, "input"), ...figures));
     return parts;
   }
-  if (item.attention.length) parts.push(levels(item.attention, "Attention to each frame, the same for all classes", () => colour(2)));
+  if (item.attention.length) parts.push(levels(item.attention, `Attention to each frame, the same for all ${isTarget(prediction) ? "targets" : "classes"}`, () => colour(2)));
   const order = outputs(row).map((share, i) => [share, i]).sort((a, b) => b[0] - a[0]).map(([, i]) => i);
   const each = order.map((i) => el("div", {}, el("p", {}, el("strong", {}, label(i))), ...classParts(item, i, prediction)));
   parts.push(...each.slice(0, 1));

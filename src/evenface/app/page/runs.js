@@ -78,7 +78,7 @@ export function showModel(container, model, { metrics, headline }) {
   if (model.card) container.append(el("h2", {}, "Model card"), renderCard(model.card));
 }
 
-// Metrics of each target; of the means over targets, those that are shown first.
+// The metrics of each target, with their intervals.
 function targetTable(model, metrics) {
   const [{ metrics: own, threshold }] = model.per_target;
   const names = Object.keys(own);

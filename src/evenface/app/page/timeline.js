@@ -26,7 +26,7 @@ const nearer = (row, known, seconds) =>
 
 export function timeline(prediction, go) {
   const rows = prediction.rows.filter((row) => outputs(row) && row.time !== null);
-  const length = Math.max(prediction.seconds ?? 0, ...prediction.rows.map((row) => row.until ?? 0), 0.04);
+  const length = prediction.rows.reduce((last, row) => Math.max(last, row.until ?? 0), Math.max(prediction.seconds ?? 0, 0.04));
   const faces = [...Map.groupBy(rows, (row) => row.face)].sort((a, b) => b[1].length - a[1].length).slice(0, MAX_FACES).sort((a, b) => a[0] - b[0]);
   const lines = [];
   const slide = el("input", { type: "range", min: 0, max: length, step: "any", value: 0, "aria-label": "Position in the video, in seconds" });
@@ -41,7 +41,7 @@ export function timeline(prediction, go) {
   };
   slide.addEventListener("input", () => move(Number(slide.value)));
   const scale = range(rows, prediction);
-  const panels = faces.map(([face, part]) => panel(face, part, prediction, length, lines, move, scale));
+  const panels = faces.map(([, part]) => panel(part, prediction, length, lines, move, scale));
   if (!panels.length) return [seek];
   return [
     seek,
@@ -56,8 +56,11 @@ export function timeline(prediction, go) {
 // Lowest and highest output that is drawn: probabilities from 0 to 1, values as they are.
 function range(rows, { task }) {
   if (task !== "regression") return [0, 1];
-  const all = rows.flatMap((row) => row.values);
-  const [low, high] = [Math.min(0, ...all), Math.max(0, ...all)];
+  let [low, high] = [0, 0];
+  for (const row of rows) {
+    low = Math.min(low, ...row.values);
+    high = Math.max(high, ...row.values);
+  }
   return [low, high > low ? high : low + 1];
 }
 
@@ -72,7 +75,7 @@ function targetLines(rows, prediction, x, [low, high], step) {
   });
 }
 
-function panel(face, rows, prediction, length, lines, move, scale) {
+function panel(rows, prediction, length, lines, move, scale) {
   const x = (seconds) => ((WIDTH * seconds) / length).toFixed(1);
   const starts = rows.map((row) => row.time);
   const gaps = starts.slice(1).map((start, i) => start - starts[i]).sort((a, b) => a - b);

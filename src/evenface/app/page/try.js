@@ -1,6 +1,6 @@
 // Select a model and a file or the camera, and predict.
 
-import { OUTPUTS, byId, el, isTarget, number, sentence, short, show } from "./dom.js";
+import { OUTPUTS, byId, el, isTarget, number, outputs, sentence, short, show } from "./dom.js";
 import { predict } from "./api.js";
 import { Camera } from "./camera.js";
 import { clear, showPrediction } from "./result.js";
@@ -50,10 +50,11 @@ function setting(name, schema) {
   const type = types.find((option) => option.type !== "null");
   const optional = types.length > 1;
   const value = schema.page_default ?? schema.default ?? "";
+  const applies = { "data-models": schema.models, "data-tasks": schema.tasks };
   let input;
   if (type.type === "boolean") {
     input = el("input", { name, type: "checkbox", checked: value === true });
-    return el("label", { class: "check", "data-models": schema.models }, input, el("span", {}, sentence(schema.description)));
+    return el("label", { class: "check", ...applies }, input, el("span", {}, sentence(schema.description)));
   }
   if (type.enum) {
     const options = type.enum.map((option) => el("option", { value: option, selected: option === value }, option));
@@ -64,7 +65,7 @@ function setting(name, schema) {
     const bounds = { min: type.minimum ?? type.exclusiveMinimum, max: type.maximum ?? type.exclusiveMaximum };
     input = el("input", { name, type: "number", value: String(value), ...bounds, step: type.type === "integer" ? 1 : "any", required: !optional });
   }
-  return el("label", { "data-models": schema.models, "data-tasks": schema.tasks }, sentence(schema.description), input);
+  return el("label", applies, sentence(schema.description), input);
 }
 
 const selectedModel = () => models.find((model) => model.id === byId("model").value);
@@ -122,7 +123,7 @@ async function predictFile(file) {
   busy(true, `Predicting ${file.name} with ${selectedModel().name}…`);
   try {
     const prediction = await predict(file, file.name, byId("model").value, values, showProgress, own.signal);
-    const faces = new Set(prediction.rows.filter((row) => row.probabilities).map((row) => row.face)).size;
+    const faces = new Set(prediction.rows.filter(outputs).map((row) => row.face)).size;
     const found = faces ? `${faces} face${faces > 1 ? "s" : ""} detected.` : "No face was detected.";
     byId("status").textContent = prediction.kind === "features" ? "Prediction finished." : found;
     showPrediction(byId("result"), prediction, file);
