@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from evenface.config.recipe import Baseline
 from evenface.explanation import explain_samples
+from evenface.explanation.faithfulness import deletion_insertion
 from evenface.explanation.gradients import integrated_gradients
 from evenface.explanation.occlusion import baseline_sequence, replace_frames
 from evenface.inference.input_spec import InputSpec
@@ -114,6 +116,36 @@ def test_occlusion_is_the_drop_of_the_log_probability():
         changed[frame] = sample[frame - 1 if frame else 1]
         expected = np.log(probabilities(sample[None])[0]) - np.log(probabilities(changed[None])[0])
         np.testing.assert_allclose(found.frames[:, frame], expected, atol=1e-9)
+
+
+def test_frames_of_a_clip_are_counted_without_the_baseline_image_before_them():
+    """The probability depends on how the second frame and the fourth differ from the baseline image."""
+    first, seen = np.full((8, 8, 1), 90, np.uint8), []
+
+    def probabilities(batch):
+        seen.extend(batch[:, 0])
+        light = (batch.mean(axis=(2, 3, 4)) - batch[:, :1].mean(axis=(2, 3, 4))) / 40
+        p = 1 / (1 + np.exp(-light[:, 2] - light[:, 4] / 2))
+        return np.stack([p, 1 - p], axis=1)
+
+    def log_odds(frames):
+        return (frames[1] - 90) / 40 + (frames[3] - 90) / 80
+
+    spec = InputSpec("clips", 8, 1, 5, baseline=Baseline(kind="subject-mean"))
+    model = FunctionModel(spec, probabilities, ("light", "dark"), one_vs_rest=True)
+    levels = np.array([60, 160, 100, 120])
+    clip = np.concatenate([first[None], np.broadcast_to(levels[:, None, None, None], (4, 8, 8, 1))]).astype(np.uint8)
+    (found,) = explain_samples(model, clip[None])
+    assert found.maps.shape == (2, 4, 8, 8)
+    nearest = [levels[[1, 1, 2, 3]], levels[[0, 0, 2, 3]], levels[[0, 1, 1, 3]], levels[[0, 1, 2, 2]]]
+    expected = [log_odds(levels) - log_odds(changed) for changed in nearest]
+    np.testing.assert_allclose(found.frames, [expected, np.negative(expected)], atol=1e-6)
+    places, frames = deletion_insertion(model, clip, found, 0, orders=2)
+    whole = 1 / (1 + np.exp(-log_odds(levels)))
+    left = [1 / (1 + np.exp(-log_odds(np.repeat(level, 4)))) for level in (60, 100)]  # frames without importance
+    assert (places.deletion[0], frames.deletion[0]) == (pytest.approx(whole), pytest.approx(whole))
+    assert min(abs(frames.deletion[-1] - left)) < 1e-6
+    assert all((one == first).all() for one in seen)
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=9).filter(any))

@@ -124,13 +124,14 @@ def explain_samples(model: Model, arrays: np.ndarray, method: str | None = None)
     probabilities = model.calibrated(model.scores(arrays))
     if model.input_spec.kind == "sequences":
         return [_explain_sequence(model, *pair, method) for pair in zip(samples, probabilities, strict=True)]
-    clips = model.input_spec.kind == "clips" and model.input_spec.frames > 1
+    first = int(model.input_spec.has_baseline_image)
+    clips = model.input_spec.kind == "clips" and model.input_spec.frames - first > 1
     axes = (-3, -2, -1)[0 if clips else 1 :]
     explanations = []
     attention = _attention(model, samples) if clips else [None] * len(samples)
     parts = zip(samples, probabilities, _raw_maps(model, samples, method), attention, strict=True)
     for sample, p, maps, weights in parts:
-        saliency = scaled(maps if clips else maps[:, -1], axes, lowest=method == "cam")
+        saliency = scaled(maps[:, first:] if clips else maps[:, -1], axes, lowest=method == "cam")
         frames = frame_importance(model, sample) if clips else None
         kind: Kind = "frames" if clips else "map"
         explanations.append(Explanation(kind, method, p, saliency, frames, attention=weights))

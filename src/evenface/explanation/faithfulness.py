@@ -101,28 +101,28 @@ def deletion_insertion(
     -----
     Saliency maps are enlarged to the image size, and pixels are deleted in the order of their saliency. A random order
     is the same map with its cells shuffled, so it is equally smooth. A deleted frame is replaced by the nearest
-    remaining one; the last one remains. A deleted point is replaced by the baseline sequence.
+    remaining one; the last one remains. A deleted point is replaced by the baseline sequence. The baseline image of a
+    person, the first frame of a sample, is never deleted.
 
     References
     ----------
     Petsiuk, Das and Saenko, *RISE: randomized input sampling for explanation of black-box models*, BMVC 2018.
     """
-    random = np.random.default_rng(seed)
+    random, shown = np.random.default_rng(seed), model.input_spec.shown(sample)
     parts: list[tuple[Unit, Array, Perturbation]] = []
     if explanation.maps is not None:
         saliency = explanation.maps[label].astype(np.float64)
         values = saliency[None] if saliency.ndim == 2 else saliency
-        replacement = baseline_image(sample, baseline, keep=int(model.input_spec.has_baseline_image))
-        parts.append(("places", values, RegionPerturbation(sample, replacement)))
+        parts.append(("places", values, RegionPerturbation(shown, baseline_image(shown, baseline))))
     if explanation.frames is not None:
-        parts.append(("frames", explanation.frames[label], FramePerturbation(sample)))
+        parts.append(("frames", explanation.frames[label], FramePerturbation(shown)))
     if explanation.attention is not None:
-        parts.append(("attention", explanation.attention, FramePerturbation(sample)))
+        parts.append(("attention", explanation.attention, FramePerturbation(shown)))
     if explanation.points is not None:
         perturbation = PointPerturbation(sample, baseline_sequence(model, sample))
         parts.append(("points", explanation.points[label], perturbation))
     return [
-        _curves(model, what, values, perturbation, label, orders, random)
+        _curves(model, what, values, perturbation, sample[: len(sample) - len(shown)], label, orders, random)
         for what, values, perturbation in parts
         if values.size > 1
     ]
@@ -189,6 +189,7 @@ def _curves(
     what: Unit,
     values: Array,
     perturbation: Perturbation,
+    person: np.ndarray,
     label: int,
     orders: int,
     random: np.random.Generator,
@@ -202,7 +203,7 @@ def _curves(
         for _ in range(orders):
             yield from perturbation.deleted(random.permutation(ranked.ravel()).reshape(ranked.shape))
 
-    scores = np.stack(list(score_samples(model, samples())))
+    scores = np.stack(list(score_samples(model, (np.concatenate([person, each]) for each in samples()))))
     p = model.calibrated(scores)[:, label].reshape(2 + orders, len(FRACTIONS))
     return Curves(what, p[0], p[1, ::-1], p[2:])
 

@@ -133,12 +133,16 @@ def _square(index: int, size: int, length: int) -> tuple[int, int]:
 
 
 def frame_importance(model: Model, sample: np.ndarray) -> Array:
-    """Compute the score drop when each frame is replaced by its nearest neighbour, ``(C, T)``; 0 for one frame."""
-    count = len(sample)
+    """Compute the score drop when each frame is replaced by its nearest neighbour, ``(C, T)``; 0 for one frame.
+
+    A baseline image before the frames stays, replaces none and is not counted.
+    """
+    shown = model.input_spec.shown(sample)
+    baseline, count = sample[: len(sample) - len(shown)], len(shown)
     if count == 1:
         return np.zeros((len(model.classes), 1))
     kept = ~np.eye(count, dtype=bool)
-    return class_score_drop(model, sample, (replace_frames(sample, row) for row in kept))
+    return class_score_drop(model, sample, (np.concatenate([baseline, replace_frames(shown, row)]) for row in kept))
 
 
 def point_importance(model: Model, sample: np.ndarray, baseline: np.ndarray) -> Array:

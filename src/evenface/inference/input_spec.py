@@ -91,8 +91,8 @@ class InputSpec:
         return self.baseline is not None and self.kind != "sequences"
 
     def shown(self, sample: np.ndarray) -> np.ndarray:
-        """Return the frames of a sample that are of the input itself, ``(T, ...)``: not the baseline of an image."""
-        return sample[1:] if self.has_baseline_image and self.kind == "stills" else sample
+        """Return the frames of a sample that are of the input itself, ``(T, ...)``: not the baseline image."""
+        return sample[1:] if self.has_baseline_image else sample
 
     def mirrored(self, batch: np.ndarray) -> np.ndarray:
         """Flip images (B, T, H, W, C) or sequences (B, T, P, D) horizontally."""
