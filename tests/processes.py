@@ -1,5 +1,6 @@
 """What tests of killed and shared runs share: processes that train and die, and runs compared to the bit."""
 
+import contextlib
 import gc
 import itertools
 import multiprocessing
@@ -105,7 +106,8 @@ class ForkedWorker:
             os.dup2(file, 2)
         for pipe in cls.pipes:  # or the worker would not notice that the pool closed its ends
             if not pipe.closed and pipe.fileno() not in handles:
-                pipe.close()
+                with contextlib.suppress(OSError):  # another thread was closing it while this process was forked
+                    pipe.close()
         os.environ.clear()
         os.environ.update(environment)
         sys.argv = argv

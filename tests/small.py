@@ -5,6 +5,7 @@ from torch import nn
 
 from evenface.losses import binary_loss_specs, build_loss, build_one_vs_rest
 from evenface.methods import METHODS, Method, StepContext, Task, build_method
+from evenface.methods.base import TrainingPeople
 from evenface.models.backbone import Outputs
 
 CLASS_METHODS = sorted(name for name, method in METHODS.items() if "classification" in method.tasks)
@@ -44,7 +45,7 @@ def task(counts=COUNTS, votes=None) -> Task:
         votes = torch.randint(0, 11, (sum(counts), len(counts)), generator=torch.Generator().manual_seed(5))
     people = {"subject": [f"p{i % 5}" for i in range(sum(counts))], "sex": ["f", "m"] * (sum(counts) // 2)}
     names, labels = CLASSES[: len(counts)], [k for k, n in enumerate(counts) for _ in range(n)]
-    return Task(counts, names, batch_size=8, votes=votes, ordered=True, attributes=people, labels=labels, strata=names)
+    return Task(counts, names, batch_size=8, votes=votes, ordered=True, people=TrainingPeople(people, labels, names))
 
 
 def batch(rows: int = 4):

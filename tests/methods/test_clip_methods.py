@@ -9,6 +9,7 @@ from tiny import clips, network
 from evenface.config import load_recipe
 from evenface.config.recipe import Temporal
 from evenface.methods import METHODS, StepContext, Task, build_method
+from evenface.methods.base import TrainingPeople
 from evenface.training import build
 from evenface.utils.errors import InputError
 
@@ -19,7 +20,7 @@ COUNTS = np.array([6, 4, 2])
 def task():
     names, people = ("a", "b", "c"), {"subject": [f"p{i % 4}" for i in range(12)]}
     votes, labels = torch.ones(12, 3), [0] * 12
-    return Task(COUNTS, names, 4, votes, ordered=True, attributes=people, labels=labels, strata=names)
+    return Task(COUNTS, names, 4, votes, ordered=True, people=TrainingPeople(people, labels, names))
 
 
 @pytest.mark.parametrize("name", [name for name in CLASS_METHODS if "clips" in METHODS[name].modalities])

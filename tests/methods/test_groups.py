@@ -24,14 +24,14 @@ def step(method, seed=0):
 
 
 def names(indices):
-    people = task().attributes["sex"]
-    labels = task().labels
+    people = task().people.attributes["sex"]
+    labels = task().people.labels
     return [(people[i], labels[i]) for i in indices.tolist()]
 
 
 def test_the_weights_of_groups_follow_the_algorithm_of_the_paper():
     method = built("group-dro", alpha=None, by="sex", step_size=0.5, adjustment=1.0).eval()
-    every = [(sex, label) for sex, label in zip(task().attributes["sex"], task().labels, strict=True)]
+    every = [(sex, label) for sex, label in zip(task().people.attributes["sex"], task().people.labels, strict=True)]
     counts = {group: every.count(group) for group in set(every)}
     q = {group: 1 / len(counts) for group in counts}
     for seed in range(4):
@@ -71,7 +71,7 @@ def test_every_group_has_the_same_weight():
     totals = torch.bincount(method.groups, method.weights[method.groups])
     torch.testing.assert_close(totals, torch.full_like(totals, 10.0), rtol=1e-5, atol=1e-5)  # 60 samples, 6 groups
     images, targets, indices = step(method)
-    every = [(sex, label) for sex, label in zip(task().attributes["sex"], task().labels, strict=True)]
+    every = [(sex, label) for sex, label in zip(task().people.attributes["sex"], task().people.labels, strict=True)]
     method.eval()
     plain = method.network_loss(images, targets)
     for got, loss, own in zip(method.training_loss(images, targets), plain, names(indices), strict=True):
@@ -80,19 +80,24 @@ def test_every_group_has_the_same_weight():
 
 def test_groups_of_people_alone_and_unknown_ones():
     given = task()
-    attributes = {**given.attributes, "age": ["", *["30 to 44"] * 59]}
+    attributes = {**given.people.attributes, "age": ["", *["30 to 44"] * 59]}
     from dataclasses import replace
 
     loss = build_loss("cross-entropy", COUNTS)
     from small import Small
 
     method = build_method(
-        "group-weights", Small(), loss, task=replace(given, attributes=attributes), by="age", classes=False
+        "group-weights",
+        Small(),
+        loss,
+        task=replace(given, people=replace(given.people, attributes=attributes)),
+        by="age",
+        classes=False,
     )
     assert method.names == ("age ", "age 30 to 44")
     with pytest.raises(InputError, match="the data have no attribute 'skin' of people"):
         build_method("group-dro", Small(), loss, task=given, by="skin")
-    alone = replace(given, attributes={"sex": ["f"] * 60})
+    alone = replace(given, people=replace(given.people, attributes={"sex": ["f"] * 60}))
     with pytest.raises(InputError, match="all training samples are of one group, sex f"):
         build_method("group-dro", Small(), loss, task=alone, by="sex", classes=False)
 
@@ -101,7 +106,7 @@ def test_the_network_learns_against_the_classifier_of_people():
     method = built("identity-adversarial", alpha=None, reversal=2.0, weight=0.5).eval()
     images, targets, indices = step(method)
     outputs = method.network(images)
-    who = torch.tensor([int(task().attributes["subject"][i][1:]) for i in indices.tolist()])
+    who = torch.tensor([int(task().people.attributes["subject"][i][1:]) for i in indices.tolist()])
     identity = F.cross_entropy(method.identity(outputs.features), who, reduction="none")
     plain = method.loss(outputs.logits, targets)
     torch.testing.assert_close(method.training_loss(images, targets), plain + 0.5 * identity)

@@ -18,6 +18,25 @@ Modality = Literal["images", "clips", "sequences"]
 
 
 @dataclass(frozen=True)
+class TrainingPeople:
+    """Whom the N training samples are of, and what they show.
+
+    Parameters
+    ----------
+    attributes : mapping of str to sequence of N str
+        ``subject``, and attributes of people such as ``sex``; empty where a value is missing.
+    labels : sequence of N int
+        Class, or stratum of targets, of each sample.
+    strata : tuple of str
+        Names of these classes or strata.
+    """
+
+    attributes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    labels: Sequence[int] = ()
+    strata: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Task:
     """What a method may know of its training before it begins.
 
@@ -40,13 +59,8 @@ class Task:
     targets : ndarray of shape (N, T), optional
         Regression and multi-label: the training targets, NaN where missing; ``names`` are then theirs, and ``counts``
         those of the strata.
-    attributes : mapping of str to sequence of N str
-        What is known of the person of each training sample: ``subject``, and attributes such as ``sex``; empty where a
-        value is missing.
-    labels : sequence of N int
-        Class, or stratum of targets, of each training sample.
-    strata : tuple of str
-        Names of these classes or strata.
+    people : TrainingPeople
+        Whom the training samples are of.
     """
 
     counts: np.ndarray
@@ -57,9 +71,7 @@ class Task:
     random_start: bool = False
     kind: TaskKind = "classification"
     targets: np.ndarray | None = None
-    attributes: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    labels: Sequence[int] = ()
-    strata: tuple[str, ...] = ()
+    people: TrainingPeople = TrainingPeople()
 
     @property
     def samples(self) -> int:

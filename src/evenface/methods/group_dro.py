@@ -16,7 +16,7 @@ class GroupMethod(Method):
     network, loss : nn.Module
         See :class:`~evenface.methods.base.Method`.
     task : Task
-        Its ``attributes`` have the group of every training sample.
+        Its ``people`` have the group of every training sample.
     by : str, default="subject"
         The person, or an attribute of people, such as ``sex`` or ``age``.
     classes : bool, default=True
@@ -45,14 +45,16 @@ class GroupMethod(Method):
         self, network: nn.Module, loss: nn.Module, task: Task, by: str = "subject", *, classes: bool = True
     ) -> None:
         super().__init__(network, loss)
-        if by not in task.attributes:
-            known = ", ".join(task.attributes) or "none"
+        if by not in task.people.attributes:
+            known = ", ".join(task.people.attributes) or "none"
             raise InputError(
                 f"the data have no attribute {by!r} of people", f"Known: {known}. Add one by a table of subjects."
             )
-        values = [f"{by} {value}" for value in task.attributes[by]]
+        values = [f"{by} {value}" for value in task.people.attributes[by]]
         if classes:
-            values = [f"{value}, {task.strata[label]}" for value, label in zip(values, task.labels, strict=True)]
+            values = [
+                f"{value}, {task.people.strata[label]}" for value, label in zip(values, task.people.labels, strict=True)
+            ]
         names, codes, counts = np.unique(values, return_inverse=True, return_counts=True)
         if len(names) < 2:
             raise InputError(f"all training samples are of one group, {names[0]}", "Use another attribute.")

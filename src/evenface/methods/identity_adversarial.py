@@ -25,7 +25,7 @@ class IdentityAdversarial(Method):
     network, loss : nn.Module
         See :class:`~evenface.methods.base.Method`.
     task : Task
-        Its ``attributes`` have the subject of every training sample.
+        Its ``people`` have the subject of every training sample.
     reversal : float, default=1.0
         :math:`\lambda_r`, strength with which the network works against the classifier, >= 0.
     weight : float, default=1.0
@@ -59,7 +59,7 @@ class IdentityAdversarial(Method):
         for name, value in (("reversal", reversal), ("weight", weight)):
             if not value >= 0:
                 raise ValueError(f"{name} must be 0 or more, got {value}")
-        names, codes = np.unique(task.attributes.get("subject", ()), return_inverse=True)
+        names, codes = np.unique(task.people.attributes.get("subject", ()), return_inverse=True)
         if len(names) < 2:
             raise InputError(
                 "identity-adversarial training needs the subjects of the training samples, two or more",

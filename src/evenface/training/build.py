@@ -3,9 +3,8 @@
 import contextlib
 import importlib.util
 import inspect
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,19 +16,16 @@ from evenface import losses, methods, models
 from evenface.config import Recipe
 from evenface.config.recipe import DEFAULT_LOSS, Recurrent, Training
 from evenface.config.recipe_checks import check_modality, with_bounds
-from evenface.data.manifest import TARGET_TASKS, Manifest, TaskKind, attribute_columns, attribute_groups
+from evenface.data.manifest import TARGET_TASKS, TaskKind
 from evenface.losses import LOSS_SELECTIONS, binary_loss_specs, build_one_vs_rest, loss_tasks
 from evenface.methods import METHODS
-from evenface.methods.base import Method, TargetLink, Task
+from evenface.methods.base import Method, TargetLink, Task, TrainingPeople
 from evenface.models.backbone import HeadOnly, Network
 from evenface.models.build import check_settings
 from evenface.models.sequence import OneVsRestNetwork, SequenceNetwork
 from evenface.runs import Run
 from evenface.utils.errors import InputError
 from evenface.utils.registry import check_options, load_plugins
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def check_recipe(recipe: Recipe) -> None:
@@ -204,28 +200,6 @@ def _loss_options(recipe: Recipe) -> dict[str, Any]:
     return recipe.loss.options
 
 
-@dataclass(frozen=True)
-class TrainingPeople:
-    """Subjects and attributes of the people of the training samples, with the samples' classes or strata."""
-
-    attributes: Mapping[str, Sequence[str]]
-    labels: Sequence[int]
-    strata: tuple[str, ...]
-
-    @classmethod
-    def of(cls, manifest: Manifest, rows: np.ndarray) -> "TrainingPeople":
-        """Collect them from the training ``rows`` of a manifest; ages are in groups."""
-        table = manifest.table.iloc[rows]
-        attributes = {name: _texts(attribute_groups(table[name], name)) for name in attribute_columns(table)}
-        if manifest.has_subjects:
-            attributes["subject"] = _texts(table["subject"])
-        return cls(attributes, manifest.labels[rows].tolist(), manifest.classes)
-
-
-def _texts(values: "pd.Series[Any]") -> list[str]:
-    return ["" if missing else str(value) for value, missing in zip(values, values.isna(), strict=True)]
-
-
 def _unknown_people(recipe: Recipe, counts: np.ndarray) -> TrainingPeople:
     """Return people for which every method can be built, where the true ones do not matter."""
     by = str(recipe.method.options.get("by", "subject"))
@@ -292,7 +266,7 @@ def build_method(
         random_start=recipe.network.weights == "random",
         kind=kind,
         targets=targets,
-        **vars(people or _unknown_people(recipe, counts)),
+        people=people or _unknown_people(recipe, counts),
     )
     network = network or build_model(recipe, len(names), frames)
     loss = build_loss(recipe, counts, names) if targets is None else build_target_loss(recipe, kind, targets, names)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from evenface.config import Recipe
 from evenface.config.recipe import RECURRENT
 from evenface.data.datasets import DATASETS, read_dataset
 from evenface.data.datasets.layout import check_exists
-from evenface.data.manifest import Manifest
+from evenface.data.manifest import Manifest, attribute_columns, attribute_groups
 from evenface.data.splits import Split, split_manifest
 from evenface.data.targets import select_targets
 from evenface.evaluation.predictions import Predictions
@@ -23,6 +23,9 @@ from evenface.preprocessing.store import Store
 from evenface.runs import VALIDATION
 from evenface.utils.errors import InputError
 from evenface.utils.files import cache_folder, user_path
+
+if TYPE_CHECKING:
+    from evenface.methods.base import TrainingPeople
 
 RENDERED = ("synthetic", "synthetic-clips")
 GENERATED = (*RENDERED, "synthetic-demo")
@@ -163,6 +166,18 @@ class TrainingData:
     def counts(self) -> np.ndarray:
         """Training samples of each class (or stratum of targets), (C,)."""
         return self.manifest.counts(self.split.train)
+
+
+def people_of(manifest: Manifest, rows: np.ndarray) -> "TrainingPeople":
+    """Return whom the training ``rows`` of a manifest are of; ages are in groups."""
+    from evenface.methods.base import TrainingPeople
+
+    table = manifest.table.iloc[rows]
+    values = {name: attribute_groups(table[name], name) for name in attribute_columns(table)}
+    if manifest.has_subjects:
+        values["subject"] = table["subject"]
+    attributes = {name: own.astype("string").fillna("").tolist() for name, own in values.items()}
+    return TrainingPeople(attributes, manifest.labels[rows].tolist(), manifest.classes)
 
 
 def check_content(recipe: Recipe, *, sequences: bool) -> None:

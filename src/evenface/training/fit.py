@@ -13,9 +13,9 @@ from evenface.methods.base import Method
 from evenface.models import Network
 from evenface.runs import FACTS, PREDICTIONS, VALIDATION, Run
 from evenface.training.batches import ImageBank, TrainingBatches
-from evenface.training.build import TrainingPeople, build_method, build_model, check_recipe
+from evenface.training.build import build_method, build_model, check_recipe
 from evenface.training.class_prior import prior_of_method
-from evenface.training.data import TrainingData, predictions, target_predictions, with_thresholds
+from evenface.training.data import TrainingData, people_of, predictions, target_predictions, with_thresholds
 from evenface.training.fabric import choose_accelerator, choose_precision, launch_fabric
 from evenface.training.prediction import (
     cached_features,
@@ -58,7 +58,7 @@ def fit_images(run: Run, recipe: Recipe) -> None:
         manifest.votes(data.split.train),
         kind=manifest.task,
         targets=manifest.target_values(data.split.train) if manifest.targets else None,
-        people=TrainingPeople.of(manifest, data.split.train),
+        people=people_of(manifest, data.split.train),
         frames=data.frames,
         network=network,
     )
