@@ -49,12 +49,12 @@ def _check_parts(recipe: Recipe, method: type[Method]) -> None:
     if training.cache_features:
         _check_cached_features(recipe, method)
     errors = []
-    for kind in (kinds := assumed_tasks(recipe)):
+    for kind in assumed_tasks(recipe):
         try:
             return _check_for_task(recipe, method, kind)
         except InputError as error:
             errors.append(error)
-    raise errors[0] if len(kinds) == 1 or kinds[0] == "ordinal" else errors[-1]
+    raise errors[0]
 
 
 def _check_for_task(recipe: Recipe, method: type[Method], kind: TaskKind) -> None:
