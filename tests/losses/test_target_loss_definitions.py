@@ -12,6 +12,7 @@ import pytest
 import torch
 from target_batches import LEVELS, NAMES, NAN, PRESENT, target_batch, wave
 
+from evenface.data.imbalance import positive_weights
 from evenface.losses import (
     AbsoluteErrorLoss,
     AsymmetricLoss,
@@ -24,7 +25,6 @@ from evenface.losses import (
     SmoothL1Loss,
     SquaredErrorLoss,
     build_target_loss,
-    positive_weights,
 )
 
 OUTPUTS = wave(4, 3)

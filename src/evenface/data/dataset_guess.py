@@ -12,10 +12,10 @@ import numpy as np
 from evenface.config.recipe import Data
 from evenface.data.datasets import read_dataset
 from evenface.data.datasets.csv import path_column, target_names
-from evenface.data.datasets.layout import check_root, files_below, folders, listed, names_in, side_of
+from evenface.data.datasets.layout import check_root, files_below, folders, names_in, side_of
 from evenface.data.manifest import Manifest
 from evenface.utils.errors import InputError, SampleError
-from evenface.utils.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, file_kind, user_path
+from evenface.utils.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, file_kind, listed, user_path
 from evenface.utils.packed_images import SUFFIXES as PACKED
 from evenface.utils.packed_images import is_packed, packed_image
 from evenface.utils.tables import read_delimited

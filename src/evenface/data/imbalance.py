@@ -199,6 +199,62 @@ def class_weights(
     return weights
 
 
+def positive_weights(
+    rule: str | Mapping[Any, float] | None, targets: npt.ArrayLike, names: Sequence[str]
+) -> Floats | None:
+    """Compute the weight of each target's positives by a rule, or check weights that are given.
+
+    Parameters
+    ----------
+    rule : {"none", "balanced"} or mapping
+        ``balanced``: negatives over positives among the known training targets; 1 for a target of which one of them is
+        missing. A mapping has a number >= 0 for each target's name.
+    targets : array_like of shape (N, T)
+        Training targets, NaN where missing; 0.5 and more is positive.
+    names : sequence of str
+        The targets.
+
+    Returns
+    -------
+    ndarray of shape (T,), or None
+        float64; None for ``none``.
+
+    Raises
+    ------
+    InputError
+        If the rule is unknown, or a name or number is invalid.
+
+    Examples
+    --------
+    >>> positive_weights("balanced", [[1, 0], [0, 0], [0, 0], [0, np.nan]], ["AU1", "AU9"])
+    array([3., 1.])
+    """
+    if rule is None or rule == "none":
+        return None
+    if isinstance(rule, Mapping):
+        return _given_positive_weights({str(name): weight for name, weight in rule.items()}, names)
+    if rule != "balanced":
+        raise InputError(
+            f"unknown rule {rule!r} for the weights of positives",
+            "Set loss.positive_weights to none, balanced, or a number for each target: {AU1: 4, AU12: 1}.",
+        )
+    values = np.asarray(targets, dtype=np.float64)
+    positives, negatives = (values >= 0.5).sum(axis=0), (values < 0.5).sum(axis=0)
+    both = (positives > 0) & (negatives > 0)
+    return np.where(both, negatives / np.maximum(positives, 1), 1.0)
+
+
+def _given_positive_weights(given: Mapping[str, Any], names: Sequence[str]) -> Floats:
+    unknown, missing = [name for name in given if name not in names], [name for name in names if name not in given]
+    if unknown or missing:
+        problem = f"unknown target {unknown[0]!r}" if unknown else f"the target {missing[0]!r} has no weight"
+        raise InputError(f"weights of positives: {problem}", f"Give a weight for each of {', '.join(names)}.")
+    for name, weight in given.items():
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < np.inf:
+            raise InputError(f"weights of positives: {name} must have a finite number >= 0, got {weight!r}")
+    return np.array([given[name] for name in names], dtype=np.float64)
+
+
 def sampling_probabilities(labels: npt.ArrayLike, rule: str = "none", *, beta: float = 0.999) -> Floats:
     """Compute the probability of drawing each sample; a float64 array of shape (N,) that sums to 1."""
     find("sampling rule", rule, dict.fromkeys(SAMPLING_RULES))

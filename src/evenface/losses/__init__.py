@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from evenface.data.imbalance import class_weights
+from evenface.data.imbalance import class_weights, positive_weights
 from evenface.data.manifest import TaskKind
 from evenface.losses.absolute_error import AbsoluteErrorLoss
 from evenface.losses.adaptive import AdaptiveLossSelection
@@ -16,7 +16,7 @@ from evenface.losses.asymmetric import AsymmetricLoss
 from evenface.losses.balanced_mse import BalancedMSELoss
 from evenface.losses.balanced_softmax import BalancedSoftmaxLoss
 from evenface.losses.base import Loss
-from evenface.losses.binary_cross_entropy import BinaryCrossEntropyLoss, positive_weights
+from evenface.losses.binary_cross_entropy import BinaryCrossEntropyLoss
 from evenface.losses.ccc import CCCLoss
 from evenface.losses.cefl import CEFLLoss
 from evenface.losses.class_balanced import ClassBalancedLoss
@@ -34,7 +34,7 @@ from evenface.losses.smooth_l1 import SmoothL1Loss
 from evenface.losses.squared_error import SquaredErrorLoss
 from evenface.losses.target_base import TargetLoss
 from evenface.utils.errors import InputError
-from evenface.utils.registry import Registry, check_options, checked_options
+from evenface.utils.registry import Registry, construct
 
 __all__ = [
     "LOSSES",
@@ -67,7 +67,6 @@ __all__ = [
     "build_loss",
     "build_one_vs_rest",
     "build_target_loss",
-    "positive_weights",
     "register_loss",
 ]
 
@@ -164,23 +163,19 @@ def build_loss(
     """
     loss = _loss_for(name, "classification")
     parameters = set(inspect.signature(loss).parameters)
-    takes_alpha = "alpha" in parameters
-    check_options("loss", name, options, parameters - {"counts"} | ({"normalise", "beta"} if takes_alpha else set()))
-    if takes_alpha:
+    given: dict[str, Any] = {"counts": counts} if "counts" in parameters else {}
+    if "alpha" in parameters:
         own = [key for key in ("normalise", "beta") if key in options and key not in parameters]
         rule: dict[str, Any] = {key: options.pop(key) for key in own}
-        rule = checked_options("loss", name, class_weights, rule)
         alpha = options.pop("alpha", None)
         _check_rule(name, alpha, rule)
-        weights = class_weights(alpha, counts, names=names, absent=absent, **rule)
-    options = checked_options("loss", name, loss, options)
-    if takes_alpha:
-        options["alpha"] = None if weights is None else torch.tensor(weights, dtype=torch.float32)
-    if "counts" in parameters:
-        options["counts"] = counts
+        known = {"rule": alpha, "counts": counts, "names": names, "absent": absent}
+        weights = construct("loss", name, class_weights, rule, known)
+        given["alpha"] = None if weights is None else torch.tensor(weights, dtype=torch.float32)
     if "scale" in parameters and head_scale is not None:
         options.setdefault("scale", head_scale)
-    return _made(name, loss, options)
+    more = ("alpha", "normalise", "beta") if "alpha" in parameters else ()
+    return construct("loss", name, loss, options, given, more=more)
 
 
 def build_target_loss(
@@ -201,7 +196,8 @@ def build_target_loss(
     **options
         The loss's own parameters. Where it takes ``weights``: ``none`` (default), ``inverse`` or ``sqrt-inverse``, and
         with these ``bins``, ``smoothing`` and, with ``smoothing: gaussian``, ``kernel_size`` and ``sigma`` of
-        :class:`LabelWeights`. Where it takes ``positive_weights``: see :func:`positive_weights`.
+        :class:`LabelWeights`. Where it takes ``positive_weights``: see
+        :func:`~evenface.data.imbalance.positive_weights`.
 
     Returns
     -------
@@ -220,17 +216,15 @@ def build_target_loss(
     """
     loss = _loss_for(name, kind)
     parameters = set(inspect.signature(loss).parameters)
+    given: dict[str, Any] = {"targets": targets} if "targets" in parameters else {}
     density = ("smoothing", "kernel_size", "sigma", "bins") if "weights" in parameters else ()
-    check_options("loss", name, options, parameters - {"targets"} | set(density))
-    given = {key: options.pop(key) for key in density if key in options}
-    if "weights" in parameters:
-        options["weights"] = _label_weights(name, options.pop("weights", None) or "none", targets, given)
+    if density:
+        rule = {key: options.pop(key) for key in density if key in options}
+        given["weights"] = _label_weights(name, options.pop("weights", None) or "none", targets, rule)
     if "positive_weights" in parameters:
         weights = positive_weights(options.pop("positive_weights", None), targets, names)
-        options["positive_weights"] = None if weights is None else torch.tensor(weights, dtype=torch.float32)
-    own = {key: value for key, value in options.items() if key not in ("weights", "positive_weights")}
-    options |= checked_options("loss", name, loss, own)
-    return _made(name, loss, {**options, "targets": targets} if "targets" in parameters else options)
+        given["positive_weights"] = None if weights is None else torch.tensor(weights, dtype=torch.float32)
+    return construct("loss", name, loss, options, given, more=(*density, *(given.keys() - {"targets"})))
 
 
 def _loss_for(name: str, kind: TaskKind) -> type[nn.Module]:
@@ -253,35 +247,21 @@ def _tasks(loss: type[nn.Module]) -> tuple[TaskKind, ...]:
     return tasks
 
 
-def _made(name: str, loss: type[nn.Module], options: Mapping[str, Any]) -> nn.Module:
-    try:
-        return loss(**options)
-    except InputError:
-        raise
-    except (TypeError, ValueError) as error:
-        raise InputError(f"loss {name!r}: {error}") from error
-
-
 def _label_weights(name: str, rule: Any, targets: npt.ArrayLike, given: Mapping[str, Any]) -> LabelWeights | None:
     """Build the weights of labels of a loss; refuse options that have no effect."""
-    chosen = checked_options("loss", name, LabelWeights, {"rule": rule, **given} if rule != "none" else given)
     if rule == "none" and given:
         raise InputError(
             f"loss {name!r}: {next(iter(given))} is of the weights of labels and does nothing without them",
             "Set loss.weights to inverse or sqrt-inverse, or leave it out.",
         )
     smooth = [key for key in ("kernel_size", "sigma") if key in given]
-    if smooth and chosen.get("smoothing", "none") == "none":
+    if smooth and given.get("smoothing", "none") == "none":
         raise InputError(
             f"loss {name!r}: {smooth[0]} is of smoothing: gaussian and does nothing without it",
             f"Set loss.smoothing=gaussian, or leave loss.{smooth[0]} out.",
         )
-    if rule == "none":
-        return None
-    try:
-        return LabelWeights(targets, **chosen)
-    except ValueError as error:
-        raise InputError(f"loss {name!r}: {error}") from error
+    options = {"rule": rule, **given}
+    return None if rule == "none" else construct("loss", name, LabelWeights, options, {"targets": targets})
 
 
 def _check_rule(name: str, alpha: Any, given: Mapping[str, Any]) -> None:

@@ -1,14 +1,13 @@
 """Imbalance methods, one file each: what they change about training, and what stays at inference."""
 
-import inspect
+from inspect import signature
 from typing import Any
 
 import torch
 from torch import nn
 
-from evenface.data.manifest import TARGET_TASKS
 from evenface.losses.base import focal_form
-from evenface.methods.base import Method, Stage, StepContext, TargetLink, Task
+from evenface.methods.base import Method, Stage, StepContext, Task
 from evenface.methods.bbn import BBN
 from evenface.methods.conr import ConR
 from evenface.methods.corn import CORN
@@ -35,7 +34,7 @@ from evenface.methods.rul import RUL
 from evenface.methods.scn import SCN
 from evenface.methods.tau_norm import TauNorm
 from evenface.utils.errors import InputError
-from evenface.utils.registry import Registry, check_options, checked_options
+from evenface.utils.registry import Registry, construct
 
 __all__ = [
     "BBN",
@@ -154,21 +153,11 @@ def build_method(
     """
     method = METHODS[name]
     _check_requirements(name, method, loss, task)
-    parameters = set(inspect.signature(method).parameters) - {"network", "loss"}
-    check_options("method", name, options, parameters - {"task"})
-    options = checked_options("method", name, method, options)
-    if "task" in parameters:
-        options["task"] = task
+    given = {"network": network, "loss": loss, **({"task": task} if "task" in signature(method).parameters else {})}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        try:
-            built = method(network, loss, **options)
-        except InputError as error:
-            raise InputError(f"method {name!r}: {error.message}", error.hint) from error
-        except (TypeError, ValueError) as error:
-            raise InputError(f"method {name!r}: {error}") from error
-    if task.kind in TARGET_TASKS:
-        built.link = TargetLink(task.kind, len(task.names), task.targets)
+        built = construct("method", name, method, options, given)
+    built.link = task.link
     return built
 
 

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal, cast
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, distributed, nn
 
-from evenface.data.manifest import TaskKind
+from evenface.data.manifest import TARGET_TASKS, TaskKind
 from evenface.utils.errors import InputError
 
 Modality = Literal["images", "clips", "sequences"]
@@ -77,6 +78,11 @@ class Task:
     def samples(self) -> int:
         """Number N of training samples."""
         return int(np.sum(self.counts))
+
+    @cached_property
+    def link(self) -> "TargetLink | None":
+        """Of regression and multi-label: what links the targets with the network's outputs."""
+        return TargetLink(self.kind, len(self.names), self.targets) if self.kind in TARGET_TASKS else None
 
 
 @dataclass(frozen=True)

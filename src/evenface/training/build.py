@@ -19,7 +19,7 @@ from evenface.config.recipe_checks import check_modality, with_bounds
 from evenface.data.manifest import TARGET_TASKS, TaskKind
 from evenface.losses import LOSS_SELECTIONS, binary_loss_specs, build_one_vs_rest, loss_tasks
 from evenface.methods import METHODS
-from evenface.methods.base import Method, TargetLink, Task, TrainingPeople
+from evenface.methods.base import Method, Task, TrainingPeople
 from evenface.models.backbone import HeadOnly, Network
 from evenface.models.build import check_settings
 from evenface.models.sequence import OneVsRestNetwork, SequenceNetwork
@@ -79,10 +79,8 @@ def _check_for_task(recipe: Recipe, method: type[Method], kind: TaskKind) -> Non
             build_on_head(recipe, head, counts, classes, kind)
     else:  # options of the method may depend on the data
         check_options("method", recipe.method.name, recipe.method.options, options - {"task"} if on_images else ())
-        if kind in TARGET_TASKS:
-            build_target_loss(recipe, kind, _unknown_targets(classes), classes)
-        else:
-            build_loss(recipe, counts, classes)
+        targets = _unknown_targets(classes) if kind in TARGET_TASKS else None
+        build_loss(recipe, Task(counts, classes, recipe.training.batch_size, kind=kind, targets=targets))
 
 
 def _check_training(training: Training) -> None:
@@ -175,11 +173,16 @@ def build_model(recipe: Recipe, classes: int, frames: int = 1) -> Network:
     )
 
 
-def build_loss(recipe: Recipe, counts: np.ndarray, names: Sequence[str]) -> nn.Module:
+def build_loss(recipe: Recipe, task: Task) -> nn.Module:
     """Build the loss of a recipe; of a one-vs-rest method, one binary loss for each class."""
     loss, network, method = recipe.loss, recipe.network, METHODS[recipe.method.name]
+    options, counts, names = _loss_options(recipe), task.counts, task.names
+    if task.link is not None and task.targets is not None:
+        encoded = task.link.encode(torch.as_tensor(task.targets, dtype=torch.float32)).numpy()
+        name = loss_name(recipe, task.kind)
+        return losses.build_target_loss(name, task.kind, targets=encoded, names=names, **options)
     if method.one_vs_rest:
-        return build_one_vs_rest(binary_loss_specs(loss.name, counts, names, **loss.options))
+        return build_one_vs_rest(binary_loss_specs(loss.name, counts, names, **options))
     if loss.name in LOSS_SELECTIONS:
         usable = [name for name, known in METHODS.items() if known.one_vs_rest]
         raise InputError(
@@ -188,7 +191,7 @@ def build_loss(recipe: Recipe, counts: np.ndarray, names: Sequence[str]) -> nn.M
             f"Set method.name={' or '.join(usable)}, or use another loss.",
         )
     scale, absent = network.head_scale if network.head == "cosine" else None, method.allows_absent_classes
-    return losses.build_loss(loss.name, counts, names=names, head_scale=scale, absent=absent, **_loss_options(recipe))
+    return losses.build_loss(loss.name, counts, names=names, head_scale=scale, absent=absent, **options)
 
 
 def _loss_options(recipe: Recipe) -> dict[str, Any]:
@@ -211,13 +214,6 @@ def _unknown_people(recipe: Recipe, counts: np.ndarray) -> TrainingPeople:
 def loss_name(recipe: Recipe, kind: TaskKind) -> str:
     """Return the loss of a recipe, or that of the task where the recipe has none of its own."""
     return DEFAULT_LOSS.get(kind, "cross-entropy") if recipe.loss.name == "cross-entropy" else recipe.loss.name
-
-
-def build_target_loss(recipe: Recipe, kind: TaskKind, targets: np.ndarray, names: Sequence[str]) -> nn.Module:
-    """Build the loss of a recipe for targets, which are given in the scale of the network's outputs."""
-    name = loss_name(recipe, kind)
-    encoded = TargetLink(kind, len(names), targets).encode(torch.as_tensor(targets, dtype=torch.float32)).numpy()
-    return losses.build_target_loss(name, kind, targets=encoded, names=names, **_loss_options(recipe))
 
 
 def build_method(
@@ -269,7 +265,7 @@ def build_method(
         people=people or _unknown_people(recipe, counts),
     )
     network = network or build_model(recipe, len(names), frames)
-    loss = build_loss(recipe, counts, names) if targets is None else build_target_loss(recipe, kind, targets, names)
+    loss = build_loss(recipe, task)
     return methods.build_method(recipe.method.name, network, loss, task=task, seed=recipe.seed, **recipe.method.options)
 
 

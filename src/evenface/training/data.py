@@ -10,7 +10,6 @@ import numpy as np
 from evenface.config import Recipe
 from evenface.config.recipe import RECURRENT
 from evenface.data.datasets import DATASETS, read_dataset
-from evenface.data.datasets.layout import check_exists
 from evenface.data.manifest import Manifest, attribute_columns, attribute_groups
 from evenface.data.splits import Split, split_manifest
 from evenface.data.targets import select_targets
@@ -22,7 +21,7 @@ from evenface.preprocessing.prepare import prepare
 from evenface.preprocessing.store import Store
 from evenface.runs import VALIDATION
 from evenface.utils.errors import InputError
-from evenface.utils.files import cache_folder, user_path
+from evenface.utils.files import cache_folder, check_exists, user_path
 
 if TYPE_CHECKING:
     from evenface.methods.base import TrainingPeople

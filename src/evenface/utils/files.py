@@ -213,6 +213,25 @@ def is_file(entry: "os.DirEntry[str]") -> bool:
         return False
 
 
+def listed(names: Iterable[str], most: int = 8) -> str:
+    """Join names with commas, at most ``most`` of them; ``nothing`` if there are none."""
+    every = list(names)
+    if not every:
+        return "nothing"
+    return ", ".join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")
+
+
+def check_exists(root: str | Path, source: str) -> None:
+    """Check that the root of a dataset exists; an InputError names the folders beside the missing one."""
+    root = user_path(root)
+    if root.exists():
+        return
+    parent = next((p for p in root.absolute().parents if p.is_dir()), Path("/"))
+    with os.scandir(parent) as entries:
+        beside = sorted(e.name for e in entries if is_folder(e) and not e.name.startswith((".", "__")))
+    raise InputError(f"{source}: the folder {root} does not exist", f"{parent} exists; it has {listed(beside)}.")
+
+
 def safe_file_name(name: str) -> str:
     """Return a name for a file or folder without path separators and leading dots."""
     return re.sub(r"[/\\\0]", "_", name).lstrip(".")[:200] or "_"

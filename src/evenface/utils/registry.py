@@ -6,6 +6,7 @@ import importlib.util
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
+from inspect import signature
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar, get_type_hints
@@ -74,6 +75,30 @@ def checked_options(kind: str, name: str, function: Callable[..., Any], options:
                 f"{kind} {name!r}: invalid option {option}, got {value!r}: {message[0].lower()}{message[1:]}"
             ) from error
     return checked
+
+
+def construct(
+    kind: str,
+    name: str,
+    function: Callable[..., Item],
+    options: Mapping[str, Any],
+    given: Mapping[str, Any],
+    *,
+    more: Iterable[str] = (),
+) -> Item:
+    """Call a function or class with a user's options, and with arguments that are given by the program.
+
+    Options are checked by :func:`check_options` (``more`` names some that are handled elsewhere) and converted by
+    :func:`checked_options`; an error of the call names what was built.
+    """
+    check_options(kind, name, options, {*signature(function).parameters} - given.keys() | {*more})
+    options = checked_options(kind, name, function, options)
+    try:
+        return function(**options, **given)
+    except InputError as error:
+        raise InputError(f"{kind} {name!r}: {error.message}", error.hint) from error
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{kind} {name!r}: {error}") from error
 
 
 def nearest(name: str, known: Iterable[str], show: int = 12) -> str:

@@ -14,11 +14,11 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from evenface.data.datasets.layout import SourceFacts, absent_files, check_root, folders, listed, names_in, naming
+from evenface.data.datasets.layout import SourceFacts, absent_files, check_root, folders, names_in, naming
 from evenface.data.labels import EXPRESSIONS
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
-from evenface.utils.files import number_of
+from evenface.utils.files import listed, number_of
 from evenface.utils.progress import progress
 from evenface.utils.tables import read_delimited
 

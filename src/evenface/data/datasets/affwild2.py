@@ -18,14 +18,13 @@ from evenface.data.datasets.layout import (
     check_root,
     check_step,
     folders,
-    listed,
     manifest_of_targets,
     names_in,
     read_numbers,
 )
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
-from evenface.utils.files import IMAGE_SUFFIXES
+from evenface.utils.files import IMAGE_SUFFIXES, listed
 from evenface.utils.tables import read_header
 
 SIDES = {"Train_Set": "train", "Validation_Set": "validation"}

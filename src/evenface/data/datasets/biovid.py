@@ -12,10 +12,11 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from evenface.data.datasets.layout import SourceFacts, absent_files, check_root, folders, listed, naming
+from evenface.data.datasets.layout import SourceFacts, absent_files, check_root, folders, naming
 from evenface.data.datasets.sequences import as_sequences
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
+from evenface.utils.files import listed
 from evenface.utils.registry import nearest
 from evenface.utils.tables import read_delimited
 

@@ -20,14 +20,13 @@ from evenface.data.datasets.layout import (
     check_root,
     check_step,
     folders,
-    listed,
     manifest_of_targets,
     names_in,
     read_numbers,
 )
 from evenface.data.manifest import Manifest
 from evenface.utils.errors import InputError
-from evenface.utils.files import IMAGE_SUFFIXES
+from evenface.utils.files import IMAGE_SUFFIXES, listed
 from evenface.utils.tables import read_header
 
 UNITS = (1, 2, 4, 6, 7, 10, 12, 14, 15, 17, 23, 24)

@@ -17,7 +17,6 @@ from evenface.data.datasets.layout import (
     SourceFacts,
     check_root,
     folders,
-    listed,
     manifest_of_targets,
     names_in,
     part_of,
@@ -26,7 +25,7 @@ from evenface.data.datasets.layout import (
 from evenface.data.datasets.sequences import as_sequences
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
-from evenface.utils.files import IMAGE_SUFFIXES
+from evenface.utils.files import IMAGE_SUFFIXES, listed
 
 CODES = {1: "angry", 2: "contempt", 3: "disgust", 4: "fear", 5: "happy", 6: "sad", 7: "surprise"}
 """Number in a file of the folder Emotion to its class."""

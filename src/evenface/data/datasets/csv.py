@@ -14,7 +14,6 @@ from evenface.data.datasets.layout import (
     absent_files,
     check_root,
     class_notes,
-    listed,
     naming,
     side_of,
     task_of_scale,
@@ -22,7 +21,7 @@ from evenface.data.datasets.layout import (
 from evenface.data.manifest import COLUMNS, Manifest, TaskKind, make_table
 from evenface.data.targets import are_binary, is_unit, select_targets
 from evenface.utils.errors import InputError
-from evenface.utils.files import natural_order, user_path
+from evenface.utils.files import listed, natural_order, user_path
 from evenface.utils.registry import nearest
 from evenface.utils.tables import read_delimited
 

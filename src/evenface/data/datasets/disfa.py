@@ -20,7 +20,6 @@ from evenface.data.datasets.layout import (
     check_root,
     check_step,
     folders,
-    listed,
     manifest_of_targets,
     names_in,
     naming,
@@ -29,7 +28,7 @@ from evenface.data.datasets.layout import (
 )
 from evenface.data.manifest import Manifest
 from evenface.utils.errors import InputError
-from evenface.utils.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, natural_order
+from evenface.utils.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, listed, natural_order
 from evenface.utils.tables import read_text
 
 UNITS = (1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26)

@@ -9,10 +9,11 @@ a publication. Emotion-Domestic, about 54,000 faces of Asian people from online 
 from collections.abc import Sequence
 from pathlib import Path
 
-from evenface.data.datasets.layout import SourceFacts, check_root, files_below, folders, listed, side_of
+from evenface.data.datasets.layout import SourceFacts, check_root, files_below, folders, side_of
 from evenface.data.labels import EXPRESSIONS, canonical_name
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
+from evenface.utils.files import listed
 
 FACTS = {
     "mmafedb": SourceFacts(

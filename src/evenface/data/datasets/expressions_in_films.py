@@ -13,18 +13,11 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from evenface.data.datasets.layout import (
-    SourceFacts,
-    absent_files,
-    check_root,
-    folders,
-    listed,
-    manifest_of_targets,
-    naming,
-)
+from evenface.data.datasets.layout import SourceFacts, absent_files, check_root, folders, manifest_of_targets, naming
 from evenface.data.labels import EXPRESSIONS, canonical_name
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
+from evenface.utils.files import listed
 from evenface.utils.tables import read_delimited, read_text
 
 SIDES = ("train", "test")

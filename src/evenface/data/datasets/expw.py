@@ -9,11 +9,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from evenface.data.datasets.layout import SourceFacts, absent_files, check_root, folders, listed, naming
+from evenface.data.datasets.layout import SourceFacts, absent_files, check_root, folders, naming
 from evenface.data.labels import EXPRESSIONS
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
-from evenface.utils.files import number_of
+from evenface.utils.files import listed, number_of
 from evenface.utils.tables import read_text
 
 CLASSES = EXPRESSIONS[:7]

@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from evenface.data.datasets.layout import SourceFacts, check_root, files_below, folders, listed, naming, side_of
+from evenface.data.datasets.layout import SourceFacts, check_root, files_below, folders, naming, side_of
 from evenface.data.labels import canonical_name
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
-from evenface.utils.files import number_of, user_path
+from evenface.utils.files import listed, number_of, user_path
 from evenface.utils.tables import index_rows, read_delimited
 
 CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")

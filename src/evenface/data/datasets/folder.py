@@ -12,14 +12,13 @@ from evenface.data.datasets.layout import (
     clips_below,
     files_below,
     folders,
-    listed,
     people_notes,
     side_of,
     task_of_scale,
 )
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
-from evenface.utils.files import ANIMATED_SUFFIXES, file_kind, natural_order
+from evenface.utils.files import ANIMATED_SUFFIXES, file_kind, listed, natural_order
 
 EXPECTED_CLIPS = "Expected class/clip or split/class/clip; a clip is a video, or a folder of images."
 EXPECTED = "Expected class/file, or split/class/file with splits such as train, validation, test."

@@ -14,19 +14,10 @@ from typing import Any
 import pandas as pd
 
 from evenface.data.datasets.csv import TableFile, numeric_targets, target_names, task_of_targets
-from evenface.data.datasets.layout import (
-    SourceFacts,
-    check_exists,
-    class_notes,
-    files_below,
-    listed,
-    manifest_of_targets,
-    naming,
-    side_of,
-)
+from evenface.data.datasets.layout import SourceFacts, class_notes, files_below, manifest_of_targets, naming, side_of
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
-from evenface.utils.files import natural_order
+from evenface.utils.files import check_exists, listed, natural_order
 from evenface.utils.packed_images import SUFFIXES, image_columns, read_columns, read_schema
 
 LABELS = ("label", "labels", "emotion", "expression")

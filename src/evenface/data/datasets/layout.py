@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from evenface.data.manifest import Manifest, TaskKind, make_table
 from evenface.data.targets import select_targets
 from evenface.utils.errors import InputError
-from evenface.utils.files import file_kind, is_folder, natural_order, number_of, user_path
+from evenface.utils.files import check_exists, file_kind, is_folder, listed, natural_order, number_of
 from evenface.utils.tables import read_text
 
 if TYPE_CHECKING:
@@ -63,17 +63,6 @@ def check_root(root: Path, source: str) -> None:
     if root.exists() and not root.is_dir():
         raise InputError(f"{source}: {root} is a file; expected a folder")
     check_exists(root, source)
-
-
-def check_exists(root: str | Path, source: str) -> None:
-    """Check that the root of a dataset exists."""
-    root = user_path(root)
-    if root.exists():
-        return
-    parent = next((p for p in root.absolute().parents if p.is_dir()), Path("/"))
-    raise InputError(
-        f"{source}: the folder {root} does not exist", f"{parent} exists; it has {listed(folders(parent))}."
-    )
 
 
 @contextmanager
@@ -180,14 +169,6 @@ def absent_files(root: Path, paths: Collection[str], source: str, table: str, hi
     return (
         [f"{len(absent)} of {len(paths)} files listed in {table} do not exist, such as {absent[0]}"] if absent else []
     )
-
-
-def listed(names: Iterable[str], most: int = 8) -> str:
-    """Join names with commas, at most ``most`` of them; ``nothing`` if there are none."""
-    every = list(names)
-    if not every:
-        return "nothing"
-    return ", ".join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")
 
 
 def class_notes(names: Iterable[str]) -> list[str]:

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from evenface.data.datasets.layout import SourceFacts, check_root, files_below, folders, listed
+from evenface.data.datasets.layout import SourceFacts, check_root, files_below, folders
 from evenface.data.manifest import Manifest, make_table, read_attributes
 from evenface.utils.errors import InputError
-from evenface.utils.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, user_path
+from evenface.utils.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, listed, user_path
 from evenface.utils.registry import nearest
 
 TABLES = (".csv", ".tsv", ".xlsx", ".xls")

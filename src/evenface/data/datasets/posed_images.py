@@ -11,11 +11,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
 
-from evenface.data.datasets.layout import SourceFacts, check_root, files_below, listed
+from evenface.data.datasets.layout import SourceFacts, check_root, files_below
 from evenface.data.labels import EXPRESSIONS
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
-from evenface.utils.files import IMAGE_SUFFIXES
+from evenface.utils.files import IMAGE_SUFFIXES, listed
 
 CLASSES = EXPRESSIONS[:7]
 KDEF_CODES = dict(zip(("AN", "DI", "AF", "HA", "SA", "SU", "NE"), CLASSES, strict=True))

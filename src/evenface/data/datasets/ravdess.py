@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NamedTuple
 
-from evenface.data.datasets.layout import SourceFacts, check_root, files_below, folders, listed
+from evenface.data.datasets.layout import SourceFacts, check_root, files_below, folders
 from evenface.data.datasets.sequences import Features, as_openface
 from evenface.data.labels import canonical_name
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
-from evenface.utils.files import VIDEO_SUFFIXES
+from evenface.utils.files import VIDEO_SUFFIXES, listed
 
 CODES = {1: "neutral", 2: "calm", 3: "happy", 4: "sad", 5: "angry", 6: "fear", 7: "disgust", 8: "surprise"}
 """Third number of a file name to its class."""

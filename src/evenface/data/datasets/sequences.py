@@ -26,14 +26,13 @@ from evenface.data.datasets.layout import (
     check_root,
     class_notes,
     files_below,
-    listed,
     names_in,
     side_of,
     task_of_scale,
 )
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
-from evenface.utils.files import natural_order
+from evenface.utils.files import listed, natural_order
 from evenface.utils.tables import read_header
 
 OWN = "Terms of its owner, unknown to evenface"

@@ -12,10 +12,10 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from evenface.data.datasets.layout import SourceFacts, check_root, folders, listed, names_in, part_of, read_numbers
+from evenface.data.datasets.layout import SourceFacts, check_root, folders, names_in, part_of, read_numbers
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
-from evenface.utils.files import IMAGE_SUFFIXES
+from evenface.utils.files import IMAGE_SUFFIXES, listed
 from evenface.utils.progress import progress
 
 MAXIMUM = {"pspi": 16, "opr": 5, "vas": 10, "aff": 15, "sen": 15}
