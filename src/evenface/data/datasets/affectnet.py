@@ -14,7 +14,14 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from evenface.data.datasets.layout import SourceFacts, absent_files, check_root, folders, names_in, naming
+from evenface.data.datasets.layout import (
+    SourceFacts,
+    absent_files,
+    check_root,
+    folders_within,
+    names_in,
+    naming,
+)
 from evenface.data.labels import EXPRESSIONS
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
@@ -49,7 +56,7 @@ def read(root: Path, *, classes: Literal[7, 8] = 8, affect: bool = False) -> Man
     check_root(root, "affectnet")
     rows: list[dict[str, Any]] = []
     notes: list[str] = []
-    parts = [root, *(root / name for name in folders(root))]
+    parts = list(folders_within(root, 1))
     images = next((part / IMAGES for part in parts if (part / IMAGES).is_dir()), None)
     for (folder, side), name in zip(SIDES.items(), LISTS, strict=True):
         side_rows, side_notes = (

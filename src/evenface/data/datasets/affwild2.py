@@ -18,13 +18,15 @@ from evenface.data.datasets.layout import (
     check_root,
     check_step,
     folders,
+    folders_within,
     manifest_of_targets,
     names_in,
+    numbered_images,
     read_numbers,
 )
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
-from evenface.utils.files import IMAGE_SUFFIXES, listed
+from evenface.utils.files import listed
 from evenface.utils.tables import read_header
 
 SIDES = {"Train_Set": "train", "Validation_Set": "validation"}
@@ -68,8 +70,7 @@ def read(root: Path, *, labels: Literal["expressions", "units", "affect"] = "exp
     check_root(root, "affwild2")
     check_step("affwild2", every)
     challenge = CHALLENGES[labels]
-    tops = [root, *(root / name for name in folders(root))]
-    inner = [*tops, *(top / name for top in tops[1:] for name in folders(top))]
+    inner = list(folders_within(root, 2))
     images = next((top / name for name in IMAGES for top in inner if (top / name).is_dir()), None)
     annotations = next((top / name for top in inner for name in folders(top) if challenge.folder.fullmatch(name)), None)
     for found, what in ((images, IMAGES[0]), (annotations, f"of the challenge for labels: {labels}")):
@@ -123,7 +124,7 @@ def _frames(
     values: NDArray[np.float64], challenge: _Challenge, folder: Path, root: Path, every: int
 ) -> tuple[pd.DataFrame, int]:
     """Return a row per annotated frame with an image, and the number of the other frames."""
-    images = {int(Path(name).stem): name for name in names_in(folder, IMAGE_SUFFIXES) if Path(name).stem.isdecimal()}
+    images = numbered_images(folder)
     frames = np.arange(len(values))[::every]
     missing = np.isnan(values[frames]).sum(axis=1)
     # Valence and arousal are annotated together, units one by one.

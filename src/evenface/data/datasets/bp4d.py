@@ -20,13 +20,15 @@ from evenface.data.datasets.layout import (
     check_root,
     check_step,
     folders,
+    folders_within,
     manifest_of_targets,
     names_in,
+    numbered_images,
     read_numbers,
 )
 from evenface.data.manifest import Manifest
 from evenface.utils.errors import InputError
-from evenface.utils.files import IMAGE_SUFFIXES, listed
+from evenface.utils.files import listed
 from evenface.utils.tables import read_header
 
 UNITS = (1, 2, 4, 6, 7, 10, 12, 14, 15, 17, 23, 24)
@@ -54,7 +56,7 @@ def read(
     """Read every n-th coded frame; the image of a frame has its number plus ``shift``."""
     check_root(root, "bp4d")
     check_step("bp4d", every)
-    coding = next((path for path in _inner(root, 3) if path.name == "AU_OCC"), None)
+    coding = next((path for path in folders_within(root, 3) if path.name == "AU_OCC"), None)
     if coding is None:
         raise InputError(f"bp4d: no folder AU_OCC in {root}, which has {listed(folders(root))}", EXPECTED)
     files = [(match[1], match[2], name) for name in names_in(coding, (".csv",)) if (match := NAME.fullmatch(name))]
@@ -79,17 +81,9 @@ def read(
     return manifest_of_targets(table, common, task_kind, "bp4d", root, notes)
 
 
-def _inner(root: Path, depth: int) -> list[Path]:
-    """Return a folder and the folders in it, down to a depth, the outer ones first."""
-    levels = [[root]]
-    for _ in range(depth):
-        levels.append([parent / name for parent in levels[-1] for name in folders(parent)])
-    return [path for level in levels for path in level]
-
-
 def _images(root: Path, files: list[tuple[str, str, str]]) -> Path:
     """Return the folder with the images of the most sequences."""
-    candidates = {path: sum((path / s / t).is_dir() for s, t, _ in files) for path in _inner(root, 2)}
+    candidates = {path: sum((path / s / t).is_dir() for s, t, _ in files) for path in folders_within(root, 2)}
     best = max(candidates, key=lambda path: candidates[path])
     if not candidates[best]:
         subject, task, _ = files[0]
@@ -150,7 +144,7 @@ def _levels(values: NDArray[np.float64], path: Path) -> NDArray[np.float64]:
 
 def _frames(coded: pd.DataFrame, folder: Path, root: Path, shift: int) -> pd.DataFrame:
     """Return a row per coded frame. Image names have three or four digits."""
-    images = {int(Path(name).stem): name for name in names_in(folder, IMAGE_SUFFIXES) if Path(name).stem.isdecimal()}
+    images = numbered_images(folder)
     subject, task = folder.parent.name, folder.name
     numbers = coded.index.to_numpy() + shift
     path = folder.relative_to(root).as_posix()

@@ -13,7 +13,15 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from evenface.data.datasets.layout import SourceFacts, absent_files, check_root, folders, manifest_of_targets, naming
+from evenface.data.datasets.layout import (
+    SourceFacts,
+    absent_files,
+    check_root,
+    folders,
+    folders_within,
+    manifest_of_targets,
+    naming,
+)
 from evenface.data.labels import EXPRESSIONS, canonical_name
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
@@ -66,7 +74,7 @@ Fold = Literal[1, 2, 3, 4, 5]
 def _top(root: Path, name: str, source: str, expected: str) -> Path:
     """Return the folder that contains a file or folder: the root, or one in it."""
     check_root(root, source)
-    for top in (root, *(root / inner for inner in folders(root))):
+    for top in folders_within(root, 1):
         if (top / name).exists():
             return top
     raise InputError(f"{source}: no {name} in {root}, which has {listed(folders(root))}", expected)

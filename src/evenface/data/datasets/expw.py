@@ -9,7 +9,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from evenface.data.datasets.layout import SourceFacts, absent_files, check_root, folders, naming
+from evenface.data.datasets.layout import (
+    SourceFacts,
+    absent_files,
+    check_root,
+    folders,
+    folders_within,
+    naming,
+)
 from evenface.data.labels import EXPRESSIONS
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
@@ -33,9 +40,7 @@ FACTS = SourceFacts(
 def read(root: Path) -> Manifest:
     """Read the images with one labelled face: which of several faces is meant is a box, and boxes are not read."""
     check_root(root, "expw")
-    tops = [root, *(root / name for name in folders(root))]
-    tops += [top / name for top in tops[1:] for name in folders(top)]
-    root = next((top for top in tops if (top / LIST).is_file()), root)
+    root = next((top for top in folders_within(root, 2) if (top / LIST).is_file()), root)
     for part in (LIST, IMAGES):
         if not (root / part).exists():
             raise InputError(f"expw: {part} does not exist in {root}, which has {listed(folders(root))}", EXPECTED)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from evenface.data.manifest import Manifest, TaskKind, make_table
 from evenface.data.targets import select_targets
 from evenface.utils.errors import InputError
-from evenface.utils.files import check_exists, file_kind, is_folder, listed, natural_order, number_of
+from evenface.utils.files import IMAGE_SUFFIXES, check_exists, file_kind, is_folder, listed, natural_order, number_of
 from evenface.utils.tables import read_text
 
 if TYPE_CHECKING:
@@ -90,6 +90,17 @@ def folders(root: Path) -> list[str]:
     return names
 
 
+def folders_within(root: Path, depth: int) -> Iterator[Path]:
+    """Iterate over a folder and the folders in it, down to a depth, the outer ones first."""
+    level = [root]
+    yield root
+    for _ in range(depth):
+        outer, level = level, []
+        for path in (parent / name for parent in outer for name in folders(parent)):
+            level.append(path)
+            yield path
+
+
 def files_below(folder: Path) -> list[str]:
     """Return the sorted paths of all files below ``folder``, relative to it, with forward slashes, without hidden ones.
 
@@ -151,6 +162,11 @@ def clips_below(folder: Path) -> tuple[list[str], list[str]]:
 def names_in(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
     """Return the sorted names of the files in ``folder`` with one of the suffixes, in any case, without hidden ones."""
     return sorted(e.name for e in _entries(folder) if e.name.lower().endswith(suffixes) and not e.name.startswith("."))
+
+
+def numbered_images(folder: Path) -> dict[int, str]:
+    """Return the names of the images in ``folder`` by the number that is all of the name: 1 for ``0001.jpg``."""
+    return {int(Path(name).stem): name for name in names_in(folder, IMAGE_SUFFIXES) if Path(name).stem.isdecimal()}
 
 
 def check_step(source: str, every: int) -> None:

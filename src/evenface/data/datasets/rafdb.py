@@ -7,7 +7,13 @@ in the wild*, CVPR 2017.
 from pathlib import Path
 from typing import Any, Literal
 
-from evenface.data.datasets.layout import SourceFacts, absent_files, check_root, folders, naming
+from evenface.data.datasets.layout import (
+    SourceFacts,
+    absent_files,
+    check_root,
+    folders_within,
+    naming,
+)
 from evenface.data.labels import EXPRESSIONS
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
@@ -32,8 +38,7 @@ Images = Literal["aligned", "original"]
 def read(root: Path, *, images: Images = "aligned") -> Manifest:
     """Read the official folder ``basic``."""
     check_root(root, "rafdb")
-    inner = [root / name for name in folders(root)]
-    tops = [root, *inner, *(top / name for top in inner for name in folders(top))]
+    tops = folders_within(root, 2)
     root = next(
         (top for top in tops if (top / LABELS).is_file()), root / "basic" if (root / "basic").is_dir() else root
     )
