@@ -141,6 +141,7 @@ def test_ckplus_says_what_is_wrong_and_what_is_left_out(tmp_path):
         ({"neutral": True}, "Set unit: peak"),
         ({"unit": "peak", "features": "landmarks"}, "Set unit: clip"),
         ({"unit": "peak", "peaks": 0}, "peaks must be at least 1"),
+        ({"peaks": 5}, "peaks is for single images, not for unit: clip\n  Set unit: peak."),
     ]:
         with refused(words):
             read_dataset("ckplus", tmp_path, options)

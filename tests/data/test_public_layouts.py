@@ -528,6 +528,20 @@ def test_ckplus_emotions_have_units_as_columns(tmp_path):
     assert got.table["AU9"].isna().tolist() == [False, True]
 
 
+def test_ckplus_names_the_wrong_line_of_units_and_reads_emotions_without_it(tmp_path):
+    path = ckplus(tmp_path) / "FACS/S005/001/S005_001_00000003_facs.txt"
+    write(path, "9 0", "17 8")
+    problem = f"{path} codes 17 with 8, expected action units with intensities from 0 to 5"
+    with refused(f"ckplus: {problem}"):
+        read_dataset("ckplus", tmp_path, {"labels": "units"})
+    got = read_dataset("ckplus", tmp_path)
+    assert named(got) == {"S005/001": "disgust", "S011/001": "surprise"}
+    assert f"sequences whose action units cannot be read: 1; {problem}" in got.notes
+    assert got.table["AU1"].isna().all()
+    with refused("emotions: 6 is for labels: emotions, not for labels: units"):
+        read_dataset("ckplus", tmp_path, {"labels": "units", "emotions": 6})
+
+
 def test_affectnet_reads_valence_and_arousal(tmp_path):
     numbers = {"0": ("0", "0.5", "-0.25"), "1": ("1", "-2", "-2")}
     for side in ("train_set", "val_set"):

@@ -17,6 +17,7 @@ from evenface.data.datasets.layout import (
     SourceFacts,
     check_root,
     folders,
+    folders_within,
     manifest_of_targets,
     names_in,
     part_of,
@@ -32,6 +33,8 @@ CODES = {1: "angry", 2: "contempt", 3: "disgust", 4: "fear", 5: "happy", 6: "sad
 CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "contempt")
 UNITS = (1, 2, 4, 5, 6, 7, 9, 11, 12, 15, 17, 20, 23, 24, 25, 26, 27)
 """Action units of the paper's experiments; others in the files are columns too."""
+PEAKS = 3
+"""Last images of a sequence that are read by default."""
 LABELLED = 327
 """Labelled sequences in the complete dataset."""
 EXPECTED = (
@@ -66,7 +69,7 @@ def read(
     labels: Literal["emotions", "units"] = "emotions",
     emotions: Literal[6, 7] = 7,
     unit: Literal["clip", "peak"] = "clip",
-    peaks: int = 3,
+    peaks: int = PEAKS,
     neutral: bool = False,
     features: Literal["images", "landmarks"] = "images",
 ) -> Manifest:
@@ -76,8 +79,7 @@ def read(
         raise InputError("ckplus: neutral: true is for single images, as each clip starts neutral", "Set unit: peak.")
     if unit == "peak" and features == "landmarks":
         raise InputError("ckplus: features: landmarks is for sequences, not for unit: peak", "Set unit: clip.")
-    if peaks < 1:
-        raise InputError(f"ckplus: peaks must be at least 1, got {peaks}")
+    _check_options(labels, emotions, unit, peaks)
     labelled, notes = _labelled_sequences(root, features, labels)
     classes = (*CLASSES[:emotions], *(["neutral"] if neutral else []))
     used = [sequence for sequence in labelled if labels == "units" or sequence.emotion in classes]
@@ -96,6 +98,16 @@ def read(
     return as_sequences(manifest, "dlib-68") if features == "landmarks" else manifest
 
 
+def _check_options(labels: str, emotions: int, unit: str, peaks: int) -> None:
+    """Check the number of peaks, and that no option is set that has no effect."""
+    if peaks < 1:
+        raise InputError(f"ckplus: peaks must be at least 1, got {peaks}")
+    if unit == "clip" and peaks != PEAKS:
+        raise InputError("ckplus: peaks is for single images, not for unit: clip", "Set unit: peak.")
+    if labels == "units" and emotions != len(CLASSES):
+        raise InputError(f"ckplus: emotions: {emotions} is for labels: emotions, not for labels: units")
+
+
 def _of_units(rows: list[dict[str, Any]], root: Path, notes: list[str], unit: str) -> Manifest:
     """Build the manifest of a multi-label task."""
     table = pd.DataFrame(rows).drop(columns="label")
@@ -110,7 +122,7 @@ def _labelled_sequences(root: Path, features: str, labels: str) -> tuple[list[_C
     part, suffixes = (
         ("cohn-kanade-images", IMAGE_SUFFIXES) if features == "images" else ("Landmarks", ("_landmarks.txt",))
     )
-    tops = [root, *(root / inner for inner in folders(root))]
+    tops = list(folders_within(root, 1))
     top, own = (part_of(tops, name, "ckplus", EXPECTED) for name in (part, FOLDERS[labels]))
     files = {
         f"{subject}/{number}": names_in(top / subject / number, suffixes)
@@ -118,8 +130,7 @@ def _labelled_sequences(root: Path, features: str, labels: str) -> tuple[list[_C
         for number in folders(top / subject)
     }
     emotions = _by_sequence(own, _emotion) if labels == "emotions" else {}
-    coded = any((inner / "FACS").is_dir() for inner in tops)
-    units = _by_sequence(part_of(tops, "FACS", "ckplus", EXPECTED), _units) if coded else {}
+    units, unreadable = _coded_units(tops, strict=labels == "units")
     known: Collection[str] = emotions if labels == "emotions" else units
     numbers = sorted(set().union(*units.values()))
     labelled = [
@@ -137,6 +148,7 @@ def _labelled_sequences(root: Path, features: str, labels: str) -> tuple[list[_C
     absent = [name for name in known if not files.get(name)]
     notes = [f"{len(unlabelled)} of {len(files)} sequences without {labels[:-1]} are excluded"] if unlabelled else []
     notes += [f"{len(absent)} {labels} have no files in {part}, such as {absent[0]}"] if absent else []
+    notes += [f"sequences whose action units cannot be read: {len(unreadable)}; {unreadable[0]}"] if unreadable else []
     if labels == "emotions" and len(labelled) != LABELLED:
         notes.append(f"found {len(labelled)} labelled sequences; the complete dataset has {LABELLED}")
     return labelled, notes
@@ -152,6 +164,23 @@ def _by_sequence(folder: Path, read_label: Callable[[Path], LabelT | None]) -> d
     }
 
 
+def _coded_units(tops: list[Path], *, strict: bool) -> tuple[dict[str, frozenset[int]], list[str]]:
+    """Read the units of each sequence, and what is wrong with files that cannot be read; if strict, refuse those."""
+    wrong: list[str] = []
+
+    def readable(folder: Path) -> frozenset[int] | None:
+        try:
+            return _units(folder)
+        except InputError as error:
+            if strict:
+                raise
+            wrong.append(error.message.removeprefix("ckplus: "))
+            return None
+
+    coded = any((top / "FACS").is_dir() for top in tops)
+    return _by_sequence(part_of(tops, "FACS", "ckplus", EXPECTED), readable) if coded else {}, wrong
+
+
 def _presences(units: frozenset[int] | None, numbers: list[int]) -> dict[str, float]:
     """Return 1 for present and 0 for absent units; NaN where they were not coded."""
     return {f"AU{number}": math.nan if units is None else float(number in units) for number in numbers}
@@ -163,11 +192,13 @@ def _units(folder: Path) -> frozenset[int] | None:
     if path is None:
         return None
     lines = read_numbers(path, "ckplus", "an action unit and its intensity", columns=(2,))
-    if lines.size and ((lines[:, 0] < 1) | (lines[:, 0] % 1 != 0) | (lines[:, 1] < 0) | (lines[:, 1] > 5)).any():
+    wrong = (lines[:, 0] < 1) | (lines[:, 0] % 1 != 0) | (lines[:, 1] < 0) | (lines[:, 1] > 5)
+    if wrong.any():
+        unit, intensity = lines[wrong.argmax()].tolist()
         raise InputError(
-            f"ckplus: {path} codes {lines[0].tolist()}, expected action units with intensities from 0 to 5"
+            f"ckplus: {path} codes {unit:g} with {intensity:g}, expected action units with intensities from 0 to 5"
         )
-    return frozenset(lines[:, 0].astype(int).tolist()) if lines.size else frozenset()
+    return frozenset(lines[:, 0].astype(int).tolist())
 
 
 def _only_file(folder: Path, suffix: str) -> Path | None:
