@@ -333,6 +333,13 @@ def test_bp4d_intensities_and_shifted_images(tmp_path):
     assert shifted.notes[-1].startswith("3 of 12 files listed in AUCoding do not exist")
 
 
+def test_bp4d_intensities_need_no_occurrences(tmp_path):
+    write(bp4d(tmp_path) / "AUCoding/AU_OCC/F001_T1.csv", "damaged")
+    assert len(read_dataset("bp4d", tmp_path, {"labels": "intensity"})) == 12
+    with refused("the header of"):
+        read_dataset("bp4d", tmp_path)
+
+
 def test_bp4d_plus_has_other_headers_and_names_of_images(tmp_path):
     """BP4D+ lists the coded units only, the column of frames under the number of a unit."""
     for sequence in ("F001_T1", "F002_T1"):

@@ -69,9 +69,11 @@ def read(
         if not folder.is_dir():
             without.append(f"{subject}/{task}")
             continue
-        coded = _occurrences(coding / name)
-        if labels == "intensity":
-            coded = _intensities(coding.parent / "AU_INT", f"{subject}_{task}")
+        coded = (
+            _occurrences(coding / name)
+            if labels == "occurrence"
+            else _intensities(coding.parent / "AU_INT", f"{subject}_{task}")
+        )
         tables.append(_frames(coded.iloc[::every], folder, root, shift))
     table = pd.concat(tables)
     notes = [f"sequences without images are excluded: {listed(without)}"] if without else []
