@@ -173,6 +173,10 @@ def test_only_samples_of_the_run_count():
     samples, manifest = sequences(), manifest_of()
     found = inputs(samples, manifest, kind="subject-mean", used=np.array([4, 5]))
     assert found[4:8] == pytest.approx(samples[4:8] - samples[4:6].mean(axis=(0, 1)), abs=1e-5)
+    baselines = compute_baselines(samples, manifest, Baseline(kind="subject-mean", scale=True), used=np.array([5, 4]))
+    assert not baselines.mean[[0, 2]].any()  # ann and cy take no part in the run
+    assert baselines.deviation is not None
+    assert (baselines.deviation[[0, 2]] == 1).all()
 
 
 def test_clips_limit_the_baseline_of_test_persons_alone():

@@ -1,6 +1,6 @@
 """Person baseline: what the samples of each person are relative to (within-subject normalisation)."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,7 +92,7 @@ class Baselines:
     index : int64 array of shape (N,)
         Position of each sample's baseline.
     mean, deviation : ndarray of shape (G, ...)
-        As in :class:`Reference`.
+        As in :class:`Reference`; 0 and 1 of persons who are not in the run.
     reserved : int64 array
         Rows whose labels the baselines depend on: they must not be tested.
     """
@@ -137,7 +137,7 @@ def compute_baselines(
     settings : Baseline
         Kind of the baseline, not ``none``.
     used : int64 array, optional
-        Rows that a run uses; by default all. Of persons who have samples among them, no other samples count.
+        Rows that a run uses; by default all. No other samples count; persons without any have no baseline.
     tested : int64 array, optional
         Rows of test samples; ``settings.clips`` limits the samples of the persons they are of.
     seed : int
@@ -149,25 +149,22 @@ def compute_baselines(
         If subjects are unknown, or a person has no sample to compute the baseline from.
     """
     names, index = np.unique(_groups(manifest, settings), return_inverse=True)
-    use = np.ones(len(manifest), dtype=bool)
-    if used is not None:
-        use[:] = False
-        use[used] = True
+    use: Rows = np.arange(len(manifest)) if used is None else np.unique(used)
+    # The used rows of each group, one group after another.
+    by_group = use[np.argsort(index[use], kind="stable")]
+    places, starts = np.unique(index[by_group], return_index=True)
+    choose = _chooser(manifest, settings)
     limited = set() if tested is None else set(index[tested].tolist())
     shape = samples.shape[2:]
     mean = np.zeros((len(names), *shape), samples.dtype)
     deviation = np.ones((len(names), *shape), np.float32) if settings.scale else None
     reserved: list[Rows] = []
-    for place, name in enumerate(names):
-        own = np.flatnonzero(index == place)
-        in_run = bool(use[own].any())
-        rows = _chosen(own[use[own]] if in_run else own, manifest, settings)
+    for place, own in zip(places.tolist(), np.split(by_group, starts[1:]), strict=True):
+        name, rows = str(names[place]), choose(own)
         if not len(rows):
-            if in_run:
-                raise _no_neutral(str(name), manifest)
-            continue
+            raise _no_neutral(name, manifest)
         if place in limited and settings.clips is not None:
-            rows = _drawn(rows, settings.clips, seed, str(name))
+            rows = _drawn(rows, settings.clips, seed, name)
         moments = Moments(scale=settings.scale, limit=settings.frames if settings.kind == "first-seconds" else None)
         for frames in _frames(samples, rows, moments):
             moments.add(frames)
@@ -245,16 +242,15 @@ def _groups(manifest: Manifest, settings: Baseline) -> npt.NDArray[Any]:
     return table["subject"].to_numpy(dtype=str)
 
 
-def _chosen(rows: Rows, manifest: Manifest, settings: Baseline) -> Rows:
-    """Return the rows of one person that the baseline is computed from, in the order of time for ``first-seconds``."""
-    order: Rows = np.arange(len(rows))
+def _chooser(manifest: Manifest, settings: Baseline) -> Callable[[Rows], Rows]:
+    """Return what picks the rows of one person's baseline, in the order of time for ``first-seconds``."""
     if settings.kind == NEUTRAL:
-        order = np.flatnonzero(_is_neutral(manifest)[rows])
+        neutral = _is_neutral(manifest)
+        return lambda rows: rows[neutral[rows]]
     if settings.kind == "first-seconds":
-        starts = manifest.table["start"].fillna(0).to_numpy(dtype=np.int64)[rows]
-        order = np.argsort(starts, kind="stable")
-    chosen: Rows = rows[order]
-    return chosen
+        starts = manifest.table["start"].fillna(0).to_numpy(dtype=np.int64)
+        return lambda rows: rows[np.argsort(starts[rows], kind="stable")]
+    return lambda rows: rows
 
 
 def _drawn(rows: Rows, count: int, seed: int, name: str) -> Rows:
