@@ -64,7 +64,7 @@ def test_scale_gives_z_scores_and_leaves_constant_values():
     assert found.std(axis=1) == pytest.approx(expected, abs=1e-4)
 
 
-@given(st.integers(0, 2), st.sampled_from(["subject-mean", "neutral", "first-seconds"]), st.booleans())
+@given(st.integers(0, 2), st.sampled_from(["subject-mean", "neutral", "first-frames"]), st.booleans())
 def test_other_persons_do_not_change_the_inputs_of_a_person(changed, kind, scale):
     samples, manifest = sequences(), manifest_of()
     other = samples.copy()
@@ -75,7 +75,7 @@ def test_other_persons_do_not_change_the_inputs_of_a_person(changed, kind, scale
     assert not np.allclose(before[~rest], after[~rest])
 
 
-@pytest.mark.parametrize("kind", ["subject-mean", "first-seconds"])
+@pytest.mark.parametrize("kind", ["subject-mean", "first-frames"])
 def test_unlabelled_baselines_do_not_depend_on_labels(kind):
     samples, manifest = sequences(), manifest_of()
     table = manifest.table.assign(label=1 - manifest.table["label"])
@@ -146,7 +146,7 @@ def test_unknown_subjects_are_refused(kind):
 
 def test_first_frames_of_each_recording_need_no_subjects():
     samples, manifest = sequences(), manifest_of(subject=lambda *_: None)
-    found = inputs(samples, manifest, kind="first-seconds", frames=2)
+    found = inputs(samples, manifest, kind="first-frames", frames=2)
     assert found == pytest.approx(samples - samples[:, :2].mean(axis=1, keepdims=True), abs=1e-5)
 
 
@@ -154,7 +154,7 @@ def test_windows_of_a_recording_share_its_first_frames():
     """The second window comes first in the table: time decides, not the order of rows."""
     manifest = manifest_of(("ann",), 2, clip=lambda *_: "one", start=lambda _, take: 10 - 10 * take)
     samples = sequences(2)
-    found = inputs(samples, manifest, kind="first-seconds", frames=7)
+    found = inputs(samples, manifest, kind="first-frames", frames=7)
     frames = np.concatenate([samples[1], samples[0]])[:7]
     assert found == pytest.approx(samples - frames.mean(axis=0), abs=1e-5)
 
@@ -162,7 +162,7 @@ def test_windows_of_a_recording_share_its_first_frames():
 def test_images_get_the_rounded_mean_image_of_the_first_images_of_a_person():
     images = np.random.default_rng(0).integers(0, 256, (12, 1, 4, 4, 1), dtype=np.uint8)
     manifest = manifest_of(content="stills", clip=lambda *_: None)
-    found = inputs(images, manifest, kind="first-seconds", frames=3)
+    found = inputs(images, manifest, kind="first-frames", frames=3)
     assert found.shape == (12, 2, 4, 4, 1)
     np.testing.assert_array_equal(found[:, 1], images[:, 0])
     expected = np.round(images[4:7, 0].astype(float).mean(axis=0)).astype(np.uint8)
@@ -213,12 +213,12 @@ def test_notes_say_what_is_transductive():
     assert "transductive" in describe_baseline(Baseline(kind="subject-mean"), manifest)
     assert "neutral samples, which are not tested" in describe_baseline(Baseline(kind="neutral"), manifest)
     assert "computed from 3 of these" in describe_baseline(Baseline(kind="subject-mean", clips=3), manifest)
-    assert "standard deviation" in describe_baseline(Baseline(kind="first-seconds", scale=True), manifest)
+    assert "standard deviation" in describe_baseline(Baseline(kind="first-frames", scale=True), manifest)
 
 
 @pytest.mark.parametrize(
     "settings",
-    [{"clips": 3}, {"scale": True}, {"kind": "subject-mean", "frames": 4}, {"kind": "first-seconds", "clips": 2}],
+    [{"clips": 3}, {"scale": True}, {"kind": "subject-mean", "frames": 4}, {"kind": "first-frames", "clips": 2}],
 )
 def test_settings_without_effect_are_refused(settings):
     with pytest.raises(ValidationError):

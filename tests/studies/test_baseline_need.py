@@ -12,7 +12,7 @@ def test_nothing_differs_but_the_baseline():
     assert len(recipes) == 7 * 3 * 3
     baselines = {recipe.data.baseline for recipe in recipes}
     assert sorted(each.clips for each in baselines if each.clips) == [1, 3, 10, 30]
-    assert {each.kind for each in baselines} == {"none", "first-seconds", "subject-mean"}
+    assert {each.kind for each in baselines} == {"none", "first-frames", "subject-mean"}
     alike = {
         load_recipe(
             recipe.model_dump(mode="json"),

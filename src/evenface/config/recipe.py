@@ -118,11 +118,11 @@ class Baseline(Section):
 
     identity: ClassVar[tuple[str, ...]] = ("kind",)
 
-    kind: Literal["none", "subject-mean", "neutral", "first-seconds"] = Field(
+    kind: Literal["none", "subject-mean", "neutral", "first-frames"] = Field(
         "none",
         description="subject-mean: mean of all of the person's samples, unlabelled; neutral: mean of the person's "
         "samples of the class neutral, without any unit, or of the lowest level or value, which must not be below 0; "
-        "first-seconds: mean of the first frames of each recording, or of each person's first images; sequences are "
+        "first-frames: mean of the first frames of each recording, or of each person's first images; sequences are "
         "relative to it, images are compared with it by network.temporal.kind: difference",
     )
     clips: int | None = Field(
@@ -133,7 +133,7 @@ class Baseline(Section):
         "drawn at random by the recipe's seed; default all",
     )
     frames: int = Field(
-        1, ge=1, le=1024, description="first-seconds: number of stored frames of a recording, or of images of a person"
+        1, ge=1, le=1024, description="first-frames: number of stored frames of a recording, or of images of a person"
     )
     scale: bool = Field(
         False, description="sequences: also divide by the person's standard deviation over the same samples (z-score)"
@@ -143,8 +143,8 @@ class Baseline(Section):
     def _is_of_effect(self) -> "Baseline":
         if self.kind not in ("subject-mean", "neutral") and self.clips is not None:
             raise ValueError("clips is for kind: subject-mean and neutral")
-        if self.kind != "first-seconds" and self.frames != 1:
-            raise ValueError("frames is for kind: first-seconds")
+        if self.kind != "first-frames" and self.frames != 1:
+            raise ValueError("frames is for kind: first-frames")
         if self.kind == "none" and self.scale:
             raise ValueError("scale needs a baseline: set kind")
         return self

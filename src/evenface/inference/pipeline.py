@@ -278,7 +278,7 @@ def _relative(
     samples: Iterator[PreparedSample], baseline: Baseline, reference: Reference | None
 ) -> Iterator[PreparedSample]:
     """Make samples relative to a baseline, or to the mean of each face's frames up to then."""
-    limit = baseline.frames if baseline.kind == "first-seconds" else None
+    limit = baseline.frames if baseline.kind == "first-frames" else None
     seen: dict[int | None, Moments] = {}
     for sample in samples:
         if sample.array is None:

@@ -149,7 +149,7 @@ def _baseline_note(baseline: Baseline, settings: PredictSettings) -> str:
     start = f"the model was trained with the person baseline {baseline.kind}; inputs are relative to"
     if settings.person_baseline not in (None, AUTO):
         return f"{start} {Path(str(settings.person_baseline)).name}"
-    own = f"the first {baseline.frames} frames" if baseline.kind == "first-seconds" else "the mean so far"
+    own = f"the first {baseline.frames} frames" if baseline.kind == "first-frames" else "the mean so far"
     return f"{start} {own} of each face, or feature file, itself; a longer baseline of the person is better"
 
 

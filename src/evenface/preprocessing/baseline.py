@@ -24,7 +24,7 @@ NOTES = {
     "(transductive: test persons' own test samples are part of their mean)",
     NEUTRAL: "each person's inputs are relative to the mean of that person's labelled {name} samples, which are not "
     "tested",
-    "first-seconds": "each recording's inputs are relative to the mean of its first {frames} stored frames; of images, "
+    "first-frames": "each recording's inputs are relative to the mean of its first {frames} stored frames; of images, "
     "to each person's first {frames}",
 }
 
@@ -165,7 +165,7 @@ def compute_baselines(
             raise _no_neutral(name, manifest)
         if place in limited and settings.clips is not None:
             rows = _drawn(rows, settings.clips, seed, name)
-        moments = Moments(scale=settings.scale, limit=settings.frames if settings.kind == "first-seconds" else None)
+        moments = Moments(scale=settings.scale, limit=settings.frames if settings.kind == "first-frames" else None)
         for frames in _frames(samples, rows, moments):
             moments.add(frames)
         found = moments.reference()
@@ -226,11 +226,11 @@ def _is_neutral(manifest: Manifest) -> npt.NDArray[np.bool_]:
 
 
 def _groups(manifest: Manifest, settings: Baseline) -> npt.NDArray[Any]:
-    """Return the name of what each sample's baseline is of: its recording for ``first-seconds``, else its person."""
+    """Return the name of what each sample's baseline is of: its recording for ``first-frames``, else its person."""
     table = manifest.table
-    if settings.kind == "first-seconds" and bool(table["clip"].notna().all()):
+    if settings.kind == "first-frames" and bool(table["clip"].notna().all()):
         return table["clip"].to_numpy(dtype=str)
-    if settings.kind == "first-seconds" and manifest.content != "stills":
+    if settings.kind == "first-frames" and manifest.content != "stills":
         return table["path"].to_numpy(dtype=str)
     if not manifest.has_subjects:
         unknown = int(table["subject"].isna().sum())
@@ -243,11 +243,11 @@ def _groups(manifest: Manifest, settings: Baseline) -> npt.NDArray[Any]:
 
 
 def _chooser(manifest: Manifest, settings: Baseline) -> Callable[[Rows], Rows]:
-    """Return what picks the rows of one person's baseline, in the order of time for ``first-seconds``."""
+    """Return what picks the rows of one person's baseline, in the order of time for ``first-frames``."""
     if settings.kind == NEUTRAL:
         neutral = _is_neutral(manifest)
         return lambda rows: rows[neutral[rows]]
-    if settings.kind == "first-seconds":
+    if settings.kind == "first-frames":
         starts = manifest.table["start"].fillna(0).to_numpy(dtype=np.int64)
         return lambda rows: rows[np.argsort(starts[rows], kind="stable")]
     return lambda rows: rows
