@@ -14,14 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from evenface.data.datasets.layout import (
-    SourceFacts,
-    absent_files,
-    check_root,
-    folders_within,
-    names_in,
-    naming,
-)
+from evenface.data.datasets.layout import SourceFacts, absent_files, check_root, folders_within, names_in, naming
 from evenface.data.labels import EXPRESSIONS
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError

@@ -9,14 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from evenface.data.datasets.layout import (
-    SourceFacts,
-    absent_files,
-    check_root,
-    folders,
-    folders_within,
-    naming,
-)
+from evenface.data.datasets.layout import SourceFacts, absent_files, check_root, folders, folders_within, naming
 from evenface.data.labels import EXPRESSIONS
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError

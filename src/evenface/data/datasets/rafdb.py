@@ -7,13 +7,7 @@ in the wild*, CVPR 2017.
 from pathlib import Path
 from typing import Any, Literal
 
-from evenface.data.datasets.layout import (
-    SourceFacts,
-    absent_files,
-    check_root,
-    folders_within,
-    naming,
-)
+from evenface.data.datasets.layout import SourceFacts, absent_files, check_root, folders_within, naming
 from evenface.data.labels import EXPRESSIONS
 from evenface.data.manifest import Manifest, make_table
 from evenface.utils.errors import InputError
