@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 import evenface as ef
 from evenface.cli import app
 from evenface.config.yaml import parse_yaml
-from evenface.evaluation.calibration import Calibration
+from evenface.evaluation.target_calibration import load_calibration
 from evenface.models.weights import _read
 from evenface.preprocessing.store import Store
 from evenface.runs import Run
@@ -43,7 +43,7 @@ READ = {
     "predictions.parquet": lambda run: _predictions(run.predictions),
     "validation.parquet": lambda run: _predictions(run.validation),
     "metrics.json": lambda run: json.dumps([run.metrics, run.metrics["overall"]]),
-    "calibration.json": lambda run: json.dumps(Calibration.load(run.folder).as_dict()),
+    "calibration.json": lambda run: json.dumps(load_calibration(run.folder).as_dict()),
     "history.csv": lambda run: run.history.to_csv(),
     "weights.safetensors": lambda run: {name: value.tolist() for name, value in _read(run.weights).items()},
     "last.safetensors": lambda run: run.verify(),

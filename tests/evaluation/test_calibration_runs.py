@@ -9,6 +9,7 @@ from evenface import api
 from evenface.evaluation.calibration import Calibration, calibration_error, fit_temperature, tempered
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.probability_metrics import shares
+from evenface.evaluation.target_calibration import load_calibration
 from evenface.reporting.report import run_report
 from evenface.training.calibrate import calibrate, fit
 from evenface.utils.errors import InputError
@@ -19,16 +20,16 @@ def test_a_calibration_survives_its_file_and_a_damaged_one_is_named(tmp_path):
     made = Calibration.fit(predictions(tempered(p, 0.5), y), np.full(3, 1 / 3), "training counts", exact=False)
     assert made.temperature == pytest.approx(2, rel=0.2)
     assert made.fitted_on["log_loss_after"] < made.fitted_on["log_loss_before"]
-    assert Calibration.load(tmp_path) is None
+    assert load_calibration(tmp_path) is None
     made.save(tmp_path)
-    read = Calibration.load(tmp_path)
+    read = load_calibration(tmp_path)
     np.testing.assert_array_equal(read.apply(p), made.apply(p))
     np.testing.assert_array_equal(read.apply(p), tempered(p, made.temperature))
     assert read.as_dict() == made.as_dict()
     for damaged in ("{", "{}", (tmp_path / "calibration.json").read_text().replace('"of": "prob', '"of": "prab')):
         (tmp_path / "calibration.json").write_text(damaged)
         with pytest.raises(InputError, match="calibration"):
-            Calibration.load(tmp_path)
+            load_calibration(tmp_path)
 
 
 def test_detectors_are_calibrated_by_their_scores():
@@ -65,7 +66,7 @@ def run(small_recipe, tmp_path_factory):
 
 
 def test_a_run_is_calibrated_on_validation_data_alone(run):
-    made = Calibration.load(run.folder)
+    made = load_calibration(run.folder)
     validation = Predictions.load(run.folder / "validation.parquet")
     counts = np.array(run.facts["counts"]["train"])
     np.testing.assert_allclose(made.prior, 1 / 3)

@@ -7,7 +7,7 @@ import pytest
 from sklearn.calibration import _sigmoid_calibration
 from sklearn.metrics import log_loss
 
-from evenface.evaluation.calibration import FILE, Calibration
+from evenface.evaluation.calibration import FILE
 from evenface.evaluation.target_calibration import (
     FEWEST,
     TargetCalibration,
@@ -112,5 +112,3 @@ def test_the_file_is_read_as_it_was_written_and_a_damaged_one_is_refused(tmp_pat
     (tmp_path / FILE).write_text((tmp_path / FILE).read_text().replace("AU12", "AU13"))
     with pytest.raises(InputError, match=r"calibration\.json"):
         load_calibration(tmp_path)
-    with pytest.raises(InputError):
-        Calibration.load(tmp_path)

@@ -19,7 +19,7 @@ from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.probability_metrics import BINS, TINY, Reliability
 from evenface.evaluation.selective import RiskCoverage, risk_coverage
 from evenface.utils.errors import InputError
-from evenface.utils.files import read_json, write_json_with_digest
+from evenface.utils.files import write_json_with_digest
 
 Kind = Literal["probabilities", "scores"]
 Binning = Literal["width", "mass"]
@@ -311,25 +311,6 @@ class Calibration:
     def save(self, folder: Path) -> None:
         """Write ``calibration.json`` into a folder."""
         write_json_with_digest(folder / FILE, self.as_dict())
-
-    @classmethod
-    def load(cls, folder: Path) -> "Calibration | None":
-        """Load ``calibration.json`` of a folder; None where there is no such file.
-
-        Raises
-        ------
-        InputError
-            If it exists and cannot be read.
-        """
-        path, hint = folder / FILE, f"Recompute it: evenface evaluate {folder}"
-        if not path.is_file():
-            return None
-        try:
-            return cls.from_dict(read_json(path, hint))
-        except InputError as error:
-            raise InputError(
-                error.message if str(path) in error.message else f"{path}: {error.message}", hint
-            ) from None
 
 
 def reliability_by_mass(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -> Reliability:

@@ -206,12 +206,14 @@ def load_calibration(folder: Path) -> Calibration | TargetCalibration | None:
         If it exists and cannot be read.
     """
     path, hint = folder / FILE, f"Recompute it: evenface evaluate {folder}"
-    if not path.is_file() or "targets" not in read_json(path, hint):
-        return Calibration.load(folder)
+    if not path.is_file():
+        return None
+    content = read_json(path, hint)
+    kind = TargetCalibration if "targets" in content else Calibration
     try:
-        return TargetCalibration.from_dict(read_json(path, hint))
+        return kind.from_dict(content)
     except InputError as error:
-        raise InputError(f"{path}: {error.message}", hint) from None
+        raise InputError(error.message if str(path) in error.message else f"{path}: {error.message}", hint) from None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from evenface.config.recipe import Baseline, FaceCrop, FrameSampler
 from evenface.config.section import Section
 from evenface.preprocessing.frame_sampling import uniform
 from evenface.preprocessing.landmarks import mirrored
-from evenface.preprocessing.store import content_of
 from evenface.preprocessing.target import MESH_MARGIN, SequenceSpec, Target
 from evenface.runs import Run
 from evenface.utils.errors import InputError
@@ -126,7 +125,7 @@ def input_spec_of(run: Run) -> InputSpec:
     recipe, stored = run.recipe, run.facts.get("sequences")
     baseline = None if recipe.data.baseline.kind == "none" else recipe.data.baseline
     if stored is None:
-        clips = _content(run) == "clips"
+        clips = run.facts["content"] == "clips"
         return InputSpec(
             "clips" if clips else "stills",
             recipe.data.size,
@@ -153,25 +152,11 @@ def input_spec_of(run: Run) -> InputSpec:
     )
 
 
-def _content(run: Run) -> str:
-    """Return the content of the run's manifest; where run.json lacks it, read it from the store or infer it."""
-    if "content" in run.facts:
-        return str(run.facts["content"])
-    try:
-        return str(run.store.manifest.content)
-    except InputError:
-        if run.facts.get("frames", 1) > 1:
-            return "clips"
-        return "stills" if "sequences" not in run.facts or run.recipe.data.sequences.source == "mesh" else "sequences"
-
-
 def _sequence_spec(run: Run) -> SequenceSpec:
-    data, content = run.recipe.data, _content(run)
+    data, content = run.recipe.data, run.facts["content"]
     if content != "sequences":
         return SequenceSpec.build(data.sequences, data.clips, origin=content)
-    files = run.facts.get("files")
-    if files is None:
-        files = content_of(run.store.manifest)["files"]
+    files = run.facts["files"]
     return SequenceSpec.build(
         data.sequences, data.clips, origin="files", points=files["points"], numbers=files["numbers"]
     )

@@ -9,7 +9,6 @@ from evenface.inference import open_model
 from evenface.inference.faces import Faces
 from evenface.inference.model import Model
 from evenface.inference.predict import predict_inputs
-from evenface.inference.registry import resolve_model
 from evenface.utils.tables import html_table
 
 
@@ -116,5 +115,4 @@ def load(model: str | Path | None = None, *, spec: str | Path | None = None, tru
     InputError
         If there is no such model, or it cannot be used.
     """
-    path = resolve_model(model)
-    return Predictor(open_model(path, spec=spec, trust_plugins=trust_plugins))
+    return Predictor(open_model(model, spec=spec, trust_plugins=trust_plugins))

@@ -107,11 +107,9 @@ def prior_of_method(method: "Method", training: Training, counts: npt.ArrayLike)
 
 
 def prior_of(run: Run) -> ImpliedPrior:
-    """Return the class prior that a run's probabilities imply, as the run recorded it; computed for older runs."""
-    recorded = run.facts.get("implied_prior")
-    if recorded is not None:
-        return ImpliedPrior(np.array(recorded["shares"]), recorded["reason"], recorded["exact"])
-    return implied_prior(run.recipe, run.facts["counts"]["train"], names=run.facts["classes"])
+    """Return the class prior that a run's probabilities imply, as the run recorded it."""
+    recorded = run.facts["implied_prior"]
+    return ImpliedPrior(np.array(recorded["shares"]), recorded["reason"], recorded["exact"])
 
 
 def _prior(n: np.ndarray, factor: np.ndarray, reasons: Sequence[str], *, exact: bool) -> ImpliedPrior:
