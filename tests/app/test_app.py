@@ -79,6 +79,19 @@ def test_faces_are_detected_with_boxes(client):
     assert centres == [pytest.approx(136, abs=25), pytest.approx(388, abs=25)]
 
 
+def test_a_class_prior_is_estimated_from_an_upload(client):
+    job = predict_file(client, PEOPLE.read_bytes(), "two.jpg", faces="all", prior="estimate")
+    assert job["state"] == "done", job
+    rows, notes = job["prediction"]["rows"], job["prediction"]["notes"]
+    (prior,) = [note.rpartition(" ")[2] for note in notes if "estimated" in note]
+    shares = [float(part.partition("=")[2]) for part in prior.split(",")]
+    # Under the maximum-likelihood prior the mean of the probabilities is that prior.
+    np.testing.assert_allclose(np.mean([row["probabilities"] for row in rows], axis=0), shares, atol=2e-3)
+    given = predict_file(client, PEOPLE.read_bytes(), "two.jpg", faces="all", prior=prior)["prediction"]
+    assert given["rows"] == rows
+    assert not any("estimated" in note for note in given["notes"])
+
+
 def test_runs_are_compared_as_compare_does(client, two_runs):
     keys = [models(client)[name]["id"] for name in ("plain", "weighted")]
     job = ended(client, client.post("/api/v1/comparisons?wait=20", json={"models": keys}).json())

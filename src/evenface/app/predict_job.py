@@ -21,7 +21,7 @@ from evenface.config.predict import PredictSettings
 from evenface.evaluation.calibration import Calibration
 from evenface.inference.input_spec import check_settings
 from evenface.inference.model import Model, check_task
-from evenface.inference.pipeline import FaceResult, PreparedSample, SourceEnd, predict_sources
+from evenface.inference.pipeline import ESTIMATE, FaceResult, PreparedSample, SourceEnd, predict_sources, resolve_prior
 from evenface.inference.predict import prediction_notes
 from evenface.inference.sources import Source, find_sources
 from evenface.preprocessing.image import FORMATS, quiet_pillow, read_picture, shown_size
@@ -78,6 +78,8 @@ def predict_upload(request: PredictRequest, model: Model, limits: Limits, step: 
         size = _size(source, model, limits)
         for other in others:
             _size(other, model, limits)
+        estimated = settings.prior == ESTIMATE
+        settings = resolve_prior(model, [source], settings)
         faces = _FirstSamples()
         observe = faces.add if request.explain else None
         rows = [
@@ -97,7 +99,7 @@ def predict_upload(request: PredictRequest, model: Model, limits: Limits, step: 
         temperature=model.calibration.temperature if isinstance(model.calibration, Calibration) else None,
         **vars(size),
         rows=rows,
-        notes=prediction_notes(model, settings),
+        notes=prediction_notes(model, settings, estimated=estimated),
         explained=explained,
         unexplained=reason,
     ).model_dump()

@@ -96,10 +96,8 @@ def predict_inputs(
         columns.model,
         sources,
         list(tables),
-        notes=prediction_notes(model, settings),
+        notes=prediction_notes(model, settings, estimated=estimated),
     )
-    if estimated:
-        result.notes.append(f"class prior estimated from these files, without labels: {settings.prior}")
     start = time.perf_counter()
     with ExitStack() as stack:
         sinks: list[PredictionTable | RowList] = [memory]
@@ -121,8 +119,8 @@ def predict_inputs(
     return result
 
 
-def prediction_notes(model: Model, settings: PredictSettings) -> list[str]:
-    """Return notes on how to read the predictions."""
+def prediction_notes(model: Model, settings: PredictSettings, *, estimated: bool) -> list[str]:
+    """Return notes on how to read the predictions; whether the class prior of the settings is an estimate."""
     spec = model.input_spec
     notes = []
     if model.name == BUNDLED:
@@ -141,6 +139,8 @@ def prediction_notes(model: Model, settings: PredictSettings) -> list[str]:
     if settings.smooth:
         what = "values" if model.task == "regression" else "probabilities"
         notes.append(f"{what} are averaged over {settings.smooth:g} s for each face")
+    if estimated:
+        notes.append(f"class prior estimated from these inputs, without labels: {settings.prior}")
     return notes
 
 
