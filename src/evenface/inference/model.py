@@ -164,8 +164,8 @@ def check_task(settings: PredictSettings, model: Model) -> None:
             )
 
 
-FORMAT, FORMAT_OF_CLASSES = 2, 1
-"""Version of the metadata format; files of a higher one are refused. Files of classes are as they were in the first."""
+FORMAT, FIRST_FORMAT = 2, 1
+"""Version of the metadata format; files of a higher one are refused. The first has neither targets nor baselines."""
 PREFIX = "evenface."
 
 
@@ -213,7 +213,7 @@ class ModelMetadata:
         left = ("input_spec",) if of_targets else ("input_spec", "task", "thresholds")
         fields = {
             **{name: value for name, value in vars(self).items() if name not in left},
-            "format": FORMAT if of_targets else FORMAT_OF_CLASSES,
+            "format": FORMAT if of_targets or self.input_spec.baseline is not None else FIRST_FORMAT,
             "classes": list(self.classes),
             "form": self.input_spec.as_dict(),
             "calibration": self.calibration.as_dict() if self.calibration else None,
