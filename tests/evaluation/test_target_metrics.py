@@ -12,13 +12,14 @@ from sklearn import metrics as sk
 
 from evenface.evaluation.bootstrap import draws, units_of
 from evenface.evaluation.comparison import compare
-from evenface.evaluation.metric_registry import METRICS, reported
+from evenface.evaluation.metric_registry import HEADLINE, METRICS, headline, headline_of, reported
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.target_predictions import TargetPredictions, by_clip, load_predictions
 from evenface.evaluation.target_summary import (
     TargetMeasures,
     best_thresholds,
     measured_targets,
+    measured_targets_each,
     subgroups_of,
     target_metrics_of,
 )
@@ -159,6 +160,21 @@ def test_a_metric_does_not_depend_on_the_order_of_samples_and_stays_in_its_range
             value = measured_targets(entry.name, given_)
             assert measured_targets(entry.name, shuffled) == pytest.approx(value, nan_ok=True), task
             assert math.isnan(value) or entry.range[0] - 1e-9 <= value <= entry.range[1] + 1e-9
+
+
+def test_metrics_of_each_target_are_those_of_the_target_alone_or_missing():
+    given_ = units()
+    for index, value in enumerate(measured_targets_each("target_f1", given_)):
+        truth, p = known(given_, index)
+        assert value == pytest.approx(sk.f1_score(truth, p >= 0.5))
+    for name in ("target_f1", "class_f1", "clip_ccc", "no such metric"):
+        assert np.isnan(measured_targets_each(name, numbers())).tolist() == [True, True]
+
+
+def test_the_metrics_shown_first_are_of_the_task():
+    assert headline_of("regression") == headline(numbers())
+    assert headline_of("multilabel") == headline(units())
+    assert headline_of("ordinal") == headline_of("classification") == HEADLINE
 
 
 def test_missing_values_change_nothing_of_the_others():

@@ -21,6 +21,7 @@ from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.summary import subgroups
 from evenface.reporting import model_card
 from evenface.reporting.model_card import STATEMENT
+from evenface.reporting.summaries import target_label
 from evenface.reporting.tables import escape_markdown
 from evenface.runs import METRICS, REPORT, Run
 
@@ -340,7 +341,11 @@ def test_the_worst_group_is_named():
     for each in groups[:2]:
         each["metrics"]["accuracy"] = figures(0.5)
     attribute = {"attribute": "sex", "unit": "people", "at_least": 10, "unknown": 0, "groups": groups}
-    (table,) = model_card.group_tables({"subgroups": [attribute]})
+    card = {"task": {"kind": "classification"}, "subgroups": [attribute]}
+    (table,) = model_card.group_tables(card)
     assert "Worst group: m, balanced accuracy 0.600." in table.note
     attribute["groups"] = groups[:1]
-    assert "Worst" not in model_card.group_tables({"subgroups": [attribute]})[0].note
+    assert "Worst" not in model_card.group_tables(card)[0].note
+    attribute["groups"] = [{"name": "f", "absent": []}]
+    (small,) = model_card.group_tables({"task": {"kind": "regression"}, "subgroups": [attribute]})
+    assert small.header[3:5] == (target_label("ccc"), target_label("expected_mae"))

@@ -32,7 +32,7 @@ from evenface.config.yaml import read_mapping
 from evenface.data.manifest import TaskKind
 from evenface.evaluation import comparison
 from evenface.evaluation.calibration import Calibration
-from evenface.evaluation.metric_registry import HEADLINE, TARGET_HEADLINE
+from evenface.evaluation.metric_registry import headline_of
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.summary import measured
 from evenface.evaluation.target_calibration import load_calibration
@@ -234,11 +234,6 @@ def _task(run: Run) -> TaskKind:
     """Return the task of a run; runs of older versions are of classes."""
     task: TaskKind = run.facts.get("task", "classification")
     return task
-
-
-def headline_of(task: TaskKind) -> tuple[str, ...]:
-    """Return the metrics of a task that are shown first; the first is the main one."""
-    return TARGET_HEADLINE.get(task, HEADLINE)
 
 
 def _main_result(run: Run, name: str) -> MetricValue:

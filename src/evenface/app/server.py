@@ -46,7 +46,7 @@ from evenface.config.limits import Limits
 from evenface.config.predict import PredictSettings
 from evenface.config.yaml import checked
 from evenface.data.manifest import TaskKind
-from evenface.evaluation.metric_registry import METRICS
+from evenface.evaluation.metric_registry import METRICS, headline_of
 from evenface.inference.registry import available_models
 from evenface.reporting.model_card import STATEMENT
 from evenface.runs import REPORT
@@ -114,7 +114,7 @@ def browse_routes(catalogue: Catalogue, limits: Limits, *, keeps: bool) -> APIRo
             statement=STATEMENT,
             limits=values,
             metrics={name: metric.label for name, metric in METRICS.items()},
-            headline={task: list(entries.headline_of(task)) for task in get_args(TaskKind)},
+            headline={task: list(headline_of(task)) for task in get_args(TaskKind)},
             keeps=keeps,
         )
 

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Iterable
 
+from evenface.data.manifest import TaskKind
 from evenface.evaluation import metrics, probability_metrics, target_metrics
 from evenface.evaluation.metric_entry import CLIP, METRICS, RENAMED, Metric, metric
 from evenface.evaluation.target_predictions import AnyPredictions, TargetPredictions
@@ -95,7 +96,12 @@ def lower_note(names: Iterable[str]) -> str:
 
 def headline(predictions: AnyPredictions) -> tuple[str, ...]:
     """Return the metrics that are shown first of these predictions; the first decides a comparison."""
-    return TARGET_HEADLINE[predictions.task] if isinstance(predictions, TargetPredictions) else HEADLINE
+    return headline_of(predictions.task if isinstance(predictions, TargetPredictions) else "classification")
+
+
+def headline_of(task: TaskKind) -> tuple[str, ...]:
+    """Return the metrics of a task that are shown first; the first is the main one."""
+    return TARGET_HEADLINE.get(task, HEADLINE)
 
 
 def applies(entry: Metric, predictions: AnyPredictions) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 
 from evenface.data.targets import BINS, bin_index
 from evenface.evaluation.bootstrap import LEVEL, RESAMPLES, Estimate, Units, draws, percentile, units_of
-from evenface.evaluation.metric_registry import METRICS, Metric, reported
+from evenface.evaluation.metric_registry import METRICS, Metric, applies, reported
 from evenface.evaluation.metrics import divide
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.probability_metrics import over_defined, precision_recall_curve
@@ -247,6 +247,14 @@ def measured_targets(name: str, predictions: TargetPredictions) -> float:
     if entry is None or entry not in reported(predictions):
         return float("nan")
     return float(TargetMeasures(predictions, None, 0).value(entry))
+
+
+def measured_targets_each(name: str, predictions: TargetPredictions) -> np.ndarray:
+    """Compute a metric of each target by its name, shape (T,); NaN where the task does not have it."""
+    entry, shape = METRICS.get(name), len(predictions.names)
+    if entry is None or not applies(entry, predictions):
+        return np.full(shape, np.nan)
+    return np.broadcast_to(TargetMeasures(predictions, None, 0).value_each(entry), shape)
 
 
 def compute_metrics(

@@ -14,10 +14,10 @@ import pandas as pd
 import torch
 
 from evenface.config import Recipe
-from evenface.data.manifest import TARGET_TASKS, Manifest
+from evenface.data.manifest import TARGET_TASKS, Manifest, TaskKind
 from evenface.evaluation.comparison import Comparison, MethodPair, compare
 from evenface.evaluation.formatting import signed, with_interval
-from evenface.evaluation.metric_registry import HEADLINE, TARGET_HEADLINE, lower_is_better
+from evenface.evaluation.metric_registry import headline_of, lower_is_better
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.probability_metrics import shares
 from evenface.evaluation.target_predictions import AnyPredictions, load_predictions
@@ -373,6 +373,7 @@ class QuantisationCost:
     """Difference in accuracy between the int8 and the float32 file, on validation data."""
 
     comparison: Comparison
+    task: TaskKind
 
     @property
     def pair(self) -> MethodPair:
@@ -390,8 +391,7 @@ class QuantisationCost:
         """A line for each metric."""
         float32, int8 = self.comparison.methods
         lines = []
-        shown = next(keys for keys in (HEADLINE, *TARGET_HEADLINE.values()) if keys[0] == self.comparison.main)
-        for name in shown[:2]:
+        for name in headline_of(self.task)[:2]:
             difference = self.pair.overall[name]
             lines.append(
                 f"int8    validation {target_label(name)} {with_interval(float32.overall[name])}, in int8 "
@@ -420,7 +420,7 @@ def quantisation_cost(models: Sequence[Model], samples: StoredSamples, bar: Prog
             continue
         own = scores if model.one_vs_rest else None
         predictions[name] = data.predictions(samples.manifest, rows, shares(scores), scores=own)
-    return QuantisationCost(compare(predictions))
+    return QuantisationCost(compare(predictions), model.task)
 
 
 def latencies(models: Mapping[str, Model], batch: np.ndarray, *, seconds: float = 1.0) -> dict[str, float]:

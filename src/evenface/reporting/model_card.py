@@ -7,10 +7,10 @@ from evenface.config import Recipe
 from evenface.config.recipe import DEFAULT_LOSS, MethodSettings
 from evenface.data.datasets import dataset_licence
 from evenface.data.imbalance import imbalance_factor
-from evenface.data.manifest import attribute_columns, attribute_groups
+from evenface.data.manifest import TARGET_TASKS, attribute_columns, attribute_groups
 from evenface.evaluation.bootstrap import Estimate, estimate, units_of
 from evenface.evaluation.formatting import UNITS, count_units, listed
-from evenface.evaluation.metric_registry import HEADLINE, TARGET_HEADLINE, label, lower_note
+from evenface.evaluation.metric_registry import headline_of, label, lower_note
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.summary import Subgroup, at_least
 from evenface.evaluation.target_calibration import TargetCalibration, load_calibration
@@ -416,7 +416,8 @@ def classes_table(card: Mapping[str, Any]) -> Table:
 
 def group_tables(card: Mapping[str, Any]) -> tuple[Table, ...]:
     """List the main metrics of the groups of each attribute; groups that are too small are listed without."""
-    return tuple(_group_table(attribute) for attribute in card["subgroups"])
+    keys = headline_of(card["task"].get("kind", "classification"))[:2]
+    return tuple(_group_table(attribute, keys) for attribute in card["subgroups"])
 
 
 def group_metrics(card: Mapping[str, Any]) -> tuple[Table, ...]:
@@ -438,11 +439,9 @@ def group_metrics(card: Mapping[str, Any]) -> tuple[Table, ...]:
     return tuple(tables)
 
 
-def _group_table(attribute: Mapping[str, Any]) -> Table:
+def _group_table(attribute: Mapping[str, Any], keys: Sequence[str]) -> Table:
     name, unit = attribute["attribute"].replace("_", " "), attribute["unit"]
     rows: list[Row] = []
-    known: dict[str, Any] = next((group["metrics"] for group in attribute["groups"] if "metrics" in group), {})
-    keys = next((keys for keys in (*TARGET_HEADLINE.values(), HEADLINE) if keys[0] in known), HEADLINE)[:2]
     for group in attribute["groups"]:
         if "metrics" not in group:
             rows.append((group["name"], f"fewer than {attribute['at_least']}", "–", "–", "–", "–"))
@@ -509,7 +508,7 @@ def _protocol_lines(card: Mapping[str, Any]) -> list[str]:
 
 def _ratio(card: Mapping[str, Any]) -> str:
     ratio = card["imbalance"]["ratio"]
-    if card["task"].get("kind") in TARGET_HEADLINE:
+    if card["task"].get("kind") in TARGET_TASKS:
         return "Strata are combinations of targets, or bins of the value, which splits and sampling balance."
     if not card["imbalance"].get("known", True):  # older cards lack it
         return "Its training samples are unknown to evenface."

@@ -11,16 +11,15 @@ import numpy as np
 import pandas as pd
 
 from evenface.config.recipe import Protocol
+from evenface.data.manifest import TARGET_TASKS
 from evenface.evaluation.bootstrap import LEVEL, Estimate
 from evenface.evaluation.comparison import Difference
 from evenface.evaluation.comparison import compare as compare_predictions
 from evenface.evaluation.metric_registry import (
     CLIP,
-    HEADLINE,
     METRICS,
-    TARGET_HEADLINE,
-    applies,
     find_metric,
+    headline_of,
     is_per_class,
     label,
 )
@@ -28,7 +27,7 @@ from evenface.evaluation.metrics import confusion_matrix
 from evenface.evaluation.paired_tests import FEWEST, holm
 from evenface.evaluation.summary import measured, measured_each
 from evenface.evaluation.target_predictions import AnyPredictions, TargetPredictions
-from evenface.evaluation.target_summary import TargetMeasures
+from evenface.evaluation.target_summary import measured_targets, measured_targets_each
 from evenface.reporting.summaries import leakage_notes
 from evenface.runs import VALIDATION as VALIDATION_FILE
 from evenface.runs import Run
@@ -132,19 +131,15 @@ def metric_values(run: Run, names: Sequence[str], predictions: AnyPredictions) -
 
 
 def _target_values(run: Run, names: Sequence[str], predictions: TargetPredictions) -> dict[str, float]:
-    measures, known = TargetMeasures(predictions, None, 0), {entry.name for entry in METRICS.values()}
     values: dict[str, float] = {}
     for name in names:
-        entry = find_metric(name)
-        if entry.needs == "run":
-            values[name] = float(entry.function(run.facts))
-        elif not applies(entry, predictions) or name not in known:  # such as metrics of clips
-            values[name] = math.nan
+        if find_metric(name).needs == "run":
+            values[name] = float(find_metric(name).function(run.facts))
         elif is_per_class(name):
-            each = measures.value_each(entry)
+            each = measured_targets_each(name, predictions)
             values |= {f"{name}{CLASSWISE}{c}": float(v) for c, v in zip(predictions.names, each, strict=True)}
         else:
-            values[name] = float(measures.value(entry))
+            values[name] = measured_targets(name, predictions)
     return values
 
 
@@ -398,7 +393,7 @@ def _difference(
 def _resampled(metric: str) -> bool:
     """Return whether a metric is compared over people where runs do not vary: few, as Holm corrects for them."""
     own = metric.removeprefix(CLIP)
-    return own in {*HEADLINE, *(keys[0] for keys in TARGET_HEADLINE.values())} or (
+    return own in {*headline_of("classification"), *(headline_of(task)[0] for task in TARGET_TASKS)} or (
         own in METRICS and METRICS[own].task == "ordinal"
     )
 
