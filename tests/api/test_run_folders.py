@@ -202,7 +202,7 @@ def test_a_comparison_does_not_write_over_the_report_of_a_run_or_study(two_runs,
 def test_explanations_of_two_models_do_not_share_a_folder(tmp_path):
     results.save_record(tmp_path, {"key": "0123456789ab", "file": "one.png"})
     results.check_folder(tmp_path, "0123456789ab")
-    with pytest.raises(InputError, match="of another model or with other settings"):
+    with pytest.raises(InputError, match="or with other settings"):
         results.check_folder(tmp_path, "ba9876543210")
 
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ import evenface as ef
 from evenface import api
 from evenface.cli import app
 from evenface.config.predict import PredictSettings
-from evenface.explanation import Explanation, explain_samples
+from evenface.explanation import Explanation, explain_samples, results
 from evenface.explanation.explain import class_peaks
 from evenface.explanation.faithfulness import (
     FRACTIONS,
@@ -229,6 +230,14 @@ def test_damaged_records_and_missing_images_are_written_again(run, people_folder
     found = api.explain(given, run.folder, out=out, check=False)
     assert (found.cached, found.checks) == (0, [])
     assert first.read_text("utf-8") == whole
+
+
+def test_records_of_another_format_are_not_read(run, people_folder, tmp_path, monkeypatch):
+    explain = partial(api.explain, next(people_folder.glob("happy/*")), run.folder, out=tmp_path / "out", check=False)
+    explain()
+    monkeypatch.setattr(results, "RECORD_FORMAT", 1)
+    with pytest.raises(InputError, match="of another model or version"):
+        explain()
 
 
 def test_a_file_replaced_under_its_name_is_explained_again(run, people_folder, tmp_path):

@@ -107,7 +107,7 @@ def explain_inputs(
     shown, method = _class_indices(settings.classes, model.classes), select_method(model, settings.method)
     sources, skipped = find_sources(inputs, folder_content(model, folder_type), out)
     depends = settings_facts(model.input_spec, prediction)
-    facts = [model.key, model.input_spec.as_dict(), depends, settings.model_dump(), method]
+    facts = [results.RECORD_FORMAT, model.key, model.input_spec.as_dict(), depends, settings.model_dump(), method]
     key = digest(json.dumps(facts, sort_keys=True, default=str))[:12]
     results.check_folder(out, key)
     result, records = ExplainResult(out, method), []

@@ -36,6 +36,8 @@ RECORDS, IMAGES = "parts", "pictures"
 PAGE, TABLE, VALUES, CURVES = "index.html", "explanations.csv", "importance.csv", "deletion-insertion.png"
 POSITION = ("frame", "end", "time", "until", "face", "left", "top", "right", "bottom")
 KEY = re.compile(r'\{"key": "(\w+)"')
+RECORD_FORMAT = 2
+"""Version of what a record holds of a sample; part of the key, so that those of others are not read."""
 Record = dict[str, Any]
 """Content of a record: file, settings key, image, method, and all that tables and page show of its samples."""
 
@@ -123,13 +125,13 @@ def load_record(folder: Path, source: Source, key: str) -> Record | None:
 
 
 def check_folder(folder: Path, key: str) -> None:
-    """Raise InputError if a folder holds records of another model or of other settings."""
+    """Raise InputError if a folder holds records of another model or version, or of other settings."""
     for file in sorted((folder / RECORDS).glob("*.json")):
         with file.open(encoding="utf-8", errors="replace") as opened:
             stored = KEY.match(opened.read(64))
         if stored and stored[1] != key:
             raise InputError(
-                f"{folder} holds explanations of another model or with other settings",
+                f"{folder} holds explanations of another model or version, or with other settings",
                 "Choose another folder with --out, or delete this one.",
             )
 
@@ -188,8 +190,6 @@ def explanation_rows(
     """Iterate over a row per sample and class or target; areas under the curves in the row of the tested one."""
     for record in records:
         for sample in record["samples"]:
-            best = int(np.argmax(sample["probabilities"]))  # records of earlier versions are of classes
-            predicted, tested = sample.get("predicted", [best]), sample.get("tested", best)
             areas: dict[str, float] = {}
             for curves in _sample_curves(sample):
                 names = (f"{curves.what}_{name}" for name in ("out", "in", "random"))
@@ -197,9 +197,9 @@ def explanation_rows(
             for label, name in enumerate(classes):
                 true = None if record["truth"] is None else label == record["truth"]
                 position = (record["file"], *(sample[place] for place in POSITION))
-                facts = (name, sample["probabilities"][label], label in predicted, true)
+                facts = (name, sample["probabilities"][label], label in sample["predicted"], true)
                 row = zip(columns, (*position, *facts, record["method"], record["picture"]), strict=True)
-                yield {**dict(row), **(areas if label == tested else {})}
+                yield {**dict(row), **(areas if label == sample["tested"] else {})}
 
 
 def importance_rows(records: Sequence[Record], classes: Sequence[str]) -> Iterator[dict[str, Any]]:
