@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from evenface.config import Recipe, is_own_data, load_recipe
 from evenface.evaluation.formatting import signed_interval, with_interval
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from evenface.data.dataset_guess import DatasetGuess
     from evenface.data.leakage import LeakageReport
     from evenface.evaluation.comparison import Comparison
+    from evenface.evaluation.predictions import Predictions
     from evenface.explanation.explain import ExplainResult
     from evenface.inference.export import ExportResult
     from evenface.inference.faces import Faces
@@ -301,8 +302,8 @@ def _write_results(run: Run, *, sample_faces: bool, figures: Sequence[str] = ())
         "provenance": summaries.provenance([run]),
         "further": [model_card.section(card)],
         "formats": figures,
+        "calibration": calibrated,
     }
-    shown["calibration"] = calibrated
     if isinstance(results, TargetPredictions):
         target_run_report(run.folder / REPORT, results, counted=summaries.counted_names(run), **shown)
     else:
@@ -623,7 +624,7 @@ def compare(
         A method name per run folder; runs of the same name are one method. By default the differences between the
         recipes.
     sample_faces : bool, default=True
-        Whether the report shows sample faces.
+        Whether the report shows sample faces; that of targets, such as action units, has none.
     figures : sequence of str, optional
         Formats (``pdf``, ``svg``, ``png``) in which the report's figures are also written, to ``figures/``.
     trust_plugins : bool, default=False
@@ -639,6 +640,7 @@ def compare(
         If there are fewer than two methods, the test samples differ, or ``out`` is the folder of a run or study.
     """
     from evenface.evaluation.comparison import compare as compare_predictions
+    from evenface.evaluation.target_predictions import TargetPredictions
     from evenface.reporting.report import comparison_report
     from evenface.reporting.summaries import comparison_summary
     from evenface.reporting.target_report import target_comparison_report
@@ -663,11 +665,11 @@ def compare(
             "provenance": summaries.provenance(opened),
             "formats": figures,
         }
-        if "targets" in first.facts:
+        if isinstance(first.results, TargetPredictions):
             report = target_comparison_report(folder / REPORT, **shown)
         else:
             counts, faces = summaries.class_counts(first), summaries.sample_faces(first) if sample_faces else None
-            of_classes = {name: [run.predictions for run in group] for name, group in groups.items()}
+            of_classes = cast("dict[str, list[Predictions]]", predictions)
             report = comparison_report(folder / REPORT, of_classes, counts=counts, faces=faces, **shown)
     next_step = summaries.next_step(groups[summaries.best_method(comparison)][0])
     return ComparisonResult(comparison, [*warnings, *comparison_summary(comparison).splitlines()], report, next_step)
