@@ -294,7 +294,8 @@ try:
     import evenface.cli
     evenface.cli.main()
 except SystemExit:
-    print([m for m in ("torch", "numpy", "pandas", "rich", "pydantic", "matplotlib") if m in sys.modules])
+    heavy = ("torch", "numpy", "pandas", "rich", "pydantic", "matplotlib", "importlib.metadata")
+    print([name for name in heavy if name in sys.modules])
 """
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.splitlines()[-1] == "[]"

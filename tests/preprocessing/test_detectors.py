@@ -203,7 +203,7 @@ def test_settings_and_version_make_another_store(raw, tmp_path, monkeypatch):
     keys = [prepare(raw, tmp_path, size=32, faces=crop, workers=0).key for crop in crops]
     monkeypatch.setattr(detect_align, "ALIGNMENT", 99)
     keys.append(prepare(raw, tmp_path, size=32, faces=FaceCrop(crop="face"), workers=0).key)
-    monkeypatch.setattr(detect_align.importlib.metadata, "version", lambda name: "99")
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "99")
     keys.append(prepare(raw, tmp_path, size=32, faces=FaceCrop(crop="face", detector="mtcnn"), workers=0).key)
     assert len(set(keys)) == 7
     assert prepare(raw, tmp_path, size=32, faces=FaceCrop(crop="face"), workers=0).path.name == keys[-2]

@@ -1,7 +1,6 @@
 """Optional packages, imported when they are first used, and the check of what is installed."""
 
 import importlib
-import importlib.metadata
 import importlib.util
 import os
 import platform
@@ -142,9 +141,11 @@ def _packages() -> list[Requirement]:
 
 def installed_version(name: str) -> str | None:
     """Return the version of a distribution; None if it is not installed."""
+    from importlib.metadata import PackageNotFoundError, version  # which every start of the program would pay for
+
     try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
+        return version(name)
+    except PackageNotFoundError:
         return None
 
 
