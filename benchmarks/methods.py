@@ -18,7 +18,7 @@ from benchmarks.common import Figure, Result, make_faces, parser, report, summar
 from benchmarks.throughput import MADE, Settings, pipeline_steps, recipe_of
 
 BASE, NETWORK, SIZE = "cross-entropy", "resnet18", 48
-COSINE = ("ldam", "cosface")
+COSINE = ("ldam", "cosface", "gaussian-clouded")
 """Losses whose sources use a cosine classifier."""
 LOSSES = (
     BASE,
@@ -27,7 +27,9 @@ LOSSES = (
     "cefl",
     "balanced-softmax",
     "logit-adjustment",
+    "vector-scaling",
     "label-smoothing",
+    "label-aware-smoothing",
     *COSINE,
 )
 TARGETS = {"dicc": 1.10} | dict.fromkeys(LOSSES, 1.05) | dict.fromkeys(("eac", "mek", "rebalanced-attention"), 2.1)

@@ -24,6 +24,8 @@ from evenface.losses.cosface import CosFaceLoss
 from evenface.losses.cross_entropy import CrossEntropyLoss
 from evenface.losses.distribution_balanced import DistributionBalancedLoss
 from evenface.losses.focal import FocalLoss
+from evenface.losses.gaussian_clouded import GaussianCloudedLoss
+from evenface.losses.label_aware_smoothing import LabelAwareSmoothingLoss
 from evenface.losses.label_density import LabelWeights
 from evenface.losses.label_smoothing import LabelSmoothingLoss
 from evenface.losses.ldam import LDAMLoss
@@ -33,6 +35,7 @@ from evenface.losses.one_vs_rest import LOSS_SELECTIONS, BinaryLossSpec, OneVsRe
 from evenface.losses.smooth_l1 import SmoothL1Loss
 from evenface.losses.squared_error import SquaredErrorLoss
 from evenface.losses.target_base import TargetLoss
+from evenface.losses.vector_scaling import VectorScalingLoss
 from evenface.utils.errors import InputError
 from evenface.utils.registry import Registry, construct
 
@@ -53,7 +56,9 @@ __all__ = [
     "CrossEntropyLoss",
     "DistributionBalancedLoss",
     "FocalLoss",
+    "GaussianCloudedLoss",
     "LDAMLoss",
+    "LabelAwareSmoothingLoss",
     "LabelSmoothingLoss",
     "LabelWeights",
     "LogitAdjustmentLoss",
@@ -63,6 +68,7 @@ __all__ = [
     "SmoothL1Loss",
     "SquaredErrorLoss",
     "TargetLoss",
+    "VectorScalingLoss",
     "binary_loss_specs",
     "build_loss",
     "build_one_vs_rest",
@@ -85,12 +91,15 @@ LOSSES: Registry[type[nn.Module]] = Registry(
         "cross-entropy": CrossEntropyLoss,
         "distribution-balanced": DistributionBalancedLoss,
         "focal": FocalLoss,
+        "gaussian-clouded": GaussianCloudedLoss,
+        "label-aware-smoothing": LabelAwareSmoothingLoss,
         "label-smoothing": LabelSmoothingLoss,
         "ldam": LDAMLoss,
         "logit-adjustment": LogitAdjustmentLoss,
         "multilabel-focal": MultilabelFocalLoss,
         "smooth-l1": SmoothL1Loss,
         "squared-error": SquaredErrorLoss,
+        "vector-scaling": VectorScalingLoss,
     },
 )
 

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from evenface.losses.base import focal_form
+from evenface.methods.adrw import ADRW
 from evenface.methods.base import Method, Stage, StepContext, Task
 from evenface.methods.bbn import BBN
 from evenface.methods.conr import ConR
@@ -37,6 +38,7 @@ from evenface.utils.errors import InputError
 from evenface.utils.registry import Registry, construct
 
 __all__ = [
+    "ADRW",
     "BBN",
     "CORN",
     "CRT",
@@ -75,6 +77,7 @@ __all__ = [
 METHODS: Registry[type[Method]] = Registry(
     "method",
     {
+        "adrw": ADRW,
         "bbn": BBN,
         "conr": ConR,
         "corn": CORN,
