@@ -10,6 +10,7 @@ from evenface.losses.base import focal_form
 from evenface.methods.adrw import ADRW
 from evenface.methods.base import Method, Stage, StepContext, Task
 from evenface.methods.bbn import BBN
+from evenface.methods.cc_sam import CCSAM
 from evenface.methods.conr import ConR
 from evenface.methods.corn import CORN
 from evenface.methods.decoupled import CRT, LWS
@@ -32,6 +33,7 @@ from evenface.methods.rebalanced_attention import RebalancedAttention
 from evenface.methods.regression import Regression
 from evenface.methods.remix import Remix
 from evenface.methods.rul import RUL
+from evenface.methods.sam import SAM, ImbSAM
 from evenface.methods.scn import SCN
 from evenface.methods.tau_norm import TauNorm
 from evenface.utils.errors import InputError
@@ -40,6 +42,7 @@ from evenface.utils.registry import Registry, construct
 __all__ = [
     "ADRW",
     "BBN",
+    "CCSAM",
     "CORN",
     "CRT",
     "DICC",
@@ -51,12 +54,14 @@ __all__ = [
     "MEK",
     "METHODS",
     "RUL",
+    "SAM",
     "SCN",
     "ConR",
     "FrozenThenTuned",
     "GroupDRO",
     "GroupWeights",
     "IdentityAdversarial",
+    "ImbSAM",
     "LabelDistribution",
     "Method",
     "Mixup",
@@ -79,6 +84,7 @@ METHODS: Registry[type[Method]] = Registry(
     {
         "adrw": ADRW,
         "bbn": BBN,
+        "cc-sam": CCSAM,
         "conr": ConR,
         "corn": CORN,
         "crt": CRT,
@@ -90,6 +96,7 @@ METHODS: Registry[type[Method]] = Registry(
         "group-dro": GroupDRO,
         "group-weights": GroupWeights,
         "identity-adversarial": IdentityAdversarial,
+        "imb-sam": ImbSAM,
         "label-distribution": LabelDistribution,
         "lws": LWS,
         "mek": MEK,
@@ -102,6 +109,7 @@ METHODS: Registry[type[Method]] = Registry(
         "regression": Regression,
         "remix": Remix,
         "rul": RUL,
+        "sam": SAM,
         "scn": SCN,
         "tau-norm": TauNorm,
     },
