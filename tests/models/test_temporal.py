@@ -13,7 +13,7 @@ from torch import nn
 
 from evenface.config.recipe import Temporal
 from evenface.models import ClipNetwork, build_network
-from evenface.models.temporal import draw_recurrent
+from evenface.models.temporal import draw_recurrent, sinusoidal_positions
 from evenface.utils.errors import InputError
 
 KINDS = ("lstm", "bilstm", "gru", "bigru")
@@ -329,3 +329,10 @@ def test_a_resting_backbone_gives_what_it_gives_at_prediction():
     net = network("mean", freeze="backbone")
     images = clips()
     assert torch.equal(net.train()(images).features, net.eval()(images).features)
+
+
+def test_positions_are_computed_on_the_device_of_the_steps():
+    assert sinusoidal_positions(3, 8, torch.device("meta")).is_meta
+    angle = 2 / 10000 ** (4 / 8)
+    found = sinusoidal_positions(3, 8)[2, 4:6].tolist()
+    assert found == pytest.approx([math.sin(angle), math.cos(angle)], abs=1e-6)

@@ -65,7 +65,7 @@ class AsymmetricLoss(TargetLoss):
         log_p, log_rest = F.logsigmoid(outputs), F.logsigmoid(-outputs)
         if self.margin:
             # log(1 - p + m), which is log(1 - p^m) up to 0; its digits are those of the smaller of both terms.
-            log_rest = torch.logaddexp(log_rest, log_rest.new_tensor(math.log(self.margin))).clamp_max(0)
+            log_rest = torch.logaddexp(log_rest, log_rest.new_full((), math.log(self.margin))).clamp_max(0)
         positive = focal_factor(log_p, self.gamma_positive) * log_p
         negative = focal_factor(log_rest, self.gamma_negative) * log_rest
         return -targets * positive - (1 - targets) * negative

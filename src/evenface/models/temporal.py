@@ -112,13 +112,14 @@ class TemporalTransformer(nn.Module):
     def _tokens(self, steps: Tensor) -> Tensor:
         """Project the steps, add their positions and prepend the class token, ``(B, 1 + T, H)``."""
         projected = self.project(steps)
-        positions = sinusoidal_positions(steps.shape[1], projected.shape[2]).to(projected)
+        positions = sinusoidal_positions(steps.shape[1], projected.shape[2], steps.device).to(projected.dtype)
         return torch.cat([self.token.expand(steps.shape[0], -1, -1), projected + positions], dim=1)
 
 
-def sinusoidal_positions(count: int, width: int) -> Tensor:
+def sinusoidal_positions(count: int, width: int, device: torch.device | None = None) -> Tensor:
     """Compute sinusoidal positions, ``(count, width)``: sine and cosine in turn, of decreasing frequency."""
-    angles = torch.arange(count)[:, None] * 10000 ** (-torch.arange(0, width, 2) / width)
+    steps, even = torch.arange(count, device=device), torch.arange(0, width, 2, device=device)
+    angles = steps[:, None] * 10000 ** (-even / width)
     return torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)[:, :width]
 
 
