@@ -94,7 +94,7 @@ def test_groups_of_people_alone_and_unknown_ones():
         by="age",
         classes=False,
     )
-    assert method.names == ("age ", "age 30 to 44")
+    assert method.names == ("age 30 to 44", "age unknown")
     with pytest.raises(InputError, match="the data have no attribute 'skin' of people"):
         build_method("group-dro", Small(), loss, task=given, by="skin")
     alone = replace(given, people=replace(given.people, attributes={"sex": ["f"] * 60}))

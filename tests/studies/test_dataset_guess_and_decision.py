@@ -77,7 +77,7 @@ def test_folders_below_the_classes_are_people(tmp_path, below):
         pictures(tmp_path, {f"{below}a": 2, f"{below}b": 1}, names=f"{person}/{{}}.png", seed=ord(person[0]))
     found = guess_dataset(tmp_path)
     assert set(found.manifest.table["subject"]) == {"ann", "bob"}
-    assert any("2 people" in message for message in found.messages)
+    assert any("interpreted as 2 subjects" in message for message in found.messages)
 
 
 def test_a_table_is_read_for_what_its_paths_are(tmp_path):

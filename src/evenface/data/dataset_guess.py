@@ -151,11 +151,11 @@ def _people(files: list[str]) -> tuple[dict[str, Any], list[str]]:
     sides = all(side_of(name.split("/")[0]) for name in files)
     deep = [name.split("/")[2 if sides else 1 :] for name in files]
     if all(len(parts) > 1 for parts in deep):
-        people = len({parts[0] for parts in deep})
+        subjects = len({parts[0] for parts in deep})
         hint = "if they are clips, set data.source=clip-folder"
-        return {"subjects": PERSON}, [f"The folders below the classes are interpreted as {people} people; {hint}."]
+        return {"subjects": PERSON}, [f"The folders below the classes are interpreted as {subjects} subjects; {hint}."]
     hint = "If file names begin with the subject, set data.subjects='^([^_]+)_'."
-    return {}, [f"Subjects are unknown, so the same people may be in training and test set. {hint}"]
+    return {}, [f"Subjects are unknown, so the same subjects may be in training and test set. {hint}"]
 
 
 def _by_table(path: Path, settings: Mapping[str, Any]) -> tuple[str, dict[str, Any], list[str]]:
@@ -176,7 +176,9 @@ def _by_table(path: Path, settings: Mapping[str, Any]) -> tuple[str, dict[str, A
     options = {"table": path.name} if path.parent.is_dir() else {}
     messages = [f"A table, {path.name}, with {len(cells):,} rows."]
     if called["subject"] not in cells or cells[called["subject"]].isna().any():
-        messages.append("Subjects are unknown, so people may be in both training and test set: add a column subject.")
+        messages.append(
+            "Subjects are unknown, so the same subjects may be in training and test set: add a column subject."
+        )
     if first.lower().endswith(NUMBERS):
         return _of_numbers(path.parent / first), options, messages
     return "csv" if file_kind(str(path.parent / first)) == "image" else "clips", options, messages

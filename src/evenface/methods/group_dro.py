@@ -25,7 +25,7 @@ class GroupMethod(Method):
     Attributes
     ----------
     names : tuple of str
-        Names of the G groups that have training samples; samples without the attribute make groups of their own.
+        Names of the G groups that have training samples; missing values form one group per class.
     groups : Tensor of shape (N,)
         Group of each training sample, int64.
     counts : Tensor of shape (G,)
@@ -50,7 +50,7 @@ class GroupMethod(Method):
             raise InputError(
                 f"the data have no attribute {by!r} of people", f"Known: {known}. Add one by a table of subjects."
             )
-        values = [f"{by} {value}" for value in task.people.attributes[by]]
+        values = [f"{by} {value or 'unknown'}" for value in task.people.attributes[by]]
         if classes:
             values = [
                 f"{value}, {task.people.strata[label]}" for value, label in zip(values, task.people.labels, strict=True)
