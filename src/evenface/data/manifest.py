@@ -94,7 +94,7 @@ class Manifest:
         unknown = set(self.table["split"].dropna()) - set(SIDES)
         if unknown:
             raise InputError(f"{self.source}: unknown split {sorted(unknown)[0]!r}", f"Known: {', '.join(SIDES)}.")
-        if bool(self.targets) != (self.task in ("regression", "multilabel")):
+        if bool(self.targets) != (self.task in TARGET_TASKS):
             given = ", ".join(self.targets) or "none"
             raise InputError(f"{self.source}: a task of {self.task} cannot have the targets {given}")
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from evenface.data.manifest import TaskKind
-from evenface.losses.target_base import TargetLoss, check_units
+from evenface.losses.target_base import TargetLoss, check_one_per_target
 
 
 class BinaryCrossEntropyLoss(TargetLoss):
@@ -52,5 +52,5 @@ class BinaryCrossEntropyLoss(TargetLoss):
 
     def values(self, outputs: Tensor, targets: Tensor, known: Tensor) -> Tensor:  # noqa: ARG002
         """Compute the value of each target, ``(B, T)``."""
-        check_units(outputs, self.positive_weights)
+        check_one_per_target(outputs, self.positive_weights)
         return F.binary_cross_entropy_with_logits(outputs, targets, pos_weight=self.positive_weights, reduction="none")

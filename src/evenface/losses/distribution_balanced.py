@@ -10,7 +10,7 @@ from torch import Tensor
 
 from evenface.data.manifest import TaskKind
 from evenface.losses.base import focal_factor
-from evenface.losses.target_base import TargetLoss, check_units
+from evenface.losses.target_base import TargetLoss, check_one_per_target
 
 
 class DistributionBalancedLoss(TargetLoss):
@@ -101,7 +101,7 @@ class DistributionBalancedLoss(TargetLoss):
 
     def values(self, outputs: Tensor, targets: Tensor, known: Tensor) -> Tensor:  # noqa: ARG002
         """Compute the value of each target, ``(B, T)``."""
-        check_units(outputs, self.bias)
+        check_one_per_target(outputs, self.bias)
         moved = outputs - self.bias
         log_p, log_rest = F.logsigmoid(moved), F.logsigmoid(-self.scale * moved)
         positive = focal_factor(log_p, self.gamma) * log_p

@@ -8,11 +8,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from evenface.losses.target_base import check_units
+from evenface.losses.target_base import check_one_per_target
 
 Values = TypeVar("Values", Tensor, npt.NDArray[np.float64])
 Floats = npt.NDArray[np.float64]
-WeightRule = Literal["none", "inverse", "sqrt-inverse"]
+WeightRule = Literal["inverse", "sqrt-inverse"]
 Smoothing = Literal["none", "gaussian"]
 
 MOST_BINS = 100
@@ -153,7 +153,7 @@ class LabelWeights(nn.Module):
     def __init__(
         self,
         targets: npt.ArrayLike,
-        rule: Literal["inverse", "sqrt-inverse"],
+        rule: WeightRule,
         smoothing: Smoothing = "none",
         kernel_size: int = 5,
         sigma: float = 2.0,
@@ -170,7 +170,7 @@ class LabelWeights(nn.Module):
 
     def forward(self, targets: Tensor) -> Tensor:
         """Return the weight of each target, ``(B, T)``, of targets that are known or 0."""
-        check_units(targets, self.table)
+        check_one_per_target(targets, self.table)
         columns = zip(self.table, self.bins, targets.T, strict=True)
         return torch.stack([row[each.index(values).long()] for row, each, values in columns], dim=1)
 

@@ -62,7 +62,7 @@ def check_targets(outputs: Tensor, targets: Tensor) -> None:
         )
 
 
-def check_units(outputs: Tensor, numbers: Tensor | None) -> None:
+def check_one_per_target(outputs: Tensor, numbers: Tensor | None) -> None:
     """Check that a loss which holds a number for each target holds as many as there are."""
     if numbers is not None and len(numbers) != outputs.shape[1]:
         raise ValueError(f"the loss must hold {outputs.shape[1]} numbers, one per target, got {len(numbers)}")

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from evenface.data.manifest import TARGET_TASKS, TaskKind
+from evenface.losses.base import at_least_float32
 from evenface.utils.errors import InputError
 
 Modality = Literal["images", "clips", "sequences"]
@@ -161,7 +162,7 @@ class TargetLink(nn.Module):
 
     def forward(self, logits: Tensor) -> Tensor:
         """Return probabilities, or values in the unit of the targets, of the network's outputs, ``(B, T)``."""
-        logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+        logits = at_least_float32(logits)
         return logits.sigmoid() if self.kind == "multilabel" else logits * self.scale + self.mean
 
 
@@ -398,9 +399,7 @@ class Method(nn.Module, ABC):
 
 def probabilities(logits: Tensor) -> Tensor:
     """Compute softmax probabilities in at least 32 bits, ``(B, C) -> (B, C)``."""
-    if logits.dtype in (torch.float16, torch.bfloat16):
-        logits = logits.float()
-    return logits.softmax(dim=-1)
+    return at_least_float32(logits).softmax(dim=-1)
 
 
 def shares(scores: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from evenface.losses.base import at_least_float32
-from evenface.losses.label_density import LabelWeights
+from evenface.losses.label_density import LabelWeights, WeightRule
 from evenface.methods.attention_consistency import check_weight, two_views
 from evenface.methods.base import Method, Task
 
@@ -76,7 +76,7 @@ class ConR(Method):
         window: float = 0.06,
         temperature: float = 0.07,
         push: float = 0.16,
-        weights: Literal["none", "inverse", "sqrt-inverse"] = "none",
+        weights: Literal["none", WeightRule] = "none",
     ) -> None:
         super().__init__(network, loss)
         self.weight, self.push = check_weight("weight", weight), check_weight("push", push)
@@ -84,8 +84,7 @@ class ConR(Method):
             if not 0 < value < math.inf:
                 raise ValueError(f"{name} must be a number above 0, got {value}")
         self.window, self.temperature = window, temperature
-        known = task.targets is not None and weights != "none"
-        self.label_weights = LabelWeights(task.targets, weights) if known else None  # type: ignore[arg-type]
+        self.label_weights = None if task.targets is None or weights == "none" else LabelWeights(task.targets, weights)
 
     def training_loss(self, images: Tensor, targets: Tensor) -> Tensor:
         """Compute the loss of the images plus the contrast of both views, one value per sample."""
