@@ -1,6 +1,7 @@
 """``ef.load()`` and what it is called with: every form of an input gives the same answer, and nothing is written."""
 
 import json
+import math
 from io import BytesIO
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from evenface.inference.face_crops import clip_target, crop_input
 from evenface.inference.faces import FEW, json_text
 from evenface.inference.input_spec import InputSpec, check_settings, target_for
 from evenface.inference.prediction_table import read_rows
+from evenface.preprocessing import face_mesh, track_faces
 from evenface.preprocessing import image as images
 from evenface.preprocessing.detect_align import Face
 from evenface.utils.errors import InputError
@@ -311,6 +313,33 @@ def test_a_video_is_searched_in_each_frame_only_without_tracking(model, monkeypa
         assert [one.face for one in faces] == [1] * 5
         counts[step, not tracking] = len(searched)
     assert counts == {(1 / 25, True): 1, (1 / 25, False): 5, (1.0, True): 5}
+
+
+def test_the_head_pose_of_followed_faces_takes_the_mesh_that_they_have(monkeypatch):
+    image = Image.open(Path(__file__).parents[1] / "pictures" / "two-made-up-people.jpg").convert("RGB")
+    calls = []
+    for module in (track_faces, face_mesh):
+        detect = module.detect_mesh
+        monkeypatch.setattr(module, "detect_mesh", lambda view, own=detect: calls.append(0) or own(view))
+    model = ef.load()
+
+    def film():
+        return iter([(number / 25, image.rotate(number / 2)) for number in range(8)])
+
+    plain = model(film()).load()
+    count = len(calls)
+    posed = model(film(), pose=True).load()
+    assert len(calls) == 2 * count > 0
+    assert [row["file"] for row in posed] == [row["file"] for row in plain]
+    for row in posed:
+        box = [row[side] for side in ("left", "top", "right", "bottom")]
+        (alone,) = [
+            face
+            for face in model(image.rotate(row["frame"] / 2), pose=True).load()
+            if math.dist(box[:2], (face["left"], face["top"])) < box[2] - box[0]
+        ]
+        angles = [[one[name] for name in ("yaw", "pitch", "roll")] for one in (row, alone)]
+        np.testing.assert_allclose(*angles, atol=4)
 
 
 def test_the_head_pose_is_printed_where_it_was_asked_for():

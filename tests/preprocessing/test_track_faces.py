@@ -95,7 +95,10 @@ def test_a_moved_mesh_shifts_scales_and_turns_box_and_eyes():
     before = rng.normal(size=468) * 30 + 1j * rng.normal(size=468) * 40 + (200 + 150j)
     face = Face((150.0, 90.0, 250.0, 210.0), 0.9, ((175.0, 130.0), (225.0, 134.0)))
     scale, turn, shift = 1.3, 0.4, 25 - 12j
-    moved = track_faces._moved_with(face, before, before * scale * np.exp(1j * turn) + shift)
+    meshes = [
+        np.stack([z.real, z.imag, 0 * z.real], axis=1) for z in (before, before * scale * np.exp(1j * turn) + shift)
+    ]
+    moved = track_faces._moved_with(face, *meshes)
 
     def place(x: float, y: float) -> tuple[float, float]:
         cos, sin = scale * math.cos(turn), scale * math.sin(turn)
@@ -106,6 +109,7 @@ def test_a_moved_mesh_shifts_scales_and_turns_box_and_eyes():
     left, top, right, bottom = moved.box
     np.testing.assert_allclose((right - left, bottom - top), (scale * 100, scale * 120))
     assert moved.score == face.score
+    assert moved.mesh is meshes[1]
 
 
 def test_a_face_that_comes_is_found_by_the_next_search(person, searches):

@@ -389,10 +389,10 @@ def _faces(
 
 
 def _pose(image: Image.Image, face: Face | None, settings: PredictSettings) -> tuple[float, float, float] | None:
-    """Return the head pose of a detected face, where it is wanted."""
+    """Return the head pose of a detected face, where it is wanted; of a followed one by the mesh that it has."""
     if face is None or not settings.pose:
         return None
-    points = find_points(rgb(image), square_of(face, MESH_MARGIN))
+    points = find_points(rgb(image), square_of(face, MESH_MARGIN)) if face.mesh is None else face.mesh
     return None if points is None else head_pose(points)
 
 

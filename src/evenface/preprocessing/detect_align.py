@@ -4,7 +4,7 @@ import importlib.util
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -42,11 +42,15 @@ class Face:
         Confidence of the detector, 0 to 1.
     eyes : tuple of two points
         The person's right eye first: the left one in an upright image.
+    mesh : ndarray of shape (468, 3) or None
+        Points of the face mesh in pixels, as :func:`~evenface.preprocessing.face_mesh.find_points` returns them, where
+        the detection has found them anyway.
     """
 
     box: tuple[float, float, float, float]
     score: float
     eyes: tuple[Point, Point]
+    mesh: np.ndarray | None = field(default=None, compare=False, repr=False)
 
     @property
     def centre(self) -> Point:

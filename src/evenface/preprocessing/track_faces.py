@@ -59,35 +59,35 @@ class FaceIdTracker:
         return ids
 
 
-Points = npt.NDArray[np.complex128]
+Points = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class _Followed:
-    """A face in the last frame, and as it was last detected: when, where, and its mesh there, if it has one."""
+    """A face in the last frame, and as it was last detected: when, where, and with its mesh there, if it has one."""
 
     face: Face
     time: float
     detected: Face
-    points: Points | None
 
     def moved(self, image: Image.Image) -> "_Followed | None":
         """Move the face to where its mesh is in the next frame; None where it is lost."""
-        points = None if self.points is None else _mesh(image, self.face)
-        if self.points is None or points is None:
+        before = self.detected.mesh
+        after = None if before is None else _mesh(image, self.face)
+        if before is None or after is None:
             return None
-        face = _moved_with(self.detected, self.points, points)
+        face = _moved_with(self.detected, before, after)
         return replace(self, face=face) if face.overlap(self.face) >= OVERLAP else None
 
 
 def _mesh(image: Image.Image, face: Face) -> Points | None:
-    """Detect the mesh of a face in and around its box, as x + iy of each point; None where no face is present."""
+    """Detect the mesh of a face in and around its box, in pixels (468, 3); None where no face is present."""
     square = square_of(face, REGION_MARGIN)
     points = detect_mesh(_view(image, square))
     if points is None:
         return None
-    x, y = square.to_image(*points[:, :2].T.astype(float))
-    return np.asarray(x + 1j * y)
+    (x, y), z = square.to_image(*points[:, :2].T.astype(float)), points[:, 2] * square.side
+    return np.stack([x, y, z], axis=-1)
 
 
 def _view(image: Image.Image, square: Square) -> Image.Image:
@@ -100,19 +100,20 @@ def _view(image: Image.Image, square: Square) -> Image.Image:
 
 
 def _moved_with(face: Face, before: Points, after: Points) -> Face:
-    """Shift, scale and turn a face as is best, by least squares, for the points of its mesh."""
-    middle = before.mean()
-    spread = before - middle
-    factor = np.vdot(spread, after) / np.vdot(spread, spread)
+    """Shift, scale and turn a face in the image as is best, by least squares, for the points of its mesh."""
+    start, end = (points[:, 0] + 1j * points[:, 1] for points in (before, after))
+    middle = start.mean()
+    spread = start - middle
+    factor = np.vdot(spread, end) / np.vdot(spread, spread)
 
     def place(x: float, y: float) -> complex:
-        return complex(after.mean() + (complex(x, y) - middle) * factor)
+        return complex(end.mean() + (complex(x, y) - middle) * factor)
 
     left, top, right, bottom = face.box
     centre, half = place(*face.centre), complex(right - left, bottom - top) * abs(factor) / 2
     first, last, (eye, other) = centre - half, centre + half, (place(*point) for point in face.eyes)
     box = first.real, first.imag, last.real, last.imag
-    return Face(box, face.score, ((eye.real, eye.imag), (other.real, other.imag)))
+    return Face(box, face.score, ((eye.real, eye.imag), (other.real, other.imag)), after)
 
 
 class FaceTracker:
@@ -162,9 +163,10 @@ def _search(image: Image.Image, time: float, followed: list[_Followed]) -> list[
     """Search a frame; return its faces, among them those that are followed."""
     detector = load_detector(FOLLOWED)
     assert isinstance(detector, BlazeFace)
-    detected = detector.beside(image, [one.face for one in followed if time - one.time < RENEWED])
-    new = [_Followed(face, time, face, _mesh(image, face)) for face in detected]
-    sure, unsure = ([one for one in new if (one.points is None) == absent] for absent in (False, True))
+    known = [one.face for one in followed if time - one.time < RENEWED]
+    meshed = [replace(face, mesh=_mesh(image, face)) for face in detector.beside(image, known)]
+    new = [_Followed(face, time, face) for face in meshed]
+    sure, unsure = ([one for one in new if (one.face.mesh is None) == absent] for absent in (False, True))
     return _distinct([*sure, *followed, *unsure])
 
 
