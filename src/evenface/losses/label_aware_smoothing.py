@@ -104,7 +104,7 @@ class LabelAwareSmoothingLoss(Loss):
 
     def prior_factor(self, counts: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Return the weights of the classes times what smoothing leaves of their labels."""
-        return super().prior_factor(counts) * (1 - self.smoothing.double().cpu().numpy())
+        return np.asarray(super().prior_factor(counts) * (1 - self.smoothing.double().cpu().numpy()))
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Compute one value per sample: logits ``(B, C)``, targets ``(B,)`` int64."""

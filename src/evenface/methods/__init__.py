@@ -15,6 +15,7 @@ from evenface.methods.conr import ConR
 from evenface.methods.corn import CORN
 from evenface.methods.decoupled import CRT, LWS
 from evenface.methods.dicc import DICC
+from evenface.methods.disalign import DisAlign
 from evenface.methods.drw import DRW
 from evenface.methods.eac import EAC
 from evenface.methods.erm import ERM
@@ -24,7 +25,9 @@ from evenface.methods.group_dro import GroupDRO
 from evenface.methods.group_weights import GroupWeights
 from evenface.methods.identity_adversarial import IdentityAdversarial
 from evenface.methods.label_distribution import LabelDistribution
+from evenface.methods.lort import LORT
 from evenface.methods.mek import MEK
+from evenface.methods.mislas import MiSLAS
 from evenface.methods.mixup import Mixup
 from evenface.methods.one_vs_all import OneVsAll
 from evenface.methods.ordinal import Ordinal
@@ -50,6 +53,7 @@ __all__ = [
     "EAC",
     "ERM",
     "FDS",
+    "LORT",
     "LWS",
     "MEK",
     "METHODS",
@@ -57,6 +61,7 @@ __all__ = [
     "SAM",
     "SCN",
     "ConR",
+    "DisAlign",
     "FrozenThenTuned",
     "GroupDRO",
     "GroupWeights",
@@ -64,6 +69,7 @@ __all__ = [
     "ImbSAM",
     "LabelDistribution",
     "Method",
+    "MiSLAS",
     "Mixup",
     "OneVsAll",
     "Ordinal",
@@ -89,6 +95,7 @@ METHODS: Registry[type[Method]] = Registry(
         "corn": CORN,
         "crt": CRT,
         "dicc": DICC,
+        "disalign": DisAlign,
         "drw": DRW,
         "eac": EAC,
         "fds": FDS,
@@ -98,8 +105,10 @@ METHODS: Registry[type[Method]] = Registry(
         "identity-adversarial": IdentityAdversarial,
         "imb-sam": ImbSAM,
         "label-distribution": LabelDistribution,
+        "lort": LORT,
         "lws": LWS,
         "mek": MEK,
+        "mislas": MiSLAS,
         "mixup": Mixup,
         "one-vs-all": OneVsAll,
         "ordinal": Ordinal,

@@ -408,6 +408,14 @@ def shares(scores: Tensor) -> Tensor:
     return torch.where(total > 0, scores / total, 1 / scores.shape[-1])
 
 
+def loss_of_each_class(loss: nn.Module, logits: Tensor) -> Tensor:
+    """Compute the loss as if each class in turn were the true one, ``(B, C) -> (B, C)``."""
+    rows, classes = logits.shape
+    each = torch.arange(classes, device=logits.device).repeat(rows)
+    values: Tensor = loss(logits.repeat_interleave(classes, dim=0), each)
+    return values.view(rows, classes)
+
+
 @contextmanager
 def frozen_eval(network: nn.Module) -> Iterator[None]:
     """Run a network in eval mode and without gradients; afterwards it is back in its mode."""

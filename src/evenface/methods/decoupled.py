@@ -1,6 +1,7 @@
 """Decoupled training: representation first, then the classifier, re-trained (cRT) or re-scaled (LWS)."""
 
 from abc import abstractmethod
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,8 @@ class Decoupled(Method):
     """Training in two stages: the whole network by the loss alone, then only what makes logits of its features.
 
     In the second stage every class is drawn equally often, and the network works as at prediction: its weights (but
-    those a subclass gives a gradient to) and the statistics of its normalisation stay as they are, to the bit.
+    those a subclass gives a gradient to) and the statistics of its normalisation stay as they are, to the bit. A
+    subclass may have another sampling, loss or mode of the network then.
 
     Parameters
     ----------
@@ -33,13 +35,14 @@ class Decoupled(Method):
     """
 
     uses_all_parameters = False
+    resampling: ClassVar[str | None] = "inverse"
     second: Tensor
 
     def __init__(self, network: nn.Module, loss: nn.Module, share: float = 0.1) -> None:
         super().__init__(network, loss)
         if not 0 < share < 1:
             raise ValueError(f"share must be above 0 and below 1, got {share}")
-        self.stages = (Stage(1 - share), Stage(share, sampling="inverse"))
+        self.stages = (Stage(1 - share), Stage(share, sampling=self.resampling))
         self.training_only = (*self.training_only, "second")
         # A buffer, so that a run that goes on within the second stage knows where it is.
         self.register_buffer("second", torch.zeros((), dtype=torch.bool))
@@ -49,15 +52,25 @@ class Decoupled(Method):
         self.second.fill_(True)
 
     def training_loss(self, images: Tensor, targets: Tensor) -> Tensor:
-        """Compute the loss of the logits, one value per sample."""
-        if self.second:
-            with frozen_eval(self.network):
-                outputs = self.network(images)
-            logits = self.head_logits(outputs)
-        else:
-            logits = self.network(images).logits
+        """Compute the loss of the stage, one value per sample."""
+        if not self.second:
+            return self.first_loss(images, targets)
+        return self.second_loss(self.head_logits(self.frozen_outputs(images)), targets)
+
+    def first_loss(self, images: Tensor, targets: Tensor) -> Tensor:
+        """Compute the loss of the first stage, one value per sample."""
+        return self.network_loss(images, targets)
+
+    def second_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Compute the loss of the second stage from its logits, one value per sample."""
         loss: Tensor = self.loss(logits, targets)
         return loss
+
+    def frozen_outputs(self, images: Tensor) -> Outputs:
+        """Return the outputs of the frozen network."""
+        with frozen_eval(self.network):
+            outputs: Outputs = self.network(images)
+        return outputs
 
     @abstractmethod
     def head_logits(self, outputs: Outputs) -> Tensor:

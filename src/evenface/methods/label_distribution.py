@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from evenface.methods.base import Method, Task
+from evenface.methods.base import Method, Task, loss_of_each_class
 
 SCHEMES = ("majority", "multi-label", "label-drawing", "distribution")
 
@@ -90,19 +90,12 @@ class LabelDistribution(Method):
                 labels = torch.multinomial(shares, 1)[:, 0]
             loss: Tensor = self.loss(logits, labels)
             return loss
-        values = self._against_all(logits)
+        values = loss_of_each_class(self.loss, logits)
         if self.scheme == "distribution":
             return (shares * values).sum(dim=1)
         accepted = shares >= self.threshold
         accepted = torch.where(accepted.any(dim=1, keepdim=True), accepted, own > 0)
         return values.masked_fill(~accepted, torch.inf).amin(dim=1)
-
-    def _against_all(self, logits: Tensor) -> Tensor:
-        """Compute the loss as if each class in turn were the true one, (B, C)."""
-        rows, classes = logits.shape
-        each = torch.arange(classes, device=logits.device).repeat(rows)
-        values: Tensor = self.loss(logits.repeat_interleave(classes, dim=0), each)
-        return values.view(rows, classes)
 
 
 def _shares(task: Task, votes: Tensor, min_votes: float) -> Tensor:

@@ -13,6 +13,19 @@ def draw_share(alpha: float) -> float:
     return float(torch.distributions.Beta(concentration, concentration).sample())
 
 
+def mix(images: Tensor, alpha: float) -> tuple[Tensor, float, Tensor]:
+    """Mix each image with another of the batch; return them, the share of the first, and the order of the others."""
+    share, order = draw_share(alpha), torch.randperm(len(images)).to(images.device)
+    return torch.lerp(images[order], images, share), share, order
+
+
+def check_alpha(alpha: float) -> float:
+    """Refuse a parameter of the distribution of shares that torch cannot draw from."""
+    if not 0.01 <= alpha < float("inf"):
+        raise ValueError(f"alpha must be a number of at least 0.01, got {alpha}")
+    return alpha
+
+
 class Mixup(Method):
     r"""Mixup: convex combinations of two images, and of their losses.
 
@@ -49,15 +62,12 @@ class Mixup(Method):
 
     def __init__(self, network: nn.Module, loss: nn.Module, alpha: float = 0.2) -> None:
         super().__init__(network, loss)
-        if not 0.01 <= alpha < float("inf"):
-            raise ValueError(f"alpha must be a number of at least 0.01, got {alpha}")
-        self.alpha = alpha
+        self.alpha = check_alpha(alpha)
 
     def training_loss(self, images: Tensor, targets: Tensor) -> Tensor:
         """Mix each image with another of the batch, and give the mixed losses."""
-        share, order = draw_share(self.alpha), torch.randperm(len(images)).to(images.device)
-        logits = self.network(torch.lerp(images[order], images, share)).logits
-        others = targets[order]
+        mixed, share, order = mix(images, self.alpha)
+        logits, others = self.network(mixed).logits, targets[order]
         first, second = self.loss(logits, targets), self.loss(logits, others)
         return torch.lerp(second, first, self.label_share(share, targets, others).to(first.dtype))
 
