@@ -263,13 +263,23 @@ class TestFolders:
         with pytest.raises(InputError, match="did not generate"):
             make_faces(tmp_path, counts={"sad": 1}, people=1, size=32)
 
-    @pytest.mark.parametrize(("size", "seed"), [(4, 0), (32, -1)])
-    def test_settings_out_of_range_are_refused(self, tmp_path, size, seed):
+    @pytest.mark.parametrize(("size", "seed", "look"), [(4, 0, "plain"), (32, -1, "plain"), (32, 0, "wild")])
+    def test_settings_out_of_range_are_refused(self, tmp_path, size, seed, look):
         with pytest.raises(InputError):
-            make_faces(tmp_path, counts={"sad": 1}, people=1, size=size, seed=seed)
+            make_faces(tmp_path, counts={"sad": 1}, people=1, size=size, seed=seed, look=look)
         assert not list(tmp_path.iterdir())
         with pytest.raises(InputError):
-            draw_faces(7, people=1, size=size, seed=seed)
+            draw_faces(7, people=1, size=size, seed=seed, look=look)
+
+    def test_varied_faces_in_memory_are_those_of_a_folder(self, tmp_path):
+        faces = draw_faces({"happy": 2, "fear": 2}, people=2, size=32, seed=4, look="varied")
+        table = make_faces(tmp_path, counts={"happy": 2, "fear": 2}, people=2, size=32, seed=4, look="varied")
+        np.testing.assert_array_equal(faces.poses[:, 0], table["pose_yaw"])
+        np.testing.assert_allclose(faces.units, table[[f"au_{unit}" for unit in AUS]])
+        for image, path in zip(faces.images, table["path"], strict=True):
+            np.testing.assert_array_equal(image, np.asarray(Image.open(tmp_path / path)))
+        with pytest.raises(InputError, match="look"):
+            make_faces(tmp_path, counts={"happy": 2, "fear": 2}, people=2, size=32, seed=4)
 
 
 def test_settings_are_readable(tmp_path):

@@ -22,8 +22,8 @@ from evenface.synthesis.dynamics import (
     pain_style,
 )
 from evenface.synthesis.geometry import Light, Pose, State
-from evenface.synthesis.images import check_settings, counts_per_person, draw_all, draw_colour
-from evenface.synthesis.people import Person, make_person
+from evenface.synthesis.images import check_settings, counts_per_person, draw_all
+from evenface.synthesis.people import Person, draw_colour, make_person
 from evenface.synthesis.renderer import Renderer, Scene
 from evenface.utils.errors import InputError
 from evenface.utils.files import atomic_write, write_json

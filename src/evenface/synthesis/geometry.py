@@ -36,6 +36,25 @@ ACTIONS: dict[int, dict[str, float]] = {
     26: {"jawOpen": 0.8},
     43: {"eyeBlink*": 1.0},
 }
+# The same for strong expressions: what is posed for a camera moves the face further than the shapes' own amplitudes.
+STRONG_ACTIONS: dict[int, dict[str, float]] = {
+    **ACTIONS,
+    1: {"browInnerUp": 2.6, "browOuterUp*": 0.2},
+    2: {"browOuterUp*": 2.0, "browInnerUp": 0.3},
+    4: {"browDown*": 1.9, "eyeSquint*": 0.2},
+    5: {"eyeWide*": 1.9},
+    6: {"cheekSquint*": 2.0, "eyeSquint*": 0.8, "eyeBlink*": 0.12},
+    7: {"eyeSquint*": 1.2, "eyeBlink*": 0.15},
+    9: {"noseSneer*": 2.2, "browDown*": 0.25, "mouthUpperUp*": 0.25},
+    10: {"mouthUpperUp*": 1.5, "noseSneer*": 0.5},
+    12: {"mouthSmile*": 1.45, "mouthStretch*": 0.2},
+    15: {"mouthFrown*": 1.8},
+    17: {"mouthShrugLower": 1.3, "mouthShrugUpper": 0.6},
+    23: {"mouthRollUpper": 0.8, "mouthRollLower": 0.8, "mouthPress*": 0.4, "mouthFrown*": 0.25},
+    24: {"mouthPress*": 1.0, "mouthRollLower": 0.5, "mouthRollUpper": 0.3, "mouthFrown*": 0.25},
+    25: {"mouthLowerDown*": 0.6, "mouthUpperUp*": 0.35, "jawOpen": 0.15},
+    26: {"jawOpen": 1.05},
+}
 THICKNESS = {"bald": 0.0, "buzz": 0.02, "short": 0.09, "medium": 0.16, "tied": 0.06, "bob": 0.13, "long": 0.11}
 
 
@@ -102,6 +121,7 @@ class State:
     pose: Pose = field(default_factory=Pose)
     gaze: tuple[float, float] = (0.0, 0.0)
     light: Light = field(default_factory=Light)
+    strong: bool = False
 
 
 @dataclass(frozen=True)
@@ -224,7 +244,7 @@ def _strengths(state: State) -> dict[str, float]:
     # The model's neutral mouth and brows look stern; this raises them.
     total = {"mouthSmileLeft": 0.08, "mouthSmileRight": 0.08, "browInnerUp": 0.08}
     for unit, (left, right) in zip(AUS, state.units.values, strict=True):
-        for name, factor in ACTIONS[unit].items():
+        for name, factor in (STRONG_ACTIONS if state.strong else ACTIONS)[unit].items():
             for part, strength in (("Left", left), ("Right", right)) if "*" in name else (("", (left + right) / 2),):
                 key = name.replace("*", part)
                 total[key] = total.get(key, 0.0) + factor * float(strength)
@@ -232,9 +252,12 @@ def _strengths(state: State) -> dict[str, float]:
     for name, degrees in (("Up", pitch), ("Down", -pitch)):
         for part in ("Left", "Right"):
             total[f"eyeLook{name}{part}"] = max(degrees, 0.0) / 30
+    if state.strong:
+        _part_smiling_lips(state, total)
     # Anatomical limits.
+    upper, lower = (2.6, 1.8) if state.strong else (1.8, 1.25)
     for name in total:
-        total[name] = min(total[name], 1.8 if name.startswith(("brow", "nose")) else 1.25)
+        total[name] = min(total[name], upper if name.startswith(("brow", "nose")) else lower)
     # The inner brow cannot move up and down at once: with both it is raised and drawn together.
     lifted = min(total["browInnerUp"] / 1.7, 1.0)
     for part in ("Left", "Right"):
@@ -246,6 +269,13 @@ def _strengths(state: State) -> dict[str, float]:
     total["eyeLookOutLeft"] = total["eyeLookInRight"] = max(yaw, 0.0) / 35
     total["eyeLookOutRight"] = total["eyeLookInLeft"] = max(-yaw, 0.0) / 35
     return total
+
+
+def _part_smiling_lips(state: State, total: dict[str, float]) -> None:
+    """Lift the upper lip off the teeth where a smile has parted lips."""
+    for row, part in enumerate(("Left", "Right")):
+        smile, parted = (float(state.units.values[AUS.index(unit), row]) for unit in (12, 25))
+        total[f"mouthUpperUp{part}"] = total.get(f"mouthUpperUp{part}", 0.0) + 0.9 * smile * parted
 
 
 def rotate(head_geometry: HeadGeometry, points: Array, pose: Pose) -> Array:

@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evenface.synthesis.actions import AUS, LABELS
 from evenface.synthesis.geometry import Light, Pose, State
-from evenface.synthesis.people import Person, draw_expression, make_person
+from evenface.synthesis.people import Person, draw_colour, draw_expression, make_person
 from evenface.synthesis.renderer import Renderer, Scene
+from evenface.synthesis.variety import compose_varied_face, vary_person
 from evenface.utils.errors import InputError
 from evenface.utils.files import atomic_write, write_json
 from evenface.utils.progress import progress
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+Look = Literal["plain", "varied"]
 Counts = Mapping[str, int] | Sequence[Mapping[str, int]]
 
 
@@ -120,12 +122,6 @@ def compose_face(person: Person, sample: FacePlan) -> tuple[State, Scene]:
     return State(units, pose, gaze, light), scene
 
 
-def draw_colour(rng: np.random.Generator, low: float, high: float) -> tuple[float, float, float]:
-    """Draw a colour near grey in linear RGB, with a brightness between ``low`` and ``high``."""
-    red, green, blue = np.clip(np.exp(rng.uniform(np.log(low), np.log(high))) * np.exp(rng.normal(0, 0.13, 3)), 0, 0.9)
-    return float(red), float(green), float(blue)
-
-
 _CHUNK = 24
 
 
@@ -181,7 +177,14 @@ VERSION = 4
 
 
 def make_faces(
-    folder: Path, *, counts: Counts, people: int, size: int = 112, seed: int = 0, workers: int = 1
+    folder: Path,
+    *,
+    counts: Counts,
+    people: int,
+    size: int = 112,
+    seed: int = 0,
+    workers: int = 1,
+    look: Look = "plain",
 ) -> "pd.DataFrame":
     """Generate a folder of synthetic faces, or resume an interrupted one.
 
@@ -200,6 +203,8 @@ def make_faces(
     workers : int, default=1
         Number of processes, which does not change the images. With more than 1, a script needs
         ``if __name__ == "__main__"``, as required by Python's ``spawn``.
+    look : {"plain", "varied"}, default="plain"
+        Looks of a laboratory; or closer to photographs from the web, see :mod:`evenface.synthesis.variety`.
 
     Returns
     -------
@@ -215,7 +220,7 @@ def make_faces(
     """
     import pandas as pd
 
-    _check(size, seed)
+    _check(size, seed, look)
     samples = plan_faces(counts, people, seed)
     folder = Path(folder)
     settings: dict[str, object] = {
@@ -225,6 +230,8 @@ def make_faces(
         "people": people,
         "counts": dict(counts) if isinstance(counts, Mapping) else [dict(own) for own in counts],
     }
+    if look != "plain":
+        settings["look"] = look
     check_settings(folder, settings, ".png")
     missing = [sample for sample in samples if not (folder / f"{sample.name}.png").exists()]
     truth = folder / "truth.parquet"
@@ -233,9 +240,9 @@ def make_faces(
     write_json(folder / "settings.json", settings)
     with progress("generating faces", len(samples)) as advance:
         advance(len(samples) - len(missing))
-        for done in draw_all(partial(_write, folder, seed, size), missing, workers):
+        for done in draw_all(partial(_write, folder, seed, size, look), missing, workers):
             advance(done)
-    table = _truth(samples, seed)
+    table = _truth(samples, seed, look)
     with atomic_write(truth) as temporary:
         table.to_parquet(temporary, index=False)
     return table
@@ -253,6 +260,8 @@ class FaceArrays:
         Index of the expression in :data:`~evenface.synthesis.actions.LABELS`.
     people : ndarray of shape (N,)
         Index of the person.
+    units : ndarray of shape (N, len(AUS))
+        Intensity of each unit of :data:`~evenface.synthesis.actions.AUS`, 0 to 1, mean of both sides.
     poses : ndarray of shape (N, 3)
         Yaw, pitch and roll in degrees, see :class:`~evenface.synthesis.geometry.Pose`.
     """
@@ -260,10 +269,13 @@ class FaceArrays:
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     people: NDArray[np.int64]
+    units: NDArray[np.float64]
     poses: NDArray[np.float64]
 
 
-def draw_faces(counts: int | Counts, *, people: int = 40, size: int = 112, seed: int = 0) -> FaceArrays:
+def draw_faces(
+    counts: int | Counts, *, people: int = 40, size: int = 112, seed: int = 0, look: Look = "plain"
+) -> FaceArrays:
     """Render synthetic faces in memory; :func:`make_faces` writes the same images to files.
 
     Parameters
@@ -277,6 +289,8 @@ def draw_faces(counts: int | Counts, *, people: int = 40, size: int = 112, seed:
         Height and width in pixels.
     seed : int, default=0
         Seed of the population and of everything drawn from it.
+    look : {"plain", "varied"}, default="plain"
+        Looks of a laboratory; or closer to photographs from the web, see :mod:`evenface.synthesis.variety`.
 
     Returns
     -------
@@ -288,50 +302,57 @@ def draw_faces(counts: int | Counts, *, people: int = 40, size: int = 112, seed:
     InputError
         If a setting is out of range.
     """
-    _check(size, seed)
+    _check(size, seed, look)
     if isinstance(counts, int):
         counts = {label: (counts + row) // len(LABELS) for row, label in enumerate(LABELS)}
     samples, renderer = plan_faces(counts, people, seed), Renderer(size)
     images = np.empty((len(samples), size, size, 3), np.uint8)
-    poses = np.empty((len(samples), 3))
+    units, poses = np.empty((len(samples), len(AUS))), np.empty((len(samples), 3))
     for row, sample in enumerate(samples):
-        images[row], pose = _draw(renderer, seed, sample)
-        poses[row] = pose.yaw, pose.pitch, pose.roll
+        person, state, scene = compose(seed, sample, look)
+        images[row] = renderer.render(person, [state], scene)[0]
+        units[row] = state.units.values.mean(1)
+        poses[row] = state.pose.yaw, state.pose.pitch, state.pose.roll
     labels = np.array([LABELS.index(sample.label) for sample in samples])
-    return FaceArrays(images, labels, np.array([sample.person for sample in samples]), poses)
+    return FaceArrays(images, labels, np.array([sample.person for sample in samples]), units, poses)
 
 
-def _check(size: int, seed: int) -> None:
+def _check(size: int, seed: int, look: str) -> None:
     if not 16 <= size <= 2048:
         raise InputError(f"synthetic: size must be 16 to 2048 pixels, got {size}")
     if seed < 0:
         raise InputError(f"synthetic: the seed must be >= 0, got {seed}")
+    if look not in get_args(Look):
+        raise InputError(f"synthetic: look must be {' or '.join(get_args(Look))}, got {look!r}")
 
 
-def _draw(renderer: Renderer, seed: int, sample: FacePlan) -> tuple[NDArray[np.uint8], Pose]:
+def compose(seed: int, sample: FacePlan, look: Look = "plain") -> tuple[Person, State, Scene]:
+    """Draw person, state and scene of one image."""
     person = make_person(seed, sample.person)
-    state, scene = compose_face(person, sample)
-    return renderer.render(person, [state], scene)[0], state.pose
+    if look == "varied":
+        person = vary_person(person)
+        return person, *compose_varied_face(person, sample.label, sample.number)
+    return person, *compose_face(person, sample)
 
 
-def _write(folder: Path, seed: int, size: int, samples: Sequence[FacePlan]) -> int:
+def _write(folder: Path, seed: int, size: int, look: Look, samples: Sequence[FacePlan]) -> int:
     from PIL import Image
 
     renderer = Renderer(size)
     for sample in samples:
-        image, _ = _draw(renderer, seed, sample)
+        person, state, scene = compose(seed, sample, look)
+        image = renderer.render(person, [state], scene)[0]
         with atomic_write(folder / f"{sample.name}.png") as temporary:
             Image.fromarray(image).save(temporary, compress_level=3)
     return len(samples)
 
 
-def _truth(samples: Sequence[FacePlan], seed: int) -> "pd.DataFrame":
+def _truth(samples: Sequence[FacePlan], seed: int, look: Look) -> "pd.DataFrame":
     import pandas as pd
 
     rows = []
     for sample in samples:
-        person = make_person(seed, sample.person)
-        state, _ = compose_face(person, sample)
+        person, state, _ = compose(seed, sample, look)
         row: dict[str, object] = {"sample": sample.name, "path": f"{sample.name}.png", "label": sample.label}
         row |= {"subject": person.name, "age": person.age, "sex": person.sex}
         row |= {f"au_{unit}": state.units.intensity(unit) for unit in AUS}

@@ -221,3 +221,9 @@ def draw_expression(person: Person, label: str, rng: np.random.Generator) -> Act
     # Closed eyelids cannot be raised.
     sides[AUS.index(5)] *= 1 - np.clip(sides[AUS.index(43)], 0, 1)
     return ActionUnits(np.clip(sides, 0, 1))
+
+
+def draw_colour(rng: np.random.Generator, low: float, high: float) -> tuple[float, float, float]:
+    """Draw a colour near grey in linear RGB, with a brightness between ``low`` and ``high``."""
+    red, green, blue = np.clip(np.exp(rng.uniform(np.log(low), np.log(high))) * np.exp(rng.normal(0, 0.13, 3)), 0, 0.9)
+    return float(red), float(green), float(blue)

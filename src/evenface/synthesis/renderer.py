@@ -20,6 +20,7 @@ from evenface.synthesis.geometry import (
 )
 from evenface.synthesis.head import PARTS, load_head
 from evenface.synthesis.people import Person
+from evenface.synthesis.props import Props, draw_hand, paint_cover, paint_glasses
 from evenface.synthesis.rasteriser import Array, Fragments, Keep, rasterise
 from evenface.synthesis.skin import (
     AXIS_DEPTH,
@@ -49,6 +50,7 @@ class Scene:
     blur: float = 0.0
     grain: float = 0.0
     exposure: float = 1.0
+    props: Props = field(default_factory=Props)
 
 
 @dataclass(frozen=True)
@@ -140,11 +142,13 @@ class Renderer:
         surface = _surface(geometry, upright, space, seen, state.light, 128 if self.size <= 160 else 320)
         materials = Materials(scene.cloth, _strand_map(person))
         image = np.empty((side * side, 3), np.float32)
-        image[seen.pixels] = shade_points(person, texture, geometry, state, surface, materials, eye)
+        image[seen.pixels] = shade_points(person, texture, geometry, state, surface, materials, eye, scene.props)
         covered = np.zeros(side * side, bool)
         covered[seen.pixels] = True
         behind = np.flatnonzero(~covered)
         image[behind] = _backdrop(scene, side, behind)
+        if scene.props.hand:
+            draw_hand(image, side, screen, seen, surface.parts, scene.props.hand)
         return _to_srgb(image.reshape(side, side, 3), self.size, scene, number)
 
 
@@ -298,6 +302,7 @@ def shade_points(
     surface: Surface,
     materials: Materials,
     eye: Array,
+    props: Props | None = None,
 ) -> Array:
     """Compute linear RGB (N, 3) of every point; ``eye`` is the camera position."""
     parts = surface.parts
@@ -327,6 +332,10 @@ def shade_points(
             base[rows], dim[rows] = _eye(person, outward, state.gaze)
             normals[rows] = outward @ turned.T
             gloss[rows], sharp[rows] = 9.0, 160.0
+    if props and props.cover:
+        paint_cover(surface, base, gloss, props.cover)
+    if props and props.glasses:
+        paint_glasses(surface, geometry.eyes, base, gloss, props.glasses)
     lit = _illuminate(base * dim[:, None], gloss, sharp, normals, surface, state.light, eye)
     # Reflection of a bright window in the eyes.
     rows = np.flatnonzero((parts == PARTS.index("eye_left")) | (parts == PARTS.index("eye_right")))
@@ -349,6 +358,10 @@ def _skin(
     )
     depth = 0.45 + 0.4 * np.clip((person.age - 20) / 50, 0, 1)
     folded = np.clip(wrinkles(size)[at] @ np.clip(active, 0, 1.2), 0, 1) * np.float32(depth)
+    if state.strong:
+        # Folds of strong expressions have depth: broad soft shadows around the lines, which show in small pictures.
+        broad = np.clip(wrinkles(size, 2.5)[at] @ np.clip(active, 0, 1.2), 0, 1)
+        folded = np.clip(1.2 * folded + 0.45 * broad, 0, 1)
     base = base * (1 - folded[:, None] * np.array([0.50, 0.62, 0.66], np.float32))
     gloss = texture.gloss[at]
     hair = texture.hair[at]

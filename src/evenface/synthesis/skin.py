@@ -87,15 +87,15 @@ def hairline_height(angle: Array, receding: float) -> Array:
     return result
 
 
-@lru_cache(maxsize=2)
-def wrinkles(size: int) -> Array:
-    """Return masks of each kind of wrinkle, shape (size, size, len(WRINKLES)), 0 to 1."""
+@lru_cache(maxsize=4)
+def wrinkles(size: int, breadth: float = 1.0) -> Array:
+    """Return masks of each kind of wrinkle, shape (size, size, len(WRINKLES)), 0 to 1; ``breadth`` widens the lines."""
     points = texture_points(size)
     x, y = np.abs(points[..., 0]), points[..., 1]
     front = smoothstep(0.6, 0.9, points[..., 2])
 
     def line(distance: Array, width: float) -> Array:
-        result: Array = np.exp(-((distance / width) ** 2)).astype(np.float32)
+        result: Array = np.exp(-((distance / (breadth * width)) ** 2)).astype(np.float32)
         return result
 
     sway = 0.006 * np.sin(points[..., 0] * 11 + 3 * y) + 0.003 * np.sin(points[..., 0] * 41 + 1)

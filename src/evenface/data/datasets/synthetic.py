@@ -82,6 +82,7 @@ def read(
     render_size: int | None = None,
     seed: int = 0,
     workers: int = 1,
+    look: Literal["plain", "varied"] = "plain",
 ) -> Manifest:
     """Render synthetic faces, or load those rendered before with the same settings.
 
@@ -106,6 +107,9 @@ def read(
         Seed of people, expressions, poses, light and backgrounds.
     workers : int, default=1
         Number of rendering processes; the images do not depend on it.
+    look : {"plain", "varied"}, default="plain"
+        As in a laboratory; or strong and mixed expressions, tight framing, hard light, children, glasses, hats and
+        hands, closer to photographs from the web.
 
     Returns
     -------
@@ -126,8 +130,10 @@ def read(
     )
     size = render_size or size
     settings = [VERSION, people, wanted, size, seed]
+    if look != "plain":
+        settings.append(look)
     folder = root / f"{people}-people-{size}px-{digest(json.dumps(settings))[:8]}"
-    samples = make_faces(folder, counts=wanted, people=people, size=size, seed=seed, workers=workers)
+    samples = make_faces(folder, counts=wanted, people=people, size=size, seed=seed, workers=workers, look=look)
     table, classes = _with_labels("synthetic", samples, LABELS)
     return Manifest(table, classes, "synthetic", folder, (NOTE,))
 
