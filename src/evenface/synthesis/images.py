@@ -148,7 +148,8 @@ def check_settings(folder: Path, settings: dict[str, object], suffix: str) -> No
     except ValueError as error:
         raise InputError(f"cannot read {path}", "Delete the folder, or choose another.") from error
     if old != settings:
-        other = [name for name in settings if not isinstance(old, dict) or old.get(name) != settings[name]]
+        before = old if isinstance(old, dict) else {}
+        other = [name for name in settings | before if before.get(name) != settings.get(name)]
         raise InputError(
             f"{folder} was generated with other settings ({', '.join(other)})",
             "Choose another folder, or delete it.",
