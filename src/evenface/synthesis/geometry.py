@@ -137,6 +137,24 @@ class HeadGeometry:
     height: float
 
 
+@dataclass(frozen=True)
+class Surface:
+    """Visible points of one image, one row each.
+
+    ``template`` is the position on the average head, ``upright`` on this head before rotation, ``space`` in front of
+    the camera; ``normals`` point outwards there. ``openness`` is the share of ambient light that reaches the point,
+    ``shade`` the share of the lamp's light (both 0 to 1).
+    """
+
+    parts: NDArray[np.int64]
+    template: Array
+    upright: Array
+    space: Array
+    normals: Array
+    openness: Array
+    shade: Array
+
+
 def build_head(person: Person) -> HeadGeometry:
     """Build a person's head from the model's shapes and add hair."""
     head = load_head()

@@ -1,17 +1,13 @@
 """Things on and before a face: glasses, hats and scarves, and a hand."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
+from evenface.synthesis.geometry import Surface
 from evenface.synthesis.head import PARTS, load_head
 from evenface.synthesis.rasteriser import Array, Fragments
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from evenface.synthesis.renderer import Surface
 
 
 @dataclass(frozen=True)
@@ -59,7 +55,7 @@ class Props:
     hand: Hand | None = None
 
 
-def paint_glasses(surface: "Surface", eyes: Array, base: Array, gloss: Array, glasses: Glasses) -> None:
+def paint_glasses(surface: Surface, eyes: Array, base: Array, gloss: Array, glasses: Glasses) -> None:
     """Paint rims, bridge, temples and lenses onto the points before the eyes."""
     x, y, z = surface.upright.T
     x = np.abs(x - eyes[:, 0].mean())
@@ -78,7 +74,7 @@ def paint_glasses(surface: "Surface", eyes: Array, base: Array, gloss: Array, gl
     gloss[rim] = 1.0
 
 
-def paint_cover(surface: "Surface", base: Array, gloss: Array, cover: Cover) -> None:
+def paint_cover(surface: Surface, base: Array, gloss: Array, cover: Cover) -> None:
     """Paint a hat above the forehead, or a scarf around the face, with folds."""
     x, y, z = surface.template.T
     line = y - cover.edge - 0.12 * np.square(x)
@@ -94,7 +90,7 @@ def paint_cover(surface: "Surface", base: Array, gloss: Array, cover: Cover) -> 
     base[shadow] *= 0.7
 
 
-def draw_hand(image: Array, side: int, screen: Array, seen: Fragments, parts: "NDArray[np.int64]", hand: Hand) -> None:
+def draw_hand(image: Array, side: int, screen: Array, seen: Fragments, parts: NDArray[np.int64], hand: Hand) -> None:
     """Draw fingers and palm over an image (side * side, 3), as bright as the skin that is seen."""
     template = load_head().vertices
     skin = seen.pixels[parts == PARTS.index("skin")]
@@ -116,7 +112,7 @@ def draw_hand(image: Array, side: int, screen: Array, seen: Fragments, parts: "N
         start = lengths[finger % 4]
         off = np.hypot(aside - middle, np.minimum(back - start - 0.085, 0)) / 0.085
         depth = np.maximum(depth, np.where(back < 0.85, _round(off, 0.35), 0))
-    palm = np.hypot(aside / (0.1 * hand.fingers + 0.05), (back - 1.15) / 0.55)
+    palm = np.hypot(aside / max(0.28, 0.085 * hand.fingers), (back - 1.1) / 0.5)
     depth = np.maximum(depth, _round(palm, 0.75))
     arm = (back > 1.3) & (np.abs(aside) < 0.27)
     depth = np.maximum(depth, np.where(arm, 0.9 - 0.3 * np.square(aside / 0.27), 0))

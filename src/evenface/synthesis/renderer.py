@@ -13,6 +13,7 @@ from evenface.synthesis.geometry import (
     Light,
     Pose,
     State,
+    Surface,
     build_head,
     deform,
     rotate,
@@ -51,24 +52,6 @@ class Scene:
     grain: float = 0.0
     exposure: float = 1.0
     props: Props = field(default_factory=Props)
-
-
-@dataclass(frozen=True)
-class Surface:
-    """Visible points of one image, one row each.
-
-    ``template`` is the position on the average head, ``upright`` on this head before rotation, ``space`` in front of
-    the camera; ``normals`` point outwards there. ``openness`` is the share of ambient light that reaches the point,
-    ``shade`` the share of the lamp's light (both 0 to 1).
-    """
-
-    parts: NDArray[np.int64]
-    template: Array
-    upright: Array
-    space: Array
-    normals: Array
-    openness: Array
-    shade: Array
 
 
 @dataclass(frozen=True)
