@@ -342,7 +342,7 @@ def _skin(
     depth = 0.45 + 0.4 * np.clip((person.age - 20) / 50, 0, 1)
     folded = np.clip(wrinkles(size)[at] @ np.clip(active, 0, 1.2), 0, 1) * np.float32(depth)
     if state.strong:
-        # Folds of strong expressions have depth: broad soft shadows around the lines, which show in small pictures.
+        # Folds of strong expressions have depth: broad soft shadows around the lines, which show in small images.
         broad = np.clip(wrinkles(size, 2.5)[at] @ np.clip(active, 0, 1.2), 0, 1)
         folded = np.clip(1.2 * folded + 0.45 * broad, 0, 1)
     base = base * (1 - folded[:, None] * np.array([0.50, 0.62, 0.66], np.float32))

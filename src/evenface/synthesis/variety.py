@@ -174,7 +174,7 @@ def draw_props(label: str, rng: np.random.Generator) -> Props:
 
 
 def vary_person(person: Person) -> Person:
-    """Return the person with darker brows and lashes, as they show in small pictures; some as children."""
+    """Return the person with darker brows and lashes, as they show in small images; some as children."""
     rng = np.random.default_rng([person.seed, person.index, 18])
     person = replace(
         person,
