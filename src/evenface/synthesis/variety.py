@@ -77,7 +77,7 @@ STRENGTHS = {
 def draw_varied_expression(person: Person, label: str, rng: np.random.Generator) -> ActionUnits:
     """Draw units: a variant, sometimes blended with another expression, at a random strength, asymmetric."""
     posed = _variant(label, rng) * np.array(person.gains) ** 0.7
-    posed *= max(rng.beta(*STRENGTHS[label]), 0.08) * np.exp(rng.normal(0, 0.2, len(AUS)))
+    posed *= 0.25 + 0.75 * rng.beta(*STRENGTHS[label]) * np.exp(rng.normal(0, 0.2, len(AUS)))
     if label != "neutral" and rng.random() < 0.2:
         other = LABELS[int(rng.integers(len(LABELS)))]
         posed = np.maximum(posed, _variant(other, rng) * rng.uniform(0.1, 0.4))
