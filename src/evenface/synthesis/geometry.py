@@ -115,6 +115,8 @@ class State:
         Gaze in degrees to the right of the image and up, relative to the head.
     light : Light
         Lighting.
+    strong : bool
+        Whether units move the face as far as in expressions posed for a camera, with deeper folds.
     """
 
     units: ActionUnits = field(default_factory=lambda: action_units({}))
