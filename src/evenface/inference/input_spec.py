@@ -125,7 +125,10 @@ def input_spec_of(run: Run) -> InputSpec:
     recipe, stored = run.recipe, run.facts.get("sequences")
     baseline = None if recipe.data.baseline.kind == "none" else recipe.data.baseline
     if stored is None:
-        clips = run.facts["content"] == "clips"
+        single = run.facts.get("frames", 1) == 1 and run.facts.get(
+            "single_frames", False
+        )  # as images: one answer a frame
+        clips = run.facts["content"] == "clips" and not single
         return InputSpec(
             "clips" if clips else "stills",
             recipe.data.size,

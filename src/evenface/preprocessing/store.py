@@ -512,7 +512,13 @@ def open_store(path: Path, manifest: Manifest) -> Store:
 
 
 def content_of(manifest: Manifest) -> dict[str, Any]:
-    """Return what the samples were before preparation; for files of sequences, also what was read of them."""
+    """Return what the samples were before preparation: of clips, whether each is a single frame of a video.
+
+    For files of sequences, also what was read of them.
+    """
+    if manifest.content == "clips":
+        frames = manifest.table["end"] - manifest.table["start"]
+        return {"content": manifest.content, "single_frames": bool(frames.eq(1).fillna(value=False).all())}
     if manifest.content != "sequences":
         return {"content": manifest.content}
     names = ("points", "numbers")
