@@ -27,6 +27,7 @@ OF_SEQUENCES = {
         "checkpoint",
         "tta_flip",
         "monitor",
+        "thresholds",
         "patience",
         "accelerator",
         "checkpoint_minutes",

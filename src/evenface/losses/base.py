@@ -45,8 +45,11 @@ class Loss(nn.Module):
         Whether it is a sum over classes, each a binary problem against the rest.
     tasks : tuple of {"classification", "ordinal"}
         What the loss is for.
+    draws : bool
+        Whether it draws random numbers in training, which networks trained as one cannot have.
     """
 
+    draws: ClassVar[bool] = False
     tasks: ClassVar[tuple[TaskKind, ...]] = ("classification", "ordinal")
     one_vs_rest: bool = False
     exact_prior: bool = False

@@ -1,5 +1,7 @@
 """Gaussian clouded logit adjustment (GCL): random margins that are larger for rare classes."""
 
+from typing import ClassVar
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -54,6 +56,7 @@ class GaussianCloudedLoss(Loss):
     tensor([0.6931])
     """
 
+    draws: ClassVar[bool] = True
     alpha: Tensor | None
     amplitudes: Tensor
 

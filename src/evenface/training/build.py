@@ -80,7 +80,19 @@ def _check_for_task(recipe: Recipe, method: type[Method], kind: TaskKind) -> Non
     else:  # options of the method may depend on the data
         check_options("method", recipe.method.name, recipe.method.options, options - {"task"} if on_images else ())
         targets = _unknown_targets(classes) if kind in TARGET_TASKS else None
-        build_loss(recipe, Task(counts, classes, recipe.training.batch_size, kind=kind, targets=targets))
+        loss = build_loss(recipe, Task(counts, classes, recipe.training.batch_size, kind=kind, targets=targets))
+        if not on_images:
+            _check_sequence_loss(recipe.loss.name, loss)
+
+
+def _check_sequence_loss(name: str, loss: nn.Module) -> None:
+    """Refuse a loss with weights or random numbers of its own, which networks trained as one do not have."""
+    learns, draws = any(True for _ in loss.parameters()), getattr(loss, "draws", False)
+    if learns or draws:
+        what = "learns weights of its own" if learns else "draws random numbers"
+        raise InputError(
+            f"loss {name!r} {what}, which networks of sequences do not", "Choose other options, or another loss."
+        )
 
 
 def _check_training(training: Training) -> None:
@@ -311,29 +323,27 @@ def trained_method(run: Run) -> Method:
         weights = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path} is damaged: it cannot be read ({error})", "Train the run again.") from error
-    counts, classes = np.array(facts["counts"]["train"], dtype=np.int64), tuple(facts["classes"])
+    counts, names, kind = np.array(facts["counts"]["train"], dtype=np.int64), tuple(facts["classes"]), facts["task"]
+    targets = None
+    if kind in TARGET_TASKS:  # their statistics are among the weights; the loss is not needed
+        names = tuple(facts["targets"])
+        targets = _unknown_targets(names)
     if recipe.modality == "sequences":
         one_vs_rest = is_one_vs_rest(recipe)
         steps, points, numbers = facts["sequences"]["shape"]
         networks = [
             SequenceNetwork(
-                Recurrent.model_validate(entry["network"]), points * numbers, steps, 1 if one_vs_rest else len(classes)
+                Recurrent.model_validate(entry["network"]), points * numbers, steps, 1 if one_vs_rest else len(names)
             )
             for entry in facts["networks"].values()
         ]
         network = sequence_network(networks, one_vs_rest=one_vs_rest)
-        method = build_method(recipe, counts, classes, network=network)
+        method = build_method(recipe, counts, names, kind=kind, targets=targets, network=network)
     else:
         # Initial weights and votes are not needed; classes were checked to be ordered in training.
         without_weights = recipe.network.model_copy(update={"weights": "random"})
         recipe = recipe.model_copy(update={"network": without_weights})
         votes = np.ones((int(counts.sum()), len(counts)), dtype=np.float32)
-        frames = facts.get("frames", 1)  # older runs have none
-        kind: TaskKind = facts.get("task", "ordinal")  # as are votes
-        targets = None
-        if kind in TARGET_TASKS:  # their statistics are among the weights; the loss is not needed
-            classes = tuple(facts["targets"])
-            targets = _unknown_targets(classes)
-        method = build_method(recipe, counts, classes, votes, kind=kind, targets=targets, frames=frames)
+        method = build_method(recipe, counts, names, votes, kind=kind, targets=targets, frames=facts["frames"])
     method.load_inference_state(weights)
     return method

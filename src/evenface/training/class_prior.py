@@ -94,7 +94,7 @@ def prior_of_method(method: "Method", training: Training, counts: npt.ArrayLike)
 
     n = np.asarray(counts, dtype=np.float64)
     if method.link is not None:
-        return ImpliedPrior(n / n.sum(), "training counts of strata, as targets have no class prior", exact=False)
+        return prior_of_strata(n)
     factor, reasons = _sampling_factor(method.stages[-1].sampling or training.sampling, training.sampling_beta, n)
     for declared, reason in (
         (declared_factor(method.loss, n), getattr(method.loss, "prior_reason", "class weights")),
@@ -104,6 +104,12 @@ def prior_of_method(method: "Method", training: Training, counts: npt.ArrayLike)
         if np.ptp(declared[n > 0]) > 1e-9 * np.max(declared):
             reasons.append(reason)
     return _prior(n, factor, reasons, exact=method.exact_prior and getattr(method.loss, "exact_prior", False))
+
+
+def prior_of_strata(counts: npt.ArrayLike) -> ImpliedPrior:
+    """Return the shares of the strata of a task whose targets have no class prior."""
+    n = np.asarray(counts, dtype=np.float64)
+    return ImpliedPrior(n / n.sum(), "training counts of strata, as targets have no class prior", exact=False)
 
 
 def prior_of(run: Run) -> ImpliedPrior:

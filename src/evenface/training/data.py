@@ -46,11 +46,6 @@ class TrainingData:
         _ = self.frames
         counts, method = self.counts, METHODS[self.recipe.method.name]
         if self.manifest.targets:
-            if self.recipe.modality == "sequences":
-                raise InputError(
-                    f"networks of sequences predict classes, not {', '.join(self.manifest.targets)}",
-                    "Set data.task: classification, or use a network of images or clips.",
-                )
             check_targets(self.manifest, self.split.train)
         elif (counts == 0).any() and not (method.allows_absent_classes and (counts > 0).sum() > 1):
             raise InputError(

@@ -111,6 +111,11 @@ def shown_metric(task: TaskKind) -> str:
     return MONITORS[task][0] if task in MONITORS else "balanced_accuracy"
 
 
+def larger_is_better(monitor: str) -> bool:
+    """Return whether larger values of a validation metric are better."""
+    return monitor not in ("loss", "mae")
+
+
 def monitor_of(monitor: str, task: TaskKind) -> str:
     """Return the validation metric of a task that weights are selected by."""
     if task not in MONITORS:

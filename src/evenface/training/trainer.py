@@ -26,6 +26,7 @@ from evenface.runs import HISTORY, WEIGHTS
 from evenface.training.batches import Batch, TrainingBatches, seed_stage, seed_step
 from evenface.training.checkpoint import lay_out_like_parameters, load_state, save_state, save_weights
 from evenface.training.optimizers import EMA, EarlyStopping, build_optimizer, early_stopping, rate_factor
+from evenface.training.prediction import larger_is_better
 from evenface.training.run_records import Logger, epoch_heading, epoch_line
 from evenface.utils.errors import InputError
 from evenface.utils.files import atomic_write
@@ -243,8 +244,8 @@ class Trainer:
         if self.validate is None or len(history) <= first:
             return EarlyStopping(len(history) - 1, stop=False)
         monitored = [row[f"validation_{self.monitor}"] for row in history[first:]]
-        larger = self.monitor not in ("loss", "mae")
-        result = early_stopping(monitored, larger_is_better=larger, patience=training.patience)
+        better = larger_is_better(self.monitor)
+        result = early_stopping(monitored, larger_is_better=better, patience=training.patience)
         return EarlyStopping(result.best_epoch + first, result.stop)
 
     def _save_weights(self, name: str, selected: str) -> None:

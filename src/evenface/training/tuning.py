@@ -16,6 +16,7 @@ from evenface.config.recipe import SearchSettings
 from evenface.config.recipe_checks import SearchRange, check_installed, ranges, with_settings
 from evenface.training.batches import key
 from evenface.training.optimizers import early_stopping
+from evenface.training.prediction import larger_is_better
 from evenface.training.stacked import MemberSpec
 from evenface.utils.errors import InputError
 from evenface.utils.files import DIGEST_KEY, digest, exclusive_lock
@@ -386,7 +387,7 @@ def start_search(request: SearchRequest, name: str) -> RunningSearch:
     sides = (member.train, member.targets, member.validation, member.validation_targets)
     rows = [side.astype("<i8").tobytes() for side in sides]
     key = digest(FORM, name, request.basis(name, lowest), settings, *rows)
-    return RunningSearch(request, name, key, over, larger=recipe.training.monitor != "loss")
+    return RunningSearch(request, name, key, over, larger=larger_is_better(recipe.training.monitor))
 
 
 def _seed(seed: int, name: str) -> int:

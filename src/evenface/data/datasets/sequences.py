@@ -52,6 +52,7 @@ class Listing(NamedTuple):
     subjects: str | None
     classes: Sequence[str] | None
     ordered: bool
+    targets: Sequence[str]
 
 
 def read_landmarks(
@@ -65,9 +66,10 @@ def read_landmarks(
     subjects: str | None = None,
     classes: Sequence[str] | None = None,
     ordered: bool = False,
+    targets: Sequence[str] = (),
 ) -> Manifest:
     """Read files of MediaPipe's 468 or dlib's 68 face landmarks, detected by another tool."""
-    listing = Listing(table, columns, delimiter, subjects, classes, ordered)
+    listing = Listing(table, columns, delimiter, subjects, classes, ordered, targets)
     return as_sequences(
         read_sequence_files("landmarks", root, LANDMARK_SUFFIXES, EXPECTED_LANDMARKS, listing), points, array
     )
@@ -93,7 +95,7 @@ def read_sequence_files(
             condition = "with a table" if by_table else "without a table"
             raise InputError(f"{source}: the option {option} has no effect {condition}", expected)
     if by_table:
-        manifest = read_as(source, root, listing.table, listing.columns, listing.classes, listing.delimiter)
+        manifest = read_as(source, root, *listing[:2], listing.classes, listing.delimiter, listing.targets)
         if not manifest.targets:
             scale = task_of_scale(source, manifest.classes, listing.classes, listing.ordered)
             manifest = replace(manifest, task=scale)
@@ -150,9 +152,10 @@ def read_openface(
     subjects: str | None = None,
     classes: Sequence[str] | None = None,
     ordered: bool = False,
+    targets: Sequence[str] = (),
 ) -> Manifest:
     """Read a folder of OpenFace tables, one sequence each."""
-    listing = Listing(table, columns, delimiter, subjects, classes, ordered)
+    listing = Listing(table, columns, delimiter, subjects, classes, ordered, targets)
     manifest = read_sequence_files("openface", root, (".csv",), EXPECTED_OPENFACE, listing)
     return as_openface(manifest, manifest.root / manifest.table["path"].iloc[0], features)
 
@@ -214,9 +217,10 @@ def read_pyfeat(
     subjects: str | None = None,
     classes: Sequence[str] | None = None,
     ordered: bool = False,
+    targets: Sequence[str] = (),
 ) -> Manifest:
     """Read a folder of py-feat tables, one sequence each."""
-    listing = Listing(table, columns, delimiter, subjects, classes, ordered)
+    listing = Listing(table, columns, delimiter, subjects, classes, ordered, targets)
     manifest = read_sequence_files("py-feat", root, (".csv",), EXPECTED_PYFEAT, listing)
     first = manifest.root / manifest.table["path"].iloc[0]
     return _as_tables(manifest, first, PYFEAT[features], f"features: {features}", EXPECTED_PYFEAT)
@@ -231,9 +235,10 @@ def read_mediapipe(
     subjects: str | None = None,
     classes: Sequence[str] | None = None,
     ordered: bool = False,
+    targets: Sequence[str] = (),
 ) -> Manifest:
     """Read a folder of tables of MediaPipe's blendshapes, one sequence each."""
-    listing = Listing(table, columns, delimiter, subjects, classes, ordered)
+    listing = Listing(table, columns, delimiter, subjects, classes, ordered, targets)
     manifest = read_sequence_files("mediapipe", root, (".csv",), EXPECTED_MEDIAPIPE, listing)
     kind = TableFeatures("features", ",".join(BLENDSHAPES), BLENDSHAPES[0])
     first = manifest.root / manifest.table["path"].iloc[0]
@@ -270,7 +275,7 @@ FACTS = {
     ),
     "openface": SourceFacts(
         "Tables of OpenFace, one per video",
-        "your classes or levels",
+        "your classes or levels; in a table, any targets",
         EXPECTED_OPENFACE,
         "you; OpenFace: T. Baltrusaitis",
         f"{_OF_VIDEOS}; OpenFace is licensed for non-commercial research only",

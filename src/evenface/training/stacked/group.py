@@ -7,10 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evenface.training.prediction import validation_metrics
 from evenface.training.stacked.losses import StackedLosses
 from evenface.training.stacked.members import DRAWN_STEPS, MemberState
-from evenface.training.stacked.network import Buffers, StackedArrays, StackedNetwork, probabilities
+from evenface.training.stacked.network import Buffers, StackedArrays, StackedNetwork, predictions_of
 from evenface.training.stacked.optimizers import StackedOptimizer
 from evenface.utils.errors import InputError
 
@@ -107,7 +106,7 @@ class StackedGroup:
                 )
             row = {"epoch": state.epoch + 1, "lr": state.rate(member.steps - 1), "train_loss": total / member.steps}
             if state.validated:
-                metrics = validation_metrics(member.validation_targets, validated[place, : len(member.validation)])
+                metrics = member.measured(validated[place, : len(member.validation)])
                 row |= {f"validation_{name}": value for name, value in metrics.items()}
             if not np.isfinite(total):
                 row |= dict.fromkeys((name for name in row if name.startswith("validation")), np.nan)
@@ -119,7 +118,7 @@ class StackedGroup:
         self.sums.zero_()
 
     def _validate(self, buffers: Buffers) -> np.ndarray:
-        """Return probabilities (M, V, K) of each member's validation samples, padded to those of who has most."""
+        """Return predictions (M, V, K) of each member's validation samples, padded to those of who has most."""
         members = [state.member for state in self.states]
         longest = max(len(member.validation) for member in members)
         batch = buffers.sequences.shape[1]
@@ -138,10 +137,11 @@ class StackedGroup:
     def _predict(self, buffers: Buffers, rows: np.ndarray) -> np.ndarray:
         network = StackedNetwork(self.weights, self.gradients, buffers, len(self.states))
         batch, parts = buffers.sequences.shape[1], []
+        links = [state.member.predicts.link for state in self.states if state.member.predicts is not None]
         for start in range(0, rows.shape[1], batch):
             index = torch.from_numpy(rows[:, start : start + batch]).to(self.device)
             network.gather(self.bank.sequences, index)
-            parts.append(probabilities(network.forward(None)).cpu().numpy())
+            parts.append(predictions_of(network.forward(None), links).cpu().numpy())
         predicted = np.concatenate(parts, axis=1) if parts else np.empty((len(self.states), 0, 1))
         return np.concatenate([1 - predicted, predicted], axis=-1) if self.losses.one_output else predicted
 
@@ -155,7 +155,8 @@ class EpochBatches:
         self.states, self.epoch, self.device = states, epoch, device
         longest, self.batch = states[0].member.steps, states[0].member.batch
         rows = np.zeros((len(states), longest * self.batch), dtype=np.int64)
-        targets = np.zeros_like(rows)
+        first = states[0].member.targets
+        targets = np.zeros((*rows.shape, *first.shape[1:]), dtype=first.dtype)
         for place, state in enumerate(states):
             member = state.member
             places, mirrored = member.order(epoch)
@@ -163,7 +164,7 @@ class EpochBatches:
             targets[place, : len(places)] = member.targets[places]
         shape = (len(states), longest, self.batch)
         self.rows = torch.from_numpy(rows.reshape(shape)).to(device)
-        self.targets = torch.from_numpy(targets.reshape(shape)).to(device)
+        self.targets = torch.from_numpy(targets.reshape(*shape, *first.shape[1:])).to(device)
         self._masks = torch.zeros(len(states), min(longest, DRAWN_STEPS), self.batch, width)
         self._part = -1
         self._network: StackedNetwork | None = None

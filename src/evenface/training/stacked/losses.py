@@ -34,7 +34,10 @@ class StackedLosses:
 
     def __call__(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean loss of each network's batch, and its gradient."""
-        means, gradient = (self._one_logit if self.one_output else self._logits)(logits, targets)
+        if len(self.others) == len(self.losses):
+            means, gradient = logits.new_zeros(len(logits)), torch.zeros_like(logits)
+        else:
+            means, gradient = (self._one_logit if self.one_output else self._logits)(logits, targets)
         for place in self.others:
             if place < len(logits):
                 means[place], gradient[place] = _alone(

@@ -1,6 +1,6 @@
 """One of many networks trained as a stack: its specification and its training state."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -8,14 +8,28 @@ from torch import Tensor, nn
 
 from evenface.config.recipe import Optimizer, Recurrent, Schedule, Training
 from evenface.data.imbalance import draw_samples, sampling_probabilities
+from evenface.methods.base import TargetLink
 from evenface.training.batches import key, permutation, uniforms
 from evenface.training.optimizers import EarlyStopping, early_stopping, rate_factor
+from evenface.training.prediction import larger_is_better, validation_metrics
 from evenface.training.stacked.network import NetworkShape
 from evenface.training.stacked.optimizers import check_optimizer
 from evenface.utils.errors import InputError
 
 DRAWN_STEPS = 32
 """Steps whose dropout is drawn at a time."""
+
+
+@dataclass(frozen=True, eq=False)
+class MemberTargets:
+    """What a network predicts in place of a class.
+
+    ``strata`` (n,) are the bins by which training samples are drawn; ``measure`` computes validation metrics of values.
+    """
+
+    link: TargetLink
+    strata: np.ndarray
+    measure: Callable[[np.ndarray], dict[str, float]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +56,7 @@ class MemberSpec:
     flip: float = 0.0
     added: bool = False
     name: str = ""
+    predicts: MemberTargets | None = None
 
     def check(self) -> None:
         """Refuse settings and data that cannot be trained on."""
@@ -94,7 +109,8 @@ class MemberSpec:
         if rule == "none":
             drawn = permutation(self.seed, epoch, self.samples)
         else:
-            labels = np.tile(self.targets, 2 if self.added else 1)
+            drawn_by = self.targets if self.predicts is None else self.predicts.strata
+            labels = np.tile(drawn_by, 2 if self.added else 1)
             numbers = uniforms(self.seed, "sampling", epoch, self.samples)[:, 0].astype(np.float64)
             drawn = draw_samples(sampling_probabilities(labels, rule, beta=self.training.sampling_beta), numbers)
         drawn = drawn[: self.steps * self.batch]
@@ -113,6 +129,12 @@ class MemberSpec:
         numbers = uniforms(self.seed, f"dropout {part}", epoch, steps * self.batch, width)
         scaled: np.ndarray = (numbers >= share).astype(np.float32) / np.float32(1 - share)
         return scaled.reshape(steps, self.batch, width)
+
+    def measured(self, predicted: np.ndarray) -> dict[str, float]:
+        """Compute the metrics of predictions (V, K) of the validation samples."""
+        if self.predicts is not None:
+            return self.predicts.measure(predicted)
+        return validation_metrics(self.validation_targets, predicted)
 
     def weights_seed(self) -> int:
         """Return the seed of the initial weights."""
@@ -153,8 +175,11 @@ class MemberState:
         history, training = self.history[:epoch], self.member.training
         if not self.validated or not history:
             return EarlyStopping(len(history) - 1, stop=False)
-        monitored = [row[f"validation_{training.monitor}"] for row in history]
-        return early_stopping(monitored, larger_is_better=training.monitor != "loss", patience=training.patience)
+        monitored, better = (
+            [row[f"validation_{training.monitor}"] for row in history],
+            larger_is_better(training.monitor),
+        )
+        return early_stopping(monitored, larger_is_better=better, patience=training.patience)
 
     def trains(self, epoch: int) -> bool:
         """Return whether it trains in an epoch, once the epochs before have ended."""
@@ -177,6 +202,7 @@ def stackable_groups(members: Sequence[MemberSpec], indices: Iterable[int]) -> l
     for index in indices:
         member = members[index]
         network, optimizer = member.network, member.optimizer.model_copy(update={"lr": 1.0})
-        kind = (network.kind, network.norm, member.classes, member.one_output, member.batch, str(optimizer))
+        outputs = (member.classes, member.one_output, member.predicts is None)
+        kind = (network.kind, network.norm, *outputs, member.batch, str(optimizer))
         groups.setdefault(kind, []).append(index)
     return list(groups.values())

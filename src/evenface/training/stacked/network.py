@@ -293,7 +293,20 @@ def probabilities(logits: Tensor) -> Tensor:
     return logits.double().sigmoid() if logits.shape[-1] == 1 else logits.double().softmax(dim=-1)
 
 
-def predict_stack(stack: StackedArrays, sequences: Tensor, rows: np.ndarray, batch: int = 64) -> np.ndarray:
+def predictions_of(logits: Tensor, links: Sequence[torch.nn.Module] | None) -> Tensor:
+    """Return what M networks predict by logits (M, B, C), float64: probabilities, or the values of their links."""
+    if not links:
+        return probabilities(logits)
+    return torch.stack([link(own) for link, own in zip(links, logits, strict=False)]).double()
+
+
+def predict_stack(
+    stack: StackedArrays,
+    sequences: Tensor,
+    rows: np.ndarray,
+    batch: int = 64,
+    links: Sequence[torch.nn.Module] | None = None,
+) -> np.ndarray:
     """Predict the same rows with all networks of a stack."""
     whole = StackedNetwork(stack, stack, Buffers(stack.shape, stack.members, batch, stack.flat.device), stack.members)
     found = np.empty((stack.members, len(rows), stack.shape.outputs))
@@ -302,14 +315,19 @@ def predict_stack(stack: StackedArrays, sequences: Tensor, rows: np.ndarray, bat
         filled = np.concatenate([some, np.repeat(some[:1], batch - len(some))])
         index = torch.from_numpy(filled).to(sequences.device).expand(stack.members, batch)
         whole.gather(sequences, index)
-        found[:, start : start + len(some)] = probabilities(whole.forward(None))[:, : len(some)].cpu().numpy()
+        predicted = predictions_of(whole.forward(None), links)
+        found[:, start : start + len(some)] = predicted[:, : len(some)].cpu().numpy()
     return found
 
 
 def predict_networks(
-    networks: Sequence[SequenceNetwork], sequences: np.ndarray, rows: np.ndarray | None = None, batch: int = 64
+    networks: Sequence[SequenceNetwork],
+    sequences: np.ndarray,
+    rows: np.ndarray | None = None,
+    batch: int = 64,
+    links: Sequence[torch.nn.Module] | None = None,
 ) -> np.ndarray:
     """Predict sequences with several networks that differ in F, Q and R at most."""
     some = np.ascontiguousarray(sequences if rows is None else sequences[rows], dtype=np.float32)
     held = torch.from_numpy(some.reshape(*some.shape[:2], -1))
-    return predict_stack(stacked(networks), held, np.arange(len(some)), batch)
+    return predict_stack(stacked(networks), held, np.arange(len(some)), batch, links)

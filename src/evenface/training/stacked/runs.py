@@ -8,26 +8,27 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import nn
 
 from evenface.config import Recipe
-from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.probability_metrics import shares
-from evenface.losses import LOSS_SELECTIONS, binary_loss_specs, build_loss, build_one_vs_rest
+from evenface.evaluation.target_predictions import AnyPredictions
+from evenface.losses import LOSS_SELECTIONS, binary_loss_specs, build_one_vs_rest
 from evenface.methods import METHODS
-from evenface.methods.base import Method
+from evenface.methods.base import Method, TargetLink, Task
 from evenface.preprocessing.landmarks import mirrored
 from evenface.preprocessing.store import Store
 from evenface.runs import HISTORY, HISTORY_CLASS, PREDICTIONS, VALIDATION, WEIGHTS, Run
 from evenface.training.batches import key
-from evenface.training.build import build_method, check_recipe, sequence_network
+from evenface.training.build import build_loss, build_method, check_recipe, loss_name, sequence_network
 from evenface.training.checkpoint import load_state, save_state, save_weights
-from evenface.training.class_prior import implied_prior
-from evenface.training.data import TrainingData, predictions
+from evenface.training.class_prior import implied_prior, prior_of_strata
+from evenface.training.data import TrainingData, predictions, target_predictions, with_thresholds
 from evenface.training.fabric import choose_accelerator
-from evenface.training.prediction import score_sequences
+from evenface.training.prediction import monitor_of, score_sequences, shown_metric, target_validation_metrics
 from evenface.training.run_records import build_loggers, peak_memory, run_metadata, split_table, start_lines
-from evenface.training.stacked.members import MemberSpec
+from evenface.training.stacked.members import MemberSpec, MemberTargets
 from evenface.training.stacked.trainer import StackedTrainer
 from evenface.training.trainer import CHECKPOINT, LAST, keep_freed_memory
 from evenface.training.tuning import SearchRequest, SearchResult, StackedTraining, run_searches, trial_table
@@ -86,9 +87,9 @@ def fit_sequences(
 ) -> None:
     """Train runs of sequences, as many as possible as one, and write each one's weights, predictions and metadata.
 
-    Runs on the same prepared data are trained as one; each has its own seed, order, loss, learning rate and end, and
-    its result does not depend on the others, to float tolerance. Each keeps its own state in its folder, so runs that
-    were interrupted may be resumed with other runs, or alone.
+    Runs on the same prepared data and of the same task are trained as one; each has its own seed, order, loss, learning
+    rate and end, and its result does not depend on the others, to float tolerance. Each keeps its own state in its
+    folder, so runs that were interrupted may be resumed with other runs, or alone.
     """
     keep_freed_memory()
     stores: dict[str, Store] = {}
@@ -98,7 +99,8 @@ def fit_sequences(
             prepared = sequence_run(run, recipe, stores)
             baselines = prepared.data.baselines
             baseline = "" if baselines is None else baselines.key
-            shared = (str(prepared.data.store.path), prepared.device, recipe.augment.flip_landmarks, baseline)
+            task = prepared.data.manifest.task
+            shared = (str(prepared.data.store.path), prepared.device, recipe.augment.flip_landmarks, baseline, task)
             alike.setdefault(shared, []).append(prepared)
     done, total = 0, sum(len(runs) for runs in alike.values())
     for runs in alike.values():
@@ -120,6 +122,9 @@ def sequence_run(run: Run, recipe: Recipe, stores: dict[str, Store]) -> Sequence
     data.check()
     stores[source] = data.store
     check_mirror(recipe, data.store.points, data.middle)
+    monitor = monitor_of(recipe.training.monitor, data.manifest.task)
+    training = recipe.training.model_copy(update={"monitor": monitor})
+    recipe = recipe.model_copy(update={"training": training})
     return SequenceRun(run, recipe, data, network_specs(recipe, data))
 
 
@@ -159,17 +164,44 @@ def network_names(recipe: Recipe, data: TrainingData) -> tuple[str, ...]:
 
 def network_spec(name: str, recipe: Recipe, data: TrainingData) -> NetworkSpec:
     """Specify one network: of all classes, or of one class against the rest."""
-    counts, classes, loss = data.counts, data.manifest.classes, recipe.loss
+    classes, loss, task = data.manifest.classes, recipe.loss, task_of(recipe, data)
     label = classes.index(name) if METHODS[recipe.method.name].one_vs_rest else None
     if label is not None:
-        chosen = binary_loss_specs(loss.name, counts, classes, **loss.options)[label]
+        chosen = binary_loss_specs(loss.name, task.counts, classes, **loss.options)[label]
         module, facts, note = build_one_vs_rest([chosen]).losses[0], chosen.facts, str(chosen)
     else:
-        module = build_loss(loss.name, counts, names=classes, **loss.options)
-        facts, note = {"loss": loss.name, **loss.options}, ""
+        module = build_loss(recipe, task)
+        facts, note = {"loss": loss_name(recipe, task.kind), **loss.options}, ""
     member = _member(recipe, data, module, label, name)
+    if task.link is not None:
+        member = replace(member, **_of_targets(data, task.link))
     network = recipe.network.recurrent.model_dump(mode="json")
     return NetworkSpec(name, member, {"seed": member.seed, "network": network, **facts}, note)
+
+
+def task_of(recipe: Recipe, data: TrainingData) -> Task:
+    """Return the training task of a recipe's data."""
+    manifest, rows = data.manifest, data.split.train
+    targets = manifest.target_values(rows) if manifest.targets else None
+    return Task(data.counts, manifest.outputs, recipe.training.batch_size, kind=manifest.task, targets=targets)
+
+
+def _of_targets(data: TrainingData, link: TargetLink) -> dict[str, Any]:
+    """Return what a network that predicts targets has in place of what one of classes has."""
+    manifest, train, validation = data.manifest, data.split.train, data.validation
+
+    def encoded(rows: np.ndarray) -> np.ndarray:
+        return link.encode(torch.from_numpy(manifest.target_values(rows))).numpy()
+
+    def measure(values: np.ndarray) -> dict[str, float]:
+        return target_validation_metrics(target_predictions(manifest, validation, values))
+
+    return {
+        "targets": encoded(train),
+        "validation_targets": encoded(validation),
+        "classes": len(manifest.targets),
+        "predicts": MemberTargets(link, manifest.labels[train], measure),
+    }
 
 
 def _member(recipe: Recipe, data: TrainingData, loss: nn.Module, positive: int | None, name: str) -> MemberSpec:
@@ -219,6 +251,7 @@ class StackedRuns:
             mirrored=self.mirrored,
             minutes=min(run.recipe.training.checkpoint_minutes for run in self.runs),
             device=self.runs[0].device,
+            shown=shown_metric(self.runs[0].data.manifest.task),
             log=lambda _line: report(searching + (1 - searching) * self.trainer.share),
             keep=self._save_checkpoints,
         )
@@ -345,7 +378,10 @@ def _metadata(run: SequenceRun) -> dict[str, Any]:
     """Return what ``run.json`` holds before training."""
     store = run.data.store
     data = run.data
-    implied = implied_prior(run.recipe, data.counts, names=data.manifest.classes)
+    if data.manifest.targets:
+        implied = prior_of_strata(data.counts)
+    else:
+        implied = implied_prior(run.recipe, data.counts, names=data.manifest.classes)
     metadata = run_metadata(data, implied, run.device)
     if run.recipe.loss.name in LOSS_SELECTIONS:
         metadata["notes"].append(f"losses by imbalance: {'; '.join(network.note for network in run.networks)}")
@@ -363,22 +399,27 @@ def _save_weights(run: SequenceRun, trainer: StackedTrainer, members: Sequence[i
     """Write the networks of the last or of the selected epochs, and return the method with them."""
     networks = [trainer.network(member, "last" if name == LAST else "selected") for member in members]
     network = sequence_network(networks, one_vs_rest=METHODS[run.recipe.method.name].one_vs_rest)
-    method = build_method(run.recipe, run.data.counts, run.data.manifest.classes, network=network)
+    task = task_of(run.recipe, run.data)
+    method = build_method(run.recipe, task.counts, task.names, kind=task.kind, targets=task.targets, network=network)
     method = method.eval().to(run.device)
     save_weights(run.run.folder / name, method.inference_state(), {"selected": f"epochs {epochs}"})
     return method
 
 
-def _predict(run: SequenceRun, method: Method, sequences: np.ndarray) -> dict[str, Predictions]:
+def _predict(run: SequenceRun, method: Method, sequences: np.ndarray) -> dict[str, AnyPredictions]:
     """Predict validation and test set, each under the name of its file."""
-    data, predicted = run.data, {}
+    data = run.data
+    predicted: dict[str, AnyPredictions] = {}
     mirror = run.mirror if run.recipe.training.tta_flip else None
     for name, rows in ((VALIDATION, data.split.validation), (PREDICTIONS, data.split.test)):
         if len(rows):
             scores = score_sequences(method, sequences, rows, device=run.device, mirror=mirror)
+            if data.manifest.targets:
+                predicted[name] = target_predictions(data.manifest, rows, scores)
+                continue
             own = scores if method.one_vs_rest else None
             predicted[name] = predictions(data.manifest, rows, shares(scores), scores=own)
-    return predicted
+    return with_thresholds(predicted) if run.recipe.training.thresholds == "validation" else predicted
 
 
 def _write_history(run: SequenceRun, histories: Sequence[Sequence[dict[str, float]]]) -> None:

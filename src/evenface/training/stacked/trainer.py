@@ -53,7 +53,9 @@ class StackedTrainer:
         keep: Callable[[], None] | None = None,
         quiet: bool = False,
         diverged: Literal["raise", "end"] = "raise",
+        shown: str = "balanced_accuracy",
     ) -> None:
+        self.shown = shown
         self.members, self.sequences, self.mirrored = list(members), sequences, mirrored
         self.folder, self.seconds, self.device = folder, 60 * minutes, torch.device(device)
         self.threads = (threads or torch.get_num_threads()) if self.device.type == "cpu" else 1
@@ -89,7 +91,7 @@ class StackedTrainer:
             workers = stack.enter_context(TrainingThreads(self.threads))
             if self._epoch() is not None:
                 validated = any(state.validated for state in self.states)
-                bar.say(epoch_heading(validated=validated, unit="sequences"))
+                bar.say(epoch_heading(validated=validated, unit="sequences", metric=self.shown))
             while (epoch := self._epoch()) is not None and epoch < until:
                 self._run_epoch(epoch, workers, interrupt, bar)
         self._save()
@@ -110,7 +112,7 @@ class StackedTrainer:
         """Metrics of each member and epoch.
 
         A row holds ``epoch``, ``lr`` and ``train_loss`` and, where there are validation samples, ``validation_`` and
-        each of ``loss``, ``accuracy``, ``balanced_accuracy`` and ``macro_f1``.
+        each of ``loss``, ``accuracy``, ``balanced_accuracy`` and ``macro_f1``, or what is measured of targets.
         """
         return [state.history for state in self.states]
 
@@ -139,8 +141,8 @@ class StackedTrainer:
         Returns
         -------
         ndarray of shape (M, n, C), or list of ndarray of shape (n, C)
-            float64; a list where members differ in C. Sigmoids where there is one logit (C = 1), else probabilities.
-            Averaged with those of the mirror if the member's ``training.tta_flip`` is set.
+            float64; a list where members differ in C. Of classes sigmoids where there is one logit (C = 1), else
+            probabilities. Averaged with those of the mirror if the member's ``training.tta_flip`` is set.
         """
         predictions: dict[int, np.ndarray] = {}
         alike = stackable_groups(self.members, range(len(self.members)))
@@ -148,9 +150,10 @@ class StackedTrainer:
             places[first : first + LARGEST_GROUP] for places in alike for first in range(0, len(places), LARGEST_GROUP)
         ):
             networks = [self.network(place, which) for place in some]
-            predicted = predict_networks(networks, self.sequences, rows)
+            links = [spec.link for place in some if (spec := self.members[place].predicts) is not None]
+            predicted = predict_networks(networks, self.sequences, rows, links=links)
             if self.mirrored is not None and any(self.members[place].training.tta_flip for place in some):
-                other = predict_networks(networks, self.mirrored, rows)
+                other = predict_networks(networks, self.mirrored, rows, links=links)
                 mirror = np.array([self.members[place].training.tta_flip for place in some])[:, None, None]
                 predicted = np.where(mirror, (predicted + other) / 2, predicted)
             predictions |= dict(zip(some, predicted, strict=True))
@@ -217,7 +220,7 @@ class StackedTrainer:
         """Show the mean of the networks that trained in an epoch, and log it."""
         rows = [state.history[-1] for state in states]
         row: dict[str, float] = {"epoch": rows[0]["epoch"], "sequences_per_second": speed}
-        for name in ("train_loss", "validation_loss", "validation_balanced_accuracy"):
+        for name in ("train_loss", "validation_loss", f"validation_{self.shown}"):
             if values := [each[name] for each in rows if name in each]:
                 row[name] = float(np.mean(values))
         best = sum(state.selects and state.early_stopping().best_epoch + 1 == row["epoch"] for state in states)
@@ -225,7 +228,8 @@ class StackedTrainer:
         for state in states:
             if not state.trains(state.epoch):
                 bar((state.member.training.epochs - state.epoch) * state.member.steps)
-        text = epoch_line(row, max(state.member.training.epochs for state in states), unit="sequences", best=mark)
+        most = max(state.member.training.epochs for state in states)
+        text = epoch_line(row, most, unit="sequences", metric=self.shown, best=mark)
         bar.say(text)
         self.log(text)
 
