@@ -64,7 +64,7 @@ def loss_for(name: str, alpha: str | None = None) -> nn.Module:
     """Build a loss that the method accepts."""
     if name == "one-vs-all":
         return build_one_vs_rest(binary_loss_specs("focal", COUNTS, CLASSES, alpha=alpha))
-    return build_loss("cross-entropy" if name in ("corn", "ordinal", "regression") else "focal", COUNTS, alpha=alpha)
+    return build_loss("cross-entropy" if METHODS[name].class_weights_only else "focal", COUNTS, alpha=alpha)
 
 
 def built(name: str = "erm", alpha: str | None = "inverse", votes=None, **options) -> Method:

@@ -8,6 +8,7 @@ from torch import nn
 
 from evenface.losses.base import focal_form
 from evenface.methods.adrw import ADRW
+from evenface.methods.balanced_contrastive import BalancedContrastive
 from evenface.methods.base import Method, Stage, StepContext, Task
 from evenface.methods.bbn import BBN
 from evenface.methods.cc_sam import CCSAM
@@ -31,6 +32,7 @@ from evenface.methods.mislas import MiSLAS
 from evenface.methods.mixup import Mixup
 from evenface.methods.one_vs_all import OneVsAll
 from evenface.methods.ordinal import Ordinal
+from evenface.methods.paco import PaCo
 from evenface.methods.ranksim import RankSim
 from evenface.methods.rebalanced_attention import RebalancedAttention
 from evenface.methods.regression import Regression
@@ -60,6 +62,7 @@ __all__ = [
     "RUL",
     "SAM",
     "SCN",
+    "BalancedContrastive",
     "ConR",
     "DisAlign",
     "FrozenThenTuned",
@@ -73,6 +76,7 @@ __all__ = [
     "Mixup",
     "OneVsAll",
     "Ordinal",
+    "PaCo",
     "RankSim",
     "RebalancedAttention",
     "Regression",
@@ -89,6 +93,7 @@ METHODS: Registry[type[Method]] = Registry(
     "method",
     {
         "adrw": ADRW,
+        "balanced-contrastive": BalancedContrastive,
         "bbn": BBN,
         "cc-sam": CCSAM,
         "conr": ConR,
@@ -113,6 +118,7 @@ METHODS: Registry[type[Method]] = Registry(
         "one-vs-all": OneVsAll,
         "ordinal": Ordinal,
         "erm": ERM,
+        "paco": PaCo,
         "ranksim": RankSim,
         "rebalanced-attention": RebalancedAttention,
         "regression": Regression,
