@@ -80,3 +80,69 @@ def test_brightness_scales_the_mean_and_contrast_keeps_it():
 def test_stored_bytes_become_numbers_from_0_to_1():
     images = torch.tensor([0, 255, 51], dtype=torch.uint8).view(1, 1, 3, 1)
     assert to_float(images).flatten().tolist() == pytest.approx([0, 1, 0.2])
+
+
+POLICIES = [Augment(flip=0, policy="randaugment", operations=3, magnitude=15), Augment(flip=0, policy="trivialaugment")]
+by_policy = pytest.mark.parametrize("settings", POLICIES, ids=["randaugment", "trivialaugment"])
+
+
+def stored(n=6, size=24, channels=3):
+    """Images of smooth bytes, as they are stored."""
+    rough = torch.rand(n, channels, 4, 4, generator=torch.Generator().manual_seed(2))
+    smooth = torch.nn.functional.interpolate(rough, size=(size, size), mode="bilinear")
+    return to_float((smooth * 255).round().to(torch.uint8).permute(0, 2, 3, 1))
+
+
+@by_policy
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_policy_is_a_function_of_an_images_own_numbers(settings, channels):
+    images, drawn = stored(channels=channels), numbers()
+    torch.manual_seed(3)
+    state = torch.random.get_rng_state()
+    together = augment(images, drawn, settings)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    torch.manual_seed(4)
+    alone = torch.cat([augment(images[i : i + 1], drawn[i : i + 1], settings) for i in range(len(images))])
+    assert torch.equal(together, alone)
+    assert not torch.equal(together, images)
+    assert torch.equal((together * 255).round() / 255, together)  # bytes, from 0 to 1
+    others = augment(images, numbers().flip(0), settings)
+    assert not torch.equal(others, together)
+
+
+@by_policy
+def test_frames_of_a_clip_change_alike(settings):
+    clips = stored()[:, None].repeat(1, 3, 1, 1, 1)
+    changed = augment(clips, numbers(), settings)
+    assert all(torch.equal(changed[:, frame], augment(stored(), numbers(), settings)) for frame in range(3))
+
+
+@by_policy
+def test_operations_are_those_of_pillow(settings, monkeypatch):
+    """On the same draws torchvision's class changes a Pillow image by Pillow's own operations."""
+    import numpy as np
+    from PIL import Image
+    from torchvision import transforms
+
+    kinds = {"randaugment": transforms.RandAugment(3, 15), "trivialaugment": transforms.TrivialAugmentWide()}
+    seeds, generator = [], torch.default_generator
+    wrapped = type("Wrapped", (), {"manual_seed": lambda self, seed: seeds.append(seed) or generator.manual_seed(seed)})
+    monkeypatch.setattr(torch, "default_generator", wrapped())
+    images = stored(n=24)
+    changed = augment(images, numbers(24), settings)
+    monkeypatch.undo()
+    assert len(set(seeds)) == 24
+    near = 0
+    for image, own, seed in zip(images, changed, seeds, strict=True):
+        pixels = (image * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+        torch.manual_seed(seed)
+        expected = np.asarray(kinds[settings.policy](Image.fromarray(pixels)), dtype=np.float32) / 255
+        near += bool(np.abs(own.permute(1, 2, 0).numpy() - expected).mean() < 0.03)
+    assert near >= 22  # rotated edges and equalised histograms are rounded in another way
+
+
+def test_other_changes_come_after_the_policy():
+    images, drawn = stored(), numbers()
+    policy = Augment(flip=0, policy="trivialaugment")
+    both = augment(images, drawn, ALL.model_copy(update={"policy": "trivialaugment"}))
+    torch.testing.assert_close(both, augment(augment(images, drawn, policy), drawn, ALL))

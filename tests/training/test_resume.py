@@ -39,6 +39,16 @@ def test_a_killed_run_resumes_bit_for_bit(small_recipe, whole, tmp_path, kill):
     assert not list(resumed.folder.glob(".*"))
 
 
+@pytest.mark.parametrize("policy", ["randaugment", "trivialaugment"])
+def test_a_killed_run_with_a_policy_resumes_bit_for_bit(small_recipe, tmp_path, policy):
+    often = {"training.checkpoint_minutes": 1e-4, "augment.policy": policy, "training.epochs": 2}
+    process = in_process(train_and_die, 8, small_recipe, out=tmp_path / "run", **often)
+    process.join(120)
+    assert process.exitcode == -signal.SIGKILL
+    resumed = fitted(small_recipe, out=tmp_path / "run", resume=True, **often)
+    same_run(fitted(small_recipe, out=tmp_path / "undisturbed", **often).folder, resumed.folder)
+
+
 def test_ctrl_c_saves_the_step_and_says_how_to_go_on(small_recipe, tmp_path):
     words = ["train", small_recipe, "training.epochs=400", "--no-sample-faces", "--out", tmp_path / "run"]
     process = in_process(command_line, words, tmp_path / "screen.txt")

@@ -61,6 +61,7 @@ def test_a_run_on_stored_features_predicts_from_pixels(store, tmp_path):
     [
         ({"network.freeze": "none"}, "network.freeze: backbone"),
         ({"augment.flip": 0.5, "augment.erase": 0.1}, "augment.flip=0 augment.erase=0"),
+        ({"augment.policy": "randaugment"}, "Set augment.policy=none"),
         ({"training.tta_flip": True}, "training.tta_flip"),
         ({"network.temporal.over": "spatial"}, "spatial"),
         ({"method.name": "mixup"}, "method 'mixup' changes images"),

@@ -519,6 +519,11 @@ class Augment(Section):
         False, description="clips with more stored frames than are used: sample each frame at random within its segment"
     )
     flip: float = Field(0.5, ge=0, le=1, description="probability of a horizontal flip, or of the mirrored sequence")
+    policy: Literal["none", "randaugment", "trivialaugment"] = Field(
+        "none", description="images: randomly chosen operations of torchvision, before all others; none: none"
+    )
+    operations: int = Field(2, ge=1, le=100, description="randaugment: operations on each image")
+    magnitude: int = Field(9, ge=0, le=30, description="randaugment: strength of the operations, from 0 to 30")
     flip_landmarks: Literal["swapped", "literal"] = Field(
         "swapped", description="landmark sequences: exchange left and right landmarks, or only map x to 1 - x"
     )

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from evenface.config.recipe import Augment
+from evenface.utils.files import digest
 
 COLUMNS = 14
 """Random numbers used for one image or clip."""
@@ -26,12 +27,27 @@ def to_float(images: Tensor) -> Tensor:
 
 def augment(images: Tensor, numbers: Tensor, settings: Augment) -> Tensor:
     """Augment each image, or all frames of a clip alike, by its own random numbers."""
+    if settings.policy != "none":
+        images = _apply_policy(images, numbers, settings)
     u = numbers.to(images.device)
     if images.ndim == 5:
         frames = images.shape[1]
         moved = _changed(images.flatten(0, 1), u.repeat_interleave(frames, dim=0), settings, frames)
         return moved.unflatten(0, images.shape[:2])  # type: ignore[no-untyped-call,no-any-return]
     return _changed(images, u, settings, 1)
+
+
+def _apply_policy(images: Tensor, numbers: Tensor, s: Augment) -> Tensor:
+    """Apply torchvision's randomly chosen operations to the bytes of each image, or of all frames of a clip."""
+    from torchvision.transforms import RandAugment, TrivialAugmentWide
+
+    policy = RandAugment(s.operations, s.magnitude) if s.policy == "randaugment" else TrivialAugmentWide()
+    changed = torch.empty_like(images)
+    with torch.random.fork_rng(devices=[]):
+        for row, image, own in zip(changed, images, numbers.cpu().numpy(), strict=True):
+            torch.default_generator.manual_seed(int(digest(own.tobytes())[:15], 16))
+            row.copy_(policy(image.mul(255).round().to(torch.uint8)))
+    return changed.div_(255)
 
 
 def _changed(images: Tensor, u: Tensor, settings: Augment, frames: int) -> Tensor:

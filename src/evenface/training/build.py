@@ -109,9 +109,11 @@ def _check_cached_features(recipe: Recipe, method: type[Method]) -> None:
     setting, network = "training.cache_features: true", recipe.network
     if network.freeze != "backbone":
         raise InputError(f"{setting} needs a frozen backbone", "Set network.freeze: backbone.")
-    changes = recipe.augment.model_dump(exclude={"temporal_jitter", "erase_area", "flip_landmarks"})
-    if named := [f"augment.{key}" for key, value in changes.items() if value]:
-        raise InputError(f"{setting} has no pixels to augment: {', '.join(named)}", f"Set {'=0 '.join(named)}=0.")
+    unused = {"temporal_jitter", "erase_area", "flip_landmarks", "operations", "magnitude"}
+    changes = recipe.augment.model_dump(exclude=unused)
+    if named := [f"augment.{key}" for key, value in changes.items() if value not in (0, "none")]:
+        values = [f"{key}={'none' if key == 'augment.policy' else 0}" for key in named]
+        raise InputError(f"{setting} has no pixels to augment: {', '.join(named)}", f"Set {' '.join(values)}.")
     if recipe.training.tta_flip:
         raise InputError(f"{setting} has no pixels to flip: training.tta_flip", "Set training.tta_flip: false.")
     if network.temporal.kind != "mean" and network.temporal.over == "spatial":
