@@ -14,6 +14,7 @@ from evenface.methods.bbn import BBN
 from evenface.methods.cc_sam import CCSAM
 from evenface.methods.conr import ConR
 from evenface.methods.corn import CORN
+from evenface.methods.cutmix import CutMix
 from evenface.methods.decoupled import CRT, LWS
 from evenface.methods.dicc import DICC
 from evenface.methods.disalign import DisAlign
@@ -27,6 +28,7 @@ from evenface.methods.group_weights import GroupWeights
 from evenface.methods.identity_adversarial import IdentityAdversarial
 from evenface.methods.label_distribution import LabelDistribution
 from evenface.methods.lort import LORT
+from evenface.methods.manifold_mixup import ManifoldMixup
 from evenface.methods.mek import MEK
 from evenface.methods.mislas import MiSLAS
 from evenface.methods.mixup import Mixup
@@ -38,9 +40,11 @@ from evenface.methods.rebalanced_attention import RebalancedAttention
 from evenface.methods.regression import Regression
 from evenface.methods.remix import Remix
 from evenface.methods.rul import RUL
+from evenface.methods.sade import SADE
 from evenface.methods.sam import SAM, ImbSAM
 from evenface.methods.scn import SCN
 from evenface.methods.tau_norm import TauNorm
+from evenface.methods.weight_balancing import WeightBalancing
 from evenface.utils.errors import InputError
 from evenface.utils.registry import Registry, construct
 
@@ -60,10 +64,12 @@ __all__ = [
     "MEK",
     "METHODS",
     "RUL",
+    "SADE",
     "SAM",
     "SCN",
     "BalancedContrastive",
     "ConR",
+    "CutMix",
     "DisAlign",
     "FrozenThenTuned",
     "GroupDRO",
@@ -71,6 +77,7 @@ __all__ = [
     "IdentityAdversarial",
     "ImbSAM",
     "LabelDistribution",
+    "ManifoldMixup",
     "Method",
     "MiSLAS",
     "Mixup",
@@ -85,6 +92,7 @@ __all__ = [
     "StepContext",
     "Task",
     "TauNorm",
+    "WeightBalancing",
     "build_method",
     "register_method",
 ]
@@ -99,10 +107,12 @@ METHODS: Registry[type[Method]] = Registry(
         "conr": ConR,
         "corn": CORN,
         "crt": CRT,
+        "cutmix": CutMix,
         "dicc": DICC,
         "disalign": DisAlign,
         "drw": DRW,
         "eac": EAC,
+        "erm": ERM,
         "fds": FDS,
         "frozen-then-tuned": FrozenThenTuned,
         "group-dro": GroupDRO,
@@ -112,21 +122,23 @@ METHODS: Registry[type[Method]] = Registry(
         "label-distribution": LabelDistribution,
         "lort": LORT,
         "lws": LWS,
+        "manifold-mixup": ManifoldMixup,
         "mek": MEK,
         "mislas": MiSLAS,
         "mixup": Mixup,
         "one-vs-all": OneVsAll,
         "ordinal": Ordinal,
-        "erm": ERM,
         "paco": PaCo,
         "ranksim": RankSim,
         "rebalanced-attention": RebalancedAttention,
         "regression": Regression,
         "remix": Remix,
         "rul": RUL,
+        "sade": SADE,
         "sam": SAM,
         "scn": SCN,
         "tau-norm": TauNorm,
+        "weight-balancing": WeightBalancing,
     },
 )
 

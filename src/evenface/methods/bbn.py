@@ -52,7 +52,7 @@ class BBN(Method):
         old: nn.Linear = network.classifier  # type: ignore[assignment]
         channels = int(getattr(getattr(network, "backbone", None), "num_features", old.in_features))
         inner = width or max(1, channels // 4)
-        self.conventional, self.rebalancing = _Block(channels, inner), _Block(channels, inner)
+        self.conventional, self.rebalancing = ResidualBranch(channels, inner), ResidualBranch(channels, inner)
         self.classifier = nn.Linear(2 * channels, old.out_features)
         network.classifier = nn.Identity()
 
@@ -88,7 +88,7 @@ def share(epoch: int, epochs: int) -> float:
     return 1 - (epoch / epochs) ** 2
 
 
-class _Block(nn.Module):
+class ResidualBranch(nn.Module):
     """A bottleneck with a shortcut, and the mean over places: ``(B, D, h, w) -> (B, D)``."""
 
     def __init__(self, channels: int, width: int) -> None:
@@ -105,5 +105,6 @@ class _Block(nn.Module):
         )
 
     def forward(self, maps: Tensor) -> Tensor:
+        """Compute the mean over places of the maps and what the block adds to them."""
         values: Tensor = (maps + self.body(maps)).relu()
         return values.mean(dim=(2, 3))

@@ -199,10 +199,10 @@ def build_head(head: Head, width: int, classes: int, scale: float) -> nn.Linear:
     return CosineClassifier(width, classes, scale) if head == "cosine" else nn.Linear(width, classes)
 
 
-def fresh_head(old: nn.Linear, classes: int) -> nn.Linear:
-    """Build a classifier of the kind, width, device and type of another, with newly drawn weights."""
+def fresh_head(old: nn.Linear, classes: int, width: int | None = None) -> nn.Linear:
+    """Build a classifier of the kind, device, type and, by default, width of another, with newly drawn weights."""
     head: Head = "cosine" if isinstance(old, CosineClassifier) else "linear"
-    new = build_head(head, old.in_features, classes, getattr(old, "scale", 1.0))
+    new = build_head(head, width or old.in_features, classes, getattr(old, "scale", 1.0))
     return new.to(old.weight.device, old.weight.dtype)
 
 

@@ -24,6 +24,11 @@ class CompactVGG(nn.Module):
             layers += [*_convolution(channels, out), *_convolution(out, out)]
             channels = out
         self.layers = nn.Sequential(*layers)
+        # As timm lists the last layers of stages: seven layers each, with the pooling before the next.
+        self.feature_info = [
+            {"num_chs": width, "reduction": 2**stage, "module": f"layers.{7 * stage + 5}"}
+            for stage, width in enumerate(widths)
+        ]
         self.num_features = self.head_hidden_size = channels
         self.head = nn.Linear(channels, num_classes) if num_classes else nn.Identity()
 
