@@ -7,9 +7,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evenface.runs import PLACE
 from evenface.studies import load_study
 from evenface.studies.plan import StudyOptions, make_plan
 from evenface.utils.errors import InputError
+from evenface.utils.files import digest
 
 RECIPE = {"name": "r", "data": {"source": "folder", "root": "/nowhere"}}
 
@@ -146,3 +148,14 @@ def test_all_folds_are_those_of_the_protocol_on_the_data_of_each_cell():
         make_plan(load_study(content))
     with pytest.raises(InputError, match="folds"):
         load_study({**content, "folds": "every"})
+
+
+def test_the_digest_of_a_run_is_that_of_its_settings_as_one_yaml_file():
+    for run in make_plan(load_study("p5-focal"), StudyOptions("ckplus", "quick")).trainings[:5]:
+        content = run.recipe.model_dump(mode="json")
+        for key in ("name", "about", "paper", "deviations"):
+            del content[key]
+        for key in PLACE:
+            section, _, last = key.partition(".")
+            del content[section][last]
+        assert run.digest == digest(yaml.safe_dump(content, sort_keys=True))

@@ -33,9 +33,10 @@ class Part(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _boolean_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
-        kind = cls.model_fields[str(info.field_name)].annotation
-        if isinstance(value, bool) and {int, float} & {kind, *get_args(kind)}:
-            raise ValueError("input should be a number")
+        if isinstance(value, bool):
+            kind = cls.model_fields[str(info.field_name)].annotation
+            if {int, float} & {kind, *get_args(kind)}:
+                raise ValueError("input should be a number")
         return value
 
     def replace(self, **changes: Any) -> Self:

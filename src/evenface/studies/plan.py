@@ -1,9 +1,11 @@
 """Plan of a study: its runs by factors, seeds and folds, their initial weights, and groups trained as one stack."""
 
 import itertools
+import json
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -159,8 +161,15 @@ Count = Callable[[Recipe], int]
 
 
 def _text(settings: Mapping[str, Any]) -> str:
-    """Write settings as YAML; libyaml does so five times faster than Python."""
-    return str(yaml.dump(settings, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=True))
+    """Write settings as YAML, section by section, as runs of a study differ in few of them."""
+    return "".join(_section_text(key, json.dumps(settings[key])) for key in sorted(settings))
+
+
+@lru_cache(4096)
+def _section_text(key: str, content: str) -> str:
+    """Write a section, given as JSON; libyaml does so five times faster than Python."""
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    return str(yaml.dump({key: json.loads(content)}, Dumper=dumper, sort_keys=True))
 
 
 def make_plan(study: Study, choice: StudyOptions | None = None, count: Count | None = None) -> StudyPlan:
