@@ -3,12 +3,18 @@
 import contextlib
 import os
 import signal
-import subprocess
 import sys
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import pytest
 import yaml
+from processes import in_process
+
+from evenface.cli import main
+
+pytestmark = pytest.mark.usefixtures("forked_workers")
 
 
 def test_killed_and_failed_runs_do_not_keep_others_from_ending(small_recipe, tmp_path, monkeypatch):
@@ -23,13 +29,14 @@ def test_killed_and_failed_runs_do_not_keep_others_from_ending(small_recipe, tmp
         )
     )
     out = tmp_path / "out"
-    main = "from evenface.cli import main; main()"
-    command = [sys.executable, "-c", main, "study", str(study), "--out", str(out), "--jobs", "1"]
-    with started(command) as process:
+    screens = tmp_path / "out.txt", tmp_path / "errors.txt"
+    words = ["evenface", "study", str(study), "--out", str(out), "--jobs", "1"]
+    with started(words, *screens) as process:
         begun(process, out / "runs/kind-long/seed-0")
         os.kill(child_of(process.pid), signal.SIGKILL)
-        screen, told = process.communicate(timeout=120)
-    assert process.returncode == 2, told
+        process.join(120)
+    screen, told = (path.read_text() for path in screens)
+    assert process.exitcode == 2, told
     assert "2 of 3 runs failed" in told
     assert "nobody" in told
     assert "was killed" in told
@@ -38,12 +45,13 @@ def test_killed_and_failed_runs_do_not_keep_others_from_ending(small_recipe, tmp
     kept = good.stat().st_mtime_ns
 
     log = out / "runs/kind-long/seed-0/log.txt"
-    with started(command) as process:
+    with started(words, *screens) as process:
         wait(process, lambda: "resumed" in log.read_text())
         start = time.monotonic()
-        process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=60)
-    assert process.returncode == 130, told
+        os.kill(process.pid, signal.SIGINT)
+        process.join(60)
+    told = screens[1].read_text()
+    assert process.exitcode == 130, told
     assert "run the same command again" in told
     assert time.monotonic() - start < 20
     assert good.stat().st_mtime_ns == kept
@@ -51,26 +59,34 @@ def test_killed_and_failed_runs_do_not_keep_others_from_ending(small_recipe, tmp
 
 
 @contextlib.contextmanager
-def started(command: list[str]):
+def started(words: list[str], out: Path, errors: Path):
     """Start a process that ends with the block at the latest; its children end with it."""
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
-    with subprocess.Popen(command, **pipes) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+    process = in_process(command, words, out, errors)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.join()
 
 
-def begun(process: subprocess.Popen, folder: Path) -> None:
+def command(words: list[str], out: Path, errors: Path) -> None:
+    """Run the command line as a shell does, and write what it prints to files."""
+    os.setsid()
+    sys.argv = words
+    with out.open("w") as sys.stdout, errors.open("w") as sys.stderr:
+        main()
+
+
+def begun(process: BaseProcess, folder: Path) -> None:
     """Wait until a run has ended some epochs."""
     history = folder / "history.csv"
     wait(process, lambda: history.is_file() and len(history.read_text().splitlines()) > 3)
 
 
-def wait(process: subprocess.Popen, reached) -> None:
+def wait(process: BaseProcess, reached) -> None:
     end = time.monotonic() + 120
     while not reached():
-        assert process.poll() is None, process.stderr.read()
+        assert process.is_alive()
         assert time.monotonic() < end
         time.sleep(0.02)
 
@@ -79,7 +95,7 @@ def child_of(parent: int) -> int:
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             fields = (folder / "stat").read_text().rpartition(")")[2].split()
-            if int(fields[1]) == parent and "evenface-study" in (folder / "cmdline").read_text():
+            if int(fields[1]) == parent:
                 return int(folder.name)
         except (FileNotFoundError, ProcessLookupError):
             continue
