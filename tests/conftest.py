@@ -5,7 +5,7 @@ import io
 import os
 import signal
 import subprocess
-from functools import wraps
+from functools import cache, wraps
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -47,6 +47,14 @@ settings.load_profile("evenface")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Give each worker whole halves, and let it steal when it has ended: fixtures of a module are set up once."""
+    from xdist.scheduler import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log)
+
+
 gc.disable()  # collecting tests creates millions of objects, few of them garbage
 
 
@@ -66,8 +74,9 @@ def one_thread_per_worker():
 
 @pytest.fixture
 def real_figures(monkeypatch):
-    """Draw the figures of pages."""
+    """Draw the figures of pages, until ``on`` of what is returned is set to false."""
     monkeypatch.setattr(Drawing, "on", True)
+    return Drawing
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +150,26 @@ def two_runs(small_recipe, tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def one_registry():
+    """Read torch's table of ONNX operators once: a fifth of the time of an export."""
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(cache(ONNXRegistry.from_torchlib)))
+        yield
+
+
+@pytest.fixture(scope="session")
+def plain_file(two_runs, one_registry, tmp_path_factory) -> Path:
+    """The exported file of ``plain`` of :func:`two_runs`, alone in its folder."""
+    import evenface as ef
+
+    path = tmp_path_factory.mktemp("exported") / "model.onnx"
+    ef.export(two_runs / "plain", out=path)
+    return path
+
+
 @pytest.fixture(autouse=True, scope="session")
 def own_cache(tmp_path_factory):
     """Keep stores and synthetic people of tests out of the user's cache."""
@@ -154,7 +183,7 @@ def kept(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def client(two_runs, kept):
+def client(two_runs, kept, forked_workers):
     """Asks a page of two runs; nothing of it is left in the end."""
     from pages import client_of
 

@@ -5,16 +5,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-import evenface as ef
 from evenface.cli import app
-
-
-@pytest.fixture(scope="module")
-def runs(small_recipe, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs")
-    for seed in (0, 1):
-        ef.train(small_recipe, out=folder / f"seed-{seed}", sample_faces=False, seed=seed)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -29,14 +20,14 @@ VERBS = {
     "train": ("train", "{recipe}", "--out", "{place}"),
     "train --data": ("train", "--data", "{people}", "--out", "{place}"),
     "train --data --method auto": ("train", "--data", "{people}", "--method", "auto", "--out", "{place}"),
-    "compare": ("compare", "{runs}/seed-0", "{runs}/seed-1", "--out", "{place}"),
+    "compare": ("compare", "{runs}/plain", "{runs}/weighted", "--out", "{place}"),
     "study": ("study", "p2-table1", "--on", "synthetic", "--size", "quick", "--out", "{place}"),
-    "predict": ("predict", "{people}", "--model", "{runs}/seed-0", "--csv", "{place}.csv"),
-    "predict --annotate": ("predict", "{people}", "--model", "{runs}/seed-0", "--annotate", "{place}"),
-    "predict --timeline": ("predict", "{people}", "--model", "{runs}/seed-0", "--timeline", "{place}.svg"),
-    "explain": ("explain", "{people}", "--model", "{runs}/seed-0", "--out", "{place}"),
-    "export": ("export", "{runs}/seed-0", "--out", "{place}.onnx"),
-    "evaluate --on": ("evaluate", "{runs}/seed-0", "--on", "{recipe}", "--out", "{place}"),
+    "predict": ("predict", "{people}", "--model", "{runs}/plain", "--csv", "{place}.csv"),
+    "predict --annotate": ("predict", "{people}", "--model", "{runs}/plain", "--annotate", "{place}"),
+    "predict --timeline": ("predict", "{people}", "--model", "{runs}/plain", "--timeline", "{place}.svg"),
+    "explain": ("explain", "{people}", "--model", "{runs}/plain", "--out", "{place}"),
+    "export": ("export", "{runs}/plain", "--out", "{place}.onnx"),
+    "evaluate --on": ("evaluate", "{runs}/plain", "--on", "{recipe}", "--out", "{place}"),
     "data check": ("data", "check", "{recipe}", "--out", "{place}"),
     "prepare --contact-sheets": ("prepare", "{recipe}", "--contact-sheets", "{place}"),
     "stats": ("stats", "{table}", "--value", "accuracy", "--factors", "net", "--unit", "fold", "--out", "{place}"),
@@ -46,9 +37,9 @@ VERBS = {
 
 
 @pytest.fixture
-def call(runs, small_recipe, people_folder, table, tmp_path, monkeypatch):
+def call(two_runs, small_recipe, people_folder, table, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    given = {"recipe": small_recipe, "people": people_folder, "runs": runs, "table": table}
+    given = {"recipe": small_recipe, "people": people_folder, "runs": two_runs, "table": table}
 
     def called(verb, place):
         result = CliRunner().invoke(app, [word.format(**given, place=place) for word in VERBS[verb]])
@@ -62,10 +53,10 @@ def call(runs, small_recipe, people_folder, table, tmp_path, monkeypatch):
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs a file system in which nothing can be made")
 @pytest.mark.parametrize("verb", VERBS)
 def test_an_output_that_cannot_be_created_is_refused(
-    verb, runs, small_recipe, people_folder, table, tmp_path, monkeypatch
+    verb, two_runs, small_recipe, people_folder, table, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    given = {"recipe": small_recipe, "people": people_folder, "runs": runs, "table": table, "place": "/proc/nope/x"}
+    given = {"recipe": small_recipe, "people": people_folder, "runs": two_runs, "table": table, "place": "/proc/nope/x"}
     result = CliRunner().invoke(app, [word.format(**given) for word in VERBS[verb]])
     assert isinstance(result.exception, SystemExit), result.exception
     assert result.exit_code == 2, result.output

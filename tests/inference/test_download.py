@@ -27,7 +27,7 @@ class _Server(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.content, self.requests, self.mode = CONTENT, [], "whole"
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=[0.01], daemon=True).start()
         self.address = f"http://127.0.0.1:{self.server_port}"
 
 

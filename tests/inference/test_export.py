@@ -39,7 +39,7 @@ def short_latency_test(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def exported(run, tmp_path_factory):
+def exported(run, one_registry, tmp_path_factory):
     return api.export(run.folder, out=tmp_path_factory.mktemp("exported") / "small.onnx")
 
 

@@ -17,6 +17,8 @@ from evenface.models.sequence import initialised
 from evenface.training import build
 from evenface.utils.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("one_registry")
+
 
 class StackedExport(ExportModule):
     """Several methods with one input specification in one graph, exported in little more time than one."""

@@ -27,20 +27,13 @@ sys.meta_path = [Without() if finder is PathFinder else finder for finder in sys
 """
 
 
-@pytest.fixture(scope="module")
-def file(two_runs, tmp_path_factory):
-    path = tmp_path_factory.mktemp("exported") / "small.onnx"
-    ef.export(two_runs / "plain", out=path)
-    return path
-
-
 def without(code, *words, folder):
     """Run code in a process that finds none of the hidden packages."""
     done = [sys.executable, "-c", HIDE + code, *map(str, words)]
     return subprocess.run(done, capture_output=True, text=True, timeout=300, cwd=folder)
 
 
-def test_python_predicts_and_draws_without_them(file, tmp_path):
+def test_python_predicts_and_draws_without_them(plain_file, tmp_path):
     code = f"""
 import evenface as ef
 model = ef.load(sys.argv[1])
@@ -55,16 +48,16 @@ except ef.InputError as error:
     assert "evenface[train]" in str(error)
 print(faces.to_json())
 """
-    done = without(code, file, PEOPLE, folder=tmp_path)
+    done = without(code, plain_file, PEOPLE, folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    faces = ef.predict(PEOPLE, file, pose=True)
+    faces = ef.predict(PEOPLE, plain_file, pose=True)
     found = json.loads(done.stdout)
     assert [row["label"] for row in found] == [face.label for face in faces]
     assert all(abs(row["yaw"]) < 60 for row in found)
     assert (tmp_path / "drawn.png").is_file()
 
 
-def test_the_command_predicts_and_names_the_extra_of_what_is_missing(file, two_runs, tmp_path):
+def test_the_command_predicts_and_names_the_extra_of_what_is_missing(plain_file, two_runs, tmp_path):
     code = """
 from evenface.cli import app
 import sys
@@ -74,7 +67,7 @@ for words in sys.argv[1:]:
     except SystemExit as end:
         print("code", end.code, flush=True)
 """
-    model = f"--model|{file}"
+    model = f"--model|{plain_file}"
     calls = {
         f"predict|{PEOPLE}|{model}|--csv|t.csv|--json|t.json|--annotate|drawn": 0,
         f"predict|{PEOPLE}|{model}|--parquet|t.parquet": "pyarrow",
@@ -103,7 +96,7 @@ for words in sys.argv[1:]:
     assert found == ["explanations.csv", "importance.csv", "index.html"]
 
 
-def test_the_page_lists_and_predicts_without_them(file, tmp_path):
+def test_the_page_lists_and_predicts_without_them(plain_file, tmp_path):
     pytest.importorskip("fastapi")
     code = f"""
 from pathlib import Path
@@ -121,7 +114,7 @@ assert len(found["rows"]) == len(found["explained"]) == 2, found
 assert not {{*{HIDDEN}}} & set(sys.modules)
 print(model_summary(entry).classes)
 """
-    done = without(code, file, PEOPLE, folder=tmp_path)
+    done = without(code, plain_file, PEOPLE, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "['calm', 'fear', 'happy']\n"
 

@@ -50,7 +50,7 @@ def runs(small_recipe, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def files(runs, tmp_path_factory):
+def files(runs, one_registry, tmp_path_factory):
     """The exported file of each of them."""
     folder = tmp_path_factory.mktemp("files")
     with pytest.MonkeyPatch.context() as patch:
@@ -123,7 +123,7 @@ def test_tables_json_and_frames_have_the_columns_of_the_task(files, photo, tmp_p
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_the_page_predicts_and_describes_models_of_every_task(runs, photo, task):
+def test_the_page_predicts_and_describes_models_of_every_task(runs, photo, task, forked_workers):
     with client_of([runs[task]]) as client:
         (model,) = client.get("/api/v1/models").json()["models"]
         assert (model["task"], model["classes"]) == (task, NAMES[task])

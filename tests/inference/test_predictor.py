@@ -27,11 +27,9 @@ from evenface.utils.errors import InputError
 
 
 @pytest.fixture(scope="module")
-def file(two_runs, tmp_path_factory):
+def file(plain_file):
     """An exported model."""
-    path = tmp_path_factory.mktemp("exported") / "small.onnx"
-    ef.export(two_runs / "plain", out=path)
-    return path
+    return plain_file
 
 
 @pytest.fixture(scope="module")

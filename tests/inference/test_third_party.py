@@ -313,7 +313,7 @@ def test_arguments_that_do_not_fit_are_refused(other, own, people_folder):
         ef.evaluate(model="ferplus", data=people_folder)
 
 
-def test_an_exported_file_is_evaluated_as_its_run(own, people_folder, tmp_path):
+def test_an_exported_file_is_evaluated_as_its_run(own, people_folder, one_registry, tmp_path):
     file = ef.export(own.folder, out=tmp_path / "exported.onnx").path
     subjects = {"data.subjects": SUBJECTS}
     got = ef.evaluate(model=file, data=people_folder, out=tmp_path / "x", sample_faces=False, **subjects)
