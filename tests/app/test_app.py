@@ -1,6 +1,8 @@
 """The web server: it lists and compares runs, predicts on uploads, and serves no other files."""
 
+import contextlib
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -14,7 +16,9 @@ pytest.importorskip("fastapi")
 pytest.importorskip("python_multipart")
 
 
+import fuzz
 from pages import ended, failure, models, picture, predict_file
+from processes import command_line, in_process
 
 import evenface as ef
 from evenface.app.catalogue import Catalogue, model_detail, model_summary
@@ -142,9 +146,8 @@ def test_folders_without_runs_are_refused(tmp_path):
         Catalogue([tmp_path / "a.txt"])
 
 
-def test_named_models_are_served_whatever_the_folders_hold(two_runs, tmp_path):
-    model = tmp_path / "model.onnx"
-    ef.export(two_runs / "plain", out=model)
+def test_named_models_are_served_whatever_the_folders_hold(two_runs, plain_file, tmp_path):
+    model = plain_file
     (tmp_path / "empty").mkdir()
     assert [entry.name for entry in Catalogue([], lambda: {"own": model}).entries().values()] == ["own"]
     empty = Catalogue([tmp_path / "empty"], lambda: {"own": model})
@@ -199,16 +202,29 @@ def test_the_command_prints_the_address_and_stops_cleanly(two_runs, tmp_path):
     command = [sys.executable, "-c", "from evenface.cli import main; main()", "app", str(two_runs), "--no-open"]
     env = {**os.environ, "TMPDIR": str(tmp_path)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": env}
-    with subprocess.Popen([*command, "--port", "0"], **pipes) as process:
+    with subprocess.Popen([*command, "--port", "0"], **pipes) as process, contextlib.ExitStack() as stack:
+        stack.callback(process.kill)  # or a failure would wait for it for ever
         address = process.stdout.readline().split()[1]
-        with urllib.request.urlopen(address) as page:
-            assert b"evenface" in page.read()
+
+        def asked(path="", *sent):
+            with urllib.request.urlopen(urllib.request.Request(address + path, *sent)) as answer:
+                return answer.read()
+
+        assert b"evenface" in asked()
+        key = json.loads(asked("api/v1/models"))["models"][0]["id"]
+        form = fuzz.form({"model": key}, "a.png", picture())
+        job = json.loads(asked("api/v1/predictions", form, {"content-type": "multipart/form-data; boundary=b"}))
+        while job["state"] in ("waiting", "running"):  # a worker that is a new interpreter, too
+            job = json.loads(asked(f"api/v1/jobs/{job['id']}?wait=5"))
+        assert job["state"] == "done"
         port = address.rstrip("/").rpartition(":")[2]
-        busy = subprocess.run([*command, "--port", port], capture_output=True, text=True, check=False)
-        assert busy.returncode == 2
-        assert busy.stderr.startswith(f"evenface: port {port} of 127.0.0.1 cannot be used: ")
+        busy = in_process(command_line, ["app", two_runs, "--no-open", "--port", port], tmp_path / "screen.txt")
+        busy.join()
+        assert busy.exitcode == 2
+        assert (tmp_path / "screen.txt").read_text().startswith(f"evenface: port {port} of 127.0.0.1 cannot be used: ")
+        (tmp_path / "screen.txt").unlink()
         assert any(tmp_path.iterdir())
         process.send_signal(signal.SIGINT)
         out, errors = process.communicate(timeout=20)
     assert (process.returncode, out, errors) == (0, "the server has stopped\n", "")
-    assert list(tmp_path.iterdir()) == []
+    assert {path.name for path in tmp_path.iterdir()} <= {".ses"}  # which ONNX Runtime keeps

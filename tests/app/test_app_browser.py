@@ -3,14 +3,13 @@
 import os
 import re
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from processes import command_line, in_process
 
 import evenface as ef
 from evenface.app.schemas import Prediction
@@ -43,16 +42,20 @@ def browser():
 
 
 @pytest.fixture(scope="module")
-def address(two_runs):
-    code = "from evenface.cli import main; main()"
-    command = [sys.executable, "-c", code, "app", str(two_runs), "--port", "0", "--no-open"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
-        yield server.stdout.readline().split()[1]
-        server.terminate()
+def address(two_runs, tmp_path_factory, forked_workers):
+    """Of a server that is forked, as are its workers; how a new interpreter serves is tested without a browser."""
+    screen = tmp_path_factory.mktemp("screen") / "screen.txt"
+    server = in_process(command_line, ["app", two_runs, "--port", "0", "--no-open"], screen)
+    until = time.monotonic() + PATIENCE / 1000
+    while not (screen.exists() and screen.read_text().endswith("\n")) and time.monotonic() < until:
+        time.sleep(0.05)
+    yield screen.read_text().split()[1]
+    server.terminate()
+    server.join()
 
 
 @pytest.fixture
-def page(browser, address):
+def page(address, browser):
     """A page whose requests and errors are recorded."""
     with browser.new_context(viewport={"width": 1280, "height": 900}, permissions=["camera"]) as context:
         page = context.new_page()

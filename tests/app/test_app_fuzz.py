@@ -119,7 +119,7 @@ class Asked:
 
 
 @pytest.fixture
-def asked(two_runs, numbers):
+def asked(two_runs, numbers, forked_workers):
     asked = Asked([two_runs, numbers])
     yield asked
     folder = asked.app.state.jobs.folder

@@ -4,8 +4,10 @@ import contextlib
 import json
 import shutil
 import socket
+import subprocess
 import threading
 import time
+from multiprocessing.connection import Pipe
 
 import numpy as np
 import pandas as pd
@@ -32,6 +34,7 @@ from evenface.inference import open_model, pipeline
 from evenface.preprocessing import image
 from evenface.preprocessing.image import read_picture
 from evenface.preprocessing.sequence_files import read_frame_table
+from evenface.utils import workers
 from evenface.utils.errors import InputError, SampleError
 
 
@@ -294,7 +297,9 @@ def test_every_response_has_a_strict_content_security_policy(client):
         assert headers["referrer-policy"] == "no-referrer"
 
 
-def test_the_queue_is_bounded_jobs_can_be_cancelled_and_time_out(two_runs):
+def test_the_queue_is_bounded_jobs_can_be_cancelled_and_time_out(two_runs, monkeypatch):
+    monkeypatch.setattr(workers, "subprocess", subprocess)  # a new interpreter, as its imports take long
+    monkeypatch.setattr(workers, "Pipe", Pipe)
     limits = Limits(waiting=1, timeout=0.5)
     with client_of([two_runs], limits=limits) as client:
         data = {"model": models(client)["plain"]["id"]}

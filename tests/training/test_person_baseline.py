@@ -135,7 +135,7 @@ def test_neutral_samples_of_the_test_person_are_not_tested(units, tmp_path):
     assert any("which are not tested" in note for note in some.facts["notes"])
 
 
-def test_prediction_with_the_persons_own_folder_gives_what_the_test_gave(run, units, tmp_path):
+def test_prediction_with_the_persons_own_folder_gives_what_the_test_gave(run, units, one_registry, tmp_path):
     person = run.predictions.subject[0]
     own = tmp_path / "own"
     for path in units.glob(f"*/{person}-*.csv"):
@@ -286,7 +286,7 @@ def test_images_are_predicted_from_the_difference_of_features(image_run, picture
         assert found.double().numpy() == pytest.approx(expected, abs=1e-5)
 
 
-def test_predict_takes_the_neutral_image_of_the_person(image_run, pictures, tmp_path):
+def test_predict_takes_the_neutral_image_of_the_person(image_run, pictures, one_registry, tmp_path):
     person = image_run.predictions.subject[0]
     tested = [name for name in image_run.predictions.sample if name.startswith("joy/")]
     used = {str(name) for name in image_run.predictions.sample}
@@ -364,7 +364,7 @@ def test_settings_that_do_not_suit_images_are_refused(pictures, tmp_path, change
         trained(image_recipe(pictures, **change), tmp_path / "run")
 
 
-def test_the_page_takes_a_second_file(image_run, pictures):
+def test_the_page_takes_a_second_file(image_run, pictures, forked_workers):
     pytest.importorskip("fastapi")
     from pages import client_of, ended, models
 
