@@ -1,11 +1,13 @@
 """Settings are found, kept and shared; test data take no part."""
 
+import contextlib
 import math
 import sys
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from optuna.samplers import GPSampler
 from searching import OVER, recipe
 
 from evenface.config.recipe_checks import with_settings
@@ -110,13 +112,35 @@ def test_what_is_found_is_the_best_trial_with_the_runs_own_seed(tmp_path):
     assert list(rows["proposed"]) == ["by chance"] * 8 + ["guided"]
 
 
+@contextlib.contextmanager
+def few_starts():
+    """Guide trials from two starting points, where they need not be good, only the same: most time goes into ten."""
+    with pytest.MonkeyPatch.context() as patch:
+        made = GPSampler.__init__
+
+        def shortened(self, *arguments, **options):
+            made(self, *arguments, **options)
+            self._n_local_search = 2
+
+        patch.setattr(GPSampler, "__init__", shortened)
+        yield
+
+
+@pytest.fixture
+def short_proposals():
+    with few_starts():
+        yield
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """Two rounds of trials by chance and two of guided ones, which nothing disturbed."""
-    [found] = run_searches([wanted(recipe(**STOPPED), tmp_path_factory.mktemp("whole"))], Toy)
+    with few_starts():
+        [found] = run_searches([wanted(recipe(**STOPPED), tmp_path_factory.mktemp("whole"))], Toy)
     return found
 
 
+@pytest.mark.usefixtures("short_proposals")
 @pytest.mark.parametrize("dies_after", [1, 3])
 def test_a_search_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path, whole, dies_after):
     one = recipe(**STOPPED)
@@ -132,6 +156,7 @@ def test_a_search_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path, whole
     assert len(Toy.asked) == asked
 
 
+@pytest.mark.usefixtures("short_proposals")
 def test_a_round_of_which_half_is_kept_is_made_whole_and_more_trials_go_on_from_fewer(tmp_path, whole):
     few = recipe(**{**STOPPED, "search.trials": 7})
     run_searches([wanted(few, tmp_path)], Toy)
@@ -143,6 +168,7 @@ def test_a_round_of_which_half_is_kept_is_made_whole_and_more_trials_go_on_from_
     assert len(back["all"].table) == 7
 
 
+@pytest.mark.usefixtures("short_proposals")
 def test_searches_side_by_side_find_what_each_finds_alone_and_train_as_one(tmp_path):
     one, other = recipe(**{"search.trials": 9}), recipe(**{"search.trials": 8, "training.epochs": 30})
     pair = [wanted(one, tmp_path, ("a", "bb")), wanted(other, tmp_path, ("a",))]
