@@ -675,6 +675,51 @@ def compare(
     return ComparisonResult(comparison, [*warnings, *comparison_summary(comparison).splitlines()], report, next_step)
 
 
+@needs("torch", "pandas", "pyarrow", "scipy", "matplotlib")
+def fuse(
+    runs: Sequence[str | Path],
+    *,
+    out: str | Path = "runs/fused",
+    by: Literal["logits", "features"] = "logits",
+    sample_faces: bool = True,
+    figures: Sequence[str] = (),
+    trust_plugins: bool = False,
+) -> Run:
+    """Fuse runs on the same samples, such as of video and of biosignals, into predictions of all of them.
+
+    Parameters
+    ----------
+    runs : sequence of str or Path
+        Two or more run folders of the same classes, data and split. Inputs and networks may differ.
+    out : str or Path
+        Folder of the fused run.
+    by : {"logits", "features"}
+        ``logits`` averages the logits; ``features`` trains a joint linear head on the features of all networks.
+    sample_faces : bool, default=True
+        Whether the report shows sample faces.
+    figures : sequence of str, optional
+        Formats (``pdf``, ``svg``, ``png``) in which the report's figures are also written, to ``figures/``.
+    trust_plugins : bool, default=False
+        Whether to execute plugin code named by runs; see :meth:`evenface.runs.Run.open`.
+
+    Returns
+    -------
+    Run
+        With predictions and report, which can be compared with the runs themselves; it has no weights.
+
+    Raises
+    ------
+    InputError
+        If the runs are of other classes or split in other ways, or ``out`` holds something else.
+    """
+    from evenface.inference.fusion import fuse_runs
+
+    check_formats(figures)
+    fused = fuse_runs([Run.open(run, trust_plugins=trust_plugins) for run in runs], out, by)
+    with lock_folder(fused.folder):
+        return _write_results(fused, sample_faces=sample_faces, figures=figures)
+
+
 @needs("torch", "pandas", "pyarrow", "scipy")
 def study(
     source: str | Path | Mapping[str, Any],

@@ -381,6 +381,31 @@ def compare(
 
 
 @app.command()
+def fuse(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN RUN...", help="Run folders on the same samples, such as of video and of signals."),
+    ],
+    *,
+    by: Annotated[
+        Literal["logits", "features"],
+        typer.Option(help="Average the logits, or train a joint linear head on the features of all networks."),
+    ] = "logits",
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder of the fused run.")] = Path("runs/fused"),
+    sample_faces: SampleFaces = True,
+    figures: Figures = None,
+    trust_plugins: Trust = False,
+) -> None:
+    """Fuse the predictions of runs on the same samples (late fusion), and evaluate them as a run."""
+    from evenface import api
+    from evenface.reporting import summaries
+
+    run = api.fuse(runs, out=out, by=by, sample_faces=sample_faces, figures=figures or (), trust_plugins=trust_plugins)
+    echo(summaries.run_summary(run))
+    echo([f"note  {note}" for note in run.facts["notes"]])
+
+
+@app.command()
 def studies(
     name: Annotated[
         str | None, typer.Argument(metavar="[STUDY]", help="Print this study: a shipped one or a YAML file.")

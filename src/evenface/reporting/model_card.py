@@ -146,7 +146,7 @@ def card_of(run: Run) -> dict[str, Any]:
         "data": {"description": provenance["data"], "licence": _licences(run), "notes": list(facts["notes"])},
         "protocol": _protocol(run),
         "imbalance": _imbalance(run),
-        "treatment": ["Unknown to evenface."] if "model" in facts else _treatment(recipe, facts.get("loss")),
+        "treatment": _treatment_of(run),
         "results": _results(result),
         "subgroups": _subgroups(run),
         "calibration": _calibration(run),
@@ -209,6 +209,15 @@ def _imbalance(run: Run) -> dict[str, Any]:
         "ratio": imbalance_factor(train) if train and all(train) else None,
         "known": train is not None,
     }
+
+
+def _treatment_of(run: Run) -> list[str]:
+    if "model" in run.facts:
+        return ["Unknown to evenface."]
+    own = _treatment(run.recipe, run.facts.get("loss"))
+    if fused := run.facts.get("fused"):
+        return [f"Late fusion of {len(fused['runs'])} runs by their {fused['by']}. Of the first run:", *own]
+    return own
 
 
 def _treatment(recipe: Recipe, loss: str | None = None) -> list[str]:

@@ -60,6 +60,8 @@ def run_summary(run: Run) -> list[str]:
 
 def next_step(run: Run) -> str:
     """Return the line that names the command to go on with."""
+    if fused := run.facts.get("fused"):
+        return f"next    evenface compare {' '.join(fused['runs'])} {run.folder}"
     content = run.facts.get("content", "stills")
     file = {"stills": "photo.jpg", "clips": "video.mp4"}.get(content, "FILE")
     options = run.facts.get("model", {}).get("options", "")
@@ -280,10 +282,16 @@ def group_runs(runs: Sequence[Run], names: Sequence[str] | None = None) -> dict[
 
 def _method_names(runs: Sequence[Run]) -> list[str]:
     """Name each run by the settings in which it differs; runs share a name exactly if their settings are equal."""
-    trained = [run for run in runs if "model" not in run.facts]
+    trained = [run for run in runs if not run.facts.keys() & {"model", "fused"}]
     names = iter(_names_by_settings(trained) if len(trained) > 1 else [run.recipe.name for run in trained])
-    # The recipe of a model file states only how it was tested.
-    return [run.facts["model"]["name"] if "model" in run.facts else next(names) for run in runs]
+    return [_untrained_name(run) or next(names) for run in runs]
+
+
+def _untrained_name(run: Run) -> str:
+    """Return the name of a model file, whose recipe states only how it was tested, or of a fusion; else nothing."""
+    if model := run.facts.get("model"):
+        return str(model["name"])
+    return run.folder.name if "fused" in run.facts else ""
 
 
 def _names_by_settings(runs: Sequence[Run]) -> list[str]:
@@ -429,6 +437,8 @@ def _network(run: Run) -> str:
     network = run.recipe.network
     if "model" in run.facts:
         return network.name
+    if fused := run.facts.get("fused"):
+        return " and ".join(fused["networks"])
     if run.recipe.modality == "sequences":
         networks = [entry["network"] for entry in run.facts["networks"].values()]
         widths = [f"{entry['dense']}-{entry['hidden']}-{entry['top']}" for entry in networks]
