@@ -21,6 +21,7 @@ VERBS = {
     "train --data": ("train", "--data", "{people}", "--out", "{place}"),
     "train --data --method auto": ("train", "--data", "{people}", "--method", "auto", "--out", "{place}"),
     "compare": ("compare", "{runs}/plain", "{runs}/weighted", "--out", "{place}"),
+    "fuse": ("fuse", "{runs}/plain", "{runs}/weighted", "--out", "{place}"),
     "study": ("study", "p2-table1", "--on", "synthetic", "--size", "quick", "--out", "{place}"),
     "predict": ("predict", "{people}", "--model", "{runs}/plain", "--csv", "{place}.csv"),
     "predict --annotate": ("predict", "{people}", "--model", "{runs}/plain", "--annotate", "{place}"),
