@@ -1,4 +1,4 @@
-"""What a network learns from drawn people alone, measured on real faces of FER2013, and which part of drawing helps.
+"""Train a network on drawn people alone, and measure on real faces of FER2013 which part of the drawing helps.
 
 ``python -m benchmarks.synthetic_people --data FER2013 --cache FOLDER`` draws faces of each condition, finds their mesh
 points, trains a small network with two heads (seven expressions, intensity of each action unit) on the crop that the
