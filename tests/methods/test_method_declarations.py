@@ -36,6 +36,8 @@ def train_on(name, network, images, targets, **context):
     torch.manual_seed(0)
     method = build_method(name, network, loss_for(name), task=task())
     method.ctx = replace(step_context(), **context)
+    if name == "augmentation-curriculum":
+        method.levels.fill_(3)  # at level 0 images are as they are
     torch.manual_seed(1)
     return method, method(images, targets)
 
@@ -122,7 +124,7 @@ def test_cached_features_give_the_loss_of_the_images_as_declared(name):
         _, value = train_on(name, seeded(WithoutMaps, frozen=True), images, targets)
         features = seeded(Small, frozen=True)(images).features
         same = torch.allclose(train_on(name, seeded(WithoutMaps, frozen=True), features, targets)[1], value)
-    except (InputError, RuntimeError):  # it trains the backbone, or needs maps
+    except (InputError, RuntimeError, TypeError):  # it trains the backbone, or needs maps
         same = False
     assert same == METHODS[name].cached_features
 

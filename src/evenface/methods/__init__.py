@@ -8,6 +8,7 @@ from torch import nn
 
 from evenface.losses.base import focal_form
 from evenface.methods.adrw import ADRW
+from evenface.methods.augmentation_curriculum import AugmentationCurriculum
 from evenface.methods.balanced_contrastive import BalancedContrastive
 from evenface.methods.base import Method, Stage, StepContext, Task
 from evenface.methods.bbn import BBN
@@ -67,6 +68,7 @@ __all__ = [
     "SADE",
     "SAM",
     "SCN",
+    "AugmentationCurriculum",
     "BalancedContrastive",
     "ConR",
     "CutMix",
@@ -100,6 +102,7 @@ __all__ = [
 METHODS: Registry[type[Method]] = Registry(
     "method",
     {
+        "augmentation-curriculum": AugmentationCurriculum,
         "adrw": ADRW,
         "balanced-contrastive": BalancedContrastive,
         "bbn": BBN,

@@ -90,5 +90,7 @@ class ManifoldMixup(Mixup):
 def stage_names(network: nn.Module) -> list[str]:
     """Return the names of the backbone's stages, first to last, without a first layer before them."""
     backbone = getattr(network, "backbone", None)
+    if not isinstance(backbone, nn.Module):
+        return []
     listed = [str(stage["module"]) for stage in getattr(backbone, "feature_info", [])]
     return [f"backbone.{name}" for name in listed if "." in name or list(backbone.get_submodule(name).children())]

@@ -107,7 +107,8 @@ class SADE(Method):
         r"""Return :math:`\pi^{v_1 - 1} \bar\pi^{\tau v_3}`, as each expert's logits have a prior of its own."""
         prior = np.log(np.asarray(counts, dtype=np.float64) / np.sum(counts))
         first, _, third = self.aggregation.double().cpu().numpy()
-        return np.exp((first - 1) * prior + self.tau * third * reversed_order(prior))
+        exponent: npt.NDArray[np.float64] = (first - 1) * prior + self.tau * third * reversed_order(prior)
+        return np.exp(exponent)
 
 
 def reversed_order(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

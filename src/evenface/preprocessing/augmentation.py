@@ -1,6 +1,7 @@
 """Random augmentation of a batch of images or clips, on its device, from numbers drawn beforehand."""
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -46,8 +47,13 @@ def _apply_policy(images: Tensor, numbers: Tensor, s: Augment) -> Tensor:
     with torch.random.fork_rng(devices=[]):
         for row, image, own in zip(changed, images, numbers.cpu().numpy(), strict=True):
             torch.default_generator.manual_seed(int(digest(own.tobytes())[:15], 16))
-            row.copy_(policy(image.mul(255).round().to(torch.uint8)))
-    return changed.div_(255)
+            row.copy_(operate(image, policy))
+    return changed
+
+
+def operate(image: Tensor, operation: Callable[[Tensor], Tensor]) -> Tensor:
+    """Apply an operation on bytes to an image (C, H, W), or to the frames of a clip, of values from 0 to 1."""
+    return operation(image.mul(255).round().to(torch.uint8)).to(image.dtype).div_(255)
 
 
 def _changed(images: Tensor, u: Tensor, settings: Augment, frames: int) -> Tensor:
