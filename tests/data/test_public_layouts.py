@@ -256,7 +256,7 @@ def test_disfa_takes_folders_of_frames_if_there_is_one_image_per_label(tmp_path)
         read_dataset("disfa", tmp_path)
 
 
-def test_disfa_frames_are_those_of_the_video(tmp_path):
+def test_disfa_frames_are_those_of_the_video(tmp_path, forked_workers):
     from films import make_video, shade
 
     root = disfa(tmp_path / "disfa")

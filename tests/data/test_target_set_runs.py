@@ -50,7 +50,7 @@ def test_pspi_of_one_person_left_out(tmp_path):
     assert metrics["overall"]["expected_mae"]["value"] == pytest.approx(error, rel=1e-5)
 
 
-def test_units_of_frames_of_videos(tmp_path):
+def test_units_of_frames_of_videos(tmp_path, forked_workers):
     from films import make_video
 
     units, frames, people = (1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26), 12, 4
