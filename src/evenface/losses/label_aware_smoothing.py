@@ -34,7 +34,7 @@ def smoothing_of_classes(
     Examples
     --------
     >>> smoothing_of_classes([100, 40, 10]).round(3)
-    array([0.3, 0.15, 0. ])
+    array([0.3 , 0.15, 0.  ])
     """
     if not 0 <= tail <= head < 1:
         raise ValueError(f"smoothing must be 0 <= tail <= head < 1, got a head of {head} and a tail of {tail}")
