@@ -174,6 +174,15 @@ def test_a_study_trains_losses_of_targets_as_one(root, tmp_path):
     np.testing.assert_allclose(together.results.values, alone.results.values, rtol=1e-2, atol=1e-2)
 
 
+def test_settings_are_searched_by_the_metric_of_the_task(root, tmp_path):
+    search = {"trials": 3, "space": {"optimizer.lr": [1e-4, 1e-1]}}
+    settings = recipe(root, PAIN, search=search, training={"epochs": 3})
+    run = api.train(settings, out=tmp_path / "run", sample_faces=False)
+    trials = pd.read_csv(run.folder / "search.csv")
+    best = trials.loc[trials["validation_ccc"].idxmax()]
+    assert run.facts["search"]["all"]["settings"]["optimizer.lr"] == pytest.approx(best["optimizer.lr"])
+
+
 @pytest.mark.parametrize(
     ("loss", "targets", "message"),
     [

@@ -237,6 +237,7 @@ class StackedRuns:
         ends = np.cumsum([len(run.networks) for run in runs]).tolist()
         self.members = [range(end - len(run.networks), end) for run, end in zip(runs, ends, strict=True)]
         self.seconds = [0.0] * len(runs)
+        self.shown = shown_metric(runs[0].data.manifest.task)
 
     def fit(self, report: Report) -> None:
         """Train all runs to their ends, from their checkpoints where there are any, and write their folders."""
@@ -251,7 +252,7 @@ class StackedRuns:
             mirrored=self.mirrored,
             minutes=min(run.recipe.training.checkpoint_minutes for run in self.runs),
             device=self.runs[0].device,
-            shown=shown_metric(self.runs[0].data.manifest.task),
+            shown=self.shown,
             log=lambda _line: report(searching + (1 - searching) * self.trainer.share),
             keep=self._save_checkpoints,
         )
@@ -266,7 +267,13 @@ class StackedRuns:
     def _trial_trainer(self, members: Sequence[MemberSpec]) -> StackedTrainer:
         device = self.runs[0].device
         return StackedTrainer(
-            members, self.sequences, mirrored=self.mirrored, device=device, quiet=True, diverged="end"
+            members,
+            self.sequences,
+            mirrored=self.mirrored,
+            device=device,
+            quiet=True,
+            diverged="end",
+            shown=self.shown,
         )
 
     def _count_seconds(self) -> None:
