@@ -286,6 +286,8 @@ def _write_results(run: Run, *, sample_faces: bool, figures: Sequence[str] = ())
     run.verify()
     results = run.results
     metrics = compute_metrics(results)
+    if run.auxiliary is not None:
+        metrics["auxiliary"] = compute_metrics(run.auxiliary)
     write_json_with_digest(run.folder / METRICS, metrics)
     calibrated = calibration.fit(run)
     card = model_card.card_of(run)

@@ -56,6 +56,8 @@ RECIPE, FACTS, SPLIT, PREDICTIONS, VALIDATION = (
     "predictions.parquet",
     "validation.parquet",
 )
+AUXILIARY = "auxiliary.parquet"
+"""Predictions of auxiliary targets on the test samples."""
 UNRESTRICTED = "unrestricted.parquet"
 """Of a test on other data: the predictions over all classes of the run, of which the others are made."""
 METRICS, HISTORY, WEIGHTS, LOG, REPORT = "metrics.json", "history.csv", "weights.safetensors", "log.txt", "report.html"
@@ -304,6 +306,12 @@ class Run:
         """Predictions of the validation samples, of classes or of targets; none where nothing validates."""
         there = (self.folder / VALIDATION).is_file() or VALIDATION in self.facts.get("digests", {})
         return self._with_training_counts(load_predictions(self.file(VALIDATION))) if there else None
+
+    @cached_property
+    def auxiliary(self) -> TargetPredictions | None:
+        """Predictions of the auxiliary targets on the test samples; none where there are no such targets."""
+        there = (self.folder / AUXILIARY).is_file() or AUXILIARY in self.facts.get("digests", {})
+        return TargetPredictions.load(self.file(AUXILIARY)) if there else None
 
     def _with_training_counts(self, predictions: AnyPredictions) -> AnyPredictions:
         if isinstance(predictions, TargetPredictions):

@@ -94,6 +94,7 @@ def predict_upload(request: PredictRequest, model: Model, limits: Limits, step: 
         name=request.entry.name,
         task=model.task,
         classes=list(model.classes),
+        auxiliary=list(model.shown(everything=settings.all_units)),
         thresholds=None if model.thresholds is None else list(model.thresholds),
         calibrated=model.calibration is not None,
         temperature=model.calibration.temperature if isinstance(model.calibration, Calibration) else None,
@@ -187,8 +188,12 @@ def _results(
 
 
 def _row(result: FaceResult, model: Model, settings: PredictSettings) -> FaceResponse:
-    sample, p = result.sample, result.probabilities
-    outputs = None if p is None else p.tolist()
+    sample, count = result.sample, len(model.classes)
+    p = values = None
+    if result.outputs is not None:
+        p, further = np.split(result.outputs, [count])
+        shown = model.shown(everything=settings.all_units)
+        values = p.tolist() if model.task == "regression" else [float(further[model.auxiliary.index(n)]) for n in shown]
     return FaceResponse(
         frame=sample.first_frame,
         end=sample.end_frame,
@@ -199,8 +204,8 @@ def _row(result: FaceResult, model: Model, settings: PredictSettings) -> FaceRes
         score=finite(sample.score),
         pose=sample.pose,
         label="" if p is None else model.label(p, settings.abstain),
-        probabilities=None if model.task == "regression" else outputs,
-        values=outputs if model.task == "regression" else None,
+        probabilities=None if p is None or model.task == "regression" else p.tolist(),
+        values=values or None,
     )
 
 

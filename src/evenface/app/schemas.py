@@ -161,7 +161,9 @@ class FaceResponse(Schema):
     probabilities: list[float] | None = Field(
         description="One per class or target, in the order of `classes`; null without a face, and for a regression."
     )
-    values: list[float] | None = Field(description="One per target of a regression, in its own unit; else null.")
+    values: list[float] | None = Field(
+        description="One per target of a regression, or per `auxiliary` target, in its own unit; else null."
+    )
 
 
 class ExplainedResponse(Schema):
@@ -187,6 +189,7 @@ class Prediction(Schema):
     name: str
     task: TaskKind
     classes: list[str]
+    auxiliary: list[str] = Field(description="Targets beside the classes, such as intensities of action units.")
     thresholds: list[float] | None = Field(description="Probability from which each target is present; else null.")
     calibrated: bool
     temperature: float | None

@@ -7,6 +7,8 @@ from pydantic import Field, model_validator
 from evenface.config.section import MANY, Section
 
 DAY = 86_400
+RELIABLE = 0.7
+"""ROC-AUC of an action unit on real faces below which it is not shown unasked."""
 AUTO = "auto"
 """Person baseline from the inputs themselves."""
 
@@ -69,6 +71,11 @@ class PredictSettings(Section):
         False,
         description="image models: estimate the head pose, yaw, pitch and roll in degrees, from face landmarks",
         json_schema_extra={"models": "images"},
+    )
+    all_units: bool = Field(
+        False,
+        description="models of classes with action units beside them: show also the units that are not known to be "
+        "right on real faces (AUC below 0.70, or not measured)",
     )
     person_baseline: str | None = Field(
         None,

@@ -179,6 +179,11 @@ class Data(OpenSection):
     positive_from: float = Field(
         1.0, gt=0, le=MANY, description="multilabel: value from which a target is present, such as an intensity of 2"
     )
+    auxiliary: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
+        (),
+        description="classes: columns of numbers that a second head of the network predicts beside the class, such as "
+        "[AU6, AU12]. Missing values are left out of loss and metrics",
+    )
     size: int = Field(112, ge=32, le=1024, description="side of the preprocessed square images, in pixels")
     channels: Literal[1, 3] = Field(3, description="1 for grey, 3 for colour")
     faces: FaceCrop = Field(FaceCrop(), description="face detection and alignment")
@@ -462,6 +467,9 @@ class Training(Section):
     sampling: Literal["none", "inverse", "effective", "reversed"] = Field(
         "none",
         description=("class-balanced sampling: by inverse frequency, effective number or squared inverse frequency"),
+    )
+    auxiliary_weight: float = Field(
+        1.0, gt=0, le=MANY, description="weight of the squared error of data.auxiliary, beside the loss of the classes"
     )
     sampling_beta: float = Field(
         0.999, ge=0, lt=1, description="effective sampling: beta of the effective number, 0 for none"

@@ -120,7 +120,7 @@ def _task_of(manifest: Manifest, names: Sequence[str]) -> TaskKind:
     """Return the dataset's task for targets that it declares; else multilabel for units and columns of 0 and 1."""
     if set(names) <= set(manifest.targets):
         return manifest.task
-    binary = are_binary(_values(manifest, names), names)
+    binary = are_binary(column_values(manifest, names), names)
     return "multilabel" if all(b or is_unit(name) for b, name in zip(binary, names, strict=True)) else "regression"
 
 
@@ -143,13 +143,13 @@ def is_unit(name: str) -> bool:
     return UNIT.fullmatch(name) is not None
 
 
-def _values(manifest: Manifest, names: Sequence[str]) -> np.ndarray:
-    """Return the values of target columns, float64, (N, T), NaN where missing."""
+def column_values(manifest: Manifest, names: Sequence[str], key: str = "data.targets") -> np.ndarray:
+    """Return the values of columns that a recipe's key names, float64, (N, T), NaN where missing."""
     known = target_columns(manifest)
     for name in names:
         if name not in known:
             hint = nearest(name, known) if known else f"{manifest.source} has no columns of numbers."
-            raise InputError(f"{manifest.source}: there is no column of numbers {name!r} for data.targets", hint)
+            raise InputError(f"{manifest.source}: there is no column of numbers {name!r} for {key}", hint)
     columns = [RAW + name if RAW + name in manifest.table else name for name in names]
     values: np.ndarray = manifest.table[columns].to_numpy(dtype=np.float64, na_value=np.nan)
     return values
@@ -157,7 +157,7 @@ def _values(manifest: Manifest, names: Sequence[str]) -> np.ndarray:
 
 def predicted_values(manifest: Manifest, names: Sequence[str], task: TaskKind, positive_from: float) -> np.ndarray:
     """Return targets of samples as a model of the task predicts them, (N, T), NaN where missing; none need vary."""
-    values = _values(manifest, names)
+    values = column_values(manifest, names)
     return present_from(values, positive_from) if task == "multilabel" else values
 
 
@@ -172,7 +172,7 @@ def strata_of(values: np.ndarray, names: Sequence[str], task: TaskKind) -> list[
 
 
 def _with_strata(manifest: Manifest, task: TaskKind, names: list[str], positive_from: float) -> Manifest:
-    values = _values(manifest, names)
+    values = column_values(manifest, names)
     raw: dict[str, np.ndarray] = {}
     if task == "multilabel":
         graded = ~np.isin(values, (0, 1)) & ~np.isnan(values)

@@ -450,7 +450,7 @@ def compute_outputs(run: Run, store: Store, rows: np.ndarray, baselines: Baselin
         for start in range(0, len(rows), length):
             batch = rows[start : start + length]
             scores, output = output_rows(fabric, method, images, batch, options.batch_size, mirror=options.tta_flip)
-            parts.append(scores)
+            parts.append(scores[:, : len(run.facts.get("targets", run.facts["classes"]))])  # not auxiliary ones
             outputs += [] if output is None else [output]
             advance(len(batch))
     joined = np.concatenate(outputs) if outputs else None

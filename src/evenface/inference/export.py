@@ -272,7 +272,7 @@ class FunctionModel(Model):
 
     def __init__(self, like: Model, function: Callable[[np.ndarray], np.ndarray]) -> None:
         names = ("name", "key", "classes", "ordered", "input_spec", "one_vs_rest", "calibration", "prior")
-        for name in (*names, "task", "thresholds"):
+        for name in (*names, "auxiliary", "task", "thresholds"):
             setattr(self, name, getattr(like, name))
         self._function = function
 
@@ -284,8 +284,7 @@ class FunctionModel(Model):
 def _as_function(module: torch.nn.Module) -> Callable[[np.ndarray], np.ndarray]:
     @torch.inference_mode()
     def forward(batch: np.ndarray) -> np.ndarray:
-        scores: np.ndarray = module(torch.from_numpy(batch)).numpy()
-        return scores
+        return np.concatenate([output.numpy() for output in module(torch.from_numpy(batch))], axis=1)
 
     return forward
 

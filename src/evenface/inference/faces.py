@@ -23,6 +23,7 @@ from evenface.reporting.annotation import (
     VALUE,
     Row,
     annotated,
+    auxiliary_texts,
     marks_of,
     output_names,
     outputs_text,
@@ -71,7 +72,7 @@ class FacePrediction:
         Head pose in degrees, if it was asked for with ``pose``; see
         :func:`~evenface.preprocessing.head_pose.head_pose`.
     values : dict of str to float
-        Value of each target of a regression, in its own unit; empty for other models.
+        Value of each target of a regression, or of each action unit beside classes, in its own unit; else empty.
     text : str
         The prediction as it is printed.
     """
@@ -296,7 +297,8 @@ class Faces(Sequence[FacePrediction]):
     def _cells(self, face: FacePrediction) -> list[str]:
         """Return the cells of a face in a notebook: label and probability, or the number of each target."""
         if self.task == "classification":
-            return [face.label or UNSURE, f"{face.probability:.2f}{_pose_text(face)}"]
+            units = "".join(f"  {text}" for text in auxiliary_texts({VALUE + k: v for k, v in face.values.items()}))
+            return [face.label or UNSURE, f"{face.probability:.2f}{units}{_pose_text(face)}"]
         if self.task == "regression":
             return [value_text(value) for value in face.values.values()]
         return [f"{p:.2f}" for p in face.probabilities.values()]

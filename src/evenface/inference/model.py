@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from evenface.config.predict import PredictSettings
+from evenface.config.predict import RELIABLE, PredictSettings
 from evenface.data.manifest import TARGET_TASKS, TaskKind
 from evenface.evaluation.calibration import Calibration
 from evenface.evaluation.label_shift import with_prior
@@ -32,6 +32,8 @@ class Model(ABC):
         What is predicted.
     classes : tuple of str
         Class names, in the order of the probabilities; of a regression or multi-label model, the names of the targets.
+    auxiliary : tuple of str
+        Names of the auxiliary targets, such as action units, whose values follow those of the classes; usually none.
     thresholds : tuple of float, or None
         Multi-label: probability from which each target is present, after calibration.
     ordered : bool
@@ -52,6 +54,7 @@ class Model(ABC):
     key: str
     task: TaskKind = "classification"
     classes: tuple[str, ...]
+    auxiliary: tuple[str, ...] = ()
     thresholds: tuple[float, ...] | None = None
     ordered: bool
     input_spec: InputSpec
@@ -71,10 +74,17 @@ class Model(ABC):
 
         Returns
         -------
-        ndarray of shape (B, C), float64
+        ndarray of shape (B, C + T), float64
             Probabilities; of a one-vs-rest model, scores from 0 to 1 that need not sum to 1. Of a multi-label model the
-            probability of each target, of a regression its value in its own unit.
+            probability of each target, of a regression its value in its own unit. The values of the T auxiliary
+            targets follow.
         """
+
+    def outputs(self, batch: np.ndarray) -> np.ndarray:
+        """Compute the :meth:`scores` of prepared samples, followed by the values of auxiliary targets, (B, C + T)."""
+        batch = self.input_spec.select_frames(batch)
+        outputs = self.forward(batch)
+        return (outputs + self.forward(self.input_spec.mirrored(batch))) / 2 if self.input_spec.mirror else outputs
 
     def scores(self, batch: np.ndarray) -> np.ndarray:
         """Compute the scores of prepared samples, as for the test samples of the run.
@@ -87,11 +97,10 @@ class Model(ABC):
         Returns
         -------
         ndarray of shape (B, C), float64
-            As :meth:`forward`; averaged over both views where the run uses flip test-time augmentation.
+            As :meth:`forward` without auxiliary targets; averaged over both views where the run uses flip test-time
+            augmentation.
         """
-        batch = self.input_spec.select_frames(batch)
-        scores = self.forward(batch)
-        return (scores + self.forward(self.input_spec.mirrored(batch))) / 2 if self.input_spec.mirror else scores
+        return self.outputs(batch)[:, : len(self.classes)]
 
     def probabilities(self, batch: np.ndarray) -> np.ndarray:
         """Compute uncalibrated probabilities of prepared samples, (B, C), as ``predictions.parquet`` holds them.
@@ -120,6 +129,17 @@ class Model(ABC):
     def temperature(self) -> float:
         """Calibration temperature; 1 without a fitted calibration of classes."""
         return self.calibration.temperature if isinstance(self.calibration, Calibration) else 1.0
+
+    def shown(self, *, everything: bool = False) -> tuple[str, ...]:
+        """Return the auxiliary targets that are shown: those that are known to be right on real faces often enough.
+
+        A card with ``real_faces`` has the ROC-AUC of units there, which must be at least :data:`RELIABLE`; without it,
+        or with ``everything``, all are shown.
+        """
+        measured = self.card.get("real_faces") if self.auxiliary and not everything else None
+        if measured is None:
+            return self.auxiliary
+        return tuple(name for name in self.auxiliary if measured["units"].get(name, 0.0) >= RELIABLE)
 
     def label(self, values: np.ndarray, abstain: float | None = None) -> str:
         """Return the label of the calibrated outputs of one sample; see :func:`label_of`."""
@@ -153,7 +173,9 @@ def label_of(
 
 
 def check_task(settings: PredictSettings, model: Model) -> None:
-    """Raise InputError if a setting is for classes, and the model has none."""
+    """Raise InputError if a setting is for classes or auxiliary targets, and the model has none."""
+    if settings.all_units and not model.auxiliary:
+        raise InputError(f"{model.name} predicts no action units beside its classes", "Leave out --all-units.")
     if model.task not in TARGET_TASKS:
         return
     for name in ("prior", "abstain"):
@@ -164,8 +186,9 @@ def check_task(settings: PredictSettings, model: Model) -> None:
             )
 
 
-FORMAT, FIRST_FORMAT = 2, 1
-"""Version of the metadata format; files of a higher one are refused. The first has neither targets nor baselines."""
+FORMAT, EARLIER_FORMAT, FIRST_FORMAT = 3, 2, 1
+"""Version of the metadata format; files of a higher one are refused. The first has neither targets nor baselines, the
+second no targets beside classes."""
 PREFIX = "evenface."
 
 
@@ -175,7 +198,7 @@ class ModelMetadata:
 
     Parameters
     ----------
-    name, key, classes, ordered, one_vs_rest, input_spec, calibration, prior, card, task, thresholds
+    name, key, classes, ordered, one_vs_rest, input_spec, calibration, prior, card, task, thresholds, auxiliary
         As in :class:`~evenface.inference.model.Model`; ``key`` is the digest of the run's weights.
     recipe : dict
         The recipe, without directories of the machine it was trained on.
@@ -199,21 +222,24 @@ class ModelMetadata:
     precision: str = "float32"
     task: TaskKind = "classification"
     thresholds: tuple[float, ...] | None = None
+    auxiliary: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, model: Model, recipe: dict[str, Any], version: str, precision: str = "float32") -> "ModelMetadata":
         """Collect the metadata of a model."""
         names = ("name", "key", "classes", "ordered", "one_vs_rest", "input_spec", "calibration", "prior", "card")
-        fields = {name: getattr(model, name) for name in (*names, "task", "thresholds")}
+        fields = {name: getattr(model, name) for name in (*names, "task", "thresholds", "auxiliary")}
         return cls(**fields, recipe=recipe, version=version, precision=precision)
 
     def to_properties(self) -> dict[str, str]:
         """Return the metadata as ONNX properties: JSON by name."""
         of_targets = self.task in TARGET_TASKS
-        left = ("input_spec",) if of_targets else ("input_spec", "task", "thresholds")
+        left = ["input_spec", *(() if of_targets else ("task", "thresholds"))]
+        left += [] if self.auxiliary else ["auxiliary"]
+        earlier = EARLIER_FORMAT if of_targets or self.input_spec.baseline is not None else FIRST_FORMAT
         fields = {
             **{name: value for name, value in vars(self).items() if name not in left},
-            "format": FORMAT if of_targets or self.input_spec.baseline is not None else FIRST_FORMAT,
+            "format": FORMAT if self.auxiliary else earlier,
             "classes": list(self.classes),
             "form": self.input_spec.as_dict(),
             "calibration": self.calibration.as_dict() if self.calibration else None,
@@ -255,6 +281,7 @@ class ModelMetadata:
                 precision=fields["precision"],
                 task=fields.get("task", "ordinal" if fields["ordered"] else "classification"),
                 thresholds=None if thresholds is None else tuple(map(float, thresholds)),
+                auxiliary=tuple(fields.get("auxiliary", ())),
             )
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, InputError):

@@ -35,9 +35,16 @@ class ExportModule(nn.Module):
         self.method, self.input_spec = method, spec
         self.eval()
 
-    def forward(self, stored: Tensor) -> Tensor:
-        """Compute scores, (B, C), float32, of uint8 pixels (B, T, H, W, C) or float32 sequences (B, T, P, D)."""
-        return self.method.scores(as_input(stored, self.input_spec))
+    def forward(self, stored: Tensor) -> tuple[Tensor, ...]:
+        """Compute scores, (B, C), float32, of uint8 pixels (B, T, H, W, C) or float32 sequences (B, T, P, D).
+
+        The values of auxiliary targets, (B, T), are a second output.
+        """
+        outputs = self.method.with_auxiliary(as_input(stored, self.input_spec))
+        if self.method.auxiliary is None:
+            return (outputs,)
+        further = self.method.auxiliary.linear.out_features
+        return outputs[:, :-further], outputs[:, -further:]
 
     def example(self) -> Tensor:
         """Return two samples for tracing; a batch of one would become a fixed size."""
@@ -45,11 +52,12 @@ class ExportModule(nn.Module):
         return torch.zeros(2, *self.input_spec.shape, dtype=kind)
 
     @property
-    def output(self) -> str:
-        """Name of the output in the file."""
+    def outputs(self) -> list[str]:
+        """Names of the outputs in the file."""
         if self.method.link is not None and self.method.link.kind == "regression":
-            return "values"
-        return "scores" if self.method.one_vs_rest else "probabilities"
+            return ["values"]
+        first = "scores" if self.method.one_vs_rest else "probabilities"
+        return [first] if self.method.auxiliary is None else [first, "values"]
 
 
 def onnx_graph(module: ExportModule) -> Any:
@@ -66,7 +74,7 @@ def onnx_graph(module: ExportModule) -> Any:
             dynamo=True,
             verbose=False,
             input_names=[INPUT],
-            output_names=[module.output],
+            output_names=module.outputs,
             dynamic_shapes={INPUT: {0: torch.export.Dim("batch")}},
         )
     if program is None:

@@ -76,9 +76,10 @@ class OnnxModel(Model):
         self.ordered, self.one_vs_rest, self.prior = metadata.ordered, metadata.one_vs_rest, metadata.prior
         self.calibration, self.card = metadata.calibration, metadata.card
         self.task, self.thresholds = metadata.task, metadata.thresholds
+        self.auxiliary = metadata.auxiliary
         self._input = self._session.get_inputs()[0].name
 
     def forward(self, batch: np.ndarray) -> np.ndarray:
         """Compute the scores of one view of each sample; see :meth:`Model.forward`."""
-        (scores,) = self._session.run(None, {self._input: np.ascontiguousarray(batch)})
-        return np.asarray(scores, dtype=np.float64)
+        outputs = self._session.run(None, {self._input: np.ascontiguousarray(batch)})
+        return np.concatenate(outputs, axis=1, dtype=np.float64)

@@ -73,11 +73,11 @@ class PreparedSample:
 
 @dataclass(frozen=True)
 class FaceResult:
-    """Probabilities of a sample, or values of a regression; None without a face."""
+    """Probabilities of a sample, or values of a regression, then of auxiliary targets; None without a face."""
 
     source: Source
     sample: PreparedSample
-    probabilities: np.ndarray | None
+    outputs: np.ndarray | None
 
 
 @dataclass(frozen=True)
@@ -151,8 +151,8 @@ def resolve_prior(model: Model, sources: Sequence[Source], settings: PredictSett
         for item in predict_sources(model, sources, implied):
             if not isinstance(item, FaceResult):
                 bar(1)
-            elif item.probabilities is not None:
-                probabilities.append(item.probabilities)
+            elif item.outputs is not None:
+                probabilities.append(item.outputs[: len(model.classes)])
     if not probabilities:
         raise InputError("the class prior cannot be estimated: no face was found", "Specify it: --prior a=0.5,b=0.5.")
     estimated = estimate_prior(np.stack(probabilities), model.prior)
@@ -206,14 +206,17 @@ def _predict_batch(
     arrays: list[np.ndarray],
     settings: PredictSettings,
 ) -> Iterator[FaceResult | SourceEnd]:
-    rows = iter(final_probabilities(model, model.scores(np.stack(arrays)), settings)) if arrays else iter(())
+    rows: Iterator[np.ndarray] = iter(())
+    if arrays:
+        scores, values = np.split(model.outputs(np.stack(arrays)), [len(model.classes)], axis=1)
+        rows = iter(np.concatenate([final_probabilities(model, scores, settings), values], axis=1))
     for item in pending:
         if isinstance(item, SourceEnd):
             yield item
         else:
             source, sample = item
-            probabilities = next(rows) if sample.array is not None else None
-            yield FaceResult(source, replace(sample, array=None), probabilities)
+            outputs = next(rows) if sample.array is not None else None
+            yield FaceResult(source, replace(sample, array=None), outputs)
 
 
 # ---- smoothing over time
@@ -247,16 +250,16 @@ def _mid_time(result: FaceResult) -> float:
 
 
 def _window_mean(result: FaceResult, recent: Iterable[FaceResult], radius: float) -> FaceResult:
-    if result.probabilities is None or result.sample.start_time is None:
+    if result.outputs is None or result.sample.start_time is None:
         return result
     neighbours = [
-        other.probabilities
+        other.outputs
         for other in recent
-        if other.probabilities is not None
+        if other.outputs is not None
         and other.sample.face_id == result.sample.face_id
         and abs(_mid_time(other) - _mid_time(result)) <= radius
     ]
-    return replace(result, probabilities=np.mean(neighbours, axis=0))
+    return replace(result, outputs=np.mean(neighbours, axis=0))
 
 
 # ---- preparation of samples

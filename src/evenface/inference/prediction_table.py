@@ -38,6 +38,8 @@ class Columns:
     abstain: float | None = None
     task: TaskKind = "classification"
     thresholds: tuple[float, ...] | None = None
+    auxiliary: tuple[str, ...] = ()
+    places: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, model: Model, settings: PredictSettings) -> "Columns":
@@ -47,28 +49,32 @@ class Columns:
             facts += [model.thresholds, model.calibration.as_dict() if model.calibration else None]
         key = digest(json.dumps(facts, sort_keys=True, default=str))[:12]
         temperature = model.temperature if model.calibration else None
-        name, shown = f"{model.name}@{key}", (model.task, model.thresholds)
+        auxiliary, name = model.shown(everything=settings.all_units), f"{model.name}@{key}"
+        places = tuple(len(model.classes) + model.auxiliary.index(target) for target in auxiliary)
+        shown = (model.task, model.thresholds, auxiliary, places)
         return cls(model.classes, temperature, settings.smooth, name, settings.abstain, *shown)
 
     @property
     def names(self) -> list[str]:
         """Column names in order; tables in memory lack the last one. Only tables of classes have a temperature."""
         outputs = [f"{VALUE if self.task == 'regression' else PROBABILITY}{name}" for name in self.classes]
+        outputs += [f"{VALUE}{name}" for name in self.auxiliary]
         scaled = [] if self.task in TARGET_TASKS else ["temperature"]
         return ["file", *POSITION, "label", *outputs, *scaled, "smoothed", "model", "digest"]
 
     def row(self, result: FaceResult) -> dict[str, Any]:
         """Return the row of a result, without the digest of its file; None for missing values."""
-        sample, p = result.sample, result.probabilities
+        sample, outputs = result.sample, result.outputs
         box = [None] * 4 if sample.box is None else [round(float(side), 2) for side in sample.box]
         times = [None if time is None else float(time) for time in (sample.start_time, sample.end_time)]
         score = None if sample.score is None else float(sample.score)
         pose = [None] * 3 if sample.pose is None else [round(angle, 1) for angle in sample.pose]
         position = [sample.first_frame, sample.end_frame, *times, sample.face_id, *box, score, *pose]
-        scored: list[Any] = [None] * (len(self.classes) + 1)
-        if p is not None:
+        scored: list[Any] = [None] * (1 + len(self.classes) + len(self.places))
+        if outputs is not None:
+            p = outputs[: len(self.classes)]
             label = label_of(p, self.classes, self.task, thresholds=self.thresholds, abstain=self.abstain)
-            scored = [label, *p.tolist()]
+            scored = [label, *p.tolist(), *outputs[list(self.places)].tolist()]
         scaled = [] if self.task in TARGET_TASKS else [self.temperature]
         values = [result.source.path, *position, *scored, *scaled, float(self.smooth), self.model]
         return dict(zip(self.names, values, strict=False))

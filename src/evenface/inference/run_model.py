@@ -46,6 +46,7 @@ class TorchModel(Model):
             return
         self.classes, self.ordered = tuple(run.facts["classes"]), results.ordered
         self.task = "ordinal" if self.ordered else "classification"
+        self.auxiliary = run.recipe.data.auxiliary
         self.prior = self.calibration.prior if isinstance(self.calibration, Calibration) else prior_of(run).prior
 
     @cached_property
@@ -58,7 +59,7 @@ class TorchModel(Model):
         """Compute the scores of one view of each sample; see :meth:`Model.forward`."""
         stored = torch.from_numpy(np.ascontiguousarray(batch)).to(self.device)
         with self._fabric.autocast():
-            scores = self.method.scores(as_input(stored, self.input_spec)).double()
+            scores = self.method.with_auxiliary(as_input(stored, self.input_spec)).double()
         return np.asarray(scores.cpu().numpy())
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, distributed, nn
 
 from evenface.data.manifest import TARGET_TASKS, TaskKind
 from evenface.losses.base import at_least_float32
+from evenface.losses.squared_error import SquaredErrorLoss
 from evenface.utils.errors import InputError
 
 Modality = Literal["images", "clips", "sequences"]
@@ -166,6 +167,38 @@ class TargetLink(nn.Module):
         return logits.sigmoid() if self.kind == "multilabel" else logits * self.scale + self.mean
 
 
+class AuxiliaryHead(nn.Module):
+    """Linear head that predicts the values of further targets from a network's features, beside the classes.
+
+    Parameters
+    ----------
+    width : int
+        Length D of the features.
+    targets : ndarray of shape (N, T)
+        Targets of the training samples, NaN where missing; their mean and standard deviation standardise them.
+    weight : float
+        Factor of its loss.
+    """
+
+    targets: Tensor
+
+    def __init__(self, width: int, targets: np.ndarray, weight: float = 1.0) -> None:
+        super().__init__()
+        self.link = TargetLink("regression", targets.shape[1], targets)
+        self.linear = nn.Linear(width, targets.shape[1])
+        self.error, self.weight = SquaredErrorLoss(), weight
+        encoded = self.link.encode(torch.as_tensor(targets, dtype=torch.float32))
+        self.register_buffer("targets", encoded, persistent=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the values of the targets in their own unit, ``(B, D) -> (B, T)``."""
+        return cast(Tensor, self.link(self.linear(features)))
+
+    def loss(self, features: Tensor, indices: Tensor) -> Tensor:
+        """Compute the squared error of standardised targets, for training samples at ``indices``, ``(B,)``."""
+        return self.weight * cast(Tensor, self.error(self.linear(features), self.targets[indices]))
+
+
 class Method(nn.Module, ABC):
     """A network and the way it is trained. Subclasses give :meth:`training_loss`.
 
@@ -195,6 +228,11 @@ class Method(nn.Module, ABC):
     link : TargetLink or None
         Of regression and multi-label: from targets to the scale of the network's outputs, and from outputs to
         predictions.
+    auxiliary : AuxiliaryHead or None
+        Predicts further targets beside the classes.
+    takes_auxiliary : bool
+        Whether it can have an auxiliary head: its training loss is then :meth:`network_loss`, and it predicts by the
+        softmax of the network's logits.
     modalities : tuple of {"images", "clips", "sequences"}
         What it can learn from. ``sequences`` needs a training loss that is the loss of the network's logits and no
         options, as many networks of sequences are trained as one.
@@ -238,6 +276,7 @@ class Method(nn.Module, ABC):
     second_sampling: str | None = None
     uses_all_parameters: bool = True
     tasks: tuple[TaskKind, ...] = ("classification", "ordinal")
+    takes_auxiliary: bool = False
     modalities: tuple[Modality, ...] = ("images", "clips")
     cached_features: bool = True
     needs_maps: bool = False
@@ -255,6 +294,7 @@ class Method(nn.Module, ABC):
         self.network = network
         self.loss = loss
         self.link: TargetLink | None = None
+        self.auxiliary: AuxiliaryHead | None = None
 
     @abstractmethod
     def training_loss(self, images: Tensor, targets: Tensor) -> Tensor:
@@ -273,9 +313,10 @@ class Method(nn.Module, ABC):
         """
 
     def network_loss(self, images: Tensor, targets: Tensor) -> Tensor:
-        """Compute the loss of the network's own logits, one value per sample, ``(B,)``."""
-        loss: Tensor = self.loss(self.network(images).logits, self.encode(targets))
-        return loss
+        """Compute the loss of the network's own logits and of the auxiliary head, one value per sample, ``(B,)``."""
+        outputs = self.network(images)
+        loss: Tensor = self.loss(outputs.logits, self.encode(targets))
+        return loss if self.auxiliary is None else loss + self.auxiliary.loss(outputs.features, self.ctx.indices)
 
     def encode(self, targets: Tensor) -> Tensor:
         """Return targets in the scale of the network's outputs; classes as they are."""
@@ -365,6 +406,14 @@ class Method(nn.Module, ABC):
     def scores(self, images: Tensor) -> Tensor:
         """Compute the scores, ``(B, C)``: probabilities, or each binary classifier's own if ``one_vs_rest``."""
         return self.predict(images)
+
+    def with_auxiliary(self, images: Tensor) -> Tensor:
+        """Compute the :meth:`scores`, followed by the values of auxiliary targets if there are any, ``(B, C + T)``."""
+        if self.auxiliary is None:
+            return self.scores(images)
+        outputs = self.network(images)
+        values = self.auxiliary(outputs.features)
+        return torch.cat([probabilities(outputs.logits).to(values.dtype), values], dim=1)
 
     def outputs(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the :meth:`scores`, ``(B, C)``, and the place on the scale of the classes, ``(B,)``.

@@ -10,6 +10,7 @@ class ERM(Method):
 
     modalities = ("images", "clips", "sequences")
     tasks = ("classification", "ordinal", "regression", "multilabel")
+    takes_auxiliary = True
     exact_prior = True
 
     def training_loss(self, images: Tensor, targets: Tensor) -> Tensor:

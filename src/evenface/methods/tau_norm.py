@@ -33,6 +33,7 @@ class TauNorm(ERM):
     Kang et al., *Decoupling representation and classifier for long-tailed recognition*, ICLR 2020, section 4.
     """
 
+    takes_auxiliary = False  # its logits are not the network's
     exact_prior = False  # norms are taken out after training
 
     def __init__(self, network: nn.Module, loss: nn.Module, tau: float = 1.0, bias: str = "drop") -> None:

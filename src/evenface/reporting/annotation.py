@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from evenface.data.manifest import TaskKind
+from evenface.data.targets import is_unit
 from evenface.preprocessing.image import quiet_pillow, read_picture
 from evenface.preprocessing.video import RATE, Film, open_film
 from evenface.reporting.style import GRID, SERIES, colour, panels, save, styled
@@ -29,7 +30,9 @@ MAX_OVERLAPPING = 64
 UNSURE, NONE = "unsure", "none present"
 """Text of a face whose classes are below the abstention threshold, or whose targets are all below theirs."""
 PROBABILITY, VALUE = "p_", "v_"
-"""Begin the columns of the probability of a class or target, and of the value of a regression."""
+"""Begin the columns of the probability of a class or target, and of the value of a target."""
+PRESENT = 1.0
+"""Intensity from which an action unit is shown beside a class: grade A of FACS."""
 MOST_TARGETS = 3
 """Targets that are written beside a box, the most probable ones."""
 MAX_PANELS = 12
@@ -65,19 +68,22 @@ def _mark(row: Row) -> Mark:
 
 
 def task_of(columns: Collection[str]) -> TaskKind:
-    """Return what a table predicts by its columns: only classes have a temperature, only regressions values."""
-    if any(name.startswith(VALUE) for name in columns):
-        return "regression"
-    return "classification" if "temperature" in columns else "multilabel"
+    """Return what a table predicts by its columns: classes have a temperature, regressions values and none."""
+    if "temperature" in columns:
+        return "classification"
+    return "regression" if any(name.startswith(VALUE) for name in columns) else "multilabel"
 
 
-def output_names(columns: Iterable[str]) -> list[str]:
-    """Return the classes or targets of a table, from the names of its columns."""
-    return [name[2:] for name in columns if name.startswith((PROBABILITY, VALUE))]
+def output_names(columns: Collection[str]) -> list[str]:
+    """Return the classes of a table, or the targets where it has none, from the names of its columns."""
+    start = VALUE if task_of(columns) == "regression" else PROBABILITY
+    return [name[2:] for name in columns if name.startswith(start)]
 
 
 def outputs_text(row: Row, most: int | None = None) -> str:
     """Return what a row predicts: a class with its probability, the targets that are present, or values.
+
+    After a class follow the action units beside it that have an intensity of 1 or more, at most ``most`` of them.
 
     Examples
     --------
@@ -91,11 +97,25 @@ def outputs_text(row: Row, most: int | None = None) -> str:
         return "  ".join(f"{name} {value_text(row[VALUE + name])}" for name in output_names(row))
     p = {name: float(row[PROBABILITY + name]) for name in output_names(row)}
     if task == "classification":
-        return f"{row['label'] or UNSURE} {max(p.values()):.2f}"
+        return "  ".join([f"{row['label'] or UNSURE} {max(p.values()):.2f}", *auxiliary_texts(row, most)])
     present = [name for name in p if name in row["label"].split("+")]
     shown = sorted(sorted(present, key=lambda name: -p[name])[:most], key=present.index)
     text = "  ".join(f"{name} {p[name]:.2f}" for name in shown) or NONE
     return f"{text}  +{len(present) - len(shown)}" if len(shown) < len(present) else text
+
+
+def auxiliary_texts(row: Row, most: int | None = None) -> list[str]:
+    """Return the values beside the classes of a row: of action units those of :data:`PRESENT` or more.
+
+    Examples
+    --------
+    >>> auxiliary_texts({"temperature": 1.0, "v_AU4": 0.3, "v_AU6": 2.14, "v_AU12": 3.9, "v_valence": 0.52}, most=2)
+    ['AU12 3.9', 'valence 0.52']
+    """
+    values = {name[2:]: float(row[name]) for name in row if name.startswith(VALUE)}
+    present = [name for name, value in values.items() if not is_unit(name) or value >= PRESENT]
+    largest = sorted(present, key=lambda name: (is_unit(name), -values[name]))[:most]
+    return [f"{name} {value_text(values[name])}" for name in present if name in largest]
 
 
 def value_text(value: float) -> str:

@@ -1,9 +1,11 @@
 """Model card of a run: training data, results by group of people, limits, and intended use."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from evenface.config import Recipe
+from evenface.config.predict import RELIABLE
 from evenface.config.recipe import DEFAULT_LOSS, MethodSettings
 from evenface.data.datasets import dataset_licence
 from evenface.data.imbalance import imbalance_factor
@@ -126,6 +128,8 @@ def card_of(run: Run) -> dict[str, Any]:
     """
     facts, recipe = run.facts, run.recipe
     result = run.metrics if (run.folder / METRICS).is_file() else compute_metrics(run.results)
+    if run.auxiliary is not None and "auxiliary" not in result:
+        result = result | {"auxiliary": compute_metrics(run.auxiliary)}
     provenance = summaries.provenance([run])
     card: dict[str, Any] = {
         "name": summaries.run_title(run),
@@ -138,6 +142,7 @@ def card_of(run: Run) -> dict[str, Any]:
         "task": {
             "kind": facts.get("task", "classification"),
             "classes": list(facts.get("targets", facts["classes"])),
+            **({"auxiliary": list(run.auxiliary.names)} if run.auxiliary else {}),
             "ordered": isinstance(run.results, Predictions) and run.results.ordered,
             "input": facts.get("content", "stills"),
         },
@@ -259,6 +264,8 @@ def _results(result: dict[str, Any]) -> dict[str, Any]:
             for name, entry in result["per_class"].items()
         }
     }
+    if "auxiliary" in result:
+        kept["auxiliary"] = _results(result["auxiliary"])
     if "levels" in result:
         kept["levels"] = result["levels"]
     if "by_clip" in result:
@@ -354,6 +361,8 @@ def markdown(card: Mapping[str, Any]) -> str:
         _unit(results),
         _table(overall_table(card)),
         _table(classes_table(card)),
+        *([_table(auxiliary_table(card))] if "auxiliary" in results else []),
+        *_real_faces(card),
         "## Results by group of people",
         *_groups(card),
         "## Calibration",
@@ -383,7 +392,7 @@ def section(card: Mapping[str, Any]) -> PageSection:
     return PageSection(
         "Model card",
         card["statement"],
-        tables=group_tables(card),
+        tables=(*([auxiliary_table(card)] if "auxiliary" in card["results"] else []), *group_tables(card)),
         folded=group_metrics(card),
         definitions=definitions,
     )
@@ -421,6 +430,35 @@ def classes_table(card: Mapping[str, Any]) -> Table:
         for name, entry in card["results"]["per_class"].items()
     )
     return Table("card-classes", "Classes", ("class", "test samples", *map(label, BY_CLASS)), rows)
+
+
+def auxiliary_table(card: Mapping[str, Any]) -> Table:
+    """List metrics of each auxiliary target with intervals."""
+    table = classes_table({"results": card["results"]["auxiliary"]})
+    return replace(table, name="card-auxiliary", title="Targets beside the classes")
+
+
+def _real_faces(card: Mapping[str, Any]) -> list[str]:
+    """Return the results on real faces, where a model of synthetic people was tested on them."""
+    if (real := card.get("real_faces")) is None:
+        return []
+    recall = [(name, f"{value:.3f}") for name, value in real["recall"].items()]
+    units = [(name, f"{value:.3f}", "yes" if value >= RELIABLE else "no") for name, value in real["units"].items()]
+    return [
+        "## Results on real faces",
+        f"On {real['samples']:,} real faces of {escape_markdown(real['data'])}, which had no part in training: "
+        f"balanced accuracy {real['balanced_accuracy']:.3f}, accuracy {real['accuracy']:.3f}.",
+        _table(Table("card-real-classes", "Recall of each class", ("class", "recall"), tuple(recall))),
+        _table(
+            Table(
+                "card-real-units",
+                "Units, by the classes that imply them against neutral",
+                ("unit", "ROC-AUC", "shown unasked"),
+                tuple(units),
+                "Units without a class that implies them were not measured, and are not shown unasked.",
+            )
+        ),
+    ]
 
 
 def group_tables(card: Mapping[str, Any]) -> tuple[Table, ...]:
@@ -494,6 +532,7 @@ def _model(card: Mapping[str, Any]) -> list[str]:
     what = {"multilabel": "Targets, each present or not", "regression": "Targets, as numbers"}
     lines = [
         f"{what.get(task.get('kind', ''), 'Classes')}: {', '.join(task['classes'])}{order}. Input: {task['input']}.",
+        *([f"Beside the classes: {', '.join(task['auxiliary'])}."] if "auxiliary" in task else []),
         f"Network: {card['network']['description']}.",
         f"Weights: {card['network']['licence']}",
         *([f"Trained in {card['precision']}."] if "precision" in card else []),  # older cards lack it

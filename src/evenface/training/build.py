@@ -19,7 +19,7 @@ from evenface.config.recipe_checks import check_modality, with_bounds
 from evenface.data.manifest import TARGET_TASKS, TaskKind
 from evenface.losses import LOSS_SELECTIONS, binary_loss_specs, build_one_vs_rest, loss_tasks
 from evenface.methods import METHODS
-from evenface.methods.base import Method, Task, TrainingPeople
+from evenface.methods.base import AuxiliaryHead, Method, Task, TrainingPeople
 from evenface.models.backbone import HeadOnly, Network
 from evenface.models.build import check_settings
 from evenface.models.sequence import OneVsRestNetwork, SequenceNetwork
@@ -48,6 +48,7 @@ def _check_parts(recipe: Recipe, method: type[Method]) -> None:
     _check_training(training)
     if training.cache_features:
         _check_cached_features(recipe, method)
+    _check_auxiliary(recipe, method)
     errors = []
     for kind in assumed_tasks(recipe):
         try:
@@ -123,6 +124,27 @@ def _check_cached_features(recipe: Recipe, method: type[Method]) -> None:
             f"{setting}: method {recipe.method.name!r} changes images, needs feature maps or trains the backbone",
             "Set training.cache_features: false, or use another method.",
         )
+
+
+def _check_auxiliary(recipe: Recipe, method: type[Method]) -> None:
+    """Refuse auxiliary targets where there is no place for them, and their weight without any."""
+    data, names = recipe.data, recipe.data.auxiliary
+    if not names:
+        if recipe.training.auxiliary_weight != Training().auxiliary_weight:
+            raise InputError("training.auxiliary_weight has no effect without data.auxiliary", "Leave it out.")
+        return
+    if recipe.modality == "sequences":
+        raise InputError("networks of sequences predict classes alone, not data.auxiliary", "Leave it out.")
+    if data.targets or data.task in TARGET_TASKS:
+        raise InputError(
+            "data.auxiliary is predicted beside classes, and this recipe has none",
+            "List all targets in data.targets, or leave data.targets and data.task out.",
+        )
+    if len(set(names)) < len(names):
+        raise InputError(f"data.auxiliary names a column twice: {', '.join(names)}", "Name each column once.")
+    if not method.takes_auxiliary:
+        usable = ", ".join(sorted(known for known, other in METHODS.items() if other.takes_auxiliary))
+        raise InputError(f"method {recipe.method.name!r} learns classes alone, not data.auxiliary", f"Use {usable}.")
 
 
 def assumed_tasks(recipe: Recipe) -> list[TaskKind]:
@@ -239,6 +261,7 @@ def build_method(
     kind: TaskKind = "classification",
     targets: np.ndarray | None = None,
     people: TrainingPeople | None = None,
+    auxiliary: np.ndarray | None = None,
     frames: int = 1,
     network: nn.Module | None = None,
 ) -> Method:
@@ -260,6 +283,8 @@ def build_method(
         Regression and multi-label: the training targets, NaN where missing.
     people : TrainingPeople, optional
         What is known of the people of the training samples; by default two of different groups.
+    auxiliary : ndarray of shape (N, A), optional
+        Auxiliary targets of the training samples, NaN where missing; by default unknown, for weights that are loaded.
     frames : int
         Frames of each sample.
     network : nn.Module, optional
@@ -280,7 +305,21 @@ def build_method(
     )
     network = network or build_model(recipe, len(names), frames)
     loss = build_loss(recipe, task)
-    return methods.build_method(recipe.method.name, network, loss, task=task, seed=recipe.seed, **recipe.method.options)
+    built = methods.build_method(
+        recipe.method.name, network, loss, task=task, seed=recipe.seed, **recipe.method.options
+    )
+    if recipe.data.auxiliary:
+        values = _unknown_targets(recipe.data.auxiliary) if auxiliary is None else auxiliary
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(recipe.seed)
+            built.auxiliary = AuxiliaryHead(_features(network), values, recipe.training.auxiliary_weight)
+    return built
+
+
+def _features(network: nn.Module) -> int:
+    classifier = network.classifier
+    assert isinstance(classifier, nn.Linear)
+    return classifier.in_features
 
 
 def build_on_head(

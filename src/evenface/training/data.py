@@ -1,6 +1,6 @@
 """Data of a recipe: manifest, prepared store and split; predictions with the samples they are of."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -12,7 +12,7 @@ from evenface.config.recipe import RECURRENT
 from evenface.data.datasets import DATASETS, read_dataset
 from evenface.data.manifest import Manifest, attribute_columns, attribute_groups
 from evenface.data.splits import Split, split_manifest
-from evenface.data.targets import select_targets
+from evenface.data.targets import column_values, select_targets
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.target_predictions import AnyPredictions, TargetPredictions
 from evenface.evaluation.target_summary import best_thresholds
@@ -46,12 +46,18 @@ class TrainingData:
         _ = self.frames
         counts, method = self.counts, METHODS[self.recipe.method.name]
         if self.manifest.targets:
-            check_targets(self.manifest, self.split.train)
+            if self.recipe.data.auxiliary:
+                raise InputError(
+                    f"data.auxiliary is predicted beside classes, and {self.manifest.source} has none",
+                    "List all targets in data.targets.",
+                )
+            check_values(self.manifest.targets, self.manifest.target_values(self.split.train), "data.targets")
         elif (counts == 0).any() and not (method.allows_absent_classes and (counts > 0).sum() > 1):
             raise InputError(
                 f"the class {self.manifest.classes[int(counts.argmin())]} has no training sample",
                 "Leave the class out, or change the protocol or its seed.",
             )
+        check_values(self.recipe.data.auxiliary, self.auxiliary(self.split.train), "data.auxiliary")
         if self.recipe.training.patience is not None and not len(self.validation):
             raise InputError("training.patience needs validation data", "Set protocol.validation above 0.")
 
@@ -156,6 +162,11 @@ class TrainingData:
         """Rows that weights are selected on: validation, or the test set where the recipe selects on it."""
         return self.split.test if self.recipe.training.checkpoint == "test" else self.split.validation
 
+    def auxiliary(self, rows: np.ndarray) -> np.ndarray:
+        """Return the auxiliary targets of the samples at ``rows``, (N, A), NaN where missing; A is 0 without any."""
+        values: np.ndarray = column_values(self.manifest, self.recipe.data.auxiliary, "data.auxiliary")[rows]
+        return values
+
     @property
     def counts(self) -> np.ndarray:
         """Training samples of each class (or stratum of targets), (C,)."""
@@ -206,15 +217,15 @@ def select(recipe: Recipe, manifest: Manifest) -> Manifest:
     return select_targets(manifest, None if data.task == "auto" else data.task, data.targets, data.positive_from)
 
 
-def check_targets(manifest: Manifest, rows: np.ndarray) -> None:
-    """Refuse targets of which the training samples have but one value."""
-    for name, values in zip(manifest.targets, manifest.target_values(rows).T, strict=True):
+def check_values(names: Sequence[str], targets: np.ndarray, key: str) -> None:
+    """Refuse targets of a recipe's key of which the training samples, (N, T), have but one value."""
+    for name, values in zip(names, targets.T, strict=True):
         known = values[~np.isnan(values)]
         if not len(known) or known.min() == known.max():
             what = f"only the value {known[0]:g}" if len(known) else "no value"
             raise InputError(
                 f"the target {name} has {what} in the training samples",
-                "Leave it out of data.targets, or change the protocol or its seed.",
+                f"Leave it out of {key}, or change the protocol or its seed.",
             )
 
 
@@ -303,6 +314,13 @@ def target_predictions(manifest: Manifest, rows: np.ndarray, values: np.ndarray)
     sample, subject, clip = (table[name].to_numpy(dtype=object) for name in ("sample", "subject", "clip"))
     task = cast(Literal["regression", "multilabel"], manifest.task)
     return TargetPredictions(sample, subject, manifest.target_values(rows), values, manifest.targets, task, clip)
+
+
+def auxiliary_predictions(data: TrainingData, rows: np.ndarray, values: np.ndarray) -> TargetPredictions:
+    """Return predictions of the auxiliary targets with the samples they are of."""
+    table, names = data.manifest.table.iloc[rows], data.recipe.data.auxiliary
+    sample, subject, clip = (table[name].to_numpy(dtype=object) for name in ("sample", "subject", "clip"))
+    return TargetPredictions(sample, subject, data.auxiliary(rows), values, names, "regression", clip)
 
 
 def with_thresholds(predicted: Mapping[str, AnyPredictions]) -> dict[str, AnyPredictions]:

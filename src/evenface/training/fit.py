@@ -11,11 +11,18 @@ from evenface.evaluation.probability_metrics import shares
 from evenface.evaluation.target_predictions import AnyPredictions
 from evenface.methods.base import Method
 from evenface.models import Network
-from evenface.runs import FACTS, PREDICTIONS, VALIDATION, Run
+from evenface.runs import AUXILIARY, FACTS, PREDICTIONS, VALIDATION, Run
 from evenface.training.batches import ImageBank, TrainingBatches
 from evenface.training.build import build_method, build_model, check_recipe
 from evenface.training.class_prior import prior_of_method
-from evenface.training.data import TrainingData, people_of, predictions, target_predictions, with_thresholds
+from evenface.training.data import (
+    TrainingData,
+    auxiliary_predictions,
+    people_of,
+    predictions,
+    target_predictions,
+    with_thresholds,
+)
 from evenface.training.fabric import choose_accelerator, choose_precision, launch_fabric
 from evenface.training.prediction import (
     cached_features,
@@ -59,6 +66,7 @@ def fit_images(run: Run, recipe: Recipe) -> None:
         kind=manifest.task,
         targets=manifest.target_values(data.split.train) if manifest.targets else None,
         people=people_of(manifest, data.split.train),
+        auxiliary=data.auxiliary(data.split.train),
         frames=data.frames,
         network=network,
     )
@@ -120,7 +128,7 @@ def _build_trainer(fabric: Fabric, method: Method, bank: ImageBank, data: Traini
         scores, _ = output_rows(fabric, method, bank, rows, training.batch_size, mirror=training.tta_flip)
         if manifest.targets:
             return target_validation_metrics(target_predictions(manifest, rows, scores))
-        return validation_metrics(manifest.labels[rows], shares(scores))
+        return validation_metrics(manifest.labels[rows], shares(scores[:, : len(manifest.classes)]))
 
     return Trainer(
         fabric,
@@ -147,6 +155,10 @@ def _predict(
             if data.manifest.targets:
                 predicted[name] = target_predictions(data.manifest, rows, scores)
                 continue
+            if name == PREDICTIONS and method.auxiliary is not None:
+                values = scores[:, len(data.manifest.classes) :]
+                predicted[AUXILIARY] = auxiliary_predictions(data, rows, values)
+            scores = scores[:, : len(data.manifest.classes)]
             own = scores if method.one_vs_rest else None
             predicted[name] = predictions(data.manifest, rows, shares(scores), scores=own, output=output)
     return with_thresholds(predicted) if training.thresholds == "validation" else predicted

@@ -36,7 +36,10 @@ SYNC_SECONDS = 5.0
 def output_rows(
     fabric: Fabric, method: Method, bank: ImageBank, rows: np.ndarray, batch_size: int, *, mirror: bool = False
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Compute a method's scores of the images at ``rows``, without augmentation, and its output, if it has one."""
+    """Compute a method's scores of the images at ``rows``, without augmentation, and its output, if it has one.
+
+    Values of auxiliary targets follow the scores.
+    """
     world, rank = fabric.world_size, fabric.global_rank
     # Every process needs the same number of rows to gather: the list is filled up with its own first row.
     filled = np.concatenate([rows, np.repeat(rows[:1], -len(rows) % world)])
@@ -48,8 +51,8 @@ def output_rows(
     for start in range(0, len(local_rows), batch_size):
         images = to_float(bank.take(local_rows[start : start + batch_size]))
         with fabric.autocast():
-            scores, has_output = _concatenated(*method.outputs(images))
-            parts.append((scores + _concatenated(*method.outputs(images.flip(-1)))[0]) / 2 if mirror else scores)
+            scores, has_output = _concatenated(*_outputs(method, images))
+            parts.append((scores + _concatenated(*_outputs(method, images.flip(-1)))[0]) / 2 if mirror else scores)
     method.train(was_training)
     gathered = [torch.cat(parts)]
     if world > 1:
@@ -57,6 +60,10 @@ def output_rows(
         torch.distributed.all_gather(gathered, torch.cat(parts))
     values = torch.stack(gathered, dim=1).reshape(len(filled), -1)[: len(rows)].cpu().numpy()
     return (values[:, :-1], values[:, -1]) if has_output else (values, None)
+
+
+def _outputs(method: Method, images: Tensor) -> tuple[Tensor, Tensor | None]:
+    return method.outputs(images) if method.auxiliary is None else (method.with_auxiliary(images), None)
 
 
 def _concatenated(scores: Tensor, output: Tensor | None) -> tuple[Tensor, bool]:

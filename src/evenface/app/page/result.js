@@ -124,7 +124,8 @@ function face(row, prediction) {
   const label = summaryOf(row, prediction);
   const name = prediction.kind === "features" ? label : `Face ${row.face}: ${label}`;
   const shown = prediction.task === "regression" ? values(row.values, prediction.classes) : bars(row, prediction);
-  return el("section", { class: "face", "aria-label": name }, el("h3", {}, name), posed(row), shown);
+  const further = prediction.auxiliary.length ? values(row.values, prediction.auxiliary) : null;
+  return el("section", { class: "face", "aria-label": name }, el("h3", {}, name), posed(row), shown, further);
 }
 
 // The prediction in a few words.
@@ -170,9 +171,9 @@ function rowTable(prediction, name) {
   const labelled = prediction.task !== "regression";
   const time = (row) => (row.time === null ? "–" : number(row.time, 2));
   const angles = prediction.rows.some((row) => row.pose) ? ANGLES : [];
-  const shown = prediction.rows.slice(0, maxRows).map((row) => [String(row.face ?? "–"), time(row), ...(labelled ? [row.label || "–"] : []), ...angles.map((_, i) => (row.pose ? number(row.pose[i], 0) : "–")), ...prediction.classes.map((_, i) => (outputs(row) ? number(outputs(row)[i], 2) : "–"))]);
-  const header = ["frame", "end", "time", "until", "face", "left", "top", "right", "bottom", "score", ...ANGLES, "label", ...prediction.classes.map((name) => `${labelled ? "p" : "v"}_${name}`)];
-  const rows = prediction.rows.map((row) => [row.frame, row.end, row.time, row.until, row.face, ...(row.box ?? ["", "", "", ""]), row.score, ...(row.pose?.map((angle) => angle.toFixed(1)) ?? ["", "", ""]), row.label, ...(outputs(row) ?? prediction.classes.map(() => ""))]);
+  const shown = prediction.rows.slice(0, maxRows).map((row) => [String(row.face ?? "–"), time(row), ...(labelled ? [row.label || "–"] : []), ...angles.map((_, i) => (row.pose ? number(row.pose[i], 0) : "–")), ...prediction.classes.map((_, i) => (outputs(row) ? number(outputs(row)[i], 2) : "–")), ...prediction.auxiliary.map((_, i) => (row.values ? number(row.values[i], 1) : "–"))]);
+  const header = ["frame", "end", "time", "until", "face", "left", "top", "right", "bottom", "score", ...ANGLES, "label", ...prediction.classes.map((name) => `${labelled ? "p" : "v"}_${name}`), ...prediction.auxiliary.map((name) => `v_${name}`)];
+  const rows = prediction.rows.map((row) => [row.frame, row.end, row.time, row.until, row.face, ...(row.box ?? ["", "", "", ""]), row.score, ...(row.pose?.map((angle) => angle.toFixed(1)) ?? ["", "", ""]), row.label, ...(outputs(row) ?? prediction.classes.map(() => "")), ...prediction.auxiliary.map((_, i) => row.values?.[i] ?? "")]);
   const quoted = (cell) => (/[",\n]/.test(String(cell ?? "")) ? `"${String(cell).replaceAll('"', '""')}"` : String(cell ?? ""));
   const save = () => {
     const text = [header, ...rows].map((row) => row.map(quoted).join(",")).join("\n");
@@ -185,7 +186,7 @@ function rowTable(prediction, name) {
     {},
     el("summary", {}, `Table (${prediction.rows.length.toLocaleString("en")} row${prediction.rows.length === 1 ? "" : "s"})`),
     el("p", { class: "row" }, el("button", { type: "button", onclick: save }, "Save as CSV")),
-    table("Result", ["face", "seconds", ...(labelled ? ["label"] : []), ...angles, ...prediction.classes], shown, { words: labelled ? [2] : [] }),
+    table("Result", ["face", "seconds", ...(labelled ? ["label"] : []), ...angles, ...prediction.classes, ...prediction.auxiliary], shown, { words: labelled ? [2] : [] }),
     prediction.rows.length > maxRows ? el("p", { class: "quiet" }, `The first ${maxRows} rows.`) : null,
   );
 }
