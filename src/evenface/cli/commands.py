@@ -652,7 +652,12 @@ def predict(
 
 
 @app.command()
-@with_settings(EXPLAIN, PREDICT, leave_out=("seed", "smooth", "prior", "abstain", "pose"), flags={"classes": "--class"})
+@with_settings(
+    EXPLAIN,
+    PREDICT,
+    leave_out=("seed", "smooth", "prior", "abstain", "pose", "all_units"),
+    flags={"classes": "--class"},
+)
 def explain(
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Images, videos, folders, feature files.")],
     *,
