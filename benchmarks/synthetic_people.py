@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -269,9 +269,8 @@ def train(crops: Array, shapes: Array, labels: Array, units: Array, steps: int, 
     network = TwoStreams(points.shape[1], len(LABELS) + units.shape[1], width)
     optimizer = torch.optim.AdamW(network.parameters(), 3e-3, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps, pct_start=0.1)
-    average = torch.optim.swa_utils.AveragedModel(
-        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.99), use_buffers=True
-    )
+    ema = torch.optim.swa_utils.get_ema_multi_avg_fn(0.99)  # type: ignore[no-untyped-call]
+    average = torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=ema, use_buffers=True)
     order = torch.empty(0, dtype=torch.long)
     for _ in range(steps):
         if len(order) < batch:
@@ -286,12 +285,11 @@ def train(crops: Array, shapes: Array, labels: Array, units: Array, steps: int, 
             loss = loss + share * functional.cross_entropy(of_classes, classes[rows], label_smoothing=0.1)
             loss = loss + share * 2 * functional.binary_cross_entropy_with_logits(of_units, intensities[rows])
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         schedule.step()
         average.update_parameters(network)
-    result: TwoStreams = average.module.eval()
-    return result
+    return cast(TwoStreams, average.module.eval())
 
 
 @torch.no_grad()
@@ -355,7 +353,8 @@ def _digest(path: Path) -> str:
 def cached(path: Path, make: Callable[[], Mapping[str, Array]]) -> dict[str, Array]:
     """Load arrays, or make and store them."""
     if not path.exists():
-        np.savez(path, **make())
+        arrays: dict[str, Any] = dict(make())
+        np.savez(path, **arrays)
     with np.load(path) as stored:
         return dict(stored)
 
