@@ -350,6 +350,19 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(np.asarray(Image.open(path).convert("L")).tobytes()).hexdigest()
 
 
+def save_sheet(path: Path, real: tuple[Array, Array], drawn: Mapping[str, Array], columns: int = 16) -> None:
+    """Save rows of real faces of each class, and under each a row of drawn ones; real faces are for looking only."""
+    rows = []
+    for number in range(len(LABELS)):
+        for images, labels in (real, (drawn["images"], drawn["labels"])):
+            chosen = np.random.default_rng(number).permutation(np.flatnonzero(labels == number))[:columns]
+            tiles = [
+                Image.fromarray(image).resize((DRAWN, DRAWN), Image.Resampling.BICUBIC) for image in images[chosen]
+            ]
+            rows.append(np.concatenate([np.asarray(tile) for tile in tiles], 1))
+    Image.fromarray(np.concatenate(rows)).save(path)
+
+
 def cached(path: Path, make: Callable[[], Mapping[str, Array]]) -> dict[str, Array]:
     """Load arrays, or make and store them."""
     if not path.exists():
@@ -397,17 +410,22 @@ def main() -> None:
     options.add_argument("--width", type=int, default=24, help="channels of the first convolution")
     options.add_argument("--population", type=int, default=2000, help="seed of the drawn people")
     options.add_argument("--public", action="store_true", help="measure on PublicTest instead of Training")
+    options.add_argument("--sheet", type=Path, help="contact sheet to write, real faces beside those of each condition")
     given = options.parse_args()
     torch.set_num_threads(1)
     given.cache.mkdir(parents=True, exist_ok=True)
     images, labels = read_real(given.data, given.public, 500)
     stem = f"real-{hashlib.sha256(images.tobytes()).hexdigest()[:8]}"
     found = cached(given.cache / f"{stem}-points.npz", lambda: {"points": mesh_points(images)})["points"]
-    settings = {key: value for key, value in vars(given).items() if key not in ("data", "cache", "out", "date")}
+    settings = {
+        key: value for key, value in vars(given).items() if key not in ("data", "cache", "sheet", "out", "date")
+    }
     side = "PublicTest without copies" if given.public else "a sample of Training"
     results: dict[str, Any] = {}
     for name, faces in itertools.product(given.conditions, given.faces):
         drawn = drawn_with_points(given.cache, name, faces, given.population)
+        if given.sheet is not None:
+            save_sheet(given.sheet.with_stem(f"{given.sheet.stem}-{name}"), (images, labels), drawn)
         results[f"{name}, {faces} faces"] = evaluate(
             drawn, (images, labels, found), given.steps, given.seeds, given.width
         )
