@@ -44,7 +44,7 @@ def test_every_cell_is_the_mean_of_its_runs_predictions(study):
     found = []
     for folder, name in zip(runs["folder"], sides, strict=True):
         predictions = groups[folder] if every is not None else pd.read_parquet(study / folder / name)
-        found.append(_scores(predictions, shown) if "label" in predictions else _target_scores(predictions, table))
+        found.append(_scores(predictions, shown) if "label" in predictions else _target_scores(predictions))
     measured = pd.DataFrame(found)
     factors = list(runs.columns[: list(runs.columns).index("seed")])
     parted = {"folds", "cohorts"} & set(table)  # seeds of a fold are tested on the same samples
@@ -53,9 +53,9 @@ def test_every_cell_is_the_mean_of_its_runs_predictions(study):
     kept = table.set_index(factors)
     assert len(measured.columns.intersection(kept.columns))
     for metric in measured.columns.intersection(kept.columns):
-        means, spreads = cells[metric].mean(), cells[metric].std()
-        assert kept[metric].to_dict() == pytest.approx(means.to_dict(), abs=1e-6)
-        assert kept[f"{metric} sd"].to_dict() == pytest.approx(spreads.to_dict(), abs=1e-6)
+        for name, values in ((metric, cells[metric].mean()), (f"{metric} sd", cells[metric].std())):
+            shown = pd.to_numeric(kept[name]).dropna()  # of several tasks, some cells have no such metric
+            assert shown.to_dict() == pytest.approx(values.dropna().to_dict(), abs=1e-6)
 
 
 def _scores(predictions, shown):
@@ -63,11 +63,11 @@ def _scores(predictions, shown):
     return {name: score(labels, picked) for name, score in shown.items()}
 
 
-def _target_scores(predictions, table):
+def _target_scores(predictions):
     """Means over targets of what needs no threshold: of action units average precision, of numbers the errors."""
     names = [name.removeprefix("y_") for name in predictions.columns if name.startswith("y_")]
     pairs = [(predictions[f"y_{name}"], predictions[f"v_{name}"]) for name in names]
-    units = "macro average precision" in table
+    units = all(true.isin([0, 1]).all() for true, _ in pairs)
     score = average_precision_score if units else mean_absolute_error
     return {"macro average precision" if units else "MAE (continuous)": mean(score(*pair) for pair in pairs)}
 
