@@ -11,6 +11,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from evenface import api
+from evenface.config import load_recipe
 from evenface.evaluation.predictions import Predictions
 from evenface.evaluation.summary import measured
 from evenface.reporting import summaries
@@ -53,6 +54,39 @@ def test_implausible_results_on_biovid_get_a_warning(tmp_path, right, source, cl
     if said:
         assert all(figure in found[0] for figure in ("30.8 % (Werner 2016)", "31.5 %", "35.4 % (Gkikas 2024)"))
     assert summaries.run_summary(run)[: len(found)] == found
+
+
+@pytest.mark.parametrize(
+    ("source", "classes", "right", "figures"),
+    [
+        ("fer2013", 7, 0.78, ("above 77 %", "71.2 % (winner", "76.8 % with an ensemble of seven (Pham 2020)")),
+        ("fer2013", 7, 0.76, ()),
+        ("fer2013", 6, 0.99, ()),
+        ("rafdb", 7, 0.94, ("above 93 %", "92.21 % (POSTER++, Mao 2023)")),
+        ("rafdb", 7, 0.92, ()),
+        ("affectnet", 7, 0.70, ("above 68 %", "67.49 % (POSTER++, Mao 2023)")),
+        ("affectnet", 7, 0.66, ()),
+        ("affectnet", 8, 0.70, ()),
+    ],
+)
+def test_implausible_results_on_stills_get_a_warning_with_its_sources(tmp_path, source, classes, right, figures):
+    given = guesses(right, n=400, clips=1, classes=tuple("abcdefgh"[:classes]), ordered=False)
+    run = ended(tmp_path / "run", replace(given, subject=None, clip=None), source=source)
+    found = summaries.run_warnings(run)
+    assert len(found) == bool(figures)
+    assert all(figure in found[0] for figure in figures)
+    assert summaries.run_summary(run)[: len(found)] == found
+    api.evaluate(run.folder)
+    for name in ("report.html", "model-card.md"):
+        text = (run.folder / name).read_text("utf-8")
+        assert ("before trusting it" in text) is bool(figures)
+
+
+def test_a_test_set_with_induced_imbalance_has_no_published_ceiling(tmp_path):
+    recipe = load_recipe(RECIPE_OF, {"data.source": "fer2013", "protocol.imbalance": {"factor": 100, "on": "all"}})
+    given = guesses(0.9, n=400, clips=1, classes=tuple("abcdefg"), ordered=False)
+    run = ended(tmp_path / "run", replace(given, subject=None, clip=None), recipe=recipe)
+    assert not summaries.run_warnings(run)
 
 
 def test_implausible_results_by_clip_get_a_warning(tmp_path):

@@ -15,6 +15,7 @@ from evenface.evaluation.metric_registry import CLIP, HEADLINE, TARGET_HEADLINE,
 from evenface.evaluation.paired_tests import ALPHA, NOTHING, swap_floor
 from evenface.evaluation.summary import measured
 from evenface.evaluation.target_predictions import TargetPredictions
+from evenface.reporting.published_ceilings import CEILINGS, Ceiling
 from evenface.runs import PLACE, REPORT, Run, differing_keys
 from evenface.utils.errors import InputError
 
@@ -37,13 +38,6 @@ LEAKY = "LEAKY"
 """Prefix of a note on a split with people or clips in both training and test set; see :mod:`evenface.data.splits`."""
 WARNING = "WARNING:"
 """Prefix of a note that must be read before any number of a run."""
-SUSPICIOUS = {"biovid": (5, 0.45)}
-"""Source to its number of classes and an accuracy far above published ones for faces of people not trained on."""
-PUBLISHED = (
-    "accuracy on BioVid's five levels is above 45 % on people who were not trained on. Published results of face video "
-    "alone, leaving one person out at a time, are 30.8 % (Werner 2016), 31.5 % (Gkikas and Tsiknakis 2023) and 35.4 % "
-    "(Gkikas 2024): check for leakage (evenface data check) before trusting it"
-)
 BY_TARGET = {"multilabel": "target_average_precision", "regression": "ccc"}
 """Metric of each target in the console summary."""
 LONGEST_NAME = 60
@@ -335,22 +329,26 @@ def warning_notes(run: Run) -> list[str]:
 
 def run_warnings(run: Run) -> list[str]:
     """Return what must be read before any number of a run: its warning notes, and implausibly good results."""
-    return [*warning_notes(run), *([f"{WARNING} {PUBLISHED}"] if _implausible(run) else [])]
+    ceiling = _exceeded(run)
+    return [*warning_notes(run), *([f"{WARNING} {ceiling.warning}"] if ceiling else [])]
 
 
-def _implausible(run: Run) -> bool:
-    """Return whether accuracy, by sample or by clip, is far above published results without overlap of people."""
-    source = (run.facts["on"] if "on" in run.facts else run.facts["recipe"])["data"]["source"]
-    classes, most = SUSPICIOUS.get(source, (0, 1.0))
-    predictions = run.results
-    if isinstance(predictions, TargetPredictions):
-        return False
-    if len(predictions.classes) != classes or predictions.subject is None:
-        return False
+def _exceeded(run: Run) -> Ceiling | None:
+    """Return the ceiling that accuracy, by sample or by clip, is above without a known overlap of people."""
+    recipe = run.facts["on"] if "on" in run.facts else run.facts["recipe"]
+    ceiling, predictions = CEILINGS.get(recipe["data"]["source"]), run.results
+    if ceiling is None or isinstance(predictions, TargetPredictions) or len(predictions.classes) != ceiling.classes:
+        return None
+    if ((recipe.get("protocol") or {}).get("imbalance") or {}).get("on") == "all":  # no longer the published test set
+        return None
     best = max(measured("accuracy", predictions), np.nan_to_num(measured("clip_accuracy", predictions)))
+    if best <= ceiling.accuracy:
+        return None
+    if predictions.subject is None:
+        return ceiling
     sides = run.split
     trained = sides.loc[sides["side"] != "test", "subject"]
-    return best > most and not set(predictions.subject) & set(trained)
+    return None if set(predictions.subject) & set(trained) else ceiling
 
 
 def shared_warnings(runs: Sequence[Run]) -> list[str]:
