@@ -19,6 +19,7 @@ DATA = (
     "config/recipes/demo.yaml",
     "data/datasets/demo-people.zip",
     "inference/bundled/evenface-synthetic.onnx",
+    "models/bundled/evenface-synthetic.safetensors",
     "preprocessing/head_reference.npy",
     "synthesis/head.npz",
     "synthesis/pictures/happy.jpg",

@@ -90,6 +90,7 @@ def prepare(
 def train(
     recipe: str | Path | Mapping[str, Any],
     *,
+    start: str | Path | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     sample_faces: bool = True,
@@ -103,6 +104,8 @@ def train(
     recipe : str, Path or mapping
         Name of a shipped recipe, YAML file, run folder, or the content of a recipe. For a folder or table of your own,
         see :func:`train_folder`.
+    start : str or Path, optional
+        Start from the weights of this run folder, or of the bundled model ``evenface-synthetic``, with its network.
     out : str or Path, optional
         Run folder; by default ``runs/`` with the name of the recipe and the overrides, and a number (``-2``) where a
         finished run has that name.
@@ -126,7 +129,7 @@ def train(
     InputError
         If the recipe, the data or the output folder are invalid.
     """
-    settings = load_recipe(recipe, overrides)
+    settings = load_recipe(recipe, {**({} if start is None else start_settings(start)), **overrides})
     check_source(recipe, settings, overrides, trusted=trust_plugins)
     out = default_folder(recipe, settings, overrides, resume=resume) if out is None else out
     with Run.claim(out, settings, resume=resume) as run:
@@ -138,6 +141,43 @@ def train(
         elif (run.folder / REPORT).is_file():
             return run
         return _write_results(Run(run.folder), sample_faces=sample_faces) if is_first_process() else run
+
+
+def start_settings(start: str | Path) -> dict[str, Any]:
+    """Return the settings of a training that starts from the weights of a trained network of images.
+
+    Parameters
+    ----------
+    start : str or Path
+        Name of the bundled model, or a run folder.
+
+    Returns
+    -------
+    dict
+        By dotted key: the weights, the network that they fit, and its input.
+
+    Raises
+    ------
+    InputError
+        If there is no such model, or its network is not one of images.
+    """
+    from evenface.models.weights import FOLDER
+
+    name = str(start)
+    if (FOLDER / f"{name}.safetensors").is_file():
+        recipe, weights = load_recipe(name), name
+    elif user_path(start).is_dir():
+        run = Run.open(start)
+        recipe, weights = run.recipe, str(run.weights.resolve())
+    else:
+        known = ", ".join(sorted(path.stem for path in FOLDER.glob("*.safetensors")))
+        raise InputError(f"{name} is no run folder to start from", f"Name a run folder, or the bundled model: {known}.")
+    if recipe.modality != "images":
+        raise InputError(f"{name} is a network of sequences", "Start from a run of images or clips.")
+    network = {key: getattr(recipe.network, key) for key in ("name", "stem", "norm")}
+    inputs = {key: getattr(recipe.data, key) for key in ("size", "channels")}
+    settings = {"network": network | {"weights": weights}, "data": inputs}
+    return {f"{section}.{key}": value for section, part in settings.items() for key, value in part.items()}
 
 
 def _settings_for(
@@ -433,6 +473,7 @@ def train_folder(
     *,
     method: str = AUTO,
     recipe: str | Path | Mapping[str, Any] | None = None,
+    start: str | Path | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     sample_faces: bool = True,
@@ -453,6 +494,8 @@ def train_folder(
         selects one only if it is better than cross-entropy by more than noise.
     recipe : str, Path or mapping, optional
         Recipe whose data are replaced by these. Not with ``auto``.
+    start : str or Path, optional
+        Start from the weights of this run folder, or of the bundled model ``evenface-synthetic``, with its network.
     out : str or Path, optional
         Output folder; by default ``runs/`` with the names of data and method, and a number where a finished run has
         that name.
@@ -483,6 +526,7 @@ def train_folder(
     from evenface.data.dataset_guess import guess_dataset
     from evenface.studies.method_selection import CANDIDATES, choose, method_settings, own_recipe, write_report
 
+    overrides = {**({} if start is None else start_settings(start)), **overrides}
     name = user_path(data).resolve().stem
     default = Path("runs") / f"{name}-{method}"
     folder = output_path(out or (default if method == AUTO else numbered_folder(default, resume=resume)), folder=True)

@@ -175,6 +175,13 @@ def train(
             help="With --data: imbalance method or loss; default erm. auto: select one by cross-validation.",
         ),
     ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Start from the weights and the network of a run folder, or of the model evenface-synthetic.",
+        ),
+    ] = None,
     out: Out = None,
     cv: Annotated[
         str | None,
@@ -208,6 +215,7 @@ def train(
         "trust_plugins": trust_plugins,
     }
     if cv is not None:
+        overrides = {**(api.start_settings(start) if start else {}), **overrides}
         _cross_validate(cv, data, recipe, method, out, overrides, trust_plugins=trust_plugins)
         return
     if data is not None:
@@ -215,6 +223,7 @@ def train(
             data,
             method=method or "erm",
             recipe=recipe,
+            start=start,
             on_message=note,
             **options,
             **overrides,
@@ -225,7 +234,7 @@ def train(
         raise InputError("no recipe given", "Name a recipe (see evenface recipes), or a folder of your own data.")
     if method is not None:
         raise InputError("--method requires --data", "With a recipe, set method.name=NAME or loss.name=NAME.")
-    run = api.train(recipe, **options, **overrides)
+    run = api.train(recipe, start=start, **options, **overrides)
     if is_first_process():
         echo(summaries.run_summary(run))
 

@@ -375,7 +375,8 @@ class NetworkSettings(Section):
     name: str = Field("resnet18", description="a timm model or compact CNN, or recurrent for the sequence network")
     weights: str = Field(
         "random",
-        description="random; hub: pretrained, from the Hugging Face Hub (download); or path of a .safetensors file",
+        description="random; hub: pretrained, from the Hugging Face Hub (download); evenface-synthetic: those of the "
+        "bundled model; or path of a .safetensors file",
     )
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the classifier")
     stem: Literal["timm", "small"] = Field(

@@ -14,9 +14,8 @@ from evenface.config.recipe import Temporal
 from evenface.models.activation_checkpointing import recompute_blocks
 from evenface.models.backbone import Head, Network, as_maps
 from evenface.models.temporal import ClipNetwork
-from evenface.models.weights import download, load_weights
+from evenface.models.weights import download, load_weights, weights_file
 from evenface.utils.errors import InputError
-from evenface.utils.files import user_path
 from evenface.utils.registry import nearest
 
 Norm = Literal["batch", "group", "frozen"]
@@ -59,7 +58,8 @@ def build_network(
     size : int
         Width and height of the images in pixels, at least 32.
     weights : str
-        ``random``; ``hub``, which downloads timm's weights (nothing else ever does); or the path of a safetensors file.
+        ``random``; ``hub``, which downloads timm's weights (nothing else ever does); ``evenface-synthetic``, those of
+        the bundled model; or the path of a safetensors file.
     dropout : float
         Share of the pooled features dropped before the classifier, from 0 to below 1.
     norm : {"batch", "group", "frozen"}
@@ -157,7 +157,7 @@ def build_network(
             network = Network(backbone, width, classes, **common)
     if weights not in ("random", "hub"):
         network.load_report = load_weights(
-            network, user_path(weights), first=config.first_conv, classifier=config.classifier
+            network, weights_file(weights), first=config.first_conv, classifier=config.classifier
         )
         if half:
             network.mean.fill_(0.5)

@@ -10,7 +10,15 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from evenface.utils.errors import InputError
-from evenface.utils.files import verified_metadata
+from evenface.utils.files import user_path, verified_metadata
+
+FOLDER = Path(__file__).parent / "bundled"
+
+
+def weights_file(weights: str) -> Path:
+    """Return the file of weights: that of a bundled model by its name, or a path."""
+    bundled = FOLDER / f"{weights}.safetensors"
+    return bundled if bundled.is_file() else user_path(weights)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from evenface.config import Recipe
+from evenface.config import Recipe, shipped_recipes
 from evenface.config.predict import RELIABLE
 from evenface.config.recipe import DEFAULT_LOSS, MethodSettings
 from evenface.data.datasets import dataset_licence
@@ -183,6 +183,9 @@ def _weights(run: Run) -> str:
         from evenface.models.build import licence as hub_licence
 
         start = f"Initialised with weights of the hub, {hub_licence(network.name)}. The terms of the data apply too."
+    elif network.weights in shipped_recipes():
+        start = f"Initialised with {network.weights}, which was trained on synthetic people alone."
+        start += " The terms of the data apply."
     else:
         start = "Initialised with a file of weights whose licence is unknown to evenface."
     if recipe.data.faces.crop == "face" and recipe.data.faces.landmarks == "dlib":
