@@ -159,3 +159,19 @@ def test_the_digest_of_a_run_is_that_of_its_settings_as_one_yaml_file():
             section, _, last = key.partition(".")
             del content[section][last]
         assert run.digest == digest(yaml.safe_dump(content, sort_keys=True))
+
+
+def test_every_general_method_is_in_one_study_and_can_be_built():
+    from evenface.methods import METHODS
+    from evenface.training.build import check_recipe
+
+    plan = make_plan(load_study("imbalance-methods"), StudyOptions(on="synthetic", size="quick"))
+    recipes = [run.recipe for run in plan.runs if run.recipe.seed == 0]
+    assert len(recipes) == 2 * len(plan.runs) / 6
+    for recipe in recipes[: len(recipes) // 2]:
+        check_recipe(recipe)
+    of_expressions = {"dicc", "eac", "mek", "rebalanced-attention", "rul", "scn", "label-distribution"}
+    of_people_or_levels = {"group-dro", "group-weights", "identity-adversarial", "ordinal", "corn", "regression"}
+    others = {"frozen-then-tuned", "one-vs-all"} | of_expressions | of_people_or_levels
+    of_classes = {name for name, method in METHODS.items() if "classification" in method.tasks}
+    assert of_classes - others == {recipe.method.name for recipe in recipes}
