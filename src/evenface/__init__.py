@@ -13,9 +13,11 @@ from evenface.utils.torchvision_cpu import install as _install
 if TYPE_CHECKING:
     from evenface import evaluation, losses, methods, models, statistics
     from evenface.api import (
+        audit_dataset,
         calibrate,
         check_data,
         compare,
+        convert_weights,
         cross_validate,
         demo,
         evaluate,
@@ -74,6 +76,8 @@ __all__ = [  # noqa: RUF022  functions, then what they return, then modules
     "study",
     "prepare",
     "check_data",
+    "audit_dataset",
+    "convert_weights",
     "demo",
     "load_recipe",
     "InputError",

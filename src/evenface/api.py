@@ -28,7 +28,10 @@ from evenface.utils.progress import progress
 from evenface.utils.tables import escape_csv_table, html_table
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from evenface.audit import Audit
+    from evenface.data.dataset_audit import DatasetAudit
     from evenface.data.dataset_guess import DatasetGuess
     from evenface.data.leakage import LeakageReport
     from evenface.evaluation.comparison import Comparison
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from evenface.inference.export import ExportResult
     from evenface.inference.faces import Faces
     from evenface.inference.predictor import Predictor
+    from evenface.models.weight_conversion import ConvertedWeights
     from evenface.preprocessing.store import Store
     from evenface.reporting import summaries
     from evenface.studies.executors import ExecutorName
@@ -414,14 +418,21 @@ def check_data(
     InputError
         If the recipe or the data are invalid.
     """
-    from evenface.data.leakage import check_leakage
-
     folder = None if out is None else output_path(out, folder=True)
     settings, messages = _settings_for(recipe, {**overrides, "protocol.duplicates": "keep", "protocol.imbalance": None})
+    findings, _ = _leakage_of(settings, messages, official=settings.protocol.kind == "official")
+    _write_tables(folder, findings.tables())
+    return findings
+
+
+def _leakage_of(settings: Recipe, messages: Sequence[str], *, official: bool) -> tuple[LeakageReport, Store]:
+    """Check the data of a recipe, in its official sets, or split by its protocol; return the store too."""
+    from evenface.data.leakage import check_leakage
+
     store = data.prepare_store(settings)
     store.verify()
     # An official split is checked as published, before validation samples are taken from it.
-    split = None if settings.protocol.kind == "official" else data.split_store(settings, store)
+    split = None if official else data.split_store(settings, store)
     people = None
     if store.images is not None and not store.manifest.has_subjects:
         from evenface.preprocessing.pseudo_subjects import find_pseudo_subjects
@@ -434,12 +445,63 @@ def check_data(
         quarantine=store.quarantine,
         pseudo_subjects=people,
     )
-    findings = replace(findings, notes=(*messages, *store.manifest.notes))
-    if folder is not None:
-        for name, table in findings.tables().items():
-            with atomic_write(folder / f"{name}.csv") as temporary:
-                escape_csv_table(table).to_csv(temporary, index=False)
-    return findings
+    return replace(findings, notes=(*messages, *store.manifest.notes)), store
+
+
+def _write_tables(folder: Path | None, tables: Mapping[str, pd.DataFrame]) -> None:
+    """Write tables as CSV, if a folder is given."""
+    for name, table in tables.items() if folder is not None else ():
+        with atomic_write(cast(Path, folder) / f"{name}.csv") as temporary:
+            escape_csv_table(table).to_csv(temporary, index=False)
+
+
+@needs("pandas", "pyarrow", "scipy")
+def audit_dataset(
+    source: str | Path | Mapping[str, Any],
+    *,
+    official: str | Path | None = None,
+    out: str | Path | None = None,
+    **overrides: Any,
+) -> DatasetAudit:
+    """Audit a dataset as it is distributed.
+
+    Everything that :func:`check_data` finds, in the sets of the files themselves; images that were augmented before the
+    dataset was split; and labels that differ from an official release.
+
+    Parameters
+    ----------
+    source : str, Path or mapping
+        A folder of files, a table, or a recipe, as for :func:`train`.
+    official : str or Path, optional
+        Table of the official release with the columns ``digest`` (SHA-256 of an image file, or of its pixels as in
+        ``digests.csv``), ``label`` and ``side``.
+    out : str or Path, optional
+        Folder for the tables of all findings, as CSV; its ``digests.csv`` is such a table.
+    **overrides
+        Settings by dotted key.
+
+    Returns
+    -------
+    DatasetAudit
+
+    Raises
+    ------
+    InputError
+        If the data or the table are invalid.
+    """
+    from evenface.data.dataset_audit import DatasetAudit, Release, changed_copies, digest_table
+    from evenface.preprocessing.pixel_digests import sample_digests
+
+    folder = None if out is None else output_path(out, folder=True)
+    release = None if official is None else Release.load(user_path(official))
+    settings, messages = _settings_for(source, {**overrides, "protocol.duplicates": "keep", "protocol.imbalance": None})
+    leakage, store = _leakage_of(settings, messages, official=True)
+    digests = sample_digests(store.manifest)
+    compared, matched = release.compare(store.manifest, digests) if release else (None, 0)
+    augmented = changed_copies(store.manifest, store.images, leakage)
+    result = DatasetAudit(leakage, augmented, compared, digest_table(store.manifest, digests), matched)
+    _write_tables(folder, result.tables())
+    return result
 
 
 AUTO, MODEL = "auto", "model"
@@ -940,6 +1002,35 @@ def get_model(name: str) -> Path:
     from evenface.inference.third_party import download_model
 
     return download_model(name)
+
+
+@needs("torch")
+def convert_weights(source: str | Path, out: str | Path, *, network: str | None = None) -> ConvertedWeights:
+    """Convert pickled weights to a safetensors file for ``network.weights``.
+
+    See :func:`evenface.models.weight_conversion.convert_weights`.
+
+    Parameters
+    ----------
+    source : str or Path
+        File of PyTorch: a dict of tensors, or a checkpoint that contains one.
+    out : str or Path
+        Safetensors file.
+    network : str, optional
+        Name of the network; by default a ResNet by the shapes in the file.
+
+    Returns
+    -------
+    ConvertedWeights
+
+    Raises
+    ------
+    InputError
+        If the file needs more than weights to be loaded, or does not fit the network.
+    """
+    from evenface.models import weight_conversion
+
+    return weight_conversion.convert_weights(source, out, network=network)
 
 
 DEMO: dict[str, dict[str, Any]] = {

@@ -30,6 +30,8 @@ VERBS = {
     "export": ("export", "{runs}/plain", "--out", "{place}.onnx"),
     "evaluate --on": ("evaluate", "{runs}/plain", "--on", "{recipe}", "--out", "{place}"),
     "data check": ("data", "check", "{recipe}", "--out", "{place}"),
+    "audit dataset": ("audit", "dataset", "{people}", "--out", "{place}"),
+    "weights convert": ("weights", "convert", "{table}", "--out", "{place}.safetensors"),
     "prepare --contact-sheets": ("prepare", "{recipe}", "--contact-sheets", "{place}"),
     "stats": ("stats", "{table}", "--value", "accuracy", "--factors", "net", "--unit", "fold", "--out", "{place}"),
     "demo": ("demo", "--out", "{place}"),

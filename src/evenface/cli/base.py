@@ -126,7 +126,9 @@ models = typer.Typer(
     **{**_PLAIN, "no_args_is_help": False},
 )
 app.add_typer(models, name="models")
-audit = typer.Typer(help="Check published results for consistency.", **_PLAIN)
+weights = typer.Typer(help="Convert weights of other projects.", **_PLAIN)
+app.add_typer(weights, name="weights")
+audit = typer.Typer(help="Check datasets and published results.", **_PLAIN)
 app.add_typer(audit, name="audit")
 
 

@@ -27,6 +27,7 @@ from evenface.cli.base import (
     open_page,
     recipe_names,
     study_names,
+    weights,
     with_settings,
 )
 from evenface.utils.errors import InputError
@@ -492,6 +493,25 @@ def _raise_failed(result: Any) -> None:
         raise InputError(f"{len(result.failed)} of {len(result.plan.trainings)} runs failed\n{failed}")
 
 
+@weights.command("convert")
+def convert(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Pickled weights of PyTorch: .pth, .pt or .bin.")],
+    *,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Output file, .safetensors.")],
+    network: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Network, as in network.name; default the ResNet by the shapes in the file."),
+    ] = None,
+) -> None:
+    """Convert pickled weights to a safetensors file for network.weights.
+
+    No code in the file is run. Reports which tensors match the network, which are missing, and which are dropped.
+    """
+    from evenface import api
+
+    echo(api.convert_weights(file, out, network=network).lines())
+
+
 @audit.command("claims")
 def claims(
     files: Annotated[
@@ -511,6 +531,32 @@ def claims(
     echo(["\n\n".join("\n".join(result.lines()) for result in audits)])
     if any(result.findings for result in audits):
         raise typer.Exit(1)
+
+
+@audit.command("dataset")
+def dataset(
+    source: Annotated[
+        str, typer.Argument(metavar="FOLDER", help="Dataset as distributed: a folder, a table, or a recipe.")
+    ],
+    settings: Settings = None,
+    *,
+    official: Annotated[
+        Path | None,
+        typer.Option(metavar="TABLE", help="Table of the official release with the columns digest, label and side."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Write every finding as CSV.")] = None,
+) -> None:
+    """Audit a dataset as it is distributed, and state what follows for its use.
+
+    Reports what data check reports, images augmented before the split, and labels that differ from an official release.
+    """
+    from evenface import api
+    from evenface.config import parse_overrides
+
+    result = api.audit_dataset(source, official=official, out=out, **parse_overrides(settings or []))
+    echo(result.lines())
+    if out is not None:
+        echo([f"tables  {out}"])
 
 
 @app.command()

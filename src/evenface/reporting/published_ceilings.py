@@ -28,7 +28,7 @@ class Ceiling(NamedTuple):
         """The sentence that precedes a suspicious result."""
         return (
             f"accuracy on {self.test} is above {100 * self.accuracy:.0f} %. Published results: {self.published}. "
-            "Check for leakage (evenface data check) before trusting it"
+            "Check for leakage (evenface audit dataset) before trusting it"
         )
 
 
