@@ -1,7 +1,7 @@
 """Imbalance methods, one file each: what they change about training, and what stays at inference."""
 
 from inspect import signature
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -10,7 +10,7 @@ from evenface.losses.base import focal_form
 from evenface.methods.adrw import ADRW
 from evenface.methods.augmentation_curriculum import AugmentationCurriculum
 from evenface.methods.balanced_contrastive import BalancedContrastive
-from evenface.methods.base import Method, Stage, StepContext, Task
+from evenface.methods.base import AuxiliaryHead, Method, Stage, StepContext, Task
 from evenface.methods.bbn import BBN
 from evenface.methods.cc_sam import CCSAM
 from evenface.methods.conr import ConR
@@ -198,6 +198,10 @@ def build_method(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         built = construct("method", name, method, options, given)
+        if task.auxiliary is not None and task.auxiliary.shape[1]:
+            torch.manual_seed(seed)
+            classifier = cast(nn.Linear, network.classifier)
+            built.auxiliary = AuxiliaryHead(classifier.in_features, task.auxiliary, task.auxiliary_weight)
     built.link = task.link
     return built
 

@@ -64,6 +64,10 @@ class Task:
         those of the strata.
     people : TrainingPeople
         Whom the training samples are of.
+    auxiliary : ndarray of shape (N, A), optional
+        Training values of targets that are predicted beside classes, NaN where missing.
+    auxiliary_weight : float
+        Factor of their loss.
     """
 
     counts: np.ndarray
@@ -75,6 +79,8 @@ class Task:
     kind: TaskKind = "classification"
     targets: np.ndarray | None = None
     people: TrainingPeople = TrainingPeople()
+    auxiliary: np.ndarray | None = None
+    auxiliary_weight: float = 1.0
 
     @property
     def samples(self) -> int:

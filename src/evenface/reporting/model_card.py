@@ -22,6 +22,7 @@ from evenface.reporting.page import PageSection
 from evenface.reporting.summaries import ALONE, CLUSTERED, FEW_PEOPLE, ONE_RUN, target_label
 from evenface.reporting.tables import Cell, Row, Table, escape_markdown, untested
 from evenface.runs import METRICS, Run
+from evenface.utils.files import read_json
 
 STATEMENT = (
     "This is research software, not a medical device. Inferring emotions of people from their faces at work and in "
@@ -158,6 +159,8 @@ def card_of(run: Run) -> dict[str, Any]:
         "intended": list(INTENDED),
         "not_intended": list(NOT_INTENDED),
     }
+    if (run.folder / REAL_FACES).is_file():
+        card["real_faces"] = read_json(run.folder / REAL_FACES, "Measure it again: python tools/make_model.py.")
     return card | {"limits": limits_of(card, result)}
 
 
@@ -331,8 +334,8 @@ def _calibration(run: Run) -> dict[str, Any] | None:
     }
 
 
-CARD = "model-card.md"
-"""File of the card in a run folder."""
+CARD, REAL_FACES = "model-card.md", "real-faces.json"
+"""Files of the card in a run folder, and of results on real faces that a run of synthetic people may have."""
 COMPARED = "Difference: mean recall minus that of all other people, over the classes that both have."
 
 

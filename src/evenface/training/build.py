@@ -19,7 +19,7 @@ from evenface.config.recipe_checks import check_modality, with_bounds
 from evenface.data.manifest import TARGET_TASKS, TaskKind
 from evenface.losses import LOSS_SELECTIONS, binary_loss_specs, build_one_vs_rest, loss_tasks
 from evenface.methods import METHODS
-from evenface.methods.base import AuxiliaryHead, Method, Task, TrainingPeople
+from evenface.methods.base import Method, Task, TrainingPeople
 from evenface.models.backbone import HeadOnly, Network
 from evenface.models.build import check_settings
 from evenface.models.sequence import OneVsRestNetwork, SequenceNetwork
@@ -292,6 +292,7 @@ def build_method(
     """
     _check_feature_maps(recipe, METHODS[recipe.method.name], frames)
     names = names or tuple(str(label) for label in range(len(counts)))
+    others = _unknown_targets(recipe.data.auxiliary) if recipe.data.auxiliary else None
     task = Task(
         counts,
         names,
@@ -302,24 +303,12 @@ def build_method(
         kind=kind,
         targets=targets,
         people=people or _unknown_people(recipe, counts),
+        auxiliary=others if auxiliary is None else auxiliary,
+        auxiliary_weight=recipe.training.auxiliary_weight,
     )
     network = network or build_model(recipe, len(names), frames)
     loss = build_loss(recipe, task)
-    built = methods.build_method(
-        recipe.method.name, network, loss, task=task, seed=recipe.seed, **recipe.method.options
-    )
-    if recipe.data.auxiliary:
-        values = _unknown_targets(recipe.data.auxiliary) if auxiliary is None else auxiliary
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(recipe.seed)
-            built.auxiliary = AuxiliaryHead(_features(network), values, recipe.training.auxiliary_weight)
-    return built
-
-
-def _features(network: nn.Module) -> int:
-    classifier = network.classifier
-    assert isinstance(classifier, nn.Linear)
-    return classifier.in_features
+    return methods.build_method(recipe.method.name, network, loss, task=task, seed=recipe.seed, **recipe.method.options)
 
 
 def build_on_head(
