@@ -64,8 +64,8 @@ def test_an_upload_gets_the_same_prediction_as_from_predict(client, two_runs, tm
     job = predict_file(client)
     assert job["state"] == "done"
     (got,) = job["prediction"]["rows"]
-    np.testing.assert_allclose(got["probabilities"], row.probabilities, atol=1e-6)
-    assert got["label"] == model.classes[int(row.probabilities.argmax())]
+    np.testing.assert_allclose(got["probabilities"], row.outputs, atol=1e-6)
+    assert got["label"] == model.classes[int(row.outputs.argmax())]
     assert (job["prediction"]["width"], job["prediction"]["height"]) == (40, 40)
     assert client.get(f"/api/v1/jobs/{job['id']}").json() == job
 

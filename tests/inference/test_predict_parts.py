@@ -87,15 +87,15 @@ def test_smoothing_is_the_mean_of_the_face_within_the_window(drawn, seconds):
     rows.append(FaceResult(source, PreparedSample(99, 100, 9.9, 9.9), None))
     *got, end = smooth_probabilities([*rows, SourceEnd(source)], seconds)
     assert end == SourceEnd(source)
-    assert got[-1].probabilities is None
+    assert got[-1].outputs is None
     for row, other in zip(rows[:-1], got, strict=False):
         near = [
-            one.probabilities
+            one.outputs
             for one in rows[:-1]
             if one.sample.face_id == row.sample.face_id
             and abs(one.sample.start_time - row.sample.start_time) <= seconds / 2 + 1e-9
         ]
-        np.testing.assert_allclose(other.probabilities, np.mean(near, axis=0))
+        np.testing.assert_allclose(other.outputs, np.mean(near, axis=0))
 
 
 def test_prefetching_keeps_order_raises_in_place_and_stops():
