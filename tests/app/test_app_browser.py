@@ -124,6 +124,7 @@ def respond_with_values(page, values, kind="image"):
         name="a",
         task="regression",
         classes=[f"target {i}" for i in range(len(values[0]))],
+        auxiliary=[],
         thresholds=None,
         calibrated=False,
         temperature=None,

@@ -25,9 +25,15 @@ def every_method(quick):
     )
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture(autouse=True)
-def facts(monkeypatch):
-    """Give every data set votes and ordered classes, for the methods that learn from them."""
+def facts(monkeypatch, cache):
+    """Give every data set votes and ordered classes, for the methods that learn from them, and a cache of their own."""
+    monkeypatch.setenv("EVENFACE_CACHE", str(cache))
 
     def votes(manifest, rows):
         return np.eye(len(manifest.classes), dtype=np.float32)[manifest.labels[rows]] * 8 + 1

@@ -18,7 +18,7 @@ from evenface.config.predict import PredictSettings
 from evenface.explanation import explain_samples
 from evenface.inference import export, open_model
 from evenface.inference.export import latencies
-from evenface.inference.model import FORMAT
+from evenface.inference.model import EARLIER_FORMAT
 from evenface.inference.pipeline import settings_facts
 from evenface.models import ClipNetwork
 from evenface.preprocessing.augmentation import to_float
@@ -149,7 +149,7 @@ def test_prediction_with_the_persons_own_folder_gives_what_the_test_gave(run, un
     file = api.export(run.folder, out=tmp_path / "m.onnx")
     assert file.parity.max_stored_difference < 1e-4
     model = ef.load(tmp_path / "m.onnx")
-    assert json.loads(model.model.metadata.to_properties()["evenface.format"]) == FORMAT, "earlier versions refuse it"
+    assert json.loads(model.model.metadata.to_properties()["evenface.format"]) == EARLIER_FORMAT, "the first refuses it"
     assert model.model.input_spec.baseline.kind == "subject-mean"
     again = model(str(own), person_baseline=str(own))
     for one, two in zip(faces.load(), again.load(), strict=True):

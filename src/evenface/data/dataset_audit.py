@@ -24,10 +24,13 @@ BITS, CORRELATION = 12, 0.95
 BRIGHTER = 8
 """Grey levels between the means or standard deviations of copies that were changed in brightness or contrast."""
 BLOCK, MOST = 512, 200_000
-MARK = re.compile(
-    r"(?:^|[_\- .])(?:aug(?:mented)?|(?:[hv]|horizontal|vertical)?_?flip(?:ped)?|mirror(?:ed)?|rot(?:ated?|ation)?"
+_WORDS = (
+    r"(?:aug(?:mented)?|(?:[hv]|horizontal|vertical)?_?flip(?:ped)?|mirror(?:ed)?|rot(?:ated?|ation)?"
     r"|bright(?:ness|er)?|dark(?:er)?|contrast|noise|noisy|blur(?:red)?|crop(?:ped)?|shift(?:ed)?|zoom(?:ed)?)"
-    r"[_\-]?-?\d*(?=$|[_\- .])|\.rf\.[0-9a-f]{8,}$",
+)
+# A number after a mark belongs to the mark, but one after a mark that begins the name may be the name itself.
+MARK = re.compile(
+    rf"^{_WORDS}\d*[_\- .]+|[_\- .]{_WORDS}[_\-]?-?\d*(?=$|[_\- .])|\.rf\.[0-9a-f]{{8,}}$",
     re.IGNORECASE,
 )
 NUMBERED = re.compile(r"(?: ?\(\d+\)| ?-? copy(?: \d+)?|_copy\d*)$", re.IGNORECASE)
