@@ -74,7 +74,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_run_on_the_layout_predicts_at_the_command_and_on_the_page(tmp_path, case):
+def test_a_run_on_the_layout_predicts_at_the_command_and_on_the_page(tmp_path, case, forked_workers):
     write, data, task, names = CASES[case]
     path = write(tmp_path / "data")
     recipe = {
