@@ -17,7 +17,7 @@ LEVELS = 10
 class AugmentationCurriculum(Method):
     r"""Curriculum of data augmentation for long-tailed recognition (CUDA).
 
-    .. math:: L_c \leftarrow \begin{cases} L_c + 1 & r_{cl} > \gamma \text{ for all } l = 0, \dots, L_c \\
+    .. math:: L_c \leftarrow \begin{cases} L_c + 1 & r_{cl} > \gamma \text{ for all } l = 0, \ldots, L_c \\
         L_c - 1 & \text{otherwise} \end{cases}
 
     where :math:`r_{cl}` is the share of right answers to images of class c that were augmented at level l. An image of
