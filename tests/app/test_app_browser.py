@@ -149,6 +149,16 @@ def test_faces_with_values_count_as_detected(page):
     assert page.inner_text("#status") == "1 face detected."
 
 
+def test_units_beside_the_classes_are_shown_from_intensity_1(page):
+    bundled = page.locator("#model option", has_text="evenface-synthetic").get_attribute("value")
+    page.select_option("#model", bundled)
+    give(page, Path(ef.__file__).parent / "synthesis/pictures/happy.jpg")
+    shown = page.locator(".face > p").last.inner_text()
+    values = {part.split()[0]: float(part.split()[1]) for part in shown.split(", ")}
+    assert {"AU6", "AU12"} <= set(values)
+    assert min(values.values()) >= 1
+
+
 def test_a_long_sequence_of_values_has_a_timeline(page):
     """More values than a function of the browser takes as arguments."""
     respond_with_values(page, [[0.5]] * 149_999 + [[2.0]], kind="features")

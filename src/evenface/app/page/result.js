@@ -124,7 +124,7 @@ function face(row, prediction) {
   const label = summaryOf(row, prediction);
   const name = prediction.kind === "features" ? label : `Face ${row.face}: ${label}`;
   const shown = prediction.task === "regression" ? values(row.values, prediction.classes) : bars(row, prediction);
-  const further = prediction.auxiliary.length ? values(row.values, prediction.auxiliary) : null;
+  const further = prediction.auxiliary.length ? el("p", {}, unitsOf(row, prediction) || "No action unit of intensity 1 or more.") : null;
   return el("section", { class: "face", "aria-label": name }, el("h3", {}, name), posed(row), shown, further);
 }
 
@@ -133,6 +133,12 @@ function summaryOf(row, prediction) {
   if (prediction.task === "regression") return prediction.classes.map((name, i) => `${name} ${valueText(row.values[i])}`).slice(0, 2).join(", ");
   if (prediction.task === "multilabel") return presentTargets(row, prediction).join(", ") || "none present";
   return row.label ? `${row.label} ${percent(Math.max(...row.probabilities))}` : "no label";
+}
+
+// Values beside the classes in a few words: of action units those of intensity 1 or more.
+function unitsOf(row, prediction) {
+  const named = prediction.auxiliary.map((name, i) => [name, row.values[i]]);
+  return named.filter(([name, value]) => !/^AU[0-9]/.test(name) || value >= 1).map(([name, value]) => `${name} ${valueText(value)}`).join(", ");
 }
 
 const values = (numbers, names) =>
