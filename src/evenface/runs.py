@@ -270,8 +270,11 @@ class Run:
         Raises
         ------
         InputError
-            If it is not there, or was changed since the run ended.
+            If it is not there, as in a fusion of runs, or was changed since the run ended.
         """
+        if fused := self.facts.get("fused"):
+            hint = f"Use one of them: {', '.join(fused['runs'])}."
+            raise InputError(f"{self.folder} is a fusion of runs without weights", hint)
         return self.file(WEIGHTS)
 
     @cached_property

@@ -121,6 +121,10 @@ def test_a_fused_run_is_shown_compared_and_made_once(runs, tmp_path):
     assert [method.name for method in result.comparison.methods][-1] == "fused"
     with pytest.raises(InputError, match="is a fusion of runs without weights"):
         ef.load(fused.folder)
+    with pytest.raises(InputError, match="is a fusion of runs without weights"):
+        ef.export(fused.folder)
+    with pytest.raises(InputError, match="is a fusion of runs without weights"):
+        ef.evaluate(fused.folder, on="fer2013")
     with pytest.raises(InputError, match="is a fusion, not a run that was trained"):
         ef.fuse([folders[0], fused.folder], out=tmp_path / "twice")
 

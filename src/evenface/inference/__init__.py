@@ -51,7 +51,4 @@ def open_model(
     from evenface.inference.run_model import TorchModel
     from evenface.runs import Run
 
-    run = Run.open(path, trust_plugins=trust_plugins)
-    if fused := run.facts.get("fused"):
-        raise InputError(f"{path} is a fusion of runs without weights", f"Use one of them: {', '.join(fused['runs'])}.")
-    return TorchModel(run)
+    return TorchModel(Run.open(path, trust_plugins=trust_plugins))
