@@ -404,6 +404,26 @@ class Run:
                 digests[name] = digest_file(temporary)
             write_json_with_digest(self.folder / FACTS, {**facts, "digests": digests})
 
+    def record(
+        self,
+        facts: Mapping[str, Any],
+        split: pd.DataFrame,
+        predictions: Mapping[str, AnyPredictions],
+        *,
+        recipe: bytes,
+        history: bytes = b"epoch\n",
+    ) -> None:
+        """Write a run whose predictions were made without training; see :meth:`begin` and :meth:`end`.
+
+        The facts come first, so that an interrupted call is known for what it was.
+        """
+        write_json_with_digest(self.folder / FACTS, facts)
+        for name, content in ((RECIPE, recipe), (HISTORY, history)):
+            with atomic_write(self.folder / name) as temporary:
+                temporary.write_bytes(content)
+        write_parquet(split, self.folder / SPLIT)
+        self.end(facts, predictions)
+
     def log(self, text: str) -> None:
         """Add a line with the time to the run's log; show it too if the screen is verbose."""
         if SCREEN.verbose:

@@ -28,11 +28,10 @@ from evenface.preprocessing.baseline import Baselines, compute_baselines, descri
 from evenface.preprocessing.landmarks import mirrored
 from evenface.preprocessing.store import Store
 from evenface.reporting.summaries import WARNING
-from evenface.runs import FACTS, HISTORY, PREDICTIONS, RECIPE, SPLIT, UNRESTRICTED, Run, differing_keys, environment
+from evenface.runs import FACTS, HISTORY, PREDICTIONS, RECIPE, UNRESTRICTED, Run, differing_keys, environment
 from evenface.training import build, data
 from evenface.utils.errors import InputError
 from evenface.utils.files import (
-    atomic_write,
     digest,
     is_vacant,
     lock_folder,
@@ -40,8 +39,6 @@ from evenface.utils.files import (
     output_path,
     safe_file_name,
     user_path,
-    write_json_with_digest,
-    write_parquet,
 )
 from evenface.utils.progress import progress
 from evenface.utils.registry import nearest
@@ -730,15 +727,10 @@ def _write(
     predictions: Mapping[str, AnyPredictions],
 ) -> None:
     """Write the folder; the predictions last, as they mark it as finished."""
-    write_json_with_digest(folder / FACTS, facts)  # first, so that the folder is this evaluation's if it is interrupted
     recipe, history = _training_files(predictor, facts)
-    for name, text in ((RECIPE, recipe), (HISTORY, history)):
-        with atomic_write(folder / name) as temporary:
-            temporary.write_bytes(text)
     columns = ["sample", "subject", *attribute_columns(store.manifest.table)]
     split = store.manifest.table.iloc[rows][columns].assign(label=labels, row=rows, side="test")
-    write_parquet(split, folder / SPLIT)
-    Run(folder).end(facts, predictions)
+    Run(folder).record(facts, split, predictions, recipe=recipe, history=history)
 
 
 def _training_files(predictor: DatasetPredictor, facts: Mapping[str, Any]) -> tuple[bytes, bytes]:

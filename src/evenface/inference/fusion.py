@@ -14,19 +14,16 @@ from evenface.methods import METHODS
 from evenface.methods.base import Task
 from evenface.preprocessing.augmentation import to_float
 from evenface.reporting.summaries import provenance, warning_notes
-from evenface.runs import FACTS, HISTORY, PREDICTIONS, RECIPE, SPLIT, VALIDATION, Run, environment
+from evenface.runs import FACTS, PREDICTIONS, RECIPE, VALIDATION, Run, environment
 from evenface.training.batches import ImageBank
 from evenface.training.build import build_loss, trained_method
 from evenface.training.data import TrainingData
 from evenface.utils.errors import InputError
 from evenface.utils.files import (
-    atomic_write,
     is_vacant,
     listed,
     lock_folder,
     output_path,
-    write_json_with_digest,
-    write_parquet,
 )
 from evenface.utils.progress import progress
 
@@ -262,9 +259,4 @@ def _write(
             *dict.fromkeys(note for run in runs for note in warning_notes(run)),
         ],
     }
-    write_json_with_digest(folder / FACTS, facts)
-    for name, content in ((RECIPE, first.file(RECIPE).read_bytes()), (HISTORY, b"epoch\n")):
-        with atomic_write(folder / name) as temporary:
-            temporary.write_bytes(content)
-    write_parquet(split, folder / SPLIT)
-    Run(folder).end(facts, predicted)
+    Run(folder).record(facts, split, predicted, recipe=first.file(RECIPE).read_bytes())
