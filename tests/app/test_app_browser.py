@@ -322,6 +322,20 @@ def test_a_phone_shows_the_page_without_horizontal_scrolling(page, dark):
     assert re.search("not a medical device.*prohibited in the European Union", page.inner_text("footer"), re.DOTALL)
 
 
+def test_a_frame_that_fails_after_the_camera_was_stopped_is_no_error(page):
+    """Whatever error it is: not only that of a request which was cancelled."""
+    page.click("#camera")
+    page.wait_for_selector("#result .found p:has-text('No face'), #result .found .face")
+    page.evaluate(
+        "() => { window.fetch = () => new Promise((_, fail) => setTimeout(fail, 1500, new TypeError('lost'))) }"
+    )
+    page.wait_for_timeout(700)  # until a frame is sent
+    page.click("#camera")
+    page.wait_for_timeout(2000)
+    assert page.inner_text("#status") == "The camera is off."
+    assert page.locator("#error").is_hidden()
+
+
 def test_camera_frames_are_predicted_until_it_is_stopped(page):
     page.click("#camera")
     page.wait_for_selector("#result video")

@@ -55,7 +55,7 @@ export class Camera {
         const prediction = await predict(image, "camera.jpg", this.model.id, settings, null, signal);
         if (!signal.aborted) draw(this.stage, this.faces, prediction, prediction.rows);
       } catch (error) {
-        if (error.name !== "AbortError") throw error;
+        if (!signal.aborted) throw error; // whatever fails once it is stopped failed because it was
       }
       await new Promise((done) => setTimeout(done, PAUSE_MS));
     }
