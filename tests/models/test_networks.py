@@ -15,7 +15,7 @@ from evenface.utils.errors import InputError
 
 SWIN = "swin_tiny_patch4_window7_224"
 
-QUICK = ["resnet18", "compact_vgg_24", "mobilenetv1_100", "mobilenetv3_small_100", SWIN]
+QUICK = ["resnet18", "compact_vgg_24", "compact_vgg_16_half", "mobilenetv1_100", "mobilenetv3_small_100", SWIN]
 
 SLOW = ["resnet50", "mobilenetv3_large_100", "vgg19_bn"]
 
