@@ -88,7 +88,7 @@ def forked_workers():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workers, "Pipe", ForkedWorker.pipe)
-        patch.setattr(workers, "subprocess", SimpleNamespace(**vars(subprocess) | {"Popen": ForkedWorker}))
+        patch.setattr(workers, "subprocess", SimpleNamespace(**vars(subprocess) | {"Popen": ForkedWorker.start}))
         yield
 
 

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import traceback
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import ClassVar
@@ -22,6 +23,7 @@ from evenface.training.fit import fit
 from evenface.training.trainer import Trainer
 from evenface.utils import workers
 
+FORK_FAILED = 97
 FORK = multiprocessing.get_context("fork")  # imports need not be paid again in every process
 
 
@@ -82,10 +84,16 @@ def command_line(words, screen: Path):
 class ForkedWorker:
     """A process of a worker pool, forked where the pool starts a new interpreter: imports need not be paid again.
 
-    Used in place of :class:`subprocess.Popen`, by the fixture ``forked_workers``.
+    Used in place of :class:`subprocess.Popen`, by the fixture ``forked_workers``. A process of many threads cannot
+    always be forked: after one fork that failed, :meth:`start` starts new interpreters.
     """
 
     pipes: ClassVar[list[Connection]] = []
+    failed: ClassVar[bool] = False
+
+    @classmethod
+    def start(cls, command, **options):
+        return subprocess.Popen(command, **options) if cls.failed else cls(command, **options)
 
     def __init__(self, command, *, stdout, env, pass_fds, **_):
         self._process = in_process(self._serve, ["-c", *command[4:]], env, pass_fds, stdout)
@@ -98,6 +106,16 @@ class ForkedWorker:
 
     @classmethod
     def _serve(cls, argv, environment, handles, output):
+        try:
+            cls._become(environment, handles, output)
+            sys.argv = argv
+            workers.serve()
+        except BaseException:  # exceptions of tasks are their answers
+            traceback.print_exc()
+            os._exit(FORK_FAILED)
+
+    @classmethod
+    def _become(cls, environment, handles, output):
         os.setsid()
         gc.freeze()  # what the tests imported is not searched again
         if output is not None:
@@ -110,14 +128,14 @@ class ForkedWorker:
                     pipe.close()
         os.environ.clear()
         os.environ.update(environment)
-        sys.argv = argv
-        workers.serve()
 
     @property
     def pid(self):
         return self._process.pid
 
     def poll(self):
+        if self._process.exitcode == FORK_FAILED:
+            type(self).failed = True
         return self._process.exitcode
 
     def wait(self, timeout=None):

@@ -140,10 +140,24 @@ def test_a_pool_that_was_closed_starts_nothing():
         pool.call(square, 1)
 
 
-def test_a_process_that_does_not_start_is_said(tmp_path, monkeypatch):
+def test_a_process_that_does_not_start_is_said_with_its_reason(monkeypatch):
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    with WorkerPool(1, name="reading") as pool, pytest.raises(InputError, match="reading: a worker process did not"):
+    with WorkerPool(1, name="reading") as pool, pytest.raises(InputError) as told:
         pool.call(square, 1)
+    assert told.value.message == "reading: a worker process did not start: its process ended with code 1"
+    monkeypatch.setattr(sys, "executable", "/bin/absent")
+    with WorkerPool(1, name="reading") as pool, pytest.raises(InputError, match="did not start: No such file"):
+        pool.call(square, 1)
+
+
+def test_a_process_that_ends_before_its_first_task_is_started_again(tmp_path, monkeypatch):
+    shell = f'test -e {tmp_path}/tried || {{ touch {tmp_path}/tried; exit 1; }}\nexec {sys.executable} "$@"\n'
+    (tmp_path / "python").write_text(f"#!/bin/sh\n{shell}")
+    (tmp_path / "python").chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    with WorkerPool(1, name="reading") as pool:
+        assert pool.call(square, 3) == 9
+    assert (tmp_path / "tried").exists()
 
 
 SCRIPT = """

@@ -29,6 +29,8 @@ POLL_SECONDS = 0.1
 TICK_SECONDS = 0.5
 EXIT_SECONDS = 5.0
 """Seconds that a process may take to end after its pipe broke."""
+STARTS = 3
+"""How often a process is started that ends before its first task, as where memory is short for a moment."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -208,7 +210,20 @@ class _Worker:
         self.ready = False
 
     def run(self, task: bytes, progress: Callable[[Any], None] | None, stop: Callable[[], bool] | None) -> Any:
-        """Send a task, and return its result or raise its exception."""
+        """Send a task, and return its result or raise its exception; a process that ends before that starts again."""
+        left = STARTS
+        while True:
+            try:
+                return self._run(task, progress, stop)
+            except WorkerDiedError as error:
+                if self.ready or error.code is None or self.pool.closed:
+                    raise
+                left -= 1
+                if not left:
+                    raise self._not_started(f": {error}") from error
+            time.sleep(TICK_SECONDS)
+
+    def _run(self, task: bytes, progress: Callable[[Any], None] | None, stop: Callable[[], bool] | None) -> Any:
         self.start()
         try:
             with contextlib.suppress(OSError):  # a process that died meanwhile is detected when its answer is read
@@ -220,10 +235,8 @@ class _Worker:
                 self.ready = True
                 if kind == "progress" and progress is not None:
                     progress(value)
-        except BaseException as error:  # also on Ctrl-C: a late answer must not be mistaken for that of the next task
+        except BaseException:  # also on Ctrl-C: a late answer must not be mistaken for that of the next task
             self.end()
-            if isinstance(error, WorkerDiedError) and error.code is not None and not self.ready:
-                raise self._not_started() from error
             raise
         if kind == "error":
             raise value
@@ -266,13 +279,13 @@ class _Worker:
                     start_new_session=True,  # the parent handles Ctrl-C
                 )
             except OSError as error:
-                raise self._not_started() from error
+                raise self._not_started(f": {error.strerror or error}") from error
         with contextlib.suppress(OSError):
             self.tasks.send_bytes(self.pool.settings)
 
-    def _not_started(self) -> InputError:
+    def _not_started(self, reason: str) -> InputError:
         return InputError(
-            f"{self.pool.name}: a worker process did not start", "Free some memory, and run the command again."
+            f"{self.pool.name}: a worker process did not start{reason}", "Free some memory, and run the command again."
         )
 
     def end(self, wait_seconds: float = 0.0) -> int | None:
