@@ -313,3 +313,16 @@ def test_studies_are_listed_printed_and_planned(definition):
     assert CliRunner().invoke(app, ["studies", str(definition)]).stdout == definition.read_text()
     planned = CliRunner().invoke(app, ["study", str(definition), "--plan"]).stdout
     assert "8 runs to train" in planned
+
+
+def test_a_reason_why_many_runs_failed_is_given_once(small_recipe, tmp_path):
+    study = {"name": "none", "recipe": str(small_recipe), "factors": {"kind": {"a": {}, "b": {"loss.name": "focal"}}}}
+    study["set"] = {"protocol.imbalance": {"counts": {"nobody": 3}}}
+    (tmp_path / "none.yaml").write_text(yaml.safe_dump(study))
+    result = CliRunner().invoke(
+        app, ["study", str(tmp_path / "none.yaml"), "--out", str(tmp_path / "out"), "--jobs", "1"]
+    )
+    assert result.exit_code == 2
+    assert "every run of none failed; runs/kind-a/seed-0: " in result.output
+    assert result.output.count("nobody") == 2, result.output  # as it happened, and in the end
+    assert "failed: kind b, seed 0: as before" in result.output

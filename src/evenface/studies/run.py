@@ -322,8 +322,9 @@ def _record(
     finished = []
     for run, result in zip(group, answer, strict=True):
         if "failed" in result:
+            known = result["failed"] in failed.values()
             failed[run.folder] = result["failed"]
-            bar.say(f"failed: {names[run.folder]}: {result['failed']}")
+            bar.say(f"failed: {names[run.folder]}: {'as before' if known else result['failed']}")
             clock.finish(run, None)
         else:
             finished.append(names[run.folder])
