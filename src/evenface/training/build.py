@@ -284,7 +284,7 @@ def build_method(
     people : TrainingPeople, optional
         What is known of the people of the training samples; by default two of different groups.
     auxiliary : ndarray of shape (N, A), optional
-        Auxiliary targets of the training samples, NaN where missing; by default unknown, for weights that are loaded.
+        Auxiliary targets of the training samples, NaN where missing.
     frames : int
         Frames of each sample.
     network : nn.Module, optional
@@ -292,7 +292,6 @@ def build_method(
     """
     _check_feature_maps(recipe, METHODS[recipe.method.name], frames)
     names = names or tuple(str(label) for label in range(len(counts)))
-    others = _unknown_targets(recipe.data.auxiliary) if recipe.data.auxiliary else None
     task = Task(
         counts,
         names,
@@ -303,7 +302,7 @@ def build_method(
         kind=kind,
         targets=targets,
         people=people or _unknown_people(recipe, counts),
-        auxiliary=others if auxiliary is None else auxiliary,
+        auxiliary=auxiliary,
         auxiliary_weight=recipe.training.auxiliary_weight,
     )
     network = network or build_model(recipe, len(names), frames)
@@ -374,6 +373,9 @@ def trained_method(run: Run) -> Method:
         without_weights = recipe.network.model_copy(update={"weights": "random"})
         recipe = recipe.model_copy(update={"network": without_weights})
         votes = np.ones((int(counts.sum()), len(counts)), dtype=np.float32)
-        method = build_method(recipe, counts, names, votes, kind=kind, targets=targets, frames=facts["frames"])
+        auxiliary = _unknown_targets(recipe.data.auxiliary) if recipe.data.auxiliary else None
+        method = build_method(
+            recipe, counts, names, votes, kind=kind, targets=targets, auxiliary=auxiliary, frames=facts["frames"]
+        )
     method.load_inference_state(weights)
     return method
