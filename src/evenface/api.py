@@ -835,6 +835,7 @@ def study(
     on: str | None = None,
     size: str | None = None,
     protocol: Literal["honest", "paper"] = "honest",
+    only: Mapping[str, Sequence[str]] | None = None,
     jobs: int | None = None,
     executor: ExecutorName = "local",
     out: str | Path | None = None,
@@ -853,6 +854,9 @@ def study(
         One of the study's sizes, such as ``quick``; by default ``full``.
     protocol : {"honest", "paper"}
         ``paper`` follows the paper's protocol even where it is biased; all results are marked.
+    only : mapping of str to sequence of str, optional
+        Levels of factors that are trained and reported, such as ``{"method": ["mixup"]}``; that of the baseline is
+        included. A later call with others, or all, keeps what was trained.
     jobs : int, optional
         Number of parallel runs; by default one per GPU or processor core. Small networks for sequences that train as
         one stack count as one.
@@ -884,7 +888,7 @@ def study(
 
     return run_study(
         source,
-        StudyOptions(on, size, protocol, overrides),
+        StudyOptions(on, size, protocol, overrides, only or {}),
         out=out,
         jobs=jobs,
         executor=executor,

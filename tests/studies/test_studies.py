@@ -90,8 +90,13 @@ def definition(small_recipe, other_folder, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def studied(definition, tmp_path_factory):
-    """The study, run."""
-    return api.study(definition, out=tmp_path_factory.mktemp("out") / "pair", jobs=1)
+    """The study, run: first two of its four cells."""
+    out = tmp_path_factory.mktemp("out") / "pair"
+    part = api.study(definition, out=out, only={"rule": ["none"]}, jobs=1)
+    assert part.plan.cells == [("plain", "none"), ("balanced", "none")]
+    assert "1 of 2 levels of rule: none" in part.report.read_text("utf-8")
+    assert len(list(out.glob("runs/*/seed-*"))) == len(part.plan.runs) == 4
+    return api.study(definition, out=out, jobs=1)
 
 
 def naive(folder: Path) -> dict[str, float]:

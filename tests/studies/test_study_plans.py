@@ -175,3 +175,32 @@ def test_every_general_method_is_in_one_study_and_can_be_built():
     others = {"frozen-then-tuned", "one-vs-all"} | of_expressions | of_people_or_levels
     of_classes = {name for name, method in METHODS.items() if "classification" in method.tasks}
     assert of_classes - others == {recipe.method.name for recipe in recipes}
+
+
+def test_chosen_levels_are_those_and_the_baselines_in_the_folders_of_the_whole_study():
+    study = load_study(
+        {
+            "name": "s",
+            "recipe": RECIPE,
+            "factors": {
+                "a": {"1": {}, "2": {"optimizer.lr": 1}, "3": {"optimizer.lr": 2}},
+                "b": {"x": {}, "y": {"seed": 9}},
+            },
+            "baseline": {"a": "1"},
+            "exclude": [{"a": "2", "b": "y"}],
+            "seeds": 2,
+        }
+    )
+    whole = make_plan(study)
+    assert whole.chosen().runs == whole.runs
+    some = make_plan(study, StudyOptions(only={"a": ["3"], "b": ["y"]})).chosen()
+    assert some.cells == [("1", "y"), ("3", "y")]
+    assert [run for run in whole.runs if run.cell in some.cells] == list(some.runs)
+    assert some.notes == ("only 2 of 3 levels of a: 1, 3", "only 1 of 2 levels of b: y")
+    with pytest.raises(InputError, match="there is no level of a in the study s: '4'"):
+        make_plan(study, StudyOptions(only={"a": ["4"]})).chosen()
+    with pytest.raises(InputError, match="there is no factor in the study s: 'c'"):
+        make_plan(study, StudyOptions(only={"c": ["4"]})).chosen()
+    alone = make_plan(study.model_copy(update={"baseline": {}}), StudyOptions(only={"a": ["2"], "b": ["y"]}))
+    with pytest.raises(InputError, match="no run of these levels"):
+        alone.chosen()

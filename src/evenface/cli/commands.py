@@ -456,6 +456,12 @@ def study(
             help="paper: also apply the paper's settings that bias results, marked in the report; honest: without them."
         ),
     ] = "honest",
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FACTOR=LEVEL,...", help="Train and report only these levels, and the baseline's. Repeatable."
+        ),
+    ] = None,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Number of parallel runs; default one per GPU or processor core.")
     ] = None,
@@ -474,17 +480,29 @@ def study(
     from evenface import api
     from evenface.config import parse_overrides
 
-    overrides = parse_overrides(settings or [])
+    overrides, levels = parse_overrides(settings or []), _levels(only or [])
     if plan:
         from evenface.studies.plan import StudyOptions
         from evenface.studies.run import describe_plan
 
-        echo(describe_plan(source, StudyOptions(on, size, protocol, overrides), jobs))
+        echo(describe_plan(source, StudyOptions(on, size, protocol, overrides, levels), jobs))
         return
-    options: dict[str, Any] = {"on": on, "size": size, "protocol": protocol, "jobs": jobs, "executor": executor}
+    options: dict[str, Any] = {"on": on, "size": size, "protocol": protocol, "only": levels}
+    options |= {"jobs": jobs, "executor": executor}
     result = api.study(source, out=out, trust_plugins=trust_plugins, **options, **overrides)
     echo([*result.lines, f"report  {result.report}", result.next_step])
     _raise_failed(result)
+
+
+def _levels(given: list[str]) -> dict[str, tuple[str, ...]]:
+    """Read ``FACTOR=LEVEL,LEVEL``."""
+    levels: dict[str, tuple[str, ...]] = {}
+    for text in given:
+        factor, _, names = text.partition("=")
+        if not factor or not (named := tuple(name.strip() for name in names.split(",") if name.strip())):
+            raise InputError(f"--only {text}: expected a factor and its levels", "Write --only method=none,mixup.")
+        levels[factor] = (*levels.get(factor, ()), *named)
+    return levels
 
 
 def _raise_failed(result: Any) -> None:

@@ -52,12 +52,13 @@ OWN = ""
 
 @dataclass(frozen=True)
 class StudyOptions:
-    """Data set, size, protocol and overrides of a study."""
+    """Data set, size, protocol, overrides and levels of factors of a study."""
 
     on: str | None = None
     size: str | None = None
     protocol: Literal["honest", "paper"] = "honest"
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    only: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,33 @@ class StudyPlan:
         parts = [*chosen, "paper" if self.choice.protocol == "paper" else None, *words]
         return "-".join(part for part in parts if part)[:200]
 
+    def chosen(self) -> "StudyPlan":
+        """Return the plan of the levels that ``only`` of the options names, and of the baseline; by default of all.
+
+        Raises
+        ------
+        InputError
+            If a factor or a level is unknown, or no run has these levels.
+        """
+        factors, notes = dict(self.factors), list(self.notes)
+        for factor, named in self.choice.only.items():
+            levels = find(f"factor in the study {self.study.name}:", factor, self.factors)
+            for level in named:
+                find(f"level of {factor} in the study {self.study.name}:", level, dict.fromkeys(levels))
+            kept = {*named, self.study.baseline.get(factor, named[0])}
+            factors[factor] = tuple(level for level in levels if level in kept)
+            notes.append(
+                f"only {len(factors[factor])} of {len(levels)} levels of {factor}: {', '.join(factors[factor])}"
+            )
+        runs = tuple(
+            run
+            for run in self.runs
+            if all(level in levels for level, levels in zip(run.cell, factors.values(), strict=True))
+        )
+        if not runs:
+            raise InputError(f"the study {self.study.name} has no run of these levels", "Name others by --only.")
+        return replace(self, factors=factors, runs=runs, notes=tuple(notes))
+
     def ended(self, run: PlannedRun, out: Path) -> bool:
         """Return whether a run in the study's folder ``out`` has predictions on all test sets."""
         folder = out / run.folder
@@ -224,7 +252,7 @@ def make_plan(study: Study, choice: StudyOptions | None = None, count: Count | N
     )
     return StudyPlan(
         study,
-        StudyOptions(on, size, choice.protocol, dict(choice.overrides)),
+        StudyOptions(on, size, choice.protocol, dict(choice.overrides), dict(choice.only)),
         {name: tuple(levels) for name, levels in factors.items()},
         tuple(ordered),
         tests,

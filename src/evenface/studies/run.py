@@ -113,6 +113,7 @@ def open_plan(
             choice.size or content.get("size"),
             "paper" if choice.protocol == "paper" else content.get("protocol", "honest"),
             {**content.get("overrides", {}), **choice.overrides},
+            choice.only,
         )
         return make_plan(load_study(content["study"]), kept, count), user_path(source)
     return make_plan(load_study(source), choice, count), None
@@ -139,7 +140,7 @@ def run_study(
         _check_trust(plan, own, chosen.overrides)
     if UNCOUNTED in plan.notes:  # counting reads the data, so not before plugins are trusted
         plan, own = open_plan(source, chosen, _counter(prepared=True))
-    prepare_data(plan, folder)  # first, so that missing data leaves no folder behind
+    prepare_data(plan.chosen(), folder)  # first, so that missing data leaves no folder behind
     with lock_folder(folder):
         return _run(plan, folder, jobs, executor)
 
@@ -158,7 +159,8 @@ def _check_trust(plan: StudyPlan, own: Path | None, named: Mapping[str, Any]) ->
 def _run(plan: StudyPlan, folder: Path, jobs: int | None, executor: ExecutorName) -> StudyResult:
     """Train a study whose folder is locked, and write its results."""
     notes = claim(plan, folder)
-    plan = replace(plan, notes=(*plan.notes, *notes))
+    chosen = plan.chosen()
+    plan = replace(chosen, notes=(*chosen.notes, *notes))
     failed = execute(plan, folder, jobs, executor)
     runs = measure(plan, folder)
     if not len(runs):
@@ -190,7 +192,7 @@ def describe_plan(source: str | Path | Mapping[str, Any], choice: StudyOptions, 
     plan, own = open_plan(source, choice)
     if UNCOUNTED in plan.notes and all(run.recipe.data.root is not None for run in plan.runs):
         plan, own = open_plan(source, choice, _counter(prepared=False))
-    folder = own or Path("runs") / "studies" / plan.name
+    folder, plan = own or Path("runs") / "studies" / plan.name, plan.chosen()
     ended = [run for run in plan.trainings if Run(folder / run.folder).finished]
     lines = [heading(plan, len(plan.runs)), *([plan.study.about] if plan.study.about else [])]
     lines += [f"  {factor}: {', '.join(levels)}" for factor, levels in plan.factors.items()]
