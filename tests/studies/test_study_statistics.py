@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from evenface.studies import load_study
-from evenface.studies.plan import make_plan
+from evenface.studies.plan import StudyOptions, make_plan
 from evenface.studies.results import OVERLAP, baseline_differences, comparisons, replications, train_overlap
 from evenface.studies.tables import per_class_table, statistics_lines, statistics_of
 from evenface.utils.errors import InputError
@@ -231,3 +231,22 @@ def test_folds_share_training_data_and_every_table_allows_for_it():
     ]
     same = next(c for c in overall if c.setting is None)
     assert (same.difference.p, same.p_paired_t) == pytest.approx((contrast.p, contrast.plain_p))
+
+
+def test_printed_statistics_stand_beside_the_levels_that_they_are_of():
+    printed = [
+        {
+            "table": "conditions",
+            "metric": "detector_accuracy",
+            "cell": {"kind": kind, "loss": "adaptive"},
+            "figures": {"mean": mean},
+        }
+        for kind, mean in (("lstm", "0.111"), ("gru", "0.222"))
+    ]
+    printed += [{"table": "variance", "metric": "detector_accuracy", "factor": "loss", "figures": {"F": 9.0}}]
+    study = load_study({**STUDY, "printed_statistics": printed})
+    for only, means, effects in (({}, 2, 1), ({"kind": ["lstm"]}, 1, 0)):
+        plan = make_plan(study, StudyOptions(only=only)).chosen()
+        found = {one.replication.kind: one for one in statistics_of(plan, measured(plan))}
+        conditions, variance = (table_of(found, "classes", start).csv() for start in (1, 2))
+        assert ("0.111" in conditions, conditions.count("0.222"), "9.0" in variance) == (True, means - 1, effects == 1)

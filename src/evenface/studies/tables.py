@@ -373,7 +373,7 @@ def statistics_lines(plan: StudyPlan, runs: pd.DataFrame, statistics: Sequence[S
 def with_printed(plan: StudyPlan, table: Table) -> Table:
     """Return a table of statistics with a column for each printed value; unchanged where nothing is printed."""
     kind = next((kind for start, kind in PRINTED_TABLES.items() if table.name.startswith(start)), None)
-    printed = [row for row in plan.study.printed_statistics if row.table == kind]
+    printed = [row for row in plan.study.printed_statistics if row.table == kind and _of_levels(row, plan)]
     if not printed:
         return table
     factors = factors_of(plan)
@@ -390,6 +390,13 @@ def with_printed(plan: StudyPlan, table: Table) -> Table:
     return replace(
         table, header=(*table.header, *(f"{title} as printed" for title in titles)), rows=tuple(rows), note=note
     )
+
+
+def _of_levels(row: PrintedStatistic, plan: StudyPlan) -> bool:
+    """Return whether a printed row is of the plan's levels; those over a factor are of all of them."""
+    if row.factor is not None:
+        return not plan.choice.only
+    return all(level in plan.factors[factor] for factor, level in row.cell.items())
 
 
 def _printed_key(row: PrintedStatistic, factors: list[str]) -> tuple[str, ...]:
