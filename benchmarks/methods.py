@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks.common import Figure, Result, make_faces, parser, report, summary
 from benchmarks.throughput import MADE, Settings, pipeline_steps, recipe_of
 
-BASE, NETWORK, SIZE = "cross-entropy", "resnet18", 48
+BASE, SIZE = "cross-entropy", 48
 COSINE = ("ldam", "cosface", "gaussian-clouded")
 """Losses whose sources use a cosine classifier."""
 LOSSES = (
@@ -35,15 +35,21 @@ LOSSES = (
 TARGETS = {"dicc": 1.10} | dict.fromkeys(LOSSES, 1.05) | dict.fromkeys(("eac", "mek", "rebalanced-attention"), 2.1)
 
 
-def variants() -> dict[str, dict[str, Any]]:
-    """Return the measured settings: every loss with plain training, every method with cross-entropy."""
+def variants(network: str) -> dict[str, dict[str, Any]]:
+    """Return the measured settings: every loss with plain training, every method of any classes with cross-entropy."""
     from evenface.methods import METHODS
 
     results: dict[str, dict[str, Any]] = {}
     for name in LOSSES:
         head = "cosine" if name in COSINE else "linear"
-        results[name] = {"loss": {"name": name}, "network": {"name": NETWORK, "head": head}}
-    return results | {name: {"method": {"name": name}} for name in METHODS if name not in ("erm", "label-distribution")}
+        results[name] = {"loss": {"name": name}, "network": {"name": network, "head": head}}
+    measured = (
+        name
+        for name, method in METHODS.items()
+        if "classification" in method.tasks
+        and not (name == "erm" or method.needs_votes or method.needs_ordered_classes)
+    )
+    return results | {name: {"method": {"name": name}} for name in measured}
 
 
 def steps_of(made: Path, folder: Path, settings: Settings) -> dict[str, Iterator[None]]:
@@ -55,7 +61,7 @@ def steps_of(made: Path, folder: Path, settings: Settings) -> dict[str, Iterator
     base = recipe_of(made, settings)
     store = prepare(read_manifest(base), folder / "stores", size=settings.size, channels=1)
     loops = {}
-    for name, change in variants().items():
+    for name, change in variants(settings.network).items():
         recipe = Recipe.model_validate({**base.model_dump(), **change})
         loops[name] = pipeline_steps(recipe, store, folder)
     return loops
@@ -112,10 +118,11 @@ def main() -> None:
     """Measure and report."""
     made = parser(__doc__)
     made.add_argument("--faces", type=Path, help="folder of class folders; synthetic images if not given")
+    made.add_argument("--network", default="resnet18")
     made.add_argument("--rounds", type=int, default=11)
     made.add_argument("--steps", type=int, default=4)
     options: argparse.Namespace = made.parse_args()
-    settings = Settings(network=NETWORK, size=SIZE, rounds=options.rounds, steps=options.steps)
+    settings = Settings(network=options.network, size=SIZE, rounds=options.rounds, steps=options.steps)
     report(measure(settings, options.faces), options)
 
 
